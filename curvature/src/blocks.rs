@@ -1,8 +1,7 @@
-//! Contiguous blocks of a square matrix that is zero outside of them.
+//! Contiguous blocks of a square matrix that is zero outside them.
 //!
-//! A row is stored with the columns of its block, and a zero behind them where other blocks have one column
-//! more: `[size, width]`. So a matrix of one block is stored as any other, and blocks follow from size and
-//! width.
+//! A row is stored with the columns of its block, padded with a zero if other blocks have one column more:
+//! `[size, width]`. A matrix of one block is thus stored as usual, and blocks follow from size and width.
 
 use std::ops::Range;
 
@@ -11,7 +10,7 @@ use faer::{Accum, MatMut, MatRef, Par};
 
 use crate::matrix::transposed;
 
-/// How a square matrix is cut.
+/// How a square matrix is divided into blocks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Blocks {
     size: usize,
@@ -24,18 +23,18 @@ impl Blocks {
         Self { size, width: size }
     }
 
-    /// The fewest blocks of at most `most` rows, whose sizes differ by at most one, the larger ones first.
+    /// The fewest blocks of at most `most` rows each; their sizes differ by at most one, larger ones first.
     pub fn new(size: usize, most: usize) -> Self {
         let count = size.div_ceil(most.max(1)).max(1);
         Self { size, width: size.div_ceil(count) }
     }
 
-    /// Those of a matrix that is stored as `[size, width]`; none where no blocks are stored so.
+    /// The blocks of a matrix stored as `[size, width]`; none if no blocks are stored that way.
     pub fn of_shape(size: usize, width: usize) -> Option<Self> {
         Some(Self::new(size, width)).filter(|found| found.width == width)
     }
 
-    /// Those of a matrix of `size` rows of which so many values are stored.
+    /// The blocks of a matrix of `size` rows with this number of stored values.
     pub fn of_values(size: usize, values: usize) -> Option<Self> {
         let width = values.checked_div(size).unwrap_or(0);
         Self::of_shape(size, width).filter(|found| found.values() == values)
@@ -46,22 +45,22 @@ impl Blocks {
         self.size
     }
 
-    /// Columns that are stored of each row: those of the largest block.
+    /// Stored columns of each row: those of the largest block.
     pub fn width(self) -> usize {
         self.width
     }
 
-    /// Values that are stored.
+    /// Number of stored values.
     pub fn values(self) -> usize {
         self.size * self.width
     }
 
-    /// Whether there is one block.
+    /// Whether there is only one block.
     pub fn is_whole(self) -> bool {
         self.width == self.size
     }
 
-    /// The rows of each block, which are its columns.
+    /// The rows of each block, which are also its columns.
     pub fn ranges(self) -> impl Iterator<Item = Range<usize>> {
         let count = self.size.div_ceil(self.width.max(1));
         let (least, larger) = (self.size / count.max(1), self.size % count.max(1));
@@ -74,7 +73,7 @@ impl Blocks {
         self.ranges().find(|block| block.contains(&row)).unwrap_or(row..row)
     }
 
-    /// The matrix of a block, from the stored values of all.
+    /// The matrix of a block, from the stored values of all blocks.
     pub fn of(self, values: &[f64], block: &Range<usize>) -> Vec<f64> {
         let mut matrix = Vec::with_capacity(block.len() * block.len());
         for row in block.clone() {
@@ -83,14 +82,14 @@ impl Blocks {
         matrix
     }
 
-    /// Puts the matrix of a block among the stored values of all.
+    /// Writes the matrix of a block into the stored values of all blocks.
     pub fn put(self, values: &mut [f64], block: &Range<usize>, matrix: &[f64]) {
         for (row, found) in block.clone().zip(matrix.chunks_exact(block.len().max(1))) {
             values[row * self.width..][..block.len()].copy_from_slice(found);
         }
     }
 
-    /// A row with the zeros outside of its block.
+    /// A row with the zeros outside its block.
     pub fn row(self, values: &[f64], row: usize) -> Vec<f64> {
         let block = self.around(row);
         let mut whole = vec![0.0; self.size];
@@ -99,7 +98,7 @@ impl Blocks {
         whole
     }
 
-    /// A column with the zeros outside of its block.
+    /// A column with the zeros outside its block.
     pub fn column(self, values: &[f64], column: usize) -> Vec<f64> {
         let block = self.around(column);
         let mut whole = vec![0.0; self.size];
@@ -192,7 +191,7 @@ mod tests {
     fn products_are_those_of_the_whole_matrix() {
         let (blocks, n) = (Blocks::new(7, 3), 7);
         let mut values: Vec<f64> = (0..blocks.values()).map(|at| (at as f64 * 0.37).sin()).collect();
-        // Behind the rows of smaller blocks is nothing.
+        // Nothing is stored after the rows of smaller blocks.
         for row in 3..7 {
             values[row * 3 + 2] = 0.0;
         }

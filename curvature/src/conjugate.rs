@@ -2,59 +2,59 @@
 //! matrix.
 //!
 //! Each right-hand side has its own recurrence, from zero: the first step goes along the preconditioner's own
-//! answer `P b`, by the length that is best, so that each iteration is one product, and none is spent on a
-//! start. What is solved does not depend on what it is solved with. Sources: Hestenes and Stiefel 1952; for
+//! answer `P b`, with the optimal length, so that each iteration is one product, and none is spent on a
+//! start. A solution does not depend on what is solved alongside. Sources: Hestenes and Stiefel 1952; for
 //! curvature of networks Martens 2010 (Hessian-free optimisation).
 
 use crate::error::CurvatureError;
 use crate::matrix::dot;
 
-/// `A v`, or why that of this vector cannot be had.
+/// `A v`, or why it cannot be computed for that vector.
 pub type ProductResult = Result<Vec<f64>, String>;
 
-/// A symmetric positive definite matrix A, and P, which is near its inverse and as positive.
+/// A symmetric positive definite matrix A, and P, also positive definite, which approximates its inverse.
 pub trait LinearSystem {
-    /// Why nothing can be solved for.
+    /// Why nothing can be solved.
     type Error;
 
     /// `A v` of each vector.
     ///
     /// # Errors
-    /// Products that cannot be had of any vector.
+    /// Products that cannot be computed for any vector.
     fn products(&mut self, vectors: &[&[f64]]) -> Result<Vec<ProductResult>, Self::Error>;
 
     /// `P v` of each vector.
     ///
     /// # Errors
-    /// A preconditioner that cannot be had.
+    /// A preconditioner that cannot be applied.
     fn preconditioned(&mut self, vectors: &[&[f64]]) -> Result<Vec<Vec<f64>>, Self::Error>;
 }
 
 /// When iterations end.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct SolveLimits {
-    /// Residuals of at most this part of the right-hand side's length.
+    /// Largest residual, relative to the right-hand side's length.
     pub tolerance: f64,
-    /// Most products with the matrix.
+    /// Limit on products with the matrix.
     pub iterations: usize,
 }
 
 /// The solution for a right-hand side.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Solution {
-    /// It itself; zeros where the recurrence broke down.
+    /// The solution itself; zeros if the recurrence broke down.
     pub x: Vec<f64>,
-    /// Products that it took.
+    /// Number of products.
     pub iterations: usize,
-    /// `|b - A x| / |b|`, by the recurrence; where that broke down, as it was before.
+    /// `|b - A x| / |b|`, from the recurrence; its last value if that broke down.
     pub residual: f64,
-    /// `|b - A P b| / |b|`: that of the preconditioner alone.
+    /// `|b - A P b| / |b|`: the residual of the preconditioner alone.
     pub start: f64,
-    /// Why the recurrence broke down, with the name of the right-hand side; none where it did not.
+    /// Why the recurrence broke down, with the name of the right-hand side; none if it did not.
     pub broken: Option<String>,
 }
 
-/// A right-hand side on its way.
+/// A right-hand side in progress.
 struct RightHandSide<'a> {
     name: &'a str,
     /// Length of the right-hand side.
@@ -84,12 +84,12 @@ impl RightHandSide<'_> {
         CurvatureError::Breakdown { query, iteration, what, value }
     }
 
-    /// A number that has to be positive.
+    /// A number that must be positive.
     fn positive(&self, what: &'static str, value: f64) -> Result<f64, CurvatureError> {
         if value.is_finite() && value > 0.0 { Ok(value) } else { Err(self.failed(what, value)) }
     }
 
-    /// A step along `p`, of which `product` is the product.
+    /// A step along `p`, where `product` is the product of `p`.
     fn step(&mut self, product: ProductResult) -> Result<(), CurvatureError> {
         let (query, iteration) = (self.name, self.found.iterations);
         let product =
@@ -121,11 +121,11 @@ impl RightHandSide<'_> {
     }
 }
 
-/// Solves `A x = b` for right-hand sides with their names, until each is within the tolerance or has had all
+/// Solves `A x = b` for named right-hand sides, until each is within the tolerance or has used all
 /// iterations. One whose recurrence breaks down (a right-hand side that is not finite, curvature along a
-/// direction that is not positive, values that are no numbers) ends alone, and says so.
+/// direction that is not positive, values that are not finite) ends alone, and says why.
 ///
-/// Memory: three vectors for each right-hand side, and what the system holds of those that are not done.
+/// Memory: three vectors for each right-hand side, and what the system keeps for unfinished ones.
 ///
 /// # Errors
 /// Those of the system.
@@ -186,14 +186,14 @@ mod tests {
     use super::*;
     use crate::matrix::{product, transposed};
 
-    /// What a vector has no product with.
+    /// The vector that has no product.
     const REFUSED: f64 = 777.0;
 
     /// A matrix, and the diagonal of P.
     struct Dense {
         matrix: Vec<f64>,
         scale: Vec<f64>,
-        /// Vectors of each call for products.
+        /// Number of vectors in each call for products.
         calls: Vec<usize>,
     }
 
@@ -220,7 +220,7 @@ mod tests {
         (0..count).map(|i| ((i * i + 7 * i + 31 * seed) as f64 * 0.77).sin()).collect()
     }
 
-    /// `B B' + damping I`, of rank 12 of 40 without the damping.
+    /// `B B' + damping I`, of rank 12 out of 40 without the damping.
     fn dense(damping: f64) -> Dense {
         let (n, rank) = (40, 12);
         let b = noise(1, n * rank);
@@ -258,7 +258,7 @@ mod tests {
             }
             let zero = Solution { x: vec![0.0; n], iterations: 0, residual: 0.0, start: 0.0, broken: None };
             assert_eq!(found[2], zero);
-            // Those that are done take no more products, and alone each has the same bits.
+            // Finished ones take no more products, and each alone has the same bits.
             let [first, second] = [found[0].iterations, found[1].iterations];
             assert_eq!(system.calls.iter().sum::<usize>(), first + second);
             assert_eq!(system.calls.len(), first.max(second));
@@ -267,14 +267,14 @@ mod tests {
         }
     }
 
-    /// With 12 eigenvalues apart from the damping, 13 steps are enough (Hestenes and Stiefel).
+    /// With 12 eigenvalues besides the damping, 13 steps are enough (Hestenes and Stiefel).
     #[test]
     fn as_many_iterations_as_there_are_eigenvalues() {
         let mut system = dense(1.0);
         let b = noise(2, 40);
         let found = &solve(&mut system, &[("b", &b)], SolveLimits { tolerance: 1e-9, iterations: 100 })[0];
         assert!(found.iterations <= 14, "{}", found.iterations);
-        // Two eigenvalues, two steps; the first by hand.
+        // Two eigenvalues, two steps; the first one by hand.
         let mut system = Dense { matrix: vec![3.0, 0.0, 0.0, 0.5], scale: vec![1.0; 2], calls: Vec::new() };
         let one = &solve(&mut system, &[("b", &[3.0, 1.0])], SolveLimits { iterations: 1, ..EXACT })[0];
         // b'b / b'Ab = 10 / 27.5, and the start is |b - A b| / |b|.
@@ -310,7 +310,7 @@ mod tests {
             let found = solve(&mut system, &[("bad one", &b), ("good", &[2.0, 0.0])], EXACT);
             assert_eq!(found[1], *alone);
             assert!(alone.broken.is_none() && alone.x[0] > 0.0 && alone.residual <= 1e-11, "{alone:?}");
-            // Nothing of it is used, and its residual is a number.
+            // Nothing of it is used, and its residual is finite.
             assert!(found[0].x == [0.0; 2] && found[0].residual.is_finite() && found[0].iterations < 2);
             found[0].broken.clone().unwrap()
         };
@@ -327,7 +327,7 @@ mod tests {
         says(of(vec![1.0, 0.0, 0.0, 1.0], [1.0; 2], [f64::INFINITY, 0.0]), &["`bad one`", "length is inf"]);
         let refused = of(vec![1.0, 0.0, 0.0, 1.0], [1.0; 2], [0.0, REFUSED]);
         says(refused, &["`bad one`", "after 0 iterations", "rows 3 to 5: no"]);
-        // Where nothing else is open, no product is asked for.
+        // If nothing else is unfinished, no product is requested.
         let mut system = Dense { matrix: vec![1.0; 4], scale: vec![1.0, -1.0], calls: Vec::new() };
         assert!(solve(&mut system, &[("bad one", &[0.0, 2.0])], EXACT)[0].broken.is_some());
         assert!(system.calls.is_empty());

@@ -1,48 +1,48 @@
 //! Sums that curvature is estimated from: outer products of tokens, squares of gradients.
 //!
-//! Sums and counts are kept, not means, so that parts of the data can be fitted apart and added.
+//! Sums and counts are kept, not means, so that parts of the data can be fitted separately and added.
 
 use std::ops::Range;
 
 use crate::blocks::Blocks;
 use crate::error::CurvatureError;
 
-/// Zeros that are written. Memory that the system gives as zeros is mapped when it is first read and mapped
-/// again when it is first written, which every other thread is interrupted for: with sums, which are read
-/// first, that took more than half of the time of a fit on a wide model.
+/// Zeros that are written explicitly. Memory that the system provides as zeros is mapped on the first read
+/// and mapped again on the first write, which interrupts every other thread: for sums, which are read first,
+/// that took more than half of the time of a fit on a wide model.
 fn zeros(len: usize) -> Vec<f64> {
     std::iter::repeat_n(0.0, len).collect()
 }
 
 /// Sum of the outer products `v v^T` of tokens: inputs with the constant of a bias, or gradients of outputs;
-/// of a wide side only the blocks along the diagonal.
+/// of a wide side only the diagonal blocks.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Covariance {
     /// Rows and columns.
     pub size: usize,
-    /// The sum, `[size, size]`, or as [`Blocks`] are stored.
+    /// The sum, `[size, size]`, or as [`Blocks`] store it.
     pub sums: Vec<f64>,
-    /// Tokens.
+    /// Number of tokens.
     pub count: u64,
 }
 
 impl Covariance {
-    /// Of no token, in one block.
+    /// No tokens, in one block.
     pub fn new(size: usize) -> Self {
         Self::in_blocks(Blocks::whole(size))
     }
 
-    /// Of no token, in these blocks.
+    /// No tokens, in these blocks.
     pub fn in_blocks(blocks: Blocks) -> Self {
         Self { size: blocks.size(), sums: zeros(blocks.values()), count: 0 }
     }
 
-    /// Its blocks; none where the sums are not of its size.
+    /// Its blocks; none if the sums do not have its size.
     pub fn blocks(&self) -> Option<Blocks> {
         Blocks::of_values(self.size, self.sums.len())
     }
 
-    /// Its blocks, where it has this size; `module` and `what` name it in errors.
+    /// Its blocks, if it has this size; `module` and `what` name it in errors.
     ///
     /// # Errors
     /// Sums of another size.
@@ -53,16 +53,16 @@ impl Covariance {
         })
     }
 
-    /// Makes it that of no token again.
+    /// Resets it to no tokens.
     pub fn clear(&mut self) {
         self.sums.fill(0.0);
         self.count = 0;
     }
 
     /// Adds some rows of the sum over some tokens in one of the blocks, from the diagonal on; the rows, and
-    /// the first of the columns that are given, which is not behind the diagonal, count from the block's
-    /// start. What is below the diagonal waits for [`Covariance::mirror`]. Tokens are not counted: they count
-    /// once for all blocks.
+    /// the first of the given columns, which is not after the diagonal, count from the block's start.
+    /// [`Covariance::mirror`] fills in what is below the diagonal later. Tokens are not counted here: they
+    /// count once for all blocks.
     pub fn add_block(&mut self, block: &Range<usize>, rows: Range<usize>, first: usize, part: &[f32]) {
         let width = self.sums.len() / self.size.max(1);
         for (row, part) in rows.zip(part.chunks_exact((block.len() - first).max(1))) {
@@ -71,7 +71,7 @@ impl Covariance {
         }
     }
 
-    /// Adds what was summed over other data from the diagonal on.
+    /// Adds a sum over other data, from the diagonal on.
     pub fn merge_rows(&mut self, other: &Covariance) {
         for row in self.rows() {
             self.sums[row.clone()].iter_mut().zip(&other.sums[row]).for_each(|(sum, part)| *sum += part);
@@ -79,9 +79,9 @@ impl Covariance {
         self.count += other.count;
     }
 
-    /// Copies what is above the diagonal to below it.
+    /// Copies the part above the diagonal to below it.
     pub fn mirror(&mut self) {
-        /// Rows and columns that are copied together: both sides of them stay in the first cache.
+        /// Rows and columns that are copied together: both sides of them fit in the first-level cache.
         const TILE: usize = 32;
         let width = self.sums.len() / self.size.max(1);
         for block in self.blocks().into_iter().flat_map(Blocks::ranges) {
@@ -98,7 +98,7 @@ impl Covariance {
         }
     }
 
-    /// Where the values of each row lie from the diagonal on.
+    /// Ranges of the values of each row from the diagonal on.
     fn rows(&self) -> impl Iterator<Item = Range<usize>> + use<> {
         let width = self.sums.len() / self.size.max(1);
         let of = move |block: Range<usize>| {
@@ -108,13 +108,13 @@ impl Covariance {
         self.blocks().into_iter().flat_map(Blocks::ranges).flat_map(of)
     }
 
-    /// Adds what was summed over other data.
+    /// Adds a sum over other data.
     pub fn merge(&mut self, other: &Covariance) {
         self.sums.iter_mut().zip(&other.sums).for_each(|(sum, part)| *sum += part);
         self.count += other.count;
     }
 
-    /// How far it is from symmetric: the length of `A - A'`, relative to that of A.
+    /// Its deviation from symmetry: the length of `A - A'`, relative to that of A.
     pub fn asymmetry(&self) -> f64 {
         let width = self.sums.len() / self.size.max(1);
         let (mut off, mut all) = (0.0, 0.0);
@@ -132,7 +132,7 @@ impl Covariance {
         if off > 0.0 { (off / all).sqrt() } else { 0.0 }
     }
 
-    /// Cut into these blocks, without what is outside of them; none where it is in others.
+    /// Reduced to these blocks, without what is outside them; none if it has other blocks.
     pub fn cut(self, blocks: Blocks) -> Option<Self> {
         let own = self.blocks().filter(|own| own.size() == blocks.size())?;
         if own == blocks {
@@ -151,7 +151,7 @@ impl Covariance {
         Some(Self { sums, ..self })
     }
 
-    /// The mean, made symmetric, stored as the sums are.
+    /// The mean, made symmetric, stored like the sums.
     pub fn mean(&self) -> Vec<f64> {
         let mut mean = vec![0.0; self.sums.len()];
         if let Some(blocks) = self.blocks() {
@@ -173,22 +173,22 @@ impl Covariance {
     }
 }
 
-/// Sum over samples of the squared values of a gradient `[out, input]`, as it is or in an eigenbasis.
+/// Sum over samples of the squared values of a gradient `[out, input]`, unchanged or in an eigenbasis.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Squares {
     /// The sum.
     pub sums: Vec<f64>,
-    /// Samples.
+    /// Number of samples.
     pub count: u64,
 }
 
 impl Squares {
-    /// Of no sample.
+    /// No samples.
     pub fn new(len: usize) -> Self {
         Self { sums: zeros(len), count: 0 }
     }
 
-    /// Makes it that of no sample again.
+    /// Resets it to no samples.
     pub fn clear(&mut self) {
         self.sums.fill(0.0);
         self.count = 0;
@@ -202,7 +202,7 @@ impl Squares {
         self.count += 1;
     }
 
-    /// Adds what was summed over other data.
+    /// Adds a sum over other data.
     pub fn merge(&mut self, other: &Squares) {
         self.sums.iter_mut().zip(&other.sums).for_each(|(sum, part)| *sum += part);
         self.count += other.count;

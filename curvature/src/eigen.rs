@@ -1,4 +1,4 @@
-//! Eigendecomposition of symmetric matrices, checked.
+//! Checked eigendecomposition of symmetric matrices.
 
 use std::ops::Range;
 
@@ -12,15 +12,15 @@ use crate::covariance::Covariance;
 use crate::error::CurvatureError;
 use crate::matrix::{product, transposed};
 
-/// A residual of more than this for each row of the matrix is an error.
+/// A residual larger than this times the rows of the matrix is an error.
 const TOLERANCE: f64 = 1e-11;
 
-/// Eigenvalues, ascending in each block, and the vectors that belong to them.
+/// Eigenvalues, ascending in each block, and their vectors.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Eigen {
-    /// The values; those below 0, from rounding or sums in low precision, are 0.
+    /// The values; negative ones, from rounding or sums in low precision, are set to 0.
     pub values: Vec<f64>,
-    /// `[size, size]`, or as [`Blocks`] are stored: column j is the vector of value j.
+    /// `[size, size]`, or as [`Blocks`] store it: column j is the vector of value j.
     pub vectors: Vec<f64>,
 }
 
@@ -30,19 +30,19 @@ impl Eigen {
         self.values.len()
     }
 
-    /// The blocks that its vectors are in; none where they do not fit to the values.
+    /// The blocks of its vectors; none if they do not match the values.
     pub fn blocks(&self) -> Option<Blocks> {
         Blocks::of_values(self.size(), self.vectors.len())
     }
 
-    /// The vector of a value.
+    /// The vector of one value.
     pub fn vector(&self, at: usize) -> Vec<f64> {
         self.blocks().map_or_else(Vec::new, |blocks| blocks.column(&self.vectors, at))
     }
 
-    /// How far the vectors are from orthogonal ones of length 1: the largest value of `(Q^T Q - I) z` over
-    /// random vectors z of signs, which is that of `Q^T Q - I` or more, but for a probability of `2^-16`. One
-    /// that is no number where the vectors do not fit to the values.
+    /// How far the vectors are from orthonormal: the largest value of `(Q^T Q - I) z` over random sign
+    /// vectors z, which is at least that of `Q^T Q - I`, except with a probability of `2^-16`. NaN if the
+    /// vectors do not match the values.
     pub fn departure(&self) -> f64 {
         let Some(blocks) = self.blocks() else { return f64::NAN };
         let of = |block: Range<usize>| {
@@ -67,7 +67,7 @@ impl Eigen {
         Ok(Self::joined(blocks, blocks.ranges().map(of).collect::<Result<Vec<_>, _>>()?))
     }
 
-    /// The eigenbasis of a matrix from those of its blocks, in their order.
+    /// The eigenbasis of a matrix from those of its blocks, in order.
     pub fn joined(blocks: Blocks, parts: Vec<Self>) -> Self {
         if blocks.is_whole() {
             return parts.into_iter().next().unwrap_or_default();
@@ -79,11 +79,11 @@ impl Eigen {
         Self { values: parts.into_iter().flat_map(|part| part.values).collect(), vectors }
     }
 
-    /// Decomposes a symmetric matrix, on one thread; eigenvalues below 0 become 0 once they are checked.
-    /// `module` and `what` name it in errors. Memory: about five matrices.
+    /// Decomposes a symmetric matrix, on one thread; negative eigenvalues become 0 after the check. `module`
+    /// and `what` name it in errors. Memory: about five matrices.
     ///
     /// # Errors
-    /// Values that are not finite, and a result whose residual is more than 1e-11 times the rows.
+    /// Values that are not finite, and a result with a residual of more than 1e-11 times the rows.
     pub fn of(matrix: &[f64], size: usize, module: &str, what: &'static str) -> Result<Self, CurvatureError> {
         if matrix.len() != size * size {
             let (module, found, expected) = (module.to_owned(), matrix.len(), size * size);
@@ -118,13 +118,13 @@ impl Eigen {
     }
 }
 
-/// Vectors that residuals are multiplied with.
+/// Number of vectors that residuals are multiplied with.
 const PROBES: usize = 16;
 
-/// Largest value of `(A Q - Q L) z`, relative to the largest magnitude of an eigenvalue, and of
-/// `(Q^T Q - I) z`, over random vectors z of signs: where a row of either has a value of `e`, one probe in
-/// two at least is `e` or more away from zero, so that all miss it with a probability of `2^-16`. All values
-/// would take two products of whole matrices, a good part of the decomposition's own time.
+/// Largest value of `(A Q - Q L) z`, relative to the largest magnitude of an eigenvalue, and of `(Q^T Q - I)
+/// z`, over random sign vectors z: if a row of either has a value of `e`, at least one probe in two is `e` or
+/// more away from zero, so that all miss it with a probability of `2^-16`. Checking all values would take two
+/// products of whole matrices, a large part of the time of the decomposition.
 fn residual(matrix: &[f64], values: &[f64], vectors: &[f64]) -> f64 {
     let n = values.len();
     let z = random_signs(n);
@@ -143,21 +143,21 @@ fn departure(vectors: &[f64], (z, rotated): (&[f64], &[f64]), n: usize) -> f64 {
     difference(&back, &transposed(z, n, PROBES))
 }
 
-/// Largest difference of their values.
+/// Largest difference between their values.
 fn difference(found: &[f64], expected: &[f64]) -> f64 {
     found.iter().zip(expected).map(|(found, expected)| (found - expected).abs()).fold(0.0, max_or_nan)
 }
 
-/// The larger one; one that is no number stays.
+/// The larger one; NaN is kept.
 fn max_or_nan(most: f64, other: f64) -> f64 {
     if other > most || other.is_nan() { other } else { most }
 }
 
-/// Random vectors of signs, `[n, PROBES]`.
+/// Random sign vectors, `[n, PROBES]`.
 fn random_signs(n: usize) -> Vec<f64> {
     let mut draw = 0x9e37_79b9_7f4a_7c15_u64;
     let mut sign = || {
-        // xorshift, by Marsaglia.
+        // Marsaglia's xorshift.
         draw ^= draw << 13;
         draw ^= draw >> 7;
         draw ^= draw << 17;

@@ -2,16 +2,16 @@
 
 #![allow(missing_docs, reason = "the message of an error says what its fields are")]
 
-/// Why a block's curvature cannot be had or used.
+/// Why a block's curvature cannot be computed or used.
 #[derive(Debug, thiserror::Error, PartialEq)]
 #[non_exhaustive]
 pub enum CurvatureError {
     #[error("module `{module}`: {what} has {found} values where {expected} are due")]
     Size { module: String, what: &'static str, found: usize, expected: usize },
-    /// A value that is no number.
+    /// A value that is not finite.
     #[error("module `{module}`: {what} is not finite")]
     NotFinite { module: String, what: &'static str },
-    /// Something that a strategy needs and that was not fitted.
+    /// Something that a strategy needs but was not fitted.
     #[error("module `{module}` has no {what}, which {strategy} needs")]
     Missing { module: String, what: &'static str, strategy: &'static str },
     #[error(
@@ -22,7 +22,7 @@ pub enum CurvatureError {
         module: String,
         /// Which matrix.
         what: &'static str,
-        /// Largest of the residuals, relative; none where there was no result.
+        /// Largest of the relative residuals; none if there was no result.
         residual: Option<f64>,
     },
     #[error("module `{module}`: with a damping of 0, {zeros} of {all} eigenvalues are 0 and have no inverse")]

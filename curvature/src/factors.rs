@@ -8,11 +8,10 @@ use crate::filter::{Damping, Filter};
 use crate::module::Module;
 use crate::rotation::{BasisParts, Rotation};
 
-/// What rounding leaves of an eigenvalue of 0, as a part of the largest. Without damping its inverse would
-/// be noise.
+/// Relative size up to which an eigenvalue may be a rounded 0. Without damping its inverse would be noise.
 const ROUNDING: f64 = 1e-13;
 
-/// Refuses a damping of 0 where eigenvalues of `module` are 0 but for rounding.
+/// Refuses a damping of 0 if eigenvalues of `module` are 0 up to rounding.
 pub(crate) fn check_damped(eigenvalues: &[f64], damping: f64, module: &str) -> Result<(), CurvatureError> {
     let least = ROUNDING * eigenvalues.iter().copied().fold(0.0, f64::max);
     let zeros = eigenvalues.iter().filter(|value| **value <= least).count();
@@ -26,7 +25,7 @@ pub(crate) fn check_damped(eigenvalues: &[f64], damping: f64, module: &str) -> R
 /// How curvature is approximated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Strategy {
-    /// None: the identity.
+    /// Not at all: the identity.
     Identity,
     /// Squares of the gradient, value by value.
     Diagonal,
@@ -46,12 +45,12 @@ impl Strategy {
         ["identity", "diagonal", "kfac", "ekfac"][self as usize]
     }
 
-    /// The strategy of this name.
+    /// The strategy with this name.
     pub fn parse(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|strategy| strategy.name() == name)
     }
 
-    /// The strategies for which its factors have everything, itself first.
+    /// The strategies that its factors are sufficient for, itself first.
     pub fn includes(self) -> &'static [Strategy] {
         match self {
             Strategy::Identity => &[Strategy::Identity],
@@ -61,13 +60,13 @@ impl Strategy {
         }
     }
 
-    /// Whether it lives in the eigenbasis of the covariances.
+    /// Whether it uses the eigenbasis of the covariances.
     pub fn rotates(self) -> bool {
         matches!(self, Strategy::Kfac | Strategy::Ekfac)
     }
 }
 
-/// What is known of a module's curvature; what was not fitted is none.
+/// What is known of a module's curvature; parts that were not fitted are none.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct ModuleFactors {
     /// Covariance of the inputs.
@@ -78,7 +77,7 @@ pub struct ModuleFactors {
     pub activation_eigen: Option<Eigen>,
     /// Eigenbasis of the gradients of the outputs.
     pub gradient_eigen: Option<Eigen>,
-    /// Squares of gradients as they are: curvature of [`Strategy::Diagonal`].
+    /// Squares of gradients in the original coordinates: curvature of [`Strategy::Diagonal`].
     pub diagonal: Option<Squares>,
     /// Squares of gradients in the eigenbasis, `[out, input]`, in the order of both bases' values: curvature
     /// of [`Strategy::Ekfac`].
@@ -86,7 +85,7 @@ pub struct ModuleFactors {
 }
 
 impl ModuleFactors {
-    /// Eigenbases of the covariances, in place of those that are there.
+    /// Computes eigenbases of the covariances, replacing existing ones.
     ///
     /// # Errors
     /// No covariances or those of another size, values that are not finite, and a decomposition that fails
@@ -105,11 +104,11 @@ impl ModuleFactors {
         Ok(())
     }
 
-    /// Eigenvalues of the curvature, `[out, input]`: in the eigenbasis where the strategy has one. Ones for
+    /// Eigenvalues of the curvature, `[out, input]`: in the eigenbasis if the strategy has one. Ones for
     /// [`Strategy::Identity`].
     ///
     /// # Errors
-    /// What the strategy needs and what was not fitted, and values that are not finite.
+    /// What the strategy needs but was not fitted, and values that are not finite.
     pub fn eigenvalues(&self, module: &Module, strategy: Strategy) -> Result<Vec<f64>, CurvatureError> {
         let missing =
             |what| CurvatureError::Missing { module: module.name.clone(), what, strategy: strategy.name() };
@@ -138,8 +137,8 @@ impl ModuleFactors {
     /// The damped inverse of the curvature.
     ///
     /// # Errors
-    /// Those of [`ModuleFactors::eigenvalues`], bases of another size, a damping of 0 where an eigenvalue is
-    /// 0 but for rounding, and one so small that an inverse is not finite.
+    /// Those of [`ModuleFactors::eigenvalues`], bases of another size, a damping of 0 with an eigenvalue that
+    /// is 0 up to rounding, and a damping so small that an inverse is not finite.
     pub fn inverse(
         &self,
         module: &Module,
@@ -187,10 +186,10 @@ impl ModuleFactors {
         Ok(Inverse { out: module.out, input: module.input, damping, scale, bases })
     }
 
-    /// The bases of inputs and of gradients, and their blocks; `strategy` is what needs them, in errors.
+    /// The bases of inputs and of gradients, and their blocks; `strategy` names what needs them in errors.
     ///
     /// # Errors
-    /// No bases, and those of another size.
+    /// No bases, or those of another size.
     pub fn bases(
         &self,
         module: &Module,
@@ -202,7 +201,7 @@ impl ModuleFactors {
     }
 }
 
-/// An eigenbasis of this size with its blocks.
+/// An eigenbasis of this size, with its blocks.
 fn basis<'a>(
     (eigen, size, what): (&'a Option<Eigen>, usize, &'static str),
     module: &Module,
@@ -218,7 +217,7 @@ fn basis<'a>(
     Ok((eigen, blocks?))
 }
 
-/// A basis and its transpose, as their blocks are stored.
+/// A basis and its transpose, in the storage of their blocks.
 #[derive(Debug, Clone, PartialEq)]
 struct StoredBasis {
     blocks: Blocks,
@@ -243,8 +242,8 @@ struct BasisPair {
     gradient: StoredBasis,
 }
 
-/// Inverse of a module's curvature through a filter f: `P(G) = Q_S [f(L) (Q_S^T G Q_A)] Q_A^T`, with
-/// `f(L) = 1 / (L + damping)` if no other was asked for.
+/// Inverse of a module's curvature through a filter f: `P(G) = Q_S [f(L) (Q_S^T G Q_A)] Q_A^T`, with `f(L) =
+/// 1 / (L + damping)` by default.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Inverse {
     out: usize,
@@ -256,7 +255,7 @@ pub struct Inverse {
 }
 
 impl Inverse {
-    /// The damping that was added; 0 where none is.
+    /// The damping that was added; 0 without one.
     pub fn damping(&self) -> f64 {
         self.damping
     }
@@ -266,20 +265,20 @@ impl Inverse {
         self.scale.as_deref()
     }
 
-    /// The eigenbasis for many gradients in f32; none where there is none.
+    /// The eigenbasis in f32 for many gradients; none if there is none.
     pub fn rotation(&self) -> Option<Rotation> {
         let BasisPair { activation, gradient } = self.bases.as_ref()?;
         Some(Rotation::new(activation.stored(), gradient.stored()))
     }
 
-    /// A gradient `[out, input]` in the eigenbasis: `Q_S^T G Q_A`; unchanged where there is none.
+    /// A gradient `[out, input]` in the eigenbasis: `Q_S^T G Q_A`; unchanged without one.
     pub fn rotated(&self, gradient: &[f64]) -> Vec<f64> {
         let Some(BasisPair { activation, gradient: outer }) = &self.bases else { return gradient.to_vec() };
         let half = outer.blocks.times(&outer.transposed, gradient, self.input);
         activation.blocks.behind(&half, &activation.vectors, self.out)
     }
 
-    /// What [`Inverse::rotated`] turned, turned back.
+    /// Reverses [`Inverse::rotated`].
     pub fn unrotated(&self, rotated: &[f64]) -> Vec<f64> {
         let Some(BasisPair { activation, gradient: outer }) = &self.bases else { return rotated.to_vec() };
         let half = outer.blocks.times(&outer.vectors, rotated, self.input);
@@ -294,7 +293,7 @@ impl Inverse {
         self.unrotated(&rotated)
     }
 
-    /// `<P(G), G>` of a gradient that is rotated already.
+    /// `<P(G), G>` of a gradient that is already rotated.
     pub fn energy(&self, rotated: impl Iterator<Item = f64>) -> f64 {
         match &self.scale {
             None => rotated.map(|value| value * value).sum(),

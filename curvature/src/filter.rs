@@ -1,14 +1,14 @@
-//! Spectral filters: what a coordinate of a gradient in the eigenbasis is multiplied with, by its eigenvalue.
+//! Spectral filters: the factor of a gradient's coordinate in the eigenbasis, by its eigenvalue.
 
 use std::fmt;
 use std::str::FromStr;
 
 use crate::error::CurvatureError;
 
-/// Damping where none is given: this part of the mean eigenvalue.
+/// The default damping, relative to the mean eigenvalue.
 pub(crate) const PART_OF_MEAN: f64 = 0.1;
 
-/// What is added to eigenvalues before they are inverted.
+/// What is added to eigenvalues before inversion.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub enum Damping {
     /// A tenth of the module's mean eigenvalue.
@@ -20,7 +20,7 @@ pub enum Damping {
 
 impl Damping {
     /// # Errors
-    /// A number that is negative or none.
+    /// A number that is negative or not finite.
     pub fn value(value: f64) -> Result<Self, CurvatureError> {
         match value.is_finite() && value >= 0.0 {
             true => Ok(Damping::Value(value)),
@@ -28,7 +28,7 @@ impl Damping {
         }
     }
 
-    /// The number for these eigenvalues.
+    /// The number for given eigenvalues.
     pub fn of(self, eigenvalues: &[f64]) -> f64 {
         match self {
             Damping::Value(value) => value,
@@ -46,16 +46,16 @@ pub enum Filter {
     Inverse(Damping),
     /// 1: no curvature.
     Identity,
-    /// `(1 - exp(-steps rate L)) / L`, and `steps rate` at 0: what so many steps of gradient descent make
-    /// of a change of the loss, for one segment of training with constant curvature (SOURCE; Bae et al.,
-    /// arXiv 2405.12186).
+    /// `(1 - exp(-steps rate L)) / L`, and `steps rate` at 0: the effect of that many steps of gradient
+    /// descent on a change of the loss, for one segment of training with constant curvature (SOURCE; Bae et
+    /// al., arXiv 2405.12186).
     Source {
         /// Steps of the segment.
         steps: u64,
         /// Its mean learning rate.
         rate: f64,
     },
-    /// `exp(-steps rate L)`: what such a segment leaves of a change that was there before it.
+    /// `exp(-steps rate L)`: what remains after such a segment of a change made before it.
     Decay {
         /// Steps of the segment.
         steps: u64,
@@ -68,7 +68,7 @@ impl Filter {
     /// SOURCE's filter.
     ///
     /// # Errors
-    /// No step, and a rate that is no positive number.
+    /// No step, or a rate that is not positive and finite.
     pub fn source(steps: u64, rate: f64) -> Result<Self, CurvatureError> {
         match steps > 0 && rate.is_finite() && rate > 0.0 {
             true => Ok(Filter::Source { steps, rate }),
@@ -76,7 +76,7 @@ impl Filter {
         }
     }
 
-    /// SOURCE's filter of `STEPS*RATE`; none of another text.
+    /// SOURCE's filter from `STEPS*RATE`; none for other text.
     ///
     /// # Errors
     /// Those of [`Filter::source`].
@@ -85,7 +85,7 @@ impl Filter {
         Some(Self::source(steps.parse().ok()?, rate.parse().ok()?))
     }
 
-    /// What it makes of an eigenvalue that is not negative; an inverse adds this damping.
+    /// Its value at a non-negative eigenvalue; an inverse adds this damping.
     pub(crate) fn of(self, eigenvalue: f64, damping: f64) -> f64 {
         match self {
             Filter::Inverse(_) => 1.0 / (eigenvalue + damping),
@@ -95,8 +95,8 @@ impl Filter {
         }
     }
 
-    /// The most that it makes of an eigenvalue that is not negative, which is what it makes of 0. `fitted` is
-    /// the damping of a module's rows, which [`Damping::OfMean`] stands for. Infinite of a damping of 0.
+    /// Its maximum over non-negative eigenvalues, which is its value at 0. `fitted` is the damping of a
+    /// module's rows, which [`Damping::OfMean`] refers to. Infinite for a damping of 0.
     pub fn most(self, fitted: f64) -> f64 {
         let damping = match self.damping() {
             Some(Damping::Value(damping)) => damping,
@@ -105,7 +105,7 @@ impl Filter {
         self.of(0.0, damping)
     }
 
-    /// The damping of an inverse; none of others.
+    /// The damping of an inverse; none for other filters.
     pub fn damping(self) -> Option<Damping> {
         match self {
             Filter::Inverse(damping) => Some(damping),
@@ -113,7 +113,7 @@ impl Filter {
         }
     }
 
-    /// What the segment of training of this filter leaves of an earlier change; none of filters without one.
+    /// What the segment of this filter leaves of an earlier change; none for filters without a segment.
     pub fn decay(self) -> Option<Filter> {
         match self {
             Filter::Source { steps, rate } => Some(Filter::Decay { steps, rate }),
@@ -122,7 +122,7 @@ impl Filter {
     }
 }
 
-/// As options have it: an inverse has the usual damping.
+/// In the notation of options: an inverse has the default damping.
 impl FromStr for Filter {
     type Err = CurvatureError;
 
@@ -137,7 +137,7 @@ impl FromStr for Filter {
     }
 }
 
-/// As options have it, without the damping.
+/// In the notation of options, without the damping.
 impl fmt::Display for Filter {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -149,10 +149,10 @@ impl fmt::Display for Filter {
     }
 }
 
-/// `(1 - exp(-time L)) / L` of an eigenvalue that is not negative; between 0 and `time`.
+/// `(1 - exp(-time L)) / L` of a non-negative eigenvalue; between 0 and `time`.
 fn source_factor(eigenvalue: f64, time: f64) -> f64 {
     let decay = time * eigenvalue;
-    // Numbers below the normal ones have lost digits.
+    // Subnormal numbers have lost digits.
     if decay < f64::MIN_POSITIVE { time } else { (-(-decay).exp_m1() / eigenvalue).min(time) }
 }
 
@@ -169,7 +169,7 @@ mod tests {
             assert!((found - expected).abs() <= 1e-9 * expected, "{eigenvalue}: {found}");
         }
         assert!((source_factor(2.0, 0.5) - (1.0 - (-1.0f64).exp()) / 2.0).abs() < 1e-15);
-        // As steps one after the other, from the last to the first.
+        // As successive steps, from the last to the first.
         let (steps, rate, eigenvalue) = (1000, 1e-4, 3.0);
         let one_by_one: f64 = (0..steps).map(|step| rate * f64::powi(1.0 - rate * eigenvalue, step)).sum();
         let found = source_factor(eigenvalue, f64::from(steps) * rate);

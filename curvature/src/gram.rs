@@ -1,8 +1,8 @@
 //! Gram matrices of projected gradients: sums of outer products of stored rows, block by block.
 //!
-//! Rows are cut into blocks (the modules of a model, or one block of everything), and each block has its own
-//! matrix. LoGra's Fisher is the mean over the training rows, TrackStar's a mixture with that of the queries
-//! ([`crate::mixture()`]), and TRAK's the sum itself, which is the mean times the number of rows.
+//! Rows are divided into blocks (the modules of a model, or one block for everything), and each block has its
+//! own matrix. LoGra's Fisher is the mean over the training rows, TrackStar's a mixture with that of the
+//! queries ([`crate::mixture()`]), and TRAK's the sum itself, which is the mean times the number of rows.
 
 use faer::linalg::matmul::matmul;
 use faer::{Accum, MatMut, MatRef, Par};
@@ -27,7 +27,7 @@ impl MatrixStrip<'_> {
     /// Adds the products of rows `[rows, width]`, whose columns from `start` are the block.
     ///
     /// # Panics
-    /// Where the rows are not whole or do not have the block.
+    /// If the rows are incomplete or do not contain the block.
     pub fn add(&mut self, rows: &[f64], width: usize, start: usize) {
         let (count, height) = (rows.len() / width.max(1), self.sums.len() / self.size.max(1));
         if count == 0 || height == 0 {
@@ -51,7 +51,7 @@ impl Covariance {
     /// Adds rows `[rows, size]`.
     ///
     /// # Panics
-    /// Where they are not whole.
+    /// If they are incomplete.
     pub fn add_rows(&mut self, rows: &[f64]) {
         let size = self.size;
         self.strips().iter_mut().for_each(|strip| strip.add(rows, size, 0));
@@ -59,8 +59,8 @@ impl Covariance {
         self.count += (rows.len() / size.max(1)) as u64;
     }
 
-    /// The matrix in parts that threads fill apart; their sums do not depend on which thread does.
-    /// [`Covariance::mirror`] makes it whole.
+    /// The matrix in parts for separate threads; the sums do not depend on which thread computes them.
+    /// [`Covariance::mirror`] completes it.
     pub fn strips(&mut self) -> Vec<MatrixStrip<'_>> {
         let size = self.size;
         let strips = self.sums.chunks_mut((STRIP * size).max(1)).enumerate();

@@ -32,12 +32,12 @@ impl Inversion {
         Self::NAMES[self as usize]
     }
 
-    /// The inversion of this name.
+    /// The inversion with this name.
     pub fn parse(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|inversion| inversion.name() == name)
     }
 
-    /// The number that a damping stands for where this is the mean eigenvalue; without one c is 0.1, and that
+    /// The number that a damping stands for if this is the mean eigenvalue; by default c is 0.1, and that
     /// part of the mean for [`Inversion::Absolute`] too.
     pub(crate) fn added(self, mean: f64, damping: Option<f64>) -> Result<f64, CurvatureError> {
         match (self, damping) {
@@ -66,7 +66,7 @@ impl Inversion {
     }
 }
 
-/// What may be rounding of a decomposition, of eigenvalues or of other values of their size.
+/// Values up to this may be rounding of a decomposition, given eigenvalues or other values of their size.
 pub(crate) fn rounding_error(values: impl ExactSizeIterator<Item = f64>) -> f64 {
     8.0 * f64::EPSILON * values.len() as f64 * values.fold(0.0, f64::max)
 }
@@ -81,7 +81,7 @@ pub(crate) struct BlockInverse {
 }
 
 impl BlockInverse {
-    /// The inverse of the mean matrix of a block, whose name is that of errors.
+    /// The inverse of the mean matrix of a block, whose name is used in errors.
     ///
     /// # Errors
     /// Values that are not finite, a decomposition that fails its check, and a matrix that has no inverse.
@@ -95,7 +95,7 @@ impl BlockInverse {
         Ok(Self { inverted: inversion.of(&values, damping, name)?, vectors })
     }
 
-    /// Values of a vector.
+    /// Length of a vector.
     fn size(&self) -> usize {
         self.inverted.len()
     }
@@ -103,7 +103,7 @@ impl BlockInverse {
     /// `H^-1 v` of vectors `[count, size]`.
     ///
     /// # Panics
-    /// Where they are not whole.
+    /// If they are incomplete.
     pub(crate) fn apply(&self, vectors: &[f64]) -> Vec<f64> {
         let n = self.size();
         let mut rotated = self.rotated(vectors);
@@ -116,7 +116,7 @@ impl BlockInverse {
     /// `v' H^-1 v` of vectors `[count, size]`.
     ///
     /// # Panics
-    /// Where they are not whole.
+    /// If they are incomplete.
     pub(crate) fn energies(&self, vectors: &[f64]) -> Vec<f64> {
         let squares = |rotated: &[f64]| {
             rotated.iter().zip(&self.inverted).map(|(value, inverted)| value * value * inverted).sum::<f64>()

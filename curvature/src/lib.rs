@@ -17,10 +17,10 @@
 //!   [`MixtureBalance`] and [`mixture()`] for TrackStar
 //! - [`Spectrum`]: what the eigenvalues of a block look like
 //!
-//! Everything is in memory, and in f64 but for what a [`Rotation`] and a [`SampleGradient`] multiply; nothing
-//! here knows of models or stores. Matrices are row-major.
+//! Everything is in memory, and in f64 except what a [`Rotation`] and a [`SampleGradient`] multiply; nothing
+//! here depends on models or stores. Matrices are row-major.
 //!
-//! Same inputs give the same bits on one kind of processor: sums run in the order of their calls, and
+//! Equal inputs give equal bits on one kind of processor: sums run in the order of the calls, and
 //! decompositions on one thread.
 
 #![forbid(unsafe_code)]

@@ -16,8 +16,8 @@ pub struct LowRank {
     pub rank: usize,
 }
 
-/// The best approximation of `[out, input]` of rank `rank`; none where that saves nothing, where values are
-/// not finite, and where the decomposition does not converge.
+/// The best approximation of `[out, input]` of rank `rank`; none if that saves nothing, if values are not
+/// finite, or if the decomposition does not converge.
 pub fn low_rank(matrix: &[f64], (out, input): (usize, usize), rank: usize) -> Option<LowRank> {
     let size = out.min(input);
     let fits = matrix.len() == out * input && matrix.iter().all(|value| value.is_finite());

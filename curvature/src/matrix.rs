@@ -6,7 +6,7 @@ use faer::{Accum, MatMut, MatRef, Par};
 /// `a b` of `[rows, inner]` and `[inner, cols]`.
 ///
 /// # Panics
-/// Where the sizes do not fit.
+/// If the sizes do not match.
 pub fn product(a: &[f64], b: &[f64], (rows, inner, cols): (usize, usize, usize)) -> Vec<f64> {
     multiplied(MatRef::from_row_major_slice(a, rows, inner), MatRef::from_row_major_slice(b, inner, cols))
 }
@@ -14,7 +14,7 @@ pub fn product(a: &[f64], b: &[f64], (rows, inner, cols): (usize, usize, usize))
 /// `a b^T` of `[rows, inner]` and `[cols, inner]`.
 ///
 /// # Panics
-/// Where the sizes do not fit.
+/// If the sizes do not match.
 pub(crate) fn product_of_transposed(
     a: &[f64],
     b: &[f64],
@@ -37,12 +37,12 @@ pub fn transposed(a: &[f64], rows: usize, cols: usize) -> Vec<f64> {
     (0..cols).flat_map(|col| (0..rows).map(move |row| a[row * cols + col])).collect()
 }
 
-/// Sum of the products of their values.
+/// Sum of the products of corresponding values.
 pub fn dot(a: &[f64], b: &[f64]) -> f64 {
     a.iter().zip(b).map(|(a, b)| a * b).sum()
 }
 
-/// Values of tests: rows of them have full rank.
+/// Test values whose rows have full rank.
 #[cfg(test)]
 pub(crate) fn noise(count: usize) -> Vec<f64> {
     (0..count).map(|i| ((i * i + 3 * i) as f64 * 0.37).sin()).collect()

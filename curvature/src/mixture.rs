@@ -5,8 +5,8 @@ use crate::error::CurvatureError;
 use crate::gram::Gram;
 use crate::inversion::rounding_error;
 
-/// Eigenvalues of both sides of a mixture, of all blocks together and the largest first; what may be rounding
-/// is 0.
+/// Eigenvalues of both sides of a mixture, of all blocks together in descending order; those that may be
+/// rounding are 0.
 #[derive(Debug, Clone, PartialEq)]
 pub struct MixtureBalance {
     train: Vec<f64>,
@@ -29,17 +29,17 @@ impl MixtureBalance {
         Ok(Self { train, query })
     }
 
-    /// The largest number of an eigenvalue that is above 0 on both sides; 0 where there is none.
+    /// The number of eigenvalues that are above 0 on both sides.
     pub fn components(&self) -> usize {
         self.train.iter().zip(&self.query).take_while(|(a, b)| **a > 0.0 && **b > 0.0).count()
     }
 
-    /// TrackStar's share of the queries (arXiv 2410.17413), from 0 to 1: with it both sides have as much of
-    /// their eigenvalue of this number, counted from 1. Where only one side has it above 0, the mixture is that
-    /// of the other side: beyond [`MixtureBalance::components`] it balances nothing.
+    /// TrackStar's share of the queries (arXiv 2410.17413), from 0 to 1: it makes both sides contribute
+    /// equally to the eigenvalue with this number, counted from 1. If it is above 0 on one side only, the
+    /// mixture is the other side: beyond [`MixtureBalance::components`] nothing is balanced.
     ///
     /// # Errors
-    /// A number of which no side has an eigenvalue above 0.
+    /// A number for which no side has an eigenvalue above 0.
     pub fn share(&self, components: usize) -> Result<f64, CurvatureError> {
         let at = components.checked_sub(1);
         let pair = at.and_then(|at| Some((*self.train.get(at)?, *self.query.get(at)?)));
@@ -50,7 +50,7 @@ impl MixtureBalance {
     }
 }
 
-/// The eigenvalues of a mean matrix; 0 where they may be rounding, by which a balance would be chance.
+/// The eigenvalues of a mean matrix; 0 if they may be rounding, on which a balance would be random.
 fn eigenvalues(gram: &Gram, name: &str, what: &'static str) -> Result<Vec<f64>, CurvatureError> {
     let Eigen { mut values, .. } = Eigen::of(&gram.mean(), gram.size, name, what)?;
     let least = rounding_error(values.iter().copied());
@@ -98,7 +98,7 @@ mod tests {
             gram.add_rows(&noise(rows * size));
             gram
         };
-        // Of 4 queries the last two eigenvalues are 0 but for rounding, and of 2 in a second block the last
+        // Of 4 queries the last two eigenvalues are 0 up to rounding, and of 2 in a second block the last
         // four.
         let sides = [(of(20), of(4)), (of(30), of(2))];
         let blocks: Vec<(&str, &Gram, &Gram)> =

@@ -9,14 +9,14 @@ pub struct Module {
     pub name: String,
     /// Outputs.
     pub out: usize,
-    /// Inputs; with a bias one more, the last, which is always 1.
+    /// Inputs, including the constant 1 at the end if there is a bias.
     pub input: usize,
     /// Whether there is a bias.
     pub bias: bool,
 }
 
 impl Module {
-    /// Values of its gradient.
+    /// Number of values of its gradient.
     pub fn len(&self) -> usize {
         self.out * self.input
     }

@@ -1,8 +1,8 @@
 //! Gradient of a sample, in the form that takes the fewest multiplications to rotate.
 //!
-//! For T tokens, and bases of `s` outputs and `a` inputs with `v_s` and `v_a` values in their blocks, turning
-//! the gradient itself takes `a v_s + s v_a` multiplications. Turning what it is a product of takes
-//! `T (v_s + v_a)`. The product of the tokens, `T s a`, is taken once in either order.
+//! For T tokens, and bases of `s` outputs and `a` inputs with `v_s` and `v_a` values in their blocks,
+//! rotating the gradient itself takes `a v_s + s v_a` multiplications. Rotating its factors takes `T (v_s +
+//! v_a)`. The product of the factors, `T s a`, is computed once in either order.
 
 use std::borrow::Cow;
 
@@ -22,34 +22,34 @@ pub struct SampleGradient {
 pub(crate) enum OuterForm {
     /// Its values.
     Whole(Vec<f32>),
-    /// What it is a product of: `[tokens, input]` and `[tokens, out]`.
+    /// Its factors: `[tokens, input]` and `[tokens, out]`.
     Factors { inputs: Vec<f32>, grads: Vec<f32> },
 }
 
 impl SampleGradient {
-    /// One without a token.
+    /// The gradient of no tokens.
     pub fn empty(module: &Module) -> Self {
         let form = OuterForm::Factors { inputs: Vec::new(), grads: Vec::new() };
         Self { out: module.out, input: module.input, form }
     }
 
-    /// One of these values.
+    /// The gradient with these values.
     pub fn whole(module: &Module, values: Vec<f32>) -> Self {
         Self { out: module.out, input: module.input, form: OuterForm::Whole(values) }
     }
 
-    /// The most tokens whose factors are turned with fewer multiplications than the whole gradient, where
-    /// blocks have at most so many rows. It follows from sizes alone, and so does the form of a gradient.
+    /// The most tokens whose factors take fewer multiplications to rotate than the whole gradient, if blocks
+    /// have at most this many rows. It follows from sizes alone, and so does the form of a gradient.
     pub fn most_tokens(module: &Module, max_block: usize) -> usize {
         let values = |size: usize| Blocks::new(size, max_block).values() as u128;
         let (of_out, of_input) = (values(module.out), values(module.input));
         let whole = module.input as u128 * of_out + module.out as u128 * of_input;
-        // One less where both are the same.
+        // One less if both are equal.
         let most = whole.saturating_sub(1) / (of_out + of_input).max(1);
         usize::try_from(most).unwrap_or(usize::MAX)
     }
 
-    /// Values that one of so many tokens holds at most, with [`SampleGradient::most_tokens`].
+    /// Most values that a gradient of this many tokens holds, with [`SampleGradient::most_tokens`].
     pub fn most_values(module: &Module, max_block: usize, tokens: usize) -> usize {
         let tokens = tokens.min(Self::most_tokens(module, max_block));
         module.len().max(tokens * (module.input + module.out))
@@ -58,7 +58,7 @@ impl SampleGradient {
     /// Adds tokens, `[tokens, input]` and `[tokens, out]`; with more than `most` in all it becomes a matrix.
     ///
     /// # Panics
-    /// Where they are not whole.
+    /// If they are incomplete.
     pub fn add(&mut self, (inputs, grads): (&[f32], &[f32]), most: usize) {
         match &mut self.form {
             OuterForm::Factors { inputs: all, grads: of_all } => {
@@ -153,7 +153,7 @@ mod tests {
         }
     }
 
-    /// Without a token there is nothing to multiply, and yet every value is handed out: zero, whatever the
+    /// Without tokens there is nothing to multiply, and yet every value is passed on: zero, whatever the
     /// memory held before.
     #[test]
     fn a_gradient_without_a_token_is_zeros() {

@@ -1,7 +1,7 @@
 //! Rotation of gradients into an eigenbasis and back.
 //!
-//! A gradient is rotated as it is, or as a product of what its tokens have, whichever form it comes in. A
-//! matrix has the same bits whatever was rotated before it.
+//! A gradient is rotated as a matrix or as factors of its tokens, whichever form it has. A matrix has the
+//! same bits whatever was rotated before it.
 
 use std::ops::Range;
 
@@ -9,14 +9,14 @@ use crate::blocks::Blocks;
 use crate::outer::{OuterForm, SampleGradient};
 use crate::sums::RowSums;
 
-/// The eigenbases of a module in f32, with memory that is used for each gradient again.
+/// The eigenbases of a module in f32, with memory that is reused for each gradient.
 #[derive(Debug)]
 pub struct Rotation {
     activation: RotationBasis,
     gradient: RotationBasis,
-    /// What is turned back, rounded, or turned inputs of tokens.
+    /// Rounded values to rotate back, or rotated inputs of tokens.
     whole: Vec<f32>,
-    /// A matrix that was multiplied with one of the bases, or turned gradients of outputs of tokens.
+    /// A matrix multiplied with one of the bases, or rotated output gradients of tokens.
     half: Vec<f32>,
     sums: RowSums,
 }
@@ -28,7 +28,7 @@ struct RotationBasis {
     blocks: Vec<BasisBlock>,
 }
 
-/// A block on the diagonal and its transpose.
+/// A diagonal block and its transpose.
 #[derive(Debug)]
 struct BasisBlock {
     range: Range<usize>,
@@ -64,10 +64,10 @@ impl Rotation {
         }
     }
 
-    /// A gradient `[out, input]` in the eigenbasis, `Q_S^T G Q_A`, in place of what `to` holds.
+    /// A gradient `[out, input]` in the eigenbasis, `Q_S^T G Q_A`, overwriting `to`.
     ///
     /// # Panics
-    /// Where the sizes do not fit.
+    /// If the sizes do not match.
     pub fn rotated(&mut self, gradient: &SampleGradient, to: &mut Vec<f64>) {
         match &gradient.form {
             OuterForm::Whole(values) => self.rotated_whole(values, to),
@@ -75,7 +75,7 @@ impl Rotation {
         }
     }
 
-    /// `(D Q_S)^T (X Q_A)`, of gradients D of the outputs and inputs X of tokens.
+    /// `(D Q_S)^T (X Q_A)`, for output gradients D and inputs X of tokens.
     fn rotated_factors(&mut self, (inputs, grads): (&[f32], &[f32]), to: &mut Vec<f64>) {
         let Self { activation, gradient: outer, whole, half, sums } = self;
         half.resize(grads.len(), 0.0);
@@ -108,10 +108,10 @@ impl Rotation {
         }
     }
 
-    /// What [`Rotation::rotated`] turned, turned back, in place of what `to` holds.
+    /// Reverses [`Rotation::rotated`], overwriting `to`.
     ///
     /// # Panics
-    /// Where the sizes do not fit.
+    /// If the sizes do not match.
     pub fn unrotated(&mut self, rotated: impl Iterator<Item = f64>, to: &mut Vec<f64>) {
         let Self { activation, gradient: outer, whole, half, sums } = self;
         whole.clear();
@@ -140,7 +140,7 @@ mod tests {
         (0..count).map(|at| (at as f64 * step + (at * at % 97) as f64).sin()).collect()
     }
 
-    /// An eigenbasis in these blocks.
+    /// An eigenbasis with these blocks.
     fn basis(blocks: Blocks, step: f64) -> Eigen {
         let n = blocks.size();
         let tokens = values(n * (n + 3), step);
@@ -154,7 +154,7 @@ mod tests {
         Eigen::of_covariance(&covariance, "m", "covariance").unwrap()
     }
 
-    /// The norm of the difference as a part of the norm.
+    /// The norm of the difference, relative to the norm.
     fn apart(found: &[f64], expected: &[f64]) -> f64 {
         assert_eq!(found.len(), expected.len());
         let norm =
@@ -187,13 +187,13 @@ mod tests {
             assert!(apart(&found, &expected) < 5e-7, "{}", apart(&found, &expected));
             rotation.unrotated(expected.iter().copied(), &mut back);
             assert!(apart(&back, &gradient) < 5e-7, "{}", apart(&back, &gradient));
-            // What was rotated before does not show.
+            // Earlier rotations have no effect.
             rotation.rotated(&whole, &mut back);
             assert_eq!(found, back);
-            // Without a token it is zeros, whatever was rotated before.
+            // Without tokens the result is zeros, whatever was rotated before.
             rotation.rotated(&SampleGradient::empty(&module), &mut back);
             assert!(back.len() == module.len() && back.iter().all(|value| *value == 0.0));
-            // Tokens are turned to what the sum of their outer products is turned to, in either form.
+            // Tokens are rotated to the rotated sum of their outer products, in either form.
             for tokens in [1, 90] {
                 let (inputs, grads) =
                     (values(tokens * module.input, 0.17), values(tokens * module.out + 1, 0.41).split_off(1));

@@ -1,7 +1,7 @@
 //! Preconditioner of vectors: the inverse of each block's matrix, applied by a Cholesky factorisation.
 //!
-//! Where eigenvalues are only shifted, a factorisation takes far less time than an eigendecomposition. The
-//! other inversions take that, and so does a matrix that cannot be factorised, to say what is wrong with it.
+//! If eigenvalues are only shifted, a factorisation takes far less time than an eigendecomposition. The other
+//! inversions need the latter, and so does a matrix that cannot be factorised, to say what is wrong with it.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -26,13 +26,13 @@ enum SolverForm {
     /// L with `L L' = H + damping`, in the lower triangle.
     Factor(Mat<f64>),
     Eigen(BlockInverse),
-    /// A factor of each value.
+    /// A factor for each value.
     Scale(Vec<f64>),
 }
 
 impl Solver {
-    /// Of the mean matrix of a block, whose name is that of errors. Memory: a matrix, and one more while it
-    /// is made; five where it takes an eigendecomposition.
+    /// For the mean matrix of a block, whose name is used in errors. Memory: one matrix, and one more during
+    /// construction; five if it takes an eigendecomposition.
     ///
     /// # Errors
     /// Values that are not finite, a decomposition that fails its check, and a matrix that has no inverse.
@@ -55,11 +55,11 @@ impl Solver {
     }
 
     /// For vectors in an eigenbasis that were divided by `sqrt(l + fitted)` of the eigenvalues l of their
-    /// coordinates: with it their products are those under the filter of l. The usual damping of an inverse
-    /// is the one that is fitted.
+    /// coordinates: it turns their products into those under the filter of l. The default damping of an
+    /// inverse is the fitted one.
     ///
     /// # Errors
-    /// A damping that is none, and one of 0 where an eigenvalue is 0 but for rounding.
+    /// An invalid damping, and one of 0 with an eigenvalue that is 0 up to rounding.
     pub fn rescaling(
         eigenvalues: &[f64],
         fitted: f64,
@@ -85,7 +85,7 @@ impl Solver {
     /// `H^-1 v` in place.
     ///
     /// # Panics
-    /// Where the vector has another size.
+    /// If the vector has another size.
     pub fn apply(&self, vector: &mut [f64]) {
         match &self.0 {
             SolverForm::Eigen(inverse) => {
@@ -107,10 +107,10 @@ impl Solver {
         }
     }
 
-    /// `v' H^-1 v` of vectors `[count, size]`, which are lost.
+    /// `v' H^-1 v` of vectors `[count, size]`, which are overwritten.
     ///
     /// # Panics
-    /// Where they are not whole.
+    /// If they are incomplete.
     pub fn energies(&self, vectors: &mut [f64]) -> Vec<f64> {
         match &self.0 {
             SolverForm::Eigen(inverse) => inverse.energies(vectors),
@@ -130,7 +130,7 @@ impl Solver {
     }
 }
 
-/// The factor of a matrix with `added` on its diagonal; none where that is not clearly positive definite.
+/// The factor of a matrix with `added` on its diagonal; none if that is not clearly positive definite.
 fn factor(matrix: &[f64], size: usize, added: f64) -> Option<Mat<f64>> {
     if !added.is_finite() {
         return None;
@@ -151,14 +151,14 @@ fn factor(matrix: &[f64], size: usize, added: f64) -> Option<Mat<f64>> {
     clear.then_some(factor)
 }
 
-/// The preconditioner of vectors with several blocks; copies share it.
+/// The preconditioner of vectors with several blocks; clones share it.
 #[derive(Debug, Clone, Default)]
 pub struct Preconditioner {
     blocks: Arc<[(Range<usize>, Solver)]>,
 }
 
 impl Preconditioner {
-    /// Of blocks with their coordinates; coordinates outside of all blocks stay as they are.
+    /// For blocks with their coordinates; coordinates outside all blocks stay as they are.
     pub fn new(blocks: Vec<(Range<usize>, Solver)>) -> Self {
         Self { blocks: blocks.into() }
     }
@@ -166,17 +166,17 @@ impl Preconditioner {
     /// `H^-1 v` in place. A vector has the same bits whatever others are preconditioned.
     ///
     /// # Panics
-    /// Where a block lies outside of the vector or has another size than its coordinates.
+    /// If a block lies outside the vector or has another size than its coordinates.
     pub fn apply(&self, vector: &mut [f64]) {
         self.blocks.iter().for_each(|(range, block)| block.apply(&mut vector[range.clone()]));
     }
 
-    /// `v' H^-1 v` of vectors `[count, size]`, each block's part times its weight; coordinates outside of all
-    /// blocks do not count. A vector has the same bits at the same place among as many others, whatever these
-    /// are.
+    /// `v' H^-1 v` of vectors `[count, size]`, each block's part times its weight; coordinates outside all
+    /// blocks do not count. A vector has the same bits at the same index among the same number of vectors,
+    /// whatever the others are.
     ///
     /// # Panics
-    /// Where the vectors are not whole, or as [`Preconditioner::apply`].
+    /// If the vectors are incomplete, or as for [`Preconditioner::apply`].
     pub fn energies(&self, vectors: &[f64], count: usize, weights: &[f64]) -> Vec<f64> {
         let size = (vectors.len() / count.max(1)).max(1);
         let (mut found, mut block) = (vec![0.0; count], Vec::new());
@@ -193,7 +193,7 @@ impl Preconditioner {
     /// `sqrt(v' H^-1 v)` of one vector, with a weight for each block.
     ///
     /// # Panics
-    /// As [`Preconditioner::apply`].
+    /// As for [`Preconditioner::apply`].
     pub fn length(&self, vector: &[f64], weights: &[f64]) -> f64 {
         // Rounding may leave a little less than 0.
         self.energies(vector, 1, weights).iter().sum::<f64>().max(0.0).sqrt()
@@ -254,7 +254,7 @@ mod tests {
             let length = conditioner.length(&wide[..size + 2], &[1.0]);
             assert!((length * length / energy - 1.0).abs() < 1e-9);
         }
-        // Fewer rows than coordinates have no inverse without a damping.
+        // Fewer rows than coordinates have no inverse without damping.
         let error = Solver::new(&gram, "b", Inversion::Damped, Some(0.0)).unwrap_err();
         assert!(matches!(error, CurvatureError::Singular { zeros: 17, all: 37, .. }), "{error}");
         assert!(Solver::new(&gram, "b", Inversion::Damped, Some(-1.0)).is_err());

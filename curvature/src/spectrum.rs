@@ -1,18 +1,18 @@
-//! Spectrum of a module's curvature: how many directions matter, and how far eigenvalues spread.
+//! Spectrum of a module's curvature: how many directions matter, and how widely eigenvalues are spread.
 
-/// Figures of a set of eigenvalues.
+/// Statistics of a set of eigenvalues.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Spectrum {
     /// The eigenvalues, descending.
     pub values: Vec<f64>,
     /// Their sum.
     pub total: f64,
-    /// The damping that the effective dimension and the condition are for.
+    /// The damping used for the effective dimension and the condition.
     pub damping: f64,
 }
 
 impl Spectrum {
-    /// Of eigenvalues in any order.
+    /// From eigenvalues in any order.
     pub fn new(mut values: Vec<f64>, damping: f64) -> Self {
         values.sort_by(|a, b| b.total_cmp(a));
         let total = values.iter().sum();
@@ -25,7 +25,7 @@ impl Spectrum {
         self.values.iter().map(part).sum()
     }
 
-    /// The largest damped eigenvalue over the smallest; infinite where that is 0.
+    /// The largest damped eigenvalue over the smallest; infinite if that is 0.
     pub fn condition(&self) -> f64 {
         match (self.values.first(), self.values.last()) {
             (Some(_), Some(last)) if last + self.damping <= 0.0 => f64::INFINITY,
@@ -34,7 +34,7 @@ impl Spectrum {
         }
     }
 
-    /// How many of the largest eigenvalues have this share of the sum.
+    /// The smallest number of largest eigenvalues with this share of the sum.
     pub fn needed_for(&self, share: f64) -> usize {
         let mut sum = 0.0;
         let enough = |value: &f64| {
@@ -49,8 +49,8 @@ impl Spectrum {
         self.total / self.values.len().max(1) as f64
     }
 
-    /// How far the eigenvalues of another one are from these, by rank: the Euclidean norm of the difference
-    /// over that of these; 0 where both are 0.
+    /// The distance of another spectrum's eigenvalues from these, by rank: the Euclidean norm of the
+    /// difference over that of these; 0 if both are 0.
     pub fn difference(&self, other: &Spectrum) -> f64 {
         let norm =
             |values: &mut dyn Iterator<Item = f64>| values.map(|value| value * value).sum::<f64>().sqrt();
@@ -60,7 +60,7 @@ impl Spectrum {
         if off > 0.0 { off / norm(&mut self.values.iter().copied()) } else { 0.0 }
     }
 
-    /// The middle value.
+    /// The median.
     pub fn median(&self) -> f64 {
         let n = self.values.len();
         match n {

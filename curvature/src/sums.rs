@@ -1,20 +1,19 @@
-//! Products of matrices in f32, whose sums are taken in f64.
+//! Matrix products in f32 whose sums are accumulated in f64.
 //!
-//! Values are rounded to f32 before they are multiplied, products of up to [`CHUNK`] of them are summed
-//! in f32, and these in f64. That moves a matrix by some 3e-7 of its length, in no direction more than
-//! in others: less than gradients are off that are computed in f32, so that scores are hardly less
-//! accurate for it.
+//! Values are rounded to f32 before they are multiplied, up to [`CHUNK`] products are summed in f32, and
+//! those sums in f64. That changes a matrix by about 3e-7 of its length, with no preferred direction: less
+//! than the error of gradients computed in f32, so that scores hardly lose accuracy.
 
 use std::ops::Range;
 
 use faer::linalg::matmul::matmul;
 use faer::{Accum, MatMut, MatRef, Par};
 
-/// Coordinates whose products are summed in f32.
+/// Number of coordinates whose products are summed in f32.
 const CHUNK: usize = 128;
 
-/// Rows and columns of a tile of a product: its sums, of either precision, and what is multiplied for a chunk
-/// of them stay in the second-level cache.
+/// Rows and columns of a tile of a product: its sums, in both precisions, and the operands of a chunk of them
+/// fit in the second-level cache.
 const TILE: (usize, usize) = (128, 256);
 
 /// Sums of some rows of a product in f64, and of the products of [`CHUNK`] coordinates in f32.
@@ -60,8 +59,8 @@ impl RowSums {
         });
     }
 
-    /// Hands out parts of the rows of the sum of the outer products of tokens, `[out, input]`, of their
-    /// inputs and gradients of outputs, with the place of the first value.
+    /// Passes on parts of the rows of the sum of the outer products of tokens, `[out, input]`, of their
+    /// inputs and output gradients, with the index of the first value.
     pub(crate) fn outer(
         &mut self,
         (inputs, grads): (&[f32], &[f32]),
@@ -74,7 +73,7 @@ impl RowSums {
         self.multiply(grads, inputs, |row, col, sums| put(row * input + col, sums));
     }
 
-    /// Hands out parts of the rows of `a b`, with the row and the first column of each.
+    /// Passes on parts of the rows of `a b`, with the row and the first column of each.
     fn multiply(
         &mut self,
         a: MatRef<'_, f32>,
@@ -134,7 +133,7 @@ mod tests {
 
     #[test]
     fn long_sums_lose_no_more_digits_than_short_ones() {
-        // Sums of as many products in f32 alone would be off by the root of their number.
+        // Sums of as many products in f32 alone would be off by the square root of their number.
         let n = 400 * CHUNK;
         let (a, b) = (values(3 * n, 0.31), values(2 * n, 0.57));
         let single = |values: &[f64]| values.iter().map(|value| *value as f32).collect::<Vec<f32>>();

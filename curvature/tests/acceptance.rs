@@ -1,13 +1,13 @@
-//! Promise: two examples that were worked out with Kronfluence 1.0.1 come out as they did there.
+//! Promise: two examples that were computed with Kronfluence 1.0.1 give the same results here.
 
 use gstore_curvature::{Damping, Module, ModuleFactors, Strategy, dot, low_rank, product};
 
 use crate::common::{Tokens, assert_close, fit, gradient, module, scores, sum, token};
 
-/// Numbers of the reference are printed with six decimals.
+/// The reference prints six decimals.
 const TOLERANCE: f64 = 1e-6;
 
-/// Scores by strategy: a damping, products of each query with all samples, and each sample with itself.
+/// Scores by strategy: a damping, products of each query with all samples, and of each sample with itself.
 struct Table<'a> {
     strategy: Strategy,
     damping: Damping,
@@ -62,7 +62,7 @@ fn example_a() -> (Module, Vec<Tokens>, Vec<Tokens>) {
     (module(2, 4, true), samples, queries)
 }
 
-/// Two sequences of three tokens, 2 -> 2 without a bias, of which the last token is padding; and a query.
+/// Two sequences of three tokens, 2 -> 2 without a bias, where the last token is padding; and a query.
 fn example_b() -> (Module, Vec<Tokens>, Vec<Tokens>) {
     let mut samples = vec![
         vec![

@@ -48,7 +48,7 @@ fn without_damping_zeros_have_no_inverse() {
     }
     // No value of this gradient is 0.
     assert!(inverse(Strategy::Diagonal).is_ok() && inverse(Strategy::Identity).is_ok());
-    // A tenth of a mean of 0 is 0 too.
+    // A tenth of a mean of 0 is also 0.
     let none = ModuleFactors { diagonal: Some(Squares::new(15)), ..ModuleFactors::default() };
     let refused = none.inverse(&module, Strategy::Diagonal, Damping::OfMean).unwrap_err();
     assert!(matches!(refused, CurvatureError::Singular { zeros: 15, .. }), "{refused}");

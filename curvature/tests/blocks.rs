@@ -1,4 +1,4 @@
-//! Promise: a covariance in blocks is that with zeros outside of them, in all that is made of it.
+//! Promise: a covariance in blocks gives the same results as one with zeros outside them.
 
 use gstore_curvature::{Blocks, Covariance, Damping, Filter, Module, ModuleFactors, Strategy, dot, product};
 
@@ -58,7 +58,7 @@ fn everything_is_as_with_zeros_outside_of_the_blocks() {
                 assert!((own - of_dense).abs() < 1e-9 * own.abs().max(1.0), "{strategy:?} {filter}");
             }
         }
-        // The inverse by its definition: S X A + d X is the query again.
+        // The inverse by its definition: S X A + d X gives the query again.
         let inverse = found.inverse(&module, Strategy::Kfac, Damping::Value(0.1)).expect("an inverse");
         let solved = inverse.apply(&query);
         let mapped = product(&product(&s, &solved, (5, 5, 7)), &a, (5, 7, 7));
@@ -100,7 +100,7 @@ fn blocks_are_summed_as_the_whole_is() {
         whole.count += 1;
         for block in blocks.ranges() {
             let outer = outer(&values[block.clone()]);
-            // The first row with the column before its diagonal, and the others from there on.
+            // The first row with the column before its diagonal, and the others from their diagonal on.
             cut.add_block(&block, 0..1, 0, &outer[..block.len()]);
             let others: Vec<f32> =
                 outer.chunks(block.len()).skip(1).flat_map(|row| row[1..].iter().copied()).collect();

@@ -11,10 +11,10 @@ use safetensors::SafeTensors;
 use safetensors::tensor::Dtype;
 use serde_json::Value;
 
-/// Of the largest score: formulas are stored in f32, and nothing is stated of them.
+/// Relative to the largest score: formulas are stored in f32, and the manifest states no difference for them.
 const FORMULA: f64 = 1e-5;
 
-/// Times the difference that the manifest states between the library in f32 and the formula in f64.
+/// Multiple of the difference that the manifest states between the library in f32 and the formula in f64.
 const TIMES: f64 = 10.0;
 
 type Tensors = HashMap<String, (Vec<usize>, Vec<f64>)>;
@@ -46,7 +46,7 @@ fn case(name: &str) -> Option<(Value, Tensors)> {
     Some((case, tensors))
 }
 
-/// What is allowed where the manifest states this difference, or none.
+/// The tolerance if the manifest states this difference, or none.
 fn allowed(stated: &Value) -> f64 {
     stated.as_f64().map_or(FORMULA, |stated| TIMES * stated)
 }
@@ -54,14 +54,14 @@ fn allowed(stated: &Value) -> f64 {
 fn assert_close(found: &[f64], expected: &[f64], tolerance: f64, of: &str) {
     assert_eq!(found.len(), expected.len(), "{of}");
     let largest = expected.iter().fold(0.0_f64, |most, x| most.max(x.abs()));
-    // Each by itself: a maximum leaves out what is not a number.
+    // One by one: a maximum would ignore NaN.
     for (at, (x, y)) in found.iter().zip(expected).enumerate() {
         let apart = (x - y).abs();
         assert!(apart <= tolerance * largest, "{of}: {at}: {apart:e} of {largest:e}, allowed {tolerance:e}");
     }
 }
 
-/// The projected gradients of both sides, and where their blocks are.
+/// The projected gradients of both sides, and the ranges of their blocks.
 struct Projected {
     case: Value,
     tensors: Tensors,
@@ -83,7 +83,7 @@ impl Projected {
         self.blocks.iter().map(of_block).collect()
     }
 
-    /// The Hessian of this name: one matrix a block.
+    /// The Hessian with this name: one matrix per block.
     fn hessian(&self, name: &str) -> Vec<Gram> {
         let mixing = &self.case["mixing"][name];
         if mixing.is_null() {
@@ -103,7 +103,7 @@ impl Projected {
         mixture(&blocks, found).expect("a mixture")
     }
 
-    /// As questions have it.
+    /// In the form of questions.
     fn preconditioner(&self, hessian: &str, inversion: Inversion, damping: f64) -> Preconditioner {
         let hessian = self.hessian(hessian);
         let of_block = |((name, range), gram): (&(String, Range<usize>), &Gram)| {
@@ -195,18 +195,17 @@ fn golden_precond_logra() {
     assert_close(&found, expected, FORMULA, "cosine of the training side");
 }
 
-/// How the models of an ensemble are weighed against each other.
+/// How the models of an ensemble are weighted relative to each other.
 #[derive(Clone, Copy, PartialEq)]
 enum Form {
-    /// As they are: the formula of the paper.
+    /// Unscaled: the formula of the paper.
     Paper,
     /// Each inverse divided by the mean of its absolute entries, as the library `traker` does.
     Normalised,
 }
 
-/// TRAK's scores of the first models of an ensemble, `[query, row]`:
-/// `mean_c psi_c (Phi_c' Phi_c + ridge I)^-1 Phi_c'` times `mean_c Q_c`, with the inverse of the mean over
-/// rows that questions have.
+/// TRAK's scores of the first models of an ensemble, `[query, row]`: `mean_c psi_c (Phi_c' Phi_c + ridge
+/// I)^-1 Phi_c'` times `mean_c Q_c`, with the inverse of the mean over rows that questions use.
 fn of_models(tensors: &Tensors, models: usize, ridge: f64, form: Form) -> Vec<f64> {
     let k = tensors["phi"].0[2];
     let part = |name: &str, at: usize| {
@@ -253,7 +252,7 @@ fn golden_precond_trak() {
     for (suffix, ridge) in [("", 0.0), (".ridge", case["ridge"].as_f64().expect("a number"))] {
         let paper = of_models(&tensors, all, ridge, Form::Paper);
         assert_close(&paper, &tensors[&format!("score.paper{suffix}")].1, FORMULA, "paper");
-        // The library divides gradients by the root of their number, which is k there.
+        // The library divides gradients by the square root of their length, which is k there.
         let found = divided(of_models(&tensors, all, ridge, Form::Normalised), k);
         assert_close(&found, &tensors[&format!("score.normalised{suffix}")].1, FORMULA, "normalised");
         let measured = &case["measured"]["library_f32_vs_normalised_f64"][format!("library{suffix}")];

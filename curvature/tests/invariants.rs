@@ -1,4 +1,4 @@
-//! Promise: scores do not depend on what is arbitrary in factors, and keep the laws of an inner product.
+//! Promise: scores do not depend on what is arbitrary in factors, and obey the laws of an inner product.
 
 use gstore_curvature::{
     Covariance, Damping, Eigen, Module, ModuleFactors, Strategy, dot, low_rank, product, transposed,
@@ -10,10 +10,10 @@ use crate::common::{
     Token, Tokens, assert_close, covariances, fit, gradient, module, scores, squares, token,
 };
 
-/// What rounding may change, as a part of the largest value.
+/// The effect of rounding, relative to the largest value.
 const ROUNDING: f64 = 1e-8;
 
-/// Values between -2 and 2 that look random.
+/// Pseudorandom values between -2 and 2.
 struct Values(u64);
 
 impl Values {
@@ -149,7 +149,7 @@ proptest! {
                     let most = bound + ROUNDING * (1.0 + bound);
                     assert!(own >= -ROUNDING && score * score <= most, "{strategy:?}");
                     assert_same("either side", &[dot(&inverse.apply(&gradient), query)], &[score]);
-                    // Turned into the basis and scaled, both sides at once.
+                    // Rotated into the basis and scaled, both sides at once.
                     let white = |value: &[f64]| -> Vec<f64> {
                         let mut rotated = inverse.rotated(value);
                         if let Some(scale) = inverse.scale() {

@@ -7,10 +7,10 @@ use gstore_curvature::{
 
 use crate::common::{assert_close, fit, module, token};
 
-/// Samples of each segment, and values of each.
+/// Samples of each segment, and values of each sample.
 const SHAPE: (usize, usize) = (5, 3);
 
-/// Values that look random.
+/// Pseudorandom values.
 fn values(seed: usize, len: usize) -> Vec<f64> {
     (0..len).map(|at| ((at * at + 7 * seed * at + seed) as f64 * 0.61).sin()).collect()
 }
@@ -27,7 +27,7 @@ fn hessian(segment: usize) -> Vec<f64> {
     product(&transposed(&x, n, d), &x, (d, n, d)).into_iter().map(|sum| sum / n as f64).collect()
 }
 
-/// The same as K-FAC has it: a module of one output, whose gradients have a mean square of 1.
+/// The same in K-FAC's form: a module with one output, whose gradients have a mean square of 1.
 fn factors(segment: usize) -> (Module, ModuleFactors) {
     let (n, d) = SHAPE;
     let module = module(1, d, false);
@@ -42,7 +42,7 @@ fn factors(segment: usize) -> (Module, ModuleFactors) {
     (module, factors)
 }
 
-/// The sum over segments of a query that is carried back to each, and the row's mean gradient there.
+/// The sum over segments of a query carried back to each, and the row's mean gradient there.
 fn source(segments: &[(usize, u64, f64)], query: &[f64], rows: &[Vec<f64>]) -> f64 {
     let (mut carried, mut score) = (query.to_vec(), 0.0);
     for ((data, steps, rate), row) in segments.iter().zip(rows).rev() {
@@ -133,7 +133,7 @@ fn equal_segments_are_one_with_the_sum_of_their_steps() {
         let (late, early) = (apply(strategy, of(30), &query), apply(strategy, of(50), &carried));
         let both: Vec<f64> = late.iter().zip(&early).map(|(late, early)| late + early).collect();
         assert_close(strategy.name(), &both, &apply(strategy, of(80), &query), 1e-12);
-        // What is left of a query, by the sum of the steps: exp(-t L) = 1 - L (1 - exp(-t L)) / L.
+        // What remains of a query, from the sum of the steps: exp(-t L) = 1 - L (1 - exp(-t L)) / L.
         let scale = |filter| factors.filtered(&module, strategy, filter).expect("a filter");
         let (rest, sum) = (scale(of(30).decay().expect("the rest")), scale(of(30)));
         let eigenvalues = factors.eigenvalues(&module, strategy).expect("eigenvalues");

@@ -1,11 +1,11 @@
-//! Samples of one module, their factors and scores by the definitions, and results of other programs.
+//! Samples of one module, their factors and scores by definition, and results of other programs.
 
 #[path = "../../../data/tests/support/mod.rs"]
 pub mod support;
 
 use gstore_curvature::{Covariance, Damping, Module, ModuleFactors, Squares, Strategy, dot};
 
-/// A token: input with the constant of a bias, gradient of the output, and whether the mask has it.
+/// A token: input with the constant of a bias, gradient of the output, and whether the mask includes it.
 #[derive(Debug, Clone)]
 pub struct Token {
     pub input: Vec<f64>,
@@ -21,7 +21,7 @@ pub fn token(input: &[f64], gradient: &[f64]) -> Token {
     Token { input: input.to_vec(), gradient: gradient.to_vec(), counts: true }
 }
 
-/// A module without a name that matters.
+/// A module whose name does not matter.
 pub fn module(out: usize, input: usize, bias: bool) -> Module {
     Module { name: "m".to_owned(), out, input, bias }
 }
@@ -31,7 +31,7 @@ pub fn outer(v: &[f64], w: &[f64]) -> Vec<f64> {
     v.iter().flat_map(|v| w.iter().map(move |w| v * w)).collect()
 }
 
-/// Sum of vectors of a length.
+/// Sum of vectors of equal length.
 pub fn sum<'a>(len: usize, vectors: impl IntoIterator<Item = &'a Vec<f64>>) -> Vec<f64> {
     let mut sum = vec![0.0; len];
     for vector in vectors {
@@ -71,7 +71,7 @@ pub fn fit(module: &Module, samples: &[Tokens]) -> ModuleFactors {
     fit_with(module, samples, covariances(module, samples))
 }
 
-/// The same, of these covariances.
+/// The same, from these covariances.
 pub fn fit_with(
     module: &Module,
     samples: &[Tokens],
@@ -82,7 +82,7 @@ pub fn fit_with(
     factors.decompose(module).expect("eigenbases");
     let gradients: Vec<Vec<f64>> = samples.iter().map(|tokens| gradient(module, tokens)).collect();
     factors.diagonal = Some(squares(module.len(), &gradients));
-    // Of its inverse only the basis is used.
+    // Only the basis of its inverse is used.
     let basis = factors.inverse(module, Strategy::Kfac, Damping::Value(1.0)).expect("a basis");
     let rotated: Vec<Vec<f64>> = gradients.iter().map(|gradient| basis.rotated(gradient)).collect();
     factors.lambda = Some(squares(module.len(), &rotated));
@@ -94,7 +94,7 @@ pub fn scores(module: &Module, query: &[f64], samples: &[Tokens]) -> Vec<f64> {
     samples.iter().map(|tokens| dot(query, &gradient(module, tokens))).collect()
 }
 
-/// Fails where values are further apart than this.
+/// Fails if values are further apart than this.
 pub fn assert_close(what: &str, found: &[f64], expected: &[f64], tolerance: f64) {
     assert_eq!(found.len(), expected.len(), "{what}");
     for (at, (found, expected)) in found.iter().zip(expected).enumerate() {
