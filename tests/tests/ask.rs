@@ -1,5 +1,5 @@
-//! Promise: what `gstore ask` computes of a text is what an ingest of the same sample stores, and anything
-//! that would make it another thing is an error that says what.
+//! Promise: what `gstore ask` computes for a text is what an ingest of the same sample stores, and anything
+//! that would change it is an error that names the cause.
 
 use gstore_tests::place::Place;
 use gstore_tests::{binary, world};

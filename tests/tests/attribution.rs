@@ -1,5 +1,5 @@
 //! Promise: scores of any program are compared with outputs of models that were retrained here or elsewhere,
-//! and what is compared is not written over.
+//! and the compared files are not overwritten.
 
 use std::path::Path;
 use std::process::Command;

@@ -1,5 +1,5 @@
-//! Promise: scores in a folder as Kronfluence writes it are compared as those of a table,
-//! by ids that its lists name.
+//! Promise: scores in a folder in Kronfluence's layout are compared like those of a table, by the ids in its
+//! lists.
 
 use std::path::Path;
 

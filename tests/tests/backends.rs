@@ -1,5 +1,5 @@
-//! Promise: a user may choose the backend; the vectors are those of the others to rounding, and what a
-//! backend cannot do is refused by name.
+//! Promise: a user may choose the backend; the vectors equal those of the others up to rounding, and what a
+//! backend does not support is refused by name.
 
 use gstore_ingest::pipeline::{CheckpointArg, IngestRequest, Kind, ProjectionChoice};
 use gstore_model::{CandleDevice, Device};

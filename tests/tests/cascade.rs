@@ -1,5 +1,5 @@
-//! Promise: a cascade computes what it says, goes on from what is there, and keeps the recall that it was
-//! asked for. One that would save nothing is refused with its numbers, and holds up no other.
+//! Promise: a cascade computes what it announces, reuses existing work, and keeps the requested recall. One
+//! that would save nothing is refused with its numbers, and does not block others.
 
 use std::collections::BTreeSet;
 use std::os::unix::fs::MetadataExt;

@@ -1,8 +1,8 @@
-//! Promise: modules that lie in one folder use each other in one direction.
+//! Promise: modules in one folder use each other in one direction.
 //!
-//! A knot is a set of files and folders, side by side, each of which uses all others by some way. What a
-//! module and the folder around it use of each other makes none. The scan is one of text: a module is used
-//! where a path that begins with `crate`, `self` or `super` names it.
+//! A knot is a set of files and folders, side by side, each of which uses all others directly or indirectly.
+//! Uses between a module and the folder around it form none. The scan works on text: a module is used where a
+//! path that begins with `crate`, `self` or `super` names it.
 
 use std::collections::{BTreeMap, BTreeSet};
 

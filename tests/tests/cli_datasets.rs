@@ -1,4 +1,4 @@
-//! Promise: a file goes into the dataset that its user means, and nowhere else.
+//! Promise: a file goes into the dataset that its user means, and into no other.
 
 use gstore_tests::binary;
 use gstore_tests::place::Place;

@@ -1,4 +1,4 @@
-//! Promise: what a store has is listed for people and for programs, and what tidying it saves is told before.
+//! Promise: a store's content is listed for people and programs, and what tidying it saves is known before.
 
 use gstore_tests::binary::{self, Finished};
 use gstore_tests::place::Place;

@@ -1,5 +1,5 @@
-//! Promise: clients of other makers read a server unchanged, and get what the local command writes, bit for
-//! bit; what the page about them shows works as it stands there.
+//! Promise: third-party clients read from an unmodified server, and get what the local command writes, bit
+//! for bit; the examples on the page about them work as written.
 
 use std::path::Path;
 use std::process::Command;

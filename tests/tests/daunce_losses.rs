@@ -1,5 +1,5 @@
-//! Promise: losses of an ensemble, computed by the real binary or given by files, are in the store as they
-//! are, survive a kill, and are refused where they cannot be right.
+//! Promise: losses of an ensemble, computed by the real binary or read from files, are stored unchanged,
+//! survive a kill, and are refused if they cannot be right.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

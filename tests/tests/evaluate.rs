@@ -1,5 +1,5 @@
 //! Promise: systems and models are compared by one command, whose report comes in every format, and whose
-//! work goes on after a stop.
+//! work continues after a stop.
 
 use std::path::Path;
 use std::process::Command;

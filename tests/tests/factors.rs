@@ -1,6 +1,6 @@
-//! Promise: factors that were fitted in parts, by an array or by one run, are the same bits; scores
-//! are the sums of their modules and of their tokens, whatever is asked with them; a query that cannot
-//! be solved for ends alone.
+//! Promise: factors have the same bits whether they were fitted in parts, by an array or in one run; scores
+//! are the sums over their modules and tokens, whatever else is requested; a query that cannot be solved for
+//! fails alone.
 
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -1,5 +1,5 @@
-//! Promise: a fit does all that it is asked for, or refuses it; a killed one loses nothing that was finished;
-//! what is left out is said.
+//! Promise: a fit does everything that it is asked for, or refuses it; a killed one loses nothing that was
+//! finished; it reports what it leaves out.
 
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -1,6 +1,6 @@
-//! Promise: the head of GPT-NeoX, which transformers names otherwise than files of weights do, has its factors
-//! and scores under the one name in a store and under the other in the files of Kronfluence, and is taken in
-//! under either.
+//! Promise: the head of GPT-NeoX, which has one name in transformers and another in weight files, has its
+//! factors and scores under the one name in a store and under the other in Kronfluence's files, and is
+//! imported under either.
 
 use std::collections::BTreeSet;
 use std::path::Path;

@@ -1,5 +1,5 @@
-//! Promise: factors of something else, numbers that are none and files that were changed are refused; clients
-//! of a server are not told where a model is.
+//! Promise: factors of something else, values that are not finite and modified files are refused; clients of
+//! a server do not learn where a model is.
 
 use crate::factors::{MODULES, assert_near, demo, fit, fit_run, place, scores};
 use crate::served::{Served, token};

@@ -1,6 +1,6 @@
-//! Promise: rows that are stored in the eigenbasis of factors score as their whole gradients do,
-//! through any filter, and are of the tokens that the factors were fitted on; the documented way to
-//! TRAK's scores gives them.
+//! Promise: rows that are stored in the eigenbasis of factors score like their whole gradients, through any
+//! filter, and have the tokens that the factors were fitted on; the documented way to TRAK's scores gives
+//! them.
 
 use std::collections::BTreeMap;
 

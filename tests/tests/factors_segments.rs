@@ -1,5 +1,5 @@
-//! Promise: segments of a training add up, each over the checkpoints that it is named with, and factors are
-//! averaged over checkpoints.
+//! Promise: segments of a training add up, each over the checkpoints named for it, and factors are averaged
+//! over checkpoints.
 
 use std::collections::BTreeMap;
 

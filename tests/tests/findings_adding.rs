@@ -1,5 +1,5 @@
 //! Promise: what a new user tripped over where data comes piece by piece, and from other programs, stays
-//! mended.
+//! fixed.
 
 use gstore_tests::place::Place;
 

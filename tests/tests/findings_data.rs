@@ -1,6 +1,6 @@
-//! Promise: what a new user tripped over in adding, undoing and selecting data stays mended.
+//! Promise: what a new user tripped over in adding, undoing and selecting data stays fixed.
 //!
-//! Names of tests say the finding: `d12_...` a defect, `s10_...` a stumbling block of the trial.
+//! Names of tests refer to the finding: `d12_...` a defect, `s10_...` a stumbling block of the trial.
 
 use std::process::Stdio;
 

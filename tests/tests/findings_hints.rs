@@ -1,4 +1,4 @@
-//! Promise: what a new user tripped over in hints, which led to other errors, stays mended.
+//! Promise: what a new user tripped over in hints that led to other errors stays fixed.
 
 use gstore_tests::binary::{self, Finished};
 use gstore_tests::place::Place;

@@ -1,4 +1,4 @@
-//! Promise: what a new user tripped over in files of data, and in what is written of them, stays mended.
+//! Promise: what a new user tripped over in data files, and in what is written about them, stays fixed.
 
 use gstore_tests::binary;
 use gstore_tests::place::Place;

@@ -1,6 +1,6 @@
-//! Promise: what a new user tripped over in files, datasets of the Hub and messages stays mended.
+//! Promise: what a new user tripped over in files, datasets of the Hub and messages stays fixed.
 //!
-//! Names of tests say the finding: `s16_...` is a stumbling block of the trial.
+//! Names of tests refer to the finding: `s16_...` is a stumbling block of the trial.
 
 use std::path::Path;
 use std::process::Command;

@@ -1,5 +1,4 @@
-//! Promise: what a new user tried in SQL and was refused, or answered in other
-//! words, works as it was written.
+//! Promise: SQL that a new user tried, and that was refused or had to be rephrased, works as it was written.
 
 use gstore_tests::place::Place;
 

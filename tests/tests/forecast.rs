@@ -1,5 +1,5 @@
-//! Promise: `--dry-run` forecasts no less memory than the ingest or the training then takes, and not many
-//! times more, and about the room that vectors take.
+//! Promise: `--dry-run` forecasts at least the memory that the ingest or the training then takes, but not
+//! many times more, and approximately the space of vectors.
 #![cfg(target_os = "linux")]
 
 use std::path::Path;

@@ -1,5 +1,5 @@
-//! Promise: a full disk, or a limit of the size of files, is a clear error, loses nothing, and the same
-//! command works once there is room. A disk that cannot be written to is found before any work.
+//! Promise: a full disk, or a limit on file sizes, is a clear error, loses nothing, and the same command
+//! works once there is space. A disk that cannot be written to is detected before any work.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

@@ -1,5 +1,5 @@
 //! Promise: answers of a model become a file or a dataset that can be a target at once, and a stopped command
-//! goes on.
+//! can be continued.
 
 use std::process::Command;
 

@@ -1,4 +1,4 @@
-//! Promise: what a generation cannot use is refused, with its reason, before a model runs.
+//! Promise: input that a generation cannot use is refused, with the reason, before a model runs.
 
 use crate::generate::{generate, lines};
 use gstore_tests::place::Place;

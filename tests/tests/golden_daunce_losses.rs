@@ -1,4 +1,4 @@
-//! Promise: losses of given adapters are those of the reference, `golden/daunce`, to 1e-4.
+//! Promise: losses of given adapters are those of the reference, `golden/daunce`, up to 1e-4.
 //!
 //! Rows, queries and models come from its manifest.
 

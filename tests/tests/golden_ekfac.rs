@@ -1,8 +1,7 @@
-//! Promise: the factors and the scores of the program are Kronfluence's, as far as its own f32 lets one tell
-//! (`golden/ekfac`). Scores are those with factors that it fits, and with a folder that it takes in where
-//! these depend on more than the rows: on labels that were drawn, or, of EK-FAC, on the eigenvectors that
-//! stand for eigenvalues which are all but equal. Of eigenvalues of fitted factors those are compared that do
-//! not depend on these eigenvectors.
+//! Promise: the program's factors and scores are Kronfluence's, as far as its own f32 can tell
+//! (`golden/ekfac`). Scores use factors that the program fits, or imports from a folder where they depend on
+//! more than the rows: on drawn labels or, for EK-FAC, on the eigenvectors of nearly equal eigenvalues. Of
+//! the eigenvalues of fitted factors only those that do not depend on these eigenvectors are compared.
 
 #[path = "../../ingest/tests/golden_ekfac/check.rs"]
 mod check;

@@ -1,8 +1,8 @@
-//! Promise: on a real model the numbers are those of LESS in PyTorch: tokens, losses, gradients,
-//! embeddings, influence, order.
+//! Promise: on a real model the numbers are those of LESS in PyTorch: tokens, losses, gradients, embeddings,
+//! influence, order.
 //!
 //! Everything is read from the reference folder's own manifests, so other rows, targets, checkpoints and
-//! models are checked alike.
+//! models are checked in the same way.
 
 use std::sync::OnceLock;
 

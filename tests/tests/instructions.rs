@@ -1,5 +1,5 @@
-//! Promise: a ranking has the same bits whatever vector instructions are used, and `GSTORE_MAX_ISA` takes
-//! only names that it knows.
+//! Promise: a ranking has the same bits with any vector instructions, and `GSTORE_MAX_ISA` accepts only names
+//! that it knows.
 
 use std::path::Path;
 use std::process::Command;

@@ -1,4 +1,4 @@
-//! Promise: docs/json.md has every key that a command prints with `--json`, with its type, and no other.
+//! Promise: docs/json.md lists exactly the keys that commands print with `--json`, each with its type.
 
 use std::collections::BTreeMap;
 use std::path::Path;

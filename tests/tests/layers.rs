@@ -1,5 +1,5 @@
-//! Promise: crates, and the folders of a crate, use each other in one direction, and libraries do not
-//! speak of the command line.
+//! Promise: crates, and the folders of a crate, use each other in one direction, and libraries do not mention
+//! the command line.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};

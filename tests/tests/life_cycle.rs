@@ -1,5 +1,5 @@
-//! Promise: rows can be deleted, replaced, purged, merged, collected, tagged, backed up and repaired on the
-//! real binary, and every answer is that of the snapshot that was asked for.
+//! Promise: rows can be deleted, replaced, purged, merged, collected, tagged, backed up and repaired with the
+//! real binary, and every answer is that of the requested snapshot.
 
 use std::path::{Path, PathBuf};
 

@@ -1,5 +1,5 @@
-//! Promise: `gstore matrix` gives the same bytes wherever it was killed, what other tools read in it is what
-//! SQL says, and a changed store or a full disk is a clear error.
+//! Promise: `gstore matrix` gives the same bytes wherever it was killed, other tools read from it what SQL
+//! says, and a changed store or a full disk is a clear error.
 
 use std::path::Path;
 use std::process::Command;

@@ -1,5 +1,5 @@
-//! Promise: `nearest(...)` shows what is most like a text, a sample or a vector, and with graphs every
-//! similarity is still that of the scan.
+//! Promise: `nearest(...)` returns what is most similar to a text, a sample or a vector, and with graphs
+//! every similarity is still that of the scan.
 
 use gstore_tests::place::Place;
 use serde_json::Value;

@@ -1,4 +1,4 @@
-//! Promise: a command writes what the name of its output says, and replaces no file without being told to.
+//! Promise: a command writes the format that its output's name says, and replaces no file unless told to.
 
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;

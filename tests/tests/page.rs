@@ -1,4 +1,4 @@
-//! Promise: the page works in a browser, with the network cut and without an error on its console.
+//! Promise: the page works in a browser, without network access and without an error on its console.
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};

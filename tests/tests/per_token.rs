@@ -1,4 +1,4 @@
-//! Promise: with `--per-token` each scored token of a sample has a vector of its own; together they are the
+//! Promise: with `--per-token` each scored token of a sample has a vector of its own; their sum is the
 //! sample's, and neither batches, threads, limits, stops nor the kinds computed in the same run change a bit.
 
 use std::collections::BTreeMap;

@@ -1,4 +1,4 @@
-//! Promise: a pipeline runs what is not up to date and nothing else, and replaces nothing that others made.
+//! Promise: a pipeline runs only what is not up to date, and replaces nothing that others made.
 
 use gstore_store::vfs::{OsVfs, Vfs};
 use gstore_tests::binary;

@@ -1,4 +1,4 @@
-//! Promise: a pipeline goes on after a failure, Ctrl-C or kill -9.
+//! Promise: a pipeline can be continued after a failure, Ctrl-C or kill -9.
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Stdio};

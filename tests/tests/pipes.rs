@@ -1,4 +1,4 @@
-//! Promise: a reader that closes its pipe ends a command, and that is no error; anything else that keeps a
+//! Promise: a reader that closes its pipe ends a command without an error; anything else that prevents a
 //! result from being written is one.
 
 use std::process::{Command, Stdio};

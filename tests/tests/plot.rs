@@ -1,5 +1,5 @@
-//! Promise: pictures show what the store and the logs hold, the same bytes each time, in files that stand
-//! alone and in text that fits.
+//! Promise: pictures show what the store and the logs hold, with the same bytes each time, in self-contained
+//! files and in text that fits.
 
 use std::path::Path;
 

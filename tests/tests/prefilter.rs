@@ -1,5 +1,5 @@
-//! Promise: a prefilter keeps the rows that it says it keeps, of rows that are joined by their ids, and one
-//! that saves nothing, or learns from nothing, is refused with the reason.
+//! Promise: a prefilter keeps the rows that it reports, among rows that are joined by their ids, and one that
+//! saves nothing, or learns from nothing, is refused with the reason.
 
 mod killed;
 

@@ -1,5 +1,5 @@
-//! Promise: a prefilter reads what it has learned from, whatever else of that kind there
-//! is since, and nothing else.
+//! Promise: a prefilter reads exactly the features that it has learned from, whatever similar ones exist
+//! since.
 
 use std::fmt::Write as _;
 

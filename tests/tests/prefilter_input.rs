@@ -1,5 +1,5 @@
-//! Promise: labels and features from which little or nothing can be learned are told of or
-//! refused, with the reason.
+//! Promise: labels and features from which little or nothing can be learned cause a note or a refusal, with
+//! the reason.
 
 use gstore_store::{FeatureAttrs, JobFeature};
 use gstore_tests::made::{Numbers, append, feature, gradients, publish};

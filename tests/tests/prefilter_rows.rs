@@ -1,5 +1,5 @@
-//! Promise: a prefilter keeps rows of which it knows that they are wanted, or cannot say that they are not:
-//! labelled rows of the true top, and rows of which a value is missing.
+//! Promise: a prefilter keeps rows that it knows to be wanted, or cannot rule out: labelled rows of the true
+//! top, and rows with a missing value.
 
 use gstore_tests::made::{Numbers, append, gradients, projected};
 use gstore_tests::place::Place;

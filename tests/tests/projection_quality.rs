@@ -1,4 +1,4 @@
-//! Promise: the default projection errs as its variance says, and no more.
+//! Promise: the error of the default projection is what its variance says, and no more.
 
 use crate::golden_less::reference;
 use gstore_curvature::dot;

@@ -1,4 +1,4 @@
-//! Promise: other tools read the files of a store; the script in docs/python.md works as it stands.
+//! Promise: other tools read the files of a store; the script in docs/python.md works as written.
 
 use std::path::Path;
 use std::process::Command;

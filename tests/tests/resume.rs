@@ -1,5 +1,5 @@
-//! Promise: an ingest that is stopped or killed goes on from what it sealed, and ends with the
-//! content of one that was not.
+//! Promise: an ingest that is stopped or killed continues from what it sealed, and ends with the content of
+//! one that was not.
 
 use std::path::Path;
 use std::time::Duration;

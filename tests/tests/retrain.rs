@@ -1,4 +1,4 @@
-//! Promise: retraining goes on run by run, to the same bits in whatever order runs are done.
+//! Promise: retraining continues run by run, with the same bits in whatever order runs are done.
 
 use gstore_tests::binary;
 use gstore_tests::place::Place;

@@ -1,5 +1,5 @@
-//! Promise: a ground truth stays what it is, in its folder and in the store, until another
-//! one is to take its place.
+//! Promise: a ground truth stays unchanged, in its folder and in the store, until another one is to replace
+//! it.
 
 use gstore_tests::binary;
 use gstore_tests::place::Place;

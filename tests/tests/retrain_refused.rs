@@ -1,5 +1,5 @@
-//! Promise: a ground truth is made, or takes the place of another one, once a training of its models could
-//! begin; what is refused leaves everything as it was.
+//! Promise: a ground truth is created, or replaces another one, once a training of its models could begin; a
+//! refusal leaves everything as it was.
 
 use gstore_tests::place::Place;
 use gstore_tests::{binary, world};

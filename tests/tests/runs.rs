@@ -1,5 +1,5 @@
-//! Promise: the description of a run's checkpoints does not change, one checkpoint counts once, and what is
-//! computed later of a run has the tokens of what was computed before.
+//! Promise: the description of a run's checkpoints does not change, a checkpoint counts once, and later
+//! computations of a run use the tokens of earlier ones.
 
 use std::collections::BTreeSet;
 

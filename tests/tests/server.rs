@@ -1,4 +1,4 @@
-//! Promise: `gstore query --remote` prints and ends as `gstore query` does, and a server is started, guarded
+//! Promise: `gstore query --remote` prints and exits as `gstore query` does, and a server is started, guarded
 //! and stopped as its help says.
 
 use std::io::Read;

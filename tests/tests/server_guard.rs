@@ -1,5 +1,5 @@
-//! Promise: a server asks for what its owner told it to ask for, and goes on answering others while somebody
-//! wastes its connections or tries out tokens.
+//! Promise: a server demands what its owner configured, and keeps answering others while somebody wastes its
+//! connections or guesses tokens.
 
 use std::io::Read;
 use std::net::TcpStream;

@@ -1,5 +1,5 @@
-//! Promise: an upload is there as a whole and once, whatever happens to the server: killed in the middle, or
-//! with a disk that is full.
+//! Promise: an upload is stored completely and once, whatever happens to the server: killed half-way, or with
+//! a full disk.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

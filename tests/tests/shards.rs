@@ -1,6 +1,6 @@
-//! Promise: `gstore ingest --shard` and `gstore attach` do by the command line what the library promises:
-//! killed shards go on, a store that cannot be written is enough to compute from, and what is wrong is
-//! said in words that help.
+//! Promise: `gstore ingest --shard` and `gstore attach` do on the command line what the library promises:
+//! killed shards can be continued, a read-only store is enough to compute from, and errors say how to
+//! proceed.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

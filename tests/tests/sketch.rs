@@ -1,4 +1,4 @@
-//! Promise: `gstore index --sketch` makes what rankings in the mode `sketch` need, their answer is the exact
+//! Promise: `gstore index --sketch` builds what rankings in the mode `sketch` need, their answer is the exact
 //! one, and a damaged or missing sketch never changes it.
 
 use gstore_store::Store;

@@ -1,5 +1,5 @@
-//! Promise: `--sketch` makes the sketches of what was just published and of nothing else, whatever interrupts
-//! it leaves the vectors published, and files that are rewritten keep the sketches that they had.
+//! Promise: `--sketch` builds the sketches of exactly what was just published, an interruption of it leaves
+//! the vectors published, and files that are rewritten keep their sketches.
 
 use std::path::PathBuf;
 

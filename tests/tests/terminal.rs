@@ -1,4 +1,4 @@
-//! A terminal with a program in it, for tests of what people see.
+//! A terminal that runs a program, for tests of what people see.
 
 use std::io::{Read, Write};
 use std::process::{Child, Command, Stdio};

@@ -1,6 +1,5 @@
-//! Promise: what is trained on the command line can be merged, generated with and ingested, a
-//! killed training loses nothing that was saved, options that contradict each other are refused,
-//! and a dry run writes nothing.
+//! Promise: what is trained on the command line can be merged, generated with and ingested, a killed training
+//! loses nothing that was saved, contradictory options are refused, and a dry run writes nothing.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

@@ -1,4 +1,4 @@
-//! Promise: a training that cannot begin or go on says so before anything is written, in a dry run as well.
+//! Promise: a training that cannot begin or continue says so before anything is written, also in a dry run.
 
 use gstore_tests::place::Place;
 use gstore_tests::{binary, world};

@@ -1,4 +1,4 @@
-//! Promise: a model whose weights are not all numbers is refused, and nothing of it is stored as a number.
+//! Promise: a model with weights that are not finite is refused, and nothing of it is stored as a number.
 
 use std::path::{Path, PathBuf};
 

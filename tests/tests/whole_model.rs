@@ -1,5 +1,5 @@
-//! Promise: a model without an adapter is ingested by its own modules, the same whatever the batches, the
-//! threads, the memory and the interruptions, and can be asked by module.
+//! Promise: a model without an adapter is ingested by its own modules, with the same result for any batches,
+//! threads, memory and interruptions, and can be asked by module.
 
 use std::path::Path;
 use std::process::Command;

@@ -1,4 +1,4 @@
-//! Promise: a cascade that was killed goes on with the same command, and selects and reports the same.
+//! Promise: a killed cascade continues with the same command, and selects and reports the same.
 
 use gstore_tests::binary;
 use gstore_tests::place::Place;
