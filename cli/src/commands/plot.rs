@@ -156,7 +156,8 @@ fn of_sample(
     models: &ModelArgs,
 ) -> Result<Picture> {
     let (snapshot, _lease) = context.open_at(snapshot)?;
-    let cancel = context.cancel_on_interrupt(STOPPING)?;
     let encoder = encoder(context, models)?;
+    // Only now, so that one Ctrl-C ends a download.
+    let cancel = context.cancel_on_interrupt(STOPPING)?;
     Ok(tokens(&snapshot, request, Some(encoder), &context.work(&mut context.reporter(), &cancel))?)
 }

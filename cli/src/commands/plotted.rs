@@ -31,8 +31,9 @@ pub fn run(context: &Context, args: &QueryArgs) -> Result<ExitCode> {
     let place = picture.output.as_deref();
     check_file(context, place, picture.force)?;
     let (snapshot, _lease) = context.open_at(args.snapshot.as_ref())?;
-    let cancel = context.cancel_on_interrupt(STOPPING)?;
     let models = encoder(context, &args.models)?;
+    // Only now, so that one Ctrl-C ends a download.
+    let cancel = context.cancel_on_interrupt(STOPPING)?;
     let engine = Engine::with_own(
         context,
         with_digest_checks(snapshot, args.checks),

@@ -37,18 +37,19 @@ pub fn run(context: &Context, args: &QueryArgs) -> Result<ExitCode> {
     let store = context.open()?;
     let (snapshot, lease) = context.snapshot(&store, args.snapshot.as_ref())?;
     let snapshot = with_digest_checks(snapshot, args.checks);
-    let cancel = context.cancel_on_interrupt(STOPPING)?;
+    // Of one statement only once its models are there, so that one Ctrl-C ends a download.
+    let cancel = || context.cancel_on_interrupt(STOPPING);
     match sql {
         Some(text) if has_commands(&text) => {
             // Each statement takes the newest snapshot, as in the shell.
             drop(lease);
-            terminal::script(context, &store, args, &cancel, place(args), &text)?;
+            terminal::script(context, &store, args, &cancel()?, place(args), &text)?;
         }
         Some(sql) => {
             let encoder = encoder(context, &args.models)?;
             let engine =
                 Engine::with_own(context, snapshot, Some(encoder), own_tables(context, &args.with)?)?;
-            run_all(context, &engine, &sql, &values, &args.output, &cancel)?;
+            run_all(context, &engine, &sql, &values, &args.output, &cancel()?)?;
             drop(lease);
         }
         None if args.output.output.is_some() => {
@@ -57,7 +58,7 @@ pub fn run(context: &Context, args: &QueryArgs) -> Result<ExitCode> {
         None => {
             // An idle shell keeps nothing: each statement takes the newest snapshot.
             drop(lease);
-            terminal::run(context, &store, args, &cancel)?;
+            terminal::run(context, &store, args, &cancel()?)?;
         }
     }
     Ok(ExitCode::SUCCESS)
