@@ -43,13 +43,13 @@ pub fn run(context: &Context, args: &QueryArgs) -> Result<ExitCode> {
         Some(text) if has_commands(&text) => {
             // Each statement takes the newest snapshot, as in the shell.
             drop(lease);
-            terminal::script(context, &store, args, &cancel()?, place(args), &text)?;
+            terminal::script(context, &store, args, &*cancel()?, place(args), &text)?;
         }
         Some(sql) => {
             let encoder = encoder(context, &args.models)?;
             let engine =
                 Engine::with_own(context, snapshot, Some(encoder), own_tables(context, &args.with)?)?;
-            run_all(context, &engine, &sql, &values, &args.output, &cancel()?)?;
+            run_all(context, &engine, &sql, &values, &args.output, &*cancel()?)?;
             drop(lease);
         }
         None if args.output.output.is_some() => {
@@ -58,7 +58,7 @@ pub fn run(context: &Context, args: &QueryArgs) -> Result<ExitCode> {
         None => {
             // An idle shell keeps nothing: each statement takes the newest snapshot.
             drop(lease);
-            terminal::run(context, &store, args, &cancel()?)?;
+            terminal::run(context, &store, args, &*cancel()?)?;
         }
     }
     Ok(ExitCode::SUCCESS)

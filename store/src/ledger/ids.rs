@@ -11,6 +11,7 @@ use uuid::Uuid;
 use xxhash_rust::xxh3::Xxh3;
 
 type Table = TableDefinition<'static, &'static [u8], &'static [u8]>;
+type CommittedTable = ReadOnlyTable<&'static [u8], &'static [u8]>;
 
 /// Key: dataset number (u32 BE), id.
 const IDS: Table = TableDefinition::new("ids");
@@ -235,10 +236,7 @@ impl Ledger {
 }
 
 /// What was committed last of a table; `None` before anything was.
-fn open(
-    db: &Database,
-    table: Table,
-) -> Result<Option<ReadOnlyTable<&'static [u8], &'static [u8]>>, Unusable> {
+fn open(db: &Database, table: Table) -> Result<Option<CommittedTable>, Unusable> {
     match db.begin_read().map_err(Unusable::new)?.open_table(table) {
         Ok(table) => Ok(Some(table)),
         Err(redb::TableError::TableDoesNotExist(_)) => Ok(None),
