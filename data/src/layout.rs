@@ -11,9 +11,10 @@
 //!
 //! `sharegpt` has its list also under `conversation`, and that of `from` and `value` under `messages`. A list
 //! of these two may be its text in JSON, as tables have it that hold no lists. Where a list under `prompt`
-//! becomes `messages`, answers in it get the weight 0: only those after it are trained on. A record that has
-//! one of gstore's own shapes is never taken for another, so a layout is found only where there would be an
-//! error. Other keys stay as they are, and every number keeps its digits.
+//! becomes `messages`, answers in it get the weight 0: only those after it are trained on. Without such a
+//! list, the prompt of a preference is what both sides begin with. A record that has one of gstore's own
+//! shapes is never taken for another, so a layout is found only where there would be an error. Other keys
+//! stay as they are, and every number keeps its digits.
 
 use std::borrow::Cow;
 use std::str::FromStr;
@@ -348,12 +349,17 @@ fn preference(object: &Map<String, Value>) -> Result<TextKeys, LayoutError> {
     match (chosen, prompt) {
         (Some(Value::Array(chosen)), prompt) => {
             let answers = chosen.first().is_some_and(|first| first["role"] == "assistant");
-            let mut all = match prompt {
-                Some(Value::Array(prompt)) => context(prompt),
-                Some(Value::String(prompt)) if answers => vec![turn("user", prompt)],
-                _ => Vec::new(),
+            let (before, answer) = match prompt {
+                Some(Value::Array(prompt)) if !prompt.is_empty() => {
+                    (prompt.as_slice(), chosen.strip_prefix(prompt.as_slice()).unwrap_or(chosen))
+                }
+                _ => chosen.split_at(shared(chosen, object.get("rejected"))),
             };
-            all.extend(chosen.iter().cloned());
+            let mut all = context(before);
+            if let Some(Value::String(prompt)) = prompt.filter(|_| answers) {
+                all.insert(0, turn("user", prompt));
+            }
+            all.extend_from_slice(answer);
             Ok(TextKeys { from: vec!["prompt", "chosen"], keys: vec![("messages", Value::Array(all))] })
         }
         (Some(Value::String(chosen)), Some(Value::String(prompt))) => Ok(TextKeys {
@@ -368,6 +374,13 @@ fn preference(object: &Map<String, Value>) -> Result<TextKeys, LayoutError> {
             "`chosen`, a text or a list of messages, with `prompt` of the same kind or none",
         )),
     }
+}
+
+/// How many messages both sides of a preference begin with. Each side keeps one of its own, as in TRL.
+fn shared(chosen: &[Value], rejected: Option<&Value>) -> usize {
+    let Some(Value::Array(rejected)) = rejected else { return 0 };
+    let most = chosen.len().min(rejected.len()).saturating_sub(1);
+    chosen.iter().zip(rejected).take(most).take_while(|(one, other)| one == other).count()
 }
 
 fn task(object: &Map<String, Value>) -> Result<TextKeys, LayoutError> {

@@ -195,6 +195,45 @@ fn answers_in_a_prompt_are_context() {
 }
 
 #[test]
+fn the_prompt_of_a_preference_is_there_once_and_is_context() {
+    let message = |role: &str, text: &str| json!({ "role": role, "content": text });
+    let talk = [
+        message("user", "q"),
+        message("assistant", "a"),
+        message("user", "r"),
+        message("assistant", "b"),
+        message("user", "s"),
+        message("assistant", "c"),
+    ];
+    let other = |shared: usize| [&talk[..shared], &[message("assistant", "x")][..]].concat();
+    // How many messages are stored, and which answers are scored.
+    let check = |record: Value, len: usize, scored: &[&str]| {
+        let content = read(&record.to_string(), None).unwrap().1.content;
+        let Content::Messages(messages) = content else { panic!("no messages") };
+        let found = messages.iter().filter(|message| message.scored).map(|message| message.content.as_str());
+        assert_eq!((messages.len(), found.collect::<Vec<_>>()), (len, scored.to_vec()), "{record}");
+    };
+    // The chosen side may begin with the prompt, or not.
+    for chosen in [&talk[..], &talk[3..]] {
+        check(json!({ "prompt": talk[..3], "chosen": chosen, "rejected": other(3) }), 6, &["b", "c"]);
+    }
+    // Without a list of messages it is what both sides begin with.
+    for prompt in [Value::Null, json!("q"), json!([])] {
+        let of = |rejected: Value| json!({ "prompt": prompt, "chosen": talk, "rejected": rejected });
+        check(of(json!(other(5))), 6, &["c"]);
+        check(of(json!(other(3))), 6, &["b", "c"]);
+        // Each side keeps its last message.
+        check(of(json!(talk)), 6, &["c"]);
+        check(of(json!(talk[..4])), 6, &["b", "c"]);
+        for none in [json!([]), json!("x"), Value::Null] {
+            check(of(none), 6, &["a", "b", "c"]);
+        }
+    }
+    check(json!({ "prompt": "q", "chosen": talk[1..], "rejected": other(5)[1..] }), 6, &["c"]);
+    check(json!({ "chosen": talk, "rejected": other(5) }), 6, &["c"]);
+}
+
+#[test]
 fn a_record_of_no_layout_is_named_with_its_keys() {
     let error = read(r#"{"question":"q","answer":"a"}"#, None).unwrap_err();
     assert!(error.contains("it has `question`, `answer`"), "{error}");
