@@ -92,9 +92,15 @@ fn what_is_missing_of_checkpoints_is_told_with_what_to_do() {
     // A checkpoint without its optimizer.
     let last = place.path("tuned/checkpoint-4");
     fs_err::remove_file(last.join("optimizer.pt")).expect("removed");
+    fs_err::create_dir(last.join("global_step4")).expect("made");
     train(&place, &words).says(
         1,
-        &["neither optimizer.pt nor", "--adapter tuned/checkpoint-4", "checkpoint-2, the one before it"],
+        &[
+            "neither optimizer.pt nor",
+            "--adapter tuned/checkpoint-4",
+            "checkpoint-2, the one before it",
+            "global_step4 has the state of DeepSpeed in parts",
+        ],
     );
     // And one without anything.
     fs_err::remove_dir_all(&last).expect("removed");

@@ -126,13 +126,14 @@ fn read_optimizer<B: Backend + Clone>(
 
 fn optimizer_file(folder: &Path) -> Result<PathBuf, TrainError> {
     Moments::find(folder).map_err(|error| match error {
-        MomentsError::Missing { .. } => {
+        MomentsError::Missing { instead, .. } => {
             let name = if is_adapter(folder) { "adapter" } else { "model" };
             let start = Remedy::Option(name, &folder.display().to_string()).to_string();
             let back = earlier_checkpoint_hint(folder).map_or_else(String::new, |back| format!("\n  or {back}"));
+            let parts = instead.map_or_else(String::new, |parts| format!("\n  {parts}"));
             let what = format!(
                 "it has neither optimizer.pt nor optimizer.bin, so a training cannot go on from it: {start} begins one with \
-                 its weights and a new optimizer, in another output folder{back}"
+                 its weights and a new optimizer, in another output folder{back}{parts}"
             );
             TrainError::checkpoint(folder, what)
         }

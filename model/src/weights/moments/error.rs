@@ -12,7 +12,10 @@ use crate::files::TorchError;
 pub enum MomentsError {
     #[error(
         "{folder} has neither optimizer.pt nor optimizer.bin; {}",
-        instead.as_deref().unwrap_or("the Adam feature needs the moments that the trainer saved")
+        instead.as_ref().map_or_else(
+            || "the Adam feature needs the moments that the trainer saved".to_owned(),
+            |parts| format!("{parts}; grad-sgd needs neither")
+        )
     )]
     Missing {
         folder: PathBuf,

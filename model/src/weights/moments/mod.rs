@@ -95,7 +95,7 @@ fn parts_in(checkpoint: &Path) -> Option<String> {
         entries.filter(|entry| entry.path().is_dir()).filter_map(|e| e.file_name().into_string().ok());
     let told = |name: String| {
         let (program, way_out) = if name.starts_with("global_step") {
-            ("DeepSpeed", "train without it for a state in one file, or take grad-sgd, which needs none")
+            ("DeepSpeed", "train without it for a state in one file")
         } else if name.starts_with("optimizer_") {
             ("FSDP", "save the checkpoint with FULL_STATE_DICT, which writes optimizer.bin")
         } else {
