@@ -192,9 +192,10 @@ fn what_does_not_fit_is_refused() {
 #[test]
 #[cfg_attr(not(reference_results), ignore = "needs the reference results; set GSTORE_SHARED")]
 fn models_have_the_losses_and_gradients_of_the_cpu_backend() {
-    let folders = models::folders();
-    assert!(folders.len() > 1, "no model is in the zoo");
-    for folder in folders.iter().skip(1) {
+    let mut folders = models::folders();
+    folders.retain(|folder| !folder.ends_with(models::LARGEST));
+    assert!(!folders.is_empty(), "no model is in the zoo");
+    for folder in &folders {
         models::agree(folder, cuda(ComputePrecision::F32), MODELS);
     }
 }
@@ -207,6 +208,9 @@ fn the_check_runs_at_toy_size_on_the_emulator() {
     let check = Check::of_the_emulator(&folder.path().join("model"));
     let has_golden = check.golden.shared.join("golden/less/manifest.json").is_file();
     assert!(has_golden || std::env::var_os("CI").is_none(), "no reference results; set GSTORE_SHARED");
+    if !has_golden {
+        eprintln!("skipped: the part less, without reference results (set GSTORE_SHARED)");
+    }
     let script = include_str!("../check");
     macro_rules! run {
         ($($name:ident),+) => {$(

@@ -104,15 +104,17 @@ pub fn shared() -> PathBuf {
     workspace.join(std::env::var_os("GSTORE_SHARED").unwrap_or_else(|| "../shared".into()))
 }
 
-/// The model folders, tiny-llama first; none without the reference results.
+/// The largest of the models.
+pub const LARGEST: &str = "tiny-llama";
+
+/// The model folders; none without the reference results.
 pub fn folders() -> Vec<PathBuf> {
     let models = shared().join("models");
     let mut zoo: Vec<PathBuf> = fs_err::read_dir(models.join("zoo"))
         .map(|entries| entries.filter_map(|entry| Some(entry.ok()?.path())).collect())
         .unwrap_or_default();
     zoo.sort();
-    let tiny = models.join("tiny-llama");
-    zoo.insert(0, tiny);
+    zoo.insert(0, models.join(LARGEST));
     zoo.retain(|folder| folder.join("config.json").is_file());
     zoo
 }
