@@ -1,6 +1,6 @@
 //! Losses and split-half agreement of copies, after each round of their training.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::Result;
 use gstore::daunce::{LossesRequest, losses, rank_losses};
@@ -27,8 +27,8 @@ pub struct LossRounds<'a> {
     training: &'a TrainRequest,
     ensemble: &'a str,
     cancel: &'a Cancel,
-    /// Datasets whose losses are computed.
-    datasets: BTreeSet<String>,
+    /// Datasets whose losses are computed. Each has one reporter for all rounds, which tells a note once.
+    datasets: BTreeMap<String, Reporter>,
     /// How alike halves of the copies ranked last.
     pub agreement: Option<f64>,
     /// Whether losses were stopped.
@@ -65,18 +65,18 @@ impl<'a> LossRounds<'a> {
         ensemble: &'a str,
         cancel: &'a Cancel,
     ) -> Self {
-        let datasets = datasets(args);
+        let datasets = datasets(args).into_iter().map(|dataset| (dataset, context.reporter())).collect();
         Self { context, args, training, ensemble, cancel, datasets, agreement: None, stopped: false }
     }
 
     /// Datasets whose losses are computed.
     pub fn datasets(&self) -> Vec<String> {
-        self.datasets.iter().cloned().collect()
+        self.datasets.keys().cloned().collect()
     }
 
     /// Computes the losses that are missing; whether there are enough copies now, or it was told to stop.
     pub fn losses_and_agreement(&mut self, store: &Store) -> Result<bool> {
-        for dataset in &self.datasets {
+        for (dataset, reporter) in &mut self.datasets {
             let compute = &self.training.compute;
             let ingest = IngestRequest {
                 device: compute.device,
@@ -89,8 +89,7 @@ impl<'a> LossRounds<'a> {
             };
             let request =
                 LossesRequest { ensemble: self.ensemble.to_owned(), ingest, members: None, given: None };
-            let mut reporter = self.context.reporter();
-            let report = losses(store, &request, &mut self.context.work(&mut reporter, self.cancel))?;
+            let report = losses(store, &request, &mut self.context.work(reporter, self.cancel))?;
             if report.stopped {
                 self.stopped = true;
                 return Ok(true);
