@@ -268,6 +268,13 @@ fn weights_that_the_model_has_no_place_for_are_told() {
         let told = format!("no place for 1 tensor of the weights, left out: {name}");
         assert_eq!(done.stderr.matches(&told).count(), 1, "{words:?}: {}", done.stderr);
     }
+    // Factors that do not say which model they are of.
+    let fit = ["factors", "fit", "f", "--dataset", "pool", "--strategy", "diagonal", "--model", "model"];
+    place.ok(&[&fit[..], &["--max-length", "512"]].concat());
+    place.ok(&["factors", "export", "f", "out"]);
+    fs_err::remove_file(place.path("out/gstore.json")).expect("removed");
+    let imported = place.done(&["factors", "import", "out", "g", "--model", "model"]);
+    assert_eq!(imported.stderr.matches("no place for").count(), 1, "{}", imported.stderr);
     let adapter = world::demo().join("warmup/checkpoint-26").display().to_string();
     let merged = place.done(&["merge", &adapter, "--model", "model", "--output", "merged"]);
     assert!(merged.stderr.contains("no place for 1 tensor"), "{}", merged.stderr);

@@ -166,6 +166,7 @@ fn foreign(
     work: &mut JobContext<'_>,
 ) -> Result<FactorStamp, FactorJobError> {
     folder.check_files()?;
+    engine::folder(request)?.unused_note().iter().for_each(|note| work.progress.note(note));
     let is_named = !request.dataset.is_empty();
     let fitted_on = is_named.then(|| FittedOn::new(snapshot, request, work)).transpose()?;
     let mut found = Vec::new();
