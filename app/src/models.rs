@@ -4,9 +4,9 @@
 
 use std::fmt;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
-use gstore_core::{Cancel, Progress, Silent, available_memory};
+use gstore_core::{Cancel, Progress, Silent, available_memory, locked};
 #[cfg(feature = "cuda")]
 use gstore_cuda::{Cuda, CudaScan, Precision};
 use gstore_ingest::pipeline::{CheckpointArg, SampleEncoder, SampleEncoderError, SampleEncoderOptions};
@@ -84,7 +84,7 @@ impl Models {
     }
 
     fn make_room(&self) -> bool {
-        let scan = self.scan.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let scan = locked(&self.scan).clone();
         scan.is_some_and(|scan| scan.make_room())
     }
 }
@@ -119,7 +119,7 @@ impl Encoder for Models {
 
     fn products(&self) -> Result<Option<Arc<dyn RowProducts>>, EncoderError> {
         let Device::Cuda(number) = self.device else { return Ok(None) };
-        let mut scan = self.scan.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut scan = locked(&self.scan);
         if scan.is_none() {
             *scan = Some(open_scan(number).map_err(|error| EncoderError::Failed(Box::new(error)))?);
         }

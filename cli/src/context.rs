@@ -3,11 +3,11 @@
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use anyhow::{Result, bail};
 use gstore::JobContext;
-use gstore_core::{Cancel, first_of};
+use gstore_core::{Cancel, first_of, locked};
 use gstore_store::{Lease, OpenError, Snapshot, SnapshotName, Store};
 use rustix::fs::{Access, access};
 use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
@@ -190,7 +190,7 @@ impl Context {
     pub fn cancel_on_interrupt(&self, message: &'static str) -> Result<Arc<Cancel>> {
         let installed = self.interrupt.get();
         let interrupt = installed.cloned().unwrap_or_default();
-        *interrupt.message.lock().unwrap_or_else(PoisonError::into_inner) = message;
+        *locked(&interrupt.message) = message;
         if installed.is_none() {
             let Interrupt { raised, message, elsewhere, before } =
                 self.interrupt.get_or_init(|| interrupt.clone()).clone();
@@ -198,14 +198,14 @@ impl Context {
                 if elsewhere.load(Ordering::Relaxed) {
                     return;
                 }
-                if before.lock().unwrap_or_else(PoisonError::into_inner).as_ref().is_some_and(left_editor) {
+                if locked(&before).as_ref().is_some_and(left_editor) {
                     std::process::exit(STOPPED.into());
                 }
                 if raised.is_raised() {
                     std::process::exit(STOPPED.into());
                 }
                 raised.raise();
-                say!("\n{}", message.lock().unwrap_or_else(PoisonError::into_inner));
+                say!("\n{}", locked(&message));
             })?;
         }
         Ok(interrupt.raised)
@@ -216,7 +216,7 @@ impl Context {
     pub fn at_prompt<T>(&self, ask: impl FnOnce() -> T) -> T {
         let set = |terminal: Option<Termios>| {
             if let Some(interrupt) = self.interrupt.get() {
-                *interrupt.before.lock().unwrap_or_else(PoisonError::into_inner) = terminal;
+                *locked(&interrupt.before) = terminal;
             }
         };
         set(tcgetattr(std::io::stdin()).ok());

@@ -4,6 +4,7 @@ use crate::check::{self, Depth, guarded};
 use crate::disk::{Image, Op, Pending, Replay, SimDisk, choices, images};
 use crate::work::{Context, Plan};
 use crate::{Failure, Random, Report, Stop};
+use gstore_core::locked;
 use gstore_store::vfs::Vfs;
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
@@ -68,7 +69,7 @@ pub fn run(seed: u64, options: &SimOptions, stop: &Stop, report: &mut Report) {
             scope.spawn(move || {
                 let mut mine = Report::new("sim");
                 walk(plan, trace, options, thread, seen, stop, &mut mine);
-                found.lock().unwrap_or_else(PoisonError::into_inner).merge(mine);
+                locked(found).merge(mine);
             });
         }
     });
@@ -107,7 +108,7 @@ fn walk(
             let choice = choices(&replay.pending, number, &mut Random::of(&[plan.seed, at as u64, number]));
             let image = Image::of(&replay, &choice);
             let digest = image.digest(&mut known);
-            if !seen.lock().unwrap_or_else(PoisonError::into_inner).insert((digest, replay.acknowledged)) {
+            if !locked(seen).insert((digest, replay.acknowledged)) {
                 report.count("equal images", 1);
                 continue;
             }

@@ -7,6 +7,7 @@
 use crate::check::guarded;
 use crate::work::{Context, State, Step, Workload};
 use crate::{Failure, Report, Stop};
+use gstore_core::locked;
 use gstore_store::vfs::OsVfs;
 use gstore_store::{CompactError, CompactOptions, Snapshot, Store};
 use std::collections::BTreeMap;
@@ -50,7 +51,7 @@ const STATES: u64 = 4_000;
 
 impl Shared {
     fn model(&self) -> MutexGuard<'_, Model> {
-        self.model.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.model)
     }
 
     /// The finished changes whose snapshots are near `number`.
@@ -60,7 +61,7 @@ impl Shared {
     }
 
     fn report(&self, f: impl FnOnce(&mut Report)) {
-        f(&mut self.report.lock().unwrap_or_else(PoisonError::into_inner));
+        f(&mut locked(&self.report));
     }
 
     /// Contents that snapshot `number` may have if it was taken when change `begun` at most had begun; `None`

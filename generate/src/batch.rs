@@ -9,9 +9,9 @@
 //! - where a device's memory is too little, it answers fewer prompts at a time. Keys and values of those in
 //!   work are then computed again, in other parts
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 
-use gstore_core::Cancel;
+use gstore_core::{Cancel, locked};
 use gstore_data::TextEncoder;
 use gstore_model::{Backend, KeyValues, Model, NextTokens, OutOfMemory};
 
@@ -111,7 +111,7 @@ impl PromptQueue {
 
 impl AnswerTask<'_> {
     pub fn queue(&self) -> MutexGuard<'_, PromptQueue> {
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.queue)
     }
 }
 

@@ -31,8 +31,9 @@ mod speed;
 mod spilled;
 
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, Weak};
 
+use gstore_core::locked;
 use gstore_sql::{SqlOptions, SqlSession};
 use gstore_store::Snapshot;
 
@@ -40,7 +41,7 @@ use gstore_store::Snapshot;
 /// the last one removes it.
 fn small_store() -> Arc<SmallStore> {
     static SHARED: Mutex<Weak<SmallStore>> = Mutex::new(Weak::new());
-    let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut shared = locked(&SHARED);
     shared.upgrade().unwrap_or_else(|| {
         let folder = tempfile::tempdir().unwrap();
         let snapshot = fixture::store(&folder.path().join("store"));

@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 
 use gstore_core::parallel::{in_turn, unordered};
-use gstore_core::{Cancel, Cancelled};
+use gstore_core::{Cancel, Cancelled, locked};
 use gstore_model::gradients::{BatchSumSink, FormedSink, GradientBuffers, LoraSink};
 use gstore_model::{
     Backend, ForwardOptions, Layout, Model, Objective, OutOfMemory, PackedSample, Reduction,
@@ -93,16 +93,16 @@ impl<B: Backend + Clone> Parameters<B> {
                 self.piece((piece, *device), samples, head, (start, computing), &sums, scratch)
             };
             match computing.cancel.check().map_err(TrainError::from).and_then(of_piece) {
-                Ok(loss) => *losses[piece].lock().unwrap_or_else(PoisonError::into_inner) = loss,
+                Ok(loss) => *locked(&losses[piece]) = loss,
                 Err(error) => {
-                    failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+                    locked(&failure).get_or_insert(error);
                     return Err(Cancelled);
                 }
             }
             guard.done = true;
             Ok(())
         };
-        let kept = || self.scratch.lock().unwrap_or_else(PoisonError::into_inner);
+        let kept = || locked(&self.scratch);
         let device = in_turn(self.models.len());
         let scratch = || (device(), kept().pop().unwrap_or_default());
         // A piece that is taken must be done or stop the turns, so the flag is looked at in it alone.
@@ -198,7 +198,7 @@ impl<B: Backend + Clone> Parameters<B> {
                 of_tokens.iter().for_each(|loss| total += f64::from(*loss));
                 Ok::<(), TrainError>(())
             })?;
-            *losses[piece].lock().unwrap_or_else(PoisonError::into_inner) = total;
+            *locked(&losses[piece]) = total;
             Ok(())
         };
         let threads = computing.threads.max(self.models.len());

@@ -1,7 +1,8 @@
 //! Sums of gradients over the pieces of a step.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
+use gstore_core::locked;
 use gstore_model::BackendError;
 use gstore_model::gradients::TensorSlice;
 
@@ -30,7 +31,7 @@ impl GradientSums {
                 }
                 None => formed,
             };
-            let mut tensor = self.tensors[*tensor].lock().unwrap_or_else(PoisonError::into_inner);
+            let mut tensor = locked(&self.tensors[*tensor]);
             if piece == 0 {
                 tensor.clear();
                 tensor.extend(formed.iter().map(|value| 0.0 + value));
@@ -49,7 +50,7 @@ impl GradientSums {
         }
         if piece == 0 {
             for TensorSlice { tensor, len, .. } in self.places.get(sum).into_iter().flatten() {
-                let mut tensor = self.tensors[*tensor].lock().unwrap_or_else(PoisonError::into_inner);
+                let mut tensor = locked(&self.tensors[*tensor]);
                 tensor.clear();
                 tensor.resize(*len, 0.0);
             }

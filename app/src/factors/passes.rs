@@ -5,10 +5,10 @@
 //! sums are added in their order.
 
 use std::ops::{ControlFlow, RangeInclusive};
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
 use gstore_core::parallel::{self, Give};
-use gstore_core::{Cancel, RowSet, Unit};
+use gstore_core::{Cancel, RowSet, Unit, locked};
 use gstore_curvature::{Covariance, Module, Squares};
 use gstore_ingest::curvature::{PassError, TargetSample};
 use gstore_ingest::pipeline::RowBatches;
@@ -173,7 +173,7 @@ pub(super) fn sum<S: MergedSums>(
     let mut all: Option<S> = None;
     // Sums that have been added: memory that is new for each unit would cost as much as adding them.
     let added: Mutex<Vec<S>> = Mutex::default();
-    let spare = || added.lock().unwrap_or_else(PoisonError::into_inner);
+    let spare = || locked(&added);
     let compute = |worker: usize, unit: TokenBatches| -> Result<(S, u64), FactorJobError> {
         let found = spare().pop();
         let mut sums = match found {

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex, PoisonError, mpsc};
 
 use super::{OnPanic, join, threads_for};
-use crate::{Cancel, Cancelled};
+use crate::{Cancel, Cancelled, locked};
 
 /// How far workers may run ahead of the unit whose result is taken next.
 struct Gate {
@@ -146,7 +146,7 @@ pub fn ordered<S, T: Send, E: From<Cancelled> + Send>(
     let sends = Mutex::new(vec![send; threads]);
     let compute = || {
         let _stop = OnPanic(|| gate.stop());
-        let Some(send) = sends.lock().unwrap_or_else(PoisonError::into_inner).pop() else { return };
+        let Some(send) = locked(&sends).pop() else { return };
         let mut own = state();
         loop {
             let unit = next.fetch_add(1, Ordering::Relaxed);
@@ -204,7 +204,7 @@ pub fn pipeline<I: Send, T: Send, E: Send>(
             scope.spawn(move || {
                 let _stop = OnPanic(|| gate.stop());
                 loop {
-                    let item = items.lock().unwrap_or_else(PoisonError::into_inner).recv();
+                    let item = locked(items).recv();
                     let Ok((unit, item)) = item else { return };
                     if send.send((unit, work(number, item))).is_err() {
                         return;

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use rayon::{Scope, ThreadPool, ThreadPoolBuilder};
 
 use super::{OnPanic, join, threads_for};
-use crate::{Cancel, Cancelled};
+use crate::{Cancel, Cancelled, locked};
 
 /// Runs every unit once, each thread with its own state, and returns the states. Inside a thread units
 /// ascend. How many threads there are is no promise.
@@ -59,7 +59,7 @@ pub(crate) fn given_by<T: Send>(
     on(&|at: usize| {
         let given = run();
         if let Some(place) = places.get(at) {
-            *place.lock().unwrap_or_else(PoisonError::into_inner) = Some(given);
+            *locked(place) = Some(given);
         }
     });
     // There may be fewer threads than places.

@@ -21,8 +21,9 @@
 //! - the kernel finds |x| itself, rounded up, so that no stored length is relied on
 
 use std::ops::Range;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
+use gstore_core::locked;
 use gstore_model::sizes::check;
 use gstore_query::kernel::{Combined, EstimatedRows, Folding, Queries};
 
@@ -60,7 +61,7 @@ impl<R: Runtime> CudaScan<R> {
     /// The query vectors in f16, over some groups.
     fn halves(&self, queries: &Queries, groups: &[usize]) -> Result<Arc<Halves<R::Memory>>> {
         let vectors = self.vectors(queries)?;
-        let mut known = vectors.halves.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = locked(&vectors.halves);
         if let Some(known) = known.as_ref().filter(|known| known.groups == groups) {
             return Ok(known.clone());
         }

@@ -2,8 +2,9 @@
 
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
+use gstore_core::locked;
 use gstore_model::ColumnMap;
 
 use super::{Cuda, Tensor, number};
@@ -68,7 +69,7 @@ impl<R: Runtime> Cuda<R> {
 
     fn kept_map(&self, map: &ColumnMap) -> Result<Arc<DeviceMap<R::Memory>>> {
         let digest = digest(map);
-        let mut maps = self.maps.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut maps = locked(&self.maps);
         let found = maps.by_digest.get(&digest).and_then(|same| same.iter().find(|(of, _)| of == map));
         if let Some((_, found)) = found {
             return Ok(found.clone());

@@ -13,8 +13,9 @@ use std::any::Any;
 use std::collections::HashMap;
 use std::fmt;
 use std::ops::Range;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
+use gstore_core::locked;
 use gstore_model::sizes::check;
 use gstore_model::{BackendError, OomBackoff, OutOfMemory};
 use gstore_query::kernel::{
@@ -192,7 +193,7 @@ impl<R: Runtime> CudaScan<R> {
     }
 
     fn kept(&self) -> MutexGuard<'_, Kept<R::Memory>> {
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.kept)
     }
 
     /// Copies bytes to memory of the device.

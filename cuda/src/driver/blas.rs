@@ -2,12 +2,12 @@
 #![allow(unsafe_code)]
 
 use std::ffi::{c_int, c_void};
-use std::sync::PoisonError;
 
 use cudarc::cublas::result::gemm_ex;
 use cudarc::cublas::sys::{
     cublasComputeType_t, cublasGemmAlgo_t, cublasOperation_t, cublasStatus_t, cudaDataType,
 };
+use gstore_core::locked;
 use gstore_model::BackendError;
 
 use super::raw::{DeviceMemory, Driver};
@@ -41,7 +41,7 @@ impl Driver {
         let to = memory.at(offset * 4, ((rows.max(1) - 1) * stride + cols) * 4)? as *mut c_void;
         let (scale, kept) = (product.scale, if product.sums { 1.0f32 } else { 0.0 });
         self.bind()?;
-        let blas = self.blas.lock().unwrap_or_else(PoisonError::into_inner);
+        let blas = locked(&self.blas);
         // SAFETY: the ranges of all three matrices were checked, and the handle is alive.
         let done = unsafe {
             gemm_ex(

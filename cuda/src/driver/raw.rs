@@ -7,11 +7,12 @@
 
 use std::collections::HashMap;
 use std::ffi::{c_int, c_void};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use cudarc::cublas::CudaBlas;
 use cudarc::driver::{CudaContext, CudaFunction, CudaStream, DriverError, result, sys};
 use cudarc::nvrtc::Ptx;
+use gstore_core::locked;
 use gstore_model::BackendError;
 
 use crate::kernels::kernel_names;
@@ -250,7 +251,7 @@ impl Driver {
 
     /// Pinned memory for that many bytes, unused by other threads.
     fn landing(&self, bytes: usize) -> std::result::Result<Landing, DriverError> {
-        let own = self.landings.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let own = locked(&self.landings).pop();
         match own {
             Some(own) if own.bytes >= bytes => Ok(own),
             small => {
@@ -290,7 +291,7 @@ impl Runtime for Driver {
             unsafe { result::memcpy_htod_async(to, from, stream) }.map_err(failed)?;
             return Ok(());
         }
-        let mut staging = self.staging.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut staging = locked(&self.staging);
         if staging.used + from.len() > STAGING {
             // What was staged has arrived by then.
             self.stream.synchronize().map_err(failed)?;
@@ -326,7 +327,7 @@ impl Runtime for Driver {
             result::event::synchronize(landing.event).map_err(failed)?;
             to.copy_from_slice(landed);
         }
-        self.landings.lock().unwrap_or_else(PoisonError::into_inner).push(landing);
+        locked(&self.landings).push(landing);
         Ok(())
     }
 
@@ -379,10 +380,10 @@ impl Runtime for Driver {
 impl Drop for Driver {
     fn drop(&mut self) {
         if self.bind().is_ok() && self.stream.synchronize().is_ok() {
-            let staging = self.staging.lock().unwrap_or_else(PoisonError::into_inner);
+            let staging = locked(&self.staging);
             // SAFETY: it was allocated this way, and all copies from it are done.
             let _ = unsafe { result::free_host(staging.start.cast()) };
-            let mut landings = self.landings.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut landings = locked(&self.landings);
             landings.drain(..).for_each(Landing::free);
         }
     }

@@ -19,6 +19,7 @@ use crate::sim::path;
 use crate::work::{Context, State, Step};
 use crate::{Failure, Random, Report, Stop};
 use command::Thing;
+use gstore_core::locked;
 use gstore_store::vfs::Vfs;
 use gstore_store::{IfChanged, SnapshotName, Store};
 use std::collections::BTreeSet;
@@ -72,7 +73,7 @@ fn pairs(seed: u64, base: &Base, options: &IntentOptions, stop: &Stop, report: &
             return;
         }
         let met = guarded(|| pair(base, a, b));
-        let mut report = found.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut report = locked(&found);
         report.count("pairs", 1);
         match met {
             Ok(meetings) => meetings.iter().for_each(|met| met.count(&mut report)),
@@ -138,13 +139,13 @@ fn meet(base: &Base, first: &Command, second: &Command, n: usize) -> Result<Opti
         }
         if left == 0 {
             let done = open(&other).map_err(Failure::from).and_then(|store| command.run(&store));
-            place.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(done);
+            locked(&place).get_or_insert(done);
         }
         left = left.wrapping_sub(1);
     });
     let outcome = first.run(&store)?;
     disk.before_lock(|_| {});
-    let Some(other) = met.lock().unwrap_or_else(PoisonError::into_inner).take() else { return Ok(None) };
+    let Some(other) = locked(&met).take() else { return Ok(None) };
     let met = Meeting { first: outcome, second: other? };
     compare(base, first, second, &met, &open(&disk)?)?;
     Ok(Some(met))

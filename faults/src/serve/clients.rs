@@ -2,11 +2,12 @@
 
 use super::client::Client;
 use super::model::{Model, What};
+use gstore_core::locked;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::error::Error;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tonic::{Code, Status};
 
@@ -58,17 +59,17 @@ impl Life {
     }
 
     pub(super) fn count(&self, what: &'static str) {
-        *self.counts.lock().unwrap_or_else(PoisonError::into_inner).entry(what).or_default() += 1;
+        *locked(&self.counts).entry(what).or_default() += 1;
     }
 
     /// The counts.
     pub(super) fn counts(&self) -> BTreeMap<&'static str, u64> {
-        self.counts.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        locked(&self.counts).clone()
     }
 
     /// The anomalies.
     pub(super) fn wrong(&self) -> Vec<String> {
-        self.wrong.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        locked(&self.wrong).clone()
     }
 
     pub(super) fn is_gone(&self) -> bool {
@@ -77,7 +78,7 @@ impl Life {
 
     pub(super) fn ended(&self, who: &str, ended: Result<(), Stopped>) {
         if let Err(Stopped::Wrong(why)) = ended {
-            self.wrong.lock().unwrap_or_else(PoisonError::into_inner).push(format!("{who}: {why}"));
+            locked(&self.wrong).push(format!("{who}: {why}"));
         }
     }
 

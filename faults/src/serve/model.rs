@@ -4,9 +4,10 @@ use crate::Random;
 use arrow_array::builder::{FixedSizeListBuilder, Float32Builder};
 use arrow_array::{ArrayRef, Float32Array, Int64Array, RecordBatch, StringArray};
 use arrow_schema::ArrowError;
+use gstore_core::locked;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 /// The only dataset.
 pub(super) const POOL: &str = "pool";
@@ -86,7 +87,7 @@ impl Model {
     }
 
     fn states(&self) -> MutexGuard<'_, BTreeMap<(What, u64), State>> {
-        self.states.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.states)
     }
 
     /// Samples of a piece.

@@ -2,7 +2,9 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
+
+use gstore_core::locked;
 
 use super::load::{LoadError, incomplete};
 use crate::architectures::{Decoder, LinearId, NormId, Param, TensorRole, WeightSlice};
@@ -150,7 +152,7 @@ impl<B: Backend> TensorPacker<'_, B> {
         weight: &[f32],
         bias: Option<&[f32]>,
     ) -> Result<B::Linear, BackendError> {
-        let old = self.old.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
+        let old = locked(&self.old).remove(&id);
         match old {
             Some(mut layer) => {
                 self.backend.repack(&mut layer, weight, bias)?;

@@ -1,9 +1,9 @@
 //! Graphs in the store: an index of kind `hnsw` for each segment.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
-use gstore_core::Digest;
+use gstore_core::{Digest, locked};
 use gstore_store::{Family, FeaturePart, FeatureReader, Granularity, IndexFile, IndexState, SegmentRef};
 
 use super::format::{GRAPH, GraphHeader, VECTORS};
@@ -141,6 +141,6 @@ impl Graphs {
 
     // A panic cannot leave the map half changed.
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<(String, Digest), Arc<Graph>>> {
-        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.open)
     }
 }

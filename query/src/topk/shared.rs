@@ -8,7 +8,9 @@
 //! - what is selected does not depend on threads nor on which hands over first: the order of candidates is
 //!   total
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::Mutex;
+
+use gstore_core::locked;
 
 use super::{Entry, TieBreakers, TopK, ordered};
 
@@ -41,8 +43,8 @@ impl<'a> Shared<'a> {
         let count = self.0.len();
         PendingCandidates {
             all: self,
-            flip: self.0.first().map_or(0, |top| lock(top).flip),
-            limits: self.0.iter().map(|top| lock(top).limit()).collect(),
+            flip: self.0.first().map_or(0, |top| locked(top).flip),
+            limits: self.0.iter().map(|top| locked(top).limit()).collect(),
             counts: vec![0; count],
             entries: vec![Entry::default(); count * WAITING],
         }
@@ -50,12 +52,8 @@ impl<'a> Shared<'a> {
 
     /// Puts a selection in order, which it stays in until it gets other candidates.
     pub(crate) fn sort(&self, selection: usize) {
-        lock(&self.0[selection]).sort();
+        locked(&self.0[selection]).sort();
     }
-}
-
-fn lock<'s, 'a>(top: &'s Mutex<&'a mut TopK>) -> MutexGuard<'s, &'a mut TopK> {
-    top.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl PendingCandidates<'_, '_> {
@@ -81,7 +79,7 @@ impl PendingCandidates<'_, '_> {
 
     fn hand_over(&mut self, selection: usize) {
         let count = usize::from(std::mem::take(&mut self.counts[selection]));
-        let mut top = lock(&self.all.0[selection]);
+        let mut top = locked(&self.all.0[selection]);
         for entry in &self.entries[selection * WAITING..][..count] {
             top.keep(*entry);
         }

@@ -6,10 +6,11 @@
 use super::ScannedFile;
 use super::wants::places;
 use crate::map::FileMap;
+use gstore_core::locked;
 use std::collections::{HashMap, VecDeque};
 use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
@@ -79,7 +80,7 @@ pub fn fill_behind(behind: UncachedSpans) {
         return;
     }
     let room = gstore_core::available_memory().map_or(0, |memory| memory / SHARE.1 * SHARE.0);
-    let mut queue = QUEUE.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut queue = locked(&QUEUE);
     queue.waiting = merged(std::mem::take(&mut queue.waiting), behind, room);
     if !queue.runs && !queue.waiting.is_empty() {
         // Without a thread nothing is filled, and later questions read from disk.
@@ -138,7 +139,7 @@ fn fill() {
 
 /// The next step; without one the thread ends.
 fn next() -> Option<Span> {
-    let mut queue = QUEUE.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut queue = locked(&QUEUE);
     let Some((map, range)) = queue.waiting.pop_front() else {
         queue.runs = false;
         return None;

@@ -2,10 +2,11 @@
 
 use super::sums::PAGE;
 use crate::vfs::{VfsRandom, VfsRead};
+use gstore_core::locked;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
 
 pub(super) struct Overlay {
     base: Box<dyn VfsRead>,
@@ -28,7 +29,7 @@ impl Overlay {
     }
 
     fn lock(&self) -> MutexGuard<'_, Changes> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.state)
     }
 
     fn page(&self, state: &Changes, page: u64) -> io::Result<Vec<u8>> {

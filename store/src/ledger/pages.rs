@@ -17,9 +17,10 @@
 use super::sums::{PAGE, PageSums, sum};
 use crate::error::StorageError;
 use crate::vfs::{Vfs, VfsRandom};
+use gstore_core::locked;
 use std::io;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use uuid::Uuid;
 
 /// Where `ledger.sums` is.
@@ -74,7 +75,7 @@ impl Pages {
     }
 
     fn lock(&self) -> MutexGuard<'_, PagesState> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.state)
     }
 
     /// Does something with the file. The first failure is final.

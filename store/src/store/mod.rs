@@ -33,10 +33,11 @@ use crate::layout::names::{SERVER, UPLOADS};
 use crate::manifest::{Current, Link};
 use crate::segment::SegmentRef;
 use crate::vfs::{OsVfs, Vfs};
+use gstore_core::locked;
 use snapshot::first_few;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 /// A store. Clones share what is loaded.
 #[derive(Debug, Clone)]
@@ -151,7 +152,7 @@ impl Store {
     }
 
     fn load(&self, bytes: &[u8]) -> Result<Arc<Snapshot>, OpenError> {
-        let before = self.0.loaded.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let before = locked(&self.0.loaded).clone();
         if let Some((old, snapshot)) = &before
             && old == bytes
         {
@@ -168,15 +169,14 @@ impl Store {
             );
             return Err(d.into());
         }
-        *self.0.loaded.lock().unwrap_or_else(PoisonError::into_inner) =
-            Some((bytes.to_vec(), Arc::clone(&snapshot)));
+        *locked(&self.0.loaded) = Some((bytes.to_vec(), Arc::clone(&snapshot)));
         Ok(snapshot)
     }
 
     /// Makes a snapshot that was just published the one that is loaded. `bytes` are those of `CURRENT`.
     pub(crate) fn adopt(&self, bytes: Vec<u8>, snapshot: Snapshot) -> Arc<Snapshot> {
         let snapshot = Arc::new(snapshot);
-        *self.0.loaded.lock().unwrap_or_else(PoisonError::into_inner) = Some((bytes, Arc::clone(&snapshot)));
+        *locked(&self.0.loaded) = Some((bytes, Arc::clone(&snapshot)));
         snapshot
     }
 

@@ -5,11 +5,12 @@ use crate::layout::NamedFile;
 use crate::manifest::{CHUNK, FileEntry};
 use crate::vfs::VfsRead;
 use bytes::Bytes;
+use gstore_core::locked;
 use parquet::errors::ParquetError;
 use parquet::file::reader::{ChunkReader, Length};
 use std::io::{self, BufReader, Read};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock};
 use xxhash_rust::xxh3::xxh3_64;
 
 #[derive(Clone)]
@@ -45,7 +46,7 @@ impl VerifiedBytes {
 
     /// The error behind a failure of the Parquet reader.
     pub(crate) fn explain(&self, e: impl std::fmt::Display) -> StorageError {
-        let failure = self.0.failure.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let failure = locked(&self.0.failure).take();
         failure.unwrap_or_else(|| Damage::new(self.name(), "Parquet data", "readable data", e).into())
     }
 
@@ -126,7 +127,7 @@ impl Inner {
     fn read_or_note(&self, start: u64, len: usize) -> Result<Bytes, String> {
         self.read(start, len).map_err(|e| {
             let text = e.to_string();
-            self.failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(e);
+            locked(&self.failure).get_or_insert(e);
             text
         })
     }

@@ -1,10 +1,11 @@
 //! A file system that counts: operations, bytes written by folder, and the time that flushes take.
 
 use super::altered::{Alter, Altered};
+use gstore_core::locked;
 use gstore_store::vfs::*;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 /// What was counted since the last [`Count::take`].
@@ -55,11 +56,11 @@ impl CountVfs {
 impl Count {
     /// What was counted; resets the counts.
     pub fn take(&self) -> Counts {
-        std::mem::take(&mut self.counts.lock().unwrap_or_else(PoisonError::into_inner))
+        std::mem::take(&mut locked(&self.counts))
     }
 
     fn count(&self, f: impl FnOnce(&mut Counts)) {
-        f(&mut self.counts.lock().unwrap_or_else(PoisonError::into_inner));
+        f(&mut locked(&self.counts));
     }
 
     fn sync(&self, f: impl FnOnce() -> io::Result<()>) -> io::Result<()> {

@@ -5,11 +5,11 @@ mod forecast;
 
 use std::ops::ControlFlow;
 use std::path::Path;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
 
 use gstore_core::parallel::{each, ordered};
-use gstore_core::{Cancel, CheckpointId};
+use gstore_core::{Cancel, CheckpointId, locked};
 use gstore_model::weights::{Adapter, BaseDigest, ModelFolder};
 use gstore_model::{Backend, Model, MultiDevice};
 use serde_json::{Value, json};
@@ -228,7 +228,7 @@ impl<B: MultiDevice> Ensemble<B> {
     /// Notes where the starting point is, for those who look at the models later. It comes with the first of
     /// them: a training that is refused notes nothing.
     fn note_start(&self) -> Result<(), TrainError> {
-        let mut noted = self.noted.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut noted = locked(&self.noted);
         if *noted {
             return Ok(());
         }

@@ -17,9 +17,10 @@
 
 use std::io::{BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
 use gstore_core::if_there;
+use gstore_core::locked;
 use serde_json::{Value, json};
 
 use crate::created_folder::CreatedFolder;
@@ -115,7 +116,7 @@ impl StatesFile {
         };
         let mut bytes = vec![0; 4 * rows * self.width];
         {
-            let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut file = locked(&self.file);
             file.seek(SeekFrom::Start(*at))?;
             file.read_exact(&mut bytes)?;
         }

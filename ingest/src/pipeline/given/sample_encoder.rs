@@ -3,10 +3,10 @@
 use std::collections::BTreeSet;
 use std::fmt;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
 use std::time::Duration;
 
-use gstore_core::{Cancel, Cancelled, Kind, parallel};
+use gstore_core::{Cancel, Cancelled, Kind, locked, parallel};
 use gstore_store::{
     EncodeFeature, EncodedSamples, EncodingSpec, FeaturePart, Granularity, RowFlags, Snapshot,
 };
@@ -141,7 +141,7 @@ impl SampleEncoder {
         records: &[&str],
     ) -> Result<Option<Vec<Vec<String>>>, SampleEncoderError> {
         let tokenizer = {
-            let mut tokenizers = self.tokenizers.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut tokenizers = locked(&self.tokenizers);
             tokenizers.find(snapshot, encoding, self.options.model.as_deref())
         };
         tokenizer.map(|tokenizer| texts::of_records(&tokenizer, records)).transpose()
@@ -149,7 +149,7 @@ impl SampleEncoder {
 
     /// The models, once no other question has them and none waits that came before.
     fn wait(&self, cancel: &Cancel) -> Result<MutexGuard<'_, EncoderState>, Cancelled> {
-        let waiting = || self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let waiting = || locked(&self.waiting);
         let own = {
             let mut all = waiting();
             let own = all.last().map_or(0, |last| last + 1);

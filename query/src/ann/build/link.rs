@@ -1,8 +1,9 @@
 //! Linking the vectors of a segment: by usearch, and again those that it left out.
 
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
 
+use gstore_core::locked;
 use gstore_core::parallel;
 use gstore_store::{Block, BlockBuffer, RowFlags};
 use usearch::{Index, IndexOptions, MetricKind, ScalarKind, VectorType};
@@ -29,7 +30,7 @@ impl<'a> StepCounter<'a> {
     fn count(&self) {
         let done = self.done.fetch_add(1, Ordering::Relaxed) + 1;
         if done.is_multiple_of(64) {
-            (self.progress.lock().unwrap_or_else(PoisonError::into_inner))(done);
+            locked(&self.progress)(done);
         }
     }
 }

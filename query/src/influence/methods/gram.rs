@@ -5,9 +5,9 @@
 //! out.
 
 use std::ops::Range;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
-use gstore_core::{Cancel, Progress, Unit, parallel};
+use gstore_core::{Cancel, Progress, Unit, locked, parallel};
 use gstore_curvature::{Gram, MatrixStrip};
 use gstore_store::{BlockBuffer, CELL_ROWS, FeaturePart, FeatureReader, RowFlags, RowSet};
 
@@ -122,7 +122,7 @@ impl Prepared {
                 let filled = fill(&reader, &window, rows, &mut memory)?;
                 let values = &memory.rows[..filled.height * dim];
                 let add = |_: &mut (), at: usize| -> Result<(), QueryError> {
-                    let mut strip = strips[at].lock().unwrap_or_else(PoisonError::into_inner);
+                    let mut strip = locked(&strips[at]);
                     let (start, strip) = &mut *strip;
                     strip.add(values, dim, *start);
                     Ok(())

@@ -17,7 +17,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use gstore_core::fetch::{self, Pace};
-use gstore_core::{Cancel, MIX_STEP, mix, parallel};
+use gstore_core::{Cancel, MIX_STEP, locked, mix, parallel};
 use gstore_store::{MOST_READ_AHEAD, ReadAhead, SpanRequests, UncachedSpans, fill_behind, is_busy};
 
 use super::rates;
@@ -60,7 +60,7 @@ static READING: AtomicUsize = AtomicUsize::new(0);
 static SPARE: Mutex<Vec<Arc<ReadAhead>>> = Mutex::new(Vec::new());
 
 fn spare() -> MutexGuard<'static, Vec<Arc<ReadAhead>>> {
-    SPARE.lock().unwrap_or_else(PoisonError::into_inner)
+    locked(&SPARE)
 }
 
 /// The right to read ahead, given back when it is dropped.
@@ -113,7 +113,7 @@ impl Disk {
         // Asked once: there are no more threads than places.
         let places = parallel::threads_for(threads, units);
         let states: Vec<Mutex<Option<S>>> = (0..places).map(|_| Mutex::new(None)).collect();
-        let own = |place: usize| states[place].lock().unwrap_or_else(PoisonError::into_inner);
+        let own = |place: usize| locked(&states[place]);
         self.each(
             units,
             (places, cancel),
@@ -173,7 +173,7 @@ impl Disk {
                 units_of(at).try_for_each(|unit| work(*own, unit))?;
                 see(*own, None);
                 if let Some(ahead) = Arc::get_mut(ahead) {
-                    let mut behind = self.behind.lock().unwrap_or_else(PoisonError::into_inner);
+                    let mut behind = locked(&self.behind);
                     behind.merge(ahead.take_behind());
                 }
                 Ok::<_, QueryError>(())
@@ -189,7 +189,7 @@ impl Disk {
     /// Ends a question: what it read is read into the system's memory in the background, and what was
     /// measured of disks is kept. Returns what was read since the last one ended.
     pub(crate) fn finish(&self) -> DiskSummary {
-        let behind = std::mem::take(&mut *self.behind.lock().unwrap_or_else(PoisonError::into_inner));
+        let behind = std::mem::take(&mut *locked(&self.behind));
         fill_behind(behind);
         if READING.load(Ordering::SeqCst) == 0 {
             *spare() = Vec::new();

@@ -3,9 +3,10 @@
 //! A disk is known by its number, which another one may get, and it may become faster or slower. So what is
 //! old is measured again, as is a disk that falls far behind its rate (`store/src/ahead/way.rs`).
 
-use std::sync::{Mutex, Once, PoisonError};
+use std::sync::{Mutex, Once};
 use std::time::{Duration, SystemTime};
 
+use gstore_core::locked;
 use gstore_store::{DiskRates, expect_disks, measured_disks};
 use serde::{Deserialize, Serialize};
 
@@ -42,7 +43,7 @@ pub(super) fn keep() {
     if new.is_empty() {
         return;
     }
-    let _one = WRITES.lock().unwrap_or_else(PoisonError::into_inner);
+    let _one = locked(&WRITES);
     if let Some(file) = MeasurementsLocation::of(MeasurementKind::Disks).file() {
         // Measured again next time, if it cannot be kept.
         let _ = write(&file, &new, seconds());

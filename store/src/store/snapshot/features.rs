@@ -4,9 +4,9 @@ use super::Snapshot;
 use crate::error::{ReadError, StorageError};
 use crate::manifest::{FeaturePart, SegmentEntry};
 use crate::segment::{FeatureReader, SegmentFile, open_all};
-use gstore_core::Granularity;
+use gstore_core::{Granularity, locked};
 use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use uuid::Uuid;
 
 /// Features that take more of the memory than this are not kept in it.
@@ -36,7 +36,7 @@ impl Snapshot {
     /// The same as [`Snapshot::open_feature`], with what others who opened it so found of its blocks: those
     /// that were verified are not again, also where the file was changed since.
     pub fn open_feature_shared(&self, part: &FeaturePart) -> Result<FeatureReader, ReadError> {
-        let opened = || self.opened.lock().unwrap_or_else(PoisonError::into_inner);
+        let opened = || locked(&self.opened);
         let own: HashSet<Uuid> = part.segments.iter().map(|entry| entry.uuid).collect();
         let others = |(entry, _): &&(SegmentEntry, Arc<SegmentFile>)| !own.contains(&entry.uuid);
         let beside: f64 = opened().values().filter(others).map(|(entry, _)| entry.len as f64).sum();
