@@ -18,18 +18,7 @@ pub enum SideOf {
     Target,
 }
 
-impl SideOf {
-    /// Both.
-    pub const ALL: [Self; 2] = [Self::Pool, Self::Target];
-
-    /// `pool` or `target`.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Pool => "pool",
-            Self::Target => "target",
-        }
-    }
-}
+gstore_core::named!(SideOf { Pool = "pool", Target = "target" });
 
 /// How an ingest would have to compute features.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -94,23 +94,18 @@ pub enum Section {
     Bytes,
 }
 
+// Names in a file, in its order.
+gstore_core::named!(Section {
+    Rows = "rows",
+    SignFactors = "sign_factors",
+    Signs = "signs",
+    NibbleFactors = "nibble_factors",
+    Nibbles = "nibbles",
+    ByteFactors = "byte_factors",
+    Bytes = "bytes",
+});
+
 impl Section {
-    /// All of them, in the order of a file.
-    pub const ALL: [Self; 7] = [
-        Self::Rows,
-        Self::SignFactors,
-        Self::Signs,
-        Self::NibbleFactors,
-        Self::Nibbles,
-        Self::ByteFactors,
-        Self::Bytes,
-    ];
-
-    /// Its name in a file.
-    pub const fn name(self) -> &'static str {
-        ["rows", "sign_factors", "signs", "nibble_factors", "nibbles", "byte_factors", "bytes"][self as usize]
-    }
-
     /// The plane that it belongs to; `None`: every sketch has it.
     pub(super) const fn plane(self) -> Option<CodeKind> {
         match self {

@@ -36,15 +36,7 @@ pub enum Scope {
     Write,
 }
 
-impl Scope {
-    /// Its name.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Read => "read",
-            Self::Write => "write",
-        }
-    }
-}
+gstore_core::named!(Scope { Read = "read", Write = "write" });
 
 /// Who sent a request.
 #[derive(Debug, Clone)]

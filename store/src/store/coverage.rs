@@ -33,16 +33,7 @@ pub enum CoverageState {
     Complete,
 }
 
-impl CoverageState {
-    /// Its name in listings.
-    pub fn name(self) -> &'static str {
-        match self {
-            CoverageState::Building => "building",
-            CoverageState::Behind => "behind",
-            CoverageState::Complete => "complete",
-        }
-    }
-}
+gstore_core::named!(CoverageState { Building = "building", Behind = "behind", Complete = "complete" });
 
 impl Coverage {
     pub(super) fn new(state: FeatureState, rows: u64, live: u64) -> Self {

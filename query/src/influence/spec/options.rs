@@ -61,23 +61,17 @@ pub enum Function {
     Daunce = 32,
 }
 
+// Names in SQL, as messages show them.
+gstore_core::named!(Function {
+    Influence = "influence()",
+    Excluded = "excluded()",
+    SelfInfluence = "self_influence()",
+    Nearest = "nearest()",
+    Question = "a question",
+    Daunce = "daunce()",
+});
+
 impl Function {
-    /// All of them.
-    pub const ALL: [Self; 6] =
-        [Self::Influence, Self::Excluded, Self::SelfInfluence, Self::Nearest, Self::Question, Self::Daunce];
-
-    /// Its name in SQL, as messages show it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Influence => "influence()",
-            Self::Excluded => "excluded()",
-            Self::SelfInfluence => "self_influence()",
-            Self::Nearest => "nearest()",
-            Self::Question => "a question",
-            Self::Daunce => "daunce()",
-        }
-    }
-
     /// Its options, in the order of the table.
     pub fn options(self) -> impl Iterator<Item = &'static OptionInfo> {
         OPTIONS.iter().filter(move |option| option.functions & self as u8 != 0)
