@@ -35,15 +35,11 @@ fn tensors(path: &Path) -> Tensors {
 }
 
 /// A case of the manifest with its tensors.
-fn case(name: &str) -> Option<(Value, Tensors)> {
+fn case(name: &str) -> (Value, Tensors) {
     let folder = support::shared().join("golden/precond");
     let case = support::json(&folder.join("manifest.json"))[name].take();
-    if case.is_null() {
-        println!("skipped: {} has no case {name}", folder.display());
-        return None;
-    }
     let tensors = tensors(&folder.join(case["files"]["data"].as_str().expect("a file")));
-    Some((case, tensors))
+    (case, tensors)
 }
 
 /// The tolerance if the manifest states this difference, or none.
@@ -148,21 +144,21 @@ impl Projected {
     }
 }
 
-fn projected() -> Option<Projected> {
-    let (case, tensors) = case("projected")?;
+fn projected() -> Projected {
+    let (case, tensors) = case("projected");
     let blocks = case["blocks"].as_array().expect("blocks").iter().map(|block| {
         let number = |name: &str| block[name].as_u64().expect("a number") as usize;
         let start = number("offset");
         (block["module"].as_str().expect("a name").to_owned(), start..start + number("size"))
     });
     let blocks = blocks.collect();
-    Some(Projected { case, tensors, blocks })
+    Projected { case, tensors, blocks }
 }
 
 #[test]
 #[cfg_attr(not(reference_results), ignore = "needs the reference results; set GSTORE_SHARED")]
 fn golden_precond_projected() {
-    let Some(golden) = projected() else { return };
+    let golden = projected();
     for (name, entry) in golden.case["scores"].as_object().expect("scores") {
         let found = golden.scores(entry);
         let tolerance = allowed(&entry["library_f32_vs_formula_f64"][0]);
@@ -174,11 +170,7 @@ fn golden_precond_projected() {
 #[test]
 #[cfg_attr(not(reference_results), ignore = "needs the reference results; set GSTORE_SHARED")]
 fn golden_precond_logra() {
-    let Some(golden) = projected() else { return };
-    if golden.case["logra"].is_null() {
-        println!("skipped: the case has no scores of LoGra");
-        return;
-    }
+    let golden = projected();
     // LoGra's dot product is a score of its own.
     let damping = golden.case["scores"]["train.dot"]["damping"].as_f64().expect("a number");
     let preconditioner = Some(golden.preconditioner("train", Inversion::Damped, damping));
@@ -247,7 +239,7 @@ fn divided(scores: Vec<f64>, by: f64) -> Vec<f64> {
 #[test]
 #[cfg_attr(not(reference_results), ignore = "needs the reference results; set GSTORE_SHARED")]
 fn golden_precond_trak() {
-    let Some((case, tensors)) = case("trak") else { return };
+    let (case, tensors) = case("trak");
     let (all, k) = (tensors["phi"].0[0], case["k"].as_f64().expect("a number"));
     for (suffix, ridge) in [("", 0.0), (".ridge", case["ridge"].as_f64().expect("a number"))] {
         let paper = of_models(&tensors, all, ridge, Form::Paper);
@@ -266,7 +258,7 @@ fn golden_precond_trak() {
 #[test]
 #[cfg_attr(not(reference_results), ignore = "needs the reference results; set GSTORE_SHARED")]
 fn golden_precond_trak_classifier() {
-    let Some((case, tensors)) = case("trak_classifier") else { return };
+    let (case, tensors) = case("trak_classifier");
     let all = tensors["phi"].0[0];
     let paper = of_models(&tensors, all, 0.0, Form::Paper);
     assert_close(&paper, &tensors["score.paper"].1, FORMULA, "paper");
