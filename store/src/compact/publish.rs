@@ -46,10 +46,10 @@ impl Compaction<'_> {
         if pieces.is_empty() {
             return Ok(());
         }
+        let lock = WriterLock::take(self.store)?;
         if let Files::Feature(_) = &unit.files {
             self.note_indexes(&mut pieces)?;
         }
-        let lock = WriterLock::take(self.store)?;
         let now = self.store.snapshot()?;
         let prepared = match &unit.files {
             Files::Dataset(part) => self.dataset(unit, part, &now, pieces, salt)?,

@@ -142,12 +142,9 @@ fn shorten(
 ) -> Result<u64, GcError> {
     let mut change = change_of(before, command);
     change.history = History::From(oldest);
-    let left = match oldest - before.oldest() {
-        1 => format!("snapshot {} left the history", before.oldest()),
-        _ => format!("snapshots {} to {} left the history", before.oldest(), oldest - 1),
-    };
     let has_tags = before.root().tags.iter().any(|tag| (before.oldest()..oldest).contains(&tag.snapshot));
-    change.changes.push(left + if has_tags { ", but for those with tags" } else { "" });
+    let stay = if has_tags { "; older ones with tags stay" } else { "" };
+    change.changes.push(format!("the history begins with snapshot {oldest}{stay}"));
     let published = publish(store, lock, before, change).map_err(|e| match e {
         CommitError::Store(StoreError::Storage(ref why)) if why.is_full() => GcError::Full(e),
         other => other.into(),
