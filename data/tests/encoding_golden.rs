@@ -172,7 +172,8 @@ fn what_a_template_marks_is_scored() {
         (
             "{% for m in messages %}{{ m.role }}> {% if m.role == 'assistant' %}{% generation %}{{ m.content }}\
              {% endgeneration %}{% else %}{{ m.content }}{% endif %}\n{% endfor %}",
-            &[" All there.", " spaced ", " naïve 🙂 ok"],
+            // The last space is of one token with what follows.
+            &[" All there.", " spaced u", " naïve 🙂 ok"],
         ),
         (
             "{% for m in messages %}{% if m.role == 'assistant' and loop.last %}<|assistant|>\n{% generation %}\
