@@ -55,7 +55,7 @@ impl RequestEntry {
         self.began.elapsed().as_secs_f64() * 1e3
     }
 
-    /// How far it has come. Whole at every instant, so one that a panic poisoned is still good.
+    /// How far it has come.
     pub(crate) fn progress(&self) -> MutexGuard<'_, RequestProgress> {
         locked(&self.progress)
     }

@@ -136,7 +136,6 @@ impl Clients {
     }
 
     fn held(&self, client: &str, shares: impl FnOnce() -> Option<Shares>) -> Arc<ClientMemory> {
-        // Whole at every instant, so one that a panic poisoned is still good.
         let mut clients = locked(&self.0);
         if let Some(held) = clients.get(client).and_then(Weak::upgrade) {
             return held;

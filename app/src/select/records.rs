@@ -241,6 +241,7 @@ fn has_weight(record: &Value, scored: &Scored) -> Result<bool, AnswerError> {
     for (key, value) in messages.filter_map(Value::as_object).flatten() {
         match key.as_str() {
             "role" | "content" => {}
+            "weight" if value.is_null() => {}
             "weight" if value.is_i64() => found = true,
             _ => {
                 return Err(AnswerError::Refused(format!(

@@ -185,14 +185,20 @@ impl BatchPreparer<'_> {
     fn encode_share(&self, records: &[StoredRecord<'_>]) -> Result<Vec<BatchRow>, IngestError> {
         let mut encoded = Vec::with_capacity(records.len());
         for &(row, record) in records {
+            let found = self.encode_row(row, record);
+            // Before its errors: a stop is no failure.
             if self.cancel.is_raised() {
                 break;
             }
-            let tokens = self.encoder.encode(&stored_content(row, record)?);
-            let tokens = tokens.map_err(|source| IngestError::Encode { row, source })?;
-            encoded.push(BatchRow { row, pos: None, encoded: Arc::new(tokens) });
+            encoded.push(found?);
         }
         Ok(encoded)
+    }
+
+    fn encode_row(&self, row: u64, record: Option<&[u8]>) -> Result<BatchRow, IngestError> {
+        let tokens = self.encoder.encode(&stored_content(row, record)?);
+        let tokens = tokens.map_err(|source| IngestError::Encode { row, source })?;
+        Ok(BatchRow { row, pos: None, encoded: Arc::new(tokens) })
     }
 }
 
