@@ -24,9 +24,13 @@ pub fn note_closed_pipe<T>(written: std::io::Result<T>) -> std::io::Result<T> {
     written
 }
 
-/// Outcome of writing a result, where the command does more without a reader.
-pub fn unless_closed(printed: Result<()>) -> Result<()> {
-    if is_closed() { Ok(()) } else { printed }
+/// Outcome of writing a result, where the command does more without a reader: what fails then is a failure.
+pub fn unless_closed(written: Result<()>) -> Result<()> {
+    if is_closed() {
+        CLOSED.lower();
+        return Ok(());
+    }
+    written
 }
 
 /// Standard output that cannot be written.
