@@ -1,4 +1,4 @@
-//! Ignores tests whose reference results are not there.
+//! Ignores tests whose reference results are missing.
 
 fn main() {
     gstore_reference::set_condition();
