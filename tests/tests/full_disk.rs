@@ -104,10 +104,9 @@ fn a_shard_without_room_leaves_its_folder_to_another() {
     let Some(disk) = SmallDisk::mount(1200) else { return };
     let place = Place::of(&[("pool", 600)]);
     place.add("pool");
-    let out = disk.path("shard").display().to_string();
     let shard = |features: &[&str]| {
-        let mut command = place.gstore(&["ingest", "--dataset", "pool", "--shard", "1/1", "--out", &out]);
-        command.arg("--model").arg(world::demo().join("model"));
+        let mut command = place.with_model("ingest --dataset pool --shard 1/1");
+        command.arg("--out").arg(disk.path("shard"));
         command.arg("--checkpoints").arg(world::demo().join("warmup/checkpoint-*"));
         binary::run(command.arg("--features").args(features))
     };

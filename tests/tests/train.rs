@@ -248,18 +248,15 @@ fn an_adapter_is_not_used_with_another_model_of_the_same_sizes() {
 fn constants_of_adam_that_an_ingest_does_not_take_are_told() {
     let place = place();
     let ingest = |training: &str, features: &str| {
-        let mut command =
-            place.gstore(&["ingest", "--dataset", "pool", "--data", "pool.jsonl", "--dim", "64"]);
+        let mut command = place.with_model("ingest --dataset pool --data pool.jsonl --dim 64");
         command.args(["--features", features, "--run", training, "--checkpoints"]);
-        command.args([1, 2].map(|step| format!("{training}/checkpoint-{step}")));
-        binary::run(command.arg("--model").arg(world::demo().join("model")))
+        binary::run(command.args([1, 2].map(|step| format!("{training}/checkpoint-{step}"))))
     };
     for (training, betas) in
         [("usual", &[][..]), ("other", &["--adam-beta1", "0.5", "--adam-epsilon", "1e-6"][..])]
     {
-        let mut command = place.gstore(&["train", "--data", "pool.jsonl", "--output", training]);
-        command.args(["--max-length", "64", "--max-steps", "2", "--save-steps", "1"]).args(betas);
-        binary::ok(command.arg("--model").arg(world::demo().join("model")));
+        let line = format!("train --data pool.jsonl --output {training} --max-length 64 --max-steps 2");
+        binary::ok(place.with_model(&line).args(["--save-steps", "1"]).args(betas));
     }
     let told = ingest("other", "grad-adam");
     told.says(
