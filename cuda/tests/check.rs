@@ -11,6 +11,7 @@ use crate::scan_speed::{Questions, timed, timed_questions};
 use crate::speed::{self, Pythia, SHAPES};
 use crate::tiny::Tiny;
 use gstore_cuda::{Cuda, Driver, Emulator, Precision, Runtime};
+use gstore_tests::shared;
 
 /// Of features in f32 and in bf16, relative to the lengths of the CPU backend's.
 const SINGLE: f64 = 1e-5;
@@ -128,7 +129,7 @@ impl Check<Driver> {
             on,
             models: models::folders(),
             golden: Golden {
-                shared: models::shared(),
+                shared: shared::root(),
                 rows: usize::MAX,
                 targets: usize::MAX,
                 checkpoints: usize::MAX,
@@ -150,7 +151,7 @@ impl Check<Emulator> {
         Check {
             on: Cuda::new(Emulator::default(), Precision::Single),
             models: vec![Tiny::new().with_biases().write(folder)],
-            golden: Golden { shared: models::shared(), rows: 1, targets: 1, checkpoints: 1 },
+            golden: Golden { shared: shared::root(), rows: 1, targets: 1, checkpoints: 1 },
             shapes: SHAPES.map(small),
             len: 12,
             long: 24,

@@ -12,6 +12,7 @@ use gstore_model::{
     Backend, BackendError, ComputePrecision, ForwardOptions, LastRows, Layout, LinearFactors, Model,
     NormFactors, Objective, PackedSample, Reduction, SavedActivations, Sink, Slot, TableFactors,
 };
+use gstore_tests::shared;
 
 /// The gradients of all weights, in the order of a pass.
 #[derive(Default)]
@@ -98,18 +99,12 @@ fn computed<B: Backend>(folder: &ModelFolder, backend: B) -> Vec<(String, Vec<f3
     gradients.0
 }
 
-/// The folder of the reference results: `GSTORE_SHARED`, else `../shared` next to the workspace.
-pub fn shared() -> PathBuf {
-    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    workspace.join(std::env::var_os("GSTORE_SHARED").unwrap_or_else(|| "../shared".into()))
-}
-
 /// The largest of the models.
 pub const LARGEST: &str = "tiny-llama";
 
 /// The model folders; none without the reference results.
 pub fn folders() -> Vec<PathBuf> {
-    let models = shared().join("models");
+    let models = shared::root().join("models");
     let mut zoo: Vec<PathBuf> = fs_err::read_dir(models.join("zoo"))
         .map(|entries| entries.filter_map(|entry| Some(entry.ok()?.path())).collect())
         .unwrap_or_default();

@@ -5,15 +5,19 @@
 
 use std::path::{Path, PathBuf};
 
+/// The folder, whether it exists or not.
+pub fn root() -> PathBuf {
+    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    workspace.join(std::env::var_os("GSTORE_SHARED").unwrap_or_else(|| "../shared".into()))
+}
+
 /// The folder with what a test reads in it, such as `golden/less`, or `None` after saying that the test is
 /// skipped.
 ///
 /// # Panics
 /// If that is missing although `CI` is set: there the tests must not be skipped.
 pub fn folder(test: &str, needed: &str) -> Option<PathBuf> {
-    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
-    let root = workspace
-        .join(std::env::var_os("GSTORE_SHARED").map_or_else(|| PathBuf::from("../shared"), PathBuf::from));
+    let root = root();
     if root.join(needed).is_dir() {
         return Some(root);
     }
