@@ -261,6 +261,15 @@ fn what_is_ingested_has_the_bits_of_the_host() {
     ingested::small_models(&cuda(ComputePrecision::F32));
 }
 
+#[test]
+#[cfg_attr(not(reference_results), ignore = "needs the reference results; set GSTORE_SHARED")]
+fn what_is_ingested_of_fused_modules_has_the_bits_of_the_host() {
+    assert!(
+        ingested::fused_models(&cuda(ComputePrecision::F32)) > 0,
+        "no model of the zoo has fused modules"
+    );
+}
+
 /// Only vectors and losses are copied to the host, which needs whole gradients where it projects them itself.
 #[test]
 fn gradients_stay_on_the_device() {

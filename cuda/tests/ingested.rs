@@ -161,24 +161,25 @@ impl Checkpoint {
     }
 }
 
-/// Features of models that are written here, and of some zoo models with fused modules, if they exist.
+/// Features of models that are written here.
 pub fn small_models<R: Runtime>(on: &Cuda<R>) {
     let folder = tempfile::tempdir().unwrap();
     let model = Tiny::new().with_biases().write(&folder.path().join("model"));
     Checkpoint::whole(&model).check_projections(on);
     let adapter = TinyAdapter::new(&["q_proj", "down_proj"], 3).write(&folder.path().join("adapter"));
     Checkpoint::adapted(&model, &adapter).check_projections(on);
+}
 
+/// Features of zoo models with fused modules; how many of them exist.
+pub fn fused_models<R: Runtime>(on: &Cuda<R>) -> usize {
     let mut fused = models::folders();
     fused.retain(|path| path.ends_with("gpt_neox") || path.ends_with("phi3"));
-    if fused.is_empty() {
-        eprintln!("skipped: models with fused modules, which are not there (set GSTORE_SHARED)");
-    }
     for path in &fused {
         let checkpoint = Checkpoint::whole(path);
         checkpoint.check(on, &FORMS, &|| checkpoint.flat(ProjectionKind::Sjlt { s: 1 }, 128));
         checkpoint.check(on, &FORMS, &|| checkpoint.factored("fact_sjlt", ProjectionRoute::Formed));
     }
+    fused.len()
 }
 
 /// The distance of two vectors, relative to the length of the second.
