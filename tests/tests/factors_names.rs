@@ -24,6 +24,7 @@ fn write_model(place: &Place) {
     });
     place.write("model/config.json", config.to_string());
     place.write("model/tokenizer.json", WORDS);
+    place.write("model/tokenizer_config.json", r#"{"eos_token": "there"}"#);
     let decoder = Decoder::read(&place.path("model/config.json")).expect("a model");
     let mut numbers = Numbers(1);
     let mut bytes = |shape: &[usize]| -> Vec<u8> {

@@ -10,7 +10,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("gstore-curvature", &[]),
     ("gstore-store", &["gstore-core"]),
     ("gstore-model", &["gstore-core"]),
-    ("gstore-cuda", &["gstore-model", "gstore-query", "gstore-store"]),
+    ("gstore-cuda", &["gstore-core", "gstore-model", "gstore-query", "gstore-store"]),
     ("gstore-data", &["gstore-core", "gstore-store"]),
     (
         "gstore-ingest",

@@ -4,6 +4,8 @@
 use std::process::{Command, Stdio};
 
 use gstore_tests::binary::{self, Finished};
+use gstore_tests::made::Numbers;
+use gstore_tests::place::Place;
 use gstore_tests::{made, world};
 
 /// Commands that print, with more than a pipe holds or less.
@@ -79,7 +81,12 @@ fn damage_keeps_its_exit_code_without_a_reader() {
 
 #[test]
 fn work_that_is_left_is_done_without_a_reader() {
-    let place = made::place(3000, 2);
+    let place = Place::with_store();
+    let store = place.store();
+    made::append(&store, "pool", 300);
+    let mut numbers = Numbers(1);
+    made::gradients(&store, "pool", 300, 64, |_| numbers.vector(64));
+    drop(store);
     place.ok(&["index", "--sketch", "--dataset", "pool", "--quiet"]);
     place.ok(&["delete", "--dataset", "pool", "--where", "id LIKE '%1%'"]);
     assert_eq!(unread(place.gstore(&["compact", "--max-deleted", "0"])).code, 0);
