@@ -236,8 +236,20 @@ fn scores_of_gradients_are_compared_and_reported_by_the_ids_in_their_folder() {
         place.run(ask).says(2, &[words]);
     }
 
-    // A folder goes on with the same rows alone.
-    let refused = place.run(&[&of_queries[..], &["--limit", "6", "--force"]].concat());
+    // A folder takes scores of the other kind with the same rows alone, and each kind is replaced by itself.
+    let own = [&score[..], &["--self", "--kronfluence", "scores_f", "--force"]].concat();
+    let refused = place.run(&[&own[..], &["--limit", "6"]].concat());
     refused.says(1, &["scores_f/rows.txt: it lists other ids"]);
-    place.ok(&[&of_queries[..], &["--force"]].concat());
+    let refused = place.run(&[&own[..], &["--damping", "1e-3"]].concat());
+    refused.says(1, &["scores_f/score_arguments.json has damping_factor"]);
+    let read = |name: &str| fs_err::read(place.path("scores_f").join(name)).expect("readable");
+    let of_pairs = ["pairwise_scores.safetensors", "queries.txt", "rows.txt"];
+    let before = of_pairs.map(read);
+    place.ok(&own);
+    assert_eq!(of_pairs.map(read), before);
+    let of_rows = read("self_scores.safetensors");
+    place.ok(&[&of_queries[..], &["--queries", "2", "--force"]].concat());
+    assert_eq!(place.read("scores_f/queries.txt"), "s0\ns1\n");
+    assert_eq!(read("self_scores.safetensors"), of_rows);
+    place.run(&[&of_queries[..], &["--limit", "6", "--force"]].concat()).says(1, &["it lists other ids"]);
 }

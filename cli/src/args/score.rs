@@ -118,7 +118,8 @@ pub struct ScoreArgs {
     #[arg(long)]
     pub stale: bool,
     /// Folder for the scores as Kronfluence writes them, and for the ids of rows and queries: it calls it
-    /// `scores_NAME`; --force replaces one that has such scores and nothing else
+    /// `scores_NAME`; --force replaces scores in one that has nothing else, and those of queries or of --self that
+    /// were not asked for stay
     #[arg(long, value_name = "DIR")]
     pub kronfluence: Option<PathBuf>,
     /// File for a report in Markdown, .md or .txt: of each query the rows with the highest and the lowest scores, and

@@ -41,20 +41,15 @@ pub(super) const FACTORS: FolderKind = FolderKind {
 pub(super) const SCORES: FolderKind = FolderKind {
     called: "scores as Kronfluence writes them",
     mark: "score_arguments.json",
-    has: |name| {
-        [
-            "factor_arguments.json",
-            "pairwise_scores.safetensors",
-            "queries.txt",
-            "query_dataset_metadata.json",
-            "rows.txt",
-            "score_arguments.json",
-            "self_scores.safetensors",
-            "train_dataset_metadata.json",
-        ]
-        .contains(&name)
-    },
+    has: |name| OF_SCORES.contains(&name) || OF_QUERIES.contains(&name) || OF_ROWS_THEMSELVES.contains(&name),
 };
+
+/// Files of a folder of scores that both kinds of scores share; those of one kind have its scores first.
+pub(super) const OF_SCORES: [&str; 4] =
+    ["factor_arguments.json", "rows.txt", "score_arguments.json", "train_dataset_metadata.json"];
+pub(super) const OF_QUERIES: [&str; 3] =
+    ["pairwise_scores.safetensors", "queries.txt", "query_dataset_metadata.json"];
+pub(super) const OF_ROWS_THEMSELVES: [&str; 1] = ["self_scores.safetensors"];
 
 impl FolderKind {
     /// Whether a folder is one, and has nothing else.
@@ -136,6 +131,18 @@ impl NewFolder {
 
     pub(super) fn target(&self) -> &Path {
         &self.target
+    }
+
+    /// Takes files of these names from the folder whose place it takes, where they are. They may only be
+    /// replaced in it: the old folder has the same ones until the end.
+    pub(super) fn take(&self, names: &[&str]) -> Result<()> {
+        for name in names {
+            let (from, to) = (self.target.join(name), self.path().join(name));
+            if from.exists() && fs_err::hard_link(&from, &to).is_err() {
+                fs_err::copy(&from, &to)?;
+            }
+        }
+        Ok(())
     }
 
     /// Lets it appear under its name: in place of an older one in one step, where the file system can

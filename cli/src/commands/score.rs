@@ -19,7 +19,7 @@ use indicatif::HumanBytes;
 
 use super::evaluate::check_markdown;
 use super::factors::{place, with_engine};
-use super::folder::{self, NewFolder, SCORES};
+use super::folder::{self, NewFolder, OF_QUERIES, OF_ROWS_THEMSELVES, OF_SCORES, SCORES};
 use super::gradients::devices;
 use crate::args::{ScoreArgs, ScoreSegmentArg, ScoreSolver};
 use crate::context::Context;
@@ -59,8 +59,7 @@ pub fn run(context: &Context, args: &ScoreArgs) -> Result<()> {
     let into_table =
         into_table.map(|out| TableOutput { out: Box::new(out), format, style: statements::style() });
     let mut shown = args.report.as_deref().map(|path| Output::create(Some(path), to.force)).transpose()?;
-    let folder = args.kronfluence.as_deref().map(|path| NewFolder::begin(path, SCORES, to.force));
-    let folder = folder.transpose()?;
+    let folder = args.kronfluence.as_deref().map(|path| begin_folder(args, path)).transpose()?;
     let output = ScoreOutput {
         table: into_table,
         folder: folder.as_ref().map(|folder| folder.path().to_owned()),
@@ -152,6 +151,18 @@ fn check(context: &Context, args: &ScoreArgs, has_table: bool) -> Result<()> {
         true => folder::check(folder, SCORES, args.output.force),
         false => Ok(()),
     }
+}
+
+/// Begins the folder of scores. Those of the other kind that are in its place go on in it: scores of other
+/// arguments or rows are refused then.
+fn begin_folder(args: &ScoreArgs, path: &Path) -> Result<NewFolder> {
+    let folder = NewFolder::begin(path, SCORES, args.output.force)?;
+    let others: &[&str] = if args.of_self { &OF_QUERIES } else { &OF_ROWS_THEMSELVES };
+    if others.first().is_some_and(|scores| folder.target().join(scores).exists()) {
+        folder.take(&OF_SCORES)?;
+        folder.take(others)?;
+    }
+    Ok(folder)
 }
 
 /// The plain values of the flags.
