@@ -13,6 +13,12 @@ pub fn stands_for(path: &Path, called: String) {
     locked(&KNOWN).push([path.display().to_string(), called]);
 }
 
+/// From now on messages call what is at a path by that path.
+pub fn stands_for_itself(path: &Path) {
+    let path = path.display().to_string();
+    locked(&KNOWN).retain(|[known, _]| *known != path);
+}
+
 /// A message with the names of what they stand for.
 pub fn by_their_names(text: String) -> String {
     let known = locked(&KNOWN);

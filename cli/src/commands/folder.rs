@@ -3,14 +3,14 @@
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use gstore_core::if_there;
 use tempfile::TempDir;
 
 use crate::exchange::exchange;
 use crate::failure::{UsageError, refuse};
 use crate::output::{check_folder, exists, parent, unnamed_folder};
-use crate::stand_ins::stands_for;
+use crate::stand_ins::{stands_for, stands_for_itself};
 
 /// What is made in a folder: it takes the place of another one of its kind only.
 #[derive(Clone, Copy)]
@@ -147,15 +147,45 @@ impl NewFolder {
 
     /// Lets it appear under its name: in place of an older one in one step, where the file system can
     /// exchange names.
+    ///
+    /// # Errors
+    /// What [`check`] refuses by now, and a name that it cannot have: it stays under the other one then.
     pub(super) fn finish(self) -> Result<()> {
         let Self { made, target, kind, force } = self;
-        check(&target, kind, force)?;
-        match is_empty(&target)? {
-            true => fs_err::rename(made.path(), &target)?,
-            false => exchange(made.path(), &target)?,
-        }
+        let made = made.keep();
+        stands_for_itself(&made);
+        publish(&made, &target, kind, force)
+            .with_context(|| format!("the result is in {}", made.display()))?;
         // What the temporary name leads to is the old folder now, or nothing.
-        if_there(fs_err::remove_dir_all(made.keep()))?;
+        if_there(fs_err::remove_dir_all(made))?;
         Ok(())
+    }
+}
+
+/// Gives a folder that is complete its name.
+fn publish(made: &Path, target: &Path, kind: FolderKind, force: bool) -> Result<()> {
+    check(target, kind, force)?;
+    match is_empty(target)? {
+        true => Ok(fs_err::rename(made, target)?),
+        false => exchange(made, target),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::stand_ins::by_their_names;
+
+    #[test]
+    fn a_result_that_cannot_have_its_name_stays_where_the_message_says() {
+        let around = tempfile::tempdir().expect("a folder");
+        let target = around.path().join("rows");
+        let new = NewFolder::begin(&target, DATASET, true).expect("begun");
+        let made = new.path().to_owned();
+        fs_err::create_dir(&target).expect("made");
+        fs_err::write(target.join("notes.txt"), "mine").expect("written");
+        let said = by_their_names(format!("{:#}", new.finish().expect_err("taken")));
+        assert!(said.contains(&format!("the result is in {}", made.display())), "{said}");
+        assert!(made.is_dir() && target.join("notes.txt").exists());
     }
 }
