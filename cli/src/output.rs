@@ -221,6 +221,11 @@ pub fn unnamed_folder(around: &Path, name: &str) -> Result<TempDir> {
     Ok(builder.prefix(&hidden).suffix(".part").permissions(permissions).tempdir_in(around)?)
 }
 
+/// Puts the names in a folder on the medium.
+pub fn sync_folder(folder: &Path) -> Result<()> {
+    Ok(fs_err::File::open(folder)?.sync_all()?)
+}
+
 /// The folder that a path is in.
 pub fn parent(path: &Path) -> &Path {
     path.parent().filter(|folder| *folder != Path::new("")).unwrap_or(Path::new("."))

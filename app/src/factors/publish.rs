@@ -161,6 +161,7 @@ pub fn export_factors(
             copy_header(&mut from, &mut to, &|name| transformers_name(name).to_owned())?;
         }
         to.write_all(from)?;
+        to.sync_all()?;
     }
     for file in part.files.iter().filter(|_| is_cut) {
         let Some(what) = matrices(&file.name) else { continue };

@@ -1,6 +1,6 @@
 //! A saved Hugging Face dataset: the folder that `save_to_disk` makes and `load_from_disk` opens.
 
-use std::io::BufWriter;
+use std::io::{BufWriter, Write};
 use std::path::Path;
 
 use arrow_ipc::writer::StreamWriter;
@@ -57,7 +57,9 @@ pub(super) fn write(
     });
     let info = json!({ "citation": "", "description": "", "homepage": "", "license": "" });
     for (name, value) in [("state.json", state), ("dataset_info.json", info)] {
-        fs_err::write(folder.join(name), format!("{value:#}\n"))?;
+        let mut file = fs_err::File::create(folder.join(name))?;
+        writeln!(file, "{value:#}")?;
+        file.sync_all()?;
     }
     Ok(())
 }

@@ -9,7 +9,7 @@ use tempfile::TempDir;
 
 use crate::exchange::exchange;
 use crate::failure::{UsageError, refuse};
-use crate::output::{check_folder, exists, parent, unnamed_folder};
+use crate::output::{check_folder, exists, parent, sync_folder, unnamed_folder};
 use crate::stand_ins::{stands_for, stands_for_itself};
 
 /// What is made in a folder: it takes the place of another one of its kind only.
@@ -124,7 +124,7 @@ impl NewFolder {
         Ok(Self { made, target, kind, force })
     }
 
-    /// The folder to write into.
+    /// The folder to write into. Who writes a file there puts its bytes on the medium.
     pub(super) fn path(&self) -> &Path {
         self.made.path()
     }
@@ -156,7 +156,8 @@ impl NewFolder {
         stands_for_itself(&made);
         publish(&made, &target, kind, force)
             .with_context(|| format!("the result is in {}", made.display()))?;
-        // What the temporary name leads to is the old folder now, or nothing.
+        // Before the old folder goes, which is what the temporary name leads to now, if to anything.
+        sync_folder(parent(&target))?;
         if_there(fs_err::remove_dir_all(made))?;
         Ok(())
     }
@@ -165,6 +166,7 @@ impl NewFolder {
 /// Gives a folder that is complete its name.
 fn publish(made: &Path, target: &Path, kind: FolderKind, force: bool) -> Result<()> {
     check(target, kind, force)?;
+    sync_folder(made)?;
     match is_empty(target)? {
         true => Ok(fs_err::rename(made, target)?),
         false => exchange(made, target),

@@ -12,7 +12,7 @@ use tempfile::TempDir;
 use crate::context::Context;
 use crate::exchange::exchange;
 use crate::failure::refuse;
-use crate::output::{check_folder, check_outside, exists, parent, unnamed_folder};
+use crate::output::{check_folder, check_outside, exists, parent, sync_folder, unnamed_folder};
 
 /// Names the files of the folder, one on each line: what else is there is its user's.
 const LIST: &str = ".report-files";
@@ -65,7 +65,7 @@ impl UnpublishedFolder {
             written.write_all(&file.content)?;
             written.sync_all()?;
         }
-        folders.iter().try_for_each(|folder| sync(folder))?;
+        folders.iter().try_for_each(|folder| sync_folder(folder))?;
         Ok(UnpublishedFolder { made, target, force })
     }
 
@@ -87,7 +87,7 @@ impl UnpublishedFolder {
             // There is nothing left to remove.
             let _gone = made.keep();
         }
-        sync(parent(&target))
+        sync_folder(parent(&target))
     }
 }
 
@@ -119,11 +119,6 @@ fn place(folder: &Path) -> Result<PathBuf> {
         true => Ok(fs_err::canonicalize(folder)?),
         false => Ok(std::path::absolute(folder)?),
     }
-}
-
-/// Puts the names in a folder on the medium.
-fn sync(folder: &Path) -> Result<()> {
-    Ok(fs_err::File::open(folder)?.sync_all()?)
 }
 
 #[cfg(test)]

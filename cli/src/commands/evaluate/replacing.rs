@@ -9,7 +9,7 @@ use super::{draw, stored};
 use crate::args::EvaluateRetrainArgs;
 use crate::context::Context;
 use crate::exchange::exchange;
-use crate::output::{parent, unnamed_folder};
+use crate::output::{parent, sync_folder, unnamed_folder};
 use crate::stand_ins::stands_for;
 
 /// Replaces the ground truth of the folder, with the ensemble of its models, if the flags ask for another
@@ -53,7 +53,7 @@ pub fn replace(
         context.open()?.drop_ensemble(&ensemble, &context.command)?;
     }
     exchange(made.path(), &target)?;
-    fs_err::File::open(around)?.sync_all()?;
+    sync_folder(around)?;
     context.say(&format!("{}: this ground truth takes the place of another one", args.truth.display()));
     // The temporary name now leads to the old folder, or to nothing.
     drop(made);
