@@ -107,6 +107,29 @@ pub(super) struct NewFolder {
     target: PathBuf,
     kind: FolderKind,
     force: bool,
+    /// Dropped after what was made in them.
+    _around: MadeFolders,
+}
+
+/// Folders that were made for a result, the innermost first. Those that are empty go when this is dropped.
+struct MadeFolders(Vec<PathBuf>);
+
+impl MadeFolders {
+    /// Makes a folder with those that it is in, as far as they are missing.
+    fn make(folder: &Path) -> Result<Self> {
+        let missing = folder.ancestors().take_while(|folder| !folder.exists()).map(Path::to_owned);
+        let made = Self(missing.collect());
+        fs_err::create_dir_all(folder)?;
+        Ok(made)
+    }
+}
+
+impl Drop for MadeFolders {
+    fn drop(&mut self) {
+        for folder in &self.0 {
+            let _ = fs_err::remove_dir(folder);
+        }
+    }
 }
 
 impl NewFolder {
@@ -116,12 +139,12 @@ impl NewFolder {
     /// What [`check`] refuses.
     pub(super) fn begin(path: &Path, kind: FolderKind, force: bool) -> Result<Self> {
         let target = place(path)?;
-        fs_err::create_dir_all(parent(&target))?;
+        let around = MadeFolders::make(parent(&target))?;
         check(path, kind, force)?;
         let made =
             unnamed_folder(parent(&target), &target.file_name().unwrap_or_default().to_string_lossy())?;
         stands_for(made.path(), target.display().to_string());
-        Ok(Self { made, target, kind, force })
+        Ok(Self { made, target, kind, force, _around: around })
     }
 
     /// The folder to write into. Who writes a file there puts its bytes on the medium.
@@ -151,7 +174,7 @@ impl NewFolder {
     /// # Errors
     /// What [`check`] refuses by now, and a name that it cannot have: it stays under the other one then.
     pub(super) fn finish(self) -> Result<()> {
-        let Self { made, target, kind, force } = self;
+        let Self { made, target, kind, force, _around } = self;
         let made = made.keep();
         stands_for_itself(&made);
         publish(&made, &target, kind, force)
@@ -189,5 +212,16 @@ mod tests {
         let said = by_their_names(format!("{:#}", new.finish().expect_err("taken")));
         assert!(said.contains(&format!("the result is in {}", made.display())), "{said}");
         assert!(made.is_dir() && target.join("notes.txt").exists());
+    }
+
+    #[test]
+    fn folders_around_a_result_stay_with_it_alone() {
+        let around = tempfile::tempdir().expect("a folder");
+        let target = around.path().join("some/where/rows");
+        let begin = || NewFolder::begin(&target, DATASET, false).expect("begun");
+        drop(begin());
+        assert!(!around.path().join("some").exists());
+        begin().finish().expect("named");
+        assert!(target.is_dir());
     }
 }
