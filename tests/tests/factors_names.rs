@@ -99,6 +99,11 @@ fn the_head_of_gpt_neox_is_known_by_both_of_its_names() {
     fs_err::remove_file(place.path("kept/factors_whole/gstore.json")).expect("removed");
     place.ok(&["factors", "import", "kept/factors_whole", "older", "--model", "model"]);
     assert_near(&of("older"), &of("whole"), 1e-6);
+    // What is none of Kronfluence's files goes along, whatever is in it.
+    place.write("kept/factors_whole/mine.safetensors", "no tensors");
+    place.ok(&["factors", "import", "kept/factors_whole", "more", "--model", "model"]);
+    place.ok(&["factors", "export", "more", "more-out"]);
+    assert_eq!(place.read("more-out/mine.safetensors"), "no tensors");
 
     for (target, folder) in [(&["--target", "q"][..], "pairwise"), (&["--self"], "own")] {
         let score =

@@ -36,7 +36,7 @@ use reader::{TensorPair, lambda_files};
 pub(crate) use scores::ALL_MODULES;
 pub use scores::{ScoreFolder, ScoreKind, ScoreSide, ScoreTable};
 use tensors::Tensors;
-pub(super) use tensors::copy_header;
+pub(super) use tensors::renamed_header;
 
 /// A partition: of the data, and of the modules.
 pub(super) type Partition = (usize, usize);

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::error::FactorJobError;
-use super::folder::{FactorFolder, check_room, copy_header, matrices};
+use super::folder::{FactorFolder, FactorParts, check_room, matrices, renamed_header};
 use super::sealed::{finished_files, seal};
 use super::stamp::FactorStamp;
 
@@ -111,7 +111,10 @@ pub(super) fn publish(
         let copy = |out: &mut dyn Write| {
             let mut file = fs_err::File::open(&path)?;
             if has_modules(&name) {
-                copy_header(&mut file, out, &own)?;
+                let named = |error: std::io::Error| {
+                    std::io::Error::new(error.kind(), format!("{}: {error}", path.display()))
+                };
+                out.write_all(&renamed_header(&mut file, &own).map_err(named)?)?;
             }
             std::io::copy(&mut file, out).map(drop)
         };
@@ -126,9 +129,10 @@ pub(super) fn publish(
     Ok(store.put_artifact(part, Some(files), over, command)?)
 }
 
-/// Whether a file of factors has tensors by the names of modules.
+/// Whether a file of factors has tensors by the names of modules. Files that others put there are copied as
+/// they are.
 fn has_modules(file: &str) -> bool {
-    file.ends_with(".safetensors")
+    file.ends_with(".safetensors") && FactorParts::ALL.files().iter().any(|known| known == file)
 }
 
 /// Writes the files of factors into a folder, which is made: one that Kronfluence reads. Modules have the names
@@ -158,7 +162,7 @@ pub fn export_factors(
         let map = snapshot.artifact_file(&part, &file.name)?;
         let (mut from, mut to) = (map.as_bytes(), fs_err::File::create(folder.join(&file.name))?);
         if has_modules(&file.name) {
-            copy_header(&mut from, &mut to, &|name| transformers_name(name).to_owned())?;
+            to.write_all(&renamed_header(&mut from, &|name| transformers_name(name).to_owned())?)?;
         }
         to.write_all(from)?;
         to.sync_all()?;

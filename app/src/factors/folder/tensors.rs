@@ -126,15 +126,15 @@ pub(super) fn write(
     })
 }
 
-/// Copies the header of a file of tensors, with these names for theirs: the values behind it stay as they are.
+/// Reads the header of a file of tensors, and gives it with these names for theirs: the values behind it stay
+/// as they are.
 ///
 /// # Errors
 /// What is no header, one name for two tensors, and what the file system refuses.
-pub(in crate::factors) fn copy_header(
+pub(in crate::factors) fn renamed_header(
     from: &mut dyn Read,
-    to: &mut dyn Write,
     name: &dyn Fn(&str) -> String,
-) -> std::io::Result<()> {
+) -> std::io::Result<Vec<u8>> {
     let mut length = [0; 8];
     from.read_exact(&mut length)?;
     let mut bytes = Vec::new();
@@ -146,7 +146,7 @@ pub(in crate::factors) fn copy_header(
             return Err(std::io::Error::other(format!("two tensors would be called {}", name(&key))));
         }
     }
-    to.write_all(&header_bytes(named))
+    Ok(header_bytes(named))
 }
 
 /// A file of tensors.
