@@ -68,6 +68,22 @@ fn a_training_that_cannot_begin_replaces_no_ground_truth() {
 }
 
 #[test]
+fn what_is_wrong_with_any_model_is_refused_before_one_is_downloaded() {
+    let place = place();
+    let draw = ["--data", "pool.jsonl", "--query-data", "queries.jsonl", "--count", "2"];
+    for (more, says) in [
+        (["--runs", "5..6"], "--runs 5..6: there are 2 runs"),
+        (["--group", "topic"], "--group says nothing of --design random"),
+        (["--rows", "none.txt"], "none.txt"),
+    ] {
+        let model =
+            ["evaluate", "retrain", "--truth", "truth", "--model", "nobody/nothing", "--max-steps", "1"];
+        let refused = place.run(&[&model[..], &draw, &more].concat());
+        assert!(refused.code != 0 && refused.stderr.contains(says), "{more:?}: {}", refused.stderr);
+    }
+}
+
+#[test]
 fn queries_of_another_layout_than_the_rows_have_a_way_in() {
     let place = Place::new();
     let of = |keys: [&str; 2], rows: u64| -> String {

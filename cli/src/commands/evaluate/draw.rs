@@ -83,28 +83,42 @@ fn check_flags(args: &EvaluateRetrainArgs, is_there: bool) -> Result<()> {
     Ok(())
 }
 
+/// What a ground truth is made of, before it has a folder.
+pub struct Drawing {
+    pool: Vec<TextSample>,
+    queries: Vec<TextSample>,
+    subsets: Vec<Subset>,
+    repeats: usize,
+    design: Value,
+}
+
+impl Drawing {
+    /// Makes the folder, or opens one that holds the same.
+    pub fn create(&self, folder: &Path, cancel: &Cancel) -> Result<TruthFolder> {
+        let Self { pool, queries, subsets, repeats, design } = self;
+        let plan = TruthPlan { pool, queries, subsets, repeats: *repeats, design: design.clone() };
+        Ok(TruthFolder::create(folder, &plan, cancel)?)
+    }
+}
+
 /// Opens the folder of the ground truth, or creates it once a training of its models could begin; returns the
 /// setup of that training.
 pub(super) fn folder(
     context: &Context,
     args: &EvaluateRetrainArgs,
-    model: Option<&RunModel>,
+    (drawing, model): (Option<Drawing>, Option<&RunModel>),
     cancel: &Cancel,
 ) -> Result<(TruthFolder, Option<RunSetup>)> {
-    let exists = TruthFolder::exists(&args.truth);
-    let is_there = !is_given(args) && exists;
-    check_flags(args, is_there)?;
-    match model.filter(|_| !exists) {
-        _ if is_there => Ok((TruthFolder::open(&args.truth, cancel)?, None)),
-        None => Ok((drawn(context, args, &args.truth, cancel)?, None)),
+    let Some(drawing) = drawing else { return Ok((TruthFolder::open(&args.truth, cancel)?, None)) };
+    match model.filter(|_| !TruthFolder::exists(&args.truth)) {
+        None => Ok((drawing.create(&args.truth, cancel)?, None)),
         Some(model) => {
             let target = std::path::absolute(&args.truth)?;
             // Within the folder if it exists: its parent may not be writable.
             let around = target.ancestors().find(|folder| folder.is_dir()).unwrap_or(Path::new("/"));
             let made = unnamed_folder(around, "truth")?;
             stands_for(made.path(), args.truth.display().to_string());
-            let new = drawn(context, args, made.path(), cancel)?;
-            check_runs(args, &new)?;
+            let new = drawing.create(made.path(), cancel)?;
             let asked = asked(context, args, &new, model, cancel)?;
             check_training(args, &new, asked.clone(), cancel)?;
             let truth = new.put(&args.truth, cancel)?;
@@ -115,32 +129,24 @@ pub(super) fn folder(
     }
 }
 
-/// The ground truth that the flags ask for, in a new folder; with the old one's rows if the flags name none.
-pub fn redrawn(
-    context: &Context,
-    args: &EvaluateRetrainArgs,
-    (old, folder): (&TruthFolder, &Path),
-    cancel: &Cancel,
-) -> Result<TruthFolder> {
-    let is_given = is_given(args);
-    check_flags(args, !is_given)?;
-    match is_given {
-        true => drawn(context, args, folder, cancel),
-        false => Ok(old.copy_drawn(folder, cancel)?),
-    }
-}
-
 /// Whether rows are named.
 fn is_given(args: &EvaluateRetrainArgs) -> bool {
     !args.draw.of.data.is_empty() || args.draw.of.dataset.is_some()
 }
 
-fn drawn(
+/// Draws what the flags ask for; none where they go on with the ground truth that is there. Refuses flags
+/// without effect, and runs that the ground truth does not have.
+pub(super) fn drawn(
     context: &Context,
     args: &EvaluateRetrainArgs,
-    folder: &Path,
     cancel: &Cancel,
-) -> Result<TruthFolder> {
+) -> Result<Option<Drawing>> {
+    let is_there = !is_given(args) && TruthFolder::exists(&args.truth);
+    check_flags(args, is_there)?;
+    if is_there {
+        check_runs(args, TruthFolder::open(&args.truth, cancel)?.runs())?;
+        return Ok(None);
+    }
     let draw = &args.draw;
     let (mut pool, queries) = rows_and_queries(context, &draw.of, cancel)?;
     if let Some(path) = &draw.rows {
@@ -155,9 +161,9 @@ fn drawn(
         "repeats": draw.repeats(),
         "seed": draw.subset_seed(),
     });
-    let plan =
-        TruthPlan { pool: &pool, queries: &queries, subsets: &subsets, repeats: draw.repeats(), design };
-    Ok(TruthFolder::create(folder, &plan, cancel)?)
+    let repeats = draw.repeats();
+    check_runs(args, subsets.len() * repeats)?;
+    Ok(Some(Drawing { pool, queries, subsets, repeats, design }))
 }
 
 /// Keeps the samples with the given ids, all of which must exist.

@@ -4,8 +4,9 @@ use anyhow::Result;
 use gstore_core::Cancel;
 use gstore_evaluate::attribution::TruthFolder;
 
-use super::asked::{RunModel, asked, check_runs, check_training};
-use super::{draw, stored};
+use super::asked::{RunModel, asked, check_training};
+use super::draw::Drawing;
+use super::stored;
 use crate::args::EvaluateRetrainArgs;
 use crate::context::Context;
 use crate::exchange::exchange;
@@ -13,7 +14,7 @@ use crate::output::{parent, sync_folder, unnamed_folder};
 use crate::stand_ins::stands_for;
 
 /// Replaces the ground truth of the folder, with the ensemble of its models, if the flags ask for another
-/// one. An equal one stays as it is.
+/// one: by what was drawn, or by its own rows, queries and subsets. An equal one stays as it is.
 ///
 /// # Errors
 /// The refusals of a new ground truth, and a folder with files that no ground truth wrote: nothing changes
@@ -21,7 +22,7 @@ use crate::stand_ins::stands_for;
 pub fn replace(
     context: &Context,
     args: &EvaluateRetrainArgs,
-    model: Option<&RunModel>,
+    (drawing, model): (Option<&Drawing>, Option<&RunModel>),
     cancel: &Cancel,
 ) -> Result<()> {
     if !TruthFolder::exists(&args.truth) {
@@ -32,8 +33,10 @@ pub fn replace(
     let made = unnamed_folder(around, "truth")?;
     stands_for(made.path(), args.truth.display().to_string());
     let old = TruthFolder::open(&args.truth, cancel)?;
-    let new = draw::redrawn(context, args, (&old, made.path()), cancel)?;
-    check_runs(args, &new)?;
+    let new = match drawing {
+        Some(drawing) => drawing.create(made.path(), cancel)?,
+        None => old.copy_drawn(made.path(), cancel)?,
+    };
     let asked = model.map(|model| asked(context, args, &new, model, cancel)).transpose()?;
     if let Some(asked) = &asked {
         new.agree_on_recipe(&asked.recipe)?;

@@ -10,7 +10,7 @@ use gstore_evaluate::attribution::{PendingRun, QueryLoss, Recipe, TruthFolder};
 use gstore_generate::{ModelSource, PerplexityRequest, perplexity};
 use gstore_train::{SilentObserver, TrainMethod, TrainRequest};
 
-use super::asked::{PRECISION_OF_LOSSES, RunSetup, asked, check_runs, check_training, model};
+use super::asked::{PRECISION_OF_LOSSES, RunSetup, asked, check_training, model};
 use super::{draw, replacing, stored};
 use crate::args::EvaluateRetrainArgs;
 use crate::commands::train;
@@ -27,14 +27,15 @@ pub fn run(context: &Context, args: &EvaluateRetrainArgs) -> Result<ExitCode> {
             "--ensemble {name} keeps losses of samples of the store: give the queries as --query-dataset, and not as files"
         );
     }
+    // Before a download. Ctrl-C ends it at once: nothing is written yet.
+    let drawing = draw::drawn(context, args, &Cancel::new())?;
     let model = model(context, args)?;
     // Only now, so that one Ctrl-C ends a download.
     let cancel = context.cancel_on_interrupt("stopping after the step in work; once more to stop at once")?;
     if args.force {
-        replacing::replace(context, args, model.as_ref(), &cancel)?;
+        replacing::replace(context, args, (drawing.as_ref(), model.as_ref()), &cancel)?;
     }
-    let (truth, known) = draw::folder(context, args, model.as_ref(), &cancel)?;
-    check_runs(args, &truth)?;
+    let (truth, known) = draw::folder(context, args, (drawing, model.as_ref()), &cancel)?;
     let all = 0..truth.runs();
     let runs = args.runs.clone().unwrap_or_else(|| all.clone());
     // For other tasks' runs only whether outputs exist: each of many jobs would otherwise read them all.
