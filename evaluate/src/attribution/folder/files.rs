@@ -15,7 +15,7 @@ pub(super) const UNFINISHED: &str = ".truth.";
 /// Writes a file that appears when it is whole, in the place of one that is there.
 pub(super) fn place(folder: &Path, name: &str, bytes: &[u8]) -> Result<(), EvaluateError> {
     let path = folder.join(name);
-    written(&path, bytes)?.persist(&path).map_err(|error| error.error)?;
+    written(&path, bytes)?.persist(&path).map_err(|error| unwritten(&path, &error.error))?;
     Ok(())
 }
 
@@ -25,7 +25,7 @@ pub(super) fn place_new(folder: &Path, name: &str, bytes: &[u8]) -> Result<(), E
     match written(&path, bytes)?.persist_noclobber(&path) {
         Ok(_) => Ok(()),
         Err(error) if error.error.kind() == ErrorKind::AlreadyExists => Ok(()),
-        Err(error) => Err(error.error.into()),
+        Err(error) => Err(unwritten(&path, &error.error)),
     }
 }
 
@@ -39,12 +39,14 @@ fn written(path: &Path, bytes: &[u8]) -> Result<NamedTempFile, EvaluateError> {
         file.as_file().sync_all()?;
         Ok(file)
     };
-    // The hidden name says nothing to a user.
-    let named = |error: Error| {
-        let kind = error.kind();
-        Error::new(kind, format!("{} cannot be written: {kind}", path.display())).into()
-    };
-    write().map_err(named)
+    write().map_err(|error: Error| unwritten(path, &error))
+}
+
+/// The error of a file, without the hidden name, which says nothing to a user.
+fn unwritten(path: &Path, error: &Error) -> EvaluateError {
+    let said = error.to_string();
+    let why = said.split(" at path ").next().unwrap_or_default();
+    Error::new(error.kind(), format!("{} cannot be written: {why}", path.display())).into()
 }
 
 /// Fails if a folder has anything but what a command has left that was cut off while it made this ground
@@ -75,4 +77,20 @@ pub(super) fn foreign(folder: &Path, name: &str) -> EvaluateError {
         folder.display(),
         Remedy::Option("truth", "")
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_have_the_name_of_the_file_and_the_words_of_the_system() {
+        let around = tempfile::tempdir().unwrap();
+        let said = |folder: &str| place(&around.path().join(folder), "taken", b"").unwrap_err().to_string();
+        assert!(
+            said("none").ends_with("none/taken cannot be written: No such file or directory (os error 2)")
+        );
+        fs_err::create_dir(around.path().join("taken")).unwrap();
+        assert!(said("").ends_with("/taken cannot be written: Is a directory (os error 21)"));
+    }
 }
