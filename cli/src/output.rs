@@ -9,7 +9,7 @@
 
 use std::ffi::OsString;
 use std::fs::TryLockError;
-use std::io::{BufWriter, Write};
+use std::io::{BufWriter, ErrorKind, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Component, Path, PathBuf};
 
@@ -131,7 +131,7 @@ fn check_file(path: &Path, target: &Path, force: bool) -> Result<()> {
     unfinished.push("0".repeat(RANDOM));
     unfinished.push(UNFINISHED);
     let looked = fs_err::symlink_metadata(parent(target).join(unfinished));
-    if looked.is_err_and(|error| error.kind() == std::io::ErrorKind::InvalidFilename) {
+    if looked.is_err_and(|error| error.kind() == ErrorKind::InvalidFilename) {
         return refuse("has too long a name: give a shorter one".to_owned());
     }
     Ok(())
@@ -252,6 +252,25 @@ impl<W: Write> Write for ClosedPipeNote<W> {
     }
 }
 
+/// Takes what a reader that has left no longer does.
+struct UntilClosed<W>(W);
+
+impl<W: Write> Write for UntilClosed<W> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        match self.0.write(bytes) {
+            Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(bytes.len()),
+            written => written,
+        }
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        match self.0.flush() {
+            Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+            flushed => flushed,
+        }
+    }
+}
+
 /// A place for a result. Nothing is visible under the file's name before [`Output::finish`].
 pub struct Output {
     writer: OutputWriter,
@@ -277,6 +296,20 @@ struct UnpublishedFile {
 impl Output {
     /// Begins a result for a place that [`check`] found right.
     pub fn create(path: Option<&Path>, force: bool) -> Result<Self> {
+        Self::begin(path, force, |out| Box::new(ClosedPipeNote(out)))
+    }
+
+    /// The same of one of several results: a reader that leaves ends neither it nor the command, and the others
+    /// appear.
+    pub fn create_among(path: Option<&Path>, force: bool) -> Result<Self> {
+        Self::begin(path, force, |out| Box::new(UntilClosed(out)))
+    }
+
+    fn begin(
+        path: Option<&Path>,
+        force: bool,
+        piped: fn(Box<dyn Write + Send>) -> Box<dyn Write + Send>,
+    ) -> Result<Self> {
         let mut pending = None;
         let writer: Box<dyn Write + Send> = match OutputTarget::of(path) {
             OutputTarget::Stdout => Box::new(std::io::stdout()),
@@ -289,7 +322,7 @@ impl Output {
                 Box::new(file)
             }
         };
-        let plain: PlainWriter = BufWriter::new(Box::new(ClosedPipeNote(writer)));
+        let plain: PlainWriter = BufWriter::new(piped(writer));
         let writer = match path.map_or(Packing::None, packing_of) {
             Packing::None => OutputWriter::Plain(plain),
             Packing::Gzip => {
@@ -362,7 +395,7 @@ fn unfinished_file(target: &Path) -> std::io::Result<NamedTempFile> {
             Ok(()) | Err(TryLockError::Error(_)) => return Ok(made),
         }
     }
-    Err(std::io::ErrorKind::WouldBlock.into())
+    Err(ErrorKind::WouldBlock.into())
 }
 
 /// Removes what killed processes left of a file that they had not finished: what no process has locked. What
@@ -410,7 +443,7 @@ impl UnpublishedFile {
             remove_leftovers(&self.target);
             return Ok(());
         };
-        let taken = failed.error.kind() == std::io::ErrorKind::AlreadyExists;
+        let taken = failed.error.kind() == ErrorKind::AlreadyExists;
         let (_, path) = failed.file.keep()?;
         // Not under the name of a leftover, as which it would go.
         let kept = path.with_extension("result");

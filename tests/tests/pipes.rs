@@ -8,6 +8,8 @@ use gstore_tests::made::Numbers;
 use gstore_tests::place::Place;
 use gstore_tests::{made, world};
 
+use crate::factors;
+
 /// Commands that print, with more than a pipe holds or less.
 const COMMANDS: &[&[&str]] = &[
     &["query", "--format", "csv", "SELECT * FROM pool"],
@@ -100,6 +102,17 @@ fn work_that_is_left_is_done_without_a_reader() {
     let pipeline = place.path("p.toml");
     let args = ["run", pipeline.to_str().expect("UTF-8"), "--json"];
     assert_eq!(unread(place.gstore(&args)).code, 1, "a stage fails");
+}
+
+#[test]
+fn other_results_appear_without_the_reader_of_one() {
+    let place = factors::place();
+    factors::fit(&place, "f", &["--strategy", "diagonal"]);
+    let score = ["score", "--factors", "f", "--pool", "pool", "--target", "q", "-o", "-", "--format", "csv"];
+    let finished =
+        unread(place.gstore(&[&score[..], &["--kronfluence", "kept", "--report", "f.md"]].concat()));
+    assert_eq!(finished.code, 0, "{}", finished.stderr);
+    assert!(place.path("kept/pairwise_scores.safetensors").exists() && place.path("f.md").exists());
 }
 
 /// A device to which nothing can be written.

@@ -53,12 +53,18 @@ pub fn run(context: &Context, args: &ScoreArgs) -> Result<()> {
         let report = forecast_scores(&snapshot, &request, other, &mut work)?;
         return preview(&report, args.json);
     }
-    let mut table = has_table.then(|| Output::create(to.output.as_deref(), to.force)).transpose()?;
+    let results = [has_table, args.report.is_some(), args.kronfluence.is_some()];
+    let create: fn(Option<&Path>, bool) -> Result<Output> =
+        match results.into_iter().filter(|is_wanted| *is_wanted).count() {
+            1 => Output::create,
+            _ => Output::create_among,
+        };
+    let mut table = has_table.then(|| create(to.output.as_deref(), to.force)).transpose()?;
     let format = format_of(to)?;
     let into_table = table.as_mut();
     let into_table =
         into_table.map(|out| TableOutput { out: Box::new(out), format, style: statements::style() });
-    let mut shown = args.report.as_deref().map(|path| Output::create(Some(path), to.force)).transpose()?;
+    let mut shown = args.report.as_deref().map(|path| create(Some(path), to.force)).transpose()?;
     let folder = args.kronfluence.as_deref().map(|path| begin_folder(args, path)).transpose()?;
     let output = ScoreOutput {
         table: into_table,
