@@ -6,7 +6,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use anyhow::{Result, bail};
+use anyhow::Result;
 use arrow_array::{ArrayRef, RecordBatch, StringArray, UInt64Array};
 use gstore::factors::{
     self, FactorNote, ModuleSpectrum, SpectraRequest, difference_table, export_factors, factor_differences,
@@ -18,7 +18,6 @@ use gstore_core::{many, many_of};
 use gstore_ingest::gradient::ModuleSelection;
 use gstore_ingest::pipeline::{CheckpointArg, IngestRequest};
 use indicatif::HumanBytes;
-use tempfile::TempDir;
 
 use super::folder::{FACTORS, NewFolder};
 use super::gradients::devices;
@@ -29,8 +28,7 @@ use crate::args::{
 use crate::context::Context;
 use crate::failure::refuse;
 use crate::models::folder_error;
-use crate::output::{check_outside, exists, parent, sync_folder, unnamed_folder};
-use crate::stand_ins::stands_for;
+use crate::output::{FinishedOutput, Output, check_outside, exists, parent};
 use crate::statements;
 use crate::streams::{print_json, unless_closed};
 use crate::texts;
@@ -189,55 +187,25 @@ fn inspect(context: &Context, args: &FactorsInspectArgs) -> Result<()> {
     };
     // All results appear, or none.
     unless_closed(statements::write(context, &args.output, table))?;
-    plots.map_or(Ok(()), Pictures::place)
+    plots.into_iter().flatten().try_for_each(FinishedOutput::place)
 }
 
-/// Pictures that are complete, and none of which has its place yet. They are closed files, as there are more
-/// of a large model than a process may have open.
-struct Pictures<'a> {
-    /// Within `folder`; removed when it is dropped.
-    made: TempDir,
-    folder: &'a Path,
-    names: Vec<PathBuf>,
-    force: bool,
-}
-
-impl Pictures<'_> {
-    fn place(self) -> Result<()> {
-        let Self { made, folder, names, force } = self;
-        for name in names {
-            let target = folder.join(&name);
-            if !force && target.exists() {
-                bail!("{} appeared meanwhile and stays", target.display());
-            }
-            fs_err::create_dir_all(parent(&target))?;
-            fs_err::rename(made.path().join(&name), &target)?;
-            sync_folder(parent(&target))?;
-        }
-        Ok(())
-    }
-}
-
-/// Draws the pictures of spectra.
-fn draw<'a>(spectra: &[ModuleSpectrum], folder: &'a Path, args: &FactorsInspectArgs) -> Result<Pictures<'a>> {
+/// Draws the pictures of spectra, none of which appears in the folder yet.
+fn draw(spectra: &[ModuleSpectrum], folder: &Path, args: &FactorsInspectArgs) -> Result<Vec<FinishedOutput>> {
     let force = args.output.force;
     let files = spectrum_files(spectra, args.clip)?;
     let there = files.iter().map(|(name, _)| folder.join(name)).find(|path| path.exists());
     if let Some(path) = there.filter(|_| !force) {
         refuse!("{}", exists(&path));
     }
-    fs_err::create_dir_all(folder)?;
-    let made = unnamed_folder(folder, "plots")?;
-    stands_for(made.path(), folder.display().to_string());
-    for (name, bytes) in &files {
-        let path = made.path().join(name);
+    let sealed = |(name, bytes): (PathBuf, Vec<u8>)| {
+        let path = folder.join(name);
         fs_err::create_dir_all(parent(&path))?;
-        let mut file = fs_err::File::create(&path)?;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-    }
-    let names = files.into_iter().map(|(name, _)| name).collect();
-    Ok(Pictures { made, folder, names, force })
+        let mut file = Output::create(Some(&path), force)?;
+        file.write_all(&bytes)?;
+        file.seal()
+    };
+    files.into_iter().map(sealed).collect()
 }
 
 fn list(context: &Context, args: &ListOfStateArgs) -> Result<()> {
