@@ -119,7 +119,8 @@ fn write_picture(picture: &Picture, path: &Path, width: Option<usize>, force: bo
             picture.terminal(style).into_bytes()
         }
     };
-    let mut output = Output::create(Some(path), force)?;
+    // Other results may be asked for with it.
+    let mut output = Output::create_among(Some(path), force)?;
     output.write_all(&bytes)?;
     Ok(output)
 }

@@ -277,6 +277,9 @@ pub struct Output {
     file: Option<UnpublishedFile>,
 }
 
+/// What begins a result at a place, which it replaces if the flag says so.
+pub type Create = fn(Option<&Path>, bool) -> Result<Output>;
+
 /// The way of the bytes.
 enum OutputWriter {
     Plain(PlainWriter),
@@ -303,6 +306,14 @@ impl Output {
     /// appear.
     pub fn create_among(path: Option<&Path>, force: bool) -> Result<Self> {
         Self::begin(path, force, |out| Box::new(UntilClosed(out)))
+    }
+
+    /// What begins the results of a command, of which those are true that are `wanted`.
+    pub fn creating(wanted: &[bool]) -> Create {
+        match wanted.iter().filter(|is_wanted| **is_wanted).count() {
+            0 | 1 => Self::create,
+            _ => Self::create_among,
+        }
     }
 
     fn begin(

@@ -113,6 +113,19 @@ fn other_results_appear_without_the_reader_of_one() {
         unread(place.gstore(&[&score[..], &["--kronfluence", "kept", "--report", "f.md"]].concat()));
     assert_eq!(finished.code, 0, "{}", finished.stderr);
     assert!(place.path("kept/pairwise_scores.safetensors").exists() && place.path("f.md").exists());
+
+    let select = ["select", "--pool", "pool", "--target", "target", "--top", "100%"];
+    let place = made::place(3000, 2);
+    let finished = unread(place.gstore(&[&select[..], &["-o", "-", "--scores", "s.csv"]].concat()));
+    assert_eq!(finished.code, 0, "{}", finished.stderr);
+    assert_eq!(place.read("s.csv").lines().count(), 3001);
+    let finished = unread(place.gstore(&[&select[..], &["-o", "-", "--plot", "s.svg"]].concat()));
+    assert_eq!(finished.code, 0, "{}", finished.stderr);
+    assert!(place.path("s.svg").exists());
+    let args = ["-o", "rows.jsonl", "--scores", "/dev/stdout"];
+    let finished = unread(place.gstore(&[&select[..], &args].concat()));
+    assert_eq!(finished.code, 0, "{}", finished.stderr);
+    assert_eq!(place.read("rows.jsonl").lines().count(), 3000);
 }
 
 /// A device to which nothing can be written.

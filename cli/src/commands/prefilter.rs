@@ -152,10 +152,8 @@ fn apply(context: &Context, args: &PrefilterApplyArgs) -> Result<()> {
     let work = &mut context.work(&mut reporter, &cancel);
     let folder = output.filter(|_| form == RowsForm::Folder);
     let folder = folder.map(|path| NewFolder::begin(path, DATASET, args.force)).transpose()?;
-    let create = |path: &Path| match (output, predictions) {
-        (Some(_), Some(_)) => Output::create_among(Some(path), args.force),
-        _ => Output::create(Some(path), args.force),
-    };
+    let create = Output::creating(&[output.is_some(), predictions.is_some()]);
+    let create = |path: &Path| create(Some(path), args.force);
     let mut kept = output.filter(|_| form != RowsForm::Folder).map(create).transpose()?;
     let mut table = predictions.map(create).transpose()?;
     let into_table = table.as_mut().zip(format).map(|(out, format)| table_to(out, format));

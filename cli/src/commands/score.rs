@@ -53,12 +53,7 @@ pub fn run(context: &Context, args: &ScoreArgs) -> Result<()> {
         let report = forecast_scores(&snapshot, &request, other, &mut work)?;
         return preview(&report, args.json);
     }
-    let results = [has_table, args.report.is_some(), args.kronfluence.is_some()];
-    let create: fn(Option<&Path>, bool) -> Result<Output> =
-        match results.into_iter().filter(|is_wanted| *is_wanted).count() {
-            1 => Output::create,
-            _ => Output::create_among,
-        };
+    let create = Output::creating(&[has_table, args.report.is_some(), args.kronfluence.is_some()]);
     let mut table = has_table.then(|| create(to.output.as_deref(), to.force)).transpose()?;
     let format = format_of(to)?;
     let into_table = table.as_mut();

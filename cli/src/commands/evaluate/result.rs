@@ -14,7 +14,6 @@ use crate::context::Context;
 use crate::failure::{UsageError, refuse};
 use crate::output::{self, Output, OutputTarget};
 use crate::packing::{Packing, packing_of};
-use crate::streams;
 
 /// The places of the report, none: standard output, and of the file of rows if one is wanted.
 fn outputs(args: &ReportArgs) -> Vec<Option<&Path>> {
@@ -112,8 +111,7 @@ pub fn write(
 ) -> Result<()> {
     let mut rows_file = None;
     if let Some(path) = &args.rows {
-        let file = rows_file.insert(Output::create(Some(path), args.force)?);
-        streams::note_closed_pipe(file.write_all(&rows()?))?;
+        rows_file.insert(Output::create_among(Some(path), args.force)?).write_all(&rows()?)?;
     }
     let mut folder = None;
     if let Some(path) = &args.report {
@@ -136,7 +134,7 @@ pub fn write(
     rows_file.map_or(Ok(()), Output::finish)?;
     folder.map_or(Ok(()), UnpublishedFolder::publish)?;
     if !is_file {
-        streams::note_closed_pipe(file.write_all(&text))?;
+        file.write_all(&text)?;
     }
     file.finish()?;
     // On standard output the report says it itself, unless it is a table for programs.

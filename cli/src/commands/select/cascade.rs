@@ -198,7 +198,7 @@ fn write(
 /// The same as a file that has not appeared yet; none where no report is asked for.
 fn begun(args: &SelectArgs, report: Option<&CascadeReport>, refused: Option<&str>) -> Result<Option<Output>> {
     let Some(path) = args.cascade.report.as_deref() else { return Ok(None) };
-    let mut output = Output::create(Some(path), args.force)?;
+    let mut output = Output::create_among(Some(path), args.force)?;
     if path.extension().is_some_and(|ending| ending == "json") {
         serde_json::to_writer_pretty(&mut output, &value(args, report, refused))?;
         output.write_all(b"\n")?;

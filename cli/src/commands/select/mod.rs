@@ -23,7 +23,7 @@ use crate::context::Context;
 use crate::drawing::{begun, check_file, draw};
 use crate::ending::format_of_scores;
 use crate::failure::{UsageError, condition_error, refuse};
-use crate::output::{FinishedOutput, Output, OutputTarget, check_apart, check_json, path_beside};
+use crate::output::{Create, FinishedOutput, Output, OutputTarget, check_apart, check_json, path_beside};
 use crate::question::{question_between, rules, scoring};
 use crate::statements::with_digest_checks;
 
@@ -43,6 +43,8 @@ struct Selection {
     form: RowsForm,
     /// Whether scores of every candidate are written.
     every: bool,
+    /// Begins the files of rows and scores.
+    create: Create,
 }
 
 impl Selection {
@@ -60,7 +62,13 @@ impl Selection {
         let every = args.scores_of == ScoresOf::All && scores.is_some();
         check_words(args, &spec, (every, &rules), scores.as_deref())?;
         cascade::check_flags(context, args, &rules)?;
-        Ok(Self { spec, rules, scores, form, every })
+        let create = Output::creating(&[
+            true,
+            scores.is_some(),
+            args.draw.plot.is_some(),
+            args.cascade.report.is_some(),
+        ]);
+        Ok(Self { spec, rules, scores, form, every, create })
     }
 }
 
@@ -99,7 +107,7 @@ fn one(
         return remote::run(context, args);
     }
     let store = context.open()?;
-    let Selection { spec, rules, scores, form, every } = Selection::new(context, args)?;
+    let Selection { spec, rules, scores, form, every, create } = Selection::new(context, args)?;
     let Some((spec, report)) = cascade::computed(context, args, (&store, kept), spec)? else {
         return Ok(());
     };
@@ -133,11 +141,11 @@ fn one(
 
     let mut outputs: Vec<Output> = report.into_iter().collect();
     if let Some(path) = &scores {
-        let mut output = Output::create(Some(path), args.force)?;
+        let mut output = create(Some(path), args.force)?;
         found.write_scores(&mut output, format_of_scores(path)?, args.explain, &cancel)?;
         outputs.push(output);
     }
-    let (folder, rows) = write_rows(&found, args, form, &cancel)?;
+    let (folder, rows) = write_rows(&found, args, (form, create), &cancel)?;
     outputs.extend(rows);
     // One for the terminal comes after the rows.
     let mut shown = None;
@@ -162,7 +170,7 @@ fn one(
 fn write_rows(
     found: &SelectedRows,
     args: &SelectArgs,
-    form: RowsForm,
+    (form, create): (RowsForm, Create),
     cancel: &Cancel,
 ) -> Result<(Option<NewFolder>, Option<Output>)> {
     let path = output(args)?;
@@ -171,7 +179,7 @@ fn write_rows(
         found.write_dataset(folder.path(), cancel)?;
         return Ok((Some(folder), None));
     }
-    let mut rows = Output::create(Some(path), args.force)?;
+    let mut rows = create(Some(path), args.force)?;
     match form {
         RowsForm::Table(format) => found.write_table(&mut rows, format, cancel)?,
         _ => found.write_lines(&mut rows, cancel)?,

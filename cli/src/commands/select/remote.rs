@@ -39,7 +39,7 @@ struct SelectionOutputs {
 
 /// Asks the server and writes the selection.
 pub(super) fn run(context: &Context, args: &SelectArgs) -> Result<()> {
-    let Selection { spec, rules, scores, form, every } = Selection::new(context, args)?;
+    let Selection { spec, rules, scores, form, every, create } = Selection::new(context, args)?;
     let ruled = rules != Diversity::default();
     if form != RowsForm::Lines {
         refuse!(
@@ -59,14 +59,13 @@ pub(super) fn run(context: &Context, args: &SelectArgs) -> Result<()> {
     }
     let k = wanted(&server, args, &cancel)?;
     let asked = SqlQuestion::new(args, &spec, ruled.then_some(k), None)?;
-    let open = |path, force| Output::create(Some(path), force);
     let scores_to = match &scores {
-        Some(path) => Some((format_of_scores(path)?, open(path, args.force)?)),
+        Some(path) => Some((format_of_scores(path)?, create(Some(path), args.force)?)),
         None => None,
     };
     let apart = every || args.explain;
     let (first, rest) = if apart { (None, scores_to) } else { (scores_to, None) };
-    let mut to = SelectionOutputs { lines: Some(open(output(args)?, args.force)?), scores: first };
+    let mut to = SelectionOutputs { lines: Some(create(Some(output(args)?), args.force)?), scores: first };
     let order = if args.worst { "score" } else { "score DESC" };
     let cut = if ruled { String::new() } else { format!(" ORDER BY {order} LIMIT {k}") };
     let (selected, notes) = asked.write(&server, &cut, &mut to, &cancel)?;
