@@ -221,9 +221,14 @@ pub fn unnamed_folder(around: &Path, name: &str) -> Result<TempDir> {
     Ok(builder.prefix(&hidden).suffix(".part").permissions(permissions).tempdir_in(around)?)
 }
 
-/// Puts the names in a folder on the medium.
+/// Puts the names in a folder on the medium, as far as that can be: who may write to it may not be allowed to
+/// open it, and not every file system does it for folders.
 pub fn sync_folder(folder: &Path) -> Result<()> {
-    Ok(fs_err::File::open(folder)?.sync_all()?)
+    use ErrorKind::{InvalidInput, PermissionDenied, Unsupported};
+    match fs_err::File::open(folder).and_then(|folder| folder.sync_all()) {
+        Err(error) if matches!(error.kind(), InvalidInput | PermissionDenied | Unsupported) => Ok(()),
+        synced => Ok(synced?),
+    }
 }
 
 /// The folder that a path is in.
