@@ -19,7 +19,7 @@ use gstore_ingest::gradient::ModuleSelection;
 use gstore_ingest::pipeline::{CheckpointArg, IngestRequest};
 use indicatif::HumanBytes;
 
-use super::folder::{FACTORS, NewFolder};
+use super::folder::{FACTORS, NewFolder, place_all};
 use super::gradients::devices;
 use crate::args::{
     EngineArgs, FactorsArgs, FactorsExportArgs, FactorsGramArgs, FactorsImportArgs, FactorsInspectArgs,
@@ -187,7 +187,7 @@ fn inspect(context: &Context, args: &FactorsInspectArgs) -> Result<()> {
     };
     // All results appear, or none.
     unless_closed(statements::write(context, &args.output, table))?;
-    plots.into_iter().flatten().try_for_each(FinishedOutput::place)
+    place_all(None, plots.into_iter().flatten())
 }
 
 /// Draws the pictures of spectra, none of which appears in the folder yet.

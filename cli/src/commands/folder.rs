@@ -9,7 +9,7 @@ use tempfile::TempDir;
 
 use crate::exchange::exchange;
 use crate::failure::{UsageError, refuse};
-use crate::output::{check_folder, exists, parent, sync_folder, unnamed_folder};
+use crate::output::{FinishedOutput, check_folder, exists, parent, sync_folder, unnamed_folder};
 use crate::stand_ins::{stands_for, stands_for_itself};
 
 /// What is made in a folder: it takes the place of another one of its kind only.
@@ -184,6 +184,18 @@ impl NewFolder {
         if_there(fs_err::remove_dir_all(made))?;
         Ok(())
     }
+}
+
+/// Lets all results of a command appear, also after one that cannot have its name: that stays under another.
+///
+/// # Errors
+/// The first.
+pub(super) fn place_all(
+    folder: Option<NewFolder>,
+    files: impl IntoIterator<Item = FinishedOutput>,
+) -> Result<()> {
+    let folder = folder.map_or(Ok(()), NewFolder::finish);
+    files.into_iter().map(FinishedOutput::place).fold(folder, Result::and)
 }
 
 /// Gives a folder that is complete its name.

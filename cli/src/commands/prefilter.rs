@@ -17,7 +17,7 @@ use gstore_learn::learners::{Learner, TreeOptions};
 use gstore_store::{ArtifactPart, Snapshot};
 use serde_json::json;
 
-use super::folder::{DATASET, NewFolder};
+use super::folder::{DATASET, NewFolder, place_all};
 use super::rows_file::RowsForm;
 use crate::args::{
     Format, LabelArgs, ListOfStateArgs, PictureArgs, PrefilterApplyArgs, PrefilterArgs,
@@ -166,8 +166,8 @@ fn apply(context: &Context, args: &PrefilterApplyArgs) -> Result<()> {
     let found = gstore::apply_prefilter(&snapshot, &prefilter, &args.pool, into_kept, into_table, work)?;
     // Both files appear, or neither.
     cancel.check().map_err(gstore_query::QueryError::from)?;
-    folder.map_or(Ok(()), NewFolder::finish)?;
-    [kept, table].into_iter().flatten().try_for_each(Output::finish)?;
+    let sealed = [kept, table].into_iter().flatten().map(Output::seal).collect::<Result<Vec<_>>>()?;
+    place_all(folder, sealed)?;
     if args.json {
         let ApplyReport { rows, kept, unpredicted } = found;
         let report = json!({

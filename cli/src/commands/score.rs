@@ -26,7 +26,7 @@ use crate::context::Context;
 use crate::ending::format_of;
 use crate::failure::refuse;
 use crate::models::folder_error;
-use crate::output::{self, FinishedOutput, Output, check_outside, folder_of};
+use crate::output::{self, Output, check_outside, folder_of};
 use crate::statements;
 use crate::streams::{out, print_json};
 use crate::texts;
@@ -69,8 +69,7 @@ pub fn run(context: &Context, args: &ScoreArgs) -> Result<()> {
     let report = score_rows(&snapshot, &request, output, &mut work)?;
     // All results appear, or none.
     let sealed = [table, shown].into_iter().flatten().map(Output::seal).collect::<Result<Vec<_>>>()?;
-    folder.map_or(Ok(()), NewFolder::finish)?;
-    sealed.into_iter().try_for_each(FinishedOutput::place)?;
+    folder::place_all(folder, sealed)?;
     if let Some(why) = &report.stale {
         context.say(&format!("note: the factors are stale: {why}"));
     }

@@ -16,7 +16,7 @@ use gstore_core::Cancel;
 use gstore_query::QueryError;
 use gstore_query::influence::{Diversity, Each, Encoder, InfluenceSpec, Mode, Order};
 
-use super::folder::{DATASET, NewFolder};
+use super::folder::{DATASET, NewFolder, place_all};
 use super::rows_file::RowsForm;
 use crate::args::{EachSelection, PictureArgs, ScoresOf, SelectArgs};
 use crate::context::Context;
@@ -199,8 +199,7 @@ fn place(
         let made = folder.iter().map(|folder| (folder.path(), folder.target()));
         kept.begin(made.chain(sealed.iter().filter_map(FinishedOutput::places)), refused)?;
     }
-    folder.map_or(Ok(()), NewFolder::finish)?;
-    sealed.into_iter().try_for_each(FinishedOutput::place)
+    place_all(folder, sealed)
 }
 
 /// Refuses a picture that cannot be drawn before the scan.

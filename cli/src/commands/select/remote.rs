@@ -24,6 +24,7 @@ use serde_json::Value;
 use super::told::{SelectionReport, summarise, tell_decided};
 use super::{RowsForm, STOPPING, Selection, output};
 use crate::args::SelectArgs;
+use crate::commands::folder::place_all;
 use crate::commands::query::connect;
 use crate::context::Context;
 use crate::ending::format_of_scores;
@@ -84,7 +85,7 @@ pub(super) fn run(context: &Context, args: &SelectArgs) -> Result<()> {
     // Both files appear, or neither.
     cancel.check().map_err(gstore_query::QueryError::from)?;
     let outputs = [to.scores, all.scores].into_iter().flatten().map(|(_, output)| output).chain(to.lines);
-    outputs.into_iter().try_for_each(Output::finish)?;
+    place_all(None, outputs.map(Output::seal).collect::<Result<Vec<_>>>()?)?;
     tell_notes(context, note.iter().flat_map(|note| &note.resolution));
     let decided = note.as_ref().and_then(|note| note.decided_by.clone());
     let decided = decided.as_ref().map(|(target, rows)| (target.as_str(), *rows));
