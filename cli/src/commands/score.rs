@@ -60,7 +60,7 @@ pub fn run(context: &Context, args: &ScoreArgs) -> Result<()> {
     let into_table =
         into_table.map(|out| TableOutput { out: Box::new(out), format, style: statements::style() });
     let mut shown = args.report.as_deref().map(|path| create(Some(path), to.force)).transpose()?;
-    let folder = args.kronfluence.as_deref().map(|path| begin_folder(args, path)).transpose()?;
+    let folder = args.kronfluence.as_deref().map(|path| begin_folder(context, args, path)).transpose()?;
     let output = ScoreOutput {
         table: into_table,
         folder: folder.as_ref().map(|folder| folder.path().to_owned()),
@@ -153,14 +153,15 @@ fn check(context: &Context, args: &ScoreArgs, has_table: bool) -> Result<()> {
     }
 }
 
-/// Begins the folder of scores. Those of the other kind that are in its place go on in it: scores of other
-/// arguments or rows are refused then.
-fn begin_folder(args: &ScoreArgs, path: &Path) -> Result<NewFolder> {
+/// Begins the folder of scores. Those of the other kind that are in its place go on in it, which is said, since
+/// they may be of other factors: scores of other arguments or rows are refused then.
+fn begin_folder(context: &Context, args: &ScoreArgs, path: &Path) -> Result<NewFolder> {
     let folder = NewFolder::begin(path, SCORES, args.output.force)?;
     let others: &[&str] = if args.of_self { &OF_QUERIES } else { &OF_ROWS_THEMSELVES };
-    if others.first().is_some_and(|scores| folder.target().join(scores).exists()) {
+    if let Some(scores) = others.first().filter(|scores| folder.target().join(scores).exists()) {
         folder.take(&OF_SCORES)?;
         folder.take(others)?;
+        context.say(&format!("note: {scores} of an earlier command stays"));
     }
     Ok(folder)
 }
