@@ -29,7 +29,7 @@ pub enum FactorError {
         what: String,
     },
     #[error(
-        "{} has {argument} {found} where {expected} was asked for; it holds other factors or scores",
+        "{} has {argument} {found} where {expected} was asked for; the folder holds other factors or scores: name another, or remove it",
         path.display()
     )]
     OtherArguments { path: PathBuf, argument: String, found: String, expected: String },

@@ -133,8 +133,7 @@ impl ScoreFolder {
             return match listed.trim_start_matches('\u{feff}').lines().eq(ids.iter().map(String::as_str)) {
                 true => Ok(()),
                 false => {
-                    let detail =
-                        "it lists other ids: the folder has scores of other samples; name another folder";
+                    let detail = "it lists other ids: the folder has scores of other samples; name another, or remove it";
                     Err(FactorError::file(path, detail))
                 }
             };
