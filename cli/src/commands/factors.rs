@@ -9,9 +9,9 @@ use std::sync::Arc;
 use anyhow::Result;
 use arrow_array::{ArrayRef, RecordBatch, StringArray, UInt64Array};
 use gstore::factors::{
-    self, FactorNote, ModuleSpectrum, SpectraRequest, difference_table, export_factors, factor_differences,
-    factor_spectra, import_factors, kept_notes, kept_shares, kept_table, list_factors, spectrum_files,
-    spectrum_table,
+    self, FactorJobError, FactorNote, ModuleSpectrum, SpectraRequest, difference_table, export_factors,
+    factor_differences, factor_spectra, import_factors, kept_notes, kept_shares, kept_table, list_factors,
+    spectrum_files, spectrum_table,
 };
 use gstore::{Folders, GramReport, GramRequest, GramShare, MixRequest, fit_gram, mix_grams};
 use gstore_core::{many, many_of};
@@ -242,6 +242,7 @@ fn export(context: &Context, args: &FactorsExportArgs) -> Result<()> {
     let cancel = context.cancel_on_interrupt("stopping; nothing was exported")?;
     let folder = NewFolder::begin(&args.folder, FACTORS, args.force)?;
     let content = export_factors(&snapshot, &args.name, folder.path(), &cancel)?;
+    cancel.check().map_err(FactorJobError::from)?;
     folder.finish()?;
     let modules = many(content.stamp.modules.len() as u64, "module");
     context.say(&format!("factors {} of {modules} written to {}", args.name, args.folder.display()));
