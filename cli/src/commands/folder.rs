@@ -3,7 +3,7 @@
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, anyhow};
 use gstore_core::if_there;
 use tempfile::TempDir;
 
@@ -200,7 +200,8 @@ pub(super) fn place_all(
 
 /// Gives a folder that is complete its name.
 fn publish(made: &Path, target: &Path, kind: FolderKind, force: bool) -> Result<()> {
-    check(target, kind, force)?;
+    // The command line was right when the command began.
+    check(target, kind, force).map_err(|taken| anyhow!("{taken:#}"))?;
     sync_folder(made)?;
     match is_empty(target)? {
         true => Ok(fs_err::rename(made, target)?),
