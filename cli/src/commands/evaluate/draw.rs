@@ -144,7 +144,10 @@ pub(super) fn drawn(
     let is_there = !is_given(args) && TruthFolder::exists(&args.truth);
     check_flags(args, is_there)?;
     if is_there {
-        check_runs(args, TruthFolder::open(&args.truth, cancel)?.runs())?;
+        // All of it is read here, and once more where the runs begin.
+        if args.runs.is_some() {
+            check_runs(args, TruthFolder::open(&args.truth, cancel)?.runs())?;
+        }
         return Ok(None);
     }
     let draw = &args.draw;
