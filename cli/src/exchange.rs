@@ -6,6 +6,8 @@ use anyhow::{Context as _, Result};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use rustix::io::Errno;
 
+use crate::output::sync_folder;
+
 /// Gives the folder `new` the name `target`. The one that had it is called `new` after that, or is gone; it
 /// stays where it is if there is an error.
 ///
@@ -25,7 +27,11 @@ fn by_two_names(new: &Path, target: &Path) -> Result<()> {
     let old = tempfile::Builder::new().prefix(".exchange.").suffix(".old").tempdir_in(around)?;
     let aside = old.path().join("folder");
     fs_err::rename(target, &aside)?;
-    let Err(error) = fs_err::rename(new, target) else { return Ok(()) };
+    let Err(error) = fs_err::rename(new, target) else {
+        // Before the old folder goes. Who calls does it too, and says what fails.
+        let _ = sync_folder(around);
+        return Ok(());
+    };
     // From here on it is the only folder that there is, so that nothing may remove it.
     let old = old.keep();
     fs_err::rename(&aside, target).with_context(|| format!("the old folder is in {}", aside.display()))?;
