@@ -163,6 +163,7 @@ impl NewFolder {
             let (from, to) = (self.target.join(name), self.path().join(name));
             if from.exists() && fs_err::hard_link(&from, &to).is_err() {
                 fs_err::copy(&from, &to)?;
+                fs_err::File::open(&to)?.sync_all()?;
             }
         }
         Ok(())
