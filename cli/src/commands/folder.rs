@@ -213,6 +213,7 @@ fn publish(made: &Path, target: &Path, kind: FolderKind, force: bool) -> Result<
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::output::Output;
     use crate::stand_ins::by_their_names;
 
     #[test]
@@ -223,7 +224,11 @@ mod tests {
         let made = new.path().to_owned();
         fs_err::create_dir(&target).expect("made");
         fs_err::write(target.join("notes.txt"), "mine").expect("written");
-        let said = by_their_names(format!("{:#}", new.finish().expect_err("taken")));
+        let file = around.path().join("scores.csv");
+        let other = Output::create(Some(&file), false).and_then(Output::seal).expect("begun");
+        let error = place_all(Some(new), [other]).expect_err("taken");
+        assert!(!error.chain().any(|cause| cause.is::<UsageError>()) && file.exists());
+        let said = by_their_names(format!("{error:#}"));
         assert!(said.contains(&format!("the result is in {}", made.display())), "{said}");
         assert!(made.is_dir() && target.join("notes.txt").exists());
     }
