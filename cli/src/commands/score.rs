@@ -153,8 +153,8 @@ fn check(context: &Context, args: &ScoreArgs, has_table: bool) -> Result<()> {
     }
 }
 
-/// Begins the folder of scores. Those of the other kind that are in its place go on in it, which is said, since
-/// they may be of other factors: scores of other arguments or rows are refused then.
+/// Begins the folder of scores. Those of the other kind that are in its place go on in it, and this is said:
+/// scores of other arguments or rows are refused then, but not those of other factors.
 fn begin_folder(context: &Context, args: &ScoreArgs, path: &Path) -> Result<NewFolder> {
     let folder = NewFolder::begin(path, SCORES, args.output.force)?;
     let others: &[&str] = if args.of_self { &OF_QUERIES } else { &OF_ROWS_THEMSELVES };
