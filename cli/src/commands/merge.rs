@@ -13,7 +13,7 @@ use crate::exchange::exchange;
 use crate::failure::UsageError;
 use crate::held::{LockedFolder, remove_leftovers};
 use crate::models::folder_error;
-use crate::output::{check_outside, path_text};
+use crate::output::{check_outside, path_text, sync_folder};
 use crate::streams::print_json;
 
 /// How names of folders begin that hold a model until it takes the place of another, and that one after it.
@@ -82,7 +82,7 @@ fn replace(base: &Path, adapter: &Path, output: &Path) -> Result<()> {
     let new = place.content();
     gstore_train::merge(base, adapter, &new)?;
     exchange(&new, &old)?;
-    fs_err::File::open(folder)?.sync_all()?;
+    sync_folder(folder)?;
     Ok(place.close()?)
 }
 
