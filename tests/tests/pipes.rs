@@ -126,6 +126,13 @@ fn other_results_appear_without_the_reader_of_one() {
     let finished = unread(place.gstore(&[&select[..], &args].concat()));
     assert_eq!(finished.code, 0, "{}", finished.stderr);
     assert_eq!(place.read("rows.jsonl").lines().count(), 3000);
+
+    let answer = |id: &str| format!(r#"{{"id": "{id}", "completion": "yes", "expected": "yes"}}"#);
+    place.write("answers.jsonl", format!("{}\n{}\n", answer("a"), answer("b")));
+    let text = ["evaluate", "text", "--data", "answers.jsonl", "--rows", "/dev/stdout"];
+    let finished = unread(place.gstore(&[&text[..], &["-o", "texts.md", "--report", "texts"]].concat()));
+    assert_eq!(finished.code, 0, "{}", finished.stderr);
+    assert!(place.path("texts.md").exists() && place.path("texts").is_dir());
 }
 
 /// A device to which nothing can be written.
