@@ -44,7 +44,7 @@ def batches(rows, size):
     return torch.utils.data.DataLoader(rows, batch_size=size, collate_fn=collate)
 
 
-def dattri_scores(args, model, layers, rows, queries, _):
+def dattri_scores(args, model, layers, rows, queries, work):
     from dattri.algorithm.logra import LoGraAttributor
     from dattri.task import AttributionTask
 
@@ -52,7 +52,9 @@ def dattri_scores(args, model, layers, rows, queries, _):
         return loss(model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits, batch["labels"])
 
     task = AttributionTask(loss_func=summed, model=model, checkpoints=model.state_dict())
-    attributor = LoGraAttributor(task, layer_names=layers, hessian="eFIM", damping=DAMPING, proj_dim=args.rank**2, offload="cpu")
+    # The folder takes the sizes of batches; by default they go to the working folder, and the next run has them.
+    more = {"proj_dim": args.rank**2, "offload": "cpu", "cache_dir": str(work)}
+    attributor = LoGraAttributor(task, layer_names=layers, hessian="eFIM", damping=DAMPING, **more)
     attributor.cache(batches(rows, args.batch))
     return attributor.attribute(batches(rows, args.batch), batches(queries, args.batch)).T
 
