@@ -79,26 +79,18 @@ def scored(args, rows, queries, work):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("model", type=pathlib.Path)
-    parser.add_argument("rows", type=pathlib.Path)
-    parser.add_argument("queries", type=pathlib.Path)
+    score_table.arguments(parser)
     parser.add_argument("--checkpoint", type=pathlib.Path, required=True, help="folder of a LoRA adapter")
-    parser.add_argument("--scores", type=pathlib.Path, help="CSV file for the scores: id, query, score")
     parser.add_argument("--method", choices=["cosine", "dot", "trackstar", "trak"], default="trackstar")
     parser.add_argument("--dim", type=int, help="default: cosine and dot 0, trackstar 16, trak 2048")
     parser.add_argument("--damping", type=float, default=0.1)
     parser.add_argument("--components", type=int, default=1000, help="of trackstar, those that the mixed Hessian turns down")
     parser.add_argument("--reduction", choices=["sum", "mean"], default="sum")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--max-length", type=int, default=512)
-    parser.add_argument("--limit", type=int, help="rows and queries to take (default: all)")
-    parser.add_argument("--threads", type=int, default=2)
     args = parser.parse_args()
     if args.dim is None:
         args.dim = {"trackstar": 16, "trak": 2048}.get(args.method, 0)
     torch.set_num_threads(args.threads)
-    row_ids, rows = score_table.read(args.model, args.rows, args.max_length, args.limit)
-    query_ids, queries = score_table.read(args.model, args.queries, args.max_length, args.limit)
+    (row_ids, rows), (query_ids, queries) = score_table.both(args)
     with tempfile.TemporaryDirectory() as work, contextlib.redirect_stdout(sys.stderr):
         began = time.monotonic()
         found = scored(args, rows, queries, pathlib.Path(work))

@@ -1,15 +1,15 @@
 """Peer of `gstore factors fit` and `gstore score`: EK-FAC by Kronfluence on a CPU.
 
-All linear layers of the blocks, empirical Fisher (or true, `--fisher true`), float32 with an eigendecomposition in float64, damping a tenth of the
-mean; rows are encoded once and padded to the longest of their batch, whose attention mask Kronfluence gets. The clock covers
-each step with writing its files, and not loading and encoding. Prints one line of JSON.
+All linear layers of the blocks, empirical Fisher (or true, `--fisher true`, with labels drawn by `--seed`), float32 with
+an eigendecomposition in float64, damping a tenth of the mean; rows are encoded once and padded to the longest of their
+batch, whose attention mask Kronfluence gets. The clock covers each step with writing its files, and not loading and
+encoding. Prints one line of JSON.
 
     python benches/peers/kronfluence_factors.py MODEL ROWS.jsonl QUERIES.jsonl --batch 8 --query-batch 32
 """
 
 import argparse
 import json
-import pathlib
 import resource
 import tempfile
 import time
@@ -48,29 +48,19 @@ class Language(Task):
 
 
 def collate(rows):
-    longest = max(len(ids) for ids, _ in rows)
-    padded = [(ids + [0] * (longest - len(ids)), labels + [-100] * (longest - len(labels))) for ids, labels in rows]
-    mask = [[1] * len(ids) + [0] * (longest - len(ids)) for ids, _ in rows]
-    ids, labels = zip(*padded)
-    return {"ids": torch.tensor(ids), "labels": torch.tensor(labels), "mask": torch.tensor(mask)}
+    return dict(zip(("ids", "labels", "mask"), score_table.padded(rows)))
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("model", type=pathlib.Path)
-    parser.add_argument("rows", type=pathlib.Path)
-    parser.add_argument("queries", type=pathlib.Path)
+    score_table.arguments(parser)
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--query-batch", type=int, default=32)
     parser.add_argument("--fisher", choices=["empirical", "true"], default="empirical")
-    parser.add_argument("--scores", type=pathlib.Path, help="CSV file for the scores: id, query, score")
-    parser.add_argument("--seed", type=int, default=0, help="of the labels that `--fisher true` draws")
-    parser.add_argument("--max-length", type=int, default=512)
-    parser.add_argument("--threads", type=int, default=2)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     torch.manual_seed(args.seed)
-    (pool, rows), (asked, queries) = (score_table.read(args.model, path, args.max_length) for path in (args.rows, args.queries))
+    (pool, rows), (asked, queries) = score_table.both(args)
     model = AutoModelForCausalLM.from_pretrained(args.model, dtype=torch.float32, attn_implementation="eager")
     model.config.use_cache = False
     names = [name for name, module in model.named_modules() if isinstance(module, torch.nn.Linear) and "lm_head" not in name]

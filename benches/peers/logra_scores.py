@@ -2,8 +2,7 @@
 
 Gradients of the linear layers of the blocks of MODEL, float32, of the sum over the scored tokens. Each layer is projected
 to `--rank` x `--rank` numbers and preconditioned by its own Gram matrix, with a tenth of the mean eigenvalue as damping. The
-clock covers the library's steps, not loading and encoding.
-Prints one line of JSON.
+clock covers the library's steps, not loading and encoding. Prints one line of JSON.
 
     python benches/peers/logra_scores.py dattri MODEL ROWS.jsonl QUERIES.jsonl --scores FILE.csv
 """
@@ -32,12 +31,7 @@ def loss(logits, labels):
 
 
 def collate(rows):
-    """A batch, padded at its rows' ends."""
-    longest = max(len(ids) for ids, _ in rows)
-    ids = torch.tensor([ids + [0] * (longest - len(ids)) for ids, _ in rows])
-    labels = torch.tensor([labels + [-100] * (longest - len(labels)) for _, labels in rows])
-    mask = torch.tensor([[1] * len(ids) + [0] * (longest - len(ids)) for ids, _ in rows])
-    return {"input_ids": ids, "labels": labels, "attention_mask": mask}
+    return dict(zip(("input_ids", "labels", "attention_mask"), score_table.padded(rows)))
 
 
 def batches(rows, size):
@@ -98,20 +92,12 @@ def logix_scores(args, model, layers, rows, queries, work):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("library", choices=["dattri", "logix"])
-    parser.add_argument("model", type=pathlib.Path)
-    parser.add_argument("rows", type=pathlib.Path)
-    parser.add_argument("queries", type=pathlib.Path)
-    parser.add_argument("--scores", type=pathlib.Path, help="CSV file for the scores: id, query, score")
+    score_table.arguments(parser)
     parser.add_argument("--rank", type=int, default=16)
-    parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--batch", type=int, default=16)
-    parser.add_argument("--max-length", type=int, default=512)
-    parser.add_argument("--limit", type=int, help="rows and queries to take (default: all)")
-    parser.add_argument("--threads", type=int, default=2)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    row_ids, rows = score_table.read(args.model, args.rows, args.max_length, args.limit)
-    query_ids, queries = score_table.read(args.model, args.queries, args.max_length, args.limit)
+    (row_ids, rows), (query_ids, queries) = score_table.both(args)
     model = AutoModelForCausalLM.from_pretrained(args.model, dtype=torch.float32, attn_implementation="eager").eval()
     model.config.use_cache = False
     layers = [name for name, module in model.named_modules() if isinstance(module, torch.nn.Linear) and "lm_head" not in name]

@@ -13,6 +13,7 @@ import pathlib
 import resource
 import time
 
+import score_table
 import tokenizers
 import torch
 from peft import LoraConfig, get_peft_model
@@ -50,11 +51,7 @@ rows = [row for row in rows if any(label != -100 for label in row[1][1:])]
 
 
 def padded(part):
-    width = max(len(ids) for ids, _ in part)
-    ids = torch.tensor([ids + [0] * (width - len(ids)) for ids, _ in part])
-    labels = torch.tensor([labels + [-100] * (width - len(labels)) for _, labels in part])
-    mask = torch.tensor([[1] * len(ids) + [0] * (width - len(ids)) for ids, _ in part])
-    return {"input_ids": ids, "labels": labels, "attention_mask": mask}
+    return dict(zip(("input_ids", "labels", "attention_mask"), score_table.padded(part)))
 
 
 def step(number):

@@ -71,9 +71,8 @@ def batches(encoded, size):
     """Batches in the order of the rows, padded at their ends, as `[ids, labels]`."""
     for begin in range(0, len(encoded), size):
         part = encoded[begin : begin + size]
-        longest = max(len(ids) for ids, _ in part)
-        ids = torch.tensor([ids + [0] * (longest - len(ids)) for ids, _ in part])
-        yield [ids, torch.tensor([labels + [-100] * (longest - len(labels)) for _, labels in part])]
+        ids, labels, _ = score_table.padded(part)
+        yield [ids, labels]
 
 
 def scored(args, model, names, rows, queries, folder):
@@ -108,23 +107,15 @@ def scored(args, model, names, rows, queries, folder):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("model", type=pathlib.Path)
-    parser.add_argument("rows", type=pathlib.Path)
-    parser.add_argument("queries", type=pathlib.Path)
+    score_table.arguments(parser)
     parser.add_argument("--checkpoints", type=pathlib.Path, nargs="+", required=True, help="folders of LoRA adapters")
-    parser.add_argument("--scores", type=pathlib.Path, help="CSV file for the scores: id, query, score")
     parser.add_argument("--output", choices=["loss", "margin"], default="loss")
     parser.add_argument("--dim", type=int, default=2048)
     parser.add_argument("--damping", type=float, default=0.1)
-    parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--batch", type=int, default=16)
-    parser.add_argument("--max-length", type=int, default=512)
-    parser.add_argument("--limit", type=int, help="rows and queries to take (default: all)")
-    parser.add_argument("--threads", type=int, default=2)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    row_ids, rows = score_table.read(args.model, args.rows, args.max_length, args.limit)
-    query_ids, queries = score_table.read(args.model, args.queries, args.max_length, args.limit)
+    (row_ids, rows), (query_ids, queries) = score_table.both(args)
     # The plain attention, which has derivatives under vmap.
     base = AutoModelForCausalLM.from_pretrained(args.model, dtype=torch.float32, attn_implementation="eager")
     model = PeftModel.from_pretrained(base, str(args.checkpoints[0]), is_trainable=True).eval()
