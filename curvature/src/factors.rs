@@ -108,7 +108,7 @@ impl ModuleFactors {
     /// [`Strategy::Identity`].
     ///
     /// # Errors
-    /// What the strategy needs but was not fitted, and values that are not finite.
+    /// Sums that the strategy needs and that were not fitted; values that are not finite.
     pub fn eigenvalues(&self, module: &Module, strategy: Strategy) -> Result<Vec<f64>, CurvatureError> {
         let missing =
             |what| CurvatureError::Missing { module: module.name.clone(), what, strategy: strategy.name() };

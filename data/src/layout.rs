@@ -266,7 +266,7 @@ fn halves(object: &Map<String, Value>) -> Result<TextKeys, LayoutError> {
     Ok(TextKeys { from: vec!["prompt", "completion"], keys: vec![("messages", Value::Array(all))] })
 }
 
-/// The messages of a prompt, with the weight 0 for what the assistant says in them, unless they have one.
+/// The messages of a prompt. Those of the assistant get the weight 0 unless they have one.
 fn context(prompt: &[Value]) -> Vec<Value> {
     let mut all = prompt.to_vec();
     for message in all.iter_mut().filter(|message| message["role"] == "assistant") {

@@ -134,7 +134,7 @@ fn an_answer_of_weight_zero_is_context_that_is_not_scored() {
     assert_eq!(count("one", "tokens"), count("zero", "tokens"));
     // Both answers are one digit with what closes it.
     assert_eq!(count("one", "scored_tokens"), 2 * count("zero", "scored_tokens"));
-    // What the assistant says in a prompt is such context.
+    // Answers in a prompt are such context.
     let split = json!({ "id": "split", "completion": [{ "role": "assistant", "content": "3" }], "prompt": [
         { "role": "user", "content": "1 + 2?" },
         { "role": "assistant", "content": "4" },

@@ -84,7 +84,7 @@ fn check(folder: &FactorFolder, stamp: &FactorStamp) -> Result<usize, FactorErro
         check_blocks(&folder.path, name, &factors, stamp.max_block)?;
         reader.check_bases(name, &factors)?;
         reader.check_squares(name, &factors)?;
-        // The damping also inverts eigenvalues of 0: whoever scores with the factors chooses a damping.
+        // With a damping, which each scoring chooses, eigenvalues of 0 have an inverse too.
         factors
             .inverse(&module, strategy, Damping::Value(1.0))
             .map_err(|error| FactorError::File { path: folder.path.clone(), detail: error.to_string() })?;
