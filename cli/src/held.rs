@@ -9,7 +9,7 @@
 use std::io::{Error, ErrorKind, Result};
 use std::path::{Path, PathBuf};
 
-use gstore_core::if_there;
+use gstore_core::{if_there, without_path};
 use gstore_store::vfs::{OsVfs, Vfs as _, VfsLock};
 
 use crate::stand_ins::stands_for;
@@ -31,8 +31,7 @@ impl LockedFolder {
         // A process that looks for leftovers may take the new folder for one before its lock is held.
         const ATTEMPTS: usize = 10;
         let unmade = |error: Error| {
-            let (said, place, parent) = (error.to_string(), place.display(), parent.display());
-            let why = said.split(" at path ").next().unwrap_or_default();
+            let (place, parent, why) = (place.display(), parent.display(), without_path(&error));
             Error::new(error.kind(), format!("{place}: no folder can be made in {parent}: {why}"))
         };
         for _ in 0..ATTEMPTS {

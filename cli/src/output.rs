@@ -21,7 +21,7 @@ use tempfile::{NamedTempFile, TempDir};
 use crate::context::{Context, is_store, unwritable};
 use crate::failure::{UsageError, refuse};
 use crate::packing::{Packing, packing_of};
-use crate::streams::note_closed_pipe;
+use crate::streams::{UntilClosed, note_closed_pipe};
 
 /// Where an output goes.
 #[derive(Debug, PartialEq, Eq)]
@@ -254,25 +254,6 @@ impl<W: Write> Write for ClosedPipeNote<W> {
 
     fn flush(&mut self) -> std::io::Result<()> {
         note_closed_pipe(self.0.flush())
-    }
-}
-
-/// Takes what a reader that has left no longer does.
-struct UntilClosed<W>(W);
-
-impl<W: Write> Write for UntilClosed<W> {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        match self.0.write(bytes) {
-            Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(bytes.len()),
-            written => written,
-        }
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        match self.0.flush() {
-            Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
-            flushed => flushed,
-        }
     }
 }
 

@@ -33,6 +33,25 @@ pub fn unless_closed(written: Result<()>) -> Result<()> {
     written
 }
 
+/// Takes what a reader that has left no longer does.
+pub struct UntilClosed<W>(pub W);
+
+impl<W: Write> Write for UntilClosed<W> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        match self.0.write(bytes) {
+            Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(bytes.len()),
+            written => written,
+        }
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        match self.0.flush() {
+            Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+            flushed => flushed,
+        }
+    }
+}
+
 /// Standard output that cannot be written.
 #[derive(Debug, thiserror::Error)]
 #[error("standard output cannot be written: {0}")]
@@ -40,10 +59,7 @@ pub struct PrintError(std::io::Error);
 
 /// Prints a line. A reader that has left has what it wants, and the command does the rest of its work.
 pub fn print_line(line: Arguments<'_>) -> Result<(), PrintError> {
-    match std::io::stdout().write_fmt(format_args!("{line}\n")) {
-        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(PrintError(error)),
-        _ => Ok(()),
-    }
+    UntilClosed(std::io::stdout()).write_all(format!("{line}\n").as_bytes()).map_err(PrintError)
 }
 
 /// `println!` whose failure is an error of the command instead of a panic.

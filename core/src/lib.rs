@@ -63,4 +63,4 @@ pub use rotation::{SignRotation, hadamard};
 pub use rows::{CELL_ROWS, RowFlags, RowSet};
 pub use separator::separator;
 pub use tensors::{TensorNote, header_bytes, tensor_header};
-pub use words::{first_of, many, many_of, one_line, shortened, wrapped};
+pub use words::{first_of, many, many_of, one_line, shortened, without_path, wrapped};

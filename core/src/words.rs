@@ -1,4 +1,5 @@
-//! Counts with their nouns, singular or plural, texts on one line, beginnings of long texts and lists.
+//! Counts with their nouns, singular or plural, texts on one line, beginnings of long texts and lists, errors of
+//! files.
 
 /// `1 row`, `2 rows`.
 pub fn many(n: u64, noun: &str) -> String {
@@ -8,6 +9,12 @@ pub fn many(n: u64, noun: &str) -> String {
 /// The same where more is not just an `s`, as with verbs.
 pub fn many_of(n: u64, one: &str, several: &str) -> String {
     format!("{n} {}", if n == 1 { one } else { several })
+}
+
+/// What an error of a file says, without the path that `tempfile` adds: a hidden name tells a user nothing.
+pub fn without_path(error: &std::io::Error) -> String {
+    let said = error.to_string();
+    said.split(" at path ").next().unwrap_or_default().to_owned()
 }
 
 /// A text on one line: a blank for each run of white space, and none at the ends.

@@ -185,7 +185,7 @@ fn inspect(context: &Context, args: &FactorsInspectArgs) -> Result<()> {
         true => spectrum_table(&spectra)?,
         false => difference_table(&spectra, &factor_differences(&snapshot, &request, &spectra)?)?,
     };
-    // All results appear, or none.
+    // Before a picture appears.
     unless_closed(statements::write(context, &args.output, table))?;
     place_all(None, plots.into_iter().flatten())
 }

@@ -9,7 +9,7 @@ use tempfile::TempDir;
 
 use crate::exchange::exchange;
 use crate::failure::{UsageError, refuse};
-use crate::output::{FinishedOutput, check_folder, exists, parent, sync_folder, unnamed_folder};
+use crate::output::{FinishedOutput, Output, check_folder, exists, parent, sync_folder, unnamed_folder};
 use crate::stand_ins::{stands_for, stands_for_itself};
 
 /// What is made in a folder: it takes the place of another one of its kind only.
@@ -199,6 +199,15 @@ pub(super) fn place_all(
     files.into_iter().map(FinishedOutput::place).fold(folder, Result::and)
 }
 
+/// Completes all results of a command before the first of them appears.
+///
+/// # Errors
+/// As [`place_all`], and a result that cannot be completed: none appears then.
+pub(super) fn finish_all(folder: Option<NewFolder>, files: impl IntoIterator<Item = Output>) -> Result<()> {
+    let sealed = files.into_iter().map(Output::seal).collect::<Result<Vec<_>>>()?;
+    place_all(folder, sealed)
+}
+
 /// Gives a folder that is complete its name.
 fn publish(made: &Path, target: &Path, kind: FolderKind, force: bool) -> Result<()> {
     // The command line was right when the command began.
@@ -213,7 +222,6 @@ fn publish(made: &Path, target: &Path, kind: FolderKind, force: bool) -> Result<
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::output::Output;
     use crate::stand_ins::by_their_names;
 
     #[test]

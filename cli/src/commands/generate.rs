@@ -34,7 +34,7 @@ use crate::object::object;
 use crate::options::sampling;
 use crate::output::{self, Output, OutputTarget, path_beside};
 use crate::statements::style;
-use crate::streams::{self, print_json};
+use crate::streams::print_json;
 use crate::texts;
 
 /// Answers the prompts, or scores the texts.
@@ -226,7 +226,7 @@ fn finish(
         let mut file = Output::create(path, args.answers.force)?;
         match path.is_none() && std::io::stdout().is_terminal() {
             true => print(&mut generated, &mut file)?,
-            false => streams::note_closed_pipe(generated.answers.write_to(&mut file))?,
+            false => generated.answers.write_to(&mut file)?,
         }
         file.finish()?;
     }

@@ -17,7 +17,7 @@ use gstore_learn::learners::{Learner, TreeOptions};
 use gstore_store::{ArtifactPart, Snapshot};
 use serde_json::json;
 
-use super::folder::{DATASET, NewFolder, place_all};
+use super::folder::{DATASET, NewFolder, finish_all};
 use super::rows_file::RowsForm;
 use crate::args::{
     Format, LabelArgs, ListOfStateArgs, PictureArgs, PrefilterApplyArgs, PrefilterArgs,
@@ -164,10 +164,8 @@ fn apply(context: &Context, args: &PrefilterApplyArgs) -> Result<()> {
         (None, _, None) => None,
     };
     let found = gstore::apply_prefilter(&snapshot, &prefilter, &args.pool, into_kept, into_table, work)?;
-    // Both files appear, or neither.
     cancel.check().map_err(gstore_query::QueryError::from)?;
-    let sealed = [kept, table].into_iter().flatten().map(Output::seal).collect::<Result<Vec<_>>>()?;
-    place_all(folder, sealed)?;
+    finish_all(folder, [kept, table].into_iter().flatten())?;
     if args.json {
         let ApplyReport { rows, kept, unpredicted } = found;
         let report = json!({

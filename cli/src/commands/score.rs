@@ -67,9 +67,7 @@ pub fn run(context: &Context, args: &ScoreArgs) -> Result<()> {
         report: shown.as_mut().map(|out| out as &mut dyn Write),
     };
     let report = score_rows(&snapshot, &request, output, &mut work)?;
-    // All results appear, or none.
-    let sealed = [table, shown].into_iter().flatten().map(Output::seal).collect::<Result<Vec<_>>>()?;
-    folder::place_all(folder, sealed)?;
+    folder::finish_all(folder, [table, shown].into_iter().flatten())?;
     if let Some(why) = &report.stale {
         context.say(&format!("note: the factors are stale: {why}"));
     }

@@ -24,7 +24,6 @@ use crate::ending::check_lines;
 use crate::failure::refuse;
 use crate::models::folder_error;
 use crate::output::{self, Output};
-use crate::streams;
 use crate::texts;
 
 /// Lets the models answer, or writes target samples.
@@ -106,7 +105,7 @@ fn write_targets(context: &Context, args: &EvaluateTasksArgs, path: &Path) -> Re
     let records = targets(args.tasks.layout, folder, args.text.template != TemplateKind::Plain)?;
     let mut file = Output::create(Some(path), args.result.force)?;
     for record in &records {
-        streams::note_closed_pipe(writeln!(file, "{record}"))?;
+        writeln!(file, "{record}")?;
     }
     file.finish()?;
     context.say(&many(records.len() as u64, "target sample"));

@@ -157,7 +157,6 @@ fn one(
             None => shown = Some((picture, drawn)),
         }
     }
-    // All files appear, or none.
     cancel.check().map_err(QueryError::from)?;
     place(kept, (folder, outputs), None)?;
     if let Some((picture, drawn)) = shown {

@@ -24,7 +24,7 @@ use serde_json::Value;
 use super::told::{SelectionReport, summarise, tell_decided};
 use super::{RowsForm, STOPPING, Selection, output};
 use crate::args::SelectArgs;
-use crate::commands::folder::place_all;
+use crate::commands::folder::finish_all;
 use crate::commands::query::connect;
 use crate::context::Context;
 use crate::ending::format_of_scores;
@@ -82,10 +82,9 @@ pub(super) fn run(context: &Context, args: &SelectArgs) -> Result<()> {
         let cut = if every { format!(" ORDER BY {order}") } else { cut };
         asked.write(&server, &cut, &mut all, &cancel)?;
     }
-    // Both files appear, or neither.
     cancel.check().map_err(gstore_query::QueryError::from)?;
     let outputs = [to.scores, all.scores].into_iter().flatten().map(|(_, output)| output).chain(to.lines);
-    place_all(None, outputs.map(Output::seal).collect::<Result<Vec<_>>>()?)?;
+    finish_all(None, outputs)?;
     tell_notes(context, note.iter().flat_map(|note| &note.resolution));
     let decided = note.as_ref().and_then(|note| note.decided_by.clone());
     let decided = decided.as_ref().map(|(target, rows)| (target.as_str(), *rows));

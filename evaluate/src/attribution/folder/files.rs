@@ -4,7 +4,7 @@ use std::io::{Error, ErrorKind, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use gstore_core::{Remedy, if_there};
+use gstore_core::{Remedy, if_there, without_path};
 use tempfile::NamedTempFile;
 
 use crate::error::EvaluateError;
@@ -44,8 +44,7 @@ fn written(path: &Path, bytes: &[u8]) -> Result<NamedTempFile, EvaluateError> {
 
 /// The error of a file, without the hidden name, which says nothing to a user.
 fn unwritten(path: &Path, error: &Error) -> EvaluateError {
-    let said = error.to_string();
-    let why = said.split(" at path ").next().unwrap_or_default();
+    let why = without_path(error);
     Error::new(error.kind(), format!("{} cannot be written: {why}", path.display())).into()
 }
 
