@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use crate::ingested::distances;
 use crate::less::{Golden, differences};
 use crate::models;
+use crate::profile;
 use crate::scan_speed::{Questions, timed, timed_questions};
 use crate::speed::{self, Pythia, SHAPES};
 use crate::tiny::Tiny;
@@ -171,7 +172,7 @@ impl<R: Device> Check<R> {
 /// durations are in `cuda/check`.
 macro_rules! every_part {
     ($tests:ident) => {
-        $tests! { machine, features, less, questions, pythia_14m, pythia_160m, pythia_1b, pythia_6_9b, long_rows }
+        $tests! { machine, features, less, questions, pythia_14m, pythia_160m, pythia_1b, pythia_6_9b, long_rows, profile }
     };
 }
 pub(crate) use every_part;
@@ -260,4 +261,12 @@ pub fn pythia_6_9b<R: Device>(table: &mut Table, check: &Check<R>) {
 pub fn long_rows<R: Device>(table: &mut Table, check: &Check<R>) {
     let on = check.on.with_precision(Precision::Bf16);
     speed::long_rows(table, &on, &check.shapes[3], check.long);
+}
+
+/// What a pass of the shapes of middle size spends its time on.
+pub fn profile<R: Device>(table: &mut Table, check: &Check<R>) {
+    for shape in &check.shapes[1..3] {
+        let what = format!("{}: calls one by one", shape.name);
+        table.attempt(&what, |table| profile::rows(table, &check.on, shape, check.len));
+    }
 }

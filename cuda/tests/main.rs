@@ -15,6 +15,7 @@ mod models;
 #[path = "../../model/tests/oracle/mod.rs"]
 mod oracle;
 mod parts;
+mod profile;
 mod scan;
 mod scan_speed;
 mod speed;

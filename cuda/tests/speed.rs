@@ -212,7 +212,7 @@ impl<B: Backend> Sink<B> for Projected<B> {
 }
 
 /// A model with a shape, and samples of one length.
-struct Loaded<B: Backend> {
+pub struct Loaded<B: Backend> {
     model: Model<B>,
     sink: Projected<B>,
     shape: Pythia,
@@ -221,7 +221,7 @@ struct Loaded<B: Backend> {
 }
 
 impl<B: Backend + Clone> Loaded<B> {
-    fn new(backend: &B, shape: &Pythia, samples: usize, len: usize) -> Loaded<B> {
+    pub fn new(backend: &B, shape: &Pythia, samples: usize, len: usize) -> Loaded<B> {
         let decoder = shape.decoder();
         let mut read = |param: &Param| Ok(shape.weights(param));
         let model = Model::build(&decoder, backend.clone(), &mut read).unwrap();
@@ -230,7 +230,7 @@ impl<B: Backend + Clone> Loaded<B> {
     }
 
     /// Forward, backward and, on request, projections and the copy of the vectors.
-    fn pass(&mut self, keep: SavedActivations, projects: bool) -> Result<(), BackendError> {
+    pub fn pass(&mut self, keep: SavedActivations, projects: bool) -> Result<(), BackendError> {
         let Loaded { model, sink, shape, ids, len } = self;
         let backend = model.backend();
         let scored = vec![true; *len];

@@ -1,0 +1,110 @@
+//! Time of each kernel and each kind of product in a pass, measured one by one.
+
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use crate::check::{Device, Table};
+use crate::speed::{Loaded, Pythia};
+use gstore_core::locked;
+use gstore_cuda::{Cuda, Launch, Precision, Product, Runtime};
+use gstore_model::{BackendError, SavedActivations};
+
+/// Rows of the table for one shape.
+const SHOWN: usize = 14;
+
+/// Calls, and the time they took.
+#[derive(Debug, Clone, Copy, Default)]
+struct Spent {
+    calls: u32,
+    time: Duration,
+}
+
+/// A device that waits for each call to be done, and adds up their durations by what was called.
+pub struct Timed<R: Runtime> {
+    on: Cuda<R>,
+    spent: Mutex<BTreeMap<String, Spent>>,
+}
+
+impl<R: Device> Timed<R> {
+    fn timed<T>(&self, what: &str, call: impl FnOnce(&R) -> T) -> T {
+        let begun = Instant::now();
+        let done = call(self.on.runtime());
+        self.on.runtime().wait();
+        let time = begun.elapsed();
+        let mut all = locked(&self.spent);
+        let spent = all.entry(what.to_owned()).or_default();
+        *spent = Spent { calls: spent.calls + 1, time: spent.time + time };
+        done
+    }
+}
+
+type Result<T> = std::result::Result<T, BackendError>;
+
+impl<R: Device> Runtime for Timed<R> {
+    type Memory = R::Memory;
+
+    fn free(&self) -> Result<usize> {
+        self.on.runtime().free()
+    }
+
+    fn allocate(&self, bytes: usize) -> Result<R::Memory> {
+        self.timed("memory", |device| device.allocate(bytes))
+    }
+
+    fn write(&self, to: &R::Memory, at: usize, from: &[u8]) -> Result<()> {
+        self.timed("copies from the host", |device| device.write(to, at, from))
+    }
+
+    fn read(&self, from: &R::Memory, at: usize, to: &mut [u8]) -> Result<()> {
+        self.timed("copies to the host", |device| device.read(from, at, to))
+    }
+
+    fn copy(&self, from: (&R::Memory, usize), to: (&R::Memory, usize), bytes: usize) -> Result<()> {
+        self.timed("copies", |device| device.copy(from, to, bytes))
+    }
+
+    fn clear(&self, memory: &R::Memory, at: usize, bytes: usize) -> Result<()> {
+        self.timed("zeros", |device| device.clear(memory, at, bytes))
+    }
+
+    fn launch(&self, launch: &Launch<'_, R::Memory>) -> Result<()> {
+        self.timed(launch.kernel, |device| device.launch(launch))
+    }
+
+    fn multiply(&self, product: &Product<'_, R::Memory>) -> Result<()> {
+        let [rows, cols, terms] = product.size;
+        let precision = match product.precision {
+            Precision::Single => "f32",
+            Precision::Tf32 => "tf32",
+            Precision::Bf16 => "bf16",
+        };
+        self.timed(&format!("product {rows} x {cols} x {terms} {precision}"), |device| {
+            device.multiply(product)
+        })
+    }
+}
+
+/// Rows of the table: what a pass spends its time on.
+pub fn rows<R: Device>(table: &mut Table, on: &Cuda<R>, shape: &Pythia, len: usize) {
+    let timed = Timed { on: on.clone(), spent: Mutex::default() };
+    let timed = Cuda::new(timed, Precision::Bf16);
+    let mut loaded = Loaded::new(&timed, shape, shape.samples, len);
+    let mut spent = BTreeMap::new();
+    for _ in 0..2 {
+        // The first pass compiles and allocates.
+        locked(&timed.runtime().spent).clear();
+        loaded.pass(SavedActivations::All, true).unwrap();
+        spent = locked(&timed.runtime().spent).clone();
+    }
+    let mut spent: Vec<(String, Spent)> = spent.into_iter().collect();
+    spent.sort_by_key(|(_, spent)| std::cmp::Reverse(spent.time));
+    let all: Duration = spent.iter().map(|(_, spent)| spent.time).sum();
+    let milliseconds = |time: Duration| 1e3 * time.as_secs_f64();
+    table.told(&format!("{}: calls one by one", shape.name), format!("{:.1} ms", milliseconds(all)), String::new());
+    for (what, Spent { calls, time }) in spent.into_iter().take(SHOWN) {
+        let share = 100.0 * time.as_secs_f64() / all.as_secs_f64();
+        let found = format!("{:.2} ms, {share:.1} %", milliseconds(time));
+        table.told(&format!("{}: {what}", shape.name), found, format!("{calls} calls"));
+    }
+}
