@@ -16,6 +16,10 @@ struct Index3 {
     unsigned x, y, z;
 };
 
+struct alignas(8) float2 {
+    float x, y;
+};
+
 struct alignas(16) float4 {
     float x, y, z, w;
 };
@@ -105,3 +109,52 @@ DEVICE void multiply_halves(float (&sums)[4], unsigned a, unsigned b, unsigned c
 }
 
 #define MULTIPLY_HALVES(sums, a, b, c, d, x, y) multiply_halves(sums, a, b, c, d, x, y, __LINE__)
+
+DEVICE float bf16_value(uint16_t bits) { return float_of(static_cast<uint32_t>(bits) << 16); }
+
+// As above.
+DEVICE void multiply_bf16(float (&sums)[4], const unsigned (&left)[4], unsigned x, unsigned y, int line) {
+    unsigned lane = threadIdx.x & 31u, row = lane / 4, column = lane % 4 * 2;
+    uint64_t upper = left[0] | static_cast<uint64_t>(left[2]) << 32;
+    uint64_t lower = left[1] | static_cast<uint64_t>(left[3]) << 32;
+    uint64_t right = x | static_cast<uint64_t>(y) << 32;
+    for (unsigned j = 0; j < 4; ++j) {
+        uint64_t rows[2] = {emulator::exchange(upper, row * 4 + j, line), emulator::exchange(lower, row * 4 + j, line)};
+        uint64_t columns[2] = {emulator::exchange(right, column * 4 + j, line),
+                               emulator::exchange(right, column * 4 + 4 + j, line)};
+        for (unsigned term = 0; term < 64; term += 16)
+            for (unsigned i = 0; i < 4; ++i)
+                sums[i] += bf16_value(static_cast<uint16_t>(rows[i / 2] >> term)) *
+                           bf16_value(static_cast<uint16_t>(columns[i % 2] >> term));
+    }
+}
+
+#define MULTIPLY_BF16(sums, left, x, y) multiply_bf16(sums, left, x, y, __LINE__)
+
+// Row `row` of a matrix, of which thread 8 matrix + row has the address.
+DEVICE const uint16_t* matrix_row(const void* own, unsigned matrix, unsigned row, int line) {
+    uint64_t address = emulator::exchange(reinterpret_cast<uintptr_t>(own), 8 * matrix + row, line);
+    return reinterpret_cast<const uint16_t*>(static_cast<uintptr_t>(address));
+}
+
+DEVICE void load_matrices(unsigned (&to)[4], const void* own, int line) {
+    unsigned lane = threadIdx.x & 31u;
+    for (unsigned i = 0; i < 4; ++i) {
+        const uint16_t* row = matrix_row(own, i, lane / 4, line) + lane % 4 * 2;
+        to[i] = row[0] | static_cast<unsigned>(row[1]) << 16;
+    }
+}
+
+DEVICE void load_transposed(unsigned (&to)[4], const void* own, int line) {
+    unsigned lane = threadIdx.x & 31u;
+    for (unsigned i = 0; i < 4; ++i) {
+        const uint16_t* first = matrix_row(own, i, lane % 4 * 2, line);
+        const uint16_t* second = matrix_row(own, i, lane % 4 * 2 + 1, line);
+        to[i] = first[lane / 4] | static_cast<unsigned>(second[lane / 4]) << 16;
+    }
+}
+
+#define LOAD_MATRICES(to, row) load_matrices(to, row, __LINE__)
+#define LOAD_TRANSPOSED(to, row) load_transposed(to, row, __LINE__)
+
+DEVICE float power_of_two(float x) { return exp2f(x); }

@@ -11,3 +11,6 @@
 #include "attention_forward.cu"
 #include "attention_backward.cu"
 #include "attention_tangent.cu"
+#include "attention_bf16.cuh"
+#include "attention_bf16_forward.cu"
+#include "attention_bf16_backward.cu"

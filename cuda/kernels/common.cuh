@@ -62,6 +62,46 @@ DEVICE void multiply_halves(float (&sums)[4], unsigned a, unsigned b, unsigned c
         : "r"(a), "r"(b), "r"(c), "r"(d), "r"(x), "r"(y));
 }
 #define MULTIPLY_HALVES(sums, a, b, c, d, x, y) multiply_halves(sums, a, b, c, d, x, y)
+// The same of bf16.
+DEVICE void multiply_bf16(float (&sums)[4], const unsigned (&left)[4], unsigned x, unsigned y) {
+    asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
+        : "+f"(sums[0]), "+f"(sums[1]), "+f"(sums[2]), "+f"(sums[3])
+        : "r"(left[0]), "r"(left[1]), "r"(left[2]), "r"(left[3]), "r"(x), "r"(y));
+}
+#define MULTIPLY_BF16(sums, left, x, y) multiply_bf16(sums, left, x, y)
+// Four matrices of 8 x 8 values of 16 bits in shared memory, as the product above takes them: thread 8 i + j has the
+// address of row j of matrix i, and gets of row i / 4 of each matrix the values 2 (i % 4) and the one after it.
+DEVICE void load_matrices(unsigned (&to)[4], const void* row) {
+    unsigned place;
+    asm("{.reg .u64 place; cvta.to.shared.u64 place, %1; cvt.u32.u64 %0, place;}" : "=r"(place) : "l"(row));
+    asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];"
+                 : "=r"(to[0]), "=r"(to[1]), "=r"(to[2]), "=r"(to[3])
+                 : "r"(place)
+                 : "memory");
+}
+#define LOAD_MATRICES(to, row) load_matrices(to, row)
+// The same of the transposes of the matrices.
+DEVICE void load_transposed(unsigned (&to)[4], const void* row) {
+    unsigned place;
+    asm("{.reg .u64 place; cvta.to.shared.u64 place, %1; cvt.u32.u64 %0, place;}" : "=r"(place) : "l"(row));
+    asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0,%1,%2,%3}, [%4];"
+                 : "=r"(to[0]), "=r"(to[1]), "=r"(to[2]), "=r"(to[3])
+                 : "r"(place)
+                 : "memory");
+}
+#define LOAD_TRANSPOSED(to, row) load_transposed(to, row)
+// 2 to the power of a value, off by 2^-22 of it at most.
+DEVICE float power_of_two(float x) {
+    float power;
+    asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(power) : "f"(x));
+    return power;
+}
+// Two values rounded to bf16, the first in the lower half.
+DEVICE unsigned bf16_pair(float low, float high) {
+    unsigned pair;
+    asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(pair) : "f"(high), "f"(low));
+    return pair;
+}
 #endif
 
 typedef unsigned short u16;
@@ -122,3 +162,7 @@ DEVICE u16 bf16_bits(float value) {
     if ((bits & 0x7fffffffu) > 0x7f800000u) return (u16)((bits >> 16) | 0x40u);
     return (u16)((bits + 0x7fffu + ((bits >> 16) & 1u)) >> 16);
 }
+
+#ifdef GSTORE_EMULATE
+DEVICE u32 bf16_pair(float low, float high) { return bf16_bits(low) | (u32)bf16_bits(high) << 16; }
+#endif

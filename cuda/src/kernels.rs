@@ -4,7 +4,7 @@
 pub(crate) const PTX: &str = include_str!("../kernels/kernels.ptx");
 
 /// Files of the source, in the order in which `all.cuh` includes them.
-const SOURCES: [(&str, &str); 12] = [
+const SOURCES: [(&str, &str); 15] = [
     ("common.cuh", include_str!("../kernels/common.cuh")),
     ("elementwise.cu", include_str!("../kernels/elementwise.cu")),
     ("norms.cu", include_str!("../kernels/norms.cu")),
@@ -17,6 +17,9 @@ const SOURCES: [(&str, &str); 12] = [
     ("attention_forward.cu", include_str!("../kernels/attention_forward.cu")),
     ("attention_backward.cu", include_str!("../kernels/attention_backward.cu")),
     ("attention_tangent.cu", include_str!("../kernels/attention_tangent.cu")),
+    ("attention_bf16.cuh", include_str!("../kernels/attention_bf16.cuh")),
+    ("attention_bf16_forward.cu", include_str!("../kernels/attention_bf16_forward.cu")),
+    ("attention_bf16_backward.cu", include_str!("../kernels/attention_bf16_backward.cu")),
 ];
 
 /// The whole source as one unit, without includes.

@@ -1,10 +1,14 @@
 //! Packed causal attention: outputs, gradients and tangents, in tiles.
+//!
+//! In bf16 precision tensor cores multiply queries, keys, values, probabilities and their gradients, all rounded to
+//! bf16, with sums in f32, if the columns of a head are a multiple of 8. Tangents, cached keys and other heads are in f32.
 
 use gstore_model::Attention;
 
+use super::linear::Place;
 use super::tiles::{AttentionShape, Instance, QueryTile, key_tiles, query_tiles};
 use super::{Cuda, CudaTensor, THREADS, Tensor, number};
-use crate::runtime::{Argument, Result, Runtime};
+use crate::runtime::{Argument, Memory, Precision, Result, Runtime};
 
 /// Device data that the kernels of a plan share.
 struct Planned<M> {
@@ -14,23 +18,46 @@ struct Planned<M> {
     drop_keys: Option<M>,
 }
 
+/// An operand of the kernels, in f32 or bf16, from its first value on.
+fn operand<M: Memory>((memory, offset): Place<'_, M>, is_bf16: bool) -> Argument<'_, M> {
+    Argument::At(memory, offset * if is_bf16 { 2 } else { 4 })
+}
+
 impl<R: Runtime> Cuda<R> {
     fn planned(&self, of: &Attention<'_, Tensor<R>>) -> Result<Planned<R::Memory>> {
         of.check(CudaTensor::size)?;
         number(of.q.size().0.max(of.k.size().0))?;
+        let dim = of.form.heads.dim;
+        let is_bf16 = self.arithmetic.precision == Precision::Bf16 && dim.is_multiple_of(8);
         Ok(Planned {
-            instance: Instance::of(of.form.heads.dim)?,
+            instance: if is_bf16 { Instance::of_bf16(dim)? } else { Instance::of(dim)? },
             shape: AttentionShape::new(of.form, of.dropout)?,
             positions: self.upload(&of.plan.positions)?,
             drop_keys: of.dropout.map(|dropout| self.upload(dropout.keys)).transpose()?,
         })
     }
 
+    /// A tensor as the kernels of an instance read it.
+    fn attended<'a>(&self, x: &'a Tensor<R>, instance: &Instance) -> Result<Place<'a, R::Memory>> {
+        if instance.is_bf16 { self.rounded(x) } else { Ok(x.place()) }
+    }
+
+    /// Tiles of the queries of a plan, for the kernels of an instance.
+    fn query_tiles(&self, of: &Attention<'_, Tensor<R>>, instance: &Instance) -> Result<Vec<QueryTile>> {
+        let places = [self.attended(of.k, instance)?, self.attended(of.v, instance)?];
+        let width = of.k.size().1;
+        let bytes = if instance.is_bf16 { 2 } else { 4 };
+        let address = |(memory, offset): Place<'_, R::Memory>, row: usize| {
+            memory.address() + (bytes * (offset + row * width)) as u64
+        };
+        let rows = |row| places.map(|place| address(place, row));
+        Ok(query_tiles(of.plan, of.form, rows, instance.side))
+    }
+
     pub(super) fn attend(&self, of: &Attention<'_, Tensor<R>>) -> Result<(Tensor<R>, Tensor<R>)> {
-        let planned = self.planned(of)?;
-        let tiles = query_tiles(of.plan, of.form, [of.k, of.v], planned.instance.side);
-        let positions = (&planned.positions, planned.drop_keys.as_ref());
-        self.attend_tiles(of.q, &tiles, positions, &planned.instance, planned.shape)
+        let Planned { instance, shape, positions, drop_keys } = &self.planned(of)?;
+        let tiles = self.query_tiles(of, instance)?;
+        self.attend_tiles(of.q, &tiles, (positions, drop_keys.as_ref()), instance, *shape)
     }
 
     /// Outputs and log-sums of the queries of some tiles; zeros for other queries.
@@ -46,17 +73,19 @@ impl<R: Runtime> Cuda<R> {
         let heads = shape.query_heads as usize;
         let (out, log_sums) = (self.zeros(rows, width)?, self.zeros(rows, heads)?);
         let device_tiles = self.upload(tiles)?;
-        let arguments = [
-            q.argument(),
+        let mut arguments = vec![
+            operand(self.attended(q, instance)?, instance.is_bf16),
             Argument::At(&device_tiles, 0),
             Argument::At(positions, 0),
             drop_keys.map_or(Argument::Null, |keys| Argument::At(keys, 0)),
             out.argument(),
-            log_sums.argument(),
-            Argument::Bytes(bytemuck::bytes_of(&shape)),
         ];
-        let shared = instance.shared(shape.dim as usize, 2, 1);
-        self.launch(instance.forward, [tiles.len(), heads, 1], 256, shared, &arguments)?;
+        if instance.is_bf16 {
+            arguments.push(Argument::Null);
+        }
+        arguments.extend([log_sums.argument(), Argument::Bytes(bytemuck::bytes_of(&shape))]);
+        let grid = [tiles.len(), heads, 1];
+        self.launch(instance.forward, grid, instance.threads[0], instance.shared[0], &arguments)?;
         Ok((out, log_sums))
     }
 
@@ -73,22 +102,22 @@ impl<R: Runtime> Cuda<R> {
         grad.expect(rows, width, "gradient of attention")?;
         out.expect(rows, width, "outputs of attention")?;
         log_sum.expect(rows, heads.query, "log-sums of attention")?;
+        let Planned { instance, shape, positions, drop_keys } = &planned;
+        let read = |x| self.attended(x, instance).map(|place| operand(place, instance.is_bf16));
         let along = self.unspecified(rows, heads.query)?;
-        let (dim, count) = (Argument::U32(planned.shape.dim), Argument::U64(along.len() as u64));
-        let arguments = [grad.argument(), out.argument(), along.argument(), dim, count];
+        let (dim, count) = (Argument::U32(shape.dim), Argument::U64(along.len() as u64));
+        let arguments = [read(grad)?, out.argument(), along.argument(), dim, count];
         // One warp per element.
         let blocks = (along.len() * 32).div_ceil(THREADS as usize);
-        self.launch("attention_along", [blocks, 1, 1], THREADS, 0, &arguments)?;
+        self.launch(instance.along, [blocks, 1, 1], THREADS, 0, &arguments)?;
 
-        let Planned { instance, shape, positions, drop_keys } = &planned;
-        let dq = self.zeros(rows, width)?;
-        let [dk, dv] = [self.zeros(key_rows, key_width)?, self.zeros(key_rows, key_width)?];
-        let query_tiles = query_tiles(of.plan, of.form, [of.k, of.v], instance.side);
-        let key_tiles = key_tiles(of.plan, instance.side);
+        let [dq, dk, dv] =
+            [self.zeros(rows, width)?, self.zeros(key_rows, key_width)?, self.zeros(key_rows, key_width)?];
+        let (query_tiles, key_tiles) = (self.query_tiles(of, instance)?, key_tiles(of.plan, instance.side));
         let (device_query_tiles, device_key_tiles) = (self.upload(&query_tiles)?, self.upload(&key_tiles)?);
         let both = [
-            of.q.argument(),
-            grad.argument(),
+            read(of.q)?,
+            read(grad)?,
             log_sum.argument(),
             along.argument(),
             Argument::At(positions, 0),
@@ -98,12 +127,17 @@ impl<R: Runtime> Cuda<R> {
         let of_queries = [Argument::At(&device_query_tiles, 0), dq.argument(), shape];
         let arguments = [&both[..], &of_queries].concat();
         let grid = [query_tiles.len(), heads.query, 1];
-        self.launch(instance.queries, grid, 256, instance.shared(heads.dim, 4, 1), &arguments)?;
+        self.launch(instance.queries, grid, instance.threads[0], instance.shared[1], &arguments)?;
 
-        let keys_and_values = [of.k.argument(), of.v.argument(), dk.argument(), dv.argument(), shape];
-        let arguments = [&both[..], &[Argument::At(&device_key_tiles, 0)], &keys_and_values].concat();
+        let mut arguments = both.to_vec();
+        arguments.extend([Argument::At(&device_key_tiles, 0), read(of.k)?, read(of.v)?]);
+        arguments.extend([dk.argument(), dv.argument()]);
+        if instance.is_bf16 {
+            arguments.push(Argument::Null);
+        }
+        arguments.push(shape);
         let grid = [key_tiles.len(), heads.kv, 1];
-        self.launch(instance.keys, grid, 256, instance.shared(heads.dim, 4, 2), &arguments)?;
+        self.launch(instance.keys, grid, instance.threads[1], instance.shared[2], &arguments)?;
         Ok([dq, dk, dv])
     }
 
@@ -114,9 +148,10 @@ impl<R: Runtime> Cuda<R> {
         log_sum: &Tensor<R>,
     ) -> Result<Tensor<R>> {
         of.check_tangents(tangents, log_sum, CudaTensor::size)?;
-        let Planned { instance, shape, positions, .. } = self.planned(of)?;
+        let planned = self.planned(of)?;
+        let (dim, rows) = (of.form.heads.dim, |row| [of.k.row_address(row), of.v.row_address(row)]);
         let out = self.zeros(of.q.size().0, of.q.size().1)?;
-        let tiles = query_tiles(of.plan, of.form, [of.k, of.v], instance.side);
+        let tiles = query_tiles(of.plan, of.form, rows, Instance::of(dim)?.side);
         let device_tiles = self.upload(&tiles)?;
         let [dq, dk, dv] = tangents;
         let arguments = [
@@ -125,13 +160,13 @@ impl<R: Runtime> Cuda<R> {
             dk.argument(),
             dv.argument(),
             log_sum.argument(),
-            Argument::At(&positions, 0),
+            Argument::At(&planned.positions, 0),
             Argument::At(&device_tiles, 0),
             out.argument(),
-            Argument::Bytes(bytemuck::bytes_of(&shape)),
+            Argument::Bytes(bytemuck::bytes_of(&planned.shape)),
         ];
-        let grid = [tiles.len(), of.form.heads.query, 1];
-        self.launch(instance.tangent, grid, 256, instance.shared(of.form.heads.dim, 4, 2), &arguments)?;
+        let (kernel, shared) = Instance::tangent(dim);
+        self.launch(kernel, [tiles.len(), of.form.heads.query, 1], 256, shared, &arguments)?;
         Ok(out)
     }
 }

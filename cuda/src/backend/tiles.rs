@@ -7,8 +7,8 @@ use bytemuck::{Pod, Zeroable};
 use gstore_model::sizes::check;
 use gstore_model::{AttentionDropout, AttentionForm, AttentionPlan};
 
-use super::{CudaTensor, number};
-use crate::runtime::{Memory, Result};
+use super::number;
+use crate::runtime::Result;
 
 /// `AttentionShape` of kernels/attention.cuh.
 #[derive(Clone, Copy, Pod, Zeroable)]
@@ -80,38 +80,88 @@ pub(super) struct KeyTile {
 /// The kernels for heads of a width.
 pub(super) struct Instance {
     pub(super) forward: &'static str,
+    pub(super) along: &'static str,
     pub(super) queries: &'static str,
     pub(super) keys: &'static str,
-    pub(super) tangent: &'static str,
     /// Rows of a tile.
     pub(super) side: usize,
+    /// Threads of a block of the forward pass and of the queries' gradient, and of the keys' gradient.
+    pub(super) threads: [u32; 2],
+    /// Bytes of shared memory of the three.
+    pub(super) shared: [usize; 3],
+    /// Whether queries, keys, values and gradients are read in bf16.
+    pub(super) is_bf16: bool,
+}
+
+/// Bytes of shared memory of `tiles` f32 tiles of rows of heads and `products` tiles of their products.
+fn shared(side: usize, dim: usize, tiles: usize, products: usize) -> usize {
+    4 * side * (tiles * (dim.next_multiple_of(4) + 4) + products * (side + 4))
+}
+
+/// Rows of a tile, and what lies between rows of two tiles in bf16, in values (kernels/attention_bf16.cuh).
+const BF16_SIDE: usize = 64;
+const BF16_GAP: usize = 8;
+
+fn check_width(dim: usize) -> Result<()> {
+    check(dim <= 256, || format!("heads of {dim} columns; the kernels have up to 256"))
+}
+
+/// The width of kernels in bf16, and the keys that their gradient of queries takes at a time.
+fn bf16_width(dim: usize) -> (usize, usize) {
+    match dim {
+        0..=64 => (64, 64),
+        65..=128 => (128, 64),
+        _ => (256, 32),
+    }
+}
+
+macro_rules! names {
+    ($form:literal, $dim:expr) => {
+        match $dim {
+            0..=64 => names!($form; "64"),
+            65..=128 => names!($form; "128"),
+            _ => names!($form; "256"),
+        }
+    };
+    ($form:literal; $width:literal) => {
+        [
+            concat!("attention_forward", $form, $width),
+            concat!("attention_queries", $form, $width),
+            concat!("attention_keys", $form, $width),
+        ]
+    };
 }
 
 impl Instance {
-    /// The kernels for heads of `dim` columns.
+    /// The kernels in f32 for heads of `dim` columns.
     pub(super) fn of(dim: usize) -> Result<Instance> {
-        macro_rules! instance {
-            ($width:literal, $side:literal) => {
-                Instance {
-                    forward: concat!("attention_forward_", $width),
-                    queries: concat!("attention_queries_", $width),
-                    keys: concat!("attention_keys_", $width),
-                    tangent: concat!("attention_tangent_", $width),
-                    side: $side,
-                }
-            };
-        }
-        check(dim <= 256, || format!("heads of {dim} columns; the kernels have up to 256"))?;
-        Ok(match dim {
-            0..=64 => instance!(64, 64),
-            65..=128 => instance!(128, 32),
-            _ => instance!(256, 32),
-        })
+        check_width(dim)?;
+        let [forward, queries, keys] = names!("_", dim);
+        let side = if dim <= 64 { 64 } else { 32 };
+        let shared = [shared(side, dim, 2, 1), shared(side, dim, 4, 1), shared(side, dim, 4, 2)];
+        let along = "attention_along";
+        Ok(Instance { forward, along, queries, keys, side, threads: [256; 2], shared, is_bf16: false })
     }
 
-    /// Bytes of shared memory of `tiles` tiles of rows of heads and `products` tiles of their products.
-    pub(super) fn shared(&self, dim: usize, tiles: usize, products: usize) -> usize {
-        4 * self.side * (tiles * (dim.next_multiple_of(4) + 4) + products * (self.side + 4))
+    /// The kernels in bf16, for heads of a multiple of 8 columns.
+    pub(super) fn of_bf16(dim: usize) -> Result<Instance> {
+        check_width(dim)?;
+        let [forward, queries, keys] = names!("_bf16_", dim);
+        let ((width, at_a_time), side) = (bf16_width(dim), BF16_SIDE);
+        let rows = |rows: usize| 2 * rows * (width + BF16_GAP);
+        let products = 2 * 2 * side * (side + BF16_GAP);
+        let shared = [rows(3 * side), rows(2 * side + 2 * at_a_time), rows(4 * side) + products];
+        let along = "attention_along_bf16";
+        Ok(Instance { forward, along, queries, keys, side, threads: [128, 256], shared, is_bf16: true })
+    }
+
+    /// The kernel of tangents, in f32, and its bytes of shared memory. Its tiles are those of [`Instance::of`].
+    pub(super) fn tangent(dim: usize) -> (&'static str, usize) {
+        match dim {
+            0..=64 => ("attention_tangent_64", shared(64, dim, 4, 2)),
+            65..=128 => ("attention_tangent_128", shared(32, dim, 4, 2)),
+            _ => ("attention_tangent_256", shared(32, dim, 4, 2)),
+        }
     }
 }
 
@@ -132,19 +182,18 @@ impl AttentionShape {
     }
 }
 
-/// Tiles of the queries of a plan.
-pub(super) fn query_tiles<M: Memory>(
+/// Tiles of the queries of a plan. `rows` gives the addresses of a row of keys and of values.
+pub(super) fn query_tiles(
     plan: &AttentionPlan,
     form: AttentionForm,
-    [k, v]: [&CudaTensor<M>; 2],
+    rows: impl Fn(usize) -> [u64; 2],
     side: usize,
 ) -> Vec<QueryTile> {
     let mut tiles = Vec::new();
     for span in &plan.spans {
         let start = span.keys.start;
-        let memory = [k.row_address(start), v.row_address(start)];
-        let cut = QueryTile::cut(span.queries.clone(), &plan.positions, (memory, start as u32), form, side);
-        tiles.extend(cut);
+        let memory = (rows(start), start as u32);
+        tiles.extend(QueryTile::cut(span.queries.clone(), &plan.positions, memory, form, side));
     }
     tiles
 }
