@@ -1,13 +1,15 @@
 //! Promise: the kernels and their callers compute what the other backends do, as far as a CPU can tell: the
 //! same source, run by the emulator, against the CPU backend and against plain loops in f64.
 
+use std::ops::Range;
+
 use crate::backends::operations::{Batch, Outcome, compare, everything};
 use crate::backends::{Draw, Shape, assert_close, assert_same_bits, cached, refusals};
 use crate::check::{self, Check, Row, Table};
 use crate::{features, ingested, models, oracle};
-use gstore_cuda::{Arithmetic, Cuda, Emulator, Runtime};
+use gstore_cuda::{Arithmetic, Cuda, CudaTensor, EmulatedMemory, Emulator, Runtime};
 use gstore_model::cpu::Cpu;
-use gstore_model::{Backend, ComputePrecision, LinearWeights};
+use gstore_model::{Backend, ComputePrecision, HeadTask, LinearWeights, Objective};
 
 /// Random shapes of each test.
 const SHAPES: u64 = 24;
@@ -41,6 +43,40 @@ macro_rules! on_the_emulator {
 }
 
 oracle::every_operation!(on_the_emulator);
+
+/// All rows of the tests above are one chunk.
+#[test]
+fn losses_and_gradients_of_several_chunks_agree() {
+    type Tensor = CudaTensor<EmulatedMemory>;
+    let (rows, width, vocab) = (150, 3, 5);
+    let on = cuda(ComputePrecision::F32);
+    let weight = Draw::new(5).values(vocab * width);
+    let layer = on.pack(LinearWeights { weight, out: vocab, input: width, bias: None }).unwrap();
+    let x = on.tensor(Draw::new(6).values(rows * width), rows, width).unwrap();
+    let (targets, weights) = (vec![1; rows], vec![1.0; rows]);
+    let chunks = |on: &Cuda<Emulator>| {
+        let mut chunks = Vec::new();
+        let mut tap = |chunk: Range<usize>, _: &Tensor, _: &Tensor| {
+            chunks.push(chunk);
+            Ok(())
+        };
+        let objective = Objective::CrossEntropy { smoothing: 0.0 };
+        let task = HeadTask {
+            targets: &targets,
+            weights: Some(&weights),
+            softcap: None,
+            objective,
+            entropies: false,
+        };
+        on.head(&layer, &x, &task, Some(&mut tap)).unwrap();
+        chunks
+    };
+    assert_eq!(chunks(&on), [0..150]);
+    let several = on.with_logits_budget(0);
+    assert_eq!(chunks(&several), [0..128, 128..150]);
+    oracle::heads::losses_and_gradients_agree(&several);
+    oracle::heads::curvature_along_a_tangent_agrees(&several);
+}
 
 #[test]
 fn all_operations_agree_with_the_cpu_backend() {

@@ -51,12 +51,14 @@ pub struct Cuda<R: Runtime> {
     /// Sparse column maps on the device.
     maps: Arc<Mutex<Maps<R::Memory>>>,
     table_budget: Option<usize>,
+    logits_budget: usize,
 }
 
 impl<R: Runtime> Clone for Cuda<R> {
     fn clone(&self) -> Self {
         let (runtime, maps) = (self.runtime.clone(), self.maps.clone());
-        Cuda { runtime, arithmetic: self.arithmetic, maps, table_budget: self.table_budget }
+        let (table_budget, logits_budget) = (self.table_budget, self.logits_budget);
+        Cuda { runtime, arithmetic: self.arithmetic, maps, table_budget, logits_budget }
     }
 }
 
@@ -81,7 +83,8 @@ impl<R: Runtime> Cuda<R> {
     /// The backend on a device.
     pub fn new(runtime: R, arithmetic: impl Into<Arithmetic>) -> Cuda<R> {
         let (runtime, maps) = (Arc::new(runtime), Arc::default());
-        Cuda { runtime, arithmetic: arithmetic.into(), maps, table_budget: None }
+        let (arithmetic, logits_budget) = (arithmetic.into(), head::LOGITS_BUDGET);
+        Cuda { runtime, arithmetic, maps, table_budget: None, logits_budget }
     }
 
     /// The same device with another precision.
@@ -92,6 +95,11 @@ impl<R: Runtime> Cuda<R> {
     /// The same device with another limit on the size of a projection's tables there, in bytes.
     pub fn with_table_budget(&self, bytes: usize) -> Cuda<R> {
         Cuda { table_budget: Some(bytes), ..self.clone() }
+    }
+
+    /// The same device with another limit on the size of the head's logits there, in bytes.
+    pub fn with_logits_budget(&self, bytes: usize) -> Cuda<R> {
+        Cuda { logits_budget: bytes, ..self.clone() }
     }
 
     /// Bytes that the tables of a projection may take on the device: a quarter of the free memory, unless set

@@ -106,7 +106,8 @@ impl<T> HeadTask<'_, T> {
 /// logits.
 pub type HeadTap<'a, T> = &'a mut dyn FnMut(Range<usize>, &T, &T) -> Result<(), BackendError>;
 
-/// Rows of a chunk of the head. A call with no more rows is one chunk, and its tap is called once.
+/// Rows of a chunk of the head; a backend may take more. A call with no more rows is one chunk, and its tap
+/// is called once.
 pub const HEAD_ROWS: usize = 128;
 
 /// What the head computes.

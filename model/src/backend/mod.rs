@@ -220,7 +220,8 @@ pub trait Backend: Send + Sync + 'static {
     ) -> Result<Self::Tensor, BackendError>;
 
     /// Logits of the rows of `x`, their losses, and, if weights are given, the gradient of the weighted sum
-    /// of the losses. Works in chunks of [`HEAD_ROWS`] rows: logits of the whole batch never exist.
+    /// of the losses. Works in chunks of [`HEAD_ROWS`] rows, or of more, whose number depends on the
+    /// vocabulary alone: logits of a large batch never exist at once.
     fn head(
         &self,
         layer: &Self::Linear,
