@@ -43,13 +43,34 @@ KERNEL head_entropy(const float* RESTRICT z, float* RESTRICT entropies, u32 voca
     if (threadIdx.x == 0) entropies[blockIdx.x] = logf(total) - mean / total;
 }
 
-KERNEL head_cross_entropy(float* RESTRICT z, const u32* RESTRICT targets, const float* RESTRICT weights,
-                          float* RESTRICT losses, u32 vocab, float cap, float smoothing) {
-    SHARED(float, scratch);
-    z += (u64)blockIdx.x * vocab;
-    u32 target = targets[blockIdx.x];
-    float largest = row_max(z, vocab, NO_TOKEN, cap, scratch);
-    float total = row_total(z, vocab, NO_TOKEN, cap, largest, scratch);
+// So many neighbours, which are read or written at once.
+template <class T, int W>
+struct alignas(sizeof(T) * W) Neighbours {
+    T of[W];
+};
+
+// The least number, which a largest one begins with: -infinity less it is no NaN.
+#define LEAST_F float_of(0xff7fffffu)
+
+// One pass for the loss, in which a thread's sum follows its largest logit, and one for the gradient. Neighbours are read
+// by one thread.
+template <int W>
+DEVICE void cross_entropy(float* RESTRICT z, u16* RESTRICT rounded, u32 target, const float* RESTRICT weights,
+                          float* RESTRICT losses, u32 vocab, float cap, float smoothing, float* scratch) {
+    float largest = LEAST_F, total = 0.0f;
+    for (u32 i = W * threadIdx.x; i < vocab; i += W * BLOCK_THREADS) {
+        Neighbours<float, W> x = *reinterpret_cast<const Neighbours<float, W>*>(z + i);
+        float before = largest;
+        UNROLL for (int j = 0; j < W; ++j) {
+            x.of[j] = capped(x.of[j], cap);
+            largest = fmaxf(largest, x.of[j]);
+        }
+        if (largest > before) total *= expf(before - largest);
+        UNROLL for (int j = 0; j < W; ++j) total += expf(x.of[j] - largest);
+    }
+    float own = largest;
+    largest = block_max(own, scratch);
+    total = block_sum(total * expf(own - largest), scratch);
     float uniform = smoothing / (float)vocab, mean = 0.0f;
     if (smoothing != 0.0f) {
         for (u32 i = threadIdx.x; i < vocab; i += BLOCK_THREADS) mean += capped(z[i], cap) - largest;
@@ -61,10 +82,34 @@ KERNEL head_cross_entropy(float* RESTRICT z, const u32* RESTRICT targets, const 
     // The target's logit has been read.
     SYNC();
     float weight = weights[blockIdx.x];
-    for (u32 i = threadIdx.x; i < vocab; i += BLOCK_THREADS) {
-        float wanted = i == target ? uniform + (1.0f - smoothing) : uniform;
-        z[i] = weight * (expf(capped(z[i], cap) - largest) / total - wanted) * cap_slope(z[i], cap);
+    for (u32 i = W * threadIdx.x; i < vocab; i += W * BLOCK_THREADS) {
+        Neighbours<float, W>* at = reinterpret_cast<Neighbours<float, W>*>(z + i);
+        Neighbours<float, W> x = *at;
+        Neighbours<u16, W> halves;
+        UNROLL for (int j = 0; j < W; ++j) {
+            float wanted = i + j == target ? uniform + (1.0f - smoothing) : uniform;
+            float slope = cap_slope(x.of[j], cap);
+            x.of[j] = weight * (expf(capped(x.of[j], cap) - largest) / total - wanted) * slope;
+            halves.of[j] = bf16_bits(x.of[j]);
+        }
+        *at = x;
+        if (rounded) *reinterpret_cast<Neighbours<u16, W>*>(rounded + i) = halves;
     }
+}
+
+// `rounded`, unless it is null, gets the gradient rounded to bf16.
+KERNEL_FOR(1024, 2)
+head_cross_entropy(float* RESTRICT z, u16* RESTRICT rounded, const u32* RESTRICT targets, const float* RESTRICT weights,
+                   float* RESTRICT losses, u32 vocab, float cap, float smoothing) {
+    SHARED(float, scratch);
+    u64 row = (u64)blockIdx.x * vocab;
+    u16* halves = rounded ? rounded + row : rounded;
+    u32 target = targets[blockIdx.x];
+    // The rows of other vocabularies do not all begin at a multiple of 16 bytes.
+    if (vocab % 4u == 0)
+        cross_entropy<4>(z + row, halves, target, weights, losses, vocab, cap, smoothing, scratch);
+    else
+        cross_entropy<1>(z + row, halves, target, weights, losses, vocab, cap, smoothing, scratch);
 }
 
 // Minus the margin of the target's logit over the log-sum of all others: not by way of p, as near 1 nothing would be

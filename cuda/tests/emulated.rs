@@ -78,6 +78,32 @@ fn losses_and_gradients_of_several_chunks_agree() {
     oracle::heads::curvature_along_a_tangent_agrees(&several);
 }
 
+/// Threads of the other tests have four logits at most.
+#[test]
+fn losses_of_a_large_vocabulary_agree_with_the_cpu_backend() {
+    fn head<B: Backend>(on: &B) -> [Vec<f32>; 2] {
+        let (rows, width, vocab) = (3, 4, 5000);
+        let weight = Draw::new(7).values(vocab * width).iter().map(|value| 8.0 * value).collect();
+        let layer = on.pack(LinearWeights { weight, out: vocab, input: width, bias: None }).unwrap();
+        let x = on.tensor(Draw::new(8).values(rows * width), rows, width).unwrap();
+        let task = HeadTask {
+            targets: &[0, 4999, 77],
+            weights: Some(&[1.0, -0.5, 2.0]),
+            softcap: None,
+            objective: Objective::CrossEntropy { smoothing: 0.1 },
+            entropies: false,
+        };
+        let found = on.head(&layer, &x, &task, None).unwrap();
+        [found.losses, on.to_host(&found.grad.unwrap()).unwrap()]
+    }
+    for (compute, tolerance) in [(ComputePrecision::F32, F32), (ComputePrecision::Bf16, SAME_ROUNDING)] {
+        let (found, expected) = (head(&cuda(compute)), head(&Cpu::new(compute)));
+        for (found, expected) in found.iter().zip(&expected) {
+            assert_close(found, expected, tolerance, &format!("in {compute:?}"));
+        }
+    }
+}
+
 #[test]
 fn all_operations_agree_with_the_cpu_backend() {
     for seed in 0..SHAPES {

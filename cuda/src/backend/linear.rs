@@ -34,6 +34,10 @@ impl<M> CudaLinear<M> {
     pub(super) fn input(&self) -> usize {
         self.input
     }
+
+    pub(super) fn precision(&self) -> Precision {
+        self.precision
+    }
 }
 
 fn check_layer(weight: &[f32], out: usize, input: usize) -> Result<()> {

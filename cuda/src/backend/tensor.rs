@@ -61,6 +61,12 @@ impl<M: Memory> CudaTensor<M> {
         CudaTensor { storage: self.storage.clone(), offset, rows: count, cols: self.cols }
     }
 
+    /// Gives a tensor that was not rounded yet, and is no slice, the roundings that a kernel wrote beside it.
+    pub(super) fn set_rounded(&self, rounded: M) {
+        let is_first = self.storage.rounded.set(rounded).is_ok();
+        debug_assert!(is_first && self.offset == 0, "other roundings of a tensor");
+    }
+
     /// An error unless it has this size.
     pub(super) fn expect(&self, rows: usize, cols: usize, what: &str) -> Result<()> {
         check(self.size() == (rows, cols), || {
