@@ -61,12 +61,40 @@ fn engine<B: GradientBackend>(backend: B, model: &Path, adapter: &Path) -> (Engi
     (Engine::load(&source, backend, EngineOptions::default(), Some(features)).unwrap(), len)
 }
 
+/// Sums of products at a time, for vector instructions.
+const LANES: usize = 8;
+
 fn dot(a: &[f32], b: &[f32]) -> f64 {
-    a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum()
+    let ((a, rest_of_a), (b, rest_of_b)) = (a.as_chunks::<LANES>(), b.as_chunks::<LANES>());
+    let mut sums = [0.0; LANES];
+    for (a, b) in a.iter().zip(b) {
+        for lane in 0..LANES {
+            sums[lane] += f64::from(a[lane]) * f64::from(b[lane]);
+        }
+    }
+    let rest = rest_of_a.iter().zip(rest_of_b).map(|(a, b)| f64::from(*a) * f64::from(*b));
+    sums.iter().sum::<f64>() + rest.sum::<f64>()
 }
 
-fn cosine(a: &[f32], b: &[f32]) -> f64 {
-    dot(a, b) / (dot(a, a) * dot(b, b)).sqrt().max(f64::MIN_POSITIVE)
+/// Cosines of the first row with each query, then of the next row, on all cores.
+fn cosines(rows: &[&[f32]], queries: &[&[f32]]) -> Vec<f64> {
+    let squares: &Vec<f64> = &queries.iter().map(|query| dot(query, query)).collect();
+    let mut cosines = vec![0.0; rows.len() * queries.len()];
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let share = rows.len().div_ceil(cores);
+    std::thread::scope(|scope| {
+        for (rows, out) in rows.chunks(share).zip(cosines.chunks_mut(share * queries.len())) {
+            scope.spawn(move || {
+                for (row, out) in rows.iter().zip(out.chunks_exact_mut(queries.len())) {
+                    let square = dot(row, row);
+                    for ((out, query), of_query) in out.iter_mut().zip(queries).zip(squares) {
+                        *out = dot(row, query) / (square * of_query).sqrt().max(f64::MIN_POSITIVE);
+                    }
+                }
+            });
+        }
+    });
+    cosines
 }
 
 /// Computes what the reference contains, and compares.
@@ -92,14 +120,16 @@ pub fn differences<B: GradientBackend>(backend: &B, golden: &Golden) -> Differen
         let of = |samples: &[Sample]| -> Vec<Features> {
             samples.chunks(BATCH).flat_map(|batch| features(&engine, batch)).collect()
         };
-        let (found, queries) = (of(&rows), of(&targets));
-        let (_, cosines) = expected.get(&format!("cos.{step}"));
-        for (i, (vectors, _)) in found.iter().enumerate() {
-            for (j, (query, _)) in queries.iter().enumerate() {
-                let cosine = cosine(&vectors[len..], &query[..len]);
-                worst = worst.max((cosine - f64::from(cosines[i * columns + j])).abs());
-                influence[i * targets.len() + j] += weight * cosine;
-            }
+        let (of_rows, of_targets) = (of(&rows), of(&targets));
+        let of_rows: Vec<&[f32]> = of_rows.iter().map(|(vectors, _)| &vectors[len..]).collect();
+        let of_targets: Vec<&[f32]> = of_targets.iter().map(|(vectors, _)| &vectors[..len]).collect();
+        let (_, wanted) = expected.get(&format!("cos.{step}"));
+        for (at, cosine) in cosines(&of_rows, &of_targets).into_iter().enumerate() {
+            let (i, j) = (at / targets.len(), at % targets.len());
+            // The greatest of numbers is not NaN.
+            assert!(cosine.is_finite(), "row {i}, target {j}: {cosine}");
+            worst = worst.max((cosine - f64::from(wanted[i * columns + j])).abs());
+            influence[at] += weight * cosine;
         }
     }
     let is_all = targets.len() == columns && golden.checkpoints >= warmup.checkpoints.len();
