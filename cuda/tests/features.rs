@@ -123,7 +123,9 @@ pub fn flat_projections_have_the_bits_of_the_cpu<R: Runtime>(on: &Cuda<R>) {
                 let [other, found] = [0, 1].map(|form| &found[(2 * sample + form) * dim..][..dim]);
                 assert!(other.iter().all(|total| *total == 0.0));
                 for (at, (found, expected)) in found.iter().zip(expected).enumerate() {
-                    assert_eq!(found.to_bits(), expected.to_bits(), "form {at_form} to {dim}: {at}");
+                    // A device's NaN may have another sign and payload.
+                    let same = found.to_bits() == expected.to_bits() || found.is_nan() && expected.is_nan();
+                    assert!(same, "form {at_form} to {dim}: {at}: {found}, expected {expected}");
                 }
             }
         }

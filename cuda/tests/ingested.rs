@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use crate::backends::{Draw, assert_close, assert_same_bits};
+use crate::backends::{Draw, assert_close, assert_same_bits, same_bits};
 use crate::models;
 use crate::tiny::{Tiny, TinyAdapter, VOCAB};
 use gstore_cuda::{Cuda, Emulator, Runtime};
@@ -190,7 +190,9 @@ pub fn apart(found: &[f32], expected: &[f32]) -> f64 {
     };
     let difference = length(&mut found.iter().zip(expected).map(|(a, b)| a - b));
     // A sample without a scored token has no gradient.
-    difference / length(&mut expected.iter().copied()).max(f64::MIN_POSITIVE)
+    let apart = difference / length(&mut expected.iter().copied()).max(f64::MIN_POSITIVE);
+    // The greatest of numbers is not NaN.
+    if apart.is_nan() { f64::INFINITY } else { apart }
 }
 
 /// The largest distance of vectors of samples.
@@ -230,7 +232,7 @@ pub fn distances<R: Runtime>(on: &Cuda<R>, model: &Path) -> Distances {
         let [on_device, on_host] = [on.clone(), on.with_table_budget(0)]
             .map(|on| checkpoint.features(on.with_precision(ComputePrecision::F32), &FORMS, projector()));
         most.same_bits &= on_device.iter().zip(&on_host).all(|((found, sound), (expected, also))| {
-            let same = |(a, b): (&f32, &f32)| a.to_bits() == b.to_bits();
+            let same = |(a, b): (&f32, &f32)| same_bits(*a, *b);
             sound == also && found.len() == expected.len() && found.iter().zip(expected).all(same)
         });
     }
