@@ -1,51 +1,108 @@
-// Operations on single elements: sums, copies of rows, activations, rotary positions, precisions.
+// Operations on single elements: sums, copies of rows, activations, rotary positions, precisions. They wait for memory
+// alone, so a thread has four values, and none divides an index of 64 bits.
+
+struct alignas(16) Four {
+    float at[4];
+};
+
+struct alignas(8) RoundedFour {
+    u16 at[4];
+};
+
+// How many of the four values from `at` on there are among `count`.
+DEVICE u32 in_four(u64 at, u64 count) { return at >= count ? 0u : count - at < 4 ? (u32)(count - at) : 4u; }
+
+// The first `count` of four values, and zeros: in one step where all are there and aligned.
+DEVICE Four read_four(const float* x, u32 count) {
+    if (count == 4 && ((u64)x & 15u) == 0) return *reinterpret_cast<const Four*>(x);
+    Four four = {};
+    UNROLL for (u32 i = 0; i < 4; ++i) if (i < count) four.at[i] = x[i];
+    return four;
+}
+
+DEVICE void write_four(float* y, const Four& four, u32 count) {
+    if (count == 4 && ((u64)y & 15u) == 0) {
+        *reinterpret_cast<Four*>(y) = four;
+        return;
+    }
+    UNROLL for (u32 i = 0; i < 4; ++i) if (i < count) y[i] = four.at[i];
+}
+
+// Writes the nearest bf16.
+DEVICE void round_four(u16* y, const Four& four, u32 count) {
+    RoundedFour rounded;
+    UNROLL for (u32 i = 0; i < 4; ++i) rounded.at[i] = bf16_bits(four.at[i]);
+    if (count == 4 && ((u64)y & 7u) == 0) {
+        *reinterpret_cast<RoundedFour*>(y) = rounded;
+        return;
+    }
+    UNROLL for (u32 i = 0; i < 4; ++i) if (i < count) y[i] = rounded.at[i];
+}
 
 KERNEL add(float* RESTRICT acc, const float* RESTRICT x, u64 count) {
-    u64 i = flat_index();
-    if (i < count) acc[i] += x[i];
+    u64 i = 4 * flat_index();
+    u32 n = in_four(i, count);
+    Four sum = read_four(acc + i, n), four = read_four(x + i, n);
+    UNROLL for (u32 j = 0; j < 4; ++j) sum.at[j] += four.at[j];
+    write_four(acc + i, sum, n);
 }
 
-// Adds a row to every row.
-KERNEL add_row(float* RESTRICT y, const float* RESTRICT row, u32 cols, u64 count) {
-    u64 i = flat_index();
-    if (i < count) y[i] += row[i % cols];
+// Adds a row to every row. One block a row.
+KERNEL add_row(float* RESTRICT y, const float* RESTRICT row, u32 cols) {
+    u64 first = (u64)blockIdx.x * cols;
+    for (u32 i = 4 * threadIdx.x; i < cols; i += 4 * BLOCK_THREADS) {
+        u32 n = in_four(i, cols);
+        Four sum = read_four(y + first + i, n), four = read_four(row + i, n);
+        UNROLL for (u32 j = 0; j < 4; ++j) sum.at[j] += four.at[j];
+        write_four(y + first + i, sum, n);
+    }
 }
 
-KERNEL gather(const float* RESTRICT x, const u32* RESTRICT rows, float* RESTRICT y, u32 cols, u64 count) {
-    u64 i = flat_index();
-    if (i < count) y[i] = x[(u64)rows[i / cols] * cols + i % cols];
+// One block a row of `y`.
+KERNEL gather(const float* RESTRICT x, const u32* RESTRICT rows, float* RESTRICT y, u32 cols) {
+    u64 from = (u64)rows[blockIdx.x] * cols, to = (u64)blockIdx.x * cols;
+    for (u32 i = 4 * threadIdx.x; i < cols; i += 4 * BLOCK_THREADS) {
+        u32 n = in_four(i, cols);
+        write_four(y + to + i, read_four(x + from + i, n), n);
+    }
 }
 
-// `rows` are distinct, so no two threads add to one value.
-KERNEL scatter_add(float* RESTRICT acc, const u32* RESTRICT rows, const float* RESTRICT x, u32 cols, u64 count) {
-    u64 i = flat_index();
-    if (i < count) acc[(u64)rows[i / cols] * cols + i % cols] += x[i];
+// One block a row of `x`. `rows` are distinct, so no two threads add to one value.
+KERNEL scatter_add(float* RESTRICT acc, const u32* RESTRICT rows, const float* RESTRICT x, u32 cols) {
+    u64 from = (u64)blockIdx.x * cols, to = (u64)rows[blockIdx.x] * cols;
+    for (u32 i = 4 * threadIdx.x; i < cols; i += 4 * BLOCK_THREADS) {
+        u32 n = in_four(i, cols);
+        Four sum = read_four(acc + to + i, n), four = read_four(x + from + i, n);
+        UNROLL for (u32 j = 0; j < 4; ++j) sum.at[j] += four.at[j];
+        write_four(acc + to + i, sum, n);
+    }
 }
 
 KERNEL to_bf16(const float* RESTRICT x, u16* RESTRICT y, u64 count) {
-    u64 i = flat_index();
-    if (i < count) y[i] = bf16_bits(x[i]);
+    u64 i = 4 * flat_index();
+    u32 n = in_four(i, count);
+    round_four(y + i, read_four(x + i, n), n);
 }
 
-// Bytes of a matrix, each row with a factor of its own, as the nearest bf16.
-KERNEL spread_bytes(const signed char* RESTRICT x, const float* RESTRICT scales, u16* RESTRICT y, u32 cols, u64 count) {
-    u64 i = flat_index();
-    if (i < count) y[i] = bf16_bits((float)x[i] * scales[i / cols]);
+// Bytes of a matrix, each row with a factor of its own, as the nearest bf16. One block a row.
+KERNEL spread_bytes(const signed char* RESTRICT x, const float* RESTRICT scales, u16* RESTRICT y, u32 cols) {
+    u64 first = (u64)blockIdx.x * cols;
+    float scale = scales[blockIdx.x];
+    for (u32 i = threadIdx.x; i < cols; i += BLOCK_THREADS) y[first + i] = bf16_bits((float)x[first + i] * scale);
 }
 
-// Turns the pairs (i, i + half) of each head by the angles of its row; `sign` is -1 to turn back. One thread a pair.
+// Turns the pairs (i, i + half) of each head by the angles of its row; `sign` is -1 to turn back. One block a row.
 KERNEL rope(float* RESTRICT x, const float* RESTRICT cosines, const float* RESTRICT sines, u32 heads, u32 dim, u32 half,
-            float sign, u64 count) {
-    u64 i = flat_index();
-    if (i >= count) return;
-    u32 pair = (u32)(i % half);
-    u64 head = i / half;
-    u64 row = head / heads;
-    float c = cosines[row * half + pair], s = sign * sines[row * half + pair];
-    float* low = x + head * dim + pair;
-    float a = low[0], b = low[half];
-    low[0] = a * c - b * s;
-    low[half] = b * c + a * s;
+            float sign) {
+    u64 row = blockIdx.x;
+    for (u32 i = threadIdx.x; i < heads * half; i += BLOCK_THREADS) {
+        u32 head = i / half, pair = i % half;
+        float c = cosines[row * half + pair], s = sign * sines[row * half + pair];
+        float* low = x + (row * heads + head) * dim + pair;
+        float a = low[0], b = low[half];
+        low[0] = a * c - b * s;
+        low[half] = b * c + a * s;
+    }
 }
 
 #define SILU 0u
@@ -82,31 +139,46 @@ DEVICE float activation(u32 act, float x, float* slope) {
 }
 
 KERNEL activate(const float* RESTRICT x, float* RESTRICT y, u32 act, u64 count) {
-    u64 i = flat_index();
+    u64 i = 4 * flat_index();
+    u32 n = in_four(i, count);
+    Four four = read_four(x + i, n);
     float slope;
-    if (i < count) y[i] = activation(act, x[i], &slope);
+    UNROLL for (u32 j = 0; j < 4; ++j) four.at[j] = activation(act, four.at[j], &slope);
+    write_four(y + i, four, n);
 }
 
 KERNEL activate_backward(float* RESTRICT grad, const float* RESTRICT x, u32 act, u64 count) {
-    u64 i = flat_index();
-    if (i >= count) return;
-    float slope;
-    activation(act, x[i], &slope);
-    grad[i] *= slope;
+    u64 i = 4 * flat_index();
+    u32 n = in_four(i, count);
+    Four product = read_four(grad + i, n), four = read_four(x + i, n);
+    UNROLL for (u32 j = 0; j < 4; ++j) {
+        float slope;
+        activation(act, four.at[j], &slope);
+        product.at[j] *= slope;
+    }
+    write_four(grad + i, product, n);
 }
 
 KERNEL gated(const float* RESTRICT gate, const float* RESTRICT up, float* RESTRICT y, u32 act, u64 count) {
-    u64 i = flat_index();
+    u64 i = 4 * flat_index();
+    u32 n = in_four(i, count);
+    Four product = read_four(up + i, n), four = read_four(gate + i, n);
     float slope;
-    if (i < count) y[i] = activation(act, gate[i], &slope) * up[i];
+    UNROLL for (u32 j = 0; j < 4; ++j) product.at[j] *= activation(act, four.at[j], &slope);
+    write_four(y + i, product, n);
 }
 
 KERNEL gated_backward(const float* RESTRICT grad, const float* RESTRICT gate, const float* RESTRICT up,
                       float* RESTRICT dgate, float* RESTRICT dup, u32 act, u64 count) {
-    u64 i = flat_index();
-    if (i >= count) return;
-    float slope;
-    float value = activation(act, gate[i], &slope);
-    dgate[i] = grad[i] * up[i] * slope;
-    dup[i] = grad[i] * value;
+    u64 i = 4 * flat_index();
+    u32 n = in_four(i, count);
+    Four through = read_four(grad + i, n), four = read_four(gate + i, n), other = read_four(up + i, n);
+    UNROLL for (u32 j = 0; j < 4; ++j) {
+        float slope, g = through.at[j];
+        float value = activation(act, four.at[j], &slope);
+        four.at[j] = g * other.at[j] * slope;
+        other.at[j] = g * value;
+    }
+    write_four(dgate + i, four, n);
+    write_four(dup + i, other, n);
 }

@@ -1,35 +1,80 @@
 // Norms of groups of columns, forward and backward. An RMS norm is a layer norm whose mean is taken to be zero.
 // Statistics of a row: r = 1 / root of each group, then, of a layer norm, the means.
 
+// Fours of a row that each thread keeps in registers.
+#define KEPT_FOURS 2u
+
+// Calls `each` for every four columns of a row that a thread has, with the number of the four and its first column. All
+// that are not kept have the number KEPT_FOURS.
+template <class Each>
+DEVICE void each_four(u32 width, Each each) {
+    u32 i = 4 * threadIdx.x;
+    UNROLL for (u32 k = 0; k < KEPT_FOURS; ++k, i += 4 * BLOCK_THREADS) each(k, i);
+    for (; i < width; i += 4 * BLOCK_THREADS) each(KEPT_FOURS, i);
+}
+
+struct KeptRow {
+    const float* from;
+    u32 width;
+    Four kept[KEPT_FOURS];
+};
+
+DEVICE KeptRow keep_row(const float* from, u32 width) {
+    KeptRow row = {from, width, {}};
+    UNROLL for (u32 k = 0; k < KEPT_FOURS; ++k) {
+        u32 i = 4 * (threadIdx.x + k * BLOCK_THREADS);
+        row.kept[k] = read_four(from + i, in_four(i, width));
+    }
+    return row;
+}
+
+// Four columns of a row, by what `each_four` says of them.
+DEVICE Four four_of(const KeptRow& row, u32 k, u32 i) {
+    return k < KEPT_FOURS ? row.kept[k] : read_four(row.from + i, in_four(i, row.width));
+}
+
 // One block a group. `layer` is 1 for a layer norm.
 KERNEL norm_forward(const float* RESTRICT x, const float* RESTRICT weight, const float* RESTRICT bias,
                     float* RESTRICT y, float* RESTRICT stats, u32 groups, u32 width, u32 layer, float eps) {
     SHARED(float, scratch);
-    u64 row = blockIdx.x / groups;
-    u32 group = blockIdx.x % groups;
-    x += (u64)blockIdx.x * width;
-    y += (u64)blockIdx.x * width;
-    stats += row * groups * (1 + layer);
+    u64 start = (u64)blockIdx.x * width;
+    KeptRow row = keep_row(x + start, width);
     float mean = 0.0f;
     if (layer) {
         float sum = 0.0f;
-        for (u32 i = threadIdx.x; i < width; i += BLOCK_THREADS) sum += x[i];
+        each_four(width, [&](u32 k, u32 i) {
+            Four four = four_of(row, k, i);
+            UNROLL for (u32 j = 0; j < 4; ++j) sum += four.at[j];
+        });
         mean = block_sum(sum, scratch) / (float)width;
         // What rounding left over.
         sum = 0.0f;
-        for (u32 i = threadIdx.x; i < width; i += BLOCK_THREADS) sum += x[i] - mean;
+        each_four(width, [&](u32 k, u32 i) {
+            Four four = four_of(row, k, i);
+            UNROLL for (u32 j = 0; j < 4; ++j) sum += i + j < width ? four.at[j] - mean : 0.0f;
+        });
         mean += block_sum(sum, scratch) / (float)width;
     }
     float square = 0.0f;
-    for (u32 i = threadIdx.x; i < width; i += BLOCK_THREADS) square += (x[i] - mean) * (x[i] - mean);
+    each_four(width, [&](u32 k, u32 i) {
+        Four four = four_of(row, k, i);
+        UNROLL for (u32 j = 0; j < 4; ++j) square += i + j < width ? (four.at[j] - mean) * (four.at[j] - mean) : 0.0f;
+    });
     float r = 1.0f / sqrtf(block_sum(square, scratch) / (float)width + eps);
-    for (u32 i = threadIdx.x; i < width; i += BLOCK_THREADS) {
-        float normed = (x[i] - mean) * r * weight[i];
-        y[i] = bias ? normed + bias[i] : normed;
-    }
+    each_four(width, [&](u32 k, u32 i) {
+        u32 n = in_four(i, width);
+        Four four = four_of(row, k, i), factor = read_four(weight + i, n), constant = {};
+        if (bias) constant = read_four(bias + i, n);
+        UNROLL for (u32 j = 0; j < 4; ++j) {
+            float normed = (four.at[j] - mean) * r * factor.at[j];
+            four.at[j] = bias ? normed + constant.at[j] : normed;
+        }
+        write_four(y + start + i, four, n);
+    });
     if (threadIdx.x == 0) {
-        stats[group] = r;
-        if (layer) stats[groups + group] = mean;
+        stats += (blockIdx.x / groups) * (u64)groups * (1 + layer) + blockIdx.x % groups;
+        stats[0] = r;
+        if (layer) stats[groups] = mean;
     }
 }
 
@@ -38,26 +83,34 @@ KERNEL norm_forward(const float* RESTRICT x, const float* RESTRICT weight, const
 KERNEL norm_backward(const float* RESTRICT grad, const float* RESTRICT x, const float* RESTRICT stats,
                      const float* RESTRICT weight, float* RESTRICT dx, u32 groups, u32 width, u32 layer, u32 sums) {
     SHARED(float, scratch);
-    u64 row = blockIdx.x / groups;
-    u32 group = blockIdx.x % groups;
     u64 start = (u64)blockIdx.x * width;
-    grad += start;
-    x += start;
-    dx += start;
-    stats += row * groups * (1 + layer);
-    float r = stats[group], mean = layer ? stats[groups + group] : 0.0f;
+    KeptRow grads = keep_row(grad + start, width), row = keep_row(x + start, width);
+    // Read before the sums are known, as all that is waited for.
+    KeptRow before = keep_row(dx + start, sums ? width : 0);
+    stats += (blockIdx.x / groups) * (u64)groups * (1 + layer) + blockIdx.x % groups;
+    float r = stats[0], mean = layer ? stats[groups] : 0.0f;
     float along = 0.0f, level = 0.0f;
-    for (u32 i = threadIdx.x; i < width; i += BLOCK_THREADS) {
-        float d = grad[i] * weight[i];
-        along += d * (x[i] - mean);
-        level += d;
-    }
+    each_four(width, [&](u32 k, u32 i) {
+        Four g = four_of(grads, k, i), four = four_of(row, k, i), factor = read_four(weight + i, in_four(i, width));
+        UNROLL for (u32 j = 0; j < 4; ++j) {
+            // Zero beyond the row, where the factor is.
+            float d = g.at[j] * factor.at[j];
+            along += d * (four.at[j] - mean);
+            level += d;
+        }
+    });
     along = block_sum(along, scratch) * r * r / (float)width;
     level = layer ? block_sum(level, scratch) / (float)width : 0.0f;
-    for (u32 i = threadIdx.x; i < width; i += BLOCK_THREADS) {
-        float v = r * (grad[i] * weight[i] - level - (x[i] - mean) * along);
-        dx[i] = sums ? dx[i] + v : v;
-    }
+    each_four(width, [&](u32 k, u32 i) {
+        u32 n = in_four(i, width);
+        Four g = four_of(grads, k, i), four = four_of(row, k, i), factor = read_four(weight + i, n);
+        Four sum = four_of(before, k, i);
+        UNROLL for (u32 j = 0; j < 4; ++j) {
+            float v = r * (g.at[j] * factor.at[j] - level - (four.at[j] - mean) * along);
+            sum.at[j] = sums ? sum.at[j] + v : v;
+        }
+        write_four(dx + start + i, sum, n);
+    });
 }
 
 // Adds the gradients of weight and bias of each sample's rows to its vector in `out`, at `offset` and `bias_offset`

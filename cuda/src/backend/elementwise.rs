@@ -3,7 +3,7 @@
 use gstore_model::Activation;
 use gstore_model::sizes::{check, check_rows};
 
-use super::{Cuda, Tensor, number};
+use super::{Cuda, Tensor, number, threads_for};
 use crate::runtime::{Argument, Result, Runtime};
 
 /// The number that selects a function in the kernels.
@@ -21,8 +21,7 @@ impl<R: Runtime> Cuda<R> {
         let (count, cols) = x.size();
         check_rows(rows, count)?;
         let (y, rows) = (self.unspecified(rows.len(), cols)?, self.upload(rows)?);
-        let cols = Argument::U32(number(cols)?);
-        self.each("gather", y.len(), &[x.argument(), Argument::At(&rows, 0), y.argument(), cols])?;
+        self.each_row("gather", y.size(), &[x.argument(), Argument::At(&rows, 0), y.argument()])?;
         Ok(y)
     }
 
@@ -31,8 +30,7 @@ impl<R: Runtime> Cuda<R> {
         check_rows(rows, count)?;
         x.expect(rows.len(), cols, "rows to add")?;
         let (acc, rows) = (self.owned(acc)?, self.upload(rows)?);
-        let cols = Argument::U32(number(cols)?);
-        self.each("scatter_add", x.len(), &[acc.argument(), Argument::At(&rows, 0), x.argument(), cols])?;
+        self.each_row("scatter_add", x.size(), &[acc.argument(), Argument::At(&rows, 0), x.argument()])?;
         Ok(acc)
     }
 
@@ -69,7 +67,7 @@ impl<R: Runtime> Cuda<R> {
             Argument::U32(number(half)?),
             Argument::F32(if inverse { -1.0 } else { 1.0 }),
         ];
-        self.each("rope", rows * heads * half, &arguments)?;
+        self.launch("rope", [rows, 1, 1], threads_for(2 * heads * half), 0, &arguments)?;
         Ok(x)
     }
 

@@ -3,7 +3,7 @@
 use gstore_model::LinearWeights;
 use gstore_model::sizes::check;
 
-use super::{Cuda, CudaTensor, Tensor, number};
+use super::{Cuda, CudaTensor, Tensor};
 use crate::runtime::{Argument, Factor, Memory, Precision, Product, Result, Runtime};
 
 /// A weight on the device, `[out, input]`.
@@ -112,13 +112,8 @@ impl<R: Runtime> Cuda<R> {
     /// Bytes of a layer's weight as the bf16 values that they encode.
     fn spread(&self, bytes: &R::Memory, scales: &R::Memory, [out, input]: [usize; 2]) -> Result<R::Memory> {
         let spread = self.allocate::<u16>(out * input)?;
-        let arguments = [
-            Argument::At(bytes, 0),
-            Argument::At(scales, 0),
-            Argument::At(&spread, 0),
-            Argument::U32(number(input)?),
-        ];
-        self.each("spread_bytes", out * input, &arguments)?;
+        let arguments = [Argument::At(bytes, 0), Argument::At(scales, 0), Argument::At(&spread, 0)];
+        self.each_row("spread_bytes", (out, input), &arguments)?;
         Ok(spread)
     }
 
@@ -189,8 +184,7 @@ impl<R: Runtime> Cuda<R> {
         };
         self.multiply_weight(layer, x, &y, false, residual.is_some())?;
         if let Some(bias) = &layer.bias {
-            let cols = Argument::U32(layer.out as u32);
-            self.each("add_row", y.len(), &[y.argument(), bias.argument(), cols])?;
+            self.each_row("add_row", y.size(), &[y.argument(), bias.argument()])?;
         }
         Ok(y)
     }

@@ -170,10 +170,22 @@ impl<R: Runtime> Cuda<R> {
         self.runtime.launch(&Launch { kernel, grid, threads, shared: number(shared)?, arguments })
     }
 
-    /// Runs an elementwise kernel on `count` elements. The count is appended to these arguments.
+    /// Runs an elementwise kernel on `count` elements, four a thread. The count is appended to these
+    /// arguments.
     fn each(&self, kernel: &'static str, count: usize, arguments: &[Argument<'_, R::Memory>]) -> Result<()> {
         let arguments = [arguments, &[Argument::U64(count as u64)]].concat();
-        self.launch(kernel, [count.div_ceil(THREADS as usize), 1, 1], THREADS, 0, &arguments)
+        self.launch(kernel, [count.div_ceil(4 * THREADS as usize), 1, 1], THREADS, 0, &arguments)
+    }
+
+    /// Runs a kernel with a block for each row. The number of columns is appended to these arguments.
+    fn each_row(
+        &self,
+        kernel: &'static str,
+        (rows, cols): (usize, usize),
+        arguments: &[Argument<'_, R::Memory>],
+    ) -> Result<()> {
+        let arguments = [arguments, &[Argument::U32(number(cols)?)]].concat();
+        self.launch(kernel, [rows, 1, 1], threads_for(cols), 0, &arguments)
     }
 }
 

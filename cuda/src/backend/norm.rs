@@ -7,6 +7,11 @@ use gstore_model::{NormFactors, NormForm, NormKind, NormWeights};
 use super::{Cuda, CudaRows, CudaTensor, SUM_SCRATCH, Tensor, number, threads_for};
 use crate::runtime::{Argument, Result, Runtime};
 
+/// Threads of a block that keeps rows of up to 8,192 values in registers, eight a thread.
+fn row_threads(width: usize) -> u32 {
+    threads_for(width.div_ceil(2))
+}
+
 /// 1 for a layer norm, whose rows have means.
 fn layer<M>(form: NormForm) -> Argument<'static, M> {
     Argument::U32(u32::from(form.kind == NormKind::Layer))
@@ -37,7 +42,7 @@ impl<R: Runtime> Cuda<R> {
             layer(form),
             Argument::F32(form.eps),
         ];
-        self.launch("norm_forward", [rows * groups, 1, 1], threads_for(width), SUM_SCRATCH, &arguments)?;
+        self.launch("norm_forward", [rows * groups, 1, 1], row_threads(width), SUM_SCRATCH, &arguments)?;
         Ok((y, stats))
     }
 
@@ -82,7 +87,7 @@ impl<R: Runtime> Cuda<R> {
             layer(factors.form),
             Argument::U32(sums),
         ];
-        self.launch("norm_backward", [rows * groups, 1, 1], threads_for(width), SUM_SCRATCH, &arguments)?;
+        self.launch("norm_backward", [rows * groups, 1, 1], row_threads(width), SUM_SCRATCH, &arguments)?;
         Ok(dx)
     }
 
