@@ -138,16 +138,18 @@ DEVICE float activation(u32 act, float x, float* slope) {
     return x * s;
 }
 
-KERNEL activate(const float* RESTRICT x, float* RESTRICT y, u32 act, u64 count) {
+// Of what the kernels below write, `rounded` has the nearest bf16, unless it is null.
+KERNEL activate(const float* RESTRICT x, float* RESTRICT y, u16* RESTRICT rounded, u32 act, u64 count) {
     u64 i = 4 * flat_index();
     u32 n = in_four(i, count);
     Four four = read_four(x + i, n);
     float slope;
     UNROLL for (u32 j = 0; j < 4; ++j) four.at[j] = activation(act, four.at[j], &slope);
     write_four(y + i, four, n);
+    if (rounded) round_four(rounded + i, four, n);
 }
 
-KERNEL activate_backward(float* RESTRICT grad, const float* RESTRICT x, u32 act, u64 count) {
+KERNEL activate_backward(float* RESTRICT grad, const float* RESTRICT x, u16* RESTRICT rounded, u32 act, u64 count) {
     u64 i = 4 * flat_index();
     u32 n = in_four(i, count);
     Four product = read_four(grad + i, n), four = read_four(x + i, n);
@@ -157,19 +159,23 @@ KERNEL activate_backward(float* RESTRICT grad, const float* RESTRICT x, u32 act,
         product.at[j] *= slope;
     }
     write_four(grad + i, product, n);
+    if (rounded) round_four(rounded + i, product, n);
 }
 
-KERNEL gated(const float* RESTRICT gate, const float* RESTRICT up, float* RESTRICT y, u32 act, u64 count) {
+KERNEL gated(const float* RESTRICT gate, const float* RESTRICT up, float* RESTRICT y, u16* RESTRICT rounded, u32 act,
+             u64 count) {
     u64 i = 4 * flat_index();
     u32 n = in_four(i, count);
     Four product = read_four(up + i, n), four = read_four(gate + i, n);
     float slope;
     UNROLL for (u32 j = 0; j < 4; ++j) product.at[j] *= activation(act, four.at[j], &slope);
     write_four(y + i, product, n);
+    if (rounded) round_four(rounded + i, product, n);
 }
 
 KERNEL gated_backward(const float* RESTRICT grad, const float* RESTRICT gate, const float* RESTRICT up,
-                      float* RESTRICT dgate, float* RESTRICT dup, u32 act, u64 count) {
+                      float* RESTRICT dgate, float* RESTRICT dup, u16* RESTRICT rounded_dgate,
+                      u16* RESTRICT rounded_dup, u32 act, u64 count) {
     u64 i = 4 * flat_index();
     u32 n = in_four(i, count);
     Four through = read_four(grad + i, n), four = read_four(gate + i, n), other = read_four(up + i, n);
@@ -181,4 +187,6 @@ KERNEL gated_backward(const float* RESTRICT grad, const float* RESTRICT gate, co
     }
     write_four(dgate + i, four, n);
     write_four(dup + i, other, n);
+    if (rounded_dgate) round_four(rounded_dgate + i, four, n);
+    if (rounded_dup) round_four(rounded_dup + i, other, n);
 }

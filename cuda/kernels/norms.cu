@@ -33,9 +33,10 @@ DEVICE Four four_of(const KeptRow& row, u32 k, u32 i) {
     return k < KEPT_FOURS ? row.kept[k] : read_four(row.from + i, in_four(i, row.width));
 }
 
-// One block a group. `layer` is 1 for a layer norm.
+// One block a group. `layer` is 1 for a layer norm. `rounded` has the nearest bf16 of `y`, unless it is null.
 KERNEL norm_forward(const float* RESTRICT x, const float* RESTRICT weight, const float* RESTRICT bias,
-                    float* RESTRICT y, float* RESTRICT stats, u32 groups, u32 width, u32 layer, float eps) {
+                    float* RESTRICT y, float* RESTRICT stats, u16* RESTRICT rounded, u32 groups, u32 width, u32 layer,
+                    float eps) {
     SHARED(float, scratch);
     u64 start = (u64)blockIdx.x * width;
     KeptRow row = keep_row(x + start, width);
@@ -70,6 +71,7 @@ KERNEL norm_forward(const float* RESTRICT x, const float* RESTRICT weight, const
             four.at[j] = bias ? normed + constant.at[j] : normed;
         }
         write_four(y + start + i, four, n);
+        if (rounded) round_four(rounded + start + i, four, n);
     });
     if (threadIdx.x == 0) {
         stats += (blockIdx.x / groups) * (u64)groups * (1 + layer) + blockIdx.x % groups;

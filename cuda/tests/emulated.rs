@@ -9,7 +9,10 @@ use crate::check::{self, Check, Row, Table};
 use crate::{features, ingested, models, oracle};
 use gstore_cuda::{Arithmetic, Cuda, CudaTensor, EmulatedMemory, Emulator, Runtime};
 use gstore_model::cpu::Cpu;
-use gstore_model::{Backend, ComputePrecision, HeadTask, LinearWeights, Objective};
+use gstore_model::{
+    Activation, Backend, ComputePrecision, HeadTask, LinearWeights, NormForm, NormKind, NormWeights,
+    Objective,
+};
 
 /// Random shapes of each test.
 const SHAPES: u64 = 24;
@@ -224,6 +227,37 @@ fn layers_in_bytes_keep_what_is_no_number() {
     let y = on.to_host(&on.linear(&layer, &x, None).unwrap()).unwrap();
     assert!(y[0].is_nan() && y[1] == 0.0 && y[2].is_nan(), "{y:?}");
     assert!((y[3] + 0.5).abs() < 0.01, "{y:?}");
+}
+
+/// Kernels that make factors of products round them too; what changes a factor drops its rounding.
+#[test]
+fn factors_are_rounded_alike_wherever_they_are_made() {
+    let (on, act, rows, out) = (cuda(ComputePrecision::Bf16), Activation::Gelu, 3, 4);
+    for width in [16, 13] {
+        let mut draw = Draw::new(width as u64);
+        let weight = draw.values(out * width);
+        let layer = on.pack(LinearWeights { weight, out, input: width, bias: None }).unwrap();
+        let mut tensor = |rows: usize| on.tensor(draw.values(rows * width), rows, width).unwrap();
+        let (x, up) = (tensor(rows), tensor(rows));
+        let weights = NormWeights { weight: tensor(1), bias: Some(tensor(1)) };
+        let form = NormForm { kind: NormKind::Layer, eps: 1e-5 };
+        let mut made = vec![
+            on.activate(act, &x).unwrap(),
+            on.activate_backward(act, on.activate(act, &up).unwrap(), &x).unwrap(),
+            on.gated(act, &x, &up).unwrap(),
+            on.norm(&x, &weights, form).unwrap().0,
+        ];
+        made.extend(on.gated_backward(act, &tensor(rows), &x, &up).unwrap());
+        let host = |x: &_| on.to_host(x).unwrap();
+        let product = |x: &_| host(&on.linear(&layer, x, None).unwrap());
+        for made in made {
+            let again = on.tensor(host(&made), rows, width).unwrap();
+            assert_same_bits(&product(&made), &product(&again), "a product with what was made");
+            let changed = on.add(made, &x).unwrap();
+            let again = on.tensor(host(&changed), rows, width).unwrap();
+            assert_same_bits(&product(&changed), &product(&again), "a product with what was changed");
+        }
+    }
 }
 
 #[test]

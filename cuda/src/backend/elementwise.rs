@@ -73,7 +73,7 @@ impl<R: Runtime> Cuda<R> {
 
     pub(super) fn activation(&self, act: Activation, x: &Tensor<R>) -> Result<Tensor<R>> {
         let y = self.unspecified(x.size().0, x.size().1)?;
-        self.each("activate", x.len(), &[x.argument(), y.argument(), code(act)])?;
+        self.each("activate", x.len(), &[x.argument(), y.argument(), self.rounding(&y)?, code(act)])?;
         Ok(y)
     }
 
@@ -85,7 +85,8 @@ impl<R: Runtime> Cuda<R> {
     ) -> Result<Tensor<R>> {
         grad.expect(x.size().0, x.size().1, "gradient of an activation")?;
         let grad = self.owned(grad)?;
-        self.each("activate_backward", x.len(), &[grad.argument(), x.argument(), code(act)])?;
+        let arguments = [grad.argument(), x.argument(), self.rounding(&grad)?, code(act)];
+        self.each("activate_backward", x.len(), &arguments)?;
         Ok(grad)
     }
 
@@ -93,7 +94,8 @@ impl<R: Runtime> Cuda<R> {
         let (rows, cols) = gate.size();
         up.expect(rows, cols, "second half of a gate")?;
         let y = self.unspecified(rows, cols)?;
-        self.each("gated", y.len(), &[gate.argument(), up.argument(), y.argument(), code(act)])?;
+        let arguments = [gate.argument(), up.argument(), y.argument(), self.rounding(&y)?, code(act)];
+        self.each("gated", y.len(), &arguments)?;
         Ok(y)
     }
 
@@ -108,8 +110,16 @@ impl<R: Runtime> Cuda<R> {
         up.expect(rows, cols, "second half of a gate")?;
         grad.expect(rows, cols, "gradient of a gate")?;
         let (dgate, dup) = (self.unspecified(rows, cols)?, self.unspecified(rows, cols)?);
-        let arguments =
-            [grad.argument(), gate.argument(), up.argument(), dgate.argument(), dup.argument(), code(act)];
+        let arguments = [
+            grad.argument(),
+            gate.argument(),
+            up.argument(),
+            dgate.argument(),
+            dup.argument(),
+            self.rounding(&dgate)?,
+            self.rounding(&dup)?,
+            code(act),
+        ];
         self.each("gated_backward", gate.len(), &arguments)?;
         Ok([dgate, dup])
     }

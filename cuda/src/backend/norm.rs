@@ -31,12 +31,15 @@ impl<R: Runtime> Cuda<R> {
         }
         let groups = form.groups(cols, width)?;
         let (y, stats) = (self.unspecified(rows, cols)?, self.unspecified(rows, form.stat_columns(groups))?);
+        // Norms of heads go to attention, not to products with weights.
+        let rounded = if groups == 1 { self.rounding(&y)? } else { Argument::Null };
         let arguments = [
             x.argument(),
             weights.weight.argument(),
             weights.bias.as_ref().map_or(Argument::Null, CudaTensor::argument),
             y.argument(),
             stats.argument(),
+            rounded,
             Argument::U32(number(groups)?),
             Argument::U32(number(width)?),
             layer(form),

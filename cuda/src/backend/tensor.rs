@@ -6,9 +6,9 @@ use gstore_model::sizes::check;
 use once_cell::sync::OnceCell;
 
 use super::{Cuda, from};
-use crate::runtime::{Argument, Memory, Result, Runtime};
+use crate::runtime::{Argument, Memory, Precision, Result, Runtime};
 
-/// Values, and their bf16 roundings once they have been multiplied as such.
+/// Values, and their bf16 roundings once a kernel has made them.
 struct Storage<M> {
     values: M,
     rounded: OnceCell<M>,
@@ -126,6 +126,18 @@ impl<R: Runtime> Cuda<R> {
         let Storage { values, rounded } = &*x.storage;
         let all = values.bytes() / 4;
         Ok((rounded.get_or_try_init(|| self.to_bf16(values, all))?, x.offset))
+    }
+
+    /// Where the kernel that writes a tensor's values, all of them, also rounds them to bf16; null unless
+    /// products round their factors. The tensor is new or `owned`: no handle reaches values of
+    /// its memory that the kernel does not write.
+    pub(super) fn rounding<'a>(&self, x: &'a Tensor<R>) -> Result<Argument<'a, R::Memory>> {
+        if self.arithmetic.precision != Precision::Bf16 {
+            return Ok(Argument::Null);
+        }
+        let Storage { values, rounded } = &*x.storage;
+        let rounded = rounded.get_or_try_init(|| self.allocate::<u16>(values.bytes() / 4))?;
+        Ok(from::<u16, _>(rounded, x.offset))
     }
 
     /// The first `count` values of memory, rounded to bf16.
