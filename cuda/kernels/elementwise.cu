@@ -47,13 +47,16 @@ KERNEL add(float* RESTRICT acc, const float* RESTRICT x, u64 count) {
     write_four(acc + i, sum, n);
 }
 
-// Adds a row to every row. One block a row.
-KERNEL add_row(float* RESTRICT y, const float* RESTRICT row, u32 cols) {
+// The sums of a row and each row of `x`, which are zeros if it is null. One block a row.
+KERNEL add_row(const float* RESTRICT x, const float* RESTRICT row, float* RESTRICT y, u32 cols) {
     u64 first = (u64)blockIdx.x * cols;
     for (u32 i = 4 * threadIdx.x; i < cols; i += 4 * BLOCK_THREADS) {
         u32 n = in_four(i, cols);
-        Four sum = read_four(y + first + i, n), four = read_four(row + i, n);
-        UNROLL for (u32 j = 0; j < 4; ++j) sum.at[j] += four.at[j];
+        Four sum = read_four(row + i, n);
+        if (x) {
+            Four four = read_four(x + first + i, n);
+            UNROLL for (u32 j = 0; j < 4; ++j) sum.at[j] += four.at[j];
+        }
         write_four(y + first + i, sum, n);
     }
 }

@@ -175,17 +175,21 @@ impl<R: Runtime> Cuda<R> {
     ) -> Result<Tensor<R>> {
         let rows = x.size().0;
         x.expect(rows, layer.input, "inputs of a linear layer")?;
-        let y = match residual {
-            Some(residual) => {
-                residual.expect(rows, layer.out, "sum of a linear layer's outputs")?;
-                self.copied(residual)?
-            }
-            None => self.unspecified(rows, layer.out)?,
-        };
-        self.multiply_weight(layer, x, &y, false, residual.is_some())?;
-        if let Some(bias) = &layer.bias {
-            self.each_row("add_row", y.size(), &[y.argument(), bias.argument()])?;
+        if let Some(residual) = residual {
+            residual.expect(rows, layer.out, "sum of a linear layer's outputs")?;
         }
+        // A bias comes first, in the pass that copies what the product is added to.
+        let y = match (residual, &layer.bias) {
+            (None, None) => self.unspecified(rows, layer.out)?,
+            (Some(residual), None) => self.copied(residual)?,
+            (residual, Some(bias)) => {
+                let y = self.unspecified(rows, layer.out)?;
+                let residual = residual.map_or(Argument::Null, CudaTensor::argument);
+                self.each_row("add_row", y.size(), &[residual, bias.argument(), y.argument()])?;
+                y
+            }
+        };
+        self.multiply_weight(layer, x, &y, false, residual.is_some() || layer.bias.is_some())?;
         Ok(y)
     }
 
