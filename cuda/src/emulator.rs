@@ -283,7 +283,7 @@ impl Runtime for Emulator {
                 }
             }
         }
-        Ok(())
+        product.add_bias(self)
     }
 }
 

@@ -79,7 +79,8 @@ impl<R: Device> Runtime for Timed<R> {
             Precision::Tf32 => "tf32",
             Precision::Bf16 => "bf16",
         };
-        self.timed(&format!("product {rows} x {cols} x {terms} {precision}"), |device| {
+        let bias = if product.bias.is_some() { " + bias" } else { "" };
+        self.timed(&format!("product {rows} x {cols} x {terms} {precision}{bias}"), |device| {
             device.multiply(product)
         })
     }

@@ -95,6 +95,7 @@ impl<R: Runtime> Cuda<R> {
                     to: (&out.memory, sample * out.width + offset, n),
                     scale: 1.0,
                     sums: true,
+                    bias: None,
                     precision: Precision::Single,
                 })?;
             }
@@ -144,6 +145,7 @@ impl<R: Runtime> Cuda<R> {
             to: (&out.memory, offset, input),
             scale: 1.0,
             sums: true,
+            bias: None,
             precision: self.arithmetic.precision,
         })
     }
@@ -178,6 +180,7 @@ impl<R: Runtime> Cuda<R> {
                     to: (memory, offset, rank),
                     scale: part.scaling,
                     sums: false,
+                    bias: None,
                     precision: Precision::Single,
                 })?;
             }

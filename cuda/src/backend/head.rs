@@ -58,7 +58,7 @@ impl<R: Runtime> Cuda<R> {
             let logits = self.linear_forward(layer, &inputs, None)?;
             self.score_chunk(layer, task, &scored, &logits, chunk.clone())?;
             let Some(grad) = &grad else { continue };
-            self.multiply_weight(layer, &logits, &grad.slice(start, chunk.len()), true, false)?;
+            self.multiply_weight(layer, &logits, &grad.slice(start, chunk.len()), true, false, None)?;
             if let Some(tap) = &mut tap {
                 tap(chunk, &inputs, &logits)?;
             }

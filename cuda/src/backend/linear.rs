@@ -129,7 +129,7 @@ impl<R: Runtime> Cuda<R> {
         }
     }
 
-    /// `x W^T` or, for a gradient, `x W`, written or added to `to`.
+    /// `x W^T` or, for a gradient, `x W`, and the bias, written or added to `to`.
     pub(super) fn multiply_weight(
         &self,
         layer: &CudaLinear<R::Memory>,
@@ -137,6 +137,7 @@ impl<R: Runtime> Cuda<R> {
         to: &Tensor<R>,
         backward: bool,
         sums: bool,
+        bias: Option<&Tensor<R>>,
     ) -> Result<()> {
         let (cols, terms) = if backward { (layer.input, layer.out) } else { (layer.out, layer.input) };
         let (memory, offset) = to.place();
@@ -155,6 +156,7 @@ impl<R: Runtime> Cuda<R> {
             to: (memory, offset, cols),
             scale: 1.0,
             sums,
+            bias: bias.map(CudaTensor::place),
             precision: layer.precision,
         })
     }
@@ -178,18 +180,19 @@ impl<R: Runtime> Cuda<R> {
         if let Some(residual) = residual {
             residual.expect(rows, layer.out, "sum of a linear layer's outputs")?;
         }
-        // A bias comes first, in the pass that copies what the product is added to.
         let y = match (residual, &layer.bias) {
-            (None, None) => self.unspecified(rows, layer.out)?,
+            (None, _) => self.unspecified(rows, layer.out)?,
             (Some(residual), None) => self.copied(residual)?,
-            (residual, Some(bias)) => {
+            // The bias comes first, in the pass that copies what the product is added to.
+            (Some(residual), Some(bias)) => {
                 let y = self.unspecified(rows, layer.out)?;
-                let residual = residual.map_or(Argument::Null, CudaTensor::argument);
-                self.each_row("add_row", y.size(), &[residual, bias.argument(), y.argument()])?;
+                let arguments = [residual.argument(), bias.argument(), y.argument()];
+                self.each_row("add_row", y.size(), &arguments)?;
                 y
             }
         };
-        self.multiply_weight(layer, x, &y, false, residual.is_some() || layer.bias.is_some())?;
+        let bias = layer.bias.as_ref().filter(|_| residual.is_none());
+        self.multiply_weight(layer, x, &y, false, residual.is_some(), bias)?;
         Ok(y)
     }
 
@@ -212,7 +215,7 @@ impl<R: Runtime> Cuda<R> {
             }
             None => self.unspecified(rows, to)?,
         };
-        self.multiply_weight(layer, x, &y, backward, sums)?;
+        self.multiply_weight(layer, x, &y, backward, sums, None)?;
         Ok(y)
     }
 }

@@ -39,10 +39,7 @@ pub use self::tensor::CudaTensor;
 use self::maps::Maps;
 use self::tensor::Tensor;
 use crate::Driver;
-use crate::runtime::{Argument, Arithmetic, Launch, Memory, Result, Runtime};
-
-/// Threads of a block of elementwise kernels.
-const THREADS: u32 = 256;
+use crate::runtime::{Argument, Arithmetic, Launch, Memory, Result, Runtime, THREADS};
 
 /// The backend on one device. Clones share it.
 pub struct Cuda<R: Runtime> {

@@ -72,7 +72,8 @@ impl Driver {
                 cublasStatus_t::CUBLAS_STATUS_ALLOC_FAILED => BackendError::out_of_memory(message),
                 _ => BackendError::new(message),
             }
-        })
+        })?;
+        product.add_bias(self)
     }
 }
 
