@@ -1,4 +1,4 @@
-//! Products of matrices by cuBLAS.
+//! Products of matrices by cuBLAS; by cuBLASLt where it adds a bias.
 #![allow(unsafe_code)]
 
 use std::ffi::{c_int, c_void};
@@ -13,55 +13,92 @@ use gstore_model::BackendError;
 use super::raw::{DeviceMemory, Driver};
 use crate::runtime::{Factor, Precision, Product, Result};
 
+/// A matrix as cuBLAS takes it, column-major: the transpose of what is stored.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Operand {
+    pub(super) address: u64,
+    /// Its rows and columns in memory.
+    pub(super) size: [usize; 2],
+    /// Elements from one column to the next.
+    pub(super) stride: usize,
+    /// Whether its transpose is multiplied.
+    pub(super) turned: bool,
+}
+
+impl Operand {
+    /// A factor of that many rows and columns, its elements of `width` bytes.
+    fn of(factor: &Factor<'_, DeviceMemory>, [rows, cols]: [usize; 2], width: usize) -> Result<Operand> {
+        let (lines, line) = if factor.transposed { (cols, rows) } else { (rows, cols) };
+        let elements = lines.saturating_sub(1) * factor.stride + if lines > 0 { line } else { 0 };
+        let address = factor.memory.at(factor.offset * width, elements * width)?;
+        let (size, stride) = ([line, lines], factor.stride.max(1));
+        Ok(Operand { address, size, stride, turned: factor.transposed })
+    }
+
+    fn operation(self) -> cublasOperation_t {
+        if self.turned { cublasOperation_t::CUBLAS_OP_T } else { cublasOperation_t::CUBLAS_OP_N }
+    }
+}
+
 impl Driver {
     /// cuBLAS is column-major, so it computes the transpose: the right factor comes first.
     pub(super) fn product(&self, product: &Product<'_, DeviceMemory>) -> Result<()> {
         let [rows, cols, terms] = product.size;
         let (memory, offset, stride) = product.to;
-        let (kind, units, width) = match product.precision {
-            Precision::Single => (cudaDataType::CUDA_R_32F, cublasComputeType_t::CUBLAS_COMPUTE_32F, 4),
-            Precision::Tf32 => {
-                (cudaDataType::CUDA_R_32F, cublasComputeType_t::CUBLAS_COMPUTE_32F_FAST_TF32, 4)
-            }
-            Precision::Bf16 => (cudaDataType::CUDA_R_16BF, cublasComputeType_t::CUBLAS_COMPUTE_32F, 2),
+        let width = match product.precision {
+            Precision::Single | Precision::Tf32 => 4,
+            Precision::Bf16 => 2,
         };
-        let factor = |factor: &Factor<'_, DeviceMemory>, rows: usize, cols: usize| {
-            let (lines, line) = if factor.transposed { (cols, rows) } else { (rows, cols) };
-            let elements = lines.saturating_sub(1) * factor.stride + if lines > 0 { line } else { 0 };
-            let address = factor.memory.at(factor.offset * width, elements * width)?;
-            let turned = if factor.transposed {
-                cublasOperation_t::CUBLAS_OP_T
-            } else {
-                cublasOperation_t::CUBLAS_OP_N
-            };
-            Ok::<_, BackendError>((address as *const c_void, turned, size(factor.stride.max(1))?))
-        };
-        let (left, left_turned, left_stride) = factor(&product.left, rows, terms)?;
-        let (right, right_turned, right_stride) = factor(&product.right, terms, cols)?;
-        let to = memory.at(offset * 4, ((rows.max(1) - 1) * stride + cols) * 4)? as *mut c_void;
-        let (scale, kept) = (product.scale, if product.sums { 1.0f32 } else { 0.0 });
+        let left = Operand::of(&product.left, [rows, terms], width)?;
+        let right = Operand::of(&product.right, [terms, cols], width)?;
+        let address = memory.at(offset * 4, ((rows.max(1) - 1) * stride + cols) * 4)?;
+        let to = Operand { address, size: [cols, rows], stride, turned: false };
+        let operands = [right, left, to];
         self.bind()?;
+        if let Some((bias, first)) = product.bias {
+            let bias = bias.at(first * 4, cols * 4)?;
+            if locked(&self.lt).multiply(product, operands, bias, self.stream.cu_stream())? {
+                return Ok(());
+            }
+        }
+        self.without_bias(product, operands)?;
+        product.add_bias(self)
+    }
+
+    /// The context is bound to the thread.
+    fn without_bias(
+        &self,
+        product: &Product<'_, DeviceMemory>,
+        [right, left, to]: [Operand; 3],
+    ) -> Result<()> {
+        let [rows, cols, terms] = product.size;
+        let (kind, units) = match product.precision {
+            Precision::Single => (cudaDataType::CUDA_R_32F, cublasComputeType_t::CUBLAS_COMPUTE_32F),
+            Precision::Tf32 => (cudaDataType::CUDA_R_32F, cublasComputeType_t::CUBLAS_COMPUTE_32F_FAST_TF32),
+            Precision::Bf16 => (cudaDataType::CUDA_R_16BF, cublasComputeType_t::CUBLAS_COMPUTE_32F),
+        };
+        let (scale, kept) = (product.scale, if product.sums { 1.0f32 } else { 0.0 });
         let blas = locked(&self.blas);
         // SAFETY: the ranges of all three matrices were checked, and the handle is alive.
         let done = unsafe {
             gemm_ex(
                 *blas.handle(),
-                right_turned,
-                left_turned,
+                right.operation(),
+                left.operation(),
                 size(cols)?,
                 size(rows)?,
                 size(terms)?,
                 (&raw const scale).cast(),
-                right,
+                right.address as *const c_void,
                 kind,
-                right_stride,
-                left,
+                size(right.stride)?,
+                left.address as *const c_void,
                 kind,
-                left_stride,
+                size(left.stride)?,
                 (&raw const kept).cast(),
-                to,
+                to.address as *mut c_void,
                 cudaDataType::CUDA_R_32F,
-                size(stride)?,
+                size(to.stride)?,
                 units,
                 cublasGemmAlgo_t::CUBLAS_GEMM_DEFAULT,
             )
@@ -72,8 +109,13 @@ impl Driver {
                 cublasStatus_t::CUBLAS_STATUS_ALLOC_FAILED => BackendError::out_of_memory(message),
                 _ => BackendError::new(message),
             }
-        })?;
-        product.add_bias(self)
+        })
+    }
+
+    /// Kinds of products with a bias so far: those whose bias cuBLASLt adds, and those that it refuses, which
+    /// take another kernel.
+    pub fn kinds_with_bias(&self) -> (usize, usize) {
+        locked(&self.lt).kinds()
     }
 }
 

@@ -25,7 +25,7 @@ pub enum OpenError {
     )]
     OldDriver(i32),
     #[error(
-        "cuBLAS cannot be loaded: libcublas.so.13 is not on the library path; install it (`pip install nvidia-cublas`, or the package of a CUDA 13 toolkit) and add its folder to LD_LIBRARY_PATH"
+        "cuBLAS cannot be loaded: libcublas.so.13 or libcublasLt.so.13 is not on the library path; install it (`pip install nvidia-cublas`, or the package of a CUDA 13 toolkit) and add its folder to LD_LIBRARY_PATH"
     )]
     NoBlas,
     /// A number without a device.

@@ -1,4 +1,5 @@
-//! An NVIDIA device: memory and kernels through its driver, products through cuBLAS.
+//! An NVIDIA device: memory and kernels through its driver, products through cuBLAS, those with a bias through
+//! cuBLASLt.
 //!
 //! Invariants
 //! - everything runs on one stream, in the order of the calls
@@ -7,6 +8,7 @@
 
 mod blas;
 mod error;
+mod lt;
 mod module;
 mod raw;
 

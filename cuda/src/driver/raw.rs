@@ -15,6 +15,7 @@ use cudarc::nvrtc::Ptx;
 use gstore_core::locked;
 use gstore_model::BackendError;
 
+use super::lt::Lt;
 use crate::kernels::kernel_names;
 use crate::runtime::{Launch, Memory, Product, Result, Runtime, Word};
 
@@ -34,6 +35,7 @@ fn loads(names: &[&str]) -> bool {
 
 pub(super) fn has_blas() -> bool {
     loads(&["libcublas.so", "libcublas.so.13", "cublas64_13.dll"])
+        && loads(&["libcublasLt.so", "libcublasLt.so.13", "cublasLt64_13.dll"])
 }
 
 pub(super) fn has_nvrtc() -> bool {
@@ -133,10 +135,11 @@ impl Landing {
 pub struct Driver {
     functions: HashMap<&'static str, CudaFunction>,
     pub(super) blas: Mutex<CudaBlas>,
+    pub(super) lt: Mutex<Lt>,
     staging: Mutex<Staging>,
     /// As many as threads have read at the same time.
     landings: Mutex<Vec<Landing>>,
-    stream: Arc<CudaStream>,
+    pub(super) stream: Arc<CudaStream>,
     context: Arc<CudaContext>,
 }
 
@@ -167,6 +170,13 @@ impl Drop for DeviceMemory {
 }
 
 impl DeviceMemory {
+    /// Of the pool, for work on a stream. The stream's context is bound to the thread.
+    fn new(bytes: usize, stream: &Arc<CudaStream>) -> Result<DeviceMemory> {
+        // SAFETY: the stream is alive.
+        let address = unsafe { result::malloc_async(stream.cu_stream(), bytes) }.map_err(failed)?;
+        Ok(DeviceMemory { address, bytes, stream: stream.clone() })
+    }
+
     /// The address of byte `at`; an error unless at least `len` bytes follow.
     pub(super) fn at(&self, at: usize, len: usize) -> Result<u64> {
         match at.checked_add(len) {
@@ -185,6 +195,8 @@ impl Driver {
         let stream = context.new_stream().map_err(failed)?;
         let blas =
             CudaBlas::new(stream.clone()).map_err(|error| BackendError::new(format!("cuBLAS: {error}")))?;
+        context.bind_to_thread().map_err(failed)?;
+        let lt = Lt::new(DeviceMemory::new(Lt::WORKSPACE, &stream)?)?;
         // The program keeps freed memory, so that allocating it again costs nothing.
         let mut all = u64::MAX;
         // SAFETY: the device is open; the attribute is a number of 64 bits.
@@ -196,7 +208,8 @@ impl Driver {
         };
         let staging = Mutex::new(Staging { start: start.cast(), used: 0 });
         let (functions, landings) = (HashMap::new(), Mutex::default());
-        Ok(Driver { functions, blas: Mutex::new(blas), staging, landings, stream, context })
+        let (blas, lt) = (Mutex::new(blas), Mutex::new(lt));
+        Ok(Driver { functions, blas, lt, staging, landings, stream, context })
     }
 
     /// Loads the kernels of a module.
@@ -277,9 +290,7 @@ impl Runtime for Driver {
 
     fn allocate(&self, bytes: usize) -> Result<DeviceMemory> {
         self.bind()?;
-        // SAFETY: the stream is alive.
-        let address = unsafe { result::malloc_async(self.stream.cu_stream(), bytes) }.map_err(failed)?;
-        Ok(DeviceMemory { address, bytes, stream: self.stream.clone() })
+        DeviceMemory::new(bytes, &self.stream)
     }
 
     fn write(&self, to: &DeviceMemory, at: usize, from: &[u8]) -> Result<()> {
