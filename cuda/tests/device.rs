@@ -4,11 +4,11 @@
 use std::sync::OnceLock;
 
 use crate::backends::operations::{Batch, compare, everything};
-use crate::backends::{Shape, assert_same_bits, cached, refusals};
+use crate::backends::{Draw, Shape, assert_close, assert_same_bits, cached, refusals};
 use crate::{features, ingested, models, oracle, scan};
 use gstore_cuda::{Cuda, Driver, Precision, Runtime};
-use gstore_model::ComputePrecision;
 use gstore_model::cpu::Cpu;
+use gstore_model::{Backend, ComputePrecision, LinearWeights};
 
 /// Random shapes of each test.
 const SHAPES: u64 = 40;
@@ -73,6 +73,49 @@ fn the_same_calls_give_the_same_bits() {
     }
 }
 
+/// Outputs of a layer with a bias for random inputs, without and with a residual. A product without its bias
+/// would be outside of every tolerance.
+fn with_bias<B: Backend>(on: &B, [rows, out, input]: [usize; 3]) -> [Vec<f32>; 2] {
+    let mut draw = Draw::new((rows + out + input) as u64);
+    let [weight, x, residual] = [out * input, rows * input, rows * out].map(|len| draw.values(len));
+    let bias = draw.values(out).iter().map(|value| 10.0 * value).collect();
+    let layer = on.pack(LinearWeights { weight, out, input, bias: Some(bias) }).unwrap();
+    let [x, residual] = [on.tensor(x, rows, input).unwrap(), on.tensor(residual, rows, out).unwrap()];
+    [None, Some(&residual)].map(|residual| on.to_host(&on.linear(&layer, &x, residual).unwrap()).unwrap())
+}
+
+/// Rows, outputs and inputs of layers.
+const EVEN: [[usize; 3]; 3] = [[64, 128, 256], [512, 384, 128], [2048, 768, 256]];
+const ODD: [[usize; 3]; 7] =
+    [[5, 7, 13], [1, 1, 1], [1, 64, 33], [3, 8, 5], [77, 129, 31], [333, 96, 80], [1000, 50, 2]];
+
+/// The product of a layer has the bias already, at least where its sizes suit tensor cores.
+#[test]
+#[ignore = "needs an NVIDIA GPU: cuda/check runs it"]
+fn layers_of_any_size_add_their_bias() {
+    for (precision, tolerance) in [(Precision::Single, F32), (Precision::Tf32, TF32), (Precision::Bf16, BF16)]
+    {
+        // Of its own: other tests have other kinds of products.
+        let on = Cuda::open(0, precision).unwrap();
+        let agree = |size: [usize; 3]| {
+            let expected = with_bias(&Cpu::new(ComputePrecision::F32), size);
+            let [first, second] = [0, 1].map(|_| with_bias(&on, size));
+            for ((expected, first), second) in expected.iter().zip(&first).zip(&second) {
+                assert_close(first, expected, tolerance, &format!("{precision:?}, {size:?}"));
+                assert_same_bits(second, first, &format!("{precision:?}, {size:?}"));
+            }
+        };
+        EVEN.into_iter().for_each(agree);
+        let even = on.runtime().kinds_with_bias();
+        ODD.into_iter().for_each(agree);
+        let all = on.runtime().kinds_with_bias();
+        eprintln!(
+            "{precision:?}: kinds with their bias, and kinds that take a kernel: {even:?}, odd ones too {all:?}"
+        );
+        assert_eq!(even, (2 * EVEN.len(), 0), "{precision:?}");
+    }
+}
+
 #[test]
 #[ignore = "needs an NVIDIA GPU: cuda/check runs it"]
 fn a_sequence_has_the_same_attention_in_parts_and_at_once() {
@@ -80,7 +123,7 @@ fn a_sequence_has_the_same_attention_in_parts_and_at_once() {
         let shape = Shape::random(seed);
         let [whole, parts] = cached::both_ways(&cuda(Precision::Single), &shape);
         for (whole, parts) in whole.iter().flatten().zip(parts.iter().flatten()) {
-            crate::backends::assert_close(parts, whole, F32, &format!("{shape:?}"));
+            assert_close(parts, whole, F32, &format!("{shape:?}"));
         }
     }
 }
