@@ -30,8 +30,8 @@ DEVICE void pair_values(float (&to)[2], const float* RESTRICT values, const RowP
     UNROLL for (int i = 0; i < 2; ++i) to[i] = rows.there[i] ? values[(u64)rows.row[i] * heads + head] : 0.0f;
 }
 
-// Of a thread's products of queries and keys, and of gradients and values: the weights after dropout and the gradients of
-// the products. `from` is the place of the first key, `column` the thread's first one.
+// Of a thread's products of queries and keys, and of gradients and values: the weights after dropout, but for their factor,
+// and the gradients of the products. `from` is the place of the first key, `column` the thread's first one.
 template <int N>
 DEVICE void bf16_slopes(float (&weights)[N][4], float (&grads)[N][4], const RowPair& rows, const float (&log_sum)[2],
                         const float (&along)[2], u32 from, u32 column, u32 count, bool drops,
@@ -46,7 +46,7 @@ DEVICE void bf16_slopes(float (&weights)[N][4], float (&grads)[N][4], const RowP
                                 sees(rows.position[j / 2], from + place, shape.window));
             float p = seen ? power_of_two((s - log_sum[j / 2]) * LOG2_E) : 0.0f;
             float factor = drops ? drop_factor(rows.drop[j / 2], from + place, shape) : 1.0f;
-            weights[n][j] = p * factor;
+            weights[n][j] = factor == 0.0f ? 0.0f : p;
             grads[n][j] = p * (grads[n][j] * factor - along[j / 2]) * slope;
         }
 }
@@ -160,10 +160,10 @@ DEVICE void key_gradients_bf16(const RoundedSaved& saved, const KeyTile& tile, c
     // Copies of keys that no query sees.
     COPIES_END();
     COPIES_WAIT(0);
-    const float ones[2] = {1.0f, 1.0f};
+    const float ones[2] = {1.0f, 1.0f}, factors[2] = {shape.drop_scale, shape.drop_scale};
     u16* rounded = rounded_dv ? rounded_dv + there : nullptr;
     store_pairs(dk + there, static_cast<u16*>(nullptr), narrow, row, tile.keys, WIDTH / 2 * part, dim, key_sums, ones);
-    store_pairs(dv + there, rounded, narrow, row, tile.keys, WIDTH / 2 * part, dim, value_sums, ones);
+    store_pairs(dv + there, rounded, narrow, row, tile.keys, WIDTH / 2 * part, dim, value_sums, factors);
 }
 
 #define INSTANCE(width)                                                                                               \

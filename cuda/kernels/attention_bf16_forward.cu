@@ -56,7 +56,8 @@ DEVICE void attend_bf16(const u16* RESTRICT q, const AttentionTile& tile, const 
                     float weight = power_of_two(weights[n][j] - shift);
                     sum += weight;
                     u32 place = from + 8 * n + column + j % 2;
-                    weights[n][j] = drop_keys ? weight * drop_factor(rows.drop[i], place, shape) : weight;
+                    bool dropped = drop_keys && drop_factor(rows.drop[i], place, shape) == 0.0f;
+                    weights[n][j] = dropped ? 0.0f : weight;
                 }
             total[i] = total[i] * before[i] + quad_sum(sum);
             largest[i] = most;
@@ -79,7 +80,8 @@ DEVICE void attend_bf16(const u16* RESTRICT q, const AttentionTile& tile, const 
     }
     float inverse[2];
     UNROLL for (int i = 0; i < 2; ++i) {
-        inverse[i] = 1.0f / total[i];
+        // The factor of weights that are not dropped would be rounded with them.
+        inverse[i] = shape.drop_scale / total[i];
         if (rows.there[i] && column == 0)
             log_sums[(u64)rows.row[i] * shape.query_heads + head] = largest[i] * LN_2 + logf(total[i]);
     }

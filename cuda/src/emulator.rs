@@ -262,6 +262,7 @@ impl Runtime for Emulator {
         if precision == Precision::Tf32 {
             left.iter_mut().chain(&mut right).for_each(|value| *value = as_tf32(*value));
         }
+        let is_sum = product.write_bias(self)?;
         let (memory, offset, stride) = product.to;
         let mut sums = vec![0.0f32; cols];
         for i in 0..rows {
@@ -275,15 +276,11 @@ impl Runtime for Emulator {
                 // SAFETY: `at` checked that the row lies inside.
                 unsafe {
                     let to = to.add(j);
-                    to.write(if product.sums {
-                        to.read() + product.scale * sum
-                    } else {
-                        product.scale * sum
-                    });
+                    to.write(if is_sum { to.read() + product.scale * sum } else { product.scale * sum });
                 }
             }
         }
-        product.add_bias(self)
+        Ok(())
     }
 }
 

@@ -154,7 +154,7 @@ pub struct Factor<'a, M> {
     pub transposed: bool,
 }
 
-/// `to = scale * left * right + bias`, or added to `to` with `sums`. All matrices are row-major.
+/// `to = scale * left * right + bias`, or `to += scale * left * right` with `sums`. All matrices are row-major.
 pub struct Product<'a, M> {
     /// Rows and columns of the product, and terms of each sum.
     pub size: [usize; 3],
@@ -169,7 +169,7 @@ pub struct Product<'a, M> {
     /// Whether the product is added to the existing values.
     pub sums: bool,
     /// Memory and first element of a row of f32, one for each column, that is added to every row of a product
-    /// without gaps.
+    /// without gaps and without `sums`.
     pub bias: Option<(&'a M, usize)>,
     /// Both factors are in bf16 memory if it is [`Precision::Bf16`], else in f32.
     pub precision: Precision,
@@ -179,19 +179,25 @@ pub struct Product<'a, M> {
 pub(crate) const THREADS: u32 = 256;
 
 impl<M: Memory> Product<'_, M> {
-    /// Adds the bias to what was multiplied, for a device that does not add it as it multiplies.
-    pub(crate) fn add_bias(&self, device: &impl Runtime<Memory = M>) -> Result<()> {
-        let Some((bias, first)) = self.bias else { return Ok(()) };
+    /// Writes the bias to where the product goes, for a device that does not add it as it multiplies. Returns
+    /// whether the product is then added to what is there.
+    pub(crate) fn write_bias(&self, device: &impl Runtime<Memory = M>) -> Result<bool> {
+        let Some((bias, first)) = self.bias else { return Ok(self.sums) };
         let ([rows, cols, _], (memory, offset, _)) = (self.size, self.to);
-        let count = rows * cols;
         let arguments = [
-            Argument::At(memory, offset * 4),
+            Argument::Null,
             Argument::At(bias, first * 4),
+            Argument::At(memory, offset * 4),
             Argument::U32(cols as u32),
-            Argument::U64(count as u64),
         ];
-        let grid = [count.div_ceil(THREADS as usize) as u32, 1, 1];
-        let launch = Launch { kernel: "add_row", grid, threads: THREADS, shared: 0, arguments: &arguments };
-        device.launch(&launch)
+        let grid = [rows as u32, 1, 1];
+        device.launch(&Launch {
+            kernel: "add_row",
+            grid,
+            threads: THREADS,
+            shared: 0,
+            arguments: &arguments,
+        })?;
+        Ok(true)
     }
 }

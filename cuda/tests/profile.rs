@@ -11,7 +11,7 @@ use gstore_cuda::{Cuda, Launch, Precision, Product, Runtime};
 use gstore_model::{BackendError, SavedActivations};
 
 /// Rows of the table for one shape.
-const SHOWN: usize = 14;
+const SHOWN: usize = 24;
 
 /// Calls, and the time they took.
 #[derive(Debug, Clone, Copy, Default)]
@@ -102,7 +102,11 @@ pub fn rows<R: Device>(table: &mut Table, on: &Cuda<R>, shape: &Pythia, len: usi
     spent.sort_by_key(|(_, spent)| std::cmp::Reverse(spent.time));
     let all: Duration = spent.iter().map(|(_, spent)| spent.time).sum();
     let milliseconds = |time: Duration| 1e3 * time.as_secs_f64();
-    table.told(&format!("{}: calls one by one", shape.name), format!("{:.1} ms", milliseconds(all)), String::new());
+    table.told(
+        &format!("{}: calls one by one", shape.name),
+        format!("{:.1} ms", milliseconds(all)),
+        String::new(),
+    );
     for (what, Spent { calls, time }) in spent.into_iter().take(SHOWN) {
         let share = 100.0 * time.as_secs_f64() / all.as_secs_f64();
         let found = format!("{:.2} ms, {share:.1} %", milliseconds(time));

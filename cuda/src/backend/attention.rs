@@ -6,7 +6,7 @@
 use gstore_model::Attention;
 
 use super::linear::Place;
-use super::tiles::{AttentionShape, Instance, QueryTile, key_tiles, query_tiles};
+use super::tiles::{AttentionShape, Instance, KeyTile, QueryTile, key_tiles, query_tiles};
 use super::{Cuda, CudaTensor, THREADS, Tensor, number};
 use crate::runtime::{Argument, Memory, Precision, Result, Runtime};
 
@@ -60,6 +60,11 @@ impl<R: Runtime> Cuda<R> {
         self.attend_tiles(of.q, &tiles, (positions, drop_keys.as_ref()), instance, *shape)
     }
 
+    /// A tensor that tiles are written to: of zeros unless they are all of its rows.
+    fn written(&self, is_all: bool, rows: usize, cols: usize) -> Result<Tensor<R>> {
+        if is_all { self.unspecified(rows, cols) } else { self.zeros(rows, cols) }
+    }
+
     /// Outputs and log-sums of the queries of some tiles; zeros for other queries.
     pub(super) fn attend_tiles(
         &self,
@@ -71,7 +76,8 @@ impl<R: Runtime> Cuda<R> {
     ) -> Result<(Tensor<R>, Tensor<R>)> {
         let (rows, width) = q.size();
         let heads = shape.query_heads as usize;
-        let (out, log_sums) = (self.zeros(rows, width)?, self.zeros(rows, heads)?);
+        let is_all = tiles.iter().map(QueryTile::len).sum::<usize>() == rows;
+        let (out, log_sums) = (self.written(is_all, rows, width)?, self.written(is_all, rows, heads)?);
         let device_tiles = self.upload(tiles)?;
         let mut arguments = vec![
             operand(self.attended(q, instance)?, instance.is_bf16),
@@ -81,7 +87,7 @@ impl<R: Runtime> Cuda<R> {
             out.argument(),
         ];
         if instance.is_bf16 {
-            arguments.push(Argument::Null);
+            arguments.push(if is_all { self.rounding(&out)? } else { Argument::Null });
         }
         arguments.extend([log_sums.argument(), Argument::Bytes(bytemuck::bytes_of(&shape))]);
         let grid = [tiles.len(), heads, 1];
@@ -111,9 +117,11 @@ impl<R: Runtime> Cuda<R> {
         let blocks = (along.len() * 32).div_ceil(THREADS as usize);
         self.launch(instance.along, [blocks, 1, 1], THREADS, 0, &arguments)?;
 
-        let [dq, dk, dv] =
-            [self.zeros(rows, width)?, self.zeros(key_rows, key_width)?, self.zeros(key_rows, key_width)?];
         let (query_tiles, key_tiles) = (self.query_tiles(of, instance)?, key_tiles(of.plan, instance.side));
+        let dq = self.written(query_tiles.iter().map(QueryTile::len).sum::<usize>() == rows, rows, width)?;
+        let is_all = key_tiles.iter().map(KeyTile::len).sum::<usize>() == key_rows;
+        let [dk, dv] =
+            [self.written(is_all, key_rows, key_width)?, self.written(is_all, key_rows, key_width)?];
         let (device_query_tiles, device_key_tiles) = (self.upload(&query_tiles)?, self.upload(&key_tiles)?);
         let both = [
             read(of.q)?,
@@ -133,7 +141,7 @@ impl<R: Runtime> Cuda<R> {
         arguments.extend([Argument::At(&device_key_tiles, 0), read(of.k)?, read(of.v)?]);
         arguments.extend([dk.argument(), dv.argument()]);
         if instance.is_bf16 {
-            arguments.push(Argument::Null);
+            arguments.push(if is_all { self.rounding(&dv)? } else { Argument::Null });
         }
         arguments.push(shape);
         let grid = [key_tiles.len(), heads.kv, 1];

@@ -40,6 +40,11 @@ pub(super) struct QueryTile {
 }
 
 impl QueryTile {
+    /// Its queries.
+    pub(super) fn len(&self) -> usize {
+        self.queries as usize
+    }
+
     /// Tiles of up to `side` of the queries of one sequence, whose keys and values start at two addresses,
     /// and at row `key_row` of all keys.
     pub(super) fn cut(
@@ -75,6 +80,13 @@ pub(super) struct KeyTile {
     first_query: u32,
     end_query: u32,
     unused: u32,
+}
+
+impl KeyTile {
+    /// Its keys.
+    pub(super) fn len(&self) -> usize {
+        self.keys as usize
+    }
 }
 
 /// The kernels for heads of a width.

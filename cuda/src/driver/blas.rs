@@ -61,8 +61,8 @@ impl Driver {
                 return Ok(());
             }
         }
-        self.without_bias(product, operands)?;
-        product.add_bias(self)
+        let sums = product.write_bias(self)?;
+        self.without_bias(product, operands, sums)
     }
 
     /// The context is bound to the thread.
@@ -70,6 +70,7 @@ impl Driver {
         &self,
         product: &Product<'_, DeviceMemory>,
         [right, left, to]: [Operand; 3],
+        sums: bool,
     ) -> Result<()> {
         let [rows, cols, terms] = product.size;
         let (kind, units) = match product.precision {
@@ -77,7 +78,7 @@ impl Driver {
             Precision::Tf32 => (cudaDataType::CUDA_R_32F, cublasComputeType_t::CUBLAS_COMPUTE_32F_FAST_TF32),
             Precision::Bf16 => (cudaDataType::CUDA_R_16BF, cublasComputeType_t::CUBLAS_COMPUTE_32F),
         };
-        let (scale, kept) = (product.scale, if product.sums { 1.0f32 } else { 0.0 });
+        let (scale, kept) = (product.scale, if sums { 1.0f32 } else { 0.0 });
         let blas = locked(&self.blas);
         // SAFETY: the ranges of all three matrices were checked, and the handle is alive.
         let done = unsafe {
