@@ -131,13 +131,19 @@ DEVICE void multiply_bf16(float (&sums)[4], const unsigned (&left)[4], unsigned 
 
 #define MULTIPLY_BF16(sums, left, x, y) multiply_bf16(sums, left, x, y, __LINE__)
 
-// Row `row` of a matrix, of which thread 8 matrix + row has the address.
-DEVICE const uint16_t* matrix_row(const void* own, unsigned matrix, unsigned row, int line) {
-    uint64_t address = emulator::exchange(reinterpret_cast<uintptr_t>(own), 8 * matrix + row, line);
-    return reinterpret_cast<const uint16_t*>(static_cast<uintptr_t>(address));
+using SharedPlace = uintptr_t;
+
+DEVICE SharedPlace shared_place(const void* at) { return reinterpret_cast<uintptr_t>(at); }
+DEVICE void copy_later_to(SharedPlace to, const void* from) { std::memcpy(reinterpret_cast<void*>(to), from, 16); }
+DEVICE void zero_16_bytes(SharedPlace to) { std::memset(reinterpret_cast<void*>(to), 0, 16); }
+
+// Row `row` of a matrix, of which thread 8 matrix + row has the place.
+DEVICE const uint16_t* matrix_row(SharedPlace own, unsigned matrix, unsigned row, int line) {
+    uint64_t place = emulator::exchange(own, 8 * matrix + row, line);
+    return reinterpret_cast<const uint16_t*>(static_cast<uintptr_t>(place));
 }
 
-DEVICE void load_matrices(unsigned (&to)[4], const void* own, int line) {
+DEVICE void load_matrices(unsigned (&to)[4], SharedPlace own, int line) {
     unsigned lane = threadIdx.x & 31u;
     for (unsigned i = 0; i < 4; ++i) {
         const uint16_t* row = matrix_row(own, i, lane / 4, line) + lane % 4 * 2;
@@ -145,7 +151,7 @@ DEVICE void load_matrices(unsigned (&to)[4], const void* own, int line) {
     }
 }
 
-DEVICE void load_transposed(unsigned (&to)[4], const void* own, int line) {
+DEVICE void load_transposed(unsigned (&to)[4], SharedPlace own, int line) {
     unsigned lane = threadIdx.x & 31u;
     for (unsigned i = 0; i < 4; ++i) {
         const uint16_t* first = matrix_row(own, i, lane % 4 * 2, line);

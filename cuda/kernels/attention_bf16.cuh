@@ -10,61 +10,62 @@
 #define LOG2_E 1.4426950408889634f
 #define LN_2 0.6931471805599453f
 
-// Between rows of a tile: the rows of a matrix of 8 x 8 then lie in different banks.
+// A tile of rows of WIDTH values, in bytes of shared memory. What lies between rows puts those of a matrix of 8 x 8 into
+// different banks.
 template <int WIDTH>
 struct Tile {
-    static const u32 STRIDE = WIDTH + 8;
-    // Groups of 8 columns.
-    static const int EIGHTS = WIDTH / 8;
+    static const u32 ROW = 2 * (WIDTH + 8);
+    static const u32 BYTES = SIDE * ROW;
 };
 
 DEVICE u32 lane_id() { return threadIdx.x & 31u; }
 
-// Copies `count` of `rows` rows of `dim` values, `step` apart, to a tile while the thread goes on; zeros fill it up.
-template <int WIDTH>
-DEVICE void load_rows(u16* RESTRICT tile, u32 rows, const u16* RESTRICT from, u64 step, u32 count, u32 dim) {
-    const u32 EIGHTS = WIDTH / 8;
-    const uint4 zeros = {0u, 0u, 0u, 0u};
-    for (u32 i = threadIdx.x; i < rows * EIGHTS; i += BLOCK_THREADS) {
-        u32 row = i / EIGHTS, col = i % EIGHTS * 8;
-        u16* to = tile + row * Tile<WIDTH>::STRIDE + col;
-        if (row < count && col < dim)
-            copy_later<16>(to, from + row * step + col);
+// Copies `count` of ROWS rows of `dim` values, `step` apart, to a tile while the THREADS threads of a block go on; zeros fill
+// it up.
+template <int WIDTH, int ROWS, int THREADS>
+DEVICE void load_rows(SharedPlace tile, const u16* RESTRICT from, u64 step, u32 count, u32 dim) {
+    const u32 EIGHTS = WIDTH / 8, BELOW = THREADS / EIGHTS;
+    u32 first = threadIdx.x / EIGHTS, col = threadIdx.x % EIGHTS * 8;
+    u32 there = col < dim ? count : 0;
+    from += first * step + col;
+    tile += first * Tile<WIDTH>::ROW + 2 * col;
+    UNROLL for (u32 row = 0; row < ROWS; row += BELOW, from += BELOW * step) {
+        if (first + row < there)
+            copy_later_to(tile + row * Tile<WIDTH>::ROW, from);
         else
-            *reinterpret_cast<uint4*>(to) = zeros;
+            zero_16_bytes(tile + row * Tile<WIDTH>::ROW);
     }
 }
 
 // sums[n] = the products of 16 rows from `a` on and 8 rows of each group n of `b`.
 template <int WIDTH, int N>
-DEVICE void multiply_rows(float (&sums)[N][4], const u16* a, const u16* b, u32 dim) {
-    const u32 STRIDE = Tile<WIDTH>::STRIDE;
+DEVICE void multiply_rows(float (&sums)[N][4], SharedPlace a, SharedPlace b) {
+    const u32 ROW = Tile<WIDTH>::ROW;
     u32 lane = lane_id();
-    a += lane % 16 * STRIDE + lane / 16 * 8;
-    b += (lane % 8 + lane / 16 * 8) * STRIDE + lane / 8 % 2 * 8;
+    a += lane % 16 * ROW + lane / 16 * 16;
+    b += (lane % 8 + lane / 16 * 8) * ROW + lane / 8 % 2 * 16;
     UNROLL for (int n = 0; n < N; ++n)
         UNROLL for (int i = 0; i < 4; ++i) sums[n][i] = 0.0f;
-    UNROLL_BY(4) for (u32 k = 0; k < dim; k += 16) {
+    UNROLL for (u32 k = 0; k < 2 * WIDTH; k += 32) {
         u32 x[4];
         LOAD_MATRICES(x, a + k);
-        UNROLL for (int n = 0; n < N; n += 2) {
+        UNROLL for (u32 n = 0; n < N; n += 2) {
             u32 y[4];
-            LOAD_MATRICES(y, b + n * 8 * STRIDE + k);
+            LOAD_MATRICES(y, b + n * 8 * ROW + k);
             MULTIPLY_BF16(sums[n], x, y[0], y[1]);
             MULTIPLY_BF16(sums[n + 1], x, y[2], y[3]);
         }
     }
 }
 
-// Adds the product of 16 x 16 values and 16 rows from `b` on, of whose columns from `first` on N groups of 8.
+// Adds the product of 16 x 16 values and 16 rows from `b` on, of N groups of 8 columns each.
 template <int WIDTH, int N>
-DEVICE void add_columns(float (&sums)[N][4], const u32 (&x)[4], const u16* b, u32 first, u32 dim) {
+DEVICE void add_columns(float (&sums)[N][4], const u32 (&x)[4], SharedPlace b) {
     u32 lane = lane_id();
-    b += lane % 16 * Tile<WIDTH>::STRIDE + lane / 16 * 8 + first;
-    UNROLL for (int n = 0; n < N; n += 2) {
-        if (first + n * 8 >= dim) continue;
+    b += lane % 16 * Tile<WIDTH>::ROW + lane / 16 * 16;
+    UNROLL for (u32 n = 0; n < N; n += 2) {
         u32 y[4];
-        LOAD_TRANSPOSED(y, b + n * 8);
+        LOAD_TRANSPOSED(y, b + n * 16);
         MULTIPLY_BF16(sums[n], x, y[0], y[1]);
         MULTIPLY_BF16(sums[n + 1], x, y[2], y[3]);
     }
@@ -98,12 +99,37 @@ DEVICE RowPair row_pair(u32 first, u32 base, u32 count, const u32* positions, co
     return rows;
 }
 
-// Whether both queries see each of the keys from `from` to `last`.
-DEVICE bool see_all(const RowPair& rows, u32 from, u32 last, u32 window) {
-    bool all = true;
-    UNROLL for (int i = 0; i < 2; ++i)
-        all = all && rows.there[i] && last <= rows.position[i] && rows.position[i] - from < window;
-    return all;
+// The first and the last of some keys that a thread's queries see; no query has a last one before its first.
+struct SeenKeys {
+    int first[2], last[2];
+};
+
+// Of `count` keys from the place `from` on.
+DEVICE SeenKeys seen_keys(const RowPair& rows, u32 from, u32 count, u32 window) {
+    SeenKeys seen;
+    UNROLL for (int i = 0; i < 2; ++i) {
+        u32 position = rows.position[i];
+        int last = (int)position - (int)from;
+        seen.first[i] = position < window ? 0 : last - (int)(window - 1);
+        seen.last[i] = !rows.there[i] ? -1 : last < (int)count ? last : (int)count - 1;
+    }
+    return seen;
+}
+
+// Whether these are all keys from `first` to `last`.
+DEVICE bool are_all(const SeenKeys& seen, int first, int last) {
+    return seen.first[0] <= first && seen.first[1] <= first && seen.last[0] >= last && seen.last[1] >= last;
+}
+
+// Products with keys that are not seen become -infinity. The first ones are those with keys `column` and the next one.
+template <int N>
+DEVICE void hide_unseen(float (&products)[N][4], const SeenKeys& seen, int column) {
+    UNROLL for (int n = 0; n < N; ++n)
+        UNROLL for (int j = 0; j < 4; ++j) {
+            int key = column + 8 * n + j % 2;
+            bool there = key >= seen.first[j / 2] && key <= seen.last[j / 2];
+            if (!there) products[n][j] = -INFINITY_F;
+        }
 }
 
 // Sum or largest over the 4 threads that share rows.

@@ -31,23 +31,35 @@ DEVICE void pair_values(float (&to)[2], const float* RESTRICT values, const RowP
 }
 
 // Of a thread's products of queries and keys, and of gradients and values: the weights after dropout, but for their factor,
-// and the gradients of the products. `from` is the place of the first key, `column` the thread's first one.
+// and the gradients of the products. `from` is the place of the first of `count` keys, `column` the thread's first one.
 template <int N>
 DEVICE void bf16_slopes(float (&weights)[N][4], float (&grads)[N][4], const RowPair& rows, const float (&log_sum)[2],
                         const float (&along)[2], u32 from, u32 column, u32 count, bool drops,
                         const AttentionShape& shape) {
-    u32 end = column - column % 8 + 8 * N;
-    bool all = end <= count && see_all(rows, from, from + end - 1, shape.window);
+    SeenKeys seen = seen_keys(rows, from, count, shape.window);
+    int first = (int)(column - column % 8);
+    float log_sums[2] = {log_sum[0] * LOG2_E, log_sum[1] * LOG2_E};
+    if (shape.cap > 0.0f || drops) {
+        UNROLL for (int n = 0; n < N; ++n)
+            UNROLL for (int j = 0; j < 4; ++j) {
+                int key = (int)column + 8 * n + j % 2;
+                bool there = key >= seen.first[j / 2] && key <= seen.last[j / 2];
+                float slope, s = score(weights[n][j], shape, &slope) * LOG2_E;
+                float p = there ? power_of_two(s - log_sums[j / 2]) : 0.0f;
+                float factor = drops ? drop_factor(rows.drop[j / 2], from + key, shape) : 1.0f;
+                weights[n][j] = factor == 0.0f ? 0.0f : p;
+                grads[n][j] = p * (grads[n][j] * factor - along[j / 2]) * slope;
+            }
+        return;
+    }
+    float scale = shape.scale * LOG2_E;
+    UNROLL for (int n = 0; n < N; ++n)
+        UNROLL for (int j = 0; j < 4; ++j) weights[n][j] = weights[n][j] * scale - log_sums[j / 2];
+    if (!are_all(seen, first, first + 8 * N - 1)) hide_unseen(weights, seen, (int)column);
     UNROLL for (int n = 0; n < N; ++n)
         UNROLL for (int j = 0; j < 4; ++j) {
-            u32 place = column + 8 * n + j % 2;
-            float slope, s = score(weights[n][j], shape, &slope);
-            bool seen = all || (rows.there[j / 2] && place < count &&
-                                sees(rows.position[j / 2], from + place, shape.window));
-            float p = seen ? power_of_two((s - log_sum[j / 2]) * LOG2_E) : 0.0f;
-            float factor = drops ? drop_factor(rows.drop[j / 2], from + place, shape) : 1.0f;
-            weights[n][j] = factor == 0.0f ? 0.0f : p;
-            grads[n][j] = p * (grads[n][j] * factor - along[j / 2]) * slope;
+            weights[n][j] = power_of_two(weights[n][j]);
+            grads[n][j] = weights[n][j] * (grads[n][j] - along[j / 2]) * shape.scale;
         }
 }
 
@@ -56,17 +68,18 @@ DEVICE void bf16_slopes(float (&weights)[N][4], float (&grads)[N][4], const RowP
 template <int WIDTH, int KEYS>
 DEVICE void query_gradient_bf16(const RoundedSaved& saved, const AttentionTile& tile, float* RESTRICT dq,
                                 const AttentionShape& shape) {
-    const u32 STRIDE = Tile<WIDTH>::STRIDE;
-    SHARED(u16, queries);
-    u16 *grads = queries + SIDE * STRIDE, *keys = grads + SIDE * STRIDE, *values = keys + KEYS * STRIDE;
+    const u32 ROW = Tile<WIDTH>::ROW;
+    SHARED(u16, shared);
+    SharedPlace queries = shared_place(shared), grads = queries + Tile<WIDTH>::BYTES;
+    SharedPlace keys = grads + Tile<WIDTH>::BYTES, values = keys + KEYS * ROW;
     u32 head = blockIdx.y, dim = shape.dim, warp = threadIdx.x >> 5, column = lane_id() % 4 * 2;
     u32 kv_head = head / (shape.query_heads / shape.kv_heads);
     u64 wide = (u64)shape.query_heads * dim, narrow = (u64)shape.kv_heads * dim;
     u64 first = tile.first_query * wide + head * dim;
     u32 row = 16 * warp + lane_id() / 4;
     RowPair rows = row_pair(row, tile.first_query, tile.queries, saved.positions, saved.drop_keys, head);
-    load_rows<WIDTH>(queries, SIDE, saved.q + first, wide, tile.queries, dim);
-    load_rows<WIDTH>(grads, SIDE, saved.grad + first, wide, tile.queries, dim);
+    load_rows<WIDTH, SIDE, 128>(queries, saved.q + first, wide, tile.queries, dim);
+    load_rows<WIDTH, SIDE, 128>(grads, saved.grad + first, wide, tile.queries, dim);
     float log_sum[2], along[2], sums[WIDTH / 8][4];
     pair_values(log_sum, saved.log_sums, rows, head, shape.query_heads);
     pair_values(along, saved.along, rows, head, shape.query_heads);
@@ -76,19 +89,19 @@ DEVICE void query_gradient_bf16(const RoundedSaved& saved, const AttentionTile& 
         u32 count = tile.to - from < KEYS ? tile.to - from : KEYS;
         u64 there = from * narrow + kv_head * dim;
         SYNC();
-        load_rows<WIDTH>(keys, KEYS, reinterpret_cast<const u16*>(tile.keys) + there, narrow, count, dim);
-        load_rows<WIDTH>(values, KEYS, reinterpret_cast<const u16*>(tile.values) + there, narrow, count, dim);
+        load_rows<WIDTH, KEYS, 128>(keys, reinterpret_cast<const u16*>(tile.keys) + there, narrow, count, dim);
+        load_rows<WIDTH, KEYS, 128>(values, reinterpret_cast<const u16*>(tile.values) + there, narrow, count, dim);
         COPIES_END();
         COPIES_WAIT(0);
         SYNC();
         float weights[KEYS / 8][4], dproducts[KEYS / 8][4];
-        multiply_rows<WIDTH, KEYS / 8>(weights, queries + 16 * warp * STRIDE, keys, dim);
-        multiply_rows<WIDTH, KEYS / 8>(dproducts, grads + 16 * warp * STRIDE, values, dim);
+        multiply_rows<WIDTH, KEYS / 8>(weights, queries + 16 * warp * ROW, keys);
+        multiply_rows<WIDTH, KEYS / 8>(dproducts, grads + 16 * warp * ROW, values);
         bf16_slopes(weights, dproducts, rows, log_sum, along, from, column, count, saved.drop_keys != nullptr, shape);
         UNROLL for (int k = 0; k < KEYS / 16; ++k) {
             u32 x[4];
             as_factor(x, dproducts, k);
-            add_columns<WIDTH, WIDTH / 8>(sums, x, keys + 16 * k * STRIDE, 0, dim);
+            add_columns<WIDTH, WIDTH / 8>(sums, x, keys + 16 * k * ROW);
         }
     }
     const float ones[2] = {1.0f, 1.0f};
@@ -101,18 +114,18 @@ template <int WIDTH>
 DEVICE void key_gradients_bf16(const RoundedSaved& saved, const KeyTile& tile, const u16* RESTRICT k,
                                const u16* RESTRICT v, float* RESTRICT dk, float* RESTRICT dv, u16* RESTRICT rounded_dv,
                                const AttentionShape& shape) {
-    const u32 STRIDE = Tile<WIDTH>::STRIDE, AREA = SIDE * STRIDE, PRODUCTS = SIDE + 8;
+    const u32 ROW = Tile<WIDTH>::ROW, BYTES = Tile<WIDTH>::BYTES, PRODUCTS = Tile<SIDE>::ROW;
     const int GROUPS = SIDE / 16, COLUMNS = WIDTH / 16;
-    SHARED(u16, queries);
-    u16 *grads = queries + AREA, *keys = grads + AREA, *values = keys + AREA;
-    u16 *weight_tile = values + AREA, *product_tile = weight_tile + SIDE * PRODUCTS;
+    SHARED(u16, shared);
+    u16 *weight_tile = shared + 2 * BYTES, *product_tile = weight_tile + Tile<SIDE>::BYTES / 2;
+    SharedPlace queries = shared_place(shared), grads = queries + BYTES, keys = grads + BYTES, values = keys + BYTES;
     u32 kv_head = blockIdx.y, dim = shape.dim, group = shape.query_heads / shape.kv_heads;
     u32 warp = threadIdx.x >> 5, lane = lane_id(), part = warp / 4, sixteen = 16 * (warp % 4);
     u32 row = sixteen + lane / 4, column = SIDE / 2 * part + lane % 4 * 2;
     u64 wide = (u64)shape.query_heads * dim, narrow = (u64)shape.kv_heads * dim;
     u64 there = tile.key_row * narrow + kv_head * dim;
-    load_rows<WIDTH>(keys, SIDE, k + there, narrow, tile.keys, dim);
-    load_rows<WIDTH>(values, SIDE, v + there, narrow, tile.keys, dim);
+    load_rows<WIDTH, SIDE, 256>(keys, k + there, narrow, tile.keys, dim);
+    load_rows<WIDTH, SIDE, 256>(values, v + there, narrow, tile.keys, dim);
     float key_sums[COLUMNS][4], value_sums[COLUMNS][4];
     UNROLL for (int n = 0; n < COLUMNS; ++n)
         UNROLL for (int i = 0; i < 4; ++i) key_sums[n][i] = value_sums[n][i] = 0.0f;
@@ -125,8 +138,8 @@ DEVICE void key_gradients_bf16(const RoundedSaved& saved, const KeyTile& tile, c
             if (oldest >= tile.place + tile.keys && oldest - (tile.place + tile.keys - 1) >= shape.window) break;
             u64 first = query * wide + head * dim;
             SYNC();
-            load_rows<WIDTH>(queries, SIDE, saved.q + first, wide, count, dim);
-            load_rows<WIDTH>(grads, SIDE, saved.grad + first, wide, count, dim);
+            load_rows<WIDTH, SIDE, 256>(queries, saved.q + first, wide, count, dim);
+            load_rows<WIDTH, SIDE, 256>(grads, saved.grad + first, wide, count, dim);
             COPIES_END();
             RowPair rows = row_pair(row, query, count, saved.positions, saved.drop_keys, head);
             float log_sum[2], along[2], weights[GROUPS][4], dproducts[GROUPS][4];
@@ -134,27 +147,28 @@ DEVICE void key_gradients_bf16(const RoundedSaved& saved, const KeyTile& tile, c
             pair_values(along, saved.along, rows, head, shape.query_heads);
             COPIES_WAIT(0);
             SYNC();
-            u32 half = SIDE / 2 * part * STRIDE;
-            multiply_rows<WIDTH, GROUPS>(weights, queries + sixteen * STRIDE, keys + half, dim);
-            multiply_rows<WIDTH, GROUPS>(dproducts, grads + sixteen * STRIDE, values + half, dim);
+            u32 half = SIDE / 2 * part * ROW;
+            multiply_rows<WIDTH, GROUPS>(weights, queries + sixteen * ROW, keys + half);
+            multiply_rows<WIDTH, GROUPS>(dproducts, grads + sixteen * ROW, values + half);
             bf16_slopes(weights, dproducts, rows, log_sum, along, tile.place, column, tile.keys,
                         saved.drop_keys != nullptr, shape);
             UNROLL for (int n = 0; n < GROUPS; ++n)
                 UNROLL for (int i = 0; i < 2; ++i) {
-                    u32 to = (row + 8 * i) * PRODUCTS + column + 8 * n;
+                    u32 to = (row + 8 * i) * (PRODUCTS / 2) + column + 8 * n;
                     *reinterpret_cast<u32*>(weight_tile + to) = bf16_pair(weights[n][2 * i], weights[n][2 * i + 1]);
                     *reinterpret_cast<u32*>(product_tile + to) =
                         bf16_pair(dproducts[n][2 * i], dproducts[n][2 * i + 1]);
                 }
             SYNC();
             // Transposed: rows of the tiles are queries, over which the gradients sum.
-            u32 left = (lane % 8 + lane / 16 * 8) * PRODUCTS + lane / 8 % 2 * 8 + sixteen;
+            u32 left = (lane % 8 + lane / 16 * 8) * PRODUCTS + lane / 8 % 2 * 16 + 2 * sixteen;
+            SharedPlace left_weights = shared_place(weight_tile) + left, left_products = shared_place(product_tile) + left;
             UNROLL for (u32 q = 0; q < SIDE; q += 16) {
                 u32 x[4];
-                LOAD_TRANSPOSED(x, weight_tile + left + q * PRODUCTS);
-                add_columns<WIDTH, COLUMNS>(value_sums, x, grads + q * STRIDE, WIDTH / 2 * part, dim);
-                LOAD_TRANSPOSED(x, product_tile + left + q * PRODUCTS);
-                add_columns<WIDTH, COLUMNS>(key_sums, x, queries + q * STRIDE, WIDTH / 2 * part, dim);
+                LOAD_TRANSPOSED(x, left_weights + q * PRODUCTS);
+                add_columns<WIDTH, COLUMNS>(value_sums, x, grads + q * ROW + WIDTH * part);
+                LOAD_TRANSPOSED(x, left_products + q * PRODUCTS);
+                add_columns<WIDTH, COLUMNS>(key_sums, x, queries + q * ROW + WIDTH * part);
             }
         }
     // Copies of keys that no query sees.

@@ -69,25 +69,33 @@ DEVICE void multiply_bf16(float (&sums)[4], const unsigned (&left)[4], unsigned 
         : "r"(left[0]), "r"(left[1]), "r"(left[2]), "r"(left[3]), "r"(x), "r"(y));
 }
 #define MULTIPLY_BF16(sums, left, x, y) multiply_bf16(sums, left, x, y)
-// Four matrices of 8 x 8 values of 16 bits in shared memory, as the product above takes them: thread 8 i + j has the
-// address of row j of matrix i, and gets of row i / 4 of each matrix the values 2 (i % 4) and the one after it.
-DEVICE void load_matrices(unsigned (&to)[4], const void* row) {
+// A place in shared memory, in bytes.
+typedef unsigned SharedPlace;
+DEVICE SharedPlace shared_place(const void* at) {
     unsigned place;
-    asm("{.reg .u64 place; cvta.to.shared.u64 place, %1; cvt.u32.u64 %0, place;}" : "=r"(place) : "l"(row));
+    asm("{.reg .u64 place; cvta.to.shared.u64 place, %1; cvt.u32.u64 %0, place;}" : "=r"(place) : "l"(at));
+    return place;
+}
+// Copies 16 bytes as copy_later does.
+DEVICE void copy_later_to(SharedPlace to, const void* from) {
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(to), "l"(from) : "memory");
+}
+DEVICE void zero_16_bytes(SharedPlace to) {
+    asm volatile("st.shared.v4.u32 [%0], {%1, %1, %1, %1};" ::"r"(to), "r"(0) : "memory");
+}
+// Four matrices of 8 x 8 values of 16 bits in shared memory, as the product above takes them: thread 8 i + j has the
+// place of row j of matrix i, and gets of row i / 4 of each matrix the values 2 (i % 4) and the one after it.
+DEVICE void load_matrices(unsigned (&to)[4], SharedPlace row) {
     asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];"
                  : "=r"(to[0]), "=r"(to[1]), "=r"(to[2]), "=r"(to[3])
-                 : "r"(place)
-                 : "memory");
+                 : "r"(row));
 }
 #define LOAD_MATRICES(to, row) load_matrices(to, row)
 // The same of the transposes of the matrices.
-DEVICE void load_transposed(unsigned (&to)[4], const void* row) {
-    unsigned place;
-    asm("{.reg .u64 place; cvta.to.shared.u64 place, %1; cvt.u32.u64 %0, place;}" : "=r"(place) : "l"(row));
+DEVICE void load_transposed(unsigned (&to)[4], SharedPlace row) {
     asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0,%1,%2,%3}, [%4];"
                  : "=r"(to[0]), "=r"(to[1]), "=r"(to[2]), "=r"(to[3])
-                 : "r"(place)
-                 : "memory");
+                 : "r"(row));
 }
 #define LOAD_TRANSPOSED(to, row) load_transposed(to, row)
 // 2 to the power of a value, off by 2^-22 of it at most.

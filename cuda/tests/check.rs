@@ -207,6 +207,9 @@ pub fn features<R: Device>(table: &mut Table, check: &Check<R>) {
     }
 }
 
+/// Rows of the store whose questions are measured call by call.
+const PROFILED: usize = 1 << 18;
+
 /// The reference results of LESS.
 pub fn less<R: Device>(table: &mut Table, check: &Check<R>) {
     if !check.golden.shared.join("golden/less/manifest.json").is_file() {
@@ -263,10 +266,13 @@ pub fn long_rows<R: Device>(table: &mut Table, check: &Check<R>) {
     speed::long_rows(table, &on, &check.shapes[3], check.long);
 }
 
-/// What a pass of the shapes of middle size spends its time on.
+/// What a pass of the shapes of middle size, and questions, spend their time on.
 pub fn profile<R: Device>(table: &mut Table, check: &Check<R>) {
     for shape in &check.shapes[1..3] {
         let what = format!("{}: calls one by one", shape.name);
         table.attempt(&what, |table| profile::rows(table, &check.on, shape, check.len));
     }
+    let rows = check.questions.rows.min(PROFILED);
+    let asked = Questions { rows, repeats: 3, ..check.questions };
+    table.attempt("questions: calls one by one", |table| profile::question_rows(table, &check.on, asked));
 }

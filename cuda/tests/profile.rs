@@ -5,6 +5,7 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use crate::check::{Device, Table};
+use crate::scan_speed::{Questions, timed_questions};
 use crate::speed::{Loaded, Pythia};
 use gstore_core::locked;
 use gstore_cuda::{Cuda, Launch, Precision, Product, Runtime};
@@ -28,11 +29,12 @@ pub struct Timed<R: Runtime> {
 
 impl<R: Device> Timed<R> {
     fn timed<T>(&self, what: &str, call: impl FnOnce(&R) -> T) -> T {
+        // One call at a time: another thread's would be waited for too.
+        let mut all = locked(&self.spent);
         let begun = Instant::now();
         let done = call(self.on.runtime());
         self.on.runtime().wait();
         let time = begun.elapsed();
-        let mut all = locked(&self.spent);
         let spent = all.entry(what.to_owned()).or_default();
         *spent = Spent { calls: spent.calls + 1, time: spent.time + time };
         done
@@ -98,18 +100,28 @@ pub fn rows<R: Device>(table: &mut Table, on: &Cuda<R>, shape: &Pythia, len: usi
         loaded.pass(SavedActivations::All, true).unwrap();
         spent = locked(&timed.runtime().spent).clone();
     }
+    told(table, shape.name, spent, 1);
+}
+
+/// Rows of the table: what questions about resident rows spend on the device, each asked once more than it is repeated.
+pub fn question_rows<R: Device>(table: &mut Table, on: &Cuda<R>, asked: Questions) {
+    let timed = Timed { on: on.clone(), spent: Mutex::default() };
+    let timed = Cuda::new(timed, Precision::Single);
+    timed_questions(table, &timed, asked);
+    let spent = locked(&timed.runtime().spent).clone();
+    told(table, "questions", spent, asked.repeats.max(1) + 1);
+}
+
+fn told(table: &mut Table, name: &str, spent: BTreeMap<String, Spent>, times: u32) {
     let mut spent: Vec<(String, Spent)> = spent.into_iter().collect();
     spent.sort_by_key(|(_, spent)| std::cmp::Reverse(spent.time));
     let all: Duration = spent.iter().map(|(_, spent)| spent.time).sum();
-    let milliseconds = |time: Duration| 1e3 * time.as_secs_f64();
-    table.told(
-        &format!("{}: calls one by one", shape.name),
-        format!("{:.1} ms", milliseconds(all)),
-        String::new(),
-    );
+    let milliseconds = |time: Duration| 1e3 * time.as_secs_f64() / f64::from(times);
+    let found = format!("{:.1} ms", milliseconds(all));
+    table.told(&format!("{name}: calls one by one"), found, String::new());
     for (what, Spent { calls, time }) in spent.into_iter().take(SHOWN) {
         let share = 100.0 * time.as_secs_f64() / all.as_secs_f64();
         let found = format!("{:.2} ms, {share:.1} %", milliseconds(time));
-        table.told(&format!("{}: {what}", shape.name), found, format!("{calls} calls"));
+        table.told(&format!("{name}: {what}"), found, format!("{} calls", calls / times));
     }
 }

@@ -40,7 +40,6 @@ struct Kind {
     /// Of the factors.
     turned: [bool; 2],
     precision: Precision,
-    sums: bool,
     /// Of the matrices and the bias.
     aligned: [u32; 4],
 }
@@ -53,7 +52,6 @@ impl Kind {
             strides: operands.map(|operand| operand.stride),
             turned: [operands[0].turned, operands[1].turned],
             precision: product.precision,
-            sums: product.sums,
             aligned: [first, second, to, bias].map(alignment),
         }
     }
@@ -215,7 +213,7 @@ impl Lt {
         let Some(plan) = known else { return Ok(false) };
         let [first, second, to] = operands.map(|operand| operand.address as *mut c_void);
         let [first_layout, second_layout, to_layout] = [0, 1, 2].map(|matrix: usize| plan.layouts[matrix].0);
-        let (scale, kept) = (product.scale, if product.sums { 1.0f32 } else { 0.0 });
+        let (scale, kept) = (product.scale, 0.0f32);
         let given =
             plan.operation.set(cublasLtMatmulDescAttributes_t::CUBLASLT_MATMUL_DESC_BIAS_POINTER, bias);
         // SAFETY: the ranges were checked; the handle and all descriptions are alive; work on the stream ends
