@@ -18,38 +18,68 @@ KERNEL span_sums(const float* RESTRICT x, const float* RESTRICT weights, const u
     out[(u64)blockIdx.y * cols + col] = sum;
 }
 
-#define TILE 32u
+// Columns of a tile of both operands, the rows that a block takes at a time, and the rows that a thread reads before it
+// multiplies any of them.
+#define PRODUCT_SIDE 16u
+#define PRODUCT_ROWS 32u
+#define PRODUCT_AHEAD 8u
 
-// Adds sum_t a[t][i] b[t][j] of each span's rows to [m, n] values of its vector. A block of 256 threads has a tile of
-// 32 x 32 values of a span (blockIdx.z), and goes over the rows in order, 32 at a time.
-KERNEL span_products(const float* RESTRICT a, const float* RESTRICT b, const u32* RESTRICT spans, float* RESTRICT out,
-                     u64 vector, u64 offset, u32 m, u32 n) {
-    SHARED(float, left);
-    float* right = left + TILE * TILE;
-    u32 column = threadIdx.x & 31u, part = threadIdx.x >> 5;
-    u32 first_i = blockIdx.y * TILE, first_j = blockIdx.x * TILE;
-    u32 start = spans[2 * blockIdx.z], end = spans[2 * blockIdx.z + 1];
-    float sums[4] = {0.0f, 0.0f, 0.0f, 0.0f};
-    for (u32 from = start; from < end; from += TILE) {
-        for (u32 t = part; t < TILE; t += 8) {
-            u64 row = (u64)from + t;
-            bool there = row < end;
-            left[t * TILE + column] = there && first_i + column < m ? a[row * m + first_i + column] : 0.0f;
-            right[t * TILE + column] = there && first_j + column < n ? b[row * n + first_j + column] : 0.0f;
-        }
-        SYNC();
-        for (u32 t = 0; t < TILE; ++t) {
-            float r = right[t * TILE + column];
-            for (u32 s = 0; s < 4; ++s) sums[s] += left[t * TILE + part + 8 * s] * r;
-        }
-        SYNC();
+// Four values of a row, of which there are `count`, and zeros. With ALIGNED all four are there or none.
+template <bool ALIGNED>
+DEVICE Four four_of_row(const float* row, u32 count) {
+    Four four = {};
+    if (ALIGNED) {
+        if (count) four = *reinterpret_cast<const Four*>(row);
+    } else {
+        UNROLL for (u32 i = 0; i < 4; ++i) if (i < count) four.at[i] = row[i];
     }
-    if (first_j + column >= n) return;
-    out += (u64)blockIdx.z * vector + offset;
-    for (u32 s = 0; s < 4; ++s) {
-        u32 i = first_i + part + 8 * s;
-        if (i < m) out[(u64)i * n + first_j + column] += sums[s];
+    return four;
+}
+
+// Adds a[t][i] b[t][j] of every 32nd row `t` from `row` to `end` to four by four values. `a` and `b` start at column i
+// and j, `have_a` and `have_b` columns from there on exist.
+template <bool ALIGNED>
+DEVICE void sum_products(Four (&sums)[4], const float* RESTRICT a, const float* RESTRICT b, u32 m, u32 n, u32 have_a,
+                         u32 have_b, u64 row, u64 end) {
+    for (; row < end; row += PRODUCT_AHEAD * PRODUCT_ROWS) {
+        Four left[PRODUCT_AHEAD], right[PRODUCT_AHEAD];
+        UNROLL for (u32 k = 0; k < PRODUCT_AHEAD; ++k) {
+            u64 t = row + k * PRODUCT_ROWS;
+            left[k] = four_of_row<ALIGNED>(a + t * m, t < end ? have_a : 0);
+            right[k] = four_of_row<ALIGNED>(b + t * n, t < end ? have_b : 0);
+        }
+        UNROLL for (u32 k = 0; k < PRODUCT_AHEAD; ++k)
+            UNROLL for (u32 i = 0; i < 4; ++i)
+                UNROLL for (u32 j = 0; j < 4; ++j) sums[i].at[j] += left[k].at[i] * right[k].at[j];
     }
+}
+
+// Adds sum_t a[t][i] b[t][j] of each span's rows to [m, n] values of its vector. A block of 512 threads has a tile of
+// 16 x 16 values of a span (blockIdx.z), a thread four by four of them and every 32nd row: with few spans there are few
+// blocks, which wait for memory. The 32 parts of a value are then added in order.
+KERNEL_FOR(512, 1) span_products(const float* RESTRICT a, const float* RESTRICT b, const u32* RESTRICT spans,
+                                 float* RESTRICT out, u64 vector, u64 offset, u32 m, u32 n) {
+    SHARED(float, parts);
+    u32 part = threadIdx.x >> 4, four_i = threadIdx.x >> 2 & 3u, four_j = threadIdx.x & 3u;
+    u32 i = blockIdx.y * PRODUCT_SIDE + 4 * four_i, j = blockIdx.x * PRODUCT_SIDE + 4 * four_j;
+    u64 start = spans[2 * blockIdx.z], end = spans[2 * blockIdx.z + 1];
+    Four sums[4] = {};
+    if (((m | n) & 3u) == 0 && (((u64)a | (u64)b) & 15u) == 0)
+        sum_products<true>(sums, a + i, b + j, m, n, in_four(i, m), in_four(j, n), start + part, end);
+    else
+        sum_products<false>(sums, a + i, b + j, m, n, in_four(i, m), in_four(j, n), start + part, end);
+    // Of each part, rows 0, 4, 8 and 12 of the tile come first, then those after them, so that threads that follow each
+    // other write without gaps.
+    UNROLL for (u32 k = 0; k < 4; ++k)
+        *reinterpret_cast<Four*>(parts + part * 256 + k * 64 + (threadIdx.x & 15u) * 4) = sums[k];
+    SYNC();
+    if (threadIdx.x >= 256) return;
+    i = blockIdx.y * PRODUCT_SIDE + 4 * (threadIdx.x >> 4 & 3u) + (threadIdx.x >> 6);
+    j = blockIdx.x * PRODUCT_SIDE + (threadIdx.x & 15u);
+    if (i >= m || j >= n) return;
+    float sum = 0.0f;
+    UNROLL for (u32 k = 0; k < PRODUCT_ROWS; ++k) sum += parts[k * 256 + threadIdx.x];
+    out[(u64)blockIdx.z * vector + offset + (u64)i * n + j] += sum;
 }
 
 // Adds `scale` times the rows of each span to the rows `ids` of a table, in order: a thread has one column.

@@ -19,5 +19,6 @@ mod profile;
 mod scan;
 mod scan_speed;
 mod speed;
+mod sums;
 #[path = "../../model/tests/common/tiny.rs"]
 mod tiny;

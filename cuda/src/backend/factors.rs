@@ -112,8 +112,8 @@ impl<R: Runtime> Cuda<R> {
             Argument::U32(number(m)?),
             Argument::U32(number(n)?),
         ];
-        let grid = [n.div_ceil(32), m.div_ceil(32), spans.len()];
-        self.launch("span_products", grid, 256, 2 * 32 * 32 * 4, &arguments)
+        let grid = [n.div_ceil(16), m.div_ceil(16), spans.len()];
+        self.launch("span_products", grid, 512, 32 * 16 * 16 * 4, &arguments)
     }
 
     pub(super) fn full_weight_grads(

@@ -1,0 +1,57 @@
+//! Promise: sums over the rows of samples are those of plain loops in f64, for short and long samples, and have
+//! the same bits alone and beside others.
+
+use std::ops::Range;
+
+use crate::backends::{Draw, assert_close, assert_same_bits};
+use gstore_cuda::{Cuda, CudaTensor, EmulatedMemory, Emulator};
+use gstore_model::{Backend, ComputePrecision};
+
+/// Relative to the largest value of a result.
+const F32: f32 = 1e-5;
+
+const SPANS: [Range<usize>; 5] = [0..0, 0..1, 3..36, 36..291, 300..900];
+const ROWS: usize = 900;
+
+type Tensor = CudaTensor<EmulatedMemory>;
+
+fn weight_grads(
+    on: &Cuda<Emulator>,
+    [x, grad]: [&Tensor; 2],
+    width: usize,
+    spans: &[Range<usize>],
+) -> Vec<f32> {
+    let mut rows = on.rows(spans.len(), width, None).unwrap();
+    on.weight_grads(x, grad, spans, &mut rows, 0).unwrap();
+    on.host_rows(&mut rows).unwrap().to_vec()
+}
+
+#[test]
+fn gradients_of_weights_are_sums_over_the_rows_of_each_sample() {
+    let on = Cuda::new(Emulator::default(), ComputePrecision::F32);
+    for (m, n) in [(16, 16), (5, 7), (17, 16), (20, 36), (4, 130)] {
+        let mut draw = Draw::new(m as u64);
+        let (x, grad) = (draw.values(ROWS * n), draw.values(ROWS * m));
+        let tensors = |rows: Range<usize>| {
+            let part = |values: &[f32], width: usize| {
+                let values = values[rows.start * width..rows.end * width].to_vec();
+                on.tensor(values, rows.len(), width).unwrap()
+            };
+            [part(&x, n), part(&grad, m)]
+        };
+        let [all_x, all_grad] = tensors(0..ROWS);
+        let found = weight_grads(&on, [&all_x, &all_grad], m * n, &SPANS);
+        for (span, found) in SPANS.iter().zip(found.chunks(m * n)) {
+            let what = format!("{m} x {n} of rows {span:?}");
+            let sum = |i: usize, j: usize| {
+                let term = |t: usize| f64::from(grad[t * m + i]) * f64::from(x[t * n + j]);
+                span.clone().map(term).sum::<f64>() as f32
+            };
+            let expected: Vec<f32> = (0..m * n).map(|at| sum(at / n, at % n)).collect();
+            assert_close(found, &expected, F32, &what);
+            let [x, grad] = tensors(span.clone());
+            let alone = weight_grads(&on, [&x, &grad], m * n, &[0..span.len()]);
+            assert_same_bits(&alone, found, &what);
+        }
+    }
+}
