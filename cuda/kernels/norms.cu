@@ -116,23 +116,22 @@ KERNEL norm_backward(const float* RESTRICT grad, const float* RESTRICT x, const 
 }
 
 // Adds the gradients of weight and bias of each sample's rows to its vector in `out`, at `offset` and `bias_offset`
-// (all ones: nowhere). A block has 32 columns of a sample (blockIdx.y) and sums its rows in 8 parts.
+// (all ones: nowhere). A block has 32 columns of a sample (blockIdx.y) and sums the groups of its rows in 8 parts.
 KERNEL norm_grads(const float* RESTRICT grad, const float* RESTRICT x, const float* RESTRICT stats,
                   const u32* RESTRICT spans, float* RESTRICT out, u64 vector, u64 offset, u64 bias_offset, u32 groups,
                   u32 width, u32 layer) {
     SHARED(float, parts);
     u32 col = blockIdx.x * 32 + (threadIdx.x & 31u), part = threadIdx.x >> 5;
-    u32 start = spans[2 * blockIdx.y], end = spans[2 * blockIdx.y + 1];
+    u32 start = spans[2 * blockIdx.y] * groups, end = spans[2 * blockIdx.y + 1] * groups;
     float sum = 0.0f, bias_sum = 0.0f;
     if (col < width) {
-        for (u32 row = start + part; row < end; row += 8) {
-            const float* stat = stats + (u64)row * groups * (1 + layer);
-            for (u32 group = 0; group < groups; ++group) {
-                u64 at = ((u64)row * groups + group) * width + col;
-                float mean = layer ? stat[groups + group] : 0.0f;
-                sum += grad[at] * ((x[at] - mean) * stat[group]);
-                bias_sum += grad[at];
-            }
+        UNROLL_BY(4)
+        for (u32 i = start + part; i < end; i += 8) {
+            // Means of a layer norm follow the other statistics of their row.
+            u64 stat = layer ? (u64)i + i / groups * groups : i, at = (u64)i * width + col;
+            float mean = layer ? stats[stat + groups] : 0.0f, g = grad[at];
+            sum += g * ((x[at] - mean) * stats[stat]);
+            bias_sum += g;
         }
     }
     parts[threadIdx.x] = sum;

@@ -8,8 +8,10 @@ KERNEL span_sums(const float* RESTRICT x, const float* RESTRICT weights, const u
     u32 col = blockIdx.x * 32 + (threadIdx.x & 31u), part = threadIdx.x >> 5;
     u32 start = spans[2 * blockIdx.y], end = spans[2 * blockIdx.y + 1];
     float sum = 0.0f;
-    if (col < cols)
+    if (col < cols) {
+        UNROLL_BY(4)
         for (u32 row = start + part; row < end; row += 8) sum += weights[row] * x[(u64)row * cols + col];
+    }
     parts[threadIdx.x] = sum;
     SYNC();
     if (part > 0 || col >= cols) return;
@@ -82,14 +84,22 @@ KERNEL_FOR(512, 1) span_products(const float* RESTRICT a, const float* RESTRICT 
     out[(u64)blockIdx.z * vector + offset + (u64)i * n + j] += sum;
 }
 
-// Adds `scale` times the rows of each span to the rows `ids` of a table, in order: a thread has one column.
+// Adds `scale` times the rows of each span to the rows `ids` of a table, in order: a thread has one column, and of the
+// table the rows whose numbers end with the bits of blockIdx.z. gridDim.z is a power of two, and changes no sum.
 KERNEL table_grads(const u32* RESTRICT ids, const float* RESTRICT grad, const u32* RESTRICT spans, float* RESTRICT out,
                    u64 vector, u64 offset, u32 width, float scale) {
-    u32 col = blockIdx.x * BLOCK_THREADS + threadIdx.x;
+    u32 col = blockIdx.x * BLOCK_THREADS + threadIdx.x, last_bits = gridDim.z - 1;
     if (col >= width) return;
     out += (u64)blockIdx.y * vector + offset + col;
-    for (u32 row = spans[2 * blockIdx.y]; row < spans[2 * blockIdx.y + 1]; ++row)
-        out[(u64)ids[row] * width] += scale * grad[(u64)row * width + col];
+    u64 end = spans[2 * blockIdx.y + 1];
+    for (u64 first = spans[2 * blockIdx.y]; first < end; first += 8) {
+        // Read together: sums wait for each other, numbers need not.
+        u32 id[8];
+        UNROLL for (u32 k = 0; k < 8; ++k) id[k] = first + k < end ? ids[first + k] : 0;
+        UNROLL for (u32 k = 0; k < 8; ++k)
+            if (first + k < end && (id[k] & last_bits) == blockIdx.z)
+                out[(u64)id[k] * width] += scale * grad[(first + k) * width + col];
+    }
 }
 
 // Columns mapped by a sparse matrix: output column o is the sum over the entries `starts[o]..starts[o + 1]`, plus

@@ -55,3 +55,26 @@ fn gradients_of_weights_are_sums_over_the_rows_of_each_sample() {
         }
     }
 }
+
+#[test]
+fn gradients_of_a_table_are_sums_over_the_rows_with_each_number() {
+    let on = Cuda::new(Emulator::default(), ComputePrecision::F32);
+    let (table, width, scale) = (40, 5, 0.5);
+    let grad = Draw::new(3).values(ROWS * width);
+    let ids: Vec<u32> = (0..ROWS).map(|row| (row * row % table) as u32).collect();
+    let device_grad = on.tensor(grad.clone(), ROWS, width).unwrap();
+    let mut rows = on.rows(SPANS.len(), table * width, None).unwrap();
+    on.table_grads(&ids, &device_grad, scale, &SPANS, &mut rows, 0).unwrap();
+    let found = on.host_rows(&mut rows).unwrap();
+    for (span, found) in SPANS.iter().zip(found.chunks(table * width)) {
+        let mut expected = vec![0.0f64; table * width];
+        for row in span.clone() {
+            for column in 0..width {
+                let to = ids[row] as usize * width + column;
+                expected[to] += f64::from(scale) * f64::from(grad[row * width + column]);
+            }
+        }
+        let expected: Vec<f32> = expected.iter().map(|sum| *sum as f32).collect();
+        assert_close(found, &expected, F32, &format!("rows {span:?}"));
+    }
+}

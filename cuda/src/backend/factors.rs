@@ -14,6 +14,9 @@ use crate::runtime::{Argument, Memory, Precision, Product, Result, Runtime};
 /// Gradients of larger weights are one product per sample; those of others are one kernel for all samples.
 const MOST_FOR_KERNEL: usize = 128 * 128;
 
+/// Parts of a table, whose rows are summed at the same time: a power of two.
+const TABLE_PARTS: usize = 16;
+
 /// Vectors of the samples of a batch, on the device.
 pub struct CudaRows<M> {
     memory: M,
@@ -215,7 +218,8 @@ impl<R: Runtime> Cuda<R> {
             Argument::U32(number(width)?),
             Argument::F32(scale),
         ];
-        self.launch("table_grads", [width.div_ceil(128), spans.len(), 1], 128, 0, &arguments)
+        let grid = [width.div_ceil(128), spans.len(), TABLE_PARTS];
+        self.launch("table_grads", grid, 128, 0, &arguments)
     }
 
     pub(super) fn weighted_span_sums(

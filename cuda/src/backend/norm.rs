@@ -106,7 +106,9 @@ impl<R: Runtime> Cuda<R> {
         for offset in offsets.into_iter().flatten() {
             out.check(spans.len(), offset, width)?;
         }
-        let device_spans = self.upload_spans(spans, factors.x.size().0)?;
+        let rows = factors.x.size().0;
+        number(rows * groups)?;
+        let device_spans = self.upload_spans(spans, rows)?;
         let [offset, bias_offset] =
             offsets.map(|offset| Argument::U64(offset.map_or(u64::MAX, |offset| offset as u64)));
         let arguments = [
