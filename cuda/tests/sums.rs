@@ -1,10 +1,10 @@
-//! Promise: sums over the rows of samples are those of plain loops in f64, for short and long samples, and have
-//! the same bits alone and beside others.
+//! Promise: sums over the rows of samples are those of plain loops in f64, for short and long samples, and
+//! have the same bits alone and beside others; what several of them need is copied to the device once.
 
 use std::ops::Range;
 
 use crate::backends::{Draw, assert_close, assert_same_bits};
-use gstore_cuda::{Cuda, CudaTensor, EmulatedMemory, Emulator};
+use gstore_cuda::{Cuda, CudaTensor, EmulatedMemory, Emulator, Runtime};
 use gstore_model::{Backend, ComputePrecision};
 
 /// Relative to the largest value of a result.
@@ -77,4 +77,25 @@ fn gradients_of_a_table_are_sums_over_the_rows_with_each_number() {
         let expected: Vec<f32> = expected.iter().map(|sum| *sum as f32).collect();
         assert_close(found, &expected, F32, &format!("rows {span:?}"));
     }
+}
+
+#[test]
+fn spans_are_copied_once_and_give_way_where_memory_is_short() {
+    let memory = 1 << 16;
+    let on = Cuda::new(Emulator::with_memory(memory), ComputePrecision::F32);
+    let written = || on.runtime().bytes_written();
+    let copied = |spans: &[Range<usize>]| {
+        let [x, grad] = [1, 2].map(|seed| on.tensor(Draw::new(seed).values(9 * 4), 9, 4).unwrap());
+        let before = written();
+        let values = weight_grads(&on, [&x, &grad], 16, spans);
+        (written() - before, values)
+    };
+    let (first, second) = ([0..4, 4..9], [0..5, 5..9]);
+    let (bytes, values) = copied(&first);
+    assert_eq!(bytes, 16);
+    assert_eq!(copied(&second).0, 16);
+    assert_eq!(copied(&first), (0, values));
+    assert!(on.runtime().free().unwrap() < memory, "spans are on the device");
+    drop(on.tensor(vec![0.0; memory / 4], 1, memory / 4).unwrap());
+    assert_eq!(copied(&first).0, 16);
 }

@@ -3,6 +3,8 @@
 //! In bf16 precision tensor cores multiply queries, keys, values, probabilities and their gradients, all rounded to
 //! bf16, with sums in f32, if the columns of a head are a multiple of 8. Tangents, cached keys and other heads are in f32.
 
+use std::sync::Arc;
+
 use gstore_model::Attention;
 
 use super::linear::Place;
@@ -14,7 +16,7 @@ use crate::runtime::{Argument, Memory, Precision, Result, Runtime};
 struct Planned<M> {
     instance: Instance,
     shape: AttentionShape,
-    positions: M,
+    positions: Arc<M>,
     drop_keys: Option<M>,
 }
 
@@ -32,7 +34,7 @@ impl<R: Runtime> Cuda<R> {
         Ok(Planned {
             instance: if is_bf16 { Instance::of_bf16(dim)? } else { Instance::of(dim)? },
             shape: AttentionShape::new(of.form, of.dropout)?,
-            positions: self.upload(&of.plan.positions)?,
+            positions: self.uploaded(&of.plan.positions)?,
             drop_keys: of.dropout.map(|dropout| self.upload(dropout.keys)).transpose()?,
         })
     }
@@ -57,7 +59,7 @@ impl<R: Runtime> Cuda<R> {
     pub(super) fn attend(&self, of: &Attention<'_, Tensor<R>>) -> Result<(Tensor<R>, Tensor<R>)> {
         let Planned { instance, shape, positions, drop_keys } = &self.planned(of)?;
         let tiles = self.query_tiles(of, instance)?;
-        self.attend_tiles(of.q, &tiles, (positions, drop_keys.as_ref()), instance, *shape)
+        self.attend_tiles(of.q, &tiles, (positions.as_ref(), drop_keys.as_ref()), instance, *shape)
     }
 
     /// A tensor that tiles are written to: of zeros unless they are all of its rows.
@@ -78,10 +80,10 @@ impl<R: Runtime> Cuda<R> {
         let heads = shape.query_heads as usize;
         let is_all = tiles.iter().map(QueryTile::len).sum::<usize>() == rows;
         let (out, log_sums) = (self.written(is_all, rows, width)?, self.written(is_all, rows, heads)?);
-        let device_tiles = self.upload(tiles)?;
+        let device_tiles = self.uploaded(tiles)?;
         let mut arguments = vec![
             operand(self.attended(q, instance)?, instance.is_bf16),
-            Argument::At(&device_tiles, 0),
+            Argument::At(device_tiles.as_ref(), 0),
             Argument::At(positions, 0),
             drop_keys.map_or(Argument::Null, |keys| Argument::At(keys, 0)),
             out.argument(),
@@ -122,23 +124,24 @@ impl<R: Runtime> Cuda<R> {
         let is_all = key_tiles.iter().map(KeyTile::len).sum::<usize>() == key_rows;
         let [dk, dv] =
             [self.written(is_all, key_rows, key_width)?, self.written(is_all, key_rows, key_width)?];
-        let (device_query_tiles, device_key_tiles) = (self.upload(&query_tiles)?, self.upload(&key_tiles)?);
+        let (device_query_tiles, device_key_tiles) =
+            (self.uploaded(&query_tiles)?, self.uploaded(&key_tiles)?);
         let both = [
             read(of.q)?,
             read(grad)?,
             log_sum.argument(),
             along.argument(),
-            Argument::At(positions, 0),
+            Argument::At(positions.as_ref(), 0),
             drop_keys.as_ref().map_or(Argument::Null, |keys| Argument::At(keys, 0)),
         ];
         let shape = Argument::Bytes(bytemuck::bytes_of(shape));
-        let of_queries = [Argument::At(&device_query_tiles, 0), dq.argument(), shape];
+        let of_queries = [Argument::At(device_query_tiles.as_ref(), 0), dq.argument(), shape];
         let arguments = [&both[..], &of_queries].concat();
         let grid = [query_tiles.len(), heads.query, 1];
         self.launch(instance.queries, grid, instance.threads[0], instance.shared[1], &arguments)?;
 
         let mut arguments = both.to_vec();
-        arguments.extend([Argument::At(&device_key_tiles, 0), read(of.k)?, read(of.v)?]);
+        arguments.extend([Argument::At(device_key_tiles.as_ref(), 0), read(of.k)?, read(of.v)?]);
         arguments.extend([dk.argument(), dv.argument()]);
         if instance.is_bf16 {
             arguments.push(if is_all { self.rounding(&dv)? } else { Argument::Null });
@@ -160,7 +163,7 @@ impl<R: Runtime> Cuda<R> {
         let (dim, rows) = (of.form.heads.dim, |row| [of.k.row_address(row), of.v.row_address(row)]);
         let out = self.zeros(of.q.size().0, of.q.size().1)?;
         let tiles = query_tiles(of.plan, of.form, rows, Instance::of(dim)?.side);
-        let device_tiles = self.upload(&tiles)?;
+        let device_tiles = self.uploaded(&tiles)?;
         let [dq, dk, dv] = tangents;
         let arguments = [
             of.q.argument(),
@@ -168,8 +171,8 @@ impl<R: Runtime> Cuda<R> {
             dk.argument(),
             dv.argument(),
             log_sum.argument(),
-            Argument::At(&planned.positions, 0),
-            Argument::At(&device_tiles, 0),
+            Argument::At(planned.positions.as_ref(), 0),
+            Argument::At(device_tiles.as_ref(), 0),
             out.argument(),
             Argument::Bytes(bytemuck::bytes_of(&planned.shape)),
         ];

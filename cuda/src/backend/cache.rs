@@ -88,7 +88,7 @@ impl<R: Runtime> Cuda<R> {
             let addresses = [memory[0].address(), memory[1].address()];
             tiles.extend(QueryTile::cut(queries.clone(), &positions, (addresses, 0), form, instance.side));
         }
-        let positions = self.upload(&positions)?;
-        self.attend_tiles(q, &tiles, (&positions, None), &instance, AttentionShape::new(form, None)?)
+        let positions = self.uploaded(&positions)?;
+        self.attend_tiles(q, &tiles, (positions.as_ref(), None), &instance, AttentionShape::new(form, None)?)
     }
 }

@@ -102,7 +102,7 @@ impl<R: Runtime> CudaScan<R> {
             from::<f32, _>(&values, 0),
             Argument::U32(number(count)?),
             Argument::U32(number(width)?),
-            from::<u32, _>(&ends, 0),
+            from::<u32, _>(ends.as_ref(), 0),
             Argument::U32(number(spans.len())?),
             Argument::U32(code(folding.within)),
             Argument::U32(code(folding.across)),

@@ -108,7 +108,7 @@ impl<R: Runtime> Cuda<R> {
         let arguments = [
             a.argument(),
             b.argument(),
-            Argument::At(&device_spans, 0),
+            Argument::At(device_spans.as_ref(), 0),
             out.argument(),
             Argument::U64(out.width as u64),
             Argument::U64(offset as u64),
@@ -211,7 +211,7 @@ impl<R: Runtime> Cuda<R> {
         let arguments = [
             Argument::At(&ids, 0),
             grad.argument(),
-            Argument::At(&device_spans, 0),
+            Argument::At(device_spans.as_ref(), 0),
             out.argument(),
             Argument::U64(out.width as u64),
             Argument::U64(offset as u64),
@@ -235,7 +235,7 @@ impl<R: Runtime> Cuda<R> {
         let arguments = [
             x.argument(),
             from::<f32, _>(&weights, 0),
-            Argument::At(&device_spans, 0),
+            Argument::At(device_spans.as_ref(), 0),
             sums.argument(),
             Argument::U32(number(cols)?),
         ];

@@ -21,12 +21,14 @@ mod operations;
 mod scan;
 mod tensor;
 mod tiles;
+mod uploads;
 
 use std::ops::Range;
 use std::sync::{Arc, Mutex};
 
+use gstore_core::locked;
 use gstore_model::sizes::{check, check_spans};
-use gstore_model::{BackendError, MultiDevice};
+use gstore_model::{BackendError, MultiDevice, OutOfMemory};
 
 pub use self::cache::CudaCache;
 pub use self::factors::CudaRows;
@@ -38,6 +40,7 @@ pub use self::tensor::CudaTensor;
 
 use self::maps::Maps;
 use self::tensor::Tensor;
+use self::uploads::Uploads;
 use crate::Driver;
 use crate::runtime::{Argument, Arithmetic, Launch, Memory, Result, Runtime, THREADS};
 
@@ -47,15 +50,17 @@ pub struct Cuda<R: Runtime> {
     arithmetic: Arithmetic,
     /// Sparse column maps on the device.
     maps: Arc<Mutex<Maps<R::Memory>>>,
+    /// What was copied to the device last.
+    uploads: Arc<Mutex<Uploads<R::Memory>>>,
     table_budget: Option<usize>,
     logits_budget: usize,
 }
 
 impl<R: Runtime> Clone for Cuda<R> {
     fn clone(&self) -> Self {
-        let (runtime, maps) = (self.runtime.clone(), self.maps.clone());
+        let (runtime, maps, uploads) = (self.runtime.clone(), self.maps.clone(), self.uploads.clone());
         let (table_budget, logits_budget) = (self.table_budget, self.logits_budget);
-        Cuda { runtime, arithmetic: self.arithmetic, maps, table_budget, logits_budget }
+        Cuda { runtime, arithmetic: self.arithmetic, maps, uploads, table_budget, logits_budget }
     }
 }
 
@@ -79,9 +84,9 @@ impl MultiDevice for Cuda<Driver> {
 impl<R: Runtime> Cuda<R> {
     /// The backend on a device.
     pub fn new(runtime: R, arithmetic: impl Into<Arithmetic>) -> Cuda<R> {
-        let (runtime, maps) = (Arc::new(runtime), Arc::default());
+        let (runtime, maps, uploads) = (Arc::new(runtime), Arc::default(), Arc::default());
         let (arithmetic, logits_budget) = (arithmetic.into(), head::LOGITS_BUDGET);
-        Cuda { runtime, arithmetic, maps, table_budget: None, logits_budget }
+        Cuda { runtime, arithmetic, maps, uploads, table_budget: None, logits_budget }
     }
 
     /// The same device with another precision.
@@ -120,7 +125,13 @@ impl<R: Runtime> Cuda<R> {
             format!("{len} elements of {} bytes are more than there can be", size_of::<T>())
         })?;
         // At least one byte, so that memory has an address.
-        self.runtime.allocate(bytes.unwrap_or_default().max(16))
+        let bytes = bytes.unwrap_or_default().max(16);
+        match self.runtime.allocate(bytes) {
+            Err(error) if error.is_out_of_memory() && locked(&self.uploads).clear() => {
+                self.runtime.allocate(bytes)
+            }
+            allocated => allocated,
+        }
     }
 
     /// Values in memory of the device.
@@ -141,12 +152,12 @@ impl<R: Runtime> Cuda<R> {
         Ok(values)
     }
 
-    /// The first row of each span and the one after its last, on the device.
-    fn upload_spans(&self, spans: &[Range<usize>], rows: usize) -> Result<R::Memory> {
+    /// The first row of each span and the one after its last, in memory of the device that is not written to.
+    fn upload_spans(&self, spans: &[Range<usize>], rows: usize) -> Result<Arc<R::Memory>> {
         check_spans(spans, rows)?;
         number(rows)?;
         let ends: Vec<u32> = spans.iter().flat_map(|span| [span.start as u32, span.end as u32]).collect();
-        self.upload(&ends)
+        self.uploaded(&ends)
     }
 
     /// Runs a kernel on a grid of blocks; does nothing if the grid is empty.

@@ -115,7 +115,7 @@ impl<R: Runtime> Cuda<R> {
             factors.grad.argument(),
             factors.x.argument(),
             factors.stats.argument(),
-            Argument::At(&device_spans, 0),
+            Argument::At(device_spans.as_ref(), 0),
             out.argument(),
             Argument::U64(out.width() as u64),
             offset,
