@@ -43,7 +43,7 @@ struct Machine {
     void** arguments = nullptr;
     std::vector<char> shared;
     std::vector<Thread> threads;
-    std::vector<uint64_t> words;  // of each warp two rounds of 32 words
+    std::vector<Words> words;  // of each warp two rounds of those of its threads
     std::vector<Fiber*> idle;
     Thread* running = nullptr;
     jmp_buf scheduler;
@@ -154,16 +154,21 @@ void* shared_memory() {
 
 void block_barrier(int line) { wait(State::AtBlock, line); }
 
-uint64_t exchange(uint64_t value, unsigned lane, int line) {
+const Words* share(const Words& own, int line) {
     Thread* thread = machine.running;
     size_t index = machine.place.thread.x;
     size_t warp = index / WARP * WARP;
-    if (warp + WARP > machine.threads.size() || lane >= WARP) fail("a shuffle needs whole warps", line);
+    if (warp + WARP > machine.threads.size()) fail("a shuffle needs whole warps", line);
     // Two rounds: who is late reads the words of the last one while others write those of the next.
-    uint64_t* words = machine.words.data() + warp * 2 + (thread->exchanges++ & 1) * WARP;
-    words[index % WARP] = value;
+    Words* words = machine.words.data() + warp * 2 + (thread->exchanges++ & 1) * WARP;
+    words[index % WARP] = own;
     wait(State::AtWarp, line);
-    return words[lane];
+    return words;
+}
+
+uint64_t exchange(uint64_t value, unsigned lane, int line) {
+    if (lane >= WARP) fail("there is no such thread in a warp", line);
+    return share({{value, 0, 0}}, line)[lane].of[0];
 }
 
 }  // namespace emulator

@@ -40,6 +40,14 @@ Place& place();
 void* shared_memory();
 // Waits for the other threads of the block, all of which have to wait at the same line.
 void block_barrier(int line);
+// What a thread hands to the others of its warp at a time.
+struct Words {
+    uint64_t of[3];
+};
+
+// Hands words to the threads of the warp, and returns those of all 32 threads, which all have to ask. They are valid until
+// the next call.
+const Words* share(const Words& own, int line);
 // Hands `value` to the threads of the warp, and returns that of `lane`, which all 32 threads have to ask.
 uint64_t exchange(uint64_t value, unsigned lane, int line);
 
@@ -92,41 +100,33 @@ DEVICE void copy_later(void* to, const void* from) {
 
 // A thread has of rows i and i + 8 of the left factor the columns 2j and 2j + 8 with those that follow, of column i of the
 // right one the same rows, and of rows i and i + 8 of the sum columns 2j and 2j + 1: i is its number by 4, j the rest.
-DEVICE void multiply_halves(float (&sums)[4], unsigned a, unsigned b, unsigned c, unsigned d, unsigned x, unsigned y,
-                            int line) {
+template <float (*VALUE)(uint16_t)>
+DEVICE void multiply_tiles(float (&sums)[4], const unsigned (&left)[4], unsigned x, unsigned y, int line) {
     unsigned lane = threadIdx.x & 31u, row = lane / 4, column = lane % 4 * 2;
-    uint64_t upper = a | static_cast<uint64_t>(c) << 32, lower = b | static_cast<uint64_t>(d) << 32;
-    uint64_t right = x | static_cast<uint64_t>(y) << 32;
+    auto both = [](unsigned low, unsigned high) { return low | static_cast<uint64_t>(high) << 32; };
+    const emulator::Words* all =
+        emulator::share({{both(left[0], left[2]), both(left[1], left[3]), both(x, y)}}, line);
     for (unsigned j = 0; j < 4; ++j) {
-        uint64_t rows[2] = {emulator::exchange(upper, row * 4 + j, line), emulator::exchange(lower, row * 4 + j, line)};
-        uint64_t columns[2] = {emulator::exchange(right, column * 4 + j, line),
-                               emulator::exchange(right, column * 4 + 4 + j, line)};
+        const uint64_t* rows = all[row * 4 + j].of;
+        uint64_t columns[2] = {all[column * 4 + j].of[2], all[column * 4 + 4 + j].of[2]};
         for (unsigned term = 0; term < 64; term += 16)
             for (unsigned i = 0; i < 4; ++i)
-                sums[i] += half_value(static_cast<uint16_t>(rows[i / 2] >> term)) *
-                           half_value(static_cast<uint16_t>(columns[i % 2] >> term));
+                sums[i] += VALUE(static_cast<uint16_t>(rows[i / 2] >> term)) *
+                           VALUE(static_cast<uint16_t>(columns[i % 2] >> term));
     }
+}
+
+DEVICE void multiply_halves(float (&sums)[4], unsigned a, unsigned b, unsigned c, unsigned d, unsigned x, unsigned y,
+                            int line) {
+    multiply_tiles<half_value>(sums, {a, b, c, d}, x, y, line);
 }
 
 #define MULTIPLY_HALVES(sums, a, b, c, d, x, y) multiply_halves(sums, a, b, c, d, x, y, __LINE__)
 
 DEVICE float bf16_value(uint16_t bits) { return float_of(static_cast<uint32_t>(bits) << 16); }
 
-// As above.
 DEVICE void multiply_bf16(float (&sums)[4], const unsigned (&left)[4], unsigned x, unsigned y, int line) {
-    unsigned lane = threadIdx.x & 31u, row = lane / 4, column = lane % 4 * 2;
-    uint64_t upper = left[0] | static_cast<uint64_t>(left[2]) << 32;
-    uint64_t lower = left[1] | static_cast<uint64_t>(left[3]) << 32;
-    uint64_t right = x | static_cast<uint64_t>(y) << 32;
-    for (unsigned j = 0; j < 4; ++j) {
-        uint64_t rows[2] = {emulator::exchange(upper, row * 4 + j, line), emulator::exchange(lower, row * 4 + j, line)};
-        uint64_t columns[2] = {emulator::exchange(right, column * 4 + j, line),
-                               emulator::exchange(right, column * 4 + 4 + j, line)};
-        for (unsigned term = 0; term < 64; term += 16)
-            for (unsigned i = 0; i < 4; ++i)
-                sums[i] += bf16_value(static_cast<uint16_t>(rows[i / 2] >> term)) *
-                           bf16_value(static_cast<uint16_t>(columns[i % 2] >> term));
-    }
+    multiply_tiles<bf16_value>(sums, left, x, y, line);
 }
 
 #define MULTIPLY_BF16(sums, left, x, y) multiply_bf16(sums, left, x, y, __LINE__)
@@ -137,27 +137,23 @@ DEVICE SharedPlace shared_place(const void* at) { return reinterpret_cast<uintpt
 DEVICE void copy_later_to(SharedPlace to, const void* from) { std::memcpy(reinterpret_cast<void*>(to), from, 16); }
 DEVICE void zero_16_bytes(SharedPlace to) { std::memset(reinterpret_cast<void*>(to), 0, 16); }
 
-// Row `row` of a matrix, of which thread 8 matrix + row has the place.
-DEVICE const uint16_t* matrix_row(SharedPlace own, unsigned matrix, unsigned row, int line) {
-    uint64_t place = emulator::exchange(own, 8 * matrix + row, line);
-    return reinterpret_cast<const uint16_t*>(static_cast<uintptr_t>(place));
+// Two values of a matrix: `at` in one row and `at + step` in the next or the same; `rows` has the places of rows.
+DEVICE unsigned matrix_pair(const emulator::Words* rows, unsigned row, unsigned next, unsigned at, unsigned step) {
+    auto values = [&](unsigned of) { return reinterpret_cast<const uint16_t*>(static_cast<uintptr_t>(rows[of].of[0])); };
+    return values(row)[at] | static_cast<unsigned>(values(next)[at + step]) << 16;
 }
 
 DEVICE void load_matrices(unsigned (&to)[4], SharedPlace own, int line) {
     unsigned lane = threadIdx.x & 31u;
-    for (unsigned i = 0; i < 4; ++i) {
-        const uint16_t* row = matrix_row(own, i, lane / 4, line) + lane % 4 * 2;
-        to[i] = row[0] | static_cast<unsigned>(row[1]) << 16;
-    }
+    const emulator::Words* rows = emulator::share({{own, 0, 0}}, line);
+    for (unsigned i = 0; i < 4; ++i)
+        to[i] = matrix_pair(rows, 8 * i + lane / 4, 8 * i + lane / 4, lane % 4 * 2, 1);
 }
 
 DEVICE void load_transposed(unsigned (&to)[4], SharedPlace own, int line) {
-    unsigned lane = threadIdx.x & 31u;
-    for (unsigned i = 0; i < 4; ++i) {
-        const uint16_t* first = matrix_row(own, i, lane % 4 * 2, line);
-        const uint16_t* second = matrix_row(own, i, lane % 4 * 2 + 1, line);
-        to[i] = first[lane / 4] | static_cast<unsigned>(second[lane / 4]) << 16;
-    }
+    unsigned lane = threadIdx.x & 31u, row = lane % 4 * 2;
+    const emulator::Words* rows = emulator::share({{own, 0, 0}}, line);
+    for (unsigned i = 0; i < 4; ++i) to[i] = matrix_pair(rows, 8 * i + row, 8 * i + row + 1, lane / 4, 0);
 }
 
 #define LOAD_MATRICES(to, row) load_matrices(to, row, __LINE__)

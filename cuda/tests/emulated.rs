@@ -141,8 +141,9 @@ const ATTENDED: [&str; 11] = [
 #[test]
 fn half_precision_rounds_what_the_cpu_backend_rounds() {
     let mut on_tensor_cores = [0, 0];
-    for seed in 0..SHAPES / 2 {
-        let shape = Shape::random(seed);
+    // Two tiles of rows at most: emulated tensor cores are slow.
+    let shapes = (0..SHAPES).map(Shape::random).filter(|shape| shape.lengths.iter().all(|len| *len <= 100));
+    for shape in shapes {
         let batch = Batch::of(&shape, &shape.samples());
         let found = everything(&cuda(ComputePrecision::Bf16), &shape, &batch);
         let exact = everything(&Cpu::new(ComputePrecision::F32), &shape, &batch);
