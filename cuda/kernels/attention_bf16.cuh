@@ -4,7 +4,7 @@
 // A warp has 16 rows of a product. Of each 8 columns a thread has two that follow each other, of rows lane / 4 and
 // 8 + lane / 4, as PTX lays out `mma.m16n8k16`.
 
-// Rows of a tile, and of those of keys that meet queries of up to 256 columns.
+// Rows of a tile. The gradient of queries of more than 128 columns takes 32 keys at a time.
 #define SIDE 64u
 
 #define LOG2_E 1.4426950408889634f
@@ -99,7 +99,8 @@ DEVICE RowPair row_pair(u32 first, u32 base, u32 count, const u32* positions, co
     return rows;
 }
 
-// The first and the last of some keys that a thread's queries see; no query has a last one before its first.
+// The first and the last of some keys that a thread's queries see. A row that is no query, and a query that sees none of the
+// keys, has its last one before its first.
 struct SeenKeys {
     int first[2], last[2];
 };

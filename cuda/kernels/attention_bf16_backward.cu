@@ -181,7 +181,7 @@ DEVICE void key_gradients_bf16(const RoundedSaved& saved, const KeyTile& tile, c
 }
 
 #define INSTANCE(width)                                                                                               \
-    KERNEL_FOR(128, width == 256 ? 2 : 3)                                                                                                \
+    KERNEL_FOR(128, width == 256 ? 2 : 3)                                                                             \
     attention_queries_bf16_##width(const u16* RESTRICT q, const u16* RESTRICT grad, const float* RESTRICT log_sums,   \
                                    const float* RESTRICT along, const u32* RESTRICT positions,                        \
                                    const u64* RESTRICT drop_keys, const AttentionTile* RESTRICT tiles,                \
@@ -189,7 +189,7 @@ DEVICE void key_gradients_bf16(const RoundedSaved& saved, const KeyTile& tile, c
         RoundedSaved saved = {q, grad, log_sums, along, positions, drop_keys};                                        \
         query_gradient_bf16<width, width == 256 ? 32 : 64>(saved, tiles[blockIdx.x], dq, shape);                      \
     }                                                                                                                 \
-    KERNEL_FOR(256, width == 256 ? 1 : 2)                                                                                                \
+    KERNEL_FOR(256, width == 256 ? 1 : 2)                                                                             \
     attention_keys_bf16_##width(const u16* RESTRICT q, const u16* RESTRICT grad, const float* RESTRICT log_sums,      \
                                 const float* RESTRICT along, const u32* RESTRICT positions,                           \
                                 const u64* RESTRICT drop_keys, const KeyTile* RESTRICT tiles, const u16* RESTRICT k,  \

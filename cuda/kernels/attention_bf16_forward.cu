@@ -100,7 +100,7 @@ DEVICE void attend_bf16(const u16* RESTRICT q, const AttentionTile& tile, const 
 }
 
 #define INSTANCE(width)                                                                                           \
-    KERNEL_FOR(128, width == 64 ? 4 : width == 128 ? 3 : 2)                                                                                            \
+    KERNEL_FOR(128, width == 64 ? 4 : width == 128 ? 3 : 2)                                                       \
     attention_forward_bf16_##width(const u16* RESTRICT q, const AttentionTile* RESTRICT tiles,                    \
                                    const u32* RESTRICT positions, const u64* RESTRICT drop_keys,                  \
                                    float* RESTRICT out, u16* RESTRICT rounded, float* RESTRICT log_sums,          \

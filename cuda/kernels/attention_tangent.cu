@@ -1,5 +1,6 @@
 // The tangent of attention's outputs along tangents of queries, keys and values: with the weights p and the tangents t
-// of the scores, the sum over the keys of p (t - mean of t) v + p dv. A first pass over the keys has the mean.
+// of the scores, the sum over the keys of p (t - mean of t) v + p dv. A first pass over the keys has the mean, and the sum of
+// the weights: log-sums are those of rounded scores where the outputs were computed in bf16.
 
 // One block for a tile of queries (blockIdx.x) and a head (blockIdx.y).
 template <int R, int NJ>
@@ -19,11 +20,10 @@ DEVICE void attention_moves(const float* RESTRICT q, const float* RESTRICT dq, c
     load_tile(queries, SIDE, stride, q + first, wide, tile.queries, dim);
     load_tile(moved_queries, SIDE, stride, dq + first, wide, tile.queries, dim);
     Rows<R> rows = rows_of<R>(tile.first_query, tile.queries, positions, nullptr, head);
-    float log_sum[R], mean[R], sums[R][NJ], ones[R];
+    float log_sum[R], mean[R], total[R], sums[R][NJ];
     row_values<R>(log_sum, log_sums, tile.first_query, rows, head, shape.query_heads);
     UNROLL for (int i = 0; i < R; ++i) {
-        ones[i] = 1.0f;
-        mean[i] = 0.0f;
+        total[i] = mean[i] = 0.0f;
         UNROLL for (int j = 0; j < NJ; ++j) sums[i][j] = 0.0f;
     }
     for (int pass = 0; pass < 2; ++pass) {
@@ -42,18 +42,22 @@ DEVICE void attention_moves(const float* RESTRICT q, const float* RESTRICT dq, c
             add_scores<R>(moves, moved_queries, keys, stride, dim);
             add_scores<R>(moves, queries, moved_keys, stride, dim);
             UNROLL for (int i = 0; i < R; ++i) {
-                float sum = 0.0f;
+                float sum = 0.0f, weight_sum = 0.0f;
                 UNROLL for (int j = 0; j < R; ++j) {
                     u32 column = at.x + 16 * j;
                     float slope, s = score(products[i][j], shape, &slope);
                     bool seen = rows.there[i] && column < count && sees(rows.position[i], from + column, shape.window);
                     float p = seen ? expf(s - log_sum[i]) : 0.0f, move = moves[i][j] * slope;
                     sum += p * move;
+                    weight_sum += p;
                     u32 to = (at.y * R + i) * (SIDE + 4) + column;
                     weights[to] = p;
                     moved_weights[to] = p * (move - mean[i]);
                 }
-                if (pass == 0) mean[i] += row_sum(sum);
+                if (pass == 0) {
+                    mean[i] += row_sum(sum);
+                    total[i] += row_sum(weight_sum);
+                }
             }
             if (pass == 0) continue;
             SYNC();
@@ -63,8 +67,14 @@ DEVICE void attention_moves(const float* RESTRICT q, const float* RESTRICT dq, c
             add_product<R, NJ>(sums, moved_weights, keys, stride, dim);
             add_product<R, NJ>(sums, weights, moved_keys, stride, dim);
         }
+        if (pass == 0) {
+            UNROLL for (int i = 0; i < R; ++i) {
+                total[i] = rows.there[i] ? 1.0f / total[i] : 0.0f;
+                mean[i] *= total[i];
+            }
+        }
     }
-    store_rows<R, NJ>(out + first, wide, tile.queries, dim, sums, ones);
+    store_rows<R, NJ>(out + first, wide, tile.queries, dim, sums, total);
 }
 
 #define INSTANCE(width, R, NJ)                                                                                     \

@@ -183,7 +183,8 @@ impl<M: Memory> Product<'_, M> {
     /// whether the product is then added to what is there.
     pub(crate) fn write_bias(&self, device: &impl Runtime<Memory = M>) -> Result<bool> {
         let Some((bias, first)) = self.bias else { return Ok(self.sums) };
-        let ([rows, cols, _], (memory, offset, _)) = (self.size, self.to);
+        let ([rows, cols, _], (memory, offset, stride)) = (self.size, self.to);
+        debug_assert!(!self.sums && stride == cols, "a bias of a product with sums or gaps");
         let arguments = [
             Argument::Null,
             Argument::At(bias, first * 4),

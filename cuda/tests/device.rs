@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 
 use crate::backends::operations::{Batch, compare, everything};
 use crate::backends::{Draw, Shape, assert_close, assert_same_bits, cached, refusals};
-use crate::{features, ingested, models, oracle, scan};
+use crate::{attention, features, ingested, models, oracle, scan};
 use gstore_cuda::{Cuda, Driver, Precision, Runtime};
 use gstore_model::cpu::Cpu;
 use gstore_model::{Backend, ComputePrecision, LinearWeights};
@@ -127,6 +127,12 @@ fn a_sequence_has_the_same_attention_in_parts_and_at_once() {
             assert_close(parts, whole, F32, &format!("{shape:?}"));
         }
     }
+}
+
+#[test]
+#[ignore = "needs an NVIDIA GPU: cuda/check runs it"]
+fn attention_in_bf16_is_as_close_as_its_operands() {
+    attention::is_as_close_as_its_operands(&cuda(Precision::Bf16));
 }
 
 #[test]

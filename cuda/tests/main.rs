@@ -1,5 +1,6 @@
 //! The tests of this crate's public interface in one program: linked once, run by name.
 
+mod attention;
 #[path = "../../model/tests/backends/mod.rs"]
 mod backends;
 mod check;

@@ -1,7 +1,10 @@
 //! Packed causal attention: outputs, gradients and tangents, in tiles.
 //!
-//! In bf16 precision tensor cores multiply queries, keys, values, probabilities and their gradients, all rounded to
-//! bf16, with sums in f32, if the columns of a head are a multiple of 8. Tangents, cached keys and other heads are in f32.
+//! In bf16 precision tensor cores multiply queries, keys, values, probabilities and their gradients, all rounded
+//! to bf16, with sums in f32, if the columns of a head are a multiple of 8. Tangents, cached keys and other heads
+//! are in f32.
+
+use std::ops::Range;
 
 use std::sync::Arc;
 
@@ -23,6 +26,11 @@ struct Planned<M> {
 /// An operand of the kernels, in f32 or bf16, from its first value on.
 fn operand<M: Memory>((memory, offset): Place<'_, M>, is_bf16: bool) -> Argument<'_, M> {
     Argument::At(memory, offset * if is_bf16 { 2 } else { 4 })
+}
+
+/// Whether tiles with these rows, one after the other, are all rows.
+fn are_all(mut tiles: impl Iterator<Item = Range<usize>>, rows: usize) -> bool {
+    tiles.try_fold(0, |end, tile| (tile.start == end).then_some(tile.end)) == Some(rows)
 }
 
 impl<R: Runtime> Cuda<R> {
@@ -78,7 +86,7 @@ impl<R: Runtime> Cuda<R> {
     ) -> Result<(Tensor<R>, Tensor<R>)> {
         let (rows, width) = q.size();
         let heads = shape.query_heads as usize;
-        let is_all = tiles.iter().map(QueryTile::len).sum::<usize>() == rows;
+        let is_all = are_all(tiles.iter().map(QueryTile::rows), rows);
         let (out, log_sums) = (self.written(is_all, rows, width)?, self.written(is_all, rows, heads)?);
         let device_tiles = self.uploaded(tiles)?;
         let mut arguments = vec![
@@ -120,8 +128,8 @@ impl<R: Runtime> Cuda<R> {
         self.launch(instance.along, [blocks, 1, 1], THREADS, 0, &arguments)?;
 
         let (query_tiles, key_tiles) = (self.query_tiles(of, instance)?, key_tiles(of.plan, instance.side));
-        let dq = self.written(query_tiles.iter().map(QueryTile::len).sum::<usize>() == rows, rows, width)?;
-        let is_all = key_tiles.iter().map(KeyTile::len).sum::<usize>() == key_rows;
+        let dq = self.written(are_all(query_tiles.iter().map(QueryTile::rows), rows), rows, width)?;
+        let is_all = are_all(key_tiles.iter().map(KeyTile::rows), key_rows);
         let [dk, dv] =
             [self.written(is_all, key_rows, key_width)?, self.written(is_all, key_rows, key_width)?];
         let (device_query_tiles, device_key_tiles) =

@@ -7,7 +7,7 @@ use std::ops::Range;
 use gstore_model::{Backend, HEAD_ROWS, HeadOutput, HeadTap, HeadTask, Objective};
 
 use super::{Cuda, CudaLinear, CudaTensor, SUM_SCRATCH, Tensor, from, number, threads_for};
-use crate::runtime::{Argument, Precision, Result, Runtime};
+use crate::runtime::{Argument, Result, Runtime};
 
 /// Bytes of logits in f32 and their bf16 roundings that exist at a time, unless 128 rows are more.
 pub(super) const LOGITS_BUDGET: usize = 512 << 20;
@@ -98,16 +98,11 @@ impl<R: Runtime> Cuda<R> {
         match task.objective {
             Objective::CrossEntropy { smoothing } => {
                 // For the product that follows.
-                let rounds = scored.weights.is_some() && layer.precision() == Precision::Bf16;
-                let rounded = rounds.then(|| self.allocate::<u16>(logits.len())).transpose()?;
-                let halves = rounded.as_ref().map_or(Argument::Null, |rounded| Argument::At(rounded, 0));
+                let has_weights = scored.weights.is_some();
+                let rounded = if has_weights { self.rounding(logits)? } else { Argument::Null };
                 let (loss, smoothing) = (losses.argument(), Argument::F32(smoothing));
-                let arguments = [z, halves, targets(), weights(), loss, vocabulary(), cap(), smoothing];
-                launch("head_cross_entropy", &arguments)?;
-                if let Some(rounded) = rounded {
-                    logits.set_rounded(rounded);
-                }
-                Ok(())
+                let arguments = [z, rounded, targets(), weights(), loss, vocabulary(), cap(), smoothing];
+                launch("head_cross_entropy", &arguments)
             }
             Objective::Margin => {
                 launch("head_margin", &[z, targets(), weights(), losses.argument(), vocabulary(), cap()])

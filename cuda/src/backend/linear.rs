@@ -34,10 +34,6 @@ impl<M> CudaLinear<M> {
     pub(super) fn input(&self) -> usize {
         self.input
     }
-
-    pub(super) fn precision(&self) -> Precision {
-        self.precision
-    }
 }
 
 fn check_layer(weight: &[f32], out: usize, input: usize) -> Result<()> {

@@ -31,7 +31,7 @@ impl<R: Runtime> Cuda<R> {
         }
         let groups = form.groups(cols, width)?;
         let (y, stats) = (self.unspecified(rows, cols)?, self.unspecified(rows, form.stat_columns(groups))?);
-        // Norms of heads go to attention, not to products with weights.
+        // Norms of heads are turned before they are rounded.
         let rounded = if groups == 1 { self.rounding(&y)? } else { Argument::Null };
         let arguments = [
             x.argument(),

@@ -61,12 +61,6 @@ impl<M: Memory> CudaTensor<M> {
         CudaTensor { storage: self.storage.clone(), offset, rows: count, cols: self.cols }
     }
 
-    /// Gives a tensor that was not rounded yet, and is no slice, the roundings that a kernel wrote beside it.
-    pub(super) fn set_rounded(&self, rounded: M) {
-        let is_first = self.storage.rounded.set(rounded).is_ok();
-        debug_assert!(is_first && self.offset == 0, "other roundings of a tensor");
-    }
-
     /// An error unless it has this size.
     pub(super) fn expect(&self, rows: usize, cols: usize, what: &str) -> Result<()> {
         check(self.size() == (rows, cols), || {
@@ -129,8 +123,8 @@ impl<R: Runtime> Cuda<R> {
     }
 
     /// Where the kernel that writes a tensor's values, all of them, also rounds them to bf16; null unless
-    /// products round their factors. The tensor is new or `owned`: no handle reaches values of
-    /// its memory that the kernel does not write.
+    /// products round their factors. The tensor is new or `owned`: no handle reaches values of its memory that
+    /// the kernel does not write.
     pub(super) fn rounding<'a>(&self, x: &'a Tensor<R>) -> Result<Argument<'a, R::Memory>> {
         if self.arithmetic.precision != Precision::Bf16 {
             return Ok(Argument::Null);

@@ -41,8 +41,8 @@ pub(super) struct QueryTile {
 
 impl QueryTile {
     /// Its queries.
-    pub(super) fn len(&self) -> usize {
-        self.queries as usize
+    pub(super) fn rows(&self) -> Range<usize> {
+        self.first_query as usize..(self.first_query + self.queries) as usize
     }
 
     /// Tiles of up to `side` of the queries of one sequence, whose keys and values start at two addresses,
@@ -84,8 +84,8 @@ pub(super) struct KeyTile {
 
 impl KeyTile {
     /// Its keys.
-    pub(super) fn len(&self) -> usize {
-        self.keys as usize
+    pub(super) fn rows(&self) -> Range<usize> {
+        self.key_row as usize..(self.key_row + self.keys) as usize
     }
 }
 

@@ -1,13 +1,14 @@
 //! Products with a bias by cuBLASLt, which adds it before it writes them: no kernel goes over them again.
 //!
 //! Invariants
-//! - an algorithm is chosen once for each kind of product
+//! - an algorithm is chosen once for each kind of product, and again after many kinds
 //! - an algorithm that divides the terms keeps its sums in f32 in the workspace and adds them in a second step,
 //!   so the order of a sum depends on the kind alone
 //! - all products use the workspace, in the order of one stream
 #![allow(unsafe_code)]
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::ffi::c_void;
 
 use cudarc::cublaslt::result::{self, CublasError};
@@ -167,6 +168,22 @@ impl Plan {
     }
 }
 
+/// Whether the library does not compute products of a kind, which it finds before it computes anything.
+fn is_refusal(error: &CublasError) -> bool {
+    matches!(
+        error.0,
+        cublasStatus_t::CUBLAS_STATUS_NOT_SUPPORTED | cublasStatus_t::CUBLAS_STATUS_INVALID_VALUE
+    )
+}
+
+fn failed(product: &Product<'_, DeviceMemory>, error: &CublasError) -> BackendError {
+    let message = format!("cuBLASLt, a product of {:?}: {error}", product.size);
+    match error.0 {
+        cublasStatus_t::CUBLAS_STATUS_ALLOC_FAILED => BackendError::out_of_memory(message),
+        _ => BackendError::new(message),
+    }
+}
+
 /// The library on one stream.
 pub(super) struct Lt {
     handle: cublasLtHandle_t,
@@ -204,12 +221,20 @@ impl Lt {
         bias: u64,
         stream: CUstream,
     ) -> Result<bool> {
+        debug_assert!(!product.sums, "a product with a bias is not added to anything");
         let (handle, kind) = (self.handle, Kind::of(product, operands, bias));
         let workspace = self.workspace.address() as *mut c_void;
         if self.plans.len() >= MOST_PLANS {
             self.plans.clear();
         }
-        let known = self.plans.entry(kind).or_insert_with(|| Plan::new(handle, &kind, bias).ok());
+        let known = match self.plans.entry(kind) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(free) => match Plan::new(handle, &kind, bias) {
+                Ok(plan) => free.insert(Some(plan)),
+                Err(error) if is_refusal(&error) => free.insert(None),
+                Err(error) => return Err(failed(product, &error)),
+            },
+        };
         let Some(plan) = known else { return Ok(false) };
         let [first, second, to] = operands.map(|operand| operand.address as *mut c_void);
         let [first_layout, second_layout, to_layout] = [0, 1, 2].map(|matrix: usize| plan.layouts[matrix].0);
@@ -240,16 +265,11 @@ impl Lt {
         });
         match done {
             Ok(()) => Ok(true),
-            // Found before anything is computed.
-            Err(CublasError(
-                cublasStatus_t::CUBLAS_STATUS_NOT_SUPPORTED | cublasStatus_t::CUBLAS_STATUS_INVALID_VALUE,
-            )) => {
+            Err(error) if is_refusal(&error) => {
                 *known = None;
                 Ok(false)
             }
-            Err(error) => {
-                Err(BackendError::new(format!("cuBLASLt, a product of {:?}: {error}", product.size)))
-            }
+            Err(error) => Err(failed(product, &error)),
         }
     }
 }
