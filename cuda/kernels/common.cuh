@@ -46,8 +46,7 @@ DEVICE float half_value(unsigned short bits) {
 // Copies 8 or 16 bytes to shared memory while the thread goes on: a part of what COPIES_END ends next.
 template <int BYTES>
 DEVICE void copy_later(void* to, const void* from) {
-    unsigned place;
-    asm("{.reg .u64 place; cvta.to.shared.u64 place, %1; cvt.u32.u64 %0, place;}" : "=r"(place) : "l"(to));
+    unsigned place = (unsigned)__cvta_generic_to_shared(to);
     if (BYTES == 8) asm volatile("cp.async.ca.shared.global [%0], [%1], 8;" ::"r"(place), "l"(from) : "memory");
     if (BYTES == 16) asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(place), "l"(from) : "memory");
 }
@@ -72,9 +71,7 @@ DEVICE void multiply_bf16(float (&sums)[4], const unsigned (&left)[4], unsigned 
 // A place in shared memory, in bytes.
 typedef unsigned SharedPlace;
 DEVICE SharedPlace shared_place(const void* at) {
-    unsigned place;
-    asm("{.reg .u64 place; cvta.to.shared.u64 place, %1; cvt.u32.u64 %0, place;}" : "=r"(place) : "l"(at));
-    return place;
+    return (unsigned)__cvta_generic_to_shared(at);
 }
 // Copies 16 bytes as copy_later does.
 DEVICE void copy_later_to(SharedPlace to, const void* from) {
