@@ -69,6 +69,7 @@ T exchanged(T value, unsigned lane, int line) {
 #define BLOCK_THREADS (emulator::place().threads)
 #define SHARED(type, name) type* name = static_cast<type*>(emulator::shared_memory())
 #define SYNC() emulator::block_barrier(__LINE__)
+#define SYNC_WARP() emulator::exchange(0, 0, __LINE__)
 #define SHUFFLE_XOR(value, mask) emulator::exchanged(value, (threadIdx.x & 31u) ^ (mask), __LINE__)
 
 DEVICE uint32_t float_bits(float value) {

@@ -28,6 +28,7 @@
 extern __shared__ float4 gstore_shared[];
 #define SHARED(type, name) type* name = reinterpret_cast<type*>(gstore_shared)
 #define SYNC() __syncthreads()
+#define SYNC_WARP() __syncwarp()
 #define SHUFFLE_XOR(value, mask) __shfl_xor_sync(0xffffffffu, value, mask)
 DEVICE unsigned float_bits(float value) { return __float_as_uint(value); }
 DEVICE float float_of(unsigned bits) { return __uint_as_float(bits); }

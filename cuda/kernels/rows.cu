@@ -3,7 +3,8 @@
 // apart are added.
 //
 // With many queries half a warp has a tile of rows x queries, and each of its threads one lane of all their products, in
-// registers. With few two threads have it, and each of them half of the lanes.
+// registers. With few two threads have it, and each of them half of the lanes; a warp copies the rows to shared memory ahead,
+// by lines of memory.
 
 #define LANES 16u
 
@@ -15,26 +16,12 @@ DEVICE float stored(const u16* from) { return half_value(*from); }
 DEVICE float stored(const float* from) { return *from; }
 DEVICE float stored(const signed char* from) { return (float)*from; }
 
-// Eight values that follow one another, as a thread reads them.
+// Values that follow one another, as a thread reads them: eight, or 16 bytes of them.
 template <class T>
-struct alignas(sizeof(T) == 1 ? 8 : 16) Eight {
-    T values[8];
+struct alignas(sizeof(T) == 1 ? 8 : 16) Few {
+    static const u32 COUNT = sizeof(T) == 4 ? 4 : 8;
+    T values[COUNT];
 };
-
-DEVICE void widen(const Eight<u16>& from, float (&to)[8]) {
-    UNROLL
-    for (u32 i = 0; i < 8; ++i) to[i] = half_value(from.values[i]);
-}
-
-DEVICE void widen(const Eight<float>& from, float (&to)[8]) {
-    UNROLL
-    for (u32 i = 0; i < 8; ++i) to[i] = from.values[i];
-}
-
-DEVICE void widen(const Eight<signed char>& from, float (&to)[8]) {
-    UNROLL
-    for (u32 i = 0; i < 8; ++i) to[i] = (float)from.values[i];
-}
 
 // Coordinates of a module group, and its place among the factors of a row.
 struct RowGroup {
@@ -147,31 +134,54 @@ DEVICE void add_singly(const T* row, const float* const (&query)[QUERIES], u32 k
     }
 }
 
-// Has a step of rows copied to this thread's places, which have those of other threads between them; nothing unless it is
-// `there`.
+// Bytes that follow one another of each row that a warp reads at a time: so many are a line of memory. They are in shared
+// memory, 16 at a time.
+#define PIECE 128u
+#define PIECE_UNITS 8u
+
+// Steps of a piece of values of some type.
+template <class T>
+struct Piece {
+    static const u32 STEPS = PIECE / (LANES * sizeof(T));
+};
+
+// Where a unit of a row is among those of its piece: threads that read together read different banks.
+template <class T>
+DEVICE u32 unit_at(u32 row, u32 unit) {
+    if (sizeof(T) == 2) return row * PIECE_UNITS + (unit ^ row % 4 * 2);
+    if (sizeof(T) == 4) return row * PIECE_UNITS + (unit ^ (row % 2 + row / 2 % 2 * 4));
+    return row * PIECE_UNITS + (unit ^ row % 8);
+}
+
+// Has a piece of 16 x ROWS rows of a warp copied to its places, each row's 8 units by 8 threads: from byte `from` of the rows
+// on, of which those before `end` are whole steps.
 template <u32 ROWS, class T>
-DEVICE void copy_step(const T* const (&row)[ROWS], u32 k, bool there, Eight<T>* places) {
-    const int PIECE = sizeof(Eight<T>) < 16 ? 8 : 16;
-    if (there) {
+DEVICE void copy_piece(const u64* rows, u32 from, u32 end, uint4* places) {
+    u32 lane = threadIdx.x % 32, unit = lane % PIECE_UNITS;
+    if (from + unit * 16 < end) {
         UNROLL
-        for (u32 r = 0; r < ROWS; ++r) {
-            UNROLL
-            for (u32 at = 0; at < sizeof(Eight<T>); at += PIECE)
-                copy_later<PIECE>((char*)(places + r * BLOCK_THREADS) + at, (const char*)(row[r] + k) + at);
+        for (u32 i = 0; i < 4 * ROWS; ++i) {
+            u32 row = 4 * i + lane / PIECE_UNITS;
+            copy_later<16>(places + unit_at<T>(row, unit), (const char*)rows[row] + from + unit * 16);
         }
     }
     COPIES_END();
 }
 
-// Adds a step of rows that was copied.
+// Adds step `step` of a piece of rows, of which this thread has every 16th from `first` on.
 template <u32 ROWS, u32 QUERIES, class T>
-DEVICE void add_copied(const Eight<T>* places, const float* const (&query)[QUERIES], u32 k,
+DEVICE void add_copied(const uint4* places, u32 first, u32 step, const float* const (&query)[QUERIES], u32 k,
                        float (&lanes)[ROWS * QUERIES][HALF]) {
     float x[ROWS][HALF];
     UNROLL
     for (u32 r = 0; r < ROWS; ++r) {
-        Eight<T> read = places[r * BLOCK_THREADS];
-        widen(read, x[r]);
+        UNROLL
+        for (u32 i = 0; i < HALF; i += Few<T>::COUNT) {
+            u32 byte = (step * LANES + threadIdx.x % 2 * HALF + i) * sizeof(T);
+            Few<T> read = *(const Few<T>*)((const char*)(places + unit_at<T>(first + 16 * r, byte / 16)) + byte % 16);
+            UNROLL
+            for (u32 j = 0; j < Few<T>::COUNT; ++j) x[r][i + j] = stored(read.values + j);
+        }
     }
     UNROLL
     for (u32 q = 0; q < QUERIES; ++q) {
@@ -188,31 +198,36 @@ DEVICE void add_copied(const Eight<T>* places, const float* const (&query)[QUERI
 }
 
 // Two threads have ROWS rows and QUERIES queries, and each of them half of the lanes: eight values that follow one another.
-// It has those of STEPS steps on their way to places of its own in shared memory, whatever registers there are.
-template <u32 ROWS, u32 QUERIES, u32 STEPS, class T>
+// A warp has pieces of its rows on their way to shared memory of its own, STAGES of 16 x ROWS pieces, whatever registers
+// there are.
+template <u32 ROWS, u32 QUERIES, u32 STAGES, class T>
 DEVICE void products_of_few(const RowJob& job) {
-    const u32 ALL = ROWS * QUERIES, KEPT = ALL > 1 ? ALL / 2 : 1;
-    u32 upper = threadIdx.x % 2, beside = (job.width + QUERIES - 1) / QUERIES;
-    u32 first_row = (blockIdx.x / beside * (BLOCK_THREADS / 2) + threadIdx.x / 2) * ROWS;
+    const u32 ALL = ROWS * QUERIES, KEPT = ALL > 1 ? ALL / 2 : 1, STEPS = Piece<T>::STEPS, STAGE = 16 * ROWS * PIECE_UNITS;
+    u32 lane = threadIdx.x % 32, upper = lane % 2, beside = (job.width + QUERIES - 1) / QUERIES;
+    u32 warp_row = (blockIdx.x / beside * (BLOCK_THREADS / 2) + threadIdx.x / 32 * 16) * ROWS;
+    u32 own_row = lane / 2, first_row = warp_row + own_row;
     u32 first_query = blockIdx.x % beside * QUERIES;
     // Beyond the last row or query the last one is multiplied again, and not written.
     u32 last_row = job.count - 1, last_query = job.width - 1;
-    const T* row[ROWS];
+    SHARED(uint4, all_places);
+    uint4* places = all_places + threadIdx.x / 32 * STAGES * STAGE;
+    u64* rows = (u64*)(all_places + BLOCK_THREADS / 32 * STAGES * STAGE) + threadIdx.x / 32 * 16 * ROWS;
     const float* query[QUERIES];
-    u64 ends = 0;
-    UNROLL
-    for (u32 r = 0; r < ROWS; ++r) {
-        u64 place = job.rows[first_row + r < last_row ? first_row + r : last_row];
-        row[r] = (const T*)place;
-        ends |= place;
+    u32 ends = 0;
+    for (u32 i = lane; i < 16 * ROWS; i += 32) {
+        u64 place = job.rows[warp_row + i < last_row ? warp_row + i : last_row];
+        ends |= (u32)place;
+        rows[i] = place;
     }
+    UNROLL
+    for (u32 apart = 1; apart < 32; apart *= 2) ends |= SHUFFLE_XOR(ends, apart);
+    // All have the addresses.
+    SYNC_WARP();
     UNROLL
     for (u32 q = 0; q < QUERIES; ++q) {
         query[q] = job.queries + (u64)(first_query + q < last_query ? first_query + q : last_query) * job.dim;
-        ends |= (u64)query[q];
+        ends |= (u32)(u64)query[q];
     }
-    SHARED(Eight<T>, all_places);
-    Eight<T>* places = all_places + threadIdx.x;
     float sums[KEPT];
     UNROLL
     for (u32 i = 0; i < KEPT; ++i) sums[i] = 0.0f;
@@ -227,26 +242,41 @@ DEVICE void products_of_few(const RowJob& job) {
         u32 whole = (group.end - group.start) / LANES, left = (group.end - group.start) % LANES, step = 0;
         u32 k = group.start + upper * HALF;
         if (((ends | group.start * sizeof(T) | group.start * sizeof(float)) & 15u) == 0u) {
-            UNROLL
-            for (u32 s = 0; s < STEPS; ++s)
-                copy_step<ROWS, T>(row, k + s * LANES, s < whole, places + s * ROWS * BLOCK_THREADS);
-            UNROLL_BY(4)
-            for (; step < whole; ++step, k += LANES) {
-                Eight<T>* own = places + step % STEPS * ROWS * BLOCK_THREADS;
-                COPIES_WAIT(STEPS - 1);
-                add_copied<ROWS, QUERIES, T>(own, query, k, lanes);
-                copy_step<ROWS, T>(row, k + STEPS * LANES, step + STEPS < whole, own);
+            u32 start = group.start * sizeof(T), end = start + whole * LANES * sizeof(T), copy = 0;
+            // All have read the pieces of the last group.
+            SYNC_WARP();
+            for (; copy < STAGES - 1; ++copy) copy_piece<ROWS, T>(rows, start + copy * PIECE, end, places + copy * STAGE);
+            for (u32 stage = 0; step < whole; ++copy) {
+                COPIES_WAIT(STAGES - 2);
+                // All have the piece, and have read the one before, which the next one replaces.
+                SYNC_WARP();
+                u32 next = stage == 0 ? STAGES - 1 : stage - 1;
+                copy_piece<ROWS, T>(rows, start + copy * PIECE, end, places + next * STAGE);
+                const uint4* own = places + stage * STAGE;
+                if (step + STEPS <= whole) {
+                    UNROLL
+                    for (u32 i = 0; i < STEPS; ++i) add_copied<ROWS, QUERIES, T>(own, own_row, i, query, k + i * LANES, lanes);
+                    step += STEPS;
+                    k += STEPS * LANES;
+                } else {
+                    UNROLL_BY(1)
+                    for (u32 i = 0; step < whole; ++i, ++step, k += LANES)
+                        add_copied<ROWS, QUERIES, T>(own, own_row, i, query, k, lanes);
+                }
+                stage = stage + 1 == STAGES ? 0 : stage + 1;
             }
         }
-        UNROLL_BY(1)
-        for (; step < whole; ++step, k += LANES) {
+        if (step < whole || left > 0) {
             UNROLL
-            for (u32 r = 0; r < ROWS; ++r) add_singly<QUERIES, T>(row[r], query, k, HALF, lanes + r * QUERIES);
-        }
-        if (left > 0) {
-            u32 before = upper * HALF, count = left > before ? left - before : 0u;
-            UNROLL
-            for (u32 r = 0; r < ROWS; ++r) add_singly<QUERIES, T>(row[r], query, k, count, lanes + r * QUERIES);
+            for (u32 r = 0; r < ROWS; ++r) {
+                u32 before = upper * HALF;
+                const T* row = (const T*)rows[own_row + 16 * r];
+                UNROLL_BY(1)
+                for (u32 i = step; i < whole; ++i)
+                    add_singly<QUERIES, T>(row, query, k + (i - step) * LANES, HALF, lanes + r * QUERIES);
+                u32 last = k + (whole - step) * LANES, count = left > before ? left - before : 0u;
+                add_singly<QUERIES, T>(row, query, last, count, lanes + r * QUERIES);
+            }
         }
         // Of the products that both threads have, each adds up one half and hands on the other's lanes.
         UNROLL
@@ -260,7 +290,7 @@ DEVICE void products_of_few(const RowJob& job) {
             float four[4];
             UNROLL
             for (u32 l = 0; l < 4; ++l) four[l] = PLUS(both[l], both[l + 4]);
-            u32 at = first_row + (upper * (ALL - KEPT) + i) / QUERIES;
+            u32 at = first_row + (upper * (ALL - KEPT) + i) / QUERIES * 16;
             float factor = job.factors[(u64)(at < last_row ? at : last_row) * job.columns + group.number];
             sums[i] = PLUS(sums[i], TIMES(PLUS(PLUS(four[0], four[2]), PLUS(four[1], four[3])), factor));
         }
@@ -269,27 +299,27 @@ DEVICE void products_of_few(const RowJob& job) {
     if (ALL == 1 && upper) return;
     UNROLL
     for (u32 i = 0; i < KEPT; ++i) {
-        u32 product = upper * (ALL - KEPT) + i, at = first_row + product / QUERIES, q = first_query + product % QUERIES;
+        u32 product = upper * (ALL - KEPT) + i, at = first_row + product / QUERIES * 16, q = first_query + product % QUERIES;
         if (at < job.count && q < job.width) job.out[(u64)at * job.width + q] = sums[i];
     }
 }
 
-// 256 threads have 128 rows and one query, and 128 bytes of shared memory each.
-KERNEL row_products_one(const u64* rows, u32 type, u32 count, u32 dim, const float* queries, u32 width,
-                        const RowGroup* groups, u32 used, const float* factors, u32 columns, float* out) {
+// 256 threads have 128 rows and one query, and 5 x 16 KiB of shared memory.
+KERNEL_FOR(256, 2) row_products_one(const u64* rows, u32 type, u32 count, u32 dim, const float* queries, u32 width,
+                                    const RowGroup* groups, u32 used, const float* factors, u32 columns, float* out) {
     RowJob job = {rows, count, dim, queries, width, groups, used, factors, columns, out};
-    if (type == ROWS_F16) products_of_few<1, 1, 8, u16>(job);
-    if (type == ROWS_F32) products_of_few<1, 1, 4, float>(job);
-    if (type == ROWS_I8) products_of_few<1, 1, 16, signed char>(job);
+    if (type == ROWS_F16) products_of_few<1, 1, 5, u16>(job);
+    if (type == ROWS_F32) products_of_few<1, 1, 5, float>(job);
+    if (type == ROWS_I8) products_of_few<1, 1, 5, signed char>(job);
 }
 
-// 256 threads have 256 rows and 4 queries, and 128 bytes of shared memory each.
-KERNEL row_products_few(const u64* rows, u32 type, u32 count, u32 dim, const float* queries, u32 width,
-                        const RowGroup* groups, u32 used, const float* factors, u32 columns, float* out) {
+// 128 threads have 128 rows and 4 queries, and 4 x 16 KiB of shared memory.
+KERNEL_FOR(128, 3) row_products_few(const u64* rows, u32 type, u32 count, u32 dim, const float* queries, u32 width,
+                                    const RowGroup* groups, u32 used, const float* factors, u32 columns, float* out) {
     RowJob job = {rows, count, dim, queries, width, groups, used, factors, columns, out};
     if (type == ROWS_F16) products_of_few<2, 4, 4, u16>(job);
-    if (type == ROWS_F32) products_of_few<2, 4, 2, float>(job);
-    if (type == ROWS_I8) products_of_few<2, 4, 8, signed char>(job);
+    if (type == ROWS_F32) products_of_few<2, 4, 4, float>(job);
+    if (type == ROWS_I8) products_of_few<2, 4, 4, signed char>(job);
 }
 
 // 256 threads have 32 rows and 32 queries: few values are read for each that is multiplied.

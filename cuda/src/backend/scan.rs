@@ -334,12 +334,13 @@ impl<R: Runtime> CudaScan<R> {
         let (words, [factors_at, groups_at]) = factors.packed(places)?;
         let words = self.bring(bytemuck::cast_slice(&words))?;
         let products = self.on.allocate::<f32>(out.len())?;
-        // For each kernel the rows and queries of a block of threads, and its shared memory.
-        let places = THREADS as usize * 128;
-        let (kernel, tile, shared) = match width {
-            1 => ("row_products_one", [128, 1], places),
-            2..=FEW => ("row_products_few", [256, 4], places),
-            _ => ("row_products_many", [32, 32], 0),
+        // For each kernel the rows and queries of a block, its threads and its shared memory: of each row
+        // its address and so many pieces of 128 bytes.
+        let shared = |rows: usize, pieces: usize| rows * (8 + pieces * 128);
+        let (kernel, tile, threads, shared) = match width {
+            1 => ("row_products_one", [128, 1], THREADS, shared(128, 5)),
+            2..=FEW => ("row_products_few", [128, 4], THREADS / 2, shared(128, 4)),
+            _ => ("row_products_many", [32, 32], THREADS, 0),
         };
         let grid = [rows.div_ceil(tile[0]) * width.div_ceil(tile[1]), 1, 1];
         let arguments = [
@@ -355,7 +356,7 @@ impl<R: Runtime> CudaScan<R> {
             Argument::U32(number(queries.groups())?),
             from::<f32, _>(&products, 0),
         ];
-        self.on.launch(kernel, grid, THREADS, shared, &arguments)?;
+        self.on.launch(kernel, grid, threads, shared, &arguments)?;
         self.on.runtime.read(&products, 0, bytemuck::cast_slice_mut(out))
     }
 }
