@@ -5,41 +5,56 @@
 #define ESTIMATED_QUERIES 64u
 #define ESTIMATED_ROWS 32u
 
-// Adds the squares of eight values.
-DEVICE float squares_of(const uint4& values, float sum) {
-    u32 words[4] = {values.x, values.y, values.z, values.w};
-    UNROLL
-    for (u32 i = 0; i < 4; ++i) {
-        float low = half_value((u16)words[i]), high = half_value((u16)(words[i] >> 16));
-        sum = FUSED(high, high, FUSED(low, low, sum));
-    }
-    return sum;
+// Adds the squares of two values.
+DEVICE float squares_of(u32 pair, float sum) {
+    float low = half_value((u16)pair), high = half_value((u16)(pair >> 16));
+    return FUSED(high, high, FUSED(low, low, sum));
 }
 
-// Steps of 32 coordinates whose rows are on their way at a time.
-#define ESTIMATED_STEPS 4u
+// Coordinates of a piece, which are 128 bytes of a row and two steps of 32 of the queries; pieces that there is room for; and
+// coordinates after which sums begin anew, since errors grow with what is added up (CHAIN in src/backend/halves.rs).
+#define ESTIMATED_PIECE 64u
+#define ESTIMATED_STAGES 3u
+#define ESTIMATED_CHAIN 256u
 
-// Has eight values of each of four rows, from `k` on, copied to this thread's places, unless they are not `there`.
-DEVICE void copy_eights(const u16* const (&row)[4], u32 k, bool there, uint4* places) {
-    if (there) {
+// Has the piece from coordinate `k` of a group that ends before `end` copied to a stage: `queries` from there on, and the 32
+// rows of a warp, which are at these addresses. Nothing is left of a group beyond its end.
+DEVICE void copy_estimated(const uint4* queries, const u64* rows, u32 k, u32 end, uint4* stage) {
+    u32 lane = threadIdx.x % 32, unit = lane % 8, steps = end > k ? (end - k + 31) / 32 : 0;
+    uint4* own = stage + 512 + threadIdx.x / 32 * 256;
+    for (u32 i = threadIdx.x; i < 512 && i < 256 * steps; i += BLOCK_THREADS) copy_later<16>(stage + i, queries + i);
+    // Rows that are read together have different banks.
+    uint4 *place = own + lane / 8 * 8, none = {0u, 0u, 0u, 0u};
+    if (k + 8 * unit < end) {
         UNROLL
-        for (u32 r = 0; r < 4; ++r) copy_later<16>(places + r * BLOCK_THREADS, row[r] + k);
+        for (u32 i = 0; i < 8; ++i)
+            copy_later<16>(place + 32 * i + (unit ^ (4 * i + lane / 8) % 8), (const u16*)rows[4 * i + lane / 8] + k + 8 * unit);
+    } else if (steps > 0) {
+        UNROLL
+        for (u32 i = 0; i < 8; ++i) place[32 * i + (unit ^ (4 * i + lane / 8) % 8)] = none;
     }
     COPIES_END();
 }
 
-// Adds the products of 32 coordinates. Of those of a row or query that follow one another four threads have eight each. The
-// units would have a thread hold coordinates 2, 8 and 10 apart; which terms of a sum are where does not matter for an
-// estimate, if both factors have them alike.
-DEVICE void add_tile(const uint4 (&x)[4], const uint4* queries, float (&sums)[2][8][4]) {
+// Adds the products of 32 coordinates, the units from `unit` on of 32 rows, and the squares of the rows.
+DEVICE void add_tile(const uint4* rows, u32 unit, const uint4* queries, float (&sums)[2][8][4], float (&squares)[4]) {
+    u32 lane = threadIdx.x % 32, row = lane % 16;
+    u32 x[2][2][4];
+    UNROLL
+    for (u32 i = 0; i < 4; ++i) {
+        u32(&own)[4] = x[i / 2][i % 2];
+        LOAD_MATRICES(own, rows + (i / 2 * 16 + row) * 8 + ((unit + i % 2 * 2 + lane / 16) ^ row % 8));
+        UNROLL
+        for (u32 j = 0; j < 4; ++j) squares[i / 2 * 2 + j % 2] = squares_of(own[j], squares[i / 2 * 2 + j % 2]);
+    }
     UNROLL
     for (u32 q = 0; q < 8; ++q) {
         uint4 y = queries[32 * q];
         UNROLL
         for (u32 r = 0; r < 2; ++r) {
-            const uint4 &up = x[2 * r], &low = x[2 * r + 1];
-            MULTIPLY_HALVES(sums[r][q], up.x, low.x, up.y, low.y, y.x, y.y);
-            MULTIPLY_HALVES(sums[r][q], up.z, low.z, up.w, low.w, y.z, y.w);
+            const u32(&low)[4] = x[r][0], (&high)[4] = x[r][1];
+            MULTIPLY_HALVES(sums[r][q], low[0], low[1], low[2], low[3], y.x, y.y);
+            MULTIPLY_HALVES(sums[r][q], high[0], high[1], high[2], high[3], y.z, y.w);
         }
     }
 }
@@ -48,65 +63,72 @@ DEVICE void add_tile(const uint4 (&x)[4], const uint4* queries, float (&sums)[2]
 // them and each 32 coordinates of a group, of which there are `steps` in all, what the 32 threads of a warp have of each
 // eight queries; `units` by what products with each are multiplied. `weights` is for each group what an error is relative to
 // the product of a row's length and factor, and `up` covers the rounding of lengths. Values, [count, width], and errors,
-// [count], are added to what is there if `adds`. A thread has 256 bytes of shared memory.
-KERNEL_FOR(256, 2) row_estimates(const u64* rows, u32 count, const uint4* queries, u32 steps, const float* units, u32 width,
+// [count], are added to what is there if `adds`. A block of 192 threads has 192 rows and 64 queries, and shared memory of
+// ESTIMATED_STAGES stages of 8 KiB of queries and 4 KiB for the rows of each warp, and of an address for each row.
+KERNEL_FOR(192, 2) row_estimates(const u64* rows, u32 count, const uint4* queries, u32 steps, const float* units, u32 width,
                      const RowGroup* groups, u32 used, const float* factors, u32 columns, const float* weights, float up,
                      u32 adds, float* values, float* errors) {
     u32 lane = threadIdx.x % 32, place = lane / 4, part = lane % 4;
     u32 beside = (width + ESTIMATED_QUERIES - 1) / ESTIMATED_QUERIES;
-    u32 first_row = (blockIdx.x / beside * (BLOCK_THREADS / 32) + threadIdx.x / 32) * ESTIMATED_ROWS;
-    u32 first_query = blockIdx.x % beside * ESTIMATED_QUERIES;
-    if (first_row >= count) return;
-    const u16* row[4];
-    u32 at[4];
-    UNROLL
-    for (u32 r = 0; r < 4; ++r) {
-        at[r] = first_row + 8 * r + place;
-        // Beyond the last row the last one is multiplied again, and not written.
-        row[r] = (const u16*)rows[at[r] < count ? at[r] : count - 1];
-    }
-    const uint4* query = queries + (u64)(first_query / ESTIMATED_QUERIES) * steps * 256 + lane;
-    SHARED(uint4, all_places);
-    uint4* places = all_places + threadIdx.x;
+    u32 first_row = blockIdx.x / beside * BLOCK_THREADS + threadIdx.x / 32 * ESTIMATED_ROWS;
+    u32 first_query = blockIdx.x % beside * ESTIMATED_QUERIES, stage_units = 512 + BLOCK_THREADS * 8;
+    const uint4* query = queries + (u64)(first_query / ESTIMATED_QUERIES) * steps * 256;
+    SHARED(uint4, stages);
+    u64* addresses = (u64*)(stages + ESTIMATED_STAGES * stage_units) + threadIdx.x / 32 * ESTIMATED_ROWS;
+    // Beyond the last row the last one is multiplied again, and not written.
+    addresses[lane] = rows[first_row + lane < count ? first_row + lane : count - 1];
     for (u32 g = 0; g < used; ++g) {
         RowGroup group = groups[g];
         bool first = g == 0 && adds == 0;
-        float sums[2][8][4], squares[4];
+        float sums[2][8][4], totals[2][8][4], squares[4];
         UNROLL
         for (u32 r = 0; r < 4; ++r) squares[r] = 0.0f;
         UNROLL
-        for (u32 i = 0; i < 64; ++i) sums[i / 32][i / 4 % 8][i % 4] = 0.0f;
-        u32 k = group.start + 8 * part;
-        UNROLL
-        for (u32 s = 0; s < ESTIMATED_STEPS; ++s)
-            copy_eights(row, k + 32 * s, k + 32 * s < group.end, places + 4 * s * BLOCK_THREADS);
-        UNROLL_BY(2)
-        for (u32 step = 0; group.start + 32 * step < group.end; ++step, k += 32, query += 256) {
-            uint4* own = places + step % ESTIMATED_STEPS * 4 * BLOCK_THREADS;
-            COPIES_WAIT(ESTIMATED_STEPS - 1);
-            uint4 x[4], none = {0u, 0u, 0u, 0u};
+        for (u32 i = 0; i < 64; ++i) sums[i / 32][i / 4 % 8][i % 4] = totals[i / 32][i / 4 % 8][i % 4] = 0.0f;
+        // The addresses are there, and all have read the pieces of the last group.
+        SYNC();
+        u32 to = 0, ahead = group.start;
+        for (; to < ESTIMATED_STAGES - 1; ++to, ahead += ESTIMATED_PIECE)
+            copy_estimated(query + (ahead - group.start) * 8, addresses, ahead, group.end, stages + to * stage_units);
+        u32 from = 0;
+        for (u32 k = group.start; k < group.end; k += ESTIMATED_PIECE, ahead += ESTIMATED_PIECE) {
+            COPIES_WAIT(ESTIMATED_STAGES - 2);
+            // All have the piece, and have read the one before, which the next one replaces.
+            SYNC();
+            copy_estimated(query + (ahead - group.start) * 8, addresses, ahead, group.end, stages + to * stage_units);
+            const uint4 *tile = stages + from * stage_units + lane, *own = tile - lane + 512 + threadIdx.x / 32 * 256;
             UNROLL
-            for (u32 r = 0; r < 4; ++r) x[r] = k < group.end ? own[r * BLOCK_THREADS] : none;
-            u32 next = k + 32 * ESTIMATED_STEPS;
-            copy_eights(row, next, next < group.end, own);
-            UNROLL
-            for (u32 r = 0; r < 4; ++r) squares[r] = squares_of(x[r], squares[r]);
-            add_tile(x, query, sums);
+            for (u32 s = 0; s < 2; ++s) {
+                if (k + 32 * s >= group.end) break;
+                add_tile(own, 4 * s, tile + 256 * s, sums, squares);
+            }
+            if ((k - group.start) % ESTIMATED_CHAIN == ESTIMATED_CHAIN - ESTIMATED_PIECE || k + ESTIMATED_PIECE >= group.end) {
+                UNROLL
+                for (u32 i = 0; i < 64; ++i) {
+                    float &total = totals[i / 32][i / 4 % 8][i % 4], &sum = sums[i / 32][i / 4 % 8][i % 4];
+                    total = PLUS(total, sum);
+                    sum = 0.0f;
+                }
+            }
+            from = from + 1 == ESTIMATED_STAGES ? 0 : from + 1;
+            to = to + 1 == ESTIMATED_STAGES ? 0 : to + 1;
         }
+        query += (group.end - group.start + 31) / 32 * 256;
         UNROLL
         for (u32 r = 0; r < 4; ++r) {
             float square = PLUS(squares[r], SHUFFLE_XOR(squares[r], 1));
             square = PLUS(square, SHUFFLE_XOR(square, 2));
-            if (at[r] >= count) continue;
-            float factor = factors[(u64)at[r] * columns + group.number];
+            u32 at = first_row + 8 * r + place;
+            if (at >= count) continue;
+            float factor = factors[(u64)at * columns + group.number];
             u32 own = first_query + 2 * part;
-            float* value = values + (u64)at[r] * width + own;
+            float* value = values + (u64)at * width + own;
             const float* unit = units + own;
             UNROLL
             for (u32 i = 0; i < 16; ++i) {
                 const u32 q = i / 2 * 8 + i % 2;
                 if (own + q >= width) continue;
-                float product = TIMES(TIMES(sums[r / 2][i / 2][r % 2 * 2 + i % 2], unit[q]), factor);
+                float product = TIMES(TIMES(totals[r / 2][i / 2][r % 2 * 2 + i % 2], unit[q]), factor);
                 value[q] = first ? product : PLUS(value[q], product);
             }
             if (part == 0 && first_query == 0) {
@@ -115,7 +137,7 @@ KERNEL_FOR(256, 2) row_estimates(const u64* rows, u32 count, const uint4* querie
                 bool bounded = size < 1.152921504606846976e18f && length < 1.152921504606846976e18f;
                 float error = PLUS(TIMES(length, weights[g]), TIMES(PLUS(size, 1.0f), 7.88860905221011805e-31f));
                 error = bounded ? TIMES(error, 1.000001f) : INFINITY_F;
-                errors[at[r]] = first ? error : TIMES(PLUS(errors[at[r]], error), 1.000001f);
+                errors[at] = first ? error : TIMES(PLUS(errors[at], error), 1.000001f);
             }
         }
     }

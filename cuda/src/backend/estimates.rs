@@ -11,9 +11,11 @@
 //! terms. An addition of the processor is off by a factor of at most 1 + 2^-24, and a term of n goes through
 //! n / 16 + 6 of them; so b is e^(2^-24 (n / 16 + 6)) - 1 (Higham, Accuracy and Stability of Numerical
 //! Algorithms, section 3.1). Tensor cores add some terms at a time: they cut each off at 2^-23 of the
-//! greatest of them or below, in whatever order. At most n terms, n / 4 sums so far and as many results are
-//! cut, each by 2^-23 of the sum of all magnitudes: 2^-22 n covers it, and a is e^(2^-22 n) - 1. Both have an
-//! addition for each group and checkpoint, and a product with s, besides.
+//! greatest of them or below, in whatever order. Of a chain of m terms at most these, m / 4 sums so far and
+//! as many results are cut, each by 2^-23 of the sum of all magnitudes: 2^-22 m covers it. A chain ends after
+//! 256 terms, and ordinary additions of n / 256 of them follow: a is e^(2^-22 256 + 2^-24 n / 256) - 1, while
+//! with one chain of all terms most rows might rank. Both have an addition for each group and checkpoint, and
+//! a product with s, besides.
 //!
 //! Invariants
 //! - what could overflow, or is not finite, has an error that is not finite either: it says nothing
@@ -32,9 +34,11 @@ use super::scan::{CudaScan, Factors, Stored};
 use super::{THREADS, from, number};
 use crate::runtime::{Argument, Result, Runtime};
 
-/// Rows of a block of threads, and the bytes of its shared memory.
-const ROWS: usize = 256;
-const SHARED: usize = THREADS as usize * 256;
+/// Rows of a block, which has a thread for each.
+const ROWS: u32 = 192;
+
+/// Its shared memory, in bytes: three stages of 64 coordinates of rows and queries, and the rows' addresses.
+const SHARED: usize = 3 * 128 * (ROWS as usize + TILE) + 8 * ROWS as usize;
 
 /// As the kernel knows it.
 fn code(how: Combined) -> u32 {
@@ -171,8 +175,8 @@ impl<R: Runtime> CudaScan<R> {
             from::<f32, _>(values, 0),
             from::<f32, _>(errors, 0),
         ];
-        let grid = [count.div_ceil(ROWS) * queries.len().div_ceil(TILE), 1, 1];
-        self.on.launch("row_estimates", grid, THREADS, SHARED, &arguments)?;
+        let grid = [count.div_ceil(ROWS as usize) * queries.len().div_ceil(TILE), 1, 1];
+        self.on.launch("row_estimates", grid, ROWS, SHARED, &arguments)?;
         Ok(true)
     }
 }

@@ -12,6 +12,9 @@ pub(super) const TILE: usize = 64;
 pub(super) const STEP: usize = 32;
 pub(super) const EIGHT: usize = 8;
 
+/// Coordinates after which the sums of a device begin anew.
+const CHAIN: usize = 256;
+
 /// Norms from which sums could overflow.
 const HUGE: f64 = (1u64 << 60) as f64;
 
@@ -61,7 +64,8 @@ impl Norms {
     /// The largest error of an estimate, relative to `|s||x|`, with that many sums added up.
     pub(super) fn weight(&self, added: usize) -> f32 {
         let (terms, others) = (self.len as f64, (added + 2) as f64 * f64::exp2(-24.0));
-        let units = (terms * f64::exp2(-22.0) + others).exp_m1();
+        let (chain, chains) = (self.len.min(CHAIN) as f64, self.len.div_ceil(CHAIN) as f64);
+        let units = (chain * f64::exp2(-22.0) + chains * f64::exp2(-24.0) + others).exp_m1();
         let processor = ((terms / 16.0 + 6.0) * f64::exp2(-24.0) + others).exp_m1();
         let weight = self.residual + units * self.rounded + processor * self.exact;
         if weight.is_finite() { (above(weight) as f32).next_up() } else { f32::INFINITY }
@@ -80,36 +84,59 @@ pub(super) fn narrowed(queries: &Queries, spans: &[Range<usize>]) -> (Vec<f16>, 
     let (mut tiles, mut units) = (vec![f16::ZERO; padded * steps * STEP], vec![1.0; padded]);
     let mut norms: Vec<Norms> =
         spans.iter().map(|span| Norms { len: span.len(), ..Norms::default() }).collect();
+    let longest = norms.iter().map(|norms| norms.len).max().unwrap_or(0);
+    let (mut scaled, mut rounded, mut back) = (Vec::new(), vec![f16::ZERO; longest], vec![0.0; longest]);
     for (q, vector) in queries.vectors().chunks_exact(dim).enumerate() {
-        let values = spans.iter().flat_map(|span| &vector[span.clone()]);
-        let greatest = values.fold(0.0f32, |greatest, value| greatest.max(value.abs()));
         // The exponent of a normal, finite number.
-        let exponent = ((greatest.to_bits() >> 23) as i32 - 127).clamp(LEAST, 127);
+        let exponent = ((greatest(vector, spans).to_bits() >> 23) as i32 - 127).clamp(LEAST, 127);
         let scale = power(GREATEST - exponent);
         units[q] = power(exponent - GREATEST);
         let mut first = 0;
         for (span, norms) in spans.iter().zip(&mut norms) {
-            let mut squares = [0.0f64; 3];
-            for (at, exact) in vector[span.clone()].as_chunks::<EIGHT>().0.iter().enumerate() {
-                let (mut rounded, mut back) = ([f16::ZERO; EIGHT], [0.0f32; EIGHT]);
-                rounded.convert_from_f32_slice(&exact.map(|value| value * scale));
-                rounded.convert_to_f32_slice(&mut back);
-                for (exact, rounded) in exact.iter().zip(back) {
-                    let (exact, rounded) = (f64::from(*exact), f64::from(rounded) * f64::from(units[q]));
-                    squares[0] += exact * exact;
-                    squares[1] += rounded * rounded;
-                    squares[2] += (exact - rounded) * (exact - rounded);
-                }
-                // Four threads of a warp hold the eights of one query that make up a step.
+            let exact = &vector[span.clone()];
+            let (rounded, back) = (&mut rounded[..exact.len()], &mut back[..exact.len()]);
+            scaled.clear();
+            scaled.extend(exact.iter().map(|value| value * scale));
+            rounded.convert_from_f32_slice(&scaled);
+            rounded.convert_to_f32_slice(back);
+            norms.add(squares(exact, back, f64::from(units[q])));
+            for (at, eight) in rounded.as_chunks::<EIGHT>().0.iter().enumerate() {
+                // Of the eights of a query that make up a step four threads of a warp hold two values each.
                 let tile = (q / TILE * steps + first + at / 4) * TILE / EIGHT + q % TILE / EIGHT;
-                let place = (tile * STEP + q % EIGHT * 4 + at % 4) * EIGHT;
-                tiles[place..place + EIGHT].copy_from_slice(&rounded);
+                for (part, pair) in eight.as_chunks::<2>().0.iter().enumerate() {
+                    let place = (tile * STEP + q % EIGHT * 4 + part) * EIGHT + at % 4 * 2;
+                    tiles[place..place + 2].copy_from_slice(pair);
+                }
             }
-            norms.add(squares);
             first += span.len().div_ceil(STEP);
         }
     }
     (tiles, units, norms)
+}
+
+/// The greatest magnitude of a vector in some spans.
+fn greatest(vector: &[f32], spans: &[Range<usize>]) -> f32 {
+    // Of every eighth value, none of which waits for the one before.
+    let mut most = [0.0f32; EIGHT];
+    for eight in spans.iter().flat_map(|span| vector[span.clone()].as_chunks::<EIGHT>().0) {
+        most.iter_mut().zip(eight).for_each(|(most, value)| *most = most.max(value.abs()));
+    }
+    most.into_iter().fold(0.0, f32::max)
+}
+
+/// Sums of the squares of values, of the values times `unit` to which they were rounded, and of the errors.
+fn squares(exact: &[f32], rounded: &[f32], unit: f64) -> [f64; 3] {
+    // As above.
+    let mut sums = [[0.0f64; EIGHT]; 3];
+    for (exact, rounded) in exact.as_chunks::<EIGHT>().0.iter().zip(rounded.as_chunks::<EIGHT>().0) {
+        for (i, (exact, rounded)) in exact.iter().zip(rounded).enumerate() {
+            let (exact, rounded) = (f64::from(*exact), f64::from(*rounded) * unit);
+            sums[0][i] += exact * exact;
+            sums[1][i] += rounded * rounded;
+            sums[2][i] += (exact - rounded) * (exact - rounded);
+        }
+    }
+    sums.map(|sums| sums.iter().sum::<f64>())
 }
 
 /// 2 to the power of an exponent of a normal number.
@@ -151,7 +178,8 @@ mod tests {
         }
         // The first query's values, where the threads of a warp look for them.
         for (k, exact) in vector.iter().enumerate() {
-            let place = (k / STEP * TILE / EIGHT * STEP + k % STEP / EIGHT) * EIGHT + k % EIGHT;
+            let tile = k / STEP * TILE / EIGHT;
+            let place = (tile * STEP + k % EIGHT / 2) * EIGHT + k % STEP / EIGHT * 2 + k % 2;
             let found = f64::from(tiles[place].to_f32()) * f64::from(units[0]);
             assert!((found - f64::from(*exact)).abs() <= norms[k / 64].residual, "{k}");
         }
