@@ -100,13 +100,15 @@ pub(super) fn narrowed(queries: &Queries, spans: &[Range<usize>]) -> (Vec<f16>, 
             rounded.convert_from_f32_slice(&scaled);
             rounded.convert_to_f32_slice(back);
             norms.add(squares(exact, back, f64::from(units[q])));
-            for (at, eight) in rounded.as_chunks::<EIGHT>().0.iter().enumerate() {
-                // Of the eights of a query that make up a step four threads of a warp hold two values each.
-                let tile = (q / TILE * steps + first + at / 4) * TILE / EIGHT + q % TILE / EIGHT;
-                for (part, pair) in eight.as_chunks::<2>().0.iter().enumerate() {
-                    let place = (tile * STEP + q % EIGHT * 4 + part) * EIGHT + at % 4 * 2;
-                    tiles[place..place + 2].copy_from_slice(pair);
-                }
+            for (at, values) in rounded.chunks(STEP).enumerate() {
+                let mut step = [f16::ZERO; STEP];
+                step[..values.len()].copy_from_slice(values);
+                // Of each of a step's eights each of four threads of a warp holds two values.
+                let pairs: [u32; STEP / 2] = bytemuck::cast(step);
+                let turned: [u32; STEP / 2] = std::array::from_fn(|i| pairs[i % 4 * 4 + i / 4]);
+                let tile = (q / TILE * steps + first + at) * TILE / EIGHT + q % TILE / EIGHT;
+                let place = (tile * STEP + q % EIGHT * 4) * EIGHT;
+                tiles[place..place + STEP].copy_from_slice(&bytemuck::cast::<_, [f16; STEP]>(turned));
             }
             first += span.len().div_ceil(STEP);
         }
