@@ -22,6 +22,7 @@
 //! - the greatest error of any query counts for all of them
 //! - the kernel finds |x| itself, rounded up, so that no stored length is relied on
 
+use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -144,13 +145,19 @@ impl<R: Runtime> CudaScan<R> {
         let Some((Stored::F16, places)) = self.places(rows, queries.dim(), &mut kept)? else {
             return Ok(false);
         };
-        // A score without a row has one that counts for nothing.
         let Some(any) = places.first() else { return Ok(false) };
-        let (mut rows, mut of_rows) = (vec![*any; count], vec![0.0f32; count * columns]);
-        for ((slot, place), factors) in slots.iter().zip(&places).zip(factors.chunks_exact(columns)) {
-            rows[*slot] = *place;
-            of_rows[slot * columns..(slot + 1) * columns].copy_from_slice(factors);
-        }
+        let (rows, of_rows) = match given == count && slots.iter().enumerate().all(|(i, slot)| i == *slot) {
+            true => (Cow::Borrowed(&places[..]), Cow::Borrowed(factors)),
+            false => {
+                // A score without a row has one that counts for nothing.
+                let (mut rows, mut of_rows) = (vec![*any; count], vec![0.0f32; count * columns]);
+                for ((slot, place), factors) in slots.iter().zip(&places).zip(factors.chunks_exact(columns)) {
+                    rows[*slot] = *place;
+                    of_rows[slot * columns..(slot + 1) * columns].copy_from_slice(factors);
+                }
+                (Cow::Owned(rows), Cow::Owned(of_rows))
+            }
+        };
         let factors = Factors { queries, groups, of_rows: &of_rows };
         let (mut words, [factors_at, groups_at]) = factors.packed(&rows)?;
         let longest = groups.iter().map(|group| queries.span(*group).len()).max().unwrap_or(0);
