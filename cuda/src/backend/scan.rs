@@ -297,25 +297,31 @@ impl<R: Runtime> CudaScan<R> {
         check(rows.blocks.iter().map(|block| block.1).sum::<usize>() == rows.places.len(), || {
             format!("{} rows, which are not as many as those of their blocks", rows.places.len())
         })?;
-        let mut kept = self.kept();
-        let questions = kept.questions;
-        let (mut stored, mut left) = (None, rows.places);
-        let mut places = Vec::with_capacity(rows.places.len());
-        for (key, count) in rows.blocks {
-            let Some(block) = kept.blocks.get_mut(key) else { return Ok(None) };
-            block.read = questions;
-            let each = dim * block.stored.bytes();
+        let mut found = Vec::with_capacity(rows.blocks.len());
+        {
+            let mut kept = self.kept();
+            let questions = kept.questions;
+            for (key, _) in rows.blocks {
+                let Some(block) = kept.blocks.get_mut(key) else { return Ok(None) };
+                block.read = questions;
+                values.push(block.values.clone());
+                found.push((Memory::address(&*block.values), block.bytes, block.stored));
+            }
+        }
+        // Other threads ask for their blocks meanwhile.
+        let Some(&(_, _, stored)) = found.first() else { return Ok(None) };
+        let each = dim * stored.bytes();
+        let (mut places, mut left) = (Vec::with_capacity(rows.places.len()), rows.places);
+        for ((_, count), (start, bytes, own_stored)) in rows.blocks.iter().zip(found) {
             let (own, others) = left.split_at(*count);
             left = others;
-            let is_one = *stored.get_or_insert(block.stored) == block.stored;
-            check(is_one && own.iter().all(|row| *row < block.bytes / each), || {
-                format!("rows of {each} bytes in a block of {}", block.bytes)
+            let most = bytes / each;
+            check(own_stored == stored && own.iter().all(|row| *row < most), || {
+                format!("rows of {each} bytes in a block of {bytes}")
             })?;
-            let start = Memory::address(&*block.values);
             places.extend(own.iter().map(|row| start + (row * each) as u64));
-            values.push(block.values.clone());
         }
-        Ok(stored.map(|stored| (stored, places)))
+        Ok(Some((stored, places)))
     }
 
     /// Products of the rows at some addresses, whose memory must live until the launch.
