@@ -7,6 +7,7 @@ use gstore_store::{BlockRef, FeatureReader, SpanRequests};
 use super::kept::is_kept;
 use super::windows::Window;
 use super::{Scan, query_count};
+use crate::kernel::RowProducts;
 
 /// With more query vectors a window may be a part of a block, which would be read again for the others.
 const MOST_QUERIES: usize = 1024;
@@ -36,11 +37,13 @@ impl<'a> Scan<'a> {
         });
     }
 
-    /// Adds what scoring some rows of a window reads; they are counted from its first and ascend.
+    /// Adds what scoring some rows of a window reads, unless a device keeps them; they are counted from its
+    /// first and ascend.
     pub(in crate::influence) fn want_rows(
         &self,
         window: &Window,
         offsets: impl Iterator<Item = u32>,
+        device: Option<&dyn RowProducts>,
         wants: &mut SpanRequests<'a>,
     ) {
         let rows: Vec<u64> = offsets.map(|offset| window.rows.start + u64::from(offset)).collect();
@@ -48,7 +51,7 @@ impl<'a> Scan<'a> {
             for block in window.blocks(reader) {
                 let before = |end: u64| rows.partition_point(|row| *row < end);
                 let own = &rows[before(block.range().start)..before(block.range().end)];
-                if !own.is_empty() {
+                if !own.is_empty() && !is_kept(device, reader, block) {
                     reader.want_rows(block, own, wants);
                 }
             }

@@ -106,7 +106,7 @@ impl Search<'_> {
             &|units, wants| {
                 for (unit, pairs) in &of_windows[units] {
                     let offsets = pairs.chunk_by(|a, b| a.0 == b.0).map(|pairs| pairs[0].0);
-                    self.scan.want_rows(&windows[*unit as usize], offsets, wants);
+                    self.scan.want_rows(&windows[*unit as usize], offsets, None, wants);
                 }
             },
             |((memory, values), waiting, totals), unit| {
@@ -167,7 +167,8 @@ impl Search<'_> {
             |((worker, _), _, _), ahead| worker.see(ahead),
             &|some, wants| {
                 for (window, offsets) in units[some].iter().copied().flatten() {
-                    self.scan.want_rows(&windows[*window as usize], offsets.iter().copied(), wants);
+                    let (window, offsets) = (&windows[*window as usize], offsets.iter().copied());
+                    self.scan.want_rows(window, offsets, self.scan.device, wants);
                 }
             },
             |((worker, rows), waiting, totals), unit| {
