@@ -94,6 +94,8 @@ impl<R: Runtime> CudaScan<R> {
         }
         let values = self.on.allocate::<f32>(count.saturating_mul(width))?;
         let errors = self.on.allocate::<f32>(count)?;
+        // Not between the kernels, where it would wait for the first and the second for it.
+        let (ends, found) = (self.on.upload_spans(spans, width)?, self.on.allocate::<f32>(2 * count)?);
         for (c, own) in checkpoints.iter().enumerate() {
             check(own.queries.len() == width, || format!("{} queries, not {width}", own.queries.len()))?;
             let to = (&values, &errors, count);
@@ -101,7 +103,6 @@ impl<R: Runtime> CudaScan<R> {
                 return Ok(false);
             }
         }
-        let (ends, found) = (self.on.upload_spans(spans, width)?, self.on.allocate::<f32>(2 * count)?);
         let [most, slack] = folded(folding);
         let arguments = [
             from::<f32, _>(&values, 0),
