@@ -244,7 +244,7 @@ impl<R: Runtime> CudaScan<R> {
     pub(super) fn vectors<'q>(&self, queries: &'q Queries) -> Result<&'q Vectors<R::Memory>> {
         let kept = queries.on_device(|| {
             self.kept().questions += 1;
-            let singles = self.on.upload(&queries.vectors())?;
+            let singles = self.bring(bytemuck::cast_slice(&queries.vectors()))?;
             let made: Arc<dyn Any + Send + Sync> = Arc::new(Vectors { singles, halves: Mutex::default() });
             Ok::<_, BackendError>(made)
         })?;
