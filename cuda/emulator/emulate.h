@@ -91,11 +91,6 @@ DEVICE float half_value(uint16_t bits) {
     return float_of(sign | (exponent == 31 ? 255u : exponent + 112u) << 23 | fraction << 13);
 }
 
-template <int BYTES>
-DEVICE void copy_later(void* to, const void* from) {
-    std::memcpy(to, from, BYTES);
-}
-
 #define COPIES_END()
 #define COPIES_WAIT(but)
 
@@ -135,7 +130,7 @@ DEVICE void multiply_bf16(float (&sums)[4], const unsigned (&left)[4], unsigned 
 using SharedPlace = uintptr_t;
 
 DEVICE SharedPlace shared_place(const void* at) { return reinterpret_cast<uintptr_t>(at); }
-DEVICE void copy_later_to(SharedPlace to, const void* from) { std::memcpy(reinterpret_cast<void*>(to), from, 16); }
+DEVICE void copy_later(SharedPlace to, const void* from) { std::memcpy(reinterpret_cast<void*>(to), from, 16); }
 DEVICE void zero_16_bytes(SharedPlace to) { std::memset(reinterpret_cast<void*>(to), 0, 16); }
 
 // Two values of a matrix: `at` in one row and `at + step` in the next or the same; `rows` has the places of rows.

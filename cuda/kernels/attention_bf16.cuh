@@ -31,7 +31,7 @@ DEVICE void load_rows(SharedPlace tile, const u16* RESTRICT from, u64 step, u32 
     tile += first * Tile<WIDTH>::ROW + 2 * col;
     UNROLL for (u32 row = 0; row < ROWS; row += BELOW, from += BELOW * step) {
         if (first + row < there)
-            copy_later_to(tile + row * Tile<WIDTH>::ROW, from);
+            copy_later(tile + row * Tile<WIDTH>::ROW, from);
         else
             zero_16_bytes(tile + row * Tile<WIDTH>::ROW);
     }

@@ -181,7 +181,7 @@ DEVICE void key_gradients_bf16(const RoundedSaved& saved, const KeyTile& tile, c
 }
 
 #define INSTANCE(width)                                                                                               \
-    KERNEL_FOR(128, width == 256 ? 2 : 3)                                                                             \
+    KERNEL_FOR(128, width == 64 ? 3 : 2)                                                                              \
     attention_queries_bf16_##width(const u16* RESTRICT q, const u16* RESTRICT grad, const float* RESTRICT log_sums,   \
                                    const float* RESTRICT along, const u32* RESTRICT positions,                        \
                                    const u64* RESTRICT drop_keys, const AttentionTile* RESTRICT tiles,                \

@@ -44,12 +44,12 @@ DEVICE float half_value(unsigned short bits) {
     asm("cvt.f32.f16 %0, %1;" : "=f"(value) : "h"(bits));
     return value;
 }
-// Copies 8 or 16 bytes to shared memory while the thread goes on: a part of what COPIES_END ends next.
-template <int BYTES>
-DEVICE void copy_later(void* to, const void* from) {
-    unsigned place = (unsigned)__cvta_generic_to_shared(to);
-    if (BYTES == 8) asm volatile("cp.async.ca.shared.global [%0], [%1], 8;" ::"r"(place), "l"(from) : "memory");
-    if (BYTES == 16) asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(place), "l"(from) : "memory");
+// A place in shared memory, in bytes.
+typedef unsigned SharedPlace;
+DEVICE SharedPlace shared_place(const void* at) { return (SharedPlace)__cvta_generic_to_shared(at); }
+// Copies 16 bytes to shared memory while the thread goes on: a part of what COPIES_END ends next.
+DEVICE void copy_later(SharedPlace to, const void* from) {
+    asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(to), "l"(from) : "memory");
 }
 #define COPIES_END() asm volatile("cp.async.commit_group;" ::: "memory")
 // Waits for all that this thread copies but for what the last so many ends ended.
@@ -69,15 +69,6 @@ DEVICE void multiply_bf16(float (&sums)[4], const unsigned (&left)[4], unsigned 
         : "r"(left[0]), "r"(left[1]), "r"(left[2]), "r"(left[3]), "r"(x), "r"(y));
 }
 #define MULTIPLY_BF16(sums, left, x, y) multiply_bf16(sums, left, x, y)
-// A place in shared memory, in bytes.
-typedef unsigned SharedPlace;
-DEVICE SharedPlace shared_place(const void* at) {
-    return (unsigned)__cvta_generic_to_shared(at);
-}
-// Copies 16 bytes as copy_later does.
-DEVICE void copy_later_to(SharedPlace to, const void* from) {
-    asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(to), "l"(from) : "memory");
-}
 DEVICE void zero_16_bytes(SharedPlace to) {
     asm volatile("st.shared.v4.u32 [%0], {%1, %1, %1, %1};" ::"r"(to), "r"(0) : "memory");
 }

@@ -22,13 +22,14 @@ DEVICE float squares_of(u32 pair, float sum) {
 DEVICE void copy_estimated(const uint4* queries, const u64* rows, u32 k, u32 end, uint4* stage) {
     u32 lane = threadIdx.x % 32, unit = lane % 8, steps = end > k ? (end - k + 31) / 32 : 0;
     uint4* own = stage + 512 + threadIdx.x / 32 * 256;
-    for (u32 i = threadIdx.x; i < 512 && i < 256 * steps; i += BLOCK_THREADS) copy_later<16>(stage + i, queries + i);
+    for (u32 i = threadIdx.x; i < 512 && i < 256 * steps; i += BLOCK_THREADS) copy_later(shared_place(stage + i), queries + i);
     // Rows that are read together have different banks.
     uint4 *place = own + lane / 8 * 8, none = {0u, 0u, 0u, 0u};
     if (k + 8 * unit < end) {
         UNROLL
         for (u32 i = 0; i < 8; ++i)
-            copy_later<16>(place + 32 * i + (unit ^ (4 * i + lane / 8) % 8), (const u16*)rows[4 * i + lane / 8] + k + 8 * unit);
+            copy_later(shared_place(place + 32 * i + (unit ^ (4 * i + lane / 8) % 8)),
+                       (const u16*)rows[4 * i + lane / 8] + k + 8 * unit);
     } else if (steps > 0) {
         UNROLL
         for (u32 i = 0; i < 8; ++i) place[32 * i + (unit ^ (4 * i + lane / 8) % 8)] = none;
@@ -43,7 +44,7 @@ DEVICE void add_tile(const uint4* rows, u32 unit, const uint4* queries, float (&
     UNROLL
     for (u32 i = 0; i < 4; ++i) {
         u32(&own)[4] = x[i / 2][i % 2];
-        LOAD_MATRICES(own, rows + (i / 2 * 16 + row) * 8 + ((unit + i % 2 * 2 + lane / 16) ^ row % 8));
+        LOAD_MATRICES(own, shared_place(rows + (i / 2 * 16 + row) * 8 + ((unit + i % 2 * 2 + lane / 16) ^ row % 8)));
         UNROLL
         for (u32 j = 0; j < 4; ++j) squares[i / 2 * 2 + j % 2] = squares_of(own[j], squares[i / 2 * 2 + j % 2]);
     }

@@ -162,7 +162,7 @@ DEVICE void copy_piece(const u64* rows, u32 from, u32 end, uint4* places) {
         UNROLL
         for (u32 i = 0; i < 4 * ROWS; ++i) {
             u32 row = 4 * i + lane / PIECE_UNITS;
-            copy_later<16>(places + unit_at<T>(row, unit), (const char*)rows[row] + from + unit * 16);
+            copy_later(shared_place(places + unit_at<T>(row, unit)), (const char*)rows[row] + from + unit * 16);
         }
     }
     COPIES_END();
