@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::backend::{BackendError, ComputePrecision};
+use crate::backend::{BackendError, ComputePrecision, HEAD_ROWS, LOGIT_BYTES, LOGITS_BUDGET, head_rows};
 use crate::candle::Candle;
 use crate::cpu::Cpu;
 
@@ -79,6 +79,15 @@ impl Device {
                 ComputePrecision::I8 => 1,
             },
         }
+    }
+
+    /// Bytes of the logits that a thread has at a time: those of a chunk of the head.
+    pub fn logits_bytes(self, vocab: usize) -> u64 {
+        let rows = match self {
+            Device::Cpu | Device::Candle(_) => HEAD_ROWS,
+            Device::Cuda(_) => head_rows(vocab, LOGITS_BUDGET),
+        };
+        (LOGIT_BYTES * rows) as u64 * vocab as u64
     }
 
     /// The precision where none is asked for: bf16 on a GPU, whose products are many times as fast as those
@@ -368,6 +377,17 @@ mod tests {
         assert!(Device::Cuda(0).check_beside(&[Device::Cuda(1)], none).is_err());
         let failed = Device::Cuda(1).failed(BackendError::out_of_memory("full"));
         assert!(failed.is_out_of_memory() && failed.to_string() == "`cuda:1`: full", "{failed}");
+    }
+
+    #[test]
+    fn a_gpu_has_logits_of_more_rows_at_a_time() {
+        for (vocab, rows) in [(5, 4096), (50_304, 1280), (128_256, 512), (256_000, 256), (1_000_000, 128)] {
+            let bytes = 8 * vocab as u64;
+            assert_eq!(Device::Cuda(1).logits_bytes(vocab), rows * bytes, "{vocab}");
+            for other in [Device::Cpu, Device::Candle(CandleDevice::Cuda(0))] {
+                assert_eq!(other.logits_bytes(vocab), 128 * bytes, "{other}, {vocab}");
+            }
+        }
     }
 
     #[test]

@@ -31,8 +31,8 @@ pub mod weights;
 pub use backend::{
     Activation, Attention, AttentionDropout, AttentionForm, AttentionPlan, AttentionSpan, Backend,
     BackendError, CacheSpan, CachedAttention, ColumnMap, ComputePrecision, HEAD_ROWS, HeadOutput, HeadTap,
-    HeadTask, Heads, LinearWeights, LoraOperands, MultiDevice, NormFactors, NormForm, NormKind, NormWeights,
-    Objective,
+    HeadTask, Heads, LOGITS_BUDGET, LinearWeights, LoraOperands, MultiDevice, NormFactors, NormForm,
+    NormKind, NormWeights, Objective, head_rows,
 };
 pub use oom_backoff::{Attempt, OomBackoff, OutOfMemory, cut_note};
 /// Checks of the sizes of operands, for backends.

@@ -4,7 +4,7 @@
 //! one on each device at least.
 
 use gstore_model::architectures::{Decoder, LinearId, LinearKind, Param, TensorRole};
-use gstore_model::{HEAD_ROWS, SavedActivations};
+use gstore_model::{ComputePrecision, Device, HEAD_ROWS, SavedActivations};
 
 /// How a training computes, and what that takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,11 +37,12 @@ pub(crate) struct TrainingSizes<'a> {
     pub decoder: &'a Decoder,
     /// Devices that compute, each of which has the model.
     pub devices: usize,
+    /// The first of them, and the precision of products.
+    pub device: Device,
+    pub precision: ComputePrecision,
     /// Values that are trained, and whether these are all of the model's.
     pub trained: u64,
     pub is_full: bool,
-    /// Bytes of a weight of a linear map, in all the forms in which the backend holds it.
-    pub packed: u64,
     /// Bytes that the optimizer keeps of a trained value.
     pub state: u64,
     /// Tokens of the largest piece.
@@ -79,7 +80,7 @@ impl TrainingSizes<'_> {
 
     /// Bytes at the peak with so many copies at once.
     pub(crate) fn copies_bytes(&self, keep: SavedActivations, threads: usize, copies: usize) -> u64 {
-        // Logits of the starting point next to their own.
+        // Logits of the starting point next to their own, of so many rows on any device.
         let logits = 4 * HEAD_ROWS as u64 * self.decoder.vocab_size as u64;
         let of_threads = threads as u64 * (self.thread_bytes(keep) + logits);
         let own_model = if self.is_full { self.model_bytes() } else { 0 };
@@ -104,12 +105,18 @@ impl TrainingSizes<'_> {
         self.devices as u64 * self.model_bytes()
     }
 
+    /// Bytes of a weight of a linear map, in all the forms in which the backend holds it.
+    fn packed(&self) -> u64 {
+        self.device.bytes_per_weight(self.precision)
+    }
+
     /// Bytes of one of them. An embedding that is also the head is there as both.
     fn model_bytes(&self) -> u64 {
+        let packed = self.packed();
         let of_param = |param: &Param| {
             let of_value = match &param.role {
-                TensorRole::Weight(_) => self.packed,
-                TensorRole::Embedding if self.decoder.tied => 4 + self.packed,
+                TensorRole::Weight(_) => packed,
+                TensorRole::Embedding if self.decoder.tied => 4 + packed,
                 _ => 4,
             };
             of_value * values_of(param)
@@ -120,7 +127,7 @@ impl TrainingSizes<'_> {
     /// Bytes of what is trained on some devices: values, gradients and what the optimizer keeps; of LoRA
     /// factors also their packed forms on each device, and a copy while they are packed.
     fn training_bytes(&self, devices: usize) -> u64 {
-        let factors = if self.is_full { 0 } else { devices as u64 * (4 + self.packed) };
+        let factors = if self.is_full { 0 } else { devices as u64 * (4 + self.packed()) };
         (8 + self.state + factors) * self.trained
     }
 
@@ -161,12 +168,12 @@ impl TrainingSizes<'_> {
                 loose + self.trained.saturating_sub(loose) / layers.max(1) + map
             }
         };
-        let logits = 2 * HEAD_ROWS as u64 * decoder.vocab_size as u64;
+        let logits = self.device.logits_bytes(decoder.vocab_size);
         let learning = self.piece * (kept + factors + working);
         let watching = self.watched * (2 * layer + working);
         // Sizes of buffers are rounded up, and one may serve where a smaller one is wanted. Those of smaller
         // pieces are not kept next to them.
-        4 * (learning.max(watching) + gradients + logits) * 5 / 4
+        (4 * (learning.max(watching) + gradients) + logits) * 5 / 4
     }
 }
 

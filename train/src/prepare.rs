@@ -179,9 +179,10 @@ impl PreparedTraining {
         Ok(TrainingSizes {
             decoder: &self.decoder,
             devices: compute.devices(),
+            device: compute.device,
+            precision: compute.precision,
             trained: self.trained_values()?,
             is_full: matches!(self.request.method, TrainMethod::Full | TrainMethod::FromScratch),
-            packed: compute.device.bytes_per_weight(compute.precision),
             state: self.request.steps.optimizer.bytes_of_value(),
             piece: self.largest_piece() as u64,
             watched: largest_held_out_piece(&self.held_out, compute.piece_tokens) as u64,

@@ -207,8 +207,8 @@ pub(super) fn activation_bytes(engine: &CurvatureEngine, request: &IngestRequest
         weights.any(|param| param.module() == module.name && !param.is_map_of_layer())
     };
     let at_tokens = if engine.modules().iter().any(of_head) { tokens } else { 0 };
-    let head = decoder.vocab_size as u64 * (2 * gstore_model::HEAD_ROWS as u64 + at_tokens);
-    4 * (tokens * (layer * decoder.layers) as u64 + head)
+    let kept = tokens * (layer * decoder.layers) as u64 + at_tokens * decoder.vocab_size as u64;
+    4 * kept + request.device.logits_bytes(decoder.vocab_size)
 }
 
 /// A sample's tokens, and the one that each position is to predict.

@@ -4,19 +4,10 @@
 
 use std::ops::Range;
 
-use gstore_model::{Backend, HEAD_ROWS, HeadOutput, HeadTap, HeadTask, Objective};
+use gstore_model::{Backend, HeadOutput, HeadTap, HeadTask, Objective, head_rows};
 
 use super::{Cuda, CudaLinear, CudaTensor, SUM_SCRATCH, Tensor, from, number, threads_for};
 use crate::runtime::{Argument, Result, Runtime};
-
-/// Bytes of logits in f32 and their bf16 roundings that exist at a time, unless 128 rows are more.
-pub(super) const LOGITS_BUDGET: usize = 512 << 20;
-
-/// Bytes of a logit and its rounding.
-const LOGIT: usize = 6;
-
-/// Rows at a time at most: with more, products are not faster.
-const MOST_ROWS: usize = 4096;
 
 /// Targets, weights and results of a task, on the device.
 struct Scored<M> {
@@ -27,13 +18,6 @@ struct Scored<M> {
 }
 
 impl<R: Runtime> Cuda<R> {
-    /// Rows at a time. They depend on the vocabulary and not on free memory, as products of other sizes may
-    /// have other bits.
-    fn head_rows(&self, vocab: usize) -> usize {
-        let rows = self.logits_budget / (LOGIT * vocab);
-        (rows / HEAD_ROWS * HEAD_ROWS).clamp(HEAD_ROWS, MOST_ROWS)
-    }
-
     pub(super) fn score(
         &self,
         layer: &CudaLinear<R::Memory>,
@@ -51,7 +35,7 @@ impl<R: Runtime> Cuda<R> {
             entropies: self.unspecified(if task.entropies { rows } else { 0 }, 1)?,
         };
         let grad = task.weights.map(|_| self.unspecified(rows, width)).transpose()?;
-        let at_a_time = self.head_rows(layer.out());
+        let at_a_time = head_rows(layer.out(), self.logits_budget);
         for start in (0..rows).step_by(at_a_time) {
             let chunk = start..rows.min(start + at_a_time);
             let inputs = x.slice(start, chunk.len());

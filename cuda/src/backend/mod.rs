@@ -28,7 +28,7 @@ use std::sync::{Arc, Mutex};
 
 use gstore_core::locked;
 use gstore_model::sizes::{check, check_spans};
-use gstore_model::{BackendError, MultiDevice, OutOfMemory};
+use gstore_model::{BackendError, LOGITS_BUDGET, MultiDevice, OutOfMemory};
 
 pub use self::cache::CudaCache;
 pub use self::factors::CudaRows;
@@ -85,7 +85,7 @@ impl<R: Runtime> Cuda<R> {
     /// The backend on a device.
     pub fn new(runtime: R, arithmetic: impl Into<Arithmetic>) -> Cuda<R> {
         let (runtime, maps, uploads) = (Arc::new(runtime), Arc::default(), Arc::default());
-        let (arithmetic, logits_budget) = (arithmetic.into(), head::LOGITS_BUDGET);
+        let (arithmetic, logits_budget) = (arithmetic.into(), LOGITS_BUDGET);
         Cuda { runtime, arithmetic, maps, uploads, table_budget: None, logits_budget }
     }
 

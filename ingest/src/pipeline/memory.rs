@@ -12,8 +12,8 @@ use super::request::IngestRequest;
 use super::window::BatchLimits;
 use crate::gradient::LossForm;
 use crate::projection::{ModuleShape, ProjectionKind, ProjectionSpec, table_bytes};
+use gstore_model::SavedActivations;
 use gstore_model::architectures::{Decoder, LinearId, Mlp, TensorRole};
-use gstore_model::{HEAD_ROWS, SavedActivations};
 
 /// Finished batches that may wait for a slow one.
 pub(super) fn batches_ahead(threads: usize) -> u64 {
@@ -281,15 +281,17 @@ impl MemorySizes<'_> {
         };
         // The backward of a layer holds about as many gradients as it has activations.
         let activations = kept + layer + 4 * stream;
-        let head = (2 * HEAD_ROWS * decoder.vocab_size) as u64;
+        let logits = request.device.logits_bytes(decoder.vocab_size);
         // Sums of projections are in double precision, in addition to the rounded result.
         let gradient = if gradients { self.held as u64 + 3 * self.vectors(request) } else { 0 };
-        // Values of four bytes; buffers that are kept for reuse are not always of the size that is wanted
-        // next.
-        let bytes = |values: u64| 4 * values * 5 / 4;
         let [formed, pieces] = self.residual(request);
-        let (fixed, token) = (bytes(head + formed), bytes(activations + pieces));
-        WorkerBytes { fixed, token, row: bytes(gradient) }
+        // Buffers that are kept for reuse are not always of the size that is wanted next.
+        let taken = |bytes: u64| bytes * 5 / 4;
+        WorkerBytes {
+            fixed: taken(logits + 4 * formed),
+            token: taken(4 * (activations + pieces)),
+            row: taken(4 * gradient),
+        }
     }
 
     /// Values that are held to measure whole gradients that are projected from factors: the largest of one

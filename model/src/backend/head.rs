@@ -110,6 +110,22 @@ pub type HeadTap<'a, T> = &'a mut dyn FnMut(Range<usize>, &T, &T) -> Result<(), 
 /// is called once.
 pub const HEAD_ROWS: usize = 128;
 
+/// Bytes of logits that a thread has on a GPU at a time, unless those of [`HEAD_ROWS`] rows are more.
+pub const LOGITS_BUDGET: usize = 512 << 20;
+
+/// Bytes of a logit at most: two in f32 where distributions are compared, else one and its bf16 rounding.
+pub(crate) const LOGIT_BYTES: usize = 8;
+
+/// Rows of a chunk at most: with more, products are not faster.
+const MOST_ROWS: usize = 4096;
+
+/// Rows of a chunk of the head on a GPU, with a budget in bytes. They depend on the vocabulary and not on
+/// free memory, as products of other sizes may have other bits.
+pub fn head_rows(vocab: usize, budget: usize) -> usize {
+    let rows = budget / (LOGIT_BYTES * vocab.max(1));
+    (rows / HEAD_ROWS * HEAD_ROWS).clamp(HEAD_ROWS, MOST_ROWS)
+}
+
 /// What the head computes.
 pub struct HeadOutput<T> {
     /// Loss of each row.

@@ -23,7 +23,8 @@ pub use attention::Attention;
 pub use cached::CachedAttention;
 pub use dropout::AttentionDropout;
 pub(crate) use dropout::{drop_values, mixed};
-pub use head::{HEAD_ROWS, HeadOutput, HeadTap, HeadTask, Objective};
+pub(crate) use head::LOGIT_BYTES;
+pub use head::{HEAD_ROWS, HeadOutput, HeadTap, HeadTask, LOGITS_BUDGET, Objective, head_rows};
 pub(crate) use parts::RowVisitor;
 pub use parts::{LoraOperands, NormFactors};
 
