@@ -81,6 +81,18 @@ impl Device {
         }
     }
 
+    /// Bytes that a value of an activation takes. On a GPU a tensor's bf16 roundings, which are made for a
+    /// product, stay as long as the tensor.
+    pub fn bytes_per_activation(self, compute: ComputePrecision) -> u64 {
+        match self {
+            Device::Cpu | Device::Candle(_) => 4,
+            Device::Cuda(_) => match compute {
+                ComputePrecision::F32 | ComputePrecision::Tf32 => 4,
+                ComputePrecision::Bf16 | ComputePrecision::I8 => 6,
+            },
+        }
+    }
+
     /// Bytes of the logits that a thread has at a time: those of a chunk of the head.
     pub fn logits_bytes(self, vocab: usize) -> u64 {
         let rows = match self {

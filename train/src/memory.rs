@@ -171,9 +171,10 @@ impl TrainingSizes<'_> {
         let logits = self.device.logits_bytes(decoder.vocab_size);
         let learning = self.piece * (kept + factors + working);
         let watching = self.watched * (2 * layer + working);
+        let activations = self.device.bytes_per_activation(self.precision) * learning.max(watching);
         // Sizes of buffers are rounded up, and one may serve where a smaller one is wanted. Those of smaller
         // pieces are not kept next to them.
-        (4 * (learning.max(watching) + gradients) + logits) * 5 / 4
+        (activations + 4 * gradients + logits) * 5 / 4
     }
 }
 

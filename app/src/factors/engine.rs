@@ -208,7 +208,8 @@ pub(super) fn activation_bytes(engine: &CurvatureEngine, request: &IngestRequest
     };
     let at_tokens = if engine.modules().iter().any(of_head) { tokens } else { 0 };
     let kept = tokens * (layer * decoder.layers) as u64 + at_tokens * decoder.vocab_size as u64;
-    4 * kept + request.device.logits_bytes(decoder.vocab_size)
+    request.device.bytes_per_activation(request.compute) * kept
+        + request.device.logits_bytes(decoder.vocab_size)
 }
 
 /// A sample's tokens, and the one that each position is to predict.

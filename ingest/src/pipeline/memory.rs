@@ -285,11 +285,12 @@ impl MemorySizes<'_> {
         // Sums of projections are in double precision, in addition to the rounded result.
         let gradient = if gradients { self.held as u64 + 3 * self.vectors(request) } else { 0 };
         let [formed, pieces] = self.residual(request);
+        let of_value = request.device.bytes_per_activation(request.compute);
         // Buffers that are kept for reuse are not always of the size that is wanted next.
         let taken = |bytes: u64| bytes * 5 / 4;
         WorkerBytes {
             fixed: taken(logits + 4 * formed),
-            token: taken(4 * (activations + pieces)),
+            token: taken(of_value * (activations + pieces)),
             row: taken(4 * gradient),
         }
     }
