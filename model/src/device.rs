@@ -93,6 +93,15 @@ impl Device {
         }
     }
 
+    /// How often a gradient of weights is held while it is used: the backend `cuda` copies it to the host, or
+    /// to where it takes the form of a feature.
+    pub fn gradient_copies(self) -> u64 {
+        match self {
+            Device::Cpu | Device::Candle(_) => 1,
+            Device::Cuda(_) => 2,
+        }
+    }
+
     /// Bytes of the logits that a thread has at a time: those of a chunk of the head.
     pub fn logits_bytes(self, vocab: usize) -> u64 {
         let rows = match self {

@@ -172,6 +172,7 @@ impl TrainingSizes<'_> {
         let learning = self.piece * (kept + factors + working);
         let watching = self.watched * (2 * layer + working);
         let activations = self.device.bytes_per_activation(self.precision) * learning.max(watching);
+        let gradients = self.device.gradient_copies() * gradients;
         // Sizes of buffers are rounded up, and one may serve where a smaller one is wanted. Those of smaller
         // pieces are not kept next to them.
         (activations + 4 * gradients + logits) * 5 / 4

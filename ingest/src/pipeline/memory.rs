@@ -283,7 +283,8 @@ impl MemorySizes<'_> {
         let activations = kept + layer + 4 * stream;
         let logits = request.device.logits_bytes(decoder.vocab_size);
         // Sums of projections are in double precision, in addition to the rounded result.
-        let gradient = if gradients { self.held as u64 + 3 * self.vectors(request) } else { 0 };
+        let held = request.device.gradient_copies() * self.held as u64;
+        let gradient = if gradients { held + 3 * self.vectors(request) } else { 0 };
         let [formed, pieces] = self.residual(request);
         let of_value = request.device.bytes_per_activation(request.compute);
         // Buffers that are kept for reuse are not always of the size that is wanted next.
