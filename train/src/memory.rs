@@ -195,4 +195,43 @@ mod tests {
         assert_eq!(plan.lack(Some(69)), Some((100, 99)));
         assert_eq!(plan.lack(None), None, "a system that does not say");
     }
+
+    #[test]
+    fn a_gpu_takes_more_for_logits_and_gradients_and_for_what_it_rounds() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("config.json");
+        let config = r#"{
+            "architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_act": "silu",
+            "hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 2,
+            "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 6,
+            "vocab_size": 37, "rms_norm_eps": 1e-6, "rope_theta": 10000.0, "rope_scaling": null,
+            "max_position_embeddings": 64, "tie_word_embeddings": true
+        }"#;
+        fs_err::write(&path, config).unwrap();
+        let decoder = Decoder::read(&path).unwrap();
+        let thread = |device: Device, precision: ComputePrecision| {
+            let sizes = TrainingSizes {
+                decoder: &decoder,
+                devices: 1,
+                device,
+                precision,
+                trained: 32,
+                is_full: false,
+                state: 8,
+                piece: 10,
+                watched: 0,
+                samples: 0,
+                encoding: 0,
+            };
+            sizes.thread_bytes(SavedActivations::All)
+        };
+        // Of the two layers, of factors, and of the layer at work.
+        let activations = 10 * (2 * 292 + 4 + 184);
+        for precision in [ComputePrecision::F32, ComputePrecision::Bf16] {
+            assert_eq!(thread(Device::Cpu, precision), 5 * (activations + 32 + 2 * 128 * 37));
+        }
+        let of_gpu = 5 * (2 * 32 + 2 * 4096 * 37);
+        assert_eq!(thread(Device::Cuda(0), ComputePrecision::F32), 5 * activations + of_gpu);
+        assert_eq!(thread(Device::Cuda(0), ComputePrecision::Bf16), 6 * activations * 5 / 4 + of_gpu);
+    }
 }

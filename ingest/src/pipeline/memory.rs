@@ -326,3 +326,52 @@ fn kept_per_token(decoder: &Decoder) -> u64 {
 fn values(shape: &[usize]) -> u64 {
     shape.iter().fold(1, |n, d| n.saturating_mul(*d as u64))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use gstore_model::{ComputePrecision, Device};
+
+    #[test]
+    fn a_gpu_takes_more_for_logits_and_gradients_and_for_what_it_rounds() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("config.json");
+        let config = r#"{
+            "architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_act": "silu",
+            "hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 2,
+            "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 6,
+            "vocab_size": 37, "rms_norm_eps": 1e-6, "rope_theta": 10000.0, "rope_scaling": null,
+            "max_position_embeddings": 64, "tie_word_embeddings": true
+        }"#;
+        fs_err::write(&path, config).unwrap();
+        let decoder = Decoder::read(&path).unwrap();
+        let projection = ProjectionSpec::default();
+        let sizes = MemorySizes {
+            checkpoint: "base",
+            decoder: &decoder,
+            tracked: 0,
+            modules: &[],
+            projection: &projection,
+            lengths: VectorLengths { hidden: 16, gradient: 10, groups: 0 },
+            held: 100,
+            limits: BatchLimits { tokens: 64, rows: 4 },
+        };
+        let worker = |device: Device, compute: ComputePrecision| {
+            let mut request = IngestRequest::new("pool", "model");
+            (request.kinds, request.device, request.compute) = (vec![Kind::GradSgd], device, compute);
+            sizes.worker(&request, SavedActivations::All)
+        };
+        let host = WorkerBytes { fixed: 5 * 2 * 128 * 37, token: 5 * 1056, row: 5 * (100 + 30) };
+        for compute in [ComputePrecision::F32, ComputePrecision::Bf16] {
+            assert_eq!(worker(Device::Cpu, compute), host);
+        }
+        let single = WorkerBytes { fixed: 5 * 2 * 4096 * 37, token: 5 * 1056, row: 5 * (200 + 30) };
+        for compute in [ComputePrecision::F32, ComputePrecision::Tf32] {
+            assert_eq!(worker(Device::Cuda(0), compute), single);
+        }
+        let rounded = WorkerBytes { token: 6 * 1056 * 5 / 4, ..single };
+        for compute in [ComputePrecision::Bf16, ComputePrecision::I8] {
+            assert_eq!(worker(Device::Cuda(0), compute), rounded);
+        }
+    }
+}
