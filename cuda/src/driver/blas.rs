@@ -10,35 +10,10 @@ use cudarc::cublas::sys::{
 use gstore_core::locked;
 use gstore_model::BackendError;
 
-use super::raw::{DeviceMemory, Driver};
-use crate::runtime::{Factor, Precision, Product, Result};
-
-/// A matrix as cuBLAS takes it, column-major: the transpose of what is stored.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Operand {
-    pub(super) address: u64,
-    /// Its rows and columns in memory.
-    pub(super) size: [usize; 2],
-    /// Elements from one column to the next.
-    pub(super) stride: usize,
-    /// Whether its transpose is multiplied.
-    pub(super) turned: bool,
-}
-
-impl Operand {
-    /// A factor of that many rows and columns, its elements of `width` bytes.
-    fn of(factor: &Factor<'_, DeviceMemory>, [rows, cols]: [usize; 2], width: usize) -> Result<Operand> {
-        let (lines, line) = if factor.transposed { (cols, rows) } else { (rows, cols) };
-        let elements = lines.saturating_sub(1) * factor.stride + if lines > 0 { line } else { 0 };
-        let address = factor.memory.at(factor.offset * width, elements * width)?;
-        let (size, stride) = ([line, lines], factor.stride.max(1));
-        Ok(Operand { address, size, stride, turned: factor.transposed })
-    }
-
-    fn operation(self) -> cublasOperation_t {
-        if self.turned { cublasOperation_t::CUBLAS_OP_T } else { cublasOperation_t::CUBLAS_OP_N }
-    }
-}
+use super::memory::DeviceMemory;
+use super::operand::Operand;
+use super::raw::Driver;
+use crate::runtime::{Precision, Product, Result};
 
 impl Driver {
     /// cuBLAS is column-major, so it computes the transpose: the right factor comes first.
@@ -84,8 +59,8 @@ impl Driver {
         let done = unsafe {
             gemm_ex(
                 *blas.handle(),
-                right.operation(),
-                left.operation(),
+                operation(right),
+                operation(left),
                 size(cols)?,
                 size(rows)?,
                 size(terms)?,
@@ -118,6 +93,10 @@ impl Driver {
     pub fn kinds_with_bias(&self) -> (usize, usize) {
         locked(&self.lt).kinds()
     }
+}
+
+fn operation(operand: Operand) -> cublasOperation_t {
+    if operand.turned { cublasOperation_t::CUBLAS_OP_T } else { cublasOperation_t::CUBLAS_OP_N }
 }
 
 fn size(of: usize) -> Result<c_int> {

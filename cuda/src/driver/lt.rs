@@ -20,8 +20,8 @@ use cudarc::cublaslt::sys::{
 use cudarc::driver::sys::CUstream;
 use gstore_model::BackendError;
 
-use super::blas::Operand;
-use super::raw::DeviceMemory;
+use super::memory::DeviceMemory;
+use super::operand::Operand;
 use crate::runtime::{Memory, Precision, Product, Result};
 
 /// What a call of the library gives.

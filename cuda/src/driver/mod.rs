@@ -9,11 +9,14 @@
 mod blas;
 mod error;
 mod lt;
+mod memory;
 mod module;
+mod operand;
 mod raw;
 
 pub use self::error::OpenError;
-pub use self::raw::{DeviceMemory, Driver};
+pub use self::memory::DeviceMemory;
+pub use self::raw::Driver;
 
 use self::error::LEAST_CAPABILITY;
 
