@@ -18,6 +18,14 @@ pub(crate) fn sql_status(error: &SqlError, root: &Path) -> Status {
             Code::InvalidArgument
         }
         SqlErrorKind::Memory => Code::ResourceExhausted,
+        SqlErrorKind::SpillFull => {
+            tracing::error!(%error, why = for_log(error), "what does not fit into memory cannot be written");
+            return Status::resource_exhausted(of_server(error));
+        }
+        SqlErrorKind::Spill => {
+            tracing::error!(why = for_log(error), "the spill folder cannot be used");
+            return Status::unavailable(format!("{}; its log names it", of_server(error)));
+        }
         SqlErrorKind::Cancelled => Code::Cancelled,
         SqlErrorKind::Damaged => {
             tracing::error!(%error, "a file of the store is damaged");
@@ -29,6 +37,16 @@ pub(crate) fn sql_status(error: &SqlError, root: &Path) -> Status {
         }
     };
     Status::new(code, without_paths(&error.to_string(), root))
+}
+
+/// What is known of an error besides its message.
+fn for_log(error: &SqlError) -> &str {
+    error.for_log().unwrap_or_default()
+}
+
+/// A message about the spill folder for those who may have one of their own.
+fn of_server(error: &SqlError) -> String {
+    error.to_string().replacen("the spill folder", "the server's spill folder", 1)
 }
 
 /// A snapshot that cannot be opened.
@@ -117,6 +135,8 @@ mod tests {
         let code = |kind| sql_status(&SqlError::new(kind, "why".to_owned()), Path::new("/s")).code();
         assert_eq!(code(SqlErrorKind::Unknown), Code::InvalidArgument);
         assert_eq!(code(SqlErrorKind::Memory), Code::ResourceExhausted);
+        assert_eq!(code(SqlErrorKind::SpillFull), Code::ResourceExhausted);
+        assert_eq!(code(SqlErrorKind::Spill), Code::Unavailable);
         assert_eq!(code(SqlErrorKind::Damaged), Code::DataLoss);
         assert_eq!(code(SqlErrorKind::Failed), Code::Internal);
     }

@@ -16,6 +16,7 @@ use super::error::SqlError;
 use super::memory::{self, Clients};
 use super::options::SqlOptions;
 use super::shares::SharedPool;
+use super::spill::Spill;
 
 /// Files of sorted rows that an operator merges at once: each takes memory that another would need.
 const SPILLS_MERGED: usize = 32;
@@ -40,7 +41,8 @@ impl SqlResources {
         let bytes = options.memory_limit;
         let (pool, disk): (Arc<dyn MemoryPool>, _) = match &options.spill {
             Some(folder) => {
-                (Arc::new(SharedPool::new(bytes)), DiskManagerMode::Directories(vec![folder.clone()]))
+                let spill = Spill::new(folder.clone())?;
+                (Arc::new(SharedPool::new(bytes)), DiskManagerMode::Custom(Arc::new(spill)))
             }
             None => (Arc::new(GreedyMemoryPool::new(bytes)), DiskManagerMode::Disabled),
         };

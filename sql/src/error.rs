@@ -26,6 +26,10 @@ pub enum SqlErrorKind {
     Invalid,
     /// The memory limit was reached.
     Memory,
+    /// No space is left for what does not fit into memory.
+    SpillFull,
+    /// The folder for what does not fit into memory cannot be used.
+    Spill,
     /// The query was cancelled.
     Cancelled,
     /// A file of the store is damaged.
@@ -48,12 +52,14 @@ pub struct SqlError {
     argument: Option<&'static str>,
     /// The only column whose name differs from the one that is not found in nothing but the case of letters.
     exact_name: Option<String>,
+    /// What only the log of a server may say.
+    for_log: Option<String>,
 }
 
 impl SqlError {
     /// An error with a plain message.
     pub fn new(kind: SqlErrorKind, message: String) -> Self {
-        Self { kind, message, position: None, hint: None, argument: None, exact_name: None }
+        Self { kind, message, position: None, hint: None, argument: None, exact_name: None, for_log: None }
     }
 
     pub(crate) fn refused(message: String) -> Self {
@@ -134,6 +140,16 @@ impl SqlError {
     pub(crate) fn or_hint(mut self, hint: Option<String>) -> Self {
         self.hint = self.hint.or(hint);
         self
+    }
+
+    /// Adds what only the log of a server may say, as where its folders are.
+    pub(crate) fn detail(self, text: String) -> Self {
+        Self { for_log: Some(text), ..self }
+    }
+
+    /// What only the log of a server may say.
+    pub fn for_log(&self) -> Option<&str> {
+        self.for_log.as_deref()
     }
 
     /// Adds the place in the SQL text, where there is one; lines and columns count from 1.

@@ -10,7 +10,8 @@
 //! - [`output`]: a result as a table, CSV, JSON lines, Parquet or Arrow
 //!
 //! Invariants
-//! - nothing here writes to a store or to any file but the output it is given
+//! - nothing here writes to a store or to any file but the output it is given, and to those without a name for
+//!   what does not fit into memory
 //! - what a leaf accepts (filter, order, limit) it applies exactly: pushing work into it
 //!   never changes a result
 
@@ -69,6 +70,7 @@ mod session;
 mod shares;
 mod shown;
 mod shows;
+mod spill;
 mod stable;
 mod system;
 mod table_functions;

@@ -101,6 +101,7 @@ const SQL: Folders = Folders {
             "memory",
             "passing",
             "shares",
+            "spill",
             "tokens",
         ],
         &["bounds", "correlated", "exists", "expanded", "guard", "lateral", "not_in", "ordinals", "stable"],

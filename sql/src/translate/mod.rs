@@ -48,9 +48,17 @@ impl From<ArrowError> for SqlError {
     }
 }
 
-/// One of gstore's own on its way through the engine.
+/// One of gstore's own on its way through the engine. Those of spilled files come as errors of writing.
 fn own_error(error: &DataFusionError) -> Option<SqlError> {
-    let DataFusionError::External(inner) = error else { return None };
+    let inner = match error {
+        DataFusionError::External(inner) => &**inner,
+        DataFusionError::IoError(inner) => inner.get_ref()?,
+        DataFusionError::ArrowError(inner, _) => match &**inner {
+            ArrowError::IoError(_, inner) => inner.get_ref()?,
+            _ => return None,
+        },
+        _ => return None,
+    };
     let of_function = || inner.downcast_ref::<FunctionError>().cloned().map(SqlError::from);
     inner.downcast_ref::<SqlError>().cloned().or_else(of_function)
 }

@@ -48,6 +48,26 @@ async fn operators_with_little_memory_answer_from_disk() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_folder_that_is_removed_is_made_again() {
+    let store = small_store();
+    let folder = tempfile::tempdir().unwrap();
+    let spill = folder.path().join("spill");
+    let options = SqlOptions {
+        threads: 1,
+        memory_limit: 32 << 20,
+        spill: Some(spill.clone()),
+        ..SqlOptions::default()
+    };
+    let session = SqlSession::new(Arc::clone(&store.snapshot), options).unwrap();
+    let sql = "SELECT count(DISTINCT range % 1000000) FROM range(1500000)";
+    for _ in 0..2 {
+        slt::run(&session, sql).await.unwrap_or_else(|e| panic!("{e}"));
+        assert_eq!(fs_err::read_dir(&spill).expect("it is made again").count(), 0);
+        fs_err::remove_dir(&spill).unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn sorts_of_what_functions_make_spill() {
     let store = small_store();
     let folder = tempfile::tempdir().unwrap();
