@@ -249,6 +249,8 @@ mod tests {
         let told = anyhow::Error::from(full()).context("the disk is full; free some space there");
         assert!(!said(told).contains(hint));
         assert!(!said(std::io::Error::from(std::io::ErrorKind::NotFound).into()).contains(hint));
+        let of_server = "no space is left in the server's spill folder";
+        assert!(!said(SqlError::new(SqlErrorKind::Memory, of_server.to_owned()).into()).contains(hint));
         let beyond = || std::io::Error::from(std::io::ErrorKind::FileTooLarge);
         assert_eq!(said(beyond().into()).matches("`ulimit -f`").count(), 1);
         assert!(said(anyhow::Error::from(beyond()).context("answers.jsonl")).contains("`ulimit -f`"));
