@@ -396,6 +396,9 @@ fn models_adapters_and_moments_that_do_not_fit_are_named() {
     for (model, checkpoint, words) in cases {
         world.refused(&mut world.ingest_with("pool", "grad-adam", &model, &checkpoint), 1, &words);
     }
+    let bare = world.damaged("a5", &checkpoint, remove("optimizer.pt"));
+    let mut normalised = world.ingest_with("pool", "grad-normalised", &model, &bare);
+    world.refused(&mut normalised, 1, &["nor optimizer.bin; grad-normalised needs the moments"]);
     let fresh = world.damaged("m6", &model, remove("config.json"));
     let mut with_data = world.ingest_with("fresh", "grad-adam", &fresh, &checkpoint);
     world.refused(with_data.arg("--data").arg(world.path("pool.jsonl")), 1, &["config.json"]);

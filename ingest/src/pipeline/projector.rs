@@ -110,7 +110,9 @@ pub fn moments(
         }
         CheckpointWeights::Model(folder) => (folder, TrainedTensor::all(decoder)),
     };
-    let file = MomentsFile::open(&Moments::find(folder)?, trained, |spec| tensors.contains(spec))?;
+    let found = Moments::find(folder);
+    let path = found.map_err(|source| IngestError::MissingMoments { kind: kind.name(), source })?;
+    let file = MomentsFile::open(&path, trained, |spec| tensors.contains(spec))?;
     // Adafactor without momentum has the second moment only, which is all that the normaliser needs.
     if kind == Kind::GradAdam && !file.has_first() {
         return Err(IngestError::NoFirstMoment { checkpoint: arg.name.clone() });

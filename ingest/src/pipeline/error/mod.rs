@@ -77,6 +77,8 @@ pub enum IngestError {
         Remedy::Option("checkpoints", "")
     )]
     NoMoments { checkpoint: String, kind: &'static str },
+    #[error("{source}; {kind} needs the moments that the trainer saved")]
+    MissingMoments { kind: &'static str, source: MomentsError },
     #[error(
         "the optimizer of checkpoint `{checkpoint}` kept no first moment, so grad-adam cannot be made; take grad-normalised"
     )]

@@ -11,11 +11,8 @@ use crate::files::TorchError;
 #[non_exhaustive]
 pub enum MomentsError {
     #[error(
-        "{folder} has neither optimizer.pt nor optimizer.bin; {}",
-        instead.as_ref().map_or_else(
-            || "the Adam feature needs the moments that the trainer saved".to_owned(),
-            |parts| format!("{parts}; grad-sgd needs neither")
-        )
+        "{folder} has neither optimizer.pt nor optimizer.bin{}",
+        instead.as_ref().map_or_else(String::new, |parts| format!("; {parts}; grad-sgd needs neither"))
     )]
     Missing {
         folder: PathBuf,
