@@ -10,6 +10,7 @@ use gstore_tests::place::Place;
 use gstore_tests::{binary, world};
 
 use crate::factors::{self, fit};
+use crate::served::{Served, token};
 use crate::staged::{go, ran};
 
 #[test]
@@ -97,6 +98,32 @@ fn a_new_store_without_room_is_named_by_its_place() {
     let named = format!("{} will take about", store.display());
     assert!(failed.stderr.contains(&named) && !failed.stderr.contains(".gstore-new"), "{}", failed.stderr);
     assert!(!store.exists());
+}
+
+#[test]
+fn a_spill_folder_that_is_full_or_cannot_be_used_is_told_as_the_server_s() {
+    let Some(disk) = SmallDisk::mount(256) else { return };
+    let place = Place::with_store();
+    let token = token(&place, "laptop");
+    let folder = disk.path("spill");
+    let spill = folder.display().to_string();
+    let server = Served::start(&place, &["--spill", &spill, "--memory", "64MiB"]);
+    let sql = "SELECT count(DISTINCT range % 1000000) FROM range(1500000)";
+    let ask = || place.run(&["query", sql, "--remote", &server.address, "--token", &token]);
+    let full = ask();
+    full.says(1, &["no space is left in the server's spill folder", "select fewer rows"]);
+    assert!(!full.stderr.contains("disk is full") && !full.stderr.contains("os error"), "{}", full.stderr);
+
+    disk.resize(256 << 10);
+    let answered = ask();
+    assert!(answered.code == 0 && answered.stdout.contains("1000000"), "{}", answered.stderr);
+    fs_err::remove_dir(&folder).expect("files in it have no names");
+    assert_eq!(ask().code, 0);
+    fs_err::remove_dir(&folder).expect("it was made again");
+    fs_err::write(&folder, "").expect("written");
+    let away = ask();
+    away.says(1, &["the server's spill folder cannot be used: ", "; its log names it"]);
+    assert!(!away.stderr.contains(&spill) && place.read("serve.log").contains(&spill), "{}", away.stderr);
 }
 
 #[test]
