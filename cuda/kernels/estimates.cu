@@ -16,9 +16,11 @@ DEVICE float squares_of(u32 pair, float sum) {
 #define ESTIMATED_PIECE 64u
 #define ESTIMATED_STAGES 3u
 #define ESTIMATED_CHAIN 256u
+static_assert(ESTIMATED_CHAIN % ESTIMATED_PIECE == 0, "sums begin anew between pieces");
 
 // Has the piece from coordinate `k` of a group that ends before `end` copied to a stage: `queries` from there on, and the 32
-// rows of a warp, which are at these addresses. Nothing is left of a group beyond its end.
+// rows of a warp, which are at these addresses. Coordinates of a piece beyond the end are zeros; a piece
+// wholly beyond it copies nothing.
 DEVICE void copy_estimated(const uint4* queries, const u64* rows, u32 k, u32 end, uint4* stage) {
     u32 lane = threadIdx.x % 32, unit = lane % 8, steps = end > k ? (end - k + 31) / 32 : 0;
     uint4* own = stage + 512 + threadIdx.x / 32 * 256;

@@ -304,7 +304,7 @@ DEVICE void products_of_few(const RowJob& job) {
     }
 }
 
-// 256 threads have 128 rows and one query, and 5 x 16 KiB of shared memory.
+// 256 threads have 128 rows and one query, and 5 x 16 KiB of shared memory after 1 KiB of addresses.
 KERNEL_FOR(256, 2) row_products_one(const u64* rows, u32 type, u32 count, u32 dim, const float* queries, u32 width,
                                     const RowGroup* groups, u32 used, const float* factors, u32 columns, float* out) {
     RowJob job = {rows, count, dim, queries, width, groups, used, factors, columns, out};
@@ -313,7 +313,7 @@ KERNEL_FOR(256, 2) row_products_one(const u64* rows, u32 type, u32 count, u32 di
     if (type == ROWS_I8) products_of_few<1, 1, 5, signed char>(job);
 }
 
-// 128 threads have 128 rows and 4 queries, and 4 x 16 KiB of shared memory.
+// 128 threads have 128 rows and 4 queries, and 4 x 16 KiB of shared memory after 1 KiB of addresses.
 KERNEL_FOR(128, 3) row_products_few(const u64* rows, u32 type, u32 count, u32 dim, const float* queries, u32 width,
                                     const RowGroup* groups, u32 used, const float* factors, u32 columns, float* out) {
     RowJob job = {rows, count, dim, queries, width, groups, used, factors, columns, out};

@@ -182,6 +182,7 @@ fn stored_rows_have_the_products_of_the_processor() {
 fn stored_rows_are_estimated_as_closely_as_is_said() {
     scan::estimates_are_as_close_as_they_say(&cuda(Precision::Single));
     scan::estimates_of_what_is_not_finite_say_nothing(&cuda(Precision::Single));
+    scan::estimates_of_many_groups_are_as_close_as_they_say(&cuda(Precision::Single));
 }
 
 /// The driver's pool keeps it, and counts it as used.

@@ -88,7 +88,7 @@ pub fn products_of_many_blocks_have_the_bits_of_the_processor<R: Runtime>(on: &C
     for seed in 0..24 {
         let mut n = Numbers(seed);
         let (scan, kernel) = (CudaScan::with_budget(on.clone(), ALL), Kernel::detect());
-        let dim = [64, 200, 129][n.below(3)];
+        let dim = [64, 200, 129, 1040][n.below(4)];
         let width = [1, 1, 2, 7, 40][n.below(5)];
         let cut = [dim, 48, 41][n.below(3)];
         let groups = if cut == dim { vec![0..dim] } else { vec![0..cut, cut..dim] };
@@ -141,6 +141,50 @@ pub fn products_of_many_blocks_have_the_bits_of_the_processor<R: Runtime>(on: &C
     }
 }
 
+/// A sum that is great at first, to which many terms just below half of its last place are added one by one.
+pub fn estimates_of_many_groups_are_as_close_as_they_say<R: Runtime>(on: &Cuda<R>) {
+    const GROUPS: usize = 100;
+    const EACH: usize = 8;
+    const CHECKPOINTS: usize = 4;
+    const WIDTH: usize = 9;
+    let (scan, kernel) = (CudaScan::with_budget(on.clone(), ALL), Kernel::detect());
+    let spans: Vec<Range<usize>> = (0..GROUPS).map(|group| group * EACH..(group + 1) * EACH).collect();
+    let used: Vec<usize> = (0..GROUPS).collect();
+    let (factors, dim) = (vec![1.0; GROUPS], GROUPS * EACH);
+    let (mut exact, mut parts) = ([0.0f32; WIDTH], Vec::new());
+    for c in 0..CHECKPOINTS {
+        let (mut row, mut query) = (vec![f16::ZERO; dim], vec![0.0f32; dim]);
+        for group in 0..GROUPS {
+            let small = 0.5f32.powi(12);
+            let (value, factor) =
+                if c + group == 0 { (1.0, 1.0) } else { (small * (1.0 - 0.5f32.powi(10)), small) };
+            (row[group * EACH], query[group * EACH]) = (f16::from_f32(value), factor);
+        }
+        let queries = Queries::new(&query.repeat(WIDTH), dim, &spans);
+        let block = RowBlock { key: (1, c), values: Values::F16(&row) };
+        let (scratch, mut sums) = (&mut Scratch::default(), [f32::NAN; WIDTH]);
+        kernel.scaled_dots_at(block.values, &[0], &queries, &used, &factors, scratch, &mut sums);
+        exact.iter_mut().zip(&sums).for_each(|(exact, sum)| *exact += sum);
+        scan.scaled_dots(&block, &[0], &queries, &used, &factors, &mut sums).unwrap();
+        parts.push((queries, [(block.key, 1)]));
+    }
+    let asked: Vec<EstimatedRows<'_>> = parts
+        .iter()
+        .map(|(queries, blocks)| EstimatedRows {
+            rows: KeptRows { blocks, places: &[0] },
+            slots: &[0],
+            queries,
+            groups: &used,
+            factors: &factors,
+        })
+        .collect();
+    let folding = Folding { subtasks: &[0..WIDTH], within: Combined::Max, across: Combined::Max };
+    let mut scores = [[f32::NAN; 2]];
+    assert!(scan.estimates(&asked, folding, &mut scores).unwrap());
+    let [found, error] = scores[0];
+    assert!((found - exact[0]).abs() <= error, "{found} and {}, {error}", exact[0]);
+}
+
 /// Scores of random rows at one checkpoint or two, each of which lies within the bounds of its estimate.
 pub fn estimates_are_as_close_as_they_say<R: Runtime>(on: &Cuda<R>) {
     let folds = [
@@ -152,10 +196,10 @@ pub fn estimates_are_as_close_as_they_say<R: Runtime>(on: &Cuda<R>) {
     for seed in 0..16 {
         let mut n = Numbers(seed);
         let (scan, kernel) = (CudaScan::with_budget(on.clone(), ALL), Kernel::detect());
-        let (dim, width) = ([32, 40, 136, 200][n.below(4)], [9, 64, 70][n.below(3)]);
+        let (dim, width) = ([32, 40, 136, 520, 1032][n.below(5)], [9, 64, 70][n.below(3)]);
         let groups = if n.below(2) == 0 { vec![0..dim] } else { vec![0..8, 8..dim] };
         let used: Vec<usize> = (n.below(2).min(groups.len() - 1)..groups.len()).collect();
-        let (checkpoints, stored) = (1 + n.below(2), 1 + n.below(90));
+        let (checkpoints, stored) = (1 + n.below(2), [1, 1, 1, 190][n.below(4)] + n.below(90));
         // Numbers of similar magnitude, or of very different ones.
         let is_even = seed % 2 == 0;
         let vector = |n: &mut Numbers, count| if is_even { n.vector(count) } else { numbers(n, count) };
@@ -300,6 +344,7 @@ fn estimates_are_as_close_as_they_say_on_the_emulator() {
     let on = on_the_emulator();
     estimates_are_as_close_as_they_say(&on);
     estimates_of_what_is_not_finite_say_nothing(&on);
+    estimates_of_many_groups_are_as_close_as_they_say(&on);
 }
 
 #[test]

@@ -13,9 +13,10 @@
 //! Algorithms, section 3.1). Tensor cores add some terms at a time: they cut each off at 2^-23 of the
 //! greatest of them or below, in whatever order. Of a chain of m terms at most these, m / 4 sums so far and
 //! as many results are cut, each by 2^-23 of the sum of all magnitudes: 2^-22 m covers it. A chain ends after
-//! 256 terms, and ordinary additions of n / 256 of them follow: a is e^(2^-22 256 + 2^-24 n / 256) - 1, while
-//! with one chain of all terms most rows might rank. Both have an addition for each group and checkpoint, and
-//! a product with s, besides.
+//! 256 terms, and ordinary additions of n / 256 of them follow: a is e^(2^-22 256 + 2^-24 n / 256) - 1. With one
+//! chain of all terms the bound would be so wide that most rows might rank. Besides, there is a product with s,
+//! and an addition for each group of each checkpoint on the device; on the processor one for each group, and one
+//! for each checkpoint.
 //!
 //! Invariants
 //! - what could overflow, or is not finite, has an error that is not finite either: it says nothing
@@ -96,10 +97,12 @@ impl<R: Runtime> CudaScan<R> {
         let errors = self.on.allocate::<f32>(count)?;
         // Not between the kernels, where it would wait for the first and the second for it.
         let (ends, found) = (self.on.upload_spans(spans, width)?, self.on.allocate::<f32>(2 * count)?);
+        let groups: usize = checkpoints.iter().map(|own| own.groups.len()).sum();
         for (c, own) in checkpoints.iter().enumerate() {
+            let added = [groups, own.groups.len() + checkpoints.len()];
             check(own.queries.len() == width, || format!("{} queries, not {width}", own.queries.len()))?;
             let to = (&values, &errors, count);
-            if !self.add_estimates(own, (c > 0, checkpoints.len()), to)? {
+            if !self.add_estimates(own, (c > 0, added), to)? {
                 return Ok(false);
             }
         }
@@ -122,11 +125,12 @@ impl<R: Runtime> CudaScan<R> {
         Ok(true)
     }
 
-    /// Adds one checkpoint's share of so many to values and errors of rows, or begins with it.
+    /// Adds one checkpoint's share to values and errors of rows, or begins with it; `added` as for
+    /// [`Norms::weight`](super::halves::Norms::weight).
     fn add_estimates(
         &self,
         own: &EstimatedRows<'_>,
-        (adds, checkpoints): (bool, usize),
+        (adds, added): (bool, [usize; 2]),
         (values, errors, count): (&R::Memory, &R::Memory, usize),
     ) -> Result<bool> {
         let &EstimatedRows { rows, slots, queries, groups, factors } = own;
@@ -163,7 +167,6 @@ impl<R: Runtime> CudaScan<R> {
         let (mut words, [factors_at, groups_at]) = factors.packed(&rows)?;
         let longest = groups.iter().map(|group| queries.span(*group).len()).max().unwrap_or(0);
         let weights_at = words.len();
-        let added = groups.len() + checkpoints;
         words.extend(halves.norms.iter().map(|norms| norms.weight(added).to_bits()));
         let words = self.bring(bytemuck::cast_slice(&words))?;
         let arguments = [

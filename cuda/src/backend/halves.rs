@@ -12,7 +12,7 @@ pub(super) const TILE: usize = 64;
 pub(super) const STEP: usize = 32;
 pub(super) const EIGHT: usize = 8;
 
-/// Coordinates after which the sums of a device begin anew.
+/// Coordinates after which the sums of a device begin anew (kernels/estimates.cu).
 const CHAIN: usize = 256;
 
 /// Norms from which sums could overflow.
@@ -61,12 +61,14 @@ impl Norms {
         self.residual = self.residual.max(residual);
     }
 
-    /// The largest error of an estimate, relative to `|s||x|`, with that many sums added up.
-    pub(super) fn weight(&self, added: usize) -> f32 {
-        let (terms, others) = (self.len as f64, (added + 2) as f64 * f64::exp2(-24.0));
+    /// The largest error of an estimate, relative to `|s||x|`, where the device and the processor add that many
+    /// sums.
+    pub(super) fn weight(&self, added: [usize; 2]) -> f32 {
+        let terms = self.len as f64;
+        let [of_device, of_processor] = added.map(|added| (added + 2) as f64 * f64::exp2(-24.0));
         let (chain, chains) = (self.len.min(CHAIN) as f64, self.len.div_ceil(CHAIN) as f64);
-        let units = (chain * f64::exp2(-22.0) + chains * f64::exp2(-24.0) + others).exp_m1();
-        let processor = ((terms / 16.0 + 6.0) * f64::exp2(-24.0) + others).exp_m1();
+        let units = (chain * f64::exp2(-22.0) + chains * f64::exp2(-24.0) + of_device).exp_m1();
+        let processor = ((terms / 16.0 + 6.0) * f64::exp2(-24.0) + of_processor).exp_m1();
         let weight = self.residual + units * self.rounded + processor * self.exact;
         if weight.is_finite() { (above(weight) as f32).next_up() } else { f32::INFINITY }
     }
@@ -77,8 +79,9 @@ fn above(value: f64) -> f64 {
     value * (1.0 + f64::exp2(-30.0))
 }
 
-/// Query vectors as tiles in f16, units, and norms of each group.
+/// Query vectors as tiles in f16, units, and norms of each group. Spans have multiples of 8 values.
 pub(super) fn narrowed(queries: &Queries, spans: &[Range<usize>]) -> (Vec<f16>, Vec<f32>, Vec<Norms>) {
+    debug_assert!(spans.iter().all(|span| span.len().is_multiple_of(EIGHT)), "{spans:?}");
     let (dim, steps) = (queries.dim(), steps_of(spans));
     let padded = queries.len().div_ceil(TILE) * TILE;
     let (mut tiles, mut units) = (vec![f16::ZERO; padded * steps * STEP], vec![1.0; padded]);
@@ -118,7 +121,7 @@ pub(super) fn narrowed(queries: &Queries, spans: &[Range<usize>]) -> (Vec<f16>, 
 
 /// The greatest magnitude of a vector in some spans.
 fn greatest(vector: &[f32], spans: &[Range<usize>]) -> f32 {
-    // Of every eighth value, none of which waits for the one before.
+    // Eight partial maxima, so that none waits for the one before.
     let mut most = [0.0f32; EIGHT];
     for eight in spans.iter().flat_map(|span| vector[span.clone()].as_chunks::<EIGHT>().0) {
         most.iter_mut().zip(eight).for_each(|(most, value)| *most = most.max(value.abs()));
@@ -128,7 +131,7 @@ fn greatest(vector: &[f32], spans: &[Range<usize>]) -> f32 {
 
 /// Sums of the squares of values, of the values times `unit` to which they were rounded, and of the errors.
 fn squares(exact: &[f32], rounded: &[f32], unit: f64) -> [f64; 3] {
-    // As above.
+    // Eight partial sums of each, for the same reason.
     let mut sums = [[0.0f64; EIGHT]; 3];
     for (exact, rounded) in exact.as_chunks::<EIGHT>().0.iter().zip(rounded.as_chunks::<EIGHT>().0) {
         for (i, (exact, rounded)) in exact.iter().zip(rounded).enumerate() {
@@ -154,6 +157,12 @@ pub(super) fn steps_of(spans: &[Range<usize>]) -> usize {
 mod tests {
     use super::*;
 
+    #[test]
+    fn the_kernel_begins_sums_anew_where_the_bound_says() {
+        let kernel = include_str!("../../kernels/estimates.cu");
+        assert!(kernel.contains(&format!("#define ESTIMATED_CHAIN {CHAIN}u\n")));
+    }
+
     /// The bound covers rounding of the queries, and of sums of that many terms.
     #[test]
     fn queries_are_rounded_by_no_more_than_their_norms_say() {
@@ -166,7 +175,7 @@ mod tests {
         let spans = [0..64, 64..128];
         let (tiles, units, norms) = narrowed(&queries, &spans);
         assert_eq!((tiles.len(), units.len()), (TILE * 128, TILE));
-        assert!(norms.iter().all(|norms| norms.weight(1) == f32::INFINITY), "one is not finite");
+        assert!(norms.iter().all(|norms| norms.weight([1, 1]) == f32::INFINITY), "one is not finite");
 
         let queries = Queries::new(&all[..256], 128, &[0..64, 64..128]);
         let (tiles, units, norms) = narrowed(&queries, &spans);
@@ -175,7 +184,7 @@ mod tests {
                 vector[span.clone()].iter().map(|x| f64::from(*x) * f64::from(*x)).sum::<f64>().sqrt();
             assert!(norms.exact >= exact && norms.exact < exact * 1.000_001);
             assert!(norms.residual > 0.0 && norms.residual < norms.exact * f64::exp2(-11.0));
-            let weight = f64::from(norms.weight(1));
+            let weight = f64::from(norms.weight([1, 1]));
             assert!(weight > norms.residual + exact * 64.0 * f64::exp2(-22.0) && weight < exact * 1e-3);
         }
         // The first query's values, where the threads of a warp look for them.

@@ -175,7 +175,7 @@ impl Driver {
             let attribute = sys::CUfunction_attribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
             let fixed = function.shared_size_bytes().map_err(failed)?;
             function.set_attribute(attribute, most - fixed).map_err(failed)?;
-            if name.starts_with("attention_") {
+            if ["attention_", "row_"].iter().any(|kernels| name.starts_with(kernels)) {
                 // As much of it as there is, so that several blocks run at a time.
                 let share = sys::CUfunction_attribute::CU_FUNC_ATTRIBUTE_PREFERRED_SHARED_MEMORY_CARVEOUT;
                 function.set_attribute(share, 100).map_err(failed)?;
