@@ -5,7 +5,6 @@
 //! are in f32.
 
 use std::ops::Range;
-
 use std::sync::Arc;
 
 use gstore_model::Attention;

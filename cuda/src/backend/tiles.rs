@@ -110,7 +110,7 @@ fn shared(side: usize, dim: usize, tiles: usize, products: usize) -> usize {
     4 * side * (tiles * (dim.next_multiple_of(4) + 4) + products * (side + 4))
 }
 
-/// Rows of a tile, and what lies between rows of two tiles in bf16, in values (kernels/attention_bf16.cuh).
+/// Rows of a tile in bf16, and the values between two of them (kernels/attention_bf16.cuh).
 const BF16_SIDE: usize = 64;
 const BF16_GAP: usize = 8;
 
