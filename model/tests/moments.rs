@@ -5,7 +5,7 @@ use crate::common::archive::{self, Obj, dict, tensor, text};
 use crate::common::assert_says;
 use crate::common::optimizer::{index_keyed, name_keyed, specs, state};
 use crate::common::tiny::{noise, write_json};
-use gstore_model::params::total_len;
+use gstore_model::params::{TensorSpec, total_len};
 use gstore_model::weights::{
     AdamConstants, Moments, MomentsError, MomentsFile, TorchArchive, TrainedTensor, TrainerState, peak_rate,
 };
@@ -48,6 +48,57 @@ fn both_keyings_of_the_optimizer_state_agree() {
     assert_eq!(peak_rate(folder.path()).unwrap(), None, "a state without groups has no peak");
     archive::write(&folder.path().join("optimizer.pt"), &index_keyed(states()));
     assert_eq!(peak_rate(folder.path()).unwrap(), Some(2e-3));
+}
+
+/// A state whose groups name their parameters, as of an optimizer that was given `named_parameters()`.
+fn with_names(states: Vec<Obj>, names: &[&str]) -> Obj {
+    let numbers = (0..names.len() as i32).map(Obj::Int).collect();
+    let names = Obj::List(names.iter().map(|name| text(name)).collect());
+    let group = dict([("param_names", names), ("params", Obj::List(numbers))]);
+    let mut root = index_keyed(states);
+    if let Obj::Dict(entries) = &mut root {
+        entries[1].1 = Obj::List(vec![group]);
+    }
+    root
+}
+
+#[test]
+fn numbered_states_are_found_by_the_names_that_groups_give() {
+    let folder = TempDir::new().unwrap();
+    let [q, k] = ["q_proj", "k_proj"].map(|map| format!("model.layers.0.self_attn.{map}.lora_A.weight"));
+    let spec = |name: &str| TensorSpec { name: name.to_owned(), shape: vec![2, 5] };
+    let trained = [spec(&q), spec(&k)];
+    let read = |root: &Obj| {
+        let path = folder.path().join("optimizer.pt");
+        archive::write(&path, root);
+        Moments::load(&path, &trained).map_err(|e| e.to_string())
+    };
+    let states = || vec![state(&trained[0], 0), state(&trained[1], 10)];
+    let backward = || states().into_iter().rev().collect::<Vec<_>>();
+    let due = read(&index_keyed(states())).unwrap();
+    // Shapes alone cannot tell.
+    assert_ne!(read(&index_keyed(backward())).unwrap(), due);
+    for (prefix, infix) in [("", ""), ("base_model.model.", ".default"), ("module._orig_mod.", "")] {
+        let wrapped = |name: &str| format!("{prefix}{}", name.replace(".weight", &format!("{infix}.weight")));
+        let (q, k) = (wrapped(&q), wrapped(&k));
+        assert_eq!(read(&with_names(states(), &[&q, &k])).unwrap(), due);
+        assert_eq!(read(&with_names(backward(), &[&k, &q])).unwrap(), due);
+        // A frozen one has a number and a name, and no state.
+        assert_eq!(read(&with_names(backward(), &[&k, &q, "lm_head.weight"])).unwrap(), due);
+    }
+    for (names, parts) in [
+        (vec![&*q, "other.weight"], ["do not fit", "none for", k.as_str(), "some for other.weight"]),
+        (vec![&*q, &*q], ["do not fit", "names", q.as_str(), "twice"]),
+    ] {
+        assert_says(&read(&with_names(states(), &names)).unwrap_err(), &parts);
+    }
+    let params = Obj::List(vec![Obj::Int(0), Obj::Int(1)]);
+    let group = dict([("param_names", Obj::List(vec![text(&q)])), ("params", params)]);
+    let few = dict([
+        ("state", Obj::Dict(vec![(Obj::Int(0), state(&trained[0], 0))])),
+        ("param_groups", Obj::List(vec![group])),
+    ]);
+    assert_says(&read(&few).unwrap_err(), &["not an optimizer state", "param_names"]);
 }
 
 #[test]

@@ -1,8 +1,8 @@
 //! Moments that an optimizer saved with a checkpoint.
 //!
 //! Two keyings exist. `optimizer.pt` of the Hugging Face Trainer numbers parameters in the order of its
-//! parameter groups, see [`WeightDecay`]; `optimizer.bin` as LESS writes it under FSDP is keyed by name.
-//! Shapes are checked either way, before any value is read.
+//! parameter groups, see [`WeightDecay`]; groups may also name them. `optimizer.bin` as LESS writes it under
+//! FSDP is keyed by name. Shapes are checked either way, before any value is read.
 //!
 //! Adam and AdamW keep both moments whole. Adafactor keeps the second moment of a matrix as its means over
 //! rows and over columns; the product that it divides by is formed when it is asked for.

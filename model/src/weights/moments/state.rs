@@ -19,7 +19,10 @@ pub(super) fn find(
             archive,
             "\"state\" is empty: the optimizer took no step, or keeps nothing, as SGD without momentum",
         )),
-        Some((PickleValue::Str(_), _)) => by_name(archive, entries, trained),
+        Some((PickleValue::Str(_), _)) => {
+            let named = entries.iter().enumerate();
+            by_name(archive, named.map(|(at, (key, _))| (key.as_str().unwrap_or_default(), at)), trained)
+        }
         Some((PickleValue::Int(_), _)) => by_index(archive, entries, trained),
         Some(_) => Err(not_a_state(archive, "the keys of \"state\" are neither numbers nor names")),
     }
@@ -39,25 +42,26 @@ fn mismatch(archive: &TorchArchive, message: String) -> MomentsError {
     MomentsError::Mismatch { path: archive.path().to_owned(), message }
 }
 
-fn by_name(
+/// `named`: the parameters that have a state, each with the place of that.
+fn by_name<'a>(
     archive: &TorchArchive,
-    entries: &[(PickleValue, PickleValue)],
+    named: impl Iterator<Item = (&'a str, usize)>,
     trained: &[TrainedTensor],
 ) -> Result<Vec<Option<usize>>, MomentsError> {
-    let mut named = BTreeMap::new();
-    for (at, (key, _)) in entries.iter().enumerate() {
-        let name = names::canonical(key.as_str().unwrap_or_default());
-        if named.contains_key(&name) {
+    let mut places = BTreeMap::new();
+    for (name, at) in named {
+        let name = names::canonical(name);
+        if places.contains_key(&name) {
             return Err(mismatch(archive, format!("it names {name} twice")));
         }
-        named.insert(name, at);
+        places.insert(name, at);
     }
     let mut found = Vec::with_capacity(trained.len());
     for tensor in trained {
         let mut names = std::iter::once(&tensor.spec.name).chain(&tensor.aliases);
-        found.push(names.find_map(|name| named.remove(name)));
+        found.push(names.find_map(|name| places.remove(name)));
     }
-    let Some(extra) = named.keys().next() else { return Ok(found) };
+    let Some(extra) = places.keys().next() else { return Ok(found) };
     let missing = trained.iter().zip(&found).find(|(_, place)| place.is_none());
     let missing = missing.map_or(String::new(), |(t, _)| format!("it has none for {}; ", t.spec.name));
     Err(mismatch(archive, format!("{missing}it has some for {extra}, which the checkpoint lacks")))
@@ -70,19 +74,43 @@ fn by_index(
 ) -> Result<Vec<Option<usize>>, MomentsError> {
     let groups = groups(archive.root())
         .ok_or_else(|| not_a_state(archive, "it has no param_groups that list the parameters"))?;
-    let sizes: Vec<usize> = groups.iter().map(Vec::len).collect();
-    let order = group_order(trained, &sizes).map_err(|message| mismatch(archive, message))?;
     let places: BTreeMap<i64, usize> =
         entries.iter().enumerate().filter_map(|(at, (key, _))| Some((key.as_int()?, at))).collect();
+    // Names are what was numbered; the order of the tensors and their shapes only suggest it.
+    if groups.iter().any(|group| group.names.is_some()) {
+        let mut named = Vec::new();
+        for Group { numbers, names } in &groups {
+            let names = names.unwrap_or_default();
+            if names.len() != numbers.len() {
+                return Err(not_a_state(archive, "its param_names do not name each of its params"));
+            }
+            named.extend(names.iter().zip(numbers).filter_map(|(name, number)| {
+                Some((name.as_str().unwrap_or_default(), *places.get(number)?))
+            }));
+        }
+        return by_name(archive, named.into_iter(), trained);
+    }
+    let sizes: Vec<usize> = groups.iter().map(|group| group.numbers.len()).collect();
+    let order = group_order(trained, &sizes).map_err(|message| mismatch(archive, message))?;
     let mut found = vec![None; trained.len()];
-    for (tensor, number) in order.into_iter().zip(groups.iter().flatten()) {
+    for (tensor, number) in order.into_iter().zip(groups.iter().flat_map(|group| &group.numbers)) {
         found[tensor] = places.get(number).copied();
     }
     Ok(found)
 }
 
-/// The parameter numbers of each group.
-fn groups(root: &PickleValue) -> Option<Vec<Vec<i64>>> {
-    let group = |group: &PickleValue| group.get("params")?.items()?.iter().map(PickleValue::as_int).collect();
-    root.get("param_groups")?.items()?.iter().map(group).collect()
+/// A parameter group.
+struct Group<'a> {
+    /// The numbers of its parameters.
+    numbers: Vec<i64>,
+    /// Their names, which torch 2.6 and newer save where the optimizer was given them.
+    names: Option<&'a [PickleValue]>,
+}
+
+fn groups(root: &PickleValue) -> Option<Vec<Group<'_>>> {
+    let groups = root.get("param_groups")?.items()?.iter().map(|group| {
+        let numbers = group.get("params")?.items()?.iter().map(PickleValue::as_int).collect::<Option<_>>()?;
+        Some(Group { numbers, names: group.get("param_names").and_then(PickleValue::items) })
+    });
+    groups.collect()
 }
