@@ -113,7 +113,9 @@ fn constants_of_adam_are_those_of_the_groups_that_say_them() {
     if let Obj::Dict(entries) = &mut root {
         entries[1].1 = Obj::List(vec![adam, other]);
     }
-    let found = open(&folder, &root).unwrap().constants();
+    let file = open(&folder, &root).unwrap();
+    assert_eq!((file.group_values("eps"), file.group_values("lr")), (vec![1e-6, 1e-30], Vec::new()));
+    let found = file.constants();
     assert_eq!(found, [AdamConstants { betas: [0.5, 0.9], eps: 1e-6 }]);
     assert_eq!(found[0].to_string(), "betas 0.5 and 0.9, eps 1e-6");
 }

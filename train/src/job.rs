@@ -119,12 +119,15 @@ impl<'a, B: MultiDevice> Job<'a, B> {
                 start(request, overwrites, base.as_ref(), decoder, backend)?
             }
         };
-        let ResumedTraining { parameters, optimizer, log, evaluations, pending } = start;
+        let ResumedTraining { parameters, optimizer, log, evaluations, pending, settings } = start;
         let parameters = parameters.beside(base.as_ref(), others)?;
         // Not before: what is refused until here leaves the former training as it was.
         if overwrites {
             check_writable(&request.output)?;
             remove_all(&request.output)?;
+        }
+        if let Some(note) = settings.and_then(|settings| settings.note(&request.steps)) {
+            observer.note(&note);
         }
         Ok(Job {
             schedule: request.schedule(total),

@@ -238,6 +238,7 @@ pub(crate) fn start<B: Backend + Clone>(
         log: Vec::new(),
         evaluations: Vec::new(),
         pending: Vec::new(),
+        settings: None,
     })
 }
 

@@ -364,6 +364,31 @@ fn another_checkpoint_in_the_place_of_the_one_gone_on_from_is_noticed() {
     }
 }
 
+#[test]
+#[cfg_attr(not(reference_results), ignore = "needs the reference results; set GSTORE_SHARED")]
+fn settings_of_a_checkpoint_that_are_not_gone_on_with_are_told() {
+    let world = World::new();
+    let first = world.request("first", lora());
+    assert_eq!(go_for(&first, 4).steps, 4);
+    let from = first.output.join("checkpoint-3");
+    let told = |mut onward: TrainRequest| {
+        onward.saving.resume_from = Some(from.clone());
+        let mut notes = Notes::default();
+        assert!(run(&onward, &mut notes, &Cancel::new()).unwrap().finished);
+        notes.0.join("\n")
+    };
+    let same = told(world.request("same", lora()));
+    assert!(!same.contains("its optimizer had"), "{same}");
+    let mut other = world.request("other", lora());
+    other.steps.learning_rate = 2e-3;
+    let adamw = AdamW { beta2: 0.95, eps: 1e-6, weight_decay: 0.1, ..AdamW::default() };
+    other.steps.optimizer = OptimizerKind::AdamW(adamw);
+    let notes = told(other);
+    let says = "checkpoint-3: its optimizer had beta2 0.999, eps 1e-8, learning rate 0.001; the training goes on \
+                with beta2 0.95, eps 1e-6, learning rate 0.002";
+    assert_eq!(notes.matches(says).count(), 1, "{notes}");
+}
+
 /// Keeps what it is told.
 #[derive(Default)]
 pub struct Notes(pub Vec<String>);

@@ -13,6 +13,7 @@ mod digests;
 mod folder;
 mod json;
 mod read;
+mod settings;
 mod state;
 mod write;
 

@@ -13,6 +13,7 @@ use serde_json::Value;
 
 use super::digests::check_files;
 use super::json::{damaged_file_error, earlier_checkpoint_hint, read_gstore_state, read_json, recovery_hint};
+use super::settings::AdamSettings;
 use super::{Checkpoint, EvaluationLoss, LogLine, is_adapter};
 use crate::error::TrainError;
 use crate::optimizer::{Optimizer, OptimizerKind, TensorState};
@@ -28,6 +29,8 @@ pub(crate) struct ResumedTraining<B: Backend> {
     pub evaluations: Vec<EvaluationLoss>,
     /// Losses since the last entry of the log.
     pub pending: Vec<f64>,
+    /// What AdamW was set to, where it goes on.
+    pub settings: Option<AdamSettings>,
 }
 
 /// Reads parameters, optimizer and log of a checkpoint of `base`, whose files were checked. `decoder`: the
@@ -50,7 +53,7 @@ pub(crate) fn resume<B: Backend + Clone>(
             Parameters::full(&own, backend)?
         }
     };
-    let (step, states) = read_optimizer(folder, &parameters, kind)?;
+    let ResumedOptimizer { step, states, settings } = read_optimizer(folder, &parameters, kind)?;
     let step = step.unwrap_or(state.global_step);
     if step != state.global_step {
         let what = format!(
@@ -65,7 +68,8 @@ pub(crate) fn resume<B: Backend + Clone>(
         Some(own.get("losses_to_log")?.as_array()?.iter().filter_map(Value::as_f64).collect())
     });
     let (log, evaluations) = read_log(folder)?;
-    Ok(ResumedTraining { parameters, optimizer, log, evaluations, pending: pending.unwrap_or_default() })
+    let pending = pending.unwrap_or_default();
+    Ok(ResumedTraining { parameters, optimizer, log, evaluations, pending, settings })
 }
 
 /// An error if a checkpoint of all weights is computed with in another way than the model that is trained,
@@ -85,13 +89,20 @@ pub(crate) fn check_config(folder: &Path, own: &Decoder, decoder: &Decoder) -> R
     Err(TrainError::checkpoint(folder, what))
 }
 
-/// Steps, where they are said, and the state of each tensor, which is empty for an optimizer that keeps
-/// nothing.
+/// What a checkpoint says of its optimizer.
+struct ResumedOptimizer {
+    /// Steps, where they are said.
+    step: Option<u64>,
+    /// The state of each tensor, which is empty for an optimizer that keeps nothing.
+    states: Vec<TensorState>,
+    settings: Option<AdamSettings>,
+}
+
 fn read_optimizer<B: Backend + Clone>(
     folder: &Path,
     parameters: &Parameters<B>,
     kind: OptimizerKind,
-) -> Result<(Option<u64>, Vec<TensorState>), TrainError> {
+) -> Result<ResumedOptimizer, TrainError> {
     let trained = parameters.trained();
     match kind {
         OptimizerKind::AdamW(_) => {
@@ -103,13 +114,17 @@ fn read_optimizer<B: Backend + Clone>(
                 Ok::<_, TrainError>(TensorState { first, second: moments.exp_avg_sq })
             };
             let states = (0..trained.len()).map(read).collect::<Result<_, _>>()?;
-            Ok((file.step()?, states))
+            let settings = Some(AdamSettings::read(folder, &file));
+            Ok(ResumedOptimizer { step: file.step()?, states, settings })
         }
         OptimizerKind::Sgd(sgd) if sgd.momentum == 0.0 => {
             let file = Moments::find(folder).ok();
             let moments = file.and_then(|file| MomentsFile::open(&file, trained.to_vec(), |_| true).ok());
             match moments.is_some_and(|file| file.has_first()) {
-                false => Ok((None, vec![TensorState::default(); trained.len()])),
+                false => {
+                    let states = vec![TensorState::default(); trained.len()];
+                    Ok(ResumedOptimizer { step: None, states, settings: None })
+                }
                 true => {
                     let what = "its optimizer was AdamW, whose moments SGD would drop";
                     Err(TrainError::checkpoint(folder, what))
@@ -119,7 +134,8 @@ fn read_optimizer<B: Backend + Clone>(
         OptimizerKind::Sgd(_) => {
             let momentum = read_momentum(&optimizer_file(folder)?, trained)?;
             let state = |first| TensorState { first, second: Vec::new() };
-            Ok((None, momentum.into_iter().map(state).collect()))
+            let states = momentum.into_iter().map(state).collect();
+            Ok(ResumedOptimizer { step: None, states, settings: None })
         }
     }
 }

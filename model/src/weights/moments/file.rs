@@ -93,8 +93,16 @@ impl MomentsFile {
             let betas = [first.as_f64()?, second.as_f64()?];
             Some(AdamConstants { betas, eps: group.get("eps")?.as_f64()? })
         };
-        let groups = self.archive.root().get("param_groups").and_then(PickleValue::items);
-        groups.unwrap_or_default().iter().filter_map(of).collect()
+        self.groups().iter().filter_map(of).collect()
+    }
+
+    /// The number of each parameter group that has one under this key.
+    pub fn group_values(&self, key: &str) -> Vec<f64> {
+        self.groups().iter().filter_map(|group| group.get(key)?.as_f64()).collect()
+    }
+
+    fn groups(&self) -> &[PickleValue] {
+        self.archive.root().get("param_groups").and_then(PickleValue::items).unwrap_or_default()
     }
 
     /// The wanted tensors, in `named_parameters()` order.
