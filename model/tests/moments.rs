@@ -116,8 +116,30 @@ fn constants_of_adam_are_those_of_the_groups_that_say_them() {
     let file = open(&folder, &root).unwrap();
     assert_eq!((file.group_values("eps"), file.group_values("lr")), (vec![1e-6, 1e-30], Vec::new()));
     let found = file.constants();
-    assert_eq!(found, [AdamConstants { betas: [0.5, 0.9], eps: 1e-6 }]);
+    assert_eq!(found, [AdamConstants { betas: [0.5, 0.9], eps: 1e-6, amsgrad: false }]);
     assert_eq!(found[0].to_string(), "betas 0.5 and 0.9, eps 1e-6");
+    assert!(!file.is_amsgrad());
+    // A group may say it, and a tensor may have its maximum.
+    let with_maximum = |root: &Obj| {
+        let file = open(&folder, root).unwrap();
+        assert!(file.is_amsgrad());
+        assert_says(&file.constants()[0].to_string(), &["betas 0.5 and 0.9, eps 1e-6, and", "AMSGrad"]);
+    };
+    let mut kept = root.clone();
+    if let Obj::Dict(entries) = &mut kept
+        && let Obj::Dict(states) = &mut entries[0].1
+        && let Obj::Dict(state) = &mut states[0].1
+    {
+        state.push((text("max_exp_avg_sq"), tensor(&[2, 5], vec![1.0; 10])));
+    }
+    with_maximum(&kept);
+    if let Obj::Dict(entries) = &mut root
+        && let Obj::List(groups) = &mut entries[1].1
+        && let Obj::Dict(group) = &mut groups[0]
+    {
+        group.push((text("amsgrad"), Obj::Raw(vec![0x88])));
+    }
+    with_maximum(&root);
 }
 
 #[test]

@@ -107,6 +107,11 @@ fn read_optimizer<B: Backend + Clone>(
     match kind {
         OptimizerKind::AdamW(_) => {
             let file = MomentsFile::open(&optimizer_file(folder)?, trained.to_vec(), |_| true)?;
+            if file.is_amsgrad() {
+                let what = "its optimizer was AMSGrad, which steps by the maximum of second moments; AdamW here \
+                            keeps none, so the training cannot go on from it";
+                return Err(TrainError::checkpoint(folder, what));
+            }
             let read = |index| {
                 let moments = file.read(index)?;
                 let what = "its optimizer keeps no first moment, so it was not AdamW";

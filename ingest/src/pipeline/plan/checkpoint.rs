@@ -189,7 +189,7 @@ fn other_adam(state: &MomentsFile, form: &AdamParams) -> Option<(PathBuf, AdamCo
 }
 
 fn constants(form: &AdamParams) -> AdamConstants {
-    AdamConstants { betas: [form.b1, form.b2], eps: form.eps }
+    AdamConstants { betas: [form.b1, form.b2], eps: form.eps, amsgrad: false }
 }
 
 /// Reads the weights of checkpoints of a run, and refuses those that are not what the run was registered

@@ -26,12 +26,15 @@ pub struct AdamConstants {
     pub betas: [f64; 2],
     /// Keeps the denominator from zero.
     pub eps: f64,
+    /// Whether it divides by the maximum that the second moment has had. The maximum is never read.
+    pub amsgrad: bool,
 }
 
 impl fmt::Display for AdamConstants {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { betas: [first, second], eps } = self;
-        write!(f, "betas {first:?} and {second:?}, eps {eps:?}")
+        let Self { betas: [first, second], eps, amsgrad } = self;
+        let maximum = if *amsgrad { ", and the maximum of second moments (AMSGrad)" } else { "" };
+        write!(f, "betas {first:?} and {second:?}, eps {eps:?}{maximum}")
     }
 }
 
@@ -88,12 +91,20 @@ impl MomentsFile {
 
     /// The constants of each parameter group that says them, as those of Adam and AdamW do.
     pub fn constants(&self) -> Vec<AdamConstants> {
+        let amsgrad = self.is_amsgrad();
         let of = |group: &PickleValue| {
             let [first, second] = group.get("betas")?.items()? else { return None };
             let betas = [first.as_f64()?, second.as_f64()?];
-            Some(AdamConstants { betas, eps: group.get("eps")?.as_f64()? })
+            Some(AdamConstants { betas, eps: group.get("eps")?.as_f64()?, amsgrad })
         };
         self.groups().iter().filter_map(of).collect()
+    }
+
+    /// Whether the optimizer was AMSGrad, for some of the tensors at least.
+    pub fn is_amsgrad(&self) -> bool {
+        let says = |group: &PickleValue| group.get("amsgrad") == Some(&PickleValue::Bool(true));
+        let has = |place: &usize| self.tensor(*place, "max_exp_avg_sq").is_some();
+        self.groups().iter().any(says) || self.places.iter().any(has)
     }
 
     /// The number of each parameter group that has one under this key.
