@@ -193,6 +193,14 @@ fn moments_that_do_not_fit_are_refused() {
             ]),
             &["offset 3"],
         ),
+        (
+            index_keyed(vec![with("exp_avg", Obj::Codes("CharStorage", 10)), good(1)]),
+            &["exp_avg of model.layers.0.self_attn.q_proj.lora_A.weight has dtype int8", "adamw_torch"],
+        ),
+        (
+            index_keyed(vec![good(0), dict([("exp_avg_sq", Obj::Codes("ByteStorage", 6))])]),
+            &["exp_avg_sq of", "lora_B.weight has dtype uint8", "quantised"],
+        ),
         (dict([("state", Obj::Dict(vec![]))]), &["no step", "SGD without momentum"]),
         (dict([("weights", Obj::None)]), &["no key \"state\""]),
         (Obj::List(vec![]), &["no key \"state\""]),

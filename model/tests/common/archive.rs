@@ -17,6 +17,8 @@ pub enum Obj {
     Dict(Vec<(Obj, Obj)>),
     /// Shape, stride, offset and the whole storage.
     Tensor(Vec<i32>, Vec<i32>, i32, Vec<f32>),
+    /// A vector of so many elements, none of which is there, of a storage of this class.
+    Codes(&'static str, i32),
     /// Raw instructions.
     Raw(Vec<u8>),
 }
@@ -76,24 +78,31 @@ impl Pickler {
                 self.out.push(b'u');
             }
             Obj::Tensor(shape, stride, offset, values) => {
-                self.out.extend(b"ctorch._utils\n_rebuild_tensor_v2\n((");
-                self.write(&text("storage"));
-                self.out.extend(b"ctorch\nFloatStorage\n");
-                self.write(&text(&self.storages.len().to_string()));
-                self.write(&text("cpu"));
-                self.write(&Obj::Int(values.len() as i32));
-                self.out.extend(b"tQ");
-                self.write(&Obj::Int(*offset));
-                for sizes in [shape, stride] {
-                    self.out.push(b'(');
-                    sizes.iter().for_each(|d| self.write(&Obj::Int(*d)));
-                    self.out.push(b't');
-                }
-                self.out.extend(b"\x89ccollections\nOrderedDict\n)RtR");
+                let key = self.storages.len().to_string();
+                self.tensor(("FloatStorage", key.as_str(), values.len() as i32), *offset, [shape, stride]);
                 self.storages.push(values.clone());
             }
+            Obj::Codes(class, len) => self.tensor((*class, "none", *len), 0, [&[*len], &[1]]),
             Obj::Raw(bytes) => self.out.extend(bytes),
         }
+    }
+
+    /// A tensor of a storage of class, key and length; its shape and strides.
+    fn tensor(&mut self, (class, key, len): (&str, &str, i32), offset: i32, sizes: [&[i32]; 2]) {
+        self.out.extend(b"ctorch._utils\n_rebuild_tensor_v2\n((");
+        self.write(&text("storage"));
+        self.out.extend(format!("ctorch\n{class}\n").as_bytes());
+        self.write(&text(key));
+        self.write(&text("cpu"));
+        self.write(&Obj::Int(len));
+        self.out.extend(b"tQ");
+        self.write(&Obj::Int(offset));
+        for sizes in sizes {
+            self.out.push(b'(');
+            sizes.iter().for_each(|d| self.write(&Obj::Int(*d)));
+            self.out.push(b't');
+        }
+        self.out.extend(b"\x89ccollections\nOrderedDict\n)RtR");
     }
 }
 

@@ -44,6 +44,19 @@ impl ScalarType {
         })
     }
 
+    /// Torch's name of a type whose values are not floating point.
+    pub(crate) fn not_float(self) -> Option<&'static str> {
+        Some(match self {
+            ScalarType::F32 | ScalarType::F64 | ScalarType::F16 | ScalarType::BF16 => return None,
+            ScalarType::I64 => "int64",
+            ScalarType::I32 => "int32",
+            ScalarType::I16 => "int16",
+            ScalarType::I8 => "int8",
+            ScalarType::U8 => "uint8",
+            ScalarType::Bool => "bool",
+        })
+    }
+
     /// Bytes of one element.
     pub fn size(self) -> usize {
         match self {

@@ -27,6 +27,11 @@ pub enum MomentsError {
     /// The state belongs to other parameters.
     #[error("the moments in {path} do not fit the trained tensors: {message}")]
     Mismatch { path: PathBuf, message: String },
+    /// Numbers that stand for values, which only the optimizer can turn into those.
+    #[error(
+        "{path}: {moment} of {name} has dtype {dtype}, as the codes of a quantised optimizer have, which are not read: train with a 32-bit optimizer, such as adamw_torch"
+    )]
+    NotFloat { path: PathBuf, moment: &'static str, name: String, dtype: &'static str },
     /// A moment that no optimizer can have produced.
     #[error("{path}: {moment} of {name} holds {value}")]
     BadValue {

@@ -220,10 +220,12 @@ impl MomentsFile {
         }
     }
 
+    /// Checks the shapes and types of its moments.
     fn check_shapes(&self, tensor: &TrainedTensor, place: usize) -> Result<(), MomentsError> {
         let shape = tensor.stored_shape();
         let numel = tensor.spec.numel();
-        let check = |moment: &str, found: &TensorRef, expected: &[usize], may_be_flat: bool| {
+        let check = |moment: &'static str, found: &TensorRef, expected: &[usize], may_be_flat: bool| {
+            check_float(self.path(), moment, &tensor.spec, found)?;
             // Some trainers save moments flattened; the number of values then decides.
             if found.shape == expected || may_be_flat && found.shape == [numel] {
                 return Ok(());
@@ -269,6 +271,22 @@ impl MomentsFile {
 
     fn mismatch(&self, message: String) -> MomentsError {
         MomentsError::Mismatch { path: self.archive.path().to_owned(), message }
+    }
+}
+
+/// An error if a moment's values are not floating point.
+pub(super) fn check_float(
+    path: &Path,
+    moment: &'static str,
+    spec: &TensorSpec,
+    found: &TensorRef,
+) -> Result<(), MomentsError> {
+    match found.storage.scalar.not_float() {
+        None => Ok(()),
+        Some(dtype) => {
+            let (path, name) = (path.to_owned(), spec.name.clone());
+            Err(MomentsError::NotFloat { path, moment, name, dtype })
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use super::error::MomentsError;
+use super::file::check_float;
 use super::state;
 use super::trained::TrainedTensor;
 use crate::files::TorchArchive;
@@ -22,6 +23,7 @@ pub fn read_momentum(path: &Path, trained: &[TrainedTensor]) -> Result<Vec<Vec<f
         let Some(PickleValue::Tensor(momentum)) = entry.and_then(|entry| entry.get("momentum_buffer")) else {
             return Err(mismatch(format!("{} has no momentum_buffer, which SGD keeps", tensor.spec.name)));
         };
+        check_float(path, "momentum_buffer", &tensor.spec, momentum)?;
         if momentum.shape != tensor.stored_shape() {
             return Err(mismatch(format!(
                 "the momentum of {} has shape {:?}, the trained tensor {:?}",
