@@ -222,6 +222,26 @@ fn moments_that_do_not_fit_are_refused() {
 }
 
 #[test]
+fn states_of_quantised_optimizers_are_told_with_what_to_do_about_them() {
+    let folder = TempDir::new().unwrap();
+    let codes = || Obj::Codes("ByteStorage", 10);
+    for entries in [
+        dict([("state1", codes()), ("state2", codes())]),
+        dict([("state1", tensor(&[2, 5], vec![1.0; 10])), ("state2", tensor(&[2, 5], vec![1.0; 10]))]),
+        dict([("__bnb_optimizer_quant_state__", dict([("state1", codes()), ("absmax1", codes())]))]),
+    ] {
+        let told = load(&folder, &index_keyed(vec![entries, state(&specs()[1], 1)])).unwrap_err();
+        assert_says(&told, &["q_proj.lora_A.weight has a state of bitsandbytes", "adamw_torch", "grad-sgd"]);
+    }
+    let subclass = Obj::Raw(b"ctorch._tensor\n_rebuild_from_type_v2\n".to_vec());
+    let told = load(&folder, &index_keyed(vec![subclass, state(&specs()[1], 1)])).unwrap_err();
+    assert_says(
+        &told,
+        &["optimizer.pt: the pickle has a tensor of a subclass", "_rebuild_from_type_v2", "torchao"],
+    );
+}
+
+#[test]
 fn states_in_parts_are_told_with_what_to_do_about_them() {
     for (parts, words) in [
         ("global_step6", ["global_step6 has the state of DeepSpeed in parts", "grad-sgd"]),

@@ -25,6 +25,11 @@ pub enum PickleError {
     /// The pickle refers to code or to a type outside the allowed list.
     #[error("the pickle refers to `{0}`, which gstore does not load")]
     Global(String),
+    /// A tensor whose values its own class keeps.
+    #[error(
+        "the pickle has a tensor of a subclass (`{0}`), quantised as by torchao or in parts, which gstore does not load: use an optimizer whose state is plain tensors"
+    )]
+    Subclass(&'static str),
     /// The instructions do not fit together.
     #[error("the pickle is malformed at byte {at}: {what}")]
     Malformed { at: usize, what: &'static str },
@@ -47,6 +52,9 @@ impl Global {
             ("torch._utils", "_rebuild_tensor_v2") => Global::RebuildTensor,
             ("torch._utils", "_rebuild_parameter") => Global::RebuildParameter,
             ("collections", "OrderedDict") => Global::OrderedDict,
+            ("torch._tensor", "_rebuild_from_type_v2") => {
+                return Err(PickleError::Subclass("torch._tensor._rebuild_from_type_v2"));
+            }
             ("torch", storage) => match ScalarType::from_storage_class(storage) {
                 Some(scalar) => Global::Storage(scalar),
                 None => return Err(PickleError::Global(format!("torch.{storage}"))),

@@ -27,6 +27,10 @@ pub enum MomentsError {
     /// The state belongs to other parameters.
     #[error("the moments in {path} do not fit the trained tensors: {message}")]
     Mismatch { path: PathBuf, message: String },
+    #[error(
+        "{path}: {name} has a state of bitsandbytes, which is not read: train with a 32-bit optimizer, such as adamw_torch; grad-sgd needs no state"
+    )]
+    Bitsandbytes { path: PathBuf, name: String },
     /// Numbers that stand for values, which only the optimizer can turn into those.
     #[error(
         "{path}: {moment} of {name} has dtype {dtype}, as the codes of a quantised optimizer have, which are not read: train with a 32-bit optimizer, such as adamw_torch"

@@ -48,6 +48,9 @@ pub struct MomentsFile {
     places: Vec<usize>,
 }
 
+/// Keys of which a tensor's state of bitsandbytes has some.
+const BITSANDBYTES: [&str; 3] = ["state1", "state2", "__bnb_optimizer_quant_state__"];
+
 /// How a state holds the second moment of a tensor.
 enum SecondMoment<'a> {
     Whole(&'a TensorRef),
@@ -213,6 +216,9 @@ impl MomentsFile {
         match (part("exp_avg_sq"), part("exp_avg_sq_row"), part("exp_avg_sq_col")) {
             (Some(whole), _, _) => Ok(SecondMoment::Whole(whole)),
             (None, Some(rows), Some(columns)) => Ok(SecondMoment::Factors(rows, columns)),
+            _ if BITSANDBYTES.iter().any(|key| self.state(place).get(key).is_some()) => {
+                Err(MomentsError::Bitsandbytes { path: self.path().to_owned(), name: tensor.spec.name.clone() })
+            }
             _ => Err(self.mismatch(format!(
                 "{} has no exp_avg_sq; only states of Adam, AdamW and the Adafactor of transformers are understood",
                 tensor.spec.name
