@@ -125,6 +125,14 @@ DEVICE float score(float product, const AttentionShape& shape, float* slope) {
 // Whether the query at `position` sees the key at `place`.
 DEVICE bool sees(u32 position, u32 place, u32 window) { return place <= position && position - place < window; }
 
+// Whether queries up to this position come before all keys of a tile.
+DEVICE bool all_before(const KeyTile& tile, u32 last_position) { return last_position < tile.place; }
+
+// Whether queries from this position on are so far behind the keys of a tile that none is in the window.
+DEVICE bool all_behind(const KeyTile& tile, u32 first_position, u32 window) {
+    return first_position >= tile.place + tile.keys && first_position - (tile.place + tile.keys - 1) >= window;
+}
+
 // The number from which on those of a query's keys in a head count.
 DEVICE u64 drop_start(u64 key, u32 head) { return mixed(key ^ mixed(head)); }
 

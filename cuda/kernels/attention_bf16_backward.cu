@@ -132,10 +132,8 @@ DEVICE void key_gradients_bf16(const RoundedSaved& saved, const KeyTile& tile, c
     for (u32 head = kv_head * group; head < (kv_head + 1) * group; ++head)
         for (u32 query = tile.first_query; query < tile.end_query; query += SIDE) {
             u32 count = tile.end_query - query < SIDE ? tile.end_query - query : SIDE;
-            // Before the keys, or so far behind them that none is in the window.
-            if (saved.positions[query + count - 1] < tile.place) continue;
-            u32 oldest = saved.positions[query];
-            if (oldest >= tile.place + tile.keys && oldest - (tile.place + tile.keys - 1) >= shape.window) break;
+            if (all_before(tile, saved.positions[query + count - 1])) continue;
+            if (all_behind(tile, saved.positions[query], shape.window)) break;
             u64 first = query * wide + head * dim;
             SYNC();
             load_rows<WIDTH, SIDE, 256>(queries, saved.q + first, wide, count, dim);

@@ -1,13 +1,14 @@
 // Operations on single elements: sums, copies of rows, activations, rotary positions, precisions. They wait for memory
 // alone, so a thread has four values, and none divides an index of 64 bits.
 
-struct alignas(16) Four {
-    float at[4];
+// Values that are next to each other, and read or written at once.
+template <class T, int W>
+struct alignas(sizeof(T) * W) Neighbours {
+    T at[W];
 };
 
-struct alignas(8) RoundedFour {
-    u16 at[4];
-};
+typedef Neighbours<float, 4> Four;
+typedef Neighbours<u16, 4> RoundedFour;
 
 // How many of the four values from `at` on there are among `count`.
 DEVICE u32 in_four(u64 at, u64 count) { return at >= count ? 0u : count - at < 4 ? (u32)(count - at) : 4u; }

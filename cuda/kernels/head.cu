@@ -43,12 +43,6 @@ KERNEL head_entropy(const float* RESTRICT z, float* RESTRICT entropies, u32 voca
     if (threadIdx.x == 0) entropies[blockIdx.x] = logf(total) - mean / total;
 }
 
-// So many neighbours, which are read or written at once.
-template <class T, int W>
-struct alignas(sizeof(T) * W) Neighbours {
-    T of[W];
-};
-
 // The least number, which a largest one begins with: -infinity less it is no NaN.
 #define LEAST_F float_of(0xff7fffffu)
 
@@ -62,11 +56,11 @@ DEVICE void cross_entropy(float* RESTRICT z, u16* RESTRICT rounded, u32 target, 
         Neighbours<float, W> x = *reinterpret_cast<const Neighbours<float, W>*>(z + i);
         float before = largest;
         UNROLL for (int j = 0; j < W; ++j) {
-            x.of[j] = capped(x.of[j], cap);
-            largest = fmaxf(largest, x.of[j]);
+            x.at[j] = capped(x.at[j], cap);
+            largest = fmaxf(largest, x.at[j]);
         }
         if (largest > before) total *= expf(before - largest);
-        UNROLL for (int j = 0; j < W; ++j) total += expf(x.of[j] - largest);
+        UNROLL for (int j = 0; j < W; ++j) total += expf(x.at[j] - largest);
     }
     float own = largest;
     largest = block_max(own, scratch);
@@ -83,16 +77,16 @@ DEVICE void cross_entropy(float* RESTRICT z, u16* RESTRICT rounded, u32 target, 
     SYNC();
     float weight = weights[blockIdx.x];
     for (u32 i = W * threadIdx.x; i < vocab; i += W * BLOCK_THREADS) {
-        Neighbours<float, W>* at = reinterpret_cast<Neighbours<float, W>*>(z + i);
-        Neighbours<float, W> x = *at;
+        Neighbours<float, W>* place = reinterpret_cast<Neighbours<float, W>*>(z + i);
+        Neighbours<float, W> x = *place;
         Neighbours<u16, W> halves;
         UNROLL for (int j = 0; j < W; ++j) {
             float wanted = i + j == target ? uniform + (1.0f - smoothing) : uniform;
-            float slope = cap_slope(x.of[j], cap);
-            x.of[j] = weight * (expf(capped(x.of[j], cap) - largest) / total - wanted) * slope;
-            halves.of[j] = bf16_bits(x.of[j]);
+            float slope = cap_slope(x.at[j], cap);
+            x.at[j] = weight * (expf(capped(x.at[j], cap) - largest) / total - wanted) * slope;
+            halves.at[j] = bf16_bits(x.at[j]);
         }
-        *at = x;
+        *place = x;
         if (rounded) *reinterpret_cast<Neighbours<u16, W>*>(rounded + i) = halves;
     }
 }
