@@ -183,7 +183,7 @@ impl<R: Runtime> Cuda<R> {
             out.argument(),
             Argument::Bytes(bytemuck::bytes_of(&planned.shape)),
         ];
-        let (kernel, shared) = Instance::tangent(dim);
+        let (kernel, shared) = Instance::tangent(dim)?;
         self.launch(kernel, [tiles.len(), of.form.heads.query, 1], 256, shared, &arguments)?;
         Ok(out)
     }

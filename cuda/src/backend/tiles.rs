@@ -110,70 +110,62 @@ fn shared(side: usize, dim: usize, tiles: usize, products: usize) -> usize {
     4 * side * (tiles * (dim.next_multiple_of(4) + 4) + products * (side + 4))
 }
 
+/// Rows of a tile in f32, by the width of the kernels.
+fn single_side(width: usize) -> usize {
+    if width == 64 { 64 } else { 32 }
+}
+
 /// Rows of a tile in bf16, and the values between two of them (kernels/attention_bf16.cuh).
 const BF16_SIDE: usize = 64;
 const BF16_GAP: usize = 8;
 
-fn check_width(dim: usize) -> Result<()> {
-    check(dim <= 256, || format!("heads of {dim} columns; the kernels have up to 256"))
+/// The width of the kernels for heads of `dim` columns.
+fn width_of(dim: usize) -> Result<usize> {
+    check(dim <= 256, || format!("heads of {dim} columns; the kernels have up to 256"))?;
+    Ok(dim.next_power_of_two().max(64))
 }
 
-/// The width of kernels in bf16, and the keys that their gradient of queries takes at a time.
-fn bf16_width(dim: usize) -> (usize, usize) {
-    match dim {
-        0..=64 => (64, 64),
-        65..=128 => (128, 64),
-        _ => (256, 32),
-    }
-}
-
+/// Names of kernels by the width of heads.
 macro_rules! names {
-    ($form:literal, $dim:expr) => {
-        match $dim {
-            0..=64 => names!($form; "64"),
-            65..=128 => names!($form; "128"),
-            _ => names!($form; "256"),
+    ($width:expr, $($start:literal),+) => {
+        match $width {
+            64 => [$(concat!($start, "_64")),+],
+            128 => [$(concat!($start, "_128")),+],
+            _ => [$(concat!($start, "_256")),+],
         }
-    };
-    ($form:literal; $width:literal) => {
-        [
-            concat!("attention_forward", $form, $width),
-            concat!("attention_queries", $form, $width),
-            concat!("attention_keys", $form, $width),
-        ]
     };
 }
 
 impl Instance {
     /// The kernels in f32 for heads of `dim` columns.
     pub(super) fn of(dim: usize) -> Result<Instance> {
-        check_width(dim)?;
-        let [forward, queries, keys] = names!("_", dim);
-        let side = if dim <= 64 { 64 } else { 32 };
+        let width = width_of(dim)?;
+        let [forward, queries, keys] =
+            names!(width, "attention_forward", "attention_queries", "attention_keys");
+        let (side, along) = (single_side(width), "attention_along");
         let shared = [shared(side, dim, 2, 1), shared(side, dim, 4, 1), shared(side, dim, 4, 2)];
-        let along = "attention_along";
         Ok(Instance { forward, along, queries, keys, side, threads: [256; 2], shared, is_bf16: false })
     }
 
     /// The kernels in bf16, for heads of a multiple of 8 columns.
     pub(super) fn of_bf16(dim: usize) -> Result<Instance> {
-        check_width(dim)?;
-        let [forward, queries, keys] = names!("_bf16_", dim);
-        let ((width, at_a_time), side) = (bf16_width(dim), BF16_SIDE);
+        let width = width_of(dim)?;
+        let [forward, queries, keys] =
+            names!(width, "attention_forward_bf16", "attention_queries_bf16", "attention_keys_bf16");
+        let (side, along) = (BF16_SIDE, "attention_along_bf16");
         let rows = |rows: usize| 2 * rows * (width + BF16_GAP);
+        // Keys that the gradient of queries takes at a time.
+        let at_a_time = if width == 256 { 32 } else { 64 };
         let products = 2 * 2 * side * (side + BF16_GAP);
         let shared = [rows(3 * side), rows(2 * side + 2 * at_a_time), rows(4 * side) + products];
-        let along = "attention_along_bf16";
         Ok(Instance { forward, along, queries, keys, side, threads: [128, 256], shared, is_bf16: true })
     }
 
     /// The kernel of tangents, in f32, and its bytes of shared memory. Its tiles are those of [`Instance::of`].
-    pub(super) fn tangent(dim: usize) -> (&'static str, usize) {
-        match dim {
-            0..=64 => ("attention_tangent_64", shared(64, dim, 4, 2)),
-            65..=128 => ("attention_tangent_128", shared(32, dim, 4, 2)),
-            _ => ("attention_tangent_256", shared(32, dim, 4, 2)),
-        }
+    pub(super) fn tangent(dim: usize) -> Result<(&'static str, usize)> {
+        let width = width_of(dim)?;
+        let [kernel] = names!(width, "attention_tangent");
+        Ok((kernel, shared(single_side(width), dim, 4, 2)))
     }
 }
 
