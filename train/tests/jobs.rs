@@ -7,9 +7,7 @@ use std::path::{Path, PathBuf};
 
 use gstore_core::Cancel;
 use gstore_data::TextOptions;
-use gstore_model::weights::{
-    Adapter, ModelFolder, PickleValue, SavedValue, TorchArchive, TrainerState, write_torch,
-};
+use gstore_model::weights::{Adapter, ModelFolder, TrainerState};
 use gstore_train::{
     AdamW, BatchOptions, DataSource, DataSubset, LoraChoice, OptimizerKind, SavingOptions, ScheduleKind, Sgd,
     SilentObserver, StepOptions, StepReport, TrainError, TrainMethod, TrainObserver, TrainOutcome,
@@ -332,7 +330,7 @@ fn a_changed_bit_of_a_checkpoint_is_found_before_a_training_goes_on_from_it() {
 }
 
 /// Copies the files of a folder.
-fn copy(from: &Path, to: &Path) {
+pub(crate) fn copy(from: &Path, to: &Path) {
     for (name, bytes) in files(from) {
         fs_err::create_dir_all(to).unwrap();
         fs_err::write(to.join(name), bytes).unwrap();
@@ -364,69 +362,6 @@ fn another_checkpoint_in_the_place_of_the_one_gone_on_from_is_noticed() {
         let error = go(&onward).unwrap_err();
         assert!(matches!(error, TrainError::OtherTraining { .. }), "{name}: {error}");
     }
-}
-
-#[test]
-#[cfg_attr(not(reference_results), ignore = "needs the reference results; set GSTORE_SHARED")]
-fn settings_of_a_checkpoint_that_are_not_gone_on_with_are_told() {
-    let world = World::new();
-    let first = world.request("first", lora());
-    assert_eq!(go_for(&first, 4).steps, 4);
-    let from = first.output.join("checkpoint-3");
-    let told = |mut onward: TrainRequest| {
-        onward.saving.resume_from = Some(from.clone());
-        let mut notes = Notes::default();
-        assert!(run(&onward, &mut notes, &Cancel::new()).unwrap().finished);
-        notes.0.join("\n")
-    };
-    let same = told(world.request("same", lora()));
-    assert!(!same.contains("its optimizer had"), "{same}");
-    let mut other = world.request("other", lora());
-    other.steps.learning_rate = 2e-3;
-    let adamw = AdamW { beta2: 0.95, eps: 1e-6, weight_decay: 0.1, ..AdamW::default() };
-    other.steps.optimizer = OptimizerKind::AdamW(adamw);
-    let notes = told(other);
-    let says = "checkpoint-3: its optimizer had beta2 0.999, eps 1e-8, learning rate 0.001; the training goes on \
-                with beta2 0.95, eps 1e-6, learning rate 0.002";
-    assert_eq!(notes.matches(says).count(), 1, "{notes}");
-    // One that divided by another moment cannot be gone on from.
-    let amsgrad = world.path("amsgrad");
-    copy(&from, &amsgrad);
-    make_amsgrad(&amsgrad.join("optimizer.pt"));
-    // Another program's checkpoint has no digests.
-    fs_err::remove_file(amsgrad.join("gstore_state.json")).unwrap();
-    let mut onward = world.request("onward", lora());
-    onward.saving.resume_from = Some(amsgrad);
-    let error = go(&onward).unwrap_err().to_string();
-    assert!(error.contains("its optimizer was AMSGrad"), "{error}");
-}
-
-/// Makes an optimizer's state one of AMSGrad, with zeros in its tensors.
-fn make_amsgrad(path: &Path) {
-    fn saved<'z>(value: &PickleValue, zeros: &'z [f32]) -> SavedValue<'z> {
-        let all = |items: &[PickleValue]| -> Vec<SavedValue<'z>> {
-            items.iter().map(|item| saved(item, zeros)).collect()
-        };
-        match value {
-            PickleValue::Dict(entries) => {
-                let entry = |(key, value): &(PickleValue, PickleValue)| match key.as_str() {
-                    Some("amsgrad") => (saved(key, zeros), SavedValue::Bool(true)),
-                    _ => (saved(key, zeros), saved(value, zeros)),
-                };
-                SavedValue::Dict(entries.iter().map(entry).collect())
-            }
-            PickleValue::List(items) | PickleValue::Tuple(items) => SavedValue::List(all(items)),
-            PickleValue::Tensor(tensor) => {
-                SavedValue::Tensor(tensor.shape.clone(), &zeros[..tensor.shape.iter().product::<usize>()])
-            }
-            PickleValue::Int(number) => SavedValue::Int(*number),
-            PickleValue::Float(number) => SavedValue::Float(*number),
-            PickleValue::Str(text) => SavedValue::Str(text.to_string()),
-            _ => SavedValue::None,
-        }
-    }
-    let archive = TorchArchive::open(path).unwrap();
-    write_torch(path, "optimizer", &saved(archive.root(), &vec![0.0; 1 << 20])).unwrap();
 }
 
 /// Keeps what it is told.

@@ -6,6 +6,7 @@ mod daunce;
 mod golden_train;
 mod gradients;
 mod jobs;
+mod optimizer_settings;
 mod options;
 mod unsound;
 mod workers;
