@@ -12,7 +12,7 @@ pub(super) const TILE: usize = 64;
 pub(super) const STEP: usize = 32;
 pub(super) const EIGHT: usize = 8;
 
-/// Coordinates after which the sums of a device begin anew (kernels/estimates.cu).
+/// Terms that the kernel adds up before it starts a new sum (ESTIMATED_CHAIN in kernels/estimates.cu).
 const CHAIN: usize = 256;
 
 /// Norms from which sums could overflow.
@@ -158,7 +158,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_kernel_begins_sums_anew_where_the_bound_says() {
+    fn the_kernel_adds_up_as_many_terms_as_the_bound_assumes() {
         let kernel = include_str!("../../kernels/estimates.cu");
         assert!(kernel.contains(&format!("#define ESTIMATED_CHAIN {CHAIN}u\n")));
     }

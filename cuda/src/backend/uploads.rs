@@ -1,5 +1,5 @@
-//! What the host copied to the device last: all layers of a pass need the same spans, positions and tiles of
-//! keys, and the gradient of a layer needs the tiles of queries that its outputs needed.
+//! A cache of small uploads: all layers of a pass need the same spans, positions and tiles of keys, and the
+//! gradient of a layer needs the tiles of queries that its outputs needed.
 //!
 //! Invariants
 //! - no kernel writes to memory that is kept

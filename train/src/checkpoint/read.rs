@@ -89,7 +89,7 @@ pub(crate) fn check_config(folder: &Path, own: &Decoder, decoder: &Decoder) -> R
     Err(TrainError::checkpoint(folder, what))
 }
 
-/// What a checkpoint says of its optimizer.
+/// Step, states and settings of a checkpoint's optimizer.
 struct ResumedOptimizer {
     /// Steps, where they are said.
     step: Option<u64>,

@@ -1,4 +1,4 @@
-//! What the optimizer of a checkpoint was set to.
+//! AdamW settings of a checkpoint, and the note on those that a resumed training does not keep.
 
 use std::path::{Path, PathBuf};
 
