@@ -91,8 +91,18 @@ DEVICE float half_value(uint16_t bits) {
     return float_of(sign | (exponent == 31 ? 255u : exponent + 112u) << 23 | fraction << 13);
 }
 
+// f16 nearest to a value, ties to even.
+DEVICE uint16_t half_bits(float value) {
+    uint32_t bits = float_bits(value), sign = bits >> 16 & 0x8000u, size = bits & 0x7fffffffu;
+    if (size > 0x7f800000u) return static_cast<uint16_t>(sign | 0x7e00u);
+    if (size >= 0x477ff000u) return static_cast<uint16_t>(sign | 0x7c00u);
+    // Multiples of 2^-24 below the least normal number; rounding may reach it.
+    if (size < 0x38800000u) return static_cast<uint16_t>(sign | static_cast<uint32_t>(std::nearbyint(float_of(size) * 16777216.0f)));
+    return static_cast<uint16_t>(sign | (size + 0xfffu + (size >> 13 & 1u) - 0x38000000u) >> 13);
+}
+
 #define COPIES_END()
-#define COPIES_WAIT(but)
+#define COPIES_WAIT(but) static_cast<void>(but)
 
 // A thread has of rows i and i + 8 of the left factor the columns 2j and 2j + 8 with those that follow, of column i of the
 // right one the same rows, and of rows i and i + 8 of the sum columns 2j and 2j + 1: i is its number by 4, j the rest.

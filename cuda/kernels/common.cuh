@@ -44,6 +44,12 @@ DEVICE float half_value(unsigned short bits) {
     asm("cvt.f32.f16 %0, %1;" : "=f"(value) : "h"(bits));
     return value;
 }
+// f16 nearest to a value, ties to even.
+DEVICE unsigned short half_bits(float value) {
+    unsigned short bits;
+    asm("cvt.rn.f16.f32 %0, %1;" : "=h"(bits) : "f"(value));
+    return bits;
+}
 // A place in shared memory, in bytes.
 typedef unsigned SharedPlace;
 DEVICE SharedPlace shared_place(const void* at) { return (SharedPlace)__cvta_generic_to_shared(at); }

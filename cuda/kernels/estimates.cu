@@ -5,16 +5,66 @@
 #define ESTIMATED_QUERIES 64u
 #define ESTIMATED_ROWS 32u
 
+// Exponents that a query's greatest value is scaled to, and that it is assumed to have at least.
+#define NARROWED_GREATEST 14
+#define NARROWED_LEAST (-80)
+
+// Queries in half precision as `row_estimates` takes them, each scaled by a power of two of which `units` has the inverse.
+// A block of 256 threads has a query (blockIdx.x), one of zeros from `width` on, and a module group (blockIdx.y), of which
+// `number` is the first of its `steps` of 32 coordinates. `squares` is for each query and group the sum of the squares of its
+// values, of those that they were rounded to, and of the differences.
+KERNEL_FOR(256, 1) narrow_queries(const float* queries, u32 dim, u32 width, const RowGroup* groups, u32 used, u32 steps,
+                                  u32* tiles, float* units, double* squares) {
+    SHARED(double, sums);
+    u32 q = blockIdx.x, thread = threadIdx.x;
+    const float* query = queries + (u64)q * dim;
+    float most = 0.0f;
+    for (u32 g = 0; g < used && q < width; ++g)
+        for (u32 k = groups[g].start + thread; k < groups[g].end; k += BLOCK_THREADS) most = fmaxf(most, fabsf(query[k]));
+    most = block_max(most, reinterpret_cast<float*>(sums));
+    int exponent = (int)(float_bits(most) >> 23) - 127;
+    exponent = exponent < NARROWED_LEAST ? NARROWED_LEAST : exponent > 127 ? 127 : exponent;
+    float scale = float_of((u32)(NARROWED_GREATEST - exponent + 127) << 23);
+    float unit = float_of((u32)(exponent - NARROWED_GREATEST + 127) << 23);
+    if (thread == 0 && blockIdx.y == 0) units[q] = unit;
+    // Of the 32 values of a step each of four threads that multiply it has two of each eight.
+    RowGroup group = groups[blockIdx.y];
+    u32 pair = thread % 16, place = pair % 4 * 4 + pair / 4;
+    double own[3] = {0.0, 0.0, 0.0};
+    for (u32 step = thread / 16; 32 * step < group.end - group.start; step += BLOCK_THREADS / 16) {
+        u32 k = group.start + 32 * step + 2 * place, halves = 0;
+        UNROLL
+        for (u32 i = 0; i < 2; ++i) {
+            float value = q < width && k + i < group.end ? query[k + i] : 0.0f;
+            u16 rounded = half_bits(value * scale);
+            halves |= (u32)rounded << 16 * i;
+            double exact = value, near = (double)half_value(rounded) * unit;
+            own[0] += exact * exact;
+            own[1] += near * near;
+            own[2] += (exact - near) * (exact - near);
+        }
+        u32 tile = (q / ESTIMATED_QUERIES * steps + group.number + step) * 8 + q % ESTIMATED_QUERIES / 8;
+        tiles[(u64)tile * 128 + q % 8 * 16 + pair] = halves;
+    }
+    for (u32 s = 0; s < 3; ++s) sums[s * BLOCK_THREADS + thread] = own[s];
+    for (u32 half = BLOCK_THREADS / 2; half > 0; half /= 2) {
+        SYNC();
+        for (u32 s = 0; s < 3 && thread < half; ++s)
+            sums[s * BLOCK_THREADS + thread] += sums[s * BLOCK_THREADS + thread + half];
+    }
+    if (thread == 0 && q < width)
+        for (u32 s = 0; s < 3; ++s) squares[((u64)q * used + blockIdx.y) * 3 + s] = sums[s * BLOCK_THREADS];
+}
+
 // Adds the squares of two values.
 DEVICE float squares_of(u32 pair, float sum) {
     float low = half_value((u16)pair), high = half_value((u16)(pair >> 16));
     return FUSED(high, high, FUSED(low, low, sum));
 }
 
-// Coordinates of a piece, which are 128 bytes of a row and two steps of 32 of the queries; pieces that there is room for; and
-// coordinates after which sums begin anew, since errors grow with what is added up (CHAIN in src/backend/halves.rs).
+// Coordinates of a piece, which are 128 bytes of a row and two steps of 32 of the queries; and coordinates after which sums
+// begin anew, since errors grow with what is added up (CHAIN in src/backend/halves.rs).
 #define ESTIMATED_PIECE 64u
-#define ESTIMATED_STAGES 3u
 #define ESTIMATED_CHAIN 256u
 static_assert(ESTIMATED_CHAIN % ESTIMATED_PIECE == 0, "sums begin anew between pieces");
 
@@ -66,18 +116,18 @@ DEVICE void add_tile(const uint4* rows, u32 unit, const uint4* queries, float (&
 // them and each 32 coordinates of a group, of which there are `steps` in all, what the 32 threads of a warp have of each
 // eight queries; `units` by what products with each are multiplied. `weights` is for each group what an error is relative to
 // the product of a row's length and factor, and `up` covers the rounding of lengths. Values, [count, width], and errors,
-// [count], are added to what is there if `adds`. A block of 192 threads has 192 rows and 64 queries, and shared memory of
-// ESTIMATED_STAGES stages of 8 KiB of queries and 4 KiB for the rows of each warp, and of an address for each row.
-KERNEL_FOR(192, 2) row_estimates(const u64* rows, u32 count, const uint4* queries, u32 steps, const float* units, u32 width,
+// [count], are added to what is there if `adds`. A block of 256 threads has 256 rows and 64 queries, and shared memory of
+// two or four `stages`, each of 8 KiB of queries and 4 KiB for the rows of each warp, and of an address for each row.
+KERNEL_FOR(256, 1) row_estimates(const u64* rows, u32 count, const uint4* queries, u32 steps, const float* units, u32 width,
                      const RowGroup* groups, u32 used, const float* factors, u32 columns, const float* weights, float up,
-                     u32 adds, float* values, float* errors) {
+                     u32 adds, u32 stages, float* values, float* errors) {
     u32 lane = threadIdx.x % 32, place = lane / 4, part = lane % 4;
     u32 beside = (width + ESTIMATED_QUERIES - 1) / ESTIMATED_QUERIES;
     u32 first_row = blockIdx.x / beside * BLOCK_THREADS + threadIdx.x / 32 * ESTIMATED_ROWS;
     u32 first_query = blockIdx.x % beside * ESTIMATED_QUERIES, stage_units = 512 + BLOCK_THREADS * 8;
     const uint4* query = queries + (u64)(first_query / ESTIMATED_QUERIES) * steps * 256;
-    SHARED(uint4, stages);
-    u64* addresses = (u64*)(stages + ESTIMATED_STAGES * stage_units) + threadIdx.x / 32 * ESTIMATED_ROWS;
+    SHARED(uint4, pieces);
+    u64* addresses = (u64*)(pieces + stages * stage_units) + threadIdx.x / 32 * ESTIMATED_ROWS;
     // Beyond the last row the last one is multiplied again, and not written.
     addresses[lane] = rows[first_row + lane < count ? first_row + lane : count - 1];
     for (u32 g = 0; g < used; ++g) {
@@ -91,15 +141,18 @@ KERNEL_FOR(192, 2) row_estimates(const u64* rows, u32 count, const uint4* querie
         // The addresses are there, and all have read the pieces of the last group.
         SYNC();
         u32 to = 0, ahead = group.start;
-        for (; to < ESTIMATED_STAGES - 1; ++to, ahead += ESTIMATED_PIECE)
-            copy_estimated(query + (ahead - group.start) * 8, addresses, ahead, group.end, stages + to * stage_units);
+        for (; to < stages - 1; ++to, ahead += ESTIMATED_PIECE)
+            copy_estimated(query + (ahead - group.start) * 8, addresses, ahead, group.end, pieces + to * stage_units);
         u32 from = 0;
         for (u32 k = group.start; k < group.end; k += ESTIMATED_PIECE, ahead += ESTIMATED_PIECE) {
-            COPIES_WAIT(ESTIMATED_STAGES - 2);
+            if (stages > 2)
+                COPIES_WAIT(2);
+            else
+                COPIES_WAIT(0);
             // All have the piece, and have read the one before, which the next one replaces.
             SYNC();
-            copy_estimated(query + (ahead - group.start) * 8, addresses, ahead, group.end, stages + to * stage_units);
-            const uint4 *tile = stages + from * stage_units + lane, *own = tile - lane + 512 + threadIdx.x / 32 * 256;
+            copy_estimated(query + (ahead - group.start) * 8, addresses, ahead, group.end, pieces + to * stage_units);
+            const uint4 *tile = pieces + from * stage_units + lane, *own = tile - lane + 512 + threadIdx.x / 32 * 256;
             UNROLL
             for (u32 s = 0; s < 2; ++s) {
                 if (k + 32 * s >= group.end) break;
@@ -113,8 +166,8 @@ KERNEL_FOR(192, 2) row_estimates(const u64* rows, u32 count, const uint4* querie
                     sum = 0.0f;
                 }
             }
-            from = from + 1 == ESTIMATED_STAGES ? 0 : from + 1;
-            to = to + 1 == ESTIMATED_STAGES ? 0 : to + 1;
+            from = from + 1 == stages ? 0 : from + 1;
+            to = to + 1 == stages ? 0 : to + 1;
         }
         query += (group.end - group.start + 31) / 32 * 256;
         UNROLL

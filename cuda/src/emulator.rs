@@ -155,7 +155,11 @@ pub struct Emulator {
     bytes_written: AtomicUsize,
     launches: AtomicUsize,
     held: Arc<Held>,
+    shared: usize,
 }
+
+/// Bytes of shared memory of a block, as on an H100.
+const SHARED: usize = 227 << 10;
 
 impl Default for Emulator {
     fn default() -> Self {
@@ -168,7 +172,12 @@ impl Emulator {
     pub fn with_memory(limit: usize) -> Emulator {
         let held = Held { now: AtomicUsize::new(0), most: AtomicUsize::new(0), limit };
         let [bytes_read, bytes_written, launches] = [0; 3].map(AtomicUsize::new);
-        Emulator { bytes_read, bytes_written, launches, held: Arc::new(held) }
+        Emulator { bytes_read, bytes_written, launches, held: Arc::new(held), shared: SHARED }
+    }
+
+    /// The same with that many bytes of shared memory for a block.
+    pub fn with_shared(self, shared: usize) -> Emulator {
+        Emulator { shared, ..self }
     }
 
     /// The peak of memory in use, in bytes.
@@ -197,6 +206,10 @@ impl Runtime for Emulator {
 
     fn free(&self) -> Result<usize> {
         Ok(self.held.limit.saturating_sub(self.held.now.load(Ordering::Relaxed)))
+    }
+
+    fn shared(&self) -> usize {
+        self.shared
     }
 
     fn allocate(&self, bytes: usize) -> Result<EmulatedMemory> {
@@ -231,6 +244,11 @@ impl Runtime for Emulator {
     }
 
     fn launch(&self, launch: &Launch<'_, EmulatedMemory>) -> Result<()> {
+        if launch.shared as usize > self.shared {
+            let reason =
+                format!("the kernel `{}` takes {} bytes of shared memory", launch.kernel, launch.shared);
+            return Err(BackendError::new(reason));
+        }
         self.launches.fetch_add(1, Ordering::Relaxed);
         let name = CString::new(launch.kernel).map_err(|_| BackendError::new("a kernel's name"))?;
         let mut words: Vec<Word> = launch.arguments.iter().map(|argument| argument.word()).collect();

@@ -25,6 +25,8 @@ pub trait Runtime: Send + Sync + Sized + 'static {
 
     /// Bytes of memory that can be allocated.
     fn free(&self) -> Result<usize>;
+    /// Bytes of shared memory that a block of a kernel may have.
+    fn shared(&self) -> usize;
     /// Memory with unspecified values.
     fn allocate(&self, bytes: usize) -> Result<Self::Memory>;
     /// Copies from the host to memory from byte `at` on.

@@ -46,6 +46,10 @@ type Result<T> = std::result::Result<T, BackendError>;
 impl<R: Device> Runtime for Timed<R> {
     type Memory = R::Memory;
 
+    fn shared(&self) -> usize {
+        self.on.runtime().shared()
+    }
+
     fn free(&self) -> Result<usize> {
         self.on.runtime().free()
     }

@@ -345,6 +345,9 @@ fn estimates_are_as_close_as_they_say_on_the_emulator() {
     estimates_are_as_close_as_they_say(&on);
     estimates_of_what_is_not_finite_say_nothing(&on);
     estimates_of_many_groups_are_as_close_as_they_say(&on);
+    // As much shared memory as an RTX 4090 has.
+    let on = Cuda::new(Emulator::default().with_shared(99 << 10), Precision::Single);
+    estimates_are_as_close_as_they_say(&on);
 }
 
 #[test]

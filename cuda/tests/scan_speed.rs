@@ -54,8 +54,16 @@ impl Questions {
 /// Query vectors of a question, and the milliseconds within which it has to be answered.
 const TARGETS: [(&str, usize, f64); 2] = [("one", 1, 12.0), ("many", 64, 20.0)];
 
-/// Vectors that the rows of a large store repeat, one after the other.
-const DISTINCT: usize = 509;
+/// Random vectors that the rows of a large store are made of: of each row in turn the next one, which begins one
+/// value later each time it is used again.
+const RANDOM: usize = 509;
+
+/// The values of a row.
+fn values_of(vectors: &[Vec<f32>], row: usize) -> Vec<f32> {
+    let vector = &vectors[row % vectors.len()];
+    let (before, after) = vector.split_at(row / vectors.len() % vector.len());
+    [after, before].concat()
+}
 
 /// Writes the rows of a store in half precision, one segment per thread.
 fn write_rows(store: &TestStore, rows: usize, vectors: &[Vec<f32>]) {
@@ -75,8 +83,8 @@ fn write_rows(store: &TestStore, rows: usize, vectors: &[Vec<f32>]) {
         let write = |(start, mut writer): (usize, SegmentWriter)| {
             scope.spawn(move || {
                 for row in start..rows.min(start + each) {
-                    let vector = &vectors[row % vectors.len()];
-                    writer.push(row as u64, vector, RowFlags::from_bits(0)).unwrap();
+                    let vector = values_of(vectors, row);
+                    writer.push(row as u64, &vector, RowFlags::from_bits(0)).unwrap();
                 }
                 writer
             })
@@ -102,7 +110,7 @@ pub fn timed_questions<R: Runtime>(table: &mut Table, on: &Cuda<R>, asked: Quest
     let room = on.runtime().free().unwrap() / 2 / (2 * dim);
     let rows = asked.rows.min(room);
     let (mut n, store) = (Numbers(9), TestStore::new());
-    let vectors = n.vectors(DISTINCT.min(rows), dim);
+    let vectors = n.vectors(RANDOM.min(rows), dim);
     store.dataset("pool", rows);
     let targets = TARGETS.map(|(name, count, _)| {
         store.dataset(name, count);

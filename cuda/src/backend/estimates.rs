@@ -23,24 +23,27 @@
 //! - the greatest error of any query counts for all of them
 //! - the kernel finds |x| itself, rounded up, so that no stored length is relied on
 
-use std::borrow::Cow;
-use std::ops::Range;
-use std::sync::Arc;
-
-use gstore_core::locked;
 use gstore_model::sizes::check;
-use gstore_query::kernel::{Combined, EstimatedRows, Folding, Queries};
+use gstore_query::kernel::{Combined, EstimatedRows, Folding};
+use std::borrow::Cow;
 
-use super::halves::{EIGHT, Halves, TILE, narrowed, steps_of};
+use super::halves::{EIGHT, TILE};
 use super::scan::{CudaScan, Factors, Stored};
 use super::{THREADS, from, number};
 use crate::runtime::{Argument, Result, Runtime};
 
 /// Rows of a block, which has a thread for each.
-const ROWS: u32 = 192;
+const ROWS: u32 = 256;
 
-/// Its shared memory, in bytes: three stages of 64 coordinates of rows and queries, and the rows' addresses.
-const SHARED: usize = 3 * 128 * (ROWS as usize + TILE) + 8 * ROWS as usize;
+/// Its shared memory, in bytes: stages of 64 coordinates of rows and queries, and the rows' addresses.
+fn shared(stages: u32) -> usize {
+    128 * (ROWS as usize + TILE) * stages as usize + 8 * ROWS as usize
+}
+
+/// Stages of a block: data come faster with four, which not all devices have shared memory for.
+fn stages(available: usize) -> u32 {
+    if shared(4) <= available { 4 } else { 2 }
+}
 
 /// As the kernel knows it.
 fn code(how: Combined) -> u32 {
@@ -64,20 +67,6 @@ fn folded(folding: Folding<'_>) -> [f32; 2] {
 }
 
 impl<R: Runtime> CudaScan<R> {
-    /// The query vectors in f16, over some groups.
-    fn halves(&self, queries: &Queries, groups: &[usize]) -> Result<Arc<Halves<R::Memory>>> {
-        let vectors = self.vectors(queries)?;
-        let mut known = locked(&vectors.halves);
-        if let Some(known) = known.as_ref().filter(|known| known.groups == groups) {
-            return Ok(known.clone());
-        }
-        let spans: Vec<Range<usize>> = groups.iter().map(|group| queries.span(*group)).collect();
-        let (tiles, units, norms) = narrowed(queries, &spans);
-        let (tiles, units) = (self.bring(bytemuck::cast_slice(&tiles))?, self.on.upload(&units)?);
-        let made = Halves { groups: groups.to_vec(), tiles, units, steps: steps_of(&spans), norms };
-        Ok(known.insert(Arc::new(made)).clone())
-    }
-
     /// Scores with their errors; false where there are none.
     pub(super) fn estimate(
         &self,
@@ -169,6 +158,7 @@ impl<R: Runtime> CudaScan<R> {
         let weights_at = words.len();
         words.extend(halves.norms.iter().map(|norms| norms.weight(added).to_bits()));
         let words = self.bring(bytemuck::cast_slice(&words))?;
+        let stages = stages(self.on.runtime.shared());
         let arguments = [
             from::<u64, _>(&words, 0),
             Argument::U32(number(count)?),
@@ -183,11 +173,12 @@ impl<R: Runtime> CudaScan<R> {
             from::<u32, _>(&words, weights_at),
             Argument::F32(1.0 + longest as f32 * f32::exp2(-23.0)),
             Argument::U32(u32::from(adds)),
+            Argument::U32(stages),
             from::<f32, _>(values, 0),
             from::<f32, _>(errors, 0),
         ];
         let grid = [count.div_ceil(ROWS as usize) * queries.len().div_ceil(TILE), 1, 1];
-        self.on.launch("row_estimates", grid, ROWS, SHARED, &arguments)?;
+        self.on.launch("row_estimates", grid, ROWS, shared(stages), &arguments)?;
         Ok(true)
     }
 }

@@ -1,15 +1,19 @@
 //! Query vectors in half precision, as the tiles that tensor cores read, with the norms that bound the error
 //! of rounding (`estimates.rs` derives the bound).
 
-use std::ops::Range;
+use std::sync::Arc;
 
+use gstore_core::locked;
 use gstore_query::kernel::Queries;
 use half::f16;
-use half::slice::HalfFloatSliceExt;
+
+use super::scan::CudaScan;
+use super::{Cuda, THREADS, from, number};
+use crate::runtime::{Argument, Result, Runtime};
 
 /// Queries and coordinates of a tile, and how many values of a row or query a thread holds at a time.
 pub(super) const TILE: usize = 64;
-pub(super) const STEP: usize = 32;
+const STEP: usize = 32;
 pub(super) const EIGHT: usize = 8;
 
 /// Terms that the kernel adds up before it starts a new sum (ESTIMATED_CHAIN in kernels/estimates.cu).
@@ -17,11 +21,6 @@ const CHAIN: usize = 256;
 
 /// Norms from which sums could overflow.
 const HUGE: f64 = (1u64 << 60) as f64;
-
-/// The exponent to which a query's greatest value is scaled, below the greatest of f16, and the least
-/// exponent that it is assumed to have.
-const GREATEST: i32 = 14;
-const LEAST: i32 = -80;
 
 /// Query vectors in f16, as tiles.
 pub(super) struct Halves<M> {
@@ -79,88 +78,75 @@ fn above(value: f64) -> f64 {
     value * (1.0 + f64::exp2(-30.0))
 }
 
-/// Query vectors as tiles in f16, units, and norms of each group. Spans have multiples of 8 values.
-pub(super) fn narrowed(queries: &Queries, spans: &[Range<usize>]) -> (Vec<f16>, Vec<f32>, Vec<Norms>) {
-    debug_assert!(spans.iter().all(|span| span.len().is_multiple_of(EIGHT)), "{spans:?}");
-    let (dim, steps) = (queries.dim(), steps_of(spans));
-    let padded = queries.len().div_ceil(TILE) * TILE;
-    let (mut tiles, mut units) = (vec![f16::ZERO; padded * steps * STEP], vec![1.0; padded]);
-    let mut norms: Vec<Norms> =
-        spans.iter().map(|span| Norms { len: span.len(), ..Norms::default() }).collect();
-    let longest = norms.iter().map(|norms| norms.len).max().unwrap_or(0);
-    let (mut scaled, mut rounded, mut back) = (Vec::new(), vec![f16::ZERO; longest], vec![0.0; longest]);
-    for (q, vector) in queries.vectors().chunks_exact(dim).enumerate() {
-        // The exponent of a normal, finite number.
-        let exponent = ((greatest(vector, spans).to_bits() >> 23) as i32 - 127).clamp(LEAST, 127);
-        let scale = power(GREATEST - exponent);
-        units[q] = power(exponent - GREATEST);
-        let mut first = 0;
-        for (span, norms) in spans.iter().zip(&mut norms) {
-            let exact = &vector[span.clone()];
-            let (rounded, back) = (&mut rounded[..exact.len()], &mut back[..exact.len()]);
-            scaled.clear();
-            scaled.extend(exact.iter().map(|value| value * scale));
-            rounded.convert_from_f32_slice(&scaled);
-            rounded.convert_to_f32_slice(back);
-            norms.add(squares(exact, back, f64::from(units[q])));
-            for (at, values) in rounded.chunks(STEP).enumerate() {
-                let mut step = [f16::ZERO; STEP];
-                step[..values.len()].copy_from_slice(values);
-                // Of each of a step's eights each of four threads of a warp holds two values.
-                let pairs: [u32; STEP / 2] = bytemuck::cast(step);
-                let turned: [u32; STEP / 2] = std::array::from_fn(|i| pairs[i % 4 * 4 + i / 4]);
-                let tile = (q / TILE * steps + first + at) * TILE / EIGHT + q % TILE / EIGHT;
-                let place = (tile * STEP + q % EIGHT * 4) * EIGHT;
-                tiles[place..place + STEP].copy_from_slice(&bytemuck::cast::<_, [f16; STEP]>(turned));
-            }
-            first += span.len().div_ceil(STEP);
+impl<R: Runtime> CudaScan<R> {
+    /// The query vectors in f16, over some groups.
+    pub(super) fn halves(&self, queries: &Queries, groups: &[usize]) -> Result<Arc<Halves<R::Memory>>> {
+        let vectors = self.vectors(queries)?;
+        let mut known = locked(&vectors.halves);
+        if let Some(known) = known.as_ref().filter(|known| known.groups == groups) {
+            return Ok(known.clone());
         }
+        let made = narrowed(&self.on, queries, &vectors.singles, groups)?;
+        Ok(known.insert(Arc::new(made)).clone())
     }
-    (tiles, units, norms)
 }
 
-/// The greatest magnitude of a vector in some spans.
-fn greatest(vector: &[f32], spans: &[Range<usize>]) -> f32 {
-    // Eight partial maxima, so that none waits for the one before.
-    let mut most = [0.0f32; EIGHT];
-    for eight in spans.iter().flat_map(|span| vector[span.clone()].as_chunks::<EIGHT>().0) {
-        most.iter_mut().zip(eight).for_each(|(most, value)| *most = most.max(value.abs()));
+/// Rounds query vectors, which are at `vectors` in f32.
+fn narrowed<R: Runtime>(
+    on: &Cuda<R>,
+    queries: &Queries,
+    vectors: &R::Memory,
+    groups: &[usize],
+) -> Result<Halves<R::Memory>> {
+    let (count, used) = (queries.len(), groups.len());
+    let padded = count.div_ceil(TILE) * TILE;
+    let (mut steps, mut spans, mut norms) = (0, Vec::new(), Vec::new());
+    for group in groups {
+        let span = queries.span(*group);
+        spans.extend([number(span.start)?, number(span.end)?, number(steps)?]);
+        norms.push(Norms { len: span.len(), ..Norms::default() });
+        steps += span.len().div_ceil(STEP);
     }
-    most.into_iter().fold(0.0, f32::max)
-}
-
-/// Sums of the squares of values, of the values times `unit` to which they were rounded, and of the errors.
-fn squares(exact: &[f32], rounded: &[f32], unit: f64) -> [f64; 3] {
-    // Eight partial sums of each, for the same reason.
-    let mut sums = [[0.0f64; EIGHT]; 3];
-    for (exact, rounded) in exact.as_chunks::<EIGHT>().0.iter().zip(rounded.as_chunks::<EIGHT>().0) {
-        for (i, (exact, rounded)) in exact.iter().zip(rounded).enumerate() {
-            let (exact, rounded) = (f64::from(*exact), f64::from(*rounded) * unit);
-            sums[0][i] += exact * exact;
-            sums[1][i] += rounded * rounded;
-            sums[2][i] += (exact - rounded) * (exact - rounded);
-        }
+    let spans = on.upload(&spans)?;
+    let tiles = on.allocate::<f16>(padded.saturating_mul(steps * STEP))?;
+    let (units, squares) = (on.allocate::<f32>(padded)?, on.allocate::<f64>(count * used * 3)?);
+    let arguments = [
+        from::<f32, _>(vectors, 0),
+        Argument::U32(number(queries.dim())?),
+        Argument::U32(number(count)?),
+        from::<u32, _>(&spans, 0),
+        Argument::U32(number(used)?),
+        Argument::U32(number(steps)?),
+        from::<u32, _>(&tiles, 0),
+        from::<f32, _>(&units, 0),
+        from::<f64, _>(&squares, 0),
+    ];
+    let sums = 3 * THREADS as usize * size_of::<f64>();
+    on.launch("narrow_queries", [padded, used, 1], THREADS, sums, &arguments)?;
+    for of_query in on.download::<[f64; 3]>(&squares, 0, count * used)?.chunks_exact(used.max(1)) {
+        norms.iter_mut().zip(of_query).for_each(|(norms, squares)| norms.add(*squares));
     }
-    sums.map(|sums| sums.iter().sum::<f64>())
+    Ok(Halves { groups: groups.to_vec(), tiles, units, steps, norms })
 }
 
-/// 2 to the power of an exponent of a normal number.
-fn power(exponent: i32) -> f32 {
-    f32::from_bits(((exponent + 127) as u32) << 23)
-}
-
-pub(super) fn steps_of(spans: &[Range<usize>]) -> usize {
-    spans.iter().map(|span| span.len().div_ceil(STEP)).sum()
-}
-
-#[cfg(test)]
+#[cfg(all(test, feature = "emulate"))]
 mod tests {
     use super::*;
+    use crate::{Emulator, Precision};
 
     #[test]
     fn the_kernel_adds_up_as_many_terms_as_the_bound_assumes() {
         let kernel = include_str!("../../kernels/estimates.cu");
         assert!(kernel.contains(&format!("#define ESTIMATED_CHAIN {CHAIN}u\n")));
+    }
+
+    /// Tiles, units and norms of vectors of 128 values in two groups.
+    fn rounded(vectors: &[f32]) -> (Vec<f16>, Vec<f32>, Vec<Norms>) {
+        let on = Cuda::new(Emulator::default(), Precision::Single);
+        let queries = Queries::new(vectors, 128, &[0..64, 64..128]);
+        let halves = narrowed(&on, &queries, &on.upload(vectors).unwrap(), &[0, 1]).unwrap();
+        let tiles = on.download(&halves.tiles, 0, TILE * 128).unwrap();
+        (tiles, on.download(&halves.units, 0, TILE).unwrap(), halves.norms)
     }
 
     /// The bound covers rounding of the queries, and of sums of that many terms.
@@ -170,16 +156,8 @@ mod tests {
             (0..128).map(|i| (i as f32 * 0.37).sin() * f32::exp2((i % 30) as f32 - 40.0)).collect();
         let mut all = vector.clone();
         all.extend([0.0; 128]);
-        all.extend([f32::INFINITY; 128]);
-        let queries = Queries::new(&all, 128, &[0..64, 64..128]);
-        let spans = [0..64, 64..128];
-        let (tiles, units, norms) = narrowed(&queries, &spans);
-        assert_eq!((tiles.len(), units.len()), (TILE * 128, TILE));
-        assert!(norms.iter().all(|norms| norms.weight([1, 1]) == f32::INFINITY), "one is not finite");
-
-        let queries = Queries::new(&all[..256], 128, &[0..64, 64..128]);
-        let (tiles, units, norms) = narrowed(&queries, &spans);
-        for (span, norms) in spans.iter().zip(&norms) {
+        let (tiles, units, norms) = rounded(&all);
+        for (span, norms) in [0..64, 64..128].into_iter().zip(&norms) {
             let exact =
                 vector[span.clone()].iter().map(|x| f64::from(*x) * f64::from(*x)).sum::<f64>().sqrt();
             assert!(norms.exact >= exact && norms.exact < exact * 1.000_001);
@@ -187,12 +165,30 @@ mod tests {
             let weight = f64::from(norms.weight([1, 1]));
             assert!(weight > norms.residual + exact * 64.0 * f64::exp2(-22.0) && weight < exact * 1e-3);
         }
-        // The first query's values, where the threads of a warp look for them.
+        // The first query's values, where the threads of a warp look for them, and zeros of the others.
+        let mut places = vec![false; tiles.len()];
         for (k, exact) in vector.iter().enumerate() {
             let tile = k / STEP * TILE / EIGHT;
             let place = (tile * STEP + k % EIGHT / 2) * EIGHT + k % STEP / EIGHT * 2 + k % 2;
-            let found = f64::from(tiles[place].to_f32()) * f64::from(units[0]);
+            places[place] = true;
+            let nearest = f16::from_f32(exact / units[0]);
+            assert_eq!(tiles[place].to_bits(), nearest.to_bits(), "{k}");
+            let found = f64::from(nearest.to_f32()) * f64::from(units[0]);
             assert!((found - f64::from(*exact)).abs() <= norms[k / 64].residual, "{k}");
+        }
+        assert!(tiles.iter().zip(places).all(|(tile, is_first)| is_first || tile.to_bits() == 0));
+    }
+
+    #[test]
+    fn what_is_not_finite_or_too_large_has_no_bound() {
+        let mut vectors = vec![1.0f32; 256];
+        for (value, bounded) in
+            [(f32::INFINITY, false), (f32::NAN, false), (1e30, false), (1e15, true), (0.0, true)]
+        {
+            vectors[70] = value;
+            let (_, _, norms) = rounded(&vectors);
+            assert!(norms[0].weight([1, 1]).is_finite(), "the other group, {value}");
+            assert_eq!(norms[1].weight([1, 1]).is_finite(), bounded, "{value}");
         }
     }
 }

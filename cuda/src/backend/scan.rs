@@ -13,9 +13,9 @@ use std::any::Any;
 use std::collections::HashMap;
 use std::fmt;
 use std::ops::Range;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use gstore_core::locked;
 use gstore_model::sizes::check;
 use gstore_model::{BackendError, OomBackoff, OutOfMemory};
 use gstore_query::kernel::{
@@ -39,7 +39,8 @@ const FEW: usize = 8;
 /// A device that multiplies stored rows with queries.
 pub struct CudaScan<R: Runtime> {
     pub(super) on: Cuda<R>,
-    kept: Mutex<Kept<R::Memory>>,
+    /// Many threads look up blocks for each question; blocks come and go seldom.
+    kept: RwLock<Kept<R::Memory>>,
     /// Products that are computed at the same time.
     backoff: OomBackoff,
 }
@@ -60,12 +61,12 @@ struct KeptBlock<M> {
     stored: Stored,
     bytes: usize,
     /// The number of sets of query vectors when it was last read.
-    read: u64,
+    read: AtomicU64,
 }
 
 /// Device data of query vectors.
 pub(super) struct Vectors<M> {
-    singles: M,
+    pub(super) singles: M,
     /// For estimates; created for the first one.
     pub(super) halves: Mutex<Option<Arc<Halves<M>>>>,
 }
@@ -148,13 +149,20 @@ impl<M> Kept<M> {
     fn takes(&mut self, bytes: usize) -> bool {
         if !self.fits(bytes) {
             let questions = self.questions;
-            self.blocks.retain(|_, block| block.read + IDLE > questions);
+            self.blocks.retain(|_, block| block.read.load(Ordering::Relaxed) + IDLE > questions);
         }
         let fits = self.fits(bytes);
         if fits {
             self.coming += bytes;
         }
         fits
+    }
+
+    /// A block, which a question reads, if it is there.
+    fn read(&self, key: BlockKey) -> Option<&KeptBlock<M>> {
+        let block = self.blocks.get(&key)?;
+        block.read.store(self.questions, Ordering::Relaxed);
+        Some(block)
     }
 
     fn fits(&self, bytes: usize) -> bool {
@@ -179,7 +187,7 @@ impl<R: Runtime> CudaScan<R> {
     /// Keeps blocks in up to that many bytes.
     pub fn with_budget(on: Cuda<R>, bytes: usize) -> CudaScan<R> {
         let kept = Kept { blocks: HashMap::new(), coming: 0, budget: bytes, questions: 0 };
-        CudaScan { on, kept: Mutex::new(kept), backoff: OomBackoff::default() }
+        CudaScan { on, kept: RwLock::new(kept), backoff: OomBackoff::default() }
     }
 
     /// The device.
@@ -192,8 +200,12 @@ impl<R: Runtime> CudaScan<R> {
         self.kept().held()
     }
 
-    fn kept(&self) -> MutexGuard<'_, Kept<R::Memory>> {
-        locked(&self.kept)
+    fn kept(&self) -> RwLockReadGuard<'_, Kept<R::Memory>> {
+        self.kept.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn kept_mut(&self) -> RwLockWriteGuard<'_, Kept<R::Memory>> {
+        self.kept.write().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Copies bytes to memory of the device.
@@ -208,23 +220,18 @@ impl<R: Runtime> CudaScan<R> {
     /// Memory that holds bytes `span` of a block, and where they start in it.
     fn values(&self, block: &RowBlock<'_>, span: Range<usize>) -> Result<(Arc<R::Memory>, usize)> {
         let bytes = block.values.bytes();
-        let stays = {
-            let mut kept = self.kept();
-            let questions = kept.questions;
-            if let Some(own) = kept.blocks.get_mut(&block.key) {
-                own.read = questions;
-                return Ok((own.values.clone(), span.start));
-            }
-            kept.takes(bytes.len())
-        };
+        if let Some(own) = self.kept().read(block.key) {
+            return Ok((own.values.clone(), span.start));
+        }
+        let stays = self.kept_mut().takes(bytes.len());
         if !stays {
             return Ok((Arc::new(self.bring(&bytes[span])?), 0));
         }
         let brought = self.bring(bytes);
-        let mut kept = self.kept();
+        let mut kept = self.kept_mut();
         kept.coming -= bytes.len();
         let (values, stored) = (Arc::new(brought?), Stored::of(block.values)?);
-        let (bytes, read) = (bytes.len(), kept.questions);
+        let (bytes, read) = (bytes.len(), AtomicU64::new(kept.questions));
         kept.blocks.insert(block.key, KeptBlock { values: values.clone(), stored, bytes, read });
         Ok((values, span.start))
     }
@@ -232,7 +239,7 @@ impl<R: Runtime> CudaScan<R> {
     /// Makes room where something else, such as a model, has taken memory meanwhile: fewer blocks stay than
     /// with the budget that was `seen`. Returns whether that helps.
     fn give_way(&self, seen: usize) -> bool {
-        let mut kept = self.kept();
+        let mut kept = self.kept_mut();
         // Another thread may have done so.
         if kept.budget == seen {
             kept.budget = seen.min(kept.held()) / 2;
@@ -243,7 +250,7 @@ impl<R: Runtime> CudaScan<R> {
 
     pub(super) fn vectors<'q>(&self, queries: &'q Queries) -> Result<&'q Vectors<R::Memory>> {
         let kept = queries.on_device(|| {
-            self.kept().questions += 1;
+            self.kept_mut().questions += 1;
             let singles = self.bring(bytemuck::cast_slice(&queries.vectors()))?;
             let made: Arc<dyn Any + Send + Sync> = Arc::new(Vectors { singles, halves: Mutex::default() });
             Ok::<_, BackendError>(made)
@@ -299,11 +306,9 @@ impl<R: Runtime> CudaScan<R> {
         })?;
         let mut found = Vec::with_capacity(rows.blocks.len());
         {
-            let mut kept = self.kept();
-            let questions = kept.questions;
+            let kept = self.kept();
             for (key, _) in rows.blocks {
-                let Some(block) = kept.blocks.get_mut(key) else { return Ok(None) };
-                block.read = questions;
+                let Some(block) = kept.read(*key) else { return Ok(None) };
                 values.push(block.values.clone());
                 found.push((Memory::address(&*block.values), block.bytes, block.stored));
             }

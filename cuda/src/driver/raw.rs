@@ -135,6 +135,8 @@ pub struct Driver {
     landings: Mutex<Vec<Landing>>,
     pub(super) stream: Arc<CudaStream>,
     context: Arc<CudaContext>,
+    /// Bytes of shared memory that a block may have.
+    shared: usize,
 }
 
 impl Driver {
@@ -158,18 +160,19 @@ impl Driver {
             result::malloc_host(STAGING, 0).map_err(failed)?
         };
         let staging = Mutex::new(Staging { start: start.cast(), used: 0 });
+        let shared = context
+            .attribute(sys::CUdevice_attribute::CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN)
+            .map_err(failed)?;
+        let shared = usize::try_from(shared).unwrap_or(0);
         let (functions, landings) = (HashMap::new(), Mutex::default());
         let (blas, lt) = (Mutex::new(blas), Mutex::new(lt));
-        Ok(Driver { functions, blas, lt, staging, landings, stream, context })
+        Ok(Driver { functions, blas, lt, staging, landings, stream, context, shared })
     }
 
     /// Loads the kernels of a module.
     pub(super) fn load(&mut self, ptx: Ptx) -> Result<()> {
         let module = self.context.load_module(ptx).map_err(failed)?;
-        let most = self
-            .context
-            .attribute(sys::CUdevice_attribute::CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN)
-            .map_err(failed)?;
+        let most = c_int::try_from(self.shared).unwrap_or(c_int::MAX);
         for name in kernel_names() {
             let function = module.load_function(name).map_err(failed)?;
             let attribute = sys::CUfunction_attribute::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES;
@@ -242,6 +245,10 @@ impl Runtime for Driver {
 
     fn free(&self) -> Result<usize> {
         Ok(self.describe()?.1.saturating_add(self.given_back()?))
+    }
+
+    fn shared(&self) -> usize {
+        self.shared
     }
 
     fn allocate(&self, bytes: usize) -> Result<DeviceMemory> {
