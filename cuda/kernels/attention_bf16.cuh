@@ -144,7 +144,8 @@ DEVICE float quad_largest(float value) {
     return fmaxf(value, SHUFFLE_XOR(value, 2));
 }
 
-// Writes two rows of sums times `factors` and, unless it is null, their roundings. `to` is at the tile's first row.
+// Writes two rows of sums times `factors`, and their roundings, to those of both places that are not null, which are at the
+// tile's first row.
 template <int N>
 DEVICE void store_pairs(float* RESTRICT to, u16* RESTRICT rounded, u64 step, u32 row, u32 count, u32 first, u32 dim,
                         const float (&sums)[N][4], const float (&factors)[2]) {
@@ -156,7 +157,7 @@ DEVICE void store_pairs(float* RESTRICT to, u16* RESTRICT rounded, u64 step, u32
             if (col >= dim) continue;
             u64 at = (row + 8 * i) * step + col;
             float2 pair = {sums[n][2 * i] * factors[i], sums[n][2 * i + 1] * factors[i]};
-            *reinterpret_cast<float2*>(to + at) = pair;
+            if (to) *reinterpret_cast<float2*>(to + at) = pair;
             if (rounded) *reinterpret_cast<u32*>(rounded + at) = bf16_pair(pair.x, pair.y);
         }
     }

@@ -66,7 +66,7 @@ DEVICE void bf16_slopes(float (&weights)[N][4], float (&grads)[N][4], const RowP
 // Gradient of the queries: one block of 128 threads for a tile of them (blockIdx.x) and a head (blockIdx.y), 16 queries a
 // warp, and KEYS keys at a time.
 template <int WIDTH, int KEYS>
-DEVICE void query_gradient_bf16(const RoundedSaved& saved, const AttentionTile& tile, float* RESTRICT dq,
+DEVICE void query_gradient_bf16(const RoundedSaved& saved, const AttentionTile& tile, u16* RESTRICT dq,
                                 const AttentionShape& shape) {
     const u32 ROW = Tile<WIDTH>::ROW;
     SHARED(u16, shared);
@@ -105,15 +105,15 @@ DEVICE void query_gradient_bf16(const RoundedSaved& saved, const AttentionTile& 
         }
     }
     const float ones[2] = {1.0f, 1.0f};
-    store_pairs(dq + first, static_cast<u16*>(nullptr), wide, row, tile.queries, 0, dim, sums, ones);
+    float* none = nullptr;
+    store_pairs(none, dq + first, wide, row, tile.queries, 0, dim, sums, ones);
 }
 
 // Gradients of keys and values: one block of 256 threads for a tile of keys (blockIdx.x) and a head of theirs
 // (blockIdx.y). Of the products a warp has 16 queries and half of the keys, of the gradients 16 keys and half of the columns.
 template <int WIDTH>
 DEVICE void key_gradients_bf16(const RoundedSaved& saved, const KeyTile& tile, const u16* RESTRICT k,
-                               const u16* RESTRICT v, float* RESTRICT dk, float* RESTRICT dv, u16* RESTRICT rounded_dv,
-                               const AttentionShape& shape) {
+                               const u16* RESTRICT v, u16* RESTRICT dk, u16* RESTRICT dv, const AttentionShape& shape) {
     const u32 ROW = Tile<WIDTH>::ROW, BYTES = Tile<WIDTH>::BYTES, PRODUCTS = Tile<SIDE>::ROW;
     const int GROUPS = SIDE / 16, COLUMNS = WIDTH / 16;
     SHARED(u16, shared);
@@ -173,9 +173,9 @@ DEVICE void key_gradients_bf16(const RoundedSaved& saved, const KeyTile& tile, c
     COPIES_END();
     COPIES_WAIT(0);
     const float ones[2] = {1.0f, 1.0f}, factors[2] = {shape.drop_scale, shape.drop_scale};
-    u16* rounded = rounded_dv ? rounded_dv + there : nullptr;
-    store_pairs(dk + there, static_cast<u16*>(nullptr), narrow, row, tile.keys, WIDTH / 2 * part, dim, key_sums, ones);
-    store_pairs(dv + there, rounded, narrow, row, tile.keys, WIDTH / 2 * part, dim, value_sums, factors);
+    float* none = nullptr;
+    store_pairs(none, dk + there, narrow, row, tile.keys, WIDTH / 2 * part, dim, key_sums, ones);
+    store_pairs(none, dv + there, narrow, row, tile.keys, WIDTH / 2 * part, dim, value_sums, factors);
 }
 
 #define INSTANCE(width)                                                                                               \
@@ -183,7 +183,7 @@ DEVICE void key_gradients_bf16(const RoundedSaved& saved, const KeyTile& tile, c
     attention_queries_bf16_##width(const u16* RESTRICT q, const u16* RESTRICT grad, const float* RESTRICT log_sums,   \
                                    const float* RESTRICT along, const u32* RESTRICT positions,                        \
                                    const u64* RESTRICT drop_keys, const AttentionTile* RESTRICT tiles,                \
-                                   float* RESTRICT dq, AttentionShape shape) {                                        \
+                                   u16* RESTRICT dq, AttentionShape shape) {                                          \
         RoundedSaved saved = {q, grad, log_sums, along, positions, drop_keys};                                        \
         query_gradient_bf16<width, width == 256 ? 32 : 64>(saved, tiles[blockIdx.x], dq, shape);                      \
     }                                                                                                                 \
@@ -191,10 +191,9 @@ DEVICE void key_gradients_bf16(const RoundedSaved& saved, const KeyTile& tile, c
     attention_keys_bf16_##width(const u16* RESTRICT q, const u16* RESTRICT grad, const float* RESTRICT log_sums,      \
                                 const float* RESTRICT along, const u32* RESTRICT positions,                           \
                                 const u64* RESTRICT drop_keys, const KeyTile* RESTRICT tiles, const u16* RESTRICT k,  \
-                                const u16* RESTRICT v, float* RESTRICT dk, float* RESTRICT dv,                        \
-                                u16* RESTRICT rounded_dv, AttentionShape shape) {                                     \
+                                const u16* RESTRICT v, u16* RESTRICT dk, u16* RESTRICT dv, AttentionShape shape) {    \
         RoundedSaved saved = {q, grad, log_sums, along, positions, drop_keys};                                        \
-        key_gradients_bf16<width>(saved, tiles[blockIdx.x], k, v, dk, dv, rounded_dv, shape);                         \
+        key_gradients_bf16<width>(saved, tiles[blockIdx.x], k, v, dk, dv, shape);                                     \
     }
 FOR_EACH_BF16_WIDTH(INSTANCE)
 #undef INSTANCE

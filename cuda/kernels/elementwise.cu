@@ -40,6 +40,25 @@ DEVICE void round_four(u16* y, const Four& four, u32 count) {
     UNROLL for (u32 i = 0; i < 4; ++i) if (i < count) y[i] = rounded.at[i];
 }
 
+// Four values of a tensor in f32 or, where `wide` is null, in bf16.
+DEVICE Four read_either(const float* wide, const u16* narrow, u64 at, u32 count) {
+    if (wide) return read_four(wide + at, count);
+    Four four = {};
+    if (count == 4 && ((u64)(narrow + at) & 7u) == 0) {
+        RoundedFour rounded = *reinterpret_cast<const RoundedFour*>(narrow + at);
+        UNROLL for (u32 i = 0; i < 4; ++i) four.at[i] = float_of((u32)rounded.at[i] << 16);
+        return four;
+    }
+    UNROLL for (u32 i = 0; i < 4; ++i) if (i < count) four.at[i] = float_of((u32)narrow[at + i] << 16);
+    return four;
+}
+
+// Writes four values to those of two places that are not null, to the second in bf16.
+DEVICE void write_both(float* wide, u16* narrow, u64 at, const Four& four, u32 count) {
+    if (wide) write_four(wide + at, four, count);
+    if (narrow) round_four(narrow + at, four, count);
+}
+
 KERNEL add(float* RESTRICT acc, const float* RESTRICT x, u64 count) {
     u64 i = 4 * flat_index();
     u32 n = in_four(i, count);
@@ -88,6 +107,18 @@ KERNEL to_bf16(const float* RESTRICT x, u16* RESTRICT y, u64 count) {
     round_four(y + i, read_four(x + i, n), n);
 }
 
+KERNEL from_bf16(const u16* RESTRICT x, float* RESTRICT y, u64 count) {
+    u64 i = 4 * flat_index();
+    u32 n = in_four(i, count);
+    write_four(y + i, read_either(nullptr, x, i, n), n);
+}
+
+// A row in bf16 as each row of `y`. One block a row.
+KERNEL repeat_row(const u16* RESTRICT row, u16* RESTRICT y, u32 cols) {
+    u64 first = (u64)blockIdx.x * cols;
+    for (u32 i = threadIdx.x; i < cols; i += BLOCK_THREADS) y[first + i] = row[i];
+}
+
 // Bytes of a matrix, each row with a factor of its own, as the nearest bf16. One block a row.
 KERNEL spread_bytes(const signed char* RESTRICT x, const float* RESTRICT scales, u16* RESTRICT y, u32 cols) {
     u64 first = (u64)blockIdx.x * cols;
@@ -95,17 +126,24 @@ KERNEL spread_bytes(const signed char* RESTRICT x, const float* RESTRICT scales,
     for (u32 i = threadIdx.x; i < cols; i += BLOCK_THREADS) y[first + i] = bf16_bits((float)x[first + i] * scale);
 }
 
-// Turns the pairs (i, i + half) of each head by the angles of its row; `sign` is -1 to turn back. One block a row.
-KERNEL rope(float* RESTRICT x, const float* RESTRICT cosines, const float* RESTRICT sines, u32 heads, u32 dim, u32 half,
-            float sign) {
+// Turns the pairs (i, i + half) of each head by the angles of its row; `sign` is -1 to turn back. One block a row. The values
+// are those of `x` or, if it is null, in bf16.
+KERNEL rope(float* RESTRICT x, u16* RESTRICT narrow, const float* RESTRICT cosines, const float* RESTRICT sines, u32 heads,
+            u32 dim, u32 half, float sign) {
     u64 row = blockIdx.x;
     for (u32 i = threadIdx.x; i < heads * half; i += BLOCK_THREADS) {
         u32 head = i / half, pair = i % half;
         float c = cosines[row * half + pair], s = sign * sines[row * half + pair];
-        float* low = x + (row * heads + head) * dim + pair;
-        float a = low[0], b = low[half];
-        low[0] = a * c - b * s;
-        low[half] = b * c + a * s;
+        u64 at = (row * heads + head) * dim + pair;
+        float a = x ? x[at] : float_of((u32)narrow[at] << 16), b = x ? x[at + half] : float_of((u32)narrow[at + half] << 16);
+        float low = a * c - b * s, high = b * c + a * s;
+        if (x) {
+            x[at] = low;
+            x[at + half] = high;
+        } else {
+            narrow[at] = bf16_bits(low);
+            narrow[at + half] = bf16_bits(high);
+        }
     }
 }
 
@@ -142,55 +180,55 @@ DEVICE float activation(u32 act, float x, float* slope) {
     return x * s;
 }
 
-// Of what the kernels below write, `rounded` has the nearest bf16, unless it is null.
-KERNEL activate(const float* RESTRICT x, float* RESTRICT y, u16* RESTRICT rounded, u32 act, u64 count) {
+// The operands of the kernels below are in f32 or, where that is null, in bf16; results are in those of both that are not null.
+KERNEL activate(const float* RESTRICT x, const u16* RESTRICT narrow_x, float* RESTRICT y, u16* RESTRICT narrow_y, u32 act,
+                u64 count) {
     u64 i = 4 * flat_index();
     u32 n = in_four(i, count);
-    Four four = read_four(x + i, n);
+    Four four = read_either(x, narrow_x, i, n);
     float slope;
     UNROLL for (u32 j = 0; j < 4; ++j) four.at[j] = activation(act, four.at[j], &slope);
-    write_four(y + i, four, n);
-    if (rounded) round_four(rounded + i, four, n);
+    write_both(y, narrow_y, i, four, n);
 }
 
-KERNEL activate_backward(float* RESTRICT grad, const float* RESTRICT x, u16* RESTRICT rounded, u32 act, u64 count) {
+// The gradient may be written to where it was.
+KERNEL activate_backward(const float* grad, const u16* narrow_grad, const float* RESTRICT x, const u16* RESTRICT narrow_x,
+                         float* dx, u16* narrow_dx, u32 act, u64 count) {
     u64 i = 4 * flat_index();
     u32 n = in_four(i, count);
-    Four product = read_four(grad + i, n), four = read_four(x + i, n);
+    Four product = read_either(grad, narrow_grad, i, n), four = read_either(x, narrow_x, i, n);
     UNROLL for (u32 j = 0; j < 4; ++j) {
         float slope;
         activation(act, four.at[j], &slope);
         product.at[j] *= slope;
     }
-    write_four(grad + i, product, n);
-    if (rounded) round_four(rounded + i, product, n);
+    write_both(dx, narrow_dx, i, product, n);
 }
 
-KERNEL gated(const float* RESTRICT gate, const float* RESTRICT up, float* RESTRICT y, u16* RESTRICT rounded, u32 act,
-             u64 count) {
+KERNEL gated(const float* RESTRICT gate, const u16* RESTRICT narrow_gate, const float* RESTRICT up,
+             const u16* RESTRICT narrow_up, float* RESTRICT y, u16* RESTRICT narrow_y, u32 act, u64 count) {
     u64 i = 4 * flat_index();
     u32 n = in_four(i, count);
-    Four product = read_four(up + i, n), four = read_four(gate + i, n);
+    Four product = read_either(up, narrow_up, i, n), four = read_either(gate, narrow_gate, i, n);
     float slope;
     UNROLL for (u32 j = 0; j < 4; ++j) product.at[j] *= activation(act, four.at[j], &slope);
-    write_four(y + i, product, n);
-    if (rounded) round_four(rounded + i, product, n);
+    write_both(y, narrow_y, i, product, n);
 }
 
-KERNEL gated_backward(const float* RESTRICT grad, const float* RESTRICT gate, const float* RESTRICT up,
-                      float* RESTRICT dgate, float* RESTRICT dup, u16* RESTRICT rounded_dgate,
-                      u16* RESTRICT rounded_dup, u32 act, u64 count) {
+KERNEL gated_backward(const float* RESTRICT grad, const u16* RESTRICT narrow_grad, const float* RESTRICT gate,
+                      const u16* RESTRICT narrow_gate, const float* RESTRICT up, const u16* RESTRICT narrow_up,
+                      float* RESTRICT dgate, u16* RESTRICT narrow_dgate, float* RESTRICT dup, u16* RESTRICT narrow_dup,
+                      u32 act, u64 count) {
     u64 i = 4 * flat_index();
     u32 n = in_four(i, count);
-    Four through = read_four(grad + i, n), four = read_four(gate + i, n), other = read_four(up + i, n);
+    Four through = read_either(grad, narrow_grad, i, n), four = read_either(gate, narrow_gate, i, n);
+    Four other = read_either(up, narrow_up, i, n);
     UNROLL for (u32 j = 0; j < 4; ++j) {
         float slope, g = through.at[j];
         float value = activation(act, four.at[j], &slope);
         four.at[j] = g * other.at[j] * slope;
         other.at[j] = g * value;
     }
-    write_four(dgate + i, four, n);
-    write_four(dup + i, other, n);
-    if (rounded_dgate) round_four(rounded_dgate + i, four, n);
-    if (rounded_dup) round_four(rounded_dup + i, other, n);
+    write_both(dgate, narrow_dgate, i, four, n);
+    write_both(dup, narrow_dup, i, other, n);
 }

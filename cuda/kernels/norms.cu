@@ -70,8 +70,7 @@ KERNEL norm_forward(const float* RESTRICT x, const float* RESTRICT weight, const
             float normed = (four.at[j] - mean) * r * factor.at[j];
             four.at[j] = bias ? normed + constant.at[j] : normed;
         }
-        write_four(y + start + i, four, n);
-        if (rounded) round_four(rounded + start + i, four, n);
+        write_both(y, rounded, start + i, four, n);
     });
     if (threadIdx.x == 0) {
         stats += (blockIdx.x / groups) * (u64)groups * (1 + layer) + blockIdx.x % groups;
@@ -81,9 +80,10 @@ KERNEL norm_forward(const float* RESTRICT x, const float* RESTRICT weight, const
 }
 
 // With u = x - mean and d = grad * weight: r (d - mean(d)) - u r^3 mean(d u), the mean of d of a layer norm alone.
-// Added to `dx` if `sums` is 1. One block a group.
+// Added to `dx` if `sums` is 1; `rounded` has the nearest bf16, unless it is null. One block a group.
 KERNEL norm_backward(const float* RESTRICT grad, const float* RESTRICT x, const float* RESTRICT stats,
-                     const float* RESTRICT weight, float* RESTRICT dx, u32 groups, u32 width, u32 layer, u32 sums) {
+                     const float* RESTRICT weight, float* RESTRICT dx, u16* RESTRICT rounded, u32 groups, u32 width,
+                     u32 layer, u32 sums) {
     SHARED(float, scratch);
     u64 start = (u64)blockIdx.x * width;
     KeptRow grads = keep_row(grad + start, width), row = keep_row(x + start, width);
@@ -111,7 +111,7 @@ KERNEL norm_backward(const float* RESTRICT grad, const float* RESTRICT x, const 
             float v = r * (g.at[j] * factor.at[j] - level - (four.at[j] - mean) * along);
             sum.at[j] = sums ? sum.at[j] + v : v;
         }
-        write_four(dx + start + i, sum, n);
+        write_both(dx, rounded, start + i, sum, n);
     });
 }
 

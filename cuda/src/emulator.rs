@@ -280,8 +280,9 @@ impl Runtime for Emulator {
         if precision == Precision::Tf32 {
             left.iter_mut().chain(&mut right).for_each(|value| *value = as_tf32(*value));
         }
-        let is_sum = product.write_bias(self)?;
+        let is_sum = product.write_added(self)?;
         let (memory, offset, stride) = product.to;
+        let width = product.width();
         let mut sums = vec![0.0f32; cols];
         for i in 0..rows {
             sums.fill(0.0);
@@ -289,12 +290,18 @@ impl Runtime for Emulator {
                 let factor = left[i * terms + k];
                 sums.iter_mut().zip(row).for_each(|(sum, value)| *sum += factor * value);
             }
-            let to = memory.at((offset + i * stride) * 4, cols * 4).cast::<f32>();
+            let to = memory.at((offset + i * stride) * width, cols * width);
             for (j, sum) in sums.iter().enumerate() {
+                let sum = product.scale * sum;
                 // SAFETY: `at` checked that the row lies inside.
                 unsafe {
-                    let to = to.add(j);
-                    to.write(if is_sum { to.read() + product.scale * sum } else { product.scale * sum });
+                    if product.narrow {
+                        let to = to.cast::<bf16>().add(j);
+                        to.write(bf16::from_f32(if is_sum { f32::from(to.read()) + sum } else { sum }));
+                    } else {
+                        let to = to.cast::<f32>().add(j);
+                        to.write(if is_sum { to.read() + sum } else { sum });
+                    }
                 }
             }
         }

@@ -156,7 +156,7 @@ pub struct Factor<'a, M> {
     pub transposed: bool,
 }
 
-/// `to = scale * left * right + bias`, or `to += scale * left * right` with `sums`. All matrices are row-major.
+/// `to = scale * left * right + added + bias`. All matrices are row-major.
 pub struct Product<'a, M> {
     /// Rows and columns of the product, and terms of each sum.
     pub size: [usize; 3],
@@ -164,43 +164,76 @@ pub struct Product<'a, M> {
     pub left: Factor<'a, M>,
     /// `[terms, columns]`
     pub right: Factor<'a, M>,
-    /// The product's memory, first element, and elements from one row to the next; f32.
+    /// The product's memory, first element, and elements from one row to the next.
     pub to: (&'a M, usize, usize),
     /// Factor of the product.
     pub scale: f32,
-    /// Whether the product is added to the existing values.
-    pub sums: bool,
-    /// Memory and first element of a row of f32, one for each column, that is added to every row of a product
-    /// without gaps and without `sums`.
+    /// What is added to the product.
+    pub added: Added<'a, M>,
+    /// Memory and first element of a row, one value for each column and of the product's type, that is added to
+    /// every row of a product without gaps.
     pub bias: Option<(&'a M, usize)>,
     /// Both factors are in bf16 memory if it is [`Precision::Bf16`], else in f32.
     pub precision: Precision,
+    /// Whether the product is written in bf16, to which its values are rounded; else in f32.
+    pub narrow: bool,
 }
+
+/// A matrix that is added to a product in f32.
+pub enum Added<'a, M> {
+    /// None.
+    Nothing,
+    /// The values that are there.
+    There,
+    /// Memory and first element of a matrix of the product's size. Neither has gaps.
+    Matrix(&'a M, usize),
+}
+
+// Not derived: memory need not be `Copy`.
+impl<M> Clone for Added<'_, M> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<M> Copy for Added<'_, M> {}
 
 /// Threads of a block of elementwise kernels.
 pub(crate) const THREADS: u32 = 256;
 
 impl<M: Memory> Product<'_, M> {
-    /// Writes the bias to where the product goes, for a device that does not add it as it multiplies. Returns
+    /// Bytes of a value of the product.
+    pub(crate) fn width(&self) -> usize {
+        if self.narrow { 2 } else { 4 }
+    }
+
+    /// Writes what is added to where the product goes, for a device that does not add it as it multiplies. Returns
     /// whether the product is then added to what is there.
-    pub(crate) fn write_bias(&self, device: &impl Runtime<Memory = M>) -> Result<bool> {
-        let Some((bias, first)) = self.bias else { return Ok(self.sums) };
+    pub(crate) fn write_added(&self, device: &impl Runtime<Memory = M>) -> Result<bool> {
         let ([rows, cols, _], (memory, offset, stride)) = (self.size, self.to);
-        debug_assert!(!self.sums && stride == cols, "a bias of a product with sums or gaps");
-        let arguments = [
-            Argument::Null,
-            Argument::At(bias, first * 4),
-            Argument::At(memory, offset * 4),
-            Argument::U32(cols as u32),
-        ];
-        let grid = [rows as u32, 1, 1];
-        device.launch(&Launch {
-            kernel: "add_row",
-            grid,
-            threads: THREADS,
-            shared: 0,
-            arguments: &arguments,
-        })?;
+        debug_assert!(!self.narrow || matches!(self.added, Added::Nothing), "a sum in bf16");
+        let added = match (self.added, self.bias) {
+            (Added::Nothing, None) => return Ok(false),
+            (Added::There, None) => return Ok(true),
+            (Added::Matrix(from, first), None) => {
+                device.copy((from, first * 4), (memory, offset * 4), rows * cols * 4)?;
+                return Ok(true);
+            }
+            (Added::Nothing, Some(_)) => Argument::Null,
+            (Added::There, Some(_)) => Argument::At(memory, offset * 4),
+            (Added::Matrix(from, first), Some(_)) => Argument::At(from, first * 4),
+        };
+        debug_assert!(stride == cols, "a bias of a product with gaps");
+        let Some((bias, first)) = self.bias else { return Ok(false) };
+        let width = self.width();
+        let (bias, to) = (Argument::At(bias, first * width), Argument::At(memory, offset * width));
+        let cols = Argument::U32(cols as u32);
+        let (kernel, arguments) = match self.narrow {
+            true => ("repeat_row", vec![bias, to, cols]),
+            false => ("add_row", vec![added, bias, to, cols]),
+        };
+        let (grid, arguments) = ([rows as u32, 1, 1], &arguments[..]);
+        device.launch(&Launch { kernel, grid, threads: THREADS, shared: 0, arguments })?;
         Ok(true)
     }
 }

@@ -22,9 +22,9 @@ struct Planned<M> {
     drop_keys: Option<M>,
 }
 
-/// An operand of the kernels, in f32 or bf16, from its first value on.
-fn operand<M: Memory>((memory, offset): Place<'_, M>, is_bf16: bool) -> Argument<'_, M> {
-    Argument::At(memory, offset * if is_bf16 { 2 } else { 4 })
+/// The address of a row of `width` values of so many bytes.
+fn row_address<M: Memory>((memory, offset): Place<'_, M>, row: usize, width: usize, bytes: usize) -> u64 {
+    memory.address() + (bytes * (offset + row * width)) as u64
 }
 
 /// Whether tiles with these rows, one after the other, are all rows.
@@ -48,7 +48,13 @@ impl<R: Runtime> Cuda<R> {
 
     /// A tensor as the kernels of an instance read it.
     fn attended<'a>(&self, x: &'a Tensor<R>, instance: &Instance) -> Result<Place<'a, R::Memory>> {
-        if instance.is_bf16 { self.rounded(x) } else { Ok(x.place()) }
+        if instance.is_bf16 { self.rounded(x) } else { self.values(x) }
+    }
+
+    /// The same as an argument.
+    fn operand<'a>(&self, x: &'a Tensor<R>, instance: &Instance) -> Result<Argument<'a, R::Memory>> {
+        let (memory, first) = self.attended(x, instance)?;
+        Ok(Argument::At(memory, first * if instance.is_bf16 { 2 } else { 4 }))
     }
 
     /// Tiles of the queries of a plan, for the kernels of an instance.
@@ -56,10 +62,7 @@ impl<R: Runtime> Cuda<R> {
         let places = [self.attended(of.k, instance)?, self.attended(of.v, instance)?];
         let width = of.k.size().1;
         let bytes = if instance.is_bf16 { 2 } else { 4 };
-        let address = |(memory, offset): Place<'_, R::Memory>, row: usize| {
-            memory.address() + (bytes * (offset + row * width)) as u64
-        };
-        let rows = |row| places.map(|place| address(place, row));
+        let rows = |row| places.map(|place| row_address(place, row, width, bytes));
         Ok(query_tiles(of.plan, of.form, rows, instance.side))
     }
 
@@ -70,8 +73,12 @@ impl<R: Runtime> Cuda<R> {
     }
 
     /// A tensor that tiles are written to: of zeros unless they are all of its rows.
-    fn written(&self, is_all: bool, rows: usize, cols: usize) -> Result<Tensor<R>> {
-        if is_all { self.unspecified(rows, cols) } else { self.zeros(rows, cols) }
+    fn written(&self, is_all: bool, is_narrow: bool, rows: usize, cols: usize) -> Result<Tensor<R>> {
+        let x = match is_narrow {
+            true => self.unspecified_narrow(rows, cols)?,
+            false => self.unspecified(rows, cols)?,
+        };
+        if is_all { Ok(x) } else { self.cleared(x) }
     }
 
     /// Outputs and log-sums of the queries of some tiles; zeros for other queries.
@@ -86,19 +93,20 @@ impl<R: Runtime> Cuda<R> {
         let (rows, width) = q.size();
         let heads = shape.query_heads as usize;
         let is_all = are_all(tiles.iter().map(QueryTile::rows), rows);
-        let (out, log_sums) = (self.written(is_all, rows, width)?, self.written(is_all, rows, heads)?);
+        let (out, log_sums) =
+            (self.written(is_all, false, rows, width)?, self.written(is_all, false, rows, heads)?);
         let device_tiles = self.uploaded(tiles)?;
         let mut arguments = vec![
-            operand(self.attended(q, instance)?, instance.is_bf16),
+            self.operand(q, instance)?,
             Argument::At(device_tiles.as_ref(), 0),
             Argument::At(positions, 0),
             drop_keys.map_or(Argument::Null, |keys| Argument::At(keys, 0)),
-            out.argument(),
+            self.argument(&out)?,
         ];
         if instance.is_bf16 {
             arguments.push(if is_all { self.rounding(&out)? } else { Argument::Null });
         }
-        arguments.extend([log_sums.argument(), Argument::Bytes(bytemuck::bytes_of(&shape))]);
+        arguments.extend([self.argument(&log_sums)?, Argument::Bytes(bytemuck::bytes_of(&shape))]);
         let grid = [tiles.len(), heads, 1];
         self.launch(instance.forward, grid, instance.threads[0], instance.shared[0], &arguments)?;
         Ok((out, log_sums))
@@ -118,42 +126,43 @@ impl<R: Runtime> Cuda<R> {
         out.expect(rows, width, "outputs of attention")?;
         log_sum.expect(rows, heads.query, "log-sums of attention")?;
         let Planned { instance, shape, positions, drop_keys } = &planned;
-        let read = |x| self.attended(x, instance).map(|place| operand(place, instance.is_bf16));
         let along = self.unspecified(rows, heads.query)?;
         let (dim, count) = (Argument::U32(shape.dim), Argument::U64(along.len() as u64));
-        let arguments = [read(grad)?, out.argument(), along.argument(), dim, count];
+        let arguments =
+            [self.operand(grad, instance)?, self.argument(&out)?, self.argument(&along)?, dim, count];
         // One warp per element.
         let blocks = (along.len() * 32).div_ceil(THREADS as usize);
         self.launch(instance.along, [blocks, 1, 1], THREADS, 0, &arguments)?;
 
         let (query_tiles, key_tiles) = (self.query_tiles(of, instance)?, key_tiles(of.plan, instance.side));
-        let dq = self.written(are_all(query_tiles.iter().map(QueryTile::rows), rows), rows, width)?;
+        let is_all = are_all(query_tiles.iter().map(QueryTile::rows), rows);
+        let dq = self.written(is_all, instance.is_bf16, rows, width)?;
         let is_all = are_all(key_tiles.iter().map(KeyTile::rows), key_rows);
-        let [dk, dv] =
-            [self.written(is_all, key_rows, key_width)?, self.written(is_all, key_rows, key_width)?];
+        let of_keys = || self.written(is_all, instance.is_bf16, key_rows, key_width);
+        let (dk, dv) = (of_keys()?, of_keys()?);
         let (device_query_tiles, device_key_tiles) =
             (self.uploaded(&query_tiles)?, self.uploaded(&key_tiles)?);
         let both = [
-            read(of.q)?,
-            read(grad)?,
-            log_sum.argument(),
-            along.argument(),
+            self.operand(of.q, instance)?,
+            self.operand(grad, instance)?,
+            self.argument(&log_sum)?,
+            self.argument(&along)?,
             Argument::At(positions.as_ref(), 0),
             drop_keys.as_ref().map_or(Argument::Null, |keys| Argument::At(keys, 0)),
         ];
         let shape = Argument::Bytes(bytemuck::bytes_of(shape));
-        let of_queries = [Argument::At(device_query_tiles.as_ref(), 0), dq.argument(), shape];
+        let of_queries = [Argument::At(device_query_tiles.as_ref(), 0), self.operand(&dq, instance)?, shape];
         let arguments = [&both[..], &of_queries].concat();
         let grid = [query_tiles.len(), heads.query, 1];
         self.launch(instance.queries, grid, instance.threads[0], instance.shared[1], &arguments)?;
 
         let mut arguments = both.to_vec();
-        arguments.extend([Argument::At(device_key_tiles.as_ref(), 0), read(of.k)?, read(of.v)?]);
-        arguments.extend([dk.argument(), dv.argument()]);
-        if instance.is_bf16 {
-            arguments.push(if is_all { self.rounding(&dv)? } else { Argument::Null });
-        }
-        arguments.push(shape);
+        arguments.extend([
+            Argument::At(device_key_tiles.as_ref(), 0),
+            self.operand(of.k, instance)?,
+            self.operand(of.v, instance)?,
+        ]);
+        arguments.extend([self.operand(&dk, instance)?, self.operand(&dv, instance)?, shape]);
         let grid = [key_tiles.len(), heads.kv, 1];
         self.launch(instance.keys, grid, instance.threads[1], instance.shared[2], &arguments)?;
         Ok([dq, dk, dv])
@@ -167,20 +176,23 @@ impl<R: Runtime> Cuda<R> {
     ) -> Result<Tensor<R>> {
         of.check_tangents(tangents, log_sum, CudaTensor::size)?;
         let planned = self.planned(of)?;
-        let (dim, rows) = (of.form.heads.dim, |row| [of.k.row_address(row), of.v.row_address(row)]);
+        let places = [self.values(of.k)?, self.values(of.v)?];
+        let width = of.k.size().1;
+        let key_places = |row| places.map(|place| row_address(place, row, width, 4));
+        let (dim, rows) = (of.form.heads.dim, key_places);
         let out = self.zeros(of.q.size().0, of.q.size().1)?;
         let tiles = query_tiles(of.plan, of.form, rows, Instance::of(dim)?.side);
         let device_tiles = self.uploaded(&tiles)?;
         let [dq, dk, dv] = tangents;
         let arguments = [
-            of.q.argument(),
-            dq.argument(),
-            dk.argument(),
-            dv.argument(),
-            log_sum.argument(),
+            self.argument(&of.q)?,
+            self.argument(&dq)?,
+            self.argument(&dk)?,
+            self.argument(&dv)?,
+            self.argument(&log_sum)?,
             Argument::At(planned.positions.as_ref(), 0),
             Argument::At(device_tiles.as_ref(), 0),
-            out.argument(),
+            self.argument(&out)?,
             Argument::Bytes(bytemuck::bytes_of(&planned.shape)),
         ];
         let (kernel, shared) = Instance::tangent(dim)?;

@@ -57,7 +57,7 @@ impl<R: Runtime> Cuda<R> {
             }
         };
         for (new, to) in new.iter().zip(&memory) {
-            let (from, offset) = new.place();
+            let (from, offset) = self.values(new)?;
             self.runtime.copy((from, 4 * offset), (to, 4 * before * width), 4 * count * width)?;
         }
         Ok(sequence.insert(Sequence { memory, rows }))

@@ -4,7 +4,7 @@ use gstore_model::Activation;
 use gstore_model::sizes::{check, check_rows};
 
 use super::{Cuda, Tensor, number, threads_for};
-use crate::runtime::{Argument, Result, Runtime};
+use crate::runtime::{Argument, Precision, Result, Runtime};
 
 /// The number that selects a function in the kernels.
 fn code<M>(act: Activation) -> Argument<'static, M> {
@@ -21,7 +21,7 @@ impl<R: Runtime> Cuda<R> {
         let (count, cols) = x.size();
         check_rows(rows, count)?;
         let (y, rows) = (self.unspecified(rows.len(), cols)?, self.upload(rows)?);
-        self.each_row("gather", y.size(), &[x.argument(), Argument::At(&rows, 0), y.argument()])?;
+        self.each_row("gather", y.size(), &[self.argument(x)?, Argument::At(&rows, 0), self.argument(&y)?])?;
         Ok(y)
     }
 
@@ -30,7 +30,11 @@ impl<R: Runtime> Cuda<R> {
         check_rows(rows, count)?;
         x.expect(rows.len(), cols, "rows to add")?;
         let (acc, rows) = (self.owned(acc)?, self.upload(rows)?);
-        self.each_row("scatter_add", x.size(), &[acc.argument(), Argument::At(&rows, 0), x.argument()])?;
+        self.each_row(
+            "scatter_add",
+            x.size(),
+            &[self.argument(&acc)?, Argument::At(&rows, 0), self.argument(x)?],
+        )?;
         Ok(acc)
     }
 
@@ -38,7 +42,7 @@ impl<R: Runtime> Cuda<R> {
         let (rows, cols) = acc.size();
         x.expect(rows, cols, "tensor to add")?;
         let acc = self.owned(acc)?;
-        self.each("add", x.len(), &[acc.argument(), x.argument()])?;
+        self.each("add", x.len(), &[self.argument(&acc)?, self.argument(x)?])?;
         Ok(acc)
     }
 
@@ -57,11 +61,13 @@ impl<R: Runtime> Cuda<R> {
         check(fits && width.is_multiple_of(head_dim), || {
             format!("heads of {head_dim} columns cannot turn {half} pairs in rows of {width}")
         })?;
-        let (x, heads) = (self.owned(x)?, width / head_dim);
+        let (x, heads) = (self.owned_either(x)?, width / head_dim);
+        let [wide, narrow] = x.either();
         let arguments = [
-            x.argument(),
-            cos.argument(),
-            sin.argument(),
+            wide,
+            narrow,
+            self.argument(cos)?,
+            self.argument(sin)?,
             Argument::U32(number(heads)?),
             Argument::U32(number(head_dim)?),
             Argument::U32(number(half)?),
@@ -71,9 +77,22 @@ impl<R: Runtime> Cuda<R> {
         Ok(x)
     }
 
+    /// Runs an elementwise kernel on inputs and outputs, each in f32 or bf16.
+    fn activated(
+        &self,
+        kernel: &'static str,
+        act: Activation,
+        inputs: &[&Tensor<R>],
+        outputs: &[&Tensor<R>],
+    ) -> Result<()> {
+        let operands = inputs.iter().chain(outputs).flat_map(|x| x.either());
+        let arguments: Vec<_> = operands.chain([code(act)]).collect();
+        self.each(kernel, outputs.first().map_or(0, |y| y.len()), &arguments)
+    }
+
     pub(super) fn activation(&self, act: Activation, x: &Tensor<R>) -> Result<Tensor<R>> {
-        let y = self.unspecified(x.size().0, x.size().1)?;
-        self.each("activate", x.len(), &[x.argument(), y.argument(), self.rounding(&y)?, code(act)])?;
+        let y = self.unspecified_factor(x.size().0, x.size().1)?;
+        self.activated("activate", act, &[x], &[&y])?;
         Ok(y)
     }
 
@@ -83,19 +102,23 @@ impl<R: Runtime> Cuda<R> {
         grad: Tensor<R>,
         x: &Tensor<R>,
     ) -> Result<Tensor<R>> {
-        grad.expect(x.size().0, x.size().1, "gradient of an activation")?;
-        let grad = self.owned(grad)?;
-        let arguments = [grad.argument(), x.argument(), self.rounding(&grad)?, code(act)];
-        self.each("activate_backward", x.len(), &arguments)?;
-        Ok(grad)
+        let (rows, cols) = x.size();
+        grad.expect(rows, cols, "gradient of an activation")?;
+        let grad = self.owned_either(grad)?;
+        // A gradient in f32 is a factor all the same.
+        let dx = match (grad.is_narrow(), self.arithmetic.precision) {
+            (false, Precision::Bf16) => self.unspecified_narrow(rows, cols)?,
+            _ => grad.clone(),
+        };
+        self.activated("activate_backward", act, &[&grad, x], &[&dx])?;
+        Ok(dx)
     }
 
     pub(super) fn gate(&self, act: Activation, gate: &Tensor<R>, up: &Tensor<R>) -> Result<Tensor<R>> {
         let (rows, cols) = gate.size();
         up.expect(rows, cols, "second half of a gate")?;
-        let y = self.unspecified(rows, cols)?;
-        let arguments = [gate.argument(), up.argument(), y.argument(), self.rounding(&y)?, code(act)];
-        self.each("gated", y.len(), &arguments)?;
+        let y = self.unspecified_factor(rows, cols)?;
+        self.activated("gated", act, &[gate, up], &[&y])?;
         Ok(y)
     }
 
@@ -109,18 +132,8 @@ impl<R: Runtime> Cuda<R> {
         let (rows, cols) = gate.size();
         up.expect(rows, cols, "second half of a gate")?;
         grad.expect(rows, cols, "gradient of a gate")?;
-        let (dgate, dup) = (self.unspecified(rows, cols)?, self.unspecified(rows, cols)?);
-        let arguments = [
-            grad.argument(),
-            gate.argument(),
-            up.argument(),
-            dgate.argument(),
-            dup.argument(),
-            self.rounding(&dgate)?,
-            self.rounding(&dup)?,
-            code(act),
-        ];
-        self.each("gated_backward", gate.len(), &arguments)?;
+        let (dgate, dup) = (self.unspecified_factor(rows, cols)?, self.unspecified_factor(rows, cols)?);
+        self.activated("gated_backward", act, &[grad, gate, up], &[&dgate, &dup])?;
         Ok([dgate, dup])
     }
 }

@@ -9,7 +9,7 @@ use gstore_model::sizes::{check, check_spans};
 
 use super::linear::factor;
 use super::{Cuda, Tensor, from, number};
-use crate::runtime::{Argument, Memory, Precision, Product, Result, Runtime};
+use crate::runtime::{Added, Argument, Memory, Precision, Product, Result, Runtime};
 
 /// Gradients of larger weights are one product per sample; those of others are one kernel for all samples.
 const MOST_FOR_KERNEL: usize = 128 * 128;
@@ -93,21 +93,22 @@ impl<R: Runtime> Cuda<R> {
                 let [a, b] = [a, b].map(|x| x.slice(span.start, span.len()));
                 self.multiply(&Product {
                     size: [m, n, span.len()],
-                    left: factor(a.place(), m, true),
-                    right: factor(b.place(), n, false),
+                    left: factor(self.values(&a)?, m, true),
+                    right: factor(self.values(&b)?, n, false),
                     to: (&out.memory, sample * out.width + offset, n),
                     scale: 1.0,
-                    sums: true,
+                    added: Added::There,
                     bias: None,
                     precision: Precision::Single,
+                    narrow: false,
                 })?;
             }
             return Ok(());
         }
         let device_spans = self.upload_spans(spans, rows)?;
         let arguments = [
-            a.argument(),
-            b.argument(),
+            self.argument(&a)?,
+            self.argument(&b)?,
             Argument::At(device_spans.as_ref(), 0),
             out.argument(),
             Argument::U64(out.width as u64),
@@ -147,9 +148,10 @@ impl<R: Runtime> Cuda<R> {
             right: factor(self.rounded_factor(x, self.arithmetic.precision)?, input, false),
             to: (&out.memory, offset, input),
             scale: 1.0,
-            sums: true,
+            added: Added::There,
             bias: None,
             precision: self.arithmetic.precision,
+            narrow: false,
         })
     }
 
@@ -175,16 +177,17 @@ impl<R: Runtime> Cuda<R> {
             for (y, x, terms, weight, transposed) in
                 [(&outer, part.grad, width, part.b, false), (&inner, x, input, part.a, true)]
             {
-                let (memory, offset) = y.place();
+                let (memory, offset) = self.values(y)?;
                 self.multiply(&Product {
                     size: [rows, rank, terms],
-                    left: factor(x.place(), terms, false),
-                    right: factor(weight.place(), weight.size().1, transposed),
+                    left: factor(self.values(x)?, terms, false),
+                    right: factor(self.values(weight)?, weight.size().1, transposed),
                     to: (memory, offset, rank),
                     scale: part.scaling,
-                    sums: false,
+                    added: Added::Nothing,
                     bias: None,
                     precision: Precision::Single,
+                    narrow: false,
                 })?;
             }
             self.add_span_products(&outer, x, spans, out, part.a_offset)?;
@@ -210,7 +213,7 @@ impl<R: Runtime> Cuda<R> {
         let ids = self.upload(ids)?;
         let arguments = [
             Argument::At(&ids, 0),
-            grad.argument(),
+            self.argument(&grad)?,
             Argument::At(device_spans.as_ref(), 0),
             out.argument(),
             Argument::U64(out.width as u64),
@@ -233,13 +236,13 @@ impl<R: Runtime> Cuda<R> {
         let (device_spans, weights) = (self.upload_spans(spans, rows)?, self.upload(weights)?);
         let sums = self.unspecified(spans.len(), cols)?;
         let arguments = [
-            x.argument(),
+            self.argument(&x)?,
             from::<f32, _>(&weights, 0),
             Argument::At(device_spans.as_ref(), 0),
-            sums.argument(),
+            self.argument(&sums)?,
             Argument::U32(number(cols)?),
         ];
         self.launch("span_sums", [cols.div_ceil(32), spans.len(), 1], 256, 256 * 4, &arguments)?;
-        self.download(sums.place().0, 0, sums.len())
+        self.download(self.values(&sums)?.0, 0, sums.len())
     }
 }

@@ -251,6 +251,7 @@ impl<R: Runtime> Cuda<R> {
             let fits = rows > 0 && len.is_multiple_of(rows) && order.iter().all(|row| (*row as usize) < rows);
             check(fits, || format!("an order of {rows} rows of {len} values"))?;
         }
+        let moment = |at: usize| moments[at].map_or(Ok(Argument::Null), |moment| self.argument(moment));
         let width = order.map_or(1, |order| len / order.len());
         let order = order.map(|order| self.upload(order)).transpose()?;
         let threads = THREADS as usize;
@@ -263,8 +264,8 @@ impl<R: Runtime> Cuda<R> {
             Argument::U64(offset as u64),
             order.as_ref().map_or(Argument::Null, |order| Argument::At(order, 0)),
             Argument::U32(number(width)?),
-            moments[0].map_or(Argument::Null, Tensor::<R>::argument),
-            moments[1].map_or(Argument::Null, Tensor::<R>::argument),
+            moment(0)?,
+            moment(1)?,
             Argument::At(&values, 0),
             Argument::At(&marks, 0),
             Argument::Bytes(bytemuck::bytes_of(&form)),

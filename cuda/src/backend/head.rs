@@ -7,7 +7,7 @@ use std::ops::Range;
 use gstore_model::{Backend, HeadOutput, HeadTap, HeadTask, Objective, head_rows};
 
 use super::{Cuda, CudaLinear, CudaTensor, SUM_SCRATCH, Tensor, from, number, threads_for};
-use crate::runtime::{Argument, Result, Runtime};
+use crate::runtime::{Added, Argument, Result, Runtime};
 
 /// Targets, weights and results of a task, on the device.
 struct Scored<M> {
@@ -42,7 +42,14 @@ impl<R: Runtime> Cuda<R> {
             let logits = self.linear_forward(layer, &inputs, None)?;
             self.score_chunk(layer, task, &scored, &logits, chunk.clone())?;
             let Some(grad) = &grad else { continue };
-            self.multiply_weight(layer, &logits, &grad.slice(start, chunk.len()), true, false, None)?;
+            self.multiply_weight(
+                layer,
+                &logits,
+                &grad.slice(start, chunk.len()),
+                true,
+                Added::Nothing,
+                None,
+            )?;
             if let Some(tap) = &mut tap {
                 tap(chunk, &inputs, &logits)?;
             }
@@ -72,41 +79,47 @@ impl<R: Runtime> Cuda<R> {
         if task.entropies {
             // Before the losses, which overwrite the logits.
             let entropies = row(&scored.entropies);
-            launch("head_entropy", &[logits.argument(), entropies.argument(), vocabulary(), cap()])?;
+            launch(
+                "head_entropy",
+                &[self.argument(&logits)?, self.argument(&entropies)?, vocabulary(), cap()],
+            )?;
         }
         let losses = row(&scored.losses);
         let targets = || from::<u32, _>(&scored.targets, rows.start);
         let weights =
             || scored.weights.as_ref().map_or(Argument::Null, |weights| from::<f32, _>(weights, rows.start));
-        let z = logits.argument();
+        let z = self.argument(&logits)?;
         match task.objective {
             Objective::CrossEntropy { smoothing } => {
                 // For the product that follows.
                 let has_weights = scored.weights.is_some();
                 let rounded = if has_weights { self.rounding(logits)? } else { Argument::Null };
-                let (loss, smoothing) = (losses.argument(), Argument::F32(smoothing));
+                let (loss, smoothing) = (self.argument(&losses)?, Argument::F32(smoothing));
                 let arguments = [z, rounded, targets(), weights(), loss, vocabulary(), cap(), smoothing];
                 launch("head_cross_entropy", &arguments)
             }
-            Objective::Margin => {
-                launch("head_margin", &[z, targets(), weights(), losses.argument(), vocabulary(), cap()])
-            }
+            Objective::Margin => launch(
+                "head_margin",
+                &[z, targets(), weights(), self.argument(&losses)?, vocabulary(), cap()],
+            ),
             Objective::Kl { reference } => {
                 let other = self.linear_forward(layer, &row(reference), None)?;
-                let arguments = [z, other.argument(), weights(), losses.argument(), vocabulary(), cap()];
+                let arguments =
+                    [z, self.argument(&other)?, weights(), self.argument(&losses)?, vocabulary(), cap()];
                 launch("head_divergence", &arguments)
             }
             Objective::Perturbed { start, factors } => {
                 let start = row(start);
                 let factors = self.upload(&factors[rows.clone()])?;
                 let factors = from::<[f32; 2], _>(&factors, 0);
-                let (start, loss) = (start.argument(), losses.argument());
+                let (start, loss) = (self.argument(&start)?, self.argument(&losses)?);
                 let arguments = [z, start, targets(), factors, weights(), loss, vocabulary(), cap()];
                 launch("head_perturbed", &arguments)
             }
             Objective::GaussNewton { tangent } => {
                 let tangent = row(tangent);
-                let arguments = [z, tangent.argument(), weights(), losses.argument(), vocabulary(), cap()];
+                let arguments =
+                    [z, self.argument(&tangent)?, weights(), self.argument(&losses)?, vocabulary(), cap()];
                 launch("head_gauss_newton", &arguments)
             }
         }

@@ -4,7 +4,7 @@ use gstore_model::LinearWeights;
 use gstore_model::sizes::check;
 
 use super::{Cuda, CudaTensor, Tensor};
-use crate::runtime::{Argument, Factor, Memory, Precision, Product, Result, Runtime};
+use crate::runtime::{Added, Argument, Factor, Memory, Precision, Product, Result, Runtime};
 
 /// A weight on the device, `[out, input]`.
 enum Weight<M> {
@@ -121,22 +121,24 @@ impl<R: Runtime> Cuda<R> {
     ) -> Result<Place<'a, R::Memory>> {
         match precision {
             Precision::Bf16 => self.rounded(x),
-            Precision::Single | Precision::Tf32 => Ok(x.place()),
+            Precision::Single | Precision::Tf32 => self.values(x),
         }
     }
 
-    /// `x W^T` or, for a gradient, `x W`, and the bias, written or added to `to`.
+    /// `x W^T` or, for a gradient, `x W`, with what is added, written to `to`, whose type it has.
     pub(super) fn multiply_weight(
         &self,
         layer: &CudaLinear<R::Memory>,
         x: &Tensor<R>,
         to: &Tensor<R>,
         backward: bool,
-        sums: bool,
+        added: Added<'_, R::Memory>,
         bias: Option<&Tensor<R>>,
     ) -> Result<()> {
         let (cols, terms) = if backward { (layer.input, layer.out) } else { (layer.out, layer.input) };
-        let (memory, offset) = to.place();
+        let narrow = to.is_narrow();
+        let place = |x| if narrow { self.rounded(x) } else { self.values(x) };
+        let (memory, offset) = place(to)?;
         let spread;
         let weight = match &layer.weight {
             Weight::Values(values) => values,
@@ -151,9 +153,10 @@ impl<R: Runtime> Cuda<R> {
             right: factor((weight, 0), layer.input, !backward),
             to: (memory, offset, cols),
             scale: 1.0,
-            sums,
-            bias: bias.map(CudaTensor::place),
+            added,
+            bias: bias.map(place).transpose()?,
             precision: layer.precision,
+            narrow,
         })
     }
 
@@ -176,19 +179,35 @@ impl<R: Runtime> Cuda<R> {
         if let Some(residual) = residual {
             residual.expect(rows, layer.out, "sum of a linear layer's outputs")?;
         }
-        let y = match (residual, &layer.bias) {
-            (None, _) => self.unspecified(rows, layer.out)?,
-            (Some(residual), None) => self.copied(residual)?,
-            // The bias comes first, in the pass that copies what the product is added to.
-            (Some(residual), Some(bias)) => {
-                let y = self.unspecified(rows, layer.out)?;
-                let arguments = [residual.argument(), bias.argument(), y.argument()];
-                self.each_row("add_row", y.size(), &arguments)?;
-                y
+        let y = self.unspecified(rows, layer.out)?;
+        let added = match residual {
+            Some(residual) => {
+                let (memory, first) = self.values(residual)?;
+                Added::Matrix(memory, first)
             }
+            None => Added::Nothing,
         };
-        let bias = layer.bias.as_ref().filter(|_| residual.is_none());
-        self.multiply_weight(layer, x, &y, false, residual.is_some(), bias)?;
+        self.multiply_weight(layer, x, &y, false, added, layer.bias.as_ref())?;
+        Ok(y)
+    }
+
+    /// Outputs, or gradients of inputs, that other operations of a model's layer read: narrow if products round
+    /// their factors.
+    pub(super) fn linear_inner(
+        &self,
+        layer: &CudaLinear<R::Memory>,
+        x: &Tensor<R>,
+        backward: bool,
+    ) -> Result<Tensor<R>> {
+        let (from, to) = if backward { (layer.out, layer.input) } else { (layer.input, layer.out) };
+        let rows = x.size().0;
+        x.expect(rows, from, "inputs of a linear layer's product")?;
+        let y = match layer.precision {
+            Precision::Bf16 => self.unspecified_narrow(rows, to)?,
+            Precision::Single | Precision::Tf32 => self.unspecified(rows, to)?,
+        };
+        let bias = layer.bias.as_ref().filter(|_| !backward);
+        self.multiply_weight(layer, x, &y, backward, Added::Nothing, bias)?;
         Ok(y)
     }
 
@@ -203,7 +222,7 @@ impl<R: Runtime> Cuda<R> {
         let (from, to) = if backward { (layer.out, layer.input) } else { (layer.input, layer.out) };
         let rows = x.size().0;
         x.expect(rows, from, "inputs of a linear layer's product")?;
-        let sums = acc.is_some();
+        let added = if acc.is_some() { Added::There } else { Added::Nothing };
         let y = match acc {
             Some(acc) => {
                 acc.expect(rows, to, "sum of a linear layer's products")?;
@@ -211,7 +230,7 @@ impl<R: Runtime> Cuda<R> {
             }
             None => self.unspecified(rows, to)?,
         };
-        self.multiply_weight(layer, x, &y, backward, sums, None)?;
+        self.multiply_weight(layer, x, &y, backward, added, None)?;
         Ok(y)
     }
 }

@@ -89,11 +89,11 @@ impl<R: Runtime> Cuda<R> {
         let (on, y) = (self.kept_map(map)?, self.unspecified(rows, map.out)?);
         let (constant, value) = map.constant.unwrap_or((u32::MAX, 0.0));
         let arguments = [
-            x.argument(),
+            self.argument(&x)?,
             Argument::At(&on.starts, 0),
             Argument::At(&on.columns, 0),
             Argument::At(&on.factors, 0),
-            y.argument(),
+            self.argument(&y)?,
             Argument::U32(number(input)?),
             Argument::U32(number(map.out)?),
             Argument::U32(constant),

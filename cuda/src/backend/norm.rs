@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use gstore_model::{NormFactors, NormForm, NormKind, NormWeights};
 
-use super::{Cuda, CudaRows, CudaTensor, SUM_SCRATCH, Tensor, number, threads_for};
+use super::{Cuda, CudaRows, SUM_SCRATCH, Tensor, number, threads_for};
 use crate::runtime::{Argument, Result, Runtime};
 
 /// Threads of a block that keeps rows of up to 8,192 values in registers, eight a thread.
@@ -34,11 +34,11 @@ impl<R: Runtime> Cuda<R> {
         // Norms of heads are turned before they are rounded.
         let rounded = if groups == 1 { self.rounding(&y)? } else { Argument::Null };
         let arguments = [
-            x.argument(),
-            weights.weight.argument(),
-            weights.bias.as_ref().map_or(Argument::Null, CudaTensor::argument),
-            y.argument(),
-            stats.argument(),
+            self.argument(&x)?,
+            self.argument(&weights.weight)?,
+            weights.bias.as_ref().map_or(Ok(Argument::Null), |bias| self.argument(bias))?,
+            self.argument(&y)?,
+            self.argument(&stats)?,
             rounded,
             Argument::U32(number(groups)?),
             Argument::U32(number(width)?),
@@ -79,12 +79,15 @@ impl<R: Runtime> Cuda<R> {
             }
             None => self.unspecified(rows, cols)?,
         };
+        // A sum is the gradient of the residual stream, a factor of the products of the layer before.
+        let rounded = if sums == 1 && groups == 1 { self.rounding(&dx)? } else { Argument::Null };
         let arguments = [
-            factors.grad.argument(),
-            factors.x.argument(),
-            factors.stats.argument(),
-            weights.weight.argument(),
-            dx.argument(),
+            self.argument(&factors.grad)?,
+            self.argument(&factors.x)?,
+            self.argument(&factors.stats)?,
+            self.argument(&weights.weight)?,
+            self.argument(&dx)?,
+            rounded,
             Argument::U32(number(groups)?),
             Argument::U32(number(width)?),
             layer(factors.form),
@@ -112,9 +115,9 @@ impl<R: Runtime> Cuda<R> {
         let [offset, bias_offset] =
             offsets.map(|offset| Argument::U64(offset.map_or(u64::MAX, |offset| offset as u64)));
         let arguments = [
-            factors.grad.argument(),
-            factors.x.argument(),
-            factors.stats.argument(),
+            self.argument(&factors.grad)?,
+            self.argument(&factors.x)?,
+            self.argument(&factors.stats)?,
             Argument::At(device_spans.as_ref(), 0),
             out.argument(),
             Argument::U64(out.width() as u64),

@@ -29,7 +29,7 @@ impl<R: Runtime> Backend for Cuda<R> {
     }
 
     fn to_host(&self, x: &Tensor<R>) -> Result<Vec<f32>> {
-        let (memory, offset) = x.place();
+        let (memory, offset) = self.values(x)?;
         self.download(memory, offset, x.len())
     }
 
@@ -64,6 +64,14 @@ impl<R: Runtime> Backend for Cuda<R> {
         acc: Option<Tensor<R>>,
     ) -> Result<Tensor<R>> {
         self.linear_sum(layer, grad, acc, true)
+    }
+
+    fn linear_inside(&self, layer: &Linear<R>, x: &Tensor<R>) -> Result<Tensor<R>> {
+        self.linear_inner(layer, x, false)
+    }
+
+    fn linear_backward_inside(&self, layer: &Linear<R>, grad: &Tensor<R>) -> Result<Tensor<R>> {
+        self.linear_inner(layer, grad, true)
     }
 
     fn linear_tangent(&self, layer: &Linear<R>, x: &Tensor<R>, acc: Option<Tensor<R>>) -> Result<Tensor<R>> {

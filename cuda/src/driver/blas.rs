@@ -1,4 +1,4 @@
-//! Products of matrices by cuBLAS; by cuBLASLt where it adds a bias.
+//! Products of matrices by cuBLAS; by cuBLASLt where it adds a bias or another matrix.
 #![allow(unsafe_code)]
 
 use std::ffi::{c_int, c_void};
@@ -13,7 +13,7 @@ use gstore_model::BackendError;
 use super::memory::DeviceMemory;
 use super::operand::Operand;
 use super::raw::Driver;
-use crate::runtime::{Precision, Product, Result};
+use crate::runtime::{Added, Precision, Product, Result};
 
 impl Driver {
     /// cuBLAS is column-major, so it computes the transpose: the right factor comes first.
@@ -26,22 +26,29 @@ impl Driver {
         };
         let left = Operand::of(&product.left, [rows, terms], width)?;
         let right = Operand::of(&product.right, [terms, cols], width)?;
-        let address = memory.at(offset * 4, ((rows.max(1) - 1) * stride + cols) * 4)?;
+        let bytes = product.width();
+        let elements = (rows.max(1) - 1) * stride + cols;
+        let address = memory.at(offset * bytes, elements * bytes)?;
         let to = Operand { address, size: [cols, rows], stride, turned: false };
         let operands = [right, left, to];
         self.bind()?;
-        if let Some((bias, first)) = product.bias {
-            let bias = bias.at(first * 4, cols * 4)?;
-            if locked(&self.lt).multiply(product, operands, bias, self.stream.cu_stream())? {
+        let bias = product.bias.map(|(bias, first)| bias.at(first * bytes, cols * bytes)).transpose()?;
+        let added = match product.added {
+            Added::Matrix(matrix, first) => Some(matrix.at(first * 4, elements * 4)?),
+            Added::Nothing | Added::There => None,
+        };
+        if bias.is_some() || added.is_some() {
+            let mut lt = locked(&self.lt);
+            if lt.multiply(product, operands, (added, bias), self.stream.cu_stream())? {
                 return Ok(());
             }
         }
-        let sums = product.write_bias(self)?;
-        self.without_bias(product, operands, sums)
+        let sums = product.write_added(self)?;
+        self.multiplied(product, operands, sums)
     }
 
-    /// The context is bound to the thread.
-    fn without_bias(
+    /// A product that is written, or added to what is there. The context is bound to the thread.
+    fn multiplied(
         &self,
         product: &Product<'_, DeviceMemory>,
         [right, left, to]: [Operand; 3],
@@ -73,7 +80,7 @@ impl Driver {
                 size(left.stride)?,
                 (&raw const kept).cast(),
                 to.address as *mut c_void,
-                cudaDataType::CUDA_R_32F,
+                if product.narrow { cudaDataType::CUDA_R_16BF } else { cudaDataType::CUDA_R_32F },
                 size(to.stride)?,
                 units,
                 cublasGemmAlgo_t::CUBLAS_GEMM_DEFAULT,
@@ -88,9 +95,9 @@ impl Driver {
         })
     }
 
-    /// Kinds of products with a bias so far: those whose bias cuBLASLt adds, and those that it refuses, which
-    /// take another kernel.
-    pub fn kinds_with_bias(&self) -> (usize, usize) {
+    /// Kinds of products so far to which a bias or another matrix is added: those for which cuBLASLt does it, and
+    /// those that it refuses, which take another kernel.
+    pub fn kinds_with_sums(&self) -> (usize, usize) {
         locked(&self.lt).kinds()
     }
 }

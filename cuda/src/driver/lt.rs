@@ -1,4 +1,5 @@
-//! Products with a bias by cuBLASLt, which adds it before it writes them: no kernel goes over them again.
+//! Products with a bias or another matrix by cuBLASLt, which adds both before it writes them: no kernel goes over
+//! them again.
 //!
 //! Invariants
 //! - an algorithm is chosen once for each kind of product, and again after many kinds
@@ -22,7 +23,7 @@ use gstore_model::BackendError;
 
 use super::memory::DeviceMemory;
 use super::operand::Operand;
-use crate::runtime::{Memory, Precision, Product, Result};
+use crate::runtime::{self, Memory, Precision, Product, Result};
 
 /// What a call of the library gives.
 type Given<T> = std::result::Result<T, CublasError>;
@@ -41,19 +42,27 @@ struct Kind {
     /// Of the factors.
     turned: [bool; 2],
     precision: Precision,
-    /// Of the matrices and the bias.
-    aligned: [u32; 4],
+    narrow: bool,
+    /// Of the matrices, the one that is added, and the bias, if there are these.
+    aligned: [u32; 3],
+    aligned_added: Option<u32>,
+    aligned_bias: Option<u32>,
 }
 
+/// Addresses of a matrix that is added, and of a bias.
+type Added = (Option<u64>, Option<u64>);
+
 impl Kind {
-    fn of(product: &Product<'_, DeviceMemory>, operands: [Operand; 3], bias: u64) -> Kind {
-        let [first, second, to] = operands.map(|operand| operand.address);
+    fn of(product: &Product<'_, DeviceMemory>, operands: [Operand; 3], (added, bias): Added) -> Kind {
         Kind {
             sizes: operands.map(|operand| operand.size),
             strides: operands.map(|operand| operand.stride),
             turned: [operands[0].turned, operands[1].turned],
             precision: product.precision,
-            aligned: [first, second, to, bias].map(alignment),
+            narrow: product.narrow,
+            aligned: operands.map(|operand| alignment(operand.address)),
+            aligned_added: added.map(alignment),
+            aligned_bias: bias.map(alignment),
         }
     }
 }
@@ -112,10 +121,11 @@ impl Conditions {
         // Algorithms that do not divide the terms are always allowed.
         let divided = cublasLtReductionScheme_t::CUBLASLT_REDUCTION_SCHEME_COMPUTE_TYPE;
         conditions.set(Attribute::CUBLASLT_MATMUL_PREF_REDUCTION_SCHEME_MASK, divided as u32)?;
-        let [first, second, to, _] = kind.aligned;
+        let [first, second, to] = kind.aligned;
+        let added = kind.aligned_added.unwrap_or(to);
         conditions.set(Attribute::CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_A_BYTES, first)?;
         conditions.set(Attribute::CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_B_BYTES, second)?;
-        conditions.set(Attribute::CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, to)?;
+        conditions.set(Attribute::CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_C_BYTES, added)?;
         conditions.set(Attribute::CUBLASLT_MATMUL_PREF_MIN_ALIGNMENT_D_BYTES, to)?;
         Ok(conditions)
     }
@@ -137,7 +147,7 @@ struct Plan {
 
 impl Plan {
     /// The context is bound to the thread.
-    fn new(handle: cublasLtHandle_t, kind: &Kind, bias: u64) -> Given<Plan> {
+    fn new(handle: cublasLtHandle_t, kind: &Kind, bias: Option<u64>) -> Given<Plan> {
         use cublasLtMatmulDescAttributes_t as Attribute;
         let (values, units) = match kind.precision {
             Precision::Single => (cudaDataType::CUDA_R_32F, cublasComputeType_t::CUBLAS_COMPUTE_32F),
@@ -148,16 +158,19 @@ impl Plan {
         // Numbers of `cublasOperation_t`: 0 as it is, 1 transposed.
         operation.set(Attribute::CUBLASLT_MATMUL_DESC_TRANSA, i32::from(kind.turned[0]))?;
         operation.set(Attribute::CUBLASLT_MATMUL_DESC_TRANSB, i32::from(kind.turned[1]))?;
-        // The bias is one value for each row of the library's matrix, of the type of the matrix.
-        let epilogue = cublasLtEpilogue_t::CUBLASLT_EPILOGUE_BIAS;
-        operation.set(Attribute::CUBLASLT_MATMUL_DESC_EPILOGUE, epilogue as u32)?;
-        // The choice depends on its alignment.
-        operation.set(Attribute::CUBLASLT_MATMUL_DESC_BIAS_POINTER, bias)?;
+        if let Some(bias) = bias {
+            // One value for each row of the library's matrix, of the type of the matrix.
+            let epilogue = cublasLtEpilogue_t::CUBLASLT_EPILOGUE_BIAS;
+            operation.set(Attribute::CUBLASLT_MATMUL_DESC_EPILOGUE, epilogue as u32)?;
+            // The choice depends on its alignment.
+            operation.set(Attribute::CUBLASLT_MATMUL_DESC_BIAS_POINTER, bias)?;
+        }
         let layout = |matrix: usize, values: cudaDataType| -> Given<Layout> {
             let ([rows, cols], stride) = (kind.sizes[matrix], kind.strides[matrix]);
             Ok(Layout(result::create_matrix_layout(values, rows as u64, cols as u64, stride as i64)?))
         };
-        let layouts = [layout(0, values)?, layout(1, values)?, layout(2, cudaDataType::CUDA_R_32F)?];
+        let result = if kind.narrow { cudaDataType::CUDA_R_16BF } else { cudaDataType::CUDA_R_32F };
+        let layouts = [layout(0, values)?, layout(1, values)?, layout(2, result)?];
         let [first, second, to] = [0, 1, 2].map(|matrix: usize| layouts[matrix].0);
         let conditions = Conditions::new(kind)?;
         // SAFETY: the handle and all descriptions are alive.
@@ -212,17 +225,16 @@ impl Lt {
         (self.plans.len() - refused, refused)
     }
 
-    /// Computes a product with its bias, unless the library refuses this kind: whether it did. The ranges of
-    /// the matrices and the bias were checked, and the context is bound to the thread.
+    /// Computes a product with what is added to it, unless the library refuses this kind: whether it did. The
+    /// ranges of the matrices and the bias were checked, and the context is bound to the thread.
     pub(super) fn multiply(
         &mut self,
         product: &Product<'_, DeviceMemory>,
         operands: [Operand; 3],
-        bias: u64,
+        added: Added,
         stream: CUstream,
     ) -> Result<bool> {
-        debug_assert!(!product.sums, "a product with a bias is not added to anything");
-        let (handle, kind) = (self.handle, Kind::of(product, operands, bias));
+        let (handle, kind, (matrix, bias)) = (self.handle, Kind::of(product, operands, added), added);
         let workspace = self.workspace.address() as *mut c_void;
         if self.plans.len() >= MOST_PLANS {
             self.plans.clear();
@@ -238,9 +250,12 @@ impl Lt {
         let Some(plan) = known else { return Ok(false) };
         let [first, second, to] = operands.map(|operand| operand.address as *mut c_void);
         let [first_layout, second_layout, to_layout] = [0, 1, 2].map(|matrix: usize| plan.layouts[matrix].0);
-        let (scale, kept) = (product.scale, 0.0f32);
-        let given =
-            plan.operation.set(cublasLtMatmulDescAttributes_t::CUBLASLT_MATMUL_DESC_BIAS_POINTER, bias);
+        let is_sum = matrix.is_some() || matches!(product.added, runtime::Added::There);
+        let (scale, kept) = (product.scale, if is_sum { 1.0f32 } else { 0.0 });
+        let matrix = matrix.map_or(to, |address| address as *mut c_void);
+        let given = bias.map_or(Ok(()), |bias| {
+            plan.operation.set(cublasLtMatmulDescAttributes_t::CUBLASLT_MATMUL_DESC_BIAS_POINTER, bias)
+        });
         // SAFETY: the ranges were checked; the handle and all descriptions are alive; work on the stream ends
         // in its order, so nothing else uses the workspace.
         let done = given.and_then(|()| unsafe {
@@ -253,7 +268,7 @@ impl Lt {
                 first_layout,
                 second,
                 second_layout,
-                to,
+                matrix,
                 to_layout,
                 to,
                 to_layout,

@@ -114,6 +114,19 @@ pub trait Backend: Send + Sync + 'static {
         grad: &Self::Tensor,
         acc: Option<Self::Tensor>,
     ) -> Result<Self::Tensor, BackendError>;
+    /// As [`Backend::linear`] without a residual, for outputs that only attention, rotary positions, norms,
+    /// activations and products read: they may be as precise as factors of products.
+    fn linear_inside(&self, layer: &Self::Linear, x: &Self::Tensor) -> Result<Self::Tensor, BackendError> {
+        self.linear(layer, x, None)
+    }
+    /// As [`Backend::linear_backward`], for a gradient that only attention, activations and products read.
+    fn linear_backward_inside(
+        &self,
+        layer: &Self::Linear,
+        grad: &Self::Tensor,
+    ) -> Result<Self::Tensor, BackendError> {
+        self.linear_backward(layer, grad, None)
+    }
 
     /// `x W^T` without the bias, the tangent of the outputs along one of the inputs, added to `acc` if there
     /// is one.

@@ -184,10 +184,10 @@ impl<B: Backend> Model<B> {
     ) -> Result<SavedKeys<B>, BackendError> {
         let b = &self.backend;
         let (inputs, before) = self.normed(layer, NormPlace::BeforeAttention, x.clone())?;
-        let k = layer.map(LinearKind::K)?.forward(b, &inputs, None, dropout)?;
+        let k = layer.map(LinearKind::K)?.forward_inside(b, &inputs, dropout)?;
         let (k, key_norm) = self.normed(layer, NormPlace::Key, k)?;
         let k = self.turn(k, angles, false)?;
-        let v = layer.map(LinearKind::V)?.forward(b, &inputs, None, dropout)?;
+        let v = layer.map(LinearKind::V)?.forward_inside(b, &inputs, dropout)?;
         Ok(SavedKeys { before, inputs, key_norm, k, v })
     }
 
@@ -207,7 +207,7 @@ impl<B: Backend> Model<B> {
             Some(rows) => (b.gather(x, rows)?, b.gather(inputs, rows)?),
             None => (x.clone(), inputs.clone()),
         };
-        let q = layer.map(LinearKind::Q)?.forward(b, &inputs, None, dropout)?;
+        let q = layer.map(LinearKind::Q)?.forward_inside(b, &inputs, dropout)?;
         let (q, query_norm) = self.normed(layer, NormPlace::Query, q)?;
         let q = self.turn(q, angles, false)?;
         let (attention, log_sum) = attend(&q)?;
@@ -230,9 +230,9 @@ impl<B: Backend> Model<B> {
     ) -> Result<(B::Tensor, SavedMlp<B>), BackendError> {
         let (b, (layer, dropout)) = (&self.backend, of);
         let (inputs, before) = self.normed(layer, NormPlace::BeforeMlp, x)?;
-        let up = layer.map(LinearKind::Up)?.forward(b, &inputs, None, dropout)?;
+        let up = layer.map(LinearKind::Up)?.forward_inside(b, &inputs, dropout)?;
         let gate = layer.maps.get(&LinearKind::Gate);
-        let gate = gate.map(|gate| gate.forward(b, &inputs, None, dropout)).transpose()?;
+        let gate = gate.map(|gate| gate.forward_inside(b, &inputs, dropout)).transpose()?;
         let product = match (self.decoder.mlp, &gate) {
             (Mlp::Gated(act), Some(gate)) => b.gated(act, gate, &up)?,
             (Mlp::Gated(act) | Mlp::Plain(act), _) => b.activate(act, &up)?,

@@ -121,7 +121,7 @@ impl<B: Backend> Model<B> {
         if depth <= BackwardDepth::Output {
             return Ok(None);
         }
-        let grad = layer.map(LinearKind::O)?.backward(b, &dout, None, own)?;
+        let grad = layer.map(LinearKind::O)?.backward_inside(b, &dout, own)?;
         drop(dout);
         let SavedQueries { q, attention, log_sum, .. } = tail;
         let weights = of_weights(own);
@@ -179,7 +179,7 @@ impl<B: Backend> Model<B> {
         if depth <= BackwardDepth::Down {
             return Ok(None);
         }
-        let dproduct = layer.map(LinearKind::Down)?.backward(b, &ddown, None, dropout)?;
+        let dproduct = layer.map(LinearKind::Down)?.backward_inside(b, &ddown, dropout)?;
         // Without a norm in between it shares the memory of `dx`, which is added to below.
         drop(ddown);
         let dmlp = match (self.decoder.mlp, &saved.gate) {

@@ -89,6 +89,19 @@ impl<B: Backend> LinearMap<B> {
         }
     }
 
+    /// `x (W + scaling B A)^T + bias` for the operations inside a layer.
+    pub(super) fn forward_inside(
+        &self,
+        backend: &B,
+        x: &B::Tensor,
+        dropout: Option<RowDropout<'_>>,
+    ) -> Result<B::Tensor, BackendError> {
+        match self.factors {
+            None => backend.linear_inside(&self.weight, x),
+            Some(_) => self.forward(backend, x, None, dropout),
+        }
+    }
+
     /// The tangent of the outputs along one of the inputs.
     pub fn tangent(&self, backend: &B, dx: &B::Tensor) -> Result<B::Tensor, BackendError> {
         let out = backend.linear_tangent(&self.weight, dx, None)?;
@@ -111,6 +124,19 @@ impl<B: Backend> LinearMap<B> {
         match place.filter(|place| drops(dropout, *place)) {
             Some(place) => dropped(backend, dropout, place, x.clone()).map(Some),
             None => Ok(None),
+        }
+    }
+
+    /// The gradient of the inputs for the operations inside a layer.
+    pub(super) fn backward_inside(
+        &self,
+        backend: &B,
+        grad: &B::Tensor,
+        dropout: Option<RowDropout<'_>>,
+    ) -> Result<B::Tensor, BackendError> {
+        match self.factors {
+            None => backend.linear_backward_inside(&self.weight, grad),
+            Some(_) => self.backward(backend, grad, None, dropout),
         }
     }
 

@@ -200,6 +200,23 @@ impl<B: Backend> Run<'_, B> {
         self.note("linear_tangent", &self.b.linear_tangent(&layer, &x, None).unwrap());
         let summed = self.b.linear_tangent(&layer, &x, Some(self.all(out, 12))).unwrap();
         self.note("linear_tangent with sum", &summed);
+        // What is inside a layer, and the operations that read it.
+        let inside = || self.b.linear_inside(&layer, &x).unwrap();
+        let backward = self.b.linear_backward_inside(&layer, &grad).unwrap();
+        let act = self.shape.act;
+        let (y, activated) = (inside(), self.b.activate(act, &inside()).unwrap());
+        let gradient = self.b.activate_backward(act, inside(), &y).unwrap();
+        let again = self.b.linear_backward_inside(&layer, &gradient).unwrap();
+        let turned = (out >= 2).then(|| {
+            let (cos, sin) = (self.all(1, 34), self.all(1, 35));
+            self.b.rope(inside(), &cos, &sin, out, false).unwrap()
+        });
+        self.note("linear_inside", &y);
+        self.note("linear_backward_inside", &backward);
+        self.note("activate inside", &activated);
+        self.note("activate_backward inside", &gradient);
+        self.note("linear_backward_inside of that", &again);
+        turned.into_iter().for_each(|turned| self.note("rope inside", &turned));
     }
 
     fn norm(&mut self) {
