@@ -3,7 +3,7 @@
 //
 // Invariants
 // - no atomics on floats: every sum has a fixed order, which depends on the sizes of an operation alone
-// - tensors are f32 and row-major, with roundings to bf16 next to some of them; flat indices are 64-bit
+// - tensors are row-major, in f32, with roundings to bf16 next to some of them, or in bf16; flat indices are 64-bit
 #pragma once
 
 #ifdef GSTORE_EMULATE

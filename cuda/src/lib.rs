@@ -23,4 +23,4 @@ pub use backend::{DeviceForm, DeviceModule, DeviceSigns, DeviceSums, FormPlace, 
 pub use driver::{DeviceMemory, Driver, OpenError};
 #[cfg(feature = "emulate")]
 pub use emulator::{EmulatedMemory, Emulator};
-pub use runtime::{Arithmetic, Launch, Memory, Precision, Product, Runtime};
+pub use runtime::{Added, Arithmetic, Launch, Memory, Precision, Product, Runtime};

@@ -168,7 +168,7 @@ pub struct Product<'a, M> {
     pub to: (&'a M, usize, usize),
     /// Factor of the product.
     pub scale: f32,
-    /// What is added to the product.
+    /// What is added to the product: nothing if it is narrow.
     pub added: Added<'a, M>,
     /// Memory and first element of a row, one value for each column and of the product's type, that is added to
     /// every row of a product without gaps.
@@ -183,7 +183,7 @@ pub struct Product<'a, M> {
 pub enum Added<'a, M> {
     /// None.
     Nothing,
-    /// The values that are there.
+    /// The values that are there. Without a bias.
     There,
     /// Memory and first element of a matrix of the product's size. Neither has gaps.
     Matrix(&'a M, usize),
@@ -207,25 +207,35 @@ impl<M: Memory> Product<'_, M> {
         if self.narrow { 2 } else { 4 }
     }
 
+    /// An error if it is none that there may be.
+    pub(crate) fn check(&self) -> Result<()> {
+        let is_dense = self.to.2 == self.size[1];
+        let is_sound = match self.added {
+            Added::Nothing => self.bias.is_none() || is_dense,
+            Added::There => !self.narrow && self.bias.is_none(),
+            Added::Matrix(..) => !self.narrow && is_dense,
+        };
+        match is_sound {
+            true => Ok(()),
+            false => Err(BackendError::new(format!("a product of {:?} and what does not fit it", self.size))),
+        }
+    }
+
     /// Writes what is added to where the product goes, for a device that does not add it as it multiplies. Returns
     /// whether the product is then added to what is there.
     pub(crate) fn write_added(&self, device: &impl Runtime<Memory = M>) -> Result<bool> {
-        let ([rows, cols, _], (memory, offset, stride)) = (self.size, self.to);
-        debug_assert!(!self.narrow || matches!(self.added, Added::Nothing), "a sum in bf16");
-        let added = match (self.added, self.bias) {
+        self.check()?;
+        let ([rows, cols, _], (memory, offset, _), width) = (self.size, self.to, self.width());
+        let (added, (bias, first)) = match (self.added, self.bias) {
+            (Added::There, _) => return Ok(true),
             (Added::Nothing, None) => return Ok(false),
-            (Added::There, None) => return Ok(true),
             (Added::Matrix(from, first), None) => {
                 device.copy((from, first * 4), (memory, offset * 4), rows * cols * 4)?;
                 return Ok(true);
             }
-            (Added::Nothing, Some(_)) => Argument::Null,
-            (Added::There, Some(_)) => Argument::At(memory, offset * 4),
-            (Added::Matrix(from, first), Some(_)) => Argument::At(from, first * 4),
+            (Added::Nothing, Some(bias)) => (Argument::Null, bias),
+            (Added::Matrix(from, first), Some(bias)) => (Argument::At(from, first * 4), bias),
         };
-        debug_assert!(stride == cols, "a bias of a product with gaps");
-        let Some((bias, first)) = self.bias else { return Ok(false) };
-        let width = self.width();
         let (bias, to) = (Argument::At(bias, first * width), Argument::At(memory, offset * width));
         let cols = Argument::U32(cols as u32);
         let (kernel, arguments) = match self.narrow {

@@ -73,18 +73,20 @@ fn the_same_calls_give_the_same_bits() {
     }
 }
 
-/// Outputs of a layer with a bias for random inputs: without a residual, with one, and for operations inside a layer.
-/// A product without its bias would be outside of every tolerance.
-fn with_bias<B: Backend>(on: &B, [rows, out, input]: [usize; 3]) -> [Vec<f32>; 3] {
+/// Outputs of layers for random inputs: with a bias without a residual, with one, and for operations inside a layer; and
+/// without a bias with a residual. A product without its bias would be outside of every tolerance.
+fn with_sums<B: Backend>(on: &B, [rows, out, input]: [usize; 3]) -> [Vec<f32>; 4] {
     let mut draw = Draw::new((rows + out + input) as u64);
     let [weight, x, residual] = [out * input, rows * input, rows * out].map(|len| draw.values(len));
     let bias = draw.values(out).iter().map(|value| 10.0 * value).collect();
+    let plain = on.pack(LinearWeights { weight: weight.clone(), out, input, bias: None }).unwrap();
     let layer = on.pack(LinearWeights { weight, out, input, bias: Some(bias) }).unwrap();
     let [x, residual] = [on.tensor(x, rows, input).unwrap(), on.tensor(residual, rows, out).unwrap()];
     let outputs = [
         on.linear(&layer, &x, None).unwrap(),
         on.linear(&layer, &x, Some(&residual)).unwrap(),
         on.linear_inside(&layer, &x).unwrap(),
+        on.linear(&plain, &x, Some(&residual)).unwrap(),
     ];
     outputs.map(|y| on.to_host(&y).unwrap())
 }
@@ -103,8 +105,8 @@ fn layers_of_any_size_add_their_bias() {
         // Of its own: other tests have other kinds of products.
         let on = Cuda::open(0, precision).unwrap();
         let agree = |size: [usize; 3]| {
-            let expected = with_bias(&Cpu::new(ComputePrecision::F32), size);
-            let [first, second] = [0, 1].map(|_| with_bias(&on, size));
+            let expected = with_sums(&Cpu::new(ComputePrecision::F32), size);
+            let [first, second] = [0, 1].map(|_| with_sums(&on, size));
             for ((expected, first), second) in expected.iter().zip(&first).zip(&second) {
                 assert_close(first, expected, tolerance, &format!("{precision:?}, {size:?}"));
                 assert_same_bits(second, first, &format!("{precision:?}, {size:?}"));
@@ -118,7 +120,7 @@ fn layers_of_any_size_add_their_bias() {
             "{precision:?}: kinds with what is added, and kinds that take a kernel: {even:?}, odd ones too {all:?}"
         );
         // Those inside a layer are of another kind in bf16.
-        let kinds = if precision == Precision::Bf16 { 3 } else { 2 };
+        let kinds = if precision == Precision::Bf16 { 4 } else { 3 };
         assert_eq!(even, (kinds * EVEN.len(), 0), "{precision:?}");
     }
 }

@@ -8,7 +8,7 @@ use crate::check::{Device, Table};
 use crate::scan_speed::{Questions, timed_questions};
 use crate::speed::{Loaded, Pythia};
 use gstore_core::locked;
-use gstore_cuda::{Cuda, Launch, Precision, Product, Runtime};
+use gstore_cuda::{Added, Cuda, Launch, Precision, Product, Runtime};
 use gstore_model::{BackendError, SavedActivations};
 
 /// Rows of the table for one shape.
@@ -86,7 +86,9 @@ impl<R: Device> Runtime for Timed<R> {
             Precision::Bf16 => "bf16",
         };
         let bias = if product.bias.is_some() { " + bias" } else { "" };
-        self.timed(&format!("product {rows} x {cols} x {terms} {precision}{bias}"), |device| {
+        let added = if matches!(product.added, Added::Matrix(..)) { " + matrix" } else { "" };
+        let result = if product.narrow { ", in bf16" } else { "" };
+        self.timed(&format!("product {rows} x {cols} x {terms} {precision}{added}{bias}{result}"), |device| {
             device.multiply(product)
         })
     }

@@ -81,8 +81,8 @@ impl Device {
         }
     }
 
-    /// Bytes that a value of an activation takes. On a GPU a tensor's bf16 roundings, which are made for a
-    /// product, stay as long as the tensor.
+    /// Bytes that a value of an activation takes at most. On a GPU a tensor's bf16 roundings, which are made for a
+    /// product, stay as long as the tensor; values inside a layer are these alone, unless they are read in f32.
     pub fn bytes_per_activation(self, compute: ComputePrecision) -> u64 {
         match self {
             Device::Cpu | Device::Candle(_) => 4,

@@ -129,7 +129,7 @@ impl<R: Runtime> Cuda<R> {
         let along = self.unspecified(rows, heads.query)?;
         let (dim, count) = (Argument::U32(shape.dim), Argument::U64(along.len() as u64));
         let arguments =
-            [self.operand(grad, instance)?, self.argument(&out)?, self.argument(&along)?, dim, count];
+            [self.operand(grad, instance)?, self.argument(out)?, self.argument(&along)?, dim, count];
         // One warp per element.
         let blocks = (along.len() * 32).div_ceil(THREADS as usize);
         self.launch(instance.along, [blocks, 1, 1], THREADS, 0, &arguments)?;
@@ -145,7 +145,7 @@ impl<R: Runtime> Cuda<R> {
         let both = [
             self.operand(of.q, instance)?,
             self.operand(grad, instance)?,
-            self.argument(&log_sum)?,
+            self.argument(log_sum)?,
             self.argument(&along)?,
             Argument::At(positions.as_ref(), 0),
             drop_keys.as_ref().map_or(Argument::Null, |keys| Argument::At(keys, 0)),
@@ -178,18 +178,17 @@ impl<R: Runtime> Cuda<R> {
         let planned = self.planned(of)?;
         let places = [self.values(of.k)?, self.values(of.v)?];
         let width = of.k.size().1;
-        let key_places = |row| places.map(|place| row_address(place, row, width, 4));
-        let (dim, rows) = (of.form.heads.dim, key_places);
+        let (dim, rows) = (of.form.heads.dim, |row| places.map(|place| row_address(place, row, width, 4)));
         let out = self.zeros(of.q.size().0, of.q.size().1)?;
         let tiles = query_tiles(of.plan, of.form, rows, Instance::of(dim)?.side);
         let device_tiles = self.uploaded(&tiles)?;
         let [dq, dk, dv] = tangents;
         let arguments = [
-            self.argument(&of.q)?,
-            self.argument(&dq)?,
-            self.argument(&dk)?,
-            self.argument(&dv)?,
-            self.argument(&log_sum)?,
+            self.argument(of.q)?,
+            self.argument(dq)?,
+            self.argument(dk)?,
+            self.argument(dv)?,
+            self.argument(log_sum)?,
             Argument::At(planned.positions.as_ref(), 0),
             Argument::At(device_tiles.as_ref(), 0),
             self.argument(&out)?,

@@ -4,7 +4,7 @@ use gstore_model::Activation;
 use gstore_model::sizes::{check, check_rows};
 
 use super::{Cuda, Tensor, number, threads_for};
-use crate::runtime::{Argument, Precision, Result, Runtime};
+use crate::runtime::{Argument, Result, Runtime};
 
 /// The number that selects a function in the kernels.
 fn code<M>(act: Activation) -> Argument<'static, M> {
@@ -77,7 +77,8 @@ impl<R: Runtime> Cuda<R> {
         Ok(x)
     }
 
-    /// Runs an elementwise kernel on inputs and outputs, each in f32 or bf16.
+    /// Runs an elementwise kernel on inputs and outputs, each in f32 or bf16. What it writes in f32 it also rounds, for
+    /// the products that follow.
     fn activated(
         &self,
         kernel: &'static str,
@@ -85,13 +86,17 @@ impl<R: Runtime> Cuda<R> {
         inputs: &[&Tensor<R>],
         outputs: &[&Tensor<R>],
     ) -> Result<()> {
-        let operands = inputs.iter().chain(outputs).flat_map(|x| x.either());
-        let arguments: Vec<_> = operands.chain([code(act)]).collect();
+        let mut arguments: Vec<_> = inputs.iter().flat_map(|x| x.either()).collect();
+        for y in outputs {
+            let [wide, narrow] = y.either();
+            arguments.extend([wide, if y.is_narrow() { narrow } else { self.rounding(y)? }]);
+        }
+        arguments.push(code(act));
         self.each(kernel, outputs.first().map_or(0, |y| y.len()), &arguments)
     }
 
     pub(super) fn activation(&self, act: Activation, x: &Tensor<R>) -> Result<Tensor<R>> {
-        let y = self.unspecified_factor(x.size().0, x.size().1)?;
+        let y = self.unspecified_as(x)?;
         self.activated("activate", act, &[x], &[&y])?;
         Ok(y)
     }
@@ -105,19 +110,14 @@ impl<R: Runtime> Cuda<R> {
         let (rows, cols) = x.size();
         grad.expect(rows, cols, "gradient of an activation")?;
         let grad = self.owned_either(grad)?;
-        // A gradient in f32 is a factor all the same.
-        let dx = match (grad.is_narrow(), self.arithmetic.precision) {
-            (false, Precision::Bf16) => self.unspecified_narrow(rows, cols)?,
-            _ => grad.clone(),
-        };
-        self.activated("activate_backward", act, &[&grad, x], &[&dx])?;
-        Ok(dx)
+        self.activated("activate_backward", act, &[&grad, x], &[&grad])?;
+        Ok(grad)
     }
 
     pub(super) fn gate(&self, act: Activation, gate: &Tensor<R>, up: &Tensor<R>) -> Result<Tensor<R>> {
         let (rows, cols) = gate.size();
         up.expect(rows, cols, "second half of a gate")?;
-        let y = self.unspecified_factor(rows, cols)?;
+        let y = self.unspecified_as(gate)?;
         self.activated("gated", act, &[gate, up], &[&y])?;
         Ok(y)
     }
@@ -132,7 +132,7 @@ impl<R: Runtime> Cuda<R> {
         let (rows, cols) = gate.size();
         up.expect(rows, cols, "second half of a gate")?;
         grad.expect(rows, cols, "gradient of a gate")?;
-        let (dgate, dup) = (self.unspecified_factor(rows, cols)?, self.unspecified_factor(rows, cols)?);
+        let (dgate, dup) = (self.unspecified_as(grad)?, self.unspecified_as(grad)?);
         self.activated("gated_backward", act, &[grad, gate, up], &[&dgate, &dup])?;
         Ok([dgate, dup])
     }

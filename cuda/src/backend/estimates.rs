@@ -23,9 +23,10 @@
 //! - the greatest error of any query counts for all of them
 //! - the kernel finds |x| itself, rounded up, so that no stored length is relied on
 
+use std::borrow::Cow;
+
 use gstore_model::sizes::check;
 use gstore_query::kernel::{Combined, EstimatedRows, Folding};
-use std::borrow::Cow;
 
 use super::halves::{EIGHT, TILE};
 use super::scan::{CudaScan, Factors, Stored};

@@ -107,8 +107,8 @@ impl<R: Runtime> Cuda<R> {
         }
         let device_spans = self.upload_spans(spans, rows)?;
         let arguments = [
-            self.argument(&a)?,
-            self.argument(&b)?,
+            self.argument(a)?,
+            self.argument(b)?,
             Argument::At(device_spans.as_ref(), 0),
             out.argument(),
             Argument::U64(out.width as u64),
@@ -213,7 +213,7 @@ impl<R: Runtime> Cuda<R> {
         let ids = self.upload(ids)?;
         let arguments = [
             Argument::At(&ids, 0),
-            self.argument(&grad)?,
+            self.argument(grad)?,
             Argument::At(device_spans.as_ref(), 0),
             out.argument(),
             Argument::U64(out.width as u64),
@@ -236,7 +236,7 @@ impl<R: Runtime> Cuda<R> {
         let (device_spans, weights) = (self.upload_spans(spans, rows)?, self.upload(weights)?);
         let sums = self.unspecified(spans.len(), cols)?;
         let arguments = [
-            self.argument(&x)?,
+            self.argument(x)?,
             from::<f32, _>(&weights, 0),
             Argument::At(device_spans.as_ref(), 0),
             self.argument(&sums)?,

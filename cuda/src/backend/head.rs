@@ -81,14 +81,14 @@ impl<R: Runtime> Cuda<R> {
             let entropies = row(&scored.entropies);
             launch(
                 "head_entropy",
-                &[self.argument(&logits)?, self.argument(&entropies)?, vocabulary(), cap()],
+                &[self.argument(logits)?, self.argument(&entropies)?, vocabulary(), cap()],
             )?;
         }
         let losses = row(&scored.losses);
         let targets = || from::<u32, _>(&scored.targets, rows.start);
         let weights =
             || scored.weights.as_ref().map_or(Argument::Null, |weights| from::<f32, _>(weights, rows.start));
-        let z = self.argument(&logits)?;
+        let z = self.argument(logits)?;
         match task.objective {
             Objective::CrossEntropy { smoothing } => {
                 // For the product that follows.

@@ -191,8 +191,8 @@ impl<R: Runtime> Cuda<R> {
         Ok(y)
     }
 
-    /// Outputs, or gradients of inputs, that other operations of a model's layer read: narrow if products round
-    /// their factors.
+    /// Outputs, or gradients of inputs, for other operations of a model's layer: narrow if products round their
+    /// factors.
     pub(super) fn linear_inner(
         &self,
         layer: &CudaLinear<R::Memory>,

@@ -89,7 +89,7 @@ impl<R: Runtime> Cuda<R> {
         let (on, y) = (self.kept_map(map)?, self.unspecified(rows, map.out)?);
         let (constant, value) = map.constant.unwrap_or((u32::MAX, 0.0));
         let arguments = [
-            self.argument(&x)?,
+            self.argument(x)?,
             Argument::At(&on.starts, 0),
             Argument::At(&on.columns, 0),
             Argument::At(&on.factors, 0),

@@ -34,7 +34,7 @@ impl<R: Runtime> Cuda<R> {
         // Norms of heads are turned before they are rounded.
         let rounded = if groups == 1 { self.rounding(&y)? } else { Argument::Null };
         let arguments = [
-            self.argument(&x)?,
+            self.argument(x)?,
             self.argument(&weights.weight)?,
             weights.bias.as_ref().map_or(Ok(Argument::Null), |bias| self.argument(bias))?,
             self.argument(&y)?,
@@ -79,12 +79,12 @@ impl<R: Runtime> Cuda<R> {
             }
             None => self.unspecified(rows, cols)?,
         };
-        // A sum is the gradient of the residual stream, a factor of the products of the layer before.
+        // A sum is the gradient of the residual stream, mostly a factor of the products of the layer before.
         let rounded = if sums == 1 && groups == 1 { self.rounding(&dx)? } else { Argument::Null };
         let arguments = [
-            self.argument(&factors.grad)?,
-            self.argument(&factors.x)?,
-            self.argument(&factors.stats)?,
+            self.argument(factors.grad)?,
+            self.argument(factors.x)?,
+            self.argument(factors.stats)?,
             self.argument(&weights.weight)?,
             self.argument(&dx)?,
             rounded,
@@ -115,9 +115,9 @@ impl<R: Runtime> Cuda<R> {
         let [offset, bias_offset] =
             offsets.map(|offset| Argument::U64(offset.map_or(u64::MAX, |offset| offset as u64)));
         let arguments = [
-            self.argument(&factors.grad)?,
-            self.argument(&factors.x)?,
-            self.argument(&factors.stats)?,
+            self.argument(factors.grad)?,
+            self.argument(factors.x)?,
+            self.argument(factors.stats)?,
             Argument::At(device_spans.as_ref(), 0),
             out.argument(),
             Argument::U64(out.width() as u64),

@@ -23,7 +23,7 @@ use gstore_model::BackendError;
 
 use super::memory::DeviceMemory;
 use super::operand::Operand;
-use crate::runtime::{self, Memory, Precision, Product, Result};
+use crate::runtime::{Memory, Precision, Product, Result};
 
 /// What a call of the library gives.
 type Given<T> = std::result::Result<T, CublasError>;
@@ -141,7 +141,8 @@ impl Drop for Conditions {
 /// How products of a kind are computed.
 struct Plan {
     operation: Operation,
-    layouts: [Layout; 3],
+    /// Of the factors, the product, and what is added.
+    layouts: [Layout; 4],
     algorithm: cublasLtMatmulAlgo_t,
 }
 
@@ -170,12 +171,14 @@ impl Plan {
             Ok(Layout(result::create_matrix_layout(values, rows as u64, cols as u64, stride as i64)?))
         };
         let result = if kind.narrow { cudaDataType::CUDA_R_16BF } else { cudaDataType::CUDA_R_32F };
-        let layouts = [layout(0, values)?, layout(1, values)?, layout(2, result)?];
-        let [first, second, to] = [0, 1, 2].map(|matrix: usize| layouts[matrix].0);
+        // A description of its own for what is added: the same one would mean the same place.
+        let layouts = [layout(0, values)?, layout(1, values)?, layout(2, result)?, layout(2, result)?];
+        let [first, second, to, added] = [0, 1, 2, 3].map(|matrix: usize| layouts[matrix].0);
+        let added = if kind.aligned_added.is_some() { added } else { to };
         let conditions = Conditions::new(kind)?;
         // SAFETY: the handle and all descriptions are alive.
         let found = unsafe {
-            result::get_matmul_algo_heuristic(handle, operation.0, first, second, to, to, conditions.0)?
+            result::get_matmul_algo_heuristic(handle, operation.0, first, second, added, to, conditions.0)?
         };
         Ok(Plan { operation, layouts, algorithm: found.algo })
     }
@@ -249,10 +252,13 @@ impl Lt {
         };
         let Some(plan) = known else { return Ok(false) };
         let [first, second, to] = operands.map(|operand| operand.address as *mut c_void);
-        let [first_layout, second_layout, to_layout] = [0, 1, 2].map(|matrix: usize| plan.layouts[matrix].0);
-        let is_sum = matrix.is_some() || matches!(product.added, runtime::Added::There);
-        let (scale, kept) = (product.scale, if is_sum { 1.0f32 } else { 0.0 });
-        let matrix = matrix.map_or(to, |address| address as *mut c_void);
+        let [first_layout, second_layout, to_layout, added_layout] =
+            [0, 1, 2, 3].map(|matrix: usize| plan.layouts[matrix].0);
+        let (matrix, matrix_layout, kept) = match matrix {
+            Some(address) => (address as *mut c_void, added_layout, 1.0f32),
+            None => (to, to_layout, 0.0),
+        };
+        let scale = product.scale;
         let given = bias.map_or(Ok(()), |bias| {
             plan.operation.set(cublasLtMatmulDescAttributes_t::CUBLASLT_MATMUL_DESC_BIAS_POINTER, bias)
         });
@@ -269,7 +275,7 @@ impl Lt {
                 second,
                 second_layout,
                 matrix,
-                to_layout,
+                matrix_layout,
                 to,
                 to_layout,
                 &raw const plan.algorithm,

@@ -15,6 +15,7 @@ use cudarc::nvrtc::Ptx;
 use gstore_core::locked;
 use gstore_model::BackendError;
 
+use super::blas::sum_in_f32;
 use super::lt::Lt;
 use super::memory::{DeviceMemory, failed};
 use crate::kernels::kernel_names;
@@ -148,6 +149,7 @@ impl Driver {
         let stream = context.new_stream().map_err(failed)?;
         let blas =
             CudaBlas::new(stream.clone()).map_err(|error| BackendError::new(format!("cuBLAS: {error}")))?;
+        sum_in_f32(&blas)?;
         context.bind_to_thread().map_err(failed)?;
         let lt = Lt::new(DeviceMemory::new(Lt::WORKSPACE, &stream)?)?;
         // The program keeps freed memory, so that allocating it again costs nothing.

@@ -4,7 +4,8 @@
 //! each operation runs.
 //!
 //! Invariants of every backend
-//! - tensors are f32 matrices, row-major in meaning: one row per position of a packed batch
+//! - tensors are matrices, row-major in meaning: one row per position of a packed batch. They are in f32, but for those
+//!   inside a layer ([`Backend::linear_inside`])
 //! - an operation's result depends on its arguments only, not on threads or on earlier calls
 //! - operations that take a tensor by value may reuse its memory; the caller passes the only handle
 
@@ -46,7 +47,7 @@ macro_rules! operations {
 
 /// Fused operations of a decoder, forward and backward.
 pub trait Backend: Send + Sync + 'static {
-    /// An f32 matrix. Cloning shares it.
+    /// A matrix. Cloning shares it.
     type Tensor: Clone + Send + Sync;
     /// A linear layer in the form that is fastest to multiply with.
     type Linear: Send + Sync;
@@ -114,8 +115,8 @@ pub trait Backend: Send + Sync + 'static {
         grad: &Self::Tensor,
         acc: Option<Self::Tensor>,
     ) -> Result<Self::Tensor, BackendError>;
-    /// As [`Backend::linear`] without a residual, for outputs that only attention, rotary positions, norms,
-    /// activations and products read: they may be as precise as factors of products.
+    /// As [`Backend::linear`] without a residual, for outputs that only attention, rotary positions, activations and
+    /// products read: they, and what activations make of them, may be as precise as factors of products.
     fn linear_inside(&self, layer: &Self::Linear, x: &Self::Tensor) -> Result<Self::Tensor, BackendError> {
         self.linear(layer, x, None)
     }

@@ -174,6 +174,21 @@ impl<B: Backend> Model<B> {
         Ok((out, SavedLayer { keys, tail }))
     }
 
+    /// Queries or keys before they are turned, and what their norm keeps, if they have one.
+    fn headed(
+        &self,
+        layer: &Layer<B>,
+        (kind, place): (LinearKind, NormPlace),
+        inputs: &B::Tensor,
+        dropout: Option<RowDropout<'_>>,
+    ) -> Result<(B::Tensor, Option<SavedNorm<B>>), BackendError> {
+        let (b, map) = (&self.backend, layer.map(kind)?);
+        match layer.norms.contains_key(&place) {
+            true => self.normed(layer, place, map.forward(b, inputs, None, dropout)?),
+            false => Ok((map.forward_inside(b, inputs, dropout)?, None)),
+        }
+    }
+
     /// The part of a layer that runs at all rows: keys and values.
     pub(super) fn keys_forward(
         &self,
@@ -184,8 +199,7 @@ impl<B: Backend> Model<B> {
     ) -> Result<SavedKeys<B>, BackendError> {
         let b = &self.backend;
         let (inputs, before) = self.normed(layer, NormPlace::BeforeAttention, x.clone())?;
-        let k = layer.map(LinearKind::K)?.forward_inside(b, &inputs, dropout)?;
-        let (k, key_norm) = self.normed(layer, NormPlace::Key, k)?;
+        let (k, key_norm) = self.headed(layer, (LinearKind::K, NormPlace::Key), &inputs, dropout)?;
         let k = self.turn(k, angles, false)?;
         let v = layer.map(LinearKind::V)?.forward_inside(b, &inputs, dropout)?;
         Ok(SavedKeys { before, inputs, key_norm, k, v })
@@ -207,8 +221,7 @@ impl<B: Backend> Model<B> {
             Some(rows) => (b.gather(x, rows)?, b.gather(inputs, rows)?),
             None => (x.clone(), inputs.clone()),
         };
-        let q = layer.map(LinearKind::Q)?.forward_inside(b, &inputs, dropout)?;
-        let (q, query_norm) = self.normed(layer, NormPlace::Query, q)?;
+        let (q, query_norm) = self.headed(layer, (LinearKind::Q, NormPlace::Query), &inputs, dropout)?;
         let q = self.turn(q, angles, false)?;
         let (attention, log_sum) = attend(&q)?;
         let of = (layer, dropout);

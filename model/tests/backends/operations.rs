@@ -201,11 +201,15 @@ impl<B: Backend> Run<'_, B> {
         let summed = self.b.linear_tangent(&layer, &x, Some(self.all(out, 12))).unwrap();
         self.note("linear_tangent with sum", &summed);
         // What is inside a layer, and the operations that read it.
+        let other = self.layer(out, width, 13);
         let inside = || self.b.linear_inside(&layer, &x).unwrap();
         let backward = self.b.linear_backward_inside(&layer, &grad).unwrap();
         let act = self.shape.act;
         let (y, activated) = (inside(), self.b.activate(act, &inside()).unwrap());
         let gradient = self.b.activate_backward(act, inside(), &y).unwrap();
+        let gated = self.b.gated(act, &y, &self.b.linear_inside(&other, &x).unwrap()).unwrap();
+        let [dgate, dup] =
+            self.b.gated_backward(act, &gated, &y, &self.b.linear_inside(&other, &x).unwrap()).unwrap();
         let again = self.b.linear_backward_inside(&layer, &gradient).unwrap();
         let turned = (out >= 2).then(|| {
             let (cos, sin) = (self.all(1, 34), self.all(1, 35));
@@ -216,6 +220,9 @@ impl<B: Backend> Run<'_, B> {
         self.note("activate inside", &activated);
         self.note("activate_backward inside", &gradient);
         self.note("linear_backward_inside of that", &again);
+        self.note("gated inside", &gated);
+        self.note("gradient of a gate inside", &dgate);
+        self.note("gradient of what is gated inside", &dup);
         turned.into_iter().for_each(|turned| self.note("rope inside", &turned));
     }
 
