@@ -43,12 +43,24 @@ pub fn numbered_checkpoints(output: &Path) -> std::io::Result<Vec<(u64, PathBuf)
     Ok(found)
 }
 
-/// What to do about a folder that is neither a model nor an adapter, if it has checkpoints in it.
+/// What to do about a folder that is neither a model nor an adapter, if it has checkpoints or adapters in it.
 pub(super) fn checkpoint_hint(folder: &Path) -> Option<String> {
-    let found = checkpoints_in(folder);
+    let (mut what, mut found) = ("checkpoints", checkpoints_in(folder));
+    if found.is_empty() {
+        (what, found) = ("adapters", adapters_in(folder));
+    }
     let names = found.iter().filter_map(|path| path.file_name()?.to_str());
     let (names, last) = (first_of(names, 4), found.last()?.display());
-    Some(format!("; it has checkpoints in it ({names}): name one, such as {last}"))
+    Some(format!("; it has {what} in it ({names}): name one, such as {last}"))
+}
+
+/// The subfolders that are adapters, by name: PEFT puts an adapter that has a name of its own into one.
+fn adapters_in(folder: &Path) -> Vec<PathBuf> {
+    let entries = fs_err::read_dir(folder).into_iter().flatten().flatten();
+    let folders = entries.map(|entry| entry.path());
+    let mut found: Vec<PathBuf> = folders.filter(|path| path.join("adapter_config.json").is_file()).collect();
+    found.sort();
+    found
 }
 
 /// Ends of the names of tensors that files of older versions of transformers have, and that follow from the
@@ -255,5 +267,27 @@ mod tests {
         // What is a model itself has none.
         fs_err::write(output.join("config.json"), b"{}").unwrap();
         assert!(checkpoints_in(&output).is_empty());
+    }
+
+    #[test]
+    fn a_hint_names_checkpoints_or_else_adapters_in_subfolders() {
+        let folder = tempfile::tempdir().unwrap();
+        let run = folder.path();
+        assert_eq!(checkpoint_hint(&run.join("nowhere")), None);
+        let make = |name: &str| fs_err::create_dir(run.join(name)).unwrap();
+        make("logs");
+        assert_eq!(checkpoint_hint(run), None);
+        for name in ["reference", "adapter"] {
+            make(name);
+            fs_err::write(run.join(name).join("adapter_config.json"), b"{}").unwrap();
+        }
+        let last = run.join("reference");
+        let says =
+            format!("; it has adapters in it (adapter, reference): name one, such as {}", last.display());
+        assert_eq!(checkpoint_hint(run), Some(says));
+        make("checkpoint-3");
+        let last = run.join("checkpoint-3");
+        let says = format!("; it has checkpoints in it (checkpoint-3): name one, such as {}", last.display());
+        assert_eq!(checkpoint_hint(run), Some(says));
     }
 }
