@@ -180,6 +180,29 @@ fn a_fine_tune_with_another_tokenizer_is_refused() {
 }
 
 #[test]
+fn checkpoints_that_cannot_be_used_or_told_apart_are_refused_before_anything_is_registered() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let data = dir.path().join("pool.jsonl");
+    world::write_samples(&data, 5);
+    let checkpoint = world::demo_checkpoints().swap_remove(0);
+    for run in ["a", "b"] {
+        world::copy_files(checkpoint.folder().expect("an adapter"), &dir.path().join(run).join("train"));
+    }
+    let store = dir.path().join("store");
+    let refused = |checkpoints: &[String], says: &[&str]| {
+        let mut command = ingest(&store, "pool", &data, &["--features", "loss", "--checkpoints"]);
+        binary::run(command.args(checkpoints)).says(1, says);
+        assert!(!store.exists());
+    };
+    let pattern = [format!("{}/*/train", dir.path().display())];
+    refused(&pattern, &["two checkpoints are called `train`", "name=folder"]);
+    let named = ["a", "b"].map(|run| format!("{run}={}/{run}/train", dir.path().display()));
+    refused(&named, &["`a` and `b` hold the same weights"]);
+    fs_err::create_dir_all(dir.path().join("c/train")).expect("created");
+    refused(&pattern, &["c/train has no adapter_config.json"]);
+}
+
+#[test]
 fn texts_with_a_token_of_the_fine_tune_are_named_at_once_and_before_anything_is_registered() {
     let dir = tempfile::tempdir().expect("a folder");
     let (data, tuned) = (dir.path().join("pool.jsonl"), dir.path().join("tuned"));

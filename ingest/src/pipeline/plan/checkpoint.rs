@@ -194,7 +194,7 @@ fn constants(form: &AdamParams) -> AdamConstants {
 
 /// Reads the weights of checkpoints of a run, and refuses those that are not what the run was registered
 /// with, changed since they were written, not numbers, or cannot be used with the model. `bases` keeps what
-/// was read.
+/// was read. Gives the identities of the checkpoints.
 ///
 /// # Errors
 /// Such weights; folders that cannot be read.
@@ -204,7 +204,8 @@ pub fn check_weights(
     (model, checkpoints): (&Path, &[CheckpointArg]),
     bases: &mut BaseDigests,
     progress: &mut dyn Progress,
-) -> Result<(), IngestError> {
+) -> Result<Vec<CheckpointId>, IngestError> {
+    let mut ids = Vec::with_capacity(checkpoints.len());
     progress.start("checking weights", checkpoints.len() as u64, Unit::Checkpoints);
     for arg in checkpoints {
         let folder = ModelFolder::open(arg.model(model))?;
@@ -215,10 +216,11 @@ pub fn check_weights(
             HostFactors::read(adapter, &folder)?;
         }
         check_run(snapshot, run, arg, &id)?;
+        ids.push(id);
         progress.advance(1);
     }
     progress.finish();
-    Ok(())
+    Ok(ids)
 }
 
 /// Names in a run are settled before any work is done for them.
@@ -242,16 +244,23 @@ fn check_run(
     Ok(())
 }
 
-/// Two names for the same weights would write the same features twice.
-pub(super) fn refuse_twins(checkpoints: &[CheckpointPlan]) -> Result<(), IngestError> {
-    for (i, a) in checkpoints.iter().enumerate() {
-        for b in &checkpoints[..i] {
-            if a.arg.name == b.arg.name {
-                return Err(IngestError::CheckpointNamedTwice { name: a.arg.name.clone() });
-            }
-            if a.id == b.id {
-                return Err(IngestError::SameCheckpoint { a: b.arg.name.clone(), b: a.arg.name.clone() });
-            }
+/// Checkpoints are told apart by their names.
+pub(super) fn refuse_same_names(checkpoints: &[CheckpointArg]) -> Result<(), IngestError> {
+    let mut names = BTreeSet::new();
+    match checkpoints.iter().find(|arg| !names.insert(&arg.name)) {
+        Some(arg) => Err(IngestError::CheckpointNamedTwice { name: arg.name.clone() }),
+        None => Ok(()),
+    }
+}
+
+/// Two names for the same weights would write the same features twice. `checkpoints`: names and identities.
+pub(in super::super) fn refuse_twins<'a>(
+    checkpoints: impl IntoIterator<Item = (&'a String, &'a CheckpointId)>,
+) -> Result<(), IngestError> {
+    let mut known = BTreeMap::new();
+    for (name, id) in checkpoints {
+        if let Some(first) = known.insert(id, name) {
+            return Err(IngestError::SameCheckpoint { a: first.clone(), b: name.clone() });
         }
     }
     Ok(())

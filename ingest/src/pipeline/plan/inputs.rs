@@ -6,6 +6,7 @@ use super::super::IngestError;
 use super::super::devices;
 use super::super::request::{CheckpointWeights, IngestRequest};
 use super::super::tracked::TrackedTensors;
+use super::checkpoint::refuse_same_names;
 use gstore_data::TextEncoder;
 use gstore_model::weights::{ModelFolder, TrainerState};
 
@@ -13,7 +14,7 @@ use gstore_model::weights::{ModelFolder, TrainerState};
 /// shows before samples are registered.
 ///
 /// # Errors
-/// A model, tokenizer, adapter, optimizer state or projection that cannot be used.
+/// A model, tokenizer, adapter, optimizer state or projection that cannot be used; a name of two checkpoints.
 pub fn check_inputs(request: &IngestRequest) -> Result<(), IngestError> {
     check_request(request)?;
     let base = ModelFolder::open(&request.model)?;
@@ -28,7 +29,7 @@ pub fn check_inputs(request: &IngestRequest) -> Result<(), IngestError> {
             step_and_weight(folder, request.weights.get(at).copied())?;
         }
     }
-    Ok(())
+    refuse_same_names(&request.checkpoints)
 }
 
 /// The base's tokenizer and template, which all checkpoints share.

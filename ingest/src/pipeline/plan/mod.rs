@@ -18,13 +18,13 @@ use super::{IngestError, Progress, Unit};
 use gstore_data::TextEncoder;
 use gstore_model::weights::{BaseDigests, ModelFolder};
 
-pub(super) use checkpoint::describe_checkpoint;
 pub use checkpoint::{CheckpointPlan, PlannedFeature, check_weights};
+pub(super) use checkpoint::{describe_checkpoint, refuse_twins};
 pub use inputs::check_inputs;
 pub(super) use inputs::encoder;
 pub(super) use job::check_run_name;
 
-use checkpoint::{adam_notes, plan_checkpoint, refuse_twins, unrotated_note, unused_notes};
+use checkpoint::{adam_notes, plan_checkpoint, refuse_same_names, unrotated_note, unused_notes};
 use inputs::check_request;
 
 /// Everything that an ingest will do.
@@ -125,7 +125,8 @@ impl IngestPlan {
         progress.finish();
         unused_notes(&request, &base, &checkpoints).iter().for_each(|note| progress.note(note));
         adam_notes(&request, &checkpoints).iter().for_each(|note| progress.note(note));
-        refuse_twins(&checkpoints)?;
+        refuse_same_names(&request.checkpoints)?;
+        refuse_twins(checkpoints.iter().map(|plan| (&plan.arg.name, &plan.id)))?;
         let features = checkpoints.iter().flat_map(|checkpoint| &checkpoint.features);
         features
             .filter_map(|feature| unrotated_note(&snapshot, feature))

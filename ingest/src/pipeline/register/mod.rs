@@ -21,7 +21,7 @@ use gstore_store::{
 
 use super::bad_records::BadRecords;
 use super::disk_space::{SAMPLE_ROWS, check_new};
-use super::plan::{check_run_name, check_weights};
+use super::plan::{check_run_name, check_weights, refuse_twins};
 use super::request::IngestRequest;
 use super::{IngestError, Progress, Unit};
 use gstore_data::{Content, Duplicates, IdAllocator, Place, Record, Schema};
@@ -55,7 +55,8 @@ pub fn add(
 /// or its run or the weights of its checkpoints be refused; what was read of these is kept for its plan.
 ///
 /// # Errors
-/// As [`add`]; [`IngestError::Stopped`], [`IngestError::NoRoom`]; as [`check_weights`].
+/// As [`add`]; [`IngestError::Stopped`], [`IngestError::NoRoom`], [`IngestError::SameCheckpoint`]; as
+/// [`check_weights`].
 pub fn add_until(
     store: &Store,
     request: &AddRequest,
@@ -123,7 +124,8 @@ fn append_samples(
     if let Some((then, bases)) = then {
         let snapshot = store.snapshot()?;
         check_run_name(&snapshot, &then.run)?;
-        check_weights(&snapshot, &then.run, (&then.model, &then.checkpoints), bases, progress)?;
+        let ids = check_weights(&snapshot, &then.run, (&then.model, &then.checkpoints), bases, progress)?;
+        refuse_twins(then.checkpoints.iter().map(|arg| &arg.name).zip(&ids))?;
         follows = Some(then);
     }
     let before = store.snapshot()?.dataset(&name).ok().cloned();
