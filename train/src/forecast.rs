@@ -8,7 +8,7 @@ use gstore_model::gradients::HostFactors;
 use gstore_model::weights::Adapter;
 use gstore_model::{MultiDevice, with_backend};
 
-use crate::checkpoint::{check_files, last_checkpoint};
+use crate::checkpoint::{ResumedTraining, check_files, last_checkpoint};
 use crate::error::TrainError;
 use crate::observer::TrainObserver;
 use crate::optimizer::Optimizer;
@@ -77,9 +77,9 @@ pub fn forecast(
         (device, precision), TrainError::from,
         cpu => {
             let threads = prepared.request.compute.threads;
-            with_workers(threads, || measure(prepared, cpu, fits, cancel))?
+            with_workers(threads, || measure(prepared, cpu, fits, observer, cancel))?
         },
-        backend => measure(prepared, backend, fits, cancel),
+        backend => measure(prepared, backend, fits, observer, cancel),
     )
 }
 
@@ -104,6 +104,7 @@ fn measure<B: MultiDevice>(
     prepared: PreparedTraining,
     backend: B,
     fits: bool,
+    observer: &mut dyn TrainObserver,
     cancel: &Cancel,
 ) -> Result<Forecast, TrainError> {
     let values = prepared.trained_values()?;
@@ -121,8 +122,12 @@ fn measure<B: MultiDevice>(
     let of_token = match fits {
         true => {
             let others = request.compute.others(&backend)?;
-            let start = start(&request, overwrites, base.as_ref(), &decoder, backend)?;
-            let parameters = start.parameters.beside(base.as_ref(), others)?;
+            let ResumedTraining { parameters, settings, .. } =
+                start(&request, overwrites, base.as_ref(), &decoder, backend)?;
+            if let Some(note) = settings.and_then(|settings| settings.note(&request.steps)) {
+                observer.note(&note);
+            }
+            let parameters = parameters.beside(base.as_ref(), others)?;
             Some(seconds_of_token(&request, parameters, &samples, cancel)?)
         }
         false => {

@@ -1,12 +1,12 @@
-//! Promise: a resumed training says which settings of its checkpoint's optimizer it does not keep, and does not
-//! go on from an optimizer that stepped by other moments.
+//! Promise: a resumed training says which settings of its checkpoint's optimizer it does not keep, as does
+//! its forecast, and does not go on from an optimizer that stepped by other moments.
 
 use std::path::Path;
 
 use crate::jobs::{Notes, World, copy, go, go_for, lora};
 use gstore_core::Cancel;
 use gstore_model::weights::{PickleValue, SavedValue, TorchArchive, write_torch};
-use gstore_train::{AdamW, OptimizerKind, TrainRequest, run};
+use gstore_train::{AdamW, OptimizerKind, TrainRequest, forecast, run};
 
 #[test]
 #[cfg_attr(not(reference_results), ignore = "needs the reference results; set GSTORE_SHARED")]
@@ -17,20 +17,23 @@ fn settings_of_a_checkpoint_that_are_not_gone_on_with_are_told() {
     let from = first.output.join("checkpoint-3");
     let told = |mut onward: TrainRequest| {
         onward.saving.resume_from = Some(from.clone());
-        let mut notes = Notes::default();
+        let (mut before, mut notes) = (Notes::default(), Notes::default());
+        forecast(&onward, &mut before, &Cancel::new()).unwrap();
         assert!(run(&onward, &mut notes, &Cancel::new()).unwrap().finished);
-        notes.0.join("\n")
+        [before, notes].map(|notes| notes.0.join("\n"))
     };
-    let same = told(world.request("same", lora()));
-    assert!(!same.contains("its optimizer had"), "{same}");
+    for same in told(world.request("same", lora())) {
+        assert!(!same.contains("its optimizer had"), "{same}");
+    }
     let mut other = world.request("other", lora());
     other.steps.learning_rate = 2e-3;
     let adamw = AdamW { beta2: 0.95, eps: 1e-6, weight_decay: 0.1, ..AdamW::default() };
     other.steps.optimizer = OptimizerKind::AdamW(adamw);
-    let notes = told(other);
     let says = "checkpoint-3: its optimizer had beta2 0.999, eps 1e-8, learning rate 0.001; the training goes on \
                 with beta2 0.95, eps 1e-6, learning rate 0.002";
-    assert_eq!(notes.matches(says).count(), 1, "{notes}");
+    for notes in told(other) {
+        assert_eq!(notes.matches(says).count(), 1, "{notes}");
+    }
     // One that divided by another moment cannot be gone on from.
     let amsgrad = world.path("amsgrad");
     copy(&from, &amsgrad);
