@@ -105,17 +105,18 @@ fn ending(error: &anyhow::Error) -> (Option<String>, u8) {
     (Some(format!("error: {}", origin::note_origins(with_room(error, text(error))))), code)
 }
 
-/// What the operating system says about a full disk. An error that was already turned into text has no other
-/// trace of it.
-const FULL: [&str; 2] = ["No space left on device", "Disk quota exceeded"];
+/// What the operating system says about a full disk, of a quota that of macOS the last. An error that was
+/// already turned into text has no other trace of it.
+const FULL: [&str; 3] = ["No space left on device", "Disk quota exceeded", "Disc quota exceeded"];
 
 /// The same about a file that would be larger than it may be.
 const BEYOND_LIMIT: &str = "File too large";
 
-/// What to do about a full disk or a limit of the size of files, unless the message says it.
+/// What to do about a full disk or a limit of the size of files, unless the message says it, or that standard
+/// output cannot be written.
 fn with_room(error: &anyhow::Error, mut text: String) -> String {
     if (is_of_full_disk(error.as_ref()) || FULL.iter().any(|said| text.contains(said)))
-        && !["free some space", "disk is full", "standard output"].iter().any(|hint| text.contains(hint))
+        && !["free some space", "standard output"].iter().any(|told| text.contains(told))
     {
         text.push_str("\n  the disk is full: free some space, and run the same command again");
     }
