@@ -12,6 +12,7 @@ mod lt;
 mod memory;
 mod module;
 mod operand;
+mod pinned;
 mod raw;
 
 pub use self::error::OpenError;

@@ -12,12 +12,12 @@ use std::sync::{Arc, Mutex};
 use cudarc::cublas::CudaBlas;
 use cudarc::driver::{CudaContext, CudaFunction, CudaStream, DriverError, result, sys};
 use cudarc::nvrtc::Ptx;
-use gstore_core::locked;
 use gstore_model::BackendError;
 
 use super::blas::sum_in_f32;
 use super::lt::Lt;
 use super::memory::{DeviceMemory, failed};
+use super::pinned::Pinned;
 use crate::kernels::kernel_names;
 use crate::runtime::{Launch, Product, Result, Runtime, Word};
 
@@ -74,66 +74,12 @@ pub(super) fn describe(context: &CudaContext) -> Result<(String, (i32, i32))> {
     Ok((context.name().map_err(failed)?, context.compute_capability().map_err(failed)?))
 }
 
-/// Pinned memory of the host through which small values go to the device, so that a write does not wait.
-struct Staging {
-    start: *mut u8,
-    used: usize,
-}
-
-// SAFETY: it owns the memory.
-unsafe impl Send for Staging {}
-
-/// Bytes of staging memory, and of the largest value that goes through it.
-const STAGING: usize = 32 << 20;
-const MOST_STAGED: usize = 1 << 20;
-
-/// Pinned host memory that device values are copied to, and an event recorded behind the copy: a thread waits
-/// for its own copy only, and not for what others have launched meanwhile.
-struct Landing {
-    start: *mut u8,
-    bytes: usize,
-    event: sys::CUevent,
-}
-
-// SAFETY: it owns the memory and the event.
-unsafe impl Send for Landing {}
-
-/// Least size of landing memory, and the largest value that goes through it, in bytes.
-const LEAST_LANDED: usize = 64 << 10;
-const MOST_LANDED: usize = 8 << 20;
-
-impl Landing {
-    /// For values of that many bytes. The context is bound to the thread.
-    fn new(bytes: usize) -> std::result::Result<Landing, DriverError> {
-        let bytes = bytes.next_power_of_two().max(LEAST_LANDED);
-        let event = result::event::create(sys::CUevent_flags::CU_EVENT_DISABLE_TIMING)?;
-        // SAFETY: the device is open.
-        match unsafe { result::malloc_host(bytes, 0) } {
-            Ok(start) => Ok(Landing { start: start.cast(), bytes, event }),
-            Err(error) => {
-                // SAFETY: nothing uses the event.
-                let _ = unsafe { result::event::destroy(event) };
-                Err(error)
-            }
-        }
-    }
-
-    /// Frees it once nothing is copied to it any more. The context is bound to the thread.
-    fn free(self) {
-        // SAFETY: both were made by `new`, and nothing uses them.
-        let _ =
-            unsafe { result::event::destroy(self.event).and_then(|()| result::free_host(self.start.cast())) };
-    }
-}
-
 /// An NVIDIA device with one stream.
 pub struct Driver {
     functions: HashMap<&'static str, CudaFunction>,
     pub(super) blas: Mutex<CudaBlas>,
     pub(super) lt: Mutex<Lt>,
-    staging: Mutex<Staging>,
-    /// As many as threads have read at the same time.
-    landings: Mutex<Vec<Landing>>,
+    pinned: Pinned,
     pub(super) stream: Arc<CudaStream>,
     context: Arc<CudaContext>,
     /// Bytes of shared memory that a block may have.
@@ -155,20 +101,18 @@ impl Driver {
         // The program keeps freed memory, so that allocating it again costs nothing.
         let mut all = u64::MAX;
         // SAFETY: the device is open; the attribute is a number of 64 bits.
-        let start = unsafe {
+        unsafe {
             let pool = result::device::get_default_mem_pool(context.cu_device()).map_err(failed)?;
             let attribute = sys::CUmemPool_attribute::CU_MEMPOOL_ATTR_RELEASE_THRESHOLD;
             sys::cuMemPoolSetAttribute(pool, attribute, (&raw mut all).cast()).result().map_err(failed)?;
-            result::malloc_host(STAGING, 0).map_err(failed)?
-        };
-        let staging = Mutex::new(Staging { start: start.cast(), used: 0 });
+        }
         let shared = context
             .attribute(sys::CUdevice_attribute::CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN)
             .map_err(failed)?;
         let shared = usize::try_from(shared).unwrap_or(0);
-        let (functions, landings) = (HashMap::new(), Mutex::default());
+        let (functions, pinned) = (HashMap::new(), Pinned::new().map_err(failed)?);
         let (blas, lt) = (Mutex::new(blas), Mutex::new(lt));
-        Ok(Driver { functions, blas, lt, staging, landings, stream, context, shared })
+        Ok(Driver { functions, blas, lt, pinned, stream, context, shared })
     }
 
     /// Loads the kernels of a module.
@@ -223,20 +167,6 @@ impl Driver {
         self.stream.synchronize().map_err(failed)
     }
 
-    /// Pinned memory for that many bytes, unused by other threads.
-    fn landing(&self, bytes: usize) -> std::result::Result<Landing, DriverError> {
-        let own = locked(&self.landings).pop();
-        match own {
-            Some(own) if own.bytes >= bytes => Ok(own),
-            small => {
-                if let Some(small) = small {
-                    small.free();
-                }
-                Landing::new(bytes)
-            }
-        }
-    }
-
     pub(super) fn bind(&self) -> Result<()> {
         self.context.bind_to_thread().map_err(failed)
     }
@@ -260,51 +190,14 @@ impl Runtime for Driver {
 
     fn write(&self, to: &DeviceMemory, at: usize, from: &[u8]) -> Result<()> {
         self.bind()?;
-        let (to, stream) = (to.at(at, from.len())?, self.stream.cu_stream());
-        if from.len() > MOST_STAGED {
-            // SAFETY: the range was checked; the driver has taken the values of
-            // pageable memory when it returns.
-            unsafe { result::memcpy_htod_async(to, from, stream) }.map_err(failed)?;
-            return Ok(());
-        }
-        let mut staging = locked(&self.staging);
-        if staging.used + from.len() > STAGING {
-            // What was staged has arrived by then.
-            self.stream.synchronize().map_err(failed)?;
-            staging.used = 0;
-        }
-        // SAFETY: the place is inside the staging memory and nothing waits to be copied from it.
-        let staged = unsafe {
-            let place = staging.start.add(staging.used);
-            place.copy_from_nonoverlapping(from.as_ptr(), from.len());
-            std::slice::from_raw_parts(place, from.len())
-        };
-        staging.used = (staging.used + from.len()).next_multiple_of(256);
-        // SAFETY: the range was checked, and the staged values stay until the stream is waited for.
-        unsafe { result::memcpy_htod_async(to, staged, stream) }.map_err(failed)
+        // SAFETY: the range is checked, and the context is bound.
+        unsafe { self.pinned.write(to.at(at, from.len())?, from, &self.stream) }.map_err(failed)
     }
 
     fn read(&self, from: &DeviceMemory, at: usize, to: &mut [u8]) -> Result<()> {
         self.bind()?;
-        let (from, stream) = (from.at(at, to.len())?, self.stream.cu_stream());
-        let landing = (to.len() <= MOST_LANDED).then(|| self.landing(to.len()));
-        // Also if no more memory can be pinned.
-        let Some(Ok(landing)) = landing else {
-            // SAFETY: the range was checked; `to` is borrowed until the copy is done.
-            unsafe { result::memcpy_dtoh_async(to, from, stream) }.map_err(failed)?;
-            return self.stream.synchronize().map_err(failed);
-        };
-        // SAFETY: the range was checked, and the landing has that many bytes and belongs to this thread. If a
-        // call fails, it is not used again.
-        unsafe {
-            let landed = std::slice::from_raw_parts_mut(landing.start, to.len());
-            result::memcpy_dtoh_async(landed, from, stream).map_err(failed)?;
-            result::event::record(landing.event, stream).map_err(failed)?;
-            result::event::synchronize(landing.event).map_err(failed)?;
-            to.copy_from_slice(landed);
-        }
-        locked(&self.landings).push(landing);
-        Ok(())
+        // SAFETY: the range is checked, and the context is bound.
+        unsafe { self.pinned.read(from.at(at, to.len())?, to, &self.stream) }.map_err(failed)
     }
 
     fn copy(&self, from: (&DeviceMemory, usize), to: (&DeviceMemory, usize), bytes: usize) -> Result<()> {
@@ -356,11 +249,8 @@ impl Runtime for Driver {
 impl Drop for Driver {
     fn drop(&mut self) {
         if self.bind().is_ok() && self.stream.synchronize().is_ok() {
-            let staging = locked(&self.staging);
-            // SAFETY: it was allocated this way, and all copies from it are done.
-            let _ = unsafe { result::free_host(staging.start.cast()) };
-            let mut landings = locked(&self.landings);
-            landings.drain(..).for_each(Landing::free);
+            // SAFETY: the context is bound, and all copies are done.
+            unsafe { self.pinned.free() };
         }
     }
 }
