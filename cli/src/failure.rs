@@ -105,8 +105,8 @@ fn ending(error: &anyhow::Error) -> (Option<String>, u8) {
     (Some(format!("error: {}", origin::note_origins(with_room(error, text(error))))), code)
 }
 
-/// What the operating system says about a full disk, of a quota that of macOS the last. An error that was
-/// already turned into text has no other trace of it.
+/// What operating systems say about a full disk or quota, in the spelling of macOS too. An error that was already
+/// turned into text has no other trace of it.
 const FULL: [&str; 3] = ["No space left on device", "Disk quota exceeded", "Disc quota exceeded"];
 
 /// The same about a file that would be larger than it may be.

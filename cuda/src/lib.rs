@@ -7,7 +7,7 @@
 //! - [`Cuda`] is the backend over either of them, and [`CudaScan`] multiplies stored rows with queries
 //!
 //! Code that reaches memory and kernels of a device is unsafe, and is confined to `driver/raw.rs`,
-//! `driver/memory.rs`, `driver/blas.rs`, `driver/lt.rs` and `emulator.rs`.
+//! `driver/memory.rs`, `driver/pinned.rs`, `driver/blas.rs`, `driver/lt.rs` and `emulator.rs`.
 
 #![deny(unsafe_code)]
 

@@ -10,6 +10,9 @@ use gstore_model::{BackendError, ComputePrecision};
 
 pub(crate) type Result<T> = std::result::Result<T, BackendError>;
 
+/// Bytes that are written at a time where they are many: as many as go through pinned memory at once.
+pub(crate) const MOST_WRITTEN: usize = 1 << 20;
+
 /// Memory of a device.
 pub trait Memory: Send + Sync + 'static {
     /// Its start address for kernels.

@@ -240,7 +240,7 @@ fn states_of_quantised_optimizers_are_told_with_what_to_do_about_them() {
         &["optimizer.pt: the pickle has a tensor of a subclass", "_rebuild_from_type_v2", "torchao"],
     );
     // As torch saves a tensor of a type that has no class of storages.
-    for dtype in ["float8_e4m3fn", "float8_e5m2"] {
+    for dtype in ["float8_e4m3fn", "float8_e5m2", "uint16"] {
         let mut float8 = b"ctorch._utils\n_rebuild_tensor_v3\n((".to_vec();
         float8.extend(b"X\x07\0\0\0storagectorch.storage\nUntypedStorage\nX\x01\0\0\0aX\x03\0\0\0cpuK\x0atQ");
         float8.extend(b"K\0(K\x02K\x05t(K\x05K\x01t\x89ccollections\nOrderedDict\n)R");

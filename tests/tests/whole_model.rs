@@ -180,7 +180,7 @@ fn a_fine_tune_with_another_tokenizer_is_refused() {
 }
 
 #[test]
-fn checkpoints_that_cannot_be_used_or_told_apart_are_refused_before_anything_is_registered() {
+fn adapters_that_cannot_be_used_or_told_apart_are_refused_before_anything_is_registered() {
     let dir = tempfile::tempdir().expect("a folder");
     let data = dir.path().join("pool.jsonl");
     world::write_samples(&data, 5);

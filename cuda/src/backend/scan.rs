@@ -25,10 +25,7 @@ use gstore_store::Values;
 
 use super::halves::Halves;
 use super::{Cuda, THREADS, from, number};
-use crate::runtime::{Argument, Memory, Result, Runtime};
-
-/// Bytes that are copied to the device at a time: as many as a runtime takes through pinned memory.
-const PIECE: usize = 1 << 20;
+use crate::runtime::{Argument, MOST_WRITTEN, Memory, Result, Runtime};
 
 /// A block may be evicted after that many sets of query vectors since it was last read.
 const IDLE: u64 = 64;
@@ -211,8 +208,8 @@ impl<R: Runtime> CudaScan<R> {
     /// Copies bytes to memory of the device.
     pub(super) fn bring(&self, bytes: &[u8]) -> Result<R::Memory> {
         let memory = self.on.allocate::<u8>(bytes.len())?;
-        for (at, piece) in bytes.chunks(PIECE).enumerate() {
-            self.on.runtime.write(&memory, at * PIECE, piece)?;
+        for (at, piece) in bytes.chunks(MOST_WRITTEN).enumerate() {
+            self.on.runtime.write(&memory, at * MOST_WRITTEN, piece)?;
         }
         Ok(memory)
     }

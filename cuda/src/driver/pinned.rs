@@ -1,5 +1,5 @@
-//! Pinned memory of the host, through which values go to a device and come back: a copy does not wait for work that
-//! was launched before it, nor for the copies of other threads.
+//! Pinned memory of the host, through which values go to a device and come back: threads copy side by side, and a copy
+//! to the device waits for work that was launched before it only where much is on its way.
 #![allow(unsafe_code)]
 
 use std::collections::VecDeque;
@@ -9,14 +9,17 @@ use std::sync::Mutex;
 use cudarc::driver::{CudaStream, DriverError, result, sys};
 use gstore_core::locked;
 
+use crate::runtime::MOST_WRITTEN;
+
 type Given<T> = std::result::Result<T, DriverError>;
 
 /// Memory that small values go through, one after the other, and the largest of them, in bytes.
 const STAGING: usize = 32 << 20;
 const MOST_STAGED: usize = 64 << 10;
 
-/// The largest value that goes through a piece of its own, and how many of these wait until one is waited for.
-const PIECE: usize = 1 << 20;
+/// The largest value that goes through a piece of its own, in bytes, and how many of these are on their way before one
+/// is waited for.
+const PIECE: usize = MOST_WRITTEN;
 const MOST_LEAVING: usize = 32;
 
 /// The least size of a piece for values that come back, and the largest of these, in bytes.
@@ -100,7 +103,7 @@ impl Pinned {
             return unsafe { result::memcpy_htod_async(to, from, stream.cu_stream()) };
         };
         // SAFETY: as the caller says; nothing else uses the piece, which has enough bytes and stays until its
-        // event has happened. If a call fails, it is not used again.
+        // event has happened. If a call fails, it is neither used again nor freed: the device may still read it.
         unsafe {
             piece.start.copy_from_nonoverlapping(from.as_ptr(), from.len());
             let values = slice::from_raw_parts(piece.start, from.len());

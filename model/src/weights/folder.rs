@@ -43,7 +43,7 @@ pub fn numbered_checkpoints(output: &Path) -> std::io::Result<Vec<(u64, PathBuf)
     Ok(found)
 }
 
-/// What to do about a folder that is neither a model nor an adapter, if it has checkpoints or adapters in it.
+/// What to do about a folder that is not what it was named as, if it has checkpoints or else adapters in it.
 pub(super) fn checkpoint_hint(folder: &Path) -> Option<String> {
     let (mut what, mut found) = ("checkpoints", checkpoints_in(folder));
     if found.is_empty() {

@@ -97,6 +97,7 @@ impl IngestPlan {
         progress: &mut dyn Progress,
     ) -> Result<Self, IngestError> {
         check_request(&request)?;
+        refuse_same_names(&request.checkpoints)?;
         let dataset = Arc::clone(snapshot.dataset(&request.dataset)?);
         if dataset.rows == 0 {
             return Err(IngestError::EmptyDataset { dataset: request.dataset });
@@ -125,7 +126,6 @@ impl IngestPlan {
         progress.finish();
         unused_notes(&request, &base, &checkpoints).iter().for_each(|note| progress.note(note));
         adam_notes(&request, &checkpoints).iter().for_each(|note| progress.note(note));
-        refuse_same_names(&request.checkpoints)?;
         refuse_twins(checkpoints.iter().map(|plan| (&plan.arg.name, &plan.id)))?;
         let features = checkpoints.iter().flat_map(|checkpoint| &checkpoint.features);
         features

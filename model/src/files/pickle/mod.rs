@@ -30,7 +30,7 @@ pub enum PickleError {
         "the pickle has a tensor of a subclass (`{0}`), quantised as by torchao or in parts, which gstore does not load: use an optimizer whose state is plain tensors"
     )]
     Subclass(&'static str),
-    /// A tensor of a type of fewer than 16 bits.
+    /// A tensor of a type without a class of storages, such as those of 8 bits.
     #[error(
         "the pickle has a tensor of dtype {0}, as the codes of a quantised optimizer have, which gstore does not load: train with a 32-bit optimizer, such as adamw_torch"
     )]
@@ -51,14 +51,17 @@ enum Global {
     OrderedDict,
 }
 
+/// Starts of the names of types without a class of storages.
+const NO_STORAGE: [&str; 5] = ["float8_", "float4_", "uint", "bits", "complex32"];
+
 impl Global {
     fn lookup(module: &str, name: &str) -> Result<Global, PickleError> {
         Ok(match (module, name) {
-            ("torch._utils", "_rebuild_tensor_v2" | "_rebuild_tensor_v3") => Global::RebuildTensor,
             // The third version is for types without a class of storages: it counts the bytes of a storage,
             // and its last argument is the name of the type, which is refused.
+            ("torch._utils", "_rebuild_tensor_v2" | "_rebuild_tensor_v3") => Global::RebuildTensor,
             ("torch.storage", "UntypedStorage") => Global::Storage(ScalarType::U8),
-            ("torch", dtype) if dtype.starts_with("float8_") || dtype.starts_with("float4_") => {
+            ("torch", dtype) if NO_STORAGE.iter().any(|start| dtype.starts_with(start)) => {
                 return Err(PickleError::Dtype(dtype.to_owned()));
             }
             ("torch._utils", "_rebuild_parameter") => Global::RebuildParameter,
