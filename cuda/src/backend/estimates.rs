@@ -24,11 +24,13 @@
 //! - the kernel finds |x| itself, rounded up, so that no stored length is relied on
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
+use gstore_core::locked;
 use gstore_model::sizes::check;
-use gstore_query::kernel::{Combined, EstimatedRows, Folding};
+use gstore_query::kernel::{Combined, EstimatedRows, Folding, Queries};
 
-use super::halves::{EIGHT, TILE};
+use super::halves::{EIGHT, Halves, TILE, narrowed};
 use super::scan::{CudaScan, Factors, Stored};
 use super::{THREADS, from, number};
 use crate::runtime::{Argument, Result, Runtime};
@@ -68,6 +70,17 @@ fn folded(folding: Folding<'_>) -> [f32; 2] {
 }
 
 impl<R: Runtime> CudaScan<R> {
+    /// The query vectors in f16, over some groups.
+    pub(super) fn halves(&self, queries: &Queries, groups: &[usize]) -> Result<Arc<Halves<R::Memory>>> {
+        let vectors = self.vectors(queries)?;
+        let mut known = locked(&vectors.halves);
+        if let Some(known) = known.as_ref().filter(|known| known.groups == groups) {
+            return Ok(known.clone());
+        }
+        let made = narrowed(&self.on, queries, &vectors.singles, groups)?;
+        Ok(known.insert(Arc::new(made)).clone())
+    }
+
     /// Scores with their errors; false where there are none.
     pub(super) fn estimate(
         &self,

@@ -1,13 +1,9 @@
 //! Query vectors in half precision, as the tiles that tensor cores read, with the norms that bound the error
 //! of rounding (`estimates.rs` derives the bound).
 
-use std::sync::Arc;
-
-use gstore_core::locked;
 use gstore_query::kernel::Queries;
 use half::f16;
 
-use super::scan::CudaScan;
 use super::{Cuda, THREADS, from, number};
 use crate::runtime::{Argument, Result, Runtime};
 
@@ -78,21 +74,8 @@ fn above(value: f64) -> f64 {
     value * (1.0 + f64::exp2(-30.0))
 }
 
-impl<R: Runtime> CudaScan<R> {
-    /// The query vectors in f16, over some groups.
-    pub(super) fn halves(&self, queries: &Queries, groups: &[usize]) -> Result<Arc<Halves<R::Memory>>> {
-        let vectors = self.vectors(queries)?;
-        let mut known = locked(&vectors.halves);
-        if let Some(known) = known.as_ref().filter(|known| known.groups == groups) {
-            return Ok(known.clone());
-        }
-        let made = narrowed(&self.on, queries, &vectors.singles, groups)?;
-        Ok(known.insert(Arc::new(made)).clone())
-    }
-}
-
 /// Rounds query vectors, which are at `vectors` in f32.
-fn narrowed<R: Runtime>(
+pub(super) fn narrowed<R: Runtime>(
     on: &Cuda<R>,
     queries: &Queries,
     vectors: &R::Memory,
