@@ -10,6 +10,7 @@ use gstore_core::{
     ModuleGroup, RowFlags, Space,
 };
 use gstore_query::eigen::{self, EigenSpace, EigenSpaceBlock};
+use gstore_query::influence::{InfluenceSpec, Prepared, TargetRef};
 use gstore_store::{
     AppendOptions, ArtifactPart, DeleteOptions, JobFeature, JobPlan, NewSample, RowSet, RunCheckpoint,
     RunUpdate, Store,
@@ -510,6 +511,56 @@ fn named_features_decide_whose_matrices_are_fitted() {
     let mixed = of("mixed", |r| r.features = vec!["grad-sgd@c0".into(), "grad-adam@c1".into()]);
     let said = mixed.unwrap_err().to_string();
     assert!(said.contains("`grad-adam@c1`") && said.contains("one kind of each side"), "{said}");
+}
+
+#[test]
+fn matrices_of_another_kind_than_the_rows_are_noted() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = store(&folder);
+    publish_as(&store, "pool", "grad-adam", 0..20);
+    let of_kind = |name: &str, dataset: &str, kind: fn(&mut GramRequest)| {
+        fit(&store, name, &[dataset], kind).unwrap();
+    };
+    of_kind("adam", "pool", |_| {});
+    of_kind("sgd", "pool", |request| request.kind = Some("grad-sgd".into()));
+    of_kind("of_val", "val", |_| {});
+    for (name, pool, queries) in
+        [("both", "adam", "of_val"), ("other", "sgd", "of_val"), ("turned", "sgd", "adam")]
+    {
+        let [name, pool, queries] = [name, pool, queries].map(str::to_owned);
+        let request = MixRequest { name, pool, queries, share: GramShare::Fixed(0.5), replace: false };
+        mix_grams(&store, &request, &mut JobContext::silent("test")).unwrap();
+    }
+    let of = |artifact: &str, kind: Option<&str>, features: &[&str]| {
+        let spec = InfluenceSpec {
+            pools: vec!["pool".into()],
+            targets: vec![TargetRef { dataset: "val".into(), subtask: None }],
+            pool_kind: kind.map(str::to_owned),
+            features: features.iter().map(|name| (*name).to_owned()).collect(),
+            precondition: Some(artifact.to_owned()),
+            ..InfluenceSpec::default()
+        };
+        let prepared = Prepared::new(&store.snapshot().unwrap(), &spec).unwrap();
+        let notes = prepared.notes().iter().filter(|note| note.contains("was fitted on"));
+        notes.cloned().collect::<Vec<String>>()
+    };
+    let said = "was fitted on grad-sgd, and the rows are grad-adam: `kind => 'grad-sgd'` scores those it was fitted on, \
+                or fit it on grad-adam";
+    for (artifact, kind) in [("sgd", None), ("sgd", Some("grad-adam")), ("other", None)] {
+        assert_eq!(of(artifact, kind, &[]), [format!("`{artifact}` {said}")]);
+    }
+    let named = of("sgd", None, &["grad-adam@c0", "grad-adam@c1"]);
+    assert_eq!(named, ["`sgd` was fitted on grad-sgd, and the rows are grad-adam: fit it on grad-adam"]);
+    let none = [
+        ("adam", None),
+        ("sgd", Some("grad-sgd")),
+        ("both", None),
+        ("both", Some("grad-sgd")),
+        ("turned", None),
+    ];
+    for (artifact, kind) in none {
+        assert!(of(artifact, kind, &[]).is_empty(), "{artifact}");
+    }
 }
 
 #[test]

@@ -90,6 +90,7 @@ pub(super) fn resolve(
         used.push(place);
     }
     notes.extend(check_rows(snapshot, spec, (name, &content, &used), pools)?);
+    notes.extend(other_kind(snapshot, spec, (name, &content, &used), &sides[..pools.len().min(sides.len())]));
     let found = PlanPrecondition { artifact: name.to_owned(), number: part.number, checkpoints: used };
     Ok((Some(found), notes))
 }
@@ -126,6 +127,41 @@ fn check_rows(
         }
     }
     Ok(notes)
+}
+
+/// What a user should know where the matrices that are used are of another kind of vectors than the rows of
+/// the pools. Of a mixture those of queries may be of that kind.
+fn other_kind(
+    snapshot: &Snapshot,
+    spec: &InfluenceSpec,
+    (name, content, used): (&str, &GramContent, &[usize]),
+    pools: &[Vec<Arc<FeaturePart>>],
+) -> Option<String> {
+    let rows = pools.first()?.first()?.desc.kind.name.as_str();
+    let is_fitted = |feature: &FeaturePart| {
+        let mut fitted = used.iter().flat_map(|place| &content.checkpoints[*place].of);
+        fitted.any(|fitted| fitted.feature == feature.number)
+    };
+    let is_of_rows = |feature: &Arc<FeaturePart>| feature.desc.kind.name == rows && is_fitted(feature);
+    if content.kind == rows || snapshot.features().iter().any(is_of_rows) {
+        return None;
+    }
+    let of_kind = |own: &FeaturePart| {
+        let fits = |other: &Arc<FeaturePart>| {
+            let (a, b) = (&other.desc, &own.desc);
+            a.kind.name == content.kind
+                && (&a.dataset, a.granularity) == (&b.dataset, b.granularity)
+                && a.space.difference(&b.space).is_none()
+        };
+        snapshot.features().iter().any(fits)
+    };
+    // Where features are named, they say the kind.
+    let are_there = spec.features.is_empty() && pools.iter().flatten().all(|own| of_kind(own));
+    let way = match are_there {
+        true => format!("`kind => '{}'` scores those it was fitted on, or fit it on {rows}", content.kind),
+        false => format!("fit it on {rows}"),
+    };
+    Some(format!("`{name}` was fitted on {}, and the rows are {rows}: {way}", content.kind))
 }
 
 fn stale(name: &str, pools: &[Arc<DatasetPart>], why: &str) -> QueryError {
