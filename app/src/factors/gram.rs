@@ -248,6 +248,7 @@ fn question(
         features: request.features.clone(),
         missing: Missing::Exclude,
         partial: request.partial,
+        unscored: true,
         ..InfluenceSpec::default()
     })
 }

@@ -70,6 +70,19 @@ fn feature(dataset: &str, checkpoint: usize) -> JobFeature {
     JobFeature { desc, attrs }
 }
 
+/// A checkpoint of the run.
+fn run_checkpoint(checkpoint: usize, weight: Option<f64>) -> RunCheckpoint {
+    RunCheckpoint {
+        name: format!("c{checkpoint}"),
+        step: Some(checkpoint as u64 + 1),
+        weight,
+        checkpoint: checkpoint_id(checkpoint),
+        base: "model".into(),
+        provenance: Default::default(),
+        extra: Default::default(),
+    }
+}
+
 /// Appends samples to a dataset.
 fn append(store: &Store, dataset: &str, rows: std::ops::Range<usize>) {
     let name = DatasetName::try_from(dataset).unwrap();
@@ -110,16 +123,27 @@ fn publish_as(store: &Store, dataset: &str, kind: &str, rows: std::ops::Range<us
             job.seal(checkpoint, writer).unwrap();
         }
     }
-    let checkpoints = WEIGHTS.iter().enumerate().map(|(checkpoint, weight)| RunCheckpoint {
-        name: format!("c{checkpoint}"),
-        step: Some(checkpoint as u64 + 1),
-        weight: Some(*weight),
-        checkpoint: checkpoint_id(checkpoint),
-        base: "model".into(),
-        provenance: Default::default(),
-        extra: Default::default(),
-    });
+    let checkpoints =
+        WEIGHTS.into_iter().enumerate().map(|(checkpoint, weight)| run_checkpoint(checkpoint, Some(weight)));
     let run = RunUpdate { name: "run".into(), checkpoints: checkpoints.collect(), replace_weights: true };
+    job.publish(Some(run), true).unwrap();
+}
+
+/// Registers another run of both checkpoints, of which the first alone has a weight, with a vector of a row.
+fn publish_weights(store: &Store, run: &str) {
+    append(store, "val", 3..4);
+    let plan = JobPlan {
+        command: "test".into(),
+        identity: serde_json::json!(["weights", run]),
+        features: vec![feature("val", 0)],
+        detail: serde_json::Value::Null,
+    };
+    let mut job = store.start_job(plan).unwrap();
+    let mut writer = job.segment_writer(0).unwrap();
+    writer.push(3, &vector("val", 0, 3), RowFlags::empty()).unwrap();
+    job.seal(0, writer).unwrap();
+    let checkpoints = [(0, Some(1.0)), (1, None)].map(|(at, weight)| run_checkpoint(at, weight)).to_vec();
+    let run = RunUpdate { name: run.into(), checkpoints, replace_weights: true };
     job.publish(Some(run), true).unwrap();
 }
 
@@ -561,6 +585,21 @@ fn matrices_of_another_kind_than_the_rows_are_noted() {
     for (artifact, kind) in none {
         assert!(of(artifact, kind, &[]).is_empty(), "{artifact}");
     }
+}
+
+#[test]
+fn matrices_are_fitted_whatever_weights_checkpoints_have() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = store(&folder);
+    publish_weights(&store, "again");
+    let error = scores(&store, "influence('pool', 'val', run => 'again')").unwrap_err();
+    assert!(error.contains("c1 has no weight, others have"), "{error}");
+    let again = fit(&store, "again", &["pool"], |request| request.run = Some("again".into()));
+    assert_eq!(again.unwrap().checkpoints.len(), 2);
+    // Runs that differ in weights alone are no choice.
+    let error = scores(&store, "influence('pool', 'val')").unwrap_err();
+    assert!(error.contains("name one with"), "{error}");
+    assert_eq!(fit(&store, "any", &["pool"], |_| {}).unwrap().checkpoints.len(), 2);
 }
 
 #[test]

@@ -187,7 +187,7 @@ fn find_run(
     // are known best.
     let used = |run: &RunPart| -> Vec<(CheckpointId, Option<f64>)> {
         let used = run.checkpoints.iter().filter(|c| everywhere(&c.checkpoint));
-        used.map(|c| (c.checkpoint.clone(), c.weight)).collect()
+        used.map(|c| (c.checkpoint.clone(), c.weight.filter(|_| !spec.unscored))).collect()
     };
     let mut distinct: Vec<&Arc<RunPart>> = Vec::new();
     for run in fitting.into_iter().filter(|run| Some(covered(run)) == most) {
@@ -364,7 +364,7 @@ fn weights(
             )));
         }
         Some(weights) => weights.clone(),
-        None if used.len() == 1 => vec![1.0],
+        None if used.len() == 1 || spec.unscored => vec![1.0; used.len()],
         None if used.iter().all(|&i| known[i].weight.is_none()) => {
             notes.push(
                 "no run has weights for these checkpoints, so all count the same; `weights` sets others"

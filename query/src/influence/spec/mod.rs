@@ -265,6 +265,9 @@ pub struct InfluenceSpec {
     pub mode: Mode,
     /// Instead of products of vectors: covariances of losses over an ensemble.
     pub covariance: Option<Covariance>,
+    /// Asks for the pools' vectors alone, as a fit of Gram matrices does: no weight of a checkpoint counts. No
+    /// option says so.
+    pub unscored: bool,
 }
 
 impl InfluenceSpec {

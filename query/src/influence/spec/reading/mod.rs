@@ -76,6 +76,7 @@ impl InfluenceSpec {
             per_token: options.flag("per_token")?.unwrap_or(default.per_token),
             mode: mode(options)?,
             covariance,
+            unscored: default.unscored,
         })
     }
 
