@@ -25,8 +25,12 @@ pub enum CurvatureError {
         /// Largest of the relative residuals; none if there was no result.
         residual: Option<f64>,
     },
-    #[error("module `{module}`: with a damping of 0, {zeros} of {all} eigenvalues are 0 and have no inverse")]
-    Singular { module: String, zeros: usize, all: usize },
+    #[error(
+        "module `{module}`: with a damping of {}, {zeros} of {all} eigenvalues are 0{} and have no inverse",
+        if *damping > 0.0 { format!("{damping:?}") } else { "0".to_owned() },
+        if *damping > 0.0 { " up to rounding" } else { "" }
+    )]
+    Singular { module: String, damping: f64, zeros: usize, all: usize },
     #[error(
         "module `{module}` has no curvature to project by: all {all} eigenvalues are 0, so no row of the fit had a gradient \
          there; fit the factors again without this module, or on rows that change it"

@@ -17,7 +17,7 @@ pub(crate) fn check_damped(eigenvalues: &[f64], damping: f64, module: &str) -> R
     let zeros = eigenvalues.iter().filter(|value| **value <= least).count();
     if zeros > 0 && damping <= 0.0 {
         let (module, all) = (module.to_owned(), eigenvalues.len());
-        return Err(CurvatureError::Singular { module, zeros, all });
+        return Err(CurvatureError::Singular { module, damping, zeros, all });
     }
     Ok(())
 }

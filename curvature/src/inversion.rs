@@ -54,7 +54,8 @@ impl Inversion {
         let least = rounding_error(values.iter().copied());
         let zeros = values.iter().filter(|value| **value + added <= least).count();
         if zeros > 0 && self != Self::Pseudoinverse {
-            return Err(CurvatureError::Singular { module: name.to_owned(), zeros, all: values.len() });
+            let (module, damping) = (name.to_owned(), damping.unwrap_or(added));
+            return Err(CurvatureError::Singular { module, damping, zeros, all: values.len() });
         }
         let inverted = |value: f64| match self {
             Self::Damped | Self::Absolute => 1.0 / (value + added),
@@ -157,6 +158,9 @@ mod tests {
                 of(inversion, Some(0.0)),
                 Err(CurvatureError::Singular { zeros: 2, all: 4, .. })
             ));
+            let small = of(inversion, Some(1e-40)).unwrap_err().to_string();
+            let says = "module `b`: with a damping of 1e-40, 2 of 4 eigenvalues are 0 up to rounding and have no inverse";
+            assert_eq!(small, says);
             assert_eq!(of(inversion, None), Ok(()));
             assert_eq!(of(inversion, Some(-1.0)), Err(CurvatureError::Damping(-1.0)));
         }
