@@ -5,10 +5,12 @@ use std::sync::Arc;
 use gstore_core::Kind;
 use gstore_query::QueryError;
 use gstore_query::gram::{
-    CheckpointGrams, FILE, GramContent, GramDataset, GramFile, KIND, write as write_grams,
+    CheckpointGrams, FILE, GramCheckpoint, GramContent, GramDataset, GramFile, KIND, write as write_grams,
 };
-use gstore_query::influence::{InfluenceSpec, Missing, Prepared, PreparedSide, Sim, TargetRef, named_kind};
-use gstore_store::{ArtifactError, ArtifactPart, Granularity, RowSet, Snapshot, Store};
+use gstore_query::influence::{
+    InfluenceSpec, Missing, Prepared, PreparedSide, Sim, TargetRef, named_kind, names_of,
+};
+use gstore_store::{ArtifactError, ArtifactPart, FeaturePart, Granularity, RowSet, Snapshot, Store};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
@@ -236,6 +238,11 @@ fn question(
         }
         (None, None) => None,
     };
+    let mut features = request.features.clone();
+    for own in old.iter().flat_map(|old| &old.content.checkpoints) {
+        let of_dataset = |dataset| own_feature(snapshot, &request.features, (dataset, &kind), own);
+        features.extend(datasets.iter().filter_map(of_dataset));
+    }
     let itself = |name: &String| TargetRef { dataset: name.clone(), subtask: None };
     Ok(InfluenceSpec {
         targets: datasets.iter().map(itself).collect(),
@@ -245,12 +252,41 @@ fn question(
         sim: Sim::Dot,
         pool_kind: Some(kind.clone()),
         target_kind: Some(kind),
-        features: request.features.clone(),
+        features,
         missing: Missing::Exclude,
         partial: request.partial,
         unscored: true,
         ..InfluenceSpec::default()
     })
+}
+
+/// Of several features of a dataset at a checkpoint of an artifact, none of them `named`, the number of that
+/// whose rows are in the sums, else of the only one of their space.
+fn own_feature(
+    snapshot: &Snapshot,
+    named: &[String],
+    (dataset, kind): (&String, &String),
+    own: &GramCheckpoint,
+) -> Option<String> {
+    let fits = |feature: &FeaturePart| {
+        let desc = &feature.desc;
+        let is_there = desc.dataset == *dataset && desc.checkpoint.as_ref() == Some(&own.id);
+        is_there && desc.kind.name == *kind && desc.granularity == Granularity::Sample
+    };
+    let all: Vec<&Arc<FeaturePart>> = snapshot.features().iter().filter(|feature| fits(feature)).collect();
+    if all.len() < 2 || !names_of(snapshot, named, fits).is_empty() {
+        return None;
+    }
+    let is_in = |feature: &FeaturePart| {
+        own.of.iter().any(|rows| rows.dataset == *dataset && rows.feature == feature.number)
+    };
+    let is_like = |feature: &FeaturePart| {
+        own.space.difference(&feature.desc.space).is_none() && own.groups == feature.attrs.groups
+    };
+    let mut alike = all.iter().filter(|feature| is_like(feature));
+    let only = alike.next().filter(|_| alike.next().is_none());
+    let found = all.iter().find(|feature| is_in(feature)).or(only)?;
+    Some(found.number.to_string())
 }
 
 /// Refuses checkpoints without a row.

@@ -100,15 +100,28 @@ fn publish(store: &Store, dataset: &str, rows: std::ops::Range<usize>) {
 }
 
 fn publish_as(store: &Store, dataset: &str, kind: &str, rows: std::ops::Range<usize>) {
+    publish_projected(store, dataset, (kind, "p"), rows);
+}
+
+fn publish_projected(
+    store: &Store,
+    dataset: &str,
+    (kind, projection): (&str, &str),
+    rows: std::ops::Range<usize>,
+) {
     let of_kind = |checkpoint: usize| {
         let mut feature = feature(dataset, checkpoint);
         feature.desc.kind.name = kind.to_owned();
-        feature.attrs.label = format!("{kind}@c{checkpoint}");
+        feature.desc.space.projection = projection.to_owned();
+        feature.attrs.label = match projection {
+            "p" => format!("{kind}@c{checkpoint}"),
+            other => format!("{kind}@c{checkpoint}:{other}"),
+        };
         feature
     };
     let plan = JobPlan {
         command: "test".into(),
-        identity: serde_json::json!([dataset, kind, rows.start]),
+        identity: serde_json::json!([dataset, kind, projection, rows.start]),
         features: (0..2).map(of_kind).collect(),
         detail: serde_json::Value::Null,
     };
@@ -619,6 +632,31 @@ fn rows_whose_vectors_come_later_are_added_once() {
     assert!(!none.changed, "{none:?}");
     let found = scores(&store, "influence('pool', 'val', sim => 'dot', precondition => 'gram')").unwrap();
     assert_close(&found, &expected(30, 0.1));
+}
+
+#[test]
+fn matrices_are_extended_by_vectors_of_their_projection() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = store(&folder);
+    fit(&store, "gram", &["pool"], |_| {}).unwrap();
+    // Of another projection there are more.
+    append(&store, "pool", 20..30);
+    for dataset in ["pool", "other"] {
+        let rows = if dataset == "pool" { 0..30 } else { 0..9 };
+        publish_projected(&store, dataset, ("grad-sgd", "q"), rows);
+    }
+    publish(&store, "pool", 20..25);
+    let more = fit(&store, "gram", &[], |request| request.extend = true).unwrap();
+    assert_eq!((more.checkpoints[0].rows, more.checkpoints[0].added), (25, 5));
+    // A dataset that is new to them, too.
+    let both = fit(&store, "gram", &["pool", "other"], |request| request.extend = true).unwrap();
+    assert_eq!((both.checkpoints[1].rows, both.checkpoints[1].added), (34, 9));
+    // Those that are named are taken, if they can be.
+    let named = fit(&store, "gram", &[], |request| {
+        request.extend = true;
+        request.features = ["pool/grad-sgd@c0:q", "pool/grad-sgd@c1:q"].map(str::to_owned).to_vec();
+    });
+    assert!(named.is_err(), "{named:?}");
 }
 
 #[test]
