@@ -309,6 +309,11 @@ fn tokens_are_scored_only_where_they_are_asked_for() {
     };
     let error = refuse(&named(false));
     assert!(error.contains("has a vector for each token"), "{error}");
+    // A fit takes vectors and scores none.
+    for spec in [named(false), ask("words", "val")] {
+        let error = refuse(&InfluenceSpec { unscored: true, ..spec });
+        assert!(error.contains("of samples") && !error.contains("per_token"), "{error}");
+    }
     assert_eq!(all_scores(&plan(&store, &named(true)), 1).len(), 4);
     let tokens = plan(&store, &ask_tokens());
     let error = testing::matrix(&tokens, None, &GO).unwrap_err().to_string();

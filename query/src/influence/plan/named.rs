@@ -90,8 +90,12 @@ pub(super) fn check(snapshot: &Snapshot, spec: &InfluenceSpec) -> Result<(), Que
             return Err(QueryError::Lookup(snapshot.unknown_feature(name)));
         };
         if !spec.per_token && fits.iter().all(|f| f.desc.granularity == Granularity::Token) {
+            let way = match spec.unscored {
+                true => "name one of samples",
+                false => SCORES_TOKENS,
+            };
             return Err(QueryError::Spec(format!(
-                "feature `{name}` has a vector for each token, and samples are asked about; {SCORES_TOKENS}"
+                "feature `{name}` has a vector for each token, and samples are asked about; {way}"
             )));
         }
         let of_samples = |f: &FeaturePart| f.desc.granularity == Granularity::Sample;

@@ -245,10 +245,11 @@ fn missing_kind(
                 false => format!("of tokens it has {tokens}"),
             };
             let scores = match of {
-                SideOf::Pool => SCORES_TOKENS,
-                SideOf::Target => "a target is always one of samples",
+                _ if spec.unscored => String::new(),
+                SideOf::Pool => format!("{SCORES_TOKENS}; "),
+                SideOf::Target => "a target is always one of samples; ".to_owned(),
             };
-            (" of samples", format!("{has}; {scores}; {}", compute("those of samples")))
+            (" of samples", format!("{has}; {scores}{}", compute("those of samples")))
         }
         Granularity::Sample if has.is_empty() => ("", format!("it has no features yet: {}", compute("some"))),
         Granularity::Sample => {
