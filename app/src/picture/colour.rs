@@ -16,8 +16,8 @@ const SERIES: [[u32; 2]; SERIES_COLOURS] = [
     [0x0f7b87, 0x39c5cf],
 ];
 
-/// Series of different colours; later ones begin again.
-pub(super) const SERIES_COLOURS: usize = 6;
+/// Series of different colours; later ones begin again, with dashes.
+pub(crate) const SERIES_COLOURS: usize = 6;
 
 /// The colour of a role as 0xRRGGBB.
 pub(super) fn of(role: Role, dark: bool) -> u32 {
@@ -27,6 +27,14 @@ pub(super) fn of(role: Role, dark: bool) -> u32 {
         Role::Muted => named[2],
         Role::Grid => named[3],
         Role::Series(n) => SERIES[n % SERIES_COLOURS][usize::from(dark)],
+    }
+}
+
+/// Lengths of a dash and a gap of a line in points; none of the first series, whose lines are whole.
+pub(super) fn dash(role: Role) -> Option<[f64; 2]> {
+    match role {
+        Role::Series(n) => [None, Some([6.0, 4.0]), Some([1.0, 4.0])][n / SERIES_COLOURS % 3],
+        _ => None,
     }
 }
 

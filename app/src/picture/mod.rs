@@ -28,6 +28,7 @@ mod terminal;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use colour::SERIES_COLOURS;
 pub use of::*;
 pub(crate) use of::{RankedRows, ranked};
 pub use spark::Sparkline;

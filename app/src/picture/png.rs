@@ -29,10 +29,15 @@ pub(super) fn image(scene: &Scene) -> Result<Vec<u8>, TooLarge> {
 
 fn draw(raster: &mut Raster, item: &Item) {
     match item {
-        Item::Line { points, role, width, opacity } => {
+        Item::Line { points, role, width, opacity, dash } => {
             let points: Vec<[f64; 2]> = points.iter().map(|point| point.map(|v| v * SCALE)).collect();
             let paint = Paint { colour: of(*role, false), opacity: *opacity };
-            raster.line(&points, width * SCALE, paint);
+            match dash {
+                None => raster.line(&points, width * SCALE, paint),
+                Some(lengths) => dashes(&points, lengths.map(|v| v * SCALE))
+                    .iter()
+                    .for_each(|part| raster.line(part, width * SCALE, paint)),
+            }
         }
         Item::Box { at, role, opacity, .. } => {
             raster.fill(at.map(|v| v * SCALE), Paint { colour: of(*role, false), opacity: *opacity });
@@ -41,6 +46,35 @@ fn draw(raster: &mut Raster, item: &Item) {
             set_text(raster, *at, text, *set, Paint { colour: of(*role, false), opacity: 1.0 });
         }
     }
+}
+
+/// The dashes of a line, of the lengths of a dash and a gap: both go on around its corners.
+fn dashes(points: &[[f64; 2]], lengths: [f64; 2]) -> Vec<Vec<[f64; 2]>> {
+    let mut dashes = Vec::new();
+    let mut part: Vec<[f64; 2]> = points.iter().take(1).copied().collect();
+    let (mut is_gap, mut left) = (false, lengths[0]);
+    for pair in points.windows(2) {
+        let [[ax, ay], [bx, by]] = [pair[0], pair[1]];
+        let length = (bx - ax).hypot(by - ay);
+        let mut at = 0.0;
+        while length - at > left {
+            at += left;
+            let end = [ax + (bx - ax) * at / length, ay + (by - ay) * at / length];
+            part.push(end);
+            let ended = std::mem::replace(&mut part, vec![end]);
+            if !is_gap {
+                dashes.push(ended);
+            }
+            is_gap = !is_gap;
+            left = lengths[usize::from(is_gap)];
+        }
+        left -= length - at;
+        part.push([bx, by]);
+    }
+    if !is_gap {
+        dashes.push(part);
+    }
+    dashes
 }
 
 fn set_text(raster: &mut Raster, [x, y]: [f64; 2], text: &str, set: TextStyle, paint: Paint) {

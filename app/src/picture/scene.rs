@@ -29,6 +29,8 @@ pub(super) enum Item {
         width: f64,
         /// 0 to 1.
         opacity: f64,
+        /// Lengths of a dash and a gap; none: it is whole.
+        dash: Option<[f64; 2]>,
     },
     Box {
         /// x, y, width, height.
@@ -84,7 +86,7 @@ pub(super) struct Scene {
 impl Scene {
     /// Adds a straight line of the grid or an axis.
     pub(super) fn rule(&mut self, from: [f64; 2], to: [f64; 2], role: Role) {
-        self.items.push(Item::Line { points: vec![from, to], role, width: 1.0, opacity: 1.0 });
+        self.items.push(Item::Line { points: vec![from, to], role, width: 1.0, opacity: 1.0, dash: None });
     }
 
     pub(super) fn text(&mut self, at: [f64; 2], text: &str, role: Role, set: TextStyle) {

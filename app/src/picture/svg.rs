@@ -39,12 +39,15 @@ pub(super) fn element(out: &mut String, picture: &Picture, scene: &Scene, style:
 
 fn write_item(out: &mut String, item: &Item) {
     match item {
-        Item::Line { points, role, width, opacity } => {
+        Item::Line { points, role, width, opacity, dash } => {
             let points: Vec<String> =
                 points.iter().map(|[x, y]| format!("{},{}", plain(*x), plain(*y))).collect();
+            let dash = dash.map_or_else(String::new, |[dash, gap]| {
+                format!(" stroke-dasharray=\"{} {}\"", plain(dash), plain(gap))
+            });
             let _ = writeln!(
                 out,
-                "<polyline class=\"{}l\" stroke-width=\"{}\" stroke-linejoin=\"round\"{} points=\"{}\"/>",
+                "<polyline class=\"{}l\" stroke-width=\"{}\" stroke-linejoin=\"round\"{}{dash} points=\"{}\"/>",
                 class(*role),
                 plain(*width),
                 opacity_of("stroke", *opacity),

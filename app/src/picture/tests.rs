@@ -1,3 +1,4 @@
+use std::collections::HashSet;
 use std::io::Read;
 
 use super::*;
@@ -274,4 +275,20 @@ fn values_of_the_smallest_size_have_places() {
             assert!(!svg.contains("NaN") && !svg.contains("inf"), "{values:?}: {svg}");
         }
     }
+}
+
+#[test]
+fn no_two_of_eighteen_lines_look_alike() {
+    let line = |colour| Series::new(&format!("line {colour}"), colour, vec![[0.0, 1.0], [1.0, 2.0]]);
+    let drawn = |colour| {
+        let (x, y) = (Axis::linear("step"), Axis::linear("loss"));
+        picture(Body::Lines { x, y, series: vec![line(colour)] })
+    };
+    let looks = |colour| {
+        let svg = drawn(colour).svg();
+        let line = svg.lines().find(|line| line.contains("stroke-width=\"1.8\"")).unwrap();
+        (line.to_owned(), drawn(colour).png().unwrap())
+    };
+    let (lines, images): (HashSet<String>, HashSet<Vec<u8>>) = (0..18).map(looks).unzip();
+    assert_eq!((lines.len(), images.len()), (18, 18), "{lines:?}");
 }

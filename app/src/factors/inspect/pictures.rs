@@ -6,12 +6,15 @@ use std::path::PathBuf;
 use gstore_curvature::{Module, Spectrum};
 
 use super::{ModuleSpectrum, SHARES, largest, smallest};
-use crate::picture::{Axis, Body, Heat, Panel, Picture, Series, TooLarge};
+use crate::picture::{Axis, Body, Heat, Panel, Picture, SERIES_COLOURS, Series, TooLarge};
 
 /// Largest eigenvalues that are drawn by themselves.
 const TOP: usize = 100;
 
 const POINTS: usize = 1000;
+
+/// The colour of the lines of [`SHARES`], which no module has.
+const OF_SHARES: usize = SERIES_COLOURS - 1;
 
 /// Rows and columns of a drawn matrix, at most.
 const CELLS: (usize, usize) = (40, 96);
@@ -91,6 +94,11 @@ fn matrices(layer: &str, modules: &[&ModuleSpectrum], clip: f64) -> Picture {
     }
 }
 
+/// The colour of a module by its place in a layer.
+fn colour(place: usize) -> usize {
+    place + place / OF_SHARES
+}
+
 /// Places of at most [`POINTS`] of some values.
 fn spaced_points(len: usize) -> Vec<usize> {
     let points = POINTS.min(len);
@@ -100,11 +108,11 @@ fn spaced_points(len: usize) -> Vec<usize> {
 /// Eigenvalues by rank: all, and the largest by themselves.
 fn distributions(layer: &str, modules: &[&ModuleSpectrum]) -> Picture {
     let panel = |heading: &str, most: usize| {
-        let line = |(colour, one): (usize, &&ModuleSpectrum)| {
+        let line = |(place, one): (usize, &&ModuleSpectrum)| {
             let values = &one.spectrum.values;
             let point = |at: usize| [(at + 1) as f64, values[at]];
             let points = spaced_points(values.len().min(most)).into_iter().map(point).collect();
-            Series::new(&one.module.name, colour, points)
+            Series::new(&one.module.name, colour(place), points)
         };
         let series = modules.iter().enumerate().map(line).collect();
         let body = Body::Lines { x: Axis::linear("rank"), y: Axis::log("eigenvalue"), series };
@@ -122,11 +130,10 @@ fn distributions(layer: &str, modules: &[&ModuleSpectrum]) -> Picture {
 }
 
 /// Share of the sum that the largest eigenvalues have.
-fn cumulative(layer: &str, modules: &[&ModuleSpectrum]) -> Picture {
+pub(super) fn cumulative(layer: &str, modules: &[&ModuleSpectrum]) -> Picture {
     let share = |share: f64| vec![[0.0, share], [1.0, share]];
-    let mut series =
-        SHARES.map(|at| Series::new("90, 95 and 99 %", modules.len(), share(at)).faint()).to_vec();
-    for (colour, one) in modules.iter().enumerate() {
+    let mut series = SHARES.map(|at| Series::new("90, 95 and 99 %", OF_SHARES, share(at)).faint()).to_vec();
+    for (place, one) in modules.iter().enumerate() {
         let Spectrum { values, total, .. } = &one.spectrum;
         let mut sums = Vec::with_capacity(values.len());
         let mut sum = 0.0;
@@ -136,7 +143,7 @@ fn cumulative(layer: &str, modules: &[&ModuleSpectrum]) -> Picture {
         }
         let point = |at: usize| [(at + 1) as f64 / sums.len() as f64, sums[at]];
         let points = spaced_points(sums.len()).into_iter().map(point).collect();
-        series.push(Series::new(&one.module.name, colour, points));
+        series.push(Series::new(&one.module.name, colour(place), points));
     }
     let note = |one: &&ModuleSpectrum| {
         let of = SHARES.map(|share| one.spectrum.needed_for(share));

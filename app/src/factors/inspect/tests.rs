@@ -1,7 +1,10 @@
+use std::collections::BTreeSet;
+
 use gstore_curvature::Squares;
 
-use super::pictures::percentile;
+use super::pictures::{cumulative, percentile};
 use super::*;
+use crate::picture::{Body, SERIES_COLOURS};
 
 fn factors(name: &str, sums: Vec<f64>, input: usize) -> (Module, ModuleFactors) {
     let module = Module { name: name.to_owned(), out: sums.len() / input, input, bias: false };
@@ -106,4 +109,18 @@ fn what_is_clipped_and_what_is_empty_is_drawn() {
     let zeros = spectra(zeros, Damping::OfMean).unwrap();
     assert_eq!(spectrum_files(&zeros, 99.5).unwrap().len(), 4);
     assert!(spectra([factors("m", vec![f64::NAN], 1)], Damping::OfMean).is_err());
+}
+
+#[test]
+fn no_two_modules_of_a_layer_look_alike() {
+    let of = (0..14).map(|at| factors(&format!("h.0.m{at}"), vec![2.0, 1.0], 2));
+    let spectra = spectra(of, Damping::OfMean).unwrap();
+    let picture = cumulative("layer_0", &spectra.iter().collect::<Vec<_>>());
+    let Body::Lines { series, .. } = &picture.panels[0].body else { panic!("{picture:?}") };
+    let (lines, modules) = series.split_at(SHARES.len());
+    let found: BTreeSet<usize> = modules.iter().map(|one| one.colour).collect();
+    // A colour has three kinds of lines.
+    assert!(found.len() == 14 && found.iter().all(|colour| *colour < 3 * SERIES_COLOURS), "{found:?}");
+    let shares = |colour: &usize| colour % SERIES_COLOURS == lines[0].colour;
+    assert!(lines.iter().all(|line| shares(&line.colour)) && !found.iter().any(shares), "{found:?}");
 }

@@ -1,5 +1,6 @@
 //! Plots over two axes: lines and histograms.
 
+use super::super::colour::dash;
 use super::super::scale::{Scale, number};
 use super::super::scene::{Anchor, Item, Role, Scene};
 use super::super::{Axis, Histogram, Series, Steps, font};
@@ -61,13 +62,14 @@ pub(super) fn lines(
     (top, height): (f64, f64),
 ) -> f64 {
     let entries = named(series.iter().map(|s| (s.name.as_str(), s.colour)));
-    let top = legend(scene, &entries, top) + 4.0;
+    let top = legend(scene, &entries, dash, top) + 4.0;
     let all = |i: usize| series.iter().flat_map(move |s| s.points.iter().map(move |p| p[i]));
     let scales = (Scale::of(all(0), x.steps, 0.0, 8), Scale::of(all(1), y.steps, 0.05, 5));
     let frame = PlotArea::new(scene, scales, &x.name, (top, height));
     for series in series {
         let role = Role::Series(series.colour);
-        let (width, opacity) = if series.faint { (1.0, 0.35) } else { (1.8, 1.0) };
+        // Dashes of a line that goes up and down at each point would hide it.
+        let (width, opacity, dash) = if series.faint { (1.0, 0.35, None) } else { (1.8, 1.0, dash(role)) };
         let places: Vec<Option<[f64; 2]>> =
             series.points.iter().map(|[x, y]| Some([frame.right(*x)?, frame.down(*y)?])).collect();
         for part in places.split(Option::is_none).filter(|part| !part.is_empty()) {
@@ -75,7 +77,7 @@ pub(super) fn lines(
             match points[..] {
                 // A single point is no line.
                 [[x, y]] => scene.block([x - 2.0, y - 2.0, 4.0, 4.0], role, opacity, String::new()),
-                _ => scene.items.push(Item::Line { points, role, width, opacity }),
+                _ => scene.items.push(Item::Line { points, role, width, opacity, dash }),
             }
         }
     }
@@ -98,7 +100,7 @@ pub(super) fn histogram(scene: &mut Scene, histogram: &Histogram, (top, height):
     });
     let mut entries = vec![("rows".to_owned(), Role::Series(0))];
     entries.extend(band.iter().map(|(.., name)| (name.clone(), Role::Series(1))));
-    let top = if band.is_some() { legend(scene, &entries, top) } else { top } + 4.0;
+    let top = if band.is_some() { legend(scene, &entries, |_| None, top) } else { top } + 4.0;
     let frame = PlotArea::new(scene, scales, x, (top, height));
     let bottom = frame.top + frame.height;
     let clamp = |x: f64| x.clamp(frame.left, frame.left + frame.width);

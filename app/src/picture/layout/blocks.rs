@@ -38,7 +38,7 @@ pub(super) fn bars(
     top: f64,
 ) -> f64 {
     let entries = named(series.iter().enumerate().map(|(i, name)| (name.as_str(), i)));
-    let top = legend(scene, &entries, top) + 4.0;
+    let top = legend(scene, &entries, |_| None, top) + 4.0;
     let labels: Vec<String> = rows.iter().map(|(label, _)| fitting(label, TEXT, LABEL)).collect();
     let left = EDGE + labels.iter().map(|label| font::width(label) * TEXT).fold(20.0, f64::max) + 10.0;
     // Room for the values behind the bars.

@@ -67,15 +67,27 @@ fn panel_at(scene: &mut Scene, panel: &Panel, y: f64, height: f64) -> f64 {
     y + 8.0
 }
 
-/// Entries of a legend, in as many lines as they need; returns where the plot may begin.
-fn legend(scene: &mut Scene, entries: &[(String, Role)], top: f64) -> f64 {
+/// Entries of a legend, in as many lines as they need, each with a sign that has the dashes of its role;
+/// returns where the plot may begin.
+fn legend(
+    scene: &mut Scene,
+    entries: &[(String, Role)],
+    dash: impl Fn(Role) -> Option<[f64; 2]>,
+    top: f64,
+) -> f64 {
+    const SIGN: f64 = 12.0;
     let (mut x, mut y) = (EDGE, top + TEXT);
     for (name, role) in entries {
         let wide = 18.0 + font::width(name) * TEXT + 16.0;
         if x > EDGE && x + wide > WIDTH - EDGE {
             (x, y) = (EDGE, y + TEXT * 1.6);
         }
-        scene.block([x, y - 6.5, 12.0, 4.0], *role, 1.0, String::new());
+        let [on, off] = dash(*role).unwrap_or([SIGN, 0.0]);
+        let mut from = 0.0;
+        while from < SIGN {
+            scene.block([x + from, y - 6.5, on.min(SIGN - from), 4.0], *role, 1.0, String::new());
+            from += on + off;
+        }
         scene.text([x + 18.0, y], name, Role::Ink, TextStyle::plain(TEXT));
         x += wide;
     }
