@@ -74,6 +74,24 @@ fn a_killed_fit_ends_as_one_that_was_not() {
     }
 }
 
+#[test]
+fn a_partition_that_was_cut_off_is_computed_again_once_it_is_gone() {
+    let place = place();
+    let args = fit_args("f", &["--partition", "1/2", "--folder", "shared"]);
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    place.ok(&args);
+    let name = "activation_covariance_data_partition0_module_partition0.safetensors";
+    let path = place.path("shared/factors_f").join(name);
+    let whole = fs_err::read(&path).expect("written");
+    fs_err::write(&path, &whole[..whole.len() - 8]).expect("cut off");
+    let refused = place.run(&args);
+    refused.says(1, &[name, "remove it and run the same command again"]);
+    assert!(!refused.stderr.contains("from a copy"), "{}", refused.stderr);
+    fs_err::remove_file(&path).expect("removed");
+    place.ok(&args);
+    assert!(fs_err::read(&path).expect("written") == whole);
+}
+
 /// Does something while a fit is at work and stands still, which then ends well.
 fn during<T>(place: &Place, args: &[String], folder: &str, act: impl FnOnce() -> T) -> T {
     let args: Vec<&str> = args.iter().map(String::as_str).collect();

@@ -14,6 +14,7 @@ use std::time::Instant;
 
 use gstore_core::many;
 use gstore_curvature::{Module, Squares, Strategy};
+use gstore_model::weights::ModelError;
 use gstore_store::{ArtifactError, ArtifactPart, Store};
 use serde::Serialize;
 use serde_json::json;
@@ -137,6 +138,21 @@ pub fn fit_factors(
     Ok(fit.report)
 }
 
+/// An error of a partition's files: the fit computes again what is not there.
+fn of_partition(error: FactorError) -> FactorJobError {
+    let (path, detail) = match error {
+        FactorError::Tensors(ModelError::Safetensors { path, message }) => {
+            (path, format!("it is not a valid safetensors file: {message}"))
+        }
+        FactorError::File { path, detail } => (path, detail),
+        error => return error.into(),
+    };
+    FactorJobError::Refused(format!(
+        "{}: {detail}\n  it is of a partition: remove it and run the same command again, which computes it again",
+        path.display()
+    ))
+}
+
 struct FitJob<'a> {
     plan: FitPlan,
     folder: FactorFolder,
@@ -200,7 +216,7 @@ impl FitJob<'_> {
         for data in self.data() {
             for group in 0..self.plan.groups.len() {
                 let number = self.plan.number(data, group);
-                if number.is_some() && read(&self.folder, number)?.is_some() {
+                if number.is_some() && read(&self.folder, number).map_err(of_partition)?.is_some() {
                     self.report.found += 1;
                     continue;
                 }
@@ -217,7 +233,7 @@ impl FitJob<'_> {
         let mut all: Vec<S> = modules.iter().map(|module| empty(&self.plan, module)).collect();
         for data in 0..self.plan.new.len() {
             for (group, places) in self.plan.groups.iter().enumerate() {
-                let found = read(&self.folder, self.plan.number(data, group))?;
+                let found = read(&self.folder, self.plan.number(data, group)).map_err(of_partition)?;
                 let Some(found) = found else { return Ok(None) };
                 for place in places {
                     merge(&mut all[*place], &found[place_of(&found, &modules[*place])?].1);
