@@ -53,6 +53,9 @@ fn factors_of_something_else_are_refused() {
         let scored = ["score", "--factors", factors, "--pool", "pool", "--target", "q", "--strategy", asked];
         place.run(&scored).says(1, &[says]);
     }
+    // The identity has no spectrum.
+    let inspected = ["factors", "inspect", "thin", "--strategy", "diagonal"];
+    place.run(&inspected).says(1, &["diagonal needs others: ask for kfac, or fit factors as diagonal"]);
     let twice = place.path("twice.jsonl");
     fs_err::write(&twice, "{\"id\":\"a\",\"text\":\"Is 1 odd?\"}\n{\"id\":\"a\",\"text\":\"Is 2 odd?\"}\n")
         .expect("written");

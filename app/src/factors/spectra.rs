@@ -77,7 +77,8 @@ pub(super) fn no_module<'a>(factors: &str, known: impl Iterator<Item = &'a str>)
 
 /// How the curvature whose spectra are asked for is approximated.
 fn approximation(request: &SpectraRequest, of: &StoredFactors) -> Result<Strategy, FactorJobError> {
-    match of.content.stamp.approximated_as(request.strategy)? {
+    let has_spectrum = |strategy| strategy != Strategy::Identity;
+    match of.content.stamp.approximated_as(request.strategy, has_spectrum)? {
         Strategy::Identity => Err(FactorJobError::Option(
             "all eigenvalues of the identity are 1: there is no spectrum".to_owned(),
         )),

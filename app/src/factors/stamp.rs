@@ -107,18 +107,27 @@ impl FactorStamp {
         Strategy::parse(name).ok_or_else(unknown)
     }
 
-    /// How curvature is approximated where that is asked for, else as it was fitted.
-    pub(super) fn approximated_as(&self, asked: Option<Strategy>) -> Result<Strategy, FactorJobError> {
+    /// How curvature is approximated where that is asked for, else as it was fitted. Of those that could be
+    /// asked for instead, an error names the ones that `is_use` has a use for.
+    pub(super) fn approximated_as(
+        &self,
+        asked: Option<Strategy>,
+        is_use: impl Fn(Strategy) -> bool,
+    ) -> Result<Strategy, FactorJobError> {
         let fitted = self.approximation()?;
         match asked {
             None => Ok(fitted),
             Some(asked) if fitted.includes().contains(&asked) => Ok(asked),
             Some(asked) => {
-                let known: Vec<&str> = fitted.includes().iter().map(|strategy| strategy.name()).collect();
+                let known = fitted.includes().iter().filter(|strategy| is_use(**strategy));
+                let known: Vec<&str> = known.map(|strategy| strategy.name()).collect();
+                let instead = match known[..] {
+                    [] => String::new(),
+                    _ => format!("ask for {}, or ", known.join(" or ")),
+                };
                 Err(FactorJobError::Refused(format!(
-                    "the factors were fitted as {}, and {asked} needs others: ask for {}, or fit factors as {asked}",
+                    "the factors were fitted as {}, and {asked} needs others: {instead}fit factors as {asked}",
                     fitted.name(),
-                    known.join(" or "),
                     asked = asked.name()
                 )))
             }

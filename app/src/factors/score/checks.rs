@@ -88,7 +88,7 @@ pub(super) fn strategy(
     stamp: Option<&FactorStamp>,
 ) -> Result<Strategy, FactorJobError> {
     let found = match (stamp, request.strategy) {
-        (Some(stamp), asked) => stamp.approximated_as(asked)?,
+        (Some(stamp), asked) => stamp.approximated_as(asked, |_| true)?,
         (None, None | Some(Strategy::Identity)) => Strategy::Identity,
         (None, Some(other)) => {
             return Err(FactorJobError::Option(format!("{} needs factors", other.name())));
