@@ -56,6 +56,8 @@ fn factors_of_something_else_are_refused() {
     // The identity has no spectrum.
     let inspected = ["factors", "inspect", "thin", "--strategy", "diagonal"];
     place.run(&inspected).says(1, &["diagonal needs others: ask for kfac, or fit factors as diagonal"]);
+    let compared = ["factors", "inspect", "f", "--against", "f,thin"];
+    place.run(&compared).says(1, &["factors `thin`: the factors were fitted as kfac, and diagonal needs"]);
     let twice = place.path("twice.jsonl");
     fs_err::write(&twice, "{\"id\":\"a\",\"text\":\"Is 1 odd?\"}\n{\"id\":\"a\",\"text\":\"Is 2 odd?\"}\n")
         .expect("written");

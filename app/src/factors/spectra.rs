@@ -44,7 +44,7 @@ pub fn factor_spectra(
     if names.is_empty() {
         return Err(no_module(&request.name, stamp.modules.iter().map(|module| module.name.as_str())));
     }
-    let strategy = approximation(request, &found)?;
+    let strategy = approximation(request.strategy, &found)?;
     let reader = found.reader(snapshot, FactorParts::of(strategy))?;
     let mut all = Vec::with_capacity(names.len());
     for name in reader.chosen(Some(&names))? {
@@ -76,9 +76,9 @@ pub(super) fn no_module<'a>(factors: &str, known: impl Iterator<Item = &'a str>)
 }
 
 /// How the curvature whose spectra are asked for is approximated.
-fn approximation(request: &SpectraRequest, of: &StoredFactors) -> Result<Strategy, FactorJobError> {
-    let has_spectrum = |strategy| strategy != Strategy::Identity;
-    match of.content.stamp.approximated_as(request.strategy, has_spectrum)? {
+fn approximation(asked: Option<Strategy>, of: &StoredFactors) -> Result<Strategy, FactorJobError> {
+    let has_spectrum = |strategy: Strategy| strategy != Strategy::Identity;
+    match of.content.stamp.approximated_as(asked, has_spectrum)? {
         Strategy::Identity => Err(FactorJobError::Option(
             "all eigenvalues of the identity are 1: there is no spectrum".to_owned(),
         )),
@@ -97,13 +97,18 @@ pub fn factor_differences(
     of: &[ModuleSpectrum],
 ) -> Result<Vec<SpectrumDifference>, FactorJobError> {
     let stored = StoredFactors::open(snapshot, &request.name)?;
-    let strategy = approximation(request, &stored)?;
+    let strategy = approximation(request.strategy, &stored)?;
     let parts = FactorParts::of(strategy);
     let own = stored.reader(snapshot, parts)?;
     let read = |reader: &FactorReader, name: &str| reader.module(name).map_err(FactorJobError::from);
     let mut all = Vec::with_capacity(of.len() * request.against.len());
     for against in &request.against {
-        let other = StoredFactors::open(snapshot, against)?.reader(snapshot, parts)?;
+        let other = StoredFactors::open(snapshot, against)?;
+        approximation(Some(strategy), &other).map_err(|error| match error {
+            FactorJobError::Refused(why) => FactorJobError::Refused(format!("factors `{against}`: {why}")),
+            error => error,
+        })?;
+        let other = other.reader(snapshot, parts)?;
         let names: Vec<String> = of.iter().map(|one| one.module.name.clone()).collect();
         other.chosen(Some(&names))?;
         for one in of {
