@@ -83,12 +83,14 @@ pub fn format_of(args: &OutputArgs) -> Result<Format> {
             Some((_, Format::Table)),
             Some(asked @ (Format::Csv | Format::Tsv | Format::Json | Format::Markdown | Format::Html)),
         ) => asked,
-        (Some((path, named)), Some(asked)) if named != asked => refuse!(
-            "{} is {} by its name, and --format says {}; change one of them",
-            path.display(),
-            named.name(),
-            asked.name()
-        ),
+        (Some((path, named)), Some(asked)) if named != asked => {
+            // Of most commands `--json` asks for JSON too.
+            let asked = match asked {
+                Format::Json => "JSON is asked for".to_owned(),
+                asked => format!("--format says {}", asked.name()),
+            };
+            refuse!("{} is {} by its name, and {asked}; change one of them", path.display(), named.name())
+        }
         (Some((_, format)), _) | (None, Some(format)) => format,
         (None, None) => match (place, path) {
             (OutputTarget::File(_), Some(path)) => bail!(no_format(path, &[PACKED, FOR_READING])),
