@@ -3,11 +3,9 @@
 
 use std::ffi::{c_int, c_void};
 
-use cudarc::cublas::CudaBlas;
 use cudarc::cublas::result::gemm_ex;
 use cudarc::cublas::sys::{
-    cublasComputeType_t, cublasGemmAlgo_t, cublasMath_t, cublasOperation_t, cublasSetMathMode,
-    cublasStatus_t, cudaDataType,
+    cublasComputeType_t, cublasGemmAlgo_t, cublasOperation_t, cublasStatus_t, cudaDataType,
 };
 use gstore_core::locked;
 use gstore_model::BackendError;
@@ -16,14 +14,6 @@ use super::memory::DeviceMemory;
 use super::operand::Operand;
 use super::raw::Driver;
 use crate::runtime::{Added, Precision, Product, Result};
-
-/// Has cuBLAS add parts of a product in f32, also those of one that is written in bf16.
-pub(super) fn sum_in_f32(blas: &CudaBlas) -> Result<()> {
-    let mode = cublasMath_t::CUBLAS_MATH_DISALLOW_REDUCED_PRECISION_REDUCTION;
-    // SAFETY: the handle is alive.
-    let set = unsafe { cublasSetMathMode(*blas.handle(), mode) };
-    set.result().map_err(|error| BackendError::new(format!("cuBLAS: {error}")))
-}
 
 impl Driver {
     /// cuBLAS is column-major, so it computes the transpose: the right factor comes first.

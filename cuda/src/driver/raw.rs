@@ -10,11 +10,11 @@ use std::ffi::{c_int, c_void};
 use std::sync::{Arc, Mutex};
 
 use cudarc::cublas::CudaBlas;
+use cudarc::cublas::sys::{cublasMath_t, cublasSetMathMode};
 use cudarc::driver::{CudaContext, CudaFunction, CudaStream, DriverError, result, sys};
 use cudarc::nvrtc::Ptx;
 use gstore_model::BackendError;
 
-use super::blas::sum_in_f32;
 use super::lt::Lt;
 use super::memory::{DeviceMemory, failed};
 use super::pinned::Pinned;
@@ -72,6 +72,14 @@ pub(super) fn context(number: usize) -> Result<Arc<CudaContext>> {
 /// Name and compute capability of a context's device.
 pub(super) fn describe(context: &CudaContext) -> Result<(String, (i32, i32))> {
     Ok((context.name().map_err(failed)?, context.compute_capability().map_err(failed)?))
+}
+
+/// Has cuBLAS add parts of a product in f32, also those of one that is written in bf16.
+fn sum_in_f32(blas: &CudaBlas) -> Result<()> {
+    let mode = cublasMath_t::CUBLAS_MATH_DISALLOW_REDUCED_PRECISION_REDUCTION;
+    // SAFETY: the handle is alive.
+    let set = unsafe { cublasSetMathMode(*blas.handle(), mode) };
+    set.result().map_err(|error| BackendError::new(format!("cuBLAS: {error}")))
 }
 
 /// An NVIDIA device with one stream.

@@ -244,15 +244,6 @@ fn check_run(
     Ok(())
 }
 
-/// Checkpoints are told apart by their names.
-pub(super) fn refuse_same_names(checkpoints: &[CheckpointArg]) -> Result<(), IngestError> {
-    let mut names = BTreeSet::new();
-    match checkpoints.iter().find(|arg| !names.insert(&arg.name)) {
-        Some(arg) => Err(IngestError::CheckpointNamedTwice { name: arg.name.clone() }),
-        None => Ok(()),
-    }
-}
-
 /// Two names for the same weights would write the same features twice. `checkpoints`: names and identities.
 pub(in super::super) fn refuse_twins<'a>(
     checkpoints: impl IntoIterator<Item = (&'a String, &'a CheckpointId)>,

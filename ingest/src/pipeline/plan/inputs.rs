@@ -1,12 +1,13 @@
 //! Inputs of a plan: what a request names, without the store.
 
+use std::collections::BTreeSet;
+
 use gstore_store::Granularity;
 
 use super::super::IngestError;
 use super::super::devices;
-use super::super::request::{CheckpointWeights, IngestRequest};
+use super::super::request::{CheckpointArg, CheckpointWeights, IngestRequest};
 use super::super::tracked::TrackedTensors;
-use super::checkpoint::refuse_same_names;
 use gstore_data::TextEncoder;
 use gstore_model::weights::{ModelFolder, TrainerState};
 
@@ -30,6 +31,15 @@ pub fn check_inputs(request: &IngestRequest) -> Result<(), IngestError> {
         }
     }
     refuse_same_names(&request.checkpoints)
+}
+
+/// Checkpoints are told apart by their names.
+pub(super) fn refuse_same_names(checkpoints: &[CheckpointArg]) -> Result<(), IngestError> {
+    let mut names = BTreeSet::new();
+    match checkpoints.iter().find(|arg| !names.insert(&arg.name)) {
+        Some(arg) => Err(IngestError::CheckpointNamedTwice { name: arg.name.clone() }),
+        None => Ok(()),
+    }
 }
 
 /// The base's tokenizer and template, which all checkpoints share.

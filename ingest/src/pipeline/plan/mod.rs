@@ -24,8 +24,8 @@ pub use inputs::check_inputs;
 pub(super) use inputs::encoder;
 pub(super) use job::check_run_name;
 
-use checkpoint::{adam_notes, plan_checkpoint, refuse_same_names, unrotated_note, unused_notes};
-use inputs::check_request;
+use checkpoint::{adam_notes, plan_checkpoint, unrotated_note, unused_notes};
+use inputs::{check_request, refuse_same_names};
 
 /// Everything that an ingest will do.
 pub struct IngestPlan {
