@@ -44,6 +44,8 @@ DEVICE float half_value(unsigned short bits) {
     asm("cvt.f32.f16 %0, %1;" : "=f"(value) : "h"(bits));
     return value;
 }
+// The value of a bf16.
+DEVICE float bf16_value(unsigned short bits) { return float_of((unsigned)bits << 16); }
 // f16 nearest to a value, ties to even.
 DEVICE unsigned short half_bits(float value) {
     unsigned short bits;

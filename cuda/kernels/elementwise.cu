@@ -46,10 +46,10 @@ DEVICE Four read_either(const float* wide, const u16* narrow, u64 at, u32 count)
     Four four = {};
     if (count == 4 && ((u64)(narrow + at) & 7u) == 0) {
         RoundedFour rounded = *reinterpret_cast<const RoundedFour*>(narrow + at);
-        UNROLL for (u32 i = 0; i < 4; ++i) four.at[i] = float_of((u32)rounded.at[i] << 16);
+        UNROLL for (u32 i = 0; i < 4; ++i) four.at[i] = bf16_value(rounded.at[i]);
         return four;
     }
-    UNROLL for (u32 i = 0; i < 4; ++i) if (i < count) four.at[i] = float_of((u32)narrow[at + i] << 16);
+    UNROLL for (u32 i = 0; i < 4; ++i) if (i < count) four.at[i] = bf16_value(narrow[at + i]);
     return four;
 }
 
@@ -135,7 +135,7 @@ KERNEL rope(float* RESTRICT x, u16* RESTRICT narrow, const float* RESTRICT cosin
         u32 head = i / half, pair = i % half;
         float c = cosines[row * half + pair], s = sign * sines[row * half + pair];
         u64 at = (row * heads + head) * dim + pair;
-        float a = x ? x[at] : float_of((u32)narrow[at] << 16), b = x ? x[at + half] : float_of((u32)narrow[at + half] << 16);
+        float a = x ? x[at] : bf16_value(narrow[at]), b = x ? x[at + half] : bf16_value(narrow[at + half]);
         float low = a * c - b * s, high = b * c + a * s;
         if (x) {
             x[at] = low;

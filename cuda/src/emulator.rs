@@ -274,6 +274,7 @@ impl Runtime for Emulator {
     }
 
     fn multiply(&self, product: &Product<'_, EmulatedMemory>) -> Result<()> {
+        product.check()?;
         let ([rows, cols, terms], precision) = (product.size, product.precision);
         let mut left = product.left.memory.dense(&product.left, precision, rows, terms);
         let mut right = product.right.memory.dense(&product.right, precision, terms, cols);

@@ -210,7 +210,7 @@ impl<M: Memory> Product<'_, M> {
         if self.narrow { 2 } else { 4 }
     }
 
-    /// An error if it is none that there may be.
+    /// An error if what is added to it does not fit its type or its layout.
     pub(crate) fn check(&self) -> Result<()> {
         let is_dense = self.to.2 == self.size[1];
         let is_sound = match self.added {
@@ -225,9 +225,8 @@ impl<M: Memory> Product<'_, M> {
     }
 
     /// Writes what is added to where the product goes, for a device that does not add it as it multiplies. Returns
-    /// whether the product is then added to what is there.
+    /// whether the product is then added to what is there. The product was checked.
     pub(crate) fn write_added(&self, device: &impl Runtime<Memory = M>) -> Result<bool> {
-        self.check()?;
         let ([rows, cols, _], (memory, offset, _), width) = (self.size, self.to, self.width());
         let (added, (bias, first)) = match (self.added, self.bias) {
             (Added::There, _) => return Ok(true),

@@ -72,12 +72,8 @@ impl<R: Runtime> Cuda<R> {
         self.attend_tiles(of.q, &tiles, (positions.as_ref(), drop_keys.as_ref()), instance, *shape)
     }
 
-    /// A tensor that tiles are written to: of zeros unless they are all of its rows.
-    fn written(&self, is_all: bool, is_narrow: bool, rows: usize, cols: usize) -> Result<Tensor<R>> {
-        let x = match is_narrow {
-            true => self.unspecified_narrow(rows, cols)?,
-            false => self.unspecified(rows, cols)?,
-        };
+    /// A new tensor that tiles are written to: of zeros unless they are all of its rows.
+    fn written(&self, is_all: bool, x: Tensor<R>) -> Result<Tensor<R>> {
         if is_all { Ok(x) } else { self.cleared(x) }
     }
 
@@ -93,8 +89,8 @@ impl<R: Runtime> Cuda<R> {
         let (rows, width) = q.size();
         let heads = shape.query_heads as usize;
         let is_all = are_all(tiles.iter().map(QueryTile::rows), rows);
-        let (out, log_sums) =
-            (self.written(is_all, false, rows, width)?, self.written(is_all, false, rows, heads)?);
+        let out = self.written(is_all, self.unspecified(rows, width)?)?;
+        let log_sums = self.written(is_all, self.unspecified(rows, heads)?)?;
         let device_tiles = self.uploaded(tiles)?;
         let mut arguments = vec![
             self.operand(q, instance)?,
@@ -136,10 +132,11 @@ impl<R: Runtime> Cuda<R> {
 
         let (query_tiles, key_tiles) = (self.query_tiles(of, instance)?, key_tiles(of.plan, instance.side));
         let is_all = are_all(query_tiles.iter().map(QueryTile::rows), rows);
-        let dq = self.written(is_all, instance.is_bf16, rows, width)?;
+        let gradient = |rows, cols| self.unspecified_in(instance.is_bf16, rows, cols);
+        let dq = self.written(is_all, gradient(rows, width)?)?;
         let is_all = are_all(key_tiles.iter().map(KeyTile::rows), key_rows);
-        let of_keys = || self.written(is_all, instance.is_bf16, key_rows, key_width);
-        let (dk, dv) = (of_keys()?, of_keys()?);
+        let dk = self.written(is_all, gradient(key_rows, key_width)?)?;
+        let dv = self.written(is_all, gradient(key_rows, key_width)?)?;
         let (device_query_tiles, device_key_tiles) =
             (self.uploaded(&query_tiles)?, self.uploaded(&key_tiles)?);
         let both = [

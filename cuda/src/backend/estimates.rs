@@ -71,7 +71,7 @@ fn folded(folding: Folding<'_>) -> [f32; 2] {
 
 impl<R: Runtime> CudaScan<R> {
     /// The query vectors in f16, over some groups.
-    pub(super) fn halves(&self, queries: &Queries, groups: &[usize]) -> Result<Arc<Halves<R::Memory>>> {
+    fn halves(&self, queries: &Queries, groups: &[usize]) -> Result<Arc<Halves<R::Memory>>> {
         let vectors = self.vectors(queries)?;
         let mut known = locked(&vectors.halves);
         if let Some(known) = known.as_ref().filter(|known| known.groups == groups) {

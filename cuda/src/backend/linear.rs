@@ -202,10 +202,7 @@ impl<R: Runtime> Cuda<R> {
         let (from, to) = if backward { (layer.out, layer.input) } else { (layer.input, layer.out) };
         let rows = x.size().0;
         x.expect(rows, from, "inputs of a linear layer's product")?;
-        let y = match layer.precision {
-            Precision::Bf16 => self.unspecified_narrow(rows, to)?,
-            Precision::Single | Precision::Tf32 => self.unspecified(rows, to)?,
-        };
+        let y = self.unspecified_in(layer.precision == Precision::Bf16, rows, to)?;
         let bias = layer.bias.as_ref().filter(|_| !backward);
         self.multiply_weight(layer, x, &y, backward, Added::Nothing, bias)?;
         Ok(y)

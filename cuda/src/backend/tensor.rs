@@ -100,18 +100,18 @@ impl<R: Runtime> Cuda<R> {
         Ok(CudaTensor::new(Own::Wide(memory), rows, cols))
     }
 
-    /// A narrow tensor of unspecified values.
-    pub(super) fn unspecified_narrow(&self, rows: usize, cols: usize) -> Result<Tensor<R>> {
+    /// A tensor of unspecified values, in bf16 if it is narrow.
+    pub(super) fn unspecified_in(&self, is_narrow: bool, rows: usize, cols: usize) -> Result<Tensor<R>> {
+        if !is_narrow {
+            return self.unspecified(rows, cols);
+        }
         let memory = self.allocate::<u16>(Self::elements(rows, cols)?)?;
         Ok(CudaTensor::new(Own::Narrow(memory), rows, cols))
     }
 
     /// A tensor of another's size and type, of unspecified values.
     pub(super) fn unspecified_as(&self, x: &Tensor<R>) -> Result<Tensor<R>> {
-        match x.is_narrow() {
-            true => self.unspecified_narrow(x.rows, x.cols),
-            false => self.unspecified(x.rows, x.cols),
-        }
+        self.unspecified_in(x.is_narrow(), x.rows, x.cols)
     }
 
     pub(super) fn zeros(&self, rows: usize, cols: usize) -> Result<Tensor<R>> {
