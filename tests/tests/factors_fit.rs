@@ -75,21 +75,35 @@ fn a_killed_fit_ends_as_one_that_was_not() {
 }
 
 #[test]
-fn a_partition_that_was_cut_off_is_computed_again_once_it_is_gone() {
+fn a_damaged_file_of_a_fit_is_computed_again_once_it_is_gone() {
     let place = place();
-    let args = fit_args("f", &["--partition", "1/2", "--folder", "shared"]);
-    let args: Vec<&str> = args.iter().map(String::as_str).collect();
-    place.ok(&args);
-    let name = "activation_covariance_data_partition0_module_partition0.safetensors";
-    let path = place.path("shared/factors_f").join(name);
-    let whole = fs_err::read(&path).expect("written");
-    fs_err::write(&path, &whole[..whole.len() - 8]).expect("cut off");
-    let refused = place.run(&args);
-    refused.says(1, &[name, "remove it and run the same command again"]);
-    assert!(!refused.stderr.contains("from a copy"), "{}", refused.stderr);
-    fs_err::remove_file(&path).expect("removed");
-    place.ok(&args);
-    assert!(fs_err::read(&path).expect("written") == whole);
+    let job = |part: &str| fit_run(&place, "f", &["--partition", part, "--folder", "shared"]);
+    let folder = place.path("shared/factors_f");
+    let again = |name: &str| {
+        let path = folder.join(name);
+        let whole = fs_err::read(&path).expect("written");
+        let last = whole.len() - 8;
+        let mut changed = whole.clone();
+        // The lowest bit of a number.
+        changed[last] ^= 1;
+        for damaged in [&whole[..last], &changed[..]] {
+            fs_err::write(&path, damaged).expect("damaged");
+            let refused = job("1/2");
+            refused.says(1, &[name, "remove the file and run the same command again"]);
+            assert!(!refused.stderr.contains("from a copy"), "{}", refused.stderr);
+        }
+        fs_err::remove_file(&path).expect("removed");
+        job("1/2").says(0, &[]);
+        assert!(fs_err::read(&path).expect("written") == whole);
+    };
+    job("1/2").says(0, &[]);
+    let sums = "activation_covariance_data_partition0_module_partition0.safetensors";
+    again(sums);
+    // As an earlier version left it.
+    fs_err::remove_file(folder.join(format!("{sums}.digest"))).expect("removed");
+    job("2/2").says(0, &[]);
+    // What was made of the sums of all partitions.
+    again("activation_eigenvectors.safetensors");
 }
 
 /// Does something while a fit is at work and stands still, which then ends well.

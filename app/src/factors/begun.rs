@@ -23,7 +23,7 @@ pub(super) fn begin(
     stamp: &FactorStamp,
 ) -> Result<FactorFolder, FactorJobError> {
     stamp.settle(path)?;
-    let folder = FactorFolder::create(path, &arguments(request))?;
+    let folder = FactorFolder { has_digests: true, ..FactorFolder::create(path, &arguments(request))? };
     let size = stamp.row_set().len();
     let note = DatasetNote { kind: "Dataset".to_owned(), dataset_size: size, indices: None };
     for stage in [FactorStage::Covariance, FactorStage::Lambda] {

@@ -3,6 +3,7 @@
 //! Invariants
 //! - a partition's sums are written when all of them are there, and never computed again; sums of partitions
 //!   are added in their order, so killed and resumed runs, and runs of an array, end with the same bits
+//! - what was written is compared with its digest before the fit goes on with it
 //! - what a folder's factors are of stands in the folder, and work of something else is never gone on with
 //! - a fit has its folder for itself; only jobs that compute one partition each share theirs
 
@@ -138,8 +139,8 @@ pub fn fit_factors(
     Ok(fit.report)
 }
 
-/// An error of a partition's files: the fit computes again what is not there.
-fn of_partition(error: FactorError) -> FactorJobError {
+/// An error of the fit's own files: it computes again what is not there.
+fn of_files(error: FactorError) -> FactorJobError {
     let (path, detail) = match error {
         FactorError::Tensors(ModelError::Safetensors { path, message }) => {
             (path, format!("it is not a valid safetensors file: {message}"))
@@ -148,7 +149,7 @@ fn of_partition(error: FactorError) -> FactorJobError {
         error => return error.into(),
     };
     FactorJobError::Refused(format!(
-        "{}: {detail}\n  it is of a partition: remove it and run the same command again, which computes it again",
+        "{}: {detail}\n  the fit is not finished: remove the file and run the same command again, which computes it again",
         path.display()
     ))
 }
@@ -216,7 +217,7 @@ impl FitJob<'_> {
         for data in self.data() {
             for group in 0..self.plan.groups.len() {
                 let number = self.plan.number(data, group);
-                if number.is_some() && read(&self.folder, number).map_err(of_partition)?.is_some() {
+                if number.is_some() && read(&self.folder, number).map_err(of_files)?.is_some() {
                     self.report.found += 1;
                     continue;
                 }
@@ -233,7 +234,7 @@ impl FitJob<'_> {
         let mut all: Vec<S> = modules.iter().map(|module| empty(&self.plan, module)).collect();
         for data in 0..self.plan.new.len() {
             for (group, places) in self.plan.groups.iter().enumerate() {
-                let found = read(&self.folder, self.plan.number(data, group)).map_err(of_partition)?;
+                let found = read(&self.folder, self.plan.number(data, group)).map_err(of_files)?;
                 let Some(found) = found else { return Ok(None) };
                 for place in places {
                     merge(&mut all[*place], &found[place_of(&found, &modules[*place])?].1);
@@ -245,7 +246,7 @@ impl FitJob<'_> {
 
     /// Sums of covariances; false while other partitions are missing.
     fn covariances(&mut self, work: &mut JobContext<'_>) -> Result<bool, FactorJobError> {
-        if self.folder.read_covariances(None)?.is_some() {
+        if self.folder.read_covariances(None).map_err(of_files)?.is_some() {
             return Ok(true);
         }
         let merge = |sum: &mut Covariances, part: &Covariances| {
@@ -320,7 +321,7 @@ impl FitJob<'_> {
 
     /// Squares of gradients; false while other partitions are missing.
     fn squares(&mut self, work: &mut JobContext<'_>) -> Result<bool, FactorJobError> {
-        if self.folder.read_lambda(None)?.is_some() {
+        if self.folder.read_lambda(None).map_err(of_files)?.is_some() {
             return Ok(true);
         }
         let all = self.partitions(

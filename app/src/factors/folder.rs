@@ -11,6 +11,7 @@
 //! the constant as any other.
 
 mod arguments;
+mod digests;
 mod documents;
 mod error;
 mod reader;
@@ -59,6 +60,8 @@ pub struct FactorFolder {
     pub(super) path: PathBuf,
     /// How the factors were fitted.
     pub(super) arguments: FactorArguments,
+    /// Whether digests of its files are noted and checked: of a fit, which another run may go on with.
+    pub(super) has_digests: bool,
 }
 
 impl FactorFolder {
@@ -69,7 +72,7 @@ impl FactorFolder {
     pub fn create(path: &Path, arguments: &FactorArguments) -> Result<Self, FactorError> {
         fs_err::create_dir_all(path)?;
         arguments::settle(&path.join(ARGUMENTS), arguments.values())?;
-        Ok(Self { path: path.to_owned(), arguments: arguments.clone() })
+        Ok(Self { path: path.to_owned(), arguments: arguments.clone(), has_digests: false })
     }
 
     /// Opens a folder.
@@ -79,7 +82,7 @@ impl FactorFolder {
     pub fn open(path: &Path) -> Result<Self, FactorError> {
         let missing = || FactorError::Missing { folder: path.to_owned(), what: ARGUMENTS.to_owned() };
         let arguments = FactorArguments::read(&path.join(ARGUMENTS))?.ok_or_else(missing)?;
-        Ok(Self { path: path.to_owned(), arguments })
+        Ok(Self { path: path.to_owned(), arguments, has_digests: false })
     }
 
     /// Notes a dataset that was fitted on.
@@ -148,7 +151,13 @@ impl FactorFolder {
         &self,
         partition: Option<Partition>,
     ) -> impl FnMut(&str) -> Result<Option<Tensors>, FactorError> {
-        move |what| Tensors::open(self.file(what, partition))
+        move |what| {
+            let path = self.file(what, partition);
+            if self.has_digests {
+                digests::check(&path)?;
+            }
+            Tensors::open(path)
+        }
     }
 
     fn dataset(&self, stage: FactorStage) -> PathBuf {

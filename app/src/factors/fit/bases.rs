@@ -5,7 +5,7 @@ use std::ops::{ControlFlow, Range};
 use gstore_core::{Unit, parallel};
 use gstore_curvature::{Blocks, Covariance, Eigen, Module, ModuleFactors};
 
-use super::FitJob;
+use super::{FitJob, of_files};
 use crate::factors::begun::place_of;
 use crate::factors::error::FactorJobError;
 use crate::factors::passes::Covariances;
@@ -34,11 +34,11 @@ fn blocks<'a>(module: &'a Module, sums: [&'a Covariance; 2]) -> impl Iterator<It
 impl FitJob<'_> {
     /// Eigenbases of all covariances, one block a thread.
     pub(super) fn eigen(&mut self, work: &mut JobContext<'_>) -> Result<(), FactorJobError> {
-        if self.folder.read_eigen()?.is_some() {
+        if self.folder.read_eigen().map_err(of_files)?.is_some() {
             return Ok(());
         }
         let modules = self.plan.engine.modules();
-        let found = self.folder.read_covariances(None)?.unwrap_or_default();
+        let found = self.folder.read_covariances(None).map_err(of_files)?.unwrap_or_default();
         let sums = modules
             .iter()
             .map(|module| Ok(&found[place_of(&found, module)?].1))
@@ -75,7 +75,7 @@ impl FitJob<'_> {
     }
 
     pub(super) fn set_bases(&mut self) -> Result<(), FactorJobError> {
-        let mut found = self.folder.read_eigen()?.unwrap_or_default();
+        let mut found = self.folder.read_eigen().map_err(of_files)?.unwrap_or_default();
         // Each is moved: a copy of all of them would be in memory with them.
         let mut of = |module: &Module| {
             let at = place_of(&found, module)?;

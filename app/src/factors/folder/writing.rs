@@ -4,6 +4,7 @@ use gstore_curvature::{Blocks, Covariance, Eigen, Module, Squares};
 use serde_json::Map;
 
 use super::arguments::{self, FactorStage};
+use super::digests;
 use super::error::FactorError;
 use super::tensors::{self, Tensor, TensorValues};
 use super::{
@@ -106,7 +107,12 @@ impl FactorFolder {
             true => Map::new(),
             false => arguments::python_texts(self.arguments.values()),
         };
-        tensors::write(&self.file(what, partition), tensors, &texts, what)
+        let path = self.file(what, partition);
+        tensors::write(&path, tensors, &texts, what)?;
+        match self.has_digests {
+            true => digests::note(&path),
+            false => Ok(()),
+        }
     }
 
     /// A matrix whose values have to be those of its sizes.

@@ -1,0 +1,41 @@
+//! Digests of the files of a fit, each next to its file: a changed bit of a sum is a number like any other,
+//! which nothing else notices.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use gstore_core::{Digest, if_there};
+
+use super::documents::place;
+use super::error::FactorError;
+
+/// Notes the digest of a file that was just written.
+pub(super) fn note(path: &Path) -> Result<(), FactorError> {
+    let digest = Digest::of_read(fs_err::File::open(path)?)?.to_string();
+    place(&noted(path), |out| out.write_all(digest.as_bytes()).map_err(FactorError::from))
+}
+
+/// Refuses a file that is not the one that was written. Earlier versions noted no digests: their files are
+/// taken as they are, as is one whose writer was killed before it noted the digest.
+pub(super) fn check(path: &Path) -> Result<(), FactorError> {
+    let Some(said) = if_there(fs_err::read(noted(path)))? else { return Ok(()) };
+    let Some(file) = if_there(fs_err::File::open(path))? else { return Ok(()) };
+    let found = Digest::of_read(file)?.to_string();
+    match found.as_bytes() == said {
+        true => Ok(()),
+        false => {
+            let said = String::from_utf8_lossy(&said);
+            Err(FactorError::file(
+                path,
+                format!("it is damaged: its digest is {found}, it was written with {said}"),
+            ))
+        }
+    }
+}
+
+/// The file that has the digest of another.
+fn noted(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".digest");
+    name.into()
+}
