@@ -15,7 +15,6 @@ use std::time::Instant;
 
 use gstore_core::many;
 use gstore_curvature::{Module, Squares, Strategy};
-use gstore_model::weights::ModelError;
 use gstore_store::{ArtifactError, ArtifactPart, Store};
 use serde::Serialize;
 use serde_json::json;
@@ -141,17 +140,12 @@ pub fn fit_factors(
 
 /// An error of the fit's own files: it computes again what is not there.
 fn of_files(error: FactorError) -> FactorJobError {
-    let (path, detail) = match error {
-        FactorError::Tensors(ModelError::Safetensors { path, message }) => {
-            (path, format!("it is not a valid safetensors file: {message}"))
-        }
-        FactorError::File { path, detail } => (path, detail),
-        error => return error.into(),
-    };
-    FactorJobError::Refused(format!(
-        "{}: {detail}\n  the fit is not finished: remove the file and run the same command again, which computes it again",
-        path.display()
-    ))
+    match error {
+        FactorError::File { .. } => FactorJobError::Refused(format!(
+            "{error}\n  the fit is not finished: remove the file and run the same command again, which computes it again"
+        )),
+        error => error.into(),
+    }
 }
 
 struct FitJob<'a> {
