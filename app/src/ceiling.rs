@@ -76,22 +76,11 @@ pub(crate) fn tell_ceiling(
 
 #[cfg(test)]
 mod tests {
-    use gstore_core::{Cancel, Progress, Unit};
+    use gstore_core::Cancel;
     use gstore_learn::judge::Interval;
 
     use super::*;
-
-    #[derive(Default)]
-    struct Notes(Vec<String>);
-
-    impl Progress for Notes {
-        fn start(&mut self, _: &str, _: u64, _: Unit) {}
-        fn advance(&mut self, _: u64) {}
-        fn finish(&mut self) {}
-        fn note(&mut self, message: &str) {
-            self.0.push(message.to_owned());
-        }
-    }
+    use crate::work::Notes;
 
     #[test]
     fn what_noise_lets_expect_is_told() {

@@ -25,3 +25,18 @@ impl<'a> JobContext<'a> {
         Self { threads, command, progress: Box::leak(Box::new(Silent)), cancel: &NEVER }
     }
 }
+
+/// Keeps what is noted.
+#[cfg(test)]
+#[derive(Default)]
+pub(crate) struct Notes(pub Vec<String>);
+
+#[cfg(test)]
+impl Progress for Notes {
+    fn start(&mut self, _: &str, _: u64, _: gstore_core::Unit) {}
+    fn advance(&mut self, _: u64) {}
+    fn finish(&mut self) {}
+    fn note(&mut self, message: &str) {
+        self.0.push(message.to_owned());
+    }
+}

@@ -169,7 +169,7 @@ impl ExistingGrams {
                 let why = format!("the sums of artifact `{name}` cannot be extended: {why}. Fit it again");
                 Err(AnswerError::Refused(why))
             };
-            if let Some(why) = own.stale(prepared.snapshot(), dataset)? {
+            if let Some(why) = own.stale(prepared.snapshot(), &dataset.name)? {
                 return refuse(why);
             }
             let feature = pool.features.get(c).map(|feature| feature.number);

@@ -119,17 +119,19 @@ impl GramCheckpoint {
         self.of.iter().any(|known| known.dataset == dataset)
     }
 
-    /// Why the sums are not of rows and vectors that a dataset of a snapshot has, if they are not.
+    /// Why the sums are not of rows and vectors that a snapshot has of the dataset of a name, if they are not.
     ///
     /// # Errors
     /// Damage of the store.
-    pub fn stale(&self, snapshot: &Snapshot, dataset: &DatasetPart) -> Result<Option<String>, QueryError> {
-        let name = &dataset.name;
+    pub fn stale(&self, snapshot: &Snapshot, name: &str) -> Result<Option<String>, QueryError> {
         if !self.knows(name) {
             return Ok(Some(format!("it does not say which rows of `{name}` it was fitted on")));
         }
+        let Ok(dataset) = snapshot.dataset(name) else {
+            return Ok(Some(format!("dataset `{name}` that it was fitted on is not there any more")));
+        };
         let live = snapshot.live_rows(dataset)?;
-        let why = self.of.iter().filter(|known| known.dataset == *name).find_map(|known| {
+        let why = self.of.iter().filter(|known| known.dataset == name).find_map(|known| {
             if known.number != dataset.number {
                 return Some(format!("it was fitted on another dataset `{name}`, which was dropped since"));
             }

@@ -4,7 +4,7 @@ use gstore_core::Remedy;
 use gstore_curvature::{CurvatureError, Gram, MixtureBalance, mixture};
 use gstore_query::QueryError;
 use gstore_query::gram::{CheckpointGrams, GramContent, GramDataset, GramMixture};
-use gstore_store::{ArtifactError, ArtifactPart, Store};
+use gstore_store::{ArtifactError, ArtifactPart, Snapshot, Store};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
@@ -83,6 +83,14 @@ pub fn mix_grams(
     for of_pool in &pool.grams {
         sides.push((of_pool, partner(of_pool, &queries, &request.queries)?));
     }
+    let (of_pool, of_queries): (Vec<_>, Vec<_>) = sides.iter().copied().unzip();
+    for (name, used) in [(&request.pool, of_pool), (&request.queries, of_queries)] {
+        if let Some(why) = stale(&snapshot, &used)? {
+            work.progress.note(&format!(
+                "artifact `{name}` is stale: {why}. So is the mixture: fit `{name}` again, and mix once more"
+            ));
+        }
+    }
     let (shares, components) = shares(&sides, request.share, work)?;
     let (mut grams, mut checkpoints) = (Vec::new(), Vec::new());
     for ((of_pool, of_queries), share) in sides.into_iter().zip(&shares) {
@@ -143,6 +151,19 @@ fn partner<'a>(
         difference,
     }
     .into())
+}
+
+/// Why the matrices of a side are not of rows and vectors that a snapshot has, if it is known that they are
+/// not: questions refuse a mixture of such ones.
+fn stale(snapshot: &Snapshot, used: &[&CheckpointGrams]) -> Result<Option<String>, QueryError> {
+    for checkpoint in used.iter().map(|grams| &grams.checkpoint) {
+        for rows in &checkpoint.of {
+            if let Some(why) = checkpoint.stale(snapshot, &rows.dataset)? {
+                return Ok(Some(why));
+            }
+        }
+    }
+    Ok(None)
 }
 
 /// The share of the queries at each checkpoint, and the number of the eigenvalue that balances both sides.

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use arrow_array::cast::AsArray;
 use arrow_array::types::Float32Type;
 use gstore_core::{
-    CheckpointId, DType, DatasetName, Family, FeatureAttrs, FeatureDesc, FeatureKind, Granularity,
+    Cancel, CheckpointId, DType, DatasetName, Family, FeatureAttrs, FeatureDesc, FeatureKind, Granularity,
     ModuleGroup, RowFlags, Space,
 };
 use gstore_query::eigen::{self, EigenSpace, EigenSpaceBlock};
@@ -18,7 +18,7 @@ use gstore_store::{
 
 use super::{GramReport, GramRequest, GramShare, MixRequest, fit_gram, mix_grams};
 use crate::answer::AnswerError;
-use crate::work::JobContext;
+use crate::work::{JobContext, Notes};
 
 /// Module groups of the vectors.
 const GROUPS: [(usize, usize); 2] = [(0, 3), (3, 2)];
@@ -716,4 +716,30 @@ fn rows_of_all_datasets_of_matrices_are_looked_for() {
     let error = ask("").unwrap_err();
     assert!(error.contains("rows of `other` that it was fitted on have changed"), "{error}");
     assert!(!ask(", stale => true").unwrap().is_empty());
+}
+
+#[test]
+fn a_mixture_of_stale_matrices_is_noted() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = store(&folder);
+    fit(&store, "gram", &["pool"], |_| {}).unwrap();
+    fit(&store, "of_val", &["val"], |_| {}).unwrap();
+    let mix = |name: &str| {
+        static RUN: Cancel = Cancel::new();
+        let mut notes = Notes::default();
+        let [name, pool, queries] = [name, "gram", "of_val"].map(str::to_owned);
+        let request = MixRequest { name, pool, queries, share: GramShare::Fixed(0.5), replace: false };
+        let mut work = JobContext { threads: 1, command: "test", progress: &mut notes, cancel: &RUN };
+        mix_grams(&store, &request, &mut work).unwrap();
+        notes.0
+    };
+    assert!(mix("sound").is_empty());
+    let seen = store.snapshot().unwrap();
+    let gone = RowSet::from_rows([3]);
+    store.delete(seen.dataset("pool").unwrap(), &gone, DeleteOptions::default()).unwrap();
+    let why = "rows of `pool` that it was fitted on have changed";
+    let way = "So is the mixture: fit `gram` again, and mix once more";
+    assert_eq!(mix("stale"), [format!("artifact `gram` is stale: {why}. {way}")]);
+    let refused = scores(&store, "influence('pool', 'val', precondition => 'stale')").unwrap_err();
+    assert!(refused.contains(why), "{refused}");
 }

@@ -114,11 +114,7 @@ fn check_rows(
         }
         let mut why = None;
         for own in fitted.iter().filter(|own| own.knows(dataset)) {
-            let found = match snapshot.dataset(dataset) {
-                Ok(part) => own.stale(snapshot, part)?,
-                Err(_) => Some(format!("dataset `{dataset}` that it was fitted on is not there any more")),
-            };
-            why = why.or(found);
+            why = why.or(own.stale(snapshot, dataset)?);
         }
         match why {
             Some(why) if !spec.stale => return Err(stale(name, pools, &why)),
