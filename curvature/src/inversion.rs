@@ -96,6 +96,11 @@ impl BlockInverse {
         Ok(Self { inverted: inversion.of(&values, damping, name)?, vectors })
     }
 
+    /// Whether it leaves out all eigenvalues.
+    pub(crate) fn is_zero(&self) -> bool {
+        self.inverted.iter().all(|value| *value == 0.0)
+    }
+
     /// Length of a vector.
     fn size(&self) -> usize {
         self.inverted.len()

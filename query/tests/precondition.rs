@@ -205,6 +205,36 @@ fn matrices_that_have_no_inverse_or_fit_no_pool_are_refused() {
     assert!(matches!(error, QueryError::Space { .. }), "{error}");
 }
 
+#[test]
+fn a_damping_that_outweighs_the_curvature_is_noted() {
+    let store = store(90);
+    publish(&store, "gram", &grams(&store, 1));
+    let (flat, zero) = ("product without curvature", "every score is 0");
+    for (inversion, damping, says) in [
+        (Inversion::Damped, 1e9, Some(flat)),
+        (Inversion::Damped, 1e3, None),
+        (Inversion::Absolute, 1e9, Some(flat)),
+        (Inversion::Absolute, 1.0, None),
+        (Inversion::Pseudoinverse, 1e9, Some(zero)),
+        (Inversion::Pseudoinverse, 1e-3, None),
+    ] {
+        let spec = InfluenceSpec {
+            sim: Sim::Dot,
+            missing: Missing::Exclude,
+            precondition: Some("gram".into()),
+            inversion,
+            damping: Some(damping),
+            ..ask("pool", "val")
+        };
+        let notes = plan(&store, &spec).top_k(Order::Best, 3, None, 2, &GO).unwrap().summary.notes;
+        let noted: Vec<&String> = notes.iter().filter(|note| note.starts_with("a damping of")).collect();
+        match says {
+            Some(says) => assert!(noted.len() == 1 && noted[0].contains(says), "{inversion:?}: {notes:?}"),
+            None => assert!(noted.is_empty(), "{inversion:?}: {notes:?}"),
+        }
+    }
+}
+
 /// A description as it was before there were rows in it; the file of matrices is as it is now.
 #[test]
 fn matrices_that_do_not_say_which_rows_they_are_of_are_used_with_a_note() {

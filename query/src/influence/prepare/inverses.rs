@@ -44,6 +44,22 @@ impl Prepared {
         Ok(Some(self.inputs.inverses.get_or_try_init(load)?.as_slice()))
     }
 
+    /// What a user should know where the question's damping outweighs the curvature of all modules, once the
+    /// inverses are made.
+    pub(crate) fn damping_note(&self) -> Option<String> {
+        let damping = self.spec().damping?;
+        let outweighs = self.inputs.inverses.get()?.iter().all(Preconditioner::is_outweighed);
+        outweighs.then(|| match self.spec().inversion {
+            Inversion::Pseudoinverse | Inversion::Tikhonov => {
+                format!("a damping of {damping:e} leaves nothing of the inverses, so that every score is 0")
+            }
+            Inversion::Damped | Inversion::Absolute => format!(
+                "a damping of {damping:e} outweighs the eigenvalues of all modules: what a module adds to a score is its \
+                 product without curvature, divided by one number"
+            ),
+        })
+    }
+
     /// Bytes that the inverses take once they are made; 0 without a preconditioner.
     ///
     /// # Errors

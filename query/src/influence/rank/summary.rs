@@ -17,7 +17,8 @@ pub const EXACT: &str = "exact";
 pub(crate) fn exact(prepared: &Prepared, operands: &Operands, totals: &Totals) -> ScanSummary {
     let disk = operands.disk.finish();
     let summary = counted(prepared, (&operands.target, operands.in_target), totals);
-    ScanSummary { notes: disk::note(&disk).into_iter().collect(), disk, ..summary }
+    let notes = prepared.damping_note().into_iter().chain(disk::note(&disk)).collect();
+    ScanSummary { notes, disk, ..summary }
 }
 
 /// What a scan counted for a target, in which so many rows of the pools occur.
