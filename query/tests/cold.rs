@@ -6,8 +6,13 @@ use std::sync::Arc;
 
 use crate::common::cold::{ColdVfs, Direct};
 use crate::common::*;
+use gstore_core::Cancel;
 use gstore_query::QueryError;
 use gstore_query::influence::*;
+use gstore_query::kernel::{
+    BlockKey, EstimatedRows, Folding, KeptRows, Kernel, ProductsError, Queries, RowBlock, RowProducts,
+    Scratch,
+};
 use gstore_query::sketch::{self, SketchOptions};
 use gstore_store::vfs::Vfs;
 use gstore_store::{DType, Store};
@@ -156,6 +161,90 @@ fn codes_of_few_rows_are_read_without_those_between_them() {
     assert_eq!(bits(&got.rows), bits(&want.rows));
     // A chunk of 64 KiB for each of three places, of 2 MB; also where they are asked for twice.
     assert!((1..=2 * 3 * 65_536).contains(&vfs.bytes()), "{} bytes", vfs.bytes());
+}
+
+/// A device that keeps every block, and multiplies single ones as the processor does.
+#[derive(Debug)]
+struct Keeper;
+
+impl RowProducts for Keeper {
+    fn scaled_dots(
+        &self,
+        block: &RowBlock<'_>,
+        chosen: &[usize],
+        queries: &Queries,
+        groups: &[usize],
+        factors: &[f32],
+        out: &mut [f32],
+    ) -> Result<(), ProductsError> {
+        let (kernel, mut scratch) = (Kernel::detect(), Scratch::default());
+        kernel.scaled_dots_at(block.values, chosen, queries, groups, factors, &mut scratch, out);
+        Ok(())
+    }
+
+    fn keeps(&self, _: BlockKey) -> bool {
+        true
+    }
+
+    fn kept_dots(
+        &self,
+        _: KeptRows<'_>,
+        _: &Queries,
+        _: &[usize],
+        _: &[f32],
+        _: &mut [f32],
+    ) -> Result<bool, ProductsError> {
+        Ok(false)
+    }
+
+    fn estimates(
+        &self,
+        _: &[EstimatedRows<'_>],
+        _: Folding<'_>,
+        _: &mut [[f32; 2]],
+    ) -> Result<bool, ProductsError> {
+        Ok(false)
+    }
+
+    fn make_room(&self) -> bool {
+        false
+    }
+}
+
+impl Encoder for Keeper {
+    fn encode(&self, _: &EncodeRequest<'_>, _: &Cancel) -> Result<EncodedSamples, EncoderError> {
+        Err(EncoderError::Failed("there are no models".into()))
+    }
+
+    fn products(&self) -> Result<Option<Arc<dyn RowProducts>>, EncoderError> {
+        Ok(Some(Arc::new(Keeper)))
+    }
+}
+
+#[test]
+fn rows_that_are_too_few_for_a_device_are_read_ahead_although_it_keeps_them() {
+    let mut numbers = Numbers(23);
+    let store = TestStore::new();
+    store.dataset("pool", 60).dataset("val", 1);
+    let mut pool = Feature::new("pool", "grad-sgd", 0, present(&numbers.vectors(60, 70)));
+    // So small that blocks are read whole for any of their rows.
+    pool.cut = 6;
+    store.features(&[pool, Feature::new("val", "grad-sgd", 0, present(&numbers.vectors(1, 70)))], None);
+    let snapshot = store.snapshot();
+    let reader = snapshot.open_feature(snapshot.features_of("pool")[0]).unwrap();
+    sketch::build(&store.store, &reader, &SketchOptions::default(), &mut |_| {}, &GO).unwrap();
+    let want = bits(&plan(&store, &ask("pool", "val")).top_k(Order::Best, 2, None, 1, &GO).unwrap().rows);
+    let mode = Mode::Sketch(SketchMode { planes: Some(vec![Plane::Int8]), ..SketchMode::default() });
+    let spec = InfluenceSpec { mode, ..ask("pool", "val") };
+    // While many other rankings read ahead, this one does not.
+    let reads_ahead = (0..200).any(|_| {
+        let vfs = ColdVfs::new(Direct::Works);
+        let cold = Store::open_on(vfs.clone(), &store.path()).unwrap().snapshot().unwrap();
+        let plan = Prepared::with_encoder(&cold, &spec, Some(Arc::new(Keeper))).unwrap();
+        assert_eq!(bits(&plan.top_k(Order::Best, 2, None, 2, &GO).unwrap().rows), want);
+        vfs.spans().iter().any(|(path, _)| path.iter().any(|part| part == "segments"))
+    });
+    assert!(reads_ahead);
 }
 
 #[test]

@@ -14,7 +14,7 @@ use crate::influence::spec::modules::used_groups;
 use crate::kernel::{BlockKey, KeptRows, Queries, RowProducts};
 
 /// The least number of vectors for a device: a launch takes longer to begin than the processor for fewer.
-pub(super) const LEAST: usize = 16;
+pub(in crate::influence) const LEAST: usize = 16;
 
 /// The key by which devices know a block.
 pub(crate) fn key(reader: &FeatureReader, at: BlockRef) -> BlockKey {

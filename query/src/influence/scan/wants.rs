@@ -37,8 +37,8 @@ impl<'a> Scan<'a> {
         });
     }
 
-    /// Adds what scoring some rows of a window reads, unless a device keeps them; they are counted from its
-    /// first and ascend.
+    /// Adds what scoring some rows of a window reads, unless the device that multiplies them keeps them; they
+    /// are counted from its first and ascend.
     pub(in crate::influence) fn want_rows(
         &self,
         window: &Window,

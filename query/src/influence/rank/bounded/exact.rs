@@ -13,7 +13,7 @@ use crate::influence::rank::collect::{Collector, finish, shared};
 use crate::influence::rank::lists::Lists;
 use crate::influence::result::Scored;
 use crate::influence::scan::windows::Window;
-use crate::influence::scan::{Totals, Worker};
+use crate::influence::scan::{Totals, Worker, kept};
 use crate::influence::sides::Singles;
 
 /// Rows from which on a device has enough to do.
@@ -166,9 +166,14 @@ impl Search<'_> {
             || ((Worker::default(), Vec::new()), tops.waiting(), Totals::default()),
             |((worker, _), _, _), ahead| worker.see(ahead),
             &|some, wants| {
-                for (window, offsets) in units[some].iter().copied().flatten() {
-                    let (window, offsets) = (&windows[*window as usize], offsets.iter().copied());
-                    self.scan.want_rows(window, offsets, self.scan.device, wants);
+                for unit in &units[some] {
+                    // The processor reads and multiplies fewer, whether or not a device keeps them.
+                    let rows: usize = unit.iter().map(|(_, offsets)| offsets.len()).sum();
+                    let device = self.scan.device.filter(|_| rows >= kept::LEAST);
+                    for (window, offsets) in *unit {
+                        let (window, offsets) = (&windows[*window as usize], offsets.iter().copied());
+                        self.scan.want_rows(window, offsets, device, wants);
+                    }
                 }
             },
             |((worker, rows), waiting, totals), unit| {
