@@ -127,10 +127,8 @@ impl FittedOn {
         let request = IngestRequest { threads: work.threads, ..request.clone() };
         let dataset = snapshot.dataset(&request.dataset)?;
         let rows = first(&*snapshot.live_rows(dataset)?, request.limit);
-        let batches = RowBatches::new(snapshot, dataset, &request, 0)?;
-        if let Some(note) = batches.note() {
-            work.progress.note(note);
-        }
+        let tell = &mut |note: &str| work.progress.note(note);
+        let batches = RowBatches::new(snapshot, dataset, &request, 0, tell)?;
         let mut tokens = 0;
         batches.each(&rows, work.cancel, &mut |batch| {
             tokens += batch.iter().map(|row| row.encoded.ids.len() as u64).sum::<u64>();

@@ -87,10 +87,8 @@ impl FitPlan {
             work.progress.note(&format!("{threads}: the sums of more do not fit in memory"));
         }
         let widest = modules.iter().map(Module::len).max().unwrap_or(0);
-        let batches = RowBatches::new(&snapshot, &dataset, &ingest, 2 * widest)?;
-        if let Some(note) = batches.note() {
-            work.progress.note(note);
-        }
+        let tell = &mut |note: &str| work.progress.note(note);
+        let batches = RowBatches::new(&snapshot, &dataset, &ingest, 2 * widest, tell)?;
         let stamp = FactorStamp {
             strategy: request.strategy.name().to_owned(),
             checkpoint: engine.checkpoint_id().to_string(),

@@ -33,12 +33,12 @@ pub struct RowBatches {
     encoder: TextEncoder,
     limits: BatchLimits,
     threads: usize,
-    note: Option<String>,
 }
 
 impl RowBatches {
     /// For a dataset, with the model, text options, batch tokens and threads of the request. The caller holds
-    /// `values` values for each row of a batch at once.
+    /// `values` values for each row of a batch at once, and `tell` hears what is to be noted of the tokenizer
+    /// ([`TextEncoder::check_vocabulary`]).
     ///
     /// # Errors
     /// A dataset, model or tokenizer that cannot be used, and samples longer than the model's positions.
@@ -47,21 +47,18 @@ impl RowBatches {
         dataset: &DatasetPart,
         request: &IngestRequest,
         values: usize,
+        tell: &mut dyn FnMut(&str),
     ) -> Result<Self, IngestError> {
         let encoder = encoder(request)?;
-        let note = encoder.check_vocabulary(ModelFolder::open(&request.model)?.decoder().vocab_size)?;
+        let vocabulary = ModelFolder::open(&request.model)?.decoder().vocab_size;
+        encoder.check_vocabulary(vocabulary)?.iter().for_each(|note| tell(note));
         let max_length = request.text.max_length;
         if let Some(most) = positions(&request.model)?.filter(|most| *most < max_length) {
             return Err(IngestError::TooLong { max_length, positions: most as usize });
         }
         let limits = BatchLimits::new(request.batch_tokens, values);
         let (samples, dataset) = (snapshot.samples(dataset)?, dataset.name.clone());
-        Ok(Self { dataset, samples, encoder, limits, threads: request.threads, note })
-    }
-
-    /// A note on the tokenizer from [`TextEncoder::check_vocabulary`].
-    pub fn note(&self) -> Option<&str> {
-        self.note.as_deref()
+        Ok(Self { dataset, samples, encoder, limits, threads: request.threads })
     }
 
     /// Description of the encoding.

@@ -97,10 +97,8 @@ impl ScorePlan {
         work.progress.finish();
         engine::folder(&ingest)?.unused_note().iter().for_each(|note| work.progress.note(note));
         let widest = engine.modules().iter().map(Module::len).max().unwrap_or(0);
-        let batches = RowBatches::new(snapshot, &dataset, &ingest, 2 * widest)?;
-        if let Some(note) = batches.note() {
-            work.progress.note(note);
-        }
+        let tell = &mut |note: &str| work.progress.note(note);
+        let batches = RowBatches::new(snapshot, &dataset, &ingest, 2 * widest, tell)?;
         let places = places(request, &ingest, &engine)?;
         let stale = check_stale((request, &stored), &places, (&engine, &batches), work.cancel)?;
         let solve = match (&request.solve, stamp) {

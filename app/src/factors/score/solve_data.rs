@@ -41,7 +41,8 @@ impl SolveData {
             Some(most) => sample_rows(&rows, most, stamp.seed.unwrap_or(0)),
             None => rows,
         };
-        let batches = RowBatches::new(snapshot, dataset, ingest, values)?;
+        // Whoever reads the rows that are scored tells of the same tokenizer.
+        let batches = RowBatches::new(snapshot, dataset, ingest, values, &mut |_| ())?;
         Ok(Self { limits: solve.limits, batches, rows, dataset: dataset.name.clone() })
     }
 }
