@@ -1,6 +1,8 @@
 //! Promise: optimizer moments of either keying are read exactly or refused, trainer logs give the epoch's
 //! steps, and no pickle is executed.
 
+use std::path::PathBuf;
+
 use crate::common::archive::{self, Obj, dict, tensor, text};
 use crate::common::assert_says;
 use crate::common::optimizer::{index_keyed, name_keyed, specs, state};
@@ -264,6 +266,40 @@ fn states_in_parts_are_told_with_what_to_do_about_them() {
         let told = Moments::find(folder.path()).unwrap_err().to_string();
         assert_says(&told, &["neither optimizer.pt nor optimizer.bin", words[0], words[1]]);
     }
+}
+
+#[test]
+fn an_adapter_in_a_subfolder_has_the_state_of_the_folder_above_unless_that_may_be_of_other_weights() {
+    let folder = TempDir::new().unwrap();
+    let (run, adapter) = (folder.path(), folder.path().join("policy"));
+    let write = |path: PathBuf| {
+        fs_err::create_dir_all(path.parent().unwrap()).unwrap();
+        fs_err::write(path, "{}").unwrap();
+    };
+    write(adapter.join("adapter_config.json"));
+    let refused = || Moments::find_of_adapter(&adapter).unwrap_err().to_string();
+    let neither = format!("optimizer.bin, and neither has {}", run.display());
+    assert_says(&refused(), &["policy has neither", &*neither]);
+    fs_err::create_dir(run.join("global_step6")).unwrap();
+    assert_says(&refused(), &[&*neither, "global_step6 has the state of DeepSpeed in parts"]);
+
+    let state = run.join("optimizer.pt");
+    write(state.clone());
+    assert_eq!(Moments::find_of_adapter(&adapter).unwrap(), state);
+    for other in
+        ["reference/adapter_config.json", "adapter_config.json", "config.json", "checkpoint-3/README"]
+    {
+        let other = run.join(other);
+        write(other.clone());
+        assert_says(&refused(), &["optimizer.bin; ", "optimizer.pt may be of other weights", "grad-sgd"]);
+        match other.parent().unwrap() {
+            parent if parent == run => fs_err::remove_file(other).unwrap(),
+            parent => fs_err::remove_dir_all(parent).unwrap(),
+        }
+    }
+    let own = adapter.join("optimizer.bin");
+    write(own.clone());
+    assert_eq!(Moments::find_of_adapter(&adapter).unwrap(), own);
 }
 
 #[test]

@@ -101,16 +101,15 @@ pub fn moments(
     decoder: &Decoder,
     tensors: &[TensorSpec],
 ) -> Result<MomentsFile, IngestError> {
-    let (folder, trained) = match &arg.weights {
+    let (found, trained) = match &arg.weights {
         CheckpointWeights::Base => {
             return Err(IngestError::NoMoments { checkpoint: arg.name.clone(), kind: kind.name() });
         }
         CheckpointWeights::Adapter(folder) => {
-            (folder, tensors.iter().cloned().map(TrainedTensor::factor).collect())
+            (Moments::find_of_adapter(folder), tensors.iter().cloned().map(TrainedTensor::factor).collect())
         }
-        CheckpointWeights::Model(folder) => (folder, TrainedTensor::all(decoder)),
+        CheckpointWeights::Model(folder) => (Moments::find(folder), TrainedTensor::all(decoder)),
     };
-    let found = Moments::find(folder);
     let path = found.map_err(|source| IngestError::MissingMoments { kind: kind.name(), source })?;
     let file = MomentsFile::open(&path, trained, |spec| tensors.contains(spec))?;
     // Adafactor without momentum has the second moment only, which is all that the normaliser needs.

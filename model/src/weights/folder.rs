@@ -55,7 +55,7 @@ pub(super) fn checkpoint_hint(folder: &Path) -> Option<String> {
 }
 
 /// The subfolders that are adapters, by name: PEFT puts an adapter that has a name of its own into one.
-fn adapters_in(folder: &Path) -> Vec<PathBuf> {
+pub(super) fn adapters_in(folder: &Path) -> Vec<PathBuf> {
     let entries = fs_err::read_dir(folder).into_iter().flatten().flatten();
     let folders = entries.map(|entry| entry.path());
     let mut found: Vec<PathBuf> = folders.filter(|path| path.join("adapter_config.json").is_file()).collect();

@@ -11,11 +11,14 @@ use crate::files::TorchError;
 #[non_exhaustive]
 pub enum MomentsError {
     #[error(
-        "{folder} has neither optimizer.pt nor optimizer.bin{}",
+        "{folder} has neither optimizer.pt nor optimizer.bin{}{}",
+        above.as_ref().map_or_else(String::new, |above| format!(", and neither has {}", above.display())),
         instead.as_ref().map_or_else(String::new, |parts| format!("; {parts}; grad-sgd needs neither"))
     )]
     Missing {
         folder: PathBuf,
+        /// The folder around it, where an adapter's state may be as well.
+        above: Option<PathBuf>,
         /// A state that is not read, and what to do about it.
         instead: Option<String>,
     },

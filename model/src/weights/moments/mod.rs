@@ -20,6 +20,7 @@ pub use file::{AdamConstants, MomentsFile, TensorMoments};
 pub use momentum::read_momentum;
 pub use trained::{TrainedTensor, WeightDecay};
 
+use super::folder::{adapters_in, checkpoints_in, has_config};
 use crate::params::{TensorSpec, total_len};
 
 /// First and second moments, concatenated in parameter order.
@@ -40,7 +41,36 @@ impl Moments {
             .into_iter()
             .map(|name| folder.join(name))
             .find(|path| path.exists())
-            .ok_or_else(|| MomentsError::Missing { folder: folder.to_owned(), instead: parts_in(folder) })
+            .ok_or_else(|| MomentsError::Missing {
+                folder: folder.to_owned(),
+                above: None,
+                instead: parts_in(folder),
+            })
+    }
+
+    /// The optimizer state of an adapter: that of its folder, else that of the folder around it, whose subfolder
+    /// PEFT makes for an adapter with a name of its own. There must be nothing else there that the state may be
+    /// of: weights, other adapters, or the checkpoints of a training.
+    pub fn find_of_adapter(folder: &Path) -> Result<PathBuf, MomentsError> {
+        let own = Moments::find(folder);
+        if !matches!(own, Err(MomentsError::Missing { instead: None, .. })) {
+            return own;
+        }
+        let Some(above) = folder_above(folder) else { return own };
+        let is_alone =
+            !has_config(&above) && checkpoints_in(&above).is_empty() && adapters_in(&above).len() == 1;
+        let missing =
+            |above, instead| Err(MomentsError::Missing { folder: folder.to_owned(), above, instead });
+        match Moments::find(&above) {
+            Ok(path) if is_alone => Ok(path),
+            Ok(path) => {
+                let other =
+                    format!("{} may be of other weights in its folder, so it is not taken", path.display());
+                missing(None, Some(other))
+            }
+            Err(MomentsError::Missing { instead, .. }) if is_alone => missing(Some(above), instead),
+            Err(_) => own,
+        }
     }
 
     /// Loads the moments of an adapter's factors from an optimizer state of either keying.
@@ -86,6 +116,13 @@ impl MomentsFile {
         }
         Ok(hasher.finalize().to_hex().to_string())
     }
+}
+
+/// The folder around a folder, by its path.
+fn folder_above(folder: &Path) -> Option<PathBuf> {
+    folder.file_name()?;
+    let above = folder.parent()?;
+    Some(if above.as_os_str().is_empty() { PathBuf::from(".") } else { above.to_owned() })
 }
 
 /// What is to be said of an optimizer state in parts, which are not read, if a checkpoint has one.
