@@ -3,7 +3,7 @@
 //! Nothing that is given up changes a bit: layers are computed twice rather than kept, and fewer threads run,
 //! one on each device at least.
 
-use gstore_model::architectures::{Decoder, LinearId, LinearKind, Param, TensorRole};
+use gstore_model::architectures::{Decoder, LinearId, LinearKind, Param};
 use gstore_model::{ComputePrecision, Device, HEAD_ROWS, SavedActivations};
 
 /// How a training computes, and what that takes.
@@ -105,29 +105,16 @@ impl TrainingSizes<'_> {
         self.devices as u64 * self.model_bytes()
     }
 
-    /// Bytes of a weight of a linear map, in all the forms in which the backend holds it.
-    fn packed(&self) -> u64 {
-        self.device.bytes_per_weight(self.precision)
-    }
-
-    /// Bytes of one of them. An embedding that is also the head is there as both.
+    /// Bytes of one of them.
     fn model_bytes(&self) -> u64 {
-        let packed = self.packed();
-        let of_param = |param: &Param| {
-            let of_value = match &param.role {
-                TensorRole::Weight(_) => packed,
-                TensorRole::Embedding if self.decoder.tied => 4 + packed,
-                _ => 4,
-            };
-            of_value * values_of(param)
-        };
-        self.decoder.params.iter().map(of_param).sum()
+        self.decoder.weight_bytes(self.device, self.precision)
     }
 
     /// Bytes of what is trained on some devices: values, gradients and what the optimizer keeps; of LoRA
     /// factors also their packed forms on each device, and a copy while they are packed.
     fn training_bytes(&self, devices: usize) -> u64 {
-        let factors = if self.is_full { 0 } else { devices as u64 * (4 + self.packed()) };
+        let packed = self.device.bytes_per_weight(self.precision);
+        let factors = if self.is_full { 0 } else { devices as u64 * (4 + packed) };
         (8 + self.state + factors) * self.trained
     }
 

@@ -182,10 +182,7 @@ fn other_module<'a>(modules: &'a [Module], decoders: [&Decoder; 2]) -> Option<&'
 
 /// Bytes of the weights as the backends of all devices hold them.
 pub(super) fn weight_bytes(engine: &CurvatureEngine, request: &IngestRequest) -> u64 {
-    let values = |shape: &[usize]| shape.iter().map(|size| *size as u64).product::<u64>();
-    let each = request.device.bytes_per_weight(request.compute);
-    let once: u64 = engine.decoder().params.iter().map(|param| values(&param.shape) * each).sum();
-    once * request.devices() as u64
+    engine.decoder().weight_bytes(request.device, request.compute) * request.devices() as u64
 }
 
 /// Tokens of a batch at most: a longer sample is a batch of its own.

@@ -13,7 +13,7 @@ use super::window::BatchLimits;
 use crate::gradient::LossForm;
 use crate::projection::{ModuleShape, ProjectionKind, ProjectionSpec, table_bytes};
 use gstore_model::SavedActivations;
-use gstore_model::architectures::{Decoder, LinearId, Mlp, TensorRole};
+use gstore_model::architectures::{Decoder, Mlp};
 
 /// Finished batches that may wait for a slow one.
 pub(super) fn batches_ahead(threads: usize) -> u64 {
@@ -210,20 +210,7 @@ impl MemorySizes<'_> {
 
     /// Bytes of the weights of all devices, moments and matrices.
     fn shared(&self, request: &IngestRequest) -> u64 {
-        let layers = request.device.bytes_per_weight(request.compute);
-        let head = request.device.bytes_per_weight(request.compute.product_precision());
-        let mut weights = 0;
-        for param in &self.decoder.params {
-            let values = values(&param.shape);
-            weights += match &param.role {
-                TensorRole::Weight(pieces) if pieces.iter().any(|piece| piece.linear == LinearId::Head) => {
-                    head * values
-                }
-                TensorRole::Weight(_) => layers * values,
-                TensorRole::Embedding if self.decoder.tied => (4 + head) * values,
-                _ => 4 * values,
-            };
-        }
+        let mut weights = self.decoder.weight_bytes(request.device, request.compute);
         if request.loss == LossForm::KlToBase {
             weights *= 2;
         }
@@ -321,10 +308,6 @@ fn kept_per_token(decoder: &Decoder) -> u64 {
         Mlp::Plain(_) => 2 * inner,
     };
     norms * hidden + 3 * query + 3 * key + mlp + heads.query as u64
-}
-
-fn values(shape: &[usize]) -> u64 {
-    shape.iter().fold(1, |n, d| n.saturating_mul(*d as u64))
 }
 
 #[cfg(test)]

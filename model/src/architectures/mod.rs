@@ -14,6 +14,7 @@ mod gemma2;
 mod gpt2;
 mod gpt_neox;
 mod llama;
+mod memory;
 mod mistral;
 mod olmo2;
 mod options;
