@@ -82,7 +82,7 @@ impl Device {
     }
 
     /// Bytes that a value of an activation takes at most. On a GPU a tensor's bf16 roundings, which are made for a
-    /// product, stay as long as the tensor; values inside a layer are these alone, unless they are read in f32.
+    /// product, stay as long as the tensor, and so does the f32 of values in bf16 that are read in f32.
     pub fn bytes_per_activation(self, compute: ComputePrecision) -> u64 {
         match self {
             Device::Cpu | Device::Candle(_) => 4,
@@ -90,6 +90,15 @@ impl Device {
                 ComputePrecision::F32 | ComputePrecision::Tf32 => 4,
                 ComputePrecision::Bf16 | ComputePrecision::I8 => 6,
             },
+        }
+    }
+
+    /// Bytes that each of [`values_inside_layer`](crate::architectures::Decoder::values_inside_layer) takes as
+    /// long as nothing reads it in f32: in bf16 on a GPU it is there as its rounding alone.
+    pub fn bytes_inside_layer(self, compute: ComputePrecision) -> u64 {
+        match (self, compute.product_precision()) {
+            (Device::Cuda(_), ComputePrecision::Bf16) => 2,
+            _ => self.bytes_per_activation(compute),
         }
     }
 

@@ -107,7 +107,7 @@ fn measure<B: MultiDevice>(
     observer: &mut dyn TrainObserver,
     cancel: &Cancel,
 ) -> Result<Forecast, TrainError> {
-    let values = prepared.trained_values()?;
+    let (values, _) = prepared.trained_values()?;
     let PreparedTraining { request, base, decoder, samples, held_out, sequences, steps, memory, .. } =
         prepared;
     let (identity, _) = identity(&request, base.as_ref(), (&samples, &held_out), &steps)?;

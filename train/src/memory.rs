@@ -43,6 +43,8 @@ pub(crate) struct TrainingSizes<'a> {
     /// Values that are trained, and whether these are all of the model's.
     pub trained: u64,
     pub is_full: bool,
+    /// Maps of layers that have factors next to them.
+    pub adapted: Vec<LinearKind>,
     /// Bytes that the optimizer keeps of a trained value.
     pub state: u64,
     /// Tokens of the largest piece.
@@ -134,9 +136,13 @@ impl TrainingSizes<'_> {
         let [query, key, inner] = [LinearKind::Q, LinearKind::K, LinearKind::Up].map(width);
         let layer = 7 * hidden + 3 * query + 3 * key + 3 * inner;
         let layers = decoder.layers as u64;
+        let of_value = self.device.bytes_per_activation(self.precision);
+        let inside = decoder.values_inside_layer(&self.adapted);
+        let of_layer = of_value * (layer - inside) + self.device.bytes_inside_layer(self.precision) * inside;
+        // The backward of a layer, which follows where it is computed again, may read its values in f32.
         let kept = match keep {
-            SavedActivations::All => layers * layer,
-            SavedActivations::Inputs => layers * hidden + layer,
+            SavedActivations::All => layers * of_layer,
+            SavedActivations::Inputs => of_value * (layers * hidden + layer),
         };
         // What LoRA factors make of inputs and of gradients: each rank has more trained values than hidden
         // ones.
@@ -156,9 +162,9 @@ impl TrainingSizes<'_> {
             }
         };
         let logits = self.device.logits_bytes(decoder.vocab_size);
-        let learning = self.piece * (kept + factors + working);
-        let watching = self.watched * (2 * layer + working);
-        let activations = self.device.bytes_per_activation(self.precision) * learning.max(watching);
+        let learning = self.piece * (kept + of_value * (factors + working));
+        let watching = self.watched * (2 * of_layer + of_value * working);
+        let activations = learning.max(watching);
         let gradients = self.device.gradient_copies() * gradients;
         // Sizes of buffers are rounded up, and one may serve where a smaller one is wanted. Those of smaller
         // pieces are not kept next to them.
@@ -196,7 +202,7 @@ mod tests {
         }"#;
         fs_err::write(&path, config).unwrap();
         let decoder = Decoder::read(&path).unwrap();
-        let thread = |device: Device, precision: ComputePrecision| {
+        let thread = |device: Device, precision: ComputePrecision, adapted: &[LinearKind]| {
             let sizes = TrainingSizes {
                 decoder: &decoder,
                 devices: 1,
@@ -204,6 +210,7 @@ mod tests {
                 precision,
                 trained: 32,
                 is_full: false,
+                adapted: adapted.to_vec(),
                 state: 8,
                 piece: 10,
                 watched: 0,
@@ -215,10 +222,15 @@ mod tests {
         // Of the two layers, of factors, and of the layer at work.
         let activations = 10 * (2 * 292 + 4 + 184);
         for precision in [ComputePrecision::F32, ComputePrecision::Bf16] {
-            assert_eq!(thread(Device::Cpu, precision), 5 * (activations + 32 + 2 * 128 * 37));
+            assert_eq!(thread(Device::Cpu, precision, &[]), 5 * (activations + 32 + 2 * 128 * 37));
         }
         let of_gpu = 5 * (2 * 32 + 2 * 4096 * 37);
-        assert_eq!(thread(Device::Cuda(0), ComputePrecision::F32), 5 * activations + of_gpu);
-        assert_eq!(thread(Device::Cuda(0), ComputePrecision::Bf16), 6 * activations * 5 / 4 + of_gpu);
+        assert_eq!(thread(Device::Cuda(0), ComputePrecision::F32, &[]), 5 * activations + of_gpu);
+        // Of both layers three values of each column inside the MLP are bf16 alone, unless its maps are adapted.
+        let rounded = |adapted| thread(Device::Cuda(0), ComputePrecision::Bf16, adapted);
+        let [of_attention, of_all] = [&[LinearKind::Q][..], &[LinearKind::Gate, LinearKind::Up]].map(rounded);
+        let values = 6 * activations;
+        assert_eq!(of_attention, (values - 4 * 10 * 2 * 3 * 24) * 5 / 4 + of_gpu);
+        assert_eq!(of_all, values * 5 / 4 + of_gpu);
     }
 }

@@ -2,7 +2,7 @@
 
 use gstore_core::{Cancel, available_memory, many};
 use gstore_data::TextEncoder;
-use gstore_model::architectures::{Decoder, Param};
+use gstore_model::architectures::{Decoder, LinearId, LinearKind, Param, TensorRole};
 use gstore_model::weights::{Adapter, ModelFolder};
 
 use crate::checkpoint::{check_config, lora_dropout, model_config};
@@ -148,25 +148,33 @@ impl PreparedTraining {
         }
     }
 
-    /// Values that are trained, by the shapes of the weights.
-    pub(crate) fn trained_values(&self) -> Result<u64, TrainError> {
-        let of_factors = |rank: usize, param: &Param| (rank * param.shape.iter().sum::<usize>()) as u64;
-        Ok(match (&self.request.method, &self.base) {
+    /// Values that are trained, by the shapes of the weights, and the maps that have factors next to them.
+    pub(crate) fn trained_values(&self) -> Result<(u64, Vec<LinearKind>), TrainError> {
+        let (mut values, mut adapted) = (0, Vec::new());
+        let mut add = |rank: usize, param: &Param| {
+            values += (rank * param.shape.iter().sum::<usize>()) as u64;
+            if let TensorRole::Weight(pieces) = &param.role {
+                adapted.extend(pieces.iter().filter_map(|piece| match piece.linear {
+                    LinearId::Layer { kind, .. } => Some(kind),
+                    LinearId::Head => None,
+                }));
+            }
+        };
+        match (&self.request.method, &self.base) {
             (TrainMethod::Lora(choice), _) => {
-                let adapted = choice.resolve(&self.decoder)?;
-                adapted.into_iter().map(|param| of_factors(choice.rank, param)).sum()
+                choice.resolve(&self.decoder)?.into_iter().for_each(|param| add(choice.rank, param));
             }
             (TrainMethod::Adapter(folder), Some(base)) => {
                 let adapter = Adapter::open(folder)?;
-                let adapted = adapter.fit(base)?;
-                adapted.iter().map(|weight| of_factors(weight.lora.rank, weight.param)).sum()
+                adapter.fit(base)?.iter().for_each(|weight| add(weight.lora.rank, weight.param));
             }
             // Without a model to begin at, an adapter trains nothing.
-            (TrainMethod::Adapter(_), None) => 0,
+            (TrainMethod::Adapter(_), None) => {}
             (TrainMethod::Full | TrainMethod::FromScratch, _) => {
-                self.decoder.params.iter().map(values_of).sum()
+                values = self.decoder.params.iter().map(values_of).sum();
             }
-        })
+        }
+        Ok((values, adapted))
     }
 
     fn sizes(&self) -> Result<TrainingSizes<'_>, TrainError> {
@@ -176,13 +184,15 @@ impl PreparedTraining {
         let TextSizes { number, bytes, longest } = self.texts;
         // A text that is cut into blocks is there with them.
         let texts = if self.request.batching.text.block.is_some() { 2 * bytes } else { bytes };
+        let (trained, adapted) = self.trained_values()?;
         Ok(TrainingSizes {
             decoder: &self.decoder,
             devices: compute.devices(),
             device: compute.device,
             precision: compute.precision,
-            trained: self.trained_values()?,
+            trained,
             is_full: matches!(self.request.method, TrainMethod::Full | TrainMethod::FromScratch),
+            adapted,
             state: self.request.steps.optimizer.bytes_of_value(),
             piece: self.largest_piece() as u64,
             watched: largest_held_out_piece(&self.held_out, compute.piece_tokens) as u64,

@@ -191,22 +191,33 @@ pub(super) fn batch_tokens(request: &IngestRequest) -> u64 {
 }
 
 /// Bytes of a worker's activations: what is kept of a batch, and the head; where that is one of the modules,
-/// the gradients of its outputs at every token.
-pub(super) fn activation_bytes(engine: &CurvatureEngine, request: &IngestRequest) -> u64 {
+/// the gradients of its outputs at every token. `inside`: of a value inside a layer that is kept.
+pub(super) fn activation_bytes(engine: &CurvatureEngine, request: &IngestRequest, inside: u64) -> u64 {
     let decoder = engine.decoder();
     let tokens = batch_tokens(request);
-    let layer = match request.max_memory {
-        Some(_) => 2 * decoder.hidden_size,
-        None => 12 * decoder.hidden_size + 4 * decoder.intermediate_size,
-    };
+    let of_value = request.device.bytes_per_activation(request.compute);
     let of_head = |module: &Module| {
         let mut weights = decoder.params.iter().filter(|param| matches!(param.role, TensorRole::Weight(_)));
         weights.any(|param| param.module() == module.name && !param.is_map_of_layer())
     };
     let at_tokens = if engine.modules().iter().any(of_head) { tokens } else { 0 };
-    let kept = tokens * (layer * decoder.layers) as u64 + at_tokens * decoder.vocab_size as u64;
-    request.device.bytes_per_activation(request.compute) * kept
+    tokens * kept_per_token(decoder, request, inside)
+        + of_value * at_tokens * decoder.vocab_size as u64
         + request.device.logits_bytes(decoder.vocab_size)
+}
+
+/// Bytes that are kept of a token.
+fn kept_per_token(decoder: &Decoder, request: &IngestRequest, inside: u64) -> u64 {
+    let of_value = request.device.bytes_per_activation(request.compute);
+    let layer = match request.max_memory {
+        Some(_) => of_value * 2 * decoder.hidden_size as u64,
+        None => {
+            let all = (12 * decoder.hidden_size + 4 * decoder.intermediate_size) as u64;
+            let narrow = decoder.values_inside_layer(&[]);
+            of_value * all.saturating_sub(narrow) + inside * narrow
+        }
+    };
+    layer * decoder.layers as u64
 }
 
 /// A sample's tokens, and the one that each position is to predict.
@@ -309,6 +320,36 @@ impl Fisher {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use gstore_model::ComputePrecision;
+
+    #[test]
+    fn values_inside_layers_take_less_on_a_gpu_in_bf16() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("config.json");
+        let config = serde_json::json!({
+            "architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_act": "silu",
+            "hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 2,
+            "num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 8,
+            "vocab_size": 37, "rms_norm_eps": 1e-6, "rope_theta": 10000.0, "rope_scaling": null,
+            "max_position_embeddings": 64, "tie_word_embeddings": true
+        });
+        fs_err::write(&path, config.to_string()).expect("written");
+        let decoder = Decoder::read(&path).expect("a model");
+        let kept = |device: Device, compute: ComputePrecision, max_memory: Option<u64>| {
+            let mut request = IngestRequest::new("pool", "model");
+            (request.device, request.compute, request.max_memory) = (device, compute, max_memory);
+            kept_per_token(&decoder, &request, device.bytes_inside_layer(compute))
+        };
+        // Gate, up and their product; queries, keys and values.
+        let (all, inside) = (12 * 16 + 4 * 24, 3 * 24 + 16 + 2 * 8);
+        for compute in [ComputePrecision::F32, ComputePrecision::Bf16] {
+            assert_eq!(kept(Device::Cpu, compute, None), 2 * 4 * all);
+        }
+        assert_eq!(kept(Device::Cuda(0), ComputePrecision::F32, None), 2 * 4 * all);
+        let gpu = |max_memory| kept(Device::Cuda(0), ComputePrecision::Bf16, max_memory);
+        assert_eq!(gpu(None), 2 * (6 * all - 4 * inside));
+        assert_eq!(gpu(Some(1)), 2 * 6 * 2 * 16);
+    }
 
     #[test]
     fn rows_without_a_scored_token_are_counted_once() {

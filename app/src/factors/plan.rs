@@ -71,6 +71,7 @@ impl FitPlan {
         let max_block = most_rows(request, extended.as_ref());
         tell_head(&engine, &ingest, max_block, work);
         tell_blocks(&modules, request.strategy, max_block, work);
+        let inside = ingest.device.bytes_inside_layer(ingest.compute);
         let sizes = FitSizes {
             modules: &modules,
             strategy: request.strategy,
@@ -78,7 +79,7 @@ impl FitPlan {
             rows: rows.len(),
             devices: ingest.devices(),
             weights: engine::weight_bytes(&engine, &ingest),
-            activations: engine::activation_bytes(&engine, &ingest),
+            activations: engine::activation_bytes(&engine, &ingest, inside),
             several: checkpoints.len() > 1,
         };
         let forecast = sizes.fitted(work.threads, request.partitions, ingest.max_memory)?;

@@ -258,27 +258,29 @@ impl MemorySizes<'_> {
     fn worker(&self, request: &IngestRequest, keep: SavedActivations) -> WorkerBytes {
         let decoder = self.decoder;
         let gradients = request.kinds.iter().any(|kind| kind.takes_gradient());
-        let layer = kept_per_token(decoder);
-        let stream = decoder.hidden_size as u64;
+        let of_value = request.device.bytes_per_activation(request.compute);
+        let (layer, inside) = (kept_per_token(decoder), decoder.values_inside_layer(&[]));
+        let kept = of_value * (layer - inside) + request.device.bytes_inside_layer(request.compute) * inside;
+        // The backward of a layer may read its values in f32.
+        let layer = of_value * layer;
+        let stream = of_value * decoder.hidden_size as u64;
         let layers = decoder.layers as u64;
-        let kept = match (gradients, keep) {
-            (false, _) => 2 * layer,
-            (true, SavedActivations::All) => (layers + 1) * layer,
-            (true, SavedActivations::Inputs) => layers * stream + 2 * layer,
-        };
         // The backward of a layer holds about as many gradients as it has activations.
-        let activations = kept + layer + 4 * stream;
+        let activations = match (gradients, keep) {
+            (false, _) => 3 * kept,
+            (true, SavedActivations::All) => layers * kept + 2 * layer,
+            (true, SavedActivations::Inputs) => layers * stream + 3 * layer,
+        };
         let logits = request.device.logits_bytes(decoder.vocab_size);
         // Sums of projections are in double precision, in addition to the rounded result.
         let held = request.device.gradient_copies() * self.held as u64;
         let gradient = if gradients { held + 3 * self.vectors(request) } else { 0 };
         let [formed, pieces] = self.residual(request);
-        let of_value = request.device.bytes_per_activation(request.compute);
         // Buffers that are kept for reuse are not always of the size that is wanted next.
         let taken = |bytes: u64| bytes * 5 / 4;
         WorkerBytes {
             fixed: taken(logits + 4 * formed),
-            token: taken(of_value * (activations + pieces)),
+            token: taken(activations + 4 * stream + of_value * pieces),
             row: taken(4 * gradient),
         }
     }
@@ -352,7 +354,8 @@ mod tests {
         for compute in [ComputePrecision::F32, ComputePrecision::Tf32] {
             assert_eq!(worker(Device::Cuda(0), compute), single);
         }
-        let rounded = WorkerBytes { token: 6 * 1056 * 5 / 4, ..single };
+        // The outputs of gates, of `up` and of activations are bf16 alone in both layers that are kept.
+        let rounded = WorkerBytes { token: (6 * 1056 - 4 * 2 * 3 * 24) * 5 / 4, ..single };
         for compute in [ComputePrecision::Bf16, ComputePrecision::I8] {
             assert_eq!(worker(Device::Cuda(0), compute), rounded);
         }

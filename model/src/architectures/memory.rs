@@ -1,6 +1,6 @@
 //! Sizes in memory that follow from a decoder, for forecasts.
 
-use super::decoder::{Decoder, Param, TensorRole};
+use super::decoder::{Decoder, LinearId, LinearKind, Mlp, Param, QkNorm, TensorRole};
 use crate::backend::ComputePrecision;
 use crate::device::Device;
 
@@ -20,6 +20,27 @@ impl Decoder {
             param.shape.iter().fold(of_value, |bytes, size| bytes.saturating_mul(*size as u64))
         };
         self.params.iter().map(of_param).fold(0, u64::saturating_add)
+    }
+
+    /// Values of a token that a layer keeps and that only operations inside it read, in the precision of factors
+    /// of products: [`Backend::linear_inside`](crate::Backend::linear_inside). Maps with factors of an `adapted`
+    /// kind next to them give none.
+    pub fn values_inside_layer(&self, adapted: &[LinearKind]) -> u64 {
+        // What an activation makes is as precise as what it is made of.
+        let mut maps = match self.mlp {
+            Mlp::Gated(_) => vec![LinearKind::Gate, LinearKind::Gate, LinearKind::Up],
+            Mlp::Plain(_) => vec![LinearKind::Up, LinearKind::Up],
+        };
+        // Norms read f32, and so does attention with heads of other widths.
+        if self.heads.dim.is_multiple_of(8) {
+            maps.push(LinearKind::V);
+            if self.head_norm == QkNorm::None {
+                maps.extend([LinearKind::Q, LinearKind::K]);
+            }
+        }
+        maps.retain(|kind| !adapted.contains(kind));
+        let width = |kind| self.linear_shape(LinearId::Layer { layer: 0, kind })[0] as u64;
+        maps.into_iter().map(width).sum()
     }
 }
 
@@ -56,5 +77,19 @@ mod tests {
             let all = of_layer * maps + (of_head + 4) * table + 4 * norms;
             assert_eq!([&own, &tied].map(|decoder| decoder.weight_bytes(device, compute)), [all; 2]);
         }
+    }
+
+    #[test]
+    fn values_inside_layers_are_those_that_neither_norms_nor_adapters_nor_attention_in_f32_need() {
+        use LinearKind::{Down, Gate, K, O, Q, Up, V};
+        let (plain, of_mlp) = (decoder(&[]), 3 * 24);
+        assert_eq!(plain.values_inside_layer(&[]), of_mlp + 32 + 2 * 16);
+        assert_eq!(plain.values_inside_layer(&[Q, K, V, O, Down]), of_mlp);
+        // The product has the type of the gate.
+        assert_eq!(plain.values_inside_layer(&[Q, K, V, Gate]), 24);
+        assert_eq!(plain.values_inside_layer(&[Q, K, V, Up]), 2 * 24);
+        assert_eq!(decoder(&[("head_dim", 6.into())]).values_inside_layer(&[]), of_mlp);
+        let normed = Decoder { head_norm: QkNorm::Each, ..plain };
+        assert_eq!(normed.values_inside_layer(&[]), of_mlp + 16);
     }
 }

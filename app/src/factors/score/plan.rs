@@ -220,12 +220,17 @@ impl ScorePlan {
         let mut places = self.segments.iter().flat_map(|segment| &segment.checkpoints);
         let moves = places.any(|place| place.at.is_some());
         let is_fused = |param: &Param| matches!(&param.role, TensorRole::Weight(pieces) if pieces.len() > 1);
+        // Products with a direction read values in f32, which stays for the next direction.
+        let inside = match self.solve {
+            Some(_) => ingest.device.bytes_per_activation(ingest.compute),
+            None => ingest.device.bytes_inside_layer(ingest.compute),
+        };
         let sizes = ScoreSizes {
             modules,
             fused: self.engine.decoder().params.iter().any(is_fused),
             devices: ingest.devices(),
             weights: engine::weight_bytes(&self.engine, ingest) * (1 + u64::from(moves)),
-            activations: engine::activation_bytes(&self.engine, ingest),
+            activations: engine::activation_bytes(&self.engine, ingest, inside),
             threads: ingest.threads,
             batch: [engine::batch_tokens(ingest), self.rows.len().min(self.batches.most_rows() as u64)],
             per,
