@@ -206,18 +206,18 @@ pub(super) fn activation_bytes(engine: &CurvatureEngine, request: &IngestRequest
         + request.device.logits_bytes(decoder.vocab_size)
 }
 
-/// Bytes that are kept of a token.
+/// Bytes that are kept of a token; where layers are computed again, with such a layer and its gradients.
 fn kept_per_token(decoder: &Decoder, request: &IngestRequest, inside: u64) -> u64 {
     let of_value = request.device.bytes_per_activation(request.compute);
-    let layer = match request.max_memory {
-        Some(_) => of_value * 2 * decoder.hidden_size as u64,
+    let layers = decoder.layers as u64;
+    let layer = (12 * decoder.hidden_size + 4 * decoder.intermediate_size) as u64;
+    match request.max_memory {
+        Some(_) => of_value * (layers * 2 * decoder.hidden_size as u64 + 2 * layer),
         None => {
-            let all = (12 * decoder.hidden_size + 4 * decoder.intermediate_size) as u64;
             let narrow = decoder.values_inside_layer(&[]);
-            of_value * all.saturating_sub(narrow) + inside * narrow
+            layers * (of_value * layer.saturating_sub(narrow) + inside * narrow)
         }
-    };
-    layer * decoder.layers as u64
+    }
 }
 
 /// A sample's tokens, and the one that each position is to predict.
@@ -323,7 +323,7 @@ mod tests {
     use gstore_model::ComputePrecision;
 
     #[test]
-    fn values_inside_layers_take_less_on_a_gpu_in_bf16() {
+    fn layers_are_kept_with_values_of_bf16_on_a_gpu_or_by_their_inputs() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("config.json");
         let config = serde_json::json!({
@@ -348,7 +348,9 @@ mod tests {
         assert_eq!(kept(Device::Cuda(0), ComputePrecision::F32, None), 2 * 4 * all);
         let gpu = |max_memory| kept(Device::Cuda(0), ComputePrecision::Bf16, max_memory);
         assert_eq!(gpu(None), 2 * (6 * all - 4 * inside));
-        assert_eq!(gpu(Some(1)), 2 * 6 * 2 * 16);
+        // Inputs of the layers, and one layer twice.
+        assert_eq!(gpu(Some(1)), 6 * (2 * 2 * 16 + 2 * all));
+        assert_eq!(kept(Device::Cpu, ComputePrecision::F32, Some(1)), 4 * (2 * 2 * 16 + 2 * all));
     }
 
     #[test]
