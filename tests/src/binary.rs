@@ -80,11 +80,23 @@ impl Finished {
     /// # Panics
     /// If it did not.
     #[track_caller]
-    pub fn says(&self, code: i32, words: &[&str]) {
+    pub fn says(&self, code: i32, words: &[&str]) -> &Self {
         assert_eq!(self.code, code, "{}\n{}", self.command, self.stderr);
+        self.has(&self.stderr, words)
+    }
+
+    /// The same, where the words may also be on standard output.
+    #[track_caller]
+    pub fn told(&self, code: i32, words: &[&str]) -> &Self {
+        self.says(code, &[]).has(&format!("{}{}", self.stdout, self.stderr), words)
+    }
+
+    #[track_caller]
+    fn has(&self, text: &str, words: &[&str]) -> &Self {
         for word in words {
-            assert!(self.stderr.contains(word), "{}\nno {word:?} in: {}", self.command, self.stderr);
+            assert!(text.contains(word), "{}\nno {word:?} in: {text}", self.command);
         }
+        self
     }
 }
 

@@ -3,7 +3,7 @@
 
 use gstore_tests::place::Place;
 
-use crate::findings_data::{add, ingest, said, scored};
+use crate::findings_data::{add, ingest, scored};
 
 /// One sample with a vote.
 fn votes(place: &Place, name: &str, votes: &str) {
@@ -18,28 +18,28 @@ fn integers_and_floats_make_the_same_column_in_any_order() {
     votes(&place, "float", "3.0");
     votes(&place, "null", "null");
     let widened = "`votes` changes from int to float in all rows";
-    said(&add(&place, "up", "int.jsonl", &[]), 0, &[]);
-    said(&add(&place, "up", "float.jsonl", &["--dry-run"]), 0, &[widened, "columns: votes float"]);
+    add(&place, "up", "int.jsonl", &[]).told(0, &[]);
+    add(&place, "up", "float.jsonl", &["--dry-run"]).told(0, &[widened, "columns: votes float"]);
     assert_eq!(place.value("SELECT arrow_typeof(max(votes)) FROM up"), "Int64");
-    said(&add(&place, "up", "float.jsonl", &[]), 0, &[widened, "1 sample added"]);
-    said(&add(&place, "asked", "int.jsonl", &[]), 0, &[]);
-    said(&add(&place, "asked", "float.jsonl", &["--column", "votes:float"]), 0, &[widened]);
+    add(&place, "up", "float.jsonl", &[]).told(0, &[widened, "1 sample added"]);
+    add(&place, "asked", "int.jsonl", &[]).told(0, &[]);
+    add(&place, "asked", "float.jsonl", &["--column", "votes:float"]).told(0, &[widened]);
     for (dataset, files) in [("down", vec!["float.jsonl", "int.jsonl"]), ("once", vec!["int.jsonl"])] {
         for file in files {
-            said(&add(&place, dataset, file, &[]), 0, &[]);
+            add(&place, dataset, file, &[]).told(0, &[]);
         }
     }
-    said(&place.run(&["add", "--dataset", "once", "--data", "int.jsonl", "float.jsonl"]), 0, &[]);
+    place.run(&["add", "--dataset", "once", "--data", "int.jsonl", "float.jsonl"]).told(0, &[]);
     for dataset in ["up", "asked", "down", "once"] {
-        said(&add(&place, dataset, "null.jsonl", &[]), 0, &[]);
+        add(&place, dataset, "null.jsonl", &[]).told(0, &[]);
         let sum = format!("SELECT sum(votes) || ' ' || arrow_typeof(max(votes)) FROM {dataset}");
         assert_eq!(place.value(&sum), "4.0 Float64", "{dataset}");
     }
     // What is there already changes nothing.
-    said(&add(&place, "two", "int.jsonl", &[]), 0, &[]);
+    add(&place, "two", "int.jsonl", &[]).told(0, &[]);
     votes(&place, "int", "1.0");
     let kept = add(&place, "two", "int.jsonl", &["--if-changed", "keep"]);
-    said(&kept, 0, &["1 changed line skipped"]);
+    kept.told(0, &["1 changed line skipped"]);
     assert!(!kept.stderr.contains("from int to float"), "{}", kept.stderr);
     assert!(place.ok(&["verify"]).contains(" 0 problems"));
 }
@@ -54,16 +54,16 @@ fn the_value_that_does_not_fit_its_column_is_named_in_tables_of_text_as_in_json(
     let line = |(id, note): (&str, &str)| format!("{{\"id\":\"{id}\",\"text\":\"t\",\"note\":{note}}}\n");
     place.write("mixed.jsonl", [("a", "5"), ("b", "6"), ("c", "\"n/a\"")].map(line).concat());
     let asked = |file: &str| add(&place, "asked", file, &["--column", "note:int"]);
-    said(&asked("mixed.csv"), 1, &["mixed.csv", "is int as asked, but line 4 holds utf8 (\"n/a\")"]);
-    said(&asked("mixed.jsonl"), 1, &["is int as asked, but line 3 holds utf8 (\"n/a\")"]);
+    asked("mixed.csv").told(1, &["mixed.csv", "is int as asked, but line 4 holds utf8 (\"n/a\")"]);
+    asked("mixed.jsonl").told(1, &["is int as asked, but line 3 holds utf8 (\"n/a\")"]);
     place.write("fraction.csv", rows("7.5"));
-    said(&asked("fraction.csv"), 1, &["is int as asked, but line 4 holds float (7.5)"]);
-    said(&asked("whole.csv"), 0, &["3 samples added"]);
+    asked("fraction.csv").told(1, &["is int as asked, but line 4 holds float (7.5)"]);
+    asked("whole.csv").told(0, &["3 samples added"]);
     let stored = add(&place, "asked", "mixed.csv", &[]);
-    said(&stored, 1, &["is int in the dataset, but line 4 holds utf8 (\"n/a\")"]);
+    stored.told(1, &["is int in the dataset, but line 4 holds utf8 (\"n/a\")"]);
     // Text where it is asked for, and where nothing else is.
     for (dataset, options) in [("words", &["--column", "note:utf8"][..]), ("free", &[])] {
-        said(&add(&place, dataset, "mixed.csv", options), 0, &["3 samples added"]);
+        add(&place, dataset, "mixed.csv", options).told(0, &["3 samples added"]);
         assert_eq!(place.value(&format!("SELECT min(note) FROM {dataset}")), "5");
     }
 }
@@ -77,21 +77,21 @@ fn keys_within_objects_are_fields_in_json_and_in_tables() {
     place.write("wmt.jsonl", line("a"));
     // The hints lead to it.
     let whole = add(&place, "json", "wmt.jsonl", &["--field", "text=translation"]);
-    said(&whole, 1, &["name a key within it: --field text=translation.en"]);
+    whole.told(1, &["name a key within it: --field text=translation.en"]);
     let wrong = add(&place, "json", "wmt.jsonl", &["--field", "text=translation.em"]);
-    said(&wrong, 1, &["did you mean `translation.en`?"]);
-    said(&add(&place, "json", "wmt.jsonl", &pair), 0, &["1 sample added"]);
+    wrong.told(1, &["did you mean `translation.en`?"]);
+    add(&place, "json", "wmt.jsonl", &pair).told(0, &["1 sample added"]);
     let table = "SELECT 'a' AS id, named_struct('en', 'go', 'fr', 'va') AS translation";
     for file in ["wmt.parquet", "wmt.arrow"] {
         place.ok(&["query", table, "--force", "-o", file]);
         let dataset = file.replace('.', "_");
-        said(&add(&place, &dataset, file, &["--field", "text=translation.em"]), 1, &["`translation.en`?"]);
+        add(&place, &dataset, file, &["--field", "text=translation.em"]).told(1, &["`translation.en`?"]);
         let added = add(&place, &dataset, file, &pair);
-        said(&added, 0, &["1 sample added"]);
+        added.told(0, &["1 sample added"]);
         assert!(!added.stderr.contains("no record has a value"), "{}", added.stderr);
         assert_eq!(place.value(&format!("SELECT prompt || completion FROM {dataset}")), "gova");
         // The rows are those of the JSON lines.
-        said(&add(&place, "json", file, &pair), 0, &["nothing to add"]);
+        add(&place, "json", file, &pair).told(0, &["nothing to add"]);
     }
 }
 
@@ -99,16 +99,16 @@ fn keys_within_objects_are_fields_in_json_and_in_tables() {
 fn files_of_other_programs_are_refused_with_what_converts_them() {
     let place = Place::new();
     place.write("a.jsonl", "{\"text\":\"t\"}\n");
-    said(&add(&place, "pool", "a.jsonl", &[]), 0, &[]);
+    add(&place, "pool", "a.jsonl", &[]).told(0, &[]);
     for (file, line) in [
         ("d.pkl", "pandas.read_pickle('d.pkl').to_parquet('d.parquet')"),
         ("d.xlsx", "pandas.read_excel('d.xlsx').to_parquet('d.parquet')"),
         ("d.zip", "to convert it: unzip d.zip -d d"),
     ] {
         place.write(file, "PK");
-        said(&add(&place, "pool", file, &[]), 1, &["unknown format; supported: .jsonl", line]);
+        add(&place, "pool", file, &[]).told(1, &["unknown format; supported: .jsonl", line]);
         let table = format!("t={file}");
-        said(&place.run(&["query", "--with", &table, "SELECT 1"]), 2, &[".parquet, .csv, .tsv", line]);
+        place.run(&["query", "--with", &table, "SELECT 1"]).told(2, &[".parquet, .csv, .tsv", line]);
     }
 }
 
@@ -116,7 +116,7 @@ fn files_of_other_programs_are_refused_with_what_converts_them() {
 fn a_column_without_a_name_has_the_same_one_in_a_dataset_and_in_a_table() {
     let place = Place::new();
     place.write("index.csv", ",text\n7,a\n8,b\n");
-    said(&add(&place, "pool", "index.csv", &[]), 0, &["2 samples added"]);
+    add(&place, "pool", "index.csv", &[]).told(0, &["2 samples added"]);
     assert_eq!(place.value("SELECT max(column_1) FROM pool"), "8");
     let sum = "SELECT sum(column_1) FROM t";
     assert_eq!(place.ok(&["query", "--with", "t=index.csv", "--format", "lines", sum]).trim(), "15");
@@ -127,9 +127,9 @@ fn a_changed_spelling_of_a_sample_is_told() {
     let place = Place::new();
     place.write("spaced.jsonl", "{\"id\": \"a\", \"text\": \"t\", \"n\": null}\n");
     place.write("compact.jsonl", "{\"id\":\"a\",\"text\":\"t\"}\n");
-    said(&add(&place, "pool", "spaced.jsonl", &[]), 0, &[]);
+    add(&place, "pool", "spaced.jsonl", &[]).told(0, &[]);
     for more in [&["--dry-run"][..], &[]] {
-        said(&add(&place, "pool", "compact.jsonl", more), 1, &["only the spelling of the JSON differs"]);
+        add(&place, "pool", "compact.jsonl", more).told(1, &["only the spelling of the JSON differs"]);
     }
 }
 
@@ -138,10 +138,10 @@ fn stored_integers_that_become_text_are_told() {
     let place = Place::new();
     votes(&place, "int", "7");
     votes(&place, "word", "\"many\"");
-    said(&add(&place, "pool", "int.jsonl", &[]), 0, &[]);
-    said(&add(&place, "pool", "word.jsonl", &[]), 1, &["--column votes:utf8"]);
+    add(&place, "pool", "int.jsonl", &[]).told(0, &[]);
+    add(&place, "pool", "word.jsonl", &[]).told(1, &["--column votes:utf8"]);
     let told = ["`votes` changes from int to text in all rows: all values are text", "1 sample added"];
-    said(&add(&place, "pool", "word.jsonl", &["--column", "votes:utf8"]), 0, &told);
+    add(&place, "pool", "word.jsonl", &["--column", "votes:utf8"]).told(0, &told);
     let again = add(&place, "pool", "word.jsonl", &["--column", "votes:utf8"]);
     assert!(!again.stderr.contains("changes from"), "{}", again.stderr);
 }
@@ -151,23 +151,23 @@ fn a_stored_integer_that_a_float_would_round_keeps_its_column() {
     let place = Place::new();
     votes(&place, "big", "9007199254740993");
     votes(&place, "float", "0.5");
-    said(&add(&place, "pool", "big.jsonl", &[]), 0, &[]);
+    add(&place, "pool", "big.jsonl", &[]).told(0, &[]);
     let held = "would become float, and holds 9007199254740993 in row 0 (a float would round it)";
     let refused = add(&place, "pool", "float.jsonl", &[]);
-    said(&refused, 1, &["\"votes\"", held, "--column votes:utf8", "--column votes:float"]);
+    refused.told(1, &["\"votes\"", held, "--column votes:utf8", "--column votes:float"]);
     assert_eq!(place.value("SELECT max(votes) FROM pool"), "9007199254740993");
-    said(&add(&place, "pool", "float.jsonl", &["--column", "votes:float"]), 0, &["1 sample added"]);
+    add(&place, "pool", "float.jsonl", &["--column", "votes:float"]).told(0, &["1 sample added"]);
     assert_eq!(place.value("SELECT max(votes) = 9007199254740992 FROM pool"), "true");
     // Of several columns that change at once, the one that would lose is named.
     place.write("two.jsonl", "{\"id\":\"a\",\"text\":\"t\",\"n\":1,\"m\":9007199254740993}\n");
     place.write("both.jsonl", "{\"id\":\"b\",\"text\":\"t\",\"n\":0.5,\"m\":0.5}\n");
-    said(&add(&place, "two", "two.jsonl", &[]), 0, &[]);
-    said(&add(&place, "two", "both.jsonl", &[]), 1, &["\"m\"", held]);
+    add(&place, "two", "two.jsonl", &[]).told(0, &[]);
+    add(&place, "two", "both.jsonl", &[]).told(1, &["\"m\"", held]);
     let told = ["`n` changes from int to float", "`m` changes from int to float"];
-    said(&add(&place, "two", "both.jsonl", &["--column", "m:float"]), 0, &told);
+    add(&place, "two", "both.jsonl", &["--column", "m:float"]).told(0, &told);
     // Where the type was asked for, the way out is the one that keeps numbers.
     let asked = add(&place, "other", "float.jsonl", &["--column", "votes:int"]);
-    said(&asked, 1, &["is int as asked, but line 1 holds float (0.5); use --column votes:float"]);
+    asked.told(1, &["is int as asked, but line 1 holds float (0.5); use --column votes:float"]);
 }
 
 #[test]
@@ -181,13 +181,13 @@ fn integers_of_one_pool_and_floats_of_another_make_one_table() {
         };
         let file = format!("{pool}.jsonl");
         place.write(&file, values.iter().enumerate().map(line).collect::<String>());
-        said(&ingest(&place, &["--dataset", pool, "--data", &file], "grad-sgd"), 0, &[]);
+        ingest(&place, &["--dataset", pool, "--data", &file], "grad-sgd").told(0, &[]);
     }
     let select = |pools: &str, output: &str| {
         place.run(&["select", "--pool", pools, "--target", "target", "--top", "4", "-o", output])
     };
     for (pools, output) in [("whole,parts", "one.parquet"), ("parts,whole", "other.csv")] {
-        said(&select(pools, output), 0, &[]);
+        select(pools, output).told(0, &[]);
         let table = format!("t={output}");
         let sum = "SELECT sum(n) || ' ' || count(n) || ' ' || arrow_typeof(max(n)) FROM t";
         let found = place.ok(&["query", "--with", &table, "--format", "lines", sum]);
@@ -195,7 +195,7 @@ fn integers_of_one_pool_and_floats_of_another_make_one_table() {
     }
     let rounded = "`n` is int in one pool and float in another, and 9007199254740993 is not exact as a float: \
                    write .jsonl instead of a table";
-    said(&select("parts,big", "big.parquet"), 1, &[rounded]);
+    select("parts,big", "big.parquet").told(1, &[rounded]);
     assert!(!place.path("big.parquet").exists());
 }
 
@@ -203,7 +203,7 @@ fn integers_of_one_pool_and_floats_of_another_make_one_table() {
 fn text_in_utf_16_is_named_as_such_wherever_it_is_read() {
     let place = Place::new();
     votes(&place, "one", "1");
-    said(&add(&place, "pool", "one.jsonl", &[]), 0, &[]);
+    add(&place, "pool", "one.jsonl", &[]).told(0, &[]);
     let says = "it is text in UTF-16; save it as UTF-8, or `iconv -f UTF-16 -t UTF-8 FILE > NEW` makes it so";
     for (name, text) in
         [("u.csv", "id,text\n1,\"a, b\"\n"), ("u.tsv", "id\ttext\n1\ta\n"), ("u.jsonl", "{\"text\":\"a\"}\n")]
@@ -211,8 +211,8 @@ fn text_in_utf_16_is_named_as_such_wherever_it_is_read() {
         for wide in [u16::to_le_bytes, u16::to_be_bytes] {
             let bytes: Vec<u8> = std::iter::once(0xFEFF).chain(text.encode_utf16()).flat_map(wide).collect();
             place.write(name, bytes);
-            said(&add(&place, "pool", name, &[]), 1, &[name, says]);
-            said(&place.run(&["query", "--with", &format!("t={name}"), "SELECT * FROM t"]), 2, &[name, says]);
+            add(&place, "pool", name, &[]).told(1, &[name, says]);
+            place.run(&["query", "--with", &format!("t={name}"), "SELECT * FROM t"]).told(2, &[name, says]);
         }
     }
     assert_eq!(place.value("SELECT count(*) FROM pool"), "1");

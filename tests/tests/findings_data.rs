@@ -35,15 +35,6 @@ pub fn add(place: &Place, dataset: &str, file: &str, more: &[&str]) -> Finished 
     place.run(&[&["add", "--dataset", dataset, "--data", file], more].concat())
 }
 
-#[track_caller]
-pub fn said(finished: &Finished, code: i32, words: &[&str]) {
-    let all = format!("{}{}", finished.stdout, finished.stderr);
-    assert_eq!(finished.code, code, "{all}");
-    for word in words {
-        assert!(all.contains(word), "no {word:?} in: {all}");
-    }
-}
-
 /// Content of the messages of a stored row.
 pub fn record(place: &Place, dataset: &str, row: u64) -> Value {
     let sql = format!("SELECT record FROM {dataset} WHERE row = {row}");
@@ -76,19 +67,20 @@ fn d10_a_stopped_ingest_says_what_it_keeps() {
 #[test]
 fn a_first_ingest_that_is_stopped_early_says_what_it_left() {
     let place = Place::of(&[("pool", 20)]);
-    said(&add(&place, "other", "pool.jsonl", &[]), 0, &[]);
+    add(&place, "other", "pool.jsonl", &[]).told(0, &[]);
     fs_err::create_dir_all(place.path("store/tmp")).expect("a folder");
     let path = place.path("store/tmp/start.lock");
     for seconds in [1, 2, 4, 8, 16] {
         // A try that came too late has done the work.
         let pool = format!("pool{seconds}");
-        said(&add(&place, &pool, "pool.jsonl", &[]), 0, &[]);
+        add(&place, &pool, "pool.jsonl", &[]).told(0, &[]);
         let mut command = place.with_model(&format!("ingest --dataset {pool} --features loss"));
         // Long enough for the command to get there; if not, it is tried again.
         let finished = binary::interrupted_at(&path, &mut command, seconds);
         if finished.code == 130 {
             let says = "stopped before the first vectors were sealed; the same command begins again";
-            return said(&finished, 130, &["stopping", says]);
+            finished.told(130, &["stopping", says]);
+            return;
         }
     }
     panic!("the command never got to its work");
@@ -105,13 +97,13 @@ fn d12_rows_that_can_never_be_scored_are_counted_when_they_are_added() {
     ];
     place.write("o.jsonl", lines.map(|line| format!("{line}\n")).concat());
     let finished = add(&place, "o", "o.jsonl", &[]);
-    said(&finished, 0, &["2 of 3 records have nothing to score", "empty text: line 3", "assistant: line 2"]);
+    finished.told(0, &["2 of 3 records have nothing to score", "empty text: line 3", "assistant: line 2"]);
     assert_eq!(place.json(&["add", "--dataset", "p", "--data", "o.jsonl", "--json"])["unscorable"], 2);
     // What an encoding cuts off, the ingest counts.
     let long = format!("{}\n", json!({ "text": "seven ".repeat(300) }));
     place.write("long.jsonl", long);
     let finished = ingest(&place, &["--dataset", "l", "--data", "long.jsonl", "--max-length", "64"], "loss");
-    said(&finished, 0, &["1 of 1 row is longer than 64 tokens", "--max-length"]);
+    finished.told(0, &["1 of 1 row is longer than 64 tokens", "--max-length"]);
 }
 
 #[test]
@@ -120,22 +112,22 @@ fn a_dry_run_of_add_tells_what_it_would_do_and_changes_nothing() {
     place.write("a.jsonl", "{\"id\":\"a\",\"text\":\"a b\",\"n\":1}\n{\"id\":\"b\",\"text\":\"\",\"n\":2}\n");
     let dry = |file: &str, more: &[&str]| add(&place, "pool", file, &[&["--dry-run"], more].concat());
     let first = dry("a.jsonl", &[]);
-    said(&first, 0, &["pool: 2 samples to add, 0 there already", "columns: n int", "nothing was changed"]);
-    said(&first, 0, &["1 of 2 records has nothing to score"]);
+    first.told(0, &["pool: 2 samples to add, 0 there already", "columns: n int", "nothing was changed"]);
+    first.told(0, &["1 of 2 records has nothing to score"]);
     assert!(!place.path("store").exists());
 
-    said(&add(&place, "pool", "a.jsonl", &[]), 0, &["2 samples added"]);
+    add(&place, "pool", "a.jsonl", &[]).told(0, &["2 samples added"]);
     let snapshot = || place.value("SELECT max(number) FROM gstore.snapshots");
     let before = snapshot();
     let lines = "{\"id\":\"a\",\"text\":\"a c\",\"n\":1}\n{\"id\":\"c\",\"text\":\"c\"}\n{\"id\":\"c\",\"text\":\"d\"}\n";
     place.write("b.jsonl", lines);
     // What add refuses, its dry run refuses.
-    said(&dry("b.jsonl", &[]), 1, &["is in dataset \"pool\" already"]);
-    said(&dry("b.jsonl", &["--if-changed", "keep"]), 1, &["occurs twice"]);
+    dry("b.jsonl", &[]).told(1, &["is in dataset \"pool\" already"]);
+    dry("b.jsonl", &["--if-changed", "keep"]).told(1, &["occurs twice"]);
     let kept = ["--if-changed", "keep", "--duplicates", "first"];
     let words =
         "1 sample to add, 0 there already, 0 to replace, 1 changed line to skip, 1 repeats an earlier id";
-    said(&dry("b.jsonl", &kept), 0, &[words]);
+    dry("b.jsonl", &kept).told(0, &[words]);
     place.write("wrong.jsonl", "{\"id\":\"d\",\"text\":\"d\",\"n\":\"many\"}\n");
     assert_eq!(dry("wrong.jsonl", &[]).code, add(&place, "pool", "wrong.jsonl", &[]).code);
     assert_eq!((snapshot(), place.value("SELECT count(*) FROM pool")), (before, "2".to_owned()));
@@ -148,13 +140,13 @@ fn an_id_that_is_null_is_made_as_one_that_is_not_there() {
     place.write("pool.jsonl", lines);
     // The second time they are known by these ids.
     for _ in 0..2 {
-        said(&add(&place, "pool", "pool.jsonl", &[]), 0, &[]);
+        add(&place, "pool", "pool.jsonl", &[]).told(0, &[]);
         assert_eq!(place.value("SELECT count(*) FROM pool"), "3");
         assert_eq!(place.value("SELECT count(DISTINCT id) FROM pool WHERE id LIKE 'x%'"), "3");
     }
     place.write("wrong.jsonl", "{\"text\": \"a\"}\n{\"id\": false, \"text\": \"b\"}\n");
     let refused = add(&place, "wrong", "wrong.jsonl", &[]);
-    said(&refused, 1, &["wrong.jsonl", "line 2", "`id` must be a string or an integer"]);
+    refused.told(1, &["wrong.jsonl", "line 2", "`id` must be a string or an integer"]);
 }
 
 #[test]
@@ -165,14 +157,14 @@ fn datasets_before_one_that_cannot_be_added_stay_and_are_named() {
     let files = ["add", "--data", "new1.jsonl", "qa.csv"];
     let finished = place.run(&files);
     let likely = "--field prompt=question --field completion=answer";
-    said(&finished, 1, &["new1: 1 sample added", "added before and kept: new1;", likely]);
+    finished.told(1, &["new1: 1 sample added", "added before and kept: new1;", likely]);
     place.write("qa.csv", "uid,prompt,completion\n1,q,a\n");
-    said(&place.run(&files), 0, &["new1: nothing to add", "qa: 1 sample added"]);
+    place.run(&files).told(0, &["new1: nothing to add", "qa: 1 sample added"]);
     // Of one dataset it is all or nothing.
     place.write("more.jsonl", "{\"text\":\"c d\"}\n");
     place.write("bad.jsonl", "{\"n\":1}\n");
     let finished = place.run(&["add", "--dataset", "new1", "--data", "more.jsonl", "bad.jsonl"]);
-    said(&finished, 1, &["as in --field prompt=KEY"]);
+    finished.told(1, &["as in --field prompt=KEY"]);
     assert!(!finished.stderr.contains("kept"), "{}", finished.stderr);
     assert_eq!(place.value("SELECT count(*) FROM new1"), "1");
 }
@@ -182,20 +174,16 @@ fn what_changes_nothing_says_why() {
     let place = Place::new();
     place.write("a.jsonl", "{\"id\":\"a\",\"text\":\"a b\"}\n");
     place.write("b.jsonl", "{\"id\":\"a\",\"text\":\"a c\"}\n");
-    said(&add(&place, "pool", "a.jsonl", &[]), 0, &["1 sample added"]);
+    add(&place, "pool", "a.jsonl", &[]).told(0, &["1 sample added"]);
     let kept = add(&place, "pool", "b.jsonl", &["--if-changed", "keep"]);
-    said(&kept, 0, &["pool: nothing to add; 1 changed line skipped"]);
-    said(&add(&place, "pool", "b.jsonl", &["--if-changed", "replace"]), 0, &["1 replaced"]);
-    said(
-        &place.run(&["gc", "--keep", "1"]),
-        0,
-        &["0 snapshots went", "stay, as one of the last 1 state or younger"],
-    );
-    said(
-        &place.run(&["delete", "--dataset", "pool", "--id", "a", "--purge"]),
-        2,
-        &["it removes 1 row of \"pool\""],
-    );
+    kept.told(0, &["pool: nothing to add; 1 changed line skipped"]);
+    add(&place, "pool", "b.jsonl", &["--if-changed", "replace"]).told(0, &["1 replaced"]);
+    place
+        .run(&["gc", "--keep", "1"])
+        .told(0, &["0 snapshots went", "stay, as one of the last 1 state or younger"]);
+    place
+        .run(&["delete", "--dataset", "pool", "--id", "a", "--purge"])
+        .told(2, &["it removes 1 row of \"pool\""]);
     // A flag is proposed as help lists it.
     for args in [&["train", "--lora-targts", "q_proj"][..], &["evaluate", "retrain", "--target", "x"]] {
         let finished = place.run(args);
@@ -211,9 +199,8 @@ fn gradients_of_a_pool_at_a_checkpoint_that_no_target_has_do_not_hide_the_others
     binary::ok(command.arg("--checkpoints").arg(checkpoint));
     let select = ["select", "--pool", "pool", "--target", "target", "--top", "3", "-o", "x.jsonl"];
     let note = "grad-adam at no checkpoint where every target has grad-sgd, so its grad-sgd is compared";
-    said(&place.run(&select), 0, &["3 of 40 rows selected", note]);
-    said(
-        &place.run(&[&select[..], &["--force", "--pool-kind", "grad-adam"]].concat()),
+    place.run(&select).told(0, &["3 of 40 rows selected", note]);
+    place.run(&[&select[..], &["--force", "--pool-kind", "grad-adam"]].concat()).told(
         1,
         &[
             "no checkpoint has features of every",
@@ -237,10 +224,10 @@ fn d13_options_and_conditions_are_named_as_the_command_line_has_them() {
     );
     let delete =
         |condition: &str| place.run(&["delete", "--dataset", "pool", "--dry-run", "--where", condition]);
-    said(&delete("sorce='x'"), 1, &["--where", "sorce", "(line 1, column 1)", "source"]);
-    said(&delete(""), 2, &["--where", "is empty"]);
-    said(&delete("1=1) or (1=1"), 2, &["--where", "closes a parenthesis that it does not open"]);
-    said(&delete("source = 'a' -- of the first"), 0, &["14 rows would be deleted"]);
+    delete("sorce='x'").told(1, &["--where", "sorce", "(line 1, column 1)", "source"]);
+    delete("").told(2, &["--where", "is empty"]);
+    delete("1=1) or (1=1").told(2, &["--where", "closes a parenthesis that it does not open"]);
+    delete("source = 'a' -- of the first").told(0, &["14 rows would be deleted"]);
 }
 
 #[test]
@@ -258,7 +245,7 @@ fn d14_a_tokenizer_that_is_too_large_is_found_before_anything_is_written() {
     let mut command =
         place.gstore(&["ingest", "--dataset", "pool", "--data", "pool.jsonl", "--features", "loss"]);
     let finished = binary::run(command.args(["--max-length", "64", "--model"]).arg(&model));
-    said(&finished, 1, &["belongs to another model", &format!("token {}", most + 1)]);
+    finished.told(1, &["belongs to another model", &format!("token {}", most + 1)]);
     assert!(!place.path("store").exists());
 }
 
@@ -273,7 +260,7 @@ fn d15_a_store_appears_with_its_first_commit_and_is_named() {
         assert!(!place.path("store").exists());
     }
     place.write("good.jsonl", "{\"text\":\"x\"}\n");
-    said(&add(&place, "pool", "good.jsonl", &[]), 0, &["new store ", "store", "pool: 1 sample added"]);
+    add(&place, "pool", "good.jsonl", &[]).told(0, &["new store ", "store", "pool: 1 sample added"]);
     assert!(!add(&place, "more", "good.jsonl", &[]).stderr.contains("new store"));
     // Nothing is left of the folder that it was made in.
     let names = place.names();
@@ -300,9 +287,9 @@ fn d19_a_store_inside_a_data_folder_is_no_data() {
     };
     for text in ["x", "y"] {
         place.write("data/pool.jsonl", format!("{{\"text\":\"{text}\"}}\n"));
-        said(&inside(&["add", "--dataset", "pool", "--data", "data"]), 0, &["pool: 1 sample added"]);
+        inside(&["add", "--dataset", "pool", "--data", "data"]).told(0, &["pool: 1 sample added"]);
     }
-    said(&inside(&["add", "--dataset", "no", "--data", "data/store"]), 1, &["no data files"]);
+    inside(&["add", "--dataset", "no", "--data", "data/store"]).told(1, &["no data files"]);
 }
 
 #[test]
@@ -332,7 +319,7 @@ fn d20_keys_of_json_have_no_blanks() {
 #[test]
 fn d22_blanks_between_features_and_silent_rules_are_no_trouble() {
     let place = scored();
-    said(&ingest(&place, &["--dataset", "pool", "--dry-run"], "grad-sgd, loss"), 0, &["loss"]);
+    ingest(&place, &["--dataset", "pool", "--dry-run"], "grad-sgd, loss").told(0, &["loss"]);
     let select = ["select", "--pool", "pool", "--target", "target", "--top", "3", "-o", "x.jsonl"];
     let rules = ["--round-robin", "subtask", "--quota", "*=3"];
     let finished = place.run(&[&select[..], &rules[..]].concat());
@@ -343,7 +330,7 @@ fn d22_blanks_between_features_and_silent_rules_are_no_trouble() {
 fn b1_a_target_that_decides_all_rows_is_named() {
     let place = scored();
     // The pool itself: no row is closer to anything than to itself.
-    said(&ingest(&place, &["--dataset", "same", "--data", "pool.jsonl"], "grad-sgd"), 0, &[]);
+    ingest(&place, &["--dataset", "same", "--data", "pool.jsonl"], "grad-sgd").told(0, &[]);
     let select = |top: &str, flags: &[&str]| {
         let targets = ["select", "--pool", "pool", "--target", "target", "same", "--within", "max"];
         let finished =
@@ -385,20 +372,20 @@ fn b1_a_target_that_decides_all_rows_is_named() {
 fn d23_tags_that_follow_each_other_name_one_state() {
     let place = Place::new();
     place.write("a.jsonl", "{\"text\":\"x\"}\n");
-    said(&add(&place, "pool", "a.jsonl", &[]), 0, &[]);
+    add(&place, "pool", "a.jsonl", &[]).told(0, &[]);
     for tag in ["a", "b", "c"] {
         assert_eq!(place.ok(&["tag", tag]), format!("{tag}: tagged snapshot 1\n"));
     }
-    said(&place.run(&["tag", "5"]), 2, &["a tag must not be"]);
-    said(&add(&place, "more", "a.jsonl", &[]), 0, &[]);
+    place.run(&["tag", "5"]).told(2, &["a tag must not be"]);
+    add(&place, "more", "a.jsonl", &[]).told(0, &[]);
     assert_eq!(place.ok(&["tag", "d"]), "d: tagged snapshot 5\n");
     // As with views and tokens, `list` lists; it sets no tag.
     let listed = place.ok(&["tag", "--format", "csv"]);
     assert_eq!(place.ok(&["tag", "list", "--format", "csv"]), listed);
     assert_eq!(listed.lines().count(), 5);
-    said(&place.run(&["tag", "list", "--snapshot", "1"]), 2, &["\"list\" cannot be a tag"]);
-    said(&place.run(&["tag", "drop"]), 2, &["\"drop\" cannot be a tag", "--delete"]);
-    said(&place.run(&["tag", "d", "-d"]), 2, &["--delete"]);
+    place.run(&["tag", "list", "--snapshot", "1"]).told(2, &["\"list\" cannot be a tag"]);
+    place.run(&["tag", "drop"]).told(2, &["\"drop\" cannot be a tag", "--delete"]);
+    place.run(&["tag", "d", "-d"]).told(2, &["--delete"]);
 }
 
 #[test]
@@ -407,26 +394,26 @@ fn s10_a_wrong_delete_or_drop_is_undone_without_computing_again() {
     let before = world::digests(&place.store());
     let number = place.json(&["info", "--json"])["snapshot"].as_u64().expect("a number");
     let deleted = place.run(&["delete", "--dataset", "pool", "--where", "source = 'a'"]);
-    said(&deleted, 0, &["14 rows deleted", &format!("gstore revert --to {number}")]);
-    said(&place.run(&["drop", "dataset", "target"]), 0, &[&format!("gstore revert --to {}", number + 1)]);
+    deleted.told(0, &["14 rows deleted", &format!("gstore revert --to {number}")]);
+    place.run(&["drop", "dataset", "target"]).told(0, &[&format!("gstore revert --to {}", number + 1)]);
     let to = number.to_string();
     let dry = place.run(&["revert", "--to", &to, "--dry-run"]);
-    said(&dry, 0, &["pool: 14 rows come back", "dataset target comes back", "dry run"]);
+    dry.told(0, &["pool: 14 rows come back", "dataset target comes back", "dry run"]);
     assert_eq!(place.value("SELECT count(*) FROM pool"), "26");
-    said(&place.run(&["revert", "--to", &to]), 0, &["has the content of snapshot"]);
+    place.run(&["revert", "--to", &to]).told(0, &["has the content of snapshot"]);
     assert_eq!(place.value("SELECT count(*) FROM pool"), "40");
     assert_eq!(world::digests(&place.store()), before);
     place.ok(&["verify"]);
     // Nothing to compute, and new rows get new numbers.
     let again = ingest(&place, &["--dataset", "pool"], "grad-sgd,loss");
-    said(&again, 0, &["nothing to compute"]);
-    said(&place.run(&["revert", "--to", "nowhere"]), 1, &["nowhere"]);
+    again.told(0, &["nothing to compute"]);
+    place.run(&["revert", "--to", "nowhere"]).told(1, &["nowhere"]);
     // By a tag, and back again.
     place.ok(&["tag", "good"]);
-    said(&place.run(&["delete", "--dataset", "pool", "--id", "s1", "s2"]), 0, &["2 rows deleted"]);
+    place.run(&["delete", "--dataset", "pool", "--id", "s1", "s2"]).told(0, &["2 rows deleted"]);
     place.ok(&["revert", "--to", "good"]);
     assert_eq!(place.value("SELECT count(*) FROM pool"), "40");
-    said(&place.run(&["revert", "--to", "good"]), 0, &["nothing differs"]);
+    place.run(&["revert", "--to", "good"]).told(0, &["nothing differs"]);
 }
 
 #[test]
@@ -488,13 +475,9 @@ fn reasoning_that_is_no_part_of_the_text_is_counted() {
     place.write("some.jsonl", [line(with), line(without)].concat());
     place.write("none.jsonl", line(without));
     let add = |file: &str| place.run(&["add", "--dataset", "pool", "--data", file]);
-    said(
-        &add("some.jsonl"),
-        0,
-        &["1 sample has `reasoning_content` or `reasoning` in a message", "`content`"],
-    );
+    add("some.jsonl").told(0, &["1 sample has `reasoning_content` or `reasoning` in a message", "`content`"]);
     let none = add("none.jsonl");
-    said(&none, 0, &["there already"]);
+    none.told(0, &["there already"]);
     assert!(!none.stderr.contains("reasoning"), "{}", none.stderr);
 }
 
@@ -509,7 +492,7 @@ fn two_first_adds_at_once_are_both_kept() {
         running.push(command.stderr(Stdio::piped()).spawn().expect("gstore runs"));
     }
     for child in running {
-        said(&child.wait_with_output().expect("ended").into(), 0, &["5000 samples added"]);
+        Finished::from(child.wait_with_output().expect("ended")).told(0, &["5000 samples added"]);
     }
     assert_eq!(place.value("SELECT count(*) FROM gstore.datasets"), "2");
     assert_eq!(unfinished(&place), 0);

@@ -4,18 +4,18 @@ use gstore_tests::binary::{self, Finished};
 use gstore_tests::place::Place;
 use gstore_tests::world;
 
-use crate::findings_data::{add, ingest, said, scored};
+use crate::findings_data::{add, ingest, scored};
 use crate::terminal::Terminal;
 
 #[test]
 fn all_stores_of_a_folder_are_named_and_backups_last() {
     let place = Place::new();
     place.write("pool.jsonl", "{\"text\":\"a\"}\n");
-    said(&add(&place, "pool", "pool.jsonl", &[]), 0, &[]);
+    add(&place, "pool", "pool.jsonl", &[]).told(0, &[]);
     place.ok(&["backup", "--to", "a.bak"]);
     let mut other = binary::gstore(&place.path("other"));
     binary::ok(other.args(["add", "--dataset", "pool", "--data", "pool.jsonl"]).current_dir(place.path("")));
-    said(&binary::run(&mut place.bare(&["ls"])), 2, &["; there are other, store, a.bak (a backup) here"]);
+    binary::run(&mut place.bare(&["ls"])).told(2, &["; there are other, store, a.bak (a backup) here"]);
 }
 
 #[test]
@@ -23,7 +23,7 @@ fn a_narrow_list_says_what_is_missing() {
     let place = scored();
     // What the ingest of more rows has not reached.
     place.samples("pool", 60);
-    said(&add(&place, "pool", "pool.jsonl", &[]), 0, &["20 samples added"]);
+    add(&place, "pool", "pool.jsonl", &[]).told(0, &["20 samples added"]);
     let Some(mut terminal) = Terminal::run(&place.gstore(&["ls"]), 80, 60) else { return };
     let shown = terminal.until("columns: ");
     let heading = shown.lines().find(|line| line.starts_with("name")).expect("a heading");
@@ -45,7 +45,7 @@ fn with_two_runs() -> Place {
         binary::ok(command.arg("--features").args(features).arg("--checkpoints").arg(&newer));
     }
     place.samples("bare", 4);
-    said(&add(&place, "bare", "bare.jsonl", &[]), 0, &[]);
+    add(&place, "bare", "bare.jsonl", &[]).told(0, &[]);
     place
 }
 
@@ -59,20 +59,20 @@ fn a_hint_names_the_run_that_is_complete_elsewhere_and_no_kind_that_there_is_not
         place.run(&[&select[..], more].concat())
     };
     let lacks = "ingest --dataset bare --run warmup --features grad-sgd`";
-    said(&select(&[]), 1, &[lacks]);
-    said(&asked("influence('pool', 'bare')"), 1, &[lacks]);
+    select(&[]).told(1, &[lacks]);
+    asked("influence('pool', 'bare')").told(1, &[lacks]);
     for (sql, lacks) in [
         ("influence('pool', 'target', per_token => true)", "--run warmup --per-token --features grad-adam`"),
         ("self_influence('pool', kind => 'grad-sign')", "--run warmup --features grad-sign`"),
         ("nearest('pool', id => 's1', kind => 'embed-mean')", "--run warmup --features embed-mean`"),
     ] {
-        said(&asked(sql), 1, &[lacks]);
+        asked(sql).told(1, &[lacks]);
     }
     // What it says helps.
     let mut command =
         place.gstore(&["ingest", "--dataset", "bare", "--run", "warmup", "--features", "grad-sgd"]);
     binary::ok(command.args(["--dim", "64"]));
-    said(&select(&[]), 0, &[]);
+    select(&[]).told(0, &[]);
 
     let plot =
         ["plot", "scores", "--pool", "pool", "--target", "target", "-o", "s.svg", "--kind", "grad-sdg"];
@@ -82,7 +82,7 @@ fn a_hint_names_the_run_that_is_complete_elsewhere_and_no_kind_that_there_is_not
         (asked("nearest('pool', id => 's1', kind => 'embed-maen')"), "embed-mean"),
         (place.run(&plot), "grad-sgd"),
     ] {
-        said(&finished, 1, &["there is no feature kind", &format!("did you mean \"{meant}\"?")]);
+        finished.told(1, &["there is no feature kind", &format!("did you mean \"{meant}\"?")]);
         assert!(!finished.stderr.contains("--features"), "{}", finished.stderr);
     }
 }
@@ -101,14 +101,14 @@ fn checkpoints_of_two_runs_are_told_apart_and_features_name_their_run() {
     {
         let select = ["select", "--pool", "pool", "--target", "target", "--top", "3", "-o", "rows.jsonl"];
         let finished = place.run(&[&select[..], &["--checkpoints", &both], run].concat());
-        said(&finished, 1, &["a question uses the checkpoints of one run", lacks, &of_each]);
+        finished.told(1, &["a question uses the checkpoints of one run", lacks, &of_each]);
     }
     // A name that no run has, and a run that there is not, are told as before.
     let asked = |more: &str| {
         place.run(&["query", &format!("SELECT * FROM influence('pool', 'target', {more}) LIMIT 1")])
     };
-    said(&asked("checkpoints => 'checkpoint-9999', run => 'warmup'"), 1, &["there is no checkpoint"]);
-    said(&asked(&format!("checkpoints => '{first}', run => 'warm'")), 1, &["there is no run"]);
+    asked("checkpoints => 'checkpoint-9999', run => 'warmup'").told(1, &["there is no checkpoint"]);
+    asked(&format!("checkpoints => '{first}', run => 'warm'")).told(1, &["there is no run"]);
     let listed = place.ok(&["ls", "--format", "csv"]);
     for (feature, run) in [(&first, "warmup"), (&second, "newer")] {
         let has = |line: &str| {
@@ -142,7 +142,7 @@ fn losses_next_to_scores_are_those_of_the_run_that_is_asked() {
     for (run, noted) in [("untrained", true), ("warmup", false)] {
         let sql = format!("SELECT id, loss FROM influence('pool', 'target', run => '{run}', k => 1)");
         let finished = place.run(&["query", &sql]);
-        said(&finished, 0, &[]);
+        finished.told(0, &[]);
         assert_eq!(finished.stderr.contains(&note), noted, "{}", finished.stderr);
     }
 }
@@ -150,7 +150,7 @@ fn losses_next_to_scores_are_those_of_the_run_that_is_asked() {
 #[test]
 fn the_usual_kind_is_that_of_the_run_or_checkpoint_that_is_asked() {
     let place = scored();
-    said(&ingest(&place, &["--dataset", "pool"], "grad-adam"), 0, &[]);
+    ingest(&place, &["--dataset", "pool"], "grad-adam").told(0, &[]);
     for dataset in ["pool", "target"] {
         of_the_base(&place, dataset);
     }
@@ -167,19 +167,19 @@ fn the_usual_kind_is_that_of_the_run_or_checkpoint_that_is_asked() {
 fn a_hint_names_the_target_that_has_no_features_where_the_pool_has_its_own() {
     let place = scored();
     place.samples("bare", 4);
-    said(&add(&place, "bare", "bare.jsonl", &[]), 0, &[]);
+    add(&place, "bare", "bare.jsonl", &[]).told(0, &[]);
     of_the_base(&place, "bare");
     let way = "gstore ingest --run warmup --dataset bare --features grad-sgd` computes those of `bare` where `pool` has";
     for targets in ["bare,target", "target,bare"] {
         let select = ["select", "--pool", "pool", "--target", targets, "--top", "3", "-o", "rows.jsonl"];
-        said(&place.run(&select), 1, &["no checkpoint has features of every", way]);
+        place.run(&select).told(1, &["no checkpoint has features of every", way]);
     }
     // Of a run that is named it may be the pool.
     let select = ["select", "--pool", "pool", "--target", "bare", "--top", "3", "-o", "rows.jsonl"];
     let refused = place.run(&[&select[..], &["--run", "untrained"]].concat());
     let way =
         "--run untrained --dataset pool --features grad-sgd` computes those of `pool` of run `untrained`";
-    said(&refused, 1, &["no checkpoint of run `untrained` has features of every", way]);
+    refused.told(1, &["no checkpoint of run `untrained` has features of every", way]);
 }
 
 #[test]
@@ -191,18 +191,18 @@ fn a_hint_proposes_no_kind_that_needs_the_moments_of_an_untrained_model() {
         binary::ok(&mut place.with_model(&format!("ingest --dataset pool --run {run} --features loss")));
     }
     let ask = |dataset: &str| place.run(&["ask", "--pool", dataset, "--prompt", "a", "--completion", "b"]);
-    said(&ask("pool"), 1, &["--dataset pool --run first --features grad-sgd`"]);
+    ask("pool").told(1, &["--dataset pool --run first --features grad-sgd`"]);
     // What has no features of any run takes the newest.
-    said(&ask("bare"), 1, &["--dataset bare --run second --features grad-sgd`"]);
+    ask("bare").told(1, &["--dataset bare --run second --features grad-sgd`"]);
     of_the_base(&place, "pool");
-    said(&ask("pool"), 0, &[]);
+    ask("pool").told(0, &[]);
 }
 
 #[test]
 fn a_value_that_stands_by_itself_is_told_so() {
     let place = Place::new();
     let refused = place.run(&["merge", "--model", "M", "--adapter", "w/checkpoint-4", "-o", "m"]);
-    said(&refused, 2, &["there is no --adapter; ADAPTER stands by itself, without an option before it"]);
+    refused.told(2, &["there is no --adapter; ADAPTER stands by itself, without an option before it"]);
     assert!(!refused.stderr.contains("-- --adapter"), "{}", refused.stderr);
 }
 
@@ -233,31 +233,31 @@ fn a_run_whose_folders_have_moved_is_registered_where_they_are() {
     world::copy_files(&adapter, &place.path("old/checkpoint-26"));
     for (dataset, rows) in [("pool", 20), ("target", 4), ("late", 4)] {
         place.samples(dataset, rows);
-        said(&add(&place, dataset, &format!("{dataset}.jsonl"), &[]), 0, &[]);
+        add(&place, dataset, &format!("{dataset}.jsonl"), &[]).told(0, &[]);
     }
     let old = ["--run", "wu", "--model", "old/model", "--checkpoints", "old/checkpoint-26"];
-    said(&gradients(&place, "pool", &old), 0, &["published"]);
+    gradients(&place, "pool", &old).told(0, &["published"]);
     fs_err::rename(place.path("old"), place.path("new")).expect("renamed");
 
     let gone = ["run `wu` was registered with ", "old/model, which no longer exists; an ingest with "];
     let way = "`--run wu --model DIR --checkpoints 'DIR/*'`";
-    said(&gradients(&place, "target", &["--run", "wu"]), 1, &[gone[0], gone[1], way]);
-    said(&place.run(&["generate", "--run", "wu", "--prompt", "a"]), 1, &[gone[0], gone[1], way]);
+    gradients(&place, "target", &["--run", "wu"]).told(1, &[gone[0], gone[1], way]);
+    place.run(&["generate", "--run", "wu", "--prompt", "a"]).told(1, &[gone[0], gone[1], way]);
 
     // Also without anything to compute, and once.
     let new = ["--run", "wu", "--model", "new/model", "--checkpoints", "new/checkpoint-26"];
     let note = "those of 1 checkpoint are registered where they are now";
-    said(&gradients(&place, "pool", &new), 0, &[note, "published"]);
+    gradients(&place, "pool", &new).told(0, &[note, "published"]);
     let described = place.ok(&["info", "wu", "--json"]);
     assert!(described.contains("new/checkpoint-26") && !described.contains("old/"), "{described}");
     let again = gradients(&place, "pool", &new);
-    said(&again, 0, &["nothing to compute"]);
+    again.told(0, &["nothing to compute"]);
     assert!(!again.stderr.contains("registered"), "{}", again.stderr);
-    said(&gradients(&place, "target", &["--run", "wu"]), 0, &["published"]);
+    gradients(&place, "target", &["--run", "wu"]).told(0, &["published"]);
 
     // A second run of the same weights is no rival.
     let second = ["--run", "second", "--model", "new/model", "--checkpoints", "new/checkpoint-26"];
-    said(&gradients(&place, "late", &second), 0, &["published"]);
+    gradients(&place, "late", &second).told(0, &["published"]);
     for target in ["target", "late"] {
         let output = format!("kept-{target}.jsonl");
         place.ok(&["select", "--pool", "pool", "--target", target, "--top", "2", "-o", &output]);

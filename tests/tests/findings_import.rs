@@ -3,7 +3,7 @@
 use gstore_tests::binary;
 use gstore_tests::place::Place;
 
-use crate::findings_data::{add, said};
+use crate::findings_data::add;
 
 #[test]
 fn integers_are_never_rounded_in_silence() {
@@ -15,23 +15,23 @@ fn integers_are_never_rounded_in_silence() {
     let refused = add(&place, "pool", "a.jsonl", &[]);
     let says = "a.jsonl: column \"n\" holds 9007199254740993 (a float would round it) in line 2 and float in line 3; \
                 say what it is, for example --column n:utf8";
-    said(&refused, 1, &[says]);
-    said(&add(&place, "pool", "a.jsonl", &["--column", "n:utf8"]), 0, &["3 samples added"]);
+    refused.told(1, &[says]);
+    add(&place, "pool", "a.jsonl", &["--column", "n:utf8"]).told(0, &["3 samples added"]);
     assert_eq!(place.value("SELECT n FROM pool WHERE row = 1"), "9007199254740993");
     place.write("b.jsonl", lines(&["1", "18446744073709551615"]));
     let says = "holds int in line 1 and an integer of 20 digits (64 bits with a sign do not hold it, so it is text) in line 2";
-    said(&add(&place, "b", "b.jsonl", &[]), 1, &["b.jsonl", says, "--column n:utf8"]);
+    add(&place, "b", "b.jsonl", &[]).told(1, &["b.jsonl", says, "--column n:utf8"]);
     // Unsigned numbers of a Parquet file, as hashes are.
     let hashes = "SELECT a AS text, h::UBIGINT AS h FROM (VALUES ('a', '1'), ('b', '18446744073709551615')) AS v(a, h)";
     place.ok(&["query", hashes, "-o", "h.parquet"]);
     let refused = add(&place, "h", "h.parquet", &[]);
     let says = "h.parquet: column \"h\" holds int in row 1 and an integer of 20 digits";
-    said(&refused, 1, &[says, "64 bits with a sign", "in row 2", "--column h:utf8"]);
+    refused.told(1, &[says, "64 bits with a sign", "in row 2", "--column h:utf8"]);
     place.ok(&["add", "--dataset", "h", "--data", "h.parquet", "--column", "h:utf8"]);
     assert_eq!(place.value("SELECT max(h) FROM h"), "18446744073709551615");
     // A column of a table is text in all of its rows.
     place.write("c.csv", "text,n\na,9007199254740993\nb,0.5\n");
-    said(&add(&place, "c", "c.csv", &[]), 0, &["2 samples added"]);
+    add(&place, "c", "c.csv", &[]).told(0, &["2 samples added"]);
     assert_eq!(place.value("SELECT min(n) FROM c"), "0.5");
 }
 
@@ -47,19 +47,13 @@ fn standard_input_is_called_so() {
         finished
     };
     let cut = "{\"text\":\"a\"}\n{\"text\":\n";
-    said(&piped(cut, &[]), 1, &["error: standard input, line 2: malformed JSON"]);
+    piped(cut, &[]).told(1, &["error: standard input, line 2: malformed JSON"]);
     let mixed = "{\"text\":\"a\",\"n\":1}\n{\"text\":\"b\",\"n\":\"x\"}\n";
-    said(
-        &piped(mixed, &[]),
-        1,
-        &["error: standard input: column \"n\" holds int in line 1 and utf8 in line 2"],
-    );
-    said(&piped("", &[]), 1, &["standard input has no samples"]);
-    said(
-        &piped(cut, &["--skip-bad", "1"]),
-        0,
-        &["1 sample added", "\n  standard input, line 2: malformed JSON"],
-    );
+    piped(mixed, &[])
+        .told(1, &["error: standard input: column \"n\" holds int in line 1 and utf8 in line 2"]);
+    piped("", &[]).told(1, &["standard input has no samples"]);
+    piped(cut, &["--skip-bad", "1"])
+        .told(0, &["1 sample added", "\n  standard input, line 2: malformed JSON"]);
 }
 
 #[test]
@@ -70,7 +64,7 @@ fn an_empty_answer_is_the_same_in_every_format() {
                  {\"instruction\":\"Wait\",\"input\":\"\",\"output\":\"\"}\n";
     place.write("jsonl.jsonl", lines);
     for file in ["csv.csv", "jsonl.jsonl"] {
-        said(&place.run(&["add", "--data", file]), 0, &["2 samples added", "--layout alpaca"]);
+        place.run(&["add", "--data", file]).told(0, &["2 samples added", "--layout alpaca"]);
     }
     let same = "SELECT count(*) FROM csv AS a JOIN jsonl AS b ON a.row = b.row AND a.record = b.record";
     assert_eq!(place.value(same), "2");
@@ -82,9 +76,9 @@ fn texts_that_come_again_under_other_ids_are_told() {
     let one = "{\"id\":\"a\",\"prompt\":\"1+1?\",\"completion\":\"2\"}\n{\"id\":\"b\",\"prompt\":\"1+2?\",\"completion\":\"3\"}\n";
     place.write("one.jsonl", one);
     let first = add(&place, "pool", "one.jsonl", &[]);
-    said(&first, 0, &["2 samples added"]);
+    first.told(0, &["2 samples added"]);
     let again = add(&place, "pool", "one.jsonl", &[]);
-    said(&again, 0, &["nothing to add"]);
+    again.told(0, &["nothing to add"]);
     for told in [&first, &again] {
         assert!(!told.stderr.contains("already under another id"), "{}", told.stderr);
     }
@@ -97,8 +91,8 @@ fn texts_that_come_again_under_other_ids_are_told() {
     let says = format!(
         "of 2 new samples, 1 has a text that `pool` has already under another id: `gstore query '{sql}'` lists such texts"
     );
-    said(&add(&place, "pool", "other.jsonl", &["--dry-run"]), 0, &[&says]);
-    said(&add(&place, "pool", "other.jsonl", &[]), 0, &[&says, "2 samples added, 1 was there already"]);
+    add(&place, "pool", "other.jsonl", &["--dry-run"]).told(0, &[&says]);
+    add(&place, "pool", "other.jsonl", &[]).told(0, &[&says, "2 samples added, 1 was there already"]);
     let listed = place.csv(sql);
     assert!(listed.ends_with(",2,a,c\n") && listed.matches(",2,").count() == 1, "{listed}");
 }
@@ -107,14 +101,14 @@ fn texts_that_come_again_under_other_ids_are_told() {
 fn a_sum_of_decimals_says_how_it_is_written() {
     let place = Place::new();
     place.write("a.jsonl", "{\"text\":\"a\"}\n");
-    said(&add(&place, "pool", "a.jsonl", &[]), 0, &["1 sample added"]);
+    add(&place, "pool", "a.jsonl", &[]).told(0, &["1 sample added"]);
     let rows =
         "SELECT t AS text, a::DECIMAL(10, 2) AS amount FROM (VALUES ('a', '1.50'), ('b', '2.25')) AS v(t, a)";
     place.ok(&["query", rows, "-o", "d.parquet"]);
     place.ok(&["add", "--dataset", "d", "--data", "d.parquet"]);
     let says =
         "`amount` is text: write sum(amount::DOUBLE); decimals keep their digits as amount::DECIMAL(18, 2)";
-    said(&place.run(&["query", "SELECT sum(amount) FROM d"]), 1, &[says]);
+    place.run(&["query", "SELECT sum(amount) FROM d"]).told(1, &[says]);
     for ty in ["DOUBLE", "DECIMAL(18, 2)"] {
         assert_eq!(place.value(&format!("SELECT sum(amount::{ty}) FROM d")), "3.75", "{ty}");
     }

@@ -5,7 +5,7 @@
 use std::path::Path;
 use std::process::Command;
 
-use crate::findings_data::{add, ingest, record, said, scored};
+use crate::findings_data::{add, ingest, record, scored};
 use gstore_data::TextOptions;
 use gstore_tests::binary::{self, Finished};
 use gstore_tests::place::Place;
@@ -35,7 +35,7 @@ fn s15_instruction_data_is_recognised_and_that_is_said() {
     for (layout, record) in &cases {
         let file = format!("{layout}.jsonl");
         place.write(&file, format!("{record}\n"));
-        said(&add(&place, layout, &file, &[]), 0, &[&format!("--layout {layout}"), "1 sample added"]);
+        add(&place, layout, &file, &[]).told(0, &[&format!("--layout {layout}"), "1 sample added"]);
         // The same without a word where it was said.
         let finished = add(&place, layout, &file, &["--layout", layout]);
         assert!(finished.code == 0 && !finished.stderr.contains("read as"), "{}", finished.stderr);
@@ -43,13 +43,9 @@ fn s15_instruction_data_is_recognised_and_that_is_said() {
         assert_eq!((report["layout"].as_str(), report["unchanged"].as_u64()), (Some(*layout), Some(1)));
     }
     let mixed = place.run(&["add", "--dataset", "mixed", "--data", "alpaca.jsonl", "flan.jsonl"]);
-    said(
-        &mixed,
-        0,
-        &[
+    mixed.told(0, &[
             "read as alpaca data (--layout alpaca), others as flan data and are stored and exported as `messages` or `prompt` and `completion`",
-        ],
-    );
+        ]);
     let alpaca = record(&place, "alpaca", 0);
     assert_eq!(alpaca["messages"][0]["content"], "Add\n\n1 2");
     assert_eq!(place.value("SELECT rejected FROM preference"), "b");
@@ -69,7 +65,7 @@ fn s15_instruction_data_is_recognised_and_that_is_said() {
         { "role": "assistant", "content": "3" },
     ] });
     place.write("tools.jsonl", format!("{tools}\n"));
-    said(&ingest(&place, &["--dataset", "tools", "--data", "tools.jsonl"], "loss"), 0, &["1 sample added"]);
+    ingest(&place, &["--dataset", "tools", "--data", "tools.jsonl"], "loss").told(0, &["1 sample added"]);
     assert_eq!(record(&place, "tools", 0), tools);
     let scored: u64 = place.value("SELECT scored_tokens FROM tools").parse().expect("a number");
     assert!((2..8).contains(&scored), "{scored}");
@@ -82,8 +78,7 @@ fn s15_instruction_data_is_recognised_and_that_is_said() {
     ] {
         let file = format!("{dataset}.jsonl");
         place.write(&file, format!("{record_of}\n"));
-        said(
-            &add(&place, dataset, &file, &[]),
+        add(&place, dataset, &file, &[]).told(
             0,
             &["read as sharegpt data", "and are stored and exported as `messages`", "1 sample added"],
         );
@@ -96,22 +91,19 @@ fn s15_instruction_data_is_recognised_and_that_is_said() {
     for (i, (key, list)) in cells.into_iter().enumerate() {
         let dataset = format!("cells{i}");
         place.write("cells.csv", format!("id,{key},source\nx,{},wild\n", quoted(list)));
-        said(&add(&place, &dataset, "cells.csv", &[]), 0, &["1 sample added"]);
+        add(&place, &dataset, "cells.csv", &[]).told(0, &["1 sample added"]);
         let want = json!({ "id": "x", "messages": turns, "source": "wild" });
         assert_eq!(record(&place, &dataset, 0), want, "{key}");
     }
     // A record of no known layout is told with its keys; skipping is not offered for the only record.
     place.write("qa.jsonl", "{\"question\":\"q\",\"answer\":\"a\"}\n");
     let finished = add(&place, "qa", "qa.jsonl", &[]);
-    said(&finished, 1, &["1 record cannot be read", "`question`, `answer`", "--field"]);
+    finished.told(1, &["1 record cannot be read", "`question`, `answer`", "--field"]);
     assert!(!finished.stderr.contains("--skip-bad"), "{}", finished.stderr);
     place.write("talk.jsonl", format!("{}\n", json!({ "dialog": turns })));
-    said(&add(&place, "talk", "talk.jsonl", &[]), 1, &["--field messages=dialog"]);
-    said(
-        &add(&place, "qa", "qa.jsonl", &["--layout", "qa"]),
-        2,
-        &["openai, sharegpt, alpaca, preference, flan, trl"],
-    );
+    add(&place, "talk", "talk.jsonl", &[]).told(1, &["--field messages=dialog"]);
+    add(&place, "qa", "qa.jsonl", &["--layout", "qa"])
+        .told(2, &["openai, sharegpt, alpaca, preference, flan, trl"]);
 }
 
 #[test]
@@ -127,7 +119,7 @@ fn an_answer_of_weight_zero_is_context_that_is_not_scored() {
     };
     let lines = [talk("one", json!(1)), talk("zero", json!(0))].map(|line| format!("{line}\n"));
     place.write("talks.jsonl", lines.concat());
-    said(&ingest(&place, &["--dataset", "talks", "--data", "talks.jsonl"], "loss"), 0, &["2 samples added"]);
+    ingest(&place, &["--dataset", "talks", "--data", "talks.jsonl"], "loss").told(0, &["2 samples added"]);
     let count = |id: &str, what: &str| -> u64 {
         place.value(&format!("SELECT {what} FROM talks WHERE id = '{id}'")).parse().expect("a number")
     };
@@ -141,14 +133,14 @@ fn an_answer_of_weight_zero_is_context_that_is_not_scored() {
         { "role": "user", "content": "No." },
     ] });
     place.write("split.jsonl", format!("{split}\n"));
-    said(&ingest(&place, &["--dataset", "talks", "--data", "split.jsonl"], "loss"), 0, &["1 sample added"]);
+    ingest(&place, &["--dataset", "talks", "--data", "split.jsonl"], "loss").told(0, &["1 sample added"]);
     assert_eq!(
         ["tokens", "scored_tokens"].map(|what| count("split", what)),
         ["tokens", "scored_tokens"].map(|what| count("zero", what))
     );
     place.write("half.jsonl", format!("{}\n", talk("half", json!(0.5))));
     let refused = ["half.jsonl", "line 1", "`messages[1].weight` must be 0 (not scored) or 1, found 0.5"];
-    said(&add(&place, "half", "half.jsonl", &[]), 1, &refused);
+    add(&place, "half", "half.jsonl", &[]).told(1, &refused);
 }
 
 #[test]
@@ -156,23 +148,19 @@ fn a_column_without_any_value_is_named_and_kept_if_it_has_a_type() {
     let place = Place::new();
     place.write("e.csv", "id,text,e,instruction,n\n1,a b,,,3\n2,c d,,,\n");
     let said_of = "no record has a value of `e`, `instruction`";
-    said(
-        &add(&place, "empty", "e.csv", &[]),
-        0,
-        &[said_of, "--column e:utf8 makes it one", "2 samples added"],
-    );
-    said(&place.run(&["query", "SELECT e FROM empty"]), 1, &["e"]);
-    said(&add(&place, "f", "e.csv", &["--column", "e:int"]), 0, &["no record has a value of `instruction`"]);
+    add(&place, "empty", "e.csv", &[]).told(0, &[said_of, "--column e:utf8 makes it one", "2 samples added"]);
+    place.run(&["query", "SELECT e FROM empty"]).told(1, &["e"]);
+    add(&place, "f", "e.csv", &["--column", "e:int"]).told(0, &["no record has a value of `instruction`"]);
     assert_eq!(place.value("SELECT count(*) FROM f WHERE e IS NULL"), "2");
     // A column that the dataset has already, and one of the text of a layout, go without a word.
     place.write("more.csv", "id,text,e,instruction,n\n3,e f,,x,\n");
-    said(&add(&place, "f", "more.csv", &[]), 0, &["1 sample added"]);
+    add(&place, "f", "more.csv", &[]).told(0, &["1 sample added"]);
     place.write("asked.csv", "instruction,input,output,system,kind\nAdd,,3,,\n");
     let finished = add(&place, "asked", "asked.csv", &[]);
-    said(&finished, 0, &["no record has a value of `kind`, so", "1 sample added"]);
+    finished.told(0, &["no record has a value of `kind`, so", "1 sample added"]);
     // JSON names its keys itself.
     place.write("null.jsonl", "{\"text\":\"a\",\"e\":null}\n");
-    said(&add(&place, "nulls", "null.jsonl", &[]), 0, &["no record has a value of `e`"]);
+    add(&place, "nulls", "null.jsonl", &[]).told(0, &["no record has a value of `e`"]);
 }
 
 #[test]
@@ -180,7 +168,7 @@ fn ids_that_are_made_are_told_where_a_key_may_have_them() {
     let place = Place::new();
     let told = "no record has an `id`, so ids are made from their contents";
     place.write("t.csv", "ticket,text\n1,a\n2,b\n");
-    said(&add(&place, "t", "t.csv", &[]), 0, &[told, "--field id=KEY names", "2 samples added"]);
+    add(&place, "t", "t.csv", &[]).told(0, &[told, "--field id=KEY names", "2 samples added"]);
     place.write("own.csv", "id,text,n\n1,a,x\n,b,y\n");
     place.write("bare.jsonl", "{\"text\":\"a\"}\n");
     place.write("part.jsonl", "{\"text\":\"a\",\"subtask\":\"x\"}\n");
@@ -212,19 +200,19 @@ fn columns_of_a_table_stand_in_the_order_of_its_header() {
     };
     let want = Some("row,id,a,b,record".to_owned());
     place.write("h.csv", "id,text,a,b\n1,x,,p\n2,y,5,q\n");
-    said(&add(&place, "h", "h.csv", &[]), 0, &["2 samples added"]);
+    add(&place, "h", "h.csv", &[]).told(0, &["2 samples added"]);
     assert_eq!(columns("h"), want);
     place.ok(&["query", "-o", "h.parquet", "SELECT id, text, a, b FROM h ORDER BY row"]);
-    said(&add(&place, "p", "h.parquet", &[]), 0, &["2 samples added"]);
+    add(&place, "p", "h.parquet", &[]).told(0, &["2 samples added"]);
     assert_eq!(columns("p"), want);
     // A column without values that has a type, and one whose name is taken.
     place.write("t.csv", "n,text,content,b\n,,x,p\n,q,y,r\n");
     let given = ["--field", "text=content", "--column", "n:int"];
-    said(&add(&place, "t", "t.csv", &given), 0, &["2 samples added"]);
+    add(&place, "t", "t.csv", &given).told(0, &["2 samples added"]);
     assert_eq!(columns("t"), Some("row,id,n,text_,b,record".to_owned()));
     // Keys of JSON come as they appear, and those that a table adds behind them.
     place.write("first.jsonl", "{\"text\":\"s\",\"b\":\"x\"}\n{\"text\":\"t\",\"c\":1}\n");
-    said(&place.run(&["add", "--dataset", "m", "--data", "first.jsonl", "h.csv"]), 0, &["4 samples added"]);
+    place.run(&["add", "--dataset", "m", "--data", "first.jsonl", "h.csv"]).told(0, &["4 samples added"]);
     assert_eq!(columns("m"), Some("row,id,b,c,a,record".to_owned()));
 }
 
@@ -233,25 +221,25 @@ fn s15_a_file_that_is_one_list_is_read_item_by_item() {
     let place = Place::new();
     let list = json!([{ "text": "a", "n": 1 }, { "text": "b", "n": 2 }]);
     place.write("list.json", format!("{list:#}"));
-    said(&add(&place, "pool", "list.json", &[]), 0, &["2 samples added"]);
+    add(&place, "pool", "list.json", &[]).told(0, &["2 samples added"]);
     assert_eq!(place.value("SELECT sum(n) FROM pool"), "3");
     place.write("cut.json", "[{\"text\": \"a\"},\n {\"text\": ");
-    said(&add(&place, "cut", "cut.json", &[]), 1, &["cut.json, line 2", "ends inside of its list"]);
+    add(&place, "cut", "cut.json", &[]).told(1, &["cut.json, line 2", "ends inside of its list"]);
     place.write("items.json", "[{\"text\": \"a\"}, {\"text\": 3}, 4]");
-    said(&add(&place, "items", "items.json", &[]), 1, &["item 2", "item 3", "--skip-bad 2"]);
+    add(&place, "items", "items.json", &[]).told(1, &["item 2", "item 3", "--skip-bad 2"]);
     // Without an object around all records, nothing is left.
     place.write("around.json", format!("{}\n", json!({ "data": [{ "text": "a" }] })));
     let finished = add(&place, "around", "around.json", &[]);
-    said(&finished, 1, &["the list under \"data\"", "jq -c"]);
+    finished.told(1, &["the list under \"data\"", "jq -c"]);
     assert!(!finished.stderr.contains("--skip-bad"), "{}", finished.stderr);
     place.write("frame.json", "{\"prompt\":{\"0\":\"q\"},\"completion\":{\"0\":\"a\"}}");
     let finished = add(&place, "frame", "frame.json", &[]);
-    said(&finished, 1, &["pandas wrote as one object", "orient='records', lines=True"]);
+    finished.told(1, &["pandas wrote as one object", "orient='records', lines=True"]);
     assert!(!finished.stderr.contains("--skip-bad"), "{}", finished.stderr);
     // Records that are none are listed before columns whose types differ.
     place.write("clash.jsonl", "{\"n\":1}\n4\n{\"text\":\"a\",\"n\":1}\n{\"text\":\"a\",\"n\":\"x\"}\n");
-    said(&add(&place, "clash", "clash.jsonl", &[]), 1, &["2 records cannot be read", "--skip-bad 2"]);
-    said(&add(&place, "clash", "clash.jsonl", &["--skip-bad", "2"]), 1, &["column \"n\" holds int"]);
+    add(&place, "clash", "clash.jsonl", &[]).told(1, &["2 records cannot be read", "--skip-bad 2"]);
+    add(&place, "clash", "clash.jsonl", &["--skip-bad", "2"]).told(1, &["column \"n\" holds int"]);
 }
 
 #[test]
@@ -261,12 +249,11 @@ fn s16_bad_lines_are_listed_ten_at_a_time_and_may_be_left_out() {
     lines.extend((0..12).map(|i| format!("{{\"id\":\"b{i}\",")));
     place.write("bad.jsonl", lines.join("\n"));
     let finished = add(&place, "pool", "bad.jsonl", &[]);
-    said(&finished, 1, &["12 records cannot be read", "line 21", "line 30", "and 2 more", "--skip-bad 12"]);
+    finished.told(1, &["12 records cannot be read", "line 21", "line 30", "and 2 more", "--skip-bad 12"]);
     assert!(!finished.stderr.contains("line 31") && !place.path("store").exists(), "{}", finished.stderr);
-    said(&add(&place, "pool", "bad.jsonl", &["--skip-bad", "11"]), 1, &["12 records"]);
+    add(&place, "pool", "bad.jsonl", &["--skip-bad", "11"]).told(1, &["12 records"]);
     let finished = add(&place, "pool", "bad.jsonl", &["--skip-bad", "12"]);
-    said(
-        &finished,
+    finished.told(
         0,
         &[
             "20 samples added",
@@ -280,21 +267,21 @@ fn s16_bad_lines_are_listed_ten_at_a_time_and_may_be_left_out() {
     place.write("rows.csv", rows);
     let wrong = ["line 3: 5 fields, and the header has 4", "line 6: 2 fields"];
     let refused = add(&place, "sheet", "rows.csv", &[]);
-    said(&refused, 1, &[&wrong[..], &["2 records cannot be read", "--skip-bad 2"]].concat());
+    refused.told(1, &[&wrong[..], &["2 records cannot be read", "--skip-bad 2"]].concat());
     let left_out = add(&place, "sheet", "rows.csv", &["--skip-bad", "2"]);
-    said(&left_out, 0, &[&wrong[..], &["2 samples added", "left out 2 records"]].concat());
+    left_out.told(0, &[&wrong[..], &["2 samples added", "left out 2 records"]].concat());
     assert_eq!(place.value("SELECT sum(note) FROM sheet"), "3");
     // Where the row ends is certain on one line alone.
     for (more, says) in [("5,a,\"b\n6,a\",c,7\n", "line 7: 5 fields"), ("5,a,\"b\n", "line 7: the quote")] {
         place.write("quote.csv", format!("{rows}{more}"));
         let refused = add(&place, "quote", "quote.csv", &["--skip-bad", "9"]);
-        said(&refused, 1, &[says]);
+        refused.told(1, &[says]);
         assert!(!refused.stderr.contains("--skip-bad"), "{}", refused.stderr);
     }
     // A table without columns that are known.
     place.write("own.csv", "q,a\n1,2\n3,4\n");
     let finished = add(&place, "own", "own.csv", &[]);
-    said(&finished, 1, &["`q`, `a`", "--field prompt=q --field completion=a", "1 more like it"]);
+    finished.told(1, &["`q`, `a`", "--field prompt=q --field completion=a", "1 more like it"]);
     assert!(!finished.stderr.contains("--skip-bad"), "{}", finished.stderr);
     // Its columns are told once, whichever of them a row lacks.
     let rows = ["1,help,,", "2,,done,", "3,help,done,", "4,,,x", "5,help,,y"];
@@ -302,31 +289,28 @@ fn s16_bad_lines_are_listed_ten_at_a_time_and_may_be_left_out() {
     let columns = "the table has the columns `Ticket`, `Customer Message`, `Agent Reply`, `Tag`";
     let options = "--field prompt=COLUMN --field completion=COLUMN --field id=COLUMN";
     let finished = add(&place, "tickets", "tickets.csv", &[]);
-    said(&finished, 1, &["5 records cannot be read", "tickets.csv, ", columns, options, "4 more like it"]);
+    finished.told(1, &["5 records cannot be read", "tickets.csv, ", columns, options, "4 more like it"]);
     assert_eq!(finished.stderr.matches("nothing to train on").count(), 1, "{}", finished.stderr);
     let finished = add(&place, "tickets", "tickets.csv", &["--field", "prompt=Customer Msg,completion=Tag"]);
-    said(&finished, 1, &["no column \"Customer Msg\"", "did you mean `Customer Message`?", "4 more like it"]);
+    finished.told(1, &["no column \"Customer Msg\"", "did you mean `Customer Message`?", "4 more like it"]);
     let given = ["--field", "prompt=Customer Message,completion=Agent Reply,id=Tickt"];
-    said(
-        &add(&place, "tickets", "tickets.csv", &given),
-        1,
-        &["no record has a key \"Tickt\"", "did you mean `Ticket`?"],
-    );
+    add(&place, "tickets", "tickets.csv", &given)
+        .told(1, &["no record has a key \"Tickt\"", "did you mean `Ticket`?"]);
     // Of records, all keys that any of them has.
     place.write("odd.jsonl", "{\"x\":1}\n{\"y\":1,\"x\":2}\n{\"z\":1}\n");
-    said(&add(&place, "odd", "odd.jsonl", &[]), 1, &["it has `x`, `y`, `z`;", "2 more like it"]);
+    add(&place, "odd", "odd.jsonl", &[]).told(1, &["it has `x`, `y`, `z`;", "2 more like it"]);
     // A key whose name means something else in the table.
     place.write("score.jsonl", "{\"text\":\"a\",\"score\":1}\n");
     for says in ["`score` is the column `score_` of the table", "nothing to add"] {
         let finished = add(&place, "scores", "score.jsonl", &[]);
-        said(&finished, 0, &[says]);
+        finished.told(0, &[says]);
         assert_eq!(finished.stderr.contains("score_"), says.contains("score_"), "{}", finished.stderr);
     }
     // Ids that are there already.
     let twice =
         "{\"id\":\"a\",\"text\":\"x\"}\n{\"id\":\"a\",\"text\":\"x\"}\n{\"id\":\"a\",\"text\":\"y\"}\n";
     place.write("twice.jsonl", twice);
-    said(&add(&place, "twice", "twice.jsonl", &[]), 1, &["2 records cannot be added", "line 2", "line 3"]);
+    add(&place, "twice", "twice.jsonl", &[]).told(1, &["2 records cannot be added", "line 2", "line 3"]);
     let first = ["add", "--dataset", "twice", "--data", "twice.jsonl", "--duplicates", "first", "--json"];
     // Once more, the first of each id is the stored sample: the others are as little looked at as before.
     for (changed, [added, unchanged, replaced]) in
@@ -337,13 +321,13 @@ fn s16_bad_lines_are_listed_ten_at_a_time_and_may_be_left_out() {
         assert_eq!(counts, [added, unchanged, replaced, 2].map(Some), "{changed}: {report}");
     }
     assert_eq!(record(&place, "twice", 0)["text"], "x");
-    said(&add(&place, "twice", "twice.jsonl", &["--if-changed", "replace"]), 1, &["line 2", "line 3"]);
+    add(&place, "twice", "twice.jsonl", &["--if-changed", "replace"]).told(1, &["line 2", "line 3"]);
     // A sample whose line is missing from the file stays as it is.
     place.write("next.jsonl", "{\"id\":\"b\",\"text\":\"x\"}\n{\"id\":\"c\",\"text\":\"x\"}\n");
-    said(&add(&place, "twice", "next.jsonl", &[]), 0, &["2 samples added"]);
+    add(&place, "twice", "next.jsonl", &[]).told(0, &["2 samples added"]);
     place.write("next.jsonl", "{\"id\":\"a\",\"text\":\"z\"}\n{\"id\":\"c\",\"text\":\"x\"}\n");
     let replaced = add(&place, "twice", "next.jsonl", &["--if-changed", "replace"]);
-    said(&replaced, 0, &["twice: 0 samples added, 1 was there already, 1 replaced"]);
+    replaced.told(0, &["twice: 0 samples added, 1 was there already, 1 replaced"]);
     assert_eq!(place.value("SELECT count(*) FROM twice"), "3");
 }
 
@@ -406,10 +390,10 @@ fn s21_a_model_with_few_positions_takes_what_it_can() {
     assert!(finished.code == 1 && !finished.stderr.contains(&note), "{}", finished.stderr);
     place.write("model/tokenizer.json", WORDS);
     for finished in [ingest("missing.jsonl", &[]), ingest("a.jsonl", &["--checkpoints", "missing/*"])] {
-        said(&finished, 1, &["missing"]);
+        finished.told(1, &["missing"]);
         assert!(!finished.stderr.contains(&note), "{}", finished.stderr);
     }
-    said(&ingest("a.jsonl", &[]), 0, &[&note, &format!("--max-length {positions}")]);
+    ingest("a.jsonl", &[]).told(0, &[&note, &format!("--max-length {positions}")]);
     // The same of a training.
     let train = |more: &[&str]| {
         let words =
@@ -419,31 +403,31 @@ fn s21_a_model_with_few_positions_takes_what_it_can() {
     // Also where it is the default that is given.
     for beyond in [positions + 1, default] {
         let beyond = ["--max-length", &beyond.to_string()];
-        said(&train(&beyond), 2, &[&format!("--max-length {positions} or less")]);
+        train(&beyond).told(2, &[&format!("--max-length {positions} or less")]);
     }
     let beyond = (positions + 1).to_string();
     let block = format!("--block {positions} or less");
     for more in [&["--block", &beyond][..], &["--block", &beyond, "--max-length", &beyond]] {
-        said(&train(more), 2, &[&block]);
+        train(more).told(2, &[&block]);
     }
     assert!(!place.path("tuned").exists());
-    said(&train(&[]), 0, &[&note]);
+    train(&[]).told(0, &[&note]);
     // And of texts that are scored.
     place.write("long.jsonl", format!("{{\"text\":\"{}\"}}\n", "hello ".repeat(positions as usize + 9)));
     let score = |more: &[&str]| {
         let words = ["generate", "--perplexity", "--data", "long.jsonl", "--model", "model"];
         place.run(&[&words[..], more].concat())
     };
-    said(&score(&["--max-length", &beyond]), 2, &[&format!("--max-length {positions} or less")]);
-    said(&score(&["--block", &beyond]), 2, &[&block]);
+    score(&["--max-length", &beyond]).told(2, &[&format!("--max-length {positions} or less")]);
+    score(&["--block", &beyond]).told(2, &[&block]);
     let scored = score(&[]);
-    said(&scored, 0, &[&note]);
+    scored.told(0, &[&note]);
     assert!(scored.stdout.contains(&format!(",{positions},true,")), "{}", scored.stdout);
     // Answers and tasks cut nothing off: a length that no answer could have is refused there, too.
     place.write("tasks.jsonl", format!("{}\n", world::QUESTION));
     for command in [&["generate", "--prompt", "hello"][..], &["evaluate", "tasks", "--data", "tasks.jsonl"]] {
         let given = [command, &["--model", "model", "--max-length", &beyond]].concat();
-        said(&place.run(&given), 2, &[&format!("--max-length {positions} or less")]);
+        place.run(&given).told(2, &[&format!("--max-length {positions} or less")]);
     }
     // A larger length is named where it helps, and not where the positions end.
     let ask = |tokens: u64, more: &[&str]| {
@@ -451,10 +435,10 @@ fn s21_a_model_with_few_positions_takes_what_it_can() {
         let words = ["generate", "--prompt", &prompt, "--template", "plain", "--model", "model"];
         place.run(&[&words[..], more].concat())
     };
-    said(&ask(positions - 1, &["--max-length", "8"]), 1, &["8 are allowed; --max-length allows more"]);
+    ask(positions - 1, &["--max-length", "8"]).told(1, &["8 are allowed; --max-length allows more"]);
     for more in [&[][..], &["--max-length", "8"]] {
         let refused = ask(default + 52, more);
-        said(&refused, 1, &[&format!("{positions} are allowed, as many as the model has positions")]);
+        refused.told(1, &[&format!("{positions} are allowed, as many as the model has positions")]);
         assert!(!refused.stderr.contains("allows more"), "{}", refused.stderr);
     }
     // And of trainings of many models.
@@ -467,9 +451,9 @@ fn s21_a_model_with_few_positions_takes_what_it_can() {
     let retrain =
         [&retrain[..], &of, &["--fraction", "0.5", "--max-steps", "1", "--batch-size", "1"]].concat();
     for command in [copies, retrain] {
-        said(&place.run(&command), 0, &[&note]);
+        place.run(&command).told(0, &[&note]);
         let given = place.run(&[&command[..], &["--max-length", "2048"]].concat());
-        said(&given, 2, &[&format!("--max-length {positions} or less")]);
+        given.told(2, &[&format!("--max-length {positions} or less")]);
     }
 }
 
@@ -480,13 +464,13 @@ fn every_file_makes_a_dataset_and_every_target_a_selection() {
     place.samples("targets/Even-Odd", 4);
     place.samples("targets/second", 4);
     let finished = ingest(&place, &["--data", "targets/*.jsonl"], "grad-sgd");
-    said(&finished, 0, &["even_odd: 4 samples added", "second: 4 samples added"]);
+    finished.told(0, &["even_odd: 4 samples added", "second: 4 samples added"]);
     let targets = ["--target", "even_odd", "second"];
     let select = |more: &[&str]| {
         place.run(&[&["select", "--pool", "pool", "--top", "3"], &targets[..], more].concat())
     };
     let drawn = ["--each", "target", "-o", "best.jsonl", "--plot", "best.svg"];
-    said(&select(&drawn), 0, &["for even_odd", "for second"]);
+    select(&drawn).told(0, &["for even_odd", "for second"]);
     for target in ["even_odd", "second"] {
         let lines = place.read(&format!("best.{target}.jsonl"));
         let alone = place.run(&["select", "--pool", "pool", "--target", target, "--top", "3", "-o", "-"]);
@@ -499,7 +483,7 @@ fn every_file_makes_a_dataset_and_every_target_a_selection() {
         "SELECT string_agg(CAST(number AS VARCHAR), ',') FROM gstore.features WHERE dataset IN ('even_odd', 'second')",
     );
     let numbers = numbers.trim_matches('"');
-    said(&select(&["--features", numbers, "--each", "target", "-o", "named.jsonl"]), 0, &["for second"]);
+    select(&["--features", numbers, "--each", "target", "-o", "named.jsonl"]).told(0, &["for second"]);
     for target in ["even_odd", "second"] {
         let lines =
             |name: &str| fs_err::read(place.path(&format!("{name}.{target}.jsonl"))).expect("written");
@@ -508,19 +492,19 @@ fn every_file_makes_a_dataset_and_every_target_a_selection() {
     // A place that is taken is found before the first is written.
     fs_err::remove_file(place.path("best.even_odd.jsonl")).expect("removed");
     fs_err::remove_file(place.path("best.even_odd.jsonl.scores.csv")).expect("removed");
-    said(&select(&["--each", "target", "-o", "best.jsonl"]), 2, &["best.second.jsonl exists"]);
+    select(&["--each", "target", "-o", "best.jsonl"]).told(2, &["best.second.jsonl exists"]);
     assert!(!place.path("best.even_odd.jsonl").exists());
-    said(&select(&["--each", "target", "-o", "-"]), 2, &["--each target"]);
+    select(&["--each", "target", "-o", "-"]).told(2, &["--each target"]);
     // A pattern stands for the datasets that it matches.
     let of = |targets: &[&str], more: &[&str]| {
         place.run(&[&["select", "--pool", "pool", "--top", "3", "--target"], targets, more].concat())
     };
     let (both, named) = (of(&["*o*d*"], &["-o", "-"]), of(&["even_odd", "second"], &["-o", "-"]));
     assert!(both.code == 0 && both.stdout == named.stdout && !both.stdout.is_empty(), "{}", both.stderr);
-    said(&of(&["*o*d*"], &["--each", "target", "-o", "each.jsonl"]), 0, &["for even_odd", "for second"]);
+    of(&["*o*d*"], &["--each", "target", "-o", "each.jsonl"]).told(0, &["for even_odd", "for second"]);
     assert!(["even_odd", "second"].iter().all(|name| place.path(&format!("each.{name}.jsonl")).is_file()));
     let says = ["there is no dataset like \"skill_*\"", "available: ", "even_odd"];
-    said(&of(&["skill_*"], &["-o", "-"]), 1, &says);
+    of(&["skill_*"], &["-o", "-"]).told(1, &says);
     let each = "FROM influence('pool', '*o*d*', each => 'target', k => 2)";
     assert_eq!(place.value(&format!("SELECT count(DISTINCT target) {each}")), "2");
 }
@@ -529,22 +513,22 @@ fn every_file_makes_a_dataset_and_every_target_a_selection() {
 fn a_selection_is_a_saved_dataset_that_can_be_added_again() {
     let place = scored();
     let select = ["select", "--pool", "pool", "--target", "target", "--top", "5", "-o", "best/"];
-    said(&place.run(&select), 0, &["5 of 40 rows selected", "best.scores.csv"]);
+    place.run(&select).told(0, &["5 of 40 rows selected", "best.scores.csv"]);
     for name in ["data-00000-of-00001.arrow", "state.json", "dataset_info.json"] {
         assert!(place.path("best").join(name).is_file(), "{name}");
     }
-    said(&add(&place, "again", "best", &[]), 0, &["again: 5 samples added"]);
-    said(&place.run(&select), 2, &["exists; --force replaces it"]);
-    said(&place.run(&[&select[..], &["--force"]].concat()), 0, &[]);
+    add(&place, "again", "best", &[]).told(0, &["again: 5 samples added"]);
+    place.run(&select).told(2, &["exists; --force replaces it"]);
+    place.run(&[&select[..], &["--force"]].concat()).told(0, &[]);
     // Of the one that was replaced nothing is left.
     assert!(!place.names().iter().any(|name| name.ends_with(".part")));
     place.write("mine/notes.txt", "mine");
     let over = ["select", "--pool", "pool", "--target", "target", "--top", "5", "--force", "-o", "mine/"];
-    said(&place.run(&over), 2, &["holds something else"]);
+    place.run(&over).told(2, &["holds something else"]);
     assert!(place.path("mine/notes.txt").is_file());
     // A folder in it is none of a saved dataset, whatever it is called.
     place.write("best/mine.arrow/notes.txt", "mine");
-    said(&place.run(&[&select[..], &["--force"]].concat()), 2, &["holds something else"]);
+    place.run(&[&select[..], &["--force"]].concat()).told(2, &["holds something else"]);
     fs_err::remove_dir_all(place.path("best/mine.arrow")).expect("removed");
     open_with_datasets(&place.path("best"));
 }
@@ -557,7 +541,7 @@ fn open_with_datasets(folder: &Path) {
     if finished.stderr.contains("ModuleNotFoundError") {
         return;
     }
-    said(&finished, 0, &["5 ['id', 'messages', 'source']"]);
+    finished.told(0, &["5 ['id', 'messages', 'source']"]);
 }
 
 #[test]
@@ -578,22 +562,22 @@ fn datasets_of_the_hub_are_read_from_the_cache() {
         let mut command = place.gstore(args);
         binary::run(command.env("HF_HUB_CACHE", place.path("hub")).env("HF_HUB_OFFLINE", "1"))
     };
-    said(&offline(&["add", "--data", "hf://org/tiny"]), 0, &["tiny: 1 sample added", commit]);
-    said(&offline(&["add", "--dataset", "held_out", "--data", "hf://org/tiny#test"]), 0, &["1 sample added"]);
+    offline(&["add", "--data", "hf://org/tiny"]).told(0, &["tiny: 1 sample added", commit]);
+    offline(&["add", "--dataset", "held_out", "--data", "hf://org/tiny#test"]).told(0, &["1 sample added"]);
     assert_eq!(record(&place, "held_out", 0)["text"], "b");
-    said(&offline(&["add", "--data", "hf://org/other"]), 1, &["HF_HUB_OFFLINE"]);
-    said(&offline(&["add", "--dataset", "x", "--data", "hf://other"]), 1, &["hf://org/name"]);
+    offline(&["add", "--data", "hf://org/other"]).told(1, &["HF_HUB_OFFLINE"]);
+    offline(&["add", "--dataset", "x", "--data", "hf://other"]).told(1, &["hf://org/name"]);
 }
 
 #[test]
 fn messages_are_plain_english() {
     let place = scored();
     place.write("p.pkl", "x");
-    said(&add(&place, "p", "p.pkl", &[]), 1, &["unknown format; supported:"]);
+    add(&place, "p", "p.pkl", &[]).told(1, &["unknown format; supported:"]);
     place.write("other/notes.txt", "x");
-    said(&place.run(&["backup", "--to", "other"]), 1, &["is not a backup of this store"]);
+    place.run(&["backup", "--to", "other"]).told(1, &["is not a backup of this store"]);
     let ask = ["ask", "--pool", "pool", "--messages", "{"];
-    said(&place.run(&ask), 2, &["not valid JSON at line 1"]);
+    place.run(&ask).told(2, &["not valid JSON at line 1"]);
     let help = place.ok(&["add", "--help"]);
     assert!(help.contains("lower-case letters") && !help.contains("small letters"), "{help}");
 }
