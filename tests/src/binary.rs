@@ -91,6 +91,28 @@ impl Finished {
         self.says(code, &[]).has(&format!("{}{}", self.stdout, self.stderr), words)
     }
 
+    /// Checks that the command failed, whatever its code, and said all of this on standard error.
+    ///
+    /// # Panics
+    /// If it did not.
+    #[track_caller]
+    pub fn fails(&self, words: &[&str]) -> &Self {
+        assert_ne!(self.code, 0, "{}\n{}", self.command, self.stderr);
+        self.has(&self.stderr, words)
+    }
+
+    /// Checks that the command said nothing of this on standard error.
+    ///
+    /// # Panics
+    /// If it did.
+    #[track_caller]
+    pub fn lacks(&self, words: &[&str]) -> &Self {
+        for word in words {
+            assert!(!self.stderr.contains(word), "{}\n{word:?} in: {}", self.command, self.stderr);
+        }
+        self
+    }
+
     #[track_caller]
     fn has(&self, text: &str, words: &[&str]) -> &Self {
         for word in words {

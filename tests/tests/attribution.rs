@@ -120,8 +120,7 @@ fn scores_that_cannot_be_joined_are_refused() {
         (&["--sql", "SELECT 1"][..], "needs a name"),
         (&["--random", "--report", "r", "--with", "r"][..], "unexpected argument '--with'"),
     ] {
-        let told = place.run(&[&LDS[..], more].concat());
-        assert!(told.code != 0 && told.stderr.contains(words), "{words}: {}", told.stderr);
+        place.run(&[&LDS[..], more].concat()).fails(&[words]);
     }
     // What combines reports of texts and of tasks is in the help of those alone.
     for (what, has) in [("text", true), ("tasks", true), ("lds", false), ("brittleness", false)] {
@@ -154,8 +153,7 @@ fn scores_that_cannot_be_joined_are_refused() {
     place.write("d.jsonl", "{\"id\": \"a\", \"text\": \"t\"}\n");
     place.add("d");
     let told = place.run(&[&LDS[..], &["--sql", "m=SELECT row AS number FROM d"]].concat());
-    told.says(1, &["row 1 of its result: a score needs the `id`"]);
-    assert!(!told.stderr.contains(".jsonl"), "{}", told.stderr);
+    told.says(1, &["row 1 of its result: a score needs the `id`"]).lacks(&[".jsonl"]);
 }
 
 #[test]
@@ -191,8 +189,7 @@ fn what_a_comparison_reads_is_not_replaced() {
     let now = ["daunce.csv", "subsets.jsonl", "s.rows.txt", "labels.csv"].map(|name| place.read(name));
     assert_eq!(now, [SCORES, SUBSETS, "as it was", "as it was"]);
     // What its user keeps in the folder of a ground truth is not read.
-    let told = place.run(&[&of_folder("lds")[..], &["-o", "truth/notes.md", "--force"]].concat());
-    assert!(!told.stderr.contains("is read by"), "{}", told.stderr);
+    place.run(&[&of_folder("lds")[..], &["-o", "truth/notes.md", "--force"]].concat()).lacks(&["is read by"]);
 }
 
 #[test]

@@ -51,7 +51,7 @@ fn a_cascade_computes_few_gradients_and_goes_on_from_them() {
         (&["--top", "50%", "--recall", "80%"], "--cascade"),
     ] {
         let refused = run(more);
-        assert!(refused.code != 0 && refused.stderr.contains(says), "{more:?}: {}", refused.stderr);
+        refused.fails(&[says]);
         // What would save nothing is refused with a code of its own; too few labels
         // are a mistake as any other.
         assert_eq!(refused.code == 4, says.contains("nothing was"), "{more:?}: {}", refused.stderr);
@@ -80,8 +80,7 @@ fn a_cascade_computes_few_gradients_and_goes_on_from_them() {
     let refused = place.run(&[&estimate[..], &["--top", "5%", "--json", "-q"]].concat());
     let told: Value = serde_json::from_str(&refused.stdout).expect("JSON");
     assert!(refused.code == 4 && told["report"].is_null() && told["refused"].is_string(), "{told:#}");
-    let without = place.run(&[&estimate[..7], &sized].concat());
-    without.says(2, &["--output"]);
+    place.run(&[&estimate[..7], &sized].concat()).says(2, &["--output"]);
     assert!(!place.path("out.jsonl").exists());
     assert_eq!(features("grad-adam@checkpoint-104"), "60");
     // Its rows are known to be a draw from all rows.
@@ -282,7 +281,7 @@ fn a_refused_cascade_holds_up_no_other() {
     let sized = ["--top", "50%", "--recall", "80%", "--labels", "60"];
     for (more, code) in [(&["--top", "5%"][..], 4), (&sized, 0)] {
         let told = place.run(&[&estimate[..], more].concat());
-        assert_eq!(told.code, code, "{}", told.stderr);
+        told.says(code, &[]);
         let lines: Vec<Value> =
             told.stdout.lines().map(|line| serde_json::from_str(line).expect("an object")).collect();
         let targets: Vec<&Value> = lines.iter().map(|line| &line["targets"]).collect();
@@ -335,7 +334,7 @@ fn a_command_of_several_targets_goes_on_after_those_that_it_has_finished() {
     fs_err::remove_file(place.path(files[1])).expect("removed");
     let ended = select("50%");
     assert!(![0, 4].contains(&ended.code) && !ended.stderr.contains("exists"), "{}", ended.stderr);
-    assert!(!ended.stderr.contains("q: selected before"), "{}", ended.stderr);
+    ended.lacks(&["q: selected before"]);
     assert_eq!(fs_err::read(place.path(files[0])).expect("written again"), rows);
     let first = files.map(inode);
     // Other flags ask for something else.

@@ -54,12 +54,7 @@ impl World {
     /// without a new snapshot.
     fn refused(&self, command: &mut Command, code: i32, words: &[&str]) {
         let before = fs_err::read(self.path("store/CURRENT")).expect("a store");
-        let finished = binary::run(command);
-        assert_eq!(finished.code, code, "{command:?}\n{}", finished.stderr);
-        for word in words {
-            assert!(finished.stderr.contains(word), "{command:?}\nno {word:?} in: {}", finished.stderr);
-        }
-        assert!(!finished.stderr.contains("panicked"), "{}", finished.stderr);
+        binary::run(command).says(code, words).lacks(&["panicked"]);
         assert_eq!(
             fs_err::read(self.path("store/CURRENT")).expect("a store"),
             before,
@@ -220,8 +215,7 @@ fn an_interrupted_add_says_that_nothing_was_added() {
         binary::interrupt(&child);
         let finished = Finished::from(child.wait_with_output().expect("ends"));
         drop(input);
-        finished.says(130, &["stopped; nothing was added"]);
-        assert!(!finished.stderr.contains("error:"), "{}", finished.stderr);
+        finished.says(130, &["stopped; nothing was added"]).lacks(&["error:"]);
         assert!(!store.exists());
     }
 }
@@ -251,8 +245,7 @@ fn changed_lines_are_refused_and_the_same_file_adds_nothing() {
     let says = "id \"s7\" stands on an earlier";
     refused.says(1, &[says]);
     add(&["--duplicates", "first"]).says(0, &[]);
-    let nothing = binary::run(&mut world.ingest("pool", "grad-adam,embed-mean,loss"));
-    nothing.says(0, &["nothing to compute"]);
+    binary::run(&mut world.ingest("pool", "grad-adam,embed-mean,loss")).says(0, &["nothing to compute"]);
 }
 
 #[test]
@@ -283,8 +276,7 @@ fn unknown_names_come_with_the_nearest() {
         let mut command = world.gstore();
         command.args(["select", "--pool", "pool", "--target", "target", "-o"]).arg(world.path("out.jsonl"));
         command.arg(format!("--top={top}"));
-        let finished = binary::run(&mut command);
-        assert!(finished.code == 2, "--top {top}: {}", finished.stderr);
+        binary::run(&mut command).says(2, &[]);
     }
     // What is wrong whatever the store holds is said before one is looked for.
     for (top, why) in [

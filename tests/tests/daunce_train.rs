@@ -72,7 +72,7 @@ fn copies_are_trained_and_go_on_after_a_kill() {
     let done = binary::run(&mut small(&place, &["--models", "12", "--threads", "2", "--output", "killed"]));
     let nothing = done.code == 0 && done.stderr.contains("nothing to train: the 12 copies are there");
     assert!(nothing && !done.stderr.contains("copies at once"), "{}", done.stderr);
-    assert!(!done.stderr.contains("copy 12 of 12"), "{}", done.stderr);
+    done.lacks(&["copy 12 of 12"]);
 
     // Jobs that share the numbers.
     for part in ["0..5", "5..9", "9..12"] {
@@ -184,8 +184,7 @@ fn hidden_states_are_made_once() {
 
     // Hidden states of other texts are no start.
     place.samples("pool", 30);
-    let other = binary::run(&mut prepare);
-    assert!(other.code != 0 && other.stderr.contains("other texts"), "{}", other.stderr);
+    binary::run(&mut prepare).fails(&["other texts"]);
     let report = binary::ok(prepare.arg("--overwrite-output-dir"));
     assert_eq!(serde_json::from_str::<Value>(&report).expect("JSON")["rows"], 30);
 }
@@ -242,8 +241,7 @@ fn a_refused_training_leaves_neither_a_store_nor_a_folder() {
     fs_err::create_dir(place.path("mine")).expect("made");
     place.write("mine/notes.txt", "mine");
     let own = ["--models", "2", "--steps", "2", "--output", "runs/none", "--store", "mine"];
-    let told = binary::run(&mut train(&place, &own));
-    assert!(told.code != 0 && told.stderr.contains("notes.txt"), "{}", told.stderr);
+    binary::run(&mut train(&place, &own)).fails(&["notes.txt"]);
     assert!(!place.path("runs").exists());
     // With the first copy there is a store.
     binary::ok(&mut small(&place, &["--models", "2", "--output", "runs/two", "--store", "store"]));
@@ -259,16 +257,14 @@ fn copies_of_another_start_are_not_registered() {
     binary::ok(&mut of(&[]));
     let note = place.path("dn/ensemble.json");
     let before = fs_err::read_to_string(&note).expect("a note");
-    let other = binary::run(&mut of(&["--adapter", "dn/members/00000"]));
-    assert!(other.code != 0 && other.stderr.contains("another training"), "{}", other.stderr);
+    binary::run(&mut of(&["--adapter", "dn/members/00000"])).fails(&["another training"]);
     assert_eq!(fs_err::read_to_string(&note).expect("a note"), before);
 
     let mut wrong: Value = serde_json::from_str(&before).expect("JSON");
     wrong["start"] = "another".into();
     fs_err::write(&note, wrong.to_string()).expect("written");
     let attach = ["daunce", "attach", "--ensemble", "dn", "dn"];
-    let refused = place.run(&attach);
-    assert!(refused.code != 0 && refused.stderr.contains("another start"), "{}", refused.stderr);
+    place.run(&attach).fails(&["another start"]);
     binary::ok(&mut of(&[]));
     place.ok(&attach);
 }

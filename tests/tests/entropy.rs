@@ -50,7 +50,7 @@ fn entropies_are_those_of_the_predictions() {
     }
     let refused = place
         .run(&["select", "--pool", "pool", "--target", "pool", "--kind", "entropy", "--top", "5", "-o", "-"]);
-    assert!(refused.code != 0 && refused.stderr.contains("single number"), "{}", refused.stderr);
+    refused.fails(&["single number"]);
 }
 
 #[test]

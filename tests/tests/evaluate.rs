@@ -97,8 +97,7 @@ fn texts_of_two_systems_are_compared() {
     place.run(&[&text[..], &["--against", "third"]].concat()).says(2, &["base, better"]);
     place.run(&[&text[..], &["-o", "report.pdf"]].concat()).says(2, &[".json"]);
     place.write("bad.jsonl", "{\"id\": \"a\"}\n");
-    let bad = place.run(&["evaluate", "text", "--data", "bad.jsonl"]);
-    bad.says(1, &["bad.jsonl: line 1"]);
+    place.run(&["evaluate", "text", "--data", "bad.jsonl"]).says(1, &["bad.jsonl: line 1"]);
 }
 
 #[test]

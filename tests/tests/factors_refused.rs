@@ -70,7 +70,7 @@ fn factors_of_something_else_are_refused() {
     let asked = ["score", "--factors", "thin", "--pool", "pool", "--target-data", "asked.jsonl"];
     let refused = place.run(&asked);
     let fields = ["--field", "prompt=question", "--field", "completion=answer"];
-    assert!(refused.code != 0 && refused.stderr.contains(&fields.join(" ")), "{}", refused.stderr);
+    refused.fails(&[&fields.join(" ")]);
     place.ok(&[&asked[..], &fields, &["-o", "asked.csv"]].concat());
     place.run(&[&of_twice[..5], &["--target", "q"], &fields[..2]].concat()).says(2, &["--field"]);
     let tiny = ["score", "--factors", "thin", "--pool", "pool", "--target", "q", "--damping", "1e-300"];
@@ -209,7 +209,7 @@ fn factors_that_do_not_say_how_texts_became_tokens_take_the_flags() {
     let report = place.json(&[&solve[..], &named].concat());
     assert!(report["solver_data"] == "pool" && report["solver_rows"] == 12, "{report}");
     let in_sql = place.run(&["query", "SELECT * FROM influence('pool', 'q', solver => 'cg')"]);
-    assert!(in_sql.code != 0 && in_sql.stderr.contains("`gstore score --solver cg`"), "{}", in_sql.stderr);
+    in_sql.fails(&["`gstore score --solver cg`"]);
     let other = ["score", "--pool", "pool", "--factors", "f", "--target", "q", "--solver", "cg"];
     place.run(&[&other[..], &["--solver-data", "q"]].concat()).says(2, &["not of `q`"]);
 }

@@ -44,7 +44,7 @@ fn stored_rows_score_as_whole_gradients() {
     assert_near(&asked("SELECT row, id, score FROM self_influence('pool')"), &own, 1e-3);
     let refused = place.run(&["query", "SELECT id FROM influence('pool', 'q', filter => 'steep')"]);
     let says = "a filter is inverse, identity or source:STEPS*RATE, not `steep`";
-    assert!(refused.code != 0 && refused.stderr.contains(says), "{}", refused.stderr);
+    refused.fails(&[says]);
 }
 
 #[test]
@@ -85,15 +85,13 @@ fn what_blocks_leave_out_is_stored_beside_the_rows_and_said() {
     let one: Vec<&str> = one.lines().skip(1).collect();
     assert_eq!((one.len(), one[1]), (2, modules[0]), "{one:?}");
     assert_eq!(one[0].replace(",,", &format!(",{name},")), one[1]);
-    let refused = place.run(&[&inspect[..], &["--modules", "none.*"]].concat());
-    assert!(refused.code != 0 && refused.stderr.contains("no such module; they have"), "{}", refused.stderr);
+    place.run(&[&inspect[..], &["--modules", "none.*"]].concat()).fails(&["no such module; they have"]);
     for line in modules {
         let part =
             |at: usize| line.split(',').nth(at).and_then(|text| text.parse::<f64>().ok()).expect("a part");
         assert!(part(4) <= part(3) && part(3) < 1.0, "{line}");
     }
-    let refused = ingest("pool", &["--features", "residual"]);
-    assert!(refused.code != 0 && refused.stderr.contains("give --projection ekfac"), "{}", refused.stderr);
+    ingest("pool", &["--features", "residual"]).fails(&["give --projection ekfac"]);
     let refused = place.run(&["query", "SELECT id FROM influence('pool', 'q', kind => 'residual')"]);
     assert!(refused.stderr.contains("not vectors that can be compared"), "{}", refused.stderr);
     // Rows that came later have none.
@@ -174,7 +172,7 @@ fn rows_become_the_tokens_that_the_factors_were_fitted_on() {
                 }
                 None => assert!(!done.stderr.contains(note), "{}", done.stderr),
             }
-            assert!(!done.stderr.contains("positions"), "{}", done.stderr);
+            done.lacks(&["positions"]);
         }
     }
     // Rows are of these tokens, not of those that the flags make by default.

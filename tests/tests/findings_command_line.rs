@@ -82,8 +82,7 @@ fn a_format_of_the_config_file_is_for_what_has_no_name_with_one() {
     let place = place();
     let count = "SELECT count(*) AS n FROM pool";
     let short = place.run(&["query", count, "--json", "-o", "n.parquet"]);
-    short.says(2, &["n.parquet is parquet by its name, and JSON is asked for"]);
-    assert!(!short.stderr.contains("--format"), "{}", short.stderr);
+    short.says(2, &["n.parquet is parquet by its name, and JSON is asked for"]).lacks(&["--format"]);
     for (options, shown) in [("format = \"table\"", "----"), ("json = true", "{\"n\":2040}")] {
         place.write("gstore.toml", format!("[query]\n{options}\n"));
         let printed = place.ok(&["query", count]);

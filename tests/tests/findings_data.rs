@@ -17,9 +17,7 @@ pub fn scored() -> Place {
     for (dataset, rows, features) in [("pool", 40, "grad-sgd,loss"), ("target", 6, "grad-sgd")] {
         let data = place.path(&format!("{dataset}.jsonl"));
         world::write_samples(&data, rows);
-        let finished =
-            ingest(&place, &["--dataset", dataset, "--data", &format!("{dataset}.jsonl")], features);
-        finished.says(0, &[]);
+        ingest(&place, &["--dataset", dataset, "--data", &format!("{dataset}.jsonl")], features).says(0, &[]);
     }
     place
 }
@@ -164,8 +162,7 @@ fn datasets_before_one_that_cannot_be_added_stay_and_are_named() {
     place.write("more.jsonl", "{\"text\":\"c d\"}\n");
     place.write("bad.jsonl", "{\"n\":1}\n");
     let finished = place.run(&["add", "--dataset", "new1", "--data", "more.jsonl", "bad.jsonl"]);
-    finished.told(1, &["as in --field prompt=KEY"]);
-    assert!(!finished.stderr.contains("kept"), "{}", finished.stderr);
+    finished.told(1, &["as in --field prompt=KEY"]).lacks(&["kept"]);
     assert_eq!(place.value("SELECT count(*) FROM new1"), "1");
 }
 
@@ -186,8 +183,7 @@ fn what_changes_nothing_says_why() {
         .told(2, &["it removes 1 row of \"pool\""]);
     // A flag is proposed as help lists it.
     for args in [&["train", "--lora-targts", "q_proj"][..], &["evaluate", "retrain", "--target", "x"]] {
-        let finished = place.run(args);
-        assert!(finished.code == 2 && !finished.stderr.contains("lora_targets"), "{}", finished.stderr);
+        place.run(args).says(2, &[]).lacks(&["lora_targets"]);
     }
 }
 
@@ -322,8 +318,7 @@ fn d22_blanks_between_features_and_silent_rules_are_no_trouble() {
     ingest(&place, &["--dataset", "pool", "--dry-run"], "grad-sgd, loss").told(0, &["loss"]);
     let select = ["select", "--pool", "pool", "--target", "target", "--top", "3", "-o", "x.jsonl"];
     let rules = ["--round-robin", "subtask", "--quota", "*=3"];
-    let finished = place.run(&[&select[..], &rules[..]].concat());
-    assert!(finished.code == 0 && !finished.stderr.contains("passed over"), "{}", finished.stderr);
+    place.run(&[&select[..], &rules[..]].concat()).says(0, &[]).lacks(&["passed over"]);
 }
 
 #[test]
@@ -405,8 +400,7 @@ fn s10_a_wrong_delete_or_drop_is_undone_without_computing_again() {
     assert_eq!(world::digests(&place.store()), before);
     place.ok(&["verify"]);
     // Nothing to compute, and new rows get new numbers.
-    let again = ingest(&place, &["--dataset", "pool"], "grad-sgd,loss");
-    again.told(0, &["nothing to compute"]);
+    ingest(&place, &["--dataset", "pool"], "grad-sgd,loss").told(0, &["nothing to compute"]);
     place.run(&["revert", "--to", "nowhere"]).told(1, &["nowhere"]);
     // By a tag, and back again.
     place.ok(&["tag", "good"]);
@@ -476,9 +470,7 @@ fn reasoning_that_is_no_part_of_the_text_is_counted() {
     place.write("none.jsonl", line(without));
     let add = |file: &str| place.run(&["add", "--dataset", "pool", "--data", file]);
     add("some.jsonl").told(0, &["1 sample has `reasoning_content` or `reasoning` in a message", "`content`"]);
-    let none = add("none.jsonl");
-    none.told(0, &["there already"]);
-    assert!(!none.stderr.contains("reasoning"), "{}", none.stderr);
+    add("none.jsonl").told(0, &["there already"]).lacks(&["reasoning"]);
 }
 
 #[test]

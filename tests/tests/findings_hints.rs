@@ -83,7 +83,7 @@ fn a_hint_names_the_run_that_is_complete_elsewhere_and_no_kind_that_there_is_not
         (place.run(&plot), "grad-sgd"),
     ] {
         finished.told(1, &["there is no feature kind", &format!("did you mean \"{meant}\"?")]);
-        assert!(!finished.stderr.contains("--features"), "{}", finished.stderr);
+        finished.lacks(&["--features"]);
     }
 }
 
@@ -203,7 +203,7 @@ fn a_value_that_stands_by_itself_is_told_so() {
     let place = Place::new();
     let refused = place.run(&["merge", "--model", "M", "--adapter", "w/checkpoint-4", "-o", "m"]);
     refused.told(2, &["there is no --adapter; ADAPTER stands by itself, without an option before it"]);
-    assert!(!refused.stderr.contains("-- --adapter"), "{}", refused.stderr);
+    refused.lacks(&["-- --adapter"]);
 }
 
 #[test]
@@ -250,9 +250,7 @@ fn a_run_whose_folders_have_moved_is_registered_where_they_are() {
     gradients(&place, "pool", &new).told(0, &[note, "published"]);
     let described = place.ok(&["info", "wu", "--json"]);
     assert!(described.contains("new/checkpoint-26") && !described.contains("old/"), "{described}");
-    let again = gradients(&place, "pool", &new);
-    again.told(0, &["nothing to compute"]);
-    assert!(!again.stderr.contains("registered"), "{}", again.stderr);
+    gradients(&place, "pool", &new).told(0, &["nothing to compute"]).lacks(&["registered"]);
     gradients(&place, "target", &["--run", "wu"]).told(0, &["published"]);
 
     // A second run of the same weights is no rival.

@@ -80,7 +80,7 @@ fn texts_that_come_again_under_other_ids_are_told() {
     let again = add(&place, "pool", "one.jsonl", &[]);
     again.told(0, &["nothing to add"]);
     for told in [&first, &again] {
-        assert!(!told.stderr.contains("already under another id"), "{}", told.stderr);
+        told.lacks(&["already under another id"]);
     }
     let other = "{\"id\":\"c\",\"prompt\":\"1+1?\",\"completion\":\"2\",\"source\":\"x\"}\n\
                  {\"id\":\"d\",\"prompt\":\"1+1?\",\"completion\":\"3\"}\n\

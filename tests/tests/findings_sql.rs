@@ -56,8 +56,7 @@ fn scripts_run_statement_by_statement() {
     assert_eq!(place.csv(script), expected);
     let done = place.run(&["query", "--format", "csv", "SELECT 1 AS a;\nSELECT nothing FROM pool"]);
     assert!(done.stdout.starts_with("a\n1\n") && done.stderr.contains("line 2, column 8"), "{}", done.stderr);
-    let done = place.run(&["query", script, "-o", "x.csv"]);
-    assert!(done.code != 0 && done.stderr.contains("several statements"), "{}", done.stderr);
+    place.run(&["query", script, "-o", "x.csv"]).fails(&["several statements"]);
 }
 
 #[test]
@@ -69,8 +68,7 @@ fn a_filtered_selection_is_written_as_it_came() {
     let given = place.read("pool.jsonl");
     let wanted: Vec<&str> = given.lines().filter(|line| line.contains(r#""source":"b""#)).collect();
     assert_eq!(written.lines().collect::<Vec<_>>(), wanted);
-    let done = place.run(&["query", "SELECT id, record FROM pool", "--format", "lines"]);
-    assert!(done.code != 0 && done.stderr.contains("one column"), "{}", done.stderr);
+    place.run(&["query", "SELECT id, record FROM pool", "--format", "lines"]).fails(&["one column"]);
 }
 
 #[test]
@@ -104,8 +102,7 @@ fn files_of_ones_own_are_joined_by_name() {
         ("labels.csv", "labels=labels.csv"),
         ("labels=none.csv", "none.csv"),
     ] {
-        let done = place.run(&["query", "--with", with, sql]);
-        assert!(done.code != 0 && done.stderr.contains(says), "{with}: {}", done.stderr);
+        place.run(&["query", "--with", with, sql]).fails(&[says]);
     }
 }
 
@@ -115,29 +112,25 @@ fn views_are_saved_listed_read_and_dropped() {
     place.ok(&["view", "create", "odd", "SELECT id, prompt FROM pool WHERE completion LIKE '% odd'"]);
     assert_eq!(place.value("SELECT count(*) > 0 FROM odd"), "true");
     assert!(place.ok(&["view", "list", "--format", "csv"]).contains("odd,"));
-    let done = place.run(&["view", "create", "odd", "SELECT 1"]);
-    assert!(done.code != 0 && done.stderr.contains("--force"), "{}", done.stderr);
+    place.run(&["view", "create", "odd", "SELECT 1"]).fails(&["--force"]);
     for (sql, says) in [
         ("SELECT nothing FROM pool", "no column"),
         ("DELETE FROM pool", "not allowed"),
         ("SELECT $1", "no parameters"),
     ] {
-        let done = place.run(&["view", "create", "bad", sql]);
-        assert!(done.code != 0 && done.stderr.contains(says), "{sql}: {}", done.stderr);
+        place.run(&["view", "create", "bad", sql]).fails(&[says]);
     }
     place.run(&["view", "create", "V4", "SELECT 1 AS one"]).says(2, &["\"V4\" cannot name a dataset"]);
     place.ok(&["view", "create", "of_odd", "SELECT prompt FROM odd"]);
     place.run(&["view", "drop", "odd"]).says(0, &["by the view `of_odd`, which"]);
     let done = place.run(&["query", "SELECT 1 AS one,\n  prompt FROM of_odd"]);
     let says = "the view `of_odd` cannot be read: there is no table `odd` (line 1, column 20 of its text)";
-    assert!(done.code != 0 && done.stderr.contains(says), "{}", done.stderr);
+    done.fails(&[says]);
     let done = place.run(&["query", "SELECT 1 AS a; SELECT 2 AS b", "--plot"]);
     done.says(2, &["of one statement, and these are 2"]);
     place.run(&["query", ".tables", "--plot"]).says(2, &["of one statement, and dot commands have none"]);
-    let done = place.run(&["query", "SELECT * FROM odd"]);
-    assert!(done.code != 0 && done.stderr.contains("no table"), "{}", done.stderr);
-    let done = place.run(&["query", "CREATE VIEW v AS SELECT 1"]);
-    assert!(done.code != 0 && done.stderr.contains("`gstore view create`"), "{}", done.stderr);
+    place.run(&["query", "SELECT * FROM odd"]).fails(&["no table"]);
+    place.run(&["query", "CREATE VIEW v AS SELECT 1"]).fails(&["`gstore view create`"]);
 }
 
 #[test]
@@ -159,7 +152,7 @@ fn headings_and_errors_are_in_the_words_of_the_statement() {
         ("SELEC 1", "syntax error at SELEC"),
     ] {
         let done = place.run(&["query", sql]);
-        assert!(done.code != 0 && done.stderr.contains(says), "{sql}: {}", done.stderr);
+        done.fails(&[says]);
         assert!(done.stderr.lines().count() <= 2 && !done.stderr.contains("Ident"), "{}", done.stderr);
     }
     for sql in ["SELECT count(*) FROM pool p ANTI JOIN pool q ON p.row = q.row", "SUMMARIZE pool"] {
@@ -190,10 +183,8 @@ fn conditions_choose_the_candidates_of_a_selection() {
         ("1 = 1) or (1 = 1", "the condition closes a parenthesis that it does not open"),
         ("", "--where: the condition is empty: write one, such as source = 'scraped'"),
     ] {
-        let done = select(condition, "x.jsonl");
-        assert!(done.code != 0 && done.stderr.contains(says), "{condition}: {}", done.stderr);
-        let done = place.run(&["delete", "--dataset", "pool", "--where", condition, "--dry-run"]);
-        assert!(done.code != 0 && done.stderr.contains(says), "{condition}: {}", done.stderr);
+        select(condition, "x.jsonl").fails(&[says]);
+        place.run(&["delete", "--dataset", "pool", "--where", condition, "--dry-run"]).fails(&[says]);
     }
     // AND and OR end a comparison by IS DISTINCT FROM.
     let condition = "row > 20 IS DISTINCT FROM true AND row < 2";

@@ -163,8 +163,7 @@ fn answers_become_a_target() {
     let other = [&ask[..], &["--seed", "7"]].concat();
     let refused = binary::run(&mut generate(&place, &other));
     // Before anything is answered, which leaves nothing behind.
-    refused.says(1, &["is in dataset \"answers\" already"]);
-    assert!(!refused.stderr.contains("answers.jsonl"), "{}", refused.stderr);
+    refused.says(1, &["is in dataset \"answers\" already"]).lacks(&["answers.jsonl"]);
     assert!(!place.path("store.answers.part").exists());
     let own = ["--dataset", "pool", "--as", "pool"];
     let refused = binary::run(&mut generate(&place, &own));
@@ -194,8 +193,7 @@ fn a_killed_command_goes_on() {
     if !place.path("answers.jsonl").exists() {
         let other = [&ask[..], &["--stop", "x"]].concat();
         binary::run(&mut generate(&place, &other)).says(1, &["another request"]);
-        let on = binary::run(&mut generate(&place, &ask));
-        on.says(0, &["going on after"]);
+        binary::run(&mut generate(&place, &ask)).says(0, &["going on after"]);
     }
     assert_eq!(place.read("answers.jsonl"), expected);
 }
@@ -403,8 +401,7 @@ fn long_texts_are_cut_into_blocks() {
 
     place.samples("pool", 2);
     let talks = ["--data", "pool.jsonl", "--block", "32", "--perplexity", "-o", "talks.jsonl"];
-    let refused = binary::run(&mut generate(&place, &talks));
-    refused.says(2, &["--block cuts long texts"]);
+    binary::run(&mut generate(&place, &talks)).says(2, &["--block cuts long texts"]);
     assert!(!place.path("talks.jsonl").exists());
 
     // An ingest registers the same samples.
@@ -415,12 +412,7 @@ fn long_texts_are_cut_into_blocks() {
     let clash = serde_json::json!({ "id": "a#1", "text": "Short, but called as a part." });
     place.write("clash.jsonl", format!("{}\n{clash}\n", records[0]));
     let line = "ingest --dataset clash --features loss --data clash.jsonl --block 32";
-    let refused = binary::run(&mut place.with_model(line));
-    assert!(
-        refused.code != 0 && refused.stderr.contains("clash.jsonl, its long texts cut"),
-        "{}",
-        refused.stderr
-    );
+    binary::run(&mut place.with_model(line)).fails(&["clash.jsonl, its long texts cut"]);
     // The copy that was cut is gone.
     assert!(!place.names().iter().any(|name| name.contains("gstore-blocks")));
 }

@@ -227,9 +227,7 @@ fn places_that_a_matrix_cannot_have_are_refused_before_the_work() {
         (args("none/such/m", "1GiB"), "there is no such folder"),
         (vec!["select", "--pool", "pool", "--target", "q", "--top", "5", "-o", "none/out.jsonl"], "none/out"),
     ] {
-        let finished = place.run(&command);
-        assert!(finished.code != 0 && finished.stderr.contains(named), "{command:?}: {}", finished.stderr);
-        assert!(!finished.stderr.contains(".part"), "{command:?}: {}", finished.stderr);
+        place.run(&command).fails(&[named]).lacks(&[".part"]);
         assert!(!place.path("none").exists(), "{command:?}");
     }
     let in_turn = ["--round-robin", "sample", "--within", "max"];

@@ -134,8 +134,7 @@ fn scores_sources_and_overlap_are_drawn() {
     let missing = select(&["sauce", "--plot=none.html"]);
     let note = "note: shares of `sauce` are not drawn, for dataset `pool` has no such metadata column";
     missing.says(0, &[note]);
-    let unused = select(&["source"]);
-    unused.says(2, &["--quota and of the shares that --plot"]);
+    select(&["source"]).says(2, &["--quota and of the shares that --plot"]);
 
     let same = drawn("overlap", &["--with", "target", "--top", "20"]);
     fits(&same);
@@ -147,8 +146,7 @@ fn scores_sources_and_overlap_are_drawn() {
         (&["--with-option", "simm=dot"][..], "simm"),
         (&["--with-option", "partial=yes"][..], "true or false"),
     ] {
-        let refused = place.run(&[&["plot", "overlap"][..], &of[..], more].concat());
-        refused.says(2, &[words]);
+        place.run(&[&["plot", "overlap"][..], &of[..], more].concat()).says(2, &[words]);
     }
 }
 
@@ -209,8 +207,7 @@ fn a_training_leaves_its_curves() {
         command.args(more);
         command
     };
-    let wrong = binary::run(&mut train(&["--plot", "curves.pdf"]));
-    wrong.says(2, &[".svg"]);
+    binary::run(&mut train(&["--plot", "curves.pdf"])).says(2, &[".svg"]);
     assert!(!place.path("out").exists());
     binary::ok(&mut train(&["--plot", "curves.html"]));
     let (curves, page) = (place.read("out/loss.svg"), place.read("curves.html"));

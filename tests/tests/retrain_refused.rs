@@ -38,8 +38,7 @@ const REFUSED: [(&[&str], &str); 4] = [
 fn a_training_that_cannot_begin_leaves_no_folder() {
     let place = place();
     for (more, says) in REFUSED {
-        let refused = retrain(&place, more);
-        assert!(refused.code != 0 && refused.stderr.contains(says), "{more:?}: {}", refused.stderr);
+        retrain(&place, more).fails(&[says]);
         assert!(!place.path("truth").exists(), "{more:?}");
     }
     assert!(!place.names().iter().any(|name| name.starts_with(".truth.")));
@@ -47,8 +46,7 @@ fn a_training_that_cannot_begin_leaves_no_folder() {
     assert_eq!(retrain(&place, &["--draw-only"]).code, 0);
     let drawn = world::bytes(&place.path("truth"));
     for (more, says) in REFUSED {
-        let refused = retrain(&place, more);
-        assert!(refused.code != 0 && refused.stderr.contains(says), "{more:?}: {}", refused.stderr);
+        retrain(&place, more).fails(&[says]);
         assert_eq!(world::bytes(&place.path("truth")), drawn, "{more:?}");
     }
     retrain(&place, &["--lora-rank", "2"]).says(0, &["2 to do here"]);
@@ -60,8 +58,7 @@ fn a_training_that_cannot_begin_replaces_no_ground_truth() {
     retrain(&place, &["--lora-rank", "2"]).says(0, &[]);
     let before = world::bytes(&place.path("truth"));
     for (more, says) in REFUSED {
-        let refused = retrain(&place, &[more, &["--force"]].concat());
-        assert!(refused.code != 0 && refused.stderr.contains(says), "{more:?}: {}", refused.stderr);
+        retrain(&place, &[more, &["--force"]].concat()).fails(&[says]);
         assert_eq!(world::bytes(&place.path("truth")), before, "{more:?}");
     }
     retrain(&place, &["--lora-rank", "4", "--force"]).says(0, &["takes the place of another one"]);
@@ -78,8 +75,7 @@ fn what_is_wrong_with_any_model_is_refused_before_one_is_downloaded() {
     ] {
         let model =
             ["evaluate", "retrain", "--truth", "truth", "--model", "nobody/nothing", "--max-steps", "1"];
-        let refused = place.run(&[&model[..], &draw, &more].concat());
-        assert!(refused.code != 0 && refused.stderr.contains(says), "{more:?}: {}", refused.stderr);
+        place.run(&[&model[..], &draw, &more].concat()).fails(&[says]);
     }
 }
 
@@ -102,7 +98,7 @@ fn queries_of_another_layout_than_the_rows_have_a_way_in() {
     let says = ["eval.jsonl, line 1: no key \"question\"", hint];
     assert!(refused.code == 1 && says.iter().all(|word| refused.stderr.contains(word)), "{}", refused.stderr);
     let refused = drawn(&[&["--data", "eval.jsonl", "--query-data", "tickets.jsonl"], &names[..]].concat());
-    assert!(refused.code == 1 && !refused.stderr.contains(hint), "{}", refused.stderr);
+    refused.says(1, &[]).lacks(&[hint]);
     place.ok(&[&["add", "--dataset", "tickets", "--data", "tickets.jsonl"], &names[..]].concat());
     place.add("eval");
     drawn(&["--dataset", "tickets", "--query-dataset", "eval"]).says(0, &[]);

@@ -101,8 +101,7 @@ fn options_that_do_not_fit_an_address_are_refused_before_anything_is_sent() {
     let with_store = binary::run(binary::gstore(&place.path("store")).args(ask));
     with_store.says(2, &["--store is a store on this machine"]);
     // What is there for all commands is no contradiction.
-    let configured = binary::run(place.bare(&ask).env("GSTORE_STORE", "store"));
-    configured.says(1, &["no connection"]);
+    binary::run(place.bare(&ask).env("GSTORE_STORE", "store")).says(1, &["no connection"]);
     for options in [&["--tls-ca", "ca.pem"][..], &["--tls-cert", "c.pem", "--tls-key", "c.key"]] {
         place
             .run(&[&ask[..], options].concat())
@@ -187,7 +186,7 @@ fn damage_ends_a_remote_query_as_a_local_one() {
     let both = Both { place: &place, server: &server, token: &token };
     let [here, there] = both.run(&["SELECT id FROM pool"]);
     assert_eq!((here.code, there.code), (3, 3), "{}{}", here.stderr, there.stderr);
-    assert!(!there.stderr.contains("parquet"), "{}", there.stderr);
+    there.lacks(&["parquet"]);
     // The server goes on.
     let [_, there] = both.run(&["SELECT 1"]);
     there.says(0, &[]);

@@ -80,8 +80,7 @@ fn killed_shards_go_on_and_end_as_one_process_would() {
     assert!(text.contains("attached already") && text.contains("complete"), "{text}");
     let store = Store::open(&path).expect("opens");
     assert_eq!(world::digests(&store), world::digests(&expected));
-    let nothing = binary::run(&mut ingest(&path));
-    nothing.says(0, &["nothing to compute"]);
+    binary::run(&mut ingest(&path)).says(0, &["nothing to compute"]);
 }
 
 #[test]
@@ -101,8 +100,7 @@ fn rows_are_cut_evenly_and_shards_without_rows_say_so() {
     let folders: Vec<PathBuf> = (1..=4).map(|i| dir.path().join(format!("quarter{i}"))).collect();
     let text = binary::ok(binary::gstore(&path).arg("attach").args(&folders));
     assert!(text.contains("complete"), "{text}");
-    let nothing = binary::run(&mut ingest(&path));
-    nothing.says(0, &["nothing to compute"]);
+    binary::run(&mut ingest(&path)).says(0, &["nothing to compute"]);
 }
 
 #[test]

@@ -123,8 +123,7 @@ fn an_evaluation_of_a_dataset_passes_over_single_numbers() {
     let is_embedding = |name: &&str| name.starts_with("pool/embed-mean");
     assert!(!features.is_empty() && features.iter().all(is_embedding), "{found}");
     // One that is named is refused with the reason.
-    let named = place.run(&[&asked[..], &["--kind", "loss", "--dataset", "pool"]].concat());
-    assert!(named.code != 0 && named.stderr.contains("single number"), "{}", named.stderr);
+    place.run(&[&asked[..], &["--kind", "loss", "--dataset", "pool"]].concat()).fails(&["single number"]);
 }
 
 #[test]
@@ -201,11 +200,7 @@ fn a_selection_by_sketch_is_the_exact_one_and_says_what_it_promises() {
     }
     let finished =
         place.run(&[&SELECT[..], &["-o", "other.jsonl", "--mode", "sketch", "--miss", "2"]].concat());
-    assert!(
-        finished.code != 0 && finished.stderr.contains("probability of missing rows of 2"),
-        "{}",
-        finished.stderr
-    );
+    finished.fails(&["probability of missing rows of 2"]);
 }
 
 #[test]
