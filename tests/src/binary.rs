@@ -6,9 +6,6 @@ use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 /// A command that runs `gstore` on a store.
-///
-/// # Panics
-/// If the binary cannot be built.
 pub fn gstore(store: &Path) -> Command {
     let mut command = Command::new(path());
     command.arg("--store").arg(store).env_remove("GSTORE_STORE").env_remove("GSTORE_CONFIG");
@@ -16,9 +13,6 @@ pub fn gstore(store: &Path) -> Command {
 }
 
 /// A command that runs `gstore` in a folder, on no store.
-///
-/// # Panics
-/// If the binary cannot be built.
 pub fn bare(folder: &Path) -> Command {
     let mut command = Command::new(path());
     command.current_dir(folder).env_remove("GSTORE_STORE").env_remove("GSTORE_CONFIG");
@@ -27,9 +21,6 @@ pub fn bare(folder: &Path) -> Command {
 
 /// The binary of this build. `cargo test --workspace` builds it before any test runs, since
 /// `gstore-cli` has tests of it too.
-///
-/// # Panics
-/// If it is not there.
 pub fn path() -> &'static Path {
     static PATH: OnceLock<PathBuf> = OnceLock::new();
     PATH.get_or_init(|| {
@@ -76,9 +67,6 @@ pub struct Finished {
 
 impl Finished {
     /// Checks how the command ended, and that it said all of this on standard error.
-    ///
-    /// # Panics
-    /// If it did not.
     #[track_caller]
     pub fn says(&self, code: i32, words: &[&str]) -> &Self {
         assert_eq!(self.code, code, "{}\n{}", self.command, self.stderr);
@@ -92,9 +80,6 @@ impl Finished {
     }
 
     /// Checks that the command failed, whatever its code, and said all of this on standard error.
-    ///
-    /// # Panics
-    /// If it did not.
     #[track_caller]
     pub fn fails(&self, words: &[&str]) -> &Self {
         assert_ne!(self.code, 0, "{}\n{}", self.command, self.stderr);
@@ -102,9 +87,6 @@ impl Finished {
     }
 
     /// Checks that the command said nothing of this on standard error.
-    ///
-    /// # Panics
-    /// If it did.
     #[track_caller]
     pub fn lacks(&self, words: &[&str]) -> &Self {
         for word in words {
@@ -134,18 +116,12 @@ impl From<Output> for Finished {
 }
 
 /// Runs a command to its end.
-///
-/// # Panics
-/// If it cannot be started.
 pub fn run(command: &mut Command) -> Finished {
     let output = command.output().expect("gstore runs");
     Finished { command: format!("{command:?}"), ..output.into() }
 }
 
 /// Runs a command that must succeed.
-///
-/// # Panics
-/// If it fails.
 #[track_caller]
 pub fn done(command: &mut Command) -> Finished {
     let finished = run(command);
@@ -160,25 +136,16 @@ pub fn ok(command: &mut Command) -> String {
 }
 
 /// Starts a command and discards its output.
-///
-/// # Panics
-/// If it cannot be started.
 pub fn start(command: &mut Command) -> Child {
     command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("gstore runs")
 }
 
 /// Sends Ctrl-C to a command.
-///
-/// # Panics
-/// If it cannot be told.
 pub fn interrupt(child: &Child) {
     signal(child, "INT");
 }
 
 /// Sends a signal to a command, by its name.
-///
-/// # Panics
-/// If it cannot be told.
 pub fn signal(child: &Child, name: &str) {
     let (name, id) = (format!("-{name}"), child.id().to_string());
     let sent = Command::new("kill").args([name, id]).status().expect("kill runs");
@@ -186,9 +153,6 @@ pub fn signal(child: &Child, name: &str) {
 }
 
 /// Starts a command whose work needs a lock that is held here, and sends Ctrl-C after some seconds.
-///
-/// # Panics
-/// If it cannot be started.
 pub fn interrupted_at(lock: &Path, command: &mut Command, seconds: u64) -> Finished {
     let held =
         fs_err::OpenOptions::new().write(true).create(true).truncate(false).open(lock).expect("opened");
@@ -205,9 +169,6 @@ pub fn interrupted_at(lock: &Path, command: &mut Command, seconds: u64) -> Finis
 }
 
 /// Starts a command and kills it after a time; returns whether it was still running.
-///
-/// # Panics
-/// If it cannot be started.
 pub fn killed_after(command: &mut Command, time: Duration) -> bool {
     let mut child = start(command);
     std::thread::sleep(time);

@@ -10,9 +10,6 @@ pub struct SmallDisk {
 
 impl SmallDisk {
     /// Mounts one, or says why the test is skipped: mounting takes rights that not every machine gives.
-    ///
-    /// # Panics
-    /// If there is no folder to mount it on.
     pub fn mount(kib: u32) -> Option<Self> {
         let disk = Self { folder: tempfile::tempdir().expect("a folder") };
         let mounted = Command::new("mount")
@@ -29,17 +26,11 @@ impl SmallDisk {
     }
 
     /// Gives it another size.
-    ///
-    /// # Panics
-    /// If it cannot be.
     pub fn resize(&self, kib: u32) {
         self.remount(&format!("size={kib}k"));
     }
 
     /// Lets nothing be written to it from here on.
-    ///
-    /// # Panics
-    /// If it cannot be kept from that.
     pub fn only_read(&self) {
         self.remount("ro");
     }

@@ -34,9 +34,6 @@ pub struct Manifest {
 
 impl Manifest {
     /// Reads `golden/less/manifest.json`.
-    ///
-    /// # Panics
-    /// If it is not as described.
     pub fn read(shared: &Path) -> Self {
         let text = fs_err::read_to_string(shared.join("golden/less/manifest.json")).expect("readable");
         let v: Value = serde_json::from_str(&text).expect("JSON");
@@ -88,9 +85,6 @@ pub struct Tensors {
 
 impl Tensors {
     /// Reads `golden/less/<name>.safetensors`.
-    ///
-    /// # Panics
-    /// If it is missing.
     pub fn read(shared: &Path, name: &str) -> Self {
         Self {
             bytes: fs_err::read(shared.join(format!("golden/less/{name}.safetensors"))).expect("readable"),
@@ -98,9 +92,6 @@ impl Tensors {
     }
 
     /// One tensor and its shape.
-    ///
-    /// # Panics
-    /// If it is missing or no f32.
     pub fn get(&self, name: &str) -> (Vec<usize>, Vec<f32>) {
         let file = SafeTensors::deserialize(&self.bytes).expect("safetensors");
         let tensor = file.tensor(name).unwrap_or_else(|_| panic!("tensor {name}"));
@@ -111,9 +102,6 @@ impl Tensors {
     }
 
     /// Names of all tensors, sorted.
-    ///
-    /// # Panics
-    /// If the file is damaged.
     pub fn names(&self) -> Vec<String> {
         let file = SafeTensors::deserialize(&self.bytes).expect("safetensors");
         let mut names: Vec<String> = file.names().into_iter().map(str::to_owned).collect();

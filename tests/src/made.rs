@@ -36,9 +36,6 @@ pub fn place(pool: u64, target: u64) -> Place {
 }
 
 /// Adds samples to a dataset: `pool0`, `pool1` and so on, with records.
-///
-/// # Panics
-/// If the store refuses them.
 pub fn append(store: &Store, dataset: &str, rows: u64) {
     let options = AppendOptions {
         command: "test".into(),
@@ -58,25 +55,16 @@ pub fn append(store: &Store, dataset: &str, rows: u64) {
 }
 
 /// Gives the first `rows` samples of a dataset a feature `grad-sgd` of one checkpoint.
-///
-/// # Panics
-/// If the store refuses it.
 pub fn gradients(store: &Store, dataset: &str, rows: u64, dim: u32, vector: impl FnMut(u64) -> Vec<f32>) {
     publish(store, dataset, rows, feature(dataset, dim, "none"), vector);
 }
 
 /// The same as projected gradients, whose scores have a noise that is known.
-///
-/// # Panics
-/// If the store refuses it.
 pub fn projected(store: &Store, dataset: &str, rows: u64, dim: u32, vector: impl FnMut(u64) -> Vec<f32>) {
     publish(store, dataset, rows, feature(dataset, dim, "p"), vector);
 }
 
 /// Gives the first `rows` samples of a dataset a feature, such as a changed [`feature`].
-///
-/// # Panics
-/// If the store refuses it.
 pub fn publish(
     store: &Store,
     dataset: &str,
@@ -100,9 +88,6 @@ pub fn publish(
 }
 
 /// A feature `grad-sgd` of one checkpoint.
-///
-/// # Panics
-/// Never: its id is whole.
 pub fn feature(dataset: &str, dim: u32, projection: &str) -> JobFeature {
     let id = CheckpointId::try_from(format!("{:064x}", 1)).expect("an id");
     let space = Space {

@@ -23,9 +23,6 @@ impl Default for Place {
 
 impl Place {
     /// An empty folder.
-    ///
-    /// # Panics
-    /// If it cannot be made.
     pub fn new() -> Self {
         Self { folder: tempfile::tempdir().expect("a folder") }
     }
@@ -38,9 +35,6 @@ impl Place {
     }
 
     /// A folder with an empty store.
-    ///
-    /// # Panics
-    /// If it cannot be made.
     pub fn with_store() -> Self {
         let place = Self::new();
         Store::create(place.path("store")).expect("a store");
@@ -48,17 +42,11 @@ impl Place {
     }
 
     /// The store.
-    ///
-    /// # Panics
-    /// If it cannot be opened.
     pub fn store(&self) -> Store {
         Store::open(self.path("store")).expect("a store")
     }
 
     /// Its newest snapshot.
-    ///
-    /// # Panics
-    /// If there is none.
     pub fn snapshot(&self) -> Arc<Snapshot> {
         self.store().snapshot().expect("a snapshot")
     }
@@ -79,9 +67,6 @@ impl Place {
     }
 
     /// Writes a file, and the folders that it is in.
-    ///
-    /// # Panics
-    /// If it cannot be written.
     pub fn write(&self, name: &str, content: impl AsRef<[u8]>) {
         let path = self.path(name);
         fs_err::create_dir_all(path.parent().expect("a folder")).expect("made");
@@ -89,17 +74,11 @@ impl Place {
     }
 
     /// The text of a file.
-    ///
-    /// # Panics
-    /// If there is none.
     pub fn read(&self, name: &str) -> String {
         fs_err::read_to_string(self.path(name)).expect("a text")
     }
 
     /// The names in the folder, hidden ones included, sorted.
-    ///
-    /// # Panics
-    /// If it cannot be read.
     pub fn names(&self) -> Vec<String> {
         let entries = fs_err::read_dir(self.folder.path()).expect("listed");
         let mut names: Vec<String> = entries
@@ -152,9 +131,6 @@ impl Place {
     }
 
     /// Runs a command that must succeed and prints JSON.
-    ///
-    /// # Panics
-    /// If it prints something else.
     pub fn json(&self, args: &[&str]) -> Value {
         let text = self.ok(args);
         serde_json::from_str(&text).unwrap_or_else(|e| panic!("{args:?}: {e}\n{text}"))
@@ -166,9 +142,6 @@ impl Place {
     }
 
     /// The rows of a query, each an object.
-    ///
-    /// # Panics
-    /// If the query fails.
     pub fn rows(&self, sql: &str) -> Vec<Value> {
         let text = self.ok(&["query", "--format", "json", sql]);
         text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
@@ -185,9 +158,6 @@ impl Place {
     }
 
     /// The same, of an older snapshot.
-    ///
-    /// # Panics
-    /// If the query gives no row.
     pub fn value_at(&self, snapshot: Option<&str>, sql: &str) -> String {
         let mut args = vec!["query", "--format", "csv", sql];
         args.extend(snapshot.iter().flat_map(|s| ["--snapshot", s]));

@@ -39,9 +39,6 @@ pub struct How {
 
 impl Reference {
     /// Ingests the rows.
-    ///
-    /// # Panics
-    /// If anything fails.
     pub fn new(shared: PathBuf, how: &How) -> Self {
         let manifest = Manifest::read(&shared);
         let warmup = shared::golden_warmup(&shared, &manifest.checkpoints);
@@ -68,9 +65,6 @@ impl Reference {
     }
 
     /// All vectors of a feature, in row order.
-    ///
-    /// # Panics
-    /// If it is not there.
     pub fn vectors(&self, dataset: &str, kind: &str, step: u64) -> Vec<Vec<f32>> {
         let label = format!("{kind}@checkpoint-{step}");
         let part = self
@@ -85,9 +79,6 @@ impl Reference {
     }
 
     /// The question of the reference results: each target file is one subtask.
-    ///
-    /// # Panics
-    /// If it cannot be planned.
     pub fn plan(&self) -> Prepared {
         let targets =
             self.manifest.targets.iter().map(|(file, _)| TargetRef::parse(&Manifest::target_name(file)));
@@ -101,18 +92,12 @@ impl Reference {
     }
 
     /// Every similarity of it.
-    ///
-    /// # Panics
-    /// If the scan fails.
     pub fn matrix(&self) -> Matrix {
         matrix(&self.plan(), None, &Cancel::new()).expect("scored")
     }
 }
 
 /// Tokens of a sample at most: those of the default, or those that the model has positions for.
-///
-/// # Panics
-/// If the folder is no model.
 pub fn max_length(model: &Path) -> u32 {
     let own = positions(model).expect("a model");
     own.map_or(TextOptions::MAX_LENGTH, |own| own.min(TextOptions::MAX_LENGTH))
@@ -138,9 +123,6 @@ pub fn request(warmup: &shared::Warmup, dataset: &str, kinds: &[Kind], how: &How
 }
 
 /// Copies some lines of a file.
-///
-/// # Panics
-/// If it has fewer.
 pub fn copy_lines(from: &Path, to: &Path, offset: usize, count: usize) {
     let text = fs_err::read_to_string(from).expect("readable");
     let lines: Vec<&str> = text.lines().skip(offset).take(count).collect();

@@ -18,9 +18,6 @@ pub fn demo() -> PathBuf {
 
 /// Makes a folder with the tokenizer of the demo's model: the same tokens from other bytes, which are another
 /// encoding.
-///
-/// # Panics
-/// If it cannot be written.
 pub fn other_tokenizer(folder: &Path) {
     fs_err::create_dir(folder).expect("made");
     for name in ["tokenizer_config.json", "chat_template.jinja", "tokenizer.json"] {
@@ -32,9 +29,6 @@ pub fn other_tokenizer(folder: &Path) {
 }
 
 /// Copies the content of a folder into another one.
-///
-/// # Panics
-/// If a file cannot be copied.
 pub fn copy_files(from: &Path, to: &Path) {
     fs_err::create_dir_all(to).expect("made");
     for entry in fs_err::read_dir(from).expect("listed") {
@@ -49,9 +43,6 @@ pub fn copy_files(from: &Path, to: &Path) {
 }
 
 /// Changes a bit of a file, in the byte that is so far from its end.
-///
-/// # Panics
-/// If it cannot be read or written.
 pub fn flip(path: &Path, from_end: usize) {
     let mut bytes = fs_err::read(path).expect("read");
     let at = bytes.len() - from_end;
@@ -60,9 +51,6 @@ pub fn flip(path: &Path, from_end: usize) {
 }
 
 /// The files below a folder.
-///
-/// # Panics
-/// If it cannot be read.
 pub fn files(folder: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for entry in fs_err::read_dir(folder).expect("listed") {
@@ -73,9 +61,6 @@ pub fn files(folder: &Path) -> Vec<PathBuf> {
 }
 
 /// The bytes of the files below a folder, by their paths in it.
-///
-/// # Panics
-/// If one cannot be read.
 pub fn bytes(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     let named = |path: PathBuf| {
         let bytes = fs_err::read(&path).expect("read");
@@ -85,9 +70,6 @@ pub fn bytes(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
 }
 
 /// The demo's checkpoints in order.
-///
-/// # Panics
-/// If the demo is not there.
 pub fn demo_checkpoints() -> Vec<CheckpointArg> {
     let mut steps: Vec<(u64, PathBuf)> = fs_err::read_dir(demo().join("warmup"))
         .expect("the demo has checkpoints")
@@ -108,9 +90,6 @@ pub const QUESTION: &str =
     r#"{"id": "a", "task": "odd", "question": "Is 7 odd?", "choices": ["yes", "no"], "answer": 0}"#;
 
 /// Writes `count` short samples, all different.
-///
-/// # Panics
-/// If the file cannot be written.
 pub fn write_samples(path: &Path, count: usize) {
     let mut text = String::new();
     for i in 0..count {
@@ -131,9 +110,6 @@ pub fn write_samples(path: &Path, count: usize) {
 }
 
 /// A store with a dataset `pool` of so many samples, whose file lies next to it.
-///
-/// # Panics
-/// If it cannot be made.
 pub fn created(path: &Path, samples: usize) -> Store {
     let data = path.with_file_name("pool.jsonl");
     write_samples(&data, samples);
@@ -171,9 +147,6 @@ pub const WINDOW_ROWS: usize = CELL_ROWS as usize + 100;
 
 /// Registers [`WINDOW_ROWS`] samples of a file, and deletes most of those in the middle: a few hundred live
 /// rows lie in two cells, so an ingest has two windows without the work of the many rows that fill one.
-///
-/// # Panics
-/// If the store refuses it.
 pub fn two_windows(store: &Store, dataset: &str, data: &Path) {
     write_samples(data, WINDOW_ROWS);
     register(store, dataset, data).expect("registered");
@@ -193,9 +166,6 @@ pub fn run(store: &Store, request: IngestRequest) -> Result<IngestReport, Ingest
 }
 
 /// Content digest of every feature of the current snapshot, by dataset and label.
-///
-/// # Panics
-/// If the store cannot be read.
 pub fn digests(store: &Store) -> BTreeMap<String, String> {
     let snapshot = store.snapshot().expect("a snapshot");
     snapshot
