@@ -5,7 +5,7 @@ use crate::common::autograd::{
     Golden, adapted, adapter_features, known, plain, raw_features, samples, whole,
 };
 use crate::common::reference::shared;
-use crate::common::{EMBED, GRAD, Sample, assert_near, packed, relative_error};
+use crate::common::{EMBED, GRAD, LOSS, Sample, assert_near, packed, relative_error};
 use gstore_ingest::gradient::{
     CheckpointSource, Engine, EngineOptions, GradFeatures, LossForm, RequestedOutputs, SampleOutput,
 };
@@ -46,6 +46,11 @@ fn each_output(
     }
 }
 
+#[track_caller]
+fn assert_loss(found: f32, expected: f32, what: &str) {
+    assert_near(found, expected, TOLERANCE as f32, what);
+}
+
 /// Compares the gradients that the golden results have; returns how many.
 fn compare(engine: &Engine, golden: &Golden, prefix: &str, grads: &[f32]) -> usize {
     let (mut rest, mut compared) = (grads, 0);
@@ -73,35 +78,21 @@ fn smoothed_and_summed_losses() {
         let smoothed =
             EngineOptions { loss: LossForm::CrossEntropy { smoothing: 0.1 }, ..Default::default() };
         let summed = EngineOptions { reduction: Reduction::Sum, ..Default::default() };
+        let features = || Some(raw_features(&tensors));
         for (key, options) in [("smoothed", smoothed), ("sum", summed)] {
-            on_backends(
-                &whole,
-                options,
-                || Some(raw_features(&tensors)),
-                |engine, _| {
-                    each_output(engine, &samples, GRAD, |i, output| {
-                        let loss = golden.scalar(&format!("{i}.{key}"));
-                        assert_near(output.loss, loss, TOLERANCE as f32, &format!("{key} loss of {name}"));
-                        if i == 0 {
-                            assert!(compare(engine, &golden, &format!("0.{key}"), output.grads) >= 5);
-                        }
-                    });
-                    each_output(
-                        engine,
-                        &samples,
-                        RequestedOutputs { loss: true, ..RequestedOutputs::default() },
-                        |i, output| {
-                            let loss = golden.scalar(&format!("{i}.{key}"));
-                            assert_near(
-                                output.loss,
-                                loss,
-                                TOLERANCE as f32,
-                                &format!("{key} loss of {name} alone"),
-                            );
-                        },
-                    );
-                },
-            );
+            on_backends(&whole, options, features, |engine, _| {
+                each_output(engine, &samples, GRAD, |i, output| {
+                    let loss = golden.scalar(&format!("{i}.{key}"));
+                    assert_loss(output.loss, loss, &format!("{key} loss of {name}"));
+                    if i == 0 {
+                        assert!(compare(engine, &golden, &format!("0.{key}"), output.grads) >= 5);
+                    }
+                });
+                each_output(engine, &samples, LOSS, |i, output| {
+                    let loss = golden.scalar(&format!("{i}.{key}"));
+                    assert_loss(output.loss, loss, &format!("{key} loss of {name} alone"));
+                });
+            });
         }
     }
 }
@@ -155,22 +146,13 @@ fn divergence_from_the_base() {
         samples.truncate(1);
         let golden = Golden::open("adapters", name);
         let options = EngineOptions { loss: LossForm::KlToBase, ..Default::default() };
-        on_backends(
-            &source,
-            options,
-            || Some(adapter_features(&source)),
-            |engine, _| {
-                each_output(engine, &samples, GRAD, |_, output| {
-                    assert_near(
-                        output.loss,
-                        golden.scalar("0.kl"),
-                        TOLERANCE as f32,
-                        &format!("divergence of {name}"),
-                    );
-                    assert_eq!(compare(engine, &golden, "0.kl", output.grads), engine.tensors().len());
-                });
-            },
-        );
+        let features = || Some(adapter_features(&source));
+        on_backends(&source, options, features, |engine, _| {
+            each_output(engine, &samples, GRAD, |_, output| {
+                assert_loss(output.loss, golden.scalar("0.kl"), &format!("divergence of {name}"));
+                assert_eq!(compare(engine, &golden, "0.kl", output.grads), engine.tensors().len());
+            });
+        });
     }
 }
 
@@ -180,17 +162,13 @@ fn a_model_does_not_diverge_from_itself() {
     let (source, samples) = plain("gemma2");
     let options = EngineOptions { loss: LossForm::KlToBase, ..Default::default() };
     let (source, tensors, _) = whole(&source.model);
-    on_backends(
-        &source,
-        options,
-        || Some(raw_features(&tensors)),
-        |engine, _| {
-            each_output(engine, &samples, GRAD, |_, output| {
-                assert!(output.loss.abs() < 1e-6, "{}", output.loss);
-                assert!(output.grads.iter().all(|g| g.abs() < 1e-5));
-            });
-        },
-    );
+    let features = || Some(raw_features(&tensors));
+    on_backends(&source, options, features, |engine, _| {
+        each_output(engine, &samples, GRAD, |_, output| {
+            assert!(output.loss.abs() < 1e-6, "{}", output.loss);
+            assert!(output.grads.iter().all(|g| g.abs() < 1e-5));
+        });
+    });
 }
 
 /// Pools the rows of hidden states.
@@ -213,37 +191,32 @@ fn embeddings_of_every_layer() {
         let layers = ModelFolder::open(&source.model).unwrap().decoder().layers;
         for (layer, unit) in (0..=layers).flat_map(|layer| [(layer, false), (layer, true)]) {
             let options = EngineOptions { embed_layer: Some(layer), embed_unit: unit, ..Default::default() };
-            on_backends(
-                &source,
-                options,
-                || None,
-                |engine, _| {
-                    let width = engine.decoder().hidden_size;
-                    // Whether losses are asked for as well must not matter: the last layer
-                    // then has rows for either.
-                    for want in [EMBED, RequestedOutputs { loss: true, ..EMBED }] {
-                        each_output(engine, &samples, want, |i, output| {
-                            let states = golden.values(&format!("{i}.hidden.{layer}"));
-                            let triangle = |n: usize| (n * (n + 1)) as f64 / 2.0;
-                            let mean = pooled(&states, width, |_, n| 1.0 / n as f64, unit);
-                            let last = pooled(&states, width, |at, n| f64::from(u8::from(at + 1 == n)), unit);
-                            let weighted =
-                                pooled(&states, width, |at, n| (at + 1) as f64 / triangle(n), unit);
-                            for (found, expected, pooling) in [
-                                (output.embed_mean, mean, "mean"),
-                                (output.embed_last, last, "last"),
-                                (output.embed_weighted, weighted, "weighted"),
-                            ] {
-                                let error = relative_error(found, &expected);
-                                assert!(
-                                    error < TOLERANCE,
-                                    "{name}, layer {layer}, {pooling}: relative error {error}"
-                                );
-                            }
-                        });
-                    }
-                },
-            );
+            let no_features = || None;
+            on_backends(&source, options, no_features, |engine, _| {
+                let width = engine.decoder().hidden_size;
+                // Whether losses are asked for as well must not matter: the last layer
+                // then has rows for either.
+                for want in [EMBED, RequestedOutputs { loss: true, ..EMBED }] {
+                    each_output(engine, &samples, want, |i, output| {
+                        let states = golden.values(&format!("{i}.hidden.{layer}"));
+                        let triangle = |n: usize| (n * (n + 1)) as f64 / 2.0;
+                        let mean = pooled(&states, width, |_, n| 1.0 / n as f64, unit);
+                        let last = pooled(&states, width, |at, n| f64::from(u8::from(at + 1 == n)), unit);
+                        let weighted = pooled(&states, width, |at, n| (at + 1) as f64 / triangle(n), unit);
+                        for (found, expected, pooling) in [
+                            (output.embed_mean, mean, "mean"),
+                            (output.embed_last, last, "last"),
+                            (output.embed_weighted, weighted, "weighted"),
+                        ] {
+                            let error = relative_error(found, &expected);
+                            assert!(
+                                error < TOLERANCE,
+                                "{name}, layer {layer}, {pooling}: relative error {error}"
+                            );
+                        }
+                    });
+                }
+            });
         }
     }
 }
@@ -261,59 +234,49 @@ fn parts_of_a_loss_by_token() {
         let mut batch: Vec<PackedSample<'_>> =
             labels.iter().map(|label| PackedSample { part: Some(*label), ..sample }).collect();
         batch.push(sample);
-        on_backends(
-            &whole,
-            EngineOptions::default(),
-            || Some(raw_features(&tensors)),
-            |engine, same_bits| {
-                let (mut sum, mut compared) = (Vec::new(), 0);
-                engine
-                    .run(&batch, GRAD, &mut |i, output| match labels.get(i) {
-                        Some(label) => {
-                            let loss = golden.scalar(&format!("0.{label}"));
-                            assert_near(
-                                output.loss,
-                                loss,
-                                TOLERANCE as f32,
-                                &format!("{name}, token {label}"),
-                            );
-                            assert_eq!((output.scored, output.token_losses), (1, &[output.loss][..]));
-                            let prefix = format!("0.{label}");
-                            if golden.count(&format!("{prefix}.grad.")) > 0 {
-                                assert!(compare(engine, &golden, &prefix, output.grads) >= 5);
-                                compared += 1;
-                            }
-                            sum.resize(output.grads.len(), 0.0f64);
-                            sum.iter_mut().zip(output.grads).for_each(|(sum, g)| *sum += f64::from(*g));
+        let features = || Some(raw_features(&tensors));
+        on_backends(&whole, EngineOptions::default(), features, |engine, same_bits| {
+            let (mut sum, mut compared) = (Vec::new(), 0);
+            engine
+                .run(&batch, GRAD, &mut |i, output| match labels.get(i) {
+                    Some(label) => {
+                        let loss = golden.scalar(&format!("0.{label}"));
+                        assert_loss(output.loss, loss, &format!("{name}, token {label}"));
+                        assert_eq!((output.scored, output.token_losses), (1, &[output.loss][..]));
+                        let prefix = format!("0.{label}");
+                        if golden.count(&format!("{prefix}.grad.")) > 0 {
+                            assert!(compare(engine, &golden, &prefix, output.grads) >= 5);
+                            compared += 1;
                         }
-                        None => {
-                            let sum: Vec<f32> = sum.iter().map(|sum| *sum as f32).collect();
-                            let error = relative_error(&sum, output.grads);
-                            assert!(error < 1e-5, "{name}: the parts make the whole within {error}");
-                            assert_eq!(output.token_losses.len(), labels.len());
-                        }
-                    })
-                    .unwrap();
-                assert_eq!(compared, 3);
-                // One pass for the losses of all tokens gives the bits of a pass for each.
-                let mut one_by_one = Vec::new();
-                let want = RequestedOutputs { loss: true, ..RequestedOutputs::default() };
-                engine
-                    .run(&batch, want, &mut |i, output| match labels.get(i) {
-                        Some(_) => one_by_one.push(output.loss),
-                        None => {
-                            let together = output.token_losses;
-                            assert_eq!(together.len(), one_by_one.len(), "{name}");
-                            for (together, alone) in together.iter().zip(&one_by_one) {
-                                match same_bits {
-                                    true => assert_eq!(together.to_bits(), alone.to_bits(), "{name}"),
-                                    false => assert_near(*together, *alone, 1e-6, name),
-                                }
+                        sum.resize(output.grads.len(), 0.0f64);
+                        sum.iter_mut().zip(output.grads).for_each(|(sum, g)| *sum += f64::from(*g));
+                    }
+                    None => {
+                        let sum: Vec<f32> = sum.iter().map(|sum| *sum as f32).collect();
+                        let error = relative_error(&sum, output.grads);
+                        assert!(error < 1e-5, "{name}: the parts make the whole within {error}");
+                        assert_eq!(output.token_losses.len(), labels.len());
+                    }
+                })
+                .unwrap();
+            assert_eq!(compared, 3);
+            // One pass for the losses of all tokens gives the bits of a pass for each.
+            let mut one_by_one = Vec::new();
+            engine
+                .run(&batch, LOSS, &mut |i, output| match labels.get(i) {
+                    Some(_) => one_by_one.push(output.loss),
+                    None => {
+                        let together = output.token_losses;
+                        assert_eq!(together.len(), one_by_one.len(), "{name}");
+                        for (together, alone) in together.iter().zip(&one_by_one) {
+                            match same_bits {
+                                true => assert_eq!(together.to_bits(), alone.to_bits(), "{name}"),
+                                false => assert_near(*together, *alone, 1e-6, name),
                             }
                         }
-                    })
-                    .unwrap();
-            },
-        );
+                    }
+                })
+                .unwrap();
+        });
     }
 }

@@ -24,8 +24,10 @@ const NOTHING: RequestedOutputs = RequestedOutputs {
     embed_weighted: false,
     grad: false,
 };
+/// The loss alone.
+pub const LOSS: RequestedOutputs = RequestedOutputs { loss: true, ..NOTHING };
 /// The loss and its gradient.
-pub const GRAD: RequestedOutputs = RequestedOutputs { loss: true, grad: true, ..NOTHING };
+pub const GRAD: RequestedOutputs = RequestedOutputs { grad: true, ..LOSS };
 /// Embeddings and the entropy.
 pub const EMBED: RequestedOutputs = RequestedOutputs { loss: false, grad: false, ..EVERYTHING };
 /// All of them.
