@@ -87,9 +87,7 @@ fn an_ingest_and_its_dry_run_refuse_it_as_well() {
     assert_eq!(add(&place, &["--data", "a/pool.jsonl"]).0, 0);
     for more in [&[] as &[&str], &["--dry-run"]] {
         let line = "ingest --data b/pool.jsonl --features loss --max-length 64";
-        let finished = binary::run(place.with_model(line).args(more));
-        let says = finished.stderr.contains("by its name this is dataset `pool`");
-        assert!(finished.code == 1 && says, "{more:?}: {}", finished.stderr);
+        binary::run(place.with_model(line).args(more)).says(1, &["by its name this is dataset `pool`"]);
     }
     assert_eq!(place.value(COUNT), "1");
 }

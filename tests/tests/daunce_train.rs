@@ -70,9 +70,7 @@ fn copies_are_trained_and_go_on_after_a_kill() {
 
     // A finished training that is repeated says so, and nothing of copies that are not trained.
     let done = binary::run(&mut small(&place, &["--models", "12", "--threads", "2", "--output", "killed"]));
-    let nothing = done.code == 0 && done.stderr.contains("nothing to train: the 12 copies are there");
-    assert!(nothing && !done.stderr.contains("copies at once"), "{}", done.stderr);
-    done.lacks(&["copy 12 of 12"]);
+    done.says(0, &["nothing to train: the 12 copies are there"]).lacks(&["copies at once", "copy 12 of 12"]);
 
     // Jobs that share the numbers.
     for part in ["0..5", "5..9", "9..12"] {
@@ -230,8 +228,7 @@ fn a_refused_training_leaves_neither_a_store_nor_a_folder() {
     let place = place();
     let refused = |more: &[&str], says: &str| {
         let own = ["--models", "2", "--steps", "2", "--output", "runs/none", "--store", "store"];
-        let told = binary::run(train(&place, &own).args(more));
-        assert!(told.code != 0 && told.stderr.contains(says), "{more:?}: {}", told.stderr);
+        binary::run(train(&place, &own).args(more)).fails(&[says]);
         assert!(!place.path("runs").exists() && !place.path("store").exists(), "{more:?}");
     };
     refused(&["--losses", "pool"], "store");

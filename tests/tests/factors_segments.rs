@@ -105,8 +105,7 @@ fn segments_of_training_add_up() {
     let refused = |segments: &[&str], more: &[&str], says: &str| {
         let mut args = vec!["score", "--pool", "pool"];
         segments.iter().for_each(|segment| args.extend(["--segment", *segment]));
-        let found = place.run(&[&args[..], more].concat());
-        assert!(found.code != 0 && found.stderr.contains(says), "{says}: {}", found.stderr);
+        place.run(&[&args[..], more].concat()).fails(&[says]);
     };
     fit_other("other", MODULES, "model.layers.1.self_attn.k_proj");
     refused(&["early=1*1", "other=1*1"], &["--target", "q"], "of other modules, and segments have the same");

@@ -30,8 +30,7 @@ fn what_is_no_option_or_table_says_what_is_meant() {
     ];
     for (file, args, words) in cases {
         place.write("gstore.toml", file);
-        let done = place.run(args);
-        assert!(done.code != 0 && words.iter().all(|word| done.stderr.contains(word)), "{}", done.stderr);
+        place.run(args).fails(words);
     }
     // Without a store on the command line, one that stands there by itself is meant for it.
     let done = binary::run(&mut place.bare(&["query", "store", "SELECT 1"]));

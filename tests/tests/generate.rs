@@ -68,9 +68,8 @@ fn answers_become_a_file() {
     // Before anything is read.
     for ask in [&["--data", "missing.jsonl"][..], &["--data", "missing.jsonl", "--perplexity"]] {
         for name in ["answers.foo", "answers.foo.gz"] {
-            let unknown = binary::run(&mut generate(&place, &[ask, &["-o", name]].concat()));
-            let says = unknown.stderr.contains(name) && unknown.stderr.contains(" .jsonl");
-            assert!(unknown.code == 2 && says, "{}", unknown.stderr);
+            let ask = [ask, &["-o", name]].concat();
+            binary::run(&mut generate(&place, &ask)).says(2, &[name, " .jsonl"]);
         }
     }
     let cold = ["--prompt", "a", "--temperature", "0", "--top-k", "5"];

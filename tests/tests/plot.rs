@@ -179,8 +179,7 @@ fn tokens_are_drawn_with_their_losses() {
         (&["--id", "s3", "--feature", "grad"][..], "loss@base:token"),
         (&["--id", "s3", "--sim", "dot"][..], "--target"),
     ] {
-        let refused = place.run(&[&["plot", "tokens", "--dataset", "pool"][..], args].concat());
-        assert!(refused.code != 0 && refused.stderr.contains(words), "{args:?}: {refused:?}");
+        place.run(&[&["plot", "tokens", "--dataset", "pool"][..], args].concat()).fails(&[words]);
     }
     // Of several checkpoints the newest, as in the column `loss`.
     let checkpoint = world::demo_checkpoints().swap_remove(0).folder().expect("an adapter").to_owned();

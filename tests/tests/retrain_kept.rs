@@ -139,9 +139,7 @@ fn another_ground_truth_takes_the_place_of_the_one_that_is_there() {
 fn flags_that_say_nothing_of_a_ground_truth_are_refused() {
     let place = Place::of(&[("pool", 6), ("queries", 2)]);
     let refused = |truth: &str, more: &[&str], words: &[&str]| {
-        let wrong = binary::run(&mut retrain(&place, truth, &[more, &["--draw-only"]].concat()));
-        let says = words.iter().all(|word| wrong.stderr.contains(word));
-        assert!(wrong.code == 2 && says, "{more:?}: {}", wrong.stderr);
+        binary::run(&mut retrain(&place, truth, &[more, &["--draw-only"]].concat())).says(2, words);
         assert!(truth == "one" || !place.path(truth).exists(), "{more:?}");
     };
     // Those of another design.

@@ -95,8 +95,7 @@ fn queries_of_another_layout_than_the_rows_have_a_way_in() {
     };
     let hint = "give --dataset and --query-dataset";
     let refused = drawn(&[&["--data", "tickets.jsonl", "--query-data", "eval.jsonl"], &names[..]].concat());
-    let says = ["eval.jsonl, line 1: no key \"question\"", hint];
-    assert!(refused.code == 1 && says.iter().all(|word| refused.stderr.contains(word)), "{}", refused.stderr);
+    refused.says(1, &["eval.jsonl, line 1: no key \"question\"", hint]);
     let refused = drawn(&[&["--data", "eval.jsonl", "--query-data", "tickets.jsonl"], &names[..]].concat());
     refused.says(1, &[]).lacks(&[hint]);
     place.ok(&[&["add", "--dataset", "tickets", "--data", "tickets.jsonl"], &names[..]].concat());
