@@ -21,17 +21,11 @@ fn config(server: &Server, cache: &Path) -> HubConfig {
 }
 
 fn offline(cache: &Path) -> HubConfig {
-    HubConfig { offline: true, endpoint: Some("http://127.0.0.1:9".to_owned()), ..HubConfig::default() }
-        .with_cache(cache)
-}
-
-trait WithCache {
-    fn with_cache(self, cache: &Path) -> Self;
-}
-
-impl WithCache for HubConfig {
-    fn with_cache(self, cache: &Path) -> Self {
-        Self { cache: Some(cache.to_owned()), ..self }
+    HubConfig {
+        endpoint: Some("http://127.0.0.1:9".to_owned()),
+        cache: Some(cache.to_owned()),
+        offline: true,
+        ..HubConfig::default()
     }
 }
 
