@@ -5,6 +5,8 @@ use std::process::{Child, Command, Output, Stdio};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
+use serde_json::Value;
+
 /// A command that runs `gstore` on a store.
 pub fn gstore(store: &Path) -> Command {
     let mut command = Command::new(path());
@@ -95,6 +97,13 @@ impl Finished {
         self
     }
 
+    /// Standard output as JSON.
+    #[track_caller]
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.stdout)
+            .unwrap_or_else(|e| panic!("{}\n{e}: {}{}", self.command, self.stdout, self.stderr))
+    }
+
     #[track_caller]
     fn has(&self, text: &str, words: &[&str]) -> &Self {
         for word in words {
@@ -133,6 +142,12 @@ pub fn done(command: &mut Command) -> Finished {
 #[track_caller]
 pub fn ok(command: &mut Command) -> String {
     done(command).stdout
+}
+
+/// The same, as JSON.
+#[track_caller]
+pub fn json(command: &mut Command) -> Value {
+    done(command).json()
 }
 
 /// Starts a command and discards its output.

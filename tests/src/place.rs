@@ -78,6 +78,11 @@ impl Place {
         fs_err::read_to_string(self.path(name)).expect("a text")
     }
 
+    /// The JSON of a file.
+    pub fn read_json(&self, name: &str) -> Value {
+        serde_json::from_str(&self.read(name)).expect("JSON")
+    }
+
     /// The names in the folder, hidden ones included, sorted.
     pub fn names(&self) -> Vec<String> {
         let entries = fs_err::read_dir(self.folder.path()).expect("listed");
@@ -132,8 +137,7 @@ impl Place {
 
     /// Runs a command that must succeed and prints JSON.
     pub fn json(&self, args: &[&str]) -> Value {
-        let text = self.ok(args);
-        serde_json::from_str(&text).unwrap_or_else(|e| panic!("{args:?}: {e}\n{text}"))
+        binary::json(&mut self.gstore(args))
     }
 
     /// The rows of a query as CSV, with a header.

@@ -6,7 +6,6 @@ use std::process::Command;
 
 use gstore_tests::place::Place;
 use gstore_tests::{binary, world};
-use serde_json::Value;
 
 use crate::retrained::{DRAW, retrain};
 
@@ -42,7 +41,7 @@ fn methods_are_compared_by_their_linear_datamodeling_score() {
     let place = example();
     let told = place.run(&[&LDS[..], &["--scores", "daunce.csv", "--random", "--format", "json"]].concat());
     told.says(0, &["daunce: 1 score of rows that are not in the pool"]);
-    let report: Value = serde_json::from_str(&told.stdout).expect("JSON");
+    let report = told.json();
     let values = &report["measures"][0]["values"];
     assert_eq!((&values[0]["system"], &values[1]["system"]), (&"daunce".into(), &"random".into()));
     let mean = values[0]["mean"].as_f64().expect("a number");

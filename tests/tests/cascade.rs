@@ -75,10 +75,10 @@ fn a_cascade_computes_few_gradients_and_goes_on_from_them() {
     assert!(told.code == 0 && told.stdout.contains("rows and costs are expected"), "{}", told.stderr);
     let told = place.run(&[&estimate[..], &sized, &["--json"]].concat());
     assert!(told.stderr.contains("of the variance of the scores is not noise ("), "{}", told.stderr);
-    let told: Value = serde_json::from_str(&told.stdout).expect("JSON");
+    let told = told.json();
     assert!(told["report"]["done"] == false && told["refused"].is_null(), "{told:#}");
     let refused = place.run(&[&estimate[..], &["--top", "5%", "--json", "-q"]].concat());
-    let told: Value = serde_json::from_str(&refused.stdout).expect("JSON");
+    let told = refused.json();
     assert!(refused.code == 4 && told["report"].is_null() && told["refused"].is_string(), "{told:#}");
     place.run(&[&estimate[..7], &sized].concat()).says(2, &["--output"]);
     assert!(!place.path("out.jsonl").exists());
@@ -97,10 +97,7 @@ fn a_cascade_computes_few_gradients_and_goes_on_from_them() {
     let whole = [&sized[..], &["--cascade", stages, "--report", "r.json"]].concat();
     let done = run(&whole);
     done.says(0, &["with 95 % confidence at least"]);
-    let report = || -> Value {
-        let text = place.read("r.json");
-        serde_json::from_str(&text).expect("JSON")
-    };
+    let report = || place.read_json("r.json");
     let first = report();
     let number = |value: &Value| value.as_u64().expect("a number");
     let last = number(&first["report"]["stages"][1]["rows_out"]);
@@ -301,7 +298,7 @@ fn a_refused_cascade_holds_up_no_other() {
     place.write("p.toml", pipeline);
     let run = place.run(&["run", "p.toml", "--json"]);
     run.says(4, &["stage few refused: nothing was computed"]);
-    let summary: Value = serde_json::from_str(&run.stdout).expect("JSON");
+    let summary = run.json();
     assert_eq!(summary["finished"], false);
     assert!(run.stderr.contains("1 run, 0 up to date, 1 refused, 1 not run; "), "{}", run.stderr);
     let stages = summary["stages"].as_array().expect("stages");
@@ -370,8 +367,7 @@ fn rows_in_the_target_are_neither_sampled_nor_counted_where_they_are_left_out() 
     let estimate =
         ["select", "--pool", "pool", "--target", "q", "--cascade", "loss -> all", "--estimate", "--json"];
     let sized = ["--top", "50%", "--recall", "80%", "--labels", "60", "--exclude-target", "-q"];
-    let told = place.run(&[&estimate[..], &sized].concat());
-    let told: Value = serde_json::from_str(&told.stdout).expect("JSON");
+    let told = place.run(&[&estimate[..], &sized].concat()).json();
     let report = &told["report"];
     assert_eq!((&report["rows"], &report["labelled"]), (&json!(288), &json!(60)), "{told:#}");
     let says = "12 rows of the pool are left out: they are in the target";
@@ -386,10 +382,7 @@ fn rows_in_the_target_are_neither_sampled_nor_counted_where_they_are_left_out() 
     // A prefilter knows that they are a draw from the others, and has a top of as many rows as a selection.
     let fit = ["prefilter", "fit", "cheap", "--pool", "pool", "--target", "q", "--inputs", "loss"];
     let more = ["--budget", "50%", "--top", "50%", "--dry-run", "--json"];
-    let fitted = |more: &[&str]| -> Value {
-        let done = place.run(&[&fit[..], more].concat());
-        serde_json::from_str(&done.stdout).unwrap_or_else(|error| panic!("{error}: {}", done.stderr))
-    };
+    let fitted = |more: &[&str]| place.run(&[&fit[..], more].concat()).json();
     let found = &fitted(&[&more[..], &["--exclude-target"]].concat())["report"];
     let notes = found["notes"].to_string();
     assert!(found["in_target"] == 12 && notes.contains(says), "{found:#}");

@@ -115,9 +115,7 @@ fn a_store_can_be_listed_queried_and_verified() {
     let middle = bytes.len() / 2;
     bytes[middle] ^= 1;
     fs_err::write(&segment, bytes).expect("written");
-    let damaged = binary::run(&mut world.gstore(&["verify", "--json"]));
-    damaged.says(3, &[]);
-    let report: Value = serde_json::from_str(&damaged.stdout).expect("JSON");
+    let report = binary::run(&mut world.gstore(&["verify", "--json"])).says(3, &[]).json();
     assert_eq!(report["problems"].as_array().map(Vec::len), Some(1), "{report}");
 }
 

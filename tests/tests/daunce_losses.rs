@@ -59,9 +59,7 @@ fn compute_as(place: &Place, ensemble: &str, more: &[&str]) -> binary::Finished 
 #[test]
 fn losses_by_forward_passes_are_those_of_the_loss_feature() {
     let place = place();
-    let done = compute(&place, &["--json"]);
-    done.says(0, &[]);
-    let report: serde_json::Value = serde_json::from_str(&done.stdout).expect("JSON");
+    let report = compute(&place, &["--json"]).says(0, &[]).json();
     assert_eq!((&report["members"], &report["computed"]), (&json!(4), &json!(4)), "{report}");
     // The same losses the usual way.
     place.ingested("pool", None, "loss");
@@ -85,8 +83,7 @@ fn losses_by_forward_passes_are_those_of_the_loss_feature() {
         }
     }
     // Nothing is computed twice, and new samples cost their own passes.
-    let again = compute(&place, &["--json"]);
-    let report: serde_json::Value = serde_json::from_str(&again.stdout).expect("JSON");
+    let report = compute(&place, &["--json"]).json();
     assert_eq!((&report["computed"], &report["present"]), (&json!(0), &json!(4)), "{report}");
     place.samples("pool", ROWS + 5);
     place.add("pool");
@@ -290,9 +287,7 @@ fn losses_that_come_later_are_added_and_never_silently_replaced() {
     place.write("losses.jsonl", jsonl(0..2, 0..20));
     assert_eq!(import(&place, &table).code, 0);
     place.write("losses.jsonl", jsonl(0..3, 0..ROWS));
-    let done = import(&place, &table);
-    done.says(0, &[]);
-    let report: serde_json::Value = serde_json::from_str(&done.stdout).expect("JSON");
+    let report = import(&place, &table).says(0, &[]).json();
     assert_eq!(report["new_members"], 1);
     assert_eq!((&report["tables"][0]["unchanged"], &report["tables"][0]["added"]), (&json!(40), &json!(80)));
     check_given(&place, ROWS, 3);

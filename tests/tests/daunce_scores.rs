@@ -74,7 +74,7 @@ fn a_report_has_texts_scores_and_errors_in_three_forms() {
     for name in ["report.md", "report.html", "report.json"] {
         ok(&place, "report", &["--top", "2", "-o", name]);
     }
-    let report: Value = serde_json::from_str(&place.read("report.json")).expect("JSON");
+    let report = place.read_json("report.json");
     assert_eq!(report["queries"].as_array().map(Vec::len), Some(3));
     assert_eq!(report["queries"][0]["id"], "queries-0");
     assert_eq!(report["queries"][0]["best"].as_array().map(Vec::len), Some(2));

@@ -44,13 +44,12 @@ fn copies_are_trained_and_go_on_after_a_kill() {
     let place = place();
     let models = ["--models", "12", "--round", "3", "--threads", "2"];
     let forecast = [&models[..], &["--output", "whole", "--dry-run", "--json"]].concat();
-    let forecast: Value = serde_json::from_str(&binary::ok(&mut small(&place, &forecast))).expect("JSON");
+    let forecast = binary::json(&mut small(&place, &forecast));
     let told =
         ["models", "there", "rows", "rows_of_model", "steps", "at_once"].map(|key| forecast[key].as_u64());
     assert_eq!(told, [12, 0, 40, 8, 2, 2].map(Some), "{forecast}");
     assert!(!place.path("whole").exists(), "a dry run wrote something");
-    let text = binary::ok(&mut small(&place, &[&models[..], &["--output", "whole", "--json"]].concat()));
-    let report: Value = serde_json::from_str(&text).expect("JSON");
+    let report = binary::json(&mut small(&place, &[&models[..], &["--output", "whole", "--json"]].concat()));
     assert_eq!(
         (&report["models"], &report["steps"], &report["finished"]),
         (&12.into(), &2.into(), &true.into())
@@ -123,7 +122,7 @@ fn losses_are_computed_round_by_round() {
     let run = |more: &[&str]| {
         let mut command = place.with_model("daunce train --dataset pool --steps 2 --batch-size 4 --json");
         command.args("--max-length 64 --lora-rank 2 --learning-rate 1e-2 --round 2".split(' ')).args(more);
-        serde_json::from_str::<Value>(&binary::ok(&mut command)).expect("JSON")
+        binary::json(&mut command)
     };
     for unknown in [
         &["--models", "4", "--losses", "nope"][..],
@@ -161,7 +160,7 @@ fn hidden_states_are_made_once() {
         ["daunce", "prepare", "--data", "pool.jsonl", "--max-length", "64", "--output", "start.states"];
     let mut prepare = place.bare(&prepare);
     prepare.args(["--full", "--quiet", "--json", "--model"]).arg(world::demo().join("model"));
-    let report: Value = serde_json::from_str(&binary::ok(&mut prepare)).expect("JSON");
+    let report = binary::json(&mut prepare);
     assert_eq!(report["rows"], 40);
     let written = fs_err::metadata(place.path("start.states")).expect("there").modified().expect("a time");
     binary::ok(&mut prepare);
@@ -183,8 +182,7 @@ fn hidden_states_are_made_once() {
     // Hidden states of other texts are no start.
     place.samples("pool", 30);
     binary::run(&mut prepare).fails(&["other texts"]);
-    let report = binary::ok(prepare.arg("--overwrite-output-dir"));
-    assert_eq!(serde_json::from_str::<Value>(&report).expect("JSON")["rows"], 30);
+    assert_eq!(binary::json(prepare.arg("--overwrite-output-dir"))["rows"], 30);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 
 use gstore_tests::place::Place;
 use gstore_tests::{binary, world};
-use serde_json::{Value, json};
+use serde_json::json;
 
 /// Computes features of the base model, of samples that the first call adds.
 fn ingest(place: &Place, dataset: &str, features: &str, more: &[&str]) {
@@ -62,7 +62,7 @@ fn a_prefilter_reads_entropies() {
     let args = ["prefilter", "fit", "cheap", "--pool", "pool", "--target", "q", "--budget", "30%", "--json"];
     // So small a pool may save nothing; what was learned from is told all the same.
     let fitted = place.run(&[&args[..], &["--inputs", "tokens,loss,entropy", "--resamples", "100"]].concat());
-    let report: Value = serde_json::from_str(&fitted.stdout).unwrap_or_else(|_| panic!("{}", fitted.stderr));
+    let report = fitted.json();
     assert_eq!(report["report"]["features"], json!(["tokens", "loss", "entropy"]));
     assert_eq!(report["report"]["cost"]["feature"], 1.0, "one pass for both: {report:#}");
 }
@@ -77,9 +77,7 @@ fn labels_of_embeddings_cost_what_embeddings_do() {
     // Embeddings take passes of their own, unless they are themselves what is looked at.
     for (inputs, shared) in [("tokens,loss", 0.0), ("tokens,embed-mean", 1.0)] {
         let more = ["--inputs", inputs, "--budget", "30%", "--resamples", "100", "--json"];
-        let refused = place.run(&[&args[..], &more].concat());
-        refused.says(4, &[]);
-        let report: Value = serde_json::from_str(&refused.stdout).expect("JSON");
+        let report = place.run(&[&args[..], &more].concat()).says(4, &[]).json();
         for (part, passes) in [("feature", 1.0), ("gradient", 1.0), ("shared", shared)] {
             assert_eq!(report["report"]["cost"][part], passes, "{inputs}, {part}: {report:#}");
         }

@@ -40,7 +40,7 @@ fn texts_of_two_systems_are_compared() {
     let printed = with(&[]);
     assert!(printed.contains("BLEU1") && printed.contains("better - base"), "{printed}");
     with(&["-o", "report.json", "--rows", "rows.csv", "--report", "report"]);
-    let report: Value = serde_json::from_str(&place.read("report.json")).expect("JSON");
+    let report = place.read_json("report.json");
     let bleu = &report["measures"][0];
     assert_eq!((&bleu["metric"], &bleu["rows"]), (&"bleu1".into(), &2.into()));
     // The first of base is 0.654985, the second has no word in common.
@@ -168,8 +168,7 @@ fn answers_in_the_store_are_compared_with_a_dataset() {
 fn models_do_tasks_and_go_on_after_a_stop() {
     let place = Place::new();
     place.write("questions.jsonl", QUESTIONS);
-    let printed = binary::ok(&mut tasks(&place, &["--format", "json", "--threads", "1"]));
-    let report: Value = serde_json::from_str(&printed).expect("JSON");
+    let report = binary::json(&mut tasks(&place, &["--format", "json", "--threads", "1"]));
     let measures = report["measures"].as_array().expect("measures");
     let metrics: Vec<&str> = measures.iter().filter_map(|measure| measure["metric"].as_str()).collect();
     assert_eq!(metrics, ["acc", "acc_norm", "exact_match", "f1"].map(|metric| [metric; 2]).concat());
@@ -193,7 +192,7 @@ fn models_do_tasks_and_go_on_after_a_stop() {
         }
     }
     binary::ok(&mut tasks(&place, &["-o", "report.json", "--report", "report", "--threads", "2"]));
-    let written: Value = serde_json::from_str(&place.read("report.json")).expect("JSON");
+    let written = place.read_json("report.json");
     assert_eq!(written, report);
     assert!(!place.path("report.json.part").exists());
     let markdown = place.read("report/evaluation_report.md");
@@ -249,7 +248,7 @@ fn models_do_tasks_and_go_on_after_a_stop() {
         binary::ok(&mut tasks(&place, &["-o", "other.json"]));
         assert!(!part.exists());
     }
-    let other: Value = serde_json::from_str(&place.read("other.json")).expect("JSON");
+    let other = place.read_json("other.json");
     assert_eq!(other, report);
 }
 

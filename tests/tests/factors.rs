@@ -362,7 +362,7 @@ fn a_query_that_cannot_be_solved_for_ends_alone() {
     );
     // The others have the bits that they have without it.
     assert_eq!(found, expected);
-    let report: Value = serde_json::from_str(&mixed.stdout).expect("JSON");
+    let report = mixed.json();
     let solved = report["solved"].as_array().expect("queries");
     assert_eq!(solved.iter().map(|query| &query["query"]).collect::<Vec<_>>(), ["first", "bad", "last"]);
     for query in solved {

@@ -11,7 +11,6 @@ use crate::factors::{
 use gstore_tests::binary;
 use gstore_tests::place::Place;
 use gstore_tests::world;
-use serde_json::Value;
 
 #[test]
 fn options_that_a_fit_would_not_use_are_refused() {
@@ -199,7 +198,7 @@ fn the_head_is_left_out_unless_it_is_named() {
     let fit = ["factors", "fit", "f", "--dataset", "pool", "--model", &model, "--dry-run", "--json"];
     let planned = |more: &[&str]| {
         let planned = place.done(&[&fit[..], more].concat());
-        let report: Value = serde_json::from_str(&planned.stdout).expect("JSON");
+        let report = planned.json();
         (report["modules"].as_u64().expect("a number"), planned.stderr)
     };
     let says =
@@ -253,7 +252,7 @@ fn factors_are_extended_as_they_were_fitted() {
     };
     let done = extended("more", &[]);
     done.says(0, &[]);
-    let report: Value = serde_json::from_str(&done.stdout).expect("JSON");
+    let report = done.json();
     assert!(report["rows"] == 12 && report["modules"] == 2, "{report}");
     assert!(done.stderr.contains("as by --template plain, --max-length 48\n"), "{}", done.stderr);
     done.lacks(&["the head"]);

@@ -356,7 +356,7 @@ fn b1_a_target_that_decides_all_rows_is_named() {
     for asked in [&here[..], &there] {
         for (top, target, rows) in [("20", json!("same"), json!(20)), ("5", json!(null), json!(null))] {
             let finished = place.done(&[asked, &["--top", top, "--json"]].concat());
-            let report: Value = serde_json::from_str(&finished.stdout).expect("JSON");
+            let report = finished.json();
             assert_eq!((&report["decided_by"], &report["decided_rows"]), (&target, &rows), "{asked:?}");
             assert_eq!(finished.stderr.contains(note), target == "same", "{}", finished.stderr);
         }

@@ -87,8 +87,7 @@ fn vectors_of_many_modules_take_the_room_that_is_forecast() {
     ] {
         let more: Vec<&str> = more.split(' ').chain(["--limit", "500"]).collect();
         let store = dir.path().join(name);
-        let printed = binary::ok(ingest(&store, &data, &more).args(["--dry-run", "--json"]));
-        let forecast: serde_json::Value = serde_json::from_str(&printed).expect("JSON");
+        let forecast = binary::json(ingest(&store, &data, &more).args(["--dry-run", "--json"]));
         let forecast = forecast["disk"].as_f64().expect("bytes");
         binary::ok(&mut ingest(&store, &data, &more));
         let taken = size_of(&store.join("segments")) as f64;

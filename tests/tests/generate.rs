@@ -312,8 +312,7 @@ fn templates_come_by_name_or_from_a_file() {
     place.write("mine.jinja", turns);
     let answer = |more: &[&str]| {
         let ask = [&["--prompt", "Is 7 odd?", "--chat", "--temperature", "1"], more].concat();
-        let text = binary::ok(&mut generate(&place, &ask));
-        let line: Value = serde_json::from_str(&text).expect("JSON");
+        let line = binary::json(&mut generate(&place, &ask));
         (line["messages"][1]["content"].clone(), line["generation"]["template"].clone())
     };
     let (mine, name) = answer(&["--template", "mine.jinja"]);
@@ -323,8 +322,7 @@ fn templates_come_by_name_or_from_a_file() {
     // A record says which tokenizer was given.
     let model = world::demo().join("model").display().to_string();
     let tokenizer = |more: &[&str]| {
-        let text = binary::ok(&mut generate(&place, &[&["--prompt", "Is 7 odd?"], more].concat()));
-        let line: Value = serde_json::from_str(&text).expect("JSON");
+        let line = binary::json(&mut generate(&place, &[&["--prompt", "Is 7 odd?"], more].concat()));
         line["generation"]["tokenizer"].as_str().map(str::len)
     };
     assert_eq!((tokenizer(&["--tokenizer", &model]), tokenizer(&[])), (Some(64), None));
@@ -369,7 +367,7 @@ fn a_prompt_is_a_message_where_the_template_writes_prompts_so() {
     let place = Place::new();
     let said = |more: &[&str]| {
         let ask = [&["--prompt", "Is 7 odd?", "--temperature", "1"], more].concat();
-        let line: Value = serde_json::from_str(&binary::ok(&mut generate(&place, &ask))).expect("JSON");
+        let line = binary::json(&mut generate(&place, &ask));
         match more.contains(&"--chat") {
             true => line["messages"][1]["content"].clone(),
             false => line["completion"].clone(),

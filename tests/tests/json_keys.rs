@@ -142,7 +142,7 @@ fn the_page_has_every_key_and_no_other() {
 
     let mut merge = place.with_model("merge --json -o merged");
     merge.arg(world::demo().join("warmup/checkpoint-26"));
-    check("merge", &serde_json::from_str(&binary::ok(&mut merge)).expect("JSON"));
+    check("merge", &binary::json(&mut merge));
     // What is printed is one object.
     let select = ["select", "--pool", "pool", "--target", "pool", "--top", "5", "-o"];
     for more in [&["-", "--json"][..], &["more.jsonl", "--json", "--plot"]] {
@@ -156,7 +156,7 @@ fn the_page_has_every_key_and_no_other() {
         let mut fit = place.gstore(&fit);
         fit.args(["--modules", module, "--json", "--model"]).arg(world::demo().join("model"));
         fit.args(dry.then_some("--dry-run"));
-        check(heading, &serde_json::from_str(&binary::ok(&mut fit)).expect("JSON"));
+        check(heading, &binary::json(&mut fit));
     }
     let score = ["score", "--factors", "f", "--pool", "pool", "--target", "pool", "--queries", "2"];
     let more = ["--limit", "2", "--rank", "4", "--damping", "auto,1", "-o", "scores.csv", "--json"];
@@ -171,9 +171,9 @@ fn the_page_has_every_key_and_no_other() {
 
     let mut train = place.with_model("train --dataset pool --lora-rank 2 --max-steps 2 --max-length 64");
     train.args(["--output", "tuned", "--json"]);
-    check("train", &serde_json::from_str(&binary::ok(&mut train)).expect("JSON"));
+    check("train", &binary::json(&mut train));
     train.args(["--dry-run", "--overwrite-output-dir", "--run", "other"]);
-    check("train --dry-run", &serde_json::from_str(&binary::ok(&mut train)).expect("JSON"));
+    check("train --dry-run", &binary::json(&mut train));
     let copies = ["--dataset", "pool", "--max-length", "64", "--output"];
     for (heading, more) in [
         ("daunce prepare", &["prepare", "start.states"][..]),
@@ -185,7 +185,7 @@ fn the_page_has_every_key_and_no_other() {
     ] {
         let mut daunce = place.with_model(&format!("daunce {} --json", more[0]));
         daunce.args(copies).args(&more[1..]);
-        check(heading, &serde_json::from_str(&binary::ok(&mut daunce)).expect("JSON"));
+        check(heading, &binary::json(&mut daunce));
     }
     check("daunce attach", &place.json(&["daunce", "attach", "--ensemble", "copies", "copies", "--json"]));
     // The run needs no paths.
@@ -222,7 +222,7 @@ fn the_page_has_every_key_and_no_other() {
     let losses = |more: &[&str]| -> Value {
         let mut losses = place.with_model("daunce losses --ensemble own --dataset pool --json");
         losses.arg("--adapters").arg(&adapter).args(more);
-        serde_json::from_str(&binary::ok(&mut losses)).expect("JSON")
+        binary::json(&mut losses)
     };
     let forecast = losses(&["--dry-run"]);
     check("daunce losses --dry-run", &forecast);
@@ -251,14 +251,14 @@ fn the_page_has_every_key_and_no_other() {
     check("backup", &place.json(&["backup", "--to", "copy", "--json"]));
     let mut restore = binary::gstore(&place.path("again"));
     restore.args(["restore", "--json", "--from"]).arg(place.path("copy"));
-    check("backup", &serde_json::from_str(&binary::ok(&mut restore)).expect("JSON"));
+    check("backup", &binary::json(&mut restore));
 
     // A lost file of vectors: the reports of verify and of a repair.
     let segments = place.value("SELECT file FROM gstore.segments ORDER BY feature DESC LIMIT 1");
     fs_err::remove_file(place.path("store").join(segments)).expect("it is there");
     let damaged = place.run(&["verify", "--json"]);
     damaged.says(3, &[]);
-    check("verify", &serde_json::from_str(&damaged.stdout).expect("JSON"));
+    check("verify", &damaged.json());
     check("verify --repair", &place.json(&["verify", "--repair", "--json"]));
     check("drop", &place.json(&["drop", "feature", "1", "--json"]));
     check("drop", &place.json(&["drop", "artifact", "g", "--json"]));

@@ -184,7 +184,7 @@ fn a_backup_is_a_store_and_comes_back_whole() {
     let replaced = place.run(&["backup", "--to", "saved", "--json"]);
     let note = "note: the backup in saved has rows that this snapshot lacks";
     replaced.says(0, &[note, "name another folder: pool: 39 rows, was 40"]);
-    let report: Value = serde_json::from_str(&replaced.stdout).expect("JSON");
+    let report = replaced.json();
     assert!(report["files_kept"].as_u64() > Some(0), "only what is new is copied: {report}");
     place.run(&["backup", "--to", "saved"]).says(0, &[]).lacks(&["note: "]);
     let mut restore = gstore_tests::binary::gstore(&place.path("again"));
@@ -252,7 +252,7 @@ fn what_a_repair_lost_the_same_command_brings_back() {
     }
     let dry = place.run(&["verify", "--repair", "--dry-run", "--json"]);
     assert_eq!(dry.code, 3, "nothing was repaired yet");
-    let dry: Value = serde_json::from_str(&dry.stdout).expect("JSON");
+    let dry = dry.json();
     let report = place.json(&["verify", "--repair", "--json"]);
     assert_eq!(dry["lost"], report["lost"]);
     let command = report["lost"][0]["command"].as_str().unwrap_or_default();

@@ -124,8 +124,7 @@ fn the_command_asks_estimates_and_refuses() {
     binary::ok(ingest(&grads).arg("--per-token"));
     let listed = binary::ok(binary::gstore(&store).arg("ls"));
     assert!(listed.contains("grad-sgd@base:token") && listed.contains("granularity"), "{listed}");
-    let info = binary::ok(binary::gstore(&store).args(["info", "grad-sgd@base:token", "--json"]));
-    let info: serde_json::Value = serde_json::from_str(&info).expect("JSON");
+    let info = binary::json(binary::gstore(&store).args(["info", "grad-sgd@base:token", "--json"]));
     assert_eq!((&info["granularity"], &info["rows"]), (&"token".into(), &30.into()));
     assert!(info["vectors"].as_u64() > Some(60), "{info}");
     // A sample without a scored token: its loss is the sum of nothing, which is shown as 0 and not as -0.

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use gstore_tests::place::Place;
 use gstore_tests::{binary, world};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::staged::go;
 
@@ -148,8 +148,7 @@ fn the_pipeline_of_cascades_runs() {
     example(&place, "cascade.toml", &set, (8, "done"));
     for target in ["a", "b"] {
         assert_eq!(place.read(&format!("cascade/selected/{target}.jsonl")).lines().count(), 150);
-        let report = place.read(&format!("cascade/reports/{target}.json"));
-        let report: Value = serde_json::from_str(&report).expect("JSON");
+        let report = place.read_json(&format!("cascade/reports/{target}.json"));
         assert!(report["report"]["done"] == true && report["refused"].is_null(), "{report:#}");
         assert!(report["saving"].as_f64().expect("a number") > 0.0, "{report:#}");
     }
@@ -175,8 +174,7 @@ fn compared() -> Place {
 
 /// The methods of the report of a comparison, which count for all queries.
 fn methods(place: &Place, report: &str) -> Vec<String> {
-    let report = place.read(report);
-    let report: Value = serde_json::from_str(&report).expect("JSON");
+    let report = place.read_json(report);
     assert_eq!((&report["kind"], &report["rows"]), (&json!("lds"), &json!(3)), "{report:#}");
     let systems = report["systems"].as_array().expect("systems").iter();
     systems.map(|system| system["name"].as_str().expect("a name").to_owned()).collect()

@@ -1,8 +1,6 @@
 //! Promise: a dry run shows what a pipeline would do and touches nothing, and mistakes are
 //! refused before anything runs.
 
-use serde_json::Value;
-
 use crate::staged::{FILE, alone, files, go, place, without_store, write, write_target};
 
 #[test]
@@ -47,8 +45,7 @@ fn a_dry_run_reads_no_config_file_as_the_stages_do_not() {
     let place = place();
     write(&place, &alone(2, ""));
     place.write("gstore.toml", "[train]\noptim = \"none such\"\n");
-    let plan = without_store(&place, &["--dry-run", "--json"]);
-    let plan: Value = serde_json::from_str(&plan.stdout).expect("JSON");
+    let plan = without_store(&place, &["--dry-run", "--json"]).json();
     assert!(plan["stages"][0]["disk"].is_string(), "{plan}");
 }
 

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use gstore_store::vfs::{OsVfs, Vfs};
 use gstore_tests::binary;
 use gstore_tests::place::Place;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::staged::{FILE, go, place, ran, write, write_target};
 
@@ -20,9 +20,7 @@ fn a_failure_ends_the_run_and_the_same_command_goes_on() {
     assert!(!place.path("out").exists());
 
     // What does not need it can go on.
-    let others = place.run(&["run", "p.toml", "--keep-going", "--json"]);
-    others.says(1, &[]);
-    let summary: Value = serde_json::from_str(&others.stdout).expect("JSON");
+    let summary = place.run(&["run", "p.toml", "--keep-going", "--json"]).says(1, &[]).json();
     let outcome = |name: &str| {
         let stages = summary["stages"].as_array().expect("stages").iter();
         stages.into_iter().find(|stage| stage["name"] == name).expect("there")["outcome"].clone()

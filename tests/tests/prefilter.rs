@@ -267,7 +267,7 @@ fn what_saves_nothing_is_refused_with_its_numbers() {
     for (file, is_json) in [("report.txt", false), ("report.json", true)] {
         let more = ["--inputs", "x", "--budget", "20%", "--dry-run", "--json", "-o", file];
         let done = place.run(&fit("cheap", &more));
-        let printed: Value = serde_json::from_str(&done.stdout).expect("JSON");
+        let printed = done.json();
         // What a reader should know is told as well.
         let notes = printed["report"]["notes"].as_array().expect("notes");
         assert!(!notes.is_empty(), "{printed:#}");

@@ -4,7 +4,7 @@
 use gstore_store::{FeatureAttrs, JobFeature};
 use gstore_tests::made::{Numbers, append, feature, gradients, publish};
 use gstore_tests::place::Place;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::prefilter::{DIM, ROWS, add, fit, line, place, place_of, vector};
 
@@ -169,9 +169,7 @@ fn vectors_that_are_not_finite_are_left_out_and_counted() {
     });
     let more = ["--labels-of", "few", "--inputs", "x,grad-sgd", "--budget", "30%", "--json"];
     // Gradients as features save nothing; the report is there all the same.
-    let done = place.run(&fit("cheap", &more));
-    done.says(4, &[]);
-    let report: Value = serde_json::from_str(&done.stdout).expect("JSON");
+    let report = place.run(&fit("cheap", &more)).says(4, &[]).json();
     assert_eq!(report["report"]["rows"], 240, "{report:#}");
     assert!(report["report"]["notes"].to_string().contains("30 labelled rows were left out"), "{report:#}");
 }
@@ -184,9 +182,7 @@ fn gradients_as_inputs_spare_labels_only_where_they_are_those_of_the_labels() {
     gradients(&store, "few", 300, DIM, |row| vector(&mut numbers, row));
     let cost = |inputs: &str, more: &[&str]| {
         let args = ["--inputs", inputs, "--budget", "30%", "--json"];
-        let done = place.run(&fit("cheap", &[&args[..], more].concat()));
-        done.says(4, &[]);
-        let report: Value = serde_json::from_str(&done.stdout).expect("JSON");
+        let report = place.run(&fit("cheap", &[&args[..], more].concat())).says(4, &[]).json();
         let cost = &report["report"]["cost"];
         assert!(cost["feature"] == 3.0 && cost["gradient"] == 3.0, "{report:#}");
         (cost["shared"].as_f64().expect("a number"), report["saving"].as_f64().expect("a number"))
@@ -228,6 +224,6 @@ fn rows_without_a_prediction_are_counted_in_the_pool_and_not_among_the_labelled_
     // With a recall for a budget the pool is looked at as well; every row would be kept in any case.
     let done = place.run(&fit("cheap", &["--inputs", "x,most", "--json"]));
     done.says(4, &["more labelled rows, other --inputs"]);
-    let report: Value = serde_json::from_str(&done.stdout).expect("JSON");
+    let report = done.json();
     assert_eq!(report["report"]["unpredicted"]["lacking"][0]["feature"], "most", "{report:#}");
 }

@@ -156,7 +156,7 @@ fn noise_is_that_of_the_rows_that_are_judged_on() {
     projected(&store, "q", 2, DIM, |_| vec![1.0; DIM as usize]);
     let more = ["--labels-of", "few", "--inputs", "x", "--budget", "30%", "--json", "--sim", "dot"];
     let said = place.done(&fit("cheap", &more));
-    let report: Value = serde_json::from_str(&said.stdout).expect("JSON");
+    let report = said.json();
     let reliability = |report: &Value| {
         let of = &report["report"]["targets"][0]["reliability"];
         (of["rows"].as_u64().expect("rows"), number(&of["value"]))
@@ -172,8 +172,7 @@ fn noise_is_that_of_the_rows_that_are_judged_on() {
     // Where nothing is known of it, the reason is told.
     place.ok(&["factors", "gram", "g", "--dataset", "few"]);
     let solved = ["--labels-of", "few", "--inputs", "x", "--budget", "30%", "--json", "--precondition", "g"];
-    let said = place.run(&[&fit("solved", &solved)[..], &["--dry-run"]].concat());
-    let report: Value = serde_json::from_str(&said.stdout).expect("JSON");
+    let report = place.run(&[&fit("solved", &solved)[..], &["--dry-run"]].concat()).json();
     let target = &report["report"]["targets"][0];
     assert!(target["reliability"].is_null() && target["ceiling"].is_null(), "{target:#}");
     assert_eq!(report["report"]["notes"].to_string().matches(why).count(), 1, "{report:#}");
@@ -242,7 +241,7 @@ fn the_reliability_of_a_maximum_is_what_another_projection_says() {
         let told = place.run(&[&fit[..], &more, &["--across", across, "--sim", sim]].concat());
         // All rows have labels, so that nothing is saved; the report is there.
         told.says(4, &[]);
-        let report: Value = serde_json::from_str(&told.stdout).expect("JSON");
+        let report = told.json();
         let found = &report["report"]["targets"][0]["reliability"];
         let of =
             |name: &str| format!("influence('{name}', 'q_{name}', across => '{across}', sim => '{sim}')");

@@ -42,8 +42,7 @@ fn a_random_share_has_the_seed_that_help_says() {
     let place = place();
     let losses = |output: &str, more: &[&str]| {
         let line = format!("train --data pool.jsonl --output {output} --max-length 64 --max-steps 1 --json");
-        let told = binary::ok(place.with_model(&line).args(["--percentage", "0.2"]).args(more));
-        serde_json::from_str::<Value>(&told).expect("JSON")["loss"].clone()
+        binary::json(place.with_model(&line).args(["--percentage", "0.2"]).args(more))["loss"].clone()
     };
     assert_eq!(losses("usual", &[]), losses("given", &["--data-seed", "42"]));
     assert_ne!(losses("other", &["--data-seed", "1"]), losses("last", &["--data-seed", "42"]));
@@ -54,8 +53,7 @@ fn devices_change_no_bit_and_go_on_for_each_other() {
     let place = place();
     let run = |output: &str, more: &[&str]| {
         let line = format!("train --data pool.jsonl --output {output} --max-length 64 --max-steps 3 --json");
-        let told = binary::ok(place.with_model(&line).args(["--save-steps", "1"]).args(more));
-        serde_json::from_str::<Value>(&told).expect("JSON")
+        binary::json(place.with_model(&line).args(["--save-steps", "1"]).args(more))
     };
     for (method, name) in [(&[][..], "adapter_model.safetensors"), (&["--full"][..], "model.safetensors")] {
         let several = [&["--devices", "cpu,cpu", "--threads", "1"][..], method].concat();
@@ -440,7 +438,7 @@ fn options_of_files_are_refused_with_a_dataset() {
 fn the_loss_of_held_out_samples_is_in_the_log() {
     let place = place();
     let watch = ["--eval-data", "pool.jsonl", "--eval-every", "1", "--json"];
-    let report: Value = serde_json::from_str(&binary::ok(&mut train(&place, &watch))).expect("JSON");
+    let report = binary::json(&mut train(&place, &watch));
     let state = fs_err::read(place.path("tuned/checkpoint-3/trainer_state.json")).expect("written");
     let state: Value = serde_json::from_slice(&state).expect("JSON");
     let history = state["log_history"].as_array().expect("a list");

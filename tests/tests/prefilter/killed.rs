@@ -51,8 +51,7 @@ fn is_killed(place: &Place, label: &str, most: u64) -> bool {
 
 /// What is decided: everything of a report but what a run computed, and how long it took.
 fn decided(place: &Place) -> Value {
-    let text = place.read("r.json");
-    let mut report: Value = serde_json::from_str(&text).expect("JSON");
+    let mut report = place.read_json("r.json");
     let told = report["report"].as_object_mut().expect("a report");
     told.retain(|key, _| !["time", "seconds"].contains(&key.as_str()));
     for stage in told["stages"].as_array_mut().expect("stages") {
