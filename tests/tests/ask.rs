@@ -332,18 +332,8 @@ fn samples_that_would_be_another_are_refused() {
     let mut other =
         place.gstore(&["ask", "--pool", "pool", "--text", "7 is odd", "--top", "2", "--opponents"]);
     assert_eq!(binary::run(&mut other).code, 0);
-    place.ok(&[
-        "ask",
-        "--pool",
-        "pool",
-        "--chat",
-        "--prompt",
-        "Is 3 odd?",
-        "--completion",
-        "3 is odd",
-        "--top",
-        "1",
-    ]);
+    let chat = ["ask", "--pool", "pool", "--top", "1", "--chat"];
+    place.ok(&[&chat[..], &["--prompt", "Is 3 odd?", "--completion", "3 is odd"]].concat());
 }
 
 /// A prompt that stands without roles in a pool of conversations ranks other rows, and looks
@@ -444,18 +434,9 @@ fn every_form_of_a_vector_is_made_again() {
         (
             "grad-sgd",
             "",
-            vec![
-                "--modules",
-                "*.mlp.*",
-                "--reduction",
-                "sum",
-                "--label-smoothing",
-                "0.1",
-                "--template",
-                "plain",
-                "--dtype",
-                "f32",
-            ],
+            "--modules *.mlp.* --reduction sum --label-smoothing 0.1 --template plain --dtype f32"
+                .split(' ')
+                .collect(),
         ),
         ("grad-sgd", "", vec!["--biases", "--projection", "two_sided", "--module-dim", "64", "--seed", "7"]),
         ("grad-sgd", "", [&lora[..], &["--template", "qwen2_5", "--system", "Be brief."]].concat()),

@@ -184,25 +184,11 @@ fn common_mistakes_leave_no_new_store_and_none_changes_one() {
 fn an_interrupted_add_says_that_nothing_was_added() {
     let dir = tempfile::tempdir().expect("a folder");
     let store = dir.path().join("store");
-    for command in [
-        &["add", "--dataset", "pool", "--data", "-"][..],
-        &[
-            "ingest",
-            "--dataset",
-            "pool",
-            "--features",
-            "loss",
-            "--max-length",
-            "64",
-            "--data",
-            "-",
-            "--model",
-        ],
-    ] {
+    for command in ["add", "ingest --features loss --max-length 64"] {
         let mut gstore = binary::gstore(&store);
-        gstore.args(command);
-        if command[0] == "ingest" {
-            gstore.arg(world::demo().join("model"));
+        gstore.args(command.split(' ')).args(["--dataset", "pool", "--data", "-"]);
+        if command.starts_with("ingest") {
+            gstore.arg("--model").arg(world::demo().join("model"));
         }
         gstore.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped());
         let mut child = gstore.spawn().expect("started");

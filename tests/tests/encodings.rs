@@ -406,13 +406,7 @@ fn checkpoints_of_a_run_are_named_and_what_lacks_at_others_is_told() {
     }
     gradients(&place, "pool", &["--run", "r"]).says(0, &["published"]);
     place.add("q");
-    let names = place.json(&[
-        "query",
-        "--format",
-        "json",
-        "SELECT min(checkpoint) AS a, max(checkpoint) AS z FROM gstore.features",
-    ]);
-    let name = names["a"].as_str().expect("a name").to_owned();
+    let name = place.value("SELECT min(checkpoint) FROM gstore.features");
     let of_run = |name: &str| {
         let args = ["ingest", "--dataset", "q", "--run", "r", "--checkpoints", name];
         place.run(&[&args[..], &["--features", "grad-sgd", "--dim", "64"]].concat())

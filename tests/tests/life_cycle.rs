@@ -44,21 +44,11 @@ fn deleted_rows_are_in_no_answer_and_in_every_older_one() {
     place.ok(&["tag", "before"]);
     let all = place.value(SCORES);
 
-    let said = place.json(&["delete", "--dataset", "pool", "--where", "source = 'a'", "--dry-run", "--json"]);
+    let delete = ["delete", "--dataset", "pool", "--where", "source = 'a'", "--json"];
+    let said = place.json(&[&delete[..], &["--dry-run"]].concat());
     assert_eq!(said["deleted"], 14);
     assert_eq!(place.value(COUNT), "40");
-    let report = place.json(&[
-        "delete",
-        "--dataset",
-        "pool",
-        "--where",
-        "source = 'a'",
-        "--id",
-        "s1",
-        "--id",
-        "nobody",
-        "--json",
-    ]);
+    let report = place.json(&[&delete[..], &["--id", "s1", "--id", "nobody"]].concat());
     assert_eq!((&report["deleted"], &report["missing"]), (&json!(15), &json!(["nobody"])));
 
     for table in ["pool", "influence('pool', 'target')", "vectors('pool', 'loss@checkpoint-26')"] {
@@ -290,20 +280,8 @@ fn deleted_and_purged_samples_do_not_come_back_with_the_same_command() {
     );
 
     // With an ingest too, and in what it says beforehand.
-    let dry = place.run(&[
-        "ingest",
-        "--dataset",
-        "pool",
-        "--data",
-        "pool.jsonl",
-        "--features",
-        "loss",
-        "--dim",
-        "256",
-        "--dry-run",
-        "--model",
-        &world::demo().join("model").to_string_lossy(),
-    ]);
+    let line = "ingest --dataset pool --data pool.jsonl --features loss --dim 256 --dry-run";
+    let dry = gstore_tests::binary::run(&mut place.with_model(line));
     dry.says(0, &["0 samples to add, 3 there already", "2 deleted before to leave out"]);
     let said = ingest(&place, "pool", Some("pool.jsonl"), "loss");
     assert!(said.contains("2 were deleted before and left out"), "{said}");

@@ -197,19 +197,7 @@ fn places_that_a_matrix_cannot_have_are_refused_before_the_work() {
     }
     for command in [
         vec!["select", "--pool", "pool", "--target", "q", "--top", "5", "-o", "store/out.jsonl"],
-        vec![
-            "select",
-            "--pool",
-            "pool",
-            "--target",
-            "q",
-            "--top",
-            "5",
-            "-o",
-            "out.jsonl",
-            "--scores",
-            "link/s.csv",
-        ],
+        "select --pool pool --target q --top 5 -o out.jsonl --scores link/s.csv".split(' ').collect(),
         vec!["query", "SELECT 1", "-o", "store/out.csv"],
         vec!["snapshots", "-o", "store/out.csv"],
     ] {

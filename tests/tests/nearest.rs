@@ -114,10 +114,8 @@ fn text_id_and_vector_find_the_same_rows_with_and_without_graphs() {
     let asked = explained(", exact => false");
     assert!(asked.contains("by=graphs of 1 of 1 segments (ef=128)"), "{asked}");
     assert!(explained(", exact => true").contains("by=scan"), "{}", explained(", exact => true"));
-    let noted = place.run(&[
-        "query",
-        &format!("SELECT id FROM nearest('pool', id => 'twin', {at}, exact => false) LIMIT 5"),
-    ]);
+    let sql = format!("SELECT id FROM nearest('pool', id => 'twin', {at}, exact => false) LIMIT 5");
+    let noted = place.run(&["query", &sql]);
     assert!(
         noted.stderr.contains("approximate") && noted.stderr.contains("in the graphs of 1 segment "),
         "{}",

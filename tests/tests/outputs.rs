@@ -71,12 +71,8 @@ fn weights_of_messages_are_in_a_table_that_can_be_added_again() {
         place.ok(&["select", "--pool", "talks", "--target", "talks", "--top", "2", "-o", name]);
         place.ok(&["add", "--dataset", &back, "--data", name]);
         for (id, talk) in ["a", "b"].into_iter().zip(talks) {
-            let record = place.ok(&[
-                "query",
-                "--format",
-                "lines",
-                &format!("SELECT record FROM {back} WHERE id = '{id}'"),
-            ]);
+            let sql = format!("SELECT record FROM {back} WHERE id = '{id}'");
+            let record = place.ok(&["query", "--format", "lines", &sql]);
             assert_eq!(record.trim_end(), talk, "{name}");
         }
     }
@@ -237,12 +233,9 @@ fn a_table_of_selected_records_can_be_added_again() {
             .csv(&format!("SELECT name FROM gstore.columns WHERE dataset = '{dataset}' AND key IS NOT NULL"));
         let columns: Vec<&str> = columns.lines().skip(1).collect();
         let values = |dataset: &str| {
-            place.ok(&[
-                "query",
-                "--format",
-                "json",
-                &format!("SELECT id, {} FROM {dataset} WHERE id IN ({ids}) ORDER BY id", columns.join(", ")),
-            ])
+            let columns = columns.join(", ");
+            let sql = format!("SELECT id, {columns} FROM {dataset} WHERE id IN ({ids}) ORDER BY id");
+            place.ok(&["query", "--format", "json", &sql])
         };
         for ending in ["parquet", "arrow", "csv", "tsv", "csv.gz", "parquet.zst"] {
             let (file, back) =

@@ -4,27 +4,10 @@ use gstore_tests::binary;
 use gstore_tests::place::Place;
 use serde_json::{Value, json};
 
-const ARGS: [&str; 19] = [
-    "select",
-    "--pool",
-    "pool",
-    "--target",
-    "q",
-    "-o",
-    "out.jsonl",
-    "--top",
-    "50%",
-    "--recall",
-    "80%",
-    "--labels",
-    "60",
-    "--rounds",
-    "1",
-    "--cascade",
-    "loss -> 1 checkpoint -> all",
-    "--report",
-    "r.json",
-];
+fn args() -> Vec<&'static str> {
+    let line = "select --pool pool --target q -o out.jsonl --top 50% --recall 80% --labels 60 --rounds 1";
+    line.split(' ').chain(["--report", "r.json", "--cascade", "loss -> 1 checkpoint -> all"]).collect()
+}
 
 /// A pool without any features, and a target.
 fn prepared() -> Place {
@@ -46,7 +29,7 @@ const LABELS: [&str; 3] = ["loss@base", "grad-adam@checkpoint-26", "grad-adam@ch
 /// Starts the cascade and kills it once a feature has more than so many rows; whether it
 /// was killed before its end.
 fn is_killed(place: &Place, label: &str, most: u64) -> bool {
-    binary::killed_once(&mut place.gstore(&ARGS), || rows(place, label) > most)
+    binary::killed_once(&mut place.gstore(&args()), || rows(place, label) > most)
 }
 
 /// What is decided: everything of a report but what a run computed, and how long it took.
@@ -65,7 +48,7 @@ fn decided(place: &Place) -> Value {
 #[test]
 fn a_cascade_goes_on_after_a_kill_and_selects_the_same() {
     let whole = prepared();
-    whole.ok(&ARGS);
+    whole.ok(&args());
     let place = prepared();
     // While the sample is computed, while others get the gradients of one checkpoint, and while
     // those that are left get all.
@@ -73,7 +56,7 @@ fn a_cascade_goes_on_after_a_kill_and_selects_the_same() {
     let killed = kills.iter().filter(|(label, most)| is_killed(&place, label, *most)).count();
     assert!(killed >= 3, "{killed} of 4: the cascade was done before");
     assert!(!place.path("out.jsonl").exists() && !place.path("r.json").exists());
-    place.ok(&ARGS);
+    place.ok(&args());
     assert_eq!(decided(&place), decided(&whole));
     let bytes = |place: &Place| fs_err::read(place.path("out.jsonl")).expect("written");
     assert_eq!(bytes(&place), bytes(&whole));
