@@ -15,51 +15,17 @@ use gstore_sql::{MAX_RELATIONS, MAX_SQL_BYTES};
 
 use crate::core::Core;
 
-const NUMERIC: &[&str] = &[
-    "abs", "acos", "asin", "atan", "atan2", "ceil", "cos", "degrees", "exp", "floor", "ln", "log", "log10",
-    "log2", "pi", "power", "radians", "random", "round", "signum", "sin", "sqrt", "tan", "trunc",
-];
-const TEXT: &[&str] = &[
-    "ascii",
-    "btrim",
-    "character_length",
-    "chr",
-    "concat",
-    "concat_ws",
-    "ends_with",
-    "initcap",
-    "left",
-    "length",
-    "lower",
-    "lpad",
-    "ltrim",
-    "octet_length",
-    "repeat",
-    "replace",
-    "reverse",
-    "right",
-    "rpad",
-    "rtrim",
-    "split_part",
-    "starts_with",
-    "strpos",
-    "substr",
-    "translate",
-    "trim",
-    "upper",
-];
-const TIME: &[&str] = &[
-    "current_date",
-    "current_time",
-    "date_bin",
-    "date_part",
-    "date_trunc",
-    "extract",
-    "now",
-    "to_timestamp",
-];
-const SYSTEM: &[&str] = &["arrow_typeof", "version"];
-const KEYWORDS: &[&str] = &["EXCEPT", "EXPLAIN", "ILIKE", "LIMIT", "OFFSET", "QUALIFY", "SHOW", "DESCRIBE"];
+// Words with blanks between them.
+const NUMERIC: &str = "\
+    abs acos asin atan atan2 ceil cos degrees exp floor ln log log10 log2 pi power radians random round \
+    signum sin sqrt tan trunc";
+const TEXT: &str = "\
+    ascii btrim character_length chr concat concat_ws ends_with initcap left length lower lpad ltrim \
+    octet_length repeat replace reverse right rpad rtrim split_part starts_with strpos substr translate \
+    trim upper";
+const TIME: &str = "current_date current_time date_bin date_part date_trunc extract now to_timestamp";
+const SYSTEM: &str = "arrow_typeof version";
+const KEYWORDS: &str = "EXCEPT EXPLAIN ILIKE LIMIT OFFSET QUALIFY SHOW DESCRIBE";
 
 /// The answers to the numbers that are asked for; all where none is.
 pub(crate) fn batch(core: &Core, asked: &[u32]) -> Result<RecordBatch> {
@@ -104,7 +70,7 @@ fn language(infos: &mut SqlInfoDataBuilder) {
         (Info::SqlDatetimeFunctions, TIME),
         (Info::SqlSystemFunctions, SYSTEM),
     ] {
-        infos.append(info, words);
+        infos.append(info, words.split(' ').map(str::to_owned).collect::<Vec<_>>());
     }
     infos.append(Info::SqlSearchStringEscape, "\\");
     infos.append(Info::SqlExtraNameCharacters, "");
