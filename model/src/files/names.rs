@@ -1,5 +1,9 @@
 //! Canonical tensor names: those of the plain causal-LM state dict, without the prefixes that wrappers add.
 
+/// Parts of names that wrappers put in the middle.
+const INSIDE: [&str; 5] =
+    ["default", "modules_to_save", "_fsdp_wrapped_module", "_checkpoint_wrapped_module", "_orig_mod"];
+
 /// Strips what PEFT, `DistributedDataParallel`, FSDP and `torch.compile` put around a name.
 pub fn canonical(name: &str) -> String {
     let mut name = name;
@@ -9,17 +13,5 @@ pub fn canonical(name: &str) -> String {
     {
         name = rest;
     }
-    name.split('.')
-        .filter(|part| {
-            !matches!(
-                *part,
-                "default"
-                    | "modules_to_save"
-                    | "_fsdp_wrapped_module"
-                    | "_checkpoint_wrapped_module"
-                    | "_orig_mod"
-            )
-        })
-        .collect::<Vec<_>>()
-        .join(".")
+    name.split('.').filter(|part| !INSIDE.contains(part)).collect::<Vec<_>>().join(".")
 }
