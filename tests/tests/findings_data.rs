@@ -15,8 +15,7 @@ use crate::served::{Served, token};
 pub fn scored() -> Place {
     let place = Place::new();
     for (dataset, rows, features) in [("pool", 40, "grad-sgd,loss"), ("target", 6, "grad-sgd")] {
-        let data = place.path(&format!("{dataset}.jsonl"));
-        world::write_samples(&data, rows);
+        place.samples(dataset, rows);
         ingest(&place, &["--dataset", dataset, "--data", &format!("{dataset}.jsonl")], features).says(0, &[]);
     }
     place
