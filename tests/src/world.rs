@@ -85,6 +85,11 @@ pub fn demo_checkpoints() -> Vec<CheckpointArg> {
         .collect()
 }
 
+/// The folder of one of them.
+pub fn demo_adapter(at: usize) -> PathBuf {
+    demo_checkpoints()[at].folder().expect("an adapter").to_owned()
+}
+
 /// A question with choices, as a line of a task.
 pub const QUESTION: &str =
     r#"{"id": "a", "task": "odd", "question": "Is 7 odd?", "choices": ["yes", "no"], "answer": 0}"#;

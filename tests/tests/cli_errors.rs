@@ -36,7 +36,7 @@ impl World {
     }
 
     fn ingest(&self, dataset: &str, features: &str) -> Command {
-        let checkpoint = world::demo_checkpoints().swap_remove(0).folder().expect("an adapter").to_owned();
+        let checkpoint = world::demo_adapter(0);
         self.ingest_with(dataset, features, &world::demo().join("model"), &checkpoint)
     }
 
@@ -304,7 +304,7 @@ fn unknown_names_come_with_the_nearest() {
 fn models_adapters_and_moments_that_do_not_fit_are_named() {
     let world = World::new();
     let model = world::demo().join("model");
-    let checkpoint = world::demo_checkpoints().swap_remove(0).folder().expect("an adapter").to_owned();
+    let checkpoint = world::demo_adapter(0);
     let edit = |file: &'static str, from: &'static str, to: &'static str| {
         move |folder: &Path| {
             let path = folder.join(file);

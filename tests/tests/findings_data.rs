@@ -23,7 +23,7 @@ pub fn scored() -> Place {
 
 /// An ingest with the demo's model and one of its checkpoints.
 pub fn ingest(place: &Place, args: &[&str], features: &str) -> Finished {
-    let checkpoint = world::demo_checkpoints().swap_remove(0).folder().expect("an adapter").to_owned();
+    let checkpoint = world::demo_adapter(0);
     let mut command = place.with_model("ingest --dim 64 --run warmup");
     binary::run(command.args(["--features", features]).args(args).arg("--checkpoints").arg(checkpoint))
 }
@@ -190,7 +190,7 @@ fn what_changes_nothing_says_why() {
 fn gradients_of_a_pool_at_a_checkpoint_that_no_target_has_do_not_hide_the_others() {
     let place = scored();
     let mut command = place.with_model("ingest --dataset pool --features grad-adam --dim 64 --run later");
-    let checkpoint = world::demo_checkpoints().swap_remove(1).folder().expect("an adapter").to_owned();
+    let checkpoint = world::demo_adapter(1);
     binary::ok(command.arg("--checkpoints").arg(checkpoint));
     let select = ["select", "--pool", "pool", "--target", "target", "--top", "3", "-o", "x.jsonl"];
     let note = "grad-adam at no checkpoint where every target has grad-sgd, so its grad-sgd is compared";

@@ -39,7 +39,7 @@ fn a_narrow_list_says_what_is_missing() {
 /// A pool with complete gradients of one run, and of a newer one with losses and a few gradients.
 fn with_two_runs() -> Place {
     let place = scored();
-    let newer = world::demo_checkpoints().swap_remove(1).folder().expect("an adapter").to_owned();
+    let newer = world::demo_adapter(1);
     for features in [&["loss"][..], &["grad-sgd", "--dim", "64", "--limit", "5"]] {
         let mut command = place.with_model("ingest --dataset pool --run newer");
         binary::ok(command.arg("--features").args(features).arg("--checkpoints").arg(&newer));
@@ -91,7 +91,7 @@ fn a_hint_names_the_run_that_is_complete_elsewhere_and_no_kind_that_there_is_not
 fn checkpoints_of_two_runs_are_told_apart_and_features_name_their_run() {
     let place = with_two_runs();
     let [first, second] = [0, 1].map(|at| {
-        let folder = world::demo_checkpoints().swap_remove(at).folder().expect("an adapter").to_owned();
+        let folder = world::demo_adapter(at);
         folder.file_name().expect("a name").to_string_lossy().into_owned()
     });
     let both = format!("{first},{second}");
@@ -228,7 +228,7 @@ fn gradients(place: &Place, dataset: &str, more: &[&str]) -> Finished {
 #[test]
 fn a_run_whose_folders_have_moved_is_registered_where_they_are() {
     let place = Place::new();
-    let adapter = world::demo_checkpoints().swap_remove(0).folder().expect("an adapter").to_owned();
+    let adapter = world::demo_adapter(0);
     world::copy_files(&world::demo().join("model"), &place.path("old/model"));
     world::copy_files(&adapter, &place.path("old/checkpoint-26"));
     for (dataset, rows) in [("pool", 20), ("target", 4), ("late", 4)] {

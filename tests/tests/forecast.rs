@@ -46,7 +46,7 @@ fn peak(mut command: Command) -> f64 {
 fn a_small_job_takes_about_what_is_forecast() {
     let dir = tempfile::tempdir().expect("a folder");
     let data = world::demo().join("data/pool.jsonl");
-    let checkpoint = world::demo_checkpoints().swap_remove(0).folder().expect("an adapter").to_owned();
+    let checkpoint = world::demo_adapter(0);
     let checkpoint = checkpoint.to_str().expect("text");
     let cases: [(&str, &str, &[&str]); 6] = [
         ("losses", "150", &["--features", "loss,embed-mean", "--threads", "2"]),

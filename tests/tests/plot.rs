@@ -182,7 +182,7 @@ fn tokens_are_drawn_with_their_losses() {
         place.run(&[&["plot", "tokens", "--dataset", "pool"][..], args].concat()).fails(&[words]);
     }
     // Of several checkpoints the newest, as in the column `loss`.
-    let checkpoint = world::demo_checkpoints().swap_remove(0).folder().expect("an adapter").to_owned();
+    let checkpoint = world::demo_adapter(0);
     let line = "ingest --dataset pool --per-token --run later --features loss --max-length 256";
     binary::ok(place.with_model(line).arg("--checkpoints").arg(checkpoint));
     let text = place.ok(&["plot", "tokens", "--dataset", "pool", "--id", "s3"]);

@@ -11,7 +11,7 @@ use serde_json::Value;
 
 /// `gstore ingest` of a dataset at one checkpoint.
 fn ingest(place: &Place, dataset: &str, more: &[&str]) -> Finished {
-    let checkpoint = world::demo_checkpoints().swap_remove(0).folder().expect("an adapter").to_owned();
+    let checkpoint = world::demo_adapter(0);
     let mut command = place.with_model(&format!("ingest --dataset {dataset} --dim 128 --run warmup"));
     binary::run(command.arg("--checkpoints").arg(checkpoint).args(more))
 }
@@ -266,7 +266,7 @@ fn ctrl_c_is_no_error_and_leaves_what_is_published() {
     }
     let number = place.value("SELECT max(number) FROM gstore.snapshots");
     let again = interrupted(&place, "`gstore index --sketch --dataset pool --store ", || {
-        let checkpoint = world::demo_checkpoints().swap_remove(0).folder().expect("an adapter").to_owned();
+        let checkpoint = world::demo_adapter(0);
         let line = "ingest --dataset pool --dim 128 --run warmup --sketch --features grad-sgd";
         let mut command = place.with_model(line);
         command.arg("--checkpoints").arg(checkpoint);

@@ -255,8 +255,7 @@ fn a_mask_that_misses_the_gradients_says_so() {
     let dir = tempfile::tempdir().expect("a folder");
     let data = dir.path().join("pool.jsonl");
     world::write_samples(&data, 40);
-    let checkpoint =
-        world::demo_checkpoints().swap_remove(0).folder().expect("an adapter").display().to_string();
+    let checkpoint = world::demo_adapter(0).display().to_string();
     let cases: [(&str, &[&str], Option<&str>); 4] = [
         ("factors", &["--projection", "fact_mask", "--module-dim", "64"], Some("--projection fact_sjlt")),
         ("formed", &["--projection", "mask", "--dim", "512"], Some("--projection sjlt")),
