@@ -87,7 +87,9 @@ fn a_damaged_file_of_a_fit_is_computed_again_once_it_is_gone() {
         changed[last] ^= 1;
         for damaged in [&whole[..last], &changed[..]] {
             fs_err::write(&path, damaged).expect("damaged");
-            job("1/2").says(1, &[name, "remove the file and run the same command again"]).lacks(&["from a copy"]);
+            job("1/2")
+                .says(1, &[name, "remove the file and run the same command again"])
+                .lacks(&["from a copy"]);
         }
         fs_err::remove_file(&path).expect("removed");
         job("1/2").says(0, &[]);
