@@ -152,10 +152,7 @@ fn damage_of_what_was_read_ahead_is_that_of_an_ordinary_read() {
     let (_dir, path) = place();
     drop(pool_of(&path));
     let segment = files(&path).into_iter().find(|file| file.starts_with("segments")).unwrap();
-    let mut bytes = fs_err::read(path.join(&segment)).unwrap();
-    let middle = bytes.len() / 2;
-    bytes[middle] ^= 1;
-    fs_err::write(path.join(&segment), bytes).unwrap();
+    flip(&path.join(segment), |bytes| bytes.len() / 2);
     let said = |reader: &FeatureReader, scratch: &mut BlockBuffer| -> Vec<String> {
         let said = reader.blocks().iter().map(|block| match reader.read_block(*block, scratch) {
             Ok(block) => format!("{} rows", block.len()),

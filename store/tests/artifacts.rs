@@ -169,10 +169,7 @@ fn damage_is_found_and_a_repair_goes_on_without_it() {
     store.put_artifact(artifact("cheap", json!("abcdefgh")), None, None, "fit").unwrap();
     drop(store);
     let place = file(&path);
-    let mut bytes = fs_err::read(&place).unwrap();
-    let at = bytes.windows(4).position(|four| four == b"abcd").unwrap();
-    bytes[at] ^= 1;
-    fs_err::write(&place, bytes).unwrap();
+    flip(&place, |bytes| bytes.windows(4).position(|four| four == b"abcd").unwrap());
     let store = Store::open(&path).unwrap();
     assert!(store.snapshot().unwrap().artifact("cheap").unwrap_err().is_damage());
     let report = verify(&store);
@@ -301,9 +298,7 @@ fn a_backup_has_the_files_and_a_flipped_bit_is_found_by_all_who_read_them() {
     assert!(verify(&copied).is_sound());
 
     let name = format!("artifacts/{}", snapshot.artifact("factors").unwrap().files[0].file);
-    let mut bytes = fs_err::read(path.join(&name)).unwrap();
-    bytes[4] ^= 1;
-    fs_err::write(path.join(&name), bytes).unwrap();
+    flip(&path.join(&name), |_| 4);
     let error = file_of(&snapshot, "factors", "gram").unwrap_err();
     let damage = error.damage().unwrap();
     assert_eq!((damage.file.as_str(), damage.what.as_str()), (name.as_str(), "digest"), "{damage}");

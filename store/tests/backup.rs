@@ -93,10 +93,7 @@ fn a_second_backup_copies_what_is_new_and_removes_what_is_not_needed() {
     assert_eq!(again.swept.files(), 0);
     // Old enough to be wrong: a file that rotted in the backup is written again.
     let rotten = to.join("segments/1").join(files(&to.join("segments/1")).remove(0));
-    let mut bytes = fs_err::read(&rotten).unwrap();
-    let middle = bytes.len() / 2;
-    bytes[middle] ^= 4;
-    fs_err::write(&rotten, bytes).unwrap();
+    flip(&rotten, |bytes| bytes.len() / 2);
     let cut = to.join("samples/1").join(files(&to.join("samples/1")).remove(0));
     fs_err::write(&cut, "short").unwrap();
     assert_eq!(backup(&store, &to).unwrap().files_copied, 2);

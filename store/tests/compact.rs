@@ -332,9 +332,7 @@ fn files_that_cannot_be_read_are_reported_and_stop_nothing_else() {
     let bad = snapshot.features()[0].segments[2].uuid;
     let sample = snapshot.dataset("pool").unwrap().files[1].uuid;
     for name in [format!("segments/1/{bad}.arrow"), format!("samples/1/{sample}.parquet")] {
-        let mut bytes = fs_err::read(path.join(&name)).unwrap();
-        bytes[700] ^= 1;
-        fs_err::write(path.join(&name), bytes).unwrap();
+        flip(&path.join(name), |_| 700);
     }
     let content = digest(&store, &g);
     // A copy with a damaged sample file that has live rows.
@@ -342,9 +340,7 @@ fn files_that_cannot_be_read_are_reported_and_stop_nothing_else() {
     copy(&path, &other);
     let sample = snapshot.dataset("pool").unwrap().files[0].uuid;
     let name = other.join(format!("samples/1/{sample}.parquet"));
-    let mut bytes = fs_err::read(&name).unwrap();
-    bytes[700] ^= 1;
-    fs_err::write(&name, bytes).unwrap();
+    flip(&name, |_| 700);
     let other = Store::open(&other).unwrap();
     let report = compact(&other);
     let of: Vec<&str> = report.skipped.iter().map(|s| s.of.as_str()).collect();

@@ -198,10 +198,7 @@ fn one_damaged_segment_hides_no_other_and_its_rows_are_named() {
     let part = &snapshot.features()[0];
     let file = |i: usize| path.join(format!("segments/1/{}.arrow", part.segments[i].uuid));
     assert_eq!(segments.len(), 4);
-    let mut bytes = fs_err::read(file(1)).unwrap();
-    let n = bytes.len();
-    bytes[n / 3] ^= 1;
-    fs_err::write(file(1), bytes).unwrap();
+    flip(&file(1), |bytes| bytes.len() / 3);
     fs_err::remove_file(file(3)).unwrap();
     let mut seen = Vec::new();
     let report = store.verify(VerifyOptions::default(), &mut |p| seen.push(p)).unwrap();

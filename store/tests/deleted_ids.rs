@@ -126,9 +126,7 @@ fn a_purge_takes_a_damaged_file_of_deleted_rows_and_counts_the_ids_that_it_hides
         let file = store.snapshot().unwrap().dataset("pool").unwrap().files[0].uuid;
         path.join(format!("samples/1/{file}.parquet"))
     };
-    let mut bytes = fs_err::read(&damaged).unwrap();
-    bytes[700] ^= 1;
-    fs_err::write(&damaged, bytes).unwrap();
+    flip(&damaged, |_| 700);
     let options = DeleteOptions { purge: true, ..DeleteOptions::default() };
     let report = store.delete(&pool(&store), &RowSet::from_rows([25]), options).unwrap();
     assert_eq!((report.purged, report.unremembered), (21, 20));
@@ -154,10 +152,10 @@ fn a_purge_remembers_what_can_be_read_of_a_damaged_file() {
     assert_eq!(push().added, ROWS);
     delete(&store, 0..ROWS, false);
     let file = path.join(format!("samples/1/{}.parquet", pool(&store).files[0].uuid));
-    let mut bytes = fs_err::read(&file).unwrap();
-    assert!(bytes.len() > 3 << 20, "{} bytes", bytes.len());
-    bytes[3 << 19] ^= 1;
-    fs_err::write(&file, bytes).unwrap();
+    flip(&file, |bytes| {
+        assert!(bytes.len() > 3 << 20, "{} bytes", bytes.len());
+        3 << 19
+    });
     let options = DeleteOptions { purge: true, ..DeleteOptions::default() };
     let report = store.delete(&pool(&store), &RowSet::new(), options).unwrap();
     let lost = report.unremembered;

@@ -261,9 +261,7 @@ fn copies_of_uploads_go_unless_a_server_holds_them() {
 fn damage(path: &Path, starts: &str) {
     let manifests = path.join("manifests");
     let name = files(&manifests).into_iter().find(|f| f.to_str().unwrap().starts_with(starts)).unwrap();
-    let mut bytes = fs_err::read(manifests.join(&name)).unwrap();
-    bytes[20] ^= 1;
-    fs_err::write(manifests.join(&name), bytes).unwrap();
+    flip(&manifests.join(name), |_| 20);
 }
 
 #[test]

@@ -279,9 +279,7 @@ fn a_damaged_sealed_file_is_computed_again() {
     seal_counts(&mut job, 0..30).unwrap();
     let path = job.sealed(0)[1].path().to_owned();
     drop(job);
-    let mut bytes = fs_err::read(&path).unwrap();
-    bytes[700] ^= 1;
-    fs_err::write(&path, bytes).unwrap();
+    flip(&path, |_| 700);
     let job = store.start_job(plan(vec![f.clone()])).unwrap();
     assert_eq!(job.rows_done(0), RowSet::from_range(0..10));
     assert_eq!(job.encoding_rows_done("pool", &encoding_spec().key()), RowSet::from_range(0..30));

@@ -350,9 +350,7 @@ fn live_jobs_readers_and_damage_are_in_the_way() {
     let segment = store.snapshot().unwrap().features()[0].segments[0].uuid;
     let file = path.join(format!("segments/1/{segment}.arrow"));
     let sound = fs_err::read(&file).unwrap();
-    let mut bytes = sound.clone();
-    bytes[700] ^= 1;
-    fs_err::write(&file, bytes).unwrap();
+    flip(&file, |_| 700);
     match purge(&store, NAMED) {
         Err(e @ ChangeError::Unreadable { .. }) => {
             assert!(e.to_string().contains("rows 0..20") && e.is_damage(), "{e}");

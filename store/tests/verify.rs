@@ -60,10 +60,7 @@ fn one_damaged_segment_hides_no_other_feature_and_one_damaged_block_no_other_blo
         let part = &snapshot.features()[n];
         path.join(format!("segments/{}/{}.arrow", part.number, part.segments[0].uuid))
     };
-    let mut content = fs_err::read(file(0)).unwrap();
-    let middle = content.len() / 2;
-    content[middle] ^= 1;
-    fs_err::write(file(0), &content).unwrap();
+    flip(&file(0), |bytes| bytes.len() / 2);
     let reader = snapshot.open_feature(&snapshot.features()[0]).unwrap();
     let read: Vec<bool> =
         reader.blocks().iter().map(|b| reader.read_block(*b, &mut BlockBuffer::new()).is_ok()).collect();

@@ -248,6 +248,14 @@ pub fn files(root: &Path) -> Vec<PathBuf> {
     out
 }
 
+/// Flips a bit of the byte of a file that `place` chooses from its content.
+pub fn flip(file: &Path, place: impl FnOnce(&[u8]) -> usize) {
+    let mut bytes = fs_err::read(file).unwrap();
+    let at = place(&bytes);
+    bytes[at] ^= 1;
+    fs_err::write(file, bytes).unwrap();
+}
+
 pub fn copy(from: &Path, to: &Path) {
     for file in files(from) {
         let target = to.join(&file);

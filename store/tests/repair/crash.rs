@@ -16,10 +16,7 @@ fn a_crash_at_any_operation_leaves_the_damage_or_the_repaired_store() {
     let damage = |prefix: &str, at: usize| {
         let file =
             files(&path).into_iter().filter(|f| f.to_string_lossy().starts_with(prefix)).max().unwrap();
-        let mut bytes = fs_err::read(path.join(&file)).unwrap();
-        let at = at.min(bytes.len() / 2);
-        bytes[at] ^= 1;
-        fs_err::write(path.join(&file), bytes).unwrap();
+        flip(&path.join(file), |bytes| at.min(bytes.len() / 2));
     };
     damage("segments/1", 900);
     damage("segments/2", usize::MAX);
@@ -55,9 +52,7 @@ fn a_repair_that_cannot_be_published_leaves_no_file_that_a_later_one_would_take_
     let (_dir, path) = place();
     drop(original(&path));
     let file = files(&path).into_iter().find(|f| f.starts_with("samples/1")).unwrap();
-    let mut damaged = fs_err::read(path.join(&file)).unwrap();
-    damaged[300] ^= 1;
-    fs_err::write(path.join(&file), damaged).unwrap();
+    flip(&path.join(file), |_| 300);
     let hurt = bytes(&path);
     let data = |path: &Path| -> Vec<PathBuf> {
         files(path)

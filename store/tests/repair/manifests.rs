@@ -103,10 +103,7 @@ fn a_damaged_ledger_is_removed_and_a_damaged_current_is_kept_beside() {
     let (_dir, path) = place();
     original(&path);
     let ledger = path.join("ledger.redb");
-    let mut content = fs_err::read(&ledger).unwrap();
-    let at = content.iter().rposition(|b| *b != 0).unwrap();
-    content[at] ^= 1;
-    fs_err::write(&ledger, content).unwrap();
+    flip(&ledger, |bytes| bytes.iter().rposition(|b| *b != 0).unwrap());
     let before = Store::open(&path).unwrap().snapshot().unwrap().number();
     if !is_sound(&path) {
         let report = repair(&path);

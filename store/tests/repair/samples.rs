@@ -33,10 +33,10 @@ fn only_the_pages_of_the_damaged_mib_are_lost_of_a_large_sample_file() {
     job.publish(None, true).unwrap();
     drop(store);
     let file = files(&path).into_iter().find(|f| f.starts_with("samples")).unwrap();
-    let mut content = fs_err::read(path.join(&file)).unwrap();
-    assert!(content.len() > 5 << 20);
-    content[(2 << 20) + 77] ^= 1;
-    fs_err::write(path.join(&file), content).unwrap();
+    flip(&path.join(file), |content| {
+        assert!(content.len() > 5 << 20);
+        (2 << 20) + 77
+    });
     let report = repair(&path);
     let after = check_all(&path).unwrap();
     assert!(after.is_sound(), "{:#?}", after.problems);

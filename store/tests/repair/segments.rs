@@ -59,10 +59,7 @@ fn a_lost_feature_part_is_made_from_segments_that_overlap_without_a_row_twice() 
     drop((store, snapshot));
     let good = bytes(&path);
     for with_part in [false, true] {
-        let mut content = fs_err::read(&merged).unwrap();
-        let at = content.len() / 3;
-        content[at] ^= 1;
-        fs_err::write(&merged, content).unwrap();
+        flip(&merged, |bytes| bytes.len() / 3);
         if !with_part {
             for file in files(&path).iter().filter(|f| f.to_string_lossy().starts_with("manifests/feature")) {
                 fs_err::remove_file(path.join(file)).unwrap();
@@ -87,10 +84,7 @@ fn a_segment_that_is_repaired_notes_the_indexes_of_the_damaged_one() {
     let good = bytes(&path);
     for with_part in [true, false] {
         let damaged = path.join(segments_of(&path, 1).remove(0));
-        let mut content = fs_err::read(&damaged).unwrap();
-        let at = content.len() / 2;
-        content[at] ^= 16;
-        fs_err::write(damaged, content).unwrap();
+        flip(&damaged, |bytes| bytes.len() / 2);
         if !with_part {
             remove_manifests(&path, "feature");
         }

@@ -196,14 +196,7 @@ pub fn damages(len: usize) -> Vec<Harm> {
     let mut out: Vec<Harm> = Vec::new();
     let places = [0, len / 7, len / 3, len / 2, len * 2 / 3, len * 9 / 10, len - 2];
     for at in places {
-        out.push((
-            format!("bit {at}"),
-            Box::new(move |p| {
-                let mut bytes = fs_err::read(p).unwrap();
-                bytes[at] ^= 4;
-                fs_err::write(p, bytes).unwrap();
-            }),
-        ));
+        out.push((format!("bit {at}"), Box::new(move |p| flip(p, |_| at))));
     }
     for n in [0, len / 2, len - 9] {
         out.push((

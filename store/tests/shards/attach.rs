@@ -161,10 +161,7 @@ fn rows_that_a_repair_lost_come_back_from_the_shard() {
     let segments = path.join("segments");
     let name =
         files(&segments).into_iter().max_by_key(|f| segments.join(f).metadata().unwrap().len()).unwrap();
-    let mut bytes = fs_err::read(segments.join(&name)).unwrap();
-    let middle = bytes.len() / 2;
-    bytes[middle] ^= 1;
-    fs_err::write(segments.join(&name), bytes).unwrap();
+    flip(&segments.join(name), |bytes| bytes.len() / 2);
     drop(store);
     Store::repair_folder(&path, RepairOptions::default(), &mut |_| {}).unwrap();
     let store = Store::open(&path).unwrap();

@@ -45,9 +45,7 @@ fn a_stopped_shard_goes_on_and_a_finished_one_does_nothing() {
     assert_eq!(same(&bytes(&out)), same(&before));
     assert!(matches!(start("1/2"), Err(ShardError::Other { what: "shard", .. })));
     // A damaged file is computed again, whatever the receipt says.
-    let mut damaged = fs_err::read(out.join(&name)).unwrap();
-    damaged[900] ^= 4;
-    fs_err::write(out.join(&name), damaged).unwrap();
+    flip(&out.join(&name), |_| 900);
     let Ok(ShardStart::Job(mut job)) = start("1/1") else { panic!() };
     assert_eq!(job.discarded().len(), 1);
     assert!(matches!(attach(&store, std::slice::from_ref(&out)), Err(AttachError::Unfinished { .. })));
