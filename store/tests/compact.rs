@@ -279,11 +279,7 @@ fn others_append_delete_drop_and_read_meanwhile() {
     let (f, g) = (feature("grad-sgd", 6, DType::F16), feature("grad-adam", 6, DType::F16));
     let path = dir.path().join("s");
     let store = with_deletes(&path, &f);
-    let mut job = store.start_job(plan(vec![g.clone()])).unwrap();
-    for start in (0..60).step_by(20) {
-        seal(&mut job, 0, start..start + 20);
-    }
-    job.publish(None, true).unwrap();
+    fill(&store, &g, 60, 20);
     let old = store.snapshot().unwrap();
     let (all, content) = (samples(&old), digest(&store, &f));
     let other = Store::open(&path).unwrap();
@@ -325,9 +321,7 @@ fn files_that_cannot_be_read_are_reported_and_stop_nothing_else() {
     let (f, g) = (feature("grad-sgd", 6, DType::F16), feature("grad-adam", 6, DType::F16));
     let path = dir.path().join("s");
     let store = with_deletes(&path, &f);
-    let mut job = store.start_job(plan(vec![g.clone()])).unwrap();
-    (0..60).step_by(20).for_each(|start| seal(&mut job, 0, start..start + 20));
-    job.publish(None, true).unwrap();
+    fill(&store, &g, 60, 20);
     let snapshot = store.snapshot().unwrap();
     let bad = snapshot.features()[0].segments[2].uuid;
     let sample = snapshot.dataset("pool").unwrap().files[1].uuid;
@@ -370,9 +364,7 @@ fn it_can_be_stopped_and_there_is_only_one() {
     let dir = tempdir().unwrap();
     let (f, g) = (feature("grad-sgd", 6, DType::F16), feature("grad-adam", 6, DType::F16));
     let store = with_deletes(&dir.path().join("s"), &f);
-    let mut job = store.start_job(plan(vec![g.clone()])).unwrap();
-    (0..60).step_by(20).for_each(|start| seal(&mut job, 0, start..start + 20));
-    job.publish(None, true).unwrap();
+    fill(&store, &g, 60, 20);
     let (a, b) = (digest(&store, &f), digest(&store, &g));
     let cancel = Arc::new(Cancel::new());
     let options = CompactOptions { cancel: Some(Arc::clone(&cancel)), ..CompactOptions::default() };

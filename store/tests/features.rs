@@ -229,9 +229,7 @@ fn blocks_stay_inside_cells_and_below_eight_mib() {
     let (_dir, store) = created();
     add(&store, 0..9000).unwrap();
     let f = feature("grad-sgd", 1024, DType::F32);
-    let mut job = store.start_job(plan(vec![f.clone()])).unwrap();
-    seal(&mut job, 0, (100..9000).filter(|r| r % 7 != 0));
-    let snapshot = job.publish(None, false).unwrap();
+    let snapshot = publish_rows(&store, &f, (100..9000).filter(|r| r % 7 != 0), false);
     let reader = snapshot.open_feature(&snapshot.features()[0]).unwrap();
     assert_eq!(reader.cells(), [0, 1, 2]);
     let mut last = 0;
@@ -324,9 +322,7 @@ fn what_a_feature_lacks_is_counted_in_live_rows_of_now() {
     let dir = tempdir().unwrap();
     let (f, gaps) = (feature("grad-sgd", 6, DType::F16), feature("grad-adam", 4, DType::F32));
     let store = filled(&dir.path().join("s"), 20, &f, 10);
-    let mut job = store.start_job(plan(vec![gaps.clone()])).unwrap();
-    seal(&mut job, 0, [0, 1, 7, 19]);
-    job.publish(None, false).unwrap();
+    publish_rows(&store, &gaps, [0, 1, 7, 19], false);
     let shown = || {
         let snapshot = store.snapshot().unwrap();
         [&f, &gaps].map(|f| {
@@ -342,8 +338,6 @@ fn what_a_feature_lacks_is_counted_in_live_rows_of_now() {
     delete(&store, 20..24);
     assert_eq!(shown(), [(Complete, 18, 0), (Building, 3, 15)]);
     add(&store, 30..33).unwrap();
-    let mut job = store.start_job(plan(vec![f.clone()])).unwrap();
-    seal(&mut job, 0, 25..28);
-    job.publish(None, true).unwrap();
+    publish_rows(&store, &f, 25..28, true);
     assert_eq!(shown(), [(Complete, 21, 0), (Building, 3, 18)]);
 }

@@ -97,9 +97,7 @@ fn blocks_with_gaps_and_blocks_of_tokens_are_read_whole() {
     let path = dir.path().join("gaps");
     let store = Store::create(&path).unwrap();
     add(&store, 0..ROWS).unwrap();
-    let mut job = store.start_job(plan(vec![feature("grad-sgd", 6, DType::F16)])).unwrap();
-    seal(&mut job, 0, (0..ROWS).filter(|row| *row != 50));
-    job.publish(None, false).unwrap();
+    publish_rows(&store, &feature("grad-sgd", 6, DType::F16), (0..ROWS).filter(|row| *row != 50), false);
     let reader = open(&path, Checks::FirstTouch);
     let mut scratch = BlockBuffer::new();
     let block = reader.read_rows(reader.blocks()[0], &[60], &mut scratch).unwrap();

@@ -23,9 +23,7 @@ fn worn(path: &Path) -> Store {
     let store = filled(path, 20, &f(), 5);
     drop_features(path);
     add(&store, 20..30).unwrap();
-    let mut job = store.start_job(plan(vec![feature("grad-adam", 4, DType::F32)])).unwrap();
-    seal(&mut job, 0, 0..30);
-    job.publish(None, true).unwrap();
+    publish_rows(&store, &feature("grad-adam", 4, DType::F32), 0..30, true);
     store
 }
 

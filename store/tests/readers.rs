@@ -42,9 +42,7 @@ fn readers_see_whole_snapshots_while_a_writer_publishes() {
         let f = feature("grad-sgd", 16, DType::F16);
         for i in 0..40 {
             add(&store, i * STEP..(i + 1) * STEP).unwrap();
-            let mut job = store.start_job(plan(vec![f.clone()])).unwrap();
-            seal(&mut job, 0, i * STEP..(i + 1) * STEP);
-            job.publish(None, false).unwrap();
+            publish_rows(&store, &f, i * STEP..(i + 1) * STEP, false);
         }
         stop.store(true, Ordering::Relaxed);
         for r in readers {

@@ -20,6 +20,7 @@ pub mod tokens;
 use gstore_store::*;
 use serde_json::{Map, json};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// A folder for a test: in memory where the system offers that, so that flushes cost nothing.
 pub fn tempdir() -> std::io::Result<tempfile::TempDir> {
@@ -62,7 +63,7 @@ pub fn record(i: u64) -> Vec<u8> {
 }
 
 /// The dataset "pool" as it is now.
-pub fn pool(store: &Store) -> std::sync::Arc<DatasetPart> {
+pub fn pool(store: &Store) -> Arc<DatasetPart> {
     store.snapshot().unwrap().dataset("pool").unwrap().clone()
 }
 
@@ -209,15 +210,29 @@ pub fn seal(job: &mut Job, feature: usize, rows: impl IntoIterator<Item = u64>) 
 pub fn filled(path: &Path, samples: u64, f: &JobFeature, cut: u64) -> Store {
     let store = Store::create(path).unwrap();
     add(&store, 0..samples).unwrap();
+    fill(&store, f, samples, cut);
+    store
+}
+
+/// Publishes a feature of all rows before `end`, in segments of `cut` rows.
+pub fn fill(store: &Store, f: &JobFeature, end: u64, cut: u64) {
     let mut job = store.start_job(plan(vec![f.clone()])).unwrap();
-    let mut start = 0;
-    while start < samples {
-        let end = (start + cut).min(samples);
-        seal(&mut job, 0, start..end);
-        start = end;
+    for start in (0..end).step_by(cut as usize) {
+        seal(&mut job, 0, start..(start + cut).min(end));
     }
     job.publish(None, true).unwrap();
-    store
+}
+
+/// Publishes a segment of a feature with the given rows, and whether the feature is complete with them.
+pub fn publish_rows(
+    store: &Store,
+    f: &JobFeature,
+    rows: impl IntoIterator<Item = u64>,
+    complete: bool,
+) -> Arc<Snapshot> {
+    let mut job = store.start_job(plan(vec![f.clone()])).unwrap();
+    seal(&mut job, 0, rows);
+    job.publish(None, complete).unwrap()
 }
 
 pub fn verify(store: &Store) -> VerifyReport {

@@ -133,9 +133,7 @@ fn files_that_a_killed_job_was_publishing_are_left_to_it() {
     let f = features()[0].clone();
     let store = Store::create(&path).unwrap();
     add(&store, 0..SAMPLES).unwrap();
-    let mut job = store.start_job(plan(vec![f.clone()])).unwrap();
-    seal(&mut job, 0, 0..20);
-    job.publish(None, false).unwrap();
+    publish_rows(&store, &f, 0..20, false);
     drop(store);
     let good = bytes(&path);
     let mut moved = 0;

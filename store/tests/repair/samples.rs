@@ -28,9 +28,7 @@ fn only_the_pages_of_the_damaged_mib_are_lost_of_a_large_sample_file() {
     append.finish().unwrap();
     delete(&store, [7, 3000]);
     let f = features()[0].clone();
-    let mut job = store.start_job(plan(vec![f.clone()])).unwrap();
-    seal(&mut job, 0, 0..N);
-    job.publish(None, true).unwrap();
+    publish_rows(&store, &f, 0..N, true);
     drop(store);
     let file = files(&path).into_iter().find(|f| f.starts_with("samples")).unwrap();
     flip(&path.join(file), |content| {

@@ -35,9 +35,7 @@ fn of_a_damaged_block_only_the_damaged_row_is_lost_and_of_a_cut_file_only_what_w
         if !gone.is_empty() {
             let part = Arc::clone(&store.snapshot().unwrap().features()[0]);
             assert_eq!(part.state, FeatureState::Building);
-            let mut job = store.start_job(plan(vec![f.clone()])).unwrap();
-            seal(&mut job, 0, gone);
-            job.publish(None, true).unwrap();
+            publish_rows(&store, &f, gone, true);
         }
         assert_eq!(digest(&store, &f), was, "{at:?} {cut:?}");
         drop(store);
@@ -103,15 +101,11 @@ fn segments_of_another_feature_under_the_same_number_are_not_taken() {
     let [own, other] = [feature("grad-sgd", 6, DType::F16), feature("grad-adam", 6, DType::F16)];
     let store = Store::create(&path).unwrap();
     add(&store, 0..SAMPLES).unwrap();
-    let mut job = store.start_job(plan(vec![own.clone()])).unwrap();
-    seal(&mut job, 0, 0..20);
-    job.publish(None, false).unwrap();
+    publish_rows(&store, &own, 0..20, false);
     let was = content(&store);
     let before: Vec<PathBuf> =
         files(&path).into_iter().filter(|f| f.to_string_lossy().starts_with("manifests/feature")).collect();
-    let mut job = store.start_job(plan(vec![own])).unwrap();
-    seal(&mut job, 0, 20..24);
-    job.publish(None, false).unwrap();
+    publish_rows(&store, &own, 20..24, false);
     drop(store);
     let second = dir.path().join("other");
     drop(filled(&second, SAMPLES, &other, SAMPLES));
