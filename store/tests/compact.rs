@@ -392,8 +392,7 @@ fn it_can_be_stopped_and_there_is_only_one() {
 
 #[test]
 fn far_gaps_are_not_filled() {
-    let (_dir, store) = created();
-    add(&store, 0..70_000).unwrap();
+    let (_dir, _, store) = with_samples(70_000);
     add(&store, 70_000..70_010).unwrap();
     delete(&store, 100..69_990);
     let all = samples(&store.snapshot().unwrap());

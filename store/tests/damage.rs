@@ -138,10 +138,8 @@ fn every_length_is_an_error() {
 /// forged digests, meets.
 #[test]
 fn sealed_files_of_a_job_are_read_without_a_catalog_and_never_panic() {
-    let dir = tempdir().unwrap();
     let f = feature("grad-sgd", 6, DType::F16);
-    let store = Store::create(dir.path().join("s")).unwrap();
-    add(&store, 0..12).unwrap();
+    let (_dir, _, store) = with_samples(12);
     let mut job = store.start_job(plan(vec![f.clone()])).unwrap();
     seal(&mut job, 0, 0..12);
     let path = job.sealed(0)[0].path().to_owned();
@@ -281,9 +279,7 @@ fn a_creation_that_was_cut_short_is_completed() {
 
 #[test]
 fn unknown_fields_of_parts_are_kept() {
-    let (_dir, path) = place();
-    let store = Store::create(&path).unwrap();
-    add(&store, 0..3).unwrap();
+    let (_dir, _, store) = with_samples(3);
     // A later version of the same format wrote these parts.
     let snapshot = store.snapshot().unwrap();
     let mut json = serde_json::to_value(&**snapshot.dataset("pool").unwrap()).unwrap();

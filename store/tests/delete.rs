@@ -59,8 +59,7 @@ fn deleted_rows_are_hidden_and_older_snapshots_keep_them() {
 
 #[test]
 fn the_id_of_a_deleted_row_can_be_added_again() {
-    let (_dir, store) = created();
-    add(&store, 0..20).unwrap();
+    let (_dir, _, store) = with_samples(20);
     delete(&store, 5..8);
     assert_eq!(restore(&store, 0..20).unwrap(), {
         let mut r = AppendReport::default();
@@ -76,8 +75,7 @@ fn the_id_of_a_deleted_row_can_be_added_again() {
 
 #[test]
 fn many_deletes_leave_few_bitmaps() {
-    let (_dir, store) = created();
-    add(&store, 0..100).unwrap();
+    let (_dir, _, store) = with_samples(100);
     for row in 0..30 {
         delete(&store, [row * 3]);
         let snapshot = store.snapshot().unwrap();
@@ -176,8 +174,7 @@ fn counted(store: &Store, spec: &EncodingSpec) -> JobFeature {
 
 #[test]
 fn token_counts_go_with_the_last_feature_of_their_encoding_while_others_are_left() {
-    let (_dir, store) = created();
-    add(&store, 0..20).unwrap();
+    let (_dir, _, store) = with_samples(20);
     let (long, short) = (encoding_spec(), EncodingSpec { max_length: 16, ..encoding_spec() });
     let labels = || -> Vec<String> {
         let part = pool(&store);

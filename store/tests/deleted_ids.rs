@@ -45,9 +45,7 @@ fn assert_sound(store: &Store) {
 
 #[test]
 fn a_deleted_sample_stays_out_until_it_is_asked_for() {
-    let (_dir, path) = place();
-    let store = Store::create(&path).unwrap();
-    add(&store, 0..20).unwrap();
+    let (_dir, path, store) = with_samples(20);
     delete(&store, 5..8, false);
     let report = add(&store, 0..20).unwrap();
     assert_eq!((counts(report), report.snapshot), ((0, 17, 3), None));
@@ -81,9 +79,7 @@ fn a_deleted_sample_stays_out_until_it_is_asked_for() {
 
 #[test]
 fn a_purged_sample_stays_out_and_its_id_is_in_no_file() {
-    let (dir, path) = place();
-    let store = Store::create(&path).unwrap();
-    add(&store, 0..20).unwrap();
+    let (dir, path, store) = with_samples(20);
     delete(&store, [3], false);
     delete(&store, [11, 12], true);
     assert_eq!((listed(&store), again(&store, 0..20)), (Some(3), (0, 17, 3)));
@@ -117,9 +113,7 @@ fn a_purged_sample_stays_out_and_its_id_is_in_no_file() {
 
 #[test]
 fn a_purge_takes_a_damaged_file_of_deleted_rows_and_counts_the_ids_that_it_hides() {
-    let (_dir, path) = place();
-    let store = Store::create(&path).unwrap();
-    add(&store, 0..20).unwrap();
+    let (_dir, path, store) = with_samples(20);
     add(&store, 20..40).unwrap();
     delete(&store, 0..20, false);
     let damaged = {
@@ -167,8 +161,7 @@ fn a_purge_remembers_what_can_be_read_of_a_damaged_file() {
 
 #[test]
 fn a_copy_of_the_store_and_an_older_snapshot_remember_what_they_had() {
-    let (dir, store) = created();
-    add(&store, 0..600).unwrap();
+    let (dir, _, store) = with_samples(600);
     delete(&store, 100..400, false);
     compact(&store);
     delete(&store, [7], false);
@@ -209,9 +202,7 @@ fn every_id_of_a_long_list_is_found_and_no_other() {
 
 #[test]
 fn a_replaced_sample_that_is_lost_by_damage_is_added_again() {
-    let (_dir, path) = place();
-    let store = Store::create(&path).unwrap();
-    add(&store, 0..20).unwrap();
+    let (_dir, path, store) = with_samples(20);
     delete(&store, [9], false);
     let before = files(&path);
     // Rows 20 to 29 replace rows 0 to 8 and restore row 9.
@@ -247,9 +238,7 @@ fn a_replaced_sample_that_is_lost_by_damage_is_added_again() {
 
 #[test]
 fn a_damaged_list_is_an_error_and_never_lets_a_sample_back_in_unnoticed() {
-    let (_dir, path) = place();
-    let store = Store::create(&path).unwrap();
-    add(&store, 0..300).unwrap();
+    let (_dir, path, store) = with_samples(300);
     delete(&store, 0..290, true);
     let list = files(&path).into_iter().find(|f| f.starts_with("deleted")).unwrap();
     let sound = fs_err::read(path.join(&list)).unwrap();
@@ -282,9 +271,7 @@ fn a_damaged_list_is_an_error_and_never_lets_a_sample_back_in_unnoticed() {
 
 #[test]
 fn a_dataset_whose_manifest_is_lost_keeps_its_list() {
-    let (_dir, path) = place();
-    let store = Store::create(&path).unwrap();
-    add(&store, 0..50).unwrap();
+    let (_dir, path, store) = with_samples(50);
     delete(&store, 10..20, true);
     for manifest in files(&path)
         .into_iter()

@@ -59,10 +59,8 @@ fn vectors_come_back_in_every_type() {
 #[test]
 fn signs_have_the_mean_magnitude_of_their_module() {
     const ROWS: u64 = 300;
-    let (_dir, path) = place();
     let f = unrotated(feature("grad-sgd", 140, DType::I1));
-    let store = Store::create(&path).unwrap();
-    add(&store, 0..ROWS).unwrap();
+    let (_dir, path, store) = with_samples(ROWS);
     let mut job = store.start_job(plan(vec![f])).unwrap();
     let mut w = job.segment_writer(0).unwrap();
     for row in 0..ROWS {
@@ -120,9 +118,7 @@ fn peak(vector: &[f32]) -> f64 {
 #[test]
 fn signs_of_rotated_modules_stand_for_vectors_in_their_own_coordinates() {
     const ROWS: u64 = 40;
-    let (_dir, path) = place();
-    let store = Store::create(&path).unwrap();
-    add(&store, 0..ROWS).unwrap();
+    let (_dir, path, store) = with_samples(ROWS);
     // Two modules of 128 coordinates, each with few that are large.
     let given = |row: u64| -> Vec<f32> {
         let mut v: Vec<f32> = (0..256).map(|i| ((i * 37 + row * 11) % 19) as f32 * 0.001 - 0.009).collect();
@@ -193,8 +189,7 @@ fn descriptions_without_a_rotation_have_none_and_unknown_ones_are_refused() {
     let error = read(&rotated.canonical().replace("hadamard", "haar")).unwrap_err().to_string();
     assert!(error.contains("haar"), "{error}");
     // Only signs are taken of rotated vectors.
-    let (_dir, store) = created();
-    add(&store, 0..3).unwrap();
+    let (_dir, _, store) = with_samples(3);
     let mut f = feature("grad-sgd", 140, DType::F16);
     f.desc.rotation = SignRotation::Hadamard;
     assert!(store.start_job(plan(vec![f])).is_err());
@@ -226,8 +221,7 @@ fn slices_are_aligned_and_later_ones_are_not_copied() {
 
 #[test]
 fn blocks_stay_inside_cells_and_below_eight_mib() {
-    let (_dir, store) = created();
-    add(&store, 0..9000).unwrap();
+    let (_dir, _, store) = with_samples(9000);
     let f = feature("grad-sgd", 1024, DType::F32);
     let snapshot = publish_rows(&store, &f, (100..9000).filter(|r| r % 7 != 0), false);
     let reader = snapshot.open_feature(&snapshot.features()[0]).unwrap();
@@ -267,8 +261,7 @@ fn content_digest_does_not_depend_on_the_cut() {
 
 #[test]
 fn what_is_not_finite_is_flagged_and_zero() {
-    let (_dir, store) = created();
-    add(&store, 0..3).unwrap();
+    let (_dir, _, store) = with_samples(3);
     let mut job = store.start_job(plan(vec![feature("grad-sgd", 4, DType::F16)])).unwrap();
     let mut w = job.segment_writer(0).unwrap();
     w.push(0, &[1.0, f32::NAN, 0.0, 0.0], RowFlags::TRUNCATED).unwrap();
@@ -285,8 +278,7 @@ fn what_is_not_finite_is_flagged_and_zero() {
 
 #[test]
 fn writers_refuse_what_would_break_a_segment() {
-    let (_dir, store) = created();
-    add(&store, 0..10).unwrap();
+    let (_dir, _, store) = with_samples(10);
     let f = feature("grad-sgd", 4, DType::F32);
     let mut job = store.start_job(plan(vec![f.clone()])).unwrap();
     let mut w = job.segment_writer(0).unwrap();

@@ -227,9 +227,7 @@ fn newer_catalogs_and_segments_are_refused_and_not_called_damaged() {
 
 #[test]
 fn jobs_of_a_newer_version_are_left_alone() {
-    let (_dir, path) = place();
-    let store = Store::create(&path).unwrap();
-    add(&store, 0..12).unwrap();
+    let (_dir, path, store) = with_samples(12);
     let f = feature("grad-sgd", 6, DType::F16);
     let mut job = store.start_job(plan(vec![f.clone()])).unwrap();
     seal(&mut job, 0, 0..12);

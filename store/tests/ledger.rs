@@ -126,9 +126,7 @@ fn flipped_bits_of_the_ledger_are_found_and_it_is_made_anew() {
 #[test]
 fn without_sums_everything_is_checked_once_and_nothing_panics_aloud() {
     quietly("without_sums_everything_is_checked_once_and_nothing_panics_aloud", || {
-        let (_dir, path) = place();
-        let store = Store::create(&path).unwrap();
-        add(&store, 0..300).unwrap();
+        let (_dir, path, store) = with_samples(300);
         let good = Good::of(&path);
         let used: Vec<usize> = (0..good.ledger.len()).filter(|i| good.ledger[*i] != 0).collect();
         for i in used.iter().step_by((used.len() / 300).max(1)) {
@@ -146,9 +144,7 @@ fn without_sums_everything_is_checked_once_and_nothing_panics_aloud() {
 
 #[test]
 fn flipped_bits_of_the_sums_are_found() {
-    let (_dir, path) = place();
-    let store = Store::create(&path).unwrap();
-    add(&store, 0..100).unwrap();
+    let (_dir, path, store) = with_samples(100);
     let good = Good::of(&path);
     // Every bit with GSTORE_EXHAUSTIVE; a prime step touches every field and every bit of a byte all the
     // same.
@@ -167,9 +163,7 @@ fn flipped_bits_of_the_sums_are_found() {
 
 #[test]
 fn cut_and_longer_files_are_found() {
-    let (_dir, path) = place();
-    let store = Store::create(&path).unwrap();
-    add(&store, 0..300).unwrap();
+    let (_dir, path, store) = with_samples(300);
     let good = Good::of(&path);
     for (file, bytes) in [(LEDGER, &good.ledger), (SUMS, &good.sums)] {
         let lengths = [0, 1, 8, 40, 320, PAGE - 1, PAGE, PAGE + 1, 5 * PAGE];
@@ -195,9 +189,7 @@ fn cut_and_longer_files_are_found() {
 
 #[test]
 fn what_a_crash_explains_is_a_note() {
-    let (_dir, path) = place();
-    let store = Store::create(&path).unwrap();
-    add(&store, 0..50).unwrap();
+    let (_dir, path, store) = with_samples(50);
     let behind = Good::of(&path);
     add(&store, 50..60).unwrap();
     assert!(verify(&store).notes.is_empty());
@@ -240,9 +232,7 @@ fn datasets_that_it_is_behind_are_one_note() {
 
 #[test]
 fn sums_are_there_only_while_nobody_writes() {
-    let (_dir, path) = place();
-    let store = Store::create(&path).unwrap();
-    add(&store, 0..50).unwrap();
+    let (_dir, path, store) = with_samples(50);
     assert!(path.join(SUMS).exists());
     let append = store.append(&dataset(), vec![], options("add")).unwrap();
     assert!(!path.join(SUMS).exists());

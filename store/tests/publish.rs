@@ -269,10 +269,8 @@ fn an_interrupted_job_goes_on_and_gives_the_same_content() {
 
 #[test]
 fn a_damaged_sealed_file_is_computed_again() {
-    let dir = tempdir().unwrap();
     let f = feature("grad-sgd", 6, DType::F16);
-    let store = Store::create(dir.path().join("s")).unwrap();
-    add(&store, 0..30).unwrap();
+    let (_dir, _, store) = with_samples(30);
     let mut job = store.start_job(plan(vec![f.clone()])).unwrap();
     seal(&mut job, 0, 0..10);
     seal(&mut job, 0, 10..30);
@@ -290,8 +288,7 @@ fn a_damaged_sealed_file_is_computed_again() {
 
 #[test]
 fn two_live_jobs_never_share_a_feature() {
-    let (_dir, store) = created();
-    add(&store, 0..30).unwrap();
+    let (_dir, _, store) = with_samples(30);
     let (a, b) = (feature("grad-sgd", 6, DType::F16), feature("grad-adam", 6, DType::F16));
     let job = store.start_job(plan(vec![a.clone()])).unwrap();
     match store.start_job(plan(vec![b.clone(), a.clone()])) {
@@ -316,9 +313,7 @@ fn two_live_jobs_never_share_a_feature() {
 
 #[test]
 fn gc_looks_at_jobs_while_none_can_start() {
-    let (_dir, path) = place();
-    let store = Store::create(&path).unwrap();
-    add(&store, 0..30).unwrap();
+    let (_dir, path, store) = with_samples(30);
     drop(store.start_job(plan(vec![feature("grad-sgd", 6, DType::F16)])).unwrap());
     let (start, looked) = (path.join("tmp/start.lock"), Arc::new(AtomicU64::new(0)));
     let count = Arc::clone(&looked);
@@ -335,8 +330,7 @@ fn gc_looks_at_jobs_while_none_can_start() {
 
 #[test]
 fn rows_that_appeared_meanwhile_are_refused() {
-    let (_dir, store) = created();
-    add(&store, 0..30).unwrap();
+    let (_dir, _, store) = with_samples(30);
     let f = feature("grad-sgd", 6, DType::F16);
     let mut first = store.start_job(plan(vec![f.clone()])).unwrap();
     seal(&mut first, 0, 0..10);

@@ -73,8 +73,7 @@ fn a_changed_sample_takes_the_place_of_the_old_one() {
 
 #[test]
 fn an_append_that_only_replaces_publishes_and_can_be_repeated() {
-    let (dir, store) = created();
-    add(&store, 0..5).unwrap();
+    let (dir, _, store) = with_samples(5);
     for round in 0..12u64 {
         let text = format!("round {round}").into_bytes();
         let mut append = start(&store);
@@ -105,8 +104,7 @@ fn an_append_that_only_replaces_publishes_and_can_be_repeated() {
 
 #[test]
 fn refusing_says_how_to_replace_and_keeping_still_keeps() {
-    let (_dir, store) = created();
-    add(&store, 0..3).unwrap();
+    let (_dir, _, store) = with_samples(3);
     let mut append = store.append(&dataset(), vec![], options("add")).unwrap();
     let e = append.push(sample("s1", b"other")).unwrap_err().to_string();
     assert!(e.contains("if_changed=replace") && e.contains("if_changed=keep"), "{e}");

@@ -65,8 +65,7 @@ fn samples_come_back_in_row_order_and_in_any_order() {
 
 #[test]
 fn the_same_samples_again_add_nothing() {
-    let (dir, store) = created();
-    add(&store, 0..50).unwrap();
+    let (dir, _, store) = with_samples(50);
     let before = store.snapshot().unwrap().number();
     assert_eq!(add(&store, 0..50).unwrap(), AppendReport { unchanged: 50, ..AppendReport::default() });
     assert_eq!(store.snapshot().unwrap().number(), before);
@@ -125,8 +124,7 @@ fn a_change_of_the_spelling_alone_says_so() {
 
 #[test]
 fn changed_and_duplicate_samples_are_refused() {
-    let (_dir, store) = created();
-    add(&store, 0..5).unwrap();
+    let (_dir, _, store) = with_samples(5);
     let mut append = store.append(&dataset(), vec![], options("add")).unwrap();
     let sample = |id, record| NewSample { id, record: Some(record), metadata: vec![] };
     assert_eq!(append.push(sample("new", b"a")).unwrap(), AppendOutcome::Added(5));
@@ -212,8 +210,7 @@ fn integers_become_floats_if_none_is_lost_by_it() {
 
 #[test]
 fn a_missing_or_foreign_or_damaged_ledger_is_made_anew() {
-    let (dir, store) = created();
-    add(&store, 0..200).unwrap();
+    let (dir, _, store) = with_samples(200);
     let ledger = dir.path().join("s/ledger.redb");
     let good = fs_err::read(&ledger).unwrap();
     let check = |what: &str| {
@@ -242,8 +239,7 @@ fn a_missing_or_foreign_or_damaged_ledger_is_made_anew() {
 
 #[test]
 fn names_of_datasets_are_found_or_guessed() {
-    let (_dir, store) = created();
-    add(&store, 0..3).unwrap();
+    let (_dir, _, store) = with_samples(3);
     let e = store.snapshot().unwrap().dataset("pol").unwrap_err();
     assert_eq!(e.to_string(), "there is no dataset \"pol\"; did you mean \"pool\"?");
 }

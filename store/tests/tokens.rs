@@ -78,10 +78,8 @@ fn vectors_come_back_by_row_and_position() {
 #[test]
 fn a_block_holds_whole_rows_however_large_one_is() {
     const WIDE: u32 = 100_000;
-    let dir = tempdir().unwrap();
     let f = token_feature(WIDE, DType::F32);
-    let store = Store::create(dir.path().join("s")).unwrap();
-    add(&store, 0..4).unwrap();
+    let (_dir, _, store) = with_samples(4);
     let mut job = store.start_job(plan(vec![f.clone()])).unwrap();
     let mut w = job.segment_writer(0).unwrap();
     // 400 kB a vector: twelve of row 0 and 1 fit into a block, the thirty of row 2 are a block of their own.
@@ -103,8 +101,7 @@ fn a_block_holds_whole_rows_however_large_one_is() {
 
 #[test]
 fn keys_must_ascend_and_fit_the_feature() {
-    let (_dir, store) = created();
-    add(&store, 0..9).unwrap();
+    let (_dir, _, store) = with_samples(9);
     let mut job =
         store.start_job(plan(vec![token_feature(1, DType::F32), feature("loss", 1, DType::F32)])).unwrap();
     let none = RowFlags::empty();

@@ -59,8 +59,7 @@ fn an_append_is_noted_with_its_samples_also_where_nothing_is_new() {
 
 #[test]
 fn a_job_is_published_once_for_a_key_and_complete_with_all_rows() {
-    let (dir, store) = created();
-    add(&store, 0..6).unwrap();
+    let (dir, _, store) = with_samples(6);
     let first = put(&store, 0..3, "a", "1").unwrap();
     assert_eq!(first.features()[0].state, FeatureState::Building);
     assert_eq!(pool(&store).written("a").unwrap().snapshot, first.number());
@@ -84,8 +83,7 @@ fn elsewhere(space: &str) -> JobFeature {
 
 #[test]
 fn of_two_first_writes_of_a_label_the_second_is_refused_and_joins_when_it_is_done_again() {
-    let (_dir, store) = created();
-    add(&store, 0..6).unwrap();
+    let (_dir, _, store) = with_samples(6);
     let begin = |feature: JobFeature, rows: std::ops::Range<u64>| {
         let mut job = store.start_job(plan(vec![feature])).unwrap();
         seal(&mut job, 0, rows);
@@ -111,8 +109,7 @@ fn of_two_first_writes_of_a_label_the_second_is_refused_and_joins_when_it_is_don
 
 #[test]
 fn of_two_writes_that_say_other_weights_of_a_checkpoint_the_second_is_refused() {
-    let (_dir, store) = created();
-    add(&store, 0..3).unwrap();
+    let (_dir, _, store) = with_samples(3);
     let begin = |name: &str| {
         let mut job = store.start_job(plan(vec![feature(name, 4, DType::F32)])).unwrap();
         seal(&mut job, 0, 0..3);

@@ -41,6 +41,14 @@ pub fn created() -> (tempfile::TempDir, Store) {
     (dir, Store::create(path).unwrap())
 }
 
+/// A new store with samples `0..samples`, and its path.
+pub fn with_samples(samples: u64) -> (tempfile::TempDir, PathBuf, Store) {
+    let (dir, path) = place();
+    let store = Store::create(&path).unwrap();
+    add(&store, 0..samples).unwrap();
+    (dir, path, store)
+}
+
 pub fn dataset() -> DatasetName {
     DatasetName::try_from("pool").unwrap()
 }

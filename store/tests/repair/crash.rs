@@ -129,10 +129,8 @@ fn a_purge_that_could_not_be_published_is_not_what_a_damaged_current_named() {
 
 #[test]
 fn files_that_a_killed_job_was_publishing_are_left_to_it() {
-    let (_dir, path) = place();
     let f = features()[0].clone();
-    let store = Store::create(&path).unwrap();
-    add(&store, 0..SAMPLES).unwrap();
+    let (_dir, path, store) = with_samples(SAMPLES);
     publish_rows(&store, &f, 0..20, false);
     drop(store);
     let good = bytes(&path);

@@ -68,9 +68,7 @@ fn only_the_pages_of_the_damaged_mib_are_lost_of_a_large_sample_file() {
 
 #[test]
 fn samples_of_a_lost_snapshot_are_taken_up_and_their_rows_are_not_given_out_again() {
-    let (dir, path) = place();
-    let store = Store::create(&path).unwrap();
-    add(&store, 0..30).unwrap();
+    let (dir, path, store) = with_samples(30);
     let before = files(&path);
     add(&store, 30..SAMPLES).unwrap();
     let was = content(&store);

@@ -97,10 +97,8 @@ fn a_segment_that_is_repaired_notes_the_indexes_of_the_damaged_one() {
 
 #[test]
 fn segments_of_another_feature_under_the_same_number_are_not_taken() {
-    let (dir, path) = place();
     let [own, other] = [feature("grad-sgd", 6, DType::F16), feature("grad-adam", 6, DType::F16)];
-    let store = Store::create(&path).unwrap();
-    add(&store, 0..SAMPLES).unwrap();
+    let (dir, path, store) = with_samples(SAMPLES);
     publish_rows(&store, &own, 0..20, false);
     let was = content(&store);
     let before: Vec<PathBuf> =
