@@ -40,9 +40,7 @@ fn shape(store: &Store) -> (usize, usize, usize) {
 }
 
 fn sound(store: &Store) {
-    let report = verify(store);
-    assert!(report.is_sound(), "{:?}", report.problems);
-    assert!(report.unreferenced.is_empty(), "{:?}", report.unreferenced);
+    assert_tidy(store);
     let tmp: Vec<_> = files(&store.path().join("tmp"));
     assert!(tmp.iter().all(|f| f.extension().is_some_and(|e| e == "lock")), "{tmp:?}");
 }

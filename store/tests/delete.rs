@@ -53,8 +53,7 @@ fn deleted_rows_are_hidden_and_older_snapshots_keep_them() {
     let again = delete(&store, [3, 4, 40]);
     assert_eq!((again.snapshot, again.deleted, again.ignored), (None, 0, 3));
     assert_eq!(store.snapshot().unwrap().number(), snapshot.number());
-    let report = verify(&store);
-    assert!(report.is_sound() && report.unreferenced.is_empty(), "{report:?}");
+    assert_tidy(&store);
 }
 
 #[test]
@@ -152,8 +151,7 @@ fn dropping_takes_names_away_and_nothing_else() {
     assert_eq!(store.snapshot().unwrap().dataset("pool").unwrap().number, 2);
     let old = store.snapshot_at(2).unwrap();
     assert_eq!(old.open_feature(&old.features()[0]).unwrap().row_set().unwrap().len(), 30);
-    let report = verify(&store);
-    assert!(report.is_sound() && report.unreferenced.is_empty(), "{report:?}");
+    assert_tidy(&store);
 }
 
 /// Publishes a feature and the token counts of its encoding.
@@ -202,8 +200,7 @@ fn token_counts_go_with_the_last_feature_of_their_encoding_while_others_are_left
     // Nothing else has counts: they stay.
     drop_it(&first);
     assert_eq!(labels(), ["tulu"]);
-    let report = verify(&store);
-    assert!(report.is_sound() && report.unreferenced.is_empty(), "{report:?}");
+    assert_tidy(&store);
 }
 
 #[test]

@@ -37,9 +37,8 @@ fn forget_ledger(path: &Path) {
     fs_err::remove_file(path.join("ledger.redb")).unwrap();
 }
 
-fn assert_sound(store: &Store) {
-    let all = VerifyOptions { all_snapshots: true, ..VerifyOptions::default() };
-    let report = store.verify(all, &mut |_| {}).unwrap();
+fn assert_sound_and_ours(store: &Store) {
+    let report = verify(store);
     assert!(report.is_sound() && report.strangers.is_empty(), "{report:#?}");
 }
 
@@ -64,7 +63,7 @@ fn a_deleted_sample_stays_out_until_it_is_asked_for() {
     assert_eq!((listed(&store), again(&store, 0..22)), (Some(3), (0, 19, 3)));
     forget_ledger(&path);
     assert_eq!(again(&store, 0..22), (0, 19, 3), "it is the files that remember, not the ledger");
-    assert_sound(&store);
+    assert_sound_and_ours(&store);
 
     assert_eq!(counts(restore(&store, 5..7).unwrap()), (2, 0, 0));
     assert_eq!((listed(&store), again(&store, 0..22)), (Some(1), (0, 21, 1)));
@@ -74,7 +73,7 @@ fn a_deleted_sample_stays_out_until_it_is_asked_for() {
     assert_eq!((listed(&store), again(&store, 0..22)), (None, (0, 22, 0)));
     compact(&store);
     assert_eq!((listed(&store), again(&store, 0..22)), (None, (0, 22, 0)), "row 22 has a successor");
-    assert_sound(&store);
+    assert_sound_and_ours(&store);
 }
 
 #[test]
@@ -102,13 +101,13 @@ fn a_purged_sample_stays_out_and_its_id_is_in_no_file() {
     delete(&store, [0], true);
     assert_eq!((listed(&store), again(&store, 0..20)), (Some(4), (0, 16, 4)));
     assert_eq!(files(&path).iter().filter(|f| f.starts_with("deleted")).count(), 1, "the old list went");
-    assert_sound(&store);
+    assert_sound_and_ours(&store);
     // A new dataset of the name remembers nothing of the old one.
     store.drop_dataset(&pool(&store), "gstore drop").unwrap();
     assert_eq!(again(&store, 0..20), (20, 0, 0));
     store.collect(keep::gc(1)).unwrap();
     assert!(files(&path).iter().all(|f| !f.starts_with("deleted")));
-    assert_sound(&store);
+    assert_sound_and_ours(&store);
 }
 
 #[test]
@@ -125,7 +124,7 @@ fn a_purge_takes_a_damaged_file_of_deleted_rows_and_counts_the_ids_that_it_hides
     let report = store.delete(&pool(&store), &RowSet::from_rows([25]), options).unwrap();
     assert_eq!((report.purged, report.unremembered), (21, 20));
     assert!(!damaged.exists());
-    assert_sound(&store);
+    assert_sound_and_ours(&store);
     assert_eq!(again(&store, 0..40), (20, 19, 1), "the id in the sound file is remembered");
 }
 
@@ -156,7 +155,7 @@ fn a_purge_remembers_what_can_be_read_of_a_damaged_file() {
     assert_eq!((report.purged, lost % 8192), (ROWS, 0));
     assert!((8192..=3 * 8192).contains(&lost), "{lost} of {ROWS}");
     assert_eq!(counts(push()), (lost, 0, ROWS - lost));
-    assert_sound(&store);
+    assert_sound_and_ours(&store);
 }
 
 #[test]
@@ -171,11 +170,11 @@ fn a_copy_of_the_store_and_an_older_snapshot_remember_what_they_had() {
     store.backup(&backup, &BackupOptions::default(), &mut |_| {}, &never).unwrap();
     let copy = Store::open(&backup).unwrap();
     assert_eq!((listed(&copy), again(&copy, 0..600)), (Some(301), (0, 299, 301)));
-    assert_sound(&copy);
+    assert_sound_and_ours(&copy);
     // What an older snapshot names stays until that is collected.
     let lists = |path: &Path| files(path).iter().filter(|f| f.starts_with("deleted")).count();
     assert_eq!(lists(store.path()), 2);
-    assert_sound(&store);
+    assert_sound_and_ours(&store);
     store.collect(keep::gc(1)).unwrap();
     assert_eq!(lists(store.path()), 1);
     assert_eq!(again(&store, 0..600), (0, 299, 301));
@@ -197,7 +196,7 @@ fn every_id_of_a_long_list_is_found_and_no_other() {
         let found = (0..4000).filter(|i| deleted.contains(&format!("s{i}")).unwrap()).count();
         assert_eq!(found, n);
     }
-    assert_sound(&store);
+    assert_sound_and_ours(&store);
 }
 
 #[test]
@@ -233,7 +232,7 @@ fn a_replaced_sample_that_is_lost_by_damage_is_added_again() {
         append.finish().unwrap()
     };
     assert_eq!(counts(report), (10, 0, 0), "they were lost, not deleted");
-    assert_sound(&store);
+    assert_sound_and_ours(&store);
 }
 
 #[test]
@@ -265,7 +264,7 @@ fn a_damaged_list_is_an_error_and_never_lets_a_sample_back_in_unnoticed() {
     let report = Store::repair_folder(&path, RepairOptions::default(), &mut |_| {}).unwrap();
     assert!(report.lost.iter().any(|l| l.kind == LostKind::Deletes && l.rows.count == 290), "{report:#?}");
     let store = Store::open(&path).unwrap();
-    assert_sound(&store);
+    assert_sound_and_ours(&store);
     assert_eq!(again(&store, 0..300), (290, 10, 0));
 }
 
@@ -283,7 +282,7 @@ fn a_dataset_whose_manifest_is_lost_keeps_its_list() {
     assert!(report.rebuilt.iter().any(|r| r.what.contains("deleted ids")), "{report:#?}");
     let store = Store::open(&path).unwrap();
     assert_eq!((listed(&store), again(&store, 0..50)), (Some(10), (0, 40, 10)));
-    assert_sound(&store);
+    assert_sound_and_ours(&store);
 }
 
 #[test]

@@ -81,8 +81,7 @@ fn stores_of_every_format_are_sound_and_can_be_added_to_at_another_place() {
         let path = dir.path().join("another place").join(&name);
         copy(&store, &path);
         let opened = Store::open(&path).unwrap();
-        let report = verify(&opened);
-        assert!(report.is_sound(), "{name}: {:#?}", report.problems);
+        assert_sound(&opened, &name);
         assert_same(&rich::describe(&opened), &expected, &name);
 
         let before = opened.snapshot().unwrap();
@@ -112,8 +111,7 @@ fn stores_of_every_format_are_sound_and_can_be_added_to_at_another_place() {
                 assert_eq!(text(&old), text(&new), "{name}: row {row} of {}", f.display_name());
             }
         }
-        let report = verify(&opened);
-        assert!(report.is_sound(), "{name}: {:#?}", report.problems);
+        assert_sound(&opened, &name);
         // The history still has what it had.
         let described = rich::describe(&opened);
         let all = described["snapshots"].as_array().unwrap();

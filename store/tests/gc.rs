@@ -129,8 +129,7 @@ fn what_nothing_needs_goes_and_what_is_not_ours_stays() {
     assert!(report.swept.removed[&FileKind::Segments].bytes > 4000);
     assert!(foreign.iter().all(|f| path.join(f).exists()));
     assert_eq!(content(&store.snapshot().unwrap()).unwrap(), before[&5]);
-    let verified = verify(&store);
-    assert!(verified.is_sound(), "{:?}", verified.problems);
+    assert_sound(&store, "after gc");
     assert_clean(&store);
 }
 

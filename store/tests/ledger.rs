@@ -257,8 +257,7 @@ fn a_crash_at_any_operation_leaves_a_ledger_that_is_right_or_made_anew() {
                 .is_err();
             let what = format!("after {n} operations (once: {once})");
             let store = Store::open(&path).unwrap();
-            let report = verify(&store);
-            assert!(report.is_sound(), "{what}: {:?}", report.problems);
+            assert_sound(&store, &what);
             change(&store).unwrap_or_else(|e| panic!("{what}: {e}"));
             each_once(&store, 25, &what);
             let report = verify(&store);

@@ -176,8 +176,7 @@ fn lost_anywhere(base: &Path, at: &Path, least: i64) {
             if done.is_ok() {
                 assert_eq!(store.snapshot().unwrap().dataset("pool").unwrap().rows, 25, "{what}");
             }
-            let report = verify(&store);
-            assert!(report.is_sound(), "{what}: {:?}", report.problems);
+            assert_sound(&store, &what);
             change(&store).unwrap_or_else(|e| panic!("{what}: {e}"));
             let snapshot = store.snapshot().unwrap();
             let reader = snapshot.samples(snapshot.dataset("pool").unwrap()).unwrap();

@@ -57,8 +57,7 @@ fn a_crash_at_any_operation_loses_nothing_that_was_acknowledged() {
         }
         crashes += 1;
         let store = Store::open(&path).unwrap_or_else(|e| panic!("after {n} operations: {e}"));
-        let report = verify(&store);
-        assert!(report.is_sound(), "after {n} operations: {:?}", report.problems);
+        assert_sound(&store, format_args!("after {n} operations"));
         let snapshot = store.snapshot().unwrap();
         if result.is_ok() {
             assert_eq!(snapshot.features().len(), 1, "after {n} operations: acknowledged and gone");
@@ -68,8 +67,7 @@ fn a_crash_at_any_operation_loses_nothing_that_was_acknowledged() {
         // At most the window that was being written is computed twice.
         assert!(computed <= SAMPLES + 10, "after {n} operations: {before} + {} rows", computed - before);
         assert_eq!(digest(&store, &f), expected, "after {n} operations");
-        let report = verify(&store);
-        assert!(report.is_sound(), "after {n} operations: {:?}", report.problems);
+        assert_sound(&store, format_args!("after {n} operations"));
         let tmp = files(&path.join("tmp"));
         assert!(tmp.iter().all(|f| f == Path::new("start.lock")), "after {n} operations: {tmp:?}");
         let part = snapshot_part(&store);
@@ -107,8 +105,7 @@ fn one_failing_operation_is_an_error_that_the_same_process_survives() {
         assert!(store.snapshot().unwrap().number() >= before);
         assert!(computed <= SAMPLES + 10, "operation {n}: {computed} rows");
         assert_eq!(digest(&store, &f), expected, "operation {n}");
-        let report = verify(&store);
-        assert!(report.is_sound(), "operation {n}: {:?}", report.problems);
+        let report = assert_sound(&store, format_args!("operation {n}"));
         assert!(
             report.unreferenced.iter().all(|f| f.starts_with("manifests/")),
             "operation {n}: {:?}",
@@ -226,8 +223,7 @@ fn a_repair_and_the_job_that_was_publishing_lose_no_file_between_them() {
         let job = store.start_job(plan(vec![f.clone()])).unwrap();
         assert_eq!(job.rows_done(0), RowSet::from_range(0..SAMPLES));
         job.publish(None, true).unwrap();
-        let report = verify(&store);
-        assert!(report.is_sound(), "{:?}", report.problems);
+        assert_sound(&store, "after the repair");
         assert_eq!(snapshot_part(&store).rows(), SAMPLES);
     });
 }

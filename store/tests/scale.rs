@@ -171,8 +171,7 @@ fn a_crash_while_pages_are_written_loses_nothing() {
         assert!(segments == 130 || (segments == 127 && result.is_err()), "after {n} operations: {segments}");
         publish(&store, &f, 127..130).unwrap_or_else(|e| panic!("after {n} operations: {e}"));
         assert_eq!(digest(&store, &f), expected, "after {n} operations");
-        let report = verify(&store);
-        assert!(report.is_sound(), "after {n} operations: {:?}", report.problems);
+        assert_sound(&store, format_args!("after {n} operations"));
         fs_err::remove_dir_all(&path).unwrap();
     }
     assert!(crashes > 30, "{crashes}");

@@ -1,7 +1,7 @@
 //! A change, cut short or failing at every operation.
 
 use super::crash::CrashVfs;
-use super::{copy, place, verify};
+use super::{assert_sound, copy, place};
 use gstore_store::Store;
 use std::fmt::{Debug, Display};
 use std::path::Path;
@@ -35,12 +35,10 @@ pub fn at_every_operation<E: Debug + Display>(
             drop(store);
             failures += usize::from(result.is_err());
             let store = Store::open(&path).unwrap();
-            let report = verify(&store);
-            assert!(report.is_sound(), "operation {n}: {:?}", report.problems);
+            assert_sound(&store, format_args!("operation {n}"));
             check(&store, result.is_ok());
             change(&store).unwrap_or_else(|e| panic!("after operation {n}: {e}"));
-            let report = verify(&store);
-            assert!(report.is_sound(), "operation {n}, done again: {:?}", report.problems);
+            let report = assert_sound(&store, format_args!("operation {n}, done again"));
             check(&store, true);
             if once {
                 // A file under a temporary name is replaced by the next writer of that file.

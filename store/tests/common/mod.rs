@@ -19,6 +19,7 @@ pub mod tokens;
 
 use gstore_store::*;
 use serde_json::{Map, json};
+use std::fmt::Display;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -245,6 +246,19 @@ pub fn publish_rows(
 
 pub fn verify(store: &Store) -> VerifyReport {
     store.verify(VerifyOptions { all_snapshots: true, ..VerifyOptions::default() }, &mut |_| {}).unwrap()
+}
+
+/// Asserts that a store is sound: if not, the test says `what`, and the problems.
+pub fn assert_sound(store: &Store, what: impl Display) -> VerifyReport {
+    let report = verify(store);
+    assert!(report.is_sound(), "{what}: {:#?}", report.problems);
+    report
+}
+
+/// Asserts that a store is sound and that nothing lies around in it.
+pub fn assert_tidy(store: &Store) {
+    let report = verify(store);
+    assert!(report.is_sound() && report.unreferenced.is_empty(), "{report:#?}");
 }
 
 pub fn digest(store: &Store, f: &JobFeature) -> String {

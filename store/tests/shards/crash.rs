@@ -29,8 +29,7 @@ fn a_crash_at_any_operation_of_an_attach_leaves_all_or_nothing() {
         }
         crashes += 1;
         let store = Store::open(&path).unwrap();
-        let report = verify(&store);
-        assert!(report.is_sound(), "after {n} operations: {:?}", report.problems);
+        assert_sound(&store, format_args!("after {n} operations"));
         let there = store.snapshot().unwrap().features().len();
         assert!(there == 0 || there == 2, "after {n} operations: {there} features");
         assert!(result.is_err() || there == 2, "after {n} operations: acknowledged and gone");
