@@ -62,8 +62,7 @@ fn blocks_are_those_that_are_read_at_their_use() {
 
 #[test]
 fn memory_of_a_long_read_is_not_used_up_for_a_short_one() {
-    let (_dir, path) = place();
-    drop(filled(&path, 7_000, &feature("grad-sgd", 2048, DType::F16), 7_000));
+    let (_dir, path, _) = placed(|path| filled(path, 7_000, &feature("grad-sgd", 2048, DType::F16), 7_000));
     let reader = open(&Store::open_on(ColdVfs::new(Direct::Works), &path).unwrap());
     let mut ahead = ReadAhead::default();
     // All at once, then one block and, behind one that is left out, the others: together less than before.
@@ -187,8 +186,7 @@ fn a_bit_that_a_direct_read_changes_is_damage_of_that_read_alone() {
 
 #[test]
 fn an_index_is_read_ahead_unless_another_one_took_its_place() {
-    let (_dir, path) = place();
-    let store = pool_of(&path);
+    let (_dir, path, store) = placed(pool_of);
     build_all(&store, KIND).unwrap();
     let reader = open(&Store::open_on(ColdVfs::new(Direct::Works), &path).unwrap());
     let segment = &reader.segments()[0];
@@ -216,8 +214,7 @@ fn an_index_is_read_ahead_unless_another_one_took_its_place() {
 
 #[test]
 fn parts_of_a_section_are_read_without_what_is_between_them_unless_that_is_little() {
-    let (_dir, path) = place();
-    let store = filled(&path, 3_000, &feature("grad-sgd", 64, DType::F16), 3_000);
+    let (_dir, path, store) = placed(|path| filled(path, 3_000, &feature("grad-sgd", 64, DType::F16), 3_000));
     build_all(&store, KIND).unwrap();
     // Chunks have 192 bytes; the second part is near the first.
     let parts = [100..110, 50_000..50_200, 300_000..300_010];

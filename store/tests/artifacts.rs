@@ -67,8 +67,7 @@ fn file(path: &std::path::Path) -> std::path::PathBuf {
 
 #[test]
 fn an_artifact_is_published_replaced_and_dropped() {
-    let (_dir, path) = place();
-    let store = filled(&path, 20, &feature("grad-sgd", 6, DType::F16), 5);
+    let (_dir, path, store) = placed(|path| filled(path, 20, &feature("grad-sgd", 6, DType::F16), 5));
     assert!(store.snapshot().unwrap().artifacts().unwrap().is_empty());
     let value = json!({"weights": [0.1, 1e-300, 123_456_789.123_456_78]});
     let first = store.put_artifact(artifact("cheap", value.clone()), None, None, "fit").unwrap();
@@ -124,8 +123,7 @@ fn an_artifact_is_published_replaced_and_dropped() {
 
 #[test]
 fn gc_keeps_what_a_kept_snapshot_has_and_removes_the_rest() {
-    let (_dir, path) = place();
-    let store = filled(&path, 20, &feature("grad-sgd", 6, DType::F16), 5);
+    let (_dir, path, store) = placed(|path| filled(path, 20, &feature("grad-sgd", 6, DType::F16), 5));
     store.put_artifact(artifact("cheap", json!(1)), None, None, "fit").unwrap();
     add(&store, 100..101).unwrap();
     store.collect(gc(1)).unwrap();
@@ -164,8 +162,7 @@ fn a_backup_has_it_and_a_client_sees_it_with_its_datasets_only() {
 
 #[test]
 fn damage_is_found_and_a_repair_goes_on_without_it() {
-    let (_dir, path) = place();
-    let store = filled(&path, 20, &feature("grad-sgd", 6, DType::F16), 5);
+    let (_dir, path, store) = placed(|path| filled(path, 20, &feature("grad-sgd", 6, DType::F16), 5));
     store.put_artifact(artifact("cheap", json!("abcdefgh")), None, None, "fit").unwrap();
     drop(store);
     let place = file(&path);
@@ -184,8 +181,7 @@ fn damage_is_found_and_a_repair_goes_on_without_it() {
 #[test]
 fn a_repair_without_the_last_root_has_the_artifact_that_came_with_it_if_something_says_that_it_did() {
     for current_is_lost in [false, true] {
-        let (_dir, path) = place();
-        let store = filled(&path, 20, &feature("grad-sgd", 6, DType::F16), 5);
+        let (_dir, path, store) = placed(|path| filled(path, 20, &feature("grad-sgd", 6, DType::F16), 5));
         let first = store.put_artifact(artifact("cheap", json!(1)), None, None, "fit").unwrap();
         let last =
             store.put_artifact(artifact("cheap", json!(2)), None, Some(&*first), "fit").unwrap().number();
@@ -211,8 +207,7 @@ fn a_repair_without_the_last_root_has_the_artifact_that_came_with_it_if_somethin
 
 #[test]
 fn files_come_with_their_artifact_and_go_with_the_last_snapshot_that_has_it() {
-    let (_dir, path) = place();
-    let store = small(&path);
+    let (_dir, path, store) = placed(small);
     assert_eq!(required(&path), json!([]));
     let sums: Vec<u8> = (0..3_000_000_u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
     let given: [(&str, &[u8]); 3] = [("gram.safetensors", &sums), ("counts", b"1 2 3"), ("empty", b"")];
@@ -255,8 +250,7 @@ fn files_come_with_their_artifact_and_go_with_the_last_snapshot_that_has_it() {
 
 #[test]
 fn files_that_are_not_published_go() {
-    let (_dir, path) = place();
-    let store = small(&path);
+    let (_dir, path, store) = placed(small);
     let mut files = store.artifact_files().unwrap();
     files.write("a", |out| out.write_all(b"first")).unwrap();
     let twice = files.write("a", |out| out.write_all(b"second")).unwrap_err();

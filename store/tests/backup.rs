@@ -112,8 +112,7 @@ fn a_second_backup_copies_what_is_new_and_removes_what_is_not_needed() {
 
 #[test]
 fn folders_of_others_are_refused_and_stay_as_they_are() {
-    let (dir, path) = place();
-    let store = rich(&path);
+    let (dir, path, store) = placed(rich);
     let other = Store::create(dir.path().join("other")).unwrap();
     let full = dir.path().join("full");
     fs_err::create_dir_all(&full).unwrap();
@@ -311,8 +310,7 @@ fn a_crash_or_a_failure_at_any_operation_of_a_restore_is_made_good_by_the_next()
 
 #[test]
 fn backups_are_whole_while_others_write_and_collect() {
-    let (dir, path) = place();
-    rich(&path);
+    let (dir, path, _) = placed(rich);
     let stop = Cancel::new();
     std::thread::scope(|scope| {
         let collector = scope.spawn(|| {

@@ -95,9 +95,8 @@ fn digests_and_rows_stay_for_every_type_with_gaps_and_interleaved_segments() {
 
 #[test]
 fn what_is_dropped_and_collected_meanwhile_is_no_damage() {
-    let (_dir, path) = place();
     let f = feature("grad-sgd", 6, DType::F16);
-    let store = filled(&path, 60, &f, 10);
+    let (_dir, path, store) = placed(|path| filled(path, 60, &f, 10));
     let other = Store::open(&path).unwrap();
     let mut calls = 0;
     let report = store
@@ -116,8 +115,7 @@ fn what_is_dropped_and_collected_meanwhile_is_no_damage() {
 
 #[test]
 fn an_error_of_the_medium_is_an_error() {
-    let (_dir, path) = place();
-    drop(filled(&path, 60, &feature("grad-sgd", 6, DType::F16), 10));
+    let (_dir, path, _) = placed(|path| filled(path, 60, &feature("grad-sgd", 6, DType::F16), 10));
     let vfs = hook::HookVfs::new(|operation, p| {
         let segment = p.extension().is_some_and(|e| e == "arrow") && p.to_string_lossy().contains("segments");
         if segment && ["open", "map"].contains(&operation) {
@@ -156,9 +154,8 @@ fn counts(snapshot: &Snapshot) -> Vec<TokenCount> {
 
 #[test]
 fn deleted_rows_leave_the_files_and_nothing_else_changes() {
-    let dir = tempdir().unwrap();
     let f = feature("grad-sgd", 6, DType::F16);
-    let store = with_deletes(&dir.path().join("s"), &f);
+    let (_dir, _, store) = placed(|path| with_deletes(path, &f));
     let old = store.snapshot().unwrap();
     let (content, all, tokens) = (digest(&store, &f), samples(&old), counts(&old));
     assert_eq!((all.len(), tokens.len()), (32, 32));
@@ -251,9 +248,8 @@ fn columns_that_came_later_or_became_text_read_as_before() {
 
 #[test]
 fn large_files_are_left_alone_until_too_many_rows_are_dead() {
-    let dir = tempdir().unwrap();
     let f = feature("grad-sgd", 64, DType::F32);
-    let store = filled(&dir.path().join("s"), 1000, &f, 500);
+    let (_dir, _, store) = placed(|path| filled(path, 1000, &f, 500));
     let len = store.snapshot().unwrap().features()[0].segments[0].len;
     let features = vec!["grad-sgd@checkpoint-7".to_owned()];
     let options = CompactOptions { target_bytes: len * 2, features, ..CompactOptions::default() };
@@ -359,9 +355,8 @@ fn files_that_cannot_be_read_are_reported_and_stop_nothing_else() {
 
 #[test]
 fn it_can_be_stopped_and_there_is_only_one() {
-    let dir = tempdir().unwrap();
     let (f, g) = (feature("grad-sgd", 6, DType::F16), feature("grad-adam", 6, DType::F16));
-    let store = with_deletes(&dir.path().join("s"), &f);
+    let (_dir, _, store) = placed(|path| with_deletes(path, &f));
     fill(&store, &g, 60, 20);
     let (a, b) = (digest(&store, &f), digest(&store, &g));
     let cancel = Arc::new(Cancel::new());

@@ -57,8 +57,7 @@ fn report(path: &Path) -> Result<VerifyReport, VerifyError> {
 }
 
 fn each_damage(mut each: impl FnMut(&Path, &Path, &str)) {
-    let (_dir, path) = place();
-    small(&path);
+    let (_dir, path, _) = placed(small);
     // It has its own test; without it nothing here waits for the disk.
     fs_err::remove_file(path.join("ledger.redb")).unwrap();
     fs_err::remove_file(path.join("ledger.sums")).unwrap();
@@ -168,8 +167,7 @@ fn sealed_files_of_a_job_are_read_without_a_catalog_and_never_panic() {
 
 #[test]
 fn flipped_bytes_of_the_ledger_never_panic_and_never_duplicate_an_id() {
-    let (_dir, path) = place();
-    small(&path);
+    let (_dir, path, _) = placed(small);
     let ledger = path.join("ledger.redb");
     let good = fs_err::read(&ledger).unwrap();
     let used: Vec<usize> = (0..good.len()).filter(|i| good[*i] != 0).collect();

@@ -35,9 +35,8 @@ fn names(rows: impl IntoIterator<Item = u64>) -> Vec<String> {
 
 #[test]
 fn deleted_rows_are_hidden_and_older_snapshots_keep_them() {
-    let dir = tempdir().unwrap();
     let f = feature("grad-sgd", 6, DType::F16);
-    let store = filled(&dir.path().join("s"), 30, &f, 10);
+    let (_dir, _, store) = placed(|path| filled(path, 30, &f, 10));
     let (before, all) = (store.snapshot().unwrap(), digest(&store, &f));
     let report = delete(&store, [3, 4, 29, 29, 30, 1000]);
     assert_eq!((report.deleted, report.ignored, report.purged), (3, 2, 0));
@@ -107,9 +106,8 @@ fn a_delete_works_while_a_job_runs_and_hides_what_the_job_computes() {
 
 #[test]
 fn dropping_takes_names_away_and_nothing_else() {
-    let dir = tempdir().unwrap();
     let (f, g) = (feature("grad-sgd", 6, DType::F16), feature("grad-adam", 6, DType::F16));
-    let store = filled(&dir.path().join("s"), 30, &f, 10);
+    let (_dir, _, store) = placed(|path| filled(path, 30, &f, 10));
     let run = warmup("checkpoint-7", 7, 1e-5);
     let mut job = store.start_job(plan(vec![g.clone()])).unwrap();
     seal(&mut job, 0, 0..30);

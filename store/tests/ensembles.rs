@@ -120,8 +120,7 @@ fn data_files(path: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
 
 #[test]
 fn losses_are_rows_by_members_whatever_their_files() {
-    let dir = tempdir().unwrap();
-    let store = filled(&dir.path().join("s"));
+    let (_dir, _, store) = placed(filled);
     let snapshot = store.snapshot().unwrap();
     let (table, rows) = read(&snapshot);
     assert_eq!(table.members, [0, 1, 2]);
@@ -143,8 +142,7 @@ fn losses_are_rows_by_members_whatever_their_files() {
 
 #[test]
 fn a_member_that_is_appended_writes_its_column_only() {
-    let (_dir, path) = place();
-    let store = filled(&path);
+    let (_dir, path, store) = placed(filled);
     let before = data_files(&path);
     append(&store, 3..4, 0..ROWS);
     let after = data_files(&path);
@@ -158,8 +156,7 @@ fn a_member_that_is_appended_writes_its_column_only() {
 
 #[test]
 fn cells_that_are_missing_are_kept_as_such_and_filled_or_replaced_by_a_revision() {
-    let dir = tempdir().unwrap();
-    let store = filled(&dir.path().join("s"));
+    let (_dir, _, store) = placed(filled);
     store.update_ensemble(&update(3..5), "import").unwrap();
     // Member 3 lacks every other row; member 4 has a gap in the middle of its rows.
     let gaps = |row: u64| vec![if row.is_multiple_of(2) { f32::NAN } else { delta(row, 3) }, delta(row, 4)];
@@ -187,8 +184,7 @@ fn cells_that_are_missing_are_kept_as_such_and_filled_or_replaced_by_a_revision(
 
 #[test]
 fn members_are_only_appended_and_never_become_others() {
-    let dir = tempdir().unwrap();
-    let store = filled(&dir.path().join("s"));
+    let (_dir, _, store) = placed(filled);
     let before = store.snapshot().unwrap().number();
     store.update_ensemble(&update(0..3), "train").unwrap();
     assert_eq!(store.snapshot().unwrap().number(), before, "nothing new is no snapshot");
@@ -213,8 +209,7 @@ fn members_are_only_appended_and_never_become_others() {
 
 #[test]
 fn a_column_of_no_member_is_refused_before_anything_is_computed() {
-    let dir = tempdir().unwrap();
-    let store = filled(&dir.path().join("s"));
+    let (_dir, _, store) = placed(filled);
     let start = |feature: JobFeature| store.start_job(plan(vec![feature])).map(drop);
     let beyond = columns(&store).members(2..4, 0);
     assert!(matches!(start(beyond), Err(JobError::Description { .. })));
@@ -228,8 +223,7 @@ fn a_column_of_no_member_is_refused_before_anything_is_computed() {
 
 #[test]
 fn deleting_purging_and_compacting_keep_the_other_rows() {
-    let (_dir, path) = place();
-    let store = filled(&path);
+    let (_dir, path, store) = placed(filled);
     // More rows come later, in files of their own.
     add(&store, ROWS..ROWS + 100).unwrap();
     append(&store, 0..2, ROWS..ROWS + 100);
@@ -271,8 +265,7 @@ fn backup_collection_and_repair_keep_an_ensemble() {
 
 #[test]
 fn a_lost_manifest_of_an_ensemble_comes_back_as_far_as_it_is_known() {
-    let (_dir, path) = place();
-    let store = filled(&path);
+    let (_dir, path, store) = placed(filled);
     drop(store);
     let mut manifests: Vec<PathBuf> = files(&path)
         .into_iter()
@@ -325,8 +318,7 @@ fn at_every_operation_a_member_is_there_with_its_column_or_not_at_all() {
 
 #[test]
 fn a_dropped_ensemble_takes_its_losses_along() {
-    let (_dir, path) = place();
-    let store = filled(&path);
+    let (_dir, path, store) = placed(filled);
     let part = ensemble(&store);
     // Without their offset, losses would be other losses.
     let drop = |label: &str| store.drop_feature(store.snapshot().unwrap().feature(label).unwrap(), "drop");
@@ -354,8 +346,7 @@ fn a_dropped_ensemble_takes_its_losses_along() {
 
 #[test]
 fn several_losses_of_a_dataset_are_told_apart() {
-    let dir = tempdir().unwrap();
-    let store = filled(&dir.path().join("s"));
+    let (_dir, _, store) = placed(filled);
     let mut margin = columns(&store);
     margin.signal = "neg_margin".into();
     write(&store, margin.members(0..1, 0), 0..10, |row| vec![row as f32]).unwrap();

@@ -28,9 +28,8 @@ fn read_all(reader: &FeatureReader) -> Vec<(u64, Vec<f32>)> {
 #[test]
 fn vectors_come_back_in_every_type() {
     for (dtype, tolerance) in [(DType::F32, 0.0), (DType::F16, 5e-4), (DType::I8, 5e-3)] {
-        let dir = tempdir().unwrap();
         let f = feature("grad-sgd", 40, dtype);
-        let store = filled(&dir.path().join("s"), 300, &f, 70);
+        let (_dir, _, store) = placed(|path| filled(path, 300, &f, 70));
         let snapshot = store.snapshot().unwrap();
         let part = snapshot.feature("grad-sgd@checkpoint-7").unwrap();
         assert_eq!((part.rows(), part.state, part.segments.len()), (300, FeatureState::Complete, 5));
@@ -197,9 +196,8 @@ fn descriptions_without_a_rotation_have_none_and_unknown_ones_are_refused() {
 
 #[test]
 fn slices_are_aligned_and_later_ones_are_not_copied() {
-    let dir = tempdir().unwrap();
     let f = feature("grad-sgd", 100, DType::F16);
-    let store = filled(&dir.path().join("s"), 10, &f, 10);
+    let (_dir, _, store) = placed(|path| filled(path, 10, &f, 10));
     let snapshot = store.snapshot().unwrap();
     let reader = snapshot.open_feature(&snapshot.features()[0]).unwrap();
     let b = reader.blocks()[0];
@@ -311,9 +309,8 @@ fn writers_refuse_what_would_break_a_segment() {
 #[test]
 fn what_a_feature_lacks_is_counted_in_live_rows_of_now() {
     use CoverageState::{Behind, Building, Complete};
-    let dir = tempdir().unwrap();
     let (f, gaps) = (feature("grad-sgd", 6, DType::F16), feature("grad-adam", 4, DType::F32));
-    let store = filled(&dir.path().join("s"), 20, &f, 10);
+    let (_dir, _, store) = placed(|path| filled(path, 20, &f, 10));
     publish_rows(&store, &gaps, [0, 1, 7, 19], false);
     let shown = || {
         let snapshot = store.snapshot().unwrap();

@@ -39,8 +39,7 @@ fn segment(path: &Path) -> PathBuf {
 #[test]
 fn a_few_rows_are_those_of_the_whole_block() {
     for dtype in DType::ALL {
-        let (_dir, path) = place();
-        filled(&path, ROWS, &feature("grad-sgd", 6, dtype), ROWS);
+        let (_dir, path, _) = placed(|path| filled(path, ROWS, &feature("grad-sgd", 6, dtype), ROWS));
         let all: Vec<u64> = (0..ROWS).collect();
         let reader = open(&path, Checks::FirstTouch);
         let block = reader.blocks()[0];
@@ -78,8 +77,7 @@ fn what_is_near_of_a_few_rows_is_read_together() {
     // Header, and six columns: number, values, scale, norm, flags, check.
     let cases = [(6, &PICKED[..], 1 + 6), (3_000, &[0, 5, 6, 60][..], 1 + 5 + 3)];
     for (dim, rows, reads) in cases {
-        let (_dir, path) = place();
-        filled(&path, ROWS, &feature("grad-sgd", dim, DType::F16), ROWS);
+        let (_dir, path, _) = placed(|path| filled(path, ROWS, &feature("grad-sgd", dim, DType::F16), ROWS));
         let vfs = CountVfs::default();
         let snapshot = Store::open_on(Arc::new(vfs.clone()), &path).unwrap().snapshot().unwrap();
         let reader = snapshot.open_feature(&snapshot.features()[0]).unwrap();
@@ -114,8 +112,7 @@ fn blocks_with_gaps_and_blocks_of_tokens_are_read_whole() {
 #[test]
 fn a_flipped_bit_is_found_in_the_rows_that_have_it() {
     for dtype in DType::ALL {
-        let (_dir, path) = place();
-        filled(&path, ROWS, &feature("grad-sgd", 6, dtype), ROWS);
+        let (_dir, path, _) = placed(|path| filled(path, ROWS, &feature("grad-sgd", 6, dtype), ROWS));
         let snapshot = Store::open(&path).unwrap().snapshot().unwrap();
         let reader = snapshot.open_feature(&snapshot.features()[0]).unwrap();
         let groups = reader.part().attrs.groups.len();

@@ -145,8 +145,7 @@ fn make_fixture() {
     let build = KINDS.iter().find(|k| k.0 == name).unwrap_or_else(|| panic!("kinds are {known:?}")).1;
     let folder = formats().join(&name);
     assert!(!folder.exists(), "{} is kept as it is: a fixture is never made again", folder.display());
-    let (_dir, path) = place();
-    let store = build(&path);
+    let (_dir, path, store) = placed(build);
     let described = rich::describe(&store);
     assert!(verify(&store).is_sound());
     drop(store);
@@ -184,8 +183,7 @@ fn assert_refused(text: &str, what: &str) {
 
 #[test]
 fn newer_catalogs_and_segments_are_refused_and_not_called_damaged() {
-    let (dir, path) = place();
-    rich::build(&path);
+    let (dir, path, _) = placed(rich::build);
     type Edit = fn(&mut Value);
     let version: Edit = |v| v["version"] = 2.into();
     let requires: Edit = |v| v["requires"] = serde_json::json!(["what-comes-later"]);

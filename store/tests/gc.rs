@@ -100,8 +100,7 @@ fn set(path: &Path) -> BTreeSet<PathBuf> {
 
 #[test]
 fn what_nothing_needs_goes_and_what_is_not_ours_stays() {
-    let (_dir, path) = place();
-    let store = worn(&path);
+    let (_dir, path, store) = placed(worn);
     let before = all_content(&store);
     let left = leave(&path);
     let foreign = strangers(&path);
@@ -135,8 +134,7 @@ fn what_nothing_needs_goes_and_what_is_not_ours_stays() {
 
 #[test]
 fn gc_and_verify_agree_on_what_is_ours() {
-    let (_dir, path) = place();
-    let store = worn(&path);
+    let (_dir, path, store) = placed(worn);
     let mut left = leave(&path);
     // What processes at work may have: verify does not look there.
     left.retain(|f| !["leases", "tmp"].iter().any(|top| f.starts_with(top)));
@@ -156,8 +154,7 @@ fn gc_and_verify_agree_on_what_is_ours() {
 
 #[test]
 fn what_stays_follows_from_number_and_age() {
-    let (_dir, path) = place();
-    let store = worn(&path);
+    let (_dir, _, store) = placed(worn);
     let long = Some(Duration::from_secs(3600));
     let report = store.collect(GcOptions { keep_within: long, ..gc(1) }).unwrap();
     assert_eq!((report.oldest, report.snapshot), (0, None), "all are young");
@@ -181,8 +178,7 @@ fn what_stays_follows_from_number_and_age() {
 
 #[test]
 fn files_of_unfinished_jobs_stay_until_the_jobs_are_dropped() {
-    let (dir, path) = place();
-    filled(&path, 20, &f(), 5);
+    let (dir, path, _) = placed(|path| filled(path, 20, &f(), 5));
     // A job that dies at each step of its publish.
     for n in 0.. {
         let copied = dir.path().join(format!("{n}"));
@@ -219,8 +215,7 @@ fn files_of_unfinished_jobs_stay_until_the_jobs_are_dropped() {
 
 #[test]
 fn a_compaction_at_work_is_left_alone() {
-    let (_dir, path) = place();
-    let store = filled(&path, 20, &f(), 5);
+    let (_dir, path, store) = placed(|path| filled(path, 20, &f(), 5));
     let u = Uuid::new_v4();
     let folder = path.join(format!("tmp/compact-{u}"));
     put(&path, &[format!("tmp/compact-{u}/{u}.arrow")]);
@@ -237,8 +232,7 @@ fn a_compaction_at_work_is_left_alone() {
 
 #[test]
 fn copies_of_uploads_go_unless_a_server_holds_them() {
-    let (_dir, path) = place();
-    let store = filled(&path, 20, &f(), 5);
+    let (_dir, path, store) = placed(|path| filled(path, 20, &f(), 5));
     let [left, held] = [(); 2].map(|()| format!("server/uploads/{}.arrow", Uuid::new_v4()));
     let others =
         ["server/uploads/lock", "server/uploads/mine.arrow", "server/tokens.json"].map(str::to_owned);
@@ -380,8 +374,7 @@ fn a_crash_or_a_failure_at_any_operation_of_gc_is_harmless() {
 
 #[test]
 fn gc_beside_readers_and_writers_disturbs_neither() {
-    let (_dir, path) = place();
-    filled(&path, 20, &f(), 5);
+    let (_dir, path, _) = placed(|path| filled(path, 20, &f(), 5));
     let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {
         let collector = scope.spawn(|| {
@@ -433,8 +426,7 @@ fn gc_beside_readers_and_writers_disturbs_neither() {
 
 #[test]
 fn deleted_rows_compacted_files_and_dropped_parts_are_collected() {
-    let (_dir, path) = place();
-    let store = filled(&path, 20, &f(), 5);
+    let (_dir, path, store) = placed(|path| filled(path, 20, &f(), 5));
     for i in 20..24 {
         add(&store, i..i + 1).unwrap();
     }
@@ -469,9 +461,8 @@ fn deleted_rows_compacted_files_and_dropped_parts_are_collected() {
 
 /// A store with a feature of many segments, and as many files that nothing needs.
 fn many(segments: u64) {
-    let (_dir, path) = place();
     let f = feature("grad-sgd", 1, DType::F16);
-    let store = filled(&path, segments, &f, 1);
+    let (_dir, path, store) = placed(|path| filled(path, segments, &f, 1));
     let folder = path.join("segments/1");
     for file in files(&folder) {
         fs_err::copy(folder.join(file), folder.join(format!("{}.arrow", Uuid::new_v4()))).unwrap();

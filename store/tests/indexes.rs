@@ -103,8 +103,7 @@ fn file_len(path: &Path) -> u64 {
 
 #[test]
 fn misuse_is_an_error_and_leaves_nothing() {
-    let dir = tempdir().unwrap();
-    let store = small(&dir.path().join("s"));
+    let (dir, _, store) = placed(small);
     let other = filled(&dir.path().join("other"), 40, &f(), 20);
     let (reader, foreign) = (open(&store), open(&other));
     let segment = &reader.segments()[0];
@@ -145,8 +144,7 @@ fn misuse_is_an_error_and_leaves_nothing() {
 
 #[test]
 fn stale_foreign_and_newer_indexes_are_told_apart_and_never_used() {
-    let (_dir, path) = place();
-    let store = small(&path);
+    let (_dir, path, store) = placed(small);
     let reader = open(&store);
     let segment = &reader.segments()[0];
     let file = path.join(format!("indexes/{}.{KIND}", segment.uuid()));
@@ -208,8 +206,7 @@ fn stale_foreign_and_newer_indexes_are_told_apart_and_never_used() {
 
 #[test]
 fn damage_is_named_found_by_verify_and_removed_by_repair() {
-    let (_dir, path) = place();
-    let store = small(&path);
+    let (_dir, path, store) = placed(small);
     let number = store.snapshot().unwrap().number();
     let name = index_files(&path).remove(0);
     let (file, shown) = (path.join(&name), name.to_string_lossy().into_owned());
@@ -295,8 +292,7 @@ fn a_build_that_dies_or_fails_at_any_operation_leaves_the_old_index_the_new_one_
 
 #[test]
 fn gc_keeps_the_indexes_of_needed_segments_and_collects_the_others() {
-    let (_dir, path) = place();
-    let store = filled(&path, 60, &f(), 20);
+    let (_dir, path, store) = placed(|path| filled(path, 60, &f(), 20));
     build_all(&store, KIND).unwrap();
     build_all(&store, "other").unwrap();
     assert_clean(&store);
@@ -333,8 +329,7 @@ fn gc_keeps_the_indexes_of_needed_segments_and_collects_the_others() {
 
 #[test]
 fn a_compaction_notes_the_indexes_that_are_made_while_it_is_at_work() {
-    let (_dir, path) = place();
-    let store = filled(&path, 40, &f(), 20);
+    let (_dir, _, store) = placed(|path| filled(path, 40, &f(), 20));
     let mut built = 0;
     let mut build = |p: CompactProgress| {
         if p.bytes_done > 0 && built == 0 {
@@ -349,8 +344,7 @@ fn a_compaction_notes_the_indexes_that_are_made_while_it_is_at_work() {
 
 #[test]
 fn folders_of_builds_stay_while_they_are_held_and_go_when_they_are_not() {
-    let (_dir, path) = place();
-    let store = filled(&path, 40, &f(), 20);
+    let (_dir, path, store) = placed(|path| filled(path, 40, &f(), 20));
     let reader = open(&store);
     let mut w = store.write_index(&reader.segments()[0], KIND).unwrap();
     let section = w.section("rows", 64).unwrap();
@@ -378,8 +372,7 @@ fn folders_of_builds_stay_while_they_are_held_and_go_when_they_are_not() {
 
 #[test]
 fn a_purge_takes_the_indexes_of_its_rows_and_none_is_built_behind_its_back() {
-    let (_dir, path) = place();
-    let store = small(&path);
+    let (_dir, path, store) = placed(small);
     let reader = open(&store);
     let [first, second] = reader.segments() else { panic!() };
     let kept = second.uuid().to_string();
@@ -412,8 +405,7 @@ fn a_purge_takes_the_indexes_of_its_rows_and_none_is_built_behind_its_back() {
 
 #[test]
 fn an_index_of_a_segment_that_was_collected_meanwhile_is_not_put_in_place() {
-    let (_dir, path) = place();
-    let store = filled(&path, 40, &f(), 20);
+    let (_dir, path, store) = placed(|path| filled(path, 40, &f(), 20));
     let reader = open(&store);
     let w = store.write_index(&reader.segments()[0], KIND).unwrap();
     store.compact(CompactOptions::default(), &mut |_| {}).unwrap();
@@ -425,8 +417,7 @@ fn an_index_of_a_segment_that_was_collected_meanwhile_is_not_put_in_place() {
 
 #[test]
 fn who_has_an_index_open_keeps_it_when_another_takes_its_place_or_it_is_removed() {
-    let (_dir, path) = place();
-    let store = filled(&path, 400, &f(), 400);
+    let (_dir, path, store) = placed(|path| filled(path, 400, &f(), 400));
     let reader = open(&store);
     let segment = &reader.segments()[0];
     let [rows, values, _] = expected(&reader, segment);
@@ -455,8 +446,7 @@ fn who_has_an_index_open_keeps_it_when_another_takes_its_place_or_it_is_removed(
 
 #[test]
 fn indexes_are_read_while_they_are_built_again() {
-    let (_dir, path) = place();
-    let store = small(&path);
+    let (_dir, path, store) = placed(small);
     let (stop, seen) = (Cancel::new(), AtomicU64::new(0));
     std::thread::scope(|scope| {
         for _ in 0..2 {

@@ -44,8 +44,7 @@ fn replace(store: &Store, id: u64) {
 
 #[test]
 fn a_dataset_that_got_the_name_is_another_one() {
-    let dir = tempdir().unwrap();
-    let store = made(&dir.path().join("s"));
+    let (_dir, _, store) = placed(made);
     let seen = store.snapshot().unwrap();
     let old = seen.dataset("pool").unwrap();
     store.drop_dataset(old, "drop").unwrap();
@@ -72,8 +71,7 @@ fn rows_that_came_or_went_have_to_be_found_again() {
         |store| drop(store.delete(&pool(store), &rows(), DeleteOptions::default()).unwrap()),
     ];
     for change in changes {
-        let dir = tempdir().unwrap();
-        let store = made(&dir.path().join("s"));
+        let (_dir, _, store) = placed(made);
         let seen = pool(&store);
         change(&store);
         let now = store.snapshot().unwrap().number();
@@ -91,8 +89,7 @@ fn rows_that_came_or_went_have_to_be_found_again() {
 
 #[test]
 fn what_moves_no_row_is_not_in_the_way() {
-    let dir = tempdir().unwrap();
-    let store = made(&dir.path().join("s"));
+    let (_dir, _, store) = placed(made);
     let seen = store.snapshot().unwrap();
     let part = seen.dataset("pool").unwrap();
     add_to_other(&store);
@@ -113,8 +110,7 @@ fn add_to_other(store: &Store) {
 
 #[test]
 fn features_and_runs_that_were_made_again_are_others() {
-    let dir = tempdir().unwrap();
-    let store = made(&dir.path().join("s"));
+    let (_dir, _, store) = placed(made);
     let seen = store.snapshot().unwrap();
     let (run, part) = (seen.run("warmup").unwrap(), seen.feature("grad-adam@checkpoint-7").unwrap());
     store.drop_run(run, "drop").unwrap();
@@ -131,8 +127,7 @@ fn features_and_runs_that_were_made_again_are_others() {
 
 #[test]
 fn a_tag_is_on_the_snapshot_that_was_meant() {
-    let dir = tempdir().unwrap();
-    let store = made(&dir.path().join("s"));
+    let (_dir, _, store) = placed(made);
     let (seen, v1) = (store.snapshot().unwrap(), tag_name("v1"));
     add(&store, 20..30).unwrap();
     store.tag(&v1, &seen, TagOptions::default()).unwrap();

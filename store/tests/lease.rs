@@ -20,9 +20,8 @@ fn leases(path: &Path) -> Vec<String> {
 
 #[test]
 fn a_leased_snapshot_outlives_gc_until_the_lease_ends() {
-    let (_dir, path) = place();
     let f = feature("grad-sgd", 6, DType::F16);
-    filled(&path, 20, &f, 5);
+    let (_dir, path, _) = placed(|path| filled(path, 20, &f, 5));
     let reader = Store::open(&path).unwrap();
     let (snapshot, lease) = reader.snapshot_leased(None, "a test").unwrap();
     let before = content(&snapshot).unwrap();
@@ -70,9 +69,8 @@ fn a_lease_names_program_and_subcommand_and_no_argument() {
 
 #[test]
 fn a_reader_without_a_lease_is_told_that_its_snapshot_was_collected() {
-    let (dir, path) = place();
     let f = feature("grad-sgd", 6, DType::F16);
-    let store = filled(&path, 20, &f, 5);
+    let (dir, path, store) = placed(|path| filled(path, 20, &f, 5));
     let snapshot = store.snapshot().unwrap();
     let part = snapshot.dataset("pool").unwrap();
     let samples = snapshot.samples(part).unwrap();
@@ -102,8 +100,7 @@ fn a_reader_without_a_lease_is_told_that_its_snapshot_was_collected() {
 
 #[test]
 fn where_nothing_can_be_written_readers_need_no_lease_and_a_revert_says_what_it_would_do() {
-    let (_dir, path) = place();
-    filled(&path, 20, &feature("grad-sgd", 6, DType::F16), 5);
+    let (_dir, path, _) = placed(|path| filled(path, 20, &feature("grad-sgd", 6, DType::F16), 5));
     for kind in [ErrorKind::ReadOnlyFilesystem, ErrorKind::PermissionDenied, ErrorKind::StorageFull] {
         let store = Store::open_on(read_only(&path, kind), &path).unwrap();
         let (snapshot, lease) = store.snapshot_leased(None, "read").unwrap();
@@ -132,8 +129,7 @@ fn child_that_reads() {
 
 #[test]
 fn a_lease_of_another_process_holds_until_that_is_killed() {
-    let (_dir, path) = place();
-    filled(&path, 20, &feature("grad-sgd", 6, DType::F16), 5);
+    let (_dir, path, _) = placed(|path| filled(path, 20, &feature("grad-sgd", 6, DType::F16), 5));
     drop_features(&path);
     let mut child = std::process::Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "lease::child_that_reads", "--nocapture"])
@@ -185,8 +181,7 @@ fn disturbed(path: &Path, operation: &'static str, ending: &'static str) -> (Arc
 #[test]
 fn a_gc_between_any_two_steps_of_making_a_lease_is_noticed() {
     for (operation, ending) in [("create_dir", "leases"), ("lock", ".json.new"), ("rename", ".json.new")] {
-        let (_dir, path) = place();
-        filled(&path, 20, &feature("grad-sgd", 6, DType::F16), 5);
+        let (_dir, path, _) = placed(|path| filled(path, 20, &feature("grad-sgd", 6, DType::F16), 5));
         let (vfs, count) = disturbed(&path, operation, ending);
         let reader = Store::open_on(vfs, &path).unwrap();
         let (snapshot, lease) = reader.snapshot_leased(None, "read").unwrap();
@@ -202,9 +197,8 @@ fn a_gc_between_any_two_steps_of_making_a_lease_is_noticed() {
 
 #[test]
 fn readers_with_leases_never_lose_a_file_to_a_collector() {
-    let (_dir, path) = place();
     let f = feature("grad-sgd", 6, DType::F16);
-    filled(&path, 20, &f, 5);
+    let (_dir, path, _) = placed(|path| filled(path, 20, &f, 5));
     let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {
         let mut readers = Vec::new();

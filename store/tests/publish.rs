@@ -345,9 +345,8 @@ fn rows_that_appeared_meanwhile_are_refused() {
 
 #[test]
 fn runs_grow_and_refuse_other_weights_under_an_old_name() {
-    let dir = tempdir().unwrap();
     let f = feature("grad-sgd", 6, DType::F16);
-    let store = filled(&dir.path().join("s"), 10, &f, 10);
+    let (_dir, _, store) = placed(|path| filled(path, 10, &f, 10));
     let publish = |update| store.start_job(plan(vec![f.clone()])).unwrap().publish(Some(update), true);
     publish(warmup("checkpoint-7", 7, 2e-5)).unwrap();
     let n = publish(warmup("checkpoint-9", 9, 2e-5)).unwrap().number();
@@ -360,9 +359,8 @@ fn runs_grow_and_refuse_other_weights_under_an_old_name() {
 
 #[test]
 fn history_and_old_snapshots() {
-    let dir = tempdir().unwrap();
     let f = feature("grad-sgd", 6, DType::F16);
-    let store = filled(&dir.path().join("s"), 10, &f, 10);
+    let (_dir, _, store) = placed(|path| filled(path, 10, &f, 10));
     add(&store, 10..15).unwrap();
     let history = store.history().unwrap();
     assert_eq!(history.iter().map(|h| h.number).collect::<Vec<_>>(), [3, 2, 1, 0]);

@@ -152,8 +152,7 @@ fn content(store: &Store) -> (Vec<String>, Vec<String>, Vec<TokenCount>) {
 
 #[test]
 fn nothing_of_purged_rows_is_left_in_the_folder() {
-    let (dir, path) = place();
-    let store = prepare(&path);
+    let (dir, path, store) = placed(prepare);
     // The same store with the rows only deleted says what must be left.
     let twin = dir.path().join("twin");
     copy(&path, &twin);
@@ -264,8 +263,7 @@ fn interrupted(store: &Store, dataset: &str, name: &str, rows: std::ops::Range<u
 
 #[test]
 fn a_purge_of_any_dataset_finishes_one_that_was_cut_short() {
-    let (_dir, path) = place();
-    let store = prepare(&path);
+    let (_dir, path, store) = placed(prepare);
     let other = DatasetName::try_from("other").unwrap();
     let mut append = store.append(&other, columns(), options("add")).unwrap();
     append.push(NewSample { id: "a", record: None, metadata: vec![MetaValue::Null; 2] }).unwrap();
@@ -295,8 +293,7 @@ fn a_purge_of_any_dataset_finishes_one_that_was_cut_short() {
 
 #[test]
 fn rows_that_a_compaction_took_out_are_purged_from_the_history_too() {
-    let (_dir, path) = place();
-    let store = prepare(&path);
+    let (_dir, path, store) = placed(prepare);
     delete(&store, NAMED);
     store.compact(CompactOptions::default(), &mut |_| {}).unwrap();
     let expected = content(&store);
@@ -309,8 +306,7 @@ fn rows_that_a_compaction_took_out_are_purged_from_the_history_too() {
 
 #[test]
 fn a_whole_dataset_can_be_purged() {
-    let (_dir, path) = place();
-    let store = prepare(&path);
+    let (_dir, path, store) = placed(prepare);
     let report = purge(&store, 0..ROWS).unwrap();
     assert_eq!(report.purged, ROWS);
     assert_forgotten(&path);
@@ -324,8 +320,7 @@ fn a_whole_dataset_can_be_purged() {
 
 #[test]
 fn live_jobs_readers_and_damage_are_in_the_way() {
-    let (_dir, path) = place();
-    let store = prepare(&path);
+    let (_dir, path, store) = placed(prepare);
     let number = store.snapshot().unwrap().number();
     let job = store.start_job(plan(vec![feature("grad-sign", 6, DType::F32)])).unwrap();
     match purge(&store, NAMED) {

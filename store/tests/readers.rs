@@ -92,9 +92,8 @@ fn what_readers_hold_can_be_shared_between_threads() {
 /// A process has a limited number of maps, and some file systems have none at all.
 #[test]
 fn what_the_system_refuses_to_map_is_read() {
-    let (_dir, path) = place();
     let f = feature("grad-sgd", 6, DType::F16);
-    let plain = filled(&path, 30, &f, 10);
+    let (_dir, path, plain) = placed(|path| filled(path, 30, &f, 10));
     let no_memory = |operation: &str, _: &std::path::Path| match operation {
         "map" => Err(std::io::Error::from_raw_os_error(12)),
         _ => Ok(()),

@@ -33,9 +33,8 @@ fn live(store: &Store) -> Vec<(u64, String, Vec<u8>)> {
 
 #[test]
 fn a_changed_sample_takes_the_place_of_the_old_one() {
-    let dir = tempdir().unwrap();
     let f = feature("grad-sgd", 6, DType::F16);
-    let store = filled(&dir.path().join("s"), 10, &f, 4);
+    let (_dir, _, store) = placed(|path| filled(path, 10, &f, 4));
     let before = (store.snapshot().unwrap(), digest(&store, &f));
     let mut append = start(&store);
     assert_eq!(append.push(sample("s3", b"other")).unwrap(), AppendOutcome::Replaced { row: 10, old: 3 });

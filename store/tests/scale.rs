@@ -111,8 +111,7 @@ fn a_publish_writes_what_changed_and_a_reader_reads_what_changed() {
 #[test]
 fn a_damaged_page_is_an_error_that_names_its_rows() {
     let f = feature("grad-sgd", 2, DType::F32);
-    let (_dir, path) = place();
-    store_with(&path, 200, &f, 200);
+    let (_dir, path, _) = placed(|path| store_with(path, 200, &f, 200));
     let found = pages(&path);
     assert_eq!(found.len(), 2);
     for page in found {

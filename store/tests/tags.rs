@@ -14,8 +14,7 @@ fn tag(store: &Store, name: &TagName, at: u64) -> Result<Arc<Snapshot>, TagError
 
 #[test]
 fn a_tag_keeps_its_snapshot_through_gc() {
-    let (_dir, path) = place();
-    let store = filled(&path, 20, &feature("grad-sgd", 6, DType::F16), 5);
+    let (_dir, path, store) = placed(|path| filled(path, 20, &feature("grad-sgd", 6, DType::F16), 5));
     let before = content(&store.snapshot().unwrap()).unwrap();
     let v1 = tag_name("v1");
     assert_eq!(store.tag(&v1, &store.snapshot().unwrap(), TagOptions::default()).unwrap().number(), 3);
@@ -43,8 +42,7 @@ fn a_tag_keeps_its_snapshot_through_gc() {
 
 #[test]
 fn tags_that_follow_each_other_name_one_state_and_none_reads_those_before_it() {
-    let (_dir, path) = place();
-    let store = filled(&path, 20, &feature("grad-sgd", 6, DType::F16), 5);
+    let (_dir, path, store) = placed(|path| filled(path, 20, &feature("grad-sgd", 6, DType::F16), 5));
     let next = |name: &str| {
         let target = store.tag_target(None).unwrap();
         store.tag(&tag_name(name), &target, TagOptions::default()).unwrap();
@@ -70,8 +68,7 @@ fn tags_that_follow_each_other_name_one_state_and_none_reads_those_before_it() {
 
 #[test]
 fn a_tag_moves_only_when_told_to() {
-    let (_dir, path) = place();
-    let store = filled(&path, 20, &feature("grad-sgd", 6, DType::F16), 5);
+    let (_dir, _, store) = placed(|path| filled(path, 20, &feature("grad-sgd", 6, DType::F16), 5));
     let v1 = tag_name("v1");
     tag(&store, &v1, 1).unwrap();
     let e = tag(&store, &v1, 2).unwrap_err();

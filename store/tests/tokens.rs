@@ -47,9 +47,8 @@ fn segments(store: &Store) -> Vec<PathBuf> {
 #[test]
 fn vectors_come_back_by_row_and_position() {
     for (dtype, tolerance) in [(DType::F32, 0.0), (DType::F16, 5e-4), (DType::I8, 5e-3)] {
-        let dir = tempdir().unwrap();
         let f = token_feature(DIM, dtype);
-        let store = filled_with_tokens(&dir.path().join("s"), 5_000, &f, 1_700);
+        let (_dir, _, store) = placed(|path| filled_with_tokens(path, 5_000, &f, 1_700));
         let reader = reader(&store);
         let part = reader.part();
         assert_eq!((part.rows(), part.state), (5_000, FeatureState::Complete));
@@ -159,9 +158,8 @@ fn a_repair_keeps_whole_rows_only() {
     // A vector is changed, with its row number or without; its row must go, and no other but
     // what it could belong to.
     for (column, most) in [("vector", 1), ("row", 3), ("pos", 1)] {
-        let dir = tempdir().unwrap();
         let f = token_feature(DIM, DType::F16);
-        let store = filled_with_tokens(&dir.path().join("s"), 200, &f, 200);
+        let (dir, _, store) = placed(|path| filled_with_tokens(path, 200, &f, 200));
         let path = segments(&store).remove(0);
         let mut bytes = fs_err::read(&path).unwrap();
         let (row, pos) = (4u64, positions(4)[1]);
@@ -226,9 +224,8 @@ fn raw_vector(store: &Store, row: u64, pos: u32) -> Vec<u8> {
 
 #[test]
 fn what_is_stored_says_that_readers_must_know_tokens() {
-    let dir = tempdir().unwrap();
     let f = token_feature(DIM, DType::F16);
-    let store = filled_with_tokens(&dir.path().join("s"), 50, &f, 50);
+    let (dir, _, store) = placed(|path| filled_with_tokens(path, 50, &f, 50));
     let (manifest, tail) = requirements(&store);
     assert!(manifest.contains("\"tokens\"") && tail.contains("[\"tokens\"]"));
     let plain = filled(&dir.path().join("plain"), 50, &feature("grad-sgd", DIM, DType::F16), 50);

@@ -9,9 +9,8 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 #[test]
 fn bitmaps_of_deleted_rows_are_verified_and_strangers_are_told_from_leftovers() {
-    let (_dir, path) = place();
     let f = feature("grad-sgd", 6, DType::F16);
-    let store = filled(&path, 30, &f, 10);
+    let (_dir, path, store) = placed(|path| filled(path, 30, &f, 10));
     delete(&store, 3..6);
     assert!(verify(&store).is_sound());
     let uuid = "b34fe6e2-1c2d-4c6c-9d9e-0a4b1c2d3e4f";
@@ -50,9 +49,8 @@ fn bitmaps_of_deleted_rows_are_verified_and_strangers_are_told_from_leftovers() 
 
 #[test]
 fn one_damaged_segment_hides_no_other_feature_and_one_damaged_block_no_other_block() {
-    let (_dir, path) = place();
     let (a, b) = (feature("grad-sgd", 6, DType::F16), feature("grad-adam", 6, DType::F16));
-    let store = filled(&path, 9000, &a, 9000);
+    let (_dir, path, store) = placed(|path| filled(path, 9000, &a, 9000));
     let snapshot = publish_rows(&store, &b, 0..9000, true);
     let file = |n: usize| {
         let part = &snapshot.features()[n];
@@ -118,8 +116,7 @@ fn gc_and_compact_at_any_instant_are_no_damage() {
 
 #[test]
 fn damage_is_reported_whatever_is_collected_meanwhile() {
-    let (_dir, path) = place();
-    let store = filled(&path, 40, &feature("grad-sgd", 6, DType::F16), 10);
+    let (_dir, path, store) = placed(|path| filled(path, 40, &feature("grad-sgd", 6, DType::F16), 10));
     let segment = path.join("segments").join(&files(&path.join("segments"))[0]);
     fs_err::write(segment, "gone").unwrap();
     let other = Store::open(&path).unwrap();
@@ -166,8 +163,7 @@ fn writers_do_not_wait_while_the_ledger_is_compared() {
 
 #[test]
 fn it_can_be_stopped() {
-    let (_dir, path) = place();
-    let store = filled(&path, 30, &feature("grad-sgd", 6, DType::F16), 10);
+    let (_dir, _, store) = placed(|path| filled(path, 30, &feature("grad-sgd", 6, DType::F16), 10));
     let cancel = Arc::new(Cancel::new());
     let options = VerifyOptions { all_snapshots: true, cancel: Some(Arc::clone(&cancel)) };
     let mut is_early = true;

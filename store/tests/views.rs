@@ -10,8 +10,7 @@ fn view(name: &str) -> DatasetName {
 
 #[test]
 fn views_are_versioned() {
-    let dir = tempdir().unwrap();
-    let store = filled(&dir.path().join("s"), 20, &feature("grad-sgd", 6, DType::F16), 5);
+    let (_dir, _, store) = placed(|path| filled(path, 20, &feature("grad-sgd", 6, DType::F16), 5));
     let begun = store.snapshot().unwrap().number();
     let options = |replace| ViewOptions { command: "view".into(), replace };
     let saved = store.create_view(&view("best"), "SELECT 1", options(false)).unwrap();
@@ -42,8 +41,7 @@ fn views_are_versioned() {
 
 #[test]
 fn who_may_not_see_a_dataset_sees_no_view_that_names_it() {
-    let dir = tempdir().unwrap();
-    let store = filled(&dir.path().join("s"), 20, &feature("grad-sgd", 6, DType::F16), 5);
+    let (_dir, _, store) = placed(|path| filled(path, 20, &feature("grad-sgd", 6, DType::F16), 5));
     let statements = [
         ("direct", "SELECT id FROM data.\"pool\""),
         ("in_text", "SELECT influence(target => 'POOL:task=x') FROM other"),

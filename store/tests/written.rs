@@ -1,7 +1,7 @@
 //! Promise: the key of a client's write is known exactly if what was written under it is there.
 
 use crate::common::{
-    add, columns, created, dataset, delete, feature, options, plan, pool, seal, verify, warmup,
+    add, columns, created, dataset, delete, feature, options, plan, pool, seal, verify, warmup, with_samples,
 };
 use gstore_store::*;
 use serde_json::{Map, Value, json};

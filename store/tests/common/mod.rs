@@ -42,12 +42,20 @@ pub fn created() -> (tempfile::TempDir, Store) {
     (dir, Store::create(path).unwrap())
 }
 
+/// What `make` makes at the path of a store in such a folder, behind that path.
+pub fn placed<T>(make: impl FnOnce(&Path) -> T) -> (tempfile::TempDir, PathBuf, T) {
+    let (dir, path) = place();
+    let made = make(&path);
+    (dir, path, made)
+}
+
 /// A new store with samples `0..samples`, and its path.
 pub fn with_samples(samples: u64) -> (tempfile::TempDir, PathBuf, Store) {
-    let (dir, path) = place();
-    let store = Store::create(&path).unwrap();
-    add(&store, 0..samples).unwrap();
-    (dir, path, store)
+    placed(|path| {
+        let store = Store::create(path).unwrap();
+        add(&store, 0..samples).unwrap();
+        store
+    })
 }
 
 pub fn dataset() -> DatasetName {

@@ -7,8 +7,7 @@ use std::path::Path;
 
 #[test]
 fn each_damage_of_each_file() {
-    let (_dir, path) = place();
-    let store = original(&path);
+    let (_dir, path, store) = placed(original);
     let was = content(&store);
     drop(store);
     let good = bytes(&path);
@@ -86,8 +85,7 @@ fn tombstone(path: &Path, was: &Content, what: &str) {
 
 #[test]
 fn pairs_of_damaged_files() {
-    let (_dir, path) = place();
-    let store = original(&path);
+    let (_dir, path, store) = placed(original);
     let was = content(&store);
     drop(store);
     let good = bytes(&path);

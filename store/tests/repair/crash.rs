@@ -9,8 +9,7 @@ use std::sync::Arc;
 
 #[test]
 fn a_crash_at_any_operation_leaves_the_damage_or_the_repaired_store() {
-    let (_dir, path) = place();
-    let store = original(&path);
+    let (_dir, path, store) = placed(original);
     let was = content(&store);
     drop(store);
     let damage = |prefix: &str, at: usize| {
@@ -88,8 +87,7 @@ fn a_repair_that_cannot_be_published_leaves_no_file_that_a_later_one_would_take_
 
 #[test]
 fn a_purge_that_could_not_be_published_is_not_what_a_damaged_current_named() {
-    let (_dir, path) = place();
-    let store = original(&path);
+    let (_dir, path, store) = placed(original);
     let was = content(&store);
     drop(store);
     let good = bytes(&path);

@@ -7,8 +7,7 @@ use std::path::{Path, PathBuf};
 
 #[test]
 fn a_store_without_any_manifest_is_put_together_from_its_data() {
-    let (_dir, path) = place();
-    let store = original(&path);
+    let (_dir, path, store) = placed(original);
     let was = content(&store);
     drop(store);
     for file in
@@ -72,8 +71,7 @@ fn a_lost_page_costs_nothing() {
 
 #[test]
 fn older_snapshots_that_are_damaged_are_given_up_and_tags_with_them() {
-    let (_dir, path) = place();
-    let store = original(&path);
+    let (_dir, path, store) = placed(original);
     let was = content(&store);
     let history = store.history().unwrap();
     let tag = |name: &str| name.parse::<TagName>().unwrap();
@@ -100,8 +98,7 @@ fn older_snapshots_that_are_damaged_are_given_up_and_tags_with_them() {
 
 #[test]
 fn a_damaged_ledger_is_removed_and_a_damaged_current_is_kept_beside() {
-    let (_dir, path) = place();
-    original(&path);
+    let (_dir, path, _) = placed(original);
     let ledger = path.join("ledger.redb");
     flip(&ledger, |bytes| bytes.iter().rposition(|b| *b != 0).unwrap());
     let before = Store::open(&path).unwrap().snapshot().unwrap().number();

@@ -6,9 +6,8 @@ use gstore_store::*;
 
 #[test]
 fn a_repair_waits_for_nobody_and_refuses_what_is_no_store() {
-    let (dir, path) = place();
     let f = features()[0].clone();
-    let store = filled(&path, 10, &f, 10);
+    let (dir, path, store) = placed(|path| filled(path, 10, &f, 10));
     assert!(repair(&path).is_sound());
     let append = store.append(&dataset(), columns(), options("add")).unwrap();
     assert!(matches!(try_repair(&path, RepairOptions::default()), Err(VerifyError::Busy(_))));
@@ -63,8 +62,7 @@ fn a_folder_in_place_of_a_manifest_has_to_be_moved_away() {
 
 #[test]
 fn a_folder_that_may_not_be_listed_ends_the_repair_and_loses_nothing() {
-    let (_dir, path) = place();
-    let store = filled(&path, 10, &features()[0].clone(), 10);
+    let (_dir, path, store) = placed(|path| filled(path, 10, &features()[0].clone(), 10));
     drop(store);
     fs_err::remove_file(path.join("CURRENT")).unwrap();
     let before = bytes(&path);

@@ -113,8 +113,7 @@ fn samples_of_a_lost_snapshot_are_taken_up_and_their_rows_are_not_given_out_agai
 
 #[test]
 fn rows_that_were_deleted_and_merged_away_are_not_given_out_again() {
-    let (_dir, path) = place();
-    let store = original(&path);
+    let (_dir, path, store) = placed(original);
     delete(&store, 28..SAMPLES);
     let all = CompactOptions { max_dead_share: 0.0, ..CompactOptions::default() };
     store.compact(all, &mut |_| {}).unwrap();

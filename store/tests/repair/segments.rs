@@ -9,9 +9,8 @@ use std::sync::Arc;
 
 #[test]
 fn of_a_damaged_block_only_the_damaged_row_is_lost_and_of_a_cut_file_only_what_was_cut() {
-    let (_dir, path) = place();
     let f = feature("grad-sgd", 6, DType::F16);
-    let store = filled(&path, 9000, &f, 9000);
+    let (_dir, path, store) = placed(|path| filled(path, 9000, &f, 9000));
     let was = digest(&store, &f);
     drop(store);
     let file = files(&path).into_iter().find(|f| f.starts_with("segments")).unwrap();
@@ -45,9 +44,8 @@ fn of_a_damaged_block_only_the_damaged_row_is_lost_and_of_a_cut_file_only_what_w
 
 #[test]
 fn a_lost_feature_part_is_made_from_segments_that_overlap_without_a_row_twice() {
-    let (_dir, path) = place();
     let f = feature("grad-sgd", 6, DType::F16);
-    let store = filled(&path, 100, &f, 7);
+    let (_dir, path, store) = placed(|path| filled(path, 100, &f, 7));
     let was = digest(&store, &f);
     store.compact(CompactOptions::default(), &mut |_| {}).unwrap();
     let snapshot = store.snapshot().unwrap();
@@ -75,8 +73,7 @@ fn a_lost_feature_part_is_made_from_segments_that_overlap_without_a_row_twice() 
 
 #[test]
 fn a_segment_that_is_repaired_notes_the_indexes_of_the_damaged_one() {
-    let (_dir, path) = place();
-    let store = filled(&path, 400, &feature("grad-sgd", 6, DType::F16), 400);
+    let (_dir, path, store) = placed(|path| filled(path, 400, &feature("grad-sgd", 6, DType::F16), 400));
     build_all(&store, KIND).unwrap();
     drop(store);
     let good = bytes(&path);

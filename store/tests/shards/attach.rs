@@ -52,8 +52,7 @@ fn any_order_any_repetition_and_any_grouping_give_what_one_process_gives() {
 
 #[test]
 fn a_part_leaves_features_building_and_names_what_is_missing() {
-    let dir = tempdir().unwrap();
-    let store = empty_store(&dir.path().join("s"));
+    let (dir, _, store) = placed(empty_store);
     let (one, three) = (dir.path().join("1"), dir.path().join("3"));
     let third = SAMPLES.div_ceil(3);
     shard(&store, "1/3", &one);
@@ -88,8 +87,7 @@ fn a_part_leaves_features_building_and_names_what_is_missing() {
 fn shards_have_equal_parts_and_more_shards_than_rows_leave_empty_ones() {
     for (rows, sizes) in [(FEW, [822, 821, 821, 821, 821]), (301, [61, 60, 60, 60, 60]), (3, [1, 1, 1, 0, 0])]
     {
-        let dir = tempdir().unwrap();
-        let store = store_of(&dir.path().join("s"), rows);
+        let (dir, _, store) = placed(|path| store_of(path, rows));
         let out: Vec<PathBuf> = (1..=5).map(|i| dir.path().join(format!("{i}"))).collect();
         let found: Vec<u64> =
             (0..5).map(|i| shard(&store, &format!("{}/5", i + 1), &out[i]).row_set().len()).collect();
@@ -108,8 +106,7 @@ fn shards_have_equal_parts_and_more_shards_than_rows_leave_empty_ones() {
 
 #[test]
 fn a_shard_that_an_older_gstore_began_is_not_gone_on_with() {
-    let dir = tempdir().unwrap();
-    let store = store_of(&dir.path().join("s"), FEW);
+    let (dir, _, store) = placed(|path| store_of(path, FEW));
     let out = dir.path().join("o");
     let Ok(ShardStart::Job(job)) = store.start_shard(plan(features()), shard_plan(&store, "1/2", &out))
     else {
@@ -129,8 +126,7 @@ fn a_shard_that_an_older_gstore_began_is_not_gone_on_with() {
 
 #[test]
 fn a_shard_is_recognised_after_rows_were_deleted_and_files_compacted() {
-    let dir = tempdir().unwrap();
-    let store = store_of(&dir.path().join("s"), FEW);
+    let (dir, _, store) = placed(|path| store_of(path, FEW));
     let out: Vec<PathBuf> = (1..=2).map(|i| dir.path().join(format!("{i}"))).collect();
     for i in 1..=2 {
         shard(&store, &format!("{i}/2"), &out[i - 1]);

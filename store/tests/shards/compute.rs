@@ -8,8 +8,7 @@ use std::path::{Path, PathBuf};
 
 #[test]
 fn a_stopped_shard_goes_on_and_a_finished_one_does_nothing() {
-    let dir = tempdir().unwrap();
-    let store = empty_store(&dir.path().join("s"));
+    let (dir, _, store) = placed(empty_store);
     let out = dir.path().join("o");
     let start = |text: &str| store.start_shard(plan(features()), shard_plan(&store, text, &out));
     let Ok(ShardStart::Job(mut job)) = start("1/1") else { panic!() };
@@ -57,8 +56,7 @@ fn a_stopped_shard_goes_on_and_a_finished_one_does_nothing() {
 
 #[test]
 fn only_a_folder_for_shards_is_written_to() {
-    let dir = tempdir().unwrap();
-    let store = empty_store(&dir.path().join("s"));
+    let (dir, _, store) = placed(empty_store);
     let start = |out: &Path| store.start_shard(plan(features()), shard_plan(&store, "1/2", out));
     assert!(matches!(start(&store.path().join("tmp/x")), Err(ShardError::InsideStore { .. })));
     let strange = dir.path().join("strange");
@@ -89,8 +87,7 @@ fn only_a_folder_for_shards_is_written_to() {
 
 #[test]
 fn what_a_snapshot_has_is_not_computed_again() {
-    let dir = tempdir().unwrap();
-    let store = empty_store(&dir.path().join("s"));
+    let (dir, _, store) = placed(empty_store);
     let mut job = store.start_job(plan(features())).unwrap();
     seal(&mut job, 0, 100..5000);
     job.publish(None, false).unwrap();
@@ -111,8 +108,7 @@ fn what_a_snapshot_has_is_not_computed_again() {
 
 #[test]
 fn shards_work_on_a_store_that_cannot_be_written() {
-    let dir = tempdir().unwrap();
-    let store = empty_store(&dir.path().join("s"));
+    let (dir, _, store) = placed(empty_store);
     // Whatever would change a file below the store fails.
     let vfs = crate::common::hook::read_only(store.path(), std::io::ErrorKind::ReadOnlyFilesystem);
     let reader = Store::open_on(vfs, store.path()).unwrap();
@@ -125,8 +121,7 @@ fn shards_work_on_a_store_that_cannot_be_written() {
 
 #[test]
 fn a_live_job_whose_note_is_damaged_is_not_written_over() {
-    let dir = tempdir().unwrap();
-    let store = empty_store(&dir.path().join("s"));
+    let (_dir, _, store) = placed(empty_store);
     let job = store.start_job(plan(vec![features().remove(0)])).unwrap();
     fs_err::write(store.path().join("tmp").join(job.id()).join("job.json"), "{").unwrap();
     let other = || store.start_job(plan(vec![features().remove(1)]));

@@ -6,8 +6,7 @@ use gstore_store::*;
 
 #[test]
 fn any_bytes_are_a_receipt_or_an_error() {
-    let dir = tempdir().unwrap();
-    let store = empty_store(&dir.path().join("s"));
+    let (dir, _, store) = placed(empty_store);
     let out = dir.path().join("o");
     let receipt = shard(&store, "2/3", &out);
     let good = fs_err::read(out.join("receipt.json")).unwrap();

@@ -8,8 +8,7 @@ use std::path::PathBuf;
 
 #[test]
 fn what_does_not_fit_is_refused_and_nothing_changes() {
-    let dir = tempdir().unwrap();
-    let store = empty_store(&dir.path().join("s"));
+    let (dir, _, store) = placed(empty_store);
     let at = |name: &str| dir.path().join(name);
     shard(&store, "1/2", &at("a"));
     shard(&store, "2/2", &at("b"));

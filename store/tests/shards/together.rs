@@ -8,8 +8,7 @@ use std::path::PathBuf;
 
 #[test]
 fn an_attach_and_an_ingest_of_one_feature_exclude_each_other() {
-    let dir = tempdir().unwrap();
-    let store = empty_store(&dir.path().join("s"));
+    let (dir, _, store) = placed(empty_store);
     let out = dir.path().join("o");
     shard(&store, "1/1", &out);
     let job = store.start_job(plan(vec![features().remove(1)])).unwrap();
@@ -34,8 +33,7 @@ fn an_attach_and_an_ingest_of_one_feature_exclude_each_other() {
 
 #[test]
 fn two_attaches_at_once_end_with_everything() {
-    let dir = tempdir().unwrap();
-    let store = empty_store(&dir.path().join("s"));
+    let (dir, _, store) = placed(empty_store);
     let out: Vec<PathBuf> = (1..=3).map(|i| dir.path().join(format!("{i}"))).collect();
     for i in 1..=3 {
         shard(&store, &format!("{i}/3"), &out[i - 1]);
@@ -59,8 +57,7 @@ fn two_attaches_at_once_end_with_everything() {
 
 #[test]
 fn the_snapshot_of_somebody_else_is_not_that_of_an_attach() {
-    let dir = tempdir().unwrap();
-    let store = store_of(&dir.path().join("s"), 30);
+    let (dir, _, store) = placed(|path| store_of(path, 30));
     let out = dir.path().join("o");
     shard(&store, "1/1", &out);
     // An ingest made the same rows, and has yet to name the checkpoint.
