@@ -67,8 +67,7 @@ impl Default for Example {
 
 impl Example {
     fn store(&self) -> TestStore {
-        let store = TestStore::new();
-        store.dataset("pool", self.order.len());
+        let store = TestStore::with(&[("pool", self.order.len())]);
         let subtasks: Vec<_> = self.target.iter().map(|(_, s)| Some(*s)).collect();
         store.dataset_of("val", &subtasks);
         let mut features = Vec::new();
@@ -292,8 +291,7 @@ fn collapsed_and_full_products_agree() {
 #[test]
 fn selections_are_nested_and_never_hold_excluded_rows() {
     let mut numbers = Numbers(7);
-    let store = TestStore::new();
-    store.dataset("pool", 40).dataset("val", 3);
+    let store = TestStore::with(&[("pool", 40), ("val", 3)]);
     let mut rows = present(&numbers.vectors(40, 6));
     rows[3].as_mut().unwrap().1 = 1;
     rows[11].as_mut().unwrap().0[2] = f32::NAN;

@@ -15,8 +15,7 @@ const GRAPH: NearestOptions = NearestOptions { ef: None, exact: Some(false) };
 const SCAN: NearestOptions = NearestOptions { ef: None, exact: Some(true) };
 
 fn store(rows: Vec<Row>, cut: usize) -> TestStore {
-    let store = TestStore::new();
-    store.dataset("pool", rows.len());
+    let store = TestStore::with(&[("pool", rows.len())]);
     let mut feature = Feature::new("pool", "embed-mean", 0, rows);
     (feature.cut, feature.dtype) = (cut, DType::F16);
     store.features(&[feature], None);

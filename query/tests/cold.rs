@@ -141,8 +141,7 @@ fn answers_do_not_depend_on_where_bytes_come_from() {
 fn codes_of_few_rows_are_read_without_those_between_them() {
     let (rows, dim) = (1_000, 2_048);
     let mut numbers = Numbers(22);
-    let store = TestStore::new();
-    store.dataset("pool", rows).dataset("val", 1);
+    let store = TestStore::with(&[("pool", rows), ("val", 1)]);
     let pool = Feature::new("pool", "grad-sgd", 0, present(&numbers.vectors(rows, dim)));
     let val = Feature::new("val", "grad-sgd", 0, present(&numbers.vectors(1, dim)));
     store.features(&[pool, val], None);

@@ -503,8 +503,7 @@ fn the_losses_of_a_store_are_diagnosed() {
 #[ignore = "measures; needs --release to mean anything"]
 fn speed() {
     let models = 256;
-    let store = TestStore::new();
-    store.dataset("pool", 100_000).dataset("target", 100);
+    let store = TestStore::with(&[("pool", 100_000), ("target", 100)]);
     let update = EnsembleUpdate {
         name: "e".into(),
         base: EnsembleBase { id: "theta".into(), name: None, adapter: None },

@@ -46,8 +46,7 @@ fn a_subtask_has_the_ranking_that_it_has_alone() {
 /// A pool and two target datasets, which have a subtask's name in common.
 fn two_targets() -> (TestStore, Vec<Vec<f32>>, Vec<Vec<f32>>) {
     let mut numbers = Numbers(4);
-    let store = TestStore::new();
-    store.dataset("pool", 300);
+    let store = TestStore::with(&[("pool", 300)]);
     store.dataset_of("first", &[Some("x"), Some("y"), Some("x")]).dataset_of("second", &[Some("y"), None]);
     let (pool, first) = (numbers.vectors(300, 12), numbers.vectors(3, 12));
     store.features(
@@ -167,8 +166,7 @@ fn a_row_against_itself_is_its_squared_length() {
 
 #[test]
 fn rows_that_the_filter_leaves_out_may_lack_the_second_feature() {
-    let store = TestStore::new();
-    store.dataset("pool", 6);
+    let store = TestStore::with(&[("pool", 6)]);
     let vectors = Numbers(5).vectors(6, 4);
     let mut second = present(&vectors);
     second[4] = None;
@@ -199,8 +197,7 @@ fn many_ties(rows: usize, targets: usize) -> (TestStore, Vec<Vec<f32>>, Vec<Vec<
         (0..count).map(|_| (0..6).map(|_| numbers.below(5) as f32 - 2.0).collect()).collect()
     };
     let (pool, target) = (vectors(rows), vectors(targets));
-    let store = TestStore::new();
-    store.dataset("pool", rows).dataset("target", targets);
+    let store = TestStore::with(&[("pool", rows), ("target", targets)]);
     let mut of_pool = Feature::new("pool", "grad-sgd", 0, present(&pool));
     of_pool.cut = 97;
     store.features(&[of_pool, Feature::new("target", "grad-sgd", 0, present(&target))], None);

@@ -246,8 +246,7 @@ fn the_standard_error_covers_as_often_as_stated() {
 #[test]
 fn too_few_coordinates_have_a_floor_and_no_standard_error() {
     let mut numbers = Numbers(8);
-    let store = TestStore::new();
-    store.dataset("pool", 3).dataset("val", 1);
+    let store = TestStore::with(&[("pool", 3), ("val", 1)]);
     let mut features = vec![
         Feature::new("pool", "grad-sgd", 0, present(&numbers.vectors(3, 31))),
         Feature::new("val", "grad-sgd", 0, present(&numbers.vectors(1, 31))),
@@ -266,8 +265,7 @@ fn too_few_coordinates_have_a_floor_and_no_standard_error() {
 #[test]
 fn of_vectors_from_elsewhere_no_noise_is_known() {
     let mut numbers = Numbers(10);
-    let store = TestStore::new();
-    store.dataset("pool", 40).dataset("val", 3);
+    let store = TestStore::with(&[("pool", 40), ("val", 3)]);
     let mut features = vec![
         Feature::new("pool", "grad-sgd", 0, present(&numbers.vectors(40, 64))),
         Feature::new("val", "grad-sgd", 0, present(&numbers.vectors(3, 64))),
@@ -285,8 +283,7 @@ fn of_vectors_from_elsewhere_no_noise_is_known() {
 #[test]
 fn a_pair_has_the_noise_of_its_row_and_explaining_can_be_stopped() {
     let mut numbers = Numbers(9);
-    let store = TestStore::new();
-    store.dataset("pool", 40).dataset("val", 3);
+    let store = TestStore::with(&[("pool", 40), ("val", 3)]);
     let mut features = vec![
         Feature::new("pool", "grad-sgd", 0, present(&numbers.vectors(40, 64))),
         Feature::new("val", "grad-sgd", 0, present(&numbers.vectors(3, 64))),
@@ -307,8 +304,7 @@ fn a_pair_has_the_noise_of_its_row_and_explaining_can_be_stopped() {
 
 /// A store of 24 projected rows and five target samples of two subtasks, at a checkpoint.
 fn projected_store(pool: &[Vec<f32>], target: &[Vec<f32>]) -> TestStore {
-    let store = TestStore::new();
-    store.dataset("pool", pool.len());
+    let store = TestStore::with(&[("pool", pool.len())]);
     store.dataset_of("val", &[Some("a"), Some("a"), Some("b"), Some("b"), Some("b")]);
     let mut features = vec![
         Feature::new("pool", "grad-sgd", 0, present(pool)),
@@ -376,8 +372,7 @@ fn parts_of_a_score_that_is_linear_have_it_as_their_mean() {
 #[test]
 fn vectors_that_were_not_projected_have_no_parts() {
     let mut numbers = Numbers(12);
-    let store = TestStore::new();
-    store.dataset("pool", 5).dataset("val", 1);
+    let store = TestStore::with(&[("pool", 5), ("val", 1)]);
     let feature =
         |dataset: &str, vectors: &[Vec<f32>]| Feature::new(dataset, "grad-sgd", 0, present(vectors));
     let (pool, target) = (numbers.vectors(5, 64), numbers.vectors(1, 64));

@@ -45,8 +45,7 @@ type Sides = (Vec<Vec<f32>>, Vec<Vec<f32>>);
 
 /// A store with both sides at each checkpoint.
 fn store(sides: &[Sides], groups: &[u32]) -> TestStore {
-    let store = TestStore::new();
-    store.dataset("pool", sides[0].0.len()).dataset("val", sides[0].1.len());
+    let store = TestStore::with(&[("pool", sides[0].0.len()), ("val", sides[0].1.len())]);
     let mut features = Vec::new();
     for (c, (pool, target)) in sides.iter().enumerate() {
         for (dataset, vectors) in [("pool", pool), ("val", target)] {

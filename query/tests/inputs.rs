@@ -19,8 +19,7 @@ use gstore_store::*;
 const BAD: [f32; 3] = [f32::NAN, f32::INFINITY, f32::NEG_INFINITY];
 
 fn store(pool: Vec<Row>, target: Vec<Row>, dtype: DType) -> TestStore {
-    let store = TestStore::new();
-    store.dataset("pool", pool.len()).dataset("val", target.len());
+    let store = TestStore::with(&[("pool", pool.len()), ("val", target.len())]);
     let mut features =
         [Feature::new("pool", "grad-sgd", 0, pool), Feature::new("val", "grad-sgd", 0, target)];
     features.iter_mut().for_each(|f| f.dtype = dtype);
@@ -108,8 +107,7 @@ fn a_target_without_a_finite_vector_is_an_error() {
 fn tokens_that_are_not_finite_are_left_out() {
     for bad in BAD {
         let mut numbers = Numbers(4);
-        let store = TestStore::new();
-        store.dataset("pool", 6).dataset("val", 2);
+        let store = TestStore::with(&[("pool", 6), ("val", 2)]);
         let tokens = (0..6)
             .map(|row| {
                 let mut of_row = vec![(1, numbers.vector(5), 0), (3, numbers.vector(5), 0)];
@@ -199,8 +197,7 @@ fn vectors_of_another_length_are_not_stored() {
 #[test]
 fn vectors_of_other_spaces_are_refused() {
     let refused = |change: &dyn Fn(&mut Feature), word: &str| {
-        let store = TestStore::new();
-        store.dataset("pool", 4).dataset("val", 2);
+        let store = TestStore::with(&[("pool", 4), ("val", 2)]);
         let mut target = Feature::new("val", "grad-sgd", 0, rows(2, 2, 6));
         change(&mut target);
         store.features(&[Feature::new("pool", "grad-sgd", 0, rows(1, 4, 6)), target], None);

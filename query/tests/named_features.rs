@@ -10,8 +10,7 @@ use gstore_store::DType;
 #[test]
 fn several_features_of_a_kind_need_a_choice_unless_one_space_fits() {
     let mut numbers = Numbers(1);
-    let store = TestStore::new();
-    store.dataset("pool", 2).dataset("val", 2);
+    let store = TestStore::with(&[("pool", 2), ("val", 2)]);
     let vectors = numbers.vectors(2, 6);
     let projected = |dataset: &str, kind: &str, rows: &[Vec<f32>]| {
         let mut feature = Feature::new(dataset, kind, 0, present(rows));
@@ -86,8 +85,7 @@ fn the_way_out_of_a_choice_is_one_family_at_all_checkpoints() {
         }
         other => panic!("{other:?}"),
     };
-    let store = TestStore::new();
-    store.dataset("pool", 3).dataset("val", 2);
+    let store = TestStore::with(&[("pool", 3), ("val", 2)]);
     store.features(&family("pool", 6, 0..4), None).features(&family("pool", 4, 0..4), None);
     let given = with(|s| (s.targets, s.given) = (Vec::new(), vec!["{\"text\":\"a\"}".into()]));
     assert_eq!(ways(&store, &given), (of(&store, 6, 4), of(&store, 4, 4)), "the older one");
@@ -100,8 +98,7 @@ fn the_way_out_of_a_choice_is_one_family_at_all_checkpoints() {
     assert_eq!(chosen.checkpoints().len(), 4);
     assert!(chosen.pools()[0].features.iter().all(|f| f.desc.dim() == 6));
 
-    let store = TestStore::new();
-    store.dataset("pool", 3);
+    let store = TestStore::with(&[("pool", 3)]);
     store.features(&family("pool", 6, 0..3), None).features(&family("pool", 4, 0..4), None);
     let (keep, remove) = ways(&store, &given);
     assert_eq!((&keep, &remove), (&of(&store, 4, 4), &of(&store, 6, 3)), "the one of all checkpoints");
@@ -112,8 +109,7 @@ fn the_way_out_of_a_choice_is_one_family_at_all_checkpoints() {
 
 #[test]
 fn neighbours_are_looked_for_at_the_newest_checkpoint_also_where_features_need_a_choice() {
-    let store = TestStore::new();
-    store.dataset("pool", 3);
+    let store = TestStore::with(&[("pool", 3)]);
     for dim in [6_usize, 4] {
         let feature = |c| Feature {
             projection: dim.to_string().repeat(64),
@@ -143,8 +139,7 @@ fn neighbours_are_looked_for_at_the_newest_checkpoint_also_where_features_need_a
 /// grad-sgd and embed-mean, and another dataset with 11.
 fn of_kinds() -> TestStore {
     let mut numbers = Numbers(2);
-    let store = TestStore::new();
-    store.dataset("pool", 4).dataset("val", 2).dataset("other", 2);
+    let store = TestStore::with(&[("pool", 4), ("val", 2), ("other", 2)]);
     let mut add = |dataset: &str, kind: &str, c: usize, rows: usize, dim: usize| {
         let vectors = present(&numbers.vectors(rows, dim));
         let run = (dataset == "other").then(|| store.run("warmup", &[Some(3.0), Some(1.0)]));

@@ -150,8 +150,7 @@ fn unknown_names_come_with_the_nearest() {
 #[test]
 fn without_gradients_the_embeddings_that_all_have_are_named() {
     let mut numbers = Numbers(4);
-    let store = TestStore::new();
-    store.dataset("pool", 2).dataset("val", 2).dataset("bare", 2);
+    let store = TestStore::with(&[("pool", 2), ("val", 2), ("bare", 2)]);
     let own: Vec<Feature> = ["pool", "val"]
         .map(|dataset| Feature::new(dataset, "embed-mine", 0, present(&numbers.vectors(2, 3))))
         .into();
@@ -175,8 +174,7 @@ fn without_gradients_the_embeddings_that_all_have_are_named() {
 #[test]
 fn uploaded_gradients_are_named_and_what_lacks_them_needs_an_upload() {
     let mut numbers = Numbers(4);
-    let store = TestStore::new();
-    store.dataset("pool", 2).dataset("val", 2).dataset("bare", 2).dataset("other", 2);
+    let store = TestStore::with(&[("pool", 2), ("val", 2), ("bare", 2), ("other", 2)]);
     let mut feature = |dataset, kind| {
         store.features(&[Feature::new(dataset, kind, 0, present(&numbers.vectors(2, 6)))], None);
     };
@@ -224,8 +222,7 @@ fn what_computes_a_missing_feature_has_its_dataset_and_run() {
 #[test]
 fn what_is_missing_is_computed_where_the_rest_is_complete() {
     let mut numbers = Numbers(6);
-    let store = TestStore::new();
-    store.dataset("pool", 2).dataset("val", 2);
+    let store = TestStore::with(&[("pool", 2), ("val", 2)]);
     let mut of_pool = |kind: &str, checkpoint: usize, dim: usize, complete: bool| {
         let vectors = present(&numbers.vectors(2, dim));
         Feature { complete, ..Feature::new("pool", kind, checkpoint, vectors) }
@@ -292,8 +289,7 @@ fn pools_and_targets_must_be_named_once() {
 #[test]
 fn spaces_that_differ_are_named() {
     let mut numbers = Numbers(1);
-    let store = TestStore::new();
-    store.dataset("pool", 2).dataset("val", 2);
+    let store = TestStore::with(&[("pool", 2), ("val", 2)]);
     let mut other = Feature::new("val", "grad-sgd", 0, present(&numbers.vectors(2, 6)));
     other.projection = "f".repeat(64);
     store.features(&[Feature::new("pool", "grad-adam", 0, present(&numbers.vectors(2, 6))), other], None);
@@ -313,8 +309,7 @@ fn projections_that_differ_are_described_and_the_way_out_is_told() {
         Feature { projection, change, ..Feature::new(dataset, kind, 0, vectors) }
     };
     let said = |pool: fn(&mut gstore_store::FeatureAttrs)| {
-        let store = TestStore::new();
-        store.dataset("pool", 2).dataset("val", 2);
+        let store = TestStore::with(&[("pool", 2), ("val", 2)]);
         let target = projected("val", "grad-sgd", 4, |a| {
             a.provenance.insert("projection".into(), "sjlt, 4, seed 0".into());
         });
@@ -341,8 +336,7 @@ fn attributes_forbid_what_would_mean_nothing() {
     let mut numbers = Numbers(1);
     let mut store = |pool: fn(&mut gstore_store::FeatureAttrs),
                      target: fn(&mut gstore_store::FeatureAttrs)| {
-        let store = TestStore::new();
-        store.dataset("pool", 2).dataset("val", 2);
+        let store = TestStore::with(&[("pool", 2), ("val", 2)]);
         let mut features = [
             Feature::new("pool", "grad-adam", 0, present(&numbers.vectors(2, 6))),
             Feature::new("val", "grad-sgd", 0, present(&numbers.vectors(2, 6))),
@@ -372,8 +366,7 @@ fn attributes_forbid_what_would_mean_nothing() {
 #[test]
 fn a_feature_that_is_being_built_needs_partial() {
     let mut numbers = Numbers(1);
-    let store = TestStore::new();
-    store.dataset("pool", 4).dataset("val", 1);
+    let store = TestStore::with(&[("pool", 4), ("val", 1)]);
     let mut rows = present(&numbers.vectors(4, 6));
     rows.truncate(2);
     let mut building = Feature::new("pool", "grad-adam", 0, rows);
@@ -408,8 +401,7 @@ fn a_feature_that_is_being_built_needs_partial() {
 #[test]
 fn an_uploaded_feature_that_is_being_built_is_completed_by_an_upload() {
     let mut numbers = Numbers(1);
-    let store = TestStore::new();
-    store.dataset("pool", 4).dataset("val", 1);
+    let store = TestStore::with(&[("pool", 4), ("val", 1)]);
     let mut rows = present(&numbers.vectors(4, 3));
     rows.truncate(2);
     let building = Feature { complete: false, ..Feature::new("pool", "embed-mine", 0, rows) };
@@ -436,8 +428,7 @@ fn an_uploaded_feature_that_is_being_built_is_completed_by_an_upload() {
 #[test]
 fn several_runs_need_a_choice_and_without_one_checkpoints_count_the_same() {
     let mut numbers = Numbers(1);
-    let store = TestStore::new();
-    store.dataset("pool", 2).dataset("val", 1);
+    let store = TestStore::with(&[("pool", 2), ("val", 1)]);
     let mut features = Vec::new();
     for c in 0..2 {
         features.push(Feature::new("pool", "grad-adam", c, present(&numbers.vectors(2, 6))));
@@ -462,8 +453,7 @@ fn several_runs_need_a_choice_and_without_one_checkpoints_count_the_same() {
 #[test]
 fn subtasks_of_several_datasets() {
     let mut numbers = Numbers(1);
-    let store = TestStore::new();
-    store.dataset("pool", 2).dataset("plain", 1);
+    let store = TestStore::with(&[("pool", 2), ("plain", 1)]);
     store.dataset_of("a", &[Some("x"), Some("y")]).dataset_of("b", &[Some("x"), None, Some("z")]);
     let mut features = vec![Feature::new("pool", "grad-sgd", 0, present(&numbers.vectors(2, 3)))];
     for (name, rows) in [("a", 2), ("b", 3), ("plain", 1)] {
@@ -487,10 +477,7 @@ fn subtasks_of_several_datasets() {
 #[test]
 fn a_pattern_stands_for_the_datasets_whose_names_it_matches() {
     let mut numbers = Numbers(3);
-    let store = TestStore::new();
-    for (name, rows) in [("pool", 2), ("skill_a", 1), ("skill_b", 1), ("other", 1)] {
-        store.dataset(name, rows);
-    }
+    let store = TestStore::with(&[("pool", 2), ("skill_a", 1), ("skill_b", 1), ("other", 1)]);
     let mut features = vec![Feature::new("pool", "grad-sgd", 0, present(&numbers.vectors(2, 3)))];
     for name in ["skill_a", "skill_b", "other"] {
         features.push(Feature::new(name, "grad-sgd", 0, present(&numbers.vectors(1, 3))));
@@ -516,8 +503,7 @@ fn a_pattern_stands_for_the_datasets_whose_names_it_matches() {
 #[test]
 fn a_subtask_named_like_a_dataset_is_not_the_rows_without_one() {
     let mut numbers = Numbers(2);
-    let store = TestStore::new();
-    store.dataset("pool", 4);
+    let store = TestStore::with(&[("pool", 4)]);
     let own = [Some("alpha"), None, Some("alpha"), None, Some("x"), Some("beta:x")];
     store.dataset_of("alpha", &own).dataset_of("beta", &[Some("x"), Some("alpha")]);
     store.dataset_of("named", &[Some("named"), Some("other")]);

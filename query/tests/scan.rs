@@ -137,8 +137,7 @@ fn pools_rank_together_and_ties_go_to_the_first() {
     let some = both.top_k(Order::Best, ROWS, Some(&only_first), 2, &GO).unwrap();
     assert_eq!(some.rows.len(), 10);
 
-    let store = TestStore::new();
-    store.dataset("a", 3).dataset("b", 3).dataset("val", 1);
+    let store = TestStore::with(&[("a", 3), ("b", 3), ("val", 1)]);
     let same = vec![vec![1.0, 2.0], vec![-0.0, 0.0], vec![1.0, 2.0]];
     store.features(
         &[
@@ -165,8 +164,7 @@ fn pools_rank_together_and_ties_go_to_the_first() {
 #[test]
 fn rows_that_lack_a_checkpoint() {
     let mut numbers = Numbers(3);
-    let store = TestStore::new();
-    store.dataset("pool", 6).dataset("val", 2);
+    let store = TestStore::with(&[("pool", 6), ("val", 2)]);
     let (first, second) = (numbers.vectors(6, 5), numbers.vectors(6, 5));
     let mut some = present(&second);
     (some[1], some[4]) = (None, None);
@@ -218,8 +216,7 @@ fn rows_that_lack_a_checkpoint() {
 
 #[test]
 fn a_score_that_is_not_finite_is_not_selected() {
-    let store = TestStore::new();
-    store.dataset("pool", 3).dataset("val", 1);
+    let store = TestStore::with(&[("pool", 3), ("val", 1)]);
     store.features(
         &[
             Feature::new("pool", "grad-sgd", 0, present(&[vec![1.0], vec![1e30], vec![-1e30]])),

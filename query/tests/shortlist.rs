@@ -21,8 +21,7 @@ fn question(kind: usize, dtype: DType, checkpoints: usize, grouped: bool, target
     let mut numbers = Numbers(kind as u64 * 7919 + 5 * checkpoints as u64 + targets as u64);
     let (rows, dim) = (700 + numbers.below(300), 2 + numbers.below(90));
     let size = if kind == 5 { 1e-3 } else { 1.0 };
-    let store = TestStore::new();
-    store.dataset("pool", rows);
+    let store = TestStore::with(&[("pool", rows)]);
     let names: Vec<String> = (0..targets).map(|i| format!("t{i:02}")).collect();
     store.dataset_of("val", &names.iter().map(|n| Some(n.as_str())).collect::<Vec<_>>());
     let mut features = Vec::new();
@@ -185,8 +184,7 @@ fn a_score_of_many_values_is_that_of_a_scan() {
 #[test]
 fn the_answer_says_what_codes_left_out() {
     let mut numbers = Numbers(2);
-    let store = TestStore::new();
-    store.dataset("pool", 4000);
+    let store = TestStore::with(&[("pool", 4000)]);
     store.dataset_of("val", &[None; 20]);
     let targets = numbers.vectors(20, 256);
     store.features(

@@ -61,8 +61,7 @@ fn compare(stores: u64, targets: usize, planes: &[&[Plane]]) -> usize {
             })
             .collect();
         let pool = adversarial(&mut numbers, rows, dim, &vectors, kind);
-        let store = TestStore::new();
-        store.dataset("pool", rows);
+        let store = TestStore::with(&[("pool", rows)]);
         let names: Vec<String> = (0..targets).map(|i| format!("t{i}")).collect();
         store.dataset_of("val", &names.iter().map(|n| Some(n.as_str())).collect::<Vec<_>>());
         let mut pool = Feature::new("pool", "grad-sgd", 0, present(&pool));
@@ -136,8 +135,7 @@ proptest! {
     fn sections_of_any_bytes_break_nothing(seed: u64) {
         let mut numbers = Numbers(seed);
         let (rows, dim) = (1 + numbers.below(300), 1 + numbers.below(130));
-        let store = TestStore::new();
-        store.dataset("pool", rows).dataset("val", 2);
+        let store = TestStore::with(&[("pool", rows), ("val", 2)]);
         let pool = Feature::new("pool", "grad-sgd", 0, present(&numbers.vectors(rows, dim)));
         let val = Feature::new("val", "grad-sgd", 0, present(&numbers.vectors(2, dim)));
         store.features(&[pool, val], None);
@@ -282,8 +280,7 @@ fn misleading(length: impl Fn(usize) -> f32) {
             other.iter().zip(&target).map(|(x, t)| length(row) * (x + good * t)).collect()
         })
         .collect();
-    let store = TestStore::new();
-    store.dataset("pool", rows).dataset("val", 1);
+    let store = TestStore::with(&[("pool", rows), ("val", 1)]);
     let pool = Feature { cut, ..Feature::new("pool", "grad-sgd", 0, present(&pool)) };
     store.features(&[pool, Feature::new("val", "grad-sgd", 0, present(&[target]))], None);
     let all = sketches(&store, "pool", 8);

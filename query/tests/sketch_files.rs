@@ -18,8 +18,7 @@ fn store(cut: usize) -> TestStore {
 
 fn store_with(cut: usize, targets: usize) -> TestStore {
     let mut numbers = Numbers(8);
-    let store = TestStore::new();
-    store.dataset("pool", ROWS).dataset("val", targets);
+    let store = TestStore::with(&[("pool", ROWS), ("val", targets)]);
     let mut pool = Feature::new("pool", "grad-sgd", 0, present(&numbers.vectors(ROWS, 70)));
     pool.cut = cut;
     let val = Feature::new("val", "grad-sgd", 0, present(&numbers.vectors(targets, 70)));
@@ -194,8 +193,7 @@ fn a_change_of_planes_that_was_stopped_goes_on_and_mixes_nothing() {
 #[test]
 fn a_note_names_the_planes_of_the_sketch_that_lacks_one() {
     let mut numbers = Numbers(10);
-    let store = TestStore::new();
-    store.dataset("pool", 100).dataset("val", 1);
+    let store = TestStore::with(&[("pool", 100), ("val", 1)]);
     let mut of = |dataset: &str, checkpoint, rows| {
         Feature::new(dataset, "grad-sgd", checkpoint, present(&numbers.vectors(rows, 70)))
     };
@@ -289,8 +287,7 @@ fn assert_says_damage(summary: &ScanSummary, instead: &str) {
 #[test]
 fn rankings_by_many_values_do_without_a_damaged_sketch() {
     let mut numbers = Numbers(9);
-    let store = TestStore::new();
-    store.dataset("pool", ROWS).dataset("val", 40);
+    let store = TestStore::with(&[("pool", ROWS), ("val", 40)]);
     let pool = Feature::new("pool", "grad-sgd", 0, present(&numbers.vectors(ROWS, 70)));
     let val = Feature::new("val", "grad-sgd", 0, present(&numbers.vectors(40, 70)));
     store.features(&[pool, val], None);

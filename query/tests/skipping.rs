@@ -111,8 +111,7 @@ fn few_rows_of_a_block_are_read_by_themselves() {
     let mut numbers = Numbers(6);
     let (rows, dim) = (12_000, 256);
     for dtype in [DType::F32, DType::F16, DType::I8] {
-        let store = TestStore::new();
-        store.dataset("pool", rows).dataset("val", 2);
+        let store = TestStore::with(&[("pool", rows), ("val", 2)]);
         let mut features = vec![
             Feature::new("pool", "grad-sgd", 0, present(&numbers.vectors(rows, dim))),
             Feature::new("val", "grad-sgd", 0, present(&numbers.vectors(2, dim))),
@@ -169,8 +168,7 @@ fn damage(store: &TestStore, vector: &[f32]) {
 #[test]
 fn a_damaged_row_is_an_error_when_it_is_wanted_and_only_then() {
     let mut numbers = Numbers(9);
-    let store = TestStore::new();
-    store.dataset("pool", 1000).dataset("val", 1);
+    let store = TestStore::with(&[("pool", 1000), ("val", 1)]);
     let vectors = numbers.vectors(1000, 64);
     store.features(
         &[

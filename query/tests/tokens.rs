@@ -55,8 +55,7 @@ fn token_world(seed: u64) -> TokenWorld {
 
 impl TokenWorld {
     fn store(&self, dtype: DType) -> TestStore {
-        let store = TestStore::new();
-        store.dataset("pool", self.keys.last().unwrap().0 as usize + 1);
+        let store = TestStore::with(&[("pool", self.keys.last().unwrap().0 as usize + 1)]);
         self.world.publish(&store, dtype, |c| Feature::of_tokens("pool", "grad-adam", c, self.tokens(c)));
         store
     }
@@ -186,8 +185,7 @@ proptest! {
 fn large(cut: usize, dtype: DType) -> TestStore {
     const ROWS: usize = 4_700;
     let mut n = Numbers(5);
-    let store = TestStore::new();
-    store.dataset("pool", ROWS).dataset("val", 400);
+    let store = TestStore::with(&[("pool", ROWS), ("val", 400)]);
     let mut features = Vec::new();
     let counts: Vec<usize> = (0..ROWS).map(|_| n.below(7)).collect();
     for c in 0..2 {
@@ -249,8 +247,7 @@ fn the_tokens_of_a_sample_sum_to_it() {
     let whole = |row: &Vec<(u32, Vec<f32>, u8)>| -> Vec<f32> {
         (0..6).map(|d| row.iter().map(|(_, v, _)| v[d]).sum()).collect()
     };
-    let store = TestStore::new();
-    store.dataset("pool", 9).dataset("val", 3);
+    let store = TestStore::with(&[("pool", 9), ("val", 3)]);
     store.features(
         &[
             Feature::new("pool", "grad-sgd", 0, present(&tokens.iter().map(whole).collect::<Vec<_>>())),
@@ -272,8 +269,7 @@ fn the_tokens_of_a_sample_sum_to_it() {
 fn tokens_are_scored_only_where_they_are_asked_for() {
     let mut n = Numbers(2);
     let token = |n: &mut Numbers| Some(vec![(1, n.vector(3), 0), (4, n.vector(3), 0)]);
-    let store = TestStore::new();
-    store.dataset("pool", 2).dataset("val", 1).dataset("words", 1);
+    let store = TestStore::with(&[("pool", 2), ("val", 1), ("words", 1)]);
     let refuse = |spec: &InfluenceSpec| Prepared::new(&store.snapshot(), spec).err().unwrap().to_string();
     store.features(
         &[
@@ -324,10 +320,7 @@ fn tokens_are_scored_only_where_they_are_asked_for() {
 fn what_lacks_the_feature_is_what_is_named() {
     let mut n = Numbers(3);
     let token = |n: &mut Numbers| Some(vec![(1, n.vector(3), 0)]);
-    let store = TestStore::new();
-    for name in ["words", "more", "bare", "val"] {
-        store.dataset(name, 1);
-    }
+    let store = TestStore::with(&["words", "more", "bare", "val"].map(|name| (name, 1)));
     store.features(
         &[
             Feature::of_tokens("words", "grad-sgd", 0, vec![token(&mut n)]),
@@ -374,8 +367,7 @@ fn what_lacks_the_feature_is_what_is_named() {
 #[test]
 fn whole_rows_without_a_score_are_counted_apart_from_tokens() {
     let mut n = Numbers(9);
-    let store = TestStore::new();
-    store.dataset("pool", 4).dataset("val", 1);
+    let store = TestStore::with(&[("pool", 4), ("val", 1)]);
     let tokens = vec![
         Some(vec![(1, n.vector(3), 0), (2, vec![f32::NAN; 3], 0), (3, n.vector(3), 0)]),
         Some(vec![(0, n.vector(3), 1)]),
@@ -400,8 +392,7 @@ fn the_catalog_says_nearly_how_many_results_there_can_be() {
     let mut n = Numbers(6);
     let tokens = |n: &mut Numbers, dim| (1..=7).map(|pos| (pos, n.vector(dim), 0)).collect();
     for (dim, dtype) in [(1, DType::F16), (1, DType::I8), (300, DType::F16)] {
-        let store = TestStore::new();
-        store.dataset("pool", 900).dataset("val", 1);
+        let store = TestStore::with(&[("pool", 900), ("val", 1)]);
         let rows = (0..900).map(|_| Some(tokens(&mut n, dim))).collect();
         let mut pool = Feature::of_tokens("pool", "grad-sgd", 0, rows);
         (pool.dtype, pool.cut) = (dtype, 500);
@@ -415,8 +406,7 @@ fn the_catalog_says_nearly_how_many_results_there_can_be() {
 #[test]
 fn positions_of_different_encodings_are_not_matched() {
     let mut n = Numbers(4);
-    let store = TestStore::new();
-    store.dataset("pool", 1).dataset("val", 1);
+    let store = TestStore::with(&[("pool", 1), ("val", 1)]);
     let mut features = Vec::new();
     for (c, encoding) in [(0, 'e'), (1, 'f')] {
         let pool = Feature::of_tokens("pool", "grad-sgd", c, vec![Some(vec![(1, n.vector(2), 0)])]);

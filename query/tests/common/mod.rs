@@ -189,6 +189,15 @@ impl TestStore {
         Self { store: Store::create(folder.path().join("store")).unwrap(), folder }
     }
 
+    /// A store with datasets of so many samples, without metadata.
+    pub fn with(datasets: &[(&str, usize)]) -> Self {
+        let store = Self::new();
+        for (name, rows) in datasets {
+            store.dataset(name, *rows);
+        }
+        store
+    }
+
     pub fn path(&self) -> std::path::PathBuf {
         self.folder.path().join("store")
     }

@@ -61,8 +61,7 @@ pub fn world(seed: u64) -> World {
 
 impl World {
     pub fn store(&self, dtype: DType) -> TestStore {
-        let store = TestStore::new();
-        store.dataset("pool", self.pool[0].len());
+        let store = TestStore::with(&[("pool", self.pool[0].len())]);
         self.publish(&store, dtype, |c| {
             let mut feature = Feature::new("pool", "grad-adam", c, self.pool[c].clone());
             // A feature needs a vector to have a length.
