@@ -291,18 +291,12 @@ fn collapsed_and_full_products_agree() {
 #[test]
 fn selections_are_nested_and_never_hold_excluded_rows() {
     let mut numbers = Numbers(7);
-    let store = TestStore::with(&[("pool", 40), ("val", 3)]);
     let mut rows = present(&numbers.vectors(40, 6));
     rows[3].as_mut().unwrap().1 = 1;
     rows[11].as_mut().unwrap().0[2] = f32::NAN;
     rows[12].as_mut().unwrap().0[5] = f32::INFINITY;
-    store.features(
-        &[
-            Feature::new("pool", "grad-adam", 0, rows),
-            Feature::new("val", "grad-sgd", 0, present(&numbers.vectors(3, 6))),
-        ],
-        None,
-    );
+    let val = Feature::new("val", "grad-sgd", 0, present(&numbers.vectors(3, 6)));
+    let store = TestStore::of(&[Feature::new("pool", "grad-adam", 0, rows), val]);
     let plan = plan(&store, &ask("pool", "val"));
     let all = plan.top_k(Order::Best, resolve_top("100%", 40).unwrap(), None, 1, &GO).unwrap();
     assert_eq!((all.rows.len(), all.summary.eligible, all.summary.live), (37, 37, 40));

@@ -15,11 +15,8 @@ const GRAPH: NearestOptions = NearestOptions { ef: None, exact: Some(false) };
 const SCAN: NearestOptions = NearestOptions { ef: None, exact: Some(true) };
 
 fn store(rows: Vec<Row>, cut: usize) -> TestStore {
-    let store = TestStore::with(&[("pool", rows.len())]);
-    let mut feature = Feature::new("pool", "embed-mean", 0, rows);
-    (feature.cut, feature.dtype) = (cut, DType::F16);
-    store.features(&[feature], None);
-    store
+    let feature = Feature { cut, dtype: DType::F16, ..Feature::new("pool", "embed-mean", 0, rows) };
+    TestStore::of(&[feature])
 }
 
 fn reader(store: &TestStore) -> FeatureReader {

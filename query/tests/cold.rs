@@ -141,10 +141,7 @@ fn answers_do_not_depend_on_where_bytes_come_from() {
 fn codes_of_few_rows_are_read_without_those_between_them() {
     let (rows, dim) = (1_000, 2_048);
     let mut numbers = Numbers(22);
-    let store = TestStore::with(&[("pool", rows), ("val", 1)]);
-    let pool = Feature::new("pool", "grad-sgd", 0, present(&numbers.vectors(rows, dim)));
-    let val = Feature::new("val", "grad-sgd", 0, present(&numbers.vectors(1, dim)));
-    store.features(&[pool, val], None);
+    let store = TestStore::of(&gradients(&numbers.vectors(rows, dim), &numbers.vectors(1, dim)));
     let snapshot = store.snapshot();
     let reader = snapshot.open_feature(snapshot.features_of("pool")[0]).unwrap();
     sketch::build(&store.store, &reader, &SketchOptions::default(), &mut |_| {}, &GO).unwrap();

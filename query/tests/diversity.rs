@@ -119,10 +119,9 @@ fn copies_and_only_copies_are_passed_over_at_one() {
         near[0] += 0.01 * vector.iter().map(|x| x * x).sum::<f32>().sqrt();
         vectors.push(near);
     }
-    let store = TestStore::with(&[("pool", vectors.len()), ("val", 1)]);
-    let mut pool = Feature::new("pool", "grad-sgd", 0, present(&vectors));
-    pool.dtype = gstore_store::DType::F16;
-    store.features(&[pool, Feature::new("val", "grad-sgd", 0, present(&numbers.vectors(1, dim)))], None);
+    let mut features = gradients(&vectors, &numbers.vectors(1, dim));
+    features[0].dtype = gstore_store::DType::F16;
+    let store = TestStore::of(&features);
     let plan = plan(&store, &ask("pool", "val"));
     let one = Diversity { distinct: Some(1.0), ..Diversity::default() };
     let found = select(&plan, vectors.len(), &one);

@@ -197,10 +197,9 @@ fn many_ties(rows: usize, targets: usize) -> (TestStore, Vec<Vec<f32>>, Vec<Vec<
         (0..count).map(|_| (0..6).map(|_| numbers.below(5) as f32 - 2.0).collect()).collect()
     };
     let (pool, target) = (vectors(rows), vectors(targets));
-    let store = TestStore::with(&[("pool", rows), ("target", targets)]);
     let mut of_pool = Feature::new("pool", "grad-sgd", 0, present(&pool));
     of_pool.cut = 97;
-    store.features(&[of_pool, Feature::new("target", "grad-sgd", 0, present(&target))], None);
+    let store = TestStore::of(&[of_pool, Feature::new("target", "grad-sgd", 0, present(&target))]);
     (store, pool, target)
 }
 

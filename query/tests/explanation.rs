@@ -246,13 +246,9 @@ fn the_standard_error_covers_as_often_as_stated() {
 #[test]
 fn too_few_coordinates_have_a_floor_and_no_standard_error() {
     let mut numbers = Numbers(8);
-    let store = TestStore::with(&[("pool", 3), ("val", 1)]);
-    let mut features = vec![
-        Feature::new("pool", "grad-sgd", 0, present(&numbers.vectors(3, 31))),
-        Feature::new("val", "grad-sgd", 0, present(&numbers.vectors(1, 31))),
-    ];
+    let mut features = gradients(&numbers.vectors(3, 31), &numbers.vectors(1, 31));
     features.iter_mut().for_each(|f| f.projection = "signs".into());
-    store.features(&features, None);
+    let store = TestStore::of(&features);
     let plan = plan(&store, &ask("pool", "val"));
     let rows = plan.top_k(Order::Best, 3, None, 1, &GO).unwrap().rows;
     for found in plan.explain_rows(&rows, &GO).unwrap() {
@@ -265,13 +261,9 @@ fn too_few_coordinates_have_a_floor_and_no_standard_error() {
 #[test]
 fn of_vectors_from_elsewhere_no_noise_is_known() {
     let mut numbers = Numbers(10);
-    let store = TestStore::with(&[("pool", 40), ("val", 3)]);
-    let mut features = vec![
-        Feature::new("pool", "grad-sgd", 0, present(&numbers.vectors(40, 64))),
-        Feature::new("val", "grad-sgd", 0, present(&numbers.vectors(3, 64))),
-    ];
+    let mut features = gradients(&numbers.vectors(40, 64), &numbers.vectors(3, 64));
     features.iter_mut().for_each(|f| f.projection = format!("{}x", Space::EXTERNAL));
-    store.features(&features, None);
+    let store = TestStore::of(&features);
     let plan = plan(&store, &ask("pool", "val"));
     let rows = plan.top_k(Order::Best, 40, None, 1, &GO).unwrap().rows;
     for found in plan.explain_rows(&rows, &GO).unwrap() {
@@ -283,13 +275,9 @@ fn of_vectors_from_elsewhere_no_noise_is_known() {
 #[test]
 fn a_pair_has_the_noise_of_its_row_and_explaining_can_be_stopped() {
     let mut numbers = Numbers(9);
-    let store = TestStore::with(&[("pool", 40), ("val", 3)]);
-    let mut features = vec![
-        Feature::new("pool", "grad-sgd", 0, present(&numbers.vectors(40, 64))),
-        Feature::new("val", "grad-sgd", 0, present(&numbers.vectors(3, 64))),
-    ];
+    let mut features = gradients(&numbers.vectors(40, 64), &numbers.vectors(3, 64));
     features.iter_mut().for_each(|f| f.projection = "signs".into());
-    store.features(&features, None);
+    let store = TestStore::of(&features);
     let plan = plan(&store, &ask("pool", "val"));
     let rows = plan.top_k(Order::Best, 40, None, 1, &GO).unwrap().rows;
     let found = plan.explain_rows(&rows, &GO).unwrap();
@@ -306,10 +294,7 @@ fn a_pair_has_the_noise_of_its_row_and_explaining_can_be_stopped() {
 fn projected_store(pool: &[Vec<f32>], target: &[Vec<f32>]) -> TestStore {
     let store = TestStore::with(&[("pool", pool.len())]);
     store.dataset_of("val", &[Some("a"), Some("a"), Some("b"), Some("b"), Some("b")]);
-    let mut features = vec![
-        Feature::new("pool", "grad-sgd", 0, present(pool)),
-        Feature::new("val", "grad-sgd", 0, present(target)),
-    ];
+    let mut features = gradients(pool, target);
     features.iter_mut().for_each(|f| f.projection = "signs".into());
     store.features(&features, None);
     store
@@ -372,11 +357,7 @@ fn parts_of_a_score_that_is_linear_have_it_as_their_mean() {
 #[test]
 fn vectors_that_were_not_projected_have_no_parts() {
     let mut numbers = Numbers(12);
-    let store = TestStore::with(&[("pool", 5), ("val", 1)]);
-    let feature =
-        |dataset: &str, vectors: &[Vec<f32>]| Feature::new(dataset, "grad-sgd", 0, present(vectors));
-    let (pool, target) = (numbers.vectors(5, 64), numbers.vectors(1, 64));
-    store.features(&[feature("pool", &pool), feature("val", &target)], None);
+    let store = TestStore::of(&gradients(&numbers.vectors(5, 64), &numbers.vectors(1, 64)));
     let plan = plan(&store, &ask("pool", "val"));
     let rows = plan.top_k(Order::Best, 5, None, 1, &GO).unwrap().rows;
     assert!(plan.part_scores(&rows, &GO).unwrap().is_none());

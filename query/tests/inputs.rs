@@ -19,12 +19,10 @@ use gstore_store::*;
 const BAD: [f32; 3] = [f32::NAN, f32::INFINITY, f32::NEG_INFINITY];
 
 fn store(pool: Vec<Row>, target: Vec<Row>, dtype: DType) -> TestStore {
-    let store = TestStore::with(&[("pool", pool.len()), ("val", target.len())]);
-    let mut features =
-        [Feature::new("pool", "grad-sgd", 0, pool), Feature::new("val", "grad-sgd", 0, target)];
-    features.iter_mut().for_each(|f| f.dtype = dtype);
-    store.features(&features, None);
-    store
+    TestStore::of(
+        &[("pool", pool), ("val", target)]
+            .map(|(dataset, rows)| Feature { dtype, ..Feature::new(dataset, "grad-sgd", 0, rows) }),
+    )
 }
 
 fn rows(seed: u64, count: usize, dim: usize) -> Vec<Row> {
@@ -107,7 +105,6 @@ fn a_target_without_a_finite_vector_is_an_error() {
 fn tokens_that_are_not_finite_are_left_out() {
     for bad in BAD {
         let mut numbers = Numbers(4);
-        let store = TestStore::with(&[("pool", 6), ("val", 2)]);
         let tokens = (0..6)
             .map(|row| {
                 let mut of_row = vec![(1, numbers.vector(5), 0), (3, numbers.vector(5), 0)];
@@ -118,7 +115,7 @@ fn tokens_that_are_not_finite_are_left_out() {
             })
             .collect();
         let pool = Feature::of_tokens("pool", "grad-sgd", 0, tokens);
-        store.features(&[pool, Feature::new("val", "grad-sgd", 0, rows(2, 2, 5))], None);
+        let store = TestStore::of(&[pool, Feature::new("val", "grad-sgd", 0, rows(2, 2, 5))]);
         let spec = InfluenceSpec { per_token: true, ..ask("pool", "val") };
         let found = plan(&store, &spec).top_k(Order::Best, 100, None, 1, &GO).unwrap();
         assert_eq!((found.rows.len(), found.summary.excluded.non_finite), (11, 1));
@@ -197,10 +194,9 @@ fn vectors_of_another_length_are_not_stored() {
 #[test]
 fn vectors_of_other_spaces_are_refused() {
     let refused = |change: &dyn Fn(&mut Feature), word: &str| {
-        let store = TestStore::with(&[("pool", 4), ("val", 2)]);
         let mut target = Feature::new("val", "grad-sgd", 0, rows(2, 2, 6));
         change(&mut target);
-        store.features(&[Feature::new("pool", "grad-sgd", 0, rows(1, 4, 6)), target], None);
+        let store = TestStore::of(&[Feature::new("pool", "grad-sgd", 0, rows(1, 4, 6)), target]);
         let error = Prepared::new(&store.snapshot(), &ask("pool", "val")).err().unwrap().to_string();
         assert!(error.contains(word), "{error}");
     };

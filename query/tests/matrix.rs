@@ -300,9 +300,8 @@ fn work_for_another_question_is_refused() {
 #[test]
 fn a_row_against_itself_is_on_the_diagonal() {
     let mut numbers = Numbers(3);
-    let store = TestStore::with(&[("pool", 40)]);
     let vectors = numbers.vectors(40, 10);
-    store.features(&[Feature::new("pool", "grad-sgd", 0, present(&vectors))], None);
+    let store = TestStore::of(&[Feature::new("pool", "grad-sgd", 0, present(&vectors))]);
     let plan = plan(&store, &InfluenceSpec { sim: Sim::Dot, ..ask("pool", "pool") });
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("self.parquet");

@@ -289,10 +289,10 @@ fn pools_and_targets_must_be_named_once() {
 #[test]
 fn spaces_that_differ_are_named() {
     let mut numbers = Numbers(1);
-    let store = TestStore::with(&[("pool", 2), ("val", 2)]);
     let mut other = Feature::new("val", "grad-sgd", 0, present(&numbers.vectors(2, 6)));
     other.projection = "f".repeat(64);
-    store.features(&[Feature::new("pool", "grad-adam", 0, present(&numbers.vectors(2, 6))), other], None);
+    let store =
+        TestStore::of(&[Feature::new("pool", "grad-adam", 0, present(&numbers.vectors(2, 6))), other]);
     let error = error(&store, &ask("pool", "val"));
     assert!(error.contains("projection: none against ffff"), "{error}");
     assert!(
@@ -309,11 +309,10 @@ fn projections_that_differ_are_described_and_the_way_out_is_told() {
         Feature { projection, change, ..Feature::new(dataset, kind, 0, vectors) }
     };
     let said = |pool: fn(&mut gstore_store::FeatureAttrs)| {
-        let store = TestStore::with(&[("pool", 2), ("val", 2)]);
         let target = projected("val", "grad-sgd", 4, |a| {
             a.provenance.insert("projection".into(), "sjlt, 4, seed 0".into());
         });
-        store.features(&[projected("pool", "grad-adam", 6, pool), target], None);
+        let store = TestStore::of(&[projected("pool", "grad-adam", 6, pool), target]);
         error(&store, &ask("pool", "val"))
     };
     let known = said(|a| {
@@ -336,15 +335,13 @@ fn attributes_forbid_what_would_mean_nothing() {
     let mut numbers = Numbers(1);
     let mut store = |pool: fn(&mut gstore_store::FeatureAttrs),
                      target: fn(&mut gstore_store::FeatureAttrs)| {
-        let store = TestStore::with(&[("pool", 2), ("val", 2)]);
         let mut features = [
             Feature::new("pool", "grad-adam", 0, present(&numbers.vectors(2, 6))),
             Feature::new("val", "grad-sgd", 0, present(&numbers.vectors(2, 6))),
         ];
         features[0].change = pool;
         features[1].change = target;
-        store.features(&features, None);
-        store
+        TestStore::of(&features)
     };
     let dot = with(|s| s.sim = Sim::Dot);
     let unit = store(|a| a.unit = true, |_| {});

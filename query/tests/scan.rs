@@ -216,14 +216,7 @@ fn rows_that_lack_a_checkpoint() {
 
 #[test]
 fn a_score_that_is_not_finite_is_not_selected() {
-    let store = TestStore::with(&[("pool", 3), ("val", 1)]);
-    store.features(
-        &[
-            Feature::new("pool", "grad-sgd", 0, present(&[vec![1.0], vec![1e30], vec![-1e30]])),
-            Feature::new("val", "grad-sgd", 0, present(&[vec![1e30]])),
-        ],
-        None,
-    );
+    let store = TestStore::of(&gradients(&[vec![1.0], vec![1e30], vec![-1e30]], &[vec![1e30]]));
     let spec = InfluenceSpec { sim: Sim::Dot, ..ask("pool", "val") };
     let plan = plan(&store, &spec);
     for order in [Order::Best, Order::Worst] {

@@ -135,10 +135,7 @@ proptest! {
     fn sections_of_any_bytes_break_nothing(seed: u64) {
         let mut numbers = Numbers(seed);
         let (rows, dim) = (1 + numbers.below(300), 1 + numbers.below(130));
-        let store = TestStore::with(&[("pool", rows), ("val", 2)]);
-        let pool = Feature::new("pool", "grad-sgd", 0, present(&numbers.vectors(rows, dim)));
-        let val = Feature::new("val", "grad-sgd", 0, present(&numbers.vectors(2, dim)));
-        store.features(&[pool, val], None);
+        let store = TestStore::of(&gradients(&numbers.vectors(rows, dim), &numbers.vectors(2, dim)));
         let snapshot = store.snapshot();
         let feature = snapshot.features_of("pool")[0];
         let reader = snapshot.open_feature(feature).unwrap();

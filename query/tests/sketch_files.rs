@@ -18,12 +18,9 @@ fn store(cut: usize) -> TestStore {
 
 fn store_with(cut: usize, targets: usize) -> TestStore {
     let mut numbers = Numbers(8);
-    let store = TestStore::with(&[("pool", ROWS), ("val", targets)]);
-    let mut pool = Feature::new("pool", "grad-sgd", 0, present(&numbers.vectors(ROWS, 70)));
-    pool.cut = cut;
-    let val = Feature::new("val", "grad-sgd", 0, present(&numbers.vectors(targets, 70)));
-    store.features(&[pool, val], None);
-    store
+    let mut features = gradients(&numbers.vectors(ROWS, 70), &numbers.vectors(targets, 70));
+    features[0].cut = cut;
+    TestStore::of(&features)
 }
 
 fn reader(store: &TestStore) -> FeatureReader {
@@ -287,10 +284,7 @@ fn assert_says_damage(summary: &ScanSummary, instead: &str) {
 #[test]
 fn rankings_by_many_values_do_without_a_damaged_sketch() {
     let mut numbers = Numbers(9);
-    let store = TestStore::with(&[("pool", ROWS), ("val", 40)]);
-    let pool = Feature::new("pool", "grad-sgd", 0, present(&numbers.vectors(ROWS, 70)));
-    let val = Feature::new("val", "grad-sgd", 0, present(&numbers.vectors(40, 70)));
-    store.features(&[pool, val], None);
+    let store = TestStore::of(&gradients(&numbers.vectors(ROWS, 70), &numbers.vectors(40, 70)));
     build(&store, &SketchOptions::default());
     let ask = |mode| InfluenceSpec { mode, within: Within::Max, ..ask("pool", "val") };
     let request = EachRequest {

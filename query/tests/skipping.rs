@@ -111,14 +111,10 @@ fn few_rows_of_a_block_are_read_by_themselves() {
     let mut numbers = Numbers(6);
     let (rows, dim) = (12_000, 256);
     for dtype in [DType::F32, DType::F16, DType::I8] {
-        let store = TestStore::with(&[("pool", rows), ("val", 2)]);
-        let mut features = vec![
-            Feature::new("pool", "grad-sgd", 0, present(&numbers.vectors(rows, dim))),
-            Feature::new("val", "grad-sgd", 0, present(&numbers.vectors(2, dim))),
-        ];
+        let mut features = gradients(&numbers.vectors(rows, dim), &numbers.vectors(2, dim));
         features.iter_mut().for_each(|f| (f.dtype, f.groups) = (dtype, vec![100, 156]));
         features[0].rows[4096].as_mut().unwrap().1 = 1;
-        store.features(&features, None);
+        let store = TestStore::of(&features);
         let whole = plan(&store, &ask("pool", "val")).top_k(Order::Best, rows, None, 2, &GO).unwrap();
         // Scattered, in runs, at the ends of cells.
         let scattered: Vec<u64> = (0..rows as u64).filter(|row| row % 100 == 3).collect();
@@ -168,15 +164,8 @@ fn damage(store: &TestStore, vector: &[f32]) {
 #[test]
 fn a_damaged_row_is_an_error_when_it_is_wanted_and_only_then() {
     let mut numbers = Numbers(9);
-    let store = TestStore::with(&[("pool", 1000), ("val", 1)]);
     let vectors = numbers.vectors(1000, 64);
-    store.features(
-        &[
-            Feature::new("pool", "grad-sgd", 0, present(&vectors)),
-            Feature::new("val", "grad-sgd", 0, present(&numbers.vectors(1, 64))),
-        ],
-        None,
-    );
+    let store = TestStore::of(&gradients(&vectors, &numbers.vectors(1, 64)));
     let ask = || plan(&store, &ask("pool", "val"));
     let few = |rows: &[u64]| RowFilter::single(rows.iter().copied().collect());
     let before = ask().top_k(Order::Best, 3, Some(&few(&[3, 500, 999])), 1, &GO).unwrap();

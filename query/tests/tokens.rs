@@ -367,20 +367,14 @@ fn what_lacks_the_feature_is_what_is_named() {
 #[test]
 fn whole_rows_without_a_score_are_counted_apart_from_tokens() {
     let mut n = Numbers(9);
-    let store = TestStore::with(&[("pool", 4), ("val", 1)]);
     let tokens = vec![
         Some(vec![(1, n.vector(3), 0), (2, vec![f32::NAN; 3], 0), (3, n.vector(3), 0)]),
         Some(vec![(0, n.vector(3), 1)]),
         None,
         Some(vec![(5, n.vector(3), 0)]),
     ];
-    store.features(
-        &[
-            Feature::of_tokens("pool", "grad-sgd", 0, tokens),
-            Feature::new("val", "grad-sgd", 0, present(&n.vectors(1, 3))),
-        ],
-        None,
-    );
+    let val = Feature::new("val", "grad-sgd", 0, present(&n.vectors(1, 3)));
+    let store = TestStore::of(&[Feature::of_tokens("pool", "grad-sgd", 0, tokens), val]);
     let spec = InfluenceSpec { missing: Missing::Exclude, ..ask_tokens() };
     let summary = plan(&store, &spec).top_k(Order::Best, 9, None, 1, &GO).unwrap().summary;
     assert_eq!((summary.scanned, summary.eligible, summary.excluded.total()), (6, 3, 3));
@@ -392,11 +386,10 @@ fn the_catalog_says_nearly_how_many_results_there_can_be() {
     let mut n = Numbers(6);
     let tokens = |n: &mut Numbers, dim| (1..=7).map(|pos| (pos, n.vector(dim), 0)).collect();
     for (dim, dtype) in [(1, DType::F16), (1, DType::I8), (300, DType::F16)] {
-        let store = TestStore::with(&[("pool", 900), ("val", 1)]);
         let rows = (0..900).map(|_| Some(tokens(&mut n, dim))).collect();
         let mut pool = Feature::of_tokens("pool", "grad-sgd", 0, rows);
         (pool.dtype, pool.cut) = (dtype, 500);
-        store.features(&[pool, Feature::new("val", "grad-sgd", 0, present(&n.vectors(1, dim)))], None);
+        let store = TestStore::of(&[pool, Feature::new("val", "grad-sgd", 0, present(&n.vectors(1, dim)))]);
         let plan = plan(&store, &ask_tokens());
         let most = plan.most_results();
         assert!((6_300..6_930).contains(&most), "{most} of 6300 with {dim} x {dtype:?}");

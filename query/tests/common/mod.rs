@@ -178,6 +178,12 @@ pub fn present(vectors: &[Vec<f32>]) -> Vec<Row> {
     vectors.iter().map(|vector| Some((vector.clone(), 0))).collect()
 }
 
+/// Gradients of a pool and of its target.
+pub fn gradients(pool: &[Vec<f32>], target: &[Vec<f32>]) -> [Feature; 2] {
+    [("pool", pool), ("val", target)]
+        .map(|(dataset, vectors)| Feature::new(dataset, "grad-sgd", 0, present(vectors)))
+}
+
 pub struct TestStore {
     pub store: Store,
     folder: tempfile::TempDir,
@@ -195,6 +201,17 @@ impl TestStore {
         for (name, rows) in datasets {
             store.dataset(name, *rows);
         }
+        store
+    }
+
+    /// A store of features, each of another dataset, and of these datasets.
+    pub fn of(features: &[Feature]) -> Self {
+        let store = Self::new();
+        for feature in features {
+            let rows = feature.tokens.as_ref().map_or(feature.rows.len(), Vec::len);
+            store.dataset(&feature.dataset, rows);
+        }
+        store.features(features, None);
         store
     }
 
