@@ -171,11 +171,7 @@ fn a_filter_and_deletes_leave_out_what_they_say() {
 
     let (before, _) = ask_by(&plan, 50, None, &GRAPH);
     let deleted: Vec<u64> = before.iter().map(|(row, _)| *row).step_by(2).collect();
-    let gone = RowSet::from_rows(deleted.iter().copied());
-    store
-        .store
-        .delete(store.store.snapshot().unwrap().dataset("pool").unwrap(), &gone, DeleteOptions::default())
-        .unwrap();
+    store.delete(deleted.iter().copied());
     let plan = row(&store, 10);
     let (after, way) = ask_by(&plan, 50, None, &GRAPH);
     assert!(way.graphs == 2 && after.iter().all(|(row, _)| !deleted.contains(row)));

@@ -5,7 +5,7 @@ use crate::common::sketches::{sketched, sketches};
 use crate::common::trouble::adversarial;
 use crate::common::*;
 use gstore_query::influence::*;
-use gstore_store::{DType, DeleteOptions, RowSet};
+use gstore_store::DType;
 
 /// More than one stretch and one tile of target samples.
 const TARGETS: usize = 44;
@@ -134,16 +134,7 @@ fn checkpoints_modules_and_missing_rows_count_as_in_a_scan() {
 #[test]
 fn filters_and_deletes_leave_rows_out_before_anything_is_estimated() {
     let question = question(0, DType::F16, 1, false, 13);
-    let deleted = RowSet::from_rows(100..160);
-    question
-        .store
-        .store
-        .delete(
-            question.store.store.snapshot().unwrap().dataset("pool").unwrap(),
-            &deleted,
-            DeleteOptions::default(),
-        )
-        .unwrap();
+    question.store.delete(100..160);
     for mode in modes() {
         let spec = ask("pool", "val");
         let filter = RowFilter::new().with(0, (50..600).filter(|row| row % 3 != 0).collect());

@@ -9,7 +9,7 @@ use crate::common::world::*;
 use crate::common::*;
 use gstore_query::influence::*;
 use gstore_query::sketch::{Section, Sketch, SketchHeader, padded_dim};
-use gstore_store::{DType, DeleteOptions, RowSet};
+use gstore_store::DType;
 use proptest::prelude::*;
 
 const EVERY_PLANE: [&[Plane]; 5] = [
@@ -247,11 +247,7 @@ fn filters_and_deletes_come_first() {
     };
     check(&store, &all, Some(&filter));
     check(&store, &all, Some(&RowFilter::single(RowMask::new())));
-    let gone = RowSet::from_rows(first.rows.iter().take(7).map(|s| s.row));
-    store
-        .store
-        .delete(store.store.snapshot().unwrap().dataset("pool").unwrap(), &gone, DeleteOptions::default())
-        .unwrap();
+    store.delete(first.rows.iter().take(7).map(|s| s.row));
     // A delete changes no segment, so the sketch is still theirs.
     let after = check(&store, &all, None);
     assert_eq!(after.rows[..13], first.rows[7..]);

@@ -10,7 +10,7 @@ use crate::common::*;
 use gstore_core::Remedy;
 use gstore_query::influence::*;
 use gstore_query::{QueryError, SideOf};
-use gstore_store::{DType, DeleteOptions, RowSet};
+use gstore_store::DType;
 use proptest::prelude::*;
 
 type Key = (u64, u32);
@@ -160,7 +160,7 @@ proptest! {
         let tokens = token_world(seed);
         let store = tokens.store(DType::F16);
         let deleted: Vec<u64> = (0..=tokens.keys.last().unwrap().0).filter(|row| row % 3 == seed % 3).collect();
-        store.store.delete(store.store.snapshot().unwrap().dataset("pool").unwrap(), &RowSet::from_rows(deleted.clone()), DeleteOptions::default()).unwrap();
+        store.delete(deleted.iter().copied());
         for spec in questions().into_iter().step_by(7) {
             check(&tokens, &tokens.world, &store, &deleted, &InfluenceSpec { per_token: true, ..spec }, 2e-3);
         }

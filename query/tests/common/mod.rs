@@ -215,6 +215,13 @@ impl TestStore {
         store
     }
 
+    /// Deletes rows of the dataset `pool`.
+    pub fn delete(&self, rows: impl IntoIterator<Item = u64>) {
+        let snapshot = self.snapshot();
+        let (pool, rows) = (snapshot.dataset("pool").unwrap(), RowSet::from_rows(rows));
+        self.store.delete(pool, &rows, DeleteOptions::default()).unwrap();
+    }
+
     pub fn path(&self) -> std::path::PathBuf {
         self.folder.path().join("store")
     }
