@@ -19,14 +19,9 @@ fn store(rows: Vec<Row>, cut: usize) -> TestStore {
     TestStore::of(&[feature])
 }
 
-fn reader(store: &TestStore) -> FeatureReader {
-    let snapshot = store.snapshot();
-    snapshot.open_feature(snapshot.features_of("pool")[0]).unwrap()
-}
-
 fn make(store: &TestStore) -> GraphProgress {
     let options = GraphOptions { rebuild: false, threads: 2 };
-    ann::build(&store.store, &reader(store), &options, &mut |_| {}, &GO).unwrap()
+    ann::build(&store.store, &store.reader(), &options, &mut |_| {}, &GO).unwrap()
 }
 
 fn spec() -> InfluenceSpec {
@@ -119,7 +114,7 @@ fn rows_in_crowds_are_found_as_well() {
     }
     let store = store(present(&rows), usize::MAX);
     make(&store);
-    let reader = reader(&store);
+    let reader = store.reader();
     let graph = Graphs::new().get(&reader, &reader.segments()[0]).unwrap().unwrap();
     let mut lost = 0;
     for (row, vector) in rows.iter().enumerate() {
@@ -238,7 +233,7 @@ fn questions_that_make_no_sense_are_refused() {
     let dot = InfluenceSpec { sim: Sim::Dot, ..spec() };
     assert!(refused(dot, &[1.0; 4]).contains("a scan of dot products is exact"));
     let graph = Graphs::new();
-    let reader = reader(&store);
+    let reader = store.reader();
     let graph = graph.get(&reader, &reader.segments()[0]).unwrap().unwrap();
     let query = |values: &[f32]| values.iter().map(|x| half::f16::from_f32(*x)).collect::<Vec<_>>();
     for bad in [query(&[1.0; 3]), query(&[f32::NAN; 4])] {
@@ -257,7 +252,7 @@ fn rows_that_came_after_the_graph_are_scanned_and_a_stopped_build_goes_on() {
     let stop = Cancel::new();
     let stopped = ann::build(
         &store.store,
-        &reader(&store),
+        &store.reader(),
         &GraphOptions { rebuild: false, threads: 1 },
         &mut |done| {
             if done.done >= 1_400 {
@@ -282,7 +277,7 @@ fn rows_that_came_after_the_graph_are_scanned_and_a_stopped_build_goes_on() {
     let mut told = Vec::new();
     let options = GraphOptions { rebuild: false, threads: 1 };
     let rest =
-        ann::build(&store.store, &reader(&store), &options, &mut |now| told.push(now.done), &GO).unwrap();
+        ann::build(&store.store, &store.reader(), &options, &mut |now| told.push(now.done), &GO).unwrap();
     assert_eq!((rest.kept, rest.done), (1_000, 2_000));
     // Also the links that are added in the end are counted: the count does not stand still there.
     assert!(told.windows(2).all(|now| now[1] - now[0] <= 32), "{told:?}");
@@ -316,7 +311,7 @@ fn an_evaluation_draws_each_row_once_and_can_be_stopped() {
 }
 
 fn found(store: &TestStore) -> IndexStatus {
-    let reader = reader(store);
+    let reader = store.reader();
     ann::found(&reader, &reader.segments()[0])
 }
 
@@ -328,7 +323,7 @@ fn a_graph_that_cannot_be_used_is_not_counted_as_one() {
     assert_eq!(found(&store), IndexStatus::Usable);
     let sound = fs_err::read(index_path(&store)).unwrap();
     let mut other =
-        reader(&store).index(&reader(&store).segments()[0], KIND).unwrap().unwrap().header().clone();
+        store.reader().index(&store.reader().segments()[0], KIND).unwrap().unwrap().header().clone();
     other["space"] = "another".into();
     forge(&store, other, &[], &[]);
     assert_eq!(found(&store), IndexStatus::Unusable);
@@ -345,7 +340,7 @@ fn a_graph_that_cannot_be_used_is_not_counted_as_one() {
 #[ignore = "writes the kept input"]
 fn write_a_sound_graph() {
     let store = store(clustered(50, 4, 2), usize::MAX);
-    ann::build(&store.store, &reader(&store), &GraphOptions { rebuild: false, threads: 1 }, &mut |_| {}, &GO)
+    ann::build(&store.store, &store.reader(), &GraphOptions { rebuild: false, threads: 1 }, &mut |_| {}, &GO)
         .unwrap();
     let bytes = fs_err::read(index_path(&store)).unwrap();
     let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../fuzz/corpus/graph");
@@ -354,7 +349,7 @@ fn write_a_sound_graph() {
 }
 
 fn index_path(store: &TestStore) -> std::path::PathBuf {
-    let uuid = reader(store).segments()[0].uuid();
+    let uuid = store.reader().segments()[0].uuid();
     store.path().join("indexes").join(format!("{uuid}.{KIND}"))
 }
 
@@ -400,7 +395,7 @@ fn damaged_files_are_errors_that_say_what_to_do() {
 
 /// Puts sections under a header of our own in the place of the graph, with digests that agree.
 fn forge(store: &TestStore, header: serde_json::Value, vectors: &[u8], graph: &[u8]) {
-    let reader = reader(store);
+    let reader = store.reader();
     let mut writer = store.store.write_index(&reader.segments()[0], KIND).unwrap();
     for (name, bytes) in [("vectors", vectors), ("graph", graph)] {
         let id = writer.section(name, 64).unwrap();
@@ -413,7 +408,7 @@ fn forge(store: &TestStore, header: serde_json::Value, vectors: &[u8], graph: &[
 fn forged_files_are_errors_and_never_more() {
     let store = store(clustered(120, 6, 4), usize::MAX);
     make(&store);
-    let reader = reader(&store);
+    let reader = store.reader();
     let file = reader.index(&reader.segments()[0], KIND).unwrap().unwrap();
     let section = |name: &str| {
         let section = file.section(name).unwrap();

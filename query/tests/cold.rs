@@ -142,9 +142,7 @@ fn codes_of_few_rows_are_read_without_those_between_them() {
     let (rows, dim) = (1_000, 2_048);
     let mut numbers = Numbers(22);
     let store = TestStore::of(&gradients(&numbers.vectors(rows, dim), &numbers.vectors(1, dim)));
-    let snapshot = store.snapshot();
-    let reader = snapshot.open_feature(snapshot.features_of("pool")[0]).unwrap();
-    sketch::build(&store.store, &reader, &SketchOptions::default(), &mut |_| {}, &GO).unwrap();
+    sketch::build(&store.store, &store.reader(), &SketchOptions::default(), &mut |_| {}, &GO).unwrap();
     let mut few = RowMask::new();
     [3, 4, 500, 990].into_iter().for_each(|row| few.insert(row));
     let few = RowFilter::single(few);

@@ -250,11 +250,7 @@ fn sketches_of_other_vectors_are_not_used() {
         store(rows(1, 30, 20), rows(2, 1, 20), DType::F16),
         store(rows(3, 29, 20), rows(4, 1, 20), DType::F16),
     );
-    let open = |store: &TestStore| {
-        let snapshot = store.snapshot();
-        snapshot.open_feature(snapshot.features_of("pool")[0]).unwrap()
-    };
-    let (mine, other) = (open(&a), open(&b));
+    let (mine, other) = (a.reader(), b.reader());
     for (dim, vectors) in [(21, 30), (20, 31), (64, 30), (0, 30), (usize::MAX, 30)] {
         let mut header = SketchHeader::new(20, 1, vectors);
         (header.dim, header.padded) = (dim, if dim == 20 { padded_dim(20) } else { dim });

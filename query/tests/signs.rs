@@ -41,8 +41,7 @@ fn of_rotation(vectors: &[Vec<f32>], (dtype, rotation): (DType, SignRotation), c
 
 /// What the pool has stored.
 fn stored(store: &TestStore) -> Vec<Vec<f32>> {
-    let snapshot = store.snapshot();
-    let reader = snapshot.open_feature(snapshot.features_of("pool")[0]).unwrap();
+    let reader = store.reader();
     (0..ROWS as u64).map(|row| reader.row(row).unwrap().unwrap().vector).collect()
 }
 

@@ -8,7 +8,6 @@ use gstore_core::Cancel;
 use gstore_query::influence::*;
 use gstore_query::sketch::{self, Planes, RebuildScope, SketchOptions, SketchProgress};
 use gstore_query::{IndexStatus, QueryError};
-use gstore_store::FeatureReader;
 
 const ROWS: usize = 3_000;
 
@@ -23,13 +22,8 @@ fn store_with(cut: usize, targets: usize) -> TestStore {
     TestStore::of(&features)
 }
 
-fn reader(store: &TestStore) -> FeatureReader {
-    let snapshot = store.snapshot();
-    snapshot.open_feature(snapshot.features_of("pool")[0]).unwrap()
-}
-
 fn build(store: &TestStore, options: &SketchOptions) -> SketchProgress {
-    sketch::build(&store.store, &reader(store), options, &mut |_| {}, &GO).unwrap()
+    sketch::build(&store.store, &store.reader(), options, &mut |_| {}, &GO).unwrap()
 }
 
 fn sketch_mode() -> InfluenceSpec {
@@ -46,7 +40,7 @@ fn build_stopped(store: &TestStore, planes: Option<Planes>) {
         }
     };
     let options = SketchOptions { planes, threads: 1, ..SketchOptions::default() };
-    let stopped = sketch::build(&store.store, &reader(store), &options, &mut progress, &stop);
+    let stopped = sketch::build(&store.store, &store.reader(), &options, &mut progress, &stop);
     assert!(matches!(stopped, Err(QueryError::Cancelled)), "{stopped:?}");
 }
 
@@ -76,7 +70,7 @@ fn a_ranking_uses_the_sketch_of_its_files() {
     let before = plan(&store, &sketch_mode()).top_k(Order::Best, 10, None, 1, &GO).unwrap();
     assert!(before.summary.notes[0].contains("a build of the sketch index"), "{:?}", before.summary.notes);
     let state = || {
-        let reader = reader(&store);
+        let reader = store.reader();
         reader.segments().iter().map(|segment| sketch::found(&reader, segment)).collect::<Vec<_>>()
     };
     assert_eq!(state(), [IndexStatus::Missing; 3]);
@@ -100,7 +94,7 @@ fn a_build_that_was_stopped_goes_on_with_the_same_seed() {
     build_stopped(&store, None);
     let rest = build(&store, &SketchOptions { threads: 1, ..SketchOptions::default() });
     assert!(rest.kept >= 500 && rest.kept + rest.coded == ROWS as u64, "{rest:?}");
-    assert_eq!(sketch::open(&reader(&store)).unwrap().rotations().len(), 1);
+    assert_eq!(sketch::open(&store.reader()).unwrap().rotations().len(), 1);
 }
 
 /// Bytes for each vector of 70 coordinates, padded to 128: codes, and their factors.
@@ -128,7 +122,7 @@ fn any_choice_of_planes_gives_the_exact_answer_and_takes_the_bytes_of_its_planes
         assert!((vectors..vectors + 3 * 4096).contains(&files), "{choice}: {files} for {vectors}");
         // Without a choice it stays.
         assert_eq!(build(&store, &SketchOptions::default()).coded, 0, "{choice}");
-        let reader = reader(&store);
+        let reader = store.reader();
         assert!(reader.segments().iter().all(|segment| sketch::kept(&reader, segment) == planes), "{choice}");
         for plane in [Plane::Sign, Plane::Nibble, Plane::Int8, Plane::Certified] {
             let got = plan(&store, &by(plane)).top_k(Order::Best, 10, None, 2, &GO).unwrap();
@@ -149,7 +143,7 @@ fn a_change_of_planes_that_was_stopped_goes_on_and_mixes_nothing() {
     let store = store(500);
     let want = plan(&store, &ask("pool", "val")).top_k(Order::Best, 10, None, 1, &GO).unwrap();
     let kept = || -> Vec<String> {
-        let reader = reader(&store);
+        let reader = store.reader();
         reader.segments().iter().map(|s| sketch::kept(&reader, s).unwrap().to_string()).collect()
     };
     let change = |planes: &str| build_stopped(&store, Some(planes.parse().unwrap()));
@@ -157,7 +151,7 @@ fn a_change_of_planes_that_was_stopped_goes_on_and_mixes_nothing() {
     change("sign");
     let mixed = kept();
     assert!(mixed[0] == "sign" && mixed[5] == "sign, nibble, int8", "{mixed:?}");
-    assert_eq!(sketch::open(&reader(&store)).unwrap().planes().unwrap().to_string(), "sign");
+    assert_eq!(sketch::open(&store.reader()).unwrap().planes().unwrap().to_string(), "sign");
     let got = plan(&store, &by(Plane::Sign)).top_k(Order::Best, 10, None, 2, &GO).unwrap();
     assert_eq!((got.rows, got.summary.planes.len()), (want.rows.clone(), 1));
 
@@ -165,7 +159,7 @@ fn a_change_of_planes_that_was_stopped_goes_on_and_mixes_nothing() {
     assert_eq!(kept(), ["sign"; 6]);
 
     change("nibble");
-    let why = sketch::open(&reader(&store)).unwrap_err();
+    let why = sketch::open(&store.reader()).unwrap_err();
     assert!(why.contains("no plane in common"), "{why}");
     let got = plan(&store, &by(Plane::Nibble)).top_k(Order::Best, 10, None, 2, &GO).unwrap();
     assert_eq!((got.rows, got.summary.planes.len()), (want.rows, 0));
@@ -334,11 +328,11 @@ fn a_file_of_the_right_name_is_a_sketch_only_if_it_fits() {
     flipped[end] ^= 1;
     for bytes in [Vec::new(), b"no index".to_vec(), whole[..whole.len() / 2].to_vec(), flipped] {
         replace(&path, &bytes);
-        let reader = reader(&store);
+        let reader = store.reader();
         assert_eq!(sketch::found(&reader, &reader.segments()[0]), IndexStatus::Unusable);
     }
     let done = build(&store, &SketchOptions::default());
     assert_eq!(done.coded, ROWS as u64);
-    let reader = reader(&store);
+    let reader = store.reader();
     assert_eq!(sketch::found(&reader, &reader.segments()[0]), IndexStatus::Usable);
 }

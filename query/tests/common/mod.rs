@@ -215,6 +215,12 @@ impl TestStore {
         store
     }
 
+    /// The first feature of the dataset `pool`.
+    pub fn reader(&self) -> FeatureReader {
+        let snapshot = self.snapshot();
+        snapshot.open_feature(snapshot.features_of("pool")[0]).unwrap()
+    }
+
     /// Deletes rows of the dataset `pool`.
     pub fn delete(&self, rows: impl IntoIterator<Item = u64>) {
         let snapshot = self.snapshot();
