@@ -272,7 +272,6 @@ fn sketches_of_other_vectors_are_not_used() {
 fn records_of_a_sketch_that_are_not_finite_exclude_nothing() {
     let (count, dim) = (300, 20);
     let store = store(rows(1, count, dim), rows(2, 2, dim), DType::F32);
-    let want = plan(&store, &ask("pool", "val")).top_k(Order::Best, 7, None, 1, &GO).unwrap();
     let snapshot = store.snapshot();
     let feature = snapshot.features_of("pool")[0];
     let reader = snapshot.open_feature(feature).unwrap();
@@ -311,7 +310,6 @@ fn records_of_a_sketch_that_are_not_finite_exclude_nothing() {
             }
         }
     }
-    drop(want);
 }
 
 /// Numbers of the question.
