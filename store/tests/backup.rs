@@ -152,9 +152,7 @@ fn a_backup_that_was_purged_counts_as_changed() {
     let store = rich(&path);
     backup(&store, &to).unwrap();
     backup(&store, &to).unwrap();
-    let options = DeleteOptions { purge: true, ..DeleteOptions::default() };
-    let copy = Store::open(&to).unwrap();
-    copy.delete(&pool(&copy), &RowSet::from_rows([3]), options).unwrap();
+    purge(&Store::open(&to).unwrap(), [3]).unwrap();
     let e = backup(&store, &to).unwrap_err();
     assert!(matches!(e, BackupError::Changed { .. }), "{e}");
     assert_eq!(Store::open(&to).unwrap().snapshot().unwrap().dataset("pool").unwrap().rows, 19);

@@ -7,14 +7,6 @@ use arrow_array::cast::AsArray;
 use gstore_store::*;
 use std::path::PathBuf;
 
-fn delete(store: &Store, rows: impl IntoIterator<Item = u64>) -> DeleteReport {
-    store.delete(&pool(store), &RowSet::from_rows(rows), options()).unwrap()
-}
-
-fn options() -> DeleteOptions {
-    DeleteOptions { command: "gstore delete".into(), purge: false, ..DeleteOptions::default() }
-}
-
 fn ids(store: &Store) -> Vec<String> {
     let snapshot = store.snapshot().unwrap();
     ids_of(&snapshot)
@@ -243,9 +235,9 @@ fn a_delete_happens_as_a_whole_or_not_at_all() {
         &prepared,
         // The ninth bitmap: all are merged.
         |store| {
-            let snapshot = store.snapshot()?;
+            let (snapshot, rows) = (store.snapshot()?, RowSet::from_range(10..13));
             // Done again, it finds rows that are not live.
-            store.delete(snapshot.dataset("pool").unwrap(), &RowSet::from_range(10..13), options()).map(drop)
+            store.delete(snapshot.dataset("pool").unwrap(), &rows, DeleteOptions::default()).map(drop)
         },
         |store, done| {
             let found = ids(store);

@@ -120,8 +120,7 @@ fn a_purge_takes_a_damaged_file_of_deleted_rows_and_counts_the_ids_that_it_hides
         path.join(format!("samples/1/{file}.parquet"))
     };
     flip(&damaged, |_| 700);
-    let options = DeleteOptions { purge: true, ..DeleteOptions::default() };
-    let report = store.delete(&pool(&store), &RowSet::from_rows([25]), options).unwrap();
+    let report = purge(&store, [25]).unwrap();
     assert_eq!((report.purged, report.unremembered), (21, 20));
     assert!(!damaged.exists());
     assert_sound_and_ours(&store);
@@ -149,8 +148,7 @@ fn a_purge_remembers_what_can_be_read_of_a_damaged_file() {
         assert!(bytes.len() > 3 << 20, "{} bytes", bytes.len());
         3 << 19
     });
-    let options = DeleteOptions { purge: true, ..DeleteOptions::default() };
-    let report = store.delete(&pool(&store), &RowSet::new(), options).unwrap();
+    let report = purge(&store, []).unwrap();
     let lost = report.unremembered;
     assert_eq!((report.purged, lost % 8192), (ROWS, 0));
     assert!((8192..=3 * 8192).contains(&lost), "{lost} of {ROWS}");

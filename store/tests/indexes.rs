@@ -24,11 +24,6 @@ fn open(store: &Store) -> FeatureReader {
     snapshot.open_feature(&snapshot.features()[0]).unwrap()
 }
 
-fn purge(store: &Store, rows: impl IntoIterator<Item = u64>) -> Result<DeleteReport, ChangeError> {
-    let options = DeleteOptions { purge: true, ..DeleteOptions::default() };
-    store.delete(&pool(store), &RowSet::from_rows(rows), options)
-}
-
 /// Segments by the names of index files.
 fn indexed(path: &Path) -> BTreeSet<String> {
     let stem = |f: &std::path::PathBuf| f.file_stem().unwrap().to_string_lossy().into_owned();

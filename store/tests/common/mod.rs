@@ -89,6 +89,12 @@ pub fn delete(store: &Store, rows: impl IntoIterator<Item = u64>) -> DeleteRepor
     store.delete(&pool(store), &RowSet::from_rows(rows), DeleteOptions::default()).unwrap()
 }
 
+/// Purges rows of the dataset, and those that were deleted before.
+pub fn purge(store: &Store, rows: impl IntoIterator<Item = u64>) -> Result<DeleteReport, ChangeError> {
+    let options = DeleteOptions { purge: true, ..DeleteOptions::default() };
+    store.delete(&pool(store), &RowSet::from_rows(rows), options)
+}
+
 /// Adds samples `range` with ids `s<i>`; deleted ones stay out.
 pub fn add(store: &Store, range: std::ops::Range<u64>) -> Result<AppendReport, CommitError> {
     add_with(store, range, options("add"))
