@@ -104,7 +104,7 @@ fn answers(plan: &Prepared, threads: usize) -> Result<Answer, QueryError> {
         }
     }
     for each in [Each::Subtask, Each::Sample] {
-        let request = EachRequest { each, order: Order::Best, k: K, filter: None, threads, memory: 1 << 30 };
+        let request = EachRequest { threads, ..request(each, K) };
         let found = plan.top_k_each(&request, &GO)?;
         all.extend(found.rankings.iter().map(|ranking| bits(&ranking.rows)));
     }

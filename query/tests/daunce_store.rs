@@ -9,7 +9,7 @@ use gstore_query::daunce::{Pair, *};
 use gstore_query::influence::*;
 use gstore_store::*;
 
-use crate::common::{GO, Numbers, TestStore};
+use crate::common::{GO, Numbers, TestStore, request};
 
 const MODELS: usize = 12;
 
@@ -248,28 +248,17 @@ fn each_sample_has_the_ranking_that_it_has_alone() {
     let samples = plan.target_samples(&GO).unwrap();
     assert_eq!(samples.subtasks, ["a", "b", "target"]);
     assert_eq!(samples.rows.iter().map(|row| row.row).collect::<Vec<_>>(), [0, 2, 1, 3]);
-    let request = EachRequest {
-        each: Each::Sample,
-        order: Order::Best,
-        k: 9,
-        filter: None,
-        threads: 2,
-        memory: 1 << 24,
-    };
-    let found = plan.top_k_each(&request, &GO).unwrap();
+    let rows = |rows: &[Scored]| rows.iter().map(|row| (row.row, row.score.to_bits())).collect::<Vec<_>>();
+    let of_each = |each| EachRequest { memory: 1 << 24, ..request(each, 9) };
+    let found = plan.top_k_each(&of_each(Each::Sample), &GO).unwrap();
     for ranking in &found.rankings {
         let alone = plan.of_samples(&[ranking.sample.unwrap()], &GO).unwrap();
         let want = alone.top_k(Order::Best, 9, None, 1, &GO).unwrap();
-        let rows =
-            |rows: &[Scored]| rows.iter().map(|row| (row.row, row.score.to_bits())).collect::<Vec<_>>();
         assert_eq!(rows(&ranking.rows), rows(&want.rows));
     }
-    let request = EachRequest { each: Each::Subtask, ..request };
-    let found = plan.top_k_each(&request, &GO).unwrap();
+    let found = plan.top_k_each(&of_each(Each::Subtask), &GO).unwrap();
     for (ranking, name) in found.rankings.iter().zip(["target:a", "target:b", "target:target"]) {
         let want = world.plan_of(name, |_| {}).top_k(Order::Best, 9, None, 1, &GO).unwrap();
-        let rows =
-            |rows: &[Scored]| rows.iter().map(|row| (row.row, row.score.to_bits())).collect::<Vec<_>>();
         assert_eq!(rows(&ranking.rows), rows(&want.rows), "{name}");
     }
 }
@@ -527,14 +516,7 @@ fn speed() {
                 ..InfluenceSpec::default()
             };
             let plan = Prepared::new(&store.snapshot(), &spec).unwrap();
-            let request = EachRequest {
-                each: Each::Sample,
-                order: Order::Best,
-                k: 100,
-                filter: None,
-                threads,
-                memory: 1 << 30,
-            };
+            let request = EachRequest { threads, ..request(Each::Sample, 100) };
             let laps: Vec<String> = (0..3)
                 .map(|_| {
                     let start = std::time::Instant::now();

@@ -134,9 +134,7 @@ fn every_mixture_of_rules_is_a_greedy_pass() {
     let plan = plan(&case.store, &ask("pool", "val"));
     let whole = vec![plan.top_k(Order::Best, ROWS, None, 2, &GO).unwrap().rows];
     let each = |each| {
-        let request =
-            EachRequest { each, order: Order::Best, k: ROWS, filter: None, threads: 2, memory: 1 << 30 };
-        let found = plan.top_k_each(&request, &GO).unwrap();
+        let found = plan.top_k_each(&request(each, ROWS), &GO).unwrap();
         found.rankings.into_iter().map(|r| r.rows).collect::<Vec<_>>()
     };
     // A share is of the rows asked for, also where the pool has fewer.

@@ -61,8 +61,7 @@ fn pool_rows_that_are_not_finite_are_left_out_of_every_answer() {
                     assert_eq!((found.rows.len(), found.summary.excluded.non_finite), (37, 3));
                     assert!(found.rows.iter().all(|s| s.score.is_finite() && !wrong.contains(&s.row)));
                     for each in [Each::Sample, Each::Subtask, Each::Target] {
-                        let request =
-                            EachRequest { each, order, k: 100, filter: None, threads: 1, memory: 1 << 30 };
+                        let request = EachRequest { order, threads: 1, ..request(each, 100) };
                         let found = plan.top_k_each(&request, &GO).unwrap();
                         assert_eq!(found.summary.excluded.non_finite, 3);
                         for ranking in &found.rankings {

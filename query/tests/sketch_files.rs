@@ -281,14 +281,7 @@ fn rankings_by_many_values_do_without_a_damaged_sketch() {
     let store = TestStore::of(&gradients(&numbers.vectors(ROWS, 70), &numbers.vectors(40, 70)));
     build(&store, &SketchOptions::default());
     let ask = |mode| InfluenceSpec { mode, within: Within::Max, ..ask("pool", "val") };
-    let request = EachRequest {
-        each: Each::Sample,
-        order: Order::Best,
-        k: 3,
-        filter: None,
-        threads: 2,
-        memory: 1 << 30,
-    };
+    let request = request(Each::Sample, 3);
     let answers = |mode: Mode| {
         let plan = plan(&store, &ask(mode));
         let whole = plan.top_k(Order::Best, 3, None, 2, &GO).unwrap();

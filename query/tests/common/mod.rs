@@ -319,6 +319,11 @@ pub fn ask(pool: &str, target: &str) -> InfluenceSpec {
     InfluenceSpec { pools: vec![pool.into()], targets: vec![TargetRef::parse(target)], ..Default::default() }
 }
 
+/// The `k` best rows of each.
+pub fn request(each: Each, k: usize) -> EachRequest<'static> {
+    EachRequest { each, order: Order::Best, k, filter: None, threads: 2, memory: 1 << 30 }
+}
+
 pub fn plan(store: &TestStore, spec: &InfluenceSpec) -> Prepared {
     Prepared::new(&store.snapshot(), spec).unwrap()
 }
