@@ -158,7 +158,7 @@ fn lock_compaction(env: &Env) -> Result<(Option<Box<dyn VfsLock>>, bool), Storag
     if !env.exists(COMPACT_LOCK)? {
         return Ok((None, false));
     }
-    let lock = env.vfs().lock(&env.at(COMPACT_LOCK), false).map_err(Env::io("lock", COMPACT_LOCK))?;
+    let lock = env.lock(COMPACT_LOCK, false)?;
     let busy = lock.is_none();
     Ok((lock, busy))
 }

@@ -6,12 +6,10 @@ use crate::artifacts;
 use crate::error::StorageError;
 use crate::index;
 use crate::job::{Intents, JobFile, JobFolder, PREFIX, PUBLISH, is_held, read_json_of};
-use crate::layout::Env;
 use crate::layout::names::{self, FileKind};
 use crate::layout::names::{LEASES, START_LOCK, UPLOADS};
 use crate::lease;
 use crate::rewrite::COMPACT_LOCK;
-use crate::vfs::if_there;
 
 /// Files in `tmp/` that many processes lock.
 const LOCKS: [&str; 2] = [START_LOCK, COMPACT_LOCK];
@@ -105,10 +103,9 @@ impl Sweeper<'_> {
     /// Removes a folder whose `lock` is not held.
     fn remove_unless_held(&mut self, folder: &str) -> Result<bool, StorageError> {
         let name = format!("{folder}/lock");
-        let path = self.env.at(&name);
         let lock = match self.env.exists(&name)? {
             false => None,
-            true => match if_there(self.env.vfs().lock(&path, false)).map_err(Env::io("lock", &name))? {
+            true => match self.env.lock_there(&name, false)? {
                 Some(Some(lock)) => Some(lock),
                 // Its owner is at work, or has finished and removes it.
                 Some(None) | None => return Ok(false),
@@ -144,8 +141,7 @@ impl Sweeper<'_> {
                 self.swept.stranger(name);
                 continue;
             }
-            let lock = if_there(self.env.vfs().lock(&self.env.at(&name), false));
-            if let Some(Some(_lock)) = lock.map_err(Env::io("lock", &name))? {
+            if let Some(Some(_lock)) = self.env.lock_there(&name, false)? {
                 self.remove(FileKind::Leases, &name)?;
             }
         }
@@ -159,14 +155,10 @@ impl Sweeper<'_> {
         if copies.is_empty() {
             return Ok(());
         }
-        let env = self.env;
-        let lock = |name: &str, wait: bool| {
-            if_there(env.vfs().lock(&env.at(name), wait)).map_err(Env::io("lock", name))
-        };
-        let _making = lock(&format!("{UPLOADS}/lock"), true)?;
+        let _making = self.env.lock_there(&format!("{UPLOADS}/lock"), true)?;
         for copy in copies {
             let name = format!("{UPLOADS}/{copy}");
-            if let Some(Some(_lock)) = lock(&name, false)? {
+            if let Some(Some(_lock)) = self.env.lock_there(&name, false)? {
                 self.remove(FileKind::Leftovers, &name)?;
             }
         }

@@ -15,8 +15,7 @@ pub(crate) fn is_build(name: &str) -> bool {
 pub(crate) fn live_builds(env: &Env) -> Result<Vec<String>, StorageError> {
     let mut live = Vec::new();
     for name in env.list("tmp")?.into_iter().filter(|n| is_build(n)) {
-        let lock = format!("tmp/{name}/{HELD_LOCK}");
-        if env.vfs().is_locked(&env.at(&lock)).map_err(Env::io("look at the lock of", &lock))? {
+        if env.is_locked(&format!("tmp/{name}/{HELD_LOCK}"))? {
             live.push(format!("tmp/{name}"));
         }
     }

@@ -124,8 +124,7 @@ pub(crate) fn jobs(env: &Env) -> Result<Vec<(String, JobFileResult)>, StorageErr
 /// Whether a live process holds a job. The caller holds the start lock: a job that starts would
 /// take us for its owner.
 pub(crate) fn is_held(env: &Env, id: &str) -> Result<bool, StorageError> {
-    let name = format!("tmp/{id}/{LOCK}");
-    env.vfs().is_locked(&env.at(&name)).map_err(Env::io("look at the lock of", &name))
+    env.is_locked(&format!("tmp/{id}/{LOCK}"))
 }
 
 /// The jobs that a live process holds, and what they write, if that can be read. The
@@ -160,12 +159,11 @@ impl JobFolder {
     pub(crate) fn take(env: &Arc<Env>, id: &str) -> Result<Option<JobFolder>, StorageError> {
         let name = format!("tmp/{id}");
         for _ in 0..ATTEMPTS {
-            env.vfs().create_dir(&env.at(&name)).map_err(Env::io("make the folder", &name))?;
+            env.create_folder(&name)?;
             env.sync_folder("tmp")?;
             let lock_name = format!("{name}/{LOCK}");
-            let lock = if_there(env.vfs().lock(&env.at(&lock_name), false));
             // The job that had the folder ended and removed it just now.
-            let Some(lock) = lock.map_err(Env::io("lock", &lock_name))? else { continue };
+            let Some(lock) = env.lock_there(&lock_name, false)? else { continue };
             let Some(lock) = lock else { return Ok(None) };
             // The same: then this is the lock of a file that is gone.
             if env.exists(&lock_name)? {

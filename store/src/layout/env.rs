@@ -74,11 +74,16 @@ impl Env {
         move |e| StorageError::io(action, e)
     }
 
+    /// Makes a folder, if it is not there.
+    pub(crate) fn create_folder(&self, name: &str) -> Result<(), StorageError> {
+        self.vfs.create_dir(&self.at(name)).map_err(Self::io("make the folder", name))
+    }
+
     /// Makes a folder inside one of the store's folders and flushes its name, so that what is renamed into
     /// it later cannot be lost with it. One that exists may come from a process that died before the
     /// flush, so it is flushed too.
     pub(crate) fn make_folder(&self, name: &str) -> Result<(), StorageError> {
-        self.vfs.create_dir(&self.at(name)).map_err(Self::io("make the folder", name))?;
+        self.create_folder(name)?;
         let above = Path::new(name).parent().unwrap_or(Path::new(""));
         self.vfs.sync_dir(&self.path.join(above)).map_err(Self::io("flush the folder above", name))
     }
@@ -145,13 +150,29 @@ impl Env {
         }
     }
 
+    /// Takes the lock of a file, which is made if needed; `None` if it is held and `wait` is not set.
+    pub(crate) fn lock(&self, name: &str, wait: bool) -> Result<Option<Box<dyn VfsLock>>, StorageError> {
+        self.vfs.lock(&self.at(name), wait).map_err(Self::io("lock", name))
+    }
+
+    /// The same of a file whose folder may be gone: there is nothing to be locked then.
+    pub(crate) fn lock_there(
+        &self,
+        name: &str,
+        wait: bool,
+    ) -> Result<Option<Option<Box<dyn VfsLock>>>, StorageError> {
+        if_there(self.vfs.lock(&self.at(name), wait)).map_err(Self::io("lock", name))
+    }
+
+    /// Whether the lock of a file is held.
+    pub(crate) fn is_locked(&self, name: &str) -> Result<bool, StorageError> {
+        self.vfs.is_locked(&self.at(name)).map_err(Self::io("look at the lock of", name))
+    }
+
     /// The lock that is held while a job starts.
     pub(crate) fn lock_start(&self) -> Result<Box<dyn VfsLock>, StorageError> {
-        self.vfs.create_dir(&self.at("tmp")).map_err(Self::io("make the folder", "tmp"))?;
-        match self.vfs.lock(&self.at(START_LOCK), true) {
-            Ok(Some(lock)) => Ok(lock),
-            Ok(None) => Err(Self::io("lock", START_LOCK)(ErrorKind::WouldBlock.into())),
-            Err(e) => Err(Self::io("lock", START_LOCK)(e)),
-        }
+        self.create_folder("tmp")?;
+        let lock = self.lock(START_LOCK, true)?;
+        lock.ok_or_else(|| Self::io("lock", START_LOCK)(ErrorKind::WouldBlock.into()))
     }
 }

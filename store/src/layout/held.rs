@@ -28,13 +28,13 @@ impl HeldFolder {
     pub(crate) fn make(env: &Arc<Env>, kind: &str) -> Result<HeldFolder, StorageError> {
         let name = format!("tmp/{kind}{}", Uuid::new_v4());
         let lock_name = format!("{name}/{HELD_LOCK}");
-        env.vfs().create_dir(&env.at(&name)).map_err(Env::io("make the folder", &name))?;
-        match env.vfs().lock(&env.at(&lock_name), false) {
+        env.create_folder(&name)?;
+        match env.lock(&lock_name, false) {
             Ok(Some(lock)) => Ok(HeldFolder { env: Arc::clone(env), name, _lock: lock }),
             Ok(None) => Err(Env::io("lock", &lock_name)(ErrorKind::WouldBlock.into())),
             Err(e) => {
                 let _ = env.remove_folder(&name);
-                Err(Env::io("lock", &lock_name)(e))
+                Err(e)
             }
         }
     }

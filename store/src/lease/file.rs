@@ -140,12 +140,11 @@ pub(crate) fn held(env: &Env) -> Result<Vec<LeasedSnapshot>, StorageError> {
     let mut out = Vec::new();
     for file in env.list(LEASES)?.into_iter().filter(|n| is_lease(n) && n.ends_with(".json")) {
         let name = format!("{LEASES}/{file}");
-        let path = env.at(&name);
         // It may be released at any moment: then it is gone, or no longer locked.
-        if !env.vfs().is_locked(&path).map_err(Env::io("look at the lock of", &name))? {
+        if !env.is_locked(&name)? {
             continue;
         }
-        let bytes = if_there(env.vfs().read(&path, LIMIT)).map_err(Env::io("read", &name))?;
+        let bytes = if_there(env.vfs().read(&env.at(&name), LIMIT)).map_err(Env::io("read", &name))?;
         let Some(bytes) = bytes else { continue };
         let lease: LeaseFile = parse(&name, &bytes)?;
         let LeaseFile { snapshot, pid, command, root, .. } = lease;

@@ -29,8 +29,7 @@ impl Files {
     /// Where to write a new file.
     pub(super) fn path(&mut self, name: &str) -> Result<PathBuf, StorageError> {
         if !self.made {
-            let folder = self.env.at(&self.folder);
-            self.env.vfs().create_dir(&folder).map_err(Env::io("make the folder", &self.folder))?;
+            self.env.create_folder(&self.folder)?;
             self.made = true;
         }
         Ok(self.env.at(&format!("{}/{name}", self.folder)))

@@ -1,7 +1,7 @@
 //! A repair has the store for itself: no writer, no job, no compaction at work. It waits for none of them.
 
 use crate::artifacts;
-use crate::error::{StorageError, VerifyError};
+use crate::error::VerifyError;
 use crate::index;
 use crate::layout::Env;
 use crate::store::{Store, WriterLock};
@@ -24,15 +24,11 @@ pub(super) struct RepairLocks {
 impl RepairLocks {
     pub(super) fn take(store: &Store) -> Result<RepairLocks, VerifyError> {
         let env = store.env();
-        let attempt = |name: &str| -> Result<Option<Box<dyn VfsLock>>, StorageError> {
-            env.vfs().lock(&env.at(name), false).map_err(Env::io("lock", name))
-        };
-        env.vfs().create_dir(&env.at("tmp")).map_err(Env::io("make the folder", "tmp"))?;
+        env.create_folder("tmp")?;
         let mut locks = Vec::new();
         for name in LOCKS {
-            locks.push(
-                attempt(name)?.ok_or_else(|| VerifyError::Busy(format!("another process holds {name}")))?,
-            );
+            let lock = env.lock(name, false)?;
+            locks.push(lock.ok_or_else(|| VerifyError::Busy(format!("another process holds {name}")))?);
         }
         let writer = WriterLock::attempt(store, false)?;
         let writer = writer.ok_or_else(|| VerifyError::Busy("a writer is at work".into()))?;
@@ -40,7 +36,7 @@ impl RepairLocks {
             let name = format!("tmp/{folder}/lock");
             let ours = WORK.iter().any(|w| folder.starts_with(w));
             // New ones cannot start: they need the locks above.
-            if ours && env.vfs().is_locked(&env.at(&name)).map_err(Env::io("look at the lock of", &name))? {
+            if ours && env.is_locked(&name)? {
                 return Err(VerifyError::Busy(format!("a process works in tmp/{folder}")));
             }
         }

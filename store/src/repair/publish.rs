@@ -32,7 +32,7 @@ const DAMAGED: &str = "CURRENT.damaged";
 
 /// Publishes it. Any error but [`VerifyError::Commit`] means that `CURRENT` does not name it.
 pub(super) fn publish(env: &Arc<Env>, base: &Base, outcome: RepairedSnapshot) -> Result<(), VerifyError> {
-    env.vfs().create_dir(&env.at("manifests")).map_err(Env::io("make the folder", "manifests"))?;
+    env.create_folder("manifests")?;
     let mut root = Root {
         version: VERSION,
         snapshot: base.next,

@@ -15,8 +15,8 @@ const PREFIX: &str = "compact-";
 /// Takes the lock of compactors; `None` if another process has it. Folders that earlier
 /// ones left are removed.
 pub(crate) fn lock_compact(env: &Env) -> Result<Option<Box<dyn VfsLock>>, StorageError> {
-    env.vfs().create_dir(&env.at("tmp")).map_err(Env::io("make the folder", "tmp"))?;
-    let lock = env.vfs().lock(&env.at(COMPACT_LOCK), false).map_err(Env::io("lock", COMPACT_LOCK))?;
+    env.create_folder("tmp")?;
+    let lock = env.lock(COMPACT_LOCK, false)?;
     if lock.is_some() {
         let names = env.vfs().list(&env.at("tmp")).map_err(Env::io("list", "tmp"))?;
         for name in names.iter().filter(|n| n.strip_prefix(PREFIX).is_some_and(|u| u.parse::<Uuid>().is_ok()))

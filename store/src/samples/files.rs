@@ -139,7 +139,7 @@ impl SampleFiles {
     fn open_file(&self, first_row: u64) -> Result<TableWriter, StorageError> {
         let env = &self.env;
         let uuid = Uuid::new_v4();
-        env.vfs().create_dir(&env.at(&self.folder)).map_err(Env::io("make the folder", &self.folder))?;
+        env.create_folder(&self.folder)?;
         let path = env.at(&format!("{}/{uuid}.parquet", self.folder));
         let schema = Arc::clone(&self.schema);
         let mut writer = TableWriter::create(env.vfs(), &path, uuid, first_row, schema, sample_properties())?;

@@ -20,11 +20,11 @@ pub(crate) fn create(vfs: &Arc<dyn Vfs>, path: &Path) -> Result<(), CreateError>
     let shown = path.display().to_string();
     check_empty(&env, &shown)?;
     vfs.create_dir(path).map_err(Env::io("make the folder", &shown))?;
-    let lock = vfs.lock(&env.at(LOCK), true).map_err(Env::io("lock", LOCK))?;
+    let lock = env.lock(LOCK, true)?;
     // Someone else may have made it while we waited.
     check_empty(&env, &shown)?;
     for folder in FOLDERS {
-        vfs.create_dir(&env.at(folder)).map_err(Env::io("make the folder", folder))?;
+        env.create_folder(folder)?;
     }
     let root = Root::first(Uuid::new_v4(), now());
     let (link, _) = env.manifests().write(root)?;
