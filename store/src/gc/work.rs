@@ -9,7 +9,7 @@ use crate::job::{Intents, JobFile, JobFolder, PREFIX, PUBLISH, is_held, read_jso
 use crate::layout::names::{self, FileKind};
 use crate::layout::names::{LEASES, START_LOCK, UPLOADS};
 use crate::lease;
-use crate::rewrite::COMPACT_LOCK;
+use crate::rewrite::{self, COMPACT_LOCK};
 
 /// Files in `tmp/` that many processes lock.
 const LOCKS: [&str; 2] = [START_LOCK, COMPACT_LOCK];
@@ -89,7 +89,7 @@ impl Sweeper<'_> {
             let of = |prefix: &str| name.strip_prefix(prefix).is_some_and(|u| names::uuid(u).is_some());
             if of("append-") {
                 removed |= self.remove_work(&path, FileKind::Leftovers)?;
-            } else if of("compact-") {
+            } else if of(rewrite::PREFIX) {
                 if !self.options.leave_compactions {
                     removed |= self.remove_unless_held(&path)?;
                 }

@@ -1,16 +1,17 @@
 //! A repair has the store for itself: no writer, no job, no compaction at work. It waits for none of them.
 
-use crate::artifacts;
 use crate::error::VerifyError;
-use crate::index;
 use crate::layout::Env;
+use crate::layout::names::START_LOCK;
+use crate::rewrite::COMPACT_LOCK;
 use crate::store::{Store, WriterLock};
 use crate::vfs::VfsLock;
+use crate::{artifacts, index, job, rewrite};
 
 /// Locks of whole operations, inside the store.
-const LOCKS: [&str; 2] = ["tmp/compact.lock", "tmp/start.lock"];
+const LOCKS: [&str; 2] = [COMPACT_LOCK, START_LOCK];
 /// Folders in `tmp/` whose file `lock` is held by the process at work.
-const WORK: [&str; 4] = ["job-", "compact-", index::PREFIX, artifacts::PREFIX];
+const WORK: [&str; 4] = [job::PREFIX, rewrite::PREFIX, index::PREFIX, artifacts::PREFIX];
 
 /// Held while a store is repaired.
 #[derive(Debug)]

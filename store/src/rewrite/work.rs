@@ -10,7 +10,8 @@ use uuid::Uuid;
 
 /// Held by a compaction or purge.
 pub(crate) const COMPACT_LOCK: &str = "tmp/compact.lock";
-const PREFIX: &str = "compact-";
+/// Names of work folders in `tmp/` start with this.
+pub(crate) const PREFIX: &str = "compact-";
 
 /// Takes the lock of compactors; `None` if another process has it. Folders that earlier
 /// ones left are removed.
