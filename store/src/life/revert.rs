@@ -12,7 +12,7 @@ use crate::error::{ChangeError, OpenError, StorageError};
 use crate::manifest::{ArtifactPart, DatasetPart};
 use crate::rewrite::lock_compact;
 use crate::store::{Chain, Change, Numbered, Snapshot, Store, WriterLock, change_of, publish};
-use gstore_core::many;
+use gstore_core::{many, many_of};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -124,20 +124,14 @@ fn differing(
     let (here, there) = (base.live_rows(now)?, target.live_rows(old)?);
     let (back, gone) = (there.difference(&here).len(), here.difference(&there).len());
     let name = &old.name;
+    let come = |rows| many_of(rows, "row comes back", "rows come back");
+    let go = |rows| many_of(rows, "row goes", "rows go");
     Ok(match (back, gone) {
         (0, 0) => format!("dataset {name} has its earlier columns, encodings and files"),
-        (back, 0) => format!("dataset {name}: {} back", comes(back)),
-        (0, gone) => format!("dataset {name}: {}", goes(gone)),
-        (back, gone) => format!("dataset {name}: {} back, {}", comes(back), goes(gone)),
+        (back, 0) => format!("dataset {name}: {}", come(back)),
+        (0, gone) => format!("dataset {name}: {}", go(gone)),
+        (back, gone) => format!("dataset {name}: {}, {}", come(back), go(gone)),
     })
-}
-
-fn comes(rows: u64) -> String {
-    format!("{} {}", many(rows, "row"), if rows == 1 { "comes" } else { "come" })
-}
-
-fn goes(rows: u64) -> String {
-    format!("{} {}", many(rows, "row"), if rows == 1 { "goes" } else { "go" })
 }
 
 /// The first row number that no snapshot from the target on has given out, also where the dataset was dropped
