@@ -44,10 +44,8 @@ impl ClientWrite {
     /// A key that is none.
     pub fn new(key: impl Into<String>, digest: impl Into<String>) -> Result<Self, KeyError> {
         let (key, digest) = (key.into(), digest.into());
-        match check_key(&key) {
-            Ok(()) => Ok(Self { key, digest }),
-            Err(error) => Err(error),
-        }
+        check_key(&key)?;
+        Ok(Self { key, digest })
     }
 
     /// The note of this write in a dataset, if it was done.
