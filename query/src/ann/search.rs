@@ -42,25 +42,19 @@ impl SearchCounts {
             ));
             if *scanned > 0 {
                 summary.notes.push(format!(
-                    "{} with a graph {} scanned all the same, which was faster, or found as many rows as were asked for",
-                    many(*scanned, "segment"),
-                    were(*scanned)
+                    "{} scanned all the same, which was faster, or found as many rows as were asked for",
+                    many_of(*scanned, "segment with a graph was", "segments with a graph were")
                 ));
             }
         }
         if missed > 0 {
             summary.notes.push(format!(
-                "{} no graph and {} scanned; {} makes what is missing",
-                many_of(missed, "segment has", "segments have"),
-                were(missed),
+                "{} scanned; {} makes what is missing",
+                many_of(missed, "segment has no graph and was", "segments have no graph and were"),
                 Remedy::Index { kind: "hnsw", feature: &lacking.join(" "), rebuild: false }
             ));
         }
     }
-}
-
-fn were(segments: u64) -> &'static str {
-    if segments == 1 { "was" } else { "were" }
 }
 
 impl Prepared {
