@@ -67,23 +67,16 @@ pub fn estimate(reader: &FeatureReader, threads: usize) -> Estimate {
 
 /// Refuses features that cannot have a graph.
 pub fn check(part: &FeaturePart) -> Result<(), QueryError> {
-    let name = part.display_name();
-    if part.desc.granularity == Granularity::Token {
-        return Err(QueryError::Graph(format!(
-            "{name} has vectors of tokens; graphs are built from samples' vectors"
-        )));
-    }
-    if part.desc.space.family == Family::Loss {
-        return Err(QueryError::Graph(format!(
-            "{name} is a single number, which has no neighbours by angle"
-        )));
-    }
-    if part.desc.ensemble.is_some() || part.desc.checkpoint.is_none() {
-        return Err(QueryError::Graph(format!(
-            "{name} belongs to no single checkpoint; graphs are built from features that do"
-        )));
-    }
-    Ok(())
+    let why = if part.desc.granularity == Granularity::Token {
+        "has vectors of tokens; graphs are built from samples' vectors"
+    } else if part.desc.space.family == Family::Loss {
+        "is a single number, which has no neighbours by angle"
+    } else if part.desc.ensemble.is_some() || part.desc.checkpoint.is_none() {
+        "belongs to no single checkpoint; graphs are built from features that do"
+    } else {
+        return Ok(());
+    };
+    Err(QueryError::Graph(format!("{} {why}", part.display_name())))
 }
 
 /// State of a segment's graph; a build replaces one that cannot be used. Reads the file's footer.
@@ -130,17 +123,13 @@ impl Graphs {
         segment: &SegmentRef,
     ) -> Result<Option<Arc<Graph>>, QueryError> {
         let key = (segment.file().to_owned(), segment.digest());
-        let known = self.lock().get(&key).map(Arc::clone);
+        // A panic cannot leave the map half changed.
+        let known = locked(&self.open).get(&key).map(Arc::clone);
         if known.is_some() {
             return Ok(known);
         }
         let IndexState::Ready(file) = reader.index_state(segment, KIND)? else { return Ok(None) };
         let graph = open(*file, reader.part(), segment)?;
-        Ok(Some(Arc::clone(self.lock().entry(key).or_insert_with(|| Arc::new(graph)))))
-    }
-
-    // A panic cannot leave the map half changed.
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<(String, Digest), Arc<Graph>>> {
-        locked(&self.open)
+        Ok(Some(Arc::clone(locked(&self.open).entry(key).or_insert_with(|| Arc::new(graph)))))
     }
 }
