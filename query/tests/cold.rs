@@ -206,7 +206,7 @@ impl RowProducts for Keeper {
 }
 
 impl Encoder for Keeper {
-    fn encode(&self, _: &EncodeRequest<'_>, _: &Cancel) -> Result<EncodedSamples, EncoderError> {
+    fn encode(&self, _: &EncodeRequest<'_>, _: &Cancel) -> Result<Encoded, EncoderError> {
         Err(EncoderError::Failed("there are no models".into()))
     }
 

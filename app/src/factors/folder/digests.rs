@@ -1,7 +1,6 @@
 //! Digests of the files of a fit, each next to its file: a changed bit of a sum is a number like any other,
 //! which nothing else notices.
 
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use gstore_core::{Digest, if_there};
