@@ -268,41 +268,19 @@ fn plans_that_cannot_run_are_refused_with_a_line() {
 #[test]
 fn stages_of_a_store_are_ordered_by_samples_features_and_runs() {
     let world = World::new();
-    let text = r#"
-store = "st"
-[[stage]]
-name = "warm"
-command = "train"
-each = {seed = [1, 2]}
-model = "model"
-data = "texts.jsonl"
-seed = "${seed}"
-output = "warm-${seed}"
-[[stage]]
-name = "pool"
-command = "add"
-dataset = "pool"
-data = "texts.jsonl"
-[[stage]]
-name = "features"
-command = "ingest"
-each = {seed = [1, 2]}
-dataset = "pool"
-run = "warm-${seed}"
-features = "grad-sgd"
-[[stage]]
-name = "best-1"
-command = "select"
-pool = "pool"
-target = "pool:a"
-run = "warm-1"
-top = "5%"
-output = "best.jsonl"
-[[stage]]
-name = "count"
-command = "query"
-args = "SELECT count(*) FROM pool"
-"#;
+    let text = "
+store = 'st'
+stage = [
+  {name = 'warm', command = 'train', each = {seed = [1, 2]}, model = 'model', data = 'texts.jsonl', \
+   seed = '${seed}', output = 'warm-${seed}'},
+  {name = 'pool', command = 'add', dataset = 'pool', data = 'texts.jsonl'},
+  {name = 'features', command = 'ingest', each = {seed = [1, 2]}, dataset = 'pool', run = 'warm-${seed}', \
+   features = 'grad-sgd'},
+  {name = 'best-1', command = 'select', pool = 'pool', target = 'pool:a', run = 'warm-1', top = '5%', \
+   output = 'best.jsonl'},
+  {name = 'count', command = 'query', args = 'SELECT count(*) FROM pool'},
+]
+";
     let plan = world.plan(text);
     let needs = |name: &str| needs(&plan, name);
     assert_eq!(needs("features-2"), ["warm-2", "pool"]);
@@ -329,31 +307,17 @@ fn what_a_stage_reads_and_writes_follows_from_its_arguments() {
     for name in ["base.jsonl", "my data.jsonl", "c.jinja", "held.jsonl"] {
         world.write(name, "1");
     }
-    let text = r#"
-store = "st"
-[[stage]]
-name = "text"
-command = "evaluate text"
-data = ["b=base.jsonl", "texts.jsonl"]
-rows = "rows.csv"
-report = "report"
-[[stage]]
-name = "answers"
-command = "generate"
-model = "model"
-data = "my data.jsonl"
-stop = "."
-template = "BASE/c.jinja"
-output = "out.jsonl"
-[[stage]]
-name = "warm"
-command = "train"
-model = "model"
-data = "texts.jsonl"
-eval_data = "held.jsonl"
-plot = "loss.svg"
-output = "warm"
-"#
+    let text = "
+store = 'st'
+stage = [
+  {name = 'text', command = 'evaluate text', data = ['b=base.jsonl', 'texts.jsonl'], rows = 'rows.csv', \
+   report = 'report'},
+  {name = 'answers', command = 'generate', model = 'model', data = 'my data.jsonl', stop = '.', \
+   template = 'BASE/c.jinja', output = 'out.jsonl'},
+  {name = 'warm', command = 'train', model = 'model', data = 'texts.jsonl', eval_data = 'held.jsonl', \
+   plot = 'loss.svg', output = 'warm'},
+]
+"
     .replace("BASE", &world.dir.path().display().to_string());
     let plan = world.plan(&text);
     for (stage, reads, writes) in [
@@ -375,37 +339,18 @@ output = "warm"
 #[test]
 fn what_reads_a_store_comes_after_what_writes_it() {
     let world = World::new();
-    let text = r#"
-store = "st"
-[[stage]]
-name = "check"
-command = "verify"
-[[stage]]
-name = "pool"
-command = "add"
-dataset = "pool"
-data = "texts.jsonl"
-[[stage]]
-name = "copy"
-command = "backup"
-to = "copy"
-[[stage]]
-name = "text"
-command = "evaluate text"
-dataset = "one=pool"
-reference_dataset = "pool"
-[[stage]]
-name = "count"
-command = "query"
-args = "SELECT count(*) FROM POOL"
-[[stage]]
-name = "picture"
-command = "plot overlap"
-pool = "pool"
-target = "pool:a"
-with = "pool"
-output = "picture.svg"
-"#;
+    let text = "
+store = 'st'
+stage = [
+  {name = 'check', command = 'verify'},
+  {name = 'pool', command = 'add', dataset = 'pool', data = 'texts.jsonl'},
+  {name = 'copy', command = 'backup', to = 'copy'},
+  {name = 'text', command = 'evaluate text', dataset = 'one=pool', reference_dataset = 'pool'},
+  {name = 'count', command = 'query', args = 'SELECT count(*) FROM POOL'},
+  {name = 'picture', command = 'plot overlap', pool = 'pool', target = 'pool:a', with = 'pool', \
+   output = 'picture.svg'},
+]
+";
     let plan = world.plan(text);
     let names: Vec<&str> = plan.stages.iter().map(|stage| stage.name()).collect();
     assert_eq!(names, ["check", "pool", "copy", "text", "count", "picture"]);
@@ -419,26 +364,15 @@ output = "picture.svg"
 #[test]
 fn a_pattern_of_targets_reads_the_datasets_that_it_matches() {
     let world = World::new();
-    let text = r#"
-store = "st"
-[[stage]]
-name = "add"
-command = "add"
-each = {name = ["pool", "skill_a", "skill_b", "other"]}
-dataset = "${name}"
-data = "texts.jsonl"
-[[stage]]
-name = "best"
-command = "select"
-pool = "pool"
-target = "skill_*"
-top = "5%"
-output = "best.jsonl"
-[[stage]]
-name = "scores"
-command = "query"
-args = "SELECT count(*) FROM influence('pool', 'skill_?')"
-"#;
+    let text = "
+store = 'st'
+stage = [
+  {name = 'add', command = 'add', each = {name = ['pool', 'skill_a', 'skill_b', 'other']}, \
+   dataset = '${name}', data = 'texts.jsonl'},
+  {name = 'best', command = 'select', pool = 'pool', target = 'skill_*', top = '5%', output = 'best.jsonl'},
+  {name = 'scores', command = 'query', args = \"SELECT count(*) FROM influence('pool', 'skill_?')\"},
+]
+";
     let plan = world.plan(text);
     for name in ["best", "scores"] {
         assert_eq!(needs(&plan, name), ["add-pool", "add-skill_a", "add-skill_b"], "{name}");
@@ -448,56 +382,22 @@ args = "SELECT count(*) FROM influence('pool', 'skill_?')"
 #[test]
 fn conditions_read_the_tables_of_their_subselects() {
     let world = World::new();
-    let text = r#"
-store = "st"
-[[stage]]
-name = "warm"
-command = "train"
-model = "model"
-dataset = "pool"
-where = "id IN (SELECT id FROM picked)"
-output = "warm"
-[[stage]]
-name = "answers"
-command = "generate"
-model = "model"
-dataset = "pool"
-where = "row IN (SELECT row FROM gstore.samples)"
-as = "answers"
-[[stage]]
-name = "copies"
-command = "daunce train"
-model = "model"
-dataset = "pool"
-where = "source = 'picked'"
-models = 4
-output = "copies"
-[[stage]]
-name = "pool"
-command = "add"
-dataset = "pool"
-data = "texts.jsonl"
-[[stage]]
-name = "picked"
-command = "add"
-dataset = "picked"
-data = "texts.jsonl"
-[[stage]]
-name = "features"
-command = "ingest"
-dataset = "picked"
-run = "warm"
-features = "grad-sgd"
-[[stage]]
-name = "best"
-command = "select"
-pool = "pool"
-target = "picked:a"
-run = "warm"
-where = "row IN (SELECT row FROM gstore.samples)"
-top = "5%"
-output = "best.jsonl"
-"#;
+    let text = "
+store = 'st'
+stage = [
+  {name = 'warm', command = 'train', model = 'model', dataset = 'pool', \
+   where = 'id IN (SELECT id FROM picked)', output = 'warm'},
+  {name = 'answers', command = 'generate', model = 'model', dataset = 'pool', \
+   where = 'row IN (SELECT row FROM gstore.samples)', as = 'answers'},
+  {name = 'copies', command = 'daunce train', model = 'model', dataset = 'pool', \
+   where = \"source = 'picked'\", models = 4, output = 'copies'},
+  {name = 'pool', command = 'add', dataset = 'pool', data = 'texts.jsonl'},
+  {name = 'picked', command = 'add', dataset = 'picked', data = 'texts.jsonl'},
+  {name = 'features', command = 'ingest', dataset = 'picked', run = 'warm', features = 'grad-sgd'},
+  {name = 'best', command = 'select', pool = 'pool', target = 'picked:a', run = 'warm', \
+   where = 'row IN (SELECT row FROM gstore.samples)', top = '5%', output = 'best.jsonl'},
+]
+";
     let plan = world.plan(text);
     let needs = |name: &str| needs(&plan, name);
     // Features of what it trains on do not have to be there before it, and one of them is its own.
