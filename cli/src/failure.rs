@@ -57,6 +57,11 @@ pub fn is_refused(error: &anyhow::Error) -> bool {
     error.chain().any(|cause| cause.is::<NothingSaved>())
 }
 
+/// The exit code of a command that succeeds or fails, and has no other.
+pub fn done(result: anyhow::Result<()>) -> anyhow::Result<ExitCode> {
+    result.map(|()| ExitCode::SUCCESS)
+}
+
 /// A wrong command line: prints it and gives the exit code.
 pub fn usage(error: &anyhow::Error) -> ExitCode {
     say!("error: {}", text(error));

@@ -14,6 +14,7 @@ use gstore_store::Store;
 
 use crate::args::{Cli, Command};
 use crate::context::Context;
+use crate::failure::done;
 use crate::options::check_options;
 use crate::origin::{self, ConfiguredOption};
 use crate::streams::say;
@@ -122,11 +123,6 @@ fn computes(command: &Command) -> bool {
     )
 }
 
-/// The exit code of a command that succeeds or fails, and has no other.
-fn done(result: anyhow::Result<()>) -> anyhow::Result<ExitCode> {
-    result.map(|()| ExitCode::SUCCESS)
-}
-
 fn run(cli: Cli, store_of_environment: bool) -> anyhow::Result<ExitCode> {
     let context = Context::new(cli.common, store_of_environment)?;
     if let Some(store) = context.named_store() {
@@ -141,7 +137,7 @@ fn run(cli: Cli, store_of_environment: bool) -> anyhow::Result<ExitCode> {
     }
     match cli.command {
         Command::Demo(args) => commands::demo::run(&context, &args),
-        Command::Add(args) => commands::add::run(&context, &args),
+        Command::Add(args) => done(commands::add::run(&context, &args)),
         Command::Ingest(args) => commands::ingest::run(&context, &args),
         Command::Train(args) => commands::train::run(&context, &args),
         Command::Merge(args) => done(commands::merge::run(&context, &args)),
@@ -151,7 +147,7 @@ fn run(cli: Cli, store_of_environment: bool) -> anyhow::Result<ExitCode> {
         Command::Daunce(args) => commands::daunce::run(&context, &args),
         Command::Import(args) => done(commands::import::run(&context, &args)),
         Command::Attach(args) => commands::attach::run(&context, &args),
-        Command::Query(args) => commands::query::run(&context, &args),
+        Command::Query(args) => done(commands::query::run(&context, &args)),
         Command::Select(args) => done(commands::select::run(&context, &args)),
         Command::Prefilter(args) => done(commands::prefilter::run(&context, &args)),
         Command::Factors(args) => done(commands::factors::run(&context, &args)),
@@ -167,7 +163,7 @@ fn run(cli: Cli, store_of_environment: bool) -> anyhow::Result<ExitCode> {
         Command::Delete(args) => commands::delete::run(&context, &args),
         Command::Drop(args) => done(commands::drop::run(&context, &args)),
         Command::Revert(args) => done(commands::revert::run(&context, &args)),
-        Command::Index(args) => commands::index::run(&context, &args),
+        Command::Index(args) => done(commands::index::run(&context, &args)),
         Command::Compact(args) => commands::compact::run(&context, &args),
         Command::Gc(args) => done(commands::gc::run(&context, &args)),
         Command::Backup(args) => done(commands::backup::backup(&context, &args)),

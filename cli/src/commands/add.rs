@@ -4,8 +4,6 @@ mod input;
 mod samples;
 mod told;
 
-use std::process::ExitCode;
-
 use anyhow::Result;
 use gstore_ingest::pipeline::AddPreview;
 use gstore_query::influence::note_of_shapes;
@@ -24,7 +22,7 @@ pub use told::add_forecast;
 const FIRST: u64 = 1;
 
 /// Registers the samples, or says what that would do.
-pub fn run(context: &Context, args: &AddArgs) -> Result<ExitCode> {
+pub fn run(context: &Context, args: &AddArgs) -> Result<()> {
     // Before a pipe is read to its end.
     context.store_path()?;
     let (mut reports, mut added) = (Map::new(), Vec::new());
@@ -68,7 +66,7 @@ pub fn run(context: &Context, args: &AddArgs) -> Result<ExitCode> {
     } else if args.dry_run {
         out!("nothing was changed: this was a dry run");
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(())
 }
 
 /// Prints what a registration would do.

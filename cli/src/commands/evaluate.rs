@@ -23,21 +23,21 @@ use gstore_evaluate::statistics::Bootstrap;
 
 use crate::args::{ComparisonArgs, EvaluateArgs, EvaluateWhat};
 use crate::context::Context;
-use crate::failure::UsageError;
+use crate::failure::{UsageError, done};
 
 pub use self::result::check_markdown;
 
 /// Does what the flags say.
 pub fn run(context: &Context, args: &EvaluateArgs) -> Result<ExitCode> {
     match &args.what {
-        EvaluateWhat::Text(args) => text::run(context, args),
-        EvaluateWhat::Tasks(args) => tasks::run(context, args),
+        EvaluateWhat::Text(args) => done(text::run(context, args)),
+        EvaluateWhat::Tasks(args) => done(tasks::run(context, args)),
         EvaluateWhat::Retrain(args) => retrain::run(context, args),
-        EvaluateWhat::Lds(args) => attribution::linear_score(context, args),
-        EvaluateWhat::Loo(args) => attribution::left_out(context, args),
-        EvaluateWhat::Brittleness(args) => attribution::brittleness(context, args),
-        EvaluateWhat::Flips(args) => attribution::flips(context, args),
-        EvaluateWhat::Scores(args) => inspect::run(context, args),
+        EvaluateWhat::Lds(args) => done(attribution::linear_score(context, args)),
+        EvaluateWhat::Loo(args) => done(attribution::left_out(context, args)),
+        EvaluateWhat::Brittleness(args) => done(attribution::brittleness(context, args)),
+        EvaluateWhat::Flips(args) => done(attribution::flips(context, args)),
+        EvaluateWhat::Scores(args) => done(inspect::run(context, args)),
     }
 }
 

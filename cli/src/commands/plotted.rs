@@ -1,6 +1,5 @@
 //! `gstore query --plot`: the result of a statement as a picture.
 
-use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result, bail};
@@ -22,7 +21,7 @@ use crate::statements::{
 const MOST: usize = 10_000_000;
 
 /// Runs the statement, writes its result where that has a place of its own, and draws it.
-pub fn run(context: &Context, args: &QueryArgs) -> Result<ExitCode> {
+pub fn run(context: &Context, args: &QueryArgs) -> Result<()> {
     let (sql, picture) = plot_request(args)?;
     #[cfg(feature = "serve")]
     if args.server.remote.is_some() {
@@ -64,7 +63,7 @@ pub fn run(context: &Context, args: &QueryArgs) -> Result<ExitCode> {
         context.say(&format!("picture written to {}", file.display()));
     }
     report(context, &rows.notes());
-    Ok(ExitCode::SUCCESS)
+    Ok(())
 }
 
 /// The statement, and where the picture goes. A statement behind `--plot` is parsed as its file.

@@ -2,8 +2,6 @@
 
 mod input;
 
-use std::process::ExitCode;
-
 use anyhow::{Result, bail};
 use gstore_core::Cancel;
 use gstore_sql::Parameters;
@@ -21,7 +19,7 @@ use crate::terminal;
 use input::{place, statements};
 
 /// Runs the statements, or the shell.
-pub fn run(context: &Context, args: &QueryArgs) -> Result<ExitCode> {
+pub fn run(context: &Context, args: &QueryArgs) -> Result<()> {
     if args.draw.plot.is_some() {
         return super::plotted::run(context, args);
     }
@@ -61,17 +59,12 @@ pub fn run(context: &Context, args: &QueryArgs) -> Result<ExitCode> {
             terminal::run(context, &store, args, &*cancel()?)?;
         }
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(())
 }
 
 /// The same, asked of a server.
 #[cfg(feature = "serve")]
-fn ask_server(
-    context: &Context,
-    args: &QueryArgs,
-    sql: Option<&str>,
-    values: &Parameters,
-) -> Result<ExitCode> {
+fn ask_server(context: &Context, args: &QueryArgs, sql: Option<&str>, values: &Parameters) -> Result<()> {
     let Some(sql) = sql else {
         refuse!("give a statement: the shell is for a store on this machine");
     };
@@ -82,8 +75,7 @@ fn ask_server(
     }
     let cancel = context.cancel_on_interrupt(STOPPING)?;
     let server = connect(context, &args.server, args.snapshot.as_ref())?;
-    run_all(context, &Engine::Server(Box::new(server)), sql, values, &args.output, &cancel)?;
-    Ok(ExitCode::SUCCESS)
+    run_all(context, &Engine::Server(Box::new(server)), sql, values, &args.output, &cancel)
 }
 
 /// A connection to the server that flags name.

@@ -1,7 +1,5 @@
 //! `gstore daunce agreement`: how alike halves of the models rank, by their number.
 
-use std::process::ExitCode;
-
 use anyhow::{Result, bail};
 use gstore::picture;
 use gstore_query::daunce::Agreement;
@@ -13,7 +11,7 @@ use crate::drawing::{check_file, draw};
 use crate::streams::{out, print_json};
 
 /// Prints a table or JSON, or draws a picture.
-pub fn run(context: &Context, args: &DaunceAgreementArgs) -> Result<ExitCode> {
+pub fn run(context: &Context, args: &DaunceAgreementArgs) -> Result<()> {
     check_file(context, args.picture.output.as_deref(), args.picture.force)?;
     let spec = spec(&args.ranking)?;
     let (snapshot, _lease) = context.open_at(args.ranking.snapshot.as_ref())?;
@@ -33,14 +31,12 @@ pub fn run(context: &Context, args: &DaunceAgreementArgs) -> Result<ExitCode> {
         }
     }
     if args.json {
-        print_json(&found)?;
-        return Ok(ExitCode::SUCCESS);
+        return print_json(&found);
     }
     if args.picture.output.is_none() {
         table(&found)?;
     }
-    draw(&args.picture, &picture::agreement(&found))?;
-    Ok(ExitCode::SUCCESS)
+    draw(&args.picture, &picture::agreement(&found))
 }
 
 /// The numbers, a line for each number of models.

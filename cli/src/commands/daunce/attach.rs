@@ -1,7 +1,5 @@
 //! `gstore daunce attach`: copies that were trained in other folders, registered in a store.
 
-use std::process::ExitCode;
-
 use anyhow::{Result, bail};
 use gstore_core::many_of;
 use gstore_train::daunce::{MemberOutcome, read_members, read_start};
@@ -14,7 +12,7 @@ use crate::failure::refuse;
 use crate::streams::print_json;
 
 /// Reads the records of all folders, then registers what they have.
-pub fn run(context: &Context, args: &DaunceAttachArgs) -> Result<ExitCode> {
+pub fn run(context: &Context, args: &DaunceAttachArgs) -> Result<()> {
     let store = context.open_or_create()?;
     let mut found = Vec::new();
     for folder in &args.folders {
@@ -53,5 +51,5 @@ pub fn run(context: &Context, args: &DaunceAttachArgs) -> Result<ExitCode> {
         let report = json!({ "ensemble": args.ensemble, "registered": registered, "refused": refused });
         print_json(&report)?;
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(())
 }

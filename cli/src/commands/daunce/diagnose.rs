@@ -1,7 +1,5 @@
 //! `gstore daunce diagnose`: defects of the models of an ensemble or of their losses.
 
-use std::process::ExitCode;
-
 use anyhow::Result;
 use gstore_core::{Cancel, many};
 use gstore_query::daunce::{Diagnosis, Severity};
@@ -23,15 +21,14 @@ struct LossesDiagnosis<'a> {
 }
 
 /// Looks at the losses of each dataset.
-pub fn run(context: &Context, args: &DaunceDiagnoseArgs) -> Result<ExitCode> {
+pub fn run(context: &Context, args: &DaunceDiagnoseArgs) -> Result<()> {
     let (snapshot, _lease) = context.open_at(args.snapshot.as_ref())?;
     let cancel = context.cancel_on_interrupt(STOPPING)?;
     let found = gstore::daunce::diagnose(&snapshot, &args.ensemble, &args.datasets, &cancel)?;
     if args.json {
         let losses: Vec<LossesDiagnosis<'_>> =
             found.iter().map(|(of, found)| LossesDiagnosis { of, found }).collect();
-        print_json(&json!({ "ensemble": args.ensemble, "losses": losses }))?;
-        return Ok(ExitCode::SUCCESS);
+        return print_json(&json!({ "ensemble": args.ensemble, "losses": losses }));
     }
     if found.is_empty() {
         out!("ensemble `{}` has no losses yet", args.ensemble);
@@ -39,7 +36,7 @@ pub fn run(context: &Context, args: &DaunceDiagnoseArgs) -> Result<ExitCode> {
     for (name, diagnosis) in &found {
         tell(name, diagnosis)?;
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(())
 }
 
 /// Says on standard error what is wrong with the losses of some datasets that were just recorded: each

@@ -21,7 +21,7 @@ use serde_json::json;
 
 use crate::args::{CovarianceArgs, DaunceArgs, DaunceWhat, LossRankingArgs};
 use crate::context::Context;
-use crate::failure::UsageError;
+use crate::failure::{UsageError, done};
 use crate::question::{question_between, scoring};
 
 /// What Ctrl-C says.
@@ -31,13 +31,13 @@ const STOPPING: &str = "stopping; once more to stop at once";
 pub fn run(context: &Context, args: &DaunceArgs) -> Result<ExitCode> {
     match &args.what {
         DaunceWhat::Train(args) => train::run(context, args),
-        DaunceWhat::Prepare(args) => prepare::run(context, args),
-        DaunceWhat::Attach(args) => attach::run(context, args),
+        DaunceWhat::Prepare(args) => done(prepare::run(context, args)),
+        DaunceWhat::Attach(args) => done(attach::run(context, args)),
         DaunceWhat::Losses(args) => losses::run(context, args),
-        DaunceWhat::Query(args) => query::run(context, args),
-        DaunceWhat::Report(args) => report::run(context, args),
-        DaunceWhat::Agreement(args) => agreement::run(context, args),
-        DaunceWhat::Diagnose(args) => diagnose::run(context, args),
+        DaunceWhat::Query(args) => done(query::run(context, args)),
+        DaunceWhat::Report(args) => done(report::run(context, args)),
+        DaunceWhat::Agreement(args) => done(agreement::run(context, args)),
+        DaunceWhat::Diagnose(args) => done(diagnose::run(context, args)),
     }
 }
 

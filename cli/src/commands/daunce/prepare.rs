@@ -1,7 +1,5 @@
 //! `gstore daunce prepare`: hidden states of the model that copies start from, in a file.
 
-use std::process::ExitCode;
-
 use anyhow::Result;
 use gstore_train::daunce::{BaseStates, EnsembleRequest, prepare};
 use indicatif::HumanBytes;
@@ -13,7 +11,7 @@ use crate::copies::EnsembleProgress;
 use crate::streams::print_json;
 
 /// Writes the file if it is missing.
-pub fn run(context: &Context, args: &DauncePrepareArgs) -> Result<ExitCode> {
+pub fn run(context: &Context, args: &DauncePrepareArgs) -> Result<()> {
     let store = args.of.data.dataset.as_ref().map(|_| context.open()).transpose()?;
     let (training, cancel) = request::training(context, &args.of, store.as_ref(), STOPPING)?;
     let request = EnsembleRequest {
@@ -31,5 +29,5 @@ pub fn run(context: &Context, args: &DauncePrepareArgs) -> Result<ExitCode> {
     if args.json {
         print_json(&prepared)?;
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(())
 }

@@ -1,7 +1,5 @@
 //! `gstore daunce query`: the best and the worst rows of a pool, with the errors of their scores.
 
-use std::process::ExitCode;
-
 use anyhow::Result;
 use gstore_core::many;
 use gstore_query::influence::{Order, Ranking};
@@ -15,7 +13,7 @@ use crate::output::check;
 use crate::summary;
 
 /// Ranks the pool from both ends.
-pub fn run(context: &Context, args: &DaunceQueryArgs) -> Result<ExitCode> {
+pub fn run(context: &Context, args: &DaunceQueryArgs) -> Result<()> {
     let format = format_of(&args.output)?;
     check_terminal(format, args.output.output.as_deref())?;
     check(context, &[args.output.output.as_deref()], args.output.force)?;
@@ -38,5 +36,5 @@ pub fn run(context: &Context, args: &DaunceQueryArgs) -> Result<ExitCode> {
         context.say(&format!("{} of {} {have} a score", summary.eligible, many(summary.live, "row")));
         summary::tell(context, &summary);
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(())
 }

@@ -2,7 +2,6 @@
 
 use std::io::Write;
 use std::path::Path;
-use std::process::ExitCode;
 
 use anyhow::Result;
 use gstore::daunce::ReportRequest;
@@ -40,7 +39,7 @@ fn form(path: Option<&Path>) -> Result<ReportForm> {
     })
 }
 
-pub fn run(context: &Context, args: &DaunceReportArgs) -> Result<ExitCode> {
+pub fn run(context: &Context, args: &DaunceReportArgs) -> Result<()> {
     let form = form(args.output.as_deref())?;
     check(context, &[args.output.as_deref()], args.force)?;
     let request = ReportRequest { spec: spec(&args.ranking)?, top: args.top, queries: args.queries };
@@ -60,5 +59,5 @@ pub fn run(context: &Context, args: &DaunceReportArgs) -> Result<ExitCode> {
     output.write_all(bytes.as_bytes())?;
     output.finish()?;
     context.say(&format!("{} reported", many(report.queries.len() as u64, "target sample")));
-    Ok(ExitCode::SUCCESS)
+    Ok(())
 }

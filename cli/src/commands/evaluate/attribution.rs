@@ -1,7 +1,6 @@
 //! `gstore evaluate lds`, `loo`, `brittleness` and `flips`: scores of training rows against retraining.
 
 use std::path::PathBuf;
-use std::process::ExitCode;
 
 use anyhow::Result;
 use gstore_core::{Cancel, many, many_of};
@@ -23,21 +22,16 @@ use crate::failure::refuse;
 type Compare = fn(&Truth, &[Scores], &Comparison<'_>) -> Result<AttributionOutcome, EvaluateError>;
 
 /// Compares scores with models that were retrained on random subsets.
-pub fn linear_score(context: &Context, args: &EvaluateAttributionArgs) -> Result<ExitCode> {
+pub fn linear_score(context: &Context, args: &EvaluateAttributionArgs) -> Result<()> {
     run(context, args, Needed::Random, lds)
 }
 
 /// Compares scores with models that were retrained without a row or a group.
-pub fn left_out(context: &Context, args: &EvaluateAttributionArgs) -> Result<ExitCode> {
+pub fn left_out(context: &Context, args: &EvaluateAttributionArgs) -> Result<()> {
     run(context, args, Needed::LeftOut, leave_out)
 }
 
-fn run(
-    context: &Context,
-    args: &EvaluateAttributionArgs,
-    needed: Needed,
-    compare: Compare,
-) -> Result<ExitCode> {
+fn run(context: &Context, args: &EvaluateAttributionArgs, needed: Needed, compare: Compare) -> Result<()> {
     let read = [files_of(&args.truth), scores::files(&args.scores.methods)].concat();
     let (format, cancel) = begin(context, &args.result, &read)?;
     let truth = truth(context, &args.truth, needed, &cancel)?;
@@ -54,7 +48,7 @@ fn run(
 }
 
 /// Draws what outputs lose without the rows that methods rank highest.
-pub fn brittleness(context: &Context, args: &EvaluateBrittlenessArgs) -> Result<ExitCode> {
+pub fn brittleness(context: &Context, args: &EvaluateBrittlenessArgs) -> Result<()> {
     let (format, cancel) = begin(context, &args.result, &files_of(&args.truth))?;
     let truth = truth(context, &args.truth, Needed::Removed, &cancel)?;
     let names = removal_methods(&truth);
@@ -69,7 +63,7 @@ pub fn brittleness(context: &Context, args: &EvaluateBrittlenessArgs) -> Result<
 }
 
 /// Compares scores by how they tell wrong labels from others.
-pub fn flips(context: &Context, args: &EvaluateFlipsArgs) -> Result<ExitCode> {
+pub fn flips(context: &Context, args: &EvaluateFlipsArgs) -> Result<()> {
     let read = [vec![args.labels.clone()], scores::files(&args.scores.methods)].concat();
     let (format, cancel) = begin(context, &args.result, &read)?;
     let labels = Flips::read(&args.labels, &cancel)?;
@@ -148,17 +142,11 @@ fn comparison<'a>(
 }
 
 /// Writes the report; its folder has a page with the pictures too.
-fn end(
-    context: &Context,
-    args: &ReportArgs,
-    format: ReportFormat,
-    found: &AttributionOutcome,
-) -> Result<ExitCode> {
+fn end(context: &Context, args: &ReportArgs, format: ReportFormat, found: &AttributionOutcome) -> Result<()> {
     let files = || -> Result<Vec<File>, EvaluateError> {
         let mut files = found.files()?;
         files.push(pictures::page(&found.report));
         Ok(files)
     };
-    result::write(context, (args, None), format, &found.report, || found.rows(), files)?;
-    Ok(ExitCode::SUCCESS)
+    result::write(context, (args, None), format, &found.report, || found.rows(), files)
 }

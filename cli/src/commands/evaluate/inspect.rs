@@ -2,7 +2,6 @@
 
 use std::io::Write;
 use std::path::PathBuf;
-use std::process::ExitCode;
 
 use anyhow::Result;
 use gstore::factors::{PromptScores, REPORTED, prompt_and_completion, score_report, whole_text};
@@ -17,7 +16,7 @@ use crate::failure::refuse;
 use crate::output::{self, Output};
 
 /// Writes the report of each method.
-pub fn run(context: &Context, args: &EvaluateScoresArgs) -> Result<ExitCode> {
+pub fn run(context: &Context, args: &EvaluateScoresArgs) -> Result<()> {
     let to = args.output.as_deref();
     check_markdown(to)?;
     output::check(context, &[to], args.force)?;
@@ -42,6 +41,5 @@ pub fn run(context: &Context, args: &EvaluateScoresArgs) -> Result<ExitCode> {
         });
         out.write_all(score_report(&method.method, prompts, REPORTED, &mut text).as_bytes())?;
     }
-    out.finish()?;
-    Ok(ExitCode::SUCCESS)
+    out.finish()
 }

@@ -15,7 +15,7 @@ use super::{draw, replacing, stored};
 use crate::args::EvaluateRetrainArgs;
 use crate::commands::train;
 use crate::context::Context;
-use crate::failure::{STOPPED, refuse};
+use crate::failure::{self, STOPPED, refuse};
 use crate::{output, texts};
 
 /// Draws the subsets, and trains the missing runs.
@@ -57,7 +57,7 @@ pub fn run(context: &Context, args: &EvaluateRetrainArgs) -> Result<ExitCode> {
     let (done, count) = (all.end - missing.len() - damaged, all.end);
     context.say(&format!("{done} of {} done, {} to do here", many(count as u64, "run"), remaining.len()));
     let Some(model) = &model else {
-        return stored::keep(context, args, &truth, &cancel);
+        return failure::done(stored::keep(context, args, &truth, &cancel));
     };
     // Even if nothing is left to do: another training is refused rather than taken for the earlier one.
     let asked = known.map_or_else(|| asked(context, args, &truth, model, &cancel), Ok)?;
@@ -76,7 +76,7 @@ pub fn run(context: &Context, args: &EvaluateRetrainArgs) -> Result<ExitCode> {
             return Ok(ExitCode::from(STOPPED));
         }
     }
-    stored::keep(context, args, &truth, &cancel)
+    failure::done(stored::keep(context, args, &truth, &cancel))
 }
 
 /// Trains one run and keeps its losses; false if it was stopped.

@@ -1,6 +1,5 @@
 //! The losses of retrained models as an ensemble of the store.
 
-use std::process::ExitCode;
 use std::sync::Arc;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -79,11 +78,11 @@ pub fn keep(
     args: &EvaluateRetrainArgs,
     truth: &TruthFolder,
     cancel: &Cancel,
-) -> Result<ExitCode> {
-    let Some(to) = wanted(args) else { return Ok(ExitCode::SUCCESS) };
+) -> Result<()> {
+    let Some(to) = wanted(args) else { return Ok(()) };
     if truth.remaining(0..truth.runs()).len() == truth.runs() {
         context.say(&format!("no run is done, so that there is nothing to keep in ensemble {}", to.0));
-        return Ok(ExitCode::SUCCESS);
+        return Ok(());
     }
     let taken = patiently(&PAUSES, cancel, || {
         check(context, args, truth, cancel)?;
@@ -97,7 +96,7 @@ pub fn keep(
                 store.display()
             )))
         }
-        taken => taken.map(|()| ExitCode::SUCCESS),
+        taken => taken,
     }
 }
 

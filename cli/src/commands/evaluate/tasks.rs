@@ -2,7 +2,6 @@
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
 use gstore::Folders;
@@ -27,7 +26,7 @@ use crate::output::{self, Output};
 use crate::texts;
 
 /// Lets the models answer, or writes target samples.
-pub fn run(context: &Context, args: &EvaluateTasksArgs) -> Result<ExitCode> {
+pub fn run(context: &Context, args: &EvaluateTasksArgs) -> Result<()> {
     if let Some(path) = &args.tasks.targets {
         return write_targets(context, args, path);
     }
@@ -91,11 +90,10 @@ pub fn run(context: &Context, args: &EvaluateTasksArgs) -> Result<ExitCode> {
         context.say(&format!("the answers are kept in {}", folder.display()));
     }
     written?;
-    kept.remove()?;
-    Ok(ExitCode::SUCCESS)
+    kept.remove()
 }
 
-fn write_targets(context: &Context, args: &EvaluateTasksArgs, path: &Path) -> Result<ExitCode> {
+fn write_targets(context: &Context, args: &EvaluateTasksArgs, path: &Path) -> Result<()> {
     output::check(context, &[Some(path)], args.result.force)?;
     let [folder] = args.tasks.data.as_slice() else {
         refuse!("--targets takes one folder as --data");
@@ -109,7 +107,7 @@ fn write_targets(context: &Context, args: &EvaluateTasksArgs, path: &Path) -> Re
     }
     file.finish()?;
     context.say(&many(records.len() as u64, "target sample"));
-    Ok(ExitCode::SUCCESS)
+    Ok(())
 }
 
 /// Refuses options that have no meaning for the layout.

@@ -1,7 +1,6 @@
 //! `gstore evaluate text`: text metrics of predictions.
 
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::Result;
@@ -14,7 +13,7 @@ use crate::context::Context;
 use crate::failure::refuse;
 
 /// Compares the predictions with their references.
-pub fn run(context: &Context, args: &EvaluateTextArgs) -> Result<ExitCode> {
+pub fn run(context: &Context, args: &EvaluateTextArgs) -> Result<()> {
     let format = result::check(context, &args.result)?;
     result::check_combined(&args.combine, "text")?;
     let cancel = context.cancel_on_interrupt("stopping; nothing was written")?;
@@ -35,8 +34,7 @@ pub fn run(context: &Context, args: &EvaluateTextArgs) -> Result<ExitCode> {
     let mut found = evaluate_texts(pairs, base, bootstrap(&args.comparison), &mut reporter, run)?;
     found.report.made = made;
     let to = (&args.result, Some(&args.combine));
-    result::write(context, to, format, &found.report, || found.rows(), || found.files())?;
-    Ok(ExitCode::SUCCESS)
+    result::write(context, to, format, &found.report, || found.rows(), || found.files())
 }
 
 fn request(context: &Context, args: &EvaluateTextArgs) -> Result<PairsRequest> {

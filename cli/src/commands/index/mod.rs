@@ -4,7 +4,6 @@ mod graphs;
 mod planes;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::Result;
@@ -81,7 +80,7 @@ fn asking<T>(
 }
 
 /// Makes indexes, or lists them.
-pub fn run(context: &Context, args: &IndexArgs) -> Result<ExitCode> {
+pub fn run(context: &Context, args: &IndexArgs) -> Result<()> {
     let store = context.open()?;
     let (snapshot, _lease) = context.snapshot(&store, None)?;
     let features = chosen(&snapshot, args)?;
@@ -123,12 +122,10 @@ pub fn run(context: &Context, args: &IndexArgs) -> Result<ExitCode> {
             lines.push(line(&snapshot, part, FeatureIndexes::default())?);
         }
     }
-    if args.json {
-        print_json(&BTreeMap::from([("features", lines)]))?;
-    } else {
-        print(&lines)?;
+    match args.json {
+        true => print_json(&BTreeMap::from([("features", lines)])),
+        false => print(&lines),
     }
-    Ok(ExitCode::SUCCESS)
 }
 
 /// Why a sketch of a feature is made only if it is named, where its vectors are as small as codes of them.
