@@ -211,7 +211,7 @@ impl VisitorMut for AliasSubstitution<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::walk::inner;
+    use crate::dialect::tests::changed;
 
     #[test]
     fn names_stand_where_the_engine_finds_them() {
@@ -252,9 +252,7 @@ mod tests {
                 "SELECT * FROM range(3) AS t (x), generate_series(1, 3) g (generate_series)",
             ),
         ] {
-            let mut statement = crate::dialect::parse(sql).unwrap();
-            put(inner(&mut statement).unwrap());
-            assert_eq!(statement.to_string(), expected);
+            assert_eq!(changed(sql, put).1, expected);
         }
     }
 }

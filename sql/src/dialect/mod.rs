@@ -67,3 +67,25 @@ pub(crate) use statement::{parse, parse_below};
 pub(crate) use summarize::expand as expand_summary;
 pub(crate) use tokens::statements;
 pub(crate) use using::constraint as join_constraint;
+
+#[cfg(test)]
+mod tests {
+    use datafusion::sql::sqlparser::ast::Statement;
+
+    use super::*;
+    use crate::walk::inner;
+
+    /// What `change` gives back of a statement, and the statement after it.
+    pub(super) fn changed<T>(sql: &str, change: impl FnOnce(&mut Statement) -> T) -> (T, String) {
+        let mut statement = parse(sql).unwrap();
+        let found = change(inner(&mut statement).unwrap());
+        (found, statement.to_string())
+    }
+
+    /// An expression in the words of the engine.
+    pub(super) fn expression(sql: &str) -> String {
+        let found = calls::rewritten(&format!("SELECT {sql} FROM t")).unwrap();
+        let of_table = found.strip_prefix("SELECT ").and_then(|rest| rest.strip_suffix(" FROM t"));
+        of_table.unwrap_or_else(|| panic!("{found}")).to_owned()
+    }
+}

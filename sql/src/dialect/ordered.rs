@@ -204,7 +204,12 @@ fn output(item: &SelectItem) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::walk::inner;
+    use crate::dialect::tests::changed;
+
+    fn query(sql: &mut Statement) -> &mut Query {
+        let Statement::Query(query) = sql else { panic!("{sql}") };
+        query
+    }
 
     #[test]
     fn a_column_of_a_table_is_not_that_of_the_result() {
@@ -220,10 +225,7 @@ mod tests {
                 "SELECT -cost AS cost FROM t ORDER BY t.cost + 1",
             ),
         ] {
-            let mut statement = crate::dialect::parse(sql).unwrap();
-            let Some(Statement::Query(query)) = inner(&mut statement) else { panic!("{sql}") };
-            apart(query);
-            assert_eq!(statement.to_string(), expected);
+            assert_eq!(changed(sql, |sql| apart(query(sql))).1, expected);
         }
     }
 
@@ -247,10 +249,7 @@ mod tests {
             ("SELECT k FROM t ORDER BY id", "SELECT k FROM t ORDER BY id"),
             ("SELECT k, unnest(l) AS x FROM t ORDER BY ALL", "SELECT k, unnest(l) AS x FROM t ORDER BY ALL"),
         ] {
-            let mut statement = crate::dialect::parse(sql).unwrap();
-            let Some(Statement::Query(query)) = inner(&mut statement) else { panic!("{sql}") };
-            beside_unnest(query);
-            assert_eq!(statement.to_string(), expected);
+            assert_eq!(changed(sql, |sql| beside_unnest(query(sql))).1, expected);
         }
     }
 
@@ -271,9 +270,7 @@ mod tests {
                 "SELECT DISTINCT n + 1 AS m FROM t ORDER BY 1",
             ),
         ] {
-            let mut statement = crate::dialect::parse(sql).unwrap();
-            assert!(by_place(inner(&mut statement).unwrap(), &error), "{sql}");
-            assert_eq!(statement.to_string(), expected);
+            assert_eq!(changed(sql, |sql| by_place(sql, &error)), (true, expected.to_owned()));
         }
         for sql in [
             "SELECT DISTINCT k FROM t ORDER BY n",
@@ -283,10 +280,9 @@ mod tests {
             "SELECT DISTINCT n % 2 FROM t GROUP BY n ORDER BY n % 2",
             "SELECT n % 2 FROM t ORDER BY n % 2",
         ] {
-            let mut statement = crate::dialect::parse(sql).unwrap();
-            assert!(!by_place(inner(&mut statement).unwrap(), &error), "{sql}");
+            assert!(!changed(sql, |sql| by_place(sql, &error)).0, "{sql}");
         }
-        let mut statement = crate::dialect::parse("SELECT DISTINCT n % 2 FROM t ORDER BY n % 2").unwrap();
-        assert!(!by_place(inner(&mut statement).unwrap(), &SqlError::invalid("another".to_owned())));
+        let another = SqlError::invalid("another".to_owned());
+        assert!(!changed("SELECT DISTINCT n % 2 FROM t ORDER BY n % 2", |sql| by_place(sql, &another)).0);
     }
 }

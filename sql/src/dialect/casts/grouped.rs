@@ -45,7 +45,7 @@ fn single<'a>(by: &'a Expr, keys: &mut Vec<&'a Expr>) {
 #[cfg(test)]
 mod tests {
     use super::super::name_grouped;
-    use crate::walk::inner;
+    use crate::dialect::tests::changed;
 
     #[test]
     fn casts_of_columns_that_are_grouped_too_have_names() {
@@ -67,20 +67,19 @@ mod tests {
                 "SELECT DISTINCT ON (x, as_type(x::INT, 'INTEGER')) y FROM t",
             ),
         ] {
-            let mut statement = crate::dialect::parse(sql).unwrap();
             // What has a name gets no second one.
-            name_grouped(inner(&mut statement).unwrap());
-            name_grouped(inner(&mut statement).unwrap());
-            assert_eq!(statement.to_string(), expected);
+            let (_, found) = changed(sql, |sql| {
+                name_grouped(sql);
+                name_grouped(sql);
+            });
+            assert_eq!(found, expected);
         }
         for sql in [
             "SELECT x, x::INT FROM t ORDER BY x::INT",
             "SELECT x::INT, max(x) FROM t GROUP BY x::INT",
             "SELECT y, avg(x::DOUBLE), avg(x) FROM t GROUP BY y",
         ] {
-            let mut statement = crate::dialect::parse(sql).unwrap();
-            name_grouped(inner(&mut statement).unwrap());
-            assert_eq!(statement.to_string(), sql);
+            assert_eq!(changed(sql, name_grouped).1, sql);
         }
     }
 }

@@ -94,34 +94,23 @@ fn lacking(format: &str) -> Option<Vec<[&'static str; 2]>> {
 
 #[cfg(test)]
 mod tests {
-    fn resolved(sql: &str) -> String {
-        crate::dialect::calls::rewritten(&format!("SELECT {sql} FROM t")).unwrap()
-    }
+    use crate::dialect::tests::expression;
 
     #[test]
     fn formats_have_the_letters_of_the_engine() {
         for (sql, expected) in [
-            ("strftime(d, '%Y-%m')", "SELECT to_char(d, '%Y-%m') FROM t"),
-            ("strftime('%-d %c', d)", "SELECT to_char(d, '%-d %Y-%m-%d %H:%M:%S') FROM t"),
-            ("strftime(d, '%X.%g %f%%f %n')", "SELECT to_char(d, '%H:%M:%S.%3f %6f%%f %9f') FROM t"),
-            ("strftime(d, f)", "SELECT strftime(d, f) FROM t"),
-            ("strptime(x, '%Y-%m-%d')", "SELECT to_timestamp(btrim(x), '%Y-%m-%d') FROM t"),
-            (
-                "strptime(x, '%d.%m.%Y %H:%M:%S.%f')",
-                "SELECT to_timestamp(btrim(x), '%d.%m.%Y %H:%M:%S%.f') FROM t",
-            ),
-            (
-                "strptime(x, ['%Y-%m', '%b %Y'])",
-                "SELECT to_timestamp((btrim(x) || ' 01'), '%Y-%m %d', '%b %Y %d') FROM t",
-            ),
-            (
-                "strptime(x, '%I %p')",
-                "SELECT to_timestamp((btrim(x) || ' 1900 01 01 00'), '%I %p %Y %m %d %M') FROM t",
-            ),
-            ("strptime(x, '%I:%M')", "SELECT strptime(x, '%I:%M') FROM t"),
-            ("strptime(x, ['%Y-%m', '%Y'])", "SELECT strptime(x, ['%Y-%m', '%Y']) FROM t"),
+            ("strftime(d, '%Y-%m')", "to_char(d, '%Y-%m')"),
+            ("strftime('%-d %c', d)", "to_char(d, '%-d %Y-%m-%d %H:%M:%S')"),
+            ("strftime(d, '%X.%g %f%%f %n')", "to_char(d, '%H:%M:%S.%3f %6f%%f %9f')"),
+            ("strftime(d, f)", "strftime(d, f)"),
+            ("strptime(x, '%Y-%m-%d')", "to_timestamp(btrim(x), '%Y-%m-%d')"),
+            ("strptime(x, '%d.%m.%Y %H:%M:%S.%f')", "to_timestamp(btrim(x), '%d.%m.%Y %H:%M:%S%.f')"),
+            ("strptime(x, ['%Y-%m', '%b %Y'])", "to_timestamp((btrim(x) || ' 01'), '%Y-%m %d', '%b %Y %d')"),
+            ("strptime(x, '%I %p')", "to_timestamp((btrim(x) || ' 1900 01 01 00'), '%I %p %Y %m %d %M')"),
+            ("strptime(x, '%I:%M')", "strptime(x, '%I:%M')"),
+            ("strptime(x, ['%Y-%m', '%Y'])", "strptime(x, ['%Y-%m', '%Y'])"),
         ] {
-            assert_eq!(resolved(sql), expected);
+            assert_eq!(expression(sql), expected);
         }
     }
 }

@@ -146,11 +146,15 @@ fn is_column(expr: &Expr, tables: &[String]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::dialect::tests::changed;
 
     fn named(sql: &str) -> String {
-        let mut statement = crate::dialect::parse(sql).unwrap();
-        put(crate::walk::inner(&mut statement).unwrap());
-        statement.to_string()
+        changed(sql, put).1
+    }
+
+    /// Whether columns of a result have names put in once.
+    fn once(sql: &mut Sql) -> bool {
+        put_result(sql) && !put_result(sql)
     }
 
     #[test]
@@ -221,10 +225,8 @@ mod tests {
 
     #[test]
     fn columns_of_a_result_have_their_headings_as_names_once() {
-        let mut statement = crate::dialect::parse("SELECT a, -a, f(a) FROM t ORDER BY -a").unwrap();
-        let sql = crate::walk::inner(&mut statement).unwrap();
-        assert!(put_result(sql) && !put_result(sql));
-        assert_eq!(sql.to_string(), "SELECT a, -a AS `-a`, f(a) AS `f(a)` FROM t ORDER BY -a");
+        let expected = "SELECT a, -a AS `-a`, f(a) AS `f(a)` FROM t ORDER BY -a";
+        assert_eq!(changed("SELECT a, -a, f(a) FROM t ORDER BY -a", once), (true, expected.to_owned()));
     }
 
     #[test]
@@ -239,18 +241,13 @@ mod tests {
                 "SELECT x FROM (SELECT 1 AS x EXCEPT SELECT -a AS `-a` FROM t)",
             ),
         ] {
-            let mut statement = crate::dialect::parse(sql).unwrap();
-            let sql = crate::walk::inner(&mut statement).unwrap();
-            assert!(put_result(sql) && !put_result(sql));
-            assert_eq!(sql.to_string(), expected);
+            assert_eq!(changed(sql, once), (true, expected.to_owned()));
         }
     }
 
     #[test]
     fn headings_are_no_names_that_are_given() {
-        let alias = |sql: &str| {
-            let mut statement = crate::dialect::parse(sql).unwrap();
-            let sql = crate::walk::inner(&mut statement).unwrap();
+        let alias = |sql: &mut Sql| {
             put(sql);
             let Sql::Query(query) = sql else { panic!("no query") };
             let SetExpr::SetOperation { left, .. } = &*query.body else { panic!("no union") };
@@ -260,7 +257,7 @@ mod tests {
             };
             is_heading(alias)
         };
-        assert!(alias("SELECT -a FROM t UNION BY NAME SELECT 1"));
-        assert!(!alias("SELECT -a AS `b` FROM t UNION BY NAME SELECT 1"));
+        assert!(changed("SELECT -a FROM t UNION BY NAME SELECT 1", alias).0);
+        assert!(!changed("SELECT -a AS `b` FROM t UNION BY NAME SELECT 1", alias).0);
     }
 }

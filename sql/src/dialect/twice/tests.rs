@@ -1,12 +1,11 @@
 //! Promise: a column that a SELECT has twice is two columns, and no other column changes its name.
 
 use super::*;
-use crate::walk::inner;
+use crate::dialect::headings;
+use crate::dialect::tests::changed;
 
 fn renamed(sql: &str) -> String {
-    let mut statement = crate::dialect::parse(sql).unwrap();
-    apart(inner(&mut statement).unwrap());
-    statement.to_string()
+    changed(sql, apart).1
 }
 
 #[test]
@@ -69,13 +68,12 @@ fn the_second_of_two_columns_has_a_number() {
 
 #[test]
 fn headings_with_numbers_are_headings() {
-    let mut statement =
-        crate::dialect::parse("SELECT * FROM (SELECT s.id, id, t.s.id, len(x), len(x) FROM t)").unwrap();
-    let sql = inner(&mut statement).unwrap();
-    crate::dialect::headings::put(sql);
-    apart(sql);
+    let (_, found) = changed("SELECT * FROM (SELECT s.id, id, t.s.id, len(x), len(x) FROM t)", |sql| {
+        headings::put(sql);
+        apart(sql);
+    });
     assert_eq!(
-        statement.to_string(),
+        found,
         r#"SELECT * FROM (SELECT s.id AS `id`, id AS "id_1", t.s.id AS `id_2`, len(x) AS `len(x)`, len(x) AS `len(x)_1` FROM t)"#
     );
     assert!(!is_given(&Ident::with_quote('`', "id_2"), "id"));
@@ -85,23 +83,18 @@ fn headings_with_numbers_are_headings() {
 #[test]
 fn headings_that_all_columns_have_too_have_numbers_in_every_select() {
     let error = SqlError::invalid(format!("column `id`{OCCURS}"));
-    let mut statement =
-        crate::dialect::parse("SELECT * FROM (SELECT *, s.id FROM t), (SELECT *, s.id FROM u)").unwrap();
-    let sql = inner(&mut statement).unwrap();
-    crate::dialect::headings::put(sql);
-    assert!(beside_all(sql, &error));
+    let found = changed("SELECT * FROM (SELECT *, s.id FROM t), (SELECT *, s.id FROM u)", |sql| {
+        headings::put(sql);
+        beside_all(sql, &error)
+    });
     let expected = "SELECT * FROM (SELECT *, s.id AS `id_1` FROM t), (SELECT *, s.id AS `id_1` FROM u)";
-    assert_eq!(statement.to_string(), expected);
+    assert_eq!(found, (true, expected.to_owned()));
 }
 
 #[test]
 fn a_name_that_all_columns_have_too_has_a_number() {
     let error = SqlError::invalid(format!("column `id`{OCCURS}"));
-    let beside = |sql: &str| {
-        let mut statement = crate::dialect::parse(sql).unwrap();
-        let found = beside_all(inner(&mut statement).unwrap(), &error);
-        (found, statement.to_string())
-    };
+    let beside = |sql: &str| changed(sql, |sql| beside_all(sql, &error));
     let expected = r#"SELECT id FROM (SELECT *, upper(id) AS "id_1" FROM t)"#;
     assert_eq!(beside("SELECT id FROM (SELECT *, upper(id) AS id FROM t)"), (true, expected.to_owned()));
     for sql in [
@@ -130,8 +123,7 @@ fn a_name_that_all_columns_have_too_has_a_number() {
             r#"SELECT *, len(x) AS "len(x)_1" FROM (SELECT len(x) AS "len(x)", x FROM t)"#,
         ),
     ] {
-        let mut statement = crate::dialect::parse(sql).unwrap();
-        assert!(beside_all(inner(&mut statement).unwrap(), &SqlError::invalid(format!("{TWICE}{said}"))));
-        assert_eq!(statement.to_string(), expected);
+        let error = SqlError::invalid(format!("{TWICE}{said}"));
+        assert_eq!(changed(sql, |sql| beside_all(sql, &error)), (true, expected.to_owned()));
     }
 }
