@@ -40,8 +40,7 @@ async fn a_sample_is_the_same_each_time_and_another_for_another_number() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_sample_of_a_part_in_a_hundred_goes_into_the_scan() {
     let (_store, session) = session(1);
-    let (_, plan) = slt::run(&session, "EXPLAIN SELECT id FROM pool USING SAMPLE 30%").await.unwrap();
-    let plan = plan.join("\n");
+    let plan = slt::rows(&session, "EXPLAIN SELECT id FROM pool USING SAMPLE 30%").await.join("\n");
     assert!(plan.contains("SampleExec") && !plan.contains("FilterExec"), "{plan}");
 }
 
@@ -50,20 +49,16 @@ async fn virtual_columns_are_read_only_where_they_are_named() {
     let (_store, session) = session(1);
     let (header, _) = slt::run(&session, "SELECT * FROM pool LIMIT 1").await.unwrap();
     assert!(!header.contains("norm") && !header.contains("text"), "{header}");
-    let (_, rows) = slt::run(&session, "SELECT count(*) FROM pool WHERE prompt IS NULL").await.unwrap();
-    assert_eq!(rows, ["12"]);
+    assert_eq!(slt::rows(&session, "SELECT count(*) FROM pool WHERE prompt IS NULL").await, ["12"]);
     let sql = "SELECT count(*) FROM influence('pool', 'target') WHERE text = 'pool 3' AND norm > 0";
-    assert_eq!(slt::run(&session, sql).await.unwrap().1, ["1"]);
+    assert_eq!(slt::rows(&session, sql).await, ["1"]);
     for kind in ["loss", "entropy"] {
         let error = slt::run(&session, &format!("SELECT {kind} FROM pool")).await.unwrap_err();
         assert!(error.to_string().contains(&format!("an ingest of {kind}")), "{error}");
     }
     // A name that the statement gives is its own.
-    let (_, rows) =
-        slt::run(&session, "SELECT source AS text, count(*) FROM pool GROUP BY text ORDER BY text")
-            .await
-            .unwrap();
-    assert_eq!(rows, ["chat | 4", "code | 4", "math | 4"]);
+    let sql = "SELECT source AS text, count(*) FROM pool GROUP BY text ORDER BY text";
+    assert_eq!(slt::rows(&session, sql).await, ["chat | 4", "code | 4", "math | 4"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -98,11 +93,10 @@ async fn views_stand_for_their_statements_in_each_snapshot_that_has_them() {
         ("SELECT * FROM upon WHERE topic < 'T2'", "T1 | 4"),
         ("SELECT count(*) FROM (SELECT * FROM few) WHERE id IN (SELECT id FROM good)", "3"),
     ] {
-        let (_, rows) = slt::run(&session, sql).await.unwrap_or_else(|e| panic!("{sql}: {e}"));
-        assert_eq!(rows, [expected], "{sql}");
+        assert_eq!(slt::rows(&session, sql).await, [expected], "{sql}");
     }
-    assert_eq!(slt::run(&session, "DESCRIBE few").await.unwrap().1.len(), 3);
-    assert!(slt::run(&session, "SHOW TABLES").await.unwrap().1.contains(&"view | few".to_owned()));
+    assert_eq!(slt::rows(&session, "DESCRIBE few").await.len(), 3);
+    assert!(slt::rows(&session, "SHOW TABLES").await.contains(&"view | few".to_owned()));
     let error = slt::run(&session, "SELECT * FROM twisted").await.unwrap_err();
     assert!(error.to_string().contains("names itself"), "{error}");
     let error = slt::run(&session, "SELECT * FROM fews").await.unwrap_err();
@@ -203,8 +197,7 @@ async fn files_of_ones_own_are_tables_that_no_statement_can_name_by_itself() {
         ("SELECT x, count(*) FROM signed GROUP BY x ORDER BY x", "1 | 1\nNaN | 3"),
         ("SELECT count(*) FROM signed WHERE x > 1", "3"),
     ] {
-        let (_, rows) = slt::run(&session, sql).await.unwrap_or_else(|e| panic!("{sql}: {e}"));
-        assert_eq!(rows.join("\n"), expected, "{sql}");
+        assert_eq!(slt::rows(&session, sql).await.join("\n"), expected, "{sql}");
     }
     assert!(slt::run(&session, "SELECT * FROM 'labels.csv'").await.is_err());
 }

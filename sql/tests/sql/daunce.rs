@@ -33,10 +33,7 @@ fn store(path: &Path) -> Arc<Snapshot> {
     };
     store.update_ensemble(&update, "test").unwrap();
     let mut state = 1u64;
-    let mut number = move || {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (state >> 40) as f32 / 16_777_216.0 - 0.5
-    };
+    let mut number = move || fixture::centred(&mut state);
     let shared: Vec<f32> = (0..MODELS).map(|_| number()).collect();
     for (dataset, rows) in [("pool", 60u64), ("target", 3)] {
         let snapshot = store.snapshot().unwrap();

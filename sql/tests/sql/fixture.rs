@@ -6,10 +6,10 @@ use std::sync::Arc;
 
 use gstore_store::{
     AppendOptions, CheckpointId, ColumnSpec, ColumnType, DType, DatasetName, EncodingSpec, Family,
-    FeatureAttrs, FeatureDesc, FeatureKind, Granularity, IfChanged, JobFeature, JobPlan, MetaValue,
+    FeatureAttrs, FeatureDesc, FeatureKind, Granularity, IfChanged, Job, JobFeature, JobPlan, MetaValue,
     NewSample, RowFlags, RunCheckpoint, RunUpdate, Snapshot, Space, Store, TokenCount,
 };
-use serde_json::{Map, json};
+use serde_json::{Map, Value, json};
 
 const DIM: u32 = 4;
 
@@ -131,13 +131,8 @@ fn encoding(template: &str) -> EncodingSpec {
 
 fn encodings(store: &Store) {
     for (dataset, template, rows) in [("pool", "tulu", 12), ("extra", "tulu", 3), ("extra", "plain", 2)] {
-        let plan = JobPlan {
-            command: format!("encode {dataset} {template}"),
-            identity: json!({"encode": dataset, "template": template}),
-            features: vec![],
-            detail: json!({}),
-        };
-        let mut job = store.start_job(plan).unwrap();
+        let identity = json!({"encode": dataset, "template": template});
+        let mut job = start(store, &format!("encode {dataset} {template}"), identity, vec![]);
         let mut writer = job.encoding_writer(dataset, encoding(template), template).unwrap();
         for row in 0..rows {
             let tokens = 10 * row as u32 + 8;
@@ -184,16 +179,30 @@ pub fn description(
     }
 }
 
+/// Starts a job; `identity` tells it from others.
+pub fn start(store: &Store, command: &str, identity: Value, features: Vec<JobFeature>) -> Job {
+    let plan = JobPlan { command: command.into(), identity, features, detail: json!({}) };
+    store.start_job(plan).unwrap()
+}
+
+/// The next of a row of numbers that are the same on every machine, below 2^24.
+fn next(state: &mut u64) -> u64 {
+    *state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+    *state >> 40
+}
+
+/// The same from -0.5 up to 0.5.
+pub fn centred(state: &mut u64) -> f32 {
+    next(state) as f32 / 16_777_216.0 - 0.5
+}
+
 /// Vectors of small whole numbers, so that scores are the same on every machine. Rows 4 and 5
 /// of the pool are equal.
 fn vector(dataset: &str, kind: &str, row: u64, step: u64) -> [f32; DIM as usize] {
     let row = if (dataset, row) == ("pool", 5) { 4 } else { row };
     let mut state = (dataset.bytes().chain(kind.bytes()))
         .fold(step * 7919 + row * 104_729, |h, b| h.wrapping_mul(31) + u64::from(b));
-    std::array::from_fn(|_| {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        ((state >> 40) % 9) as f32 - 4.0
-    })
+    std::array::from_fn(|_| (next(&mut state) % 9) as f32 - 4.0)
 }
 
 fn flags(dataset: &str, row: u64) -> RowFlags {
@@ -219,13 +228,7 @@ fn features(store: &Store) {
             desc: description(dataset, kind, step, projection, DIM, DType::F32),
             attrs: FeatureAttrs::new(format!("{kind}@{name}"), DIM),
         });
-        let plan = JobPlan {
-            command: format!("ingest {name}"),
-            identity: json!({"step": step}),
-            features: jobs.collect(),
-            detail: json!({}),
-        };
-        let mut job = store.start_job(plan).unwrap();
+        let mut job = start(store, &format!("ingest {name}"), json!({"step": step}), jobs.collect());
         for (i, (dataset, kind, rows, _)) in wanted.iter().enumerate() {
             let mut writer = job.segment_writer(i).unwrap();
             for row in (0..*rows).filter(|row| (*dataset, *row, step) != ("holes", 2, 2)) {
@@ -253,13 +256,8 @@ fn tokens(store: &Store) {
             },
             attrs: FeatureAttrs::new(format!("{kind}-tokens@{name}"), DIM),
         });
-        let plan = JobPlan {
-            command: format!("ingest tokens {name}"),
-            identity: json!({"tokens": step}),
-            features: features.into(),
-            detail: json!({}),
-        };
-        let mut job = store.start_job(plan).unwrap();
+        let command = format!("ingest tokens {name}");
+        let mut job = start(store, &command, json!({"tokens": step}), features.into());
         for (i, kind) in kinds.iter().enumerate() {
             let mut writer = job.segment_writer(i).unwrap();
             for row in 0..12 {
@@ -314,23 +312,12 @@ pub fn large(path: &Path, rows: usize, target_rows: usize, dim: u32, checkpoints
             desc: description(dataset, kind, step, "none", dim, DType::F16),
             attrs: FeatureAttrs::new(format!("{kind}@checkpoint-{step}"), dim),
         });
-        let plan = JobPlan {
-            command: "ingest".into(),
-            identity: json!({"step": step}),
-            features: features.collect(),
-            detail: json!({}),
-        };
-        let mut job = store.start_job(plan).unwrap();
+        let mut job = start(&store, "ingest", json!({"step": step}), features.collect());
         let mut state = step;
         for (i, (_, _, rows)) in sides.iter().enumerate() {
             let mut writer = job.segment_writer(i).unwrap();
             for row in 0..*rows as u64 {
-                let mut next = || {
-                    state =
-                        state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-                    (state >> 40) as f32 / 16_777_216.0 - 0.5
-                };
-                let values: Vec<f32> = (0..dim).map(|_| next()).collect();
+                let values: Vec<f32> = (0..dim).map(|_| centred(&mut state)).collect();
                 writer.push(row, &values, RowFlags::from_bits(0)).unwrap();
             }
             job.seal(i, writer).unwrap();

@@ -85,12 +85,10 @@ async fn functions_with_limits_give_what_they_gave() {
         ("SELECT sum(length(repeat('x', 1000000))) FROM pool", "12000000"),
         ("SELECT max(length(repeat('x', range * 200))) FROM range(1, 1001)", "200000"),
     ] {
-        let (_, rows) = slt::run(&session, sql).await.unwrap_or_else(|e| panic!("{sql}: {e}"));
-        assert_eq!(rows.join("\n").replace([' ', '\t'], "").replace('|', ""), plain(expected), "{sql}");
+        let found = slt::rows(&session, sql).await.join("\n");
+        assert_eq!(found.replace([' ', '\t'], "").replace('|', ""), plain(expected), "{sql}");
     }
-    let (_, rows) =
-        slt::run(&session, "SELECT sum(row) AS s FROM pool GROUP BY source || 'x'").await.unwrap();
-    assert_eq!(rows.len(), 3);
+    assert_eq!(slt::rows(&session, "SELECT sum(row) AS s FROM pool GROUP BY source || 'x'").await.len(), 3);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -99,12 +97,9 @@ async fn long_sums_are_what_short_ones_are() {
     let sum = |terms: usize, term: &str, rest: &str| {
         format!("SELECT {}{rest} AS s FROM pool WHERE row = 2", vec![term; terms].join(" + "))
     };
-    let (_, rows) = slt::run(&session, &sum(500, "row", " - 7 * row")).await.unwrap();
-    assert_eq!(rows, ["986"]);
-    let (_, rows) = slt::run(&session, &sum(100, "row", " + 0.5")).await.unwrap();
-    assert_eq!(rows, ["200.5"]);
-    let (_, rows) = slt::run(&session, &sum(200, "CASE WHEN row > 2 THEN 1 ELSE 0.5 END", "")).await.unwrap();
-    assert_eq!(rows, ["100"]);
+    assert_eq!(slt::rows(&session, &sum(500, "row", " - 7 * row")).await, ["986"]);
+    assert_eq!(slt::rows(&session, &sum(100, "row", " + 0.5")).await, ["200.5"]);
+    assert_eq!(slt::rows(&session, &sum(200, "CASE WHEN row > 2 THEN 1 ELSE 0.5 END", "")).await, ["100"]);
     let error = slt::run(&session, &sum(200, "row", " + 9223372036854775807")).await.unwrap_err();
     assert!(error.to_string().contains("does not fit into 64 bits"), "{error}");
 }
@@ -132,7 +127,7 @@ async fn what_functions_make_counts_against_the_memory_while_it_is_held() {
     // What the first has held is free again, each time.
     for _ in 0..8 {
         let sql = "SELECT sum(length(repeat(id, 1000000))) FROM pool";
-        assert_eq!(slt::run(&session, sql).await.unwrap().1.len(), 1);
+        assert_eq!(slt::rows(&session, sql).await.len(), 1);
     }
 }
 
@@ -246,8 +241,7 @@ async fn views_upon_views_are_one_chain() {
     let error = slt::run(&session, "SELECT x FROM v25 WHERE x > 0").await.unwrap_err();
     assert_eq!(error.kind(), SqlErrorKind::Refused, "{error}");
     // Three, each ten times doubled.
-    let (_, rows) = slt::run(&session, "SELECT x FROM v10 WHERE x > 1024 ORDER BY x").await.unwrap();
-    assert_eq!(rows, ["2048", "3072"]);
+    assert_eq!(slt::rows(&session, "SELECT x FROM v10 WHERE x > 1024 ORDER BY x").await, ["2048", "3072"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -269,8 +263,7 @@ async fn chains_of_steps_as_analysts_write_them_run() {
         ),
         (format!("SELECT CASE {halves} END AS v FROM pool"), 12),
     ] {
-        let found = slt::run(&session, &sql).await.unwrap_or_else(|e| panic!("{sql}: {e}")).1;
-        assert_eq!(found.len(), rows, "{sql}");
+        assert_eq!(slt::rows(&session, &sql).await.len(), rows, "{sql}");
     }
 }
 

@@ -10,8 +10,8 @@ use arrow_array::types::{UInt32Type, UInt64Type};
 use futures::StreamExt;
 use gstore_sql::{SqlOptions, SqlSession};
 use gstore_store::{
-    ColumnSpec, ColumnType, DType, FeatureAttrs, FeatureDesc, Granularity, JobFeature, JobPlan, MetaValue,
-    RowFlags, Snapshot, Store,
+    ColumnSpec, ColumnType, DType, FeatureAttrs, FeatureDesc, Granularity, JobFeature, MetaValue, RowFlags,
+    Snapshot, Store,
 };
 
 use crate::fixture;
@@ -40,16 +40,11 @@ fn store(path: &Path) -> Arc<Snapshot> {
         },
         attrs: FeatureAttrs::new(label, 1),
     };
-    let plan = JobPlan {
-        command: "ingest".into(),
-        identity: serde_json::json!({}),
-        features: vec![
-            feature("pool", Granularity::Token, "grad-sgd-tokens@checkpoint-1"),
-            feature("target", Granularity::Sample, "grad-sgd@checkpoint-1"),
-        ],
-        detail: serde_json::json!({}),
-    };
-    let mut job = store.start_job(plan).unwrap();
+    let features = vec![
+        feature("pool", Granularity::Token, "grad-sgd-tokens@checkpoint-1"),
+        feature("target", Granularity::Sample, "grad-sgd@checkpoint-1"),
+    ];
+    let mut job = fixture::start(&store, "ingest", serde_json::json!({}), features);
     let mut writer = job.segment_writer(0).unwrap();
     for row in 0..ROWS as u64 {
         for pos in 1..=TOKENS {
