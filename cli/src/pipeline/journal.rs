@@ -33,7 +33,7 @@ pub struct Journal {
 }
 
 /// A stage's last run.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct StageRecord {
     pub state: StageState,
     pub asked: StageRequest,
@@ -81,10 +81,11 @@ impl StageRecord {
     }
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum StageState {
     /// It was started, and nothing is known of its end.
+    #[default]
     Running,
     /// It ended well.
     Done,
@@ -187,9 +188,6 @@ mod tests {
             state: StageState::Done,
             asked: StageRequest { arguments: vec!["ls".into()], inputs: BTreeMap::new() },
             store: Some("st".into()),
-            outputs: BTreeMap::new(),
-            before: BTreeMap::new(),
-            done: None,
             overwrites: true,
             own: BTreeSet::from(["x".into()]),
             number: journal.next_number(),
@@ -199,6 +197,7 @@ mod tests {
                 summary: Some(serde_json::json!({"x": 1.5})),
                 ..StageRun::default()
             },
+            ..StageRecord::default()
         };
         journal.stages.insert("a".into(), record);
         journal.write(&path).expect("written");

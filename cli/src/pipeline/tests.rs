@@ -1,13 +1,12 @@
 //! Plans and decisions over a small pipeline of files.
 
-use std::collections::BTreeSet;
 use std::path::Path;
 
 use tempfile::TempDir;
 
 use super::*;
 use crate::args;
-use crate::pipeline::{PipelineError, PipelineFile, StageRun, Variables};
+use crate::pipeline::{PipelineError, PipelineFile, Variables};
 
 /// Two chains: a selection of texts that is scored, and a table that depends on nothing.
 const FILE: &str = r#"
@@ -82,14 +81,7 @@ impl World {
             state: StageState::Done,
             asked,
             store: Some(plan.store_of(place)),
-            outputs: BTreeMap::new(),
-            before: BTreeMap::new(),
-            done: None,
-            overwrites: false,
-            own: BTreeSet::new(),
-            number: 0,
-            process: None,
-            ran: StageRun::default(),
+            ..StageRecord::default()
         };
         self.journal.stages.insert(name.to_owned(), record);
         plan.note(place, &mut self.journal, &mut versions).expect("noted");

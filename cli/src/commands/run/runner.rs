@@ -117,14 +117,12 @@ impl Runner<'_> {
             state: StageState::Running,
             asked,
             store: Some(self.plan.store_of(place)),
-            outputs: BTreeMap::new(),
             before,
             done,
             overwrites,
             own,
-            number: 0,
-            process: None,
             ran,
+            ..StageRecord::default()
         };
         self.journal.stages.insert(stage.name().to_owned(), record);
         self.journal.write(&self.state.journal())?;
