@@ -1,8 +1,6 @@
 //! Forms of other databases that have no meaning here, refused in one line that says how to write them.
 
 mod clauses;
-mod signs;
-mod types;
 
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 use gstore_core::Remedy;
@@ -63,6 +61,15 @@ const OF_TWO: [&str; 2] = ["list_reduce", "array_reduce"];
 const NO_PARTS: &str = "DECADE CENTURY MILLENNIUM ERA JULIAN YEARWEEK TIMEZONE TIMEZONE_HOUR \
     TIMEZONE_MINUTE";
 
+/// Types that casts do not have, and what is said of each.
+const TYPES: [(&str, &str); 2] = [
+    (
+        "STRUCT",
+        "a cast to STRUCT(..) is written field by field: {'a': x.a::INT, 'b': x.b::TEXT}, of JSON {'a': (x->>'a')::INT}",
+    ),
+    ("MAP", "there is no type MAP(..): a key of a JSON object is x->>'key', and json_keys(x) are all keys"),
+];
+
 /// Refuses such a form where it stands.
 pub(super) fn check(tokens: &[TokenWithSpan]) -> Result<(), SqlError> {
     let mut before: Option<&TokenWithSpan> = None;
@@ -77,7 +84,7 @@ pub(super) fn check(tokens: &[TokenWithSpan]) -> Result<(), SqlError> {
             let refused = error(says, token);
             return Err(if says == OF_STATE { of_state(refused) } else { refused });
         }
-        if let Some(says) = signs::refused(tokens, i, before) {
+        if let Some(says) = of_sign(tokens, i, before) {
             return Err(error(says, token));
         }
         if let Some(part) = no_part(tokens, i) {
@@ -168,7 +175,7 @@ fn refused(tokens: &[TokenWithSpan], at: usize, before: Option<&TokenWithSpan>) 
             "COLUMNS takes no function of a name: COLUMNS('^to') has the columns whose names a regular expression fits",
         );
     }
-    let of_place = of_frame(tokens, at, before).or_else(|| types::refused(tokens, at, before));
+    let of_place = of_frame(tokens, at, before).or_else(|| of_type(tokens, at, before));
     if of_place.is_some() {
         return of_place;
     }
@@ -228,4 +235,42 @@ fn of_frame(tokens: &[TokenWithSpan], at: usize, before: Option<&TokenWithSpan>)
         return Some(TIES);
     }
     None
+}
+
+/// What is said of a word that is the type of a cast.
+fn of_type(tokens: &[TokenWithSpan], at: usize, before: Option<&TokenWithSpan>) -> Option<&'static str> {
+    let is_type = before.is_some_and(|token| token.token == Token::DoubleColon || is_word(token, "AS"));
+    let (_, after) = next(tokens, at + 1).filter(|_| is_type)?;
+    let token = tokens.get(at).filter(|_| after.token == Token::LParen)?;
+    TYPES.iter().find(|(name, _)| is_word(token, name)).map(|(_, says)| *says)
+}
+
+/// What is said of operators and clauses of others that stand behind a value or `*`.
+fn of_sign(tokens: &[TokenWithSpan], at: usize, before: Option<&TokenWithSpan>) -> Option<&'static str> {
+    let (token, before) = (tokens.get(at)?, before?);
+    let is_at = match &token.token {
+        Token::AtSign => true,
+        Token::Word(word) => word.quote_style.is_none() && word.value.starts_with('@'),
+        _ => false,
+    };
+    if is_at {
+        return Some("@x is written abs(x), and a parameter $x");
+    }
+    let is_factorial = matches!(before.token, Token::Number(..) | Token::RParen);
+    if is_factorial && token.token == Token::ExclamationMark {
+        return Some("x! is written factorial(x)");
+    }
+    let is_text = |token: &TokenWithSpan| matches!(token.token, Token::SingleQuotedString(_));
+    if is_text(before) && is_text(token) {
+        return Some("two texts stand next to each other: 'a' || 'b' joins them, 'a' AS b names the first");
+    }
+    let (_, after) = next(tokens, at + 1)?;
+    let is_name_like = is_any(token, &["LIKE", "ILIKE", "GLOB"]);
+    if before.token == Token::Mul && is_name_like && is_text(after) {
+        return Some("* LIKE 's%' is written COLUMNS('^s'), with a regular expression");
+    }
+    let is_pattern = matches!(after.token, Token::SingleQuotedString(_) | Token::Placeholder(_));
+    let is_operator = is_any(token, &["RLIKE", "REGEXP"]);
+    (is_operator && is_pattern)
+        .then_some("x RLIKE 'pattern' is written x ~ 'pattern', and NOT RLIKE x !~ 'pattern'")
 }
