@@ -5,22 +5,20 @@
 //! - targets are taken in groups whose vectors and candidates fit into the memory limit; a group is
 //!   a pass over the pools
 
-mod names;
 mod options;
 mod rows;
-mod seen;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow_array::{ArrayRef, RecordBatch, StringArray, UInt64Array};
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
 use gstore_query::influence::{
-    Each, EachRanking, EachRequest, NO_SUBTASK, Prepared, Rankings, Scored, TargetRow, TargetSamples,
-    small_bytes,
+    EXACT, Each, EachRanking, EachRequest, NO_SUBTASK, Prepared, Rankings, ScanSummary, Scored, TargetNames,
+    TargetRow, TargetSamples, small_bytes,
 };
 
 pub(super) use self::options::EachOptions;
-use self::seen::AnswerStatistics;
 use super::columns::InfluenceColumns;
 use super::question::{InfluenceQuestion, RankedRelation};
 use crate::blocking::Demand;
@@ -122,6 +120,42 @@ impl EachRows {
         Ok(Demand::More)
     }
 
+    /// What the rankings are called: `dataset:subtask`, as a question can name it; the target's dataset; or
+    /// the sample's id, with its dataset before it where there are several.
+    fn names(
+        &self,
+        plan: &Prepared,
+        whole: &TargetSamples,
+        rankings: &[EachRanking],
+    ) -> Result<Vec<String>, SqlError> {
+        if plan.targets().is_empty() {
+            let given = plan.spec().target_names();
+            let name = |ranking: &EachRanking| match ranking.sample {
+                Some(row) => given.get(row.row as usize).cloned().unwrap_or_default(),
+                None => ranking.name.clone(),
+            };
+            return Ok(rankings.iter().map(name).collect());
+        }
+        let samples: Vec<TargetRow> = rankings.iter().filter_map(|ranking| ranking.sample).collect();
+        if samples.len() == rankings.len() {
+            let names = TargetNames::new(plan)?;
+            let ids = names.ids_of(&samples)?;
+            let several = plan.targets().len() > 1;
+            let name = |(row, id): (&TargetRow, Option<String>)| {
+                let id = id.unwrap_or_else(|| row.row.to_string());
+                if several { format!("{}:{id}", names.dataset_of(row)) } else { id }
+            };
+            return Ok(samples.iter().zip(ids).map(name).collect());
+        }
+        // How a question names the subtasks.
+        let asked: HashMap<&String, &String> = match self.options.each {
+            Each::Subtask => whole.subtasks.iter().zip(&whole.asked).collect(),
+            _ => HashMap::new(),
+        };
+        let name = |ranking: &EachRanking| asked.get(&ranking.name).copied().unwrap_or(&ranking.name).clone();
+        Ok(rankings.iter().map(name).collect())
+    }
+
     /// The question about what one ranking is for, where its rows have columns that depend on it: errors of
     /// covariances. Its subtasks have numbers of their own.
     fn of_one(
@@ -192,5 +226,44 @@ impl EachRows {
         let mut note = InfluenceNote::new(&self.plan, summary);
         note.resolution.extend_from_slice(&self.columns.notes);
         notes.add(note);
+    }
+}
+
+/// What is known of the answer after several passes.
+struct AnswerStatistics {
+    summary: Option<ScanSummary>,
+    passes: usize,
+}
+
+impl AnswerStatistics {
+    /// Counts a pass: each sees the same rows and other target samples.
+    fn add(&mut self, summary: ScanSummary) {
+        self.passes += 1;
+        match &mut self.summary {
+            None => self.summary = Some(summary),
+            Some(all) => {
+                all.bytes_read += summary.bytes_read;
+                all.target_rows += summary.target_rows;
+                all.rows_scored += summary.rows_scored;
+                all.disk.merge(&summary.disk);
+                for plane in summary.planes {
+                    match all.planes.iter_mut().find(|other| other.plane == plane.plane) {
+                        Some(other) => {
+                            other.rows += plane.rows;
+                            other.excluded += plane.excluded;
+                            other.bytes_read += plane.bytes_read;
+                        }
+                        None => all.planes.push(plane),
+                    }
+                }
+                // What the weakest pass promises.
+                if summary.guarantee != EXACT {
+                    all.guarantee = summary.guarantee;
+                }
+                all.notes.extend(summary.notes);
+                all.notes.sort_unstable();
+                all.notes.dedup();
+            }
+        }
     }
 }

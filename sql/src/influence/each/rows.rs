@@ -3,8 +3,7 @@
 use arrow_schema::SchemaRef;
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryLimit};
 
-use super::seen::AnswerStatistics;
-use super::{EachOptions, EachRows};
+use super::{AnswerStatistics, EachOptions, EachRows};
 use crate::blocking::Demand;
 use crate::error::SqlError;
 use crate::influence::question::hold_inverses;
