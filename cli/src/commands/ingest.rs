@@ -1,13 +1,11 @@
 //! `gstore ingest`: runs a model over a dataset and stores features by checkpoint.
 
 mod dry;
-mod encoded;
-mod fitted;
 mod request;
 mod shard;
 mod sketch;
 mod stored;
-mod tokenizer;
+mod text;
 
 use std::process::ExitCode;
 
@@ -29,11 +27,9 @@ use crate::streams::print_json;
 use crate::{stopped, texts};
 
 pub(super) use stored::{check_run, folder_of, model_of_run};
-pub(super) use tokenizer::with_run;
+pub(super) use text::with_run;
 
 use dry::dry_run;
-use encoded::with_store;
-use fitted::with_fit;
 use request::request;
 use shard::{run_shard, shard};
 

@@ -8,8 +8,9 @@ use gstore_ingest::gradient::AdamParams;
 use gstore_ingest::pipeline::IngestRequest;
 
 use super::super::gradients;
+use super::model_of_run;
 use super::stored::check_folders;
-use super::{model_of_run, with_fit, with_run, with_store};
+use super::text::{with_fit, with_run, with_store};
 use crate::args::IngestArgs;
 use crate::context::Context;
 use crate::failure::{UsageError, refuse};

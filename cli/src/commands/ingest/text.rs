@@ -1,16 +1,74 @@
-//! Text options that features of the store were computed with, for an ingest whose flags do not say them.
+//! Text options of an ingest whose flags do not say them: those of the run that is named in place of a model,
+//! of the fit whose eigenbasis rows are projected to, or of features of the store.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::Result;
+use gstore::factors::EigenProjection;
 use gstore_data::TextOptions;
 use gstore_ingest::pipeline::positions;
 use gstore_store::{EncodingSpec, FeaturePart, Snapshot};
 
+use super::folder_of;
 use super::shard::shard;
 use crate::args::{GivenTextArgs, IngestArgs};
 use crate::context::{Context, STAGE};
-use crate::texts::{taken, text_of_fit};
+use crate::failure::refuse;
+use crate::texts::{taken, tell_fit, text_of_fit};
+
+/// Text options with the tokenizer of the run that is named in place of a model, unless they name one.
+pub fn with_run(
+    context: &Context,
+    mut text: TextOptions,
+    (named, run): (Option<&String>, Option<&String>),
+    model: &Path,
+) -> Result<TextOptions> {
+    if let (None, None, Some(run)) = (named, &text.tokenizer, run) {
+        text.tokenizer = tokenizer_of_run(context, run, model)?;
+    }
+    Ok(text)
+}
+
+/// The folder of the tokenizer with which a run was registered, if that is another one than that of its
+/// model: what is computed with another cannot be compared with what is there. It never changes, so that a
+/// command which is given again, or in another place, is the same one.
+fn tokenizer_of_run(context: &Context, run: &str, model: &Path) -> Result<Option<PathBuf>> {
+    let snapshot = context.open()?.snapshot()?;
+    let mut checkpoints = snapshot.run(run)?.checkpoints.iter();
+    let folder = checkpoints.find_map(|checkpoint| folder_of(checkpoint, "tokenizer"));
+    let Some(folder) = folder.filter(|folder| folder != model) else { return Ok(None) };
+    let shown = folder.display();
+    if !folder.is_dir() {
+        refuse!(
+            "run {run} was registered with --tokenizer {shown}, and there is no such folder any more: give --tokenizer, \
+             with {} for the model's own",
+            model.display()
+        );
+    }
+    context.say(&format!(
+        "note: the tokenizer is the one that run {run} was registered with, as by --tokenizer {shown}; the model's own is \
+         --tokenizer {}",
+        model.display()
+    ));
+    Ok(Some(folder))
+}
+
+/// Text options as the fit of an eigenbasis had them where no flag is given. `text` has those of the flags.
+/// Flags that make other tokens than the fit's are refused, unless stale factors are asked for.
+pub(super) fn with_fit(
+    context: &Context,
+    (flags, text): (&GivenTextArgs, TextOptions),
+    eigenbasis: &EigenProjection,
+    model: &Path,
+) -> Result<TextOptions> {
+    let like = match eigenbasis.text() {
+        Some(fitted) => text_of_fit(flags, &text, fitted),
+        None => text.clone(),
+    };
+    eigenbasis.check_text(model, &like)?;
+    tell_fit(context, &text, &like);
+    Ok(like)
+}
 
 /// Text options as features of the store have them where no flag is given: those of the dataset; of a dataset
 /// without features those of the run, else those of the whole store. They are taken over if the flags leave
