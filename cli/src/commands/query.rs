@@ -1,6 +1,7 @@
 //! `gstore query`: statements, or an interactive shell.
 
-mod input;
+use std::io::{IsTerminal, Read};
+use std::path::Path;
 
 use anyhow::{Result, bail};
 use gstore_core::Cancel;
@@ -12,11 +13,11 @@ use crate::ending::format_of;
 use crate::failure::refuse;
 use crate::models::encoder;
 use crate::shell::dot::has_commands;
-use crate::statements::{Engine, STOPPING, own_tables, parameters, report, with_digest_checks};
+use crate::statements::{
+    Engine, STOPPING, own_tables, parameters, report, statement_text, with_digest_checks,
+};
 use crate::streams::out;
 use crate::terminal;
-
-use input::{place, statements};
 
 /// Runs the statements, or the shell.
 pub fn run(context: &Context, args: &QueryArgs) -> Result<()> {
@@ -60,6 +61,34 @@ pub fn run(context: &Context, args: &QueryArgs) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// The statements; none where somebody is there to type them.
+fn statements(args: &QueryArgs) -> Result<Option<String>> {
+    let bytes = match (args.sql.as_deref(), &args.file) {
+        (Some("-"), _) => read_stdin()?,
+        (Some(sql), _) => return Ok(Some(sql.to_owned())),
+        (None, Some(file)) if file == Path::new("-") => read_stdin()?,
+        (None, Some(file)) => fs_err::read(file)?,
+        (None, None) if !std::io::stdin().is_terminal() => read_stdin()?,
+        (None, None) => return Ok(None),
+    };
+    statement_text(bytes, place(args)).map(Some)
+}
+
+/// What a message calls the place that they are from.
+fn place(args: &QueryArgs) -> &Path {
+    match (&args.file, args.sql.as_deref()) {
+        (Some(file), _) if file != Path::new("-") => file.as_path(),
+        (None, Some(sql)) if sql != "-" => Path::new("what is given"),
+        _ => Path::new("standard input"),
+    }
+}
+
+fn read_stdin() -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    std::io::stdin().read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 /// The same, asked of a server.

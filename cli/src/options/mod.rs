@@ -1,16 +1,15 @@
 //! Values that several options give together, and combinations that are refused. Commands begin with them,
 //! and pipelines check all stages by them before the first one runs.
 
-mod generation;
 mod training;
 
 use anyhow::Result;
+use gstore::SamplingOptions;
 use gstore_store::RunPart;
 
-use crate::args::Command;
-use crate::failure::UsageError;
+use crate::args::{Command, SamplingArgs};
+use crate::failure::{UsageError, refuse};
 
-pub use generation::sampling;
 pub use training::{optimizer, saving, steps};
 
 /// Refuses what a command refuses by its options alone, before it reads anything. `has_run` says whether a
@@ -35,6 +34,26 @@ pub fn check_options(command: &Command, has_run: impl FnOnce(&str) -> Result<boo
 /// Refuses a text that cannot be the name of a new run.
 pub fn check_run_name(name: &str) -> Result<()> {
     RunPart::check_name(name).map_err(|error| UsageError(error.to_string()).into())
+}
+
+/// How tokens are chosen.
+pub fn sampling(args: &SamplingArgs) -> Result<SamplingOptions> {
+    let draws = args.top_k.is_some() || args.top_p.is_some();
+    let sampling = SamplingOptions {
+        temperature: args.temperature.unwrap_or(if draws { 1.0 } else { 0.0 }),
+        top_k: args.top_k,
+        top_p: args.top_p,
+        repetition_penalty: args.repetition_penalty,
+        no_repeat_ngram: args.no_repeat_ngram_size,
+        seed: args.seed.unwrap_or(SamplingOptions::SEED),
+    };
+    sampling.check()?;
+    if args.seed.is_some() && !sampling.draws() {
+        refuse!(
+            "--seed is that of draws, and without --temperature, --top-k or --top-p the most likely token is taken"
+        );
+    }
+    Ok(sampling)
 }
 
 #[cfg(test)]
