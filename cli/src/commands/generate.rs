@@ -23,7 +23,7 @@ use gstore_store::IfChanged;
 use serde_json::Value;
 
 use self::model::{ChosenModel, chosen};
-use self::prompts::{prompt_input, source};
+use self::prompts::{are_given, source};
 use super::{gradients, perplexity};
 use crate::args::{Format, GenerateArgs, PromptArgs};
 use crate::context::Context;
@@ -43,9 +43,9 @@ pub fn run(context: &Context, args: &GenerateArgs) -> Result<ExitCode> {
     let looked_at = path.filter(|_| !args.answers.force && !args.perplexity);
     let there = looked_at.map_or(ExistingAnswers::Nothing, ExistingAnswers::of);
     output::check(context, &[path], args.answers.force || there != ExistingAnswers::Nothing)?;
-    let Some(what) = prompt_input(&args.prompts) else {
+    if !are_given(&args.prompts) {
         refuse!("which prompts? give --prompt, --data or --dataset");
-    };
+    }
     check_flags(context, args)?;
     let sampling = sampling(&args.sampling)?;
     let ChosenModel { mut weights, base, checkpoint, run, origins } = chosen(context, args)?;
@@ -59,7 +59,7 @@ pub fn run(context: &Context, args: &GenerateArgs) -> Result<ExitCode> {
     if args.perplexity {
         weights.text = within;
     }
-    let prompts = source(context, &args.prompts, what, &cancel)?;
+    let prompts = source(context, &args.prompts, &cancel)?;
     let compute = compute_options(context, args)?;
     if args.perplexity {
         let stored = IngestRequest {
