@@ -44,7 +44,6 @@ mod sample;
 mod scopes;
 mod statement;
 mod summarize;
-mod summarized;
 mod tokens;
 mod tuples;
 mod twice;

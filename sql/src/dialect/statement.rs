@@ -7,7 +7,7 @@ use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer};
 
 use super::tokens::{Replacement, is_any, is_word, next, replaced};
 use super::{
-    differs, first, free, globs, lambdas, named, nulls, numbers, pivot, places, refused, sample, summarized,
+    differs, first, free, globs, lambdas, named, nulls, numbers, pivot, places, refused, sample, summarize,
     tokens, within,
 };
 use crate::error::{SqlError, SqlErrorKind};
@@ -120,7 +120,7 @@ fn understood(tokens: Vec<TokenWithSpan>) -> Result<Vec<TokenWithSpan>, SqlError
     refused::check(&tokens)?;
     let usual = |tokens: &[TokenWithSpan], at: usize| FORMS.iter().find_map(|form| form(tokens, at));
     let tokens = replaced(&free::tokens(tokens), usual);
-    pivot::tokens(summarized::tokens(named::tokens(sample::tokens(first::tokens(tokens))?)))
+    pivot::tokens(summarize::tokens(named::tokens(sample::tokens(first::tokens(tokens))?)))
 }
 
 /// Whether a text is one expression, as it can stand after WHERE.

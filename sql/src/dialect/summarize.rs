@@ -4,9 +4,11 @@ use arrow_schema::{DataType, Field};
 use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast::{Query, Statement as Sql};
 use datafusion::sql::sqlparser::dialect::GenericDialect;
+use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::parser::Parser;
+use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 
-use super::summarized::ROWS;
+use super::tokens::{is, is_word, made, next};
 use super::{Planner, merge, planned};
 use crate::bounds::check_part_count;
 use crate::error::SqlError;
@@ -15,6 +17,29 @@ use crate::walk::inner;
 
 /// Most columns that are summarized at a time.
 const MOST_COLUMNS: usize = 100;
+
+/// The name that the summarized rows have in the statement, which no table has by chance.
+const ROWS: &str = "summarize()";
+
+/// A statement that begins with SUMMARIZE, as `WITH "summarize()" AS (..) SELECT * FROM "summarize()"`.
+pub(super) fn tokens(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
+    let Some((at, first)) = next(&tokens, 0).filter(|(_, token)| is_word(token, "SUMMARIZE")) else {
+        return tokens;
+    };
+    let span = first.span;
+    let queries = [Keyword::SELECT, Keyword::WITH, Keyword::FROM, Keyword::VALUES];
+    let query = next(&tokens, at + 1)
+        .is_some_and(|(_, t)| t.token == Token::LParen || queries.iter().any(|word| is(t, *word)));
+    let quoted = format!("\"{ROWS}\"");
+    let mut all = made(&["WITH", &quoted, "AS", "("], span);
+    if !query {
+        all.extend(made(&["SELECT", "*", "FROM"], span));
+    }
+    let rest = tokens.into_iter().skip(at + 1);
+    all.extend(rest.filter(|token| !matches!(token.token, Token::SemiColon | Token::EOF)));
+    all.extend(made(&[")", "SELECT", "*", "FROM", &quoted], span));
+    all
+}
 
 /// Puts the summary in the place of the rows, now that their columns can be known.
 pub(crate) async fn expand(planner: Planner<'_>, statement: &mut Statement) -> Result<(), SqlError> {
