@@ -10,10 +10,14 @@ use serde_json::{Value, json};
 
 use crate::session;
 
-fn values(given: &[(&str, Value)]) -> Parameters {
+/// The values of a list in their order, or those of an object by their names.
+fn values(given: &Value) -> Parameters {
     let mut values = Parameters::default();
-    for (name, value) in given {
-        values.add((!name.is_empty()).then_some(*name), value).unwrap();
+    for value in given.as_array().into_iter().flatten() {
+        values.add(None, value).unwrap();
+    }
+    for (name, value) in given.as_object().into_iter().flatten() {
+        values.add(Some(name), value).unwrap();
     }
     values
 }
@@ -37,53 +41,46 @@ async fn a_value_in_any_place_gives_what_the_literal_gives() {
     for (with, given, without) in [
         (
             "SELECT id, score FROM influence($pool, $target, k => $k) ORDER BY score DESC",
-            vec![("pool", json!("pool")), ("target", json!("target")), ("k", json!(3))],
+            json!({"pool": "pool", "target": "target", "k": 3}),
             "SELECT id, score FROM influence('pool', 'target', k => 3) ORDER BY score DESC",
         ),
         (
             "SELECT id FROM influence(?, ?, checkpoints => ?) WHERE source <> ? AND score > ? ORDER BY score DESC LIMIT ?",
-            vec![
-                ("", json!("pool")),
-                ("", json!("target")),
-                ("", json!(["checkpoint-1"])),
-                ("", json!("math")),
-                ("", json!(-0.5)),
-                ("", json!(2)),
-            ],
+            json!(["pool", "target", ["checkpoint-1"], "math", -0.5, 2]),
             "SELECT id FROM influence('pool', 'target', checkpoints => ['checkpoint-1']) \
              WHERE source <> 'math' AND score > -0.5 ORDER BY score DESC LIMIT 2",
         ),
         (
             "SELECT row FROM pool WHERE row = $2 OR row = $1 OR row = $2 + 1",
-            vec![("", json!(1)), ("", json!(5))],
+            json!([1, 5]),
             "SELECT row FROM pool WHERE row = 5 OR row = 1 OR row = 5 + 1",
         ),
         (
             "SELECT count(*) FROM pool WHERE source = $1 OR source IS NOT DISTINCT FROM $2",
-            vec![("1", json!("it's '; DROP TABLE pool; --")), ("$2", json!(null))],
+            json!({"1": "it's '; DROP TABLE pool; --", "$2": null}),
             "SELECT count(*) FROM pool WHERE source IS NULL",
         ),
         (
             "SELECT $1, $2, $3, $2 AS again",
-            vec![("", json!(0.1)), ("", json!(0.1)), ("", json!(true))],
+            json!([0.1, 0.1, true]),
             "SELECT 0.1 AS \"$1\", 0.1 AS \"$2\", true AS \"$3\", 0.1 AS again",
         ),
-        ("SELECT $1 AS x", vec![("", json!([1, 2.5]))], "SELECT [1.0, 2.5] AS x"),
+        ("SELECT $1 AS x", json!([[1, 2.5]]), "SELECT [1.0, 2.5] AS x"),
         // `row` has no sign, and a whole number of a list has one.
         (
             "SELECT row FROM pool WHERE row IN $rows AND source NOT IN $sources ORDER BY row",
-            vec![("rows", json!([1, 2, 5, 6])), ("sources", json!(["math"]))],
+            json!({"rows": [1, 2, 5, 6], "sources": ["math"]}),
             "SELECT row FROM pool WHERE row IN (1, 2, 5, 6) AND source NOT IN ('math') ORDER BY row",
         ),
         (
             "SELECT count(*) FILTER (id IN ?), count(*) FILTER (id NOT IN ?) FROM pool",
-            vec![("", json!([])), ("", json!([]))],
+            json!([[], []]),
             "SELECT 0, count(*) FROM pool",
         ),
-        ("SELECT $1 + 0", vec![("", json!(i64::MIN))], "SELECT -9223372036854775807 - 1"),
+        ("SELECT $1 + 0", json!([i64::MIN]), "SELECT -9223372036854775807 - 1"),
         (
             "EXPLAIN SELECT row FROM pool WHERE row < $1",
-            vec![("", json!(3))],
+            json!([3]),
             "EXPLAIN SELECT row FROM pool WHERE row < 3",
         ),
     ] {
@@ -96,19 +93,15 @@ async fn a_value_in_any_place_gives_what_the_literal_gives() {
 async fn values_that_do_not_fit_are_refused() {
     let (_store, session) = session(1);
     for (sql, given, says) in [
-        ("SELECT $1", vec![], "the parameter $1 has no value"),
-        ("SELECT id FROM influence($a, 'target')", vec![], "the parameter $a has no value"),
-        (
-            "SELECT $1",
-            vec![("", json!(1)), ("", json!(2))],
-            "2 parameters are given, and the statement has 1",
-        ),
-        ("SELECT $a", vec![("b", json!(1))], "the statement has no parameter $b"),
-        ("SELECT $1, ?", vec![("", json!(1))], "`?` among other parameters"),
-        ("SELECT $1, $a", vec![("", json!(1)), ("", json!(1))], "numbers or names, not both"),
-        ("SELECT $5000", vec![], "parameters go up to $1000"),
-        ("SELECT id FROM influence($1, 'target')", vec![("", json!("pol"))], "did you mean \"pool\""),
-        ("SELECT id FROM pool WHERE id IN ($1)", vec![("", json!(["a"]))], "x IN $list"),
+        ("SELECT $1", json!([]), "the parameter $1 has no value"),
+        ("SELECT id FROM influence($a, 'target')", json!([]), "the parameter $a has no value"),
+        ("SELECT $1", json!([1, 2]), "2 parameters are given, and the statement has 1"),
+        ("SELECT $a", json!({"b": 1}), "the statement has no parameter $b"),
+        ("SELECT $1, ?", json!([1]), "`?` among other parameters"),
+        ("SELECT $1, $a", json!([1, 1]), "numbers or names, not both"),
+        ("SELECT $5000", json!([]), "parameters go up to $1000"),
+        ("SELECT id FROM influence($1, 'target')", json!(["pol"]), "did you mean \"pool\""),
+        ("SELECT id FROM pool WHERE id IN ($1)", json!([["a"]]), "x IN $list"),
     ] {
         let error = rows(&session, sql, &values(&given)).await.unwrap_err();
         assert!(error.to_string().contains(says), "{sql}: {error}");
@@ -198,7 +191,7 @@ async fn headings_have_parameters_as_they_are_written() {
     let headings = |schema: &Schema| -> Vec<String> {
         schema.fields().iter().map(|field| field.name().clone()).collect()
     };
-    let five = values(&[("", json!(5))]);
+    let five = values(&json!([5]));
     for (sql, expected) in [
         ("SELECT $1 + 1, typeof($1), $1", ["$1 + 1", "typeof($1)", "$1"]),
         ("SELECT length + $1 AS n, length - $1, length FROM pool", ["n", "length - $1", "length"]),
