@@ -197,14 +197,6 @@ mod tests {
                 "SELECT * FROM (SELECT s.a, s.b AS `b` FROM t ORDER BY a)",
             ),
             (
-                "SELECT * FROM ((SELECT s.a FROM t) ORDER BY -a)",
-                "SELECT * FROM ((SELECT s.a FROM t) ORDER BY -a)",
-            ),
-            (
-                "SELECT * FROM (SELECT s.a FROM t GROUP BY a, s)",
-                "SELECT * FROM (SELECT s.a FROM t GROUP BY a, s)",
-            ),
-            (
                 "SELECT * FROM (SELECT s.a FROM t WHERE a > 1)",
                 "SELECT * FROM (SELECT s.a AS `a` FROM t WHERE a > 1)",
             ),
@@ -218,6 +210,8 @@ mod tests {
         for sql in [
             "SELECT a + 1 FROM t WHERE a IN (SELECT b + 1 FROM u) AND EXISTS (SELECT 1 + 1) ORDER BY (SELECT -1)",
             "SELECT * FROM (SELECT -a FROM t) AS x (a)",
+            "SELECT * FROM ((SELECT s.a FROM t) ORDER BY -a)",
+            "SELECT * FROM (SELECT s.a FROM t GROUP BY a, s)",
         ] {
             assert_eq!(named(sql), sql);
         }
