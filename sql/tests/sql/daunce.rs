@@ -174,34 +174,20 @@ async fn the_method_is_an_option_of_influence_too() {
 #[tokio::test(flavor = "multi_thread")]
 async fn mistakes_are_named() {
     let (_folder, session) = session(1);
-    for (sql, says) in [
-        ("SELECT * FROM daunce('pool', 'target', ensemble => 'copy')", "copies"),
-        ("SELECT * FROM daunce('pool', 'target', sim => 'dot')", "daunce() has no option `sim`"),
-        (
-            "SELECT * FROM daunce('pool', 'target', score => 'cor')",
-            "score cannot be `cor`: it is one of cov, corr",
-        ),
-        ("SELECT * FROM daunce('pool', 'target', ddof => 2)", "`ddof => 2` is neither 0 nor 1"),
-        (
-            "SELECT * FROM daunce('pool', 'target', center => 'base')",
-            "not relative to those of the base model",
-        ),
-        ("SELECT * FROM daunce('pool', 'target', min_models => 50)", "at least 50"),
-        ("SELECT * FROM daunce('pool', 'target', signal => 'prob')", "there is no signal \"prob\""),
-        (
-            "SELECT * FROM influence('pool', 'target', score => 'corr')",
-            "`score` is an option of the method daunce",
-        ),
-        (
-            "SELECT * FROM influence('pool', 'target', method => 'daunce', fold => 'mean')",
-            "`fold` is about vectors",
-        ),
-        (
-            "SELECT * FROM influence('pool', 'target', method => 'daunce', k => 3, quota => '*=1')",
-            "leave them out",
-        ),
+    for (function, options, says) in [
+        ("daunce", "ensemble => 'copy'", "copies"),
+        ("daunce", "sim => 'dot'", "daunce() has no option `sim`"),
+        ("daunce", "score => 'cor'", "score cannot be `cor`: it is one of cov, corr"),
+        ("daunce", "ddof => 2", "`ddof => 2` is neither 0 nor 1"),
+        ("daunce", "center => 'base'", "not relative to those of the base model"),
+        ("daunce", "min_models => 50", "at least 50"),
+        ("daunce", "signal => 'prob'", "there is no signal \"prob\""),
+        ("influence", "score => 'corr'", "`score` is an option of the method daunce"),
+        ("influence", "method => 'daunce', fold => 'mean'", "`fold` is about vectors"),
+        ("influence", "method => 'daunce', k => 3, quota => '*=1'", "leave them out"),
     ] {
-        let error = refused(&session, sql).await;
+        let sql = format!("SELECT * FROM {function}('pool', 'target', {options})");
+        let error = refused(&session, &sql).await;
         assert!(error.contains(says), "{sql}: {error}");
     }
 }
