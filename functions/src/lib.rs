@@ -26,7 +26,6 @@ mod compared;
 mod counts;
 mod dates;
 mod digests;
-mod documents;
 mod error;
 mod formatted;
 mod forward;
@@ -102,7 +101,6 @@ pub fn scalar() -> impl Iterator<Item = ScalarUDF> {
         .chain(texts::functions())
         .chain(digests::functions())
         .chain(objects::functions())
-        .chain(documents::functions())
         .chain(matches::functions())
         .chain(kinds::functions())
         .chain(lists::functions())

@@ -1,4 +1,4 @@
-//! JSON from values: `to_json`, `json_object`, `json_array`; and containment, `json_contains`.
+//! JSON from values: `to_json`, `json_object`, `json_array`, and casts; and containment, `json_contains`.
 //!
 //! A text becomes a string, also one that looks like JSON; but for those of which `embedded` of gstore-sql
 //! says that they are JSON.
@@ -8,15 +8,17 @@ mod contained;
 use std::sync::{Arc, OnceLock};
 
 use arrow_array::builder::StringBuilder;
-use arrow_array::{Array, ArrayRef};
+use arrow_array::cast::AsArray;
+use arrow_array::{Array, ArrayRef, StringArray};
 use arrow_json::writer::{EncoderFactory, EncoderOptions, NullableEncoder, make_encoder};
 use arrow_schema::{DataType, Field, FieldRef};
+use datafusion::common::utils::take_function_args;
 use datafusion::error::Result as DfResult;
 use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature};
 
 use self::contained::contained;
 use super::columnar::{by_column, checked};
-use super::marked::{DocumentTexts, as_marked, has_json};
+use super::marked::{DocumentTexts, as_marked, has_json, is_document, no_json, read};
 use super::spans::IntervalTexts;
 use super::types::is_text;
 use crate::error::FunctionError;
@@ -65,7 +67,12 @@ impl ScalarUDFImpl for BuilderFunction {
 
 pub(super) fn functions() -> impl Iterator<Item = ScalarUDF> {
     let builders = ["to_json", "json_object", "json_array"].map(|name| of_json(name, Vec::new()));
-    builders.into_iter().chain([checked("json_contains", taken, DataType::Boolean, contained)])
+    builders.into_iter().chain([
+        checked("json_contains", taken, DataType::Boolean, contained),
+        // What stands in the place of `CAST(x AS JSON)` and of `TRY_CAST(x AS JSON)`.
+        checked("as_json", cast, DataType::Utf8, |arrays| as_json(arrays, false)),
+        checked("try_as_json", cast, DataType::Utf8, |arrays| as_json(arrays, true)),
+    ])
 }
 
 /// The functions that take JSON as it is; they give JSON, too.
@@ -128,15 +135,36 @@ fn is_known(ty: &DataType) -> bool {
 }
 
 /// Refuses types whose JSON has no known length; `what` takes the values.
-pub(super) fn refuse_unknown(what: &str, types: &[DataType]) -> DfResult<()> {
+fn refuse_unknown(what: &str, types: &[DataType]) -> DfResult<()> {
     let Some(ty) = types.iter().find(|ty| !is_known(ty)) else { return Ok(()) };
     let error = FunctionError::invalid(format!("{what} takes no {ty}"));
     Err(error.hint("of a map, map_keys(x) and map_values(x) are lists").into())
 }
 
-/// Values as JSON; null for null.
-pub(super) fn json(arrays: &[ArrayRef]) -> DfResult<ArrayRef> {
-    build_json(JsonBuilder::Value, arrays, &[])
+/// What a cast to JSON takes.
+fn cast(name: &str, types: &[DataType]) -> DfResult<Vec<DataType>> {
+    let [of] = take_function_args(name, types)?;
+    if is_text(of) || of.is_null() {
+        return Ok(vec![DataType::Utf8]);
+    }
+    refuse_unknown("a cast to JSON", types)?;
+    Ok(vec![of.clone()])
+}
+
+/// The JSON of values; a text that is none is null if it is `safe`.
+fn as_json(arrays: &[ArrayRef], safe: bool) -> DfResult<ArrayRef> {
+    let [values] = take_function_args("as_json", arrays)?;
+    let Some(texts) = values.as_string_opt::<i32>() else {
+        return build_json(JsonBuilder::Value, arrays, &[]);
+    };
+    if safe {
+        let sound = |text: &&str| is_document(text);
+        return Ok(Arc::new(texts.iter().map(|text| text.filter(sound)).collect::<StringArray>()));
+    }
+    for text in texts.iter().flatten() {
+        read(text).map_err(|why| no_json(text, &why))?;
+    }
+    Ok(Arc::clone(values))
 }
 
 fn options(factory: Arc<dyn EncoderFactory>) -> EncoderOptions {
