@@ -6,7 +6,7 @@ use std::sync::Arc;
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
 use gstore_query::influence::{Prepared, PreparedSide};
 
-use crate::samples::{ColumnSource, PartSource, SampleTable, free_name};
+use crate::samples::{COUNTS, ColumnSource, PartSource, SampleTable, free_name};
 use crate::union::{SampleUnion, UnionPart};
 use crate::virtuals::NamedVirtuals;
 
@@ -155,12 +155,7 @@ impl InfluenceColumns {
             let shown = free_name(&name, &mut taken);
             b.add(&shown, ty, true, of(ColumnSource::Metadata(name)));
         }
-        let counts = [
-            (ColumnSource::Tokens, "tokens", DataType::UInt32),
-            (ColumnSource::ScoredTokens, "scored_tokens", DataType::UInt32),
-            (ColumnSource::Truncated, "truncated", DataType::Boolean),
-        ];
-        for (cell, name, ty) in counts {
+        for (cell, name, ty) in COUNTS {
             b.add(name, ty, true, of(cell));
         }
         let record = b.add("record", DataType::Utf8, true, of(ColumnSource::Record));

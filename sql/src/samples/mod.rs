@@ -21,6 +21,13 @@ use super::error::SqlError;
 use super::measured::{self, FeatureNumbers};
 use super::virtuals::NamedVirtuals;
 
+/// The columns that an encoding counts.
+pub(crate) const COUNTS: [(ColumnSource, &str, DataType); 3] = [
+    (ColumnSource::Tokens, "tokens", DataType::UInt32),
+    (ColumnSource::ScoredTokens, "scored_tokens", DataType::UInt32),
+    (ColumnSource::Truncated, "truncated", DataType::Boolean),
+];
+
 /// A dataset's samples as a table.
 pub(crate) struct SampleTable {
     snapshot: Arc<Snapshot>,
@@ -63,11 +70,6 @@ impl SampleTable {
         };
         add(ColumnSource::Row, "row".into(), DataType::UInt64, false);
         add(ColumnSource::Id, "id".into(), DataType::Utf8, false);
-        let counts = [
-            (ColumnSource::Tokens, "tokens", DataType::UInt32),
-            (ColumnSource::ScoredTokens, "scored_tokens", DataType::UInt32),
-            (ColumnSource::Truncated, "truncated", DataType::Boolean),
-        ];
         let mut taken: Vec<String> =
             ["row", "id", "tokens", "scored_tokens", "truncated", "record"].map(String::from).into();
         for column in &table.dataset.columns {
@@ -75,7 +77,7 @@ impl SampleTable {
             add(ColumnSource::Metadata(column.name.clone()), name, column.ty.arrow_type(), true);
         }
         if table.encoding.is_some() {
-            for (cell, name, ty) in counts {
+            for (cell, name, ty) in COUNTS {
                 add(cell, name.into(), ty, true);
             }
         }
