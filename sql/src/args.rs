@@ -13,6 +13,7 @@ use gstore_query::influence::{Function, Options, no_solver};
 use serde_json::Value;
 
 use super::error::SqlError;
+use super::literals::elements;
 use gstore_query::hint::{did_you_mean, listing, nearest};
 
 /// How the function is called whose second argument is often given without its name.
@@ -151,16 +152,10 @@ pub(crate) fn text(name: &'static str, value: &ScalarValue) -> Result<String, Sq
 
 /// A constant as the table of options reads it: a number that is not whole as its digits.
 fn value(scalar: &ScalarValue) -> Result<Value, SqlError> {
-    let elements = match scalar {
-        ScalarValue::List(list) => Some(list.value(0)),
-        ScalarValue::LargeList(list) => Some(list.value(0)),
-        ScalarValue::FixedSizeList(list) => Some(list.value(0)),
-        _ => None,
-    };
     if scalar.is_null() {
         return Ok(Value::Null);
     }
-    if let Some(elements) = elements {
+    if let Some(elements) = elements(scalar) {
         // A list of nothing but NULL has a type of its own, whose values are null only logically.
         let nulls = elements.logical_nulls();
         let element = |i: usize| match nulls.as_ref().is_some_and(|nulls| nulls.is_null(i)) {

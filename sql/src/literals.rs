@@ -1,7 +1,7 @@
 //! Values as expressions of a parsed statement.
 
 use arrow_cast::display::{ArrayFormatter, FormatOptions};
-use datafusion::arrow::array::Array as _;
+use datafusion::arrow::array::{Array as _, ArrayRef};
 use datafusion::scalar::ScalarValue;
 use datafusion::sql::sqlparser::ast::{Array, Expr as Ast, Value as AstValue};
 use datafusion::sql::sqlparser::dialect::GenericDialect;
@@ -12,6 +12,16 @@ use super::error::SqlError;
 /// Most elements of a list that is the value of a parameter.
 const MAX_ELEMENTS: usize = 1 << 18;
 
+/// The elements of a list that is not null.
+pub(crate) fn elements(value: &ScalarValue) -> Option<ArrayRef> {
+    match value {
+        ScalarValue::List(list) => Some(list.value(0)),
+        ScalarValue::LargeList(list) => Some(list.value(0)),
+        ScalarValue::FixedSizeList(list) => Some(list.value(0)),
+        _ => None,
+    }
+}
+
 /// A value as an expression of the statement.
 pub(crate) fn literal(value: &ScalarValue) -> Result<Ast, SqlError> {
     if value.is_null() {
@@ -20,13 +30,7 @@ pub(crate) fn literal(value: &ScalarValue) -> Result<Ast, SqlError> {
     if let Some(Some(text)) = value.try_as_str() {
         return Ok(Ast::value(AstValue::SingleQuotedString(text.to_owned())));
     }
-    let elements = match value {
-        ScalarValue::List(list) => Some(list.value(0)),
-        ScalarValue::LargeList(list) => Some(list.value(0)),
-        ScalarValue::FixedSizeList(list) => Some(list.value(0)),
-        _ => None,
-    };
-    if let Some(elements) = elements {
+    if let Some(elements) = elements(value) {
         short(elements.len())?;
         let element = |i| literal(&ScalarValue::try_from_array(&elements, i)?);
         let elem = (0..elements.len()).map(element).collect::<Result<_, SqlError>>()?;
