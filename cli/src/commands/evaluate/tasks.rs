@@ -188,13 +188,8 @@ fn systems(context: &Context, args: &EvaluateTasksArgs) -> Result<Vec<System>> {
     let (base, mut checkpoints): (PathBuf, Vec<CheckpointArg>) = match (&args.model, &args.run) {
         (Some(model), _) => {
             let base = folders.model(model).map_err(|error| folder_error("--model", error))?;
-            let found = match args.checkpoints.is_empty() {
-                true => Vec::new(),
-                false => folders
-                    .checkpoints(&args.checkpoints)
-                    .map_err(|error| folder_error("--checkpoints", error))?,
-            };
-            (base, found)
+            let found = folders.checkpoints(&args.checkpoints);
+            (base, found.map_err(|error| folder_error("--checkpoints", error))?)
         }
         (None, Some(run)) => {
             let (base, found) = model_of_run(context, run, &[])?;
@@ -207,6 +202,7 @@ fn systems(context: &Context, args: &EvaluateTasksArgs) -> Result<Vec<System>> {
     };
     let text = texts::options(&mut folders, text)?;
     let text = with_run(context, text, (args.model.as_ref(), args.run.as_ref()), &base)?;
+    // Of the base there is one, and it comes first.
     let of_base = CheckpointArg::base();
     checkpoints.retain(|checkpoint| checkpoint.weights != of_base.weights);
     if !args.no_base {
