@@ -92,13 +92,11 @@ impl PutJob {
         let rows = match samples {
             VectorSamples::Rows(rows) => rows,
             VectorSamples::Ids(ids) => {
-                if self.ids.is_none() {
-                    self.ids = Some(IdLookup::new(snapshot.samples(snapshot.dataset(dataset)?)?));
-                }
-                found = match &mut self.ids {
-                    Some(known) => known.rows_of(dataset, ids)?,
-                    None => Vec::new(),
+                let known = match &mut self.ids {
+                    Some(known) => known,
+                    none => none.insert(IdLookup::new(snapshot.samples(snapshot.dataset(dataset)?)?)),
                 };
+                found = known.rows_of(dataset, ids)?;
                 &found
             }
         };
