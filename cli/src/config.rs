@@ -86,7 +86,7 @@ pub fn expand(
         put_in.push(configured_option(path, arg, long, &written, &value));
         push_flag(&mut flags, long, &value).with_context(|| format!("{}: option `{key}`", path.display()))?;
     }
-    Ok(insert_after_subcommand(argv, &names, flags))
+    Ok(insert_behind_command(root, argv, &names, flags))
 }
 
 /// Whether a key is that of an argument: its flag without hyphens before it. Without a flag it has its name
@@ -294,11 +294,27 @@ fn scalar(value: &toml::Value) -> Result<String> {
     })
 }
 
-fn insert_after_subcommand(mut argv: Vec<OsString>, names: &[&str], flags: Vec<OsString>) -> Vec<OsString> {
-    let behind = |from: usize, name: &&str| {
-        argv.iter().skip(from).position(|arg| arg == *name).map_or(argv.len(), |i| from + i + 1)
+/// The command line with flags behind the command that `names` lead to. A value before that, such as the
+/// folder of a store, may be called as the command is.
+fn insert_behind_command(
+    root: &Command,
+    mut argv: Vec<OsString>,
+    names: &[&str],
+    flags: Vec<OsString>,
+) -> Vec<OsString> {
+    let root = root.clone().ignore_errors(true);
+    let is_behind = |end: &usize| {
+        let Ok(seen) = root.clone().try_get_matches_from(argv.iter().take(*end)) else { return false };
+        let mut given = &seen;
+        names.iter().all(|name| match given.subcommand() {
+            Some((found, inner)) => {
+                given = inner;
+                found == *name
+            }
+            None => false,
+        })
     };
-    let at = names.iter().fold(1, behind);
+    let at = (2..argv.len()).find(is_behind).unwrap_or(argv.len());
     argv.splice(at..at, flags);
     argv
 }
@@ -367,6 +383,21 @@ mod tests {
         let error =
             run("store = ../s # mine\n", &["ls", "--config", "FILE"]).expect_err("no TOML").to_string();
         assert!(error.ends_with("(text stands in quotes: store = \"../s\")"), "{error}");
+    }
+
+    #[test]
+    fn a_store_may_be_called_as_the_command_is() {
+        let file = "[query]\nformat = 'csv'\n[evaluate.tasks]\nmodel = 'm'\n";
+        for (words, begins) in [
+            (&["--store", "query", "query"][..], "gstore --store query query --format=csv --config"),
+            (
+                &["evaluate", "--store", "tasks", "tasks"],
+                "gstore evaluate --store tasks tasks --model=m --config",
+            ),
+        ] {
+            let argv = run(file, &[words, &["--config", "FILE"]].concat()).expect("valid").join(" ");
+            assert!(argv.starts_with(begins), "{argv}");
+        }
     }
 
     #[test]
