@@ -2,6 +2,16 @@
 
 use super::*;
 
+fn merged(sql: &str) -> Result<String, SqlError> {
+    let mut statement = crate::dialect::parse(sql).unwrap();
+    merge_names(&mut statement)?;
+    Ok(statement.to_string())
+}
+
+fn refused(sql: &str) -> SqlError {
+    merged(sql).unwrap_err()
+}
+
 #[test]
 fn a_column_of_using_is_one_column() {
     for (sql, expected) in [
@@ -51,9 +61,7 @@ fn a_column_of_using_is_one_column() {
             r#"SELECT v FROM a FULL JOIN b USING(k) JOIN c ON coalesce(a."k", b."k") = c."k" WHERE coalesce(a."k", b."k") = 1"#,
         ),
     ] {
-        let mut statement = crate::dialect::parse(sql).unwrap();
-        merge_names(&mut statement).unwrap();
-        assert_eq!(statement.to_string().replace("FULL OUTER", "FULL"), expected);
+        assert_eq!(merged(sql).unwrap().replace("FULL OUTER", "FULL"), expected);
     }
 }
 
@@ -66,15 +74,8 @@ fn a_name_that_may_be_of_another_table_stays() {
         "SELECT k FROM a LEFT ANTI JOIN b USING(k)",
         "SELECT max(v) AS k FROM a JOIN b USING(k) HAVING k > 1 ORDER BY k",
     ] {
-        let mut statement = crate::dialect::parse(sql).unwrap();
-        merge_names(&mut statement).unwrap();
-        assert_eq!(statement.to_string(), sql);
+        assert_eq!(merged(sql).unwrap(), sql);
     }
-}
-
-fn refused(sql: &str) -> SqlError {
-    let mut statement = crate::dialect::parse(sql).unwrap();
-    merge_names(&mut statement).err().unwrap()
 }
 
 #[test]
