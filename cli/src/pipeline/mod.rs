@@ -13,7 +13,6 @@
 //!   inputs nor its outputs were changed by others since
 
 mod call;
-mod error;
 mod expand;
 mod file;
 mod journal;
@@ -26,9 +25,8 @@ mod store_uses;
 mod versions;
 
 pub use call::StageCall;
-pub use error::PipelineError;
 pub use expand::{PipelineStage, Variables, expand};
-pub use file::{OptionSetting, PipelineFile, Setting, StageTable};
+pub use file::{OptionSetting, PipelineError, PipelineFile, Setting, StageTable};
 pub use journal::{FileNote, Journal, StageRecord, StageRequest, StageRun, StageState};
 pub use look::{Decider, RunReason};
 pub use plan::{Plan, PlannedStage};
