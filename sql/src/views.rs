@@ -84,38 +84,35 @@ struct NeededViews<'a> {
     tables: Vec<Cte>,
 }
 
-impl NeededViews<'_> {
+impl<'a> NeededViews<'a> {
     fn of(&mut self, sql: &Sql) -> Result<(), SqlError> {
-        let own = own_names(sql);
+        let (own, snapshot) = (own_names(sql), self.snapshot);
         let mut views = Vec::new();
         visit_relations(sql, |name| {
-            views.extend(named_view(name, self.snapshot).filter(|view| !own.contains(&view.name)));
+            views.extend(named_view(name, snapshot).filter(|view| !own.contains(&view.name)));
         });
-        views.into_iter().try_for_each(|view| self.add(&view.name, &view.sql))
+        views.into_iter().try_for_each(|view| self.add(view))
     }
 
-    fn add(&mut self, name: &str, text: &str) -> Result<(), SqlError> {
-        // By the snapshot's own text, which lives as long as this does.
-        let Some(place) = self.snapshot.views().iter().position(|view| view.name == name) else {
-            return Ok(());
-        };
-        let Some(view) = self.snapshot.views().get(place) else { return Ok(()) };
+    fn add(&mut self, view: &'a View) -> Result<(), SqlError> {
+        let name = view.name.as_str();
         if self.done.contains(name) {
             return Ok(());
         }
         if self.open.contains(&name) {
             return Err(SqlError::invalid(format!("the view `{name}` names itself")));
         }
-        let lines = APART * (place as u64 + 1);
-        let mut statement = dialect::parse_below(text, lines).map_err(|error| match error.position() {
+        let before = self.snapshot.views().iter().take_while(|other| other.name != name).count() as u64;
+        let statement = dialect::parse_below(&view.sql, APART * (before + 1));
+        let mut statement = statement.map_err(|error| match error.position() {
             Some(_) => explain(error, self.snapshot),
             None => inside(error, name, None),
         })?;
         let Some(sql) = inner(&mut statement) else { return Ok(()) };
-        self.open.push(&view.name);
+        self.open.push(name);
         self.of(sql)?;
         self.open.pop();
-        self.done.insert(&view.name);
+        self.done.insert(name);
         if let Sql::Query(query) = sql {
             let query = std::mem::replace(query, empty()?);
             self.tables.push(table(name, query));
