@@ -90,7 +90,6 @@ pub(super) struct ResolvedFeature {
 /// The weights that vectors belong to.
 struct ResolvedCheckpoint {
     id: CheckpointId,
-    name: Option<String>,
     run: Option<RunUpdate>,
 }
 
@@ -148,11 +147,7 @@ impl VectorSpec {
                 dim,
             },
         };
-        let label = match (&self.feature, &weights.name) {
-            (Some(label), _) => label.clone(),
-            (None, Some(name)) => format!("{kind}@{name}"),
-            (None, None) => kind.clone(),
-        };
+        let label = self.label().unwrap_or_default();
         if label.is_empty() || label.len() > 200 || label.chars().any(char::is_control) {
             return Err(refused("a label is a text of 1 to 200 bytes without control characters"));
         }
@@ -177,14 +172,17 @@ impl VectorSpec {
         Ok(ResolvedFeature { feature: JobFeature { desc, attrs }, run: weights.run })
     }
 
+    /// The label that is given, or that of the kind and checkpoint.
+    fn label(&self) -> Option<String> {
+        match (&self.feature, &self.kind, &self.checkpoint) {
+            (None, Some(kind), Some(checkpoint)) => Some(format!("{kind}@{checkpoint}")),
+            (label, kind, _) => label.clone().or_else(|| kind.clone()),
+        }
+    }
+
     /// The feature of the dataset with the label.
     fn existing(&self, snapshot: &Snapshot) -> Result<Option<Arc<FeaturePart>>, PutError> {
-        let label = match (&self.feature, &self.kind, &self.checkpoint) {
-            (Some(label), _, _) => label.clone(),
-            (None, Some(kind), Some(checkpoint)) => format!("{kind}@{checkpoint}"),
-            (None, Some(kind), None) => kind.clone(),
-            (None, None, _) => return Ok(None),
-        };
+        let Some(label) = self.label() else { return Ok(None) };
         let mut found = snapshot.features_of(&self.dataset).into_iter().filter(|f| f.attrs.label == label);
         match (found.next(), found.next()) {
             (Some(_), Some(_)) => Err(refused(&format!(
@@ -295,7 +293,7 @@ impl VectorSpec {
             (Some(run), Some(name)) => (run, name),
             (None, None) => {
                 let id = stated.map_or_else(|| id_of(space), Ok)?;
-                return Ok(ResolvedCheckpoint { id, name: None, run: None });
+                return Ok(ResolvedCheckpoint { id, run: None });
             }
             _ => {
                 return Err(refused("a checkpoint is named by `run` and `checkpoint`; give both or neither"));
@@ -307,7 +305,7 @@ impl VectorSpec {
                 return Err(refused("the space is of another checkpoint than the one that is named"));
             }
             let run = self.filled_in(run, &known)?;
-            return Ok(ResolvedCheckpoint { id: known.checkpoint, name: Some(name.clone()), run });
+            return Ok(ResolvedCheckpoint { id: known.checkpoint, run });
         }
         if snapshot.run(run).is_err() {
             RunPart::check_name(run).map_err(|error| PutError::Spec(error.to_string()))?;
@@ -326,7 +324,7 @@ impl VectorSpec {
             extra: Map::new(),
         };
         let update = RunUpdate { name: run.clone(), checkpoints: vec![checkpoint], replace_weights: false };
-        Ok(ResolvedCheckpoint { id, name: Some(name.clone()), run: Some(update) })
+        Ok(ResolvedCheckpoint { id, run: Some(update) })
     }
 
     /// What a checkpoint of a run lacks and this says.
@@ -335,8 +333,7 @@ impl VectorSpec {
             return Ok(None);
         }
         let checkpoint = RunCheckpoint { step: self.step, weight: self.weight, ..known.clone() };
-        let (name, checkpoints) = (run.to_owned(), vec![checkpoint]);
-        Ok(Some(RunUpdate { name, checkpoints, replace_weights: false }))
+        Ok(Some(RunUpdate { name: run.to_owned(), checkpoints: vec![checkpoint], replace_weights: false }))
     }
 }
 
