@@ -66,7 +66,6 @@ fn option_values(option: &str) -> Option<Takes> {
 /// The values that an argument may have.
 pub(super) fn values(words: &CompletionNames, line: &str, call: &FunctionCall<'_>) -> Vec<String> {
     let datasets = || words.datasets().map(str::to_owned).collect::<Vec<_>>();
-    let labels = || words.features.iter().map(|(_, label)| label.clone()).collect::<Vec<_>>();
     match (call.option, call.function, call.position) {
         (None, _, position) if position < call.datasets => datasets(),
         (None, "vectors", 1) => {
@@ -78,7 +77,7 @@ pub(super) fn values(words: &CompletionNames, line: &str, call: &FunctionCall<'_
         (Some("pool" | "target"), ..) => datasets(),
         (Some("checkpoints" | "checkpoint"), ..) => words.checkpoints.clone(),
         (Some("run"), ..) => words.runs.clone(),
-        (Some("features"), ..) => labels(),
+        (Some("features"), ..) => words.features.iter().map(|(_, label)| label.clone()).collect(),
         (Some("kind" | "pool_kind" | "target_kind"), ..) => {
             FeatureKind::names().split(',').map(|name| name.trim().to_owned()).collect()
         }

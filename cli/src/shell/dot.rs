@@ -107,13 +107,10 @@ pub fn parse(line: &str) -> Result<DotCommand, String> {
         ".mode" => DotCommand::Mode(rest.parse()?),
         ".timer" => DotCommand::Timer(parse_switch(name, rest)?),
         ".pager" => DotCommand::Pager(parse_switch(name, rest)?),
-        ".maxrows" => match rest {
-            "all" | "0" => DotCommand::MaxRows(None),
-            number => DotCommand::MaxRows(Some(
-                number
-                    .parse()
-                    .map_err(|_| format!(".maxrows takes a number of rows, or `all`, not `{number}`"))?,
-            )),
+        ".maxrows" if matches!(rest, "all" | "0") => DotCommand::MaxRows(None),
+        ".maxrows" => match rest.parse() {
+            Ok(rows) => DotCommand::MaxRows(Some(rows)),
+            Err(_) => return Err(format!(".maxrows takes a number of rows, or `all`, not `{rest}`")),
         },
         ".output" => DotCommand::Output((!rest.is_empty()).then(path)),
         ".once" if rest.is_empty() => return Err(".once takes a file for the next result".to_owned()),
