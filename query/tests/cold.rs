@@ -15,7 +15,7 @@ use gstore_query::kernel::{
 };
 use gstore_query::sketch::{self, SketchOptions};
 use gstore_store::vfs::Vfs;
-use gstore_store::{DType, Store};
+use gstore_store::{DType, EncodedSamples, Store};
 
 const ROWS: usize = 9_000;
 const K: usize = 20;
@@ -206,7 +206,7 @@ impl RowProducts for Keeper {
 }
 
 impl Encoder for Keeper {
-    fn encode(&self, _: &EncodeRequest<'_>, _: &Cancel) -> Result<Encoded, EncoderError> {
+    fn encode(&self, _: &EncodeRequest<'_>, _: &Cancel) -> Result<EncodedSamples, EncoderError> {
         Err(EncoderError::Failed("there are no models".into()))
     }
 
