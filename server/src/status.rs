@@ -11,8 +11,8 @@ use gstore_sql::{SqlError, SqlErrorKind};
 use gstore_store::OpenError;
 use tonic::{Code, Status};
 
-/// A failed statement, for the client. `root` is the folder of the store.
-pub(crate) fn sql_status(error: &SqlError, root: &Path) -> Status {
+/// A failed statement, for the client. `root` is the folder of the store, `asked` what the client wrote.
+pub(crate) fn sql_status(error: &SqlError, root: &Path, asked: &str) -> Status {
     let code = match error.kind() {
         SqlErrorKind::Syntax | SqlErrorKind::Refused | SqlErrorKind::Unknown | SqlErrorKind::Invalid => {
             Code::InvalidArgument
@@ -36,7 +36,7 @@ pub(crate) fn sql_status(error: &SqlError, root: &Path) -> Status {
             Code::Internal
         }
     };
-    Status::new(code, without_paths(&error.to_string(), root))
+    Status::new(code, without_paths(&error.to_string(), root, asked))
 }
 
 /// What is known of an error besides its message.
@@ -91,25 +91,29 @@ pub(crate) fn damaged() -> Status {
     Status::data_loss("a file of the store is damaged; `gstore verify` on the server lists what is")
 }
 
-/// The message with the names of files and folders left out.
-pub(crate) fn without_paths(message: &str, root: &Path) -> String {
+/// The message with the names of files and folders left out, except those in `asked`, which the client
+/// wrote.
+pub(crate) fn without_paths(message: &str, root: &Path, asked: &str) -> String {
     let root = root.to_string_lossy();
     let text = if root.len() > 1 { message.replace(&*root, "<store>") } else { message.to_owned() };
-    let mut out = String::with_capacity(text.len());
-    let mut rest = text.as_str();
-    while let Some(at) = rest.find('/') {
-        let (before, from) = rest.split_at(at);
-        out.push_str(before);
+    let (mut out, mut done) = (String::with_capacity(text.len()), 0);
+    for (at, _) in text.match_indices('/') {
+        let (before, from) = text.split_at(at);
         let begins = before.chars().next_back().is_none_or(|c| c.is_whitespace() || "'\"`(=:".contains(c));
         let end = from.find(|c: char| c.is_whitespace() || "'\"`),;".contains(c)).unwrap_or(from.len());
-        let (word, after) = from.split_at(end);
-        // One that begins at the root of the disk and goes down at least twice.
-        let is_path = begins && word.matches('/').count() > 1;
-        let (shown, skipped) = if is_path { ("<file>", after) } else { ("/", &from[1..]) };
-        out.push_str(shown);
-        rest = skipped;
+        let word = &from[..end];
+        // One that begins at the root of the disk, or of a URL `file:///`, and goes down at least twice. A
+        // slash before anything but a name is an operator.
+        let is_path = (begins || before.ends_with("://"))
+            && word[1..].starts_with(|c: char| c.is_alphanumeric() || "._".contains(c))
+            && word.matches('/').count() > 1;
+        if at >= done && is_path && !asked.contains(word) {
+            out.push_str(&text[done..at]);
+            out.push_str("<file>");
+            done = at + end;
+        }
     }
-    out.push_str(rest);
+    out.push_str(&text[done..]);
     out
 }
 
@@ -125,14 +129,17 @@ mod tests {
             ("model '/home/a/llama' is gone", "model '<file>' is gone"),
             ("1 / 0 and 6/2 and /x", "1 / 0 and 6/2 and /x"),
             ("path=/a/b, path:/c/d", "path=<file>, path:<file>"),
+            ("no file:///home/a/b=/c/d here", "no file://<file> here"),
+            ("a // nullif(b, 0), x //(y/z)/2", "a // nullif(b, 0), x //(y/z)/2"),
+            ("'/of/client' is not /of/client/too", "'/of/client' is not <file>"),
         ] {
-            assert_eq!(without_paths(message, Path::new("/srv/store")), shown);
+            assert_eq!(without_paths(message, Path::new("/srv/store"), "select '/of/client'::int"), shown);
         }
     }
 
     #[test]
     fn kinds_have_codes() {
-        let code = |kind| sql_status(&SqlError::new(kind, "why".to_owned()), Path::new("/s")).code();
+        let code = |kind| sql_status(&SqlError::new(kind, "why".to_owned()), Path::new("/s"), "").code();
         assert_eq!(code(SqlErrorKind::Unknown), Code::InvalidArgument);
         assert_eq!(code(SqlErrorKind::Memory), Code::ResourceExhausted);
         assert_eq!(code(SqlErrorKind::SpillFull), Code::ResourceExhausted);

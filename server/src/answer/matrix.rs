@@ -84,7 +84,7 @@ fn matrix_status(error: &MatrixError, root: &Path) -> Status {
             status::internal("the matrix cannot be computed", error)
         }
         MatrixError::Query(error) => {
-            Status::invalid_argument(status::without_paths(&error.to_string(), root))
+            Status::invalid_argument(status::without_paths(&error.to_string(), root, ""))
         }
         MatrixError::Refused(why) => Status::resource_exhausted(why.clone()),
         error => status::internal("the matrix cannot be computed", error),

@@ -156,12 +156,16 @@ async fn produce(
         let held = core.session(name, caller).await?;
         match handle.question {
             Some(Question::Statement(statement)) => {
-                let (planner, asker) = (Arc::clone(&held), caller.clone());
+                let (planner, asker, sql) = (Arc::clone(&held), caller.clone(), statement.sql.clone());
                 let planned = async move { planner.run(&statement, window, &asker).await };
                 let result = to_its_end(permit, planned).await?;
-                let result = result.map_err(|e| status::sql_status(&e, core.root()))?;
+                let result = result.map_err(|e| status::sql_status(&e, core.root(), &sql))?;
                 let notes = Some(result.notes_handle());
-                Ok((AnswerStart { schema: result.schema, notes }, RowSource::Statement(result.stream), held))
+                Ok((
+                    AnswerStart { schema: result.schema, notes },
+                    RowSource::Statement(result.stream, sql),
+                    held,
+                ))
             }
             Some(Question::Vectors(wanted)) => {
                 let reading = vectors::open(held.snapshot(), &wanted)?;
@@ -171,8 +175,9 @@ async fn produce(
             Some(Question::Matrix(wanted)) => {
                 let rows = open_matrix(core, &held, wanted, Some(permit)).await?;
                 let bytes = matrix::memory(&rows, core.workers.metrics().num_workers(), core.root())?;
-                let memory =
-                    held.hold(caller, "a matrix", bytes).map_err(|e| status::sql_status(&e, core.root()))?;
+                let memory = held
+                    .hold(caller, "a matrix", bytes)
+                    .map_err(|e| status::sql_status(&e, core.root(), ""))?;
                 let schema = Arc::clone(rows.schema());
                 Ok((AnswerStart { schema, notes: None }, RowSource::Matrix(Box::new(rows), memory), held))
             }
@@ -195,7 +200,8 @@ async fn produce(
 }
 
 enum RowSource {
-    Statement(gstore_sql::SqlStream),
+    /// The rows, and the statement that gives them.
+    Statement(gstore_sql::SqlStream, String),
     Vectors(vectors::OpenFeature),
     Matrix(Box<MatrixRows>, HeldMemory),
 }
@@ -208,9 +214,9 @@ impl RowSource {
         to: &mpsc::Sender<RecordBatch>,
     ) -> Result<(), Status> {
         match self {
-            Self::Statement(mut stream) => {
+            Self::Statement(mut stream, sql) => {
                 while let Some(batch) = stream.next().await {
-                    let batch = batch.map_err(|e: SqlError| status::sql_status(&e, core.root()))?;
+                    let batch = batch.map_err(|e: SqlError| status::sql_status(&e, core.root(), &sql))?;
                     if batch.num_rows() > 0 && to.send(batch).await.is_err() {
                         return Err(Status::cancelled("the rows are not read any more"));
                     }
@@ -255,7 +261,8 @@ pub(crate) async fn columns(
 ) -> Result<SchemaRef, Status> {
     match question {
         Question::Statement(statement) => {
-            held.columns(statement, caller).await?.map_err(|e| status::sql_status(&e, core.root()))
+            let columns = held.columns(statement, caller).await?;
+            columns.map_err(|e| status::sql_status(&e, core.root(), &statement.sql))
         }
         Question::Vectors(wanted) => Ok(vectors::open(held.snapshot(), wanted)?.schema),
         Question::Matrix(wanted) => {

@@ -112,7 +112,7 @@ async fn send_all(
     shape: BodyShape,
     to: &BodySender,
 ) -> Result<(), SendFailure> {
-    let failed = |error: SqlError| SendFailure::Failed(status::sql_status(&error, core.root()));
+    let failed = |error: SqlError| SendFailure::Failed(status::sql_status(&error, core.root(), ""));
     let buffer = SharedBuffer::default();
     if shape == BodyShape::Page {
         buffer.add(&columns(rows, record));

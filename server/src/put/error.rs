@@ -72,7 +72,7 @@ pub(super) fn io_status(error: &io::Error) -> Status {
 fn visible_status(error: &(dyn Error + 'static), code: Code, message: &str, root: &Path) -> Status {
     disk_status(error).unwrap_or_else(|| match code {
         Code::Internal => status::internal("the upload failed", &error),
-        code => Status::new(code, status::without_paths(message, root)),
+        code => Status::new(code, status::without_paths(message, root, "")),
     })
 }
 

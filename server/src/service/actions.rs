@@ -153,7 +153,7 @@ async fn describe_statement(asking: &AuthorizedRequest, sql: &str) -> Result<Des
         if let Ok(Ok(schema)) = held.columns(&whole, &caller).await {
             return Ok(Description { schema: Some(schema), parameters: Arc::new(Schema::empty()) });
         }
-        held.session.describe(&whole.sql).await.map_err(|e| status::sql_status(&e, core.root()))
+        held.session.describe(&whole.sql).await.map_err(|e| status::sql_status(&e, core.root(), &whole.sql))
     };
     asking.apart(work).await
 }
