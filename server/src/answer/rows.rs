@@ -85,9 +85,9 @@ pub(crate) async fn start(
     record: &AuditRecord,
     window: Option<RowWindow>,
 ) -> Result<AnswerRows, Status> {
-    let deadline = tokio::time::Instant::now() + core.limits.time;
     let mut entered = core.running.enter(&caller.id, ticket)?;
     let permit = Arc::new(entered.turn(&core.admission).await?);
+    let deadline = tokio::time::Instant::now() + core.limits.time;
     record.started();
     let (send, batches) = mpsc::channel(2);
     let (begin, begun) = oneshot::channel();

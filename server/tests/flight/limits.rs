@@ -1,6 +1,6 @@
 //! Limits, and the ends of statements: by their client, by time, by size, by the end of the server.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use arrow_flight::CancelFlightInfoRequest;
 use arrow_flight::CancelFlightInfoResult;
@@ -26,10 +26,17 @@ async fn results_have_a_limit_of_bytes_and_of_time() {
     assert!(client.sql("SELECT row FROM pool").await.is_ok());
     client.until_none_runs().await;
 
-    let limits = RequestLimits { time: Duration::from_millis(300), ..RequestLimits::default() };
+    let time = Duration::from_millis(300);
+    let limits = RequestLimits { time, statements_each: 1, ..RequestLimits::default() };
     let (_server, client) = served(limited(limits)).await;
-    let counted = format!("SELECT count(*) FROM ({ENDLESS})");
-    assert_eq!(client.sql(&counted).await.unwrap_err().code(), Code::DeadlineExceeded);
+    let info = client.info(statement(&format!("SELECT count(*) FROM ({ENDLESS})"))).await.unwrap();
+    let rows = || client.get(info.endpoint[0].ticket.clone().unwrap());
+    let asked = Instant::now();
+    let (one, other) = tokio::join!(rows(), rows());
+    for ended in [one, other] {
+        assert_eq!(ended.unwrap_err().code(), Code::DeadlineExceeded);
+    }
+    assert!(asked.elapsed() >= 2 * time, "the time of the second begins with its turn");
     // One who never reads holds nothing up for longer than that.
     let unread = client.begun(ENDLESS).await;
     client.until_none_runs().await;
