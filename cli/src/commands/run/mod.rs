@@ -91,7 +91,7 @@ fn end(
 ) -> Result<ExitCode> {
     let count = |is: fn(&StageOutcome) -> bool| outcomes.iter().filter(|outcome| is(outcome)).count();
     let (done, skipped) = (count(StageOutcome::is_done), count(|o| *o == StageOutcome::UpToDate));
-    let failed = count(|outcome| matches!(outcome, StageOutcome::Failed(_)));
+    let failed = count(StageOutcome::has_failed);
     let refused = count(|outcome| matches!(outcome, StageOutcome::Refused(_)));
     let stopped = count(|outcome| *outcome == StageOutcome::Stopped);
     let is_left =
@@ -116,12 +116,16 @@ fn end(
         return Ok(ExitCode::from(STOPPED));
     }
     let of_stages = plan.stages.iter().zip(outcomes);
-    let bad = of_stages
-        .filter(|(_, outcome)| matches!(outcome, StageOutcome::Failed(_) | StageOutcome::Refused(_)));
+    let bad =
+        of_stages.filter(|(_, outcome)| outcome.has_failed() || matches!(outcome, StageOutcome::Refused(_)));
     let lines: Vec<String> = bad.map(|(stage, o)| format!("stage {} {o}", stage.name())).collect();
     match (is(BlockCause::Failed), is(BlockCause::Refused)) {
         (false, false) => Ok(ExitCode::SUCCESS),
         (false, true) => bail!(NothingSaved(lines.join("\n"))),
+        // Where others changed a folder, the same command is refused again until that is put right.
+        _ if !outcomes.iter().any(|outcome| matches!(outcome, StageOutcome::Failed(_))) => {
+            bail!("{}", lines.join("\n"))
+        }
         _ => bail!("{}\nthe same command goes on from there", lines.join("\n")),
     }
 }

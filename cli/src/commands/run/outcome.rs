@@ -22,6 +22,8 @@ pub enum StageOutcome {
     Done,
     /// It failed, and how.
     Failed(String),
+    /// It failed, since others changed what it would go on from: how to put that right.
+    Changed(String),
     /// It was told to stop.
     Stopped,
     /// It was refused with its numbers, since it would save nothing.
@@ -36,10 +38,15 @@ impl StageOutcome {
         *self == Self::Done
     }
 
+    /// Whether it failed, in whatever way.
+    pub fn has_failed(&self) -> bool {
+        matches!(self, Self::Failed(_) | Self::Changed(_))
+    }
+
     /// Why it was not done, unless it was not asked for or was stopped.
     pub fn cause(&self) -> Option<BlockCause> {
         match self {
-            Self::Failed(_) => Some(BlockCause::Failed),
+            Self::Failed(_) | Self::Changed(_) => Some(BlockCause::Failed),
             Self::Refused(_) => Some(BlockCause::Refused),
             Self::Blocked(cause, _) => Some(*cause),
             Self::Left | Self::UpToDate | Self::Done | Self::Stopped => None,
@@ -76,7 +83,7 @@ impl std::fmt::Display for StageOutcome {
             Self::Left => f.write_str("not looked at"),
             Self::UpToDate => f.write_str("up to date"),
             Self::Done => f.write_str("done"),
-            Self::Failed(why) => write!(f, "failed: {why}"),
+            Self::Failed(why) | Self::Changed(why) => write!(f, "failed: {why}"),
             Self::Stopped => f.write_str("stopped"),
             Self::Refused(why) => write!(f, "refused: {why}"),
             Self::Blocked(_, stage) => write!(f, "not run, since it needs {stage}"),

@@ -59,12 +59,8 @@ impl Runner<'_> {
                     self.stage(place, &why)?
                 }
             };
-            let ends = match outcomes[place] {
-                StageOutcome::Stopped => true,
-                StageOutcome::Failed(_) => !keep_going,
-                _ => false,
-            };
-            if ends {
+            let ended = &outcomes[place];
+            if *ended == StageOutcome::Stopped || ended.has_failed() && !keep_going {
                 break;
             }
         }
@@ -77,7 +73,7 @@ impl Runner<'_> {
     fn stage(&mut self, place: usize, why: &RunReason) -> Result<StageOutcome> {
         let stage = &self.plan.stages[place];
         if let Some(changed) = self.changed_by_others(stage, why)? {
-            return Ok(StageOutcome::Failed(changed));
+            return Ok(StageOutcome::Changed(changed));
         }
         let mut look = Decider { plan: self.plan, journal: &self.journal, versions: &mut self.versions };
         let asked = look.asked(place)?;
