@@ -171,7 +171,7 @@ fn is_there(resource: &Resource, base: &Path) -> bool {
     resource.as_path().is_none_or(|path| !Versions::found(base, path).is_empty())
 }
 
-/// Refuses what is read and neither there nor made, and what two stages write.
+/// Refuses what is read or changed and neither there nor made, and what two stages write.
 fn check_there(stages: &[PipelineStage], uses: &[StageUses], base: &Path) -> Result<()> {
     let mut versions = Versions::new(base.to_owned());
     for (i, (stage, used)) in stages.iter().zip(uses).enumerate() {
@@ -185,7 +185,10 @@ fn check_there(stages: &[PipelineStage], uses: &[StageUses], base: &Path) -> Res
             let line = named.map_or(stage.says.line, |setting| setting.line);
             Err(PipelineError::new(line, format!("stage {}: {says}", stage.name)))
         };
-        for read in &used.reads {
+        for named in used.reads.iter().chain(&used.changes) {
+            // Features need not be there, but what they are of.
+            let samples = named.samples();
+            let read = samples.as_ref().unwrap_or(named);
             let made =
                 uses.iter().enumerate().any(|(j, u)| j != i && u.writes.iter().any(|w| w.overlaps(read)));
             let there = match read {
@@ -197,7 +200,7 @@ fn check_there(stages: &[PipelineStage], uses: &[StageUses], base: &Path) -> Res
             };
             if !made && !there {
                 let (are, them) = match read {
-                    Resource::Samples { .. } | Resource::Features { .. } => ("are", "them"),
+                    Resource::Samples { .. } => ("are", "them"),
                     _ => ("is", "it"),
                 };
                 return error(read, format!("{read} {are} not there, and no stage makes {them}"));

@@ -33,7 +33,9 @@ pub enum Resource {
 pub struct StageUses {
     /// What it reads, of the store too.
     pub reads: Vec<Resource>,
-    /// What of that only stages above it in the file give it: it may do without.
+    /// What it changes where it is there, and does not make.
+    pub changes: Vec<Resource>,
+    /// What of its reads only stages above it in the file give it: it may do without.
     pub from_above: Vec<Resource>,
     /// Folders that it reads, if they are none of the Hub.
     pub may_read: Vec<Resource>,
@@ -81,6 +83,16 @@ impl Resource {
         match self {
             Self::Features { store, dataset, run: None } => {
                 Some(Self::Runs { store: store.clone(), dataset: dataset.clone() })
+            }
+            _ => None,
+        }
+    }
+
+    /// The samples that these features are of.
+    pub fn samples(&self) -> Option<Self> {
+        match self {
+            Self::Features { store, dataset, .. } => {
+                Some(Self::Samples { store: store.clone(), dataset: dataset.clone() })
             }
             _ => None,
         }

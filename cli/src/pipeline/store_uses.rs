@@ -32,7 +32,11 @@ impl StageStore<'_> {
             "demo" | "merge" | "tag" | "token" | "view" => {}
             // Without a name its data are datasets of their own.
             "add" | "ingest" if dataset.is_none() => uses.writes.push(self.whole()),
-            "add" | "delete" => uses.writes.extend(samples),
+            "add" => uses.writes.extend(samples),
+            "delete" => {
+                uses.changes.extend(samples.clone());
+                uses.writes.extend(samples);
+            }
             "ingest" => self.ingest(call, uses),
             "train" => {
                 uses.reads.extend(samples);

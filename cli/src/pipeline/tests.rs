@@ -234,6 +234,11 @@ fn plans_that_cannot_run_are_refused_with_a_line() {
     let unknown = FILE.replace("name = \"other\"", "name = \"other\"\nafter = \"scroe\"");
     let no_store = FILE.replace("data = \"texts.jsonl\"", "dataset = \"pool\"");
     let no_pool = no_store.replacen('\n', "store = \"st\"\n", 1);
+    let of_pool = |stage: &str| {
+        format!("store = \"st\"\n[[stage]]\nname = \"it\"\ncommand = {stage}\ndataset = \"pool\"\n")
+    };
+    let deleted = of_pool("\"delete\"\nids = \"texts.jsonl\"");
+    let gram = of_pool("\"factors gram\"\nargs = \"g\"");
     let own = FILE.replace("prompts.jsonl", "*s.jsonl");
     let training = |name: &str| {
         format!(
@@ -251,6 +256,8 @@ fn plans_that_cannot_run_are_refused_with_a_line() {
         (no_store, 17, "which store?"),
         ("[[stage]]\nname = \"kept\"\ncommand = \"verify\"\n".to_owned(), 1, "which store?"),
         (no_pool, 21, "samples of pool in st are not there, and no stage makes them"),
+        (deleted, 6, "samples of pool in st are not there, and no stage makes them"),
+        (gram, 6, "samples of pool in st are not there, and no stage makes them"),
     ] {
         let error = plan_of(&text, base).expect_err(&text);
         assert!(error.line == line && error.message.contains(says), "{line}: {error}");
