@@ -104,8 +104,10 @@ fn tls_hint(cause: &str) -> String {
     } else if cause.contains("CaUsedAsEndEntity") {
         "; the certificate of the server is that of an authority: make one with basicConstraints=CA:FALSE"
             .to_owned()
+    } else if is_of_own_certificate(cause) {
+        format!("; {WANTS_CERTIFICATE}")
     } else if cause.contains("handshake eof") {
-        "; the server may have too many connections".to_owned()
+        format!("; the server may have too many connections{OR_CERTIFICATE}")
     } else if untrusted {
         let ca = Remedy::Option("tls_ca", "FILE");
         format!("; the certificate of its signer (of a self-signed one, its own) is given with {ca}")
@@ -135,11 +137,10 @@ fn is_of_http2(message: &str) -> bool {
 
 /// What is said where a connection broke, by what was behind it.
 pub(super) fn broken_connection(message: &str, cause: &str, tls: bool) -> String {
-    // Alerts of TLS 1.3 about a client's certificate come with its first request.
-    let certificate = ["Certificate", "UnknownCA", "AccessDenied", "DecryptError"];
-    let alert = cause.split_once("fatal alert: ").map_or("", |(_, alert)| alert);
-    if certificate.iter().any(|of| alert.contains(of)) {
-        format!("the server wants the certificate of a client that it trusts ({cause})")
+    // Alerts of TLS 1.3 about a client's certificate come with its first request, if they arrive.
+    let or_certificate = if tls { OR_CERTIFICATE } else { "" };
+    if is_of_own_certificate(cause) {
+        format!("{WANTS_CERTIFICATE} ({cause})")
     } else if let Some(reason) = reason(cause) {
         format!("the server ended the connection: {reason}")
     } else if cause.contains("frame with invalid size") {
@@ -149,12 +150,24 @@ pub(super) fn broken_connection(message: &str, cause: &str, tls: bool) -> String
         format!("the connection to the server broke; the server may have stopped: ask again ({message})")
     } else if cause.contains("Connection re") {
         // Refused or reset.
-        format!("the connection to the server broke ({cause}); the server may have stopped")
+        format!("the connection to the server broke ({cause}); the server may have stopped{or_certificate}")
     } else {
-        let hint = if tls { String::new() } else { format!("; {OF_TLS}") };
+        let hint = if tls { or_certificate.to_owned() } else { format!("; {OF_TLS}") };
         format!("the connection broke ({cause}); the server may have too many connections{hint}")
     }
 }
+
+/// Whether the other side's alert is about the certificate of this one.
+fn is_of_own_certificate(cause: &str) -> bool {
+    let certificate = ["Certificate", "UnknownCA", "AccessDenied", "DecryptError"];
+    let alert = cause.split_once("fatal alert: ").map_or("", |(_, alert)| alert);
+    certificate.iter().any(|of| alert.contains(of))
+}
+
+const WANTS_CERTIFICATE: &str = "the server wants the certificate of a client that it trusts";
+
+/// What else a server with TLS may have ended a connection for.
+const OR_CERTIFICATE: &str = ", or want the certificate of a client that it trusts";
 
 /// The hint about an address without TLS.
 const OF_TLS: &str = "the address of a server with TLS is grpc+tls://host:port";
@@ -213,7 +226,9 @@ mod tests {
         assert!(
             closed(false).contains("(stream closed); the server may have too many connections; the address")
         );
-        assert!(closed(true).ends_with("too many connections"));
+        assert!(closed(true).ends_with(OR_CERTIFICATE));
+        let reset = |tls| broken_connection("transport error", "Connection reset by peer", tls);
+        assert!(reset(false).ends_with("may have stopped") && reset(true).ends_with(OR_CERTIFICATE));
     }
 
     #[test]
@@ -222,7 +237,8 @@ mod tests {
         assert!(
             tls_hint("invalid peer certificate: Other(OtherError(CaUsedAsEndEntity))").contains("CA:FALSE")
         );
-        assert!(tls_hint("tls handshake eof").contains("too many connections"));
+        assert!(tls_hint("tls handshake eof").contains("too many connections, or want the certificate"));
+        assert!(tls_hint("received fatal alert: BadCertificate").ends_with(WANTS_CERTIFICATE));
         for untrusted in ["UnknownIssuer", "BadSignature"] {
             let hint = tls_hint(&format!("invalid peer certificate: {untrusted}"));
             assert!(hint.contains("is given with tls_ca=FILE"), "{hint}");
