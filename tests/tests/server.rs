@@ -105,9 +105,11 @@ fn options_that_do_not_fit_an_address_are_refused_before_anything_is_sent() {
     for options in [&["--tls-ca", "ca.pem"][..], &["--tls-cert", "c.pem", "--tls-key", "c.key"]] {
         place
             .run(&[&ask[..], options].concat())
-            .says(1, &["--tls-ca and --tls-cert", "grpc+tls://host:port"]);
+            .says(2, &["--tls-ca and --tls-cert", "grpc+tls://host:port"]);
     }
-    place.run(&["query", "SELECT 1", "--remote", "grpc://localhost"]).says(1, &["grpc://host:port"]);
+    for address in ["grpc://localhost", "http://localhost:8815"] {
+        place.run(&["query", "SELECT 1", "--remote", address]).says(2, &["grpc://host:port", address]);
+    }
 }
 
 #[test]
@@ -233,7 +235,7 @@ fn a_server_that_others_reach_has_a_certificate_or_is_told_not_to() {
     let server = Served::start(&place, &["--without-tokens"]);
     assert_eq!(place.run(&["query", "SELECT 1", "--remote", &server.address]).code, 0);
     let page = server.address.replace("grpc://", "http://");
-    assert!(place.run(&["query", "SELECT 1", "--remote", &page]).stderr.contains("grpc://host:port"));
+    place.run(&["query", "SELECT 1", "--remote", &page]).says(2, &["grpc://host:port"]);
 }
 
 /// A file of options that is handed out: every line of it is understood, and it serves.

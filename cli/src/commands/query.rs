@@ -121,13 +121,18 @@ pub fn connect(
             "--store is a store on this machine, and with --remote a server has its own: give one of them"
         );
     }
-    Ok(gstore_server::Remote::connect(&gstore_server::RemoteOptions {
+    let connected = gstore_server::Remote::connect(&gstore_server::RemoteOptions {
         address: server.remote.clone().unwrap_or_default(),
         token: server.token.clone(),
         ca: server.tls_ca.clone(),
         identity: server.tls_cert.clone().zip(server.tls_key.clone()),
         snapshot: snapshot.map(ToString::to_string),
-    })?)
+    });
+    // Nothing is asked yet: what is invalid is an option.
+    connected.map_err(|error| match error.kind() {
+        gstore_sql::SqlErrorKind::Invalid => crate::failure::UsageError(error.to_string()).into(),
+        _ => error.into(),
+    })
 }
 
 /// Runs statements one after the other, up to the first that fails. Their results follow each other; one that

@@ -49,13 +49,14 @@ fn address(text: &str) -> Option<(String, bool)> {
 /// A connection, and whether it is one with TLS.
 pub(super) async fn channel(options: &RemoteOptions) -> Result<(Channel, bool), SqlError> {
     let failed = |why: String| SqlError::new(SqlErrorKind::Failed, why);
+    let wrong = |why: String| SqlError::new(SqlErrorKind::Invalid, why);
     let shown = &options.address;
     let (uri, tls) = address(shown).ok_or_else(|| {
-        failed(format!("the address of a server is grpc://host:port or grpc+tls://host:port, not `{shown}`"))
+        wrong(format!("the address of a server is grpc://host:port or grpc+tls://host:port, not `{shown}`"))
     })?;
     if !tls && (options.ca.is_some() || options.identity.is_some()) {
         let [ca, certificate] = ["tls_ca", "tls_cert"].map(|name| Remedy::Option(name, ""));
-        return Err(failed(format!(
+        return Err(wrong(format!(
             "{ca} and {certificate} are for a server with TLS, whose address is grpc+tls://host:port, not `{shown}`"
         )));
     }
