@@ -10,6 +10,7 @@ use crate::common::tiny::{noise, write_json};
 use gstore_model::params::{TensorSpec, total_len};
 use gstore_model::weights::{
     AdamConstants, Moments, MomentsError, MomentsFile, TorchArchive, TrainedTensor, TrainerState, peak_rate,
+    trainer_folder,
 };
 use serde_json::json;
 use tempfile::TempDir;
@@ -286,12 +287,16 @@ fn an_adapter_in_a_subfolder_has_the_state_of_the_folder_above_unless_that_may_b
     let state = run.join("optimizer.pt");
     write(state.clone());
     assert_eq!(Moments::find_of_adapter(&adapter).unwrap(), state);
+    assert_eq!(trainer_folder(&adapter), adapter);
+    write(run.join("trainer_state.json"));
+    assert_eq!(trainer_folder(&adapter), run);
     for other in
         ["reference/adapter_config.json", "adapter_config.json", "config.json", "checkpoint-3/README"]
     {
         let other = run.join(other);
         write(other.clone());
         assert_says(&refused(), &["optimizer.bin; ", "optimizer.pt may be of other weights", "grad-sgd"]);
+        assert_eq!(trainer_folder(&adapter), adapter);
         match other.parent().unwrap() {
             parent if parent == run => fs_err::remove_file(other).unwrap(),
             parent => fs_err::remove_dir_all(parent).unwrap(),
@@ -300,6 +305,8 @@ fn an_adapter_in_a_subfolder_has_the_state_of_the_folder_above_unless_that_may_b
     let own = adapter.join("optimizer.bin");
     write(own.clone());
     assert_eq!(Moments::find_of_adapter(&adapter).unwrap(), own);
+    write(adapter.join("trainer_state.json"));
+    assert_eq!(trainer_folder(&adapter), adapter);
 }
 
 #[test]

@@ -55,12 +55,23 @@ pub(super) fn checkpoint_hint(folder: &Path) -> Option<String> {
 }
 
 /// The subfolders that are adapters, by name: PEFT puts an adapter that has a name of its own into one.
-pub(super) fn adapters_in(folder: &Path) -> Vec<PathBuf> {
+fn adapters_in(folder: &Path) -> Vec<PathBuf> {
     let entries = fs_err::read_dir(folder).into_iter().flatten().flatten();
     let folders = entries.map(|entry| entry.path());
     let mut found: Vec<PathBuf> = folders.filter(|path| path.join("adapter_config.json").is_file()).collect();
     found.sort();
     found
+}
+
+/// The folder around that of an adapter, and whether what a trainer wrote there is of this adapter: PEFT makes
+/// a subfolder for an adapter with a name of its own. There must be nothing else there that it may be of:
+/// weights, other adapters, or the checkpoints of a training.
+pub(super) fn around_adapter(adapter: &Path) -> Option<(PathBuf, bool)> {
+    adapter.file_name()?;
+    let above = adapter.parent()?;
+    let above = if above.as_os_str().is_empty() { PathBuf::from(".") } else { above.to_owned() };
+    let is_alone = !has_config(&above) && checkpoints_in(&above).is_empty() && adapters_in(&above).len() == 1;
+    Some((above, is_alone))
 }
 
 /// Ends of the names of tensors that files of older versions of transformers have, and that follow from the

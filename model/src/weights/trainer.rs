@@ -5,8 +5,12 @@ use std::path::{Path, PathBuf};
 use gstore_core::Remedy;
 use serde_json::Value;
 
+use super::folder::around_adapter;
 use super::schedule::LoggedSchedule;
 use crate::files::{TorchArchive, TorchError};
+
+/// The file.
+const STATE: &str = "trainer_state.json";
 
 /// How far below 0 a rate is from rounding, as a part of the largest one.
 const ROUNDING: f64 = 1e-9;
@@ -63,7 +67,7 @@ pub struct TrainerState {
 impl TrainerState {
     /// Reads `trainer_state.json` of a checkpoint folder; `None` if it has none.
     pub fn read(folder: &Path) -> Result<Option<TrainerState>, TrainerError> {
-        let path = folder.join("trainer_state.json");
+        let path = folder.join(STATE);
         if !path.exists() {
             return Ok(None);
         }
@@ -174,9 +178,20 @@ impl TrainerState {
                  negative: give them with {}",
                 Remedy::Option("weights", "")
             );
-            return Err(TrainerError::Invalid { path: folder.join("trainer_state.json"), message });
+            return Err(TrainerError::Invalid { path: folder.join(STATE), message });
         }
         Ok(self.mean_learning_rate(peak_rate(folder)?))
+    }
+}
+
+/// The folder with the trainer's state at a checkpoint, its schedule and its optimizer: the checkpoint's own,
+/// else for an adapter the folder around it, if that state may be of no other weights there.
+pub fn trainer_folder(checkpoint: &Path) -> PathBuf {
+    let has_state = |folder: &Path| folder.join(STATE).exists();
+    let is_without = checkpoint.join("adapter_config.json").exists() && !has_state(checkpoint);
+    match is_without.then(|| around_adapter(checkpoint)).flatten() {
+        Some((above, true)) if has_state(&above) => above,
+        _ => checkpoint.to_owned(),
     }
 }
 

@@ -9,7 +9,7 @@ use super::super::devices;
 use super::super::request::{CheckpointArg, CheckpointWeights, IngestRequest};
 use super::super::tracked::TrackedTensors;
 use gstore_data::TextEncoder;
-use gstore_model::weights::{ModelFolder, TrainerState};
+use gstore_model::weights::{ModelFolder, TrainerState, trainer_folder};
 
 /// Reads everything that a request names but the weights' bytes and the store: what would stop the ingest
 /// shows before samples are registered.
@@ -87,8 +87,9 @@ pub(super) fn step_and_weight(
     folder: &std::path::Path,
     given: Option<f64>,
 ) -> Result<(Option<u64>, Option<f64>), IngestError> {
-    let Some(state) = TrainerState::read(folder)? else { return Ok((None, given)) };
-    let weight = if given.is_some() { given } else { state.weight(folder)? };
+    let folder = trainer_folder(folder);
+    let Some(state) = TrainerState::read(&folder)? else { return Ok((None, given)) };
+    let weight = if given.is_some() { given } else { state.weight(&folder)? };
     Ok((Some(state.global_step), weight))
 }
 
@@ -104,5 +105,10 @@ mod tests {
         fs_err::write(folder.path().join("trainer_state.json"), state).unwrap();
         assert_eq!(step_and_weight(folder.path(), Some(0.5)).unwrap(), (Some(4), Some(0.5)));
         assert!(step_and_weight(folder.path(), None).unwrap_err().to_string().contains("step 4 is -1e-5"));
+        // PEFT's adapters with names of their own are in subfolders.
+        let adapter = folder.path().join("policy");
+        fs_err::create_dir(&adapter).unwrap();
+        fs_err::write(adapter.join("adapter_config.json"), "{}").unwrap();
+        assert_eq!(step_and_weight(&adapter, Some(0.5)).unwrap(), (Some(4), Some(0.5)));
     }
 }

@@ -20,7 +20,7 @@ pub use file::{AdamConstants, MomentsFile, TensorMoments};
 pub use momentum::read_momentum;
 pub use trained::{TrainedTensor, WeightDecay};
 
-use super::folder::{adapters_in, checkpoints_in, has_config};
+use super::folder::around_adapter;
 use crate::params::{TensorSpec, total_len};
 
 /// First and second moments, concatenated in parameter order.
@@ -48,17 +48,14 @@ impl Moments {
             })
     }
 
-    /// The optimizer state of an adapter: that of its folder, else that of the folder around it, whose subfolder
-    /// PEFT makes for an adapter with a name of its own. There must be nothing else there that the state may be
-    /// of: weights, other adapters, or the checkpoints of a training.
+    /// The optimizer state of an adapter: that of its folder, else that of the folder around it, if this may be
+    /// of no other weights there.
     pub fn find_of_adapter(folder: &Path) -> Result<PathBuf, MomentsError> {
         let own = Moments::find(folder);
         if !matches!(own, Err(MomentsError::Missing { instead: None, .. })) {
             return own;
         }
-        let Some(above) = folder_above(folder) else { return own };
-        let is_alone =
-            !has_config(&above) && checkpoints_in(&above).is_empty() && adapters_in(&above).len() == 1;
+        let Some((above, is_alone)) = around_adapter(folder) else { return own };
         let missing =
             |above, instead| Err(MomentsError::Missing { folder: folder.to_owned(), above, instead });
         match Moments::find(&above) {
@@ -116,13 +113,6 @@ impl MomentsFile {
         }
         Ok(hasher.finalize().to_hex().to_string())
     }
-}
-
-/// The folder around a folder, by its path.
-fn folder_above(folder: &Path) -> Option<PathBuf> {
-    folder.file_name()?;
-    let above = folder.parent()?;
-    Some(if above.as_os_str().is_empty() { PathBuf::from(".") } else { above.to_owned() })
 }
 
 /// What is to be said of an optimizer state in parts, which are not read, if a checkpoint has one.
