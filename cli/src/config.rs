@@ -302,9 +302,9 @@ fn insert_behind_command(
     names: &[&str],
     flags: Vec<OsString>,
 ) -> Vec<OsString> {
-    let root = root.clone().ignore_errors(true);
     let is_behind = |end: &usize| {
-        let Ok(seen) = root.clone().try_get_matches_from(argv.iter().take(*end)) else { return false };
+        let root = root.clone().ignore_errors(true);
+        let Ok(seen) = root.try_get_matches_from(argv.iter().take(*end)) else { return false };
         let mut given = &seen;
         names.iter().all(|name| match given.subcommand() {
             Some((found, inner)) => {
@@ -314,7 +314,12 @@ fn insert_behind_command(
             None => false,
         })
     };
-    let at = (2..argv.len()).find(is_behind).unwrap_or(argv.len());
+    let is_called = |end: &usize| names.last().is_some_and(|name| argv[end - 1] == *name);
+    let ends: Vec<usize> = (2..=argv.len()).filter(is_called).collect();
+    let at = match ends[..] {
+        [only] => only,
+        _ => ends.into_iter().find(is_behind).unwrap_or(argv.len()),
+    };
     argv.splice(at..at, flags);
     argv
 }
