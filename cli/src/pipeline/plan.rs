@@ -189,8 +189,11 @@ fn check_there(stages: &[PipelineStage], uses: &[StageUses], base: &Path) -> Res
             // Features need not be there, but what they are of.
             let samples = named.samples();
             let read = samples.as_ref().unwrap_or(named);
-            let made =
-                uses.iter().enumerate().any(|(j, u)| j != i && u.writes.iter().any(|w| w.overlaps(read)));
+            // A stage that adds samples may read features of all datasets.
+            let makes = |(j, uses): (usize, &StageUses)| {
+                (j != i || samples.is_some()) && uses.writes.iter().any(|written| written.overlaps(read))
+            };
+            let made = uses.iter().enumerate().any(makes);
             let there = match read {
                 Resource::Path(_) => is_there(read, base),
                 Resource::Samples { .. } | Resource::Run { .. } | Resource::Artifact { .. } => {
