@@ -1,12 +1,15 @@
 //! A repair has the store for itself: no writer, no job, no compaction at work. It waits for none of them.
 
+use crate::artifacts;
 use crate::error::VerifyError;
+use crate::index;
+use crate::job;
 use crate::layout::Env;
 use crate::layout::names::START_LOCK;
+use crate::rewrite;
 use crate::rewrite::COMPACT_LOCK;
 use crate::store::{Store, WriterLock};
 use crate::vfs::VfsLock;
-use crate::{artifacts, index, job, rewrite};
 
 /// Locks of whole operations, inside the store.
 const LOCKS: [&str; 2] = [COMPACT_LOCK, START_LOCK];
