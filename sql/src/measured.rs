@@ -85,7 +85,8 @@ impl FeatureNumbers {
         })
     }
 
-    /// The numbers of some rows; null for a row that the feature lacks or that has nothing to score.
+    /// The numbers of some rows; null for a row that the feature lacks, that has nothing to score, or whose
+    /// values are not finite.
     pub(crate) fn of_rows(&self, snapshot: &Snapshot, rows: &[u64]) -> Result<ArrayRef, SqlError> {
         let reader = match self.reader.get() {
             Some(open) => open,
@@ -118,7 +119,9 @@ impl FeatureNumbers {
     }
 
     fn value(&self, block: &Block<'_>, i: usize) -> Option<f32> {
-        if RowFlags::from_bits(*block.flags.get(i)?).contains(RowFlags::NO_SCORED) {
+        // The stored values of what is not finite are zeros.
+        let without = RowFlags::NO_SCORED.union(RowFlags::NON_FINITE);
+        if RowFlags::from_bits(*block.flags.get(i)?).intersects(without) {
             return None;
         }
         Some(match self.column {
