@@ -22,6 +22,9 @@ pub const NO_TIMES: [&str; 2] = ["' is no time", "' is no date"];
 /// How times are written.
 pub const TIMES: &str = "a date is written 2024-05-29, a time 2024-05-29 10:46:00";
 
+/// How the message ends about a time before or after all that a TIMESTAMP holds in nanoseconds.
+pub const BEYOND: &str = " is beyond what a TIMESTAMP reaches, from 1677 to 2262";
+
 /// Why a function gives no value. Through the engine it travels as an external error.
 #[derive(Debug, Clone)]
 pub struct FunctionError {

@@ -26,6 +26,7 @@ mod compared;
 mod counts;
 mod dates;
 mod digests;
+mod edges;
 mod error;
 mod formatted;
 mod forward;
@@ -108,6 +109,7 @@ pub fn scalar() -> impl Iterator<Item = ScalarUDF> {
         .chain(printf::functions())
         .chain(alike::functions())
         .chain(formatted::functions())
+        .chain(edges::functions())
         .chain([dates::function(), substr::function()])
 }
 

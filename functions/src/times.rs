@@ -9,7 +9,7 @@ use arrow_schema::DataType;
 use datafusion::error::Result as DfResult;
 use gstore_core::shortened;
 
-use crate::error::FunctionError;
+use crate::error::{BEYOND, FunctionError};
 
 /// Most characters of a text in a message.
 pub(super) const SAID: usize = 100;
@@ -37,7 +37,7 @@ pub(super) fn read(texts: &StringArray, to: &DataType, safe: bool) -> DfResult<A
         let error = match to {
             // It has too many of its units since 1970.
             DataType::Timestamp(..) if day.null_count() == 0 => {
-                let why = format!("'{text}' is beyond what a TIMESTAMP reaches, from 1677 to 2262");
+                let why = format!("'{text}'{BEYOND}");
                 FunctionError::invalid(why).hint("DATE and TIMESTAMP_S reach further")
             }
             to => FunctionError::no_time(&text, matches!(to, DataType::Date32 | DataType::Date64)),
