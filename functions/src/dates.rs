@@ -13,6 +13,7 @@ use gstore_core::calendar::month_of;
 
 use super::columnar::checked;
 use crate::error::FunctionError;
+use crate::types::name;
 
 /// Microseconds.
 const SECOND: i64 = 1_000_000;
@@ -74,9 +75,23 @@ fn coerced(_: &str, types: &[DataType]) -> DfResult<Vec<DataType>> {
             let time = DataType::Timestamp(TimeUnit::Microsecond, None);
             Ok(vec![DataType::Utf8, time.clone(), time])
         }
-        _ => {
+        _ => Err(wrong_ends(types.get(1..).unwrap_or_default()).into()),
+    }
+}
+
+/// The error about ends that are no times; `epoch_ms(t)` and its like are calls of this function by then.
+fn wrong_ends(ends: &[DataType]) -> FunctionError {
+    match ends.iter().find(|ty| ty.is_numeric()) {
+        Some(number) => {
+            let number = name(number);
+            let why = format!("date_diff(), epoch_ms(), epoch_us() and epoch_ns() take times, not {number}");
+            FunctionError::invalid(why).hint(
+                "the time of a number is to_timestamp(n), to_timestamp_millis(n) or to_timestamp_micros(n)",
+            )
+        }
+        None => {
             let why = "date_diff() is written date_diff('day', from, to), of two dates or timestamps";
-            Err(FunctionError::invalid(why.to_owned()).into())
+            FunctionError::invalid(why.to_owned())
         }
     }
 }

@@ -1,12 +1,12 @@
 //! Calls of functions that are short for an expression.
 
-use datafusion::sql::sqlparser::ast::{Expr, Value};
+use datafusion::sql::sqlparser::ast::{Expr, UnaryOperator, Value};
 use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::parser::Parser;
 use gstore_functions::is_of_elements;
 
 use super::times::interval;
-use crate::dialect::exprs::{call, nested, number, text, text_of};
+use crate::dialect::exprs::{call, nested, number, text, text_of, unnested};
 use crate::expanded::number_of;
 use crate::names::SHORTHANDS;
 use crate::walk::visit_expressions_mut;
@@ -28,12 +28,20 @@ pub(super) fn written(name: &str, args: &[Expr]) -> Option<Expr> {
             aggregate(list, text_of(of)?, rest)
         }
         // Of a number it is the time.
-        ("epoch_ms", [of]) if number_of(of).is_some() => Some(call("to_timestamp_millis", vec![of.clone()])),
+        ("epoch_ms", [of]) if is_number(of) => Some(call("to_timestamp_millis", vec![of.clone()])),
         ("make_timestamp", [microseconds]) => Some(call("to_timestamp_micros", vec![microseconds.clone()])),
         _ => {
             let (.., form) = SHORTHANDS.iter().find(|(known, ..)| *known == name)?;
             expression(form, args)
         }
+    }
+}
+
+/// Whether an expression is a written number, also one with a sign.
+fn is_number(expr: &Expr) -> bool {
+    match unnested(expr) {
+        Expr::UnaryOp { op: UnaryOperator::Minus | UnaryOperator::Plus, expr } => number_of(expr).is_some(),
+        other => number_of(other).is_some(),
     }
 }
 
@@ -108,6 +116,7 @@ mod tests {
             ("list_aggregate(l, 'median')", "list_median(l)"),
             ("list_aggregate(l, 'stddev')", "list_stddev_samp(l)"),
             ("list_aggregate(l, 'distinct')", "list_aggregate(l, 'distinct')"),
+            ("epoch_ms(-1500)", "to_timestamp_millis(-1500)"),
             ("iif(a)", "iif(a)"),
             ("array_first(l, x)", "array_first(l, x)"),
             ("struct_pack(a := 1, B := x)", "named_struct('a', 1, 'b', x)"),
