@@ -2,25 +2,32 @@
 //!
 //! - `to_timestamp(n)` of a number of seconds that no TIMESTAMP reaches, and of NaN, is an error: of fractions
 //!   the engine's gives the last time that there is, and 1970
+//! - `round(x, n)` and `trunc(x, n)` are x where it has no more than n digits behind the point: the engine's
+//!   multiply by a power of ten, and that or the product may be infinite
 
 use std::sync::Arc;
 
-use arrow_array::ArrayRef;
 use arrow_array::cast::AsArray;
-use arrow_array::types::Float64Type;
-use arrow_schema::DataType;
+use arrow_array::types::{Float64Type, Int64Type};
+use arrow_array::{ArrayRef, Float64Array};
+use arrow_schema::{DataType, FieldRef};
 use datafusion::common::config::ConfigOptions;
+use datafusion::common::utils::take_function_args;
 use datafusion::error::Result as DfResult;
-use datafusion::functions::datetime;
+use datafusion::functions::{datetime, math};
+use datafusion::logical_expr::sort_properties::{ExprProperties, SortProperties};
 use datafusion::logical_expr::{
-    ColumnarValue, Documentation, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature,
+    ColumnarValue, Documentation, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature,
 };
+use datafusion::scalar::ScalarValue;
 
 use crate::error::{BEYOND, FunctionError};
 use crate::forward::from_engine;
 
-pub(super) fn functions() -> [ScalarUDF; 1] {
-    [ScalarUDF::from(TimeOfSeconds { engine: datetime::to_timestamp(&ConfigOptions::default()) })]
+pub(super) fn functions() -> [ScalarUDF; 3] {
+    let [round, trunc] = [math::round(), math::trunc()].map(|engine| ScalarUDF::from(ToDigits { engine }));
+    let engine = datetime::to_timestamp(&ConfigOptions::default());
+    [ScalarUDF::from(TimeOfSeconds { engine }), round, trunc]
 }
 
 #[derive(Debug, PartialEq, Eq, Hash)]
@@ -62,9 +69,77 @@ fn check_seconds(seconds: &ArrayRef) -> DfResult<()> {
     }
 }
 
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct ToDigits {
+    engine: Arc<ScalarUDF>,
+}
+
+impl ScalarUDFImpl for ToDigits {
+    from_engine! {
+        name() -> &str;
+        aliases() -> &[String];
+        signature() -> &Signature;
+        return_type(types: &[DataType]) -> DfResult<DataType>;
+        return_field_from_args(args: ReturnFieldArgs) -> DfResult<FieldRef>;
+        output_ordering(inputs: &[ExprProperties]) -> DfResult<SortProperties>;
+        is_strict() -> bool;
+        documentation() -> Option<&Documentation>;
+    }
+
+    fn invoke_with_args(&self, args: ScalarFunctionArgs) -> DfResult<ColumnarValue> {
+        let given = args.args.clone();
+        let result = self.engine.invoke_with_args(args)?;
+        match given.as_slice() {
+            [of, digits] if result.data_type().is_floating() => self.kept_finite(result, of, digits),
+            _ => Ok(result),
+        }
+    }
+}
+
+impl ToDigits {
+    /// The results, with others for those that are not finite.
+    fn kept_finite(
+        &self,
+        result: ColumnarValue,
+        of: &ColumnarValue,
+        digits: &ColumnarValue,
+    ) -> DfResult<ColumnarValue> {
+        let to = result.data_type();
+        let found = arrow_cast::cast(&result.to_array(1)?, &DataType::Float64)?;
+        if found.as_primitive::<Float64Type>().values().iter().all(|number| number.is_finite()) {
+            return Ok(result);
+        }
+        let is_scalar = matches!(result, ColumnarValue::Scalar(_));
+        let sides = ColumnarValue::values_to_arrays(&[result, of.clone(), digits.clone()])?;
+        let [found, of, digits] = take_function_args(self.name(), &sides)?;
+        let found = arrow_cast::cast(found, &DataType::Float64)?;
+        let of = arrow_cast::cast(of, &DataType::Float64)?;
+        let digits = arrow_cast::cast(digits, &DataType::Int64)?;
+        let numbers = found.as_primitive::<Float64Type>().iter().zip(of.as_primitive::<Float64Type>());
+        let kept: Float64Array = numbers
+            .zip(digits.as_primitive::<Int64Type>())
+            .map(|((found, of), digits)| Some(finite(found?, of?, digits?)))
+            .collect();
+        let kept = arrow_cast::cast(&kept, &to)?;
+        Ok(match is_scalar {
+            true => ColumnarValue::Scalar(ScalarValue::try_from_array(&kept, 0)?),
+            false => ColumnarValue::Array(kept),
+        })
+    }
+}
+
+/// What a number to so many digits is, of which this was found.
+fn finite(found: f64, of: f64, digits: i64) -> f64 {
+    match found.is_finite() {
+        true => found,
+        false if digits < 0 && of.is_finite() => 0.0,
+        false => of,
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use arrow_array::{Float64Array, Int64Array};
+    use arrow_array::Int64Array;
 
     use super::*;
 
