@@ -69,7 +69,7 @@ use datafusion::prelude::SessionContext;
 pub use casts::nearest as nearest_whole;
 pub use clashes::no_cast;
 pub use compared::ComparedSpans;
-pub use error::{FunctionError, FunctionErrorKind, NO_TIMES, TIMES};
+pub use error::{BEYOND, FunctionError, FunctionErrorKind, NO_TIMES, TIMES};
 pub use gathered::is_of_elements;
 pub use input_order::InputOrder;
 pub use kinds::AS_TYPE;

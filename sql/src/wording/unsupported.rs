@@ -1,10 +1,12 @@
 //! Errors about what the engine does not support, with replacements.
 
+use gstore_functions::BEYOND;
+
 use super::{NO_RENAME, NO_ROOM, no_ordinality};
 use crate::error::SqlError;
 
 /// Parts of messages of the engine, what is said in their place, and what to write.
-const UNSUPPORTED: [(&str, &str, &str); 4] = [
+const UNSUPPORTED: [(&str, &str, &str); 5] = [
     (
         "null_aware anti join only supports single column join key",
         "NOT IN takes no grouped or limited subquery that names columns of the statement around it",
@@ -21,6 +23,11 @@ const UNSUPPORTED: [(&str, &str, &str); 4] = [
         "ANY in LIKE expression",
         "LIKE ANY is not supported",
         "write x LIKE 'a%' OR x LIKE 'b%', or x ~ '^(a|b)'",
+    ),
+    (
+        "Cast error: Format error",
+        "the format of a time has a letter that stands for nothing",
+        "a time is written '%Y-%m-%d %H:%M:%S', and %% is a percent sign",
     ),
 ];
 
@@ -47,6 +54,13 @@ fn no_value(text: &str) -> Option<SqlError> {
     if text.contains("nsupported CAST from Struct(") && text.contains(" to Utf8") {
         let why = "a struct is not cast to a text";
         return Some(SqlError::invalid(why.to_owned()).hint("to_json(x) is its text, as JSON"));
+    }
+    let is_beyond = text.ends_with("converted value exceeds the representable i64 range")
+        || text.starts_with("The dates that can be represented as nanoseconds")
+        || text.starts_with("Timestamp ") && text.ends_with(" out of range");
+    if is_beyond {
+        let hint = "a DATE reaches further: x::DATE reads one, make_date(year(d), month(d), 1) is the first of its month";
+        return Some(SqlError::invalid(format!("a time{BEYOND}")).hint(hint));
     }
     let cast = text.split_once("Can't cast value ").and_then(|(_, rest)| rest.split_once(" to type "));
     if let Some((value, ty)) = cast {
@@ -161,6 +175,12 @@ mod tests {
                 "Invalid argument error: 12345.68 is too large to store in a Decimal128 of precision 6. Max is 9999.99",
                 "12345.68 does not fit into a DECIMAL that ends at 9999.99\n",
             ),
+            (
+                "Cannot cast Date32 value -171664 to Timestamp(ns): converted value exceeds the representable i64 range",
+                "a time is beyond what a TIMESTAMP reaches, from 1677 to 2262\n  a DATE reaches",
+            ),
+            ("Timestamp -14831769600 out of range", "a time is beyond what"),
+            ("Cast error: Format error", "a letter that stands for nothing\n"),
             ("Unsupported CAST from Struct(\"a\": Int64) to Utf8View", "to_json(x)"),
             (
                 "Cast error: Cannot cast value 'abc' to value of Boolean type",
