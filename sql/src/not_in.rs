@@ -13,7 +13,7 @@ use datafusion::common::{Column, DFSchema, ExprSchema, TableReference};
 use datafusion::error::Result as DfResult;
 use datafusion::logical_expr::expr::{BinaryExpr, Exists, InSubquery};
 use datafusion::logical_expr::{
-    Distinct, Expr, ExprSchemable, Filter, LogicalPlan, Operator, Projection, Subquery, SubqueryAlias,
+    Distinct, Expr, ExprSchemable, Filter, LogicalPlan, Operator, Projection, Subquery, SubqueryAlias, lit,
 };
 
 /// The name of a subquery's rows: no table has it.
@@ -89,7 +89,8 @@ fn not_in(within: InSubquery, schema: &DFSchema, beside_or: bool) -> DfResult<Ex
         _ => (same, Arc::clone(&of.input)),
     };
     let rows = LogicalPlan::Filter(Filter::try_new(condition, input)?);
-    let plan = LogicalPlan::Projection(Projection::try_new(of.expr, Arc::new(rows))?);
+    // Its column may name columns around it, which the engine knows in the condition alone.
+    let plan = LogicalPlan::Projection(Projection::try_new(vec![lit(1_i64)], Arc::new(rows))?);
     let outer_ref_columns = plan.all_out_ref_exprs();
     let spans = within.subquery.spans.clone();
     Ok(Expr::Exists(Exists::new(Subquery { subquery: Arc::new(plan), outer_ref_columns, spans }, true)))
