@@ -1,7 +1,9 @@
-//! `sum` of whole numbers that never wraps around: a total of more than 64 bits is an error.
+//! `sum` of whole numbers and of decimals that never wraps around: a total of more than 64 bits is an error,
+//! and one of more than 38 digits.
 //!
 //! Invariants
-//! - what is added are decimals of 128 bits, beyond which no number of rows takes a sum of 64-bit numbers
+//! - what is added are decimals of 128 bits, beyond which no number of rows takes a sum of 64-bit numbers, and
+//!   in the place of decimals of 128 bits those of 256
 //! - the total alone decides, so neither the order of rows nor the number of threads does
 //!
 //! Sums of other types are the engine's own, but for those of doubles in windows, which [`sliding`] has; that
@@ -11,9 +13,10 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
-use arrow_array::types::{Decimal128Type, Int64Type, UInt64Type};
+use arrow_array::types::{Decimal128Type, Decimal256Type, DecimalType, Int64Type, UInt64Type};
 use arrow_array::{Array, ArrayRef, BooleanArray, Decimal128Array};
-use arrow_schema::{DataType, Field, FieldRef};
+use arrow_schema::{DECIMAL256_MAX_PRECISION, DataType, Field, FieldRef};
+use datafusion::arrow::datatypes::i256;
 use datafusion::error::Result as DfResult;
 use datafusion::functions_aggregate::sum::sum_udaf;
 use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
@@ -44,10 +47,14 @@ struct Sum {
     signature: Signature,
 }
 
-/// The field of a total while rows are added, where that of the result is of whole numbers.
+/// The field of a total while rows are added, where that of the result may be too narrow for it.
 fn wide_field(result: &DataType) -> Option<FieldRef> {
-    let whole = matches!(result, DataType::Int64 | DataType::UInt64);
-    whole.then(|| Arc::new(Field::new("sum", DataType::Decimal128(DIGITS, 0), true)))
+    let wide = match result {
+        DataType::Int64 | DataType::UInt64 => DataType::Decimal128(DIGITS, 0),
+        DataType::Decimal128(_, scale) => DataType::Decimal256(DECIMAL256_MAX_PRECISION, *scale),
+        _ => return None,
+    };
+    Some(Arc::new(Field::new("sum", wide, true)))
 }
 
 // Not handed on: what takes the place of a sum by statistics, or by a product with a count, which may wrap
@@ -81,6 +88,8 @@ impl AggregateUDFImpl for Sum {
         }
         let Some(return_field) = wide_field(&to) else { return self.engine.create_sliding_accumulator(args) };
         let sum: Box<dyn Accumulator> = match args.is_distinct {
+            // The engine has none of decimals.
+            true if to.is_decimal() => return self.engine.create_sliding_accumulator(args),
             true => Box::new(DistinctSum::default()),
             false => self.engine.create_sliding_accumulator(AccumulatorArgs { return_field, ..args })?,
         };
@@ -112,12 +121,17 @@ impl AggregateUDFImpl for Sum {
     }
 }
 
-/// Whole numbers as decimals.
+/// Whole numbers as decimals, and decimals as wider ones.
 fn widen(values: &[ArrayRef]) -> DfResult<Vec<ArrayRef>> {
     let wide = |values: &ArrayRef| -> DfResult<ArrayRef> {
         let wide: Decimal128Array = match values.data_type() {
             DataType::Int64 => values.as_primitive::<Int64Type>().unary(i128::from),
             DataType::UInt64 => values.as_primitive::<UInt64Type>().unary(i128::from),
+            DataType::Decimal128(_, scale) => {
+                let wide =
+                    values.as_primitive::<Decimal128Type>().unary::<_, Decimal256Type>(i256::from_i128);
+                return Ok(Arc::new(wide.with_precision_and_scale(DECIMAL256_MAX_PRECISION, *scale)?));
+            }
             _ => return Ok(Arc::clone(values)),
         };
         Ok(Arc::new(wide.with_precision_and_scale(DIGITS, 0)?))
@@ -132,16 +146,32 @@ fn fitting<T: TryFrom<i128>>(total: i128) -> Result<T, FunctionError> {
     })
 }
 
-/// A total as the whole number that it is.
-fn narrow_total(total: ScalarValue, to: &DataType) -> DfResult<ScalarValue> {
-    let ScalarValue::Decimal128(Some(total), ..) = total else { return ScalarValue::try_from(to) };
-    Ok(match to {
-        DataType::UInt64 => ScalarValue::UInt64(Some(fitting(total)?)),
-        _ => ScalarValue::Int64(Some(fitting(total)?)),
+fn fitting_decimal(total: i256, digits: u8, scale: i8) -> Result<i128, FunctionError> {
+    let fits = |total: &i128| Decimal128Type::is_valid_decimal_precision(*total, digits);
+    total.to_i128().filter(fits).ok_or_else(|| {
+        FunctionError::invalid(format!("the sum does not fit into a DECIMAL({digits}, {scale})")).hint(
+            "sum(CAST(x AS DOUBLE)) has the first fifteen digits; a DECIMAL with fewer behind the point has room \
+             for more before it",
+        )
     })
 }
 
-/// A sum of decimals whose total is a whole number.
+/// A total in the type of the result.
+fn narrow_total(total: ScalarValue, to: &DataType) -> DfResult<ScalarValue> {
+    Ok(match (total, to) {
+        (ScalarValue::Decimal256(Some(total), ..), DataType::Decimal128(digits, scale)) => {
+            let total = fitting_decimal(total, *digits, *scale)?;
+            ScalarValue::Decimal128(Some(total), *digits, *scale)
+        }
+        (ScalarValue::Decimal128(Some(total), ..), DataType::UInt64) => {
+            ScalarValue::UInt64(Some(fitting(total)?))
+        }
+        (ScalarValue::Decimal128(Some(total), ..), _) => ScalarValue::Int64(Some(fitting(total)?)),
+        _ => ScalarValue::try_from(to)?,
+    })
+}
+
+/// A sum of wide decimals whose total has a narrower type.
 #[derive(Debug)]
 struct CheckedSum {
     sum: Box<dyn Accumulator>,
@@ -166,9 +196,14 @@ impl GroupsAccumulator for CheckedGroups {
 
     fn evaluate(&mut self, emit: EmitTo) -> DfResult<ArrayRef> {
         let totals = self.sums.evaluate(emit)?;
-        let totals = totals
-            .as_primitive_opt::<Decimal128Type>()
-            .ok_or_else(|| FunctionError::internal("type of a sum"))?;
+        let wrong = || FunctionError::internal("type of a sum");
+        if let DataType::Decimal128(digits, scale) = self.to {
+            let totals = totals.as_primitive_opt::<Decimal256Type>().ok_or_else(wrong)?;
+            let fitting = |total| fitting_decimal(total, digits, scale);
+            let totals = totals.try_unary::<_, Decimal128Type, FunctionError>(fitting)?;
+            return Ok(Arc::new(totals.with_precision_and_scale(digits, scale)?));
+        }
+        let totals = totals.as_primitive_opt::<Decimal128Type>().ok_or_else(wrong)?;
         Ok(match self.to {
             DataType::UInt64 => Arc::new(totals.try_unary::<_, UInt64Type, FunctionError>(fitting)?),
             _ => Arc::new(totals.try_unary::<_, Int64Type, FunctionError>(fitting)?),
