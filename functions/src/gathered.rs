@@ -1,4 +1,5 @@
-//! Aggregate functions of the elements of one list: `list_median(list)`, `list_stddev_pop(list)`.
+//! Aggregate functions of the elements of one list: `list_median(list)`, `list_stddev_pop(list)`, and
+//! `list_sum(list)`, which has all digits of whole numbers and of decimals.
 
 use std::sync::Arc;
 
@@ -8,18 +9,20 @@ use arrow_schema::{DataType, Field, FieldRef, Schema};
 use datafusion::common::utils::take_function_args;
 use datafusion::error::Result as DfResult;
 use datafusion::execution::SessionStateDefaults;
+use datafusion::functions_nested::array_sum::array_sum_udf;
 use datafusion::logical_expr::function::AccumulatorArgs;
 use datafusion::logical_expr::type_coercion::functions::fields_with_udf;
 use datafusion::logical_expr::{
-    AggregateUDF, ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature,
+    AggregateUDF, ColumnarValue, Documentation, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature,
 };
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::expressions::Column;
 use datafusion::scalar::ScalarValue;
 
 use super::columnar::of_one;
-use super::lists;
+use super::{lists, sum};
 use crate::error::FunctionError;
+use crate::forward::from_engine;
 use crate::signatures;
 
 /// The functions of lists, and the aggregate function of each.
@@ -46,12 +49,15 @@ const FUNCTIONS: [(&str, &str); 18] = [
 
 pub(super) fn functions() -> impl Iterator<Item = ScalarUDF> {
     let engine = SessionStateDefaults::default_aggregate_functions();
+    let exact = ListAggregate { name: "list_sum", aggregate: Arc::new(sum::function()) };
+    let list_sum = ScalarUDF::from(ListSum { engine: array_sum_udf(), exact });
     // Of two of one name the first is that of a statement.
     let all: Vec<Arc<AggregateUDF>> = crate::aggregate().map(Arc::new).chain(engine).collect();
-    FUNCTIONS.into_iter().filter_map(move |(name, of)| {
+    let others = FUNCTIONS.into_iter().filter_map(move |(name, of)| {
         let aggregate = all.iter().find(|aggregate| aggregate.name() == of)?;
         Some(ScalarUDF::from(ListAggregate { name, aggregate: Arc::clone(aggregate) }))
-    })
+    });
+    others.chain([list_sum])
 }
 
 /// Whether a function has this name.
@@ -148,6 +154,47 @@ impl ListAggregate {
         gathered.update_batch(&[elements])?;
         gathered.evaluate()
     }
+}
+
+/// The sum of the elements of a list, which the engine computes as a double.
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct ListSum {
+    engine: Arc<ScalarUDF>,
+    exact: ListAggregate,
+}
+
+impl ScalarUDFImpl for ListSum {
+    from_engine! {
+        name() -> &str;
+        aliases() -> &[String];
+        documentation() -> Option<&Documentation>;
+    }
+
+    fn signature(&self) -> &Signature {
+        signatures::own()
+    }
+
+    fn coerce_types(&self, types: &[DataType]) -> DfResult<Vec<DataType>> {
+        if is_exact(types) { self.exact.coerce_types(types) } else { self.engine.coerce_types(types) }
+    }
+
+    fn return_type(&self, types: &[DataType]) -> DfResult<DataType> {
+        if is_exact(types) { self.exact.return_type(types) } else { self.engine.return_type(types) }
+    }
+
+    fn invoke_with_args(&self, args: ScalarFunctionArgs) -> DfResult<ColumnarValue> {
+        let types: Vec<DataType> = args.args.iter().map(ColumnarValue::data_type).collect();
+        match is_exact(&types) {
+            true => self.exact.invoke_with_args(args),
+            false => self.engine.invoke_with_args(args),
+        }
+    }
+}
+
+/// Whether the argument is a list of numbers that have all their digits.
+fn is_exact(types: &[DataType]) -> bool {
+    let has_digits = |of: &DataType| of.is_integer() || of.is_decimal();
+    matches!(types, [list] if lists::element(list).is_some_and(has_digits))
 }
 
 fn element(of: &DataType) -> FieldRef {
