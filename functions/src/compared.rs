@@ -167,7 +167,8 @@ fn holds_interval(expr: &Expr, schema: &DFSchema) -> bool {
     expr.get_type(schema).is_ok_and(|of| has_intervals(&of))
 }
 
-fn sides(expr: &mut Expr) -> Vec<&mut Expr> {
+/// What is compared in an expression.
+pub(super) fn sides(expr: &mut Expr) -> Vec<&mut Expr> {
     use Operator as O;
     match expr {
         Expr::BinaryExpr(BinaryExpr {
