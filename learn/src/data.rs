@@ -14,7 +14,7 @@ pub(crate) const OF_FOLDS: &str = "each fold needs rows to learn from and rows t
 
 const MOST_NAMES: usize = 5;
 
-/// Rows with finite features and scores, in the order of their rows.
+/// Rows with finite features and scores, in the order of their rows, and those that have finite scores alone.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Labelled {
     /// Ids.
@@ -27,27 +27,40 @@ pub struct Labelled {
     pub targets: Vec<String>,
     /// A row of scores for each id.
     pub y: Matrix,
-    /// Rows that were left out because a feature or a score of theirs is missing or not finite.
+    /// Rows with finite scores that lack a feature: nothing is learned or predicted of them, and they are
+    /// kept.
+    pub lacking: ScoredRows,
+    /// Rows that were left out because a score of theirs is missing or not finite.
     pub left_out: usize,
     /// Rows of the pool of which these are a random sample, so that those of the true top count as found in a
     /// bound; none where nothing is known of how they were drawn.
     pub pool: Option<usize>,
 }
 
+/// Rows of which scores are known, and not all features.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct ScoredRows {
+    /// Ids.
+    pub ids: Vec<String>,
+    /// A row of scores for each id.
+    pub y: Matrix,
+}
+
 impl Labelled {
-    /// Takes the rows that are whole.
+    /// Tells the rows that are whole from those that have scores alone.
     ///
     /// # Errors
-    /// A target or all features that are constant, and fewer than `least` rows.
+    /// A target or all features that are constant, and fewer than `least` whole rows.
     pub fn new(
         ids: Vec<String>,
         (features, x): (Vec<String>, &Matrix),
         (targets, y): (Vec<String>, &Matrix),
         least: usize,
     ) -> Result<Self, LearnError> {
-        let finite = |row: &usize| x.row(*row).iter().chain(y.row(*row)).all(|value| value.is_finite());
-        let whole: Vec<usize> = (0..x.rows().min(y.rows()).min(ids.len())).filter(finite).collect();
-        let left_out = ids.len() - whole.len();
+        let rows = 0..x.rows().min(y.rows()).min(ids.len());
+        let scored = rows.filter(|row| y.is_finite(*row));
+        let (whole, without): (Vec<usize>, Vec<usize>) = scored.partition(|row| x.is_finite(*row));
+        let left_out = ids.len() - whole.len() - without.len();
         if whole.len() < least {
             return Err(LearnError::TooFewRows {
                 rows: whole.len(),
@@ -55,6 +68,8 @@ impl Labelled {
                 why: OF_FOLDS.to_owned() + &lacking(&features, x),
             });
         }
+        let ids_of = |rows: &[usize]| -> Vec<String> { rows.iter().map(|row| ids[*row].clone()).collect() };
+        let lacking = ScoredRows { ids: ids_of(&without), y: y.select(&without) };
         let (x, y) = (x.select(&whole), y.select(&whole));
         if let Some(target) = (0..y.cols()).find(|target| is_constant(&y.column(*target))) {
             return Err(LearnError::ConstantTarget(targets[target].clone()));
@@ -62,8 +77,7 @@ impl Labelled {
         if constant_columns(&x).len() == x.cols() {
             return Err(LearnError::ConstantFeatures(named(&features)));
         }
-        let ids = whole.iter().map(|row| ids[*row].clone()).collect();
-        Ok(Self { ids, features, x, targets, y, left_out, pool: None })
+        Ok(Self { ids: ids_of(&whole), features, x, targets, y, lacking, left_out, pool: None })
     }
 
     /// The same as a random sample of a pool with so many rows, of which those of the true top
@@ -72,14 +86,26 @@ impl Labelled {
         Self { pool: Some(rows), ..self }
     }
 
+    /// The scores of all rows, those that lack a feature last.
+    pub(crate) fn scores(&self) -> Matrix {
+        let values = [self.y.values(), self.lacking.y.values()].concat();
+        Matrix::new(self.y.cols(), values)
+    }
+
+    /// Predictions of all rows, of those that are whole: infinite of the others, which no cut leaves out.
+    pub(crate) fn with_lacking(&self, predictions: &Matrix) -> Matrix {
+        let lacking = vec![f64::INFINITY; self.lacking.ids.len() * predictions.cols()];
+        Matrix::new(predictions.cols(), [predictions.values(), &lacking[..]].concat())
+    }
+
     /// What a reader should know of the labels of a top share.
     pub fn notes(&self, top: f64) -> Vec<String> {
         let mut notes = Vec::new();
         if self.left_out > 0 {
             let left_out = many_of(
                 self.left_out as u64,
-                "labelled row was left out: a feature or the score of it",
-                "labelled rows were left out: a feature or a score of theirs",
+                "labelled row was left out: a score of it",
+                "labelled rows were left out: a score of theirs",
             );
             notes.push(format!("{left_out} is missing or not finite"));
         }
@@ -110,8 +136,9 @@ impl Labelled {
                 same[0]
             ));
         }
+        let all = self.scores();
         for (target, name) in self.targets.iter().enumerate() {
-            let scores = self.y.column(target);
+            let scores = all.column(target);
             let order = descending(&scores);
             let k = kept_rows(top, scores.len()).max(1);
             if scores[order[0]] <= 0.0 {
@@ -122,7 +149,7 @@ impl Labelled {
             {
                 let same = scores.iter().filter(|score| **score == scores[*next]).count();
                 notes.push(format!(
-                    "{same} labels of {name} are equal at the cut of the top, which goes to the first rows of them"
+                    "{same} labels of {name} are equal at the cut of the top, which goes to the first of them"
                 ));
             }
         }
@@ -185,14 +212,16 @@ mod tests {
     }
 
     #[test]
-    fn rows_that_are_not_whole_are_left_out_and_counted() {
+    fn rows_without_a_score_are_left_out_and_those_that_lack_a_feature_told_apart() {
         let found = labelled(vec![1.0, f64::NAN, 3.0, 4.0], vec![1.0, 2.0, f64::INFINITY, 4.0], 2).unwrap();
-        assert_eq!((found.ids.as_slice(), found.left_out), (["0".to_owned(), "3".to_owned()].as_slice(), 2));
-        assert!(found.notes(0.5)[0].contains("2 labelled rows were left out"));
-        let one = labelled(vec![1.0, f64::NAN, 3.0], vec![1.0, 2.0, 4.0], 2).unwrap();
-        assert!(
-            one.notes(0.5)[0].starts_with("1 labelled row was left out: a feature or the score of it is")
-        );
+        assert_eq!((found.ids.as_slice(), found.left_out), (["0".to_owned(), "3".to_owned()].as_slice(), 1));
+        assert!(found.notes(0.5)[0].starts_with("1 labelled row was left out: a score of it is missing"));
+        assert_eq!(found.lacking, ScoredRows { ids: vec!["1".to_owned()], y: Matrix::new(1, vec![2.0]) });
+        assert_eq!(found.scores().values(), [1.0, 4.0, 2.0]);
+        let predictions = found.with_lacking(&Matrix::new(1, vec![0.5, 0.25]));
+        assert_eq!(predictions.values(), [0.5, 0.25, f64::INFINITY]);
+        let none = labelled(vec![f64::NAN, 1.0, 2.0], vec![f64::NAN, f64::NAN, 4.0], 2).unwrap_err();
+        assert!(none.to_string().starts_with("1 labelled row has all features, and 2 are needed"), "{none}");
     }
 
     #[test]

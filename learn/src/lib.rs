@@ -27,7 +27,7 @@ mod random;
 mod standard;
 
 pub use cross::{OutOfFold, out_of_fold};
-pub use data::Labelled;
+pub use data::{Labelled, ScoredRows};
 pub use error::LearnError;
 pub use features::{FeatureSet, GRADIENT_PASSES, OpenFeatures, Passes};
 pub use folds::folds;

@@ -171,7 +171,7 @@ fn vectors_that_are_not_finite_are_left_out_and_counted() {
     // Gradients as features save nothing; the report is there all the same.
     let report = place.run(&fit("cheap", &more)).says(4, &[]).json();
     assert_eq!(report["report"]["rows"], 240, "{report:#}");
-    assert!(report["report"]["notes"].to_string().contains("30 labelled rows were left out"), "{report:#}");
+    assert!(report["report"]["notes"].to_string().contains("30 labelled rows lack a feature"), "{report:#}");
 }
 
 #[test]

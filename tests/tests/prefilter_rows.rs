@@ -266,6 +266,52 @@ fn the_reliability_of_a_maximum_is_what_another_projection_says() {
 }
 
 #[test]
+fn recall_and_bound_hold_where_an_input_is_missing_unevenly() {
+    // The best 60 % of the rows have the column, and all rows have gradients.
+    let place = place_of(ROWS, |row| {
+        let mut line = line(row);
+        if signal(row) >= -0.2 {
+            line["hint"] = json!(signal(row));
+        }
+        line
+    });
+    let of_labels = ["--inputs", "hint", "--labels", "600", "--top", "20%", "--force", "--json"];
+    let kept_top = || {
+        let kept: f64 = place
+            .value(
+                "SELECT count(*) FROM predicted('pool', 'cheap') p JOIN (SELECT row FROM influence('pool', 'q') ORDER BY score \
+                 DESC LIMIT 400) t ON p.row = t.row WHERE p.kept",
+            )
+            .parse()
+            .expect("a number");
+        kept / 400.0
+    };
+    let of_recall = place.json(&fit("cheap", &[&of_labels[..], &["--recall", "95%"]].concat()));
+    let report = &of_recall["report"];
+    assert_eq!(report["targets"][0]["top"], 120, "a fifth of all labelled rows: {report:#}");
+    let true_recall = kept_top();
+    assert!(number(&report["choice"]["bound"]) >= 0.95 && true_recall >= 0.95, "{true_recall}: {report:#}");
+    // Labelled rows that the fit has not seen say the same, those without the column among them.
+    let judge = ["prefilter", "evaluate", "cheap", "--pool", "pool", "--target", "q", "--resamples", "100"];
+    let judged = place.json(&[&judge[..], &["--json"]].concat());
+    for (key, all) in [("rows", 1200.0), ("lacking", 800.0)] {
+        let (fitted, others) = (number(&report[key]), number(&judged["report"][key]));
+        assert!(fitted > 0.0 && fitted + others == all, "{key}: {fitted} and {others}");
+    }
+    assert!(number(&judged["report"]["choice"]["recall"]) >= 0.95, "{judged:#}");
+    // A fifth of the rows with the column is 240 of the 400 of the top; labelled ones are kept besides.
+    let of_share = place.json(&fit("cheap", &[&of_labels[..], &["--budget", "20%"]].concat()));
+    let cut = &of_share["report"]["choice"]["cuts"][0];
+    let (alone, with_labelled) = (number(&cut["recall"]), number(&cut["with_labelled"]));
+    let true_recall = kept_top();
+    assert!(
+        (alone - 0.6).abs() < 0.1 && (with_labelled - true_recall).abs() < 0.06,
+        "{true_recall}: {cut:#}"
+    );
+    assert!(number(&cut["bound"]) <= true_recall, "{true_recall}: {cut:#}");
+}
+
+#[test]
 fn rows_of_which_a_value_is_missing_are_not_learned_from_and_are_kept() {
     let is_missing = |row: u64| row % 10 == 7;
     let place = place_of(1400, |row| {
@@ -277,7 +323,11 @@ fn rows_of_which_a_value_is_missing_are_not_learned_from_and_are_kept() {
     });
     let report = place.json(&fit("cheap", &["--inputs", "hint", "--json"]));
     assert_eq!(report["report"]["rows"], 1260, "{report:#}");
-    assert!(report["report"]["notes"].to_string().contains("140 labelled rows were left out"), "{report:#}");
+    assert!(report["report"]["notes"].to_string().contains("140 labelled rows lack a feature"), "{report:#}");
+    assert_eq!(
+        (&report["report"]["lacking"], &report["report"]["targets"][0]["top"]),
+        (&json!(140), &json!(70))
+    );
     let (said, kept) = applied(&place);
     assert!(said.contains("200 rows without a prediction"), "{said}");
     assert!((0..ROWS).filter(|row| is_missing(*row)).all(|row| has(&kept, row)));

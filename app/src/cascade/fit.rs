@@ -150,6 +150,7 @@ impl FittedCascade {
             x: Matrix::new(width, values.copied().collect()),
             targets: data.targets.clone(),
             y: data.y.clone(),
+            lacking: data.lacking.clone(),
             left_out: data.left_out,
             pool: data.pool,
         }

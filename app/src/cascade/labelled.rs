@@ -67,8 +67,6 @@ impl LabelledSample {
         let y = Matrix::new(1, sampled.scores.clone());
         let least = FitOptions::default().least_rows();
         let data = Labelled::new(ids, (names, &sampled.x), (targets, &y), least)?;
-        // Those of which a value is missing are told of above.
-        let data = Labelled { left_out: 0, ..data };
         Ok(Self { data, sampled, columns, scored: share, notes })
     }
 }

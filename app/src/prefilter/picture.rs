@@ -7,11 +7,13 @@ use crate::picture::{Axis, Body, Panel, Picture, Series};
 /// A line for each target, its interval behind it, what is expected of a perfect one where labels are
 /// noisy, and chance.
 pub fn recall_picture(report: &Report) -> Picture {
+    // Rows without a prediction are kept beside any share.
+    let anyway = report.lacking as f64 / (report.rows + report.lacking).max(1) as f64;
     let panels = report.targets.iter().map(|target| {
         let at = |value: &dyn Fn(&gstore_learn::judge::AtBudget) -> f64| {
             target.budgets.iter().map(|at| [at.budget, value(at)]).collect::<Vec<_>>()
         };
-        let mut series = vec![Series::new("rows at random", 1, vec![[0.0, 0.0], [1.0, 1.0]]).faint()];
+        let mut series = vec![Series::new("rows at random", 1, vec![[0.0, anyway], [1.0, 1.0]]).faint()];
         if let Some(ceiling) = &target.ceiling {
             let points = target.budgets.iter().zip(ceiling).map(|(at, ceiling)| [at.budget, *ceiling]);
             series.push(Series::new("perfect, expected", 2, points.collect()).faint());

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::bounds::{CONFIDENCE, ln_sum};
 use super::cascade::cascade;
-use super::order::kept_rows;
+use super::order::{is_predicted, kept_rows};
 use super::pool_top::{ENDLESS, PoolTop};
 
 /// A budget as it is asked for.
@@ -28,9 +28,9 @@ pub enum Budget {
 pub struct TargetCut {
     /// Predictions from here on are kept; none: all rows are, as nothing less is known to reach the recall.
     pub from: Option<f64>,
-    /// Share of the labelled rows that this keeps.
+    /// Share of the labelled rows with a prediction that this keeps.
     pub share: f64,
-    /// Share of the true top among them.
+    /// Share of the true top that is kept, rows without a prediction among it.
     pub recall: f64,
     /// Its one-sided 95 % lower bound.
     pub bound: f64,
@@ -40,14 +40,16 @@ pub struct TargetCut {
 }
 
 impl TargetCut {
-    /// What a cut keeps of some labelled rows. `of_pool`: how many rows of a pool are of the true top, where
-    /// the labelled ones of them count as found.
+    /// What a cut keeps of some labelled rows; it keeps those of which nothing is predicted, whose prediction
+    /// is infinite. `of_pool`: how many rows of a pool are of the true top, where the labelled ones of them
+    /// count as found.
     pub fn on(from: Option<f64>, predictions: &[f64], top: &[bool], of_pool: Option<usize>) -> TargetCut {
         let Some(least) = from else {
             return TargetCut { from, share: 1.0, recall: 1.0, bound: 1.0, with_labelled: None };
         };
         let is_kept = |prediction: &f64| *prediction >= least;
-        let kept = predictions.iter().filter(|prediction| is_kept(prediction)).count();
+        let known = || predictions.iter().filter(|prediction| is_predicted(prediction));
+        let kept = known().filter(|prediction| is_kept(prediction)).count();
         let hits =
             predictions.iter().zip(top).filter(|(prediction, top)| **top && is_kept(prediction)).count();
         let k = top.iter().filter(|top| **top).count();
@@ -58,7 +60,7 @@ impl TargetCut {
             |PoolTop { rows, .. }| (k as f64 + rows.saturating_sub(k) as f64 * recall) / rows.max(1) as f64;
         TargetCut {
             from,
-            share: kept as f64 / predictions.len().max(1) as f64,
+            share: kept as f64 / known().count().max(1) as f64,
             recall,
             with_labelled: pool.map(with_labelled),
             bound: match pool {
@@ -118,10 +120,13 @@ pub(crate) fn cut_at_share(predictions: &[f64], share: f64) -> Option<f64> {
     Some(if between > next && between <= least { between } else { least })
 }
 
-/// The cut of a target, from predictions out of fold. `of_pool` as for [`TargetCut::on`].
+/// The cut of a target, from predictions out of fold; these and `of_pool` as for [`TargetCut::on`].
 pub fn choose(predictions: &[f64], top: &[bool], of_pool: Option<usize>, budget: &Budget) -> TargetCut {
     let from = match budget {
-        Budget::Share(share) => cut_at_share(predictions, *share),
+        Budget::Share(share) => {
+            let known: Vec<f64> = predictions.iter().copied().filter(is_predicted).collect();
+            cut_at_share(&known, *share)
+        }
         Budget::Recall(recall) => {
             let stages = cascade(&[predictions.to_vec()], top, *recall, of_pool.unwrap_or(ENDLESS));
             stages.first().and_then(|cut| cut.from)
@@ -188,6 +193,24 @@ mod tests {
         assert_eq!(choose(&scores, &top_k(&scores, 5), None, &Budget::Recall(0.95)).from, None);
         assert_eq!(choose(&[1.0; 50], &top_k(&[1.0; 50], 10), None, &Budget::Share(0.5)).from, None);
         assert_eq!(choose(&[], &[], None, &Budget::Share(0.5)).from, None);
+    }
+
+    #[test]
+    fn rows_without_a_prediction_are_found_and_no_part_of_a_share() {
+        let scores: Vec<f64> = (0..200).map(f64::from).collect();
+        let top = top_k(&scores, 80);
+        // Nothing is predicted of every second row.
+        let predictions: Vec<f64> =
+            (0..200).map(|row| if row % 2 == 0 { scores[row] } else { f64::INFINITY }).collect();
+        let cut = choose(&predictions, &top, None, &Budget::Share(0.2));
+        assert_eq!((cut.from, cut.share), (Some(159.0), 0.2));
+        // All 40 of the top that have none, and half of the others.
+        assert_eq!((cut.recall, cut.bound), (0.75, lower_bound(60, 80)));
+        let cut = choose(&predictions, &top, None, &Budget::Recall(0.95));
+        assert_eq!((cut.from, cut.share, cut.recall), (Some(120.0), 0.4, 1.0));
+        // Where nothing is predicted of the top, no cut can lose any of it.
+        let blind: Vec<f64> = (0..200).map(|row| if top[row] { f64::INFINITY } else { 1.0 }).collect();
+        assert_eq!(choose(&blind, &top, None, &Budget::Recall(0.95)).from, None);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::budget::{Budget, TargetCut, choose};
-use super::order::{kept_rows, top};
+use super::order::{is_predicted, kept_rows, top};
 use crate::matrix::Matrix;
 
 /// What is kept of each target, and of all together.
@@ -11,7 +11,7 @@ use crate::matrix::Matrix;
 pub struct Choice {
     /// The cut of each target. A row is kept if any of them keeps it.
     pub cuts: Vec<TargetCut>,
-    /// Share of rows that are kept.
+    /// Share of the rows with a prediction that are kept.
     pub kept: f64,
     /// The lowest recall of a target's true top among them.
     pub recall: f64,
@@ -21,8 +21,9 @@ pub struct Choice {
 }
 
 impl Choice {
-    /// The cuts for a budget, from predictions out of fold. `pool`: rows of the pool of which these are a
-    /// sample, where those of the true top count as found.
+    /// The cuts for a budget, from predictions out of fold, which are infinite of rows of which nothing is
+    /// predicted. `pool`: rows of the pool of which these are a sample, where those of the true top count as
+    /// found.
     pub fn of(
         predictions: &Matrix,
         scores: &Matrix,
@@ -38,8 +39,8 @@ impl Choice {
         Self::with(&cuts, predictions, scores, (share, pool))
     }
 
-    /// What cuts keep of these rows, whatever they kept of those that they were chosen on. `pool` as for
-    /// [`Choice::of`].
+    /// What cuts keep of these rows, whatever they kept of those that they were chosen on. `predictions` and
+    /// `pool` as for [`Choice::of`].
     pub fn with(
         cuts: &[TargetCut],
         predictions: &Matrix,
@@ -58,7 +59,9 @@ impl Choice {
             hits as f64 / top.iter().filter(|top| **top).count().max(1) as f64
         };
         let least = |values: &mut dyn Iterator<Item = f64>| values.fold(1.0, f64::min);
-        let share = kept.iter().filter(|kept| **kept).count() as f64 / kept.len().max(1) as f64;
+        let is_known = |row: &usize| predictions.row(*row).iter().all(is_predicted);
+        let known: Vec<usize> = (0..kept.len()).filter(is_known).collect();
+        let share = known.iter().filter(|row| kept[**row]).count() as f64 / known.len().max(1) as f64;
         // All of these rows may pass a cut that others do not. What the cuts of other targets keep as well is
         // no order statistic of this one's top, so that no bound follows from it.
         let bound = match cuts.iter().any(|cut| cut.from.is_none()) {

@@ -8,6 +8,11 @@ pub fn ranks(values: &[f64]) -> Vec<f64> {
     correlation::ranks(values).into_iter().map(|rank| rank / n).collect()
 }
 
+/// Whether a value is a prediction: it is infinite of a row that is kept, as nothing is predicted of it.
+pub(super) fn is_predicted(value: &f64) -> bool {
+    *value != f64::INFINITY
+}
+
 /// How many of `n` rows a share is, rounded down.
 pub fn kept_rows(share: f64, n: usize) -> usize {
     // A share of ten is ten of a hundred, whatever its last bit says.

@@ -4,7 +4,7 @@ use gstore_core::correlation::{self, descending};
 use gstore_core::{Cancel, Cancelled};
 use serde::Serialize;
 
-use super::order::kept_rows;
+use super::order::{is_predicted, kept_rows};
 use super::resample::{Bootstrap, Interval};
 
 /// Rows of the top below which there is no interval: resamples of fewer are few sets of rows, and of
@@ -14,7 +14,7 @@ const LEAST_TOP: usize = 5;
 /// What is kept of the true top at a budget.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct AtBudget {
-    /// Share of rows that are kept.
+    /// Share of the rows with a prediction that are kept, beside those without.
     pub budget: f64,
     /// Share of the true top among them.
     pub recall: f64,
@@ -28,7 +28,8 @@ pub struct AtBudget {
     pub lift: f64,
 }
 
-/// The measures at each budget. `top` says which rows are the true top.
+/// The measures at each budget. `top` says which rows are the true top. A prediction is infinite of a row
+/// that is kept at any budget.
 ///
 /// # Errors
 /// Being told to stop.
@@ -41,6 +42,7 @@ pub fn at_budgets(
     cancel: &Cancel,
 ) -> Result<Vec<AtBudget>, Cancelled> {
     let n = scores.len();
+    let predicted = predictions.iter().filter(|value| is_predicted(value)).count();
     let mean = scores.iter().sum::<f64>() / n.max(1) as f64;
     // Place in the order of predictions and weight of each row of the top.
     let mut tops: Vec<(usize, f64)> = Vec::new();
@@ -55,7 +57,7 @@ pub fn at_budgets(
         false => Ok(None),
     };
     let at = |budget: &f64| -> Result<AtBudget, Cancelled> {
-        let kept = kept_rows(*budget, n);
+        let kept = n - predicted + kept_rows(*budget, predicted);
         let is_kept = |row: &&usize| tops[**row].0 < kept;
         let recall = |rows: &[usize]| rows.iter().filter(is_kept).count() as f64 / rows.len().max(1) as f64;
         let add = |sum: f64, row: &usize| sum + tops[*row].1;
@@ -111,6 +113,20 @@ mod tests {
         assert!((spearman(&scores, &reversed) + 1.0).abs() < 1e-12);
         assert_eq!(spearman(&scores, &[1.0; 100]), 0.0);
         assert_eq!((r2(&scores, &scores), r2(&[49.5; 100], &scores)), (1.0, 0.0));
+    }
+
+    #[test]
+    fn rows_without_a_prediction_are_kept_beside_a_budget() {
+        // Of the twenty best rows nothing is predicted, and of the others the opposite of what they are.
+        let scores: Vec<f64> = (0..100).map(f64::from).collect();
+        let predictions: Vec<f64> =
+            scores.iter().map(|score| if *score < 80.0 { -score } else { f64::INFINITY }).collect();
+        let top = top_k(&scores, 40);
+        let found =
+            at_budgets(&predictions, &scores, &top, &[0.5], &Bootstrap::default(), &Cancel::new()).unwrap();
+        // Half of the 80 others, none of them of the top; 60 rows in all.
+        assert_eq!(found[0].recall, 0.5);
+        assert!((found[0].lift - 0.5 / 0.6).abs() < 1e-12 && found[0].mass > 0.5, "{found:?}");
     }
 
     #[test]

@@ -19,6 +19,8 @@ pub(crate) struct JudgeRequest<'a> {
     pub targets: &'a [String],
     /// True scores.
     pub scores: &'a Matrix,
+    /// Those of other rows, of which nothing is predicted: they are kept, and of the top where theirs are.
+    pub lacking: &'a Matrix,
     /// Predictions of rows that were not learned from.
     pub predictions: &'a Matrix,
     /// The same in units of the scores.
@@ -90,8 +92,10 @@ pub struct Report {
     pub learner: String,
     /// Names of the features.
     pub features: Vec<String>,
-    /// Rows that were judged on.
+    /// Rows that were judged on, all of them with a prediction.
     pub rows: usize,
+    /// Other labelled rows, which lack a feature: nothing is predicted of them, and they count as kept.
+    pub lacking: usize,
     /// The share of rows that is the true top.
     pub top: f64,
     /// What is kept of each target.
@@ -114,9 +118,11 @@ impl Report {
         self.cost.is_none_or(|cost| cost.saving() > 0.0)
     }
 
-    /// Share of rows that are kept: of the pool with those that no cut keeps, where it is known.
+    /// Share of rows that are kept, those without a prediction among them: of the pool, where it is known.
     pub fn kept(&self) -> f64 {
-        self.cost.map_or(self.choice.kept, |cost| cost.kept)
+        let (rows, lacking) = (self.rows as f64, self.lacking as f64);
+        let of_labelled = || (self.choice.kept * rows + lacking) / (rows + lacking).max(1.0);
+        self.cost.map_or_else(of_labelled, |cost| cost.kept)
     }
 
     /// Rows without a prediction, where these are why nothing is saved: the cuts alone would save something.
@@ -137,23 +143,32 @@ pub(crate) fn judge(request: &JudgeRequest<'_>) -> Result<Vec<TargetReport>, Can
 fn judge_target(request: &JudgeRequest<'_>, target: usize) -> Result<TargetReport, Cancelled> {
     let scores = request.scores.column(target);
     let predictions = request.predictions.column(target);
-    let top = top(&scores, request.top);
+    // With the rows of which nothing is predicted.
+    let all_scores = [scores.as_slice(), request.lacking.column(target).as_slice()].concat();
+    let mut all_predictions = predictions.clone();
+    all_predictions.resize(all_scores.len(), f64::INFINITY);
+    let top = top(&all_scores, request.top);
+    let in_top = top.iter().filter(|top| **top).count();
     let truth = levels(&scores);
     let predicted: Vec<u8> = match request.levels {
         Some(levels) => levels.iter().map(|of_row| of_row.get(target).copied().unwrap_or(0)).collect(),
         None => levels_of_ranks(&predictions, &truth),
     };
     let reliability = request.reliability.get(target).copied().flatten();
-    let ceiling = reliability.map(|r| {
-        request.budgets.iter().map(|budget| expected_recall(r.value, request.top, *budget)).collect()
-    });
+    // What is kept of the top in any case, and the share of the other rows that is of it.
+    let anyway = top[scores.len()..].iter().filter(|top| **top).count() as f64 / in_top as f64;
+    let share = request.top * (1.0 - anyway) * (all_scores.len() as f64 / scores.len() as f64);
+    let expected = |r: Reliability, budget: &f64| {
+        anyway + (1.0 - anyway) * expected_recall(r.value, share.min(1.0 - f64::EPSILON), *budget)
+    };
+    let ceiling = reliability.map(|r| request.budgets.iter().map(|budget| expected(r, budget)).collect());
     let pairs = Pairs::new(&predictions, &scores);
     let (bootstrap, cancel) = (&request.bootstrap, request.cancel);
     let spearman_interval = bootstrap.interval(scores.len(), cancel, |rows| pairs.spearman(rows))?;
     Ok(TargetReport {
         target: request.targets[target].clone(),
-        top: top.iter().filter(|top| **top).count(),
-        budgets: at_budgets(&predictions, &scores, &top, request.budgets, bootstrap, cancel)?,
+        top: in_top,
+        budgets: at_budgets(&all_predictions, &all_scores, &top, request.budgets, bootstrap, cancel)?,
         ceiling,
         spearman: spearman(&predictions, &scores),
         spearman_interval,
@@ -176,6 +191,7 @@ mod tests {
             judge(&JudgeRequest {
                 targets: &targets,
                 scores: &scores,
+                lacking: &Matrix::default(),
                 predictions: &scores,
                 calibrated: &scores,
                 constant: &scores,

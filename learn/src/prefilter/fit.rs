@@ -17,8 +17,9 @@ use crate::options::FitOptions;
 
 impl Prefilter {
     /// Fits and judges a prefilter. `reliability` is that of each target's labels. Gives predictions of the
-    /// labelled rows as well, a column for each target, by learners that had not seen the row, on the scale
-    /// of the prefilter's own ([`OutOfFold::refitted`](crate::cross::OutOfFold::refitted)).
+    /// labelled rows that have all features as well, a column for each target, by learners that had not seen
+    /// the row, on the scale of the prefilter's own
+    /// ([`OutOfFold::refitted`](crate::cross::OutOfFold::refitted)).
     ///
     /// # Errors
     /// Options that make no sense, data from which nothing can be learned, and being told to stop.
@@ -35,10 +36,12 @@ impl Prefilter {
         // Tables, lines and cuts are of the same predictions, so that none contradicts the other.
         let (fitted, predictions) = held_out.refitted(data, &of_rows, means)?;
         let (calibrated, constant) = calibrated(&predictions, &data.y, &of_rows);
-        let choice = Choice::of(&predictions, &data.y, (options.top, data.pool), &options.budget);
+        let all = (data.with_lacking(&predictions), data.scores());
+        let choice = Choice::of(&all.0, &all.1, (options.top, data.pool), &options.budget);
         let targets = judge(&JudgeRequest {
             targets: &data.targets,
             scores: &data.y,
+            lacking: &data.lacking.y,
             predictions: &predictions,
             calibrated: &calibrated,
             constant: &constant,
@@ -77,7 +80,7 @@ impl Prefilter {
             learner,
             top: options.top,
             cuts,
-            learned_from: digests(data.ids.iter()),
+            learned_from: digests(data.ids.iter().chain(&data.lacking.ids)),
             pool: None,
             labelled_top: digests(in_top(data, options.top)),
             provenance: Map::new(),
@@ -95,7 +98,7 @@ fn digests<'a>(ids: impl Iterator<Item = &'a String>) -> Vec<u64> {
 
 /// The ids of labelled rows that are in the true top of a target.
 fn in_top(data: &Labelled, share: f64) -> impl Iterator<Item = &String> {
-    let tops = tops(&data.y, share);
+    let tops = tops(&data.scores(), share);
     let is_in = move |row: usize| tops.iter().any(|top| top[row]);
-    data.ids.iter().enumerate().filter(move |(row, _)| is_in(*row)).map(|(_, id)| id)
+    data.ids.iter().chain(&data.lacking.ids).enumerate().filter(move |(row, _)| is_in(*row)).map(|(_, id)| id)
 }

@@ -1,7 +1,7 @@
 //! Rows that a prefilter keeps: at a share of the pool, and of labelled rows that it has not learned from.
 
-use gstore_core::Cancel;
 use gstore_core::correlation::descending;
+use gstore_core::{Cancel, many_of};
 
 use super::{Prediction, Prefilter};
 use crate::data::Labelled;
@@ -21,7 +21,7 @@ impl Prefilter {
     /// Cuts at a rank: for each target so that this share of the predicted rows is kept, whatever the
     /// predictions of labelled rows were, and notes which of these rows are kept now. Gives what the cuts
     /// keep: shares are of the predicted rows, the recall is that of the labelled rows, of which `held_out`
-    /// are the predictions.
+    /// are the predictions where there are any.
     pub fn cut_at(
         &mut self,
         share: f64,
@@ -35,7 +35,8 @@ impl Prefilter {
             let kept = values.iter().filter(|value| **value >= from).count();
             (cut.from, cut.share) = (Some(from), kept as f64 / values.len() as f64);
         }
-        let mut choice = Choice::with(&self.cuts, held_out, &data.y, (self.top, data.pool));
+        let all = (data.with_lacking(held_out), data.scores());
+        let mut choice = Choice::with(&self.cuts, &all.0, &all.1, (self.top, data.pool));
         for (own, told) in self.cuts.iter_mut().zip(&mut choice.cuts) {
             (own.recall, own.bound, own.with_labelled) = (told.recall, told.bound, told.with_labelled);
             told.share = own.share;
@@ -102,6 +103,7 @@ impl Prefilter {
         let targets = judge(&JudgeRequest {
             targets: &data.targets,
             scores: &data.y,
+            lacking: &data.lacking.y,
             predictions: &predictions,
             calibrated: &in_units,
             constant: &constant,
@@ -112,7 +114,8 @@ impl Prefilter {
             reliability,
             cancel,
         })?;
-        let choice = Choice::with(&self.cuts, &predictions, &data.y, (self.top, None));
+        let all = (data.with_lacking(&predictions), data.scores());
+        let choice = Choice::with(&self.cuts, &all.0, &all.1, (self.top, None));
         Ok(report(&self.learner, data, self.top, targets, choice))
     }
 }
@@ -138,6 +141,14 @@ pub(super) fn report(
     choice: Choice,
 ) -> Report {
     let mut notes = data.notes(top);
+    let lacking = data.lacking.ids.len();
+    if lacking > 0 {
+        let lack = many_of(lacking as u64, "labelled row lacks", "labelled rows lack");
+        notes.push(format!(
+            "{lack} a feature, or a finite value of it: nothing is learned or predicted of such rows; they are \
+             kept, and count as kept"
+        ));
+    }
     for target in &targets {
         notes.extend(beside_chance(target));
     }
@@ -152,6 +163,7 @@ pub(super) fn report(
         learner,
         features: data.features.clone(),
         rows: data.ids.len(),
+        lacking,
         top,
         targets,
         choice,

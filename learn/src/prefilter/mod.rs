@@ -39,7 +39,8 @@ pub struct Prefilter {
     lines: Vec<LinearCalibration>,
     /// The mean score of each target.
     means: Vec<f64>,
-    /// Digests of the ids that it has learned from.
+    /// Digests of the ids of its labelled rows: also the labels of those that lack a feature say which rows
+    /// are the top.
     learned_from: Vec<u64>,
     /// Digests of those of them whose labels are in the true top of a target: as rows of `pool` they are kept
     /// whatever is predicted of them. None of the first form, whose cuts leave out such rows as well.
@@ -78,7 +79,7 @@ impl Prefilter {
         self.features.open(snapshot, dataset)
     }
 
-    /// Whether it has learned from the row with this id.
+    /// Whether it has learned from the row with this id, or counted on its label.
     pub fn learned_from(&self, id: &str) -> bool {
         self.learned_from.binary_search(&digest(id)).is_ok()
     }

@@ -143,6 +143,56 @@ fn predictions_worse_than_chance_are_told_from_those_by_chance() {
     assert!(!well.contains("chance"), "{well}");
 }
 
+/// 1,000 rows of a pool of 3,000, whose feature is their score and is missing of some scores.
+fn of_feature(is_missing: impl Fn(f64) -> bool) -> Labelled {
+    let value = |row: usize| crate::random::uniform(9, 4, row as u64);
+    let feature = |row: usize| Some(value(row)).filter(|value| !is_missing(*value)).unwrap_or(f64::NAN);
+    let x = Matrix::new(1, (0..1000).map(feature).collect());
+    let y = Matrix::new(1, (0..1000).map(value).collect());
+    let ids = (0..1000).map(|row| format!("row{row}")).collect();
+    Labelled::new(ids, (vec!["a".into()], &x), (vec!["t".into()], &y), 10).unwrap().of_pool(3000)
+}
+
+#[test]
+fn the_top_is_that_of_all_labelled_rows_where_the_others_lack_a_feature() {
+    let data = of_feature(|score| score < 0.4);
+    let (whole, lacking) = (data.ids.len(), data.lacking.ids.len());
+    let options = FitOptions { resamples: 100, top: 0.2, ..FitOptions::default() };
+    let (mut fitted, report, held_out) = fit(&data, &options);
+    assert_eq!((report.rows, report.lacking, whole + lacking), (whole, lacking, 1000));
+    assert_eq!((report.targets[0].top, fitted.labelled_top.len()), (200, 200));
+    assert!(report.notes.join("\n").contains("labelled rows lack a feature"), "{:?}", report.notes);
+    assert!(fitted.learned_from(&data.lacking.ids[0]), "its label says what the top is not");
+    // A third of the rows with a prediction is of it, and not a fifth.
+    let cut = report.choice.cuts[0];
+    assert!((cut.share - 200.0 / whole as f64).abs() < 0.05 && cut.share == report.choice.kept, "{cut:?}");
+    assert!(cut.recall >= 0.95 && cut.bound >= 0.95, "{cut:?}");
+    // A budget is a share of the rows with a prediction.
+    let mut predictions: Vec<Prediction> = fitted.predict(&data.x).into_iter().flatten().collect();
+    let choice = fitted.cut_at(0.1, &mut predictions, (&held_out, &data));
+    let told = 0.1 * whole as f64 / 200.0;
+    assert!((choice.kept - 0.1).abs() < 0.01 && (choice.recall - told).abs() < 0.05, "{choice:?}");
+    let judged = fitted.evaluate(&data, &options, &[None], &RUN).unwrap();
+    assert_eq!((judged.rows, judged.lacking, judged.targets[0].top), (whole, lacking, 200));
+    assert!((judged.choice.recall - told).abs() < 0.05, "{:?}", judged.choice);
+    let kept = (0.1 * whole as f64 + lacking as f64) / 1000.0;
+    assert!((judged.kept() - kept).abs() < 0.01, "{} and {kept}", judged.kept());
+}
+
+#[test]
+fn a_top_that_lacks_a_feature_is_kept_by_any_cut() {
+    let data = of_feature(|score| score > 0.6);
+    let options = FitOptions { resamples: 100, top: 0.2, ..FitOptions::default() };
+    let (fitted, report, _) = fit(&data, &options);
+    assert_eq!((report.choice.cuts[0].from, report.targets[0].top), (None, 200));
+    assert!(fitted.labelled_top.len() == 200 && !fitted.is_labelled_top(&data.ids[0]));
+    let (_, report, _) = fit(&data, &FitOptions { budget: Budget::Share(0.1), ..options });
+    let choice = report.choice;
+    assert!(choice.recall == 1.0 && (choice.kept - 0.1).abs() < 0.01, "{choice:?}");
+    assert!(choice.bound > 0.98 && choice.cuts[0].from.is_some(), "{choice:?}");
+    assert!(report.targets[0].budgets.iter().all(|at| at.recall == 1.0), "{:?}", report.targets[0]);
+}
+
 /// All learners.
 fn learners() -> [Learner; 5] {
     [
@@ -175,7 +225,7 @@ fn every_learner_takes_ties_a_constant_feature_and_a_target_that_no_row_helps() 
         assert!(held_out.values().iter().all(|value| value.is_finite()), "{name}");
         let notes = report.notes.join("\n");
         for part in [
-            "1 labelled row was left out",
+            "1 labelled row lacks a feature",
             "1 of the columns is constant and says nothing: same",
             "no labelled row has a score above 0 for t: none helps it",
             "labels of t are equal at the cut of the top",
