@@ -30,8 +30,6 @@ pub struct Labelled {
     /// Rows with finite scores that lack a feature: nothing is learned or predicted of them, and they are
     /// kept.
     pub lacking: ScoredRows,
-    /// Rows that were left out because a score of theirs is missing or not finite.
-    pub left_out: usize,
     /// Rows of the pool of which these are a random sample, so that those of the true top count as found in a
     /// bound; none where nothing is known of how they were drawn.
     pub pool: Option<usize>,
@@ -47,7 +45,7 @@ pub struct ScoredRows {
 }
 
 impl Labelled {
-    /// Tells the rows that are whole from those that have scores alone.
+    /// Tells the rows that are whole from those that have scores alone; leaves out those without.
     ///
     /// # Errors
     /// A target or all features that are constant, and fewer than `least` whole rows.
@@ -60,7 +58,6 @@ impl Labelled {
         let rows = 0..x.rows().min(y.rows()).min(ids.len());
         let scored = rows.filter(|row| y.is_finite(*row));
         let (whole, without): (Vec<usize>, Vec<usize>) = scored.partition(|row| x.is_finite(*row));
-        let left_out = ids.len() - whole.len() - without.len();
         if whole.len() < least {
             return Err(LearnError::TooFewRows {
                 rows: whole.len(),
@@ -77,7 +74,7 @@ impl Labelled {
         if constant_columns(&x).len() == x.cols() {
             return Err(LearnError::ConstantFeatures(named(&features)));
         }
-        Ok(Self { ids: ids_of(&whole), features, x, targets, y, lacking, left_out, pool: None })
+        Ok(Self { ids: ids_of(&whole), features, x, targets, y, lacking, pool: None })
     }
 
     /// The same as a random sample of a pool with so many rows, of which those of the true top
@@ -101,14 +98,6 @@ impl Labelled {
     /// What a reader should know of the labels of a top share.
     pub fn notes(&self, top: f64) -> Vec<String> {
         let mut notes = Vec::new();
-        if self.left_out > 0 {
-            let left_out = many_of(
-                self.left_out as u64,
-                "labelled row was left out: a score of it",
-                "labelled rows were left out: a score of theirs",
-            );
-            notes.push(format!("{left_out} is missing or not finite"));
-        }
         let standard = Standard::of(&self.x);
         for (columns, one, several) in [
             (
@@ -214,8 +203,7 @@ mod tests {
     #[test]
     fn rows_without_a_score_are_left_out_and_those_that_lack_a_feature_told_apart() {
         let found = labelled(vec![1.0, f64::NAN, 3.0, 4.0], vec![1.0, 2.0, f64::INFINITY, 4.0], 2).unwrap();
-        assert_eq!((found.ids.as_slice(), found.left_out), (["0".to_owned(), "3".to_owned()].as_slice(), 1));
-        assert!(found.notes(0.5)[0].starts_with("1 labelled row was left out: a score of it is missing"));
+        assert_eq!(found.ids, ["0", "3"]);
         assert_eq!(found.lacking, ScoredRows { ids: vec!["1".to_owned()], y: Matrix::new(1, vec![2.0]) });
         assert_eq!(found.scores().values(), [1.0, 4.0, 2.0]);
         let predictions = found.with_lacking(&Matrix::new(1, vec![0.5, 0.25]));

@@ -171,7 +171,11 @@ fn vectors_that_are_not_finite_are_left_out_and_counted() {
     // Gradients as features save nothing; the report is there all the same.
     let report = place.run(&fit("cheap", &more)).says(4, &[]).json();
     assert_eq!(report["report"]["rows"], 240, "{report:#}");
-    assert!(report["report"]["notes"].to_string().contains("30 labelled rows lack a feature"), "{report:#}");
+    let notes = report["report"]["notes"].to_string();
+    assert!(notes.contains("30 labelled rows lack a feature"), "{notes}");
+    assert!(notes.contains("30 labelled rows lack a score"), "{notes}");
+    // Of 300 rows 5 % are of the top, all of them among the 270 with a score.
+    assert_eq!(report["report"]["targets"][0]["top"], 15, "{report:#}");
 }
 
 #[test]

@@ -151,7 +151,6 @@ impl FittedCascade {
             targets: data.targets.clone(),
             y: data.y.clone(),
             lacking: data.lacking.clone(),
-            left_out: data.left_out,
             pool: data.pool,
         }
     }

@@ -106,6 +106,8 @@ pub(super) struct Labels {
     pub(super) vectors: LabelVectors,
     /// Whether they are rows of the pool that the seed gives, for each target.
     pub(super) is_seeded: bool,
+    /// Rows that were drawn, those without a score among them.
+    pub(super) drawn: u64,
     /// Rows with gradients that were not drawn, of the target that has most of them.
     pub(super) unused: u64,
     /// The same of rows whose ids are not in the pool.
@@ -146,6 +148,17 @@ impl Labels {
         self.noise.iter().map(|noise| noise.ok()).collect()
     }
 
+    /// Rows that were drawn and have no score for a target, as those without a scored token.
+    fn unscored(&self) -> u64 {
+        let scored = (0..self.scores.rows()).filter(|row| self.scores.is_finite(*row)).count();
+        self.drawn.saturating_sub(scored as u64)
+    }
+
+    /// How many of some rows have scores, if they are like the labelled ones.
+    pub(super) fn scored_of(&self, rows: u64) -> u64 {
+        rows - (rows as f64 * self.unscored() as f64 / self.drawn.max(1) as f64).round() as u64
+    }
+
     /// What is said of noise that is not known, and of gradients that are there and no labels.
     pub(super) fn notes(&self, dataset: &str) -> Vec<String> {
         let elsewhere = (self.elsewhere > 0).then(|| {
@@ -161,7 +174,11 @@ impl Labels {
                 Remedy::Option("labels", "")
             )
         });
-        let besides = elsewhere.into_iter().chain(self.other_form.clone()).chain(unused);
+        let unscored = (self.unscored() > 0).then(|| {
+            let lack = many_of(self.unscored(), "labelled row lacks", "labelled rows lack");
+            format!("{lack} a score: they are left out, as they are never selected")
+        });
+        let besides = elsewhere.into_iter().chain(self.other_form.clone()).chain(unused).chain(unscored);
         notes_of(&self.noise).chain(note_of_target(self.in_target)).chain(besides).collect()
     }
 }
@@ -182,6 +199,7 @@ pub(super) fn labels(
     let (mut unused, mut elsewhere) = (0, 0);
     let mut candidates = Candidates::default();
     let mut is_seeded = wanted.pool == request.dataset;
+    let mut drawn = RowSet::new();
     let in_target = in_targets(snapshot, &asked, &request.dataset, work)?;
     let of_pool = match wanted.pool == request.dataset {
         true => in_target.len(),
@@ -199,6 +217,7 @@ pub(super) fn labels(
         }
         let taken = random_rows(&candidates.rows, request.most, request.seed);
         unused = unused.max(candidates.rows.len() - taken.len());
+        drawn = drawn.union(&taken);
         elsewhere = elsewhere.max(candidates.elsewhere);
         questions.push(scoring_options(&prepared));
         vectors.add(&prepared);
@@ -231,6 +250,7 @@ pub(super) fn labels(
         scored: questions,
         vectors,
         is_seeded,
+        drawn: drawn.len(),
         unused,
         elsewhere,
         in_target: of_pool,

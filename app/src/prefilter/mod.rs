@@ -62,7 +62,8 @@ pub fn fit_prefilter(
     let set = FeatureSet::resolve(snapshot, &request.pool, &request.features)?;
     let wanted = LabelFilter { pool: &request.pool, is_known: &|_| false };
     let found = labels(snapshot, (&request.labels, wanted), work)?;
-    let options = among_candidates(&request.options, live, found.in_target);
+    let candidates = found.scored_of(live.saturating_sub(found.in_target));
+    let options = among_candidates(&request.options, live, candidates);
     for (target, noise) in request.labels.targets.iter().zip(&found.noise) {
         tell_ceiling(target, noise.ok(), (options.top, &options.budgets), work);
     }
@@ -80,8 +81,7 @@ pub fn fit_prefilter(
     let least = options.least_rows();
     let data = join_features(&found, &x, features.set(), &request.labels, least)?;
     let drawn = request.labels.drawn_of(&found);
-    let candidates = live.saturating_sub(found.in_target) as usize;
-    let data = if drawn == LabelDraw::Unknown { data } else { data.of_pool(candidates) };
+    let data = if drawn == LabelDraw::Unknown { data } else { data.of_pool(candidates as usize) };
     let means = Means { seed: options.seed, threads: work.threads, cancel: work.cancel };
     let (mut prefilter, mut report, held_out) =
         Prefilter::fit(features.set().clone(), &data, &options, &found.reliability(), &means)?;
@@ -120,11 +120,10 @@ pub fn fit_prefilter(
 }
 
 /// The options with a top of as many rows as the asked share of all live ones, as a selection has: among the
-/// candidates, which do not occur in the target, these are a larger share.
-fn among_candidates(options: &FitOptions, live: u64, in_target: u64) -> FitOptions {
+/// candidates, which do not occur in the target and have a score, these are a larger share.
+fn among_candidates(options: &FitOptions, live: u64, candidates: u64) -> FitOptions {
     let mut options = options.clone();
-    let candidates = live.saturating_sub(in_target);
-    if in_target > 0 && candidates > 0 {
+    if candidates < live && candidates > 0 {
         options.top = kept_rows(options.top, live as usize).max(1) as f64 / candidates as f64;
         if let Learner::Logistic { top, .. } = &mut options.learner {
             *top = options.top;
@@ -262,8 +261,8 @@ mod tests {
             top: 0.05,
             ..FitOptions::default()
         };
-        assert_eq!(among_candidates(&options, 1291, 0).top, 0.05);
-        let found = among_candidates(&options, 1291, 191);
+        assert_eq!(among_candidates(&options, 1291, 1291).top, 0.05);
+        let found = among_candidates(&options, 1291, 1100);
         assert_eq!((kept_rows(0.05, 1291), kept_rows(found.top, 1100)), (64, 64));
         assert!(matches!(found.learner, Learner::Logistic { top, .. } if top == found.top));
     }
