@@ -107,8 +107,8 @@ impl Labelled {
             ),
             (
                 standard.constant,
-                "of the columns is constant and says nothing",
-                "of the columns are constant and say nothing",
+                "of the columns is constant in f64 and says nothing",
+                "of the columns are constant in f64 and say nothing",
             ),
         ] {
             if !columns.is_empty() {
@@ -235,6 +235,14 @@ mod tests {
             notes.contains("1 of the columns differs in the last digits") && !notes.contains("constant"),
             "{notes}"
         );
+    }
+
+    #[test]
+    fn whole_numbers_that_are_one_f64_are_said_to_be() {
+        let far: Vec<f64> = (0..6).map(|i| ((1i64 << 60) + i) as f64).collect();
+        let scores: Vec<f64> = (0..6).map(f64::from).collect();
+        let error = labelled(far, scores, 2).unwrap_err().to_string();
+        assert!(error.contains("all of them, or values that f64 does not tell apart (a)"), "{error}");
     }
 
     #[test]

@@ -22,7 +22,7 @@ pub enum LearnError {
     #[error("{} all features, and {needed} are needed: {why}", have(.rows))]
     TooFewRows { rows: usize, needed: usize, why: String },
     #[error(
-        "target `{0}` has the same value in every labelled row, so that nothing tells rows apart: label other rows, or leave the target out"
+        "target `{0}` has the same value in every labelled row that has all features, so that nothing tells rows apart: label other rows, or leave the target out"
     )]
     ConstantTarget(String),
     #[error(
@@ -30,7 +30,7 @@ pub enum LearnError {
     )]
     OneLevel(String),
     #[error(
-        "every feature has the same value in every labelled row ({0}): others are needed, that tell rows apart"
+        "every feature has the same value in every labelled row that has all of them, or values that f64 does not tell apart ({0}): others are needed, that tell rows apart"
     )]
     ConstantFeatures(String),
     #[error("{features} features of {rows} rows make a system of {size} equations; at most {most} fit")]

@@ -336,7 +336,7 @@ fn what_cannot_be_learned_from_is_named() {
         (&["--inputs", "x", "--folds", "200"], "400 are needed"),
         (&["--inputs", "x", "--alpha", "0"], "positive"),
         (&["--inputs", "x", "--labels-of", "nothing"], "nothing"),
-        (&["--inputs", "same"], "(same): others are needed"),
+        (&["--inputs", "same"], "f64 does not tell apart (same): others are needed"),
         (&["--inputs", "late"], "no labelled row has a value of late"),
         // With others as well, of numbers too.
         (&["--inputs", "x,late"], "no labelled row has a value of late: other"),
@@ -366,7 +366,7 @@ fn what_cannot_be_learned_from_is_named() {
     }
     let constant = place.json(&fit("a", &["--inputs", "x,same", "--budget", "30%", "--json"]));
     let notes = constant["report"]["notes"].to_string();
-    assert!(notes.contains("1 of the columns is constant and says nothing: same"), "{notes}");
+    assert!(notes.contains("1 of the columns is constant in f64 and says nothing: same"), "{notes}");
     // The opposite of every gradient: no row helps.
     let store = place.store();
     append(&store, "against", 2);

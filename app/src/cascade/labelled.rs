@@ -94,7 +94,7 @@ pub(super) fn check_columns(
         if !stage.computes() && !stage.has_counts() && (0..x.cols()).all(|column| is_same(&x, column)) {
             let names: Vec<&str> = columns.iter().map(|name| input_name(name)).collect();
             return Err(AnswerError::Refused(format!(
-                "nothing was computed: cascade stage `{}` tells no rows apart: the {} to be labelled have the same value of {}",
+                "nothing was computed: cascade stage `{}` tells no rows apart: the {} to be labelled have the same value of {}, or values that f64 does not tell apart",
                 stage.name,
                 many(rows.len() as u64, "row"),
                 names.join(", ")

@@ -226,7 +226,7 @@ fn every_learner_takes_ties_a_constant_feature_and_a_target_that_no_row_helps() 
         let notes = report.notes.join("\n");
         for part in [
             "1 labelled row lacks a feature",
-            "1 of the columns is constant and says nothing: same",
+            "1 of the columns is constant in f64 and says nothing: same",
             "no labelled row has a score above 0 for t: none helps it",
             "labels of t are equal at the cut of the top",
         ] {
