@@ -141,10 +141,10 @@ fn a_column_that_is_null_is_called_so() {
     };
     says(
         &refusal(r#"{"text": "a"}{"text": null}"#, &[]),
-        &["data.parquet", "row 2", "column \"text\" is null"],
+        &["data.parquet", "row 1", "column \"text\" is null"],
     );
-    says(&refusal(r#"{"prompt": "a"}"#, &[]), &["row 1", "column \"completion\" is null"]);
-    says(&refusal(r#"{"prompt": "a"}"#, &["text=content"]), &["row 1", "column \"content\" is null"]);
+    says(&refusal(r#"{"prompt": "a"}"#, &[]), &["row 0", "column \"completion\" is null"]);
+    says(&refusal(r#"{"prompt": "a"}"#, &["text=content"]), &["row 0", "column \"content\" is null"]);
 }
 
 fn request(data: &[PathBuf], fields: &[&str]) -> AddRequest {

@@ -25,8 +25,8 @@ fn integers_are_never_rounded_in_silence() {
     let hashes = "SELECT a AS text, h::UBIGINT AS h FROM (VALUES ('a', '1'), ('b', '18446744073709551615')) AS v(a, h)";
     place.ok(&["query", hashes, "-o", "h.parquet"]);
     let refused = add(&place, "h", "h.parquet", &[]);
-    let says = "h.parquet: column \"h\" holds int in row 1 and an integer of 20 digits";
-    refused.told(1, &[says, "64 bits with a sign", "in row 2", "--column h:utf8"]);
+    let says = "h.parquet: column \"h\" holds int in row 0 and an integer of 20 digits";
+    refused.told(1, &[says, "64 bits with a sign", "in row 1", "--column h:utf8"]);
     place.ok(&["add", "--dataset", "h", "--data", "h.parquet", "--column", "h:utf8"]);
     assert_eq!(place.value("SELECT max(h) FROM h"), "18446744073709551615");
     // A column of a table is text in all of its rows.
@@ -95,6 +95,18 @@ fn texts_that_come_again_under_other_ids_are_told() {
     add(&place, "pool", "other.jsonl", &[]).told(0, &[&says, "2 samples added, 1 was there already"]);
     let listed = place.csv(sql);
     assert!(listed.ends_with(",2,a,c\n") && listed.matches(",2,").count() == 1, "{listed}");
+}
+
+#[test]
+fn a_row_of_a_table_is_called_as_in_the_dataset() {
+    let place = Place::new();
+    place.write("a.jsonl", "{\"text\":\"a\"}\n{\"text\":\"\"}\n");
+    add(&place, "pool", "a.jsonl", &[])
+        .told(0, &["1 of 2 records has nothing to score", "empty text: line 2"]);
+    place.ok(&["query", "SELECT text FROM pool ORDER BY row", "-o", "a.parquet"]);
+    add(&place, "same", "a.parquet", &[])
+        .told(0, &["1 of 2 records has nothing to score", "empty text: row 1"]);
+    assert_eq!(place.value("SELECT row FROM same WHERE text = ''"), "1");
 }
 
 #[test]

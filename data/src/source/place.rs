@@ -26,14 +26,14 @@ impl Unit {
     }
 }
 
-/// A line or row of a file; both count from 1.
+/// A line, row or item of a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Place {
     /// The file.
     pub file: Arc<Path>,
-    /// Line or row.
+    /// Line, row or item.
     pub unit: Unit,
-    /// Its number.
+    /// Its number: of a row from 0, as rows of a dataset count, of others from 1.
     pub number: u64,
 }
 

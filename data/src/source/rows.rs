@@ -40,7 +40,7 @@ impl<R> BatchRows<R> {
 
     /// The row that comes next, for errors.
     fn place(&self) -> Place {
-        Place { file: Arc::clone(&self.path), unit: Unit::Row, number: self.number + 1 }
+        Place { file: Arc::clone(&self.path), unit: Unit::Row, number: self.number }
     }
 
     /// An error at the row that comes next.

@@ -102,13 +102,13 @@ fn values_without_a_form_name_row_and_column() {
     let bytes = refused(Arc::new(BinaryArray::from(vec![&b"ok"[..], &b"\xff\xd8"[..]])));
     assert_eq!(
         bytes,
-        ", row 2, column \"x\": values of type Binary that are not UTF-8 text; leave the column out"
+        ", row 1, column \"x\": values of type Binary that are not UTF-8 text; leave the column out"
     );
     let infinite = refused(Arc::new(Float64Array::from(vec![1.0, 2.0, f64::INFINITY])));
-    assert!(infinite.starts_with(", row 3, column \"x\": inf is not a JSON number"), "{infinite}");
+    assert!(infinite.starts_with(", row 2, column \"x\": inf is not a JSON number"), "{infinite}");
     let field = Arc::new(Field::new("bytes", DataType::Binary, true));
     let image = StructArray::from(vec![(field, Arc::new(BinaryArray::from(vec![&b"\xff"[..]])) as ArrayRef)]);
-    assert!(refused(Arc::new(image)).contains("row 1, column \"x.bytes\""));
+    assert!(refused(Arc::new(image)).contains("row 0, column \"x.bytes\""));
     let twice =
         batch(vec![("x", Arc::new(Int64Array::from(vec![1]))), ("x", Arc::new(Int64Array::from(vec![1])))]);
     assert!(refusal(&dir.put("b.arrow", stream_of(&[twice]))).contains("two columns are called \"x\""));
@@ -133,7 +133,7 @@ fn rows_are_counted_through_groups_and_batches() {
         let records = read(&path, &[]).unwrap();
         assert_eq!(records.len(), 2500, "{}", path.display());
         for (i, (place, text)) in records.iter().enumerate() {
-            assert_eq!(place, &format!("row {}", i + 1));
+            assert_eq!(place, &format!("row {i}"));
             assert_eq!(text, &format!("{{\"text\":\"text {i}\",\"n\":{i}}}"));
         }
     }
