@@ -77,6 +77,9 @@ fn not_in(within: InSubquery, schema: &DFSchema, beside_or: bool) -> DfResult<Ex
         false => Some(named(&within.subquery.subquery)?),
     };
     let Some((column, of)) = of_rows else { return Ok(Expr::InSubquery(within)) };
+    // Its column may also name columns around it, which the engine knows in the condition alone. One that names
+    // no other is a mistake, of which the engine says so.
+    let rows_have = if column.column_refs().is_empty() { of.expr } else { vec![lit(1_i64)] };
     let mut same = column.clone().eq(value.clone());
     if null_column {
         same = same.or(column.is_null());
@@ -89,8 +92,7 @@ fn not_in(within: InSubquery, schema: &DFSchema, beside_or: bool) -> DfResult<Ex
         _ => (same, Arc::clone(&of.input)),
     };
     let rows = LogicalPlan::Filter(Filter::try_new(condition, input)?);
-    // Its column may name columns around it, which the engine knows in the condition alone.
-    let plan = LogicalPlan::Projection(Projection::try_new(vec![lit(1_i64)], Arc::new(rows))?);
+    let plan = LogicalPlan::Projection(Projection::try_new(rows_have, Arc::new(rows))?);
     let outer_ref_columns = plan.all_out_ref_exprs();
     let spans = within.subquery.spans.clone();
     Ok(Expr::Exists(Exists::new(Subquery { subquery: Arc::new(plan), outer_ref_columns, spans }, true)))
