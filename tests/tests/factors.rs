@@ -1,6 +1,6 @@
 //! Promise: factors have the same bits whether they were fitted in parts, by an array or in one run; scores
-//! are the sums over their modules and tokens, whatever else is requested; a query that cannot be solved for
-//! fails alone.
+//! are the sums over their modules and tokens, whatever else is requested; a row without a scored token is in
+//! no ranking; a query that cannot be solved for fails alone.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -236,6 +236,52 @@ fn scores_are_the_sums_of_their_parts() {
     let best = of(&["--top", "2"]);
     assert_eq!(best.len(), 6);
     assert!(best.iter().all(|(key, score)| whole[key] == *score));
+}
+
+/// Their scores of 0 would be above those of opponents.
+#[test]
+fn rows_without_a_scored_token_are_in_no_ranking() {
+    let place = place();
+    let long = "word ".repeat(200);
+    let turns = [("user", long.as_str()), ("assistant", "y")];
+    let messages = turns.map(|(role, content)| json!({"role": role, "content": content}));
+    place.write(
+        "mixed.jsonl",
+        format!("{}\n{}", json!({"id": "cut", "messages": messages}), place.read("pool.jsonl")),
+    );
+    place.add("mixed");
+    let model = demo("model");
+    let score = ["score", "--pool", "mixed", "--model", &model, "--modules", MODULES, "--max-length", "64"];
+    for (more, lines) in [
+        (&["--target", "q"][..], 36),
+        (&["--target", "q", "--top", "13"], 36),
+        (&["--target", "q", "--per-module"], 72),
+        (&["--self"], 12),
+        (&["--self", "--top", "13"], 12),
+    ] {
+        let found = place.run(&[&score[..], &["--format", "csv"], more].concat());
+        found.says(0, &["12 rows of mixed scored for ", "; 1 row has no scored token"]);
+        let found = table(&found.stdout);
+        assert!(found.len() == lines && !found.keys().flatten().any(|value| value == "cut"), "{found:?}");
+    }
+
+    let to = ["--target", "q", "--report", "f.md", "--kronfluence", "kept", "--json"];
+    let report = place.json(&[&score[..], &to].concat());
+    assert_eq!([&report["rows"], &report["no_scored"]].map(Value::as_u64), [Some(13), Some(1)], "{report}");
+    let shown = place.read("f.md");
+    assert!(shown.contains("Is 11 odd?") && !shown.contains("word word"), "{shown}");
+    // Kronfluence's tables have a column for each row of the data.
+    assert_eq!(place.read("kept/rows.txt").lines().next(), Some("cut"));
+    let bytes = fs_err::read(place.path("kept/pairwise_scores.safetensors")).expect("written");
+    let start = 8 + u64::from_le_bytes(bytes[..8].try_into().expect("8 bytes")) as usize;
+    let header: Value = serde_json::from_slice(&bytes[8..start]).expect("JSON");
+    assert_eq!(header["all_modules"]["shape"], json!([3, 13]), "{header}");
+    let values: Vec<f32> = bytes[start..]
+        .chunks_exact(4)
+        .map(|value| f32::from_le_bytes(value.try_into().expect("4")))
+        .collect();
+    let zeros: Vec<usize> = (0..values.len()).filter(|at| values[*at] == 0.0).collect();
+    assert_eq!(zeros, [0, 13, 26]);
 }
 
 #[test]

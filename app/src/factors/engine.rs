@@ -238,7 +238,7 @@ impl SampleTokens {
     }
 
     /// Whether the loss has a term of the sample: nothing predicts its first token.
-    fn is_scored(&self) -> bool {
+    pub(super) fn is_scored(&self) -> bool {
         self.targets.iter().skip(1).any(Option::is_some)
     }
 

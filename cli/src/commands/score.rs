@@ -364,7 +364,7 @@ fn score_summary(report: &ScoreReport) -> String {
     let unscored = super::factors::unscored_note(report.no_scored);
     format!(
         "{} of {} scored{of} over {} ({}){kept}{solved}{unscored}",
-        many(report.rows, "row"),
+        many(report.rows - report.no_scored.unwrap_or(0), "row"),
         report.pool,
         many(report.modules as u64, "module"),
         report.strategy

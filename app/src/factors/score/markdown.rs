@@ -19,6 +19,7 @@ pub(super) fn write(
     out: &mut dyn Write,
 ) -> Result<(), FactorJobError> {
     let rows: Vec<u64> = plan.rows.iter().collect();
+    let scored: Vec<usize> = (0..rows.len()).filter(|at| !held.unscored.contains(at)).collect();
     let all = held.tables.first().map_or(&[][..], |(_, scores)| &scores[..]);
     let texts = plan.names.texts.iter().zip(all.chunks_exact(rows.len().max(1)));
     let prompts = texts.enumerate().map(|(at, ((prompt, completion), scores))| PromptScores {
@@ -26,12 +27,12 @@ pub(super) fn write(
         completion: completion.as_deref(),
         scores: match held.without.contains(&at) {
             true => Vec::new(),
-            false => scores.iter().copied().map(f64::from).collect(),
+            false => scored.iter().map(|at| f64::from(scores[*at])).collect(),
         },
     });
     let mut failed = None;
     let mut text = |at: usize| {
-        let found = rows.get(at).map(|row| text_of(plan, *row));
+        let found = scored.get(at).map(|at| text_of(plan, rows[*at]));
         found.unwrap_or_else(|| Ok(String::new())).unwrap_or_else(|error| {
             failed.get_or_insert(error);
             String::new()

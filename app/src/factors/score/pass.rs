@@ -20,6 +20,8 @@ use crate::work::JobContext;
 
 pub(super) struct RowScores {
     pub row: u64,
+    /// Whether it has a scored token; without one its gradient is 0.
+    pub is_scored: bool,
     /// `[part][column]`: a part is the row, a module or a token.
     pub values: Vec<f64>,
 }
@@ -55,8 +57,11 @@ pub(super) fn pass(
             let part = &batch[part];
             let values = row_scores((plan, engine), against, per, part, kernel);
             let values = values.map_err(|error| row_error(plan, part, engines.failed(worker, error)))?;
-            let of_sample =
-                |(sample, values): (&SampleTokens, Vec<f64>)| RowScores { row: sample.row, values };
+            let of_sample = |(sample, values): (&SampleTokens, Vec<f64>)| RowScores {
+                row: sample.row,
+                is_scored: sample.is_scored(),
+                values,
+            };
             Ok::<_, FactorJobError>(part.iter().zip(values).map(of_sample).collect())
         })?;
         plan.seen.add(&batch);

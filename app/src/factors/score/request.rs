@@ -150,7 +150,8 @@ pub struct ScoreReport {
     pub pool: String,
     /// Its rows.
     pub rows: u64,
-    /// Those of them without a scored token, whose scores are 0; none in a forecast.
+    /// Those of them without a scored token: tables and reports leave them out, and in Kronfluence's files
+    /// their scores are 0. None in a forecast.
     pub no_scored: Option<u64>,
     /// Queries; none where rows are scored for themselves.
     pub queries: Option<usize>,

@@ -28,8 +28,8 @@ pub(super) struct ScoreSinks<'a, 'b> {
 }
 
 impl ScoreSinks<'_, '_> {
-    /// Takes the scores of some rows.
-    pub fn take(&mut self, rows: Vec<RowScores>) -> Result<(), FactorJobError> {
+    /// Takes the scores of some rows. Those without a scored token are in no table, and only held.
+    pub fn take(&mut self, mut rows: Vec<RowScores>) -> Result<(), FactorJobError> {
         if let Some(sums) = &mut self.sums {
             for row in &rows {
                 sums.iter_mut().zip(&row.values).for_each(|(sum, value)| *sum += value);
@@ -39,6 +39,7 @@ impl ScoreSinks<'_, '_> {
         if let Some(held) = &mut self.held {
             held.take(&rows, self.first, self.queries)?;
         }
+        rows.retain(|row| row.is_scored);
         match (&mut self.best, &mut self.lines) {
             (Some(best), _) => rows.iter().for_each(|row| best.push(row)),
             (None, Some(lines)) => lines.write(&rows, self.first, self.queries)?,
@@ -57,7 +58,7 @@ impl ScoreSinks<'_, '_> {
                 );
                 return Err(FactorJobError::Refused(why));
             }
-            let row = [RowScores { row: 0, values }];
+            let row = [RowScores { row: 0, is_scored: true, values }];
             if let Some(held) = &mut held {
                 held.take(&row, first, queries)?;
             }
@@ -119,6 +120,9 @@ pub(super) struct HeldScores {
     own: bool,
     /// Places of queries that have no scores.
     pub without: BTreeSet<usize>,
+    /// Places of rows without a scored token: their scores of 0 are in Kronfluence's files, which have all
+    /// rows, and in no report.
+    pub unscored: BTreeSet<usize>,
 }
 
 impl HeldScores {
@@ -143,7 +147,7 @@ impl HeldScores {
             _ => vec![ALL_MODULES.to_owned()],
         };
         let tables = names.into_iter().map(|name| (name, vec![0.0; queries.saturating_mul(rows)])).collect();
-        Ok(Self { tables, queries, rows, row: 0, own, without: BTreeSet::new() })
+        Ok(Self { tables, queries, rows, row: 0, own, without: BTreeSet::new(), unscored: BTreeSet::new() })
     }
 
     /// Notes that a query has no scores.
@@ -166,6 +170,9 @@ impl HeldScores {
                         *place = *value as f32;
                     }
                 }
+            }
+            if !row.is_scored {
+                self.unscored.insert(self.row);
             }
             self.row += 1;
         }
@@ -243,7 +250,7 @@ mod tests {
         let mut best = TopRows::new(2, 2);
         for row in 0..7u64 {
             let value = [3.0, 5.0, 1.0, 5.0, 2.0, 0.0, 4.0][row as usize];
-            best.push(&RowScores { row, values: vec![value, -value] });
+            best.push(&RowScores { row, is_scored: true, values: vec![value, -value] });
         }
         assert_eq!(best.sorted(), [vec![(5.0, 1), (5.0, 3)], vec![(-0.0, 5), (-1.0, 2)]]);
     }
