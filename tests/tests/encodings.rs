@@ -404,12 +404,13 @@ fn checkpoints_of_a_run_are_named_and_what_lacks_at_others_is_told() {
     for dataset in ["pool", "q"] {
         place.samples(dataset, 6);
     }
-    gradients(&place, "pool", &["--run", "r"]).says(0, &["published"]);
+    let like = ["--dtype", "f32", "--max-length", "256"];
+    gradients(&place, "pool", &[&["--run", "r"][..], &like].concat()).says(0, &["published"]);
     place.add("q");
     let name = place.value("SELECT min(checkpoint) FROM gstore.features");
     let of_run = |name: &str| {
         let args = ["ingest", "--dataset", "q", "--run", "r", "--checkpoints", name];
-        place.run(&[&args[..], &["--features", "grad-sgd", "--dim", "64"]].concat())
+        place.run(&[&args[..], &["--features", "grad-sgd", "--dim", "64"], &like].concat())
     };
     of_run("nothing").says(2, &["run r has ", name.as_str(), "--model DIR"]);
     of_run(&name).says(0, &["1 feature of 6 rows"]);
@@ -431,15 +432,33 @@ fn checkpoints_of_a_run_are_named_and_what_lacks_at_others_is_told() {
         command.contains("--run r --dataset q --features grad-sgd") && command.contains("--dim 64"),
         "{command}"
     );
+    assert!(command.contains(" --checkpoints ") && !command.contains(&name), "{command}");
     follow(&place, command);
     place.run(&select).says(0, &[]).lacks(&["is not used"]);
+    assert_eq!(place.value("SELECT count(*) FROM gstore.features"), "8");
     // Other weights are no features.
     let weights = ["--weights", "4", "3", "2", "1"];
-    let changed = place.run(
-        &[&["ingest", "--dataset", "q", "--run", "r", "--features", "grad-sgd", "--dim", "64"][..], &weights]
-            .concat(),
-    );
+    let again = ["ingest", "--dataset", "q", "--run", "r", "--features", "grad-sgd", "--dim", "64"];
+    let changed = place.run(&[&again[..], &like, &weights].concat());
     changed.says(0, &["published snapshot", "run r as it is now; nothing was computed"]);
+}
+
+/// Another dataset may add the model as it was before training to a run, where there are no moments.
+#[test]
+fn a_checkpoint_is_told_of_only_where_a_dataset_has_its_feature() {
+    let place = Place::of(&[("pool", 6), ("q", 6), ("other", 6)]);
+    let run = ["--dim", "64", "--run", "r"];
+    computed(&place, "grad-adam", "pool", &run).says(0, &["published"]);
+    computed(&place, "grad-sgd", "q", &run).says(0, &["published"]);
+    let other = "ingest --run r --dataset other --data other.jsonl --features loss";
+    binary::run(&mut place.with_model(other)).says(0, &["published"]);
+    assert_eq!(place.value("SELECT count(*) FROM gstore.checkpoints"), "5");
+    let select = ["select", "--pool", "pool", "--target", "q", "--top", "2", "-o", "-"];
+    place.run(&select).says(0, &[]).lacks(&["is not used"]);
+    place.typed("ingest --run r --checkpoints base --dataset q --features grad-sgd --module-dim 16");
+    let told = place.run(&select);
+    told.says(0, &["base is not used: dataset `pool` has no grad-adam feature there"]);
+    told.lacks(&["computes it"]);
 }
 
 #[test]

@@ -3,11 +3,11 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use gstore_core::{Remedy, Space, first_of};
+use gstore_core::{Kind, Remedy, Space, first_of};
 use gstore_store::{CheckpointId, RunCheckpoint, RunPart, Snapshot};
 
-use super::projection::projection_options;
-use super::resolve::{NeededFeatures, QuestionDataset, computable, run_for};
+use super::projection::ingest_options;
+use super::resolve::{NeededFeatures, QuestionDataset, computable, is_trained, run_for};
 use crate::error::{QueryError, SideOf};
 use crate::hint::quoted;
 use crate::influence::spec::InfluenceSpec;
@@ -63,20 +63,8 @@ pub(super) fn choose(
         None => {
             let (used, skipped): (Vec<usize>, Vec<usize>) =
                 (0..known.len()).partition(|&i| everywhere(&known[i].checkpoint));
-            for i in skipped {
-                if let Some(side) =
-                    sides.iter().find(|side| !side.features.contains_key(&known[i].checkpoint))
-                {
-                    let why = match side.named {
-                        true => format!("`features` names none of dataset `{}` there", side.dataset.name),
-                        false => {
-                            let way = way_to(side, run.as_deref(), spec.per_token);
-                            format!("dataset `{}` has no {} feature there{way}", side.dataset.name, side.kind)
-                        }
-                    };
-                    notes.push(format!("{} is not used: {why}", known[i].name));
-                }
-            }
+            let skipped: Vec<&RunCheckpoint> = skipped.into_iter().map(|i| &known[i]).collect();
+            notes.extend(not_used(sides, &skipped, run.as_deref(), spec.per_token));
             used
         }
     };
@@ -98,15 +86,57 @@ pub(super) fn choose(
     Ok(ChosenCheckpoints { run: run.map(|run| run.name.clone()), checkpoints, notes })
 }
 
-/// How to compute the features that a dataset lacks at checkpoints of a run, projected as those that it has.
-fn way_to(side: &QuestionDataset, run: Option<&RunPart>, per_token: bool) -> String {
-    let Some(run) = run else { return String::new() };
-    let options = side
-        .features
-        .values()
-        .flatten()
-        .find_map(|feature| projection_options(feature.attrs.provenance.get("projection")?.as_str()?));
-    let options = options.unwrap_or_default();
+/// What is said of checkpoints that a question leaves out: of each the first dataset that lacks its feature
+/// there. One at which no dataset has its feature is no part of the question.
+fn not_used(
+    sides: &[QuestionDataset],
+    skipped: &[&RunCheckpoint],
+    run: Option<&RunPart>,
+    per_token: bool,
+) -> Vec<String> {
+    let has = |side: &QuestionDataset, at: &RunCheckpoint| side.features.contains_key(&at.checkpoint);
+    let lacking: Vec<(&QuestionDataset, &RunCheckpoint)> = skipped
+        .iter()
+        .filter(|at| sides.iter().any(|side| has(side, at)))
+        .filter_map(|at| Some((sides.iter().find(|side| !has(side, at))?, *at)))
+        .collect();
+    let note = |&(side, at): &(&QuestionDataset, &RunCheckpoint)| {
+        let why = match side.named {
+            true => format!("`features` names none of dataset `{}` there", side.dataset.name),
+            false => {
+                let of_side = lacking.iter().filter(|(other, _)| std::ptr::eq(*other, side));
+                let of_side: Vec<&RunCheckpoint> = of_side.map(|(_, at)| *at).collect();
+                let way = run.and_then(|run| way_to(side, run, (at, &of_side), per_token));
+                format!(
+                    "dataset `{}` has no {} feature there{}",
+                    side.dataset.name,
+                    side.kind,
+                    way.unwrap_or_default()
+                )
+            }
+        };
+        format!("{} is not used: {why}", at.name)
+    };
+    lacking.iter().map(note).collect()
+}
+
+/// How to compute the feature that a dataset lacks at a checkpoint of a run, with those that it lacks at
+/// others, like those that it has. `None` where no ingest computes it, or its options are not all known.
+fn way_to(
+    side: &QuestionDataset,
+    run: &RunPart,
+    (at, all): (&RunCheckpoint, &[&RunCheckpoint]),
+    per_token: bool,
+) -> Option<String> {
+    let kind: Kind = side.kind.parse().ok()?;
+    let is_computed = |at: &RunCheckpoint| !kind.needs_moments() || is_trained(at);
+    if !is_computed(at) {
+        return None;
+    }
+    let names: Vec<&str> = all.iter().filter(|at| is_computed(at)).map(|at| at.name.as_str()).collect();
+    let mut features = side.features.values().flatten();
+    let mut options = features.find_map(|feature| ingest_options(&side.dataset, feature))?;
+    options.push(Remedy::Option("checkpoints", &names.join(",")).to_string());
     let remedy = Remedy::IngestAs {
         dataset: &side.dataset.name,
         kind: &side.kind,
@@ -115,7 +145,7 @@ fn way_to(side: &QuestionDataset, run: Option<&RunPart>, per_token: bool) -> Str
         options: &options,
         command: "",
     };
-    format!("; {remedy} computes it")
+    Some(format!("; {remedy} computes it"))
 }
 
 /// Checkpoints of features that no run has, by the number of the feature.

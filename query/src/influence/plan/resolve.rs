@@ -286,14 +286,16 @@ pub(super) fn computable<'a>(
     let plain = Kind::GradSgd.name();
     let is_usual = of == SideOf::Pool && spec.pool_kind.is_none() && kind == Kind::GradAdam.name();
     let lacks_plain = || features_of_kind(snapshot, dataset, plain, granularity).next().is_none();
-    // A checkpoint of no folder is the model as it was before training.
-    let trained = |known: &RunCheckpoint| {
-        known.step.is_some() || ["adapter", "weights"].iter().any(|key| known.provenance.contains_key(*key))
-    };
     let mut known = snapshot.runs().iter().filter(|known| run.is_empty() || known.name == run);
-    let untrained = |run: &Arc<RunPart>| !run.checkpoints.iter().any(trained);
+    let untrained = |run: &Arc<RunPart>| !run.checkpoints.iter().any(is_trained);
     let no_moments = !snapshot.runs().is_empty() && known.all(untrained);
     if is_usual && no_moments && lacks_plain() { plain } else { kind }
+}
+
+/// Whether a checkpoint can have an optimizer's moments: one of no folder is the model as it was before
+/// training.
+pub(super) fn is_trained(known: &RunCheckpoint) -> bool {
+    known.step.is_some() || ["adapter", "weights"].iter().any(|key| known.provenance.contains_key(*key))
 }
 
 /// The run at whose checkpoints a dataset lacks features: the question's, else the only one, else the best by
