@@ -148,6 +148,17 @@ fn a_choice_is_told_with_what_differs_and_one_answer_does_for_all_checkpoints() 
     assert_eq!(place.value("SELECT count(tokens) FROM pool"), "8");
 }
 
+#[test]
+fn features_of_other_texts_are_announced_whatever_their_type() {
+    let place = Place::of(&[("pool", 6)]);
+    gradients(&place, "pool", &["--dtype", "f32", "--max-length", "256"]).says(0, &["published"]);
+    let other = ["--dry-run", "--max-length", "2048"];
+    let dry = |more: &[&str]| gradients(&place, "pool", &[&other[..], more].concat());
+    let computes = "; this computes 4 more features, for all 6 rows";
+    dry(&[]).says(0, &[&format!(" with --max-length 256, --dtype f32{computes}")]);
+    dry(&["--dtype", "f32"]).says(0, &[&format!(" with --max-length 256{computes}")]);
+}
+
 /// A question about neighbours is about one checkpoint, and so is the choice that it needs.
 #[test]
 fn a_choice_among_neighbours_is_one_of_the_newest_checkpoint() {

@@ -2,41 +2,56 @@
 
 use std::collections::BTreeMap;
 
-use gstore_core::many;
+use gstore_core::{Remedy, many};
 use gstore_store::FeatureDesc;
 
 use super::{IngestPlan, PlannedFeature};
 
+/// Encoding of features, and their type and precision where these are not those of the plan.
+type StoredForm<'a> = (&'a str, Option<&'a str>, Option<&'a str>);
+
 impl IngestPlan {
     /// What people should know before anything is computed: which of the features that the plan begins are
-    /// stored with other options of their texts, by these options; and that tables lose the token counts.
+    /// stored with other options of their texts, by these options and those of their numbers; and that tables
+    /// lose the token counts.
     pub fn other_texts(&self) -> Vec<String> {
         let stored = self.snapshot.features_of(&self.dataset.name);
-        let mut found: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+        let mut found: BTreeMap<StoredForm<'_>, Vec<&str>> = BTreeMap::new();
         // One that has lost all of its rows is filled again.
         let begun = |feature: &&PlannedFeature| self.snapshot.feature_by_key(&feature.desc.key()).is_none();
         for feature in self.features().filter(begun) {
             for part in &stored {
-                let encoding = part.desc.encoding.clone();
-                if (FeatureDesc { encoding, ..feature.desc.clone() }) == part.desc {
-                    found.entry(&part.desc.encoding).or_default().push(&part.attrs.label);
+                let (own, other) = (&feature.desc, &part.desc);
+                let FeatureDesc { encoding, dtype, compute, rotation, .. } = other.clone();
+                let like = FeatureDesc { encoding, dtype, compute, rotation, ..own.clone() };
+                if own.encoding != other.encoding && like == *other {
+                    let dtype = (own.dtype != other.dtype).then_some(other.dtype.name());
+                    let compute = (own.compute != other.compute).then_some(other.compute.as_str());
+                    found
+                        .entry((other.encoding.as_str(), dtype, compute))
+                        .or_default()
+                        .push(&part.attrs.label);
                 }
             }
         }
-        let note = |(encoding, labels): (&str, Vec<&str>)| {
+        let note = |((encoding, dtype, compute), labels): (StoredForm<'_>, Vec<&str>)| {
             let spec = &self.dataset.encoding(encoding)?.spec;
-            let options = match spec.options_unlike(&self.encoding).join(", ") {
-                same if same.is_empty() => "the template of another model folder".to_owned(),
-                options => options,
-            };
+            let mut options = spec.options_unlike(&self.encoding);
+            if options.is_empty() {
+                options.push("the template of another model folder".to_owned());
+            }
+            for (name, value) in [("dtype", dtype), ("compute", compute)] {
+                options.extend(value.map(|value| Remedy::Option(name, value).to_string()));
+            }
             let computes = match labels.len() {
                 1 => "a second feature".to_owned(),
                 several => format!("{several} more features"),
             };
             Some(format!(
-                "{} has {} with {options}; this computes {computes}, for all {}",
+                "{} has {} with {}; this computes {computes}, for all {}",
                 self.dataset.name,
                 labels.join(", "),
+                options.join(", "),
                 many(self.rows.len(), "row")
             ))
         };
