@@ -34,7 +34,8 @@ impl PartInQuestion {
 }
 
 /// The feature that `loss`, `entropy` or `norm` is of: that of the newest checkpoint, by the steps of the
-/// runs; without steps the one that was made last. For `norm` plain gradients go before preconditioned ones.
+/// runs; of equal steps, and without any, the one that was made last. For `norm` plain gradients go before
+/// preconditioned ones.
 /// Next to a question's scores its own checkpoints go first, then the others of its run.
 pub(crate) fn feature(
     snapshot: &Snapshot,

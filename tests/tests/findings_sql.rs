@@ -1,6 +1,8 @@
 //! Promise: SQL that a new user tried, and that was refused or had to be rephrased, works as it was written.
 
+use gstore_tests::binary;
 use gstore_tests::place::Place;
+use gstore_tests::world;
 
 /// A store with a pool of conversations and their losses.
 fn place() -> Place {
@@ -44,6 +46,22 @@ fn records_are_read_by_key_and_columns_are_made_of_them() {
     assert_eq!(place.value(&sql).parse::<f64>().ok(), Some(0.0), "{sql}");
     let sql = format!("SELECT count(norm) > 0 FROM vectors('pool', '{label}')");
     assert_eq!(place.value(&sql), "true", "{sql}");
+}
+
+#[test]
+fn of_checkpoints_of_one_step_the_loss_is_that_which_was_made_last() {
+    let place = Place::of(&[("pool", 3)]);
+    let state = world::demo().join("warmup/checkpoint-26/trainer_state.json");
+    let losses = |run: &str, weights: &str| {
+        let folder = place.path(run);
+        world::copy_files(&world::demo().join("warmup").join(weights), &folder);
+        fs_err::copy(&state, folder.join("trainer_state.json")).expect("copied");
+        let line = format!("ingest --dataset pool --data pool.jsonl --run {run} --features loss");
+        binary::ok(place.with_model(&line).arg("--checkpoints").arg(&folder));
+        place.csv("SELECT id, loss FROM pool ORDER BY id")
+    };
+    assert_ne!(losses("b", "checkpoint-26"), losses("a", "checkpoint-52"));
+    assert_eq!(place.value("SELECT count(DISTINCT step) FROM gstore.checkpoints"), "1");
 }
 
 #[test]
