@@ -3,6 +3,7 @@
 
 use crate::common::tiny::{Tiny, TinyAdapter, VOCAB, noise};
 use crate::common::{EVERYTHING, GRAD, Sample, raw_engine, relative_error};
+use gstore_core::Cancel;
 use gstore_ingest::gradient::{Engine, EngineError, RequestedOutputs};
 use gstore_model::PackedSample;
 use gstore_model::candle::Candle;
@@ -202,4 +203,6 @@ fn wrong_batches_are_refused() {
     let flags = PackedSample::new(&good.ids, &[true]);
     assert!(matches!(run(&[flags], loss, &mut nothing), EngineError::FlagCount { tokens: 4, flags: 1, .. }));
     assert!(matches!(run(&[good.packed()], GRAD, &mut nothing), EngineError::NoParameters));
+    let stopped = base.run_until(&[good.packed()], loss, &Cancel::raised(), &mut nothing);
+    assert!(matches!(stopped, Err(EngineError::Cancelled)));
 }

@@ -11,7 +11,7 @@ use super::options::{EngineOptions, LossForm, RequestedOutputs, SampleOutput};
 use super::runner::{BatchRunner, GradientSource, Runner};
 use super::tracked::tensor_specs;
 use super::weights::WeightGradients;
-use gstore_core::CheckpointId;
+use gstore_core::{Cancel, CheckpointId};
 use gstore_model::architectures::{Decoder, PositionEncoding};
 use gstore_model::gradients::HostFactors;
 use gstore_model::params::{TensorSpec, total_len};
@@ -149,7 +149,7 @@ impl Engine {
         let check = projector.and_then(|projector| KurtosisCheck::of(projector, self.tensors.len()));
         let Some(kurtosis_check) = check else { return Ok(Vec::new()) };
         let want = RequestedOutputs { grad: true, ..RequestedOutputs::default() };
-        self.run_watched(batch, want, Some(&kurtosis_check), &mut |_, _| {})?;
+        self.run_watched(batch, want, Some(&kurtosis_check), &Cancel::new(), &mut |_, _| {})?;
         Ok(kurtosis_check.means())
     }
 
@@ -169,7 +169,22 @@ impl Engine {
         want: RequestedOutputs,
         out: &mut dyn FnMut(usize, SampleOutput<'_>),
     ) -> Result<(), EngineError> {
-        self.run_watched(batch, want, None, out)
+        self.run_until(batch, want, &Cancel::new(), out)
+    }
+
+    /// The same until `cancel` is raised, at which the projections of gradients look again and again.
+    ///
+    /// # Errors
+    /// Also [`EngineError::Cancelled`] once it is raised: then `out` has the results of the first samples, or
+    /// of none.
+    pub fn run_until(
+        &self,
+        batch: &[PackedSample<'_>],
+        want: RequestedOutputs,
+        cancel: &Cancel,
+        out: &mut dyn FnMut(usize, SampleOutput<'_>),
+    ) -> Result<(), EngineError> {
+        self.run_watched(batch, want, None, cancel, out)
     }
 
     fn run_watched(
@@ -177,8 +192,10 @@ impl Engine {
         batch: &[PackedSample<'_>],
         want: RequestedOutputs,
         kurtosis_check: Option<&KurtosisCheck>,
+        cancel: &Cancel,
         out: &mut dyn FnMut(usize, SampleOutput<'_>),
     ) -> Result<(), EngineError> {
+        cancel.check()?;
         for (index, sample) in batch.iter().enumerate() {
             check_sample(&self.decoder, index, sample)?;
         }
@@ -188,8 +205,9 @@ impl Engine {
         let lengths: Vec<usize> = batch.iter().map(|sample| sample.ids.len()).collect();
         self.backoff.in_parts(&lengths, |part| {
             let first = part.start;
-            self.runner
-                .run(&batch[part], want, kurtosis_check, &mut |index, output| out(first + index, output))
+            self.runner.run(&batch[part], want, kurtosis_check, cancel, &mut |index, output| {
+                out(first + index, output)
+            })
         })
     }
 }

@@ -2,7 +2,7 @@
 
 #![allow(missing_docs, reason = "the message of an error says what its fields are")]
 
-use gstore_core::Remedy;
+use gstore_core::{Cancelled, Remedy};
 use gstore_model::{BackendError, OutOfMemory};
 
 /// Why a batch could not be computed.
@@ -26,8 +26,16 @@ pub enum EngineError {
     /// Gradients of a checkpoint without tracked tensors.
     #[error("there are no parameters to differentiate by")]
     NoParameters,
+    #[error("the computation was cancelled")]
+    Cancelled,
     #[error(transparent)]
     Backend(#[from] BackendError),
+}
+
+impl From<Cancelled> for EngineError {
+    fn from(_: Cancelled) -> Self {
+        Self::Cancelled
+    }
 }
 
 impl OutOfMemory for EngineError {

@@ -7,6 +7,7 @@ use super::forms::GradForm;
 use super::kurtosis::KurtosisCheck;
 use super::projector::Projector;
 use crate::projection::{FactoredProjector, FlatProjector, tensor_modules};
+use gstore_core::Cancel;
 use gstore_model::LoadError;
 use gstore_model::params::TensorSpec;
 use gstore_model::weights::Moments;
@@ -65,6 +66,7 @@ pub struct Accumulator<'a> {
     /// Whether every value so far was finite, for every sample and form.
     sound: Vec<bool>,
     scratch: Vec<f32>,
+    cancel: &'a Cancel,
 }
 
 /// Sums of every sample and form.
@@ -89,6 +91,7 @@ impl<'a> Accumulator<'a> {
         kurtosis_check: Option<&'a KurtosisCheck>,
         tensors: &[TensorSpec],
         samples: usize,
+        cancel: &'a Cancel,
     ) -> Accumulator<'a> {
         let starts = tensor_ranges(tensors).map(|part| part.start).collect();
         let vectors = samples * features.forms.len();
@@ -105,7 +108,8 @@ impl<'a> Accumulator<'a> {
         let modules = features.projector.residual_modules();
         let energies = (modules > 0).then(|| GradientEnergies::new(samples, modules));
         let sound = vec![true; vectors];
-        Accumulator { features, kurtosis_check, starts, sums, energies, sound, scratch: Vec::new() }
+        let scratch = Vec::new();
+        Accumulator { features, kurtosis_check, starts, sums, energies, sound, scratch, cancel }
     }
 
     /// Zeros for the squared lengths of gradients that are projected from factors, where they are wanted.
@@ -121,8 +125,11 @@ impl<'a> Accumulator<'a> {
     }
 
     /// Adds the gradient of one tensor of one sample. Of a module with a bias the weight
-    /// comes first, then its bias.
+    /// comes first, then its bias. Once the pass is cancelled nothing is added: the sums are of no use then.
     pub(super) fn add(&mut self, tensor: usize, sample: usize, grad: &[f32]) {
+        if self.cancel.is_raised() {
+            return;
+        }
         let GradFeatures { forms, projector, .. } = self.features;
         let (start, dim) = (self.starts[tensor], projector.dim());
         if let Some(kurtosis_check) = self.kurtosis_check {
@@ -153,7 +160,8 @@ impl<'a> Accumulator<'a> {
             };
             match &mut self.sums {
                 FormSums::Flat { projector, totals } => {
-                    projector.project_slice(start, values, &mut totals[vector * dim..(vector + 1) * dim]);
+                    let totals = &mut totals[vector * dim..(vector + 1) * dim];
+                    projector.project_slice_until(start, values, totals, self.cancel);
                 }
                 FormSums::Factored { projector, vectors, modules, waiting } => {
                     let module = modules[tensor];

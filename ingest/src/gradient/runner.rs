@@ -11,18 +11,20 @@ use super::options::{EngineOptions, LossForm, RequestedOutputs, SampleOutput};
 use super::projector::Projector;
 use super::weights::WeightGradients;
 use crate::projection::FlatProjector;
+use gstore_core::Cancel;
 use gstore_model::gradients::{LoraFactors, LoraSink, TensorSlice};
 use gstore_model::params::{TensorSpec, total_len};
 use gstore_model::{BackendError, Forward, ForwardOptions, LastRows, Layout, Model, Objective, PackedSample};
 
 /// An engine without the type of its backend.
 pub(super) trait Runner: Send + Sync {
-    /// Runs a batch; `kurtosis_check` looks at its gradients.
+    /// Runs a batch, unless `cancel` is raised before its end; `kurtosis_check` looks at its gradients.
     fn run(
         &self,
         batch: &[PackedSample<'_>],
         want: RequestedOutputs,
         kurtosis_check: Option<&KurtosisCheck>,
+        cancel: &Cancel,
         out: &mut dyn FnMut(usize, SampleOutput<'_>),
     ) -> Result<(), EngineError>;
 }
@@ -100,12 +102,15 @@ impl<B: GradientBackend> Runner for BatchRunner<B> {
         batch: &[PackedSample<'_>],
         want: RequestedOutputs,
         kurtosis_check: Option<&KurtosisCheck>,
+        cancel: &Cancel,
         out: &mut dyn FnMut(usize, SampleOutput<'_>),
     ) -> Result<(), EngineError> {
         let layout = Layout::new(batch, wants_embeddings(want), self.options.reduction);
         let scored_spans = layout.scored_spans.clone();
         let mut results = BatchResults::default();
-        self.compute(layout, want, kurtosis_check, &mut results)?;
+        self.compute(layout, want, kurtosis_check, cancel, &mut results)?;
+        // Projections end early then.
+        cancel.check()?;
         let (mut token_losses, mut token_entropies) = (Vec::new(), Vec::new());
         let hidden = self.model.decoder().hidden_size;
         let forms = self.features.as_ref().map_or(0, |features| features.forms.len());
@@ -151,12 +156,13 @@ impl<B: GradientBackend> BatchRunner<B> {
         layout: Layout,
         want: RequestedOutputs,
         kurtosis_check: Option<&KurtosisCheck>,
+        cancel: &Cancel,
         results: &mut BatchResults,
     ) -> Result<(), BackendError> {
         let samples = layout.spans.len();
         let embeds = wants_embeddings(want);
         let scores = !layout.scored_rows.is_empty();
-        let mut gradients = GradientPass { runner: self, samples, want, kurtosis_check, results };
+        let mut gradients = GradientPass { runner: self, samples, want, kurtosis_check, cancel, results };
         if layout.rows() == 0 || !(embeds || scores && (want.loss || want.entropy || want.grad)) {
             return gradients.without_scores();
         }
@@ -263,6 +269,7 @@ struct GradientPass<'a, B: GradientBackend> {
     samples: usize,
     want: RequestedOutputs,
     kurtosis_check: Option<&'a KurtosisCheck>,
+    cancel: &'a Cancel,
     results: &'a mut BatchResults,
 }
 
@@ -366,7 +373,7 @@ impl<'a, B: GradientBackend> GradientPass<'a, B> {
                 form.apply(grad, m, v, &mut formed);
                 let start = self.results.grads.len();
                 self.results.grads.resize(start + flat.dim(), 0.0);
-                flat.project(&formed, &mut self.results.grads[start..]);
+                flat.project_until(&formed, &mut self.results.grads[start..], self.cancel);
                 self.results.sound.push(form.is_sound(grad));
             }
         }
@@ -394,7 +401,7 @@ impl<'a, B: GradientBackend> GradientPass<'a, B> {
     where
         'a: 'f,
     {
-        Accumulator::new(features, self.kurtosis_check, &self.runner.tensors, self.samples)
+        Accumulator::new(features, self.kurtosis_check, &self.runner.tensors, self.samples, self.cancel)
     }
 
     fn finish(&mut self, features: &GradFeatures, sums: &BatchVectors<'_, B>) -> Result<(), BackendError> {

@@ -1,6 +1,6 @@
 //! One batch through the model: features of its rows, projected.
 
-use gstore_core::{Kind, KindSource, Pooling};
+use gstore_core::{Cancel, Kind, KindSource, Pooling};
 use gstore_store::{Granularity, RowFlags};
 
 use super::IngestError;
@@ -72,17 +72,17 @@ impl FeatureComputer {
     /// Features of every entry of a batch, in the batch's order.
     ///
     /// # Errors
-    /// What the model cannot do.
-    pub fn compute(&self, batch: &TokenBatch) -> Result<Vec<ComputedRow>, IngestError> {
+    /// What the model cannot do, being told to stop.
+    pub fn compute(&self, batch: &TokenBatch, cancel: &Cancel) -> Result<Vec<ComputedRow>, IngestError> {
         let (full, empty): (Vec<&BatchRow>, Vec<&BatchRow>) =
             batch.rows.iter().partition(|row| !row.encoded.ids.is_empty());
         let samples: Vec<PackedSample<'_>> = full.iter().map(|row| row.sample()).collect();
         let mut done = Vec::with_capacity(batch.rows.len());
-        self.engine.run(&samples, self.want(), &mut |sample, output| {
+        self.engine.run_until(&samples, self.want(), cancel, &mut |sample, output| {
             done.extend(self.computed(full[sample], &output));
         })?;
         if !empty.is_empty() {
-            let zero = self.empty_vectors()?;
+            let zero = self.empty_vectors(cancel)?;
             let pos = (self.granularity == Granularity::Token).then_some(0);
             done.extend(empty.iter().map(|entry| ComputedRow {
                 row: entry.row,
@@ -119,12 +119,12 @@ impl FeatureComputer {
 
     /// A sample without any token is no input for the model; it gets what a zero gradient gives, zero
     /// embeddings, and its flag.
-    fn empty_vectors(&self) -> Result<FeatureVectors, IngestError> {
+    fn empty_vectors(&self, cancel: &Cancel) -> Result<FeatureVectors, IngestError> {
         let mut vectors = None;
         // Nothing of one unscored token is scored, so its gradient is zero.
         let token = PackedSample::new(&[0], &[false]);
         let hidden = vec![0.0; self.engine.decoder().hidden_size];
-        self.engine.run(&[token], self.want(), &mut |_, output| {
+        self.engine.run_until(&[token], self.want(), cancel, &mut |_, output| {
             let zero =
                 SampleOutput { embed_mean: &hidden, embed_last: &hidden, embed_weighted: &hidden, ..output };
             vectors = Some(self.vectors(&zero));

@@ -111,9 +111,10 @@ pub fn estimate(plan: &IngestPlan) -> Result<IngestEstimate, IngestError> {
     let Some(batch) = preparer.batches(rows, |_| true).next() else { return Ok(estimate) };
     let computer: FeatureComputer = super::computer(&plan.request, checkpoint)?;
     estimate.warning = super::mask_warning::warning(checkpoint, &computer, &preparer, &works[first].rows())?;
-    computer.compute(&batch)?;
+    let go = Cancel::new();
+    computer.compute(&batch, &go)?;
     let begun = Instant::now();
-    computer.compute(&batch)?;
+    computer.compute(&batch, &go)?;
     let per_token = begun.elapsed().as_secs_f64() / batch.tokens().max(1) as f64;
     let threads = checkpoint.memory.threads;
     estimate.seconds = per_token * estimate.tokens as f64 / threads as f64;

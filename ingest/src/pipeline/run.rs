@@ -24,6 +24,7 @@ use super::prepare::{BatchPreparer, TokenBatch};
 use super::request::IngestRequest;
 use super::work::{CheckpointWork, WindowWork};
 use super::{IngestError, Progress};
+use crate::gradient::EngineError;
 
 /// A batch on its way: what is to be computed, or the rows that were.
 struct BatchTask<T> {
@@ -60,7 +61,11 @@ pub fn run_checkpoint(
 ) -> Result<(RunEnding, u64), IngestError> {
     let compute = |worker: usize, task: BatchTask<TokenBatch>| -> Result<_, IngestError> {
         let BatchTask { window, last_of_window, tokens, batch } = task;
-        let batch = computers[worker % computers.len()].compute(&batch)?;
+        let batch = match computers[worker % computers.len()].compute(&batch, cancel) {
+            // Nothing is written any more.
+            Err(IngestError::Engine(EngineError::Cancelled)) => Vec::new(),
+            computed => computed?,
+        };
         Ok(BatchTask { window, last_of_window, tokens, batch })
     };
     let mut open: Option<OpenWindow> = None;

@@ -9,6 +9,7 @@
 
 use std::collections::HashSet;
 
+use gstore_core::Cancel;
 use gstore_store::ModuleGroup;
 
 use gstore_model::params::TensorSpec;
@@ -136,12 +137,20 @@ impl FlatProjector {
     /// # Panics
     /// If `grad` has not [`Self::inputs`] values or `out` not [`Self::dim`].
     pub fn project(&self, grad: &[f32], out: &mut [f32]) {
+        self.project_until(grad, out, &Cancel::new());
+    }
+
+    /// The same until `cancel` is raised: the output is of no use then.
+    ///
+    /// # Panics
+    /// As [`Self::project`].
+    pub(crate) fn project_until(&self, grad: &[f32], out: &mut [f32], cancel: &Cancel) {
         let lengths = (grad.len(), out.len());
         assert_eq!(lengths, (self.inputs, self.dim), "lengths of the gradient and of the output");
         match &self.layout {
             FlatForm::Sum(summed) => {
                 let mut totals = vec![0.0; self.dim];
-                summed.add(0, grad, &mut totals);
+                summed.add(0, grad, &mut totals, cancel);
                 summed.finish(&totals, out);
             }
             FlatForm::Sample(sampled) => {
@@ -162,6 +171,20 @@ impl FlatProjector {
     /// # Panics
     /// If the slice leaves the gradient or `totals` has not [`Self::dim`] values.
     pub fn project_slice(&self, offset: usize, values: &[f32], totals: &mut [f64]) {
+        self.project_slice_until(offset, values, totals, &Cancel::new());
+    }
+
+    /// The same until `cancel` is raised: the totals are of no use then.
+    ///
+    /// # Panics
+    /// As [`Self::project_slice`].
+    pub(crate) fn project_slice_until(
+        &self,
+        offset: usize,
+        values: &[f32],
+        totals: &mut [f64],
+        cancel: &Cancel,
+    ) {
         assert!(
             offset.checked_add(values.len()).is_some_and(|end| end <= self.inputs)
                 && totals.len() == self.dim,
@@ -170,7 +193,7 @@ impl FlatProjector {
             self.inputs
         );
         match &self.layout {
-            FlatForm::Sum(summed) => summed.add(offset, values, totals),
+            FlatForm::Sum(summed) => summed.add(offset, values, totals, cancel),
             FlatForm::Sample(sampled) => {
                 let first = sampled.partition_point(|(index, _)| *index < offset);
                 for ((index, factor), total) in sampled.iter().zip(totals).skip(first) {
@@ -272,7 +295,26 @@ fn module_groups(
 
 #[cfg(test)]
 mod tests {
+    use std::time::{Duration, Instant};
+
     use super::*;
+
+    /// Of a gradient whose four billion entries take minutes to draw.
+    #[test]
+    fn a_dense_projection_ends_soon_once_it_is_told_to_stop() {
+        let tensors = [TensorSpec { name: "a".to_owned(), shape: vec![1 << 20] }];
+        let spec = ProjectionSpec::sized(ProjectionKind::Gaussian, 1 << 12);
+        let flat = FlatProjector::new(&spec, &tensors, None).unwrap();
+        let (cancel, begun) = (Cancel::new(), Instant::now());
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                std::thread::sleep(Duration::from_millis(50));
+                cancel.raise();
+            });
+            flat.project_until(&vec![1.0; 1 << 20], &mut vec![0.0; 1 << 12], &cancel);
+        });
+        assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+    }
 
     #[test]
     fn sparse_signs_are_those_that_a_gradient_is_projected_by() {

@@ -8,6 +8,7 @@
 
 use std::ops::Range;
 
+use gstore_core::Cancel;
 use gstore_model::vectorised;
 use rayon::prelude::*;
 
@@ -85,13 +86,14 @@ impl SummedProjection {
         this
     }
 
-    /// Adds the unscaled projection of `values`, coordinates `offset..`, to `totals`.
-    pub(super) fn add(&self, offset: usize, values: &[f32], totals: &mut [f64]) {
+    /// Adds the unscaled projection of `values`, coordinates `offset..`, to `totals`, which are of no use once
+    /// `cancel` is raised.
+    pub(super) fn add(&self, offset: usize, values: &[f32], totals: &mut [f64], cancel: &Cancel) {
         let mut sums = vec![0.0; self.dim];
         let mut scratch = ColumnScratch::default();
         for block in blocks(offset, values.len()) {
             let of_block = &values[block.start - offset..block.end - offset];
-            let unscale = self.block(&block, of_block, &mut sums, &mut scratch);
+            let unscale = self.block(&block, of_block, &mut sums, &mut scratch, cancel);
             for (total, sum) in totals.iter_mut().zip(&sums) {
                 *total += f64::from(*sum) * unscale;
             }
@@ -124,12 +126,17 @@ impl SummedProjection {
         values: &[f32],
         sums: &mut [f32],
         scratch: &mut ColumnScratch,
+        cancel: &Cancel,
     ) -> f64 {
         let width = self.kind.width();
         sums.fill(0.0);
         let is_large = has_large(values);
         let step = if self.table.is_some() { BLOCK } else { (TILE_ENTRIES / width).max(1) };
         for start in block.clone().step_by(step) {
+            // Drawing the entries of one gradient may take minutes.
+            if cancel.is_raised() {
+                break;
+            }
             let end = (start + step).min(block.end);
             let entries = match &self.table {
                 Some(table) => &table[start * width..end * width],

@@ -16,6 +16,7 @@ use super::locate::{CheckpointFolders, WeightFolders};
 use super::reproduce;
 use super::texts;
 use super::texts::Tokenizers;
+use crate::gradient::EngineError;
 use crate::pipeline::compute::FeatureComputer;
 use crate::pipeline::plan::{CheckpointPlan, describe_checkpoint, encoder};
 use crate::pipeline::prepare::{BatchRow, TokenBatch};
@@ -201,7 +202,7 @@ impl SampleEncoder {
     ) -> Result<Vec<Vec<f32>>, SampleEncoderError> {
         let samples: Vec<(usize, Arc<Encoded>)> = samples.into_iter().map(Arc::new).enumerate().collect();
         parallel::map(&samples, 1, self.options.threads.max(1), cancel, |(number, sample)| {
-            vector(loaded, feature, *number, sample)
+            vector((loaded, feature), *number, sample, cancel)
         })
     }
 }
@@ -350,14 +351,17 @@ fn stored_encoding(snapshot: &Snapshot, part: &FeaturePart) -> Option<EncodingSp
 }
 
 fn vector(
-    loaded: &LoadedCheckpoint,
-    feature: &EncodeFeature<'_>,
+    (loaded, feature): (&LoadedCheckpoint, &EncodeFeature<'_>),
     index: usize,
     encoded: &Arc<Encoded>,
+    cancel: &Cancel,
 ) -> Result<Vec<f32>, SampleEncoderError> {
     debug_assert_eq!(loaded.computer.granularity, Granularity::Sample);
     let row = BatchRow { row: index as u64, pos: None, encoded: Arc::clone(encoded) };
-    let computed = loaded.computer.compute(&TokenBatch { rows: vec![row] })?;
+    let computed = match loaded.computer.compute(&TokenBatch { rows: vec![row] }, cancel) {
+        Err(IngestError::Engine(EngineError::Cancelled)) => return Err(SampleEncoderError::Cancelled),
+        computed => computed?,
+    };
     let Some(vectors) = computed.first().map(|computed| &computed.vectors) else {
         return Err(IngestError::NoResult.into());
     };
