@@ -59,21 +59,6 @@ fn d10_a_stopped_ingest_says_what_it_keeps() {
     }
 }
 
-/// Each of these gradients takes minutes to project.
-#[test]
-fn a_dense_projection_ends_soon_after_ctrl_c() {
-    let place = Place::of(&[("pool", 8)]);
-    let line =
-        "ingest --dataset pool --data pool.jsonl --features grad-sgd --projection gaussian --dim 65536";
-    let child = place.with_model(line).stderr(std::process::Stdio::piped()).spawn().expect("started");
-    std::thread::sleep(std::time::Duration::from_secs(5));
-    binary::interrupt(&child);
-    let begun = std::time::Instant::now();
-    let finished = Finished::from(child.wait_with_output().expect("ends"));
-    finished.says(130, &[]);
-    assert!(begun.elapsed().as_secs() < 30, "{:?}", begun.elapsed());
-}
-
 /// Ctrl-C arrives while a lock that the test holds lets no job begin.
 #[cfg(unix)]
 #[test]

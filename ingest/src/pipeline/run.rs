@@ -62,7 +62,7 @@ pub fn run_checkpoint(
     let compute = |worker: usize, task: BatchTask<TokenBatch>| -> Result<_, IngestError> {
         let BatchTask { window, last_of_window, tokens, batch } = task;
         let batch = match computers[worker % computers.len()].compute(&batch, cancel) {
-            // Nothing is written any more.
+            // Nothing is written once it is raised.
             Err(IngestError::Engine(EngineError::Cancelled)) => Vec::new(),
             computed => computed?,
         };

