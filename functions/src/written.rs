@@ -6,6 +6,8 @@
 //! - the parts of what lies between two times are those of so many days and hours
 //! - a number of 32 bits is compared with a written fraction in 32 bits, so that a value that is shown as 0.1
 //!   is 0.1
+//! - a decimal is compared with a floating-point number as such a number: the engine makes decimals of both, with
+//!   15 digits behind the point at most, where 1e-20 is 0 and NaN is an error
 
 use arrow_schema::DataType;
 use datafusion::common::DFSchema;
@@ -14,11 +16,12 @@ use datafusion::common::tree_node::Transformed;
 use datafusion::error::Result as DfResult;
 use datafusion::logical_expr::expr::{Between, BinaryExpr, Cast, InList};
 use datafusion::logical_expr::expr_rewriter::FunctionRewrite;
-use datafusion::logical_expr::{Expr, LogicalPlan};
+use datafusion::logical_expr::{Expr, LogicalPlan, cast};
 use datafusion::optimizer::AnalyzerRule;
 use datafusion::optimizer::analyzer::function_rewrite::ApplyFunctionRewrites;
 use datafusion::scalar::ScalarValue;
 
+use super::compared::sides;
 use super::whole::type_of;
 use super::{casts, clashes, parts, types};
 
@@ -46,7 +49,7 @@ impl FunctionRewrite for Written {
         if let Some(part) = parts::call(&expr, schema) {
             return Ok(Transformed::yes(part));
         }
-        let changed = narrow(&mut expr, schema);
+        let changed = narrow(&mut expr, schema) | widen(&mut expr, schema);
         Ok(if changed { Transformed::yes(expr) } else { Transformed::no(expr) })
     }
 }
@@ -72,6 +75,23 @@ fn narrow(expr: &mut Expr, schema: &DFSchema) -> bool {
         }
         _ => false,
     }
+}
+
+/// Makes floating-point numbers of the decimals of a comparison that has such numbers; says whether there were
+/// any.
+fn widen(expr: &mut Expr, schema: &DFSchema) -> bool {
+    let sides = sides(expr);
+    let types: Vec<DataType> = sides.iter().filter_map(|side| type_of(side, schema)).collect();
+    let float = [DataType::Float64, DataType::Float32].into_iter().find(|float| types.contains(float));
+    let Some(float) = float.filter(|_| types.iter().any(DataType::is_decimal)) else { return false };
+    // A text or a time beside them decides for all.
+    if types.len() < sides.len() || !types.iter().all(|of| of.is_numeric() || of.is_null()) {
+        return false;
+    }
+    for (side, _) in sides.into_iter().zip(&types).filter(|(_, of)| of.is_decimal()) {
+        *side = cast(std::mem::take(side), float.clone());
+    }
+    true
 }
 
 fn is_double(expr: &Expr) -> bool {

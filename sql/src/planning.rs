@@ -341,7 +341,6 @@ async fn meant_as_written(
     let logical = not_in::resolve(logical).map_err(translate)?;
     let logical = exists::resolve(logical).map_err(translate)?;
     let logical = functions::as_written(logical, state.config_options()).map_err(translate)?;
-    let logical = functions::decimals_as_floats(logical).map_err(translate)?;
     let logical = embedded::embed(logical).map_err(translate)?;
     let logical = copies::count_copies(logical).map_err(translate)?;
     let logical = match state.config().get_extension::<Budget>() {
