@@ -103,9 +103,9 @@ pub(crate) fn without_paths(message: &str, root: &Path, asked: &str) -> String {
         let end = from.find(|c: char| c.is_whitespace() || "'\"`),;".contains(c)).unwrap_or(from.len());
         let word = &from[..end];
         // One that begins at the root of the disk, or of a URL `file:///`, and goes down at least twice. A
-        // slash before anything but a name is an operator.
+        // slash before another or a parenthesis is an operator.
         let is_path = (begins || before.ends_with("://"))
-            && word[1..].starts_with(|c: char| c.is_alphanumeric() || "._".contains(c))
+            && !word[1..].starts_with(['/', '('])
             && word.matches('/').count() > 1;
         if at >= done && is_path && !asked.contains(word) {
             out.push_str(&text[done..at]);
