@@ -106,8 +106,8 @@ pub(super) struct Labels {
     pub(super) vectors: LabelVectors,
     /// Whether they are rows of the pool that the seed gives, for each target.
     pub(super) is_seeded: bool,
-    /// Rows that were drawn, those without a score among them.
-    pub(super) drawn: u64,
+    /// Of the rows that were drawn for the target where most lack a score: those that lack it, and all.
+    pub(super) unscored: (u64, u64),
     /// Rows with gradients that were not drawn, of the target that has most of them.
     pub(super) unused: u64,
     /// The same of rows whose ids are not in the pool.
@@ -148,15 +148,11 @@ impl Labels {
         self.noise.iter().map(|noise| noise.ok()).collect()
     }
 
-    /// Rows that were drawn and have no score for a target, as those without a scored token.
-    fn unscored(&self) -> u64 {
-        let scored = (0..self.scores.rows()).filter(|row| self.scores.is_finite(*row)).count();
-        self.drawn.saturating_sub(scored as u64)
-    }
-
-    /// How many of some rows have scores, if they are like the labelled ones.
+    /// How many of some rows have scores, if they are like the labelled ones: a row without a scored token has
+    /// none.
     pub(super) fn scored_of(&self, rows: u64) -> u64 {
-        rows - (rows as f64 * self.unscored() as f64 / self.drawn.max(1) as f64).round() as u64
+        let (unscored, drawn) = self.unscored;
+        rows - (rows as f64 * unscored as f64 / drawn.max(1) as f64).round() as u64
     }
 
     /// What is said of noise that is not known, and of gradients that are there and no labels.
@@ -174,8 +170,8 @@ impl Labels {
                 Remedy::Option("labels", "")
             )
         });
-        let unscored = (self.unscored() > 0).then(|| {
-            let lack = many_of(self.unscored(), "labelled row lacks", "labelled rows lack");
+        let unscored = (self.unscored.0 > 0).then(|| {
+            let lack = many_of(self.unscored.0, "labelled row lacks", "labelled rows lack");
             format!("{lack} a score: they are left out, as they are never selected")
         });
         let besides = elsewhere.into_iter().chain(self.other_form.clone()).chain(unused).chain(unscored);
@@ -199,7 +195,7 @@ pub(super) fn labels(
     let (mut unused, mut elsewhere) = (0, 0);
     let mut candidates = Candidates::default();
     let mut is_seeded = wanted.pool == request.dataset;
-    let mut drawn = RowSet::new();
+    let mut unscored = (0, 0);
     let in_target = in_targets(snapshot, &asked, &request.dataset, work)?;
     let of_pool = match wanted.pool == request.dataset {
         true => in_target.len(),
@@ -217,7 +213,6 @@ pub(super) fn labels(
         }
         let taken = random_rows(&candidates.rows, request.most, request.seed);
         unused = unused.max(candidates.rows.len() - taken.len());
-        drawn = drawn.union(&taken);
         elsewhere = elsewhere.max(candidates.elsewhere);
         questions.push(scoring_options(&prepared));
         vectors.add(&prepared);
@@ -226,6 +221,8 @@ pub(super) fn labels(
             own.extend(rows.iter().filter(|scored| taken.contains(scored.row)));
             ControlFlow::Continue(())
         })?;
+        let scored = own.iter().filter(|scored| scored.score.is_finite()).count() as u64;
+        unscored = unscored.max((taken.len().saturating_sub(scored), taken.len()));
         for scored in &own {
             let none = || (candidates.in_pool(scored.row), vec![f64::NAN; request.targets.len()]);
             by_row.entry(scored.row).or_insert_with(none).1[number] = f64::from(scored.score);
@@ -250,7 +247,7 @@ pub(super) fn labels(
         scored: questions,
         vectors,
         is_seeded,
-        drawn: drawn.len(),
+        unscored,
         unused,
         elsewhere,
         in_target: of_pool,

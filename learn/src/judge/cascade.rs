@@ -56,7 +56,11 @@ pub fn cascade(predictions: &[Vec<f64>], top: &[bool], recall: f64, of_pool: usi
             let rows = (0..n).filter(|row| top[*row] && left[*row]);
             let mut sorted: Vec<f64> = rows.map(|row| of_stage[row]).collect();
             sorted.sort_unstable_by(f64::total_cmp);
-            sorted.get(allowed[stage]).copied().filter(|from| from.is_finite())
+            let from = *sorted.get(allowed[stage])?;
+            // If the predicted rows of the top are no more than may be missed, the best prediction is cut at.
+            let known =
+                (0..n).filter(|row| left[*row] && of_stage[*row].is_finite()).map(|row| of_stage[row]);
+            if from.is_finite() { Some(from) } else { known.max_by(f64::total_cmp) }
         });
         // A cut that removes no labelled row is none.
         let from = of_top.filter(|from| (0..n).any(|row| left[row] && of_stage[row] < *from));
