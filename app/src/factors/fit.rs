@@ -15,6 +15,7 @@ use std::time::Instant;
 
 use gstore_core::many;
 use gstore_curvature::{Module, Squares, Strategy};
+use gstore_model::weights::ModelError;
 use gstore_store::{ArtifactError, ArtifactPart, Store};
 use serde::Serialize;
 use serde_json::json;
@@ -141,9 +142,11 @@ pub fn fit_factors(
 /// An error of the fit's own files: it computes again what is not there.
 fn of_files(error: FactorError) -> FactorJobError {
     match error {
-        FactorError::File { .. } => FactorJobError::Refused(format!(
-            "{error}\n  the fit is not finished: remove the file and run the same command again, which computes it again"
-        )),
+        FactorError::File { .. } | FactorError::Tensors(ModelError::Safetensors { .. }) => {
+            FactorJobError::Refused(format!(
+                "{error}\n  the fit is not finished: remove the file and run the same command again, which computes it again"
+            ))
+        }
         error => error.into(),
     }
 }

@@ -14,6 +14,11 @@ pub(super) fn note(path: &Path) -> Result<(), FactorError> {
     place(&noted(path), |out| out.write_all(digest.as_bytes()).map_err(FactorError::from))
 }
 
+/// Removes the digest of a file that is about to be replaced.
+pub(super) fn forget(path: &Path) -> Result<(), FactorError> {
+    Ok(if_there(fs_err::remove_file(noted(path))).map(|_| ())?)
+}
+
 /// Refuses a file that is not the one that was written. Earlier versions noted no digests: their files are
 /// taken as they are, as is one whose writer was killed before it noted the digest.
 pub(super) fn check(path: &Path) -> Result<(), FactorError> {

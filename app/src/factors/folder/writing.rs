@@ -108,6 +108,9 @@ impl FactorFolder {
             false => arguments::python_texts(self.arguments.values()),
         };
         let path = self.file(what, partition);
+        if self.has_digests {
+            digests::forget(&path)?;
+        }
         tensors::write(&path, tensors, &texts, what)?;
         match self.has_digests {
             true => digests::note(&path),
