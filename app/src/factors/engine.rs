@@ -215,7 +215,9 @@ fn kept_per_token(decoder: &Decoder, request: &IngestRequest, inside: u64) -> u6
         Some(_) => of_value * (layers * 2 * decoder.hidden_size as u64 + 2 * layer),
         None => {
             let narrow = decoder.values_inside_layer(&[]);
-            layers * (of_value * layer.saturating_sub(narrow) + inside * narrow)
+            let kept = layers * (of_value * layer.saturating_sub(narrow) + inside * narrow);
+            // The backward of a layer may read its values in f32, and those of its gradients.
+            kept + 2 * (of_value - inside) * narrow
         }
     }
 }
@@ -347,7 +349,8 @@ mod tests {
         }
         assert_eq!(kept(Device::Cuda(0), ComputePrecision::F32, None), 2 * 4 * all);
         let gpu = |max_memory| kept(Device::Cuda(0), ComputePrecision::Bf16, max_memory);
-        assert_eq!(gpu(None), 2 * (6 * all - 4 * inside));
+        // With one layer and its gradients in f32.
+        assert_eq!(gpu(None), 2 * (6 * all - 4 * inside) + 2 * 4 * inside);
         // Inputs of the layers, and one layer twice.
         assert_eq!(gpu(Some(1)), 6 * (2 * 2 * 16 + 2 * all));
         assert_eq!(kept(Device::Cpu, ComputePrecision::F32, Some(1)), 4 * (2 * 2 * 16 + 2 * all));
