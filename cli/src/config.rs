@@ -294,34 +294,47 @@ fn scalar(value: &toml::Value) -> Result<String> {
     })
 }
 
-/// The command line with flags behind the command that `names` lead to. A value before that, such as the
-/// folder of a store, may be called as the command is.
+/// The command line with flags behind the command that `names` lead to.
 fn insert_behind_command(
     root: &Command,
     mut argv: Vec<OsString>,
     names: &[&str],
     flags: Vec<OsString>,
 ) -> Vec<OsString> {
-    let is_behind = |end: &usize| {
-        let root = root.clone().ignore_errors(true);
-        let Ok(seen) = root.try_get_matches_from(argv.iter().take(*end)) else { return false };
-        let mut given = &seen;
-        names.iter().all(|name| match given.subcommand() {
-            Some((found, inner)) => {
-                given = inner;
-                found == *name
-            }
-            None => false,
-        })
-    };
-    let is_called = |end: &usize| names.last().is_some_and(|name| argv[end - 1] == *name);
-    let ends: Vec<usize> = (2..=argv.len()).filter(is_called).collect();
-    let at = match ends[..] {
-        [only] => only,
-        _ => ends.into_iter().find(is_behind).unwrap_or(argv.len()),
-    };
+    let at = behind_command(root, &argv, names.len()).unwrap_or(argv.len());
     argv.splice(at..at, flags);
     argv
+}
+
+/// The place behind the last of so many names of commands. Values of options before it, such as the folder of a
+/// store, may be called as a command is.
+fn behind_command(root: &Command, argv: &[OsString], names: usize) -> Option<usize> {
+    let (mut command, mut left) = (root, names);
+    let mut words = argv.iter().enumerate().skip(1);
+    while left > 0 {
+        let (_, word) = words.next()?;
+        let word = word.to_string_lossy();
+        if word.starts_with('-') {
+            if command.get_arguments().any(|arg| takes_next(arg, &word)) {
+                words.next();
+            }
+        } else if let Some(inner) = command.find_subcommand(&*word) {
+            (command, left) = (inner, left - 1);
+        }
+    }
+    Some(words.next().map_or(argv.len(), |(at, _)| at))
+}
+
+/// Whether a word is the flag of an option whose value is the next word.
+fn takes_next(arg: &Arg, word: &str) -> bool {
+    let is_flag = match word.strip_prefix("--") {
+        Some(long) => arg.get_long_and_visible_aliases().is_some_and(|longs| longs.contains(&long)),
+        None => {
+            arg.get_short().is_some_and(|short| word.strip_prefix('-').is_some_and(|of| of.ends_with(short)))
+        }
+    };
+    let least = arg.get_num_args().map_or(1, |number| number.min_values());
+    is_flag && arg.get_action().takes_values() && least > 0
 }
 
 #[cfg(test)]

@@ -191,7 +191,9 @@ fn check_there(stages: &[PipelineStage], uses: &[StageUses], base: &Path) -> Res
             let read = samples.as_ref().unwrap_or(named);
             // A stage that adds samples may read features of all datasets.
             let makes = |(j, uses): (usize, &StageUses)| {
-                (j != i || samples.is_some()) && uses.writes.iter().any(|written| written.overlaps(read))
+                (j != i || samples.is_some())
+                    && !uses.changes.contains(read)
+                    && uses.writes.iter().any(|written| written.overlaps(read))
             };
             let made = uses.iter().enumerate().any(makes);
             let there = match read {
