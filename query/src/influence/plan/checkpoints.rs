@@ -134,8 +134,7 @@ fn way_to(
         return None;
     }
     let names: Vec<&str> = all.iter().filter(|at| is_computed(at)).map(|at| at.name.as_str()).collect();
-    let mut features = side.features.values().flatten();
-    let mut options = features.find_map(|feature| ingest_options(&side.dataset, feature))?;
+    let mut options = ingest_options(&side.dataset, side.features.values().flatten().next()?)?;
     options.push(Remedy::Option("checkpoints", &names.join(",")).to_string());
     let remedy = Remedy::IngestAs {
         dataset: &side.dataset.name,
