@@ -315,7 +315,8 @@ fn behind_command(root: &Command, argv: &[OsString], names: usize) -> Option<usi
         let (_, word) = words.next()?;
         let word = word.to_string_lossy();
         if word.starts_with('-') {
-            if command.get_arguments().any(|arg| takes_next(arg, &word)) {
+            // Those of the root stand behind every command.
+            if root.get_arguments().chain(command.get_arguments()).any(|arg| takes_next(arg, &word)) {
                 words.next();
             }
         } else if let Some(inner) = command.find_subcommand(&*word) {
