@@ -89,10 +89,12 @@ impl Labelled {
         Matrix::new(self.y.cols(), values)
     }
 
-    /// Predictions of all rows, of those that are whole: infinite of the others, which no cut leaves out.
-    pub(crate) fn with_lacking(&self, predictions: &Matrix) -> Matrix {
+    /// Predictions and scores of all rows, those that lack a feature last; from predictions of the whole ones.
+    /// Those of the others are infinite, so that no cut leaves them out.
+    pub(crate) fn with_lacking(&self, predictions: &Matrix) -> (Matrix, Matrix) {
         let lacking = vec![f64::INFINITY; self.lacking.ids.len() * predictions.cols()];
-        Matrix::new(predictions.cols(), [predictions.values(), &lacking[..]].concat())
+        let values = [predictions.values(), &lacking[..]].concat();
+        (Matrix::new(predictions.cols(), values), self.scores())
     }
 
     /// What a reader should know of the labels of a top share.
@@ -206,8 +208,9 @@ mod tests {
         assert_eq!(found.ids, ["0", "3"]);
         assert_eq!(found.lacking, ScoredRows { ids: vec!["1".to_owned()], y: Matrix::new(1, vec![2.0]) });
         assert_eq!(found.scores().values(), [1.0, 4.0, 2.0]);
-        let predictions = found.with_lacking(&Matrix::new(1, vec![0.5, 0.25]));
+        let (predictions, scores) = found.with_lacking(&Matrix::new(1, vec![0.5, 0.25]));
         assert_eq!(predictions.values(), [0.5, 0.25, f64::INFINITY]);
+        assert_eq!(scores, found.scores());
         let none = labelled(vec![f64::NAN, 1.0, 2.0], vec![f64::NAN, f64::NAN, 4.0], 2).unwrap_err();
         assert!(none.to_string().starts_with("1 labelled row has all features, and 2 are needed"), "{none}");
     }

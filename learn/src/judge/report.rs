@@ -19,8 +19,9 @@ pub(crate) struct JudgeRequest<'a> {
     pub targets: &'a [String],
     /// True scores.
     pub scores: &'a Matrix,
-    /// Those of other rows, of which nothing is predicted: they are kept, and of the top where theirs are.
-    pub lacking: &'a Matrix,
+    /// Predictions and scores of these rows and, after them, of those of which nothing is predicted: they are
+    /// kept, and of the top where their scores are.
+    pub all: &'a (Matrix, Matrix),
     /// Predictions of rows that were not learned from.
     pub predictions: &'a Matrix,
     /// The same in units of the scores.
@@ -143,10 +144,7 @@ pub(crate) fn judge(request: &JudgeRequest<'_>) -> Result<Vec<TargetReport>, Can
 fn judge_target(request: &JudgeRequest<'_>, target: usize) -> Result<TargetReport, Cancelled> {
     let scores = request.scores.column(target);
     let predictions = request.predictions.column(target);
-    // With the rows of which nothing is predicted.
-    let all_scores = [scores.as_slice(), request.lacking.column(target).as_slice()].concat();
-    let mut all_predictions = predictions.clone();
-    all_predictions.resize(all_scores.len(), f64::INFINITY);
+    let [all_predictions, all_scores] = [&request.all.0, &request.all.1].map(|all| all.column(target));
     let top = top(&all_scores, request.top);
     let in_top = top.iter().filter(|top| **top).count();
     let truth = levels(&scores);
@@ -186,12 +184,13 @@ mod tests {
     #[test]
     fn judging_stops_when_it_is_told_to() {
         let scores = Matrix::new(1, (0..100).map(f64::from).collect());
+        let all = (scores.clone(), scores.clone());
         let of = |cancel: &Cancel| {
             let targets = ["t".to_owned()];
             judge(&JudgeRequest {
                 targets: &targets,
                 scores: &scores,
-                lacking: &Matrix::default(),
+                all: &all,
                 predictions: &scores,
                 calibrated: &scores,
                 constant: &scores,

@@ -36,12 +36,12 @@ impl Prefilter {
         // Tables, lines and cuts are of the same predictions, so that none contradicts the other.
         let (fitted, predictions) = held_out.refitted(data, &of_rows, means)?;
         let (calibrated, constant) = calibrated(&predictions, &data.y, &of_rows);
-        let all = (data.with_lacking(&predictions), data.scores());
+        let all = data.with_lacking(&predictions);
         let choice = Choice::of(&all.0, &all.1, (options.top, data.pool), &options.budget);
         let targets = judge(&JudgeRequest {
             targets: &data.targets,
             scores: &data.y,
-            lacking: &data.lacking.y,
+            all: &all,
             predictions: &predictions,
             calibrated: &calibrated,
             constant: &constant,

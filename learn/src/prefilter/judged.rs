@@ -35,7 +35,7 @@ impl Prefilter {
             let kept = values.iter().filter(|value| **value >= from).count();
             (cut.from, cut.share) = (Some(from), kept as f64 / values.len() as f64);
         }
-        let all = (data.with_lacking(held_out), data.scores());
+        let all = data.with_lacking(held_out);
         let mut choice = Choice::with(&self.cuts, &all.0, &all.1, (self.top, data.pool));
         for (own, told) in self.cuts.iter_mut().zip(&mut choice.cuts) {
             (own.recall, own.bound, own.with_labelled) = (told.recall, told.bound, told.with_labelled);
@@ -100,10 +100,11 @@ impl Prefilter {
             constant.push(&self.means);
         }
         let levels = self.fitted.levels(&data.x);
+        let all = data.with_lacking(&predictions);
         let targets = judge(&JudgeRequest {
             targets: &data.targets,
             scores: &data.y,
-            lacking: &data.lacking.y,
+            all: &all,
             predictions: &predictions,
             calibrated: &in_units,
             constant: &constant,
@@ -114,7 +115,6 @@ impl Prefilter {
             reliability,
             cancel,
         })?;
-        let all = (data.with_lacking(&predictions), data.scores());
         let choice = Choice::with(&self.cuts, &all.0, &all.1, (self.top, None));
         Ok(report(&self.learner, data, self.top, targets, choice))
     }
