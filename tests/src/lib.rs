@@ -1,6 +1,6 @@
 //! Shared helpers of cross-crate tests: the folder of reference results, the real binary, small stores.
 //!
-//! What a helper cannot do fails its test by a panic.
+//! A helper that fails panics, which fails its test.
 #![forbid(unsafe_code)]
 
 pub mod binary;

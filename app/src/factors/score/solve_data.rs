@@ -41,7 +41,7 @@ impl SolveData {
             Some(most) => sample_rows(&rows, most, stamp.seed.unwrap_or(0)),
             None => rows,
         };
-        // Whoever reads the rows that are scored tells of the same tokenizer.
+        // The batches of scored rows have noted the same tokenizer.
         let batches = RowBatches::new(snapshot, dataset, ingest, values, &mut |_| ())?;
         Ok(Self { limits: solve.limits, batches, rows, dataset: dataset.name.clone() })
     }

@@ -87,7 +87,7 @@ pub(super) fn choose(
 }
 
 /// What is said of checkpoints that a question leaves out: of each the first dataset that lacks its feature
-/// there. One at which no dataset has its feature is no part of the question.
+/// there. A checkpoint at which no dataset has its feature is not part of the question.
 fn not_used(
     sides: &[QuestionDataset],
     skipped: &[&RunCheckpoint],
