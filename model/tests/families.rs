@@ -181,6 +181,11 @@ fn what_is_not_implemented_is_refused_by_name() {
         ("llama", json!({"is_causal": false}), &["is_causal false"]),
         (
             "llama",
+            json!({"transformers_weights": "other.safetensors"}),
+            &["transformers_weights \"other.safetensors\"", "model.safetensors"],
+        ),
+        (
+            "llama",
             json!({"rope_parameters": {"rope_type": "yarn", "factor": 2.0}}),
             &["\"yarn\"", "\"linear\", \"llama3\""],
         ),
@@ -212,6 +217,7 @@ fn what_is_not_implemented_is_refused_by_name() {
             json!({"layer_types": ["full_attention", "sliding_attention"]}),
             &["need a sliding_window"],
         ),
+        ("gpt2", json!({"num_attention_heads": 2}), &["num_attention_heads 2 contradicts n_head"]),
         ("gpt2", json!({"scale_attn_by_inverse_layer_idx": true}), &["scale_attn_by_inverse_layer_idx true"]),
         ("gpt2", json!({"reorder_and_upcast_attn": true}), &["reorder_and_upcast_attn true"]),
         ("gpt2", json!({"add_cross_attention": true}), &["add_cross_attention true"]),

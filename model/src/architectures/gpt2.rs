@@ -67,7 +67,22 @@ fn as_published(param: &mut Param) {
     }
 }
 
+/// Sizes, and the names that transformers takes before them.
+const ALIASES: [(&str, &str); 4] = [
+    ("n_embd", "hidden_size"),
+    ("n_head", "num_attention_heads"),
+    ("n_layer", "num_hidden_layers"),
+    ("n_positions", "max_position_embeddings"),
+];
+
 fn read_sizes(config: JsonObject<'_>) -> Result<ModelSizes, ModelError> {
+    for (key, alias) in ALIASES {
+        if let (Some(size), Some(other)) = (config.size(key)?, config.size(alias)?)
+            && size != other
+        {
+            return Err(config.error(format!("{alias} {other} contradicts {key} {size}")));
+        }
+    }
     let hidden = config.required_size("n_embd")?;
     let query = config.required_size("n_head")?;
     let dim = options::head_width(config, ("n_embd", hidden), ("n_head", query))?;

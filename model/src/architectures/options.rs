@@ -91,6 +91,10 @@ pub(super) fn refuse_unknown_mathematics(config: JsonObject<'_>, family: &Family
     if config.get("is_causal").is_some_and(|v| v.as_bool() == Some(false)) {
         return Err(unsupported(config, "is_causal", "only causal attention is"));
     }
+    let file = "transformers_weights";
+    if config.get(file).is_some_and(|named| named != "model.safetensors") {
+        return Err(unsupported(config, file, "weights are read from model.safetensors or its shards"));
+    }
     let no_window = config.get("use_sliding_window").is_some_and(|v| v.as_bool() == Some(false));
     for key in MATHEMATICS {
         let unused = key == "sliding_window" && no_window;
