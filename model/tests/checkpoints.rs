@@ -335,6 +335,9 @@ fn weights_that_the_model_has_no_place_for_are_named() {
     tied.config["tie_word_embeddings"] = json!(true);
     tied.weights.insert("lm_head.weight".into(), tied.weights["model.embed_tokens.weight"].clone());
     assert_eq!(note(&tied), None);
+    // An adapter among the files of a whole model.
+    fs_err::write(base(&folder).join("adapter_config.json"), "{}").unwrap();
+    assert_says(&note(&Tiny::new()).unwrap(), &["no place for the adapter of adapter_config.json"]);
 }
 
 #[test]

@@ -147,7 +147,8 @@ impl ModelFolder {
     }
 
     /// Weights that the model has no place for, as [`unused_note`] names them. As in transformers it computes
-    /// without them: the configuration may lack what they belong to, such as `attention_bias`.
+    /// without them: the configuration may lack what they belong to, such as `attention_bias`. An adapter in
+    /// the folder, which PEFT would load, is among them.
     pub fn unused_weights(&self) -> Option<String> {
         let params = self.decoder.params.iter();
         let used = params.flat_map(|param| std::iter::once(&param.name).chain(&param.aliases));
@@ -155,10 +156,13 @@ impl ModelFolder {
         let is_buffer = |name: &str| BUFFERS.iter().any(|end| name.ends_with(end));
         let unused = self.tensors.names().filter(|name| !used.contains(name) && !is_buffer(name));
         let unused: Vec<&str> = unused.collect();
-        (!unused.is_empty()).then(|| {
+        let tensors = (!unused.is_empty()).then(|| {
             let tensors = many(unused.len() as u64, "tensor");
             format!("{tensors} of the weights, left out: {}", first_of(&unused, 4))
-        })
+        });
+        let adapter = self.path.join("adapter_config.json").is_file();
+        let adapter = adapter.then(|| "the adapter of adapter_config.json, left out".to_owned());
+        tensors.into_iter().chain(adapter).reduce(|tensors, adapter| format!("{tensors}, and {adapter}"))
     }
 
     /// What is to be said of these weights.
