@@ -169,6 +169,12 @@ pub fn add_matrix(
     Ok(())
 }
 
+/// The number of the fewest digits that a float32 stands for, as in tables: 0.1 and not 0.100000001, so that
+/// sums that tie in decimal digits tie in every kind of file.
+pub fn shortest(value: f32) -> f64 {
+    value.to_string().parse().unwrap_or(f64::from(value))
+}
+
 /// The lines of a list of ids: of the rows, or of the queries, of some scores.
 fn list(path: &Path, of: &str, scores: &Path) -> Result<Vec<String>, EvaluateError> {
     let Some(text) = if_there(fs_err::read_to_string(path))? else {
@@ -227,8 +233,8 @@ impl<'a> Array<'a> {
             Some(match (self.wide, self.big_endian) {
                 (true, false) => f64::from_le_bytes(bytes.try_into().ok()?),
                 (true, true) => f64::from_be_bytes(bytes.try_into().ok()?),
-                (false, false) => f32::from_le_bytes(bytes.try_into().ok()?).into(),
-                (false, true) => f32::from_be_bytes(bytes.try_into().ok()?).into(),
+                (false, false) => shortest(f32::from_le_bytes(bytes.try_into().ok()?)),
+                (false, true) => shortest(f32::from_be_bytes(bytes.try_into().ok()?)),
             })
         };
         self.data.get(at * size..(at + 1) * size).and_then(number).unwrap_or(f64::NAN)
@@ -269,26 +275,26 @@ mod tests {
     #[test]
     fn records_columns_and_arrays_are_the_same_scores() {
         let records = br#"{"id":"a","query":"q","score":1}
-{"id":"b","target":"q","score":2.5}
+{"id":"b","target":"q","score":0.1}
 {"id":"a","query":"r","score":3}
 {"id":"b","query":"r","score":-4}
 "#;
-        let columns = b"id,q,r\na,1,3\nb,2.5,-4\n";
-        let array = npy("(2, 2)", &[1.0, 3.0, 2.5, -4.0]);
+        let columns = b"id,q,r\na,1,3\nb,0.1,-4\n";
+        let array = npy("(2, 2)", &[1.0, 3.0, 0.1, -4.0]);
         let lists: [(&str, &[u8]); 2] = [("s.rows.txt", b"a\nb\n"), ("s.queries.txt", b"q\nr\n")];
-        let expected = Scores::new("m", 2, vec![1.0, 2.5, 3.0, -4.0]).expect("a matrix");
+        let expected = Scores::new("m", 2, vec![1.0, 0.1, 3.0, -4.0]).expect("a matrix");
         assert_eq!(read(&[("s.jsonl", records)]).expect("read"), expected);
         assert_eq!(read(&[("s.csv", columns)]).expect("read"), expected);
         assert_eq!(read(&[("s.npy", &array), lists[0], lists[1]]).expect("read"), expected);
         let marked: [(&str, &[u8]); 2] =
             [("s.rows.txt", b"\xEF\xBB\xBFa\r\nb\r\n"), ("s.queries.txt", b"\xEF\xBB\xBFq\nr\n")];
         assert_eq!(read(&[("s.npy", &array), marked[0], marked[1]]).expect("read"), expected);
-        let mut turned = npy_of("'>f4', 'fortran_order': True", "(2, 2)", &[1.0, 2.5, 3.0, -4.0]);
+        let mut turned = npy_of("'>f4', 'fortran_order': True", "(2, 2)", &[1.0, 0.1, 3.0, -4.0]);
         let start = turned.len() - 4 * 4;
         turned[start..].chunks_exact_mut(4).for_each(<[u8]>::reverse);
         assert_eq!(read(&[("s.npy", &turned), lists[0], lists[1]]).expect("read"), expected);
         // Columns of no query are named, and what is no number is no score.
-        let wider = read(&[("s.csv", b"id,q,text,r,s,t\na,1,x,3,5,6\nb,2.5,y,-4,7,8\n")]).expect("read");
+        let wider = read(&[("s.csv", b"id,q,text,r,s,t\na,1,x,3,5,6\nb,0.1,y,-4,7,8\n")]).expect("read");
         assert_eq!((wider.unknown.rows, wider.unknown.queries), (0, 0));
         assert!(wider.unknown.columns.iter().eq(["s", "t"]), "{:?}", wider.unknown);
         assert_eq!((wider.of_query(0), wider.of_query(1)), (expected.of_query(0), expected.of_query(1)));
