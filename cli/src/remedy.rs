@@ -33,12 +33,15 @@ pub fn words(remedy: &Remedy<'_>) -> String {
             let tokens = if per_token { " --per-token" } else { "" };
             format!("ingest{dataset}{run}{tokens} --features {kind}")
         }
-        Remedy::IngestLike(command) if can_repeat(command) => {
-            return format!("`{}`", with_store(command, asked()));
+        Remedy::IngestLike { dataset, command } if can_repeat(command) => {
+            return format!("`{}`", with_store(&of_stored(command, dataset), asked()));
         }
-        Remedy::IngestLike(_) => return "`gstore ingest` with the options of the others".into(),
-        Remedy::IngestAs { options, command, .. } if can_repeat(command) => {
-            return format!("`{}`", with_store(&with_options(command, options), asked()));
+        Remedy::IngestLike { .. } => return "`gstore ingest` with the options of the others".into(),
+        Remedy::IngestAs { dataset, options, command, .. } if can_repeat(command) => {
+            return format!(
+                "`{}`",
+                with_store(&with_options(&of_stored(command, dataset), options), asked())
+            );
         }
         Remedy::IngestAs { dataset, kind, per_token, run, options, .. } => {
             let (dataset, run) = (flag("dataset", dataset), flag("run", run));
@@ -102,6 +105,36 @@ fn quoted(option: &str) -> String {
     }
 }
 
+/// Options of an ingest that say which data is added first, and how.
+const OF_DATA: [&str; 8] = [
+    "--data",
+    "--column",
+    "--field",
+    "--layout",
+    "--skip-bad",
+    "--duplicates",
+    "--if-changed",
+    "--restore-deleted",
+];
+
+/// An ingest of the history for the samples that a dataset has by now: its data may have changed since, and
+/// added again it would undo what was done to the samples.
+fn of_stored(command: &str, dataset: &str) -> String {
+    let mut line = Vec::new();
+    let (mut is_data, mut is_named) = (false, false);
+    for word in quoted_words(command) {
+        let name = word.trim_start_matches('\'').split('=').next().unwrap_or_default();
+        if name.starts_with("--") {
+            is_data = OF_DATA.contains(&name);
+            is_named |= name == "--dataset";
+        }
+        if !is_data {
+            line.push(word);
+        }
+    }
+    format!("{}{}", line.join(" "), if is_named { String::new() } else { flag("dataset", dataset) })
+}
+
 /// A command of the history with further options. A template among them replaces its own; what else it says
 /// itself stays.
 fn with_options(command: &str, options: &[String]) -> String {
@@ -157,7 +190,7 @@ fn quoted_words(command: &str) -> impl Iterator<Item = &str> {
 
 /// Whether a command of the history computes more rows if it is given again: an ingest of all of them.
 fn can_repeat(command: &str) -> bool {
-    let of_some = ["--limit", "--shard", "--data -"];
+    let of_some = ["--limit", "--shard"];
     command.contains(" ingest ") && of_some.iter().all(|part| !command.contains(part))
 }
 
@@ -210,6 +243,7 @@ mod tests {
         };
         let talk = |run, command| of_val(run, false, options, command);
         let quoted = "`gstore ingest --dataset pool --features loss --max-length 256`";
+        let like = |dataset, command| Remedy::IngestLike { dataset, command };
         let index = |kind, rebuild| Remedy::Index { kind, feature: "pool/grad-sgd", rebuild };
         for (remedy, expected) in [
             (Remedy::Option("if_changed", "keep"), "--if-changed keep"),
@@ -251,14 +285,30 @@ mod tests {
                 of_val("r", true, &options[1..], ""),
                 "`gstore ingest --run r --dataset val --features grad-sgd --per-token --max-length 256`",
             ),
-            (Remedy::IngestLike(quoted.trim_matches('`')), quoted),
+            (like("pool", quoted.trim_matches('`')), quoted),
+            (
+                like(
+                    "pool",
+                    "gstore --store s ingest --data 'a b.jsonl' c.jsonl --skip-bad 3 --features loss --if-changed=replace",
+                ),
+                "`gstore --store s ingest --features loss --dataset pool`",
+            ),
+            (
+                of_val(
+                    "",
+                    false,
+                    &answer[..],
+                    "gstore ingest --dataset val --restore-deleted --data - --dim 64",
+                ),
+                "`gstore ingest --dataset val --dim 64 --system 'Say yes.'`",
+            ),
             (
                 talk("", "gstore ingest --dataset val --max-length 99 --dim 8"),
                 "`gstore ingest --dataset val --max-length 99 --dim 8 --template chat`",
             ),
-            (Remedy::IngestLike(""), "`gstore ingest` with the options of the others"),
+            (like("", ""), "`gstore ingest` with the options of the others"),
             (
-                Remedy::IngestLike("gstore ingest --features loss --limit 3"),
+                like("pool", "gstore ingest --features loss --limit 3"),
                 "`gstore ingest` with the options of the others",
             ),
             (Remedy::Verify, "`gstore verify`"),

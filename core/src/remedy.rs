@@ -32,8 +32,14 @@ pub enum Remedy<'a> {
         /// The run whose checkpoints are meant; empty: not known.
         run: &'a str,
     },
-    /// Compute what features lack as this command computed the rest of them; empty: that of the message.
-    IngestLike(&'a str),
+    /// Compute what features of a dataset lack as this command computed the rest of them; empty: that of the
+    /// message.
+    IngestLike {
+        /// The dataset.
+        dataset: &'a str,
+        /// The command.
+        command: &'a str,
+    },
     /// Compute features of a dataset that is stored, its samples as text by these options.
     IngestAs {
         /// The dataset.
@@ -168,7 +174,7 @@ impl Remedy<'_> {
             Self::Ingest => "an ingest".into(),
             Self::IngestKind { kind, per_token: false, .. } => format!("an ingest of {kind}"),
             Self::IngestKind { kind, per_token: true, .. } => format!("an ingest of {kind} per token"),
-            Self::IngestLike(_) => "an ingest with the options of the others".into(),
+            Self::IngestLike { .. } => "an ingest with the options of the others".into(),
             Self::IngestAs { dataset, kind, per_token, options, .. } => {
                 let tokens = if per_token { " per token" } else { "" };
                 let with = if options.is_empty() { "" } else { " with " };

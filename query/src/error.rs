@@ -35,19 +35,17 @@ fn with(dataset: &str, kind: &str, compute: Option<&ToCompute>) -> String {
     })
 }
 
-fn again(commands: &[String]) -> String {
-    let like = |command: &str| Remedy::IngestLike(command).to_string();
-    match commands {
-        [] => like(""),
-        commands => commands.iter().map(|command| like(command)).collect::<Vec<_>>().join(" and "),
-    }
-}
-
 /// What adds vectors of a kind that are missing: an ingest, or an upload where the kind is none that is
-/// computed here.
-fn completion(kind: &str, commands: &[String]) -> String {
+/// computed here. Each command is that of a dataset's feature.
+fn completion<'a>(kind: &str, commands: impl IntoIterator<Item = (&'a String, &'a String)>) -> String {
+    let like = |dataset, command| Remedy::IngestLike { dataset, command }.to_string();
+    let mut ways: Vec<String> =
+        commands.into_iter().map(|(dataset, command)| like(dataset, command)).collect();
+    if ways.is_empty() {
+        ways.push(like("", ""));
+    }
     match Kind::names_computed(kind) {
-        true => format!("{} computes the missing vectors", again(commands)),
+        true => format!("{} computes the missing vectors", ways.join(" and ")),
         false => "an upload of the missing vectors is needed (docs/server.md, Uploads)".to_owned(),
     }
 }
@@ -94,7 +92,7 @@ pub enum QueryError {
     Space { pool: String, target: String, difference: String },
     #[error(
         "feature {label} of dataset `{dataset}` is still being built, or lost rows in a repair; {}, or ask with `partial => true` to use the rows it has",
-        completion(.kind, .command.as_slice())
+        completion(.kind, .command.iter().map(|command| (.dataset, command)))
     )]
     Building {
         dataset: String,
@@ -107,9 +105,16 @@ pub enum QueryError {
     #[error(
         "{rows} of {scanned} rows lack a checkpoint that is used ({detail}); {}, or ask with \
          `missing => 'exclude'` or `missing => 'renormalise'`, or name the checkpoints to use with `checkpoints => 'NAME,...'`",
-        completion(.kind, .commands)
+        completion(.kind, .commands.iter().map(|(dataset, command)| (dataset, command)))
     )]
-    Missing { rows: u64, scanned: u64, detail: String, kind: String, commands: Vec<String> },
+    Missing {
+        rows: u64,
+        scanned: u64,
+        detail: String,
+        kind: String,
+        /// Datasets, and the commands that computed what they have, where those are known.
+        commands: Vec<(String, String)>,
+    },
     #[error(
         "{rows} of {scanned} rows of {dataset} lack the losses of some models; record them, or ask with `missing => 'pairwise'` \
          (each score over the models that have both losses) or `missing => 'drop_model'` (without the models that lack any)"
@@ -193,11 +198,12 @@ impl QueryError {
         (rows, scanned): (u64, u64),
         lacking: impl IntoIterator<Item = (&'a FeaturePart, String)>,
     ) -> Self {
-        let (mut detail, mut kind, mut commands) = (Vec::new(), String::new(), Vec::<String>::new());
+        let (mut detail, mut kind, mut commands) = (Vec::new(), String::new(), Vec::new());
         for (part, lacks) in lacking {
             detail.push(lacks);
             kind.clone_from(&part.desc.kind.name);
-            commands.extend(snapshot.command_of(part).filter(|command| !commands.contains(command)));
+            let command = snapshot.command_of(part).map(|command| (part.desc.dataset.clone(), command));
+            commands.extend(command.filter(|command| !commands.contains(command)));
         }
         Self::Missing { rows, scanned, detail: detail.join(", "), kind, commands }
     }

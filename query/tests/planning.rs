@@ -392,7 +392,7 @@ fn a_feature_that_is_being_built_needs_partial() {
     let error = plan(&store, &turned).top_k(Order::Best, 1, None, 1, &GO).unwrap_err();
     let QueryError::Missing { detail, commands, .. } = &error else { panic!("{error}") };
     assert!(detail.starts_with("2 of the target `pool` at "), "{detail}");
-    assert_eq!(commands, &["test"]);
+    assert_eq!(commands, &[("pool".to_owned(), "test".to_owned())]);
 }
 
 #[test]
