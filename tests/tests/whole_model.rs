@@ -324,7 +324,7 @@ fn modules_can_be_explained_and_asked_for() {
     assert_eq!((all.code, mlp.code), (0, 0), "{}{}", all.stderr, mlp.stderr);
     assert_eq!(all.stdout, same.stdout);
     assert_ne!(all.stdout, mlp.stdout);
-    query(", modules => 'no.such.module'").says(1, &["leaves nothing", "self_attn"]);
+    query(", modules => '*.mlp.*, no.such=0.5'").says(1, &["no.such' matches no module of", "self_attn"]);
 }
 
 #[test]

@@ -49,6 +49,10 @@ impl FromStr for ModuleWeights {
     }
 }
 
+fn matches(glob: &Pattern, group: &ModuleGroup) -> bool {
+    glob.matches_with(&group.name, MatchOptions::new())
+}
+
 impl ModuleWeights {
     /// As it was written.
     pub fn text(&self) -> &str {
@@ -56,12 +60,12 @@ impl ModuleWeights {
     }
 
     fn weight(&self, group: &ModuleGroup) -> f64 {
-        let matching =
-            self.globs.iter().rfind(|(glob, _)| glob.matches_with(&group.name, MatchOptions::new()));
+        let matching = self.globs.iter().rfind(|(glob, _)| matches(glob, group));
         matching.map_or(0.0, |(_, weight)| *weight)
     }
 
-    /// An error where a feature cannot be asked by module, or has none of them.
+    /// An error where a feature cannot be asked by module, has none of them, or none that a glob with a weight
+    /// is meant for.
     pub(crate) fn check(&self, feature: &FeaturePart, name: &str) -> Result<(), QueryError> {
         let groups = &feature.attrs.groups;
         if let [only] = &groups[..]
@@ -72,16 +76,19 @@ impl ModuleWeights {
                  (fact_sjlt, two_sided, fact_mask, mask, ekfac, none)"
             )));
         }
-        if groups.iter().all(|group| self.weight(group) == 0.0) {
-            let some: Vec<&str> = groups.iter().take(4).map(|group| group.name.as_str()).collect();
-            return Err(QueryError::Spec(format!(
-                "modules => '{}' leaves nothing of {name}; it has {} modules, for example {}",
-                self.text,
-                groups.len(),
-                some.join(", ")
-            )));
-        }
-        Ok(())
+        let unmatched = |(glob, weight): &&(Pattern, f64)| {
+            *weight > 0.0 && !groups.iter().any(|group| matches(glob, group))
+        };
+        let wrong = match self.globs.iter().find(unmatched) {
+            Some((glob, _)) => format!("modules => '{glob}' matches no module of {name}"),
+            None if groups.iter().all(|group| self.weight(group) == 0.0) => {
+                format!("modules => '{}' leaves nothing of {name}", self.text)
+            }
+            None => return Ok(()),
+        };
+        let some: Vec<&str> = groups.iter().take(4).map(|group| group.name.as_str()).collect();
+        let count = groups.len();
+        Err(QueryError::Spec(format!("{wrong}; it has {count} modules, for example {}", some.join(", "))))
     }
 }
 
