@@ -16,7 +16,7 @@ use gstore_learn::LearnError;
 use gstore_query::QueryError;
 use gstore_query::matrix::MatrixError;
 use gstore_sql::{SqlError, SqlErrorKind};
-use gstore_store::{BackupError, ChangeError, VerifyError};
+use gstore_store::{ArtifactError, BackupError, ChangeError, VerifyError};
 use gstore_train::TrainError;
 
 use crate::stand_ins::by_their_names;
@@ -99,7 +99,11 @@ fn ending(error: &anyhow::Error) -> (Option<String>, u8) {
         || error.downcast_ref::<EvaluateError>().is_some_and(EvaluateError::is_usage)
         || matches!(
             error.downcast_ref(),
-            Some(AnswerError::Usage(_) | AnswerError::Query(QueryError::Top { .. }))
+            Some(
+                AnswerError::Usage(_)
+                    | AnswerError::Artifact(ArtifactError::Exists(_))
+                    | AnswerError::Query(QueryError::Top { .. })
+            )
         );
     let code = match usage {
         true => USAGE,

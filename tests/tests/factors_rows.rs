@@ -198,6 +198,8 @@ fn the_documented_question_gives_the_scores_of_trak() {
     ingest("pool", &["--features", "loss", "--per-token"]);
     let fitted = place.run(&["factors", "gram", "trak", "--dataset", "pool", "--kind", "grad-sgd"]);
     fitted.says(0, &["the Gram matrices take "]);
+    let again = place.run(&["factors", "gram", "trak", "--dataset", "pool", "--kind", "grad-sgd"]);
+    again.says(2, &["has an artifact \"trak\" already; --force replaces it"]);
     let (rows, queries, ridge) = (12, 3, 6.0);
     let losses = |step: &str| {
         format!(
