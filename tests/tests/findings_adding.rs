@@ -98,8 +98,8 @@ fn files_of_other_programs_are_refused_with_what_converts_them() {
     place.write("a.jsonl", "{\"text\":\"t\"}\n");
     add(&place, "pool", "a.jsonl", &[]).told(0, &[]);
     for (file, line) in [
-        ("d.pkl", "pandas.read_pickle('d.pkl').to_parquet('d.parquet')"),
-        ("d.xlsx", "pandas.read_excel('d.xlsx').to_parquet('d.parquet')"),
+        ("d.pkl", "pandas.read_pickle('d.pkl').to_parquet('d.parquet', index=False)"),
+        ("d.xlsx", "pandas.read_excel('d.xlsx').to_parquet('d.parquet', index=False)"),
         ("d.zip", "to convert it: unzip d.zip -d d"),
     ] {
         place.write(file, "PK");

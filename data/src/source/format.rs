@@ -112,7 +112,12 @@ pub(super) fn format_of(path: &Path) -> Option<Format> {
 
 /// What stands behind an error about a file that is not read: how it is converted, where its name says it.
 pub fn conversion_hint(path: &Path) -> String {
-    conversion(path).map(|line| format!("\n  to convert it: {line}")).unwrap_or_default()
+    let Some(line) = conversion(path) else { return String::new() };
+    let trust = match line.contains("read_pickle(") {
+        true => ", if you trust it (opening a pickle can run any program)",
+        false => "",
+    };
+    format!("\n  to convert it{trust}: {line}")
 }
 
 /// The command of a shell that converts a file to one that is read.
@@ -122,7 +127,7 @@ fn conversion(path: &Path) -> Option<String> {
     let stem = Path::new(name).with_extension("");
     let pandas = |read: &str| {
         format!(
-            "python -c \"import pandas; pandas.{read}('{name}').to_parquet('{}.parquet')\"",
+            "python -c \"import pandas; pandas.{read}('{name}').to_parquet('{}.parquet', index=False)\"",
             stem.display()
         )
     };
@@ -141,11 +146,11 @@ mod tests {
     #[test]
     fn files_of_other_programs_are_converted_by_one_line() {
         let said = |name: &str| conversion(Path::new(name));
-        let pickled = "python -c \"import pandas; pandas.read_pickle('d/a.pkl').to_parquet('d/a.parquet')\"";
-        assert_eq!(said("d/a.pkl").as_deref(), Some(pickled));
-        assert!(
-            said("A.XLSX").is_some_and(|line| line.contains("read_excel('A.XLSX').to_parquet('A.parquet')"))
-        );
+        let pickled = "read_pickle('d/a.pkl').to_parquet('d/a.parquet', index=False)\"";
+        let told = "\n  to convert it, if you trust it (opening a pickle can run any program): python -c \"import pandas; pandas.";
+        assert_eq!(conversion_hint(Path::new("d/a.pkl")), format!("{told}{pickled}"));
+        let excel = "read_excel('A.XLSX').to_parquet('A.parquet', index=False)\"";
+        assert!(said("A.XLSX").is_some_and(|line| line.ends_with(excel)));
         assert!(said("it's $x.xls").is_some_and(|line| line.contains("read_excel('FILE')")));
         assert_eq!(said("pool.zip").as_deref(), Some("unzip pool.zip -d pool"));
         assert_eq!((said("a.txt"), said("zip")), (None, None));
