@@ -117,7 +117,7 @@ pub struct LimitArgs {
 #[derive(Args, Debug, Clone)]
 #[command(next_help_heading = "Limits")]
 pub struct ConnectionArgs {
-    /// Connections at once; where all are in use, more are refused
+    /// Connections at once; for another one, one without a request for half a minute is closed, or it is refused
     #[arg(long, value_name = "N", default_value_t = 1024, value_parser = super::at_least::<usize>(1))]
     pub connections: usize,
     /// How long a connection stays open over which nothing is asked
