@@ -78,8 +78,11 @@ impl FactorFolder {
     /// Opens a folder.
     ///
     /// # Errors
-    /// A folder without arguments, a strategy that is not known, and files that cannot be read.
+    /// No folder, one without arguments, a strategy that is not known, and files that cannot be read.
     pub fn open(path: &Path) -> Result<Self, FactorError> {
+        if !path.exists() {
+            return Err(FactorError::file(path, "there is no such folder"));
+        }
         let missing = || FactorError::Missing { folder: path.to_owned(), what: ARGUMENTS.to_owned() };
         let arguments = FactorArguments::read(&path.join(ARGUMENTS))?.ok_or_else(missing)?;
         Ok(Self { path: path.to_owned(), arguments, has_digests: false })

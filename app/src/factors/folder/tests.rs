@@ -498,7 +498,9 @@ fn sums_keep_f64_where_arguments_say_so_and_bad_files_are_named() {
     fs_err::write(&path, &whole[..whole.len() - 1]).unwrap();
     let refused = folder.read_lambda(None).unwrap_err().to_string();
     assert!(refused.contains("lambda_matrix.safetensors is not a valid safetensors file"), "{refused}");
-    assert!(FactorFolder::open(&place.path().join("none")).is_err());
+    let none = place.path().join("none");
+    let refused = FactorFolder::open(&none).unwrap_err().to_string();
+    assert_eq!(refused, format!("{}: there is no such folder", none.display()));
 }
 
 #[test]
