@@ -190,7 +190,7 @@ fn uncounted(column: &str) -> String {
     format!(
         "a dataset has `{column}` where tokens were counted in one encoding (template, maximum length, ..), and here they were \
          counted in none yet, or in several; gstore.samples has those of each: SELECT encoding, avg(tokens) FROM gstore.samples GROUP \
-         BY encoding; counts of an encoding go with the last of its features ({})",
+         BY encoding; dropping an encoding's last feature drops its counts ({})",
         Remedy::DropFeature("NAME")
     )
 }
