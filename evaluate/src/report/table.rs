@@ -135,7 +135,6 @@ impl Report {
 
 fn difference(of: &Difference) -> [String; 3] {
     let relative = of.relative_percent.map_or_else(|| "-".to_owned(), |percent| format!("{percent:+.2} %"));
-    let relative = if of.difference == 0.0 { "0".to_owned() } else { relative };
     let ends = interval(of.low, of.high, |end| format!("{end:+.4}"));
     let p = of.p.map_or_else(String::new, |p| format!("{p:.4}"));
     [format!("{:+.4}{ends}", of.difference), relative, p]
@@ -145,4 +144,28 @@ fn difference(of: &Difference) -> [String; 3] {
 fn interval(low: Option<f64>, high: Option<f64>, number: impl Fn(f64) -> String) -> String {
     let ends = low.zip(high);
     ends.map_or_else(String::new, |(low, high)| format!(" [{}, {}]", number(low), number(high)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_difference_from_what_is_not_above_0_is_no_part_of_it() {
+        let relative = |relative_percent: Option<f64>| {
+            let (system, against) = ("tuned".to_owned(), "base".to_owned());
+            let of = Difference {
+                system,
+                against,
+                difference: 0.0,
+                relative_percent,
+                low: None,
+                high: None,
+                p: None,
+            };
+            let [_, relative, _] = difference(&of);
+            relative
+        };
+        assert_eq!((relative(None), relative(Some(0.0))), ("-".to_owned(), "+0.00 %".to_owned()));
+    }
 }
