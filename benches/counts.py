@@ -182,7 +182,7 @@ def count(root, listed):
         "lines of product code, without tests": sum(lengths),
         "files": len(lengths),
         "file, median lines": int(statistics.median(lengths)),
-        "file, nine of ten are shorter than": lengths[len(lengths) * 9 // 10],
+        "file, 90th percentile of lines": lengths[len(lengths) * 9 // 10],
         "file, most lines": lengths[-1],
         "functions": len(spans),
         "function, median lines": int(statistics.median(n for n, _, _ in spans)),
@@ -190,13 +190,13 @@ def count(root, listed):
         f"functions over {FUNCTION_LINES} lines": sum(n > FUNCTION_LINES for n, _, _ in spans),
         f"structs over {FIELDS} fields": len(wide),
         "struct, most fields": max((n for n, _, _ in wide), default=0),
-        "circles of top modules of a crate": sum(not parent for _, parent, _ in rings),
-        "modules in the largest of them": max((len(ring) for _, parent, ring in rings if not parent), default=0),
-        "circles of modules within a folder": sum(bool(parent) for _, parent, _ in rings),
+        "cycles of top-level modules in a crate": sum(not parent for _, parent, _ in rings),
+        "modules in the largest cycle": max((len(ring) for _, parent, ring in rings if not parent), default=0),
+        "cycles of modules within a folder": sum(bool(parent) for _, parent, _ in rings),
         f"type names with {SAME_NAME} or more definitions": len(shared),
         "public names": public,
-        "of them named by tests and benches alone": outside,
-        "of them named by no other crate": len(unused),
+        "public names used only by tests and benchmarks": outside,
+        "public names that no other crate uses": len(unused),
     }
 
 
