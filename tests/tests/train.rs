@@ -323,6 +323,32 @@ fn weights_that_are_not_finite_are_refused_with_their_tensor() {
 }
 
 #[test]
+fn weights_of_checkpoints_are_means_of_rates_whatever_is_logged() {
+    let place = place();
+    // An epoch is a step, and the last one alone is logged.
+    let sparse = "--store store --per-device-train-batch-size 12 --warmup-steps 1 --learning-rate 1e-3 --logging-steps 50";
+    binary::ok(&mut train(&place, &sparse.split(' ').collect::<Vec<_>>()));
+    let weights = |run: &str| -> Vec<Option<f64>> {
+        place.snapshot().run(run).expect("a run").checkpoints.iter().map(|found| found.weight).collect()
+    };
+    let expected = [Some(0.0), Some(1e-3), Some(5e-4)];
+    assert_eq!(weights("tuned"), expected);
+    let ingest = |run: &str| {
+        let line = "ingest --data pool.jsonl --dataset pool --checkpoints tuned/checkpoint-* --features loss --max-length 64";
+        binary::run(place.with_model(line).args(["--run", run]))
+    };
+    let says = "the log of its training has too few learning rates to tell the weights of checkpoint-1, checkpoint-2, which";
+    ingest("again").says(0, &[]).lacks(&[says]);
+    assert_eq!(weights("again"), expected);
+    // As of another program.
+    for step in 1..=3 {
+        fs_err::remove_file(place.path(&format!("tuned/checkpoint-{step}/gstore_state.json")))
+            .expect("removed");
+    }
+    ingest("foreign").says(0, &[&format!("run `foreign`: {says}"), "--weights"]);
+}
+
+#[test]
 fn curves_are_drawn_into_the_folder_of_the_training() {
     let place = place();
     binary::ok(&mut train(&place, &["--plot", "tuned/curve.html"]));

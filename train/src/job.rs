@@ -263,6 +263,7 @@ impl<'a, B: MultiDevice> Job<'a, B> {
             evaluations: self.evaluations.clone(),
             pending: self.pending.clone(),
             schedule: self.schedule,
+            mean_rate: self.schedule.mean(steps.epoch_start(taken), taken),
             identity: self.identity.clone(),
             base: self.base.clone(),
             interim,

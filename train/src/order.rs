@@ -113,6 +113,11 @@ impl StepPlan {
         }
     }
 
+    /// The first step of the epoch of step `taken`, both counted from 1.
+    pub(crate) fn epoch_start(&self, taken: u64) -> u64 {
+        (1..taken).rev().find(|step| self.ends_epoch(*step)).map_or(1, |last| last + 1)
+    }
+
     /// Whether what is done every so many steps, or after each epoch, is done after `taken` of them; after
     /// the last it always is.
     pub(crate) fn is_due(&self, every: Option<u64>, taken: u64) -> bool {
@@ -194,10 +199,13 @@ mod tests {
         let saved =
             |steps: &StepPlan| (1..=steps.total()).filter(|n| steps.is_due(None, *n)).collect::<Vec<_>>();
         assert_eq!(saved(&steps), [422, 845, 1268, 1688]);
+        let starts = [1, 422, 423, 845, 1688].map(|step| steps.epoch_start(step));
+        assert_eq!(starts, [1, 1, 423, 423, 1269]);
         assert!((0..1688).all(|step| steps.batch(step).len() == 32));
         assert!((steps.epoch(845) - 1.998).abs() < 1e-3);
         let short = StepPlan::new(InOrder, 13_533, (1, 32), Step, 4.0, None).unwrap();
         assert_eq!(saved(&short), [423, 846, 1269, 1692]);
+        assert_eq!([423, 424, 1692].map(|step| short.epoch_start(step)), [1, 424, 1270]);
 
         // A short micro-batch stays one, and every sample of an epoch comes before the next epoch's.
         let carried =

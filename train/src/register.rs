@@ -77,7 +77,7 @@ fn run_checkpoint(
         None => checkpoint_id(&ModelFolder::open(folder)?, None)?,
     };
     let weight = match TrainerState::read(folder)? {
-        Some(state) => state.weight(folder)?,
+        Some(state) => state.weight(folder)?.map(|rate| rate.mean),
         None => None,
     };
     let mut provenance: Map<String, Value> = Map::new();

@@ -260,6 +260,12 @@ impl Schedule {
         self.peak * self.factor(done)
     }
 
+    /// Mean rate of the steps `first..=last`, counted from 1.
+    pub fn mean(&self, first: u64, last: u64) -> f64 {
+        let sum: f64 = (first..=last).map(|step| self.rate(step - 1)).sum();
+        sum / (last + 1 - first) as f64
+    }
+
     /// The factor of the peak, computed in the order of transformers, so that rates are equal to the bit.
     fn factor(&self, done: u64) -> f64 {
         let (step, warmup, total) = (done as f64, self.warmup as f64, self.total as f64);
@@ -468,6 +474,12 @@ mod tests {
         let negative =
             ScheduleKind::named("cosine_with_min_lr", Some(r#"{"min_lr_rate": -0.5}"#), 2.0).unwrap();
         assert_eq!(negative.bad_number(), Some(-0.5));
+    }
+
+    #[test]
+    fn means_are_those_of_the_rates_of_steps() {
+        let schedule = Schedule { kind: ScheduleKind::Linear, peak: 2.0, warmup: 2, total: 10 };
+        assert_eq!([(1, 3), (4, 10), (10, 10)].map(|(a, b)| schedule.mean(a, b)), [1.0, 1.0, 0.25]);
     }
 
     #[test]

@@ -46,7 +46,7 @@ pub struct IngestArgs {
     #[arg(long, value_name = "NAME")]
     pub run: Option<String>,
     /// Weights of the checkpoints, in the order given [default: mean learning rate of the epoch,
-    /// from trainer_state.json]
+    /// as the training wrote or logged it]
     #[arg(long, value_name = "W", value_delimiter = ',', num_args = 1..)]
     pub weights: Vec<f64>,
     #[command(flatten)]

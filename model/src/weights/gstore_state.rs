@@ -60,6 +60,11 @@ impl GstoreState {
         CheckpointId::try_from(said).ok()
     }
 
+    /// Mean learning rate of the steps of the epoch that ends at the checkpoint; earlier versions said none.
+    pub fn mean_learning_rate(&self) -> Option<f64> {
+        self.value.get("mean_learning_rate")?.as_f64().filter(|rate| *rate >= 0.0)
+    }
+
     /// The first of these files which is not the one that was written. An earlier version said no digests:
     /// its files are taken as they are; a file that is gone is told where it is opened.
     ///

@@ -29,4 +29,4 @@ pub use moments::{
     AdamConstants, Moments, MomentsError, MomentsFile, TensorMoments, TrainedTensor, WeightDecay,
     read_momentum,
 };
-pub use trainer::{LogEntry, TrainerError, TrainerState, peak_rate, trainer_folder};
+pub use trainer::{LogEntry, MeanLearningRate, TrainerError, TrainerState, peak_rate, trainer_folder};

@@ -5,19 +5,37 @@
 //! between two logged points, or before the first, it is found by meeting the neighbouring line at the peak.
 //! After the last point the last line goes on. A schedule that is linear between its kinks is rebuilt
 //! exactly. So is one whose points lie on a cosine that falls to 0, or to a least rate, where the run ends,
-//! after such a warm-up; other curves are approximated within one logging interval.
+//! after such a warm-up; other curves are approximated within one logging interval. Where points lie on a
+//! cosine and on a line to 0 at the end of the run as well, they are of the line.
+//!
+//! A log may have too few points for that: [`LoggedSchedule::tells`].
 
 use std::f64::consts::PI;
 
 /// Relative difference below which two rates count as equal; the log prints about 16 digits.
 const SAME: f64 = 1e-9;
 
+/// Distance below which two steps count as the same one.
+const SAME_STEP: f64 = 1e-6;
+
 /// Steps that may be the end of a warm-up, at most: each is tried.
 const MOST_STARTS: u64 = 1_000_000;
 
+/// How far a mean of rates may be from the true one, as a part of it, and still be told by the log.
+const LEEWAY: f64 = 0.1;
+
 /// The rate as a function of the step.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) enum LoggedSchedule {
+pub(crate) struct LoggedSchedule {
+    curve: Curve,
+    /// The logged points, where they do not confirm what is between them; else none.
+    unconfirmed: Vec<(f64, f64)>,
+    /// The highest rate that is known of.
+    most: f64,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+enum Curve {
     /// Lines between points, strictly ascending in the step; at least one point.
     Lines(Vec<(f64, f64)>),
     /// Half a wave after a linear warm-up.
@@ -39,12 +57,21 @@ impl LoggedSchedule {
         }
         let first = *points.first()?;
         let peak = peak.filter(|p| points.iter().all(|(_, rate)| *rate <= p * (1.0 + SAME)));
-        let cosine = peak.zip(max_steps).and_then(|(peak, steps)| {
+        let most = peak.unwrap_or_else(|| points.iter().fold(0.0_f64, |most, (_, rate)| most.max(*rate)));
+        let confirmed = |curve| Some(Self { curve, unconfirmed: Vec::new(), most });
+        let falling = peak.and_then(|peak| FallingLine::through(&points, peak));
+        let ends_run = falling.as_ref().is_some_and(|line| line.ends_run(max_steps));
+        let cosine = peak.zip(max_steps).filter(|_| !ends_run).and_then(|(peak, steps)| {
             Cosine::through(&points, peak, steps).or_else(|| Cosine::above_zero(&points, peak, steps))
         });
         if let Some(cosine) = cosine {
-            return Some(Self::Cosine(cosine));
+            return confirmed(Curve::Cosine(cosine));
         }
+        // Two points are on some line always.
+        if let Some(line) = falling.filter(|line| ends_run || line.points >= 3) {
+            return confirmed(Curve::Lines(line.knots));
+        }
+        let unconfirmed = points.clone();
         // The rate 0 of step 1 says nothing that the warm-up's start does not.
         let starts_at_zero = first == (1.0, 0.0) && points.len() > 2 && points[1].0 > 2.0 && peak.is_some();
         if starts_at_zero {
@@ -54,25 +81,14 @@ impl LoggedSchedule {
             Some(peak) => with_warm_up(points, peak),
             None => extended_to_start(points),
         };
-        Some(Self::Lines(knots))
+        Some(Self { curve: Curve::Lines(knots), unconfirmed, most })
     }
 
     /// The rate that step `n` used, counted from 1.
     pub fn rate(&self, n: u64) -> f64 {
-        let x = n as f64;
-        let knots = match self {
-            Self::Lines(knots) => knots,
-            Self::Cosine(cosine) => return cosine.rate(x),
-        };
-        let after = knots.partition_point(|(step, _)| *step < x);
-        let (a, b) = match (after.checked_sub(1), after) {
-            (None, _) => return knots.first().map_or(0.0, |k| k.1),
-            (Some(_), b) if b == knots.len() => (b.saturating_sub(2), b - 1),
-            (Some(a), b) => (a, b),
-        };
-        match (knots.get(a), knots.get(b)) {
-            (Some(a), Some(b)) => line(*a, *b, x).max(0.0),
-            _ => 0.0,
+        match &self.curve {
+            Curve::Lines(knots) => on_lines(knots, n as f64),
+            Curve::Cosine(cosine) => cosine.rate(n as f64),
         }
     }
 
@@ -80,6 +96,28 @@ impl LoggedSchedule {
     pub fn mean(&self, first: u64, last: u64) -> f64 {
         let count = last.saturating_sub(first) + 1;
         (first..=last).map(|n| self.rate(n)).sum::<f64>() / count as f64
+    }
+
+    /// Whether the log tells the mean of the steps `first..=last`: it is within [`LEEWAY`] of the true one,
+    /// wherever the rates between logged steps are.
+    pub fn tells(&self, first: u64, last: u64) -> bool {
+        (first..=last).map(|n| self.leeway(n) - LEEWAY * self.rate(n)).sum::<f64>() <= 0.0
+    }
+
+    /// How far the rate of step `n` may be from the true one: that lies between the neighbouring points,
+    /// before the first between 0 and the highest rate, since a warm-up may be there, and after the last
+    /// between 0 and that.
+    fn leeway(&self, n: u64) -> f64 {
+        let x = n as f64;
+        let after = self.unconfirmed.partition_point(|(step, _)| *step < x);
+        let before = after.checked_sub(1).and_then(|before| self.unconfirmed.get(before));
+        match (before, self.unconfirmed.get(after)) {
+            (_, Some(b)) if b.0 == x => 0.0,
+            (Some(a), Some(b)) => (a.1 - b.1).abs() / 2.0,
+            (None, Some(_)) => self.most,
+            (Some(a), None) => a.1,
+            (None, None) => 0.0,
+        }
     }
 }
 
@@ -143,6 +181,57 @@ impl Cosine {
 
 fn line(a: (f64, f64), b: (f64, f64), x: f64) -> f64 {
     if a.0 == b.0 { a.1 } else { a.1 + (b.1 - a.1) * (x - a.0) / (b.0 - a.0) }
+}
+
+/// The rate at step `x` of lines between points, the last of which goes on.
+fn on_lines(knots: &[(f64, f64)], x: f64) -> f64 {
+    let after = knots.partition_point(|(step, _)| *step < x);
+    let (a, b) = match (after.checked_sub(1), after) {
+        (None, _) => return knots.first().map_or(0.0, |k| k.1),
+        (Some(_), b) if b == knots.len() => (b.saturating_sub(2), b - 1),
+        (Some(a), b) => (a, b),
+    };
+    match (knots.get(a), knots.get(b)) {
+        (Some(a), Some(b)) => line(*a, *b, x).max(0.0),
+        _ => 0.0,
+    }
+}
+
+/// A warm-up and the line on which the rate falls from its end.
+struct FallingLine {
+    knots: Vec<(f64, f64)>,
+    /// How many of the logged points are on the line.
+    points: usize,
+    /// The step at which it is at 0.
+    end: f64,
+}
+
+impl FallingLine {
+    /// The one of the last two points, if all others lie on it and on its warm-up.
+    fn through(points: &[(f64, f64)], peak: f64) -> Option<Self> {
+        let [.., a, b] = points[..] else { return None };
+        if a.1 <= b.1 {
+            return None;
+        }
+        let steps_for_rate = (b.0 - a.0) / (a.1 - b.1);
+        let top = a.0 - (peak - a.1) * steps_for_rate;
+        let knots = match top > 1.0 + SAME_STEP {
+            true => vec![(1.0, 0.0), (top, peak), b],
+            false => vec![(1.0, line(a, b, 1.0)), b],
+        };
+        let is_on = |(step, rate): &(f64, f64)| (on_lines(&knots, *step) - rate).abs() <= SAME * peak;
+        if !points.iter().all(is_on) {
+            return None;
+        }
+        let falling = points.iter().filter(|(step, _)| *step > top - SAME_STEP).count();
+        Some(Self { knots, points: falling, end: b.0 + b.1 * steps_for_rate })
+    }
+
+    /// Whether it falls to 0 where the run ends: logs have the rate of their own step, or that of the next one.
+    fn ends_run(&self, max_steps: Option<u64>) -> bool {
+        let is_end = |step: f64| (self.end - step).abs() <= SAME_STEP;
+        max_steps.is_some_and(|steps| is_end(steps as f64) || is_end(steps as f64 + 1.0))
+    }
 }
 
 /// Without a peak, the first line goes back to step 1.
@@ -291,6 +380,8 @@ mod tests {
             // A log has the rate of the next step where there is no warm-up.
             if warmup == 0 {
                 assert_rebuilt(|n| rate(n + 1), (20..=220).step_by(20), Some(2e-3), 223);
+                // They are on a line, too.
+                assert_rebuilt(|n| rate(n + 1), [56, 112, 168].into_iter(), Some(2e-3), 223);
                 let points: Vec<_> = (20..=220).step_by(20).map(|n| (n, rate(n + 1))).collect();
                 let schedule = LoggedSchedule::new(&points, Some(2e-3), Some(224)).unwrap();
                 assert!((1..=223).all(|n| (schedule.rate(n) - rate(n + 1)).abs() <= 1e-12));
@@ -324,6 +415,38 @@ mod tests {
         // Both are at the same quarters of the peak.
         let rate = linear(1e-3, 60, 260);
         assert_rebuilt(rate, [61, 111, 161, 211].into_iter(), Some(1e-3), 260);
+    }
+
+    #[test]
+    fn a_few_points_tell_a_line() {
+        for (warmup, logged) in [
+            (4, &[10, 20, 30, 39][..]),
+            // They are on half a wave from step 13 to 39 too.
+            (12, &[13, 26, 39][..]),
+            // The first is in the warm-up, and higher than the second.
+            (11, &[10, 20, 30][..]),
+            (0, &[13, 26, 39][..]),
+            (4, &[20, 39][..]),
+        ] {
+            assert_rebuilt(linear(2e-3, warmup, 39), logged.iter().copied(), Some(2e-3), 39);
+        }
+    }
+
+    #[test]
+    fn a_log_tells_the_means_that_it_confirms() {
+        let told = |rate: &dyn Fn(u64) -> f64, logged: &[u64]| {
+            let points: Vec<_> = logged.iter().map(|n| (*n, rate(*n))).collect();
+            let schedule = LoggedSchedule::new(&points, Some(2e-3), Some(39)).unwrap();
+            [(1, 13), (14, 26), (27, 39)].map(|(first, last)| schedule.tells(first, last))
+        };
+        assert_eq!(told(&linear(2e-3, 4, 39), &[10, 20, 30, 39]), [true; 3]);
+        assert_eq!(told(&cosine(2e-3, 4, 39), &[13, 26, 39]), [true; 3]);
+        assert_eq!(told(&linear(2e-3, 4, 39), &[39]), [false; 3]);
+        assert_eq!(told(&cosine(2e-3, 4, 39), &[13, 39]), [false; 3]);
+        // Of a rate that stays, the warm-up may be hidden before the first point.
+        let constant = |n: u64| 2e-3 * ((n - 1) as f64 / 8.0).min(1.0);
+        assert_eq!(told(&constant, &[10, 20, 30, 39]), [false, true, true]);
+        assert_eq!(told(&constant, &(1..=39).collect::<Vec<u64>>()), [true; 3]);
     }
 
     #[test]

@@ -6,8 +6,9 @@ use gstore_core::Remedy;
 use serde_json::Value;
 
 use super::folder::around_adapter;
+use super::gstore_state::GstoreState;
 use super::schedule::LoggedSchedule;
-use crate::files::{TorchArchive, TorchError};
+use crate::files::{ModelError, TorchArchive, TorchError};
 
 /// The file.
 const STATE: &str = "trainer_state.json";
@@ -32,6 +33,9 @@ pub enum TrainerError {
     /// `scheduler.pt` or the optimizer state is damaged.
     #[error(transparent)]
     Archive(#[from] TorchError),
+    /// `gstore_state.json` is damaged.
+    #[error(transparent)]
+    Own(#[from] ModelError),
 }
 
 /// One entry of the log.
@@ -62,6 +66,15 @@ pub struct TrainerState {
     pub max_steps: Option<u64>,
     /// The log, by step.
     pub log_history: Vec<LogEntry>,
+}
+
+/// The weight that LESS gives a checkpoint.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct MeanLearningRate {
+    /// Mean over [`TrainerState::epoch_steps`].
+    pub mean: f64,
+    /// Whether it is a guess: the log has so few rates that the true mean may be another by more than a tenth.
+    pub is_guess: bool,
 }
 
 impl TrainerState {
@@ -152,24 +165,42 @@ impl TrainerState {
         later.map_or(step, |later| step.min(later.saturating_sub(1)))
     }
 
-    /// Mean learning rate over [`TrainerState::epoch_steps`], the weight that LESS gives the checkpoint;
-    /// `None` if the log holds no rates.
+    /// The same with the longest log of these checkpoints, if it goes on from its own: that of the last
+    /// checkpoint of a training says most of the schedule.
+    #[must_use]
+    pub fn with_longest_log<'a>(mut self, of: impl IntoIterator<Item = &'a TrainerState>) -> Self {
+        if let Some(longest) = of.into_iter().max_by_key(|other| other.log_history.len())
+            && longest.max_steps == self.max_steps
+            && longest.log_history.starts_with(&self.log_history)
+        {
+            self.log_history.clone_from(&longest.log_history);
+        }
+        self
+    }
+
+    /// Mean learning rate over [`TrainerState::epoch_steps`] as the log tells it; `None` if that holds no
+    /// rates.
     ///
     /// `peak` is the highest rate of the schedule, where it is known (see [`peak_rate`]).
-    pub fn mean_learning_rate(&self, peak: Option<f64>) -> Option<f64> {
+    pub fn mean_learning_rate(&self, peak: Option<f64>) -> Option<MeanLearningRate> {
         let (first, last) = self.epoch_steps()?;
         let points: Vec<(u64, f64)> =
             self.log_history.iter().filter_map(|e| Some((e.step, e.learning_rate?))).collect();
         let schedule = LoggedSchedule::new(&points, peak, self.max_steps)?;
-        Some(schedule.mean(first, last))
+        let mean = schedule.mean(first, last);
+        Some(MeanLearningRate { mean, is_guess: !schedule.tells(first, last) })
     }
 
-    /// The weight that LESS gives the checkpoint of this folder: [`TrainerState::mean_learning_rate`], with
-    /// the peak that the folder tells.
+    /// The weight that LESS gives the checkpoint of this folder: the mean that a training of gstore wrote, else
+    /// [`TrainerState::mean_learning_rate`], with the peak that the folder tells.
     ///
     /// # Errors
-    /// A negative rate: a mean of those is no weight. A scheduler or an optimizer state that is damaged.
-    pub fn weight(&self, folder: &Path) -> Result<Option<f64>, TrainerError> {
+    /// A negative rate: a mean of those is no weight. A scheduler, an optimizer state or a `gstore_state.json`
+    /// that is damaged.
+    pub fn weight(&self, folder: &Path) -> Result<Option<MeanLearningRate>, TrainerError> {
+        if let Some(mean) = GstoreState::read(folder)?.and_then(|own| own.mean_learning_rate()) {
+            return Ok(Some(MeanLearningRate { mean, is_guess: false }));
+        }
         let rates = || self.log_history.iter().filter_map(|entry| Some((entry.step, entry.learning_rate?)));
         let largest = rates().fold(0.0_f64, |most, (_, rate)| most.max(rate.abs()));
         if let Some((step, rate)) = rates().find(|(_, rate)| *rate < -ROUNDING * largest) {
@@ -280,7 +311,7 @@ mod tests {
             TrainerState::read(folder.path()).unwrap().unwrap().weight(folder.path())
         };
         let close = |rates: [f64; 4], due: f64| {
-            let found = weight(rates).unwrap().unwrap();
+            let found = weight(rates).unwrap().unwrap().mean;
             assert!((found - due).abs() < 1e-15, "{rates:?}: {found} instead of {due}");
         };
         close([0.0, 1e-5, 2e-5, 1e-5], 1e-5);
@@ -292,6 +323,48 @@ mod tests {
             assert!(refused.contains("trainer_state.json: the learning rate of step "), "{refused}");
             assert!(refused.contains("e-") && refused.contains("weights"), "{refused}");
         }
+    }
+
+    /// 39 steps in three epochs, of which every tenth is logged.
+    #[test]
+    fn a_weight_is_that_which_was_written_or_that_of_the_longest_log() {
+        let place = tempfile::tempdir().unwrap();
+        let entry = |step: u64| {
+            let rate = 2e-3 * (40 - step) as f64 / 35.0;
+            serde_json::json!({"step": step, "epoch": step as f64 / 13.0, "learning_rate": rate})
+        };
+        let folders = [13_u64, 26, 39].map(|last| {
+            let folder = place.path().join(format!("checkpoint-{last}"));
+            fs_err::create_dir(&folder).unwrap();
+            let log: Vec<Value> = (1..=last / 10).map(|at| entry(at * 10)).collect();
+            let state = serde_json::json!({
+                "global_step": last, "epoch": last / 13, "max_steps": 39, "log_history": log
+            });
+            fs_err::write(folder.join("trainer_state.json"), state.to_string()).unwrap();
+            folder
+        });
+        let states = folders.clone().map(|folder| TrainerState::read(&folder).unwrap().unwrap());
+        let alone = states[0].weight(&folders[0]).unwrap().unwrap();
+        assert!(alone.is_guess);
+        // The highest rate is in files that these folders lack.
+        let told = |at: usize| states[at].clone().with_longest_log(&states).mean_learning_rate(Some(2e-3));
+        for (at, due) in [51.0 / 70.0, 40.0 / 70.0, 14.0 / 70.0].into_iter().enumerate() {
+            let found = told(at).unwrap();
+            assert!(!found.is_guess, "{found:?}");
+            assert!((found.mean / (2e-3 * due) - 1.0).abs() < 1e-9, "{at}: {found:?}");
+        }
+        // A log of another training is none of its own.
+        let mut other = states[2].clone();
+        other.log_history[0].learning_rate = Some(1e-3);
+        assert_eq!(states[0].clone().with_longest_log([&other]), states[0]);
+
+        fs_err::write(folders[0].join(GstoreState::FILE), r#"{"mean_learning_rate": 0.0015}"#).unwrap();
+        let written = states[0].weight(&folders[0]).unwrap();
+        assert_eq!(written, Some(MeanLearningRate { mean: 0.0015, is_guess: false }));
+        fs_err::write(folders[0].join(GstoreState::FILE), "{").unwrap();
+        assert!(
+            states[0].weight(&folders[0]).unwrap_err().to_string().contains("gstore_state.json is damaged")
+        );
     }
 
     #[test]

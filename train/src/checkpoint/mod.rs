@@ -5,8 +5,8 @@
 //! | `adapter_model.safetensors`, `adapter_config.json` | LoRA factors as PEFT saves them |
 //! | `model.safetensors`, `config.json` | all tensors, named as in transformers; the tokenizer's files |
 //! | `optimizer.pt`, `scheduler.pt` | the state dicts that the Hugging Face Trainer saves |
-//! | `trainer_state.json` | steps and log; what LESS takes the weight of a checkpoint from |
-//! | `gstore_state.json` | what the training was asked for, and digests of weights and optimizer |
+//! | `trainer_state.json` | steps and log |
+//! | `gstore_state.json` | what the training was asked for, digests of weights and optimizer, and the weight in LESS |
 
 mod config;
 mod digests;

@@ -30,6 +30,8 @@ pub(crate) struct TrainingState {
     pub evaluations: Vec<EvaluationLoss>,
     /// The rates.
     pub schedule: Schedule,
+    /// Mean rate of the steps of the epoch so far.
+    pub mean_rate: f64,
     /// Losses since the last entry of the log.
     pub pending: Vec<f64>,
     /// What was asked for.
@@ -213,6 +215,7 @@ impl TrainingState {
             "step": self.step,
             "interim": self.interim,
             "losses_to_log": self.pending,
+            "mean_learning_rate": self.mean_rate,
             "asked": self.identity,
             "base": self.base,
             "files": files,

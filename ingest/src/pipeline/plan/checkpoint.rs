@@ -15,7 +15,7 @@ use super::super::request::{CheckpointArg, IngestRequest};
 use super::super::tracked::{GradientSizes, TrackedTensors};
 use super::super::window::BatchLimits;
 use super::super::{IngestError, Progress, Unit};
-use super::inputs::step_and_weight;
+use super::inputs::StepAndWeight;
 use crate::gradient::{AdamParams, module_shapes};
 use crate::projection::{ModuleShape, NOMINAL_TOKENS, ProjectionSpec, ProjectionSummary, explain};
 use gstore_model::architectures::Decoder;
@@ -46,6 +46,8 @@ pub struct CheckpointPlan {
     pub step: Option<u64>,
     /// Weight in the run.
     pub weight: Option<f64>,
+    /// Whether the training's log has too few rates to tell that weight.
+    pub(super) weight_is_guess: bool,
     /// Digest of the optimizer moments, if a feature needs them.
     pub moments: Option<String>,
     /// Its features.
@@ -103,7 +105,7 @@ pub(super) fn plan_checkpoint(
     snapshot: &Snapshot,
     base: &ModelFolder,
     arg: &CheckpointArg,
-    weight: Option<f64>,
+    StepAndWeight { step, weight, is_guess }: StepAndWeight,
     encoding: &EncodingSpec,
     bases: &mut BaseDigests,
 ) -> Result<CheckpointPlan, IngestError> {
@@ -113,9 +115,8 @@ pub(super) fn plan_checkpoint(
         basis.check_checkpoint(&id)?;
     }
     check_run(snapshot, &request.run, arg, &id)?;
-    let (step, weight) = arg.folder().map_or(Ok((None, weight)), |folder| step_and_weight(folder, weight))?;
     let mut plan = describe_checkpoint(request, tracked, arg, id, &encoding.key())?;
-    (plan.step, plan.weight) = (step, weight);
+    (plan.step, plan.weight, plan.weight_is_guess) = (step, weight, is_guess);
     for feature in &mut plan.features {
         let part = snapshot.feature_by_key(&feature.desc.key());
         let plain = &feature.attrs.label;
@@ -174,6 +175,7 @@ pub(in super::super) fn describe_checkpoint(
         projection,
         step: None,
         weight: None,
+        weight_is_guess: false,
         moments,
         features,
         limits,

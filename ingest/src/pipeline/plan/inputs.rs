@@ -1,6 +1,7 @@
 //! Inputs of a plan: what a request names, without the store.
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 
 use gstore_store::Granularity;
 
@@ -20,16 +21,14 @@ pub fn check_inputs(request: &IngestRequest) -> Result<(), IngestError> {
     check_request(request)?;
     let base = ModelFolder::open(&request.model)?;
     encoder(request)?.check_vocabulary(base.decoder().vocab_size)?;
-    for (at, arg) in request.checkpoints.iter().enumerate() {
+    for arg in &request.checkpoints {
         let tracked = TrackedTensors::find(request, &base, arg)?;
         tracked.projection.check()?;
         tracked.moments(request, arg)?;
         // Matrices that differ by checkpoint have the same sizes.
         tracked.measure(request, arg, "")?;
-        if let Some(folder) = arg.folder() {
-            step_and_weight(folder, request.weights.get(at).copied())?;
-        }
     }
+    steps_and_weights(request)?;
     refuse_same_names(&request.checkpoints)
 }
 
@@ -81,34 +80,96 @@ pub(super) fn check_request(request: &IngestRequest) -> Result<(), IngestError> 
     Ok(())
 }
 
-/// Step, and the weight that is given, else the mean learning rate of the epoch that ends there, if the
-/// folder tells.
-pub(super) fn step_and_weight(
-    folder: &std::path::Path,
-    given: Option<f64>,
-) -> Result<(Option<u64>, Option<f64>), IngestError> {
-    let folder = trainer_folder(folder);
-    let Some(state) = TrainerState::read(&folder)? else { return Ok((None, given)) };
-    let weight = if given.is_some() { given } else { state.weight(&folder)? };
-    Ok((Some(state.global_step), weight))
+/// What is known of a checkpoint's place in its training.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub(super) struct StepAndWeight {
+    pub step: Option<u64>,
+    /// The weight that is given, else the mean learning rate of the epoch that ends there.
+    pub weight: Option<f64>,
+    /// Whether the log has too few rates to tell that mean.
+    pub is_guess: bool,
+}
+
+/// Steps and weights of the checkpoints, as far as they are given or the folders tell.
+pub(super) fn steps_and_weights(request: &IngestRequest) -> Result<Vec<StepAndWeight>, IngestError> {
+    let read = |arg: &CheckpointArg| {
+        let Some(folder) = arg.folder().map(trainer_folder) else { return Ok(None) };
+        Ok::<_, IngestError>(TrainerState::read(&folder)?.map(|state| (folder, state)))
+    };
+    let trained = request.checkpoints.iter().map(read).collect::<Result<Vec<_>, _>>()?;
+    let states = || trained.iter().flatten().map(|(_, state)| state);
+    let of = |(at, trained): (usize, &Option<(PathBuf, TrainerState)>)| {
+        let given = StepAndWeight { weight: request.weights.get(at).copied(), ..StepAndWeight::default() };
+        let Some((folder, state)) = trained else { return Ok(given) };
+        let given = StepAndWeight { step: Some(state.global_step), ..given };
+        if given.weight.is_some() {
+            return Ok(given);
+        }
+        let found = state.clone().with_longest_log(states()).weight(folder)?;
+        Ok::<_, IngestError>(StepAndWeight {
+            weight: found.map(|found| found.mean),
+            is_guess: found.is_some_and(|found| found.is_guess),
+            ..given
+        })
+    };
+    trained.iter().enumerate().map(of).collect()
 }
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
 
     #[test]
     fn a_weight_that_is_given_needs_no_log_of_rates() {
         let folder = tempfile::tempdir().unwrap();
-        assert_eq!(step_and_weight(folder.path(), Some(0.5)).unwrap(), (None, Some(0.5)));
+        let of = |folder: &Path, weights: &[f64]| {
+            let found = steps_and_weights(&IngestRequest {
+                checkpoints: vec![CheckpointArg::of_folder("a", folder.to_owned())],
+                weights: weights.to_vec(),
+                ..IngestRequest::new("pool", "model")
+            })?;
+            Ok::<_, IngestError>((found[0].step, found[0].weight))
+        };
+        assert_eq!(of(folder.path(), &[0.5]).unwrap(), (None, Some(0.5)));
         let state = r#"{"global_step": 4, "log_history": [{"step": 4, "learning_rate": -1e-5}]}"#;
         fs_err::write(folder.path().join("trainer_state.json"), state).unwrap();
-        assert_eq!(step_and_weight(folder.path(), Some(0.5)).unwrap(), (Some(4), Some(0.5)));
-        assert!(step_and_weight(folder.path(), None).unwrap_err().to_string().contains("step 4 is -1e-5"));
+        assert_eq!(of(folder.path(), &[0.5]).unwrap(), (Some(4), Some(0.5)));
+        assert!(of(folder.path(), &[]).unwrap_err().to_string().contains("step 4 is -1e-5"));
         // PEFT's adapters with names of their own are in subfolders.
         let adapter = folder.path().join("policy");
         fs_err::create_dir(&adapter).unwrap();
         fs_err::write(adapter.join("adapter_config.json"), "{}").unwrap();
-        assert_eq!(step_and_weight(&adapter, Some(0.5)).unwrap(), (Some(4), Some(0.5)));
+        assert_eq!(of(&adapter, &[0.5]).unwrap(), (Some(4), Some(0.5)));
+    }
+
+    #[test]
+    fn checkpoints_have_the_log_of_the_last_one() {
+        let place = tempfile::tempdir().unwrap();
+        let checkpoints = [(13, 1), (26, 2), (39, 3)].map(|(last, rates): (i32, i32)| {
+            let log = (1..=rates).map(|at| {
+                let rate = 1e-3 * f64::from(40 - 10 * at) / 40.0;
+                serde_json::json!({"step": 10 * at, "epoch": f64::from(10 * at) / 13.0, "learning_rate": rate})
+            });
+            let state = serde_json::json!({
+                "global_step": last, "epoch": last / 13, "max_steps": 39, "log_history": log.collect::<Vec<_>>()
+            });
+            let folder = place.path().join(format!("checkpoint-{last}"));
+            fs_err::create_dir(&folder).unwrap();
+            fs_err::write(folder.join("trainer_state.json"), state.to_string()).unwrap();
+            CheckpointArg::of_folder(format!("checkpoint-{last}"), folder)
+        });
+        let first = |checkpoints: &[CheckpointArg]| {
+            let request =
+                IngestRequest { checkpoints: checkpoints.to_vec(), ..IngestRequest::new("pool", "model") };
+            let found = steps_and_weights(&request).unwrap()[0];
+            // A warm-up may be before the first rate.
+            assert!(found.is_guess, "{found:?}");
+            found.weight.unwrap()
+        };
+        for (weight, due) in [(first(&checkpoints[..1]), 7.5e-4), (first(&checkpoints), 8.25e-4)] {
+            assert!((weight / due - 1.0).abs() < 1e-9, "{weight} instead of {due}");
+        }
     }
 }

@@ -2,13 +2,16 @@
 
 use std::path::{Path, PathBuf};
 
-use gstore_core::many;
+use gstore_core::{Remedy, first_of, many};
 use gstore_store::{JobFeature, JobPlan, RunCheckpoint, RunPart, RunUpdate, Snapshot};
 use serde_json::{Map, Value, json};
 
 use super::super::IngestError;
 use super::super::request::CheckpointWeights;
 use super::{CheckpointPlan, IngestPlan};
+
+/// Checkpoints that a note names.
+const NAMED: usize = 4;
 
 /// An error if a run that is to be made cannot have its name. One that is there keeps it, whatever it is.
 pub(in super::super) fn check_run_name(snapshot: &Snapshot, run: &str) -> Result<(), IngestError> {
@@ -62,6 +65,24 @@ impl IngestPlan {
                 "run `{}` names folders that are gone; those of {} are registered where they are now",
                 self.request.run,
                 many(moved, "checkpoint")
+            )
+        })
+    }
+
+    /// What is said of weights that the run gets and the log of its training does not tell.
+    pub(super) fn guessed_weights(&self) -> Option<String> {
+        let is_guess = |checkpoint: &&CheckpointPlan| {
+            let has_none = |stored: &RunCheckpoint| stored.weight.is_none();
+            checkpoint.weight_is_guess && self.stored(checkpoint).is_none_or(has_none)
+        };
+        let guessed = self.checkpoints.iter().filter(is_guess).map(|checkpoint| &checkpoint.arg.name);
+        let names = first_of(guessed, NAMED);
+        (!names.is_empty()).then(|| {
+            format!(
+                "run `{}`: the log of its training has too few learning rates to tell the weights of {names}, which may be \
+                 off by more than a tenth: give the true ones with {}, or train with more frequent logging",
+                self.request.run,
+                Remedy::Option("weights", "")
             )
         })
     }

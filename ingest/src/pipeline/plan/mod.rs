@@ -25,7 +25,7 @@ pub(super) use inputs::encoder;
 pub(super) use job::check_run_name;
 
 use checkpoint::{adam_notes, plan_checkpoint, unrotated_note, unused_notes};
-use inputs::{check_request, refuse_same_names};
+use inputs::{check_request, refuse_same_names, steps_and_weights};
 
 /// Everything that an ingest will do.
 pub struct IngestPlan {
@@ -115,11 +115,11 @@ impl IngestPlan {
             None => first_rows(&live, request.limit),
         };
         check_stored(&encoder, &snapshot, &dataset, &rows, progress)?;
+        let trained = steps_and_weights(&request)?;
         let mut checkpoints = Vec::with_capacity(request.checkpoints.len());
         progress.start("reading weights", request.checkpoints.len() as u64, Unit::Checkpoints);
-        for (i, arg) in request.checkpoints.iter().enumerate() {
-            let weight = request.weights.get(i).copied();
-            let plan = plan_checkpoint(&request, &snapshot, &base, arg, weight, &encoding, bases)?;
+        for (arg, trained) in request.checkpoints.iter().zip(trained) {
+            let plan = plan_checkpoint(&request, &snapshot, &base, arg, trained, &encoding, bases)?;
             checkpoints.push(plan);
             progress.advance(1);
         }
@@ -132,7 +132,9 @@ impl IngestPlan {
             .filter_map(|feature| unrotated_note(&snapshot, feature))
             .for_each(|note| progress.note(&note));
         let (lease, column) = (None, None);
-        Ok(Self { request, dataset, snapshot, encoder, encoding, checkpoints, rows, lease, column })
+        let plan = Self { request, dataset, snapshot, encoder, encoding, checkpoints, rows, lease, column };
+        plan.guessed_weights().iter().for_each(|note| progress.note(note));
+        Ok(plan)
     }
 
     /// Whether there is nothing to compute and nothing to publish.
