@@ -105,12 +105,14 @@ impl StepPlan {
         self.leftover == LeftoverBatches::Carried && !is_whole && self.total > self.per_epoch()
     }
 
-    /// Epochs that end with step `done`, with a fraction.
+    /// Epochs that end with step `done`, with the share of the next one's micro-batches, as the Trainer of
+    /// transformers counts them.
     pub fn epoch(&self, done: u64) -> f64 {
-        match self.leftover {
-            LeftoverBatches::Carried => done as f64 * self.accumulate as f64 / self.micro_batches() as f64,
-            LeftoverBatches::Step => done as f64 / self.per_epoch() as f64,
-        }
+        let (whole, within) = match self.leftover {
+            LeftoverBatches::Carried => (0, done),
+            LeftoverBatches::Step => (done / self.per_epoch(), done % self.per_epoch()),
+        };
+        whole as f64 + within as f64 * self.accumulate as f64 / self.micro_batches() as f64
     }
 
     /// The first step of the epoch of step `taken`, both counted from 1.
@@ -188,6 +190,15 @@ mod tests {
             assert_eq!(order, (0..23).collect::<Vec<_>>());
         }
         assert_eq!(steps.batch(2).iter().map(Vec::len).collect::<Vec<_>>(), [4, 3]);
+    }
+
+    #[test]
+    fn epochs_are_counted_in_micro_batches() {
+        let steps = StepPlan::new(InOrder, 13, (2, 2), Step, 2.0, None).unwrap();
+        let epochs: Vec<f64> = (0..=8).map(|done| steps.epoch(done)).collect();
+        let parts = [0.0, 2.0 / 7.0, 4.0 / 7.0, 6.0 / 7.0];
+        let expected: Vec<f64> = parts.into_iter().chain(parts.map(|part| 1.0 + part)).chain([2.0]).collect();
+        assert_eq!(epochs, expected);
     }
 
     /// less.md, 3.2: transformers 4.36.2 saves LESS's warm-up of 13,533 samples, 32 micro-batches of one of
