@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use gstore::picture::{self, LogError, Picture, TerminalStyle, TrainingLog};
-use gstore_train::{FolderLock, TrainError};
+use gstore_train::{CURVES, FolderLock, TrainError};
 
 use crate::args::PictureArgs;
 use crate::context::Context;
@@ -23,9 +23,6 @@ const LINES: usize = 12;
 /// How long others may draw into the same folder, and the time between two looks.
 const PATIENCE: Duration = Duration::from_secs(2);
 const PAUSE: Duration = Duration::from_millis(10);
-
-/// The curves that every training leaves in its folder.
-const CURVES: &str = "loss.svg";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum PictureForm {

@@ -49,7 +49,7 @@ mod sums;
 mod trainer;
 mod turns;
 
-pub use checkpoint::{Checkpoint, EvaluationLoss, FolderLock, LogLine, last_checkpoint};
+pub use checkpoint::{CURVES, Checkpoint, EvaluationLoss, FolderLock, LogLine, last_checkpoint};
 pub use data::DataSubset;
 pub use difference::difference;
 pub use dropout::DropoutRates;

@@ -9,9 +9,9 @@ use gstore_core::Cancel;
 use gstore_data::TextOptions;
 use gstore_model::weights::{Adapter, ModelFolder, TrainerState};
 use gstore_train::{
-    AdamW, BatchOptions, DataSource, DataSubset, LoraChoice, OptimizerKind, SavingOptions, ScheduleKind, Sgd,
-    SilentObserver, StepOptions, StepReport, TrainError, TrainMethod, TrainObserver, TrainOutcome,
-    TrainRequest, run,
+    AdamW, BatchOptions, CURVES, DataSource, DataSubset, LoraChoice, OptimizerKind, SavingOptions,
+    ScheduleKind, Sgd, SilentObserver, StepOptions, StepReport, TrainError, TrainMethod, TrainObserver,
+    TrainOutcome, TrainRequest, run,
 };
 
 /// How samples become tokens: of longer ones there may be no scored token.
@@ -211,9 +211,10 @@ fn a_training_is_overwritten_only_when_nothing_else_can_be_refused() {
     go(&whole).unwrap();
     let before = files(&request.output.join("checkpoint-7"));
     assert!(files(&whole.output.join("checkpoint-7")) == before);
-    // A finished one is trained again, to the same bits.
+    // A finished one is trained again, to the same bits, and its curves go with its checkpoints.
+    fs_err::write(request.output.join(CURVES), "<svg/>").unwrap();
     assert_eq!(go_for(&again, 4).steps, 4);
-    assert!(!request.output.join("checkpoint-7").exists());
+    assert!(!request.output.join("checkpoint-7").exists() && !request.output.join(CURVES).exists());
     assert!(go(&request).unwrap().finished);
     assert!(files(&request.output.join("checkpoint-7")) == before);
 

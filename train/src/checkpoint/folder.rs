@@ -14,6 +14,9 @@ use crate::error::TrainError;
 /// The beginning of the name of a folder that is not finished.
 const UNFINISHED: &str = ".unfinished-";
 
+/// The picture of the curves that a front end draws into an output folder.
+pub const CURVES: &str = "loss.svg";
+
 /// The file that is locked.
 const LOCK: &str = ".lock";
 
@@ -160,8 +163,13 @@ pub(crate) fn remove_replaced(output: &Path, taken: u64, limit: Option<usize>) -
     superseded_checkpoints(output, taken, limit)?.iter().try_for_each(|checkpoint| remove(&checkpoint.folder))
 }
 
-/// Removes all checkpoints.
+/// Removes all checkpoints, and their curves first: beside checkpoints of the next training, which may be
+/// killed before it draws, they would be taken for its own.
 pub(crate) fn remove_all(output: &Path) -> Result<(), TrainError> {
+    let curves = output.join(CURVES);
+    if curves.is_file() {
+        fs_err::remove_file(&curves)?;
+    }
     checkpoints(output)?.iter().try_for_each(|checkpoint| remove(&checkpoint.folder))
 }
 

@@ -23,7 +23,7 @@ use gstore_model::weights;
 
 pub(crate) use config::{copy_model_files, lora_dropout, model_config};
 pub(crate) use digests::{check_files, start_digests};
-pub use folder::FolderLock;
+pub use folder::{CURVES, FolderLock};
 pub(crate) use folder::{
     check_writable, make_json, remove, remove_all, remove_replaced, remove_unfinished,
     superseded_checkpoints, unfinished_paths, write_folder,
