@@ -227,9 +227,16 @@ fn a_command_that_was_killed_behind_its_result_is_done() {
         }
         fs_err::write(&part, &kept).expect("written");
         fs_err::write(&file, &written).expect("written");
-        let done = binary::run(&mut generate(&place, &ask));
-        done.says(0, &[&format!("nothing to do: {name} has the 9 answers")]);
-        assert!(!part.exists() && fs_err::read(&file).expect("read") == written);
+        let done = || {
+            let done = binary::run(&mut generate(&place, &ask));
+            done.says(0, &[&format!("nothing to do: {name} has the 9 answers")]);
+            assert_eq!(fs_err::read(&file).expect("read"), written);
+        };
+        done();
+        assert!(!part.exists());
+        // Nothing is kept there.
+        fs_err::write(&part, "").expect("written");
+        done();
     }
 }
 

@@ -199,9 +199,14 @@ enum ExistingAnswers {
 
 impl ExistingAnswers {
     fn of(path: &Path) -> Self {
+        // A command with --force that is killed at once leaves an empty one.
+        let keeps_some = |target: &Path| {
+            let kept = fs_err::metadata(path_beside(target, ".part"));
+            kept.is_ok_and(|kept| kept.is_file() && kept.len() > 0)
+        };
         match OutputTarget::of(Some(path)) {
             OutputTarget::File(target) if !target.is_file() => Self::Nothing,
-            OutputTarget::File(target) if path_beside(&target, ".part").is_file() => Self::ResultAndKept,
+            OutputTarget::File(target) if keeps_some(&target) => Self::ResultAndKept,
             OutputTarget::File(target) if begins_with_answer(&target) => Self::Answers,
             _ => Self::Nothing,
         }
