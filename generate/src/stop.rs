@@ -20,7 +20,7 @@ pub enum FinishReason {
 // Names in an answer's record.
 named!(FinishReason { EndToken = "end", StopString = "stop", Length = "length", NoToken = "no-token" });
 
-/// Texts that end an answer, wherever their characters lie among tokens.
+/// Texts that end an answer, wherever their characters lie among tokens, special ones too.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct StopStrings {
     texts: Vec<String>,
@@ -52,24 +52,42 @@ impl StopStrings {
     }
 
     /// The answer's text without the text that ends it and what follows; none if there is no such text yet.
-    /// Asked after each token.
+    /// Asked after each token. `decode` gives the text of an answer, which has none of special tokens;
+    /// `decode_all` that with these, which may end it too.
     ///
     /// # Errors
-    /// Those of `decode`.
+    /// Those of `decode` and `decode_all`.
     pub fn cut(
         &self,
         answer: &[u32],
         decode: impl Fn(&[u32]) -> Result<String, GenerateError>,
+        decode_all: impl Fn(&[u32]) -> Result<String, GenerateError>,
     ) -> Result<Option<String>, GenerateError> {
         if self.texts.is_empty() {
             return Ok(None);
         }
         let tail = &answer[answer.len().saturating_sub(self.tail)..];
-        if tail.len() < answer.len() && self.first_in(&decode(tail)?).is_none() {
+        if tail.len() < answer.len()
+            && self.first_in(&decode(tail)?).is_none()
+            && self.first_in(&decode_all(tail)?).is_none()
+        {
             return Ok(None);
         }
         let text = decode(answer)?;
-        Ok(self.first_in(&text).map(|at| text[..at].to_owned()))
+        if let Some(at) = self.first_in(&text) {
+            return Ok(Some(text[..at].to_owned()));
+        }
+        let Some(at) = self.first_in(&decode_all(answer)?) else { return Ok(None) };
+        // The text begins in the token behind these.
+        let mut before = answer.len();
+        while before > 0 && decode_all(&answer[..before])?.len() > at {
+            before -= 1;
+        }
+        let with_it = &answer[..answer.len().min(before + 1)];
+        let (kept, text) = (decode(&answer[..before])?, decode(with_it)?);
+        // What it has of a token that is not special is cut off; of a special one there is nothing.
+        let cut = text.len().saturating_sub(decode_all(with_it)?.len() - at).max(kept.len());
+        Ok(Some(text.get(..cut).unwrap_or(&kept).to_owned()))
     }
 
     fn first_in(&self, text: &str) -> Option<usize> {
@@ -81,14 +99,14 @@ impl StopStrings {
 mod tests {
     use super::*;
 
-    /// Tokens are characters, `_` for a token without text.
+    /// Tokens are characters, `_` for a special token.
     fn cut(stops: &[&str], answer: &str) -> Option<String> {
         let stops = StopStrings::new(stops.iter().map(|text| (*text).to_owned()).collect()).unwrap();
         let ids: Vec<u32> = answer.chars().map(u32::from).collect();
-        let decode = |ids: &[u32]| -> Result<String, GenerateError> {
-            Ok(ids.iter().filter_map(|id| char::from_u32(*id)).filter(|c| *c != '_').collect())
+        let written = |ids: &[u32], special: &str| -> Result<String, GenerateError> {
+            Ok(ids.iter().filter_map(|id| char::from_u32(*id)).collect::<String>().replace('_', special))
         };
-        stops.cut(&ids, decode).unwrap()
+        stops.cut(&ids, |ids| written(ids, ""), |ids| written(ids, "<user>")).unwrap()
     }
 
     #[test]
@@ -103,6 +121,22 @@ mod tests {
         let long = "x".repeat(100);
         assert_eq!(cut(&["stop"], &format!("{long}sto")), None);
         assert_eq!(cut(&["stop"], &format!("{long}stop")), Some(long));
+    }
+
+    #[test]
+    fn the_text_of_a_special_token_ends_an_answer() {
+        for stop in ["<user>", "user", "r>"] {
+            assert_eq!(cut(&[stop], "so_").as_deref(), Some("so"), "{stop}");
+            assert_eq!(cut(&[stop], "so"), None, "{stop}");
+        }
+        assert_eq!(cut(&["\n<user>"], "é\n_").as_deref(), Some("é"));
+        assert_eq!(cut(&["<user>\n"], "so_"), None);
+        assert_eq!(cut(&["<user>\n"], "so_\n").as_deref(), Some("so"));
+        // One before the stop has no text.
+        assert_eq!(cut(&["b<user>"], "a_b_").as_deref(), Some("a"));
+        assert_eq!(cut(&["<user>"], "_").as_deref(), Some(""));
+        let long = "x".repeat(100);
+        assert_eq!(cut(&["<user>"], &format!("{long}_")), Some(long));
     }
 
     #[test]

@@ -169,6 +169,23 @@ fn a_stop_string_ends_an_answer() {
     assert_eq!(record["completion"], answer[..answer.find(&middle).unwrap()]);
 }
 
+#[test]
+fn the_text_of_a_special_token_ends_an_answer() {
+    let whole = answers(&request());
+    assert!(whole.contains("\"finish\":\"end\""), "{whole}");
+    let strings = StopStrings::new(vec!["</s>".to_owned()]).unwrap();
+    let stopping = StoppingCriteria { strings, ignore_end: true, ..request().stopping };
+    let stopped = answers(&GenerateRequest { stopping, ..request() });
+    for lines in whole.lines().zip(stopped.lines()) {
+        let [ended, stopped] =
+            <[&str; 2]>::from(lines).map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+        for key in ["completion", "messages", "new_tokens"] {
+            assert_eq!(ended[key], stopped[key]);
+        }
+        assert_eq!(ended["finish"] == "end", stopped["finish"] == "stop");
+    }
+}
+
 /// What is begun is part of the prompt, in the assistant's turn.
 #[test]
 fn an_answer_goes_on_after_what_it_begins_with() {

@@ -86,7 +86,19 @@ impl TextEncoder {
     /// # Errors
     /// A tokenizer that fails.
     pub fn decode(&self, ids: &[u32]) -> Result<String, EncodeError> {
-        guarded(|| self.tokenizer.decode(ids, true).map_err(|error| error.to_string()))
+        self.decoded(ids, true)
+    }
+
+    /// The text of tokens, with that of special ones.
+    ///
+    /// # Errors
+    /// A tokenizer that fails.
+    pub fn decode_all(&self, ids: &[u32]) -> Result<String, EncodeError> {
+        self.decoded(ids, false)
+    }
+
+    fn decoded(&self, ids: &[u32], skip_special: bool) -> Result<String, EncodeError> {
+        guarded(|| self.tokenizer.decode(ids, skip_special).map_err(|error| error.to_string()))
             .map_err(EncodeError::Tokenizer)
     }
 
