@@ -31,6 +31,13 @@ enum MappedBytes {
     Memory(AlignedBuffer),
 }
 
+/// Bytes of the longest range whose pages the system is asked for in one call.
+const SHORT: usize = 64 << 10;
+
+/// As many pages, wherever they begin.
+#[cfg(target_os = "linux")]
+const PAGES: usize = SHORT / 4096 + 1;
+
 impl FileMap {
     /// Maps a file that must have exactly `len` bytes.
     pub fn open(file: &std::fs::File, len: u64) -> io::Result<FileMap> {
@@ -79,7 +86,8 @@ impl FileMap {
         }
     }
 
-    /// Whether a range seems to be in memory, by a few of its pages. Where the system does not say, it does.
+    /// Whether a range seems to be in memory: a short one by all of its pages, a long one by a few. Where the
+    /// system does not say, it does.
     pub(crate) fn is_in_memory(&self, range: &Range<usize>) -> bool {
         // A page has 4 KiB or more.
         let pages = (range.len() / 4096 + 1).min(4);
@@ -87,9 +95,14 @@ impl FileMap {
             return true;
         };
         let step = last.saturating_sub(range.start) / (pages - 1).max(1);
-        !self.out
-            && (0..pages).all(|i| self.is_page_in_memory(range.start + step * i))
-            && self.do_reads_find(range, pages)
+        let is_there = match range.len() <= SHORT {
+            true => self.are_pages_in_memory(range.start..last + 1),
+            false => (0..pages).all(|i| {
+                let at = range.start + step * i;
+                self.are_pages_in_memory(at..at + 1)
+            }),
+        };
+        !self.out && is_there && self.do_reads_find(range, pages)
     }
 
     /// Whether what reads say agrees, where the map alone tells nothing.
@@ -103,22 +116,27 @@ impl FileMap {
         true
     }
 
+    /// Whether all pages of a range of at most [`SHORT`] bytes are in memory.
     #[cfg(target_os = "linux")]
-    fn is_page_in_memory(&self, at: usize) -> bool {
+    fn are_pages_in_memory(&self, range: Range<usize>) -> bool {
         let MappedBytes::Map(map) = &self.source else { return true };
-        if at >= map.len() {
+        let start = range.start / page_size() * page_size();
+        let end = range.end.min(map.len());
+        let mut states = [1u8; PAGES];
+        let pages = end.saturating_sub(start).div_ceil(page_size());
+        if pages == 0 || pages > PAGES {
             return true;
         }
-        let start = at / page_size() * page_size();
-        let mut state = 0u8;
-        // SAFETY: a map starts on a page, and this page begins inside it; for one page one byte is written.
-        // If another thread unmapped it meanwhile, which the borrow excludes, the call would fail.
-        let said = unsafe { libc::mincore(map.as_ptr().add(start).cast_mut().cast(), 1, &mut state) };
-        said != 0 || state & 1 == 1
+        // SAFETY: a map starts on a page, and the range ends inside it; one byte is written for each of its
+        // pages. If another thread unmapped it meanwhile, which the borrow excludes, the call would fail.
+        let said = unsafe {
+            libc::mincore(map.as_ptr().add(start).cast_mut().cast(), end - start, states.as_mut_ptr())
+        };
+        said != 0 || states.iter().all(|state| state & 1 == 1)
     }
 
     #[cfg(not(target_os = "linux"))]
-    fn is_page_in_memory(&self, _: usize) -> bool {
+    fn are_pages_in_memory(&self, _: Range<usize>) -> bool {
         true
     }
 
@@ -254,6 +272,22 @@ mod tests {
         }
         map.populate(&(0..LEN)).unwrap();
         assert!(map.is_in_memory(&(0..LEN)));
+    }
+
+    #[test]
+    fn a_short_range_is_asked_for_page_by_page() {
+        let folder = tempfile::tempdir().unwrap();
+        let Some(file) = forgotten(folder.path()) else { return };
+        let map = FileMap::open(file.file(), LEN as u64).unwrap();
+        let place = 3 * SHORT + 5000;
+        assert!(!map.is_in_memory(&(place..place + 1)));
+        // Only the pages of its end are missing.
+        map.populate(&(0..4 * SHORT)).unwrap();
+        assert!(map.is_in_memory(&(place..place + SHORT / 2)));
+        assert!(map.is_in_memory(&(0..4 * SHORT)));
+        if !map.is_in_memory(&(4 * SHORT..4 * SHORT + 1)) {
+            assert!(!map.is_in_memory(&(place..4 * SHORT + 1)));
+        }
     }
 
     #[test]

@@ -95,6 +95,8 @@ pub(crate) const NEAR_SMALL: usize = 4096;
 pub struct SpanRequests<'a> {
     pub(super) spans: Vec<(ScannedFile<'a>, Range<u64>)>,
     small: Vec<(&'a FileMap, Range<usize>)>,
+    /// The last large span that was found in memory: that of rows in one chunk is the same.
+    found: Option<(&'a FileMap, Range<u64>)>,
 }
 
 impl<'a> SpanRequests<'a> {
@@ -116,7 +118,13 @@ impl<'a> SpanRequests<'a> {
     /// Adds a span. One that begins where the last one of its file ended, or near that, is read together with
     /// it.
     pub(crate) fn add(&mut self, source: ScannedFile<'a>, span: Range<u64>) {
-        if span.is_empty() || source.is_in_memory(&span) {
+        let map = &**source.map;
+        let is_found = |(of, found): &(&FileMap, Range<u64>)| std::ptr::eq(*of, map) && *found == span;
+        if span.is_empty() || self.found.as_ref().is_some_and(is_found) {
+            return;
+        }
+        if source.is_in_memory(&span) {
+            self.found = Some((map, span));
             return;
         }
         if let Some((last, before)) = self.spans.last_mut()
