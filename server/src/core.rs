@@ -10,7 +10,7 @@ use tonic::Status;
 use crate::access::{Access, Caller};
 use crate::admission::Admission;
 use crate::audit::Audit;
-use crate::handle::Signer;
+use crate::handle::{PinnedSnapshot, Signer};
 use crate::options::RequestLimits;
 use crate::running::RunningStatements;
 use crate::sessions::{OpenSession, Sessions};
@@ -41,13 +41,24 @@ impl Core {
         name: Option<SnapshotName>,
         caller: &Caller,
     ) -> Result<Arc<OpenSession>, Status> {
-        if let Some(SnapshotName::Number(number)) = &name
-            && let Some(held) = self.sessions.known(*number, caller)
-        {
-            return Ok(held);
-        }
         let (core, caller) = (Arc::clone(self), caller.clone());
         on_disk(move || core.sessions.open(name.as_ref(), &caller)).await
+    }
+
+    /// A session on the snapshot that a handle names, as the caller sees it.
+    pub(crate) async fn session_of(
+        self: &Arc<Self>,
+        pinned: &PinnedSnapshot,
+        caller: &Caller,
+    ) -> Result<Arc<OpenSession>, Status> {
+        let held = self.session(Some(SnapshotName::Number(pinned.number)), caller).await?;
+        match pinned.is(held.snapshot()) {
+            true => Ok(held),
+            false => Err(Status::not_found(format!(
+                "the store was restored, and its snapshot {} is not the one that the handle names; ask again",
+                pinned.number
+            ))),
+        }
     }
 
     /// The number of the newest snapshot.

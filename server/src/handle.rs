@@ -4,6 +4,7 @@
 //! The server remembers nothing of them: a handle works as long as the store has its key, also after a
 //! restart. Who may ask what is settled again whenever one comes back.
 
+use gstore_store::Snapshot;
 use hmac::{Hmac, KeyInit, Mac};
 use prost::Message;
 use sha2::Sha256;
@@ -15,13 +16,41 @@ const SIGNATURE: usize = 32;
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct QuestionHandle {
     /// The snapshot that answers; the newest where none is named.
-    #[prost(uint64, optional, tag = "1")]
-    pub(crate) snapshot: Option<u64>,
+    #[prost(message, optional, tag = "1")]
+    pub(crate) snapshot: Option<PinnedSnapshot>,
     /// Tells two askings of the same question apart, so that one can be stopped.
     #[prost(fixed64, tag = "2")]
     pub(crate) nonce: u64,
     #[prost(oneof = "Question", tags = "3, 4, 5")]
     pub(crate) question: Option<Question>,
+}
+
+/// A snapshot that is named.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct PinnedSnapshot {
+    #[prost(uint64, tag = "1")]
+    pub(crate) number: u64,
+    /// Digest of its root, as a restored store gives the number to another; empty where a client has only the
+    /// number.
+    #[prost(bytes = "vec", tag = "2")]
+    root: Vec<u8>,
+}
+
+impl PinnedSnapshot {
+    pub(crate) fn of(snapshot: &Snapshot) -> Self {
+        let root = snapshot.digest().number().to_be_bytes().to_vec();
+        Self { number: snapshot.number(), root }
+    }
+
+    /// The one that has the number.
+    pub(crate) fn numbered(number: u64) -> Self {
+        Self { number, root: Vec::new() }
+    }
+
+    /// Whether a snapshot of the number is the one that is named.
+    pub(crate) fn is(&self, snapshot: &Snapshot) -> bool {
+        self.root.is_empty() || *self == Self::of(snapshot)
+    }
 }
 
 #[derive(Clone, PartialEq, prost::Oneof)]
@@ -77,7 +106,7 @@ pub(crate) struct Matrix {
 
 impl QuestionHandle {
     /// A question about a snapshot.
-    pub(crate) fn new(snapshot: Option<u64>, question: Question) -> Self {
+    pub(crate) fn new(snapshot: Option<PinnedSnapshot>, question: Question) -> Self {
         let nonce = uuid::Uuid::new_v4().as_u64_pair().1;
         Self { snapshot, nonce, question: Some(question) }
     }
@@ -122,10 +151,11 @@ mod tests {
     fn only_what_was_signed_is_taken_back() {
         let signer = Signer::new(b"key").unwrap();
         let statement = Statement { sql: "SELECT 1".into(), values: vec![1, 2] };
-        let handle = QuestionHandle::new(Some(3), Question::Statement(statement));
+        let pinned = || Some(PinnedSnapshot { number: 3, root: vec![4] });
+        let handle = QuestionHandle::new(pinned(), Question::Statement(statement));
         let signed = signer.sign(&handle);
         assert_eq!(signer.open(&signed).unwrap(), handle);
-        assert_ne!(signer.sign(&QuestionHandle::new(Some(3), handle.question.clone().unwrap())), signed);
+        assert_ne!(signer.sign(&QuestionHandle::new(pinned(), handle.question.clone().unwrap())), signed);
         for at in [0, 31, 32, signed.len() - 1] {
             let mut changed = signed.clone();
             changed[at] ^= 1;

@@ -4,6 +4,7 @@
 //! - a request sees one snapshot from its first to its last row, held against `gc` by the session's lease
 //! - the newest snapshot is looked for at each request, so that what other processes publish is seen without
 //!   a restart
+//! - a snapshot is known by the digest of its root: a restored store gives the numbers of later ones again
 //! - all sessions share one limit of memory, and the statements of a client one of their own within it
 //! - a session that no request asks is given up after a while, and its lease with it
 
@@ -12,7 +13,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use arrow_schema::SchemaRef;
-use gstore_core::locked;
+use gstore_core::{Digest, locked};
 use gstore_sql::{
     HeldMemory, LiveTable, PreparedStatement, RowWindow, SqlError, SqlOptions, SqlResources, SqlResult,
     SqlSession, StatementOptions, with_whole_views,
@@ -126,15 +127,14 @@ impl OpenSession {
 }
 
 struct SessionSlot {
-    snapshot: u64,
     datasets: Option<BTreeSet<String>>,
     held: Arc<OpenSession>,
     used: Instant,
 }
 
 impl SessionSlot {
-    fn is_of(&self, snapshot: u64, caller: &Caller) -> bool {
-        self.snapshot == snapshot && self.datasets == caller.datasets
+    fn is_of(&self, digest: Digest, caller: &Caller) -> bool {
+        self.held.snapshot().digest() == digest && self.datasets == caller.datasets
     }
 }
 
@@ -163,7 +163,11 @@ impl Sessions {
 
     /// The number of the newest snapshot.
     pub(crate) fn newest(&self) -> Result<u64, Status> {
-        Ok(self.store.snapshot().map_err(|e| status::open_status(&e))?.number())
+        Ok(self.current()?.number())
+    }
+
+    fn current(&self) -> Result<Arc<Snapshot>, Status> {
+        self.store.snapshot().map_err(|e| status::open_status(&e))
     }
 
     /// A session on the snapshot of this name, the newest for none, as the caller sees it.
@@ -172,19 +176,19 @@ impl Sessions {
         name: Option<&SnapshotName>,
         caller: &Caller,
     ) -> Result<Arc<OpenSession>, Status> {
-        let number = match name {
-            None => self.newest()?,
-            Some(SnapshotName::Number(number)) => *number,
-            Some(tag) => self.store.snapshot_named(tag).map_err(|e| status::open_status(&e))?.number(),
+        let known = match name {
+            None => self.known(self.current()?.digest(), caller),
+            Some(SnapshotName::Number(number)) => self.numbered(*number, caller)?,
+            Some(tag) => {
+                let tagged = self.store.snapshot_named(tag).map_err(|e| status::open_status(&e))?;
+                self.known(tagged.digest(), caller)
+            }
         };
-        if let Some(held) = self.known(number, caller) {
+        if let Some(held) = known {
             return Ok(held);
         }
-        // What was the newest a moment ago may be collected by now.
-        let wanted = name.map(|_| SnapshotName::Number(number));
-        let leased = self.store.snapshot_leased(wanted.as_ref(), "gstore serve");
+        let leased = self.store.snapshot_leased(name, "gstore serve");
         let (snapshot, lease) = leased.map_err(|e| status::open_status(&e))?;
-        let number = snapshot.number();
         let snapshot = match &caller.datasets {
             None => snapshot,
             Some(names) => Arc::new(with_whole_views(snapshot.only(|name| names.contains(name)))),
@@ -193,18 +197,19 @@ impl Sessions {
         let session = SqlSession::with_tables(snapshot, options, &self.resources, live)
             .map_err(|e| status::sql_status(&e, self.store.path(), ""))?;
         let held = Arc::new(OpenSession::new(session, lease, self.resources.clone()));
-        Ok(self.keep(number, caller, held))
+        Ok(self.keep(caller, held))
     }
 
     /// Keeps a session, unless another request has opened one like it meanwhile, which is given then.
-    fn keep(&self, snapshot: u64, caller: &Caller, held: Arc<OpenSession>) -> Arc<OpenSession> {
+    fn keep(&self, caller: &Caller, held: Arc<OpenSession>) -> Arc<OpenSession> {
+        let digest = held.snapshot().digest();
         let mut slots = locked(&self.slots);
-        if let Some(slot) = slots.iter_mut().find(|slot| slot.is_of(snapshot, caller)) {
+        if let Some(slot) = slots.iter_mut().find(|slot| slot.is_of(digest, caller)) {
             slot.used = Instant::now();
             return Arc::clone(&slot.held);
         }
         let (datasets, used) = (caller.datasets.clone(), Instant::now());
-        slots.push(SessionSlot { snapshot, datasets, held: Arc::clone(&held), used });
+        slots.push(SessionSlot { datasets, held: Arc::clone(&held), used });
         let oldest = slots.iter().enumerate().min_by_key(|(_, slot)| slot.used).map(|(i, _)| i);
         let given_up = oldest.filter(|_| slots.len() > MOST).map(|oldest| slots.swap_remove(oldest));
         // Closes files, for which no other request waits.
@@ -213,10 +218,28 @@ impl Sessions {
         held
     }
 
-    /// The session on a snapshot that is at hand. Reads nothing.
-    pub(crate) fn known(&self, snapshot: u64, caller: &Caller) -> Option<Arc<OpenSession>> {
+    /// The session on the snapshot of this number that is at hand. One that the store does not have any more
+    /// is given up.
+    fn numbered(&self, number: u64, caller: &Caller) -> Result<Option<Arc<OpenSession>>, Status> {
+        let is_of =
+            |slot: &SessionSlot| slot.held.snapshot().number() == number && slot.datasets == caller.datasets;
+        while let Some(held) = self.find(is_of) {
+            if self.store.still_has(held.snapshot()).map_err(|e| status::open_status(&e))? {
+                return Ok(Some(held));
+            }
+            locked(&self.slots).retain(|slot| !Arc::ptr_eq(&slot.held, &held));
+        }
+        Ok(None)
+    }
+
+    /// The session on the snapshot with this root that is at hand. Reads nothing.
+    fn known(&self, digest: Digest, caller: &Caller) -> Option<Arc<OpenSession>> {
+        self.find(|slot| slot.is_of(digest, caller))
+    }
+
+    fn find(&self, is_wanted: impl Fn(&SessionSlot) -> bool) -> Option<Arc<OpenSession>> {
         let mut slots = locked(&self.slots);
-        let slot = slots.iter_mut().find(|slot| slot.is_of(snapshot, caller))?;
+        let slot = slots.iter_mut().find(|slot| is_wanted(slot))?;
         slot.used = Instant::now();
         Some(Arc::clone(&slot.held))
     }
@@ -248,17 +271,17 @@ mod tests {
         let all = Caller { id: name.clone(), name, scope: Scope::Read, datasets: None, peer: None };
         let some = Caller { datasets: Some(BTreeSet::new()), ..all.clone() };
         let first = sessions.open(None, &all).unwrap();
-        let number = first.snapshot().number();
         let late = |sessions: &Sessions| {
             let (snapshot, options) = (Arc::clone(first.snapshot()), SqlOptions::default());
             let session = SqlSession::with_tables(snapshot, options, &sessions.resources, Vec::new());
             Arc::new(OpenSession::new(session.unwrap(), None, sessions.resources.clone()))
         };
-        assert!(Arc::ptr_eq(&first, &sessions.keep(number, &all, late(&sessions))));
-        assert!(!Arc::ptr_eq(&first, &sessions.keep(number, &some, late(&sessions))));
+        assert!(Arc::ptr_eq(&first, &sessions.keep(&all, late(&sessions))));
+        assert!(!Arc::ptr_eq(&first, &sessions.keep(&some, late(&sessions))));
         assert_eq!(locked(&sessions.slots).len(), 2);
         for other in 1..20 {
-            sessions.keep(number + other, &all, late(&sessions));
+            let datasets = Some(BTreeSet::from([other.to_string()]));
+            sessions.keep(&Caller { datasets, ..all.clone() }, late(&sessions));
         }
         assert_eq!(locked(&sessions.slots).len(), MOST);
     }

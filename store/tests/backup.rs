@@ -82,6 +82,33 @@ fn a_backup_is_a_store_and_can_be_restored() {
 }
 
 #[test]
+fn an_open_store_reads_and_writes_what_was_restored_in_its_folder() {
+    let dir = tempdir().unwrap();
+    let [path, to, old] = ["s", "b", "old"].map(|n| dir.path().join(n));
+    let store = rich(&path);
+    let saved = store.snapshot().unwrap();
+    backup(&store, &to).unwrap();
+    delete(&store, [3, 17]);
+    store.tag(&tag_name("v1"), &store.snapshot().unwrap(), TagOptions::default()).unwrap();
+    store.collect(gc(1)).unwrap();
+    let before = store.snapshot().unwrap();
+    assert!(before.oldest() > saved.number() && store.still_has(&before).unwrap());
+    fs_err::rename(&path, &old).unwrap();
+    restore(&to, &path).unwrap();
+    let restored = store.snapshot().unwrap();
+    assert_eq!(
+        (restored.number(), restored.oldest(), restored.tags().len()),
+        (saved.number(), saved.number(), 0)
+    );
+    assert!(!store.still_has(&before).unwrap() && !store.still_has(&saved).unwrap());
+    assert_eq!(add(&store, 30..40).unwrap().added, 10);
+    assert_eq!(store.snapshot().unwrap().number(), saved.number() + 1);
+    assert!(store.still_has(&restored).unwrap() && !store.still_has(&saved).unwrap());
+    assert_eq!(store.snapshot_at(saved.number()).unwrap().digest(), restored.digest());
+    assert!(verify(&store).is_sound());
+}
+
+#[test]
 fn a_second_backup_copies_what_is_new_and_removes_what_is_not_needed() {
     let dir = tempdir().unwrap();
     let [path, to] = ["s", "b"].map(|n| dir.path().join(n));

@@ -50,7 +50,7 @@ impl Versions {
         };
         Ok(match resource {
             Resource::Path(_) => None,
-            Resource::Store { .. } => Some(format!("{} {}", snapshot.info().store, snapshot.number())),
+            Resource::Store { .. } => Some(snapshot.digest().to_string()),
             Resource::Samples { dataset, .. } => {
                 let Ok(part) = snapshot.dataset(dataset) else { return Ok(None) };
                 let mut hash = Xxh3::new();

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::{Context as _, Result, anyhow, bail};
-use gstore_core::{Cancel, did_you_mean};
+use gstore_core::{Cancel, Digest, did_you_mean};
 use gstore_query::influence::Encoder;
 use gstore_sql::SqlError;
 use gstore_store::Store;
@@ -110,7 +110,7 @@ struct Shell<'a> {
     encoder: Arc<dyn Encoder>,
     settings: Settings,
     /// The session of the snapshot that was read last.
-    engine: Option<(u64, Engine)>,
+    engine: Option<(Digest, Engine)>,
     /// Whether input is not typed by a user: then only results are printed, and times that are asked for.
     script: bool,
 }
@@ -193,13 +193,13 @@ impl<'a> Shell<'a> {
         }
         let (snapshot, _lease) = self.context.snapshot(self.store, self.args.snapshot.as_ref())?;
         let snapshot = with_digest_checks(snapshot, self.args.checks);
-        let number = snapshot.number();
+        let digest = snapshot.digest();
         let engine = match &mut self.engine {
-            Some((n, engine)) if *n == number => engine,
+            Some((of, engine)) if *of == digest => engine,
             slot => {
                 let (encoder, own) = (Some(Arc::clone(&self.encoder)), self.names.own.clone());
                 let engine = Engine::with_own(self.context, snapshot, encoder, own)?;
-                &mut slot.insert((number, engine)).1
+                &mut slot.insert((digest, engine)).1
             }
         };
         let runner = engine.runner().context("the shell is for a store on this machine")?;

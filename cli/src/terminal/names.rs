@@ -6,7 +6,7 @@ use std::rc::Rc;
 use anyhow::Result;
 use arrow_array::cast::AsArray;
 use arrow_array::{Array, ArrayRef};
-use gstore_core::Cancel;
+use gstore_core::{Cancel, Digest};
 use gstore_sql::{DATA, OwnTable, SqlRunner, types_in_sql};
 use gstore_store::{SnapshotName, Store};
 
@@ -21,7 +21,7 @@ pub struct SnapshotNames<'a> {
     snapshot: Option<&'a SnapshotName>,
     /// Tables of the user's own.
     pub own: Vec<OwnTable>,
-    read: RefCell<Option<(u64, Rc<CompletionNames>)>>,
+    read: RefCell<Option<(Digest, Rc<CompletionNames>)>>,
 }
 
 impl<'a> SnapshotNames<'a> {
@@ -38,15 +38,15 @@ impl<'a> SnapshotNames<'a> {
     /// The names of the snapshot that the next statement reads.
     pub fn words(&self) -> Result<Rc<CompletionNames>> {
         let (snapshot, _lease) = self.context.snapshot(self.store, self.snapshot)?;
-        let number = snapshot.number();
+        let digest = snapshot.digest();
         if let Some((read, words)) = self.read.borrow().as_ref()
-            && *read == number
+            && *read == digest
         {
             return Ok(Rc::clone(words));
         }
         let engine = Engine::with_own(self.context, snapshot, None, self.own.clone())?;
         let words = Rc::new(engine.runner().map(words_of).transpose()?.unwrap_or_default());
-        *self.read.borrow_mut() = Some((number, Rc::clone(&words)));
+        *self.read.borrow_mut() = Some((digest, Rc::clone(&words)));
         Ok(words)
     }
 }

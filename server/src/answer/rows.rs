@@ -17,7 +17,6 @@ use arrow_schema::SchemaRef;
 use futures::StreamExt;
 use gstore_query::matrix::MatrixRows;
 use gstore_sql::{HeldMemory, RowWindow, RunNotes, SqlError};
-use gstore_store::SnapshotName;
 use tokio::sync::{mpsc, oneshot};
 use tonic::Status;
 
@@ -151,9 +150,11 @@ async fn produce(
     to: &mpsc::Sender<RecordBatch>,
     begin: oneshot::Sender<Result<AnswerStart, Status>>,
 ) -> Result<(), Status> {
-    let name = handle.snapshot.map(SnapshotName::Number);
     let begun = async {
-        let held = core.session(name, caller).await?;
+        let held = match &handle.snapshot {
+            Some(pinned) => core.session_of(pinned, caller).await?,
+            None => core.session(None, caller).await?,
+        };
         match handle.question {
             Some(Question::Statement(statement)) => {
                 let (planner, asker, sql) = (Arc::clone(&held), caller.clone(), statement.sql.clone());

@@ -20,7 +20,7 @@ use crate::access::Caller;
 use crate::answer::{plain, rows};
 use crate::audit::AuditRecord;
 use crate::core::Core;
-use crate::handle::{Question, QuestionHandle};
+use crate::handle::{PinnedSnapshot, Question, QuestionHandle};
 use crate::json::{Object, read_object};
 use crate::listen::BusyGuard;
 use crate::status;
@@ -145,8 +145,8 @@ async fn begin(
     let (shape, statement) = (form.shape()?, plain::statement(form.sql.clone(), &form.parameters)?);
     let snapshot = match form.snapshot()? {
         None => None,
-        Some(SnapshotName::Number(number)) => Some(number),
-        Some(tag) => Some(core.session(Some(tag), caller).await?.snapshot().number()),
+        Some(SnapshotName::Number(number)) => Some(PinnedSnapshot::numbered(number)),
+        Some(tag) => Some(PinnedSnapshot::of(core.session(Some(tag), caller).await?.snapshot())),
     };
     let handle = QuestionHandle::new(snapshot, Question::Statement(statement));
     let ticket = handle.nonce.to_le_bytes();

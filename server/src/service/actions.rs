@@ -15,7 +15,7 @@ use tonic::Status;
 
 use super::{AuthorizedRequest, tags};
 use crate::answer::stream::{schema_bytes, stream_schema};
-use crate::handle::{Question, QuestionHandle, Statement};
+use crate::handle::{PinnedSnapshot, Question, QuestionHandle, Statement};
 use crate::status;
 
 /// The actions and what they do.
@@ -129,7 +129,7 @@ async fn prepare(
     let described = asking.recorded("prepare", &sql, describe_statement(asking, &sql)).await?;
     // A statement sees the newest snapshot each time that it runs, unless one was named.
     let snapshot = match &asking.snapshot {
-        Some(_) => Some(asking.session(None).await?.snapshot().number()),
+        Some(_) => Some(PinnedSnapshot::of(asking.session(None).await?.snapshot())),
         None => None,
     };
     let handle = QuestionHandle::new(snapshot, Question::of_sql(sql));

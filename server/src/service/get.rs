@@ -6,7 +6,6 @@ use arrow_array::RecordBatch;
 use arrow_flight::sql::{ProstMessageExt, TicketStatementQuery};
 use arrow_flight::{FlightDescriptor, FlightEndpoint, FlightInfo, Ticket};
 use arrow_schema::SchemaRef;
-use gstore_store::SnapshotName;
 use prost::Message;
 use tonic::Status;
 
@@ -16,16 +15,18 @@ use crate::answer::parts::{self, AnswerParts};
 use crate::answer::plain::PlainRequest;
 use crate::answer::{catalog, rows, stream};
 use crate::audit::AuditRecord;
-use crate::handle::{Question, QuestionHandle};
+use crate::handle::{PinnedSnapshot, Question, QuestionHandle};
 use crate::sessions::OpenSession;
 use crate::status;
 
 impl AuthorizedRequest {
     /// The session that answers: on the snapshot of a handle, else on the one of the headers, else on the
     /// newest.
-    pub(super) async fn session(&self, handle: Option<u64>) -> Result<Arc<OpenSession>, Status> {
-        let name = handle.map(SnapshotName::Number).or_else(|| self.snapshot.clone());
-        self.core.session(name, &self.caller).await
+    pub(super) async fn session(&self, handle: Option<&PinnedSnapshot>) -> Result<Arc<OpenSession>, Status> {
+        match handle {
+            Some(pinned) => self.core.session_of(pinned, &self.caller).await,
+            None => self.core.session(self.snapshot.clone(), &self.caller).await,
+        }
     }
 
     /// Work that may take a while, on the workers. It holds its turn until it has ended, also when the
@@ -102,7 +103,7 @@ fn request_text(asked: &FlightRequest) -> String {
 
 /// An answer before its rows.
 pub(super) struct DescribedAnswer {
-    snapshot: u64,
+    snapshot: PinnedSnapshot,
     parts: AnswerParts,
     pub(super) schema: SchemaRef,
 }
@@ -111,7 +112,7 @@ impl DescribedAnswer {
     /// Tickets for the parts, each on the same snapshot.
     pub(super) fn info(&self, asking: &AuthorizedRequest) -> FlightInfo {
         let endpoints = self.parts.questions.iter().map(|question| {
-            let handle = QuestionHandle::new(Some(self.snapshot), question.clone());
+            let handle = QuestionHandle::new(Some(self.snapshot.clone()), question.clone());
             let statement_handle = asking.core.signer.sign(&handle).into();
             let ticket = TicketStatementQuery { statement_handle }.as_any().encode_to_vec();
             FlightEndpoint::new().with_ticket(Ticket::new(ticket))
@@ -139,7 +140,7 @@ pub(super) async fn describe(
             let handle = core.signer.open(&bytes)?;
             let question =
                 handle.question.ok_or_else(|| Status::invalid_argument("the handle asks for nothing"))?;
-            (asking.session(handle.snapshot).await?, AnswerParts::one(question))
+            (asking.session(handle.snapshot.as_ref()).await?, AnswerParts::one(question))
         }
         FlightRequest::Plain(wanted) => {
             let held = asking.session(None).await?;
@@ -151,7 +152,7 @@ pub(super) async fn describe(
     let Some(first) = parts.questions.first().cloned() else {
         return Err(Status::internal("an answer without parts"));
     };
-    let snapshot = held.snapshot().number();
+    let snapshot = PinnedSnapshot::of(held.snapshot());
     let caller = asking.caller.clone();
     let known = match &first {
         Question::Statement(statement) => held.known(statement, &caller),
@@ -196,12 +197,13 @@ pub(super) async fn rows(asking: &AuthorizedRequest, ticket: &[u8]) -> Result<st
                 )
             };
             let question = questions.pop().filter(|_| questions.is_empty()).ok_or_else(several)?;
-            QuestionHandle::new(Some(held.snapshot().number()), question)
+            QuestionHandle::new(Some(PinnedSnapshot::of(held.snapshot())), question)
         }
     };
     let handle = match (&handle.snapshot, &asking.snapshot) {
         (None, Some(_)) => {
-            QuestionHandle { snapshot: Some(asking.session(None).await?.snapshot().number()), ..handle }
+            let held = asking.session(None).await?;
+            QuestionHandle { snapshot: Some(PinnedSnapshot::of(held.snapshot())), ..handle }
         }
         _ => handle,
     };

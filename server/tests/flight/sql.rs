@@ -16,10 +16,11 @@ use arrow_schema::Schema;
 use gstore_core::Cancel;
 use gstore_server::{Remote, RemoteOptions};
 use gstore_sql::{Parameters, SqlErrorKind, SqlOptions, SqlRunner};
+use gstore_store::{BackupOptions, Store};
 use tonic::Code;
 
 use crate::client::{Client, command, statement, text};
-use crate::{Server, fixture, options, served};
+use crate::{Server, fixture, options, served, token};
 
 const STATEMENTS: [&str; 7] = [
     "SELECT * FROM pool ORDER BY row",
@@ -238,6 +239,49 @@ async fn a_request_reads_one_snapshot_and_the_next_one_what_was_published() {
     pinned.headers.pop();
     pinned.headers.push(("gstore-snapshot", "999".to_owned()));
     assert_eq!(pinned.sql(count).await.unwrap_err().code(), Code::NotFound);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_was_restored_in_its_folder_is_what_the_next_request_sees() {
+    let (server, mut client) = served(options()).await;
+    let path = server.store.path().to_owned();
+    let [saved, old] = ["saved", "old"].map(|name| path.with_file_name(name));
+    let more = |rows: usize| {
+        let sample = |i: usize| (format!("new{i}"), "{\"text\": \"new\"}".to_owned(), Vec::new());
+        fixture::append_samples(&Store::open(&path).unwrap(), "extra", Vec::new(), rows, sample);
+    };
+    let number =
+        |rows: &[RecordBatch]| rows[0].column(0).as_primitive::<arrow_array::types::Int64Type>().value(0);
+    let never = Cancel::new();
+    server.store.backup(&saved, &BackupOptions::default(), &mut |_| {}, &never).unwrap();
+    more(2);
+    let count = "SELECT count(*) AS n FROM extra";
+    let newest = ("gstore-snapshot", server.store.snapshot().unwrap().number().to_string());
+    let mut pinned = client.clone();
+    pinned.headers.push(newest.clone());
+    let ticket = client.info(statement(count)).await.unwrap().endpoint[0].ticket.clone().unwrap();
+    let free = client.prepare(count).await.unwrap().prepared_statement_handle;
+    let held = pinned.prepare(count).await.unwrap().prepared_statement_handle;
+    assert_eq!(number(&client.get(ticket.clone()).await.unwrap().1), 5);
+
+    fs_err::rename(&path, &old).unwrap();
+    Store::restore(&saved, &path, &mut |_| {}, &never).unwrap();
+    // Tokens are in no backup.
+    client.headers = vec![("authorization", format!("Bearer {}", token(&server.store, "all", None)))];
+    assert_eq!(number(&client.sql(count).await.unwrap().1), 3);
+    assert_eq!(client.get(ticket.clone()).await.unwrap_err().code(), Code::NotFound);
+    // The same number as before.
+    more(1);
+    let mut pinned = client.clone();
+    pinned.headers.push(newest);
+    assert_eq!(number(&client.sql(count).await.unwrap().1), 4);
+    assert_eq!(number(&pinned.sql(count).await.unwrap().1), 4);
+    assert_eq!(number(&client.run_prepared(free).await.unwrap().1), 4);
+    for gone in [client.get(ticket).await, client.run_prepared(held).await] {
+        let status = gone.unwrap_err();
+        assert_eq!(status.code(), Code::NotFound, "{status}");
+        assert!(status.message().contains("the store was restored"), "{status}");
+    }
 }
 
 #[test]

@@ -7,7 +7,7 @@ use uuid::Uuid;
 /// A snapshot was collected while it was read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "snapshot {snapshot} was collected by gc (or purged) meanwhile; read the current one, and let a tag or a lease hold a snapshot that is needed for longer"
+    "snapshot {snapshot} was collected by gc (or purged, or the store was restored) meanwhile; read the current one, and let a tag or a lease hold a snapshot that is needed for longer"
 )]
 #[non_exhaustive]
 pub(crate) struct SnapshotCollected {

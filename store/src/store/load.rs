@@ -69,10 +69,9 @@ pub(super) fn assemble(
     let cell = |part: &Arc<DatasetPart>| previous.and_then(|s| s.live_cell(part)).unwrap_or_default();
     parts.live = parts.datasets.iter().map(cell).collect();
     // The history is cut by what came later: an older root does not know.
-    parts.oldest = previous.map_or(0, Snapshot::oldest).max(root.oldest);
-    parts.tags = previous
-        .filter(|s| s.number() > root.snapshot)
-        .map_or_else(|| root.tags.clone(), |s| s.all_tags().to_vec());
+    let later = previous.filter(|s| s.number() > root.snapshot);
+    parts.oldest = later.map_or(root.oldest, |s| s.oldest().max(root.oldest));
+    parts.tags = later.map_or_else(|| root.tags.clone(), |s| s.all_tags().to_vec());
     let env = watched(env, root.snapshot, &link);
     Ok(Snapshot::new(env, link, root, parts))
 }

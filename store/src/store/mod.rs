@@ -159,7 +159,9 @@ impl Store {
             return Ok(Arc::clone(snapshot));
         }
         let current = Current::parse(bytes)?;
-        let snapshot = Arc::new(load::load(&self.0.env, &current.root, before.as_ref().map(|b| &*b.1))?);
+        // A later one is of a store that was in the folder before, and knows nothing of this one.
+        let previous = before.as_ref().map(|b| &*b.1).filter(|old| old.number() < current.snapshot);
+        let snapshot = Arc::new(load::load(&self.0.env, &current.root, previous)?);
         if snapshot.number() != current.snapshot {
             let d = crate::error::Damage::new(
                 "CURRENT",
@@ -220,6 +222,17 @@ impl Store {
                 self.settled(|current| self.load_older(&current.tag_entry(tag)?.root.clone(), current))
             }
         }
+    }
+
+    /// Whether a snapshot is still in the folder. It is not once it was collected, and where another store
+    /// took the place of this one, as one that was restored: there its number may belong to another state.
+    /// Reads `CURRENT` and looks for the root.
+    pub fn still_has(&self, snapshot: &Snapshot) -> Result<bool, OpenError> {
+        let current = self.snapshot()?;
+        Ok(match snapshot.number().cmp(&current.number()) {
+            std::cmp::Ordering::Less => self.env().exists(&format!("manifests/{}", snapshot.link().file))?,
+            _ => snapshot.link() == current.link(),
+        })
     }
 
     /// What is found by way of the current snapshot. What is older may be collected meanwhile: an error

@@ -14,6 +14,7 @@ use crate::manifest::{DatasetPart, EnsemblePart, FeaturePart, Link, Root, RunPar
 use crate::segment::Checks;
 use crate::tombstones::LiveRows;
 use features::SharedSegments;
+use gstore_core::Digest;
 use std::collections::HashSet;
 use std::sync::{Arc, OnceLock};
 use uuid::Uuid;
@@ -118,9 +119,14 @@ impl Snapshot {
         &self.link
     }
 
-    /// Its number.
+    /// Its number. A restored store gives the numbers of the later snapshots again, to others.
     pub fn number(&self) -> u64 {
         self.root.snapshot
+    }
+
+    /// Digest of its root, by which a state is known: no other state has it.
+    pub fn digest(&self) -> Digest {
+        self.link.digest
     }
 }
 
