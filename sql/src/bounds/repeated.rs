@@ -6,18 +6,21 @@
 //! Invariants
 //! - a statement that may repeat values of any length has batches of few rows from its leaves on
 //! - a server refuses a row that would be too wide even for those, before it is repeated
+//! - what a nested loop holds of larger batches has memory of its own, as it counts all that a batch keeps
 //! - one row with a long list is refused before `unnest` repeats what stands by the list
 
 use std::sync::Arc;
 
-use arrow_array::RecordBatch;
+use arrow_array::{RecordBatch, UInt64Array};
 use arrow_schema::{DataType, Schema, SchemaRef};
+use arrow_select::take::take_record_batch;
 use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
 use datafusion::error::Result as DfResult;
 use datafusion::execution::TaskContext;
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::utils::collect_columns;
 use datafusion::physical_plan::execution_plan::replace_children_if_necessary;
+use datafusion::physical_plan::joins::{CrossJoinExec, NestedLoopJoinExec};
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::unnest::UnnestExec;
 use datafusion::physical_plan::windows::{BoundedWindowAggExec, WindowAggExec};
@@ -60,8 +63,11 @@ pub(crate) fn limit_repetition(
                 let most = rows_at_once(&child.schema(), asking);
                 rows = rows.map_or(most, |rows| Some(most.map_or(rows, |most| most.min(rows))));
             }
-            let limit = |child| PassageExec::above(child, repeats.clone());
-            let limited = children.into_iter().map(limit).collect::<DfResult<_>>()?;
+            let loops = is_nested_loop(&node);
+            let limit = |(place, child): (usize, Arc<dyn ExecutionPlan>)| {
+                PassageExec::above(child, Repeats { held: loops && place == 0, ..repeats.clone() })
+            };
+            let limited = children.into_iter().enumerate().map(limit).collect::<DfResult<_>>()?;
             Ok(Transformed::yes(replace_children_if_necessary(node, limited)?))
         })
         .data()?;
@@ -76,6 +82,12 @@ pub(crate) fn limit_repetition(
         })
     });
     Ok((plan.data()?, rows))
+}
+
+/// Whether an operator is a join that holds its first input and counts each batch of it by itself. Joins by
+/// keys count memory that batches share once.
+fn is_nested_loop(node: &Arc<dyn ExecutionPlan>) -> bool {
+    node.downcast_ref::<CrossJoinExec>().is_some() || node.downcast_ref::<NestedLoopJoinExec>().is_some()
 }
 
 /// Rows of which repeated values stay small; `None` for as many as the engine takes.
@@ -116,6 +128,8 @@ struct Repeats {
     lists: Vec<(usize, usize)>,
     /// The columns that a window may repeat for all rows, and the bytes that they may have then.
     window: Option<(Vec<usize>, u64)>,
+    /// Whether it holds the input, and counts each batch with all that it keeps in memory.
+    held: bool,
 }
 
 impl Repeats {
@@ -125,7 +139,7 @@ impl Repeats {
         if let Some(unnest) = node.downcast_ref::<UnnestExec>() {
             let lists = unnest.list_column_indices().iter();
             let lists = lists.map(|list| (list.index_in_input_schema, list.depth)).collect();
-            return Some(Self { row, lists, window: None });
+            return Some(Self { row, lists, ..Self::default() });
         }
         if let Some(windows) = windows_of(node) {
             let columns = widening(windows);
@@ -165,10 +179,11 @@ impl Passage for Repeats {
     ) -> SendableRecordBatchStream {
         let most = context.session_config().batch_size().max(1);
         let mut seen = InputStatistics { repeats: self.clone(), rows: 0, widest: 0 };
+        let kept: fn(RecordBatch) -> DfResult<RecordBatch> = if self.held { with_own_memory } else { Ok };
         let narrow = input.flat_map(move |batch| {
             let portions: Vec<DfResult<RecordBatch>> = match batch {
                 Ok(batch) => match seen.check(&batch) {
-                    Ok(()) => portions(&batch, most).map(Ok).collect(),
+                    Ok(()) => portions(&batch, most).map(kept).collect(),
                     Err(error) => vec![Err(error.into())],
                 },
                 Err(error) => vec![Err(error)],
@@ -177,6 +192,16 @@ impl Passage for Repeats {
         });
         Box::pin(RecordBatchStreamAdapter::new(schema, narrow))
     }
+}
+
+/// The rows in memory of their own, if they are a small part of what the batch keeps.
+fn with_own_memory(batch: RecordBatch) -> DfResult<RecordBatch> {
+    let own = batch.columns().iter().flat_map(sizes::value_bytes).fold(0, u64::saturating_add);
+    if batch.get_array_memory_size() as u64 <= own.saturating_mul(2) {
+        return Ok(batch);
+    }
+    let rows = UInt64Array::from_iter_values(0..batch.num_rows() as u64);
+    Ok(take_record_batch(&batch, &rows)?)
 }
 
 /// What went through so far.
@@ -188,7 +213,7 @@ struct InputStatistics {
 
 impl InputStatistics {
     fn check(&mut self, batch: &RecordBatch) -> Result<(), SqlError> {
-        let Repeats { row, lists, window } = &self.repeats;
+        let Repeats { row, lists, window, .. } = &self.repeats;
         if row.is_none() && lists.is_empty() && window.is_none() {
             return Ok(());
         }
@@ -242,6 +267,7 @@ fn too_wide(why: &str) -> SqlError {
 
 #[cfg(test)]
 mod tests {
+    use arrow_array::{ArrayRef, StringArray};
     use arrow_schema::Field;
 
     use super::*;
@@ -259,5 +285,17 @@ mod tests {
         assert_eq!(rows(vector(65_536), true), Some(1023));
         assert_eq!(rows(DataType::Utf8, true), Some(SERVED_ROWS));
         assert_eq!(rows(DataType::Utf8, false), Some(OWN_ROWS));
+    }
+
+    #[test]
+    fn parts_of_a_batch_that_are_held_do_not_keep_it() {
+        let texts: ArrayRef = Arc::new(StringArray::from(vec!["x".repeat(1000); 1000]));
+        let batch = RecordBatch::try_from_iter([("a", texts)]).unwrap();
+        let whole = with_own_memory(batch.clone()).unwrap();
+        assert!(Arc::ptr_eq(whole.column(0), batch.column(0)));
+        let parts: Vec<_> = portions(&batch, 10).map(|part| with_own_memory(part).unwrap()).collect();
+        let bytes: usize = parts.iter().map(RecordBatch::get_array_memory_size).sum();
+        assert!(parts.len() == 100 && bytes < 2 * batch.get_array_memory_size(), "{bytes}");
+        assert_eq!(parts[7], batch.slice(70, 10));
     }
 }

@@ -268,6 +268,19 @@ async fn chains_of_steps_as_analysts_write_them_run() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_a_nested_loop_holds_is_counted_once() {
+    let store = small_store();
+    let options = SqlOptions { threads: 1, memory_limit: 160 << 20, ..SqlOptions::default() };
+    let session = SqlSession::new(Arc::clone(&store.snapshot), options).unwrap();
+    // 20 MB in one batch, which the join sees 1024 rows at a time.
+    let wide = "(SELECT DISTINCT repeat('x', 1000) || range AS v FROM range(20000)) t";
+    for join in ["CROSS JOIN range(2) r", "LEFT JOIN range(2) r ON length(t.v) > r.range"] {
+        let sql = format!("SELECT length(max(v || r.range)) AS n FROM {wide} {join}");
+        assert_eq!(slt::rows(&session, &sql).await, ["1005"], "{join}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_repeats_text_works_on_few_rows_at_a_time() {
     let (_store, session) = session(2);
     for (sql, rows, most) in [
