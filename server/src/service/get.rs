@@ -19,6 +19,10 @@ use crate::handle::{PinnedSnapshot, Question, QuestionHandle};
 use crate::sessions::OpenSession;
 use crate::status;
 
+/// Bytes of a command that an answer gives back: what a longer one has, such as values of parameters, is in
+/// the ticket as well.
+const GIVEN_BACK: usize = 64 << 10;
+
 impl AuthorizedRequest {
     /// The session that answers: on the snapshot of a handle, else on the one of the headers, else on the
     /// newest.
@@ -70,7 +74,12 @@ pub(super) async fn flight_info(
         }
     };
     let info = info.try_with_schema(&stream::stream_schema(&schema));
-    Ok(info.map_err(|e| status::internal("a schema cannot be sent", &e))?.with_descriptor(descriptor))
+    let info = info.map_err(|e| status::internal("a schema cannot be sent", &e))?;
+    // Clients have a limit for a message, and some take none without a descriptor.
+    Ok(info.with_descriptor(match descriptor.cmd.len() > GIVEN_BACK {
+        true => FlightDescriptor::new_cmd(bytes::Bytes::new()),
+        false => descriptor,
+    }))
 }
 
 /// The columns of an answer.

@@ -8,7 +8,7 @@ use arrow_flight::IpcMessage;
 use arrow_flight::sql::{
     CommandGetCatalogs, CommandGetCrossReference, CommandGetDbSchemas, CommandGetExportedKeys,
     CommandGetImportedKeys, CommandGetPrimaryKeys, CommandGetSqlInfo, CommandGetTableTypes, CommandGetTables,
-    CommandGetXdbcTypeInfo, SqlInfo,
+    CommandGetXdbcTypeInfo, CommandPreparedStatementQuery, SqlInfo,
 };
 use arrow_ipc::CompressionType;
 use arrow_ipc::writer::IpcWriteOptions;
@@ -17,6 +17,7 @@ use gstore_core::Cancel;
 use gstore_server::{Remote, RemoteOptions};
 use gstore_sql::{Parameters, SqlErrorKind, SqlOptions, SqlRunner};
 use gstore_store::{BackupOptions, Store};
+use prost::Message;
 use tonic::Code;
 
 use crate::client::{Client, command, statement, text};
@@ -143,6 +144,19 @@ async fn prepared_statements_take_values_also_in_the_arguments_of_functions() {
     let again = server.again();
     let client = Client::with(&again, &server.token).await;
     assert_eq!(text(&client.run_prepared(bound).await.unwrap().1), text(&direct));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_has_the_values_of_parameters_once() {
+    let (_server, client) = served(options()).await;
+    let handle = client.prepare("SELECT length($1) AS n").await.unwrap().prepared_statement_handle;
+    let long: ArrayRef = Arc::new(StringArray::from(vec!["x".repeat(1 << 20)]));
+    let bound = client.bind(handle, RecordBatch::try_from_iter([("1", long)]).unwrap()).await.unwrap();
+    let asked = command(&CommandPreparedStatementQuery { prepared_statement_handle: bound.clone() });
+    let info = client.info(asked).await.unwrap();
+    assert!(info.encoded_len() < bound.len() + 4096, "{} of {}", info.encoded_len(), bound.len());
+    let rows = client.get(info.endpoint[0].ticket.clone().unwrap()).await.unwrap().1;
+    assert!(text(&rows).contains("1048576"), "{}", text(&rows));
 }
 
 #[tokio::test(flavor = "multi_thread")]
