@@ -57,7 +57,7 @@ pub(crate) fn literal(value: &ScalarValue) -> Result<Ast, SqlError> {
         other => {
             let why = format!("a parameter cannot have the type {}", other.data_type());
             Err(SqlError::invalid(why)
-                .hint("it can be text, a number, true or false, a date, a time, or a list"))
+                .hint("it can be text, a number, true or false, a date, a timestamp, or a list"))
         }
     }
 }

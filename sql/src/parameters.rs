@@ -45,7 +45,7 @@ impl Parameters {
     }
 
     /// Adds the value of the parameter with this name or number, or without one that of the next by place.
-    /// Lists are of texts or of numbers.
+    /// Lists are of values of one kind and of nulls.
     ///
     /// # Errors
     /// An object, a list of mixed values or of more than a quarter of a million, a name that was given
@@ -143,17 +143,21 @@ fn scalar(value: &Value) -> Result<ScalarValue, SqlError> {
         Value::String(text) => ScalarValue::Utf8(Some(text.clone())),
         Value::Array(elements) => {
             short(elements.len())?;
-            let mut values = elements.iter().map(scalar).collect::<Result<Vec<_>, _>>()?;
-            let mut ty = values.first().map_or(DataType::Utf8, ScalarValue::data_type);
-            if values.iter().all(|v| v.data_type().is_numeric()) && values.iter().any(|v| v.data_type() != ty)
-            {
-                ty = DataType::Float64;
-                values = values.iter().map(|v| v.cast_to(&ty)).collect::<Result<_, _>>()?;
-            }
-            if values.iter().any(|v| v.data_type() != ty) || ty.is_nested() {
-                let why = "a list is of texts or of numbers, not of both or of other things";
-                return Err(SqlError::invalid(why.to_owned()));
-            }
+            let values = elements.iter().map(scalar).collect::<Result<Vec<_>, _>>()?;
+            let types = values.iter().map(ScalarValue::data_type).filter(|ty| !ty.is_null());
+            let types: Vec<DataType> = types.collect();
+            let ty = match types.first() {
+                None => DataType::Utf8,
+                Some(first) if types.iter().all(|ty| ty == first) && !first.is_nested() => first.clone(),
+                Some(_) if types.iter().all(DataType::is_numeric) => DataType::Float64,
+                Some(_) => {
+                    let why = "a list is of texts, of numbers, or of true and false, each with NULL among them; \
+                               not of several of these or of lists";
+                    return Err(SqlError::invalid(why.to_owned()));
+                }
+            };
+            let of_type = |v: ScalarValue| if v.data_type() == ty { Ok(v) } else { v.cast_to(&ty) };
+            let values = values.into_iter().map(of_type).collect::<Result<Vec<_>, _>>()?;
             ScalarValue::List(ScalarValue::new_list_nullable(&values, &ty))
         }
         Value::Object(_) => return Err(SqlError::invalid("a parameter cannot be an object".to_owned())),

@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use arrow_array::{ArrayRef, Float64Array, Int32Array, RecordBatch, StringArray};
+use arrow_array::types::Int64Type;
+use arrow_array::{
+    ArrayRef, Float64Array, Int32Array, ListArray, RecordBatch, StringArray, Time64MicrosecondArray,
+};
 use arrow_schema::{DataType, Schema};
 use futures::TryStreamExt;
 use gstore_sql::{MAX_PARAMETERS, Parameters, SqlErrorKind, SqlResult, SqlSession};
@@ -66,6 +69,11 @@ async fn a_value_in_any_place_gives_what_the_literal_gives() {
             "SELECT 0.1 AS \"$1\", 0.1 AS \"$2\", true AS \"$3\", 0.1 AS again",
         ),
         ("SELECT $1 AS x", json!([[1, 2.5]]), "SELECT [1.0, 2.5] AS x"),
+        (
+            "SELECT $1 AS a, $2 AS b, $3 AS c",
+            json!([[1, null], [null, "x"], [true, false]]),
+            "SELECT [1, NULL] AS a, [NULL, 'x'] AS b, [true, false] AS c",
+        ),
         // `row` has no sign, and a whole number of a list has one.
         (
             "SELECT row FROM pool WHERE row IN $rows AND source NOT IN $sources ORDER BY row",
@@ -108,7 +116,10 @@ async fn values_that_do_not_fit_are_refused() {
     }
     let mut values = Parameters::default();
     assert_eq!(values.add(None, &json!({"a": 1})).unwrap_err().kind(), SqlErrorKind::Invalid);
-    assert!(values.add(None, &json!([1, "a"])).is_err());
+    for list in [json!([1, "a"]), json!([null, true, 1]), json!([[1], [2]])] {
+        let error = values.add(None, &list).unwrap_err().to_string();
+        assert!(error.contains("a list is of texts, of numbers, or of true and false"), "{error}");
+    }
     values.add(Some("a"), &json!(1)).unwrap();
     assert!(values.add(Some("$a"), &json!(1)).is_err());
 }
@@ -144,6 +155,20 @@ fn a_row_of_a_batch_is_a_set_of_values() {
     assert_eq!(row.columns(), batch.columns());
     assert_eq!(row.schema().field(1).name(), "y");
     assert!(Parameters::of_row(&batch.slice(0, 0)).is_err());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_list_of_a_batch_is_the_same_as_one_of_json() {
+    let (_store, session) = session(1);
+    let list = ListArray::from_iter_primitive::<Int64Type, _, _>([Some([Some(1), None])]);
+    let row = RecordBatch::try_from_iter([("1", Arc::new(list) as ArrayRef)]).unwrap();
+    let sql = "SELECT $1 AS x, typeof($1) AS t";
+    let of_row = rows(&session, sql, &Parameters::of_row(&row).unwrap()).await.unwrap();
+    assert_eq!(rows(&session, sql, &values(&json!([[1, null]]))).await.unwrap(), of_row);
+    let time: ArrayRef = Arc::new(Time64MicrosecondArray::from(vec![1]));
+    let row = RecordBatch::try_from_iter([("1", time)]).unwrap();
+    let error = rows(&session, sql, &Parameters::of_row(&row).unwrap()).await.unwrap_err().to_string();
+    assert!(error.contains("a date, a timestamp, or a list"), "{error}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
