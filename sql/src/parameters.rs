@@ -3,10 +3,11 @@
 //! Values are put into the parsed statement before it is planned, because the arguments of table functions
 //! must be constants by then. Text is put in as a value and never parsed again.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use arrow_array::{ArrayRef, RecordBatch, RecordBatchOptions};
-use arrow_schema::{Field, Schema};
+use arrow_schema::{Field, FieldRef, Schema};
 use datafusion::arrow::datatypes::DataType;
 use datafusion::scalar::ScalarValue;
 use datafusion::sql::parser::Statement;
@@ -27,10 +28,14 @@ pub const MAX_PARAMETERS: usize = 1000;
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Parameters {
     values: Vec<(Option<String>, ScalarValue)>,
+    /// Whether the names are those of columns: they count only if each is the name of a parameter, as some
+    /// clients number the columns from 0, or name them in ways of their own.
+    columns: bool,
 }
 
 impl Parameters {
-    /// The values of the only row of a batch, by place.
+    /// The values of the only row of a batch: by the names of its columns if all are names of parameters, else
+    /// by place.
     ///
     /// # Errors
     /// A batch of several rows or of none, and more than [`MAX_PARAMETERS`] columns.
@@ -40,8 +45,12 @@ impl Parameters {
             return Err(SqlError::invalid(why));
         }
         check_count(batch.num_columns())?;
-        let value = |column: &ArrayRef| ScalarValue::try_from_array(column, 0).map(|value| (None, value));
-        Ok(Self { values: batch.columns().iter().map(value).collect::<Result<_, _>>()? })
+        let value = |(field, column): (&FieldRef, &ArrayRef)| {
+            ScalarValue::try_from_array(column, 0).map(|value| (Some(parameter(field.name())), value))
+        };
+        let schema = batch.schema();
+        let values = schema.fields().iter().zip(batch.columns()).map(value);
+        Ok(Self { values: values.collect::<Result<_, _>>()?, columns: true })
     }
 
     /// Adds the value of the parameter with this name or number, or without one that of the next by place.
@@ -52,7 +61,7 @@ impl Parameters {
     /// before, and more than [`MAX_PARAMETERS`] values.
     pub fn add(&mut self, name: Option<&str>, value: &Value) -> Result<(), SqlError> {
         check_count(self.values.len() + 1)?;
-        let name = name.map(|name| name.strip_prefix('$').unwrap_or(name).to_owned());
+        let name = name.map(parameter);
         if name.is_some() && self.values.iter().any(|(other, _)| *other == name) {
             let name = name.unwrap_or_default();
             return Err(SqlError::invalid(format!("the parameter ${name} is given twice")));
@@ -86,12 +95,13 @@ impl Parameters {
     }
 
     fn in_order(&self, names: &[String]) -> Result<Vec<&ScalarValue>, SqlError> {
-        let by_name = |name: &String| self.values.iter().find(|(given, _)| given.as_ref() == Some(name));
-        let unnamed: Vec<_> = self.values.iter().filter(|(name, _)| name.is_none()).collect();
-        if let Some((name, _)) =
-            self.values.iter().find(|(n, _)| n.as_ref().is_some_and(|n| !names.contains(n)))
-        {
-            let name = name.as_deref().unwrap_or_default();
+        let by_place = self.columns && !self.are_named(names);
+        let values = self.values.iter().map(|(name, value)| (name.as_ref().filter(|_| !by_place), value));
+        let values: Vec<(Option<&String>, &ScalarValue)> = values.collect();
+        let by_name = |name: &String| values.iter().find(|(given, _)| *given == Some(name));
+        let unnamed: Vec<_> = values.iter().filter(|(name, _)| name.is_none()).collect();
+        let unknown = values.iter().filter_map(|(name, _)| *name).find(|name| !names.contains(name));
+        if let Some(name) = unknown {
             return Err(
                 SqlError::unknown(format!("the statement has no parameter ${name}")).hint(listed(names))
             );
@@ -106,9 +116,20 @@ impl Parameters {
             return Err(SqlError::invalid(format!("the parameter ${name} has no value")));
         }
         let mut unnamed = unnamed.into_iter();
-        let value = |name| by_name(name).or_else(|| unnamed.next()).map(|(_, value)| value);
+        let value = |name| by_name(name).or_else(|| unnamed.next()).map(|(_, value)| *value);
         names.iter().map(value).map(|v| v.ok_or_else(|| SqlError::internal("a parameter is lost"))).collect()
     }
+
+    /// Whether each value has the name of another of these parameters.
+    fn are_named(&self, names: &[String]) -> bool {
+        let given: HashSet<&String> = self.values.iter().filter_map(|(name, _)| name.as_ref()).collect();
+        given.len() == self.values.len() && given.into_iter().all(|name| names.contains(name))
+    }
+}
+
+/// The name of a parameter, which may be given with its sign.
+fn parameter(name: &str) -> String {
+    name.strip_prefix('$').unwrap_or(name).to_owned()
 }
 
 /// Refuses more values than any statement has parameters, before they are compared with its names.

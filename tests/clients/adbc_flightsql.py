@@ -30,6 +30,8 @@ with connect(**bearer) as connection, connection.cursor() as cursor:
         same(cursor.fetch_arrow_table(), local(plain), plain)
     cursor.execute("SELECT $2 AS b, $1 AS a", (1.5, None))
     assert cursor.fetchall() == [(None, 1.5)]
+    cursor.execute("SELECT $b AS b, $a AS a", polars.DataFrame({"a": [1], "b": [2]}))
+    assert cursor.fetchall() == [(2, 1)]
 
     # In chunks, and left in the middle.
     cursor.execute(STATEMENTS[-2])

@@ -158,6 +158,30 @@ fn a_row_of_a_batch_is_a_set_of_values() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn columns_with_the_names_of_parameters_are_their_values() {
+    let (_store, session) = session(1);
+    for (sql, columns, first) in [
+        ("SELECT $b AS x, $a AS y", ["a", "b"], 2),
+        ("SELECT $b AS x, $a AS y", ["$a", "$b"], 2),
+        ("SELECT $2 AS x, $1 AS y", ["1", "2"], 2),
+        ("SELECT $2 AS x, $1 AS y", ["2", "1"], 1),
+        // Otherwise they stand in the order of the parameters.
+        ("SELECT $b AS x, $a AS y", ["a", "c"], 1),
+        ("SELECT $b AS x, $a AS y", ["a", "a"], 1),
+        ("SELECT ? AS x, ? AS y", ["0", "1"], 1),
+    ] {
+        let column = |n: i32| Arc::new(Int32Array::from(vec![n])) as ArrayRef;
+        let row = RecordBatch::try_from_iter([(columns[0], column(1)), (columns[1], column(2))]).unwrap();
+        let found = rows(&session, sql, &Parameters::of_row(&row).unwrap()).await.unwrap();
+        let plain = format!("SELECT {first} AS x, {} AS y", 3 - first);
+        assert_eq!(found, rows(&session, &plain, &Parameters::default()).await.unwrap(), "{sql} {columns:?}");
+    }
+    let one = RecordBatch::try_from_iter([("a", Arc::new(Int32Array::from(vec![1])) as ArrayRef)]).unwrap();
+    let error = rows(&session, "SELECT $b, $a", &Parameters::of_row(&one).unwrap()).await.unwrap_err();
+    assert!(error.to_string().contains("the parameter $b has no value"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_list_of_a_batch_is_the_same_as_one_of_json() {
     let (_store, session) = session(1);
     let list = ListArray::from_iter_primitive::<Int64Type, _, _>([Some([Some(1), None])]);
