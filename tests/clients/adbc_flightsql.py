@@ -78,6 +78,7 @@ with connect(**bearer) as connection, connection.cursor() as cursor:
     raises(wrong, lambda: cursor.execute("SELECT nothing FROM pool"), "there is no column")
     raises(wrong, lambda: cursor.execute("DELETE FROM pool"), "gstore delete")
     raises(wrong, lambda: cursor.execute("SELECT id FROM pool WHERE row = ?"), "has no value")
+    raises(wrong, lambda: cursor.executemany("SELECT id FROM pool WHERE row = ?", [(1,), (2,)]), "executemany")
     cursor.execute("SELECT 1 AS one")
     assert cursor.fetchone() == (1,)
 

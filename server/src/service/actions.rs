@@ -144,7 +144,8 @@ async fn prepare(
     })
 }
 
-async fn describe_statement(asking: &AuthorizedRequest, sql: &str) -> Result<Description, Status> {
+/// What a statement takes and gives, whatever values it gets.
+pub(super) async fn describe_statement(asking: &AuthorizedRequest, sql: &str) -> Result<Description, Status> {
     let (core, caller) = (Arc::clone(&asking.core), asking.caller.clone());
     let held = asking.session(None).await?;
     let whole = Statement { sql: sql.to_owned(), values: Vec::new() };

@@ -11,8 +11,7 @@ use prost::Message;
 use tonic::Status;
 
 use super::AuthorizedRequest;
-use super::get;
-use crate::answer::ask::FlightRequest;
+use super::actions;
 use crate::handle::{Question, QuestionHandle, Statement};
 use crate::put::Batches;
 use crate::status;
@@ -139,8 +138,14 @@ async fn only_row(
 
 /// Why a statement that is to change something is refused, with the command to use.
 async fn changes(asking: &AuthorizedRequest, sql: String) -> Status {
-    match get::describe(asking, FlightRequest::Statement(sql)).await {
+    match actions::describe_statement(asking, &sql).await {
         Err(status) => status,
-        Ok(_) => Status::invalid_argument("this statement changes nothing; send it as a query"),
+        Ok(described) if described.parameters.fields().is_empty() => {
+            Status::invalid_argument("this statement changes nothing; send it as a query")
+        }
+        // Drivers send several rows so, for statements of either kind.
+        Ok(_) => Status::invalid_argument(
+            "this statement changes nothing; send it as a query, once for each row of values: several rows of parameters, as of executemany, are not supported",
+        ),
     }
 }

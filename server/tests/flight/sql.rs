@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
 use arrow_array::{ArrayRef, Int64Array, RecordBatch, StringArray};
-use arrow_flight::IpcMessage;
 use arrow_flight::sql::{
     CommandGetCatalogs, CommandGetCrossReference, CommandGetDbSchemas, CommandGetExportedKeys,
     CommandGetImportedKeys, CommandGetPrimaryKeys, CommandGetSqlInfo, CommandGetTableTypes, CommandGetTables,
-    CommandGetXdbcTypeInfo, CommandPreparedStatementQuery, SqlInfo,
+    CommandGetXdbcTypeInfo, CommandPreparedStatementQuery, CommandPreparedStatementUpdate,
+    CommandStatementUpdate, SqlInfo,
 };
+use arrow_flight::{FlightDescriptor, IpcMessage};
 use arrow_ipc::CompressionType;
 use arrow_ipc::writer::IpcWriteOptions;
 use arrow_schema::Schema;
@@ -20,7 +21,7 @@ use gstore_store::{BackupOptions, Store};
 use prost::Message;
 use tonic::Code;
 
-use crate::client::{Client, command, statement, text};
+use crate::client::{Client, command, messages, statement, text};
 use crate::{Server, fixture, options, served, token};
 
 const STATEMENTS: [&str; 7] = [
@@ -144,6 +145,31 @@ async fn prepared_statements_take_values_also_in_the_arguments_of_functions() {
     let again = server.again();
     let client = Client::with(&again, &server.token).await;
     assert_eq!(text(&client.run_prepared(bound).await.unwrap().1), text(&direct));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_update_says_what_does_it_or_that_it_is_a_query() {
+    let (_server, client) = served(options()).await;
+    let rows =
+        RecordBatch::try_from_iter([("0", Arc::new(Int64Array::from(vec![1, 2])) as ArrayRef)]).unwrap();
+    let refused = async |update: FlightDescriptor| {
+        let sent = messages(update, vec![rows.clone()], IpcWriteOptions::default()).await;
+        client.inner.clone().do_put(client.request(futures::stream::iter(sent))).await.err().unwrap()
+    };
+    let prepared_statement_handle = client.prepare("SELECT $1").await.unwrap().prepared_statement_handle;
+    let several = refused(command(&CommandPreparedStatementUpdate { prepared_statement_handle })).await;
+    assert_eq!(several.code(), Code::InvalidArgument);
+    assert!(several.message().contains("executemany, are not supported"), "{several}");
+    for (sql, says) in [
+        ("SELECT 1", "this statement changes nothing; send it as a query"),
+        ("SELECT nothing FROM pool", "there is no column"),
+        ("DELETE FROM pool WHERE row = 1", "a job of the store does that"),
+    ] {
+        let update = CommandStatementUpdate { query: sql.to_owned(), transaction_id: None };
+        let status = refused(command(&update)).await;
+        assert_eq!(status.code(), Code::InvalidArgument, "{sql}: {status}");
+        assert!(status.message().contains(says), "{sql}: {status}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
