@@ -104,6 +104,31 @@ fn rows_are_cut_evenly_and_shards_without_rows_say_so() {
 }
 
 #[test]
+fn shards_of_other_options_are_not_attached_together() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let path = dir.path().join("s");
+    world::created(&path, 30);
+    let number = || Store::open(&path).expect("opens").snapshot().expect("readable").number();
+    let out = |name: &str| dir.path().join(name);
+    let losses = |shard: &str, max_length: &str, name: &str| {
+        let mut command = binary::gstore(&path);
+        command.args(["ingest", "--dataset", "pool", "--features", "loss", "--threads", "2"]);
+        command.args(["--max-length", max_length, "--shard", shard]).arg("--out").arg(out(name));
+        binary::ok(command.arg("--model").arg(world::demo().join("model")));
+    };
+    losses("1/2", "512", "one");
+    losses("2/2", "256", "other");
+    let before = number();
+    let said = ["are of different jobs: feature pool/loss@base, max_length ", "of one job only"];
+    for dry in [&["--dry-run"][..], &[]] {
+        let mut attach = binary::gstore(&path);
+        attach.arg("attach").args(dry).args([out("one"), out("other")]);
+        binary::run(&mut attach).says(1, &said);
+    }
+    assert_eq!(number(), before);
+}
+
+#[test]
 fn wrong_usage_is_explained() {
     let dir = tempfile::tempdir().expect("a folder");
     let [path, out, data] = ["s", "o", "pool.jsonl"].map(|name| dir.path().join(name));

@@ -68,11 +68,11 @@ pub enum AttachError {
     /// The dataset is not the one the shard was made from.
     #[error("shard {shard} in {folder} is of dataset {dataset:?}: {detail}")]
     Dataset { folder: String, shard: String, dataset: String, detail: String },
-    /// Two shards compute one feature in two ways.
+    /// Two shards were not computed in the same way.
     #[error(
-        "{a} and {b} compute feature {feature} in different ways, so their rows do not belong together: {detail}"
+        "{a} and {b} are of different jobs: {detail}\n  attach shards of one job only: of commands with the same model, checkpoints and options"
     )]
-    OtherJob { feature: String, a: String, b: String, detail: String },
+    OtherJob { a: String, b: String, detail: String },
     #[error("{a} and {b} both have {rows} of feature {feature}\n  {advice}")]
     Overlap { feature: String, a: String, b: String, rows: RowSet, advice: &'static str },
     #[error(

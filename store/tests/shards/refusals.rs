@@ -35,16 +35,40 @@ fn what_does_not_fit_is_refused_and_nothing_changes() {
     let other = empty_store(&at("other"));
     assert!(matches!(attach(&other, &[at("a")]), Err(AttachError::OtherStore { .. })));
 
-    // Another way to compute the same feature.
-    let different = JobPlan { identity: json!("different"), ..plan(features()) };
-    let Ok(ShardStart::Job(mut job)) = store.start_shard(different, shard_plan(&store, "2/2", &at("d")))
+    // The same features of shorter texts: their labels are the same.
+    let mut short = features();
+    short.iter_mut().for_each(|f| f.desc.encoding = "0".repeat(64));
+    let Ok(ShardStart::Job(mut job)) = store.start_shard(plan(short), shard_plan(&store, "2/2", &at("s")))
     else {
         panic!()
     };
     let rows = job.plan().rows().clone();
     compute(&mut job, &rows, usize::MAX);
     job.finish(None).unwrap();
-    refused(&["a", "d"], &["in different ways"]);
+    let key = encoding_spec().key();
+    let said =
+        refused(&["a", "s"], &["shard 1/2 in", "shard 2/2 in", "are of different jobs", &key, "000\""]);
+    assert!(said.contains("feature pool/grad-sgd@checkpoint-7, encoding \""), "{said}");
+    // Other features.
+    let Ok(ShardStart::Job(mut job)) =
+        store.start_shard(plan(vec![features().remove(1)]), shard_plan(&store, "2/2", &at("one")))
+    else {
+        panic!()
+    };
+    compute(&mut job, &rows, usize::MAX);
+    job.finish(None).unwrap();
+    let all = "pool/grad-sgd@checkpoint-7, pool/grad-adam@checkpoint-7";
+    refused(&["a", "one"], &["are of different jobs", all, " against "]);
+
+    // Another way to compute the same feature.
+    let different = JobPlan { identity: json!("different"), ..plan(features()) };
+    let Ok(ShardStart::Job(mut job)) = store.start_shard(different, shard_plan(&store, "2/2", &at("d")))
+    else {
+        panic!()
+    };
+    compute(&mut job, &rows, usize::MAX);
+    job.finish(None).unwrap();
+    refused(&["a", "d"], &["are of different jobs: identity ", "\"different\""]);
 
     // Another opinion about a checkpoint's weight.
     let Ok(ShardStart::Job(mut job)) =

@@ -6,17 +6,18 @@ use super::read::Shard;
 use crate::error::AttachError;
 use crate::job::JobFeature;
 use crate::shard::receipt::FileContent;
-use crate::shard::samples;
+use crate::shard::{Receipt, samples};
 use crate::store::{Snapshot, Store};
 use gstore_core::RowSet;
-use std::collections::BTreeMap;
+use serde_json::{Map, Value, json};
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 pub(super) fn check(snapshot: &Snapshot, shards: &[Shard]) -> Result<(), AttachError> {
     for shard in shards {
         check_store(snapshot, shard)?;
     }
-    check_features(shards)?;
+    check_job(shards)?;
     check_runs(shards)?;
     check_overlaps(shards)
 }
@@ -78,28 +79,61 @@ pub(super) fn check_samples(store: &Store, snapshot: &Snapshot, shard: &Shard) -
     }
 }
 
-/// Shards that write one feature compute it in the same way.
-fn check_features(shards: &[Shard]) -> Result<(), AttachError> {
-    let mut known: BTreeMap<String, (&Shard, &JobFeature)> = BTreeMap::new();
-    for shard in shards {
-        for f in &shard.receipt.features {
-            let (first, feature) = *known.entry(f.desc.key()).or_insert((shard, f));
-            let detail = if let Some(what) = feature.attrs.difference(&f.attrs) {
-                what.to_owned()
-            } else if first.identity != shard.identity {
-                format!("{} against {}", first.receipt.identity, shard.receipt.identity)
-            } else {
-                continue;
-            };
-            return Err(AttachError::OtherJob {
-                feature: f.name(),
-                a: first.name(),
-                b: shard.name(),
-                detail,
-            });
+/// All shards are of one job.
+fn check_job(shards: &[Shard]) -> Result<(), AttachError> {
+    let Some((first, others)) = shards.split_first() else { return Ok(()) };
+    for shard in others {
+        if let Some(detail) = job_difference(&first.receipt, &shard.receipt) {
+            return Err(AttachError::OtherJob { a: first.name(), b: shard.name(), detail });
         }
     }
     Ok(())
+}
+
+/// In what the jobs of two shards differ; `None` if it is one job. A feature may have another label in each.
+fn job_difference(a: &Receipt, b: &Receipt) -> Option<String> {
+    let features = || a.features.iter().zip(&b.features);
+    let alike = features().all(|(x, y)| x.desc == y.desc);
+    if a.features.len() != b.features.len() || !alike {
+        // Where only options differ, the labels are the same.
+        let named = |r: &Receipt| r.features.iter().map(JobFeature::name).collect::<Vec<_>>().join(", ");
+        let other = features().find(|(x, y)| x.desc != y.desc).filter(|_| named(a) == named(b));
+        return Some(match other {
+            Some((x, y)) => format!("feature {}, {}", x.name(), description_difference((a, x), (b, y))),
+            None => format!("{} against {}", named(a), named(b)),
+        });
+    }
+    if let Some((f, what)) = features().find_map(|(x, y)| Some((x, x.attrs.difference(&y.attrs)?))) {
+        return Some(format!("feature {}, {what}", f.name()));
+    }
+    first_difference("identity", &a.identity, &b.identity)
+}
+
+/// The first part of the descriptions of two features that is not the same.
+fn description_difference((a, x): (&Receipt, &JobFeature), (b, y): (&Receipt, &JobFeature)) -> String {
+    let spec = |r: &Receipt, f: &JobFeature| {
+        let encoding = r.encodings.iter().find(|e| e.key == f.desc.encoding);
+        encoding.map(|e| json!(e.spec))
+    };
+    // A receipt describes the encodings whose token counts it has.
+    let encodings = spec(a, x).zip(spec(b, y));
+    encodings
+        .and_then(|(x, y)| first_difference("encoding", &x, &y))
+        .or_else(|| first_difference("description", &json!(x.desc), &json!(y.desc)))
+        .unwrap_or_default()
+}
+
+/// The first field in which two values differ, with both.
+fn first_difference(name: &str, a: &Value, b: &Value) -> Option<String> {
+    match (a, b) {
+        (Value::Object(x), Value::Object(y)) => {
+            let fields: BTreeSet<&String> = x.keys().chain(y.keys()).collect();
+            let of =
+                |object: &Map<String, Value>, field: &String| object.get(field).cloned().unwrap_or_default();
+            fields.into_iter().find_map(|field| first_difference(field, &of(x, field), &of(y, field)))
+        }
+        _ => (a != b).then(|| format!("{name} {a} against {b}")),
+    }
 }
 
 /// Shards that name a checkpoint of a run say the same of it, so that their order does not matter.
