@@ -396,17 +396,63 @@ fn labels_that_are_ambiguous_list_the_candidates() {
     let dir = tempdir().unwrap();
     let (mut a, mut b) = (feature("grad-sgd", 6, DType::F16), feature("grad-sgd", 6, DType::F32));
     (a.attrs.label, b.attrs.label) = ("g".into(), "g".into());
+    b.desc.dataset = "other".into();
     let store = Store::create(dir.path().join("s")).unwrap();
     add(&store, 0..4).unwrap();
+    let other = DatasetName::try_from("other").unwrap();
+    let mut append = store.append(&other, Vec::new(), options("add")).unwrap();
+    for id in ["a", "b", "c", "d"] {
+        append.push(NewSample { id, record: None, metadata: Vec::new() }).unwrap();
+    }
+    append.finish().unwrap();
     let mut job = store.start_job(plan(vec![a, b])).unwrap();
     seal(&mut job, 0, 0..4);
     seal(&mut job, 1, 0..4);
     let snapshot = job.publish(None, true).unwrap();
-    match snapshot.feature("g") {
-        Err(LookupError::Ambiguous { candidates, .. }) => assert_eq!(candidates.len(), 2),
+    let error = snapshot.feature("g").unwrap_err();
+    assert!(error.to_string().contains("give the number of the one that is meant"), "{error}");
+    match error {
+        LookupError::Ambiguous { candidates, .. } => assert_eq!(candidates.len(), 2),
         other => panic!("{other:?}"),
     }
     assert_eq!(snapshot.feature("2").unwrap().desc.dtype, DType::F32);
     let key = &snapshot.features()[0].key;
     assert_eq!(&snapshot.feature(&key[..12]).unwrap().key, key);
+}
+
+#[test]
+fn a_new_feature_whose_label_is_taken_gets_another_when_it_is_published() {
+    let (_dir, _, store) = with_samples(6);
+    let labelled = |label: &str, dim: u32, dtype: DType| {
+        let mut f = feature("grad-sgd", dim, dtype);
+        f.attrs.label = label.into();
+        f
+    };
+    let begin = |features: Vec<JobFeature>| {
+        let mut job = store.start_job(plan(features)).unwrap();
+        (0..job.features().len()).for_each(|i| seal(&mut job, i, 0..4));
+        job
+    };
+    // All begin before any is published.
+    let [one, other, third] =
+        [DType::F16, DType::F32, DType::I8].map(|dtype| begin(vec![labelled("g", 6, dtype)]));
+    one.publish(None, true).unwrap();
+    let of_type = |now: &Snapshot, f: &JobFeature| {
+        format!("{}:{}", now.features().first().unwrap().attrs.label, f.desc.dtype)
+    };
+    other.publish_labelled(None, true, &of_type).unwrap();
+    // What is taken as well does not do.
+    third.publish_labelled(None, true, &|_: &Snapshot, _: &JobFeature| "g:f32".to_owned()).unwrap();
+    // Two of one job.
+    let both = [8, 10].map(|dim| labelled("h", dim, DType::F16));
+    begin(both.to_vec()).publish(None, true).unwrap();
+    let labels = || -> Vec<String> {
+        store.snapshot().unwrap().features().iter().map(|part| part.attrs.label.clone()).collect()
+    };
+    let key = |f: &JobFeature| f.desc.key()[..8].to_owned();
+    let suffixed = [format!("g:f32:{}", key(&labelled("g", 6, DType::I8))), format!("h:{}", key(&both[1]))];
+    assert_eq!(labels(), ["g", "g:f32", &suffixed[0], "h", &suffixed[1]]);
+    // A feature keeps what it was given.
+    publish_rows(&store, &labelled("g", 6, DType::F32), 4..6, true);
+    assert_eq!(labels(), ["g", "g:f32", &suffixed[0], "h", &suffixed[1]]);
 }

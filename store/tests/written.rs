@@ -101,9 +101,10 @@ fn of_two_first_writes_of_a_label_the_second_is_refused_and_joins_when_it_is_don
     // A lookup by label finds the space that it has now.
     let joined = publish(begin(elsewhere("external:one"), 3..6), "b").unwrap();
     assert_eq!((joined.features().len(), joined.features()[0].state), (1, FeatureState::Complete));
-    // Features that are computed are known by what they are, and may share a label.
-    begin(elsewhere("external:computed"), 0..6).publish(None, true).unwrap();
-    assert_eq!(store.snapshot().unwrap().features().len(), 2);
+    // Features that are computed are known by what they are, and get another label.
+    let computed = begin(elsewhere("external:computed"), 0..6).publish(None, true).unwrap();
+    assert_eq!(computed.features().len(), 2);
+    assert!(computed.features()[1].attrs.label.starts_with("embed-mine@checkpoint-7:"));
     assert!(verify(&store).problems.is_empty());
 }
 

@@ -108,6 +108,24 @@ fn another_projection_gets_a_label_of_its_own() {
 }
 
 #[test]
+fn a_label_that_another_ingest_takes_meanwhile_is_not_given_twice() {
+    let (_dir, store) = store();
+    let mut other = world::request("pool", &[Kind::GradSgd]);
+    other.projection = ProjectionSpec { dim: 64, ..ProjectionSpec::default() }.into();
+    let names: Vec<String> = other.checkpoints.iter().map(|c| c.name.clone()).collect();
+    // Both are planned before one is published.
+    let plans = [world::request("pool", &[Kind::GradSgd]), other]
+        .map(|request| IngestPlan::new(&store, request, &mut Silent).expect("planned"));
+    for plan in &plans {
+        ingest(&store, plan, &mut Silent, &Cancel::new()).expect("ingested");
+    }
+    let snapshot = store.snapshot().expect("readable");
+    let labels: Vec<&str> = snapshot.features().iter().map(|f| f.attrs.label.as_str()).collect();
+    let [a, b] = [&names[0], &names[1]].map(|name| format!("grad-sgd@{name}"));
+    assert_eq!(labels, [&a, &b, &format!("{a}:sjlt_64"), &format!("{b}:sjlt_64")]);
+}
+
+#[test]
 fn an_ingest_of_a_run_takes_over_its_tokenizer() {
     let place = Place::new();
     let model = world::demo().join("model");

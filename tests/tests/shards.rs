@@ -126,6 +126,15 @@ fn shards_of_other_options_are_not_attached_together() {
         binary::run(&mut attach).says(1, &said);
     }
     assert_eq!(number(), before);
+    for name in ["one", "other"] {
+        binary::ok(binary::gstore(&path).arg("attach").arg(out(name)));
+    }
+    let snapshot = Store::open(&path).expect("opens").snapshot().expect("readable");
+    let labels: Vec<&str> = snapshot.features().iter().map(|part| part.attrs.label.as_str()).collect();
+    assert!(
+        labels.len() == 2 && labels[0] == "loss@base" && labels[1].starts_with("loss@base:"),
+        "{labels:?}"
+    );
 }
 
 #[test]

@@ -60,8 +60,12 @@ pub fn run(context: &Context, args: &IngestArgs) -> Result<ExitCode> {
 /// What was done, for programs.
 fn report(plan: &IngestPlan, report: &IngestReport) -> Value {
     let features = plan.features().map(|feature| {
+        // One that was published may have another label than was planned.
+        let key = feature.desc.key();
+        let published = report.snapshot.as_ref().and_then(|snapshot| snapshot.feature_by_key(&key));
+        let planned = || format!("{}/{}", plan.request.dataset, feature.attrs.label);
         json!({
-            "feature": format!("{}/{}", plan.request.dataset, feature.attrs.label),
+            "feature": published.map_or_else(planned, |part| part.display_name()),
             "missing": plan.rows.difference(&feature.published).len(),
         })
     });

@@ -3,7 +3,8 @@
 //! The suffix says in what the feature differs from the one that has the name (and, where that label is taken
 //! too, from the one that has that).
 //!
-//! A label is for people and never part of an identity; a feature keeps the one that it was given.
+//! A label is for people and never part of an identity; a feature keeps the one that it was given. That is settled
+//! when it is published, among the features that there are then.
 
 use gstore_core::Kind;
 use gstore_store::{EncodingSpec, FeatureDesc, FeaturePart, SignRotation, Snapshot};

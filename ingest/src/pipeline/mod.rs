@@ -40,7 +40,7 @@ use std::sync::Arc;
 
 use gstore_core::parallel::each;
 use gstore_core::{Cancel, Remedy};
-use gstore_store::{Job, RowSet, Snapshot, Store};
+use gstore_store::{Job, JobFeature, RowSet, Snapshot, Store};
 
 pub use batches::{EncodedRow, RowBatches};
 pub use devices::{check_devices, gpus};
@@ -118,8 +118,12 @@ fn compute_and_publish(
     let give_up = format!("{} gives it up", Remedy::DropJobs);
     let mut report = compute_missing(&mut job, plan, store.path(), progress, cancel, &give_up)?;
     if report.ending == RunEnding::Finished {
-        let run = plan.column.is_none().then(|| plan.run_update());
-        report.snapshot = Some(job.publish(run, !plan.request.is_partial())?);
+        let complete = !plan.request.is_partial();
+        let label = |now: &Snapshot, feature: &JobFeature| plan.label_in(now, feature);
+        report.snapshot = Some(match plan.column {
+            Some(_) => job.publish(None, complete)?,
+            None => job.publish_labelled(Some(plan.run_update()), complete, &label)?,
+        });
     }
     Ok(report)
 }

@@ -53,7 +53,7 @@ pub enum LookupError {
         known: Vec<String>,
     },
     /// There are several.
-    #[error("{what} {name:?} is ambiguous; it could be\n  {}", .candidates.join("\n  "))]
+    #[error("{what} {name:?} is ambiguous; give the number of the one that is meant:\n  {}", .candidates.join("\n  "))]
     Ambiguous {
         /// `feature`, ...
         what: &'static str,

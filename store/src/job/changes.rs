@@ -1,8 +1,8 @@
 //! Changes of a publish: the parts of its features, datasets and runs, and the files that go into place.
 
 use super::folder::encoding_name;
-use super::plan::{Move, SealedEncoding};
-use super::publish::{Completion, Finish};
+use super::plan::{JobFeature, Move, SealedEncoding};
+use super::publish::{Completion, Finish, TakenLabel};
 use super::rows::published_rows;
 use super::run::Job;
 use super::run_part::run_part;
@@ -11,7 +11,7 @@ use crate::error::CommitError;
 use crate::layout::{encoding_file, segment_file};
 use crate::manifest::{Counters, DatasetPart, EncodingEntry, FeaturePart, FeatureState, sort_segments};
 use crate::store::{Change, Snapshot, change_of};
-use gstore_core::{RowSet, many};
+use gstore_core::{FeatureAttrs, RowSet, many};
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::sync::Arc;
@@ -24,12 +24,12 @@ impl Job {
     pub(super) fn prepare(
         &self,
         now: &Snapshot,
-        finish: &Finish,
+        finish: &Finish<'_>,
     ) -> Result<(Change, Vec<Move>), CommitError> {
         let mut change = change_of(now, &self.command);
         let mut moves = Vec::new();
         for work in &self.work {
-            if let Some(part) = self.feature_part(work, now, &mut change.next, finish)? {
+            if let Some(part) = self.feature_part(work, now, &mut change, finish)? {
                 let added: u64 = work.sealed.iter().map(|s| s.rows()).sum();
                 let what = if part.state == FeatureState::Complete { "complete" } else { "building" };
                 change.changes.push(format!(
@@ -71,8 +71,8 @@ impl Job {
         &self,
         work: &FeatureWork,
         now: &Snapshot,
-        next: &mut Counters,
-        finish: &Finish,
+        change: &mut Change,
+        finish: &Finish<'_>,
     ) -> Result<Option<FeaturePart>, CommitError> {
         let FeatureWork { feature, published, sealed, .. } = work;
         let key = feature.desc.key();
@@ -86,13 +86,10 @@ impl Job {
         let mut part = match old {
             Some(part) => FeaturePart::clone(part),
             None => {
-                let named = |other: &&Arc<FeaturePart>| other.attrs.label == feature.attrs.label;
-                if finish.own_labels && now.features_of(&feature.desc.dataset).iter().any(named) {
-                    let (label, dataset) = (feature.attrs.label.clone(), feature.desc.dataset.clone());
-                    return Err(CommitError::LabelTaken { label, dataset });
-                }
-                next.feature += 1;
-                FeaturePart::new(next.feature - 1, feature.desc.clone(), feature.attrs.clone())
+                let attrs =
+                    FeatureAttrs { label: new_label(feature, now, change, finish)?, ..feature.attrs.clone() };
+                change.next.feature += 1;
+                FeaturePart::new(change.next.feature - 1, feature.desc.clone(), attrs)
             }
         };
         let name = part.display_name();
@@ -178,8 +175,38 @@ impl Job {
     }
 }
 
+/// The label of a new feature: its own, unless another one of its dataset has that.
+fn new_label(
+    feature: &JobFeature,
+    now: &Snapshot,
+    change: &Change,
+    finish: &Finish<'_>,
+) -> Result<String, CommitError> {
+    let JobFeature { desc, attrs } = feature;
+    let stored = now.features_of(&desc.dataset);
+    let taken = |label: &str| {
+        let new = change.features.iter().filter(|other| other.desc.dataset == desc.dataset);
+        stored.iter().map(|part| &***part).chain(new).any(|other| other.attrs.label == label)
+    };
+    if !taken(&attrs.label) {
+        return Ok(attrs.label.clone());
+    }
+    let label = match finish.taken {
+        TakenLabel::Suffixed => attrs.label.clone(),
+        TakenLabel::Renamed(label) => label(now, feature),
+        TakenLabel::Refused => {
+            let (label, dataset) = (attrs.label.clone(), desc.dataset.clone());
+            return Err(CommitError::LabelTaken { label, dataset });
+        }
+    };
+    if !taken(&label) {
+        return Ok(label);
+    }
+    Ok(format!("{label}:{}", desc.key().get(..8).unwrap_or_default()))
+}
+
 /// Notes the write of a client in the part of its dataset.
-fn note_write(now: &Snapshot, change: &mut Change, finish: &Finish) -> Result<(), CommitError> {
+fn note_write(now: &Snapshot, change: &mut Change, finish: &Finish<'_>) -> Result<(), CommitError> {
     let Some((dataset, write, told)) = &finish.write else { return Ok(()) };
     let changed = change.datasets.iter().position(|d| d.name == *dataset);
     let mut part = match changed {

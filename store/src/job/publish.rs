@@ -4,7 +4,7 @@
 //! one that `resume` undoes.
 
 use super::folder::PUBLISH;
-use super::plan::Intents;
+use super::plan::{Intents, JobFeature};
 use super::run::Job;
 use super::run_part::KnownCheckpoint;
 use crate::error::{CommitError, StorageError};
@@ -15,17 +15,28 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// Changes of a publish other than adding the sealed rows.
-#[derive(Debug, Default)]
-pub(crate) struct Finish {
+#[derive(Default)]
+pub(crate) struct Finish<'a> {
     pub runs: Vec<RunUpdate>,
     pub known: KnownCheckpoint,
     pub completion: Completion,
-    /// A new feature needs a label that no other one of its dataset has.
-    pub own_labels: bool,
+    pub taken: TakenLabel<'a>,
     /// Digests of the receipts that the rows came with, by key of the feature.
     pub receipts: BTreeMap<String, Vec<String>>,
     /// The write of a client that this is, with the dataset that it is of and what the client is told.
     pub write: Option<(String, ClientWrite, Map<String, Value>)>,
+}
+
+/// What becomes of a new feature whose label another one of its dataset has by now.
+#[derive(Default)]
+pub(crate) enum TakenLabel<'a> {
+    /// It gets digits of its key as a suffix.
+    #[default]
+    Suffixed,
+    /// It gets this one, and the suffix if that is taken too.
+    Renamed(&'a dyn Fn(&Snapshot, &JobFeature) -> String),
+    /// It is not published.
+    Refused,
 }
 
 /// When the features of a job are complete.
@@ -64,10 +75,32 @@ impl Job {
     /// job started went away meanwhile. Rows that another job published meanwhile are an error, and nothing
     /// changes; rows that were purged meanwhile are left out. With nothing to change, the current snapshot is
     /// returned. After an error the sealed files are kept, and the same command goes on from them.
+    ///
+    /// A new feature whose label another one of its dataset has gets digits of its key as a suffix.
     pub fn publish(self, run: Option<RunUpdate>, complete: bool) -> Result<Arc<Snapshot>, CommitError> {
+        self.publish_computed(run, complete, TakenLabel::Suffixed)
+    }
+
+    /// The same; a new feature whose label is taken gets the one that `label` gives it among the features of the
+    /// snapshot.
+    pub fn publish_labelled(
+        self,
+        run: Option<RunUpdate>,
+        complete: bool,
+        label: &dyn Fn(&Snapshot, &JobFeature) -> String,
+    ) -> Result<Arc<Snapshot>, CommitError> {
+        self.publish_computed(run, complete, TakenLabel::Renamed(label))
+    }
+
+    fn publish_computed(
+        self,
+        run: Option<RunUpdate>,
+        complete: bool,
+        taken: TakenLabel<'_>,
+    ) -> Result<Arc<Snapshot>, CommitError> {
         let completion = if complete { Completion::Complete } else { Completion::Unchanged };
         let (runs, known) = (run.into_iter().collect(), KnownCheckpoint::Replaced);
-        let finish = Finish { runs, known, completion, ..Finish::default() };
+        let finish = Finish { runs, known, completion, taken, ..Finish::default() };
         Ok(Arc::clone(self.publish_as(finish)?.snapshot()))
     }
 
@@ -90,14 +123,14 @@ impl Job {
             runs: run.into_iter().collect(),
             known: KnownCheckpoint::Same,
             completion: Completion::WithAllRows,
-            own_labels: true,
+            taken: TakenLabel::Refused,
             write: write.map(|(write, told)| (dataset.to_owned(), write, told)),
             ..Finish::default()
         };
         Ok(Arc::clone(self.publish_as(finish)?.snapshot()))
     }
 
-    pub(crate) fn publish_as(mut self, finish: Finish) -> Result<PublishOutcome, CommitError> {
+    pub(crate) fn publish_as(mut self, finish: Finish<'_>) -> Result<PublishOutcome, CommitError> {
         let lock = WriterLock::take(&self.store)?;
         let now = self.store.snapshot()?;
         if let Some((dataset, write, _)) = &finish.write {

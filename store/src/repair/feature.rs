@@ -229,12 +229,16 @@ pub(super) fn rebuild(
         }
     }
     let versions = || inventory.features.iter().map(|v| &v.part).filter(|p| p.number == number);
-    let Some((desc, attrs)) = described(name, &versions, &all) else {
+    let Some((desc, mut attrs)) = described(name, &versions, &all) else {
         let what = name.map_or_else(|| format!("segments/{number}"), |n| format!("feature {n}"));
         let remedy = format!("run {} with the original command", Remedy::Ingest);
         work.report.lost.push(Loss::new(LostKind::Feature, &what, &RowSet::new(), &remedy));
         return Ok(None);
     };
+    // Footers have the label from before the publish, which may have given another.
+    if let Some(label) = name.and_then(|name| name.strip_prefix(&desc.dataset)?.strip_prefix('/')) {
+        attrs.label = label.to_owned();
+    }
     let mut part = FeaturePart::new(number, desc, attrs);
     // What was attached only grows, so of several versions the one with the most receipts
     // has all that are known.

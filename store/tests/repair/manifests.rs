@@ -140,3 +140,19 @@ fn token_counts_that_nothing_lists_any_more_are_lost_by_their_rows() {
         reset(&path, &good);
     }
 }
+
+#[test]
+fn a_feature_keeps_the_label_that_it_was_published_under() {
+    let (_dir, path, store) = with_samples(SAMPLES);
+    for dtype in [DType::F16, DType::F32] {
+        let mut f = feature("grad-sgd", 6, dtype);
+        f.attrs.label = "g".into();
+        publish_rows(&store, &f, 0..20, false);
+    }
+    let was = content(&store).features;
+    assert_eq!(was.len(), 2, "the second got a suffix");
+    drop(store);
+    remove_manifests(&path, "feature-2-");
+    let report = repair(&path);
+    assert_eq!(content(&Store::open(&path).unwrap()).features, was, "{report:#?}");
+}

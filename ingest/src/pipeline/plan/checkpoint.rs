@@ -91,6 +91,8 @@ pub struct PlannedFeature {
     pub published: RowSet,
     /// Whether the store counts it as complete.
     pub complete: bool,
+    /// The label that it has if no other feature has that.
+    pub(super) plain_label: String,
 }
 
 impl PlannedFeature {
@@ -119,9 +121,8 @@ pub(super) fn plan_checkpoint(
     (plan.step, plan.weight, plan.weight_is_guess) = (step, weight, is_guess);
     for feature in &mut plan.features {
         let part = snapshot.feature_by_key(&feature.desc.key());
-        let plain = &feature.attrs.label;
-        feature.attrs.label =
-            label(snapshot, request, feature.kind, &plan.projection, (&feature.desc, encoding), plain);
+        let (described, plain) = ((&feature.desc, encoding), &feature.plain_label);
+        feature.attrs.label = label(snapshot, request, feature.kind, &plan.projection, described, plain);
         if let Some(part) = part {
             feature.published = snapshot.open_feature(part)?.row_set()?;
             feature.complete = part.state == FeatureState::Complete;
@@ -159,7 +160,8 @@ pub(in super::super) fn describe_checkpoint(
         .iter()
         .map(|kind| {
             let (desc, attrs) = setting.describe(*kind);
-            PlannedFeature { kind: *kind, desc, attrs, published: RowSet::new(), complete: false }
+            let (published, plain_label) = (RowSet::new(), attrs.label.clone());
+            PlannedFeature { kind: *kind, desc, attrs, published, complete: false, plain_label }
         })
         .collect();
     let TrackedTensors { indices, tensors, projection, .. } = tracked;

@@ -7,8 +7,9 @@ use gstore_store::{JobFeature, JobPlan, RunCheckpoint, RunPart, RunUpdate, Snaps
 use serde_json::{Map, Value, json};
 
 use super::super::IngestError;
+use super::super::label::label;
 use super::super::request::CheckpointWeights;
-use super::{CheckpointPlan, IngestPlan};
+use super::{CheckpointPlan, IngestPlan, PlannedFeature};
 
 /// Checkpoints that a note names.
 const NAMED: usize = 4;
@@ -35,6 +36,20 @@ impl IngestPlan {
             identity: json!({ "features": keys }),
             detail: json!({ "dataset": self.request.dataset, "rows": self.rows.len() }),
             features,
+        }
+    }
+
+    /// The label of a feature of the plan among those of a snapshot, which other processes may have published
+    /// since the plan was made.
+    pub(in super::super) fn label_in(&self, snapshot: &Snapshot, feature: &JobFeature) -> String {
+        let mut planned = self.checkpoints.iter().flat_map(|checkpoint| {
+            checkpoint.features.iter().map(move |planned| (&checkpoint.projection, planned))
+        });
+        match planned.find(|(_, planned)| planned.desc == feature.desc) {
+            Some((projection, PlannedFeature { kind, desc, plain_label, .. })) => {
+                label(snapshot, &self.request, *kind, projection, (desc, &self.encoding), plain_label)
+            }
+            None => feature.attrs.label.clone(),
         }
     }
 

@@ -167,7 +167,7 @@ fn is_needed(snapshot: &Snapshot, shards: &[Shard], choice: &Choice) -> Result<b
     Ok(false)
 }
 
-fn finish(shards: &[Shard], choice: &Choice, job: &Job) -> Finish {
+fn finish(shards: &[Shard], choice: &Choice, job: &Job) -> Finish<'static> {
     let mut runs = Vec::new();
     for update in shards.iter().filter_map(|s| s.receipt.run.as_ref()) {
         if !runs.contains(update) {
