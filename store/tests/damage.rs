@@ -224,6 +224,34 @@ fn one_damaged_segment_hides_no_other_and_its_rows_are_named() {
 }
 
 #[test]
+fn a_named_pipe_in_place_of_a_file_is_damage_and_nobody_waits_for_it() {
+    let (_dir, path, _) = placed(small);
+    let aside = path.with_file_name("aside");
+    for name in files(&path) {
+        let name = name.to_str().unwrap();
+        let folders = ["CURRENT", "manifests/", "samples/", "segments/", "encodings/"];
+        if !folders.iter().any(|folder| name.starts_with(folder)) {
+            continue;
+        }
+        fs_err::rename(path.join(name), &aside).unwrap();
+        assert!(std::process::Command::new("mkfifo").arg(path.join(name)).status().unwrap().success());
+        let found = "a named pipe";
+        match report(&path) {
+            Ok(report) => {
+                let said = report.problems.iter().any(|p| p.file == name && p.found.starts_with(found));
+                assert!(said, "{name}: {report:#?}");
+            }
+            Err(e) => {
+                let text = e.to_string();
+                assert!(e.is_damage() && text.contains(name) && text.contains(found), "{name}: {text}");
+            }
+        }
+        fs_err::rename(&aside, path.join(name)).unwrap();
+    }
+    assert!(report(&path).unwrap().is_sound());
+}
+
+#[test]
 fn folders_that_are_no_store_and_newer_stores_are_named_as_such() {
     let dir = tempdir().unwrap();
     let missing = dir.path().join("missing");

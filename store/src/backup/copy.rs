@@ -9,7 +9,7 @@ use crate::store::Snapshot;
 use crate::table::Region;
 use crate::vfs::{VfsRead, if_there};
 use gstore_core::Cancel;
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, Write};
 use xxhash_rust::xxh3::Xxh3;
 
 /// Bytes read at a time.
@@ -165,13 +165,8 @@ impl<'a> Copier<'a> {
     }
 
     fn unreadable(&self, file: &DataFile<'_>, regions: &[Region], e: io::Error) -> BackupError {
-        match e.kind() {
-            ErrorKind::NotFound | ErrorKind::UnexpectedEof => {
-                let d = Damage::new(&file.name, "the file", format!("{} bytes", file.len), e);
-                StorageError::from(affecting(d, regions.first())).into()
-            }
-            _ => Env::io("read", &file.name)(e).into(),
-        }
+        let lost = regions.first().map(|region| region.lost.clone());
+        StorageError::of_lost(&file.name, &format!("{} bytes", file.len), lost, e).into()
     }
 
     /// A file of the copy, as messages name it.

@@ -92,11 +92,16 @@ impl StorageError {
         StorageError::Io { action: action.into(), source }
     }
 
-    /// An error of reading a file that should have so many bytes: damage if it is gone, short, or longer than
-    /// allowed.
+    /// An error of reading a file that should have so many bytes: damage if it is gone, short, longer than
+    /// allowed, or no file.
     pub(crate) fn of_file(name: &str, len: u64, source: io::Error) -> Self {
+        Self::of_lost(name, &format!("{len} bytes"), None, source)
+    }
+
+    /// The same of a file that should have what `expected` says; `affected`: what cannot be read without it.
+    pub(crate) fn of_lost(name: &str, expected: &str, affected: Option<String>, source: io::Error) -> Self {
         match is_not_whole(&source) {
-            true => Damage::new(name, "the file", format!("{len} bytes"), source).into(),
+            true => Damage { affected, ..Damage::new(name, "the file", expected, source) }.into(),
             false => StorageError::io(format!("read {name}"), source),
         }
     }
@@ -120,8 +125,9 @@ impl StorageError {
     }
 }
 
-/// Whether a file that should be there is gone, short, or longer than allowed: damage, not a failure to read.
-pub(crate) fn is_not_whole(e: &io::Error) -> bool {
+/// Whether a file that should be there is gone, short, longer than allowed, or a pipe or device: damage, not a
+/// failure to read.
+fn is_not_whole(e: &io::Error) -> bool {
     matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidData)
 }
 

@@ -99,7 +99,8 @@ pub(crate) fn open_whole(own: NamedFile) -> Result<Option<IndexFile>, StorageErr
     const ATTEMPTS: usize = 5;
     let io = |e| StorageError::io(format!("open {name}"), e);
     for _ in 0..ATTEMPTS {
-        let Some(file) = if_there(vfs.open(path)).map_err(io)? else { return Ok(None) };
+        let lost = |e| StorageError::of_lost(name, "an index", Some(remedy()), e);
+        let Some(file) = if_there(vfs.open(path)).map_err(lost)? else { return Ok(None) };
         let len = file.len().map_err(io)?;
         let tail = Tail::read(&*file, name, len)?;
         let footer = tail.footer(name)?;

@@ -7,7 +7,6 @@ use crate::layout::Env;
 use crate::layout::names::{CURRENT, MARKERS};
 use crate::vfs::{Vfs, is_missing};
 use serde::{Deserialize, Serialize};
-use std::io::ErrorKind;
 use std::path::Path;
 
 /// No `CURRENT` is longer.
@@ -32,10 +31,7 @@ impl Current {
         match vfs.read(&store.join(CURRENT), LIMIT) {
             Ok(bytes) => Ok(bytes),
             Err(e) if is_missing(&e) => Err(missing(vfs, store)),
-            Err(e) if matches!(e.kind(), ErrorKind::UnexpectedEof | ErrorKind::InvalidData) => {
-                Err(Damage::new(CURRENT, "the file", "a short JSON text", e).into())
-            }
-            Err(e) => Err(StorageError::io("read CURRENT", e).into()),
+            Err(e) => Err(StorageError::of_lost(CURRENT, "a short JSON text", None, e).into()),
         }
     }
 

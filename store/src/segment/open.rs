@@ -43,12 +43,14 @@ impl SegmentFile {
         shape: SegmentShape,
         key: &str,
     ) -> Result<SegmentFile, StorageError> {
-        let lost = |d: Damage| -> StorageError { d.affecting(lost(entry.range(), label)).into() };
-        let file = own.vfs.open(&own.path).map_err(|e| match e.kind() {
-            ErrorKind::NotFound => {
-                lost(Damage::new(&own.name, "the file", format!("{} bytes", entry.len), "no such file"))
+        let affected = || lost(entry.range(), label);
+        let lost = |d: Damage| -> StorageError { d.affecting(affected()).into() };
+        let file = own.vfs.open(&own.path).map_err(|e| {
+            let expected = format!("{} bytes", entry.len);
+            match e.kind() {
+                ErrorKind::NotFound => lost(Damage::new(&own.name, "the file", expected, "no such file")),
+                _ => StorageError::of_lost(&own.name, &expected, Some(affected()), e),
             }
-            _ => StorageError::io(format!("open {}", own.name), e),
         })?;
         let len = file.len().map_err(|e| StorageError::io(format!("open {}", own.name), e))?;
         if len != entry.len {

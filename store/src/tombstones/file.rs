@@ -1,6 +1,6 @@
 //! One bitmap on disk: a 64-bit roaring bitmap in its portable form, which other tools read too.
 
-use crate::error::{Damage, StorageError, is_not_whole};
+use crate::error::{Damage, StorageError};
 use crate::layout::{Env, tombstone_file, tombstone_folder};
 use crate::manifest::{DatasetPart, Extra, TombstoneEntry, write_new};
 
@@ -72,10 +72,10 @@ pub(crate) fn read(env: &Env, part: &DatasetPart, entry: &TombstoneEntry) -> Res
     };
     let bytes = match env.vfs().read(&env.at(&name), LIMIT) {
         Ok(bytes) => bytes,
-        Err(e) if is_not_whole(&e) => {
-            return Err(damage("the file", format!("{} bytes", entry.len), e.to_string()));
+        Err(e) => {
+            let (expected, lost) = (format!("{} bytes", entry.len), lost_with(entry, &part.name));
+            return Err(StorageError::of_lost(&name, &expected, Some(lost), e));
         }
-        Err(e) => return Err(Env::io("read", &name)(e)),
     };
     if bytes.len() as u64 != entry.len {
         return Err(damage("length", entry.len.to_string(), bytes.len().to_string()));

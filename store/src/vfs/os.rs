@@ -78,13 +78,40 @@ impl Drop for OsLock {
     }
 }
 
+/// Opens a file for reading. What is neither a file nor a folder is refused.
+fn open(path: &Path) -> io::Result<fs_err::File> {
+    let file = open_at_once(path)?;
+    check_kind(&file)?;
+    Ok(file)
+}
+
+/// Opens for reading without waiting: a named pipe would wait until somebody writes to it.
+fn open_at_once(path: &Path) -> io::Result<fs_err::File> {
+    use fs_err::os::unix::fs::OpenOptionsExt;
+    let open = |flags: i32| fs_err::OpenOptions::new().read(true).custom_flags(flags).open(path);
+    match open(rustix::fs::OFlags::NONBLOCK.bits().cast_signed()) {
+        // Another host that has the file has to give it back first.
+        Err(e) if e.kind() == io::ErrorKind::WouldBlock => open(0),
+        opened => opened,
+    }
+}
+
+/// An error for what cannot be a file of a store, as for a file without the right content.
+fn check_kind(file: &fs_err::File) -> io::Result<()> {
+    let kind = file.metadata()?.file_type();
+    if kind.is_file() || kind.is_dir() {
+        return Ok(());
+    }
+    Err(io::Error::new(io::ErrorKind::InvalidData, "a named pipe or a device, not a file"))
+}
+
 impl Vfs for OsVfs {
     fn create(&self, path: &Path) -> io::Result<Box<dyn VfsFile>> {
         let file = fs_err::OpenOptions::new().write(true).create_new(true).open(path)?;
         Ok(Box::new(OsFile(file)))
     }
     fn open(&self, path: &Path) -> io::Result<Box<dyn VfsRead>> {
-        Ok(Box::new(OsRead(fs_err::File::open(path)?)))
+        Ok(Box::new(OsRead(open(path)?)))
     }
     fn open_direct(&self, path: &Path) -> io::Result<Option<Box<dyn VfsRead>>> {
         direct::open(path)
@@ -97,10 +124,11 @@ impl Vfs for OsVfs {
     fn open_random(&self, path: &Path) -> io::Result<Box<dyn VfsRandom>> {
         let file =
             fs_err::OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
+        check_kind(&file)?;
         Ok(Box::new(OsRead(file)))
     }
     fn map(&self, path: &Path, len: u64) -> io::Result<FileMap> {
-        FileMap::open(fs_err::File::open(path)?.file(), len)
+        FileMap::open(open(path)?.file(), len)
     }
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         fs_err::rename(from, to)
@@ -147,7 +175,7 @@ impl Vfs for OsVfs {
         Ok(Some(Box::new(OsLock(file))))
     }
     fn is_locked(&self, path: &Path) -> io::Result<bool> {
-        let file = match fs_err::File::open(path) {
+        let file = match open_at_once(path) {
             Ok(file) => file,
             Err(e) if is_missing(&e) => return Ok(false),
             Err(e) => return Err(e),

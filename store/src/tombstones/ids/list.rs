@@ -8,7 +8,6 @@ use crate::table::{Expected, Region};
 use crate::vfs::VfsRead;
 use gstore_core::{Digest, many};
 use std::fmt::Display;
-use std::io::ErrorKind;
 use uuid::Uuid;
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -71,10 +70,7 @@ impl DeletedIds {
     fn read_tail(env: &Env, name: String, lost: String) -> Result<(DeletedIds, Vec<u8>), StorageError> {
         let file = match env.vfs().open(&env.at(&name)) {
             Ok(file) => file,
-            Err(e) if e.kind() == ErrorKind::NotFound => {
-                return Err(Damage::new(name, "the file", "a list of deleted ids", e).affecting(lost).into());
-            }
-            Err(e) => return Err(Env::io("open", &name)(e)),
+            Err(e) => return Err(StorageError::of_lost(&name, "a list of deleted ids", Some(lost), e)),
         };
         let len = file.len().map_err(Env::io("look at", &name))?;
         let (salt, ids, fences, page) = (Uuid::nil(), 0, Vec::new(), Vec::new());
