@@ -81,7 +81,7 @@ pub(crate) fn missing_files(env: &Env, snapshot: &Snapshot) -> Result<Vec<String
     let mut missing = Vec::new();
     for file in of(snapshot).data {
         let found = match env.exists(&file.name)? {
-            true => Some(env.len_of(&file.name).map_err(Env::io("look at", &file.name))?),
+            true => Some(env.len_of(&file.name).map_err(|e| StorageError::of_file(&file.name, file.len, e))?),
             false => None,
         };
         if found != Some(file.len) {

@@ -78,6 +78,9 @@ pub enum StorageError {
     /// A file is not what it should be.
     #[error("{0}")]
     Damaged(Box<Damage>),
+    /// A folder has the name of a file, which may be somewhere else, unharmed: so no repair goes on.
+    #[error("{0}\n  {}", move_away())]
+    Folder(Box<Damage>),
     #[error("{file} was written by a newer gstore: {detail}\n  use that version to open this store")]
     Newer {
         /// The file, relative to the store.
@@ -100,9 +103,13 @@ impl StorageError {
 
     /// The same of a file that should have what `expected` says; `affected`: what cannot be read without it.
     pub(crate) fn of_lost(name: &str, expected: &str, affected: Option<String>, source: io::Error) -> Self {
-        match is_not_whole(&source) {
-            true => Damage { affected, ..Damage::new(name, "the file", expected, source) }.into(),
-            false => StorageError::io(format!("read {name}"), source),
+        let damage = |found: &dyn fmt::Display| {
+            Box::new(Damage { affected, ..Damage::new(name, "the file", expected, found) })
+        };
+        match source.kind() {
+            io::ErrorKind::IsADirectory => StorageError::Folder(damage(&"a folder")),
+            _ if is_not_whole(&source) => StorageError::Damaged(damage(&source)),
+            _ => StorageError::io(format!("read {name}"), source),
         }
     }
 
@@ -113,13 +120,13 @@ impl StorageError {
 
     /// Whether a file of the store is damaged.
     pub fn is_damage(&self) -> bool {
-        matches!(self, StorageError::Damaged(_))
+        self.damage().is_some()
     }
 
     /// The damage, if that is what it is.
     pub fn damage(&self) -> Option<&Damage> {
         match self {
-            StorageError::Damaged(d) => Some(d),
+            StorageError::Damaged(d) | StorageError::Folder(d) => Some(d),
             _ => None,
         }
     }
@@ -153,14 +160,14 @@ fn way_out(e: &io::Error) -> String {
             "\n  the disk is full; completed work is safe: free some space there and run the same command again"
                 .to_owned()
         }
-        // A repair refuses what it cannot read for such a reason.
-        io::ErrorKind::IsADirectory => format!(
-            "\n  move this folder away; then put the file back, or run {} or {}",
-            Remedy::Repair,
-            Remedy::Restore
-        ),
+        io::ErrorKind::IsADirectory => format!("\n  {}", move_away()),
         _ => String::new(),
     }
+}
+
+/// What to do about a folder in place of a file. A repair refuses it.
+fn move_away() -> String {
+    format!("move this folder away; then put the file back, or run {} or {}", Remedy::Repair, Remedy::Restore)
 }
 
 impl From<Damage> for StorageError {

@@ -67,8 +67,7 @@ pub(super) fn find(store: &Store, report: &mut RepairReport) -> Result<Base, Ver
         }
         Ok((Err(e), _)) => return Err(e.into()),
         Err(OpenError::Storage(StorageError::Io { source, .. })) if is_medium(&source) => None,
-        Err(OpenError::NotAStore(_)) => None,
-        Err(e) if e.is_damage() => None,
+        Err(OpenError::NotAStore(_) | OpenError::Storage(StorageError::Damaged(_))) => None,
         Err(e) => return Err(e.into()),
     };
     if let Some((current, _)) = &current {

@@ -4,7 +4,6 @@ use crate::error::StorageError;
 use gstore_core::{Cancel, RowSet};
 use serde::Serialize;
 use std::collections::HashSet;
-use std::io::ErrorKind;
 use std::sync::Arc;
 
 /// What to verify.
@@ -179,7 +178,7 @@ impl<'a> Tally<'a> {
     pub(crate) fn problem(&mut self, file: &str, e: &StorageError, rows: Option<AffectedRows>) {
         let refused = match e {
             StorageError::Io { source, .. } => source.raw_os_error() != Some(EIO),
-            StorageError::Newer { .. } => true,
+            StorageError::Newer { .. } | StorageError::Folder(_) => true,
             _ => false,
         };
         if refused {
@@ -219,12 +218,15 @@ impl<'a> Tally<'a> {
 impl Problem {
     fn new(file: &str, e: &StorageError, rows: Option<AffectedRows>) -> Problem {
         match e {
-            StorageError::Damaged(d) => Problem {
+            StorageError::Damaged(d) | StorageError::Folder(d) => Problem {
                 file: d.file.clone(),
                 what: d.what.clone(),
                 offset: d.offset,
                 expected: d.expected.clone(),
-                found: d.found.clone(),
+                found: match e {
+                    StorageError::Folder(_) => "a folder; move it away before a repair".into(),
+                    _ => d.found.clone(),
+                },
                 rows,
             },
             StorageError::Io { action, source } => Problem {
@@ -232,10 +234,7 @@ impl Problem {
                 what: format!("could not {action}"),
                 offset: None,
                 expected: "a readable file".into(),
-                found: match source.kind() {
-                    ErrorKind::IsADirectory => "a folder; move it away before a repair".into(),
-                    _ => source.to_string(),
-                },
+                found: source.to_string(),
                 rows,
             },
             StorageError::Newer { file, detail } => Problem {

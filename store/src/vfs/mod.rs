@@ -79,7 +79,8 @@ pub trait Vfs: Debug + Send + Sync {
     /// Makes a new file; one that exists is an error. Nothing is durable: the bytes are after
     /// [`VfsFile::sync`], the name after [`Vfs::sync_dir`] of the folder.
     fn create(&self, path: &Path) -> io::Result<Box<dyn VfsFile>>;
-    /// Opens a file for reading. Does not wait for what is no file: that is an error of kind `InvalidData`.
+    /// Opens a file for reading. A folder is an error of kind `IsADirectory`; what is neither is not waited for,
+    /// and an error of kind `InvalidData`.
     fn open(&self, path: &Path) -> io::Result<Box<dyn VfsRead>>;
     /// Opens a file for spans that are read past the system's memory, which need not keep what is needed
     /// once. `None` where there is no such way; a read may fail as well, and then an ordinary one has to be

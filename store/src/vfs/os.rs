@@ -78,7 +78,7 @@ impl Drop for OsLock {
     }
 }
 
-/// Opens a file for reading. What is neither a file nor a folder is refused.
+/// Opens a file for reading. What is none is refused.
 fn open(path: &Path) -> io::Result<fs_err::File> {
     let file = open_at_once(path)?;
     check_kind(&file)?;
@@ -96,13 +96,15 @@ fn open_at_once(path: &Path) -> io::Result<fs_err::File> {
     }
 }
 
-/// An error for what cannot be a file of a store, as for a file without the right content.
+/// An error for what cannot be a file of a store: a pipe is no better than a file without the right content.
 fn check_kind(file: &fs_err::File) -> io::Result<()> {
     let kind = file.metadata()?.file_type();
-    if kind.is_file() || kind.is_dir() {
-        return Ok(());
+    match kind.is_file() {
+        true => Ok(()),
+        // Systems open them for reading.
+        false if kind.is_dir() => Err(io::ErrorKind::IsADirectory.into()),
+        false => Err(io::Error::new(io::ErrorKind::InvalidData, "a named pipe or a device, not a file")),
     }
-    Err(io::Error::new(io::ErrorKind::InvalidData, "a named pipe or a device, not a file"))
 }
 
 impl Vfs for OsVfs {
