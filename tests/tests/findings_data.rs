@@ -410,6 +410,28 @@ fn s10_a_wrong_delete_or_drop_is_undone_without_computing_again() {
 }
 
 #[test]
+fn a_damaged_record_of_deletes_costs_no_older_state() {
+    let place = Place::of(&[("pool", 8)]);
+    place.add("pool");
+    let before = place.snapshot().number().to_string();
+    place.ok(&["delete", "--dataset", "pool", "--id", "s1"]);
+    let number = place.snapshot().number();
+    let folder = fs_err::read_dir(place.path("store/tombstones/1")).expect("listed");
+    let bitmaps: Vec<_> = folder.map(|entry| entry.expect("an entry").path()).collect();
+    for bitmap in &bitmaps {
+        let mut bytes = fs_err::read(bitmap).expect("readable");
+        bytes[0] ^= 1;
+        fs_err::write(bitmap, bytes).expect("written");
+    }
+    place.run(&["verify"]).told(3, &["gstore revert --to N", "gstore verify --repair --forget-deletes"]);
+    place.run(&["verify", "--repair"]).told(3, &["still damaged", "nothing could be repaired"]);
+    assert_eq!(place.snapshot().number(), number);
+    place.run(&["revert", "--to", &before]).told(0, &["dataset pool has its earlier 8 rows"]);
+    assert_eq!(place.value("SELECT count(*) FROM pool"), "8");
+    place.ok(&["verify"]);
+}
+
+#[test]
 fn s11_work_is_sealed_by_time_and_changes_no_bit() {
     use gstore_ingest::pipeline::{IngestRequest, Kind};
     let dir = tempfile::tempdir().expect("a folder");

@@ -77,6 +77,13 @@ fn print_report(context: &Context, args: &VerifyArgs, report: &VerifyReport) -> 
             "`gstore verify --repair{}` saves what is sound of it; `gstore restore` brings back a backup",
             context.at_store()
         );
+        if report.problems.iter().any(|problem| problem.file.starts_with("tombstones/")) {
+            let store = context.at_store();
+            out!(
+                "where nothing tells which rows are deleted, `gstore revert --to N{store}` goes back to a snapshot from before, and \
+                 `gstore verify --repair --forget-deletes{store}` lets the rows come back"
+            );
+        }
     }
     Ok(())
 }
@@ -159,6 +166,9 @@ fn print_repair(args: &VerifyArgs, report: &RepairReport, now: Option<&Snapshot>
             out!("a repair would publish snapshot {number}; nothing was changed")
         }
         Some(number) => out!("repaired in snapshot {number}"),
+        None if report.rebuilt.is_empty() && report.lost.is_empty() => {
+            out!("nothing could be repaired; no snapshot was published")
+        }
         None => out!("no snapshot had to be published"),
     }
     Ok(())

@@ -121,9 +121,16 @@ fn differing(
     target: &Snapshot,
     old: &DatasetPart,
 ) -> Result<String, ChangeError> {
-    let (here, there) = (base.live_rows(now)?, target.live_rows(old)?);
+    let (name, there) = (&old.name, target.live_rows(old)?);
+    let here = match base.live_rows(now) {
+        // They are needed for these words only.
+        Err(e) if e.is_damage() => {
+            let rows = many(there.len(), "row");
+            return Ok(format!("dataset {name} has its earlier {rows}; which it has now cannot be read"));
+        }
+        here => here?,
+    };
     let (back, gone) = (there.difference(&here).len(), here.difference(&there).len());
-    let name = &old.name;
     let come = |rows| many_of(rows, "row comes back", "rows come back");
     let go = |rows| many_of(rows, "row goes", "rows go");
     Ok(match (back, gone) {
@@ -258,6 +265,28 @@ mod tests {
         assert_eq!(*now.live_rows(now.dataset("pool").unwrap()).unwrap(), RowSet::from_rows([1, 2, 3]));
         assert!(is_sound(&store));
         assert!([3, 6].iter().all(|to| back(&store, *to).unwrap().snapshot.is_none()));
+    }
+
+    #[test]
+    fn a_damaged_bitmap_of_now_is_not_in_the_way() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::create(dir.path().join("s")).unwrap();
+        push(&store, &["a", "b"]);
+        let seen = store.snapshot().unwrap();
+        let delete = DeleteOptions { command: "delete".to_owned(), ..DeleteOptions::default() };
+        store.delete(seen.dataset("pool").unwrap(), &RowSet::from_rows([0]), delete).unwrap();
+        drop((store, seen));
+        let folder = dir.path().join("s/tombstones/1");
+        let bitmap = fs_err::read_dir(&folder).unwrap().next().unwrap().unwrap().path();
+        let mut bytes = fs_err::read(&bitmap).unwrap();
+        bytes[0] ^= 1;
+        fs_err::write(&bitmap, bytes).unwrap();
+        let store = Store::open(dir.path().join("s")).unwrap();
+        let report = back(&store, 1).unwrap();
+        assert!(report.changes[0].starts_with("dataset pool has its earlier 2 rows; "), "{report:?}");
+        assert!(is_sound(&store));
+        // There is no way forth to it.
+        assert!(back(&store, 2).is_err_and(|e| e.is_damage()));
     }
 
     #[test]

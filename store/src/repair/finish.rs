@@ -59,7 +59,7 @@ pub(super) fn finish(
             format!("{file} says what cannot be right, and nothing tells what would be; restore a backup");
         work.report.unrepaired.push(detail);
     }
-    let (oldest, tags) = history::keep(base, catalog, &mut work);
+    let (oldest, tags) = history::keep(base, catalog, &left, &mut work);
     let artifacts = sound_artifacts(base, &mut work);
     history::add_commands(base, work.env, &mut work.report.lost);
     let root = &base.root;

@@ -8,15 +8,23 @@ use crate::manifest::Tag;
 use crate::store::{Chain, adds_rows};
 use crate::verify::Catalog;
 use gstore_core::{RowSet, many};
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::iter::once;
 
 /// The first snapshot of the history from now on, and the tags whose snapshots are complete.
 ///
-/// A snapshot is complete if its manifests and all of its data files are. The history ends above the
-/// newest one that is not.
-pub(super) fn keep(base: &Base, catalog: &Catalog, work: &mut Repair<'_>) -> (u64, Vec<Tag>) {
-    let broken = catalog.touched(&work.bad);
+/// A snapshot is complete if its manifests and all of its data files are, but for those that stay damaged: `left`,
+/// in order. Nothing is given up for what the repaired snapshot has as well. The history ends above the newest one
+/// that is not.
+pub(super) fn keep(
+    base: &Base,
+    catalog: &Catalog,
+    left: &[String],
+    work: &mut Repair<'_>,
+) -> (u64, Vec<Tag>) {
+    let bad: HashSet<String> =
+        work.bad.iter().filter(|file| left.binary_search(file).is_err()).cloned().collect();
+    let broken = catalog.touched(&bad);
     let is_broken = |number: u64, tag: Option<&str>| broken.contains(&(number, tag.map(str::to_owned)));
     let mut oldest = base.root.oldest;
     let mut above = base.next;
