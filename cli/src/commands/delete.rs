@@ -118,7 +118,12 @@ impl Deletion<'_> {
             return Ok(Vec::new());
         }
         let (snapshot, _lease) = self.context.snapshot(self.store, None)?;
-        let dataset = snapshot.same_dataset(&self.dataset)?;
+        let Ok(dataset) = snapshot.same_dataset(&self.dataset) else {
+            bail!(
+                "dataset {} was dropped by another process meanwhile, with its list of ids",
+                self.args.dataset
+            );
+        };
         Ok(artifacts_naming(&snapshot, dataset, &RowSet::new(), &self.cancel)?)
     }
 
