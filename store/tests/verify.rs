@@ -4,6 +4,7 @@
 use crate::common::*;
 use gstore_store::vfs::{OsVfs, Vfs};
 use gstore_store::*;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
@@ -172,4 +173,53 @@ fn it_can_be_stopped() {
         cancel.raise();
     });
     assert!(matches!(result, Err(VerifyError::Cancelled)) && is_early);
+}
+
+#[test]
+fn what_is_in_the_way_of_writers_is_a_problem() {
+    let (dir, path, store) = placed(|path| filled(path, 30, &feature("grad-sgd", 6, DType::F16), 10));
+    drop(store);
+    let aside = dir.path().join("aside");
+    let file = |place: &Path| fs_err::write(place, "").unwrap();
+    let folder = |place: &Path| fs_err::create_dir(place).unwrap();
+    let link = |place: &Path| fs_err::os::unix::fs::symlink("nowhere/x", place).unwrap();
+    let cases: [(&str, &dyn Fn(&Path), &str); 6] = [
+        ("tmp", &file, "a file; move it away"),
+        ("leases", &file, "a file; move it away"),
+        ("LOCK", &folder, "a folder; move it away"),
+        ("LOCK", &link, "a link to nothing; remove it"),
+        ("ledger.redb", &folder, "a folder; move it away"),
+        ("ledger.sums", &folder, "a folder; move it away"),
+    ];
+    for (name, make, found) in cases {
+        let place = path.join(name);
+        let had = fs_err::rename(&place, &aside).is_ok();
+        make(&place);
+        let report = Store::verify_folder(&path, VerifyOptions::default(), &mut |_| {}).unwrap();
+        let said: Vec<_> = report.problems.iter().map(|p| (p.file.as_str(), p.found.as_str())).collect();
+        assert_eq!(said, [(name, found)]);
+        let dry = RepairOptions { dry_run: true, ..RepairOptions::default() };
+        let repair = Store::repair_folder(&path, dry, &mut |_| {}).unwrap();
+        assert_eq!((repair.snapshot, repair.unrepaired), (None, vec![format!("{name} is {found}")]));
+        match place.is_dir() {
+            true => fs_err::remove_dir(&place).unwrap(),
+            false => fs_err::remove_file(&place).unwrap(),
+        }
+        if had {
+            fs_err::rename(&aside, &place).unwrap();
+        }
+    }
+    assert!(verify(&Store::open(&path).unwrap()).is_sound());
+    // Writers say it too.
+    fs_err::remove_dir_all(path.join("tmp")).unwrap();
+    file(&path.join("tmp"));
+    let store = Store::open(&path).unwrap();
+    let error = store.start_job(plan(vec![feature("loss", 1, DType::F32)])).unwrap_err().to_string();
+    assert!(error.contains("tmp is no folder; move it away"), "{error}");
+    fs_err::remove_file(path.join("tmp")).unwrap();
+    folder(&path.join("tmp"));
+    fs_err::remove_file(path.join("LOCK")).unwrap();
+    link(&path.join("LOCK"));
+    let error = add(&store, 30..31).unwrap_err().to_string();
+    assert!(error.contains("LOCK is a link to nothing; remove it"), "{error}");
 }

@@ -35,7 +35,9 @@ pub use report::{Loss, LostKind, RebuiltObject, RepairOptions, RepairReport};
 use crate::error::VerifyError;
 use crate::manifest::{FeaturePart, Stripe};
 use crate::store::Store;
-use crate::verify::{PartFile, Tally, VerifyProgress, check_files, check_ledger, read_catalog, walk_catalog};
+use crate::verify::{
+    PartFile, Tally, VerifyProgress, check_files, check_ledger, check_places, read_catalog, walk_catalog,
+};
 use crate::vfs::{OsVfs, Vfs};
 use base::Base;
 use dead::DeadRows;
@@ -128,6 +130,7 @@ fn repair(
     catalog.datasets = current.chain(catalog.datasets).collect();
     check_files(store, &catalog, &mut tally);
     refuse(&tally)?;
+    work.report.unrepaired.extend(check_places(store, &mut tally));
     work.bad = tally.bad.clone();
     work.report.problems = std::mem::take(&mut tally.problems);
     for d in &mut datasets {

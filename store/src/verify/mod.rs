@@ -14,6 +14,7 @@ mod data;
 mod index;
 mod indexes;
 mod names;
+mod places;
 mod report;
 mod segments;
 
@@ -25,6 +26,7 @@ pub(crate) use catalog::{
 };
 pub(crate) use index::ledger as check_ledger;
 pub(crate) use names::data_uuid;
+pub(crate) use places::check_places;
 pub(crate) use report::Tally;
 
 use crate::error::VerifyError;
@@ -58,6 +60,7 @@ impl Store {
         let catalog = catalog::read(self, options.all_snapshots, &mut tally)?;
         let compared = index::bytes(&catalog);
         tally.expect(std::iter::once(compared));
+        check_places(self, &mut tally);
         let samples = check_files(self, &catalog, &mut tally);
         if !tally.stopped() {
             index::ledger(self, &catalog, &samples, &mut tally);

@@ -139,7 +139,12 @@ impl Vfs for OsVfs {
         fs_err::remove_file(path)
     }
     fn create_dir(&self, path: &Path) -> io::Result<()> {
-        fs_err::create_dir_all(path)
+        fs_err::create_dir_all(path).map_err(|e| match e.kind() {
+            io::ErrorKind::AlreadyExists => {
+                io::Error::new(e.kind(), format!("{} is no folder; move it away", path.display()))
+            }
+            _ => e,
+        })
     }
     fn remove_dir(&self, path: &Path) -> io::Result<()> {
         fs_err::remove_dir(path)
@@ -163,8 +168,12 @@ impl Vfs for OsVfs {
         }
     }
     fn lock(&self, path: &Path, wait: bool) -> io::Result<Option<Box<dyn VfsLock>>> {
-        let file =
-            fs_err::OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
+        let opened =
+            fs_err::OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path);
+        let file = opened.map_err(|e| match is_missing(&e) && self.exists(path).unwrap_or(false) {
+            true => io::Error::new(e.kind(), format!("{} is a link to nothing; remove it", path.display())),
+            false => e,
+        })?;
         if wait {
             file.file().lock()?;
         } else {
