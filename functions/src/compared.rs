@@ -22,7 +22,7 @@ use datafusion::logical_expr::{
 use datafusion::optimizer::AnalyzerRule;
 
 use super::columnar::of_one;
-use super::spans;
+use super::spans::{self, has_intervals};
 use crate::error::FunctionError;
 use crate::signatures;
 
@@ -148,19 +148,6 @@ fn sort_by_length(plan: LogicalPlan) -> DfResult<Transformed<LogicalPlan>> {
 
 fn is_interval(expr: &Expr, schema: &DFSchema) -> bool {
     expr.get_type(schema).is_ok_and(|of| matches!(of, DataType::Interval(_)))
-}
-
-/// Whether values of a type are intervals, or have some in them.
-fn has_intervals(of: &DataType) -> bool {
-    match of {
-        DataType::Interval(_) => true,
-        DataType::List(field)
-        | DataType::LargeList(field)
-        | DataType::FixedSizeList(field, _)
-        | DataType::Map(field, _) => has_intervals(field.data_type()),
-        DataType::Struct(fields) => fields.iter().any(|field| has_intervals(field.data_type())),
-        _ => false,
-    }
 }
 
 fn holds_interval(expr: &Expr, schema: &DFSchema) -> bool {

@@ -15,6 +15,19 @@ pub fn is_span(of: &DataType) -> bool {
     matches!(of, DataType::Interval(_) | DataType::Duration(_))
 }
 
+/// Whether values of a type are intervals, or have some in them.
+pub fn has_intervals(of: &DataType) -> bool {
+    match of {
+        DataType::Interval(_) => true,
+        DataType::List(field)
+        | DataType::LargeList(field)
+        | DataType::FixedSizeList(field, _)
+        | DataType::Map(field, _) => has_intervals(field.data_type()),
+        DataType::Struct(fields) => fields.iter().any(|field| has_intervals(field.data_type())),
+        _ => false,
+    }
+}
+
 pub(super) fn nanos(unit: TimeUnit) -> i128 {
     match unit {
         TimeUnit::Second => SECOND,

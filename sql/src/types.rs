@@ -14,12 +14,20 @@ use crate::bounds::check_part_count;
 
 /// The type with plain arrays in the place of views of texts and bytes, at any depth.
 pub(crate) fn without_views(ty: &DataType) -> DataType {
+    with_leaves(ty, |leaf| match leaf {
+        DataType::Utf8View => DataType::Utf8,
+        DataType::BinaryView => DataType::Binary,
+        other => other.clone(),
+    })
+}
+
+/// The type with others in the place of those that are no lists, structs or maps, at any depth.
+pub(crate) fn with_leaves(ty: &DataType, other: fn(&DataType) -> DataType) -> DataType {
     use DataType as D;
-    let of =
-        |field: &FieldRef| Arc::new(field.as_ref().clone().with_data_type(without_views(field.data_type())));
+    let of = |field: &FieldRef| {
+        Arc::new(field.as_ref().clone().with_data_type(with_leaves(field.data_type(), other)))
+    };
     match ty {
-        D::Utf8View => D::Utf8,
-        D::BinaryView => D::Binary,
         D::List(item) => D::List(of(item)),
         D::LargeList(item) => D::LargeList(of(item)),
         D::ListView(item) => D::ListView(of(item)),
@@ -27,7 +35,7 @@ pub(crate) fn without_views(ty: &DataType) -> DataType {
         D::FixedSizeList(item, length) => D::FixedSizeList(of(item), *length),
         D::Struct(fields) => D::Struct(fields.iter().map(of).collect()),
         D::Map(entries, sorted) => D::Map(of(entries), *sorted),
-        other => other.clone(),
+        leaf => other(leaf),
     }
 }
 

@@ -23,9 +23,11 @@ use std::sync::Arc;
 
 use arrow_array::RecordBatch;
 use arrow_array::cast::AsArray;
-use arrow_schema::{ArrowError, DataType, Field, Schema, SchemaRef};
+use arrow_cast::{CastOptions, cast_with_options};
+use arrow_schema::{ArrowError, DataType, Field, Schema, SchemaRef, TimeUnit};
 use datafusion::arrow::ipc::writer::FileWriter;
 use gstore_core::visible;
+use gstore_functions::spans::has_intervals;
 use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::properties::WriterProperties;
@@ -37,6 +39,7 @@ pub use table::TableStyle;
 use table::TableWriter;
 
 use super::error::{SqlError, SqlErrorKind};
+use super::types::with_leaves;
 
 /// Bytes of a row group of Parquet, which is in memory until it is complete; rows of long vectors fill the
 /// usual million of rows never.
@@ -132,6 +135,14 @@ impl<W: Write + Send> ResultWriter<W> {
             let n = schema.fields().len();
             let why = format!("the format lines is for one column, and the result has {n}");
             return Err(SqlError::invalid(why).hint("select the one that is meant, for example record"));
+        }
+        let mut fields = schema.fields().iter();
+        if format == Format::Parquet
+            && let Some(field) = fields.find(|field| has_intervals(field.data_type()))
+        {
+            let why = format!("Parquet has no type for the intervals of column `{}`", visible(field.name()));
+            let way = "CAST(.. AS VARCHAR) makes them texts; the format arrow keeps them";
+            return Err(SqlError::invalid(why).hint(way));
         }
         Self::begun(format, schema, out, style).map_err(output_error)
     }
@@ -255,8 +266,32 @@ impl<W: Write + Send> ResultWriter<W> {
 fn written_schema(format: Format, schema: &SchemaRef) -> SchemaRef {
     match format {
         Format::Csv | Format::Tsv | Format::Markdown | Format::Html => cell::flat_schema(schema),
-        Format::Json | Format::Parquet | Format::Arrow => unique_names(schema),
+        Format::Json | Format::Arrow => unique_names(schema),
+        Format::Parquet => {
+            let fields = unique_names(schema);
+            let fields = fields.fields().iter();
+            let typed = fields.map(|field| {
+                field.as_ref().clone().with_data_type(with_leaves(field.data_type(), parquet_type))
+            });
+            Arc::new(Schema::new(typed.collect::<Vec<Field>>()))
+        }
         Format::Table | Format::Lines => Arc::clone(schema),
+    }
+}
+
+/// A type as Parquet has it. Its times have no seconds as a unit, and its dates no time of day, which one in
+/// milliseconds may have.
+fn parquet_type(of: &DataType) -> DataType {
+    match of {
+        DataType::Timestamp(TimeUnit::Second, zone) => {
+            DataType::Timestamp(TimeUnit::Millisecond, zone.clone())
+        }
+        DataType::Date64 => DataType::Timestamp(TimeUnit::Millisecond, None),
+        DataType::Time32(_) => DataType::Time32(TimeUnit::Millisecond),
+        DataType::Dictionary(keys, values) => {
+            DataType::Dictionary(keys.clone(), Box::new(parquet_type(values)))
+        }
+        other => other.clone(),
     }
 }
 
@@ -289,9 +324,18 @@ fn output_error(error: ArrowError) -> SqlError {
     SqlError::new(SqlErrorKind::Failed, format!("the result cannot be written: {error}"))
 }
 
+/// The batch with the names and the types of a schema.
 fn with_schema(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch, ArrowError> {
+    // A time that is too large is an error; by default it would be null.
+    let strict = CastOptions { safe: false, ..CastOptions::default() };
+    let columns = batch.columns().iter().zip(schema.fields());
+    let columns = columns.map(|(column, field)| match column.data_type() == field.data_type() {
+        true => Ok(Arc::clone(column)),
+        false => cast_with_options(column, field.data_type(), &strict),
+    });
+    let columns = columns.collect::<Result<Vec<_>, _>>()?;
     let options = arrow_array::RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
-    RecordBatch::try_new_with_options(Arc::clone(schema), batch.columns().to_vec(), &options)
+    RecordBatch::try_new_with_options(Arc::clone(schema), columns, &options)
 }
 
 /// The schema with every name once. Columns may come from two tables and have the same name.

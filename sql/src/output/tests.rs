@@ -4,9 +4,11 @@ use super::*;
 use arrow_array::builder::{FixedSizeListBuilder, Float16Builder, IntervalMonthDayNanoBuilder, ListBuilder};
 use arrow_array::types::{Float64Type, IntervalMonthDayNano};
 use arrow_array::{
-    ArrayRef, BinaryArray, Float16Array, Float32Array, Int64Array, IntervalMonthDayNanoArray, ListArray,
-    StringArray, StructArray, TimestampMillisecondArray,
+    ArrayRef, BinaryArray, Date64Array, Float16Array, Float32Array, Int64Array, IntervalMonthDayNanoArray,
+    ListArray, StringArray, StructArray, Time32MillisecondArray, Time32SecondArray,
+    TimestampMillisecondArray, TimestampSecondArray,
 };
+use arrow_schema::IntervalUnit;
 use datafusion::arrow::buffer::OffsetBuffer;
 use half::f16;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
@@ -215,6 +217,67 @@ fn arrow_and_parquet_keep_the_values_and_the_types() {
         ParquetRecordBatchReaderBuilder::try_new(bytes::Bytes::from(bytes)).unwrap().build().unwrap();
     let back: Vec<RecordBatch> = reader.map(Result::unwrap).collect();
     assert_eq!(back[0].columns()[3..], sample().columns()[3..]);
+}
+
+#[test]
+fn parquet_has_times_in_units_of_its_own() {
+    let in_list = |times: ArrayRef| -> ArrayRef {
+        let item = Arc::new(Field::new("item", times.data_type().clone(), true));
+        Arc::new(ListArray::new(item, OffsetBuffer::from_lengths([1, 1]), times, None))
+    };
+    let in_struct = |times: ArrayRef| -> ArrayRef {
+        let field = Arc::new(Field::new("x", times.data_type().clone(), true));
+        Arc::new(StructArray::from(vec![(field, times)]))
+    };
+    let seconds = TimestampSecondArray::from(vec![Some(1_704_164_645), None]);
+    let millis = TimestampMillisecondArray::from(vec![Some(1_704_164_645_000), None]);
+    let (zoned, zoned_millis) = (seconds.clone().with_timezone("UTC"), millis.clone().with_timezone("UTC"));
+    let (seconds, millis): (ArrayRef, ArrayRef) = (Arc::new(seconds), Arc::new(millis));
+    let columns: [(ArrayRef, ArrayRef); 6] = [
+        (in_list(Arc::clone(&seconds)), in_list(Arc::clone(&millis))),
+        (in_struct(in_list(Arc::clone(&seconds))), in_struct(in_list(Arc::clone(&millis)))),
+        (seconds, Arc::clone(&millis)),
+        (Arc::new(zoned), Arc::new(zoned_millis)),
+        (Arc::new(Date64Array::from(vec![Some(1_704_164_645_000), None])), millis),
+        (
+            Arc::new(Time32SecondArray::from(vec![Some(11_045), None])),
+            Arc::new(Time32MillisecondArray::from(vec![Some(11_045_000), None])),
+        ),
+    ];
+    for (column, expected) in columns {
+        let batch = RecordBatch::try_from_iter_with_nullable([("c", column, true)]).unwrap();
+        let written = |format| {
+            let batches = std::slice::from_ref(&batch);
+            styled(format, &batch.schema(), batches, TableStyle::default())
+        };
+        let bytes = bytes::Bytes::from(written(Format::Parquet));
+        let mut reader = ParquetRecordBatchReaderBuilder::try_new(bytes).unwrap().build().unwrap();
+        assert_eq!(reader.next().unwrap().unwrap().column(0), &expected);
+        let file = std::io::Cursor::new(written(Format::Arrow));
+        let mut reader = datafusion::arrow::ipc::reader::FileReader::try_new(file, None).unwrap();
+        assert_eq!(reader.next().unwrap().unwrap(), batch);
+    }
+    // Null would be silent.
+    let late: ArrayRef = Arc::new(TimestampSecondArray::from(vec![i64::MAX]));
+    let batch = RecordBatch::try_from_iter([("c", late)]).unwrap();
+    let mut writer =
+        ResultWriter::new(Format::Parquet, &batch.schema(), Vec::new(), TableStyle::default()).unwrap();
+    assert!(writer.write(&batch).unwrap_err().to_string().contains("cannot be written"));
+}
+
+#[test]
+fn parquet_has_no_intervals() {
+    let interval = DataType::Interval(IntervalUnit::MonthDayNano);
+    let item = Arc::new(Field::new("item", interval.clone(), true));
+    for of in [interval, DataType::List(item)] {
+        let schema = Arc::new(Schema::new(vec![Field::new("span", of, true)]));
+        let Err(error) = ResultWriter::new(Format::Parquet, &schema, Vec::new(), TableStyle::default())
+        else {
+            panic!("an interval in Parquet")
+        };
+        let error = error.to_string();
+        assert!(error.contains("column `span`") && error.contains("CAST(.. AS VARCHAR)"), "{error}");
+    }
 }
 
 #[test]
