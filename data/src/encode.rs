@@ -90,10 +90,11 @@ impl TextOptions {
         let bad = |message: String| EncodeError::BadFile { path: path.clone(), message };
         let mut tokenizer = parse_tokenizer(&bytes).map_err(bad)?;
         let mut files = TokenizerFiles::read(folder)?;
+        let settings = files.settings.as_ref().map(|settings| settings.apply(&mut tokenizer));
         add_missing(&mut tokenizer, &mut files.added)?;
         let (prepared, digest) = prepare(template, &files, &tokenizer, folder)?;
         let spec = EncodingSpec {
-            tokenizer: tokenizer_digest(&bytes, &files.added),
+            tokenizer: tokenizer_digest(&bytes, &files.added, settings.unwrap_or_default()),
             template: template.name().to_owned(),
             template_source: match template {
                 TemplateKind::Jinja(source) => Some(source.clone()),
@@ -128,7 +129,7 @@ impl TextEncoder {
     pub fn share_with(&mut self, tuned: &Path) -> Result<(), EncodeError> {
         let own = TokenizerFiles::read(tuned)?;
         tuned::check_template(&self.template, &self.files, &own, tuned)?;
-        let foreign = tuned::foreign_tokens(&self.tokenizer, &self.files.added, tuned, own.added)?;
+        let foreign = tuned::foreign_tokens(&self.tokenizer, &self.files, tuned, own)?;
         self.foreign.extend(foreign);
         Ok(())
     }
@@ -163,30 +164,33 @@ impl TextEncoder {
 
     /// Checks that a model of so many tokens has a row for all that the tokenizer was made with. Tokens that
     /// were added to it later may lack one, as of some published models: a text with such a token is refused
-    /// when it is read, and the note that is given back says so. A tokenizer that has far fewer tokens than
-    /// the model has a note too.
+    /// when it is read, and a note that is given back says so. A tokenizer that has far fewer tokens than the
+    /// model has a note too, and one that transformers reads differently.
     ///
     /// # Errors
     /// A tokenizer that was made for a larger model.
-    pub fn check_vocabulary(&self, vocabulary: usize) -> Result<Option<String>, EncodeError> {
+    pub fn check_vocabulary(&self, vocabulary: usize) -> Result<Vec<String>, EncodeError> {
         let tokens = self.tokenizer.get_vocab_size(false);
         if tokens > vocabulary {
             return Err(EncodeError::OtherVocabulary { tokens, vocabulary });
         }
+        let settings = self.files.settings.as_ref();
+        let mut notes: Vec<String> =
+            settings.and_then(|settings| settings.note(&self.tokenizer)).into_iter().collect();
         let added = self.tokenizer.get_added_tokens_decoder().into_keys();
+        let tokens = self.tokenizer.get_vocab_size(true);
         if let Some(last) = added.max().filter(|last| *last as usize >= vocabulary) {
-            return Ok(Some(format!(
+            notes.push(format!(
                 "the tokenizer has added tokens up to token {last}, and the model's vocabulary has {vocabulary}: a text \
                  with one beyond it is refused"
-            )));
-        }
-        let tokens = self.tokenizer.get_vocab_size(true);
-        Ok(is_far_below(tokens, vocabulary).then(|| {
-            format!(
+            ));
+        } else if is_far_below(tokens, vocabulary) {
+            notes.push(format!(
                 "the tokenizer has {}, and the model's vocabulary {vocabulary}: it is probably that of another model",
                 many(tokens as u64, "token")
-            )
-        }))
+            ));
+        }
+        Ok(notes)
     }
 
     /// Tokens of the samples that long texts are cut into; none: they are not.

@@ -22,6 +22,7 @@ mod options;
 mod record;
 mod samples;
 mod schema;
+mod settings;
 mod source;
 mod special;
 mod template;

@@ -6,6 +6,7 @@ use serde_json::{Map, Value};
 use tokenizers::AddedToken;
 
 use super::encode_error::EncodeError;
+use super::settings::Settings;
 use super::tokenizer::OtherToken;
 
 /// Names under which configurations list single special tokens.
@@ -27,11 +28,13 @@ pub(super) struct TokenizerFiles {
     pub(super) chat_template: Option<String>,
     /// Tokens that the files have, in the order in which transformers adds those that `tokenizer.json` lacks.
     pub(super) added: Vec<OtherToken>,
+    /// Settings of the tokenizer, if there is a configuration.
+    pub(super) settings: Option<Settings>,
 }
 
 impl TokenizerFiles {
     /// Reads `tokenizer_config.json`, `special_tokens_map.json`, `added_tokens.json` and
-    /// `chat_template.jinja`, as far as they are there.
+    /// `chat_template.jinja`, as far as they are there, and the `model_type` of `config.json`.
     ///
     /// As in transformers, the map of special tokens and the list of added ones count only where the
     /// configuration lists no added tokens, and the map goes before it then. A template file goes before the
@@ -51,7 +54,14 @@ impl TokenizerFiles {
             Some(source) => Some(source),
             None => template_in(&config, folder)?,
         };
-        Ok(Self { special, chat_template, added: added_tokens(&config, &map, &ids) })
+        let settings = match config.is_empty() {
+            true => None,
+            false => {
+                let model = read_object(&folder.join("config.json"))?;
+                Some(Settings::new(&config, model.get("model_type").and_then(Value::as_str)))
+            }
+        };
+        Ok(Self { special, chat_template, added: added_tokens(&config, &map, &ids), settings })
     }
 
     /// Text of the end-of-sequence token.

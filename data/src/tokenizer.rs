@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use gstore_store::{canonical_json, sha256_hex};
-use serde_json::json;
+use serde_json::{Map, Value, json};
 use tokenizers::{AddedToken, Encoding, Tokenizer};
 
 use super::encode_error::EncodeError;
@@ -53,14 +53,19 @@ pub(super) fn add_missing(
         .map_err(EncodeError::Tokenizer)
 }
 
-/// What identifies a tokenizer: the SHA-256 of its file or, where tokens were added to it, of both.
-pub(super) fn tokenizer_digest(file: &[u8], added: &[OtherToken]) -> String {
+/// What identifies a tokenizer: the SHA-256 of its file or, where tokens were added to it or settings changed
+/// it, of all of these.
+pub(super) fn tokenizer_digest(file: &[u8], added: &[OtherToken], settings: Map<String, Value>) -> String {
     let file = sha256_hex(file);
-    if added.is_empty() {
+    if added.is_empty() && settings.is_empty() {
         return file;
     }
     let added: Vec<&AddedToken> = added.iter().map(|other| &other.token).collect();
-    sha256_hex(canonical_json(&json!({ "tokenizer": file, "added_tokens": added })).as_bytes())
+    let mut parts = json!({ "tokenizer": file, "added_tokens": added });
+    if !settings.is_empty() {
+        parts["settings"] = settings.into();
+    }
+    sha256_hex(canonical_json(&parts).as_bytes())
 }
 
 pub(super) fn tokenize(

@@ -17,7 +17,9 @@ use super::template::Template;
 use super::tokenizer::{OtherToken, add_missing, parse_tokenizer};
 
 /// Parts of a `tokenizer.json` that decide the tokens of a text, other than added tokens.
-const PARTS: [&str; 4] = ["model", "normalizer", "pre_tokenizer", "post_processor"];
+const PARTS: [&str; 5] = ["model", "normalizer", "pre_tokenizer", "post_processor", SPLIT];
+/// The name of a setting that the library does not write with a tokenizer.
+const SPLIT: &str = "split_special_tokens";
 
 /// A token that a fine-tune's tokenizer and its base's do not share.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,18 +31,25 @@ pub(super) struct ForeignToken {
 
 /// The added tokens that a fine-tune's tokenizer and its base's do not share.
 ///
-/// `base_others` have been added to the base's, and `own_others` are all that the fine-tune's files next to
-/// `tokenizer.json` have. What its folder lacks is the base's.
+/// The base's has what its files say, of which `base_files` has the tokens that were added; the fine-tune's is to
+/// have what is in `own_files`. What its folder lacks is the base's.
 pub(super) fn foreign_tokens(
     base: &Tokenizer,
-    base_others: &[OtherToken],
+    base_files: &TokenizerFiles,
     tuned: &Path,
-    mut own_others: Vec<OtherToken>,
+    own_files: TokenizerFiles,
 ) -> Result<Vec<ForeignToken>, EncodeError> {
+    let (base_others, mut own_others) = (base_files.added.as_slice(), own_files.added);
     let path = tuned.join("tokenizer.json");
     let bad = |message: String| EncodeError::BadFile { path: path.clone(), message };
     let mut own = match if_there(fs_err::read(&path))? {
-        Some(bytes) => parse_tokenizer(&bytes).map_err(bad)?,
+        Some(bytes) => {
+            let mut own = parse_tokenizer(&bytes).map_err(bad)?;
+            if let Some(settings) = own_files.settings.as_ref().or(base_files.settings.as_ref()) {
+                settings.apply(&mut own);
+            }
+            own
+        }
         None if own_others.is_empty() => return Ok(Vec::new()),
         None => base.clone(),
     };
@@ -83,7 +92,11 @@ pub(super) fn share_parts(one: &Tokenizer, other: &Tokenizer) -> Result<bool, St
 
 /// A tokenizer as the library writes it, since releases of it spell the same one differently.
 fn as_json(tokenizer: &Tokenizer) -> Result<Value, String> {
-    serde_json::to_value(tokenizer).map_err(|error| error.to_string())
+    let mut parts = serde_json::to_value(tokenizer).map_err(|error| error.to_string())?;
+    if let Some(parts) = parts.as_object_mut() {
+        parts.insert(SPLIT.to_owned(), tokenizer.get_encode_special_tokens().into());
+    }
+    Ok(parts)
 }
 
 fn other_part(base: &Value, own: &Value) -> Option<&'static str> {

@@ -105,7 +105,7 @@ impl IngestPlan {
         // The model goes first: of a folder of another architecture that is what the user should hear.
         let base = ModelFolder::open(&request.model)?;
         let encoder = encoder(&request)?;
-        if let Some(note) = encoder.check_vocabulary(base.decoder().vocab_size)? {
+        for note in encoder.check_vocabulary(base.decoder().vocab_size)? {
             progress.note(&note);
         }
         let encoding = encoder.spec();

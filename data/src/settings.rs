@@ -1,0 +1,228 @@
+//! Settings of `tokenizer_config.json` that change the tokens of a text.
+//!
+//! Some classes of transformers take no more than the vocabulary and what stands around a text from
+//! `tokenizer.json`; their own code says how a text is split. Here the file says it, with the space at the
+//! start of a text as those classes have it.
+
+use serde_json::{Map, Value};
+use tokenizers::Tokenizer;
+use tokenizers::normalizers::NormalizerWrapper;
+use tokenizers::pre_tokenizers::PreTokenizerWrapper;
+use tokenizers::pre_tokenizers::metaspace::PrependScheme;
+
+/// What a folder's files say beyond `tokenizer.json`.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Settings {
+    /// The class of transformers that is used, without `Fast`.
+    class: String,
+    space: Option<Space>,
+    /// Special tokens in a text are read as ordinary text.
+    split_special: bool,
+}
+
+/// Where a class of transformers puts a space before a text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Space {
+    /// Of a tokenizer of bytes: before the whole text.
+    Whole(bool),
+    /// Of one that splits the text before: before each part.
+    Parts(bool),
+    /// Of one of SentencePiece.
+    Words(PrependScheme),
+}
+
+impl Settings {
+    /// By the configuration of the tokenizer and the `model_type` of a model next to it.
+    pub(super) fn new(config: &Map<String, Value>, model_type: Option<&str>) -> Self {
+        let flag = |name: &str| config.get(name).and_then(Value::as_bool);
+        let named = config.get("tokenizer_class").and_then(Value::as_str);
+        let class = match (model_type, named) {
+            // The class that these name is not used.
+            (Some("mistral" | "olmo2" | "phi3"), _) => "",
+            (Some("qwen2"), _) | (Some("qwen3"), None) => "Qwen2Tokenizer",
+            (Some("gpt2"), None) => "GPT2Tokenizer",
+            (Some("gpt_neox"), None) => "GPTNeoXTokenizer",
+            (_, named) => named.map_or("", |name| name.strip_suffix("Fast").unwrap_or(name)),
+        };
+        let space = flag("add_prefix_space");
+        let space = match class {
+            "CodeGenTokenizer" | "GPT2Tokenizer" | "GPTNeoXTokenizer" => {
+                Some(Space::Whole(space.unwrap_or(false)))
+            }
+            "CohereTokenizer" | "Qwen2Tokenizer" | "Qwen3_5Tokenizer" => {
+                Some(Space::Parts(space.unwrap_or(false)))
+            }
+            "CodeLlamaTokenizer" | "LlamaTokenizer" => Some(Space::Words(match space {
+                Some(false) => PrependScheme::Never,
+                _ if class == "LlamaTokenizer" && flag("legacy") == Some(true) => PrependScheme::Always,
+                _ => PrependScheme::First,
+            })),
+            _ => None,
+        };
+        let split_special = flag("split_special_tokens").unwrap_or(false);
+        Self { class: class.to_owned(), space, split_special }
+    }
+
+    /// Follows them. Returns those that change something, with their names.
+    pub(super) fn apply(&self, tokenizer: &mut Tokenizer) -> Map<String, Value> {
+        let mut changed = Map::new();
+        if self.split_special {
+            tokenizer.set_encode_special_tokens(true);
+            changed.insert("split_special_tokens".to_owned(), true.into());
+        }
+        let own = tokenizer.get_pre_tokenizer().cloned();
+        let (Some(space), Some(own)) = (self.space, own) else { return changed };
+        let mut with_space = own.clone();
+        match (&mut with_space, space) {
+            (PreTokenizerWrapper::Sequence(steps), Space::Parts(_)) => {
+                let steps: &mut [PreTokenizerWrapper] = steps.as_mut();
+                steps.iter_mut().for_each(|step| space.put(step));
+            }
+            (step, _) => space.put(step),
+        }
+        if with_space != own {
+            tokenizer.with_pre_tokenizer(Some(with_space));
+            let (name, value) = match space {
+                Space::Whole(space) | Space::Parts(space) => ("add_prefix_space", space.into()),
+                Space::Words(scheme) => ("prepend_scheme", scheme.to_string().into()),
+            };
+            changed.insert(name.to_owned(), value);
+        }
+        changed
+    }
+
+    /// What is to be said of a space that transformers has elsewhere.
+    pub(super) fn note(&self, tokenizer: &Tokenizer) -> Option<String> {
+        let is_elsewhere = match self.space? {
+            Space::Whole(space) => {
+                space && matches!(tokenizer.get_pre_tokenizer(), Some(PreTokenizerWrapper::Sequence(_)))
+            }
+            Space::Parts(_) => false,
+            Space::Words(scheme) => scheme != PrependScheme::Always && prepends(tokenizer.get_normalizer()?),
+        };
+        is_elsewhere.then(|| {
+            format!(
+                "{} of transformers 5 puts spaces at the start of texts by rules of its own, and here tokenizer.json \
+                 says where: some texts have other tokens, such as those behind a special token",
+                self.class
+            )
+        })
+    }
+}
+
+impl Space {
+    fn put(self, step: &mut PreTokenizerWrapper) {
+        match (step, self) {
+            (PreTokenizerWrapper::ByteLevel(bytes), Self::Whole(space) | Self::Parts(space)) => {
+                bytes.add_prefix_space = space;
+            }
+            (PreTokenizerWrapper::Metaspace(words), Self::Words(scheme)) => words.set_prepend_scheme(scheme),
+            _ => {}
+        }
+    }
+}
+
+/// Whether a space is put before each text between special tokens.
+fn prepends(normalizer: &NormalizerWrapper) -> bool {
+    match normalizer {
+        NormalizerWrapper::Prepend(_) => true,
+        NormalizerWrapper::Sequence(steps) => {
+            let steps: &[NormalizerWrapper] = steps.as_ref();
+            steps.iter().any(prepends)
+        }
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::tokenizer::{parse_tokenizer, tokenize};
+
+    fn tokenizer(normalizer: &Value, pre_tokenizer: &Value) -> Tokenizer {
+        let file = json!({
+            "version": "1.0", "normalizer": normalizer, "pre_tokenizer": pre_tokenizer,
+            "added_tokens": [{
+                "id": 2, "content": "</s>", "single_word": false, "lstrip": false, "rstrip": false,
+                "normalized": false, "special": true,
+            }],
+            "model": {
+                "type": "BPE", "unk_token": "<unk>", "fuse_unk": false, "byte_fallback": false, "merges": [],
+                "vocab": {
+                    "<unk>": 0, "<s>": 1, "</s>": 2, "\u{120}": 3, "\u{2581}": 4, "a": 5, "1": 6, "<": 7,
+                    "/": 8, "s": 9, ">": 10, "b": 11,
+                },
+            },
+        });
+        parse_tokenizer(file.to_string().as_bytes()).unwrap()
+    }
+
+    #[test]
+    fn a_text_begins_with_the_space_that_transformers_puts_there() {
+        let bytes =
+            |space: bool| json!({"type": "ByteLevel", "add_prefix_space": space, "trim_offsets": true});
+        let digits = json!({"type": "Digits", "individual_digits": true});
+        let steps = json!({"type": "Sequence", "pretokenizers": [digits, bytes(false)]});
+        let words =
+            |scheme: &str| json!({"type": "Metaspace", "replacement": "\u{2581}", "prepend_scheme": scheme});
+        let prepend = json!({"type": "Prepend", "prepend": "\u{2581}"});
+        let none = Value::Null;
+        // What `AutoTokenizer` of transformers 5.24 gives for `a1</s>b`, except where there is a note.
+        let (plain, whole, parts) = (vec![5, 6, 2, 11], vec![3, 5, 6, 2, 3, 11], vec![3, 5, 3, 6, 2, 3, 11]);
+        let (first, always) = (vec![4, 5, 6, 2, 11], vec![4, 5, 6, 2, 4, 11]);
+        let cases = [
+            (&none, bytes(false), "GPT2TokenizerFast", json!({}), &plain, false),
+            (&none, bytes(false), "GPT2TokenizerFast", json!({"add_prefix_space": true}), &whole, false),
+            (&none, bytes(true), "GPTNeoXTokenizer", json!({}), &plain, false),
+            (&none, steps.clone(), "CohereTokenizer", json!({"add_prefix_space": true}), &parts, false),
+            (&none, steps.clone(), "Qwen2Tokenizer", json!({"add_prefix_space": null}), &plain, false),
+            (&none, steps, "GPT2Tokenizer", json!({"add_prefix_space": true}), &plain, true),
+            (
+                &none,
+                bytes(false),
+                "PreTrainedTokenizerFast",
+                json!({"add_prefix_space": true}),
+                &plain,
+                false,
+            ),
+            (&none, bytes(true), "LlamaTokenizerFast", json!({"add_prefix_space": false}), &whole, false),
+            (&none, words("always"), "LlamaTokenizerFast", json!({}), &first, false),
+            (&none, words("first"), "LlamaTokenizer", json!({"legacy": true}), &always, false),
+            (&none, words("first"), "LlamaTokenizer", json!({"add_prefix_space": false}), &plain, false),
+            (&none, words("never"), "CodeLlamaTokenizer", json!({"legacy": true}), &first, false),
+            (&prepend, none.clone(), "LlamaTokenizer", json!({"legacy": false}), &always, true),
+            (&prepend, none.clone(), "LlamaTokenizer", json!({"legacy": true}), &always, false),
+            (&prepend, none.clone(), "TokenizersBackend", json!({}), &always, false),
+        ];
+        for (normalizer, pre_tokenizer, class, mut config, wanted, has_note) in cases {
+            config["tokenizer_class"] = class.into();
+            let config = config.as_object().unwrap();
+            let of = |model_type| {
+                let mut tokenizer = tokenizer(normalizer, &pre_tokenizer);
+                let own = tokenize(&tokenizer, "a1</s>b", false).unwrap();
+                let settings = Settings::new(config, model_type);
+                let changed = settings.apply(&mut tokenizer);
+                let ids = tokenize(&tokenizer, "a1</s>b", false).unwrap();
+                assert_eq!(changed.is_empty(), ids == own, "{class} {config:?}");
+                (ids == own, ids, settings.note(&tokenizer).is_some())
+            };
+            let (_, ids, note) = of(Some("llama"));
+            assert_eq!((&ids, note), (wanted, has_note), "{class} {config:?}");
+            // A model that has its tokenizer read from the file alone.
+            let (is_own, _, note) = of(Some("mistral"));
+            assert!(is_own && !note, "{class} {config:?}");
+        }
+    }
+
+    #[test]
+    fn special_tokens_may_be_read_as_text() {
+        let bytes = json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true});
+        let mut tokenizer = tokenizer(&Value::Null, &bytes);
+        let config = json!({"split_special_tokens": true});
+        let changed = Settings::new(config.as_object().unwrap(), None).apply(&mut tokenizer);
+        assert_eq!(Value::from(changed), config);
+        assert_eq!(tokenize(&tokenizer, "a1</s>b", false).unwrap(), [5, 6, 7, 8, 9, 10, 11]);
+    }
+}
