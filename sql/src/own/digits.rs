@@ -15,9 +15,14 @@ pub(super) fn is_padded(text: &str) -> bool {
     digits.strip_prefix('0').is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()))
 }
 
-/// Whether an integer has more digits than a float.
+/// Whether an integer has more digits than a float, or a number is beyond all of them.
 pub(super) fn is_cut(text: &str) -> bool {
     let digits = text.strip_prefix('-').unwrap_or(text);
+    // The words for infinite numbers have no digits.
+    let is_number = digits.starts_with(|c: char| c.is_ascii_digit() || c == '.');
+    if is_number && digits.parse::<f64>().is_ok_and(f64::is_infinite) {
+        return true;
+    }
     let whole = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
     whole && digits.parse::<u64>().map_or(true, |number| number > EXACT)
 }
@@ -93,11 +98,19 @@ mod tests {
 
     #[test]
     fn a_float_has_fifteen_digits() {
-        for whole in ["9007199254740993", "-9007199254740993", "12345678901234567890", "18446744073709551616"]
-        {
-            assert!(is_cut(whole), "{whole}");
+        for cut in [
+            "9007199254740993",
+            "-9007199254740993",
+            "12345678901234567890",
+            "18446744073709551616",
+            "1e400",
+            "-.5E309",
+        ] {
+            assert!(is_cut(cut), "{cut}");
         }
-        for kept in ["9007199254740992", "-1", "0", "1e300", "0.12345678901234567890", "", "-"] {
+        for kept in
+            ["9007199254740992", "-1", "0", "1e300", "0.12345678901234567890", "", "-", "-inf", "1e-400"]
+        {
             assert!(!is_cut(kept), "{kept}");
         }
     }

@@ -157,6 +157,12 @@ async fn files_of_ones_own_are_tables_that_no_statement_can_name_by_itself() {
             "no_days.tsv",
             "day\tat\tsure\n2024-02-29\t2024-02-29 10:00:00\t2024-02-29\n2024-02-30\t2024-02-29 25:00:00.5\t\n",
         ),
+        (
+            "zoned",
+            "zoned.csv",
+            "at,mixed,day,plain,n\n2024-02-29T10:00:00+02:00,2024-02-29 10:00:00Z,2024-02-29,2024-02-29 10:00:00,1e400\n\
+             2024-02-29T08:00:00.25Z,2024-02-29 10:00:00,2024-02-29T10:00:00-01,2024-02-29,1.5\n,,,,\n",
+        ),
         ("listed", "listed.json", " [{\"id\": \"p1\",\n \"n\": 1.50},\n {\"id\": \"p2\", \"n\": null}]\n"),
         ("semicolons", "semicolons.csv", "\"id\";\"size (cm)\"\np1;\"1,5\"\np2;2\n"),
         ("pipes", "pipes.csv", "id|n\np1|1\n"),
@@ -190,6 +196,16 @@ async fn files_of_ones_own_are_tables_that_no_statement_can_name_by_itself() {
             "VARCHAR | VARCHAR | DATE",
         ),
         ("SELECT at FROM no_days WHERE sure IS NULL", "2024-02-29 25:00:00.5"),
+        // Offsets are followed where all times have one, and are not lost where some do.
+        (
+            "SELECT typeof(at), typeof(mixed), typeof(day), typeof(plain), typeof(n) FROM zoned LIMIT 1",
+            "TIMESTAMP WITH TIME ZONE | VARCHAR | VARCHAR | TIMESTAMP | VARCHAR",
+        ),
+        (
+            "SELECT at, mixed, day, n FROM zoned WHERE at < '2024-02-29 08:00:01' ORDER BY at",
+            "2024-02-29T08:00:00Z | 2024-02-29 10:00:00Z | 2024-02-29 | 1e400\n\
+             2024-02-29T08:00:00.250Z | 2024-02-29 10:00:00 | 2024-02-29T10:00:00-01 | 1.5",
+        ),
         ("SELECT count(*) FROM pool ANTI JOIN labels USING (id)", "10"),
         ("SELECT id, n FROM listed ORDER BY id", "p1 | 1.5\np2 | NULL"),
         ("SELECT id, \"size (cm)\" FROM semicolons ORDER BY id", "p1 | 1,5\np2 | 2"),
