@@ -180,16 +180,16 @@ fn what_is_in_the_way_of_writers_is_a_problem() {
     let (dir, path, store) = placed(|path| filled(path, 30, &feature("grad-sgd", 6, DType::F16), 10));
     drop(store);
     let aside = dir.path().join("aside");
-    let file = |place: &Path| fs_err::write(place, "").unwrap();
-    let folder = |place: &Path| fs_err::create_dir(place).unwrap();
-    let link = |place: &Path| fs_err::os::unix::fs::symlink("nowhere/x", place).unwrap();
-    let cases: [(&str, &dyn Fn(&Path), &str); 6] = [
-        ("tmp", &file, "a file; move it away"),
-        ("leases", &file, "a file; move it away"),
-        ("LOCK", &folder, "a folder; move it away"),
-        ("LOCK", &link, "a link to nothing; remove it"),
-        ("ledger.redb", &folder, "a folder; move it away"),
-        ("ledger.sums", &folder, "a folder; move it away"),
+    let file: fn(&Path) = |place| fs_err::write(place, "").unwrap();
+    let folder: fn(&Path) = |place| fs_err::create_dir(place).unwrap();
+    let link: fn(&Path) = |place| fs_err::os::unix::fs::symlink("nowhere/x", place).unwrap();
+    let cases = [
+        ("tmp", file, "a file; move it away"),
+        ("leases", file, "a file; move it away"),
+        ("LOCK", folder, "a folder; move it away"),
+        ("LOCK", link, "a link to nothing; remove it"),
+        ("ledger.redb", folder, "a folder; move it away"),
+        ("ledger.sums", folder, "a folder; move it away"),
     ];
     for (name, make, found) in cases {
         let place = path.join(name);

@@ -79,7 +79,7 @@ pub enum StorageError {
     #[error("{0}")]
     Damaged(Box<Damage>),
     /// A folder has the name of a file, which may be somewhere else, unharmed: so no repair goes on.
-    #[error("{0}\n  {}", move_away())]
+    #[error("{0}\n  {way}", way = move_away())]
     Folder(Box<Damage>),
     #[error("{file} was written by a newer gstore: {detail}\n  use that version to open this store")]
     Newer {
