@@ -260,14 +260,14 @@ mod tests {
             ),
             (
                 talk("r", "gstore ingest --run r --template plain --dim 64"),
-                "`gstore ingest --run r --dim 64 --template chat --max-length 256`",
+                "`gstore ingest --run r --dim 64 --dataset val --template chat --max-length 256`",
             ),
             (
                 talk(
                     "",
                     r"gstore ingest '--template=it'\''s a.jinja' --system 'a -template b' --max-length 9",
                 ),
-                "`gstore ingest --system 'a -template b' --max-length 9 --template chat`",
+                "`gstore ingest --system 'a -template b' --max-length 9 --dataset val --template chat`",
             ),
             (
                 talk("r", "gstore ingest --conversation-template plain --limit 3"),
@@ -275,7 +275,7 @@ mod tests {
             ),
             (
                 of_val("", false, &answer[..], "gstore ingest --template plain --dim 64"),
-                "`gstore ingest --template plain --dim 64 --system 'Say yes.'`",
+                "`gstore ingest --template plain --dim 64 --dataset val --system 'Say yes.'`",
             ),
             (
                 of_val("", false, &answer[..], ""),
