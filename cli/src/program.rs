@@ -126,7 +126,7 @@ fn computes(command: &Command) -> bool {
 fn run(cli: Cli, store_of_environment: bool) -> anyhow::Result<ExitCode> {
     let context = Context::new(cli.common, store_of_environment)?;
     if let Some(store) = context.named_store() {
-        remedy::name_store(store);
+        remedy::name_store(store, context.at_store());
     }
     check_options(&cli.command, |run| context.has_run(run))?;
     if cli.command.changes_store() {

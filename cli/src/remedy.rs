@@ -7,17 +7,22 @@ use gstore_core::Remedy;
 
 use crate::wording::shell_word;
 
-/// The store that the command at hand is for.
-static STORE: OnceLock<PathBuf> = OnceLock::new();
+/// The store that the command at hand is for, and the end of commands that messages propose for it.
+static STORE: OnceLock<(PathBuf, String)> = OnceLock::new();
 
-/// From now on commands of the history are shown with this store, wherever it was when they were given.
-pub fn name_store(store: &Path) {
+/// From now on commands of the history are shown with this store, wherever it was when they were given; `at_store`
+/// is the end of others.
+pub fn name_store(store: &Path, at_store: String) {
     // A process has one command.
-    let _ = STORE.set(store.to_owned());
+    let _ = STORE.set((store.to_owned(), at_store));
 }
 
 fn asked() -> Option<&'static Path> {
-    STORE.get().map(PathBuf::as_path)
+    STORE.get().map(|(store, _)| store.as_path())
+}
+
+fn at_store() -> &'static str {
+    STORE.get().map_or("", |(_, end)| end.as_str())
 }
 
 /// The command or flag that is meant.
@@ -75,7 +80,7 @@ pub fn words(remedy: &Remedy<'_>) -> String {
             let sql = format!(
                 "SELECT text, count(*) AS copies, min(id), max(id) FROM \"{dataset}\" GROUP BY text HAVING copies > 1"
             );
-            format!("query {}", shell_word(&sql))
+            format!("query {}{}", shell_word(&sql), at_store())
         }
         Remedy::InsteadOf(statement) => match statement {
             "UPDATE" | "MERGE" => "add --if-changed replace",

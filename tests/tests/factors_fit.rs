@@ -74,6 +74,24 @@ fn a_killed_fit_ends_as_one_that_was_not() {
 }
 
 #[test]
+fn what_an_unfinished_fit_of_other_rows_left_is_no_hindrance_with_force() {
+    let place = place();
+    // As a fit that was stopped leaves it next to the store.
+    fit_run(&place, "f", &["--partition", "1/2", "--folder", "store.factors"]).says(0, &["not finished"]);
+    place.samples("pool", 14);
+    place.add("pool");
+    let parts = ["--data-partitions", "2"];
+    fit_run(&place, "f", &parts).says(1, &["begun with other arguments", "--force begins again"]);
+    assert!(place.path("store.factors/factors_f").exists());
+    fit_run(&place, "f", &["--data-partitions", "2", "--force"]).says(0, &["fitted on 14 rows"]);
+    assert!(!place.path("store.factors").exists());
+    // Other partitions of the same rows.
+    fit_run(&place, "g", &["--partition", "1/2", "--folder", "store.factors"]).says(0, &["not finished"]);
+    fit_run(&place, "g", &["--data-partitions", "3"]).says(1, &["data_partitions 2"]);
+    fit_run(&place, "g", &["--data-partitions", "3", "--force"]).says(0, &["fitted on 14 rows"]);
+}
+
+#[test]
 fn a_damaged_file_of_a_fit_is_computed_again_once_it_is_gone() {
     let place = place();
     let job = |part: &str| fit_run(&place, "f", &["--partition", part, "--folder", "shared"]);

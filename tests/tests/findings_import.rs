@@ -89,7 +89,8 @@ fn texts_that_come_again_under_other_ids_are_told() {
     let sql =
         "SELECT text, count(*) AS copies, min(id), max(id) FROM \"pool\" GROUP BY text HAVING copies > 1";
     let says = format!(
-        "of 2 new samples, 1 has a text that `pool` has already under another id: `gstore query '{sql}'` lists such texts"
+        "of 2 new samples, 1 has a text that `pool` has already under another id: `gstore query '{sql}' --store {}` lists such texts",
+        place.path("store").display()
     );
     add(&place, "pool", "other.jsonl", &["--dry-run"]).told(0, &[&says]);
     add(&place, "pool", "other.jsonl", &[]).told(0, &[&says, "2 samples added, 1 was there already"]);

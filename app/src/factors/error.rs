@@ -61,7 +61,9 @@ pub enum FactorJobError {
     #[error(transparent)]
     File(#[from] std::io::Error),
     #[error(
-        "{folder} holds factors that were begun with other arguments: {differences}; name another folder, or remove it"
+        "{folder} holds factors that were begun with other arguments: {differences}\n  remove that folder if they are not to be finished, or name another with {}; without a named one, {} begins again",
+        Remedy::Option("folder", ""),
+        Remedy::Option("force", "")
     )]
     OtherFactors { folder: String, differences: String },
     /// Another process fits factors in the folder.
@@ -121,6 +123,15 @@ impl FactorJobError {
         match self {
             Self::Option(_) | Self::Artifact(ArtifactError::Exists(_)) => true,
             Self::Ingest(error) => error.is_usage(),
+            _ => false,
+        }
+    }
+
+    /// Whether factors of something else are in the folder.
+    pub(super) fn is_of_other_factors(&self) -> bool {
+        match self {
+            Self::OtherFactors { .. } => true,
+            Self::Other(error) => matches!(error.downcast_ref(), Some(FactorError::OtherArguments { .. })),
             _ => false,
         }
     }

@@ -101,7 +101,14 @@ pub fn fit_factors(
         return Err(ArtifactError::Exists(request.name.clone()).into());
     }
     let plan = FitPlan::new(store, request, work)?;
-    let folder = begin(&path, request, &plan.stamp)?;
+    let folder = match begin(&path, request, &plan.stamp) {
+        // An unfinished fit left them; what is in a folder that was named may be wanted.
+        Err(error) if request.replace && request.folder.is_none() && error.is_of_other_factors() => {
+            lock.clear()?;
+            begin(&path, request, &plan.stamp)?
+        }
+        begun => begun?,
+    };
     let report = FitReport {
         name: request.name.clone(),
         strategy: request.strategy.name().to_owned(),

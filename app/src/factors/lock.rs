@@ -61,9 +61,9 @@ impl FitLock {
         }
     }
 
-    /// Removes the folder of a whole fit. The file by which it is known goes after all else that was written:
+    /// Removes what a fit wrote in the folder. The file by which it is known goes after all else that was written:
     /// what a kill leaves still has it.
-    pub(super) fn remove(self) -> std::io::Result<()> {
+    pub(super) fn clear(&self) -> std::io::Result<()> {
         for entry in fs_err::read_dir(&self.folder)? {
             let entry = entry?;
             match entry.file_type()?.is_dir() {
@@ -72,9 +72,13 @@ impl FitLock {
                 false => fs_err::remove_file(entry.path())?,
             }
         }
-        for name in [STAMP, LOCK] {
-            fs_err::remove_file(self.folder.join(name))?;
-        }
+        if_there(fs_err::remove_file(self.folder.join(STAMP))).map(drop)
+    }
+
+    /// Removes the folder of a whole fit.
+    pub(super) fn remove(self) -> std::io::Result<()> {
+        self.clear()?;
+        fs_err::remove_file(self.folder.join(LOCK))?;
         // Another fit may begin there.
         let _ = fs_err::remove_dir(&self.folder);
         Ok(())

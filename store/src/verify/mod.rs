@@ -60,7 +60,6 @@ impl Store {
         let catalog = catalog::read(self, options.all_snapshots, &mut tally)?;
         let compared = index::bytes(&catalog);
         tally.expect(std::iter::once(compared));
-        check_places(self, &mut tally);
         let samples = check_files(self, &catalog, &mut tally);
         if !tally.stopped() {
             index::ledger(self, &catalog, &samples, &mut tally);
@@ -68,6 +67,7 @@ impl Store {
         if options.all_snapshots {
             names::unreferenced(self, &catalog, &mut tally);
         }
+        check_places(self, &mut tally);
         if tally.stopped() {
             return Err(VerifyError::Cancelled);
         }

@@ -6,17 +6,23 @@ use crate::error::Damage;
 use crate::layout::names::{ARTIFACTS, INDEXES, LEASES, LEDGER, LOCK, SUMS};
 use crate::store::{FOLDERS, Store};
 use std::io::{ErrorKind, Result};
+use std::path::Path;
 
 /// Reports it; nothing that is published needs these, and what is missing is made by the next writer. Returns what a
 /// repair says, since it moves nothing away.
 pub(crate) fn check_places(store: &Store, tally: &mut Tally<'_>) -> Vec<String> {
     let vfs = store.env().vfs();
     let mut said = Vec::new();
-    let mut look = |name: &str, wanted: &str, looked: Result<()>| {
-        let found = match looked.map_err(|e| e.kind()) {
+    let mut check = |name: &str, wanted: &str, look: &dyn Fn(&Path) -> Result<()>| {
+        let place = store.env().at(name);
+        let looked = || look(&place).map_err(|e| e.kind());
+        let found = match looked() {
             Err(ErrorKind::NotADirectory) => "a file; move it away",
             Err(ErrorKind::IsADirectory) => "a folder; move it away",
-            Err(ErrorKind::NotFound) if vfs.exists(&store.env().at(name)).unwrap_or(false) => {
+            // A writer may make it at this moment.
+            Err(ErrorKind::NotFound)
+                if vfs.exists(&place).unwrap_or(false) && looked() == Err(ErrorKind::NotFound) =>
+            {
                 "a link to nothing; remove it"
             }
             _ => return,
@@ -25,10 +31,10 @@ pub(crate) fn check_places(store: &Store, tally: &mut Tally<'_>) -> Vec<String> 
         said.push(format!("{name} is {found}"));
     };
     for name in FOLDERS.into_iter().chain([LEASES, INDEXES, ARTIFACTS]) {
-        look(name, "a folder", vfs.list(&store.env().at(name)).map(drop));
+        check(name, "a folder", &|place| vfs.list(place).map(drop));
     }
     for name in [LOCK, LEDGER, SUMS] {
-        look(name, "a file", vfs.open(&store.env().at(name)).map(drop));
+        check(name, "a file", &|place| vfs.open(place).map(drop));
     }
     said
 }
