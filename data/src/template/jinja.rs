@@ -8,7 +8,7 @@
 //!   far as the source of the model
 
 use minijinja::syntax::SyntaxConfig;
-use minijinja::value::{Kwargs, Rest, ValueKind, ValueOrKwargs};
+use minijinja::value::{Kwargs, Rest, StringInput, ValueKind, ValueOrKwargs};
 use minijinja::{Environment, Error, ErrorKind, State, Value, filters};
 
 use super::python;
@@ -59,6 +59,7 @@ impl ChatEnvironment {
         env.add_filter("slice", bounded(Value::from_function(filters::slice)));
         env.add_filter("round", bounded(Value::from_function(filters::round)));
         env.add_filter("format", format);
+        env.add_filter("capitalize", capitalize);
         env.add_filter("e", escape);
         env.add_filter("escape", escape);
         env.add_test("iterable", is_iterable);
@@ -84,6 +85,12 @@ fn bounded(
         args.iter().skip(1).try_for_each(check_width)?;
         filter.call(state, &args)
     }
+}
+
+/// The `capitalize` filter as Python has it.
+fn capitalize(text: StringInput<'_>) -> Value {
+    let capitalized = python::capitalize(text.as_str());
+    text.preserve_safety(capitalized)
 }
 
 /// The `format` filter, which refuses such widths in a format string.
@@ -440,6 +447,8 @@ mod tests {
     fn methods_of_texts_are_those_of_python() {
         for (expression, expected) in [
             (r#""they're bill's FRIENDS 3d_world 中a".title()"#, r#""They'Re Bill'S Friends 3D_World 中A""#),
+            ("'\u{fb01}x \u{1c6}X \u{1c5}X ΟΔΟΣ. ΑΣΑ ŉa'.title()", "\"Fix \u{1c5}x \u{1c5}x Οδος. Ασα ʼNa\""),
+            ("'\u{fb00}A ΟΣ'.capitalize() ~ '\u{1f3}X' | capitalize ~ '' | capitalize", "\"Ffa ος\u{1f2}x\""),
             ("'aab'.removeprefix('a')", r#""ab""#),
             ("'abb'.removesuffix('bb') ~ 'abb'.removesuffix('c')", r#""aabb""#),
             ("'a-b-c'.partition('-')", r#"["a", "-", "b-c"]"#),
