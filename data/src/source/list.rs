@@ -114,7 +114,10 @@ impl ListSource {
                 )));
             }
             self.pass(byte);
-            self.next_byte()?;
+            if self.next_byte()? == b']' {
+                let after = self.number;
+                return Err(self.damaged(format!("a comma after item {after}, the last one; remove it")));
+            }
         }
         Ok(true)
     }
@@ -242,6 +245,7 @@ mod tests {
                 "f.json, line 3: a comma or `]` belongs here, after item 1, not `{`",
             ),
             (b"[{\"a\": 1},\n", "line 2: the file ends inside of its list"),
+            (b"[{\"a\": 1},\n]", "line 2: a comma after item 1, the last one; remove it"),
             (b"[{\"a\": \"x", "line 1: the file ends inside of its list"),
             (b"[1]\n[2]", "line 2: there is more after the list"),
             (b"[\"\xFF\"]", "item 1 from line 1 on is not valid UTF-8 (its byte 2)"),
