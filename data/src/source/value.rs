@@ -51,7 +51,7 @@ pub(super) fn value_of(array: &dyn Array, row: usize) -> Result<Value, Unsupport
         T::UInt16 => array.as_primitive::<UInt16Type>().value(row).into(),
         T::UInt32 => array.as_primitive::<UInt32Type>().value(row).into(),
         T::UInt64 => array.as_primitive::<UInt64Type>().value(row).into(),
-        T::Float16 => short(array.as_primitive::<Float16Type>().value(row).to_f32())?,
+        T::Float16 => float(shortest(array.as_primitive::<Float16Type>().value(row)))?,
         T::Float32 => short(array.as_primitive::<Float32Type>().value(row))?,
         T::Float64 => float(array.as_primitive::<Float64Type>().value(row))?,
         T::Utf8 => array.as_string::<i32>().value(row).into(),
@@ -156,6 +156,16 @@ fn short(value: f32) -> Result<Value, UnsupportedValue> {
     } else {
         value.into()
     })
+}
+
+type Half = <Float16Type as ArrowPrimitiveType>::Native;
+
+/// The number of the fewest digits that gives this one back, at most five. The text that `Half` has of itself is
+/// that of an `f32`.
+fn shortest(value: Half) -> f64 {
+    let exact = value.to_f64();
+    let rounded = |digits: usize| format!("{exact:.digits$e}").parse().unwrap_or(exact);
+    (0..5).map(rounded).find(|short| Half::from_f64(*short) == value).unwrap_or(exact)
 }
 
 fn bytes(bytes: &[u8], ty: &DataType) -> Result<Value, UnsupportedValue> {

@@ -55,6 +55,10 @@ fn row(columns: Vec<(&str, ArrayRef)>) -> String {
 fn values_of_every_kind() {
     let one = |array: ArrayRef| row(vec![("x", array)]);
     assert_eq!(one(Arc::new(Float32Array::from(vec![0.1]))), r#"{"x":0.1}"#);
+    for (number, written) in [(0.1, "0.1"), (65504.0, "65500.0"), (-0.33325, "-0.3333"), (6e-8, "6e-8")] {
+        let half = arrow_cast::cast(&Float32Array::from(vec![number]), &DataType::Float16).unwrap();
+        assert_eq!(one(half), format!("{{\"x\":{written}}}"));
+    }
     assert_eq!(one(Arc::new(Float64Array::from(vec![f64::NAN]))), "{}");
     assert_eq!(one(Arc::new(UInt64Array::from(vec![u64::MAX]))), r#"{"x":18446744073709551615}"#);
     assert_eq!(one(Arc::new(BooleanArray::from(vec![None::<bool>]))), "{}");
