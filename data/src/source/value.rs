@@ -208,5 +208,7 @@ fn displayed(array: &dyn Array, row: usize) -> Result<Value, UnsupportedValue> {
     }
     let options = FormatOptions::default().with_display_error(false);
     let formatter = ArrayFormatter::try_new(&one, &options).map_err(bad)?;
-    formatter.value(0).try_to_string().map(Value::from).map_err(bad)
+    let text = formatter.value(0).try_to_string().map_err(bad)?;
+    // A decimal with a negative scale has its zeros behind the digits.
+    Ok(if text.bytes().all(|byte| byte == b'0') { "0".into() } else { text.into() })
 }

@@ -79,6 +79,11 @@ fn values_of_every_kind() {
     assert_eq!(one(Arc::new(DurationNanosecondArray::from(vec![-500_000_000]))), r#"{"x":"-PT0.5S"}"#);
     let decimal = Decimal128Array::from(vec![1230]).with_precision_and_scale(10, 2).unwrap();
     assert_eq!(one(Arc::new(decimal)), r#"{"x":"12.30"}"#);
+    let hundreds = |value| {
+        let decimal = Decimal128Array::from(vec![value]).with_precision_and_scale(10, -2).unwrap();
+        one(Arc::new(decimal))
+    };
+    assert_eq!([hundreds(0), hundreds(-50)], [r#"{"x":"0"}"#, r#"{"x":"-5000"}"#]);
     let dictionary: DictionaryArray<Int32Type> = vec!["maths"].into_iter().collect();
     assert_eq!(one(Arc::new(dictionary)), r#"{"x":"maths"}"#);
     let mut list = ListBuilder::new(StringBuilder::new());
