@@ -8,6 +8,7 @@ use gstore_core::separator;
 
 use super::super::jsonl::{CONVERT_WIDE, UTF8_MARK, is_utf16};
 use super::format::{Compression, Format, format_of};
+use super::stream::CONTINUATION;
 use super::unpack::Input;
 use super::{DataError, DataFile};
 
@@ -15,7 +16,8 @@ impl DataFile {
     /// Looks at the name and the first bytes of a file.
     ///
     /// # Errors
-    /// A file that cannot be read, text in UTF-16, and a file whose format is not known.
+    /// A file that cannot be read, text in UTF-16, what is no text by its first bytes though its name says so,
+    /// and a file whose format is not known.
     pub fn detect(path: &Path) -> Result<Self, DataError> {
         let compression = compression_of(&first_bytes(&mut fs_err::File::open(path)?)?);
         let (mut start, mut header) = (Vec::new(), Vec::new());
@@ -33,13 +35,15 @@ impl DataFile {
             Some(Format::Parquet)
         } else if start.starts_with(b"ARROW1") {
             Some(Format::ArrowFile)
+        } else if start.starts_with(&CONTINUATION) {
+            Some(Format::ArrowStream)
         } else {
             None
         };
         let format =
             by_content.or_else(|| format_of(path)).ok_or_else(|| DataError::Unknown(path.to_owned()))?;
-        if matches!(format, Format::Lines | Format::Csv { .. }) && is_utf16(&start) {
-            return Err(DataError::damaged(path, None, CONVERT_WIDE));
+        if let (Format::Lines | Format::Csv { .. }, Some(why)) = (format, no_text(&start)) {
+            return Err(DataError::damaged(path, None, why));
         }
         let other = match format {
             Format::Csv { delimiter } => other_separator(&header, delimiter),
@@ -58,6 +62,20 @@ fn other_separator(text: &[u8], usual: u8) -> Option<(u8, &'static str)> {
     let text = text.strip_prefix(UTF8_MARK).unwrap_or(text);
     let header = text.split(|byte| *byte == b'\n').next().filter(|header| !header.contains(&usual))?;
     separator(String::from_utf8_lossy(header).trim_end(), usual)
+}
+
+/// Why a file is no text in UTF-8, as far as its first bytes tell.
+fn no_text(start: &[u8]) -> Option<&'static str> {
+    let is_control = |byte: &u8| byte.is_ascii_control() && !byte.is_ascii_whitespace();
+    if is_utf16(start) {
+        Some(CONVERT_WIDE)
+    } else if compression_of(start) != Compression::None {
+        Some("it is compressed twice; unpack it once, as with `gzip -dc FILE > NEW.gz` or `zstd -dc`")
+    } else if start.iter().any(is_control) {
+        Some("it is binary data and no text; give it the ending of its format, if that is one that is read")
+    } else {
+        None
+    }
 }
 
 fn compression_of(start: &[u8]) -> Compression {

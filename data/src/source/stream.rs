@@ -16,7 +16,8 @@ use super::DataError;
 use super::rows::{BatchReader, BatchRows, caught, check};
 use super::unpack::{ByteCount, Input};
 
-const CONTINUATION: [u8; 4] = [0xFF; 4];
+/// What a message begins with.
+pub(super) const CONTINUATION: [u8; 4] = [0xFF; 4];
 /// The longest description of a message that is read; a real one takes kilobytes.
 const LONGEST_MESSAGE: u32 = 64 << 20;
 /// Bytes handed to the decoder at a time.

@@ -83,6 +83,21 @@ fn lines_stand_as_they_are_also_when_packed() {
 }
 
 #[test]
+fn what_is_no_text_is_not_taken_for_another_encoding() {
+    let dir = Dir::new();
+    let plain = b"text,n\na,1\n";
+    for (name, bytes, says) in [
+        ("a.csv.gz", gzip(&gzip(plain)), "a.csv.gz: it is compressed twice; unpack it once"),
+        ("b.jsonl", gzip(&zstandard(plain)), "b.jsonl: it is compressed twice"),
+        ("c.jsonl", b"PK\x03\x04\x14\0\0\0zip".to_vec(), "c.jsonl: it is binary data and no text"),
+        ("d.csv", b"\x80\x04\x95\xff pickle".to_vec(), "d.csv: it is binary data and no text"),
+    ] {
+        let message = refusal(&dir.put(name, bytes));
+        assert!(message.contains(says) && !message.contains("iconv"), "{message}");
+    }
+}
+
+#[test]
 fn packed_files_that_are_cut_are_refused() {
     let dir = Dir::new();
     let plain: Vec<u8> =

@@ -137,6 +137,7 @@ fn rows_are_counted_through_groups_and_batches() {
         dir.put("f.arrow.gz", gzip(&stream_of(&parts))),
         // What the bytes say goes before the name.
         dir.put("g.jsonl", parquet_of(&all, 700)),
+        dir.put("i.jsonl", stream_of(&parts)),
     ];
     for path in files {
         let records = read(&path, &[]).unwrap();
