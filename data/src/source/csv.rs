@@ -192,6 +192,9 @@ impl Text {
                 header.len()
             )));
         }
+        if header.get(0).is_some_and(|name| name.starts_with(b"{\"") || name.starts_with(b"[{\"")) {
+            return Err(text.damaged("its first line is JSON and no header line; give it the ending .jsonl"));
+        }
         let mut known = HashSet::new();
         for (i, name) in header.iter().enumerate() {
             let name = std::str::from_utf8(name)

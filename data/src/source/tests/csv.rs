@@ -54,6 +54,22 @@ fn columns_are_separated_as_the_header_line_has_it() {
     );
 }
 
+#[test]
+fn json_is_no_header() {
+    let dir = Dir::new();
+    for (name, text) in [
+        ("a.csv", "{\"id\":\"a\",\"text\":\"x\"}\n"),
+        ("b.tsv", "{\"id\":\"a\",\"text\":\"x\"}\n{\"id\":\"b\",\"text\":\"y\"}\n"),
+        ("c.csv", "[{\"text\":\"x\"}]"),
+    ] {
+        let message = refusal(&dir.put(name, text));
+        assert!(
+            message.contains("its first line is JSON and no header line; give it the ending .jsonl"),
+            "{message}"
+        );
+    }
+}
+
 /// What a cell of a layout's text says, empty or a number, is what the same text in JSON says.
 #[test]
 fn columns_of_a_layout_are_text() {
