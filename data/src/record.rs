@@ -416,6 +416,10 @@ fn id_text(value: Value) -> Result<String, RecordError> {
         Value::String(id) if id.is_empty() => Err(RecordError::EmptyId),
         Value::String(id) => Ok(id),
         Value::Number(n) if n.is_i64() || n.is_u64() => Ok(n.to_string()),
+        // JSON readers take the sign of a zero for a float's.
+        Value::Number(n) if n.as_f64() == Some(0.0) => {
+            Err(RecordError::IdType("a zero with a sign, fraction or exponent"))
+        }
         Value::Number(_) => Err(RecordError::IdType("a number with a fraction or exponent")),
         other => Err(RecordError::IdType(json_type(&other))),
     }

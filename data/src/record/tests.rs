@@ -70,6 +70,7 @@ fn integers_of_any_length_keep_their_digits() {
     assert!(refusal(&format!("{{\"text\": {long}}}")).contains("`text` must be a string, found a number"));
     assert!(refusal(&format!("{{\"text\": \"t\", \"id\": [{long}]}}")).contains("found a list"));
     assert!(refusal(r#"{"text": "t", "id": 1e30}"#).contains("found a number with a fraction or exponent"));
+    assert!(refusal(r#"{"text": "t", "id": -0}"#).contains("found a zero with a sign, fraction or exponent"));
 }
 
 #[test]
