@@ -34,18 +34,18 @@ fn several_features_of_a_kind_need_a_choice_unless_one_space_fits() {
         "{message}"
     );
     assert!(message.contains("with `features => '") && message.contains("a drop of feature "), "{message}");
-    let number = |dim| {
+    let number = |dataset, dim| {
         let snapshot = store.snapshot();
-        let found = snapshot.features().iter().find(|f| f.desc.dataset == "pool" && f.desc.dim() == dim);
+        let found = snapshot.features().iter().find(|f| f.desc.dataset == dataset && f.desc.dim() == dim);
         found.unwrap().number.to_string()
     };
-    let chosen = plan(&store, &with(|s| s.features = vec![number(6)]));
+    let chosen = plan(&store, &with(|s| s.features = vec![number("pool", 6)]));
     assert_eq!(chosen.targets()[0].features[0].desc.dim(), 6);
 
     let mut half = Feature::new("pool", "grad-adam", 0, present(&vectors));
     half.dtype = DType::F16;
     store.features(&[half], None);
-    let message = error(&store, &with(|s| s.features = vec!["val/grad-sgd@checkpoint-100".into()]));
+    let message = error(&store, &with(|s| s.features = vec![number("val", 6)]));
     assert!(message.contains("f16") && message.contains("f32"), "{message}");
 }
 
