@@ -150,7 +150,12 @@ fn values(column: &ArrayRef, losses: bool) -> Result<(VectorShape, Vec<f32>), St
         DataType::Float16 if !losses => DType::F16,
         DataType::Float16 | DataType::Float32 => DType::F32,
         DataType::Float64 if losses => DType::F32,
-        other => return Err(refused(&format!("values are of 16 or 32 bits, not {other}"))),
+        other => {
+            let why = format!(
+                "vectors are of floats of 16 or 32 bits, not {other}; cast them before they are sent"
+            );
+            return Err(refused(&why));
+        }
     };
     let items = convert(&items, &DataType::Float32)?;
     Ok((VectorShape { dim, dtype }, items.as_primitive::<Float32Type>().values().to_vec()))

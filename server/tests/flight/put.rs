@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use arrow_array::builder::{ListBuilder, StringBuilder, StructBuilder};
 use arrow_array::cast::AsArray;
-use arrow_array::types::{Float16Type, Float32Type, UInt8Type, UInt64Type};
+use arrow_array::types::{Float16Type, Float32Type, Float64Type, UInt8Type, UInt64Type};
 use arrow_array::{
     Array, ArrayRef, FixedSizeListArray, Float32Array, Float64Array, Int64Array, PrimitiveArray, RecordBatch,
     StringArray, UInt64Array,
@@ -263,6 +263,9 @@ async fn vectors_become_a_feature_bit_for_bit() {
         batch(vec![("id", ids(names)), ("vector", list::<Float32Type>(values, 1))])
     };
     assert_eq!(refused(&client, other.clone(), named(&["p1", "nobody"])).await, Code::NotFound);
+    let wide = batch(vec![("id", ids(&["p1"])), ("vector", list::<Float64Type>(vec![0.5], 1))]);
+    let error = put(&client, other.clone(), vec![wide]).await.unwrap_err();
+    assert!(error.message().contains("not Float64; cast them before they are sent"), "{}", error.message());
     assert_eq!(refused(&client, other, named(&["p1", "p1"])).await, Code::InvalidArgument);
     assert_eq!(leftovers(&server.store), Vec::<String>::new());
 }
