@@ -111,8 +111,10 @@ fn quoted(option: &str) -> String {
 }
 
 /// Options of an ingest that say which data is added first, and how.
-const OF_DATA: [&str; 8] = [
+const OF_DATA: [&str; 10] = [
     "--data",
+    "--block",
+    "--block-size",
     "--column",
     "--field",
     "--layout",
@@ -294,7 +296,7 @@ mod tests {
             (
                 like(
                     "pool",
-                    "gstore --store s ingest --data 'a b.jsonl' c.jsonl --skip-bad 3 --features loss --if-changed=replace",
+                    "gstore --store s ingest --data 'a b.jsonl' c.jsonl --block 512 --skip-bad 3 --features loss --if-changed=replace",
                 ),
                 "`gstore --store s ingest --features loss --dataset pool`",
             ),

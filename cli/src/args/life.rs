@@ -156,7 +156,7 @@ pub struct RevertArgs {
 #[command(
     after_help = "Examples:\n  gstore compact --store s --dry-run\n  gstore compact --store s --dataset pool --max-deleted 0\n\n\
     Merges small files and leaves out deleted rows. Runs concurrently with readers and ingests; Ctrl-C keeps what is done. What was merged stays for\n\
-    older snapshots until `gstore gc`. Vectors are copied bit for bit. Features that had sketches get those of the new files at the end.\n\nMemory: one block, or one batch of samples; up to about 90 bytes for each dropped row."
+    older snapshots until `gstore gc`. Vectors are copied bit for bit. Features that had sketches get those of the new files at the end.\n\nMemory: one block, or one batch of samples; up to about 160 bytes for each dropped row."
 )]
 pub struct CompactArgs {
     /// Only this dataset and its features

@@ -5,6 +5,7 @@ mod samples;
 mod told;
 
 use anyhow::Result;
+use gstore_core::first_of;
 use gstore_ingest::pipeline::AddPreview;
 use gstore_query::influence::note_of_shapes;
 use serde_json::{Map, Value};
@@ -85,7 +86,7 @@ fn tell_kept(context: &Context, added: &[String]) {
     if !added.is_empty() {
         context.say(&format!(
             "added before and kept: {}; the same command again passes over what is there and goes on",
-            added.join(", ")
+            first_of(added, 8)
         ));
     }
 }

@@ -34,14 +34,14 @@ pub fn run(context: &Context, args: &AttachArgs) -> Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     let cancel = context.cancel_on_interrupt(sketches::STOPPING)?;
-    let names = names(&report);
-    let wanted = |part: &FeaturePart| names.contains(part.display_name().as_str());
+    let keys = keys(&report);
+    let wanted = |part: &FeaturePart| keys.contains(part.desc.key().as_str());
     sketches::complete(context, &store, wanted, args.kept.planes, &cancel)
 }
 
-/// The features that shards belong to.
-fn names(report: &AttachReport) -> HashSet<&str> {
-    report.features.iter().map(|feature| feature.feature.as_str()).collect()
+/// The keys of the features that shards belong to: a label may be another one's by now.
+fn keys(report: &AttachReport) -> HashSet<&str> {
+    report.features.iter().map(|feature| feature.key.as_str()).collect()
 }
 
 /// Refuses planes that the sketches of the shards' features do not keep, before anything is attached.
@@ -49,8 +49,8 @@ fn check_planes(context: &Context, store: &Store, args: &AttachArgs) -> Result<(
     let Some(wanted) = args.kept.planes else { return Ok(()) };
     let options = AttachOptions { command: context.command.clone(), dry_run: true };
     let report = store.attach(&args.folders, &options, &mut |_| {})?;
-    let (names, snapshot) = (names(&report), store.snapshot()?);
-    let features = snapshot.features().iter().filter(|part| names.contains(part.display_name().as_str()));
+    let (keys, snapshot) = (keys(&report), store.snapshot()?);
+    let features = snapshot.features().iter().filter(|part| keys.contains(part.desc.key().as_str()));
     for part in features {
         sketches::check_planes(&snapshot, part, wanted)?;
     }

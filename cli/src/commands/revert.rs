@@ -21,11 +21,11 @@ pub fn run(context: &Context, args: &RevertArgs) -> Result<()> {
         out!("{change}");
     }
     match report.snapshot {
-        Some(snapshot) => out!(
-            "snapshot {snapshot} has the content of snapshot {}; `gstore revert --to {before}{}` undoes this",
-            report.to,
-            context.at_store()
-        ),
+        Some(snapshot) => {
+            let undo = format!("; `gstore revert --to {before}{}` undoes this", context.at_store());
+            let undo = if report.can_be_undone { undo } else { String::new() };
+            out!("snapshot {snapshot} has the content of snapshot {}{undo}", report.to);
+        }
         None if report.changes.is_empty() => out!("nothing differs from snapshot {}", report.to),
         None => out!("nothing was changed: this was a dry run"),
     }

@@ -11,7 +11,8 @@
 
 use std::sync::Arc;
 
-use arrow_array::{RecordBatch, UInt64Array};
+use arrow_array::cast::AsArray;
+use arrow_array::{ArrayRef, RecordBatch, UInt64Array};
 use arrow_schema::{DataType, Schema, SchemaRef};
 use arrow_select::take::take_record_batch;
 use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
@@ -201,7 +202,14 @@ fn with_own_memory(batch: RecordBatch) -> DfResult<RecordBatch> {
         return Ok(batch);
     }
     let rows = UInt64Array::from_iter_values(0..batch.num_rows() as u64);
-    Ok(take_record_batch(&batch, &rows)?)
+    let taken = take_record_batch(&batch, &rows)?;
+    // Views of taken values still keep all values of the batch.
+    let columns = taken.columns().iter().map(|column| match column.data_type() {
+        DataType::Utf8View => Arc::new(column.as_string_view().gc()) as ArrayRef,
+        DataType::BinaryView => Arc::new(column.as_binary_view().gc()),
+        _ => Arc::clone(column),
+    });
+    Ok(RecordBatch::try_new(taken.schema(), columns.collect())?)
 }
 
 /// What went through so far.

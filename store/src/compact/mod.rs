@@ -42,7 +42,7 @@ impl Store {
     /// snapshots keep their files until `gc`.
     ///
     /// Memory: one block (8 MiB) or batch of samples (32 MiB and a row group); where segments interleave, the
-    /// rows of one cell. Dropped rows take up to about 90 bytes each: their ids are remembered until they are
+    /// rows of one cell. Dropped rows take up to about 160 bytes each: their ids are remembered until they are
     /// published (24 to 48), and a row that lies alone is a range in each set of rows. Needs room for the new
     /// files of one dataset or feature in addition to the old ones.
     pub fn compact(

@@ -36,6 +36,9 @@ pub struct RevertReport {
     pub snapshot: Option<u64>,
     /// What differs, in words.
     pub changes: Vec<String>,
+    /// Whether it can be undone: what the store had before can be read.
+    #[serde(skip)]
+    pub can_be_undone: bool,
 }
 
 impl Store {
@@ -75,7 +78,8 @@ impl Store {
         changes.extend(parts(features, to, "vectors"));
         changes.extend(artifacts(&base, target, &mut change)?);
         changes.extend(views(&base, target, &mut change));
-        let mut report = RevertReport { to: target.number(), snapshot: None, changes };
+        let can_be_undone = base.datasets().iter().all(|now| base.live_rows(now).is_ok());
+        let mut report = RevertReport { to: target.number(), snapshot: None, changes, can_be_undone };
         let Some((_only, lock)) = locks.filter(|_| !report.changes.is_empty()) else { return Ok(report) };
         change.changes.push(format!("back to the content of snapshot {}", report.to));
         change.changes.extend(report.changes.iter().cloned());
@@ -126,7 +130,9 @@ fn differing(
         // They are needed for these words only.
         Err(e) if e.is_damage() => {
             let rows = many(there.len(), "row");
-            return Ok(format!("dataset {name} has its earlier {rows}; which it has now cannot be read"));
+            return Ok(format!(
+                "dataset {name} has its earlier {rows}, those that were deleted since among them; which it has now cannot be read"
+            ));
         }
         here => here?,
     };

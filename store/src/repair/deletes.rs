@@ -81,7 +81,7 @@ pub(super) fn collect(
             dead.unknown = true;
             work.report.unrepaired.push(format!(
                 "{name} is lost: which {} rows of dataset {} are deleted cannot be said, so the dataset stays unreadable\n  \
-                 restore a backup; or go back to a snapshot from before these deletes; or let the rows come back with {} and delete them again",
+                 restore a backup; or go back to a snapshot from before these deletes, if the history still has one; or let the rows come back with {} and delete them again",
                 entry.rows,
                 part.name,
                 Remedy::Option("forget_deletes", "")

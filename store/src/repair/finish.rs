@@ -8,7 +8,7 @@ use super::take::Taken;
 use super::work::{DatasetWork, Repair};
 use crate::error::{StorageError, VerifyError};
 use crate::layout::Env;
-use crate::layout::names::INDEXES;
+use crate::layout::names::{INDEXES, LEDGER, SUMS};
 use crate::ledger::Ledger;
 use crate::manifest::{ArtifactPart, EnsemblePart, FeaturePart, PartLink, RunPart};
 use crate::verify::{Catalog, artifact_files, dataset_files, feature_files};
@@ -101,8 +101,11 @@ pub(super) fn finish(
         published?;
     }
     if work.ledger_bad || new_samples {
-        // The next writer rebuilds it from the samples.
-        Ledger::remove(&work.env.shared_vfs(), work.env.path())?;
+        // The next writer rebuilds it from the samples. A folder in its place was reported, and stays.
+        let in_the_way = |name: &str| work.env.vfs().list(&work.env.at(name)).is_ok();
+        if !in_the_way(LEDGER) && !in_the_way(SUMS) {
+            Ledger::remove(&work.env.shared_vfs(), work.env.path())?;
+        }
         if work.ledger_bad {
             work.report.rebuilt("ledger.redb", "the samples, by the next writer");
         }

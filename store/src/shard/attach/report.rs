@@ -60,6 +60,9 @@ pub struct AttachedShard {
 pub struct AttachedFeature {
     /// `dataset/label`
     pub feature: String,
+    /// Its key.
+    #[serde(skip)]
+    pub key: String,
     /// Rows that were added.
     pub added: u64,
     /// Rows that it has now, deleted ones among them.
@@ -140,6 +143,7 @@ pub(super) fn features(
         }
         report.features.push(AttachedFeature {
             feature: part.map_or_else(|| f.name(), |p| p.display_name()),
+            key: key.clone(),
             added: more.len(),
             rows: published_rows(snapshot, &key)?.union(&more).len(),
             complete: lacking.is_empty(),
