@@ -229,6 +229,29 @@ fn what_a_kill_left_of_a_former_training_is_replaced() {
 }
 
 #[test]
+fn a_delete_stage_with_other_options_is_refused_before_anything_runs() {
+    let place = place();
+    let file = "[variables]\nwhere = 'row % 7 = 3'\n\
+        [[stage]]\nname = 'add'\ncommand = 'add'\ndataset = 'pool'\ndata = 'pool.jsonl'\n\
+        [[stage]]\nname = 'cut'\ncommand = 'delete'\ndataset = 'pool'\nwhere = '${where}'\n";
+    write(&place, file);
+    let rows = || place.value("SELECT count(*) FROM pool");
+    // A run that failed has deleted nothing.
+    place.run(&["run", "p.toml", "--set", "where=rwo % 7 = 3"]).says(1, &["stage cut failed"]);
+    assert_eq!((ran(&go(&place, &[])), rows()), (vec!["cut"], "34".to_owned()));
+    place.samples("pool", 50);
+    let other = ["--set", "where=row % 7 = 2"];
+    for more in [&[][..], &["--dry-run"]] {
+        let refused = place.run(&[&["run", "p.toml"][..], &other, more].concat());
+        refused.says(1, &["stage cut would be refused: its options have changed", "--force cut"]);
+        assert_eq!(rows(), "34");
+    }
+    assert_eq!(ran(&go(&place, &[&other[..], &["--force", "cut"]].concat())), ["add", "cut"]);
+    assert_eq!(rows(), "37");
+    assert!(ran(&go(&place, &other)).is_empty());
+}
+
+#[test]
 fn evaluations_are_stages_and_run_once() {
     let place = place();
     let file = r#"

@@ -104,6 +104,35 @@ impl Decider<'_> {
         Ok(None)
     }
 
+    /// Why the stage at a place cannot run: it would delete rows besides those that it deleted with its
+    /// earlier options, which no stage brings back. A run that failed has deleted none.
+    pub fn earlier_deletion(&self, place: usize) -> Option<String> {
+        let stage = &self.plan.stages[place];
+        if stage.call.words[0] != "delete" {
+            return None;
+        }
+        let record = self.journal.stages.get(stage.name())?;
+        let arguments = stage.call.arguments();
+        let ran = match record.state {
+            StageState::Failed => record.done.as_ref().map(|done| &done.asked),
+            _ => Some(&record.asked),
+        };
+        let deleted_others = ran.is_some_and(|ran| {
+            ran.arguments.first().is_some_and(|word| word == "delete") && ran.arguments != arguments
+        });
+        let is_here = record.store.as_ref().is_none_or(|store| *store == self.plan.store_of(place));
+        // One that was forced with these options and failed goes on.
+        let refused = is_here && deleted_others && record.asked.arguments != arguments;
+        refused.then(|| {
+            format!(
+                "its options have changed, and rows that it deleted with the earlier ones stay deleted: restore \
+                 them by `gstore add --restore-deleted` or go back to the snapshot before by `gstore revert`, \
+                 then --force {}; without that step --force deletes further rows",
+                stage.name()
+            )
+        })
+    }
+
     pub fn asked(&mut self, place: usize) -> Result<StageRequest> {
         let stage = &self.plan.stages[place];
         let inputs = versions(self.versions, &stage.reads)?;

@@ -69,6 +69,10 @@ pub fn run(context: &Context, args: &RunArgs) -> Result<ExitCode> {
         journal.write(&state.journal())?;
     }
     let mut look = Decider { plan: &plan, journal: &journal, versions: &mut versions };
+    let deletions = trial::earlier_deletions(&look, &chosen, &forced);
+    if !deletions.is_empty() {
+        bail!("{}", deletions.join("\n"));
+    }
     let refused = trial::refused_stages(&mut look, &chosen, &forced, threads, &cancel)?;
     if !refused.is_empty() {
         refuse!("{}", refused.join("\n"));

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use gstore_core::Cancel;
 use indicatif::HumanBytes;
 use serde_json::{Value, json};
@@ -40,10 +40,13 @@ struct StageNeeds {
 pub fn plan(context: &Context, args: &RunArgs, plan: &Plan, mut known: RunContext) -> Result<ExitCode> {
     let (mut stages, mut seconds) = (Vec::new(), 0.0);
     let (mut running, mut refused, mut unknown) = (BTreeSet::new(), Vec::new(), 0);
+    let look = Decider { plan, journal: &known.journal, versions: &mut known.versions };
+    let deletions = trial::earlier_deletions(&look, &known.chosen, &known.forced);
     for &place in &known.chosen {
         let stage = &plan.stages[place];
         let mut look = Decider { plan, journal: &known.journal, versions: &mut known.versions };
         let would_run = trial::would_run(&mut look, place, known.forced.contains(&place), &running)?;
+        let deletion = look.earlier_deletion(place).filter(|_| !known.forced.contains(&place));
         let Some((why, can_be_tried)) = would_run else {
             stages.push(json!({ "name": stage.name(), "action": "skip", "command": stage.call.line() }));
             if !args.json {
@@ -74,12 +77,13 @@ pub fn plan(context: &Context, args: &RunArgs, plan: &Plan, mut known: RunContex
         }
         stages.push(json!({
             "name": stage.name(), "action": "run", "command": stage.call.line(), "why": why.to_string(),
-            "seconds": needs.seconds, "disk": needs.disk, "memory": needs.memory, "refused": refusal,
+            "seconds": needs.seconds, "disk": needs.disk, "memory": needs.memory,
+            "refused": deletion.as_ref().or(refusal.as_ref()),
         }));
         if !args.json {
             out!("run   {}, since {why}{}", stage.name(), needs_line(&needs));
             out!("      {}", stage.call.line());
-            if let Some(why) = &refusal {
+            if let Some(why) = deletion.as_ref().or(refusal.as_ref()) {
                 out!("      would be refused: {why}");
             }
         }
@@ -95,9 +99,10 @@ pub fn plan(context: &Context, args: &RunArgs, plan: &Plan, mut known: RunContex
         known.chosen.len(),
         time(seconds)
     ));
-    match refused.is_empty() {
-        true => Ok(ExitCode::SUCCESS),
-        false => refuse!("{}", refused.join("\n")),
+    match (refused.is_empty(), deletions.is_empty()) {
+        (true, true) => Ok(ExitCode::SUCCESS),
+        (true, false) => bail!("{}", deletions.join("\n")),
+        (false, _) => refuse!("{}", [refused, deletions].concat().join("\n")),
     }
 }
 

@@ -114,6 +114,16 @@ pub fn refused_stages(
     Ok(refused)
 }
 
+/// The chosen stages that would delete rows besides those of their earlier options, as lines.
+pub fn earlier_deletions(
+    look: &Decider<'_>,
+    chosen: &BTreeSet<usize>,
+    forced: &BTreeSet<usize>,
+) -> Vec<String> {
+    let refused = |place: &usize| Some(line(&look.plan.stages[*place], &look.earlier_deletion(*place)?));
+    chosen.difference(forced).filter_map(refused).collect()
+}
+
 /// What is said of a stage that would be refused.
 pub fn line(stage: &PlannedStage, why: &str) -> String {
     format!("stage {} would be refused: {why}", stage.name())
