@@ -252,6 +252,35 @@ fn a_delete_stage_with_other_options_is_refused_before_anything_runs() {
 }
 
 #[test]
+fn views_that_others_changed_and_names_that_are_gone_are_made_again() {
+    let place = place();
+    let file = "[[stage]]\nname = 'add'\ncommand = 'add'\ndataset = 'pool'\ndata = 'pool.jsonl'\n\
+        [[stage]]\nname = 'few'\ncommand = 'view create'\nargs = ['few_rows', 'SELECT id FROM pool LIMIT 3']\n\
+        [[stage]]\nname = 'count'\ncommand = 'query'\nargs = 'SELECT count(*) AS n FROM few_rows'\noutput = 'n.csv'\n\
+        [[stage]]\nname = 'first'\ncommand = 'tag'\nargs = 'first'\n";
+    write(&place, file);
+    assert_eq!(ran(&go(&place, &[])), ["add", "count", "few", "first"]);
+    assert!(ran(&go(&place, &[])).is_empty());
+    let counted = || place.read("n.csv").contains('3');
+    place.ok(&["view", "drop", "few_rows"]);
+    assert_eq!(ran(&go(&place, &[])), ["count", "few"]);
+    place.ok(&["view", "create", "few_rows", "SELECT id FROM pool LIMIT 5", "--force"]);
+    assert_eq!((ran(&go(&place, &[])), counted()), (vec!["count", "few"], true));
+    assert!(ran(&go(&place, &[])).is_empty());
+    // A tag stays where others have moved it.
+    place.ok(&["tag", "first", "--snapshot", "1", "--force"]);
+    assert_eq!(go(&place, &[])["first"], "up to date");
+    place.ok(&["tag", "first", "--delete"]);
+    let again = go(&place, &[]);
+    assert_eq!((again["first"].as_str(), again["few"].as_str()), ("done", "up to date"));
+    assert!(ran(&go(&place, &[])).is_empty());
+    // A view that others made is not replaced.
+    fs_err::remove_dir_all(place.path("p.state")).expect("a journal");
+    place.ok(&["view", "create", "few_rows", "SELECT id FROM pool LIMIT 5", "--force"]);
+    place.run(&["run", "p.toml", "--only", "few"]).says(1, &["stage few failed"]);
+}
+
+#[test]
 fn evaluations_are_stages_and_run_once() {
     let place = place();
     let file = r#"

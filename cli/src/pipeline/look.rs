@@ -151,6 +151,10 @@ impl Decider<'_> {
         if now.as_ref() == noted {
             return Ok(true);
         }
+        // A tag that others have moved stays where it is.
+        if now.is_some() && matches!(resource, Resource::Tag { .. }) {
+            return Ok(true);
+        }
         let (Some(now), Some(_)) = (now, noted) else { return Ok(false) };
         let writes = |i: &usize| self.plan.stages[*i].writes.iter().any(|written| written.overlaps(resource));
         let by_later = (place + 1..self.plan.stages.len()).any(|i| writes(&i));

@@ -106,7 +106,7 @@ impl Plan {
     pub fn store_of(&self, place: usize) -> String {
         let PlannedStage { call, reads, writes, .. } = &self.stages[place];
         let is_used = reads.iter().chain(writes).any(|used| used.as_path().is_none())
-            // Names in the store, which no stage reads.
+            // Names in the store, also where they are only listed.
             || matches!(call.words[0].as_str(), "tag" | "view");
         let store = call.store().filter(|_| is_used);
         store.map_or_else(String::new, |store| relative_to(&self.base, store).display().to_string())
@@ -144,6 +144,7 @@ fn uses(
         match resource {
             Resource::Samples { dataset, .. } => known.datasets.insert(dataset),
             Resource::Run { run, .. } => known.runs.insert(run),
+            Resource::View { name, .. } => known.views.insert(name),
             _ => false,
         };
     }
@@ -201,7 +202,11 @@ fn check_there(stages: &[PipelineStage], uses: &[StageUses], base: &Path) -> Res
                 Resource::Samples { .. } | Resource::Run { .. } | Resource::Artifact { .. } => {
                     made || !matches!(versions.of(read), Ok(None))
                 }
-                Resource::Features { .. } | Resource::Runs { .. } | Resource::Store { .. } => true,
+                Resource::Features { .. }
+                | Resource::Runs { .. }
+                | Resource::Store { .. }
+                | Resource::Tag { .. }
+                | Resource::View { .. } => true,
             };
             if !made && !there {
                 let (are, them) = match read {
@@ -288,7 +293,10 @@ fn names(resource: &Resource, value: &str, base: &Path) -> bool {
         | Resource::Runs { dataset, .. } => {
             value_of(value).split(',').any(|part| part.split(':').next() == Some(dataset.as_str()))
         }
-        Resource::Run { run: name, .. } | Resource::Artifact { name, .. } => value == name,
+        Resource::Run { run: name, .. }
+        | Resource::Artifact { name, .. }
+        | Resource::Tag { name, .. }
+        | Resource::View { name, .. } => value == name,
     }
 }
 
@@ -318,8 +326,9 @@ fn needs(uses: &[StageUses], i: usize) -> BTreeSet<usize> {
     let mut found = BTreeSet::new();
     for read in &uses[i].reads {
         let above = writers(read, 0..i);
-        // What reads a whole store stays where it stands in the file.
-        let stays = matches!(read, Resource::Store { .. }) || uses[i].from_above.contains(read);
+        // What reads a whole store, as the readers of a view do, stays where it stands in the file.
+        let stays = matches!(read, Resource::Store { .. } | Resource::View { .. })
+            || uses[i].from_above.contains(read);
         let below = above.is_empty() && !stays;
         found.extend(if below { writers(read, i + 1..uses.len()) } else { above });
     }

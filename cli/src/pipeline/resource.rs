@@ -1,4 +1,5 @@
-//! Resources of a pipeline: files and folders, a store, and its samples, features, artifacts and runs.
+//! Resources of a pipeline: files and folders, a store, and its samples, features, artifacts, runs, tags and
+//! views.
 
 use std::path::{Component, Path, PathBuf};
 
@@ -26,6 +27,10 @@ pub enum Resource {
     Artifact { store: PathBuf, name: String },
     /// The checkpoints of a run.
     Run { store: PathBuf, run: String },
+    /// The name of a snapshot.
+    Tag { store: PathBuf, name: String },
+    /// A saved statement.
+    View { store: PathBuf, name: String },
 }
 
 /// What a stage reads and writes.
@@ -74,7 +79,9 @@ impl Resource {
             | Self::Features { store, .. }
             | Self::Runs { store, .. }
             | Self::Artifact { store, .. }
-            | Self::Run { store, .. } => Some(store),
+            | Self::Run { store, .. }
+            | Self::Tag { store, .. }
+            | Self::View { store, .. } => Some(store),
         }
     }
 
@@ -125,6 +132,8 @@ impl std::fmt::Display for Resource {
             }
             Self::Artifact { store, name } => write!(f, "artifact {name} in {}", store.display()),
             Self::Run { store, run } => write!(f, "run {run} in {}", store.display()),
+            Self::Tag { store, name } => write!(f, "tag {name} in {}", store.display()),
+            Self::View { store, name } => write!(f, "view {name} in {}", store.display()),
         }
     }
 }

@@ -7,8 +7,9 @@ use gstore_query::influence::TargetRef;
 
 use super::resource::{StageUses, value_of};
 use super::{Resource, StageCall};
+use crate::args::TagArgs;
 
-/// Datasets and runs that there are, or that stages make, and views that there are.
+/// Datasets, runs and views that there are, or that stages make.
 #[derive(Debug, Clone, Default)]
 pub struct StoreNames {
     pub datasets: BTreeSet<String>,
@@ -29,7 +30,13 @@ impl StageStore<'_> {
         let samples = dataset.map(|dataset| self.samples(dataset));
         let has = |id| !call.values(id).is_empty();
         match call.words[0].as_str() {
-            "demo" | "merge" | "tag" | "token" | "view" => {}
+            "demo" | "merge" | "token" => {}
+            "tag" => {
+                let name = call.value("name").filter(|name| !call.has("delete") && !TagArgs::is_verb(name));
+                uses.writes.extend(name.map(|name| self.tag(name)));
+            }
+            // A list has no name.
+            "view" => uses.writes.extend(call.value("name").map(|name| self.view(name))),
             // Without a name its data are datasets of their own.
             "add" | "ingest" if dataset.is_none() => uses.writes.push(self.whole()),
             "add" => uses.writes.extend(samples),
@@ -260,7 +267,8 @@ impl StageStore<'_> {
         }
     }
 
-    /// Datasets and runs whose names stand in texts of SQL, and whether these may look at anything else.
+    /// Datasets, runs and views whose names stand in texts of SQL, and whether these may look at anything
+    /// else.
     fn tables<'t>(&self, texts: impl IntoIterator<Item = &'t String>) -> (Vec<Resource>, bool) {
         let texts: Vec<&String> = texts.into_iter().collect();
         let cut = |also: &'static str| {
@@ -280,13 +288,14 @@ impl StageStore<'_> {
         let datasets = words.intersection(&self.known.datasets).cloned().chain(matched);
         let datasets = datasets.flat_map(|name| self.dataset(&name));
         let runs = words.intersection(&self.known.runs).map(|run| self.run(run));
+        let views: Vec<Resource> =
+            words.intersection(&self.known.views).map(|view| self.view(view)).collect();
         let named: Vec<Resource> = datasets.chain(runs).collect();
         // Tables such as gstore.samples are of the whole store; what artifacts there are and what a view
         // reads stands in the store.
         let open = words.contains("gstore") || words.contains("predicted");
-        let view = words.intersection(&self.known.views).next().is_some();
-        let is_open = named.is_empty() || view || open;
-        (named, is_open)
+        let is_open = named.is_empty() || !views.is_empty() || open;
+        (named.into_iter().chain(views).collect(), is_open)
     }
 
     fn dataset(&self, name: &str) -> [Resource; 2] {
@@ -326,5 +335,13 @@ impl StageStore<'_> {
 
     fn run(&self, run: &str) -> Resource {
         Resource::Run { store: self.store.to_owned(), run: run.to_owned() }
+    }
+
+    fn tag(&self, name: &str) -> Resource {
+        Resource::Tag { store: self.store.to_owned(), name: name.to_owned() }
+    }
+
+    fn view(&self, name: &str) -> Resource {
+        Resource::View { store: self.store.to_owned(), name: name.to_owned() }
     }
 }

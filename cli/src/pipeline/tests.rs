@@ -361,6 +361,33 @@ stage = [
 }
 
 #[test]
+fn what_reads_a_view_comes_after_what_makes_it() {
+    let world = World::new();
+    let text = "
+store = 'st'
+stage = [
+  {name = 'pool', command = 'add', dataset = 'pool', data = 'texts.jsonl'},
+  {name = 'few', command = 'view create', args = ['few_rows', 'SELECT id FROM pool']},
+  {name = 'warm', command = 'train', model = 'model', dataset = 'pool', \
+   where = 'id IN (SELECT id FROM few_rows)', output = 'warm'},
+  {name = 'count', command = 'query', args = 'SELECT count(*) FROM few_rows'},
+  {name = 'first', command = 'tag', args = 'first'},
+  {name = 'gone', command = 'tag', args = 'old', delete = true},
+  {name = 'list', command = 'view list'},
+]
+";
+    let plan = world.plan(text);
+    assert_eq!(needs(&plan, "warm"), ["pool", "few"]);
+    assert_eq!(needs(&plan, "count"), ["pool", "few", "warm"]);
+    assert_eq!(uses(&plan, "count").0, ["the store st", "view few_rows in st"]);
+    for (stage, writes) in
+        [("few", &["view few_rows in st"][..]), ("first", &["tag first in st"]), ("gone", &[]), ("list", &[])]
+    {
+        assert_eq!(uses(&plan, stage).1, writes, "{stage}");
+    }
+}
+
+#[test]
 fn a_pattern_of_targets_reads_the_datasets_that_it_matches() {
     let world = World::new();
     let text = "

@@ -69,6 +69,8 @@ impl Versions {
                 let Ok(part) = snapshot.run(run) else { return Ok(None) };
                 Some(xxh3_hex(part.checkpoints.iter().map(line).collect::<String>().as_bytes()))
             }
+            Resource::Tag { name, .. } => snapshot.tag(name).ok().map(|tag| tag.snapshot.to_string()),
+            Resource::View { name, .. } => snapshot.view(name).ok().map(|view| xxh3_hex(view.sql.as_bytes())),
         })
     }
 

@@ -61,10 +61,13 @@ pub fn keeps(call: &StageCall) -> bool {
     KEEPING.contains(&call.words[0].as_str()) || call.extends_own()
 }
 
-/// What a stage replaces where it is there: files, folders and runs. Of datasets and features it adds to
+/// What a stage replaces where it is there: files, folders, runs and views. Of datasets and features it adds to
 /// those that are there.
 pub fn replaced_resources(stage: &PlannedStage) -> impl Iterator<Item = &Resource> {
     stage.writes.iter().filter(|written| {
-        matches!(written, Resource::Path(_) | Resource::Run { .. } | Resource::Artifact { .. })
+        matches!(
+            written,
+            Resource::Path(_) | Resource::Run { .. } | Resource::Artifact { .. } | Resource::View { .. }
+        )
     })
 }
