@@ -4,7 +4,10 @@ use super::Steps;
 use super::calendar::{self, DAY, Distance, Part, YEAR};
 
 /// Values beyond this are left out, so that no range overflows.
-const LARGEST: f64 = 1e300;
+pub(super) const LARGEST: f64 = 1e300;
+
+/// Bounds of bars and ends of axes lie beyond the values.
+const LARGEST_BOUND: f64 = 2.0 * LARGEST;
 
 /// Smallest step, whose power of ten is a normal number.
 const SMALLEST: f64 = 1e-300;
@@ -36,7 +39,7 @@ impl Scale {
     /// A scale over values, of about `most` ticks at most; `margin` is a share of the range on both sides.
     pub(super) fn of(values: impl Iterator<Item = f64>, steps: Steps, margin: f64, most: usize) -> Self {
         let positive = |v: f64| steps != Steps::Log || v >= f64::MIN_POSITIVE;
-        let fits = |v: &f64| v.is_finite() && v.abs() <= LARGEST && positive(*v);
+        let fits = |v: &f64| v.is_finite() && v.abs() <= LARGEST_BOUND && positive(*v);
         let (low, high) = values
             .filter(fits)
             .fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), v| (low.min(v), high.max(v)));
@@ -103,7 +106,7 @@ impl Scale {
 
     /// The place of a value, 0 at the lower end and 1 at the upper.
     pub(super) fn place(&self, value: f64) -> Option<f64> {
-        if !value.is_finite() || value.abs() > LARGEST || (self.log && value < f64::MIN_POSITIVE) {
+        if !value.is_finite() || value.abs() > LARGEST_BOUND || (self.log && value < f64::MIN_POSITIVE) {
             return None;
         }
         Some(match self.log {

@@ -23,6 +23,9 @@ pub(in super::super) fn value(value: f64, shares: bool) -> String {
     if value.is_nan() {
         return NO_VALUE.to_owned();
     }
+    if value.is_infinite() {
+        return "(left out)".to_owned();
+    }
     if !shares {
         return number(value);
     }
@@ -51,11 +54,7 @@ pub(super) fn bars(
         let high = values.len() as f64 * (BAR + 1.0);
         tick(scene, [left - 10.0, y + high / 2.0 + 4.0], shown, Anchor::End);
         for (i, v) in values.iter().enumerate() {
-            let end = match scale.place(*v) {
-                Some(place) => left + place * width,
-                None if v.is_nan() => zero,
-                None => continue,
-            };
+            let end = scale.place(*v).map_or(zero, |place| left + place * width);
             let about = format!("{label}: {}", value(*v, shares));
             let at = [zero.min(end), y + i as f64 * (BAR + 1.0), (end - zero).abs(), BAR];
             scene.block(at, Role::Series(i), 0.85, about);

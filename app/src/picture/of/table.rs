@@ -7,6 +7,7 @@ use arrow_cast::cast;
 use arrow_schema::{ArrowError, DataType, TimeUnit};
 
 use super::super::calendar::{DAY, Part, written};
+use super::super::scale::LARGEST;
 use super::super::{Axis, Body, Histogram, Panel, Picture, Series, Token};
 use super::bins::Bins;
 use super::{cell, counted};
@@ -101,6 +102,15 @@ pub fn table(batches: &[RecordBatch]) -> Result<Picture, AnswerError> {
         }
         _ => histogram(&numbers, score),
     };
+    let drawn = match &body {
+        Body::Histogram(_) | Body::Tokens(_) => &numbers[score..=score],
+        _ => &numbers[..],
+    };
+    if let (Body::Histogram(_), [column]) = (&body, drawn) {
+        let without = column.values.iter().filter(|value| value.is_nan()).count();
+        notes.extend(left_out(without, &format!("`{}`", column.name)));
+    }
+    notes.extend(drawn.iter().filter_map(too_large));
     let names: Vec<&str> = numbers.iter().map(|column| column.name.as_str()).collect();
     let heading = match &body {
         Body::Histogram(_) | Body::Tokens(_) | Body::Heat(_) => numbers[score].name.clone(),
@@ -136,9 +146,11 @@ fn is_text(kind: &DataType) -> bool {
     }
 }
 
+/// Values of a column of numbers: NaN where there is none, infinite where one is too large to draw.
 fn floats(column: &ArrayRef) -> Result<Vec<f64>, AnswerError> {
     let column = cast(column, &DataType::Float64)?;
-    Ok(column.as_primitive::<Float64Type>().iter().map(|value| value.unwrap_or(f64::NAN)).collect())
+    let drawn = |value: f64| if value.abs() > LARGEST { f64::INFINITY.copysign(value) } else { value };
+    Ok(column.as_primitive::<Float64Type>().iter().map(|value| value.map_or(f64::NAN, drawn)).collect())
 }
 
 fn cells(batches: &[RecordBatch], at: usize) -> Result<Vec<String>, AnswerError> {
@@ -176,6 +188,14 @@ fn ascending(numbers: &[f64]) -> Option<Places> {
 
 fn left_out(rows: usize, without: &str) -> Option<String> {
     (rows > 0).then(|| format!("Left out: {} without {without}.", counted(rows as u64, "row")))
+}
+
+/// Says how many values of a column have no place, having become infinite.
+fn too_large(column: &NamedColumn) -> Option<String> {
+    let found = column.values.iter().filter(|value| value.is_infinite()).count();
+    (found > 0).then(|| {
+        format!("Left out: {} of `{}` beyond {LARGEST:e}.", counted(found as u64, "value"), column.name)
+    })
 }
 
 /// An axis of times, and the times of the rows that have one, in ascending order; none where two rows have
@@ -254,7 +274,7 @@ mod tests {
     use std::sync::Arc;
 
     use arrow_array::{
-        BooleanArray, Date32Array, Float32Array, Int64Array, StringArray, Time32SecondArray,
+        BooleanArray, Date32Array, Float32Array, Float64Array, Int64Array, StringArray, Time32SecondArray,
         TimestampNanosecondArray,
     };
 
@@ -338,6 +358,40 @@ mod tests {
         for steps in [vec![Some(3), None], vec![None, None], vec![Some(3), None, Some(3)]] {
             let panel = pictured(steps);
             assert!(matches!(panel.body, Body::Histogram(_)) && panel.notes.is_empty(), "{panel:?}");
+        }
+    }
+
+    #[test]
+    fn values_that_cannot_be_drawn_are_left_out_and_counted() {
+        let pictured = |values: Vec<f64>| {
+            let steps: ArrayRef = Arc::new(Int64Array::from_iter_values((1..).take(values.len())));
+            let v: ArrayRef = Arc::new(Float64Array::from(values));
+            let of = |columns: Vec<(&str, &ArrayRef)>| {
+                let columns = columns.into_iter().map(|(name, column)| (name, Arc::clone(column)));
+                table(&[RecordBatch::try_from_iter(columns).unwrap()]).unwrap()
+            };
+            [of(vec![("v", &v)]), of(vec![("step", &steps), ("v", &v)])]
+        };
+        let beyond = "Left out: 3 values of `v` beyond 1e300.";
+        let values = vec![1.0, 2.0, f64::NAN, 1e301, f64::INFINITY, -f64::MAX];
+        let [mut histogram, mut lines] = pictured(values);
+        assert_eq!(histogram.panels[0].notes, ["Left out: 1 row without `v`.", beyond]);
+        let Body::Histogram(shown) = histogram.panels.remove(0).body else { panic!("{histogram:?}") };
+        assert_eq!((shown.first, shown.counts.iter().sum::<u64>()), (1.0, 2));
+        assert_eq!(lines.panels.remove(0).notes, [beyond]);
+        let [none, _] = pictured(vec![f64::NAN; 3]);
+        assert_eq!(none.panels[0].notes, ["Left out: 3 rows without `v`."]);
+        let name: ArrayRef = Arc::new(StringArray::from(vec!["a", "b"]));
+        let v: ArrayRef = Arc::new(Float64Array::from(vec![1.0, 1e301]));
+        let bars = table(&[RecordBatch::try_from_iter([("name", name), ("v", v)]).unwrap()]).unwrap();
+        assert_eq!(bars.panels[0].notes, ["Left out: 1 value of `v` beyond 1e300."]);
+        assert!(bars.svg().contains("<title>b: (left out)</title>"), "{}", bars.svg());
+        // The largest ones have a bar, whose upper bound is beyond them.
+        for values in [vec![1e300, 1e300], vec![-1e300, 1e300], vec![0.0, 1e300]] {
+            let [histogram, _] = pictured(values);
+            let svg = histogram.svg();
+            let bars = svg.matches(": 1</title>").count() + 2 * svg.matches(": 2</title>").count();
+            assert!(bars == 2 && histogram.panels[0].notes.is_empty(), "{svg}");
         }
     }
 
