@@ -340,3 +340,30 @@ fn rows_of_which_a_value_is_missing_are_not_learned_from_and_are_kept() {
     assert_eq!(place.value(unsaid), "200");
     assert_eq!(place.value(&format!("{unsaid} AND kept")), "200");
 }
+
+#[test]
+fn a_missing_text_is_no_missing_value() {
+    // Of labelled rows and of others.
+    let place = place_of(1400, |row| {
+        let mut line = line(row);
+        match row % 10 {
+            7 => {
+                let _ = line.as_object_mut().expect("an object").remove("source");
+            }
+            8 if row >= 1400 => line["source"] = json!("elsewhere"),
+            _ => {}
+        }
+        line
+    });
+    let report = place.json(&fit("cheap", &["--inputs", "x,source", "--json"]));
+    assert_eq!((&report["report"]["rows"], &report["report"]["lacking"]), (&json!(1400), &json!(0)));
+    let (said, _) = applied(&place);
+    assert!(!said.contains("without a prediction"), "{said}");
+    let count = |rows: &str| {
+        place.value(&format!(
+            "SELECT count(*) FROM predicted('pool', 'cheap') WHERE score IS NOT NULL AND {rows}"
+        ))
+    };
+    assert_eq!((count("row % 10 = 7"), count("row % 10 = 8")), ("200".to_owned(), "200".to_owned()));
+    assert_ne!(count("row % 10 = 7 AND NOT kept"), "0");
+}

@@ -3,6 +3,7 @@
 //! Invariants
 //! - values are joined by the row that the store gave a sample, never by a place in a list
 //! - a value that a row lacks, or that is not finite, is NaN here; who reads it decides
+//! - a text that a row lacks is 0 in all columns of that text, as one that has no column of its own
 //! - a vector of another model, projection, loss or encoding than the one that was learned from is refused,
 //!   and so are token counts of another encoding
 

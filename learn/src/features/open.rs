@@ -126,7 +126,8 @@ impl OpenFeatures {
         Ok(())
     }
 
-    /// The features of some rows, which ascend: a row for each, NaN where a value is missing.
+    /// The features of some rows, which ascend: a row for each, NaN where a value is missing. A missing text
+    /// is 0 in all its columns.
     ///
     /// # Errors
     /// Damage.
