@@ -337,7 +337,7 @@ fn weights_that_the_model_has_no_place_for_are_named() {
     assert_eq!(note(&tied), None);
     // An adapter among the files of a whole model.
     fs_err::write(base(&folder).join("adapter_config.json"), "{}").unwrap();
-    assert_says(&note(&Tiny::new()).unwrap(), &["no place for the adapter of adapter_config.json"]);
+    assert_says(&note(&Tiny::new()).unwrap(), &["no place for the adapter in its folder"]);
 }
 
 #[test]

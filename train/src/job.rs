@@ -263,7 +263,9 @@ impl<'a, B: MultiDevice> Job<'a, B> {
             evaluations: self.evaluations.clone(),
             pending: self.pending.clone(),
             schedule: self.schedule,
-            mean_rate: self.schedule.mean(steps.epoch_start(taken), taken),
+            // The rates of steps before a resumption from another training are known from its log only.
+            mean_rate: (request.saving.resume_from.is_none())
+                .then(|| self.schedule.mean(steps.epoch_start(taken), taken)),
             identity: self.identity.clone(),
             base: self.base.clone(),
             interim,

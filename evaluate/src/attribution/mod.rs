@@ -27,7 +27,7 @@ pub use ids::Ids;
 pub use lds::lds;
 pub use loo::leave_out;
 pub use outcome::{AttributionOutcome, Comparison};
-pub use read::{add_matrix, files_of_scores, read_scores, shortest};
+pub use read::{add_matrix, files_of_scores, read_scores};
 pub use removal::removal_curves;
 pub use removed::removal_methods;
 pub use scores::{MissingScores, Scores, ScoresBuilder, Unknown};

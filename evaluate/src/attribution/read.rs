@@ -171,7 +171,7 @@ pub fn add_matrix(
 
 /// The number of the fewest digits that a float32 stands for, as in tables: 0.1 and not 0.100000001, so that
 /// sums that tie in decimal digits tie in every kind of file.
-pub fn shortest(value: f32) -> f64 {
+fn shortest(value: f32) -> f64 {
     value.to_string().parse().unwrap_or(f64::from(value))
 }
 

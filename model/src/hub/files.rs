@@ -132,6 +132,7 @@ impl FolderContent {
                 "adapter_model.safetensors.index.json",
                 "adapter_model-*-of-*.safetensors",
                 "trainer_state.json",
+                "gstore_state.json",
                 "scheduler.pt",
             ],
         };

@@ -161,7 +161,8 @@ impl ModelFolder {
             format!("{tensors} of the weights, left out: {}", first_of(&unused, 4))
         });
         let adapter = self.path.join("adapter_config.json").is_file();
-        let adapter = adapter.then(|| "the adapter of adapter_config.json, left out".to_owned());
+        let adapter =
+            adapter.then(|| "the adapter in its folder, which counts as a checkpoint only".to_owned());
         tensors.into_iter().chain(adapter).reduce(|tensors, adapter| format!("{tensors}, and {adapter}"))
     }
 

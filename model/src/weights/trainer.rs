@@ -165,14 +165,14 @@ impl TrainerState {
         later.map_or(step, |later| step.min(later.saturating_sub(1)))
     }
 
-    /// The same with the longest log of these checkpoints, if it goes on from its own: that of the last
-    /// checkpoint of a training says most of the schedule.
+    /// The same with the longest log of these checkpoints that goes on from its own: that of the last checkpoint
+    /// of a training says most of the schedule.
     #[must_use]
     pub fn with_longest_log<'a>(mut self, of: impl IntoIterator<Item = &'a TrainerState>) -> Self {
-        if let Some(longest) = of.into_iter().max_by_key(|other| other.log_history.len())
-            && longest.max_steps == self.max_steps
-            && longest.log_history.starts_with(&self.log_history)
-        {
+        let goes_on = |other: &&TrainerState| {
+            other.max_steps == self.max_steps && other.log_history.starts_with(&self.log_history)
+        };
+        if let Some(longest) = of.into_iter().filter(goes_on).max_by_key(|other| other.log_history.len()) {
             self.log_history.clone_from(&longest.log_history);
         }
         self

@@ -175,7 +175,7 @@ impl Job {
     }
 }
 
-/// The label of a new feature: its own, unless another one of its dataset has that.
+/// The label of a new feature: its own, unless another one of its dataset and granularity has that.
 fn new_label(
     feature: &JobFeature,
     now: &Snapshot,
@@ -186,7 +186,10 @@ fn new_label(
     let stored = now.features_of(&desc.dataset);
     let taken = |label: &str| {
         let new = change.features.iter().filter(|other| other.desc.dataset == desc.dataset);
-        stored.iter().map(|part| &***part).chain(new).any(|other| other.attrs.label == label)
+        let mut others = stored.iter().map(|part| &***part).chain(new);
+        let refused = matches!(finish.taken, TakenLabel::Refused);
+        let is_rival = |other: &FeaturePart| refused || other.desc.granularity == desc.granularity;
+        others.any(|other| other.attrs.label == label && is_rival(other))
     };
     if !taken(&attrs.label) {
         return Ok(attrs.label.clone());

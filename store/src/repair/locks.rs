@@ -10,6 +10,7 @@ use crate::rewrite;
 use crate::rewrite::COMPACT_LOCK;
 use crate::store::{Store, WriterLock};
 use crate::vfs::VfsLock;
+use std::io::ErrorKind;
 
 /// Locks of whole operations, inside the store.
 const LOCKS: [&str; 2] = [COMPACT_LOCK, START_LOCK];
@@ -36,7 +37,12 @@ impl RepairLocks {
         }
         let writer = WriterLock::attempt(store, false)?;
         let writer = writer.ok_or_else(|| VerifyError::Busy("a writer is at work".into()))?;
-        for folder in env.vfs().list(&env.at("tmp")).map_err(Env::io("list", "tmp"))? {
+        let folders = match env.vfs().list(&env.at("tmp")) {
+            // A file in its place is reported, and no process works there.
+            Err(e) if e.kind() == ErrorKind::NotADirectory => Vec::new(),
+            folders => folders.map_err(Env::io("list", "tmp"))?,
+        };
+        for folder in folders {
             let name = format!("tmp/{folder}/lock");
             let ours = WORK.iter().any(|w| folder.starts_with(w));
             // New ones cannot start: they need the locks above.

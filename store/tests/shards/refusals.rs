@@ -38,10 +38,8 @@ fn what_does_not_fit_is_refused_and_nothing_changes() {
     // The same features of shorter texts: their labels are the same.
     let mut short = features();
     short.iter_mut().for_each(|f| f.desc.encoding = "0".repeat(64));
-    let Ok(ShardStart::Job(mut job)) = store.start_shard(plan(short), shard_plan(&store, "2/2", &at("s")))
-    else {
-        panic!()
-    };
+    let started = store.start_shard(plan(short), shard_plan(&store, "2/2", &at("s"))).unwrap();
+    let ShardStart::Job(mut job) = started else { panic!() };
     let rows = job.plan().rows().clone();
     compute(&mut job, &rows, usize::MAX);
     job.finish(None).unwrap();

@@ -31,7 +31,7 @@ pub(crate) struct TrainingState {
     /// The rates.
     pub schedule: Schedule,
     /// Mean rate of the steps of the epoch so far.
-    pub mean_rate: f64,
+    pub mean_rate: Option<f64>,
     /// Losses since the last entry of the log.
     pub pending: Vec<f64>,
     /// What was asked for.

@@ -7,7 +7,7 @@ use gstore::factors::{ScoreFolder, ScoreKind, ScoreSide};
 use gstore_core::{Cancel, first_of, many, many_of, visible};
 use gstore_evaluate::EvaluateError;
 use gstore_evaluate::attribution::{
-    Ids, MissingScores, Scores, ScoresBuilder, add_matrix, files_of_scores, read_scores, shortest,
+    Ids, MissingScores, Scores, ScoresBuilder, add_matrix, files_of_scores, read_scores,
 };
 use gstore_sql::output::{Format, ResultWriter, TableStyle};
 use gstore_sql::{SqlOptions, SqlRunner};
@@ -79,11 +79,7 @@ fn of_folder(path: &Path, into: &mut ScoresBuilder<'_>, cancel: &Cancel) -> Resu
     let of_queries = queries.map(|_| folder.ids_file(ScoreSide::Query));
     let of_rows = folder.ids_file(ScoreSide::Train);
     let lists = (of_rows.as_path(), of_queries.as_deref());
-    // Those of a file are float32; sums over modules are not.
-    let as_written =
-        |value: f64| if f64::from(value as f32) == value { shortest(value as f32) } else { value };
-    let value =
-        |row: usize, query: usize| table.values.get(query * rows + row).copied().map_or(f64::NAN, as_written);
+    let value = |row: usize, query: usize| table.values.get(query * rows + row).copied().unwrap_or(f64::NAN);
     Ok(add_matrix(path, lists, (rows, queries.unwrap_or(1)), value, into, cancel)?)
 }
 

@@ -1,7 +1,7 @@
 //! Inputs of a plan: what a request names, without the store.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use gstore_store::Granularity;
 
@@ -97,7 +97,11 @@ pub(super) fn steps_and_weights(request: &IngestRequest) -> Result<Vec<StepAndWe
         Ok::<_, IngestError>(TrainerState::read(&folder)?.map(|state| (folder, state)))
     };
     let trained = request.checkpoints.iter().map(read).collect::<Result<Vec<_>, _>>()?;
-    let states = || trained.iter().flatten().map(|(_, state)| state);
+    // Those of one training are in one folder.
+    let beside = |folder: &Path| {
+        let of_training = trained.iter().flatten().filter(|(other, _)| other.parent() == folder.parent());
+        of_training.map(|(_, state)| state).collect::<Vec<_>>()
+    };
     let of = |(at, trained): (usize, &Option<(PathBuf, TrainerState)>)| {
         let given = StepAndWeight { weight: request.weights.get(at).copied(), ..StepAndWeight::default() };
         let Some((folder, state)) = trained else { return Ok(given) };
@@ -105,7 +109,7 @@ pub(super) fn steps_and_weights(request: &IngestRequest) -> Result<Vec<StepAndWe
         if given.weight.is_some() {
             return Ok(given);
         }
-        let found = state.clone().with_longest_log(states()).weight(folder)?;
+        let found = state.clone().with_longest_log(beside(folder)).weight(folder)?;
         Ok::<_, IngestError>(StepAndWeight {
             weight: found.map(|found| found.mean),
             is_guess: found.is_some_and(|found| found.is_guess),
@@ -117,8 +121,6 @@ pub(super) fn steps_and_weights(request: &IngestRequest) -> Result<Vec<StepAndWe
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-
     use super::*;
 
     #[test]
