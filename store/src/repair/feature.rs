@@ -242,12 +242,11 @@ pub(super) fn rebuild(
     let mut part = FeaturePart::new(number, desc, attrs);
     // What was attached only grows, so of several versions the one with the most receipts
     // has all that are known.
-    let own = versions().filter(|p| p.key == part.key);
-    if let Some(version) = own.max_by_key(|p| (attached(p).len(), p.rows())) {
+    let own = || versions().filter(|p| p.key == part.key);
+    if let Some(version) = own().max_by_key(|p| (attached(p).len(), p.rows())) {
         part.extra = version.extra.clone();
     }
-    let own = versions().filter(|p| p.key == part.key);
-    let listed: HashMap<Uuid, &SegmentEntry> = own.flat_map(|p| &p.segments).map(|s| (s.uuid, s)).collect();
+    let listed: HashMap<Uuid, &SegmentEntry> = own().flat_map(|p| &p.segments).map(|s| (s.uuid, s)).collect();
     for found in &mut all {
         if let Some(entry) = listed.get(&found.entry.uuid) {
             // What a footer does not say.
@@ -273,9 +272,8 @@ pub(super) fn rebuild(
     }
     for file in strange {
         let feature = part.display_name();
-        work.report
-            .notes
-            .push(format!("{file} does not say that it is of feature {feature}; it was left out"));
+        let note = format!("{file} does not say that it is of feature {feature}; it was left out");
+        work.report.notes.push(note);
     }
     for entry in rest {
         let salvaged = salvage(work.env.file(segment_file(number, entry.uuid)), &shape)?;
@@ -286,8 +284,8 @@ pub(super) fn rebuild(
     sort_segments(&mut part.segments);
     let lacking = live.difference(&covered);
     part.state = if lacking.is_empty() { FeatureState::Complete } else { FeatureState::Building };
-    let from =
-        format!("the footers of {}, {} in all", many(whole, "sound segment"), many(covered.len(), "row"));
+    let (whole, rows) = (many(whole, "sound segment"), many(covered.len(), "row"));
+    let from = format!("the footers of {whole}, {rows} in all");
     work.report.rebuilt(format!("feature {}", part.display_name()), from);
     if !lacking.is_empty() {
         work.report.lost.push(loss(&part, &lacking, lacking.len()));
