@@ -296,9 +296,9 @@ mod tests {
             (
                 like(
                     "pool",
-                    "gstore --store s ingest --data 'a b.jsonl' c.jsonl --block 512 --skip-bad 3 --features loss --if-changed=replace",
+                    "gstore ingest --data 'a b.jsonl' c.jsonl --block 512 --skip-bad 3 --features loss --if-changed=replace",
                 ),
-                "`gstore --store s ingest --features loss --dataset pool`",
+                "`gstore ingest --features loss --dataset pool`",
             ),
             (
                 of_val(

@@ -3,6 +3,7 @@
 //! They lie in the folders of the store and belong to the jobs: the command that is started again moves them
 //! back, unless the snapshot that its note names has them.
 
+use super::locks::work_folders;
 use crate::error::{StorageError, if_sound};
 use crate::job::{Intents, JOB, JobFile, PREFIX, PUBLISH, read_json_of};
 use crate::layout::Env;
@@ -19,7 +20,7 @@ pub(super) struct Publishing {
 /// What all jobs were publishing that died on the way, or right after.
 pub(super) fn publishing(env: &Env) -> Result<Vec<Publishing>, StorageError> {
     let mut out = Vec::new();
-    for id in env.list("tmp")?.iter().filter(|n| n.starts_with(PREFIX)) {
+    for id in work_folders(env)?.iter().filter(|n| n.starts_with(PREFIX)) {
         // It is flushed before the first file moves, so a damaged one means that none did, or
         // that it cannot be known.
         let intents: Option<Intents> = if_sound(read_json_of(env, &format!("tmp/{id}/{PUBLISH}")))?.flatten();

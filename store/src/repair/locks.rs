@@ -1,7 +1,7 @@
 //! A repair has the store for itself: no writer, no job, no compaction at work. It waits for none of them.
 
 use crate::artifacts;
-use crate::error::VerifyError;
+use crate::error::{StorageError, VerifyError};
 use crate::index;
 use crate::job;
 use crate::layout::Env;
@@ -16,6 +16,14 @@ use std::io::ErrorKind;
 const LOCKS: [&str; 2] = [COMPACT_LOCK, START_LOCK];
 /// Folders in `tmp/` whose file `lock` is held by the process at work.
 const WORK: [&str; 4] = [job::PREFIX, rewrite::PREFIX, index::PREFIX, artifacts::PREFIX];
+
+/// What is in `tmp`. A file in its place is reported, and no process works there.
+pub(super) fn work_folders(env: &Env) -> Result<Vec<String>, StorageError> {
+    match env.vfs().list(&env.at("tmp")) {
+        Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => Ok(Vec::new()),
+        folders => folders.map_err(Env::io("list", "tmp")),
+    }
+}
 
 /// Held while a store is repaired.
 #[derive(Debug)]
@@ -37,12 +45,7 @@ impl RepairLocks {
         }
         let writer = WriterLock::attempt(store, false)?;
         let writer = writer.ok_or_else(|| VerifyError::Busy("a writer is at work".into()))?;
-        let folders = match env.vfs().list(&env.at("tmp")) {
-            // A file in its place is reported, and no process works there.
-            Err(e) if e.kind() == ErrorKind::NotADirectory => Vec::new(),
-            folders => folders.map_err(Env::io("list", "tmp"))?,
-        };
-        for folder in folders {
+        for folder in work_folders(env)? {
             let name = format!("tmp/{folder}/lock");
             let ours = WORK.iter().any(|w| folder.starts_with(w));
             // New ones cannot start: they need the locks above.

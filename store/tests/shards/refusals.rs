@@ -38,14 +38,14 @@ fn what_does_not_fit_is_refused_and_nothing_changes() {
     // The same features of shorter texts: their labels are the same.
     let mut short = features();
     short.iter_mut().for_each(|f| f.desc.encoding = "0".repeat(64));
-    let started = store.start_shard(plan(short), shard_plan(&store, "2/2", &at("s"))).unwrap();
+    let started = store.start_shard(plan(short), shard_plan(&store, "2/2", &at("short"))).unwrap();
     let ShardStart::Job(mut job) = started else { panic!() };
     let rows = job.plan().rows().clone();
     compute(&mut job, &rows, usize::MAX);
     job.finish(None).unwrap();
     let key = encoding_spec().key();
     let said =
-        refused(&["a", "s"], &["shard 1/2 in", "shard 2/2 in", "are of different jobs", &key, "000\""]);
+        refused(&["a", "short"], &["shard 1/2 in", "shard 2/2 in", "are of different jobs", &key, "000\""]);
     assert!(said.contains("feature pool/grad-sgd@checkpoint-7, encoding \""), "{said}");
     // Other features.
     let Ok(ShardStart::Job(mut job)) =
