@@ -87,7 +87,7 @@ fn what_an_unfinished_fit_of_other_rows_left_is_no_hindrance_with_force() {
     assert!(!place.path("store.factors").exists());
     // Other partitions of the same rows.
     fit_run(&place, "g", &["--partition", "1/2", "--folder", "store.factors"]).says(0, &["not finished"]);
-    fit_run(&place, "g", &["--data-partitions", "3"]).says(1, &["data_partitions 2"]);
+    fit_run(&place, "g", &["--data-partitions", "3"]).says(1, &["partitions is [2,1] there"]);
     fit_run(&place, "g", &["--data-partitions", "3", "--force"]).says(0, &["fitted on 14 rows"]);
 }
 

@@ -102,8 +102,9 @@ fn packed_files_that_are_cut_are_refused() {
     let dir = Dir::new();
     let plain: Vec<u8> =
         (0..5000).flat_map(|i| format!("{{\"text\": \"{}\"}}\n", i * 7919).into_bytes()).collect();
+    let column = [b"text\n", &plain[..]].concat();
     for (name, bytes) in
-        [("a.jsonl.gz", gzip(&plain)), ("b.jsonl.zst", zstandard(&plain)), ("c.csv.gz", gzip(&plain))]
+        [("a.jsonl.gz", gzip(&plain)), ("b.jsonl.zst", zstandard(&plain)), ("c.csv.gz", gzip(&column))]
     {
         let message = refusal(&dir.put(name, &bytes[..bytes.len() / 2]));
         assert!(message.contains(name) && message.contains("copy or download the file again"), "{message}");
