@@ -289,7 +289,11 @@ mod tests {
         fs_err::write(&bitmap, bytes).unwrap();
         let store = Store::open(dir.path().join("s")).unwrap();
         let report = back(&store, 1).unwrap();
-        assert!(report.changes[0].starts_with("dataset pool has its earlier 2 rows, those that were deleted since "), "{report:?}");
+        assert!(
+            report.changes[0]
+                .starts_with("dataset pool has its earlier 2 rows, those that were deleted since "),
+            "{report:?}"
+        );
         assert!(!report.can_be_undone && is_sound(&store));
         // There is no way forth to it.
         assert!(back(&store, 2).is_err_and(|e| e.is_damage()));
