@@ -46,5 +46,7 @@ pub use samples::{
     in_blocks,
 };
 pub use schema::{ColumnOverride, FixedBy, ObservedType, Schema, SchemaBuilder, SchemaError};
-pub use source::{DataError, DataFile, Place, RawRecord, RecordSource, Unit, conversion_hint, find};
+pub use source::{
+    DataError, DataFile, Place, RawRecord, RecordSource, Unit, conversion_hint, find, shortest_f32,
+};
 pub use template::TemplateKind;

@@ -34,6 +34,7 @@ pub use error::DataError;
 pub use find::find;
 pub use format::{DataFile, conversion_hint};
 pub use place::{Place, Unit};
+pub use value::shortest_f32;
 
 use super::fields::FieldNames;
 use format::Format;

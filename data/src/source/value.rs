@@ -51,8 +51,8 @@ pub(super) fn value_of(array: &dyn Array, row: usize) -> Result<Value, Unsupport
         T::UInt16 => array.as_primitive::<UInt16Type>().value(row).into(),
         T::UInt32 => array.as_primitive::<UInt32Type>().value(row).into(),
         T::UInt64 => array.as_primitive::<UInt64Type>().value(row).into(),
-        T::Float16 => float(shortest(array.as_primitive::<Float16Type>().value(row)))?,
-        T::Float32 => short(array.as_primitive::<Float32Type>().value(row))?,
+        T::Float16 => float(shortest_f16(array.as_primitive::<Float16Type>().value(row)))?,
+        T::Float32 => float(shortest_f32(array.as_primitive::<Float32Type>().value(row)))?,
         T::Float64 => float(array.as_primitive::<Float64Type>().value(row))?,
         T::Utf8 => array.as_string::<i32>().value(row).into(),
         T::LargeUtf8 => array.as_string::<i64>().value(row).into(),
@@ -150,19 +150,15 @@ fn float(value: f64) -> Result<Value, UnsupportedValue> {
     })
 }
 
-fn short(value: f32) -> Result<Value, UnsupportedValue> {
-    float(if value.is_finite() {
-        value.to_string().parse().unwrap_or(f64::from(value))
-    } else {
-        value.into()
-    })
+/// The number of the fewest digits that gives this one back: 0.1 and not 0.100000001.
+pub fn shortest_f32(value: f32) -> f64 {
+    value.to_string().parse().unwrap_or(f64::from(value))
 }
 
 type Half = <Float16Type as ArrowPrimitiveType>::Native;
 
-/// The number of the fewest digits that gives this one back, at most five. The text that `Half` has of itself is
-/// that of an `f32`.
-fn shortest(value: Half) -> f64 {
+/// The same of a half, at most five. The text that `Half` has of itself is that of an `f32`.
+fn shortest_f16(value: Half) -> f64 {
     let exact = value.to_f64();
     let rounded = |digits: usize| format!("{exact:.digits$e}").parse().unwrap_or(exact);
     (0..5).map(rounded).find(|short| Half::from_f64(*short) == value).unwrap_or(exact)

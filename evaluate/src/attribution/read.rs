@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use gstore_core::{Cancel, if_there};
-use gstore_data::NumpyArray;
+use gstore_data::{NumpyArray, shortest_f32};
 use serde_json::Value;
 
 use super::scores::ScoresBuilder;
@@ -169,12 +169,6 @@ pub fn add_matrix(
     Ok(())
 }
 
-/// The number of the fewest digits that a float32 stands for, as in tables: 0.1 and not 0.100000001, so that
-/// sums that tie in decimal digits tie in every kind of file.
-fn shortest(value: f32) -> f64 {
-    value.to_string().parse().unwrap_or(f64::from(value))
-}
-
 /// The lines of a list of ids: of the rows, or of the queries, of some scores.
 fn list(path: &Path, of: &str, scores: &Path) -> Result<Vec<String>, EvaluateError> {
     let Some(text) = if_there(fs_err::read_to_string(path))? else {
@@ -222,7 +216,8 @@ impl<'a> Array<'a> {
         }
     }
 
-    /// NaN beyond the last.
+    /// NaN beyond the last. A float32 is what it is in tables, so that sums that tie in decimal digits tie in
+    /// every kind of file.
     fn value(&self, row: usize, column: usize) -> f64 {
         let at = match self.by_column {
             true => column * self.rows + row,
@@ -233,8 +228,8 @@ impl<'a> Array<'a> {
             Some(match (self.wide, self.big_endian) {
                 (true, false) => f64::from_le_bytes(bytes.try_into().ok()?),
                 (true, true) => f64::from_be_bytes(bytes.try_into().ok()?),
-                (false, false) => shortest(f32::from_le_bytes(bytes.try_into().ok()?)),
-                (false, true) => shortest(f32::from_be_bytes(bytes.try_into().ok()?)),
+                (false, false) => shortest_f32(f32::from_le_bytes(bytes.try_into().ok()?)),
+                (false, true) => shortest_f32(f32::from_be_bytes(bytes.try_into().ok()?)),
             })
         };
         self.data.get(at * size..(at + 1) * size).and_then(number).unwrap_or(f64::NAN)
