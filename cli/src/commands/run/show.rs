@@ -40,13 +40,13 @@ struct StageNeeds {
 pub fn plan(context: &Context, args: &RunArgs, plan: &Plan, mut known: RunContext) -> Result<ExitCode> {
     let (mut stages, mut seconds) = (Vec::new(), 0.0);
     let (mut running, mut refused, mut unknown) = (BTreeSet::new(), Vec::new(), 0);
-    let look = Decider { plan, journal: &known.journal, versions: &mut known.versions };
-    let deletions = trial::earlier_deletions(&look, &known.chosen, &known.forced);
+    let mut deletions = Vec::new();
     for &place in &known.chosen {
         let stage = &plan.stages[place];
         let mut look = Decider { plan, journal: &known.journal, versions: &mut known.versions };
         let would_run = trial::would_run(&mut look, place, known.forced.contains(&place), &running)?;
         let deletion = look.earlier_deletion(place).filter(|_| !known.forced.contains(&place));
+        deletions.extend(deletion.as_ref().map(|why| trial::line(stage, why)));
         let Some((why, can_be_tried)) = would_run else {
             stages.push(json!({ "name": stage.name(), "action": "skip", "command": stage.call.line() }));
             if !args.json {
