@@ -239,6 +239,12 @@ mod tests {
         store.revert(&target, &RevertOptions { command: "revert".to_owned(), dry_run: false })
     }
 
+    fn delete_first(store: &Store) {
+        let seen = store.snapshot().unwrap();
+        let delete = DeleteOptions { command: "delete".to_owned(), ..DeleteOptions::default() };
+        store.delete(seen.dataset("pool").unwrap(), &RowSet::from_rows([0]), delete).unwrap();
+    }
+
     fn is_sound(store: &Store) -> bool {
         store.verify(Default::default(), &mut |_| {}).unwrap().is_sound()
     }
@@ -248,10 +254,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::create(dir.path().join("s")).unwrap();
         push(&store, &["a", "b"]);
-        let seen = store.snapshot().unwrap();
-        let part = seen.dataset("pool").unwrap();
-        let delete = DeleteOptions { command: "delete".to_owned(), ..DeleteOptions::default() };
-        store.delete(part, &RowSet::from_rows([0]), delete).unwrap();
+        delete_first(&store);
         push(&store, &["c", "d"]);
         let dry = RevertOptions { dry_run: true, ..RevertOptions::default() };
         let report = store.revert(&store.snapshot_at(1).unwrap(), &dry).unwrap();
@@ -278,10 +281,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::create(dir.path().join("s")).unwrap();
         push(&store, &["a", "b"]);
-        let seen = store.snapshot().unwrap();
-        let delete = DeleteOptions { command: "delete".to_owned(), ..DeleteOptions::default() };
-        store.delete(seen.dataset("pool").unwrap(), &RowSet::from_rows([0]), delete).unwrap();
-        drop((store, seen));
+        delete_first(&store);
+        drop(store);
         let folder = dir.path().join("s/tombstones/1");
         let bitmap = fs_err::read_dir(&folder).unwrap().next().unwrap().unwrap().path();
         let mut bytes = fs_err::read(&bitmap).unwrap();
