@@ -224,7 +224,7 @@ fn one_damaged_segment_hides_no_other_and_its_rows_are_named() {
 }
 
 #[test]
-fn a_named_pipe_in_place_of_a_file_is_damage_and_nobody_waits_for_it() {
+fn a_named_pipe_in_place_of_a_file_is_damage_and_is_not_waited_for() {
     let (_dir, path, _) = placed(small);
     let aside = path.with_file_name("aside");
     for name in files(&path) {

@@ -275,7 +275,7 @@ fn too_wide(why: &str) -> SqlError {
 
 #[cfg(test)]
 mod tests {
-    use arrow_array::{ArrayRef, StringArray};
+    use arrow_array::StringArray;
     use arrow_schema::Field;
 
     use super::*;

@@ -1,5 +1,4 @@
-//! What stands in the way in the store's own folder: where writers need a folder, a file, and the other way
-//! round.
+//! Check of a store's own folder for files where writers need folders, and folders where they need files.
 
 use super::report::Tally;
 use crate::error::Damage;
@@ -8,8 +7,8 @@ use crate::store::{FOLDERS, Store};
 use std::io::{ErrorKind, Result};
 use std::path::Path;
 
-/// Reports it; nothing that is published needs these, and what is missing is made by the next writer. Returns what a
-/// repair says, since it moves nothing away.
+/// Reports them; nothing that is published needs these places, and what is missing is made by the next writer.
+/// Returns what a repair says, since it moves nothing away.
 pub(crate) fn check_places(store: &Store, tally: &mut Tally<'_>) -> Vec<String> {
     let vfs = store.env().vfs();
     let mut said = Vec::new();
