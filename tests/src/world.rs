@@ -114,6 +114,13 @@ pub fn write_samples(path: &Path, count: usize) {
     fs_err::write(path, text).expect("written");
 }
 
+/// Writes `count` texts, each at least as long as the one before: the last has a hundred times the first.
+pub fn write_growing_texts(path: &Path, count: usize) {
+    let words = |i: usize| vec![format!("number {}", i % 10); 1 + 144 * i * i / (count * count)].join(" ");
+    let line = |i: usize| format!("{}\n", serde_json::json!({ "id": format!("s{i}"), "text": words(i) }));
+    fs_err::write(path, (0..count).map(line).collect::<String>()).expect("written");
+}
+
 /// A store with a dataset `pool` of so many samples, whose file lies next to it.
 pub fn created(path: &Path, samples: usize) -> Store {
     let data = path.with_file_name("pool.jsonl");

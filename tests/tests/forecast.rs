@@ -97,6 +97,23 @@ fn vectors_of_many_modules_take_the_room_that_is_forecast() {
     }
 }
 
+#[test]
+fn rows_of_every_length_are_counted_where_the_long_ones_come_last() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let data = dir.path().join("growing.jsonl");
+    world::write_growing_texts(&data, 600);
+    let store = dir.path().join("store");
+    let more = ["--features", "loss", "--per-token", "--json"];
+    let forecast = binary::json(ingest(&store, &data, &more).arg("--dry-run"));
+    let done = binary::json(&mut ingest(&store, &data, &more));
+    let (tokens, bytes) = (done["tokens"].as_f64(), size_of(&store.join("segments")) as f64);
+    for (name, taken) in [("tokens", tokens.expect("a number")), ("disk", bytes)] {
+        let forecast = forecast[name].as_f64().expect("a number");
+        println!("{name}: forecast {forecast}, taken {taken}");
+        assert!((0.8..1.1).contains(&(forecast / taken)), "{name}: {taken} taken, {forecast} forecast");
+    }
+}
+
 /// MiB of the program itself that a debug build has in memory, and a release build has not.
 const DEBUG_PAGES: f64 = if cfg!(debug_assertions) { 25.0 } else { 0.0 };
 

@@ -100,6 +100,31 @@ fn a_new_store_without_room_is_named_by_its_place() {
 }
 
 #[test]
+fn vectors_of_the_long_rows_at_the_end_are_counted_before_they_are_computed() {
+    let Some(disk) = SmallDisk::mount(1200) else { return };
+    let data = tempfile::tempdir().expect("a folder");
+    // Were all rows as short as the first 256, their vectors would have room.
+    world::write_growing_texts(&data.path().join("growing.jsonl"), 600);
+    let store = disk.path("store");
+    let command = |words: &str| {
+        let mut command = binary::gstore(&store);
+        command.args(words.split(' ')).args(["--dataset", "growing"]);
+        command
+    };
+    let ingest = || {
+        let mut command = command("ingest --features loss --per-token --max-length 512");
+        command.arg("--model").arg(world::demo().join("model"));
+        command
+    };
+    let data = data.path().join("growing.jsonl");
+    let refused = ["more on disk", "are free there"];
+    binary::run(ingest().arg("--data").arg(&data)).says(1, &refused);
+    assert!(!store.exists());
+    binary::ok(command("add").arg("--data").arg(&data));
+    binary::run(&mut ingest()).says(1, &refused);
+}
+
+#[test]
 fn a_spill_folder_that_is_full_or_cannot_be_used_is_told_as_the_server_s() {
     let Some(disk) = SmallDisk::mount(256) else { return };
     let place = Place::with_store();

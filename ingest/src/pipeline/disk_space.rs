@@ -8,15 +8,13 @@ use super::IngestError;
 use super::plan::{IngestPlan, encoder};
 use super::prepare::{BatchPreparer, BatchRow};
 use super::request::IngestRequest;
+use super::row_sample::sample_rows;
 use super::tracked::TrackedTensors;
 use super::window::BatchLimits;
-use super::work::CheckpointWork;
+use super::work::{CheckpointWork, rows_of};
 use gstore_core::{Cancel, Kind};
 use gstore_data::Content;
 use gstore_model::weights::ModelFolder;
-
-/// Rows whose tokens are counted to guess those of all, where each token has a vector.
-pub(super) const SAMPLE_ROWS: u64 = 256;
 
 /// Vectors that one of some rows has, on average.
 pub(super) fn vectors_of_row(rows: &[BatchRow], granularity: Granularity) -> f64 {
@@ -39,7 +37,6 @@ pub(super) fn check_work(
     let bytes: u64 = plan.checkpoints.iter().zip(works).map(of_feature).sum();
     let per_row = match plan.request.granularity {
         Granularity::Token if bytes > 0 && plan.request.check_room => {
-            let start = plan.rows.ranges().first().map_or(0, |range| range.start);
             let preparer = BatchPreparer {
                 samples,
                 encoder: &plan.encoder,
@@ -49,7 +46,7 @@ pub(super) fn check_work(
                 threads: plan.request.threads,
                 cancel: &Cancel::new(),
             };
-            vectors_of_row(&preparer.encode(start..start + SAMPLE_ROWS)?, Granularity::Token)
+            vectors_of_row(&preparer.encode_rows(sample_rows(&rows_of(works)))?, Granularity::Token)
         }
         _ => 1.0,
     };
@@ -57,12 +54,12 @@ pub(super) fn check_work(
 }
 
 /// Refuses samples that are not registered yet, if their vectors do not fit in addition to the store's.
-/// `rows` are new, `texts` some of theirs.
+/// `rows` are new, `texts` some of their files, by their place there.
 pub(super) fn check_new(
     store: &Store,
     request: &IngestRequest,
     rows: u64,
-    texts: &[Content],
+    texts: &[(u64, Content)],
 ) -> Result<(), IngestError> {
     if !request.check_room || rows == 0 {
         return Ok(());
@@ -75,9 +72,9 @@ pub(super) fn check_new(
         Granularity::Token => {
             let encoder = encoder(request)?;
             let mut vectors = 0;
-            for (row, text) in texts.iter().enumerate() {
+            for (row, text) in texts {
                 let encoded = encoder.encode(text);
-                let encoded = encoded.map_err(|source| IngestError::Encode { row: row as u64, source })?;
+                let encoded = encoded.map_err(|source| IngestError::Encode { row: *row, source })?;
                 vectors += encoded.scored_tokens().max(1);
             }
             vectors as f64 / texts.len().max(1) as f64

@@ -7,12 +7,13 @@ use gstore_store::{CELL_ROWS, Granularity, RowSet};
 
 use super::IngestError;
 use super::compute::FeatureComputer;
-use super::disk_space::{SAMPLE_ROWS, vectors_of_row};
+use super::disk_space::vectors_of_row;
 use super::memory::BatchExtent;
 use super::plan::{CheckpointPlan, IngestPlan};
-use super::prepare::{BatchPreparer, BatchRow};
+use super::prepare::{BatchPreparer, BatchRow, TokenBatch};
+use super::row_sample::sample_rows;
 use super::window::cut_batches;
-use super::work::CheckpointWork;
+use super::work::{CheckpointWork, rows_of};
 
 /// What an ingest would take.
 #[derive(Debug, Clone)]
@@ -20,13 +21,13 @@ pub struct IngestEstimate {
     /// Rows asked for.
     pub rows: u64,
     /// Passes of the model, summed over checkpoints: one for each row to compute; where each token takes one,
-    /// extrapolated from the first rows.
+    /// extrapolated from some of the rows.
     pub passes: u64,
-    /// Tokens of these, extrapolated from the first rows.
+    /// Tokens of these, extrapolated from some of the rows.
     pub tokens: u64,
     /// Bytes of the new segments.
     pub disk: u64,
-    /// Bytes of memory at the peak, for batches and samples up to twice as large as those of the first rows.
+    /// Bytes of memory at the peak, for batches and samples up to twice as large as those of these rows.
     pub memory: u64,
     /// Seconds, from one batch at the first checkpoint that has work.
     pub seconds: f64,
@@ -88,8 +89,7 @@ pub fn estimate(plan: &IngestPlan) -> Result<IngestEstimate, IngestError> {
         threads: 1,
         cancel: &never,
     };
-    let start = plan.rows.ranges().first().map_or(0, |range| range.start);
-    let rows = preparer.encode(start..start + SAMPLE_ROWS)?;
+    let rows = preparer.encode_rows(sample_rows(&rows_of(&works)))?;
     let sampled = rows.len().max(1) as f64;
     let entries = |row: &BatchRow, granularity| row.clone().entries(granularity);
     let of_row: Vec<usize> = rows.iter().map(|row| entries(row, plan.request.granularity).len()).collect();
@@ -108,13 +108,15 @@ pub fn estimate(plan: &IngestPlan) -> Result<IngestEstimate, IngestError> {
         estimate.passes = (passes as f64 * lengths.len() as f64 / sampled) as u64;
     }
     estimate.disk = (estimate.disk as f64 * vectors_of_row(&rows, plan.request.granularity)) as u64;
-    let Some(batch) = preparer.batches(rows, |_| true).next() else { return Ok(estimate) };
+    // Each row takes time of its own, and those of the first batch are the shortest ones of a sorted dataset.
+    let batches: Vec<TokenBatch> = preparer.batches(rows, |_| true).collect();
+    let Some(batch) = batches.get(batches.len().saturating_sub(1) / 2) else { return Ok(estimate) };
     let computer: FeatureComputer = super::computer(&plan.request, checkpoint)?;
     estimate.warning = super::mask_warning::warning(checkpoint, &computer, &preparer, &works[first].rows())?;
     let go = Cancel::new();
-    computer.compute(&batch, &go)?;
+    computer.compute(batch, &go)?;
     let begun = Instant::now();
-    computer.compute(&batch, &go)?;
+    computer.compute(batch, &go)?;
     let per_token = begun.elapsed().as_secs_f64() / batch.tokens().max(1) as f64;
     let threads = checkpoint.memory.threads;
     estimate.seconds = per_token * estimate.tokens as f64 / threads as f64;

@@ -28,6 +28,7 @@ mod preview;
 mod projector;
 mod register;
 mod request;
+mod row_sample;
 mod run;
 mod shard;
 mod tokens;
@@ -164,7 +165,7 @@ fn compute_and_seal(
     let samples = plan.snapshot.samples(&plan.dataset)?;
     let works = remaining(job, plan, &mut done);
     done.missing = works.iter().map(|work| work.rows().len()).sum();
-    done.rows = works.iter().fold(RowSet::new(), |rows, work| rows.union(&work.rows()));
+    done.rows = work::rows_of(&works);
     disk_space::check_work(plan, &works, &samples, place)?;
     let counts = tokens::count(job, plan, &samples, progress, cancel)?;
     // The same rows are asked about stage by stage where rows are chosen.

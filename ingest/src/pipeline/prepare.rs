@@ -162,8 +162,16 @@ impl BatchPreparer<'_> {
     /// # Errors
     /// A sample that cannot be read, parsed or encoded.
     pub fn encode(&self, rows: Range<u64>) -> Result<Vec<BatchRow>, IngestError> {
+        self.encode_rows(RowSet::from_range(rows))
+    }
+
+    /// The same of any rows.
+    ///
+    /// # Errors
+    /// As [`Self::encode`].
+    pub fn encode_rows(&self, rows: RowSet) -> Result<Vec<BatchRow>, IngestError> {
         let mut encoded = Vec::new();
-        for batch in self.samples.scan(&["row", "record"], Some(rows)) {
+        for batch in self.samples.scan_rows(&["row", "record"], rows) {
             let batch = batch?;
             let is_chosen = |(row, _): &StoredRecord<'_>| self.chosen.is_none_or(|rows| rows.contains(*row));
             let records: Vec<StoredRecord<'_>> = rows_and_records(&batch)?.filter(is_chosen).collect();

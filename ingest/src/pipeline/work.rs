@@ -62,6 +62,11 @@ impl WindowWork {
     }
 }
 
+/// Rows to compute at one checkpoint at least.
+pub(crate) fn rows_of(works: &[CheckpointWork]) -> RowSet {
+    works.iter().fold(RowSet::new(), |rows, work| rows.union(&work.rows()))
+}
+
 fn cell_rows(cell: u64) -> Range<u64> {
     cell * CELL_ROWS..(cell + 1) * CELL_ROWS
 }

@@ -26,7 +26,7 @@ pub struct LossesForecast {
     pub rows: u64,
     /// Texts that go through a model, over theta_0 and all members.
     pub passes: u64,
-    /// Their tokens, extrapolated from the first rows.
+    /// Their tokens, extrapolated from some of the rows.
     pub tokens: u64,
     /// Bytes of the new columns.
     pub disk: u64,

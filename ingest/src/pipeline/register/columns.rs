@@ -20,6 +20,7 @@ const SHOWN: usize = 10;
 
 #[derive(Default)]
 pub(super) struct RecordFindings {
+    pub(super) records: u64,
     pub(super) skipped: u64,
     pub(super) duplicates: u64,
     pub(super) unscorable: u64,
@@ -92,7 +93,7 @@ pub(super) fn find_columns(
     if request.layout.is_none() {
         found.notes.extend(said_of(&found.layouts));
     }
-    found.unscorable = unscorable.count();
+    (found.records, found.unscorable) = (records, unscorable.count());
     found.notes.extend(unscorable.told(records));
     let path = request.data.first().cloned().unwrap_or_default();
     for (field, seen) in [(Field::Id, has_id), (Field::Subtask, builder.has_seen(Field::Subtask.name()))] {

@@ -16,13 +16,14 @@ use sha2::{Digest, Sha256};
 
 use gstore_store::{
     AppendOptions, AppendOutcome, AppendReport, ClientWrite, CommitError, DatasetName, DatasetPart,
-    IfDeleted, NewSample, SampleAppend, Store,
+    IfDeleted, NewSample, RowSet, SampleAppend, Store,
 };
 
 use super::bad_records::BadRecords;
-use super::disk_space::{SAMPLE_ROWS, check_new};
+use super::disk_space::check_new;
 use super::plan::{check_run_name, check_weights, refuse_twins};
 use super::request::IngestRequest;
+use super::row_sample::sample_rows;
 use super::{IngestError, Progress, Unit};
 use gstore_data::{Content, Duplicates, IdAllocator, Place, Record, Schema};
 use gstore_model::weights::BaseDigests;
@@ -224,8 +225,7 @@ pub(super) fn check_existing(
     }
 }
 
-/// Stores the rows of the records; gives the texts of the first ones, as many as an ingest that follows asks
-/// for.
+/// Stores the rows of the records; gives the texts of some of them, with their places, if an ingest follows.
 #[allow(clippy::too_many_arguments)] // one step of a longer function
 fn fill(
     append: &mut SampleAppend,
@@ -236,15 +236,16 @@ fn fill(
     found: &mut RecordFindings,
     progress: &mut dyn Progress,
     cancel: &Cancel,
-) -> Result<Vec<Content>, IngestError> {
+) -> Result<Vec<(u64, Content)>, IngestError> {
     let mut ids = IdAllocator::new();
     let mut records = 0u64;
     let mut texts = Vec::new();
-    let wanted = then.map_or(0, |_| SAMPLE_ROWS);
+    let rows = then.map(|then| then.limit.map_or(found.records, |limit| found.records.min(limit)));
+    let wanted = sample_rows(&RowSet::from_range(0..rows.unwrap_or(0)));
     let mut bad = BadRecords::default();
     let add = |place: Place, json: &[u8], record: Record| {
-        if records < wanted {
-            texts.push(record.content.clone());
+        if wanted.contains(records) {
+            texts.push((records, record.content.clone()));
         }
         records += 1;
         found.reasoning += u64::from(Content::leaves_reasoning(json));
