@@ -23,6 +23,7 @@ use super::tokenizer::{add_missing, parse_tokenizer, tokenize, tokenize_with_pla
 use super::tuned::{self, ForeignToken};
 
 mod blocks;
+mod memory;
 mod prompt;
 mod system;
 
@@ -69,6 +70,8 @@ pub struct TextEncoder {
     files: TokenizerFiles,
     /// Tokens that are not the same in a fine-tune's tokenizer and this one; no text may contain one.
     foreign: Vec<ForeignToken>,
+    /// Bytes of memory that a text may take; none: what is available.
+    max_memory: Option<u64>,
 }
 
 impl TextOptions {
@@ -113,6 +116,7 @@ impl TextOptions {
             block: block.map(|block| block as usize),
             files,
             foreign: Vec::new(),
+            max_memory: None,
         })
     }
 }
@@ -242,7 +246,7 @@ impl TextEncoder {
 
     /// Tokens, and which of them are scored: those with a character of a part.
     fn scored_by_character(&self, rendered: &RenderedText) -> Result<(Vec<u32>, Vec<bool>), EncodeError> {
-        let tokens = tokenize_with_places(&self.tokenizer, &rendered.text)?;
+        let tokens = tokenize_with_places(self.tokenizer_for(&rendered.text)?, &rendered.text)?;
         let mut parts = rendered.scored.iter().filter(|part| !part.is_empty()).peekable();
         let mut before = 0;
         let is_scored = |&(start, end): &(usize, usize)| {
@@ -268,7 +272,7 @@ impl TextEncoder {
     }
 
     fn ids(&self, text: &str, add_special: bool) -> Result<Vec<u32>, EncodeError> {
-        tokenize(&self.tokenizer, text, add_special)
+        tokenize(self.tokenizer_for(text)?, text, add_special)
     }
 
     /// Tokens of the text before byte `end`, at most `limit`.

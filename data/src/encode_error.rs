@@ -76,6 +76,21 @@ pub enum EncodeError {
     /// The tokenizer failed on a text.
     #[error("the tokenizer failed: {0}")]
     Tokenizer(String),
+    #[error(
+        "its text of {bytes} bytes takes about {} MB of memory to become tokens, and {}\n  split it into several samples, or leave it out",
+        needed / 1_000_000,
+        match is_given {
+            true => format!("{} allows {} MB", Remedy::Option("max_memory", ""), limit / 1_000_000),
+            false => format!("{} MB are available", limit / 1_000_000),
+        }
+    )]
+    TooLarge {
+        bytes: u64,
+        needed: u64,
+        limit: u64,
+        /// Whether the limit was asked for, and is not what is available.
+        is_given: bool,
+    },
     #[error("{} differs from the tokenizer.json of the base {what}", path.display())]
     OtherTokenizer { path: PathBuf, what: String },
     /// A fine-tune whose samples were written differently.

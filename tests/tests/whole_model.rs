@@ -352,6 +352,19 @@ fn what_a_model_cannot_do_is_said_before_any_work() {
 }
 
 #[test]
+fn a_row_whose_text_would_take_too_much_memory_is_named_before_it_does() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let (data, store) = (dir.path().join("pool.jsonl"), dir.path().join("store"));
+    world::write_growing_texts(&data, 5);
+    let long = serde_json::json!({ "id": "long", "text": "one two ".repeat(125_000) });
+    let lines = fs_err::read_to_string(&data).expect("read");
+    fs_err::write(&data, format!("{lines}{long}\n")).expect("written");
+    let more = ["--features", "loss", "--max-memory", "200MB"];
+    let parts = ["row 5: its text of 1000000 bytes", "300 MB", "--max-memory allows 200 MB", "split it"];
+    binary::run(&mut ingest(&store, "pool", &data, &more)).says(1, &parts);
+}
+
+#[test]
 fn killed_at_any_instant_the_same_command_goes_on() {
     let dir = tempfile::tempdir().expect("a folder");
     let data = dir.path().join("pool.jsonl");

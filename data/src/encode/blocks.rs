@@ -19,7 +19,7 @@ impl TextEncoder {
         if whole.len() <= tokens {
             return Ok(vec![0..text.len()]);
         }
-        let alone = tokenize_with_places(&self.tokenizer, text)?;
+        let alone = tokenize_with_places(self.tokenizer_for(text)?, text)?;
         let starts: Vec<usize> = alone.get_offsets().iter().map(|(start, _)| *start).collect();
         let added = whole.len().saturating_sub(starts.len());
         let room = tokens.checked_sub(added).filter(|room| *room > 0);

@@ -44,6 +44,7 @@ pub(super) fn refuse_same_names(checkpoints: &[CheckpointArg]) -> Result<(), Ing
 /// The base's tokenizer and template, which all checkpoints share.
 pub(in super::super) fn encoder(request: &IngestRequest) -> Result<TextEncoder, IngestError> {
     let mut encoder = request.text.encoder(&request.model)?;
+    encoder.limit_memory(request.max_memory);
     for arg in &request.checkpoints {
         if let CheckpointWeights::Model(folder) = &arg.weights {
             encoder.share_with(folder).map_err(|source| IngestError::OtherTokens {
