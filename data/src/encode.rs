@@ -93,11 +93,11 @@ impl TextOptions {
         let bad = |message: String| EncodeError::BadFile { path: path.clone(), message };
         let mut tokenizer = parse_tokenizer(&bytes).map_err(bad)?;
         let mut files = TokenizerFiles::read(folder)?;
-        let settings = files.settings.as_ref().map(|settings| settings.apply(&mut tokenizer));
+        let settings = files.settings.apply(&mut tokenizer);
         add_missing(&mut tokenizer, &mut files.added)?;
         let (prepared, digest) = prepare(template, &files, &tokenizer, folder)?;
         let spec = EncodingSpec {
-            tokenizer: tokenizer_digest(&bytes, &files.added, settings.unwrap_or_default()),
+            tokenizer: tokenizer_digest(&bytes, &files.added, settings),
             template: template.name().to_owned(),
             template_source: match template {
                 TemplateKind::Jinja(source) => Some(source.clone()),
@@ -178,9 +178,7 @@ impl TextEncoder {
         if tokens > vocabulary {
             return Err(EncodeError::OtherVocabulary { tokens, vocabulary });
         }
-        let settings = self.files.settings.as_ref();
-        let mut notes: Vec<String> =
-            settings.and_then(|settings| settings.note(&self.tokenizer)).into_iter().collect();
+        let mut notes: Vec<String> = self.files.settings.note(&self.tokenizer).into_iter().collect();
         let added = self.tokenizer.get_added_tokens_decoder().into_keys();
         let tokens = self.tokenizer.get_vocab_size(true);
         if let Some(last) = added.max().filter(|last| *last as usize >= vocabulary) {

@@ -32,11 +32,11 @@ enum Space {
 }
 
 impl Settings {
-    /// By the configuration of the tokenizer and the `model_type` of a model next to it.
-    pub(super) fn new(config: &Map<String, Value>, model_type: Option<&str>) -> Self {
+    /// By the configurations of the tokenizer and of a model next to it; either may be empty.
+    pub(super) fn new(config: &Map<String, Value>, model: &Map<String, Value>) -> Self {
         let flag = |name: &str| config.get(name).and_then(Value::as_bool);
-        let named = config.get("tokenizer_class").and_then(Value::as_str);
-        let class = match (model_type, named) {
+        let named = [config, model].into_iter().find_map(|keys| keys.get("tokenizer_class")?.as_str());
+        let class = match (model.get("model_type").and_then(Value::as_str), named) {
             // The class that these name is not used.
             (Some("mistral" | "olmo2" | "phi3"), _) => "",
             (Some("qwen2"), _) | (Some("qwen3"), None) => "Qwen2Tokenizer",
@@ -159,6 +159,10 @@ mod tests {
         parse_tokenizer(file.to_string().as_bytes()).unwrap()
     }
 
+    fn settings(config: &Value, model: &Value) -> Settings {
+        Settings::new(config.as_object().unwrap(), model.as_object().unwrap())
+    }
+
     #[test]
     fn a_text_begins_with_the_space_that_transformers_puts_there() {
         let bytes =
@@ -198,21 +202,52 @@ mod tests {
         ];
         for (normalizer, pre_tokenizer, class, mut config, wanted, has_note) in cases {
             config["tokenizer_class"] = class.into();
-            let config = config.as_object().unwrap();
-            let of = |model_type| {
+            let config = &config;
+            let of = |model_type: &str| {
                 let mut tokenizer = tokenizer(normalizer, &pre_tokenizer);
                 let own = tokenize(&tokenizer, "a1</s>b", false).unwrap();
-                let settings = Settings::new(config, model_type);
+                let settings = settings(config, &json!({"model_type": model_type}));
                 let changed = settings.apply(&mut tokenizer);
                 let ids = tokenize(&tokenizer, "a1</s>b", false).unwrap();
                 assert_eq!(changed.is_empty(), ids == own, "{class} {config:?}");
                 (ids == own, ids, settings.note(&tokenizer).is_some())
             };
-            let (_, ids, note) = of(Some("llama"));
+            let (_, ids, note) = of("llama");
             assert_eq!((&ids, note), (wanted, has_note), "{class} {config:?}");
             // A model that has its tokenizer read from the file alone.
-            let (is_own, _, note) = of(Some("mistral"));
+            let (is_own, _, note) = of("mistral");
             assert!(is_own && !note, "{class} {config:?}");
+        }
+    }
+
+    #[test]
+    fn the_class_is_that_of_the_model_where_the_tokenizer_names_none() {
+        let bytes = json!({"type": "ByteLevel", "add_prefix_space": true, "trim_offsets": true});
+        let words = json!({"type": "Metaspace", "replacement": "\u{2581}", "prepend_scheme": "always"});
+        let (plain, whole) = (vec![5, 6, 2, 11], vec![3, 5, 6, 2, 3, 11]);
+        let (first, always) = (vec![4, 5, 6, 2, 11], vec![4, 5, 6, 2, 4, 11]);
+        let gpt2 = "GPT2TokenizerFast";
+        // What `AutoTokenizer` of transformers 5.24 gives for `a1</s>b`.
+        let cases = [
+            (&bytes, json!({"model_type": "gpt2"}), json!({}), &plain),
+            (&bytes, json!({"model_type": "llama"}), json!({}), &whole),
+            (&bytes, json!({"model_type": "llama", "tokenizer_class": gpt2}), json!({}), &plain),
+            (&bytes, json!({"tokenizer_class": gpt2}), json!({"tokenizer_class": null}), &plain),
+            (&bytes, json!({"tokenizer_class": gpt2}), json!({"add_prefix_space": true}), &whole),
+            (
+                &bytes,
+                json!({"tokenizer_class": gpt2}),
+                json!({"tokenizer_class": "TokenizersBackend"}),
+                &whole,
+            ),
+            (&bytes, json!({"model_type": "mistral", "tokenizer_class": gpt2}), json!({}), &whole),
+            (&words, json!({"tokenizer_class": "LlamaTokenizer"}), json!({}), &first),
+            (&words, json!({"model_type": "olmo2", "tokenizer_class": "LlamaTokenizer"}), json!({}), &always),
+        ];
+        for (pre_tokenizer, model, config, wanted) in cases {
+            let mut tokenizer = tokenizer(&Value::Null, pre_tokenizer);
+            settings(&config, &model).apply(&mut tokenizer);
+            assert_eq!(&tokenize(&tokenizer, "a1</s>b", false).unwrap(), wanted, "{model} {config}");
         }
     }
 
@@ -221,7 +256,7 @@ mod tests {
         let bytes = json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true});
         let mut tokenizer = tokenizer(&Value::Null, &bytes);
         let config = json!({"split_special_tokens": true});
-        let changed = Settings::new(config.as_object().unwrap(), None).apply(&mut tokenizer);
+        let changed = settings(&config, &json!({})).apply(&mut tokenizer);
         assert_eq!(Value::from(changed), config);
         assert_eq!(tokenize(&tokenizer, "a1</s>b", false).unwrap(), [5, 6, 7, 8, 9, 10, 11]);
     }

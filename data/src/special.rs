@@ -28,13 +28,15 @@ pub(super) struct TokenizerFiles {
     pub(super) chat_template: Option<String>,
     /// Tokens that the files have, in the order in which transformers adds those that `tokenizer.json` lacks.
     pub(super) added: Vec<OtherToken>,
-    /// Settings of the tokenizer, if there is a configuration.
-    pub(super) settings: Option<Settings>,
+    /// Settings of the tokenizer.
+    pub(super) settings: Settings,
+    /// Whether a configuration of the tokenizer is there.
+    pub(super) has_config: bool,
 }
 
 impl TokenizerFiles {
     /// Reads `tokenizer_config.json`, `special_tokens_map.json`, `added_tokens.json` and
-    /// `chat_template.jinja`, as far as they are there, and the `model_type` of `config.json`.
+    /// `chat_template.jinja`, as far as they are there, and what `config.json` says of the tokenizer's class.
     ///
     /// As in transformers, the map of special tokens and the list of added ones count only where the
     /// configuration lists no added tokens, and the map goes before it then. A template file goes before the
@@ -54,14 +56,9 @@ impl TokenizerFiles {
             Some(source) => Some(source),
             None => template_in(&config, folder)?,
         };
-        let settings = match config.is_empty() {
-            true => None,
-            false => {
-                let model = read_object(&folder.join("config.json"))?;
-                Some(Settings::new(&config, model.get("model_type").and_then(Value::as_str)))
-            }
-        };
-        Ok(Self { special, chat_template, added: added_tokens(&config, &map, &ids), settings })
+        let settings = Settings::new(&config, &read_object(&folder.join("config.json"))?);
+        let added = added_tokens(&config, &map, &ids);
+        Ok(Self { special, chat_template, added, settings, has_config: !config.is_empty() })
     }
 
     /// Text of the end-of-sequence token.

@@ -45,9 +45,8 @@ pub(super) fn foreign_tokens(
     let mut own = match if_there(fs_err::read(&path))? {
         Some(bytes) => {
             let mut own = parse_tokenizer(&bytes).map_err(bad)?;
-            if let Some(settings) = own_files.settings.as_ref().or(base_files.settings.as_ref()) {
-                settings.apply(&mut own);
-            }
+            let settings = if own_files.has_config { &own_files.settings } else { &base_files.settings };
+            settings.apply(&mut own);
             own
         }
         None if own_others.is_empty() => return Ok(Vec::new()),

@@ -218,6 +218,23 @@ fn tokens_that_only_other_files_have_are_those_of_transformers() {
 }
 
 #[test]
+fn without_a_configuration_of_its_own_a_tokenizer_has_the_class_of_the_model_next_to_it() {
+    let folder = tuned(|tokenizer| {
+        tokenizer["pre_tokenizer"] =
+            json!({"type": "ByteLevel", "add_prefix_space": true, "trim_offsets": true});
+    });
+    let of_model = |model: Value| {
+        fs_err::write(folder.path().join("config.json"), model.to_string()).unwrap();
+        ids(&plain(&folder), "her")
+    };
+    // What `AutoTokenizer` of transformers 5.24 gives.
+    assert_eq!(of_model(json!({"eos_token_id": 1, "model_type": "llama"})), [226, 458]);
+    assert_eq!(of_model(json!({"eos_token_id": 1, "model_type": "gpt2"})), [458]);
+    let named = json!({"eos_token_id": 1, "model_type": "llama", "tokenizer_class": "GPT2Tokenizer"});
+    assert_eq!(of_model(named), [458]);
+}
+
+#[test]
 fn only_tokens_that_are_added_change_what_identifies_a_tokenizer() {
     let digest = |more: Value| plain(&with_files(&[config(more)])).spec().tokenizer;
     let own = digest(json!({}));
