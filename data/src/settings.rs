@@ -1,14 +1,14 @@
 //! Settings of `tokenizer_config.json` that change the tokens of a text.
 //!
 //! Some classes of transformers take no more than the vocabulary and what stands around a text from
-//! `tokenizer.json`; their own code says how a text is split. Here the file says it, with the space at the
-//! start of a text as those classes have it.
+//! `tokenizer.json`, one of them the vocabulary alone; their own code says how a text is split. Here the file
+//! says it, with the space at the start of a text as those classes have it.
 
 use serde_json::{Map, Value};
-use tokenizers::Tokenizer;
 use tokenizers::normalizers::NormalizerWrapper;
 use tokenizers::pre_tokenizers::PreTokenizerWrapper;
 use tokenizers::pre_tokenizers::metaspace::PrependScheme;
+use tokenizers::{PostProcessor, PostProcessorWrapper, Tokenizer};
 
 /// What a folder's files say beyond `tokenizer.json`.
 #[derive(Debug, Clone, Default)]
@@ -69,6 +69,13 @@ impl Settings {
         if self.split_special {
             tokenizer.set_encode_special_tokens(true);
             changed.insert("split_special_tokens".to_owned(), true.into());
+        }
+        // This class replaces what stands around a text by what `add_bos_token` and `add_eos_token` say, which
+        // do not count next to a `tokenizer.json`.
+        let around = tokenizer.get_post_processor().map_or(0, |own| own.added_tokens(false));
+        if self.class == "GPTNeoXTokenizer" && around > 0 {
+            tokenizer.with_post_processor(None::<PostProcessorWrapper>);
+            changed.insert("post_processor".to_owned(), Value::Null);
         }
         let own = tokenizer.get_pre_tokenizer().cloned();
         let (Some(space), Some(own)) = (self.space, own) else { return changed };
@@ -248,6 +255,34 @@ mod tests {
             let mut tokenizer = tokenizer(&Value::Null, pre_tokenizer);
             settings(&config, &model).apply(&mut tokenizer);
             assert_eq!(&tokenize(&tokenizer, "a1</s>b", false).unwrap(), wanted, "{model} {config}");
+        }
+    }
+
+    #[test]
+    fn one_class_puts_no_tokens_around_a_text() {
+        let end = json!({"SpecialToken": {"id": "</s>", "type_id": 0}});
+        let text = |id: &str| json!({"Sequence": {"id": id, "type_id": 0}});
+        let template = json!({
+            "type": "TemplateProcessing", "single": [text("A"), end], "pair": [text("A"), text("B")],
+            "special_tokens": {"</s>": {"id": "</s>", "ids": [2], "tokens": ["</s>"]}},
+        });
+        let bytes = json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true});
+        let both = json!({"type": "Sequence", "processors": [bytes, template]});
+        let (with_end, plain) = (vec![5, 6, 2], vec![5, 6]);
+        // What `AutoTokenizer` of transformers 5.24 gives for `a1`.
+        for (class, processor, wanted, changes) in [
+            ("GPT2Tokenizer", &template, &with_end, false),
+            ("GPTNeoXTokenizerFast", &template, &plain, true),
+            ("GPTNeoXTokenizer", &both, &plain, true),
+            ("GPTNeoXTokenizer", &bytes, &plain, false),
+        ] {
+            let mut file = serde_json::to_value(tokenizer(&Value::Null, &bytes)).unwrap();
+            file["post_processor"] = processor.clone();
+            let mut tokenizer = parse_tokenizer(file.to_string().as_bytes()).unwrap();
+            let config = json!({"tokenizer_class": class, "add_eos_token": true});
+            let changed = settings(&config, &json!({})).apply(&mut tokenizer);
+            assert_eq!(&tokenize(&tokenizer, "a1", true).unwrap(), wanted, "{class} {processor}");
+            assert_eq!(!changed.is_empty(), changes, "{class} {processor}");
         }
     }
 
