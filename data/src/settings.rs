@@ -98,22 +98,22 @@ impl Settings {
         changed
     }
 
-    /// What is to be said of a space that transformers has elsewhere.
+    /// What is to be said of texts that transformers splits otherwise, or in which it has a space elsewhere.
     pub(super) fn note(&self, tokenizer: &Tokenizer) -> Option<String> {
-        let is_elsewhere = match self.space? {
-            Space::Whole(space) => {
-                space && matches!(tokenizer.get_pre_tokenizer(), Some(PreTokenizerWrapper::Sequence(_)))
+        let example = match (self.space?, tokenizer.get_pre_tokenizer()) {
+            (Space::Whole(_), Some(PreTokenizerWrapper::Sequence(_))) => "with several spaces before a digit",
+            (Space::Words(scheme), _)
+                if scheme != PrependScheme::Always && tokenizer.get_normalizer().is_some_and(prepends) =>
+            {
+                "behind a special token"
             }
-            Space::Parts(_) => false,
-            Space::Words(scheme) => scheme != PrependScheme::Always && prepends(tokenizer.get_normalizer()?),
+            _ => return None,
         };
-        is_elsewhere.then(|| {
-            format!(
-                "{} of transformers 5 puts spaces at the start of texts by rules of its own, and here tokenizer.json \
-                 says where: some texts have other tokens, such as those behind a special token",
-                self.class
-            )
-        })
+        Some(format!(
+            "{} of transformers 5 splits texts and puts spaces at their start by rules of its own, and here \
+             tokenizer.json says how: some texts may have other tokens, such as those {example}",
+            self.class
+        ))
     }
 }
 
@@ -189,7 +189,8 @@ mod tests {
             (&none, bytes(true), "GPTNeoXTokenizer", json!({}), &plain, false),
             (&none, steps.clone(), "CohereTokenizer", json!({"add_prefix_space": true}), &parts, false),
             (&none, steps.clone(), "Qwen2Tokenizer", json!({"add_prefix_space": null}), &plain, false),
-            (&none, steps, "GPT2Tokenizer", json!({"add_prefix_space": true}), &plain, true),
+            (&none, steps.clone(), "GPT2Tokenizer", json!({"add_prefix_space": true}), &plain, true),
+            (&none, steps, "GPT2Tokenizer", json!({"add_prefix_space": false}), &plain, true),
             (
                 &none,
                 bytes(false),
@@ -225,6 +226,26 @@ mod tests {
             let (is_own, _, note) = of("mistral");
             assert!(is_own && !note, "{class} {config:?}");
         }
+    }
+
+    /// Two spaces before a digit: one piece if digits are split off first, else a piece each.
+    #[test]
+    fn a_class_that_splits_otherwise_has_a_note() {
+        let bytes = json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true});
+        let digits = json!({"type": "Digits", "individual_digits": true});
+        let steps = json!({"type": "Sequence", "pretokenizers": [digits, bytes]});
+        let ids = |pre_tokenizer: &Value| {
+            let mut file = serde_json::to_value(tokenizer(&Value::Null, pre_tokenizer)).unwrap();
+            file["model"]["vocab"]["\u{120}\u{120}"] = 12.into();
+            file["model"]["merges"] = json!([["\u{120}", "\u{120}"]]);
+            let mut tokenizer = parse_tokenizer(file.to_string().as_bytes()).unwrap();
+            let settings = settings(&json!({"tokenizer_class": "GPT2Tokenizer"}), &json!({}));
+            assert!(settings.apply(&mut tokenizer).is_empty());
+            (tokenize(&tokenizer, "a  1", false).unwrap(), settings.note(&tokenizer).is_some())
+        };
+        // For both `AutoTokenizer` of transformers 5.24 gives the first.
+        assert_eq!(ids(&bytes), (vec![5, 3, 3, 6], false));
+        assert_eq!(ids(&steps), (vec![5, 12, 6], true));
     }
 
     #[test]
