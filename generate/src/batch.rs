@@ -302,9 +302,10 @@ impl<'a, B: Backend> AnswerBatch<'a, B> {
         if self.task.ends.contains(&token) {
             return Ok(Some(done(FinishReason::EndToken, decode(&ids[..ids.len() - 1])?)));
         }
+        let is_special = |id| self.task.encoder.is_special(id);
         let decode_all =
             |ids: &[u32]| -> Result<String, GenerateError> { Ok(self.task.encoder.decode_all(ids)?) };
-        if let Some(text) = self.task.stopping.strings.cut(ids, decode, decode_all)? {
+        if let Some(text) = self.task.stopping.strings.cut(ids, is_special, decode_all)? {
             return Ok(Some(done(FinishReason::StopString, text)));
         }
         let full = ids.len() >= self.task.stopping.max_new_tokens;

@@ -52,41 +52,47 @@ impl StopStrings {
     }
 
     /// The answer's text without the text that ends it and what follows; none if there is no such text yet.
-    /// Asked after each token. `decode` gives the text of an answer, which has none of special tokens;
-    /// `decode_all` that with these, which may end it too.
+    /// Asked after each token. `decode` gives the text of tokens with that of special ones, which may end an
+    /// answer too but is not part of its text.
     ///
     /// # Errors
-    /// Those of `decode` and `decode_all`.
+    /// Those of `decode`.
     pub fn cut(
         &self,
         answer: &[u32],
+        is_special: impl Fn(u32) -> bool,
         decode: impl Fn(&[u32]) -> Result<String, GenerateError>,
-        decode_all: impl Fn(&[u32]) -> Result<String, GenerateError>,
     ) -> Result<Option<String>, GenerateError> {
         if self.texts.is_empty() {
             return Ok(None);
         }
+        let shown = |ids: &[u32]| {
+            let ids: Vec<u32> = ids.iter().copied().filter(|id| !is_special(*id)).collect();
+            decode(&ids)
+        };
         let tail = &answer[answer.len().saturating_sub(self.tail)..];
-        if tail.len() < answer.len()
-            && self.first_in(&decode(tail)?).is_none()
-            && self.first_in(&decode_all(tail)?).is_none()
-        {
+        let found = match self.first_in(&decode(tail)?) {
+            // Without special tokens both texts are the same.
+            None if tail.iter().any(|id| is_special(*id)) => self.first_in(&shown(tail)?),
+            found => found,
+        };
+        if found.is_none() {
             return Ok(None);
         }
-        let text = decode(answer)?;
+        let text = shown(answer)?;
         if let Some(at) = self.first_in(&text) {
             return Ok(Some(text[..at].to_owned()));
         }
-        let Some(at) = self.first_in(&decode_all(answer)?) else { return Ok(None) };
+        let Some(at) = self.first_in(&decode(answer)?) else { return Ok(None) };
         // The text begins in the token behind these.
         let mut before = answer.len();
-        while before > 0 && decode_all(&answer[..before])?.len() > at {
+        while before > 0 && decode(&answer[..before])?.len() > at {
             before -= 1;
         }
         let with_it = &answer[..answer.len().min(before + 1)];
-        let (kept, text) = (decode(&answer[..before])?, decode(with_it)?);
+        let (kept, text) = (shown(&answer[..before])?, shown(with_it)?);
         // What it has of a token that is not special is cut off; of a special one there is nothing.
-        let cut = text.len().saturating_sub(decode_all(with_it)?.len() - at).max(kept.len());
+        let cut = text.len().saturating_sub(decode(with_it)?.len() - at).max(kept.len());
         Ok(Some(text.get(..cut).unwrap_or(&kept).to_owned()))
     }
 
@@ -103,10 +109,25 @@ mod tests {
     fn cut(stops: &[&str], answer: &str) -> Option<String> {
         let stops = StopStrings::new(stops.iter().map(|text| (*text).to_owned()).collect()).unwrap();
         let ids: Vec<u32> = answer.chars().map(u32::from).collect();
-        let written = |ids: &[u32], special: &str| -> Result<String, GenerateError> {
-            Ok(ids.iter().filter_map(|id| char::from_u32(*id)).collect::<String>().replace('_', special))
+        let decode = |ids: &[u32]| -> Result<String, GenerateError> {
+            Ok(ids.iter().filter_map(|id| char::from_u32(*id)).collect::<String>().replace('_', "<user>"))
         };
-        stops.cut(&ids, |ids| written(ids, ""), |ids| written(ids, "<user>")).unwrap()
+        stops.cut(&ids, |id| id == u32::from('_'), decode).unwrap()
+    }
+
+    #[test]
+    fn the_end_of_an_answer_is_decoded_once_for_each_token() {
+        let stops = StopStrings::new(vec!["stop".to_owned()]).unwrap();
+        for (special, decoded) in [(None, vec![8]), (Some(0), vec![8]), (Some(99), vec![8, 7])] {
+            let lengths = std::cell::RefCell::new(Vec::new());
+            let decode = |ids: &[u32]| -> Result<String, GenerateError> {
+                lengths.borrow_mut().push(ids.len());
+                Ok(String::new())
+            };
+            let answer: Vec<u32> = (0..100).collect();
+            assert_eq!(stops.cut(&answer, |id| Some(id) == special, decode).unwrap(), None);
+            assert_eq!(lengths.take(), decoded);
+        }
     }
 
     #[test]

@@ -89,6 +89,12 @@ impl TextEncoder {
         self.decoded(ids, true)
     }
 
+    /// Whether [`Self::decode`] leaves a token out.
+    pub fn is_special(&self, id: u32) -> bool {
+        let added = self.tokenizer.get_added_vocabulary();
+        added.simple_id_to_token(id).is_some_and(|text| added.is_special_token(&text))
+    }
+
     /// The text of tokens, with that of special ones.
     ///
     /// # Errors
