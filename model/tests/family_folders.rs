@@ -48,6 +48,26 @@ fn a_tied_head_must_be_a_copy() {
     );
 }
 
+#[test]
+fn a_tensor_under_two_of_its_names_must_be_one() {
+    let folder = TempDir::new().unwrap();
+    let path = write_model(&folder.path().join("model"), &config("gpt2"), |param| param.name.clone());
+    let model = ModelFolder::open(&path).unwrap();
+    let tensor = |name: &str| {
+        let shape = model.tensors().get(name).unwrap().shape.clone();
+        (name.to_owned(), (shape, model.tensors().read_f32(name).unwrap()))
+    };
+    let mut weights: Weights = model.tensors().names().map(tensor).collect();
+    let (long, short) = ("transformer.h.0.mlp.c_fc.weight", "h.0.mlp.c_fc.weight");
+    weights.insert(short.to_owned(), weights[long].clone());
+    let file = path.join("model.safetensors");
+    write_weights(&file, &weights, Dtype::F32);
+    assert_eq!(ModelFolder::open(&path).unwrap().unused_note(), None);
+    weights.get_mut(short).unwrap().1[0] += 1.0;
+    write_weights(&file, &weights, Dtype::F32);
+    assert_says(&ModelFolder::open(&path).unwrap_err().to_string(), &[long, short, "their values differ"]);
+}
+
 /// Models that share all weights, but not the function, have different identities.
 #[test]
 fn functions_have_identities_of_their_own() {

@@ -97,7 +97,7 @@ pub struct ModelFolder {
 
 impl ModelFolder {
     /// Opens `config.json` and `model.safetensors` (or its shards) and checks every tensor. Weights are read
-    /// only where a tied model has a head as well, to see that it is a copy.
+    /// only of a tensor that is there under two names, such as a tied head, to see that it is one.
     pub fn open(path: &Path) -> Result<ModelFolder, ModelError> {
         if !path.is_dir() {
             return Err(ModelError::NoFolder { path: path.to_owned() });
@@ -121,7 +121,7 @@ impl ModelFolder {
             folder.tensors.check(folder.file_name(param), &param.file_shape())?;
         }
         folder.check_layers()?;
-        folder.check_copies_of_tied_head()?;
+        folder.check_copies()?;
         Ok(folder)
     }
 
@@ -209,20 +209,31 @@ impl ModelFolder {
         })
     }
 
-    /// With a head that differs from the embedding, transformers unties them: the configuration then says
-    /// something else than the weights.
-    fn check_copies_of_tied_head(&self) -> Result<(), ModelError> {
-        let embedding = self.decoder.params.iter().find(|param| param.role == TensorRole::Embedding);
-        let Some(embedding) = embedding.filter(|_| self.decoder.tied) else { return Ok(()) };
-        let own = self.file_name(embedding);
-        let copies = embedding.aliases.iter().filter(|name| is_head(name) && *name != own);
-        for copy in copies.filter(|name| self.tensors.get(name).is_some()) {
-            self.tensors.check(copy, &embedding.file_shape())?;
-            if self.digest(copy)? != self.digest(own)? {
-                return Err(ModelError::UnsupportedOption {
-                    path: self.path.join("config.json"),
-                    setting: format!("tie_word_embeddings true with a {copy} that differs from {own}"),
-                    supported: "set it to false if the head has weights of its own".into(),
+    /// Refuses a tensor that the files have under two names with different values. With a head that differs
+    /// from the embedding transformers unties them: the configuration then says something else than the weights.
+    fn check_copies(&self) -> Result<(), ModelError> {
+        for param in &self.decoder.params {
+            let own = self.file_name(param);
+            let others = std::iter::once(&param.name).chain(&param.aliases).filter(|name| *name != own);
+            for copy in others.filter(|name| self.tensors.get(name).is_some()) {
+                self.tensors.check(copy, &param.file_shape())?;
+                if self.digest(copy)? == self.digest(own)? {
+                    continue;
+                }
+                let is_tied = param.role == TensorRole::Embedding && is_head(copy);
+                return Err(match is_tied {
+                    true => ModelError::UnsupportedOption {
+                        path: self.path.join("config.json"),
+                        setting: format!("tie_word_embeddings true with a {copy} that differs from {own}"),
+                        supported: "set it to false if the head has weights of its own".into(),
+                    },
+                    false => ModelError::Config {
+                        path: self.path.clone(),
+                        message: format!(
+                            "{copy} and {own} are names of one tensor, and their values differ: leave out the one that \
+                             is not the model's"
+                        ),
+                    },
                 });
             }
         }
