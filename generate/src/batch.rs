@@ -297,21 +297,21 @@ impl<'a, B: Backend> AnswerBatch<'a, B> {
         let limit = positions(self.model.decoder());
         let ids = &row.context[before..];
         let done = |finish, text| Answer { prompt: row.prompt, ids: ids.to_vec(), text, finish };
-        let decode = |ids: &[u32]| -> Result<String, GenerateError> { Ok(self.task.encoder.decode(ids)?) };
-        let Some(token) = next else { return Ok(Some(done(FinishReason::NoToken, decode(ids)?))) };
+        let encoder = self.task.encoder;
+        let Some(token) = next else { return Ok(Some(done(FinishReason::NoToken, encoder.decode(ids)?))) };
         if self.task.ends.contains(&token) {
-            return Ok(Some(done(FinishReason::EndToken, decode(&ids[..ids.len() - 1])?)));
+            return Ok(Some(done(FinishReason::EndToken, encoder.decode(&ids[..ids.len() - 1])?)));
         }
-        let is_special = |id| self.task.encoder.is_special(id);
-        let decode_all =
-            |ids: &[u32]| -> Result<String, GenerateError> { Ok(self.task.encoder.decode_all(ids)?) };
-        if let Some(text) = self.task.stopping.strings.cut(ids, is_special, decode_all)? {
+        let strings = &self.task.stopping.strings;
+        if let Some(text) =
+            strings.cut(ids, |id| encoder.is_special(id), |ids| Ok(encoder.decode_all(ids)?))?
+        {
             return Ok(Some(done(FinishReason::StopString, text)));
         }
         let full = ids.len() >= self.task.stopping.max_new_tokens;
         // The token that was chosen last needs a position of its own.
         if full || limit.is_some_and(|limit| row.context.len() > limit) {
-            return Ok(Some(done(FinishReason::Length, decode(ids)?)));
+            return Ok(Some(done(FinishReason::Length, encoder.decode(ids)?)));
         }
         Ok(None)
     }

@@ -80,10 +80,8 @@ impl OpenedModel {
     }
 
     fn load_on<B: Backend>(&self, backend: B) -> Result<Model<B>, GenerateError> {
-        let factors = match &self.adapter {
-            Some(adapter) => Some(HostFactors::read(adapter, &self.folder)?),
-            None => None,
-        };
+        let adapter = self.adapter.as_ref();
+        let factors = adapter.map(|adapter| HostFactors::read(adapter, &self.folder)).transpose()?;
         Ok(HostFactors::load_merged(&self.folder, backend, factors.as_ref())?)
     }
 

@@ -131,15 +131,10 @@ impl Sampler {
             logits.iter_mut().for_each(|z| *z /= temperature);
         }
         self.ids.clear();
-        let left = |z: &f32| *z > f32::NEG_INFINITY;
-        match self.sampling.top_k.filter(|k| *k < logits.len()) {
-            None => self.ids.extend((0u32..).zip(&*logits).filter(|(_, z)| left(z)).map(|(id, _)| id)),
-            Some(k) => {
-                let least = kth_largest(logits, k, &mut self.values);
-                let enough = |z: &f32| left(z) && *z >= least;
-                self.ids.extend((0u32..).zip(&*logits).filter(|(_, z)| enough(z)).map(|(id, _)| id));
-            }
-        }
+        let top_k = self.sampling.top_k.filter(|k| *k < logits.len());
+        let least = top_k.map(|k| kth_largest(logits, k, &mut self.values));
+        let enough = |z: f32| z > f32::NEG_INFINITY && least.is_none_or(|least| z >= least);
+        self.ids.extend((0u32..).zip(&*logits).filter(|(_, z)| enough(**z)).map(|(id, _)| id));
         if let Some(p) = self.sampling.top_p.filter(|p| *p < 1.0) {
             nucleus(&mut self.ids, logits, p);
         }
