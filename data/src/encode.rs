@@ -17,7 +17,7 @@ use tokenizers::Tokenizer;
 use super::Content;
 use super::encode_error::EncodeError;
 use super::options::TextOptions;
-use super::special::{TokenizerFiles, eos_id, if_there};
+use super::special::{TokenizerFiles, eos_ids, if_there};
 use super::template::{ChatTemplate, RenderedText, Template, TemplateKind};
 use super::tokenizer::{add_missing, parse_tokenizer, tokenize, tokenize_with_places, tokenizer_digest};
 use super::tuned::{self, ForeignToken};
@@ -345,7 +345,7 @@ fn prepare(
     }
     let eos = match files.eos() {
         Some(eos) => Some(eos.to_owned()),
-        None => eos_id(folder)?.and_then(|id| tokenizer.id_to_token(id)),
+        None => eos_ids(folder)?.first().and_then(|id| tokenizer.id_to_token(*id)),
     };
     let eos = eos.ok_or_else(|| EncodeError::NoEos(folder.to_owned()))?;
     let digest = digest(json!({ "eos_token": eos }));

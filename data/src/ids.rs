@@ -43,7 +43,8 @@ impl IdAllocator {
         }
     }
 
-    fn make(&mut self, line: &[u8]) -> String {
+    /// The id of a record that has none; `line` is its text.
+    pub(crate) fn make(&mut self, line: &[u8]) -> String {
         let mut first = [0u8; 8];
         first.copy_from_slice(&blake3::hash(line).as_bytes()[..8]);
         let digits = u64::from_be_bytes(first);

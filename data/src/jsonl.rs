@@ -44,7 +44,7 @@ pub enum ReadError {
         /// The limit in bytes.
         limit: usize,
     },
-    #[error("{}: line {line} is not valid UTF-8 (byte {byte} of the line); {}", path.display(), encoding_hint(*utf16))]
+    #[error("{}: line {line} is not valid UTF-8 (byte {byte} of the line); {}", path.display(), if *utf16 { CONVERT_WIDE } else { CONVERT })]
     NotUtf8 {
         path: PathBuf,
         line: u64,
@@ -69,10 +69,6 @@ pub(crate) const CONVERT: &str =
 /// What to do about a file in UTF-16.
 pub(crate) const CONVERT_WIDE: &str =
     "it is text in UTF-16; save it as UTF-8, or `iconv -f UTF-16 -t UTF-8 FILE > NEW` makes it so";
-
-fn encoding_hint(utf16: bool) -> &'static str {
-    if utf16 { CONVERT_WIDE } else { CONVERT }
-}
 
 /// Whether text begins with the byte order mark of UTF-16.
 pub(crate) fn is_utf16(start: &[u8]) -> bool {

@@ -11,7 +11,7 @@ use tokenizers::pre_tokenizers::metaspace::PrependScheme;
 use tokenizers::{PostProcessor, PostProcessorWrapper, Tokenizer};
 
 /// What a folder's files say beyond `tokenizer.json`.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug)]
 pub(super) struct Settings {
     /// The class of transformers that is used, without `Fast`.
     class: String,

@@ -20,7 +20,7 @@ const EXTRA: &str = "extra_special_tokens";
 const OLDER: &str = "additional_special_tokens";
 
 /// The files of a folder that describe the use of its tokenizer.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct TokenizerFiles {
     /// Text of each named special token, in the order of [`NAMES`].
     pub(super) special: Vec<(&'static str, String)>,
@@ -70,12 +70,6 @@ impl TokenizerFiles {
     pub(super) fn named(&self, name: &str) -> Option<&str> {
         self.special.iter().find(|(own, _)| *own == name).map(|(_, text)| text.as_str())
     }
-}
-
-/// The id of the end-of-sequence token in the model's own configuration, for folders that
-/// do not name it as text.
-pub(super) fn eos_id(folder: &Path) -> Result<Option<u32>, EncodeError> {
-    Ok(eos_ids(folder)?.first().copied())
 }
 
 /// All tokens that end an answer, by the model's own configuration.

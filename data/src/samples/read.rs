@@ -25,10 +25,8 @@ pub(super) fn from_contents(contents: &[Content]) -> impl Iterator<Item = TextSa
                 "messages": messages.iter().map(|m| json!([m.role.name(), m.content])).collect::<Vec<_>>(),
             }),
         };
-        let (metadata, json_keys) = (Vec::new(), Vec::new());
-        let record = Record { id: None, content: content.clone(), metadata, json_keys, layout: None };
-        let id = ids.id_of(&record, line.to_string().as_bytes());
-        sample(row as u64, id, record)
+        let id = ids.make(line.to_string().as_bytes());
+        TextSample { row: row as u64, ..TextSample::begun(id, content, "") }
     })
 }
 

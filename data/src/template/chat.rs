@@ -19,7 +19,7 @@ use minijinja::Value;
 use super::RenderedText;
 use super::jinja::{ChatEnvironment, MARKS, reason};
 use crate::encode_error::EncodeError;
-use crate::{Content, Message, Role};
+use crate::{Message, Role};
 
 /// A compiled template and the special tokens that it may write.
 pub(crate) struct ChatTemplate {
@@ -56,16 +56,6 @@ impl ChatTemplate {
         ["a", "a "].into_iter().any(|text| prompt(text).is_ok_and(|prompt| prompt.ends_with(' ')))
     }
 
-    pub(super) fn render(&self, content: &Content) -> Result<RenderedText, EncodeError> {
-        match content {
-            Content::Messages(messages) => self.conversation(messages),
-            Content::PromptCompletion { prompt, completion } => {
-                self.conversation(&super::turns(prompt, completion))
-            }
-            Content::Text(text) => Ok(super::whole(text)),
-        }
-    }
-
     /// A conversation and what opens the assistant's turn.
     pub(super) fn prompt(&self, before: &[Message]) -> Result<RenderedText, EncodeError> {
         let text = self.text(before, true)?;
@@ -75,7 +65,7 @@ impl ChatTemplate {
         Ok(RenderedText { text, scored: Vec::new(), add_special: false })
     }
 
-    fn conversation(&self, messages: &[Message]) -> Result<RenderedText, EncodeError> {
+    pub(super) fn render(&self, messages: &[Message]) -> Result<RenderedText, EncodeError> {
         let full = self.text(messages, false)?;
         let scored = match self.env.has_marks {
             true => self.marked(messages, &full)?,
@@ -266,14 +256,16 @@ fn common_suffix(a: &str, b: &str) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Template;
     use super::*;
+    use crate::Content;
 
     const CHATML: &str = "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}\
                           {% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}";
 
-    fn conversation(turns: &[(Role, &str)]) -> Content {
+    fn conversation(turns: &[(Role, &str)]) -> Vec<Message> {
         let message = |(role, content): &(Role, &str)| Message::new(*role, *content);
-        Content::Messages(turns.iter().map(message).collect())
+        turns.iter().map(message).collect()
     }
 
     fn render(source: &str, turns: &[(Role, &str)]) -> (String, Vec<String>) {
@@ -306,7 +298,7 @@ mod tests {
         let template = ChatTemplate::new(CHATML, &[], vec![]).unwrap();
         let turns = |scored| {
             let first = Message { scored, ..Message::new(Assistant, "a") };
-            template.conversation(&[Message::new(User, "u"), first, Message::new(Assistant, "b")]).unwrap()
+            template.render(&[Message::new(User, "u"), first, Message::new(Assistant, "b")]).unwrap()
         };
         let (all, last) = (turns(true), turns(false));
         assert_eq!((last.text, last.scored.as_slice()), (all.text, &all.scored[1..]));
@@ -331,7 +323,7 @@ mod tests {
         let template = ChatTemplate::new(&marked, &[], vec![]).unwrap();
         let first = Message { scored: false, ..Message::new(Assistant, "a") };
         let rendered =
-            template.conversation(&[Message::new(User, "u"), first, Message::new(Assistant, "b")]).unwrap();
+            template.render(&[Message::new(User, "u"), first, Message::new(Assistant, "b")]).unwrap();
         let scored: Vec<&str> = rendered.scored.iter().map(|r| &rendered.text[r.clone()]).collect();
         assert_eq!(scored, ["b"]);
         assert!(template.prompt(&[Message::new(User, "u")]).unwrap().text.ends_with("assistant\n"));
@@ -352,9 +344,9 @@ mod tests {
 
     #[test]
     fn prompt_and_completion_are_two_turns() {
-        let template = ChatTemplate::new(CHATML, &[], vec![]).unwrap();
+        let template = Template::Chat(Box::new(ChatTemplate::new(CHATML, &[], vec![]).unwrap()));
         let pair = Content::PromptCompletion { prompt: "u".into(), completion: "a".into() };
-        let turns = conversation(&[(User, "u"), (Assistant, "a")]);
+        let turns = Content::Messages(conversation(&[(User, "u"), (Assistant, "a")]));
         assert_eq!(template.render(&pair).unwrap(), template.render(&turns).unwrap());
     }
 

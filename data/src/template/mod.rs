@@ -167,7 +167,10 @@ impl Template {
     pub(super) fn render(&self, content: &Content) -> Result<RenderedText, EncodeError> {
         Ok(match (self, content) {
             (_, Content::Text(text)) => whole(text),
-            (Template::Chat(template), content) => template.render(content)?,
+            (Template::Chat(template), Content::Messages(messages)) => template.render(messages)?,
+            (Template::Chat(template), Content::PromptCompletion { prompt, completion }) => {
+                template.render(&turns(prompt, completion))?
+            }
             (
                 Template::Tulu { eos } | Template::Plain { eos },
                 Content::PromptCompletion { prompt, completion },

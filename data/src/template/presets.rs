@@ -121,7 +121,7 @@ pub(super) const PRESETS: &[(&str, &str)] = &[
 mod tests {
     use super::super::{ChatTemplate, Role};
     use super::*;
-    use crate::{Content, Message};
+    use crate::Message;
 
     fn turn(role: Role, content: &str) -> Message {
         Message::new(role, content)
@@ -142,7 +142,7 @@ mod tests {
             turn(Role::User, "bye"),
             turn(Role::Assistant, "ciao"),
         ];
-        let rendered = template(name).render(&Content::Messages(turns.to_vec())).unwrap();
+        let rendered = template(name).render(&turns).unwrap();
         let scored = rendered.scored.iter().map(|r| rendered.text[r.clone()].to_owned()).collect();
         (rendered.text, scored)
     }
