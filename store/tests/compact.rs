@@ -268,6 +268,34 @@ fn large_files_are_left_alone_until_too_many_rows_are_dead() {
 }
 
 #[test]
+fn a_forecast_counts_once_what_a_small_file_has_besides_its_rows() {
+    for f in [feature("grad-sgd", 6, DType::F16), tokens::token_feature(6, DType::F16)] {
+        let (_dir, store) = created();
+        for start in (0..60).step_by(3) {
+            add(&store, start..start + 3).unwrap();
+        }
+        let mut job = store.start_job(plan(vec![f.clone()])).unwrap();
+        for start in (0..60).step_by(3) {
+            match f.desc.granularity {
+                Granularity::Token => tokens::seal_tokens(&mut job, start..start + 3),
+                _ => seal(&mut job, 0, start..start + 3),
+            }
+            seal_counts(&mut job, start..start + 3).unwrap();
+        }
+        job.publish(None, true).unwrap();
+        delete(&store, [7]);
+        let forecast = store.forecast_compact(&CompactOptions::default()).unwrap();
+        let done = compact(&store);
+        assert_eq!(forecast.changed.len(), 2);
+        for (expected, real) in forecast.changed.iter().zip(&done.changed) {
+            assert_eq!((&expected.of, expected.files_before), (&real.of, real.files_before));
+            let saved = |part: &CompactedPart| part.bytes_before - part.bytes_after;
+            assert!(saved(expected).abs_diff(saved(real)) < saved(real) / 3, "{expected:?} {real:?}");
+        }
+    }
+}
+
+#[test]
 fn others_append_delete_drop_and_read_meanwhile() {
     let dir = tempdir().unwrap();
     let (f, g) = (feature("grad-sgd", 6, DType::F16), feature("grad-adam", 6, DType::F16));

@@ -20,8 +20,6 @@ pub(super) struct Candidate<T> {
     len: u64,
     rows: u64,
     dead: u64,
-    /// Bytes that will be left of it, about.
-    live: u64,
     dead_share: f64,
     /// Whether it may be in one file with the one before it.
     joins: bool,
@@ -30,29 +28,40 @@ pub(super) struct Candidate<T> {
 impl<T> Candidate<T> {
     pub(super) fn new(file: T, len: u64, rows: u64, dead: u64, joins: bool) -> Self {
         let dead_share = dead as f64 / rows.max(1) as f64;
-        let live = (len as f64 * (1.0 - dead_share)) as u64;
-        Candidate { file, len, rows, dead, live, dead_share, joins }
+        Candidate { file, len, rows, dead, dead_share, joins }
+    }
+
+    /// What is left of bytes that belong to its rows, about.
+    fn left_of(&self, bytes: u64) -> u64 {
+        (bytes as f64 * (1.0 - self.dead_share)) as u64
     }
 }
 
 /// Files that become one.
-pub(super) struct Merge<T> {
-    pub files: Vec<T>,
-    /// What becomes of them, as far as that is known before: the bytes are about those of the rows that stay.
-    pub expected: CompactedPart,
-}
+pub(super) struct Merge<T>(Vec<Candidate<T>>);
 
 impl<T> Merge<T> {
-    fn of(group: Vec<Candidate<T>>) -> Self {
-        let expected = CompactedPart {
+    /// What becomes of them, as far as that is known before. `fixed` says how many bytes of a file belong to no
+    /// row: the new file has them once. It is asked of the smallest file, in which the fewest of them come with
+    /// the rows.
+    pub fn expected(&self, fixed: impl FnOnce(&T) -> u64) -> CompactedPart {
+        let group = &self.0;
+        let smallest = group.iter().min_by_key(|c| c.len);
+        let fixed = smallest.map_or(0, |c| fixed(&c.file).min(c.len));
+        let of_rows: u64 = group.iter().map(|c| c.left_of(c.len - fixed)).sum();
+        let files_after = u64::from(group.iter().any(|c| c.rows > c.dead));
+        CompactedPart {
             files_before: group.len() as u64,
-            files_after: u64::from(group.iter().any(|c| c.rows > c.dead)),
+            files_after,
             bytes_before: group.iter().map(|c| c.len).sum(),
-            bytes_after: group.iter().map(|c| c.live).sum(),
+            bytes_after: files_after * fixed + of_rows,
             rows_dropped: group.iter().map(|c| c.dead).sum(),
             ..CompactedPart::default()
-        };
-        Self { files: group.into_iter().map(|c| c.file).collect(), expected }
+        }
+    }
+
+    pub fn into_files(self) -> Vec<T> {
+        self.0.into_iter().map(|c| c.file).collect()
     }
 }
 
@@ -67,17 +76,18 @@ pub(super) fn grouped<T>(
     let mut close = |open: &mut Vec<Candidate<T>>| {
         let group = std::mem::take(open);
         if group.len() > 1 || group.iter().any(|c| c.dead_share > limits.dead_share) {
-            out.push(Merge::of(group));
+            out.push(Merge(group));
         }
     };
     for c in candidates {
         let alone = c.len >= limits.target.div_ceil(2) && c.dead_share <= limits.dead_share;
-        if alone || !c.joins || bytes.saturating_add(c.live) > limits.target {
+        let live = c.left_of(c.len);
+        if alone || !c.joins || bytes.saturating_add(live) > limits.target {
             close(&mut open);
             bytes = 0;
         }
         if !alone {
-            bytes += c.live;
+            bytes += live;
             open.push(c);
         }
     }
@@ -93,7 +103,7 @@ mod tests {
         let candidate = |(i, (len, dead)): (usize, &(u64, u64))| Candidate::new(i, *len, 100, *dead, true);
         let limits = Limits { target: 100, dead_share: 0.2 };
         let merges = grouped(files.iter().enumerate().map(candidate), &limits);
-        merges.into_iter().map(|merge| merge.files).collect()
+        merges.into_iter().map(Merge::into_files).collect()
     }
 
     #[test]
@@ -107,13 +117,25 @@ mod tests {
 
     #[test]
     fn what_is_left_is_known_before() {
-        let files = [(0, 50, 0), (1, 40, 100), (2, 1, 100)];
-        let all = files.map(|(i, len, dead)| Candidate::new(i, len, 100, dead, true));
         let limits = Limits { target: 100, dead_share: 0.2 };
-        let merges = grouped(all, &limits);
-        let expected: Vec<_> = merges.iter().map(|merge| &merge.expected).collect();
-        let [one] = expected.as_slice() else { panic!("{expected:?}") };
+        let expected = |files: &[(u64, u64)], fixed: u64| {
+            let merges = grouped(
+                files.iter().map(|(len, dead)| Candidate::new(*len, *len, 100, *dead, true)),
+                &limits,
+            );
+            let [one] = merges.as_slice() else { panic!("{} merges", merges.len()) };
+            let smallest = files.iter().map(|(len, _)| *len).min();
+            one.expected(|file| {
+                assert_eq!(Some(*file), smallest);
+                fixed
+            })
+        };
+        let one = expected(&[(50, 0), (40, 100), (1, 100)], 0);
         assert_eq!((one.files_before, one.files_after), (2, 0));
         assert_eq!((one.bytes_before, one.bytes_after, one.rows_dropped), (41, 0, 200));
+        // What belongs to no row is there once, and not where no row stays.
+        assert_eq!(expected(&[(50, 0), (40, 100), (1, 100)], 5).bytes_after, 0);
+        assert_eq!(expected(&[(30, 0), (12, 0), (20, 50)], 10).bytes_after, 10 + 20 + 2 + 5);
+        assert_eq!(expected(&[(30, 0), (12, 0)], 99).bytes_after, 12 + 18);
     }
 }

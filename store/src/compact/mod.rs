@@ -75,7 +75,7 @@ impl Store {
         Ok(report)
     }
 
-    /// What [`Store::compact`] would do, by the sizes and rows of the files. Writes nothing and
+    /// What [`Store::compact`] would do, by the sizes, rows and footers of the files. Writes nothing and
     /// takes no lock.
     ///
     /// # Errors

@@ -7,7 +7,9 @@ use crate::layout::{Env, encoding_file, sample_file, segment_file};
 use crate::manifest::{DatasetPart, EncodingEntry, FeaturePart, FileEntry, SegmentEntry};
 use crate::rewrite::{GAP_ROWS, has_counts, rows_of};
 use crate::samples::FILE_BYTES;
+use crate::segment::SegmentFile;
 use crate::store::{Snapshot, Store};
+use crate::table::TableFile;
 use crate::tombstones::ids::salt_of;
 use gstore_core::RowSet;
 use std::ops::Range;
@@ -70,7 +72,8 @@ impl Group {
     }
 }
 
-/// The units that have something to do. Reads segments with gaps, of datasets with deleted rows.
+/// The units that have something to do. Reads segments with gaps, of datasets with deleted rows, and the footer
+/// of one file of each group.
 pub(super) fn plan(
     store: &Store,
     base: &Snapshot,
@@ -117,19 +120,25 @@ fn dataset(
     let name = format!("dataset {}", part.name);
     let mut expected = CompactedPart { of: name.clone(), ..CompactedPart::default() };
     for merge in grouped(samples, &limits) {
-        expected.add(&merge.expected);
-        groups.push(Group::Samples(Arc::clone(part), merge.files));
+        expected.add(&merge.expected(|f| fixed_bytes(env, sample_file(part.number, f.uuid), f)));
+        groups.push(Group::Samples(Arc::clone(part), merge.into_files()));
     }
     for encoding in &part.encodings {
         let counts = counts(env, encoding, &rows.live);
         for merge in grouped(counts, &limits) {
             // Rows of token counts are rows of samples, and counted there.
-            expected.add(&CompactedPart { rows_dropped: 0, ..merge.expected });
-            groups.push(Group::Counts(Arc::clone(part), Box::new(encoding.clone()), merge.files));
+            let part_of = merge.expected(|f| fixed_bytes(env, encoding_file(encoding.number, f.uuid), f));
+            expected.add(&CompactedPart { rows_dropped: 0, ..part_of });
+            groups.push(Group::Counts(Arc::clone(part), Box::new(encoding.clone()), merge.into_files()));
         }
     }
     let deleted = rows.without_successor();
     Ok(Unit { name, files: Files::Dataset(Arc::clone(part)), live: rows.live, deleted, groups, expected })
+}
+
+/// Bytes of a Parquet file that belong to no row. One that cannot be read is found out when it is merged.
+fn fixed_bytes(env: &Env, name: String, entry: &FileEntry) -> u64 {
+    TableFile::new(env.file(name), entry).fixed_bytes().unwrap_or(0)
 }
 
 fn counts(env: &Env, encoding: &EncodingEntry, live: &RowSet) -> Vec<Candidate<FileEntry>> {
@@ -174,9 +183,10 @@ fn feature(
     let name = format!("feature {}", part.display_name());
     let mut expected = CompactedPart { of: name.clone(), ..CompactedPart::default() };
     let mut groups = Vec::new();
+    let fixed = |s: &SegmentEntry| SegmentFile::open_of(env, part, s).map_or(0, |file| file.fixed_bytes());
     for merge in grouped(segments, &Limits::new(options, u64::MAX)) {
-        expected.add(&merge.expected);
-        groups.push(Group::Segments(Arc::clone(part), merge.files));
+        expected.add(&merge.expected(fixed));
+        groups.push(Group::Segments(Arc::clone(part), merge.into_files()));
     }
     Ok(Unit { name, files: Files::Feature(Arc::clone(part)), live, deleted: RowSet::new(), groups, expected })
 }

@@ -64,6 +64,12 @@ pub(crate) struct SegmentFile {
 }
 
 impl SegmentFile {
+    /// Bytes that belong to no vector: head and tail, headers of blocks, padding of their buffers.
+    pub(crate) fn fixed_bytes(&self) -> u64 {
+        let vectors: usize = self.blocks.iter().map(|block| block.vectors).sum();
+        self.len.saturating_sub(vectors.saturating_mul(self.shape.vector_bytes()) as u64)
+    }
+
     pub(super) fn damage(&self, block: &BlockInfo, p: Mismatch) -> Damage {
         Damage::new(&self.own.name, p.0, p.1, p.2)
             .at(block.offset)

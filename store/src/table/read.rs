@@ -62,6 +62,13 @@ impl TableFile {
         Ok(self.metadata()?.schema().fields().iter().map(|f| f.name().clone()).collect())
     }
 
+    /// Bytes of the file that belong to no column: the footer, indexes of pages, filters.
+    pub(crate) fn fixed_bytes(&self) -> Result<u64, StorageError> {
+        let groups = self.metadata()?.metadata().row_groups();
+        let columns = groups.iter().fold(0i64, |sum, group| sum.saturating_add(group.compressed_size()));
+        Ok(self.entry.len.saturating_sub(columns.max(0) as u64))
+    }
+
     /// The columns as Arrow sees them.
     pub(crate) fn schema(&self) -> Result<SchemaRef, StorageError> {
         Ok(Arc::clone(self.metadata()?.schema()))
