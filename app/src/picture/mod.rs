@@ -30,7 +30,7 @@ mod tests;
 
 pub(crate) use colour::SERIES_COLOURS;
 pub use of::*;
-pub(crate) use of::{RankedRows, ranked};
+pub(crate) use of::{RankedRows, drawable, ranked, too_large};
 pub use spark::Sparkline;
 
 /// A title, and panels below each other.

@@ -6,7 +6,9 @@ use std::path::PathBuf;
 use gstore_curvature::{Module, Spectrum};
 
 use super::{ModuleSpectrum, SHARES, largest, smallest};
-use crate::picture::{Axis, Body, Heat, Panel, Picture, SERIES_COLOURS, Series, TooLarge};
+use crate::picture::{
+    Axis, Body, Heat, Panel, Picture, SERIES_COLOURS, Series, TooLarge, drawable, too_large,
+};
 
 /// Largest eigenvalues that are drawn by themselves.
 const TOP: usize = 100;
@@ -63,7 +65,7 @@ pub(super) fn percentile(values: &[f64], percent: f64) -> f64 {
 }
 
 /// The matrices of a layer, means over cells of the logarithmic picture.
-fn matrices(layer: &str, modules: &[&ModuleSpectrum], clip: f64) -> Picture {
+pub(super) fn matrices(layer: &str, modules: &[&ModuleSpectrum], clip: f64) -> Picture {
     let panel = |one: &&ModuleSpectrum| {
         let Module { name, out, input, .. } = &one.module;
         let most = percentile(&one.spectrum.values, clip);
@@ -78,14 +80,12 @@ fn matrices(layer: &str, modules: &[&ModuleSpectrum], clip: f64) -> Picture {
                 cells.fold((0.0_f64, 0_u32), |(sum, count), value| (sum + value.min(most), count + 1));
             sum / f64::from(count.max(1))
         };
-        let values = (0..rows * columns).map(cell).collect();
+        let values: Vec<f64> = (0..rows * columns).map(cell).map(drawable).collect();
         let x = format!("{input} eigenvectors of inputs, by eigenvalue");
         let y = format!("{out} of gradients");
-        Panel {
-            heading: name.clone(),
-            body: Body::Heat(Heat { x, y, columns, values, log: true }),
-            notes: vec![format!("Larger values are drawn as percentile {clip}, {most:.3e}.")],
-        }
+        let mut notes = vec![format!("Larger values are drawn as percentile {clip}, {most:.3e}.")];
+        notes.extend(too_large("the drawn matrix", values.iter().copied()));
+        Panel { heading: name.clone(), body: Body::Heat(Heat { x, y, columns, values, log: true }), notes }
     };
     Picture {
         title: format!("Eigenvalues of curvature, {layer}"),
@@ -106,17 +106,19 @@ fn spaced_points(len: usize) -> Vec<usize> {
 }
 
 /// Eigenvalues by rank: all, and the largest by themselves.
-fn distributions(layer: &str, modules: &[&ModuleSpectrum]) -> Picture {
+pub(super) fn distributions(layer: &str, modules: &[&ModuleSpectrum]) -> Picture {
     let panel = |heading: &str, most: usize| {
         let line = |(place, one): (usize, &&ModuleSpectrum)| {
             let values = &one.spectrum.values;
-            let point = |at: usize| [(at + 1) as f64, values[at]];
+            let point = |at: usize| [(at + 1) as f64, drawable(values[at])];
             let points = spaced_points(values.len().min(most)).into_iter().map(point).collect();
             Series::new(&one.module.name, colour(place), points)
         };
+        let values = modules.iter().flat_map(|one| one.spectrum.values.iter().copied().take(most));
+        let beyond = too_large("the eigenvalues", values);
         let series = modules.iter().enumerate().map(line).collect();
         let body = Body::Lines { x: Axis::linear("rank"), y: Axis::log("eigenvalue"), series };
-        Panel { heading: heading.to_owned(), body, notes: Vec::new() }
+        Panel { heading: heading.to_owned(), body, notes: beyond.into_iter().collect() }
     };
     Picture {
         title: format!("Eigenvalues of curvature by rank, {layer}"),

@@ -2,9 +2,9 @@ use std::collections::BTreeSet;
 
 use gstore_curvature::Squares;
 
-use super::pictures::{cumulative, percentile};
+use super::pictures::{cumulative, distributions, matrices, percentile};
 use super::*;
-use crate::picture::{Body, SERIES_COLOURS};
+use crate::picture::{Body, Picture, SERIES_COLOURS};
 
 fn factors(name: &str, sums: Vec<f64>, input: usize) -> (Module, ModuleFactors) {
     let module = Module { name: name.to_owned(), out: sums.len() / input, input, bias: false };
@@ -109,6 +109,21 @@ fn what_is_clipped_and_what_is_empty_is_drawn() {
     let zeros = spectra(zeros, Damping::OfMean).unwrap();
     assert_eq!(spectrum_files(&zeros, 99.5).unwrap().len(), 4);
     assert!(spectra([factors("m", vec![f64::NAN], 1)], Damping::OfMean).is_err());
+}
+
+#[test]
+fn eigenvalues_that_are_too_large_are_left_out_and_counted() {
+    let spectra = spectra([factors("h.0.mlp", vec![2e301, 4e301, 6.0, 2.0], 2)], Damping::OfMean).unwrap();
+    let modules: Vec<&ModuleSpectrum> = spectra.iter().collect();
+    let notes = |picture: Picture| picture.panels.into_iter().filter_map(|mut panel| panel.notes.pop());
+    let found: Vec<String> = notes(matrices("layer_0", &modules, 100.0))
+        .chain(notes(distributions("layer_0", &modules)))
+        .collect();
+    let beyond = |what: &str| format!("Left out: 2 values of {what} beyond 1e300.");
+    assert_eq!(found, ["the drawn matrix", "the eigenvalues", "the eigenvalues"].map(beyond));
+    // Drawn as a percentile that is not too large, they are there.
+    let clipped = notes(matrices("layer_0", &modules, 50.0)).next();
+    assert_eq!(clipped.as_deref(), Some("Larger values are drawn as percentile 50, 3.000e0."));
 }
 
 #[test]

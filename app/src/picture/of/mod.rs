@@ -25,7 +25,7 @@ use arrow_schema::ArrowError;
 use gstore_query::influence::{InfluenceSpec, Prepared};
 
 use super::layout::NO_VALUE;
-use super::scale::number;
+use super::scale::{LARGEST, number};
 
 /// A whole number as people read it.
 fn count(n: u64) -> String {
@@ -35,6 +35,17 @@ fn count(n: u64) -> String {
 /// The same with a noun whose plural ends in `s`.
 fn counted(n: u64, noun: &str) -> String {
     format!("{} {noun}{}", count(n), if n == 1 { "" } else { "s" })
+}
+
+/// A value as it is drawn: infinite, which has no place, where it is too large.
+pub(crate) fn drawable(value: f64) -> f64 {
+    if value.abs() > LARGEST { f64::INFINITY.copysign(value) } else { value }
+}
+
+/// Says how many values of something are left out because they are too large.
+pub(crate) fn too_large(what: &str, values: impl Iterator<Item = f64>) -> Option<String> {
+    let found = values.filter(|value| value.abs() > LARGEST).count() as u64;
+    (found > 0).then(|| format!("Left out: {} of {what} beyond {LARGEST:e}.", counted(found, "value")))
 }
 
 /// A value as a label.

@@ -7,10 +7,9 @@ use arrow_cast::cast;
 use arrow_schema::{ArrowError, DataType, TimeUnit};
 
 use super::super::calendar::{DAY, Part, written};
-use super::super::scale::LARGEST;
 use super::super::{Axis, Body, Histogram, Panel, Picture, Series, Token};
 use super::bins::Bins;
-use super::{cell, counted};
+use super::{cell, counted, drawable, too_large};
 use crate::answer::AnswerError;
 
 /// Rows that have bars of their own, at most.
@@ -102,15 +101,17 @@ pub fn table(batches: &[RecordBatch]) -> Result<Picture, AnswerError> {
         }
         _ => histogram(&numbers, score),
     };
-    let drawn = match &body {
+    let shown = match &body {
         Body::Histogram(_) | Body::Tokens(_) => &numbers[score..=score],
         _ => &numbers[..],
     };
-    if let (Body::Histogram(_), [column]) = (&body, drawn) {
+    if let (Body::Histogram(_), [column]) = (&body, shown) {
         let without = column.values.iter().filter(|value| value.is_nan()).count();
         notes.extend(left_out(without, &format!("`{}`", column.name)));
     }
-    notes.extend(drawn.iter().filter_map(too_large));
+    let beyond =
+        |column: &NamedColumn| too_large(&format!("`{}`", column.name), column.values.iter().copied());
+    notes.extend(shown.iter().filter_map(beyond));
     let names: Vec<&str> = numbers.iter().map(|column| column.name.as_str()).collect();
     let heading = match &body {
         Body::Histogram(_) | Body::Tokens(_) | Body::Heat(_) => numbers[score].name.clone(),
@@ -149,8 +150,7 @@ fn is_text(kind: &DataType) -> bool {
 /// Values of a column of numbers: NaN where there is none, infinite where one is too large to draw.
 fn floats(column: &ArrayRef) -> Result<Vec<f64>, AnswerError> {
     let column = cast(column, &DataType::Float64)?;
-    let drawn = |value: f64| if value.abs() > LARGEST { f64::INFINITY.copysign(value) } else { value };
-    Ok(column.as_primitive::<Float64Type>().iter().map(|value| value.map_or(f64::NAN, drawn)).collect())
+    Ok(column.as_primitive::<Float64Type>().iter().map(|value| value.map_or(f64::NAN, drawable)).collect())
 }
 
 fn cells(batches: &[RecordBatch], at: usize) -> Result<Vec<String>, AnswerError> {
@@ -188,14 +188,6 @@ fn ascending(numbers: &[f64]) -> Option<Places> {
 
 fn left_out(rows: usize, without: &str) -> Option<String> {
     (rows > 0).then(|| format!("Left out: {} without {without}.", counted(rows as u64, "row")))
-}
-
-/// Says how many values of a column have no place, having become infinite.
-fn too_large(column: &NamedColumn) -> Option<String> {
-    let found = column.values.iter().filter(|value| value.is_infinite()).count();
-    (found > 0).then(|| {
-        format!("Left out: {} of `{}` beyond {LARGEST:e}.", counted(found as u64, "value"), column.name)
-    })
 }
 
 /// An axis of times, and the times of the rows that have one, in ascending order; none where two rows have

@@ -6,7 +6,7 @@ use gstore_model::weights::{LogEntry, TrainerError, TrainerState, numbered_check
 
 use super::super::scale::number;
 use super::super::{Axis, Body, Panel, Picture, Series};
-use super::count;
+use super::{count, drawable, too_large};
 
 /// Points of a line; of more, the lowest and the highest of each stretch are kept.
 const POINTS: usize = 1000;
@@ -110,9 +110,12 @@ pub fn training(logs: &[TrainingLog]) -> Picture {
             losses.push(line(&name, logs.len() + colour, held_out));
         }
     }
-    let notes: Vec<String> = logs.iter().filter_map(TrainingLog::sentence).collect();
+    let entries = || logs.iter().flat_map(|log| &log.entries);
+    let mut notes: Vec<String> = logs.iter().filter_map(TrainingLog::sentence).collect();
     let names: Vec<&str> = logs.iter().map(|log| log.name.as_str()).collect();
     let about = format!("Loss, learning rate and gradient norm by step. {}", notes.join(" "));
+    let all_losses = entries().flat_map(|entry| [entry.loss, entry.eval_loss]).flatten();
+    notes.extend(too_large("the loss", all_losses));
     let mut panels = vec![panel("loss", Axis::linear("loss"), losses, notes)];
     for (name, value) in [
         ("learning rate", (|entry| entry.learning_rate) as fn(&LogEntry) -> Option<f64>),
@@ -127,13 +130,15 @@ pub fn training(logs: &[TrainingLog]) -> Picture {
         if !lines.is_empty() {
             let is_log = name == "gradient norm" && is_wide(&lines);
             let axis = if is_log { Axis::log(name) } else { Axis::linear(name) };
-            panels.push(panel(name, axis, lines, Vec::new()));
+            let beyond = too_large(&format!("the {name}"), entries().filter_map(value));
+            panels.push(panel(name, axis, lines, beyond.into_iter().collect()));
         }
     }
     Picture { title: format!("Training {}", names.join(", ")), about, panels }
 }
 
-fn panel(heading: &str, y: Axis, series: Vec<Series>, notes: Vec<String>) -> Panel {
+fn panel(heading: &str, y: Axis, mut series: Vec<Series>, notes: Vec<String>) -> Panel {
+    series.iter_mut().flat_map(|line| &mut line.points).for_each(|point| point[1] = drawable(point[1]));
     Panel { heading: heading.to_owned(), body: Body::Lines { x: Axis::linear("step"), y, series }, notes }
 }
 
@@ -193,6 +198,27 @@ mod tests {
     fn a_folder_that_is_not_there_has_no_log() {
         let missing = TrainingLog::read(Path::new("no such folder"));
         assert!(matches!(missing, Err(LogError::NoFolder(_))), "{missing:?}");
+    }
+
+    #[test]
+    fn values_that_are_too_large_are_left_out_and_counted() {
+        let entry = |step: u64, loss: f64, eval_loss: Option<f64>| LogEntry {
+            step,
+            epoch: None,
+            learning_rate: Some(0.1),
+            loss: Some(loss),
+            grad_norm: Some(1e305),
+            eval_loss,
+        };
+        let entries = vec![entry(1, 2.0, None), entry(2, 1.5e300, Some(-1e301)), entry(3, 1e300, Some(3.0))];
+        let log = TrainingLog { name: "a".to_owned(), steps: 3, total: None, entries };
+        let picture = training(&[log.clone(), log]);
+        let last = |panel: usize| picture.panels[panel].notes.last().map(String::as_str);
+        assert_eq!(last(0), Some("Left out: 4 values of the loss beyond 1e300."));
+        assert_eq!((last(1), last(2)), (None, Some("Left out: 6 values of the gradient norm beyond 1e300.")));
+        let Body::Lines { series, .. } = &picture.panels[0].body else { panic!("{picture:?}") };
+        assert_eq!(series[0].points, [[1.0, 2.0], [2.0, f64::INFINITY], [3.0, 1e300]]);
+        assert!(picture.svg().contains("4 values of the loss"), "{}", picture.svg());
     }
 
     #[test]
