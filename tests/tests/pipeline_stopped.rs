@@ -1,7 +1,8 @@
 //! Promise: a pipeline can be continued after a failure, Ctrl-C or kill -9.
 
 use std::io::{BufRead, BufReader};
-use std::process::{Child, Stdio};
+use std::os::unix::fs::OpenOptionsExt;
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use gstore_store::vfs::{OsVfs, Vfs};
@@ -9,7 +10,7 @@ use gstore_tests::binary;
 use gstore_tests::place::Place;
 use serde_json::json;
 
-use crate::staged::{FILE, go, place, ran, write, write_target};
+use crate::staged::{FILE, alone, go, place, ran, write, write_target};
 
 #[test]
 fn a_failure_ends_the_run_and_the_same_command_goes_on() {
@@ -147,4 +148,34 @@ fn an_interrupt_ends_the_wait_for_a_stage_of_a_killed_run() {
     let said: Vec<String> = said.collect();
     assert_eq!(ended.code(), Some(130), "{said:?}");
     assert!(said.iter().any(|line| line.starts_with("stopped; a stage")), "{said:?}");
+}
+
+#[test]
+fn an_interrupt_ends_a_dry_run_that_does_not_look_up_from_what_it_reads() {
+    for more in [&[][..], &["--dry-run"]] {
+        let place = place();
+        write(&place, &alone(2, ""));
+        let data = place.path("pool.jsonl");
+        fs_err::remove_file(&data).expect("removed");
+        assert!(Command::new("mkfifo").arg(&data).status().expect("mkfifo runs").success());
+        let mut command = place.bare(&["run", "p.toml"]);
+        command.args(more).stderr(Stdio::piped()).stdout(Stdio::null());
+        let mut child = command.spawn().expect("started");
+        // It can be opened once the training reads it, which then waits for a line.
+        let flags = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
+        let begun = Instant::now();
+        let writer = loop {
+            if let Ok(writer) = std::fs::File::options().write(true).custom_flags(flags).open(&data) {
+                break writer;
+            }
+            assert!(begun.elapsed() < Duration::from_secs(300), "nothing is read");
+            assert!(child.try_wait().expect("a state").is_none(), "ended before it was told to");
+            std::thread::sleep(Duration::from_millis(5));
+        };
+        binary::interrupt(&child);
+        let stopped: binary::Finished = child.wait_with_output().expect("ends").into();
+        stopped.says(130, &[]);
+        drop(writer);
+        assert!(!place.path("warm").exists());
+    }
 }

@@ -7,12 +7,14 @@
 //!   and the change was over when it was looked at
 
 use std::collections::BTreeMap;
+use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Result, bail};
-use gstore_core::{Digest, RowSet, if_there, xxh3_hex};
+use gstore_core::{Cancel, Digest, RowSet, if_there, xxh3_hex};
 use gstore_store::{OpenError, RunCheckpoint, Snapshot, Store};
 use xxhash_rust::xxh3::Xxh3;
 
@@ -31,12 +33,29 @@ pub struct Versions {
     base: PathBuf,
     /// Digests of files, by path.
     pub files: BTreeMap<String, FileNote>,
+    /// Where it is raised, no file is read any further, and a version that follows from one is an error.
+    pub cancel: Option<Arc<Cancel>>,
+}
+
+/// A file that is read until that is told to stop.
+struct StoppableFile<'c> {
+    file: fs_err::File,
+    cancel: Option<&'c Cancel>,
+}
+
+impl Read for StoppableFile<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self.cancel.is_some_and(Cancel::is_raised) {
+            true => Err(io::Error::other("stopped")),
+            false => self.file.read(buffer),
+        }
+    }
 }
 
 impl Versions {
     /// Of resources whose paths begin at `base`.
     pub fn new(base: PathBuf) -> Self {
-        Self { base, files: BTreeMap::new() }
+        Self { base, ..Self::default() }
     }
 
     /// The version of a resource now; `None` if it is not there.
@@ -74,7 +93,7 @@ impl Versions {
         })
     }
 
-    fn snapshot(&self, store: &Path) -> Result<Option<std::sync::Arc<Snapshot>>> {
+    fn snapshot(&self, store: &Path) -> Result<Option<Arc<Snapshot>>> {
         match Store::open(self.base.join(store)) {
             Ok(store) => Ok(Some(store.snapshot()?)),
             Err(OpenError::NotFound(_) | OpenError::NotAStore(_)) => Ok(None),
@@ -136,7 +155,8 @@ impl Versions {
         {
             return Ok(note.digest.clone());
         }
-        let digest = Digest::of_read(fs_err::File::open(path)?)?.to_string();
+        let file = StoppableFile { file: fs_err::File::open(path)?, cancel: self.cancel.as_deref() };
+        let digest = Digest::of_read(file)?.to_string();
         let now = SystemTime::now().duration_since(UNIX_EPOCH).ok();
         let settled = now.and_then(|now| i128::try_from(now.as_nanos()).ok()).map(|now| now - touched);
         if settled.is_some_and(|age| age > SETTLED) {
@@ -243,6 +263,18 @@ mod tests {
         let after = [of("a.txt"), of("*.txt"), of("in"), of("in/c")];
         assert_eq!(after[0], before[0]);
         assert!((1..4).all(|i| after[i] != before[i]));
+    }
+
+    #[test]
+    fn no_file_is_read_once_it_is_told_to_stop() {
+        let dir = tempfile::tempdir().expect("a folder");
+        fs_err::write(dir.path().join("a"), "1").expect("written");
+        let mut versions = Versions::new(dir.path().to_owned());
+        versions.cancel = Some(Arc::new(Cancel::raised()));
+        let file = Resource::path(dir.path(), "a");
+        assert_eq!(versions.of(&file).expect_err("stopped").to_string(), "stopped");
+        versions.cancel = None;
+        assert!(versions.of(&file).expect("readable").is_some());
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::io::{Read, Seek, SeekFrom, Write};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use gstore_core::Cancel;
@@ -22,6 +22,10 @@ const SUMMARY: u64 = 1 << 16;
 /// Lines of an error and of what to do about it, and characters of each.
 const LINES: usize = 4;
 const CHARS: usize = 300;
+
+/// How long a command that changes nothing may go on once it was told to stop: it may be reading a model, which
+/// looks at nothing else for a minute.
+const GRACE: Duration = Duration::from_secs(1);
 
 pub struct ChildCommand<'a> {
     /// The words behind the program's name.
@@ -42,6 +46,20 @@ pub struct ChildCommand<'a> {
 impl ChildCommand<'_> {
     /// Runs it to its end; where `cancel` is raised, it is told to stop. `started` gets its process.
     pub fn run(&self, cancel: &Cancel, started: impl FnOnce(u32) -> Result<()>) -> Result<ExitStatus> {
+        self.run_until(cancel, None, started)
+    }
+
+    /// The same of a command that changes nothing: it is killed if it does not stop soon.
+    pub fn run_dry(&self, cancel: &Cancel) -> Result<ExitStatus> {
+        self.run_until(cancel, Some(GRACE), |_| Ok(()))
+    }
+
+    fn run_until(
+        &self,
+        cancel: &Cancel,
+        grace: Option<Duration>,
+        started: impl FnOnce(u32) -> Result<()>,
+    ) -> Result<ExitStatus> {
         let log = fs_err::OpenOptions::new().create(true).append(true).open(self.log)?;
         let printed = fs_err::File::create(self.printed)?;
         let mut said = fs_err::File::open(self.log)?;
@@ -59,7 +77,7 @@ impl ChildCommand<'_> {
             .stderr(Stdio::from(log.into_file()))
             .process_group(0)
             .spawn()?;
-        let ended = started(child.id()).and_then(|()| self.wait(&mut child, &mut said, cancel));
+        let ended = started(child.id()).and_then(|()| self.wait(&mut child, &mut said, (cancel, grace)));
         if ended.is_err() {
             // The stage must not go on without anyone who notes its end.
             let _ = child.kill();
@@ -68,8 +86,13 @@ impl ChildCommand<'_> {
         ended
     }
 
-    fn wait(&self, child: &mut Child, said: &mut impl Read, cancel: &Cancel) -> Result<ExitStatus> {
-        let mut told = false;
+    fn wait(
+        &self,
+        child: &mut Child,
+        said: &mut impl Read,
+        (cancel, grace): (&Cancel, Option<Duration>),
+    ) -> Result<ExitStatus> {
+        let mut told: Option<Instant> = None;
         loop {
             let ended = child.try_wait()?;
             let mut bytes = Vec::new();
@@ -81,9 +104,13 @@ impl ChildCommand<'_> {
             if let Some(status) = ended {
                 return Ok(status);
             }
-            if cancel.is_raised() && !told {
-                let _ = kill_process(Pid::from_child(child), Signal::TERM);
-                told = true;
+            match told {
+                None if cancel.is_raised() => {
+                    let _ = kill_process(Pid::from_child(child), Signal::TERM);
+                    told = Some(Instant::now());
+                }
+                Some(told) if grace.is_some_and(|grace| told.elapsed() > grace) => child.kill()?,
+                _ => {}
             }
             std::thread::sleep(Duration::from_millis(30));
         }

@@ -12,6 +12,7 @@ mod trial;
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use anyhow::{Result, bail};
 use serde_json::json;
@@ -49,6 +50,7 @@ pub fn run(context: &Context, args: &RunArgs) -> Result<ExitCode> {
     let threads = threads(context, &file);
     if args.dry_run {
         let cancel = context.cancel_on_interrupt("stopping the dry run of the stage")?;
+        versions.cancel = Some(Arc::clone(&cancel));
         let known = show::RunContext { journal, versions, chosen, forced, threads, cancel };
         return show::plan(context, args, &plan, known);
     }
@@ -68,6 +70,7 @@ pub fn run(context: &Context, args: &RunArgs) -> Result<ExitCode> {
         journal.stages.values_mut().for_each(|record| record.process = None);
         journal.write(&state.journal())?;
     }
+    versions.cancel = Some(Arc::clone(&cancel));
     let mut look = Decider { plan: &plan, journal: &journal, versions: &mut versions };
     let deletions = trial::earlier_deletions(&look, &chosen, &forced);
     if !deletions.is_empty() {
@@ -77,6 +80,8 @@ pub fn run(context: &Context, args: &RunArgs) -> Result<ExitCode> {
     if !refused.is_empty() {
         refuse!("{}", refused.join("\n"));
     }
+    // What a stage leaves is noted also when it is stopped.
+    versions.cancel = None;
     let mut runner =
         Runner { context, plan: &plan, state, locks, cancel, journal, versions, threads, forced };
     let outcomes = runner.run(&chosen, args.keep_going)?;

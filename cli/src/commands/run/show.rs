@@ -42,9 +42,15 @@ pub fn plan(context: &Context, args: &RunArgs, plan: &Plan, mut known: RunContex
     let (mut running, mut refused, mut unknown) = (BTreeSet::new(), Vec::new(), 0);
     let mut deletions = Vec::new();
     for &place in &known.chosen {
+        if known.cancel.is_raised() {
+            return Ok(ExitCode::from(STOPPED));
+        }
         let stage = &plan.stages[place];
         let mut look = Decider { plan, journal: &known.journal, versions: &mut known.versions };
-        let would_run = trial::would_run(&mut look, place, known.forced.contains(&place), &running)?;
+        let would_run = match trial::would_run(&mut look, place, known.forced.contains(&place), &running) {
+            Err(_) if known.cancel.is_raised() => return Ok(ExitCode::from(STOPPED)),
+            would_run => would_run?,
+        };
         let deletion = look.earlier_deletion(place).filter(|_| !known.forced.contains(&place));
         deletions.extend(deletion.as_ref().map(|why| trial::line(stage, why)));
         let Some((why, can_be_tried)) = would_run else {

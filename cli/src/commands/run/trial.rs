@@ -72,7 +72,7 @@ pub fn ask_dry_run(
 }
 
 pub fn run(task: &ChildCommand<'_>, cancel: &Cancel) -> Result<DryRun> {
-    let status = task.run(cancel, |_| Ok(()))?;
+    let status = task.run_dry(cancel)?;
     if status.success() {
         return Ok(DryRun::Told(String::from_utf8_lossy(&fs_err::read(task.printed)?).into_owned()));
     }
@@ -101,9 +101,11 @@ pub fn refused_stages(
         if cancel.is_raised() {
             break;
         }
-        let Some((_, can_be_tried)) = would_run(look, place, forced.contains(&place), &running)? else {
-            continue;
+        let decided = match would_run(look, place, forced.contains(&place), &running) {
+            Err(_) if cancel.is_raised() => break,
+            decided => decided?,
         };
+        let Some((_, can_be_tried)) = decided else { continue };
         running.insert(place);
         let stage = &plan.stages[place];
         let ran_before = journal.stages.contains_key(stage.name());
