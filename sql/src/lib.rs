@@ -101,7 +101,7 @@ pub use runner::{SqlRows, SqlRunner};
 pub use session::{SqlResult, SqlSession, SqlStream, StatementOptions};
 pub use shown::with_whole_views;
 pub use types::in_sql as types_in_sql;
-pub use views::{check as check_view, that_read as views_that_read};
+pub use views::{check as check_view, reads_table, that_read as views_that_read};
 pub use window::RowWindow;
 
 /// The statements of a text, in their places; empty ones are left out.

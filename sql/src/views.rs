@@ -158,15 +158,16 @@ fn inside(error: SqlError, view: &str, place: Option<(u64, u64)>) -> SqlError {
 
 /// The views of a snapshot whose text names this dataset or view.
 pub fn that_read(snapshot: &Snapshot, table: &str) -> Vec<String> {
-    let reads = |view: &&View| {
-        let Ok(mut statement) = dialect::parse(&view.sql) else { return false };
-        let Some(sql) = inner(&mut statement) else { return false };
-        let own = own_names(sql);
-        visit_relations(&*sql, |name| {
-            unqualified(name).is_some_and(|name| name == table && !own.contains(&name))
-        })
-    };
-    snapshot.views().iter().filter(reads).map(|view| view.name.clone()).collect()
+    let views = snapshot.views().iter().filter(|view| reads_table(&view.sql, table));
+    views.map(|view| view.name.clone()).collect()
+}
+
+/// Whether a statement names this dataset or view where a table stands; one that cannot be parsed names none.
+pub fn reads_table(sql: &str, table: &str) -> bool {
+    let Ok(mut statement) = dialect::parse(sql) else { return false };
+    let Some(sql) = inner(&mut statement) else { return false };
+    let own = own_names(sql);
+    visit_relations(&*sql, |name| unqualified(name).is_some_and(|name| name == table && !own.contains(&name)))
 }
 
 /// Names that a statement gives to table expressions of its own.

@@ -124,6 +124,18 @@ impl StageCall {
         [&self.words[..], &options, &self.args].concat()
     }
 
+    /// Whether a statement of it, or a subquery of a condition, names this table.
+    pub fn reads_table(&self, name: &str) -> bool {
+        let is_own = |own: &String| own.split_once('=').is_some_and(|(own, _)| own == name);
+        if self.values("with").iter().any(is_own) {
+            return false;
+        }
+        let statements = self.values("sql").iter().flat_map(|text| gstore_sql::statements(text));
+        let conditions = ["where", "filter"].into_iter().flat_map(|id| self.values(id));
+        let conditions = conditions.map(|condition| format!("SELECT 1 WHERE ({condition})"));
+        statements.chain(conditions).any(|sql| gstore_sql::reads_table(&sql, name))
+    }
+
     /// The command line for people.
     pub fn line(&self) -> String {
         let words = self.argv().into_iter().map(|word| shell_word(&word.to_string_lossy()));

@@ -76,6 +76,7 @@ impl Plan {
         let after = after?;
         let needs: Vec<BTreeSet<usize>> = (0..stages.len()).map(|i| &needs(&uses, i) | &after[i]).collect();
         let order = order(&stages, &needs)?;
+        check_views(&stages, &calls, &uses, (&order, base))?;
         let place = |i: &usize| order.iter().position(|at| at == i).unwrap_or_default();
         let planned = order.iter().map(|&i| PlannedStage {
             stage: stages[i].clone(),
@@ -272,6 +273,36 @@ fn check_models(stages: &[PipelineStage], calls: &[StageCall], base: &Path) -> R
                 value.trim_end_matches('/')
             );
             return Err(PipelineError::new(setting.map_or(stage.says.line, |setting| setting.line), message));
+        }
+    }
+    Ok(())
+}
+
+/// Refuses a statement that names a view which the store does not have and a later stage saves.
+fn check_views(
+    stages: &[PipelineStage],
+    calls: &[StageCall],
+    uses: &[StageUses],
+    (order, base): (&[usize], &Path),
+) -> Result<()> {
+    let mut versions = Versions::new(base.to_owned());
+    for (at, &i) in order.iter().enumerate() {
+        for view in &uses[i].reads {
+            let Resource::View { name, .. } = view else { continue };
+            let saves =
+                |j: &&usize| calls[**j].words == ["view", "create"] && uses[**j].writes.contains(view);
+            let (before, after) = order.split_at(at);
+            let Some(later) = after.iter().find(saves) else { continue };
+            if before.iter().any(|j| saves(&j)) || !calls[i].reads_table(name) {
+                continue;
+            }
+            if let Ok(None) = versions.of(view) {
+                let message = format!(
+                    "stage {}: {view} is not there, and stage {} makes it only later: put that stage above this one",
+                    stages[i].name, stages[*later].name
+                );
+                return Err(PipelineError::new(stages[i].says.line, message));
+            }
         }
     }
     Ok(())

@@ -388,6 +388,38 @@ stage = [
 }
 
 #[test]
+fn what_names_a_view_above_the_stage_that_makes_it_is_refused() {
+    let world = World::new();
+    let of = |stage: &str| {
+        let text = format!(
+            "
+store = 'st'
+stage = [
+  {{name = 'pool', command = 'add', dataset = 'pool', data = 'texts.jsonl'}},
+  {stage},
+  {{name = 'few', command = 'view create', args = ['few_rows', 'SELECT id FROM pool']}},
+]
+"
+        );
+        plan_of(&text, world.dir.path())
+    };
+    let query = |sql: &str| format!("{{name = 'first', command = 'query', args = \"{sql}\"}}");
+    let train = "{name = 'first', command = 'train', model = 'model', dataset = 'pool', \
+                 where = 'id IN (SELECT id FROM few_rows)', output = 'warm'}";
+    for stage in [query("SELECT 1; SELECT count(*) FROM Few_Rows"), train.to_owned()] {
+        let error = of(&stage).expect_err(&stage);
+        let says = "stage first: view few_rows in st is not there, and stage few makes it only later";
+        assert!(error.line == 5 && error.message.contains(says), "{error}");
+    }
+    // What only looks like its name.
+    for sql in
+        ["SELECT 'few_rows' FROM pool", "WITH few_rows AS (SELECT id FROM pool) SELECT * FROM few_rows"]
+    {
+        of(&query(sql)).expect(sql);
+    }
+}
+
+#[test]
 fn a_pattern_of_targets_reads_the_datasets_that_it_matches() {
     let world = World::new();
     let text = "

@@ -4,7 +4,9 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
-use gstore_sql::{OwnTable, SqlError, SqlErrorKind, SqlOptions, SqlSession, check_view, views_that_read};
+use gstore_sql::{
+    OwnTable, SqlError, SqlErrorKind, SqlOptions, SqlSession, check_view, reads_table, views_that_read,
+};
 use gstore_store::{DatasetName, Store, ViewOptions};
 
 use crate::{fixture, session, slt, small_store};
@@ -102,6 +104,14 @@ async fn views_stand_for_their_statements_in_each_snapshot_that_has_them() {
     let error = slt::run(&session, "SELECT * FROM fews").await.unwrap_err();
     assert!(error.to_string().contains("did you mean `few`"), "{error}");
     assert_eq!(views_that_read(session.snapshot(), "good"), ["few"]);
+    for (sql, is_read) in [
+        ("SELECT 1 WHERE (id IN (SELECT id FROM Good))", true),
+        ("SELECT 'good', good FROM pool AS good", false),
+        ("WITH good AS (SELECT 1 AS x) SELECT x FROM good", false),
+        ("SELECT * FROM good WHERE", false),
+    ] {
+        assert_eq!(reads_table(sql, "good"), is_read, "{sql}");
+    }
     // A place in the text of a view is said to be one.
     store.drop_view(store.snapshot().unwrap().view("good").unwrap(), "drop").unwrap();
     let error = slt::run(&open(store.snapshot().unwrap()), "SELECT 1 AS a,\n  count(*) FROM few").await;
