@@ -81,7 +81,7 @@ gstore_core::named!(ComputePrecision { F32 = "f32", Tf32 = "tf32", Bf16 = "bf16"
 impl ComputePrecision {
     /// The precision of products, which is also that of maps that are no weights of layers: the head's, for
     /// one.
-    pub fn product_precision(self) -> ComputePrecision {
+    pub(crate) fn product_precision(self) -> ComputePrecision {
         match self {
             ComputePrecision::I8 => ComputePrecision::Bf16,
             ComputePrecision::F32 | ComputePrecision::Tf32 | ComputePrecision::Bf16 => self,

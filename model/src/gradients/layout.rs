@@ -90,7 +90,7 @@ impl GradLayout {
     }
 
     /// Width of the norm whose weight or bias goes to a target.
-    pub fn norm_width(&self, target: &SlotOffsets) -> usize {
+    pub(crate) fn norm_width(&self, target: &SlotOffsets) -> usize {
         let start = target.weight.or(target.bias);
         let places = &self.groups[target.group];
         places.iter().find(|place| Some(place.offset) == start).map_or(0, |place| place.len)

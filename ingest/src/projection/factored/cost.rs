@@ -102,7 +102,7 @@ pub(crate) fn choose_module(
 }
 
 /// Bytes that a projector holds for a module once it was asked for its matrices.
-pub fn table_bytes(spec: &ProjectionSpec, module: &ModuleShape) -> u64 {
+pub(crate) fn table_bytes(spec: &ProjectionSpec, module: &ModuleShape) -> u64 {
     const ENTRY: u64 = size_of::<SideEntry>() as u64;
     let shape = module.shape;
     let (rows, columns) = shape.matrix();

@@ -80,7 +80,7 @@ impl ProjectionSummary {
     }
 
     /// Bytes of all matrices.
-    pub fn table_bytes(&self) -> u64 {
+    fn table_bytes(&self) -> u64 {
         self.rows.iter().fold(0, |n, r| n.saturating_add(r.table_bytes))
     }
 }

@@ -24,8 +24,8 @@ mod projector;
 mod sparse;
 mod two_sided;
 
-pub(crate) use cost::{NOMINAL_TOKENS, choose_module};
-pub use cost::{ProjectionRoute, table_bytes};
+pub use cost::ProjectionRoute;
+pub(crate) use cost::{NOMINAL_TOKENS, choose_module, table_bytes};
 pub use explain::{ProjectionSummary, explain};
 pub(crate) use kurtosis::{KURTOSIS_LIMIT, kurtosis};
 pub use noise::{ProjectionNoise, noise};
