@@ -8,11 +8,11 @@ use std::sync::{Arc, Mutex, OnceLock};
 use anyhow::{Result, bail};
 use gstore::JobContext;
 use gstore_core::{Cancel, first_of, locked};
-use gstore_store::{Lease, OpenError, Snapshot, SnapshotName, Store};
+use gstore_store::{Checks, Lease, OpenError, Snapshot, SnapshotName, Store};
 use rustix::fs::{Access, access};
 use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
 
-use crate::args::Common;
+use crate::args::{Common, StateArgs};
 use crate::failure::{STOPPED, UsageError};
 use crate::new_store::NewStore;
 use crate::progress::Reporter;
@@ -165,6 +165,16 @@ impl Context {
     /// The same of the store, which must exist.
     pub fn open_at(&self, name: Option<&SnapshotName>) -> Result<(Arc<Snapshot>, Option<Lease>)> {
         self.snapshot(&self.open()?, name)
+    }
+
+    /// The same of a state whose vectors are read.
+    pub fn state(&self, store: &Store, args: &StateArgs) -> Result<(Arc<Snapshot>, Option<Lease>)> {
+        let (snapshot, lease) = self.snapshot(store, args.snapshot.as_ref())?;
+        let snapshot = match args.checks {
+            Checks::FirstTouch => snapshot,
+            Checks::Off => Arc::new(snapshot.with_checks(args.checks)),
+        };
+        Ok((snapshot, lease))
     }
 
     /// Progress on standard error.

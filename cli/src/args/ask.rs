@@ -2,11 +2,8 @@
 
 use clap::Args;
 use gstore_model::Device;
-use gstore_store::{Checks, SnapshotName};
 
-use super::query::CHECKS;
-use super::words::one_of;
-use super::{BACKENDS, DrawArgs, JsonArgs, OutputArgs, ScoringArgs};
+use super::{BACKENDS, DrawArgs, JsonArgs, OutputArgs, ScoringArgs, StateArgs};
 
 /// Where the models of stored vectors are now.
 #[derive(Args, Debug, Clone, Default)]
@@ -81,12 +78,8 @@ pub struct AskArgs {
     /// Whole texts in a table, below their rows, instead of their beginnings; other formats always have them
     #[arg(long)]
     pub full: bool,
-    /// The state of the store to read: a number or a tag [default: the current one]
-    #[arg(long, value_name = "N|TAG")]
-    pub snapshot: Option<SnapshotName>,
-    /// When the vectors that are read are compared with their digests
-    #[arg(long, value_parser = one_of(CHECKS), default_value = "first-touch")]
-    pub checks: Checks,
+    #[command(flatten)]
+    pub state: StateArgs,
     #[command(flatten)]
     pub output: OutputArgs,
     #[command(flatten)]

@@ -3,12 +3,9 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use gstore_store::{Checks, SnapshotName};
 
-use super::PairArgs;
-use super::query::CHECKS;
 use super::size::size;
-use super::words::one_of;
+use super::{PairArgs, StateArgs};
 
 /// `gstore matrix`
 #[derive(Args, Debug)]
@@ -47,12 +44,8 @@ pub struct MatrixArgs {
     /// Print the report as JSON
     #[arg(long)]
     pub json: bool,
-    /// The state of the store to read: a number or a tag [default: the current one]
-    #[arg(long, value_name = "N|TAG")]
-    pub snapshot: Option<SnapshotName>,
-    /// When the vectors that are read are compared with their digests
-    #[arg(long, value_parser = one_of(CHECKS), default_value = "first-touch")]
-    pub checks: Checks,
+    #[command(flatten)]
+    pub state: StateArgs,
     #[command(flatten)]
     pub pairs: PairArgs,
 }

@@ -80,7 +80,7 @@ pub use output::{Format, JsonArgs, ListOfStateArgs, ListOutputArgs, OutputArgs};
 pub use overview::{misplaced_hint, without_command, without_far_tip};
 pub use plot::*;
 pub use prefilter::*;
-pub use query::QueryArgs;
+pub use query::{QueryArgs, StateArgs};
 pub use retrain::{Design, EvaluateRetrainArgs, RowsAndQueriesArgs};
 pub use run::RunArgs;
 pub use samples::{AddArgs, SampleArgs};

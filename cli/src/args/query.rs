@@ -38,12 +38,8 @@ pub struct QueryArgs {
     /// lists as in JSON, all else is text (may be repeated)
     #[arg(long = "param", value_name = "NAME=VALUE")]
     pub parameters: Vec<String>,
-    /// The state of the store to read: a number or a tag [default: the current one]
-    #[arg(long, value_name = "N|TAG")]
-    pub snapshot: Option<SnapshotName>,
-    /// When the vectors that are read are compared with their digests
-    #[arg(long, value_parser = one_of(CHECKS), default_value = "first-touch")]
-    pub checks: Checks,
+    #[command(flatten)]
+    pub state: StateArgs,
     #[command(flatten)]
     pub output: OutputArgs,
     #[command(flatten)]
@@ -57,8 +53,19 @@ pub struct QueryArgs {
     pub server: RemoteArgs,
 }
 
+/// The state of the store whose vectors are read, and how.
+#[derive(Args, Debug, Clone)]
+pub struct StateArgs {
+    /// The state of the store to read: a number or a tag [default: the current one]
+    #[arg(long, value_name = "N|TAG")]
+    pub snapshot: Option<SnapshotName>,
+    /// When the vectors that are read are compared with their digests
+    #[arg(long, value_parser = one_of(CHECKS), default_value = "first-touch")]
+    pub checks: Checks,
+}
+
 /// When vectors are compared with their digests.
-pub(super) const CHECKS: &[Word<Checks>] = &[
+const CHECKS: &[Word<Checks>] = &[
     ("first-touch", "Each block when it is first read", Checks::FirstTouch),
     ("off", "Never: a damaged block gives wrong numbers", Checks::Off),
 ];

@@ -3,13 +3,10 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use gstore_store::{Checks, SnapshotName};
 
 #[cfg(feature = "serve")]
 use super::RemoteArgs;
-use super::query::CHECKS;
-use super::words::one_of;
-use super::{CascadeArgs, DrawArgs, ScoringArgs};
+use super::{CascadeArgs, DrawArgs, ScoringArgs, StateArgs};
 
 /// `gstore select`
 #[derive(Args, Debug, Clone)]
@@ -86,12 +83,8 @@ pub struct SelectArgs {
     /// Which rows the score file lists
     #[arg(long, value_enum, default_value = "selected")]
     pub scores_of: ScoresOf,
-    /// The state of the store to read: a number or a tag [default: the current one]
-    #[arg(long, value_name = "N|TAG")]
-    pub snapshot: Option<SnapshotName>,
-    /// When the vectors that are read are compared with their digests
-    #[arg(long, value_parser = one_of(CHECKS), default_value = "first-touch")]
-    pub checks: Checks,
+    #[command(flatten)]
+    pub state: StateArgs,
     #[command(flatten)]
     pub scoring: ScoringArgs,
     #[cfg(feature = "serve")]

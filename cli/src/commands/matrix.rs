@@ -18,7 +18,6 @@ use crate::failure::{UsageError, refuse};
 use crate::output::check_outside;
 use crate::progress::time;
 use crate::question::{question_between, scoring, tell_notes};
-use crate::statements::with_digest_checks;
 use crate::streams::{out, print_json};
 use crate::summary;
 
@@ -37,8 +36,7 @@ struct MatrixPreview {
 pub fn run(context: &Context, args: &MatrixArgs) -> Result<()> {
     let output = output(&args.output)?;
     check_outside(context, &args.output)?;
-    let (snapshot, _lease) = context.open_at(args.snapshot.as_ref())?;
-    let snapshot = with_digest_checks(snapshot, args.checks);
+    let (snapshot, _lease) = context.state(&context.open()?, &args.state)?;
     let spec = question_between(&args.pool, &args.target, scoring(&args.pairs.0)?);
     let plan = Prepared::new(&snapshot, &spec)?;
     tell_notes(context, plan.notes());

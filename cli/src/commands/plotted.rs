@@ -13,9 +13,7 @@ use crate::failure::refuse;
 use crate::models::encoder;
 use crate::output::OutputTarget;
 use crate::shell::dot::has_commands;
-use crate::statements::{
-    Engine, NULL, STOPPING, own_tables, parameters, report, with_digest_checks, write_result,
-};
+use crate::statements::{Engine, NULL, STOPPING, own_tables, parameters, report, write_result};
 
 /// Rows of a result that is drawn, at most.
 const MOST: usize = 10_000_000;
@@ -29,16 +27,11 @@ pub fn run(context: &Context, args: &QueryArgs) -> Result<()> {
     }
     let place = picture.output.as_deref();
     check_file(context, place, picture.force)?;
-    let (snapshot, _lease) = context.open_at(args.snapshot.as_ref())?;
+    let (snapshot, _lease) = context.state(&context.open()?, &args.state)?;
     let models = encoder(context, &args.models)?;
     // Only now, so that one Ctrl-C ends a download.
     let cancel = context.cancel_on_interrupt(STOPPING)?;
-    let engine = Engine::with_own(
-        context,
-        with_digest_checks(snapshot, args.checks),
-        Some(models),
-        own_tables(context, &args.with)?,
-    )?;
+    let engine = Engine::with_own(context, snapshot, Some(models), own_tables(context, &args.with)?)?;
     let runner = engine.runner().context("the statement runs on a store here")?;
     let mut rows = runner.run_with(&sql, &parameters(&args.parameters)?, &cancel)?;
     let schema = Arc::clone(rows.schema());

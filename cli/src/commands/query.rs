@@ -13,9 +13,7 @@ use crate::ending::format_of;
 use crate::failure::refuse;
 use crate::models::encoder;
 use crate::shell::dot::has_commands;
-use crate::statements::{
-    Engine, STOPPING, own_tables, parameters, report, statement_text, with_digest_checks,
-};
+use crate::statements::{Engine, STOPPING, own_tables, parameters, report, statement_text};
 use crate::streams::out;
 use crate::terminal;
 
@@ -34,8 +32,7 @@ pub fn run(context: &Context, args: &QueryArgs) -> Result<()> {
         return ask_server(context, args, sql.as_deref(), &values);
     }
     let store = context.open()?;
-    let (snapshot, lease) = context.snapshot(&store, args.snapshot.as_ref())?;
-    let snapshot = with_digest_checks(snapshot, args.checks);
+    let (snapshot, lease) = context.state(&store, &args.state)?;
     // Of one statement only once its models are there, so that one Ctrl-C ends a download.
     let cancel = || context.cancel_on_interrupt(STOPPING);
     match sql {
@@ -103,7 +100,7 @@ fn ask_server(context: &Context, args: &QueryArgs, sql: Option<&str>, values: &P
         );
     }
     let cancel = context.cancel_on_interrupt(STOPPING)?;
-    let server = connect(context, &args.server, args.snapshot.as_ref())?;
+    let server = connect(context, &args.server, args.state.snapshot.as_ref())?;
     run_all(context, &Engine::Server(Box::new(server)), sql, values, &args.output, &cancel)
 }
 

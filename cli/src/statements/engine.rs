@@ -6,7 +6,7 @@ use anyhow::Result;
 use gstore_core::Cancel;
 use gstore_query::influence::Encoder;
 use gstore_sql::{Notes, OwnTable, Parameters, SqlOptions, SqlRunner};
-use gstore_store::{Checks, Snapshot};
+use gstore_store::Snapshot;
 
 use super::write::{BLANK, NULL, check_place, write_result};
 use crate::args::OutputArgs;
@@ -14,14 +14,6 @@ use crate::context::Context;
 
 /// What Ctrl-C says while one runs.
 pub const STOPPING: &str = "stopping the query; once more to stop at once";
-
-/// The snapshot, read with this choice of checks.
-pub fn with_digest_checks(snapshot: Arc<Snapshot>, checks: Checks) -> Arc<Snapshot> {
-    match checks {
-        Checks::FirstTouch => snapshot,
-        Checks::Off => Arc::new(snapshot.with_checks(checks)),
-    }
-}
 
 /// Runs statements and writes their results.
 pub enum Engine {

@@ -5,7 +5,7 @@ mod input;
 mod report;
 mod write;
 
-pub use engine::{Engine, STOPPING, with_digest_checks};
+pub use engine::{Engine, STOPPING};
 pub use input::{own_tables, parameters, statement_text};
 pub use report::report;
 pub use write::{BLANK, NULL, check_place, style, write, write_result};

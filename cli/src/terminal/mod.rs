@@ -33,7 +33,7 @@ use crate::shell::dot::{self, DotCommand};
 use crate::shell::lexer;
 use crate::shell::settings::{Mode, Settings, switch};
 use crate::shell::words::CompletionTable;
-use crate::statements::{Engine, own_tables, report, statement_text, with_digest_checks};
+use crate::statements::{Engine, own_tables, report, statement_text};
 use crate::streams::{is_closed, out, say};
 use editor::{Editor, EditorInput};
 use names::SnapshotNames;
@@ -46,7 +46,7 @@ const NESTED: usize = 16;
 /// Reads and runs statements until the end of input.
 pub fn run(context: &Context, store: &Store, args: &QueryArgs, cancel: &Cancel) -> Result<()> {
     let own = own_tables(context, &args.with)?;
-    let names = SnapshotNames::new(context, store, args.snapshot.as_ref(), own);
+    let names = SnapshotNames::new(context, store, args.state.snapshot.as_ref(), own);
     let mut editor = Editor::new(&names, colours())?;
     let mut shell = Shell::new(context, store, args, cancel, &names)?;
     context.say("gstore shell; .help shows how, .quit leaves");
@@ -86,7 +86,7 @@ pub fn script(
         );
     }
     let own = own_tables(context, &args.with)?;
-    let names = SnapshotNames::new(context, store, args.snapshot.as_ref(), own);
+    let names = SnapshotNames::new(context, store, args.state.snapshot.as_ref(), own);
     let mode = Mode::Format(format);
     let settings = Settings { mode, most: None, timer: false, pager: false, ..Settings::default() };
     let mut shell = Shell { settings, script: true, ..Shell::new(context, store, args, cancel, &names)? };
@@ -191,8 +191,7 @@ impl<'a> Shell<'a> {
                 "not run, as the file for its result was refused; name another file, or run it again to see the result here"
             );
         }
-        let (snapshot, _lease) = self.context.snapshot(self.store, self.args.snapshot.as_ref())?;
-        let snapshot = with_digest_checks(snapshot, self.args.checks);
+        let (snapshot, _lease) = self.context.state(self.store, &self.args.state)?;
         let digest = snapshot.digest();
         let engine = match &mut self.engine {
             Some((of, engine)) if *of == digest => engine,

@@ -18,7 +18,6 @@ use crate::failure::{UsageError, refuse};
 use crate::models::encoder;
 use crate::output::{OutputTarget, check, check_apart};
 use crate::question::scoring;
-use crate::statements::with_digest_checks;
 use crate::streams::{out, unless_closed};
 use crate::summary;
 
@@ -45,8 +44,7 @@ pub fn run(context: &Context, args: &AskArgs) -> Result<()> {
         }
         check_file(context, plot, picture.force)?;
     }
-    let (snapshot, _lease) = context.open_at(args.snapshot.as_ref())?;
-    let snapshot = with_digest_checks(snapshot, args.checks);
+    let (snapshot, _lease) = context.state(&context.open()?, &args.state)?;
     let spec = InfluenceSpec { pools: args.pool.clone(), given, raw: args.raw, ..scoring(&args.scoring.0)? };
     if args.explain.is_some() && spec.mode != Mode::Exact {
         refuse!("--explain shows one row by all scores; leave --mode sketch out");

@@ -59,7 +59,7 @@ pub(super) fn check_flags(context: &Context, args: &SelectArgs, rules: &Diversit
             "--estimate selects nothing, so that there are no scores: leave --scores, --with-scores and --plot out"
         );
     }
-    if args.snapshot.is_some() {
+    if args.state.snapshot.is_some() {
         refuse!("--cascade computes features of the store as it is now: leave --snapshot out");
     }
     for (option, flag) in [("mode", "--mode"), ("missing", "--missing")] {

@@ -71,7 +71,7 @@ fn scored(context: &Context, args: &SelectArgs) -> Result<(Vec<String>, Vec<Scor
     if !is_pattern && is_same(&args.target) {
         return as_given(args.target.clone());
     }
-    let (snapshot, _lease) = context.open_at(args.snapshot.as_ref())?;
+    let (snapshot, _lease) = context.open_at(args.state.snapshot.as_ref())?;
     let names = if is_pattern { question::named(&snapshot, &args.target)? } else { args.target.clone() };
     if is_same(&names) {
         return as_given(names);

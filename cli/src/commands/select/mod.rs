@@ -25,7 +25,6 @@ use crate::ending::format_of_scores;
 use crate::failure::{UsageError, condition_error, refuse};
 use crate::output::{Create, FinishedOutput, Output, OutputTarget, check_apart, check_json, path_beside};
 use crate::question::{question_between, rules, scoring};
-use crate::statements::with_digest_checks;
 
 use kept::TargetJournal;
 use told::{SelectionReport, summarise, tell_decided, tell_passed_over};
@@ -111,8 +110,7 @@ fn one(
     let Some((spec, report)) = cascade::computed(context, args, (&store, kept), spec)? else {
         return Ok(());
     };
-    let (snapshot, _lease) = context.snapshot(&store, args.snapshot.as_ref())?;
-    let snapshot = with_digest_checks(snapshot, args.checks);
+    let (snapshot, _lease) = context.state(&store, &args.state)?;
     let order = if args.worst { Order::Worst } else { Order::Best };
     let request = SelectionRequest {
         spec,

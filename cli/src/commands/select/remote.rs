@@ -53,8 +53,8 @@ pub(super) fn run(context: &Context, args: &SelectArgs) -> Result<()> {
         );
     }
     let cancel = context.cancel_on_interrupt(STOPPING)?;
-    let mut server = connect(context, &args.server, args.snapshot.as_ref())?;
-    if args.snapshot.is_none() {
+    let mut server = connect(context, &args.server, args.state.snapshot.as_ref())?;
+    if args.state.snapshot.is_none() {
         let newest = number(&server, "SELECT max(number) FROM gstore.snapshots", &cancel)?;
         server.pin(newest);
     }
