@@ -93,6 +93,11 @@ impl RowSet {
         set
     }
 
+    /// The set of the rows of ranges that are written as pairs: the first, and one past the last.
+    pub fn from_pairs(pairs: &[[u64; 2]]) -> Self {
+        Self::from_ranges(pairs.iter().map(|[start, end]| *start..*end))
+    }
+
     /// The set of some rows, in any order.
     pub fn from_rows(rows: impl IntoIterator<Item = u64>) -> Self {
         Self::from_ranges(rows.into_iter().filter(|r| *r < u64::MAX).map(|r| r..r + 1))
@@ -135,6 +140,11 @@ impl RowSet {
     /// The ranges, ascending; none is empty and none touches the next.
     pub fn ranges(&self) -> &[Range<u64>] {
         &self.ranges
+    }
+
+    /// The ranges as pairs: the first row, and one past the last.
+    pub fn pairs(&self) -> Vec<[u64; 2]> {
+        self.ranges.iter().map(|range| [range.start, range.end]).collect()
     }
 
     /// How many rows the set has.
@@ -294,6 +304,13 @@ mod tests {
         let set = RowSet::from_ranges([5..6, 4000..4097, 4100..8192, 20_480..20_481]);
         assert_eq!(set.cells(), [0, 1, 5]);
         assert!(RowSet::new().cells().is_empty());
+    }
+
+    #[test]
+    fn ranges_are_written_as_pairs() {
+        let set = RowSet::from_pairs(&[[8, 9], [0, 4], [5, 5]]);
+        assert_eq!(set, RowSet::from_ranges([0..4, 8..9]));
+        assert_eq!(set.pairs(), [[0, 4], [8, 9]]);
     }
 
     #[test]

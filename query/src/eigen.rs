@@ -116,7 +116,7 @@ impl EigenSpace {
         let (Some(name), Some(fitted)) = (&self.dataset, &self.rows) else { return Ok(None) };
         // A dataset that the store does not have is no pool either.
         let Ok(dataset) = snapshot.dataset(name) else { return Ok(None) };
-        let rows = RowSet::from_ranges(fitted.rows.iter().map(|[first, end]| *first..*end));
+        let rows = RowSet::from_pairs(&fitted.rows);
         let is_there = fitted.number == Some(dataset.number)
             && rows.difference(snapshot.live_rows(dataset)?.as_ref()).is_empty();
         let why = || format!("rows of `{name}` that `{}` was fitted on have changed", self.factors);

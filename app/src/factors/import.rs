@@ -199,14 +199,13 @@ fn foreign(
     let arguments = &folder.arguments;
     let (data, parts) = arguments.partitions_of(FactorStage::Covariance);
     let on = fitted_on.as_ref();
-    let ranges = on.iter().flat_map(|on| on.rows.ranges()).map(|range| [range.start, range.end]);
     Ok(FactorStamp {
         strategy: arguments.strategy().name().to_owned(),
         checkpoint: engine.checkpoint_id().to_string(),
         averaged: Vec::new(),
         compute: request.compute.name().to_owned(),
         dataset: on.map(|_| request.dataset.clone()),
-        rows: ranges.collect(),
+        rows: on.map_or_else(Vec::new, |on| on.rows.pairs()),
         rows_digest: on.map_or_else(String::new, |on| on.digest.clone()),
         encoding: on.map(|on| on.encoding.clone()),
         fisher: if arguments.is_empirical() { "empirical" } else { "true" }.to_owned(),

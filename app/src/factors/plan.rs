@@ -96,7 +96,7 @@ impl FitPlan {
             averaged: checkpoints.iter().skip(1).map(|checkpoint| checkpoint.id.to_string()).collect(),
             compute: ingest.compute.name().to_owned(),
             dataset: Some(ingest.dataset.clone()),
-            rows: rows.ranges().iter().map(|range| [range.start, range.end]).collect(),
+            rows: rows.pairs(),
             rows_digest: rows_digest(batches.samples(), &rows, work.cancel)?,
             encoding: Some(batches.encoding()),
             fisher: request.fisher.name().to_owned(),

@@ -73,7 +73,7 @@ fn cpu() -> String {
 impl FactorStamp {
     /// The rows that were fitted on.
     pub fn row_set(&self) -> RowSet {
-        RowSet::from_ranges(self.rows.iter().map(|[first, end]| *first..*end))
+        RowSet::from_pairs(&self.rows)
     }
 
     /// Whether the dataset has the rows that were fitted on as they were.

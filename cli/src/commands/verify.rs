@@ -184,8 +184,7 @@ fn print_problems(problems: &[Problem]) -> Result<()> {
 /// The first few ids of the samples whose vectors or counts are lost.
 fn lost_ids(now: &Snapshot, loss: &Loss) -> Option<String> {
     let samples = now.samples(now.dataset(loss.dataset.as_deref()?).ok()?).ok()?;
-    let ranges = loss.rows.ranges.iter().map(|[start, end]| *start..*end);
-    let rows = RowSet::from_ranges(ranges);
+    let rows = RowSet::from_pairs(&loss.rows.ranges);
     if rows.len() != loss.rows.count {
         // Which ones of them is not known.
         return None;

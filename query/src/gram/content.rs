@@ -86,17 +86,13 @@ impl GramRows {
     /// Rows of a feature of a dataset.
     pub fn new(dataset: &DatasetPart, feature: u32, rows: &RowSet) -> Self {
         let (dataset, number) = (dataset.name.clone(), dataset.number);
-        Self { dataset, number, feature, rows: ranges(rows) }
+        Self { dataset, number, feature, rows: rows.pairs() }
     }
 
     /// The rows.
     pub fn row_set(&self) -> RowSet {
-        RowSet::from_ranges(self.rows.iter().map(|[first, end]| *first..*end))
+        RowSet::from_pairs(&self.rows)
     }
-}
-
-fn ranges(rows: &RowSet) -> Vec<[u64; 2]> {
-    rows.ranges().iter().map(|range| [range.start, range.end]).collect()
 }
 
 impl GramCheckpoint {
@@ -107,7 +103,7 @@ impl GramCheckpoint {
                 (&known.dataset, known.number, known.feature) == (&more.dataset, more.number, more.feature)
             };
             match self.of.iter_mut().find(same) {
-                Some(known) => known.rows = ranges(&known.row_set().union(&more.row_set())),
+                Some(known) => known.rows = known.row_set().union(&more.row_set()).pairs(),
                 None => self.of.push(more.clone()),
             }
         }

@@ -97,7 +97,7 @@ pub(super) fn report_gaps(work: &mut Repair<'_>, part: &DatasetPart, from: u64) 
     let mut gaps = RowSet::from_range(from.min(part.next_row)..part.next_row).difference(&part.stored_rows());
     let of = format!("dataset {}", part.name);
     for loss in work.report.lost.iter().filter(|l| l.kind == LostKind::Samples && l.rows.of == of) {
-        gaps = gaps.difference(&RowSet::from_ranges(loss.rows.ranges.iter().map(|[a, b]| *a..*b)));
+        gaps = gaps.difference(&RowSet::from_pairs(&loss.rows.ranges));
     }
     let remedy = format!("unless they were purged before, add the samples again and run {}", Remedy::Ingest);
     report(work, part, &gaps, &remedy);

@@ -1,6 +1,6 @@
 //! Computing a shard: a job in a separate folder that never writes the store.
 
-use super::receipt::{Receipt, ReceiptEncoding, ReceiptFile, ranges};
+use super::receipt::{Receipt, ReceiptEncoding, ReceiptFile};
 use super::samples;
 use super::split::split_rows;
 use crate::error::{LookupError, ShardError};
@@ -269,7 +269,7 @@ impl ShardJob {
             files.extend(work.sealed.iter().map(|s| ReceiptFile::Segment {
                 name: work.name_of(s.uuid()),
                 feature: i,
-                rows: ranges(&s.rows),
+                rows: s.rows.pairs(),
                 entry: s.entry.clone(),
             }));
         }
@@ -279,7 +279,7 @@ impl ShardJob {
             requires: Vec::new(),
             note: plan.note.clone(),
             split: plan.split.iter().map(|r| [r.start, r.end]).collect(),
-            rows: ranges(&plan.rows),
+            rows: plan.rows.pairs(),
             command: job.command.clone(),
             identity: job.identity.clone(),
             features: job.features().into_iter().cloned().collect(),

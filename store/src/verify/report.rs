@@ -40,11 +40,7 @@ pub struct AffectedRows {
 
 impl AffectedRows {
     pub(crate) fn new(of: impl Into<String>, rows: &RowSet) -> Self {
-        AffectedRows {
-            of: of.into(),
-            count: rows.len(),
-            ranges: rows.ranges().iter().map(|r| [r.start, r.end]).collect(),
-        }
+        AffectedRows { of: of.into(), count: rows.len(), ranges: rows.pairs() }
     }
 }
 

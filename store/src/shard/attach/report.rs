@@ -5,7 +5,6 @@ use super::read::Shard;
 use crate::error::AttachError;
 use crate::job::published_rows;
 use crate::shard::ReceiptFile;
-use crate::shard::receipt::ranges;
 use crate::store::Snapshot;
 use gstore_core::RowSet;
 use serde::Serialize;
@@ -148,7 +147,7 @@ pub(super) fn features(
             rows: published_rows(snapshot, &key)?.union(&more).len(),
             complete: lacking.is_empty(),
             missing: lacking.len(),
-            missing_rows: ranges(&lacking),
+            missing_rows: lacking.pairs(),
             missing_shards,
         });
     }

@@ -1,6 +1,6 @@
 //! Receipt checks, made before anything in a receipt is used.
 
-use super::{Receipt, ReceiptFile, row_set};
+use super::{Receipt, ReceiptFile};
 use crate::manifest::SegmentEntry;
 use crate::segment::check_description;
 use gstore_core::{DatasetName, RowSet};
@@ -42,7 +42,7 @@ fn split(receipt: &Receipt) -> Option<String> {
     if let Some(p) = ranges_problem(&receipt.rows) {
         return Some(format!("rows of the shard: {p}"));
     }
-    let own = receipt.split.get(shard.place()).map_or_else(RowSet::new, |r| row_set(&[*r]));
+    let own = receipt.split.get(shard.place()).map_or_else(RowSet::new, |r| RowSet::from_pairs(&[*r]));
     let own = own.intersection(&RowSet::from_range(0..receipt.note.next_row));
     let outside = receipt.row_set().difference(&own);
     (!outside.is_empty()).then(|| format!("{outside} are not in the shard's part of the split"))
@@ -90,7 +90,7 @@ fn file_problem(receipt: &Receipt, file: &ReceiptFile) -> Option<String> {
             if let Some(p) = ranges_problem(rows) {
                 return Some(format!("rows of {name}: {p}"));
             }
-            let rows = row_set(rows);
+            let rows = RowSet::from_pairs(rows);
             segment_problem(entry, &rows).map(|p| format!("{name}: {p}")).or_else(|| {
                 let outside = rows.difference(&receipt.row_set());
                 (!outside.is_empty()).then(|| format!("{name} has {outside}, which are not the shard's"))

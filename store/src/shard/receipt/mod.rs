@@ -121,7 +121,7 @@ impl ReceiptFile {
     /// Its rows.
     pub fn row_set(&self) -> RowSet {
         match self {
-            ReceiptFile::Segment { rows, .. } => row_set(rows),
+            ReceiptFile::Segment { rows, .. } => RowSet::from_pairs(rows),
             ReceiptFile::Encoding { entry, .. } => RowSet::from_range(entry.range()),
         }
     }
@@ -173,19 +173,11 @@ impl Receipt {
 
     /// The rows that the shard is for.
     pub fn row_set(&self) -> RowSet {
-        row_set(&self.rows)
+        RowSet::from_pairs(&self.rows)
     }
 
     /// Bytes of its files.
     pub fn bytes(&self) -> u64 {
         self.files.iter().fold(0u64, |n, f| n.saturating_add(f.bytes()))
     }
-}
-
-pub(crate) fn row_set(ranges: &[[u64; 2]]) -> RowSet {
-    RowSet::from_ranges(ranges.iter().map(|[start, end]| *start..*end))
-}
-
-pub(crate) fn ranges(rows: &RowSet) -> Vec<[u64; 2]> {
-    rows.ranges().iter().map(|r| [r.start, r.end]).collect()
 }
