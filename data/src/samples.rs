@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use gstore_core::{Cancel, Cancelled, Remedy, RowSet, parallel};
-use gstore_store::{DatasetPart, ReadError, Snapshot};
+use gstore_store::{DatasetPart, LookupError, ReadError, Snapshot};
 
 use crate::Content;
 use crate::encode::TextEncoder;
@@ -135,6 +135,15 @@ pub enum Reading {
 }
 
 impl SampleSource {
+    /// All samples of the dataset of a name.
+    ///
+    /// # Errors
+    /// There is no such dataset.
+    pub fn of_dataset(snapshot: Arc<Snapshot>, name: &str) -> Result<Self, LookupError> {
+        let part = Arc::clone(snapshot.dataset(name)?);
+        Ok(SampleSource::Dataset { snapshot, part, rows: None })
+    }
+
     /// The samples for which `keep` says so of row and id, in their order, and the number of all.
     ///
     /// # Errors

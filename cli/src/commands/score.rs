@@ -285,11 +285,7 @@ fn text(
 fn target(args: &ScoreArgs, snapshot: &Arc<Snapshot>) -> Result<ScoreTarget> {
     let source = match &args.target {
         _ if args.of_self => return Ok(ScoreTarget::Own),
-        Some(name) => SampleSource::Dataset {
-            snapshot: Arc::clone(snapshot),
-            part: Arc::clone(snapshot.dataset(name)?),
-            rows: None,
-        },
+        Some(name) => SampleSource::of_dataset(Arc::clone(snapshot), name)?,
         None => SampleSource::Files { paths: args.target_data.clone(), fields: args.fields.clone() },
     };
     Ok(ScoreTarget::Samples {

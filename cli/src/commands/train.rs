@@ -4,7 +4,6 @@ mod rows;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::Arc;
 
 use anyhow::Result;
 use gstore::Folders;
@@ -156,11 +155,7 @@ pub(super) fn method_of(args: &TrainMethodArgs) -> TrainMethod {
 /// What the loss is watched on.
 fn evaluation(args: &TrainDataArgs, store: Option<&Store>) -> Result<Option<EvaluationOptions>> {
     let data = match (&args.eval_dataset, store) {
-        (Some(name), Some(store)) => {
-            let snapshot = store.snapshot()?;
-            let part = Arc::clone(snapshot.dataset(name)?);
-            DataSource::Dataset { snapshot, part, rows: None }
-        }
+        (Some(name), Some(store)) => DataSource::of_dataset(store.snapshot()?, name)?,
         _ if !args.eval_data.is_empty() => {
             DataSource::Files { paths: args.eval_data.clone(), fields: args.samples.fields.clone() }
         }

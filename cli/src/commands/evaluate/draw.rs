@@ -2,7 +2,6 @@
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use anyhow::{Result, bail};
 use clap::ValueEnum;
@@ -215,9 +214,7 @@ fn source(
     flag: &str,
 ) -> Result<SampleSource> {
     if let Some(name) = dataset {
-        let snapshot = context.open()?.snapshot()?;
-        let part = Arc::clone(snapshot.dataset(name)?);
-        return Ok(SampleSource::Dataset { snapshot, part, rows: None });
+        return Ok(SampleSource::of_dataset(context.open()?.snapshot()?, name)?);
     }
     if files.is_empty() {
         let set = flag.replace("data", "dataset");

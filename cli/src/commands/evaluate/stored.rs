@@ -44,8 +44,7 @@ fn check_queries(
     truth: &TruthFolder,
     cancel: &Cancel,
 ) -> Result<()> {
-    let part = Arc::clone(snapshot.dataset(dataset)?);
-    let source = SampleSource::Dataset { snapshot: Arc::clone(snapshot), part, rows: None };
+    let source = SampleSource::of_dataset(Arc::clone(snapshot), dataset)?;
     let is_query = |_: u64, id: &str| truth.queries().place(id).is_some();
     let (samples, _) = source.read(Reading::Whole, &is_query, cancel)?;
     Ok(truth.check_queries(dataset, &samples)?)

@@ -3,7 +3,6 @@
 use std::collections::HashSet;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use anyhow::{Context as _, Result, bail};
 use gstore_core::Cancel;
@@ -38,9 +37,7 @@ pub fn source(args: &TrainRowsArgs, store: Option<&Store>) -> Result<DataSource>
     let (Some(name), Some(store)) = (&args.dataset, store) else {
         return Ok(DataSource::Files { paths: args.data.clone(), fields: args.fields.clone() });
     };
-    let snapshot = store.snapshot()?;
-    let part = Arc::clone(snapshot.dataset(name)?);
-    Ok(DataSource::Dataset { snapshot, part, rows: None })
+    Ok(DataSource::of_dataset(store.snapshot()?, name)?)
 }
 
 /// Which of them are trained on.
