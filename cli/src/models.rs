@@ -1,9 +1,11 @@
 //! The models and folders that flags name.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::{Error, Result, anyhow};
-use gstore::{FolderError, Models};
+use gstore::{FolderError, Folders, Models};
+use gstore_ingest::pipeline::CheckpointArg;
 use gstore_query::influence::Encoder;
 
 use crate::args::ModelArgs;
@@ -27,6 +29,17 @@ fn models(context: &Context, args: &ModelArgs) -> Result<Models> {
     let (model, checkpoints) = (args.model.as_deref(), &args.checkpoint_folders);
     Models::new(model, checkpoints, args.backend, context.threads, &mut context.reporter())
         .map_err(|error| folder_error("--checkpoint-folders", error))
+}
+
+/// The folders of a model, and of the checkpoints that a flag names.
+pub fn folders_of(
+    folders: &mut Folders<'_>,
+    model: &str,
+    (flag, checkpoints): (&str, &[String]),
+) -> Result<(PathBuf, Vec<CheckpointArg>)> {
+    let model = folders.model(model).map_err(|error| folder_error("--model", error))?;
+    let found = folders.checkpoints(checkpoints).map_err(|error| folder_error(flag, error))?;
+    Ok((model, found))
 }
 
 /// A failure of finding folders, with the flag that named them where that is to be changed. An argument

@@ -27,7 +27,7 @@ use crate::args::{
 };
 use crate::context::Context;
 use crate::failure::refuse;
-use crate::models::folder_error;
+use crate::models::folders_of;
 use crate::output::{FinishedOutput, Output, check_outside, exists, parent};
 use crate::statements;
 use crate::streams::{print_json, unless_closed};
@@ -62,10 +62,8 @@ pub(super) fn place(
     args: &FactorsModelArgs,
 ) -> Result<Option<(PathBuf, Vec<CheckpointArg>)>> {
     let Some(model) = &args.model else { return Ok(None) };
-    let model = folders.model(model).map_err(|error| folder_error("--model", error))?;
     let checkpoint: Vec<String> = args.checkpoint.iter().cloned().collect();
-    let found = folders.checkpoints(&checkpoint).map_err(|error| folder_error("--checkpoint", error))?;
-    Ok(Some((model, found)))
+    Ok(Some(folders_of(folders, model, ("--checkpoint", &checkpoint))?))
 }
 
 /// A request with the modules, devices and memory of the flags; values without a flag stay as they are.

@@ -1,7 +1,7 @@
 //! `gstore evaluate tasks`: models answer questions and are compared.
 
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context as _, Result};
 use gstore::Folders;
@@ -21,7 +21,7 @@ use crate::commands::ingest::{check_run, model_of_run, with_run};
 use crate::context::Context;
 use crate::ending::check_lines;
 use crate::failure::refuse;
-use crate::models::folder_error;
+use crate::models::folders_of;
 use crate::output::{self, Output};
 use crate::texts;
 
@@ -185,20 +185,14 @@ fn systems(context: &Context, args: &EvaluateTasksArgs) -> Result<Vec<System>> {
     let (text, args) = (&args.text, &args.models);
     let mut reporter = context.reporter();
     let mut folders = Folders::new(&mut reporter, false);
-    let (base, mut checkpoints): (PathBuf, Vec<CheckpointArg>) = match (&args.model, &args.run) {
-        (Some(model), _) => {
-            let base = folders.model(model).map_err(|error| folder_error("--model", error))?;
-            let found = folders.checkpoints(&args.checkpoints);
-            (base, found.map_err(|error| folder_error("--checkpoints", error))?)
-        }
+    let (base, mut checkpoints) = match (&args.model, &args.run) {
+        (Some(model), _) => folders_of(&mut folders, model, ("--checkpoints", &args.checkpoints))?,
         (None, Some(run)) => {
             let (base, found) = model_of_run(context, run, &[])?;
             check_run(context, run, (&base, &found))?;
             (base, found)
         }
-        (None, None) => {
-            refuse!("which model? give --model, or --run of a run of the store")
-        }
+        (None, None) => refuse!("which model? give --model, or --run of a run of the store"),
     };
     let text = texts::options(&mut folders, text)?;
     let text = with_run(context, text, (args.model.as_ref(), args.run.as_ref()), &base)?;

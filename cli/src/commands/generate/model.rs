@@ -13,7 +13,7 @@ use crate::args::GenerateArgs;
 use crate::commands::ingest::{check_run, model_of_run, with_run};
 use crate::context::Context;
 use crate::failure::{UsageError, refuse};
-use crate::models::folder_error;
+use crate::models::folders_of;
 use crate::texts;
 
 pub struct ChosenModel {
@@ -32,9 +32,8 @@ pub fn chosen(context: &Context, args: &GenerateArgs) -> Result<ChosenModel> {
     let mut folders = Folders::new(&mut reporter, false);
     let (base, checkpoint) = match (&args.model, &args.run) {
         (Some(model), _) => {
-            let base = folders.model(model).map_err(|error| folder_error("--model", error))?;
             let given: Vec<String> = args.adapter.iter().cloned().collect();
-            let mut found = folders.checkpoints(&given).map_err(|error| folder_error("--adapter", error))?;
+            let (base, mut found) = folders_of(&mut folders, model, ("--adapter", &given))?;
             match (found.pop(), found.is_empty()) {
                 (Some(only), true) => {
                     if let CheckpointWeights::Model(_) = only.weights {
@@ -53,9 +52,7 @@ pub fn chosen(context: &Context, args: &GenerateArgs) -> Result<ChosenModel> {
             check_run(context, run, (&base, std::slice::from_ref(&checkpoint)))?;
             (base, checkpoint)
         }
-        (None, None) => {
-            refuse!("which model? give --model, or --run of a run of the store")
-        }
+        (None, None) => refuse!("which model? give --model, or --run of a run of the store"),
     };
     let model = checkpoint.model(&base).to_owned();
     let text = texts::options(&mut folders, text)?;

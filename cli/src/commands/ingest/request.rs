@@ -14,7 +14,7 @@ use super::text::{with_fit, with_run, with_store};
 use crate::args::IngestArgs;
 use crate::context::Context;
 use crate::failure::{UsageError, refuse};
-use crate::models::folder_error;
+use crate::models::folders_of;
 use crate::texts;
 
 /// The plain values of the flags, as the pipeline wants them, and the eigenbasis that gradients are projected
@@ -35,21 +35,13 @@ pub(super) fn request(
     let mut reporter = context.reporter();
     let mut folders = Folders::new(&mut reporter, kinds.iter().any(|kind| kind.needs_moments()));
     let (model, checkpoints) = match (&args.model, &args.run) {
-        (Some(model), _) => {
-            let model = folders.model(model).map_err(|error| folder_error("--model", error))?;
-            let checkpoints = folders
-                .checkpoints(&args.checkpoints)
-                .map_err(|error| folder_error("--checkpoints", error))?;
-            (model, checkpoints)
-        }
+        (Some(model), _) => folders_of(&mut folders, model, ("--checkpoints", &args.checkpoints))?,
         (None, Some(run)) => {
             let (model, checkpoints) = model_of_run(context, run, &args.checkpoints)?;
             check_folders(run, (&model, &checkpoints))?;
             (model, checkpoints)
         }
-        (None, None) => {
-            refuse!("which model? give --model, or --run of a run of the store")
-        }
+        (None, None) => refuse!("which model? give --model, or --run of a run of the store"),
     };
     let text = texts::options(&mut folders, &args.text.text)?;
     let text = with_run(context, text, (args.model.as_ref(), args.run.as_ref()), &model)?;
