@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 use anyhow::{Result, bail};
 use gstore::JobContext;
 use gstore_core::{Cancel, first_of, locked};
-use gstore_store::{Checks, Lease, OpenError, Snapshot, SnapshotName, Store};
+use gstore_store::{Checks, Lease, Snapshot, SnapshotName, Store};
 use rustix::fs::{Access, access};
 use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
 
@@ -99,11 +99,7 @@ impl Context {
     /// The store, if one was named and there is one in its folder.
     pub fn open_if_there(&self) -> Result<Option<Store>> {
         let Some(path) = self.named_store() else { return Ok(None) };
-        match Store::open(path) {
-            Ok(store) => Ok(Some(store)),
-            Err(OpenError::NotFound(_) | OpenError::NotAStore(_)) => Ok(None),
-            Err(error) => Err(error.into()),
-        }
+        Ok(Store::open_if_there(path)?)
     }
 
     /// The store of a training: it has to be there where something of it `is_read`. One that is not there is

@@ -15,7 +15,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Result, bail};
 use gstore_core::{Cancel, Digest, RowSet, if_there, xxh3_hex};
-use gstore_store::{OpenError, RunCheckpoint, Snapshot, Store};
+use gstore_store::{RunCheckpoint, Snapshot, Store};
 use xxhash_rust::xxh3::Xxh3;
 
 use super::resource::is_pattern;
@@ -94,11 +94,8 @@ impl Versions {
     }
 
     fn snapshot(&self, store: &Path) -> Result<Option<Arc<Snapshot>>> {
-        match Store::open(self.base.join(store)) {
-            Ok(store) => Ok(Some(store.snapshot()?)),
-            Err(OpenError::NotFound(_) | OpenError::NotAStore(_)) => Ok(None),
-            Err(error) => Err(error.into()),
-        }
+        let store = Store::open_if_there(self.base.join(store))?;
+        Ok(store.map(|store| store.snapshot()).transpose()?)
     }
 
     /// The paths that a path or a pattern means and that are there.

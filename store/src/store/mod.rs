@@ -82,17 +82,25 @@ impl Store {
         Store(Arc::new(Inner { env, loaded: Mutex::new(None), unsettled: AtomicBool::new(false) }))
     }
 
+    /// Opens a store; `None` where there is none.
+    pub fn open_if_there(path: impl AsRef<Path>) -> Result<Option<Store>, OpenError> {
+        match Self::open(path) {
+            Ok(store) => Ok(Some(store)),
+            Err(OpenError::NotFound(_) | OpenError::NotAStore(_)) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Opens a store, or makes one where there is nothing.
     pub fn open_or_create(path: impl AsRef<Path>) -> Result<Store, CreateError> {
         let path = path.as_ref();
-        match Self::open(path) {
-            Ok(store) => Ok(store),
-            Err(OpenError::NotFound(_) | OpenError::NotAStore(_)) => match Self::create(path) {
-                // Another process was faster.
-                Err(CreateError::Exists(_)) => Ok(Self::open(path)?),
-                other => other,
-            },
-            Err(e) => Err(e.into()),
+        if let Some(store) = Self::open_if_there(path)? {
+            return Ok(store);
+        }
+        match Self::create(path) {
+            // Another process was faster.
+            Err(CreateError::Exists(_)) => Ok(Self::open(path)?),
+            other => other,
         }
     }
 
