@@ -14,6 +14,8 @@ use gstore_core::if_there;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::output::parent;
+
 /// Layout of the journal. One that is read by another version of gstore and has the same number means the
 /// same.
 const FORMAT: u32 = 2;
@@ -165,7 +167,7 @@ impl Journal {
 
 /// Writes a file in one step: under its name there is the old one or the new one.
 pub(super) fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
-    let folder = path.parent().filter(|folder| *folder != Path::new("")).unwrap_or(Path::new("."));
+    let folder = parent(path);
     let readable = std::fs::Permissions::from_mode(0o666);
     let mut file = tempfile::Builder::new().prefix(".part-").permissions(readable).tempfile_in(folder)?;
     file.write_all(bytes)?;

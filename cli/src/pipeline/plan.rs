@@ -65,15 +65,12 @@ impl Plan {
     ) -> Result<Self> {
         let stages = expand(file, set)?;
         let store = store.or(file.store.as_deref());
-        let calls: Result<Vec<StageCall>> =
-            stages.iter().map(|stage| StageCall::new(root, stage, store)).collect();
-        let calls = calls?;
+        let calls =
+            stages.iter().map(|stage| StageCall::new(root, stage, store)).collect::<Result<Vec<_>>>()?;
         let uses = uses(&stages, &calls, base, store)?;
         check_there(&stages, &uses, base)?;
         check_models(&stages, &calls, base)?;
-        let after: Result<Vec<BTreeSet<usize>>> =
-            (0..stages.len()).map(|i| stages_after(&stages, i)).collect();
-        let after = after?;
+        let after = (0..stages.len()).map(|i| stages_after(&stages, i)).collect::<Result<Vec<_>>>()?;
         let needs: Vec<BTreeSet<usize>> = (0..stages.len()).map(|i| &needs(&uses, i) | &after[i]).collect();
         let order = order(&stages, &needs)?;
         check_views(&stages, &calls, &uses, (&order, base))?;

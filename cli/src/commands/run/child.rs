@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::os::unix::process::CommandExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
@@ -32,11 +32,11 @@ pub struct ChildCommand<'a> {
     pub argv: &'a [OsString],
     pub base: &'a Path,
     /// File for what it says; it is appended to.
-    pub log: &'a Path,
+    pub log: PathBuf,
     /// Length of that file before it begins.
     pub said_before: u64,
     /// File for what it prints.
-    pub printed: &'a Path,
+    pub printed: PathBuf,
     /// Its standard input.
     pub lock: &'a File,
     /// Whether what it says is passed on.
@@ -60,9 +60,9 @@ impl ChildCommand<'_> {
         grace: Option<Duration>,
         started: impl FnOnce(u32) -> Result<()>,
     ) -> Result<ExitStatus> {
-        let log = fs_err::OpenOptions::new().create(true).append(true).open(self.log)?;
-        let printed = fs_err::File::create(self.printed)?;
-        let mut said = fs_err::File::open(self.log)?;
+        let log = fs_err::OpenOptions::new().create(true).append(true).open(&self.log)?;
+        let printed = fs_err::File::create(&self.printed)?;
+        let mut said = fs_err::File::open(&self.log)?;
         said.seek(SeekFrom::End(0))?;
         // Its own group: Ctrl-C on the terminal reaches this process alone, which tells the stage once.
         let mut child = Command::new(std::env::current_exe()?)
@@ -118,7 +118,7 @@ impl ChildCommand<'_> {
 
     /// What it printed, if that is one JSON value.
     pub fn summary(&self) -> Result<Option<serde_json::Value>> {
-        let file = fs_err::File::open(self.printed)?;
+        let file = fs_err::File::open(&self.printed)?;
         if file.metadata()?.len() > SUMMARY {
             return Ok(None);
         }
@@ -127,7 +127,7 @@ impl ChildCommand<'_> {
 
     /// Its error, with what to do about it, if it told one; else the last line that it said.
     pub fn said(&self) -> Result<Option<String>> {
-        let mut file = fs_err::File::open(self.log)?;
+        let mut file = fs_err::File::open(&self.log)?;
         let len = file.metadata()?.len();
         file.seek(SeekFrom::Start(len.saturating_sub(LAST).max(self.said_before)))?;
         let mut bytes = Vec::new();
@@ -149,12 +149,11 @@ fn error_of(said: &str) -> Option<String> {
     Some(lines.collect::<Vec<String>>().join("; "))
 }
 
-/// A line in the log above what the command says.
+/// A line in the log above what a command of these words says.
 pub fn header(log: &Path, began: u64, argv: &[OsString]) -> Result<()> {
     let words: Vec<String> = argv.iter().map(|word| word.to_string_lossy().into_owned()).collect();
     let mut file = fs_err::OpenOptions::new().create(true).append(true).open(log)?;
     let words = words.join(" ");
-    let words = words.trim_start_matches("gstore ");
     match began {
         0 => writeln!(file, "# gstore {words}")?,
         began => writeln!(file, "# gstore {words} ({})", report::date(began))?,
@@ -176,9 +175,9 @@ mod tests {
         let task = ChildCommand {
             argv: &[],
             base: dir.path(),
-            log: &log,
+            log: log.clone(),
             said_before,
-            printed: &printed,
+            printed: printed.clone(),
             lock: &lock,
             quiet: true,
         };

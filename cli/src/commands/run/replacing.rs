@@ -7,7 +7,7 @@ use std::path::Path;
 use anyhow::Result;
 
 use super::added::{OVERWRITE, add, add_json, add_threads, keeps, replaced_resources};
-use super::child::{ChildCommand, header};
+use super::child::ChildCommand;
 use super::outcome::StageOutcome;
 use super::runner::Runner;
 use super::trial::{self, DryRun};
@@ -148,11 +148,12 @@ impl Runner<'_> {
     }
 
     /// The outcome of a training that would be refused, with nothing changed.
-    pub(super) fn try_training(&self, stage: &PlannedStage, more: &[String]) -> Result<Option<StageOutcome>> {
-        self.tried(stage, more, self.context.quiet)
-    }
-
-    fn tried(&self, stage: &PlannedStage, more: &[String], quiet: bool) -> Result<Option<StageOutcome>> {
+    pub(super) fn tried(
+        &self,
+        stage: &PlannedStage,
+        more: &[String],
+        quiet: bool,
+    ) -> Result<Option<StageOutcome>> {
         let knows = |switch: &&str| stage.call.knows(&switch.replace('-', "_"));
         let dry = ["dry-run", "drops-run"].iter().filter(|switch| knows(switch));
         let dry: Vec<String> = dry.map(|switch| format!("--{switch}")).collect();
@@ -160,14 +161,12 @@ impl Runner<'_> {
             return Ok(None);
         }
         let argv = stage.call.argv_with(&[more, &dry].concat());
-        let (log, printed) = (self.state.log(stage.name()), self.state.printed(stage.name()));
-        header(&log, 0, &argv)?;
-        let task = ChildCommand { quiet, ..self.task(&argv[1..], &log, &printed) };
+        let task = ChildCommand { quiet, ..self.task(stage, 0, &argv[1..])? };
         Ok(match trial::run(&task, &self.cancel)? {
             DryRun::Told(_) | DryRun::Unknown => None,
             DryRun::Stopped => Some(StageOutcome::Stopped),
             DryRun::Refused(said) | DryRun::Failed(said) => {
-                let log = log.display();
+                let log = task.log.display();
                 Some(StageOutcome::Failed(format!("{said}; what it trained before is kept; log: {log}")))
             }
         })
@@ -180,9 +179,7 @@ impl Runner<'_> {
         let store = format!("--store={}", store.display());
         let argv: Vec<OsString> =
             ["drop", "run", store.as_str(), "--", run].iter().map(OsString::from).collect();
-        let (log, printed) = (self.state.log(stage.name()), self.state.printed(stage.name()));
-        header(&log, 0, &argv)?;
-        let status = self.task(&argv, &log, &printed).run(&self.cancel, |_| Ok(()))?;
+        let status = self.task(stage, 0, &argv)?.run(&self.cancel, |_| Ok(()))?;
         Ok(match (status.success(), self.cancel.is_raised()) {
             (true, _) => None,
             (false, true) => Some(StageOutcome::Stopped),

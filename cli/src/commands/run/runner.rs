@@ -104,7 +104,7 @@ impl Runner<'_> {
         let overwrites = more.iter().any(|option| option == OVERWRITE);
         let drops = ours && (again || overwrites) && self.has_run(stage)?;
         if (drops || overwrites)
-            && let Some(refused) = self.try_training(stage, &more)?
+            && let Some(refused) = self.tried(stage, &more, self.context.quiet)?
         {
             // Nothing of it was changed: with the former options it is up to date.
             return Ok(refused);
@@ -133,9 +133,7 @@ impl Runner<'_> {
         let stage = &self.plan.stages[place];
         let (name, begun) = (stage.name(), Instant::now());
         let argv = stage.call.argv_with(more);
-        let (log, printed) = (self.state.log(name), self.state.printed(name));
-        header(&log, began, &argv)?;
-        let task = self.task(&argv[1..], &log, &printed);
+        let task = self.task(stage, began, &argv[1..])?;
         let status = task.run(&self.cancel, |process| {
             let mut journal = self.journal.clone();
             if let Some(record) = journal.stages.get_mut(name) {
@@ -157,12 +155,12 @@ impl Runner<'_> {
             None if self.cancel.is_raised() => StageOutcome::Stopped,
             Some(code) if code == i32::from(REFUSED) => {
                 let said = ran.said.as_deref().unwrap_or_default().trim_start_matches("error: ");
-                StageOutcome::Refused(format!("{said}; log: {}", log.display()))
+                StageOutcome::Refused(format!("{said}; log: {}", task.log.display()))
             }
             code => {
                 let how = code.map_or("a signal ended it".to_owned(), |code| format!("exit code {code}"));
                 let said = ran.said.as_deref().unwrap_or("it said nothing");
-                StageOutcome::Failed(format!("{how}, {said}; log: {}", log.display()))
+                StageOutcome::Failed(format!("{how}, {said}; log: {}", task.log.display()))
             }
         };
         self.note(place, outcome, ran)
@@ -202,15 +200,18 @@ impl Runner<'_> {
         Ok(outcome)
     }
 
+    /// A process for a stage, of these words behind the program's name, with their line in its log.
     pub(super) fn task<'t>(
         &'t self,
+        stage: &PlannedStage,
+        began: u64,
         argv: &'t [OsString],
-        log: &'t Path,
-        printed: &'t Path,
-    ) -> ChildCommand<'t> {
+    ) -> Result<ChildCommand<'t>> {
+        let (log, printed) = (self.state.log(stage.name()), self.state.printed(stage.name()));
+        header(&log, began, argv)?;
         let (base, lock, quiet) = (self.plan.base.as_path(), &self.locks.stage, self.context.quiet);
-        let said_before = fs_err::metadata(log).map_or(0, |found| found.len());
-        ChildCommand { argv, base, log, said_before, printed, lock, quiet }
+        let said_before = fs_err::metadata(&log).map_or(0, |found| found.len());
+        Ok(ChildCommand { argv, base, log, said_before, printed, lock, quiet })
     }
 
     /// Writes the report; returns its path.

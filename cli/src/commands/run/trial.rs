@@ -68,13 +68,13 @@ pub fn ask_dry_run(
     let (folder, nothing) = (tempfile::tempdir()?, fs_err::File::open("/dev/null")?.into_file());
     let (log, printed) = (folder.path().join("log"), folder.path().join("out"));
     let (argv, base, lock) = (&argv[1..], plan.base.as_path(), &nothing);
-    run(&ChildCommand { argv, base, log: &log, said_before: 0, printed: &printed, lock, quiet: true }, cancel)
+    run(&ChildCommand { argv, base, log, said_before: 0, printed, lock, quiet: true }, cancel)
 }
 
 pub fn run(task: &ChildCommand<'_>, cancel: &Cancel) -> Result<DryRun> {
     let status = task.run_dry(cancel)?;
     if status.success() {
-        return Ok(DryRun::Told(String::from_utf8_lossy(&fs_err::read(task.printed)?).into_owned()));
+        return Ok(DryRun::Told(String::from_utf8_lossy(&fs_err::read(&task.printed)?).into_owned()));
     }
     if cancel.is_raised() {
         return Ok(DryRun::Stopped);
