@@ -199,9 +199,7 @@ impl GivenQuestion {
         let names = names.join(", ");
         Err(AnswerError::Refused(match found.as_slice() {
             [only] => return Ok(*only),
-            [] => {
-                format!("no row of {names} has the id {id:?}{}", did_you_mean(id, best.as_deref()))
-            }
+            [] => format!("no row of {names} has the id {id:?}{}", did_you_mean(id, best.as_deref())),
             _ => {
                 let pool = Remedy::Option("pool", "");
                 format!("several of {names} have a row with the id {id:?}; name one with {pool}")

@@ -113,9 +113,7 @@ pub fn check_terminal(format: Format, path: Option<&Path>) -> Result<()> {
 /// what is written.
 pub fn format_for_programs(path: &Path, refused: impl FnOnce() -> String) -> Result<Option<Format>> {
     match format_of_name(path)? {
-        Some(Format::Table | Format::Markdown | Format::Html) => {
-            refuse!("{}: {}", path.display(), refused())
-        }
+        Some(Format::Table | Format::Markdown | Format::Html) => refuse!("{}: {}", path.display(), refused()),
         format => Ok(format),
     }
 }

@@ -183,8 +183,6 @@ fn of_modules<T>(
 fn file_name(what: &str, partition: Option<Partition>) -> String {
     match partition {
         None => format!("{what}.safetensors"),
-        Some((data, modules)) => {
-            format!("{what}_data_partition{data}_module_partition{modules}.safetensors")
-        }
+        Some((data, modules)) => format!("{what}_data_partition{data}_module_partition{modules}.safetensors"),
     }
 }

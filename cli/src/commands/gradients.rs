@@ -33,17 +33,13 @@ pub fn check(args: &GradientArgs, kinds: &[Kind]) -> Result<()> {
     ];
     let ekfac = args.projection == Some(ProjectionKind::Ekfac);
     match (ekfac, &args.factors) {
-        (true, None) => {
-            refuse!("--projection ekfac needs fitted factors: give --factors NAME")
-        }
+        (true, None) => refuse!("--projection ekfac needs fitted factors: give --factors NAME"),
         (false, Some(_)) => refuse!("--factors belongs to --projection ekfac"),
         (false, None) if args.stale => refuse!("--stale belongs to --projection ekfac"),
         _ => {}
     }
     match flags.iter().find(|(_, given, fits, _)| *given && !fits) {
-        Some((flag, _, _, what)) => {
-            refuse!("{flag} changes nothing here: no kind of --features is {what}")
-        }
+        Some((flag, _, _, what)) => refuse!("{flag} changes nothing here: no kind of --features is {what}"),
         None => Ok(()),
     }
 }

@@ -66,9 +66,7 @@ fn plot_request(args: &QueryArgs) -> Result<(String, PictureArgs)> {
     let words = given.output.as_deref().and_then(std::path::Path::to_str).map(str::to_owned);
     let words = words.filter(|text| text.contains(char::is_whitespace));
     let (sql, picture) = match (&args.sql, words) {
-        _ if args.file.is_some() => {
-            refuse!("--plot draws the result of one statement; -f FILE has several")
-        }
+        _ if args.file.is_some() => refuse!("--plot draws the result of one statement; -f FILE has several"),
         (Some(sql), _) if sql != "-" => (sql.clone(), given),
         (None, Some(sql)) => {
             let terminal = DrawArgs { plot: Some("-".into()) };

@@ -29,9 +29,7 @@ pub fn steps(args: &TrainOptimizerArgs, batches: &TrainBatchArgs) -> Result<Step
         (ScheduleKind::CosineWithRestarts { .. }, Some(cycles)) => {
             ScheduleKind::CosineWithRestarts { cycles }
         }
-        (_, Some(_)) => {
-            refuse!("--lr-cycles belongs to --lr-scheduler-type cosine_with_restarts")
-        }
+        (_, Some(_)) => refuse!("--lr-cycles belongs to --lr-scheduler-type cosine_with_restarts"),
         (kind, None) => kind,
     };
     Ok(StepOptions {
@@ -49,9 +47,7 @@ pub fn steps(args: &TrainOptimizerArgs, batches: &TrainBatchArgs) -> Result<Step
 /// The optimizer of a name, with the numbers of AdamW where it is that.
 pub fn optimizer(name: &str, adam: AdamW, momentum: f64) -> Result<OptimizerKind> {
     match name.parse().map_err(|error: TrainError| UsageError(error.to_string()))? {
-        OptimizerKind::AdamW(_) if momentum != 0.0 => {
-            refuse!("--momentum belongs to --optim sgd")
-        }
+        OptimizerKind::AdamW(_) if momentum != 0.0 => refuse!("--momentum belongs to --optim sgd"),
         OptimizerKind::AdamW(_) => Ok(OptimizerKind::AdamW(adam)),
         OptimizerKind::Sgd(_) => Ok(OptimizerKind::Sgd(Sgd { momentum, weight_decay: adam.weight_decay })),
     }

@@ -24,9 +24,7 @@ pub(super) fn pattern(tokens: &[TokenWithSpan], at: usize) -> Option<Replacement
     if is_word(token, "GLOB") {
         let is_value = match &last.token {
             Token::Word(_) => !is_any(last, &BEFORE_NAMES),
-            other => {
-                matches!(other, Token::RParen | Token::RBracket | Token::SingleQuotedString(_))
-            }
+            other => matches!(other, Token::RParen | Token::RBracket | Token::SingleQuotedString(_)),
         };
         let (pattern, end) = text(at).filter(|_| is_value)?;
         let mut words = made(&["SIMILAR", "TO"], token.span);

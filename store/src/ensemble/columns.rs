@@ -51,9 +51,7 @@ impl LossColumns {
             (1, 0) => format!("{}@{name}:{}", self.signal, range.start),
             (1, _) => format!("{}@{name}:{}.{revision}", self.signal, range.start),
             (_, 0) => format!("{}@{name}:{}-{}", self.signal, range.start, range.end.saturating_sub(1)),
-            _ => {
-                format!("{}@{name}:{}-{}.{revision}", self.signal, range.start, range.end.saturating_sub(1))
-            }
+            _ => format!("{}@{name}:{}-{}.{revision}", self.signal, range.start, range.end.saturating_sub(1)),
         };
         self.feature(StripePart::Members { range, revision }, label)
     }

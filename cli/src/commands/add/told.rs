@@ -7,17 +7,13 @@ use gstore_ingest::pipeline::AddReport;
 pub(super) fn add_summary(dataset: &str, report: &AddReport) -> String {
     let added = format!("{} added", many(report.added, "sample"));
     let mut text = match (report.added + report.replaced, report.unchanged) {
-        (0, 1) if report.left_out == 0 => {
-            format!("{dataset}: nothing to add; the 1 sample is there already")
-        }
+        (0, 1) if report.left_out == 0 => format!("{dataset}: nothing to add; the 1 sample is there already"),
         (0, 0) if report.left_out == 0 => format!("{dataset}: nothing to add"),
         (0, unchanged) if report.left_out == 0 => {
             format!("{dataset}: nothing to add; all {unchanged} samples are there already")
         }
         (_, 0) if report.left_out == 0 => format!("{dataset}: {added}"),
-        (_, unchanged) => {
-            format!("{dataset}: {added}, {} there already", many_of(unchanged, "was", "were"))
-        }
+        (_, unchanged) => format!("{dataset}: {added}, {} there already", many_of(unchanged, "was", "were")),
     };
     match report.left_out {
         0 => {}

@@ -37,9 +37,7 @@ pub fn parts(record: &[u8]) -> (String, Option<String>) {
 /// The beginnings of both, below each other.
 pub fn beginnings(record: &[u8]) -> String {
     match parts(record) {
-        (prompt, Some(answer)) => {
-            format!("prompt: {}\ncompletion: {}", preview(&prompt), preview(&answer))
-        }
+        (prompt, Some(answer)) => format!("prompt: {}\ncompletion: {}", preview(&prompt), preview(&answer)),
         (text, None) => preview(&text),
     }
 }

@@ -118,9 +118,7 @@ fn truth(context: &Context, args: &TruthArgs, needed: Needed, cancel: &Cancel) -
         TruthArgs { subsets: Some(subsets), outputs: Some(outputs), .. } => {
             Ok(read_tables(subsets, outputs, cancel)?)
         }
-        _ => {
-            refuse!("which models? give --truth, --ensemble, or --subsets and --outputs")
-        }
+        _ => refuse!("which models? give --truth, --ensemble, or --subsets and --outputs"),
     }
 }
 
