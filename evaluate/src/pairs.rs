@@ -105,10 +105,9 @@ pub struct Pairs {
 /// # Errors
 /// Records that lack one of them, systems with other rows, none or other references, an id that comes twice.
 pub fn read_pairs(request: &PairsRequest, cancel: &Cancel) -> Result<Pairs, EvaluateError> {
-    let references = match &request.references {
-        Some(source) => Some(references_of(source, request.reference.as_deref(), cancel)?),
-        None => None,
-    };
+    let references = request.references.as_ref();
+    let references = references.map(|source| references_of(source, request.reference.as_deref(), cancel));
+    let references = references.transpose()?;
     let mut pairs = Pairs { systems: Vec::new(), rows: Vec::new(), unanswered: None };
     let mut places: HashMap<String, usize> = HashMap::new();
     let mut answered: HashSet<usize> = HashSet::new();

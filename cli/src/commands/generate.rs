@@ -223,10 +223,9 @@ fn finish(
 ) -> Result<ExitCode> {
     let path = args.answers.output.as_deref();
     // First the store, which may refuse an answer: nothing is lost then.
-    let added = match &args.answers.dataset_as {
-        Some(dataset) => Some(register(context, args, dataset, &mut generated, cancel)?),
-        None => None,
-    };
+    let dataset = args.answers.dataset_as.as_deref();
+    let added =
+        dataset.map(|dataset| register(context, args, dataset, &mut generated, cancel)).transpose()?;
     if there == ExistingAnswers::Nothing && (path.is_some() || added.is_none()) {
         let mut file = Output::create(path, args.answers.force)?;
         match path.is_none() && std::io::stdout().is_terminal() {

@@ -52,9 +52,8 @@ pub fn expand(file: &PipelineFile, set: &Variables) -> Result<Vec<PipelineStage>
     }
     let mut stages: Vec<PipelineStage> = Vec::new();
     for table in &file.stages {
-        let each: Result<Vec<_>> =
-            table.each.iter().map(|each| split_values(each, &variables, table)).collect();
-        let each = each?;
+        let each = table.each.iter().map(|each| split_values(each, &variables, table));
+        let each = each.collect::<Result<Vec<_>>>()?;
         let count = each.iter().try_fold(1usize, |count, (_, values)| count.checked_mul(values.len()));
         if count.is_none_or(|count| count > STAGES.saturating_sub(stages.len())) {
             return Err(PipelineError::new(table.line, format!("each: more than {STAGES} stages")));

@@ -59,9 +59,8 @@ pub(super) fn artifacts(snapshot: &Snapshot, served: bool) -> Result<Batch, SqlE
         false => SqlError::new(SqlErrorKind::Failed, error.to_string()),
     };
     let names = snapshot.artifacts()?;
-    let all: Result<Vec<ArtifactPart>, SqlError> =
-        names.iter().map(|name| snapshot.artifact(name).map_err(failed)).collect();
-    let all = all?;
+    let all = names.iter().map(|name| snapshot.artifact(name).map_err(failed));
+    let all = all.collect::<Result<Vec<ArtifactPart>, SqlError>>()?;
     let provenance = |a: &ArtifactPart| {
         let mut told = a.provenance.clone();
         if served {

@@ -115,10 +115,7 @@ impl LossSource {
         let stated = table.dtype.as_deref().map(|name| number(path, name)).transpose()?;
         let records::RecordTable { rows, models, matrix } =
             records::read(path, signal, RecordModels::Named(known))?;
-        let base = match &table.base_losses {
-            None => None,
-            Some(file) => Some(base_of_records(Path::new(file), signal, &rows)?),
-        };
+        let base = table.base_losses.as_ref().map(|file| base_of_records(Path::new(file), signal, &rows));
         Ok(Self {
             dataset: table.dataset.clone(),
             path: path.clone(),
@@ -128,7 +125,7 @@ impl LossSource {
             compute: stated.map_or("f64", NumberType::name).to_owned(),
             matrix,
             mask: None,
-            base,
+            base: base.transpose()?,
         })
     }
 

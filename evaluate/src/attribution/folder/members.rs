@@ -80,12 +80,9 @@ impl<'a> Retrained<'a> {
                 self.ensemble.name
             ))
         };
-        let rows: Result<Vec<u64>, _> = rows_of(snapshot, dataset, queries)?
-            .into_iter()
-            .enumerate()
-            .map(|(query, row)| row.ok_or_else(|| changed(query)))
-            .collect();
-        let rows = rows?;
+        let rows = rows_of(snapshot, dataset, queries)?.into_iter().enumerate();
+        let rows =
+            rows.map(|(query, row)| row.ok_or_else(|| changed(query))).collect::<Result<Vec<u64>, _>>()?;
         // Given losses are of no encoding.
         let wanted = LossWanted { dataset, encoding: Some(""), signal: Some("loss") };
         let reader = snapshot.open_losses(self.ensemble, &wanted)?;

@@ -178,10 +178,8 @@ impl Prepared {
         let mut candidates = Candidates::new(self, operands, lists, k);
         let mut sources =
             rules.quota.as_ref().map(|quota| Sources::new(self, quota, request.k)).transpose()?;
-        let mut taken = match rules.distinct {
-            Some(limit) => Some(TakenRows::new(self, operands, limit, k, request.memory)?),
-            None => None,
-        };
+        let taken = rules.distinct.map(|limit| TakenRows::new(self, operands, limit, k, request.memory));
+        let mut taken = taken.transpose()?;
         let mut taken_rows: HashSet<Key> = HashSet::new();
         let mut rows: Vec<Scored> = Vec::new();
         let (mut over_quota, mut near_duplicates) = (0, 0);
