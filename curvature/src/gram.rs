@@ -47,18 +47,18 @@ impl MatrixStrip<'_> {
     }
 }
 
+#[cfg(test)]
 impl Covariance {
     /// Adds rows `[rows, size]`.
-    ///
-    /// # Panics
-    /// If they are incomplete.
-    pub fn add_rows(&mut self, rows: &[f64]) {
+    pub(crate) fn add_rows(&mut self, rows: &[f64]) {
         let size = self.size;
         self.strips().iter_mut().for_each(|strip| strip.add(rows, size, 0));
         self.mirror();
         self.count += (rows.len() / size.max(1)) as u64;
     }
+}
 
+impl Covariance {
     /// The matrix in parts for separate threads; the sums do not depend on which thread computes them.
     /// [`Covariance::mirror`] completes it.
     pub fn strips(&mut self) -> Vec<MatrixStrip<'_>> {

@@ -64,6 +64,13 @@ struct Projected {
     blocks: Vec<(String, Range<usize>)>,
 }
 
+fn add_rows(gram: &mut Gram, rows: &[f64]) {
+    let size = gram.size;
+    gram.strips().iter_mut().for_each(|strip| strip.add(rows, size, 0));
+    gram.mirror();
+    gram.count += (rows.len() / size) as u64;
+}
+
 impl Projected {
     fn rows(&self, side: &str) -> impl Iterator<Item = &[f64]> {
         let (shape, values) = &self.tensors[&format!("{side}.gradients")];
@@ -73,7 +80,7 @@ impl Projected {
     fn grams(&self, side: &str) -> Vec<Gram> {
         let of_block = |(_, range): &(String, Range<usize>)| {
             let mut gram = Gram::new(range.len());
-            self.rows(side).for_each(|row| gram.add_rows(&row[range.clone()]));
+            self.rows(side).for_each(|row| add_rows(&mut gram, &row[range.clone()]));
             gram
         };
         self.blocks.iter().map(of_block).collect()
@@ -210,7 +217,7 @@ fn of_models(tensors: &Tensors, models: usize, ridge: f64, form: Form) -> Vec<f6
     for at in 0..models {
         let (phi, mut psi) = (part("phi", at), part("psi", at).to_vec());
         let mut gram = Gram::new(k);
-        gram.add_rows(phi);
+        add_rows(&mut gram, phi);
         let name = format!("model {at}");
         let solver =
             Solver::new(&gram, &name, Inversion::Absolute, Some(ridge / rows as f64)).expect("an inverse");

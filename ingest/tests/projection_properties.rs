@@ -1,6 +1,7 @@
 //! Promise: a projected vector depends on the gradient, the spec and the tensors' names, and on nothing else.
 
 use crate::common::{distance, norm, project};
+use gstore_core::Cancel;
 use gstore_ingest::projection::{BLOCK, FlatProjector, ProjectionError, ProjectionKind, ProjectionSpec};
 use gstore_model::params::TensorSpec;
 use proptest::prelude::*;
@@ -68,7 +69,7 @@ proptest! {
         cuts.sort_unstable();
         let mut totals = vec![0.0; projector.dim()];
         for pair in cuts.windows(2) {
-            projector.project_slice(pair[0], &x[pair[0]..pair[1]], &mut totals);
+            projector.project_slice(pair[0], &x[pair[0]..pair[1]], &mut totals, &Cancel::new());
         }
         let mut got = vec![0.0; projector.dim()];
         projector.finish(&totals, &mut got);
@@ -85,7 +86,7 @@ fn all_ways(kind: ProjectionKind, sizes: &[usize], x: &[f32]) -> Vec<(String, Ve
         ways.push((format!("whole, budget {budget}"), project(&projector, x)));
         let mut totals = vec![0.0; projector.dim()];
         for (i, slice) in x.chunks(BLOCK).enumerate() {
-            projector.project_slice(i * BLOCK, slice, &mut totals);
+            projector.project_slice(i * BLOCK, slice, &mut totals, &Cancel::new());
         }
         let mut out = vec![0.0; projector.dim()];
         projector.finish(&totals, &mut out);
@@ -133,7 +134,7 @@ fn project_f64(projector: &FlatProjector, x: &[f32]) -> Vec<f64> {
     let mut out = vec![0.0; projector.dim()];
     for (i, value) in x.iter().enumerate() {
         let mut column = vec![0.0; projector.dim()];
-        projector.project_slice(i, &[1.0], &mut column);
+        projector.project_slice(i, &[1.0], &mut column, &Cancel::new());
         let mut scaled = vec![0.0; projector.dim()];
         projector.finish(&column, &mut scaled);
         for (out, entry) in out.iter_mut().zip(&scaled) {
@@ -164,7 +165,7 @@ fn large_values_stay_finite() {
     let mut exact = vec![0f64; DIM as usize];
     for (i, value) in x.iter().enumerate() {
         let mut column = vec![0.0; DIM as usize];
-        projector.project_slice(i, &[1.0], &mut column);
+        projector.project_slice(i, &[1.0], &mut column, &Cancel::new());
         exact.iter_mut().zip(&column).for_each(|(e, c)| *e += c * f64::from(*value));
     }
     let got = project(&projector, &x);
@@ -180,7 +181,7 @@ fn sparse_equals_dense() {
         let want = project(&projector, &dense);
         let mut totals = vec![0.0; projector.dim()];
         for (i, value) in dense.iter().enumerate().filter(|(_, v)| **v != 0.0) {
-            projector.project_slice(i, &[*value], &mut totals);
+            projector.project_slice(i, &[*value], &mut totals, &Cancel::new());
         }
         let mut got = vec![0.0; projector.dim()];
         projector.finish(&totals, &mut got);

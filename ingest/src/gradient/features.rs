@@ -161,7 +161,7 @@ impl<'a> Accumulator<'a> {
             match &mut self.sums {
                 FormSums::Flat { projector, totals } => {
                     let totals = &mut totals[vector * dim..(vector + 1) * dim];
-                    projector.project_slice_until(start, values, totals, self.cancel);
+                    projector.project_slice(start, values, totals, self.cancel);
                 }
                 FormSums::Factored { projector, vectors, modules, waiting } => {
                     let module = modules[tensor];

@@ -163,28 +163,14 @@ impl FlatProjector {
     }
 
     /// Adds coordinates `offset..offset + values.len()` of a gradient to `totals`, to be
-    /// closed by [`Self::finish`].
+    /// closed by [`Self::finish`], until `cancel` is raised: the totals are of no use then.
     ///
     /// Slices cut at multiples of [`super::BLOCK`] and added in order give the bits of [`Self::project`]; any
     /// others agree to f32 rounding.
     ///
     /// # Panics
     /// If the slice leaves the gradient or `totals` has not [`Self::dim`] values.
-    pub fn project_slice(&self, offset: usize, values: &[f32], totals: &mut [f64]) {
-        self.project_slice_until(offset, values, totals, &Cancel::new());
-    }
-
-    /// The same until `cancel` is raised: the totals are of no use then.
-    ///
-    /// # Panics
-    /// As [`Self::project_slice`].
-    pub(crate) fn project_slice_until(
-        &self,
-        offset: usize,
-        values: &[f32],
-        totals: &mut [f64],
-        cancel: &Cancel,
-    ) {
+    pub fn project_slice(&self, offset: usize, values: &[f32], totals: &mut [f64], cancel: &Cancel) {
         assert!(
             offset.checked_add(values.len()).is_some_and(|end| end <= self.inputs)
                 && totals.len() == self.dim,
@@ -321,7 +307,7 @@ mod tests {
                 expected[(entry & !(1 << 31)) as usize] += if entry >> 31 == 1 { -1.0 } else { 1.0 };
             }
             let mut found = vec![0.0; 6];
-            flat.project_slice(coordinate, &[1.0], &mut found);
+            flat.project_slice(coordinate, &[1.0], &mut found, &Cancel::new());
             assert_eq!(found, expected, "{coordinate}");
         }
         assert!(of(ProjectionKind::Rademacher).sparse_signs(0..1).is_none());
