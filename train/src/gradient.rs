@@ -169,9 +169,7 @@ impl<B: Backend + Clone> Parameters<B> {
         let surplus = head.map_or(0.0, |head| head.surplus());
         Ok(weighted.fold(0.0, |sum, loss| sum + loss) - surplus)
     }
-}
 
-impl<B: Backend + Clone> Parameters<B> {
     /// The losses of all scored tokens of samples, summed, without dropout.
     pub(crate) fn losses(
         &self,

@@ -155,9 +155,7 @@ impl SampleTable {
         }
         names
     }
-}
 
-impl SampleTable {
     /// Whether some row was ever deleted.
     pub(super) fn has_deleted_rows(&self) -> bool {
         self.dataset.rows != self.dataset.next_row

@@ -152,10 +152,8 @@ impl Footer {
         let Some(bytes) = end.checked_sub(n).and_then(|start| tail.get(start..end)) else {
             return Err(damage(("length of the footer".into(), format!("at most {end}"), n.to_string())));
         };
-        let footer = match arrow_ipc::root_as_footer(bytes) {
-            Ok(f) => f,
-            Err(e) => return Err(damage(("footer".into(), "a valid Arrow footer".into(), e.to_string()))),
-        };
+        let footer = arrow_ipc::root_as_footer(bytes)
+            .map_err(|e| damage(("footer".into(), "a valid Arrow footer".into(), e.to_string())))?;
         let mut metadata = HashMap::new();
         for kv in footer.custom_metadata().iter().flat_map(|m| m.iter()) {
             if let (Some(k), Some(v)) = (kv.key(), kv.value()) {

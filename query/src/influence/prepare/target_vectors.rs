@@ -153,9 +153,7 @@ impl TargetLoader<'_> {
         }
         Err(QueryError::missing(self.snapshot, (lacking.len() as u64, scanned as u64), found))
     }
-}
 
-impl TargetLoader<'_> {
     /// Hands out (index into `rows`, vector) of target rows at one checkpoint, as they are compared one by
     /// one: of length 1 for a cosine, with the weights of the modules folded in and that of the checkpoint
     /// not. `rows` are some of the loaded ones, in their order.
