@@ -86,7 +86,7 @@ pub use slices::TextSlices;
 pub use times::full_time;
 pub use types::name as type_name;
 pub use unnested::{KEPT, UnnestedKeys, with_plain_columns, without_unnested_keys};
-pub use whole::Arithmetic;
+pub use whole::{Arithmetic, CheckedNegatives};
 pub use written::as_written;
 
 /// Makes the functions known to a session.

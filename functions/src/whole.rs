@@ -2,7 +2,7 @@
 //!
 //! Invariants
 //! - `+`, `-` and `*` of whole numbers of any width, with a sign or without, have the true result or are an
-//!   error
+//!   error; so is `-x`, which keeps the width of `x`
 //! - `a / b` is a floating-point number, of decimals too; `a // b` is cut off towards zero, so that
 //!   `(a // b) * b + a % b` is `a`
 //!
@@ -10,6 +10,7 @@
 //! no sign.
 
 mod chain;
+mod negative;
 mod operation;
 
 use std::sync::Arc;
@@ -30,6 +31,7 @@ use datafusion::physical_expr_common::datum;
 use datafusion::scalar::ScalarValue;
 use datafusion::sql::sqlparser::ast::BinaryOperator;
 
+pub use self::negative::CheckedNegatives;
 use self::operation::{Computation, Operation, exact, quotients, scale, unsigned};
 use crate::error::FunctionError;
 use crate::signatures;

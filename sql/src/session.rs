@@ -136,6 +136,7 @@ impl SqlSession {
             // At the end, where types are known.
             .with_analyzer_rule(Arc::new(ApplyFunctionRewrites::new(vec![
                 Arc::new(functions::RoundedCasts),
+                Arc::new(functions::CheckedNegatives),
                 Arc::new(functions::ComparedSpans),
                 Arc::new(functions::CanonicalFloats),
                 Arc::new(functions::OrderedLists),

@@ -144,6 +144,11 @@ pub(super) fn worded(text: &str, tables: &[String]) -> Option<SqlError> {
                     a value is list_contains(list, x)";
         return Some(SqlError::invalid(why).hint(hint));
     }
+    if let Some((before, value)) = text.split_once("Array overflow on abs(") {
+        let (_, bits) = before.rsplit_once("Int")?;
+        let why = format!("abs({value} does not fit into {bits} bits");
+        return Some(SqlError::invalid(why).hint("abs(CAST(x AS DECIMAL(38))) has all digits"));
+    }
     if text == "Divide by zero error" {
         let why = "a whole number is divided by 0";
         return Some(SqlError::invalid(why.into()).hint("a // nullif(b, 0) is null there, a / b infinite"));
@@ -315,6 +320,10 @@ mod tests {
             (
                 "There isn't a common type to coerce UInt64 and Utf8 in LIKE expression",
                 "UInt64 and Utf8 in LIKE",
+            ),
+            (
+                "Compute error: Int32Array overflow on abs(-2147483648)",
+                "abs(-2147483648) does not fit into 32 bits\n",
             ),
             (
                 "Cannot create filter with non-boolean predicate 'pool.row' returning UInt64",
