@@ -2,6 +2,7 @@
 
 use std::cmp::Ordering;
 use std::collections::HashMap;
+use std::f64::consts::LN_2;
 use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
@@ -128,11 +129,17 @@ pub(super) fn one_list(elements: ArrayRef) -> ScalarValue {
 
 /// The entropy of the values, 0 of none.
 fn entropy(sorted: &[(&ScalarValue, u64)]) -> f64 {
-    let all = sorted.iter().map(|(_, count)| *count as f64).sum::<f64>();
-    let part = |(_, count): &(&ScalarValue, u64)| *count as f64 * (*count as f64).log2();
+    let all = sorted.iter().fold(0u64, |all, (_, count)| all.saturating_add(*count));
+    let share = |count: u64| count as f64 / all as f64;
+    let part = |(_, count): &(&ScalarValue, u64)| {
+        // Near 1 a share has lost most digits of what the others have.
+        let others = share(all.saturating_sub(*count));
+        let log = if others < 0.5 { (-others).ln_1p() / LN_2 } else { share(*count).log2() };
+        -share(*count) * log
+    };
     match sorted {
         [] | [_] => 0.0,
-        several => all.log2() - several.iter().map(part).sum::<f64>() / all,
+        several => several.iter().map(part).sum(),
     }
 }
 
@@ -222,9 +229,21 @@ mod tests {
         let entries = list.value(0);
         let found = entries.as_struct().column(1).as_primitive::<UInt64Type>().values().to_vec();
         assert_eq!(found, [2, 2, 1]);
-        one.gives = CountResult::Entropy;
-        assert_eq!(one.evaluate().unwrap(), ScalarValue::Float64(Some(5f64.log2() - 0.8)));
-        let none = counts(CountResult::Entropy).evaluate().unwrap();
-        assert_eq!(none, ScalarValue::Float64(Some(0.0)));
+    }
+
+    #[test]
+    fn entropy_keeps_its_digits_where_nearly_all_values_are_one() {
+        for (counts, expected) in [
+            (vec![], 0.0),
+            (vec![5], 0.0),
+            (vec![3, 3], 1.0),
+            (vec![2, 2, 1], 5f64.log2() - 0.8),
+            (vec![1_000_000_000_000, 1], 4.130_583_217_949_673e-11),
+        ] {
+            let values: Vec<ScalarValue> = (0..counts.len()).map(|value| (value as i64).into()).collect();
+            let sorted: Vec<(&ScalarValue, u64)> = values.iter().zip(counts).collect();
+            let found = entropy(&sorted);
+            assert!((found - expected).abs() <= 1e-14 * expected, "{found}");
+        }
     }
 }
