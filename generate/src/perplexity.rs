@@ -271,15 +271,17 @@ fn score<B: Backend>(
 /// Log-probability of a token, and the entropy of the distribution.
 fn token_log_probability(logits: &[f32], token: u32) -> (f64, f64) {
     let top = logits.iter().fold(f32::NEG_INFINITY, |top, z| top.max(*z));
-    let (mut total, mut mean) = (0.0, 0.0);
+    // Apart from the largest logits: beside their 1, most digits of what the others add would be lost.
+    let (mut largest, mut others, mut mean) = (0.0_f64, 0.0, 0.0);
     for z in logits {
         let z = f64::from(*z) - f64::from(top);
         let weight = z.exp();
-        total += weight;
+        *(if z < 0.0 { &mut others } else { &mut largest }) += weight;
         mean += weight * z;
     }
+    let log_total = (others + (largest - 1.0)).ln_1p();
     let at = logits.get(token as usize).map_or(f64::NAN, |z| f64::from(*z) - f64::from(top));
-    (at - total.ln(), total.ln() - mean / total)
+    (at - log_total, log_total - mean / (largest + others))
 }
 
 #[cfg(test)]
@@ -293,5 +295,13 @@ mod tests {
         let (log_probability, entropy) = token_log_probability(&[0.0, 100.0], 1);
         assert!(log_probability.abs() < 1e-12 && entropy.abs() < 1e-12);
         assert!(!token_log_probability(&[f32::NAN, 1.0], 1).0.is_finite());
+    }
+
+    #[test]
+    fn what_is_nearly_certain_keeps_its_digits() {
+        let other = (-30f64).exp();
+        let (log_probability, entropy) = token_log_probability(&[0.0, 30.0], 1);
+        assert!((log_probability / -other - 1.0).abs() < 1e-12, "{log_probability}");
+        assert!((entropy / (31.0 * other) - 1.0).abs() < 1e-12, "{entropy}");
     }
 }
