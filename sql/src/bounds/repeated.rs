@@ -180,11 +180,17 @@ impl Passage for Repeats {
     ) -> SendableRecordBatchStream {
         let most = context.session_config().batch_size().max(1);
         let mut seen = InputStatistics { repeats: self.clone(), rows: 0, widest: 0 };
-        let kept: fn(RecordBatch) -> DfResult<RecordBatch> = if self.held { with_own_memory } else { Ok };
+        let held = self.held;
         let narrow = input.flat_map(move |batch| {
             let portions: Vec<DfResult<RecordBatch>> = match batch {
                 Ok(batch) => match seen.check(&batch) {
-                    Ok(()) => portions(&batch, most).map(kept).collect(),
+                    Ok(sizes) if held => {
+                        let own =
+                            sizes.chunks(most).map(|rows| rows.iter().copied().fold(0, u64::saturating_add));
+                        let kept = portions(&batch, most).zip(own);
+                        kept.map(|(portion, own)| with_own_memory(portion, own)).collect()
+                    }
+                    Ok(_) => portions(&batch, most).map(Ok).collect(),
                     Err(error) => vec![Err(error.into())],
                 },
                 Err(error) => vec![Err(error)],
@@ -195,9 +201,8 @@ impl Passage for Repeats {
     }
 }
 
-/// The rows in memory of their own, if they are a small part of what the batch keeps.
-fn with_own_memory(batch: RecordBatch) -> DfResult<RecordBatch> {
-    let own = batch.columns().iter().flat_map(sizes::value_bytes).fold(0, u64::saturating_add);
+/// The rows in memory of their own, if they are a small part of what the batch keeps; `own`: their bytes.
+fn with_own_memory(batch: RecordBatch, own: u64) -> DfResult<RecordBatch> {
     if batch.get_array_memory_size() as u64 <= own.saturating_mul(2) {
         return Ok(batch);
     }
@@ -220,11 +225,9 @@ struct InputStatistics {
 }
 
 impl InputStatistics {
-    fn check(&mut self, batch: &RecordBatch) -> Result<(), SqlError> {
-        let Repeats { row, lists, window, .. } = &self.repeats;
-        if row.is_none() && lists.is_empty() && window.is_none() {
-            return Ok(());
-        }
+    /// Refuses rows that are too wide. Returns the bytes of each, where they are limited or held.
+    fn check(&mut self, batch: &RecordBatch) -> Result<Vec<u64>, SqlError> {
+        let Repeats { row, lists, window, held } = &self.repeats;
         let all: Vec<usize> = (0..batch.num_columns()).collect();
         let wide = |columns: &[usize]| {
             let mut sums = vec![0u64; batch.num_rows()];
@@ -235,8 +238,9 @@ impl InputStatistics {
             }
             sums
         };
+        let rows = if row.is_some() || *held { wide(&all) } else { Vec::new() };
         if let Some(most) = *row
-            && let Some(bytes) = wide(&all).into_iter().find(|bytes| *bytes > most)
+            && let Some(bytes) = rows.iter().find(|bytes| **bytes > most)
         {
             return Err(too_wide(&format!(
                 "a row of {bytes} bytes would be repeated, more than {} MiB",
@@ -265,7 +269,7 @@ impl InputStatistics {
                 return Err(too_wide(&format!("a window would make up to {bytes} bytes")));
             }
         }
-        Ok(())
+        Ok(rows)
     }
 }
 
@@ -299,9 +303,12 @@ mod tests {
     fn parts_of_a_batch_that_are_held_do_not_keep_it() {
         let texts: ArrayRef = Arc::new(StringArray::from(vec!["x".repeat(1000); 1000]));
         let batch = RecordBatch::try_from_iter([("a", texts)]).unwrap();
-        let whole = with_own_memory(batch.clone()).unwrap();
+        let repeats = Repeats { held: true, ..Repeats::default() };
+        let sizes = InputStatistics { repeats, rows: 0, widest: 0 }.check(&batch).unwrap();
+        assert_eq!(sizes, vec![1000; 1000]);
+        let whole = with_own_memory(batch.clone(), 1_000_000).unwrap();
         assert!(Arc::ptr_eq(whole.column(0), batch.column(0)));
-        let parts: Vec<_> = portions(&batch, 10).map(|part| with_own_memory(part).unwrap()).collect();
+        let parts: Vec<_> = portions(&batch, 10).map(|part| with_own_memory(part, 10_000).unwrap()).collect();
         let bytes: usize = parts.iter().map(RecordBatch::get_array_memory_size).sum();
         assert!(parts.len() == 100 && bytes < 2 * batch.get_array_memory_size(), "{bytes}");
         assert_eq!(parts[7], batch.slice(70, 10));
