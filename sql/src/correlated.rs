@@ -3,6 +3,7 @@
 
 use datafusion::common::Column;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
+use datafusion::logical_expr::expr::{Exists, InSubquery};
 use datafusion::logical_expr::utils::find_out_reference_exprs;
 use datafusion::logical_expr::{Expr, LogicalPlan, Subquery};
 use datafusion::sql::parser::Statement;
@@ -25,8 +26,10 @@ pub(super) struct CorrelatedSubqueries {
     columns: Vec<String>,
     /// Line and column of each subquery in the place of a value.
     places: Vec<(u64, u64)>,
-    /// The same of each behind IN.
-    behind_in: Vec<(u64, u64)>,
+    /// The same of each behind IN and EXISTS.
+    of_rows: Vec<(u64, u64)>,
+    /// Whether some stand behind IN and EXISTS in conditions, and no such comparison stands anywhere else.
+    in_conditions: bool,
     /// What a subquery selects that its own tables do not have.
     lacking: Option<OuterColumn>,
     /// Whether lists are taken apart.
@@ -56,7 +59,9 @@ impl CorrelatedSubqueries {
     fn add(&mut self, expr: &SqlExpr) {
         match expr {
             SqlExpr::Subquery(query) => self.places.push(start(&**query)),
-            SqlExpr::InSubquery { subquery, .. } => self.behind_in.push(start(&**subquery)),
+            SqlExpr::InSubquery { subquery, .. } | SqlExpr::Exists { subquery, .. } => {
+                self.of_rows.push(start(&**subquery));
+            }
             SqlExpr::Function(call) => self.unnests |= is_unnest(&call.name),
             SqlExpr::InUnnest { .. } => self.unnests = true,
             _ => {}
@@ -66,15 +71,25 @@ impl CorrelatedSubqueries {
     /// The same with the columns that they name, by the plan of the statement.
     pub(super) fn planned(self, plan: &LogicalPlan) -> Self {
         let (mut columns, mut missing) = (Vec::new(), None);
+        let (mut in_conditions, mut elsewhere) = (false, false);
         let _ = plan.apply_with_subqueries(|node| {
             if let LogicalPlan::Subquery(subquery) = node {
                 columns.extend(outer(subquery));
                 missing = missing.take().or_else(|| missing_column(subquery));
             }
+            let is_filter = matches!(node, LogicalPlan::Filter(_));
             node.apply_expressions(|expr| {
                 expr.apply(|expr| {
-                    if let Expr::ScalarSubquery(subquery) = expr {
-                        columns.extend(outer(subquery));
+                    match expr {
+                        Expr::ScalarSubquery(subquery) => columns.extend(outer(subquery)),
+                        Expr::InSubquery(InSubquery { subquery, .. })
+                        | Expr::Exists(Exists { subquery, .. })
+                            if is_filter =>
+                        {
+                            in_conditions |= outer(subquery).is_some();
+                        }
+                        Expr::InSubquery(_) | Expr::Exists(_) | Expr::SetComparison(_) => elsewhere = true,
+                        _ => {}
                     }
                     Ok(TreeNodeRecursion::Continue)
                 })
@@ -82,7 +97,8 @@ impl CorrelatedSubqueries {
             Ok(if columns.len() < MOST { TreeNodeRecursion::Continue } else { TreeNodeRecursion::Stop })
         });
         // A subquery is met as a plan and in its expression.
-        Self { columns: distinct(columns), lacking: missing, ..self }
+        let in_conditions = in_conditions && !elsewhere;
+        Self { columns: distinct(columns), lacking: missing, in_conditions, ..self }
     }
 
     /// The error about such a subquery in the words of the statement.
@@ -95,16 +111,21 @@ impl CorrelatedSubqueries {
         }
         if let Some(lacking) = self.lacking.as_ref().filter(|_| is_of_rows(error.message())) {
             let error = lacking.error(self.unnests);
-            return error.at(only(&[self.behind_in.as_slice(), &self.places].concat()));
+            return error.at(only(&[self.of_rows.as_slice(), &self.places].concat()));
         }
-        let known = reason(error.message()).filter(|_| !self.columns.is_empty());
-        let Some((why, hint)) = known else { return error };
+        let message = error.message();
+        let of_rows = self.in_conditions && (message.ends_with(NO_VALUE) || has_no_join(message));
+        let (known, places) = match of_rows {
+            true => (Some(OF_ROWS), &self.of_rows),
+            false => (reason(message), &self.places),
+        };
+        let Some((why, hint)) = known.filter(|_| !self.columns.is_empty()) else { return error };
         let subquery = "a subquery that names a column of the statement around it";
         let error = match self.columns.as_slice() {
             [column] => SqlError::invalid(format!("{subquery} (`{column}`) {why}")),
             _ => SqlError::invalid(format!("{subquery} {why}")),
         };
-        error.at(only(&self.places)).hint(hint)
+        error.at(only(places)).hint(hint)
     }
 }
 
@@ -185,7 +206,22 @@ fn outer(subquery: &Subquery) -> Option<String> {
     subquery.outer_ref_columns.iter().find_map(outer_column).map(|column| column.flat_name())
 }
 
-/// What the engine asks of such a subquery, and what is written where it is not so.
+/// Whether the engine found such a column in a part of a subquery from which it moves none into a join.
+fn has_no_join(message: &str) -> bool {
+    message.contains("Accessing outer reference columns is not allowed")
+        || message.contains("a mixed of outer references and inner columns")
+}
+
+/// What the engine asks of such a subquery behind IN and EXISTS, and what is written where it is not so.
+const OF_ROWS: (&str, &str) = (
+    "stands behind IN and EXISTS without ORDER BY, LIMIT, UNION and windows, and names it in its own WHERE only, by = beside \
+     an aggregate",
+    "write the subquery without it in WITH, and a join: WITH u AS (SELECT k, max(x) AS x FROM v GROUP BY k) SELECT t.* FROM t \
+     SEMI JOIN u ON u.k = t.k AND u.x = t.x, or ANTI JOIN for NOT; the first of each k is QUALIFY row_number() OVER \
+     (PARTITION BY k ORDER BY x) = 1",
+);
+
+/// What the engine asks of one in the place of a value, and what is written where it is not so.
 fn reason(message: &str) -> Option<(&'static str, &'static str)> {
     let one_row = message.contains("orrelated") && message.contains("aggregated")
         || message.contains("scalar correlated subquery cannot contain");
@@ -198,7 +234,8 @@ fn reason(message: &str) -> Option<(&'static str, &'static str)> {
     if message.contains("Correlated scalar subquery") {
         return Some(("stands in SELECT or WHERE only", "give it a name in SELECT, and use that name"));
     }
-    if message.contains("ScalarSubquery(") || message.contains("OuterReferenceColumn") {
+    if message.contains("ScalarSubquery(") || message.contains("OuterReferenceColumn") || has_no_join(message)
+    {
         return Some((
             "compares with it by = only, in WHERE, and gives an aggregate",
             "write a LEFT JOIN in its place: SELECT t.id, max(u.x) FROM t LEFT JOIN u ON u.x < t.x GROUP BY t.id; for one row of \
@@ -213,6 +250,35 @@ fn reason(message: &str) -> Option<(&'static str, &'static str)> {
 mod tests {
     use super::*;
     use crate::dialect::parse;
+
+    #[test]
+    fn a_subquery_that_makes_no_join_is_refused_by_where_it_stands() {
+        let found = |in_conditions: bool, message: &str| {
+            let columns = vec!["t.x".to_owned()];
+            let (of_rows, places) = (vec![(1, 2)], vec![(3, 4)]);
+            let subqueries =
+                CorrelatedSubqueries { columns, of_rows, places, in_conditions, ..Default::default() };
+            subqueries.explain(SqlError::invalid(message.to_owned())).to_string()
+        };
+        let condition = "(`t.x`) stands behind IN and EXISTS without ORDER BY";
+        let value = "(`t.x`) compares with it by = only";
+        for (in_conditions, message, says) in [
+            (true, "EXISTS is not known as a value", condition),
+            (true, "IN (SELECT ..) is not known as a value", condition),
+            (true, "Accessing outer reference columns is not allowed in the plan: Full Join:", condition),
+            (false, "Accessing outer reference columns is not allowed in the plan: Full Join:", value),
+            (
+                false,
+                "Window expressions should not contain a mixed of outer references and inner columns",
+                value,
+            ),
+            (false, "IN (SELECT ..) is not known as a value", "IN (SELECT ..) is not known as a value"),
+        ] {
+            let said = found(in_conditions, message);
+            assert!(said.contains(says), "{said}");
+            assert_eq!(said.contains("(line 1, column 2)"), in_conditions, "{said}");
+        }
+    }
 
     #[test]
     fn lists_are_taken_apart_in_select_and_in_from() {
