@@ -55,17 +55,6 @@ impl Arguments {
         Ok(Self { function, positional, named })
     }
 
-    /// Refuses options that the function does not have and options given twice.
-    pub(crate) fn check_names(&self, known: &[&str]) -> Result<(), SqlError> {
-        for (i, (name, _)) in self.named.iter().enumerate() {
-            check_name(self.function, name, known)?;
-            if self.named.iter().skip(i + 1).any(|(other, _)| other == name) {
-                return Err(SqlError::invalid(format!("option `{name}` is given twice")));
-            }
-        }
-        Ok(())
-    }
-
     /// The positional arguments, one for each name in `names`; they may also be given by name.
     pub(crate) fn positional<const N: usize>(&self, names: [&str; N]) -> Result<[&ScalarValue; N], SqlError> {
         if self.positional.len() > N {

@@ -32,7 +32,6 @@ static COLUMNS: [(&str, DataType, bool); 5] = [
 
 /// The table function `predicted`.
 pub(crate) fn table(call: &FunctionCall<'_>) -> DfResult<Arc<dyn TableProvider>> {
-    call.args.check_names(OPTIONS)?;
     let [dataset, name] = call.args.positional(["dataset", "prefilter"])?;
     let snapshot = &call.source.snapshot;
     let dataset = text("dataset", dataset)?;

@@ -31,7 +31,6 @@ pub(crate) const OPTIONS: &[&str] = &["dataset", "feature"];
 
 /// The table function `vectors`.
 pub(crate) fn table(call: &FunctionCall<'_>) -> DfResult<Arc<dyn TableProvider>> {
-    call.args.check_names(OPTIONS)?;
     let [dataset, feature] = call.args.positional(["dataset", "feature"])?;
     let snapshot = &call.source.snapshot;
     let dataset = text("dataset", dataset)?;
