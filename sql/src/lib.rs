@@ -87,7 +87,7 @@ mod wording;
 
 pub use catalog::{CATALOG, DATA, SYSTEM};
 pub use describe::Description;
-pub use dialect::check_condition;
+pub use dialect::{check_condition, statements};
 pub use engine::{HeldMemory, SqlResources};
 pub use error::{SqlError, SqlErrorKind};
 pub use guard::{MAX_OPERATORS, MAX_RELATIONS, MAX_SQL_BYTES};
@@ -103,11 +103,6 @@ pub use shown::with_whole_views;
 pub use types::in_sql as types_in_sql;
 pub use views::{check as check_view, reads_table, that_read as views_that_read};
 pub use window::RowWindow;
-
-/// The statements of a text, in their places; empty ones are left out.
-pub fn statements(text: &str) -> Vec<String> {
-    dialect::statements(text)
-}
 
 /// The table functions over a store, and how many of the first arguments of each are datasets.
 pub fn table_functions() -> impl Iterator<Item = (&'static str, usize)> {

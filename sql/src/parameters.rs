@@ -317,11 +317,7 @@ fn name_placeholders(select: &mut Select) {
 
 /// The name of a parameter.
 pub(crate) fn placeholder(expr: &Ast) -> Option<&str> {
-    match expr {
-        Ast::Value(v) => match &v.value {
-            AstValue::Placeholder(text) => text.strip_prefix('$'),
-            _ => None,
-        },
-        _ => None,
-    }
+    let Ast::Value(value) = expr else { return None };
+    let AstValue::Placeholder(text) = &value.value else { return None };
+    text.strip_prefix('$')
 }

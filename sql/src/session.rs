@@ -246,7 +246,7 @@ impl SqlSession {
     ) -> Result<SqlResult, SqlError> {
         let context = planned.context(context);
         let Planned { plan, mixed, .. } = planned;
-        let (schema, tables, snapshot) = (plan.schema(), self.table_names(), Arc::clone(self.snapshot()));
+        let (schema, tables, snapshot) = (plan.schema(), self.tables.names(), Arc::clone(self.snapshot()));
         let pool = Arc::clone(context.memory_pool());
         let translate = move |e| {
             let error = memory::explain(SqlError::from_datafusion(e, &tables), &pool);
@@ -265,7 +265,7 @@ impl SqlSession {
 
     /// What a statement takes and gives, before its parameters have values.
     pub async fn describe(&self, sql: &str) -> Result<Description, SqlError> {
-        let (state, tables) = (self.state(None)?.0, self.table_names());
+        let (state, tables) = (self.state(None)?.0, self.tables.names());
         let (sql, snapshot) = (sql.to_owned(), Arc::clone(self.snapshot()));
         apart(move |runtime| {
             let described = runtime.block_on(describe::describe(&state, &sql, &tables, &snapshot));
@@ -290,7 +290,7 @@ impl SqlSession {
         values: &Parameters,
         window: Option<RowWindow>,
     ) -> Result<Planned, SqlError> {
-        let (sql, values, tables) = (sql.to_owned(), values.clone(), self.table_names());
+        let (sql, values, tables) = (sql.to_owned(), values.clone(), self.tables.names());
         apart(move |runtime| {
             let mut statement = dialect::parse(&sql)?;
             let names = parameters::names(&mut statement)?;
@@ -300,11 +300,6 @@ impl SqlSession {
         })
         .await
         .map_err(|error| views::explain(error, self.snapshot()))
-    }
-
-    /// Every table by the name a statement would use, for hints.
-    fn table_names(&self) -> Vec<String> {
-        self.tables.names()
     }
 }
 

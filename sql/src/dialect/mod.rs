@@ -64,7 +64,7 @@ pub(crate) use sample::sampled;
 pub use statement::check_condition;
 pub(crate) use statement::{parse, parse_below};
 pub(crate) use summarize::expand as expand_summary;
-pub(crate) use tokens::statements;
+pub use tokens::statements;
 pub(crate) use using::constraint as join_constraint;
 
 #[cfg(test)]

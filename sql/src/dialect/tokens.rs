@@ -9,7 +9,7 @@ use datafusion::sql::sqlparser::tokenizer::{Location, Span, Token, TokenWithSpan
 /// The statements of a text, without those that are empty. Each has as many lines and blanks before it as the
 /// text has, so that places in messages are those of the text. Text that cannot be cut into tokens is one
 /// statement, which says why when it runs.
-pub(crate) fn statements(text: &str) -> Vec<String> {
+pub fn statements(text: &str) -> Vec<String> {
     let Ok(tokens) = Tokenizer::new(&GenericDialect {}, text).tokenize_with_location() else {
         return vec![text.to_owned()];
     };
