@@ -97,6 +97,11 @@ pub(super) fn name(ident: &Ident) -> String {
     }
 }
 
+/// Whether a name needs no quotes.
+pub(super) fn is_plain_name(name: &str) -> bool {
+    name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
+}
+
 /// The last part of a name, as the engine reads it.
 pub(super) fn last_name(object: &ObjectName) -> Option<String> {
     object.0.last()?.as_ident().map(name)
@@ -166,6 +171,14 @@ pub(super) fn last_ident(object: &mut ObjectName) -> Option<&mut Ident> {
     match object.0.last_mut()? {
         ObjectNamePart::Identifier(ident) => Some(ident),
         ObjectNamePart::Function(_) => None,
+    }
+}
+
+/// Whether a SELECT has GROUP BY.
+pub(super) fn is_grouped(select: &Select) -> bool {
+    match &select.group_by {
+        GroupByExpr::Expressions(groups, _) => !groups.is_empty(),
+        GroupByExpr::All(_) => true,
     }
 }
 

@@ -109,7 +109,7 @@ pub(crate) struct LeafOptions {
     pub(crate) served: bool,
 }
 
-/// The methods of a plan without inputs, which has the fields `properties` and `metrics`.
+/// The methods of a plan without inputs, which has the fields `limit`, `properties` and `metrics`.
 macro_rules! leaf_methods {
     () => {
         fn properties(&self) -> &Arc<PlanProperties> {
@@ -129,6 +129,10 @@ macro_rules! leaf_methods {
 
         fn metrics(&self) -> Option<MetricsSet> {
             Some(self.metrics.clone_inner())
+        }
+
+        fn with_fetch(&self, limit: Option<usize>) -> Option<Arc<dyn ExecutionPlan>> {
+            Some(Arc::new(Self { limit, metrics: ExecutionPlanMetricsSet::new(), ..self.clone() }))
         }
     };
 }

@@ -14,7 +14,7 @@ use datafusion::sql::sqlparser::ast::{self, CastKind, ExactNumberInfo};
 use gstore_functions::TIMES;
 
 use super::error::SqlError;
-use super::expanded::column;
+use super::expanded::{column, is_plain_name};
 use super::positions::start;
 use super::walk::{inner, visit_expressions};
 use super::wording::NO_ROOM;
@@ -116,8 +116,7 @@ impl MixedComparison {
         };
         let text = error.text_of_number().or(error.text_of_time()).unwrap_or_default();
         let column = &mixed.column;
-        let is_plain = column.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
-        let named = if is_plain { column.clone() } else { format!("\"{column}\"") };
+        let named = if is_plain_name(column) { column.clone() } else { format!("\"{column}\"") };
         let escaped = text.replace('\'', "''");
         let (why, hint) = match &mixed.value {
             ComparedWith::Text(_) => (

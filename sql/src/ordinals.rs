@@ -4,9 +4,9 @@
 //! is not; the expression itself it finds. So it is put in the place of its number before the planning.
 
 use datafusion::sql::parser::Statement;
-use datafusion::sql::sqlparser::ast::{Expr, GroupByExpr, OrderByKind, Query, SelectItem, SetExpr};
+use datafusion::sql::sqlparser::ast::{Expr, OrderByKind, Query, SelectItem, SetExpr};
 
-use crate::expanded::number_of;
+use crate::expanded::{is_grouped, number_of};
 use crate::walk::{inner, visit_queries_mut};
 
 /// Puts expressions in the place of their numbers.
@@ -19,10 +19,7 @@ pub(super) fn resolve(statement: &mut Statement) {
 fn of_query(query: &mut Query) {
     let Query { body, order_by, .. } = query;
     let (SetExpr::Select(select), Some(order)) = (&**body, order_by.as_mut()) else { return };
-    let grouped = match &select.group_by {
-        GroupByExpr::All(_) => true,
-        GroupByExpr::Expressions(by, _) => !by.is_empty(),
-    };
+    let grouped = is_grouped(select);
     let OrderByKind::Expressions(keys) = &mut order.kind else { return };
     let number = |key: &Expr| number_of(key)?.parse::<usize>().ok();
     keys.retain_mut(|key| match number(&key.expr).and_then(|n| nth(&select.projection, n)) {

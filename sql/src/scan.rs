@@ -182,10 +182,6 @@ impl ExecutionPlan for RowsExec {
         Ok(Arc::new(statistics(rows, self.projection.len())))
     }
 
-    fn with_fetch(&self, limit: Option<usize>) -> Option<Arc<dyn ExecutionPlan>> {
-        Some(Arc::new(Self { limit, metrics: ExecutionPlanMetricsSet::new(), ..self.clone() }))
-    }
-
     fn fetch(&self) -> Option<usize> {
         self.limit
     }

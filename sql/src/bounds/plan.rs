@@ -6,6 +6,7 @@ use std::sync::Arc;
 use arrow_schema::DataType;
 use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
 use datafusion::error::Result as DfResult;
+use datafusion::logical_expr::expr::{Cast, TryCast};
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::{BinaryExpr, Expr, LogicalPlan, Operator};
 
@@ -60,13 +61,9 @@ fn with_limit(expr: Expr, budget: &Arc<Budget>) -> DfResult<Transformed<Expr>> {
                 Ok(Transformed::no(Expr::ScalarFunction(call)))
             }
         },
-        Expr::Cast(cast) => {
-            check_width(cast.field.data_type())?;
-            Ok(Transformed::no(Expr::Cast(cast)))
-        }
-        Expr::TryCast(cast) => {
-            check_width(cast.field.data_type())?;
-            Ok(Transformed::no(Expr::TryCast(cast)))
+        Expr::Cast(Cast { ref field, .. }) | Expr::TryCast(TryCast { ref field, .. }) => {
+            check_width(field.data_type())?;
+            Ok(Transformed::no(expr))
         }
         other => Ok(Transformed::no(other)),
     }

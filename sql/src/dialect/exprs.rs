@@ -89,6 +89,11 @@ pub(super) fn null() -> Expr {
     Expr::value(Value::Null)
 }
 
+/// Whether an expression is NULL as it is written.
+pub(super) fn is_null(expr: &Expr) -> bool {
+    matches!(expr, Expr::Value(value) if value.value == Value::Null)
+}
+
 /// A number as an expression.
 pub(super) fn number(number: impl ToString) -> Expr {
     Expr::value(Value::Number(number.to_string(), false))

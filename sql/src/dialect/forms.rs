@@ -17,7 +17,7 @@ pub(super) use self::likes::{escape, replacement};
 use self::patterns::full_match;
 pub(super) use self::patterns::{not_similar, similar};
 pub(super) use self::times::{interval, number_as_time, part_of, usual_time};
-use super::exprs::{binary, call, case, cast, nested, null, number, taken, text, text_of, unnested};
+use super::exprs::{binary, call, case, cast, is_null, nested, null, number, taken, text, text_of, unnested};
 use crate::error::SqlError;
 use crate::expanded::number_of;
 use crate::names::PARTS;
@@ -147,10 +147,6 @@ fn is_part(expr: &Expr) -> bool {
         function.name.to_string().to_ascii_lowercase().as_str(),
         "json_extract" | "json_extract_path" | "json_get" | "json_get_json" | "as_json" | "try_as_json"
     )
-}
-
-fn is_null(expr: &Expr) -> bool {
-    matches!(expr, Expr::Value(value) if value.value == Value::Null)
 }
 
 /// Whether an expression is a value or a column, which can be repeated.

@@ -8,15 +8,14 @@
 use std::collections::HashSet;
 
 use datafusion::sql::sqlparser::ast::{
-    Distinct, Expr, GroupByExpr, Ident, OrderByExpr, OrderByKind, Query, Select, SelectItem, SetExpr,
-    Statement,
+    Distinct, Expr, Ident, OrderByExpr, OrderByKind, Query, Select, SelectItem, SetExpr, Statement,
 };
 
 use super::by_all;
 use super::exprs::{self, has_unnest, is_many, number, of_item, subquery};
 use super::twice::key;
 use crate::error::SqlError;
-use crate::expanded::{column, name};
+use crate::expanded::{column, is_grouped, name};
 use crate::walk::{visit_expressions, visit_queries_mut};
 use crate::wording::DISTINCT_ORDER;
 
@@ -169,13 +168,6 @@ fn put_around(body: &mut SetExpr, around: &mut Query) {
 fn is_plain(select: &Select) -> bool {
     let is_other = is_grouped(select) || select.distinct.is_some();
     !is_other && select.having.is_none() && select.qualify.is_none()
-}
-
-fn is_grouped(select: &Select) -> bool {
-    match &select.group_by {
-        GroupByExpr::Expressions(groups, _) => !groups.is_empty(),
-        GroupByExpr::All(_) => true,
-    }
 }
 
 /// Whether a key is a column of a table, and the result has another of its name.

@@ -13,7 +13,7 @@ use datafusion::sql::sqlparser::ast::{
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 
 use super::arrows::tighten;
-use super::exprs::{arguments, binary, denied, nested, null, plain_args};
+use super::exprs::{arguments, binary, denied, is_null, nested, null, plain_args};
 use super::tokens::{BEFORE_NAMES, Replacement, is_any, is_word, made, next, outside};
 use crate::walk::{VisitMut, inner, visit_expressions};
 
@@ -124,11 +124,10 @@ fn condition(expr: &Expr) -> Option<Expr> {
     let name = function.name.0.first()?.as_ident().filter(|name| name.value == LIST)?;
     let args = plain_args(function)?;
     let &[list] = args.as_slice() else { return None };
-    // No value is that of a NULL, which is no answer either.
-    let is_null = |element: &Expr| matches!(element, Expr::Value(value) if value.value == Value::Null);
     if let Expr::Array(array) = list
         && !array.elem.iter().any(is_computed)
     {
+        // No value is that of a NULL, which is no answer either.
         let list: Vec<Expr> = array.elem.iter().filter(|element| !is_null(element)).cloned().collect();
         if list.is_empty() {
             // Nothing is in an empty list, not even a value that is not known.

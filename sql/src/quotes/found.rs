@@ -12,7 +12,7 @@ use datafusion::sql::sqlparser::tokenizer::Span;
 use super::{AmbiguousNames, TextPosition};
 use crate::dialect;
 use crate::expanded::{self, name, number_of};
-use crate::positions::{place, start};
+use crate::positions::{begin, place, start};
 use crate::walk::visit_expressions;
 use crate::wording::{EXISTS, IN_ROWS};
 
@@ -37,12 +37,7 @@ fn bare(expr: &Expr) -> Option<String> {
 
 /// The name of a column, without its table, and its place.
 fn column(expr: &Expr) -> Option<(String, TextPosition)> {
-    let parts = match expr {
-        Expr::Identifier(column) => std::slice::from_ref(column),
-        Expr::CompoundIdentifier(parts) => parts.as_slice(),
-        _ => return None,
-    };
-    Some((name(parts.last()?), place(parts.first()?)))
+    Some((name(expanded::column(expr)?), begin(expr)?))
 }
 
 /// The only argument of a function, if that is a column.

@@ -8,6 +8,7 @@ use gstore_core::Remedy;
 use gstore_query::hint::{did_you_mean, listing, nearest};
 
 use crate::error::SqlError;
+use crate::expanded::is_plain_name;
 use crate::names::SERIES;
 use crate::virtuals::VirtualColumn;
 use crate::wording::{AS_WRITTEN, OCCURS};
@@ -48,7 +49,7 @@ pub(crate) fn with_fields(error: SqlError, fields: &Fields) -> SqlError {
     let names = || fields.iter().map(|field| field.name().as_str());
     let all = listing(names().take(40));
     let hint = match error.missing_field().and_then(|missing| nearest(missing, names())) {
-        Some(name) if is_plain(name) => format!("{} It has {all}", did_you_mean(name)),
+        Some(name) if is_plain_name(name) => format!("{} It has {all}", did_you_mean(name)),
         Some(name) => format!("did you mean \"{name}\", in double quotes behind a dot? It has {all}"),
         None => format!("it has {all}"),
     };
@@ -123,9 +124,9 @@ fn unknown_column(field: &Column, valid_fields: &[Column]) -> SqlError {
         return unknown.hint(format!("there is no table here: write FROM, or '{text}' if it is a text"));
     }
     unknown.hint(match nearest(&field.name, names.iter().copied()) {
-        Some(name) if is_plain(name) => did_you_mean(name),
+        Some(name) if is_plain_name(name) => did_you_mean(name),
         // Without quotes it is found in any case.
-        Some(name) if lower == field.name && is_plain(&name.to_lowercase()) => {
+        Some(name) if lower == field.name && is_plain_name(&name.to_lowercase()) => {
             did_you_mean(&name.to_lowercase())
         }
         Some(name) => meant_in_quotes(name),
@@ -178,7 +179,7 @@ fn known_column(names: &[&str], lower: &str) -> Option<String> {
     let computed = VirtualColumn::ALL.map(VirtualColumn::name);
     let computed = computed.iter().filter(|_| !names.is_empty());
     let name = names.iter().chain(computed).find(|name| name.to_lowercase() == lower)?;
-    Some(if is_plain(name) { format!("`{name}`") } else { format!("\"{name}\"") })
+    Some(if is_plain_name(name) { format!("`{name}`") } else { format!("\"{name}\"") })
 }
 
 fn ambiguous_name(name: &str) -> SqlError {
@@ -203,9 +204,4 @@ fn computed(column: &str) -> Option<String> {
         "`{column}` is there once {} has computed it",
         Remedy::IngestKind { kind, per_token: false, dataset: "", run: "" }
     ))
-}
-
-/// Whether a name needs no quotes.
-fn is_plain(name: &str) -> bool {
-    name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
 }

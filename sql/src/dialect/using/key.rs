@@ -5,6 +5,7 @@ use datafusion::sql::sqlparser::ast::Expr;
 use super::joined::Side;
 use crate::dialect::exprs::call;
 use crate::error::SqlError;
+use crate::expanded::is_plain_name;
 
 /// A column of several tables.
 pub(in crate::dialect) struct MergedColumn {
@@ -47,10 +48,9 @@ impl MergedColumn {
 
     /// How it is written without `USING`.
     pub(in crate::dialect) fn written(&self) -> String {
-        let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
         match self.sides.is_empty() {
             true => format!("coalesce(a.{0}, b.{0}) with the names of the tables", self.name),
-            false if self.name.chars().all(plain) => self.value().to_string().replace('"', ""),
+            false if is_plain_name(&self.name) => self.value().to_string().replace('"', ""),
             false => self.value().to_string(),
         }
     }
