@@ -187,9 +187,10 @@ fn run(golden: &Golden, learner: &Learner) -> OutOfFold {
     out_of_fold(&golden.data(), learner, &golden.folds(), &means()).expect("a fit")
 }
 
-/// A penalty as Python writes it: with all of its digits, 1.0 as well.
-fn key(alpha: f64) -> String {
-    format!("{alpha:?}")
+/// The entry of a penalty, whose key is how Python writes it (`1.0`, `1e-05`) behind a prefix.
+fn of_alpha<'v>(table: &'v Value, prefix: &str, alpha: f64) -> &'v Value {
+    let is_it = |key: &str| key.strip_prefix(prefix).and_then(|text| text.parse().ok()) == Some(alpha);
+    table.as_object().unwrap().iter().find(|(key, _)| is_it(key)).unwrap().1
 }
 
 fn alphas(golden: &Golden) -> Vec<f64> {
@@ -214,7 +215,7 @@ fn golden_prefilter_ridge() {
         assert!((found - expected).abs() <= tolerance * largest, "{found} is not {expected}");
     }
     for (alpha, of_alpha) in alphas.iter().zip(&found.r2) {
-        let table = &golden.manifest["ridge"]["r2_out_of_fold"][key(*alpha)];
+        let table = of_alpha(&golden.manifest["ridge"]["r2_out_of_fold"], "", *alpha);
         for (found, expected) in of_alpha.iter().zip(golden.numbers(table)) {
             assert!((found - expected).abs() <= tolerance, "alpha {alpha}: {found} is not {expected}");
         }
@@ -354,7 +355,7 @@ fn golden_prefilter_ridge_of_few_labels() {
     let alphas = alphas(&golden);
     let of_rank = golden.tolerance("spearman", TOLERANCE);
     for (alpha, fitted) in alphas.iter().zip(&tenth.fit(&Learner::Ridge { alphas: alphas.clone() })) {
-        let table = &golden.manifest["labelled_tenth"][format!("ridge {}", key(*alpha))];
+        let table = of_alpha(&golden.manifest["labelled_tenth"], "ridge ", *alpha);
         golden.assert_recalls(table, tenth.others.len(), &format!("alpha {alpha}"), &|target, budgets| {
             tenth.judged(fitted, target, budgets)
         });

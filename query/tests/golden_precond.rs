@@ -95,13 +95,15 @@ fn of_question(store: &TestStore, spec: &InfluenceSpec, factor: impl Fn(usize) -
     (0..queries).flat_map(score).collect()
 }
 
-fn assert_close(found: &[f64], expected: &[f32], of: &str) {
+/// Compares scores: they may be apart by ten times what the library in float32 is from these, if that is known.
+fn assert_close(found: &[f64], expected: &[f32], library: Option<f64>, of: &str) {
     assert_eq!(found.len(), expected.len(), "{of}");
     let largest = expected.iter().fold(0.0_f64, |most, x| most.max(f64::from(x.abs())));
+    let tolerance = library.map_or(TOLERANCE, |apart| TOLERANCE.max(10.0 * apart));
     // Each by itself: a maximum leaves out what is not a number.
     for (at, (x, y)) in found.iter().zip(expected).enumerate() {
         let apart = (x - f64::from(*y)).abs();
-        assert!(apart <= TOLERANCE * largest, "{of}: {at}: {apart:e} of {largest:e}");
+        assert!(apart <= tolerance * largest, "{of}: {at}: {apart:e} of {largest:e}");
     }
 }
 
@@ -147,7 +149,8 @@ fn golden_precond_of_stored_rows() {
         let sim = if entry["cosine"].as_bool().unwrap() { Sim::Cosine } else { Sim::Dot };
         let spec = InfluenceSpec { sim, precondition, damping, inversion, ..ask("pool", "val") };
         let found = of_question(&store, &spec, |_| 1.0);
-        assert_close(&found, &tensors[&format!("formula.{name}")].1, name);
+        let library = entry["library_f32_vs_formula_f64"][0].as_f64();
+        assert_close(&found, &tensors[&format!("formula.{name}")].1, library, name);
     }
 }
 
@@ -170,6 +173,6 @@ fn golden_precond_of_stored_models() {
             ..ask("pool", "val")
         };
         let found = of_question(&store, &spec, |row| mean_q(row) / count as f64);
-        assert_close(&found, &tensors[&format!("score.paper{suffix}")].1, suffix);
+        assert_close(&found, &tensors[&format!("score.paper{suffix}")].1, None, suffix);
     }
 }

@@ -48,6 +48,8 @@ struct Scored {
     place: Place,
     /// Where each training row begins among the tokens of all.
     offsets: Vec<usize>,
+    /// Training rows without a scored token, which no table lists: the reference has 0 for them.
+    unscored: Vec<usize>,
     queries: usize,
     /// Whether all factors are those of the folder.
     is_given: bool,
@@ -74,7 +76,7 @@ fn golden_ekfac_scores() {
             scored.check_fit(&cases, &mut checks);
         }
         of_fits += checks.compared - before;
-        cases.iter().for_each(|case| scored.check(case, &mut checks));
+        cases.iter().for_each(|case| scored.check(case, &manifest["damping"], &mut checks));
         println!("{}: {:.1} s", cases[0].rows(), started.elapsed().as_secs_f64());
     }
     assert!(checks.failed.is_empty(), "of {}:\n{}", checks.compared, checks.failed.join("\n"));
@@ -117,7 +119,9 @@ fn scored(file: &Tensors, cases: &[Case], model: &Path) -> Scored {
         place.ok(&[&args[..], &TEXT[..]].concat());
     }
     let has_fit = !is_given && asked(&["kfac", "identity"]);
-    Scored { place, offsets, queries: queries.len(), is_given, has_fit }
+    let is_unscored = |at: &usize| train[*at].targets.iter().all(Option::is_none);
+    let unscored = (0..train.len()).filter(is_unscored).collect();
+    Scored { place, offsets, unscored, queries: queries.len(), is_given, has_fit }
 }
 
 /// A tokenizer whose words are the numbers of its tokens.
@@ -193,8 +197,9 @@ impl Scored {
         cases.iter().for_each(|case| check_factors(&modules, case, &factors, &[], checks));
     }
 
-    /// Compares the scores that the reference has of a case: all of them with `GSTORE_EXHAUSTIVE`.
-    fn check(&self, case: &Case, checks: &mut Checks) {
+    /// Compares the scores that the reference has of a case: all of them with `GSTORE_EXHAUSTIVE`. The names of
+    /// `dampings` may stand for numbers.
+    fn check(&self, case: &Case, dampings: &Value, checks: &mut Checks) {
         let names = case.scores.names();
         let mut names: Vec<&str> = names.iter().filter_map(|name| name.strip_prefix("float64/")).collect();
         names.sort_unstable();
@@ -211,7 +216,7 @@ impl Scored {
         for name in names {
             let key = format!("float64/{name}");
             let (mut expected, shape) = (case.scores.get(&key).expect("there"), case.scores.shape(&key));
-            let found = self.scores(case, name, &shape);
+            let found = self.scores(case, name, dampings, &shape);
             if name.starts_with("lowrank") {
                 expected.truncate(found.len());
             }
@@ -220,7 +225,7 @@ impl Scored {
     }
 
     /// The scores of a name such as `per_module.ekfac.1e-3`, in the order that the reference has them in.
-    fn scores(&self, case: &Case, name: &str, shape: &[usize]) -> Vec<f64> {
+    fn scores(&self, case: &Case, name: &str, dampings: &Value, shape: &[usize]) -> Vec<f64> {
         let (kind, method) = name.split_once('.').expect("a kind and a method");
         let (strategy, damping) = method.split_once('.').unwrap_or((method, ""));
         let mut queries = self.queries;
@@ -253,7 +258,11 @@ impl Scored {
         match damping {
             "" => {}
             "null" => more.extend(["--damping".to_owned(), "auto".to_owned()]),
-            value => more.extend(["--damping".to_owned(), value.to_owned()]),
+            name => {
+                let value =
+                    dampings[name].as_f64().map_or_else(|| name.to_owned(), |value| value.to_string());
+                more.extend(["--damping".to_owned(), value]);
+            }
         }
         let (factors, text): (&str, &[&str]) = match strategy {
             "diagonal" if self.is_given => ("given-diagonal", &TEXT[..]),
@@ -289,6 +298,18 @@ impl Scored {
                 _ => (module * queries + query) * rows + row,
             };
             scores[at] = value("score").expect("a score").parse().expect("a number");
+        }
+        for row in self.unscored.iter().copied().filter(|row| *row < rows) {
+            for part in 0..parts * queries {
+                match kind {
+                    "per_token" => {
+                        let tokens = part * token_count + self.offsets[row]
+                            ..part * token_count + self.offsets[row + 1];
+                        scores[tokens].fill(0.0);
+                    }
+                    _ => scores[part * rows + row] = 0.0,
+                }
+            }
         }
         assert!(scores.iter().all(|score| score.is_finite()), "{}: {name}: {text}", case.name);
         scores
