@@ -1,4 +1,4 @@
-//! Settings of `tokenizer_config.json` that change the tokens of a text.
+//! Settings of `tokenizer_config.json` and `config.json` that change the tokens of a text.
 //!
 //! Some classes of transformers take no more than the vocabulary and what stands around a text from
 //! `tokenizer.json`, one of them the vocabulary alone; their own code says how a text is split. Here the file

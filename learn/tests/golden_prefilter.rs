@@ -188,7 +188,7 @@ fn run(golden: &Golden, learner: &Learner) -> OutOfFold {
 }
 
 /// The entry of a penalty, whose key is how Python writes it (`1.0`, `1e-05`) behind a prefix.
-fn of_alpha<'v>(table: &'v Value, prefix: &str, alpha: f64) -> &'v Value {
+fn entry_of<'v>(table: &'v Value, prefix: &str, alpha: f64) -> &'v Value {
     let is_it = |key: &str| key.strip_prefix(prefix).and_then(|text| text.parse().ok()) == Some(alpha);
     table.as_object().unwrap().iter().find(|(key, _)| is_it(key)).unwrap().1
 }
@@ -215,7 +215,7 @@ fn golden_prefilter_ridge() {
         assert!((found - expected).abs() <= tolerance * largest, "{found} is not {expected}");
     }
     for (alpha, of_alpha) in alphas.iter().zip(&found.r2) {
-        let table = of_alpha(&golden.manifest["ridge"]["r2_out_of_fold"], "", *alpha);
+        let table = entry_of(&golden.manifest["ridge"]["r2_out_of_fold"], "", *alpha);
         for (found, expected) in of_alpha.iter().zip(golden.numbers(table)) {
             assert!((found - expected).abs() <= tolerance, "alpha {alpha}: {found} is not {expected}");
         }
@@ -344,7 +344,11 @@ fn a_top_is_found_by_the_recalls_of_its_table() {
     assert_eq!(top_of(67.5, 1350, &[0.1234]), 67);
     assert_eq!(roundings(&[0.1, 0.5], 1350), [[0.1, 0.5]]);
     assert_eq!(roundings(&[0.16, 0.5], 10), [[0.1, 0.5], [0.2, 0.5]]);
-    assert_eq!(["0.01", "1.0", "10000.0"], [0.01, 1.0, 10_000.0].map(key));
+    let written = serde_json::json!({ "ridge 1e-05": 0.25, "ridge 10000.0": 0.5, "best": 1.0 });
+    assert_eq!(
+        [1e-5, 1e4].map(|alpha| entry_of(&written, "ridge ", alpha).as_f64()),
+        [Some(0.25), Some(0.5)]
+    );
 }
 
 #[test]
@@ -355,7 +359,7 @@ fn golden_prefilter_ridge_of_few_labels() {
     let alphas = alphas(&golden);
     let of_rank = golden.tolerance("spearman", TOLERANCE);
     for (alpha, fitted) in alphas.iter().zip(&tenth.fit(&Learner::Ridge { alphas: alphas.clone() })) {
-        let table = of_alpha(&golden.manifest["labelled_tenth"], "ridge ", *alpha);
+        let table = entry_of(&golden.manifest["labelled_tenth"], "ridge ", *alpha);
         golden.assert_recalls(table, tenth.others.len(), &format!("alpha {alpha}"), &|target, budgets| {
             tenth.judged(fitted, target, budgets)
         });

@@ -114,7 +114,9 @@ impl CorrelatedSubqueries {
             return error.at(only(&[self.of_rows.as_slice(), &self.places].concat()));
         }
         let message = error.message();
-        let of_rows = self.in_conditions && (message.ends_with(NO_VALUE) || has_no_join(message));
+        // Where there are subqueries of both sorts, the second message may be about either.
+        let is_of_rows = message.ends_with(NO_VALUE) || (self.places.is_empty() && has_no_join(message));
+        let of_rows = self.in_conditions && is_of_rows;
         let (known, places) = match of_rows {
             true => (Some(OF_ROWS), &self.of_rows),
             false => (reason(message), &self.places),

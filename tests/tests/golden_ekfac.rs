@@ -301,14 +301,15 @@ impl Scored {
         }
         for row in self.unscored.iter().copied().filter(|row| *row < rows) {
             for part in 0..parts * queries {
-                match kind {
+                let places = match kind {
                     "per_token" => {
-                        let tokens = part * token_count + self.offsets[row]
-                            ..part * token_count + self.offsets[row + 1];
-                        scores[tokens].fill(0.0);
+                        let start = part * token_count;
+                        start + self.offsets[row]..start + self.offsets[row + 1]
                     }
-                    _ => scores[part * rows + row] = 0.0,
-                }
+                    _ => part * rows + row..part * rows + row + 1,
+                };
+                assert!(scores[places.clone()].iter().all(|score| score.is_nan()), "{name}: {row} is listed");
+                scores[places].fill(0.0);
             }
         }
         assert!(scores.iter().all(|score| score.is_finite()), "{}: {name}: {text}", case.name);

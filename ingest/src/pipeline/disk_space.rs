@@ -13,7 +13,7 @@ use super::tracked::TrackedTensors;
 use super::window::BatchLimits;
 use super::work::{CheckpointWork, rows_of};
 use gstore_core::{Cancel, Kind};
-use gstore_data::Content;
+use gstore_data::{Content, Place};
 use gstore_model::weights::ModelFolder;
 
 /// Vectors that one of some rows has, on average.
@@ -54,12 +54,12 @@ pub(super) fn check_work(
 }
 
 /// Refuses samples that are not registered yet, if their vectors do not fit in addition to the store's.
-/// `rows` are new, `texts` some of their files, by their place there.
+/// `rows` are new, `texts` some of those in their files.
 pub(super) fn check_new(
     store: &Store,
     request: &IngestRequest,
     rows: u64,
-    texts: &[(u64, Content)],
+    texts: &[(Place, Content)],
 ) -> Result<(), IngestError> {
     if !request.check_room || rows == 0 {
         return Ok(());
@@ -72,9 +72,10 @@ pub(super) fn check_new(
         Granularity::Token => {
             let encoder = encoder(request)?;
             let mut vectors = 0;
-            for (row, text) in texts {
+            for (place, text) in texts {
                 let encoded = encoder.encode(text);
-                let encoded = encoded.map_err(|source| IngestError::Encode { row: *row, source })?;
+                let encoded =
+                    encoded.map_err(|source| IngestError::EncodeRecord { place: place.clone(), source })?;
                 vectors += encoded.scored_tokens().max(1);
             }
             vectors as f64 / texts.len().max(1) as f64

@@ -82,7 +82,8 @@ impl SampleInputs {
 
     /// The same, with each long text cut into samples of its own, in a copy of the files.
     pub fn in_blocks(mut self, context: &Context, request: &IngestRequest) -> Result<Self> {
-        let encoder = request.text.encoder(&request.model).map_err(IngestError::from)?;
+        let mut encoder = request.text.encoder(&request.model).map_err(IngestError::from)?;
+        encoder.limit_memory(request.max_memory);
         let AddRequest { data, fields, layout, .. } = &self.request;
         let fields = FieldNames::parse(fields).and_then(|fields| fields.with_layout(*layout));
         let fields = fields.map_err(|source| IngestError::FieldOption { source })?;

@@ -187,6 +187,9 @@ pub enum IngestError {
     /// A record of a file that is no sample.
     #[error("{file}, {place}: {source}", file = place.file.display())]
     Record { place: Place, source: RecordError },
+    /// A record of a file whose text cannot be tokenised.
+    #[error("{file}, {place}: {source}", file = place.file.display())]
+    EncodeRecord { place: Place, source: EncodeError },
     /// A sample that the store does not take.
     #[error("{file}, {place}: {source}", file = place.file.display())]
     Append { place: Place, source: AppendError },

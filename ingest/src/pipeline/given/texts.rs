@@ -61,7 +61,7 @@ pub(super) fn of_records(
         let Ok(record) = parse_record(record.as_bytes()) else { return Ok(Vec::new()) };
         match tokenizer.encode(&record.content) {
             Ok(encoded) => tokenizer.texts(&encoded),
-            Err(EncodeError::Tokenizer(why)) => Err(EncodeError::Tokenizer(why)),
+            Err(error @ (EncodeError::Tokenizer(_) | EncodeError::TooLarge { .. })) => Err(error),
             Err(_) => Ok(Vec::new()),
         }
     };

@@ -236,7 +236,7 @@ fn fill(
     found: &mut RecordFindings,
     progress: &mut dyn Progress,
     cancel: &Cancel,
-) -> Result<Vec<(u64, Content)>, IngestError> {
+) -> Result<Vec<(Place, Content)>, IngestError> {
     let mut ids = IdAllocator::new();
     let mut records = 0u64;
     let mut texts = Vec::new();
@@ -245,7 +245,7 @@ fn fill(
     let mut bad = BadRecords::default();
     let add = |place: Place, json: &[u8], record: Record| {
         if wanted.contains(records) {
-            texts.push((records, record.content.clone()));
+            texts.push((place.clone(), record.content.clone()));
         }
         records += 1;
         found.reasoning += u64::from(Content::leaves_reasoning(json));
