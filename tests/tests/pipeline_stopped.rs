@@ -179,3 +179,49 @@ fn an_interrupt_ends_a_dry_run_that_does_not_look_up_from_what_it_reads() {
         assert!(!place.path("warm").exists());
     }
 }
+
+/// The child of a process that has a file of this name open.
+#[cfg(target_os = "linux")]
+fn child_with_open(parent: &Child, file: &str) -> Option<rustix::process::Pid> {
+    let id = parent.id();
+    let children = fs_err::read_to_string(format!("/proc/{id}/task/{id}/children")).ok()?;
+    let has_open = |child: &&str| {
+        let opened = fs_err::read_dir(format!("/proc/{child}/fd")).into_iter().flatten().flatten();
+        let mut files = opened.filter_map(|fd| fs_err::read_link(fd.path()).ok());
+        files.any(|path| path.to_string_lossy().contains(file))
+    };
+    let child = children.split_whitespace().find(has_open)?;
+    rustix::process::Pid::from_raw(child.parse().ok()?)
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_dry_run_that_is_killed_leaves_no_copy_of_its_data() {
+    let place = Place::new();
+    let text = "The river runs to the sea. ".repeat(40);
+    let lines = (0..400).map(|number| format!("{{\"text\": \"{number}. {text}\"}}\n"));
+    place.write("texts.jsonl", lines.collect::<String>());
+    let stage = "[[stage]]\nname = 'texts'\ncommand = 'ingest'\nmodel = 'MODEL'\ndataset = 'texts'\n\
+                 data = 'texts.jsonl'\nblock = 32\nfeatures = 'loss'\n";
+    write(&place, stage);
+    fs_err::create_dir(place.path("temporary")).expect("made");
+    let mut command = place.gstore(&["run", "p.toml", "--dry-run"]);
+    command.env("TMPDIR", place.path("temporary")).stderr(Stdio::piped()).stdout(Stdio::null());
+    let mut child = command.spawn().expect("started");
+    let begun = Instant::now();
+    let dry_run = loop {
+        if let Some(found) = child_with_open(&child, "gstore-blocks-") {
+            break found;
+        }
+        assert!(begun.elapsed() < Duration::from_secs(300), "nothing is copied");
+        assert!(child.try_wait().expect("a state").is_none(), "ended before it was told to");
+        std::thread::sleep(Duration::from_millis(1));
+    };
+    // It heeds no signal, as one that reads a large model.
+    let _ = rustix::process::kill_process(dry_run, rustix::process::Signal::STOP);
+    binary::interrupt(&child);
+    let stopped: binary::Finished = child.wait_with_output().expect("ends").into();
+    stopped.says(130, &[]);
+    assert_eq!(place.names(), ["p.toml", "temporary", "texts.jsonl"]);
+    assert_eq!(fs_err::read_dir(place.path("temporary")).expect("listed").count(), 0);
+}

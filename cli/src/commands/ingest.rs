@@ -7,6 +7,7 @@ mod sketch;
 mod stored;
 mod text;
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::Result;
@@ -114,7 +115,7 @@ fn ingest_dataset(context: &Context, args: &IngestArgs) -> Result<(ExitCode, Val
     } else {
         // Before a pipe is read to its end.
         context.store_path()?;
-        let samples = samples(context, args, &request)?;
+        let samples = samples(context, args, &request, None)?;
         samples.check_texts(context, &request)?;
         check_planes(context, args, &request)?;
         let (store, report) = samples.register(context, Some((&request, &mut bases)))?;
@@ -196,11 +197,16 @@ fn check_planes(context: &Context, args: &IngestArgs, request: &IngestRequest) -
     sketch::check(args, &IngestPlan::at(snapshot, request, &mut Silent)?)
 }
 
-/// The samples of `--data`, long texts in blocks.
-fn samples(context: &Context, args: &IngestArgs, request: &IngestRequest) -> Result<SampleInputs> {
+/// The samples of `--data`, long texts in blocks; `scratch` is the folder for these, of none next to the store.
+fn samples(
+    context: &Context,
+    args: &IngestArgs,
+    request: &IngestRequest,
+    scratch: Option<&Path>,
+) -> Result<SampleInputs> {
     let samples = SampleInputs::new(context, args.dataset(), &args.data, &args.samples)?;
     match args.text.text.block {
-        Some(_) => samples.in_blocks(context, request),
+        Some(_) => samples.in_blocks(context, request, scratch),
         None => Ok(samples),
     }
 }

@@ -80,18 +80,23 @@ impl SampleInputs {
         Ok(Self { request, cancel, copies })
     }
 
-    /// The same, with each long text cut into samples of its own, in a copy of the files.
-    pub fn in_blocks(mut self, context: &Context, request: &IngestRequest) -> Result<Self> {
+    /// The same, with each long text cut into samples of its own, in a copy of the files: in `scratch`, or next
+    /// to the store that they are registered in.
+    pub fn in_blocks(
+        mut self,
+        context: &Context,
+        request: &IngestRequest,
+        scratch: Option<&Path>,
+    ) -> Result<Self> {
         let mut encoder = request.text.encoder(&request.model).map_err(IngestError::from)?;
         encoder.limit_memory(request.max_memory);
         let AddRequest { data, fields, layout, .. } = &self.request;
         let fields = FieldNames::parse(fields).and_then(|fields| fields.with_layout(*layout));
         let fields = fields.map_err(|source| IngestError::FieldOption { source })?;
-        // Next to the store, which will need as much space: the folder for temporary files may be small.
-        let store = std::path::absolute(context.store_path()?)?;
-        let folder = store.ancestors().skip(1).find(|folder| folder.is_dir());
-        let folder = folder.filter(|folder| access(*folder, Access::WRITE_OK | Access::EXEC_OK).is_ok());
-        let folder = folder.map_or_else(std::env::temp_dir, Path::to_owned);
+        let folder = match scratch {
+            Some(folder) => folder.to_owned(),
+            None => folder_beside(context.store_path()?)?,
+        };
         check_room(&folder, data)?;
         let copy = tempfile::Builder::new().prefix("gstore-blocks-").suffix(".jsonl").tempfile_in(&folder)?;
         let mut out = BufWriter::new(copy.reopen()?);
@@ -191,6 +196,15 @@ impl SampleInputs {
             ));
         }
     }
+}
+
+/// The folder next to a store, which will need as much space as a copy of its samples: the one for temporary
+/// files, which may be small, only where that cannot be written to.
+fn folder_beside(store: &Path) -> Result<PathBuf> {
+    let store = std::path::absolute(store)?;
+    let folder = store.ancestors().skip(1).find(|folder| folder.is_dir());
+    let folder = folder.filter(|folder| access(*folder, Access::WRITE_OK | Access::EXEC_OK).is_ok());
+    Ok(folder.map_or_else(std::env::temp_dir, Path::to_owned))
 }
 
 /// Name in the history of data that was copied: the last part of the first name.

@@ -49,7 +49,7 @@ fn dry_run_with_data(
     let store = context.open_if_there()?;
     let folder = tempfile::tempdir()?;
     let scratch = Store::create(folder.path().join("store"))?;
-    let samples = samples(context, args, request)?;
+    let samples = samples(context, args, request, Some(folder.path()))?;
     let AddReport { skipped, duplicates, .. } = samples.read(context, &scratch, None)?;
     let add = samples.request();
     let preview = IngestPreview::new(store.as_ref(), &scratch, request, add, &mut context.reporter())?;

@@ -49,15 +49,18 @@ impl ChildCommand<'_> {
         self.run_until(cancel, None, started)
     }
 
-    /// The same of a command that changes nothing: it is killed if it does not stop soon.
+    /// The same of a command that changes nothing: it is killed if it does not stop soon. The folder for its
+    /// temporary files, which it cannot remove then, goes with it.
     pub fn run_dry(&self, cancel: &Cancel) -> Result<ExitStatus> {
-        self.run_until(cancel, Some(GRACE), |_| Ok(()))
+        let temporary = tempfile::tempdir()?;
+        self.run_until(cancel, Some(temporary.path()), |_| Ok(()))
     }
 
+    /// `temporary`: the folder for the temporary files of a command that changes nothing.
     fn run_until(
         &self,
         cancel: &Cancel,
-        grace: Option<Duration>,
+        temporary: Option<&Path>,
         started: impl FnOnce(u32) -> Result<()>,
     ) -> Result<ExitStatus> {
         let log = fs_err::OpenOptions::new().create(true).append(true).open(&self.log)?;
@@ -72,11 +75,13 @@ impl ChildCommand<'_> {
             // The words of a stage are all of it: what a config file adds would not be in the journal.
             .env("GSTORE_CONFIG", "")
             .env(STAGE, "1")
+            .envs(temporary.map(|folder| ("TMPDIR", folder)))
             .stdin(Stdio::from(self.lock.try_clone()?))
             .stdout(Stdio::from(printed.into_file()))
             .stderr(Stdio::from(log.into_file()))
             .process_group(0)
             .spawn()?;
+        let grace = temporary.map(|_| GRACE);
         let ended = started(child.id()).and_then(|()| self.wait(&mut child, &mut said, (cancel, grace)));
         if ended.is_err() {
             // The stage must not go on without anyone who notes its end.
