@@ -5,7 +5,7 @@
 //! - a view may name views; one that names itself, in whatever way, is refused
 //! - a place in the text of a view is never taken for one in the statement: the lines of the two differ
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 
 use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast::helpers::attached_token::AttachedToken;
@@ -149,16 +149,18 @@ fn inside(error: SqlError, view: &str, place: Option<(u64, u64)>) -> SqlError {
 
 /// The views of a snapshot whose text names this dataset or view.
 pub fn that_read(snapshot: &Snapshot, table: &str) -> Vec<String> {
-    let views = snapshot.views().iter().filter(|view| reads_table(&view.sql, table));
+    let views = snapshot.views().iter().filter(|view| named_tables(&view.sql).contains(table));
     views.map(|view| view.name.clone()).collect()
 }
 
-/// Whether a statement names this dataset or view where a table stands; one that cannot be parsed names none.
-pub fn reads_table(sql: &str, table: &str) -> bool {
-    let Ok(mut statement) = dialect::parse(sql) else { return false };
-    let Some(sql) = inner(&mut statement) else { return false };
+/// The datasets and views that a statement names where a table stands; one that cannot be parsed names none.
+pub fn named_tables(sql: &str) -> BTreeSet<String> {
+    let mut names = BTreeSet::new();
+    let Ok(mut statement) = dialect::parse(sql) else { return names };
+    let Some(sql) = inner(&mut statement) else { return names };
     let own = own_names(sql);
-    visit_relations(&*sql, |name| unqualified(name).is_some_and(|name| name == table && !own.contains(&name)))
+    visit_relations(&*sql, |name| names.extend(unqualified(name).filter(|name| !own.contains(name))));
+    names
 }
 
 /// Names that a statement gives to table expressions of its own.

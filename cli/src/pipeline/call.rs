@@ -1,6 +1,6 @@
 //! A stage as a command line, checked by the parser of the command line.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 
 use clap::error::{ContextKind, ContextValue};
@@ -124,16 +124,19 @@ impl StageCall {
         [&self.words[..], &options, &self.args].concat()
     }
 
-    /// Whether a statement of it, or a subquery of a condition, names this table.
-    pub fn reads_table(&self, name: &str) -> bool {
-        let is_own = |own: &String| own.split_once('=').is_some_and(|(own, _)| own == name);
-        if self.values("with").iter().any(is_own) {
-            return false;
-        }
-        let statements = self.values("sql").iter().flat_map(|text| gstore_sql::statements(text));
+    /// The tables of the store that its statements, those of its file's text, and subqueries of its conditions
+    /// name.
+    pub fn tables(&self, file: Option<&str>) -> BTreeSet<String> {
+        let texts = self.values("sql").iter().map(String::as_str).chain(file);
+        let statements = texts.flat_map(gstore_sql::statements);
         let conditions = ["where", "filter"].into_iter().flat_map(|id| self.values(id));
         let conditions = conditions.map(|condition| format!("SELECT 1 WHERE ({condition})"));
-        statements.chain(conditions).any(|sql| gstore_sql::reads_table(&sql, name))
+        let mut names: BTreeSet<String> =
+            statements.chain(conditions).flat_map(|sql| gstore_sql::named_tables(&sql)).collect();
+        for (own, _) in self.values("with").iter().filter_map(|table| table.split_once('=')) {
+            names.remove(own);
+        }
+        names
     }
 
     /// The command line for people.

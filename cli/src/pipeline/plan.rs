@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use clap::Command;
 use gstore_core::{did_you_mean, first_of};
 use gstore_model::weights::{checkpoints_in, has_config};
+use gstore_sql::MAX_SQL_BYTES;
 use gstore_store::Store;
 
 use super::resource::{is_pattern, relative_to, value_of};
@@ -17,6 +18,8 @@ use super::{
     PipelineError, PipelineFile, PipelineStage, Resource, StageCall, StageUses, StoreNames, Variables,
     Versions, expand,
 };
+use crate::shell::dot::is_dot;
+use crate::statements::statement_text;
 
 /// Stages that a message lists.
 const STAGES_SHOWN: usize = 20;
@@ -282,18 +285,20 @@ fn check_views(
     uses: &[StageUses],
     (order, base): (&[usize], &Path),
 ) -> Result<()> {
+    let makes_view = |j: &usize| calls[*j].words == ["view", "create"];
+    let Some(last) = order.iter().rposition(makes_view) else { return Ok(()) };
     let mut versions = Versions::new(base.to_owned());
-    for (at, &i) in order.iter().enumerate() {
-        for view in &uses[i].reads {
-            let Resource::View { name, .. } = view else { continue };
-            let saves =
-                |j: &&usize| calls[**j].words == ["view", "create"] && uses[**j].writes.contains(view);
-            let (before, after) = order.split_at(at);
-            let Some(later) = after.iter().find(saves) else { continue };
-            if before.iter().any(|j| saves(&j)) || !calls[i].reads_table(name) {
+    for (at, &i) in order.iter().enumerate().take(last) {
+        let Some(store) = calls[i].store().map(|store| relative_to(base, store)) else { continue };
+        let file = calls[i].value("file").and_then(|file| statements_in(file, uses, base));
+        for name in calls[i].tables(file.as_deref()) {
+            let view = Resource::View { store: store.clone(), name };
+            let saves = |j: &usize| makes_view(j) && uses[*j].writes.contains(&view);
+            let Some(later) = order[at + 1..].iter().find(|j| saves(j)) else { continue };
+            if order[..at].iter().any(saves) {
                 continue;
             }
-            if let Ok(None) = versions.of(view) {
+            if let Ok(None) = versions.of(&view) {
                 let message = format!(
                     "stage {}: {view} is not there, and stage {} makes it only later: put that stage above this one",
                     stages[i].name, stages[*later].name
@@ -303,6 +308,22 @@ fn check_views(
         }
     }
     Ok(())
+}
+
+/// The text of a file of statements, as far as it is known before a stage runs: none of one that is not there,
+/// that a stage makes, or that has more bytes than a statement may have.
+fn statements_in(file: &str, uses: &[StageUses], base: &Path) -> Option<String> {
+    let (read, file) = (Resource::path(base, file), base.join(file));
+    let found = fs_err::metadata(&file).ok()?;
+    let fits = usize::try_from(found.len()).is_ok_and(|bytes| bytes <= MAX_SQL_BYTES);
+    let is_made = uses.iter().any(|uses| uses.writes.iter().any(|written| written.overlaps(&read)));
+    // A pipe is empty until somebody writes into it.
+    if !found.is_file() || !fits || is_made {
+        return None;
+    }
+    let text = statement_text(fs_err::read(&file).ok()?, &file).ok()?;
+    // Commands of the shell are no SQL.
+    Some(text.lines().filter(|line| !is_dot(line)).collect::<Vec<_>>().join("\n"))
 }
 
 /// A pattern that finds what its own stage writes, and that.

@@ -406,11 +406,20 @@ stage = [
     let query = |sql: &str| format!("{{name = 'first', command = 'query', args = \"{sql}\"}}");
     let train = "{name = 'first', command = 'train', model = 'model', dataset = 'pool', \
                  where = 'id IN (SELECT id FROM few_rows)', output = 'warm'}";
-    for stage in [query("SELECT 1; SELECT count(*) FROM Few_Rows"), train.to_owned()] {
-        let error = of(&stage).expect_err(&stage);
+    let view = "{name = 'first', command = 'view create', args = ['few_odd', 'SELECT id FROM few_rows']}";
+    let file = "{name = 'first', command = 'query', file = 'report.sql'}";
+    world.write("report.sql", ".mode csv\nSELECT 1;\nSELECT count(*)\nFROM few_rows;\n");
+    let sql = query("SELECT 1; SELECT count(*) FROM Few_Rows");
+    for stage in [sql.as_str(), train, view, file] {
+        let error = of(stage).expect_err(stage);
         let says = "stage first: view few_rows in st is not there, and stage few makes it only later";
         assert!(error.line == 5 && error.message.contains(says), "{error}");
     }
+    // A file that a stage makes anew is not known.
+    let make = "{name = 'make', command = 'query', args = 'SELECT 1', writes = ['report.sql']}";
+    of(&format!("{make},\n  {file}")).expect("planned");
+    world.write("report.sql", &format!("SELECT 1;{}\nSELECT * FROM few_rows", " ".repeat(1 << 20)));
+    of(file).expect("planned");
     // What only looks like its name.
     for sql in
         ["SELECT 'few_rows' FROM pool", "WITH few_rows AS (SELECT id FROM pool) SELECT * FROM few_rows"]
