@@ -59,7 +59,7 @@ pub fn warmups(shared: &Path) -> Vec<Warmup> {
     found
 }
 
-/// The warm-up that has every step of the golden results.
+/// The warm-up that has every step of the golden results, with these alone, in their order.
 ///
 /// # Panics
 /// If no model has them all.
@@ -68,7 +68,8 @@ pub fn golden_warmup(shared: &Path, steps: &[u64]) -> Warmup {
         .into_iter()
         .find(|w| steps.iter().all(|step| w.checkpoints.iter().any(|(s, _)| s == step)))
         .expect("a model with the checkpoints of the golden results");
-    warmup.checkpoints.retain(|(step, _)| steps.contains(step));
+    let of_step = |step: &u64| warmup.checkpoints.iter().find(|(own, _)| own == step).expect("there").clone();
+    warmup.checkpoints = steps.iter().map(of_step).collect();
     warmup
 }
 

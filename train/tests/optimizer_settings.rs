@@ -1,12 +1,12 @@
 //! Promise: a resumed training says which settings of its checkpoint's optimizer it does not keep, as does
 //! its forecast, and does not go on from an optimizer that stepped by other moments.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::jobs::{Notes, World, copy, go, go_for, lora};
 use gstore_core::Cancel;
 use gstore_model::weights::{PickleValue, SavedValue, TorchArchive, write_torch};
-use gstore_train::{AdamW, OptimizerKind, TrainRequest, forecast, run};
+use gstore_train::{AdamW, OptimizerKind, Sgd, TrainRequest, forecast, run};
 
 #[test]
 #[cfg_attr(not(reference_results), ignore = "needs the reference results; set GSTORE_SHARED")]
@@ -35,28 +35,66 @@ fn settings_of_a_checkpoint_that_are_not_gone_on_with_are_told() {
         assert_eq!(notes.matches(says).count(), 1, "{notes}");
     }
     // One that divided by another moment cannot be gone on from.
-    let amsgrad = world.path("amsgrad");
-    copy(&from, &amsgrad);
-    make_amsgrad(&amsgrad.join("optimizer.pt"));
-    // Another program's checkpoint has no digests.
-    fs_err::remove_file(amsgrad.join("gstore_state.json")).unwrap();
+    let amsgrad = with_setting(&world, &from, "amsgrad");
     let mut onward = world.request("onward", lora());
     onward.saving.resume_from = Some(amsgrad);
     let error = go(&onward).unwrap_err().to_string();
     assert!(error.contains("its optimizer was AMSGrad"), "{error}");
 }
 
-/// Makes an optimizer's state one of AMSGrad, with zeros in its tensors.
-fn make_amsgrad(path: &Path) {
-    fn saved<'z>(value: &PickleValue, zeros: &'z [f32]) -> SavedValue<'z> {
+#[test]
+#[cfg_attr(not(reference_results), ignore = "needs the reference results; set GSTORE_SHARED")]
+fn sgd_goes_on_only_from_sgd_that_stepped_alike() {
+    let world = World::new();
+    let of = |name: &str, momentum: f64| {
+        let mut request = world.request(name, lora());
+        request.steps.optimizer = OptimizerKind::Sgd(Sgd { momentum, weight_decay: 0.0 });
+        request
+    };
+    let first = of("first", 0.9);
+    assert_eq!(go_for(&first, 4).steps, 4);
+    let from = first.output.join("checkpoint-3");
+    for (name, momentum, says) in
+        [("same", 0.9, None), ("other", 0.5, Some("momentum 0.9; the training goes"))]
+    {
+        let (mut onward, mut notes) = (of(name, momentum), Notes::default());
+        onward.saving.resume_from = Some(from.clone());
+        assert!(run(&onward, &mut notes, &Cancel::new()).unwrap().finished);
+        let notes = notes.0.join("\n");
+        assert_eq!(notes.contains("its optimizer had"), says.is_some(), "{notes}");
+        assert!(says.is_none_or(|says| notes.contains(says)), "{notes}");
+    }
+    for (from, momentum, says) in [
+        (with_setting(&world, &from, "nesterov"), 0.9, "SGD with Nesterov's momentum or dampening"),
+        (from, 0.0, "its optimizer was SGD with momentum, which SGD without it would drop"),
+    ] {
+        let mut onward = of("refused", momentum);
+        onward.saving.resume_from = Some(from);
+        let error = go(&onward).unwrap_err().to_string();
+        assert!(error.contains(says), "{error}");
+    }
+}
+
+/// A copy of a checkpoint whose optimizer has a setting switched on, with zeros in its tensors.
+fn with_setting(world: &World, from: &Path, name: &str) -> PathBuf {
+    let folder = world.path(name);
+    copy(from, &folder);
+    switch_on(&folder.join("optimizer.pt"), name);
+    // Another program's checkpoint has no digests.
+    fs_err::remove_file(folder.join("gstore_state.json")).unwrap();
+    folder
+}
+
+fn switch_on(path: &Path, name: &str) {
+    fn saved<'z>(value: &PickleValue, name: &str, zeros: &'z [f32]) -> SavedValue<'z> {
         let all = |items: &[PickleValue]| -> Vec<SavedValue<'z>> {
-            items.iter().map(|item| saved(item, zeros)).collect()
+            items.iter().map(|item| saved(item, name, zeros)).collect()
         };
         match value {
             PickleValue::Dict(entries) => {
                 let entry = |(key, value): &(PickleValue, PickleValue)| match key.as_str() {
-                    Some("amsgrad") => (saved(key, zeros), SavedValue::Bool(true)),
-                    _ => (saved(key, zeros), saved(value, zeros)),
+                    Some(key_name) if key_name == name => (saved(key, name, zeros), SavedValue::Bool(true)),
+                    _ => (saved(key, name, zeros), saved(value, name, zeros)),
                 };
                 SavedValue::Dict(entries.iter().map(entry).collect())
             }
@@ -71,5 +109,5 @@ fn make_amsgrad(path: &Path) {
         }
     }
     let archive = TorchArchive::open(path).unwrap();
-    write_torch(path, "optimizer", &saved(archive.root(), &vec![0.0; 1 << 20])).unwrap();
+    write_torch(path, "optimizer", &saved(archive.root(), name, &vec![0.0; 1 << 20])).unwrap();
 }

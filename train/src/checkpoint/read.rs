@@ -6,14 +6,14 @@ use gstore_core::Remedy;
 use gstore_model::Backend;
 use gstore_model::architectures::Decoder;
 use gstore_model::weights::{
-    Adapter, GstoreState, ModelFolder, Moments, MomentsError, MomentsFile, TrainerError, TrainerState,
-    read_momentum,
+    Adapter, GstoreState, ModelFolder, Moments, MomentsError, MomentsFile, MomentumFile, TrainerError,
+    TrainerState,
 };
 use serde_json::Value;
 
 use super::digests::check_files;
 use super::json::{damaged_file_error, earlier_checkpoint_hint, read_gstore_state, read_json, recovery_hint};
-use super::settings::AdamSettings;
+use super::settings::OptimizerSettings;
 use super::{Checkpoint, EvaluationLoss, LogLine, is_adapter};
 use crate::error::TrainError;
 use crate::optimizer::{Optimizer, OptimizerKind, TensorState};
@@ -29,8 +29,8 @@ pub(crate) struct ResumedTraining<B: Backend> {
     pub evaluations: Vec<EvaluationLoss>,
     /// Losses since the last entry of the log.
     pub pending: Vec<f64>,
-    /// What AdamW was set to, where it goes on.
-    pub settings: Option<AdamSettings>,
+    /// What the optimizer was set to, where it keeps something.
+    pub settings: Option<OptimizerSettings>,
 }
 
 /// Reads parameters, optimizer and log of a checkpoint of `base`, whose files were checked. `decoder`: the
@@ -95,7 +95,7 @@ struct ResumedOptimizer {
     step: Option<u64>,
     /// The state of each tensor, which is empty for an optimizer that keeps nothing.
     states: Vec<TensorState>,
-    settings: Option<AdamSettings>,
+    settings: Option<OptimizerSettings>,
 }
 
 fn read_optimizer<B: Backend + Clone>(
@@ -119,28 +119,40 @@ fn read_optimizer<B: Backend + Clone>(
                 Ok::<_, TrainError>(TensorState { first, second: moments.exp_avg_sq })
             };
             let states = (0..trained.len()).map(read).collect::<Result<_, _>>()?;
-            let settings = Some(AdamSettings::read(folder, &file));
+            let settings = Some(OptimizerSettings::of_adamw(folder, &file));
             Ok(ResumedOptimizer { step: file.step()?, states, settings })
         }
         OptimizerKind::Sgd(sgd) if sgd.momentum == 0.0 => {
+            // A file that is neither of these two keeps nothing that would be dropped.
             let file = Moments::find(folder).ok();
-            let moments = file.and_then(|file| MomentsFile::open(&file, trained.to_vec(), |_| true).ok());
-            match moments.is_some_and(|file| file.has_first()) {
-                false => {
+            let file = file.as_deref();
+            let moments = file.and_then(|file| MomentsFile::open(file, trained.to_vec(), |_| true).ok());
+            let momentum = file.and_then(|file| MomentumFile::open(file, trained.to_vec()).ok());
+            let what = match (moments, momentum) {
+                (Some(moments), _) if moments.has_first() => {
+                    "its optimizer was AdamW, whose moments SGD would drop"
+                }
+                (_, Some(file)) if file.has_momentum() => {
+                    "its optimizer was SGD with momentum, which SGD without it would drop"
+                }
+                _ => {
                     let states = vec![TensorState::default(); trained.len()];
-                    Ok(ResumedOptimizer { step: None, states, settings: None })
+                    return Ok(ResumedOptimizer { step: None, states, settings: None });
                 }
-                true => {
-                    let what = "its optimizer was AdamW, whose moments SGD would drop";
-                    Err(TrainError::checkpoint(folder, what))
-                }
-            }
+            };
+            Err(TrainError::checkpoint(folder, what))
         }
         OptimizerKind::Sgd(_) => {
-            let momentum = read_momentum(&optimizer_file(folder)?, trained)?;
+            let file = MomentumFile::open(&optimizer_file(folder)?, trained.to_vec())?;
+            if !file.is_plain() {
+                let what = "its optimizer was SGD with Nesterov's momentum or dampening, which SGD here has not, so the \
+                            training cannot go on from it";
+                return Err(TrainError::checkpoint(folder, what));
+            }
             let state = |first| TensorState { first, second: Vec::new() };
-            let states = momentum.into_iter().map(state).collect();
-            Ok(ResumedOptimizer { step: None, states, settings: None })
+            let states = file.read()?.into_iter().map(state).collect();
+            let settings = Some(OptimizerSettings::of_sgd(folder, &file));
+            Ok(ResumedOptimizer { step: None, states, settings })
         }
     }
 }

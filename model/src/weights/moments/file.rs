@@ -100,23 +100,19 @@ impl MomentsFile {
             let betas = [first.as_f64()?, second.as_f64()?];
             Some(AdamConstants { betas, eps: group.get("eps")?.as_f64()?, amsgrad })
         };
-        self.groups().iter().filter_map(of).collect()
+        state::settings(&self.archive).iter().filter_map(of).collect()
     }
 
     /// Whether the optimizer was AMSGrad, for some of the tensors at least.
     pub fn is_amsgrad(&self) -> bool {
         let says = |group: &PickleValue| group.get("amsgrad") == Some(&PickleValue::Bool(true));
         let has = |place: &usize| self.tensor(*place, "max_exp_avg_sq").is_some();
-        self.groups().iter().any(says) || self.places.iter().any(has)
+        state::settings(&self.archive).iter().any(says) || self.places.iter().any(has)
     }
 
     /// The number of each parameter group that has one under this key.
     pub fn group_values(&self, key: &str) -> Vec<f64> {
-        self.groups().iter().filter_map(|group| group.get(key)?.as_f64()).collect()
-    }
-
-    fn groups(&self) -> &[PickleValue] {
-        self.archive.root().get("param_groups").and_then(PickleValue::items).unwrap_or_default()
+        state::group_values(&self.archive, key)
     }
 
     /// The wanted tensors, in `named_parameters()` order.

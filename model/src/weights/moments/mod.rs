@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 
 pub use error::MomentsError;
 pub use file::{AdamConstants, MomentsFile, TensorMoments};
-pub use momentum::read_momentum;
+pub use momentum::MomentumFile;
 pub use trained::{TrainedTensor, WeightDecay};
 
 use super::folder::around_adapter;

@@ -1,4 +1,4 @@
-//! The momentum that SGD keeps.
+//! State of SGD in a checkpoint, with its momentum.
 
 use std::path::Path;
 
@@ -7,32 +7,77 @@ use super::file::check_float;
 use super::state;
 use super::trained::TrainedTensor;
 use crate::files::TorchArchive;
-use crate::files::pickle::PickleValue;
+use crate::files::pickle::{PickleValue, TensorRef};
 
-/// Reads the momentum of each trained tensor, row-major in its canonical sizes.
-///
-/// # Errors
-/// A state of another optimizer or of other tensors, and a damaged archive.
-pub fn read_momentum(path: &Path, trained: &[TrainedTensor]) -> Result<Vec<Vec<f32>>, MomentsError> {
-    let archive = TorchArchive::open(path)?;
-    let found = state::find(&archive, trained)?;
-    let entries = state::entries(&archive)?;
-    let mismatch = |message: String| MomentsError::Mismatch { path: path.to_owned(), message };
-    let read = |(tensor, place): (&TrainedTensor, Option<usize>)| {
-        let entry = place.and_then(|place| entries.get(place)).map(|entry| &entry.1);
-        let Some(PickleValue::Tensor(momentum)) = entry.and_then(|entry| entry.get("momentum_buffer")) else {
-            return Err(mismatch(format!("{} has no momentum_buffer, which SGD keeps", tensor.spec.name)));
+/// An open optimizer state of SGD.
+pub struct MomentumFile {
+    archive: TorchArchive,
+    trained: Vec<TrainedTensor>,
+    /// Where each tensor stands among the entries of the state.
+    places: Vec<Option<usize>>,
+}
+
+impl MomentumFile {
+    /// Opens a state. `trained` are all tensors that the optimizer trained, in `named_parameters()` order.
+    ///
+    /// # Errors
+    /// A state of other tensors, or without any, and a damaged archive.
+    pub fn open(path: &Path, trained: Vec<TrainedTensor>) -> Result<Self, MomentsError> {
+        let archive = TorchArchive::open(path)?;
+        let places = state::find(&archive, &trained)?;
+        Ok(Self { archive, trained, places })
+    }
+
+    /// Whether a tensor has momentum.
+    pub fn has_momentum(&self) -> bool {
+        self.places.iter().any(|place| self.momentum(*place).is_some())
+    }
+
+    /// Whether its steps are `v = momentum v + g`, `w -= rate v`: without Nesterov's look ahead and dampening,
+    /// which scales `g`.
+    pub fn is_plain(&self) -> bool {
+        let has_nesterov = |group: &PickleValue| group.get("nesterov") == Some(&PickleValue::Bool(true));
+        !state::settings(&self.archive).iter().any(has_nesterov)
+            && self.group_values("dampening").iter().all(|share| *share == 0.0)
+    }
+
+    /// The number of each parameter group that has one under this key.
+    pub fn group_values(&self, key: &str) -> Vec<f64> {
+        state::group_values(&self.archive, key)
+    }
+
+    /// Reads the momentum of each trained tensor, row-major in its canonical sizes.
+    ///
+    /// # Errors
+    /// A tensor without momentum or of another shape, and a damaged archive.
+    pub fn read(&self) -> Result<Vec<Vec<f32>>, MomentsError> {
+        let path = self.archive.path();
+        let mismatch = |message: String| MomentsError::Mismatch { path: path.to_owned(), message };
+        let read = |(tensor, place): (&TrainedTensor, &Option<usize>)| {
+            let Some(momentum) = self.momentum(*place) else {
+                return Err(mismatch(format!(
+                    "{} has no momentum_buffer, which SGD keeps",
+                    tensor.spec.name
+                )));
+            };
+            check_float(path, "momentum_buffer", &tensor.spec, momentum)?;
+            if momentum.shape != tensor.stored_shape() {
+                return Err(mismatch(format!(
+                    "the momentum of {} has shape {:?}, the trained tensor {:?}",
+                    tensor.spec.name,
+                    momentum.shape,
+                    tensor.stored_shape()
+                )));
+            }
+            Ok(tensor.canonical(self.archive.read_f32(momentum)?))
         };
-        check_float(path, "momentum_buffer", &tensor.spec, momentum)?;
-        if momentum.shape != tensor.stored_shape() {
-            return Err(mismatch(format!(
-                "the momentum of {} has shape {:?}, the trained tensor {:?}",
-                tensor.spec.name,
-                momentum.shape,
-                tensor.stored_shape()
-            )));
+        self.trained.iter().zip(&self.places).map(read).collect()
+    }
+
+    fn momentum(&self, place: Option<usize>) -> Option<&TensorRef> {
+        match state::entries(&self.archive).ok()?.get(place?)?.1.get("momentum_buffer")? {
+            PickleValue::Tensor(momentum) => Some(momentum),
+            _ => None,
         }
-        Ok(tensor.canonical(archive.read_f32(momentum)?))
-    };
-    trained.iter().zip(found).map(read).collect()
+    }
 }

@@ -34,6 +34,16 @@ pub(super) fn entries(archive: &TorchArchive) -> Result<&[(PickleValue, PickleVa
     state.entries().ok_or_else(|| not_a_state(archive, "\"state\" is not a dict"))
 }
 
+/// The settings of the parameter groups.
+pub(super) fn settings(archive: &TorchArchive) -> &[PickleValue] {
+    archive.root().get("param_groups").and_then(PickleValue::items).unwrap_or_default()
+}
+
+/// The number of each parameter group that has one under this key.
+pub(super) fn group_values(archive: &TorchArchive, key: &str) -> Vec<f64> {
+    settings(archive).iter().filter_map(|group| group.get(key)?.as_f64()).collect()
+}
+
 fn not_a_state(archive: &TorchArchive, message: &str) -> MomentsError {
     MomentsError::NotAState { path: archive.path().to_owned(), message: message.to_owned() }
 }
