@@ -94,8 +94,7 @@ pub(crate) fn damaged() -> Status {
 /// The message with the names of files and folders left out, except those in `asked`, which the client
 /// wrote.
 pub(crate) fn without_paths(message: &str, root: &Path, asked: &str) -> String {
-    let root = root.to_string_lossy();
-    let text = if root.len() > 1 { message.replace(&*root, "<store>") } else { message.to_owned() };
+    let text = without_root(message, &root.to_string_lossy());
     let (mut out, mut done) = (String::with_capacity(text.len()), 0);
     for (at, _) in text.match_indices('/') {
         let (before, from) = text.split_at(at);
@@ -117,6 +116,30 @@ pub(crate) fn without_paths(message: &str, root: &Path, asked: &str) -> String {
     out
 }
 
+/// The message with the folder of the store called `<store>`. A relative one of a single word may be any
+/// other word of a message: it is the folder only where it goes on below it.
+fn without_root(message: &str, root: &str) -> String {
+    let root = root.trim_end_matches('/');
+    if root.len() < 2 {
+        return message.to_owned();
+    }
+    let of_word = |c: char| c.is_alphanumeric() || matches!(c, '_' | '-' | '.');
+    let (mut out, mut done) = (String::with_capacity(message.len()), 0);
+    for (at, _) in message.match_indices(root) {
+        let (before, after) = (&message[..at], &message[at + root.len()..]);
+        let begins = !before.ends_with(|c: char| of_word(c) || (c == '/' && !root.starts_with('/')));
+        // Points may end a sentence.
+        let is_whole = root.contains('/') && !after.trim_start_matches('.').starts_with(of_word);
+        if begins && (after.starts_with('/') || is_whole) {
+            out.push_str(&message[done..at]);
+            out.push_str("<store>");
+            done = at + root.len();
+        }
+    }
+    out.push_str(&message[done..]);
+    out
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -134,6 +157,24 @@ mod tests {
             ("'/of/client' is not /of/client/too", "'/of/client' is not <file>"),
         ] {
             assert_eq!(without_paths(message, Path::new("/srv/store"), "select '/of/client'::int"), shown);
+        }
+    }
+
+    #[test]
+    fn the_store_is_no_part_of_a_word() {
+        for (root, message, shown) in [
+            ("st", "no gstore.artifacts or st.a, but `st`", "no gstore.artifacts or st.a, but `st`"),
+            ("st", "cannot read st/samples/x: st-1/y", "cannot read <store>/samples/x: st-1/y"),
+            ("st/", "'st/samples' and a/st/b", "'<store>/samples' and a/st/b"),
+            ("st", "cannot read /home/a/st/x", "cannot read <file>"),
+            (
+                "d/st",
+                "d/st is no store, d/store is. So is d/st.",
+                "<store> is no store, d/store is. So is <store>.",
+            ),
+            ("/srv/st", "/srv/st, /srv/st.old, file:///srv/st/x", "<store>, <file>, file://<store>/x"),
+        ] {
+            assert_eq!(without_paths(message, Path::new(root), ""), shown);
         }
     }
 
