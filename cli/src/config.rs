@@ -221,6 +221,14 @@ fn is_excluded(command: &Command, arg: &Arg, given: &ArgMatches) -> bool {
     let mut of_command =
         command.get_arguments().filter(|other| goes_before(given, other.get_id().as_str(), true));
     of_command.any(|other| other.get_id() != arg.get_id() && (excludes(arg, other) || excludes(other, arg)))
+        || is_of_server(command, arg) && goes_before(given, "store", true)
+}
+
+/// Whether an option says which server is asked instead of a store here, or how it is reached. `gstore serve`
+/// has certificates of its own.
+fn is_of_server(command: &Command, arg: &Arg) -> bool {
+    matches!(arg.get_id().as_str(), "remote" | "tls_ca" | "tls_cert" | "tls_key")
+        && command.get_arguments().any(|other| other.get_id() == "remote")
 }
 
 /// Options of the file that concern this command, which `names` lead to.
@@ -389,6 +397,23 @@ mod tests {
         let argv =
             run("[query]\njson = true\n", &["query", "--format", "csv", "--config", "FILE", "SELECT 1"]);
         assert!(!argv.expect("valid").contains(&"--json".to_owned()));
+    }
+
+    #[cfg(feature = "serve")]
+    #[test]
+    fn a_store_of_the_command_line_goes_before_a_server_of_the_file() {
+        let file = "[query]\nremote = 'grpc+tls://h:1'\ntls-ca = 'ca.pem'\nformat = 'csv'\n[serve]\n\
+                    tls-cert = 'c.pem'\n";
+        let argv =
+            |words: &[&str]| run(file, &[words, &["--config", "FILE"]].concat()).expect("valid").join(" ");
+        for words in [&["query", "--store", "s", "SELECT 1"][..], &["--store", "s", "query", "SELECT 1"]] {
+            let argv = argv(words);
+            assert!(argv.contains("--format=csv"), "{argv}");
+            assert!(!argv.contains("--remote") && !argv.contains("--tls-ca"), "{argv}");
+        }
+        let of_file = argv(&["query", "SELECT 1"]);
+        assert!(of_file.contains("--remote=grpc+tls://h:1") && of_file.contains("--tls-ca="), "{of_file}");
+        assert!(argv(&["serve", "--store", "s"]).contains("--tls-cert="));
     }
 
     #[test]
