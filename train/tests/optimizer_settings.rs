@@ -34,12 +34,15 @@ fn settings_of_a_checkpoint_that_are_not_gone_on_with_are_told() {
     for notes in told(other) {
         assert_eq!(notes.matches(says).count(), 1, "{notes}");
     }
-    // One that divided by another moment cannot be gone on from.
-    let amsgrad = with_setting(&world, &from, "amsgrad");
-    let mut onward = world.request("onward", lora());
-    onward.saving.resume_from = Some(amsgrad);
-    let error = go(&onward).unwrap_err().to_string();
-    assert!(error.contains("its optimizer was AMSGrad"), "{error}");
+    // One that divided by another moment, or went up the gradient, cannot be gone on from.
+    for (name, says) in
+        [("amsgrad", "its optimizer was AMSGrad"), ("maximize", "its optimizer had maximize set")]
+    {
+        let mut onward = world.request("onward", lora());
+        onward.saving.resume_from = Some(with_setting(&world, &from, name));
+        let error = go(&onward).unwrap_err().to_string();
+        assert!(error.contains(says), "{error}");
+    }
 }
 
 #[test]
@@ -64,8 +67,10 @@ fn sgd_goes_on_only_from_sgd_that_stepped_alike() {
         assert_eq!(notes.contains("its optimizer had"), says.is_some(), "{notes}");
         assert!(says.is_none_or(|says| notes.contains(says)), "{notes}");
     }
+    let unlike = "SGD with Nesterov's momentum, dampening or maximize";
     for (from, momentum, says) in [
-        (with_setting(&world, &from, "nesterov"), 0.9, "SGD with Nesterov's momentum or dampening"),
+        (with_setting(&world, &from, "nesterov"), 0.9, unlike),
+        (with_setting(&world, &from, "maximize"), 0.9, unlike),
         (from, 0.0, "its optimizer was SGD with momentum, which SGD without it would drop"),
     ] {
         let mut onward = of("refused", momentum);

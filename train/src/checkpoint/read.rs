@@ -112,6 +112,11 @@ fn read_optimizer<B: Backend + Clone>(
                             keeps none, so the training cannot go on from it";
                 return Err(TrainError::checkpoint(folder, what));
             }
+            if file.is_maximizing() {
+                let what = "its optimizer had maximize set, which steps up the gradient; AdamW here steps down it, so \
+                            the training cannot go on from it";
+                return Err(TrainError::checkpoint(folder, what));
+            }
             let read = |index| {
                 let moments = file.read(index)?;
                 let what = "its optimizer keeps no first moment, so it was not AdamW";
@@ -145,8 +150,8 @@ fn read_optimizer<B: Backend + Clone>(
         OptimizerKind::Sgd(_) => {
             let file = MomentumFile::open(&optimizer_file(folder)?, trained.to_vec())?;
             if !file.is_plain() {
-                let what = "its optimizer was SGD with Nesterov's momentum or dampening, which SGD here has not, so the \
-                            training cannot go on from it";
+                let what = "its optimizer was SGD with Nesterov's momentum, dampening or maximize, which SGD here has not, \
+                            so the training cannot go on from it";
                 return Err(TrainError::checkpoint(folder, what));
             }
             let state = |first| TensorState { first, second: Vec::new() };

@@ -105,9 +105,14 @@ impl MomentsFile {
 
     /// Whether the optimizer was AMSGrad, for some of the tensors at least.
     pub fn is_amsgrad(&self) -> bool {
-        let says = |group: &PickleValue| group.get("amsgrad") == Some(&PickleValue::Bool(true));
         let has = |place: &usize| self.tensor(*place, "max_exp_avg_sq").is_some();
-        state::settings(&self.archive).iter().any(says) || self.places.iter().any(has)
+        state::is_set(&self.archive, "amsgrad") || self.places.iter().any(has)
+    }
+
+    /// Whether the optimizer went up the gradient, for some of the tensors at least: its moments are of the
+    /// negated gradient.
+    pub fn is_maximizing(&self) -> bool {
+        state::is_set(&self.archive, "maximize")
     }
 
     /// The number of each parameter group that has one under this key.

@@ -33,11 +33,10 @@ impl MomentumFile {
         self.places.iter().any(|place| self.momentum(*place).is_some())
     }
 
-    /// Whether its steps are `v = momentum v + g`, `w -= rate v`: without Nesterov's look ahead and dampening,
-    /// which scales `g`.
+    /// Whether its steps are `v = momentum v + g`, `w -= rate v`: without Nesterov's look ahead, dampening,
+    /// which scales `g`, and `maximize`, which negates it.
     pub fn is_plain(&self) -> bool {
-        let has_nesterov = |group: &PickleValue| group.get("nesterov") == Some(&PickleValue::Bool(true));
-        !state::settings(&self.archive).iter().any(has_nesterov)
+        !["nesterov", "maximize"].iter().any(|key| state::is_set(&self.archive, key))
             && self.group_values("dampening").iter().all(|share| *share == 0.0)
     }
 

@@ -44,6 +44,11 @@ pub(super) fn group_values(archive: &TorchArchive, key: &str) -> Vec<f64> {
     settings(archive).iter().filter_map(|group| group.get(key)?.as_f64()).collect()
 }
 
+/// Whether a parameter group has `True` under this key.
+pub(super) fn is_set(archive: &TorchArchive, key: &str) -> bool {
+    settings(archive).iter().any(|group| group.get(key) == Some(&PickleValue::Bool(true)))
+}
+
 fn not_a_state(archive: &TorchArchive, message: &str) -> MomentsError {
     MomentsError::NotAState { path: archive.path().to_owned(), message: message.to_owned() }
 }
