@@ -108,9 +108,8 @@ pub fn estimate(plan: &IngestPlan) -> Result<IngestEstimate, IngestError> {
         estimate.passes = (passes as f64 * lengths.len() as f64 / sampled) as u64;
     }
     estimate.disk = (estimate.disk as f64 * vectors_of_row(&rows, plan.request.granularity)) as u64;
-    // Each row takes time of its own, and those of the first batch are the shortest ones of a sorted dataset.
     let batches: Vec<TokenBatch> = preparer.batches(rows, |_| true).collect();
-    let Some(batch) = batches.get(batches.len().saturating_sub(1) / 2) else { return Ok(estimate) };
+    let Some(batch) = timed_batch(&batches) else { return Ok(estimate) };
     let computer: FeatureComputer = super::computer(&plan.request, checkpoint)?;
     estimate.warning = super::mask_warning::warning(checkpoint, &computer, &preparer, &works[first].rows())?;
     let go = Cancel::new();
@@ -121,6 +120,16 @@ pub fn estimate(plan: &IngestPlan) -> Result<IngestEstimate, IngestError> {
     let threads = checkpoint.memory.threads;
     estimate.seconds = per_token * estimate.tokens as f64 / threads as f64;
     Ok(estimate)
+}
+
+/// The batch whose time stands for all: the one nearest to the middle that has a scored token, as the model may
+/// pass over one without; else the middle one. Each row takes time of its own, and those of the first batch are
+/// the shortest ones of a sorted dataset.
+fn timed_batch(batches: &[TokenBatch]) -> Option<&TokenBatch> {
+    let middle = batches.len().saturating_sub(1) / 2;
+    let is_scored = |at: &usize| batches[*at].rows.iter().any(|row| row.encoded.scored_tokens() > 0);
+    let nearest = (0..batches.len()).filter(is_scored).min_by_key(|at| at.abs_diff(middle));
+    batches.get(nearest.unwrap_or(middle))
 }
 
 /// Bytes at the peak: of the checkpoint that needs most.
@@ -135,4 +144,30 @@ fn doubled_extent(lengths: &[usize], checkpoint: &CheckpointPlan) -> (u64, u64) 
     let rows = cuts.iter().map(ExactSizeIterator::len).max().unwrap_or(0);
     let longest = lengths.iter().copied().max().unwrap_or(0);
     (2 * rows as u64, checkpoint.limits.tokens.max(2 * longest) as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use gstore_data::Encoded;
+
+    use super::*;
+
+    #[test]
+    fn the_batch_that_is_timed_has_a_scored_token_if_any_has() {
+        let batch = |(at, scored): (usize, &bool)| {
+            let encoded = Encoded { ids: vec![0, 1], scored: vec![false, *scored], truncated: false };
+            TokenBatch { rows: vec![BatchRow { row: at as u64, pos: None, encoded: Arc::new(encoded) }] }
+        };
+        let timed = |scored: &[bool]| {
+            let batches: Vec<TokenBatch> = scored.iter().enumerate().map(batch).collect();
+            timed_batch(&batches).map(|batch| batch.rows[0].row)
+        };
+        assert_eq!(timed(&[]), None);
+        assert_eq!(timed(&[true; 5]), Some(2));
+        assert_eq!(timed(&[false; 5]), Some(2));
+        assert_eq!(timed(&[true, false, false, true, false]), Some(3));
+        assert_eq!(timed(&[true, false, false, false, false]), Some(0));
+    }
 }
