@@ -13,9 +13,11 @@
 //!
 //! Invariants
 //! - the file is complete or missing: it is written under another name and renamed
+//! - who writes a file has a lock on it: one that nobody has locked is left by a killed process
 //! - a text's values are compared with their digest whenever they are read
 
-use std::io::{BufWriter, Read, Seek, SeekFrom, Write};
+use std::fs::TryLockError;
+use std::io::{BufWriter, ErrorKind, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
@@ -25,6 +27,9 @@ use serde_json::{Value, json};
 
 use crate::created_folder::CreatedFolder;
 use crate::error::TrainError;
+
+/// What the extension of a file that is being written begins with; the process follows.
+const UNFINISHED: &str = "unfinished-";
 
 const MAGIC: &[u8; 8] = b"gsthid01";
 
@@ -182,8 +187,9 @@ impl StatesWriter {
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
         let made = folder.map(CreatedFolder::of).transpose()?;
         // Several processes may make the same file; each that finishes has all of it.
-        let unfinished = path.with_extension(format!("unfinished-{}", std::process::id()));
-        let mut file = BufWriter::new(fs_err::File::create(&unfinished)?);
+        remove_leftovers(path);
+        let unfinished = path.with_extension(format!("{UNFINISHED}{}", std::process::id()));
+        let mut file = BufWriter::new(unfinished_file(&unfinished)?);
         file.write_all(MAGIC)?;
         Ok(StatesWriter { _made: made, path: path.to_owned(), unfinished, file, index: Vec::new() })
     }
@@ -220,6 +226,43 @@ impl StatesWriter {
         match self.path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
             Some(folder) => Ok(fs_err::File::open(folder)?.sync_all()?),
             None => Ok(()),
+        }
+    }
+}
+
+/// A new file with a lock that is held until it is complete or gone.
+fn unfinished_file(path: &Path) -> std::io::Result<fs_err::File> {
+    // A process that looks for leftovers may take the new file for one before its lock is held.
+    const ATTEMPTS: usize = 10;
+    for _ in 0..ATTEMPTS {
+        let file = fs_err::File::create(path)?;
+        match file.file().try_lock() {
+            Err(TryLockError::WouldBlock) => {}
+            Ok(()) if !path.exists() => {}
+            // Where there are no locks, no process takes it for a leftover.
+            Ok(()) | Err(TryLockError::Error(_)) => return Ok(file),
+        }
+    }
+    Err(ErrorKind::WouldBlock.into())
+}
+
+/// Removes what killed processes left of the file at `path`: what no process has locked. What cannot be
+/// removed, such as that of another user, does no harm.
+fn remove_leftovers(path: &Path) {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let begin = path.with_extension(UNFINISHED);
+    let begin = begin.file_name().unwrap_or_default().as_encoded_bytes();
+    for entry in fs_err::read_dir(folder).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let process = name.as_encoded_bytes().strip_prefix(begin);
+        let is_ours = process.is_some_and(|id| !id.is_empty() && id.iter().all(u8::is_ascii_digit));
+        if !is_ours || !entry.file_type().is_ok_and(|found| found.is_file()) {
+            continue;
+        }
+        // The lock is held until the file is gone: who makes one of this name sees that it is.
+        let leftover = fs_err::OpenOptions::new().read(true).write(true).open(entry.path());
+        if leftover.as_ref().is_ok_and(|file| file.file().try_lock().is_ok()) {
+            let _ = fs_err::remove_file(entry.path());
         }
     }
 }
@@ -286,6 +329,29 @@ mod tests {
             let result = StatesFile::open(&path, &of()).and_then(read_all);
             assert!(result.is_err(), "byte {at}");
         }
+    }
+
+    #[test]
+    fn what_a_killed_process_left_is_removed() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        for left in ["states.unfinished-1", "states.unfinished-22"] {
+            fs_err::write(at(left), MAGIC).unwrap();
+        }
+        // Of a process that runs, of another file, of no process.
+        let kept =
+            ["states.unfinished-333", "other.unfinished-1", "states.unfinished-x", "states.unfinished-"];
+        let written = kept.map(|name| unfinished_file(&at(name)).unwrap());
+        let [_running, others @ ..] = written;
+        drop(others);
+        drop(StatesWriter::new(&at("states")).unwrap());
+        let entries = fs_err::read_dir(folder.path()).unwrap();
+        let mut found: Vec<String> =
+            entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        found.sort();
+        let mut kept = kept.map(str::to_owned);
+        kept.sort();
+        assert_eq!(found, kept);
     }
 
     #[test]
