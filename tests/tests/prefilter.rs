@@ -186,6 +186,19 @@ fn labels_of_another_dataset_are_joined_by_id() {
 }
 
 #[test]
+fn a_row_without_a_score_is_no_other_than_those_learned_from() {
+    let place = place(0);
+    let mut numbers = Numbers(5);
+    gradients(&place.store(), "pool", 901, DIM, |row| match row {
+        900 => vec![f32::NAN; DIM as usize],
+        _ => vector(&mut numbers, row),
+    });
+    place.ok(&fit("cheap", &["--inputs", "x", "--top", "10%", "--learner", "trees"]));
+    let judge = ["prefilter", "evaluate", "cheap", "--pool", "pool", "--target", "q"];
+    place.run(&judge).says(1, &["has learned from all 900"]);
+}
+
+#[test]
 fn a_selection_is_a_share_of_the_rows_that_a_prefilter_kept_rows_of() {
     let place = place(ROWS);
     let select = |more: &[&str]| {

@@ -80,11 +80,24 @@ struct Candidates {
     rows: RowSet,
     /// Of rows of another dataset than the pool those with the same ids in it.
     in_pool: HashMap<u64, u64>,
+    /// How many are of no use because they were learned from.
+    known: u64,
     /// How many are of no use because the pool lacks their ids.
     elsewhere: u64,
 }
 
 impl Candidates {
+    /// Refuses rows of which none is left to judge by, where others were learned from.
+    fn check_left(&self, left: u64) -> Result<(), AnswerError> {
+        if left > 0 || self.known == 0 {
+            return Ok(());
+        }
+        Err(AnswerError::Refused(format!(
+            "the prefilter has learned from all {} labelled rows; others are needed to judge it",
+            self.known
+        )))
+    }
+
     /// The row of the pool with the id of a row that can be a label.
     fn in_pool(&self, row: u64) -> u64 {
         self.in_pool.get(&row).copied().unwrap_or(row)
@@ -222,6 +235,8 @@ pub(super) fn labels(
             ControlFlow::Continue(())
         })?;
         let scored = own.iter().filter(|scored| scored.score.is_finite()).count() as u64;
+        // Rows without a scored token are no others than those that were learned from.
+        candidates.check_left(scored + (candidates.rows.len() - taken.len()))?;
         unscored = unscored.max((taken.len().saturating_sub(scored), taken.len()));
         for scored in &own {
             let none = || (candidates.in_pool(scored.row), vec![f64::NAN; request.targets.len()]);
@@ -340,17 +355,14 @@ fn candidates_of(
         })?;
     }
     let (rows, elsewhere) = (RowSet::from_rows(rows), places.len() as u64);
-    if rows.is_empty() && known > 0 {
-        return Err(AnswerError::Refused(format!(
-            "the prefilter has learned from all {known} labelled rows; others are needed to judge it"
-        )));
-    }
-    if rows.is_empty() && elsewhere > 0 {
+    let candidates = Candidates { with_vectors, rows, in_pool, known, elsewhere };
+    candidates.check_left(candidates.rows.len())?;
+    if candidates.rows.is_empty() && elsewhere > 0 {
         return Err(AnswerError::Refused(format!(
             "none of the {elsewhere} labelled ids of `{dataset}` is in `{pool}`: rows are joined by id"
         )));
     }
-    Ok(Candidates { with_vectors, rows, in_pool, elsewhere })
+    Ok(candidates)
 }
 
 /// What a row says, as far as its gradients depend on it.
