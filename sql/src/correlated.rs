@@ -119,6 +119,8 @@ impl CorrelatedSubqueries {
         let of_rows = self.in_conditions && is_of_rows;
         let (known, places) = match of_rows {
             true => (Some(OF_ROWS), &self.of_rows),
+            // One behind IN may have become a value.
+            false if self.places.is_empty() => (reason(message), &self.of_rows),
             false => (reason(message), &self.places),
         };
         let Some((why, hint)) = known.filter(|_| !self.columns.is_empty()) else { return error };
@@ -252,12 +254,13 @@ fn reason(message: &str) -> Option<(&'static str, &'static str)> {
 mod tests {
     use super::*;
     use crate::dialect::parse;
+    use crate::positions::TextPosition;
 
     #[test]
     fn a_subquery_that_makes_no_join_is_refused_by_where_it_stands() {
-        let found = |in_conditions: bool, message: &str| {
+        let found = |in_conditions: bool, message: &str, places: &[TextPosition]| {
             let columns = vec!["t.x".to_owned()];
-            let (of_rows, places) = (vec![(1, 2)], vec![(3, 4)]);
+            let (of_rows, places) = (vec![(1, 2)], places.to_vec());
             let subqueries =
                 CorrelatedSubqueries { columns, of_rows, places, in_conditions, ..Default::default() };
             subqueries.explain(SqlError::invalid(message.to_owned())).to_string()
@@ -276,10 +279,14 @@ mod tests {
             ),
             (false, "IN (SELECT ..) is not known as a value", "IN (SELECT ..) is not known as a value"),
         ] {
-            let said = found(in_conditions, message);
+            let said = found(in_conditions, message, &[]);
             assert!(said.contains(says), "{said}");
             assert_eq!(said.contains("(line 1, column 2)"), in_conditions, "{said}");
         }
+        // Beside a subquery in the place of a value it may be about that.
+        let both =
+            found(true, "Accessing outer reference columns is not allowed in the plan: Union", &[(3, 4)]);
+        assert!(both.contains(value) && both.contains("(line 3, column 4)"), "{both}");
     }
 
     #[test]

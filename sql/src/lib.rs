@@ -52,6 +52,7 @@ mod mixed;
 mod names;
 mod not_in;
 mod notes;
+mod one_row;
 mod options;
 mod ordinals;
 pub mod output;

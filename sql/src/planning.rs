@@ -38,6 +38,7 @@ use super::memory;
 use super::mixed::MixedComparison;
 use super::not_in;
 use super::notes::RunNotes;
+use super::one_row;
 use super::ordinals;
 use super::quotes::AmbiguousNames;
 use super::shows;
@@ -338,6 +339,7 @@ async fn meant_as_written(
     let logical = logical.map_err(|error| keys.explain(names.explain(error, &state)))?;
     let logical = types::with_sql_types(logical).map_err(translate)?;
     let logical = lateral::resolve(logical).map_err(translate)?;
+    let logical = one_row::resolve(logical).map_err(translate)?;
     let logical = not_in::resolve(logical).map_err(translate)?;
     let logical = exists::resolve(logical).map_err(translate)?;
     let logical = functions::as_written(logical, state.config_options()).map_err(translate)?;

@@ -1,0 +1,110 @@
+//! Correlated aggregates without GROUP BY behind `IN`, `ANY`, `ALL` and `EXISTS`, as values: the join that the
+//! engine makes of such a subquery loses the row that it has of no rows.
+//!
+//! Invariants
+//! - the subquery has one row: `x IN (..)` is `x = (..)`, `x > ANY (..)` is `x > (..)`, and `EXISTS` is true
+//! - with HAVING it has that row where the condition is true of it
+//! - where the aggregate stands deeper in the subquery, it is refused
+
+use std::sync::Arc;
+
+use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
+use datafusion::error::{DataFusionError, Result as DfResult};
+use datafusion::logical_expr::expr::{Exists, InSubquery, SetComparison, SetQuantifier};
+use datafusion::logical_expr::expr_rewriter::NamePreserver;
+use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, Operator, Subquery, binary_expr, lit};
+
+use crate::error::SqlError;
+
+/// Puts values in the place of such subqueries.
+pub(super) fn resolve(plan: LogicalPlan) -> DfResult<LogicalPlan> {
+    plan.transform_down_with_subqueries(|node| {
+        let names = NamePreserver::new(&node);
+        node.map_expressions(|expr| {
+            if !expr.exists(|part| Ok(subquery(part).is_some()))? {
+                return Ok(Transformed::no(expr));
+            }
+            let name = names.save(&expr);
+            Ok(expr.transform(as_value)?.update_data(|expr| name.restore(expr)))
+        })
+    })
+    .data()
+}
+
+/// The subquery whose rows an expression asks about.
+fn subquery(expr: &Expr) -> Option<&Subquery> {
+    match expr {
+        Expr::InSubquery(of) => Some(&of.subquery),
+        Expr::SetComparison(of) => Some(&of.subquery),
+        Expr::Exists(of) => Some(&of.subquery),
+        _ => None,
+    }
+}
+
+fn as_value(expr: Expr) -> DfResult<Transformed<Expr>> {
+    let Some(of) =
+        subquery(&expr).filter(|of| of.subquery.exists(|node| Ok(has_own_row(node))).unwrap_or(true))
+    else {
+        return Ok(Transformed::no(expr));
+    };
+    let Some((value, condition)) = one_row(&of.subquery)? else { return Err(refusal()) };
+    let spans = of.spans.clone();
+    let scalar = |plan: LogicalPlan| {
+        let outer_ref_columns = plan.all_out_ref_exprs();
+        Expr::ScalarSubquery(Subquery { subquery: Arc::new(plan), outer_ref_columns, spans: spans.clone() })
+    };
+    let is_there = condition.map(scalar);
+    let (value, in_all) = match expr {
+        Expr::InSubquery(InSubquery { expr, negated, .. }) => {
+            let op = if negated { Operator::NotEq } else { Operator::Eq };
+            (binary_expr(*expr, op, scalar(value)), negated)
+        }
+        Expr::SetComparison(SetComparison { expr, op, quantifier, .. }) => {
+            (binary_expr(*expr, op, scalar(value)), quantifier == SetQuantifier::All)
+        }
+        Expr::Exists(Exists { negated, .. }) => (lit(!negated), negated),
+        other => return Ok(Transformed::no(other)),
+    };
+    Ok(Transformed::yes(match is_there {
+        None => value,
+        // Of no row, all are as asked for and none is.
+        Some(is_there) if in_all => is_there.is_not_true().or(value),
+        Some(is_there) => is_there.is_true().and(value),
+    }))
+}
+
+/// Whether a part of a subquery has a row of no rows, and names columns around the subquery.
+fn has_own_row(node: &LogicalPlan) -> bool {
+    let LogicalPlan::Aggregate(of) = node else { return false };
+    let of_none =
+        of.group_expr.is_empty() || of.group_expr.iter().any(|key| matches!(key, Expr::GroupingSet(_)));
+    of_none && !node.all_out_ref_exprs().is_empty()
+}
+
+/// A subquery that has one row, without the condition on it, which is given apart.
+fn one_row(plan: &LogicalPlan) -> DfResult<Option<(LogicalPlan, Option<LogicalPlan>)>> {
+    Ok(match plan {
+        LogicalPlan::Projection(_) | LogicalPlan::SubqueryAlias(_) => {
+            let Some((input, condition)) = one_row(plan.inputs()[0])? else { return Ok(None) };
+            Some((plan.with_new_exprs(plan.expressions(), vec![input])?, condition))
+        }
+        LogicalPlan::Filter(of) if matches!(&*of.input, LogicalPlan::Aggregate(_)) => {
+            let Some((value, _)) = one_row(&of.input)? else { return Ok(None) };
+            let condition =
+                LogicalPlanBuilder::from(value.clone()).project([of.predicate.clone()])?.build()?;
+            Some((value, Some(condition)))
+        }
+        LogicalPlan::Aggregate(of) => {
+            let is_one = of.group_expr.is_empty() && !of.input.exists(|node| Ok(has_own_row(node)))?;
+            is_one.then(|| (plan.clone(), None))
+        }
+        _ => None,
+    })
+}
+
+fn refusal() -> DataFusionError {
+    let why = "an aggregate without GROUP BY that names a column of the statement around its subquery stands first in \
+               it behind IN and EXISTS, with HAVING at most";
+    let error = SqlError::invalid(why.to_owned());
+    error.hint("compare with the value itself: WHERE (SELECT count(*) FROM u WHERE u.k = t.k) = 0").into()
+}
