@@ -8,7 +8,6 @@
 //!   that was killed, and goes when another puts a file of its name there
 
 use std::ffi::OsString;
-use std::fs::TryLockError;
 use std::io::{BufWriter, ErrorKind, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Component, Path, PathBuf};
@@ -16,6 +15,8 @@ use std::path::{Component, Path, PathBuf};
 use anyhow::{Result, bail};
 use gstore_core::Digest;
 use gstore_data::find;
+use gstore_store::vfs;
+pub use gstore_store::vfs::parent;
 use tempfile::{NamedTempFile, TempDir};
 
 use crate::context::{Context, is_store, unwritable};
@@ -231,11 +232,6 @@ pub fn sync_folder(folder: &Path) -> Result<()> {
     }
 }
 
-/// The folder that a path is in.
-pub fn parent(path: &Path) -> &Path {
-    path.parent().filter(|folder| *folder != Path::new("")).unwrap_or(Path::new("."))
-}
-
 /// The place next to a path that has its name with an ending behind it; of a folder too, whether its path
 /// ends with a slash or not.
 pub fn path_beside(path: &Path, ending: &str) -> PathBuf {
@@ -376,44 +372,25 @@ fn hidden(target: &Path) -> OsString {
 
 /// A file that is not finished, with a lock that is held until it has its name or is gone.
 fn unfinished_file(target: &Path) -> std::io::Result<NamedTempFile> {
-    // A process that looks for leftovers may take the new file for one before its lock is held.
-    const ATTEMPTS: usize = 10;
-    for _ in 0..ATTEMPTS {
-        let made = tempfile::Builder::new()
+    let make = || {
+        tempfile::Builder::new()
             .prefix(&hidden(target))
             .rand_bytes(RANDOM)
             .suffix(UNFINISHED)
             .permissions(std::fs::Permissions::from_mode(0o666))
-            .tempfile_in(parent(target))?;
-        match made.as_file().try_lock() {
-            Err(TryLockError::WouldBlock) => {}
-            Ok(()) if !made.path().exists() => {}
-            // Where there are no locks, no process takes it for a leftover.
-            Ok(()) | Err(TryLockError::Error(_)) => return Ok(made),
-        }
-    }
-    Err(ErrorKind::WouldBlock.into())
+            .tempfile_in(parent(target))
+    };
+    vfs::unfinished_file(make, |made| (made.as_file(), made.path()))
 }
 
-/// Removes what killed processes left of a file that they had not finished: what no process has locked. What
-/// cannot be removed, such as that of another user, does no harm.
+/// Removes what killed processes left of a file that they had not finished.
 fn remove_leftovers(target: &Path) {
     let begin = hidden(target);
-    for entry in fs_err::read_dir(parent(target)).into_iter().flatten().flatten() {
-        let name = entry.file_name();
-        let rest = name.as_encoded_bytes().strip_prefix(begin.as_encoded_bytes());
+    vfs::remove_leftovers(target, |name| {
+        let rest = name.strip_prefix(begin.as_encoded_bytes());
         let random = rest.and_then(|rest| rest.strip_suffix(UNFINISHED.as_bytes()));
-        let is_ours = random
-            .is_some_and(|random| random.len() == RANDOM && random.iter().all(u8::is_ascii_alphanumeric));
-        if !is_ours || !entry.file_type().is_ok_and(|found| found.is_file()) {
-            continue;
-        }
-        // The lock is held until the file is gone: who makes one of this name sees that it is.
-        let leftover = fs_err::OpenOptions::new().read(true).write(true).open(entry.path());
-        if leftover.as_ref().is_ok_and(|file| file.file().try_lock().is_ok()) {
-            let _ = fs_err::remove_file(entry.path());
-        }
-    }
+        random.is_some_and(|random| random.len() == RANDOM && random.iter().all(u8::is_ascii_alphanumeric))
+    });
 }
 
 impl UnpublishedFile {

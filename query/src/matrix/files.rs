@@ -88,13 +88,6 @@ pub(super) fn exists(path: &Path) -> Result<bool, MatrixError> {
     Ok(if_there(fs_err::metadata(path))?.is_some())
 }
 
-pub(super) fn parent(path: &Path) -> &Path {
-    match path.parent() {
-        Some(folder) if folder != Path::new("") => folder,
-        _ => Path::new("."),
-    }
-}
-
 pub(super) fn sync_folder(folder: &Path) -> Result<(), MatrixError> {
     let folder = if folder == Path::new("") { Path::new(".") } else { folder };
     Ok(fs_err::File::open(folder)?.sync_all()?)

@@ -2,7 +2,7 @@
 
 use super::names::START_LOCK;
 use crate::error::StorageError;
-use crate::vfs::{Vfs, VfsLock, if_there};
+use crate::vfs::{Vfs, VfsLock, if_there, parent};
 use std::collections::BTreeSet;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -90,8 +90,9 @@ impl Env {
 
     /// Flushes the name of a folder outside of the store, or of the store's own.
     pub(crate) fn sync_above(&self, path: &Path) -> Result<(), StorageError> {
-        let above = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        self.vfs.sync_dir(above).map_err(Self::io("flush the folder above", &path.display().to_string()))
+        self.vfs
+            .sync_dir(parent(path))
+            .map_err(Self::io("flush the folder above", &path.display().to_string()))
     }
 
     /// Flushes the names in a folder.

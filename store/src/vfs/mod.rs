@@ -10,10 +10,12 @@
 
 mod direct;
 mod os;
+mod unfinished;
 
 pub use crate::buffer::AlignedBuffer;
 pub(crate) use gstore_core::if_there;
 pub use os::{OsVfs, free_space};
+pub use unfinished::{parent, remove_leftovers, unfinished_file};
 
 use crate::map::FileMap;
 use std::fmt::Debug;

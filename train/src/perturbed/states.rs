@@ -13,16 +13,15 @@
 //!
 //! Invariants
 //! - the file is complete or missing: it is written under another name and renamed
-//! - who writes a file has a lock on it: one that nobody has locked is left by a killed process
+//! - a writer holds a lock on its file until that is complete: an unlocked one was left by a killed process
 //! - a text's values are compared with their digest whenever they are read
 
-use std::fs::TryLockError;
-use std::io::{BufWriter, ErrorKind, Read, Seek, SeekFrom, Write};
+use std::io::{BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
-use gstore_core::if_there;
-use gstore_core::locked;
+use gstore_core::{if_there, locked};
+use gstore_store::vfs;
 use serde_json::{Value, json};
 
 use crate::created_folder::CreatedFolder;
@@ -232,39 +231,17 @@ impl StatesWriter {
 
 /// A new file with a lock that is held until it is complete or gone.
 fn unfinished_file(path: &Path) -> std::io::Result<fs_err::File> {
-    // A process that looks for leftovers may take the new file for one before its lock is held.
-    const ATTEMPTS: usize = 10;
-    for _ in 0..ATTEMPTS {
-        let file = fs_err::File::create(path)?;
-        match file.file().try_lock() {
-            Err(TryLockError::WouldBlock) => {}
-            Ok(()) if !path.exists() => {}
-            // Where there are no locks, no process takes it for a leftover.
-            Ok(()) | Err(TryLockError::Error(_)) => return Ok(file),
-        }
-    }
-    Err(ErrorKind::WouldBlock.into())
+    vfs::unfinished_file(|| fs_err::File::create(path), |file| (file.file(), file.path()))
 }
 
-/// Removes what killed processes left of the file at `path`: what no process has locked. What cannot be
-/// removed, such as that of another user, does no harm.
+/// Removes what killed processes left of the file at `path`.
 fn remove_leftovers(path: &Path) {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let begin = path.with_extension(UNFINISHED);
     let begin = begin.file_name().unwrap_or_default().as_encoded_bytes();
-    for entry in fs_err::read_dir(folder).into_iter().flatten().flatten() {
-        let name = entry.file_name();
-        let process = name.as_encoded_bytes().strip_prefix(begin);
-        let is_ours = process.is_some_and(|id| !id.is_empty() && id.iter().all(u8::is_ascii_digit));
-        if !is_ours || !entry.file_type().is_ok_and(|found| found.is_file()) {
-            continue;
-        }
-        // The lock is held until the file is gone: who makes one of this name sees that it is.
-        let leftover = fs_err::OpenOptions::new().read(true).write(true).open(entry.path());
-        if leftover.as_ref().is_ok_and(|file| file.file().try_lock().is_ok()) {
-            let _ = fs_err::remove_file(entry.path());
-        }
-    }
+    vfs::remove_leftovers(path, |name| {
+        let process = name.strip_prefix(begin);
+        process.is_some_and(|id| !id.is_empty() && id.iter().all(u8::is_ascii_digit))
+    });
 }
 
 impl Drop for StatesWriter {

@@ -5,6 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use gstore_core::if_there;
+use gstore_store::vfs::parent;
 use serde::Serialize;
 use serde_json::ser::{PrettyFormatter, Serializer};
 
@@ -18,7 +19,7 @@ pub(super) fn place(
     path: &Path,
     fill: impl FnOnce(&mut dyn Write) -> Result<(), FactorError>,
 ) -> Result<(), FactorError> {
-    let folder = path.parent().filter(|folder| *folder != Path::new("")).unwrap_or(Path::new("."));
+    let folder = parent(path);
     let open = std::fs::Permissions::from_mode(0o666);
     let mut file = tempfile::Builder::new().prefix(PART).permissions(open).tempfile_in(folder)?;
     let mut out = BufWriter::with_capacity(1 << 16, file.as_file_mut());
