@@ -114,15 +114,13 @@ impl CorrelatedSubqueries {
             return error.at(only(&[self.of_rows.as_slice(), &self.places].concat()));
         }
         let message = error.message();
-        // Where there are subqueries of both sorts, the second message may be about either.
-        let is_of_rows = message.ends_with(NO_VALUE) || (self.places.is_empty() && has_no_join(message));
-        let of_rows = self.in_conditions && is_of_rows;
-        let (known, places) = match of_rows {
-            true => (Some(OF_ROWS), &self.of_rows),
-            // One behind IN may have become a value.
-            false if self.places.is_empty() => (reason(message), &self.of_rows),
-            false => (reason(message), &self.places),
-        };
+        // Beside a subquery in the place of a value the second message may be about that.
+        let no_values = self.places.is_empty();
+        let of_rows =
+            self.in_conditions && (message.ends_with(NO_VALUE) || no_values && has_no_join(message));
+        let known = if of_rows { Some(OF_ROWS) } else { reason(message) };
+        // One behind IN may have become a value.
+        let places = if of_rows || no_values { &self.of_rows } else { &self.places };
         let Some((why, hint)) = known.filter(|_| !self.columns.is_empty()) else { return error };
         let subquery = "a subquery that names a column of the statement around it";
         let error = match self.columns.as_slice() {

@@ -18,6 +18,8 @@ use datafusion::logical_expr::{
     Distinct, Expr, FetchType, LogicalPlan, LogicalPlanBuilder, SkipType, Subquery, lit,
 };
 
+use super::one_row::has_row_of_none;
+
 /// Puts counts in the place of such values; the conditions of filters and joins are left to the engine.
 pub(super) fn resolve(plan: LogicalPlan) -> DfResult<LogicalPlan> {
     plan.transform_down_with_subqueries(|node| {
@@ -75,9 +77,7 @@ fn rows(subquery: &Arc<LogicalPlan>) -> &Arc<LogicalPlan> {
 /// Whether the engine counts these rows of a correlated subquery correctly.
 fn is_countable(rows: &LogicalPlan) -> bool {
     let is_other = |node: &LogicalPlan| match node {
-        LogicalPlan::Aggregate(of) => {
-            of.group_expr.is_empty() || of.group_expr.iter().any(|key| matches!(key, Expr::GroupingSet(_)))
-        }
+        LogicalPlan::Aggregate(of) => has_row_of_none(of),
         LogicalPlan::Projection(_)
         | LogicalPlan::Filter(_)
         | LogicalPlan::Join(_)

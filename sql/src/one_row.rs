@@ -12,7 +12,9 @@ use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
 use datafusion::error::{DataFusionError, Result as DfResult};
 use datafusion::logical_expr::expr::{Exists, InSubquery, SetComparison, SetQuantifier};
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
-use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, Operator, Subquery, binary_expr, lit};
+use datafusion::logical_expr::{
+    Aggregate, Expr, LogicalPlan, LogicalPlanBuilder, Operator, Subquery, binary_expr, lit,
+};
 
 use crate::error::SqlError;
 
@@ -75,10 +77,12 @@ fn as_value(expr: Expr) -> DfResult<Transformed<Expr>> {
 
 /// Whether a part of a subquery has a row of no rows, and names columns around the subquery.
 fn has_own_row(node: &LogicalPlan) -> bool {
-    let LogicalPlan::Aggregate(of) = node else { return false };
-    let of_none =
-        of.group_expr.is_empty() || of.group_expr.iter().any(|key| matches!(key, Expr::GroupingSet(_)));
-    of_none && !node.all_out_ref_exprs().is_empty()
+    matches!(node, LogicalPlan::Aggregate(of) if has_row_of_none(of)) && !node.all_out_ref_exprs().is_empty()
+}
+
+/// Whether an aggregate may have a row of no rows.
+pub(super) fn has_row_of_none(of: &Aggregate) -> bool {
+    of.group_expr.is_empty() || of.group_expr.iter().any(|key| matches!(key, Expr::GroupingSet(_)))
 }
 
 /// A subquery that has one row, without the condition on it, which is given apart.
