@@ -415,7 +415,7 @@ stage = [
         let says = "stage first: view few_rows in st is not there, and stage few makes it only later";
         assert!(error.line == 5 && error.message.contains(says), "{error}");
     }
-    // A file that a stage makes anew is not known.
+    // The text of a file that a stage writes is not known before.
     let make = "{name = 'make', command = 'query', args = 'SELECT 1', writes = ['report.sql']}";
     of(&format!("{make},\n  {file}")).expect("planned");
     world.write("report.sql", &format!("SELECT 1;{}\nSELECT * FROM few_rows", " ".repeat(1 << 20)));

@@ -1,4 +1,5 @@
-//! `-x` of a whole number: the engine's is the smallest number itself where that has no negative in its type.
+//! Checked negation of whole numbers: the engine's gives the smallest number of a type back, which has no
+//! negative in that type.
 
 use std::sync::Arc;
 
