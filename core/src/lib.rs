@@ -18,6 +18,7 @@ mod feature;
 pub mod fetch;
 mod full;
 pub mod instructions;
+pub mod json;
 mod kind;
 mod locks;
 mod markup;

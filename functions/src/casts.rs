@@ -15,11 +15,10 @@ use datafusion::logical_expr::{
     ColumnarValue, Expr, ExprSchemable, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, lit,
 };
 use datafusion::scalar::ScalarValue;
+use gstore_core::json::{is_json, parts, text};
 use gstore_core::shortened;
 
 use super::columnar::of_one;
-use super::marked::is_document;
-use super::path::{parts, text};
 use super::spans::is_span;
 use super::spelled::{self, is_list};
 use super::times::{self, SAID, is_time};
@@ -114,7 +113,7 @@ fn lists(texts: &StringArray, item: &FieldRef, safe: bool) -> DfResult<ArrayRef>
     let mut elements = StringBuilder::new();
     for value in texts {
         let list = value.map(str::trim).filter(|list| *list != "null");
-        let sound = list.filter(|list| list.starts_with('[') && is_document(list));
+        let sound = list.filter(|list| list.starts_with('[') && is_json(list));
         if let (Some(list), None, false) = (list, sound, safe) {
             return Err(no_list(list).into());
         }

@@ -11,9 +11,8 @@ use arrow_schema::{DataType, Field};
 use datafusion::error::Result as DfResult;
 use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature};
 use datafusion::scalar::ScalarValue;
+use gstore_core::json::{Step, find, is_json, parts, steps, text};
 
-use super::marked::is_document;
-use super::path::{Step, find, parts, steps, text};
 use crate::error::FunctionError;
 use crate::signatures;
 
@@ -228,9 +227,7 @@ impl JsonFunction {
             JsonResult::Elements => lists(values, '[', |(_, element)| Some(element)),
             JsonResult::Keys => lists(values, '{', |(name, _)| name),
             JsonResult::Kind => Arc::new(values.map(|value| value.map(kind)).collect::<StringArray>()),
-            JsonResult::Valid => {
-                Arc::new(values.map(|value| value.map(is_document)).collect::<BooleanArray>())
-            }
+            JsonResult::Valid => Arc::new(values.map(|value| value.map(is_json)).collect::<BooleanArray>()),
         })
     }
 }

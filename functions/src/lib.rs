@@ -4,7 +4,6 @@
 //! - [`register`]: all functions for a session; beside them the rules and planners that put the functions in
 //!   the place of operators, casts and calls
 //! - [`marked`]: which texts are JSON, by their types
-//! - [`path`]: a part of JSON, found without a tree
 //! - [`record_texts`]: prompts, completions and whole texts of training records
 //! - [`spans`]: intervals as text
 //! - [`FunctionError`]: why a function gives no value
@@ -42,7 +41,6 @@ mod numbers;
 mod objects;
 mod ordered;
 mod parts;
-pub mod path;
 mod printf;
 mod quantiles;
 mod records;

@@ -8,8 +8,8 @@ use arrow_array::{Array, ArrayRef, LargeStringArray};
 use arrow_json::writer::{Encoder, EncoderFactory, EncoderOptions, NullableEncoder};
 use arrow_schema::{ArrowError, DataType, Field, FieldRef, Fields};
 use datafusion::error::Result as DfResult;
+use gstore_core::json::check;
 use gstore_core::shortened;
-use serde::de::IgnoredAny;
 
 use super::spans::IntervalTexts;
 use super::types::is_text;
@@ -92,15 +92,6 @@ pub fn either(one: &DataType, other: &DataType) -> DataType {
     }
 }
 
-/// Whether a text is JSON.
-pub fn is_document(text: &str) -> bool {
-    read(text).is_ok()
-}
-
-pub(super) fn read(text: &str) -> serde_json::Result<IgnoredAny> {
-    serde_json::from_str(text)
-}
-
 /// Writes texts of the type [`JSON`] without quotes, and all else as [`IntervalTexts`].
 #[derive(Debug)]
 pub(super) struct DocumentTexts {
@@ -132,8 +123,8 @@ struct DocumentEncoder {
 impl Encoder for DocumentEncoder {
     fn encode(&mut self, row: usize, out: &mut Vec<u8>) {
         let text = self.texts.value(row);
-        match read(text) {
-            Ok(_) => compact(text, out),
+        match check(text) {
+            Ok(()) => compact(text, out),
             Err(why) => {
                 self.wrong.get_or_init(|| no_json(text, &why));
             }

@@ -15,10 +15,11 @@ use arrow_schema::{DataType, Field, FieldRef};
 use datafusion::common::utils::take_function_args;
 use datafusion::error::Result as DfResult;
 use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature};
+use gstore_core::json::{check, is_json};
 
 use self::contained::contained;
 use super::columnar::{by_column, checked};
-use super::marked::{DocumentTexts, as_marked, has_json, is_document, no_json, read};
+use super::marked::{DocumentTexts, as_marked, has_json, no_json};
 use super::spans::IntervalTexts;
 use super::types::is_text;
 use crate::error::FunctionError;
@@ -158,11 +159,11 @@ fn as_json(arrays: &[ArrayRef], safe: bool) -> DfResult<ArrayRef> {
         return build_json(JsonBuilder::Value, arrays, &[]);
     };
     if safe {
-        let sound = |text: &&str| is_document(text);
+        let sound = |text: &&str| is_json(text);
         return Ok(Arc::new(texts.iter().map(|text| text.filter(sound)).collect::<StringArray>()));
     }
     for text in texts.iter().flatten() {
-        read(text).map_err(|why| no_json(text, &why))?;
+        check(text).map_err(|why| no_json(text, &why))?;
     }
     Ok(Arc::clone(values))
 }

@@ -6,10 +6,10 @@ use std::sync::Arc;
 use arrow_array::cast::AsArray;
 use arrow_array::{ArrayRef, StringArray};
 use gstore_core::content::CALLS;
+use gstore_core::json::{Step, find, parts, text};
 use serde_json::Value;
 
 use super::error::FunctionError;
-use super::path::{Step, find, parts, text};
 
 /// A text of a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -14,8 +14,8 @@ use datafusion::error::Result as DfResult;
 use datafusion::logical_expr::planner::{ExprPlanner, PlannerResult, RawFieldAccessExpr};
 use datafusion::logical_expr::{Expr, GetFieldAccess};
 use datafusion::scalar::ScalarValue;
+use gstore_core::json::is_json;
 use gstore_core::shortened;
-use serde::de::IgnoredAny;
 
 use super::columnar::checked;
 use super::objects::gives_json;
@@ -100,7 +100,7 @@ fn slices(texts: &StringArray, from: &Int64Array, to: &Int64Array) -> Result<Str
 
 /// Whether a text is a list in JSON.
 fn is_list(text: &str) -> bool {
-    text.trim_start().starts_with('[') && serde_json::from_str::<Vec<IgnoredAny>>(text).is_ok()
+    text.trim_start().starts_with('[') && is_json(text)
 }
 
 fn of_list(text: &str) -> FunctionError {

@@ -2,7 +2,8 @@
 
 use arrow_schema::{DataType, Field, Fields};
 use datafusion::logical_expr::{Expr, ExprSchemable};
-use gstore_functions::marked::{JSON, either, is_document, list, plain};
+use gstore_core::json;
+use gstore_functions::marked::{JSON, either, list, plain};
 use gstore_functions::{AS_TYPE, KEPT, gives_json};
 
 use super::columns::{MarkedColumns, Scope};
@@ -140,5 +141,5 @@ fn common(parts: Vec<(DataType, &Expr)>) -> DataType {
 /// Whether an expression is a text that is JSON.
 fn is_json(expr: &Expr) -> bool {
     let Expr::Literal(value, _) = expr else { return false };
-    value.try_as_str().flatten().is_some_and(is_document)
+    value.try_as_str().flatten().is_some_and(json::is_json)
 }

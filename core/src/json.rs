@@ -1,4 +1,4 @@
-//! JSON text read by place: the part of a document that a path leads to, without building a tree.
+//! JSON text, checked and read by path, without building a tree.
 //!
 //! Invariants
 //! - what is found is a part of the document as it is written, so nothing is longer than the document
@@ -7,6 +7,20 @@
 use std::borrow::Cow;
 
 use memchr::memchr2;
+use serde::de::IgnoredAny;
+
+/// Whether a text is JSON.
+pub fn is_json(text: &str) -> bool {
+    check(text).is_ok()
+}
+
+/// Refuses a text that is not JSON.
+///
+/// # Errors
+/// What is wrong with it, and where.
+pub fn check(text: &str) -> serde_json::Result<()> {
+    serde_json::from_str::<IgnoredAny>(text).map(drop)
+}
 
 /// One step into a document.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,7 +38,7 @@ const MOST: usize = 100;
 
 /// The steps of a path: `$.a.b[0]`, `$."a b"`, `$.list[*].c`, `/a/b/0`, or a key alone. `None` for text that
 /// begins like a path and is none, and for one of more than [`MOST`] steps.
-pub(crate) fn steps(text: &str) -> Option<Vec<Step>> {
+pub fn steps(text: &str) -> Option<Vec<Step>> {
     let steps = match text.chars().next() {
         Some('$') => dollar(text)?,
         Some('/') => text.split('/').skip(1).map(pointer).collect(),
