@@ -37,8 +37,10 @@ pub fn expand(
     argv: Vec<OsString>,
     put_in: &mut Vec<ConfiguredOption>,
 ) -> Result<Vec<OsString>> {
-    // Required flags may stand in the file, so this first look takes whatever it can read.
-    let Ok(seen) = root.clone().ignore_errors(true).try_get_matches_from(&argv) else { return Ok(argv) };
+    // Required flags may stand in the file, so this first look takes whatever it can read. An option that is
+    // given twice counts as given: its error is then about the command line.
+    let lenient = root.clone().ignore_errors(true).args_override_self(true);
+    let Ok(seen) = lenient.try_get_matches_from(&argv) else { return Ok(argv) };
     let Some((first, mut given)) = seen.subcommand() else { return Ok(argv) };
     let named = given.get_one::<PathBuf>("config").cloned();
     let is_named = named.is_some();
@@ -397,6 +399,21 @@ mod tests {
         let argv =
             run("[query]\njson = true\n", &["query", "--format", "csv", "--config", "FILE", "SELECT 1"]);
         assert!(!argv.expect("valid").contains(&"--json".to_owned()));
+    }
+
+    #[test]
+    fn what_the_command_line_gives_twice_is_not_taken_from_the_file() {
+        let file = "store = 's'\n[ingest]\nmodel = 'm'\n";
+        for words in [
+            &["--store", "a", "--store", "b", "ls", "--config", "FILE"][..],
+            &["ls", "--store", "a", "--store", "b", "--config", "FILE"],
+            &["ingest", "--store", "a", "--model", "a", "--model", "b", "--config", "FILE"],
+        ] {
+            let argv = run(file, words).expect("valid").join(" ");
+            assert!(!argv.contains("--store=") && !argv.contains("--model="), "{argv}");
+            let error = Cli::command().try_get_matches_from(argv.split(' ')).expect_err("given twice");
+            assert!(error.to_string().contains("cannot be used multiple times"), "{error}");
+        }
     }
 
     #[cfg(feature = "serve")]
