@@ -10,12 +10,16 @@ use tokenizers::pre_tokenizers::PreTokenizerWrapper;
 use tokenizers::pre_tokenizers::metaspace::PrependScheme;
 use tokenizers::{PostProcessor, PostProcessorWrapper, Tokenizer};
 
+use super::special::token_text;
+
 /// What a folder's files say beyond `tokenizer.json`.
 #[derive(Debug)]
 pub(super) struct Settings {
     /// The class of transformers that is used, without `Fast`.
     class: String,
     space: Option<Space>,
+    /// The mark of a gap, at which the class cuts a text and puts the tokens of infilling around its parts.
+    fill: Option<String>,
     /// Special tokens in a text are read as ordinary text.
     split_special: bool,
 }
@@ -59,8 +63,13 @@ impl Settings {
             })),
             _ => None,
         };
+        let fill = match config.get("fill_token") {
+            _ if class != "CodeLlamaTokenizer" => None,
+            Some(token) => token_text(token),
+            None => Some("<FILL_ME>".to_owned()),
+        };
         let split_special = flag("split_special_tokens").unwrap_or(false);
-        Self { class: class.to_owned(), space, split_special }
+        Self { class: class.to_owned(), space, fill, split_special }
     }
 
     /// Follows them. Returns those that change something, with their names.
@@ -100,20 +109,27 @@ impl Settings {
 
     /// What is to be said of texts that transformers splits otherwise, or in which it has a space elsewhere.
     pub(super) fn note(&self, tokenizer: &Tokenizer) -> Option<String> {
-        let example = match (self.space?, tokenizer.get_pre_tokenizer()) {
-            (Space::Whole(_), Some(PreTokenizerWrapper::Sequence(_))) => "with several spaces before a digit",
+        let of_space = match (self.space?, tokenizer.get_pre_tokenizer()) {
+            (Space::Whole(_), Some(PreTokenizerWrapper::Sequence(_))) => {
+                Some("with several spaces before a digit".to_owned())
+            }
             (Space::Words(scheme), _)
                 if scheme != PrependScheme::Always && tokenizer.get_normalizer().is_some_and(prepends) =>
             {
-                "behind a special token"
+                Some("behind a special token".to_owned())
             }
-            _ => return None,
+            _ => None,
         };
-        Some(format!(
-            "{} of transformers 5 splits texts and puts spaces at their start by rules of its own, and here \
-             tokenizer.json says how: some texts may have other tokens, such as those {example}",
-            self.class
-        ))
+        let of_fill = self.fill.as_ref().map(|mark| format!("with {mark}"));
+        let examples: Vec<String> = of_space.into_iter().chain(of_fill).collect();
+        (!examples.is_empty()).then(|| {
+            format!(
+                "{} of transformers 5 splits texts and puts spaces at their start by rules of its own, and here \
+                 tokenizer.json says how: some texts may have other tokens, such as those {}",
+                self.class,
+                examples.join(" or ")
+            )
+        })
     }
 }
 
@@ -203,7 +219,7 @@ mod tests {
             (&none, words("always"), "LlamaTokenizerFast", json!({}), &first, false),
             (&none, words("first"), "LlamaTokenizer", json!({"legacy": true}), &always, false),
             (&none, words("first"), "LlamaTokenizer", json!({"add_prefix_space": false}), &plain, false),
-            (&none, words("never"), "CodeLlamaTokenizer", json!({"legacy": true}), &first, false),
+            (&none, words("never"), "CodeLlamaTokenizer", json!({"legacy": true}), &first, true),
             (&prepend, none.clone(), "LlamaTokenizer", json!({"legacy": false}), &always, true),
             (&prepend, none.clone(), "LlamaTokenizer", json!({"legacy": true}), &always, false),
             (&prepend, none.clone(), "TokenizersBackend", json!({}), &always, false),
@@ -246,6 +262,23 @@ mod tests {
         // For both `AutoTokenizer` of transformers 5.24 gives the first.
         assert_eq!(ids(&bytes), (vec![5, 3, 3, 6], false));
         assert_eq!(ids(&steps), (vec![5, 12, 6], true));
+    }
+
+    #[test]
+    fn a_class_that_cuts_a_text_at_a_mark_has_a_note() {
+        let words = json!({"type": "Metaspace", "replacement": "\u{2581}", "prepend_scheme": "first"});
+        let prepend = json!({"type": "Prepend", "prepend": "\u{2581}"});
+        for (normalizer, mut config, ends) in [
+            (&Value::Null, json!({}), Some("such as those with <FILL_ME>")),
+            (&Value::Null, json!({"fill_token": {"content": "<GAP>"}}), Some("such as those with <GAP>")),
+            (&Value::Null, json!({"fill_token": null}), None),
+            (&prepend, json!({}), Some("such as those behind a special token or with <FILL_ME>")),
+        ] {
+            config["tokenizer_class"] = "CodeLlamaTokenizer".into();
+            let note = settings(&config, &json!({})).note(&tokenizer(normalizer, &words));
+            assert_eq!(note.is_some(), ends.is_some(), "{config}");
+            assert!(note.unwrap_or_default().ends_with(ends.unwrap_or_default()), "{config}");
+        }
     }
 
     #[test]

@@ -175,7 +175,7 @@ fn added_token(value: &Value, is_special: bool) -> Option<AddedToken> {
 }
 
 /// A token is written as its text or as an object with `content`.
-fn token_text(value: &Value) -> Option<String> {
+pub(super) fn token_text(value: &Value) -> Option<String> {
     value.as_str().or_else(|| value.get("content")?.as_str()).map(str::to_owned)
 }
 
