@@ -11,6 +11,7 @@ use gstore_store::vfs::{OsVfs, Vfs};
 use gstore_store::*;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 fn compact(store: &Store) -> CompactReport {
     store.compact(CompactOptions::default(), &mut |_| {}).unwrap()
@@ -293,6 +294,26 @@ fn a_forecast_counts_once_what_a_small_file_has_besides_its_rows() {
             assert!(saved(expected).abs_diff(saved(real)) < saved(real) / 3, "{expected:?} {real:?}");
         }
     }
+}
+
+#[test]
+fn what_only_a_forecast_says_is_not_read_by_a_compaction() {
+    let (_dir, path, _) = placed(|path| filled(path, 60, &feature("grad-sgd", 6, DType::F16), 10));
+    let read = Arc::new(AtomicU64::new(0));
+    let count = Arc::clone(&read);
+    let vfs = hook::HookVfs::new(move |_, p| {
+        let data = p.extension().is_some_and(|e| e == "arrow" || e == "parquet");
+        count.fetch_add(u64::from(data), Ordering::SeqCst);
+        Ok(())
+    });
+    let store = Store::open_on(vfs, &path).unwrap();
+    let cancel = Arc::new(Cancel::new());
+    cancel.raise();
+    let options = CompactOptions { cancel: Some(cancel), ..CompactOptions::default() };
+    assert!(store.compact(options.clone(), &mut |_| {}).unwrap().stopped, "after it has chosen its files");
+    assert_eq!(read.load(Ordering::SeqCst), 0);
+    assert_eq!(store.forecast_compact(&options).unwrap().files_after, 1);
+    assert!(read.load(Ordering::SeqCst) > 0);
 }
 
 #[test]

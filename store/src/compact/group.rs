@@ -53,15 +53,19 @@ impl<T> Merge<T> {
         CompactedPart {
             files_before: group.len() as u64,
             files_after,
-            bytes_before: group.iter().map(|c| c.len).sum(),
+            bytes_before: self.bytes(),
             bytes_after: files_after * fixed + of_rows,
             rows_dropped: group.iter().map(|c| c.dead).sum(),
             ..CompactedPart::default()
         }
     }
 
-    pub fn into_files(self) -> Vec<T> {
-        self.0.into_iter().map(|c| c.file).collect()
+    pub fn files(&self) -> impl Iterator<Item = &T> {
+        self.0.iter().map(|c| &c.file)
+    }
+
+    pub fn bytes(&self) -> u64 {
+        self.0.iter().map(|c| c.len).sum()
     }
 }
 
@@ -103,7 +107,7 @@ mod tests {
         let candidate = |(i, (len, dead)): (usize, &(u64, u64))| Candidate::new(i, *len, 100, *dead, true);
         let limits = Limits { target: 100, dead_share: 0.2 };
         let merges = grouped(files.iter().enumerate().map(candidate), &limits);
-        merges.into_iter().map(Merge::into_files).collect()
+        merges.iter().map(|merge| merge.files().copied().collect()).collect()
     }
 
     #[test]

@@ -84,7 +84,11 @@ impl Store {
         let snapshot = self.snapshot()?;
         let units = plan::plan(self, &snapshot, options)?;
         let mut report = CompactReport { dry_run: true, ..CompactReport::default() };
-        units.into_iter().for_each(|unit| report.add(unit.expected));
+        for unit in &units {
+            for group in &unit.groups {
+                report.add(CompactedPart { of: unit.name.clone(), ..group.expected(self.env()) });
+            }
+        }
         Ok(report)
     }
 }
@@ -142,20 +146,23 @@ impl Compaction<'_> {
         let (folder, live) = (&self.folder, &*unit.live);
         let limit = self.options.target_bytes.clamp(1, FILE_BYTES);
         Ok(match group {
-            Group::Segments(part, inputs) => {
-                let output = merge_segments(folder, part, inputs, live, &mut watch)?;
-                Replacement::Segments { inputs: inputs.clone(), output: output.map(|s| s.entry) }
+            Group::Segments(part, merge) => {
+                let inputs: Vec<_> = merge.files().cloned().collect();
+                let output = merge_segments(folder, part, &inputs, live, &mut watch)?;
+                Replacement::Segments { inputs, output: output.map(|s| s.entry) }
             }
-            Group::Samples(part, inputs) => {
-                let ids = ids::digests_of(&folder.env, part, inputs, &unit.deleted, salt);
+            Group::Samples(part, merge) => {
+                let inputs: Vec<_> = merge.files().cloned().collect();
+                let ids = ids::digests_of(&folder.env, part, &inputs, &unit.deleted, salt);
                 let own = RowSet::from_ranges(inputs.iter().map(FileEntry::range));
                 let ids = ids.map_err(|e| RewriteError::source(e).affecting(&own, &unit.name))?;
-                let outputs = merge_samples(folder, part, inputs, live, limit, &mut watch)?;
-                Replacement::Samples { inputs: inputs.clone(), outputs, ids }
+                let outputs = merge_samples(folder, part, &inputs, live, limit, &mut watch)?;
+                Replacement::Samples { inputs, outputs, ids }
             }
-            Group::Counts(part, encoding, inputs) => {
-                let outputs = merge_counts(folder, &part.name, encoding, inputs, live, &mut watch)?;
-                Replacement::Counts { encoding: encoding.number, inputs: inputs.clone(), outputs }
+            Group::Counts(part, encoding, merge) => {
+                let inputs: Vec<_> = merge.files().cloned().collect();
+                let outputs = merge_counts(folder, &part.name, encoding, &inputs, live, &mut watch)?;
+                Replacement::Counts { encoding: encoding.number, inputs, outputs }
             }
         })
     }

@@ -67,7 +67,7 @@ pub struct CompactedPart {
 
 impl CompactedPart {
     /// Adds what became of other files.
-    pub(super) fn add(&mut self, other: &Self) {
+    fn add(&mut self, other: &Self) {
         self.files_before += other.files_before;
         self.files_after += other.files_after;
         self.bytes_before += other.bytes_before;

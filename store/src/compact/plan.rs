@@ -1,6 +1,6 @@
 //! Compaction plan, the files to merge: adjacent small ones, and those with too many rows that are not live.
 
-use super::group::{Candidate, Limits, grouped};
+use super::group::{Candidate, Limits, Merge, grouped};
 use super::options::{CompactOptions, CompactedPart};
 use crate::error::{CompactError, ReadError};
 use crate::layout::{Env, encoding_file, sample_file, segment_file};
@@ -26,8 +26,6 @@ pub(super) struct Unit {
     /// Deleted rows whose ids are remembered once the rows are in no file any more; of a feature none.
     pub deleted: RowSet,
     pub groups: Vec<Group>,
-    /// What becomes of their files, about.
-    pub expected: CompactedPart,
 }
 
 impl Unit {
@@ -47,33 +45,49 @@ pub(super) enum Files {
 
 /// Files that become one.
 pub(super) enum Group {
-    Samples(Arc<DatasetPart>, Vec<FileEntry>),
-    Counts(Arc<DatasetPart>, Box<EncodingEntry>, Vec<FileEntry>),
-    Segments(Arc<FeaturePart>, Vec<SegmentEntry>),
+    Samples(Arc<DatasetPart>, Merge<FileEntry>),
+    Counts(Arc<DatasetPart>, Box<EncodingEntry>, Merge<FileEntry>),
+    Segments(Arc<FeaturePart>, Merge<SegmentEntry>),
 }
 
 impl Group {
     pub(super) fn bytes(&self) -> u64 {
         match self {
-            Group::Samples(_, files) | Group::Counts(_, _, files) => files.iter().map(|f| f.len).sum(),
-            Group::Segments(_, segments) => segments.iter().map(|s| s.len).sum(),
+            Group::Samples(_, merge) | Group::Counts(_, _, merge) => merge.bytes(),
+            Group::Segments(_, merge) => merge.bytes(),
         }
     }
 
     /// The files, relative to the store.
     pub(super) fn names(&self) -> Vec<String> {
         match self {
-            Group::Samples(part, files) => files.iter().map(|f| sample_file(part.number, f.uuid)).collect(),
-            Group::Counts(_, e, files) => files.iter().map(|f| encoding_file(e.number, f.uuid)).collect(),
-            Group::Segments(part, segments) => {
-                segments.iter().map(|s| segment_file(part.number, s.uuid)).collect()
+            Group::Samples(part, merge) => merge.files().map(|f| sample_file(part.number, f.uuid)).collect(),
+            Group::Counts(_, e, merge) => merge.files().map(|f| encoding_file(e.number, f.uuid)).collect(),
+            Group::Segments(part, merge) => {
+                merge.files().map(|s| segment_file(part.number, s.uuid)).collect()
+            }
+        }
+    }
+
+    /// What becomes of the files, about. Reads the footer of one.
+    pub(super) fn expected(&self, env: &Env) -> CompactedPart {
+        match self {
+            Group::Samples(part, merge) => {
+                merge.expected(|f| fixed_bytes(env, sample_file(part.number, f.uuid), f))
+            }
+            Group::Counts(_, e, merge) => {
+                let part = merge.expected(|f| fixed_bytes(env, encoding_file(e.number, f.uuid), f));
+                // Rows of token counts are rows of samples, and counted there.
+                CompactedPart { rows_dropped: 0, ..part }
+            }
+            Group::Segments(part, merge) => {
+                merge.expected(|s| SegmentFile::open_of(env, part, s).map_or(0, |file| file.fixed_bytes()))
             }
         }
     }
 }
 
-/// The units that have something to do. Reads segments with gaps, of datasets with deleted rows, and the footer
-/// of one file of each group.
+/// The units that have something to do. Reads segments with gaps, of datasets with deleted rows.
 pub(super) fn plan(
     store: &Store,
     base: &Snapshot,
@@ -117,23 +131,21 @@ fn dataset(
         end = Some(f.end_row);
         Candidate::new(f.clone(), f.len, f.rows, dead, gap <= GAP_ROWS)
     });
-    let name = format!("dataset {}", part.name);
-    let mut expected = CompactedPart { of: name.clone(), ..CompactedPart::default() };
-    for merge in grouped(samples, &limits) {
-        expected.add(&merge.expected(|f| fixed_bytes(env, sample_file(part.number, f.uuid), f)));
-        groups.push(Group::Samples(Arc::clone(part), merge.into_files()));
-    }
+    let of = |merge| Group::Samples(Arc::clone(part), merge);
+    groups.extend(grouped(samples, &limits).into_iter().map(of));
     for encoding in &part.encodings {
         let counts = counts(env, encoding, &rows.live);
-        for merge in grouped(counts, &limits) {
-            // Rows of token counts are rows of samples, and counted there.
-            let part_of = merge.expected(|f| fixed_bytes(env, encoding_file(encoding.number, f.uuid), f));
-            expected.add(&CompactedPart { rows_dropped: 0, ..part_of });
-            groups.push(Group::Counts(Arc::clone(part), Box::new(encoding.clone()), merge.into_files()));
-        }
+        let of = |merge| Group::Counts(Arc::clone(part), Box::new(encoding.clone()), merge);
+        groups.extend(grouped(counts, &limits).into_iter().map(of));
     }
     let deleted = rows.without_successor();
-    Ok(Unit { name, files: Files::Dataset(Arc::clone(part)), live: rows.live, deleted, groups, expected })
+    Ok(Unit {
+        name: format!("dataset {}", part.name),
+        files: Files::Dataset(Arc::clone(part)),
+        live: rows.live,
+        deleted,
+        groups,
+    })
 }
 
 /// Bytes of a Parquet file that belong to no row. One that cannot be read is found out when it is merged.
@@ -180,13 +192,12 @@ fn feature(
         };
         Candidate::new(s.clone(), s.len, s.rows, dead, true)
     });
-    let name = format!("feature {}", part.display_name());
-    let mut expected = CompactedPart { of: name.clone(), ..CompactedPart::default() };
-    let mut groups = Vec::new();
-    let fixed = |s: &SegmentEntry| SegmentFile::open_of(env, part, s).map_or(0, |file| file.fixed_bytes());
-    for merge in grouped(segments, &Limits::new(options, u64::MAX)) {
-        expected.add(&merge.expected(fixed));
-        groups.push(Group::Segments(Arc::clone(part), merge.into_files()));
-    }
-    Ok(Unit { name, files: Files::Feature(Arc::clone(part)), live, deleted: RowSet::new(), groups, expected })
+    let merges = grouped(segments, &Limits::new(options, u64::MAX));
+    Ok(Unit {
+        name: format!("feature {}", part.display_name()),
+        files: Files::Feature(Arc::clone(part)),
+        live,
+        deleted: RowSet::new(),
+        groups: merges.into_iter().map(|merge| Group::Segments(Arc::clone(part), merge)).collect(),
+    })
 }
