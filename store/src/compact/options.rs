@@ -93,7 +93,7 @@ pub struct SkippedFiles {
 #[non_exhaustive]
 pub struct CompactReport {
     /// Nothing was changed: this is what would happen, with sizes of new files about those of the rows in
-    /// them and of what a file has besides.
+    /// them and of what a file has besides. Small files compress better as one, which no footer tells.
     pub dry_run: bool,
     /// The last snapshot that was published; `None` if there was nothing to do.
     pub snapshot: Option<u64>,
