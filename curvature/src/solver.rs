@@ -65,6 +65,11 @@ impl Solver {
         Ok(Self { outweighed: inverse.is_zero(), form: SolverForm::Eigen(inverse) })
     }
 
+    /// For a block of so many coordinates that does not count: all become 0.
+    pub fn zero(size: usize) -> Self {
+        Self { form: SolverForm::Scale(vec![0.0; size]), outweighed: true }
+    }
+
     /// For vectors in an eigenbasis that were divided by `sqrt(l + fitted)` of the eigenvalues l of their
     /// coordinates: it turns their products into those under the filter of l. The default damping of an
     /// inverse is the fitted one.

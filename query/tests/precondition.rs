@@ -206,6 +206,34 @@ fn matrices_that_have_no_inverse_or_fit_no_pool_are_refused() {
 }
 
 #[test]
+fn a_module_that_a_question_leaves_out_needs_no_inverse() {
+    let store = store(usize::MAX);
+    let all = grams(&store, 1);
+    let mut none = all.clone();
+    none.iter_mut().for_each(|at| at.grams[0].sums.fill(0.0));
+    publish(&store, "gram", &all);
+    publish(&store, "none", &none);
+    for sim in [Sim::Dot, Sim::Cosine] {
+        let of = |name: &str, modules: Option<&str>| {
+            let spec = InfluenceSpec {
+                sim,
+                missing: Missing::Exclude,
+                precondition: Some(name.into()),
+                modules: modules.map(|text| text.parse().unwrap()),
+                ..ask("pool", "val")
+            };
+            plan(&store, &spec)
+        };
+        let (without, with) = (of("none", Some("module1")), of("gram", Some("module1")));
+        assert_eq!(scores(&without), scores(&with));
+        assert_eq!(without.inverse_bytes().unwrap(), 2 * 8 * 16);
+        let refused = of("none", None).top_k(Order::Best, 3, None, 1, &GO).map(|ranking| ranking.rows.len());
+        let error = refused.unwrap_err();
+        assert!(error.to_string().contains("module0 at checkpoint-"), "{error}");
+    }
+}
+
+#[test]
 fn a_damping_that_outweighs_the_curvature_is_noted() {
     let store = store(90);
     publish(&store, "gram", &grams(&store, 1));

@@ -12,6 +12,7 @@ use crate::error::QueryError;
 use crate::gram::{FILE, GramCheckpoint, GramContent, GramFile};
 use crate::influence::plan::precondition::PlanPrecondition;
 use crate::influence::spec::InfluenceSpec;
+use crate::influence::spec::modules::counts;
 
 impl Prepared {
     /// For each checkpoint what the target's vectors go through; none without a preconditioner.
@@ -90,6 +91,7 @@ impl Prepared {
     fn inverse_values(&self) -> Result<(Vec<u64>, u64), QueryError> {
         let Some(plan) = self.plan.precondition() else { return Ok((Vec::new(), 0)) };
         let part = self.snapshot().artifact(&plan.artifact)?;
+        let modules = self.spec().modules.as_ref();
         if part.kind == eigen::KIND {
             let features = self.pools().first().map(|pool| &pool.features[..]).unwrap_or_default();
             let groups = features.iter().flat_map(|feature| &feature.attrs.groups);
@@ -97,7 +99,7 @@ impl Prepared {
         }
         let content = GramContent::of(&part)?;
         let used = plan.checkpoints.iter().filter_map(|place| content.checkpoints.get(*place));
-        let groups = used.flat_map(|checkpoint| &checkpoint.groups);
+        let groups = used.flat_map(|checkpoint| &checkpoint.groups).filter(|group| counts(modules, group));
         // The sums, their mean, and the inverse, which stays.
         let beside = match self.spec().inversion {
             Inversion::Damped | Inversion::Absolute => 2,
@@ -125,11 +127,15 @@ fn load(
     let blocks: Vec<(usize, &GramCheckpoint, usize)> =
         used.flat_map(|(c, at)| (0..at.groups.len()).map(move |group| (c, at, group))).collect();
     let made = parallel::unordered::<_, QueryError>(blocks.len(), threads, cancel, Vec::new, |own, at| {
-        let (c, checkpoint, group) = blocks[at];
-        let gram = file.gram(checkpoint, group)?;
-        let group = &checkpoint.groups[group];
-        let name = format!("{} at {}", group.name, checkpoint.name);
-        let solver = Solver::new(&gram, &name, spec.inversion, spec.damping)?;
+        let (c, checkpoint, place) = blocks[at];
+        let group = &checkpoint.groups[place];
+        let solver = match counts(spec.modules.as_ref(), group) {
+            true => {
+                let name = format!("{} at {}", group.name, checkpoint.name);
+                Solver::new(&file.gram(checkpoint, place)?, &name, spec.inversion, spec.damping)?
+            }
+            false => Solver::zero(group.len as usize),
+        };
         let start = group.start as usize;
         own.push((at, c, start..start + group.len as usize, solver));
         Ok(())
@@ -156,9 +162,14 @@ fn rescaling(
     let filter = spec.eigen_filter();
     let of_feature = |feature: &Arc<FeaturePart>| -> Result<Preconditioner, QueryError> {
         let blocks = feature.attrs.groups.iter().map(|group| -> Result<_, QueryError> {
-            let (eigenvalues, fitted) = space.group(map.as_bytes(), group)?;
+            let solver = match counts(spec.modules.as_ref(), group) {
+                true => {
+                    let (eigenvalues, fitted) = space.group(map.as_bytes(), group)?;
+                    Solver::rescaling(&eigenvalues, fitted, filter, &group.name)?
+                }
+                false => Solver::zero(group.len as usize),
+            };
             let start = group.start as usize;
-            let solver = Solver::rescaling(&eigenvalues, fitted, filter, &group.name)?;
             Ok((start..start + group.len as usize, solver))
         });
         Ok(Preconditioner::new(blocks.collect::<Result<_, _>>()?))

@@ -98,6 +98,11 @@ pub(crate) fn weights(modules: Option<&ModuleWeights>, feature: &FeaturePart) ->
     feature.attrs.groups.iter().map(weight).collect()
 }
 
+/// Whether a module group counts.
+pub(crate) fn counts(modules: Option<&ModuleWeights>, group: &ModuleGroup) -> bool {
+    modules.is_none_or(|modules| modules.weight(group) != 0.0)
+}
+
 /// The module groups that count.
 pub(crate) fn used_groups(modules: &[f64], used: &mut Vec<usize>) {
     used.clear();
