@@ -151,7 +151,7 @@ pub enum QueryError {
     #[error(transparent)]
     Artifact(#[from] ArtifactError),
     /// A preconditioner that cannot be computed from its matrices.
-    #[error("preconditioner: {0}")]
+    #[error("preconditioner: {0}{way}", way = way_out(.0))]
     Curvature(#[from] CurvatureError),
     #[error("could not convert a column: {0}")]
     Arrow(#[from] arrow_schema::ArrowError),
@@ -166,6 +166,17 @@ pub enum QueryError {
     /// The query was told to stop.
     #[error("stopped before it was finished")]
     Cancelled,
+}
+
+/// What helps where a matrix has no inverse, as the end of its message.
+fn way_out(error: &CurvatureError) -> &'static str {
+    match error {
+        CurvatureError::Singular { zeros, all, .. } if zeros == all => {
+            ": all vectors of the fit are 0 there; leave the module out with `modules`"
+        }
+        CurvatureError::Singular { .. } => ": a larger `damping` is needed",
+        _ => "",
+    }
 }
 
 impl From<Cancelled> for QueryError {

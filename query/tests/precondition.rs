@@ -201,6 +201,7 @@ fn matrices_that_have_no_inverse_or_fit_no_pool_are_refused() {
     let error = top(0.0).unwrap_err();
     assert!(matches!(error, QueryError::Curvature(_)), "{error}");
     assert!(error.to_string().contains(" at checkpoint-"), "{error}");
+    assert!(error.to_string().ends_with("a larger `damping` is needed"), "{error}");
     let error = Prepared::new(&store.snapshot(), &spec("other")).err().unwrap();
     assert!(matches!(error, QueryError::Space { .. }), "{error}");
 }
@@ -230,6 +231,7 @@ fn a_module_that_a_question_leaves_out_needs_no_inverse() {
         let refused = of("none", None).top_k(Order::Best, 3, None, 1, &GO).map(|ranking| ranking.rows.len());
         let error = refused.unwrap_err();
         assert!(error.to_string().contains("module0 at checkpoint-"), "{error}");
+        assert!(error.to_string().ends_with("leave the module out with `modules`"), "{error}");
     }
 }
 
