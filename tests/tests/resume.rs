@@ -4,7 +4,9 @@
 use std::path::Path;
 use std::time::Duration;
 
-use gstore_ingest::pipeline::{IngestPlan, IngestRequest, Kind, Progress, RunEnding, Silent, Unit, ingest};
+use gstore_ingest::pipeline::{
+    IngestError, IngestPlan, IngestRequest, Kind, Progress, RunEnding, Silent, Unit, estimate, ingest,
+};
 use gstore_ingest::projection::ProjectionSpec;
 use gstore_model::Device;
 use gstore_store::{Cancel, FeatureState, Granularity, RowSet, Store};
@@ -128,6 +130,15 @@ fn rows_whose_tokens_are_all_there_are_kept_by_a_stop() {
     }
     assert!(stops > 1);
     assert_eq!(world::digests(&stopped), world::digests(&whole));
+}
+
+#[test]
+fn an_estimate_that_is_stopped_is_none() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let store = world::created(&dir.path().join("store"), 60);
+    let plan = IngestPlan::new(&store, world::request("pool", &KINDS), &mut Silent).expect("planned");
+    assert!(matches!(estimate(&plan, &Cancel::raised()), Err(IngestError::Stopped)));
+    assert_eq!(estimate(&plan, &Cancel::new()).expect("estimated").rows, 60);
 }
 
 #[test]

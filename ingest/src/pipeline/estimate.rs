@@ -54,8 +54,16 @@ impl IngestEstimate {
 /// Estimates an ingest; computes one batch to learn the speed and writes nothing.
 ///
 /// # Errors
-/// What would also stop the ingest: samples that cannot be read, a model that does not load.
-pub fn estimate(plan: &IngestPlan) -> Result<IngestEstimate, IngestError> {
+/// What would also stop the ingest: samples that cannot be read, a model that does not load;
+/// [`IngestError::Stopped`].
+pub fn estimate(plan: &IngestPlan, cancel: &Cancel) -> Result<IngestEstimate, IngestError> {
+    let found = forecast(plan, cancel);
+    // Before its errors: a stop is no failure.
+    cancel.check().map_err(|_| IngestError::Stopped)?;
+    found
+}
+
+fn forecast(plan: &IngestPlan, cancel: &Cancel) -> Result<IngestEstimate, IngestError> {
     let works: Vec<CheckpointWork> = plan
         .checkpoints
         .iter()
@@ -79,7 +87,6 @@ pub fn estimate(plan: &IngestPlan) -> Result<IngestEstimate, IngestError> {
     let Some(first) = works.iter().position(|work| !work.windows.is_empty()) else { return Ok(estimate) };
     let checkpoint = &plan.checkpoints[first];
     let samples = plan.snapshot.samples(&plan.dataset)?;
-    let never = Cancel::new();
     let preparer = BatchPreparer {
         samples: &samples,
         encoder: &plan.encoder,
@@ -87,7 +94,7 @@ pub fn estimate(plan: &IngestPlan) -> Result<IngestEstimate, IngestError> {
         limits: checkpoint.limits,
         chosen: plan.chosen(),
         threads: 1,
-        cancel: &never,
+        cancel,
     };
     let rows = preparer.encode_rows(sample_rows(&rows_of(&works)))?;
     let sampled = rows.len().max(1) as f64;
@@ -112,10 +119,9 @@ pub fn estimate(plan: &IngestPlan) -> Result<IngestEstimate, IngestError> {
     let Some(batch) = timed_batch(&batches) else { return Ok(estimate) };
     let computer: FeatureComputer = super::computer(&plan.request, checkpoint)?;
     estimate.warning = super::mask_warning::warning(checkpoint, &computer, &preparer, &works[first].rows())?;
-    let go = Cancel::new();
-    computer.compute(batch, &go)?;
+    computer.compute(batch, cancel)?;
     let begun = Instant::now();
-    computer.compute(batch, &go)?;
+    computer.compute(batch, cancel)?;
     let per_token = begun.elapsed().as_secs_f64() / batch.tokens().max(1) as f64;
     let threads = checkpoint.memory.threads;
     estimate.seconds = per_token * estimate.tokens as f64 / threads as f64;

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use gstore_core::RowSet;
-use gstore_ingest::pipeline::{CheckpointArg, IngestPlan, IngestRequest, estimate};
+use gstore_ingest::pipeline::{CheckpointArg, IngestError, IngestPlan, IngestRequest, estimate};
 use gstore_store::{EnsemblePart, OffsetOf, Snapshot, Store};
 use serde::Serialize;
 
@@ -39,7 +39,8 @@ pub struct LossesForecast {
 /// Tells what [`super::losses`] would take: one batch is computed, and nothing is written.
 ///
 /// # Errors
-/// An ensemble, dataset or model that is not there, theta_0 among them where its losses are missing.
+/// An ensemble, dataset or model that is not there, theta_0 among them where its losses are missing;
+/// [`DaunceError::Stopped`].
 pub fn forecast_losses(
     store: &Store,
     request: &LossesRequest,
@@ -69,7 +70,10 @@ pub fn forecast_losses(
         feature.published = rows.difference(&first);
         feature.complete = false;
     }
-    let of_first = estimate(&plan)?;
+    let of_first = estimate(&plan, work.cancel).map_err(|error| match error {
+        IngestError::Stopped => DaunceError::Stopped,
+        other => other.into(),
+    })?;
     let times = forecast.passes as f64 / of_first.passes.max(1) as f64;
     forecast.tokens = (times * of_first.tokens as f64) as u64;
     forecast.disk = (times * of_first.disk as f64) as u64;

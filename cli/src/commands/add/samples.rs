@@ -4,7 +4,7 @@ use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use anyhow::{Error, Result, bail};
+use anyhow::{Error, Result};
 use gstore_core::{Cancel, many};
 use gstore_data::{FieldNames, cut_records};
 use gstore_ingest::pipeline::{
@@ -111,11 +111,6 @@ impl SampleInputs {
         self.request.layout = None;
         self.copies.push(copy);
         Ok(self)
-    }
-
-    /// An error if Ctrl-C was pressed.
-    pub fn check_stopped(&self) -> Result<()> {
-        if self.cancel.is_raised() { bail!(IngestError::Stopped) } else { Ok(()) }
     }
 
     /// The request that registers them.

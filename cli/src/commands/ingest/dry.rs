@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Result;
-use gstore_core::many;
+use gstore_core::{Cancel, many};
 use gstore_ingest::pipeline::{
     AddReport, IngestError, IngestEstimate, IngestPlan, IngestPreview, IngestRequest, ShardRequest, estimate,
 };
@@ -37,7 +37,8 @@ pub(super) fn dry_run(
         Some(shard) => IngestPlan::for_shard(&store, request, shard, &mut reporter)?.0,
         None => IngestPlan::new(&store, request, &mut reporter)?,
     };
-    print(context, args, &[&plan])
+    // Nothing catches Ctrl-C here: it ends the process at once.
+    print(context, args, &[&plan], &Cancel::new())
 }
 
 /// The same with data that is not registered: it is read into a temporary store.
@@ -50,18 +51,24 @@ fn dry_run_with_data(
     let folder = tempfile::tempdir()?;
     let scratch = Store::create(folder.path().join("store"))?;
     let samples = samples(context, args, request, Some(folder.path()))?;
+    let cancel = context.cancel_on_interrupt("stopping; once more to stop at once")?;
     let AddReport { skipped, duplicates, .. } = samples.read(context, &scratch, None)?;
     let add = samples.request();
     let preview = IngestPreview::new(store.as_ref(), &scratch, request, add, &mut context.reporter())?;
-    samples.check_stopped()?;
+    cancel.check().map_err(|_| IngestError::Stopped)?;
     context.say(&add_forecast(args.dataset(), &AddReport { skipped, duplicates, ..preview.report }));
     let plans: Vec<&IngestPlan> = preview.plans().collect();
-    print(context, args, &plans)
+    print(context, args, &plans, &cancel)
 }
 
 /// Explains and estimates plans that are parts of one ingest: they differ in their rows alone. With
 /// what they take, for programs.
-fn print(context: &Context, args: &IngestArgs, plans: &[&IngestPlan]) -> Result<(ExitCode, Value)> {
+fn print(
+    context: &Context,
+    args: &IngestArgs,
+    plans: &[&IngestPlan],
+    cancel: &Cancel,
+) -> Result<(ExitCode, Value)> {
     if let Some(plan) = plans.first() {
         texts::tell_cut(context, &args.text.text, (&plan.request.model, &plan.request.text))?;
     }
@@ -72,7 +79,7 @@ fn print(context: &Context, args: &IngestArgs, plans: &[&IngestPlan]) -> Result<
     let mut report = Value::Null;
     if args.dry_run {
         plans.iter().try_for_each(|plan| sketch::check(args, plan))?;
-        if let Some(estimate) = estimate_all(context, plans)? {
+        if let Some(estimate) = estimate_all(context, plans, cancel)? {
             report = estimate_json(context, args, (plans, &estimate))?;
             if !args.json {
                 print_estimate(context, args, plans, &estimate)?;
@@ -94,8 +101,8 @@ fn print_explanation(plan: &IngestPlan) -> Result<()> {
 }
 
 /// What the plans take together.
-fn estimate_all(context: &Context, plans: &[&IngestPlan]) -> Result<Option<IngestEstimate>> {
-    let mut estimates = plans.iter().map(|plan| estimate(plan));
+fn estimate_all(context: &Context, plans: &[&IngestPlan], cancel: &Cancel) -> Result<Option<IngestEstimate>> {
+    let mut estimates = plans.iter().map(|plan| estimate(plan, cancel));
     let Some(first) = estimates.next() else { return Ok(None) };
     let estimate = estimates.try_fold(first?, |sum, more| Ok::<_, IngestError>(sum.and(&more?)))?;
     if let Some(warning) = &estimate.warning {
