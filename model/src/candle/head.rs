@@ -22,8 +22,7 @@ impl Candle {
             let (logits, slopes) = self.logits(layer, &chunk, task.softcap)?;
             let log_p = log_softmax(&logits)?;
             if task.entropies {
-                let mean = (log_p.exp()? * &log_p)?.sum_keepdim(1)?;
-                entropies.extend(self.to_host(&mean.affine(-1.0, 0.0)?)?);
+                entropies.extend(self.entropies(&logits)?);
             }
             let (loss, dlogits) =
                 self.objective(layer, (&logits, &log_p, slopes.as_ref()), task, start..end)?;
@@ -56,6 +55,18 @@ impl Candle {
         let Some(cap) = softcap else { return Ok((logits, None)) };
         let (logits, slopes) = softcap_with_slope(&logits, cap)?;
         Ok((logits, Some(slopes)))
+    }
+
+    /// Entropies of the distributions of rows of logits.
+    fn entropies(&self, logits: &Tensor) -> Result<Vec<f32>> {
+        let below = logits.broadcast_sub(&logits.max_keepdim(1)?)?;
+        let (weights, is_less) = (below.exp()?, below.lt(0f32)?.to_dtype(below.dtype())?);
+        // Apart from a largest logit: beside its 1, most digits of what the others add are lost.
+        let equal = is_less.sum_keepdim(1)?.affine(-1.0, logits.dim(1)? as f64 - 1.0)?;
+        let others = ((&weights * is_less)?.sum_keepdim(1)? + equal)?;
+        let mean = ((weights * below)?.sum_keepdim(1)? / others.affine(1.0, 1.0)?)?;
+        let (others, mean) = (self.to_host(&others)?, self.to_host(&mean)?);
+        Ok(others.iter().zip(mean).map(|(others, mean)| others.ln_1p() - mean).collect())
     }
 
     /// The losses of some rows, one column, and the gradient of each with respect to its logits, which come

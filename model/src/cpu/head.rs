@@ -164,10 +164,12 @@ impl Cpu {
     fn entropy(&self, z: &[f32]) -> f32 {
         vectorised!(self.kernels.simd, {
             let largest = max(z);
-            let total = sum3(z, z, z, |z, _, _| exp(z - largest));
+            // Apart from the largest logits: beside their 1, most digits of what the others add are lost.
+            let others = sum3(z, z, z, |z, _, _| if z < largest { exp(z - largest) } else { 0.0 });
+            let equal = sum3(z, z, z, |z, _, _| if z < largest { 0.0 } else { 1.0 });
             // Of the logits below the largest: the log-sum less this is the entropy.
-            let mean = (1.0 / total) * sum3(z, z, z, |z, _, _| exp(z - largest) * (z - largest));
-            total.ln() - mean
+            let mean = (1.0 / (equal + others)) * sum3(z, z, z, |z, _, _| exp(z - largest) * (z - largest));
+            (others + (equal - 1.0)).ln_1p() - mean
         })
     }
 
