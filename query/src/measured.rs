@@ -3,6 +3,7 @@
 //! `GSTORE_COSTS` names another file, or says `off`: then nothing is read or written. A file that cannot be
 //! read or written, or is of another machine or version, is no error.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use serde::de::DeserializeOwned;
@@ -52,8 +53,13 @@ struct Content<T> {
 impl MeasurementsLocation {
     /// Where measurements of a kind are kept.
     pub(crate) fn of(kind: MeasurementKind) -> Self {
+        Self::named(std::env::var_os(VARIABLE), kind)
+    }
+
+    /// As the variable says; an empty one says nothing.
+    fn named(value: Option<OsString>, kind: MeasurementKind) -> Self {
         let machine = machine();
-        let path = match std::env::var_os(VARIABLE) {
+        let path = match value.filter(|value| !value.is_empty()) {
             Some(off) if off == "off" => return Self::Off,
             Some(file) => Some(beside(PathBuf::from(file), kind)),
             None => cache_folder().map(|folder| folder.join(file_name(&machine, kind))),
@@ -160,5 +166,15 @@ mod tests {
         let named = PathBuf::from("folder/own.json");
         assert_eq!(beside(named.clone(), MeasurementKind::Costs), named);
         assert_eq!(beside(named, MeasurementKind::Disks), PathBuf::from("folder/own.json.disks"));
+    }
+
+    #[test]
+    fn an_empty_variable_counts_as_unset() {
+        let path = |value: Option<&str>| {
+            let found = MeasurementsLocation::named(value.map(Into::into), MeasurementKind::Disks);
+            found.file().map(|file| file.path)
+        };
+        assert_eq!(path(Some("own.json")), Some("own.json.disks".into()));
+        assert_eq!((path(Some("off")), path(Some(""))), (None, path(None)));
     }
 }
