@@ -9,8 +9,8 @@ use crate::common::optimizer::{index_keyed, name_keyed, specs, state};
 use crate::common::tiny::{noise, write_json};
 use gstore_model::params::{TensorSpec, total_len};
 use gstore_model::weights::{
-    AdamConstants, Moments, MomentsError, MomentsFile, TorchArchive, TrainedTensor, TrainerState, peak_rate,
-    trainer_folder,
+    AdamConstants, Moments, MomentsError, MomentsFile, SavedOptimizer, TorchArchive, TrainedTensor,
+    TrainerState, peak_rate, trainer_folder,
 };
 use serde_json::json;
 use tempfile::TempDir;
@@ -143,6 +143,36 @@ fn constants_of_adam_are_those_of_the_groups_that_say_them() {
         group.push((text("amsgrad"), Obj::Raw(vec![0x88])));
     }
     with_maximum(&root);
+}
+
+#[test]
+fn a_state_tells_its_optimizer_by_what_it_keeps_or_by_its_groups() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("optimizer.pt");
+    let values = || tensor(&[2], vec![1.0; 2]);
+    let sgd = |momentum| dict([("momentum", Obj::Float(momentum)), ("nesterov", Obj::None)]);
+    let none = || Obj::Dict(Vec::new());
+    let adam = dict([("exp_avg", values()), ("exp_avg_sq", values())]);
+    let rms = dict([("exp_avg", values()), ("exp_avg_sq", values()), ("RMS", Obj::Float(1.0))]);
+    let momentum = || dict([("momentum_buffer", values())]);
+    let rms_prop = dict([("momentum_buffer", values()), ("square_avg", values())]);
+    let without = dict([("momentum_buffer", Obj::None)]);
+    for (kept, group, expected) in [
+        (Some(adam), none(), Some(SavedOptimizer::AdamW)),
+        (Some(rms), none(), None),
+        (Some(momentum()), sgd(0.9), Some(SavedOptimizer::MomentumSgd)),
+        (Some(momentum()), none(), Some(SavedOptimizer::MomentumSgd)),
+        (Some(rms_prop), none(), None),
+        (Some(without), sgd(0.0), Some(SavedOptimizer::PlainSgd)),
+        (None, sgd(0.0), Some(SavedOptimizer::PlainSgd)),
+        // One that took no step.
+        (None, sgd(0.9), None),
+        (None, none(), None),
+    ] {
+        let kept = kept.into_iter().map(|kept| (Obj::Int(0), kept)).collect();
+        archive::write(&path, &dict([("state", Obj::Dict(kept)), ("param_groups", Obj::List(vec![group]))]));
+        assert_eq!(SavedOptimizer::of(&TorchArchive::open(&path).unwrap()), expected);
+    }
 }
 
 #[test]

@@ -547,7 +547,7 @@ fn what_cannot_be_trained_is_refused() {
     refused(&onward, "its config.json is not that of the model to be trained; name it as the model too");
     onward.saving.resume_from = Some(whole.output.join("checkpoint-3"));
     onward.steps.optimizer = OptimizerKind::Sgd(Sgd { momentum: 0.0, ..Sgd::default() });
-    refused(&onward, "its optimizer was AdamW, whose moments SGD would drop");
+    refused(&onward, "its optimizer was AdamW, so a training by SGD without momentum cannot go on");
     // A tokenizer with more tokens than the model.
     let small = world.path("small");
     fs_err::create_dir(&small).unwrap();

@@ -68,15 +68,42 @@ fn sgd_goes_on_only_from_sgd_that_stepped_alike() {
         assert!(says.is_none_or(|says| notes.contains(says)), "{notes}");
     }
     let unlike = "SGD with Nesterov's momentum, dampening or maximize";
-    for (from, momentum, says) in [
-        (with_setting(&world, &from, "nesterov"), 0.9, unlike),
-        (with_setting(&world, &from, "maximize"), 0.9, unlike),
-        (from, 0.0, "its optimizer was SGD with momentum, which SGD without it would drop"),
-    ] {
-        let mut onward = of("refused", momentum);
-        onward.saving.resume_from = Some(from);
+    for name in ["nesterov", "maximize"] {
+        let mut onward = of("refused", 0.9);
+        onward.saving.resume_from = Some(with_setting(&world, &from, name));
         let error = go(&onward).unwrap_err().to_string();
-        assert!(error.contains(says), "{error}");
+        assert!(error.contains(unlike), "{error}");
+    }
+}
+
+#[test]
+#[cfg_attr(not(reference_results), ignore = "needs the reference results; set GSTORE_SHARED")]
+fn another_optimizer_than_that_of_the_checkpoint_is_refused_by_its_name() {
+    let world = World::new();
+    let sgd = |momentum| OptimizerKind::Sgd(Sgd { momentum, weight_decay: 0.0 });
+    let all = [
+        ("AdamW", OptimizerKind::AdamW(AdamW::default()), "optim=adamw goes on"),
+        ("SGD with momentum", sgd(0.9), "optim=sgd with momentum goes on"),
+        ("SGD without momentum", sgd(0.0), "optim=sgd without momentum goes on"),
+    ];
+    for (saved, kind, way) in all {
+        let mut first = world.request(saved, lora());
+        first.steps.optimizer = kind;
+        assert_eq!(go_for(&first, 4).steps, 4);
+        for (asked, kind, _) in all {
+            let mut onward = world.request(&format!("{saved}, {asked}"), lora());
+            onward.steps.optimizer = kind;
+            onward.saving.resume_from = Some(first.output.join("checkpoint-3"));
+            if asked == saved {
+                assert!(go(&onward).unwrap().finished, "{saved}");
+                continue;
+            }
+            let error = go(&onward).unwrap_err().to_string();
+            let says = format!(
+                "its optimizer was {saved}, so a training by {asked} cannot go on from it: {way}, and adapter="
+            );
+            assert!(error.contains(&says), "{error}");
+        }
     }
 }
 

@@ -26,7 +26,7 @@ pub use finite::{NOT_NUMBERS, check_finite, unsound_model};
 pub use folder::{ModelFolder, checkpoints_in, has_config, numbered_checkpoints, unused_note};
 pub use gstore_state::{DamagedFile, GstoreState, check_written};
 pub use moments::{
-    AdamConstants, Moments, MomentsError, MomentsFile, MomentumFile, TensorMoments, TrainedTensor,
-    WeightDecay,
+    AdamConstants, Moments, MomentsError, MomentsFile, MomentumFile, SavedOptimizer, TensorMoments,
+    TrainedTensor, WeightDecay,
 };
 pub use trainer::{LogEntry, MeanLearningRate, TrainerError, TrainerState, peak_rate, trainer_folder};

@@ -6,8 +6,8 @@ use gstore_core::Remedy;
 use gstore_model::Backend;
 use gstore_model::architectures::Decoder;
 use gstore_model::weights::{
-    Adapter, GstoreState, ModelFolder, Moments, MomentsError, MomentsFile, MomentumFile, TrainerError,
-    TrainerState,
+    Adapter, GstoreState, ModelFolder, Moments, MomentsError, MomentsFile, MomentumFile, SavedOptimizer,
+    TorchArchive, TrainerError, TrainerState,
 };
 use serde_json::Value;
 
@@ -104,9 +104,22 @@ fn read_optimizer<B: Backend + Clone>(
     kind: OptimizerKind,
 ) -> Result<ResumedOptimizer, TrainError> {
     let trained = parameters.trained();
+    let asked = saved_as(kind);
+    let stateless = || {
+        let states = vec![TensorState::default(); trained.len()];
+        ResumedOptimizer { step: None, states, settings: None }
+    };
+    let file = match optimizer_file(folder) {
+        Err(_) if asked == SavedOptimizer::PlainSgd => return Ok(stateless()),
+        file => file?,
+    };
+    let archive = TorchArchive::open(&file)?;
+    if let Some(saved) = SavedOptimizer::of(&archive).filter(|saved| *saved != asked) {
+        return Err(other_optimizer_error(folder, saved, asked));
+    }
     match kind {
         OptimizerKind::AdamW(_) => {
-            let file = MomentsFile::open(&optimizer_file(folder)?, trained.to_vec(), |_| true)?;
+            let file = MomentsFile::of(archive, trained.to_vec(), |_| true)?;
             if file.is_amsgrad() {
                 let what = "its optimizer was AMSGrad, which steps by the maximum of second moments; AdamW here \
                             keeps none, so the training cannot go on from it";
@@ -127,28 +140,9 @@ fn read_optimizer<B: Backend + Clone>(
             let settings = Some(OptimizerSettings::of_adamw(folder, &file));
             Ok(ResumedOptimizer { step: file.step()?, states, settings })
         }
-        OptimizerKind::Sgd(sgd) if sgd.momentum == 0.0 => {
-            // A file that is neither of these two keeps nothing that would be dropped.
-            let file = Moments::find(folder).ok();
-            let file = file.as_deref();
-            let moments = file.and_then(|file| MomentsFile::open(file, trained.to_vec(), |_| true).ok());
-            let momentum = file.and_then(|file| MomentumFile::open(file, trained.to_vec()).ok());
-            let what = match (moments, momentum) {
-                (Some(moments), _) if moments.has_first() => {
-                    "its optimizer was AdamW, whose moments SGD would drop"
-                }
-                (_, Some(file)) if file.has_momentum() => {
-                    "its optimizer was SGD with momentum, which SGD without it would drop"
-                }
-                _ => {
-                    let states = vec![TensorState::default(); trained.len()];
-                    return Ok(ResumedOptimizer { step: None, states, settings: None });
-                }
-            };
-            Err(TrainError::checkpoint(folder, what))
-        }
+        OptimizerKind::Sgd(_) if asked == SavedOptimizer::PlainSgd => Ok(stateless()),
         OptimizerKind::Sgd(_) => {
-            let file = MomentumFile::open(&optimizer_file(folder)?, trained.to_vec())?;
+            let file = MomentumFile::of(archive, trained.to_vec())?;
             if !file.is_plain() {
                 let what = "its optimizer was SGD with Nesterov's momentum, dampening or maximize, which SGD here has not, \
                             so the training cannot go on from it";
@@ -162,16 +156,46 @@ fn read_optimizer<B: Backend + Clone>(
     }
 }
 
+/// An optimizer as its state is told.
+fn saved_as(kind: OptimizerKind) -> SavedOptimizer {
+    match kind {
+        OptimizerKind::AdamW(_) => SavedOptimizer::AdamW,
+        OptimizerKind::Sgd(sgd) if sgd.momentum == 0.0 => SavedOptimizer::PlainSgd,
+        OptimizerKind::Sgd(_) => SavedOptimizer::MomentumSgd,
+    }
+}
+
+/// The error of a checkpoint whose optimizer is not the one that is asked for, with what to do about it.
+fn other_optimizer_error(folder: &Path, saved: SavedOptimizer, asked: SavedOptimizer) -> TrainError {
+    let (sgd, momentum) = (Remedy::Option("optim", "sgd"), Remedy::Option("momentum", ""));
+    let options = match saved {
+        SavedOptimizer::AdamW => Remedy::Option("optim", "adamw").to_string(),
+        SavedOptimizer::MomentumSgd => format!("{sgd} with {momentum}"),
+        SavedOptimizer::PlainSgd => format!("{sgd} without {momentum}"),
+    };
+    let what = format!(
+        "its optimizer was {saved}, so a training by {asked} cannot go on from it: {options} goes on, and {}",
+        new_optimizer_hint(folder)
+    );
+    TrainError::checkpoint(folder, what)
+}
+
+/// How to begin a training with a checkpoint's weights alone.
+fn new_optimizer_hint(folder: &Path) -> String {
+    let name = if is_adapter(folder) { "adapter" } else { "model" };
+    let folder = folder.display().to_string();
+    let start = Remedy::Option(name, &folder);
+    format!("{start} begins one with its weights and a new optimizer, in another output folder")
+}
+
 fn optimizer_file(folder: &Path) -> Result<PathBuf, TrainError> {
     Moments::find(folder).map_err(|error| match error {
         MomentsError::Missing { instead, .. } => {
-            let name = if is_adapter(folder) { "adapter" } else { "model" };
-            let start = Remedy::Option(name, &folder.display().to_string()).to_string();
             let back = earlier_checkpoint_hint(folder).map_or_else(String::new, |back| format!("\n  or {back}"));
             let parts = instead.map_or_else(String::new, |parts| format!("\n  {parts}"));
             let what = format!(
-                "it has neither optimizer.pt nor optimizer.bin, so a training cannot go on from it: {start} begins one with \
-                 its weights and a new optimizer, in another output folder{back}{parts}"
+                "it has neither optimizer.pt nor optimizer.bin, so a training cannot go on from it: {}{back}{parts}",
+                new_optimizer_hint(folder)
             );
             TrainError::checkpoint(folder, what)
         }

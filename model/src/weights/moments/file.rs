@@ -66,7 +66,15 @@ impl MomentsFile {
         trained: Vec<TrainedTensor>,
         wanted: impl Fn(&TensorSpec) -> bool,
     ) -> Result<MomentsFile, MomentsError> {
-        let archive = TorchArchive::open(path)?;
+        MomentsFile::of(TorchArchive::open(path)?, trained, wanted)
+    }
+
+    /// The same of a state whose archive is open.
+    pub fn of(
+        archive: TorchArchive,
+        trained: Vec<TrainedTensor>,
+        wanted: impl Fn(&TensorSpec) -> bool,
+    ) -> Result<MomentsFile, MomentsError> {
         let found = state::find(&archive, &trained)?;
         let mut file = MomentsFile { archive, trained: Vec::new(), specs: Vec::new(), places: Vec::new() };
         for (tensor, place) in trained.into_iter().zip(found) {

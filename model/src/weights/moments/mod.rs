@@ -10,6 +10,7 @@
 mod error;
 mod file;
 mod momentum;
+mod optimizer;
 mod state;
 mod trained;
 
@@ -18,6 +19,7 @@ use std::path::{Path, PathBuf};
 pub use error::MomentsError;
 pub use file::{AdamConstants, MomentsFile, TensorMoments};
 pub use momentum::MomentumFile;
+pub use optimizer::SavedOptimizer;
 pub use trained::{TrainedTensor, WeightDecay};
 
 use super::folder::around_adapter;

@@ -1,7 +1,5 @@
 //! State of SGD in a checkpoint, with its momentum.
 
-use std::path::Path;
-
 use super::error::MomentsError;
 use super::file::check_float;
 use super::state;
@@ -18,19 +16,14 @@ pub struct MomentumFile {
 }
 
 impl MomentumFile {
-    /// Opens a state. `trained` are all tensors that the optimizer trained, in `named_parameters()` order.
+    /// That of an open archive. `trained` are all tensors that the optimizer trained, in `named_parameters()`
+    /// order.
     ///
     /// # Errors
-    /// A state of other tensors, or without any, and a damaged archive.
-    pub fn open(path: &Path, trained: Vec<TrainedTensor>) -> Result<Self, MomentsError> {
-        let archive = TorchArchive::open(path)?;
+    /// A state of other tensors, or without any.
+    pub fn of(archive: TorchArchive, trained: Vec<TrainedTensor>) -> Result<Self, MomentsError> {
         let places = state::find(&archive, &trained)?;
         Ok(Self { archive, trained, places })
-    }
-
-    /// Whether a tensor has momentum.
-    pub fn has_momentum(&self) -> bool {
-        self.places.iter().any(|place| self.momentum(*place).is_some())
     }
 
     /// Whether its steps are `v = momentum v + g`, `w -= rate v`: without Nesterov's look ahead, dampening,

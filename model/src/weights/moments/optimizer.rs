@@ -1,0 +1,57 @@
+//! Which optimizer saved a state.
+
+use std::fmt;
+
+use super::state;
+use crate::files::TorchArchive;
+use crate::files::pickle::PickleValue;
+
+/// An optimizer with which a training may go on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SavedOptimizer {
+    /// AdamW, or Adam, which keeps the same.
+    AdamW,
+    /// SGD with momentum.
+    MomentumSgd,
+    /// SGD without momentum, which keeps nothing.
+    PlainSgd,
+}
+
+/// What Adafactor and RMSprop keep, which also keep values under names of Adam's or of SGD's.
+const OF_OTHERS: [&str; 2] = ["RMS", "square_avg"];
+
+impl SavedOptimizer {
+    /// That of a state: by what it keeps of its tensors, and where that is nothing by the settings of its
+    /// groups. None of another optimizer.
+    pub fn of(archive: &TorchArchive) -> Option<SavedOptimizer> {
+        let entries = state::entries(archive).ok()?;
+        let is_kept = |key: &str| {
+            entries.iter().any(|(_, kept)| !matches!(kept.get(key), None | Some(PickleValue::None)))
+        };
+        if OF_OTHERS.into_iter().any(is_kept) {
+            None
+        } else if is_kept("momentum_buffer") {
+            Some(SavedOptimizer::MomentumSgd)
+        } else if is_kept("exp_avg") && is_kept("exp_avg_sq") {
+            Some(SavedOptimizer::AdamW)
+        } else {
+            is_plain_sgd(archive).then_some(SavedOptimizer::PlainSgd)
+        }
+    }
+}
+
+/// Whether the groups have a setting that only SGD has, and no momentum.
+fn is_plain_sgd(archive: &TorchArchive) -> bool {
+    state::settings(archive).iter().any(|group| group.get("nesterov").is_some())
+        && state::group_values(archive, "momentum").iter().all(|momentum| *momentum == 0.0)
+}
+
+impl fmt::Display for SavedOptimizer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            SavedOptimizer::AdamW => "AdamW",
+            SavedOptimizer::MomentumSgd => "SGD with momentum",
+            SavedOptimizer::PlainSgd => "SGD without momentum",
+        })
+    }
+}
