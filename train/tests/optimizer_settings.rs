@@ -67,12 +67,17 @@ fn sgd_goes_on_only_from_sgd_that_stepped_alike() {
         assert_eq!(notes.contains("its optimizer had"), says.is_some(), "{notes}");
         assert!(says.is_none_or(|says| notes.contains(says)), "{notes}");
     }
-    let unlike = "SGD with Nesterov's momentum, dampening or maximize";
-    for name in ["nesterov", "maximize"] {
-        let mut onward = of("refused", 0.9);
-        onward.saving.resume_from = Some(with_setting(&world, &from, name));
+    let plain = of("plain", 0.0);
+    assert_eq!(go_for(&plain, 4).steps, 4);
+    for (from, momentum, setting, says) in [
+        (&from, 0.9, "nesterov", "SGD with Nesterov's momentum or dampening"),
+        (&from, 0.9, "maximize", "its optimizer had maximize set"),
+        (&plain.output.join("checkpoint-3"), 0.0, "maximize", "its optimizer had maximize set"),
+    ] {
+        let mut onward = of("refused", momentum);
+        onward.saving.resume_from = Some(with_setting(&world, from, setting));
         let error = go(&onward).unwrap_err().to_string();
-        assert!(error.contains(unlike), "{error}");
+        assert!(error.contains(says), "{error}");
     }
 }
 

@@ -27,6 +27,6 @@ pub use folder::{ModelFolder, checkpoints_in, has_config, numbered_checkpoints, 
 pub use gstore_state::{DamagedFile, GstoreState, check_written};
 pub use moments::{
     AdamConstants, Moments, MomentsError, MomentsFile, MomentumFile, SavedOptimizer, TensorMoments,
-    TrainedTensor, WeightDecay,
+    TrainedTensor, WeightDecay, is_maximizing,
 };
 pub use trainer::{LogEntry, MeanLearningRate, TrainerError, TrainerState, peak_rate, trainer_folder};

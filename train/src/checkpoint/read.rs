@@ -7,7 +7,7 @@ use gstore_model::Backend;
 use gstore_model::architectures::Decoder;
 use gstore_model::weights::{
     Adapter, GstoreState, ModelFolder, Moments, MomentsError, MomentsFile, MomentumFile, SavedOptimizer,
-    TorchArchive, TrainerError, TrainerState,
+    TorchArchive, TrainerError, TrainerState, is_maximizing,
 };
 use serde_json::Value;
 
@@ -117,17 +117,17 @@ fn read_optimizer<B: Backend + Clone>(
     if let Some(saved) = SavedOptimizer::of(&archive).filter(|saved| *saved != asked) {
         return Err(other_optimizer_error(folder, saved, asked));
     }
+    if is_maximizing(&archive) {
+        let what = "its optimizer had maximize set, which steps up the gradient; a training here steps down it, so it \
+                    cannot go on from it";
+        return Err(TrainError::checkpoint(folder, what));
+    }
     match kind {
         OptimizerKind::AdamW(_) => {
             let file = MomentsFile::of(archive, trained.to_vec(), |_| true)?;
             if file.is_amsgrad() {
                 let what = "its optimizer was AMSGrad, which steps by the maximum of second moments; AdamW here \
                             keeps none, so the training cannot go on from it";
-                return Err(TrainError::checkpoint(folder, what));
-            }
-            if file.is_maximizing() {
-                let what = "its optimizer had maximize set, which steps up the gradient; AdamW here steps down it, so \
-                            the training cannot go on from it";
                 return Err(TrainError::checkpoint(folder, what));
             }
             let read = |index| {
@@ -144,8 +144,8 @@ fn read_optimizer<B: Backend + Clone>(
         OptimizerKind::Sgd(_) => {
             let file = MomentumFile::of(archive, trained.to_vec())?;
             if !file.is_plain() {
-                let what = "its optimizer was SGD with Nesterov's momentum, dampening or maximize, which SGD here has not, \
-                            so the training cannot go on from it";
+                let what = "its optimizer was SGD with Nesterov's momentum or dampening, which SGD here has not, so the \
+                            training cannot go on from it";
                 return Err(TrainError::checkpoint(folder, what));
             }
             let state = |first| TensorState { first, second: Vec::new() };

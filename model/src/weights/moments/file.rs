@@ -117,12 +117,6 @@ impl MomentsFile {
         state::is_set(&self.archive, "amsgrad") || self.places.iter().any(has)
     }
 
-    /// Whether the optimizer went up the gradient, for some of the tensors at least: its moments are of the
-    /// negated gradient.
-    pub fn is_maximizing(&self) -> bool {
-        state::is_set(&self.archive, "maximize")
-    }
-
     /// The number of each parameter group that has one under this key.
     pub fn group_values(&self, key: &str) -> Vec<f64> {
         state::group_values(&self.archive, key)

@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 pub use error::MomentsError;
 pub use file::{AdamConstants, MomentsFile, TensorMoments};
 pub use momentum::MomentumFile;
-pub use optimizer::SavedOptimizer;
+pub use optimizer::{SavedOptimizer, is_maximizing};
 pub use trained::{TrainedTensor, WeightDecay};
 
 use super::folder::around_adapter;

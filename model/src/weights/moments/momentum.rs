@@ -26,10 +26,10 @@ impl MomentumFile {
         Ok(Self { archive, trained, places })
     }
 
-    /// Whether its steps are `v = momentum v + g`, `w -= rate v`: without Nesterov's look ahead, dampening,
-    /// which scales `g`, and `maximize`, which negates it.
+    /// Whether its steps are `v = momentum v + g`, `w -= rate v`: without Nesterov's look ahead, and dampening,
+    /// which scales `g`.
     pub fn is_plain(&self) -> bool {
-        !["nesterov", "maximize"].iter().any(|key| state::is_set(&self.archive, key))
+        !state::is_set(&self.archive, "nesterov")
             && self.group_values("dampening").iter().all(|share| *share == 0.0)
     }
 

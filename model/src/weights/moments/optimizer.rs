@@ -46,6 +46,12 @@ fn is_plain_sgd(archive: &TorchArchive) -> bool {
         && state::group_values(archive, "momentum").iter().all(|momentum| *momentum == 0.0)
 }
 
+/// Whether the optimizer of a state went up the gradient, for some of the tensors at least: what it keeps is
+/// of the negated gradient.
+pub fn is_maximizing(archive: &TorchArchive) -> bool {
+    state::is_set(archive, "maximize")
+}
+
 impl fmt::Display for SavedOptimizer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
