@@ -155,7 +155,7 @@ fn measure<B: MultiDevice>(
         parameters: values,
         checkpoints,
         disk: at_once.saturating_mul(values).saturating_mul(4 + of_state),
-        memory: memory.bytes,
+        memory: memory.peak(),
         threads: memory.threads,
         recomputes: memory.keep == gstore_model::SavedActivations::Inputs,
         seconds: of_token.map(|of_token| {

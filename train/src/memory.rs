@@ -11,15 +11,22 @@ use gstore_model::{ComputePrecision, Device, HEAD_ROWS, SavedActivations};
 pub(crate) struct MemoryPlan {
     pub keep: SavedActivations,
     pub threads: usize,
-    /// Bytes at the peak, about.
+    /// Bytes at the peak of its steps, about.
     pub bytes: u64,
     /// Bytes of these that the process has before it reads weights.
     pub present: u64,
+    /// Bytes at the peak of encoding, about. It is over before weights are read: nothing is given up for it.
+    pub encoding: u64,
 }
 
 impl MemoryPlan {
-    /// Bytes at the peak and bytes that there are for it, where the first are more. What the process has
-    /// already is not taken once more from what the machine has `available`.
+    /// Bytes at the peak of all, about.
+    pub fn peak(&self) -> u64 {
+        self.bytes.max(self.encoding)
+    }
+
+    /// Bytes at the peak of the steps and bytes that there are for it, where the first are more. What the
+    /// process has already is not taken once more from what the machine has `available`.
     pub fn lack(&self, available: Option<u64>) -> Option<(u64, u64)> {
         let available = available?.saturating_add(self.present);
         (self.bytes > available).then_some((self.bytes, available))
@@ -61,7 +68,11 @@ impl TrainingSizes<'_> {
     /// What is kept and how many threads run: all of it, unless that is more than `most` bytes.
     pub fn plan(&self, keep: SavedActivations, threads: usize, most: Option<u64>) -> MemoryPlan {
         let present = self.process_bytes();
-        let of = |keep, threads| MemoryPlan { keep, threads, bytes: self.bytes(keep, threads), present };
+        let encoding = present + self.encoding;
+        let of = |keep, threads| {
+            let bytes = self.bytes(keep, threads);
+            MemoryPlan { keep, threads, bytes, present, encoding }
+        };
         let mut plan = of(keep, threads.max(self.devices));
         let fits = |plan: &MemoryPlan| most.is_none_or(|most| plan.bytes <= most);
         if !fits(&plan) {
@@ -80,21 +91,21 @@ impl TrainingSizes<'_> {
         (1..=models.min(threads).max(1)).rev().find(fits).unwrap_or(1)
     }
 
-    /// Bytes at the peak with so many copies at once.
+    /// Bytes at the peak of their steps with so many copies at once.
     pub(crate) fn copies_bytes(&self, keep: SavedActivations, threads: usize, copies: usize) -> u64 {
         // Logits of the starting point next to their own, of so many rows on any device.
         let logits = 4 * HEAD_ROWS as u64 * self.decoder.vocab_size as u64;
         let of_threads = threads as u64 * (self.thread_bytes(keep) + logits);
         let own_model = if self.is_full { self.model_bytes() } else { 0 };
         let of_copies = copies as u64 * (self.training_bytes(1) + own_model);
-        self.process_bytes() + self.encoding.max(self.models_bytes() + of_threads + of_copies)
+        self.process_bytes() + self.models_bytes() + of_threads + of_copies
     }
 
     fn bytes(&self, keep: SavedActivations, threads: usize) -> u64 {
         let of_threads = threads as u64 * self.thread_bytes(keep);
         let of_training = self.training_bytes(self.devices);
         let training = self.models_bytes() + of_training + self.checkpoint_bytes() + of_threads;
-        self.process_bytes() + self.encoding.max(training)
+        self.process_bytes() + training
     }
 
     /// Bytes that are there from the beginning to the end.
@@ -183,14 +194,14 @@ mod tests {
 
     #[test]
     fn what_the_process_has_is_not_taken_once_more() {
-        let plan = MemoryPlan { keep: SavedActivations::All, threads: 1, bytes: 100, present: 30 };
+        let keep = SavedActivations::All;
+        let plan = MemoryPlan { keep, threads: 1, bytes: 100, present: 30, encoding: 0 };
         assert_eq!(plan.lack(Some(70)), None);
         assert_eq!(plan.lack(Some(69)), Some((100, 99)));
         assert_eq!(plan.lack(None), None, "a system that does not say");
     }
 
-    #[test]
-    fn a_gpu_takes_more_for_logits_and_gradients_and_for_what_it_rounds() {
+    fn decoder() -> Decoder {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("config.json");
         let config = r#"{
@@ -201,22 +212,42 @@ mod tests {
             "max_position_embeddings": 64, "tie_word_embeddings": true
         }"#;
         fs_err::write(&path, config).unwrap();
-        let decoder = Decoder::read(&path).unwrap();
+        Decoder::read(&path).unwrap()
+    }
+
+    fn sizes(decoder: &Decoder) -> TrainingSizes<'_> {
+        TrainingSizes {
+            decoder,
+            devices: 1,
+            device: Device::Cpu,
+            precision: ComputePrecision::F32,
+            trained: 32,
+            is_full: false,
+            adapted: Vec::new(),
+            state: 8,
+            piece: 10,
+            watched: 0,
+            samples: 0,
+            encoding: 0,
+        }
+    }
+
+    #[test]
+    fn nothing_is_given_up_for_what_encoding_has_taken() {
+        let decoder = decoder();
+        let sizes = TrainingSizes { encoding: 1 << 40, ..sizes(&decoder) };
+        let most = Some(1 << 30);
+        let plan = sizes.plan(SavedActivations::All, 2, most);
+        assert_eq!((plan.keep, plan.threads, plan.lack(most)), (SavedActivations::All, 2, None));
+        assert_eq!(plan.peak(), (1 << 40) + plan.present);
+        assert_eq!(sizes.copies(SavedActivations::All, 2, 2, most), 2);
+    }
+
+    #[test]
+    fn a_gpu_takes_more_for_logits_and_gradients_and_for_what_it_rounds() {
+        let decoder = decoder();
         let thread = |device: Device, precision: ComputePrecision, adapted: &[LinearKind]| {
-            let sizes = TrainingSizes {
-                decoder: &decoder,
-                devices: 1,
-                device,
-                precision,
-                trained: 32,
-                is_full: false,
-                adapted: adapted.to_vec(),
-                state: 8,
-                piece: 10,
-                watched: 0,
-                samples: 0,
-                encoding: 0,
-            };
+            let sizes = TrainingSizes { device, precision, adapted: adapted.to_vec(), ..sizes(&decoder) };
             sizes.thread_bytes(SavedActivations::All)
         };
         // Of the two layers, of factors, and of the layer at work.

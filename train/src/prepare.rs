@@ -61,7 +61,8 @@ impl PreparedTraining {
             check_config(from, &Decoder::read(&from.join("config.json"))?, &decoder)?;
         }
         check_dropout(&request, &decoder, tell)?;
-        let encoder = request.batching.text.encoder(&request.model)?;
+        let mut encoder = request.batching.text.encoder(&request.model)?;
+        encoder.limit_memory(request.compute.max_memory);
         let of_tokenizer = encoder.check_vocabulary(decoder.vocab_size)?;
         let of_weights = base.as_ref().and_then(ModelFolder::unused_note);
         of_weights.into_iter().chain(of_tokenizer).for_each(|note| tell(&note));
@@ -97,6 +98,7 @@ impl PreparedTraining {
                 threads: request.compute.threads,
                 bytes: 0,
                 present: 0,
+                encoding: 0,
             },
             request,
             base,
@@ -134,7 +136,8 @@ impl PreparedTraining {
     /// Bytes at the peak with so many copies at once, about.
     pub(crate) fn memory_of_copies(&self, copies: usize) -> Result<u64, TrainError> {
         let compute = &self.request.compute;
-        Ok(self.sizes()?.copies_bytes(compute.keep, compute.threads, copies))
+        let training = self.sizes()?.copies_bytes(compute.keep, compute.threads, copies);
+        Ok(training.max(self.memory.encoding))
     }
 
     /// An error where the host has less memory than the training takes at its peak.
@@ -197,7 +200,8 @@ impl PreparedTraining {
             piece: self.largest_piece() as u64,
             watched: largest_held_out_piece(&self.held_out, compute.piece_tokens) as u64,
             samples: 5 * tokens as u64 + OF_SAMPLE * all().count() as u64 + OF_RECORD * number + texts,
-            encoding: OF_ENCODED_BYTE * longest * compute.threads as u64,
+            // One of the longest on each thread, or all of them.
+            encoding: TextEncoder::memory_of_text(bytes.min(longest.saturating_mul(compute.threads as u64))),
         })
     }
 
@@ -224,10 +228,11 @@ impl PreparedTraining {
         let compute = &self.request.compute;
         let most = compute.max_memory;
         self.memory = self.sizes()?.plan(compute.keep, compute.threads, most);
-        if most.is_some_and(|most| self.memory.bytes > most) {
+        let peak = self.memory.peak();
+        if most.is_some_and(|most| peak > most) {
             tell(&format!(
                 "about {} MB are needed, more than was allowed; nothing more can be given up without changing the result",
-                self.memory.bytes / 1_000_000
+                peak / 1_000_000
             ));
         }
         let compute = &mut self.request.compute;
@@ -241,10 +246,6 @@ const OF_SAMPLE: u64 = 96;
 
 /// Bytes of a record without its text.
 const OF_RECORD: u64 = 256;
-
-/// Bytes that a tokenizer takes for each one of a text: where every byte came from, before and after its
-/// normalisation, and the tokens with their places.
-const OF_ENCODED_BYTE: u64 = 48;
 
 /// Tokens that no piece of held-out samples has more of.
 fn largest_held_out_piece(held_out: &[Sample], most: usize) -> usize {

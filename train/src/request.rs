@@ -156,7 +156,7 @@ pub struct ComputeOptions {
     /// What layers keep for their backward; changes no bit.
     pub keep: SavedActivations,
     /// Bytes of memory to stay below where that is possible without changing a bit: layers are computed twice
-    /// then, and fewer threads run.
+    /// then, and fewer threads run. A text that takes more to become tokens is refused.
     pub max_memory: Option<u64>,
 }
 

@@ -14,6 +14,9 @@ use gstore_train::{
 
 use crate::jobs::{Notes, World, files, go, go_for, lora};
 
+/// Bytes of memory that are enough for each text, and not for a program.
+const LITTLE: u64 = 16 << 20;
+
 /// A request with dropout, packing, and a loss that is watched.
 fn everything(world: &World, output: &str) -> TrainRequest {
     let request = world.request(output, lora());
@@ -45,7 +48,7 @@ fn a_stopped_training_drops_and_evaluates_as_one_that_was_not() {
     assert_eq!(steps, [2, 4, 6, 7]);
     let mut parts = everything(&world, "parts");
     parts.compute.threads = 3;
-    parts.compute.max_memory = Some(1);
+    parts.compute.max_memory = Some(LITTLE);
     assert_eq!((go_for(&parts, 2).steps, go_for(&parts, 2).steps), (2, 4));
     assert!(go(&parts).unwrap().finished);
     assert_eq!(files(&whole.output), files(&parts.output));
@@ -101,7 +104,7 @@ fn a_forecast_writes_nothing_and_counts_what_the_training_has() {
     assert!((told.disk as usize) < written && written < 2 * told.disk as usize + 1_000_000, "{told:?}");
 
     let mut small = request.clone();
-    (small.compute.threads, small.compute.max_memory) = (4, Some(1));
+    (small.compute.threads, small.compute.max_memory) = (4, Some(LITTLE));
     let small = forecast(&small, &mut SilentObserver, &Cancel::new()).unwrap();
     assert!(small.recomputes && small.threads == 1 && small.memory < told.memory, "{small:?}");
 }
@@ -155,6 +158,10 @@ fn options_that_mean_nothing_are_refused() {
     let mut blocks = world.request("blocks", lora());
     blocks.batching.text = TextOptions { block: Some(200), ..blocks.batching.text };
     refused(&blocks, "200 tokens");
+    // One of the texts has 7,200 bytes and more.
+    let mut long = world.request("long", lora());
+    long.compute.max_memory = Some(1_000_000);
+    refused(&long, "max_memory allows 1 MB");
 }
 
 #[test]
