@@ -3,18 +3,15 @@
 //! The store hides views by the words of their text, and knows the names of the datasets that there are. One
 //! that was dropped may be one that the client was never to see.
 
-use std::collections::HashSet;
-
 use datafusion::sql::sqlparser::ast::{
     Expr, FunctionArg, FunctionArgExpr, Ident, ObjectName, TableFactor, Value,
 };
 use gstore_store::{Snapshot, View};
 
 use super::catalog::DATA;
-use super::dialect;
+use super::dialect::{self, visit_outer_tables_mut};
 use super::names::TABLE_FUNCTIONS;
-use super::views::own_names;
-use super::walk::{inner, visit_tables};
+use super::walk::inner;
 
 /// What an argument names.
 #[derive(Clone, Copy)]
@@ -61,15 +58,13 @@ pub fn with_whole_views(mut snapshot: Snapshot) -> Snapshot {
 fn is_whole(snapshot: &Snapshot, view: &View) -> bool {
     let Ok(mut statement) = dialect::parse(&view.sql) else { return false };
     let Some(sql) = inner(&mut statement) else { return false };
-    let names = KnownNames { snapshot, own: own_names(sql) };
-    !visit_tables(&*sql, |factor| !names.is_whole(factor))
+    let names = KnownNames { snapshot };
+    !visit_outer_tables_mut(sql, |factor| !names.is_whole(factor))
 }
 
 /// What a view may name.
 struct KnownNames<'a> {
     snapshot: &'a Snapshot,
-    /// Names that the statement gives itself.
-    own: HashSet<String>,
 }
 
 impl KnownNames<'_> {
@@ -94,7 +89,6 @@ impl KnownNames<'_> {
         let parts = idents(name);
         let Some((table, schemas)) = parts.split_last() else { return false };
         schemas.last().is_some_and(|schema| !schema.value.eq_ignore_ascii_case(DATA))
-            || self.own.contains(&table.value.to_lowercase())
             || self.has(&table.value)
     }
 
@@ -186,6 +180,7 @@ mod tests {
             ("prefilter_gone", "SELECT id FROM predicted('a', 'gone')"),
             ("named_gone", "SELECT id FROM predicted(dataset => 'a', prefilter => 'gone')"),
             ("inside", "SELECT 1 AS x WHERE EXISTS (SELECT 1 FROM gone)"),
+            ("own_gone", "WITH gone AS (SELECT id FROM gone) SELECT id FROM gone"),
         ] {
             let name = DatasetName::try_from(name).unwrap();
             store.create_view(&name, sql, ViewOptions::default()).unwrap();

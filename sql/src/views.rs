@@ -2,6 +2,8 @@
 //!
 //! Invariants
 //! - what a view reads is limited like the statement's own text, since it is part of it by then
+//! - the table expression of a view has a name of its own: those of the statement and of other views neither
+//!   hide it nor are hidden by it
 //! - a view may name views; one that names itself, in whatever way, is refused
 //! - a place in the text of a view is never taken for one in the statement: the lines of the two differ
 
@@ -9,16 +11,18 @@ use std::collections::{BTreeSet, HashSet};
 
 use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast::helpers::attached_token::AttachedToken;
-use datafusion::sql::sqlparser::ast::{Cte, Ident, ObjectName, Query, Statement as Sql, TableAlias, With};
+use datafusion::sql::sqlparser::ast::{
+    Cte, Ident, ObjectName, Query, Statement as Sql, TableAlias, TableFactor,
+};
 use gstore_store::{Snapshot, View};
 
-use super::dialect;
+use super::dialect::{self, put_before, visit_outer_tables_mut};
 use super::error::SqlError;
 use super::expanded::unqualified;
 use super::guard;
 use super::parameters;
 use super::walk::inner;
-use crate::walk::{visit_queries, visit_relations};
+use crate::walk::visit_relations;
 
 /// Lines that lie between the texts of two views, of which none and no statement has as many.
 const APART: u64 = 1 << 32;
@@ -35,15 +39,8 @@ pub(crate) fn expand(statement: &mut Statement, snapshot: &Snapshot) -> Result<(
     if found.tables.is_empty() {
         return Ok(());
     }
-    let tables = found.tables;
     let Some(query) = query_of(sql) else { return Ok(()) };
-    match &mut query.with {
-        Some(with) => drop(with.cte_tables.splice(0..0, tables)),
-        None => {
-            let with = With { with_token: AttachedToken::empty(), recursive: false, cte_tables: tables };
-            query.with = Some(with);
-        }
-    }
+    put_before(query, found.tables);
     guard::check_relations(sql)
 }
 
@@ -85,12 +82,9 @@ struct NeededViews<'a> {
 }
 
 impl<'a> NeededViews<'a> {
-    fn of(&mut self, sql: &Sql) -> Result<(), SqlError> {
-        let (own, snapshot) = (own_names(sql), self.snapshot);
-        let mut views = Vec::new();
-        visit_relations(sql, |name| {
-            views.extend(named_view(name, snapshot).filter(|view| !own.contains(&view.name)));
-        });
+    fn of(&mut self, sql: &mut Sql) -> Result<(), SqlError> {
+        let (snapshot, mut views) = (self.snapshot, Vec::new());
+        visit_outer_tables_mut(sql, |table| views.extend(put_view(table, snapshot)));
         views.into_iter().try_for_each(|view| self.add(view))
     }
 
@@ -120,9 +114,23 @@ impl<'a> NeededViews<'a> {
     }
 }
 
-fn table(name: &str, query: Box<Query>) -> Cte {
-    let alias =
-        TableAlias { explicit: true, name: Ident::with_quote('"', name), columns: Vec::new(), at: None };
+/// Puts the table expression of a view in the place of its name, by which the statement names its columns.
+fn put_view<'a>(table: &mut TableFactor, snapshot: &'a Snapshot) -> Option<&'a View> {
+    let TableFactor::Table { name, alias, args: None, .. } = table else { return None };
+    let view = named_view(name, snapshot)?;
+    let written = name.0.last()?.as_ident()?.clone();
+    *name = Ident { span: written.span, ..own_name(&view.name) }.into();
+    alias.get_or_insert(TableAlias { explicit: true, name: written, columns: Vec::new(), at: None });
+    Some(view)
+}
+
+/// The name of the table expression of a view, which nothing else has by chance.
+fn own_name(view: &str) -> Ident {
+    Ident::with_quote('"', format!("view {view}"))
+}
+
+fn table(view: &str, query: Box<Query>) -> Cte {
+    let alias = TableAlias { explicit: false, name: own_name(view), columns: Vec::new(), at: None };
     Cte { alias, query, from: None, materialized: None, closing_paren_token: AttachedToken::empty() }
 }
 
@@ -158,18 +166,15 @@ pub fn named_tables(sql: &str) -> BTreeSet<String> {
     let mut names = BTreeSet::new();
     let Ok(mut statement) = dialect::parse(sql) else { return names };
     let Some(sql) = inner(&mut statement) else { return names };
-    let own = own_names(sql);
-    visit_relations(&*sql, |name| names.extend(unqualified(name).filter(|name| !own.contains(name))));
-    names
-}
-
-/// Names that a statement gives to table expressions of its own.
-pub(crate) fn own_names(sql: &Sql) -> HashSet<String> {
-    let mut names = HashSet::new();
-    visit_queries(sql, |query| {
-        let tables = query.with.iter().flat_map(|with| &with.cte_tables);
-        names.extend(tables.map(|table| table.alias.name.value.to_lowercase()));
-    });
+    match sql {
+        Sql::Query(_) | Sql::Explain { .. } => visit_outer_tables_mut(sql, |table| {
+            if let TableFactor::Table { name, args: None, .. } = table {
+                names.extend(unqualified(name));
+            }
+        }),
+        // A table that is described stands in no query.
+        _ => visit_relations(&*sql, |name| names.extend(unqualified(name))),
+    }
     names
 }
 

@@ -1,13 +1,15 @@
-//! The table expressions that can be named at a place in a statement: those of the queries around it; and
-//! walks that end where the engine is to be asked about such a place.
+//! The table expressions that can be named at a place in a statement: those of the queries around it; walks
+//! over the tables that are none of these, and walks that end where the engine is to be asked about a place.
 
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::helpers::attached_token::AttachedToken;
-use datafusion::sql::sqlparser::ast::{Cte, Query, With};
+use datafusion::sql::sqlparser::ast::{Cte, Query, Statement, TableAlias, TableFactor, VisitorMut, With};
 
+use super::exprs;
 use crate::error::SqlError;
-use crate::expanded::name;
+use crate::expanded::{name, unqualified};
+use crate::walk::{Step, VisitMut};
 
 /// Why a walk ends before the end of a statement.
 pub(super) enum Stop<Q> {
@@ -43,6 +45,13 @@ struct Scope {
     entered: usize,
 }
 
+impl Scope {
+    /// How many of its table expressions come before a place that is so many queries within it.
+    fn before(&self, depth: usize) -> usize {
+        if depth == 0 { self.tables.len() } else { self.entered.saturating_sub(1) }
+    }
+}
+
 /// Those of the queries around a place in a statement.
 #[derive(Default)]
 pub(super) struct Scopes(Vec<Scope>);
@@ -68,14 +77,146 @@ impl Scopes {
     pub(super) fn with(&self) -> Option<With> {
         let mut cte_tables: Vec<Cte> = Vec::new();
         for (depth, scope) in self.0.iter().rev().enumerate() {
-            let before = if depth == 0 { scope.tables.len() } else { scope.entered.saturating_sub(1) };
             let hidden =
                 |table: &Cte| cte_tables.iter().any(|own| name(&own.alias.name) == name(&table.alias.name));
-            let known: Vec<Cte> =
-                scope.tables.iter().take(before).filter(|table| !hidden(table)).cloned().collect();
+            let before = scope.tables.iter().take(scope.before(depth));
+            let known: Vec<Cte> = before.filter(|table| !hidden(table)).cloned().collect();
             drop(cte_tables.splice(0..0, known));
         }
         let recursive = self.0.iter().any(|scope| scope.recursive);
         (!cte_tables.is_empty()).then(|| With { with_token: AttachedToken::empty(), recursive, cte_tables })
+    }
+
+    /// Whether a name means a table expression here. One of WITH RECURSIVE is known in all of its WITH, any
+    /// other behind itself alone.
+    fn knows(&self, table: &str) -> bool {
+        self.0.iter().rev().enumerate().any(|(depth, scope)| {
+            let known = if scope.recursive { scope.tables.len() } else { scope.before(depth) };
+            scope.tables.iter().take(known).any(|own| name(&own.alias.name) == table)
+        })
+    }
+}
+
+/// Shows `each` every table of FROM, before those in it, but for names of table expressions of the statement.
+pub(crate) fn visit_outer_tables_mut<S: Step>(
+    sql: &mut Statement,
+    each: impl FnMut(&mut TableFactor) -> S,
+) -> S {
+    match VisitMut::visit(sql, &mut OuterTables { scopes: Scopes::default(), each }) {
+        ControlFlow::Continue(()) => S::DONE,
+        ControlFlow::Break(step) => step,
+    }
+}
+
+struct OuterTables<F> {
+    scopes: Scopes,
+    each: F,
+}
+
+impl<S: Step, F: FnMut(&mut TableFactor) -> S> VisitorMut for OuterTables<F> {
+    type Break = S;
+
+    fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<S> {
+        self.scopes.enter(query);
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_query(&mut self, _: &mut Query) -> ControlFlow<S> {
+        self.scopes.leave();
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_table_factor(&mut self, table: &mut TableFactor) -> ControlFlow<S> {
+        // A call is of a function, whatever tables have its name.
+        if let TableFactor::Table { name, args: None, .. } = &*table
+            && unqualified(name).is_some_and(|name| self.scopes.knows(&name))
+        {
+            return ControlFlow::Continue(());
+        }
+        let step = (self.each)(table);
+        if step.ends() { ControlFlow::Break(step) } else { ControlFlow::Continue(()) }
+    }
+}
+
+/// Puts table expressions before those of a query.
+pub(crate) fn put_before(query: &mut Query, mut tables: Vec<Cte>) {
+    let with = query.with.get_or_insert_with(|| With {
+        with_token: AttachedToken::empty(),
+        recursive: false,
+        cte_tables: Vec::new(),
+    });
+    if with.recursive {
+        with.cte_tables.iter_mut().for_each(put_apart);
+        with.recursive = false;
+    }
+    tables.append(&mut with.cte_tables);
+    with.cte_tables = tables;
+}
+
+/// Gives a table expression of WITH RECURSIVE a WITH of its own: in all of such a WITH the engine takes its
+/// names for no other tables, and of a UNION it plans the two sides without what is around them.
+fn put_apart(table: &mut Cte) {
+    let Some(query) = exprs::query(&format!("SELECT * FROM {}", table.alias.name)) else { return };
+    let alias = TableAlias { columns: Vec::new(), ..table.alias.clone() };
+    let closing_paren_token = AttachedToken::empty();
+    let own =
+        std::mem::replace(table, Cte { alias, query, from: None, materialized: None, closing_paren_token });
+    let with_token = AttachedToken::empty();
+    table.query.with = Some(With { with_token, recursive: true, cte_tables: vec![own] });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dialect::tests::changed;
+
+    #[test]
+    fn table_expressions_hide_tables_where_they_are_known() {
+        let outer = |sql: &mut Statement| {
+            let mut names = Vec::new();
+            visit_outer_tables_mut(sql, |table| {
+                if let TableFactor::Table { name, .. } = table {
+                    names.push(name.to_string());
+                }
+            });
+            names
+        };
+        for (sql, expected) in [
+            ("WITH t AS (SELECT * FROM t) SELECT * FROM t", &["t"][..]),
+            ("WITH a AS (SELECT * FROM b), b AS (SELECT * FROM a) SELECT * FROM a, b", &["b"]),
+            (
+                "WITH a AS (SELECT 1), b AS (WITH c AS (SELECT * FROM a, c) SELECT * FROM b) SELECT 1",
+                &["c", "b"],
+            ),
+            ("WITH RECURSIVE t AS (SELECT 1 AS x UNION ALL SELECT x + 1 FROM t) SELECT * FROM t", &[]),
+            ("SELECT * FROM (WITH t AS (SELECT 1) SELECT * FROM t) u JOIN t ON true", &["t"]),
+            (
+                "WITH t AS (SELECT 1) SELECT 1 WHERE EXISTS (SELECT 1 FROM (SELECT * FROM T, \"T\") u)",
+                &["\"T\""],
+            ),
+            ("WITH t AS (SELECT 1) SELECT * FROM t UNION SELECT * FROM data.t, t(1)", &["data.t", "t"]),
+        ] {
+            assert_eq!(changed(sql, outer).0, expected, "{sql}");
+        }
+    }
+
+    #[test]
+    fn table_expressions_come_before_those_of_a_query() {
+        for (sql, expected) in [
+            ("SELECT 1", "WITH a AS (SELECT 2) SELECT 1"),
+            ("WITH b AS (SELECT 1) SELECT 1", "WITH a AS (SELECT 2), b AS (SELECT 1) SELECT 1"),
+            (
+                "WITH RECURSIVE b (x) AS (SELECT 1 UNION SELECT x FROM b) SELECT 1 LIMIT 2",
+                "WITH a AS (SELECT 2), b AS (WITH RECURSIVE b (x) AS (SELECT 1 UNION SELECT x FROM b) SELECT * FROM b) \
+                 SELECT 1 LIMIT 2",
+            ),
+        ] {
+            let put = |sql: &mut Statement| {
+                let Statement::Query(query) = sql else { panic!("no query") };
+                let with = exprs::query("WITH a AS (SELECT 2) SELECT 1").and_then(|query| query.with);
+                put_before(query, with.unwrap().cte_tables);
+            };
+            assert_eq!(changed(sql, put).1, expected);
+        }
     }
 }

@@ -79,6 +79,10 @@ async fn views_stand_for_their_statements_in_each_snapshot_that_has_them() {
     save("topics", "SELECT p.TOPIC, count(*) AS n FROM pool p WHERE topic > 'T0' GROUP BY Topic");
     save("ranked", "SELECT Topic FROM influence('pool', 'target', k => 3)");
     save("upon", "SELECT TOPIC, n FROM topics");
+    save("least", "SELECT 2 AS y UNION ALL SELECT 1 ORDER BY y LIMIT 1");
+    // In its own text a table expression is not known: there its name means the dataset, or the view.
+    save("odd", "WITH pool AS (SELECT * FROM pool WHERE NOT ok) SELECT id FROM pool");
+    save("fewer", "WITH few AS (SELECT * FROM few WHERE id <> 'p0') SELECT id FROM few");
     save("twisted", "SELECT * FROM other_twisted");
     save("other_twisted", "SELECT * FROM twisted");
     let open = |snapshot| SqlSession::new(snapshot, SqlOptions::default()).unwrap();
@@ -94,6 +98,27 @@ async fn views_stand_for_their_statements_in_each_snapshot_that_has_them() {
         ("SELECT count(topic) FROM ranked", "3"),
         ("SELECT * FROM upon WHERE topic < 'T2'", "T1 | 4"),
         ("SELECT count(*) FROM (SELECT * FROM few) WHERE id IN (SELECT id FROM good)", "3"),
+        ("SELECT count(DISTINCT odd.id) FROM odd JOIN pool USING (id)", "6"),
+        ("SELECT fewer.* FROM fewer ORDER BY 1 LIMIT 1", "p10"),
+        (
+            "WITH good AS (SELECT * FROM good WHERE id > 'p4') SELECT count(*) FROM good JOIN few USING (id)",
+            "0",
+        ),
+        ("WITH good AS (SELECT id FROM good), few AS (FROM good) SELECT count(*) FROM few", "6"),
+        ("SELECT count(*) FROM few CROSS JOIN (WITH few AS (SELECT 1 AS x) SELECT * FROM few)", "3"),
+        ("WITH few AS (SELECT 1 AS x) SELECT count(*) FROM few CROSS JOIN fewer", "2"),
+        ("WITH pool AS (SELECT 1 AS x) SELECT count(*) FROM pool CROSS JOIN odd", "6"),
+        ("WITH \"Good\" AS (SELECT 1 AS x) SELECT count(*) FROM good CROSS JOIN \"Good\"", "6"),
+        (
+            "WITH RECURSIVE pool AS (SELECT 1 AS x UNION ALL SELECT x + 1 FROM pool WHERE x < 3) \
+             SELECT count(*) FROM pool CROSS JOIN odd",
+            "18",
+        ),
+        (
+            "WITH RECURSIVE n AS (SELECT 1 AS x UNION ALL SELECT x + 1 FROM n WHERE x < 3) \
+             SELECT sum(x + y) FROM n CROSS JOIN least",
+            "9",
+        ),
     ] {
         assert_eq!(slt::rows(&session, sql).await, [expected], "{sql}");
     }
@@ -104,10 +129,17 @@ async fn views_stand_for_their_statements_in_each_snapshot_that_has_them() {
     let error = slt::run(&session, "SELECT * FROM fews").await.unwrap_err();
     assert!(error.to_string().contains("did you mean `few`"), "{error}");
     assert_eq!(views_that_read(session.snapshot(), "good"), ["few"]);
+    assert_eq!(views_that_read(session.snapshot(), "few"), ["fewer"]);
+    assert_eq!(views_that_read(session.snapshot(), "pool"), ["counted", "good", "odd", "topics"]);
     for (sql, is_read) in [
         ("SELECT 1 WHERE (id IN (SELECT id FROM Good))", true),
         ("SELECT 'good', good FROM pool AS good", false),
         ("WITH good AS (SELECT 1 AS x) SELECT x FROM good", false),
+        ("WITH good AS (SELECT * FROM good) SELECT * FROM good", true),
+        ("WITH RECURSIVE good AS (SELECT 1 AS x UNION SELECT x FROM good) SELECT x FROM good", false),
+        ("SELECT * FROM (WITH good AS (SELECT 1 AS x) SELECT x FROM good) CROSS JOIN good", true),
+        ("SELECT * FROM good(1)", false),
+        ("DESCRIBE good", true),
         ("SELECT * FROM good WHERE", false),
     ] {
         assert_eq!(named_tables(sql).contains("good"), is_read, "{sql}");

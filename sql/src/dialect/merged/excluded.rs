@@ -8,7 +8,7 @@ use std::ops::ControlFlow;
 use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast::{
     ExcludeSelectItem, Ident, JoinConstraint, JoinOperator, ObjectName, OrderBy, Query, Select, SelectItem,
-    Statement as Sql, VisitorMut, WildcardAdditionalOptions,
+    VisitorMut, WildcardAdditionalOptions,
 };
 use datafusion::sql::sqlparser::tokenizer::Span;
 
@@ -22,7 +22,7 @@ use crate::error::SqlError;
 use crate::expanded::{excluded, excluded_mut, last_ident, last_name, name, star};
 use crate::translate::no_column;
 use crate::virtuals::{VirtualColumn, is_absent};
-use crate::walk::{VisitMut, inner, visit_body_mut};
+use crate::walk::{VisitMut, inner, visit_body_mut, visit_queries};
 
 /// Most queries of a statement that are planned for their columns.
 const MOST: usize = 50;
@@ -62,10 +62,8 @@ pub(super) async fn expand(planner: Planner<'_>, statement: &mut Statement) -> R
 }
 
 fn is_recursive(statement: &mut Statement) -> bool {
-    match inner(statement) {
-        Some(Sql::Query(query)) => query.with.as_ref().is_some_and(|with| with.recursive),
-        _ => false,
-    }
+    let is_one = |query: &Query| query.with.as_ref().is_some_and(|with| with.recursive);
+    inner(statement).is_some_and(|sql| visit_queries(&*sql, is_one))
 }
 
 /// Asks for the columns of a query.
