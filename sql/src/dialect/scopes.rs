@@ -140,6 +140,9 @@ impl<S: Step, F: FnMut(&mut TableFactor) -> S> VisitorMut for OuterTables<F> {
 
 /// Puts table expressions before those of a query.
 pub(crate) fn put_before(query: &mut Query, mut tables: Vec<Cte>) {
+    if tables.is_empty() {
+        return;
+    }
     let with = query.with.get_or_insert_with(|| With {
         with_token: AttachedToken::empty(),
         recursive: false,

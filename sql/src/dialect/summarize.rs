@@ -9,7 +9,7 @@ use datafusion::sql::sqlparser::parser::Parser;
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 
 use super::tokens::{is, is_word, made, next};
-use super::{Planner, merge, planned};
+use super::{Planner, merge, planned, put_before};
 use crate::bounds::check_part_count;
 use crate::error::SqlError;
 use crate::types;
@@ -44,18 +44,12 @@ pub(super) fn tokens(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
 /// Puts the summary in the place of the rows, now that their columns can be known.
 pub(crate) async fn expand(planner: Planner<'_>, statement: &mut Statement) -> Result<(), SqlError> {
     let Some(Sql::Query(query)) = inner(statement) else { return Ok(()) };
-    let rows =
-        query.with.as_ref().and_then(|with| with.cte_tables.iter().find(|cte| cte.alias.name.value == ROWS));
-    let Some(rows) = rows else { return Ok(()) };
-    // Tables of the statement, views among them, may stand in the query too.
+    let tables = query.with.iter().flat_map(|with| &with.cte_tables);
+    let mut numbered = tables.clone().enumerate();
+    let Some((at, rows)) = numbered.find(|(_, table)| table.alias.name.value == ROWS) else { return Ok(()) };
     let mut alone: Query = (*rows.query).clone();
-    if alone.with.is_none() {
-        alone.with = query.with.clone().map(|mut with| {
-            with.cte_tables.retain(|cte| cte.alias.name.value != ROWS);
-            with
-        });
-        alone.with = alone.with.filter(|with| !with.cte_tables.is_empty());
-    }
+    // Views may stand in the query too.
+    put_before(&mut alone, tables.take(at).cloned().collect());
     let mut probe = Statement::Statement(Box::new(Sql::Query(Box::new(alone))));
     merge(planner, &mut probe).await?;
     let plan = planned(planner, probe).await?;
