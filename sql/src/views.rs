@@ -49,7 +49,7 @@ fn describe_view(statement: &mut Statement, snapshot: &Snapshot) -> Result<(), S
     let Statement::Statement(sql) = &*statement else { return Ok(()) };
     let Sql::ExplainTable { table_name, .. } = &**sql else { return Ok(()) };
     if let Some(view) = named_view(table_name, snapshot) {
-        *statement = dialect::parse(&format!("DESCRIBE SELECT * FROM {}", view.name))?;
+        *statement = dialect::parse(&format!("DESCRIBE SELECT * FROM \"{}\"", view.name))?;
     }
     Ok(())
 }

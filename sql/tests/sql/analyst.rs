@@ -83,6 +83,7 @@ async fn views_stand_for_their_statements_in_each_snapshot_that_has_them() {
     // In its own text a table expression is not known: there its name means the dataset, or the view.
     save("odd", "WITH pool AS (SELECT * FROM pool WHERE NOT ok) SELECT id FROM pool");
     save("fewer", "WITH few AS (SELECT * FROM few WHERE id <> 'p0') SELECT id FROM few");
+    save("order", "SELECT 1 AS x");
     save("twisted", "SELECT * FROM other_twisted");
     save("other_twisted", "SELECT * FROM twisted");
     let open = |snapshot| SqlSession::new(snapshot, SqlOptions::default()).unwrap();
@@ -123,6 +124,7 @@ async fn views_stand_for_their_statements_in_each_snapshot_that_has_them() {
         assert_eq!(slt::rows(&session, sql).await, [expected], "{sql}");
     }
     assert_eq!(slt::rows(&session, "DESCRIBE few").await.len(), 3);
+    assert_eq!(slt::rows(&session, "DESCRIBE \"order\"").await.len(), 1);
     for sql in ["SUMMARIZE few", "SUMMARIZE WITH a AS (FROM few) SELECT * FROM a"] {
         assert_eq!(slt::rows(&session, sql).await.len(), 3, "{sql}");
     }
