@@ -15,16 +15,13 @@ use gstore_store::Snapshot;
 use super::at_once;
 use super::error::SqlError;
 use super::live::{LiveProvider, LiveTable};
+use super::names::{CATALOG, DATA};
 use super::own::OwnTable;
 use super::samples::SampleTable;
 use super::scan::RowsTable;
 use super::system;
 use super::virtuals::NamedVirtuals;
 
-/// The one catalog.
-pub const CATALOG: &str = "store";
-/// The schema of the dataset tables, which needs not be written.
-pub const DATA: &str = "data";
 /// The schema of the system tables.
 pub const SYSTEM: &str = "gstore";
 

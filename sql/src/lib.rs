@@ -86,13 +86,14 @@ mod walk;
 mod window;
 mod wording;
 
-pub use catalog::{CATALOG, DATA, SYSTEM};
+pub use catalog::SYSTEM;
 pub use describe::Description;
 pub use dialect::{check_condition, statements};
 pub use engine::{HeldMemory, SqlResources};
 pub use error::{SqlError, SqlErrorKind};
 pub use guard::{MAX_OPERATORS, MAX_RELATIONS, MAX_SQL_BYTES};
 pub use live::{LiveTable, Requester};
+pub use names::{CATALOG, DATA};
 pub use notes::{InfluenceNote, Notes, RunNotes};
 pub use options::SqlOptions;
 pub use own::OwnTable;

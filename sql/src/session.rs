@@ -25,7 +25,7 @@ use gstore_functions as functions;
 use gstore_store::Snapshot;
 
 use super::bounds::{self, Budget};
-use super::catalog::{self, Tables};
+use super::catalog::Tables;
 use super::caught::PanicGuard;
 use super::describe::{self, Description};
 use super::dialect::{self, Headings};
@@ -37,6 +37,7 @@ use super::leaf::LeafOptions;
 use super::live::{LiveTable, Requester};
 use super::memory;
 use super::mixed::MixedComparison;
+use super::names::{CATALOG, DATA};
 use super::notes::{Notes, RunNotes};
 use super::options::SqlOptions;
 use super::parameters::{self, Parameters};
@@ -107,7 +108,7 @@ impl SqlSession {
     ) -> Result<Self, SqlError> {
         let threads = options.threads.max(1);
         let mut config = SessionConfig::new()
-            .with_default_catalog_and_schema(catalog::CATALOG, catalog::DATA)
+            .with_default_catalog_and_schema(CATALOG, DATA)
             .with_create_default_catalog_and_schema(false)
             .with_information_schema(true)
             .with_target_partitions(options.partitions())
@@ -175,7 +176,7 @@ impl SqlSession {
 
     /// The columns of a table, as `SELECT *` gives them.
     pub async fn table_schema(&self, schema: &str, name: &str) -> Result<Option<SchemaRef>, SqlError> {
-        let Some(schema) = self.context.catalog(catalog::CATALOG).and_then(|c| c.schema(schema)) else {
+        let Some(schema) = self.context.catalog(CATALOG).and_then(|c| c.schema(schema)) else {
             return Ok(None);
         };
         Ok(schema.table(name).await?.map(|table| table.schema()))

@@ -8,9 +8,8 @@ use datafusion::sql::sqlparser::ast::{
 };
 use gstore_store::{Snapshot, View};
 
-use super::catalog::DATA;
 use super::dialect::{self, visit_outer_tables_mut};
-use super::names::TABLE_FUNCTIONS;
+use super::names::{DATA, TABLE_FUNCTIONS};
 use super::walk::inner;
 
 /// What an argument names.

@@ -18,8 +18,9 @@ use gstore_store::{Snapshot, View};
 
 use super::dialect::{self, put_before, visit_outer_tables_mut};
 use super::error::SqlError;
-use super::expanded::unqualified;
+use super::expanded;
 use super::guard;
+use super::names::{CATALOG, DATA};
 use super::parameters;
 use super::walk::inner;
 use crate::walk::visit_relations;
@@ -63,9 +64,23 @@ fn query_of(sql: &mut Sql) -> Option<&mut Query> {
     }
 }
 
+/// The name of a dataset or view, with the schema of these or without.
+fn table_name(object: &ObjectName) -> Option<String> {
+    let parts = object.0.iter().map(|part| part.as_ident().map(expanded::name));
+    let parts = parts.collect::<Option<Vec<String>>>()?;
+    let (table, schemas) = parts.split_last()?;
+    let is_of_data = match schemas {
+        [] => true,
+        [schema] => schema == DATA,
+        [catalog, schema] => catalog == CATALOG && schema == DATA,
+        _ => false,
+    };
+    is_of_data.then(|| table.clone())
+}
+
 /// The view that a name means; a dataset of the name goes first.
 fn named_view<'a>(name: &ObjectName, snapshot: &'a Snapshot) -> Option<&'a View> {
-    let name = unqualified(name)?;
+    let name = table_name(name)?;
     if snapshot.datasets().iter().any(|dataset| dataset.name == name) {
         return None;
     }
@@ -169,11 +184,11 @@ pub fn named_tables(sql: &str) -> BTreeSet<String> {
     match sql {
         Sql::Query(_) | Sql::Explain { .. } => visit_outer_tables_mut(sql, |table| {
             if let TableFactor::Table { name, args: None, .. } = table {
-                names.extend(unqualified(name));
+                names.extend(table_name(name));
             }
         }),
         // A table that is described stands in no query.
-        _ => visit_relations(&*sql, |name| names.extend(unqualified(name))),
+        _ => visit_relations(&*sql, |name| names.extend(table_name(name))),
     }
     names
 }

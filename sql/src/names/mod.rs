@@ -1,4 +1,5 @@
-//! Names of functions here and in other databases, and words that name nothing: for the dialect and errors.
+//! Names of functions here and in other databases, of the schema of datasets, and words that name nothing:
+//! for the dialect and errors.
 
 mod calls;
 mod functions;
@@ -9,6 +10,11 @@ pub(crate) use calls::{PARTS, RENAMED, call_of, calls as own_calls, renamed as r
 pub(crate) use functions::{called, is_aggregate, is_scalar};
 pub(crate) use otherwise::{catalog_otherwise, nearly_written_otherwise, written_otherwise};
 pub(crate) use shorthand::SHORTHANDS;
+
+/// The one catalog.
+pub const CATALOG: &str = "store";
+/// The schema of the dataset tables and views, which needs not be written.
+pub const DATA: &str = "data";
 
 /// Words that begin a clause of the parser, and stand behind a value or a table without AS, as its name.
 pub(crate) const FREE: &str = "CLUSTER CONNECT DISTRIBUTE EXPLAIN FORMAT GLOBAL MATCH_CONDITION \

@@ -99,6 +99,7 @@ async fn views_stand_for_their_statements_in_each_snapshot_that_has_them() {
         ("SELECT count(topic) FROM ranked", "3"),
         ("SELECT * FROM upon WHERE topic < 'T2'", "T1 | 4"),
         ("SELECT count(*) FROM (SELECT * FROM few) WHERE id IN (SELECT id FROM good)", "3"),
+        ("SELECT few.id FROM data.few WHERE few.id = 'p2'", "p2"),
         ("SELECT count(DISTINCT odd.id) FROM odd JOIN pool USING (id)", "6"),
         ("SELECT fewer.* FROM fewer ORDER BY 1 LIMIT 1", "p10"),
         (
@@ -144,6 +145,9 @@ async fn views_stand_for_their_statements_in_each_snapshot_that_has_them() {
         ("WITH RECURSIVE good AS (SELECT 1 AS x UNION SELECT x FROM good) SELECT x FROM good", false),
         ("SELECT * FROM (WITH good AS (SELECT 1 AS x) SELECT x FROM good) CROSS JOIN good", true),
         ("SELECT * FROM good(1)", false),
+        ("WITH good AS (SELECT 1 AS x) SELECT * FROM Data.good", true),
+        ("SELECT * FROM store.data.good, gstore.tags", true),
+        ("SELECT * FROM gstore.good", false),
         ("DESCRIBE good", true),
         ("SELECT * FROM good WHERE", false),
     ] {
