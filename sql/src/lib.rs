@@ -101,9 +101,9 @@ pub use parameters::{MAX_PARAMETERS, Parameters};
 pub use prepared::PreparedStatement;
 pub use runner::{SqlRows, SqlRunner};
 pub use session::{SqlResult, SqlSession, SqlStream, StatementOptions};
-pub use shown::with_whole_views;
+pub use shown::{that_read as views_that_read, with_whole_views};
 pub use types::in_sql as types_in_sql;
-pub use views::{check as check_view, named_tables, that_read as views_that_read};
+pub use views::{check as check_view, named_tables};
 pub use window::RowWindow;
 
 /// The table functions over a store, and how many of the first arguments of each are datasets.

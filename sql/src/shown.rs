@@ -1,7 +1,10 @@
-//! Visibility of views: a client sees those whose tables, datasets, artifacts and ensembles it can see.
+//! What views name: which read a table, and which a client sees, those whose tables, datasets, artifacts and
+//! ensembles it can see.
 //!
 //! The store hides views by the words of their text, and knows the names of the datasets that there are. One
 //! that was dropped may be one that the client was never to see.
+
+use std::collections::BTreeSet;
 
 use datafusion::sql::sqlparser::ast::{
     Expr, FunctionArg, FunctionArgExpr, Ident, ObjectName, TableFactor, Value,
@@ -9,6 +12,7 @@ use datafusion::sql::sqlparser::ast::{
 use gstore_store::{Snapshot, View};
 
 use super::dialect::{self, visit_outer_tables_mut};
+use super::expanded;
 use super::names::{DATA, TABLE_FUNCTIONS};
 use super::walk::inner;
 
@@ -55,66 +59,97 @@ pub fn with_whole_views(mut snapshot: Snapshot) -> Snapshot {
 }
 
 fn is_whole(snapshot: &Snapshot, view: &View) -> bool {
-    let Ok(mut statement) = dialect::parse(&view.sql) else { return false };
-    let Some(sql) = inner(&mut statement) else { return false };
-    let names = KnownNames { snapshot };
-    !visit_outer_tables_mut(sql, |factor| !names.is_whole(factor))
+    let has = |name: &String| {
+        snapshot.datasets().iter().any(|dataset| dataset.name.eq_ignore_ascii_case(name))
+            || snapshot.views().iter().any(|view| view.name.eq_ignore_ascii_case(name))
+    };
+    ViewNames::of(view).is_some_and(|names| {
+        !names.is_open
+            && names.tables.iter().all(has)
+            && names.artifacts.iter().all(|name| snapshot.artifact(name).is_ok())
+            && names.ensembles.iter().all(|name| snapshot.ensemble(name).is_ok())
+    })
 }
 
-/// What a view may name.
-struct KnownNames<'a> {
-    snapshot: &'a Snapshot,
+/// The views of a snapshot that name this dataset or view.
+pub fn that_read(snapshot: &Snapshot, table: &str) -> Vec<String> {
+    let is_read = |view: &&View| ViewNames::of(view).is_some_and(|names| names.tables.contains(table));
+    snapshot.views().iter().filter(is_read).map(|view| view.name.clone()).collect()
 }
 
-impl KnownNames<'_> {
-    fn is_whole(&self, factor: &TableFactor) -> bool {
+/// What a view names.
+#[derive(Default)]
+struct ViewNames {
+    /// Datasets and views, in FROM and in arguments of functions.
+    tables: BTreeSet<String>,
+    artifacts: Vec<String>,
+    ensembles: Vec<String>,
+    /// Whether some names are known only once they are computed.
+    is_open: bool,
+}
+
+impl ViewNames {
+    /// `None` of a text that cannot be parsed.
+    fn of(view: &View) -> Option<Self> {
+        let mut statement = dialect::parse(&view.sql).ok()?;
+        let sql = inner(&mut statement)?;
+        let mut names = Self::default();
+        visit_outer_tables_mut(sql, |factor| names.add(factor));
+        Some(names)
+    }
+
+    fn add(&mut self, factor: &TableFactor) {
         match factor {
-            TableFactor::Table { name, args: None, .. } => self.has_table(name),
-            TableFactor::Table { name, args: Some(args), .. } => self.has_named(name, &args.args),
-            TableFactor::Function { name, args, .. } => self.has_named(name, args),
+            TableFactor::Table { name, args: None, .. } => self.add_table(name),
+            TableFactor::Table { name, args: Some(args), .. } => self.add_arguments(name, &args.args),
+            TableFactor::Function { name, args, .. } => self.add_arguments(name, args),
             // A call in brackets.
-            TableFactor::TableFunction { .. } => false,
-            _ => true,
+            TableFactor::TableFunction { .. } => self.is_open = true,
+            _ => {}
         }
     }
 
-    fn has(&self, name: &str) -> bool {
-        self.snapshot.datasets().iter().any(|dataset| dataset.name.eq_ignore_ascii_case(name))
-            || self.snapshot.views().iter().any(|view| view.name.eq_ignore_ascii_case(name))
-    }
-
     /// Tables of other schemas are the same for all.
-    fn has_table(&self, name: &ObjectName) -> bool {
+    fn add_table(&mut self, name: &ObjectName) {
         let parts = idents(name);
-        let Some((table, schemas)) = parts.split_last() else { return false };
-        schemas.last().is_some_and(|schema| !schema.value.eq_ignore_ascii_case(DATA))
-            || self.has(&table.value)
+        match parts.split_last() {
+            Some((table, schemas)) => {
+                let schema = schemas.last();
+                if schema.is_none_or(|schema| schema.value.eq_ignore_ascii_case(DATA)) {
+                    self.tables.insert(expanded::name(table));
+                }
+            }
+            None => self.is_open = true,
+        }
     }
 
-    fn has_named(&self, function: &ObjectName, args: &[FunctionArg]) -> bool {
+    fn add_arguments(&mut self, function: &ObjectName, args: &[FunctionArg]) {
         let name = idents(function).last().map(|name| name.value.to_lowercase());
         let known = TABLE_FUNCTIONS.iter().find(|(known, _)| name.as_deref() == Some(*known));
-        let Some((function, datasets)) = known else { return true };
-        args.iter().enumerate().all(|(place, arg)| {
-            let (named, value) = match arg {
+        let Some((function, datasets)) = known else { return };
+        for (place, arg) in args.iter().enumerate() {
+            let (kind, value) = match arg {
                 FunctionArg::Named { name, arg, .. } => (ArgumentKind::by_name(&name.value), arg),
                 FunctionArg::ExprNamed { name, arg, .. } => (ArgumentKind::by_name(&name.to_string()), arg),
                 FunctionArg::Unnamed(arg) => (ArgumentKind::by_place(function, place, *datasets), arg),
             };
-            let Some(named) = named else { return true };
-            texts(value).is_some_and(|texts| texts.into_iter().all(|text| self.is_there(named, text)))
-        })
+            let Some(kind) = kind else { continue };
+            match texts(value) {
+                Some(texts) => texts.into_iter().for_each(|text| self.add_argument(kind, text)),
+                None => self.is_open = true,
+            }
+        }
     }
 
-    fn is_there(&self, named: ArgumentKind, text: &str) -> bool {
-        match named {
+    fn add_argument(&mut self, kind: ArgumentKind, text: &str) {
+        match kind {
             // Several with commas, each with its subtask after a colon.
-            ArgumentKind::Datasets => text
-                .split(',')
-                .map(|part| part.split_once(':').map_or(part, |(name, _)| name))
-                .all(|name| self.has(name.trim())),
-            ArgumentKind::Artifact => self.snapshot.artifact(text.trim()).is_ok(),
-            ArgumentKind::Ensemble => self.snapshot.ensemble(text.trim()).is_ok(),
+            ArgumentKind::Datasets => {
+                let names = text.split(',').map(|part| part.split_once(':').map_or(part, |(name, _)| name));
+                self.tables.extend(names.map(|name| name.trim().to_owned()));
+            }
+            ArgumentKind::Artifact => self.artifacts.push(text.trim().to_owned()),
+            ArgumentKind::Ensemble => self.ensembles.push(text.trim().to_owned()),
         }
     }
 }
@@ -185,6 +220,10 @@ mod tests {
             store.create_view(&name, sql, ViewOptions::default()).unwrap();
         }
         let snapshot = store.snapshot().unwrap().only(|_| true);
+        assert_eq!(
+            that_read(&snapshot, "gone"),
+            ["inside", "list_gone", "own_gone", "pool_gone", "second_gone", "table_gone", "target_gone"]
+        );
         let shown = with_whole_views(snapshot);
         let names: Vec<&str> = shown.views().iter().map(|view| view.name.as_str()).collect();
         assert_eq!(names, ["a", "b", "listed", "of_none", "subtask_of", "system", "upon", "whole"]);

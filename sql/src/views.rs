@@ -170,12 +170,6 @@ fn inside(error: SqlError, view: &str, place: Option<(u64, u64)>) -> SqlError {
     error.worded(format!("the view `{view}` cannot be read: {message}{place}")).nowhere().maybe_hint(hint)
 }
 
-/// The views of a snapshot whose text names this dataset or view.
-pub fn that_read(snapshot: &Snapshot, table: &str) -> Vec<String> {
-    let views = snapshot.views().iter().filter(|view| named_tables(&view.sql).contains(table));
-    views.map(|view| view.name.clone()).collect()
-}
-
 /// The datasets and views that a statement names where a table stands; one that cannot be parsed names none.
 pub fn named_tables(sql: &str) -> BTreeSet<String> {
     let mut names = BTreeSet::new();

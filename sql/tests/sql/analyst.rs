@@ -136,7 +136,7 @@ async fn views_stand_for_their_statements_in_each_snapshot_that_has_them() {
     assert!(error.to_string().contains("did you mean `few`"), "{error}");
     assert_eq!(views_that_read(session.snapshot(), "good"), ["few"]);
     assert_eq!(views_that_read(session.snapshot(), "few"), ["fewer"]);
-    assert_eq!(views_that_read(session.snapshot(), "pool"), ["counted", "good", "odd", "topics"]);
+    assert_eq!(views_that_read(session.snapshot(), "pool"), ["counted", "good", "odd", "ranked", "topics"]);
     for (sql, is_read) in [
         ("SELECT 1 WHERE (id IN (SELECT id FROM Good))", true),
         ("SELECT 'good', good FROM pool AS good", false),
