@@ -187,6 +187,21 @@ pub fn named_tables(sql: &str) -> BTreeSet<String> {
     names
 }
 
+/// Whether a view of this name and text would name itself, in whatever way.
+pub fn names_itself(snapshot: &Snapshot, name: &str, text: &str) -> bool {
+    let mut known = named_tables(text);
+    while !known.contains(name) {
+        let before = known.len();
+        let views = snapshot.views().iter().filter(|view| known.contains(&view.name));
+        let named: Vec<String> = views.flat_map(|view| named_tables(&view.sql)).collect();
+        known.extend(named);
+        if known.len() == before {
+            return false;
+        }
+    }
+    true
+}
+
 /// Whether a text can be saved as a view: one query without parameters.
 ///
 /// # Errors

@@ -1,5 +1,7 @@
 //! `gstore view`: saves statements under names, lists them, or drops them.
 
+use std::sync::Arc;
+
 use anyhow::Result;
 use gstore_core::Cancel;
 use gstore_query::hint::listing;
@@ -27,7 +29,13 @@ pub fn run(context: &Context, args: &ViewArgs) -> Result<()> {
             gstore_sql::check_view(sql)?;
             // What cannot be planned now is refused now, by the place in it.
             let options = SqlOptions { threads: context.threads, ..SqlOptions::default() };
-            SqlRunner::new(store.snapshot()?, options)?.columns(sql, &Cancel::new())?;
+            let seen = store.snapshot()?;
+            SqlRunner::new(Arc::clone(&seen), options)?.columns(sql, &Cancel::new())?;
+            // It was planned with the view that it takes the place of.
+            let replaces = *force && seen.view(&name).is_ok();
+            if replaces && gstore_sql::view_names_itself(&seen, &name, sql) {
+                refuse!("the view {name} would name itself; put its old statement in the place of its name");
+            }
             let options = ViewOptions { command: context.command.clone(), replace: *force };
             let snapshot = store.create_view(&name, sql, options)?;
             match json {

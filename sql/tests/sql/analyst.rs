@@ -5,7 +5,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use gstore_sql::{
-    OwnTable, SqlError, SqlErrorKind, SqlOptions, SqlSession, check_view, named_tables, views_that_read,
+    OwnTable, SqlError, SqlErrorKind, SqlOptions, SqlSession, check_view, named_tables, view_names_itself,
+    views_that_read,
 };
 use gstore_store::{DatasetName, Store, ViewOptions};
 
@@ -152,6 +153,15 @@ async fn views_stand_for_their_statements_in_each_snapshot_that_has_them() {
         ("SELECT * FROM good WHERE", false),
     ] {
         assert_eq!(named_tables(sql).contains("good"), is_read, "{sql}");
+    }
+    for (name, sql, itself) in [
+        ("good", "FROM fewer", true),
+        ("good", "FROM counted", false),
+        ("few", "SELECT id FROM few", true),
+        ("few", "WITH few AS (FROM good) FROM few", false),
+        ("few", "SELECT * FROM twisted", false),
+    ] {
+        assert_eq!(view_names_itself(session.snapshot(), name, sql), itself, "{name} {sql}");
     }
     // A place in the text of a view is said to be one.
     store.drop_view(store.snapshot().unwrap().view("good").unwrap(), "drop").unwrap();
