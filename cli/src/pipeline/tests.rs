@@ -405,12 +405,14 @@ stage = [
     };
     let query = |sql: &str| format!("{{name = 'first', command = 'query', args = \"{sql}\"}}");
     let train = "{name = 'first', command = 'train', model = 'model', dataset = 'pool', \
-                 where = 'id IN (SELECT id FROM few_rows)', output = 'warm'}";
+                 where = 'id IN (SELECT id FROM few_rows) -- few', output = 'warm'}";
     let view = "{name = 'first', command = 'view create', args = ['few_odd', 'SELECT id FROM few_rows']}";
+    let own = "{name = 'first', command = 'view create', \
+               args = ['few_odd', 'WITH few_rows AS (SELECT id FROM few_rows) SELECT id FROM few_rows']}";
     let file = "{name = 'first', command = 'query', file = 'report.sql'}";
     world.write("report.sql", ".mode csv\nSELECT 1;\nSELECT count(*)\nFROM few_rows;\n");
     let sql = query("SELECT 1; SELECT count(*) FROM Few_Rows");
-    for stage in [sql.as_str(), train, view, file] {
+    for stage in [sql.as_str(), train, view, own, file] {
         let error = of(stage).expect_err(stage);
         let says = "stage first: view few_rows in st is not there, and stage few makes it only later";
         assert!(error.line == 5 && error.message.contains(says), "{error}");
