@@ -159,10 +159,11 @@ fn a_state_tells_its_optimizer_by_what_it_keeps_or_by_its_groups() {
     let without = dict([("momentum_buffer", Obj::None)]);
     for (kept, group, expected) in [
         (Some(adam), none(), Some(SavedOptimizer::AdamW)),
-        (Some(rms), none(), None),
+        (Some(rms), none(), Some(SavedOptimizer::Other)),
         (Some(momentum()), sgd(0.9), Some(SavedOptimizer::MomentumSgd)),
         (Some(momentum()), none(), Some(SavedOptimizer::MomentumSgd)),
-        (Some(rms_prop), none(), None),
+        (Some(rms_prop), none(), Some(SavedOptimizer::Other)),
+        (Some(dict([("exp_avg", values())])), none(), Some(SavedOptimizer::Other)),
         (Some(without), sgd(0.0), Some(SavedOptimizer::PlainSgd)),
         (None, sgd(0.0), Some(SavedOptimizer::PlainSgd)),
         // One that took no step.

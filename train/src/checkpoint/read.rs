@@ -115,6 +115,10 @@ fn read_optimizer<B: Backend + Clone>(
     };
     let archive = TorchArchive::open(&file)?;
     if let Some(saved) = SavedOptimizer::of(&archive).filter(|saved| *saved != asked) {
+        if (saved, asked) == (SavedOptimizer::Other, SavedOptimizer::AdamW) {
+            // It may say more, as of the 8-bit moments of bitsandbytes.
+            MomentsFile::of(archive, trained.to_vec(), |_| true)?;
+        }
         return Err(other_optimizer_error(folder, saved, asked));
     }
     if is_maximizing(&archive) {
@@ -168,13 +172,14 @@ fn saved_as(kind: OptimizerKind) -> SavedOptimizer {
 /// The error of a checkpoint whose optimizer is not the one that is asked for, with what to do about it.
 fn other_optimizer_error(folder: &Path, saved: SavedOptimizer, asked: SavedOptimizer) -> TrainError {
     let (sgd, momentum) = (Remedy::Option("optim", "sgd"), Remedy::Option("momentum", ""));
-    let options = match saved {
-        SavedOptimizer::AdamW => Remedy::Option("optim", "adamw").to_string(),
-        SavedOptimizer::MomentumSgd => format!("{sgd} with {momentum}"),
-        SavedOptimizer::PlainSgd => format!("{sgd} without {momentum}"),
+    let go_on = match saved {
+        SavedOptimizer::AdamW => format!("{} goes on, and ", Remedy::Option("optim", "adamw")),
+        SavedOptimizer::MomentumSgd => format!("{sgd} with {momentum} goes on, and "),
+        SavedOptimizer::PlainSgd => format!("{sgd} without {momentum} goes on, and "),
+        SavedOptimizer::Other => String::new(),
     };
     let what = format!(
-        "its optimizer was {saved}, so a training by {asked} cannot go on from it: {options} goes on, and {}",
+        "its optimizer was {saved}, so a training by {asked} cannot go on from it: {go_on}{}",
         new_optimizer_hint(folder)
     );
     TrainError::checkpoint(folder, what)

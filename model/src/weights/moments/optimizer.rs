@@ -15,27 +15,32 @@ pub enum SavedOptimizer {
     MomentumSgd,
     /// SGD without momentum, which keeps nothing.
     PlainSgd,
+    /// One with which no training goes on, such as Adafactor.
+    Other,
 }
 
-/// What Adafactor and RMSprop keep, which also keep values under names of Adam's or of SGD's.
-const OF_OTHERS: [&str; 2] = ["RMS", "square_avg"];
+/// What Adafactor, RMSprop and NAdam keep, which also keep values under names of Adam's or of SGD's.
+const OF_OTHERS: [&str; 3] = ["RMS", "square_avg", "mu_product"];
 
 impl SavedOptimizer {
     /// That of a state: by what it keeps of its tensors, and where that is nothing by the settings of its
-    /// groups. None of another optimizer.
+    /// groups. `None` where nothing is kept, and no setting tells it.
     pub fn of(archive: &TorchArchive) -> Option<SavedOptimizer> {
         let entries = state::entries(archive).ok()?;
         let is_kept = |key: &str| {
             entries.iter().any(|(_, kept)| !matches!(kept.get(key), None | Some(PickleValue::None)))
         };
         if OF_OTHERS.into_iter().any(is_kept) {
-            None
+            Some(SavedOptimizer::Other)
         } else if is_kept("momentum_buffer") {
             Some(SavedOptimizer::MomentumSgd)
         } else if is_kept("exp_avg") && is_kept("exp_avg_sq") {
             Some(SavedOptimizer::AdamW)
+        } else if is_plain_sgd(archive) {
+            Some(SavedOptimizer::PlainSgd)
         } else {
-            is_plain_sgd(archive).then_some(SavedOptimizer::PlainSgd)
+            let is_empty = |kept: &PickleValue| kept.entries().is_some_and(<[_]>::is_empty);
+            (!entries.iter().all(|(_, kept)| is_empty(kept))).then_some(SavedOptimizer::Other)
         }
     }
 }
@@ -58,6 +63,7 @@ impl fmt::Display for SavedOptimizer {
             SavedOptimizer::AdamW => "AdamW",
             SavedOptimizer::MomentumSgd => "SGD with momentum",
             SavedOptimizer::PlainSgd => "SGD without momentum",
+            SavedOptimizer::Other => "neither AdamW nor SGD",
         })
     }
 }
