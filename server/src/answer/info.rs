@@ -62,7 +62,7 @@ fn language(infos: &mut SqlInfoDataBuilder) {
     infos.append(Info::SqlIdentifierQuoteChar, "\"");
     infos
         .append(Info::SqlQuotedIdentifierCase, SqlSupportedCaseSensitivity::SqlCaseSensitivityUnknown as i64);
-    infos.append(Info::SqlNullOrdering, SqlNullOrdering::SqlNullsSortedHigh as i64);
+    infos.append(Info::SqlNullOrdering, SqlNullOrdering::SqlNullsSortedAtEnd as i64);
     for (info, words) in [
         (Info::SqlKeywords, KEYWORDS),
         (Info::SqlNumericFunctions, NUMERIC),

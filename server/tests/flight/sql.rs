@@ -97,6 +97,9 @@ async fn statements_give_what_a_session_gives_here() {
     assert_eq!(schema.field(0).name(), "row");
     let names = CommandGetSqlInfo { info: vec![SqlInfo::FlightSqlServerName as u32, 90_000] };
     assert_eq!(client.rows(command(&names)).await.unwrap().1[0].num_rows(), 1);
+    let nulls = CommandGetSqlInfo { info: vec![SqlInfo::SqlNullOrdering as u32] };
+    let nulls = text(&client.rows(command(&nulls)).await.unwrap().1);
+    assert!(nulls.contains("{bigint_value=3}"), "at the end in both orders: {nulls}");
     let unknown = CommandGetSqlInfo { info: vec![90_000] };
     assert!(client.rows(command(&unknown)).await.unwrap().1.is_empty());
 }
