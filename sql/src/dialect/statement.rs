@@ -12,6 +12,7 @@ use super::{
 };
 use crate::error::{SqlError, SqlErrorKind};
 use crate::guard;
+use crate::translate::nested_too_deeply;
 use crate::walk::inner;
 
 /// Most levels of nesting, as the parser of statements has it.
@@ -48,7 +49,7 @@ pub(crate) fn parse_below(sql: &str, lines: u64) -> Result<Statement, SqlError> 
         token.span.start.line += lines;
         token.span.end.line += lines;
     }
-    let clause = clause_as_name(&tokens);
+    let (clause, is_deep) = (clause_as_name(&tokens), is_too_deep(&tokens));
     let mut statements = DFParserBuilder::new(tokens)
         .with_dialect(&generic)
         .build()
@@ -58,6 +59,7 @@ pub(crate) fn parse_below(sql: &str, lines: u64) -> Result<Statement, SqlError> 
                 format!("`{word}` begins a clause: as a name it stands in double quotes, \"{word}\"")
             };
             match SqlError::from_datafusion(e, &[]) {
+                error if error.kind() == SqlErrorKind::Syntax && is_deep => nested_too_deeply(),
                 error if error.kind() == SqlErrorKind::Syntax => error.or_hint(clause.map(quoted)),
                 error => error,
             }
@@ -98,6 +100,28 @@ fn clause_as_name(tokens: &[TokenWithSpan]) -> Option<String> {
         before = Some(token);
     }
     None
+}
+
+/// Whether a text goes down further than the parser, which then takes the word of a CASE around for a name, and
+/// finds an error somewhere else.
+fn is_too_deep(tokens: &[TokenWithSpan]) -> bool {
+    let mut levels: Vec<usize> = Vec::new();
+    for (i, token) in tokens.iter().enumerate() {
+        // The statement and its query are levels as well, and so is a subquery in its parentheses.
+        let around = levels.last().copied().unwrap_or(2);
+        if token.token == Token::LParen {
+            let is_query = next(tokens, i + 1).is_some_and(|(_, t)| is_any(t, &["SELECT", "WITH"]));
+            levels.push(around + 1 + usize::from(is_query));
+        } else if is_word(token, "CASE") {
+            levels.push(around + 1);
+        } else if token.token == Token::RParen || is_word(token, "END") {
+            levels.pop();
+        }
+        if levels.last().is_some_and(|level| *level >= NESTING) {
+            return true;
+        }
+    }
+    false
 }
 
 /// The tokens of a text of bearable size.
@@ -152,6 +176,20 @@ mod tests {
     fn blanks_in_a_row_are_one_token() {
         let count = |sql: &str| tokens_of(sql).expect(sql).len();
         assert_eq!(count("SELECT \n\t /* a */ -- b\n 1"), count("SELECT 1"));
+    }
+
+    #[test]
+    fn what_is_nested_too_deeply_is_told_so() {
+        for (start, end, levels) in
+            [("CASE WHEN true THEN ", " END", 48), ("CASE WHEN (SELECT ", ") THEN 1 END", 16)]
+        {
+            let nested = |levels| format!("SELECT {}1{}", start.repeat(levels), end.repeat(levels));
+            assert!(parse(&nested(levels - 1)).is_ok(), "{start}");
+            let error = parse(&nested(levels)).expect_err(start).to_string();
+            assert!(error.contains("nested too deeply: 50 levels"), "{error}");
+        }
+        let wrong = parse("SELECT CASE WHEN true THEN 1 1 END").expect_err("a number too many").to_string();
+        assert!(wrong.contains("syntax error"), "{wrong}");
     }
 
     #[test]

@@ -122,10 +122,15 @@ fn shared(error: &DataFusionError, tables: &[String]) -> SqlError {
     })
 }
 
+/// The refusal of what has more levels than the parser of statements goes down.
+pub(crate) fn nested_too_deeply() -> SqlError {
+    SqlError::refused("the statement is nested too deeply: 50 levels are allowed".into())
+}
+
 fn by_text(error: &DataFusionError, tables: &[String]) -> SqlError {
     let text = tidy(&error.strip_backtrace()).replace("found: EOF", "found: the end");
     if text.contains("RecursionLimitExceeded") {
-        return SqlError::refused("the statement is nested too deeply: 50 levels are allowed".into());
+        return nested_too_deeply();
     }
     if let Some(name) = between(&text, "Placeholder '", "' was not provided a value") {
         return SqlError::invalid(format!("the parameter {name} has no value"));
