@@ -42,15 +42,24 @@ pub(crate) fn literal(value: &ScalarValue) -> Result<Ast, SqlError> {
         ScalarValue::Float16(Some(x)) => float(x.to_f64()),
         ScalarValue::Float32(Some(x)) => float(f64::from(*x)),
         ScalarValue::Float64(Some(x)) => float(*x),
-        ScalarValue::Date32(_) | ScalarValue::Date64(_) => parse_literal(&format!("CAST('{value}' AS DATE)")),
+        ScalarValue::Date32(_) | ScalarValue::Date64(_) => {
+            let text = literal_text(value)?;
+            let date = text.split_once('T').map_or(&*text, |(date, _)| date);
+            parse_literal(&format!("CAST('{date}' AS DATE)"))
+        }
         ScalarValue::Decimal128(_, digits, scale) => {
             parse_literal(&format!("CAST('{}' AS DECIMAL({digits}, {scale}))", literal_text(value)?))
         }
-        ScalarValue::TimestampSecond(..)
-        | ScalarValue::TimestampMillisecond(..)
-        | ScalarValue::TimestampMicrosecond(..)
-        | ScalarValue::TimestampNanosecond(..) => {
-            parse_literal(&format!("CAST('{}' AS TIMESTAMP)", literal_text(value)?))
+        // The zone says how a time is shown, not when it is.
+        ScalarValue::TimestampSecond(time, _) => timestamp(&ScalarValue::TimestampSecond(*time, None)),
+        ScalarValue::TimestampMillisecond(time, _) => {
+            timestamp(&ScalarValue::TimestampMillisecond(*time, None))
+        }
+        ScalarValue::TimestampMicrosecond(time, _) => {
+            timestamp(&ScalarValue::TimestampMicrosecond(*time, None))
+        }
+        ScalarValue::TimestampNanosecond(time, _) => {
+            timestamp(&ScalarValue::TimestampNanosecond(*time, None))
         }
         ScalarValue::Int64(Some(i64::MIN)) => parse_literal("(-9223372036854775807 - 1)"),
         value if value.data_type().is_integer() => parse_literal(&value.to_string()),
@@ -79,6 +88,10 @@ fn float(x: f64) -> Result<Ast, SqlError> {
     }
 }
 
+fn timestamp(time: &ScalarValue) -> Result<Ast, SqlError> {
+    parse_literal(&format!("CAST('{}' AS TIMESTAMP)", literal_text(time)?))
+}
+
 /// A number or a time as its digits.
 fn literal_text(value: &ScalarValue) -> Result<String, SqlError> {
     let array = value.to_array()?;
@@ -104,7 +117,24 @@ mod tests {
     fn a_time_that_cannot_be_written_is_refused() {
         let text = literal(&ScalarValue::TimestampSecond(Some(0), None)).unwrap().to_string();
         assert_eq!(text, "CAST('1970-01-01T00:00:00' AS TIMESTAMP)");
-        let error = literal(&ScalarValue::TimestampSecond(Some(1 << 60), None)).unwrap_err();
-        assert!(error.to_string().contains("out of range"), "{error}");
+        for beyond in [
+            ScalarValue::TimestampSecond(Some(1 << 60), None),
+            ScalarValue::Date32(Some(i32::MAX)),
+            ScalarValue::Date64(Some(i64::MIN)),
+        ] {
+            let error = literal(&beyond).unwrap_err();
+            assert!(error.to_string().contains("out of range"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_time_is_the_same_one_in_every_zone() {
+        for zone in ["UTC", "utc", "Z", "+01:00", "+25:00", "No/Zone"] {
+            let text =
+                literal(&ScalarValue::TimestampSecond(Some(0), Some(zone.into()))).unwrap().to_string();
+            assert_eq!(text, "CAST('1970-01-01T00:00:00' AS TIMESTAMP)", "{zone}");
+        }
+        let date = literal(&ScalarValue::Date64(Some(86_400_000))).unwrap().to_string();
+        assert_eq!(date, "CAST('1970-01-02' AS DATE)");
     }
 }
