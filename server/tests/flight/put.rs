@@ -438,7 +438,11 @@ async fn only_those_who_may_write_add_something_and_only_what_can_be() {
     assert_eq!(server.store.snapshot().unwrap().number(), before);
     assert_eq!(leftovers(&server.store), Vec::<String>::new());
     let own = json!({"samples": {"dataset": "mine"}});
-    assert_eq!(put(&narrow, own, vec![texts(0..2)]).await.unwrap()["added"], json!(2));
+    assert_eq!(put(&narrow, own.clone(), vec![texts(0..2)]).await.unwrap()["added"], json!(2));
+    let (_server, anybody) = served(ServeOptions { without_tokens: true, ..options() }).await;
+    let error = put(&anybody, own, vec![texts(0..2)]).await.unwrap_err();
+    assert_eq!(error.code(), Code::PermissionDenied);
+    assert!(error.message().contains("a server without tokens only reads"), "{error}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
