@@ -63,7 +63,9 @@ fn no_value(text: &str) -> Option<SqlError> {
         return Some(SqlError::invalid(format!("a time{BEYOND}")).hint(hint));
     }
     let cast = text.split_once("Can't cast value ").and_then(|(_, rest)| rest.split_once(" to type "));
-    if let Some((value, ty)) = cast {
+    let overflow =
+        text.split_once("Cannot cast to ").and_then(|(_, rest)| rest.split_once(". Overflowing on "));
+    if let Some((value, ty)) = cast.or(overflow.map(|(ty, value)| (value, ty))) {
         let why = format!("{value} is not a value of {ty}");
         return Some(SqlError::invalid(why).hint("TRY_CAST is null for it, and DOUBLE has room for more"));
     }
@@ -77,9 +79,10 @@ fn no_value(text: &str) -> Option<SqlError> {
         let value = before.rsplit(' ').next().unwrap_or(before);
         let (_, end) = rest.split_once(end)?;
         let why = format!("{value}{NO_ROOM}{end}");
-        return Some(
-            SqlError::invalid(why).hint("TRY_CAST is null for it, and DECIMAL(38, 2) has room for more"),
-        );
+        let digits = value.trim_start_matches('-').split('.').next().map_or(0, str::len);
+        let wider = if digits <= 36 { "DECIMAL(38, 2)" } else { "DOUBLE" };
+        let hint = format!("TRY_CAST is null for it, and {wider} has room for more");
+        return Some(SqlError::invalid(why).hint(hint));
     }
     let (_, rest) = text.split_once("Cannot cast value '")?;
     let (value, _) = rest.split_once("' to value of Boolean type")?;
@@ -142,6 +145,15 @@ mod tests {
             (
                 "Cast error: Can't cast value 3000000000 to type Int32",
                 "3000000000 is not a value of Int32\n  TRY_CAST",
+            ),
+            (
+                "Cast error: Cannot cast to Decimal128(38, 0). Overflowing on 1e40",
+                "1e40 is not a value of Decimal128(38, 0)\n  TRY_CAST is null for it, and DOUBLE has",
+            ),
+            (
+                "Invalid argument error: 100000000000000000000000000000000000000 is too large to store in a \
+                 Decimal128 of precision 38. Max is 99999999999999999999999999999999999999",
+                "\n  TRY_CAST is null for it, and DOUBLE has room",
             ),
             ("unnest() requires exactly one argument", "unnest() takes one list or struct\n"),
             ("UNNEST with ordinality is not supported yet", "unnest(range(1, len(x) + 1)) AS n"),
