@@ -35,8 +35,12 @@ pub(crate) fn find<'a>(
     let own = snapshot.features_of(dataset);
     let fits: Vec<_> =
         own.iter().filter(|f| f.attrs.label == name || f.number.to_string() == name).copied().collect();
-    let labels =
-        || own.iter().map(|f| format!("{} ({})", f.attrs.label, f.number)).collect::<Vec<_>>().join(", ");
+    let labels = || match own.is_empty() {
+        true => "none".to_owned(),
+        false => {
+            own.iter().map(|f| format!("{} ({})", f.attrs.label, f.number)).collect::<Vec<_>>().join(", ")
+        }
+    };
     match fits.as_slice() {
         [one] => Ok(*one),
         [] => Err(Status::not_found(format!(
