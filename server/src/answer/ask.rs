@@ -70,6 +70,16 @@ pub(crate) fn read_ticket(ticket: &[u8]) -> Result<FlightRequest, Status> {
     }
 }
 
+/// Refuses a statement that is to be part of a transaction.
+pub(crate) fn check_transaction(id: Option<&[u8]>) -> Result<(), Status> {
+    match id {
+        None | Some([]) => Ok(()),
+        Some(_) => Err(Status::unimplemented(
+            "there are no transactions; the header `gstore-snapshot` lets several statements see one snapshot",
+        )),
+    }
+}
+
 fn read_command(bytes: &[u8]) -> Result<FlightRequest, Status> {
     let wrong = || {
         Status::invalid_argument(
@@ -78,7 +88,10 @@ fn read_command(bytes: &[u8]) -> Result<FlightRequest, Status> {
     };
     let any = Any::decode(bytes).map_err(|_| wrong())?;
     Ok(match Command::try_from(any).map_err(|_| wrong())? {
-        Command::CommandStatementQuery(command) => FlightRequest::Statement(command.query),
+        Command::CommandStatementQuery(command) => {
+            check_transaction(command.transaction_id.as_deref())?;
+            FlightRequest::Statement(command.query)
+        }
         Command::TicketStatementQuery(ticket) => FlightRequest::Handle(ticket.statement_handle),
         Command::CommandPreparedStatementQuery(command) => {
             FlightRequest::Handle(command.prepared_statement_handle)

@@ -14,6 +14,7 @@ use serde_json::json;
 use tonic::Status;
 
 use super::{AuthorizedRequest, tags};
+use crate::answer::ask::check_transaction;
 use crate::answer::stream::{schema_bytes, stream_schema};
 use crate::handle::{PinnedSnapshot, Question, QuestionHandle, Statement};
 use crate::status;
@@ -52,6 +53,7 @@ pub(super) async fn run(
     match action.r#type.as_str() {
         "CreatePreparedStatement" => {
             let request: ActionCreatePreparedStatementRequest = unpacked(&action.body)?;
+            check_transaction(request.transaction_id.as_deref())?;
             one(prepare(asking, request.query).await?.as_any().encode_to_vec())
         }
         "ClosePreparedStatement" => {

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use arrow_array::cast::AsArray;
 use arrow_array::{ArrayRef, Int64Array, RecordBatch, StringArray};
 use arrow_flight::sql::{
-    CommandGetCatalogs, CommandGetCrossReference, CommandGetDbSchemas, CommandGetExportedKeys,
-    CommandGetImportedKeys, CommandGetPrimaryKeys, CommandGetSqlInfo, CommandGetTableTypes, CommandGetTables,
-    CommandGetXdbcTypeInfo, CommandPreparedStatementQuery, CommandPreparedStatementUpdate,
-    CommandStatementUpdate, SqlInfo,
+    ActionCreatePreparedStatementRequest, CommandGetCatalogs, CommandGetCrossReference, CommandGetDbSchemas,
+    CommandGetExportedKeys, CommandGetImportedKeys, CommandGetPrimaryKeys, CommandGetSqlInfo,
+    CommandGetTableTypes, CommandGetTables, CommandGetXdbcTypeInfo, CommandPreparedStatementQuery,
+    CommandPreparedStatementUpdate, CommandStatementQuery, CommandStatementUpdate, ProstMessageExt, SqlInfo,
 };
 use arrow_flight::{FlightDescriptor, IpcMessage};
 use arrow_ipc::CompressionType;
@@ -173,6 +173,20 @@ async fn an_update_says_what_does_it_or_that_it_is_a_query() {
         assert_eq!(status.code(), Code::InvalidArgument, "{sql}: {status}");
         assert!(status.message().contains(says), "{sql}: {status}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_statement_of_a_transaction_is_refused() {
+    let (_server, client) = served(options()).await;
+    let query = || "SELECT 1".to_owned();
+    let of = |id: &'static [u8]| Some(bytes::Bytes::from_static(id));
+    let asked = command(&CommandStatementQuery { query: query(), transaction_id: of(b"1") });
+    assert_eq!(client.rows(asked).await.unwrap_err().code(), Code::Unimplemented);
+    let request = ActionCreatePreparedStatementRequest { query: query(), transaction_id: of(b"1") };
+    let prepared = client.action("CreatePreparedStatement", request.as_any().encode_to_vec()).await;
+    assert_eq!(prepared.unwrap_err().code(), Code::Unimplemented);
+    let without = command(&CommandStatementQuery { query: query(), transaction_id: of(b"") });
+    assert!(client.rows(without).await.is_ok());
 }
 
 #[tokio::test(flavor = "multi_thread")]
