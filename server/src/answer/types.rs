@@ -3,7 +3,7 @@
 use arrow_array::RecordBatch;
 use arrow_flight::error::Result;
 use arrow_flight::sql::metadata::{XdbcTypeInfo, XdbcTypeInfoDataBuilder};
-use arrow_flight::sql::{Nullable, Searchable, XdbcDataType};
+use arrow_flight::sql::{Nullable, Searchable, XdbcDataType, XdbcDatetimeSubcode};
 
 /// The types, or the one of a number.
 pub(crate) fn batch(data_type: Option<i32>) -> Result<RecordBatch> {
@@ -16,14 +16,24 @@ pub(crate) fn batch(data_type: Option<i32>) -> Result<RecordBatch> {
         ("SMALLINT", XdbcDataType::XdbcSmallint, 5, None, Some(false)),
         ("TINYINT", XdbcDataType::XdbcTinyint, 3, None, Some(false)),
         ("BOOLEAN", XdbcDataType::XdbcBit, 1, None, None),
+        ("DECIMAL", XdbcDataType::XdbcDecimal, 38, None, Some(false)),
         ("REAL", XdbcDataType::XdbcReal, 7, None, Some(false)),
         ("DOUBLE", XdbcDataType::XdbcDouble, 15, None, Some(false)),
         ("VARCHAR", XdbcDataType::XdbcVarchar, i32::MAX, Some("'"), None),
         ("BYTEA", XdbcDataType::XdbcVarbinary, i32::MAX, Some("'"), None),
         ("DATE", XdbcDataType::XdbcDate, 10, Some("'"), None),
+        ("TIME", XdbcDataType::XdbcTime, 18, Some("'"), None),
         ("TIMESTAMP", XdbcDataType::XdbcTimestamp, 29, Some("'"), None),
     ] {
         let numeric = unsigned.is_some();
+        let scaled = data_type == XdbcDataType::XdbcDecimal;
+        let datetime_subcode = match data_type {
+            // The number of a date in ODBC; the protocol has no name for it.
+            XdbcDataType::XdbcDate => Some(XdbcDatetimeSubcode::XdbcSubcodeYear),
+            XdbcDataType::XdbcTime => Some(XdbcDatetimeSubcode::XdbcSubcodeTime),
+            XdbcDataType::XdbcTimestamp => Some(XdbcDatetimeSubcode::XdbcSubcodeTimestamp),
+            _ => None,
+        };
         types.append(XdbcTypeInfo {
             type_name: name.to_owned(),
             data_type,
@@ -36,10 +46,34 @@ pub(crate) fn batch(data_type: Option<i32>) -> Result<RecordBatch> {
             unsigned_attribute: unsigned,
             auto_increment: numeric.then_some(false),
             local_type_name: Some(name.to_owned()),
-            sql_data_type: data_type,
+            minimum_scale: scaled.then_some(0),
+            maximum_scale: scaled.then_some(38),
+            sql_data_type: datetime_subcode.map_or(data_type, |_| XdbcDataType::XdbcDatetime),
+            datetime_subcode,
             num_prec_radix: numeric.then_some(10),
             ..XdbcTypeInfo::default()
         });
     }
     types.build()?.record_batch(data_type)
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow_array::cast::AsArray;
+    use arrow_array::types::Int32Type;
+
+    use super::*;
+
+    #[test]
+    fn dates_and_times_are_one_type_of_sql_told_apart_by_subcodes() {
+        for (data_type, sql_data_type, subcode) in
+            [(91, 9, Some(1)), (92, 9, Some(2)), (93, 9, Some(3)), (3, 3, None)]
+        {
+            let one = batch(Some(data_type)).unwrap();
+            let value =
+                |name| one.column_by_name(name).unwrap().as_primitive::<Int32Type>().iter().next().unwrap();
+            assert_eq!((one.num_rows(), value("sql_data_type")), (1, Some(sql_data_type)), "{data_type}");
+            assert_eq!(value("datetime_subcode"), subcode, "{data_type}");
+        }
+    }
 }
