@@ -47,7 +47,10 @@ pub(crate) fn literal(value: &ScalarValue) -> Result<Ast, SqlError> {
             let date = text.split_once('T').map_or(&*text, |(date, _)| date);
             parse_literal(&format!("CAST('{date}' AS DATE)"))
         }
-        ScalarValue::Decimal128(_, digits, scale) => {
+        ScalarValue::Decimal32(_, digits, scale)
+        | ScalarValue::Decimal64(_, digits, scale)
+        | ScalarValue::Decimal128(_, digits, scale)
+        | ScalarValue::Decimal256(_, digits, scale) => {
             parse_literal(&format!("CAST('{}' AS DECIMAL({digits}, {scale}))", literal_text(value)?))
         }
         // The zone says how a time is shown, not when it is.
@@ -111,6 +114,8 @@ fn parse_literal(text: &str) -> Result<Ast, SqlError> {
 
 #[cfg(test)]
 mod tests {
+    use datafusion::arrow::datatypes::i256;
+
     use super::*;
 
     #[test]
@@ -124,6 +129,18 @@ mod tests {
         ] {
             let error = literal(&beyond).unwrap_err();
             assert!(error.to_string().contains("out of range"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_decimal_of_any_width_has_all_its_digits() {
+        let long = i256::from_i128(i128::MAX);
+        for (value, text) in [
+            (ScalarValue::Decimal32(Some(-150), 9, 2), "CAST('-1.50' AS DECIMAL(9,2))".to_owned()),
+            (ScalarValue::Decimal64(Some(150), 18, 1), "CAST('15.0' AS DECIMAL(18,1))".to_owned()),
+            (ScalarValue::Decimal256(Some(long), 76, 0), format!("CAST('{}' AS DECIMAL(76,0))", i128::MAX)),
+        ] {
+            assert_eq!(literal(&value).unwrap().to_string(), text);
         }
     }
 
