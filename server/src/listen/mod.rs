@@ -9,6 +9,7 @@
 mod connection;
 mod line;
 mod lines;
+mod refusal;
 mod tls;
 
 use std::io;
@@ -45,12 +46,8 @@ const LOOK: Duration = Duration::from_secs(1);
 const TOLD: Duration = Duration::from_secs(1);
 /// What is waited for after a connection could not be taken: mostly there is no free descriptor.
 const BREATH: Duration = Duration::from_millis(100);
-/// How long one that is refused has to read that, and how many are told at once.
-const FAREWELL: Duration = Duration::from_secs(1);
+/// How many that are refused are told so at once.
 const FAREWELLS: usize = 64;
-
-/// What one that is refused is told.
-const TOO_MANY: &str = "the server has too many connections; try again later";
 
 /// What is spoken at an address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -144,7 +141,7 @@ fn enter(
         if let (Ok(told), None) = (told, &door.certificates) {
             let protocol = door.protocol;
             tokio::spawn(async move {
-                let _ = tokio::time::timeout(FAREWELL, refuse(socket, protocol)).await;
+                refusal::refuse(socket, protocol).await;
                 drop(told);
             });
         }
@@ -186,56 +183,6 @@ async fn handshake(
         polled
     })
     .await
-}
-
-/// Says in the protocol that there are too many connections, and waits until that was read: what has bytes
-/// left to read when it is closed is reset, and the words with it.
-async fn refuse(socket: TcpStream, protocol: Protocol) {
-    let answer = match protocol {
-        Protocol::Flight => closing_frames(),
-        Protocol::Http => {
-            // Clients of HTTP/1.1 do not accept an answer that comes before their request.
-            if socket.readable().await.is_err() {
-                return;
-            }
-            unavailable()
-        }
-    };
-    if socket.writable().await.is_err() || socket.try_write(&answer).is_err() {
-        return;
-    }
-    let mut ignored = [0; 1024];
-    while socket.readable().await.is_ok() {
-        match socket.try_read(&mut ignored) {
-            Ok(0) => return,
-            Ok(_) => {}
-            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
-            Err(_) => return,
-        }
-    }
-}
-
-/// An empty frame SETTINGS, with which every side begins, and GOAWAY with the code ENHANCE_YOUR_CALM.
-fn closing_frames() -> Vec<u8> {
-    const SETTINGS: u8 = 4;
-    const GOAWAY: u8 = 7;
-    let why = TOO_MANY.as_bytes();
-    let frame = |kind: u8, len: usize| {
-        let [.., a, b, c] = len.to_be_bytes();
-        [a, b, c, kind, 0, 0, 0, 0, 0]
-    };
-    let mut bytes = frame(SETTINGS, 0).to_vec();
-    bytes.extend(frame(GOAWAY, 8 + why.len()));
-    bytes.extend([0, 0, 0, 0, 0, 0, 0, 0xb]);
-    bytes.extend(why);
-    bytes
-}
-
-/// The status 503 of HTTP/1.1.
-fn unavailable() -> Vec<u8> {
-    let head =
-        "HTTP/1.1 503 Service Unavailable\r\ncontent-type: text/plain; charset=utf-8\r\nconnection: close";
-    format!("{head}\r\ncontent-length: {}\r\n\r\n{TOO_MANY}\n", TOO_MANY.len() + 1).into_bytes()
 }
 
 /// Raises the number of files that may be open to what the system allows: each connection is one.
@@ -289,7 +236,6 @@ mod tests {
         assert_eq!(held[0].connect_info().address.ip(), address.ip());
         let third = TcpStream::connect(address).await.unwrap();
         let told = read_all(&third).await;
-        assert_eq!(told, closing_frames());
         assert_eq!((told[3], told[12]), (4, 7), "SETTINGS and GOAWAY");
         drop(held);
         let fourth = TcpStream::connect(address).await.unwrap();

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use arrow_flight::CancelFlightInfoRequest;
 use arrow_flight::CancelFlightInfoResult;
 use arrow_flight::FlightDescriptor;
-use gstore_server::{RequestLimits, ServeOptions};
+use gstore_server::{ConnectionLimits, RequestLimits, ServeOptions};
 use gstore_sql::SqlOptions;
 use prost::Message;
 use tonic::Code;
@@ -76,6 +76,18 @@ async fn statements_take_turns() {
     assert!(other.sql("SELECT 1").await.is_ok());
     drop(stream);
     client.until_none_runs().await;
+    assert!(client.sql("SELECT 1").await.is_ok());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_connection_too_many_is_answered_by_a_status() {
+    let connections = ConnectionLimits { most: 1, ..ConnectionLimits::default() };
+    let limits = RequestLimits { connections, ..RequestLimits::default() };
+    let (server, client) = served(limited(limits)).await;
+    assert!(client.sql("SELECT 1").await.is_ok());
+    let refused = Client::of(&server).await.sql("SELECT 1").await.unwrap_err();
+    assert_eq!(refused.code(), Code::ResourceExhausted, "{refused}");
+    assert!(refused.message().contains("too many connections"), "{refused}");
     assert!(client.sql("SELECT 1").await.is_ok());
 }
 
