@@ -16,7 +16,11 @@ use gstore_store::{ArtifactError, LookupError, ReadError, SampleReader, Snapshot
 use crate::rows::FindError;
 use crate::work::JobContext;
 
-/// Rows whose records are read at once.
+mod window;
+
+pub(crate) use window::RowWindow;
+
+/// Rows whose records are read or written at once.
 pub(crate) const CHUNK: usize = 1024;
 
 /// Why a question has no answer, or the answer could not be written.
@@ -159,8 +163,12 @@ pub(crate) fn column(rows: &[Scored], pools: &[Pool], name: &str) -> Result<Vec<
 
 /// The ids of ranked rows.
 pub(crate) fn ids(rows: &[Scored], pools: &[Pool]) -> Result<StringArray, AnswerError> {
-    let ids = column(rows, pools, "id")?;
-    Ok(ids.iter().map(|id| id.as_string_opt::<i32>().map(|id| id.value(0))).collect())
+    Ok(id_column(&column(rows, pools, "id")?))
+}
+
+/// The column of ids, each of which is the one of a row.
+pub(crate) fn id_column(ids: &[ArrayRef]) -> StringArray {
+    ids.iter().map(|id| id.as_string_opt::<i32>().map(|id| id.value(0))).collect()
 }
 
 /// A table of columns that may all have nulls.
@@ -182,15 +190,16 @@ pub(crate) fn rank_columns(side: &str, rows: &[Scored]) -> Vec<(&'static str, Ar
 pub(crate) fn row_columns(
     rows: &[Scored],
     pools: &[Pool],
-) -> Result<Vec<(&'static str, ArrayRef)>, AnswerError> {
+    ids: StringArray,
+) -> Vec<(&'static str, ArrayRef)> {
     let mut columns: Vec<(&'static str, ArrayRef)> = Vec::new();
     if pools.len() > 1 {
         let names = rows.iter().map(|row| pools[row.pool as usize].name.as_str());
         columns.push(("pool", Arc::new(StringArray::from_iter_values(names))));
     }
-    columns.push(("id", Arc::new(ids(rows, pools)?)));
+    columns.push(("id", Arc::new(ids)));
     columns.push(("row", Arc::new(UInt64Array::from_iter_values(rows.iter().map(|row| row.row)))));
-    Ok(columns)
+    columns
 }
 
 /// The column `text` of ranked rows, taken from their records.

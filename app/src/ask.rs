@@ -13,7 +13,7 @@ use gstore_query::influence::{
 use gstore_store::{Snapshot, TokenCount};
 
 use crate::answer::{
-    AnswerError, Pool, open_pools, rank_columns, record, row_columns, tell_notes, text_column,
+    AnswerError, Pool, ids, open_pools, rank_columns, record, row_columns, tell_notes, text_column,
 };
 use crate::picture::{Picture, RankedRows, ranked};
 use crate::work::JobContext;
@@ -91,7 +91,7 @@ impl GivenQuestion {
             own.into_iter().zip(found).for_each(|(i, found)| marks[i] = found);
         }
         let mut columns = rank_columns(side, rows);
-        columns.extend(row_columns(rows, &self.pools)?);
+        columns.extend(row_columns(rows, &self.pools, ids(rows, &self.pools)?));
         columns.push(("in_target", Arc::new(BooleanArray::from(marks))));
         columns.push(texts);
         // Both sides must have one schema, whichever of them has a null.

@@ -10,8 +10,24 @@ mod put_vectors;
 mod query;
 
 use gstore::{
-    Device, Diversity, InfluenceSpec, JobContext, Models, Order, SelectionRequest, Store, TargetRef, pretty,
+    Device, Diversity, Format, InfluenceSpec, JobContext, Models, Order, Progress, SelectionRequest, Store,
+    TargetRef, Unit, pretty,
 };
+
+/// The stages of a job, and what was done in each.
+#[derive(Default)]
+struct Stages(Vec<(String, u64)>);
+
+impl Progress for Stages {
+    fn start(&mut self, stage: &str, _: u64, _: Unit) {
+        self.0.push((stage.to_owned(), 0));
+    }
+    fn advance(&mut self, done: u64) {
+        self.0.last_mut().unwrap().1 += done;
+    }
+    fn finish(&mut self) {}
+    fn note(&mut self, _: &str) {}
+}
 
 #[test]
 fn a_pool_is_ingested_and_asked() {
@@ -54,7 +70,16 @@ fn a_pool_is_ingested_and_asked() {
     let mut work = JobContext::silent("test");
     let found = gstore::select(&snapshot, &request, &mut work).unwrap();
     let mut written = Vec::new();
-    found.write_lines(&mut written, work.cancel).unwrap();
+    let mut stages = Stages::default();
+    let mut reported = JobContext { progress: &mut stages, ..JobContext::silent("test") };
+    found.write_lines(&mut written, &mut reported).unwrap();
+    found.write_scores(Vec::<u8>::new(), Format::Csv, false, &mut reported).unwrap();
+    found.write_table(Vec::<u8>::new(), Format::Parquet, &mut reported).unwrap();
+    let stages: Vec<(&str, u64)> = stages.0.iter().map(|(stage, done)| (stage.as_str(), *done)).collect();
+    assert_eq!(
+        stages,
+        [("writing rows", 3), ("writing scores", 3), ("reading records", 3), ("writing rows", 3)]
+    );
     let pool = concat!(env!("CARGO_MANIFEST_DIR"), "/../demo/data/pool.jsonl");
     let pool = fs_err::read_to_string(pool).unwrap();
     let written = String::from_utf8(written).unwrap();

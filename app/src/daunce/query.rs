@@ -8,7 +8,7 @@ use gstore_query::daunce::Agreement;
 use gstore_query::influence::{InfluenceSpec, Order, Prepared, Ranking, RowEstimate, Scored};
 use gstore_store::Snapshot;
 
-use crate::answer::{AnswerError, Pool, open_pools, rank_columns, row_columns, tell_notes, text_column};
+use crate::answer::{AnswerError, Pool, ids, open_pools, rank_columns, row_columns, tell_notes, text_column};
 use crate::work::JobContext;
 
 /// A question about losses, ready to be answered.
@@ -63,7 +63,7 @@ impl LossRankings {
         let texts = text_column(rows, &self.pools, text)?;
         let mut columns = rank_columns(side, rows);
         columns.extend(errors(&self.prepared, rows)?);
-        columns.extend(row_columns(rows, &self.pools)?);
+        columns.extend(row_columns(rows, &self.pools, ids(rows, &self.pools)?));
         columns.push(texts);
         let may_lack = |name: &str| matches!(name, "se" | "z" | "noise_floor" | "id" | "text");
         let columns = columns.into_iter().map(|(name, array)| (name, array, may_lack(name)));

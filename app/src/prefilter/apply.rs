@@ -93,9 +93,9 @@ pub fn apply_prefilter(
     }
     match kept {
         Some(KeptRows::Table(PredictionTable { out, format })) => {
-            write_records(snapshot, (dataset, &later), (out, format), work.cancel)?;
+            write_records(snapshot, (dataset, &later), (out, format), work)?;
         }
-        Some(KeptRows::Dataset(folder)) => write_saved(snapshot, (dataset, &later), folder, work.cancel)?,
+        Some(KeptRows::Dataset(folder)) => write_saved(snapshot, (dataset, &later), folder, work)?,
         Some(KeptRows::Lines(_)) | None => {}
     }
     if applied.unpredicted > 0 {

@@ -5,8 +5,8 @@ use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
-use arrow_array::{Float32Array, RecordBatch, StringArray};
-use gstore_core::Cancel;
+use arrow_array::{ArrayRef, Float32Array, RecordBatch, StringArray};
+use gstore_core::Unit;
 use gstore_query::influence::{
     Diversity, Encoder, InfluenceSpec, NO_SUBTASK, Order, Prepared, Ranking, RowFilter, Scored,
     SelectRequest, resolve_share, resolve_top,
@@ -18,7 +18,8 @@ use self::explained::Explained;
 use self::records::{NestedValues, Records};
 pub use self::scored::write_scored_line;
 use crate::answer::{
-    AnswerError, CHUNK, Pool, column, nullable_table, open_pools, row_columns, tell_notes, written_record,
+    AnswerError, CHUNK, Pool, RowWindow, id_column, nullable_table, open_pools, row_columns, tell_notes,
+    written_record,
 };
 use crate::picture::{Picture, RankedRows, ranked};
 use crate::rows::{FindError, matching};
@@ -32,6 +33,9 @@ mod scored;
 
 /// Bytes that the vectors of selected rows may take, where near-duplicates are passed over.
 const MEMORY: usize = 2 << 30;
+
+/// What the progress of written records is called.
+const ROWS_STAGE: &str = "writing rows";
 
 /// What is to be selected.
 #[derive(Debug, Clone)]
@@ -179,11 +183,17 @@ impl SelectedRows {
     /// # Errors
     /// A row that was stored without its line, or that has no place for its score, damage, an output that
     /// fails, and being told to stop.
-    pub fn write_lines(&self, out: &mut impl Write, cancel: &Cancel) -> Result<(), AnswerError> {
+    pub fn write_lines(&self, out: &mut impl Write, work: &mut JobContext<'_>) -> Result<(), AnswerError> {
+        let rows = self.rows();
+        let mut window = RowWindow::new(&self.pools, rows, |_| vec![Some("record")], work.cancel);
         let mut ranks = 1..;
-        for chunk in self.rows().chunks(CHUNK) {
-            cancel.check()?;
-            for (scored, stored) in chunk.iter().zip(column(chunk, &self.pools, "record")?) {
+        work.progress.start(ROWS_STAGE, rows.len() as u64, Unit::Rows);
+        for start in (0..rows.len()).step_by(CHUNK) {
+            work.cancel.check()?;
+            let places = start..rows.len().min(start + CHUNK);
+            window.hold(&places)?;
+            let records = window.column(0, &places).into_iter().flatten();
+            for (scored, stored) in rows[places.clone()].iter().zip(records) {
                 let record = written_record(&stored, scored.row)?;
                 match ranks.next().filter(|_| self.with_scores) {
                     Some(rank) => write_scored_line(out, (scored.row, record), (rank, scored.score))?,
@@ -193,7 +203,9 @@ impl SelectedRows {
                     }
                 }
             }
+            work.progress.advance(places.len() as u64);
         }
+        work.progress.finish();
         Ok(())
     }
 
@@ -205,10 +217,11 @@ impl SelectedRows {
         &self,
         out: W,
         format: Format,
-        cancel: &Cancel,
+        work: &mut JobContext<'_>,
     ) -> Result<(), AnswerError> {
-        let records = Records::new(&self.pools, self.rows(), nested_in(format), self.with_scores)?;
-        write_batches(out, format, self.rows().len(), cancel, |rows| records.batch(rows))
+        let rows = self.rows();
+        let mut records = Records::new(&self.pools, rows, nested_in(format), self.with_scores, work)?;
+        write_batches((out, format), (ROWS_STAGE, rows.len()), work, |places| records.batch(places))
     }
 
     /// Writes id, row, score and subtask of every ranked row; with `explain`, what stands behind each score.
@@ -220,20 +233,30 @@ impl SelectedRows {
         out: W,
         format: Format,
         explain: bool,
-        cancel: &Cancel,
+        work: &mut JobContext<'_>,
     ) -> Result<(), AnswerError> {
-        let explain = explain.then(|| Explained::new(&self.prepared, cancel)).transpose()?;
+        let explain = explain.then(|| Explained::new(&self.prepared, work.cancel)).transpose()?;
         let ranked = &self.ranking.rows;
-        write_batches(out, format, ranked.len(), cancel, |rows| self.scores(&ranked[rows], explain.as_ref()))
+        let mut window = RowWindow::new(&self.pools, ranked, |_| vec![Some("id")], work.cancel);
+        write_batches((out, format), ("writing scores", ranked.len()), work, |places| {
+            window.hold(&places)?;
+            let ids: Vec<ArrayRef> = window.column(0, &places).into_iter().flatten().collect();
+            self.scores(&ranked[places], id_column(&ids), explain.as_ref())
+        })
     }
 
     /// `id, row, score, subtask`, and `pool` in front if there are several; of covariances their errors.
-    fn scores(&self, rows: &[Scored], explain: Option<&Explained<'_>>) -> Result<RecordBatch, AnswerError> {
+    fn scores(
+        &self,
+        rows: &[Scored],
+        ids: StringArray,
+        explain: Option<&Explained<'_>>,
+    ) -> Result<RecordBatch, AnswerError> {
         let subtask = |scored: &Scored| match scored.subtask {
             NO_SUBTASK => None,
             number => self.ranking.subtasks.get(number as usize).map(String::as_str),
         };
-        let mut columns = row_columns(rows, &self.pools)?;
+        let mut columns = row_columns(rows, &self.pools, ids);
         columns.push(("score", Arc::new(Float32Array::from_iter_values(rows.iter().map(|r| r.score)))));
         columns.push(("subtask", Arc::new(rows.iter().map(subtask).collect::<StringArray>())));
         if self.prepared.plan().models().is_some() {
@@ -262,11 +285,11 @@ pub(crate) fn write_records<W: Write + Send>(
     snapshot: &Snapshot,
     (dataset, rows): (&str, &[u64]),
     (out, format): (W, Format),
-    cancel: &Cancel,
+    work: &mut JobContext<'_>,
 ) -> Result<(), AnswerError> {
     let (pools, rows) = (open_pools(snapshot, &[dataset.to_owned()])?, without_scores(rows));
-    let records = Records::new(&pools, &rows, nested_in(format), false)?;
-    write_batches(out, format, rows.len(), cancel, |rows| records.batch(rows))
+    let mut records = Records::new(&pools, &rows, nested_in(format), false, work)?;
+    write_batches((out, format), (ROWS_STAGE, rows.len()), work, |places| records.batch(places))
 }
 
 /// Writes records of a dataset as one of the library `datasets` into a folder, which is there and empty.
@@ -274,30 +297,35 @@ pub(crate) fn write_saved(
     snapshot: &Snapshot,
     (dataset, rows): (&str, &[u64]),
     folder: &Path,
-    cancel: &Cancel,
+    work: &mut JobContext<'_>,
 ) -> Result<(), AnswerError> {
     let (pools, rows) = (open_pools(snapshot, &[dataset.to_owned()])?, without_scores(rows));
-    saved::write(&Records::new(&pools, &rows, NestedValues::Typed, false)?, &rows, folder, cancel)
+    let mut records = Records::new(&pools, &rows, NestedValues::Typed, false, work)?;
+    saved::write(&mut records, &rows, folder, work)
 }
 
-/// Writes the batches of so many rows.
+/// Writes the batches of so many rows, and reports them as this stage.
 fn write_batches<W: Write + Send>(
-    out: W,
-    format: Format,
-    rows: usize,
-    cancel: &Cancel,
-    batch: impl Fn(Range<usize>) -> Result<RecordBatch, AnswerError>,
+    (out, format): (W, Format),
+    (stage, rows): (&str, usize),
+    work: &mut JobContext<'_>,
+    mut batch: impl FnMut(Range<usize>) -> Result<RecordBatch, AnswerError>,
 ) -> Result<(), AnswerError> {
     let style = TableStyle { width: None, column: None };
+    work.progress.start(stage, rows as u64, Unit::Rows);
     // At least one batch, so that an empty selection still is a file with a header.
-    cancel.check()?;
+    work.cancel.check()?;
     let first = batch(0..rows.min(CHUNK))?;
     let mut writer = ResultWriter::new(format, &first.schema(), out, style)?;
     writer.write(&first)?;
+    work.progress.advance(first.num_rows() as u64);
     for start in (CHUNK..rows).step_by(CHUNK) {
-        cancel.check()?;
-        writer.write(&batch(start..rows.min(start + CHUNK))?)?;
+        work.cancel.check()?;
+        let next = batch(start..rows.min(start + CHUNK))?;
+        writer.write(&next)?;
+        work.progress.advance(next.num_rows() as u64);
     }
     writer.finish()?;
+    work.progress.finish();
     Ok(())
 }

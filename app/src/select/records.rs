@@ -17,21 +17,24 @@ use arrow_array::{
     UInt64Array,
 };
 use arrow_schema::{DataType, Field};
-use gstore_core::exact_float;
+use gstore_core::{Unit, exact_float};
 use gstore_data::{Content, parse_record};
 use gstore_query::influence::Scored;
-use gstore_store::{ColumnDef, ColumnType};
+use gstore_store::{ColumnDef, ColumnType, ReadError};
 use serde_json::Value;
 
 use super::nested::{self, NestedShape};
 use super::scored::{RANK, SCORE, check_keys};
-use crate::answer::{AnswerError, CHUNK, Pool, column, ids, nullable_table, written_record};
+use crate::answer::{AnswerError, CHUNK, Pool, RowWindow, id_column, nullable_table, record, written_record};
+use crate::work::JobContext;
 
 /// A table of selected records.
 pub(super) struct Records<'a> {
     pools: &'a [Pool],
     rows: &'a [Scored],
     with_scores: bool,
+    /// Their ids, their records, and the metadata that is neither lists nor objects.
+    window: RowWindow<'a>,
     /// Keys of the records' text, in the order of the columns.
     texts: Vec<&'static str>,
     /// What messages with weights are; none where no message has one.
@@ -51,11 +54,12 @@ pub(super) enum NestedValues {
 
 impl<'a> Records<'a> {
     /// Finds the columns of these rows; `with_scores`: with rank and score as the last ones.
-    pub(super) fn new(
+    pub(super) fn new<'w: 'a>(
         pools: &'a [Pool],
         rows: &'a [Scored],
         nested: NestedValues,
         with_scores: bool,
+        work: &mut JobContext<'w>,
     ) -> Result<Self, AnswerError> {
         let mut metadata: Vec<ColumnDef> = Vec::new();
         for pool in pools {
@@ -88,8 +92,14 @@ impl<'a> Records<'a> {
         let mut shapes: Vec<Option<NestedShape>> =
             metadata.iter().map(|own| is_open(own).then_some(NestedShape::Null)).collect();
         let (mut found, mut has_weights) = (BTreeSet::new(), false);
-        for chunk in rows.chunks(CHUNK) {
-            for (scored, record) in chunk.iter().zip(column(chunk, pools, "record")?) {
+        let mut window = RowWindow::new(pools, rows, |_| vec![Some("record")], work.cancel);
+        work.progress.start("reading records", rows.len() as u64, Unit::Rows);
+        for start in (0..rows.len()).step_by(CHUNK) {
+            work.cancel.check()?;
+            let places = start..rows.len().min(start + CHUNK);
+            window.hold(&places)?;
+            let records = window.column(0, &places).into_iter().flatten();
+            for (scored, record) in rows[places.clone()].iter().zip(records) {
                 let record = written_record(&record, scored.row)?;
                 let values = values(record)?;
                 has_weights |= has_weight(&values, scored)?;
@@ -104,19 +114,35 @@ impl<'a> Records<'a> {
                 }
                 found.extend(texts(record)?.into_iter().map(|(key, _)| key));
             }
+            work.progress.advance(places.len() as u64);
         }
+        work.progress.finish();
+        // Before another one is made.
+        drop(window);
         let order = ["messages", "prompt", "completion", "text"];
         let texts = order.into_iter().filter(|key| found.contains(key)).collect();
         let types = shapes.into_iter().map(|shape| shape?.nested());
-        let (weighed, metadata) = (has_weights.then_some(nested), metadata.into_iter().zip(types).collect());
-        Ok(Self { pools, rows, with_scores, texts, weighed, metadata })
+        let metadata: Vec<(ColumnDef, Option<DataType>)> = metadata.into_iter().zip(types).collect();
+        let names = |pool: &'a Pool| -> Vec<Option<&'a str>> {
+            let own = &pool.samples.part().columns;
+            let stored = metadata.iter().filter(|(_, nested)| nested.is_none());
+            let name = |key: &str| Some(own.iter().find(|own| own.key == key)?.name.as_str());
+            let stored = stored.map(|(wanted, _)| name(&wanted.key));
+            [Some("id"), Some("record")].into_iter().chain(stored).collect()
+        };
+        let window = RowWindow::new(pools, rows, names, work.cancel);
+        Ok(Self { pools, rows, with_scores, window, texts, weighed: has_weights.then_some(nested), metadata })
     }
 
     /// The records of the rows at these places.
-    pub(super) fn batch(&self, places: Range<usize>) -> Result<RecordBatch, AnswerError> {
+    pub(super) fn batch(&mut self, places: Range<usize>) -> Result<RecordBatch, AnswerError> {
+        self.window.hold(&places)?;
         let rows = &self.rows[places.clone()];
-        let ids = ids(rows, self.pools)?;
-        let records = column(rows, self.pools, "record")?;
+        let stored =
+            |column| self.window.column(column, &places).into_iter().flatten().collect::<Vec<ArrayRef>>();
+        let ids = id_column(&stored(0));
+        let records = stored(1);
+        self.check_length(&records)?;
         let contents =
             rows.iter().zip(&records).map(|(scored, record)| texts(written_record(record, scored.row)?));
         let contents = contents.collect::<Result<Vec<_>, _>>()?;
@@ -136,9 +162,13 @@ impl<'a> Records<'a> {
             };
             columns.push((key, column));
         }
+        let mut stored = 2..;
         for (own, nested) in &self.metadata {
             let column = match nested {
-                None => self.metadata(rows, own)?,
+                None => {
+                    let cells = stored.next().map(|column| self.window.column(column, &places));
+                    metadata_column(cells.unwrap_or_default(), own)?
+                }
                 Some(ty) => {
                     let cells: Vec<Option<&Value>> =
                         objects.iter().map(|object| object.get(&own.key)).collect();
@@ -156,36 +186,35 @@ impl<'a> Records<'a> {
         Ok(nullable_table(columns)?)
     }
 
-    /// A metadata column; null where a pool has none.
-    fn metadata(&self, rows: &[Scored], wanted: &ColumnDef) -> Result<ArrayRef, AnswerError> {
-        let mut cells: Vec<Option<ArrayRef>> = vec![None; rows.len()];
-        for (number, pool) in self.pools.iter().enumerate() {
-            let Some(own) = pool.samples.part().columns.iter().find(|own| own.key == wanted.key) else {
-                continue;
-            };
-            let places: Vec<usize> = (0..rows.len()).filter(|i| rows[*i].pool as usize == number).collect();
-            let of_pool: Vec<Scored> = places.iter().map(|i| rows[*i]).collect();
-            for (place, cell) in places.into_iter().zip(column(&of_pool, self.pools, &own.name)?) {
-                cells[place] = cell.is_valid(0).then_some(cell);
-            }
+    /// Refuses records with more text than a column takes.
+    fn check_length(&self, records: &[ArrayRef]) -> Result<(), AnswerError> {
+        let bytes: usize = records.iter().filter_map(record).map(<[u8]>::len).sum();
+        if i32::try_from(bytes).is_ok() {
+            return Ok(());
         }
-        let cells = cells.iter().map(Option::as_ref);
-        Ok(match wanted.ty {
-            ColumnType::Bool => {
-                Arc::new(cells.map(|c| Some(c?.as_boolean_opt()?.value(0))).collect::<BooleanArray>())
-            }
-            ColumnType::Int => Arc::new(
-                cells.map(|c| Some(c?.as_primitive_opt::<Int64Type>()?.value(0))).collect::<Int64Array>(),
-            ),
-            ColumnType::Float => {
-                let floats = cells.map(|c| c.map_or(Ok(None), |c| float(c, &wanted.key)));
-                Arc::new(floats.collect::<Result<Float64Array, _>>()?)
-            }
-            ColumnType::Text => {
-                Arc::new(cells.map(|c| Some(c?.as_string_opt::<i32>()?.value(0))).collect::<StringArray>())
-            }
-        })
+        let names: Vec<&str> = self.pools.iter().map(|pool| pool.name.as_str()).collect();
+        Err(ReadError::TooLarge { dataset: names.join(", "), rows: records.len() }.into())
     }
+}
+
+/// A metadata column; null where a pool has none.
+fn metadata_column(cells: Vec<Option<ArrayRef>>, wanted: &ColumnDef) -> Result<ArrayRef, AnswerError> {
+    let cells = cells.iter().map(|cell| cell.as_ref().filter(|cell| cell.is_valid(0)));
+    Ok(match wanted.ty {
+        ColumnType::Bool => {
+            Arc::new(cells.map(|c| Some(c?.as_boolean_opt()?.value(0))).collect::<BooleanArray>())
+        }
+        ColumnType::Int => Arc::new(
+            cells.map(|c| Some(c?.as_primitive_opt::<Int64Type>()?.value(0))).collect::<Int64Array>(),
+        ),
+        ColumnType::Float => {
+            let floats = cells.map(|c| c.map_or(Ok(None), |c| float(c, &wanted.key)));
+            Arc::new(floats.collect::<Result<Float64Array, _>>()?)
+        }
+        ColumnType::Text => {
+            Arc::new(cells.map(|c| Some(c?.as_string_opt::<i32>()?.value(0))).collect::<StringArray>())
+        }
+    })
 }
 
 /// Whether a column of integers or floats becomes one of floats beside the other.

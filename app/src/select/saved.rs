@@ -4,13 +4,14 @@ use std::io::{BufWriter, Write};
 use std::path::Path;
 
 use arrow_ipc::writer::StreamWriter;
-use gstore_core::{Cancel, xxh3_hex};
+use gstore_core::{Unit, xxh3_hex};
 use gstore_query::influence::Scored;
 use serde_json::json;
 
-use super::SelectedRows;
 use super::records::{NestedValues, Records};
+use super::{ROWS_STAGE, SelectedRows};
 use crate::answer::{AnswerError, CHUNK};
+use crate::work::JobContext;
 
 /// The one data file.
 const DATA: &str = "data-00000-of-00001.arrow";
@@ -22,29 +23,35 @@ impl SelectedRows {
     /// # Errors
     /// Records that do not fit into one table, damage, a folder that cannot be written to, and being told to
     /// stop.
-    pub fn write_dataset(&self, folder: &Path, cancel: &Cancel) -> Result<(), AnswerError> {
-        let records = Records::new(&self.pools, self.rows(), NestedValues::Typed, self.with_scores)?;
-        write(&records, self.rows(), folder, cancel)
+    pub fn write_dataset(&self, folder: &Path, work: &mut JobContext<'_>) -> Result<(), AnswerError> {
+        let rows = self.rows();
+        let mut records = Records::new(&self.pools, rows, NestedValues::Typed, self.with_scores, work)?;
+        write(&mut records, rows, folder, work)
     }
 }
 
 /// Writes the records of rows as such a dataset.
 pub(super) fn write(
-    records: &Records<'_>,
+    records: &mut Records<'_>,
     rows: &[Scored],
     folder: &Path,
-    cancel: &Cancel,
+    work: &mut JobContext<'_>,
 ) -> Result<(), AnswerError> {
-    cancel.check()?;
+    work.progress.start(ROWS_STAGE, rows.len() as u64, Unit::Rows);
+    work.cancel.check()?;
     let first = records.batch(0..rows.len().min(CHUNK))?;
     let file = BufWriter::new(fs_err::File::create(folder.join(DATA))?);
     let mut writer = StreamWriter::try_new(file, &first.schema())?;
     writer.write(&first)?;
+    work.progress.advance(first.num_rows() as u64);
     for start in (CHUNK..rows.len()).step_by(CHUNK) {
-        cancel.check()?;
-        writer.write(&records.batch(start..rows.len().min(start + CHUNK))?)?;
+        work.cancel.check()?;
+        let next = records.batch(start..rows.len().min(start + CHUNK))?;
+        writer.write(&next)?;
+        work.progress.advance(next.num_rows() as u64);
     }
     writer.finish()?;
+    work.progress.finish();
     let file = writer.into_inner()?.into_inner().map_err(|error| error.into_error())?;
     file.sync_all()?;
     // The library names what it computes of a dataset after this.

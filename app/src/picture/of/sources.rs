@@ -9,7 +9,7 @@ use gstore_store::Snapshot;
 
 use super::super::{Body, Panel, Picture};
 use super::{cell, count, question};
-use crate::answer::{AnswerError, CHUNK, Pool, column, open_pools, tell_notes};
+use crate::answer::{AnswerError, CHUNK, Pool, RowWindow, open_pools, tell_notes};
 use crate::work::JobContext;
 
 /// Values with bars of their own.
@@ -130,8 +130,11 @@ fn count_by_value(
 ) -> Result<SourceCounts, AnswerError> {
     let mut counts = SourceCounts::new();
     count_pools(&mut counts, pools, by, work)?;
-    for chunk in rows.chunks(CHUNK) {
-        for value in column(chunk, pools, by)? {
+    let mut window = RowWindow::new(pools, rows, |_| vec![Some(by)], work.cancel);
+    for start in (0..rows.len()).step_by(CHUNK) {
+        let places = start..rows.len().min(start + CHUNK);
+        window.hold(&places)?;
+        for value in window.column(0, &places).into_iter().flatten() {
             counts.entry(cell(&value, 0)?).or_default()[0] += 1;
         }
     }

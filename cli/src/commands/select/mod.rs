@@ -11,8 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::Result;
-use gstore::{AnswerError, Models, SelectedRows, SelectionRequest};
-use gstore_core::Cancel;
+use gstore::{AnswerError, JobContext, Models, SelectedRows, SelectionRequest};
 use gstore_query::QueryError;
 use gstore_query::influence::{Diversity, Each, Encoder, InfluenceSpec, Mode, Order};
 
@@ -138,17 +137,19 @@ fn one(
     tell_decided(context, found.rows().len(), decided);
 
     let mut outputs: Vec<Output> = report.into_iter().collect();
+    let mut reporter = context.reporter();
     if let Some(path) = &scores {
         let mut output = create(Some(path), args.force)?;
-        found.write_scores(&mut output, format_of_scores(path)?, args.explain, &cancel)?;
+        let work = &mut context.work(&mut reporter, &cancel);
+        found.write_scores(&mut output, format_of_scores(path)?, args.explain, work)?;
         outputs.push(output);
     }
-    let (folder, rows) = write_rows(&found, args, (form, create), &cancel)?;
+    let work = &mut context.work(&mut reporter, &cancel);
+    let (folder, rows) = write_rows(&found, args, (form, create), work)?;
     outputs.extend(rows);
     // One for the terminal comes after the rows.
     let mut shown = None;
     if let Some(picture) = &picture {
-        let mut reporter = context.reporter();
         let drawn = found.picture(args.rules.quota_by(), &mut context.work(&mut reporter, &cancel))?;
         match begun(picture, &drawn)? {
             Some(file) => outputs.push(file),
@@ -168,18 +169,18 @@ fn write_rows(
     found: &SelectedRows,
     args: &SelectArgs,
     (form, create): (RowsForm, Create),
-    cancel: &Cancel,
+    work: &mut JobContext<'_>,
 ) -> Result<(Option<NewFolder>, Option<Output>)> {
     let path = output(args)?;
     if form == RowsForm::Folder {
         let folder = NewFolder::begin(path, DATASET, args.force)?;
-        found.write_dataset(folder.path(), cancel)?;
+        found.write_dataset(folder.path(), work)?;
         return Ok((Some(folder), None));
     }
     let mut rows = create(Some(path), args.force)?;
     match form {
-        RowsForm::Table(format) => found.write_table(&mut rows, format, cancel)?,
-        _ => found.write_lines(&mut rows, cancel)?,
+        RowsForm::Table(format) => found.write_table(&mut rows, format, work)?,
+        _ => found.write_lines(&mut rows, work)?,
     }
     Ok((None, Some(rows)))
 }
