@@ -3,10 +3,11 @@
 //! Two forms: a record for each cell (`model`, `id`, `loss`, and `n_tokens` if it is known), in any order; or
 //! a record for each example, with its `id` and a column for each model.
 //!
-//! Memory: about 100 bytes for each id, and [`CellWriter`] of a batch.
+//! Memory: up to 320 bytes for each id, and [`CellWriter`] of a batch.
 
 use std::path::Path;
 
+use gstore_core::Unit;
 use gstore_data::{DataFile, FieldNames, Place, RawRecord, parse_object};
 use serde_json::{Map, Value};
 
@@ -15,6 +16,10 @@ use super::manifest::Signal;
 use super::matrix::LossMatrix;
 use super::rows::SampleRows;
 use crate::daunce::DaunceError;
+use crate::work::JobContext;
+
+/// Records after which progress is reported.
+const STEP: u64 = 4096;
 
 /// What the tables have: ids and models as they are found, and the cells.
 #[derive(Debug)]
@@ -58,16 +63,22 @@ struct RecordCell {
 }
 
 /// Reads a table. With models of a manifest, a record of any other one is refused.
-pub(super) fn read(path: &Path, signal: Signal, of: RecordModels<'_>) -> Result<RecordTable, DaunceError> {
+pub(super) fn read(
+    path: &Path,
+    signal: Signal,
+    of: RecordModels<'_>,
+    work: &mut JobContext<'_>,
+) -> Result<RecordTable, DaunceError> {
     let (reading, known) = (RecordReader { path, signal, models: of }, of.known());
     let (mut rows, mut models) = (SampleRows::default(), SampleRows::of(known.to_vec()));
     // What there is comes first: the place of a cell depends on the number of models.
-    reading.each(&mut |_, cell| {
+    let mut found = |_: &Place, cell: RecordCell| -> Result<(), DaunceError> {
         // Those that are there already stay where they are.
         rows.add(&cell.id);
         models.add(&cell.model);
         Ok(())
-    })?;
+    };
+    let records = reading.each(("finding samples", 0), &mut found, work)?;
     let mut models = models.ids;
     if rows.ids.is_empty() || models.is_empty() {
         return Err(reading.wrong("it has no losses"));
@@ -89,7 +100,7 @@ pub(super) fn read(path: &Path, signal: Signal, of: RecordModels<'_>) -> Result<
             Some(twice) => Err(reading.twice(place, twice, (&rows, &models))),
         }
     };
-    reading.each(&mut place_of)?;
+    reading.each(("reading losses", records), &mut place_of, work)?;
     if let Some(twice) = cells.flush()? {
         return Err(reading.wrong(duplicate_message(twice, (&rows, &models))));
     }
@@ -123,12 +134,17 @@ impl RecordReader<'_> {
         self.wrong(format!("{}, found up to {place}", duplicate_message(cell, of)))
     }
 
+    /// Reads all records, of which there are `total` (0: nobody knows), and returns how many there are.
     fn each(
         &self,
+        (stage, total): (&str, u64),
         take: &mut dyn FnMut(&Place, RecordCell) -> Result<(), DaunceError>,
-    ) -> Result<(), DaunceError> {
+        work: &mut JobContext<'_>,
+    ) -> Result<u64, DaunceError> {
         let file = DataFile::detect(self.path)?;
         let mut source = file.open(&FieldNames::default())?;
+        let mut records = 0;
+        work.progress.start(stage, total, Unit::Rows);
         while let Some(record) = source.next_record() {
             let RawRecord { place, json } = record?;
             if json.iter().all(u8::is_ascii_whitespace) {
@@ -136,8 +152,15 @@ impl RecordReader<'_> {
             }
             let record = parse_object(json).map_err(|error| self.at(&place, &error.to_string()))?;
             self.cells(&place, &record, take)?;
+            records += 1;
+            if records % STEP == 0 {
+                work.cancel.check()?;
+                work.progress.advance(STEP);
+            }
         }
-        Ok(())
+        work.progress.advance(records % STEP);
+        work.progress.finish();
+        Ok(records)
     }
 
     fn cells(
@@ -249,7 +272,24 @@ fn duplicate_message(cell: DuplicateCell, (rows, models): (&SampleRows, &[String
 
 #[cfg(test)]
 mod tests {
+    use gstore_core::{Cancel, Progress};
+
     use super::*;
+
+    /// Stages with their totals, and what was done in each.
+    #[derive(Default)]
+    struct Stages(Vec<(String, u64, u64)>);
+
+    impl Progress for Stages {
+        fn start(&mut self, stage: &str, total: u64, _: Unit) {
+            self.0.push((stage.to_owned(), total, 0));
+        }
+        fn advance(&mut self, done: u64) {
+            self.0.last_mut().unwrap().2 += done;
+        }
+        fn finish(&mut self) {}
+        fn note(&mut self, _: &str) {}
+    }
 
     /// Models, ids and losses.
     type ParsedLosses = (Vec<String>, Vec<String>, Vec<f64>);
@@ -260,7 +300,9 @@ mod tests {
         let path = folder.path().join(name);
         fs_err::write(&path, text).unwrap();
         let known: Vec<String> = known.iter().map(|id| (*id).to_owned()).collect();
-        let table = read(&path, Signal::Loss, RecordModels::Named(&known)).map_err(|e| e.to_string())?;
+        let mut work = JobContext::silent("test");
+        let table = read(&path, Signal::Loss, RecordModels::Named(&known), &mut work);
+        let table = table.map_err(|e| e.to_string())?;
         let all: Vec<usize> = (0..table.rows.ids.len()).collect();
         let mut values = Vec::new();
         table.matrix.read(&all, &mut values).map_err(|e| e.to_string())?;
@@ -283,6 +325,23 @@ mod tests {
         );
         assert!(values[0].is_nan());
         assert_eq!(values[1..], [0.5, 0.0, 1.25]);
+    }
+
+    #[test]
+    fn both_passes_report_their_records_and_can_be_stopped() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("losses.csv");
+        let rows: String = (0..=STEP).map(|row| format!("{row},1.5\n")).collect();
+        fs_err::write(&path, format!("id,m\n{rows}")).unwrap();
+        let (mut stages, cancel) = (Stages::default(), Cancel::new());
+        let mut work = JobContext { progress: &mut stages, cancel: &cancel, ..JobContext::silent("test") };
+        read(&path, Signal::Loss, RecordModels::Named(&[]), &mut work).unwrap();
+        cancel.raise();
+        let stopped = read(&path, Signal::Loss, RecordModels::Named(&[]), &mut work).unwrap_err();
+        assert!(matches!(stopped, DaunceError::Stopped), "{stopped}");
+        let all = STEP + 1;
+        let found = ("finding samples".to_owned(), 0, all);
+        assert_eq!(stages.0[..2], [found, ("reading losses".to_owned(), all, all)]);
     }
 
     #[test]
@@ -312,7 +371,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("base.csv");
         fs_err::write(&path, "id,loss,n_tokens\na,0.5,3\nb,1.5,0\n").unwrap();
-        let table = read(&path, Signal::Loss, RecordModels::One("theta_0")).unwrap();
+        let mut work = JobContext::silent("test");
+        let table = read(&path, Signal::Loss, RecordModels::One("theta_0"), &mut work).unwrap();
         assert_eq!(
             (table.models, table.rows.ids),
             (vec!["theta_0".to_owned()], vec!["a".to_owned(), "b".to_owned()])

@@ -41,6 +41,7 @@ impl LossSource {
         manifest: &Manifest,
         table: &TableRecord,
         signal: Signal,
+        work: &mut JobContext<'_>,
     ) -> Result<Self, DaunceError> {
         let dataset = snapshot.dataset(&table.dataset)?;
         let known: Vec<String> = manifest.models.iter().map(|model| model.id.text()).collect();
@@ -52,7 +53,7 @@ impl LossSource {
         }
         let mut source = match is_matrix(&table.losses) {
             true => Self::of_matrix(table, known, signal)?,
-            false => Self::of_records(table, &known, signal)?,
+            false => Self::of_records(table, &known, signal, work)?,
         };
         source.rows.find(snapshot, dataset, &table.losses)?;
         Ok(source)
@@ -99,7 +100,12 @@ impl LossSource {
         })
     }
 
-    fn of_records(table: &TableRecord, known: &[String], signal: Signal) -> Result<Self, DaunceError> {
+    fn of_records(
+        table: &TableRecord,
+        known: &[String],
+        signal: Signal,
+        work: &mut JobContext<'_>,
+    ) -> Result<Self, DaunceError> {
         let path = &table.losses;
         let only_matrix = [
             ("rows", table.rows.is_some()),
@@ -114,8 +120,9 @@ impl LossSource {
         }
         let stated = table.dtype.as_deref().map(|name| number(path, name)).transpose()?;
         let records::RecordTable { rows, models, matrix } =
-            records::read(path, signal, RecordModels::Named(known))?;
-        let base = table.base_losses.as_ref().map(|file| base_of_records(Path::new(file), signal, &rows));
+            records::read(path, signal, RecordModels::Named(known), work)?;
+        let base = table.base_losses.as_ref();
+        let base = base.map(|file| base_of_records(Path::new(file), signal, &rows, work));
         Ok(Self {
             dataset: table.dataset.clone(),
             path: path.clone(),
@@ -241,8 +248,13 @@ impl LossSource {
 }
 
 /// The losses of theta_0 that come with a table, joined by id: those of a table with one model.
-fn base_of_records(path: &Path, signal: Signal, rows: &SampleRows) -> Result<LossMatrix, DaunceError> {
-    let table = records::read(path, signal, RecordModels::One("theta_0"))?;
+fn base_of_records(
+    path: &Path,
+    signal: Signal,
+    rows: &SampleRows,
+    work: &mut JobContext<'_>,
+) -> Result<LossMatrix, DaunceError> {
+    let table = records::read(path, signal, RecordModels::One("theta_0"), work)?;
     if table.models.len() != 1 {
         return Err(DaunceError::file(
             path,

@@ -216,6 +216,7 @@ impl<'a> ImportedTable<'a> {
     fn compare(&mut self, report: &mut TableReport, work: &mut JobContext<'_>) -> Result<(), DaunceError> {
         let mut window = CellLosses::default();
         let mut groups = std::mem::take(&mut self.groups);
+        work.progress.start("comparing losses", self.source.rows.ids.len() as u64, Unit::Rows);
         for rows in &self.cells {
             self.window(rows, &mut window)?;
             for (at, (row, place)) in rows.iter().enumerate() {
@@ -247,7 +248,9 @@ impl<'a> ImportedTable<'a> {
                 }
             }
             work.cancel.check()?;
+            work.progress.advance(rows.len() as u64);
         }
+        work.progress.finish();
         self.groups = groups;
         Ok(())
     }

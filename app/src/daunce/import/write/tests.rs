@@ -53,7 +53,8 @@ fn of_two_imports_of_a_table_at_once_one_is_refused() {
     let snapshot = store.snapshot().unwrap();
     let ensemble = snapshot.ensemble("e").unwrap();
     let record = TableRecord::of_file("pool".into(), dir.path().join("losses.jsonl"));
-    let source = LossSource::open(&snapshot, &Manifest::default(), &record, Signal::Loss).unwrap();
+    let mut work = JobContext::silent("import");
+    let source = LossSource::open(&snapshot, &Manifest::default(), &record, Signal::Loss, &mut work).unwrap();
     let mut table = ImportedTable::open(&snapshot, ensemble, &source, false).unwrap();
     table.compare(&mut TableReport::default(), &mut JobContext::silent("import")).unwrap();
     let features = table.plan(&snapshot, ensemble);
@@ -107,7 +108,8 @@ fn an_import_that_is_refused_leaves_nothing() {
     // The same at once: another import is at work on one of the tables.
     let snapshot = store.snapshot().unwrap();
     let record = TableRecord::of_file("pool".into(), dir.path().join("losses.jsonl"));
-    let source = LossSource::open(&snapshot, &Manifest::default(), &record, Signal::Loss).unwrap();
+    let mut work = JobContext::silent("import");
+    let source = LossSource::open(&snapshot, &Manifest::default(), &record, Signal::Loss, &mut work).unwrap();
     let lock = ImportLock::take(&store, "e", &[source], "import").unwrap();
     let both = ImportRequest { replace: true, ..both };
     let busy = take_in(&store, both.clone()).unwrap_err();
