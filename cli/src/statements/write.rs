@@ -3,6 +3,7 @@
 use anyhow::Result;
 use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
+use gstore_core::{Progress, Unit};
 use gstore_sql::SqlError;
 use gstore_sql::output::{ResultWriter, TableStyle};
 
@@ -38,17 +39,26 @@ pub fn write_result(
     // What fails before its first rows prints no header either.
     let first = rows.next().transpose()?;
     let mut output = Output::create(to.output.as_deref(), to.force)?;
+    let target = OutputTarget::of(to.output.as_deref());
     // A file is not as wide as the terminal that there may be.
-    let style = match OutputTarget::of(to.output.as_deref()) {
+    let style = match target {
         OutputTarget::Stdout => style(),
         _ => TableStyle { width: None, column: None },
     };
+    // Rows that appear as they come need no report.
+    let mut reporter = context.reporter();
+    if target.is_file() {
+        reporter.start("writing rows", 0, Unit::Rows);
+    }
     let writer = ResultWriter::new(format_of(to)?, schema, &mut output, style)?;
     let mut writer = writer.with_null(null);
     for batch in first.into_iter().map(Ok).chain(rows) {
-        writer.write(&batch?)?;
+        let batch = batch?;
+        writer.write(&batch)?;
+        reporter.advance(batch.num_rows() as u64);
     }
     writer.finish()?;
+    reporter.finish();
     output.finish()
 }
 
