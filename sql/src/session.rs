@@ -121,6 +121,8 @@ impl SqlSession {
         // Below LIMIT, and for lists and row numbers, the order of a subquery is seen.
         config.options_mut().sql_parser.enable_subquery_sort_elimination = false;
         config.options_mut().sql_parser.default_null_ordering = "nulls_last".to_owned();
+        // `CASE WHEN x < y THEN x ELSE 0 END` is never NULL by its logical type, and may be by its physical one.
+        config.options_mut().execution.skip_physical_aggregate_schema_check = true;
         let limits = Arc::new(LeafOptions { threads, served: !live.is_empty() });
         config.set_extension(limits);
         let tables = Arc::new(Tables { snapshot: Arc::clone(&snapshot), live, own: options.own.clone() });
