@@ -55,6 +55,7 @@ mod notes;
 mod one_row;
 mod options;
 mod ordinals;
+mod outer_types;
 pub mod output;
 mod own;
 mod parameters;

@@ -40,6 +40,7 @@ use super::mixed::MixedComparison;
 use super::names::{CATALOG, DATA};
 use super::notes::{Notes, RunNotes};
 use super::options::SqlOptions;
+use super::outer_types::OuterTypes;
 use super::parameters::{self, Parameters};
 use super::planning::{Planned, apart, plan};
 use super::prepared::PreparedStatement;
@@ -136,6 +137,7 @@ impl SqlSession {
             .with_runtime_env(resources.env())
             .with_catalog_list(tables.catalogs(AskedColumns::default()))
             .with_table_factories(HashMap::new())
+            .with_analyzer_rule(Arc::new(OuterTypes))
             // At the end, where types are known.
             .with_analyzer_rule(Arc::new(ApplyFunctionRewrites::new(vec![
                 Arc::new(functions::RoundedCasts),
