@@ -1,18 +1,45 @@
-//! Ordinals in the `ORDER BY` of a grouped query: `ORDER BY 2`.
+//! Ordinals in a grouped query: `ORDER BY 2`, and numbers that are none: `SELECT 5 AS c .. GROUP BY c`.
 //!
-//! The engine looks such a key up among the columns of the grouping, where a second column `100 * avg(score)`
-//! is not; the expression itself it finds. So it is put in the place of its number before the planning.
+//! The engine looks a key of `ORDER BY` up among the columns of the grouping, where a second column
+//! `100 * avg(score)` is not; the expression itself it finds. So it is put in the place of its number before
+//! the planning. In `GROUP BY` it puts a number in the place of its name first, and then takes it for the
+//! place of a column; a number that is cast to the type that it has it takes for none.
 
 use datafusion::sql::parser::Statement;
-use datafusion::sql::sqlparser::ast::{Expr, OrderByKind, Query, SelectItem, SetExpr};
+use datafusion::sql::sqlparser::ast::{
+    CastKind, DataType, Expr, GroupByExpr, OrderByKind, Query, Select, SelectItem, SetExpr, UnaryOperator,
+};
 
-use crate::expanded::{is_grouped, number_of};
-use crate::walk::{inner, visit_queries_mut};
+use crate::expanded::{is_grouped, name, number_of};
+use crate::walk::{inner, visit_queries_mut, visit_selects_mut};
 
-/// Puts expressions in the place of their numbers.
+/// Puts expressions in the place of their numbers, and casts numbers that are grouped by under a name.
 pub(super) fn resolve(statement: &mut Statement) {
     if let Some(sql) = inner(statement) {
         visit_queries_mut(sql, of_query);
+        visit_selects_mut(sql, of_select);
+    }
+}
+
+fn of_select(select: &mut Select) {
+    let GroupByExpr::Expressions(keys, _) = &select.group_by else { return };
+    for item in &mut select.projection {
+        let SelectItem::ExprWithAlias { expr, alias } = item else { continue };
+        let is_key = |key: &Expr| matches!(key, Expr::Identifier(key) if name(key) == name(alias));
+        if is_whole(expr) && keys.iter().any(is_key) {
+            let (kind, data_type) = (CastKind::Cast, DataType::BigInt(None));
+            *expr = Expr::Cast { kind, expr: Box::new(expr.clone()), data_type, array: false, format: None };
+        }
+    }
+}
+
+/// Whether an expression is a whole number as it is written, of the type that one has.
+fn is_whole(expr: &Expr) -> bool {
+    match expr {
+        Expr::Nested(of) | Expr::UnaryOp { op: UnaryOperator::Minus | UnaryOperator::Plus, expr: of } => {
+            is_whole(of)
+        }
+        other => number_of(other).is_some_and(|number| number.parse::<i64>().is_ok()),
     }
 }
 
