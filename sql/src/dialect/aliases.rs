@@ -1,6 +1,7 @@
 //! Names that a statement gives to columns where the engine does not look for them: those of the result in
-//! `HAVING`. Subqueries that are joined get names of their own, for it knows columns of tables alone there.
-//! The column of a series has the name of its function.
+//! `HAVING`. Subqueries that are joined get names of their own, for it knows columns of tables alone there,
+//! and so do columns behind `IN` and `EXISTS`, to which it adds those that the subquery compares. The column
+//! of a series has the name of its function.
 
 use std::collections::HashSet;
 use std::ops::ControlFlow;
@@ -12,6 +13,7 @@ use datafusion::sql::sqlparser::ast::{
 
 use super::exprs::{alias, has_unnest, nested, of_item, wrap};
 use super::ordered;
+use super::twice::{cast_of, column_name};
 use super::using::joins_without_condition;
 use crate::expanded::{column, name, unqualified};
 use crate::names::SERIES;
@@ -48,6 +50,13 @@ impl VisitorMut for Aliases {
         ControlFlow::Continue(())
     }
 
+    fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+        if let Expr::InSubquery { subquery, .. } | Expr::Exists { subquery, .. } = expr {
+            selected(subquery);
+        }
+        ControlFlow::Continue(())
+    }
+
     fn pre_visit_table_factor(&mut self, table: &mut TableFactor) -> ControlFlow<()> {
         match table {
             TableFactor::Table { name: function, args: Some(_), alias, .. } => series(function, alias),
@@ -64,6 +73,27 @@ fn unnested(query: &mut Query) {
     let SetExpr::Select(select) = &*query.body else { return };
     if select.projection.iter().filter_map(of_item).any(has_unnest) {
         wrap(query, "rows of lists");
+    }
+}
+
+/// Names the columns that a subquery selects, and compares or casts: the engine may cast one itself, and
+/// calls a cast what it is of.
+fn selected(query: &mut Query) {
+    let Query { body, order_by: None, .. } = query else { return };
+    let SetExpr::Select(select) = &mut **body else { return };
+    let Select { projection, selection, .. } = &mut **select;
+    for (place, item) in projection.iter_mut().enumerate() {
+        let SelectItem::UnnamedExpr(expr) = item else { continue };
+        let is_cast = cast_of(expr).and_then(column_name).is_some();
+        let is_compared = || {
+            column_name(expr).is_some_and(|column| {
+                visit_expressions(&*selection, |part| column_name(part).as_ref() == Some(&column))
+            })
+        };
+        if is_cast || is_compared() {
+            let alias = Ident::with_quote('"', format!("selected {place}"));
+            *item = SelectItem::ExprWithAlias { expr: expr.clone(), alias };
+        }
     }
 }
 
@@ -229,6 +259,15 @@ mod tests {
                 "WITH a AS (SELECT * FROM (SELECT k, unnest(l) AS x FROM t ORDER BY x) AS \"rows of lists\"), \
                  b AS (SELECT k FROM a) SELECT * FROM b",
             ),
+            (
+                "SELECT k FROM t WHERE k IN (SELECT x::TEXT FROM u WHERE u.x = k) AND EXISTS (SELECT 1, (u.x)::INT, x + 1 FROM u)",
+                "SELECT k FROM t WHERE k IN (SELECT x::TEXT AS \"selected 0\" FROM u WHERE u.x = k) AND \
+                 EXISTS (SELECT 1, (u.x)::INT AS \"selected 1\", x + 1 FROM u)",
+            ),
+            (
+                "SELECT k FROM t WHERE k IN (SELECT x FROM u WHERE u.x = k)",
+                "SELECT k FROM t WHERE k IN (SELECT x AS \"selected 0\" FROM u WHERE u.x = k)",
+            ),
             ("SELECT range FROM Range(3)", "SELECT range FROM Range(3) AS range (range)"),
             (
                 "SELECT 1 FROM range(3), Range(4)",
@@ -246,6 +285,7 @@ mod tests {
             "SELECT lower(k) AS k FROM t GROUP BY k HAVING k = 'a'",
             "SELECT max(id) AS id FROM t JOIN u USING(id) GROUP BY k HAVING id > 1",
             "SELECT * FROM (SELECT 1 AS x)",
+            "SELECT k FROM t WHERE k IN (SELECT x FROM u WHERE y = k) AND k IN (SELECT x::INT FROM u ORDER BY x LIMIT 1)",
         ] {
             assert_eq!(changed(sql, put).1, sql);
         }
