@@ -34,6 +34,8 @@ pub(super) struct CorrelatedSubqueries {
     lacking: Option<OuterColumn>,
     /// Whether lists are taken apart.
     unnests: bool,
+    /// Whether rows of several values are compared with those of a subquery.
+    of_tuples: bool,
 }
 
 /// A column that a subquery selects: by its name one of the statement around it.
@@ -59,9 +61,11 @@ impl CorrelatedSubqueries {
     fn add(&mut self, expr: &SqlExpr) {
         match expr {
             SqlExpr::Subquery(query) => self.places.push(start(&**query)),
-            SqlExpr::InSubquery { subquery, .. } | SqlExpr::Exists { subquery, .. } => {
+            SqlExpr::InSubquery { expr, subquery, .. } => {
                 self.of_rows.push(start(&**subquery));
+                self.of_tuples |= matches!(**expr, SqlExpr::Tuple(_));
             }
+            SqlExpr::Exists { subquery, .. } => self.of_rows.push(start(&**subquery)),
             SqlExpr::Function(call) => self.unnests |= is_unnest(&call.name),
             SqlExpr::InUnnest { .. } => self.unnests = true,
             _ => {}
@@ -118,13 +122,20 @@ impl CorrelatedSubqueries {
         let no_values = self.places.is_empty();
         let of_rows =
             self.in_conditions && (message.ends_with(NO_VALUE) || no_values && has_no_join(message));
-        let known = if of_rows { Some(OF_ROWS) } else { reason(message) };
+        let known = if is_further_out(&error) {
+            Some(if self.of_tuples { OF_TUPLES } else { WITHIN })
+        } else if of_rows {
+            Some(OF_ROWS)
+        } else {
+            reason(message)
+        };
         // One behind IN may have become a value.
         let places = if of_rows || no_values { &self.of_rows } else { &self.places };
         let Some((why, hint)) = known.filter(|_| !self.columns.is_empty()) else { return error };
         let subquery = "a subquery that names a column of the statement around it";
         let error = match self.columns.as_slice() {
-            [column] => SqlError::invalid(format!("{subquery} (`{column}`) {why}")),
+            // Of several values those before IN are columns around it too.
+            [column] if !self.of_tuples => SqlError::invalid(format!("{subquery} (`{column}`) {why}")),
             _ => SqlError::invalid(format!("{subquery} {why}")),
         };
         error.at(only(places)).hint(hint)
@@ -208,11 +219,41 @@ fn outer(subquery: &Subquery) -> Option<String> {
     subquery.outer_ref_columns.iter().find_map(outer_column).map(|column| column.flat_name())
 }
 
-/// Whether the engine found such a column in a part of a subquery from which it moves none into a join.
+/// Whether the engine found such a column in a part of a subquery from which it moves none into a join, or no
+/// part that selects something.
 fn has_no_join(message: &str) -> bool {
     message.contains("Accessing outer reference columns is not allowed")
         || message.contains("a mixed of outer references and inner columns")
+        || is_empty(message)
 }
+
+/// Whether the engine took the rows of `LIMIT 0` out of a subquery, and what it selects with them.
+fn is_empty(message: &str) -> bool {
+    message.contains("single expression required")
+}
+
+/// Whether the engine looked for such a column too far in or out: those that a statement names and there are
+/// not are found before it makes joins.
+fn is_further_out(error: &SqlError) -> bool {
+    let message = error.message();
+    error.missing_column().is_some()
+        || message.contains("` has no column `")
+        || message.contains("__correlated_sq")
+}
+
+/// What the engine asks of the place of such a column, and what is written where it stands elsewhere.
+const WITHIN: (&str, &str) = (
+    "names it in its own WHERE, and in no subquery within it",
+    "select what it is compared with in the subquery within, and compare outside of that: \
+     (SELECT max(z.x) FROM (SELECT k, x FROM u) z WHERE z.k = t.k); or write a join",
+);
+
+/// The same of one behind `(a, b) IN`, whose rows are those of a subquery within another.
+const OF_TUPLES: (&str, &str) = (
+    "stands behind IN with one value, and not with several",
+    "compare one by one what is never NULL: EXISTS (SELECT 1 FROM u WHERE u.x = t.x AND u.y = t.y AND u.k = t.k), or NOT \
+     EXISTS",
+);
 
 /// What the engine asks of such a subquery behind IN and EXISTS, and what is written where it is not so.
 const OF_ROWS: (&str, &str) = (
@@ -225,7 +266,8 @@ const OF_ROWS: (&str, &str) = (
 
 /// What the engine asks of one in the place of a value, and what is written where it is not so.
 fn reason(message: &str) -> Option<(&'static str, &'static str)> {
-    let one_row = message.contains("orrelated") && message.contains("aggregated")
+    let one_row = is_empty(message)
+        || message.contains("orrelated") && message.contains("aggregated")
         || message.contains("scalar correlated subquery cannot contain");
     if one_row {
         return Some((
@@ -276,6 +318,9 @@ mod tests {
                 value,
             ),
             (false, "IN (SELECT ..) is not known as a value", "IN (SELECT ..) is not known as a value"),
+            (true, "there is no column `g`", "(`t.x`) names it in its own WHERE, and in no subquery"),
+            (true, "single expression required.", condition),
+            (false, "single expression required.", "(`t.x`) gives a value only by an aggregate"),
         ] {
             let said = found(in_conditions, message, &[]);
             assert!(said.contains(says), "{said}");
