@@ -231,6 +231,9 @@ async fn meant(
     if let Some(all) = state.config().get_extension::<Tables>() {
         views::expand(&mut statement, &all.snapshot)?;
     }
+    if let Some(sql) = inner(&mut statement) {
+        dialect::rename_hiding(sql);
+    }
     let (mut respelled, mut values) = (0, PivotValues::default());
     // What was said of the name that has other letters now.
     let mut before: Option<SqlError> = None;

@@ -1,10 +1,13 @@
 //! The table expressions that can be named at a place in a statement: those of the queries around it; walks
 //! over the tables that are none of these, and walks that end where the engine is to be asked about a place.
+//! One that hides another gets a name of its own, since the engine refuses the second of a name.
 
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::helpers::attached_token::AttachedToken;
-use datafusion::sql::sqlparser::ast::{Cte, Query, Statement, TableAlias, TableFactor, VisitorMut, With};
+use datafusion::sql::sqlparser::ast::{
+    Cte, Ident, Query, Statement, TableAlias, TableFactor, VisitorMut, With,
+};
 
 use super::exprs;
 use crate::error::SqlError;
@@ -87,13 +90,21 @@ impl Scopes {
         (!cte_tables.is_empty()).then(|| With { with_token: AttachedToken::empty(), recursive, cte_tables })
     }
 
-    /// Whether a name means a table expression here. One of WITH RECURSIVE is known in all of its WITH, any
-    /// other behind itself alone.
+    /// Whether a name means a table expression here.
     fn knows(&self, table: &str) -> bool {
-        self.0.iter().rev().enumerate().any(|(depth, scope)| {
-            let known = if scope.recursive { scope.tables.len() } else { scope.before(depth) };
+        self.depth_of(table, 0).is_some()
+    }
+
+    /// How many of the queries around this place are within the one whose table expression a name means; those
+    /// of the first `skipped` are not looked at. One of WITH RECURSIVE is known in all of its WITH, any other
+    /// behind itself alone.
+    fn depth_of(&self, table: &str, skipped: usize) -> Option<usize> {
+        let mut scopes = self.0.iter().rev().enumerate().skip(skipped);
+        let found = scopes.find(|(depth, scope)| {
+            let known = if scope.recursive { scope.tables.len() } else { scope.before(*depth) };
             scope.tables.iter().take(known).any(|own| name(&own.alias.name) == table)
-        })
+        });
+        found.map(|(depth, _)| depth)
     }
 }
 
@@ -135,6 +146,62 @@ impl<S: Step, F: FnMut(&mut TableFactor) -> S> VisitorMut for OuterTables<F> {
         }
         let step = (self.each)(table);
         if step.ends() { ControlFlow::Break(step) } else { ControlFlow::Continue(()) }
+    }
+}
+
+/// Gives each table expression that hides another one around its query a name that no other has; tables that
+/// name it are still called as they were.
+pub(crate) fn rename_hiding(sql: &mut Statement) {
+    let _ = VisitMut::visit(sql, &mut HidingTables::default());
+}
+
+#[derive(Default)]
+struct HidingTables {
+    scopes: Scopes,
+    /// The names in each of the scopes, and those that take their places.
+    renamed: Vec<Vec<(String, Ident)>>,
+    count: usize,
+}
+
+impl VisitorMut for HidingTables {
+    type Break = ();
+
+    fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
+        self.scopes.enter(query);
+        let mut renamed: Vec<(String, Ident)> = Vec::new();
+        for table in query.with.iter_mut().flat_map(|with| &mut with.cte_tables) {
+            let written = name(&table.alias.name);
+            // The second of a name in one WITH is a mistake, of which the engine says so.
+            let is_second = renamed.iter().any(|(before, _)| *before == written);
+            if !is_second && self.scopes.depth_of(&written, 1).is_some() {
+                self.count += 1;
+                table.alias.name = Ident::with_quote('"', format!("{written} within {}", self.count));
+                renamed.push((written, table.alias.name.clone()));
+            }
+        }
+        self.renamed.push(renamed);
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_query(&mut self, _: &mut Query) -> ControlFlow<()> {
+        self.scopes.leave();
+        self.renamed.pop();
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_table_factor(&mut self, table: &mut TableFactor) -> ControlFlow<()> {
+        if let TableFactor::Table { name: object, alias, args: None, .. } = table
+            && let Some(written) = unqualified(object)
+            && let Some(depth) = self.scopes.depth_of(&written, 0)
+            && let Some(renamed) = self.renamed.iter().rev().nth(depth)
+            && let Some((_, own)) = renamed.iter().find(|(hidden, _)| *hidden == written)
+            && let [part] = object.0.as_slice()
+            && let Some(called) = part.as_ident().cloned()
+        {
+            *object = Ident { span: called.span, ..own.clone() }.into();
+            alias.get_or_insert(TableAlias { explicit: true, name: called, columns: Vec::new(), at: None });
+        }
+        ControlFlow::Continue(())
     }
 }
 
@@ -200,6 +267,30 @@ mod tests {
             ("WITH t AS (SELECT 1) SELECT * FROM t UNION SELECT * FROM data.t, t(1)", &["data.t", "t"]),
         ] {
             assert_eq!(changed(sql, outer).0, expected, "{sql}");
+        }
+    }
+
+    #[test]
+    fn a_table_expression_that_hides_another_has_a_name_of_its_own() {
+        for (sql, expected) in [
+            (
+                "WITH x AS (SELECT 1 AS a) SELECT (WITH x AS (SELECT a + 1 AS a FROM x), y AS (SELECT * FROM x) SELECT x.a FROM X, y AS x) FROM x",
+                "WITH x AS (SELECT 1 AS a) SELECT (WITH \"x within 1\" AS (SELECT a + 1 AS a FROM x), \
+                 y AS (SELECT * FROM \"x within 1\" AS x) SELECT x.a FROM \"x within 1\" AS X, y AS x) FROM x",
+            ),
+            (
+                "WITH x AS (SELECT 1 AS a) SELECT * FROM (WITH RECURSIVE x (a) AS (SELECT 1 UNION ALL SELECT a + 1 FROM x AS z) SELECT * FROM x, data.x) u, x",
+                "WITH x AS (SELECT 1 AS a) SELECT * FROM (WITH RECURSIVE \"x within 1\" (a) AS \
+                 (SELECT 1 UNION ALL SELECT a + 1 FROM \"x within 1\" AS z) SELECT * FROM \"x within 1\" AS x, data.x) u, x",
+            ),
+        ] {
+            assert_eq!(changed(sql, rename_hiding).1, expected);
+        }
+        for sql in [
+            "WITH x AS (WITH x AS (SELECT 1) SELECT * FROM x) SELECT * FROM x",
+            "SELECT * FROM (WITH x AS (SELECT 1) SELECT * FROM x) AS a, (WITH x AS (SELECT 2) SELECT * FROM x) AS b",
+        ] {
+            assert_eq!(changed(sql, rename_hiding).1, sql);
         }
     }
 
