@@ -39,6 +39,7 @@ mod pivot;
 mod places;
 mod planned;
 mod refused;
+mod repeated;
 mod rows;
 mod sample;
 mod scopes;

@@ -7,8 +7,8 @@ use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer};
 
 use super::tokens::{Replacement, is_any, is_word, next, replaced};
 use super::{
-    differs, first, free, globs, lambdas, named, nulls, numbers, pivot, places, refused, sample, summarize,
-    tokens, within,
+    differs, first, free, globs, lambdas, named, nulls, numbers, pivot, places, refused, repeated, sample,
+    summarize, tokens, within,
 };
 use crate::error::{SqlError, SqlErrorKind};
 use crate::guard;
@@ -134,7 +134,9 @@ fn tokens_of(sql: &str) -> Result<Vec<TokenWithSpan>, SqlError> {
     let is_blank = |token: &TokenWithSpan| matches!(token.token, Token::Whitespace(_));
     tokens.dedup_by(|token, before| is_blank(token) && is_blank(before));
     guard::check_operators(&tokens)?;
-    understood(super::chained::tokens(tokens))
+    let tokens = understood(super::chained::tokens(tokens))?;
+    repeated::check(&tokens)?;
+    Ok(tokens)
 }
 
 /// The tokens of a statement as the parser understands them.
