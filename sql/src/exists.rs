@@ -74,17 +74,16 @@ fn rows(subquery: &Arc<LogicalPlan>) -> &Arc<LogicalPlan> {
     }
 }
 
-/// Whether the engine counts these rows of a correlated subquery correctly.
+/// Whether the engine counts these rows of a correlated subquery correctly. Parts that name no column around
+/// it are counted as they are.
 fn is_countable(rows: &LogicalPlan) -> bool {
-    let is_other = |node: &LogicalPlan| match node {
-        LogicalPlan::Aggregate(of) => has_row_of_none(of),
+    let is_known = match rows {
+        LogicalPlan::Aggregate(of) => !has_row_of_none(of),
         LogicalPlan::Projection(_)
         | LogicalPlan::Filter(_)
         | LogicalPlan::Join(_)
-        | LogicalPlan::SubqueryAlias(_)
-        | LogicalPlan::TableScan(_)
-        | LogicalPlan::Values(_) => false,
-        _ => true,
+        | LogicalPlan::SubqueryAlias(_) => true,
+        _ => false,
     };
-    !rows.exists(|node| Ok(is_other(node))).unwrap_or(true)
+    rows.all_out_ref_exprs().is_empty() || is_known && rows.inputs().into_iter().all(is_countable)
 }

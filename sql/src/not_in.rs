@@ -1,30 +1,48 @@
-//! `x NOT IN (SELECT y ..)` as `NOT EXISTS`, where the engine's join does not count NULLs as SQL does: it
-//! looks for them in all rows of a subquery that names columns around it, and beside `OR` nowhere.
+//! `x IN (SELECT y ..)` by `EXISTS`, where the engine's join does not count NULLs as SQL does: it looks for
+//! them in all rows of a subquery that names columns around it, and beside `OR`, for an `x` without columns
+//! and within other expressions nowhere.
 //!
 //! Invariants
-//! - a row is left out where `y` equals `x` in a row of the subquery, or where either is NULL there
+//! - `NOT IN` leaves a row out where `y` equals `x` in a row of the subquery, or where either is NULL there
+//! - as a value the comparison is NULL where no `y` equals `x`, and either is NULL in a row of the subquery
 //! - a comparison that is not of this kind keeps the engine's join, which has no need to look at pairs of
 //!   rows
 
 use std::sync::Arc;
 
 use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
-use datafusion::common::{Column, DFSchema, ExprSchema, TableReference};
-use datafusion::error::Result as DfResult;
+use datafusion::common::{Column, DFSchema, ExprSchema, ScalarValue, TableReference};
+use datafusion::error::{DataFusionError, Result as DfResult};
 use datafusion::logical_expr::expr::{BinaryExpr, Exists, InSubquery};
+use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::{
-    Distinct, Expr, ExprSchemable, Filter, LogicalPlan, Operator, Projection, Subquery, SubqueryAlias, lit,
+    Distinct, Expr, ExprSchemable, Filter, LogicalPlan, LogicalPlanBuilder, Operator, Projection, Subquery,
+    SubqueryAlias, lit, when,
 };
+
+use super::error::SqlError;
+use super::wording::{IN_ROWS, JOINED, NO_VALUE};
 
 /// The name of a subquery's rows: no table has it.
 const NAME: &str = "the column";
 
-/// Puts such comparisons of a statement into other words.
+/// Puts such comparisons in conditions and in SELECT into other words.
 pub(super) fn resolve(plan: LogicalPlan) -> DfResult<LogicalPlan> {
     plan.transform_down_with_subqueries(|node| match node {
         LogicalPlan::Filter(filter) if has_in(&filter.predicate) => {
             let predicate = put(filter.predicate, filter.input.schema(), false)?;
             Ok(Transformed::yes(LogicalPlan::Filter(Filter::try_new(predicate, filter.input)?)))
+        }
+        LogicalPlan::Projection(of) => {
+            let (schema, node) = (Arc::clone(of.input.schema()), LogicalPlan::Projection(of));
+            let names = NamePreserver::new(&node);
+            node.map_expressions(|expr| {
+                if !has_in(&expr) {
+                    return Ok(Transformed::no(expr));
+                }
+                let name = names.save(&expr);
+                Ok(Transformed::yes(name.restore(values(expr, &schema)?)))
+            })
         }
         other => Ok(Transformed::no(other)),
     })
@@ -55,47 +73,125 @@ fn put(condition: Expr, schema: &DFSchema, beside_or: bool) -> DfResult<Expr> {
                 let (left, right) = (Box::new(Expr::Not(left)), Box::new(Expr::Not(right)));
                 put(Expr::BinaryExpr(BinaryExpr::new(left, op, right)), schema, beside_or)?
             }
-            other => Expr::Not(Box::new(other)),
+            other => Expr::Not(Box::new(values(other, schema)?)),
         },
         Expr::InSubquery(within) if within.negated => not_in(within, schema, beside_or)?,
-        other => other,
+        Expr::InSubquery(within) => Expr::InSubquery(within),
+        other => values(other, schema)?,
     })
 }
 
+/// An expression with values in the place of such comparisons.
+fn values(expr: Expr, schema: &DFSchema) -> DfResult<Expr> {
+    expr.transform_up(|part| {
+        let Expr::InSubquery(within) = part else { return Ok(Transformed::no(part)) };
+        value(within, schema).map(Transformed::yes)
+    })
+    .data()
+}
+
+/// True where a row of the subquery has the value, NULL where one may have it, and false elsewhere.
+fn value(within: InSubquery, schema: &DFSchema) -> DfResult<Expr> {
+    let Some(of) = Comparison::of(&within, schema)? else { return Err(no_value()) };
+    let found = of.exists(of.column.clone().eq(of.value.clone()), &within, false)?;
+    let mut unknown = None;
+    if of.null_column {
+        unknown = Some(of.exists(of.column.clone().is_null(), &within, false)?);
+    }
+    if of.null_value {
+        let compared = within.expr.clone().is_null().and(of.exists(lit(true), &within, false)?);
+        unknown = Some(unknown.map_or(compared.clone(), |null| null.or(compared)));
+    }
+    let value = match unknown {
+        None => found,
+        Some(unknown) => {
+            when(found, lit(true)).when(unknown, lit(ScalarValue::Boolean(None))).otherwise(lit(false))?
+        }
+    };
+    Ok(if within.negated { Expr::Not(Box::new(value)) } else { value })
+}
+
 fn not_in(within: InSubquery, schema: &DFSchema, beside_or: bool) -> DfResult<Expr> {
-    let columns = within.subquery.subquery.schema().fields();
-    let null_column = columns.first().is_none_or(|column| column.is_nullable());
-    let null_value = within.expr.nullable(schema).unwrap_or(true);
+    let is_constant = within.expr.column_refs().is_empty();
     let is_correlated = !within.subquery.outer_ref_columns.is_empty();
-    let is_wrong = is_correlated || beside_or && (null_column || null_value);
-    if !is_wrong {
+    let may_be_null = null_column(&within) || null_value(&within, schema);
+    if !is_correlated && !((beside_or || is_constant) && may_be_null) {
         return Ok(Expr::InSubquery(within));
     }
-    let Some(value) = around(&within.expr, schema) else { return Ok(Expr::InSubquery(within)) };
-    let of_rows = match is_correlated {
-        true => plain(&within.subquery.subquery).filter(|(_, of)| is_apart(&within.expr, of)),
-        false => Some(named(&within.subquery.subquery)?),
+    let Some(of) = Comparison::of(&within, schema)? else {
+        // Of a subquery that names columns around it the engine says why it cannot be.
+        return if is_correlated { Ok(Expr::InSubquery(within)) } else { Err(no_value()) };
     };
-    let Some((column, of)) = of_rows else { return Ok(Expr::InSubquery(within)) };
-    // Its column may also name columns around it, which the engine knows in the condition alone. One that names
-    // no other is a mistake, of which the engine says so.
-    let rows_have = if column.column_refs().is_empty() { of.expr } else { vec![lit(1_i64)] };
-    let mut same = column.clone().eq(value.clone());
-    if null_column {
-        same = same.or(column.is_null());
+    let mut same = of.column.clone().eq(of.value.clone());
+    if of.null_column {
+        same = same.or(of.column.clone().is_null());
     }
-    if null_value {
-        same = same.or(value.is_null());
+    if of.null_value {
+        same = same.or(of.value.clone().is_null());
     }
-    let (condition, input) = match &*of.input {
-        LogicalPlan::Filter(filter) => (filter.predicate.clone().and(same), Arc::clone(&filter.input)),
-        _ => (same, Arc::clone(&of.input)),
-    };
-    let rows = LogicalPlan::Filter(Filter::try_new(condition, input)?);
-    let plan = LogicalPlan::Projection(Projection::try_new(rows_have, Arc::new(rows))?);
-    let outer_ref_columns = plan.all_out_ref_exprs();
-    let spans = within.subquery.spans.clone();
-    Ok(Expr::Exists(Exists::new(Subquery { subquery: Arc::new(plan), outer_ref_columns, spans }, true)))
+    of.exists(same, &within, true)
+}
+
+fn null_column(within: &InSubquery) -> bool {
+    within.subquery.subquery.schema().fields().first().is_none_or(|column| column.is_nullable())
+}
+
+fn null_value(within: &InSubquery, schema: &DFSchema) -> bool {
+    within.expr.nullable(schema).unwrap_or(true)
+}
+
+/// The two sides of a comparison, as the subquery names them.
+struct Comparison {
+    column: Expr,
+    null_column: bool,
+    value: Expr,
+    null_value: bool,
+    /// The SELECT of the column.
+    of: Projection,
+}
+
+impl Comparison {
+    /// `None` where the subquery or the value is not one of which the engine makes a join.
+    fn of(within: &InSubquery, schema: &DFSchema) -> DfResult<Option<Self>> {
+        let Some(value) = around(&within.expr, schema) else { return Ok(None) };
+        let subquery = &within.subquery.subquery;
+        let of_rows = match within.subquery.outer_ref_columns.is_empty() {
+            true => Some(named(subquery)?),
+            false => plain(subquery).filter(|(_, of)| is_apart(&within.expr, of)),
+        };
+        Ok(of_rows.map(|(column, of)| {
+            let (null_column, null_value) = (null_column(within), null_value(within, schema));
+            Self { column, null_column, value, null_value, of }
+        }))
+    }
+
+    /// Whether the subquery has a row for which a condition is true, or has none.
+    fn exists(&self, condition: Expr, within: &InSubquery, negated: bool) -> DfResult<Expr> {
+        // Its column may also name columns around it, which the engine knows in the condition alone. One that
+        // names no other is a mistake, of which the engine says so.
+        let has_own = self.column.column_refs().is_empty();
+        let rows_have = if has_own { self.of.expr.clone() } else { vec![lit(1_i64)] };
+        let (condition, input) = match &*self.of.input {
+            LogicalPlan::Filter(filter) => {
+                (filter.predicate.clone().and(condition), Arc::clone(&filter.input))
+            }
+            _ => (condition, Arc::clone(&self.of.input)),
+        };
+        let rows = LogicalPlan::Filter(Filter::try_new(condition, input)?);
+        let mut plan = LogicalPlan::Projection(Projection::try_new(rows_have, Arc::new(rows))?);
+        let outer_ref_columns = plan.all_out_ref_exprs();
+        if outer_ref_columns.is_empty() {
+            plan = LogicalPlanBuilder::from(plan).limit(0, Some(1))?.build()?;
+        }
+        let spans = within.subquery.spans.clone();
+        let rows = Subquery { subquery: Arc::new(plan), outer_ref_columns, spans };
+        Ok(Expr::Exists(Exists::new(rows, negated)))
+    }
+}
+
+fn no_value() -> DataFusionError {
+    let error = SqlError::invalid(format!("{IN_ROWS}{NO_VALUE}"));
+    error.hint(JOINED).into()
 }
 
 /// The only column of a subquery, as one of a table of its own, and a SELECT of it.
@@ -136,10 +232,14 @@ fn plain(subquery: &LogicalPlan) -> Option<(Expr, Projection)> {
 /// out.
 fn around(value: &Expr, schema: &DFSchema) -> Option<Expr> {
     let is_further = |part: &Expr| {
-        Ok(matches!(
-            part,
-            Expr::OuterReferenceColumn(..) | Expr::ScalarSubquery(_) | Expr::InSubquery(_) | Expr::Exists(_)
-        ))
+        Ok(match part {
+            Expr::ScalarSubquery(subquery) => !subquery.outer_ref_columns.is_empty(),
+            Expr::OuterReferenceColumn(..)
+            | Expr::InSubquery(_)
+            | Expr::Exists(_)
+            | Expr::SetComparison(_) => true,
+            _ => false,
+        })
     };
     if value.exists(is_further).ok()? {
         return None;

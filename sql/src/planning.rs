@@ -21,6 +21,7 @@ use gstore_functions as functions;
 use super::bounds::{self, Budget, SessionBounds};
 use super::cases;
 use super::catalog::Tables;
+use super::constant;
 use super::cooperative::cooperative;
 use super::copies;
 use super::correlated::CorrelatedSubqueries;
@@ -40,6 +41,7 @@ use super::not_in;
 use super::notes::RunNotes;
 use super::one_row;
 use super::ordinals;
+use super::pull_up;
 use super::quotes::AmbiguousNames;
 use super::shows;
 use super::stable::stable_sorts;
@@ -118,6 +120,7 @@ pub(super) async fn plan(
     let mixed: Vec<MixedComparison> = MixedComparison::of(&logical).into_iter().chain(decimals).collect();
     let explain = |error| names.of_plan(correlated.explain(MixedComparison::explain(&mixed, error)));
     let translate = |e| explain(SqlError::from_datafusion(e, tables));
+    pull_up::check(&logical).map_err(translate)?;
     bounds::written_out(&logical).map_err(translate)?;
     let logical = state.optimize(&logical).map_err(translate)?;
     // EXPLAIN has what a rule refuses as a line of the plan.
@@ -343,6 +346,7 @@ async fn meant_as_written(
     let logical = types::with_sql_types(logical).map_err(translate)?;
     let logical = lateral::resolve(logical).map_err(translate)?;
     let logical = one_row::resolve(logical).map_err(translate)?;
+    let logical = constant::resolve(logical).map_err(translate)?;
     let logical = not_in::resolve(logical).map_err(translate)?;
     let logical = exists::resolve(logical).map_err(translate)?;
     let logical = functions::as_written(logical, state.config_options()).map_err(translate)?;

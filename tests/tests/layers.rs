@@ -106,6 +106,7 @@ const SQL: Folders = Folders {
         ],
         &[
             "bounds",
+            "constant",
             "correlated",
             "exists",
             "expanded",
@@ -113,6 +114,7 @@ const SQL: Folders = Folders {
             "lateral",
             "not_in",
             "one_row",
+            "pull_up",
             "ordinals",
             "stable",
         ],
