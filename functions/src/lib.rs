@@ -37,6 +37,7 @@ mod lists;
 pub mod marked;
 mod matches;
 mod nans;
+mod narrowed;
 mod numbers;
 mod objects;
 mod ordered;

@@ -20,12 +20,12 @@ use datafusion::logical_expr::{
     ColumnarValue, Expr, ExprSchemable, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature,
 };
 
-use super::casts;
 use super::columnar::of_one;
+use super::{casts, narrowed};
 use crate::error::FunctionError;
 use crate::signatures;
 
-/// What rounds before such casts, and takes the place of those of `casts`.
+/// What rounds before such casts, and takes the place of those of `casts` and `narrowed`.
 #[derive(Debug)]
 pub struct RoundedCasts;
 
@@ -38,12 +38,19 @@ impl FunctionRewrite for RoundedCasts {
         let (of, field, safe) = match expr {
             Expr::Cast(Cast { expr, field }) => (expr, field, false),
             Expr::TryCast(TryCast { expr, field }) => (expr, field, true),
-            other => return Ok(Transformed::no(other)),
+            mut other => {
+                let is_back = narrowed::put_back(&mut other, schema);
+                return Ok(if is_back { Transformed::yes(other) } else { Transformed::no(other) });
+            }
         };
         if let Some(call) = casts::call(&of, field.data_type(), safe, schema)? {
             return Ok(Transformed::yes(call));
         }
-        Ok(round_cast(of, field.data_type(), schema).update_data(|expr| match safe {
+        let rounded = round_cast(of, field.data_type(), schema);
+        if let Some(call) = narrowed::call(&rounded.data, field.data_type(), safe, schema) {
+            return Ok(Transformed::yes(call));
+        }
+        Ok(rounded.update_data(|expr| match safe {
             true => Expr::TryCast(TryCast { expr, field }),
             false => Expr::Cast(Cast { expr, field }),
         }))
