@@ -29,6 +29,7 @@ mod edges;
 mod error;
 mod formatted;
 mod forward;
+mod framed;
 mod gathered;
 mod input_order;
 mod json;

@@ -3,6 +3,7 @@
 //!
 //! - `text::INT` rounds: `'12.7'::INT` is 13
 //! - numbers are neither cast to times nor compared with them
+//! - numbers as the bounds of a window over dates are days
 //! - the parts of what lies between two times are those of so many days and hours
 //! - a number of 32 bits is compared with a written fraction in 32 bits, so that a value that is shown as 0.1
 //!   is 0.1
@@ -23,7 +24,7 @@ use datafusion::scalar::ScalarValue;
 
 use super::compared::sides;
 use super::whole::type_of;
-use super::{casts, clashes, parts, types};
+use super::{casts, clashes, framed, parts, types};
 
 /// The statement with these casts and comparisons.
 pub fn as_written(plan: LogicalPlan, options: &ConfigOptions) -> DfResult<LogicalPlan> {
@@ -49,7 +50,8 @@ impl FunctionRewrite for Written {
         if let Some(part) = parts::call(&expr, schema) {
             return Ok(Transformed::yes(part));
         }
-        let changed = narrow(&mut expr, schema) | widen(&mut expr, schema);
+        let in_days = framed::in_days(&mut expr, schema)?;
+        let changed = in_days | narrow(&mut expr, schema) | widen(&mut expr, schema);
         Ok(if changed { Transformed::yes(expr) } else { Transformed::no(expr) })
     }
 }
