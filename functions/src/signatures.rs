@@ -15,3 +15,9 @@ pub(super) fn one() -> &'static Signature {
     static ONE: LazyLock<Signature> = LazyLock::new(|| Signature::any(1, Volatility::Immutable));
     &ONE
 }
+
+/// Two arguments of any types.
+pub(super) fn two() -> &'static Signature {
+    static TWO: LazyLock<Signature> = LazyLock::new(|| Signature::any(2, Volatility::Immutable));
+    &TWO
+}

@@ -142,6 +142,7 @@ impl SqlSession {
             .with_analyzer_rule(Arc::new(ApplyFunctionRewrites::new(vec![
                 Arc::new(functions::RoundedCasts),
                 Arc::new(functions::CheckedNegatives),
+                Arc::new(functions::KeptOperators),
                 Arc::new(functions::ComparedSpans),
                 Arc::new(functions::CanonicalFloats),
                 Arc::new(functions::OrderedLists),
