@@ -143,6 +143,7 @@ impl SqlSession {
                 Arc::new(functions::RoundedCasts),
                 Arc::new(functions::CheckedNegatives),
                 Arc::new(functions::KeptOperators),
+                Arc::new(functions::PlainPatterns),
                 Arc::new(functions::ComparedSpans),
                 Arc::new(functions::CanonicalFloats),
                 Arc::new(functions::OrderedLists),
