@@ -18,6 +18,7 @@
 mod alike;
 mod average;
 mod best;
+mod branches;
 mod casts;
 mod clashes;
 mod columnar;
@@ -68,6 +69,7 @@ mod written;
 use datafusion::logical_expr::{AggregateUDF, ScalarUDF};
 use datafusion::prelude::SessionContext;
 
+pub use branches::GuardedBranches;
 pub use casts::nearest as nearest_whole;
 pub use clashes::no_cast;
 pub use compared::ComparedSpans;

@@ -144,6 +144,7 @@ impl SqlSession {
                 Arc::new(functions::CheckedNegatives),
                 Arc::new(functions::KeptOperators),
                 Arc::new(functions::PlainPatterns),
+                Arc::new(functions::GuardedBranches),
                 Arc::new(functions::ComparedSpans),
                 Arc::new(functions::CanonicalFloats),
                 Arc::new(functions::OrderedLists),
