@@ -15,13 +15,16 @@ use datafusion::logical_expr::{Distinct, Expr, Limit, LogicalPlan, SkipType};
 /// The engine's of a correlated subquery of which it makes no join.
 pub(super) fn check(plan: &LogicalPlan) -> DfResult<()> {
     plan.apply_with_subqueries(|node| {
+        // Those of LATERAL too.
+        if let LogicalPlan::Subquery(of) = node {
+            check_below(&of.subquery, |node| matches!(node, LogicalPlan::Window(_)))?;
+        }
         node.apply_expressions(|expr| {
             expr.apply(|part| {
+                // The limits of others are refused by the engine.
                 match part {
-                    Expr::Exists(of) => check_below(below_limits(&of.subquery.subquery))?,
-                    Expr::InSubquery(of) => check_below(&of.subquery.subquery)?,
-                    Expr::SetComparison(of) => check_below(&of.subquery.subquery)?,
-                    Expr::ScalarSubquery(of) => check_below(&of.subquery)?,
+                    Expr::Exists(of) => check_below(below_limits(&of.subquery.subquery), is_limit)?,
+                    Expr::SetComparison(of) => check_below(&of.subquery.subquery, is_limit)?,
                     _ => {}
                 }
                 Ok(TreeNodeRecursion::Continue)
@@ -47,10 +50,13 @@ fn skips_none(limit: &Limit) -> bool {
     matches!(limit.get_skip_type(), Ok(SkipType::Literal(0)))
 }
 
-fn check_below(plan: &LogicalPlan) -> DfResult<()> {
+fn is_limit(node: &LogicalPlan) -> bool {
+    matches!(node, LogicalPlan::Limit(_))
+}
+
+fn check_below(plan: &LogicalPlan, is_one: fn(&LogicalPlan) -> bool) -> DfResult<()> {
     plan.apply(|node| {
-        let is_one = matches!(node, LogicalPlan::Limit(_) | LogicalPlan::Window(_));
-        if is_one && !node.all_out_ref_exprs().is_empty() {
+        if is_one(node) && !node.all_out_ref_exprs().is_empty() {
             return plan_err!(
                 "Accessing outer reference columns is not allowed in the plan: {}",
                 node.display()

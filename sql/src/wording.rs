@@ -54,7 +54,7 @@ pub(super) const IN_ROWS: &str = "IN (SELECT ..)";
 const OF_ROWS: &str = "a condition on the rows of a subquery";
 
 /// What is written in their place, and in that of `x = ANY (SELECT ..)` and `x > ALL (SELECT ..)`.
-pub(super) const JOINED: &str = "it stands in WHERE; elsewhere, as in FILTER, write a LEFT JOIN with \
+pub(super) const JOINED: &str = "it stands in SELECT and WHERE; elsewhere, as in FILTER, write a LEFT JOIN with \
                                  (SELECT DISTINCT x FROM ..) u, and u.x IS NOT NULL";
 pub(super) const AGGREGATED: &str = "it stands in WHERE; elsewhere = ANY is (SELECT count(*) FROM u WHERE u.x = t.x) > 0; \
                                      > ANY and < ALL compare with (SELECT min(x) FROM u), < ANY and > ALL with max(x)";
