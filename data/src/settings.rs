@@ -124,7 +124,7 @@ impl Settings {
         let examples: Vec<String> = of_space.into_iter().chain(of_fill).collect();
         (!examples.is_empty()).then(|| {
             format!(
-                "{} of transformers 5 splits texts and puts spaces at their start by rules of its own, and here \
+                "{} of transformers 5 cuts texts and puts spaces at their start by rules of its own, and here \
                  tokenizer.json says how: some texts may have other tokens, such as those {}",
                 self.class,
                 examples.join(" or ")

@@ -122,14 +122,15 @@ fn not_in(within: InSubquery, schema: &DFSchema, beside_or: bool) -> DfResult<Ex
         // Of a subquery that names columns around it the engine says why it cannot be.
         return if is_correlated { Ok(Expr::InSubquery(within)) } else { Err(no_value()) };
     };
-    let mut same = of.column.clone().eq(of.value.clone());
+    // Apart from one another, so that those that are equal are found by their hashes.
+    let mut none = of.exists(of.column.clone().eq(of.value.clone()), &within, true)?;
     if of.null_column {
-        same = same.or(of.column.clone().is_null());
+        none = none.and(of.exists(of.column.clone().is_null(), &within, true)?);
     }
     if of.null_value {
-        same = same.or(of.value.clone().is_null());
+        none = none.and(within.expr.clone().is_not_null().or(of.exists(lit(true), &within, true)?));
     }
-    of.exists(same, &within, true)
+    Ok(none)
 }
 
 fn null_column(within: &InSubquery) -> bool {

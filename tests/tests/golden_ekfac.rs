@@ -11,7 +11,7 @@ mod fit;
 #[path = "../../ingest/tests/golden_ekfac/folder.rs"]
 mod folder;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use gstore::factors::{FactorArguments, FactorFolder, Strategy};
@@ -213,21 +213,40 @@ impl Scored {
             });
         }
         assert!(!names.is_empty(), "{} has no scores", case.name);
+        // Those that differ in their damping alone take one pass. The dampings may have points.
+        let mut passes: BTreeMap<(&str, &str), Vec<&str>> = BTreeMap::new();
         for name in names {
-            let key = format!("float64/{name}");
-            let (mut expected, shape) = (case.scores.get(&key).expect("there"), case.scores.shape(&key));
-            let found = self.scores(case, name, dampings, &shape);
-            if name.starts_with("lowrank") {
-                expected.truncate(found.len());
+            let (kind, method) = name.split_once('.').expect("a kind and a method");
+            let (strategy, damping) = method.split_once('.').unwrap_or((method, ""));
+            passes.entry((kind, strategy)).or_default().push(damping);
+        }
+        for ((kind, strategy), of) in passes {
+            let name = |damping: &str| match damping {
+                "" => format!("{kind}.{strategy}"),
+                damping => format!("{kind}.{strategy}.{damping}"),
+            };
+            let shape = case.scores.shape(&format!("float64/{}", name(of[0])));
+            let values: Vec<Option<f64>> = of.iter().map(|name| damping_value(name, dampings)).collect();
+            for (damping, found) in of.iter().zip(self.scores(case, (kind, strategy), &values, &shape)) {
+                let name = name(damping);
+                let mut expected = case.scores.get(&format!("float64/{name}")).expect("there");
+                if kind.starts_with("lowrank") {
+                    expected.truncate(found.len());
+                }
+                checks.compare(&format!("{}: {name}", case.name), &found, &expected, case.of_scores(&name));
             }
-            checks.compare(&format!("{}: {name}", case.name), &found, &expected, case.of_scores(name));
         }
     }
 
-    /// The scores of a name such as `per_module.ekfac.1e-3`, in the order that the reference has them in.
-    fn scores(&self, case: &Case, name: &str, dampings: &Value, shape: &[usize]) -> Vec<f64> {
-        let (kind, method) = name.split_once('.').expect("a kind and a method");
-        let (strategy, damping) = method.split_once('.').unwrap_or((method, ""));
+    /// The scores of a kind such as `per_module` by a strategy with each of some dampings, in the order that the
+    /// reference has them in; `None` for the damping that nobody names.
+    fn scores(
+        &self,
+        case: &Case,
+        (kind, strategy): (&str, &str),
+        dampings: &[Option<f64>],
+        shape: &[usize],
+    ) -> Vec<Vec<f64>> {
         let mut queries = self.queries;
         let mut rows = case.count("train_rows");
         let mut parts = 1;
@@ -255,14 +274,9 @@ impl Scored {
             more.extend(["--queries".to_owned(), queries.to_string()]);
         }
         more.extend(["--limit".to_owned(), rows.to_string()]);
-        match damping {
-            "" => {}
-            "null" => more.extend(["--damping".to_owned(), "auto".to_owned()]),
-            name => {
-                let value =
-                    dampings[name].as_f64().map_or_else(|| name.to_owned(), |value| value.to_string());
-                more.extend(["--damping".to_owned(), value]);
-            }
+        if dampings != [None] {
+            let text = |damping: &Option<f64>| damping.map_or("auto".to_owned(), |value| value.to_string());
+            more.extend(["--damping".to_owned(), dampings.iter().map(text).collect::<Vec<_>>().join(",")]);
         }
         let (factors, text): (&str, &[&str]) = match strategy {
             "diagonal" if self.is_given => ("given-diagonal", &TEXT[..]),
@@ -282,7 +296,7 @@ impl Scored {
             "per_token" => (queries, queries * token_count),
             _ => (queries, parts * queries * rows),
         };
-        let mut scores = vec![f64::NAN; len];
+        let mut all = vec![vec![f64::NAN; len]; dampings.len()];
         let mut lines = text.lines();
         let names: Vec<&str> = lines.next().expect("a header").split(',').collect();
         for line in lines {
@@ -297,7 +311,11 @@ impl Scored {
                 "per_token" => query * token_count + self.offsets[row] + number("token"),
                 _ => (module * queries + query) * rows + row,
             };
-            scores[at] = value("score").expect("a score").parse().expect("a number");
+            let damping = value("damping").filter(|text| !text.is_empty());
+            let damping = damping.map(|text| text.parse::<f64>().expect("a number"));
+            let of =
+                if dampings.len() == 1 { Some(0) } else { dampings.iter().position(|of| *of == damping) };
+            all[of.expect("a damping")][at] = value("score").expect("a score").parse().expect("a number");
         }
         for row in self.unscored.iter().copied().filter(|row| *row < rows) {
             for part in 0..parts * queries {
@@ -308,12 +326,24 @@ impl Scored {
                     }
                     _ => part * rows + row..part * rows + row + 1,
                 };
-                assert!(scores[places.clone()].iter().all(|score| score.is_nan()), "{name}: {row} is listed");
-                scores[places].fill(0.0);
+                for scores in &mut all {
+                    let scores = &mut scores[places.clone()];
+                    assert!(scores.iter().all(|score| score.is_nan()), "{kind} {strategy}: {row} is listed");
+                    scores.fill(0.0);
+                }
             }
         }
-        assert!(scores.iter().all(|score| score.is_finite()), "{}: {name}: {text}", case.name);
-        scores
+        let is_there = all.iter().flatten().all(|score| score.is_finite());
+        assert!(is_there, "{}: {kind} {strategy}: {text}", case.name);
+        all
+    }
+}
+
+/// The number of a damping by its name; none where nobody names one.
+fn damping_value(name: &str, dampings: &Value) -> Option<f64> {
+    match name {
+        "" | "null" => None,
+        name => Some(dampings[name].as_f64().unwrap_or_else(|| name.parse().expect("a damping"))),
     }
 }
 

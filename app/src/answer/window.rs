@@ -10,6 +10,7 @@ use std::ops::Range;
 use arrow_array::{Array, ArrayRef};
 use gstore_core::Cancel;
 use gstore_query::influence::Scored;
+use gstore_store::ReadError;
 
 use super::{AnswerError, CHUNK, Pool};
 
@@ -98,7 +99,11 @@ impl<'a> RowWindow<'a> {
             for part in places.chunks(CHUNK) {
                 self.cancel.check()?;
                 let part_rows: Vec<u64> = part.iter().map(|at| rows[*at].row).collect();
-                let batch = pool.samples.get(&part_rows, &columns)?;
+                let batch = match pool.samples.get(&part_rows, &columns) {
+                    // Fewer rows of the ranking may have fewer long ones next to each other.
+                    Err(ReadError::TooLarge { .. }) if rows.len() > CHUNK => return Ok(None),
+                    batch => batch?,
+                };
                 bytes += batch.get_array_memory_size();
                 if bytes > self.bytes && rows.len() > CHUNK {
                     return Ok(None);

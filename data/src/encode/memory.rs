@@ -17,6 +17,8 @@ use crate::encode_error::EncodeError;
 /// texts of 2 to 4 MB: 140 to 240 for prose and code, with 768 to 13,500 tokens in the vocabulary, and up to
 /// 430 for such digits.
 const OF_BYTE: u64 = 300;
+/// The most of them.
+const MOST_OF_BYTE: u64 = 440;
 
 /// Bytes of the shortest text for which the system is asked what memory is available.
 const LONG: usize = 1 << 20;
@@ -28,9 +30,9 @@ impl TextEncoder {
         self.max_memory = bytes;
     }
 
-    /// Bytes of memory that a text of so many bytes takes while it becomes tokens, about.
+    /// Bytes of memory that a text of so many bytes takes at most while it becomes tokens.
     pub fn memory_of_text(bytes: u64) -> u64 {
-        bytes.saturating_mul(OF_BYTE)
+        bytes.saturating_mul(MOST_OF_BYTE)
     }
 
     /// The tokenizer, for a text that it has the memory for: the kernel kills a process that takes more.
@@ -40,7 +42,7 @@ impl TextEncoder {
             given => given,
         };
         let bytes = text.len() as u64;
-        let needed = Self::memory_of_text(bytes);
+        let needed = bytes.saturating_mul(OF_BYTE);
         match limit.filter(|limit| needed > *limit) {
             None => Ok(&self.tokenizer),
             Some(limit) => {

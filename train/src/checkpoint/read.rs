@@ -109,15 +109,18 @@ fn read_optimizer<B: Backend + Clone>(
         let states = vec![TensorState::default(); trained.len()];
         ResumedOptimizer { step: None, states, settings: None }
     };
-    let file = match optimizer_file(folder) {
-        Err(_) if asked == SavedOptimizer::PlainSgd => return Ok(stateless()),
-        file => file?,
-    };
+    let is_absent = || matches!(Moments::find(folder), Err(MomentsError::Missing { instead: None, .. }));
+    if asked == SavedOptimizer::PlainSgd && is_absent() {
+        return Ok(stateless());
+    }
+    let file = optimizer_file(folder)?;
     let archive = TorchArchive::open(&file)?;
     if let Some(saved) = SavedOptimizer::of(&archive).filter(|saved| *saved != asked) {
-        if (saved, asked) == (SavedOptimizer::Other, SavedOptimizer::AdamW) {
-            // It may say more, as of the 8-bit moments of bitsandbytes.
-            MomentsFile::of(archive, trained.to_vec(), |_| true)?;
+        if saved == SavedOptimizer::Other
+            && let Err(error @ MomentsError::Bitsandbytes { .. }) =
+                MomentsFile::of(archive, trained.to_vec(), |_| true)
+        {
+            return Err(error.into());
         }
         return Err(other_optimizer_error(folder, saved, asked));
     }

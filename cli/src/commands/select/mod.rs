@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use anyhow::Result;
 use gstore::{AnswerError, JobContext, Models, SelectedRows, SelectionRequest};
+use gstore_core::Silent;
 use gstore_query::QueryError;
 use gstore_query::influence::{Diversity, Each, Encoder, InfluenceSpec, Mode, Order};
 
@@ -140,11 +141,13 @@ fn one(
     let mut reporter = context.reporter();
     if let Some(path) = &scores {
         let mut output = create(Some(path), args.force)?;
-        let work = &mut context.work(&mut reporter, &cancel);
+        let mut silent = Silent;
+        let work = &mut reporting(context.work(&mut reporter, &cancel), path, &mut silent);
         found.write_scores(&mut output, format_of_scores(path)?, args.explain, work)?;
         outputs.push(output);
     }
-    let work = &mut context.work(&mut reporter, &cancel);
+    let mut silent = Silent;
+    let work = &mut reporting(context.work(&mut reporter, &cancel), output(args)?, &mut silent);
     let (folder, rows) = write_rows(&found, args, (form, create), work)?;
     outputs.extend(rows);
     // One for the terminal comes after the rows.
@@ -162,6 +165,14 @@ fn one(
         draw(picture, &drawn)?;
     }
     summarise(context, args, &SelectionReport::of(&found, decided), scores.as_deref())
+}
+
+/// The same job, silent where its rows go to the terminal or a pipe: those that appear need no report.
+fn reporting<'a>(work: JobContext<'a>, path: &Path, silent: &'a mut Silent) -> JobContext<'a> {
+    match OutputTarget::of(Some(path)).is_file() {
+        true => work,
+        false => JobContext { progress: silent, ..work },
+    }
 }
 
 /// Writes the selected rows to a folder or a file, neither of which appears yet.

@@ -26,11 +26,12 @@ impl SavedOptimizer {
     /// That of a state: by what it keeps of its tensors, and where that is nothing by the settings of its
     /// groups. `None` where nothing is kept, and no setting tells it.
     pub fn of(archive: &TorchArchive) -> Option<SavedOptimizer> {
-        let entries = state::entries(archive).ok()?;
+        let Ok(entries) = state::entries(archive) else { return Some(SavedOptimizer::Other) };
         let is_kept = |key: &str| {
             entries.iter().any(|(_, kept)| !matches!(kept.get(key), None | Some(PickleValue::None)))
         };
-        if OF_OTHERS.into_iter().any(is_kept) {
+        let has_both = is_kept("momentum_buffer") && is_kept("exp_avg");
+        if has_both || OF_OTHERS.into_iter().any(is_kept) {
             Some(SavedOptimizer::Other)
         } else if is_kept("momentum_buffer") {
             Some(SavedOptimizer::MomentumSgd)
@@ -63,7 +64,7 @@ impl fmt::Display for SavedOptimizer {
             SavedOptimizer::AdamW => "AdamW",
             SavedOptimizer::MomentumSgd => "SGD with momentum",
             SavedOptimizer::PlainSgd => "SGD without momentum",
-            SavedOptimizer::Other => "neither AdamW nor SGD",
+            SavedOptimizer::Other => "one that is not understood here",
         })
     }
 }
