@@ -10,8 +10,6 @@ use tokenizers::pre_tokenizers::PreTokenizerWrapper;
 use tokenizers::pre_tokenizers::metaspace::PrependScheme;
 use tokenizers::{PostProcessor, PostProcessorWrapper, Tokenizer};
 
-use super::special::token_text;
-
 /// What a folder's files say beyond `tokenizer.json`.
 #[derive(Debug)]
 pub(super) struct Settings {
@@ -155,6 +153,11 @@ fn prepends(normalizer: &NormalizerWrapper) -> bool {
         }
         _ => false,
     }
+}
+
+/// A token is written as its text or as an object with `content`.
+pub(super) fn token_text(value: &Value) -> Option<String> {
+    value.as_str().or_else(|| value.get("content")?.as_str()).map(str::to_owned)
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 use tokenizers::AddedToken;
 
 use super::encode_error::EncodeError;
-use super::settings::Settings;
+use super::settings::{Settings, token_text};
 use super::tokenizer::OtherToken;
 
 /// Names under which configurations list single special tokens.
@@ -172,11 +172,6 @@ fn added_token(value: &Value, is_special: bool) -> Option<AddedToken> {
         .lstrip(flag("lstrip").unwrap_or(false))
         .rstrip(flag("rstrip").unwrap_or(false));
     Some(token.normalized(flag("normalized").unwrap_or(!is_special)))
-}
-
-/// A token is written as its text or as an object with `content`.
-pub(super) fn token_text(value: &Value) -> Option<String> {
-    value.as_str().or_else(|| value.get("content")?.as_str()).map(str::to_owned)
 }
 
 /// `chat_template` of the configuration: a string, or a list of named ones of which `default` is meant.
