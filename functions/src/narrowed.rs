@@ -90,29 +90,47 @@ fn per_second(unit: &TimeUnit) -> i64 {
     }
 }
 
-/// Puts the cast back into a comparison of times with constants that its unit has; says whether there was one.
+/// Puts casts back into a comparison in which the engine does not take them out wrongly: of times with all but
+/// constants of a finer unit, and of what keeps its digits with columns around a subquery, where it makes a join
+/// of casts only. Says whether there was one.
 pub(super) fn put_back(expr: &mut Expr, schema: &DFSchema) -> bool {
     if !matches!(expr, Expr::BinaryExpr(_) | Expr::Between(_) | Expr::InList(_)) {
         return false;
     }
-    let (constants, mut others): (Vec<_>, Vec<_>) =
-        sides(expr).into_iter().partition(|side| matches!(side, Expr::Literal(..)));
-    let [side] = others.as_mut_slice() else { return false };
-    let Expr::ScalarFunction(call) = &mut **side else { return false };
-    let Some(NarrowCast { to, safe }) = call.func.inner().downcast_ref::<NarrowCast>() else { return false };
-    let (DataType::Timestamp(fine, to_zone), [of]) = (to, call.args.as_mut_slice()) else { return false };
-    let Ok(DataType::Timestamp(unit, zone)) = of.get_type(schema) else { return false };
-    let part = per_second(fine) / per_second(&unit);
-    let is_whole = |constant: &&mut Expr| match constant {
-        Expr::Literal(time, _) => count(time).is_none_or(|count| count % part == 0),
-        _ => false,
-    };
-    if shifts(zone.as_deref(), to_zone.as_deref()) || !constants.iter().all(is_whole) {
-        return false;
+    let mut sides = sides(expr);
+    let back: Vec<usize> = (0..sides.len()).filter(|at| is_sound(&sides, *at, schema)).collect();
+    for at in &back {
+        if let Expr::ScalarFunction(call) = &mut *sides[*at]
+            && let Some(NarrowCast { to, safe }) = call.func.inner().downcast_ref::<NarrowCast>()
+            && let [of] = call.args.as_mut_slice()
+        {
+            let of = std::mem::take(of);
+            *sides[*at] = if *safe { try_cast(of, to.clone()) } else { cast(of, to.clone()) };
+        }
     }
-    let of = std::mem::take(of);
-    **side = if *safe { try_cast(of, to.clone()) } else { cast(of, to.clone()) };
-    true
+    !back.is_empty()
+}
+
+/// Whether one of these sides may be a cast next to the others.
+fn is_sound(sides: &[&mut Expr], at: usize, schema: &DFSchema) -> bool {
+    let Expr::ScalarFunction(call) = &*sides[at] else { return false };
+    let Some(NarrowCast { to, .. }) = call.func.inner().downcast_ref::<NarrowCast>() else { return false };
+    let Some(Ok(from)) = call.args.first().map(|of| of.get_type(schema)) else { return false };
+    let mut others = sides.iter().enumerate().filter(|(place, _)| *place != at).map(|(_, side)| &**side);
+    match (&from, to) {
+        (DataType::Timestamp(unit, zone), DataType::Timestamp(fine, to_zone)) => {
+            let part = per_second(fine) / per_second(unit);
+            let is_whole = |other: &Expr| match other {
+                Expr::Literal(time, _) => count(time).is_none_or(|count| count % part == 0),
+                _ => true,
+            };
+            !shifts(zone.as_deref(), to_zone.as_deref()) && others.all(is_whole)
+        }
+        _ => {
+            let keeps_digits = units(&from).zip(units(to)).is_some_and(|(from, to)| from.2 <= to.2);
+            keeps_digits && others.all(|other| matches!(other, Expr::OuterReferenceColumn(..)))
+        }
+    }
 }
 
 /// How many of its units a time is after 1970.
@@ -135,6 +153,11 @@ struct NarrowCast {
 impl ScalarUDFImpl for NarrowCast {
     fn name(&self) -> &str {
         "narrowed"
+    }
+
+    /// As of a cast: keys of a group keep their names.
+    fn schema_name(&self, args: &[Expr]) -> DfResult<String> {
+        signatures::name_of_first(args)
     }
 
     fn signature(&self) -> &Signature {

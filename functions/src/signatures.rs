@@ -2,7 +2,8 @@
 
 use std::sync::LazyLock;
 
-use datafusion::logical_expr::{Signature, Volatility};
+use datafusion::error::Result as DfResult;
+use datafusion::logical_expr::{Expr, Signature, Volatility};
 
 /// Arguments that a function looks at itself.
 pub fn own() -> &'static Signature {
@@ -20,4 +21,9 @@ pub(super) fn one() -> &'static Signature {
 pub(super) fn two() -> &'static Signature {
     static TWO: LazyLock<Signature> = LazyLock::new(|| Signature::any(2, Volatility::Immutable));
     &TWO
+}
+
+/// The name of the first argument.
+pub(super) fn name_of_first(args: &[Expr]) -> DfResult<String> {
+    Ok(args.first().map(|of| of.schema_name().to_string()).unwrap_or_default())
 }

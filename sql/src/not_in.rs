@@ -10,7 +10,7 @@
 
 use std::sync::Arc;
 
-use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
+use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode, TreeNodeRecursion};
 use datafusion::common::{Column, DFSchema, ExprSchema, ScalarValue, TableReference};
 use datafusion::error::{DataFusionError, Result as DfResult};
 use datafusion::logical_expr::expr::{BinaryExpr, Exists, InSubquery};
@@ -25,6 +25,9 @@ use super::wording::{IN_ROWS, JOINED, NO_VALUE};
 
 /// The name of a subquery's rows: no table has it.
 const NAME: &str = "the column";
+
+/// Most of these comparisons within one another.
+const DEPTH: usize = 3;
 
 /// Puts such comparisons in conditions and in SELECT into other words.
 pub(super) fn resolve(plan: LogicalPlan) -> DfResult<LogicalPlan> {
@@ -75,6 +78,9 @@ fn put(condition: Expr, schema: &DFSchema, beside_or: bool) -> DfResult<Expr> {
             }
             other => Expr::Not(Box::new(values(other, schema)?)),
         },
+        // Here, too, NULL is as good as false.
+        Expr::IsTrue(inner) => Expr::IsTrue(Box::new(put(*inner, schema, true)?)),
+        Expr::IsNotTrue(inner) => Expr::IsNotTrue(Box::new(put(*inner, schema, true)?)),
         Expr::InSubquery(within) if within.negated => not_in(within, schema, beside_or)?,
         Expr::InSubquery(within) => Expr::InSubquery(within),
         other => values(other, schema)?,
@@ -93,6 +99,7 @@ fn values(expr: Expr, schema: &DFSchema) -> DfResult<Expr> {
 /// True where a row of the subquery has the value, NULL where one may have it, and false elsewhere.
 fn value(within: InSubquery, schema: &DFSchema) -> DfResult<Expr> {
     let Some(of) = Comparison::of(&within, schema)? else { return Err(no_value()) };
+    check_depth(&within)?;
     let found = of.exists(of.column.clone().eq(of.value.clone()), &within, false)?;
     let mut unknown = None;
     if of.null_column {
@@ -122,6 +129,7 @@ fn not_in(within: InSubquery, schema: &DFSchema, beside_or: bool) -> DfResult<Ex
         // Of a subquery that names columns around it the engine says why it cannot be.
         return if is_correlated { Ok(Expr::InSubquery(within)) } else { Err(no_value()) };
     };
+    check_depth(&within)?;
     // Apart from one another, so that those that are equal are found by their hashes.
     let mut none = of.exists(of.column.clone().eq(of.value.clone()), &within, true)?;
     if of.null_column {
@@ -133,12 +141,49 @@ fn not_in(within: InSubquery, schema: &DFSchema, beside_or: bool) -> DfResult<Ex
     Ok(none)
 }
 
+/// Refuses a subquery with too many of these in one another: each may be there three times, and three times as
+/// often at each level.
+fn check_depth(within: &InSubquery) -> DfResult<()> {
+    match depth(&within.subquery.subquery)? < DEPTH {
+        true => Ok(()),
+        false => {
+            let why = format!(
+                "more than {DEPTH} {IN_ROWS} within one another, next to OR or within other expressions"
+            );
+            Err(SqlError::invalid(why).hint("write the innermost in WITH, and SEMI JOIN or ANTI JOIN").into())
+        }
+    }
+}
+
+/// How many conditions on rows of subqueries are within one another.
+fn depth(plan: &LogicalPlan) -> DfResult<usize> {
+    let mut most = 0;
+    plan.apply(|node| {
+        node.apply_expressions(|expr| {
+            expr.apply(|part| {
+                let below = match part {
+                    Expr::InSubquery(of) => 1 + depth(&of.subquery.subquery)?,
+                    Expr::Exists(of) => depth(&of.subquery.subquery)?,
+                    Expr::SetComparison(of) => 1 + depth(&of.subquery.subquery)?,
+                    Expr::ScalarSubquery(of) => depth(&of.subquery)?,
+                    _ => 0,
+                };
+                most = most.max(below);
+                Ok(TreeNodeRecursion::Continue)
+            })
+        })
+    })?;
+    Ok(most)
+}
+
 fn null_column(within: &InSubquery) -> bool {
     within.subquery.subquery.schema().fields().first().is_none_or(|column| column.is_nullable())
 }
 
 fn null_value(within: &InSubquery, schema: &DFSchema) -> bool {
-    within.expr.nullable(schema).unwrap_or(true)
+    // A subquery of no rows is NULL, whatever its column may be.
+    let is_value = |part: &Expr| Ok(matches!(part, Expr::ScalarSubquery(_)));
+    within.expr.nullable(schema).unwrap_or(true) || within.expr.exists(is_value).unwrap_or(true)
 }
 
 /// The two sides of a comparison, as the subquery names them.
@@ -171,7 +216,7 @@ impl Comparison {
         // Its column may also name columns around it, which the engine knows in the condition alone. One that
         // names no other is a mistake, of which the engine says so.
         let has_own = self.column.column_refs().is_empty();
-        let rows_have = if has_own { self.of.expr.clone() } else { vec![lit(1_i64)] };
+        let rows_have = if has_own { self.of.expr.clone() } else { vec![lit(1_i64).alias(NAME)] };
         let (condition, input) = match &*self.of.input {
             LogicalPlan::Filter(filter) => {
                 (filter.predicate.clone().and(condition), Arc::clone(&filter.input))

@@ -21,6 +21,9 @@ use super::Protocol;
 /// How long a client has to ask, and then to read the answer.
 const FAREWELL: Duration = Duration::from_secs(1);
 
+/// Bytes of its headers.
+const HEADERS: u32 = 16 << 10;
+
 /// What it is told.
 const TOO_MANY: &str = "the server has too many connections; try again later";
 
@@ -34,7 +37,9 @@ pub(super) async fn refuse(socket: TcpStream, protocol: Protocol) {
 
 /// Answers the first call of gRPC.
 async fn refuse_call(socket: TcpStream) {
-    let Ok(Ok(mut connection)) = timeout(FAREWELL, h2::server::handshake(socket)).await else { return };
+    let mut server = h2::server::Builder::new();
+    server.max_header_list_size(HEADERS).max_concurrent_streams(1);
+    let Ok(Ok(mut connection)) = timeout(FAREWELL, server.handshake(socket)).await else { return };
     let asked = timeout(FAREWELL, answered(&mut connection)).await.unwrap_or(false);
     match asked {
         true => connection.graceful_shutdown(),

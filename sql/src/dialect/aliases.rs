@@ -81,7 +81,7 @@ fn unnested(query: &mut Query) {
 fn selected(query: &mut Query) {
     let Query { body, order_by: None, .. } = query else { return };
     let SetExpr::Select(select) = &mut **body else { return };
-    let Select { projection, selection, .. } = &mut **select;
+    let Select { projection, selection, distinct: None, .. } = &mut **select else { return };
     for (place, item) in projection.iter_mut().enumerate() {
         let SelectItem::UnnamedExpr(expr) = item else { continue };
         let is_cast = cast_of(expr).and_then(column_name).is_some();

@@ -18,6 +18,8 @@ use crate::translate::nested_too_deeply;
 const MAX_DEPTH: usize = 64;
 /// Most tokens read, about a second of them.
 const MAX_READ: u64 = 1 << 22;
+/// How often each token may be read in any statement, also in one with a long list.
+const TIMES: u64 = 1 << 6;
 
 /// Words whose brackets are read again as those of a function, or of a list.
 const TWICE: &str = "ARRAY CAST CEIL CONVERT CURRENT_DATE CURRENT_TIME CURRENT_TIMESTAMP EXTRACT FLOOR IN LOCALTIME \
@@ -143,6 +145,7 @@ impl<'a> Level<'a> {
 pub(super) fn check(tokens: &[TokenWithSpan]) -> Result<(), SqlError> {
     let mut levels = vec![Level::new(false, 1, None)];
     let mut read = 0u64;
+    let most = MAX_READ.max(TIMES.saturating_mul(tokens.len() as u64));
     let written = |token: &&TokenWithSpan| !matches!(token.token, Token::Whitespace(_) | Token::EOF);
     let mut written = tokens.iter().filter(written).peekable();
     while let Some(token) = written.next() {
@@ -156,7 +159,7 @@ pub(super) fn check(tokens: &[TokenWithSpan]) -> Result<(), SqlError> {
         }
         let Some(level) = levels.last_mut() else { break };
         read = read.saturating_add(level.read());
-        if read > MAX_READ {
+        if read > most {
             return Err(refused(level.form.unwrap_or(token)));
         }
         let opened = match token.token {
