@@ -15,6 +15,7 @@ use super::bounds::PredicateLimit;
 use super::error::SqlError;
 use super::memory::{self, Clients};
 use super::options::SqlOptions;
+use super::push_down::PushDown;
 use super::shares::SharedPool;
 use super::spill::Spill;
 
@@ -89,10 +90,13 @@ pub struct HeldMemory {
 }
 
 /// The engine's rules of logical plans, with a limit on what becomes of predicates before they are pushed
-/// down.
+/// down, which those above some aggregates are not.
 pub(super) fn logical_rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
     let mut rules = Optimizer::new().rules;
     let pushes = rules.iter().position(|rule| rule.name() == "push_down_filter");
+    if let Some(rule) = pushes.and_then(|at| rules.get_mut(at)) {
+        *rule = Arc::new(PushDown);
+    }
     rules.insert(pushes.unwrap_or(0), Arc::new(PredicateLimit));
     rules
 }

@@ -21,7 +21,6 @@ use gstore_functions as functions;
 use super::bounds::{self, Budget, SessionBounds};
 use super::cases;
 use super::catalog::Tables;
-use super::constant;
 use super::cooperative::cooperative;
 use super::copies;
 use super::correlated::CorrelatedSubqueries;
@@ -346,7 +345,6 @@ async fn meant_as_written(
     let logical = types::with_sql_types(logical).map_err(translate)?;
     let logical = lateral::resolve(logical).map_err(translate)?;
     let logical = one_row::resolve(logical).map_err(translate)?;
-    let logical = constant::resolve(logical).map_err(translate)?;
     let logical = not_in::resolve(logical).map_err(translate)?;
     let logical = exists::resolve(logical).map_err(translate)?;
     let logical = functions::as_written(logical, state.config_options()).map_err(translate)?;

@@ -106,7 +106,6 @@ const SQL: Folders = Folders {
         ],
         &[
             "bounds",
-            "constant",
             "correlated",
             "exists",
             "expanded",
@@ -117,6 +116,7 @@ const SQL: Folders = Folders {
             "ordinals",
             "outer_types",
             "pull_up",
+            "push_down",
             "stable",
         ],
         &["elements", "types"],

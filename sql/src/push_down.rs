@@ -1,0 +1,65 @@
+//! Conditions pushed down as the engine does it, but not below an aggregate that has a row of no rows: one that
+//! names no column, or only columns that are constants, would be asked of the rows below, and the aggregate
+//! has its row also where the condition is false.
+
+use std::sync::Arc;
+
+use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNodeRecursion};
+use datafusion::error::Result as DfResult;
+use datafusion::logical_expr::{Limit, LogicalPlan};
+use datafusion::optimizer::push_down_filter::PushDownFilter;
+use datafusion::optimizer::{OptimizerConfig, OptimizerRule};
+
+use super::one_row::has_row_of_none;
+
+/// The engine's rule, which also has this one's place and name.
+#[derive(Debug)]
+pub(super) struct PushDown;
+
+impl OptimizerRule for PushDown {
+    fn name(&self) -> &str {
+        "push_down_filter"
+    }
+
+    fn rewrite(&self, plan: LogicalPlan, config: &dyn OptimizerConfig) -> DfResult<Transformed<LogicalPlan>> {
+        let rule = PushDownFilter::new();
+        let push = |plan: LogicalPlan| plan.transform_down_with_subqueries(|node| rule.rewrite(node, config));
+        if !has_such(&plan)? {
+            return push(plan);
+        }
+        let pushed = push(plan.transform_up_with_subqueries(below_barrier).data()?)?;
+        pushed.map_data(|plan| plan.transform_up_with_subqueries(without_barrier).data())
+    }
+}
+
+fn is_such(node: &LogicalPlan) -> bool {
+    matches!(node, LogicalPlan::Aggregate(of) if has_row_of_none(of))
+}
+
+fn has_such(plan: &LogicalPlan) -> DfResult<bool> {
+    let mut has = false;
+    plan.apply_with_subqueries(|node| {
+        has = has || is_such(node);
+        Ok(if has { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
+    })?;
+    Ok(has)
+}
+
+/// Puts a limit that has no number above such an aggregate: the engine pushes nothing below limits.
+fn below_barrier(node: LogicalPlan) -> DfResult<Transformed<LogicalPlan>> {
+    Ok(match is_such(&node) {
+        true => {
+            Transformed::yes(LogicalPlan::Limit(Limit { skip: None, fetch: None, input: Arc::new(node) }))
+        }
+        false => Transformed::no(node),
+    })
+}
+
+fn without_barrier(node: LogicalPlan) -> DfResult<Transformed<LogicalPlan>> {
+    Ok(match node {
+        LogicalPlan::Limit(Limit { skip: None, fetch: None, input }) => {
+            Transformed::yes(Arc::unwrap_or_clone(input))
+        }
+        other => Transformed::no(other),
+    })
+}
