@@ -50,6 +50,7 @@ mod measured;
 mod memory;
 mod mixed;
 mod names;
+mod no_row;
 mod not_in;
 mod notes;
 mod one_row;

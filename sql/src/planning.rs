@@ -36,6 +36,7 @@ use super::lateral;
 use super::leaf::LeafOptions;
 use super::memory;
 use super::mixed::MixedComparison;
+use super::no_row;
 use super::not_in;
 use super::notes::RunNotes;
 use super::one_row;
@@ -345,6 +346,7 @@ async fn meant_as_written(
     let logical = types::with_sql_types(logical).map_err(translate)?;
     let logical = lateral::resolve(logical).map_err(translate)?;
     let logical = one_row::resolve(logical).map_err(translate)?;
+    let logical = no_row::resolve(logical).map_err(translate)?;
     let logical = not_in::resolve(logical).map_err(translate)?;
     let logical = exists::resolve(logical).map_err(translate)?;
     let logical = functions::as_written(logical, state.config_options()).map_err(translate)?;

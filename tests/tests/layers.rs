@@ -111,6 +111,7 @@ const SQL: Folders = Folders {
             "expanded",
             "guard",
             "lateral",
+            "no_row",
             "not_in",
             "one_row",
             "ordinals",
