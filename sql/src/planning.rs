@@ -121,6 +121,7 @@ pub(super) async fn plan(
     let explain = |error| names.of_plan(correlated.explain(MixedComparison::explain(&mixed, error)));
     let translate = |e| explain(SqlError::from_datafusion(e, tables));
     pull_up::check(&logical).map_err(translate)?;
+    let logical = pull_up::named_apart(logical).map_err(translate)?;
     bounds::written_out(&logical).map_err(translate)?;
     let logical = state.optimize(&logical).map_err(translate)?;
     // EXPLAIN has what a rule refuses as a line of the plan.

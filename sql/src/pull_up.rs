@@ -1,13 +1,23 @@
 //! Limits and windows in correlated subqueries: refused, since the engine moves the condition that names a
-//! column around the subquery above them, where it chooses among other rows.
+//! column around the subquery above them, where it chooses among other rows. There it knows the columns of
+//! such a condition by their names without tables, so those that share one get others.
 //!
 //! Invariants
 //! - a limit may stay where it only asks for a row of EXISTS
+//! - a column of such a condition has the name of no other one of them, and of no other that the subquery
+//!   selects
 
-use datafusion::common::plan_err;
-use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode, TreeNodeRecursion};
+use datafusion::common::{Column, plan_err};
 use datafusion::error::Result as DfResult;
-use datafusion::logical_expr::{Distinct, Expr, Limit, LogicalPlan, SkipType};
+use datafusion::logical_expr::utils::{conjunction, split_conjunction};
+use datafusion::logical_expr::{Distinct, Expr, Filter, Limit, LogicalPlan, Projection, SkipType};
+
+/// What the names begin with that such columns get: no table has one.
+const NAME: &str = "__correlated_column_";
 
 /// Checks the subqueries of a statement.
 ///
@@ -65,4 +75,110 @@ fn check_below(plan: &LogicalPlan, is_one: fn(&LogicalPlan) -> bool) -> DfResult
         Ok(TreeNodeRecursion::Continue)
     })
     .map(drop)
+}
+
+/// Gives columns of conditions that name columns around their subquery names of their own, where they share
+/// one.
+///
+/// # Errors
+/// Such a column of HAVING.
+pub(super) fn named_apart(plan: LogicalPlan) -> DfResult<LogicalPlan> {
+    let mut named = 0;
+    plan.transform_down_with_subqueries(|node| {
+        let LogicalPlan::Subquery(mut of) = node else { return Ok(Transformed::no(node)) };
+        let shared = with_shared_names(&of.subquery)?;
+        if shared.is_empty() {
+            return Ok(Transformed::no(LogicalPlan::Subquery(of)));
+        }
+        let plan = LogicalPlan::clone(&of.subquery).transform_down(|node| renamed(node, &shared, &mut named));
+        of.subquery = Arc::new(plan.data()?);
+        Ok(Transformed::yes(LogicalPlan::Subquery(of)))
+    })
+    .data()
+}
+
+/// The columns of a subquery's own such conditions whose names are those of others too.
+fn with_shared_names(subquery: &LogicalPlan) -> DfResult<BTreeSet<Column>> {
+    let mut own = BTreeSet::new();
+    subquery.apply(|node| {
+        Ok(match node {
+            LogicalPlan::Filter(filter) => {
+                own.extend(correlated(filter));
+                TreeNodeRecursion::Continue
+            }
+            LogicalPlan::Subquery(_) => TreeNodeRecursion::Jump,
+            _ => TreeNodeRecursion::Continue,
+        })
+    })?;
+    if own.is_empty() {
+        return Ok(own);
+    }
+    let selected = subquery.schema().columns();
+    let shares = |column: &Column| {
+        let is_other = |other: &Column| other.name == column.name && other.relation != column.relation;
+        own.iter().chain(&selected).any(is_other)
+    };
+    Ok(own.iter().filter(|column| shares(column)).cloned().collect())
+}
+
+/// The columns that a filter's conditions on columns around its subquery have of the subquery.
+fn correlated(filter: &Filter) -> BTreeSet<Column> {
+    let conditions = split_conjunction(&filter.predicate).into_iter().filter(|part| part.contains_outer());
+    let columns = conditions.flat_map(|part| part.column_refs());
+    columns.filter(|column| filter.input.schema().has_column(column)).cloned().collect()
+}
+
+/// A filter with new names of these columns in such conditions; its own columns are those that it had.
+fn renamed(
+    node: LogicalPlan,
+    shared: &BTreeSet<Column>,
+    named: &mut usize,
+) -> DfResult<Transformed<LogicalPlan>> {
+    let filter = match node {
+        LogicalPlan::Filter(filter) => filter,
+        within @ LogicalPlan::Subquery(_) => {
+            return Ok(Transformed::new(within, false, TreeNodeRecursion::Jump));
+        }
+        other => return Ok(Transformed::no(other)),
+    };
+    let mut names = BTreeMap::new();
+    for column in correlated(&filter).intersection(shared) {
+        *named += 1;
+        names.insert(column.clone(), format!("{NAME}{named}"));
+    }
+    if names.is_empty() {
+        return Ok(Transformed::no(LogicalPlan::Filter(filter)));
+    }
+    // Where the engine counts no rows, it looks for the aggregate right below its condition.
+    if matches!(&*filter.input, LogicalPlan::Aggregate(_)) {
+        return plan_err!(
+            "Accessing outer reference columns is not allowed in the plan: {}",
+            LogicalPlan::Filter(filter).display()
+        );
+    }
+    let mut conditions = Vec::new();
+    for part in split_conjunction(&filter.predicate) {
+        let part = part.clone();
+        conditions.push(if part.contains_outer() { with_names(part, &names)? } else { part });
+    }
+    let predicate = conjunction(conditions).unwrap_or(filter.predicate);
+    let columns: Vec<Expr> = filter.input.schema().columns().into_iter().map(Expr::Column).collect();
+    let mut all = columns.clone();
+    all.extend(names.into_iter().map(|(column, name)| Expr::Column(column).alias(name)));
+    let input = LogicalPlan::Projection(Projection::try_new(all, filter.input)?);
+    let rows = LogicalPlan::Filter(Filter::try_new(predicate, Arc::new(input))?);
+    Ok(Transformed::yes(LogicalPlan::Projection(Projection::try_new(columns, Arc::new(rows))?)))
+}
+
+fn with_names(condition: Expr, names: &BTreeMap<Column, String>) -> DfResult<Expr> {
+    let renamed = condition.transform(|part| {
+        Ok(match &part {
+            Expr::Column(column) => match names.get(column) {
+                Some(name) => Transformed::yes(Expr::Column(Column::new_unqualified(name))),
+                None => Transformed::no(part),
+            },
+            _ => Transformed::no(part),
+        })
+    });
+    renamed.data()
 }
