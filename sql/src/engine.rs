@@ -16,6 +16,7 @@ use super::error::SqlError;
 use super::memory::{self, Clients};
 use super::options::SqlOptions;
 use super::push_down::PushDown;
+use super::semi_keys::SemiKeys;
 use super::shares::SharedPool;
 use super::spill::Spill;
 
@@ -102,12 +103,15 @@ pub(super) fn logical_rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
 }
 
 /// The engine's rules of physical plans, and the limit pushed once more after sorts have gone into the
-/// leaves: a limit above a computed projection reaches them only then.
+/// leaves: a limit above a computed projection reaches them only then. Before filters of joins go down, keys
+/// of semi joins are told from other columns.
 pub(super) fn physical_rules() -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {
     let mut rules = PhysicalOptimizer::new().rules;
     if let Some(sort) = rules.iter().position(|r| r.name() == "PushdownSort") {
         rules.insert(sort + 1, Arc::new(LimitPushdown::new()));
     }
+    let filters = rules.iter().rposition(|r| r.name().starts_with("FilterPushdown"));
+    rules.insert(filters.unwrap_or(rules.len()), Arc::new(SemiKeys));
     rules
 }
 

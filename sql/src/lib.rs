@@ -71,6 +71,7 @@ mod quotes;
 mod runner;
 mod samples;
 mod scan;
+mod semi_keys;
 mod session;
 mod shares;
 mod shown;
