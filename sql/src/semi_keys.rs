@@ -44,11 +44,8 @@ fn apart(node: Arc<dyn ExecutionPlan>) -> DfResult<Transformed<Arc<dyn Execution
         JoinType::RightSemi => 0,
         _ => return Ok(Transformed::no(node)),
     };
-    let keys: Vec<(&Arc<dyn PhysicalExpr>, &Arc<dyn PhysicalExpr>)> = join
-        .on()
-        .iter()
-        .map(|(left, right)| if place == 1 { (left, right) } else { (right, left) })
-        .collect();
+    let sides = |(left, right)| if place == 1 { (left, right) } else { (right, left) };
+    let keys: Vec<_> = join.on().iter().map(|(left, right)| sides((left, right))).collect();
     let mut children: Vec<Arc<dyn ExecutionPlan>> = node.children().into_iter().cloned().collect();
     let other = Arc::clone(&children[place]);
     let is_named = |key: &Arc<dyn PhysicalExpr>, name: &str| {

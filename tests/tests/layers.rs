@@ -118,6 +118,7 @@ const SQL: Folders = Folders {
             "outer_types",
             "pull_up",
             "push_down",
+            "semi_keys",
             "stable",
         ],
         &["elements", "types"],
