@@ -65,11 +65,6 @@ impl ScalarUDFImpl for CastFunction {
         "converted"
     }
 
-    /// As of a cast: keys of a group keep their names.
-    fn schema_name(&self, args: &[Expr]) -> DfResult<String> {
-        signatures::name_of_first(args)
-    }
-
     fn signature(&self) -> &Signature {
         signatures::one()
     }

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use arrow_cast::CastOptions;
 use arrow_schema::{DataType, FieldRef, TimeUnit};
 use datafusion::common::DFSchema;
+use datafusion::common::tree_node::Transformed;
 use datafusion::common::utils::take_function_args;
 use datafusion::error::Result as DfResult;
 use datafusion::logical_expr::{
@@ -90,6 +91,17 @@ fn per_second(unit: &TimeUnit) -> i64 {
     }
 }
 
+/// The cast that such a function is, in keys of grouping sets: the engine tells these by their names.
+pub(super) fn as_cast(expr: Expr) -> DfResult<Transformed<Expr>> {
+    let Expr::ScalarFunction(call) = &expr else { return Ok(Transformed::no(expr)) };
+    let (Some(NarrowCast { to, safe }), [of]) =
+        (call.func.inner().downcast_ref::<NarrowCast>(), call.args.as_slice())
+    else {
+        return Ok(Transformed::no(expr));
+    };
+    Ok(Transformed::yes(if *safe { try_cast(of.clone(), to.clone()) } else { cast(of.clone(), to.clone()) }))
+}
+
 /// Puts casts back into a comparison in which the engine does not take them out wrongly: of times with all but
 /// constants of a finer unit, and of what keeps its digits with columns around a subquery, where it makes a join
 /// of casts only. Says whether there was one.
@@ -153,11 +165,6 @@ struct NarrowCast {
 impl ScalarUDFImpl for NarrowCast {
     fn name(&self) -> &str {
         "narrowed"
-    }
-
-    /// As of a cast: keys of a group keep their names.
-    fn schema_name(&self, args: &[Expr]) -> DfResult<String> {
-        signatures::name_of_first(args)
     }
 
     fn signature(&self) -> &Signature {

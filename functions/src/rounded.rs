@@ -11,7 +11,7 @@ use arrow_array::{Array, ArrayRef};
 use arrow_schema::DataType;
 use datafusion::common::DFSchema;
 use datafusion::common::config::ConfigOptions;
-use datafusion::common::tree_node::Transformed;
+use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::utils::take_function_args;
 use datafusion::error::Result as DfResult;
 use datafusion::logical_expr::expr::{Cast, TryCast};
@@ -38,6 +38,7 @@ impl FunctionRewrite for RoundedCasts {
         let (of, field, safe) = match expr {
             Expr::Cast(Cast { expr, field }) => (expr, field, false),
             Expr::TryCast(TryCast { expr, field }) => (expr, field, true),
+            Expr::GroupingSet(_) => return expr.transform_up(narrowed::as_cast),
             mut other => {
                 let is_back = narrowed::put_back(&mut other, schema);
                 return Ok(if is_back { Transformed::yes(other) } else { Transformed::no(other) });
@@ -90,11 +91,6 @@ struct NearestInteger;
 impl ScalarUDFImpl for NearestInteger {
     fn name(&self) -> &str {
         "nearest_whole"
-    }
-
-    /// As of a cast: keys of a group keep their names.
-    fn schema_name(&self, args: &[Expr]) -> DfResult<String> {
-        signatures::name_of_first(args)
     }
 
     fn signature(&self) -> &Signature {

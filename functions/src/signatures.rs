@@ -2,8 +2,7 @@
 
 use std::sync::LazyLock;
 
-use datafusion::error::Result as DfResult;
-use datafusion::logical_expr::{Expr, Signature, Volatility};
+use datafusion::logical_expr::{Signature, Volatility};
 
 /// Arguments that a function looks at itself.
 pub fn own() -> &'static Signature {
@@ -21,9 +20,4 @@ pub(super) fn one() -> &'static Signature {
 pub(super) fn two() -> &'static Signature {
     static TWO: LazyLock<Signature> = LazyLock::new(|| Signature::any(2, Volatility::Immutable));
     &TWO
-}
-
-/// The name of the first argument.
-pub(super) fn name_of_first(args: &[Expr]) -> DfResult<String> {
-    Ok(args.first().map(|of| of.schema_name().to_string()).unwrap_or_default())
 }
