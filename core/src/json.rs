@@ -37,7 +37,7 @@ pub enum Step {
 const MOST: usize = 100;
 
 /// The steps of a path: `$.a.b[0]`, `$."a b"`, `$.list[*].c`, `/a/b/0`, or a key alone. `None` for text that
-/// begins like a path and is none, and for one of more than [`MOST`] steps.
+/// begins like a path and is none, and for one of more than 100 steps.
 pub fn steps(text: &str) -> Option<Vec<Step>> {
     let steps = match text.chars().next() {
         Some('$') => dollar(text)?,
