@@ -34,6 +34,8 @@ pub(super) fn call(of: &Expr, to: &DataType, safe: bool, schema: &DFSchema) -> O
 /// Whether a cast is one that the engine leaves in comparisons, or may take out of them.
 fn keeps(from: &DataType, to: &DataType) -> bool {
     match (from, to) {
+        // As of `row`, of which none is that large: `row::BIGINT < 10` says which rows are read.
+        (DataType::UInt64, DataType::Int64) => true,
         (DataType::Timestamp(from, zone), DataType::Timestamp(to, to_zone)) => {
             // It leaves those to a coarser unit.
             per_second(from) > per_second(to) || from == to && !shifts(zone.as_deref(), to_zone.as_deref())
@@ -207,7 +209,8 @@ mod tests {
             (D::Int64, D::Int8, false),
             (D::Int32, D::UInt64, false),
             (D::UInt8, D::Int16, true),
-            (D::UInt64, D::Int64, false),
+            (D::UInt64, D::Int64, true),
+            (D::UInt64, D::Int32, false),
             (D::UInt64, D::Decimal128(20, 0), true),
             (D::Int64, D::Decimal128(18, 0), false),
             (D::Decimal128(5, 2), D::Decimal128(6, 3), true),

@@ -19,6 +19,7 @@ use datafusion::logical_expr::{
 };
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::expressions::{BinaryExpr as PhysicalBinaryExpr, Column, Literal};
+use datafusion::scalar::ScalarValue;
 
 use crate::signatures;
 
@@ -35,12 +36,24 @@ impl FunctionRewrite for KeptOperators {
         let is_decimal = |of: &Expr| of.get_type(schema).is_ok_and(|of| of.is_decimal());
         Ok(match expr {
             Expr::BinaryExpr(BinaryExpr { left, op, right })
-                if op == Operator::BitwiseXor || op == Operator::Modulo && is_decimal(&left) =>
+                if op == Operator::BitwiseXor
+                    || op == Operator::Modulo && is_decimal(&left) && is_one(&right) =>
             {
                 Transformed::yes(ScalarUDF::from(KeptOperator { op }).call(vec![*left, *right]))
             }
             other => Transformed::no(other),
         })
+    }
+}
+
+/// Whether an expression is written as 1.
+fn is_one(expr: &Expr) -> bool {
+    match expr {
+        Expr::Cast(cast) => is_one(&cast.expr),
+        Expr::Literal(value, _) => {
+            value.cast_to(&DataType::Float64).is_ok_and(|value| value == ScalarValue::Float64(Some(1.0)))
+        }
+        _ => false,
     }
 }
 
