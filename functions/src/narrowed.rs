@@ -93,15 +93,14 @@ fn per_second(unit: &TimeUnit) -> i64 {
     }
 }
 
-/// The cast that such a function is, in keys of grouping sets: the engine tells these by their names.
-pub(super) fn as_cast(expr: Expr) -> DfResult<Transformed<Expr>> {
-    let Expr::ScalarFunction(call) = &expr else { return Ok(Transformed::no(expr)) };
-    let (Some(NarrowCast { to, safe }), [of]) =
-        (call.func.inner().downcast_ref::<NarrowCast>(), call.args.as_slice())
-    else {
-        return Ok(Transformed::no(expr));
+/// The cast that such a function is; another expression as it is.
+pub(super) fn as_cast(expr: Expr) -> Transformed<Expr> {
+    let Expr::ScalarFunction(call) = &expr else { return Transformed::no(expr) };
+    let narrow = call.func.inner().downcast_ref::<NarrowCast>();
+    let (Some(NarrowCast { to, safe }), [of]) = (narrow, call.args.as_slice()) else {
+        return Transformed::no(expr);
     };
-    Ok(Transformed::yes(if *safe { try_cast(of.clone(), to.clone()) } else { cast(of.clone(), to.clone()) }))
+    Transformed::yes(if *safe { try_cast(of.clone(), to.clone()) } else { cast(of.clone(), to.clone()) })
 }
 
 /// Puts casts back into a comparison in which the engine does not take them out wrongly: of times with all but
@@ -114,13 +113,7 @@ pub(super) fn put_back(expr: &mut Expr, schema: &DFSchema) -> bool {
     let mut sides = sides(expr);
     let back: Vec<usize> = (0..sides.len()).filter(|at| is_sound(&sides, *at, schema)).collect();
     for at in &back {
-        if let Expr::ScalarFunction(call) = &mut *sides[*at]
-            && let Some(NarrowCast { to, safe }) = call.func.inner().downcast_ref::<NarrowCast>()
-            && let [of] = call.args.as_mut_slice()
-        {
-            let of = std::mem::take(of);
-            *sides[*at] = if *safe { try_cast(of, to.clone()) } else { cast(of, to.clone()) };
-        }
+        *sides[*at] = as_cast(std::mem::take(sides[*at])).data;
     }
     !back.is_empty()
 }

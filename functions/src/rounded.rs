@@ -38,7 +38,8 @@ impl FunctionRewrite for RoundedCasts {
         let (of, field, safe) = match expr {
             Expr::Cast(Cast { expr, field }) => (expr, field, false),
             Expr::TryCast(TryCast { expr, field }) => (expr, field, true),
-            Expr::GroupingSet(_) => return expr.transform_up(narrowed::as_cast),
+            // The engine tells keys of grouping sets by their names.
+            Expr::GroupingSet(_) => return expr.transform_up(|key| Ok(narrowed::as_cast(key))),
             mut other => {
                 let is_back = narrowed::put_back(&mut other, schema);
                 return Ok(if is_back { Transformed::yes(other) } else { Transformed::no(other) });

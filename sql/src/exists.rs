@@ -58,7 +58,7 @@ fn counted(expr: Expr) -> DfResult<Transformed<Expr>> {
 }
 
 /// What a subquery selects from, which has rows exactly where the subquery has.
-fn rows(subquery: &Arc<LogicalPlan>) -> &Arc<LogicalPlan> {
+pub(super) fn rows(subquery: &Arc<LogicalPlan>) -> &Arc<LogicalPlan> {
     match &**subquery {
         LogicalPlan::Projection(of) => rows(&of.input),
         LogicalPlan::SubqueryAlias(of) => rows(&of.input),

@@ -99,7 +99,6 @@ fn values(expr: Expr, schema: &DFSchema) -> DfResult<Expr> {
 /// True where a row of the subquery has the value, NULL where one may have it, and false elsewhere.
 fn value(within: InSubquery, schema: &DFSchema) -> DfResult<Expr> {
     let Some(of) = Comparison::of(&within, schema)? else { return Err(no_value()) };
-    check_depth(&within)?;
     let found = of.exists(of.column.clone().eq(of.value.clone()), &within, false)?;
     let mut unknown = None;
     if of.null_column {
@@ -129,7 +128,6 @@ fn not_in(within: InSubquery, schema: &DFSchema, beside_or: bool) -> DfResult<Ex
         // Of a subquery that names columns around it the engine says why it cannot be.
         return if is_correlated { Ok(Expr::InSubquery(within)) } else { Err(no_value()) };
     };
-    check_depth(&within)?;
     // Apart from one another, so that those that are equal are found by their hashes.
     let mut none = of.exists(of.column.clone().eq(of.value.clone()), &within, true)?;
     if of.null_column {
@@ -181,9 +179,7 @@ fn null_column(within: &InSubquery) -> bool {
 }
 
 fn null_value(within: &InSubquery, schema: &DFSchema) -> bool {
-    // A subquery of no rows is NULL, whatever its column may be.
-    let is_value = |part: &Expr| Ok(matches!(part, Expr::ScalarSubquery(_)));
-    within.expr.nullable(schema).unwrap_or(true) || within.expr.exists(is_value).unwrap_or(true)
+    within.expr.nullable(schema).unwrap_or(true)
 }
 
 /// The two sides of a comparison, as the subquery names them.
@@ -197,7 +193,8 @@ struct Comparison {
 }
 
 impl Comparison {
-    /// `None` where the subquery or the value is not one of which the engine makes a join.
+    /// `None` where the subquery or the value is not one of which the engine makes a join. The value of a
+    /// subquery without a row is nullable by `no_row`.
     fn of(within: &InSubquery, schema: &DFSchema) -> DfResult<Option<Self>> {
         let Some(value) = around(&within.expr, schema) else { return Ok(None) };
         let subquery = &within.subquery.subquery;
@@ -205,10 +202,10 @@ impl Comparison {
             true => Some(named(subquery)?),
             false => plain(subquery).filter(|(_, of)| is_apart(&within.expr, of)),
         };
-        Ok(of_rows.map(|(column, of)| {
-            let (null_column, null_value) = (null_column(within), null_value(within, schema));
-            Self { column, null_column, value, null_value, of }
-        }))
+        let Some((column, of)) = of_rows else { return Ok(None) };
+        check_depth(within)?;
+        let (null_column, null_value) = (null_column(within), null_value(within, schema));
+        Ok(Some(Self { column, null_column, value, null_value, of }))
     }
 
     /// Whether the subquery has a row for which a condition is true, or has none.

@@ -14,7 +14,9 @@ use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode, Tr
 use datafusion::common::{Column, plan_err};
 use datafusion::error::Result as DfResult;
 use datafusion::logical_expr::utils::{conjunction, split_conjunction};
-use datafusion::logical_expr::{Distinct, Expr, Filter, Limit, LogicalPlan, Projection, SkipType};
+use datafusion::logical_expr::{Expr, Filter, LogicalPlan, Projection};
+
+use super::exists::rows;
 
 /// What the names begin with that such columns get: no table has one.
 const NAME: &str = "__correlated_column_";
@@ -33,7 +35,7 @@ pub(super) fn check(plan: &LogicalPlan) -> DfResult<()> {
             expr.apply(|part| {
                 // The limits of others are refused by the engine.
                 match part {
-                    Expr::Exists(of) => check_below(below_limits(&of.subquery.subquery), is_limit)?,
+                    Expr::Exists(of) => check_below(rows(&of.subquery.subquery), is_limit)?,
                     Expr::SetComparison(of) => check_below(&of.subquery.subquery, is_limit)?,
                     _ => {}
                 }
@@ -42,22 +44,6 @@ pub(super) fn check(plan: &LogicalPlan) -> DfResult<()> {
         })
     })
     .map(drop)
-}
-
-/// What a subquery of EXISTS selects from, without limits that leave rows where there are any.
-fn below_limits(plan: &LogicalPlan) -> &LogicalPlan {
-    match plan {
-        LogicalPlan::Projection(of) => below_limits(&of.input),
-        LogicalPlan::SubqueryAlias(of) => below_limits(&of.input),
-        LogicalPlan::Distinct(Distinct::All(input)) => below_limits(input),
-        LogicalPlan::Sort(of) => below_limits(&of.input),
-        LogicalPlan::Limit(of) if skips_none(of) => below_limits(&of.input),
-        _ => plan,
-    }
-}
-
-fn skips_none(limit: &Limit) -> bool {
-    matches!(limit.get_skip_type(), Ok(SkipType::Literal(0)))
 }
 
 fn is_limit(node: &LogicalPlan) -> bool {

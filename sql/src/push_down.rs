@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNodeRecursion};
+use datafusion::common::tree_node::{Transformed, TransformedResult};
 use datafusion::error::Result as DfResult;
 use datafusion::logical_expr::{Limit, LogicalPlan};
 use datafusion::optimizer::push_down_filter::PushDownFilter;
@@ -24,34 +24,18 @@ impl OptimizerRule for PushDown {
     fn rewrite(&self, plan: LogicalPlan, config: &dyn OptimizerConfig) -> DfResult<Transformed<LogicalPlan>> {
         let rule = PushDownFilter::new();
         let push = |plan: LogicalPlan| plan.transform_down_with_subqueries(|node| rule.rewrite(node, config));
-        if !has_such(&plan)? {
-            return push(plan);
-        }
         let pushed = push(plan.transform_up_with_subqueries(below_barrier).data()?)?;
         pushed.map_data(|plan| plan.transform_up_with_subqueries(without_barrier).data())
     }
 }
 
-fn is_such(node: &LogicalPlan) -> bool {
-    matches!(node, LogicalPlan::Aggregate(of) if has_row_of_none(of))
-}
-
-fn has_such(plan: &LogicalPlan) -> DfResult<bool> {
-    let mut has = false;
-    plan.apply_with_subqueries(|node| {
-        has = has || is_such(node);
-        Ok(if has { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
-    })?;
-    Ok(has)
-}
-
 /// Puts a limit that has no number above such an aggregate: the engine pushes nothing below limits.
 fn below_barrier(node: LogicalPlan) -> DfResult<Transformed<LogicalPlan>> {
-    Ok(match is_such(&node) {
-        true => {
+    Ok(match &node {
+        LogicalPlan::Aggregate(of) if has_row_of_none(of) => {
             Transformed::yes(LogicalPlan::Limit(Limit { skip: None, fetch: None, input: Arc::new(node) }))
         }
-        false => Transformed::no(node),
+        _ => Transformed::no(node),
     })
 }
 

@@ -44,8 +44,9 @@ fn apart(node: Arc<dyn ExecutionPlan>) -> DfResult<Transformed<Arc<dyn Execution
         JoinType::RightSemi => 0,
         _ => return Ok(Transformed::no(node)),
     };
-    let sides = |(left, right)| if place == 1 { (left, right) } else { (right, left) };
-    let keys: Vec<_> = join.on().iter().map(|(left, right)| sides((left, right))).collect();
+    let pairs = join.on().iter();
+    let keys: Vec<_> =
+        pairs.map(|(left, right)| if place == 1 { (left, right) } else { (right, left) }).collect();
     let mut children: Vec<Arc<dyn ExecutionPlan>> = node.children().into_iter().cloned().collect();
     let other = Arc::clone(&children[place]);
     let is_named = |key: &Arc<dyn PhysicalExpr>, name: &str| {

@@ -1,5 +1,5 @@
-//! What views name: which read a table, and which a client sees, those whose tables, datasets, artifacts and
-//! ensembles it can see.
+//! Names in the text of views: the views that read a table, and the views that a client sees, which are those
+//! whose tables, datasets, artifacts and ensembles it can see.
 //!
 //! The store hides views by the words of their text, and knows the names of the datasets that there are. One
 //! that was dropped may be one that the client was never to see.

@@ -239,7 +239,7 @@ impl Scored {
     }
 
     /// The scores of a kind such as `per_module` by a strategy with each of some dampings, in the order that the
-    /// reference has them in; `None` for the damping that nobody names.
+    /// reference has them in; `None` for the default damping.
     fn scores(
         &self,
         case: &Case,
@@ -339,7 +339,7 @@ impl Scored {
     }
 }
 
-/// The number of a damping by its name; none where nobody names one.
+/// The number of a damping by its name; `None` for the default damping.
 fn damping_value(name: &str, dampings: &Value) -> Option<f64> {
     match name {
         "" | "null" => None,

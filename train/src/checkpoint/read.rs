@@ -1,6 +1,6 @@
 //! Resumption from a checkpoint, our own or another trainer's.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use gstore_core::Remedy;
 use gstore_model::Backend;
@@ -109,11 +109,12 @@ fn read_optimizer<B: Backend + Clone>(
         let states = vec![TensorState::default(); trained.len()];
         ResumedOptimizer { step: None, states, settings: None }
     };
-    let is_absent = || matches!(Moments::find(folder), Err(MomentsError::Missing { instead: None, .. }));
-    if asked == SavedOptimizer::PlainSgd && is_absent() {
-        return Ok(stateless());
-    }
-    let file = optimizer_file(folder)?;
+    let file = match Moments::find(folder) {
+        Err(MomentsError::Missing { instead: None, .. }) if asked == SavedOptimizer::PlainSgd => {
+            return Ok(stateless());
+        }
+        found => found.map_err(|error| no_optimizer_error(folder, error))?,
+    };
     let archive = TorchArchive::open(&file)?;
     if let Some(saved) = SavedOptimizer::of(&archive).filter(|saved| *saved != asked) {
         if saved == SavedOptimizer::Other
@@ -196,10 +197,12 @@ fn new_optimizer_hint(folder: &Path) -> String {
     format!("{start} begins one with its weights and a new optimizer, in another output folder")
 }
 
-fn optimizer_file(folder: &Path) -> Result<PathBuf, TrainError> {
-    Moments::find(folder).map_err(|error| match error {
+/// The error of a checkpoint without a state of its optimizer.
+fn no_optimizer_error(folder: &Path, error: MomentsError) -> TrainError {
+    match error {
         MomentsError::Missing { instead, .. } => {
-            let back = earlier_checkpoint_hint(folder).map_or_else(String::new, |back| format!("\n  or {back}"));
+            let back =
+                earlier_checkpoint_hint(folder).map_or_else(String::new, |back| format!("\n  or {back}"));
             let parts = instead.map_or_else(String::new, |parts| format!("\n  {parts}"));
             let what = format!(
                 "it has neither optimizer.pt nor optimizer.bin, so a training cannot go on from it: {}{back}{parts}",
@@ -208,7 +211,7 @@ fn optimizer_file(folder: &Path) -> Result<PathBuf, TrainError> {
             TrainError::checkpoint(folder, what)
         }
         other => other.into(),
-    })
+    }
 }
 
 /// What our own training was asked for; none of another trainer's checkpoint.

@@ -134,7 +134,7 @@ impl RecordReader<'_> {
         self.wrong(format!("{}, found up to {place}", duplicate_message(cell, of)))
     }
 
-    /// Reads all records, of which there are `total` (0: nobody knows), and returns how many there are.
+    /// Reads all records, of which there are `total` (0: unknown), and returns how many there are.
     fn each(
         &self,
         (stage, total): (&str, u64),

@@ -1,4 +1,4 @@
-//! Which optimizer saved a state.
+//! Optimizer of a saved state, told by what the state keeps.
 
 use std::fmt;
 
