@@ -207,7 +207,7 @@ pub(super) fn activation_bytes(engine: &CurvatureEngine, request: &IngestRequest
 }
 
 /// Bytes that are kept of a token; where layers are computed again, with such a layer and its gradients.
-fn kept_per_token(decoder: &Decoder, request: &IngestRequest, inside: u64) -> u64 {
+pub(super) fn kept_per_token(decoder: &Decoder, request: &IngestRequest, inside: u64) -> u64 {
     let of_value = request.device.bytes_per_activation(request.compute);
     let layers = decoder.layers as u64;
     let layer = (12 * decoder.hidden_size + 4 * decoder.intermediate_size) as u64;

@@ -1,7 +1,6 @@
 //! Model flags of `gstore factors` and `gstore score`: the checkpoint, its modules, speed and memory.
 
 use clap::Args;
-use gstore_ingest::pipeline::IngestRequest;
 use gstore_model::ComputePrecision;
 
 use super::DevicesArgs;
@@ -15,9 +14,10 @@ pub struct EngineArgs {
     /// the modules of the factors]
     #[arg(long, value_name = "GLOB", value_delimiter = ',', num_args = 1..)]
     pub modules: Vec<String>,
-    /// Tokens in one batch of whole rows; of sums the last bits follow from it
-    #[arg(long, value_name = "N", default_value_t = IngestRequest::BATCH_TOKENS, value_parser = clap::value_parser!(u32).range(1..))]
-    pub batch_tokens: u32,
+    /// Tokens in one batch of whole rows; of sums the last bits follow from it [default: 512; for scores with
+    /// many queries on the CPU up to 4096]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub batch_tokens: Option<u32>,
     #[command(flatten)]
     pub devices: DevicesArgs,
     /// Precision of the factors of matrix products [default: that of the factors; where there are none f32,

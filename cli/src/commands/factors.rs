@@ -75,7 +75,7 @@ pub(super) fn with_engine(request: IngestRequest, args: &EngineArgs) -> Result<I
     };
     Ok(IngestRequest {
         modules,
-        batch_tokens: args.batch_tokens as usize,
+        batch_tokens: args.batch_tokens.unwrap_or(IngestRequest::BATCH_TOKENS) as usize,
         device,
         beside,
         compute: args.compute.unwrap_or(request.compute),

@@ -212,6 +212,7 @@ fn request(context: &Context, args: &ScoreArgs, snapshot: &Arc<Snapshot>) -> Res
         factors: args.factors.clone(),
         strategy: args.strategy,
         ingest: with_engine(ingest, &args.engine)?,
+        enlarges_batches: args.engine.batch_tokens.is_none(),
         target: target(args, snapshot)?,
         filters: filters(args),
         segments,

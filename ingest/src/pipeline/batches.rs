@@ -32,6 +32,8 @@ pub struct RowBatches {
     samples: SampleReader,
     encoder: TextEncoder,
     limits: BatchLimits,
+    /// Values that the caller holds for each row of a batch.
+    values: usize,
     threads: usize,
 }
 
@@ -58,7 +60,13 @@ impl RowBatches {
         }
         let limits = BatchLimits::new(request.batch_tokens, values);
         let (samples, dataset) = (snapshot.samples(dataset)?, dataset.name.clone());
-        Ok(Self { dataset, samples, encoder, limits, threads: request.threads })
+        Ok(Self { dataset, samples, encoder, limits, values, threads: request.threads })
+    }
+
+    /// Cuts batches of at most so many tokens and rows from now on.
+    pub fn resize(&mut self, tokens: usize, rows: usize) {
+        let limits = BatchLimits::new(tokens, self.values);
+        self.limits = BatchLimits { rows: limits.rows.min(rows.max(1)), ..limits };
     }
 
     /// Description of the encoding.

@@ -15,6 +15,13 @@ pub(super) const AHEAD: usize = 4;
 /// Columns that the kernel multiplies at a time.
 const MOST_COLUMNS: usize = 1000;
 
+/// Tokens of a batch at most, where it is enlarged.
+const MOST_TOKENS: u64 = 4096;
+
+/// Batches of each thread at least, if there are rows for them: what the others wait for at the end is then
+/// a small part.
+const BATCHES: u64 = 8;
+
 /// Bytes of a number of the scores, and of one that is multiplied.
 const DOUBLE: u64 = 8;
 const SINGLE: u64 = 4;
@@ -297,6 +304,22 @@ impl ScoreSizes<'_> {
         };
         FactorJobError::Memory { what, needed, limit, proposal }
     }
+}
+
+/// Tokens and rows of an enlarged batch, from the tokens of a batch otherwise. Each batch reads all columns
+/// of the queries from memory, so batches grow as long as the activations of their tokens, `per_token` bytes
+/// each, take less than the columns.
+pub(super) fn enlarged(
+    least: usize,
+    (per_token, columns): (u64, u64),
+    (rows, threads): (u64, usize),
+) -> [usize; 2] {
+    let doubled = std::iter::successors(Some(least as u64), |tokens| tokens.checked_mul(2));
+    let fitting =
+        doubled.take_while(|tokens| *tokens <= MOST_TOKENS && tokens.saturating_mul(per_token) <= columns);
+    let tokens = fitting.last().map_or(least, |tokens| tokens as usize);
+    let rows = (rows / (BATCHES * threads.max(1) as u64)).max(1);
+    [tokens, usize::try_from(rows).unwrap_or(usize::MAX)]
 }
 
 /// Bytes of files with so many sums, where there are several passes: those that a pass reads, and those that

@@ -10,11 +10,13 @@ use gstore_data::{Reading, SampleSource, encode_each};
 use gstore_ingest::curvature::Measurement;
 use gstore_ingest::gradient::ModuleSelection;
 use gstore_ingest::pipeline::{IngestRequest, RowBatches};
+use gstore_model::Device;
 use gstore_model::architectures::{Param, TensorRole};
 use gstore_store::Snapshot;
 
 use super::checks::{check, check_segments, of_another_model, selection, strategy};
-use super::memory::{ScoreMemoryPlan, ScoreSizes, sum_bytes};
+use super::forms::column_bytes;
+use super::memory::{ScoreMemoryPlan, ScoreSizes, enlarged, sum_bytes};
 use super::request::{ScoreForm, ScorePer, ScoreRequest, ScoreTarget};
 use super::segments::{ScoredSegment, check_stale, places, segments};
 use super::solve_data::SolveData;
@@ -136,6 +138,7 @@ impl ScorePlan {
             disk: 0,
         };
         plan.extent = plan.extent(request, &ingest, is_held)?;
+        plan.enlarge_batches(request, &ingest, is_held);
         plan.disk = plan.disk(request.form, work)?;
         if plan.extent.threads < work.threads {
             let threads = many(plan.extent.threads as u64, "thread");
@@ -202,6 +205,34 @@ impl ScorePlan {
         match self.segments.last().and_then(|segment| segment.factors.as_ref()) {
             Some(factors) => factors.arguments.clone().taken_as(self.how.strategy),
             None => FactorArguments::new(self.how.strategy),
+        }
+    }
+
+    /// Enlarges the batches, if the same threads and groups of queries fit in memory with them. Only where
+    /// scores have the same bits in batches of any size, as on the CPU.
+    fn enlarge_batches(&mut self, request: &ScoreRequest, ingest: &IngestRequest, is_held: bool) {
+        let on_cpu = ingest.device == Device::Cpu && ingest.beside.is_empty();
+        if !request.enlarges_batches || self.how.by_token || !on_cpu {
+            return;
+        }
+        let queries = if self.how.sum_queries { 1 } else { self.queries.len() };
+        let columns: u64 =
+            self.engine.modules().iter().map(|module| column_bytes(module, self.how.rank)).sum();
+        let columns = columns.saturating_mul((queries * self.how.filters.len()) as u64);
+        let inside = ingest.device.bytes_inside_layer(ingest.compute);
+        let per_token = engine::kept_per_token(self.engine.decoder(), ingest, inside);
+        let pool = (self.rows.len(), self.extent.threads);
+        let [tokens, rows] = enlarged(ingest.batch_tokens, (per_token, columns), pool);
+        if tokens == ingest.batch_tokens {
+            return;
+        }
+        self.batches.resize(tokens, rows);
+        let larger = IngestRequest { batch_tokens: tokens, ..ingest.clone() };
+        match self.extent(request, &larger, is_held) {
+            Ok(extent) if extent.threads == self.extent.threads && extent.groups == self.extent.groups => {
+                self.extent = extent;
+            }
+            _ => self.batches.resize(ingest.batch_tokens, usize::MAX),
         }
     }
 

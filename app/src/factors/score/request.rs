@@ -20,6 +20,9 @@ pub struct ScoreRequest {
     /// The pool, its model and checkpoint, text options, modules, limits; as
     /// [`like_factors`](super::like_factors) finds them.
     pub ingest: IngestRequest,
+    /// Batches may have more tokens than those of `ingest`, where queries make that worth it and as many of
+    /// them fit in memory.
+    pub enlarges_batches: bool,
     /// What rows are scored for.
     pub target: ScoreTarget,
     /// Filters of the curvature's eigenvalues, at least one; all of them take one pass.

@@ -193,3 +193,19 @@ fn each_thread_preconditions_in_one_module_and_segment_at_a_time() {
 fn sums_are_in_one_file_between_two_passes_and_in_two_between_more() {
     assert_eq!([0, 1, 2, 3, 9].map(|passes| sum_bytes(passes, 10)), [0, 0, 80, 160, 160]);
 }
+
+#[test]
+fn batches_grow_until_activations_outweigh_the_columns() {
+    let pool = (2000, 2);
+    assert_eq!(enlarged(512, (100, 100 * 2048), pool), [2048, 125]);
+    assert_eq!(enlarged(512, (100, 100 * 4095), pool), [2048, 125]);
+    assert_eq!(enlarged(512, (100, u64::MAX), pool), [4096, 125]);
+    // A few columns are no reason.
+    assert_eq!(enlarged(512, (100, 100 * 1023), pool)[0], 512);
+    assert_eq!(enlarged(512, (100, 0), pool)[0], 512);
+    // Larger ones are asked for.
+    assert_eq!(enlarged(8192, (1, u64::MAX), pool)[0], 8192);
+    // Each thread has eight batches, if there are rows for them.
+    assert_eq!(enlarged(512, (1, u64::MAX), (100, 2)), [4096, 6]);
+    assert_eq!(enlarged(512, (1, u64::MAX), (5, 2)), [4096, 1]);
+}
