@@ -12,6 +12,7 @@ use datafusion::physical_optimizer::limit_pushdown::LimitPushdown;
 use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
 
 use super::bounds::PredicateLimit;
+use super::equal_nulls::EqualKeys;
 use super::error::SqlError;
 use super::memory::{self, Clients};
 use super::options::SqlOptions;
@@ -91,9 +92,12 @@ pub struct HeldMemory {
 }
 
 /// The engine's rules of logical plans, with a limit on what becomes of predicates before they are pushed
-/// down, which those above some aggregates are not.
+/// down, which those above some aggregates are not. Keys of joins are compared by `=` until all have run.
 pub(super) fn logical_rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
     let mut rules = Optimizer::new().rules;
+    if let Some(rule) = rules.iter_mut().find(|rule| rule.name() == "extract_equijoin_predicate") {
+        *rule = Arc::new(EqualKeys);
+    }
     let pushes = rules.iter().position(|rule| rule.name() == "push_down_filter");
     if let Some(rule) = pushes.and_then(|at| rules.get_mut(at)) {
         *rule = Arc::new(PushDown);

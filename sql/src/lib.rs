@@ -33,6 +33,7 @@ mod distinct;
 mod elements;
 mod embedded;
 mod engine;
+mod equal_nulls;
 mod error;
 mod exists;
 mod expanded;

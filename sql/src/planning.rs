@@ -27,6 +27,7 @@ use super::correlated::CorrelatedSubqueries;
 use super::dialect::{self, Headings, PivotValues, Planner};
 use super::elements;
 use super::embedded;
+use super::equal_nulls;
 use super::error::{SqlError, SqlErrorKind};
 use super::exists;
 use super::expanded;
@@ -130,6 +131,7 @@ pub(super) async fn plan(
     {
         state.optimize(&explain.plan).map_err(translate)?;
     }
+    let logical = equal_nulls::with_keys(logical, state).map_err(translate)?;
     bounds::check(&logical).map_err(translate)?;
     let plan = match window {
         Some(window) => window.planned(&logical, state).await,

@@ -97,6 +97,7 @@ const SQL: Folders = Folders {
             "caught",
             "cooperative",
             "copies",
+            "equal_nulls",
             "live",
             "memory",
             "passing",

@@ -48,6 +48,21 @@ async fn a_sample_of_a_part_in_a_hundred_goes_into_the_scan() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn comparisons_that_know_null_are_keys_of_joins() {
+    let (_store, session) = session(1);
+    for from in [
+        "pool AS a JOIN extra AS b ON a.source IS NOT DISTINCT FROM b.source",
+        "pool AS a, extra AS b WHERE a.source IS NOT DISTINCT FROM b.source",
+        "pool AS a FULL JOIN extra AS b ON a.source IS NOT DISTINCT FROM b.source",
+        "pool AS a WHERE EXISTS (SELECT 1 FROM extra AS b WHERE a.source IS NOT DISTINCT FROM b.source)",
+        "pool AS a ANTI JOIN extra AS b ON a.source IS NOT DISTINCT FROM b.source",
+    ] {
+        let plan = slt::rows(&session, &format!("EXPLAIN SELECT a.id FROM {from}")).await.join("\n");
+        assert!(plan.contains("HashJoinExec") && plan.contains("NullsEqual: true"), "{plan}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn virtual_columns_are_read_only_where_they_are_named() {
     let (_store, session) = session(1);
     let (header, _) = slt::run(&session, "SELECT * FROM pool LIMIT 1").await.unwrap();
