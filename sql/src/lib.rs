@@ -21,6 +21,7 @@ mod args;
 mod at_once;
 mod blocking;
 mod bounds;
+mod branches;
 mod cases;
 mod catalog;
 mod caught;

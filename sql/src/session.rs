@@ -25,6 +25,7 @@ use gstore_functions as functions;
 use gstore_store::Snapshot;
 
 use super::bounds::{self, Budget};
+use super::branches::BranchNames;
 use super::catalog::Tables;
 use super::caught::PanicGuard;
 use super::describe::{self, Description};
@@ -152,6 +153,7 @@ impl SqlSession {
             .with_analyzer_rule(Arc::new(functions::ComparedSpans))
             .with_analyzer_rule(Arc::new(functions::InputOrder))
             .with_analyzer_rule(Arc::new(functions::UnnestedKeys))
+            .with_analyzer_rule(Arc::new(BranchNames))
             .with_optimizer_rules(logical_rules())
             .with_physical_optimizer_rules(physical_rules())
             .build();

@@ -94,6 +94,7 @@ const SQL: Folders = Folders {
         &[
             "at_once",
             "blocking",
+            "branches",
             "caught",
             "cooperative",
             "copies",
