@@ -1,6 +1,6 @@
-//! `* REPLACE (..)`, `* EXCLUDE (..)` of virtual columns and of columns of the tables that `USING` joins, `*`
-//! of `NATURAL` joins, and all columns of `NATURAL RIGHT JOIN` and `NATURAL FULL JOIN`: which table has each
-//! is asked of the engine, by a plan of the query's `FROM` alone.
+//! `* REPLACE (..)`, `* EXCLUDE (..)` of virtual columns and of columns of the tables that `USING` joins, and
+//! all columns of `NATURAL` joins: which table has each is asked of the engine, by a plan of the query's
+//! `FROM` alone.
 
 use std::iter;
 use std::ops::ControlFlow;

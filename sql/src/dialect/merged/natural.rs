@@ -1,5 +1,6 @@
-//! `NATURAL` joins whose columns the engine would take from the wrong table: alone, in chains and with
-//! `USING`; and chains of `USING` whose text does not say which table on the left has a column.
+//! `NATURAL` joins, whose columns the engine would take from the wrong table, or find in several: alone, in
+//! chains and with `USING`; and chains of `USING` whose text does not say which table on the left has a
+//! column.
 //!
 //! Invariants
 //! - the columns of all tables of the `FROM` are known, and no two of its tables have one name
@@ -26,7 +27,7 @@ use crate::translate::no_column;
 
 /// The tables of a FROM with such joins: the engine's `*` has a column of several tables in the place of the
 /// one whose name comes first in the alphabet, and of `RIGHT` and `FULL` joins the value of the table on the
-/// left.
+/// left; in `WHERE` it does not know a column of `NATURAL` joins for one.
 pub(super) fn tables(select: &Select) -> Option<Vec<ObjectName>> {
     let [from] = select.from.as_slice() else { return None };
     let is_all =
@@ -38,7 +39,7 @@ pub(super) fn tables(select: &Select) -> Option<Vec<ObjectName>> {
         let TableJoin { side, by } = TableJoin::of(&join.join_operator);
         let is_taken = side > Side::Left || side != Side::Alone && has_all;
         match by {
-            JoinColumns::Natural => is_meant |= is_taken,
+            JoinColumns::Natural => is_meant |= side != Side::Alone,
             JoinColumns::Names(_) => is_meant |= is_taken && is_open,
             JoinColumns::Condition
                 if matches!(join.join_operator, JoinOperator::CrossJoin(JoinConstraint::None)) => {}
