@@ -402,17 +402,6 @@ fn adapters_of_other_models_and_damaged_ones_are_refused() {
     assert_says(&open(&path), &["is not a valid safetensors file", "put it back from a copy"]);
     fs_err::remove_file(&weights).unwrap();
     assert_says(&open(&path), &["has no adapter_model.safetensors", "put it back from a copy"]);
-    let mut shallow = good.clone();
-    shallow.weights.retain(|n, _| n.contains("layers.0"));
-    assert_says(&use_adapter(&folder, &shallow).unwrap_err(), &["another model", "layers.1"]);
-    shallow.config["layers_to_transform"] = json!([0]);
-    assert_eq!(use_adapter(&folder, &shallow).unwrap().len(), 2);
-    // Layers do not limit modules that are named in full.
-    let mut full = good.clone();
-    full.config["layers_to_transform"] = json!([0]);
-    assert_says(&use_adapter(&folder, &full).unwrap_err(), &["does not cover", "layers.1.self_attn.q_proj"]);
-    full.config["target_modules"] = json!(["q_proj", "model.layers.1.self_attn.q_proj"]);
-    assert_eq!(use_adapter(&folder, &full).unwrap().len(), 4);
     let mut half = good.clone();
     half.weights.remove("base_model.model.model.layers.0.self_attn.q_proj.lora_B.weight");
     assert_says(
@@ -434,6 +423,28 @@ fn adapters_of_other_models_and_damaged_ones_are_refused() {
     assert_says(&Adapter::open(&path).unwrap_err().to_string(), &["adapter_model.bin is a pickle"]);
     fs_err::remove_file(path.join("adapter_config.json")).unwrap();
     assert_says(&Adapter::open(&path).unwrap_err().to_string(), &["adapter_config.json"]);
+}
+
+#[test]
+fn adapters_of_some_layers_have_all_of_their_factors() {
+    let folder = TempDir::new().unwrap();
+    let good = TinyAdapter::new(&["q_proj"], 2);
+    let mut shallow = good.clone();
+    shallow.weights.retain(|n, _| n.contains("layers.0"));
+    assert_says(&use_adapter(&folder, &shallow).unwrap_err(), &["another model", "layers.1"]);
+    shallow.config["layers_to_transform"] = json!([0]);
+    assert_eq!(use_adapter(&folder, &shallow).unwrap().len(), 2);
+    // An empty list means all layers, as in PEFT.
+    for layers in [json!([0, 1]), json!([])] {
+        shallow.config["layers_to_transform"] = layers;
+        assert_says(&use_adapter(&folder, &shallow).unwrap_err(), &["covers model.layers.1.", "no factors"]);
+    }
+    // Layers do not limit modules that are named in full.
+    let mut full = good;
+    full.config["layers_to_transform"] = json!([0]);
+    assert_says(&use_adapter(&folder, &full).unwrap_err(), &["does not cover", "layers.1.self_attn.q_proj"]);
+    full.config["target_modules"] = json!(["q_proj", "model.layers.1.self_attn.q_proj"]);
+    assert_eq!(use_adapter(&folder, &full).unwrap().len(), 4);
 }
 
 #[test]

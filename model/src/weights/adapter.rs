@@ -105,7 +105,7 @@ impl Adapter {
         for param in base.decoder().params.iter().filter(|param| param.is_map_of_layer()) {
             match self.modules.get(param.module()) {
                 Some(lora) => fitted.push(AdaptedWeight { param, lora }),
-                None if !self.config.some_layers_only && self.config.targets(param.module()) => {
+                None if self.config.targets(param.module()) => {
                     return Err(self.mismatch(
                         base,
                         format!(

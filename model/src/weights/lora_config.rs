@@ -56,8 +56,6 @@ pub(super) struct LoraConfig {
     rslora: bool,
     target: ModuleMatch,
     exclude: Option<ModuleMatch>,
-    /// Only some of the layers that the modules' names mean have factors.
-    pub some_layers_only: bool,
     /// The layers of `layers_to_transform`, of modules that are not named in full; empty: all.
     layers: Vec<u64>,
 }
@@ -79,7 +77,6 @@ impl LoraConfig {
             rslora: config.bool("use_rslora")?,
             target,
             exclude: ModuleMatch::parse(config, "exclude_modules")?,
-            some_layers_only: config.get("layers_to_transform").is_some(),
             layers: layers(config)?,
         })
     }
