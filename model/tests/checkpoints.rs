@@ -385,6 +385,10 @@ fn adapters_of_other_models_and_damaged_ones_are_refused() {
     // With what its folder says of the model that it was trained on.
     deep.config["base_model_name_or_path"] = json!("org/deep");
     assert_says(&use_adapter(&folder, &deep).unwrap_err(), &["it was trained on org/deep: give that"]);
+    let mut named = deep.clone();
+    named.config["base_model_name_or_path"] = json!("org/base");
+    let told = use_adapter(&folder, &named).unwrap_err();
+    assert!(told.contains("another model") && !told.contains("it was trained on"), "{told}");
     let state = adapter_path(&folder).join("gstore_state.json");
     write_json(&state, &json!({ "base": "ab".repeat(32) }));
     let told = use_adapter(&folder, &deep).unwrap_err();
@@ -431,7 +435,13 @@ fn adapters_of_some_layers_have_all_of_their_factors() {
     let good = TinyAdapter::new(&["q_proj"], 2);
     let mut shallow = good.clone();
     shallow.weights.retain(|n, _| n.contains("layers.0"));
-    assert_says(&use_adapter(&folder, &shallow).unwrap_err(), &["another model", "layers.1"]);
+    for (name, is_other) in [("org/shallow", true), ("org/base", false)] {
+        shallow.config["base_model_name_or_path"] = json!(name);
+        let told = use_adapter(&folder, &shallow).unwrap_err();
+        assert_says(&told, &["is incomplete for", "covers model.layers.1.self_attn.q_proj", "from a copy"]);
+        assert_eq!(told.contains(&format!("it was trained on {name}: give that")), is_other, "{told}");
+        assert!(!told.contains("another model"), "{told}");
+    }
     shallow.config["layers_to_transform"] = json!([0]);
     assert_eq!(use_adapter(&folder, &shallow).unwrap().len(), 2);
     // An empty list means all layers, as in PEFT.

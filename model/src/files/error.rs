@@ -72,7 +72,20 @@ pub enum ModelError {
         adapter: PathBuf,
         base: PathBuf,
         message: String,
-        /// The model that it was trained on, as far as its folder says it.
+        /// The model that it was trained on, if its folder names another one.
+        trained: Option<String>,
+    },
+    /// Factors are missing that `target_modules` means.
+    #[error(
+        "{adapter} is incomplete for {base}: target_modules covers {module}, the adapter has no factors for it\n  \
+         put adapter_model.safetensors back from a copy{}",
+        of_other(trained.as_deref())
+    )]
+    IncompleteAdapter {
+        adapter: PathBuf,
+        base: PathBuf,
+        module: String,
+        /// The model that it was trained on, if its folder names another one.
         trained: Option<String>,
     },
     /// A weight is no number: no rate and no step is at fault for it.

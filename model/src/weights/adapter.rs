@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use super::finite::check_finite;
 use super::folder::{ModelFolder, checkpoint_hint};
 use super::lora_config::LoraConfig;
-use super::trained_on::trained_on;
+use super::trained_on::trained_on_other;
 use crate::architectures::Param;
 use crate::files::ModelError;
 use crate::files::TensorSet;
@@ -101,22 +101,12 @@ impl Adapter {
 
     /// The adapted weights in `named_parameters()` order. Fails if the adapter does not fit `base`.
     pub fn fit<'a>(&'a self, base: &'a ModelFolder) -> Result<Vec<AdaptedWeight<'a>>, ModelError> {
-        let mut fitted = Vec::with_capacity(self.modules.len());
-        for param in base.decoder().params.iter().filter(|param| param.is_map_of_layer()) {
-            match self.modules.get(param.module()) {
-                Some(lora) => fitted.push(AdaptedWeight { param, lora }),
-                None if self.config.targets(param.module()) => {
-                    return Err(self.mismatch(
-                        base,
-                        format!(
-                            "target_modules covers {}, the adapter has no factors for it",
-                            param.module()
-                        ),
-                    ));
-                }
-                None => {}
-            }
-        }
+        let maps = || base.decoder().params.iter().filter(|param| param.is_map_of_layer());
+        let adapted = |param: &'a Param| {
+            let lora = self.modules.get(param.module())?;
+            Some(AdaptedWeight { param, lora })
+        };
+        let fitted: Vec<AdaptedWeight<'a>> = maps().filter_map(adapted).collect();
         if fitted.len() < self.modules.len() {
             return Err(self.unknown_module_error(base));
         }
@@ -134,7 +124,12 @@ impl Adapter {
                 }
             }
         }
-        Ok(fitted)
+        // After the rest: an adapter for another model may lack factors, too.
+        let is_missing = |module: &&str| !self.modules.contains_key(*module) && self.config.targets(module);
+        match maps().map(Param::module).find(is_missing) {
+            Some(module) => Err(self.incomplete_error(base, module)),
+            None => Ok(fitted),
+        }
     }
 
     /// The trainable tensors in `named_parameters()` order: per module A, then B. Fails if the
@@ -152,8 +147,18 @@ impl Adapter {
 
     fn mismatch(&self, base: &ModelFolder, message: String) -> ModelError {
         let (adapter, base) = (self.path.clone(), base.path().to_owned());
-        match trained_on(&adapter) {
+        match trained_on_other(&adapter, &base) {
             Ok(trained) => ModelError::AdapterMismatch { adapter, base, message, trained },
+            Err(error) => error,
+        }
+    }
+
+    fn incomplete_error(&self, base: &ModelFolder, module: &str) -> ModelError {
+        let (adapter, base) = (self.path.clone(), base.path().to_owned());
+        match trained_on_other(&adapter, &base) {
+            Ok(trained) => {
+                ModelError::IncompleteAdapter { adapter, base, module: module.to_owned(), trained }
+            }
             Err(error) => error,
         }
     }
