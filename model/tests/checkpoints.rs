@@ -420,7 +420,7 @@ fn adapters_of_other_models_and_damaged_ones_are_refused() {
     embedding
         .weights
         .insert("base_model.model.model.embed_tokens.lora_embedding_A".into(), (vec![2, 37], vec![0.0; 74]));
-    assert_says(&use_adapter(&folder, &embedding).unwrap_err(), &["embed_tokens"]);
+    assert_says(&use_adapter(&folder, &embedding).unwrap_err(), &["tensor model.embed_tokens.lora_emb"]);
 
     let path = good.write(&adapter_path(&folder));
     fs_err::rename(path.join("adapter_model.safetensors"), path.join("adapter_model.bin")).unwrap();
@@ -455,6 +455,31 @@ fn adapters_of_some_layers_have_all_of_their_factors() {
     assert_says(&use_adapter(&folder, &full).unwrap_err(), &["does not cover", "layers.1.self_attn.q_proj"]);
     full.config["target_modules"] = json!(["q_proj", "model.layers.1.self_attn.q_proj"]);
     assert_eq!(use_adapter(&folder, &full).unwrap().len(), 4);
+}
+
+/// PEFT saves them next to the factors, and before them in the file where these are of the same module.
+#[test]
+fn adapters_with_weights_of_the_model_are_to_be_merged() {
+    let folder = TempDir::new().unwrap();
+    let good = TinyAdapter::new(&["q_proj"], 2);
+    let mut head = good.clone();
+    head.config["target_modules"] = json!(["q_proj", "lm_head"]);
+    for (factor, shape) in [("lora_A", vec![2, 16]), ("lora_B", vec![37, 2])] {
+        let values = noise(1, shape.iter().product(), 0.1);
+        head.weights.insert(format!("base_model.model.lm_head.{factor}.weight"), (shape, values));
+    }
+    let says = ["adapter_config.json: an adapter of lm_head is not", "decoder layers", "with PEFT"];
+    assert_says(&use_adapter(&folder, &head).unwrap_err(), &says);
+    for (adapter, name, says) in [
+        (&good, "model.embed_tokens.weight", "that also replaces the weights of model.embed_tokens is not"),
+        (&good, "lm_head.weight", "that also replaces the weights of lm_head is not"),
+        (&head, "lm_head.base_layer.weight", "of lm_head with its weights is not"),
+    ] {
+        let mut saved = adapter.clone();
+        saved.weights.insert(format!("base_model.model.{name}"), (vec![37, 16], vec![0.0; 37 * 16]));
+        let says = format!("adapter_model.safetensors: an adapter {says}");
+        assert_says(&use_adapter(&folder, &saved).unwrap_err(), &[&says, "decoder layers", "with PEFT"]);
+    }
 }
 
 #[test]

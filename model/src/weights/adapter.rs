@@ -191,11 +191,23 @@ impl Adapter {
     }
 }
 
-fn unsupported_setting(config_path: &Path, setting: String) -> ModelError {
-    ModelError::UnsupportedOption {
-        path: config_path.to_owned(),
-        setting,
-        supported: "LoRA factors of the linear maps of decoder layers are".into(),
+/// What is implemented, and the way out where an adapter has more.
+const SUPPORTED: &str = "LoRA factors of the linear maps of decoder layers are\n  \
+                         merge it into its model with PEFT, and give the merged model";
+
+fn unsupported_setting(path: &Path, setting: String) -> ModelError {
+    ModelError::UnsupportedOption { path: path.to_owned(), setting, supported: SUPPORTED.to_owned() }
+}
+
+/// What an adapter is that has a tensor which is no factor. PEFT saves embeddings and heads as a whole if
+/// they are trained or have more tokens than before: as `base_layer` where they have factors too.
+fn setting_of(tensor: &str) -> String {
+    match tensor.strip_suffix(".weight").filter(|module| !module.contains(".lora_")) {
+        Some(module) => match module.strip_suffix(".base_layer") {
+            Some(module) => format!("an adapter of {module} with its weights"),
+            None => format!("an adapter that also replaces the weights of {module}"),
+        },
+        None => format!("tensor {tensor}"),
     }
 }
 
@@ -205,13 +217,16 @@ fn collect_modules(
     tensors: &TensorSet,
 ) -> Result<BTreeMap<String, LoraModule>, ModelError> {
     let mut factors: BTreeMap<String, [Option<String>; 2]> = BTreeMap::new();
+    let unsupported = |name: &str, setting: String| {
+        tensors.require(name).map(|entry| unsupported_setting(tensors.file_of(entry), setting))
+    };
     for name in tensors.names() {
         let canonical = names::canonical(name);
         let (module, slot) =
             match (canonical.strip_suffix(".lora_A.weight"), canonical.strip_suffix(".lora_B.weight")) {
                 (Some(module), _) => (module, 0),
                 (_, Some(module)) => (module, 1),
-                _ => return Err(unsupported_setting(config_path, format!("tensor {canonical}"))),
+                _ => return Err(unsupported(name, setting_of(&canonical))?),
             };
         if !config.targets(module) {
             return Err(ModelError::Config {
@@ -220,7 +235,7 @@ fn collect_modules(
             });
         }
         if factors.entry(module.to_owned()).or_default()[slot].replace(name.to_owned()).is_some() {
-            return Err(unsupported_setting(config_path, format!("a second tensor {canonical}")));
+            return Err(unsupported(name, format!("a second tensor {canonical}"))?);
         }
     }
     if factors.is_empty() {
