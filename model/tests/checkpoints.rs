@@ -346,6 +346,9 @@ fn unsupported_adapters_are_refused_by_name() {
     assert_says(&adapter_error("bias", json!("lora_only")), &["bias", "lora_only", "none"]);
     assert_says(&adapter_error("use_dora", json!(true)), &["use_dora"]);
     assert_says(&adapter_error("modules_to_save", json!(["lm_head"])), &["modules_to_save", "lm_head"]);
+    for variant in ["kasa_config", "monteclora_config", "velora_config"] {
+        assert_says(&adapter_error(variant, json!({"scale": 1.0})), &[variant, "plain LoRA and rsLoRA are"]);
+    }
     assert_says(&adapter_error("use_some_future_variant", json!(true)), &["use_some_future_variant"]);
     assert_says(&adapter_error("layer_replication", json!([[0, 2]])), &["layer_replication"]);
     assert_says(&adapter_error("target_modules", json!(["q_proj"])), &["target_modules", "o_proj"]);

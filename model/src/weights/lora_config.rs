@@ -127,7 +127,7 @@ fn refuse_unsupported(config: JsonObject<'_>) -> Result<(), ModelError> {
             "it may have changed the base's weights; convert the adapter to plain LoRA when saving it";
         return Err(refuse("init_lora_weights", initial, supported));
     }
-    const KEYS: [&str; 8] = [
+    const KEYS: [&str; 11] = [
         "modules_to_save",
         "layer_replication",
         "target_parameters",
@@ -136,6 +136,9 @@ fn refuse_unsupported(config: JsonObject<'_>) -> Result<(), ModelError> {
         "arrow_config",
         "alora_invocation_tokens",
         "megatron_config",
+        "kasa_config",
+        "monteclora_config",
+        "velora_config",
     ];
     for (key, value) in object {
         let set = match value {
