@@ -10,8 +10,13 @@ use crate::backend::{Heads, NormKind};
 use crate::files::ModelError;
 use crate::files::json::JsonObject;
 
-pub(super) const FAMILY: Family =
-    Family { architecture: "GPT2LMHeadModel", model_type: "gpt2", settings: &[], read };
+pub(super) const FAMILY: Family = Family {
+    architecture: "GPT2LMHeadModel",
+    model_type: "gpt2",
+    // Keeps scores of half-precision models in f32, as they are here.
+    settings: &["reorder_and_upcast_attn"],
+    read,
+};
 
 /// What the published files leave out of the names.
 const PREFIX: &str = "transformer.";
