@@ -144,7 +144,11 @@ fn forms_follow_the_configuration() {
 
 #[test]
 fn settings_that_change_nothing_are_accepted() {
-    for (name, changes) in [("gpt2", json!({"reorder_and_upcast_attn": true}))] {
+    let rope = json!({"rope_type": "default", "rope_theta": 1e4, "attention_factor": 2.0});
+    for (name, changes) in [
+        ("gpt2", json!({"reorder_and_upcast_attn": true})),
+        ("llama", json!({ "rope_parameters": rope })),
+    ] {
         let mut config = config(name);
         let plain = read(&config).unwrap();
         for (key, value) in changes.as_object().unwrap() {
@@ -215,6 +219,11 @@ fn what_is_not_implemented_is_refused_by_name() {
             "llama",
             json!({"rope_scaling": {"rope_type": "linear", "factor": 2.0}}),
             &["rope_parameters and rope_scaling"],
+        ),
+        (
+            "llama",
+            json!({"rope_parameters": {"rope_type": "linear", "factor": 2.0, "mrope_section": [2, 4]}}),
+            &["mrope_section [2,4] of the rope parameters is not supported; rope_type, type", "factor are"],
         ),
         ("mistral", json!({"attention_bias": true}), &["attention_bias true"]),
         ("mistral", json!({"layer_types": ["full_attention", "sliding_attention"]}), &["layer_types"]),

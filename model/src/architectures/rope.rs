@@ -24,8 +24,8 @@ impl RopeSettings {
         RopeSettings { kinds: &["default", "linear", "llama3"], theta_key: "rope_theta", share: None };
 }
 
-/// Everything that may stand in `rope_parameters`.
-const KEYS: [&str; 8] = [
+/// Everything that may stand in `rope_parameters`. None of the implemented types reads `attention_factor`.
+const KEYS: [&str; 9] = [
     "rope_type",
     "type",
     "rope_theta",
@@ -34,6 +34,7 @@ const KEYS: [&str; 8] = [
     "high_freq_factor",
     "original_max_position_embeddings",
     "partial_rotary_factor",
+    "attention_factor",
 ];
 
 /// Reads the positions of heads of width `head_dim`.
@@ -120,21 +121,25 @@ fn read_scaling(
     rope: &RopeSettings,
     max_positions: usize,
 ) -> Result<RopeScaling, ModelError> {
-    let refuse = |setting: String| ModelError::UnsupportedOption {
+    let refuse = |setting: String, supported: String| ModelError::UnsupportedOption {
         path: parameters.path.to_owned(),
         setting,
-        supported: format!("rope types {} are", quoted(rope.kinds)),
+        supported,
+    };
+    let refuse_kind = |kind: &str| {
+        refuse(format!("rope scaling {kind:?}"), format!("rope types {} are", quoted(rope.kinds)))
     };
     let kind = match parameters.string("rope_type")? {
         Some(kind) => kind,
         None => parameters.string("type")?.unwrap_or("default"),
     };
     if !rope.kinds.contains(&kind) {
-        return Err(refuse(format!("rope scaling {kind:?}")));
+        return Err(refuse_kind(kind));
     }
     for (key, value) in parameters.value.as_object().into_iter().flatten() {
         if !KEYS.contains(&key.as_str()) && !value.is_null() {
-            return Err(refuse(format!("{key} {value} of the rope parameters")));
+            let supported = format!("{} are", KEYS.join(", "));
+            return Err(refuse(format!("{key} {value} of the rope parameters"), supported));
         }
     }
     let required = |key: &str| -> Result<f64, ModelError> {
@@ -160,7 +165,7 @@ fn read_scaling(
                 original: original.unwrap_or(max_positions as f64),
             })
         }
-        other => Err(refuse(format!("rope scaling {other:?}"))),
+        other => Err(refuse_kind(other)),
     }
 }
 
