@@ -148,6 +148,8 @@ fn settings_that_change_nothing_are_accepted() {
     for (name, changes) in [
         ("gpt2", json!({"reorder_and_upcast_attn": true})),
         ("llama", json!({ "rope_parameters": rope })),
+        ("mistral", json!({"use_sliding_window": true})),
+        ("gemma2", json!({"use_sliding_window": true})),
     ] {
         let mut config = config(name);
         let plain = read(&config).unwrap();
@@ -220,6 +222,7 @@ fn what_is_not_implemented_is_refused_by_name() {
             json!({"rope_scaling": {"rope_type": "linear", "factor": 2.0}}),
             &["rope_parameters and rope_scaling"],
         ),
+        ("llama", json!({"use_sliding_window": true}), &["use_sliding_window true"]),
         (
             "llama",
             json!({"rope_parameters": {"rope_type": "linear", "factor": 2.0, "mrope_section": [2, 4]}}),

@@ -97,7 +97,12 @@ pub(super) fn refuse_unknown_mathematics(config: JsonObject<'_>, family: &Family
     }
     let no_window = config.get("use_sliding_window").is_some_and(|v| v.as_bool() == Some(false));
     for key in MATHEMATICS {
-        let unused = key == "sliding_window" && no_window;
+        let unused = match key {
+            "sliding_window" => no_window,
+            // A family that does not ask for it has the window of `sliding_window` anyway.
+            "use_sliding_window" => family.settings.contains(&"sliding_window"),
+            _ => false,
+        };
         if !family.settings.contains(&key) && !unused && is_set(config, key) {
             let supported = format!("{} is implemented without it", family.architecture);
             return Err(unsupported(config, key, &supported));
