@@ -143,6 +143,25 @@ fn forms_follow_the_configuration() {
 }
 
 #[test]
+fn sizes_of_gpt2_may_have_the_names_of_other_families() {
+    let plain = config("gpt2");
+    let mut generic = plain.clone();
+    for (key, alias) in [
+        ("n_embd", "hidden_size"),
+        ("n_head", "num_attention_heads"),
+        ("n_layer", "num_hidden_layers"),
+        ("n_positions", "max_position_embeddings"),
+    ] {
+        generic[alias] = generic[key].take();
+        assert_eq!(read(&generic).unwrap(), read(&plain).unwrap(), "{alias}");
+    }
+    generic["hidden_size"] = json!(50);
+    assert_says(&read(&generic).unwrap_err(), &["hidden_size 50 is not a multiple of num_attention_heads 4"]);
+    generic["hidden_size"] = Value::Null;
+    assert_says(&read(&generic).unwrap_err(), &["n_embd is missing"]);
+}
+
+#[test]
 fn settings_that_change_nothing_are_accepted() {
     let rope = json!({"rope_type": "default", "rope_theta": 1e4, "attention_factor": 2.0});
     for (name, changes) in [

@@ -72,7 +72,7 @@ fn as_published(param: &mut Param) {
     }
 }
 
-/// Sizes, and the names that transformers takes before them.
+/// Sizes, and the names that transformers takes for them, too.
 const ALIASES: [(&str, &str); 4] = [
     ("n_embd", "hidden_size"),
     ("n_head", "num_attention_heads"),
@@ -88,15 +88,20 @@ fn read_sizes(config: JsonObject<'_>) -> Result<ModelSizes, ModelError> {
             return Err(config.error(format!("{alias} {other} contradicts {key} {size}")));
         }
     }
-    let hidden = config.required_size("n_embd")?;
-    let query = config.required_size("n_head")?;
-    let dim = options::head_width(config, ("n_embd", hidden), ("n_head", query))?;
+    // The alias where the name is missing.
+    let [embd, head, layer, positions] = ALIASES.map(|(key, alias)| match config.get(key) {
+        None if config.get(alias).is_some() => alias,
+        _ => key,
+    });
+    let hidden = config.required_size(embd)?;
+    let query = config.required_size(head)?;
+    let dim = options::head_width(config, (embd, hidden), (head, query))?;
     Ok(ModelSizes {
         vocab: config.required_size("vocab_size")?,
         hidden,
         inner: config.size("n_inner")?.unwrap_or(4 * hidden),
-        layers: options::layers(config, "n_layer")?,
+        layers: options::layers(config, layer)?,
         heads: Heads { query, kv: query, dim },
-        max_positions: config.size("n_positions")?.unwrap_or(1024),
+        max_positions: config.size(positions)?.unwrap_or(1024),
     })
 }
