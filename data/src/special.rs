@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use gstore_core::python_json;
 use serde_json::{Map, Value};
 use tokenizers::AddedToken;
 
@@ -205,7 +206,8 @@ fn bad_file(folder: &Path, message: &str) -> EncodeError {
 /// The object in a JSON file; empty if there is no such file.
 fn read_object(path: &Path) -> Result<Map<String, Value>, EncodeError> {
     let Some(text) = if_there(fs_err::read_to_string(path))? else { return Ok(Map::new()) };
-    serde_json::from_str(&text)
+    python_json(text.as_bytes())
+        .and_then(serde_json::from_value)
         .map_err(|error| EncodeError::BadFile { path: path.to_owned(), message: error.to_string() })
 }
 

@@ -133,6 +133,24 @@ fn damaged_model_folders_are_refused() {
     assert_says(&ModelFolder::open(&adapter).unwrap_err().to_string(), &["config.json", "adapter"]);
 }
 
+#[test]
+fn numbers_that_are_none_are_refused_where_they_count() {
+    let folder = TempDir::new().unwrap();
+    let path = Tiny::new().write(&base(&folder));
+    let plain = ModelFolder::open(&path).unwrap().decoder().clone();
+    let open = |key: &str, value: &str| {
+        let mut config = Tiny::new().config;
+        config[key] = json!("@");
+        let text = config.to_string().replace("\"@\"", value);
+        fs_err::write(path.join("config.json"), text).unwrap();
+        ModelFolder::open(&path).map(|model| model.decoder().clone()).map_err(|error| error.to_string())
+    };
+    assert_eq!(open("jitter_noise", "NaN").unwrap(), plain);
+    assert_eq!(open("time_step_limit", "[0.0, Infinity]").unwrap(), plain);
+    assert_says(&open("rms_norm_eps", "NaN").unwrap_err(), &["rms_norm_eps must be a number, not \"NaN\""]);
+    assert_says(&open("sliding_window", "-Infinity").unwrap_err(), &["sliding_window \"-Infinity\" is not"]);
+}
+
 fn write_shards(path: &Path, tiny: &Tiny) {
     let names: Vec<_> = tiny.weights.keys().cloned().collect();
     let mut map = serde_json::Map::new();

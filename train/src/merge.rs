@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
-use gstore_core::Remedy;
+use gstore_core::{Remedy, python_json};
 use gstore_model::architectures::TensorRole;
 use gstore_model::gradients::HostFactors;
 use gstore_model::weights::{
@@ -76,8 +76,7 @@ pub fn merge(model: &Path, adapter: &Path, output: &Path) -> Result<(), TrainErr
 pub fn adapter_base(adapter: &Path) -> Result<String, TrainError> {
     let path: PathBuf = adapter.join("adapter_config.json");
     let bad = |what: String| TrainError::checkpoint(adapter, what);
-    let config: Value =
-        serde_json::from_slice(&fs_err::read(&path)?).map_err(|error| bad(error.to_string()))?;
+    let config = python_json(&fs_err::read(&path)?).map_err(|error| bad(error.to_string()))?;
     let base = config.get("base_model_name_or_path").and_then(Value::as_str);
     let base = base.filter(|base| !base.is_empty()).map(str::to_owned);
     base.ok_or_else(|| bad("adapter_config.json names no base model".to_owned()))

@@ -135,6 +135,15 @@ fn the_map_of_tokens_goes_before_a_configuration_that_lists_no_added_ones() {
     assert_eq!(eos(r#"{"eos_token": "own"}"#), None);
 }
 
+#[test]
+fn a_configuration_may_have_numbers_that_are_none() {
+    let folder = TempDir::new().unwrap();
+    for file in ["config.json", "tokenizer_config.json"] {
+        fs_err::write(folder.path().join(file), r#"{"eos_token": "own", "noise": NaN}"#).unwrap();
+    }
+    assert_eq!(TokenizerFiles::read(folder.path()).unwrap().eos(), Some("own"));
+}
+
 /// The base's tokenizer, with other files next to it.
 fn with_files(files: &[(&str, Value)]) -> TempDir {
     let folder = tuned(|_| ());

@@ -2,14 +2,17 @@
 
 use std::path::Path;
 
+use gstore_core::python_json_with;
 use serde_json::Value;
 
 use super::error::ModelError;
 
-/// Parses a JSON file.
+/// Parses a JSON file. Numbers that are none, as Python writes them, become texts: where a setting must be a
+/// number they are refused, and where nothing reads them they do no harm.
 pub(crate) fn read(path: &Path) -> Result<Value, ModelError> {
     let bytes = fs_err::read(path)?;
-    serde_json::from_slice(&bytes).map_err(|source| ModelError::Json { path: path.to_owned(), source })
+    python_json_with(&bytes, |word| format!("{word:?}"))
+        .map_err(|source| ModelError::Json { path: path.to_owned(), source })
 }
 
 /// Typed access to the keys of one JSON object; `null` counts as absent.

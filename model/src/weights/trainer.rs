@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use gstore_core::Remedy;
+use gstore_core::{Remedy, python_json};
 use serde_json::Value;
 
 use super::folder::around_adapter;
@@ -86,7 +86,8 @@ impl TrainerState {
         }
         let bytes = fs_err::read(&path)?;
         let invalid = |message: String| TrainerError::Invalid { path: path.clone(), message };
-        let value = Self::json(&bytes).map_err(|e| invalid(e.to_string()))?;
+        // A log may have the norm of a gradient that overflowed.
+        let value = python_json(&bytes).map_err(|e| invalid(e.to_string()))?;
         let global_step = value
             .get("global_step")
             .and_then(Value::as_u64)
@@ -108,19 +109,6 @@ impl TrainerState {
             max_steps: value.get("max_steps").and_then(Value::as_u64),
             log_history,
         }))
-    }
-
-    /// The JSON of a trainer state. What no JSON has and Python writes, `NaN`, `Infinity` and `-Infinity`, is
-    /// null: a log may have the norm of a gradient that overflowed.
-    ///
-    /// # Errors
-    /// What is no JSON otherwise.
-    pub fn json(bytes: &[u8]) -> Result<Value, serde_json::Error> {
-        serde_json::from_slice(bytes).or_else(|error| {
-            let finite = with_nulls(bytes);
-            // Places in the message are those of the file.
-            if finite == bytes { Err(error) } else { serde_json::from_slice(&finite) }
-        })
     }
 
     /// The optimiser steps of the epoch that ends at this checkpoint, first and last, counted from 1.
@@ -224,30 +212,6 @@ pub fn trainer_folder(checkpoint: &Path) -> PathBuf {
         Some((above, true)) if has_state(&above) => above,
         _ => checkpoint.to_owned(),
     }
-}
-
-/// The bytes with the numbers that are none as nulls, outside of strings.
-fn with_nulls(bytes: &[u8]) -> Vec<u8> {
-    const TOKENS: [&[u8]; 3] = [b"-Infinity", b"Infinity", b"NaN"];
-    let mut out = Vec::with_capacity(bytes.len());
-    let (mut rest, mut in_string) = (bytes, false);
-    while let [byte, after @ ..] = rest {
-        if in_string && *byte == b'\\' {
-            let pair = rest.len().min(2);
-            out.extend_from_slice(&rest[..pair]);
-            rest = &rest[pair..];
-            continue;
-        }
-        if let Some(token) = TOKENS.iter().find(|token| !in_string && rest.starts_with(token)) {
-            out.extend_from_slice(b"null");
-            rest = &rest[token.len()..];
-            continue;
-        }
-        in_string ^= *byte == b'"';
-        out.push(*byte);
-        rest = after;
-    }
-    out
 }
 
 fn log_entry(value: &Value) -> Option<LogEntry> {
@@ -384,7 +348,7 @@ mod tests {
         };
         assert_eq!((read(0), read(1)), ((None, None, Some(0.5)), (Some(1.5), None, None)));
         let bytes = fs_err::read(folder.path().join("trainer_state.json")).unwrap();
-        assert_eq!(TrainerState::json(&bytes).unwrap()["note"], "a \"NaN\", -Infinity\\");
+        assert_eq!(python_json(&bytes).unwrap()["note"], "a \"NaN\", -Infinity\\");
         for damaged in [r#"{"global_step": nan}"#, r#"{"global_step": 1, "epoch": NaNs}"#, r#"{"a": "NaN"#] {
             write(damaged);
             let error = TrainerState::read(folder.path()).unwrap_err();

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use gstore_core::python_json;
 use gstore_model::architectures::Decoder;
 use gstore_model::weights::Adapter;
 use serde_json::{Value, json};
@@ -135,5 +136,5 @@ const ADAPTER: &str = "adapter_config.json";
 
 fn read(folder: &Path, name: &str) -> Result<Value, TrainError> {
     let invalid = |error: serde_json::Error| TrainError::checkpoint(folder, format!("{name}: {error}"));
-    serde_json::from_slice(&fs_err::read(folder.join(name))?).map_err(invalid)
+    python_json(&fs_err::read(folder.join(name))?).map_err(invalid)
 }

@@ -3,7 +3,8 @@
 use std::io::Write;
 use std::path::Path;
 
-use gstore_model::weights::{GstoreState, TrainerState};
+use gstore_core::python_json;
+use gstore_model::weights::GstoreState;
 use serde_json::Value;
 
 use super::checkpoints;
@@ -21,7 +22,7 @@ pub(crate) fn write_json(path: &Path, value: &Value) -> Result<(), TrainError> {
 /// A file of JSON of a checkpoint.
 pub(super) fn read_json(folder: &Path, name: &str) -> Result<Value, TrainError> {
     let bytes = fs_err::read(folder.join(name))?;
-    TrainerState::json(&bytes).map_err(|error| damaged_file_error(folder, name, &error.to_string()))
+    python_json(&bytes).map_err(|error| damaged_file_error(folder, name, &error.to_string()))
 }
 
 /// `gstore_state.json`, if there is one.
