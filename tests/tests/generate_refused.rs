@@ -85,13 +85,14 @@ fn a_model_of_other_sizes_is_no_fine_tune() {
     let config = place.path("wide/config.json");
     let mut sizes: Value =
         serde_json::from_str(&fs_err::read_to_string(&config).expect("read")).expect("JSON");
+    let layers = sizes["num_hidden_layers"].take();
     sizes["num_hidden_layers"] = json!(1);
     fs_err::write(&config, sizes.to_string()).expect("written");
     let trained = ["train", "--model", "wide", "--from-scratch", "--data", "pool.jsonl", "--max-steps", "1"];
     binary::ok(place.gstore(&trained).args(["--output", "other"]));
     let refused = binary::run(&mut generate(&place, &["--prompt", "a", "--adapter", "other/checkpoint-1"]));
-    let says = "is not a fine-tune of";
-    refused.fails(&[says]);
+    let difference = format!("num_hidden_layers is 1 there, {layers} in the base");
+    refused.fails(&["is not a fine-tune of", &difference, "compute it by itself with --model"]);
 }
 
 #[test]

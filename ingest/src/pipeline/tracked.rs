@@ -140,17 +140,35 @@ impl TrackedTensors {
 pub fn checkpoint_folder(base: &ModelFolder, arg: &CheckpointArg) -> Result<ModelFolder, IngestError> {
     let CheckpointWeights::Model(folder) = &arg.weights else { return Ok(base.clone()) };
     let folder = ModelFolder::open(folder)?;
-    match is_same_shape(folder.decoder(), base.decoder()) {
-        true => Ok(folder),
-        false => Err(IngestError::OtherModel { checkpoint: arg.name.clone(), model: base.path().to_owned() }),
+    match first_difference(folder.decoder(), base.decoder()) {
+        None => Ok(folder),
+        Some(difference) => Err(IngestError::OtherModel {
+            checkpoint: arg.name.clone(),
+            folder: folder.path().to_owned(),
+            model: base.path().to_owned(),
+            difference,
+        }),
     }
 }
 
-/// Whether a fine-tune can have come from a base: the same architecture and sizes, but for
-/// a vocabulary that grew.
-fn is_same_shape(tuned: &Decoder, base: &Decoder) -> bool {
-    let sizes = |d: &Decoder| (d.architecture, d.layers, d.hidden_size, d.intermediate_size, d.heads);
-    sizes(tuned) == sizes(base)
+/// Why a fine-tune cannot have come from a base: the first difference in architecture and sizes, but for a
+/// vocabulary that grew.
+fn first_difference(tuned: &Decoder, base: &Decoder) -> Option<String> {
+    let settings = |decoder: &Decoder| {
+        let heads = decoder.heads;
+        [
+            ("the architecture", decoder.architecture.to_owned()),
+            ("num_hidden_layers", decoder.layers.to_string()),
+            ("hidden_size", decoder.hidden_size.to_string()),
+            ("intermediate_size", decoder.intermediate_size.to_string()),
+            ("num_attention_heads", heads.query.to_string()),
+            ("num_key_value_heads", heads.kv.to_string()),
+            ("head_dim", heads.dim.to_string()),
+        ]
+    };
+    let mut pairs = settings(tuned).into_iter().zip(settings(base));
+    let ((name, there), (_, of_base)) = pairs.find(|(tuned, base)| tuned != base)?;
+    Some(format!("{name} is {there} there, {of_base} in the base"))
 }
 
 /// How many positions a model has a table of, which may have no weights yet; none if it can go on as far as

@@ -90,8 +90,18 @@ pub enum IngestError {
     )]
     ResidualOfNoBasis { checkpoint: String },
     /// A whole model that did not come from the base.
-    #[error("checkpoint `{checkpoint}` is not a fine-tune of {model}: its architecture or its sizes differ", model = model.display())]
-    OtherModel { checkpoint: String, model: PathBuf },
+    #[error(
+        "checkpoint `{checkpoint}` is not a fine-tune of {model}: {difference}\n  compute it by itself with {}",
+        Remedy::Option("model", &folder.display().to_string()),
+        model = model.display()
+    )]
+    OtherModel {
+        checkpoint: String,
+        folder: PathBuf,
+        model: PathBuf,
+        /// The first difference.
+        difference: String,
+    },
     /// A fine-tune that was trained on other tokens than the base's tokenizer gives.
     #[error(
         "checkpoint `{checkpoint}` cannot share the tokenizer of {base}: {source}\n  \
