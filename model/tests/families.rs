@@ -201,7 +201,11 @@ fn what_is_not_implemented_is_refused_by_name() {
         ("llama", json!({"architectures": null, "model_type": "mamba"}), &["model_type mamba"]),
         ("llama", json!({"model_type": "mistral"}), &["LlamaForCausalLM", "\"mistral\"", "\"llama\""]),
         ("llama", json!({"quantization_config": {"bits": 4}}), &["quantised", "quantization_config"]),
-        ("llama", json!({"hidden_act": "quick_gelu"}), &["hidden_act \"quick_gelu\"", "\"silu\""]),
+        (
+            "llama",
+            json!({"hidden_act": "quick_gelu"}),
+            &["hidden_act \"quick_gelu\"", "silu, swish, gelu, gelu_python, ", "python_tanh and relu are"],
+        ),
         (
             "llama",
             json!({"sliding_window": 64}),

@@ -175,7 +175,8 @@ pub(super) fn activation(config: JsonObject<'_>, key: &str, default: &str) -> Re
         "gelu_new" | "gelu_pytorch_tanh" | "gelu_python_tanh" | "gelu_fast" => Activation::GeluTanh,
         "relu" => Activation::Relu,
         _ => {
-            let supported = "\"silu\", \"gelu\", \"gelu_new\", \"gelu_pytorch_tanh\" and \"relu\" are";
+            let supported = "silu, swish, gelu, gelu_python, gelu_new, gelu_fast, gelu_pytorch_tanh, \
+                             gelu_python_tanh and relu are";
             return Err(unsupported(config, key, supported));
         }
     })
