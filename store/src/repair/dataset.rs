@@ -213,7 +213,7 @@ fn report_uncounted(work: &mut Repair<'_>, part: &DatasetPart) {
 
 /// Reports token counts that were in a file of which nothing tells any more: neither the lost
 /// part, nor the file, which is gone too. A row with a vector was counted in the encoding of its
-/// feature, so the features know.
+/// feature, so the features know; uploaded vectors have none.
 pub(super) fn report_lost_counts(
     work: &mut Repair<'_>,
     part: &DatasetPart,
@@ -221,7 +221,8 @@ pub(super) fn report_lost_counts(
     live: &RowSet,
 ) {
     let mut counted: BTreeMap<&str, RowSet> = BTreeMap::new();
-    for f in features.iter().filter(|f| f.desc.dataset == part.name) {
+    let own = |f: &&&FeaturePart| f.desc.dataset == part.name && !f.desc.encoding.is_empty();
+    for f in features.iter().filter(own) {
         let rows = counted.entry(&f.desc.encoding).or_default();
         *rows = rows.union(&f.row_ranges());
     }

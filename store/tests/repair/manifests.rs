@@ -142,6 +142,20 @@ fn token_counts_that_nothing_lists_any_more_are_lost_by_their_rows() {
 }
 
 #[test]
+fn uploaded_vectors_have_no_token_counts_to_lose() {
+    let (_dir, path, store) = with_samples(SAMPLES);
+    let mut f = features()[0].clone();
+    f.desc.encoding.clear();
+    publish_rows(&store, &f, 0..SAMPLES, true);
+    let was = content(&store);
+    drop(store);
+    remove_manifests(&path, "dataset-1-");
+    let report = repair(&path);
+    assert!(is_sound(&path) && report.lost.is_empty(), "{report:#?}");
+    assert_eq!(content(&Store::open(&path).unwrap()), was);
+}
+
+#[test]
 fn a_feature_keeps_the_label_that_it_was_published_under() {
     let (_dir, path, store) = with_samples(SAMPLES);
     for dtype in [DType::F16, DType::F32] {
