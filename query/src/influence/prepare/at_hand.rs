@@ -58,6 +58,12 @@ impl GivenSamples {
                 if let Some((_, why)) = without.iter().find(|(flags, _)| stored.flags.intersects(*flags)) {
                     return Err(QueryError::Spec(format!("row {row} {why} in {}", part.display_name())));
                 }
+                if stored.vector.iter().all(|x| *x == 0.0) {
+                    return Err(QueryError::Spec(format!(
+                        "row {row} has a vector of zeros in {}, which has no direction, so nothing is near it",
+                        part.display_name()
+                    )));
+                }
                 stored
             }
         };

@@ -43,7 +43,7 @@ impl Prepared {
     ///
     /// # Errors
     /// Those of [`Plan::about_vector`]; a vector of another length than the pools', or that is not finite; a
-    /// row without a vector that could be compared.
+    /// row without a vector that has a direction.
     pub fn about_vector(
         snapshot: &Arc<Snapshot>,
         spec: &InfluenceSpec,
