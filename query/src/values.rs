@@ -24,7 +24,7 @@ pub(crate) fn norm(groups: &[f32], weights: &[f64]) -> f64 {
 /// Why a vector has no direction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum NoDirection {
-    /// Its length is zero.
+    /// Its length is below [`MIN_NORM`].
     Zero,
     /// It is not finite.
     NotFinite,
@@ -34,7 +34,7 @@ pub(crate) enum NoDirection {
 pub(crate) fn unit(vector: &[f32]) -> Result<impl Iterator<Item = f16> + '_, NoDirection> {
     // Squares of f32 do not overflow in f64, nor do those of the smallest vanish.
     let length = vector.iter().map(|x| f64::from(*x) * f64::from(*x)).sum::<f64>().sqrt();
-    if length == 0.0 {
+    if length < MIN_NORM {
         return Err(NoDirection::Zero);
     }
     if !length.is_finite() {

@@ -179,11 +179,13 @@ fn rows_without_a_direction_are_left_out_and_counted() {
     rows[5] = Some((vec![0.0; 8], 0));
     rows[6] = Some((vec![1.0; 8], RowFlags::NO_SCORED.bits()));
     rows[7] = None;
+    // So short that its similarity is 0, whatever its direction.
+    rows[8] = rows[0].clone().map(|(vector, flags)| (vector.iter().map(|x| x * 1e-20).collect(), flags));
     let store = store(rows, usize::MAX);
     let done = make(&store);
-    assert_eq!((done.done, done.left_out), (299, 2));
+    assert_eq!((done.done, done.left_out), (299, 3));
     let (found, way) = ask_by(&row(&store, 0), 100, None, &GRAPH);
-    assert!(way.graphs == 1 && found.iter().all(|(row, _)| ![0, 5, 6, 7].contains(row)));
+    assert!(way.graphs == 1 && found.iter().all(|(row, _)| ![0, 5, 6, 7, 8].contains(row)));
     // Who wants every row gets every row that has a similarity.
     let all = ask_by(&row(&store, 0), 1_000, None, &GRAPH).0;
     assert_eq!((all.len(), &all), (297, &ask_by(&row(&store, 0), 1_000, None, &SCAN).0));

@@ -69,7 +69,7 @@ pub struct LeftOut {
     pub no_scored: u64,
     /// Not finite, or missing.
     pub non_finite: u64,
-    /// Of length zero.
+    /// Shorter than 1e-12: similar to nothing.
     pub zero: u64,
 }
 

@@ -13,7 +13,7 @@ use crate::values::{NoDirection, unit};
 /// What a search for neighbours needs of a question.
 pub(crate) struct Neighbours<'a> {
     operands: &'a Operands,
-    /// The question's vector, of length 1; `None` if it is zero, so that it has no direction.
+    /// The question's vector, of length 1; `None` if it has no direction.
     pub(crate) query: Option<Vec<f16>>,
 }
 
