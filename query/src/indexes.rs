@@ -1,5 +1,8 @@
 //! Common parts of sketches and graphs: each is an index of one segment, verified by its own digests only.
 
+use gstore_core::Remedy;
+use gstore_store::{ReadError, StorageError};
+
 /// Bytes that are compared with a digest together: small records, single codes, vectors and nodes are read.
 pub(crate) const CHUNK: u64 = 64 << 10;
 
@@ -12,4 +15,16 @@ pub enum IndexStatus {
     Unusable,
     /// Nothing.
     Missing,
+}
+
+/// Why an index of a feature cannot be used, and what to do; in one line, since it is a note of an answer.
+pub(crate) fn unusable(error: &ReadError, kind: &str, feature: &str) -> String {
+    let why = match error {
+        ReadError::Storage(StorageError::Damaged(damage)) => {
+            format!("{} is damaged ({}) and not used", damage.file, damage.what)
+        }
+        other => other.to_string().replace("\n  ", "; "),
+    };
+    // Whatever is found here, a build finds as well.
+    format!("{why}; {} rebuilds it", Remedy::Index { kind, feature, rebuild: false })
 }

@@ -395,6 +395,37 @@ fn damaged_files_are_errors_that_say_what_to_do() {
     assert!(answer(&store).is_ok());
 }
 
+#[test]
+fn a_damaged_graph_counts_as_missing_unless_every_graph_is_asked_for() {
+    let store = store(clustered(300, 6, 4), usize::MAX);
+    make(&store);
+    let plan = row(&store, 0);
+    let few = NearestOptions { ef: Some(4), exact: None };
+    let exact = ask_by(&plan, 3, None, &SCAN).0;
+    let (path, sound) = (index_path(&store), fs_err::read(index_path(&store)).unwrap());
+    // The first vector, which is read by a search, and the end, which is read when the file is opened.
+    let mut flipped = sound.clone();
+    flipped[64] ^= 1;
+    let rebuild = "a build of the hnsw index of pool/embed-mean@checkpoint-100 rebuilds it";
+    for damaged in [&flipped[..], &sound[..sound.len() / 2]] {
+        fs_err::remove_file(&path).unwrap();
+        fs_err::write(&path, damaged).unwrap();
+        assert_eq!(ask_by(&plan, 3, None, &few).0, exact);
+        let notes = |options: &NearestOptions| {
+            let (ranking, way) = plan.nearest(3, None, options, &Graphs::new(), (1, &GO)).unwrap();
+            assert_eq!(way.graphs, 0, "{way:?}");
+            ranking.summary.notes
+        };
+        let said = |note: &String| note.contains("is damaged (") && note.ends_with(rebuild);
+        assert_eq!(notes(&few).iter().filter(|note| said(note)).count(), 1, "{:?}", notes(&few));
+        // So few rows are scanned with the default number of candidates.
+        let small = notes(&NearestOptions::default());
+        assert!(!small.iter().any(|note| note.contains("damaged")), "{small:?}");
+        let error = answer(&store).unwrap_err();
+        assert!(error.is_damage() && error.to_string().contains(rebuild), "{error}");
+    }
+}
+
 /// Puts sections under a header of our own in the place of the graph, with digests that agree.
 fn forge(store: &TestStore, header: serde_json::Value, vectors: &[u8], graph: &[u8]) {
     let reader = store.reader();

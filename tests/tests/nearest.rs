@@ -214,7 +214,8 @@ fn what_makes_no_sense_is_refused_with_the_way_out() {
         fs_err::write(&path, flipped).expect("written");
     }
     let message = refused(&place, &format!("SELECT id FROM {call} LIMIT 4"));
-    assert!(message.contains("damaged") && message.contains("gstore index"), "{message}");
+    let rebuilt = "`gstore index --hnsw pool/grad-sgd@";
+    assert!(message.contains("damaged") && message.contains(rebuilt), "{message}");
     place.ok(&["index", "--hnsw", "--dataset", "pool", "--kind", "grad-sgd"]);
     assert_eq!(place.rows(&format!("SELECT id FROM {call} LIMIT 4")).len(), 4);
 }

@@ -23,7 +23,7 @@ pub struct NearestOptions {
     /// number of rows asked for.
     pub ef: Option<usize>,
     /// `true` scans; `false` searches every graph there is; by default graphs are searched where that is
-    /// faster.
+    /// faster, and one that is damaged counts as missing.
     pub exact: Option<bool>,
 }
 
@@ -62,7 +62,7 @@ impl Prepared {
     /// checkpoint and cosines.
     ///
     /// # Errors
-    /// Those of [`Prepared::top_k`]; damaged graphs; a question of another form.
+    /// Those of [`Prepared::top_k`]; damaged graphs, if all are searched; a question of another form.
     pub fn nearest(
         &self,
         k: usize,
@@ -89,6 +89,7 @@ impl Prepared {
         let name = |pool: &usize| search.pools[*pool].0.part().display_name();
         let lacking: Vec<String> = found.lacking.iter().map(name).collect();
         found.way.tell(ef, (found.missed, &lacking), &mut ranking.summary);
+        ranking.summary.notes.extend(found.unusable);
         Ok((ranking, found.way))
     }
 

@@ -3,15 +3,16 @@
 use std::collections::BTreeSet;
 use std::ops::Range;
 
-use gstore_core::{Cancel, parallel};
-use gstore_store::{FeatureReader, RowSet};
+use gstore_core::{Cancel, Remedy, parallel};
+use gstore_store::{FeatureReader, ReadError, RowSet, StorageError};
 use half::f16;
 use serde::Serialize;
 
-use super::files::Graphs;
+use super::files::{Graphs, KIND};
 use super::format::GraphHeader;
 use super::graph::{Graph, NearestRows};
 use crate::error::QueryError;
+use crate::indexes::unusable;
 use crate::influence::{ExcludedCounts, RowFilter, RowMask, ScanSummary};
 
 /// Rows that a scan compares in the time in which a search compares one: it reads vectors in the
@@ -69,7 +70,7 @@ pub struct SearchCounts {
     pub graphs: u64,
     /// Vectors that were compared in graphs.
     pub compared: u64,
-    /// Segments that have no graph, all of whose rows were scored.
+    /// Segments that have no graph that can be used, all of whose rows were scored.
     pub without: u64,
     /// Segments with a graph that was not used or did not lead to as many rows as were asked for.
     pub scanned: u64,
@@ -97,6 +98,8 @@ pub(super) struct ThreadMatches {
     pub(super) missed: u64,
     /// Their pools.
     pub(super) lacking: BTreeSet<usize>,
+    /// What is wrong with graphs that would be searched.
+    pub(super) unusable: BTreeSet<String>,
     /// Distance, pool and row.
     near: Vec<(f32, usize, u64)>,
     /// Pools and ranges of rows that are scanned.
@@ -109,6 +112,7 @@ impl ThreadMatches {
         self.way.merge(&other.way);
         self.missed += other.missed;
         self.lacking.extend(other.lacking);
+        self.unusable.extend(other.unusable);
         self.near.extend(other.near);
         self.scans.extend(other.scans);
         self.through.merge(&other.through);
@@ -122,7 +126,7 @@ pub(super) struct Search<'a> {
     pub(super) query: &'a [f16],
     pub(super) k: usize,
     pub(super) ef: usize,
-    /// Whether graphs are left out that take longer than a scan.
+    /// Whether graphs are left out that take longer than a scan, or are damaged.
     pub(super) choosy: bool,
     pub(super) filter: Option<&'a RowFilter>,
     pub(super) graphs: &'a Graphs,
@@ -165,35 +169,51 @@ impl Search<'_> {
         if passing == 0 {
             return Ok(());
         }
-        let Some(graph) = self.graphs.get(reader, segment)? else {
-            part.way.without += 1;
-            if !self.choosy || pays(passing, self.ef) {
-                part.missed += 1;
-                part.lacking.insert(pool);
-            }
-            part.scans.push((pool, range));
-            return Ok(());
-        };
-        match self.walk(&graph, pool, passing)? {
-            Some(found) => {
+        let is_wanted = !self.choosy || pays(passing, self.ef);
+        let searched = self.graphs.get(reader, segment).and_then(|graph| {
+            let Some(graph) = graph else { return Ok(None) };
+            let found = if is_wanted { self.walk(&graph, pool, passing)? } else { None };
+            Ok(Some((graph, found)))
+        });
+        let name = || reader.part().display_name();
+        match searched {
+            Ok(Some((graph, Some(found)))) => {
                 part.way.graphs += 1;
                 part.way.compared += found.compared;
                 part.through.add(passing, graph.header());
                 part.near.extend(found.rows.into_iter().map(|(distance, row)| (distance, pool, row)));
+                return Ok(());
             }
-            None => {
-                part.way.scanned += 1;
-                part.scans.push((pool, range));
+            Ok(Some((_, None))) => part.way.scanned += 1,
+            Ok(None) => {
+                part.way.without += 1;
+                if is_wanted {
+                    part.missed += 1;
+                    part.lacking.insert(pool);
+                }
+            }
+            Err(QueryError::Cancelled) => return Err(QueryError::Cancelled),
+            Err(error) if !self.choosy => return Err(named(error, &name())),
+            Err(error) => {
+                part.way.without += 1;
+                if is_wanted {
+                    part.unusable.insert(match error {
+                        QueryError::Read(error) => unusable(&error, KIND, &name()),
+                        QueryError::Graph(why) => why,
+                        other => other.to_string(),
+                    });
+                }
             }
         }
+        part.scans.push((pool, range));
         Ok(())
     }
 
     /// What a graph finds, `passing` rows of which are candidates; `None` where a scan is
     /// faster, or finds more.
     fn walk(&self, graph: &Graph, pool: usize, passing: u64) -> Result<Option<NearestRows>, QueryError> {
-        let few = !pays(passing, self.ef) || passing.saturating_mul(LEAST_SHARE) < graph.header().indexed;
-        if few && self.choosy {
+        let is_few = passing.saturating_mul(LEAST_SHARE) < graph.header().indexed;
+        if is_few && self.choosy {
             return Ok(None);
         }
         let (candidates, mask) = (self.pools[pool].1, self.mask(pool));
@@ -228,5 +248,20 @@ impl Search<'_> {
             candidates = candidates.with(pool, rows);
         }
         candidates
+    }
+}
+
+/// Damage of a graph of a feature, with the command that builds it again.
+fn named(error: QueryError, feature: &str) -> QueryError {
+    match error {
+        QueryError::Read(ReadError::Storage(StorageError::Damaged(mut damage))) => {
+            damage.affected = Some(format!(
+                "an index holds nothing of its own: {} rebuilds it, {} removes it",
+                Remedy::Index { kind: KIND, feature, rebuild: false },
+                Remedy::Repair
+            ));
+            ReadError::from(StorageError::Damaged(damage)).into()
+        }
+        other => other,
     }
 }

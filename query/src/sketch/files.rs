@@ -3,16 +3,14 @@
 use std::ops::Range;
 
 use gstore_core::Remedy;
-use gstore_store::{
-    BlockBuffer, FeatureReader, IndexFile, IndexState, ReadError, SegmentRef, SpanRequests, StorageError,
-};
+use gstore_store::{BlockBuffer, FeatureReader, IndexFile, IndexState, SegmentRef, SpanRequests};
 
 use super::format::SketchHeader;
 use super::planes::Planes;
 use super::section::Section;
 use super::source::{Sections, Sketch};
 use crate::error::QueryError;
-use crate::indexes::IndexStatus;
+use crate::indexes::{IndexStatus, unusable};
 
 /// The kind of such indexes.
 pub const KIND: &str = "sketch";
@@ -76,7 +74,7 @@ pub fn open(reader: &FeatureReader) -> Result<Sketch, String> {
     let remedy = rebuild(&name);
     let mut sketch = Sketch::new(reader.part().desc.dim() as usize);
     for segment in reader.segments() {
-        let file = match reader.index_state(segment, KIND).map_err(|error| unusable(&error, &name))? {
+        let file = match reader.index_state(segment, KIND).map_err(|error| unusable(&error, KIND, &name))? {
             IndexState::Ready(file) => *file,
             IndexState::Stale(stale) => {
                 return Err(format!(
@@ -128,7 +126,7 @@ impl Sections for FileSections {
     ) -> Result<&'a [u8], QueryError> {
         let section = self.file.section(section.name());
         let read = section.and_then(|section| section.read_parts(&range, parts, scratch));
-        read.map_err(|error| QueryError::Sketch(unusable(&error, &self.feature)))
+        read.map_err(|error| QueryError::Sketch(unusable(&error, KIND, &self.feature)))
     }
 
     fn want<'a>(&'a self, section: Section, range: Range<u64>, is_large: bool, wants: &mut SpanRequests<'a>) {
@@ -139,22 +137,11 @@ impl Sections for FileSections {
     }
 }
 
-/// Why a file cannot be used, and what to do; in one line, since it is a note of an answer.
-fn unusable(error: &ReadError, feature: &str) -> String {
-    let why = match error {
-        ReadError::Storage(StorageError::Damaged(damage)) => {
-            format!("{} is damaged ({}) and not used", damage.file, damage.what)
-        }
-        other => other.to_string().replace("\n  ", "; "),
-    };
-    format!("{why}; {}", rebuild(feature))
-}
-
 /// Whatever is found here, a build finds as well.
 fn rebuild(feature: &str) -> String {
     format!("{} rebuilds it", sketch_of(feature))
 }
 
 fn sketch_of(feature: &str) -> Remedy<'_> {
-    Remedy::Index { kind: "sketch", feature, rebuild: false }
+    Remedy::Index { kind: KIND, feature, rebuild: false }
 }
