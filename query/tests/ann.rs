@@ -308,8 +308,37 @@ fn an_evaluation_draws_each_row_once_and_can_be_stopped() {
         let snapshot = store.snapshot();
         ann::evaluate(&snapshot, snapshot.features_of("pool")[0], &options, &mut |_| {}, stop)
     };
-    assert_eq!(evaluate(&GO).unwrap().queries, 58, "all that have a direction");
+    let found = evaluate(&GO).unwrap();
+    assert_eq!(found.queries, 58, "all that have a direction");
+    // Of the rows that could be listed, the one without a direction is in no graph.
+    assert_eq!(found.scanned, 58);
     assert!(matches!(evaluate(&Cancel::raised()), Err(QueryError::Cancelled)));
+}
+
+#[test]
+fn the_10_nearest_are_those_of_a_search_for_10_rows() {
+    let store = store(clustered(200, 16, 5), usize::MAX);
+    make(&store);
+    let evaluate = |queries: usize, ef: Option<usize>| {
+        let options = EvaluateOptions { queries, seed: 1, ef, threads: 1 };
+        let snapshot = store.snapshot();
+        ann::evaluate(&snapshot, snapshot.features_of("pool")[0], &options, &mut |_| {}, &GO).unwrap()
+    };
+    let found = evaluate(usize::MAX, Some(1));
+    assert_eq!((found.queries, found.ef_at_10, found.ef_at_100), (200, 10, 100));
+    let search = NearestOptions { ef: Some(1), ..GRAPH };
+    let (mut hits, mut compared) = (0, 0);
+    for i in 0..200 {
+        let plan = row(&store, i);
+        let (nearest, way) = ask_by(&plan, 10, None, &search);
+        let exact = ask_by(&plan, 10, None, &SCAN).0;
+        hits += exact.iter().filter(|row| nearest.contains(row)).count();
+        compared += way.compared;
+    }
+    assert_eq!(found.compared, compared as f64 / 200.0);
+    assert!((found.recall_at_10.unwrap() - hits as f64 / 2_000.0).abs() < 1e-9, "{found:?} {hits}");
+    let found = evaluate(3, None);
+    assert_eq!((found.ef_at_10, found.ef_at_100), (128, 200));
 }
 
 fn found(store: &TestStore) -> IndexStatus {

@@ -133,6 +133,7 @@ fn text_id_and_vector_find_the_same_rows_with_and_without_graphs() {
     assert!(first["recall_at_10"].as_f64() >= Some(0.99), "{evaluated}");
     let table = place.ok(&["index", "--evaluate", "--dataset", "pool", "--queries", "5"]);
     assert!(table.contains("recall@100"), "{table}");
+    assert!(table.contains("keeps 128 candidates, one for 100 rows 200"), "{table}");
     place.ok(&["verify", "--all"]);
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use anyhow::{Result, bail};
-use gstore_core::{Cancel, many};
+use gstore_core::{Cancel, many, many_of};
 use gstore_query::QueryError;
 use gstore_query::ann;
 use gstore_query::sketch;
@@ -230,6 +230,20 @@ pub fn table(lines: &[FeatureIndexes]) -> Result<()> {
             found.graph_ms,
             found.scan_ms
         );
+        if found.ef_at_10 != found.ef_at_100 {
+            out!(
+                "  a search for 10 rows (recall@10, compared) keeps {} candidates, one for 100 rows {}",
+                found.ef_at_10,
+                found.ef_at_100
+            );
+        }
+        if found.scanned > 0 {
+            out!(
+                "  {} of {} scanned all the same: the graph led to fewer rows than were wanted",
+                found.scanned,
+                many_of(found.queries as u64, "question was", "questions were")
+            );
+        }
         if found.without > 0 {
             out!("  {} of its segments have no graph and were scanned", found.without);
         }
