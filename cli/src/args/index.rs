@@ -46,10 +46,10 @@ pub struct IndexArgs {
     #[command(flatten)]
     pub kept: PlanesArgs,
     /// Make the graphs of neighbours that are missing: of embeddings, unless features or kinds are named
-    #[arg(long, conflicts_with = "sketch")]
+    #[arg(long, conflicts_with_all = ["sketch", "planes"])]
     pub hnsw: bool,
     /// Compare graphs with a scan: recall, vectors compared, time; and tell what planes of sketches save
-    #[arg(long, conflicts_with = "sketch")]
+    #[arg(long, conflicts_with_all = ["sketch", "planes"])]
     pub evaluate: bool,
     /// Only features of these kinds
     #[arg(long = "kind", value_name = "KIND", value_delimiter = ',')]
@@ -58,18 +58,51 @@ pub struct IndexArgs {
     #[arg(long, value_name = "SIM", requires = "hnsw", conflicts_with = "sketch", default_value = "cosine")]
     pub sim: String,
     /// Rows that --evaluate asks about
-    #[arg(long, value_name = "N", requires = "evaluate", default_value_t = 100, value_parser = super::at_least::<usize>(1))]
+    #[arg(long, value_name = "N", requires = "evaluate", conflicts_with = "sketch", default_value_t = 100,
+        value_parser = super::at_least::<usize>(1))]
     pub queries: usize,
     /// Which rows those are
-    #[arg(long, value_name = "N", requires = "evaluate", default_value_t = 0)]
+    #[arg(long, value_name = "N", requires = "evaluate", conflicts_with = "sketch", default_value_t = 0)]
     pub seed: u64,
     /// Candidates that a search keeps in --evaluate [default: as nearest() has it]
-    #[arg(long, value_name = "N", requires = "evaluate", value_parser = clap::value_parser!(u64).range(1..))]
-    pub ef: Option<u64>,
+    #[arg(long, value_name = "N", requires = "evaluate", conflicts_with = "sketch", value_parser = super::at_least::<usize>(1))]
+    pub ef: Option<usize>,
     /// Rebuild existing ones
     #[arg(long, requires = "made")]
     pub rebuild: bool,
     /// Print the report as JSON
     #[arg(long)]
     pub json: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::args::command;
+
+    #[test]
+    fn an_option_that_would_do_nothing_is_refused() {
+        let parse = |words: &str| {
+            let words = ["gstore", "index", "--dataset", "pool"].into_iter().chain(words.split(' '));
+            command().try_get_matches_from(words)
+        };
+        for words in [
+            "--planes sign",
+            "--hnsw --planes sign",
+            "--evaluate --planes sign",
+            "--sketch --sim cosine",
+            "--sketch --queries 5",
+            "--sketch --seed 1",
+            "--sketch --ef 9",
+            "--hnsw --queries 5",
+            "--hnsw --seed 1",
+            "--hnsw --ef 9",
+        ] {
+            assert!(parse(words).is_err(), "{words}");
+        }
+        for words in ["--sketch --planes sign", "--hnsw --evaluate --queries 5 --seed 1 --ef 9 --sim cosine"] {
+            assert!(parse(words).is_ok(), "{words}");
+        }
+        let error = parse("--evaluate --ef 0").expect_err("refused").to_string();
+        assert!(error.contains("a whole number of at least 1 is wanted"), "{error}");
+    }
 }

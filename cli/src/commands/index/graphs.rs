@@ -159,7 +159,7 @@ fn evaluate(
     let options = ann::EvaluateOptions {
         queries: args.queries,
         seed: args.seed,
-        ef: args.ef.map(|ef| usize::try_from(ef).unwrap_or(usize::MAX)),
+        ef: args.ef,
         threads: context.threads,
     };
     let name = format!("evaluating {}", part.display_name());
