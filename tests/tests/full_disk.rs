@@ -233,6 +233,46 @@ fn a_limit_of_the_size_of_files_loses_nothing_and_the_same_command_goes_on() {
     assert!(place.ok(&["verify"]).contains(" 0 problems"));
 }
 
+#[test]
+fn graphs_without_room_are_refused_before_they_are_linked() {
+    let Some(disk) = SmallDisk::mount(4096) else { return };
+    let data = tempfile::tempdir().expect("a folder");
+    let pool = data.path().join("pool.jsonl");
+    world::write_samples(&pool, 60);
+    let store = disk.path("store");
+    let mut ingest = binary::gstore(&store);
+    ingest.args(["ingest", "--dataset", "pool", "--features", "embed-mean", "--data"]).arg(&pool);
+    ingest.arg("--model").arg(world::demo().join("model"));
+    binary::ok(ingest.arg("--checkpoints").arg(world::demo().join("warmup/checkpoint-*")));
+    // The last 16 KiB take what a command writes before.
+    let fill = disk.path("fill");
+    let _ = fs_err::write(&fill, vec![1; 8 << 20]);
+    let len = fs_err::metadata(&fill).expect("it is there").len();
+    fs_err::OpenOptions::new()
+        .write(true)
+        .open(&fill)
+        .and_then(|file| file.set_len(len - (16 << 10)))
+        .expect("cut");
+    let index = || binary::run(binary::gstore(&store).args(["index", "--hnsw", "--dataset", "pool"]));
+    index().says(1, &["the graphs of pool/embed-mean@", "more on disk", "are free there; free some"]);
+    fs_err::remove_file(&fill).expect("removed");
+    index().says(0, &[]);
+    assert!(binary::ok(binary::gstore(&store).arg("verify")).contains(" 0 problems"));
+}
+
+#[test]
+fn a_graph_that_cannot_be_written_says_why_and_where() {
+    let place = Place::of(&[("pool", 60)]);
+    place.ingested("pool", Some(&place.path("pool.jsonl")), "embed-mean");
+    let index = ["index", "--hnsw", "--dataset", "pool"];
+    // 8 KiB or 16; the vectors alone take 15, and their links as much again.
+    let failed = limited(&place, &index, 16);
+    failed.says(1, &["store/tmp/index-", "File too large", "raise the limit (`ulimit -f`)"]);
+    failed.lacks(&["usearch could not"]);
+    place.ok(&index);
+    assert!(place.ok(&["verify"]).contains(" 0 problems"));
+}
+
 /// Runs a command that writes files of at most so many blocks of 512 bytes, or of twice that in some shells.
 fn limited(place: &Place, args: &[&str], blocks: u32) -> Finished {
     let command = place.gstore(args);

@@ -30,7 +30,8 @@ pub struct PlanesArgs {
     sketches are made again. --evaluate tells what each plane takes and saves.\n\n\
     Memory: for each thread one block and its codes.\n\n\
     A graph links every vector, divided by its length, to its neighbours (HNSW); nearest(...) in SQL finds rows by it without comparing all. It takes 2 bytes a\n\
-    coordinate and about 300 a vector, and while it is made three times that in memory: of one segment at a time, and the need is shown before. It is made segment by segment\n\
+    coordinate and about 300 a vector, and while it is made three times that in memory: of one segment at a time. The need is\n\
+    shown before, and a disk without room for it is refused. It is made segment by segment\n\
     like a sketch, but only by this command: what `gstore compact`, `gstore delete --purge`, `gstore ingest` and `gstore attach` write has no graph until it is given again.")]
 #[command(group = ArgGroup::new("made").args(["sketch", "hnsw"]))]
 pub struct IndexArgs {

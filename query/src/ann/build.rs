@@ -15,7 +15,10 @@ use std::path::Path;
 
 use gstore_core::Cancel;
 use gstore_core::parallel::threads_for;
-use gstore_store::{FeatureReader, IndexFile, IndexWriter, SectionId, SegmentRef, Store};
+use gstore_store::{
+    FeatureReader, IndexError, IndexFile, IndexWriter, SectionId, SegmentRef, StorageError, Store,
+};
+use usearch::Index;
 
 use super::files::{GraphProgress, KIND, check, open};
 use super::format::{CONNECTIVITY, GRAPH, GraphHeader, HEAD, VECTORS};
@@ -120,13 +123,7 @@ impl SegmentGraph<'_> {
         }
         if header.indexed > 0 {
             let path = writer.beside("usearch");
-            let name = path.to_str().ok_or_else(|| {
-                QueryError::Graph(format!(
-                    "the path {} is not UTF-8, which making a graph takes",
-                    path.display()
-                ))
-            })?;
-            index.save(name).map_err(|error| failed("write", &error))?;
+            save(&index, &path)?;
             let mut made = UsearchFile::open(&path, header.indexed * 2 * dim as u64)?;
             let graph = self.mend(&index, made.graph()?, &header, &steps)?;
             drop(index);
@@ -159,6 +156,35 @@ impl SegmentGraph<'_> {
         }
         Ok(())
     }
+}
+
+/// Lets usearch write its file. It tells neither why it could not, nor that the end of the file was lost when
+/// the file was closed: the system does, asked for the rest.
+fn save(index: &Index, path: &Path) -> Result<(), QueryError> {
+    let name = path.to_str().ok_or_else(|| {
+        QueryError::Graph(format!("the path {} is not UTF-8, which making a graph takes", path.display()))
+    })?;
+    let saved = index.save(name).map_err(|error| failed("write", &error));
+    let is_whole = write_rest(path, index.serialized_length() as u64).map_err(|error| {
+        IndexError::from(StorageError::io(format!("write {}", path.display()), error))
+    })?;
+    saved?;
+    match is_whole {
+        true => Ok(()),
+        false => Err(QueryError::Graph(format!("usearch did not write the end of {}", path.display()))),
+    }
+}
+
+/// Fills a file up to `len` bytes; whether it had them.
+fn write_rest(path: &Path, len: u64) -> std::io::Result<bool> {
+    // Its errors get the path from the caller.
+    let mut file = fs_err::OpenOptions::new().append(true).create(true).open(path)?.into_parts().0;
+    let missing = len.saturating_sub(file.metadata()?.len());
+    if missing > 0 {
+        std::io::copy(&mut std::io::repeat(0).take(missing), &mut file)?;
+        file.sync_all()?;
+    }
+    Ok(missing == 0)
 }
 
 /// Counts with which usearch begins a file.
@@ -197,4 +223,25 @@ fn unread(error: std::io::Error) -> QueryError {
 
 fn failed(what: &str, error: &dyn std::fmt::Display) -> QueryError {
     QueryError::Graph(format!("usearch could not {what} the graph: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_missing_of_a_file_is_found() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("usearch");
+        fs_err::write(&path, "graph").unwrap();
+        assert!(write_rest(&path, 5).unwrap());
+        assert!(!write_rest(&path, 9).unwrap());
+        assert_eq!(fs_err::read(&path).unwrap(), b"graph\0\0\0\0");
+        assert!(write_rest(&path, 9).unwrap());
+        #[cfg(target_os = "linux")]
+        {
+            let full = write_rest(Path::new("/dev/full"), 9).unwrap_err();
+            assert_eq!(full.kind(), std::io::ErrorKind::StorageFull);
+        }
+    }
 }

@@ -50,19 +50,46 @@ pub struct Estimate {
     pub beside: u64,
 }
 
+/// Bytes on disk of the graph of so many vectors, and temporary ones while it is made, at most.
+fn on_disk(reader: &FeatureReader, vectors: u64) -> (u64, u64) {
+    let graph = vectors.saturating_mul(2 * u64::from(reader.part().desc.dim()) + NODE_BYTES);
+    (graph, graph.saturating_add(vectors.saturating_mul(NODE_BYTES)))
+}
+
 /// What a build takes at most: one segment is in memory at a time.
 pub fn estimate(reader: &FeatureReader, threads: usize) -> Estimate {
-    let each = 2 * u64::from(reader.part().desc.dim());
-    let of = |vectors: u64| vectors.saturating_mul(each + NODE_BYTES);
     let vectors = reader.segments().iter().map(SegmentRef::vectors).max().unwrap_or(0);
+    let (graph, beside) = on_disk(reader, vectors);
     let block = reader.blocks().iter().map(|block| block.vectors() as u64).max().unwrap_or(0);
-    let own = block.saturating_mul(2 * each).saturating_mul(threads.max(1) as u64);
+    let own = block.saturating_mul(4 * u64::from(reader.part().desc.dim()));
+    let own = own.saturating_mul(threads.max(1) as u64);
     Estimate {
         vectors,
-        memory: of(vectors).saturating_add(own).saturating_add(vectors.saturating_mul(NODE_MEMORY)),
-        beside: of(vectors).saturating_add(vectors.saturating_mul(NODE_BYTES)),
-        disk: of(reader.segments().iter().map(SegmentRef::vectors).sum()),
+        memory: graph.saturating_add(own).saturating_add(vectors.saturating_mul(NODE_MEMORY)),
+        beside,
+        disk: on_disk(reader, reader.segments().iter().map(SegmentRef::vectors).sum()).0,
     }
+}
+
+/// Free bytes on disk that a build needs at most, for the graphs that are missing or, with `rebuild`, for all.
+/// Reads the footers of those that are there.
+pub fn room(reader: &FeatureReader, rebuild: bool) -> u64 {
+    let (mut added, mut largest) = (0u64, 0);
+    for segment in reader.segments() {
+        let (graph, beside) = on_disk(reader, segment.vectors());
+        match found(reader, segment) {
+            IndexStatus::Usable if !rebuild => {}
+            IndexStatus::Missing => {
+                added = added.saturating_add(graph);
+                largest = beside.max(largest);
+            }
+            // What is replaced stays until the new graph is finished.
+            IndexStatus::Usable | IndexStatus::Unusable => {
+                largest = beside.saturating_add(graph).max(largest);
+            }
+        }
+    }
+    added.saturating_add(largest)
 }
 
 /// Refuses features that cannot have a graph.

@@ -1,5 +1,7 @@
 //! `gstore index --hnsw` and `--evaluate`: builds neighbour graphs, and measures their recall.
 
+#[cfg(feature = "ann")]
+use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Result, bail};
@@ -115,6 +117,7 @@ fn build(
         HumanBytes(estimate.disk),
         HumanBytes(estimate.beside)
     ));
+    check_room(store.path(), &name, ann::room(&reader, args.rebuild))?;
     let options = ann::GraphOptions { rebuild: args.rebuild, threads: context.threads };
     let mut reporter = context.reporter();
     let stage = format!("graph {name}");
@@ -125,12 +128,26 @@ fn build(
         &options,
         &mut |progress| linked.at(progress.done, progress.vectors - progress.kept),
         cancel,
-    );
+    )?;
     linked.finish();
-    let built = built?;
     done.left_out = built.left_out;
     done.linked = built.done;
     Ok(())
+}
+
+/// Refuses a disk that is too small, before hours are spent on linking. Where nothing is known of it, its end
+/// will show.
+#[cfg(feature = "ann")]
+fn check_room(store: &Path, name: &str, needed: u64) -> Result<()> {
+    let Some(free) = gstore_store::vfs::free_space(store).filter(|free| *free < needed) else {
+        return Ok(());
+    };
+    bail!(
+        "{}: the graphs of {name} will take up to {} more on disk while they are made, and {} are free there; free some, and give the same command again",
+        store.display(),
+        HumanBytes(needed),
+        HumanBytes(free)
+    );
 }
 
 #[cfg(not(feature = "ann"))]
