@@ -50,6 +50,7 @@ mod patterns;
 mod printf;
 mod quantiles;
 mod records;
+mod round;
 mod rounded;
 mod shape;
 mod sides;

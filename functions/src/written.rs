@@ -5,6 +5,7 @@
 //! - numbers are neither cast to times nor compared with them
 //! - numbers as the bounds of a window over dates are days
 //! - the parts of what lies between two times are those of so many days and hours
+//! - a rounded decimal has the type that it has by the number of digits as it is written
 //! - a number of 32 bits is compared with a written fraction in 32 bits, so that a value that is shown as 0.1
 //!   is 0.1
 //! - a decimal is compared with a floating-point number as such a number: the engine makes decimals of both, with
@@ -24,7 +25,7 @@ use datafusion::scalar::ScalarValue;
 
 use super::compared::sides;
 use super::whole::type_of;
-use super::{casts, clashes, framed, parts, types};
+use super::{casts, clashes, framed, parts, round, types};
 
 /// The statement with these casts and comparisons.
 pub fn as_written(plan: LogicalPlan, options: &ConfigOptions) -> DfResult<LogicalPlan> {
@@ -47,8 +48,8 @@ impl FunctionRewrite for Written {
         {
             return Ok(Transformed::yes(casts::cast_call((**of).clone(), field.data_type(), false)));
         }
-        if let Some(part) = parts::call(&expr, schema) {
-            return Ok(Transformed::yes(part));
+        if let Some(call) = parts::call(&expr, schema).or_else(|| round::as_written(&expr)) {
+            return Ok(Transformed::yes(call));
         }
         let in_days = framed::in_days(&mut expr, schema)?;
         let changed = in_days | narrow(&mut expr, schema) | widen(&mut expr, schema);
