@@ -28,6 +28,7 @@ mod dates;
 mod digests;
 mod edges;
 mod error;
+mod extremes;
 mod formatted;
 mod forward;
 mod framed;
@@ -127,6 +128,7 @@ pub fn aggregate() -> impl Iterator<Item = AggregateUDF> {
     best::functions()
         .into_iter()
         .chain(counts::functions())
+        .chain(extremes::functions())
         .chain(quantiles::functions())
         .chain(shape::functions())
         .chain(sliding::functions())

@@ -11,6 +11,7 @@ use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_optimizer::limit_pushdown::LimitPushdown;
 use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
 
+use super::best_groups::BestGroups;
 use super::bounds::PredicateLimit;
 use super::equal_nulls::EqualKeys;
 use super::error::SqlError;
@@ -108,9 +109,12 @@ pub(super) fn logical_rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
 
 /// The engine's rules of physical plans, and the limit pushed once more after sorts have gone into the
 /// leaves: a limit above a computed projection reaches them only then. Before filters of joins go down, keys
-/// of semi joins are told from other columns.
+/// of semi joins are told from other columns; groups of floating-point numbers are not cut to the best.
 pub(super) fn physical_rules() -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {
     let mut rules = PhysicalOptimizer::new().rules;
+    if let Some(rule) = rules.iter_mut().find(|rule| rule.name() == BestGroups.name()) {
+        *rule = Arc::new(BestGroups);
+    }
     if let Some(sort) = rules.iter().position(|r| r.name() == "PushdownSort") {
         rules.insert(sort + 1, Arc::new(LimitPushdown::new()));
     }

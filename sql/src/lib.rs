@@ -19,6 +19,7 @@
 
 mod args;
 mod at_once;
+mod best_groups;
 mod blocking;
 mod bounds;
 mod branches;

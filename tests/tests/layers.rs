@@ -107,6 +107,7 @@ const SQL: Folders = Folders {
             "tokens",
         ],
         &[
+            "best_groups",
             "bounds",
             "correlated",
             "exists",
