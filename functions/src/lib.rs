@@ -36,6 +36,7 @@ mod gathered;
 mod input_order;
 mod json;
 mod kinds;
+mod leads;
 mod lists;
 pub mod marked;
 mod matches;
@@ -103,6 +104,7 @@ pub use written::as_written;
 pub fn register(context: &SessionContext) {
     scalar().for_each(|function| context.register_udf(function));
     aggregate().for_each(|function| context.register_udaf(function));
+    leads::functions().into_iter().for_each(|function| context.register_udwf(function));
 }
 
 /// The functions of the values of a row.
