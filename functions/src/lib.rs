@@ -18,6 +18,7 @@
 mod alike;
 mod average;
 mod best;
+mod bits;
 mod branches;
 mod casts;
 mod clashes;
@@ -134,5 +135,5 @@ pub fn aggregate() -> impl Iterator<Item = AggregateUDF> {
         .chain(quantiles::functions())
         .chain(shape::functions())
         .chain(sliding::functions())
-        .chain([sum::function(), average::function()])
+        .chain([sum::function(), average::function(), bits::function()])
 }
