@@ -4,13 +4,14 @@
 //!   the engine's gives the last time that there is, and 1970
 //! - `round(x, n)` and `trunc(x, n)` are x where it has no more than n digits behind the point: the engine's
 //!   multiply by a power of ten, and that or the product may be infinite
+//! - `ceil(x)` and `floor(x)` of a decimal have a digit more than x, up to 38: the next whole number may have one
 
 use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Float64Type, Int64Type};
 use arrow_array::{ArrayRef, Float64Array};
-use arrow_schema::{DataType, FieldRef};
+use arrow_schema::{DECIMAL128_MAX_PRECISION, DECIMAL256_MAX_PRECISION, DataType, FieldRef};
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::utils::take_function_args;
 use datafusion::error::Result as DfResult;
@@ -24,10 +25,11 @@ use datafusion::scalar::ScalarValue;
 use crate::error::{BEYOND, FunctionError};
 use crate::forward::from_engine;
 
-pub(super) fn functions() -> [ScalarUDF; 3] {
+pub(super) fn functions() -> [ScalarUDF; 5] {
     let [round, trunc] = [math::round(), math::trunc()].map(|engine| ScalarUDF::from(ToDigits { engine }));
+    let [ceil, floor] = [math::ceil(), math::floor()].map(|engine| ScalarUDF::from(NextWhole { engine }));
     let engine = datetime::to_timestamp(&ConfigOptions::default());
-    [ScalarUDF::from(TimeOfSeconds { engine }), round, trunc]
+    [ScalarUDF::from(TimeOfSeconds { engine }), round, trunc, ceil, floor]
 }
 
 #[derive(Debug, PartialEq, Eq, Hash)]
@@ -134,6 +136,49 @@ fn finite(found: f64, of: f64, digits: i64) -> f64 {
         true => found,
         false if digits < 0 && of.is_finite() => 0.0,
         false => of,
+    }
+}
+
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct NextWhole {
+    engine: Arc<ScalarUDF>,
+}
+
+impl ScalarUDFImpl for NextWhole {
+    from_engine! {
+        name() -> &str;
+        aliases() -> &[String];
+        signature() -> &Signature;
+        output_ordering(inputs: &[ExprProperties]) -> DfResult<SortProperties>;
+        is_strict() -> bool;
+        documentation() -> Option<&Documentation>;
+    }
+
+    fn return_type(&self, types: &[DataType]) -> DfResult<DataType> {
+        self.engine.return_type(types).map(with_room)
+    }
+
+    fn invoke_with_args(&self, mut args: ScalarFunctionArgs) -> DfResult<ColumnarValue> {
+        let to = args.return_type().clone();
+        if let [of] = args.args.as_mut_slice()
+            && to.is_decimal()
+        {
+            *of = of.cast_to(&to, None)?;
+        }
+        self.engine.invoke_with_args(args)
+    }
+}
+
+/// A decimal with fractions with a digit more before the point, where there can be one.
+fn with_room(of: DataType) -> DataType {
+    match of {
+        DataType::Decimal128(digits, scale) if scale > 0 => {
+            DataType::Decimal128((digits + 1).min(DECIMAL128_MAX_PRECISION), scale)
+        }
+        DataType::Decimal256(digits, scale) if scale > 0 => {
+            DataType::Decimal256((digits + 1).min(DECIMAL256_MAX_PRECISION), scale)
+        }
+        other => other,
     }
 }
 
