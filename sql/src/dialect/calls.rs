@@ -13,6 +13,7 @@ use datafusion::sql::sqlparser::ast::{
 };
 
 pub(crate) use self::functions::known;
+pub(super) use self::functions::name_aggregates;
 use self::functions::{not_of_rows, not_ordered, not_within, renamed};
 use super::aliases;
 use super::arrows::tighten;

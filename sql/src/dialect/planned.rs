@@ -12,7 +12,7 @@ use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast::Statement as Sql;
 
 use super::given::AliasNames;
-use super::{by_all, casts, headings, hidden, negated, ordered, rows, twice};
+use super::{by_all, calls, casts, headings, hidden, negated, ordered, rows, twice};
 use crate::error::SqlError;
 use crate::expanded::{self, MAX_EXPRESSIONS};
 use crate::walk::inner;
@@ -48,9 +48,12 @@ pub(crate) async fn planned(planner: Planner<'_>, mut statement: Statement) -> R
             casts::name_grouped(sql);
         }
         // In the statement rows stay as they are written: names in them are of its SELECT, not of a subquery.
-        let mut compared = statement.clone();
-        rows::compare(&mut compared)?;
-        let planned = planner.state.statement_to_plan(compared).await.map_err(|e| planner.translate(e));
+        let mut worded = statement.clone();
+        rows::compare(&mut worded)?;
+        if let Some(sql) = inner(&mut worded) {
+            calls::name_aggregates(sql);
+        }
+        let planned = planner.state.statement_to_plan(worded).await.map_err(|e| planner.translate(e));
         if hidden::are_read(&tables, &planned) {
             if let Some(sql) = inner(&mut statement) {
                 hidden::rename(sql, &tables);

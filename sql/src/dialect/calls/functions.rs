@@ -4,15 +4,15 @@ mod quantiles;
 
 use datafusion::sql::sqlparser::ast::{
     BinaryOperator, DuplicateTreatment, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentClause,
-    FunctionArguments, Ident, NullTreatment, ObjectName, Value,
+    FunctionArguments, Ident, NullTreatment, ObjectName, Statement, Value,
 };
 
 use crate::dialect::exprs::{self, arguments, binary, call, nested, text};
 use crate::dialect::forms;
 use crate::error::SqlError;
-use crate::expanded::number_of;
-use crate::names::{RENAMED, is_scalar};
-use crate::walk::visit_expressions;
+use crate::expanded::{self, number_of};
+use crate::names::{RENAMED, called, is_aggregate, is_scalar};
+use crate::walk::{visit_expressions, visit_expressions_mut};
 
 /// Most calls of `max_by` and `min_by` in a value that is written twice: of calls in one another each doubles
 /// those within.
@@ -83,6 +83,23 @@ pub(super) fn renamed(function: &mut Function) -> Option<Expr> {
             None
         }
     }
+}
+
+/// Gives aggregate functions the names that they have in plans: by another one the engine calls a column by its
+/// arguments alone, and takes `mean(x)` and `mean(x) FILTER (WHERE ok)` for two of one name.
+pub(in crate::dialect) fn name_aggregates(sql: &mut Statement) {
+    visit_expressions_mut(sql, |part: &mut Expr| {
+        if let Expr::Function(function) = part
+            && let [only] = function.name.0.as_slice()
+            && let Some(ident) = only.as_ident().cloned()
+        {
+            let written = expanded::name(&ident);
+            let known = called(&written);
+            if known != written && is_aggregate(&written) {
+                set_name(function, &ident, known);
+            }
+        }
+    });
 }
 
 /// How many calls of `max_by` and `min_by` are in an expression.
@@ -187,7 +204,7 @@ fn named_args(function: &Function) -> Option<Vec<Expr>> {
     let mut args = Vec::new();
     for arg in &list.args {
         let FunctionArg::Named { name, arg: FunctionArgExpr::Expr(value), .. } = arg else { return None };
-        args.extend([text(&crate::expanded::name(name)), value.clone()]);
+        args.extend([text(&expanded::name(name)), value.clone()]);
     }
     Some(args)
 }

@@ -1,6 +1,7 @@
 //! Promise: what is written for another database has the same meaning in the words of the engine.
 
 use super::*;
+use crate::dialect::tests::changed;
 
 /// Asserts that each statement is put into these words.
 fn assert_resolved(cases: &[(&str, &str)]) {
@@ -88,6 +89,20 @@ fn functions_have_the_names_of_the_engine() {
             "SELECT string_agg(DISTINCT x, ',' ORDER BY y), string_agg(x, '; ') FROM t",
         ),
     ]);
+}
+
+#[test]
+fn aggregate_functions_have_one_name_in_plans() {
+    for (sql, expected) in [
+        (
+            "SELECT Mean(a), avg(a) FILTER (WHERE b) FROM t HAVING (SELECT var_samp(c) FROM u) > 1",
+            "SELECT avg(a), avg(a) FILTER (WHERE b) FROM t HAVING (SELECT var(c) FROM u) > 1",
+        ),
+        ("SELECT \"mean\"(a), arg_max(a, b) OVER () FROM t", "SELECT \"avg\"(a), max_by(a, b) OVER () FROM t"),
+        ("SELECT power(a, 2), x.mean(a), mean FROM t", "SELECT power(a, 2), x.mean(a), mean FROM t"),
+    ] {
+        assert_eq!(changed(sql, name_aggregates).1, expected);
+    }
 }
 
 #[test]
