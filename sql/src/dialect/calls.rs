@@ -20,7 +20,7 @@ use super::arrows::tighten;
 use super::by_all;
 use super::chained;
 use super::compared;
-use super::exprs::{call, number, unnested};
+use super::exprs::{call, nested, number, taken, unnested};
 use super::forms;
 use super::framed;
 use super::headings;
@@ -188,6 +188,10 @@ fn put_expr(expr: &mut Expr) -> Result<(), SqlError> {
             if let Some(other) = forms::interval(interval) {
                 *expr = other;
             }
+        }
+        // The engine would put the minus before the first part of the interval alone.
+        Expr::UnaryOp { op: UnaryOperator::Minus, expr: of } if matches!(**of, Expr::Interval(_)) => {
+            *of = nested(taken(of));
         }
         Expr::CompoundFieldAccess { access_chain, .. } => forms::close(access_chain),
         Expr::UnaryOp { op: UnaryOperator::BitwiseNot, expr: of } => return Err(forms::complement(of)),

@@ -1,9 +1,9 @@
 //! Parts of times, intervals and written times, as the engine has them.
 
-use datafusion::sql::sqlparser::ast::{BinaryOperator, DataType, Expr, Interval, Value};
+use datafusion::sql::sqlparser::ast::{BinaryOperator, DataType, Expr, Interval, UnaryOperator, Value};
 use gstore_functions::{full_time, no_cast};
 
-use crate::dialect::exprs::{binary, call, cast, text, text_of};
+use crate::dialect::exprs::{binary, call, cast, nested, text, text_of};
 use crate::error::SqlError;
 use crate::expanded::number_of;
 use crate::names::PARTS;
@@ -21,6 +21,14 @@ pub(in crate::dialect) fn interval(interval: &Interval) -> Option<Expr> {
     if let Some(written) = text_of(&interval.value).filter(|_| interval.leading_field.is_none()) {
         let value = Box::new(text(&without_clock(written)?));
         return Some(Expr::Interval(Interval { value, ..interval.clone() }));
+    }
+    if let Expr::UnaryOp { op: UnaryOperator::Minus, expr: of } = &*interval.value
+        && text_of(of).is_some()
+    {
+        // The engine would put the minus before the first part of the text alone.
+        let of = Interval { value: of.clone(), ..interval.clone() };
+        let of = self::interval(&of).unwrap_or(Expr::Interval(of));
+        return Some(*nested(Expr::UnaryOp { op: UnaryOperator::Minus, expr: nested(of) }));
     }
     let unit = interval.leading_field.as_ref().filter(|_| interval.last_field.is_none())?;
     if let Some(number) = number_of(&interval.value) {
