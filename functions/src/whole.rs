@@ -35,6 +35,7 @@ pub use self::negative::CheckedNegatives;
 use self::operation::{Computation, Operation, exact, quotients, scale, unsigned};
 use crate::error::FunctionError;
 use crate::signatures;
+use crate::spans::is_span;
 
 /// What puts the functions in the place of operators.
 ///
@@ -57,14 +58,16 @@ impl ExprPlanner for Arithmetic {
             BinaryOperator::Divide => None,
             _ => return Ok(PlannerResult::Original(expr)),
         };
-        let is_whole = |side: &Expr| type_of(side, schema).is_some_and(|of| of.is_integer());
-        let are_whole = is_whole(&expr.left) && is_whole(&expr.right);
-        let is_exact = |side: &Expr| type_of(side, schema).is_some_and(|of| scale(&of).is_some());
+        let is = |side: &Expr, kind: fn(&DataType) -> bool| type_of(side, schema).is_some_and(|of| kind(&of));
+        let are_whole = is(&expr.left, DataType::is_integer) && is(&expr.right, DataType::is_integer);
+        let is_exact = |side: &Expr| is(side, |of| scale(of).is_some());
         let RawBinaryExpr { op, left, right } = expr;
         let planned = match operation {
             Some(operation) if are_whole || operation == Operation::Divide => {
                 chain::applied(operation, left, right)
             }
+            // So the dialect has `-x` where the engine knows none of the type of `x`.
+            Some(Operation::Subtract) if is_zero(&left) && is(&right, is_span) => negative::negated(right),
             // The engine's quotients of decimals are cut off behind a few digits.
             None if is_exact(&left) && is_exact(&right) => {
                 cast(left, DataType::Float64) / cast(right, DataType::Float64)
@@ -73,6 +76,10 @@ impl ExprPlanner for Arithmetic {
         };
         Ok(PlannerResult::Planned(planned))
     }
+}
+
+fn is_zero(expr: &Expr) -> bool {
+    matches!(expr, Expr::Literal(ScalarValue::Int64(Some(0)), _))
 }
 
 /// The type of an operand, if it has one by now.

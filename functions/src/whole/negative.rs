@@ -34,14 +34,19 @@ impl FunctionRewrite for CheckedNegatives {
     fn rewrite(&self, expr: Expr, schema: &DFSchema, _: &ConfigOptions) -> DfResult<Transformed<Expr>> {
         Ok(match expr {
             Expr::Negative(of) if of.get_type(schema).is_ok_and(|of| of.is_signed_integer()) => {
-                Transformed::yes(ScalarUDF::from(Negative).call(vec![*of]))
+                Transformed::yes(negated(*of))
             }
             other => Transformed::no(other),
         })
     }
 }
 
-/// The negative of a whole number, in its type.
+/// `-x` of a whole number or of a span of time.
+pub(super) fn negated(of: Expr) -> Expr {
+    ScalarUDF::from(Negative).call(vec![of])
+}
+
+/// The negative of a whole number or of a span of time, in its type.
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct Negative;
 
@@ -65,7 +70,7 @@ impl ScalarUDFImpl for Negative {
 
 fn negative(values: &ArrayRef) -> DfResult<ArrayRef> {
     numeric::neg(values).map_err(|error| match error {
-        ArrowError::ArithmeticOverflow(_) => beyond(values.data_type()),
+        ArrowError::ArithmeticOverflow(_) if values.data_type().is_integer() => beyond(values.data_type()),
         other => other.into(),
     })
 }
