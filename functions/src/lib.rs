@@ -70,6 +70,7 @@ mod types;
 mod unnested;
 mod whole;
 mod written;
+mod zones;
 
 use datafusion::logical_expr::{AggregateUDF, ScalarUDF};
 use datafusion::prelude::SessionContext;
@@ -100,6 +101,7 @@ pub use types::name as type_name;
 pub use unnested::{KEPT, UnnestedKeys, with_plain_columns, without_unnested_keys};
 pub use whole::{Arithmetic, CheckedNegatives};
 pub use written::as_written;
+pub use zones::UTC;
 
 /// Makes the functions known to a session.
 pub fn register(context: &SessionContext) {
@@ -123,6 +125,7 @@ pub fn scalar() -> impl Iterator<Item = ScalarUDF> {
         .chain(alike::functions())
         .chain(formatted::functions())
         .chain(edges::functions())
+        .chain(zones::functions())
         .chain([dates::function(), substr::function()])
 }
 

@@ -53,16 +53,18 @@ pub(crate) fn literal(value: &ScalarValue) -> Result<Ast, SqlError> {
         | ScalarValue::Decimal256(_, digits, scale) => {
             parse_literal(&format!("CAST('{}' AS DECIMAL({digits}, {scale}))", literal_text(value)?))
         }
-        // The zone says how a time is shown, not when it is.
-        ScalarValue::TimestampSecond(time, _) => timestamp(&ScalarValue::TimestampSecond(*time, None)),
-        ScalarValue::TimestampMillisecond(time, _) => {
-            timestamp(&ScalarValue::TimestampMillisecond(*time, None))
+        // The zone says how an instant is shown, not when it is.
+        ScalarValue::TimestampSecond(time, zone) => {
+            timestamp(&ScalarValue::TimestampSecond(*time, None), zone.as_deref())
         }
-        ScalarValue::TimestampMicrosecond(time, _) => {
-            timestamp(&ScalarValue::TimestampMicrosecond(*time, None))
+        ScalarValue::TimestampMillisecond(time, zone) => {
+            timestamp(&ScalarValue::TimestampMillisecond(*time, None), zone.as_deref())
         }
-        ScalarValue::TimestampNanosecond(time, _) => {
-            timestamp(&ScalarValue::TimestampNanosecond(*time, None))
+        ScalarValue::TimestampMicrosecond(time, zone) => {
+            timestamp(&ScalarValue::TimestampMicrosecond(*time, None), zone.as_deref())
+        }
+        ScalarValue::TimestampNanosecond(time, zone) => {
+            timestamp(&ScalarValue::TimestampNanosecond(*time, None), zone.as_deref())
         }
         ScalarValue::Int64(Some(i64::MIN)) => parse_literal("(-9223372036854775807 - 1)"),
         value if value.data_type().is_integer() => parse_literal(&value.to_string()),
@@ -91,8 +93,9 @@ fn float(x: f64) -> Result<Ast, SqlError> {
     }
 }
 
-fn timestamp(time: &ScalarValue) -> Result<Ast, SqlError> {
-    parse_literal(&format!("CAST('{}' AS TIMESTAMP)", literal_text(time)?))
+fn timestamp(time: &ScalarValue, zone: Option<&str>) -> Result<Ast, SqlError> {
+    let ty = if zone.is_some() { "TIMESTAMPTZ" } else { "TIMESTAMP" };
+    parse_literal(&format!("CAST('{}' AS {ty})", literal_text(time)?))
 }
 
 /// A number or a time as its digits.
@@ -145,11 +148,11 @@ mod tests {
     }
 
     #[test]
-    fn a_time_is_the_same_one_in_every_zone() {
+    fn an_instant_is_the_same_one_in_every_zone() {
         for zone in ["UTC", "utc", "Z", "+01:00", "+25:00", "No/Zone"] {
             let text =
                 literal(&ScalarValue::TimestampSecond(Some(0), Some(zone.into()))).unwrap().to_string();
-            assert_eq!(text, "CAST('1970-01-01T00:00:00' AS TIMESTAMP)", "{zone}");
+            assert_eq!(text, "CAST('1970-01-01T00:00:00' AS TIMESTAMPTZ)", "{zone}");
         }
         let date = literal(&ScalarValue::Date64(Some(86_400_000))).unwrap().to_string();
         assert_eq!(date, "CAST('1970-01-02' AS DATE)");

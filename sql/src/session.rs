@@ -138,6 +138,7 @@ impl SqlSession {
             .with_runtime_env(resources.env())
             .with_catalog_list(tables.catalogs(AskedColumns::default()))
             .with_table_factories(HashMap::new())
+            .with_type_planner(Arc::new(dialect::ZonedTypes))
             .with_analyzer_rule(Arc::new(OuterTypes))
             // At the end, where types are known.
             .with_analyzer_rule(Arc::new(ApplyFunctionRewrites::new(vec![

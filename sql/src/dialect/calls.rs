@@ -184,6 +184,9 @@ fn put_expr(expr: &mut Expr) -> Result<(), SqlError> {
                 *expr = other;
             }
         }
+        Expr::AtTimeZone { timestamp, time_zone } => {
+            *expr = call("timezone", vec![unnested(time_zone).clone(), taken(timestamp)]);
+        }
         Expr::Interval(interval) => {
             if let Some(other) = forms::interval(interval) {
                 *expr = other;

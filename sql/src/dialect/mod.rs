@@ -67,6 +67,7 @@ pub use statement::check_condition;
 pub(crate) use statement::{parse, parse_below};
 pub(crate) use summarize::expand as expand_summary;
 pub use tokens::statements;
+pub(crate) use types::ZonedTypes;
 pub(crate) use using::constraint as join_constraint;
 
 #[cfg(test)]

@@ -1,8 +1,35 @@
 //! Types under the names of DuckDB, as `typeof` says them, and as the engine reads them.
 
+use std::sync::Arc;
+
+use arrow_schema::{DataType as ArrowType, Field, FieldRef, TimeUnit};
+use datafusion::error::Result as DfResult;
+use datafusion::logical_expr::planner::TypePlanner;
 use datafusion::sql::sqlparser::ast::{
     ArrayElemTypeDef, DataType, ExactNumberInfo, ObjectName, TimezoneInfo,
 };
+use gstore_functions::UTC;
+
+/// What makes an instant in UTC of TIMESTAMPTZ: the engine gives it the zone of the session, which has none.
+#[derive(Debug)]
+pub(crate) struct ZonedTypes;
+
+impl TypePlanner for ZonedTypes {
+    fn plan_type_field(&self, ty: &DataType) -> DfResult<Option<FieldRef>> {
+        let DataType::Timestamp(digits, TimezoneInfo::Tz | TimezoneInfo::WithTimeZone) = ty else {
+            return Ok(None);
+        };
+        let unit = match digits {
+            Some(0) => TimeUnit::Second,
+            Some(3) => TimeUnit::Millisecond,
+            Some(6) => TimeUnit::Microsecond,
+            None | Some(9) => TimeUnit::Nanosecond,
+            // The engine refuses it.
+            Some(_) => return Ok(None),
+        };
+        Ok(Some(Arc::new(Field::new("", ArrowType::Timestamp(unit, Some(UTC.into())), true))))
+    }
+}
 
 /// Puts a type into the words of the engine, and the types of its parts.
 pub(super) fn rename(ty: &mut DataType) {

@@ -98,7 +98,6 @@ const FORMS: &[(&str, &str)] = &[
     ("substring_grapheme", "substr(text, from, length)"),
     ("subtract", "a - b"),
     ("switch", CASE),
-    ("timezone", "time AT TIME ZONE 'UTC'"),
     ("to_base", "to_hex(n) for base 16, which has four bits a digit"),
     ("to_quarters", "INTERVAL (3 * n) MONTH"),
     ("try", "TRY_CAST(x AS DOUBLE) of a cast, x / nullif(y, 0) of a division"),
