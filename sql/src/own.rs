@@ -13,8 +13,8 @@ use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 use std::sync::Arc;
 
-use arrow_array::RecordBatch;
-use arrow_schema::{ArrowError, Schema, SchemaRef};
+use arrow_array::{ArrayRef, RecordBatch};
+use arrow_schema::{ArrowError, DataType, Field, FieldRef, Schema, SchemaRef, TimeUnit};
 use gstore_core::{DatasetName, shortened};
 use gstore_data::{DataError, DataFile};
 use gstore_functions::canonical;
@@ -25,6 +25,7 @@ use super::blocking::Demand;
 use super::error::{SqlError, SqlErrorKind};
 use super::formats::Format;
 use super::leaf::{BatchConsumer, ReadRequest, RowReader, batch_of};
+use super::types::with_leaves;
 use objects::ObjectBatches;
 
 /// Rows that are read at a time.
@@ -68,7 +69,7 @@ impl OwnTable {
         table.look_inside()?;
         let format = table.format;
         let schema = match format {
-            Format::Parquet => table.parquet()?.schema().as_ref().clone(),
+            Format::Parquet => with_clocks(table.parquet()?.schema()),
             Format::Separated(usual) => {
                 table.check_begin()?;
                 let delimiter = table.file.delimiter().unwrap_or(usual);
@@ -186,6 +187,20 @@ impl OwnTable {
     }
 }
 
+/// The columns with times of the day in nanoseconds, as statements write them: those of another unit go together
+/// with no other.
+fn with_clocks(schema: &Schema) -> Schema {
+    let clock = |leaf: &DataType| match leaf {
+        DataType::Time32(_) | DataType::Time64(_) => DataType::Time64(TimeUnit::Nanosecond),
+        other => other.clone(),
+    };
+    let typed = |field: &FieldRef| {
+        field.as_ref().clone().with_data_type(with_leaves(field.data_type(), clock))
+    };
+    let fields: Vec<Field> = schema.fields().iter().map(typed).collect();
+    Schema::new_with_metadata(fields, schema.metadata().clone())
+}
+
 /// What the reader of training data says, which names the file.
 fn data_error(error: DataError) -> SqlError {
     SqlError::new(SqlErrorKind::Failed, error.to_string())
@@ -206,10 +221,13 @@ impl RowReader for OwnTable {
         let schema = Arc::new(self.schema.project(&want.columns).map_err(|e| self.failed(e))?);
         for batch in self.batches(&columns)? {
             let batch = batch?;
-            let values = match want.columns.is_empty() {
-                true => Vec::new(),
-                false => batch.columns().iter().map(canonical).collect(),
+            let typed = |(values, field): (&ArrayRef, &FieldRef)| {
+                let values = arrow_cast::cast(values, field.data_type());
+                values.map(|values| canonical(&values)).map_err(|e| self.failed(e))
             };
+            // None where rows are counted.
+            let values = batch.columns().iter().zip(schema.fields()).map(typed);
+            let values = values.collect::<Result<_, SqlError>>()?;
             let batch = batch_of(Arc::clone(&schema), values, batch.num_rows());
             if each(batch.map_err(|e| self.failed(e))?)? == Demand::Enough {
                 break;

@@ -4,11 +4,14 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
+use arrow_array::types::Time32SecondType;
+use arrow_array::{ArrayRef, ListArray, RecordBatch, Time32MillisecondArray, Time64MicrosecondArray};
 use gstore_sql::{
     OwnTable, SqlError, SqlErrorKind, SqlOptions, SqlSession, check_view, named_tables, view_names_itself,
     views_that_read,
 };
 use gstore_store::{DatasetName, Store, ViewOptions};
+use parquet::arrow::ArrowWriter;
 
 use crate::{fixture, session, slt, small_store};
 
@@ -292,6 +295,42 @@ async fn files_of_ones_own_are_tables_that_no_statement_can_name_by_itself() {
         assert_eq!(slt::rows(&session, sql).await.join("\n"), expected, "{sql}");
     }
     assert!(slt::run(&session, "SELECT * FROM 'labels.csv'").await.is_err());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn times_of_the_day_in_files_go_together_with_written_ones() {
+    let store = small_store();
+    let micros = Time64MicrosecondArray::from(vec![Some(43_200_000_001), None, Some(45_000_000_000)]);
+    let millis = Time32MillisecondArray::from(vec![Some(43_200_000), Some(3_600_000), None]);
+    let lists = [Some(vec![Some(60)]), None, Some(vec![None])];
+    let lists = ListArray::from_iter_primitive::<Time32SecondType, _, _>(lists);
+    let columns: [(&str, ArrayRef); 3] =
+        [("a", Arc::new(micros)), ("b", Arc::new(millis)), ("l", Arc::new(lists))];
+    let batch = RecordBatch::try_from_iter(columns).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("clocks.parquet");
+    let file = fs_err::File::create(&path).unwrap();
+    let mut writer = ArrowWriter::try_new(file, batch.schema(), None).unwrap();
+    writer.write(&batch).unwrap();
+    writer.close().unwrap();
+    let own = vec![OwnTable::open("clocks", &path).unwrap()];
+    let options = SqlOptions { threads: 1, own, ..SqlOptions::default() };
+    let session = SqlSession::new(Arc::clone(&store.snapshot), options).unwrap();
+    for (sql, expected) in [
+        ("SELECT a FROM clocks WHERE a > TIME '12:00:00' ORDER BY a", "12:00:00.000001\n12:30:00"),
+        ("SELECT count(*) FROM clocks WHERE b BETWEEN TIME '01:00:00' AND TIME '11:59:59'", "1"),
+        ("SELECT b FROM clocks WHERE b IN (TIME '12:00:00', TIME '13:00:00')", "12:00:00"),
+        ("SELECT count(*) FROM clocks WHERE a > b", "1"),
+        (
+            "SELECT coalesce(a, TIME '02:00:00'), greatest(b, TIME '00:30:00') FROM clocks WHERE a IS NULL",
+            "02:00:00 | 01:00:00",
+        ),
+        ("SELECT count(*) FROM clocks WHERE CAST(TIMESTAMP '2024-01-01 12:10:00' AS TIME) > a", "1"),
+        ("SELECT l[1] FROM clocks WHERE list_contains(l, TIME '00:01:00')", "00:01:00"),
+        ("SELECT count(*) FROM clocks", "3"),
+    ] {
+        assert_eq!(slt::rows(&session, sql).await.join("\n"), expected, "{sql}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
