@@ -1,6 +1,8 @@
-//! Numbers as the bounds of a window that is ordered by dates or times: `RANGE BETWEEN 1 PRECEDING AND ..`.
+//! Numbers as the bounds of a window that is ordered by dates, times or whole numbers:
+//! `RANGE BETWEEN 1 PRECEDING AND ..`.
 //!
-//! They are days of a date, and refused of a time. To the engine they are months.
+//! They are days of a date, and refused of a time; to the engine they are months. Of whole numbers they are the
+//! next whole one within the window; the engine refuses fractions.
 
 use arrow_schema::DataType;
 use datafusion::common::DFSchema;
@@ -12,26 +14,31 @@ use super::times::is_time;
 use super::whole::type_of;
 use crate::error::FunctionError;
 
-/// Makes days of the numbers of such a window; says whether there were any.
+/// Makes days or whole numbers of the numbers of such a window; says whether there were any.
 ///
 /// # Errors
 /// Numbers for times, and fractions of a day.
-pub(super) fn in_days(expr: &mut Expr, schema: &DFSchema) -> DfResult<bool> {
+pub(super) fn in_units(expr: &mut Expr, schema: &DFSchema) -> DfResult<bool> {
     let Expr::WindowFunction(call) = expr else { return Ok(false) };
     let params = &mut call.params;
     let frame = &mut params.window_frame;
     if frame.units != WindowFrameUnits::Range {
         return Ok(false);
     }
-    let bounds = [&mut frame.start_bound, &mut frame.end_bound];
-    let numbers: Vec<&mut String> = bounds.into_iter().filter_map(number).collect();
-    if numbers.is_empty() {
+    let is_number = |bound: &mut WindowFrameBound| number(bound).is_some();
+    if !is_number(&mut frame.start_bound) && !is_number(&mut frame.end_bound) {
         return Ok(false);
     }
     let key = params.order_by.first();
-    let Some(of) = key.and_then(|key| type_of(&key.expr, schema)).filter(is_time) else { return Ok(false) };
+    let Some(of) = key.and_then(|key| type_of(&key.expr, schema)) else { return Ok(false) };
+    if of.is_integer() {
+        return Ok(make_whole(&mut frame.start_bound, true) | make_whole(&mut frame.end_bound, false));
+    }
+    if !is_time(&of) {
+        return Ok(false);
+    }
     let is_date = matches!(of, DataType::Date32 | DataType::Date64);
-    for number in numbers {
+    for number in [&mut frame.start_bound, &mut frame.end_bound].into_iter().filter_map(number) {
         if !(is_date && number.bytes().all(|byte| byte.is_ascii_digit())) {
             let kind = if is_date { "dates takes whole days or" } else { "times takes" };
             let why = format!("RANGE over {kind} an INTERVAL, not {number}");
@@ -41,6 +48,16 @@ pub(super) fn in_days(expr: &mut Expr, schema: &DFSchema) -> DfResult<bool> {
         number.push_str(" days");
     }
     Ok(true)
+}
+
+/// Makes the next whole number within the window of a fraction; says whether it was one.
+fn make_whole(bound: &mut WindowFrameBound, is_start: bool) -> bool {
+    let is_preceding = matches!(bound, WindowFrameBound::Preceding(_));
+    let Some(number) = number(bound).filter(|number| number.parse::<u64>().is_err()) else { return false };
+    let Ok(fraction) = number.parse::<f64>() else { return false };
+    let whole = if is_start == is_preceding { fraction.floor() } else { fraction.ceil() };
+    *number = whole.to_string();
+    true
 }
 
 /// The number that a bound is written as.

@@ -56,6 +56,7 @@ mod records;
 mod round;
 mod rounded;
 mod shape;
+mod shifts;
 mod sides;
 mod signatures;
 mod slices;

@@ -3,7 +3,8 @@
 //!
 //! - `text::INT` rounds: `'12.7'::INT` is 13
 //! - numbers are neither cast to times nor compared with them
-//! - numbers as the bounds of a window over dates are days
+//! - numbers as the bounds of a window over dates are days, and over whole numbers whole
+//! - arguments of window functions that are one for all rows are constants
 //! - the parts of what lies between two times are those of so many days and hours
 //! - a rounded decimal has the type that it has by the number of digits as it is written
 //! - a number of 32 bits is compared with a written fraction in 32 bits, so that a value that is shown as 0.1
@@ -25,7 +26,7 @@ use datafusion::scalar::ScalarValue;
 
 use super::compared::sides;
 use super::whole::type_of;
-use super::{casts, clashes, framed, parts, round, types};
+use super::{casts, clashes, framed, parts, round, shifts, types};
 
 /// The statement with these casts and comparisons.
 pub fn as_written(plan: LogicalPlan, options: &ConfigOptions) -> DfResult<LogicalPlan> {
@@ -42,6 +43,7 @@ impl FunctionRewrite for Written {
 
     fn rewrite(&self, mut expr: Expr, schema: &DFSchema, _: &ConfigOptions) -> DfResult<Transformed<Expr>> {
         clashes::check(&expr, schema)?;
+        shifts::check(&expr)?;
         if let Expr::Cast(Cast { expr: of, field }) = &expr
             && field.data_type().is_integer()
             && type_of(of, schema).is_some_and(|of| types::is_text(&of))
@@ -51,8 +53,8 @@ impl FunctionRewrite for Written {
         if let Some(call) = parts::call(&expr, schema).or_else(|| round::as_written(&expr)) {
             return Ok(Transformed::yes(call));
         }
-        let in_days = framed::in_days(&mut expr, schema)?;
-        let changed = in_days | narrow(&mut expr, schema) | widen(&mut expr, schema);
+        let in_units = framed::in_units(&mut expr, schema)?;
+        let changed = in_units | narrow(&mut expr, schema) | widen(&mut expr, schema);
         Ok(if changed { Transformed::yes(expr) } else { Transformed::no(expr) })
     }
 }

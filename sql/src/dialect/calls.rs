@@ -23,6 +23,7 @@ use super::compared;
 use super::exprs::{call, nested, number, taken, unnested};
 use super::forms;
 use super::framed;
+use super::frames;
 use super::headings;
 use super::joins;
 use super::lambdas;
@@ -67,7 +68,10 @@ impl VisitorMut for Words {
         chained::apart(expr);
         tighten(expr);
         regroup(expr);
-        ControlFlow::Continue(())
+        match expr {
+            Expr::Function(function) => break_on_error(frames::of_function(function)),
+            _ => ControlFlow::Continue(()),
+        }
     }
 
     fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<Self::Break> {
@@ -83,6 +87,7 @@ impl VisitorMut for Words {
             select.projection.push(SelectItem::Wildcard(WildcardAdditionalOptions::default()));
         }
         forms::no_keys(&mut select.group_by);
+        break_on_error(frames::of_select(select))?;
         resolved(select.from.iter_mut().flat_map(|table| &mut table.joins))
     }
 

@@ -19,6 +19,7 @@ mod fields;
 mod first;
 mod forms;
 mod framed;
+mod frames;
 mod free;
 mod given;
 mod globs;

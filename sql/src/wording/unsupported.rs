@@ -6,7 +6,7 @@ use super::{NO_RENAME, NO_ROOM, no_ordinality};
 use crate::error::SqlError;
 
 /// Parts of messages of the engine, what is said in their place, and what to write.
-const UNSUPPORTED: [(&str, &str, &str); 5] = [
+const UNSUPPORTED: [(&str, &str, &str); 6] = [
     (
         "null_aware anti join only supports single column join key",
         "NOT IN takes no grouped or limited subquery that names columns of the statement around it",
@@ -23,6 +23,11 @@ const UNSUPPORTED: [(&str, &str, &str); 5] = [
         "ANY in LIKE expression",
         "LIKE ANY is not supported",
         "write x LIKE 'a%' OR x LIKE 'b%', or x ~ '^(a|b)'",
+    ),
+    (
+        "only support Literal types for field",
+        "an argument of a window function is no constant",
+        "lag(x, n, y), lead(x, n, y) and ntile(n) take an n and a y that are the same for all rows",
     ),
     (
         "Cast error: Format error",
@@ -171,6 +176,10 @@ mod tests {
                 "count(DISTINCT x)",
             ),
             ("This feature is not implemented: ANY in LIKE expression", "x ~ '^(a|b)'"),
+            (
+                "This feature is not implemented: There is only support Literal types for field at idx: 2 in Window Function",
+                "no constant\n  lag(x, n, y)",
+            ),
             (
                 "This feature is not implemented: Unsupported ast node in sqltorel: Convert { is_try: false }",
                 "there is no CONVERT\n  write CAST(x AS INT)",
