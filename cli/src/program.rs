@@ -123,10 +123,21 @@ fn computes(command: &Command) -> bool {
     )
 }
 
+/// Whether a command answers others.
+fn is_server(command: &Command) -> bool {
+    match command {
+        #[cfg(feature = "serve")]
+        Command::Serve(_) => true,
+        _ => false,
+    }
+}
+
 fn run(cli: Cli, store_of_environment: bool) -> anyhow::Result<ExitCode> {
     let context = Context::new(cli.common, store_of_environment)?;
     if let Some(store) = context.named_store() {
-        remedy::name_store(store, context.at_store());
+        // Those who ask a server have no folder of its store.
+        let at_store = if is_server(&cli.command) { String::new() } else { context.at_store() };
+        remedy::name_store(store, at_store);
     }
     check_options(&cli.command, |run| context.has_run(run))?;
     if cli.command.changes_store() {

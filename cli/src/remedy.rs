@@ -60,7 +60,7 @@ pub fn words(remedy: &Remedy<'_>) -> String {
             return "`gstore index` (--sketch or --hnsw, with the feature's name)".into();
         }
         Remedy::Index { kind, feature, rebuild } => {
-            format!("index --{kind}{} {feature}", if rebuild { " --rebuild" } else { "" })
+            format!("index --{kind}{} {feature}{}", if rebuild { " --rebuild" } else { "" }, at_store())
         }
         Remedy::Backup => "backup --to DIR".into(),
         Remedy::Restore => "restore".into(),

@@ -223,19 +223,18 @@ fn one_damaged_segment_hides_no_other_and_its_rows_are_named() {
     }
 }
 
-#[test]
-fn a_named_pipe_in_place_of_a_file_is_damage_and_is_not_waited_for() {
+/// Moves each file of some folders away and lets `take` put something else in its place, which is reported as
+/// the damage `found`.
+fn each_taken(folders: &[&str], found: &str, take: impl Fn(&Path)) {
     let (_dir, path, _) = placed(small);
     let aside = path.with_file_name("aside");
     for name in files(&path) {
         let name = name.to_str().unwrap();
-        let folders = ["CURRENT", "manifests/", "samples/", "segments/", "encodings/"];
         if !folders.iter().any(|folder| name.starts_with(folder)) {
             continue;
         }
         fs_err::rename(path.join(name), &aside).unwrap();
-        assert!(std::process::Command::new("mkfifo").arg(path.join(name)).status().unwrap().success());
-        let found = "a named pipe";
+        take(&path.join(name));
         match report(&path) {
             Ok(report) => {
                 let said = report.problems.iter().any(|p| p.file == name && p.found.starts_with(found));
@@ -249,6 +248,19 @@ fn a_named_pipe_in_place_of_a_file_is_damage_and_is_not_waited_for() {
         fs_err::rename(&aside, path.join(name)).unwrap();
     }
     assert!(report(&path).unwrap().is_sound());
+}
+
+#[test]
+fn a_file_that_is_gone_is_named_by_its_place_in_the_store() {
+    each_taken(&["manifests/", "samples/", "segments/", "encodings/"], "no such file", |_| {});
+}
+
+#[test]
+fn a_named_pipe_in_place_of_a_file_is_damage_and_is_not_waited_for() {
+    let folders = ["CURRENT", "manifests/", "samples/", "segments/", "encodings/"];
+    each_taken(&folders, "a named pipe", |place| {
+        assert!(std::process::Command::new("mkfifo").arg(place).status().unwrap().success());
+    });
 }
 
 #[test]

@@ -408,6 +408,10 @@ fn folders_that_are_no_store_and_newer_stores_are_refused() {
     assert!(finished.stderr.contains("newer") || finished.stderr.contains("999"), "{}", finished.stderr);
     fs_err::write(&current, text.replace("\"digest\": \"", "\"digest\": \"0")).expect("written");
     assert_eq!(ls(&world.path("store")).code, 3);
+    let verified = binary::run(binary::gstore(&world.path("store")).arg("verify"));
+    assert_eq!(verified.code, 3);
+    let told = verified.stdout.contains("CURRENT is damaged: ") && !verified.stdout.contains("`gstore verify`");
+    assert!(told, "{}", verified.stdout);
     fs_err::remove_file(&current).expect("removed");
     fs_err::create_dir(&current).expect("made");
     ls(&world.path("store")).says(3, &["CURRENT is damaged", "found a folder", "move this folder away"]);

@@ -140,7 +140,8 @@ fn a_damaged_sketch_is_not_used_and_can_be_made_anew() {
         fs_err::write(&file, &bytes).expect("written");
         let finished = place.run(&["query", "--format", "csv", SKETCH]);
         assert_eq!((finished.code, finished.stdout), (0, exact.clone()), "byte {at}: {}", finished.stderr);
-        let says = ["indexes/", "is damaged", "`gstore index --sketch pool/grad-sgd-sample` rebuilds it"];
+        let command = "`gstore index --sketch pool/grad-sgd-sample --store ";
+        let says = ["indexes/", "is damaged", command, "store` rebuilds it"];
         let told = says.iter().all(|part| finished.stderr.contains(part));
         // A plane that was not read was not found to be damaged either.
         assert!(told || finished.stderr.contains("of the sketch excluded"), "byte {at}: {}", finished.stderr);

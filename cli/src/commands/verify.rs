@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use anyhow::Result;
 use arrow_array::cast::AsArray;
-use gstore_core::{TotalProgress, Unit, first_of, many, many_of};
+use gstore_core::{Remedy, TotalProgress, Unit, first_of, many, many_of};
 use gstore_store::{
     AffectedRows, Loss, Problem, RepairOptions, RepairReport, RowSet, Snapshot, Store, VerifyError,
     VerifyOptions, VerifyReport,
@@ -94,7 +94,11 @@ fn print_unreadable(context: &Context, args: &VerifyArgs, error: &VerifyError) -
         let problems = json!({ "snapshot": null, "problems": [error.damage()] });
         print_json(&problems)?;
     } else {
-        out!("{error}");
+        // The command that it names is this one.
+        let own = Remedy::Verify.to_string();
+        for line in error.to_string().lines().filter(|line| !line.contains(&own)) {
+            out!("{line}");
+        }
         out!(
             "`gstore verify --repair{}` finds the newest sound state; `gstore restore` brings back a backup",
             context.at_store()

@@ -36,9 +36,10 @@ impl SearchCounts {
             summary.guarantee =
                 "approximate: similarities are exact, some of the nearest rows may be missing".to_owned();
             summary.notes.push(format!(
-                "{compared} vectors were compared in the graphs of {} (ef {ef}); {} rows were scored",
+                "{} compared in the graphs of {} (ef {ef}); {} scored",
+                many_of(*compared, "vector was", "vectors were"),
                 many(*graphs, "segment"),
-                summary.rows_scored
+                many_of(summary.rows_scored, "row was", "rows were")
             ));
             if *scanned > 0 {
                 summary.notes.push(format!(

@@ -108,6 +108,8 @@ impl StorageError {
         };
         match source.kind() {
             io::ErrorKind::IsADirectory => StorageError::Folder(damage(&"a folder")),
+            // The error would have the whole path.
+            io::ErrorKind::NotFound => StorageError::Damaged(damage(&"no such file")),
             _ if is_not_whole(&source) => StorageError::Damaged(damage(&source)),
             _ => StorageError::io(format!("read {name}"), source),
         }

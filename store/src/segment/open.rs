@@ -46,11 +46,7 @@ impl SegmentFile {
         let affected = || lost(entry.range(), label);
         let lost = |d: Damage| -> StorageError { d.affecting(affected()).into() };
         let file = own.vfs.open(&own.path).map_err(|e| {
-            let expected = format!("{} bytes", entry.len);
-            match e.kind() {
-                ErrorKind::NotFound => lost(Damage::new(&own.name, "the file", expected, "no such file")),
-                _ => StorageError::of_lost(&own.name, &expected, Some(affected()), e),
-            }
+            StorageError::of_lost(&own.name, &format!("{} bytes", entry.len), Some(affected()), e)
         })?;
         let len = file.len().map_err(|e| StorageError::io(format!("open {}", own.name), e))?;
         if len != entry.len {

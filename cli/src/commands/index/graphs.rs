@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Result, bail};
-use gstore_core::{Cancel, many, many_of};
+use gstore_core::{Cancel, Remedy, many, many_of};
 use gstore_query::QueryError;
 use gstore_query::ann;
 use gstore_query::sketch;
@@ -211,8 +211,8 @@ pub fn words(line: &FeatureIndexes) -> String {
     let unusable = match line.unusable_graphs {
         0 => String::new(),
         n => format!(
-            ", {n} that cannot be used (damaged, or of another state of their segments; `gstore index --hnsw {}` rebuilds them)",
-            line.feature
+            ", {n} that cannot be used (damaged, or of another state of their segments; {} rebuilds them)",
+            Remedy::Index { kind: ann::KIND, feature: &line.feature, rebuild: false }
         ),
     };
     format!("{graphs}{unusable}{linked}{left_out}")
@@ -262,7 +262,9 @@ pub fn table(lines: &[FeatureIndexes]) -> Result<()> {
             );
         }
         if found.without > 0 {
-            out!("  {} of its segments have no graph and were scanned", found.without);
+            let lack = many_of(found.without, "of its segments has", "of its segments have");
+            let were = if found.without == 1 { "was" } else { "were" };
+            out!("  {lack} no graph and {were} scanned");
         }
     }
     Ok(())

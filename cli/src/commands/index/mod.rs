@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use anyhow::Result;
 use gstore::indexes::sketch;
-use gstore_core::{Progress, Unit, many};
+use gstore_core::{Progress, Remedy, Unit, many};
 use gstore_query::IndexStatus;
 use gstore_query::QueryError;
 use gstore_query::ann::{self, Evaluation};
@@ -233,8 +233,8 @@ fn print(lines: &[FeatureIndexes]) -> Result<()> {
         let unusable = match line.unusable {
             0 => String::new(),
             n => format!(
-                ", {n} that cannot be used (damaged, or of another state of their segments; `gstore index --sketch {}` rebuilds them)",
-                line.feature
+                ", {n} that cannot be used (damaged, or of another state of their segments; {} rebuilds them)",
+                Remedy::Index { kind: KIND, feature: &line.feature, rebuild: false }
             ),
         };
         let refused = line.refused.as_ref().map_or_else(String::new, |why| format!("; {why}"));

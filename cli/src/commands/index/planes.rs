@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use anyhow::Result;
-use gstore_core::Cancel;
+use gstore_core::{Cancel, many, many_of};
 use gstore_query::QueryError;
 use gstore_query::evaluate::{PlaneEvaluation, PlanesEvaluation, PlanesOptions, planes};
 use gstore_store::{FeaturePart, Snapshot};
@@ -31,11 +31,11 @@ pub fn evaluate(
 pub fn table(lines: &[FeatureIndexes]) -> Result<()> {
     for (line, found) in lines.iter().filter_map(|line| Some((line, line.planes_evaluation.as_ref()?))) {
         let scan = HumanBytes(found.scan_bytes_read as u64);
+        let queries = many_of(found.queries as u64, "query", "queries");
         out!(
-            "\nsketch of {}: {} queries for the 100 nearest of {} rows; a scan reads {scan}",
+            "\nsketch of {}: {queries} for the 100 nearest of {}; a scan reads {scan}",
             line.feature,
-            found.queries,
-            found.rows
+            many(found.rows, "row")
         );
         out!("{:<9}  {:>9}  {:>11}  {:>11}  {:>12}", "plane", "bytes/row", "on disk", "read", "rows scored");
         for plane in &found.planes {
@@ -50,7 +50,7 @@ pub fn table(lines: &[FeatureIndexes]) -> Result<()> {
         let (read, scored) = (HumanBytes(found.bytes_read as u64).to_string(), share(found.scored));
         out!("{:<9}  {:>9}  {:>11}  {read:>11}  {scored:>12}", "as chosen", "", "");
         if let Some(why) = &found.why_scanned {
-            out!("as chosen, for {} of {} queries: {why}", found.scanned, found.queries);
+            out!("as chosen, for {} of {queries}: {why}", found.scanned);
         }
         out!("certified and int8 are the same codes; each row has {} bytes besides", found.record_bytes);
     }

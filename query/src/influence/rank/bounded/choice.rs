@@ -1,6 +1,8 @@
 //! The planes to read for one ranking, from what they exclude of a sample. Cost only: whatever is chosen, the
 //! answer promises the same.
 
+use gstore_core::many;
+
 use super::candidates::ScoreCut;
 use super::cost::{Costs, scattered};
 use super::pass::RequestedRows;
@@ -46,7 +48,7 @@ pub(super) fn plan<'a>(
     }
     let least = LEAST_SAMPLES * SAMPLE as u64;
     if rows < least {
-        return Ok(Err(format!("a sketch does not pay for {rows} rows; it does from {least} on")));
+        return Ok(Err(format!("a sketch does not pay for {}; it does from {least} on", many(rows, "row"))));
     }
     if k as u64 > rows / 4 {
         return Ok(Err(format!(
