@@ -2,13 +2,19 @@
 //! casts out of comparisons with constants. Of `try_cast(n AS TINYINT) > 100` it makes `n > 100`, which 1000 is,
 //! and of `d::DECIMAL(3,1) = 1.7` that d is 1.7, and not 1.72.
 //!
+//! Of doubles too large for 32 bits the engine makes infinities.
+//!
 //! A cast of times to a finer unit fits, but the constant would be cut off to the coarser one: such casts come
-//! back where the constants beside them have no part of a coarser unit.
+//! back where the constants beside them have no part of a coarser unit. And those of doubles come back where
+//! a subquery is joined by them.
 
 use std::sync::Arc;
 
+use arrow_array::ArrayRef;
+use arrow_array::cast::AsArray;
+use arrow_array::types::{Float32Type, Float64Type};
 use arrow_cast::CastOptions;
-use arrow_schema::{DataType, FieldRef, TimeUnit};
+use arrow_schema::{ArrowError, DataType, FieldRef, TimeUnit};
 use datafusion::common::DFSchema;
 use datafusion::common::tree_node::Transformed;
 use datafusion::common::utils::take_function_args;
@@ -19,16 +25,27 @@ use datafusion::logical_expr::{
 };
 use datafusion::scalar::ScalarValue;
 
+use super::columnar::of_one;
 use super::compared::sides;
+use crate::error::FunctionError;
 use crate::signatures;
 
 /// What takes the place of a cast, if it is one of these; `safe` casts give null for what does not fit.
 pub(super) fn call(of: &Expr, to: &DataType, safe: bool, schema: &DFSchema) -> Option<Expr> {
     // A constant is cast once, before comparisons are looked at.
-    if matches!(of, Expr::Literal(..)) || keeps(&of.get_type(schema).ok()?, to) {
+    let is_cast_once = matches!(of, Expr::Literal(value, _) if has_place(value, to));
+    if is_cast_once || keeps(&of.get_type(schema).ok()?, to) {
         return None;
     }
     Some(ScalarUDF::from(NarrowCast { to: to.clone(), safe }).call(vec![of.clone()]))
+}
+
+/// Whether the engine casts a constant to a type, or says that it does not fit.
+fn has_place(value: &ScalarValue, to: &DataType) -> bool {
+    match value {
+        ScalarValue::Float64(Some(double)) if *to == DataType::Float32 => single(*double).is_some(),
+        _ => true,
+    }
 }
 
 /// Whether a cast is one that the engine leaves in comparisons, or may take out of them.
@@ -36,6 +53,7 @@ fn keeps(from: &DataType, to: &DataType) -> bool {
     match (from, to) {
         // As of `row`, of which none is that large: `row::BIGINT < 10` says which rows are read.
         (DataType::UInt64, DataType::Int64) => true,
+        (DataType::Float64, DataType::Float32) => false,
         (DataType::Timestamp(from, zone), DataType::Timestamp(to, to_zone)) => {
             // It leaves those to a coarser unit.
             per_second(from) > per_second(to) || from == to && !shifts(zone.as_deref(), to_zone.as_deref())
@@ -104,8 +122,8 @@ pub(super) fn as_cast(expr: Expr) -> Transformed<Expr> {
 }
 
 /// Puts casts back into a comparison in which the engine does not take them out wrongly: of times with all but
-/// constants of a finer unit, and of what keeps its digits with columns around a subquery, where it makes a join
-/// of casts only. Says whether there was one.
+/// constants of a finer unit, and of what keeps its digits and of doubles with columns around a subquery,
+/// where it makes a join of casts only. Says whether there was one.
 pub(super) fn put_back(expr: &mut Expr, schema: &DFSchema) -> bool {
     if !matches!(expr, Expr::BinaryExpr(_) | Expr::Between(_) | Expr::InList(_)) {
         return false;
@@ -133,6 +151,8 @@ fn is_sound(sides: &[&mut Expr], at: usize, schema: &DFSchema) -> bool {
             };
             !shifts(zone.as_deref(), to_zone.as_deref()) && others.all(is_whole)
         }
+        // The engine takes none of these out of a comparison, and makes a join of them.
+        (DataType::Float64, DataType::Float32) => sides.iter().any(|side| side.contains_outer()),
         _ => {
             let keeps_digits = units(&from).zip(units(to)).is_some_and(|(from, to)| from.2 <= to.2);
             keeps_digits && others.all(|other| matches!(other, Expr::OuterReferenceColumn(..)))
@@ -181,9 +201,32 @@ impl ScalarUDFImpl for NarrowCast {
     }
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> DfResult<ColumnarValue> {
+        if self.to == DataType::Float32 {
+            return of_one(self.name(), &args, |doubles| singles(doubles, self.safe));
+        }
         let [of] = take_function_args(self.name(), args.args)?;
         of.cast_to(&self.to, Some(&CastOptions { safe: self.safe, ..CastOptions::default() }))
     }
+}
+
+/// A double in 32 bits, if it fits; no -0.0.
+fn single(double: f64) -> Option<f32> {
+    let single = double as f32 + 0.0;
+    (single.is_finite() || !double.is_finite()).then_some(single)
+}
+
+fn singles(doubles: &ArrayRef, safe: bool) -> DfResult<ArrayRef> {
+    let doubles = doubles
+        .as_primitive_opt::<Float64Type>()
+        .ok_or_else(|| FunctionError::internal("type of a number in 64 bits"))?;
+    if safe {
+        return Ok(Arc::new(doubles.unary_opt::<_, Float32Type>(single)));
+    }
+    let fitting = |double: f64| {
+        let why = || ArrowError::CastError(format!("Can't cast value {double:?} to type Float32"));
+        single(double).ok_or_else(why)
+    };
+    Ok(Arc::new(doubles.try_unary::<_, Float32Type, ArrowError>(fitting)?))
 }
 
 #[cfg(test)]
@@ -213,6 +256,8 @@ mod tests {
             (D::Decimal128(2, 0), D::Int8, true),
             (D::Decimal128(3, 0), D::Int8, false),
             (D::Int64, D::Float64, true),
+            (D::Float64, D::Float32, false),
+            (D::Int64, D::Float32, true),
             (D::Utf8, D::Utf8View, true),
             (D::Int64, D::Utf8, true),
             (D::Date32, D::Int64, true),
