@@ -7,14 +7,22 @@ pub(super) fn of_plain(name: &str, call: &str) -> Option<String> {
         _ => name.strip_prefix("list_").or_else(|| name.strip_prefix("array_"))?,
     };
     let (_, types) = call.split_once('(')?;
+    let may_be_list = |types: &str| {
+        ["List(", "LargeList(", "FixedSizeList(", "Null"].iter().any(|ty| types.starts_with(ty))
+    };
     let list = match kind {
-        // Their list is the second argument.
-        "prepend" | "push_front" => types.split_once(", ")?.1,
+        "prepend" | "push_front" => {
+            let (value, list) = types.split_once(", ")?;
+            if may_be_list(value) && !may_be_list(list) {
+                return Some(format!("its list stands behind the value: {name}(x, list)"));
+            }
+            list
+        }
         // These make lists.
         "agg" | "repeat" | "value" => return None,
         _ => types,
     };
-    if ["List(", "LargeList(", "FixedSizeList(", "Null"].iter().any(|ty| list.starts_with(ty)) {
+    if may_be_list(list) {
         return None;
     }
     let is_text = list.starts_with("Utf8");
@@ -55,6 +63,7 @@ mod tests {
         assert!(said("array_append", "Utf8, Utf8").contains("CAST(x AS VARCHAR[])"));
         assert!(said("list_prepend", "Utf8, Float64").contains("list(x)"));
         assert_eq!(said("list_prepend", "Utf8, List(Utf8)"), "");
+        assert!(said("array_prepend", "List(Int64), Int64").contains("array_prepend(x, list)"));
         assert_eq!(said("list_sum", "List(Utf8)"), "");
         assert_eq!(said("sum", "Utf8"), "");
     }
