@@ -4,7 +4,8 @@
 //!   the engine's gives the last time that there is, and 1970
 //! - `round(x, n)` and `trunc(x, n)` are x where it has no more than n digits behind the point: the engine's
 //!   multiply by a power of ten, and that or the product may be infinite
-//! - `ceil(x)` and `floor(x)` of a decimal have a digit more than x, up to 38: the next whole number may have one
+//! - `ceil(x)` and `floor(x)` of a decimal have room for a digit more than x, up to 38, which the next whole
+//!   number may have
 
 use std::sync::Arc;
 

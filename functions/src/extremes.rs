@@ -1,5 +1,5 @@
-//! `max` and `min` of floating-point numbers in groups, where NaN is larger than any number: the engine's take
-//! what stands behind a NaN for larger, and begin with the last finite number, beyond which infinities are.
+//! `max` and `min` of floating-point numbers in groups, where NaN is larger than any number: the engine's
+//! take what stands behind a NaN for larger, and begin with the last finite number.
 
 use std::sync::Arc;
 

@@ -1,8 +1,8 @@
 //! Numbers as the bounds of a window that is ordered by dates, times or whole numbers:
 //! `RANGE BETWEEN 1 PRECEDING AND ..`.
 //!
-//! They are days of a date, and refused of a time; to the engine they are months. Of whole numbers they are the
-//! next whole one within the window; the engine refuses fractions.
+//! They are days of a date, and refused of a time; to the engine they are months. Of whole numbers they are
+//! the next whole one within the window; the engine refuses fractions.
 
 use arrow_schema::DataType;
 use datafusion::common::DFSchema;

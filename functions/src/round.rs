@@ -1,7 +1,7 @@
 //! `round(x, n)` of a type that stays what it is: of a decimal it depends on n, which is a constant or not.
 //!
-//! To the engine a literal n is a constant, and while it is cast to another width none: a rounded decimal would
-//! be of one type where comparisons are planned, and of another where they run.
+//! To the engine a literal n is a constant, and while it is cast to another width none: a rounded decimal
+//! would be of one type where comparisons are planned, and of another where they run.
 
 use std::sync::Arc;
 

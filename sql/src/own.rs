@@ -187,16 +187,15 @@ impl OwnTable {
     }
 }
 
-/// The columns with times of the day in nanoseconds, as statements write them: those of another unit go together
-/// with no other.
+/// The columns with times of the day in nanoseconds, as statements write them: those of another unit go
+/// together with no other.
 fn with_clocks(schema: &Schema) -> Schema {
     let clock = |leaf: &DataType| match leaf {
         DataType::Time32(_) | DataType::Time64(_) => DataType::Time64(TimeUnit::Nanosecond),
         other => other.clone(),
     };
-    let typed = |field: &FieldRef| {
-        field.as_ref().clone().with_data_type(with_leaves(field.data_type(), clock))
-    };
+    let typed =
+        |field: &FieldRef| field.as_ref().clone().with_data_type(with_leaves(field.data_type(), clock));
     let fields: Vec<Field> = schema.fields().iter().map(typed).collect();
     Schema::new_with_metadata(fields, schema.metadata().clone())
 }

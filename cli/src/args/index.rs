@@ -100,7 +100,8 @@ mod tests {
         ] {
             assert!(parse(words).is_err(), "{words}");
         }
-        for words in ["--sketch --planes sign", "--hnsw --evaluate --queries 5 --seed 1 --ef 9 --sim cosine"] {
+        for words in ["--sketch --planes sign", "--hnsw --evaluate --queries 5 --seed 1 --ef 9 --sim cosine"]
+        {
             assert!(parse(words).is_ok(), "{words}");
         }
         let error = parse("--evaluate --ef 0").expect_err("refused").to_string();

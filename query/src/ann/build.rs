@@ -165,9 +165,8 @@ fn save(index: &Index, path: &Path) -> Result<(), QueryError> {
         QueryError::Graph(format!("the path {} is not UTF-8, which making a graph takes", path.display()))
     })?;
     let saved = index.save(name).map_err(|error| failed("write", &error));
-    let is_whole = write_rest(path, index.serialized_length() as u64).map_err(|error| {
-        IndexError::from(StorageError::io(format!("write {}", path.display()), error))
-    })?;
+    let is_whole = write_rest(path, index.serialized_length() as u64)
+        .map_err(|error| IndexError::from(StorageError::io(format!("write {}", path.display()), error)))?;
     saved?;
     match is_whole {
         true => Ok(()),

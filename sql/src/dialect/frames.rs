@@ -2,8 +2,8 @@
 //! `ROWS 2 PRECEDING`.
 
 use datafusion::sql::sqlparser::ast::{
-    BinaryOperator, DataType, ExactNumberInfo, Expr, Function, NamedWindowDefinition, NamedWindowExpr, Select,
-    Value, WindowFrame, WindowFrameBound, WindowFrameUnits, WindowSpec, WindowType,
+    BinaryOperator, DataType, ExactNumberInfo, Expr, Function, NamedWindowDefinition, NamedWindowExpr,
+    Select, Value, WindowFrame, WindowFrameBound, WindowFrameUnits, WindowSpec, WindowType,
 };
 use gstore_core::shortened;
 
@@ -44,9 +44,14 @@ fn of_window(window: &mut WindowSpec) -> Result<(), SqlError> {
 }
 
 fn put(units: WindowFrameUnits, bound: &mut Expr) -> Result<(), SqlError> {
-    // A parameter has no value where a statement is only described.
-    let is_left = match &*bound {
-        Expr::Interval(_) => true,
+    let is_left = match bound {
+        Expr::Interval(interval) => {
+            if let Some(written) = written(&interval.value).filter(|number| !number.starts_with('-')) {
+                *interval.value = number(written);
+            }
+            matches!(&*interval.value, Expr::Value(_))
+        }
+        // A parameter has no value where a statement is only described.
         Expr::Value(value) => matches!(value.value, Value::Placeholder(_)),
         _ => false,
     };
@@ -122,6 +127,7 @@ mod tests {
             ),
             ("RANGE 1.5::DECIMAL(5,2) PRECEDING", "RANGE 1.5 PRECEDING"),
             ("RANGE INTERVAL '2 days' PRECEDING", "RANGE INTERVAL '2 days' PRECEDING"),
+            ("RANGE INTERVAL (1 + 1) DAY PRECEDING", "RANGE INTERVAL '2' DAY PRECEDING"),
             ("ROWS UNBOUNDED PRECEDING", "ROWS UNBOUNDED PRECEDING"),
         ] {
             let sql = |frame: &str| format!("SELECT sum(x) OVER (ORDER BY y {frame}) FROM t");
@@ -135,6 +141,7 @@ mod tests {
             ("GROUPS 1 - 2 PRECEDING", "GROUPS takes a whole number from 0 on, not 1 - 2"),
             ("RANGE 1.555::DECIMAL(5,2) PRECEDING", "RANGE takes a number from 0 on or an INTERVAL, not"),
             ("RANGE k + 1 PRECEDING", "RANGE takes a number from 0 on or an INTERVAL, not k + 1"),
+            ("RANGE INTERVAL (k) DAY PRECEDING", "RANGE takes a number from 0 on or an INTERVAL, not"),
         ] {
             let sql = format!("SELECT sum(x) OVER (ORDER BY y {frame}) FROM t");
             let refused = rewritten(&sql).unwrap_err();

@@ -1,5 +1,5 @@
-//! `-x` of an unsigned number, or of what lies between two times, as `0 - x`: the engine refuses one of the type
-//! of `x`.
+//! `-x` of an unsigned number, or of what lies between two times, as `0 - x`: the engine refuses one of the
+//! type of `x`.
 
 use datafusion::sql::sqlparser::ast::{BinaryOperator, Expr, Statement, UnaryOperator};
 

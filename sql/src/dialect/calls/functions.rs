@@ -85,8 +85,8 @@ pub(super) fn renamed(function: &mut Function) -> Option<Expr> {
     }
 }
 
-/// Gives aggregate functions the names that they have in plans: by another one the engine calls a column by its
-/// arguments alone, and takes `mean(x)` and `mean(x) FILTER (WHERE ok)` for two of one name.
+/// Gives aggregate functions the names that they have in plans: by another one the engine calls a column by
+/// its arguments alone, and takes `mean(x)` and `mean(x) FILTER (WHERE ok)` for two of one name.
 pub(in crate::dialect) fn name_aggregates(sql: &mut Statement) {
     visit_expressions_mut(sql, |part: &mut Expr| {
         if let Expr::Function(function) = part

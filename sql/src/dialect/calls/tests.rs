@@ -98,7 +98,10 @@ fn aggregate_functions_have_one_name_in_plans() {
             "SELECT Mean(a), avg(a) FILTER (WHERE b) FROM t HAVING (SELECT var_samp(c) FROM u) > 1",
             "SELECT avg(a), avg(a) FILTER (WHERE b) FROM t HAVING (SELECT var(c) FROM u) > 1",
         ),
-        ("SELECT \"mean\"(a), arg_max(a, b) OVER () FROM t", "SELECT \"avg\"(a), max_by(a, b) OVER () FROM t"),
+        (
+            "SELECT \"mean\"(a), arg_max(a, b) OVER () FROM t",
+            "SELECT \"avg\"(a), max_by(a, b) OVER () FROM t",
+        ),
         ("SELECT power(a, 2), x.mean(a), mean FROM t", "SELECT power(a, 2), x.mean(a), mean FROM t"),
     ] {
         assert_eq!(changed(sql, name_aggregates).1, expected);
