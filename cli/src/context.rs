@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 
 use anyhow::{Result, bail};
 use gstore::JobContext;
-use gstore_core::{Cancel, first_of, locked};
+use gstore_core::{Cancel, first_of, keep_ignored_signals, locked};
 use gstore_store::{Checks, Lease, Snapshot, SnapshotName, Store};
 use rustix::fs::{Access, access};
 use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
@@ -190,9 +190,9 @@ impl Context {
         }
     }
 
-    /// Raised by the first Ctrl-C (or SIGTERM), which then says what happens; the second ends the
-    /// process at once. A command of several stages asks again at each: the flag stays the same, the
-    /// message is the stage's.
+    /// Raised by the first Ctrl-C (or SIGTERM, or SIGHUP), which then says what happens; the second ends the
+    /// process at once. A signal that the process was started to ignore stays ignored. A command of several
+    /// stages asks again at each: the flag stays the same, the message is the stage's.
     pub fn cancel_on_interrupt(&self, message: &'static str) -> Result<Arc<Cancel>> {
         let installed = self.interrupt.get();
         let interrupt = installed.cloned().unwrap_or_default();
@@ -200,7 +200,7 @@ impl Context {
         if installed.is_none() {
             let Interrupt { raised, message, elsewhere, before } =
                 self.interrupt.get_or_init(|| interrupt.clone()).clone();
-            ctrlc::set_handler(move || {
+            let handler = move || {
                 if elsewhere.load(Ordering::Relaxed) {
                     return;
                 }
@@ -212,7 +212,8 @@ impl Context {
                 }
                 raised.raise();
                 say!("\n{}", locked(&message));
-            })?;
+            };
+            keep_ignored_signals(|| ctrlc::set_handler(handler))?;
         }
         Ok(interrupt.raised)
     }

@@ -37,6 +37,7 @@ mod remedy;
 mod rotation;
 mod rows;
 mod separator;
+mod signals;
 mod tensors;
 mod words;
 
@@ -65,5 +66,6 @@ pub use remedy::Remedy;
 pub use rotation::{SignRotation, hadamard};
 pub use rows::{CELL_ROWS, RowFlags, RowSet};
 pub use separator::separator;
+pub use signals::keep_ignored_signals;
 pub use tensors::{TensorNote, header_bytes, tensor_header};
 pub use words::{first_of, many, many_of, one_line, shortened, without_path, wrapped};

@@ -72,7 +72,7 @@ fn run(kind: &str, args: &Args) -> Result<bool, Failure> {
         serve::server_main(Path::new(dir), fault(args)?)?;
         return Ok(true);
     }
-    ctrlc::set_handler(Stop::interrupt)?;
+    gstore_core::keep_ignored_signals(|| ctrlc::set_handler(Stop::interrupt))?;
     let suite = suite(args, seed)?;
     if let Some(done) = replay(kind, args, &suite)? {
         return Ok(done);

@@ -155,9 +155,13 @@ pub fn start(command: &mut Command) -> Child {
     command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("gstore runs")
 }
 
-/// Sends Ctrl-C to a command.
+/// Sends Ctrl-C to a command; where it has that ignored, as in the background of a script, SIGTERM in its place.
 pub fn interrupt(child: &Child) {
-    signal(child, "INT");
+    let status = fs_err::read_to_string(format!("/proc/{}/status", child.id())).unwrap_or_default();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let ignored = ignored.and_then(|bits| u64::from_str_radix(bits.trim(), 16).ok()).unwrap_or(0);
+    // SIGINT is signal 2.
+    signal(child, if ignored & 0b10 == 0 { "INT" } else { "TERM" });
 }
 
 /// Sends a signal to a command, by its name.

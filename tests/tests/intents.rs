@@ -18,7 +18,11 @@ fn filled() -> Place {
 
 /// Starts a command and waits until it waits for the writer lock.
 fn waiting(place: &Place, args: &[&str]) -> Child {
-    let mut command = place.gstore(args);
+    started(&mut place.gstore(args))
+}
+
+/// The same of any command that becomes `gstore`.
+fn started(command: &mut Command) -> Child {
     let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("started");
     let folder = format!("/proc/{}/fd", child.id());
     until("the command opens the lock", || {
@@ -161,6 +165,28 @@ fn what_ctrl_c_says_of_a_delete_is_so() {
         assert!(finished.stderr.ends_with("stopped; nothing was changed\n"), "{}", finished.stderr);
         assert_eq!(ids(&place).len(), 10);
     }
+}
+
+#[test]
+fn signals_that_are_ignored_at_the_start_stop_nothing() {
+    let place = filled();
+    let lock = fs_err::OpenOptions::new().write(true).open(place.path("store/LOCK")).expect("a lock");
+    lock.file().lock().expect("locked");
+    let delete = place.gstore(&["delete", "--dataset", "pool", "--id", "s3"]);
+    // As `nohup` has it, and a script of what runs in its background.
+    let mut ignoring = Command::new("sh");
+    ignoring.args(["-c", "trap '' HUP INT; exec \"$0\" \"$@\""]);
+    ignoring.arg(delete.get_program()).args(delete.get_args()).env_remove("GSTORE_CONFIG");
+    let child = started(&mut ignoring);
+    for name in ["HUP", "INT"] {
+        binary::signal(&child, name);
+    }
+    // The handler would run in a separate thread.
+    std::thread::sleep(Duration::from_millis(300));
+    drop(lock);
+    let finished = Finished::from(child.wait_with_output().expect("ends"));
+    finished.says(0, &[]).lacks(&["stopping"]);
+    assert!(!ids(&place).contains(&"s3".to_owned()));
 }
 
 #[test]
