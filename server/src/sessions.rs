@@ -2,11 +2,13 @@
 //!
 //! Invariants
 //! - a request sees one snapshot from its first to its last row, held against `gc` by the session's lease
+//! - a session that no request runs in has no lease after an instant: it is taken again for the next request,
+//!   unless the store does not have the snapshot any more
 //! - the newest snapshot is looked for at each request, so that what other processes publish is seen without
 //!   a restart
 //! - a snapshot is known by the digest of its root: a restored store gives the numbers of later ones again
 //! - all sessions share one limit of memory, and the statements of a client one of their own within it
-//! - a session that no request asks is given up after a while, and its lease with it
+//! - a session that no request asks is given up after a while
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex};
@@ -18,7 +20,7 @@ use gstore_sql::{
     HeldMemory, LiveTable, PreparedStatement, RowWindow, SqlError, SqlOptions, SqlResources, SqlResult,
     SqlSession, StatementOptions, with_whole_views,
 };
-use gstore_store::{Lease, Snapshot, SnapshotName, Store};
+use gstore_store::{Lease, OpenError, Snapshot, SnapshotName, Store};
 use tonic::Status;
 
 use crate::access::Caller;
@@ -30,6 +32,10 @@ use crate::values::read_values;
 const MOST: usize = 8;
 /// How long one is kept that no request asks.
 const IDLE: Duration = Duration::from_secs(60);
+/// How long its lease is: the time that a client takes from the plan of an answer to asking for its rows.
+const HELD: Duration = Duration::from_millis(250);
+/// Whose leases they are.
+const COMMAND: &str = "gstore serve";
 
 /// Statements of a session that are kept prepared.
 const KNOWN: usize = 64;
@@ -38,7 +44,8 @@ const SHORT: usize = 8 << 10;
 
 pub(crate) struct OpenSession {
     pub(crate) session: SqlSession,
-    _lease: Option<Lease>,
+    /// None as well where nothing can be written.
+    lease: Mutex<Option<Lease>>,
     /// Those of all sessions.
     resources: SqlResources,
     /// The last statements, as they were planned: most are asked for twice, before the rows and with them.
@@ -55,7 +62,7 @@ struct PlannedStatement {
 
 impl OpenSession {
     fn new(session: SqlSession, lease: Option<Lease>, resources: SqlResources) -> Self {
-        Self { session, _lease: lease, resources, known: Mutex::default() }
+        Self { session, lease: Mutex::new(lease), resources, known: Mutex::default() }
     }
 
     pub(crate) fn snapshot(&self) -> &Arc<Snapshot> {
@@ -184,10 +191,12 @@ impl Sessions {
                 self.known(tagged.digest(), caller)
             }
         };
-        if let Some(held) = known {
+        if let Some(held) = known
+            && self.holds(&held)?
+        {
             return Ok(held);
         }
-        let leased = self.store.snapshot_leased(name, "gstore serve");
+        let leased = self.store.snapshot_leased(name, COMMAND);
         let (snapshot, lease) = leased.map_err(|e| status::open_status(&e))?;
         let snapshot = match &caller.datasets {
             None => snapshot,
@@ -200,13 +209,40 @@ impl Sessions {
         Ok(self.keep(caller, held))
     }
 
+    /// Holds the snapshot of a session that is at hand. One that the store does not have any more is given up.
+    fn holds(&self, held: &Arc<OpenSession>) -> Result<bool, Status> {
+        let mut lease = locked(&held.lease);
+        if lease.is_some() {
+            return Ok(true);
+        }
+        match self.store.lease(held.snapshot(), COMMAND) {
+            Ok(taken) => {
+                *lease = taken;
+                Ok(true)
+            }
+            Err(OpenError::Storage(e)) if e.is_collected() => {
+                drop(lease);
+                self.give_up(held);
+                Ok(false)
+            }
+            Err(e) => Err(status::open_status(&e)),
+        }
+    }
+
     /// Keeps a session, unless another request has opened one like it meanwhile, which is given then.
     fn keep(&self, caller: &Caller, held: Arc<OpenSession>) -> Arc<OpenSession> {
         let digest = held.snapshot().digest();
         let mut slots = locked(&self.slots);
         if let Some(slot) = slots.iter_mut().find(|slot| slot.is_of(digest, caller)) {
             slot.used = Instant::now();
-            return Arc::clone(&slot.held);
+            let known = Arc::clone(&slot.held);
+            drop(slots);
+            let mut lease = locked(&known.lease);
+            if lease.is_none() {
+                *lease = locked(&held.lease).take();
+            }
+            drop(lease);
+            return known;
         }
         let (datasets, used) = (caller.datasets.clone(), Instant::now());
         slots.push(SessionSlot { datasets, held: Arc::clone(&held), used });
@@ -227,9 +263,13 @@ impl Sessions {
             if self.store.still_has(held.snapshot()).map_err(|e| status::open_status(&e))? {
                 return Ok(Some(held));
             }
-            locked(&self.slots).retain(|slot| !Arc::ptr_eq(&slot.held, &held));
+            self.give_up(&held);
         }
         Ok(None)
+    }
+
+    fn give_up(&self, held: &Arc<OpenSession>) {
+        locked(&self.slots).retain(|slot| !Arc::ptr_eq(&slot.held, held));
     }
 
     /// The session on the snapshot with this root that is at hand. Reads nothing.
@@ -244,16 +284,25 @@ impl Sessions {
         Some(Arc::clone(&slot.held))
     }
 
-    /// Gives up what was not asked for a while.
+    /// Gives up what was not asked for a while: leases first, then sessions.
     pub(crate) fn give_up_idle(&self) {
+        let mut leases = Vec::new();
         let idle: Vec<SessionSlot> = {
             let mut slots = locked(&self.slots);
+            for slot in slots.iter_mut() {
+                // A request that runs has the session too, and one that begins gets it from here.
+                if Arc::strong_count(&slot.held) > 1 {
+                    slot.used = Instant::now();
+                } else if slot.used.elapsed() > HELD {
+                    leases.extend(locked(&slot.held.lease).take());
+                }
+            }
             let (idle, kept) =
                 std::mem::take(&mut *slots).into_iter().partition(|slot| slot.used.elapsed() > IDLE);
             *slots = kept;
             idle
         };
-        drop(idle);
+        drop((leases, idle));
     }
 }
 
@@ -262,13 +311,45 @@ mod tests {
     use super::*;
     use crate::access::Scope;
 
+    fn caller() -> Caller {
+        let name = "a".to_owned();
+        Caller { id: name.clone(), name, scope: Scope::Read, datasets: None, peer: None }
+    }
+
+    #[test]
+    fn a_snapshot_is_held_while_a_request_runs_in_its_session() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("s");
+        let store = Store::create(&path).unwrap();
+        let sessions = Sessions::new(store, SqlOptions::default(), Vec::new()).unwrap();
+        let leases = || fs_err::read_dir(path.join("leases")).unwrap().count();
+        // Some time without a request.
+        let rest = || {
+            let before = Instant::now().checked_sub(2 * HELD).unwrap();
+            locked(&sessions.slots).iter_mut().for_each(|slot| slot.used = before);
+            sessions.give_up_idle();
+        };
+        let running = sessions.open(None, &caller()).unwrap();
+        rest();
+        assert_eq!(leases(), 1);
+        drop(running);
+        rest();
+        assert_eq!(leases(), 0);
+        for name in [None, Some(SnapshotName::Number(sessions.newest().unwrap()))] {
+            let running = sessions.open(name.as_ref(), &caller()).unwrap();
+            assert_eq!((leases(), locked(&sessions.slots).len()), (1, 1), "{name:?}");
+            drop(running);
+            rest();
+            assert_eq!(leases(), 0);
+        }
+    }
+
     #[test]
     fn requests_that_open_a_snapshot_at_once_share_a_session() {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::create(folder.path().join("s")).unwrap();
         let sessions = Sessions::new(store, SqlOptions::default(), Vec::new()).unwrap();
-        let name = "a".to_owned();
-        let all = Caller { id: name.clone(), name, scope: Scope::Read, datasets: None, peer: None };
+        let all = caller();
         let some = Caller { datasets: Some(BTreeSet::new()), ..all.clone() };
         let first = sessions.open(None, &all).unwrap();
         let late = |sessions: &Sessions| {

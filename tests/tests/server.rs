@@ -3,6 +3,7 @@
 
 use std::io::Read;
 use std::process::Stdio;
+use std::time::{Duration, Instant};
 
 use crate::served::{Served, place, token};
 use gstore_tests::binary;
@@ -125,6 +126,31 @@ fn an_answer_that_breaks_off_says_that_the_server_may_have_stopped() {
     drop(server);
     let finished = binary::Finished::from(query.wait_with_output().expect("ends"));
     finished.says(1, &["the connection to the server broke; the server may have stopped: ask again ("]);
+}
+
+#[test]
+fn rows_are_purged_beside_a_server_that_has_answered() {
+    let place = place();
+    let token = token(&place, "laptop");
+    let server = Served::start(&place, &[]);
+    let both = Both { place: &place, server: &server, token: &token };
+    let count = ["SELECT count(*) AS n FROM pool", "--format", "csv"];
+    let counted = |rows: &str| {
+        let [_, there] = both.run(&count);
+        assert_eq!((there.code, there.stdout.as_str()), (0, rows), "{}", there.stderr);
+    };
+    counted("n\n120\n");
+    // The server lets go of the snapshot an instant after its answer.
+    let begun = Instant::now();
+    let purged = loop {
+        let purged = place.run(&["delete", "--dataset", "pool", "--id", "s3", "--purge", "--yes"]);
+        if purged.code == 0 || begun.elapsed() > Duration::from_secs(30) {
+            break purged;
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    };
+    purged.says(0, &[]);
+    counted("n\n119\n");
 }
 
 #[test]

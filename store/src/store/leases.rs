@@ -1,7 +1,7 @@
 //! Snapshots that are kept while they are read.
 
 use super::{Snapshot, SnapshotName, Store};
-use crate::error::{OpenError, StorageError};
+use crate::error::{OpenError, SnapshotCollected, StorageError};
 use crate::lease::{Lease, has};
 use crate::manifest::Current;
 use std::sync::Arc;
@@ -25,16 +25,29 @@ impl Store {
                 None => self.snapshot()?,
                 Some(name) => self.snapshot_named(name)?,
             };
-            let Some(lease) = Lease::take(self.env(), snapshot.number(), snapshot.link(), command)? else {
-                return Ok((snapshot, None));
-            };
-            let now = self.snapshot()?;
-            if has(now.root(), now.link(), snapshot.number(), snapshot.link()) {
-                return Ok((snapshot, Some(lease)));
+            match self.lease(&snapshot, command) {
+                Err(OpenError::Storage(e)) if e.is_collected() => {}
+                held => return Ok((snapshot, held?)),
             }
         }
         let detail = "it was collected each time it was found; try again";
         Err(StorageError::io("hold the snapshot", std::io::Error::other(detail)).into())
+    }
+
+    /// A lease of a snapshot that was opened before. There is none where [`Store::snapshot_leased`] gives none.
+    ///
+    /// # Errors
+    /// A snapshot that the store does not have any more (`is_collected`); a lease that cannot be made.
+    pub fn lease(&self, snapshot: &Snapshot, command: &str) -> Result<Option<Lease>, OpenError> {
+        let Some(lease) = Lease::take(self.env(), snapshot.number(), snapshot.link(), command)? else {
+            return Ok(None);
+        };
+        let now = self.snapshot()?;
+        if has(now.root(), now.link(), snapshot.number(), snapshot.link()) {
+            return Ok(Some(lease));
+        }
+        let gone = SnapshotCollected { snapshot: snapshot.number() };
+        Err(StorageError::io("hold the snapshot", std::io::Error::other(gone)).into())
     }
 
     /// A lease of what `CURRENT` names, which may be too damaged to be loaded; `None`
