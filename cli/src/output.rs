@@ -149,8 +149,13 @@ pub fn file_holds(path: &Path, write: impl FnOnce(&mut Output) -> std::io::Resul
     write(&mut output)?;
     let made = output.seal()?;
     let Some((made, target)) = made.places() else { return Ok(false) };
+    is_same(made, target)
+}
+
+/// Whether two files have the same bytes.
+fn is_same(one: &Path, other: &Path) -> Result<bool> {
     let digest = |path: &Path| Digest::of_read(fs_err::File::open(path)?);
-    Ok(digest(made)? == digest(target)?)
+    Ok(digest(one)? == digest(other)?)
 }
 
 /// Refuses a result whose folder is not there, or in which nothing can be made.
@@ -276,6 +281,8 @@ struct UnpublishedFile {
     temporary: NamedTempFile,
     target: PathBuf,
     force: bool,
+    /// Whether one that is there may stay, if it is the same.
+    left: bool,
 }
 
 impl Output {
@@ -326,20 +333,33 @@ impl Output {
         Ok(Self { writer, file: pending })
     }
 
+    /// Says that a file is there which the same command may have left when it was killed: where that has
+    /// other bytes, this one is refused when it is sealed.
+    pub fn over_left(mut self) -> Self {
+        if let Some(file) = &mut self.file {
+            file.left = true;
+        }
+        self
+    }
+
     /// Flushes the result and lets a file appear under its name.
     pub fn finish(self) -> Result<()> {
         self.seal()?.place()
     }
 
-    /// Flushes the result; a file does not appear yet.
+    /// Puts the result on the medium; a file does not appear yet.
     pub fn seal(self) -> Result<FinishedOutput> {
-        let mut plain = match self.writer {
+        let Self { writer, mut file } = self;
+        let mut plain = match writer {
             OutputWriter::Plain(plain) => plain,
             OutputWriter::Gzip(gzip) => gzip.finish()?,
             OutputWriter::Zstd(zstd) => zstd.finish()?,
         };
         plain.flush()?;
-        Ok(FinishedOutput(self.file))
+        if let Some(file) = &mut file {
+            file.seal()?;
+        }
+        Ok(FinishedOutput(file))
     }
 }
 
@@ -400,15 +420,26 @@ impl UnpublishedFile {
         if let Ok(found) = fs_err::metadata(&target) {
             temporary.as_file().set_permissions(found.permissions())?;
         }
-        Ok(Self { temporary, target, force })
+        Ok(Self { temporary, target, force, left: false })
     }
 
-    /// Puts the bytes on the medium, then the file under its name; leftovers of that name go.
-    fn publish(self) -> Result<()> {
+    /// Puts the bytes on the medium.
+    fn seal(&mut self) -> Result<()> {
         let named = |error: std::io::Error| {
             std::io::Error::new(error.kind(), format!("{}: {error}", self.target.display()))
         };
         self.temporary.as_file().sync_all().map_err(named)?;
+        if self.left && !self.force && self.target.exists() {
+            if !is_same(self.temporary.path(), &self.target)? {
+                refuse!("{}", exists(&self.target));
+            }
+            self.force = true;
+        }
+        Ok(())
+    }
+
+    /// Puts the file under its name; leftovers of that name go.
+    fn publish(self) -> Result<()> {
         let placed = match self.force {
             true => self.temporary.persist(&self.target),
             false => self.temporary.persist_noclobber(&self.target),

@@ -113,7 +113,17 @@ fn a_file_that_is_there_is_replaced_only_with_force() {
     }
     // Scores at the default path count as well.
     place.write("s.jsonl.scores.csv", "mine");
-    refused(&place, &[&SELECT[..], &["s.jsonl"]].concat(), &["s.jsonl.scores.csv exists"]);
+    let select = [&SELECT[..], &["s.jsonl"]].concat();
+    refused(&place, &select, &["s.jsonl.scores.csv exists"]);
+    // Those of the same selection, which was killed before its rows were there, are part of it.
+    fs_err::remove_file(place.path("s.jsonl.scores.csv")).expect("removed");
+    place.ok(&select);
+    let made = || ["s.jsonl", "s.jsonl.scores.csv"].map(|name| place.read(name));
+    let (whole, names) = (made(), place.names());
+    fs_err::remove_file(place.path("s.jsonl")).expect("removed");
+    place.ok(&select);
+    assert_eq!((made(), place.names()), (whole, names));
+    refused(&place, &select, &["s.jsonl exists"]);
     // The file of a finished matrix needs no force: there is nothing to do.
     let matrix = ["matrix", "--pool", "pool", "--target", "target", "-o", "m.parquet"];
     place.ok(&matrix);

@@ -187,7 +187,8 @@ impl NewFolder {
     }
 }
 
-/// Lets all results of a command appear, also after one that cannot have its name: that stays under another.
+/// Lets all results of a command appear, the folder last, also after one that cannot have its name: that
+/// stays under another.
 ///
 /// # Errors
 /// The first.
@@ -195,8 +196,8 @@ pub(super) fn place_all(
     folder: Option<NewFolder>,
     files: impl IntoIterator<Item = FinishedOutput>,
 ) -> Result<()> {
-    let folder = folder.map_or(Ok(()), NewFolder::finish);
-    files.into_iter().map(FinishedOutput::place).fold(folder, Result::and)
+    let files = files.into_iter().map(FinishedOutput::place).fold(Ok(()), Result::and);
+    files.and(folder.map_or(Ok(()), NewFolder::finish))
 }
 
 /// Completes all results of a command before the first of them appears.

@@ -42,15 +42,18 @@ struct Selection {
     form: RowsForm,
     /// Whether scores of every candidate are written.
     every: bool,
-    /// Begins the files of rows and scores.
+    /// Begins the file of rows.
     create: Create,
+    /// Begins that of scores.
+    new_scores: Create,
 }
 
 impl Selection {
     fn new(context: &Context, args: &SelectArgs) -> Result<Self> {
         let spec = question_between(&args.pool, &args.target, scoring(&args.scoring.0)?);
-        let scores = scores_path(args);
-        let form = RowsForm::of(context, args.output.as_deref(), scores.as_deref(), args.force)?;
+        let (scores, left) = (scores_path(args), has_left_scores(args));
+        let new = scores.as_deref().filter(|_| !left);
+        let form = RowsForm::of(context, args.output.as_deref(), new, args.force)?;
         // An estimate is all that there is then.
         if args.json && !args.cascade.estimate {
             let results = [args.output.as_deref(), scores.as_deref(), args.draw.plot.as_deref()];
@@ -67,7 +70,11 @@ impl Selection {
             args.draw.plot.is_some(),
             args.cascade.report.is_some(),
         ]);
-        Ok(Self { spec, rules, scores, form, every, create })
+        let new_scores: Create = match left {
+            true => |path, force| Ok(Output::create_among(path, force)?.over_left()),
+            false => create,
+        };
+        Ok(Self { spec, rules, scores, form, every, create, new_scores })
     }
 }
 
@@ -106,7 +113,7 @@ fn one(
         return remote::run(context, args);
     }
     let store = context.open()?;
-    let Selection { spec, rules, scores, form, every, create } = Selection::new(context, args)?;
+    let Selection { spec, rules, scores, form, every, create, new_scores } = Selection::new(context, args)?;
     let Some((spec, report)) = cascade::computed(context, args, (&store, kept), spec)? else {
         return Ok(());
     };
@@ -140,7 +147,7 @@ fn one(
     let mut outputs: Vec<Output> = report.into_iter().collect();
     let mut reporter = context.reporter();
     if let Some(path) = &scores {
-        let mut output = create(Some(path), args.force)?;
+        let mut output = new_scores(Some(path), args.force)?;
         let mut silent = Silent;
         let work = &mut reporting(context.work(&mut reporter, &cancel), path, &mut silent);
         found.write_scores(&mut output, format_of_scores(path)?, args.explain, work)?;
@@ -149,7 +156,6 @@ fn one(
     let mut silent = Silent;
     let work = &mut reporting(context.work(&mut reporter, &cancel), output(args)?, &mut silent);
     let (folder, rows) = write_rows(&found, args, (form, create), work)?;
-    outputs.extend(rows);
     // One for the terminal comes after the rows.
     let mut shown = None;
     if let Some(picture) = &picture {
@@ -160,6 +166,8 @@ fn one(
         }
     }
     cancel.check().map_err(QueryError::from)?;
+    // Nothing beside the rows is missing once they are there.
+    outputs.extend(rows);
     place(kept, (folder, outputs), None)?;
     if let Some((picture, drawn)) = shown {
         draw(picture, &drawn)?;
@@ -277,4 +285,11 @@ fn scores_path(args: &SelectArgs) -> Option<PathBuf> {
     let output = args.output.as_deref().filter(|output| OutputTarget::of(Some(output)).is_file());
     let (None, Some(output)) = (&args.scores, output) else { return args.scores.clone() };
     Some(path_beside(output, ".scores.csv"))
+}
+
+/// Whether the file of scores that is named after that of the rows is there without it, as a killed command
+/// leaves it. Then it may stay as part of the same selection.
+fn has_left_scores(args: &SelectArgs) -> bool {
+    let rows_are_missing = args.output.as_deref().is_some_and(|rows| !rows.exists());
+    args.scores.is_none() && rows_are_missing && scores_path(args).is_some_and(|scores| scores.is_file())
 }

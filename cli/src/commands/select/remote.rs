@@ -40,7 +40,7 @@ struct SelectionOutputs {
 
 /// Asks the server and writes the selection.
 pub(super) fn run(context: &Context, args: &SelectArgs) -> Result<()> {
-    let Selection { spec, rules, scores, form, every, create } = Selection::new(context, args)?;
+    let Selection { spec, rules, scores, form, every, create, new_scores } = Selection::new(context, args)?;
     let ruled = rules != Diversity::default();
     if form != RowsForm::Lines {
         refuse!(
@@ -61,7 +61,7 @@ pub(super) fn run(context: &Context, args: &SelectArgs) -> Result<()> {
     let k = wanted(&server, args, &cancel)?;
     let asked = SqlQuestion::new(args, &spec, ruled.then_some(k), None)?;
     let scores_to = match &scores {
-        Some(path) => Some((format_of_scores(path)?, create(Some(path), args.force)?)),
+        Some(path) => Some((format_of_scores(path)?, new_scores(Some(path), args.force)?)),
         None => None,
     };
     let apart = every || args.explain;
