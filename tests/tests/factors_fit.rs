@@ -92,6 +92,29 @@ fn what_an_unfinished_fit_of_other_rows_left_is_no_hindrance_with_force() {
 }
 
 #[test]
+fn the_folder_of_a_fit_that_was_killed_after_its_commit_goes_with_the_next_command() {
+    let place = place();
+    let begin = |part: &str, folder: &str| {
+        fit_run(&place, "f", &["--partition", part, "--folder", folder]).says(0, &["not finished"]);
+    };
+    begin("1/2", "same");
+    begin("1/3", "other");
+    let parts = ["--data-partitions", "2"];
+    fit(&place, "f", &parts);
+    let (own, left) = (place.path("store.factors"), place.path("store.factors/factors_f"));
+    for (begun, stays) in [("other", true), ("same", false)] {
+        fs_err::create_dir_all(&own).expect("made");
+        fs_err::rename(place.path(begun).join("factors_f"), &left).expect("left");
+        fit_run(&place, "f", &parts).says(2, &["has an artifact \"f\" already"]);
+        assert_eq!(left.exists(), stays, "{begun}");
+        if stays {
+            fs_err::remove_dir_all(&left).expect("removed");
+        }
+    }
+    assert!(!own.exists());
+}
+
+#[test]
 fn a_damaged_file_of_a_fit_is_computed_again_once_it_is_gone() {
     let place = place();
     let job = |part: &str| fit_run(&place, "f", &["--partition", part, "--folder", "shared"]);

@@ -10,13 +10,13 @@
 mod bases;
 mod sums;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use gstore_core::many;
 use gstore_curvature::{Module, Squares, Strategy};
 use gstore_model::weights::ModelError;
-use gstore_store::{ArtifactError, ArtifactPart, Store};
+use gstore_store::{ArtifactError, ArtifactPart, Snapshot, Store};
 use serde::Serialize;
 use serde_json::json;
 
@@ -27,9 +27,10 @@ use super::forecast::FitForecast;
 use super::lock::FitLock;
 use super::passes::{Covariances, MergedSums, covariances, squares};
 use super::plan::FitPlan;
-use super::publish::publish;
+use super::publish::{publish, read_content};
 use super::request::{FitRequest, own_folder};
 use super::sealed::seal;
+use super::stamp::FactorStamp;
 use crate::work::JobContext;
 
 /// What a fit did.
@@ -96,8 +97,12 @@ pub fn fit_factors(
     ArtifactPart::check_name(&request.name)?;
     let path = request.factor_folder(store.path());
     let lock = FitLock::of(&path, request.only)?;
-    let taken = store.snapshot()?.artifacts()?.contains(&request.name);
-    if taken && !request.replace {
+    let snapshot = store.snapshot()?;
+    if snapshot.artifacts()?.contains(&request.name) && !request.replace {
+        let is_own = request.folder.is_none() && request.only.is_none();
+        if is_own && is_published(&path, &snapshot, &request.name) {
+            remove_own(lock, store)?;
+        }
         return Err(ArtifactError::Exists(request.name.clone()).into());
     }
     let plan = FitPlan::new(store, request, work)?;
@@ -138,12 +143,26 @@ pub fn fit_factors(
         let snapshot = publish(store, &request.name, &fit.path, of, (over, work.command))?;
         fit.report.snapshot = Some(snapshot.number());
         if request.folder.is_none() {
-            lock.remove()?;
-            // Another fit may be at work there.
-            let _ = fs_err::remove_dir(own_folder(store.path()));
+            remove_own(lock, store)?;
         }
     }
     Ok(fit.report)
+}
+
+/// Whether a folder has the sums of the factors that are published under a name: their fit was killed before
+/// it removed the folder.
+fn is_published(folder: &Path, snapshot: &Snapshot, name: &str) -> bool {
+    let stamp = FactorStamp::read(folder).ok().flatten();
+    let content = snapshot.artifact(name).ok().and_then(|part| read_content(&part).ok());
+    stamp.is_some() && stamp == content.map(|content| content.stamp)
+}
+
+/// Removes the folder of a fit next to the store.
+fn remove_own(lock: FitLock, store: &Store) -> std::io::Result<()> {
+    lock.remove()?;
+    // Another fit may be at work there.
+    let _ = fs_err::remove_dir(own_folder(store.path()));
+    Ok(())
 }
 
 /// An error of the fit's own files: it computes again what is not there.
