@@ -1,5 +1,7 @@
 //! The job that takes given losses: one writer for each feature.
 
+use std::sync::Arc;
+
 use gstore_store::{
     Job, JobFeature, JobPlan, LossColumns, RowFlags, SegmentWriter, Snapshot, Store, StoreError,
 };
@@ -10,10 +12,14 @@ use crate::daunce::DaunceError;
 /// Bytes of losses in one file, about.
 const FILE_BYTES: usize = 1 << 30;
 
-/// The job that writes. Dropped without [`LossJobWriter::publish`], its folder is cleared by the next import
-/// of the same losses, and can be collected.
+/// The job that writes. Dropped without [`LossJobWriter::publish`], it is removed: no import goes on from the
+/// losses of another.
 pub(super) struct LossJobWriter {
-    job: Job,
+    store: Store,
+    plan: JobPlan,
+    /// `None` once it is published.
+    job: Option<Job>,
+    snapshot: Arc<Snapshot>,
     /// Of each feature, with the bytes of its losses.
     writers: Vec<Option<(SegmentWriter, usize)>>,
 }
@@ -31,24 +37,25 @@ impl LossJobWriter {
         if job.resumed() {
             // What an import that was killed has sealed is not known to be what is given now.
             job.abandon().map_err(StoreError::from)?;
-            job = store.start_job(plan)?;
+            job = store.start_job(plan.clone())?;
         }
-        Ok(Self { job, writers })
+        let snapshot = Arc::clone(job.snapshot());
+        Ok(Self { store: store.clone(), plan, job: Some(job), snapshot, writers })
     }
 
     /// The snapshot that was current when it started.
     pub fn snapshot(&self) -> &Snapshot {
-        self.job.snapshot()
+        &self.snapshot
     }
 
     pub fn push(&mut self, feature: usize, row: u64, values: &[f32]) -> Result<(), DaunceError> {
-        let Some(slot) = self.writers.get_mut(feature) else { return Ok(()) };
+        let (Some(slot), Some(job)) = (self.writers.get_mut(feature), &mut self.job) else { return Ok(()) };
         if let Some((full, _)) = slot.take_if(|(_, bytes)| *bytes >= FILE_BYTES) {
-            self.job.seal(feature, full)?;
+            job.seal(feature, full)?;
         }
         let (mut writer, bytes) = match slot.take() {
             Some(begun) => begun,
-            None => (self.job.segment_writer(feature)?, 0),
+            None => (job.segment_writer(feature)?, 0),
         };
         writer.push(row, values, RowFlags::empty())?;
         *slot = Some((writer, bytes + size_of_val(values)));
@@ -57,11 +64,27 @@ impl LossJobWriter {
 
     /// Publishes what was written. `whole`: it covers every row of the dataset.
     pub fn publish(mut self, whole: bool) -> Result<u64, DaunceError> {
-        for (feature, writer) in self.writers.into_iter().enumerate() {
-            if let Some((writer, _)) = writer {
-                self.job.seal(feature, writer)?;
+        for (feature, writer) in std::mem::take(&mut self.writers).into_iter().enumerate() {
+            if let (Some((writer, _)), Some(job)) = (writer, &mut self.job) {
+                job.seal(feature, writer)?;
             }
         }
-        Ok(self.job.publish(None, whole)?.number())
+        let Some(job) = self.job.take() else { return Ok(self.snapshot.number()) };
+        let published = job.publish(None, whole);
+        if published.is_err() {
+            // Its sealed files wait for an import that goes on from them, and none does.
+            self.job = self.store.start_job(self.plan.clone()).ok();
+        }
+        Ok(published?.number())
+    }
+}
+
+impl Drop for LossJobWriter {
+    fn drop(&mut self) {
+        self.writers.clear();
+        if let Some(job) = self.job.take() {
+            // What cannot be removed now goes with the next import of the same losses.
+            let _ = job.abandon();
+        }
     }
 }

@@ -2,6 +2,7 @@ use super::*;
 use crate::daunce::import::lock::ImportLock;
 use crate::daunce::import::manifest::{Manifest, Signal, TableRecord};
 use crate::daunce::import::{ImportRequest, import};
+use gstore_core::Cancel;
 use gstore_store::{
     AppendOptions, DatasetName, EnsembleBase, EnsembleUpdate, JobError, JobPlan, Member, NewSample, RowFlags,
 };
@@ -80,6 +81,31 @@ fn of_two_imports_of_a_table_at_once_one_is_refused() {
     assert_eq!(offsets(&now), ["loss@e:base"]);
     let table = ImportedTable::open(&now, ensemble, &source, false).unwrap();
     assert_eq!(table.offsets(&now)[0].attrs.label, "loss@e:base");
+}
+
+#[test]
+fn an_import_that_is_stopped_leaves_no_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = filled(dir.path());
+    let snapshot = store.snapshot().unwrap();
+    let record = TableRecord::of_file("pool".into(), dir.path().join("losses.jsonl"));
+    let mut work = JobContext::silent("import");
+    let source = LossSource::open(&snapshot, &Manifest::default(), &record, Signal::Loss, &mut work).unwrap();
+    let mut table = ImportedTable::open(&snapshot, snapshot.ensemble("e").unwrap(), &source, false).unwrap();
+    table.compare(&mut TableReport::default(), &mut work).unwrap();
+    let features = table.plan(&snapshot, snapshot.ensemble("e").unwrap());
+    let jobs = || {
+        let names = fs_err::read_dir(dir.path().join("s/tmp")).unwrap().map(|entry| entry.unwrap().file_name());
+        names.filter(|name| name.to_string_lossy().starts_with("job-")).count()
+    };
+    let mut sink = table.claim(&store, (&snapshot, &snapshot), features, "import").unwrap();
+    assert_eq!(jobs(), 1);
+    let cancel = Cancel::raised();
+    let mut stopped = JobContext { cancel: &cancel, ..JobContext::silent("import") };
+    let error = table.write(&mut sink, &mut stopped).unwrap_err();
+    assert!(matches!(error, DaunceError::Stopped), "{error}");
+    drop(sink);
+    assert_eq!(jobs(), 0);
 }
 
 #[test]
