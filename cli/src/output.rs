@@ -10,13 +10,13 @@
 use std::ffi::OsString;
 use std::io::{BufWriter, ErrorKind, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
 use gstore_core::Digest;
 use gstore_data::find;
-use gstore_store::vfs;
 pub use gstore_store::vfs::parent;
+use gstore_store::vfs::{self, resolve};
 use tempfile::{NamedTempFile, TempDir};
 
 use crate::context::{Context, is_store, unwritable};
@@ -499,30 +499,4 @@ pub fn check_outside(context: &Context, path: &Path) -> Result<()> {
             store.display()
         ),
     }
-}
-
-/// Where a path leads, part by part: below what is there, `..` goes back to what would be made.
-fn resolve(path: &Path) -> PathBuf {
-    follow(path, 40)
-}
-
-/// The same over at most `links` links to what is missing.
-fn follow(path: &Path, links: u8) -> PathBuf {
-    let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
-    let mut place = PathBuf::new();
-    for part in path.components() {
-        match part {
-            Component::ParentDir => {
-                place.pop();
-            }
-            part => place.push(part),
-        }
-        if let Ok(found) = fs_err::canonicalize(&place) {
-            place = found;
-        } else if let (Ok(missing), Some(links)) = (fs_err::read_link(&place), links.checked_sub(1)) {
-            // What a link leads to is made where it leads.
-            place = follow(&parent(&place).join(missing), links);
-        }
-    }
-    place
 }

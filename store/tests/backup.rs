@@ -149,12 +149,16 @@ fn folders_of_others_are_refused_and_stay_as_they_are() {
     let lived = dir.path().join("lived");
     backup(&store, &lived).unwrap();
     add(&Store::open(&lived).unwrap(), 100..110).unwrap();
+    let elsewhere = tempdir().unwrap();
+    let link = elsewhere.path().join("link");
+    fs_err::os::unix::fs::symlink(&path, &link).unwrap();
     for (to, what) in [
         (&full, "thesis.tex"),
         (&theirs, "holds the backup of store"),
         (&lived, "was changed"),
         (&path, "inside of each other"),
         (&path.join("segments/b"), "inside of each other"),
+        (&link.join("segments/b"), "inside of each other"),
         (&dir.path().join("other"), "is not empty"),
     ] {
         let before: Vec<PathBuf> = files(to.ancestors().find(|a| a.exists()).unwrap());

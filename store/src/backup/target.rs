@@ -5,10 +5,10 @@ use crate::layout::Env;
 use crate::layout::names::{ARTIFACTS, CURRENT, LOCK, MARKER, RESTORING};
 use crate::manifest::{Current, Link, Root, VERSION, json_text, parse, write_replacing};
 use crate::store::{FOLDERS, Snapshot, Store, WriterLock};
-use crate::vfs::{Vfs, if_there};
+use crate::vfs::{Vfs, if_there, resolve};
 use gstore_core::Digest;
 use serde::{Deserialize, Serialize};
-use std::path::{Path, absolute};
+use std::path::Path;
 use std::sync::Arc;
 use uuid::Uuid;
 
@@ -61,8 +61,7 @@ impl BackupFolder {
         purpose: Purpose,
     ) -> Result<BackupFolder, BackupError> {
         let shown = to.display().to_string();
-        let whole = |p: &Path| absolute(p).unwrap_or_else(|_| p.to_owned());
-        let (a, b) = (whole(snapshot.env().path()), whole(to));
+        let (a, b) = (resolve(snapshot.env().path()), resolve(to));
         if a.starts_with(&b) || b.starts_with(&a) {
             return Err(BackupError::Inside(shown));
         }

@@ -11,7 +11,7 @@ use crate::job::{
 use crate::layout::Env;
 use crate::manifest::{Extra, RunUpdate, VERSION};
 use crate::store::{Snapshot, Store};
-use crate::vfs::if_there;
+use crate::vfs::{if_there, resolve};
 use gstore_core::{RowSet, canonical_json, xxh3_hex};
 use std::ops::{Deref, DerefMut, Range};
 use std::path::{Path, PathBuf};
@@ -177,8 +177,7 @@ pub(crate) fn start(store: Store, plan: JobPlan, shard: ShardPlan) -> Result<Sha
 
 /// The folder is missing, empty, or that of a shard, and not in the store.
 fn check_place(store: &Store, shard: &ShardPlan) -> Result<(), ShardError> {
-    let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
-    if absolute(&shard.out).starts_with(absolute(store.path())) {
+    if resolve(&shard.out).starts_with(resolve(store.path())) {
         return Err(ShardError::InsideStore { path: shard.shown() });
     }
     let names = if_there(store.env().vfs().list(&shard.out)).map_err(Env::io("list", &shard.shown()))?;

@@ -10,11 +10,13 @@
 
 mod direct;
 mod os;
+mod resolve;
 mod unfinished;
 
 pub use crate::buffer::AlignedBuffer;
 pub(crate) use gstore_core::if_there;
 pub use os::{OsVfs, free_space};
+pub use resolve::resolve;
 pub use unfinished::{parent, remove_leftovers, unfinished_file};
 
 use crate::map::FileMap;

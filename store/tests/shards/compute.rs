@@ -58,7 +58,11 @@ fn a_stopped_shard_goes_on_and_a_finished_one_does_nothing() {
 fn only_a_folder_for_shards_is_written_to() {
     let (dir, _, store) = placed(empty_store);
     let start = |out: &Path| store.start_shard(plan(features()), shard_plan(&store, "1/2", out));
-    assert!(matches!(start(&store.path().join("tmp/x")), Err(ShardError::InsideStore { .. })));
+    let link = dir.path().join("link");
+    fs_err::os::unix::fs::symlink(store.path(), &link).unwrap();
+    for path in [store.path(), link.as_path()] {
+        assert!(matches!(start(&path.join("tmp/x")), Err(ShardError::InsideStore { .. })));
+    }
     let strange = dir.path().join("strange");
     fs_err::create_dir(&strange).unwrap();
     fs_err::write(strange.join("thesis.tex"), "x").unwrap();
