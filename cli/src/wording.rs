@@ -137,12 +137,14 @@ fn failure(text: &str) -> Option<(String, &str)> {
         "remove" => (false, "removed"),
         _ => (false, "read"),
     };
+    // Else a part of its path is one.
+    let is_file = || fs_err::metadata(path).is_ok_and(|found| !found.is_dir());
     let said = match (Error::from_raw_os_error(number.parse().ok()?).kind(), writes) {
         (ErrorKind::NotFound, true) => format!("{path} cannot be written: there is no such folder"),
         (ErrorKind::NotFound, false) => format!("{path}: there is no such file or folder"),
         (ErrorKind::PermissionDenied, _) => format!("{path} cannot be {done}: permission denied"),
         (ErrorKind::IsADirectory, _) => format!("{path} is a folder; a file is wanted"),
-        (ErrorKind::NotADirectory, false) if what == "directory" => {
+        (ErrorKind::NotADirectory | ErrorKind::AlreadyExists, _) if what == "directory" && is_file() => {
             format!("{path} is a file; a folder is wanted")
         }
         (ErrorKind::NotADirectory, _) => format!("{path}: a part of this path is a file, not a folder"),
@@ -213,6 +215,11 @@ mod tests {
                 fs_err::read_dir(&file).map(|_| ()).expect_err("a file"),
                 "D/a.json is a file; a folder is wanted",
             ),
+            (
+                fs_err::read_dir(file.join("x")).map(|_| ()).expect_err("no folder"),
+                "D/a.json/x: a part of this path is a file, not a folder",
+            ),
+            (fs_err::create_dir_all(&file).expect_err("a file"), "D/a.json is a file; a folder is wanted"),
             (fs_err::read_to_string(dir.path()).expect_err("a folder"), "D is a folder; a file is wanted"),
             (Error::from_raw_os_error(2), "there is no such file or folder"),
         ] {
