@@ -319,6 +319,20 @@ fn exported_factors_appear_whole_and_take_the_place_of_older_ones_only() {
 }
 
 #[test]
+fn factors_without_room_are_refused_before_they_are_computed() {
+    // Their eigenvalues take 128 KiB.
+    let Some(disk) = SmallDisk::mount(64) else { return };
+    let place = factors::place();
+    let shared = disk.path("shared");
+    let folder = shared.display().to_string();
+    let begun = || factors::fit_run(&place, "f", &["--strategy", "diagonal", "--folder", &folder]);
+    begun().says(1, &["more on disk", "are free there", "--dry-run", "--force"]);
+    assert!(!shared.exists());
+    disk.resize(16 << 10);
+    begun().says(0, &[]);
+}
+
+#[test]
 fn pictures_of_factors_appear_together() {
     let place = factors::place();
     fit(&place, "f", &["--strategy", "diagonal"]);

@@ -94,6 +94,21 @@ pub enum FactorJobError {
         limit: u64,
         proposal: String,
     },
+    #[error(
+        "{} will take about {:.1} MB more on disk, and {:.1} MB are free there; free some, or fit fewer modules\n  {} shows what is needed; {} begins all the same",
+        place.display(),
+        *needed as f64 / 1e6,
+        *free as f64 / 1e6,
+        Remedy::Option("dry_run", ""),
+        Remedy::Option("force", "")
+    )]
+    NoRoom {
+        place: PathBuf,
+        /// Bytes that are needed.
+        needed: u64,
+        /// Bytes that may be written there.
+        free: u64,
+    },
     /// An option that cannot be.
     #[error("{0}")]
     Option(String),

@@ -87,8 +87,8 @@ pub fn forecast_factors(
 /// from the partitions that are finished.
 ///
 /// # Errors
-/// A model, data or text options that cannot be used, too little memory, factors of other arguments in the
-/// folder, another fit at work there, sums that are not finite, a name that is taken.
+/// A model, data or text options that cannot be used, too little memory or disk, factors of other arguments
+/// in the folder, another fit at work there, sums that are not finite, a name that is taken.
 pub fn fit_factors(
     store: &Store,
     request: &FitRequest,
@@ -106,6 +106,10 @@ pub fn fit_factors(
         return Err(ArtifactError::Exists(request.name.clone()).into());
     }
     let plan = FitPlan::new(store, request, work)?;
+    // A job of an array writes the sums of its part alone.
+    if request.only.is_none() && !request.replace {
+        plan.forecast.check_room(&path, store.path())?;
+    }
     let folder = match begin(&path, request, &plan.stamp) {
         // An unfinished fit left them; what is in a folder that was named may be wanted.
         Err(error) if request.replace && request.folder.is_none() && error.is_of_other_factors() => {

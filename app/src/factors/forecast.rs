@@ -1,7 +1,11 @@
-//! Memory of a fit, from the sizes of its modules, and what would need less.
+//! Memory and disk of a fit, from the sizes of its modules, and what would need less.
+
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 
 use gstore_core::{available_memory, many};
 use gstore_curvature::{Blocks, Module, Strategy};
+use gstore_store::vfs::free_space;
 use serde::Serialize;
 
 use super::error::FactorJobError;
@@ -32,6 +36,26 @@ pub struct FitForecast {
     pub threads: usize,
     /// Partitions of the data and of the modules.
     pub partitions: [usize; 2],
+}
+
+impl FitForecast {
+    /// Refuses disks without room for the files of a whole fit: those that its folder lacks, and their copies
+    /// in the store.
+    pub(super) fn check_room(&self, folder: &Path, store: &Path) -> Result<(), FactorJobError> {
+        let lengths = fs_err::read_dir(folder)?.map(|entry| entry?.metadata().map(|found| found.len()));
+        let missing = self.disk.saturating_sub(lengths.sum::<std::io::Result<u64>>()?);
+        let disk = |place: &Path| fs_err::metadata(place).ok().map(|found| found.dev());
+        let needs = match disk(folder) == disk(store) {
+            true => vec![(folder, missing + self.disk)],
+            false => vec![(folder, missing), (store, self.disk)],
+        };
+        for (place, needed) in needs {
+            if let Some(free) = free_space(place).filter(|free| *free < needed) {
+                return Err(FactorJobError::NoRoom { place: place.to_owned(), needed, free });
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Sizes that a forecast is computed from.
