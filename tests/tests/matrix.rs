@@ -143,16 +143,37 @@ fn a_full_disk_is_told_and_the_same_command_goes_on() {
     assert!(world::bytes(&place.path("whole")) == world::bytes(&out));
 }
 
-/// The error of making the matrix of [`args`] by the library.
-fn fill_up(place: &Place, output: &Path) -> String {
-    let store = place.store();
-    let snapshot = store.snapshot().expect("a snapshot");
+#[test]
+fn a_file_that_cannot_have_its_name_leaves_its_parts_alone() {
+    let place = place();
+    let plan = question(&place);
+    let cancel = Cancel::new();
+    let options = MatrixOptions { replace: true, ..MatrixOptions::default() };
+    let job = MatrixJob::new(&plan, options, &cancel).expect("a matrix");
+    let output = place.path("m.parquet");
+    // Another program puts a folder there meanwhile.
+    let mut take = |_: u64, _: bool| fs_err::create_dir_all(&output).expect("made");
+    job.write(MatrixOutput::File(&output), &mut take, &cancel).expect_err("a folder has the name");
+    let left = world::files(&place.path(".m.parquet.part"));
+    let has = |ending: &str| left.iter().any(|path| path.extension().is_some_and(|e| e == ending));
+    assert!(has("parquet") && !has("tmp"), "{left:?}");
+    fs_err::remove_dir(&output).expect("removed");
+    place.ok(&["matrix", "--pool", "pool", "--target", "q", "-o", "m.parquet"]);
+}
+
+/// The question of [`args`].
+fn question(place: &Place) -> Prepared {
     let spec = InfluenceSpec {
         pools: vec!["pool".to_owned()],
         targets: vec![TargetRef::parse("q")],
         ..InfluenceSpec::default()
     };
-    let plan = Prepared::new(&snapshot, &spec).expect("a question");
+    Prepared::new(&place.snapshot(), &spec).expect("a question")
+}
+
+/// The error of making the matrix of [`args`] by the library.
+fn fill_up(place: &Place, output: &Path) -> String {
+    let plan = question(place);
     let (memory, cancel) = (MEMORY.parse().expect("a number"), Cancel::new());
     let options = MatrixOptions { memory, ..MatrixOptions::default() };
     let job = MatrixJob::new(&plan, options, &cancel).expect("a matrix");

@@ -32,6 +32,15 @@ impl PartPlace {
         }
     }
 
+    /// What was made of the file, or why there is none: then what was begun of it goes, as no run goes on
+    /// from that.
+    pub(super) fn made<T>(&self, made: Result<T, MatrixError>) -> Result<T, MatrixError> {
+        if made.is_err() {
+            let _ = fs_err::remove_file(&self.temporary);
+        }
+        made
+    }
+
     /// A small file, whole.
     pub(super) fn write(&self, bytes: &[u8]) -> Result<(), MatrixError> {
         let mut file = fs_err::File::create(&self.temporary)?;

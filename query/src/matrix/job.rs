@@ -165,7 +165,8 @@ impl<'a> MatrixJob<'a> {
                 }
                 None => {
                     let place = (group, part, parts.len());
-                    self.part(work, place, (&tiles, range.clone()), &encoder, progress, cancel)?
+                    let made = self.part(work, place, (&tiles, range.clone()), &encoder, progress, cancel);
+                    PartPlace::new(work.part_path(group, part)?).made(made)?
                 }
             };
             all.merge(&note);

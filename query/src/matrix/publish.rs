@@ -44,8 +44,8 @@ impl WorkFolder<'_> {
         let whole =
             PartPlace { temporary: self.place.hidden.join("whole.tmp"), path: self.place.path.clone() };
         let metadata = [(INFO_KEY, &*json(info)?), (TARGETS_KEY, targets)];
-        let file = join::join(&whole.temporary, &parts, metadata, cancel)?;
-        whole.publish(&file)?;
+        let joined = join::join(&whole.temporary, &parts, metadata, cancel);
+        whole.made(joined.and_then(|file| whole.publish(&file)))?;
         self.discard()
     }
 }
