@@ -297,6 +297,16 @@ impl Output {
         Self::begin(path, force, |out| Box::new(UntilClosed(out)))
     }
 
+    /// The same where a file is there that the same command may have left when it was killed: if that has
+    /// other bytes, the result is refused when it is sealed.
+    pub fn create_over_left(path: Option<&Path>, force: bool) -> Result<Self> {
+        let mut output = Self::create_among(path, force)?;
+        if let Some(file) = &mut output.file {
+            file.left = true;
+        }
+        Ok(output)
+    }
+
     /// What begins the results of a command, of which those are true that are `wanted`.
     pub fn creating(wanted: &[bool]) -> Create {
         match wanted.iter().filter(|is_wanted| **is_wanted).count() {
@@ -331,15 +341,6 @@ impl Output {
             Packing::Zstd => OutputWriter::Zstd(zstd::stream::write::Encoder::new(plain, 0)?),
         };
         Ok(Self { writer, file: pending })
-    }
-
-    /// Says that a file is there which the same command may have left when it was killed: where that has
-    /// other bytes, this one is refused when it is sealed.
-    pub fn over_left(mut self) -> Self {
-        if let Some(file) = &mut self.file {
-            file.left = true;
-        }
-        self
     }
 
     /// Flushes the result and lets a file appear under its name.

@@ -209,7 +209,8 @@ impl Sessions {
         Ok(self.keep(caller, held))
     }
 
-    /// Holds the snapshot of a session that is at hand. One that the store does not have any more is given up.
+    /// Holds the snapshot of a session that is at hand. One that the store does not have any more is given
+    /// up.
     fn holds(&self, held: &Arc<OpenSession>) -> Result<bool, Status> {
         let mut lease = locked(&held.lease);
         if lease.is_some() {
@@ -233,9 +234,11 @@ impl Sessions {
     fn keep(&self, caller: &Caller, held: Arc<OpenSession>) -> Arc<OpenSession> {
         let digest = held.snapshot().digest();
         let mut slots = locked(&self.slots);
-        if let Some(slot) = slots.iter_mut().find(|slot| slot.is_of(digest, caller)) {
+        let known = slots.iter_mut().find(|slot| slot.is_of(digest, caller)).map(|slot| {
             slot.used = Instant::now();
-            let known = Arc::clone(&slot.held);
+            Arc::clone(&slot.held)
+        });
+        if let Some(known) = known {
             drop(slots);
             let mut lease = locked(&known.lease);
             if lease.is_none() {

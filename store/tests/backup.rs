@@ -138,6 +138,21 @@ fn a_second_backup_copies_what_is_new_and_removes_what_is_not_needed() {
 }
 
 #[test]
+fn the_lease_of_a_restore_names_its_command() {
+    let (dir, _, store) = placed(rich);
+    let [to, back] = ["b", "r"].map(|n| dir.path().join(n));
+    backup(&store, &to).unwrap();
+    let leases = to.join("leases");
+    let mut named = false;
+    let mut look = |_: CopyProgress| {
+        let text = |file: &PathBuf| fs_err::read_to_string(leases.join(file)).unwrap();
+        named |= files(&leases).iter().any(|file| text(file).contains("\"gstore restore\""));
+    };
+    Store::restore(&to, &back, &mut look, &GO).unwrap();
+    assert!(named);
+}
+
+#[test]
 fn folders_of_others_are_refused_and_stay_as_they_are() {
     let (dir, path, store) = placed(rich);
     let other = Store::create(dir.path().join("other")).unwrap();

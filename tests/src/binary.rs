@@ -155,7 +155,7 @@ pub fn start(command: &mut Command) -> Child {
     command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("gstore runs")
 }
 
-/// Sends Ctrl-C to a command; where it has that ignored, as in the background of a script, SIGTERM in its place.
+/// Sends Ctrl-C to a command; where that is ignored, as in the background of a script, SIGTERM in its place.
 pub fn interrupt(child: &Child) {
     let status = fs_err::read_to_string(format!("/proc/{}/status", child.id())).unwrap_or_default();
     let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));

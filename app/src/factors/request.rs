@@ -33,8 +33,8 @@ pub struct FitRequest {
     pub folder: Option<PathBuf>,
     /// Factors of the store whose sums these go on from, with the rows that those lack.
     pub extend: Option<String>,
-    /// Replace factors of this name; without `folder`, also what an unfinished fit of something else left. The
-    /// disk is not checked then.
+    /// Replace factors of this name; without `folder`, also what an unfinished fit of something else left.
+    /// The disk is not checked then.
     pub replace: bool,
 }
 

@@ -133,8 +133,8 @@ pub struct FactorsFitArgs {
     /// Show rows, modules, disk and memory, and compute nothing
     #[arg(long)]
     pub dry_run: bool,
-    /// Replace factors of this name, and begin although the disk seems too small; without --folder, also begin
-    /// again where an unfinished fit of other rows or arguments left files
+    /// Replace factors of this name, and begin although the disk seems too small; without --folder, also
+    /// begin again where an unfinished fit of other rows or arguments left files
     #[arg(long)]
     pub force: bool,
     /// Print the report as JSON

@@ -112,7 +112,7 @@ impl Store {
         cancel: &Cancel,
     ) -> Result<CopyReport, BackupError> {
         let backup = Store::open_on(vfs, from)?;
-        let (snapshot, lease) = backup.snapshot_leased(None, "restore")?;
+        let (snapshot, lease) = backup.snapshot_leased(None, "gstore restore")?;
         let target = (backup.env().shared_vfs(), to);
         let report = copy_snapshot(&snapshot, target, Purpose::Restore, progress, cancel);
         drop(lease);

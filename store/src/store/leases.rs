@@ -34,7 +34,8 @@ impl Store {
         Err(StorageError::io("hold the snapshot", std::io::Error::other(detail)).into())
     }
 
-    /// A lease of a snapshot that was opened before. There is none where [`Store::snapshot_leased`] gives none.
+    /// A lease of a snapshot that was opened before. There is none where [`Store::snapshot_leased`] gives
+    /// none.
     ///
     /// # Errors
     /// A snapshot that the store does not have any more (`is_collected`); a lease that cannot be made.

@@ -70,10 +70,7 @@ impl Selection {
             args.draw.plot.is_some(),
             args.cascade.report.is_some(),
         ]);
-        let new_scores: Create = match left {
-            true => |path, force| Ok(Output::create_among(path, force)?.over_left()),
-            false => create,
-        };
+        let new_scores: Create = if left { Output::create_over_left } else { create };
         Ok(Self { spec, rules, scores, form, every, create, new_scores })
     }
 }

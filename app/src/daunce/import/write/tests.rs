@@ -95,8 +95,8 @@ fn an_import_that_is_stopped_leaves_no_file() {
     table.compare(&mut TableReport::default(), &mut work).unwrap();
     let features = table.plan(&snapshot, snapshot.ensemble("e").unwrap());
     let jobs = || {
-        let names =
-            fs_err::read_dir(dir.path().join("s/tmp")).unwrap().map(|entry| entry.unwrap().file_name());
+        let entries = fs_err::read_dir(dir.path().join("s/tmp")).unwrap();
+        let names = entries.map(|entry| entry.unwrap().file_name());
         names.filter(|name| name.to_string_lossy().starts_with("job-")).count()
     };
     let mut sink = table.claim(&store, (&snapshot, &snapshot), features, "import").unwrap();
