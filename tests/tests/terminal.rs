@@ -41,7 +41,9 @@ impl Terminal {
             Stdio::from(file.into_file())
         };
         let mut inner = Command::new("setsid");
-        inner.arg("--ctty").arg("--wait").arg(command.get_program()).args(command.get_args());
+        // A shell gives these signals to what it starts in a terminal, also where the tests ignore them.
+        inner.args(["--ctty", "--wait", "env", "--default-signal=HUP,INT"]);
+        inner.arg(command.get_program()).args(command.get_args());
         for (name, value) in command.get_envs() {
             match value {
                 Some(value) => inner.env(name, value),
