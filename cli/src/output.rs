@@ -298,7 +298,7 @@ impl Output {
     }
 
     /// The same where a file is there that the same command may have left when it was killed: if that has
-    /// other bytes, the result is refused when it is sealed.
+    /// other bytes, it stays, and the result is under another name.
     pub fn create_over_left(path: Option<&Path>, force: bool) -> Result<Self> {
         let mut output = Self::create_among(path, force)?;
         if let Some(file) = &mut output.file {
@@ -431,10 +431,7 @@ impl UnpublishedFile {
         };
         self.temporary.as_file().sync_all().map_err(named)?;
         if self.left && !self.force && self.target.exists() {
-            if !is_same(self.temporary.path(), &self.target)? {
-                refuse!("{}", exists(&self.target));
-            }
-            self.force = true;
+            self.force = is_same(self.temporary.path(), &self.target)?;
         }
         Ok(())
     }
@@ -455,11 +452,9 @@ impl UnpublishedFile {
         let kept = path.with_extension("result");
         let kept = fs_err::rename(&path, &kept).map_or(path, |()| kept);
         match taken {
-            true => bail!(
-                "{} appeared meanwhile and stays; the result is in {}",
-                self.target.display(),
-                kept.display()
-            ),
+            true => {
+                bail!("{} is there and stays; the result is in {}", self.target.display(), kept.display())
+            }
             false => bail!(
                 "the result is in {}, and cannot become {}: {}",
                 kept.display(),

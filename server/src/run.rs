@@ -170,7 +170,8 @@ async fn answer(
     let told = async {
         while !stop.is_raised() {
             tokio::time::sleep(GLANCE).await;
-            core.sessions.give_up_idle();
+            let own = Arc::clone(core);
+            let _ = tokio::task::spawn_blocking(move || own.sessions.give_up_idle()).await;
             core.audit.tell_left_out();
         }
         tracing::info!(running = core.running.count(), "stopping");

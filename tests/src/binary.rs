@@ -157,11 +157,15 @@ pub fn start(command: &mut Command) -> Child {
 
 /// Sends Ctrl-C to a command; where that is ignored, as in the background of a script, SIGTERM in its place.
 pub fn interrupt(child: &Child) {
+    // SIGINT is signal 2.
+    signal(child, if ignored_signals(child) & 0b10 == 0 { "INT" } else { "TERM" });
+}
+
+/// Signals that a command ignores: bit 0 is that of signal 1.
+pub fn ignored_signals(child: &Child) -> u64 {
     let status = fs_err::read_to_string(format!("/proc/{}/status", child.id())).unwrap_or_default();
     let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
-    let ignored = ignored.and_then(|bits| u64::from_str_radix(bits.trim(), 16).ok()).unwrap_or(0);
-    // SIGINT is signal 2.
-    signal(child, if ignored & 0b10 == 0 { "INT" } else { "TERM" });
+    ignored.and_then(|bits| u64::from_str_radix(bits.trim(), 16).ok()).unwrap_or(0)
 }
 
 /// Sends a signal to a command, by its name.

@@ -114,7 +114,9 @@ fn a_file_that_is_there_is_replaced_only_with_force() {
     // Scores at the default path count as well.
     place.write("s.jsonl.scores.csv", "mine");
     let select = [&SELECT[..], &["s.jsonl"]].concat();
-    refused(&place, &select, &["s.jsonl.scores.csv exists"]);
+    place.run(&select).says(1, &["s.jsonl.scores.csv is there and stays; the result is in "]);
+    assert_eq!(fs_err::read(place.path("s.jsonl.scores.csv")).expect("there"), b"mine");
+    fs_err::remove_file(place.path("s.jsonl")).expect("removed");
     // Those of the same selection, which was killed before its rows were there, are part of it.
     fs_err::remove_file(place.path("s.jsonl.scores.csv")).expect("removed");
     place.ok(&select);

@@ -101,7 +101,8 @@ pub fn fit_factors(
     if snapshot.artifacts()?.contains(&request.name) && !request.replace {
         let is_own = request.folder.is_none() && request.only.is_none();
         if is_own && is_published(&path, &snapshot, &request.name) {
-            remove_own(lock, store)?;
+            // What cannot be removed now goes with a later command.
+            let _ = remove_own(lock, store);
         }
         return Err(ArtifactError::Exists(request.name.clone()).into());
     }

@@ -193,7 +193,7 @@ impl Search<'_> {
                 }
             }
             Err(QueryError::Cancelled) => return Err(QueryError::Cancelled),
-            Err(error) if !self.choosy => return Err(named(error, &name())),
+            Err(error) if !self.choosy || !is_damage(&error) => return Err(named(error, &name())),
             Err(error) => {
                 part.way.without += 1;
                 if is_wanted {
@@ -249,6 +249,11 @@ impl Search<'_> {
         }
         candidates
     }
+}
+
+/// Whether a file of a graph is not what was written.
+fn is_damage(error: &QueryError) -> bool {
+    matches!(error, QueryError::Graph(_)) || error.is_damage()
 }
 
 /// Damage of a graph of a feature, with the command that builds it again.

@@ -85,6 +85,11 @@ pub(crate) async fn start(
     window: Option<RowWindow>,
 ) -> Result<AnswerRows, Status> {
     let mut entered = core.running.enter(&caller.id, ticket)?;
+    // Its snapshot is held while it waits for its turn as well.
+    let held = match &handle.snapshot {
+        Some(pinned) => Some(core.session_of(pinned, caller).await?),
+        None => None,
+    };
     let permit = Arc::new(entered.turn(&core.admission).await?);
     let deadline = tokio::time::Instant::now() + core.limits.time;
     record.started();
@@ -112,7 +117,7 @@ pub(crate) async fn start(
         };
         // Noted before the channel closes: a reader that finds it closed finds the outcome.
         let _ = seen.set(ended);
-        drop((send, permit, entered));
+        drop((send, permit, entered, held));
     });
     match begun.await {
         Ok(Ok(AnswerStart { schema, notes })) => {

@@ -119,11 +119,12 @@ impl ScoreSizes<'_> {
         self.widest(|module| bytes(module, making).max(bytes(module, turning)))
     }
 
-    /// What a worker has of a batch: activations, and the gradients of one module or their factors.
+    /// What a worker has of a batch: activations, and the gradients of one module or their factors; two such
+    /// gradients of each row where fused maps come apart.
     fn worker(&self) -> u64 {
-        let [tokens, _] = self.batch;
+        let [tokens, rows] = self.batch;
         let of_tokens = tokens * self.widest(|module| (module.input + module.out) as u64);
-        let of_samples = 2 * self.widest(|module| module.len() as u64);
+        let of_samples = 2 * rows * self.widest(|module| module.len() as u64);
         // Queries that are turned come as tokens.
         let of_module = match self.by_token {
             true => of_tokens,

@@ -215,7 +215,8 @@ impl ScorePlan {
         if !request.enlarges_batches || self.how.by_token || !on_cpu {
             return;
         }
-        let queries = if self.how.sum_queries { 1 } else { self.queries.len() };
+        let of_pass = self.extent.groups.iter().map(ExactSizeIterator::len).max().unwrap_or(0);
+        let queries = if self.how.sum_queries { 1 } else { of_pass };
         let columns: u64 =
             self.engine.modules().iter().map(|module| column_bytes(module, self.how.rank)).sum();
         let columns = columns.saturating_mul((queries * self.how.filters.len()) as u64);
@@ -223,7 +224,8 @@ impl ScorePlan {
         let per_token = engine::kept_per_token(self.engine.decoder(), ingest, inside);
         let pool = (self.rows.len(), self.extent.threads);
         let [tokens, rows] = enlarged(ingest.batch_tokens, (per_token, columns), pool);
-        if tokens == ingest.batch_tokens {
+        // Fewer rows than a batch may have now could make it smaller.
+        if tokens == ingest.batch_tokens || rows < self.batches.most_rows() {
             return;
         }
         self.batches.resize(tokens, rows);

@@ -206,7 +206,7 @@ pub fn words(line: &FeatureIndexes) -> String {
     };
     let left_out = match line.left_out {
         0 => String::new(),
-        n => format!(", {n} left out (no scored token, not finite, or zero)"),
+        n => format!(", {n} left out (no scored token, not finite, or shorter than 1e-12)"),
     };
     let unusable = match line.unusable_graphs {
         0 => String::new(),

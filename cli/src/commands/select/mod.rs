@@ -288,5 +288,8 @@ fn scores_path(args: &SelectArgs) -> Option<PathBuf> {
 /// leaves it. Then it may stay as part of the same selection.
 fn has_left_scores(args: &SelectArgs) -> bool {
     let rows_are_missing = args.output.as_deref().is_some_and(|rows| !rows.exists());
-    args.scores.is_none() && rows_are_missing && scores_path(args).is_some_and(|scores| scores.is_file())
+    !args.force
+        && args.scores.is_none()
+        && rows_are_missing
+        && scores_path(args).is_some_and(|scores| scores.is_file())
 }

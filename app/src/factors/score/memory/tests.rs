@@ -47,9 +47,9 @@ fn a_query_is_its_columns_and_its_scores_on_the_way() {
     let of_tokens = ScoreSizes { per: ScorePer::Token, by_token: true, ..sizes(&modules) };
     assert_eq!(of_tokens.query(), columns + 8 * 64 * 8 + 2 * (8 * 64 + 12 * 64 * 30));
     assert_eq!(of_tokens.worker(), 10_000 + 4 * 64 * 40);
-    // Queries that are turned come as tokens, others as two gradients of a module.
+    // Queries that are turned come as tokens, others as two gradients of a module for each of 4 rows.
     assert_eq!(sizes(&modules).worker(), 10_000 + 4 * 64 * 40);
-    assert_eq!(ScoreSizes { rotates: false, ..sizes(&modules) }.worker(), 10_000 + 4 * 2 * 300);
+    assert_eq!(ScoreSizes { rotates: false, ..sizes(&modules) }.worker(), 10_000 + 4 * 2 * 4 * 300);
 }
 
 /// Up to 11 tokens both take fewer multiplications as tokens, of 30 and 40 values each.
@@ -100,7 +100,7 @@ fn rows_for_themselves_are_scales_and_eigenvectors() {
         [reading, scoring].map(|bytes| bytes + 2 * 4 * bases)
     );
     let extent = own.fitted(u64::MAX).expect("fits");
-    let workers = 2 * (10_000 + 4 * 2 * 300);
+    let workers = 2 * (10_000 + 4 * 2 * 4 * 300);
     let memory = 1_000_000 + (scales + 12 * bases + 32 * 1000 + 24 * 300).max(workers + scales + 4 * bases);
     assert_eq!((extent.memory, extent.groups.len()), (memory, 1));
     assert_eq!(own.fitted(memory).expect("fits").threads, 2);
