@@ -22,13 +22,15 @@ pub(super) fn functions() -> [WindowUDF; 2] {
 }
 
 fn shift(engine: Arc<WindowUDF>) -> WindowUDF {
-    WindowUDF::from(Shift { engine })
+    WindowUDF::from(Shift { engine, is_reversed: false })
 }
 
 /// `lead` or `lag`, which are each other in reverse order and with the other sign.
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct Shift {
     engine: Arc<WindowUDF>,
+    /// Whether rows come in the other order than the statement has.
+    is_reversed: bool,
 }
 
 impl WindowUDFImpl for Shift {
@@ -52,7 +54,10 @@ impl WindowUDFImpl for Shift {
 
     fn reverse_expr(&self) -> ReversedUDWF {
         match self.engine.reverse_expr() {
-            ReversedUDWF::Reversed(engine) => ReversedUDWF::Reversed(Arc::new(shift(engine))),
+            ReversedUDWF::Reversed(engine) => {
+                let reversed = Self { engine, is_reversed: !self.is_reversed };
+                ReversedUDWF::Reversed(Arc::new(WindowUDF::from(reversed)))
+            }
             other => other,
         }
     }
@@ -63,6 +68,8 @@ impl WindowUDFImpl for Shift {
             matches!(by, Some(ScalarValue::Int64(Some(rows))) if *rows >= 0)
         };
         match args {
+            // The engine reverses the number of rows elsewhere.
+            _ if self.is_reversed => LimitEffect::Unknown,
             // To the engine `lag(x, -1)` needs no rows behind.
             [_, by, ..] if self.name() == "lag" && !is_back(by) => LimitEffect::Unknown,
             _ => self.engine.inner().limit_effect(args),

@@ -1,13 +1,14 @@
 //! Times and zones as in DuckDB: `time AT TIME ZONE 'zone'`, which is `timezone('zone', time)`, and `now()`.
 //!
 //! A time without a zone is what clocks in the zone show, and becomes the instant at which they do. Of an
-//! instant it is what they show then, a time without a zone. The engine would cast both to a time with the
-//! zone, and its `now()` has none.
+//! instant it is what they show then, a time without a zone. Instants are shown in UTC. The engine would cast
+//! both to a time with the zone, and its `now()` has none.
 
 use std::sync::Arc;
 
 use arrow_array::ArrayRef;
 use arrow_array::cast::AsArray;
+use arrow_array::temporal_conversions::as_datetime;
 use arrow_array::timezone::Tz;
 use arrow_array::types::{
     ArrowTimestampType, TimestampMicrosecondType, TimestampMillisecondType, TimestampNanosecondType,
@@ -76,12 +77,12 @@ impl ScalarUDFImpl for ZoneFunction {
 
     fn return_field_from_args(&self, args: ReturnFieldArgs) -> DfResult<FieldRef> {
         let [zone, _] = take_function_args(self.name(), args.scalar_arguments)?;
-        let (name, _) = written(*zone)?;
+        written(*zone)?;
         let [_, time] = take_function_args(self.name(), args.arg_fields)?;
         let DataType::Timestamp(unit, from) = time.data_type() else {
             return Err(FunctionError::internal("type of a time").into());
         };
-        let to = from.is_none().then(|| Arc::<str>::from(name));
+        let to = from.is_none().then(|| Arc::<str>::from(UTC));
         Ok(Arc::new(Field::new(self.name(), DataType::Timestamp(*unit, to), time.is_nullable())))
     }
 
@@ -95,61 +96,67 @@ impl ScalarUDFImpl for ZoneFunction {
             ColumnarValue::Scalar(zone) => Some(zone),
             ColumnarValue::Array(_) => None,
         };
-        let (name, zone) = written(zone)?;
+        let zone = written(zone)?;
         let compute = |times: &[ArrayRef]| {
             let [times] = take_function_args("timezone", times)?;
-            in_zone(times, name, zone)
+            in_zone(times, zone)
         };
         make_scalar_function(compute, Vec::new())(std::slice::from_ref(time))
     }
 }
 
-/// A zone that there is, and its name, which is a constant.
-fn written(name: Option<&ScalarValue>) -> Result<(&str, Tz), FunctionError> {
+/// A zone that there is, by its name, which is a constant.
+fn written(name: Option<&ScalarValue>) -> Result<Tz, FunctionError> {
     let Some(name) = name.and_then(ScalarValue::try_as_str).flatten() else {
         let why = "the zone of AT TIME ZONE is not written in the statement";
         return Err(FunctionError::invalid(why.to_owned())
             .hint("write it as a text, as in time AT TIME ZONE 'Europe/Berlin'"));
     };
-    let zone = name.parse::<Tz>().map_err(|_| {
+    name.parse::<Tz>().map_err(|_| {
         let why = format!("there is no time zone '{}'", shortened(name, SAID));
         FunctionError::invalid(why).hint("zones are written 'Europe/Berlin', 'UTC' or '+02:00'")
-    })?;
-    Ok((name, zone))
+    })
 }
 
-fn in_zone(times: &ArrayRef, name: &str, zone: Tz) -> DfResult<ArrayRef> {
+fn in_zone(times: &ArrayRef, zone: Tz) -> DfResult<ArrayRef> {
     match times.data_type() {
-        DataType::Timestamp(TimeUnit::Second, _) => of_unit::<TimestampSecondType>(times, name, zone),
-        DataType::Timestamp(TimeUnit::Millisecond, _) => {
-            of_unit::<TimestampMillisecondType>(times, name, zone)
-        }
-        DataType::Timestamp(TimeUnit::Microsecond, _) => {
-            of_unit::<TimestampMicrosecondType>(times, name, zone)
-        }
-        DataType::Timestamp(TimeUnit::Nanosecond, _) => of_unit::<TimestampNanosecondType>(times, name, zone),
+        DataType::Timestamp(TimeUnit::Second, _) => of_unit::<TimestampSecondType>(times, zone),
+        DataType::Timestamp(TimeUnit::Millisecond, _) => of_unit::<TimestampMillisecondType>(times, zone),
+        DataType::Timestamp(TimeUnit::Microsecond, _) => of_unit::<TimestampMicrosecondType>(times, zone),
+        DataType::Timestamp(TimeUnit::Nanosecond, _) => of_unit::<TimestampNanosecondType>(times, zone),
         _ => Err(FunctionError::internal("type of a time").into()),
     }
 }
 
-fn of_unit<T: ArrowTimestampType>(times: &ArrayRef, name: &str, zone: Tz) -> DfResult<ArrayRef> {
+fn of_unit<T: ArrowTimestampType>(times: &ArrayRef, zone: Tz) -> DfResult<ArrayRef> {
     let times = times.as_primitive::<T>();
     let (found, to) = match times.timezone() {
         Some(_) => (times.try_unary::<_, T, _>(|instant| shown::<T>(instant, zone))?, None),
-        None => (times.try_unary::<_, T, _>(|time| instant::<T>(time, zone))?, Some(name)),
+        None => (times.try_unary::<_, T, _>(|time| instant::<T>(time, zone))?, Some(UTC)),
     };
     Ok(Arc::new(found.with_timezone_opt(to)))
 }
 
 /// What clocks in a zone show at an instant.
 fn shown<T: ArrowTimestampType>(instant: i64, zone: Tz) -> Result<i64, FunctionError> {
+    let day = day_in::<T>()?;
+    // The engine panics where the difference to UTC leads beyond the last time.
+    let around = [instant.saturating_sub(day), instant.saturating_add(day)];
+    if around.into_iter().any(|time| as_datetime::<T>(time).is_none()) {
+        return Err(beyond());
+    }
     adjust_to_local_time::<T>(instant, zone).map_err(|_| beyond())
+}
+
+/// A day in a type's unit.
+fn day_in<T: ArrowTimestampType>() -> Result<i64, FunctionError> {
+    i64::try_from(spans::DAY / nanos(T::UNIT)).map_err(|_| beyond())
 }
 
 /// The instant at which clocks in a zone show this. Where they show it twice it is the later one; where they
 /// are put forward past it, the one at which those would show it that were not.
 fn instant<T: ArrowTimestampType>(time: i64, zone: Tz) -> Result<i64, FunctionError> {
-    let day = i64::try_from(spans::DAY / nanos(T::UNIT)).map_err(|_| beyond())?;
+    let day = day_in::<T>()?;
     // With the difference to UTC that clocks have at an instant near it.
     let by_offset_at = |near: i64| {
         let offset = shown::<T>(near, zone)?.checked_sub(near);
@@ -198,6 +205,8 @@ mod tests {
         }
         let berlin: Tz = "Europe/Berlin".parse().unwrap();
         assert!(instant::<TimestampNanosecondType>(i64::MAX, berlin).is_err());
+        // The last second that there is.
+        assert!(shown::<TimestampSecondType>(8_210_266_876_799, berlin).is_err());
         assert!(shown::<TimestampSecondType>(i64::MIN, berlin).is_err());
     }
 }

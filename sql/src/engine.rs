@@ -13,7 +13,7 @@ use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
 
 use super::best_groups::BestGroups;
 use super::bounds::PredicateLimit;
-use super::equal_nulls::EqualKeys;
+use super::equal_nulls::{CrossJoins, EqualKeys};
 use super::error::SqlError;
 use super::memory::{self, Clients};
 use super::options::SqlOptions;
@@ -98,6 +98,9 @@ pub(super) fn logical_rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
     let mut rules = Optimizer::new().rules;
     if let Some(rule) = rules.iter_mut().find(|rule| rule.name() == "extract_equijoin_predicate") {
         *rule = Arc::new(EqualKeys);
+    }
+    if let Some(rule) = rules.iter_mut().find(|rule| rule.name() == CrossJoins.name()) {
+        *rule = Arc::new(CrossJoins);
     }
     let pushes = rules.iter().position(|rule| rule.name() == "push_down_filter");
     if let Some(rule) = pushes.and_then(|at| rules.get_mut(at)) {

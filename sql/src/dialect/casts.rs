@@ -1,8 +1,7 @@
 //! Casts of what a SELECT has without them too, or cast in another way: `avg(x), avg(x::DOUBLE)`.
 //!
 //! The engine calls a cast what it is of, and refuses two columns of one name. Here such a cast is the
-//! argument of [`AS_TYPE`](gstore_functions::AS_TYPE), which gives it back, with the name of its type. To the
-//! engine `t AT TIME ZONE 'UTC'` is a cast too.
+//! argument of [`AS_TYPE`](gstore_functions::AS_TYPE), which gives it back, with the name of its type.
 
 mod grouped;
 mod names;
@@ -124,7 +123,7 @@ impl VisitorMut for SelectCasts {
         }
         // A cast stands for what is in it.
         let is_cast = self.cast.pop_if(|of| std::ptr::eq(*of, &*expr)).is_some();
-        if let Expr::Cast { expr: of, .. } | Expr::AtTimeZone { timestamp: of, .. } = expr {
+        if let Expr::Cast { expr: of, .. } = expr {
             self.cast.push(std::ptr::from_ref(&**of));
         }
         if !is_cast {
@@ -153,10 +152,6 @@ mod tests {
             (
                 "SELECT x, (SELECT max(x::INT) FROM u), x::REAL::INT FROM t WHERE x::TEXT = 'a'",
                 "SELECT x, (SELECT max(x::INT) FROM u), as_type(as_type(x::REAL, 'REAL')::INT, 'INTEGER') FROM t WHERE x::TEXT = 'a'",
-            ),
-            (
-                "SELECT max(t), max(t AT TIME ZONE 'UTC') FROM u",
-                "SELECT max(t), max(as_type(t AT TIME ZONE 'UTC', 'AT TIME ZONE UTC')) FROM u",
             ),
         ] {
             assert_eq!(changed(sql, name), (true, expected.to_owned()));

@@ -98,6 +98,10 @@ fn written(of: &Expr) -> Option<String> {
 /// Whether a written number is the same one as a value of a type.
 fn keeps(ty: &DataType, number: &str) -> bool {
     use DataType as D;
+    // An exponent moves the point.
+    if number.contains(['e', 'E']) {
+        return matches!(ty, D::Double(_) | D::DoublePrecision | D::Float8);
+    }
     let behind = number.split_once('.').map_or(0, |(_, behind)| behind.len());
     match ty {
         D::SmallInt(None) | D::Int(None) | D::Integer(None) | D::BigInt(None) => behind == 0,

@@ -63,10 +63,6 @@ mod tests {
                 "SELECT count(*) FROM t GROUP BY ROLLUP (x, as_type(CAST(x AS INT), 'INTEGER'))",
             ),
             (
-                "SELECT count(*) FROM t GROUP BY x, x AT TIME ZONE 'UTC'",
-                "SELECT count(*) FROM t GROUP BY x, as_type(x AT TIME ZONE 'UTC', 'AT TIME ZONE UTC')",
-            ),
-            (
                 "SELECT DISTINCT ON (x, x::INT) y FROM t",
                 "SELECT DISTINCT ON (x, as_type(x::INT, 'INTEGER')) y FROM t",
             ),

@@ -6,7 +6,7 @@ use std::ops::ControlFlow;
 use datafusion::sql::sqlparser::ast::{CastKind, DataType, Expr, Query, VisitorMut};
 use gstore_functions::AS_TYPE;
 
-use crate::dialect::exprs::{call, taken, text, text_of};
+use crate::dialect::exprs::{call, taken, text};
 use crate::dialect::twice::key;
 use crate::walk::count_subqueries;
 
@@ -35,7 +35,7 @@ impl VisitorMut for Names<'_> {
     fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
         if self.queries == 0 {
             let has_name = std::mem::replace(&mut self.has_name, is_named(expr));
-            if matches!(expr, Expr::Cast { .. } | Expr::AtTimeZone { .. }) {
+            if matches!(expr, Expr::Cast { .. }) {
                 self.open.push(!has_name && self.unclear.contains(&key(expr, true)));
             }
         }
@@ -43,20 +43,12 @@ impl VisitorMut for Names<'_> {
     }
 
     fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
-        if self.queries > 0 {
-            return ControlFlow::Continue(());
-        }
-        let of = match expr {
-            Expr::Cast { kind, data_type, .. } => {
-                let is_safe = matches!(kind, CastKind::TryCast | CastKind::SafeCast);
-                format!("{}{}", if is_safe { "try " } else { "" }, usual(data_type))
-            }
-            Expr::AtTimeZone { time_zone, .. } => {
-                format!("AT TIME ZONE {}", text_of(time_zone).unwrap_or_default())
-            }
-            _ => return ControlFlow::Continue(()),
-        };
-        if self.open.pop() == Some(true) {
+        if self.queries == 0
+            && let Expr::Cast { kind, data_type, .. } = expr
+            && self.open.pop() == Some(true)
+        {
+            let is_safe = matches!(kind, CastKind::TryCast | CastKind::SafeCast);
+            let of = format!("{}{}", if is_safe { "try " } else { "" }, usual(data_type));
             *expr = call(AS_TYPE, vec![taken(expr), text(&of)]);
             self.named += 1;
         }

@@ -42,7 +42,7 @@ impl Casts {
 pub(in crate::dialect) fn cast_of(expr: &Expr) -> Option<&Expr> {
     match expr {
         Expr::Nested(inner) => cast_of(inner),
-        Expr::Cast { expr: of, .. } | Expr::AtTimeZone { timestamp: of, .. } => cast_of(of).or(Some(&**of)),
+        Expr::Cast { expr: of, .. } => cast_of(of).or(Some(&**of)),
         _ => None,
     }
 }

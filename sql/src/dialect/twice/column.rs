@@ -107,9 +107,7 @@ pub(in crate::dialect) fn key(expr: &Expr, without_casts: bool) -> String {
         Expr::CompoundIdentifier(parts) => {
             parts.iter_mut().for_each(|part| *part = Ident::with_quote('"', name(part)));
         }
-        Expr::Cast { expr: of, .. } | Expr::AtTimeZone { timestamp: of, .. } if without_casts => {
-            *part = taken(of);
-        }
+        Expr::Cast { expr: of, .. } if without_casts => *part = taken(of),
         Expr::TypedString(TypedString { value, .. }) if without_casts => {
             *part = Expr::Value(value.clone());
         }

@@ -22,10 +22,6 @@ fn the_second_of_two_columns_has_a_number() {
             r#"SELECT pow(a, 2), power(a, 2) AS "power(a, 2)_1", mean(a), avg(a) AS "avg(a)_1" FROM t"#,
         ),
         ("SELECT *, cost::INT FROM t", r#"SELECT *, cost::INT AS "cost::INT_1" FROM t"#),
-        (
-            "SELECT d AT TIME ZONE 'UTC', d FROM t",
-            r#"SELECT d AT TIME ZONE 'UTC' AS "d AT TIME ZONE 'UTC'_1", d FROM t"#,
-        ),
         ("SELECT *, cost FROM t", r#"SELECT *, cost AS "cost_1" FROM t"#),
         ("SELECT *, a AS a, b FROM t", r#"SELECT *, a AS "a_1", b AS "b_1" FROM t"#),
         ("SELECT t.*, t.cost, cost FROM t", r#"SELECT t.*, t.cost AS "cost_1", cost AS "cost_2" FROM t"#),
