@@ -102,7 +102,8 @@ fn fits((least, most, scale): (i128, i128, i8), (to_least, to_most, to_scale): (
     scaled(least).is_some_and(|least| least >= to_least) && scaled(most).is_some_and(|most| most <= to_most)
 }
 
-fn per_second(unit: &TimeUnit) -> i64 {
+/// How many of a unit are a second.
+pub(super) fn per_second(unit: &TimeUnit) -> i64 {
     match unit {
         TimeUnit::Second => 1,
         TimeUnit::Millisecond => 1_000,

@@ -27,7 +27,7 @@ use datafusion::logical_expr::{
 use datafusion::scalar::ScalarValue;
 use gstore_core::shortened;
 
-use super::spans::{self, nanos};
+use super::narrowed::per_second;
 use super::times::SAID;
 use crate::error::{BEYOND, FunctionError};
 use crate::signatures;
@@ -139,7 +139,7 @@ fn of_unit<T: ArrowTimestampType>(times: &ArrayRef, zone: Tz) -> DfResult<ArrayR
 
 /// What clocks in a zone show at an instant.
 fn shown<T: ArrowTimestampType>(instant: i64, zone: Tz) -> Result<i64, FunctionError> {
-    let day = day_in::<T>()?;
+    let day = day_in::<T>();
     // The engine panics where the difference to UTC leads beyond the last time.
     let around = [instant.saturating_sub(day), instant.saturating_add(day)];
     if around.into_iter().any(|time| as_datetime::<T>(time).is_none()) {
@@ -149,14 +149,14 @@ fn shown<T: ArrowTimestampType>(instant: i64, zone: Tz) -> Result<i64, FunctionE
 }
 
 /// A day in a type's unit.
-fn day_in<T: ArrowTimestampType>() -> Result<i64, FunctionError> {
-    i64::try_from(spans::DAY / nanos(T::UNIT)).map_err(|_| beyond())
+fn day_in<T: ArrowTimestampType>() -> i64 {
+    86_400 * per_second(&T::UNIT)
 }
 
 /// The instant at which clocks in a zone show this. Where they show it twice it is the later one; where they
 /// are put forward past it, the one at which those would show it that were not.
 fn instant<T: ArrowTimestampType>(time: i64, zone: Tz) -> Result<i64, FunctionError> {
-    let day = day_in::<T>()?;
+    let day = day_in::<T>();
     // With the difference to UTC that clocks have at an instant near it.
     let by_offset_at = |near: i64| {
         let offset = shown::<T>(near, zone)?.checked_sub(near);

@@ -96,16 +96,14 @@ pub struct HeldMemory {
 /// down, which those above some aggregates are not. Keys of joins are compared by `=` until all have run.
 pub(super) fn logical_rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
     let mut rules = Optimizer::new().rules;
-    if let Some(rule) = rules.iter_mut().find(|rule| rule.name() == "extract_equijoin_predicate") {
-        *rule = Arc::new(EqualKeys);
+    let own: [Arc<dyn OptimizerRule + Send + Sync>; 3] =
+        [Arc::new(EqualKeys), Arc::new(CrossJoins), Arc::new(PushDown)];
+    for rule in &mut rules {
+        if let Some(own) = own.iter().find(|own| own.name() == rule.name()) {
+            *rule = Arc::clone(own);
+        }
     }
-    if let Some(rule) = rules.iter_mut().find(|rule| rule.name() == CrossJoins.name()) {
-        *rule = Arc::new(CrossJoins);
-    }
-    let pushes = rules.iter().position(|rule| rule.name() == "push_down_filter");
-    if let Some(rule) = pushes.and_then(|at| rules.get_mut(at)) {
-        *rule = Arc::new(PushDown);
-    }
+    let pushes = rules.iter().position(|rule| rule.name() == PushDown.name());
     rules.insert(pushes.unwrap_or(0), Arc::new(PredicateLimit));
     rules
 }
