@@ -361,6 +361,11 @@ fn values_that_are_no_numbers_are_named() {
     let mut squares: Vec<Squares> = modules.iter().map(|m| Squares::new(m.len())).collect();
     let wrong = engine.squares(&batch(&samples), &Labels::Data, &every, false, &mut squares).unwrap_err();
     assert!(matches!(wrong, PassError::NotFinite { sample, value, .. } if sample == bad && value.is_nan()));
+    let gradients =
+        engine.gradients(&batch(&samples), Measurement::Loss, &every, false, &mut |module, values| {
+            engine.check_gradients(module, values)
+        });
+    assert_eq!(gradients.unwrap_err().to_string(), wrong.to_string());
     let wrong = engine.covariances(&batch(&samples), &Labels::Data, &[], &mut []).unwrap_err();
     assert!(matches!(wrong, PassError::Loss { sample, .. } if sample == bad), "{wrong}");
     engine.set_bases(&vec![ModuleFactors::default(); modules.len()]).unwrap();

@@ -9,7 +9,7 @@ use gstore_model::architectures::LinearId;
 use gstore_model::{Backend, Direction, Sink, Slot};
 
 use super::batch::{CurvatureBatch, TargetSample};
-use super::error::PassError;
+use super::error::{PassError, not_finite};
 use super::gradients::GradientRows;
 use super::head::HeadRows;
 use super::pass::BatchRunner;
@@ -54,6 +54,10 @@ impl<B: Backend> Directions for PackedDirections<'_, B> {
         let forward = self.runner.forward(&batch, &asked, false)?;
         for (direction, out) in self.packed.iter().zip(out) {
             let mut add = |module: usize, values: &[f32]| {
+                if let Some(value) = not_finite(values) {
+                    let module = modules.list[module].name.clone();
+                    return Err(PassError::Overflow { module, what: "curvature and a direction", value });
+                }
                 let sums = &mut out[self.starts[module]..];
                 sums.iter_mut().zip(values).for_each(|(sum, value)| *sum += f64::from(*value));
                 Ok(())

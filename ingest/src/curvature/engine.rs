@@ -10,7 +10,7 @@ use gstore_model::{Backend, LoadError, OomBackoff, SavedActivations};
 use super::bases::ModuleBases;
 use super::batch::{CurvatureBatch, Labels, Measurement, TargetSample};
 use super::directions::Directions;
-use super::error::{CurvatureLoadError, PassError};
+use super::error::{CurvatureLoadError, PassError, not_finite};
 use super::gradients::GradientVisitor;
 use super::modules::LinearModules;
 use super::pass::BatchRunner;
@@ -144,6 +144,7 @@ impl CurvatureEngine {
         }
         let batch = CurvatureBatch { labels: *labels, ..self.batch(batch, wanted) };
         self.runner.gradients(&batch, rotated, &mut |module, gradients| {
+            self.check_gradients(module, gradients)?;
             let len = self.modules[module].len().max(1);
             gradients.chunks_exact(len).for_each(|gradient| out[module].add(gradient));
             Ok(())
@@ -152,6 +153,9 @@ impl CurvatureEngine {
 
     /// Hands the gradients of a batch's samples to `each`, for each of the modules `wanted`, the last layer
     /// first and the head last: as they are, or `rotated`. Returns what they are gradients of.
+    ///
+    /// `each` is also given values that are not finite: it takes the error of
+    /// [`CurvatureEngine::check_gradients`], before it uses them or when what it computes of them is not finite.
     ///
     /// Memory: a gradient of one module for each sample, or of two.
     ///
@@ -167,6 +171,22 @@ impl CurvatureEngine {
     ) -> Result<Vec<f32>, PassError> {
         let batch = CurvatureBatch { measurement, ..self.batch(batch, wanted) };
         self.runner.gradients(&batch, rotated, each)
+    }
+
+    /// An error that names the module and the sample if a value of a module's gradients, of one sample after
+    /// the other, is not finite.
+    ///
+    /// # Errors
+    /// [`PassError::NotFinite`].
+    pub fn check_gradients(&self, module: usize, gradients: &[f32]) -> Result<(), PassError> {
+        let module = &self.modules[module];
+        for (sample, gradient) in gradients.chunks_exact(module.len().max(1)).enumerate() {
+            if let Some(value) = not_finite(gradient) {
+                let module = module.name.clone();
+                return Err(PassError::NotFinite { module, what: "the gradient", sample, value });
+            }
+        }
+        Ok(())
     }
 
     /// Hands the factors of the gradients of a batch to `each`, for each of the modules `wanted`, in the

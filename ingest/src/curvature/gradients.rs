@@ -5,14 +5,14 @@ use std::collections::BTreeMap;
 use gstore_model::Backend;
 
 use super::bases::ModuleBases;
-use super::error::{PassError, not_finite};
+use super::error::PassError;
 use super::sink::{FactorConsumer, ModuleFactorRows, OutputGradients};
 
 /// Takes the number of a module and the gradients of a batch's samples, one after the other, `[out, input]`
 /// each.
 pub(super) type GradientVisitor<'a> = &'a mut dyn FnMut(usize, &[f32]) -> Result<(), PassError>;
 
-/// Adds up gradients, and hands on those of a module when all its maps have come.
+/// Adds up gradients, and hands on those of a module when all its maps have come, whether finite or not.
 ///
 /// Memory: a gradient of one module for each sample; in the last layer, where fused maps come apart, of a
 /// second.
@@ -57,17 +57,7 @@ impl<'a, B: Backend> GradientRows<'a, B> {
             self.open.insert(part.module, (rows, seen));
             return Ok(());
         }
-        let values: &[f32] = call.backend.host_rows(&mut rows)?;
-        for (sample, gradient) in values.chunks_exact(module.len().max(1)).enumerate() {
-            if let Some(value) = not_finite(gradient) {
-                let module = module.name.clone();
-                return Err(match self.summed {
-                    true => PassError::Overflow { module, what: "curvature and a direction", value },
-                    false => PassError::NotFinite { module, what: "the gradient", sample, value },
-                });
-            }
-        }
-        (self.each)(part.module, values)?;
+        (self.each)(part.module, call.backend.host_rows(&mut rows)?)?;
         self.spare = Some(rows);
         Ok(())
     }

@@ -143,14 +143,21 @@ impl Cpu {
         let (rows, input) = x.size();
         let width = grad.cols();
         grad.expect(rows, width, "gradient of a linear layer")?;
-        check_samples(spans, rows, out, offset, width.saturating_mul(input))?;
-        for (sample, span) in spans.iter().enumerate() {
+        let len = width.saturating_mul(input);
+        check_samples(spans, rows, out, offset, len)?;
+        let product = |data: &mut [f32], span: &Range<usize>, add: Addend<'_>| {
             let e = &grad.values()[span.start * width..span.end * width];
             let inputs = &x.values()[span.start * input..span.end * input];
-            let data = out.part(sample, offset, width * input);
             let to = Output { data, stride: input, cols: input };
             let right = Right { data: inputs, stride: input, k: span.len() };
-            multiply(&self.kernels.single, to, Left::by_column(e, width, width), right, Addend::Destination);
+            multiply(&self.kernels.single, to, Left::by_column(e, width, width), right, add);
+        };
+        if let Some(whole) = out.replaced(spans.len(), len) {
+            whole.zip(spans).for_each(|(data, span)| product(data, span, Addend::Nothing));
+            return Ok(());
+        }
+        for (sample, span) in spans.iter().enumerate() {
+            product(out.part(sample, offset, len), span, Addend::Destination);
         }
         Ok(())
     }

@@ -182,4 +182,15 @@ pub fn rows_begin_at_zero_in_any_memory<B: Backend>(on: &B) {
         old = on.rows(samples, width, Some(old)).unwrap();
         assert_eq!(on.host_rows(&mut old).unwrap(), vec![0.0; samples * width]);
     }
+    // The first sum over whole vectors, in memory with other values, and a second; and over parts of vectors.
+    for (width, offset) in [(INPUT, 0), (INPUT + 2, 1)] {
+        let mut fresh = on.rows(3, width, None).unwrap();
+        on.host_rows(&mut old).unwrap().fill(7.0);
+        old = on.rows(3, width, Some(old)).unwrap();
+        for _ in 0..2 {
+            on.weight_grads(&x, &grad, &spans(), &mut fresh, offset).unwrap();
+            on.weight_grads(&x, &grad, &spans(), &mut old, offset).unwrap();
+            assert_eq!(on.host_rows(&mut old).unwrap(), on.host_rows(&mut fresh).unwrap());
+        }
+    }
 }

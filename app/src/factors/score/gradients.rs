@@ -118,6 +118,7 @@ fn rows_gradients(
             })
         }
         None => engine.gradients(&samples, measurement, &wanted, false, &mut |at, gradients| {
+            engine.check_gradients(at, gradients)?;
             let values = gradients.chunks_exact(modules[at].len().max(1));
             all[at] = values.map(|values| SampleGradient::whole(&modules[at], values.to_vec())).collect();
             Ok(())

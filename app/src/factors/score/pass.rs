@@ -151,8 +151,10 @@ fn row_scores(
                 let found = products(kernel, gradients, queries);
                 let at = part(module);
                 let found = found.chunks_exact(count.max(1));
+                // Every value of a gradient is in each of its scores, so these alone are looked at.
+                let blame = |error| engine.check_gradients(module, gradients).and(Err(error));
                 for (sample, (scores, values)) in scores.iter_mut().zip(found).enumerate() {
-                    check(&modules[module], sample, values)?;
+                    check(&modules[module], sample, values).or_else(blame)?;
                     scores[at..at + count].iter_mut().zip(values).for_each(|(sum, value)| *sum += value);
                 }
                 Ok(())
@@ -163,10 +165,12 @@ fn row_scores(
             engine.gradients(&samples, Measurement::Loss, &wanted, rotated, &mut |module, gradients| {
                 let len = modules[module].len().max(1);
                 let at = part(module);
-                let gradients = gradients.chunks_exact(len);
-                for (sample, (scores, gradient)) in scores.iter_mut().zip(gradients).enumerate() {
+                let blame = |error| engine.check_gradients(module, gradients).and(Err(error));
+                for (sample, (scores, gradient)) in
+                    scores.iter_mut().zip(gradients.chunks_exact(len)).enumerate()
+                {
                     let energies = energies(gradient, &scales[module]);
-                    check(&modules[module], sample, &energies)?;
+                    check(&modules[module], sample, &energies).or_else(blame)?;
                     scores[at..at + count].iter_mut().zip(energies).for_each(|(sum, value)| *sum += value);
                 }
                 Ok(())
