@@ -63,7 +63,9 @@ pub use gstore_core::{
     FeatureKind, Granularity, ModuleGroup, NameError, Preconditioned, RowFlags, RowSet, SIGNS, SignRotation,
     Space, canonical_json, key_of, nearest, sha256_hex, xxh3_hex,
 };
-pub use index::{IndexFile, IndexNote, IndexState, IndexWriter, Section, SectionId, StaleIndex};
+pub use index::{
+    IndexFile, IndexNote, IndexState, IndexWriter, Section, SectionId, StaleIndex, index_remedy,
+};
 pub use job::{Job, JobFeature, JobPlan, ShardIndex, ShardIndexError, ShardNote};
 pub use layout::FileKind;
 pub use lease::Lease;

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::ops::Range;
 
 use gstore_core::{Cancel, Remedy, parallel};
-use gstore_store::{FeatureReader, ReadError, RowSet, StorageError};
+use gstore_store::{FeatureReader, ReadError, RowSet, StorageError, index_remedy};
 use half::f16;
 use serde::Serialize;
 
@@ -260,11 +260,7 @@ fn is_damage(error: &QueryError) -> bool {
 fn named(error: QueryError, feature: &str) -> QueryError {
     match error {
         QueryError::Read(ReadError::Storage(StorageError::Damaged(mut damage))) => {
-            damage.affected = Some(format!(
-                "an index holds nothing of its own: {} rebuilds it, {} removes it",
-                Remedy::Index { kind: KIND, feature, rebuild: false },
-                Remedy::Repair
-            ));
+            damage.affected = Some(index_remedy(Remedy::Index { kind: KIND, feature, rebuild: false }));
             ReadError::from(StorageError::Damaged(damage)).into()
         }
         other => other,

@@ -13,7 +13,7 @@ use crate::error::{Damage, StorageError};
 use crate::layout::NamedFile;
 use crate::map::FileMap;
 use crate::vfs::{VfsRead, if_there};
-use gstore_core::Digest;
+use gstore_core::{Digest, Remedy};
 use serde_json::Value;
 use std::io::ErrorKind;
 use std::ops::Range;
@@ -162,7 +162,7 @@ impl IndexFile {
                 let what = format!("digest of chunk {c} of section {}", info.name);
                 let found = found.map_or_else(|| "nothing".to_owned(), |found| found.to_string());
                 let damage = Damage::new(&self.own.name, what, expected, found);
-                return Err(damage.at(info.span(&(c..c + 1)).start).affecting(remedy()).into());
+                return Err(damage.at(info.span(&(c..c + 1)).start).affecting(remedy(Remedy::INDEX)).into());
             }
             flag.store(true, Ordering::Relaxed);
         }
@@ -178,7 +178,7 @@ impl IndexFile {
         match e.kind() {
             ErrorKind::UnexpectedEof => {
                 let expected = format!("{} bytes", self.bytes());
-                Damage::new(&self.own.name, "the file", expected, e).affecting(remedy()).into()
+                Damage::new(&self.own.name, "the file", expected, e).affecting(remedy(Remedy::INDEX)).into()
             }
             _ => StorageError::io(format!("read {}", self.own.name), e),
         }

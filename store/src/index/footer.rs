@@ -32,9 +32,9 @@ pub(super) const MAX_CHUNK: u64 = 1 << 26;
 /// No footer is longer: 35 bytes for each chunk, with room to spare.
 const FOOTER_LIMIT: u64 = 1 << 28;
 
-/// What to do about an index that cannot be used.
-pub(super) fn remedy() -> String {
-    format!("an index holds nothing of its own: {} rebuilds it, {} removes it", Remedy::INDEX, Remedy::Repair)
+/// What to do about an index that cannot be used and is made again by `build`.
+pub fn remedy(build: Remedy<'_>) -> String {
+    format!("an index holds nothing of its own: {build} rebuilds it, {} removes it", Remedy::Repair)
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -125,7 +125,7 @@ impl Tail {
     /// Reads the tail of a file of `len` bytes and compares its digest.
     pub fn read(file: &dyn VfsRead, name: &str, len: u64) -> Result<Tail, StorageError> {
         let bad = |what: &str, at: u64, expected: String, found: String| -> StorageError {
-            Damage::new(name, what, expected, found).at(at).affecting(remedy()).into()
+            Damage::new(name, what, expected, found).at(at).affecting(remedy(Remedy::INDEX)).into()
         };
         let read = |start: u64, n: u64| -> Result<Vec<u8>, StorageError> {
             let mut bytes = vec![0; n as usize];
@@ -178,7 +178,7 @@ impl Tail {
         let (json, _) = self.bytes.split_at(self.bytes.len().saturating_sub(TRAILER as usize));
         let mut footer: Footer = parse(name, json)?;
         let sections = footer.take_sections(self.start).map_err(|(what, expected, found)| {
-            Damage::new(name, what, expected, found).at(self.start).affecting(remedy())
+            Damage::new(name, what, expected, found).at(self.start).affecting(remedy(Remedy::INDEX))
         })?;
         Ok((footer, sections))
     }

@@ -24,6 +24,7 @@ mod verify;
 mod writer;
 
 pub use file::IndexFile;
+pub use footer::remedy as index_remedy;
 pub use places::IndexNote;
 pub use section::Section;
 pub use state::{IndexState, StaleIndex};

@@ -9,7 +9,7 @@ use crate::layout::{Env, NamedFile};
 use crate::manifest::{Extra, SegmentEntry};
 use crate::segment::{FeatureReader, SegmentRef};
 use crate::vfs::if_there;
-use gstore_core::Digest;
+use gstore_core::{Digest, Remedy};
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::io::ErrorKind;
@@ -61,7 +61,7 @@ pub(crate) fn open(env: &Env, wanted: IndexKey<'_>) -> Result<IndexState, Storag
     if file.segment() != wanted.segment || file.kind() != wanted.kind {
         let expected = format!("the {} of segment {}", wanted.kind, wanted.segment);
         let found = format!("the {} of segment {}", file.kind(), file.segment());
-        return Err(Damage::new(name, "what it is", expected, found).affecting(remedy()).into());
+        return Err(Damage::new(name, "what it is", expected, found).affecting(remedy(Remedy::INDEX)).into());
     }
     if file.footer.segment_digest != wanted.digest {
         let (expected, found) = (wanted.digest.to_string(), file.footer.segment_digest.to_string());
@@ -99,7 +99,7 @@ pub(crate) fn open_whole(own: NamedFile) -> Result<Option<IndexFile>, StorageErr
     const ATTEMPTS: usize = 5;
     let io = |e| StorageError::io(format!("open {name}"), e);
     for _ in 0..ATTEMPTS {
-        let lost = |e| StorageError::of_lost(name, "an index", Some(remedy()), e);
+        let lost = |e| StorageError::of_lost(name, "an index", Some(remedy(Remedy::INDEX)), e);
         let Some(file) = if_there(vfs.open(path)).map_err(lost)? else { return Ok(None) };
         let len = file.len().map_err(io)?;
         let tail = Tail::read(&*file, name, len)?;

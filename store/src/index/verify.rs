@@ -5,6 +5,7 @@ use super::footer::{HEAD, MAGIC, aligned, remedy};
 use crate::ahead::BlockBuffer;
 use crate::error::{Damage, StorageError};
 use crate::vfs::VfsRead;
+use gstore_core::Remedy;
 
 impl IndexFile {
     /// Reads every byte; whether each is as it was written. An index that was removed or replaced since it
@@ -64,7 +65,7 @@ impl IndexFile {
                 let byte = |b: &u8| format!("{b:02x}");
                 let what = "a byte between sections";
                 let damage = Damage::new(self.file(), what, byte(expected), byte(found));
-                Err(damage.at(at + i as u64).affecting(remedy()).into())
+                Err(damage.at(at + i as u64).affecting(remedy(Remedy::INDEX)).into())
             }
         }
     }
