@@ -68,4 +68,4 @@ pub use rows::{CELL_ROWS, RowFlags, RowSet};
 pub use separator::separator;
 pub use signals::keep_ignored_signals;
 pub use tensors::{TensorNote, header_bytes, tensor_header};
-pub use words::{first_of, many, many_of, one_line, shortened, without_path, wrapped};
+pub use words::{first_of, human_bytes, many, many_of, one_line, shortened, without_path, wrapped};

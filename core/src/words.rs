@@ -1,5 +1,5 @@
-//! Counts with their nouns, singular or plural, texts on one line, beginnings of long texts and lists, errors of
-//! files.
+//! Counts with their nouns, singular or plural, and of bytes, texts on one line, beginnings of long texts and
+//! lists, errors of files.
 
 /// `1 row`, `2 rows`.
 pub fn many(n: u64, noun: &str) -> String {
@@ -9,6 +9,14 @@ pub fn many(n: u64, noun: &str) -> String {
 /// The same where more is not just an `s`, as with verbs.
 pub fn many_of(n: u64, one: &str, several: &str) -> String {
     format!("{n} {}", if n == 1 { one } else { several })
+}
+
+/// A number of bytes: `15 B`, `1.46 KiB`, `3.00 GiB`.
+pub fn human_bytes(bytes: u64) -> String {
+    const UNITS: [&str; 7] = ["B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
+    let unit = (bytes | 1).ilog2() / 10;
+    let digits = if unit == 0 { 0 } else { 2 };
+    format!("{:.digits$} {}", bytes as f64 / 1024f64.powi(unit as i32), UNITS[unit as usize])
 }
 
 /// What an error of a file says, without the path that `tempfile` adds: a hidden name tells a user nothing.
@@ -57,7 +65,7 @@ pub fn first_of<T: AsRef<str>>(names: impl IntoIterator<Item = T>, most: usize) 
 
 #[cfg(test)]
 mod tests {
-    use super::{first_of, many, many_of, one_line, shortened, wrapped};
+    use super::{first_of, human_bytes, many, many_of, one_line, shortened, wrapped};
 
     #[test]
     fn white_space_is_folded() {
@@ -82,6 +90,12 @@ mod tests {
     fn long_texts_end_in_dots() {
         assert_eq!([shortened("\u{e4}bc", 3), shortened("\u{e4}bcd", 2)], ["\u{e4}bc", "\u{e4}b..."]);
         assert_eq!(shortened("", 0), "");
+    }
+
+    #[test]
+    fn bytes_are_told_in_the_largest_unit_of_which_there_is_one() {
+        let told = [0, 15, 1023, 1024, 1500, 3 << 30, u64::MAX].map(human_bytes);
+        assert_eq!(told, ["0 B", "15 B", "1023 B", "1.00 KiB", "1.46 KiB", "3.00 GiB", "16.00 EiB"]);
     }
 
     #[test]

@@ -13,7 +13,7 @@ use gstore_ingest::curvature::PassError;
 use gstore_ingest::pipeline::IngestError;
 use gstore_model::OutOfMemory;
 use gstore_sql::SqlError;
-use gstore_store::{ArtifactError, LookupError, OpenError, ReadError};
+use gstore_store::{ArtifactError, LookupError, OpenError, ReadError, vfs::NoRoom};
 
 use super::folder::FactorError;
 
@@ -95,20 +95,11 @@ pub enum FactorJobError {
         proposal: String,
     },
     #[error(
-        "{} will take about {:.1} MB more on disk, and {:.1} MB are free there; free some, or fit fewer modules\n  {} shows what is needed; {} begins all the same",
-        place.display(),
-        *needed as f64 / 1e6,
-        *free as f64 / 1e6,
-        Remedy::Option("dry_run", ""),
-        Remedy::Option("force", "")
+        "{0}, or fit fewer modules\n  {dry_run} shows what is needed; {force} begins all the same",
+        dry_run = Remedy::Option("dry_run", ""),
+        force = Remedy::Option("force", "")
     )]
-    NoRoom {
-        place: PathBuf,
-        /// Bytes that are needed.
-        needed: u64,
-        /// Bytes that may be written there.
-        free: u64,
-    },
+    NoRoom(NoRoom),
     /// An option that cannot be.
     #[error("{0}")]
     Option(String),

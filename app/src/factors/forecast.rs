@@ -5,7 +5,7 @@ use std::path::Path;
 
 use gstore_core::{available_memory, many};
 use gstore_curvature::{Blocks, Module, Strategy};
-use gstore_store::vfs::free_space;
+use gstore_store::vfs::check_room;
 use serde::Serialize;
 
 use super::error::FactorJobError;
@@ -50,9 +50,7 @@ impl FitForecast {
             false => vec![(folder, missing), (store, self.disk)],
         };
         for (place, needed) in needs {
-            if let Some(free) = free_space(place).filter(|free| *free < needed) {
-                return Err(FactorJobError::NoRoom { place: place.to_owned(), needed, free });
-            }
+            check_room(place, needed).map_err(FactorJobError::NoRoom)?;
         }
         Ok(())
     }

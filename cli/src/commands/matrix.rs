@@ -2,13 +2,13 @@
 
 use std::path::Path;
 
-use anyhow::{Result, bail};
+use anyhow::{Result, anyhow};
 use gstore_core::{TotalProgress, Unit, many, many_of};
 use gstore_query::influence::Prepared;
 use gstore_query::matrix::{
     MatrixError, MatrixForecast, MatrixJob, MatrixOptions, MatrixOutput, MatrixReport, products_per_second,
 };
-use gstore_store::vfs::free_space;
+use gstore_store::vfs;
 use indicatif::HumanBytes;
 use serde::Serialize;
 
@@ -104,18 +104,12 @@ fn output(path: &Path) -> Result<MatrixOutput<'_>> {
     }
 }
 
-/// Refuses a disk that is too small, before hours are spent on filling it. Where nothing is known of the
-/// disk, its end will show.
 fn check_room(output: &Path, needed: u64) -> Result<()> {
     // The staging folder is next to the target of a symlink.
     let place = fs_err::canonicalize(output).unwrap_or_else(|_| output.to_owned());
-    let Some(free) = free_space(&place).filter(|free| *free < needed) else { return Ok(()) };
-    bail!(
-        "{} will take about {} more on disk, and {} are free there; free some, or name a place on another disk (--dry-run shows what it takes)",
-        output.display(),
-        HumanBytes(needed),
-        HumanBytes(free)
-    );
+    vfs::check_room(&place, needed).map_err(|no_room| {
+        anyhow!("{no_room}, or name a place on another disk (--dry-run shows what it takes)")
+    })
 }
 
 fn preview(

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use gstore_store::{Granularity, SampleReader, Store, vfs::free_space};
+use gstore_store::{Granularity, SampleReader, Store, vfs::check_room};
 
 use super::IngestError;
 use super::plan::{IngestPlan, encoder};
@@ -102,11 +102,8 @@ fn bytes_of_row(request: &IngestRequest) -> Result<u64, IngestError> {
 }
 
 fn check(request: &IngestRequest, place: &Path, needed: u64) -> Result<(), IngestError> {
-    match free_space(place) {
-        Some(free) if free < needed && request.check_room => {
-            Err(IngestError::NoRoom { place: place.to_owned(), needed, free })
-        }
-        // Where nothing is known of the disk, its end will show.
-        _ => Ok(()),
+    if !request.check_room {
+        return Ok(());
     }
+    check_room(place, needed).map_err(IngestError::NoRoom)
 }

@@ -104,7 +104,7 @@ pub fn ingest_shard(
     }
     let give_up = "removing the folder of the shard gives it up";
     let work = match compute_missing(&mut job, plan, &out, progress, cancel, give_up) {
-        Err(error @ IngestError::NoRoom { .. }) if job.sealed_bytes() == 0 => {
+        Err(error @ IngestError::NoRoom(_)) if job.sealed_bytes() == 0 => {
             // What cannot be removed does no harm; the failure is what the user should hear.
             let _ = job.abandon();
             return Err(error);

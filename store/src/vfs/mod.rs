@@ -11,12 +11,14 @@
 mod direct;
 mod os;
 mod resolve;
+mod room;
 mod unfinished;
 
 pub use crate::buffer::AlignedBuffer;
 pub(crate) use gstore_core::if_there;
-pub use os::{OsVfs, free_space};
+pub use os::OsVfs;
 pub use resolve::resolve;
+pub use room::{NoRoom, check_room, free_space};
 pub use unfinished::{parent, remove_leftovers, unfinished_file};
 
 use crate::map::FileMap;

@@ -203,15 +203,6 @@ impl Vfs for OsVfs {
     }
 }
 
-/// Bytes that may be written on the disk of a path, or of the nearest folder above it that is there; `None`
-/// where the system does not say.
-pub fn free_space(path: &Path) -> Option<u64> {
-    let path = std::path::absolute(path).ok()?;
-    let place = path.ancestors().find(|place| fs_err::metadata(place).is_ok())?;
-    let disk = rustix::fs::statvfs(place).ok().filter(|disk| disk.f_blocks > 0)?;
-    Some(disk.f_bavail.saturating_mul(disk.f_frsize))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -7,7 +7,7 @@ use std::fs::File;
 use std::io::{BufReader, BufWriter, Read, Seek, Write};
 use std::path::Path;
 
-use gstore_store::vfs::free_space;
+use gstore_store::vfs;
 
 use super::pass::{Multiplier, RowScores, pass};
 use super::plan::ScorePlan;
@@ -18,13 +18,11 @@ use crate::work::JobContext;
 
 /// Refuses a folder whose disk has no room for temporary files.
 pub(super) fn check_room(folder: &Path, needed: u64) -> Result<(), FactorJobError> {
-    let Some(free) = free_space(folder).filter(|free| *free < needed) else { return Ok(()) };
-    Err(FactorJobError::Refused(format!(
-        "the sums over segments take about {} MB of temporary files, and {} MB are free in {}: free some, score fewer rows or queries, or write to a file on another disk",
-        needed.div_ceil(1_000_000),
-        free / 1_000_000,
-        folder.display()
-    )))
+    vfs::check_room(folder, needed).map_err(|no_room| {
+        FactorJobError::Refused(format!(
+            "temporary files of the sums over segments: {no_room}, score fewer rows or queries, or write to a file on another disk"
+        ))
+    })
 }
 
 /// Hands the scores of the pool's rows to `take`, in their order: sums over segments, of means over the

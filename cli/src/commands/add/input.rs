@@ -5,11 +5,10 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::Duration;
 
-use anyhow::{Result, bail};
+use anyhow::{Result, anyhow, bail};
 use gstore_core::Cancel;
 use gstore_ingest::pipeline::IngestError;
-use gstore_store::vfs::free_space;
-use indicatif::HumanBytes;
+use gstore_store::vfs;
 use tempfile::NamedTempFile;
 
 use crate::stand_ins::stands_for;
@@ -18,15 +17,7 @@ use crate::stand_ins::stands_for;
 pub(super) fn check_room(folder: &Path, data: &[PathBuf]) -> Result<()> {
     let size = |path: &PathBuf| fs_err::metadata(path).ok().filter(|found| found.is_file()).map(|m| m.len());
     let bytes: u64 = data.iter().filter_map(size).sum();
-    match free_space(folder) {
-        Some(free) if free < bytes => bail!(
-            "the texts are cut into a copy of {}, and {} has {} left",
-            HumanBytes(bytes),
-            folder.display(),
-            HumanBytes(free)
-        ),
-        _ => Ok(()),
-    }
+    vfs::check_room(folder, bytes).map_err(|no_room| anyhow!("the texts are cut into a copy: {no_room}"))
 }
 
 /// What data is called in messages and in the history.

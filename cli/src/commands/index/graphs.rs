@@ -1,7 +1,5 @@
 //! `gstore index --hnsw` and `--evaluate`: builds neighbour graphs, and measures their recall.
 
-#[cfg(feature = "ann")]
-use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Result, bail};
@@ -105,7 +103,9 @@ fn build(
     cancel: &Cancel,
     done: &mut FeatureIndexes,
 ) -> Result<()> {
+    use anyhow::anyhow;
     use gstore_core::{TotalProgress, Unit};
+    use gstore_store::vfs::check_room;
 
     let reader = snapshot.open_feature(part)?;
     let name = part.display_name();
@@ -117,7 +117,8 @@ fn build(
         HumanBytes(estimate.disk),
         HumanBytes(estimate.beside)
     ));
-    check_room(store.path(), &name, ann::room(&reader, args.rebuild))?;
+    check_room(store.path(), ann::room(&reader, args.rebuild))
+        .map_err(|no_room| anyhow!("the graphs of {name}: {no_room}, and give the same command again"))?;
     let options = ann::GraphOptions { rebuild: args.rebuild, threads: context.threads };
     let mut reporter = context.reporter();
     let stage = format!("graph {name}");
@@ -133,21 +134,6 @@ fn build(
     done.left_out = built.left_out;
     done.linked = built.done;
     Ok(())
-}
-
-/// Refuses a disk that is too small, before hours are spent on linking. Where nothing is known of it, its end
-/// will show.
-#[cfg(feature = "ann")]
-fn check_room(store: &Path, name: &str, needed: u64) -> Result<()> {
-    let Some(free) = gstore_store::vfs::free_space(store).filter(|free| *free < needed) else {
-        return Ok(());
-    };
-    bail!(
-        "{}: the graphs of {name} will take up to {} more on disk while they are made, and {} are free there; free some, and give the same command again",
-        store.display(),
-        HumanBytes(needed),
-        HumanBytes(free)
-    );
 }
 
 #[cfg(not(feature = "ann"))]

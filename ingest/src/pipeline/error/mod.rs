@@ -7,10 +7,10 @@ mod words;
 
 use std::path::PathBuf;
 
-use gstore_core::{Remedy, UnknownKind, many};
+use gstore_core::{Remedy, UnknownKind, human_bytes, many};
 use gstore_store::{
     AppendError, CommitError, ConcurrentChange, JobError, LookupError, OpenError, ReadError, ShardError,
-    WriteError,
+    WriteError, vfs::NoRoom,
 };
 
 use crate::gradient::{EngineError, SelectionError};
@@ -18,7 +18,7 @@ use crate::projection::ProjectionError;
 use gstore_data::{DataError, EncodeError, Field, FieldError, Place, RecordError, SchemaError};
 use gstore_model::weights::{ModelError, MomentsError, TrainerError};
 
-use words::{leave_out_hint, mib, other_keys, skip_bad_hint};
+use words::{leave_out_hint, other_keys, skip_bad_hint};
 
 /// Why samples could not be registered, or features not computed.
 #[derive(Debug, thiserror::Error)]
@@ -296,7 +296,7 @@ pub enum IngestError {
     /// No space is left for what is computed. The unfinished files are removed.
     #[error(
         "{source}\n  what was unfinished is removed; finished work of {} waits for that command ({give_up})",
-        mib(*sealed)
+        human_bytes(*sealed)
     )]
     Full {
         /// Bytes of the job's sealed files.
@@ -305,20 +305,11 @@ pub enum IngestError {
         source: Box<IngestError>,
     },
     #[error(
-        "{} will take about {} more on disk, and {} are free there; free some, or compute fewer features\n  {} shows what is needed; {} begins all the same",
-        place.display(),
-        mib(*needed),
-        mib(*free),
-        Remedy::Option("dry_run", ""),
-        Remedy::Option("force", "")
+        "{0}, or compute fewer features\n  {dry_run} shows what is needed; {force} begins all the same",
+        dry_run = Remedy::Option("dry_run", ""),
+        force = Remedy::Option("force", "")
     )]
-    NoRoom {
-        place: PathBuf,
-        /// Their bytes.
-        needed: u64,
-        /// Bytes that may be written there.
-        free: u64,
-    },
+    NoRoom(NoRoom),
     #[error(
         "a part of the rows and a shard exclude each other: the shards of a job share all rows of the dataset"
     )]

@@ -27,7 +27,3 @@ pub(super) fn leave_out_hint(registered: Option<&str>) -> String {
         None => "nothing was registered; leave them out".to_owned(),
     }
 }
-
-pub(super) fn mib(bytes: u64) -> String {
-    format!("{:.1} MiB", bytes as f64 / 1024.0 / 1024.0)
-}
