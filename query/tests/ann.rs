@@ -468,6 +468,28 @@ fn forge(store: &TestStore, header: serde_json::Value, vectors: &[u8], graph: &[
 }
 
 #[test]
+fn room_is_asked_for_every_graph_that_a_build_makes() {
+    let store = store(clustered(120, 6, 4), usize::MAX);
+    let room = |rebuild| ann::room(&store.reader(), rebuild);
+    let missing = room(false);
+    make(&store);
+    assert_eq!(room(false), 0);
+    assert!(missing > 0 && room(true) >= missing);
+    // As an earlier gstore said that it had linked them: with half of the links.
+    let reader = store.reader();
+    let file = reader.index(&reader.segments()[0], KIND).unwrap().unwrap();
+    let mut header = file.header().clone();
+    header["connectivity"] = 16.into();
+    forge(&store, header, &[0; 64], &[0; 64]);
+    assert!(room(false) >= missing);
+    make(&store);
+    assert_eq!(room(false), 0);
+    fs_err::remove_file(index_path(&store)).unwrap();
+    fs_err::write(index_path(&store), [0]).unwrap();
+    assert!(room(false) >= missing);
+}
+
+#[test]
 fn forged_files_are_errors_and_never_more() {
     let store = store(clustered(120, 6, 4), usize::MAX);
     make(&store);

@@ -21,7 +21,7 @@ use gstore_store::{
 use usearch::Index;
 
 use super::files::{GraphProgress, KIND, check, open};
-use super::format::{CONNECTIVITY, GRAPH, GraphHeader, HEAD, VECTORS};
+use super::format::{GRAPH, GraphHeader, HEAD, VECTORS};
 use super::graph::Graph;
 use crate::error::QueryError;
 use crate::indexes::CHUNK;
@@ -87,11 +87,10 @@ pub fn build(
     Ok(done)
 }
 
-/// A graph that can be used, to its last byte. Those of fewer links, which an earlier gstore
-/// made, find fewer rows.
+/// A graph that can be used, to its last byte, and is not made again.
 fn usable(reader: &FeatureReader, segment: &SegmentRef) -> Option<Graph> {
     let file = reader.index(segment, KIND).ok().flatten().filter(IndexFile::is_sound)?;
-    open(file, reader.part(), segment).ok().filter(|graph| graph.header().connectivity == CONNECTIVITY)
+    open(file, reader.part(), segment).ok().filter(|graph| graph.header().is_current())
 }
 
 struct SegmentGraph<'a> {

@@ -71,23 +71,23 @@ pub fn estimate(reader: &FeatureReader, threads: usize) -> Estimate {
     }
 }
 
-/// Free bytes on disk that a build needs at most, for the graphs that are missing or, with `rebuild`, for all.
-/// Reads the footers of those that are there.
+/// Free bytes on disk that a build needs at most, for the graphs that it makes: with `rebuild` all. Reads the
+/// footers of those that are there.
 pub fn room(reader: &FeatureReader, rebuild: bool) -> u64 {
     let (mut added, mut largest) = (0u64, 0);
     for segment in reader.segments() {
         let (graph, beside) = on_disk(reader, segment.vectors());
-        match found(reader, segment) {
-            IndexStatus::Usable if !rebuild => {}
-            IndexStatus::Missing => {
-                added = added.saturating_add(graph);
-                largest = beside.max(largest);
-            }
-            // What is replaced stays until the new graph is finished.
-            IndexStatus::Usable | IndexStatus::Unusable => {
-                largest = beside.saturating_add(graph).max(largest);
-            }
-        }
+        let is_kept =
+            |file: &IndexFile| !rebuild && header(reader, segment, file).is_some_and(|own| own.is_current());
+        // What is replaced stays until the new graph is finished.
+        let replaced = match reader.index_state(segment, KIND) {
+            Ok(IndexState::Ready(file)) if is_kept(&file) => continue,
+            Ok(IndexState::Ready(file)) => file.bytes(),
+            Ok(IndexState::Missing) => 0,
+            _ => graph,
+        };
+        added = added.saturating_add(graph.saturating_sub(replaced));
+        largest = beside.saturating_add(replaced).max(largest);
     }
     added.saturating_add(largest)
 }
@@ -108,18 +108,19 @@ pub fn check(part: &FeaturePart) -> Result<(), QueryError> {
 
 /// State of a segment's graph; a build replaces one that cannot be used. Reads the file's footer.
 pub fn found(reader: &FeatureReader, segment: &SegmentRef) -> IndexStatus {
-    let file = match reader.index_state(segment, KIND) {
-        Ok(IndexState::Ready(file)) => file,
-        Ok(IndexState::Missing) => return IndexStatus::Missing,
-        _ => return IndexStatus::Unusable,
-    };
+    match reader.index_state(segment, KIND) {
+        Ok(IndexState::Missing) => IndexStatus::Missing,
+        Ok(IndexState::Ready(file)) if header(reader, segment, &file).is_some() => IndexStatus::Usable,
+        _ => IndexStatus::Unusable,
+    }
+}
+
+/// The header of a segment's graph, if the graph can be used as far as the file's footer tells.
+fn header(reader: &FeatureReader, segment: &SegmentRef, file: &IndexFile) -> Option<GraphHeader> {
     let desc = &reader.part().desc;
     let (space, dim) = (desc.space.id(), desc.dim() as usize);
-    let fits = GraphHeader::read(file.header(), (&space, dim), segment.vectors()).is_ok();
-    match fits && [VECTORS, GRAPH].iter().all(|name| file.section(name).is_ok()) {
-        true => IndexStatus::Usable,
-        false => IndexStatus::Unusable,
-    }
+    let has_sections = [VECTORS, GRAPH].iter().all(|name| file.section(name).is_ok());
+    GraphHeader::read(file.header(), (&space, dim), segment.vectors()).ok().filter(|_| has_sections)
 }
 
 pub(super) fn open(file: IndexFile, part: &FeaturePart, segment: &SegmentRef) -> Result<Graph, QueryError> {

@@ -29,7 +29,6 @@ const MOST_LEVELS: u64 = 512;
 const MOST_EDGES: u64 = 4096;
 
 /// Edges of a node above level 0; twice as many at it.
-#[cfg(feature = "ann")]
 pub(super) const CONNECTIVITY: usize = 32;
 /// Candidates that are kept while a node is linked.
 #[cfg(feature = "ann")]
@@ -97,6 +96,12 @@ impl GraphHeader {
             connectivity: CONNECTIVITY,
             expansion: EXPANSION,
         }
+    }
+
+    /// Whether it has as many links as those of this build: with the fewer of an earlier gstore, fewer rows
+    /// are found, so a build makes it again.
+    pub(super) fn is_current(&self) -> bool {
+        self.connectivity == CONNECTIVITY
     }
 
     /// Reads the header of an index that is of `vectors` vectors of this space with so many coordinates.
