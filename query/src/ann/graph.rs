@@ -80,13 +80,7 @@ impl Graph {
         vectors: u64,
     ) -> Result<Self, QueryError> {
         // Whatever is found here, a build finds as well.
-        let wrong = |why: String| {
-            QueryError::Graph(format!(
-                "{} cannot be used: {why}; {} rebuilds it",
-                file.file(),
-                Remedy::Index { kind: "hnsw", feature, rebuild: false }
-            ))
-        };
+        let wrong = |why: String| unusable(&file, feature, &why, false);
         let header = GraphHeader::read(file.header(), (space, dim), vectors).map_err(wrong)?;
         let (nodes, values) = (file.section(GRAPH)?, file.section(VECTORS)?);
         let expected = (dim as u64).checked_mul(2).and_then(|each| each.checked_mul(header.indexed));
@@ -315,12 +309,13 @@ impl<'a> Walk<'a> {
     }
 
     fn broken(&self, why: String) -> QueryError {
-        let Graph { file, feature, .. } = self.graph;
         // Its digests agree, so a build would keep it.
-        QueryError::Graph(format!(
-            "{} cannot be used: {why}; {} rebuilds it",
-            file.file(),
-            Remedy::Index { kind: "hnsw", feature, rebuild: true }
-        ))
+        unusable(&self.graph.file, &self.graph.feature, &why, true)
     }
+}
+
+/// Why the file of a graph cannot be used; `rebuild`: whether a build has to be told to make it again.
+fn unusable(file: &IndexFile, feature: &str, why: &str, rebuild: bool) -> QueryError {
+    let build = Remedy::Index { kind: KIND, feature, rebuild };
+    QueryError::Graph(format!("{} cannot be used: {why}; {build} rebuilds it", file.file()))
 }
