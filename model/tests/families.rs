@@ -139,6 +139,8 @@ fn forms_follow_the_configuration() {
     assert_eq!(with("gpt2", json!({"n_inner": 70})).intermediate_size, 70);
     assert_eq!(of("gpt2").intermediate_size, 4 * 48);
     assert_eq!(with("gpt2", json!({"scale_attn_weights": false})).attention_scale, 1.0);
+    let by_layer = with("gpt2", json!({"scale_attn_by_inverse_layer_idx": true}));
+    assert_eq!(by_layer.attention_scale_of(1), by_layer.attention_scale / 2.0);
     assert_eq!(with("mistral", json!({"architectures": null})).architecture, "MistralForCausalLM");
 }
 
@@ -265,7 +267,11 @@ fn what_is_not_implemented_is_refused_by_name() {
             &["need a sliding_window"],
         ),
         ("gpt2", json!({"num_attention_heads": 2}), &["num_attention_heads 2 contradicts n_head"]),
-        ("gpt2", json!({"scale_attn_by_inverse_layer_idx": true}), &["scale_attn_by_inverse_layer_idx true"]),
+        (
+            "llama",
+            json!({"scale_attn_by_inverse_layer_idx": true}),
+            &["scale_attn_by_inverse_layer_idx true"],
+        ),
         ("llama", json!({"reorder_and_upcast_attn": true}), &["reorder_and_upcast_attn true"]),
         ("gpt2", json!({"add_cross_attention": true}), &["add_cross_attention true"]),
         ("gpt2", json!({"activation_function": "tanh"}), &["activation_function \"tanh\""]),

@@ -97,6 +97,7 @@ fn functions_have_identities_of_their_own() {
         ("gpt_neox", json!({"rope_parameters": {"rope_type": "default", "partial_rotary_factor": 0.5}})),
         ("gpt2", json!({})),
         ("gpt2", json!({"scale_attn_weights": false})),
+        ("gpt2", json!({"scale_attn_by_inverse_layer_idx": true})),
         ("gpt2", json!({"layer_norm_epsilon": 1e-6})),
         ("phi3", json!({})),
         ("phi3", json!({"sliding_window": 4})),

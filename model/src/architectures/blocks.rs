@@ -34,6 +34,7 @@ pub(super) fn plain(
         norms: vec![NormPlace::BeforeAttention, NormPlace::BeforeMlp],
         head_norm: QkNorm::None,
         attention_scale: inverse_root(sizes.heads.dim as f32),
+        scale_by_layer: false,
         attention_softcap: None,
         windows: vec![None; sizes.layers],
         mlp: Mlp::Gated(Activation::Silu),

@@ -290,6 +290,8 @@ pub struct Decoder {
     pub head_norm: QkNorm,
     /// Factor of attention's scores.
     pub attention_scale: f32,
+    /// Scores of layer i, counted from 0, are also divided by i + 1.
+    pub scale_by_layer: bool,
     /// Scores s become `cap * tanh(s / cap)` after scaling.
     pub attention_softcap: Option<f32>,
     /// For each layer, how many keys up to its own position a query sees; none: all.
@@ -318,6 +320,14 @@ impl Decoder {
                 LinearKind::Gate | LinearKind::Up => [inner, hidden],
                 LinearKind::Down => [hidden, inner],
             },
+        }
+    }
+
+    /// Factor of attention's scores in a layer.
+    pub fn attention_scale_of(&self, layer: usize) -> f32 {
+        match self.scale_by_layer {
+            true => self.attention_scale / (layer + 1) as f32,
+            false => self.attention_scale,
         }
     }
 

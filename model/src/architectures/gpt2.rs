@@ -13,8 +13,8 @@ use crate::files::json::JsonObject;
 pub(super) const FAMILY: Family = Family {
     architecture: "GPT2LMHeadModel",
     model_type: "gpt2",
-    // Keeps scores of half-precision models in f32, as they are here.
-    settings: &["reorder_and_upcast_attn"],
+    // The first keeps scores of half-precision models in f32, as they are here.
+    settings: &["reorder_and_upcast_attn", "scale_attn_by_inverse_layer_idx"],
     read,
 };
 
@@ -30,6 +30,7 @@ fn read(config: JsonObject<'_>) -> Result<Decoder, ModelError> {
             true => plain.attention_scale,
             false => 1.0,
         },
+        scale_by_layer: config.bool("scale_attn_by_inverse_layer_idx")?,
         mlp: Mlp::Plain(options::activation(config, "activation_function", "gelu_new")?),
         tied: options::flag(config, "tie_word_embeddings", true)?,
         ..plain

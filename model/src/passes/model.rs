@@ -105,7 +105,7 @@ impl<B: Backend> Model<B> {
                 norms: layer_norms(&mut norms, layer),
                 attention: AttentionForm {
                     heads: decoder.heads,
-                    scale: decoder.attention_scale,
+                    scale: decoder.attention_scale_of(layer),
                     softcap: decoder.attention_softcap,
                     window: decoder.windows.get(layer).copied().flatten(),
                 },

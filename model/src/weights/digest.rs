@@ -10,13 +10,14 @@
 //! 5. the settings that decide the forward pass of a Llama in addition to the weights: the number of query
 //!    heads, of key and value heads, the width of a head, the norm's epsilon as the bits of an f32, the
 //!    rotary base as the bits of an f64, then the name of the rotary scaling, the number of its constants and
-//!    these as the bits of an f64, in the order in which [`RopeScaling`] declares them. Learned positions
-//!    have the base 0 and the name `learned`
+//!    these as the bits of an f64, in the order in which [`RopeScaling`] declares them, lists value by value,
+//!    a flag as 0 or 1. Learned positions have the base 0 and the name `learned`
 //! 6. nothing for a Llama whose MLP is gated by SiLU. For every other decoder: the architecture's name; the
 //!    factor of the embedding; the kind of norm and the offset of its weights; how the halves are joined; the
 //!    number of norms of a layer and their names in order; how queries and keys are normed; the factor of
 //!    attention's scores, their cap; the number of layers and their windows; form and activation of the MLP;
-//!    the cap of the logits; the number of turning coordinates; 1 for a tied head, else 0. Factors, offsets
+//!    the cap of the logits; the number of turning coordinates; 1 for a tied head, else 0; the name
+//!    `scale_by_layer` where scores are divided by the number of their layer, else nothing. Factors, offsets
 //!    and caps are the bits of an f32. A cap or a window that is not there is 0, the number of turning
 //!    coordinates of learned positions as well
 //!
@@ -230,6 +231,7 @@ fn is_plain_llama(decoder: &Decoder) -> bool {
         && decoder.norms == [NormPlace::BeforeAttention, NormPlace::BeforeMlp]
         && decoder.head_norm == QkNorm::None
         && decoder.attention_scale == (dim as f32).sqrt().recip()
+        && !decoder.scale_by_layer
         && decoder.attention_softcap.is_none()
         && decoder.windows.iter().all(Option::is_none)
         && decoder.mlp == Mlp::Gated(Activation::Silu)
@@ -260,6 +262,7 @@ fn add_form(hasher: &mut Hasher, decoder: &Decoder) {
         norms,
         head_norm,
         attention_scale,
+        scale_by_layer,
         attention_softcap,
         windows,
         mlp,
@@ -310,6 +313,10 @@ fn add_form(hasher: &mut Hasher, decoder: &Decoder) {
     };
     add_number(hasher, turning as u64);
     add_number(hasher, u64::from(*tied));
+    // Identities were given before it was understood.
+    if *scale_by_layer {
+        add_text(hasher, "scale_by_layer");
+    }
 }
 
 fn norm_name(place: NormPlace) -> &'static str {
