@@ -136,6 +136,10 @@ config = json.loads((MODELS / "tiny-llama/config.json").read_text())
 put("model_config", "tiny-llama", text(config))
 llama3 = {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0, "original_max_position_embeddings": 8192}
 put("model_config", "llama3", text({**config, "rope_scaling": llama3, "rope_theta": 500000.0}))
+yarn = {"type": "yarn", "factor": 4.0, "original_max_position_embeddings": 4096, "beta_fast": 16, "truncate": False, "mscale": 1.0, "mscale_all_dim": 0.5}
+put("model_config", "yarn", text({**config, "rope_scaling": yarn}))
+longrope = {"rope_type": "longrope", "factor": 4.0, "short_factor": [1.0] * 16, "long_factor": [2.0] * 16}
+put("model_config", "longrope", text({**config, "rope_scaling": longrope}))
 put("model_config", "parameters", text({**config, "rope_parameters": {"rope_type": "linear", "factor": 2.0, "rope_theta": 1e4}}))
 adapter = json.loads((ADAPTER / "adapter_config.json").read_text())
 put("adapter_config", "real", text(adapter))

@@ -5,6 +5,8 @@
 //!   prompts
 //! - long prompts are fed in parts, together with the answers that go on, so that the
 //!   memory of a step is bounded
+//! - keys are those of the text as long as it is: where a token more changes the rotary angles of all, keys
+//!   and values are computed again
 //! - what a prompt is batched with decides neither its tokens nor its numbers
 //! - where a device's memory is too little, it answers fewer prompts at a time. Keys and values of those in
 //!   work are then computed again, in other parts
@@ -254,7 +256,7 @@ impl<'a, B: Backend> AnswerBatch<'a, B> {
         let feed = |part: &RowTokens| {
             let row = self.rows[part.slot].as_ref()?;
             let ids = row.context.get(row.fed..row.fed + part.tokens)?;
-            Some(NextTokens { slot: part.slot, ids, wanted: part.last })
+            Some(NextTokens { slot: part.slot, ids, length: row.context.len(), wanted: part.last })
         };
         let feeds: Vec<NextTokens<'_>> = parts.iter().filter_map(feed).collect();
         let mut logits = self.model.extend(&mut self.cache, &feeds)?;
@@ -268,13 +270,26 @@ impl<'a, B: Backend> AnswerBatch<'a, B> {
             }
             let Some(logits) = logits.next() else { continue };
             chosen += 1;
-            if let Some(answer) = self.choose(part.slot, logits)? {
-                answers.push(answer);
-                self.rows[part.slot] = None;
-                self.model.forget(&mut self.cache, part.slot);
+            match self.choose(part.slot, logits)? {
+                Some(answer) => {
+                    answers.push(answer);
+                    self.rows[part.slot] = None;
+                    self.model.forget(&mut self.cache, part.slot);
+                }
+                None => self.turn_anew(part.slot),
             }
         }
         Ok((chosen, answers))
+    }
+
+    /// Where the token that was chosen makes a row so long that all of it has other rotary angles, it is fed
+    /// from its beginning, in parts like a prompt.
+    fn turn_anew(&mut self, slot: usize) {
+        let Some(row) = &mut self.rows[slot] else { return };
+        if !self.model.turns_alike(row.context.len(), row.fed) {
+            row.fed = 0;
+            self.model.forget(&mut self.cache, slot);
+        }
     }
 
     /// The next token of a row; its answer if that ends it.

@@ -3,14 +3,15 @@
 
 use std::path::Path;
 
-use crate::common::demo;
+use crate::common::{demo, load};
 use gstore_core::Cancel;
 use gstore_data::{Content, Message, Role, TextSample};
 use gstore_generate::{
     ComputeOptions, FinishReason, GenerateError, GenerateObserver, GenerateOutcome, GenerateRequest,
-    PromptSource, SamplingOptions, SilentObserver, StopStrings, StoppingCriteria, generate,
+    ModelSource, PromptSource, SamplingOptions, SilentObserver, StopStrings, StoppingCriteria, generate,
 };
-use gstore_model::{ComputePrecision, Device};
+use gstore_model::{ComputePrecision, Device, NextTokens};
+use serde_json::{Value, json};
 
 /// Prompts of different lengths and kinds.
 fn prompts() -> Vec<Content> {
@@ -100,6 +101,64 @@ fn other_prompts_change_no_answer() {
     fewer.truncate(4);
     let some = answers(&GenerateRequest { prompts: PromptSource::Given(fewer), ..request() });
     assert!(all.starts_with(&some), "{some}");
+}
+
+/// With positions that are scaled by the length: where an answer grows beyond it, all of the text turns
+/// otherwise.
+#[test]
+fn answers_are_those_of_passes_over_all_of_the_text() {
+    let factors = |factor: f64| vec![factor; 16];
+    for scaling in [
+        json!({"type": "dynamic", "factor": 2.0}),
+        json!({"type": "longrope", "factor": 2.0, "short_factor": factors(1.0), "long_factor": factors(2.0)}),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        for file in fs_err::read_dir(demo()).unwrap() {
+            let path = file.unwrap().path();
+            fs_err::copy(&path, folder.path().join(path.file_name().unwrap())).unwrap();
+        }
+        let path = folder.path().join("config.json");
+        let mut config: Value = serde_json::from_slice(&fs_err::read(&path).unwrap()).unwrap();
+        config["rope_parameters"] = scaling;
+        config["max_position_embeddings"] = json!(ORIGINAL);
+        fs_err::write(&path, config.to_string()).unwrap();
+        check_against_whole_passes(&ModelSource::new(folder.path()));
+    }
+}
+
+/// Positions that the model of the test above was made for.
+const ORIGINAL: usize = 40;
+
+fn check_against_whole_passes(weights: &ModelSource) {
+    let (model, encoder) = (load(weights), weights.text.encoder(&weights.model).unwrap());
+    let prompt = |i: usize| Content::PromptCompletion {
+        prompt: format!("Is {i} odd?{}", " Say why.".repeat(i)),
+        completion: "unused".into(),
+    };
+    let prompts: Vec<Content> = (0..12).map(prompt).collect();
+    let request = GenerateRequest {
+        stopping: StoppingCriteria { max_new_tokens: 24, ..StoppingCriteria::default() },
+        compute: ComputeOptions { threads: 2, batch: 5, ..ComputeOptions::default() },
+        ..GenerateRequest::new(&weights.model, PromptSource::Given(prompts.clone()))
+    };
+    let mut crossed = 0;
+    for (line, prompt) in answers(&request).lines().zip(&prompts) {
+        let record: Value = serde_json::from_str(line).unwrap();
+        let mut ids = encoder.encode_begun(prompt, "").unwrap();
+        let (before, tokens) = (ids.len(), record["new_tokens"].as_u64().unwrap() as usize);
+        for _ in 0..tokens {
+            let all = NextTokens { slot: 0, ids: &ids, length: ids.len(), wanted: true };
+            let logits = model.extend(&mut model.key_values(), &[all]).unwrap();
+            let top = (0..logits.len()).max_by(|a, b| logits[*a].total_cmp(&logits[*b])).unwrap();
+            ids.push(top as u32);
+        }
+        // A token that ends the answer is not shown.
+        let shown = [ids.len(), ids.len() - 1].map(|end| encoder.decode(&ids[before..end]).unwrap());
+        let answer = record["completion"].as_str().unwrap();
+        assert!(shown.iter().any(|text| text == answer), "{shown:?}, not {answer:?}");
+        crossed += usize::from(before <= ORIGINAL && ids.len() > ORIGINAL + 1);
+    }
+    assert!(crossed > 0);
 }
 
 /// Stops after so many steps.

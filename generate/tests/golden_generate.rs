@@ -104,8 +104,11 @@ fn golden_generate_logits_of_greedy_steps() {
             // Sequences that are over go on no more.
             let going: Vec<usize> = (0..cases.len()).filter(|i| step < answers[*i].len()).collect();
             let ids = |i: usize| if step == 0 { &prompts[i][..] } else { &answers[i][step - 1..step] };
-            let feeds: Vec<NextTokens<'_>> =
-                going.iter().map(|i| NextTokens { slot: *i, ids: ids(*i), wanted: true }).collect();
+            let feed = |i: &usize| {
+                let (slot, ids) = (*i, ids(*i));
+                NextTokens { slot, ids, length: prompts[slot].len() + step, wanted: true }
+            };
+            let feeds: Vec<NextTokens<'_>> = going.iter().map(feed).collect();
             let mut logits = model.extend(&mut cache, &feeds).unwrap();
             for (i, logits) in going.iter().zip(logits.chunks_exact_mut(vocab)) {
                 let name = cases[*i].text("name");
@@ -158,7 +161,7 @@ fn golden_generate_distributions_and_draws() {
         let mut cache = model.key_values();
         let mut fed = 0;
         for (step, token) in answer.iter().enumerate() {
-            let feed = NextTokens { slot: 0, ids: &context[fed..], wanted: true };
+            let feed = NextTokens { slot: 0, ids: &context[fed..], length: context.len(), wanted: true };
             let mut logits = model.extend(&mut cache, &[feed]).unwrap();
             fed = context.len();
             let stem = format!("{name}.{step}");

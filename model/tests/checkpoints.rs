@@ -40,12 +40,8 @@ fn unsupported_configurations_are_refused_by_name() {
         &["quantised", "quantization_config"],
     );
     assert_says(
-        &config_error("rope_scaling", json!({"type": "dynamic", "factor": 2.0})),
-        &["dynamic", "llama3"],
-    );
-    assert_says(
-        &config_error("rope_scaling", json!({"rope_type": "yarn", "factor": 2.0})),
-        &["yarn", "linear"],
+        &config_error("rope_scaling", json!({"type": "mrope", "factor": 2.0})),
+        &["mrope", "llama3", "yarn"],
     );
     assert_says(&config_error("rope_scaling", json!({"type": "linear"})), &["factor", "missing"]);
     assert_says(
@@ -213,8 +209,39 @@ fn what_changes_the_forward_pass_changes_the_identity() {
         rope(json!({"rope_type": "linear", "rope_theta": 1e4, "factor": 2.0})),
         rope(json!({"rope_type": "linear", "rope_theta": 1e4, "factor": 4.0})),
     ];
-    let distinct: std::collections::BTreeSet<_> = others.iter().chain([&plain]).collect();
-    assert_eq!(distinct.len(), 5);
+    // Every number of a scaling counts, and which it is.
+    let yarn = |key: &str, value: Value| {
+        let mut scaling = json!({"rope_type": "yarn", "rope_theta": 1e4, "factor": 2.0,
+            "original_max_position_embeddings": 512, "attention_factor": 1.5});
+        scaling[key] = value;
+        rope(scaling)
+    };
+    let long = |key: &str, value: Value| {
+        let mut scaling = json!({"rope_type": "longrope", "rope_theta": 1e4, "attention_factor": 1.5,
+            "original_max_position_embeddings": 512, "short_factor": [1.0, 1.5, 2.0],
+            "long_factor": [2.0, 3.0, 4.0]});
+        scaling[key] = value;
+        rope(scaling)
+    };
+    let dynamic = json!({"rope_type": "dynamic", "rope_theta": 1e4, "factor": 2.0});
+    let scaled = [
+        yarn("factor", json!(2.0)),
+        yarn("factor", json!(4.0)),
+        yarn("original_max_position_embeddings", json!(256)),
+        yarn("attention_factor", json!(1.25)),
+        yarn("beta_fast", json!(16)),
+        yarn("beta_slow", json!(2)),
+        yarn("truncate", json!(false)),
+        long("factor", Value::Null),
+        long("original_max_position_embeddings", json!(256)),
+        long("attention_factor", json!(1.25)),
+        long("short_factor", json!([1.0, 1.5, 3.0])),
+        long("long_factor", json!([2.5, 3.0, 4.0])),
+        rope(dynamic.clone()),
+        id_with(&[("rope_parameters", dynamic), ("max_position_embeddings", json!(32))]),
+    ];
+    let distinct: std::collections::BTreeSet<_> = others.iter().chain(&scaled).chain([&plain]).collect();
+    assert_eq!(distinct.len(), others.len() + scaled.len() + 1);
 }
 
 #[test]

@@ -2,6 +2,7 @@
 //! every family and together with any others; on the CPU backend the same bits.
 
 use crate::common::zoo::folders;
+use gstore_model::architectures::PositionEncoding;
 use gstore_model::candle::Candle;
 use gstore_model::cpu::Cpu;
 use gstore_model::weights::ModelFolder;
@@ -9,6 +10,7 @@ use gstore_model::{
     Backend, ComputePrecision, ForwardOptions, LastRows, Layout, Model, NextTokens, PackedSample, Reduction,
     SavedActivations,
 };
+use serde_json::json;
 
 /// Sequences of a vocabulary; the lengths reach beyond a panel of keys and beyond the zoo's windows.
 fn sequences(vocab: usize, most: usize) -> Vec<Vec<u32>> {
@@ -33,7 +35,9 @@ fn at_once<B: Backend>(model: &Model<B>, ids: &[u32]) -> Vec<f32> {
 fn in_parts<B: Backend>(model: &Model<B>, sequences: &[Vec<u32>]) -> Vec<Vec<(usize, Vec<f32>)>> {
     let vocab = model.decoder().vocab_size;
     let mut cache = model.key_values();
-    model.extend(&mut cache, &[NextTokens { slot: 1, ids: &sequences[0], wanted: false }]).unwrap();
+    model
+        .extend(&mut cache, &[NextTokens { slot: 1, ids: &sequences[0], length: 5, wanted: false }])
+        .unwrap();
     model.forget(&mut cache, 1);
     let mut found = vec![Vec::new(); sequences.len()];
     let mut fed = vec![0; sequences.len()];
@@ -53,6 +57,7 @@ fn in_parts<B: Backend>(model: &Model<B>, sequences: &[Vec<u32>]) -> Vec<Vec<(us
         let feed = |(slot, part): &(usize, usize)| NextTokens {
             slot: *slot,
             ids: &sequences[*slot][fed[*slot]..fed[*slot] + part],
+            length: sequences[*slot].len(),
             wanted: wanted(*slot),
         };
         let feeds: Vec<NextTokens<'_>> = parts.iter().map(feed).collect();
@@ -73,7 +78,11 @@ fn in_parts<B: Backend>(model: &Model<B>, sequences: &[Vec<u32>]) -> Vec<Vec<(us
 fn check<B: Backend>(folder: &ModelFolder, backend: B, tolerance: Option<f32>) {
     let model = Model::load(folder, backend).unwrap();
     let vocab = model.decoder().vocab_size;
-    let sequences = sequences(vocab, model.decoder().max_positions);
+    let most = match model.decoder().positions {
+        PositionEncoding::Learned => model.decoder().max_positions,
+        PositionEncoding::Rotary { .. } => usize::MAX,
+    };
+    let sequences = sequences(vocab, most);
     for (ids, found) in sequences.iter().zip(in_parts(&model, &sequences)) {
         let expected = at_once(&model, ids);
         assert!(!found.is_empty());
@@ -107,13 +116,32 @@ fn every_family_is_the_same_in_parts_and_at_once() {
 }
 
 #[test]
+fn positions_that_are_scaled_by_length_are_the_same_in_parts_and_at_once() {
+    let folder = tempfile::TempDir::new().unwrap();
+    for scaling in [
+        json!({"type": "dynamic", "factor": 4.0}),
+        json!({"type": "longrope", "factor": 4.0, "short_factor": [1.0, 1.1, 1.2],
+            "long_factor": [1.5, 2.0, 4.0]}),
+    ] {
+        let mut tiny = crate::common::tiny::Tiny::new();
+        tiny.config["max_position_embeddings"] = json!(16);
+        tiny.config["rope_scaling"] = scaling;
+        let model = ModelFolder::open(&tiny.write(folder.path())).unwrap();
+        check(&model, Cpu::new(ComputePrecision::F32), None);
+        check(&model, Candle::cpu(), Some(1e-4));
+    }
+}
+
+#[test]
 fn a_step_that_cannot_be_taken_is_refused() {
     let folder = tempfile::TempDir::new().unwrap();
     let path = crate::common::tiny::Tiny::new().write(folder.path());
     let model = Model::load(&ModelFolder::open(&path).unwrap(), Cpu::new(ComputePrecision::F32));
     let model = model.unwrap();
     let refused = |feeds: &[NextTokens<'_>]| model.extend(&mut model.key_values(), feeds).is_err();
-    let feed = |slot, ids| NextTokens { slot, ids, wanted: true };
+    fn feed(slot: usize, ids: &[u32]) -> NextTokens<'_> {
+        NextTokens { slot, ids, length: ids.len(), wanted: true }
+    }
     assert!(!refused(&[feed(0, &[1, 2]), feed(3, &[4])]));
     assert!(refused(&[]));
     assert!(refused(&[feed(0, &[])]));

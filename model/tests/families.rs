@@ -229,8 +229,8 @@ fn what_is_not_implemented_is_refused_by_name() {
         ),
         (
             "llama",
-            json!({"rope_parameters": {"rope_type": "yarn", "factor": 2.0}}),
-            &["\"yarn\"", "\"linear\", \"llama3\""],
+            json!({"rope_parameters": {"rope_type": "proportional", "factor": 2.0}}),
+            &["\"proportional\"", "\"linear\", \"llama3\""],
         ),
         (
             "llama",
@@ -281,12 +281,6 @@ fn what_is_not_implemented_is_refused_by_name() {
         ("gemma2", json!({"use_bidirectional_attention": true}), &["use_bidirectional_attention true"]),
         ("gemma2", json!({"sliding_window": null}), &["need a sliding_window"]),
         ("gemma2", json!({"attn_logit_softcapping": -1.0}), &["attn_logit_softcapping", "positive"]),
-        (
-            "phi3",
-            json!({"rope_parameters": {"rope_type": "longrope", "short_factor": [1.0], "long_factor": [1.0]}}),
-            &["\"longrope\"", "rope types \"default\" are"],
-        ),
-        ("phi3", json!({"rope_parameters": null, "rope_scaling": {"type": "su"}}), &["\"su\""]),
         ("olmo2", json!({"clip_qkv": 8.0}), &["clip_qkv 8"]),
     ];
     for (name, changes, parts) in cases {

@@ -16,3 +16,4 @@ mod oracle;
 mod oracle_of_backends;
 mod padding;
 mod replaced;
+mod rope;

@@ -4,41 +4,14 @@
 use gstore_model::architectures::{Decoder, Param};
 use gstore_model::cpu::Cpu;
 use gstore_model::weights::ModelError;
-use gstore_model::{
-    Backend, BackendError, ComputePrecision, ForwardOptions, LastRows, Layout, LinearFactors, Model,
-    Objective, PackedSample, Reduction, SavedActivations, Sink, Slot, TableFactors,
-};
+use gstore_model::{ComputePrecision, Layout, Model, PackedSample, Reduction};
 use serde_json::{Value, json};
 
+use crate::common::embedding::embedding_gradients;
 use crate::common::tiny::noise;
 
 const VOCAB: usize = 12;
 const HIDDEN: usize = 16;
-
-/// Forms the gradients of the embedding, a vector for each sample.
-struct EmbeddingSink<'a>(&'a mut <Cpu as Backend>::Rows);
-
-impl Sink<Cpu> for EmbeddingSink<'_> {
-    fn wants(&self, slot: Slot) -> bool {
-        slot == Slot::Embedding
-    }
-
-    fn linear(
-        &mut self,
-        _: &Cpu,
-        _: &LinearFactors<'_, <Cpu as Backend>::Tensor>,
-    ) -> Result<(), BackendError> {
-        Ok(())
-    }
-
-    fn table(
-        &mut self,
-        backend: &Cpu,
-        factors: &TableFactors<'_, <Cpu as Backend>::Tensor>,
-    ) -> Result<(), BackendError> {
-        backend.table_grads(factors.ids, factors.grad, factors.scale, factors.spans, self.0, 0)
-    }
-}
 
 fn decoder(padding: Value) -> Decoder {
     let folder = tempfile::tempdir().unwrap();
@@ -64,14 +37,7 @@ fn gradients(padding: Value) -> Vec<f32> {
     let ids: [&[u32]; 3] = [&[5, 7, 6, 7, 2], &[7, 7, 7], &[7, 3, 4]];
     let samples = ids.map(|ids| PackedSample::new(ids, &[true; 5][..ids.len()]));
     let layout = Layout::new(&samples, false, Reduction::Mean);
-    let mut rows = model.backend().rows(samples.len(), VOCAB * HIDDEN, None).unwrap();
-    let keep_from = model.lowest_wanted(&EmbeddingSink(&mut rows));
-    let pass =
-        ForwardOptions { last_rows: LastRows::Scored, keep_from, keep: SavedActivations::All, tap: None };
-    let forward = model.forward(layout, pass).unwrap();
-    let objective = Objective::CrossEntropy { smoothing: 0.0 };
-    model.backward(forward, objective, &mut EmbeddingSink(&mut rows)).unwrap();
-    model.backend().host_rows(&mut rows).unwrap().to_vec()
+    embedding_gradients(&model, layout)
 }
 
 #[test]

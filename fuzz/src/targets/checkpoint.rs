@@ -48,6 +48,9 @@ pub const MODEL_CONFIG: Target = Target {
     words: &[
         b"\"rope_scaling\":{",
         b"\"rope_type\":\"llama3\"",
+        b"\"rope_type\":\"yarn\"",
+        b"\"rope_type\":\"longrope\"",
+        b"\"short_factor\":[",
         b"\"head_dim\":",
         b"\"partial_rotary_factor\":",
         b"\"layer_types\":[\"sliding_attention\"",

@@ -186,7 +186,7 @@ impl Param {
     }
 }
 
-/// How rotary frequencies are stretched for long contexts.
+/// How rotary frequencies are stretched for long contexts, with the factor that cosines and sines then have.
 #[derive(Debug, Clone, PartialEq)]
 pub enum RopeScaling {
     /// Plain rotary embedding.
@@ -206,6 +206,39 @@ pub enum RopeScaling {
         high_freq_factor: f64,
         /// Context length before stretching.
         original: f64,
+    },
+    /// Dynamic NTK: a base that grows with the sequence's length beyond `original`.
+    Dynamic {
+        /// Growth of the base.
+        factor: f64,
+        /// Positions that the model was made for.
+        original: f64,
+    },
+    /// YaRN: low frequencies divided, high ones kept, a linear passage between.
+    Yarn {
+        /// Divisor.
+        factor: f64,
+        /// Factor of cosines and sines.
+        attention_factor: f64,
+        /// More turns than this within `original`: the frequency is kept.
+        beta_fast: f64,
+        /// Fewer turns than this: it is divided.
+        beta_slow: f64,
+        /// Context length before stretching.
+        original: f64,
+        /// The passage begins and ends at whole numbers of frequencies.
+        truncate: bool,
+    },
+    /// LongRoPE: a divisor for each frequency, by whether the sequence is longer than `original`.
+    LongRope {
+        /// Factor of cosines and sines.
+        attention_factor: f64,
+        /// Context length before stretching.
+        original: f64,
+        /// Divisors for sequences of at most `original` tokens.
+        short: Vec<f64>,
+        /// Divisors for longer ones.
+        long: Vec<f64>,
     },
 }
 

@@ -24,11 +24,8 @@ pub(super) const FAMILY: Family = Family {
     read,
 };
 
-const ROPE: RopeSettings = RopeSettings {
-    kinds: &["default", "linear", "llama3"],
-    theta_key: "rotary_emb_base",
-    share: Some(("rotary_pct", 0.25)),
-};
+const ROPE: RopeSettings =
+    RopeSettings { theta_key: "rotary_emb_base", share: Some(("rotary_pct", 0.25)), ..RopeSettings::WHOLE };
 
 /// The name that transformers (from 5.14 on) gives a module, whose weights files have under `module`.
 pub fn transformers_name(module: &str) -> &str {

@@ -16,9 +16,11 @@ pub(super) const FAMILY: Family = Family {
 };
 
 const ROPE: RopeSettings = RopeSettings {
-    kinds: &["default"],
-    theta_key: "rope_theta",
+    kinds: &["default", "longrope"],
+    names_of_longrope: &["su", "yarn"],
+    original: Some(4096.0),
     share: Some(("partial_rotary_factor", 1.0)),
+    ..RopeSettings::WHOLE
 };
 
 fn read(config: JsonObject<'_>) -> Result<Decoder, ModelError> {

@@ -108,7 +108,8 @@ impl<B: Backend> RowPlans<B> {
             false => None,
             true => {
                 let plan = layout.scored_plan();
-                let angles = model.angles(&plan.positions)?;
+                let spans = layout.scored_spans.iter().cloned();
+                let angles = model.angles(&plan.positions, spans, &layout.lengths)?;
                 Some((plan, angles))
             }
         };
@@ -116,7 +117,7 @@ impl<B: Backend> RowPlans<B> {
         let scored_keys = layout.scored_rows.iter().filter_map(|row| keys.get(*row as usize)).copied();
         Ok(RowPlans {
             plan: layout.full_plan(),
-            angles: model.angles(&layout.positions)?,
+            angles: model.angles(&layout.positions, layout.spans.iter().cloned(), &layout.lengths)?,
             scored,
             scored_keys: scored_keys.collect(),
         })

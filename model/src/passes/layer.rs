@@ -3,6 +3,8 @@
 //! A layer's keys and values are computed at all rows; the rest, its *tail*, at the query rows, which in the
 //! last layer may be the scored rows only.
 
+use std::ops::Range;
+
 use super::dropout::{DropoutSite, RowDropout, dropped, drops, of_weights};
 use super::model::{Layer, Model};
 use crate::architectures::{LinearKind, Mlp, NormPlace, Residual};
@@ -116,10 +118,16 @@ pub(super) struct QueryRows<'a, B: Backend> {
 }
 
 impl<B: Backend> Model<B> {
-    /// Rotary angles of each position; none with learned positions.
-    pub(super) fn angles(&self, positions: &[u32]) -> Result<Option<Angles<B>>, BackendError> {
+    /// Rotary angles of each position, in sequences that are the `spans` and have `lengths` tokens; none with
+    /// learned positions.
+    pub(super) fn angles(
+        &self,
+        positions: &[u32],
+        spans: impl Iterator<Item = Range<usize>>,
+        lengths: &[usize],
+    ) -> Result<Option<Angles<B>>, BackendError> {
         let Some(rope) = &self.rope else { return Ok(None) };
-        let table = rope.rows(positions);
+        let table = rope.rows(positions, spans, lengths);
         Ok(Some(Angles {
             cos: self.backend.tensor(table.cos, positions.len(), rope.width())?,
             sin: self.backend.tensor(table.sin, positions.len(), rope.width())?,

@@ -75,6 +75,8 @@ pub struct Layout {
     pub positions: Vec<u32>,
     /// Rows of each sample.
     pub spans: Vec<Range<usize>>,
+    /// Tokens of each sample, those behind its last row as well: rotary positions may depend on their number.
+    pub lengths: Vec<usize>,
     /// Rows that predict a scored token, ascending.
     pub scored_rows: Vec<u32>,
     /// The token that each scored row predicts.
@@ -99,6 +101,7 @@ impl Layout {
             layout.ids.extend_from_slice(&sample.ids[..len]);
             layout.positions.extend(0..len as u32);
             layout.spans.push(start..start + len);
+            layout.lengths.push(sample.ids.len());
 
             let scored_start = layout.scored_rows.len();
             for label in sample.counted() {

@@ -207,6 +207,17 @@ fn add_forward(hasher: &mut Hasher, decoder: &Decoder) {
             RopeScaling::Llama3 { factor, low_freq_factor, high_freq_factor, original } => {
                 (*theta, "llama3", vec![*factor, *low_freq_factor, *high_freq_factor, *original])
             }
+            RopeScaling::Dynamic { factor, original } => (*theta, "dynamic", vec![*factor, *original]),
+            RopeScaling::Yarn { factor, attention_factor, beta_fast, beta_slow, original, truncate } => {
+                let truncate = f64::from(u8::from(*truncate));
+                let constants = [*factor, *attention_factor, *beta_fast, *beta_slow, *original, truncate];
+                (*theta, "yarn", constants.to_vec())
+            }
+            RopeScaling::LongRope { attention_factor, original, short, long } => {
+                let constants =
+                    [&[*attention_factor, *original][..], short.as_slice(), long.as_slice()].concat();
+                (*theta, "longrope", constants)
+            }
         },
     };
     add_number(hasher, theta.to_bits());

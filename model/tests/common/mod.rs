@@ -1,6 +1,7 @@
 //! Helpers of the tests: small models made on the spot, and those of the zoo.
 
 pub mod archive;
+pub mod embedding;
 pub mod optimizer;
 #[path = "../../../data/tests/support/mod.rs"]
 pub mod support;
