@@ -331,6 +331,7 @@ async fn meant_as_written(
     if let Some(sql) = inner(&mut statement) {
         expanded::check(sql)?;
     }
+    dialect::head_columns(&mut statement);
     dialect::resolve(&mut statement)?;
     let asked = NamedVirtuals::of(&mut statement);
     let state = match all.filter(|_| !asked.is_empty()) {

@@ -11,6 +11,7 @@ use datafusion::sql::sqlparser::ast::{
 use regex::Regex;
 
 use super::exprs::{binary, nested, of_item, text_of};
+use super::headings::{heading, is_heading};
 use super::merged::of_from;
 use super::{Planner, merge, planned};
 use crate::error::SqlError;
@@ -70,6 +71,20 @@ impl ColumnPattern {
             .fold(named, |named, (at, group)| {
                 named.replace(&format!("\\{at}"), group.map_or("", |group| group.as_str()))
             })
+    }
+}
+
+/// Heads what COLUMNS stands in as it is written, before that is put into other words.
+pub(crate) fn head(statement: &mut Statement) {
+    let Some(Sql::Query(query)) = inner(statement) else { return };
+    let SetExpr::Select(select) = &mut *query.body else { return };
+    for item in &mut select.projection {
+        if let SelectItem::UnnamedExpr(expr) = item
+            && !matches!(&*expr, Expr::Function(function) if is_columns(function))
+            && !calls(expr).is_empty()
+        {
+            *item = SelectItem::ExprWithAlias { expr: expr.clone(), alias: heading(expr) };
+        }
     }
 }
 
@@ -286,15 +301,15 @@ fn with_column(of: &Expr, name: &str) -> Expr {
 
 /// The item for one column, under the name that the expression has with it.
 fn for_column(item: &SelectItem, name: &str, meant: &ColumnPattern) -> SelectItem {
-    let column = Ident::with_quote('"', name);
     match item {
-        SelectItem::UnnamedExpr(Expr::Function(function)) if is_columns(function) => {
-            SelectItem::UnnamedExpr(Expr::Identifier(column))
-        }
-        SelectItem::UnnamedExpr(expr) => {
-            let expr = with_column(expr, name);
-            let heading = expr.to_string().replace(&column.to_string(), name);
-            SelectItem::ExprWithAlias { expr, alias: Ident::with_quote('"', heading) }
+        SelectItem::UnnamedExpr(expr) => SelectItem::UnnamedExpr(with_column(expr, name)),
+        SelectItem::ExprWithAlias { expr, alias } if is_heading(alias) => {
+            let put = |heading: String, call: &Function| heading.replace(&call.to_string(), name);
+            let heading = calls(expr).iter().fold(alias.value.clone(), put);
+            SelectItem::ExprWithAlias {
+                expr: with_column(expr, name),
+                alias: Ident::with_quote('"', heading),
+            }
         }
         SelectItem::ExprWithAlias { expr, alias } => {
             // With its place: it is given in the statement.

@@ -18,7 +18,7 @@ use datafusion::sql::sqlparser::ast::{
     AccessExpr, Expr, ExtractSyntax, Ident, Query, Select, SelectItem, SetExpr, Statement as Sql,
 };
 
-pub(super) use self::tables::{is_heading, put, put_result};
+pub(super) use self::tables::{heading, is_heading, put, put_result};
 use crate::dialect::exprs::{has_columns, is_many};
 use crate::expanded::{column, name};
 use crate::types::without_views;

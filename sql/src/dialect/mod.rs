@@ -54,7 +54,7 @@ mod using;
 mod within;
 
 pub(crate) use calls::{known, resolve};
-pub(crate) use columns::expand as expand_columns;
+pub(crate) use columns::{expand as expand_columns, head as head_columns};
 pub(crate) use fields::{field_key, structs};
 pub(crate) use given::names_itself;
 pub(crate) use headings::{Headings, renamed};

@@ -15,7 +15,7 @@ use datafusion::sql::sqlparser::ast::{
 };
 use datafusion::sql::sqlparser::tokenizer::Span;
 
-use super::written;
+use super::{in_lower_case, written};
 use crate::dialect::column_names::{with_clauses, with_order};
 use crate::dialect::exprs::{is_many, unnested};
 use crate::expanded::{name, tables};
@@ -27,6 +27,11 @@ const QUOTE: char = '`';
 /// Whether the name of a column is a heading, which no other clause of its SELECT knows.
 pub(in crate::dialect) fn is_heading(alias: &Ident) -> bool {
     alias.quote_style == Some(QUOTE) && alias.span == Span::empty()
+}
+
+/// The text of an expression as the name of its column.
+pub(in crate::dialect) fn heading(expr: &Expr) -> Ident {
+    Ident::with_quote(QUOTE, in_lower_case(expr))
 }
 
 /// Gives these columns their headings as names.
