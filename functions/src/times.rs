@@ -6,6 +6,7 @@ use arrow_array::{Array, ArrayRef, StringArray};
 use arrow_cast::CastOptions;
 use arrow_cast::parse::string_to_timestamp_nanos;
 use arrow_schema::DataType;
+use chrono_tz::TZ_VARIANTS;
 use datafusion::error::Result as DfResult;
 use gstore_core::shortened;
 
@@ -64,8 +65,14 @@ fn clock(text: &str) -> Option<Cow<'_, str>> {
     Some(Cow::Owned(clock.get(..end)?.trim_end().to_owned()))
 }
 
-/// The text of a time with two digits for each part and with seconds: the engine reads no other. So
-/// `2024/1/2 3:4` is `2024-01-02 03:04:00`. `None` for text that is no time, as far as its form says it.
+/// The name of a zone as the engine knows it, by one in letters of any case.
+pub(super) fn zone_name(name: &str) -> Option<&'static str> {
+    TZ_VARIANTS.iter().map(|zone| zone.name()).find(|known| known.eq_ignore_ascii_case(name))
+}
+
+/// The text of a time with two digits for each part, with seconds, and with the name of its zone in the usual
+/// letters: the engine reads no other. So `2024/1/2 3:4` is `2024-01-02 03:04:00`. `None` for text that is no
+/// time, as far as its form says it.
 pub fn full_time(text: &str) -> Option<String> {
     let (date, clock) = match text.trim().split_once([' ', 'T']) {
         Some((date, clock)) => (date, Some(clock.trim_start())),
@@ -95,5 +102,18 @@ pub fn full_time(text: &str) -> Option<String> {
         None if of_digits(rest.trim_end(), 2) => format!("{:0>2}:00", rest.trim_end()),
         _ => rest.to_owned(),
     };
-    Some(format!("{date} {hour:0>2}:{clock}{zone}"))
+    Some(in_named_zone(format!("{date} {hour:0>2}:{clock}{zone}")))
+}
+
+/// A time whose zone, if it has the name of one, is in the usual letters.
+fn in_named_zone(mut time: String) -> String {
+    let named = time.find(|sign: char| sign.is_ascii_alphabetic());
+    // `Z` stands for an offset.
+    if let Some(at) = named.filter(|at| at + 1 < time.len())
+        && let Some(zone) = time.get(at..).and_then(zone_name)
+    {
+        time.truncate(at);
+        time.push_str(zone);
+    }
+    time
 }

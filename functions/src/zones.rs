@@ -28,7 +28,7 @@ use datafusion::scalar::ScalarValue;
 use gstore_core::shortened;
 
 use super::narrowed::per_second;
-use super::times::SAID;
+use super::times::{SAID, zone_name};
 use crate::error::{BEYOND, FunctionError};
 use crate::signatures;
 use crate::types;
@@ -112,7 +112,7 @@ fn written(name: Option<&ScalarValue>) -> Result<Tz, FunctionError> {
         return Err(FunctionError::invalid(why.to_owned())
             .hint("write it as a text, as in time AT TIME ZONE 'Europe/Berlin'"));
     };
-    name.parse::<Tz>().map_err(|_| {
+    zone_name(name).unwrap_or(name).parse::<Tz>().map_err(|_| {
         let why = format!("there is no time zone '{}'", shortened(name, SAID));
         FunctionError::invalid(why).hint("zones are written 'Europe/Berlin', 'UTC' or '+02:00'")
     })

@@ -125,6 +125,9 @@ mod tests {
             ("02.01.2024 3:04", "02.01.2024 3:04"),
             ("2024-01-02 noon", "2024-01-02 noon"),
             ("now", "now"),
+            ("2024-1-2 3:04:05 europe/berlin", "2024-01-02 03:04:05 Europe/Berlin"),
+            ("2024-01-02 03:04:05 UTC", "2024-01-02 03:04:05 UTC"),
+            ("2024-01-02 03:04:05 nowhere", "2024-01-02 03:04:05 nowhere"),
         ] {
             let mut value = Value::SingleQuotedString(written.to_owned());
             usual_time(&mut value);
