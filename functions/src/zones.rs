@@ -77,13 +77,14 @@ impl ScalarUDFImpl for ZoneFunction {
 
     fn return_field_from_args(&self, args: ReturnFieldArgs) -> DfResult<FieldRef> {
         let [zone, _] = take_function_args(self.name(), args.scalar_arguments)?;
-        written(*zone)?;
+        let is_known = written(*zone)?.is_some();
         let [_, time] = take_function_args(self.name(), args.arg_fields)?;
         let DataType::Timestamp(unit, from) = time.data_type() else {
             return Err(FunctionError::internal("type of a time").into());
         };
         let to = from.is_none().then(|| Arc::<str>::from(UTC));
-        Ok(Arc::new(Field::new(self.name(), DataType::Timestamp(*unit, to), time.is_nullable())))
+        let nullable = time.is_nullable() || !is_known;
+        Ok(Arc::new(Field::new(self.name(), DataType::Timestamp(*unit, to), nullable)))
     }
 
     fn is_strict(&self) -> bool {
@@ -96,7 +97,9 @@ impl ScalarUDFImpl for ZoneFunction {
             ColumnarValue::Scalar(zone) => Some(zone),
             ColumnarValue::Array(_) => None,
         };
-        let zone = written(zone)?;
+        let Some(zone) = written(zone)? else {
+            return Ok(ColumnarValue::Scalar(ScalarValue::try_from(args.return_type())?));
+        };
         let compute = |times: &[ArrayRef]| {
             let [times] = take_function_args("timezone", times)?;
             in_zone(times, zone)
@@ -105,14 +108,17 @@ impl ScalarUDFImpl for ZoneFunction {
     }
 }
 
-/// A zone that there is, by its name, which is a constant.
-fn written(name: Option<&ScalarValue>) -> Result<Tz, FunctionError> {
+/// A zone that there is, by its name, which is a constant; none of NULL.
+fn written(name: Option<&ScalarValue>) -> Result<Option<Tz>, FunctionError> {
+    if name.is_some_and(ScalarValue::is_null) {
+        return Ok(None);
+    }
     let Some(name) = name.and_then(ScalarValue::try_as_str).flatten() else {
         let why = "the zone of AT TIME ZONE is not written in the statement";
         return Err(FunctionError::invalid(why.to_owned())
             .hint("write it as a text, as in time AT TIME ZONE 'Europe/Berlin'"));
     };
-    zone_name(name).unwrap_or(name).parse::<Tz>().map_err(|_| {
+    zone_name(name).unwrap_or(name).parse::<Tz>().map(Some).map_err(|_| {
         let why = format!("there is no time zone '{}'", shortened(name, SAID));
         FunctionError::invalid(why).hint("zones are written 'Europe/Berlin', 'UTC' or '+02:00'")
     })
