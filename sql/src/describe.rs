@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use arrow_schema::{DataType, Field, Schema, SchemaRef};
+use arrow_schema::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use datafusion::execution::SessionState;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::scalar::ScalarValue;
@@ -61,14 +61,19 @@ pub(super) async fn describe(
             parameters: Arc::new(Schema::empty()),
         });
     }
-    let UntypedParameters { inside, counts } = UntypedParameters::of(&mut statement);
+    let UntypedParameters { inside, counts, times } = UntypedParameters::of(&mut statement);
     let found = standing_in(state, &statement, tables, snapshot, &inside).await?;
     let types = found.as_ref().and_then(|(_, plan)| plan.get_parameter_types().ok()).unwrap_or_default();
     let ty = |name: &String| match inside.iter().find(|i| i.name == *name) {
         Some(ArgumentParameter { option: Some(option), .. }) => type_of(option),
         Some(_) => DataType::Utf8,
         None if counts.contains(name) => DataType::Int64,
-        None => types.get(&format!("${name}")).cloned().flatten().unwrap_or(DataType::Utf8),
+        None => {
+            types.get(&format!("${name}")).cloned().flatten().unwrap_or_else(|| match times.contains(name) {
+                true => DataType::Timestamp(TimeUnit::Microsecond, None),
+                false => DataType::Utf8,
+            })
+        }
     };
     let fields: Vec<Field> = names.iter().map(|name| Field::new(name, ty(name), true)).collect();
     let schema = match found {
@@ -164,6 +169,8 @@ struct UntypedParameters {
     inside: Vec<ArgumentParameter>,
     /// Those of LIMIT and OFFSET.
     counts: Vec<String>,
+    /// Those before AT TIME ZONE.
+    times: Vec<String>,
 }
 
 impl UntypedParameters {
@@ -172,6 +179,11 @@ impl UntypedParameters {
         if let Some(sql) = inner(statement) {
             visit_queries(&*sql, |query| calls.of_query(query));
             visit_tables(&*sql, |relation| calls.of_table(relation));
+            visit_expressions(&*sql, |expr| {
+                if let Ast::AtTimeZone { timestamp, .. } = expr {
+                    calls.times.extend(placeholder(timestamp).map(str::to_owned));
+                }
+            });
         }
         calls
     }

@@ -6,7 +6,7 @@ use arrow_array::types::Int64Type;
 use arrow_array::{
     ArrayRef, Float64Array, Int32Array, ListArray, RecordBatch, StringArray, Time64MicrosecondArray,
 };
-use arrow_schema::{DataType, Schema};
+use arrow_schema::{DataType, Schema, TimeUnit};
 use futures::TryStreamExt;
 use gstore_sql::{MAX_PARAMETERS, Parameters, SqlErrorKind, SqlResult, SqlSession};
 use serde_json::{Value, json};
@@ -215,6 +215,11 @@ async fn a_statement_says_what_it_takes_and_gives() {
             "SELECT row FROM vectors($dataset, $feature)",
             vec![("dataset", DataType::Utf8), ("feature", DataType::Utf8)],
             "SELECT row FROM vectors('pool', 'grad-adam@checkpoint-1')",
+        ),
+        (
+            "SELECT $1 AT TIME ZONE 'Europe/Berlin' AS t",
+            vec![("1", DataType::Timestamp(TimeUnit::Microsecond, None))],
+            "SELECT NULL AT TIME ZONE 'Europe/Berlin' AS t",
         ),
     ] {
         let described = session.describe(sql).await.unwrap_or_else(|e| panic!("{sql}: {e}"));
