@@ -94,6 +94,12 @@ impl ScalarUDFImpl for NearestInteger {
         "nearest_whole"
     }
 
+    // That of its argument, as a cast has it: keys of grouping sets are told by their names.
+    fn schema_name(&self, args: &[Expr]) -> DfResult<String> {
+        let [of] = take_function_args(self.name(), args)?;
+        Ok(of.schema_name().to_string())
+    }
+
     fn signature(&self) -> &Signature {
         signatures::one()
     }
