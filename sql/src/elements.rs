@@ -21,6 +21,7 @@ use datafusion::physical_plan::ExecutionPlan;
 
 use super::bounds;
 use super::error::SqlError;
+use super::plans::visit_exprs;
 
 /// What the name of a parameter begins with, which no column has by chance.
 pub(super) const NAME: &str = "element ";
@@ -34,18 +35,13 @@ pub(super) const OTHERWISE: &str =
 
 /// Refuses those that are outside of the limits.
 pub(super) fn check(plan: &LogicalPlan) -> DfResult<()> {
-    plan.apply_with_subqueries(|node| {
-        node.apply_expressions(|expr| {
-            expr.apply(|part| {
-                if let Expr::Lambda(lambda) = part {
-                    let mut own: Vec<&str> = lambda.params.iter().map(String::as_str).collect();
-                    body(&lambda.body, &mut own, node)?;
-                }
-                Ok(TreeNodeRecursion::Continue)
-            })
-        })
+    visit_exprs(plan, |node, part| {
+        if let Expr::Lambda(lambda) = part {
+            let mut own: Vec<&str> = lambda.params.iter().map(String::as_str).collect();
+            body(&lambda.body, &mut own, node)?;
+        }
+        Ok(TreeNodeRecursion::Continue)
     })
-    .map(|_| ())
 }
 
 /// Refuses a plan in which an element would be taken for a column: the engine puts an element behind the

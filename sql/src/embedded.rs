@@ -14,9 +14,7 @@ mod columns;
 mod values;
 
 use arrow_schema::DataType;
-use datafusion::common::tree_node::{
-    Transformed, TransformedResult, TreeNode, TreeNodeRecursion, TreeNodeRewriter,
-};
+use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode, TreeNodeRewriter};
 use datafusion::error::Result as DfResult;
 use datafusion::logical_expr::expr::ScalarFunction;
 use datafusion::logical_expr::{Expr, LogicalPlan};
@@ -24,15 +22,11 @@ use gstore_functions::marked::{JSON, has_json, plain};
 use gstore_functions::{JSON_TAKERS, of_json};
 
 use self::columns::{MarkedColumns, Scope};
+use super::plans::{has_expr, node_has_expr};
 
 /// The plan with functions that know which of their arguments are JSON.
 pub(crate) fn embed(plan: LogicalPlan) -> DfResult<LogicalPlan> {
-    let mut is_found = false;
-    plan.apply_with_subqueries(|node| {
-        is_found = is_found || takes_json(node)?;
-        Ok(if is_found { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
-    })?;
-    if !is_found {
+    if !has_expr(&plan, |_, part| taker(part).is_some())? {
         return Ok(plan);
     }
     // Keeps the nodes at their addresses, so each is copied when it is visited.
@@ -42,7 +36,7 @@ pub(crate) fn embed(plan: LogicalPlan) -> DfResult<LogicalPlan> {
         if let LogicalPlan::RecursiveQuery(of) = &node {
             columns.repeated(of);
         }
-        if !takes_json(&node)? {
+        if !node_has_expr(&node, |part| taker(part).is_some())? {
             return Ok(Transformed::no(node));
         }
         let scope = columns.scope(&node);
@@ -59,16 +53,6 @@ fn taker(expr: &Expr) -> Option<&ScalarFunction> {
         Expr::ScalarFunction(call) if JSON_TAKERS.contains(&call.func.name()) => Some(call),
         _ => None,
     }
-}
-
-/// Whether the expressions of a node have such a call.
-fn takes_json(node: &LogicalPlan) -> DfResult<bool> {
-    let mut is_taken = false;
-    node.apply_expressions(|expr| {
-        is_taken |= expr.exists(|part| Ok(taker(part).is_some()))?;
-        Ok(if is_taken { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
-    })?;
-    Ok(is_taken)
 }
 
 /// Tells the calls of an expression what they take.

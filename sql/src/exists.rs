@@ -13,12 +13,12 @@ use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
 use datafusion::error::Result as DfResult;
 use datafusion::functions_aggregate::count::count_all;
 use datafusion::logical_expr::expr::Exists;
-use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::{
     Distinct, Expr, FetchType, LogicalPlan, LogicalPlanBuilder, SkipType, Subquery, lit,
 };
 
 use super::one_row::has_row_of_none;
+use super::plans::change_named;
 
 /// Puts counts in the place of such values; the conditions of filters and joins are left to the engine.
 pub(super) fn resolve(plan: LogicalPlan) -> DfResult<LogicalPlan> {
@@ -26,14 +26,7 @@ pub(super) fn resolve(plan: LogicalPlan) -> DfResult<LogicalPlan> {
         if matches!(node, LogicalPlan::Filter(_) | LogicalPlan::Join(_)) {
             return Ok(Transformed::no(node));
         }
-        let names = NamePreserver::new(&node);
-        node.map_expressions(|expr| {
-            if !expr.exists(|part| Ok(matches!(part, Expr::Exists(_))))? {
-                return Ok(Transformed::no(expr));
-            }
-            let name = names.save(&expr);
-            Ok(expr.transform(counted)?.update_data(|expr| name.restore(expr)))
-        })
+        change_named(node, |part| matches!(part, Expr::Exists(_)), |expr| expr.transform(counted))
     })
     .data()
 }

@@ -16,6 +16,8 @@ use datafusion::error::Result as DfResult;
 use datafusion::logical_expr::{Expr, Filter, Join, LogicalPlan, LogicalPlanBuilder, Projection};
 use datafusion::scalar::ScalarValue;
 
+use super::plans::subquery;
+
 /// The table of what the subquery computes, until it has that of the join: no table has this name.
 const NAME: &str = "the elements";
 /// What the engine's names of the lists and their elements begin with.
@@ -111,13 +113,7 @@ fn is_of_elements(of: &Projection) -> bool {
 
 /// An expression of the subquery as one of a row on the left; `None` of one with subqueries.
 fn of_row(expr: &Expr, left: &LogicalPlan) -> DfResult<Option<Expr>> {
-    let is_query = |part: &Expr| {
-        matches!(
-            part,
-            Expr::ScalarSubquery(_) | Expr::InSubquery(_) | Expr::Exists(_) | Expr::SetComparison(_)
-        )
-    };
-    if expr.exists(|part| Ok(is_query(part)))? {
+    if expr.exists(|part| Ok(subquery(part).is_some()))? {
         return Ok(None);
     }
     let of_row = expr.clone().transform(|part| {

@@ -65,6 +65,7 @@ mod own;
 mod parameters;
 mod passing;
 mod planning;
+mod plans;
 mod positions;
 mod predicted;
 mod prepared;

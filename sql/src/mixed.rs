@@ -5,7 +5,7 @@
 //! say where in the statement that is; nor does a cast of a number that a DECIMAL has no room for.
 
 use arrow_schema::DataType;
-use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
+use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::common::{Column, ExprSchema};
 use datafusion::logical_expr::expr::Cast;
 use datafusion::logical_expr::{Expr, LogicalPlan};
@@ -15,6 +15,7 @@ use gstore_functions::TIMES;
 
 use super::error::SqlError;
 use super::expanded::{column, is_plain_name};
+use super::plans::visit_exprs;
 use super::positions::start;
 use super::walk::{inner, visit_expressions};
 use super::wording::NO_ROOM;
@@ -59,15 +60,10 @@ impl MixedComparison {
     /// Those of a statement before its types are made to agree.
     pub(super) fn of(plan: &LogicalPlan) -> Vec<Self> {
         let mut found = Vec::new();
-        let _ = plan.apply_with_subqueries(|node| {
-            node.apply_expressions(|expr| {
-                expr.apply(|expr| {
-                    let room = MOST.saturating_sub(found.len());
-                    let pairs = pairs(expr).into_iter().filter_map(|(a, b)| mixed_comparison(node, a, b));
-                    found.extend(pairs.chain(read(node, expr)).take(room));
-                    Ok(TreeNodeRecursion::Continue)
-                })
-            })?;
+        let _ = visit_exprs(plan, |node, expr| {
+            let room = MOST.saturating_sub(found.len());
+            let pairs = pairs(expr).into_iter().filter_map(|(a, b)| mixed_comparison(node, a, b));
+            found.extend(pairs.chain(read(node, expr)).take(room));
             Ok(if found.len() < MOST { TreeNodeRecursion::Continue } else { TreeNodeRecursion::Stop })
         });
         found

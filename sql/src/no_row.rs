@@ -7,14 +7,16 @@
 use std::sync::Arc;
 
 use datafusion::common::Column;
-use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode, TreeNodeRecursion};
+use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
 use datafusion::error::Result as DfResult;
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, Subquery};
 use gstore_functions as functions;
 
+use super::plans::has_expr;
+
 /// Lets the columns of such subqueries be NULL.
 pub(super) fn resolve(plan: LogicalPlan) -> DfResult<LogicalPlan> {
-    if !has_such(&plan)? {
+    if !has_expr(&plan, |_, part| is_such(part))? {
         return Ok(plan);
     }
     plan.transform_up_with_subqueries(|node| {
@@ -22,18 +24,6 @@ pub(super) fn resolve(plan: LogicalPlan) -> DfResult<LogicalPlan> {
         node.map_expressions(|expr| expr.transform(nullable))?.map_data(LogicalPlan::recompute_schema)
     })
     .data()
-}
-
-fn has_such(plan: &LogicalPlan) -> DfResult<bool> {
-    let mut has = false;
-    plan.apply_with_subqueries(|node| {
-        node.apply_expressions(|expr| {
-            has = has || expr.exists(|part| Ok(is_such(part)))?;
-            Ok(TreeNodeRecursion::Continue)
-        })?;
-        Ok(if has { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
-    })?;
-    Ok(has)
 }
 
 fn is_such(expr: &Expr) -> bool {

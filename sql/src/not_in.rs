@@ -14,13 +14,13 @@ use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode, Tr
 use datafusion::common::{Column, DFSchema, ExprSchema, ScalarValue, TableReference};
 use datafusion::error::{DataFusionError, Result as DfResult};
 use datafusion::logical_expr::expr::{BinaryExpr, Exists, InSubquery};
-use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::{
     Distinct, Expr, ExprSchemable, Filter, LogicalPlan, LogicalPlanBuilder, Operator, Projection, Subquery,
     SubqueryAlias, lit, when,
 };
 
 use super::error::SqlError;
+use super::plans::{change_named, subquery};
 use super::wording::{IN_ROWS, JOINED, NO_VALUE};
 
 /// The name of a subquery's rows: no table has it.
@@ -37,14 +37,9 @@ pub(super) fn resolve(plan: LogicalPlan) -> DfResult<LogicalPlan> {
             Ok(Transformed::yes(LogicalPlan::Filter(Filter::try_new(predicate, filter.input)?)))
         }
         LogicalPlan::Projection(of) => {
-            let (schema, node) = (Arc::clone(of.input.schema()), LogicalPlan::Projection(of));
-            let names = NamePreserver::new(&node);
-            node.map_expressions(|expr| {
-                if !has_in(&expr) {
-                    return Ok(Transformed::no(expr));
-                }
-                let name = names.save(&expr);
-                Ok(Transformed::yes(name.restore(values(expr, &schema)?)))
+            let schema = Arc::clone(of.input.schema());
+            change_named(LogicalPlan::Projection(of), is_in, |expr| {
+                values(expr, &schema).map(Transformed::yes)
             })
         }
         other => Ok(Transformed::no(other)),
@@ -53,7 +48,11 @@ pub(super) fn resolve(plan: LogicalPlan) -> DfResult<LogicalPlan> {
 }
 
 fn has_in(condition: &Expr) -> bool {
-    condition.exists(|part| Ok(matches!(part, Expr::InSubquery(_)))).unwrap_or(false)
+    condition.exists(|part| Ok(is_in(part))).unwrap_or(false)
+}
+
+fn is_in(expr: &Expr) -> bool {
+    matches!(expr, Expr::InSubquery(_))
 }
 
 /// A condition on rows of this schema with such comparisons in other words; `beside_or`: whether it stands
@@ -159,14 +158,10 @@ fn depth(plan: &LogicalPlan) -> DfResult<usize> {
     plan.apply(|node| {
         node.apply_expressions(|expr| {
             expr.apply(|part| {
-                let below = match part {
-                    Expr::InSubquery(of) => 1 + depth(&of.subquery.subquery)?,
-                    Expr::Exists(of) => depth(&of.subquery.subquery)?,
-                    Expr::SetComparison(of) => 1 + depth(&of.subquery.subquery)?,
-                    Expr::ScalarSubquery(of) => depth(&of.subquery)?,
-                    _ => 0,
-                };
-                most = most.max(below);
+                if let Some(of) = subquery(part) {
+                    let is_one = matches!(part, Expr::InSubquery(_) | Expr::SetComparison(_));
+                    most = most.max(usize::from(is_one) + depth(&of.subquery)?);
+                }
                 Ok(TreeNodeRecursion::Continue)
             })
         })
@@ -277,11 +272,8 @@ fn around(value: &Expr, schema: &DFSchema) -> Option<Expr> {
     let is_further = |part: &Expr| {
         Ok(match part {
             Expr::ScalarSubquery(subquery) => !subquery.outer_ref_columns.is_empty(),
-            Expr::OuterReferenceColumn(..)
-            | Expr::InSubquery(_)
-            | Expr::Exists(_)
-            | Expr::SetComparison(_) => true,
-            _ => false,
+            Expr::OuterReferenceColumn(..) => true,
+            other => subquery(other).is_some(),
         })
     };
     if value.exists(is_further).ok()? {

@@ -11,41 +11,29 @@ use std::sync::Arc;
 use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
 use datafusion::error::{DataFusionError, Result as DfResult};
 use datafusion::logical_expr::expr::{Exists, InSubquery, SetComparison, SetQuantifier};
-use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::{
     Aggregate, Expr, LogicalPlan, LogicalPlanBuilder, Operator, Subquery, binary_expr, lit,
 };
 
 use crate::error::SqlError;
+use crate::plans::{change_named, subquery};
 
 /// Puts values in the place of such subqueries.
 pub(super) fn resolve(plan: LogicalPlan) -> DfResult<LogicalPlan> {
     plan.transform_down_with_subqueries(|node| {
-        let names = NamePreserver::new(&node);
-        node.map_expressions(|expr| {
-            if !expr.exists(|part| Ok(subquery(part).is_some()))? {
-                return Ok(Transformed::no(expr));
-            }
-            let name = names.save(&expr);
-            Ok(expr.transform(as_value)?.update_data(|expr| name.restore(expr)))
-        })
+        change_named(node, |part| rows_of(part).is_some(), |expr| expr.transform(as_value))
     })
     .data()
 }
 
 /// The subquery whose rows an expression asks about.
-fn subquery(expr: &Expr) -> Option<&Subquery> {
-    match expr {
-        Expr::InSubquery(of) => Some(&of.subquery),
-        Expr::SetComparison(of) => Some(&of.subquery),
-        Expr::Exists(of) => Some(&of.subquery),
-        _ => None,
-    }
+fn rows_of(expr: &Expr) -> Option<&Subquery> {
+    subquery(expr).filter(|_| !matches!(expr, Expr::ScalarSubquery(_)))
 }
 
 fn as_value(expr: Expr) -> DfResult<Transformed<Expr>> {
     let Some(of) =
-        subquery(&expr).filter(|of| of.subquery.exists(|node| Ok(has_own_row(node))).unwrap_or(true))
+        rows_of(&expr).filter(|of| of.subquery.exists(|node| Ok(has_own_row(node))).unwrap_or(true))
     else {
         return Ok(Transformed::no(expr));
     };

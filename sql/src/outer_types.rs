@@ -6,14 +6,16 @@
 use std::sync::Arc;
 
 use datafusion::common::config::ConfigOptions;
-use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
+use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{DFSchema, ExprSchema};
 use datafusion::error::Result as DfResult;
 use datafusion::logical_expr::expr::{Exists, InSubquery, SetComparison};
 use datafusion::logical_expr::utils::merge_schema;
-use datafusion::logical_expr::{Expr, LogicalPlan, Subquery};
+use datafusion::logical_expr::{Expr, LogicalPlan};
 use datafusion::optimizer::AnalyzerRule;
 use datafusion::optimizer::analyzer::type_coercion::TypeCoercion;
+
+use super::plans::{node_has_expr, subquery};
 
 /// Gives such columns the types that they have, and what they are compared with types that fit.
 #[derive(Debug)]
@@ -37,26 +39,11 @@ impl AnalyzerRule for OuterTypes {
 }
 
 fn of_node(node: LogicalPlan) -> DfResult<Transformed<LogicalPlan>> {
-    let mut has_subquery = false;
-    node.apply_expressions(|expr| {
-        has_subquery = has_subquery || expr.exists(|part| Ok(subquery(part).is_some()))?;
-        Ok(TreeNodeRecursion::Continue)
-    })?;
-    if !has_subquery {
+    if !node_has_expr(&node, |part| subquery(part).is_some())? {
         return Ok(Transformed::no(node));
     }
     let schema = merge_schema(&node.inputs());
     node.map_expressions(|expr| expr.transform(|part| of_subquery(part, &schema)))
-}
-
-fn subquery(expr: &Expr) -> Option<&Subquery> {
-    match expr {
-        Expr::ScalarSubquery(subquery)
-        | Expr::Exists(Exists { subquery, .. })
-        | Expr::InSubquery(InSubquery { subquery, .. })
-        | Expr::SetComparison(SetComparison { subquery, .. }) => Some(subquery),
-        _ => None,
-    }
 }
 
 fn of_subquery(mut expr: Expr, schema: &DFSchema) -> DfResult<Transformed<Expr>> {

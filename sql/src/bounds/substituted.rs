@@ -12,12 +12,12 @@
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::common::{Column, DFSchema, JoinType};
 use datafusion::error::Result as DfResult;
-use datafusion::logical_expr::expr::{Exists, InSubquery, SetComparison};
 use datafusion::logical_expr::utils::grouping_set_to_exprlist;
 use datafusion::logical_expr::{Distinct, Expr, LogicalPlan};
 use datafusion::optimizer::{OptimizerConfig, OptimizerRule};
 
 use crate::error::SqlError;
+use crate::plans::subquery;
 
 /// Most expressions that a plan may come to have beyond those that it has.
 const MAX_MORE: u64 = 100_000;
@@ -181,11 +181,10 @@ impl PlanSizes {
             let own = match part {
                 Expr::Alias(_) => 0,
                 Expr::Column(column) => column_weight(column, inputs),
-                Expr::ScalarSubquery(subquery)
-                | Expr::Exists(Exists { subquery, .. })
-                | Expr::InSubquery(InSubquery { subquery, .. })
-                | Expr::SetComparison(SetComparison { subquery, .. }) => self.inside(&subquery.subquery)?,
-                _ => 1,
+                other => match subquery(other) {
+                    Some(of) => self.inside(&of.subquery)?,
+                    None => 1,
+                },
             };
             weight = weight.saturating_add(own);
             Ok(TreeNodeRecursion::Continue)

@@ -9,7 +9,6 @@ use std::ops::ControlFlow;
 
 use arrow_schema::DataType;
 use datafusion::common::ExprSchema;
-use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::logical_expr::{Expr as Planned, LogicalPlan};
 use datafusion::sql::sqlparser::ast::{
     Expr, Ident, ObjectNamePart, Query, SelectItem, SelectItemQualifiedWildcardKind, SetExpr, Statement,
@@ -18,6 +17,7 @@ use datafusion::sql::sqlparser::ast::{
 
 use crate::error::SqlError;
 use crate::expanded::{self, name};
+use crate::plans::has_expr;
 use crate::walk::{Visit, visit_expressions_mut, visit_selects_mut, visit_tables_mut};
 use crate::wording::{LIST_FIELDS, NO_FIELDS};
 
@@ -42,16 +42,8 @@ pub(super) fn are_read(tables: &HashSet<String>, planned: &Result<LogicalPlan, S
                 || message.starts_with("Cannot access field at argument");
         }
     };
-    let mut found = false;
-    let _ = plan.apply_with_subqueries(|node| {
-        node.apply_expressions(|expr| {
-            expr.apply(|expr| {
-                found |= field_of(expr, node).is_some_and(|column| tables.contains(column));
-                Ok(if found { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
-            })
-        })
-    });
-    found
+    has_expr(plan, |node, part| field_of(part, node).is_some_and(|column| tables.contains(column)))
+        .unwrap_or(false)
 }
 
 /// The column without fields that an expression reads a field of.
