@@ -2,12 +2,15 @@
 //! `RANGE BETWEEN 1 PRECEDING AND ..`.
 //!
 //! They are days of a date, and refused of a time; to the engine they are months. Of whole numbers they are
-//! the next whole one within the window; the engine refuses fractions.
+//! the next whole one within the window; the engine refuses fractions. Where there is none between them, an
+//! aggregate is only over the rows that have no number to be ordered by, which have each other.
 
 use arrow_schema::DataType;
 use datafusion::common::DFSchema;
 use datafusion::error::Result as DfResult;
-use datafusion::logical_expr::{Expr, WindowFrameBound, WindowFrameUnits};
+use datafusion::logical_expr::{
+    Expr, WindowFrame, WindowFrameBound, WindowFrameUnits, WindowFunctionDefinition,
+};
 use datafusion::scalar::ScalarValue;
 
 use super::times::is_time;
@@ -20,6 +23,7 @@ use crate::error::FunctionError;
 /// Numbers for times, and fractions of a day.
 pub(super) fn in_units(expr: &mut Expr, schema: &DFSchema) -> DfResult<bool> {
     let Expr::WindowFunction(call) = expr else { return Ok(false) };
+    let is_aggregate = matches!(call.fun, WindowFunctionDefinition::AggregateUDF(_));
     let params = &mut call.params;
     let frame = &mut params.window_frame;
     if frame.units != WindowFrameUnits::Range {
@@ -29,8 +33,18 @@ pub(super) fn in_units(expr: &mut Expr, schema: &DFSchema) -> DfResult<bool> {
     if !is_number(&mut frame.start_bound) && !is_number(&mut frame.end_bound) {
         return Ok(false);
     }
-    let key = params.order_by.first();
-    let Some(of) = key.and_then(|key| type_of(&key.expr, schema)) else { return Ok(false) };
+    let Some(key) = params.order_by.first() else { return Ok(false) };
+    let Some(of) = type_of(&key.expr, schema) else { return Ok(false) };
+    if of.is_integer() && is_aggregate && is_between_whole(frame) {
+        // Whole bounds would be the wrong way round, which the engine refuses.
+        let (peer, no_number) = (WindowFrameBound::CurrentRow, key.expr.clone().is_null());
+        *frame = WindowFrame::new_bounds(WindowFrameUnits::Range, peer.clone(), peer);
+        params.filter = Some(Box::new(match params.filter.take() {
+            Some(filter) => filter.and(no_number),
+            None => no_number,
+        }));
+        return Ok(true);
+    }
     if of.is_integer() {
         return Ok(make_whole(&mut frame.start_bound, true) | make_whole(&mut frame.end_bound, false));
     }
@@ -48,6 +62,16 @@ pub(super) fn in_units(expr: &mut Expr, schema: &DFSchema) -> DfResult<bool> {
         number.push_str(" days");
     }
     Ok(true)
+}
+
+/// Whether no whole number lies between the bounds, which are in their order.
+fn is_between_whole(frame: &mut WindowFrame) -> bool {
+    let offset = |bound: &mut WindowFrameBound| {
+        let sign = if matches!(bound, WindowFrameBound::Preceding(_)) { -1.0 } else { 1.0 };
+        Some(sign * number(bound)?.parse::<f64>().ok()?)
+    };
+    let (start, end) = (offset(&mut frame.start_bound), offset(&mut frame.end_bound));
+    start.zip(end).is_some_and(|(start, end)| start <= end && start.ceil() > end.floor())
 }
 
 /// Makes the next whole number within the window of a fraction; says whether it was one.
