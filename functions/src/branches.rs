@@ -6,33 +6,22 @@
 
 use arrow_schema::DataType;
 use datafusion::common::DFSchema;
-use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::error::Result as DfResult;
 use datafusion::logical_expr::expr::{BinaryExpr, Case};
-use datafusion::logical_expr::expr_rewriter::FunctionRewrite;
 use datafusion::logical_expr::{Expr, ExprSchemable, lit};
 
 /// Functions that the engine makes `CASE` of.
 const FIRST: [&str; 2] = ["coalesce", "nvl"];
 
-/// What keeps branches that may fail apart, where types are known.
-#[derive(Debug)]
-pub struct GuardedBranches;
-
-impl FunctionRewrite for GuardedBranches {
-    fn name(&self) -> &str {
-        "guard_branches"
-    }
-
-    fn rewrite(&self, expr: Expr, schema: &DFSchema, _: &ConfigOptions) -> DfResult<Transformed<Expr>> {
-        let Some(guarded) = guarded(&expr, schema) else { return Ok(Transformed::no(expr)) };
-        // What is above knows whether there may be NULL.
-        Ok(match guarded.nullable(schema).ok() == expr.nullable(schema).ok() {
-            true => Transformed::yes(guarded),
-            false => Transformed::no(expr),
-        })
-    }
+/// Keeps branches that may fail apart.
+pub(super) fn rewrite(expr: Expr, schema: &DFSchema) -> DfResult<Transformed<Expr>> {
+    let Some(guarded) = guarded(&expr, schema) else { return Ok(Transformed::no(expr)) };
+    // What is above knows whether there may be NULL.
+    Ok(match guarded.nullable(schema).ok() == expr.nullable(schema).ok() {
+        true => Transformed::yes(guarded),
+        false => Transformed::no(expr),
+    })
 }
 
 /// `CASE true WHEN ..` for an expression that the engine may take apart, and that may fail then.

@@ -14,7 +14,6 @@ use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::Transformed;
 use datafusion::error::Result as DfResult;
 use datafusion::logical_expr::expr::{Between, BinaryExpr, InList, Sort as SortKey};
-use datafusion::logical_expr::expr_rewriter::FunctionRewrite;
 use datafusion::logical_expr::{
     ColumnarValue, Distinct, Expr, ExprSchemable, LogicalPlan, Operator, ScalarFunctionArgs, ScalarUDF,
     ScalarUDFImpl, Signature,
@@ -70,31 +69,26 @@ const COMPARING: [&str; 23] = [
     "nullif",
 ];
 
-/// What compares intervals by their length, where types are known.
+/// Compares intervals by their length.
+pub(super) fn rewrite(mut expr: Expr, schema: &DFSchema) -> DfResult<Transformed<Expr>> {
+    let has_inner = |side: &mut Expr| holds_interval(side, schema) && !is_interval(side, schema);
+    if is_ordered(&expr, schema) || sides(&mut expr).into_iter().any(has_inner) {
+        return Err(refused().into());
+    }
+    let changed = match sides(&mut expr) {
+        // All are of one type.
+        sides if sides.first().is_some_and(|side| is_interval(side, schema)) => {
+            sides.into_iter().for_each(|side| *side = length(std::mem::take(side)));
+            true
+        }
+        _ => false,
+    };
+    Ok(if changed { Transformed::yes(expr) } else { Transformed::no(expr) })
+}
+
+/// What sorts intervals by their length, where types are known.
 #[derive(Debug)]
 pub struct ComparedSpans;
-
-impl FunctionRewrite for ComparedSpans {
-    fn name(&self) -> &str {
-        "compare_spans"
-    }
-
-    fn rewrite(&self, mut expr: Expr, schema: &DFSchema, _: &ConfigOptions) -> DfResult<Transformed<Expr>> {
-        let has_inner = |side: &mut Expr| holds_interval(side, schema) && !is_interval(side, schema);
-        if is_ordered(&expr, schema) || sides(&mut expr).into_iter().any(has_inner) {
-            return Err(refused().into());
-        }
-        let changed = match sides(&mut expr) {
-            // All are of one type.
-            sides if sides.first().is_some_and(|side| is_interval(side, schema)) => {
-                sides.into_iter().for_each(|side| *side = length(std::mem::take(side)));
-                true
-            }
-            _ => false,
-        };
-        Ok(if changed { Transformed::yes(expr) } else { Transformed::no(expr) })
-    }
-}
 
 impl AnalyzerRule for ComparedSpans {
     fn name(&self) -> &str {

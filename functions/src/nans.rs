@@ -22,12 +22,10 @@ use std::sync::Arc;
 use arrow_array::{ArrayRef, BooleanArray};
 use arrow_schema::{DataType, FieldRef};
 use datafusion::common::DFSchema;
-use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::Transformed;
 use datafusion::common::utils::take_function_args;
 use datafusion::error::Result as DfResult;
 use datafusion::logical_expr::expr::{Cast, TryCast};
-use datafusion::logical_expr::expr_rewriter::FunctionRewrite;
 use datafusion::logical_expr::{
     Accumulator, BinaryExpr, ColumnarValue, EmitTo, Expr, ExprSchemable, GroupsAccumulator, Operator,
     ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, lit,
@@ -81,60 +79,50 @@ const OF_OTHERS: [&str; 12] = [
     "trunc",
 ];
 
-/// What makes expressions arguments of the call, where types are known.
-#[derive(Debug)]
-pub struct CanonicalFloats;
-
-impl FunctionRewrite for CanonicalFloats {
-    fn name(&self) -> &str {
-        "canonical_float"
-    }
-
-    // Each expression comes after those inside it.
-    fn rewrite(&self, mut expr: Expr, schema: &DFSchema, _: &ConfigOptions) -> DfResult<Transformed<Expr>> {
-        let computes = match &expr {
-            Expr::Literal(value @ (ScalarValue::Float32(_) | ScalarValue::Float64(_)), _) => {
-                let other = canonical_value(value.clone());
-                return Ok(match other == *value {
-                    true => Transformed::no(expr),
-                    false => Transformed::yes(lit(other)),
-                });
-            }
-            Expr::BinaryExpr(BinaryExpr { left, op, right }) => {
-                op.is_numerical_operators()
-                    && may_give(left, *op, right)
-                    && is_float(left, schema)
-                    && is_float(right, schema)
-            }
-            Expr::Negative(of) => constant(of).is_none() && is_float(of, schema),
-            Expr::ScalarFunction(call) if COMPUTING.contains(&call.func.name()) => {
-                call.args.iter().any(|arg| is_float(arg, schema))
-            }
-            Expr::ScalarFunction(call) if OF_OTHERS.contains(&call.func.name()) => {
-                expr.get_type(schema).is_ok_and(|of| innermost(&of).is_floating())
-            }
-            Expr::Cast(Cast { expr: of, field }) | Expr::TryCast(TryCast { expr: of, field }) => {
-                innermost(field.data_type()).is_floating()
-                    && of.get_type(schema).is_ok_and(|of| is_text(innermost(&of)))
-            }
-            // Of a statement whose expressions are arguments already.
-            Expr::ScalarFunction(call) => is_call(&expr) && call.args.first().is_some_and(is_call),
-            _ => false,
-        };
-        if !computes {
-            return Ok(Transformed::no(expr));
+/// Makes an expression the argument of the call, after those inside it.
+pub(super) fn rewrite(mut expr: Expr, schema: &DFSchema) -> DfResult<Transformed<Expr>> {
+    let computes = match &expr {
+        Expr::Literal(value @ (ScalarValue::Float32(_) | ScalarValue::Float64(_)), _) => {
+            let other = canonical_value(value.clone());
+            return Ok(match other == *value {
+                true => Transformed::no(expr),
+                false => Transformed::yes(lit(other)),
+            });
         }
-        match &mut expr {
-            Expr::BinaryExpr(BinaryExpr { left, right, .. }) => {
-                unwrap_call(left);
-                unwrap_call(right);
-            }
-            Expr::Negative(of) => unwrap_call(of),
-            Expr::ScalarFunction(call) => call.args.iter_mut().for_each(unwrap_call),
-            _ => {}
+        Expr::BinaryExpr(BinaryExpr { left, op, right }) => {
+            op.is_numerical_operators()
+                && may_give(left, *op, right)
+                && is_float(left, schema)
+                && is_float(right, schema)
         }
-        Ok(Transformed::yes(if is_call(&expr) { expr } else { call(expr) }))
+        Expr::Negative(of) => constant(of).is_none() && is_float(of, schema),
+        Expr::ScalarFunction(call) if COMPUTING.contains(&call.func.name()) => {
+            call.args.iter().any(|arg| is_float(arg, schema))
+        }
+        Expr::ScalarFunction(call) if OF_OTHERS.contains(&call.func.name()) => {
+            expr.get_type(schema).is_ok_and(|of| innermost(&of).is_floating())
+        }
+        Expr::Cast(Cast { expr: of, field }) | Expr::TryCast(TryCast { expr: of, field }) => {
+            innermost(field.data_type()).is_floating()
+                && of.get_type(schema).is_ok_and(|of| is_text(innermost(&of)))
+        }
+        // Of a statement whose expressions are arguments already.
+        Expr::ScalarFunction(call) => is_call(&expr) && call.args.first().is_some_and(is_call),
+        _ => false,
+    };
+    if !computes {
+        return Ok(Transformed::no(expr));
     }
+    match &mut expr {
+        Expr::BinaryExpr(BinaryExpr { left, right, .. }) => {
+            unwrap_call(left);
+            unwrap_call(right);
+        }
+        Expr::Negative(of) => unwrap_call(of),
+        Expr::ScalarFunction(call) => call.args.iter_mut().for_each(unwrap_call),
+        _ => {}
+    }
+    Ok(Transformed::yes(if is_call(&expr) { expr } else { call(expr) }))
 }
 
 /// Whether an operation on two numbers may give NaN or -0.0 where neither of them is one.
@@ -263,7 +251,6 @@ mod tests {
     use datafusion::execution::SessionState;
     use datafusion::execution::session_state::SessionStateBuilder;
     use datafusion::logical_expr::LogicalPlan;
-    use datafusion::optimizer::analyzer::function_rewrite::ApplyFunctionRewrites;
 
     use super::*;
 
@@ -273,7 +260,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_call_stands_around_the_whole_of_what_may_give_nan() {
-        let rule = ApplyFunctionRewrites::new(vec![Arc::new(CanonicalFloats)]);
+        let rule = crate::rewrites::rule(&[rewrite]);
         let state =
             SessionStateBuilder::new().with_default_features().with_analyzer_rule(Arc::new(rule)).build();
         let rows = "(VALUES (1.5, 2.5, 3, 'a')) AS t(x, y, k, s)";

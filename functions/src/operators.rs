@@ -6,12 +6,10 @@ use std::sync::Arc;
 use arrow_array::{RecordBatch, RecordBatchOptions};
 use arrow_schema::{DataType, Field, FieldRef, Schema};
 use datafusion::common::DFSchema;
-use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::Transformed;
 use datafusion::common::utils::take_function_args;
 use datafusion::error::Result as DfResult;
 use datafusion::logical_expr::expr::BinaryExpr;
-use datafusion::logical_expr::expr_rewriter::FunctionRewrite;
 use datafusion::logical_expr::type_coercion::binary::BinaryTypeCoercer;
 use datafusion::logical_expr::{
     ColumnarValue, Expr, ExprSchemable, Operator, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF,
@@ -23,27 +21,18 @@ use datafusion::scalar::ScalarValue;
 
 use crate::signatures;
 
-/// What puts functions in the place of such operators, where types are known.
-#[derive(Debug)]
-pub struct KeptOperators;
-
-impl FunctionRewrite for KeptOperators {
-    fn name(&self) -> &str {
-        "keep_operators"
-    }
-
-    fn rewrite(&self, expr: Expr, schema: &DFSchema, _: &ConfigOptions) -> DfResult<Transformed<Expr>> {
-        let is_decimal = |of: &Expr| of.get_type(schema).is_ok_and(|of| of.is_decimal());
-        Ok(match expr {
-            Expr::BinaryExpr(BinaryExpr { left, op, right })
-                if op == Operator::BitwiseXor
-                    || op == Operator::Modulo && is_decimal(&left) && is_one(&right) =>
-            {
-                Transformed::yes(ScalarUDF::from(KeptOperator { op }).call(vec![*left, *right]))
-            }
-            other => Transformed::no(other),
-        })
-    }
+/// Puts functions in the place of such operators.
+pub(super) fn rewrite(expr: Expr, schema: &DFSchema) -> DfResult<Transformed<Expr>> {
+    let is_decimal = |of: &Expr| of.get_type(schema).is_ok_and(|of| of.is_decimal());
+    Ok(match expr {
+        Expr::BinaryExpr(BinaryExpr { left, op, right })
+            if op == Operator::BitwiseXor
+                || op == Operator::Modulo && is_decimal(&left) && is_one(&right) =>
+        {
+            Transformed::yes(ScalarUDF::from(KeptOperator { op }).call(vec![*left, *right]))
+        }
+        other => Transformed::no(other),
+    })
 }
 
 /// Whether an expression is written as 1.

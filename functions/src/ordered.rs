@@ -10,43 +10,32 @@ use crate::forward::from_engine;
 use arrow_schema::{DataType, FieldRef};
 use datafusion::common::DFSchema;
 use datafusion::common::tree_node::Transformed;
-use datafusion::config::ConfigOptions;
 use datafusion::error::Result as DfResult;
 use datafusion::logical_expr::expr::{AggregateFunction, WindowFunction};
-use datafusion::logical_expr::expr_rewriter::FunctionRewrite;
 use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
 use datafusion::logical_expr::{
     Accumulator, AggregateUDF, AggregateUDFImpl, Expr, ReversedUDAF, Signature, WindowFunctionDefinition,
 };
 use datafusion::scalar::ScalarValue;
 
-/// What puts `ForwardOnly` around the aggregates that the engine would compute backwards as they are.
-#[derive(Debug)]
-pub struct OrderedLists;
-
-impl FunctionRewrite for OrderedLists {
-    fn name(&self) -> &str {
-        "ordered_lists"
-    }
-
-    fn rewrite(&self, expr: Expr, _: &DFSchema, _: &ConfigOptions) -> DfResult<Transformed<Expr>> {
-        Ok(match expr {
-            Expr::WindowFunction(call) => match call.fun {
-                WindowFunctionDefinition::AggregateUDF(engine) if is_its_own_reverse(&engine) => {
-                    let fun = WindowFunctionDefinition::AggregateUDF(forward_only(engine));
-                    Transformed::yes(Expr::from(WindowFunction { fun, ..*call }))
-                }
-                _ => Transformed::no(Expr::WindowFunction(call)),
-            },
-            Expr::AggregateFunction(AggregateFunction { func, params })
-                if params.distinct && !params.order_by.is_empty() && is_its_own_reverse(&func) =>
-            {
-                let func = forward_only(func);
-                Transformed::yes(Expr::AggregateFunction(AggregateFunction { func, params }))
+/// Puts `ForwardOnly` around the aggregates that the engine would compute backwards as they are.
+pub(super) fn rewrite(expr: Expr, _: &DFSchema) -> DfResult<Transformed<Expr>> {
+    Ok(match expr {
+        Expr::WindowFunction(call) => match call.fun {
+            WindowFunctionDefinition::AggregateUDF(engine) if is_its_own_reverse(&engine) => {
+                let fun = WindowFunctionDefinition::AggregateUDF(forward_only(engine));
+                Transformed::yes(Expr::from(WindowFunction { fun, ..*call }))
             }
-            other => Transformed::no(other),
-        })
-    }
+            _ => Transformed::no(Expr::WindowFunction(call)),
+        },
+        Expr::AggregateFunction(AggregateFunction { func, params })
+            if params.distinct && !params.order_by.is_empty() && is_its_own_reverse(&func) =>
+        {
+            let func = forward_only(func);
+            Transformed::yes(Expr::AggregateFunction(AggregateFunction { func, params }))
+        }
+        other => Transformed::no(other),
+    })
 }
 
 /// Whether the engine computes a function over rows in the opposite order by the function itself, though the

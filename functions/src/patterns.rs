@@ -5,11 +5,9 @@
 //!   with `()` it makes nothing
 
 use datafusion::common::DFSchema;
-use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::Transformed;
 use datafusion::error::Result as DfResult;
 use datafusion::logical_expr::expr::{BinaryExpr, Cast};
-use datafusion::logical_expr::expr_rewriter::FunctionRewrite;
 use datafusion::logical_expr::{Expr, Operator};
 use datafusion::scalar::ScalarValue;
 use regex::Regex;
@@ -17,37 +15,28 @@ use regex::Regex;
 /// How a pattern may have a plain backslash.
 const BACKSLASHES: [&str; 4] = [r"\\", r"\x", r"\u", r"\U"];
 
-/// What puts patterns into that form.
-#[derive(Debug)]
-pub struct PlainPatterns;
-
-impl FunctionRewrite for PlainPatterns {
-    fn name(&self) -> &str {
-        "plain_patterns"
-    }
-
-    fn rewrite(&self, mut expr: Expr, _: &DFSchema, _: &ConfigOptions) -> DfResult<Transformed<Expr>> {
-        use Operator as O;
-        let pattern = match &mut expr {
-            Expr::BinaryExpr(BinaryExpr {
-                op: O::RegexMatch | O::RegexIMatch | O::RegexNotMatch | O::RegexNotIMatch,
-                right,
-                ..
-            }) => written(right),
-            Expr::ScalarFunction(call) if call.func.name() == "regexp_like" => {
-                call.args.get_mut(1).and_then(written)
-            }
-            _ => None,
-        };
-        let changed = pattern.is_some_and(|pattern| match plain(pattern) {
-            Some(other) => {
-                *pattern = other;
-                true
-            }
-            None => false,
-        });
-        Ok(if changed { Transformed::yes(expr) } else { Transformed::no(expr) })
-    }
+/// Puts patterns into that form.
+pub(super) fn rewrite(mut expr: Expr, _: &DFSchema) -> DfResult<Transformed<Expr>> {
+    use Operator as O;
+    let pattern = match &mut expr {
+        Expr::BinaryExpr(BinaryExpr {
+            op: O::RegexMatch | O::RegexIMatch | O::RegexNotMatch | O::RegexNotIMatch,
+            right,
+            ..
+        }) => written(right),
+        Expr::ScalarFunction(call) if call.func.name() == "regexp_like" => {
+            call.args.get_mut(1).and_then(written)
+        }
+        _ => None,
+    };
+    let changed = pattern.is_some_and(|pattern| match plain(pattern) {
+        Some(other) => {
+            *pattern = other;
+            true
+        }
+        None => false,
+    });
+    Ok(if changed { Transformed::yes(expr) } else { Transformed::no(expr) })
 }
 
 /// The text of a pattern that is written.

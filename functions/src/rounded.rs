@@ -10,12 +10,10 @@ use arrow_array::types::{Float32Type, Float64Type};
 use arrow_array::{Array, ArrayRef};
 use arrow_schema::DataType;
 use datafusion::common::DFSchema;
-use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::utils::take_function_args;
 use datafusion::error::Result as DfResult;
 use datafusion::logical_expr::expr::{Cast, TryCast};
-use datafusion::logical_expr::expr_rewriter::FunctionRewrite;
 use datafusion::logical_expr::{
     ColumnarValue, Expr, ExprSchemable, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature,
 };
@@ -25,38 +23,29 @@ use super::{casts, narrowed};
 use crate::error::FunctionError;
 use crate::signatures;
 
-/// What rounds before such casts, and takes the place of those of `casts` and `narrowed`.
-#[derive(Debug)]
-pub struct RoundedCasts;
-
-impl FunctionRewrite for RoundedCasts {
-    fn name(&self) -> &str {
-        "round_casts"
-    }
-
-    fn rewrite(&self, expr: Expr, schema: &DFSchema, _: &ConfigOptions) -> DfResult<Transformed<Expr>> {
-        let (of, field, safe) = match expr {
-            Expr::Cast(Cast { expr, field }) => (expr, field, false),
-            Expr::TryCast(TryCast { expr, field }) => (expr, field, true),
-            // The engine tells keys of grouping sets by their names.
-            Expr::GroupingSet(_) => return expr.transform_up(|key| Ok(narrowed::as_cast(key))),
-            mut other => {
-                let is_back = narrowed::put_back(&mut other, schema);
-                return Ok(if is_back { Transformed::yes(other) } else { Transformed::no(other) });
-            }
-        };
-        if let Some(call) = casts::call(&of, field.data_type(), safe, schema)? {
-            return Ok(Transformed::yes(call));
+/// Rounds before such casts, and puts those of `casts` and `narrowed` in their place.
+pub(super) fn rewrite(expr: Expr, schema: &DFSchema) -> DfResult<Transformed<Expr>> {
+    let (of, field, safe) = match expr {
+        Expr::Cast(Cast { expr, field }) => (expr, field, false),
+        Expr::TryCast(TryCast { expr, field }) => (expr, field, true),
+        // The engine tells keys of grouping sets by their names.
+        Expr::GroupingSet(_) => return expr.transform_up(|key| Ok(narrowed::as_cast(key))),
+        mut other => {
+            let is_back = narrowed::put_back(&mut other, schema);
+            return Ok(if is_back { Transformed::yes(other) } else { Transformed::no(other) });
         }
-        let rounded = round_cast(of, field.data_type(), schema);
-        if let Some(call) = narrowed::call(&rounded.data, field.data_type(), safe, schema) {
-            return Ok(Transformed::yes(call));
-        }
-        Ok(rounded.update_data(|expr| match safe {
-            true => Expr::TryCast(TryCast { expr, field }),
-            false => Expr::Cast(Cast { expr, field }),
-        }))
+    };
+    if let Some(call) = casts::call(&of, field.data_type(), safe, schema)? {
+        return Ok(Transformed::yes(call));
     }
+    let rounded = round_cast(of, field.data_type(), schema);
+    if let Some(call) = narrowed::call(&rounded.data, field.data_type(), safe, schema) {
+        return Ok(Transformed::yes(call));
+    }
+    Ok(rounded.update_data(|expr| match safe {
+        true => Expr::TryCast(TryCast { expr, field }),
+        false => Expr::Cast(Cast { expr, field }),
+    }))
 }
 
 /// What is cast to a type.

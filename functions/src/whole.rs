@@ -31,7 +31,7 @@ use datafusion::physical_expr_common::datum;
 use datafusion::scalar::ScalarValue;
 use datafusion::sql::sqlparser::ast::BinaryOperator;
 
-pub use self::negative::CheckedNegatives;
+pub(super) use self::negative::rewrite;
 use self::operation::{Computation, Operation, exact, quotients, scale, unsigned};
 use crate::error::FunctionError;
 use crate::signatures;

@@ -18,45 +18,35 @@ use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::Transformed;
 use datafusion::error::Result as DfResult;
 use datafusion::logical_expr::expr::{Between, BinaryExpr, Cast, InList};
-use datafusion::logical_expr::expr_rewriter::FunctionRewrite;
 use datafusion::logical_expr::{Expr, LogicalPlan, cast};
 use datafusion::optimizer::AnalyzerRule;
-use datafusion::optimizer::analyzer::function_rewrite::ApplyFunctionRewrites;
 use datafusion::scalar::ScalarValue;
 
 use super::compared::sides;
 use super::whole::type_of;
-use super::{casts, clashes, framed, parts, round, shifts, types};
+use super::{casts, clashes, framed, parts, rewrites, round, shifts, types};
 
 /// The statement with these casts and comparisons.
 pub fn as_written(plan: LogicalPlan, options: &ConfigOptions) -> DfResult<LogicalPlan> {
-    ApplyFunctionRewrites::new(vec![std::sync::Arc::new(Written)]).analyze(plan, options)
+    rewrites::rule(&[rewrite]).analyze(plan, options)
 }
 
-#[derive(Debug)]
-struct Written;
-
-impl FunctionRewrite for Written {
-    fn name(&self) -> &str {
-        "as_written"
+/// Puts such a cast or comparison in the place of an expression.
+fn rewrite(mut expr: Expr, schema: &DFSchema) -> DfResult<Transformed<Expr>> {
+    clashes::check(&expr, schema)?;
+    shifts::check(&expr)?;
+    if let Expr::Cast(Cast { expr: of, field }) = &expr
+        && field.data_type().is_integer()
+        && type_of(of, schema).is_some_and(|of| types::is_text(&of))
+    {
+        return Ok(Transformed::yes(casts::cast_call((**of).clone(), field.data_type(), false)));
     }
-
-    fn rewrite(&self, mut expr: Expr, schema: &DFSchema, _: &ConfigOptions) -> DfResult<Transformed<Expr>> {
-        clashes::check(&expr, schema)?;
-        shifts::check(&expr)?;
-        if let Expr::Cast(Cast { expr: of, field }) = &expr
-            && field.data_type().is_integer()
-            && type_of(of, schema).is_some_and(|of| types::is_text(&of))
-        {
-            return Ok(Transformed::yes(casts::cast_call((**of).clone(), field.data_type(), false)));
-        }
-        if let Some(call) = parts::call(&expr, schema).or_else(|| round::as_written(&expr)) {
-            return Ok(Transformed::yes(call));
-        }
-        let in_units = framed::in_units(&mut expr, schema)?;
-        let changed = in_units | narrow(&mut expr, schema) | widen(&mut expr, schema);
-        Ok(if changed { Transformed::yes(expr) } else { Transformed::no(expr) })
+    if let Some(call) = parts::call(&expr, schema).or_else(|| round::as_written(&expr)) {
+        return Ok(Transformed::yes(call));
     }
+    let in_units = framed::in_units(&mut expr, schema)?;
+    let changed = in_units | narrow(&mut expr, schema) | widen(&mut expr, schema);
+    Ok(if changed { Transformed::yes(expr) } else { Transformed::no(expr) })
 }
 
 /// Puts the literals of a comparison with a number of 32 bits into 32 bits; says whether there were any.

@@ -17,7 +17,6 @@ use datafusion::execution::session_state::SessionStateBuilder;
 use datafusion::execution::{SessionState, TaskContext};
 use datafusion::functions::datetime::planner::DatetimeFunctionPlanner;
 use datafusion::functions::unicode::planner::UnicodeFunctionPlanner;
-use datafusion::optimizer::analyzer::function_rewrite::ApplyFunctionRewrites;
 use datafusion::physical_plan::execute_stream;
 use datafusion::prelude::{SessionConfig, SessionContext};
 use futures::{Stream, StreamExt};
@@ -141,16 +140,7 @@ impl SqlSession {
             .with_type_planner(Arc::new(dialect::ZonedTypes))
             .with_analyzer_rule(Arc::new(OuterTypes))
             // At the end, where types are known.
-            .with_analyzer_rule(Arc::new(ApplyFunctionRewrites::new(vec![
-                Arc::new(functions::RoundedCasts),
-                Arc::new(functions::CheckedNegatives),
-                Arc::new(functions::KeptOperators),
-                Arc::new(functions::PlainPatterns),
-                Arc::new(functions::GuardedBranches),
-                Arc::new(functions::ComparedSpans),
-                Arc::new(functions::CanonicalFloats),
-                Arc::new(functions::OrderedLists),
-            ])))
+            .with_analyzer_rule(Arc::new(functions::of_typed()))
             .with_analyzer_rule(Arc::new(functions::ComparedSpans))
             .with_analyzer_rule(Arc::new(functions::InputOrder))
             .with_analyzer_rule(Arc::new(functions::UnnestedKeys))

@@ -7,11 +7,9 @@ use arrow_array::ArrayRef;
 use arrow_schema::{ArrowError, DataType, FieldRef};
 use datafusion::arrow::compute::kernels::numeric;
 use datafusion::common::DFSchema;
-use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::Transformed;
 use datafusion::common::utils::take_function_args;
 use datafusion::error::{DataFusionError, Result as DfResult};
-use datafusion::logical_expr::expr_rewriter::FunctionRewrite;
 use datafusion::logical_expr::{
     ColumnarValue, Expr, ExprSchemable, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl,
     Signature,
@@ -22,23 +20,14 @@ use crate::error::FunctionError;
 use crate::forward::of_its_type;
 use crate::signatures;
 
-/// What puts the function in the place of the operator, where types are known.
-#[derive(Debug)]
-pub struct CheckedNegatives;
-
-impl FunctionRewrite for CheckedNegatives {
-    fn name(&self) -> &str {
-        "check_negatives"
-    }
-
-    fn rewrite(&self, expr: Expr, schema: &DFSchema, _: &ConfigOptions) -> DfResult<Transformed<Expr>> {
-        Ok(match expr {
-            Expr::Negative(of) if of.get_type(schema).is_ok_and(|of| of.is_signed_integer()) => {
-                Transformed::yes(negated(*of))
-            }
-            other => Transformed::no(other),
-        })
-    }
+/// Puts the function in the place of the operator.
+pub(crate) fn rewrite(expr: Expr, schema: &DFSchema) -> DfResult<Transformed<Expr>> {
+    Ok(match expr {
+        Expr::Negative(of) if of.get_type(schema).is_ok_and(|of| of.is_signed_integer()) => {
+            Transformed::yes(negated(*of))
+        }
+        other => Transformed::no(other),
+    })
 }
 
 /// `-x` of a whole number or of a span of time.
