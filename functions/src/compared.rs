@@ -10,7 +10,6 @@ use arrow_array::types::{Decimal128Type, IntervalMonthDayNano, IntervalMonthDayN
 use arrow_array::{ArrayRef, Decimal128Array};
 use arrow_schema::{DECIMAL128_MAX_PRECISION, DataType, IntervalUnit};
 use datafusion::common::DFSchema;
-use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::Transformed;
 use datafusion::error::Result as DfResult;
 use datafusion::logical_expr::expr::{Between, BinaryExpr, InList, Sort as SortKey};
@@ -18,7 +17,6 @@ use datafusion::logical_expr::{
     ColumnarValue, Distinct, Expr, ExprSchemable, LogicalPlan, Operator, ScalarFunctionArgs, ScalarUDF,
     ScalarUDFImpl, Signature,
 };
-use datafusion::optimizer::AnalyzerRule;
 
 use super::columnar::of_one;
 use super::spans::{self, has_intervals};
@@ -86,22 +84,8 @@ pub(super) fn rewrite(mut expr: Expr, schema: &DFSchema) -> DfResult<Transformed
     Ok(if changed { Transformed::yes(expr) } else { Transformed::no(expr) })
 }
 
-/// What sorts intervals by their length, where types are known.
-#[derive(Debug)]
-pub struct ComparedSpans;
-
-impl AnalyzerRule for ComparedSpans {
-    fn name(&self) -> &str {
-        "compare_spans"
-    }
-
-    fn analyze(&self, plan: LogicalPlan, _: &ConfigOptions) -> DfResult<LogicalPlan> {
-        plan.transform_up_with_subqueries(sort_by_length).map(|plan| plan.data)
-    }
-}
-
-/// A plan that sorts intervals by their length.
-fn sort_by_length(plan: LogicalPlan) -> DfResult<Transformed<LogicalPlan>> {
+/// A node of a plan that sorts intervals by their length.
+pub(super) fn sort_by_length(plan: LogicalPlan) -> DfResult<Transformed<LogicalPlan>> {
     let is = has_intervals;
     let is_equated = match &plan {
         LogicalPlan::Aggregate(all) => {

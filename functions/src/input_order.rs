@@ -7,7 +7,6 @@
 
 use std::sync::Arc;
 
-use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{Column, TableReference};
 use datafusion::error::Result as DfResult;
@@ -18,7 +17,6 @@ use datafusion::logical_expr::{
     Aggregate, Distinct, DistinctOn, Expr, Filter, Limit, LogicalPlan, Projection, SubqueryAlias, Window,
     WindowFrameUnits, WindowFunctionDefinition,
 };
-use datafusion::optimizer::AnalyzerRule;
 
 /// Aggregates whose value is another one if the rows come in another order.
 const BY_ORDER: [&str; 6] =
@@ -27,22 +25,12 @@ const BY_ORDER: [&str; 6] =
 /// Functions of windows that are of all rows with the same keys: without keys these are all rows.
 const BY_PEERS: [&str; 4] = ["cume_dist", "dense_rank", "percent_rank", "rank"];
 
-/// Orders the rows of aggregates and windows as the subquery that they read.
-#[derive(Debug)]
-pub struct InputOrder;
-
-impl AnalyzerRule for InputOrder {
-    fn name(&self) -> &str {
-        "input_order"
-    }
-
-    fn analyze(&self, plan: LogicalPlan, _: &ConfigOptions) -> DfResult<LogicalPlan> {
-        let ordered = plan.transform_up_with_subqueries(|plan| match plan {
-            LogicalPlan::Aggregate(aggregate) => of_aggregate(aggregate),
-            LogicalPlan::Window(window) => of_window(window),
-            other => Ok(Transformed::no(other)),
-        });
-        ordered.map(|plan| plan.data)
+/// Orders the rows of an aggregate or a window as the subquery that it reads.
+pub(super) fn order(plan: LogicalPlan) -> DfResult<Transformed<LogicalPlan>> {
+    match plan {
+        LogicalPlan::Aggregate(aggregate) => of_aggregate(aggregate),
+        LogicalPlan::Window(window) => of_window(window),
+        other => Ok(Transformed::no(other)),
     }
 }
 

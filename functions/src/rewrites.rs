@@ -1,4 +1,4 @@
-//! What is put in the place of expressions, in one walk through a plan.
+//! What is put in the place of expressions, and of a plan where their types are known.
 
 use std::sync::Arc;
 
@@ -6,29 +6,46 @@ use datafusion::common::DFSchema;
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::Transformed;
 use datafusion::error::Result as DfResult;
-use datafusion::logical_expr::Expr;
 use datafusion::logical_expr::expr_rewriter::FunctionRewrite;
+use datafusion::logical_expr::{Expr, LogicalPlan};
+use datafusion::optimizer::AnalyzerRule;
 use datafusion::optimizer::analyzer::function_rewrite::ApplyFunctionRewrites;
 
-use super::{branches, compared, nans, operators, ordered, patterns, rounded, whole};
+use super::{branches, compared, input_order, nans, operators, ordered, patterns, rounded, unnested, whole};
 
 /// Puts another expression in the place of one, which comes after those inside it.
 type Rewrite = fn(Expr, &DFSchema) -> DfResult<Transformed<Expr>>;
 
-/// The rule of all that need the types of expressions: each takes what those before it give.
-pub fn of_typed() -> ApplyFunctionRewrites {
-    rule(&[
-        rounded::rewrite,
-        whole::rewrite,
-        operators::rewrite,
-        patterns::rewrite,
-        branches::rewrite,
-        compared::rewrite,
-        nans::rewrite,
-        ordered::rewrite,
-    ])
+/// Of an expression each takes what those before it give.
+const TYPED: [Rewrite; 8] = [
+    rounded::rewrite,
+    whole::rewrite,
+    operators::rewrite,
+    patterns::rewrite,
+    branches::rewrite,
+    compared::rewrite,
+    nans::rewrite,
+    ordered::rewrite,
+];
+
+/// What changes a plan by the types of its expressions.
+#[derive(Debug)]
+pub struct TypedPlans;
+
+impl AnalyzerRule for TypedPlans {
+    fn name(&self) -> &str {
+        "typed_plans"
+    }
+
+    fn analyze(&self, plan: LogicalPlan, options: &ConfigOptions) -> DfResult<LogicalPlan> {
+        let plan = rule(&TYPED).analyze(plan, options)?;
+        let plan = plan.transform_up_with_subqueries(compared::sort_by_length)?.data;
+        let plan = plan.transform_up_with_subqueries(input_order::order)?.data;
+        unnested::without_unnested_keys(plan)
+    }
 }
 
+/// The rule that puts these in their places.
 pub(super) fn rule(rewrites: &[Rewrite]) -> ApplyFunctionRewrites {
     let each =
         |rewrite: &Rewrite| -> Arc<dyn FunctionRewrite + Send + Sync> { Arc::new(Rewriting(*rewrite)) };

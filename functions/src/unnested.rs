@@ -9,7 +9,6 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use arrow_schema::{DataType, FieldRef};
-use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode, TreeNodeRecursion};
 use datafusion::common::utils::take_function_args;
 use datafusion::common::{Column, DFSchema};
@@ -19,27 +18,12 @@ use datafusion::logical_expr::{
     ColumnarValue, Expr, LogicalPlan, Projection, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF,
     ScalarUDFImpl, Signature, Unnest,
 };
-use datafusion::optimizer::AnalyzerRule;
 
 use crate::forward::of_its_type;
 use crate::signatures;
 
 /// The function that gives back a column that is no key any more.
 pub const KEPT: &str = "kept";
-
-/// Takes the keys from the rows that `unnest` makes.
-#[derive(Debug)]
-pub struct UnnestedKeys;
-
-impl AnalyzerRule for UnnestedKeys {
-    fn name(&self) -> &str {
-        "unnested_keys"
-    }
-
-    fn analyze(&self, plan: LogicalPlan, _: &ConfigOptions) -> DfResult<LogicalPlan> {
-        without_unnested_keys(plan)
-    }
-}
 
 /// A plan whose `unnest` gives no keys. Of a subquery it is to be known before what is around it is planned:
 /// there a GROUP BY takes in all that a key among its columns decides, and a window that is ordered by a key
@@ -144,7 +128,7 @@ mod tests {
 
     async fn rows(sql: &str) -> usize {
         let state = SessionStateBuilder::new().with_default_features();
-        let state = state.with_analyzer_rule(Arc::new(UnnestedKeys)).build();
+        let state = state.with_analyzer_rule(Arc::new(crate::TypedPlans)).build();
         let context = SessionContext::new_with_state(state);
         let batches = context.sql(sql).await.unwrap().collect().await.unwrap();
         batches.iter().map(|batch| batch.num_rows()).sum()

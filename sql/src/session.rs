@@ -140,10 +140,7 @@ impl SqlSession {
             .with_type_planner(Arc::new(dialect::ZonedTypes))
             .with_analyzer_rule(Arc::new(OuterTypes))
             // At the end, where types are known.
-            .with_analyzer_rule(Arc::new(functions::of_typed()))
-            .with_analyzer_rule(Arc::new(functions::ComparedSpans))
-            .with_analyzer_rule(Arc::new(functions::InputOrder))
-            .with_analyzer_rule(Arc::new(functions::UnnestedKeys))
+            .with_analyzer_rule(Arc::new(functions::TypedPlans))
             .with_analyzer_rule(Arc::new(BranchNames))
             .with_optimizer_rules(logical_rules())
             .with_physical_optimizer_rules(physical_rules())
