@@ -16,7 +16,7 @@ const SERIES: [[u32; 2]; SERIES_COLOURS] = [
     [0x0f7b87, 0x39c5cf],
 ];
 
-/// Series of different colours; later ones begin again, with dashes.
+/// Series of different colours; later ones begin again: lines with dashes, bars with their names.
 pub(crate) const SERIES_COLOURS: usize = 6;
 
 /// The colour of a role as 0xRRGGBB.

@@ -257,6 +257,53 @@ fn terminals_obey_nothing_that_is_data() {
     assert!(text.chars().all(|c| c == '\n' || !c.is_control()), "{text:?}");
 }
 
+/// One row of as many bars as there are values, each of a series of its own.
+fn bars_of(values: &[f64]) -> Picture {
+    let series = (0..values.len()).map(|i| format!("method {i}")).collect();
+    picture(Body::Bars { rows: vec![("LDS".to_owned(), values.to_vec())], series, shares: false })
+}
+
+#[test]
+fn bars_of_more_series_than_colours_have_names() {
+    let values = [0.5, -0.25, 0.75, 0.125, 1.0, -0.5, 0.625, 0.375, -1.0];
+    let in_legend = |svg: &str| svg.matches("width=\"12\" height=\"4\"").count();
+    let few = bars_of(&values[..SERIES_COLOURS]).svg();
+    assert_eq!((in_legend(&few), few.matches(">method ").count()), (SERIES_COLOURS, SERIES_COLOURS));
+    let many = bars_of(&values);
+    let svg = many.svg();
+    assert_eq!((in_legend(&svg), svg.matches(">method ").count()), (0, values.len()), "{svg}");
+    let number = |line: &str, key: &str| -> f64 {
+        let text = line.split(&format!(" {key}=\"")).nth(1).and_then(|rest| rest.split('"').next());
+        text.and_then(|text| text.parse().ok()).unwrap()
+    };
+    let bars: Vec<&str> = svg.lines().filter(|line| line.contains("height=\"11\"")).collect();
+    assert_eq!(bars.len(), values.len(), "{svg}");
+    // The base line of a name is inside its bar's height, and its end before all bars.
+    let first = bars.iter().map(|bar| number(bar, "x")).fold(f64::INFINITY, f64::min);
+    for (i, bar) in bars.iter().enumerate() {
+        let name = svg.lines().find(|line| line.contains(&format!(">method {i}</text>"))).unwrap();
+        let below = number(name, "y") - number(bar, "y");
+        assert!((0.0..=11.0).contains(&below) && number(name, "x") < first, "{name}\n{bar}");
+        assert!(name.contains("text-anchor=\"end\""), "{name}");
+    }
+    assert!(many.png().is_ok());
+}
+
+#[test]
+fn bars_of_more_series_than_fillings_have_names_in_a_terminal() {
+    let values = [0.5, -0.25, 0.75, 0.125, 1.0, -0.5, 0.625];
+    for (series, colour, is_named) in [(3, false, false), (4, false, true), (6, true, false), (7, true, true)]
+    {
+        for width in [20, 33, 80] {
+            let style = TerminalStyle { width, height: 8, colour };
+            let text = plain(&bars_of(&values[..series]).terminal(style));
+            assert!(text.lines().all(|line| font::cells(line) <= width), "{text}");
+            let named = text.lines().filter(|line| line.contains("met") && line.contains('│')).count();
+            assert_eq!(named, if is_named { series } else { 0 }, "{text}");
+        }
+    }
+}
+
 #[test]
 fn a_bar_without_a_value_says_so() {
     let rows = vec![("a".to_owned(), vec![1.0]), ("b".to_owned(), vec![f64::NAN])];

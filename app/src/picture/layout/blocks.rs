@@ -2,7 +2,7 @@
 
 use super::super::scale::{Scale, number};
 use super::super::scene::{Anchor, Role, Scene, TextStyle};
-use super::super::{Steps, Token, font};
+use super::super::{SERIES_COLOURS, Steps, Token, font};
 use super::{EDGE, TEXT, WIDTH, key, legend, named, tick};
 
 /// Height of a bar, and of a line of tokens.
@@ -12,7 +12,7 @@ const LINE: f64 = 22.0;
 /// Size of the characters of tokens.
 const TOKEN: f64 = 12.5;
 
-/// Widest label of bars.
+/// Widest label of bars, and widest name of a series at its bars.
 const LABEL: f64 = 200.0;
 
 /// What stands for a value that there is not.
@@ -32,7 +32,8 @@ pub(in super::super) fn value(value: f64, shares: bool) -> String {
     if value > 0.0 && value < 0.001 { "< 0.1 %".to_owned() } else { format!("{:.1} %", value * 100.0) }
 }
 
-/// Horizontal bars; returns the lower end.
+/// Horizontal bars; returns the lower end. Where colours do not tell the series apart, there is no legend:
+/// each bar has the name of its series before it.
 pub(super) fn bars(
     scene: &mut Scene,
     rows: &[(String, Vec<f64>)],
@@ -40,10 +41,14 @@ pub(super) fn bars(
     shares: bool,
     top: f64,
 ) -> f64 {
-    let entries = named(series.iter().enumerate().map(|(i, name)| (name.as_str(), i)));
+    let (names, entries): (Vec<String>, Vec<(String, Role)>) = match series.len() > SERIES_COLOURS {
+        true => (series.iter().map(|name| fitting(name, TEXT, LABEL)).collect(), Vec::new()),
+        false => (Vec::new(), named(series.iter().enumerate().map(|(i, name)| (name.as_str(), i)))),
+    };
     let top = legend(scene, &entries, |_| None, top) + 4.0;
     let labels: Vec<String> = rows.iter().map(|(label, _)| fitting(label, TEXT, LABEL)).collect();
-    let left = EDGE + labels.iter().map(|label| font::width(label) * TEXT).fold(20.0, f64::max) + 10.0;
+    let labelled = EDGE + widest(&labels).max(20.0) + 10.0;
+    let left = if names.is_empty() { labelled } else { labelled + widest(&names) + 10.0 };
     // Room for the values behind the bars.
     let width = WIDTH - EDGE - left - 60.0;
     let all = rows.iter().flat_map(|(_, values)| values.iter().copied());
@@ -52,18 +57,27 @@ pub(super) fn bars(
     let mut y = top;
     for ((label, values), shown) in rows.iter().zip(&labels) {
         let high = values.len() as f64 * (BAR + 1.0);
-        tick(scene, [left - 10.0, y + high / 2.0 + 4.0], shown, Anchor::End);
+        tick(scene, [labelled - 10.0, y + high / 2.0 + 4.0], shown, Anchor::End);
         for (i, v) in values.iter().enumerate() {
             let end = scale.place(*v).map_or(zero, |place| left + place * width);
             let about = format!("{label}: {}", value(*v, shares));
             let at = [zero.min(end), y + i as f64 * (BAR + 1.0), (end - zero).abs(), BAR];
             scene.block(at, Role::Series(i), 0.85, about);
-            tick(scene, [end.max(zero) + 5.0, at[1] + BAR - 1.5], &value(*v, shares), Anchor::Start);
+            let base = at[1] + BAR - 1.5;
+            if let Some(name) = names.get(i) {
+                tick(scene, [left - 10.0, base], name, Anchor::End);
+            }
+            tick(scene, [end.max(zero) + 5.0, base], &value(*v, shares), Anchor::Start);
         }
         y += high + 8.0;
     }
     scene.rule([zero, top - 2.0], [zero, y - 6.0], Role::Muted);
     y
+}
+
+/// The width of the widest of some texts in points.
+fn widest(texts: &[String]) -> f64 {
+    texts.iter().map(|text| font::width(text) * TEXT).fold(0.0, f64::max)
 }
 
 /// A text with its end cut off where it is wider than `most` points.

@@ -63,15 +63,34 @@ impl BarScale {
     }
 }
 
-/// Bars of each label below each other.
-pub(super) fn bars(out: &mut String, rows: &[(String, Vec<f64>)], shares: bool, style: TerminalStyle) {
+/// Names of series that stand at their bars; none where colours or fillings tell the series apart.
+pub(super) fn names(series: &[String], style: TerminalStyle) -> Vec<String> {
+    let looks = if style.colour { COLOURS.len() } else { FILLS.len() };
+    match series.len() > looks {
+        true => series.iter().map(|name| visible(name)).collect(),
+        false => Vec::new(),
+    }
+}
+
+/// Bars of each label below each other, with the names of their series if there are any.
+pub(super) fn bars(
+    out: &mut String,
+    rows: &[(String, Vec<f64>)],
+    names: &[String],
+    shares: bool,
+    style: TerminalStyle,
+) {
     // Labels are values of the data, which may hold what a terminal obeys.
     let labels: Vec<String> = rows.iter().map(|(label, _)| visible(label)).collect();
     let most = labels.iter().map(|label| cells(label)).max().unwrap_or(0).min(style.width / 3);
     let values = rows.iter().flat_map(|(_, values)| values.iter().copied());
     let longest = values.clone().map(|v| cells(&value_of_bar(v, shares))).max().unwrap_or(0);
-    let room = style.width.saturating_sub(most + longest + 2).max(1);
-    let ground = BarScale::new(values, room);
+    let beside = style.width.saturating_sub(most + longest + 2);
+    // A name leaves a cell for the space behind it, and one for the bar.
+    let named = names.iter().map(|name| cells(name)).max().unwrap_or(0);
+    let named = named.min(style.width / 4).min(beside.saturating_sub(2));
+    let room = if names.is_empty() { beside } else { beside.saturating_sub(named + 1) };
+    let ground = BarScale::new(values, room.max(1));
     for ((_, values), label) in rows.iter().zip(&labels) {
         for (i, v) in values.iter().enumerate() {
             let label = if i == 0 { cut(label, most) } else { String::new() };
@@ -80,7 +99,11 @@ pub(super) fn bars(out: &mut String, rows: &[(String, Vec<f64>)], shares: bool, 
                 false => ground.bar(*v).replace('█', &FILLS[i % FILLS.len()].to_string()),
             };
             let space = " ".repeat(most - cells(&label));
-            *out += &format!("{space}{label} {drawn} {}\n", value_of_bar(*v, shares));
+            let name = names.get(i).map_or_else(String::new, |name| {
+                let name = cut(name, named);
+                format!("{name}{} ", " ".repeat(named - cells(&name)))
+            });
+            *out += &format!("{space}{label} {name}{drawn} {}\n", value_of_bar(*v, shares));
         }
     }
 }
@@ -111,7 +134,7 @@ mod tests {
     fn bars_below_zero_go_to_the_left_of_it() {
         let rows = [("up", 1.0), ("down", -0.5), ("none", 0.0), ("nan", f64::NAN)];
         let mut out = String::new();
-        bars(&mut out, &rows.map(|(label, value)| (label.to_owned(), vec![value])), false, STYLE);
+        bars(&mut out, &rows.map(|(label, value)| (label.to_owned(), vec![value])), &[], false, STYLE);
         let (space, up, down) = (" ".repeat(9), "█".repeat(18), "█".repeat(9));
         let want = [
             format!("  up {space}│{up} 1"),

@@ -40,9 +40,12 @@ pub(super) fn text(picture: &Picture, style: TerminalStyle) -> String {
             }
             Body::Histogram(histogram) => plot::histogram(&mut out, histogram, style),
             Body::Bars { rows, series, shares } => {
-                let entries = named(series.iter().enumerate().map(|(i, s)| (s.as_str(), i)));
-                legend(&mut out, entries, &bars::FILLS, style);
-                bars::bars(&mut out, rows, *shares, style);
+                let names = bars::names(series, style);
+                if names.is_empty() {
+                    let entries = named(series.iter().enumerate().map(|(i, s)| (s.as_str(), i)));
+                    legend(&mut out, entries, &bars::FILLS, style);
+                }
+                bars::bars(&mut out, rows, &names, *shares, style);
             }
             Body::Tokens(tokens) if style.colour => heat(&mut out, tokens, style.width),
             Body::Tokens(tokens) => bars::list_tokens(&mut out, tokens, style),
