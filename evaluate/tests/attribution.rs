@@ -86,7 +86,13 @@ fn the_example_of_the_covariances_has_its_predictions_and_its_score() {
     assert!(printed.contains("Fewer than 5 rows") && !printed.contains("improved:"), "{printed}");
     assert!(found.report.json()["measures"][0]["differences"][0]["p"].is_null(), "{printed}");
     assert_eq!((measure.rows, measure.differences.len()), (2, 1));
-    assert!(found.report.markdown().contains("Linear datamodeling score"));
+    let markdown = found.report.markdown();
+    assert!(markdown.contains("Linear datamodeling score"));
+    // A method has a line of its own.
+    let table: Vec<&str> = markdown.lines().filter(|line| line.starts_with('|')).collect();
+    assert_eq!(table[0], "| metric | rows | method | mean | difference from daunce | relative | p |");
+    assert_eq!((table.len(), table[2]), (4, "| LDS | 2 | daunce | 0.8000 |  |  |  |"), "{markdown}");
+    assert!(table[3].starts_with("| LDS | 2 | random | "), "{markdown}");
 }
 
 #[test]

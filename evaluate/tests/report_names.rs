@@ -49,6 +49,20 @@ fn names_of_systems_cannot_drive_a_terminal() {
 }
 
 #[test]
+fn differences_of_several_systems_have_their_names() {
+    let report = compared(&["base", "tuned", "other"]).report;
+    let markdown = report.markdown();
+    let header = markdown.lines().find(|line| line.starts_with("| metric |")).expect("a table");
+    assert!(header.contains("| system | mean |"), "{header}");
+    assert!(header.ends_with("| difference from base | relative | p |"), "{header}");
+    for system in ["base", "tuned", "other"] {
+        assert!(markdown.contains(&format!("| BLEU1 | 1 | {system} | ")), "{markdown}");
+    }
+    let of_bleu = |line: &&str| line.starts_with("BLEU1 ");
+    assert_eq!(report.text().lines().filter(of_bleu).count(), 3, "{}", report.text());
+}
+
+#[test]
 fn systems_whose_names_are_alike_have_files_of_their_own() {
     let files = files(&compared(&["base", "a/b", "a_b", "expected"]));
     let mut paths: Vec<&str> = files.iter().map(|(path, _)| path.as_str()).collect();

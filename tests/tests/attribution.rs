@@ -55,7 +55,7 @@ fn methods_are_compared_by_their_linear_datamodeling_score() {
     assert!(alone.contains("2 rows.") && !alone.contains("differences are from"), "{alone}");
     let negated = ["--scores", "mine=daunce.csv", "--negate", "mine", "--report", "page", "-o", "lds.md"];
     place.ok(&[&LDS[..], &negated].concat());
-    assert!(place.read("lds.md").contains("| LDS | 2 | -0.8000"), "{}", place.read("lds.md"));
+    assert!(place.read("lds.md").contains("| LDS | 2 | mine | -0.8000"), "{}", place.read("lds.md"));
     for name in ["evaluation.json", "evaluation.csv", "rows.csv", "lds_by_query.svg", "lds_by_query.png"] {
         assert!(place.path("page").join(name).is_file(), "{name}");
     }

@@ -2,7 +2,7 @@
 
 use gstore_core::{many, markdown_cell, markdown_text, visible};
 
-use super::{Difference, Measure, Report};
+use super::{Difference, Measure, Report, Value};
 
 impl Report {
     /// The report as text in columns.
@@ -95,13 +95,43 @@ impl Report {
         )
     }
 
-    /// Header and lines. The names in them are of others, and cannot drive a terminal.
+    /// Header and lines: a line for each measure, or, where that would be a single one or would repeat the
+    /// columns of differences, for each measure and system. The names in them are of others, and cannot drive
+    /// a terminal.
     fn cells(&self) -> (Vec<String>, Vec<Vec<String>>) {
         let grouped = self.measures.iter().any(|measure| measure.group != Self::ALL);
         let corpus = self.measures.iter().any(|m| m.values.iter().any(|value| value.corpus.is_some()));
+        let by_system = self.systems.len() > 2 || self.measures.len() == 1;
         let mut header: Vec<String> = Vec::new();
         header.extend(grouped.then(|| "task".to_owned()));
         header.extend(["metric".to_owned(), "rows".to_owned()]);
+        header.extend(if by_system { self.system_columns(corpus) } else { self.pair_columns(corpus) });
+        let mut lines: Vec<Vec<String>> = Vec::new();
+        for measure in &self.measures {
+            let mut of: Vec<String> = Vec::new();
+            of.extend(grouped.then(|| measure.group.clone()));
+            of.extend([measure.metric.label().to_owned(), measure.rows.to_string()]);
+            let ends = if by_system { of_systems(measure, corpus) } else { vec![of_pair(measure, corpus)] };
+            lines.extend(ends.into_iter().map(|end| [of.clone(), end].concat()));
+        }
+        let shown = |cells: Vec<String>| -> Vec<String> { cells.iter().map(|cell| visible(cell)).collect() };
+        (shown(header), lines.into_iter().map(shown).collect())
+    }
+
+    /// Names of the columns of [`of_systems`].
+    fn system_columns(&self, corpus: bool) -> Vec<String> {
+        let system = if ["text", Self::TASKS].contains(&self.kind) { "system" } else { "method" };
+        let mut header = vec![system.to_owned(), "mean".to_owned()];
+        header.extend(corpus.then(|| "corpus".to_owned()));
+        if self.systems.len() > 1 {
+            header.extend([format!("difference from {}", self.base), "relative".to_owned(), "p".to_owned()]);
+        }
+        header
+    }
+
+    /// Names of the columns of [`of_pair`].
+    fn pair_columns(&self, corpus: bool) -> Vec<String> {
+        let mut header: Vec<String> = Vec::new();
         for system in &self.systems {
             header.push(system.name.clone());
             header.extend(corpus.then(|| format!("{} (corpus)", system.name)));
@@ -113,24 +143,35 @@ impl Report {
                 "p".to_owned(),
             ]);
         }
-        let line = |measure: &Measure| {
-            let mut line: Vec<String> = Vec::new();
-            line.extend(grouped.then(|| measure.group.clone()));
-            line.extend([measure.metric.label().to_owned(), measure.rows.to_string()]);
-            for value in &measure.values {
-                line.push(format!(
-                    "{:.4}{}",
-                    value.mean,
-                    interval(value.low, value.high, |end| format!("{end:.4}"))
-                ));
-                line.extend(corpus.then(|| value.corpus.map_or_else(String::new, |c| format!("{c:.4}"))));
-            }
-            line.extend(measure.differences.iter().flat_map(difference));
-            line
-        };
-        let shown = |cells: Vec<String>| cells.iter().map(|cell| visible(cell)).collect();
-        (shown(header), self.measures.iter().map(|measure| shown(line(measure))).collect())
+        header
     }
+}
+
+/// A line for each system: its mean and its difference from the base, which has none.
+fn of_systems(measure: &Measure, corpus: bool) -> Vec<Vec<String>> {
+    let line = |of: &Value| {
+        let mut line = vec![of.system.clone()];
+        line.extend(mean(of, corpus));
+        if measure.values.len() > 1 {
+            let found = measure.differences.iter().find(|found| found.system == of.system);
+            line.extend(found.map(difference).unwrap_or_default());
+        }
+        line
+    };
+    measure.values.iter().map(line).collect()
+}
+
+/// The means of one system or two, and their difference.
+fn of_pair(measure: &Measure, corpus: bool) -> Vec<String> {
+    let means = measure.values.iter().flat_map(|of| mean(of, corpus));
+    means.chain(measure.differences.iter().flat_map(difference)).collect()
+}
+
+fn mean(of: &Value, corpus: bool) -> Vec<String> {
+    let ends = interval(of.low, of.high, |end| format!("{end:.4}"));
+    let mut cells = vec![format!("{:.4}{ends}", of.mean)];
+    cells.extend(corpus.then(|| of.corpus.map_or_else(String::new, |c| format!("{c:.4}"))));
+    cells
 }
 
 fn difference(of: &Difference) -> [String; 3] {
