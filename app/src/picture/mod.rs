@@ -31,6 +31,7 @@ mod tests;
 pub(crate) use colour::SERIES_COLOURS;
 pub use of::*;
 pub(crate) use of::{RankedRows, drawable, ranked, too_large};
+pub(crate) use scale::number;
 pub use spark::Sparkline;
 
 /// A title, and panels below each other.
@@ -209,9 +210,10 @@ impl Heat {
         })
     }
 
-    /// What rows and columns are, in words.
+    /// What rows, columns and shades are, in words.
     fn axes(&self) -> String {
-        format!("rows: {}; columns: {}", self.y, self.x)
+        let shades = if self.log { "; shades on a logarithmic scale" } else { "" };
+        format!("rows: {}; columns: {}{shades}", self.y, self.x)
     }
 }
 

@@ -174,7 +174,7 @@ fn grouped(text: &str) -> String {
 }
 
 /// A value as people read it, of about four digits.
-pub(super) fn number(value: f64) -> String {
+pub(crate) fn number(value: f64) -> String {
     let size = value.abs();
     if value == 0.0 {
         return "0".to_owned();

@@ -211,9 +211,12 @@ fn a_matrix_has_a_box_for_each_value_that_has_a_shade() {
     let svg = picture.svg();
     let boxes = |about: &str| svg.matches(&format!("<title>{about}</title>")).count();
     assert_eq!(["1e-6", "1", "0.001", "0.1", "0"].map(boxes), [1, 1, 1, 1, 0], "{svg}");
-    assert!(svg.contains("rows: outputs; columns: inputs") && picture.png().is_ok());
+    assert!(
+        svg.contains("rows: outputs; columns: inputs; shades on a logarithmic scale")
+            && picture.png().is_ok()
+    );
     let text = picture.terminal(TerminalStyle { width: 60, height: 8, colour: false });
-    assert!(text.contains("\n·█\n▒ █\n"), "{text}");
+    assert!(text.contains("\n·█\n▒ █\n") && text.contains("logarithmic scale"), "{text}");
 }
 
 #[test]

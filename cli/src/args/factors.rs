@@ -240,7 +240,7 @@ pub struct FactorsInspectArgs {
     /// Folder for pictures of each layer, which is made; --force replaces those that are there
     #[arg(long, value_name = "DIR")]
     pub plots: Option<PathBuf>,
-    /// Percentile above which the values of a matrix have one shade
+    /// Percentile of the eigenvalues that larger ones count as in the picture of the matrix
     #[arg(long, value_name = "P", default_value_t = 99.5, value_parser = percentile, requires = "plots")]
     pub clip: f64,
     /// The state of the store to read: a number or a tag [default: the current one]

@@ -7,7 +7,7 @@ use gstore_curvature::{Module, Spectrum};
 
 use super::{ModuleSpectrum, SHARES, largest, smallest};
 use crate::picture::{
-    Axis, Body, Heat, Panel, Picture, SERIES_COLOURS, Series, TooLarge, drawable, too_large,
+    Axis, Body, Heat, Panel, Picture, SERIES_COLOURS, Series, TooLarge, drawable, number, too_large,
 };
 
 /// Largest eigenvalues that are drawn by themselves.
@@ -64,7 +64,7 @@ pub(super) fn percentile(values: &[f64], percent: f64) -> f64 {
     values.get(above as usize).copied().unwrap_or(0.0)
 }
 
-/// The matrices of a layer, means over cells of the logarithmic picture.
+/// The matrices of a layer in shades on a logarithmic scale; a box of a large one is the mean of a block.
 pub(super) fn matrices(layer: &str, modules: &[&ModuleSpectrum], clip: f64) -> Picture {
     let panel = |one: &&ModuleSpectrum| {
         let Module { name, out, input, .. } = &one.module;
@@ -83,7 +83,12 @@ pub(super) fn matrices(layer: &str, modules: &[&ModuleSpectrum], clip: f64) -> P
         let values: Vec<f64> = (0..rows * columns).map(cell).map(drawable).collect();
         let x = format!("{input} eigenvectors of inputs, by eigenvalue");
         let y = format!("{out} of gradients");
-        let mut notes = vec![format!("Larger values are drawn as percentile {clip}, {most:.3e}.")];
+        let mut notes = vec![format!(
+            "{}; those larger than {} (percentile {clip}) count as {}.",
+            of_box(out.div_ceil(rows.max(1)), input.div_ceil(columns.max(1))),
+            number(most),
+            number(most)
+        )];
         notes.extend(too_large("the drawn matrix", values.iter().copied()));
         Panel { heading: name.clone(), body: Body::Heat(Heat { x, y, columns, values, log: true }), notes }
     };
@@ -91,6 +96,14 @@ pub(super) fn matrices(layer: &str, modules: &[&ModuleSpectrum], clip: f64) -> P
         title: format!("Eigenvalues of curvature, {layer}"),
         about: "Eigenvalues of the curvature of each module, as a matrix in shades.".to_owned(),
         panels: modules.iter().map(panel).collect(),
+    }
+}
+
+/// What a box of a drawn matrix stands for, by the largest height and width of a block.
+fn of_box(high: usize, wide: usize) -> String {
+    match high * wide {
+        ..=1 => "Each box is an eigenvalue".to_owned(),
+        _ => format!("Each box is the mean of up to {high} x {wide} eigenvalues"),
     }
 }
 

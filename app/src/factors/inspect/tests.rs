@@ -123,7 +123,18 @@ fn eigenvalues_that_are_too_large_are_left_out_and_counted() {
     assert_eq!(found, ["the drawn matrix", "the eigenvalues", "the eigenvalues"].map(beyond));
     // Drawn as a percentile that is not too large, they are there.
     let clipped = notes(matrices("layer_0", &modules, 50.0)).next();
-    assert_eq!(clipped.as_deref(), Some("Larger values are drawn as percentile 50, 3.000e0."));
+    let says = "Each box is an eigenvalue; those larger than 3 (percentile 50) count as 3.";
+    assert_eq!(clipped.as_deref(), Some(says));
+}
+
+#[test]
+fn a_matrix_says_what_its_boxes_and_shades_are() {
+    let spectra = all();
+    let picture = matrices("layer_21", &[&spectra[1]], 99.5);
+    let says = "Each box is the mean of up to 1 x 4 eigenvalues; those larger than 2,985 (percentile 99.5) \
+                count as 2,985.";
+    assert_eq!(picture.panels[0].notes, [says]);
+    assert!(picture.svg().contains("shades on a logarithmic scale"));
 }
 
 #[test]
