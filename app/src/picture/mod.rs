@@ -56,6 +56,18 @@ pub struct Panel {
     pub notes: Vec<String>,
 }
 
+impl Panel {
+    /// The heading as it is drawn: as the name of a vertical axis it says so if that is logarithmic.
+    fn drawn_heading(&self) -> String {
+        match &self.body {
+            Body::Lines { y, .. } if y.steps == Steps::Log => {
+                format!("{}, on a logarithmic axis", self.heading)
+            }
+            _ => self.heading.clone(),
+        }
+    }
+}
+
 /// The numbers of a panel.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Body {

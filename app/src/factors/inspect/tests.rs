@@ -4,7 +4,7 @@ use gstore_curvature::Squares;
 
 use super::pictures::{cumulative, distributions, matrices, percentile};
 use super::*;
-use crate::picture::{Body, Picture, SERIES_COLOURS};
+use crate::picture::{Body, Picture, SERIES_COLOURS, TerminalStyle};
 
 fn factors(name: &str, sums: Vec<f64>, input: usize) -> (Module, ModuleFactors) {
     let module = Module { name: name.to_owned(), out: sums.len() / input, input, bias: false };
@@ -135,6 +135,19 @@ fn a_matrix_says_what_its_boxes_and_shades_are() {
                 count as 2,985.";
     assert_eq!(picture.panels[0].notes, [says]);
     assert!(picture.svg().contains("shades on a logarithmic scale"));
+}
+
+#[test]
+fn distributions_name_their_logarithmic_axis() {
+    let spectra = all();
+    let picture = distributions("layer_21", &[&spectra[0], &spectra[1]]);
+    let text = picture.terminal(TerminalStyle { width: 80, height: 8, colour: false });
+    for heading in ["all eigenvalues", "the largest 100 eigenvalues"] {
+        let drawn = format!("{heading}, on a logarithmic axis");
+        assert!(picture.svg().contains(&drawn) && text.contains(&drawn), "{drawn}: {text}");
+    }
+    let shares = cumulative("layer_21", &[&spectra[0]]);
+    assert!(!shares.svg().contains("logarithmic"), "{shares:?}");
 }
 
 #[test]

@@ -48,7 +48,7 @@ fn panel_at(scene: &mut Scene, panel: &Panel, y: f64, height: f64) -> f64 {
     let heading = y + HEADING;
     scene.text(
         [EDGE, heading],
-        &panel.heading,
+        &panel.drawn_heading(),
         Role::Ink,
         TextStyle { bold: true, ..TextStyle::plain(HEADING) },
     );

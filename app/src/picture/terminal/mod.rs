@@ -30,8 +30,9 @@ pub(super) fn text(picture: &Picture, style: TerminalStyle) -> String {
     wrap(&mut out, &picture.title, style.width, |line| bold(line, style));
     for panel in &picture.panels {
         out.push('\n');
-        if panel.heading != picture.title {
-            wrap(&mut out, &panel.heading, style.width, |line| bold(line, style));
+        let heading = panel.drawn_heading();
+        if heading != picture.title {
+            wrap(&mut out, &heading, style.width, |line| bold(line, style));
         }
         match &panel.body {
             Body::Lines { x, y, series } => {
