@@ -165,6 +165,8 @@ impl Series {
 pub struct Histogram {
     /// What is counted over.
     pub x: String,
+    /// What is counted, such as `rows`.
+    pub y: String,
     /// Lower end of the first interval.
     pub first: f64,
     /// Width of an interval.

@@ -16,6 +16,7 @@ fn lines() -> Body {
 fn histogram() -> Body {
     Body::Histogram(Histogram {
         x: "score".to_owned(),
+        y: "rows".to_owned(),
         first: -0.04,
         width: 0.01,
         counts: vec![1, 30, 200, 940, 1210, 400, 20, 0, 2],
@@ -171,6 +172,7 @@ fn empty_pictures_are_drawn() {
         Body::Lines { x: Axis::log("x"), y: Axis::linear("y"), series: Vec::new() },
         Body::Histogram(Histogram {
             x: "x".to_owned(),
+            y: "y".to_owned(),
             first: 0.0,
             width: 1.0,
             counts: Vec::new(),
@@ -200,6 +202,20 @@ fn a_range_off_the_axis_has_no_colour_in_the_legend() {
         assert_eq!(picture.svg().contains("noise floor"), is_drawn, "{place}");
         let style = TerminalStyle { width: 60, height: 4, colour: false };
         assert!(picture.terminal(style).contains("noise floor: "), "{place}");
+    }
+}
+
+#[test]
+fn a_histogram_says_what_it_counts() {
+    for y in ["rows", "tokens"] {
+        let Body::Histogram(mut shown) = histogram() else { continue };
+        (shown.y, shown.band) = (y.to_owned(), None);
+        let picture = picture(Body::Histogram(shown));
+        assert!(picture.svg().contains(&format!(">{y}</text>")), "{y}: {}", picture.svg());
+        for (colour, sign) in [(false, '█'), (true, '━')] {
+            let text = plain(&picture.terminal(TerminalStyle { width: 60, height: 8, colour }));
+            assert!(text.contains(&format!("\n{sign} {y}\n")), "{text}");
+        }
     }
 }
 

@@ -86,7 +86,7 @@ pub(super) fn lines(
 
 /// Columns over a range of values; returns the lower end.
 pub(super) fn histogram(scene: &mut Scene, histogram: &Histogram, (top, height): (f64, f64)) -> f64 {
-    let Histogram { x, first, width, counts, band, marks } = histogram;
+    let Histogram { x, y, first, width, counts, band, marks } = histogram;
     let edge = |i: usize| first + width * i as f64;
     let marked = marks.iter().map(|(value, _)| *value);
     let range = [*first, edge(counts.len())].into_iter().chain(marked);
@@ -98,9 +98,9 @@ pub(super) fn histogram(scene: &mut Scene, histogram: &Histogram, (top, height):
         let at = |value: f64| scales.0.place(value);
         at(*low).is_some_and(|low| low < 1.0) && at(*high).is_some_and(|high| high > 0.0)
     });
-    let mut entries = vec![("rows".to_owned(), Role::Series(0))];
+    let mut entries = vec![(y.clone(), Role::Series(0))];
     entries.extend(band.iter().map(|(.., name)| (name.clone(), Role::Series(1))));
-    let top = if band.is_some() { legend(scene, &entries, |_| None, top) } else { top } + 4.0;
+    let top = legend(scene, &entries, |_| None, top) + 4.0;
     let frame = PlotArea::new(scene, scales, x, (top, height));
     let bottom = frame.top + frame.height;
     let clamp = |x: f64| x.clamp(frame.left, frame.left + frame.width);

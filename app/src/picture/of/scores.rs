@@ -91,7 +91,8 @@ pub(super) fn distribution(
     let heading = format!("scores of {}", counted(bins.total(), unit));
     let about = format!("Histogram of the scores of {what}. {}", notes.join(" "));
     let band = floor.map(|floor| (-floor, floor, "noise floor".to_owned()));
-    let body = Body::Histogram(Histogram { x: "score".to_owned(), first, width, counts, band, marks });
+    let (x, y) = ("score".to_owned(), format!("{unit}s"));
+    let body = Body::Histogram(Histogram { x, y, first, width, counts, band, marks });
     Ok(Picture { title: format!("Scores of {what}"), about, panels: vec![Panel { heading, body, notes }] })
 }
 

@@ -258,7 +258,8 @@ fn histogram(numbers: &[NamedColumn], at: usize) -> Body {
         known.sort_unstable_by(f64::total_cmp);
         known.get(known.len() / 2).map(|floor| (-floor, *floor, "noise floor".to_owned()))
     });
-    Body::Histogram(Histogram { x: numbers[at].name.clone(), first, width, counts, band, marks: Vec::new() })
+    let (x, y) = (numbers[at].name.clone(), "rows".to_owned());
+    Body::Histogram(Histogram { x, y, first, width, counts, band, marks: Vec::new() })
 }
 
 #[cfg(test)]
@@ -405,7 +406,8 @@ mod tests {
             [("row", Arc::clone(&step)), ("score", Arc::clone(&score)), ("noise_floor", Arc::clone(&floor))];
         let body = drawn(&both).unwrap();
         let Body::Histogram(histogram) = body else { panic!("{body:?}") };
-        assert_eq!((histogram.x.as_str(), histogram.counts.iter().sum::<u64>()), ("score", 2));
+        assert_eq!((histogram.x.as_str(), histogram.y.as_str()), ("score", "rows"));
+        assert_eq!(histogram.counts.iter().sum::<u64>(), 2);
         assert!(histogram.band.is_some_and(|(_, high, _)| (high - 0.2).abs() < 1e-6));
 
         let body = drawn(&[("pos", step), ("token", Arc::clone(&text)), ("score", score)]).unwrap();

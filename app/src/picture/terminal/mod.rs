@@ -39,7 +39,11 @@ pub(super) fn text(picture: &Picture, style: TerminalStyle) -> String {
                 legend(&mut out, named(series.iter().map(|s| (s.name.as_str(), s.colour))), &SIGNS, style);
                 plot::lines(&mut out, (x, y), series, style);
             }
-            Body::Histogram(histogram) => plot::histogram(&mut out, histogram, style),
+            Body::Histogram(histogram) => {
+                let counted = vec![(histogram.y.clone(), Role::Series(0))];
+                legend(&mut out, counted, &bars::FILLS, style);
+                plot::histogram(&mut out, histogram, style);
+            }
             Body::Bars { rows, series, shares } => {
                 let names = bars::names(series, style);
                 if names.is_empty() {

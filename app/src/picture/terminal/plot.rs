@@ -127,7 +127,7 @@ impl BrailleDots {
 
 /// Columns of counts.
 pub(super) fn histogram(out: &mut String, histogram: &Histogram, style: TerminalStyle) {
-    let Histogram { x: name, first, width: wide, counts, band, marks } = histogram;
+    let Histogram { x: name, first, width: wide, counts, band, marks, .. } = histogram;
     let highest = counts.iter().max().copied().unwrap_or(1).max(1) as f64;
     let y = Scale::of([0.0, highest].into_iter(), Steps::Linear, 0.0, (style.height / 3).max(2));
     let width = style.width.saturating_sub(margin(&y) + 1).max(1);
