@@ -1,5 +1,7 @@
 //! The order of samples, and the batch of each step.
 
+use gstore_model::weights::MOST_STEPS;
+
 use crate::error::TrainError;
 use crate::random::RandomStream;
 
@@ -23,9 +25,6 @@ pub(crate) enum LeftoverBatches {
     /// They begin the next epoch's first step, and are left at the end: transformers before 4.46.
     Carried,
 }
-
-/// Steps that a training takes at most: years of them on any machine.
-const MOST_STEPS: u64 = u32::MAX as u64;
 
 /// The samples of every step.
 #[derive(Debug, Clone, PartialEq)]

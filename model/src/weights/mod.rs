@@ -29,4 +29,6 @@ pub use moments::{
     AdamConstants, Moments, MomentsError, MomentsFile, MomentumFile, SavedOptimizer, TensorMoments,
     TrainedTensor, WeightDecay, is_maximizing,
 };
-pub use trainer::{LogEntry, MeanLearningRate, TrainerError, TrainerState, peak_rate, trainer_folder};
+pub use trainer::{
+    LogEntry, MOST_STEPS, MeanLearningRate, TrainerError, TrainerState, peak_rate, trainer_folder,
+};

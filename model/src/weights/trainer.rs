@@ -16,8 +16,8 @@ const STATE: &str = "trainer_state.json";
 /// How far below 0 a rate is from rounding, as a part of the largest one.
 const ROUNDING: f64 = 1e-9;
 
-/// More optimiser steps than any run takes; the rate of each one is looked at.
-const MAX_STEPS: u64 = 100_000_000;
+/// Optimiser steps of a training at most: more than any run takes. The rate of each one is looked at.
+pub const MOST_STEPS: u64 = 100_000_000;
 
 /// Why a trainer state could not be used.
 #[derive(Debug, thiserror::Error)]
@@ -88,13 +88,10 @@ impl TrainerState {
         let invalid = |message: String| TrainerError::Invalid { path: path.clone(), message };
         // A log may have the norm of a gradient that overflowed.
         let value = python_json(&bytes).map_err(|e| invalid(e.to_string()))?;
-        let global_step = value
-            .get("global_step")
-            .and_then(Value::as_u64)
-            .ok_or_else(|| invalid("global_step is missing".into()))?;
-        if global_step > MAX_STEPS {
-            return Err(invalid(format!("global_step {global_step} is above {MAX_STEPS}")));
-        }
+        let step = value.get("global_step").ok_or_else(|| invalid("global_step is missing".into()))?;
+        let global_step = step.as_u64().filter(|step| *step <= MOST_STEPS).ok_or_else(|| {
+            invalid(format!("global_step {step} is no whole number from 0 to {MOST_STEPS}"))
+        })?;
         let mut log_history: Vec<LogEntry> = value
             .get("log_history")
             .and_then(Value::as_array)

@@ -12,6 +12,7 @@ use gstore_evaluate::attribution::{
 use gstore_sql::output::{Format, ResultWriter, TableStyle};
 use gstore_sql::{SqlOptions, SqlRunner};
 
+use super::named_path;
 use crate::args::{ComparedScoresArgs, ScoresArgs};
 use crate::context::Context;
 use crate::failure::refuse;
@@ -163,22 +164,14 @@ fn of_statement(
     })
 }
 
-/// `NAME=PATH`, or a path alone, which is called by its name, that of a file without its ending. A file whose
-/// name has `=` in it is no name and path.
+/// `NAME=PATH`, or a path alone, which is called by its name, that of a file without its ending.
 fn named(text: &str) -> (String, &str) {
-    let of_path = |path: &str| {
-        let path = Path::new(path);
+    let of_path = |path: &Path| {
         let name = if path.is_dir() { path.file_name() } else { path.file_stem() };
         name.unwrap_or(path.as_os_str()).to_string_lossy().into_owned()
     };
-    match text.split_once('=') {
-        Some((name, path)) if is_name(name) && !Path::new(text).exists() => (name.to_owned(), path),
-        _ => (of_path(text), text),
-    }
-}
-
-fn is_name(text: &str) -> bool {
-    !text.is_empty() && !text.contains(['/', ' '])
+    let (name, path) = named_path(text);
+    (name.map_or_else(|| of_path(Path::new(path)), str::to_owned), path)
 }
 
 #[cfg(test)]
@@ -190,5 +183,11 @@ mod tests {
         assert_eq!(named("less=a/b.csv"), ("less".to_owned(), "a/b.csv"));
         assert_eq!(named("a/b.csv"), ("b".to_owned(), "a/b.csv"));
         assert_eq!(named("a/x=1.csv"), ("x=1".to_owned(), "a/x=1.csv"));
+        assert_eq!(named("my method=b.csv"), ("my method".to_owned(), "b.csv"));
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("x=1.csv").display().to_string();
+        fs_err::write(&file, "").expect("written");
+        assert_eq!(named(&file), ("x=1".to_owned(), &*file));
+        assert_eq!(named(&format!("a/b={file}")), ("a/b".to_owned(), &*file));
     }
 }

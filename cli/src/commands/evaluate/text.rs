@@ -1,13 +1,13 @@
 //! `gstore evaluate text`: text metrics of predictions.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::Result;
 use gstore_core::{many, visible};
 use gstore_evaluate::{PairSource, PairsRequest, SystemSource, evaluate_texts, read_pairs};
 
-use super::{base, bootstrap, result};
+use super::{base, bootstrap, named_path, result};
 use crate::args::EvaluateTextArgs;
 use crate::context::Context;
 use crate::failure::refuse;
@@ -40,9 +40,8 @@ pub fn run(context: &Context, args: &EvaluateTextArgs) -> Result<()> {
 fn request(context: &Context, args: &EvaluateTextArgs) -> Result<PairsRequest> {
     let mut systems = Vec::new();
     for text in &args.data {
-        let (name, path) = named(text);
-        // A file whose name has `=` in it is no name and path.
-        let (name, path) = if Path::new(text).exists() { (None, text.as_str()) } else { (name, path) };
+        let (name, path) = named_path(text);
+        let name = name.map(str::to_owned);
         systems.push(SystemSource { name, source: PairSource::Files(vec![PathBuf::from(path)]) });
     }
     for text in &args.dataset {
