@@ -266,8 +266,13 @@ fn manifest(models: usize) -> serde_json::Value {
 }
 
 /// A matrix of double precision as NumPy writes it.
-fn npy(values: &[f64], (a, b): (usize, usize)) -> Vec<u8> {
-    let mut header = format!("{{'descr': '<f8', 'fortran_order': False, 'shape': ({a}, {b}), }}");
+fn npy(values: &[f64], shape: (usize, usize)) -> Vec<u8> {
+    npy_of("<f8", shape, values.iter().flat_map(|v| v.to_le_bytes()))
+}
+
+/// A matrix of a type of NumPy.
+fn npy_of(descr: &str, (a, b): (usize, usize), values: impl Iterator<Item = u8>) -> Vec<u8> {
+    let mut header = format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': ({a}, {b}), }}");
     while !(10 + header.len() + 1).is_multiple_of(64) {
         header.push(' ');
     }
@@ -275,8 +280,106 @@ fn npy(values: &[f64], (a, b): (usize, usize)) -> Vec<u8> {
     let mut bytes = b"\x93NUMPY\x01\x00".to_vec();
     bytes.extend((header.len() as u16).to_le_bytes());
     bytes.extend(header.as_bytes());
-    bytes.extend(values.iter().flat_map(|v| v.to_le_bytes()));
+    bytes.extend(values);
     bytes
+}
+
+/// Losses that differ by one number of their type: what a reader rounds is as large as what they say.
+#[test]
+fn losses_of_narrow_floats_are_those_of_the_same_array() {
+    const MODELS: usize = 3;
+    for (ty, word, descr, steps) in [("Float16", "f16", "<f2", 1 << 9), ("Float32", "f32", "<f4", 1 << 22)] {
+        let place = place();
+        let loss = |i: usize, k: usize| 2.0 + (10 * i + (i + k) % 2) as f64 / f64::from(steps);
+        let base = |i: usize| 1.5 + (10 * i) as f64 / f64::from(steps);
+        let columns: Vec<String> = (0..MODELS)
+            .map(|k| {
+                let loss = format!("2.0::DOUBLE + (10 * row + (row + {k}) % 2)::DOUBLE / {steps}::DOUBLE");
+                format!("arrow_cast({loss}, '{ty}') AS m{k}")
+            })
+            .collect();
+        let losses = format!("SELECT id, {} FROM pool", columns.join(", "));
+        let bases =
+            format!("SELECT id, arrow_cast(1.5 + (10 * row)::DOUBLE / {steps}, '{ty}') AS b FROM pool");
+        let models: Vec<serde_json::Value> = (0..MODELS).map(|k| json!({"id": format!("m{k}")})).collect();
+        for ending in ["parquet", "arrow"] {
+            let (of, under) = (format!("losses.{ending}"), format!("base.{ending}"));
+            place.ok(&["query", &losses, "-o", &of]);
+            place.ok(&["query", &bases, "-o", &under]);
+            let table = json!({"ensemble": ending, "base": "b", "dataset": "pool", "losses": of, "base_losses": under});
+            place.write(&format!("{ending}.json"), table.to_string());
+        }
+        let bytes = |value: f64| match ty {
+            "Float16" => half::f16::from_f64(value).to_le_bytes().to_vec(),
+            _ => (value as f32).to_le_bytes().to_vec(),
+        };
+        let cells = (0..MODELS).flat_map(|k| (0..ROWS).map(move |i| (i, k)));
+        let cells = cells.flat_map(|(i, k)| bytes(loss(i, k)));
+        place.write("losses.npy", npy_of(descr, (MODELS, ROWS), cells));
+        place.write("base.npy", npy_of(descr, (1, ROWS), (0..ROWS).flat_map(|i| bytes(base(i)))));
+        let ids: Vec<String> = (0..ROWS).map(|i| format!("s{i}")).collect();
+        let array = |ensemble: &str| {
+            let array = json!({
+                "ensemble": ensemble, "base": "b", "models": models, "orientation": "model_major", "dataset": "pool",
+                "losses": "losses.npy", "rows": ids, "base_losses": "base.npy",
+            });
+            place.write("array.json", array.to_string());
+            place.run(&["import", "--from", "daunce", "--json", "array.json"])
+        };
+        let warning = format!("vary by less than neighbouring numbers of {word} differ");
+        array("npy").says(0, &[&warning]);
+        let scores = |ensemble: &str| {
+            place.csv(&format!(
+                "SELECT id, score, se FROM daunce('pool', 'pool', ensemble => '{ensemble}') ORDER BY id"
+            ))
+        };
+        for ending in ["parquet", "arrow"] {
+            let manifest = format!("{ending}.json");
+            place.run(&["import", "--from", "daunce", &manifest]).says(0, &[&warning]);
+            let found = stored(&place, ending, "pool");
+            assert_eq!(found, stored(&place, "npy", "pool"), "{word} {ending}");
+            for (row, (offset, losses)) in &found {
+                let i = *row as usize;
+                assert_eq!(f64::from(*offset), base(i), "{word} {ending}: row {row}");
+                let given: Vec<f64> = (0..MODELS).map(|k| loss(i, k)).collect();
+                assert_eq!(*losses, given, "{word} {ending}: row {row}");
+            }
+            assert_eq!(scores(ending), scores("npy"), "{word} {ending}");
+            let snapshot = place.snapshot();
+            let tables = snapshot.loss_tables(snapshot.ensemble(ending).expect("an ensemble"));
+            assert_eq!(tables[0].compute, word, "{ending}");
+            // The array after the table, and the table after the array.
+            let again = array(ending).says(0, &[]).json();
+            let table = ["import", "--from", "daunce", "--json", "--ensemble", "npy", &manifest];
+            for report in [again, place.json(&table)] {
+                assert_eq!(
+                    report["tables"][0]["unchanged"],
+                    json!(MODELS * ROWS),
+                    "{word} {ending}: {report}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn losses_have_the_precision_of_their_widest_column() {
+    let place = place();
+    let (half, single) = ("arrow_cast(1.5, 'Float16')", "arrow_cast(2.5, 'Float32')");
+    for (name, columns, expected) in [
+        ("wide", format!("{half} AS m0, {single} AS m1"), "f32"),
+        ("whole", format!("{half} AS m0, 2 AS m1"), "f64"),
+        // A column that is no loss says nothing.
+        ("long", format!("'m0' AS model, {half} AS loss, 2.5::DOUBLE AS seconds"), "f16"),
+    ] {
+        let file = format!("{name}.parquet");
+        place.ok(&["query", &format!("SELECT id, {columns} FROM pool"), "-o", &file]);
+        let to = ["--ensemble", name, "--base", "b", "--dataset", "pool", "--losses", &file];
+        place.ok(&[&["import", "--from", "daunce"][..], &to].concat());
+        let snapshot = place.snapshot();
+        let tables = snapshot.loss_tables(snapshot.ensemble(name).expect("an ensemble"));
+        assert_eq!(tables[0].compute, expected, "{name}");
+    }
 }
 
 #[test]

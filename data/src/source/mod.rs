@@ -65,6 +65,16 @@ pub trait RecordSource {
         Vec::new()
     }
 
+    /// From now on, floats of 16 and 32 bits of a table stand with all digits of their value, not with the
+    /// fewest that give them back: for a reader that calculates with them.
+    fn give_exact_floats(&mut self) {}
+
+    /// Bits of the floats (16, 32 or 64) of a column of the table that the last record stands in; `None` if
+    /// they are no floats, or the file says no types.
+    fn float_bits(&self, _column: &str) -> Option<u8> {
+        None
+    }
+
     /// How much of the file was read so far, in its own bytes; for progress, so it may be a little ahead.
     fn bytes_read(&self) -> u64;
 }

@@ -8,7 +8,7 @@ use arrow_array::{Array, RecordBatch};
 use arrow_schema::{DataType, Fields};
 use serde_json::Value;
 
-use super::value::{UnsupportedValue, object};
+use super::value::{Floats, UnsupportedValue, object};
 use super::{DataError, Place, RawRecord, RecordSource, Unit};
 
 /// What gives the batches of a file. An error is a message about the row that comes next.
@@ -28,6 +28,7 @@ pub(super) struct BatchRows<R> {
     next: usize,
     number: u64,
     json: Vec<u8>,
+    floats: Floats,
     ended: bool,
 }
 
@@ -35,7 +36,8 @@ impl<R> BatchRows<R> {
     /// The rows of a file that was opened, or why it was not.
     pub(super) fn new(path: Arc<Path>, opened: Result<R, String>) -> Result<Self, DataError> {
         let reader = opened.map_err(|message| DataError::damaged(&path, None, message))?;
-        Ok(Self { path, reader, batch: None, next: 0, number: 0, json: Vec::new(), ended: false })
+        let (json, floats) = (Vec::new(), Floats::default());
+        Ok(Self { path, reader, batch: None, next: 0, number: 0, json, floats, ended: false })
     }
 
     /// The row that comes next, for errors.
@@ -73,7 +75,7 @@ impl<R: BatchReader> RecordSource for BatchRows<R> {
         let place = self.place();
         let schema = batch.schema();
         let names = schema.fields().iter().map(|field| field.name().as_str());
-        let row = object(names.zip(batch.columns()), self.next);
+        let row = object(names.zip(batch.columns()), self.next, self.floats);
         self.next += 1;
         let result = row.map_err(|unfit| unfit_error(place.clone(), unfit)).and_then(|row| {
             self.json.clear();
@@ -100,6 +102,15 @@ impl<R: BatchReader> RecordSource for BatchRows<R> {
     fn columns(&self) -> Vec<String> {
         let fields = self.batch.iter().flat_map(|batch| batch.schema_ref().fields());
         fields.map(|field| field.name().clone()).collect()
+    }
+
+    fn give_exact_floats(&mut self) {
+        self.floats = Floats::Exact;
+    }
+
+    fn float_bits(&self, column: &str) -> Option<u8> {
+        let schema = self.batch.as_ref()?.schema_ref();
+        Floats::bits(schema.column_with_name(column)?.1.data_type())
     }
 
     fn bytes_read(&self) -> u64 {

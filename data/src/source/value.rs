@@ -3,7 +3,8 @@
 //! Rules
 //! - null is no value: a struct leaves the field out, a list keeps the place as `null`; a NaN counts as null,
 //!   since that is what data frames mean by it
-//! - a number keeps its shortest digits in its own precision: the `f32` 0.1 becomes `0.1`
+//! - a number keeps its shortest digits in its own precision (the `f32` 0.1 becomes `0.1`), unless its exact
+//!   value is asked for ([`Floats`])
 //! - dates, times and durations become ISO 8601 text, with `Z` for instants; decimals become text, so
 //!   that no digit is lost
 //! - bytes become text if they are UTF-8 (Parquet files of old writers hold strings so),
@@ -35,7 +36,44 @@ impl UnsupportedValue {
     }
 }
 
-pub(super) fn value_of(array: &dyn Array, row: usize) -> Result<Value, UnsupportedValue> {
+/// Which number stands for a float of 16 or 32 bits.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) enum Floats {
+    /// That of the fewest digits that gives it back in its own precision.
+    #[default]
+    Shortest,
+    /// Its value.
+    Exact,
+}
+
+impl Floats {
+    /// Bits of the floats of a column; `None` where it has none.
+    pub(super) fn bits(column: &DataType) -> Option<u8> {
+        match column {
+            DataType::Float16 => Some(16),
+            DataType::Float32 => Some(32),
+            DataType::Float64 => Some(64),
+            DataType::Dictionary(_, values) => Self::bits(values),
+            _ => None,
+        }
+    }
+
+    fn single(self, value: f32) -> f64 {
+        match self {
+            Self::Shortest => shortest_f32(value),
+            Self::Exact => f64::from(value),
+        }
+    }
+
+    fn half(self, value: Half) -> f64 {
+        match self {
+            Self::Shortest => shortest_f16(value),
+            Self::Exact => value.to_f64(),
+        }
+    }
+}
+
+fn value_of(array: &dyn Array, row: usize, floats: Floats) -> Result<Value, UnsupportedValue> {
     use DataType as T;
     if array.is_null(row) {
         return Ok(Value::Null);
@@ -51,8 +89,8 @@ pub(super) fn value_of(array: &dyn Array, row: usize) -> Result<Value, Unsupport
         T::UInt16 => array.as_primitive::<UInt16Type>().value(row).into(),
         T::UInt32 => array.as_primitive::<UInt32Type>().value(row).into(),
         T::UInt64 => array.as_primitive::<UInt64Type>().value(row).into(),
-        T::Float16 => float(shortest_f16(array.as_primitive::<Float16Type>().value(row)))?,
-        T::Float32 => float(shortest_f32(array.as_primitive::<Float32Type>().value(row)))?,
+        T::Float16 => float(floats.half(array.as_primitive::<Float16Type>().value(row)))?,
+        T::Float32 => float(floats.single(array.as_primitive::<Float32Type>().value(row)))?,
         T::Float64 => float(array.as_primitive::<Float64Type>().value(row))?,
         T::Utf8 => array.as_string::<i32>().value(row).into(),
         T::LargeUtf8 => array.as_string::<i64>().value(row).into(),
@@ -61,23 +99,24 @@ pub(super) fn value_of(array: &dyn Array, row: usize) -> Result<Value, Unsupport
         T::LargeBinary => bytes(array.as_binary::<i64>().value(row), array.data_type())?,
         T::BinaryView => bytes(array.as_binary_view().value(row), array.data_type())?,
         T::FixedSizeBinary(_) => bytes(array.as_fixed_size_binary().value(row), array.data_type())?,
-        T::List(_) => list(&array.as_list::<i32>().value(row))?,
-        T::LargeList(_) => list(&array.as_list::<i64>().value(row))?,
-        T::ListView(_) => list(&array.as_list_view::<i32>().value(row))?,
-        T::LargeListView(_) => list(&array.as_list_view::<i64>().value(row))?,
-        T::FixedSizeList(..) => list(&array.as_fixed_size_list().value(row))?,
+        T::List(_) => list(&array.as_list::<i32>().value(row), floats)?,
+        T::LargeList(_) => list(&array.as_list::<i64>().value(row), floats)?,
+        T::ListView(_) => list(&array.as_list_view::<i32>().value(row), floats)?,
+        T::LargeListView(_) => list(&array.as_list_view::<i64>().value(row), floats)?,
+        T::FixedSizeList(..) => list(&array.as_fixed_size_list().value(row), floats)?,
         T::Struct(fields) => {
             let names = fields.iter().map(|field| field.name().as_str());
-            Value::Object(object(names.zip(array.as_struct().columns()), row)?)
+            Value::Object(object(names.zip(array.as_struct().columns()), row, floats)?)
         }
-        T::Map(..) => map(array.as_map().value(row).columns())?,
+        T::Map(..) => map(array.as_map().value(row).columns(), floats)?,
         T::Dictionary(..) => {
             let dictionary = array.as_any_dictionary();
             // Of one row only: the keys of a whole column would be rebuilt for each.
             let one = array.slice(row, 1);
             let key = one.as_any_dictionary().normalized_keys().first().copied();
             let key = key.filter(|key| *key < dictionary.values().len());
-            value_of(dictionary.values(), key.ok_or_else(|| UnsupportedValue::new("a key without a value"))?)?
+            let key = key.ok_or_else(|| UnsupportedValue::new("a key without a value"))?;
+            value_of(dictionary.values(), key, floats)?
         }
         T::Duration(unit) => duration(array, *unit, row)?.into(),
         T::Date32
@@ -102,10 +141,11 @@ pub(super) fn value_of(array: &dyn Array, row: usize) -> Result<Value, Unsupport
 pub(super) fn object<'a>(
     fields: impl Iterator<Item = (&'a str, &'a ArrayRef)>,
     row: usize,
+    floats: Floats,
 ) -> Result<Map<String, Value>, UnsupportedValue> {
     let mut object = Map::new();
     for (name, column) in fields {
-        match value_of(column, row).map_err(|unfit| unfit.below(&format!(".{name}")))? {
+        match value_of(column, row, floats).map_err(|unfit| unfit.below(&format!(".{name}")))? {
             Value::Null => {}
             value => {
                 object.insert(name.to_owned(), value);
@@ -115,22 +155,22 @@ pub(super) fn object<'a>(
     Ok(object)
 }
 
-fn list(items: &ArrayRef) -> Result<Value, UnsupportedValue> {
-    let item = |i| value_of(items, i).map_err(|unfit| unfit.below(&format!("[{i}]")));
+fn list(items: &ArrayRef, floats: Floats) -> Result<Value, UnsupportedValue> {
+    let item = |i| value_of(items, i, floats).map_err(|unfit| unfit.below(&format!("[{i}]")));
     (0..items.len()).map(item).collect::<Result<_, _>>().map(Value::Array)
 }
 
 /// The entries of one map: its keys become the keys of an object.
-fn map(entries: &[ArrayRef]) -> Result<Value, UnsupportedValue> {
+fn map(entries: &[ArrayRef], floats: Floats) -> Result<Value, UnsupportedValue> {
     let [keys, values] = entries else { return Err(UnsupportedValue::new("a map without keys and values")) };
     let mut object = Map::new();
     for i in 0..keys.len() {
-        let Value::String(key) = value_of(keys, i)? else {
+        let Value::String(key) = value_of(keys, i, floats)? else {
             return Err(UnsupportedValue::new(
                 "a map whose keys are not text has no form in JSON; leave the column out",
             ));
         };
-        let value = value_of(values, i).map_err(|unfit| unfit.below(&format!(".{key}")))?;
+        let value = value_of(values, i, floats).map_err(|unfit| unfit.below(&format!(".{key}")))?;
         if let Some(previous) = object.insert(key, value) {
             return Err(UnsupportedValue::new(format!(
                 "a map with a key twice (its other value is {previous})"

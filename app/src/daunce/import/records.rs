@@ -5,10 +5,11 @@
 //!
 //! Memory: up to 320 bytes for each id, and [`CellWriter`] of a batch.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use gstore_core::Unit;
-use gstore_data::{DataFile, FieldNames, Place, RawRecord, parse_object};
+use gstore_data::{DataFile, FieldNames, Place, RawRecord, RecordSource, parse_object};
 use serde_json::{Map, Value};
 
 use super::cells::{CellWriter, DuplicateCell};
@@ -16,6 +17,7 @@ use super::manifest::Signal;
 use super::matrix::LossMatrix;
 use super::rows::SampleRows;
 use crate::daunce::DaunceError;
+use crate::number::NumberType;
 use crate::work::JobContext;
 
 /// Records after which progress is reported.
@@ -27,6 +29,8 @@ pub(super) struct RecordTable {
     pub rows: SampleRows,
     /// Ids of the models: those that are known, or in their natural order.
     pub models: Vec<String>,
+    /// Precision of the losses: that of the widest of their columns.
+    pub precision: NumberType,
     pub matrix: LossMatrix,
 }
 
@@ -55,9 +59,11 @@ impl<'a> RecordModels<'a> {
     }
 }
 
-struct RecordCell {
+struct RecordCell<'a> {
     id: String,
     model: String,
+    /// Key of its record that has the loss.
+    column: &'a str,
     /// NaN where the record says that there is none.
     value: f64,
 }
@@ -71,14 +77,19 @@ pub(super) fn read(
 ) -> Result<RecordTable, DaunceError> {
     let (reading, known) = (RecordReader { path, signal, models: of }, of.known());
     let (mut rows, mut models) = (SampleRows::default(), SampleRows::of(known.to_vec()));
+    let mut columns: BTreeSet<String> = BTreeSet::new();
     // What there is comes first: the place of a cell depends on the number of models.
-    let mut found = |_: &Place, cell: RecordCell| -> Result<(), DaunceError> {
+    let mut found = |_: &Place, cell: RecordCell<'_>| -> Result<(), DaunceError> {
         // Those that are there already stay where they are.
         rows.add(&cell.id);
         models.add(&cell.model);
+        if !cell.value.is_nan() && !columns.contains(cell.column) {
+            columns.insert(cell.column.to_owned());
+        }
         Ok(())
     };
-    let records = reading.each(("finding samples", 0), &mut found, work)?;
+    let (records, source) = reading.each(("finding samples", 0), &mut found, work)?;
+    let precision = precision(source.as_ref(), &columns);
     let mut models = models.ids;
     if rows.ids.is_empty() || models.is_empty() {
         return Err(reading.wrong("it has no losses"));
@@ -86,11 +97,11 @@ pub(super) fn read(
     if known.is_empty() {
         models.sort_by_cached_key(|id| natural(id));
     }
-    let columns = SampleRows::of(models.clone()).places;
+    let places = SampleRows::of(models.clone()).places;
     let mut cells = CellWriter::new(tempfile::tempfile()?, rows.ids.len(), models.len())?;
-    let mut place_of = |place: &Place, cell: RecordCell| {
+    let mut place_of = |place: &Place, cell: RecordCell<'_>| {
         let example = rows.places.get(&cell.id);
-        let model = columns.get(&cell.model);
+        let model = places.get(&cell.model);
         let (Some(example), Some(model)) = (example, model) else {
             return Err(reading.wrong("it changed while it was read"));
         };
@@ -105,7 +116,16 @@ pub(super) fn read(
         return Err(reading.wrong(duplicate_message(twice, (&rows, &models))));
     }
     let matrix = LossMatrix::of_own(cells.file, path, rows.ids.len(), models.len());
-    Ok(RecordTable { rows, models, matrix })
+    Ok(RecordTable { rows, models, precision, matrix })
+}
+
+/// Precision of the losses in some columns of a table; double where one of them is not of floats.
+fn precision(source: &dyn RecordSource, columns: &BTreeSet<String>) -> NumberType {
+    match columns.iter().map(|column| source.float_bits(column).unwrap_or(64)).max() {
+        Some(16) => NumberType::F16,
+        Some(32) => NumberType::F32,
+        _ => NumberType::F64,
+    }
 }
 
 /// A text with its numbers as numbers, so that model 10 comes behind model 9.
@@ -134,15 +154,18 @@ impl RecordReader<'_> {
         self.wrong(format!("{}, found up to {place}", duplicate_message(cell, of)))
     }
 
-    /// Reads all records, of which there are `total` (0: unknown), and returns how many there are.
+    /// Reads all records, of which there are `total` (0: unknown), and returns how many there are, and what
+    /// they were read from.
     fn each(
         &self,
         (stage, total): (&str, u64),
-        take: &mut dyn FnMut(&Place, RecordCell) -> Result<(), DaunceError>,
+        take: &mut dyn FnMut(&Place, RecordCell<'_>) -> Result<(), DaunceError>,
         work: &mut JobContext<'_>,
-    ) -> Result<u64, DaunceError> {
+    ) -> Result<(u64, Box<dyn RecordSource>), DaunceError> {
         let file = DataFile::detect(self.path)?;
         let mut source = file.open(&FieldNames::default())?;
+        // The same losses as an array have to be the same numbers.
+        source.give_exact_floats();
         let mut records = 0;
         work.progress.start(stage, total, Unit::Rows);
         while let Some(record) = source.next_record() {
@@ -160,14 +183,14 @@ impl RecordReader<'_> {
         }
         work.progress.advance(records % STEP);
         work.progress.finish();
-        Ok(records)
+        Ok((records, source))
     }
 
     fn cells(
         &self,
         place: &Place,
         record: &Map<String, Value>,
-        take: &mut dyn FnMut(&Place, RecordCell) -> Result<(), DaunceError>,
+        take: &mut dyn FnMut(&Place, RecordCell<'_>) -> Result<(), DaunceError>,
     ) -> Result<(), DaunceError> {
         let text = |key: &str| -> Option<String> {
             match record.get(key)? {
@@ -180,29 +203,29 @@ impl RecordReader<'_> {
         let named = text("model");
         let model = if named.is_some() { named } else { self.unnamed(place, record)? };
         if let Some(model) = model {
-            let value = [self.signal.name(), "loss"].iter().find_map(|key| record.get(*key));
+            let column = [self.signal.name(), "loss"].into_iter().find(|key| record.contains_key(*key));
+            let column = column.unwrap_or("loss");
             // A column of a table that is null is left out of its record.
-            let value = self.value(place, value.unwrap_or(&Value::Null))?;
+            let value = self.value(place, record.get(column).unwrap_or(&Value::Null))?;
             let tokens = record.get("n_tokens").and_then(Value::as_f64);
             if let Some(tokens) = tokens.filter(|tokens| *tokens < 0.0) {
                 return Err(self.at(place, &format!("`n_tokens` is {tokens}: it counts tokens")));
             }
             let nothing = tokens == Some(0.0);
             self.check_model(place, &model)?;
-            return take(place, RecordCell { id, model, value: if nothing { f64::NAN } else { value } });
+            let value = if nothing { f64::NAN } else { value };
+            return take(place, RecordCell { id, model, column, value });
         }
         if self.models.known().is_empty() {
             for (model, value) in record.iter().filter(|(key, _)| *key != "id") {
-                take(
-                    place,
-                    RecordCell { id: id.clone(), model: model.clone(), value: self.value(place, value)? },
-                )?;
+                let (value, id) = (self.value(place, value)?, id.clone());
+                take(place, RecordCell { id, model: model.clone(), column: model, value })?;
             }
             return Ok(());
         }
         for model in self.models.known() {
             let value = self.value(place, record.get(model).unwrap_or(&Value::Null))?;
-            take(place, RecordCell { id: id.clone(), model: model.clone(), value })?;
+            take(place, RecordCell { id: id.clone(), model: model.clone(), column: model, value })?;
         }
         Ok(())
     }

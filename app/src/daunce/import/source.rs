@@ -119,7 +119,7 @@ impl LossSource {
             ));
         }
         let stated = table.dtype.as_deref().map(|name| number(path, name)).transpose()?;
-        let records::RecordTable { rows, models, matrix } =
+        let records::RecordTable { rows, models, precision, matrix } =
             records::read(path, signal, RecordModels::Named(known), work)?;
         let base = table.base_losses.as_ref();
         let base = base.map(|file| base_of_records(Path::new(file), signal, &rows, work));
@@ -129,7 +129,7 @@ impl LossSource {
             signal,
             models,
             rows,
-            compute: stated.map_or("f64", NumberType::name).to_owned(),
+            compute: stated.unwrap_or(precision).name().to_owned(),
             matrix,
             mask: None,
             base: base.transpose()?,

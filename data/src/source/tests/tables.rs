@@ -102,6 +102,46 @@ fn values_of_every_kind() {
 }
 
 #[test]
+fn floats_are_exact_where_a_reader_calculates_with_them() {
+    let dir = Dir::new();
+    let single = Float32Array::from(vec![0.1, 2.917_968_8]);
+    let half = arrow_cast::cast(&single, &DataType::Float16).unwrap();
+    let words: DictionaryArray<Int32Type> = vec!["a", "b"].into_iter().collect();
+    let columns: Vec<(&str, ArrayRef)> = vec![
+        ("half", half),
+        ("single", Arc::new(single)),
+        ("double", Arc::new(Float64Array::from(vec![0.1, 2.5]))),
+        ("word", Arc::new(words)),
+    ];
+    let all = batch(columns);
+    let files = [
+        dir.put("a.parquet", parquet_of(&all, 10)),
+        dir.put("b.arrow", stream_of(std::slice::from_ref(&all))),
+        dir.put("c.feather", file_of(std::slice::from_ref(&all))),
+    ];
+    for path in files {
+        let mut source = DataFile::detect(&path).unwrap().open(&FieldNames::default()).unwrap();
+        source.give_exact_floats();
+        let json = source.next_record().unwrap().unwrap().json.to_vec();
+        let record: serde_json::Value = serde_json::from_slice(&json).unwrap();
+        assert_eq!(record["half"], 0.099_975_585_937_5, "{}", path.display());
+        assert_eq!(record["single"], f64::from(0.1_f32), "{}", path.display());
+        assert_eq!(record["double"], 0.1, "{}", path.display());
+        let json = source.next_record().unwrap().unwrap().json.to_vec();
+        let record: serde_json::Value = serde_json::from_slice(&json).unwrap();
+        assert_eq!(record["half"], 2.917_968_75, "{}", path.display());
+        assert!(source.next_record().is_none());
+        let bits = ["half", "single", "double", "word", "none"].map(|column| source.float_bits(column));
+        assert_eq!(bits, [Some(16), Some(32), Some(64), None, None], "{}", path.display());
+    }
+    let lines = dir.put("d.jsonl", "{\"half\": 0.1}\n");
+    let mut source = DataFile::detect(&lines).unwrap().open(&FieldNames::default()).unwrap();
+    source.give_exact_floats();
+    assert_eq!(source.next_record().unwrap().unwrap().json, b"{\"half\": 0.1}");
+    assert_eq!(source.float_bits("half"), None);
+}
+
+#[test]
 fn values_without_a_form_name_row_and_column() {
     let dir = Dir::new();
     let refused = |array: ArrayRef| {
