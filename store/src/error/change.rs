@@ -102,11 +102,13 @@ pub enum CommitError {
     )]
     EnsembleName { name: String, longest: usize },
     #[error(
-        "ensemble {ensemble:?} has models of {stored}, these are of {given}\n  give the ensemble another name"
+        "ensemble {ensemble:?} has models of {stored}, these are of {given}\n  give the ensemble another name; {} removes the one that is stored, with its losses",
+        Remedy::DropEnsemble(ensemble)
     )]
     EnsembleBase { ensemble: String, stored: String, given: String },
     #[error(
-        "ensemble {ensemble:?} has a member {member:?} already, with another {what}\n  give this one another id, or the ensemble another name"
+        "ensemble {ensemble:?} has a member {member:?} already, with another {what}\n  give this one another id, or the ensemble another name; {} removes the one that is stored, with its losses",
+        Remedy::DropEnsemble(ensemble)
     )]
     MemberConflict { ensemble: String, member: String, what: &'static str },
     /// A feature cannot be changed as asked.

@@ -19,7 +19,7 @@ mod write;
 
 use std::path::PathBuf;
 
-use gstore_core::Remedy;
+use gstore_core::{Remedy, many};
 use gstore_store::{EnsembleBase, EnsembleUpdate, Member, Store};
 
 use super::DaunceError;
@@ -82,7 +82,8 @@ pub struct TableReport {
 /// # Errors
 /// A file or manifest that cannot be understood, ids that the dataset does not have, too few losses, a loss
 /// that is no number, one that differs from that of the store or of a table before it. Nothing is written
-/// then. Where another process changes a dataset meanwhile, members and the tables before may be there.
+/// then. Where another process changes a dataset meanwhile, or the work is stopped while it writes, members
+/// and the tables before may be there, which is noted.
 pub fn import(
     store: &Store,
     request: &ImportRequest,
@@ -137,7 +138,7 @@ pub fn import(
         base: EnsembleBase { id: base.clone(), name: None, adapter: None },
         members: members(&manifest, &sources, &base, there),
     };
-    let before = there.map_or(0, <[Member]>::len);
+    let (is_new, before) = (there.is_none(), there.map_or(0, <[Member]>::len));
     let planned = now.updated_ensemble(&update)?;
     for source in &sources {
         write::compare(&now, &planned, source, request.replace, work)?;
@@ -153,11 +154,36 @@ pub fn import(
         snapshot: snapshot.number(),
     };
     for source in &sources {
-        let (table, snapshot) = write::write(store, (&seen, ensemble), source, request.replace, work)?;
+        let written = write::write(store, (&seen, ensemble), source, request.replace, work);
+        let (table, snapshot) = written.inspect_err(|_| {
+            if report.snapshot != now.number() {
+                work.progress.note(&what_is_left(&report, is_new));
+            }
+        })?;
         report.tables.push(table);
         report.snapshot = snapshot;
     }
     Ok(report)
+}
+
+/// What the store has of an import that did not end.
+fn what_is_left(report: &ImportReport, is_new: bool) -> String {
+    let ImportReport { ensemble, members, added, tables, .. } = report;
+    let tables: Vec<&str> = tables.iter().map(|table| table.dataset.as_str()).collect();
+    let losses = match tables.is_empty() {
+        true => "none of these losses".to_owned(),
+        false => format!("the losses of {}", tables.join(", ")),
+    };
+    let members = many(*members as u64, "member");
+    let left = format!(
+        "ensemble {ensemble:?} is left with {members}, {added} of them new, and with {losses}: the same command goes on \
+         from there"
+    );
+    match is_new {
+        true => format!("{left}, and {} removes it", Remedy::DropEnsemble(ensemble)),
+        // What it had before would go too.
+        false => left,
+    }
 }
 
 /// The members that are described, or that the tables name and the ensemble does not have.

@@ -2,7 +2,7 @@ use super::*;
 use crate::daunce::import::lock::ImportLock;
 use crate::daunce::import::manifest::{Manifest, Signal, TableRecord};
 use crate::daunce::import::{ImportRequest, import};
-use gstore_core::Cancel;
+use gstore_core::{Cancel, Progress};
 use gstore_store::{
     AppendOptions, DatasetName, EnsembleBase, EnsembleUpdate, JobError, JobPlan, Member, NewSample, RowFlags,
 };
@@ -107,6 +107,83 @@ fn an_import_that_is_stopped_leaves_no_file() {
     assert!(matches!(error, DaunceError::Stopped), "{error}");
     drop(sink);
     assert_eq!(jobs(), 0);
+}
+
+/// Raises a flag when a stage begins for the given time, and keeps what is noted.
+struct StopsAt<'a> {
+    cancel: &'a Cancel,
+    stage: &'a str,
+    times: usize,
+    notes: Vec<String>,
+}
+
+impl Progress for StopsAt<'_> {
+    fn start(&mut self, stage: &str, _: u64, _: Unit) {
+        self.times = self.times.saturating_sub(usize::from(stage == self.stage));
+        if self.times == 0 {
+            self.cancel.raise();
+        }
+    }
+    fn advance(&mut self, _: u64) {}
+    fn finish(&mut self) {}
+    fn note(&mut self, message: &str) {
+        self.notes.push(message.to_owned());
+    }
+}
+
+#[test]
+fn an_import_that_is_stopped_says_what_it_leaves() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = filled(dir.path());
+    add(&store, "queries");
+    let tables = json!({ "base": "theta", "losses": "losses.jsonl", "tables": [
+        { "dataset": "pool" }, { "dataset": "queries" }
+    ] });
+    fs_err::write(dir.path().join("both.json"), tables.to_string()).unwrap();
+    let stopped = |ensemble: &str, stage: &str, times: usize| -> (Vec<String>, bool) {
+        let before = store.snapshot().unwrap().number();
+        let (manifest, name) = (Some(dir.path().join("both.json")), Some(ensemble.to_owned()));
+        let request = ImportRequest { manifest, ensemble: name, ..ImportRequest::default() };
+        let cancel = Cancel::new();
+        let mut progress = StopsAt { cancel: &cancel, stage, times, notes: Vec::new() };
+        let mut work =
+            JobContext { progress: &mut progress, cancel: &cancel, ..JobContext::silent("import") };
+        let error = import(&store, &request, &mut work).unwrap_err();
+        assert!(matches!(error, DaunceError::Stopped), "{error}");
+        (progress.notes, store.snapshot().unwrap().number() == before)
+    };
+    // Both tables are compared before anything is written.
+    assert_eq!(stopped("new", "comparing losses", 2), (Vec::new(), true));
+    let (notes, _) = stopped("new", "comparing losses", 3);
+    let says = "ensemble \"new\" is left with 2 members, 2 of them new, and with none of these losses: the same \
+                command goes on from there, and a drop of ensemble new removes it";
+    assert_eq!(notes, [says]);
+    // Now the ensemble is there, and the same once more changes nothing.
+    assert_eq!(stopped("new", "writing losses", 1), (Vec::new(), true));
+    let (notes, _) = stopped("new", "writing losses", 2);
+    let says = "ensemble \"new\" is left with 2 members, 0 of them new, and with the losses of pool: the same \
+                command goes on from there";
+    assert_eq!(notes, [says]);
+    let manifest = json!({ "base": "theta", "dataset": "pool", "losses": "losses.jsonl", "models": [
+        { "id": "m0", "rho": 2.0 }, { "id": "m1" }
+    ] });
+    let take = |rho: f64| {
+        let mut manifest = manifest.clone();
+        manifest["models"][0]["rho"] = json!(rho);
+        fs_err::write(dir.path().join("rho.json"), manifest.to_string()).unwrap();
+        let manifest = Some(dir.path().join("rho.json"));
+        take_in(&store, ImportRequest { manifest, ensemble: Some("new".into()), ..ImportRequest::default() })
+    };
+    take(2.0).unwrap();
+    let other = take(3.0).unwrap_err().to_string();
+    assert!(
+        other.contains("with another rho\n  give this one another id, or the ensemble another name; "),
+        "{other}"
+    );
+    assert!(
+        other.ends_with("a drop of ensemble new removes the one that is stored, with its losses"),
+        "{other}"
+    );
 }
 
 #[test]
