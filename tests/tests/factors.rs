@@ -123,7 +123,8 @@ fn parts_of_an_array_end_as_one_run_does() {
 
     place.ok(&["factors", "export", "whole", "out"]);
     let (model, checkpoint) = (demo("model"), demo("warmup/checkpoint-26"));
-    place.ok(&["factors", "import", "out", "copy", "--model", &model, "--checkpoint", &checkpoint]);
+    let import = ["factors", "import", "out", "copy", "--model", &model, "--checkpoint", &checkpoint];
+    place.run(&import).says(0, &["factors copy (ekfac): 2 modules imported"]);
     assert_eq!(of("copy"), of("whole"));
     let listed = place.ok(&["factors", "list", "--format", "csv"]);
     assert_eq!(listed.lines().count(), 4, "{listed}");

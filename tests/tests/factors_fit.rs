@@ -204,6 +204,9 @@ fn devices_change_no_bit_of_a_fit_and_of_scores() {
             let name = format!("{strategy}{}", devices.len());
             fit(&place, &name, &[&on(devices)[..], &["--strategy", strategy]].concat());
             place.ok(&["factors", "export", &name, &name]);
+            let copy = format!("{name}-copy");
+            let says = format!("factors {copy} ({strategy}): 2 modules imported");
+            place.run(&["factors", "import", &name, &copy]).says(0, &[&says]);
             tensors(&place.path(&name))
         };
         let one = fitted("cpu");

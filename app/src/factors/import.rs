@@ -23,7 +23,8 @@ use crate::work::JobContext;
 /// Imports factors that were fitted elsewhere: a finished folder in Kronfluence's layout, or an exported one,
 /// which records what its factors belong to. Otherwise `of` names the model and its checkpoint, which are
 /// loaded for their identity and the shapes of the modules, and, unless its dataset is empty, the rows and
-/// text options of the fit: these are counted, and can be extended.
+/// text options of the fit: these are counted, and can be extended. Returns the snapshot that has them, and
+/// what they are.
 ///
 /// # Errors
 /// A folder that holds no factors, or whose factors are unfinished, belong to another model, or count other
@@ -34,7 +35,7 @@ pub fn import_factors(
     of: Option<&IngestRequest>,
     replace: bool,
     work: &mut JobContext<'_>,
-) -> Result<Arc<Snapshot>, FactorJobError> {
+) -> Result<(Arc<Snapshot>, FactorStamp), FactorJobError> {
     let seen = store.snapshot()?;
     let opened = FactorFolder::open(folder)?;
     let stamp = match (FactorStamp::read(folder)?, of) {
@@ -68,7 +69,9 @@ pub fn import_factors(
     }
     provenance.insert("command".to_owned(), json!(work.command));
     provenance.insert("folder".to_owned(), json!(folder.display().to_string()));
-    publish(store, name, folder, (&stamp, provenance), (replace.then_some(&*seen), work.command))
+    let over = replace.then_some(&*seen);
+    let snapshot = publish(store, name, folder, (&stamp, provenance), (over, work.command))?;
+    Ok((snapshot, stamp))
 }
 
 /// Refuses factors of modules that cannot be used; returns the number of modules.

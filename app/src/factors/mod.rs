@@ -39,7 +39,7 @@ pub use gstore_ingest::curvature::Measurement;
 pub use import::import_factors;
 pub use inspect::{ModuleSpectrum, SpectrumDifference, difference_table, spectrum_files, spectrum_table};
 pub use kept::{KeptShare, kept_notes, kept_shares, kept_table};
-pub use publish::{FACTORS, FactorContent, FactorNote, export_factors, list_factors};
+pub use publish::{FactorContent, FactorNote, export_factors, list_factors};
 pub use report::{PromptScores, REPORTED, prompt_and_completion, score_report, whole_text};
 pub use request::FitRequest;
 pub use score::{

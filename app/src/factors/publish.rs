@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use gstore_core::Cancel;
 use gstore_model::architectures::transformers_name;
-pub use gstore_query::eigen::FACTORS;
+use gstore_query::eigen::FACTORS;
 use gstore_query::gram;
 use gstore_store::{ArtifactPart, Snapshot, Store};
 use serde::{Deserialize, Serialize};

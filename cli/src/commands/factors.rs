@@ -9,7 +9,7 @@ use std::sync::Arc;
 use anyhow::Result;
 use arrow_array::{ArrayRef, RecordBatch, StringArray, UInt64Array};
 use gstore::factors::{
-    self, FactorJobError, FactorNote, ModuleSpectrum, SpectraRequest, difference_table, export_factors,
+    FactorJobError, FactorNote, ModuleSpectrum, SpectraRequest, difference_table, export_factors,
     factor_differences, factor_spectra, import_factors, kept_notes, kept_shares, kept_table, list_factors,
     spectrum_files, spectrum_table,
 };
@@ -254,8 +254,10 @@ fn import(context: &Context, args: &FactorsImportArgs) -> Result<()> {
     let cancel = context.cancel_on_interrupt("stopping; nothing was imported")?;
     let mut work = context.work(&mut reporter, &cancel);
     let from = (args.folder.as_path(), args.name.as_str());
-    let snapshot = import_factors(&store, from, of.as_ref(), args.force, &mut work)?;
-    context.say(&format!("snapshot {}: {} {}", snapshot.number(), factors::FACTORS, args.name));
+    let (snapshot, stamp) = import_factors(&store, from, of.as_ref(), args.force, &mut work)?;
+    let (number, modules) = (snapshot.number(), many(stamp.modules.len() as u64, "module"));
+    context
+        .say(&format!("snapshot {number}: factors {} ({}): {modules} imported", args.name, stamp.strategy));
     Ok(())
 }
 

@@ -15,6 +15,7 @@ use gstore_ingest::pipeline::{AddRequest, IngestError, IngestPlan, IngestRequest
 use gstore_ingest::projection::ProjectionSpec;
 use gstore_model::cpu::Cpu;
 use gstore_model::{ComputePrecision, Reduction, SavedActivations};
+use gstore_query::eigen::FACTORS;
 use gstore_store::{ArtifactPart, DeleteOptions, RowSet, Store};
 use serde_json::json;
 
@@ -22,7 +23,7 @@ use super::EigenProjection;
 use crate::factors::gram::tests::{assert_close, scores};
 use crate::factors::stamp::rows_digest;
 use crate::factors::stamp::tests::stamp;
-use crate::factors::{FACTORS, FactorArguments, FactorContent, FactorFolder, FactorJobError, FactorStamp};
+use crate::factors::{FactorArguments, FactorContent, FactorFolder, FactorJobError, FactorStamp};
 
 mod ignored;
 
