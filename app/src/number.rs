@@ -7,8 +7,8 @@ pub(crate) enum NumberType {
     F32,
     F16,
     Bf16,
-    /// Bytes: masks.
-    U8,
+    /// Integers and bools of so many bytes, of which a mask takes whether they are 0.
+    Integer(usize),
     /// Double precision with all bits inverted, so that a hole of a file is a NaN.
     Inverted,
 }
@@ -20,7 +20,7 @@ impl NumberType {
             Self::F32 => "f32",
             Self::F16 => "f16",
             Self::Bf16 => "bf16",
-            Self::U8 => "u8",
+            Self::Integer(_) => "integers",
         }
     }
 
@@ -30,7 +30,10 @@ impl NumberType {
             "f32" | "float32" | "F32" | "<f4" => Self::F32,
             "f16" | "float16" | "F16" | "<f2" => Self::F16,
             "bf16" | "bfloat16" | "BF16" => Self::Bf16,
-            "bool" | "BOOL" | "u8" | "U8" | "|b1" | "|u1" => Self::U8,
+            "BOOL" | "I8" | "U8" | "|b1" | "|i1" | "|u1" => Self::Integer(1),
+            "I16" | "U16" | "<i2" | "<u2" => Self::Integer(2),
+            "I32" | "U32" | "<i4" | "<u4" => Self::Integer(4),
+            "I64" | "U64" | "<i8" | "<u8" => Self::Integer(8),
             _ => return None,
         })
     }
@@ -40,11 +43,15 @@ impl NumberType {
             Self::F64 | Self::Inverted => 8,
             Self::F32 => 4,
             Self::F16 | Self::Bf16 => 2,
-            Self::U8 => 1,
+            Self::Integer(size) => size,
         }
     }
 
-    /// Adds the values of some bytes.
+    pub const fn is_integer(self) -> bool {
+        matches!(self, Self::Integer(_))
+    }
+
+    /// Adds the values of some bytes; 1 for each integer that is not 0.
     pub fn decode(self, bytes: &[u8], out: &mut Vec<f64>) {
         match self {
             Self::F64 => out.extend(bytes.as_chunks().0.iter().map(|b| f64::from_le_bytes(*b))),
@@ -60,7 +67,10 @@ impl NumberType {
             Self::Bf16 => {
                 out.extend(bytes.as_chunks().0.iter().map(|b| half::bf16::from_le_bytes(*b).to_f64()));
             }
-            Self::U8 => out.extend(bytes.iter().map(|b| f64::from(*b))),
+            Self::Integer(size) => {
+                let is_set = |value: &[u8]| value.iter().any(|byte| *byte != 0);
+                out.extend(bytes.chunks_exact(size).map(|value| f64::from(u8::from(is_set(value)))));
+            }
         }
     }
 }

@@ -503,6 +503,11 @@ fn what_cannot_be_right_is_refused_and_changes_nothing() {
     import(&place, &["manifest.json"]).says(0, &[]);
     let found = losses(&place, "gpt");
     assert!(found[&4][1].is_nan() && found[&4][0].is_finite());
+    // The same mask of integers: whatever is not 0 is there.
+    let flags = mask.iter().flat_map(|flag| (7 * *flag as i64).to_le_bytes());
+    place.write("mask.npy", npy_of("<i8", (3, ROWS), flags));
+    let again = import(&place, &["manifest.json"]).says(0, &[]).json();
+    assert_eq!((&again["tables"][0]["missing"], &again["tables"][0]["added"]), (&json!(1), &json!(0)));
     let one = self::place();
     one.write("losses.jsonl", jsonl(0..1, 0..ROWS));
     import(&one, &["--base", "b", "--dataset", "pool", "--losses", "losses.jsonl"]).says(0, &[]);

@@ -40,12 +40,36 @@ pub(super) struct LossMatrix {
     by_example: bool,
 }
 
+/// What the values of a matrix are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum MatrixValues {
+    Losses,
+    /// Which losses there are: 0 where one is missing.
+    Mask,
+}
+
+impl MatrixValues {
+    /// The type of a name, if values can be of it.
+    fn number(self, name: &str) -> Option<NumberType> {
+        NumberType::parse(name).filter(|number| self == Self::Mask || !number.is_integer())
+    }
+
+    /// What they can be, for messages.
+    const fn forms(self) -> &'static str {
+        match self {
+            Self::Losses => "losses are floats of 8, 4 or 2 bytes",
+            Self::Mask => "a mask is of bools, integers, or floats of 8, 4 or 2 bytes",
+        }
+    }
+}
+
 /// Which matrix of a file is meant, and how large it must be.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct MatrixSpec<'a> {
     pub path: &'a Path,
     pub tensor: Option<&'a str>,
     pub orientation: Orientation,
+    pub values: MatrixValues,
     /// Type of the values where the file does not say it.
     pub number: Option<NumberType>,
     pub examples: usize,
@@ -66,7 +90,7 @@ impl LossMatrix {
         let len = file.metadata()?.len();
         let ending = path.extension().and_then(|e| e.to_str()).unwrap_or_default().to_ascii_lowercase();
         let array = match ending.as_str() {
-            "npy" => numpy(&mut file).map_err(|detail| wanted.wrong(detail))?,
+            "npy" => numpy(&mut file, wanted.values).map_err(|detail| wanted.wrong(detail))?,
             "safetensors" => tensor(wanted)?,
             "npz" => {
                 return Err(wanted.wrong("an .npz is an archive of arrays; save that of the losses as .npy"));
@@ -187,22 +211,24 @@ impl MatrixSpec<'_> {
     }
 }
 
-fn numpy(file: &mut File) -> Result<Array, String> {
+fn numpy(file: &mut File, values: MatrixValues) -> Result<Array, String> {
     let NumpyArray { offset, descr, big_endian, shape, fortran } = NumpyArray::read(file)?;
-    let number = NumberType::parse(&descr.replacen('>', "<", 1)).ok_or_else(|| not_losses(&descr))?;
+    let number = values.number(&descr.replacen('>', "<", 1));
+    let number =
+        number.ok_or_else(|| format!("it holds {} ({descr}); {}", described(&descr), values.forms()))?;
     Ok(Array { offset, number, big_endian, shape, fortran })
 }
 
-/// Why values of a type of NumPy are no losses.
-fn not_losses(descr: &str) -> String {
+/// Values of a type of NumPy, in words.
+fn described(descr: &str) -> String {
     let kind = descr.trim_start_matches(['<', '>', '|', '=']);
-    let what = match (kind.chars().next(), kind.get(1..).unwrap_or_default()) {
+    match (kind.chars().next(), kind.get(1..).unwrap_or_default()) {
+        (Some('i' | 'u'), "1") => "integers of 1 byte".to_owned(),
         (Some('i' | 'u'), bytes) => format!("integers of {bytes} bytes"),
         (Some('f'), bytes) => format!("floats of {bytes} bytes"),
         (Some('O'), _) => "Python objects".to_owned(),
         _ => "no floats".to_owned(),
-    };
-    format!("it holds {what} ({descr}); losses are floats of 8, 4 or 2 bytes")
+    }
 }
 
 fn tensor(wanted: &MatrixSpec<'_>) -> Result<Array, DaunceError> {
@@ -219,8 +245,8 @@ fn tensor(wanted: &MatrixSpec<'_>) -> Result<Array, DaunceError> {
         }
     };
     let entry = set.require(name)?;
-    let number = NumberType::parse(&format!("{:?}", entry.dtype)).ok_or_else(|| {
-        wanted.wrong(format!("tensor {name} holds {:?}; losses are F64, F32, F16 or BF16", entry.dtype))
+    let number = wanted.values.number(&format!("{:?}", entry.dtype)).ok_or_else(|| {
+        wanted.wrong(format!("tensor {name} holds {:?}; {}", entry.dtype, wanted.values.forms()))
     })?;
     let (offset, shape) = (set.byte_offset(name)?, entry.shape.clone());
     Ok(Array { offset, number, big_endian: false, shape, fortran: false })
@@ -250,11 +276,21 @@ mod tests {
         orientation: Orientation,
         sizes: (usize, usize),
     ) -> Result<Vec<f64>, String> {
+        open_as(MatrixValues::Losses, bytes, name, orientation, sizes)
+    }
+
+    fn open_as(
+        values: MatrixValues,
+        bytes: &[u8],
+        name: &str,
+        orientation: Orientation,
+        (examples, models): (usize, usize),
+    ) -> Result<Vec<f64>, String> {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join(name);
         fs_err::write(&path, bytes).unwrap();
-        let (examples, models) = sizes;
-        let wanted = MatrixSpec { path: &path, tensor: None, orientation, number: None, examples, models };
+        let (tensor, number) = (None, None);
+        let wanted = MatrixSpec { path: &path, tensor, orientation, values, number, examples, models };
         let matrix = LossMatrix::open(&wanted).map_err(|e| e.to_string())?;
         let mut out = Vec::new();
         let all: Vec<usize> = (0..examples).rev().collect();
@@ -283,6 +319,52 @@ mod tests {
         assert_eq!(open(&turned, "a.npy", Orientation::ModelMajor, (3, 2)), expected);
         let raw: Vec<u8> = by_model.iter().flat_map(|v: &f32| v.to_le_bytes()).collect();
         assert_eq!(open(&raw, "a.f32", Orientation::ModelMajor, (3, 2)), expected);
+    }
+
+    #[test]
+    fn a_mask_may_be_of_integers() {
+        let flags: [i64; 6] = [1, 0, -1, 1 << 40, 0, 1];
+        // The other way round, as `open_as` reads it.
+        let expected = Ok(vec![1.0, 0.0, 1.0, 1.0, 0.0, 1.0]);
+        let open = |values, bytes: &[u8], name: &str| {
+            open_as(values, bytes, name, Orientation::ExampleMajor, (6, 1))
+        };
+        let mask = |bytes: &[u8], name: &str| open(MatrixValues::Mask, bytes, name);
+        let start = |descr: &str| npy(descr, false, "(6, 1)", &[]);
+        let wide = flags.map(i64::to_le_bytes).concat();
+        let narrow = flags.map(|flag| u8::from(flag != 0));
+        let turned = flags.map(i64::to_be_bytes).concat();
+        for (descr, values) in [
+            ("<i8", &wide[..]),
+            ("<u8", &wide),
+            (">i8", &turned),
+            ("|i1", &narrow),
+            ("|u1", &narrow),
+            ("|b1", &narrow),
+            ("<i2", &narrow.map(|flag| u16::from(flag).to_le_bytes()).concat()),
+            ("<u4", &narrow.map(|flag| u32::from(flag).to_le_bytes()).concat()),
+        ] {
+            let bytes = [&start(descr)[..], values].concat();
+            assert_eq!(mask(&bytes, "a.npy"), expected, "{descr}");
+            let refused = open(MatrixValues::Losses, &bytes, "a.npy").unwrap_err();
+            assert!(refused.contains("; losses are floats of 8, 4 or 2 bytes"), "{descr}: {refused}");
+        }
+        for (dtype, values) in [("I64", &wide[..]), ("I8", &narrow), ("BOOL", &narrow)] {
+            let header = format!(
+                "{{\"m\":{{\"dtype\":\"{dtype}\",\"shape\":[6,1],\"data_offsets\":[0,{}]}}}}",
+                values.len()
+            );
+            let length = (header.len() as u64).to_le_bytes();
+            let bytes = [&length[..], header.as_bytes(), values].concat();
+            assert_eq!(mask(&bytes, "a.safetensors"), expected, "{dtype}");
+            let refused = open(MatrixValues::Losses, &bytes, "a.safetensors").unwrap_err();
+            assert!(refused.contains(&format!("holds {dtype}; losses are floats")), "{refused}");
+        }
+        let refused = mask(&npy("|O", false, "(6, 1)", &[]), "a.npy").unwrap_err();
+        assert!(
+            refused.contains("it holds Python objects (|O); a mask is of bools, integers, or"),
+            "{refused}"
+        );
     }
 
     #[test]

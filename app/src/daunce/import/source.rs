@@ -7,7 +7,7 @@ use gstore_store::{CELL_ROWS, Snapshot};
 
 use super::cells::CellWriter;
 use super::manifest::{Manifest, Signal, TableRecord};
-use super::matrix::{LossMatrix, MatrixSpec, is_matrix};
+use super::matrix::{LossMatrix, MatrixSpec, MatrixValues, is_matrix};
 use super::records::{self, RecordModels};
 use super::rows::SampleRows;
 use crate::daunce::DaunceError;
@@ -74,16 +74,15 @@ impl LossSource {
             path,
             tensor: table.tensor.as_deref(),
             orientation,
+            values: MatrixValues::Losses,
             number: stated,
             examples: rows.ids.len(),
             models: models.len(),
         };
         let matrix = LossMatrix::open(&wanted)?;
-        if matrix.number == NumberType::U8 {
-            return Err(DaunceError::file(path, "it holds whole numbers, which are not losses"));
-        }
-        let mask =
-            table.mask.as_deref().map(|name| LossMatrix::open(&matrix_beside(&wanted, name, wanted.models)));
+        let of_mask = MatrixSpec { values: MatrixValues::Mask, ..wanted };
+        let mask = table.mask.as_deref();
+        let mask = mask.map(|name| LossMatrix::open(&matrix_beside(&of_mask, name, wanted.models)));
         let base =
             table.base_losses.as_deref().map(|name| LossMatrix::open(&matrix_beside(&wanted, name, 1)));
         let compute = stated.unwrap_or(matrix.number).name().to_owned();
@@ -284,6 +283,6 @@ fn matrix_beside<'a>(wanted: &MatrixSpec<'a>, name: &'a str, models: usize) -> M
 }
 
 fn number(path: &Path, name: &str) -> Result<NumberType, DaunceError> {
-    let number = NumberType::parse(name).filter(|number| *number != NumberType::U8);
+    let number = NumberType::parse(name).filter(|number| !number.is_integer());
     number.ok_or_else(|| DaunceError::file(path, format!("dtype {name:?} is none of f64, f32, f16 and bf16")))
 }

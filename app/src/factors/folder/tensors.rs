@@ -240,7 +240,7 @@ impl Tensors {
     pub(super) fn numbers(&self, name: &str) -> Result<Vec<f64>, FactorError> {
         let entry = self.entry(name)?;
         let dtype = format!("{:?}", entry.dtype);
-        let number = NumberType::parse(&dtype).filter(|number| *number != NumberType::U8);
+        let number = NumberType::parse(&dtype).filter(|number| !number.is_integer());
         let number = number.ok_or_else(|| {
             let detail = format!("tensor {name} holds {dtype}; factors are F64, F32, BF16 or F16");
             FactorError::file(&self.path, detail)
