@@ -187,6 +187,20 @@ fn a_backup_is_a_store_and_comes_back_whole() {
     over.says(2, &["is a store already; give a missing or empty folder"]);
     let stranger = place.run(&["backup", "--to", "."]);
     assert_ne!(stranger.code, 0, "a folder with other things is not a backup");
+
+    // What is refused is not said to be replaced: a backup of another store, and one that went on.
+    let other = Place::of(&[("theirs", 2)]);
+    other.add("theirs");
+    let theirs = other.path("theirs").display().to_string();
+    other.ok(&["backup", "--to", &theirs]);
+    let mut more = gstore_tests::binary::gstore(&place.path("saved"));
+    let data = other.path("theirs.jsonl");
+    gstore_tests::binary::ok(more.args(["add", "--dataset", "more", "--data"]).arg(data));
+    for (to, says) in
+        [(theirs.as_str(), "holds the backup of store "), ("saved", "was changed after it was made")]
+    {
+        place.run(&["backup", "--to", to]).fails(&[says]).lacks(&["note: "]);
+    }
 }
 
 #[test]

@@ -15,18 +15,7 @@ use crate::streams::{out, print_json};
 pub fn backup(context: &Context, args: &BackupArgs) -> Result<()> {
     let store = context.open()?;
     let cancel = context.cancel_on_interrupt("stopping; the same command goes on where it stopped")?;
-    if let Ok(before) = Store::open(&args.to).and_then(|backup| backup.snapshot()) {
-        let (now, _lease) = context.snapshot(&store, args.snapshot.as_ref())?;
-        let fewer = fewer_rows(&before, &now);
-        if !fewer.is_empty() {
-            context.say(&format!(
-                "note: the backup in {} has rows that this snapshot lacks, and is replaced at the end; to keep it, stop \
-                 and name another folder: {}",
-                args.to.display(),
-                fewer.join(", ")
-            ));
-        }
-    }
+    note_fewer_rows(context, &store, args)?;
     let mut reporter = context.reporter();
     let mut bytes = TotalProgress::new(&mut reporter, "backup", Unit::Bytes);
     let report = store.backup(
@@ -37,6 +26,22 @@ pub fn backup(context: &Context, args: &BackupArgs) -> Result<()> {
     )?;
     bytes.finish();
     print(args.json, &report)
+}
+
+/// Says which rows of the backup in the folder the new one lacks.
+fn note_fewer_rows(context: &Context, store: &Store, args: &BackupArgs) -> Result<()> {
+    let (now, _lease) = context.snapshot(store, args.snapshot.as_ref())?;
+    let Some(before) = now.replaced_backup(&args.to)? else { return Ok(()) };
+    let fewer = fewer_rows(&before, &now);
+    if !fewer.is_empty() {
+        context.say(&format!(
+            "note: the backup in {} has rows that this snapshot lacks, and is replaced at the end; to keep it, stop and \
+             name another folder: {}",
+            args.to.display(),
+            fewer.join(", ")
+        ));
+    }
+    Ok(())
 }
 
 /// The datasets of a backup of which a snapshot has fewer rows: deleted on purpose, or lost with damaged

@@ -120,6 +120,18 @@ impl Store {
     }
 }
 
+impl Snapshot {
+    /// The backup in a folder that one of this snapshot would take the place of; `None` if none can be read.
+    ///
+    /// # Errors
+    /// A folder that a backup of this store must not be written to.
+    pub fn replaced_backup(&self, to: &Path) -> Result<Option<Arc<Snapshot>>, BackupError> {
+        let folder = BackupFolder::checked(self.env().shared_vfs(), self, to, Purpose::Backup)?;
+        // A damaged one is repaired.
+        Ok(folder.snapshot().ok())
+    }
+}
+
 fn copy_snapshot(
     snapshot: &Snapshot,
     (vfs, to): (Arc<dyn Vfs>, &Path),

@@ -53,6 +53,22 @@ pub(super) struct BackupFolder {
 }
 
 impl BackupFolder {
+    /// The folder as a store that is not opened, if it may be written to.
+    pub(super) fn checked(
+        vfs: Arc<dyn Vfs>,
+        snapshot: &Snapshot,
+        to: &Path,
+        purpose: Purpose,
+    ) -> Result<Store, BackupError> {
+        let (a, b) = (resolve(snapshot.env().path()), resolve(to));
+        if a.starts_with(&b) || b.starts_with(&a) {
+            return Err(BackupError::Inside(to.display().to_string()));
+        }
+        let store = Store::unopened(vfs, to);
+        check(store.env(), snapshot.root().store, purpose)?;
+        Ok(store)
+    }
+
     /// Makes sure that the folder may be written to, and marks it.
     pub(super) fn prepare(
         vfs: Arc<dyn Vfs>,
@@ -60,14 +76,8 @@ impl BackupFolder {
         to: &Path,
         purpose: Purpose,
     ) -> Result<BackupFolder, BackupError> {
-        let shown = to.display().to_string();
-        let (a, b) = (resolve(snapshot.env().path()), resolve(to));
-        if a.starts_with(&b) || b.starts_with(&a) {
-            return Err(BackupError::Inside(shown));
-        }
-        let store = Store::unopened(vfs, to);
-        let id = snapshot.root().store;
-        check(store.env(), id, purpose)?;
+        let store = Self::checked(vfs, snapshot, to, purpose)?;
+        let (shown, id) = (to.display().to_string(), snapshot.root().store);
         store.env().vfs().create_dir(to).map_err(Env::io("make the folder", &shown))?;
         let Some(lock) = WriterLock::attempt(&store, false)? else { return Err(BackupError::Busy(shown)) };
         // Another process may have been faster.
