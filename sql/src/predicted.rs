@@ -43,16 +43,10 @@ pub(crate) fn table(call: &FunctionCall<'_>) -> DfResult<Arc<dyn TableProvider>>
 }
 
 fn find(snapshot: &Snapshot, name: &str) -> Result<Prefilter, SqlError> {
-    let artifact = snapshot.artifact(name).map_err(|error| match error.is_damage() {
+    let artifact = snapshot.artifact_of_kind(KIND, name).map_err(|error| match error.is_damage() {
         true => SqlError::new(SqlErrorKind::Damaged, error.to_string()),
         false => SqlError::unknown(error.to_string()),
     })?;
-    if artifact.kind != KIND {
-        return Err(SqlError::invalid(format!(
-            "artifact `{name}` is of the kind {}, and no {KIND}",
-            artifact.kind
-        )));
-    }
     Prefilter::from_value(artifact.content).map_err(prefilter_error)
 }
 

@@ -119,17 +119,41 @@ impl Snapshot {
     /// # Errors
     /// There is none of this name, and damage.
     pub fn artifact(&self, name: &str) -> Result<ArtifactPart, ArtifactError> {
-        if let Some(link) = link_of(self, name) {
-            let mut part = self.read_artifact(link)?;
-            if self.shows(&part) {
-                if !self.is_whole() {
-                    part.provenance.clear();
-                }
-                return Ok(part);
-            }
+        if let Some(part) = self.shown_artifact(name)? {
+            return Ok(part);
         }
         let known = self.artifacts()?;
         Err(unknown("artifact", name, known.iter().map(String::as_str).collect::<Vec<_>>()).into())
+    }
+
+    /// The same, if it is of this kind.
+    ///
+    /// # Errors
+    /// There is none of this name, which lists those of the kind; it is of another kind; and damage.
+    pub fn artifact_of_kind(&self, kind: &'static str, name: &str) -> Result<ArtifactPart, ArtifactError> {
+        let is_of_kind = |part: &ArtifactPart| part.kind == kind;
+        if let Some(part) = self.shown_artifact(name)? {
+            return match is_of_kind(&part) {
+                true => Ok(part),
+                false => Err(ArtifactError::Kind { name: part.name, found: part.kind, expected: kind }),
+            };
+        }
+        let mut known = self.artifacts()?;
+        // One that is damaged is not the one that is asked for.
+        known.retain(|other| {
+            self.shown_artifact(other).is_ok_and(|part| part.is_some_and(|p| is_of_kind(&p)))
+        });
+        Err(unknown(kind, name, known.iter().map(String::as_str).collect::<Vec<_>>()).into())
+    }
+
+    /// An artifact by its name, if there is one that may be seen.
+    fn shown_artifact(&self, name: &str) -> Result<Option<ArtifactPart>, ReadError> {
+        let Some(link) = link_of(self, name) else { return Ok(None) };
+        let mut part = self.read_artifact(link)?;
+        if !self.is_whole() {
+            part.provenance.clear();
+        }
+        Ok(Some(part).filter(|part| self.shows(part)))
     }
 
     /// A file of an artifact by what the artifact calls it. Reads all of it and compares it with its digest,

@@ -178,6 +178,14 @@ fn noise_is_that_of_the_rows_that_are_judged_on() {
     assert_eq!(report["report"]["notes"].to_string().matches(why).count(), 1, "{report:#}");
     let other = place.run(&["prefilter", "apply", "g", "--pool", "pool", "-o", "kept.jsonl"]);
     assert!(other.stderr.contains("`g` is of the kind gram, and no prefilter"), "{}", other.stderr);
+    // Of the artifacts, only prefilters are what it could be.
+    let listed = "there is no prefilter \"zz\"; available: cheap";
+    for unknown in [
+        &["prefilter", "apply", "zz", "--pool", "pool", "-o", "kept.jsonl"][..],
+        &["query", "SELECT * FROM predicted('pool', 'zz')"],
+    ] {
+        place.run(unknown).fails(&[listed]).lacks(&["cheap, g"]);
+    }
 
     // 100 rows of the pool were learned from; others that are judged on have labels that are mostly noise.
     file("judged", &|row| if row < 100 { 3 * row } else { 3 * row + 1 }, 250);

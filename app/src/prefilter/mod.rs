@@ -240,14 +240,7 @@ fn learned_from(prefilter: &Prefilter) -> BTreeSet<String> {
 /// # Errors
 /// There is none of this name, it is another artifact, or it is damaged.
 pub fn prefilter(snapshot: &Snapshot, name: &str) -> Result<Prefilter, AnswerError> {
-    let artifact = snapshot.artifact(name)?;
-    if artifact.kind != KIND {
-        return Err(AnswerError::Refused(format!(
-            "artifact `{name}` is of the kind {}, and no {KIND}",
-            artifact.kind
-        )));
-    }
-    Ok(Prefilter::from_value(artifact.content)?)
+    Ok(Prefilter::from_value(snapshot.artifact_of_kind(KIND, name)?.content)?)
 }
 
 #[cfg(test)]

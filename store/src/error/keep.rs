@@ -76,6 +76,8 @@ pub enum ArtifactError {
     /// Two files with one name.
     #[error("the artifact has a file {0:?} already")]
     FileExists(String),
+    #[error("artifact `{name}` is of the kind {found}, and no {expected}")]
+    Kind { name: String, found: String, expected: &'static str },
     /// Numbers have run out.
     #[error("the store has too many snapshots for another artifact")]
     TooMany,
