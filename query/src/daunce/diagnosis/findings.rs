@@ -1,5 +1,7 @@
 //! Findings of a diagnosis: what the sums over all rows mean.
 
+use gstore_core::many;
+
 use super::{CountedRows, Diagnosing, Finding, ModelNotes, Severity};
 use crate::daunce::how::{FEW_MODELS, MIN_MODELS};
 
@@ -17,8 +19,9 @@ impl Diagnosing {
     pub(super) fn look_at_number(&self, findings: &mut Vec<Finding>) {
         let k = self.models.len();
         if k < MIN_MODELS {
-            let text = format!("{k} models: a covariance takes at least {MIN_MODELS}");
-            findings.push(finding(Severity::Error, "too_few_models", text));
+            // Others may come with a later import.
+            let text = format!("{}: a covariance takes at least {MIN_MODELS}", many(k as u64, "model"));
+            findings.push(finding(Severity::Note, "too_few_models", text));
         } else if k < FEW_MODELS {
             let text = format!("{k} models: below {FEW_MODELS} most of a ranking is noise");
             findings.push(finding(Severity::Note, "few_models", text));

@@ -83,8 +83,11 @@ fn coarse_numbers_are_recognised() {
 }
 
 #[test]
-fn few_models_are_an_error_or_a_note() {
+fn few_models_are_noted() {
     let rows: Vec<u64> = (0..9).collect();
     assert_eq!(found(&diagnose(ask(2, false), &rows, &values(9, 2), &[2.0; 9])), ["too_few_models"]);
     assert_eq!(found(&diagnose(ask(9, false), &rows, &values(9, 9), &[2.0; 9])), ["few_models"]);
+    let one = diagnose(ask(1, false), &rows, &values(9, 1), &[2.0; 9]);
+    let few = one.findings.iter().find(|finding| finding.what == "too_few_models").unwrap();
+    assert_eq!((few.severity, few.text.as_str()), (Severity::Note, "1 model: a covariance takes at least 3"));
 }
