@@ -17,9 +17,10 @@ mod source;
 mod window;
 mod write;
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
-use gstore_core::{Remedy, many};
+use gstore_core::{Remedy, first_of, many};
 use gstore_store::{EnsembleBase, EnsembleUpdate, Member, Store};
 
 use super::DaunceError;
@@ -125,6 +126,7 @@ pub fn import(
         source.check(work)?;
         sources.push(source);
     }
+    note_absent(&sources, work);
     let _lock = ImportLock::take(store, &name, &sources, work.command)?;
     let now = store.snapshot()?;
     for source in &sources {
@@ -164,6 +166,23 @@ pub fn import(
         report.snapshot = snapshot;
     }
     Ok(report)
+}
+
+/// Notes models of the manifest that no table of a dataset has a column for.
+fn note_absent(sources: &[LossSource], work: &mut JobContext<'_>) {
+    let datasets: BTreeSet<&str> = sources.iter().map(|source| source.dataset.as_str()).collect();
+    for dataset in datasets {
+        let tables: Vec<&LossSource> = sources.iter().filter(|source| source.dataset == dataset).collect();
+        let Some((first, others)) = tables.split_first() else { continue };
+        let lack = |model: &&String| others.iter().all(|table| table.absent.contains(model));
+        let absent: Vec<&String> = first.absent.iter().filter(lack).collect();
+        if !absent.is_empty() {
+            work.progress.note(&format!(
+                "{dataset}: no column is of {}, which the manifest names; a column of losses has the id of its model as its name",
+                first_of(absent, 10)
+            ));
+        }
+    }
 }
 
 /// What the store has of an import that did not end.

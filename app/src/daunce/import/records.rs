@@ -29,6 +29,8 @@ pub(super) struct RecordTable {
     pub rows: SampleRows,
     /// Ids of the models: those that are known, or in their natural order.
     pub models: Vec<String>,
+    /// Of the models that are known, those for which a table with a column for each has none.
+    pub absent: Vec<String>,
     /// Precision of the losses: that of the widest of their columns.
     pub precision: NumberType,
     pub matrix: LossMatrix,
@@ -78,11 +80,13 @@ pub(super) fn read(
     let (reading, known) = (RecordReader { path, signal, models: of }, of.known());
     let (mut rows, mut models) = (SampleRows::default(), SampleRows::of(known.to_vec()));
     let mut columns: BTreeSet<String> = BTreeSet::new();
+    let mut has_columns_of_models = false;
     // What there is comes first: the place of a cell depends on the number of models.
     let mut found = |_: &Place, cell: RecordCell<'_>| -> Result<(), DaunceError> {
         // Those that are there already stay where they are.
         rows.add(&cell.id);
         models.add(&cell.model);
+        has_columns_of_models |= cell.column == cell.model;
         if !cell.value.is_nan() && !columns.contains(cell.column) {
             columns.insert(cell.column.to_owned());
         }
@@ -90,6 +94,10 @@ pub(super) fn read(
     };
     let (records, source) = reading.each(("finding samples", 0), &mut found, work)?;
     let precision = precision(source.as_ref(), &columns);
+    // Columns of a table without any loss.
+    columns.extend(source.columns());
+    let is_absent = |model: &&String| has_columns_of_models && !columns.contains(model.as_str());
+    let absent: Vec<String> = known.iter().filter(is_absent).cloned().collect();
     let mut models = models.ids;
     if rows.ids.is_empty() || models.is_empty() {
         return Err(reading.wrong("it has no losses"));
@@ -116,7 +124,7 @@ pub(super) fn read(
         return Err(reading.wrong(duplicate_message(twice, (&rows, &models))));
     }
     let matrix = LossMatrix::of_own(cells.file, path, rows.ids.len(), models.len());
-    Ok(RecordTable { rows, models, precision, matrix })
+    Ok(RecordTable { rows, models, absent, precision, matrix })
 }
 
 /// Precision of the losses in some columns of a table; double where one of them is not of floats.

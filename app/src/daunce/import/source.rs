@@ -22,6 +22,8 @@ pub(super) struct LossSource {
     pub signal: Signal,
     /// Ids of the models, in the order of the columns.
     pub models: Vec<String>,
+    /// Of these, those for which a table with a column for each has none.
+    pub absent: Vec<String>,
     /// Ids of the samples, in the order of the file, with their rows.
     pub rows: SampleRows,
     /// Precision of the losses.
@@ -91,6 +93,7 @@ impl LossSource {
             path: path.clone(),
             signal,
             models,
+            absent: Vec::new(),
             rows,
             compute,
             matrix,
@@ -118,7 +121,7 @@ impl LossSource {
             ));
         }
         let stated = table.dtype.as_deref().map(|name| number(path, name)).transpose()?;
-        let records::RecordTable { rows, models, precision, matrix } =
+        let records::RecordTable { rows, models, absent, precision, matrix } =
             records::read(path, signal, RecordModels::Named(known), work)?;
         let base = table.base_losses.as_ref();
         let base = base.map(|file| base_of_records(Path::new(file), signal, &rows, work));
@@ -127,6 +130,7 @@ impl LossSource {
             path: path.clone(),
             signal,
             models,
+            absent,
             rows,
             compute: stated.unwrap_or(precision).name().to_owned(),
             matrix,

@@ -2,6 +2,7 @@ use super::*;
 use crate::daunce::import::lock::ImportLock;
 use crate::daunce::import::manifest::{Manifest, Signal, TableRecord};
 use crate::daunce::import::{ImportRequest, import};
+use crate::work::Notes;
 use gstore_core::{Cancel, Progress};
 use gstore_store::{
     AppendOptions, DatasetName, EnsembleBase, EnsembleUpdate, JobError, JobPlan, Member, NewSample, RowFlags,
@@ -222,6 +223,37 @@ fn an_import_that_is_refused_leaves_nothing() {
     drop(lock);
     take_in(&store, both).unwrap();
     assert_eq!(store.snapshot().unwrap().ensemble("e").unwrap().members.len(), 3);
+}
+
+#[test]
+fn a_model_of_the_manifest_without_a_column_is_noted() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = filled(dir.path());
+    for (name, text) in [
+        ("wide.csv", "id,m0,m1x,source\na,1,2,x\nb,3,4,x\n"),
+        ("more.csv", "id,m2,m3\na,5,\nb,6,\n"),
+        ("long.csv", "id,model,loss\na,m0,1\nb,m0,3\n"),
+    ] {
+        fs_err::write(dir.path().join(name), text).unwrap();
+    }
+    let notes = |files: &[&str]| -> Vec<String> {
+        let tables: Vec<Value> = files.iter().map(|file| json!({ "losses": file })).collect();
+        let models = ["m0", "m1", "m2", "m3"].map(|id| json!({ "id": id }));
+        let content =
+            json!({ "ensemble": "n", "base": "b", "models": models, "dataset": "pool", "tables": tables });
+        let manifest = dir.path().join("models.json");
+        fs_err::write(&manifest, content.to_string()).unwrap();
+        let request = ImportRequest { manifest: Some(manifest), ..ImportRequest::default() };
+        let mut notes = Notes::default();
+        let mut work = JobContext { progress: &mut notes, ..JobContext::silent("import") };
+        import(&store, &request, &mut work).unwrap();
+        notes.0
+    };
+    let rest = ", which the manifest names; a column of losses has the id of its model as its name";
+    assert_eq!(notes(&["wide.csv"]), [format!("pool: no column is of m1, m2, m3{rest}")]);
+    // What stands in another table is there, and a column may have no losses.
+    assert_eq!(notes(&["wide.csv", "more.csv"]), [format!("pool: no column is of m1{rest}")]);
+    assert_eq!(notes(&["wide.csv", "long.csv"]), [""; 0]);
 }
 
 #[test]
