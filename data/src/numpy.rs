@@ -1,6 +1,6 @@
 //! Header of a NumPy file (`.npy`). Nothing of it is executed: it is read by its three fields.
 
-use std::io::Read;
+use std::io::{Error, ErrorKind, Read};
 
 /// Longest header that is read.
 const MAX_HEADER: usize = 1 << 16;
@@ -26,7 +26,10 @@ impl NumpyArray {
     /// # Errors
     /// What is no NumPy file, and what is not one array of plain values, as a sentence about "it".
     pub fn read(file: &mut impl Read) -> Result<Self, String> {
-        let short = |_| "it is too short for a NumPy array".to_owned();
+        let short = |error: Error| match error.kind() {
+            ErrorKind::UnexpectedEof => "it is too short for a NumPy array".to_owned(),
+            _ => format!("it could not be read: {error}"),
+        };
         let mut start = [0; 8];
         file.read_exact(&mut start).map_err(short)?;
         let Some([major, _]) = start.strip_prefix(b"\x93NUMPY") else {

@@ -87,7 +87,11 @@ impl LossMatrix {
     pub fn open(wanted: &MatrixSpec<'_>) -> Result<Self, DaunceError> {
         let path = wanted.path;
         let mut file = fs_err::File::open(path)?.into_parts().0;
-        let len = file.metadata()?.len();
+        let about = file.metadata()?;
+        if about.is_dir() {
+            return Err(wanted.wrong("it is a folder; a file is wanted"));
+        }
+        let len = about.len();
         let ending = path.extension().and_then(|e| e.to_str()).unwrap_or_default().to_ascii_lowercase();
         let array = match ending.as_str() {
             "npy" => numpy(&mut file, wanted.values).map_err(|detail| wanted.wrong(detail))?,
@@ -365,6 +369,21 @@ mod tests {
             refused.contains("it holds Python objects (|O); a mask is of bools, integers, or"),
             "{refused}"
         );
+    }
+
+    #[test]
+    fn a_folder_is_no_matrix() {
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["a.npy", "a.f32", "a.safetensors"] {
+            let path = folder.path().join(name);
+            fs_err::create_dir(&path).unwrap();
+            let (tensor, number, orientation) = (None, None, Orientation::ModelMajor);
+            let values = MatrixValues::Losses;
+            let (examples, models) = (3, 2);
+            let wanted = MatrixSpec { path: &path, tensor, orientation, values, number, examples, models };
+            let error = LossMatrix::open(&wanted).unwrap_err().to_string();
+            assert!(error.ends_with(&format!("{name}: it is a folder; a file is wanted")), "{error}");
+        }
     }
 
     #[test]
