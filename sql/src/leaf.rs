@@ -38,6 +38,8 @@ pub(crate) struct ReadRequest {
     pub(crate) counters: Option<ScanCounters>,
     /// What limits the memory of work that needs more than a batch.
     pub(crate) memory: Option<Arc<dyn MemoryPool>>,
+    /// Whether others ask than the session's owner.
+    pub(crate) served: bool,
 }
 
 impl ReadRequest {
@@ -52,6 +54,7 @@ impl ReadRequest {
             notes: None,
             counters: None,
             memory: None,
+            served: false,
         }
     }
 }

@@ -206,10 +206,12 @@ impl ScanJob {
         let first = self.first_columns();
         let late: Vec<usize> = self.scan.projection.iter().copied().filter(|c| !first.contains(c)).collect();
         let config = self.context.session_config();
+        let limits = config.get_extension::<LeafOptions>();
         let most = config.batch_size().max(1);
         let want = ReadRequest {
             rows,
-            threads: config.get_extension::<LeafOptions>().map_or(1, |l| l.threads),
+            threads: limits.as_ref().map_or(1, |limits| limits.threads),
+            served: limits.is_some_and(|limits| limits.served),
             filter: Some(Arc::clone(&self.filter)),
             notes: config.get_extension::<RunNotes>(),
             counters: Some(self.counters.clone()),

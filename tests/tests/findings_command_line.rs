@@ -39,6 +39,15 @@ fn what_is_no_option_or_table_says_what_is_meant() {
 }
 
 #[test]
+fn a_statement_has_as_much_memory_as_the_command_line_says() {
+    let place = place();
+    let sql = "SELECT range FROM range(300000) ORDER BY range % 1000, range";
+    place.run(&["query", "--memory", "1MiB", sql]).fails(&["needs more memory"]);
+    place.ok(&["query", "-o", "sorted.csv", sql]);
+    assert_eq!(place.read("sorted.csv").lines().count(), 300_001);
+}
+
+#[test]
 fn the_config_file_of_the_working_folder_is_found() {
     let place = place();
     let listed = |command: &mut Command| {

@@ -63,7 +63,10 @@ fn group_options(root: Command) -> Command {
             with_groups(select, [vec![rules, cascade], questions(), writing()])
         })
         .mut_subcommand("ask", |ask| with_groups(ask, [questions(), writing(), models()]))
-        .mut_subcommand("query", |query| with_groups(query, [writing(), models(), reading()]))
+        .mut_subcommand("query", |query| {
+            let limits = options_named("Limits", &["memory"]);
+            with_groups(query, [vec![limits], writing(), models(), reading()])
+        })
         .mut_subcommand("prefilter", |prefilter| {
             prefilter.mut_subcommand("fit", label_command).mut_subcommand("evaluate", label_command)
         })

@@ -1,12 +1,16 @@
 //! Arguments of `gstore query`.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use clap::Args;
+use gstore_query::influence::Encoder;
+use gstore_sql::{OwnTable, SqlOptions};
 use gstore_store::{Checks, SnapshotName};
 
 #[cfg(feature = "serve")]
 use super::RemoteArgs;
+use super::size::size;
 use super::words::{Word, one_of};
 use super::{DrawArgs, JsonArgs, ModelArgs, OutputArgs};
 
@@ -20,7 +24,7 @@ use super::{DrawArgs, JsonArgs, ModelArgs, OutputArgs};
     Tables, functions and options: docs/sql.md")]
 #[cfg_attr(
     feature = "serve",
-    command(mut_arg("remote", |remote| remote.conflicts_with_all(["model", "checkpoint_folders", "backend", "with"])))
+    command(mut_arg("remote", |remote| remote.conflicts_with_all(["model", "checkpoint_folders", "backend", "with", "memory"])))
 )]
 pub struct QueryArgs {
     /// SQL statements, with `;` between them; `-` reads them from standard input; without any an interactive
@@ -38,6 +42,9 @@ pub struct QueryArgs {
     /// lists as in JSON, all else is text (may be repeated)
     #[arg(long = "param", value_name = "NAME=VALUE")]
     pub parameters: Vec<String>,
+    /// Bytes that sorts, joins and groupings of a statement may hold in memory
+    #[arg(long, value_name = "SIZE", default_value = "2GiB", value_parser = size)]
+    pub memory: u64,
     #[command(flatten)]
     pub state: StateArgs,
     #[command(flatten)]
@@ -51,6 +58,15 @@ pub struct QueryArgs {
     #[cfg(feature = "serve")]
     #[command(flatten)]
     pub server: RemoteArgs,
+}
+
+impl QueryArgs {
+    /// What its statements may use, with models for samples that they give, and files of the user's own as
+    /// tables.
+    pub fn sql_options(&self, encoder: Option<Arc<dyn Encoder>>, own: Vec<OwnTable>) -> SqlOptions {
+        let memory_limit = usize::try_from(self.memory).unwrap_or(usize::MAX);
+        SqlOptions { memory_limit, encoder, own, ..SqlOptions::default() }
+    }
 }
 
 /// The state of the store whose vectors are read, and how.

@@ -31,7 +31,8 @@ pub fn run(context: &Context, args: &QueryArgs) -> Result<()> {
     let models = encoder(context, &args.models)?;
     // Only now, so that one Ctrl-C ends a download.
     let cancel = context.cancel_on_interrupt(STOPPING)?;
-    let engine = Engine::with_own(context, snapshot, Some(models), own_tables(context, &args.with)?)?;
+    let options = args.sql_options(Some(models), own_tables(context, &args.with)?);
+    let engine = Engine::with_options(context, snapshot, options)?;
     let runner = engine.runner().context("the statement runs on a store here")?;
     let mut rows = runner.run_with(&sql, &parameters(&args.parameters)?, &cancel)?;
     let schema = Arc::clone(rows.schema());

@@ -43,8 +43,8 @@ pub fn run(context: &Context, args: &QueryArgs) -> Result<()> {
         }
         Some(sql) => {
             let encoder = encoder(context, &args.models)?;
-            let engine =
-                Engine::with_own(context, snapshot, Some(encoder), own_tables(context, &args.with)?)?;
+            let options = args.sql_options(Some(encoder), own_tables(context, &args.with)?);
+            let engine = Engine::with_options(context, snapshot, options)?;
             run_all(context, &engine, &sql, &values, &args.output, &*cancel()?)?;
             drop(lease);
         }

@@ -4,8 +4,7 @@ use std::sync::Arc;
 
 use anyhow::Result;
 use gstore_core::Cancel;
-use gstore_query::influence::Encoder;
-use gstore_sql::{Notes, OwnTable, Parameters, SqlOptions, SqlRunner};
+use gstore_sql::{Notes, Parameters, SqlOptions, SqlRunner};
 use gstore_store::Snapshot;
 
 use super::write::{BLANK, NULL, check_place, write_result};
@@ -27,17 +26,12 @@ pub enum Engine {
 impl Engine {
     /// A session on a snapshot.
     pub fn new(context: &Context, snapshot: Arc<Snapshot>) -> Result<Self> {
-        Self::with_own(context, snapshot, None, Vec::new())
+        Self::with_options(context, snapshot, SqlOptions::default())
     }
 
-    /// The same with models for samples that statements give, and files of the user's own as tables.
-    pub fn with_own(
-        context: &Context,
-        snapshot: Arc<Snapshot>,
-        encoder: Option<Arc<dyn Encoder>>,
-        own: Vec<OwnTable>,
-    ) -> Result<Self> {
-        let options = SqlOptions { threads: context.threads, encoder, own, ..SqlOptions::default() };
+    /// The same with options, of which the number of threads is that of the command.
+    pub fn with_options(context: &Context, snapshot: Arc<Snapshot>, options: SqlOptions) -> Result<Self> {
+        let options = SqlOptions { threads: context.threads, ..options };
         Ok(Self::Store(SqlRunner::new(snapshot, options)?))
     }
 

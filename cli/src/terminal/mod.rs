@@ -196,8 +196,9 @@ impl<'a> Shell<'a> {
         let engine = match &mut self.engine {
             Some((of, engine)) if *of == digest => engine,
             slot => {
-                let (encoder, own) = (Some(Arc::clone(&self.encoder)), self.names.own.clone());
-                let engine = Engine::with_own(self.context, snapshot, encoder, own)?;
+                let encoder = Some(Arc::clone(&self.encoder));
+                let options = self.args.sql_options(encoder, self.names.own.clone());
+                let engine = Engine::with_options(self.context, snapshot, options)?;
                 &mut slot.insert((digest, engine)).1
             }
         };

@@ -7,7 +7,7 @@ use anyhow::Result;
 use arrow_array::cast::AsArray;
 use arrow_array::{Array, ArrayRef};
 use gstore_core::{Cancel, Digest};
-use gstore_sql::{DATA, OwnTable, SqlRunner, types_in_sql};
+use gstore_sql::{DATA, OwnTable, SqlOptions, SqlRunner, types_in_sql};
 use gstore_store::{SnapshotName, Store};
 
 use crate::context::Context;
@@ -44,7 +44,8 @@ impl<'a> SnapshotNames<'a> {
         {
             return Ok(Rc::clone(words));
         }
-        let engine = Engine::with_own(self.context, snapshot, None, self.own.clone())?;
+        let options = SqlOptions { own: self.own.clone(), ..SqlOptions::default() };
+        let engine = Engine::with_options(self.context, snapshot, options)?;
         let words = Rc::new(engine.runner().map(words_of).transpose()?.unwrap_or_default());
         *self.read.borrow_mut() = Some((digest, Rc::clone(&words)));
         Ok(words)

@@ -74,7 +74,8 @@ impl RowReader for ExcludedRows {
     }
 
     fn read(&self, want: &ReadRequest, each: BatchConsumer<'_>) -> Result<(), SqlError> {
-        let memory = want.memory.as_ref().map(|pool| MemoryConsumer::new("influence").register(pool));
+        let limited = want.memory.as_ref().filter(|_| want.served);
+        let memory = limited.map(|pool| MemoryConsumer::new("influence").register(pool));
         hold_inverses(&self.plan, memory.as_ref(), want.threads, &want.cancelled)?;
         let mut outcome = Ok(());
         // A slice lies inside one pool.

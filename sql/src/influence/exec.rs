@@ -291,6 +291,7 @@ impl ExecutionPlan for InfluenceExec {
 
     fn execute(&self, partition: usize, context: Arc<TaskContext>) -> DfResult<SendableRecordBatchStream> {
         let (config, whole) = (context.session_config(), self.question.columns.schema());
+        let limits = config.get_extension::<LeafOptions>();
         let job = InfluenceJob {
             question: Arc::clone(&self.question),
             projection: self.projection.clone(),
@@ -300,7 +301,8 @@ impl ExecutionPlan for InfluenceExec {
             order: self.order,
             cut: self.cut(),
             batch: config.batch_size().max(1),
-            threads: config.get_extension::<LeafOptions>().map_or(1, |l| l.threads),
+            threads: limits.as_ref().map_or(1, |limits| limits.threads),
+            served: limits.is_some_and(|limits| limits.served),
             notes: config.get_extension::<RunNotes>(),
             memory: MemoryConsumer::new("influence").register(context.memory_pool()),
             metrics: BaselineMetrics::new(&self.metrics, partition),

@@ -34,6 +34,8 @@ pub(super) struct InfluenceJob {
     pub(super) threads: usize,
     pub(super) notes: Option<Arc<RunNotes>>,
     pub(super) memory: MemoryReservation,
+    /// Whether others ask than the session's owner.
+    pub(super) served: bool,
     pub(super) metrics: BaselineMetrics,
     pub(super) set: ExecutionPlanMetricsSet,
     pub(super) partition: usize,
@@ -45,7 +47,8 @@ impl InfluenceJob {
             return Ok(());
         }
         let Some(rows) = self.choose(sink)? else { return Ok(()) };
-        hold_inverses(&self.question.plan, Some(&self.memory), self.threads, &sink.cancelled())?;
+        let limited = self.served.then_some(&self.memory);
+        hold_inverses(&self.question.plan, limited, self.threads, &sink.cancelled())?;
         match self.order {
             Some(order) => self.ranked(order, &rows, sink),
             None => self.streamed(&rows, sink),

@@ -65,8 +65,11 @@ impl InfluenceQuestion {
     }
 }
 
-/// Makes the inverses of a preconditioner on `threads`. What they take until then is in `memory`, where there
-/// is a limit, and then what they take for good.
+/// Makes the inverses of a preconditioner on `threads`. What they take until then is in `memory`, where others
+/// than the session's owner ask, and then what they take for good.
+///
+/// The owner has them whatever the limit is, as outside of SQL: it is one of sorts and joins, and those of two
+/// checkpoints of usual dimensions take more than it.
 pub(super) fn hold_inverses(
     plan: &Prepared,
     memory: Option<&MemoryReservation>,

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use arrow_array::RecordBatch;
 use arrow_array::cast::AsArray;
 use arrow_array::types::Float32Type;
 use gstore_core::{
@@ -11,6 +12,7 @@ use gstore_core::{
 };
 use gstore_query::eigen::{self, EigenSpace, EigenSpaceBlock};
 use gstore_query::influence::{InfluenceSpec, Prepared, TargetRef};
+use gstore_sql::{SqlError, SqlOptions, SqlRunner};
 use gstore_store::{
     AppendOptions, ArtifactPart, DeleteOptions, JobFeature, JobPlan, NewSample, RowSet, RunCheckpoint,
     RunUpdate, Store,
@@ -716,6 +718,24 @@ fn rows_of_all_datasets_of_matrices_are_looked_for() {
     let error = ask("").unwrap_err();
     assert!(error.contains("rows of `other` that it was fitted on have changed"), "{error}");
     assert!(!ask(", stale => true").unwrap().is_empty());
+}
+
+#[test]
+fn matrices_do_not_count_against_the_memory_of_a_session_of_ones_own() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = store(&folder);
+    fit(&store, "gram", &["pool"], |_| {}).unwrap();
+    // The inverses of two checkpoints alone take 208 bytes.
+    let options = SqlOptions { threads: 1, memory_limit: 100, ..SqlOptions::default() };
+    let runner = SqlRunner::new(store.snapshot().unwrap(), options).unwrap();
+    for relation in
+        ["influence('pool', 'val', sim => 'dot'", "self_influence('pool'", "excluded('pool', 'val'"]
+    {
+        let sql = format!("SELECT row FROM {relation}, precondition => 'gram')");
+        let cancel = Cancel::new();
+        let batches: Result<Vec<RecordBatch>, SqlError> = runner.run(&sql, &cancel).unwrap().collect();
+        assert!(batches.is_ok(), "{sql}: {batches:?}");
+    }
 }
 
 #[test]

@@ -55,7 +55,8 @@ impl RowReader for EachRows {
             return Ok(());
         }
         let reserved = want.memory.as_ref().map(|pool| MemoryConsumer::new("influence").register(pool));
-        hold_inverses(&self.plan, reserved.as_ref(), want.threads, &want.cancelled)?;
+        let limited = reserved.as_ref().filter(|_| want.served);
+        hold_inverses(&self.plan, limited, want.threads, &want.cancelled)?;
         let limit = want.memory.as_ref().map(|pool| (pool.memory_limit(), pool.reserved()));
         let memory = match limit {
             Some((MemoryLimit::Finite(limit), used)) => limit.saturating_sub(used).min(2 * MEMORY) / 2,
