@@ -239,6 +239,23 @@ fn scores_are_the_sums_of_their_parts() {
     assert!(best.iter().all(|(key, score)| whole[key] == *score));
 }
 
+/// Scores follow the form of a text.
+#[test]
+fn queries_of_another_form_than_the_pool_are_told() {
+    let place = place();
+    place.write("pairs.json", json!([{"prompt": "Is 7 odd?", "completion": "7 is odd"}]).to_string());
+    let model = demo("model");
+    let score = ["score", "--pool", "pool", "--model", &model, "--modules", MODULES, "--dry-run"];
+    let told = place.run(&[&score[..], &["--target-data", "pairs.json"]].concat());
+    let pool =
+        "of 12 samples of the pool `pool` looked at 12 are conversations and 0 prompts with completions";
+    let queries = "of 1 query 0 are conversations and 1 prompts with completions";
+    told.says(0, &[pool, queries, "two forms", "--template tulu_chat"]);
+    for more in [&["--target", "q"][..], &["--target-data", "pairs.json", "--template", "tulu_chat"]] {
+        place.run(&[&score[..], more].concat()).says(0, &[]).lacks(&["two forms"]);
+    }
+}
+
 /// Their scores of 0 would be above those of opponents.
 #[test]
 fn rows_without_a_scored_token_are_in_no_ranking() {

@@ -40,7 +40,7 @@ pub use explain::{RowExplanation, TargetNames};
 pub use methods::tiles::{Tile, TileWorker, Tiles};
 pub use plan::Plan;
 pub use plan::checkpoints::PlanCheckpoint;
-pub use plan::conversation::{note_of_shapes, note_of_target};
+pub use plan::conversation::{note_of_queries, note_of_shapes, note_of_target};
 pub use plan::covariance::PlanModels;
 pub use plan::named::{named_kind, names_for, names_of};
 pub use plan::precondition::PlanPrecondition;

@@ -12,7 +12,8 @@ use gstore_ingest::gradient::ModuleSelection;
 use gstore_ingest::pipeline::{IngestRequest, RowBatches};
 use gstore_model::Device;
 use gstore_model::architectures::{Param, TensorRole};
-use gstore_store::Snapshot;
+use gstore_query::influence::note_of_queries;
+use gstore_store::{DatasetPart, Snapshot};
 
 use super::checks::{check, check_segments, of_another_model, selection, strategy};
 use super::forms::column_bytes;
@@ -113,7 +114,7 @@ impl ScorePlan {
             ScoreTarget::Samples { measurement, summed, .. } => (*measurement, *summed),
             ScoreTarget::Own => (Measurement::Loss, false),
         };
-        let (queries, names) = queries(&request.target, &batches, work)?;
+        let (queries, names) = queries(&request.target, (snapshot, &dataset, &batches), work)?;
         let mut plan = Self {
             engine,
             batches,
@@ -283,11 +284,11 @@ impl ScorePlan {
     }
 }
 
-/// Tokens and names of the queries.
+/// Tokens and names of the queries. Where their texts and those of the pool are of two forms, a note says so.
 fn queries(
     target: &ScoreTarget,
-    batches: &RowBatches,
-    work: &JobContext<'_>,
+    (snapshot, pool, batches): (&Snapshot, &DatasetPart, &RowBatches),
+    work: &mut JobContext<'_>,
 ) -> Result<(Vec<SampleTokens>, QueryNames), FactorJobError> {
     let ScoreTarget::Samples { source, limit, summed, .. } = target else {
         return Ok((Vec::new(), QueryNames::default()));
@@ -306,6 +307,9 @@ fn queries(
              another id, or leave it out"
         )));
     }
+    let contents = samples.iter().map(|sample| &sample.content);
+    let note = note_of_queries(snapshot, pool, contents, &batches.encoding());
+    note.iter().for_each(|note| work.progress.note(note));
     let encoder = batches.encoder();
     let encoded = encode_each(&samples, |sample| encoder.encode(&sample.content), work.threads, work.cancel)?;
     let unscored = samples.iter().zip(&encoded).find(|(_, encoded)| encoded.scored_tokens() == 0);

@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
 use gstore_core::content::{Content, Role};
-use gstore_core::{EncodingSpec, FeatureDesc, Remedy, many};
+use gstore_core::{EncodingSpec, FeatureDesc, Remedy, many, many_of};
 use gstore_store::{DatasetPart, FeaturePart, Granularity, RowSet, Snapshot};
 use serde_json::{Map, Value, json};
 
@@ -356,6 +356,41 @@ pub fn note_of_shapes(snapshot: &Snapshot, dataset: &str) -> Option<String> {
     })
 }
 
+/// What a user should know of queries whose gradients are computed together with those of a pool, where their
+/// template writes some of both with roles and others without.
+pub fn note_of_queries<'a>(
+    snapshot: &Snapshot,
+    pool: &DatasetPart,
+    queries: impl IntoIterator<Item = &'a Content>,
+    spec: &EncodingSpec,
+) -> Option<String> {
+    // Records are read only where something may differ.
+    if writes_roles(spec) {
+        return None;
+    }
+    let of_pool = Shapes::of(snapshot, pool).ok()?;
+    let mut of_queries = Shapes::default();
+    queries.into_iter().for_each(|content| of_queries.add(Some(content)));
+    let have_roles = of_pool.have_roles(spec) || of_queries.have_roles(spec);
+    if !have_roles || of_pool.bare(spec) + of_queries.bare(spec) == 0 {
+        return None;
+    }
+    let kinds = |Shapes { talks, pairs, .. }: Shapes| {
+        format!("{talks} are conversations and {pairs} prompts with completions")
+    };
+    Some(format!(
+        "of {} of the pool `{}` looked at {}, of {} {}: the template {} writes roles around conversations alone, so scores \
+         compare texts of two forms and follow the form; {}, in the fit of factors too, writes them around all",
+        many(of_pool.looked_at, "sample"),
+        pool.name,
+        kinds(of_pool),
+        many_of(of_queries.looked_at, "query", "queries"),
+        kinds(of_queries),
+        spec.template,
+        Remedy::Option("template", "tulu_chat")
+    ))
+}
+
 /// Whether the pools' records are conversations, as far as it shows in some of each. The store does not keep
 /// the shape of records.
 fn are_conversations(snapshot: &Snapshot, pools: &[SideTexts<'_>]) -> Result<bool, QueryError> {
@@ -391,14 +426,19 @@ impl Shapes {
         let records = batch.column(0).as_binary_opt::<i32>();
         let mut found = Self::default();
         for record in records.into_iter().flat_map(|records| records.iter().flatten()) {
-            found.looked_at += 1;
-            match Content::read(record) {
-                Ok(Content::Messages(_)) => found.talks += 1,
-                Ok(Content::PromptCompletion { .. }) => found.pairs += 1,
-                _ => {}
-            }
+            found.add(Content::read(record).ok().as_ref());
         }
         Ok(found)
+    }
+
+    /// Looks at one more record.
+    fn add(&mut self, content: Option<&Content>) {
+        self.looked_at += 1;
+        match content {
+            Some(Content::Messages(_)) => self.talks += 1,
+            Some(Content::PromptCompletion { .. }) => self.pairs += 1,
+            Some(Content::Text(_)) | None => {}
+        }
     }
 
     /// Whether some are conversations, and some prompts with completions.
