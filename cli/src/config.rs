@@ -22,7 +22,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use clap::parser::ValueSource;
-use clap::{Arg, ArgMatches, Command};
+use clap::{Arg, ArgAction, ArgMatches, Command};
 use gstore_core::did_you_mean;
 
 use crate::args::in_place_of;
@@ -31,12 +31,14 @@ use crate::origin::ConfiguredOption;
 /// The command line with the file's options put in where the command line is silent; `put_in` gets them.
 ///
 /// # Errors
-/// A file that cannot be read, is not TOML, or has an option that the command does not know.
+/// A file that cannot be read, is not TOML, or has an option that the command does not know; a switch with a
+/// value that is neither true nor false.
 pub fn expand(
     root: &Command,
     argv: Vec<OsString>,
     put_in: &mut Vec<ConfiguredOption>,
 ) -> Result<Vec<OsString>> {
+    let (argv, turned_off) = turn_switches(root, argv)?;
     // Required flags may stand in the file, so this first look takes whatever it can read. An option that is
     // given twice counts as given: its error is then about the command line.
     let lenient = root.clone().ignore_errors(true).args_override_self(true);
@@ -77,7 +79,8 @@ pub fn expand(
                 path.display()
             );
         }
-        if goes_before(given, arg.get_id().as_str(), is_named) || is_excluded(command, arg, given) {
+        let is_off = turned_off.iter().any(|off| off == long);
+        if is_off || goes_before(given, arg.get_id().as_str(), is_named) || is_excluded(command, arg, given) {
             continue;
         }
         let written = value.clone();
@@ -89,6 +92,40 @@ pub fn expand(
         push_flag(&mut flags, long, &value).with_context(|| format!("{}: option `{key}`", path.display()))?;
     }
     Ok(insert_behind_command(root, argv, &names, flags))
+}
+
+/// The command line with `--switch=true` as `--switch` and without `--switch=false`, which is how one of the
+/// file is turned off; with the switches that are, as their flags without hyphens.
+fn turn_switches(root: &Command, argv: Vec<OsString>) -> Result<(Vec<OsString>, Vec<String>)> {
+    let command = commands(root, &argv).last().map_or(root, |(_, command)| *command);
+    let (mut turned, mut off) = (Vec::with_capacity(argv.len()), Vec::new());
+    let mut words = argv.into_iter();
+    for word in words.by_ref() {
+        let is_end = word == "--";
+        let given =
+            word.to_str().and_then(|word| word.strip_prefix("--")).and_then(|word| word.split_once('='));
+        let switch = given.and_then(|(name, value)| Some((switch_called(root, command, name)?, value)));
+        match switch {
+            Some((long, "true")) => turned.push(format!("--{long}").into()),
+            Some((long, "false")) => off.push(long.to_owned()),
+            Some((long, other)) => bail!("--{long} is true or false, not {other}"),
+            None => turned.push(word),
+        }
+        if is_end {
+            break;
+        }
+    }
+    turned.extend(words);
+    Ok((turned, off))
+}
+
+/// The flag, without hyphens, of the option without a value that a command calls so.
+fn switch_called<'a>(root: &'a Command, command: &'a Command, name: &str) -> Option<&'a str> {
+    let is_switch = |arg: &&Arg| {
+        let is_alias = || arg.get_all_aliases().is_some_and(|aliases| aliases.contains(&name));
+        matches!(arg.get_action(), ArgAction::SetTrue) && (arg.get_long() == Some(name) || is_alias())
+    };
+    command.get_arguments().chain(root.get_arguments()).find(is_switch).and_then(Arg::get_long)
 }
 
 /// Whether a key is that of an argument: its flag without hyphens before it. Without a flag it has its name
@@ -311,18 +348,19 @@ fn insert_behind_command(
     names: &[&str],
     flags: Vec<OsString>,
 ) -> Vec<OsString> {
-    let at = behind_command(root, &argv, names.len()).unwrap_or(argv.len());
+    let last = names.len().checked_sub(1).and_then(|last| commands(root, &argv).get(last).copied());
+    let at = last.map_or(argv.len(), |(at, _)| at + 1);
     argv.splice(at..at, flags);
     argv
 }
 
-/// The place behind the last of so many names of commands. Values of options before it, such as the folder of a
-/// store, may be called as a command is.
-fn behind_command(root: &Command, argv: &[OsString], names: usize) -> Option<usize> {
-    let (mut command, mut left) = (root, names);
+/// The places of the words that name a command, each with its command. Values of options before it, such as
+/// the folder of a store, may be called as a command is.
+fn commands<'a>(root: &'a Command, argv: &[OsString]) -> Vec<(usize, &'a Command)> {
+    let mut found: Vec<(usize, &Command)> = Vec::new();
+    let mut command = root;
     let mut words = argv.iter().enumerate().skip(1);
-    while left > 0 {
-        let (_, word) = words.next()?;
+    while let Some((at, word)) = words.next() {
         let word = word.to_string_lossy();
         if word.starts_with('-') {
             // Those of the root stand behind every command.
@@ -330,10 +368,11 @@ fn behind_command(root: &Command, argv: &[OsString], names: usize) -> Option<usi
                 words.next();
             }
         } else if let Some(inner) = command.find_subcommand(&*word) {
-            (command, left) = (inner, left - 1);
+            command = inner;
+            found.push((at, inner));
         }
     }
-    Some(words.next().map_or(argv.len(), |(at, _)| at))
+    found
 }
 
 /// Whether a word is the flag of an option whose value is the next word.
@@ -399,6 +438,23 @@ mod tests {
         let argv =
             run("[query]\njson = true\n", &["query", "--format", "csv", "--config", "FILE", "SELECT 1"]);
         assert!(!argv.expect("valid").contains(&"--json".to_owned()));
+    }
+
+    #[test]
+    fn the_command_line_turns_off_what_the_file_turns_on() {
+        let file = "quiet = true\n[select]\nexclude-target = true\nforce = true\n";
+        let line = ["select", "--exclude-target=false", "--quiet=false", "--config", "FILE", "--force=true"];
+        let argv = run(file, &line).expect("valid").join(" ");
+        assert!(!argv.contains("exclude-target") && !argv.contains("quiet"), "{argv}");
+        assert_eq!(argv.matches("--force").count(), 1, "{argv}");
+        let error =
+            run(file, &["select", "--force=no", "--config", "FILE"]).expect_err("refused").to_string();
+        assert_eq!(error, "--force is true or false, not no");
+        // Behind `--` and of other commands they are what they were.
+        for word in ["--exclude-target=false", "--top=5"] {
+            let argv = run("", &["query", "--config", "FILE", "--", word]).expect("valid");
+            assert_eq!(argv.last().map(String::as_str), Some(word));
+        }
     }
 
     #[test]
