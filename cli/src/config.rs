@@ -20,7 +20,7 @@ use std::any::TypeId;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Error, Result, anyhow, bail};
 use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use gstore_core::did_you_mean;
@@ -61,11 +61,7 @@ pub fn expand(
     for (key, value) in options(root, path, &names)? {
         let Some(arg) = command.get_arguments().chain(root.get_arguments()).find(|arg| is_called(arg, &key))
         else {
-            let known = command.get_arguments().chain(root.get_arguments()).filter_map(Arg::get_long);
-            let meant = || in_place_of(command, &key).map(|meant| format!("; {meant}"));
-            let hint = other_command_option(root, &key).or_else(meant);
-            let hint = hint.unwrap_or_else(|| did_you_mean(&key, known));
-            bail!("{}: `gstore {name}` has no option `{key}`{hint}", path.display());
+            return Err(no_option(root, command, path, (&name, &key)));
         };
         let Some(long) = arg.get_long() else {
             bail!(
@@ -135,6 +131,15 @@ fn is_called(arg: &Arg, key: &str) -> bool {
         Some(long) => long == key.replace('_', "-"),
         None => arg.get_id() == key.replace('-', "_").as_str(),
     }
+}
+
+/// The error of a key that is no option of its command, with what is meant.
+fn no_option(root: &Command, command: &Command, path: &Path, (name, key): (&str, &str)) -> Error {
+    let known = command.get_arguments().chain(root.get_arguments()).filter_map(Arg::get_long);
+    let meant = || in_place_of(command, key).map(|meant| format!("; {meant}"));
+    let hint = other_command_option(root, key).or_else(meant);
+    let hint = hint.unwrap_or_else(|| did_you_mean(key, known));
+    anyhow!("{}: `gstore {name}` has no option `{key}`{hint}", path.display())
 }
 
 /// Where an option of other commands belongs, as each of a file's first lines is one of all commands.
@@ -277,6 +282,7 @@ fn options(root: &Command, path: &Path, names: &[&str]) -> Result<Vec<(String, t
         .parse()
         .with_context(|| format!("{} is not valid TOML{}", path.display(), unquoted_hint(&text)))?;
     let (mut found, mut command) = (Vec::new(), Some(root));
+    let mut above = String::new();
     for name in names.iter().map(Some).chain([None]) {
         let mut next = toml::Table::new();
         let has_commands = command.is_some_and(Command::has_subcommands);
@@ -286,6 +292,8 @@ fn options(root: &Command, path: &Path, names: &[&str]) -> Result<Vec<(String, t
                     check_command(command, path, &key)?;
                     if name.is_some_and(|name| *name == key) {
                         next = inner;
+                    } else if let Some(other) = command.and_then(|command| command.find_subcommand(&key)) {
+                        check_keys((root, other), path, &format!("{above}{key}"), &inner)?;
                     }
                 }
                 value => found.push((key, value)),
@@ -293,6 +301,7 @@ fn options(root: &Command, path: &Path, names: &[&str]) -> Result<Vec<(String, t
         }
         table = next;
         command = command.zip(name).and_then(|(command, name)| command.find_subcommand(name));
+        above.extend(name.into_iter().flat_map(|name| [*name, " "]));
     }
     Ok(found)
 }
@@ -316,6 +325,35 @@ fn check_command(parent: Option<&Command>, path: &Path, key: &str) -> Result<()>
     }
     let known = parent.into_iter().flat_map(Command::get_subcommands).map(Command::get_name);
     bail!("{}: there is no command [{key}]{}", path.display(), did_you_mean(key, known));
+}
+
+/// An error if a key in the table of a command that does not run is no option of it or of any of its own
+/// commands.
+fn check_keys(
+    (root, command): (&Command, &Command),
+    path: &Path,
+    name: &str,
+    table: &toml::Table,
+) -> Result<()> {
+    for (key, value) in table {
+        match value {
+            toml::Value::Table(inner) if command.has_subcommands() => {
+                check_command(Some(command), path, key)?;
+                if let Some(own) = command.find_subcommand(key) {
+                    check_keys((root, own), path, &format!("{name} {key}"), inner)?;
+                }
+            }
+            _ if knows(command, key) || root.get_arguments().any(|arg| is_called(arg, key)) => {}
+            _ => return Err(no_option(root, command, path, (name, key))),
+        }
+    }
+    Ok(())
+}
+
+/// Whether a command or one of its own has an option that is called so.
+fn knows(command: &Command, key: &str) -> bool {
+    command.get_arguments().any(|arg| is_called(arg, key))
+        || command.get_subcommands().any(|inner| knows(inner, key))
 }
 
 fn push_flag(flags: &mut Vec<OsString>, long: &str, value: &toml::Value) -> Result<()> {
@@ -579,6 +617,28 @@ mod tests {
                 run(file, &["query", "--config", "FILE", "SELECT 1"]).expect_err("refused").to_string();
             assert!(error.contains(says), "{error}");
         }
+    }
+
+    #[test]
+    fn keys_of_other_commands_are_checked_too() {
+        let args = ["query", "--config", "FILE", "SELECT 1"];
+        for (file, says) in [
+            ("[select]\ntopp = '5%'\n", "`gstore select` has no option `topp`; did you mean `top`?"),
+            (
+                "[evaluate.tasks]\nlimt = 5\n",
+                "`gstore evaluate tasks` has no option `limt`; did you mean `limit`?",
+            ),
+            ("[evaluate]\nlimt = 5\n", "`gstore evaluate` has no option `limt`"),
+        ] {
+            let error = run(file, &args).expect_err("refused").to_string();
+            assert!(error.contains(says), "{error}");
+        }
+        // The options of all commands of a group may stand in its table, and those of all commands in each.
+        let file = "[evaluate]\nlimit = 5\nquiet = true\n[evaluate.text]\nforce = true\n";
+        run(file, &args).expect("valid");
+        let file = "[evaluate.tasks]\nlimt = 5\n";
+        let error = run(file, &["evaluate", "text", "--config", "FILE"]).expect_err("refused").to_string();
+        assert!(error.contains("`gstore evaluate tasks` has no option `limt`"), "{error}");
     }
 
     #[test]
