@@ -33,10 +33,14 @@ pub(super) fn tokens(tokens: Vec<TokenWithSpan>) -> Result<Vec<TokenWithSpan>, S
         let place = token.span.start;
         let Some(number) = decimal(&written) else {
             let error = SqlError::new(SqlErrorKind::Syntax, format!("`{written}` is no number"));
-            let hint = match written.starts_with("0x") {
-                true => "bytes are written x'1F'; a number has up to 32 hexadecimal digits",
-                false => {
+            let hint = match (is_table(&tokens, i), written.starts_with("0x")) {
+                (true, _) => {
+                    format!("a name that begins with a digit stands in double quotes: \"{written}\"")
+                }
+                (_, true) => "bytes are written x'1F'; a number has up to 32 hexadecimal digits".to_owned(),
+                (_, false) => {
                     "a name behind a number has AS before it; between digits stands one `_`, as in 1_000"
+                        .to_owned()
                 }
             };
             return Err(error.hint(hint).at((place.line, place.column)));
@@ -47,6 +51,13 @@ pub(super) fn tokens(tokens: Vec<TokenWithSpan>) -> Result<Vec<TokenWithSpan>, S
         }
     }
     Ok(all)
+}
+
+/// Whether a token is where the name of a table is.
+fn is_table(tokens: &[TokenWithSpan], at: usize) -> bool {
+    let mut before = tokens.iter().take(at).rev().map(|token| &token.token);
+    let before = before.find(|token| !matches!(token, Token::Whitespace(_)));
+    matches!(before, Some(Token::Word(word)) if matches!(word.keyword, Keyword::FROM | Keyword::JOIN))
 }
 
 /// The text of a token that begins a number. The tokenizer has one token for `0x1F`, a number, and for
@@ -123,6 +134,16 @@ mod tests {
         ] {
             let error = parse(sql).unwrap_err().to_string();
             assert!(error.starts_with(&format!("`{written}` is no number (line 1, column 8)")), "{error}");
+        }
+        for (sql, column) in [
+            ("SELECT 1 FROM 2024_news", 15),
+            ("SELECT 1 FROM t JOIN /* the news */ 2024_news USING (id)", 37),
+        ] {
+            let error = parse(sql).unwrap_err();
+            assert!(
+                error.to_string().starts_with(&format!("`2024_news` is no number (line 1, column {column})"))
+            );
+            assert!(error.to_string().contains("stands in double quotes: \"2024_news\""), "{error}");
         }
     }
 }
