@@ -72,7 +72,7 @@ pub struct GradientArgs {
 }
 
 /// Projections of gradients; sides of a factored one are chosen with its dimension.
-pub(super) const PROJECTIONS: &[Word<ProjectionKind>] = &[
+const PROJECTIONS: &[Word<ProjectionKind>] = &[
     (
         "sjlt",
         "Sparse Johnson-Lindenstrauss, 4 non-zeros per coordinate, of all tensors as one vector",
@@ -104,13 +104,19 @@ pub(super) const PROJECTIONS: &[Word<ProjectionKind>] = &[
         "A sample of both sides of each module's gradient: fastest, poor for peaked ones",
         ProjectionKind::FactMask { k_out: 0, k_in: 0 },
     ),
+    ("none", "The gradient itself", ProjectionKind::None),
     (
         "ekfac",
         "The eigenbasis of fitted factors, whitened, each module cut to the block with most of the curvature: dot products are EK-FAC scores",
         ProjectionKind::Ekfac,
     ),
-    ("none", "The gradient itself", ProjectionKind::None),
 ];
+
+/// Those that need nothing which was fitted before.
+pub(super) const WITHOUT_FACTORS: &[Word<ProjectionKind>] = match PROJECTIONS.split_last() {
+    Some((_ekfac, others)) => others,
+    None => PROJECTIONS,
+};
 
 /// What the loss of a token is.
 const LOSSES: &[Word<LossForm>] = &[

@@ -272,7 +272,7 @@ pub struct DemoArgs {
     #[arg(long, value_name = "NAME")]
     pub target: Option<String>,
     /// Features of the demo: projected as in real use, or the exact gradients
-    #[arg(long, value_parser = words::one_of(gradients::PROJECTIONS), default_value = "sjlt")]
+    #[arg(long, value_parser = words::one_of(gradients::WITHOUT_FACTORS), default_value = "sjlt")]
     pub projection: ProjectionKind,
 }
 
