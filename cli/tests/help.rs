@@ -29,6 +29,24 @@ fn every_command_explains_itself() {
 }
 
 #[test]
+fn help_lists_the_options_of_its_command_alone() {
+    for (command, has, lacks) in [
+        (&["demo"][..], "sjlt", &["ekfac"][..]),
+        (&["ask"], "--within", &["--method", "--ensemble", "--signal", "--min-models"]),
+        (&["plot", "tokens"], "--within", &["--method", "--ensemble", "--signal", "--min-models"]),
+        (&["plot", "scores"], "--ensemble", &[]),
+        (&["evaluate", "text"], "--against", &["--random"]),
+        (&["train"], "the maps of attention]", &["daunce train"]),
+        (&["daunce", "prepare"], "[default: all-linear]", &["the maps of attention"]),
+        (&["ingest"], "devices]", &[]),
+    ] {
+        let help = ok(&[command, &["--help"]].concat());
+        let listed: Vec<_> = lacks.iter().filter(|word| help.contains(**word)).collect();
+        assert!(help.contains(has) && listed.is_empty(), "{command:?}: {listed:?} in {help}");
+    }
+}
+
+#[test]
 fn completions_know_every_command() {
     let commands = commands();
     for shell in ["bash", "zsh", "fish"] {

@@ -41,7 +41,8 @@ impl ScoresArgs {
 pub struct ComparedScoresArgs {
     #[command(flatten)]
     pub methods: ScoresArgs,
-    /// Also a method that knows nothing, with which the others are compared: uniform numbers of this seed
+    /// Also a method that knows nothing, with which the others are compared without --against: uniform
+    /// numbers of this seed
     #[arg(long, value_name = "SEED", num_args = 0..=1, default_missing_value = "0")]
     pub random: Option<u64>,
 }

@@ -82,6 +82,9 @@ pub struct DaunceAttachArgs {
 
 /// Model, data, folder, and what computes: what hidden states and copies have in common.
 #[derive(Args, Debug, Clone)]
+#[command(mut_arg("lora_targets", |targets| {
+    targets.help("Ends of the names of adapted modules, or all-linear [default: all-linear]")
+}))]
 pub struct DaunceOfArgs {
     /// Model to start from: a folder in Hugging Face layout, or org/name or org/name@revision
     /// on the Hugging Face Hub

@@ -11,7 +11,7 @@ use super::BACKENDS;
 #[derive(Args, Debug, Clone)]
 pub struct DevicesArgs {
     /// What computes
-    #[arg(long, aliases = ["device", "devices"], value_name = "NAME", value_delimiter = ',', num_args = 1.., default_value = "cpu",
+    #[arg(long, alias = "device", visible_alias = "devices", value_name = "NAME", value_delimiter = ',', num_args = 1.., default_value = "cpu",
         help = format!("{BACKENDS}; several of one sort (cuda:0,cuda:1), or all NVIDIA GPUs (all), share the work"))]
     pub backend: Vec<DeviceName>,
 }

@@ -220,7 +220,7 @@ const NOT_OF_TARGETS: [&str; 30] = [
 #[derive(Args, Debug, Clone)]
 #[command(next_help_heading = "Comparison")]
 pub struct ComparisonArgs {
-    /// The system that the others are compared with [default: that of --random, else the first]
+    /// The system that the others are compared with [default: the first]
     #[arg(long, value_name = "NAME")]
     pub against: Option<String>,
     /// Resamples of the paired bootstrap

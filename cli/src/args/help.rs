@@ -62,7 +62,9 @@ fn group_options(root: Command) -> Command {
             let cascade = options_of::<CascadeArgs>("Cascade");
             with_groups(select, [vec![rules, cascade], questions(), writing()])
         })
-        .mut_subcommand("ask", |ask| with_groups(ask, [questions(), writing(), models()]))
+        .mut_subcommand("ask", |ask| {
+            with_groups(hide_options(ask, &[METHOD, COVARIANCE]), [questions(), writing(), models()])
+        })
         .mut_subcommand("query", |query| {
             let limits = options_named("Limits", &["memory"]);
             with_groups(query, [vec![limits], writing(), models(), reading()])
@@ -101,22 +103,26 @@ fn group_options(root: Command) -> Command {
             with_groups(matrix, [vec![pairs], writing(), reading()])
         })
         .mut_subcommand("plot", |plot| {
-            plot.mut_subcommands(|what| {
+            let plot = plot.mut_subcommands(|what| {
                 let picture = options_of::<PlotOutputArgs>("Picture");
                 with_groups(what, [vec![picture], questions(), models()])
-            })
+            });
+            plot.mut_subcommand("tokens", |tokens| hide_options(tokens, &[METHOD, COVARIANCE]))
         })
 }
 
-/// A command whose labels are scores by gradients, of the rows that have some, as with `partial`. Options of
-/// covariances of losses and of rows without gradients are parsed, so that the error says why they are
-/// refused, but are not in its help.
+/// A command whose labels are scores by gradients, of the rows that have some, as with `partial`: without the
+/// options of covariances of losses and of rows without gradients.
 fn label_command(command: Command) -> Command {
+    hide_options(command, &[METHOD, COVARIANCE, &["missing", "partial"]])
+}
+
+/// The command without these options in its help. They are parsed, so that the error says why they are
+/// refused.
+fn hide_options(command: Command, hidden: &[&[&str]]) -> Command {
     command.mut_args(|arg| {
-        let id = arg.get_id().as_str();
-        let is_of_none =
-            METHOD.contains(&id) || COVARIANCE.contains(&id) || ["missing", "partial"].contains(&id);
-        if is_of_none { arg.hide(true) } else { arg }
+        let is_hidden = hidden.iter().any(|names| names.contains(&arg.get_id().as_str()));
+        if is_hidden { arg.hide(true) } else { arg }
     })
 }
 

@@ -134,8 +134,7 @@ pub struct TrainMethodArgs {
     /// The adapter's update is alpha / rank times its factors: a number above 0 [default: 32]
     #[arg(long, value_name = "X")]
     pub lora_alpha: Option<f64>,
-    /// Ends of the names of adapted modules, or all-linear [default: the maps of attention; for
-    /// `daunce train`: all-linear]
+    /// Ends of the names of adapted modules, or all-linear [default: the maps of attention]
     #[arg(long, alias = "lora-target-modules", value_name = "NAME", value_delimiter = ',', num_args = 1..)]
     pub lora_targets: Vec<String>,
     /// Go on training the adapter in this folder, with a new optimizer
