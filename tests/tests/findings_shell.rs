@@ -149,7 +149,7 @@ fn dot_commands_work_through_a_pipe() {
     has(&place.ok(&["query", ".schema odd_ones"]), &["odd_ones\n", "  id ", "  row "]);
     let finished = place.run(&["query", "SELECT 1 AS one;\n.nothing"]);
     assert_eq!((finished.code, finished.stdout.as_str()), (1, "one\n1\n"), "{}", finished.stderr);
-    has(&finished.stderr, &["what is given, line 2", "there is no command `.nothing`"]);
+    has(&finished.stderr, &["the statements given, line 2", "there is no command `.nothing`"]);
 }
 
 #[test]

@@ -77,7 +77,7 @@ fn statements(args: &QueryArgs) -> Result<Option<String>> {
 fn place(args: &QueryArgs) -> &Path {
     match (&args.file, args.sql.as_deref()) {
         (Some(file), _) if file != Path::new("-") => file.as_path(),
-        (None, Some(sql)) if sql != "-" => Path::new("what is given"),
+        (None, Some(sql)) if sql != "-" => Path::new("the statements given"),
         _ => Path::new("standard input"),
     }
 }
