@@ -72,6 +72,7 @@ mod types;
 mod unnested;
 mod whole;
 mod written;
+mod years;
 mod zones;
 
 use datafusion::logical_expr::{AggregateUDF, ScalarUDF};

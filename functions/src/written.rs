@@ -6,6 +6,7 @@
 //! - numbers as the bounds of a window over dates are days, and over whole numbers whole
 //! - arguments of window functions that are one for all rows are constants
 //! - the parts of what lies between two times are those of so many days and hours
+//! - the year of a time can be compared with any other
 //! - a rounded decimal has the type that it has by the number of digits as it is written
 //! - a number of 32 bits is compared with a written fraction in 32 bits, so that a value that is shown as 0.1
 //!   is 0.1
@@ -24,7 +25,7 @@ use datafusion::scalar::ScalarValue;
 
 use super::compared::sides;
 use super::whole::type_of;
-use super::{casts, clashes, framed, parts, rewrites, round, shifts, types};
+use super::{casts, clashes, framed, parts, rewrites, round, shifts, types, years};
 
 /// The statement with these casts and comparisons.
 pub fn as_written(plan: LogicalPlan, options: &ConfigOptions) -> DfResult<LogicalPlan> {
@@ -41,7 +42,8 @@ fn rewrite(mut expr: Expr, schema: &DFSchema) -> DfResult<Transformed<Expr>> {
     {
         return Ok(Transformed::yes(casts::cast_call((**of).clone(), field.data_type(), false)));
     }
-    if let Some(call) = parts::call(&expr, schema).or_else(|| round::as_written(&expr)) {
+    let call = parts::call(&expr, schema).or_else(|| round::as_written(&expr));
+    if let Some(call) = call.or_else(|| years::as_written(&expr)) {
         return Ok(Transformed::yes(call));
     }
     let in_units = framed::in_units(&mut expr, schema)?;
