@@ -5,9 +5,10 @@
 //!   error; so is `-x`, which keeps the width of `x`
 //! - `a / b` is a floating-point number, of decimals too; `a // b` is cut off towards zero, so that
 //!   `(a // b) * b + a % b` is `a`
+//! - `a % b` of a UBIGINT and another whole number has a sign
 //!
 //! The engine's own operators keep the width of their operands: a difference of unsigned numbers would have
-//! no sign.
+//! no sign, and the remainder of a UBIGINT and a BIGINT would be a decimal.
 
 mod chain;
 mod negative;
@@ -55,14 +56,20 @@ impl ExprPlanner for Arithmetic {
             BinaryOperator::Minus => Some(Operation::Subtract),
             BinaryOperator::Multiply => Some(Operation::Multiply),
             BinaryOperator::DuckIntegerDivide => Some(Operation::Divide),
+            BinaryOperator::Modulo => Some(Operation::Modulo),
             BinaryOperator::Divide => None,
             _ => return Ok(PlannerResult::Original(expr)),
         };
         let is = |side: &Expr, kind: fn(&DataType) -> bool| type_of(side, schema).is_some_and(|of| kind(&of));
         let are_whole = is(&expr.left, DataType::is_integer) && is(&expr.right, DataType::is_integer);
         let is_exact = |side: &Expr| is(side, |of| scale(of).is_some());
+        let is_unsigned = |side: &Expr| is(side, |of| *of == DataType::UInt64);
         let RawBinaryExpr { op, left, right } = expr;
         let planned = match operation {
+            // Other remainders are of the type of an operand.
+            Some(Operation::Modulo) if !are_whole || is_unsigned(&left) == is_unsigned(&right) => {
+                return Ok(PlannerResult::Original(RawBinaryExpr { op, left, right }));
+            }
             Some(operation) if are_whole || operation == Operation::Divide => {
                 chain::applied(operation, left, right)
             }
@@ -140,6 +147,7 @@ impl ScalarUDFImpl for IntegerOperations {
             [Operation::Subtract] => "subtract",
             [Operation::Multiply] => "multiply",
             [Operation::Divide] => "divide",
+            [Operation::Modulo] => "modulo",
             _ => "arithmetic",
         }
     }
@@ -288,6 +296,12 @@ mod tests {
                 "CAST(CAST(t.x AS Decimal128(5, 2)) AS Float64) / CAST(Int64(2) AS Float64)",
             ),
             ("sum(x) * 2", "multiply(sum(t.x), Int64(2))"),
+            ("x % 2", "t.x % Int64(2)"),
+            ("CAST(x AS BIGINT UNSIGNED) % 2", "modulo(CAST(t.x AS UInt64), Int64(2))"),
+            (
+                "CAST(x AS BIGINT UNSIGNED) % CAST(x AS BIGINT UNSIGNED)",
+                "CAST(t.x AS UInt64) % CAST(t.x AS UInt64)",
+            ),
         ] {
             let plan = logical(&format!("SELECT {expr} FROM {rows}")).await;
             assert!(plan.contains(function), "{expr}: {plan}");

@@ -16,6 +16,7 @@ pub(super) enum Operation {
     Multiply,
     /// To a whole number, cut off towards zero.
     Divide,
+    Modulo,
 }
 
 impl Operation {
@@ -25,6 +26,7 @@ impl Operation {
             Self::Subtract => Operator::Minus,
             Self::Multiply => Operator::Multiply,
             Self::Divide => Operator::Divide,
+            Self::Modulo => Operator::Modulo,
         }
     }
 
@@ -34,6 +36,7 @@ impl Operation {
             Self::Subtract => "-",
             Self::Multiply => "*",
             Self::Divide => "//",
+            Self::Modulo => "%",
         }
     }
 
@@ -43,6 +46,7 @@ impl Operation {
             Self::Subtract => numeric::sub(left, right),
             Self::Multiply => numeric::mul(left, right),
             Self::Divide => numeric::div(left, right),
+            Self::Modulo => numeric::rem(left, right),
         }
     }
 
@@ -53,6 +57,7 @@ impl Operation {
             Self::Subtract => left.checked_sub(right),
             Self::Multiply => left.checked_mul(right),
             Self::Divide => left.checked_div(right),
+            Self::Modulo => left.checked_rem(right),
         };
         i64::try_from(result?).ok()
     }
@@ -69,7 +74,7 @@ pub(super) fn unsigned(
 ) -> Result<Int64Array, ArrowError> {
     let [left, right] = [left, right].map(|side| side.as_primitive::<Decimal128Type>());
     arity::try_binary(left, right, |left, right| {
-        if operation == Operation::Divide && right == 0 {
+        if matches!(operation, Operation::Divide | Operation::Modulo) && right == 0 {
             return Err(ArrowError::DivideByZero);
         }
         operation.of(left, right).ok_or_else(too_large)
