@@ -1,5 +1,5 @@
 //! Casts that the engine has otherwise than DuckDB: of JSON text to lists, of text to times, of text with
-//! fractions to whole numbers, of times, intervals and lists to text.
+//! fractions to whole numbers, also within lists, of times, intervals and lists to text.
 
 use std::sync::Arc;
 
@@ -19,8 +19,9 @@ use gstore_core::json::{is_json, parts, text};
 use gstore_core::shortened;
 
 use super::columnar::of_one;
+use super::elements;
 use super::spans::is_span;
-use super::spelled::{self, is_list};
+use super::spelled::{self, innermost, is_list, item};
 use super::times::{self, SAID, is_time};
 use crate::error::FunctionError;
 use crate::signatures;
@@ -35,7 +36,7 @@ pub(super) fn call(of: &Expr, to: &DataType, safe: bool, schema: &DFSchema) -> D
     // The engine casts text to numbers where the two are compared, and must not round there: `safe` casts are
     // written, and others that are have been replaced before.
     let of_list = matches!(to, DataType::List(_) | DataType::FixedSizeList(..));
-    let reads = is_text(&from) && (of_list || is_time(to) || safe && to.is_integer());
+    let reads = is_text(&from) && (of_list || is_time(to)) || safe && reads_integers(&from, to);
     let is_written = matches!(from, DataType::Timestamp(..)) || is_span(&from) || is_list(&from);
     let writes = is_written && is_text(to);
     if !(reads || writes) {
@@ -48,6 +49,15 @@ pub(super) fn call(of: &Expr, to: &DataType, safe: bool, schema: &DFSchema) -> D
         return Ok(Some(lit(ScalarValue::try_from_array(&time, 0)?)));
     }
     Ok(Some(cast_call(of.clone(), to, safe)))
+}
+
+/// Whether a cast is of texts to whole numbers, or of lists of texts to lists of such numbers.
+pub(super) fn reads_integers(from: &DataType, to: &DataType) -> bool {
+    match (item(from), item(to)) {
+        (Some(from), Some(to)) => reads_integers(from.data_type(), to.data_type()),
+        (None, None) => is_text(from) && to.is_integer(),
+        _ => false,
+    }
 }
 
 pub(super) fn cast_call(of: Expr, to: &DataType, safe: bool) -> Expr {
@@ -84,13 +94,31 @@ impl CastFunction {
     }
 
     fn of(&self, values: &ArrayRef) -> DfResult<ArrayRef> {
+        if reads_integers(values.data_type(), &self.to) {
+            let whole = integers(values, innermost(&self.to), self.safe)?;
+            // From lists of one kind to those of another.
+            let options = CastOptions { safe: self.safe, ..CastOptions::default() };
+            return Ok(arrow_cast::cast_with_options(&whole, &self.to, &options)?);
+        }
         if let Some(texts) = spelled::texts(values)? {
             return Ok(arrow_cast::cast(&texts, &self.to)?);
         }
-        let texts = arrow_cast::cast(values, &DataType::Utf8)?;
-        let texts = texts.as_string_opt::<i32>().ok_or_else(|| FunctionError::internal("type of a cast"))?;
-        read(texts, &self.to, self.safe)
+        read(&plain(values)?, &self.to, self.safe)
     }
+}
+
+/// Whole numbers from texts, or lists of them from lists of texts.
+fn integers(values: &ArrayRef, to: &DataType, safe: bool) -> DfResult<ArrayRef> {
+    match elements::changed(values, |texts| integers(texts, to, safe))? {
+        Some(lists) => Ok(lists),
+        None => numbers(&plain(values)?, to, safe),
+    }
+}
+
+fn plain(texts: &ArrayRef) -> DfResult<StringArray> {
+    let texts = arrow_cast::cast(texts, &DataType::Utf8)?;
+    let plain = texts.as_string_opt::<i32>().cloned();
+    Ok(plain.ok_or_else(|| FunctionError::internal("type of a cast"))?)
 }
 
 fn read(texts: &StringArray, to: &DataType, safe: bool) -> DfResult<ArrayRef> {

@@ -28,6 +28,7 @@ mod counts;
 mod dates;
 mod digests;
 mod edges;
+mod elements;
 mod error;
 mod extremes;
 mod formatted;

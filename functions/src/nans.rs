@@ -35,7 +35,7 @@ use datafusion::scalar::ScalarValue;
 pub use self::values::canonical;
 pub(super) use self::values::canonical_value;
 use super::columnar::of_one;
-use super::spelled::item;
+use super::spelled::innermost;
 use super::types::is_text;
 use crate::forward::{accumulate_in, group_in, of_its_type};
 use crate::signatures;
@@ -154,11 +154,6 @@ fn constant(expr: &Expr) -> Option<f32> {
         Ok(ScalarValue::Float32(number)) => number.filter(|number| number.is_finite() && *number != 0.0),
         _ => None,
     }
-}
-
-/// The type of the elements of a list, or of lists in it; any other type itself.
-fn innermost(of: &DataType) -> &DataType {
-    item(of).map_or(of, |item| innermost(item.data_type()))
 }
 
 /// Whether an operand is a floating-point number. The type of what may be long is not asked for: an operand

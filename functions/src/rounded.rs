@@ -1,5 +1,5 @@
 //! Casts to whole numbers that round, as in DuckDB: doubles to the nearest, of two equally near the even one;
-//! decimals away from zero there.
+//! decimals away from zero there. So are the elements of lists that are cast to lists of whole numbers.
 //!
 //! The engine cuts off what stands behind the point.
 
@@ -8,7 +8,7 @@ use std::sync::Arc;
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Float32Type, Float64Type};
 use arrow_array::{Array, ArrayRef};
-use arrow_schema::DataType;
+use arrow_schema::{DataType, FieldRef};
 use datafusion::common::DFSchema;
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::utils::take_function_args;
@@ -19,7 +19,8 @@ use datafusion::logical_expr::{
 };
 
 use super::columnar::of_one;
-use super::{casts, narrowed};
+use super::spelled::innermost;
+use super::{casts, elements, narrowed};
 use crate::error::FunctionError;
 use crate::signatures;
 
@@ -52,13 +53,13 @@ pub(super) fn rewrite(expr: Expr, schema: &DFSchema) -> DfResult<Transformed<Exp
 fn round_cast(expr: Box<Expr>, to: &DataType, schema: &DFSchema) -> Transformed<Box<Expr>> {
     let is_rounded = matches!(&*expr, Expr::ScalarFunction(call) if call.func.inner().is::<NearestInteger>());
     let fraction = || expr.get_type(schema).is_ok_and(|of| integer_type(&of).is_some());
-    if !to.is_integer() || is_rounded || !fraction() {
+    if !innermost(to).is_integer() || is_rounded || !fraction() {
         return Transformed::no(expr);
     }
     Transformed::yes(Box::new(ScalarUDF::from(NearestInteger).call(vec![*expr])))
 }
 
-/// The type in which numbers of a type that has fractions are rounded.
+/// The type in which numbers of a type that has fractions, or lists of them, are rounded.
 fn integer_type(of: &DataType) -> Option<DataType> {
     // Digits in front of the point, and one more for 9.5.
     let digits = |precision: u8, scale: i8| precision.saturating_sub(scale.unsigned_abs()).saturating_add(1);
@@ -70,8 +71,17 @@ fn integer_type(of: &DataType) -> Option<DataType> {
         DataType::Decimal256(precision, scale) if *scale > 0 => {
             Some(DataType::Decimal256(digits(*precision, *scale), 0))
         }
+        DataType::List(item) => integer_item(item).map(DataType::List),
+        DataType::LargeList(item) => integer_item(item).map(DataType::LargeList),
+        DataType::FixedSizeList(item, size) => {
+            integer_item(item).map(|item| DataType::FixedSizeList(item, *size))
+        }
         _ => None,
     }
+}
+
+fn integer_item(item: &FieldRef) -> Option<FieldRef> {
+    integer_type(item.data_type()).map(|of| elements::with_type(item, of))
 }
 
 /// The nearest whole number. A function, since the engine takes casts of decimals out of comparisons.
@@ -108,6 +118,9 @@ impl ScalarUDFImpl for NearestInteger {
 }
 
 fn nearest(values: &ArrayRef) -> DfResult<ArrayRef> {
+    if let Some(lists) = elements::changed(values, nearest)? {
+        return Ok(lists);
+    }
     Ok(match values.data_type() {
         DataType::Float32 => {
             Arc::new(values.as_primitive::<Float32Type>().unary::<_, Float32Type>(f32::round_ties_even))

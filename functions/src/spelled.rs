@@ -30,6 +30,11 @@ pub(super) fn item(ty: &DataType) -> Option<&FieldRef> {
     }
 }
 
+/// The type of the elements of a list, or of lists in it; any other type itself.
+pub(super) fn innermost(of: &DataType) -> &DataType {
+    item(of).map_or(of, |item| innermost(item.data_type()))
+}
+
 /// The texts of what the engine writes in another way: times, spans of time and lists.
 pub(super) fn texts(values: &ArrayRef) -> DfResult<Option<StringArray>> {
     Ok(match values.data_type() {

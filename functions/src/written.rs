@@ -1,7 +1,7 @@
 //! Casts and comparisons as the statement has them, before the engine coerces types: afterwards the types
 //! that were written are lost.
 //!
-//! - `text::INT` rounds: `'12.7'::INT` is 13
+//! - `text::INT` rounds: `'12.7'::INT` is 13, and so does `texts::INT[]`
 //! - numbers are neither cast to times nor compared with them
 //! - numbers as the bounds of a window over dates are days, and over whole numbers whole
 //! - arguments of window functions that are one for all rows are constants
@@ -25,7 +25,7 @@ use datafusion::scalar::ScalarValue;
 
 use super::compared::sides;
 use super::whole::type_of;
-use super::{casts, clashes, framed, parts, rewrites, round, shifts, types, years};
+use super::{casts, clashes, framed, parts, rewrites, round, shifts, years};
 
 /// The statement with these casts and comparisons.
 pub fn as_written(plan: LogicalPlan, options: &ConfigOptions) -> DfResult<LogicalPlan> {
@@ -37,8 +37,7 @@ fn rewrite(mut expr: Expr, schema: &DFSchema) -> DfResult<Transformed<Expr>> {
     clashes::check(&expr, schema)?;
     shifts::check(&expr)?;
     if let Expr::Cast(Cast { expr: of, field }) = &expr
-        && field.data_type().is_integer()
-        && type_of(of, schema).is_some_and(|of| types::is_text(&of))
+        && type_of(of, schema).is_some_and(|of| casts::reads_integers(&of, field.data_type()))
     {
         return Ok(Transformed::yes(casts::cast_call((**of).clone(), field.data_type(), false)));
     }

@@ -8,8 +8,8 @@ mod shorthand;
 mod times;
 
 use datafusion::sql::sqlparser::ast::{
-    AccessExpr, BinaryOperator, DataType, Expr, GroupByExpr, LimitClause, Query, Subscript, UnaryOperator,
-    Value,
+    AccessExpr, ArrayElemTypeDef, BinaryOperator, DataType, Expr, GroupByExpr, LimitClause, Query, Subscript,
+    UnaryOperator, Value,
 };
 use gstore_functions::nearest_whole;
 
@@ -162,9 +162,10 @@ fn is_empty(expr: &Expr) -> bool {
 }
 
 /// A written number with a point, which is a decimal, as the nearest whole one where it is cast to such a
-/// type; halves go away from zero. With an exponent it is a double, whose casts round by themselves.
+/// type, also in a list; halves go away from zero. With an exponent it is a double, whose casts round by
+/// themselves.
 pub(super) fn whole(of: &mut Expr, to: &DataType) {
-    use DataType as D;
+    use {ArrayElemTypeDef as Of, DataType as D};
     let is_whole = matches!(
         to,
         D::TinyInt(_)
@@ -187,6 +188,11 @@ pub(super) fn whole(of: &mut Expr, to: &DataType) {
     match of {
         Expr::Nested(inner) => whole(inner, to),
         Expr::UnaryOp { op: UnaryOperator::Minus | UnaryOperator::Plus, expr } => whole(expr, to),
+        Expr::Array(list) => {
+            if let D::Array(Of::AngleBracket(to) | Of::SquareBracket(to, _) | Of::Parenthesis(to)) = to {
+                list.elem.iter_mut().for_each(|element| whole(element, to));
+            }
+        }
         Expr::Value(value) if is_whole => {
             if let Value::Number(number, _) = &mut value.value
                 && number.contains('.')
