@@ -1,5 +1,6 @@
 //! Texts of values that the engine makes of them in a way of its own, by `to_char` and `array_to_string`.
 //!
+//! - `list_string_agg(list, between)` of nothing but NULLs is NULL, as `string_agg` of such rows is
 //! - `to_char(time, format)` of one time by the formats of a column: the engine takes the first of them for
 //!   all rows
 //! - spans of time that are too long for the engine are an error, where it writes `<invalid>`
@@ -11,17 +12,22 @@ use crate::forward::from_engine;
 use crate::spelled::item;
 use arrow_array::cast::AsArray;
 use arrow_array::types::Int64Type;
-use arrow_array::{Array, ArrayRef};
+use arrow_array::{Array, ArrayRef, BooleanArray, GenericListArray, OffsetSizeTrait};
 use arrow_schema::{DataType, TimeUnit};
+use arrow_select::nullif::nullif;
 use datafusion::error::Result as DfResult;
 use datafusion::functions::datetime;
 use datafusion::functions_nested::string::array_to_string_udf;
 use datafusion::logical_expr::{
     ColumnarValue, Documentation, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature,
 };
+use datafusion::scalar::ScalarValue;
 
-pub(super) fn functions() -> [ScalarUDF; 2] {
-    [datetime::to_char(), array_to_string_udf()].map(|engine| ScalarUDF::from(FormatFunction { engine }))
+pub(super) fn functions() -> [ScalarUDF; 3] {
+    let [time, list] =
+        [datetime::to_char(), array_to_string_udf()].map(|engine| ScalarUDF::from(FormatFunction { engine }));
+    let joined = ScalarUDF::from(JoinedElements { engine: Arc::new(list.clone()) });
+    [time, list, joined]
 }
 
 #[derive(Debug, PartialEq, Eq, Hash)]
@@ -71,6 +77,51 @@ fn check(values: &ArrayRef) -> DfResult<()> {
         return Err(FunctionError::invalid(why).hint("x::VARCHAR is the text of any").into());
     }
     Ok(())
+}
+
+/// The elements of a list in one text, with a text between them.
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct JoinedElements {
+    engine: Arc<ScalarUDF>,
+}
+
+impl ScalarUDFImpl for JoinedElements {
+    fn name(&self) -> &str {
+        "list_string_agg"
+    }
+
+    from_engine! {
+        signature() -> &Signature;
+        return_type(types: &[DataType]) -> DfResult<DataType>;
+    }
+
+    fn invoke_with_args(&self, mut args: ScalarFunctionArgs) -> DfResult<ColumnarValue> {
+        if let Some(lists) = args.args.first_mut() {
+            *lists = match &*lists {
+                ColumnarValue::Scalar(list) => {
+                    let list = with_values(&list.to_array()?)?;
+                    ColumnarValue::Scalar(ScalarValue::try_from_array(&list, 0)?)
+                }
+                ColumnarValue::Array(lists) => ColumnarValue::Array(with_values(lists)?),
+            };
+        }
+        self.engine.invoke_with_args(args)
+    }
+}
+
+/// The lists that have an element which is not NULL, and NULL in the place of others.
+fn with_values(lists: &ArrayRef) -> DfResult<ArrayRef> {
+    let lacking = match lists.data_type() {
+        DataType::List(_) => lack_values(lists.as_list::<i32>()),
+        DataType::LargeList(_) => lack_values(lists.as_list::<i64>()),
+        _ => return Ok(Arc::clone(lists)),
+    };
+    Ok(nullif(lists, &lacking)?)
+}
+
+fn lack_values<O: OffsetSizeTrait>(lists: &GenericListArray<O>) -> BooleanArray {
+    let lacks = |list: Option<ArrayRef>| list.is_none_or(|list| list.logical_null_count() == list.len());
+    BooleanArray::from(lists.iter().map(lacks).collect::<Vec<bool>>())
 }
 
 #[cfg(test)]

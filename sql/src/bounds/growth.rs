@@ -86,6 +86,7 @@ pub(super) const FUNCTIONS: &[(&str, Growth)] = &[
     ("arrays_zip", Growth::Sum(1)),
     ("map", Growth::Sum(1)),
     ("array_to_string", Growth::Text),
+    ("list_string_agg", Growth::Text),
     ("array_replace", Growth::Exchange),
     ("array_replace_n", Growth::Exchange),
     ("array_replace_all", Growth::Exchange),

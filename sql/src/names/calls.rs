@@ -85,7 +85,7 @@ pub(crate) const PARTS: &[(&str, &str)] = &[
 ];
 
 /// Those of another form: their names, their kinds, and how they are called.
-const CALLS: [(&str, &str, &str); 34] = [
+const CALLS: [(&str, &str, &str); 35] = [
     ("apply", SCALAR, TRANSFORM),
     ("array_aggr", SCALAR, OF_ELEMENTS),
     ("array_aggregate", SCALAR, OF_ELEMENTS),
@@ -104,6 +104,7 @@ const CALLS: [(&str, &str, &str); 34] = [
     ("list_apply", SCALAR, TRANSFORM),
     ("list_filter", SCALAR, FILTER),
     ("list_reverse_sort", SCALAR, "list_reverse_sort(list)"),
+    ("list_string_agg", SCALAR, "list_string_agg(list)"),
     ("list_transform", SCALAR, TRANSFORM),
     ("list_unique", SCALAR, "list_unique(list)"),
     ("mod", SCALAR, "mod(a, b)"),

@@ -28,7 +28,6 @@ pub(crate) const SHORTHANDS: &[(&str, &str, &str)] = &[
     ("list_count", "list_count(list)", "len(array_compact($1))"),
     ("list_first", "list_first(list)", FIRST),
     ("list_last", "list_last(list)", "array_element($1, -1)"),
-    ("list_string_agg", "list_string_agg(list)", "array_to_string($1, ',')"),
     ("make_timestamp", "make_timestamp(year, month, day, hour, minute, second)", MOMENT),
     ("millennium", "millennium(time)", "(date_part('year', $1) + 999) // 1000"),
     ("parse_filename", "parse_filename(path)", "regexp_extract($1, '[^/]*$')"),

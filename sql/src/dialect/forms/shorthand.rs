@@ -27,6 +27,7 @@ pub(super) fn written(name: &str, args: &[Expr]) -> Option<Expr> {
         ("list_aggregate" | "list_aggr" | "array_aggregate" | "array_aggr", [list, of, rest @ ..]) => {
             aggregate(list, text_of(of)?, rest)
         }
+        ("list_string_agg", [list]) => aggregate(list, "string_agg", &[]),
         // Of a number it is the time.
         ("epoch_ms", [of]) if is_number(of) => Some(call("to_timestamp_millis", vec![of.clone()])),
         ("make_timestamp", [microseconds]) => Some(call("to_timestamp_micros", vec![microseconds.clone()])),
@@ -56,8 +57,8 @@ fn aggregate(list: &Expr, of: &str, rest: &[Expr]) -> Option<Expr> {
         ("max", []) => whole("array_max"),
         ("product", []) => whole("array_product"),
         ("count", []) => Some(call("len", vec![call("array_compact", vec![list.clone()])])),
-        ("string_agg", []) => Some(call("array_to_string", vec![list.clone(), text(",")])),
-        ("string_agg", [between]) => Some(call("array_to_string", vec![list.clone(), between.clone()])),
+        ("string_agg", []) => Some(call("list_string_agg", vec![list.clone(), text(",")])),
+        ("string_agg", [between]) => Some(call("list_string_agg", vec![list.clone(), between.clone()])),
         ("first", []) => element(number(1)),
         ("last", []) => element(number(-1)),
         (name @ ("stddev" | "variance"), []) => {
@@ -112,7 +113,8 @@ mod tests {
             ("last_day(t)", "(CAST(date_trunc('month', t) + INTERVAL '1 month' - INTERVAL '1 day' AS DATE))"),
             ("iif(a > 1, 'x', NULL)", "(CASE WHEN (a > 1) THEN 'x' ELSE NULL END)"),
             ("list_aggregate(l, 'sum')", "array_sum(l)"),
-            ("array_aggr(l, 'string_agg', '-')", "array_to_string(l, '-')"),
+            ("array_aggr(l, 'string_agg', '-')", "list_string_agg(l, '-')"),
+            ("list_string_agg(l)", "list_string_agg(l, ',')"),
             ("list_aggregate(l, 'median')", "list_median(l)"),
             ("list_aggregate(l, 'stddev')", "list_stddev_samp(l)"),
             ("list_aggregate(l, 'distinct')", "list_aggregate(l, 'distinct')"),
