@@ -28,7 +28,7 @@ pub(super) fn is_of_names(error: &SqlError) -> bool {
 
 /// Whether it is about two that the engine calls alike, and the statement perhaps not.
 pub(super) fn is_of_spellings(error: &SqlError) -> bool {
-    error.message().strip_prefix(TWICE).is_some_and(|rest| rest.starts_with("the same"))
+    error.message().starts_with(TWICE)
 }
 
 /// Gives such casts names of their own; false if there are none.

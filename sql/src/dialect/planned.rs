@@ -75,7 +75,8 @@ pub(crate) async fn planned(planner: Planner<'_>, mut statement: Statement) -> R
         }
         let is_apart = inner(&mut statement).is_some_and(|sql| twice::beside_all(sql, &error));
         let is_of_names = !is_apart && casts::is_of_names(&error);
-        // `day + x` and `date_add(day, x)` are one column for the engine, and two for who reads the result.
+        // `day + x` and `date_add(day, x)` are one column for the engine, and two for who reads the result;
+        // so are `count(*)` and `(SELECT count(*) FROM u)`.
         let name = |sql: &mut Sql| {
             let is_new = unnamed.is_none();
             is_new && casts::name(sql) || casts::is_of_spellings(&error) && headings::put_result(sql)
