@@ -19,6 +19,7 @@ use serde_json::Value;
 
 use super::error::SqlError;
 use super::literals::{literal, short};
+use crate::dialect::parse;
 use crate::walk::{inner, visit_expressions, visit_expressions_mut, visit_selects_mut};
 
 /// Most parameters of a statement.
@@ -75,6 +76,35 @@ impl Parameters {
         self.values.is_empty()
     }
 
+    /// The values for each of several statements: those whose names it has, and those without a name.
+    ///
+    /// # Errors
+    /// A name that no statement has.
+    pub fn of_each(&self, statements: &[String]) -> Result<Vec<Self>, SqlError> {
+        if statements.len() < 2 {
+            // It refuses the others itself.
+            return Ok(vec![self.clone(); statements.len()]);
+        }
+        // One that cannot be parsed says so when it runs: by then it may have any.
+        let known = |sql: &String| names(&mut parse(sql).ok()?).ok();
+        let known: Vec<Option<Vec<String>>> = statements.iter().map(known).collect();
+        let has = |known: &Option<Vec<String>>, name: &String| {
+            known.as_ref().is_none_or(|known| known.contains(name))
+        };
+        let mut given = self.values.iter().filter_map(|(name, _)| name.as_ref());
+        if let Some(name) = given.find(|name| !known.iter().any(|known| has(known, name))) {
+            let all: Vec<String> = known.into_iter().flatten().flatten().collect();
+            let why = format!("none of the statements has a parameter ${name}");
+            return Err(SqlError::unknown(why).hint(listed("they have", &all)));
+        }
+        let values_of = |known: &Option<Vec<String>>| {
+            let values =
+                self.values.iter().filter(|(name, _)| name.as_ref().is_none_or(|name| has(known, name)));
+            Self { values: values.cloned().collect(), columns: self.columns }
+        };
+        Ok(known.iter().map(values_of).collect())
+    }
+
     /// The values in the order of a statement's parameters, as the only row of a batch.
     ///
     /// # Errors
@@ -102,15 +132,14 @@ impl Parameters {
         let unnamed: Vec<_> = values.iter().filter(|(name, _)| name.is_none()).collect();
         let unknown = values.iter().filter_map(|(name, _)| *name).find(|name| !names.contains(name));
         if let Some(name) = unknown {
-            return Err(
-                SqlError::unknown(format!("the statement has no parameter ${name}")).hint(listed(names))
-            );
+            return Err(SqlError::unknown(format!("the statement has no parameter ${name}"))
+                .hint(listed("it has", names)));
         }
         let missing: Vec<&String> = names.iter().filter(|name| by_name(name).is_none()).collect();
         if unnamed.len() > missing.len() {
             let why =
                 format!("{} parameters are given, and the statement has {}", self.values.len(), names.len());
-            return Err(SqlError::invalid(why).hint(listed(names)));
+            return Err(SqlError::invalid(why).hint(listed("it has", names)));
         }
         if let Some(name) = missing.get(unnamed.len()) {
             return Err(SqlError::invalid(format!("the parameter ${name} has no value")));
@@ -144,10 +173,10 @@ fn check_count(values: usize) -> Result<(), SqlError> {
     }
 }
 
-fn listed(names: &[String]) -> String {
+fn listed(has: &str, names: &[String]) -> String {
     match names {
-        [] => "it has no parameters; they are written $1, $name or ?".to_owned(),
-        names => format!("it has {}", names.iter().map(|n| format!("${n}")).collect::<Vec<_>>().join(", ")),
+        [] => format!("{has} no parameters; such are written $1, $name or ?"),
+        names => format!("{has} {}", names.iter().map(|n| format!("${n}")).collect::<Vec<_>>().join(", ")),
     }
 }
 

@@ -155,6 +155,17 @@ fn views_are_saved_listed_read_and_dropped() {
 }
 
 #[test]
+fn a_parameter_is_that_of_any_of_several_statements() {
+    let place = place();
+    let both = "SELECT 1 AS one; SELECT $n + 1 AS two";
+    let done = place.run(&["query", both, "--param", "n=1", "--format", "json"]);
+    assert_eq!((done.code, done.stdout.as_str()), (0, "{\"one\":1}\n{\"two\":2}\n"), "{}", done.stderr);
+    let done = place.run(&["query", both, "--param", "n=1", "--param", "m=2"]);
+    done.fails(&["none of the statements has a parameter $m", "they have $n"]);
+    assert_eq!(done.stdout, "");
+}
+
+#[test]
 fn headings_and_errors_are_in_the_words_of_the_statement() {
     let messages = r#"[{"role":"user","content":"Hi"},{"role":"assistant","content":"Hello"}]"#;
     let place = place_with(&format!("{{\"id\":\"s24\",\"quality.score\":0.5,\"messages\":{messages}}}\n"));

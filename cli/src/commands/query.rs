@@ -152,11 +152,11 @@ fn run_all(
         }
     }
     let spaced = statements.len() > 1 && !matches!(format_of(to)?, Format::Json | Format::Lines);
-    for (i, statement) in statements.iter().enumerate() {
+    for (i, (statement, values)) in statements.iter().zip(values.of_each(&statements)?).enumerate() {
         if spaced && i > 0 {
             out!("");
         }
-        report(context, &engine.run_with(context, statement, values, to, cancel)?);
+        report(context, &engine.run_with(context, statement, &values, to, cancel)?);
     }
     if statements.is_empty() {
         // What is no statement says so.

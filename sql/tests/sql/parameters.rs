@@ -143,6 +143,26 @@ fn values_are_limited_before_a_statement_is_known() {
 }
 
 #[test]
+fn each_of_several_statements_has_its_own_values() {
+    let given = values(&json!({"a": 1, "b": 2, "1": 3}));
+    let each = |statements: &[&str]| {
+        given.of_each(&statements.iter().map(|sql| (*sql).to_owned()).collect::<Vec<String>>())
+    };
+    let found = each(&["SELECT 1", "SELECT $b, $a", "SELECT ?", "SELECT $a + 1"]).unwrap();
+    let expected = [json!({}), json!({"a": 1, "b": 2}), json!({"1": 3}), json!({"a": 1})];
+    assert_eq!(found, expected.map(|expected| values(&expected)));
+    // A statement alone says what it has.
+    assert_eq!(each(&["SELECT 1"]).unwrap(), [given.clone()]);
+    assert!(each(&[]).unwrap().is_empty());
+    let error = each(&["SELECT $b", "SELECT $1"]).unwrap_err();
+    assert_eq!(error.kind(), SqlErrorKind::Unknown);
+    let error = error.to_string();
+    assert!(error.contains("none of the statements has a parameter $a\n  they have $b, $1"), "{error}");
+    // It says what is wrong when it runs.
+    assert_eq!(each(&["SELECT 1", "SELEC $a"]).unwrap(), [values(&json!({})), given.clone()]);
+}
+
+#[test]
 fn a_row_of_a_batch_is_a_set_of_values() {
     let columns: [(&str, ArrayRef); 3] = [
         ("0", Arc::new(Int32Array::from(vec![7]))),
