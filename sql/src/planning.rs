@@ -133,6 +133,7 @@ pub(super) async fn plan(
     }
     let logical = equal_nulls::with_keys(logical, state).map_err(translate)?;
     bounds::check(&logical).map_err(translate)?;
+    let logical = functions::with_ranges(logical).map_err(translate)?;
     let plan = match window {
         Some(window) => window.planned(&logical, state).await,
         None => state.query_planner().create_physical_plan(&logical, state).await,

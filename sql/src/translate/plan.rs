@@ -67,7 +67,7 @@ pub(super) fn plan_error(text: &str, tables: &[String]) -> SqlError {
     if text.starts_with("Plan: [") {
         let why = "the engine cannot put the rows of this statement in order";
         return SqlError::new(SqlErrorKind::Failed, why.into())
-            .hint("order by an expression of each column, such as coalesce(name, '')");
+            .hint("give what it orders by a name in a subquery: FROM (SELECT *, .. AS k FROM t) ORDER BY k");
     }
     SqlError::invalid(text.to_string())
 }

@@ -1,0 +1,119 @@
+//! Keys by which the engine can tell that rows are in order: `ORDER BY length(x) > 4`.
+//!
+//! It derives the range of the values of each part of a key, and takes a key in which that fails for one that
+//! no rows are sorted by, also above a sort by that very key. It fails in comparisons and negations of what
+//! has no range of its type: of functions and most operators. So these stand in a function that gives back
+//! its argument, and has all values of a type as its range.
+
+use std::sync::Arc;
+
+use arrow_schema::{DataType, FieldRef};
+use datafusion::common::DFSchema;
+use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
+use datafusion::common::utils::take_function_args;
+use datafusion::error::Result as DfResult;
+use datafusion::logical_expr::expr::{Between, BinaryExpr};
+use datafusion::logical_expr::expr_rewriter::NamePreserver;
+use datafusion::logical_expr::interval_arithmetic::Interval;
+use datafusion::logical_expr::utils::merge_schema;
+use datafusion::logical_expr::{
+    ColumnarValue, Expr, ExprSchemable, LogicalPlan, Operator, ReturnFieldArgs, ScalarFunctionArgs,
+    ScalarUDF, ScalarUDFImpl, Signature,
+};
+
+use crate::forward::of_its_type;
+use crate::signatures;
+
+/// An optimised plan whose sorts, windows and ordered aggregates have keys with ranges.
+pub fn with_ranges(plan: LogicalPlan) -> DfResult<LogicalPlan> {
+    let plan = plan.transform_up_with_subqueries(|node| match &node {
+        LogicalPlan::Sort(_) => {
+            let schema = merge_schema(&node.inputs());
+            node.map_expressions(|key| ranged(key, &schema))
+        }
+        LogicalPlan::Window(_) | LogicalPlan::Aggregate(_) => {
+            let (schema, names) = (merge_schema(&node.inputs()), NamePreserver::new(&node));
+            node.map_expressions(|expr| {
+                let name = names.save(&expr);
+                let changed = expr.transform_up(|part| of_call(part, &schema))?;
+                Ok(match changed.transformed {
+                    true => changed.update_data(|expr| name.restore(expr)),
+                    false => changed,
+                })
+            })
+        }
+        _ => Ok(Transformed::no(node)),
+    });
+    plan.data()
+}
+
+/// The call of an aggregate or window function with such keys.
+fn of_call(mut expr: Expr, schema: &DFSchema) -> DfResult<Transformed<Expr>> {
+    let keys: Vec<&mut Expr> = match &mut expr {
+        Expr::WindowFunction(call) => {
+            let order = call.params.order_by.iter_mut().map(|key| &mut key.expr);
+            call.params.partition_by.iter_mut().chain(order).collect()
+        }
+        Expr::AggregateFunction(call) => call.params.order_by.iter_mut().map(|key| &mut key.expr).collect(),
+        _ => Vec::new(),
+    };
+    let mut changed = false;
+    for key in keys {
+        let with_range = ranged(std::mem::take(key), schema)?;
+        changed |= with_range.transformed;
+        *key = with_range.data;
+    }
+    Ok(if changed { Transformed::yes(expr) } else { Transformed::no(expr) })
+}
+
+/// A key of which all parts have ranges.
+fn ranged(key: Expr, schema: &DFSchema) -> DfResult<Transformed<Expr>> {
+    use Operator as O;
+    key.transform_up(|mut expr| {
+        let parts: Vec<&mut Expr> = match &mut expr {
+            Expr::BinaryExpr(BinaryExpr { left, op: O::Lt | O::LtEq | O::Gt | O::GtEq, right }) => {
+                vec![&mut **left, &mut **right]
+            }
+            Expr::Between(Between { expr: of, low, high, .. }) => {
+                vec![&mut **of, &mut **low, &mut **high]
+            }
+            Expr::Negative(of) => vec![&mut **of],
+            _ => Vec::new(),
+        };
+        let mut changed = false;
+        for part in parts.into_iter().filter(|part| !has_range(part)) {
+            if let Ok(of) = part.get_type(schema) {
+                *part = ScalarUDF::from(Ranged { of }).call(vec![std::mem::take(part)]);
+                changed = true;
+            }
+        }
+        Ok(if changed { Transformed::yes(expr) } else { Transformed::no(expr) })
+    })
+}
+
+/// Whether the engine knows a range of an expression that is of its type.
+fn has_range(expr: &Expr) -> bool {
+    matches!(expr, Expr::Column(_) | Expr::Literal(..))
+}
+
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Ranged {
+    of: DataType,
+}
+
+impl ScalarUDFImpl for Ranged {
+    fn name(&self) -> &str {
+        "ranged"
+    }
+
+    of_its_type!();
+
+    fn evaluate_bounds(&self, _: &[&Interval]) -> DfResult<Interval> {
+        Interval::make_unbounded(&self.of)
+    }
+
+    fn invoke_with_args(&self, args: ScalarFunctionArgs) -> DfResult<ColumnarValue> {
+        let [of] = take_function_args(self.name(), args.args)?;
+        Ok(of)
+    }
+}
