@@ -8,8 +8,8 @@ mod shorthand;
 mod times;
 
 use datafusion::sql::sqlparser::ast::{
-    AccessExpr, ArrayElemTypeDef, BinaryOperator, DataType, Expr, GroupByExpr, LimitClause, Query, Subscript,
-    UnaryOperator, Value,
+    AccessExpr, ArrayElemTypeDef, BinaryOperator, DataType, Expr, GroupByExpr, LimitClause, Query, Statement,
+    Subscript, UnaryOperator, Value,
 };
 use gstore_functions::nearest_whole;
 
@@ -21,7 +21,7 @@ use super::exprs::{binary, call, case, cast, is_null, nested, null, number, take
 use crate::error::SqlError;
 use crate::expanded::number_of;
 use crate::names::PARTS;
-use crate::walk::visit_expressions_mut;
+use crate::walk::{visit_expressions, visit_expressions_mut};
 
 /// What stands between the parts of a text that is split by a pattern: Unicode keeps it for the use inside of
 /// programs, so no text has it.
@@ -96,14 +96,21 @@ pub(super) fn written(name: &str, args: &[Expr]) -> Option<Expr> {
     }
 }
 
-/// What `unnest()` takes apart in FROM: of JSON its elements, and a list that is written as a call, since the
-/// engine finds no columns of other tables between brackets.
+/// What `unnest()` takes apart in FROM: of JSON its elements.
 pub(super) fn elements(list: &mut Expr) {
     if is_json(list) {
         *list = call("json_elements", vec![list.clone()]);
     }
-    visit_expressions_mut(list, |part: &mut Expr| {
-        if let Expr::Array(array) = part {
+}
+
+/// Writes lists that have columns in them as calls: between brackets the engine finds none of the tables around
+/// a subquery, nor of those before it in FROM.
+pub(super) fn lists(sql: &mut Statement) {
+    visit_expressions_mut(sql, |part: &mut Expr| {
+        let is_column = |part: &Expr| matches!(part, Expr::Identifier(_) | Expr::CompoundIdentifier(_));
+        if let Expr::Array(array) = part
+            && visit_expressions(&array.elem, is_column)
+        {
             *part = call("make_array", std::mem::take(&mut array.elem));
         }
     });

@@ -12,7 +12,7 @@ use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast::Statement as Sql;
 
 use super::given::AliasNames;
-use super::{by_all, calls, casts, headings, hidden, negated, ordered, rows, twice};
+use super::{by_all, calls, casts, forms, headings, hidden, negated, ordered, rows, twice};
 use crate::error::SqlError;
 use crate::expanded::{self, MAX_EXPRESSIONS};
 use crate::walk::inner;
@@ -52,6 +52,7 @@ pub(crate) async fn planned(planner: Planner<'_>, mut statement: Statement) -> R
         rows::compare(&mut worded)?;
         if let Some(sql) = inner(&mut worded) {
             calls::name_aggregates(sql);
+            forms::lists(sql);
         }
         let planned = planner.state.statement_to_plan(worded).await.map_err(|e| planner.translate(e));
         if hidden::are_read(&tables, &planned) {
