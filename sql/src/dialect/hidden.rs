@@ -11,8 +11,8 @@ use arrow_schema::DataType;
 use datafusion::common::ExprSchema;
 use datafusion::logical_expr::{Expr as Planned, LogicalPlan};
 use datafusion::sql::sqlparser::ast::{
-    Expr, Ident, ObjectNamePart, Query, SelectItem, SelectItemQualifiedWildcardKind, SetExpr, Statement,
-    TableAlias, TableFactor, Visitor,
+    AccessExpr, Expr, Ident, ObjectNamePart, Query, SelectItem, SelectItemQualifiedWildcardKind, SetExpr,
+    Statement, TableAlias, TableFactor, Visitor,
 };
 
 use crate::error::SqlError;
@@ -89,12 +89,19 @@ pub(super) fn rename(sql: &mut Statement, tables: &HashSet<String>) {
             }
         }
     });
-    visit_expressions_mut(sql, |expr| {
-        if let Expr::CompoundIdentifier(parts) = expr
-            && let [table, _] = parts.as_mut_slice()
-        {
-            put(table);
+    visit_expressions_mut(sql, |expr| match expr {
+        Expr::CompoundIdentifier(parts) => {
+            if let [table, _, ..] = parts.as_mut_slice() {
+                put(table);
+            }
         }
+        // `t.list[1]`
+        Expr::CompoundFieldAccess { root, access_chain } => {
+            if let (Expr::Identifier(table), Some(AccessExpr::Dot(_))) = (&mut **root, access_chain.first()) {
+                put(table);
+            }
+        }
+        _ => {}
     });
 }
 
@@ -157,6 +164,9 @@ mod tests {
         ] {
             assert_eq!(changed(sql, rename).1, expected);
         }
+        let sql = "SELECT t.l[1], t.s.a FROM t WHERE EXISTS (SELECT 1 FROM u WHERE u.id = t.id)";
+        let expected = r#"SELECT "table t".l[1], "table t".s.a FROM t AS "table t" WHERE EXISTS (SELECT 1 FROM u WHERE u.id = "table t".id)"#;
+        assert_eq!(changed(sql, rename).1, expected);
         let sql = "SELECT t.id FROM t WHERE id IN (SELECT t.id FROM t)";
         assert_eq!(changed(sql, rename).1, sql);
     }
