@@ -12,7 +12,7 @@ use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast::Statement as Sql;
 
 use super::given::AliasNames;
-use super::{by_all, calls, casts, forms, headings, hidden, negated, ordered, rows, twice};
+use super::{by_all, calls, casts, fields, forms, headings, hidden, negated, ordered, rows, twice};
 use crate::error::SqlError;
 use crate::expanded::{self, MAX_EXPRESSIONS};
 use crate::walk::inner;
@@ -68,7 +68,10 @@ pub(crate) async fn planned(planner: Planner<'_>, mut statement: Statement) -> R
             Err(error) => rows::explain(error, &mut statement),
         };
         let put = |sql: &mut Sql| {
-            by_all::put(sql, &error) || negated::put(sql, &error) || ordered::by_place(sql, &error)
+            by_all::put(sql, &error)
+                || negated::put(sql, &error)
+                || ordered::by_place(sql, &error)
+                || fields::of_outer(sql, &error)
         };
         if inner(&mut statement).is_some_and(put) {
             again.count(&mut statement, false)?;
