@@ -25,12 +25,13 @@ const CLAUSES: [&str; 8] = ["FETCH", "GROUP", "HAVING", "LIMIT", "OFFSET", "ORDE
 type Form = fn(&[TokenWithSpan], usize) -> Option<Replacement>;
 
 /// Forms of DuckDB, none of which stands in another, and what takes their place.
-const FORMS: [Form; 7] = [
+const FORMS: [Form; 8] = [
     tokens::power,
     tokens::interval,
     tokens::last_comma,
     tokens::filter,
     tokens::materialized,
+    tokens::lateral,
     differs::operator,
     nulls::test,
 ];

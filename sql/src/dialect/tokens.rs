@@ -114,6 +114,14 @@ pub(super) fn materialized(tokens: &[TokenWithSpan], at: usize) -> Option<Replac
     Some((vec![before.clone()], last))
 }
 
+/// `LATERAL unnest(` as `unnest(`, which has the columns of the tables before it as well.
+pub(super) fn lateral(tokens: &[TokenWithSpan], at: usize) -> Option<Replacement> {
+    tokens.get(at).filter(|token| is_word(token, "LATERAL"))?;
+    let (function, _) = next(tokens, at + 1).filter(|(_, token)| is_word(token, "UNNEST"))?;
+    next(tokens, function + 1).filter(|(_, token)| token.token == Token::LParen)?;
+    Some((Vec::new(), at))
+}
+
 /// `a ** b` as `a ^ b`, which is the same power.
 pub(super) fn power(tokens: &[TokenWithSpan], at: usize) -> Option<Replacement> {
     let [first, second] = tokens.get(at..at + 2)? else { return None };
@@ -240,8 +248,10 @@ mod tests {
             ("WITH t AS MATERIALIZED (SELECT 1)", "WITH t AS (SELECT 1)"),
             ("WITH t AS NOT MATERIALIZED (SELECT 1)", "WITH t AS (SELECT 1)"),
             ("SELECT materialized FROM t", "SELECT materialized FROM t"),
+            ("FROM t, LATERAL unnest (t.l)", "FROM t,  unnest (t.l)"),
+            ("FROM t, LATERAL (SELECT 1), lateral", "FROM t, LATERAL (SELECT 1), lateral"),
         ] {
-            let usual = replaced(&replaced(&tokens_of(sql), filter), materialized);
+            let usual = replaced(&replaced(&replaced(&tokens_of(sql), filter), materialized), lateral);
             assert_eq!(text(&usual), expected);
         }
     }
