@@ -20,7 +20,7 @@ use super::arrows::tighten;
 use super::by_all;
 use super::chained;
 use super::compared;
-use super::exprs::{call, nested, number, taken, unnested};
+use super::exprs::{call, nested, number, taken, text, text_of, unnested};
 use super::forms;
 use super::framed;
 use super::frames;
@@ -143,6 +143,11 @@ fn put_cast(expr: &mut Expr) -> Result<(), SqlError> {
         Expr::Cast { expr: of, data_type: DataType::Timestamp(..) | DataType::Date, .. } => {
             if let Expr::Value(value) = &mut **of {
                 forms::usual_time(&mut value.value);
+            }
+        }
+        Expr::Cast { expr: of, data_type: DataType::Interval { .. }, .. } => {
+            if let Some(usual) = text_of(of).and_then(forms::usual_interval) {
+                **of = text(&usual);
             }
         }
         Expr::Cast { expr: of, data_type, .. } => {

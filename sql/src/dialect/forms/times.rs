@@ -1,9 +1,11 @@
 //! Parts of times, intervals and written times, as the engine has them.
 
-use datafusion::sql::sqlparser::ast::{BinaryOperator, DataType, Expr, Interval, UnaryOperator, Value};
+use datafusion::sql::sqlparser::ast::{
+    BinaryOperator, DataType, DateTimeField, Expr, Interval, UnaryOperator, Value,
+};
 use gstore_functions::{full_time, no_cast};
 
-use crate::dialect::exprs::{binary, call, cast, nested, text, text_of};
+use crate::dialect::exprs::{binary, call, cast, nested, number, text, text_of};
 use crate::error::SqlError;
 use crate::expanded::number_of;
 use crate::names::PARTS;
@@ -19,7 +21,7 @@ pub(in crate::dialect) fn part_of(name: &str, time: &Expr) -> Option<Expr> {
 /// the number as one, which is all that it knows in the frame of a window.
 pub(in crate::dialect) fn interval(interval: &Interval) -> Option<Expr> {
     if let Some(written) = text_of(&interval.value).filter(|_| interval.leading_field.is_none()) {
-        let value = Box::new(text(&without_clock(written)?));
+        let value = Box::new(text(&usual_interval(written)?));
         return Some(Expr::Interval(Interval { value, ..interval.clone() }));
     }
     if let Expr::UnaryOp { op: UnaryOperator::Minus, expr: of } = &*interval.value
@@ -31,6 +33,17 @@ pub(in crate::dialect) fn interval(interval: &Interval) -> Option<Expr> {
         return Some(*nested(Expr::UnaryOp { op: UnaryOperator::Minus, expr: nested(of) }));
     }
     let unit = interval.leading_field.as_ref().filter(|_| interval.last_field.is_none())?;
+    if let Some((unit, times)) = in_smaller(unit) {
+        let count = text_of(&interval.value).or_else(|| number_of(&interval.value));
+        let value = match count.map(|count| count.trim().parse::<i64>()) {
+            Some(count) => number(count.ok()?.checked_mul(times)?),
+            None => {
+                *nested(binary(*nested((*interval.value).clone()), BinaryOperator::Multiply, number(times)))
+            }
+        };
+        let of = Interval { value: Box::new(value), leading_field: Some(unit), ..interval.clone() };
+        return Some(self::interval(&of).unwrap_or(Expr::Interval(of)));
+    }
     if let Some(number) = number_of(&interval.value) {
         let value = Box::new(text(number));
         return Some(Expr::Interval(Interval { value, ..interval.clone() }));
@@ -49,6 +62,39 @@ pub(in crate::dialect) fn interval(interval: &Interval) -> Option<Expr> {
     let number = cast((*interval.value).clone(), DataType::Varchar(None));
     let written = binary(number, BinaryOperator::StringConcat, text(&format!(" {unit}")));
     Some(cast(written, DataType::Interval { fields: None, precision: None }))
+}
+
+/// For a unit that the engine lacks one that it has, and how many of these it is.
+fn in_smaller(unit: &DateTimeField) -> Option<(DateTimeField, i64)> {
+    match unit {
+        DateTimeField::Quarter => Some((DateTimeField::Month, 3)),
+        DateTimeField::Millenium | DateTimeField::Millennium => Some((DateTimeField::Year, 1000)),
+        _ => None,
+    }
+}
+
+/// The text of an interval as the engine reads it, if that is another one.
+pub(in crate::dialect) fn usual_interval(interval: &str) -> Option<String> {
+    let smaller = in_smaller_units(interval);
+    without_clock(smaller.as_deref().unwrap_or(interval)).or(smaller)
+}
+
+/// The text of an interval with units that the engine lacks: `2 quarters` as `6 months`.
+fn in_smaller_units(interval: &str) -> Option<String> {
+    let mut parts: Vec<String> = interval.split_whitespace().map(str::to_owned).collect();
+    let mut changed = false;
+    for at in 1..parts.len() {
+        let [count, unit] = parts.get_mut(at - 1..=at)? else { return None };
+        let (smaller, times) = match unit.to_ascii_lowercase().as_str() {
+            "quarter" | "quarters" => ("months", 3),
+            "millennium" | "millenniums" | "millennia" => ("years", 1000),
+            _ => continue,
+        };
+        *count = count.parse::<i64>().ok()?.checked_mul(times)?.to_string();
+        smaller.clone_into(unit);
+        changed = true;
+    }
+    changed.then(|| parts.join(" "))
 }
 
 /// The text of an interval whose hours, minutes and seconds are written like those of a clock, with their
@@ -105,6 +151,20 @@ mod tests {
             ("a:b", None),
         ] {
             assert_eq!(without_clock(written).as_deref(), expected);
+        }
+    }
+
+    #[test]
+    fn intervals_have_units_of_the_engine() {
+        for (written, expected) in [
+            ("1 quarter", Some("3 months")),
+            ("-2 Quarters 1 day 01:30", Some("-6 months 1 day 01 hours 30 minutes")),
+            ("1 millennium 2 months", Some("1000 years 2 months")),
+            ("2 millennia", Some("2000 years")),
+            ("half quarter", None),
+            ("3 months", None),
+        ] {
+            assert_eq!(usual_interval(written).as_deref(), expected);
         }
     }
 
