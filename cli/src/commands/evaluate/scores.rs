@@ -174,6 +174,11 @@ fn named(text: &str) -> (String, &str) {
     (name.map_or_else(|| of_path(Path::new(path)), str::to_owned), path)
 }
 
+/// Whether this may be a statement's name: no text of SQL before its first `=`.
+fn is_name(text: &str) -> bool {
+    !text.is_empty() && !text.contains(['/', ' '])
+}
+
 #[cfg(test)]
 mod tests {
     use super::named;
