@@ -1,9 +1,11 @@
-//! Ordinals in a grouped query: `ORDER BY 2`, and numbers that are none: `SELECT 5 AS c .. GROUP BY c`.
+//! Ordinals in a grouped query: `ORDER BY 2`, `GROUP BY ROLLUP (1, 2)`, and numbers that are none: `SELECT 5
+//! AS c .. GROUP BY c`.
 //!
 //! The engine looks a key of `ORDER BY` up among the columns of the grouping, where a second column
 //! `100 * avg(score)` is not; the expression itself it finds. So it is put in the place of its number before
-//! the planning. In `GROUP BY` it puts a number in the place of its name first, and then takes it for the
-//! place of a column; a number that is cast to the type that it has it takes for none.
+//! the planning, and also in sets of columns, where the engine reads no places. In `GROUP BY` it puts a
+//! number in the place of its name first, and then takes it for the place of a column; a number that is cast
+//! to the type that it has it takes for none.
 
 use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast::{
@@ -17,7 +19,26 @@ use crate::walk::{inner, visit_queries_mut, visit_selects_mut};
 pub(super) fn resolve(statement: &mut Statement) {
     if let Some(sql) = inner(statement) {
         visit_queries_mut(sql, of_query);
-        visit_selects_mut(sql, of_select);
+        visit_selects_mut(sql, |select| {
+            of_sets(select);
+            of_select(select);
+        });
+    }
+}
+
+fn of_sets(select: &mut Select) {
+    let Select { group_by: GroupByExpr::Expressions(keys, _), projection, .. } = select else { return };
+    let sets = keys.iter_mut().filter_map(|key| match key {
+        Expr::GroupingSets(sets) | Expr::Cube(sets) | Expr::Rollup(sets) => Some(sets),
+        _ => None,
+    });
+    for key in sets.flatten().flatten() {
+        let place = number_of(key).and_then(|number| number.parse::<usize>().ok());
+        if let Some(SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. }) =
+            place.and_then(|place| nth(projection, place))
+        {
+            *key = expr.clone();
+        }
     }
 }
 
@@ -48,8 +69,13 @@ fn of_query(query: &mut Query) {
     let (SetExpr::Select(select), Some(order)) = (&**body, order_by.as_mut()) else { return };
     let grouped = is_grouped(select);
     let OrderByKind::Expressions(keys) = &mut order.kind else { return };
+    // One with its own name is found by it.
+    let unnamed = |n: usize| match nth(&select.projection, n) {
+        Some(SelectItem::UnnamedExpr(expr)) => Some(expr),
+        _ => None,
+    };
     let number = |key: &Expr| number_of(key)?.parse::<usize>().ok();
-    keys.retain_mut(|key| match number(&key.expr).and_then(|n| nth(&select.projection, n)) {
+    keys.retain_mut(|key| match number(&key.expr).and_then(unnamed) {
         // A value orders nothing, and a number would be taken for a place once more.
         Some(Expr::Value(_)) if grouped => false,
         Some(meant) if grouped => {
@@ -63,14 +89,10 @@ fn of_query(query: &mut Query) {
     }
 }
 
-/// The n-th expression of the result, from 1; none behind a wildcard, whose columns are not known yet.
-fn nth(projection: &[SelectItem], n: usize) -> Option<&Expr> {
+/// The n-th item of the result, from 1; none behind a wildcard, whose columns are not known yet.
+fn nth(projection: &[SelectItem], n: usize) -> Option<&SelectItem> {
     let plain =
         |item: &SelectItem| matches!(item, SelectItem::UnnamedExpr(_) | SelectItem::ExprWithAlias { .. });
     let before = projection.get(..n)?;
-    match before.last()? {
-        // One with its own name is found by it.
-        SelectItem::UnnamedExpr(expr) if before.iter().all(plain) => Some(expr),
-        _ => None,
-    }
+    before.last().filter(|_| before.iter().all(plain))
 }

@@ -87,6 +87,7 @@ impl VisitorMut for Words {
             select.projection.push(SelectItem::Wildcard(WildcardAdditionalOptions::default()));
         }
         forms::no_keys(&mut select.group_by);
+        forms::column_sets(&mut select.group_by);
         break_on_error(frames::of_select(select))?;
         resolved(select.from.iter_mut().flat_map(|table| &mut table.joins))
     }

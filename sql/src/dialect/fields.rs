@@ -34,8 +34,8 @@ pub(crate) fn field_key(access: &AccessExpr) -> Option<&str> {
 /// What the engine says of a field of a struct that a table around a subquery has, before the column.
 const OF_OUTER: &str = "nested identifiers are not yet supported for OuterReferenceColumn ";
 
-/// Puts the fields of a struct that an error of the engine is about in brackets; false if it is about something
-/// else.
+/// Puts the fields of a struct that an error of the engine is about in brackets; false if it is about
+/// something else.
 pub(super) fn of_outer(sql: &mut Sql, error: &SqlError) -> bool {
     let Some((_, column)) = error.message().split_once(OF_OUTER) else { return false };
     let column = Column::from_qualified_name(column);

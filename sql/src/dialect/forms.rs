@@ -103,8 +103,8 @@ pub(super) fn elements(list: &mut Expr) {
     }
 }
 
-/// Writes lists that have columns in them as calls: between brackets the engine finds none of the tables around
-/// a subquery, nor of those before it in FROM.
+/// Writes lists that have columns in them as calls: between brackets the engine finds none of the tables
+/// around a subquery, nor of those before it in FROM.
 pub(super) fn lists(sql: &mut Statement) {
     visit_expressions_mut(sql, |part: &mut Expr| {
         let is_column = |part: &Expr| matches!(part, Expr::Identifier(_) | Expr::CompoundIdentifier(_));
@@ -262,6 +262,39 @@ pub(super) fn no_keys(by: &mut GroupByExpr) {
         let is_empty = |key: &&mut Expr| matches!(key, Expr::Tuple(parts) if parts.is_empty());
         keys.iter_mut().filter(is_empty).for_each(|key| *key = Expr::GroupingSets(vec![Vec::new()]));
     }
+}
+
+/// `ROLLUP ((a, b), c)` and `CUBE ((a, b), c)`, whose columns in parentheses stand together, as the sets of
+/// columns that they are.
+pub(super) fn column_sets(by: &mut GroupByExpr) {
+    let GroupByExpr::Expressions(keys, _) = by else { return };
+    let has_several = |parts: &[Vec<Expr>]| parts.iter().any(|part| part.len() != 1);
+    for key in keys {
+        let sets: Vec<Vec<Expr>> = match &*key {
+            Expr::Rollup(parts) if has_several(parts) => {
+                (0..=parts.len()).rev().map(|n| columns(parts.iter().take(n))).collect()
+            }
+            // The number of its sets is limited before.
+            Expr::Cube(parts) if has_several(parts) => {
+                let chosen = |set: usize| parts.iter().enumerate().filter(move |(n, _)| (set >> n) & 1 == 1);
+                let sets = u32::try_from(parts.len()).ok().and_then(|n| 1usize.checked_shl(n)).unwrap_or(0);
+                (0..sets).rev().map(|set| columns(chosen(set).map(|(_, part)| part))).collect()
+            }
+            _ => continue,
+        };
+        *key = Expr::GroupingSets(sets);
+    }
+}
+
+/// The columns of these parts, each once.
+fn columns<'a>(parts: impl Iterator<Item = &'a Vec<Expr>>) -> Vec<Expr> {
+    let mut all: Vec<Expr> = Vec::new();
+    for column in parts.flatten() {
+        if !all.contains(column) {
+            all.push(column.clone());
+        }
+    }
+    all
 }
 
 /// The error about a number of rows that a subquery gives: the engine knows it before it reads anything.
