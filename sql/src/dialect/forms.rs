@@ -36,6 +36,10 @@ pub(super) fn written(name: &str, args: &[Expr]) -> Option<Expr> {
         ("unnest", [list]) if is_json(list) => {
             Some(call("unnest", vec![call("json_elements", vec![list.clone()])]))
         }
+        ("date_trunc" | "datetrunc", [unit, time]) => {
+            let unit = singular(text_of(unit)?)?;
+            Some(call("date_trunc", vec![text(&unit), time.clone()]))
+        }
         ("list_unique" | "array_unique", [list]) => {
             let null = call("make_array", vec![null()]);
             Some(call("len", vec![call("array_except", vec![list.clone(), null])]))
@@ -114,6 +118,13 @@ pub(super) fn lists(sql: &mut Statement) {
             *part = call("make_array", std::mem::take(&mut array.elem));
         }
     });
+}
+
+/// The unit of a time that is written in the plural, which the engine does not cut a time to.
+fn singular(unit: &str) -> Option<String> {
+    let unit = unit.trim().to_ascii_lowercase();
+    let one = unit.strip_suffix('s')?;
+    PARTS.iter().any(|(known, part)| known == part && *known == one).then(|| one.to_owned())
 }
 
 /// A sorted list, its NULLs last.
