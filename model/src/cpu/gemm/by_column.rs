@@ -18,11 +18,10 @@ const COPIED: usize = 1 << 16;
 /// Tiles that are copied at a time at least: with fewer, the panels would be read too often.
 const TILES: usize = 4;
 
-/// Some columns of a left factor, cut into tiles of `[k][stride]` values.
+/// Some columns of a left factor, cut into tiles of `[k][stride]` values as a kernel cuts rows.
 struct Tiles {
     values: Buffer,
-    /// The columns of each tile, from the first of all.
-    columns: Vec<Range<usize>>,
+    columns: usize,
     stride: usize,
     k: usize,
 }
@@ -32,16 +31,17 @@ impl Tiles {
     fn of(kernel: &Kernel, a: Left<'_>, columns: &Range<usize>, k: usize) -> Self {
         // No kernel has a tile of more than 16 rows.
         let stride = if kernel.rows() <= 8 { 8 } else { 16 };
-        let tiles: Vec<_> = cut(columns.len(), kernel.rows()).collect();
-        let mut values = Buffer::take(tiles.len() * k * stride);
-        for (to, tile) in values.chunks_exact_mut(k * stride).zip(&tiles) {
+        let count = columns.len().div_ceil(kernel.rows());
+        let mut values = Buffer::take(count * k * stride);
+        let tiles = cut(columns.len(), kernel.rows());
+        for (to, tile) in values.chunks_exact_mut(k * stride).zip(tiles) {
             let first = columns.start + tile.start;
             match stride {
                 8 => copy::<8>(to, a, first, tile.len()),
                 _ => copy::<16>(to, a, first, tile.len()),
             }
         }
-        Self { values, columns: tiles, stride, k }
+        Self { values, columns: columns.len(), stride, k }
     }
 
     /// `to = a b + add`, where `b` has the columns of the panels from `skipped` on.
@@ -53,13 +53,11 @@ impl Tiles {
         add: Addend<'_>,
     ) {
         let Output { data, stride, .. } = to;
+        let left = Left::in_tiles(&self.values, self.columns, self.stride, self.k * self.stride);
         for (first, cols, panel) in b.panels().skip(skipped) {
-            for (columns, tile) in self.columns.iter().zip(self.values.chunks_exact(self.k * self.stride)) {
-                let start = columns.start * stride + first - skipped * PANEL;
-                let to = Destination { data: &mut data[start..], stride, cols };
-                let left = Left::by_column(tile, columns.len(), self.stride);
-                kernel.panel(to, left, Panel::packed(panel), Addends { bias: None, add: add.at(start) });
-            }
+            let start = first - skipped * PANEL;
+            let to = Destination { data: &mut data[start..], stride, cols };
+            kernel.panel(to, left, Panel::packed(panel), Addends { bias: None, add: add.at(start) });
         }
     }
 }

@@ -202,7 +202,7 @@ impl Kernel {
         assert!(rows <= 1 || to.stride >= cols, "destination of a product");
         let LeftReads { rows: behind, steps } = self.shape.left;
         let read = Left { rows: if rows == 0 { 0 } else { rows + behind }, ..a };
-        assert!(read.fits(b.k.next_multiple_of(steps)), "left factor of a product");
+        assert!(read.fits(b.k.next_multiple_of(steps), self.shape.rows), "left factor of a product");
         assert!(fits(b.data.len(), b.k, self.readable(cols), b.stride), "right factor of a product");
         assert!(extra.bias.is_none_or(|bias| bias.len() >= cols), "bias of a product");
         #[cfg(test)]
@@ -220,9 +220,13 @@ impl Kernel {
             let width = (cols - first).min(self.shape.cols);
             let narrow = self.shape.half && width <= self.shape.cols / 2;
             let table = if narrow { self.narrow } else { self.wide }[usize::from(a.by_column)];
-            for block in cut(rows, self.shape.rows) {
+            for (tile, block) in cut(rows, self.shape.rows).enumerate() {
                 let start = block.start;
-                let a_start = if a.by_column { start } else { start * a.stride };
+                let a_start = match a.tile {
+                    Some(apart) => tile * apart,
+                    None if a.by_column => start,
+                    None => start * a.stride,
+                };
                 // SAFETY: the assertions keep the elements of all rows and columns of `c`, `a`, `b`, `add`
                 // and `bias` inside their slices, those of `b` up to whole tiles, those of `a` as `LeftReads`
                 // says; `start` and `first` are below the row and column counts, so the offsets are too. `c`

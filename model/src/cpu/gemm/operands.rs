@@ -9,20 +9,35 @@ pub(in super::super) struct Left<'a> {
     pub(super) rows: usize,
     pub(super) stride: usize,
     pub(super) by_column: bool,
+    /// Values from the start of a kernel's tile to that of the next, if its columns are copied apart.
+    pub(super) tile: Option<usize>,
 }
 
 impl<'a> Left<'a> {
     /// Rows that start `stride` values apart.
     pub fn by_row(data: &'a [f32], rows: usize, stride: usize) -> Left<'a> {
-        Left { data, rows, stride, by_column: false }
+        Left { data, rows, stride, by_column: false, tile: None }
     }
 
     /// The transpose of a matrix whose rows start `stride` values apart; it has `rows` columns.
     pub fn by_column(data: &'a [f32], rows: usize, stride: usize) -> Left<'a> {
-        Left { data, rows, stride, by_column: true }
+        Left { data, rows, stride, by_column: true, tile: None }
     }
 
-    pub(super) fn fits(&self, k: usize) -> bool {
+    /// The same, of which the columns of each tile are `k` lines of at least as many values, `apart` from
+    /// those of the next.
+    pub(super) fn in_tiles(data: &'a [f32], rows: usize, stride: usize, apart: usize) -> Left<'a> {
+        Left { data, rows, stride, by_column: true, tile: Some(apart) }
+    }
+
+    /// Whether `k` steps of all rows lie in the data, for tiles of so many rows.
+    pub(super) fn fits(&self, k: usize, tile: usize) -> bool {
+        if let Some(apart) = self.tile {
+            let tiles = self.rows.div_ceil(tile);
+            return tile <= self.stride
+                && k.saturating_mul(self.stride) <= apart
+                && tiles.saturating_mul(apart) <= self.data.len();
+        }
         let (lines, width) = if self.by_column { (k, self.rows) } else { (self.rows, k) };
         fits(self.data.len(), lines, width, self.stride)
     }
