@@ -124,11 +124,14 @@ fn switch_called<'a>(root: &'a Command, command: &'a Command, name: &str) -> Opt
     command.get_arguments().chain(root.get_arguments()).find(is_switch).and_then(Arg::get_long)
 }
 
-/// Whether a key is that of an argument: its flag without hyphens before it. Without a flag it has its name
-/// alone.
+/// Whether a key is that of an argument: its flag, or another one that it has, without hyphens before it.
+/// Without a flag it has its name alone.
 fn is_called(arg: &Arg, key: &str) -> bool {
+    let flag = key.replace('_', "-");
     match arg.get_long() {
-        Some(long) => long == key.replace('_', "-"),
+        Some(long) => {
+            long == flag || arg.get_all_aliases().is_some_and(|aliases| aliases.contains(&flag.as_str()))
+        }
         None => arg.get_id() == key.replace('-', "_").as_str(),
     }
 }
@@ -282,6 +285,8 @@ fn options(root: &Command, path: &Path, names: &[&str]) -> Result<Vec<(String, t
         .parse()
         .with_context(|| format!("{} is not valid TOML{}", path.display(), unquoted_hint(&text)))?;
     let (mut found, mut command) = (Vec::new(), Some(root));
+    let run = names.iter().try_fold(root, |command, name| command.find_subcommand(name));
+    let takes = |key: &str| run.is_some_and(|run| run.get_arguments().any(|arg| is_called(arg, key)));
     let mut above = String::new();
     for name in names.iter().map(Some).chain([None]) {
         let mut next = toml::Table::new();
@@ -296,6 +301,11 @@ fn options(root: &Command, path: &Path, names: &[&str]) -> Result<Vec<(String, t
                         check_keys((root, other), path, &format!("{above}{key}"), &inner)?;
                     }
                 }
+                // The table of a group has options of all its commands.
+                _ if has_commands
+                    && !above.is_empty()
+                    && !takes(&key)
+                    && command.is_some_and(|group| knows(group, &key)) => {}
                 value => found.push((key, value)),
             }
         }
@@ -636,6 +646,8 @@ mod tests {
         // The options of all commands of a group may stand in its table, and those of all commands in each.
         let file = "[evaluate]\nlimit = 5\nquiet = true\n[evaluate.text]\nforce = true\n";
         run(file, &args).expect("valid");
+        run(file, &["evaluate", "text", "--config", "FILE"]).expect("valid");
+        run("[ingest]\ndevices = 'cpu'\n", &args).expect("valid");
         let file = "[evaluate.tasks]\nlimt = 5\n";
         let error = run(file, &["evaluate", "text", "--config", "FILE"]).expect_err("refused").to_string();
         assert!(error.contains("`gstore evaluate tasks` has no option `limt`"), "{error}");

@@ -44,7 +44,7 @@ impl StepPlan {
     /// take. An epoch of no more than one step is one, whatever `leftover` says.
     ///
     /// # Errors
-    /// Nothing to train on, no step, or more steps than there are numbers of 32 bits.
+    /// Nothing to train on, no step, or more than [`MOST_STEPS`].
     pub fn new(
         order: SampleOrder,
         samples: usize,

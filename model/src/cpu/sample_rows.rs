@@ -21,14 +21,15 @@ impl CpuRows {
     pub(super) fn zeros(samples: usize, width: usize, old: Option<CpuRows>) -> Result<CpuRows, BackendError> {
         let len = samples.checked_mul(width);
         let len = len.ok_or_else(|| BackendError::new(format!("{samples} vectors of {width} values")))?;
-        let (values, unwritten) = match old.map(|old| old.values).filter(|values| values.capacity() >= len) {
+        let values = match old.map(|old| old.values).filter(|values| values.capacity() >= len) {
             Some(mut values) => {
                 values.resize(len, 0.0);
-                (values, true)
+                values
             }
-            None => (vec![0.0; len], false),
+            None => vec![0.0; len],
         };
-        Ok(CpuRows { values, width, unwritten })
+        // In new memory too, so that a sum that underflows has the same sign there.
+        Ok(CpuRows { values, width, unwritten: true })
     }
 
     /// All vectors, one after the other.

@@ -20,8 +20,8 @@ use gstore_store::{
 };
 use usearch::Index;
 
-use super::files::{GraphProgress, KIND, check, open};
-use super::format::{GRAPH, GraphHeader, HEAD, VECTORS};
+use super::files::{GraphProgress, check, open};
+use super::format::{GRAPH, GraphHeader, HEAD, KIND, VECTORS};
 use super::graph::Graph;
 use crate::error::QueryError;
 use crate::indexes::CHUNK;

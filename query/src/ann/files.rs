@@ -6,13 +6,10 @@ use std::sync::{Arc, Mutex};
 use gstore_core::{Digest, locked};
 use gstore_store::{Family, FeaturePart, FeatureReader, Granularity, IndexFile, IndexState, SegmentRef};
 
-use super::format::{GRAPH, GraphHeader, VECTORS};
+use super::format::{GRAPH, GraphHeader, KIND, VECTORS};
 use super::graph::Graph;
 use crate::error::QueryError;
 use crate::indexes::IndexStatus;
-
-/// The kind of such indexes.
-pub const KIND: &str = "hnsw";
 
 /// Bytes of a node on disk without its vector: its edges (about 280 bytes).
 const NODE_BYTES: u64 = 320;

@@ -12,6 +12,9 @@
 
 use serde::{Deserialize, Serialize};
 
+/// The kind of such indexes.
+pub const KIND: &str = "hnsw";
+
 /// Sections of the index.
 pub(super) const VECTORS: &str = "vectors";
 pub(super) const GRAPH: &str = "graph";

@@ -16,8 +16,7 @@ use gstore_core::{Cancel, Remedy};
 use gstore_store::{IndexFile, Section};
 use half::f16;
 
-use super::files::KIND;
-use super::format::{GRAPH, GraphHeader, GraphShape, HEAD, NODE_HEAD, VECTORS, i16_at, u32_at, u64_at};
+use super::format::{GRAPH, GraphHeader, GraphShape, HEAD, KIND, NODE_HEAD, VECTORS, i16_at, u32_at, u64_at};
 use crate::error::QueryError;
 use crate::kernel::Kernel;
 

@@ -8,8 +8,8 @@ use gstore_store::{FeatureReader, ReadError, RowSet, StorageError, index_remedy}
 use half::f16;
 use serde::Serialize;
 
-use super::files::{Graphs, KIND};
-use super::format::GraphHeader;
+use super::files::Graphs;
+use super::format::{GraphHeader, KIND};
 use super::graph::{Graph, NearestRows};
 use crate::error::QueryError;
 use crate::indexes::unusable;

@@ -36,6 +36,7 @@ mod nulls;
 mod numbers;
 mod operators;
 mod ordered;
+mod outer_fields;
 mod pivot;
 mod places;
 mod planned;

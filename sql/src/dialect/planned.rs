@@ -12,7 +12,7 @@ use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast::Statement as Sql;
 
 use super::given::AliasNames;
-use super::{by_all, calls, casts, fields, forms, headings, hidden, negated, ordered, rows, twice};
+use super::{by_all, calls, casts, forms, headings, hidden, negated, ordered, outer_fields, rows, twice};
 use crate::error::SqlError;
 use crate::expanded::{self, MAX_EXPRESSIONS};
 use crate::walk::inner;
@@ -71,7 +71,7 @@ pub(crate) async fn planned(planner: Planner<'_>, mut statement: Statement) -> R
             by_all::put(sql, &error)
                 || negated::put(sql, &error)
                 || ordered::by_place(sql, &error)
-                || fields::of_outer(sql, &error)
+                || outer_fields::bracket_fields(sql, &error)
         };
         if inner(&mut statement).is_some_and(put) {
             again.count(&mut statement, false)?;
