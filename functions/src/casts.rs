@@ -10,6 +10,7 @@ use arrow_cast::CastOptions;
 use arrow_schema::{ArrowError, DataType, FieldRef};
 use datafusion::arrow::buffer::{NullBuffer, OffsetBuffer};
 use datafusion::common::DFSchema;
+use datafusion::common::utils::take_function_args;
 use datafusion::error::Result as DfResult;
 use datafusion::logical_expr::{
     ColumnarValue, Expr, ExprSchemable, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, lit,
@@ -73,6 +74,12 @@ struct CastFunction {
 impl ScalarUDFImpl for CastFunction {
     fn name(&self) -> &str {
         "converted"
+    }
+
+    // As a cast has it: keys of grouping sets are told by their names.
+    fn schema_name(&self, args: &[Expr]) -> DfResult<String> {
+        let [of] = take_function_args(self.name(), args)?;
+        Ok(of.schema_name().to_string())
     }
 
     fn signature(&self) -> &Signature {

@@ -71,7 +71,7 @@ fn check_logits<B: Backend>(case: &Value, backend: B) {
     let model = model(case, backend);
     let vocab = model.decoder().vocab_size;
     let texts = texts(case, vocab);
-    let flags = vec![true; 32];
+    let flags = [true; 32];
     let packed: Vec<PackedSample<'_>> =
         texts.iter().map(|ids| PackedSample::new(ids, &flags[..ids.len()])).collect();
     let layout = Layout::new(&packed, true, Reduction::Mean);
@@ -98,7 +98,7 @@ fn gradients_are_those_of_transformers() {
         let model = model(&case, Cpu::new(ComputePrecision::F32));
         let (vocab, hidden) = (model.decoder().vocab_size, model.decoder().hidden_size);
         let texts = texts(&case, vocab);
-        let flags = vec![true; 32];
+        let flags = [true; 32];
         let packed: Vec<PackedSample<'_>> =
             texts.iter().map(|ids| PackedSample::new(ids, &flags[..ids.len()])).collect();
         let found = embedding_gradients(&model, Layout::new(&packed, false, Reduction::Mean));
@@ -123,7 +123,7 @@ fn a_text_turns_by_all_of_its_tokens() {
     for name in ["dynamic", "longrope"] {
         let model = model(&case(name), Cpu::new(ComputePrecision::F32));
         let ids = text(model.decoder().vocab_size, 29);
-        let mut scored = vec![false; 29];
+        let mut scored = [false; 29];
         scored[4] = true;
         let rows = |ids: &[u32], whole| {
             let sample = PackedSample::new(ids, &scored[..ids.len()]);

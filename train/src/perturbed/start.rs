@@ -21,7 +21,6 @@ pub struct EnsembleStart<B: Backend> {
 }
 
 /// What copies start from.
-#[expect(clippy::large_enum_variant, reason = "there is one for all copies")]
 enum StartWeights<B: Backend> {
     /// A base, which new factors leave as it is until the first step.
     Base(Model<B>),
