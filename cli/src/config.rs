@@ -117,26 +117,26 @@ fn turn_switches(root: &Command, argv: Vec<OsString>) -> Result<(Vec<OsString>, 
 
 /// The flag, without hyphens, of the option without a value that a command calls so.
 fn switch_called<'a>(root: &'a Command, command: &'a Command, name: &str) -> Option<&'a str> {
-    let is_switch = |arg: &&Arg| {
-        let is_alias = || arg.get_all_aliases().is_some_and(|aliases| aliases.contains(&name));
-        matches!(arg.get_action(), ArgAction::SetTrue) && (arg.get_long() == Some(name) || is_alias())
-    };
+    let is_switch =
+        |arg: &&Arg| matches!(arg.get_action(), ArgAction::SetTrue) && flags(arg).any(|flag| flag == name);
     command.get_arguments().chain(root.get_arguments()).find(is_switch).and_then(Arg::get_long)
+}
+
+/// The flags of an option, without hyphens before them: its own, then its aliases.
+pub fn flags(arg: &Arg) -> impl Iterator<Item = &str> {
+    arg.get_long().into_iter().chain(arg.get_all_aliases().unwrap_or_default())
 }
 
 /// Whether a key is that of an argument: its flag, or another one that it has, without hyphens before it.
 /// Without a flag it has its name alone.
 fn is_called(arg: &Arg, key: &str) -> bool {
-    let flag = key.replace('_', "-");
     match arg.get_long() {
-        Some(long) => {
-            long == flag || arg.get_all_aliases().is_some_and(|aliases| aliases.contains(&flag.as_str()))
-        }
+        Some(_) => flags(arg).any(|flag| flag == key.replace('_', "-")),
         None => arg.get_id() == key.replace('-', "_").as_str(),
     }
 }
 
-/// The error of a key that is no option of its command, with what is meant.
+/// The error about a key that is no option of its command, with a suggestion.
 fn no_option(root: &Command, command: &Command, path: &Path, (name, key): (&str, &str)) -> Error {
     let known = command.get_arguments().chain(root.get_arguments()).filter_map(Arg::get_long);
     let meant = || in_place_of(command, key).map(|meant| format!("; {meant}"));
@@ -337,8 +337,8 @@ fn check_command(parent: Option<&Command>, path: &Path, key: &str) -> Result<()>
     bail!("{}: there is no command [{key}]{}", path.display(), did_you_mean(key, known));
 }
 
-/// An error if a key in the table of a command that does not run is no option of it or of any of its own
-/// commands.
+/// Refuses unknown keys in the table of a command that does not run: each is an option of it or of one of its
+/// subcommands.
 fn check_keys(
     (root, command): (&Command, &Command),
     path: &Path,

@@ -25,6 +25,7 @@ use super::spans::is_span;
 use super::spelled::{self, innermost, is_list, item};
 use super::times::{self, SAID, is_time};
 use crate::error::FunctionError;
+use crate::forward::named_as_argument;
 use crate::signatures;
 use crate::types::is_text;
 
@@ -76,11 +77,8 @@ impl ScalarUDFImpl for CastFunction {
         "converted"
     }
 
-    // As a cast has it: keys of grouping sets are told by their names.
-    fn schema_name(&self, args: &[Expr]) -> DfResult<String> {
-        let [of] = take_function_args(self.name(), args)?;
-        Ok(of.schema_name().to_string())
-    }
+    // Keys of grouping sets are told by their names.
+    named_as_argument!();
 
     fn signature(&self) -> &Signature {
         signatures::one()

@@ -101,4 +101,14 @@ macro_rules! of_its_type {
     };
 }
 
-pub(crate) use {accumulate_in, from_engine, group_in, of_its_type};
+/// The method of a function of one argument that a plan knows by the name of that, as it knows a cast.
+macro_rules! named_as_argument {
+    () => {
+        fn schema_name(&self, args: &[Expr]) -> DfResult<String> {
+            let [of] = take_function_args(self.name(), args)?;
+            Ok(of.schema_name().to_string())
+        }
+    };
+}
+
+pub(crate) use {accumulate_in, from_engine, group_in, named_as_argument, of_its_type};

@@ -37,7 +37,7 @@ pub(super) use self::values::canonical_value;
 use super::columnar::of_one;
 use super::spelled::innermost;
 use super::types::is_text;
-use crate::forward::{accumulate_in, group_in, of_its_type};
+use crate::forward::{accumulate_in, group_in, named_as_argument, of_its_type};
 use crate::signatures;
 
 /// Functions of numbers that give NaN or -0.0 for some that are neither, those in the place of operators
@@ -199,10 +199,7 @@ impl ScalarUDFImpl for CanonicalFloat {
         "canonical_float"
     }
 
-    fn schema_name(&self, args: &[Expr]) -> DfResult<String> {
-        let [of] = take_function_args(self.name(), args)?;
-        Ok(of.schema_name().to_string())
-    }
+    named_as_argument!();
 
     of_its_type!();
 

@@ -1,4 +1,4 @@
-//! What is put in the place of expressions, and of a plan where their types are known.
+//! Rewrites of expressions and of plans, where the types of expressions are known.
 
 use std::sync::Arc;
 

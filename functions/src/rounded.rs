@@ -22,6 +22,7 @@ use super::columnar::of_one;
 use super::spelled::innermost;
 use super::{casts, elements, narrowed};
 use crate::error::FunctionError;
+use crate::forward::named_as_argument;
 use crate::signatures;
 
 /// Rounds before such casts, and puts those of `casts` and `narrowed` in their place.
@@ -93,11 +94,8 @@ impl ScalarUDFImpl for NearestInteger {
         "nearest_whole"
     }
 
-    // That of its argument, as a cast has it: keys of grouping sets are told by their names.
-    fn schema_name(&self, args: &[Expr]) -> DfResult<String> {
-        let [of] = take_function_args(self.name(), args)?;
-        Ok(of.schema_name().to_string())
-    }
+    // Keys of grouping sets are told by their names.
+    named_as_argument!();
 
     fn signature(&self) -> &Signature {
         signatures::one()

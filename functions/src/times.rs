@@ -6,7 +6,7 @@ use arrow_array::{Array, ArrayRef, StringArray};
 use arrow_cast::CastOptions;
 use arrow_cast::parse::string_to_timestamp_nanos;
 use arrow_schema::DataType;
-use chrono_tz::TZ_VARIANTS;
+use chrono_tz::{TZ_VARIANTS, Tz};
 use datafusion::error::Result as DfResult;
 use gstore_core::shortened;
 
@@ -67,7 +67,10 @@ fn clock(text: &str) -> Option<Cow<'_, str>> {
 
 /// The name of a zone as the engine knows it, by one in letters of any case.
 pub(super) fn zone_name(name: &str) -> Option<&'static str> {
-    TZ_VARIANTS.iter().map(|zone| zone.name()).find(|known| known.eq_ignore_ascii_case(name))
+    // Most are written as they are known, which needs no search.
+    let exact = name.parse::<Tz>().ok();
+    let any_case = || TZ_VARIANTS.iter().find(|zone| zone.name().eq_ignore_ascii_case(name)).copied();
+    exact.or_else(any_case).map(|zone| zone.name())
 }
 
 /// The text of a time with two digits for each part, with seconds, and with the name of its zone in the usual

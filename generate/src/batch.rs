@@ -276,7 +276,7 @@ impl<'a, B: Backend> AnswerBatch<'a, B> {
                     self.rows[part.slot] = None;
                     self.model.forget(&mut self.cache, part.slot);
                 }
-                None => self.turn_anew(part.slot),
+                None => self.feed_again(part.slot),
             }
         }
         Ok((chosen, answers))
@@ -284,7 +284,7 @@ impl<'a, B: Backend> AnswerBatch<'a, B> {
 
     /// Where the token that was chosen makes a row so long that all of it has other rotary angles, it is fed
     /// from its beginning, in parts like a prompt.
-    fn turn_anew(&mut self, slot: usize) {
+    fn feed_again(&mut self, slot: usize) {
         let Some(row) = &mut self.rows[slot] else { return };
         if !self.model.turns_alike(row.context.len(), row.fed) {
             row.fed = 0;

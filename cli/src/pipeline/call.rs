@@ -11,6 +11,7 @@ use gstore_core::did_you_mean;
 use super::file::KEYS;
 use super::{OptionSetting, PipelineError, PipelineStage, Setting};
 use crate::args::{Cli, in_place_of};
+use crate::config::flags;
 use crate::options::check_options;
 use crate::wording::shell_word;
 
@@ -245,10 +246,7 @@ fn switches(known: &[&Arg]) -> Vec<String> {
 fn option<'a>(command: &Command, known: &[&'a Arg], setting: &Setting, words: &[String]) -> Result<&'a Arg> {
     let plain = |name: &str| name.replace('-', "_");
     let key = plain(&setting.key);
-    let is = |arg: &&&Arg| {
-        let aliases = arg.get_all_aliases().unwrap_or_default();
-        arg.get_long().into_iter().chain(aliases).any(|name| plain(name) == key)
-    };
+    let is = |arg: &&&Arg| flags(arg).any(|flag| plain(flag) == key);
     let error = |message: String| Err(PipelineError::new(setting.line, message));
     let Some(arg) = known.iter().find(is).copied() else {
         let names = known.iter().filter_map(|arg| arg.get_long()).chain(KEYS);

@@ -8,7 +8,7 @@ use crate::error::SqlError;
 use crate::expanded::name;
 use crate::walk::visit_expressions_mut;
 
-/// What the engine says of a field of a struct that a table around a subquery has, before the column.
+/// Start of the engine's error about a field of an outer column; the column follows.
 const OF_OUTER: &str = "nested identifiers are not yet supported for OuterReferenceColumn ";
 
 /// Puts the fields of a struct that an error of the engine is about in brackets; false if it is about
