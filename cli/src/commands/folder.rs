@@ -16,32 +16,44 @@ use crate::stand_ins::{stands_for, stands_for_itself};
 #[derive(Clone, Copy)]
 pub(super) struct FolderKind {
     /// What messages call it.
-    called: &'static str,
+    pub(super) called: &'static str,
     /// A file that each one has.
-    mark: &'static str,
-    /// Whether a file of this name may be in it.
-    has: fn(&str) -> bool,
+    pub(super) mark: &'static str,
+    /// What is in a folder and belongs to none of this kind, if there is something.
+    pub(super) foreign: fn(&Path) -> std::io::Result<Option<PathBuf>>,
 }
 
 /// Rows as the library `datasets` saves them.
 pub(super) const DATASET: FolderKind = FolderKind {
     called: "a saved dataset",
     mark: "state.json",
-    has: |name| ["state.json", "dataset_info.json"].contains(&name) || name.ends_with(".arrow"),
+    foreign: |folder| {
+        entry_unlike(folder, |name| {
+            ["state.json", "dataset_info.json"].contains(&name) || name.ends_with(".arrow")
+        })
+    },
 };
 
 /// Finished factors: those of a fit that goes on have partitions and a lock.
 pub(super) const FACTORS: FolderKind = FolderKind {
     called: "exported factors",
     mark: "gstore.json",
-    has: |name| (name.ends_with(".safetensors") || name.ends_with(".json")) && !name.contains("_partition"),
+    foreign: |folder| {
+        entry_unlike(folder, |name| {
+            (name.ends_with(".safetensors") || name.ends_with(".json")) && !name.contains("_partition")
+        })
+    },
 };
 
 /// Scores in whole files, and the ids of their rows and queries.
 pub(super) const SCORES: FolderKind = FolderKind {
     called: "scores as Kronfluence writes them",
     mark: "score_arguments.json",
-    has: |name| OF_SCORES.contains(&name) || OF_QUERIES.contains(&name) || OF_ROWS_THEMSELVES.contains(&name),
+    foreign: |folder| {
+        entry_unlike(folder, |name| {
+            OF_SCORES.contains(&name) || OF_QUERIES.contains(&name) || OF_ROWS_THEMSELVES.contains(&name)
+        })
+    },
 };
 
 /// Files of a folder of scores that both kinds of scores share; those of one kind have its scores first.
@@ -54,13 +66,19 @@ pub(super) const OF_ROWS_THEMSELVES: [&str; 1] = ["self_scores.safetensors"];
 impl FolderKind {
     /// Whether a folder is one, and has nothing else.
     fn is_at(self, path: &Path) -> bool {
-        path.join(self.mark).is_file()
-            && fs_err::read_dir(path).is_ok_and(|mut all| {
-                all.all(|e| {
-                    e.is_ok_and(|e| (self.has)(&e.file_name().to_string_lossy()) && e.path().is_file())
-                })
-            })
+        path.join(self.mark).is_file() && matches!((self.foreign)(path), Ok(None))
     }
+}
+
+/// An entry of a folder that is no file with a name that fits.
+fn entry_unlike(folder: &Path, fits: fn(&str) -> bool) -> std::io::Result<Option<PathBuf>> {
+    for entry in fs_err::read_dir(folder)? {
+        let entry = entry?;
+        if !(fits(&entry.file_name().to_string_lossy()) && entry.path().is_file()) {
+            return Ok(Some(entry.file_name().into()));
+        }
+    }
+    Ok(None)
 }
 
 /// Whether an output is a folder: a slash says so, or a saved dataset that is there.
@@ -84,10 +102,12 @@ pub(super) fn check(path: &Path, kind: FolderKind, force: bool) -> Result<()> {
     if is_empty(&target)? || (force && kind.is_at(&target)) {
         return Ok(());
     }
-    match kind.is_at(&target) {
-        true => refuse!("{}", exists(path)),
-        false => refuse(&format!("holds something else than {}; name a new or empty folder", kind.called)),
+    if kind.is_at(&target) {
+        refuse!("{}", exists(path));
     }
+    let other = (kind.foreign)(&target).ok().flatten();
+    let other = other.map_or_else(String::new, |other| format!(": {}", other.display()));
+    refuse(&format!("holds something else than {}{other}; name a new or empty folder", kind.called))
 }
 
 /// The folder itself, behind a symlink that leads to it.

@@ -7,9 +7,9 @@ use anyhow::Result;
 use gstore_core::visible;
 use gstore_evaluate::{EvaluateError, File, Report};
 
-use super::folder::{self, UnpublishedFolder};
-use super::pictures;
+use super::{folder, pictures};
 use crate::args::{CombineArgs, ReportArgs, ReportFormat};
+use crate::commands::folder::{NewFolder, check as check_folder};
 use crate::context::Context;
 use crate::failure::{UsageError, refuse};
 use crate::output::{self, Output, OutputTarget};
@@ -48,7 +48,8 @@ pub fn check_unread<'a>(
 pub fn check(context: &Context, args: &ReportArgs) -> Result<ReportFormat> {
     output::check(context, &outputs(args), args.force)?;
     if let Some(folder) = &args.report {
-        folder::check(context, folder, args.force)?;
+        output::check_outside(context, folder)?;
+        check_folder(folder, folder::REPORT, args.force)?;
         let own = std::path::absolute(folder)?;
         let inside = |path: &&PathBuf| std::path::absolute(path).is_ok_and(|path| path.starts_with(&own));
         if let Some(path) = [&args.output, &args.rows].into_iter().flatten().find(inside) {
@@ -117,7 +118,7 @@ pub fn write(
     if let Some(path) = &args.report {
         let mut files = files()?;
         files.extend(of_folder(context, combine, report)?);
-        folder = Some(UnpublishedFolder::create(path, &files, args.force)?);
+        folder = Some(folder::write(path, &files, args.force)?);
     }
     let text = match format {
         ReportFormat::Text => report.text().into_bytes(),
@@ -132,7 +133,7 @@ pub fn write(
         file.write_all(&text)?;
     }
     rows_file.map_or(Ok(()), Output::finish)?;
-    folder.map_or(Ok(()), UnpublishedFolder::publish)?;
+    folder.map_or(Ok(()), NewFolder::finish)?;
     if !is_file {
         file.write_all(&text)?;
     }
