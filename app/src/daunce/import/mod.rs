@@ -21,7 +21,7 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use gstore_core::{Remedy, first_of, many};
-use gstore_store::{EnsembleBase, EnsembleUpdate, Member, Store};
+use gstore_store::{EnsembleBase, EnsembleUpdate, Member, Snapshot, Store};
 
 use super::DaunceError;
 use crate::work::JobContext;
@@ -116,17 +116,10 @@ pub fn import(
         let option = Remedy::Option("base", "NAME");
         wrong(&format!("which model do the others come from? {option}, or `base` in the manifest, says it"))
     })?;
-    let signal = manifest.signal.unwrap_or(Signal::Loss);
     if manifest.tables.is_empty() {
         return Err(wrong("the manifest names no file of losses"));
     }
-    let mut sources = Vec::with_capacity(manifest.tables.len());
-    for table in &manifest.tables {
-        let source = LossSource::open(&seen, &manifest, table, signal, work)?;
-        source.check(work)?;
-        sources.push(source);
-    }
-    note_absent(&sources, work);
+    let sources = open_sources(&seen, &manifest, work)?;
     let _lock = ImportLock::take(store, &name, &sources, work.command)?;
     let now = store.snapshot()?;
     for source in &sources {
@@ -166,6 +159,23 @@ pub fn import(
         report.snapshot = snapshot;
     }
     Ok(report)
+}
+
+/// Opens the tables, makes sure that each can be taken, and notes what they lack.
+fn open_sources(
+    snapshot: &Snapshot,
+    manifest: &Manifest,
+    work: &mut JobContext<'_>,
+) -> Result<Vec<LossSource>, DaunceError> {
+    let signal = manifest.signal.unwrap_or(Signal::Loss);
+    let mut sources = Vec::with_capacity(manifest.tables.len());
+    for table in &manifest.tables {
+        let source = LossSource::open(snapshot, manifest, table, signal, work)?;
+        source.check(work)?;
+        sources.push(source);
+    }
+    note_absent(&sources, work);
+    Ok(sources)
 }
 
 /// Notes models of the manifest that no table of a dataset has a column for.
