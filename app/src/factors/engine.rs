@@ -3,8 +3,8 @@
 use std::ops::Deref;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use gstore_core::CheckpointId;
 use gstore_core::parallel::each;
+use gstore_core::{CheckpointId, Unit};
 use gstore_curvature::{Module, ModuleFactors};
 use gstore_data::Encoded;
 use gstore_ingest::curvature::{CurvatureEngine, Directions, Labels, PassError, TargetSample};
@@ -15,6 +15,7 @@ use gstore_model::weights::{Adapter, ModelFolder, checkpoint_id};
 use gstore_model::{Device, LoadError, SavedActivations, with_backend};
 
 use super::error::FactorJobError;
+use crate::work::JobContext;
 
 /// A checkpoint on each device of a request, of which there is at least one. What is asked of the checkpoint
 /// is asked of the first.
@@ -89,6 +90,20 @@ pub(super) fn load(request: &IngestRequest, selection: &ModuleSelection) -> Resu
             source.model.display()
         ))),
     }
+}
+
+/// The same as a stage of its work, with a note of tensors that the model has no place for.
+pub(super) fn load_as_stage(
+    request: &IngestRequest,
+    selection: &ModuleSelection,
+    work: &mut JobContext<'_>,
+) -> Result<Engines, FactorJobError> {
+    work.progress.start("reading weights", 1, Unit::Checkpoints);
+    let engines = load(request, selection)?;
+    work.progress.advance(1);
+    work.progress.finish();
+    folder(request)?.unused_note().iter().for_each(|note| work.progress.note(note));
+    Ok(engines)
 }
 
 /// Where the request's first checkpoint is.

@@ -34,7 +34,7 @@ use super::stamp::FactorStamp;
 use crate::work::JobContext;
 
 /// What a fit did.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct FitReport {
     /// Name of the factors.
     pub name: String,
@@ -124,13 +124,8 @@ pub fn fit_factors(
         strategy: request.strategy.name().to_owned(),
         dataset: request.ingest.dataset.clone(),
         rows: plan.forecast.rows,
-        no_scored: None,
         modules: plan.engine.modules().len(),
-        computed: 0,
-        found: 0,
-        waiting: None,
-        snapshot: None,
-        seconds: FitSeconds::default(),
+        ..FitReport::default()
     };
     let mut fit = FitJob { plan, folder, path, request, report };
     fit.report.waiting = fit.run(work)?;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use gstore_core::{CheckpointId, Remedy, RowSet, Unit, many};
+use gstore_core::{CheckpointId, Remedy, RowSet, many};
 use gstore_curvature::{Blocks, Covariance, Module};
 use gstore_ingest::curvature::CurvatureEngine;
 use gstore_ingest::pipeline::{IngestRequest, RowBatches};
@@ -60,11 +60,7 @@ impl FitPlan {
         let ingest = IngestRequest { threads: work.threads, ..request.ingest.clone() };
         let (dataset, rows) = chosen_rows(&snapshot, &ingest)?;
         check_partitions(request.partitions[0], rows.len(), "row")?;
-        work.progress.start("reading weights", 1, Unit::Checkpoints);
-        let engine = engine::load(&ingest, &ingest.modules)?;
-        work.progress.advance(1);
-        work.progress.finish();
-        engine::folder(&ingest)?.unused_note().iter().for_each(|note| work.progress.note(note));
+        let engine = engine::load_as_stage(&ingest, &ingest.modules, work)?;
         let checkpoints = checkpoints(&ingest, &engine)?;
         let modules = engine.modules().to_vec();
         check_partitions(request.partitions[1], modules.len() as u64, "module")?;

@@ -166,21 +166,17 @@ fn report(plan: &ScorePlan, request: &ScoreRequest) -> ScoreReport {
     ScoreReport {
         pool: request.ingest.dataset.clone(),
         rows: plan.rows.len(),
-        no_scored: None,
         queries,
         modules: plan.engine.modules().len(),
         strategy: plan.how.strategy.name().to_owned(),
         filters: plan.segments.iter().flat_map(|segment| &segment.filters).map(ToString::to_string).collect(),
         dampings: plan.how.filters.iter().filter_map(|filter| filter.damping()).map(number).collect(),
-        kept_min: None,
-        kept_median: None,
         solver_data: plan.solve.as_ref().map(|data| data.dataset.clone()),
         solver_rows: plan.solve.as_ref().map(|data| data.rows.len()),
-        solved: Vec::new(),
         passes: plan.passes(),
         memory: plan.extent.memory,
         disk: plan.disk,
         stale: plan.stale.clone(),
-        lines: 0,
+        ..ScoreReport::default()
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use gstore_core::{RowSet, Unit, available_memory, many, many_of};
+use gstore_core::{RowSet, available_memory, many, many_of};
 use gstore_curvature::{Filter, Module, ModuleFactors, Strategy};
 use gstore_data::{Reading, SampleSource, encode_each};
 use gstore_ingest::curvature::Measurement;
@@ -90,15 +90,11 @@ impl ScorePlan {
         if !request.segments.is_empty() {
             check_segments(&stored, strategy)?;
         }
-        work.progress.start("reading weights", 1, Unit::Checkpoints);
         let selection = selection(&ingest, stamp);
-        let engine = engine::load(&ingest, &selection).map_err(|error| {
+        let engine = engine::load_as_stage(&ingest, &selection, work).map_err(|error| {
             let of_another = |stored| of_another_model(stored, &ingest, &selection);
             stored.last().and_then(of_another).unwrap_or(error)
         })?;
-        work.progress.advance(1);
-        work.progress.finish();
-        engine::folder(&ingest)?.unused_note().iter().for_each(|note| work.progress.note(note));
         let widest = engine.modules().iter().map(Module::len).max().unwrap_or(0);
         let tell = &mut |note: &str| work.progress.note(note);
         let batches = RowBatches::new(snapshot, &dataset, &ingest, 2 * widest, tell)?;

@@ -147,7 +147,7 @@ pub struct ScoreOutput<'a> {
 }
 
 /// What scoring did, or will do.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct ScoreReport {
     /// The pool.
     pub pool: String,
