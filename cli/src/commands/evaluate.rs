@@ -20,6 +20,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::Result;
+use gstore_evaluate::attribution::{Needed, lds, leave_out};
 use gstore_evaluate::statistics::Bootstrap;
 
 use crate::args::{ComparisonArgs, EvaluateArgs, EvaluateWhat};
@@ -34,8 +35,8 @@ pub fn run(context: &Context, args: &EvaluateArgs) -> Result<ExitCode> {
         EvaluateWhat::Text(args) => done(text::run(context, args)),
         EvaluateWhat::Tasks(args) => done(tasks::run(context, args)),
         EvaluateWhat::Retrain(args) => retrain::run(context, args),
-        EvaluateWhat::Lds(args) => done(attribution::linear_score(context, args)),
-        EvaluateWhat::Loo(args) => done(attribution::left_out(context, args)),
+        EvaluateWhat::Lds(args) => done(attribution::run(context, args, Needed::Random, lds)),
+        EvaluateWhat::Loo(args) => done(attribution::run(context, args, Needed::LeftOut, leave_out)),
         EvaluateWhat::Brittleness(args) => done(attribution::brittleness(context, args)),
         EvaluateWhat::Flips(args) => done(attribution::flips(context, args)),
         EvaluateWhat::Scores(args) => done(inspect::run(context, args)),

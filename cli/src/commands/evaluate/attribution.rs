@@ -6,7 +6,7 @@ use anyhow::Result;
 use gstore_core::{Cancel, many, many_of};
 use gstore_evaluate::attribution::{
     AttributionOutcome, Comparison, Flips, Ids, Needed, Scores, Suspicious, Truth, TruthFolder,
-    flip_detection, lds, leave_out, read_tables, removal_curves, removal_methods,
+    flip_detection, read_tables, removal_curves, removal_methods,
 };
 use gstore_evaluate::{EvaluateError, File};
 
@@ -21,17 +21,13 @@ use crate::failure::refuse;
 /// Compares methods with the outputs of models that were retrained.
 type Compare = fn(&Truth, &[Scores], &Comparison<'_>) -> Result<AttributionOutcome, EvaluateError>;
 
-/// Compares scores with models that were retrained on random subsets.
-pub fn linear_score(context: &Context, args: &EvaluateAttributionArgs) -> Result<()> {
-    run(context, args, Needed::Random, lds)
-}
-
-/// Compares scores with models that were retrained without a row or a group.
-pub fn left_out(context: &Context, args: &EvaluateAttributionArgs) -> Result<()> {
-    run(context, args, Needed::LeftOut, leave_out)
-}
-
-fn run(context: &Context, args: &EvaluateAttributionArgs, needed: Needed, compare: Compare) -> Result<()> {
+/// Compares scores with models that were retrained on subsets as `compare` needs them.
+pub fn run(
+    context: &Context,
+    args: &EvaluateAttributionArgs,
+    needed: Needed,
+    compare: Compare,
+) -> Result<()> {
     let read = [files_of(&args.truth), scores::files(&args.scores.methods)].concat();
     let (format, cancel) = begin(context, &args.result, &read)?;
     let truth = truth(context, &args.truth, needed, &cancel)?;
