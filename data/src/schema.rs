@@ -38,8 +38,7 @@ impl FromStr for ColumnOverride {
     fn from_str(text: &str) -> Result<Self, SchemaError> {
         let bad = || SchemaError::BadOverride(text.to_owned());
         let (key, ty) = text.rsplit_once(':').ok_or_else(bad)?;
-        let types = [ColumnType::Bool, ColumnType::Int, ColumnType::Float, ColumnType::Text];
-        let ty = types.into_iter().find(|t| type_text(*t) == ty).ok_or_else(bad)?;
+        let ty = ColumnType::ALL.into_iter().find(|t| type_text(*t) == ty).ok_or_else(bad)?;
         if key.is_empty() { Err(bad()) } else { Ok(Self { key: key.to_owned(), ty }) }
     }
 }

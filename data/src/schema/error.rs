@@ -2,9 +2,7 @@
 
 #![allow(missing_docs, reason = "the message of an error says what its fields are")]
 
-use std::fmt;
-
-use gstore_core::{Remedy, exact_float, shortened};
+use gstore_core::{Remedy, exact_float, named, shortened};
 use gstore_store::{ColumnType, MetaValue};
 
 use super::super::source::Place;
@@ -83,14 +81,8 @@ pub enum FixedBy {
     Dataset,
 }
 
-impl fmt::Display for FixedBy {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            FixedBy::User => "as asked",
-            FixedBy::Dataset => "in the dataset",
-        })
-    }
-}
+// As messages have it.
+named!(FixedBy { User = "as asked", Dataset = "in the dataset" });
 
 /// What a value is for the type of its column.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -5,7 +5,6 @@
 //! bytes are watched on their way to it, by its own rule: a quote opens where a field begins, and a
 //! doubled one is text.
 
-use std::fmt;
 use std::io::{Error, Read};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -16,20 +15,13 @@ use memchr::{memchr, memchr_iter, memchr2_iter};
 use super::super::jsonl::UTF8_MARK;
 
 /// Why the bytes are not read on.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
+#[error("{why}")]
 pub(super) struct UnclosedQuote {
     /// Where the quote opens, from 1.
     pub(super) line: u64,
     why: String,
 }
-
-impl fmt::Display for UnclosedQuote {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.why)
-    }
-}
-
-impl std::error::Error for UnclosedQuote {}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum QuoteState {

@@ -2,6 +2,7 @@
 //!
 //! A file with another name is not gstore's, and nothing here touches it.
 
+use gstore_core::named;
 use serde::Serialize;
 use uuid::Uuid;
 
@@ -63,24 +64,21 @@ pub enum FileKind {
     Jobs,
 }
 
-impl std::fmt::Display for FileKind {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            FileKind::Root => "snapshots",
-            FileKind::Part => "manifests",
-            FileKind::Samples => "samples",
-            FileKind::Encodings => "token counts",
-            FileKind::Segments => "segments",
-            FileKind::Tombstones => "bitmaps of deleted rows",
-            FileKind::DeletedIds => "lists of deleted ids",
-            FileKind::Artifacts => "files of artifacts",
-            FileKind::Indexes => "indexes",
-            FileKind::Leases => "expired leases",
-            FileKind::Leftovers => "leftovers of work that was cut short",
-            FileKind::Jobs => "interrupted jobs",
-        })
-    }
-}
+// As messages have it.
+named!(FileKind {
+    Root = "snapshots",
+    Part = "manifests",
+    Samples = "samples",
+    Encodings = "token counts",
+    Segments = "segments",
+    Tombstones = "bitmaps of deleted rows",
+    DeletedIds = "lists of deleted ids",
+    Artifacts = "files of artifacts",
+    Indexes = "indexes",
+    Leases = "expired leases",
+    Leftovers = "leftovers of work that was cut short",
+    Jobs = "interrupted jobs",
+});
 
 /// A data file: its kind, the number of its folder (0 where that has none) and its name.
 pub(crate) type DataKey = (FileKind, u32, Uuid);

@@ -11,9 +11,8 @@ use super::file::{Link, TOMBSTONES, require};
 use super::page::{Order, PageReader, PageWriter, Pages};
 use super::part::{Part, mismatch};
 use crate::error::StorageError;
-use gstore_core::{EncodingSpec, RowSet, sha256_hex};
+use gstore_core::{EncodingSpec, RowSet, named, sha256_hex};
 use serde::{Deserialize, Serialize};
-use std::fmt;
 use std::ops::Range;
 
 /// Type of a metadata column.
@@ -30,16 +29,7 @@ pub enum ColumnType {
     Text,
 }
 
-impl fmt::Display for ColumnType {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            ColumnType::Bool => "bool",
-            ColumnType::Int => "int",
-            ColumnType::Float => "float",
-            ColumnType::Text => "text",
-        })
-    }
-}
+named!(ColumnType { Bool = "bool", Int = "int", Float = "float", Text = "text" });
 
 /// A metadata column.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,6 +1,6 @@
 //! Optimizer of a saved state, told by what the state keeps.
 
-use std::fmt;
+use gstore_core::named;
 
 use super::state;
 use crate::files::TorchArchive;
@@ -58,13 +58,10 @@ pub fn is_maximizing(archive: &TorchArchive) -> bool {
     state::is_set(archive, "maximize")
 }
 
-impl fmt::Display for SavedOptimizer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            SavedOptimizer::AdamW => "AdamW",
-            SavedOptimizer::MomentumSgd => "SGD with momentum",
-            SavedOptimizer::PlainSgd => "SGD without momentum",
-            SavedOptimizer::Other => "one that is not understood here",
-        })
-    }
-}
+// As messages have it.
+named!(SavedOptimizer {
+    AdamW = "AdamW",
+    MomentumSgd = "SGD with momentum",
+    PlainSgd = "SGD without momentum",
+    Other = "one that is not understood here",
+});
