@@ -1,10 +1,11 @@
-//! Matrices of f64 in row order, and the products that learners need.
+//! Matrices of f64 in row order, and the products that learners need, of f32 too.
 //!
 //! Invariants
 //! - a product sums in an order that depends on its length alone, so that results have the same bits for any
 //!   number of threads
 
-use std::ops::ControlFlow;
+use std::iter::Sum;
+use std::ops::{Add, AddAssign, ControlFlow, Mul};
 
 use gstore_core::parallel;
 use gstore_core::{Cancel, Cancelled};
@@ -90,21 +91,24 @@ impl Matrix {
 /// Lanes of a sum: independent, so that the compiler uses vectors, and added in one order at the end.
 const LANES: usize = 8;
 
-pub(crate) fn dot(a: &[f64], b: &[f64]) -> f64 {
+pub(crate) fn dot<T>(a: &[T], b: &[T]) -> T
+where
+    T: Copy + Default + AddAssign + Add<Output = T> + Mul<Output = T> + Sum,
+{
     let (a, b) = (a.as_chunks::<LANES>(), b.as_chunks::<LANES>());
-    let mut lanes = [0.0f64; LANES];
+    let mut lanes = [T::default(); LANES];
     for (x, y) in a.0.iter().zip(b.0) {
         for lane in 0..LANES {
             lanes[lane] += x[lane] * y[lane];
         }
     }
-    let tail: f64 = a.1.iter().zip(b.1).map(|(x, y)| x * y).sum();
-    lanes.iter().sum::<f64>() + tail
+    let tail: T = a.1.iter().zip(b.1).map(|(x, y)| *x * *y).sum();
+    lanes.into_iter().sum::<T>() + tail
 }
 
 /// `y += factor * x`.
-pub(crate) fn add_scaled(y: &mut [f64], factor: f64, x: &[f64]) {
-    y.iter_mut().zip(x).for_each(|(y, x)| *y += factor * x);
+pub(crate) fn add_scaled<T: Copy + AddAssign + Mul<Output = T>>(y: &mut [T], factor: T, x: &[T]) {
+    y.iter_mut().zip(x).for_each(|(y, x)| *y += factor * *x);
 }
 
 /// The products of all pairs of rows.

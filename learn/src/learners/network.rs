@@ -8,7 +8,7 @@ use gstore_core::Cancel;
 use serde::{Deserialize, Serialize};
 
 use crate::error::LearnError;
-use crate::matrix::Matrix;
+use crate::matrix::{Matrix, add_scaled, dot};
 use crate::random;
 
 /// Units of the hidden layer.
@@ -100,15 +100,15 @@ impl Network {
         let mut of_hidden = vec![0.0f32; HIDDEN];
         for (o, back) in back.iter().enumerate() {
             let at = parts.out + o * HIDDEN;
-            add(&mut of_hidden, *back, &self.parameters[at..at + HIDDEN]);
-            add(&mut gradient[at..at + HIDDEN], *back, hidden);
+            add_scaled(&mut of_hidden, *back, &self.parameters[at..at + HIDDEN]);
+            add_scaled(&mut gradient[at..at + HIDDEN], *back, hidden);
             gradient[parts.out_bias + o] += back;
         }
         // A unit that was dropped or is not positive is 0 here. Those kept were scaled up.
         let scale = (1.0 / (1.0 - DROPOUT)) as f32;
         for (u, back) in of_hidden.iter().enumerate().filter(|(u, _)| hidden[*u] > 0.0) {
             let back = back * scale;
-            add(&mut gradient[u * self.inputs..(u + 1) * self.inputs], back, row);
+            add_scaled(&mut gradient[u * self.inputs..(u + 1) * self.inputs], back, row);
             gradient[parts.bias + u] += back;
         }
     }
@@ -240,23 +240,6 @@ impl Adam {
             parameters[i] -= RATE * (step + DECAY * parameters[i]);
         }
     }
-}
-
-const LANES: usize = 8;
-
-fn dot(a: &[f32], b: &[f32]) -> f32 {
-    let (a, b) = (a.as_chunks::<LANES>(), b.as_chunks::<LANES>());
-    let mut lanes = [0.0f32; LANES];
-    for (x, y) in a.0.iter().zip(b.0) {
-        for lane in 0..LANES {
-            lanes[lane] += x[lane] * y[lane];
-        }
-    }
-    lanes.iter().sum::<f32>() + a.1.iter().zip(b.1).map(|(x, y)| x * y).sum::<f32>()
-}
-
-fn add(y: &mut [f32], factor: f32, x: &[f32]) {
-    y.iter_mut().zip(x).for_each(|(y, x)| *y += factor * x);
 }
 
 #[cfg(test)]
