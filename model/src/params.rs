@@ -27,6 +27,15 @@ pub fn total_len(params: &[TensorSpec]) -> usize {
     params.iter().map(TensorSpec::numel).sum()
 }
 
+/// The part of each tensor in the flat vector that `params` describes.
+pub fn tensor_ranges(params: &[TensorSpec]) -> impl Iterator<Item = Range<usize>> {
+    params.iter().scan(0, |end, tensor| {
+        let start = *end;
+        *end += tensor.numel();
+        Some(start..*end)
+    })
+}
+
 /// Trainable tensors in f32 whose values may change: one vector, in which they follow each other in
 /// `named_parameters()` order.
 ///
@@ -59,11 +68,7 @@ impl ParamStore {
 
     /// Each tensor and its part of the vector.
     pub fn places(&self) -> impl Iterator<Item = (&TensorSpec, Range<usize>)> {
-        self.specs.iter().scan(0, |at, spec| {
-            let start = *at;
-            *at += spec.numel();
-            Some((spec, start..*at))
-        })
+        self.specs.iter().zip(tensor_ranges(&self.specs))
     }
 
     /// The tensor of a name.

@@ -294,13 +294,7 @@ impl<B: Backend + Clone> Parameters<B> {
         match &self.form {
             ParameterForm::Full { layout } => layout.groups.clone(),
             ParameterForm::Lora { factors, .. } => {
-                let place = |(tensor, (_, range)): (usize, (&TensorSpec, std::ops::Range<usize>))| {
-                    let mut orders = factors.iter().flat_map(|factors| &factors.orders);
-                    let order = orders.find(|(offset, ..)| *offset == range.start);
-                    let order = order.map(|(_, _, order)| order.clone());
-                    TensorSlice { tensor, offset: range.start, len: range.len(), order }
-                };
-                vec![self.store.places().enumerate().map(place).collect()]
+                factors.iter().take(1).map(|factors| factors.places(self.store.specs())).collect()
             }
         }
     }

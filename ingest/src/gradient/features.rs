@@ -9,7 +9,7 @@ use super::projector::Projector;
 use crate::projection::{FactoredProjector, FlatProjector, tensor_modules};
 use gstore_core::Cancel;
 use gstore_model::LoadError;
-use gstore_model::params::TensorSpec;
+use gstore_model::params::{TensorSpec, tensor_ranges};
 use gstore_model::weights::Moments;
 
 /// Features of each sample's gradient.
@@ -42,15 +42,6 @@ impl GradFeatures {
         let Some(Moments { exp_avg, exp_avg_sq, .. }) = &self.moments else { return [&[]; 2] };
         [exp_avg, exp_avg_sq].map(|values| values.get(coordinates.clone()).unwrap_or_default())
     }
-}
-
-/// The part of each tensor in the concatenated gradient.
-pub(super) fn tensor_ranges(tensors: &[TensorSpec]) -> impl Iterator<Item = Range<usize>> {
-    tensors.iter().scan(0, |end, tensor| {
-        let start = *end;
-        *end += tensor.numel();
-        Some(start..*end)
-    })
 }
 
 /// The vectors of the samples of a batch, one for each form, while tensors arrive one by one.

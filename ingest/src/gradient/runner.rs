@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::device::{BatchVectors, DeviceFeatures, GradientBackend, reordered_gradients};
 use super::error::EngineError;
-use super::features::{Accumulator, GradFeatures, tensor_ranges};
+use super::features::{Accumulator, GradFeatures};
 use super::kurtosis::KurtosisCheck;
 use super::options::{EngineOptions, LossForm, RequestedOutputs, SampleOutput};
 use super::projector::Projector;
@@ -13,7 +13,7 @@ use super::weights::WeightGradients;
 use crate::projection::FlatProjector;
 use gstore_core::Cancel;
 use gstore_model::gradients::{LoraFactors, LoraSink, TensorSlice};
-use gstore_model::params::{TensorSpec, total_len};
+use gstore_model::params::{TensorSpec, tensor_ranges, total_len};
 use gstore_model::{BackendError, Forward, ForwardOptions, LastRows, Layout, Model, Objective, PackedSample};
 
 /// An engine without the type of its backend.
@@ -41,12 +41,7 @@ pub(super) enum GradientSource<B: GradientBackend> {
 
 impl<B: GradientBackend> GradientSource<B> {
     pub fn of_adapter(factors: LoraFactors<B>, tensors: &[TensorSpec]) -> GradientSource<B> {
-        let place = |(tensor, part): (usize, Range<usize>)| {
-            let order = factors.orders.iter().find(|(offset, ..)| *offset == part.start);
-            let order = order.map(|(.., order)| order.clone());
-            TensorSlice { tensor, offset: part.start, len: part.len(), order }
-        };
-        let places = tensor_ranges(tensors).enumerate().map(place).collect();
+        let places = factors.places(tensors);
         GradientSource::Adapter { factors, places }
     }
 

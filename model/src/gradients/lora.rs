@@ -1,10 +1,12 @@
 //! The sink that forms per-sample gradients of LoRA factors.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
-use super::layout::RowOrder;
+use super::layout::{RowOrder, TensorSlice};
 use crate::architectures::{Decoder, LinearId, Param, TensorRole};
 use crate::backend::{Backend, BackendError, LoraOperands};
+use crate::params::{TensorSpec, tensor_ranges};
 use crate::passes::{LinearFactors, LoadError, LoraWeights, Model, Sink, Slot};
 use crate::weights::{AdaptedWeight, Adapter, ModelError, ModelFolder};
 
@@ -23,6 +25,18 @@ pub struct LoraFactors<B: Backend> {
     /// Factors B of fused modules whose rows are formed in another order than they have: offset, length,
     /// order.
     pub orders: Vec<(usize, usize, RowOrder)>,
+}
+
+impl<B: Backend> LoraFactors<B> {
+    /// Where the gradients of the factors, `tensors`, are in the flat vector.
+    pub fn places(&self, tensors: &[TensorSpec]) -> Vec<TensorSlice> {
+        let place = |(tensor, part): (usize, Range<usize>)| {
+            let order = self.orders.iter().find(|(offset, ..)| *offset == part.start);
+            let order = order.map(|(.., order)| order.clone());
+            TensorSlice { tensor, offset: part.start, len: part.len(), order }
+        };
+        tensor_ranges(tensors).enumerate().map(place).collect()
+    }
 }
 
 /// Factors as read, in `named_parameters()` order.
