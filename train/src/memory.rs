@@ -7,7 +7,7 @@ use gstore_model::architectures::{Decoder, LinearId, LinearKind, Param};
 use gstore_model::{ComputePrecision, Device, HEAD_ROWS, SavedActivations};
 
 /// How a training computes, and what that takes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct MemoryPlan {
     pub keep: SavedActivations,
     pub threads: usize,

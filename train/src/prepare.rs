@@ -93,13 +93,7 @@ impl PreparedTraining {
             tell(&format!("the warm-up takes {warmup}, and the training has {total}: {never}"));
         }
         let mut prepared = PreparedTraining {
-            memory: MemoryPlan {
-                keep: request.compute.keep,
-                threads: request.compute.threads,
-                bytes: 0,
-                present: 0,
-                encoding: 0,
-            },
+            memory: MemoryPlan::default(),
             request,
             base,
             decoder,

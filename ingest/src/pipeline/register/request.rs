@@ -8,7 +8,7 @@ use gstore_data::{Duplicates, Layout};
 use gstore_store::{ColumnDef, IfChanged, IfDeleted, WriteNote};
 
 /// Data to register.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct AddRequest {
     /// The dataset; it is made if it does not exist.
     pub dataset: String,
@@ -49,20 +49,7 @@ pub enum ExistingDataset {
 impl AddRequest {
     /// A request with everything as the command line has it by default.
     pub fn new(dataset: impl Into<String>, data: impl IntoIterator<Item = PathBuf>) -> Self {
-        Self {
-            dataset: dataset.into(),
-            data: data.into_iter().collect(),
-            fields: Vec::new(),
-            layout: None,
-            columns: Vec::new(),
-            skip_bad: 0,
-            duplicates: Duplicates::Refuse,
-            if_changed: IfChanged::Refuse,
-            if_deleted: IfDeleted::default(),
-            existing: ExistingDataset::default(),
-            command: String::new(),
-            source: None,
-        }
+        Self { dataset: dataset.into(), data: data.into_iter().collect(), ..Self::default() }
     }
 }
 

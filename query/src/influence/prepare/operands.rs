@@ -165,15 +165,8 @@ pub(crate) fn open_pools(
     let metrics = metrics.and_then(|metrics| metrics.get(checkpoints.clone()));
     let mut pools: Vec<ScanPool> = Vec::new();
     for (side, candidates) in prepared.pools().iter().zip(prepared.candidates(cancel)?) {
-        let mut pool = ScanPool {
-            granularity: spec.granularity(),
-            live: candidates.clone(),
-            readers: Vec::new(),
-            queries: Vec::new(),
-            modules: Vec::new(),
-            metrics: Vec::new(),
-            lengths: Vec::new(),
-        };
+        let mut pool =
+            ScanPool { granularity: spec.granularity(), live: candidates.clone(), ..ScanPool::default() };
         for (c, feature) in side.features[checkpoints.clone()].iter().enumerate() {
             let reader = prepared.snapshot().open_feature_shared(feature)?;
             let dim = feature.desc.dim() as usize;

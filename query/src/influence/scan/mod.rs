@@ -40,6 +40,7 @@ use crate::kernel::{Kernel, Queries, RowProducts};
 
 /// A pool as the scan sees it: its live rows, and for each checkpoint the feature and the queries packed
 /// for its module groups.
+#[derive(Default)]
 pub(super) struct ScanPool {
     /// What is scored: samples, or their tokens one by one.
     pub(super) granularity: Granularity,
