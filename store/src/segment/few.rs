@@ -104,8 +104,7 @@ impl SegmentFile {
         let Some(source) = self.source() else { return };
         let read = || self.read_layout(&*self.open_file()?, block);
         let Some(layout) = block.verified.get().cloned().or_else(|| read().ok()) else { return };
-        for column in [&layout.row, &layout.values, &layout.scale, &layout.norm, &layout.flags, &layout.check]
-        {
+        for column in layout.of_rows() {
             let each = column.len() / block.vectors.max(1);
             for row in rows {
                 let at = column.start + row.saturating_sub(block.first) as usize * each;
@@ -159,15 +158,7 @@ impl SegmentFile {
             check: column(&from.check),
         };
         let buffer = scratch.resize(end);
-        let columns = [
-            (&from.row, &to.row),
-            (&from.values, &to.values),
-            (&from.scale, &to.scale),
-            (&from.norm, &to.norm),
-            (&from.flags, &to.flags),
-            (&from.check, &to.check),
-        ];
-        for (from, to) in columns {
+        for (from, to) in from.of_rows().into_iter().zip(to.of_rows()) {
             let column = buffer.get_mut(to.clone()).unwrap_or_default();
             self.gather(&*file, block, from, rows, column)?;
         }

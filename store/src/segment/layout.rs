@@ -141,6 +141,11 @@ pub(crate) struct BlockLayout {
 }
 
 impl BlockLayout {
+    /// The columns of a block with one vector for each row.
+    pub(super) fn of_rows(&self) -> [&Range<usize>; 6] {
+        [&self.row, &self.values, &self.scale, &self.norm, &self.flags, &self.check]
+    }
+
     /// Checks the message header of a block of `vectors` vectors and finds its columns.
     pub(crate) fn parse(
         header: &[u8],
