@@ -233,6 +233,13 @@ fn what_has_no_rows_is_lost_by_its_name() {
     // A part that cannot be read at all.
     let told = damaged("dataset-1-").run(&["verify"]);
     assert!(told.code == 3 && told.stdout.contains("\n  all of dataset pool cannot be read\n"), "{told:?}");
+    // A sample file that is gone.
+    let place = damaged("no manifest");
+    let samples = fs_err::read_dir(place.path("store/samples/1")).expect("there").next().expect("a file");
+    fs_err::remove_file(samples.expect("read").path()).expect("removed");
+    let told = place.ok(&["verify", "--repair"]);
+    assert!(told.contains("\nnote: nothing could be saved of samples/1/"), "{told}");
+    assert!(told.contains("\nlost: 1 row of dataset pool") && !told.contains("rebuilt: samples/"), "{told}");
 }
 
 #[test]

@@ -140,9 +140,12 @@ impl Journal {
             format!("{} is not a journal of a pipeline; without it no stage is up to date", path.display())
         };
         let value: Value = serde_json::from_str(&text).with_context(about)?;
-        let format = value.get("format").and_then(Value::as_u64);
-        if format != Some(FORMAT.into()) {
-            bail!("{}: format {format:?}, and this version of gstore reads {FORMAT}", path.display());
+        let Some(format) = value.get("format").and_then(Value::as_u64) else { bail!(about()) };
+        if format != u64::from(FORMAT) {
+            bail!(
+                "{} has format {format}, and this version of gstore reads {FORMAT}; without it no stage is up to date",
+                path.display()
+            );
         }
         serde_json::from_value(value).with_context(about)
     }
@@ -205,9 +208,12 @@ mod tests {
         journal.write(&path).expect("written");
         assert_eq!(Journal::read(&path).expect("read"), journal);
         assert_eq!(fs_err::read_dir(dir.path()).expect("a folder").count(), 1);
-        for bad in ["", "{}", "{\"format\": 1}", "[1]"] {
+        let other = "has format 1, and this version of gstore reads 2; without it no stage is up to date";
+        let none = "is not a journal of a pipeline; without it no stage is up to date";
+        for (bad, why) in [("", none), ("{}", none), ("[1]", none), ("{\"format\": 1}", other)] {
             fs_err::write(&path, bad).expect("written");
-            assert!(Journal::read(&path).is_err(), "{bad}");
+            let error = Journal::read(&path).expect_err(bad).to_string();
+            assert!(error.ends_with(why), "{bad}: {error}");
         }
     }
 }

@@ -48,8 +48,9 @@ pub(super) fn repair(
             count += gone.len().min(entry.rows.saturating_sub(saved.len()));
             lost = lost.union(&gone);
         }
-        let from = format!("{} of its {}", saved.len(), many(entry.rows, "row"));
-        work.report.rebuilt(format!("{name} of feature {}", part.display_name()), from);
+        let from = || format!("{} of its {}", saved.len(), many(entry.rows, "row"));
+        work.report
+            .saved(format!("{name} of feature {}", part.display_name()), (!saved.is_empty()).then(from));
         kept.extend(rewrite(work, part, (entry, &salvaged), &wanted)?);
         covered = covered.union(&wanted);
     }

@@ -128,4 +128,12 @@ impl RepairReport {
     pub(super) fn rebuilt(&mut self, what: impl Into<String>, from: impl Into<String>) {
         self.rebuilt.push(RebuiltObject { what: what.into(), from: from.into() });
     }
+
+    /// What became of a damaged file: what it was rebuilt from, if there was something.
+    pub(super) fn saved(&mut self, what: String, from: Option<String>) {
+        match from {
+            Some(from) => self.rebuilt(what, from),
+            None => self.notes.push(format!("nothing could be saved of {what}")),
+        }
+    }
 }

@@ -48,14 +48,8 @@ pub(super) fn repair(
         let gone = RowSet::from_range(entry.range()).difference(&saved);
         lost = lost.union(&gone);
         let keep = saved.intersection(&live);
-        work.report.rebuilt(
-            format!("{name} of dataset {}", part.name),
-            if keep.is_empty() {
-                "nothing, it cannot be read".to_owned()
-            } else {
-                format!("{} that can still be read", many(saved.len(), "row"))
-            },
-        );
+        let from = || format!("{} that can still be read", many(saved.len(), "row"));
+        work.report.saved(format!("{name} of dataset {}", part.name), (!keep.is_empty()).then(from));
         let (Some(first), Some(last)) = (saved.ranges().first(), saved.ranges().last()) else { continue };
         if keep.is_empty() {
             continue;
