@@ -3,7 +3,7 @@
 //! It derives the range of the values of each part of a key, and takes a key in which that fails for one that
 //! no rows are sorted by, also above a sort by that very key. It fails in comparisons and negations of what
 //! has no range of its type: of functions and most operators. So these stand in a function that gives back
-//! its argument, and has all values of a type as its range.
+//! its argument, in the same order, and has all values of a type as its range.
 
 use std::sync::Arc;
 
@@ -15,6 +15,7 @@ use datafusion::error::Result as DfResult;
 use datafusion::logical_expr::expr::{Between, BinaryExpr};
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::interval_arithmetic::Interval;
+use datafusion::logical_expr::sort_properties::{ExprProperties, SortProperties};
 use datafusion::logical_expr::utils::merge_schema;
 use datafusion::logical_expr::{
     ColumnarValue, Expr, ExprSchemable, LogicalPlan, Operator, ReturnFieldArgs, ScalarFunctionArgs,
@@ -102,11 +103,20 @@ struct Ranged {
 }
 
 impl ScalarUDFImpl for Ranged {
+    /// None: a plan shows the argument in brackets, as it is written.
     fn name(&self) -> &str {
-        "ranged"
+        ""
     }
 
     of_its_type!();
+
+    fn output_ordering(&self, inputs: &[ExprProperties]) -> DfResult<SortProperties> {
+        Ok(inputs.first().map(|of| of.sort_properties).unwrap_or_default())
+    }
+
+    fn strictly_order_preserving(&self, inputs: &[ExprProperties]) -> DfResult<bool> {
+        Ok(inputs.first().is_some_and(|of| of.strictly_order_preserving))
+    }
 
     fn evaluate_bounds(&self, _: &[&Interval]) -> DfResult<Interval> {
         Interval::make_unbounded(&self.of)

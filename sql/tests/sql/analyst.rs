@@ -51,6 +51,18 @@ async fn a_sample_of_a_part_in_a_hundred_goes_into_the_scan() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn keys_of_what_compares_functions_are_shown_as_written_and_sorted_once() {
+    let (_store, session) = session(1);
+    let sql =
+        "EXPLAIN SELECT id FROM (SELECT id FROM pool ORDER BY length(id) LIMIT 5) ORDER BY length(id) > 2";
+    let plan = slt::rows(&session, sql).await.join("\n");
+    assert_eq!(plan.matches("SortExec").count(), 1, "{plan}");
+    let sql = "EXPLAIN SELECT id FROM pool ORDER BY length(id) > 2, id";
+    let plan = slt::rows(&session, sql).await.join("\n");
+    assert!(plan.contains("expr=[(") && !plan.contains("ranged("), "{plan}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn comparisons_that_know_null_are_keys_of_joins() {
     let (_store, session) = session(1);
     for from in [
