@@ -5,8 +5,7 @@
 //! Of doubles too large for 32 bits the engine makes infinities.
 //!
 //! A cast of times to a finer unit fits, but the constant would be cut off to the coarser one: such casts come
-//! back where the constants beside them have no part of a coarser unit. And those of doubles come back where
-//! a subquery is joined by them.
+//! back where the constants beside them have no part of a coarser unit.
 
 use std::sync::Arc;
 
@@ -123,8 +122,8 @@ pub(super) fn as_cast(expr: Expr) -> Transformed<Expr> {
 }
 
 /// Puts casts back into a comparison in which the engine does not take them out wrongly: of times with all but
-/// constants of a finer unit, and of what keeps its digits and of doubles with columns around a subquery,
-/// where it makes a join of casts only. Says whether there was one.
+/// constants of a finer unit, and of what keeps its digits with columns around a subquery, where it makes a
+/// join of casts only. Says whether there was one.
 pub(super) fn put_back(expr: &mut Expr, schema: &DFSchema) -> bool {
     if !matches!(expr, Expr::BinaryExpr(_) | Expr::Between(_) | Expr::InList(_)) {
         return false;
@@ -152,8 +151,6 @@ fn is_sound(sides: &[&mut Expr], at: usize, schema: &DFSchema) -> bool {
             };
             !shifts(zone.as_deref(), to_zone.as_deref()) && others.all(is_whole)
         }
-        // The engine takes none of these out of a comparison, and makes a join of them.
-        (DataType::Float64, DataType::Float32) => sides.iter().any(|side| side.contains_outer()),
         _ => {
             let keeps_digits = units(&from).zip(units(to)).is_some_and(|(from, to)| from.2 <= to.2);
             keeps_digits && others.all(|other| matches!(other, Expr::OuterReferenceColumn(..)))

@@ -1,18 +1,22 @@
 //! Limits and windows in correlated subqueries: refused, since the engine moves the condition that names a
 //! column around the subquery above them, where it chooses among other rows. There it knows the columns of
-//! such a condition by their names without tables, so those that share one get others.
+//! such a condition by their names without tables, so those that share one get others. Over an aggregate it
+//! moves conditions on columns and their casts only, and a cast to `REAL` becomes a function: such a cast gets
+//! a name too.
 //!
 //! Invariants
 //! - a limit may stay where it only asks for a row of EXISTS
 //! - a column of such a condition has the name of no other one of them, and of no other that the subquery
 //!   selects
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use arrow_schema::DataType;
 use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode, TreeNodeRecursion};
 use datafusion::common::{Column, plan_err};
 use datafusion::error::Result as DfResult;
+use datafusion::logical_expr::expr::{Cast, TryCast};
 use datafusion::logical_expr::utils::{conjunction, split_conjunction};
 use datafusion::logical_expr::{Expr, Filter, LogicalPlan, Projection};
 
@@ -64,20 +68,21 @@ fn check_below(plan: &LogicalPlan, is_one: fn(&LogicalPlan) -> bool) -> DfResult
 }
 
 /// Gives columns of conditions that name columns around their subquery names of their own, where they share
-/// one.
+/// one, and casts to `REAL` in any case.
 ///
 /// # Errors
-/// Such a column of HAVING.
+/// Such a column or cast of HAVING.
 pub(super) fn named_apart(plan: LogicalPlan) -> DfResult<LogicalPlan> {
     let mut named = 0;
     plan.transform_down_with_subqueries(|node| {
         let LogicalPlan::Subquery(mut of) = node else { return Ok(Transformed::no(node)) };
         let shared = with_shared_names(&of.subquery)?;
-        if shared.is_empty() {
+        let plan =
+            LogicalPlan::clone(&of.subquery).transform_down(|node| renamed(node, &shared, &mut named))?;
+        if !plan.transformed {
             return Ok(Transformed::no(LogicalPlan::Subquery(of)));
         }
-        let plan = LogicalPlan::clone(&of.subquery).transform_down(|node| renamed(node, &shared, &mut named));
-        of.subquery = Arc::new(plan.data()?);
+        of.subquery = Arc::new(plan.data);
         Ok(Transformed::yes(LogicalPlan::Subquery(of)))
     })
     .data()
@@ -114,7 +119,18 @@ fn correlated(filter: &Filter) -> BTreeSet<Column> {
     columns.filter(|column| filter.input.schema().has_column(column)).cloned().collect()
 }
 
-/// A filter with new names of these columns in such conditions; its own columns are those that it had.
+/// Whether a part of such a condition is a cast of columns of the subquery that is a function later.
+fn is_narrow_cast(part: &Expr) -> bool {
+    match part {
+        Expr::Cast(Cast { field, .. }) | Expr::TryCast(TryCast { field, .. }) => {
+            *field.data_type() == DataType::Float32 && part.any_column_refs() && !part.contains_outer()
+        }
+        _ => false,
+    }
+}
+
+/// A filter with new names of these columns, and of casts, in such conditions; its own columns are those that
+/// it had.
 fn renamed(
     node: LogicalPlan,
     shared: &BTreeSet<Column>,
@@ -127,10 +143,19 @@ fn renamed(
         }
         other => return Ok(Transformed::no(other)),
     };
-    let mut names = BTreeMap::new();
-    for column in correlated(&filter).intersection(shared) {
-        *named += 1;
-        names.insert(column.clone(), format!("{NAME}{named}"));
+    let of_input = |column: &Column| shared.contains(column) && filter.input.schema().has_column(column);
+    let is_named = |part: &Expr| match part {
+        Expr::Column(column) => of_input(column),
+        other => is_narrow_cast(other),
+    };
+    let mut names: Vec<(Expr, String)> = Vec::new();
+    let mut conditions = Vec::new();
+    for part in split_conjunction(&filter.predicate) {
+        let part = part.clone();
+        conditions.push(match part.contains_outer() {
+            true => with_names(part, is_named, &mut names, named)?,
+            false => part,
+        });
     }
     if names.is_empty() {
         return Ok(Transformed::no(LogicalPlan::Filter(filter)));
@@ -142,29 +167,35 @@ fn renamed(
             LogicalPlan::Filter(filter).display()
         );
     }
-    let mut conditions = Vec::new();
-    for part in split_conjunction(&filter.predicate) {
-        let part = part.clone();
-        conditions.push(if part.contains_outer() { with_names(part, &names)? } else { part });
-    }
     let predicate = conjunction(conditions).unwrap_or(filter.predicate);
     let columns: Vec<Expr> = filter.input.schema().columns().into_iter().map(Expr::Column).collect();
     let mut all = columns.clone();
-    all.extend(names.into_iter().map(|(column, name)| Expr::Column(column).alias(name)));
+    all.extend(names.into_iter().map(|(part, name)| part.alias(name)));
     let input = LogicalPlan::Projection(Projection::try_new(all, filter.input)?);
     let rows = LogicalPlan::Filter(Filter::try_new(predicate, Arc::new(input))?);
     Ok(Transformed::yes(LogicalPlan::Projection(Projection::try_new(columns, Arc::new(rows))?)))
 }
 
-fn with_names(condition: Expr, names: &BTreeMap<Column, String>) -> DfResult<Expr> {
-    let renamed = condition.transform(|part| {
-        Ok(match &part {
-            Expr::Column(column) => match names.get(column) {
-                Some(name) => Transformed::yes(Expr::Column(Column::new_unqualified(name))),
-                None => Transformed::no(part),
-            },
-            _ => Transformed::no(part),
-        })
+/// A condition with columns in the place of such parts, which are given names that no other part has.
+fn with_names(
+    condition: Expr,
+    is_named: impl Fn(&Expr) -> bool,
+    names: &mut Vec<(Expr, String)>,
+    named: &mut usize,
+) -> DfResult<Expr> {
+    let renamed = condition.transform_down(|part| {
+        if !is_named(&part) {
+            return Ok(Transformed::no(part));
+        }
+        let known = names.iter().find(|(of, _)| *of == part).map(|(_, name)| name.clone());
+        let name = known.unwrap_or_else(|| {
+            *named += 1;
+            let name = format!("{NAME}{named}");
+            names.push((part, name.clone()));
+            name
+        });
+        let column = Expr::Column(Column::new_unqualified(name));
+        Ok(Transformed::new(column, true, TreeNodeRecursion::Jump))
     });
     renamed.data()
 }
