@@ -1,10 +1,11 @@
 //! Correlated aggregates without GROUP BY behind `IN`, `ANY`, `ALL` and `EXISTS`, as values: the join that the
-//! engine makes of such a subquery loses the row that it has of no rows.
+//! engine makes of such a subquery loses the row that it has of no rows. And such values with HAVING, as the
+//! value and the condition apart: the engine looks at the condition of no rows only, and of counts only.
 //!
 //! Invariants
 //! - the subquery has one row: `x IN (..)` is `x = (..)`, `x > ANY (..)` is `x > (..)`, and `EXISTS` is true
-//! - with HAVING it has that row where the condition is true of it
-//! - where the aggregate stands deeper in the subquery, it is refused
+//! - with HAVING it has that row where the condition is true of it; elsewhere a value is NULL
+//! - where the aggregate stands deeper in the subquery behind `IN` and the others, it is refused
 
 use std::sync::Arc;
 
@@ -12,7 +13,7 @@ use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
 use datafusion::error::{DataFusionError, Result as DfResult};
 use datafusion::logical_expr::expr::{Exists, InSubquery, SetComparison, SetQuantifier};
 use datafusion::logical_expr::{
-    Aggregate, Expr, LogicalPlan, LogicalPlanBuilder, Operator, Subquery, binary_expr, lit,
+    Aggregate, Expr, LogicalPlan, LogicalPlanBuilder, Operator, Subquery, binary_expr, lit, when,
 };
 
 use crate::error::SqlError;
@@ -21,23 +22,23 @@ use crate::plans::{change_named, subquery};
 /// Puts values in the place of such subqueries.
 pub(super) fn resolve(plan: LogicalPlan) -> DfResult<LogicalPlan> {
     plan.transform_down_with_subqueries(|node| {
-        change_named(node, |part| rows_of(part).is_some(), |expr| expr.transform(as_value))
+        change_named(node, |part| subquery(part).is_some(), |expr| expr.transform(as_value))
     })
     .data()
 }
 
-/// The subquery whose rows an expression asks about.
-fn rows_of(expr: &Expr) -> Option<&Subquery> {
-    subquery(expr).filter(|_| !matches!(expr, Expr::ScalarSubquery(_)))
-}
-
 fn as_value(expr: Expr) -> DfResult<Transformed<Expr>> {
     let Some(of) =
-        rows_of(&expr).filter(|of| of.subquery.exists(|node| Ok(has_own_row(node))).unwrap_or(true))
+        subquery(&expr).filter(|of| of.subquery.exists(|node| Ok(has_own_row(node))).unwrap_or(true))
     else {
         return Ok(Transformed::no(expr));
     };
-    let Some((value, condition)) = one_row(&of.subquery)? else { return Err(refusal()) };
+    let is_value = matches!(expr, Expr::ScalarSubquery(_));
+    let (value, condition) = match one_row(&of.subquery)? {
+        Some((_, None)) | None if is_value => return Ok(Transformed::no(expr)),
+        Some(row) => row,
+        None => return Err(refusal()),
+    };
     let spans = of.spans.clone();
     let scalar = |plan: LogicalPlan| {
         let outer_ref_columns = plan.all_out_ref_exprs();
@@ -53,10 +54,12 @@ fn as_value(expr: Expr) -> DfResult<Transformed<Expr>> {
             (binary_expr(*expr, op, scalar(value)), quantifier == SetQuantifier::All)
         }
         Expr::Exists(Exists { negated, .. }) => (lit(!negated), negated),
+        Expr::ScalarSubquery(_) => (scalar(value), false),
         other => return Ok(Transformed::no(other)),
     };
     Ok(Transformed::yes(match is_there {
         None => value,
+        Some(is_there) if is_value => when(is_there, value).end()?,
         // Of no row, all are as asked for and none is.
         Some(is_there) if in_all => is_there.is_not_true().or(value),
         Some(is_there) => is_there.is_true().and(value),
@@ -80,8 +83,8 @@ fn one_row(plan: &LogicalPlan) -> DfResult<Option<(LogicalPlan, Option<LogicalPl
             let Some((input, condition)) = one_row(plan.inputs()[0])? else { return Ok(None) };
             Some((plan.with_new_exprs(plan.expressions(), vec![input])?, condition))
         }
-        LogicalPlan::Filter(of) if matches!(&*of.input, LogicalPlan::Aggregate(_)) => {
-            let Some((value, _)) = one_row(&of.input)? else { return Ok(None) };
+        LogicalPlan::Filter(of) => {
+            let Some((value, None)) = one_row(&of.input)? else { return Ok(None) };
             let condition =
                 LogicalPlanBuilder::from(value.clone()).project([of.predicate.clone()])?.build()?;
             Some((value, Some(condition)))
