@@ -15,6 +15,7 @@ use super::best_groups::BestGroups;
 use super::bounds::PredicateLimit;
 use super::equal_nulls::{CrossJoins, EqualKeys};
 use super::error::SqlError;
+use super::join_cases::JoinCases;
 use super::memory::{self, Clients};
 use super::options::SqlOptions;
 use super::push_down::PushDown;
@@ -110,11 +111,15 @@ pub(super) fn logical_rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
 
 /// The engine's rules of physical plans, and the limit pushed once more after sorts have gone into the
 /// leaves: a limit above a computed projection reaches them only then. Before filters of joins go down, keys
-/// of semi joins are told from other columns; groups of floating-point numbers are not cut to the best.
+/// of semi joins are told from other columns; groups of floating-point numbers are not cut to the best, and
+/// branches of `CASE` in conditions of joins stay there.
 pub(super) fn physical_rules() -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {
     let mut rules = PhysicalOptimizer::new().rules;
-    if let Some(rule) = rules.iter_mut().find(|rule| rule.name() == BestGroups.name()) {
-        *rule = Arc::new(BestGroups);
+    let own: [Arc<dyn PhysicalOptimizerRule + Send + Sync>; 2] = [Arc::new(BestGroups), Arc::new(JoinCases)];
+    for rule in &mut rules {
+        if let Some(own) = own.iter().find(|own| own.name() == rule.name()) {
+            *rule = Arc::clone(own);
+        }
     }
     if let Some(sort) = rules.iter().position(|r| r.name() == "PushdownSort") {
         rules.insert(sort + 1, Arc::new(LimitPushdown::new()));

@@ -44,6 +44,7 @@ mod formats;
 mod function;
 mod guard;
 mod influence;
+mod join_cases;
 mod lasting;
 mod lateral;
 mod leaf;

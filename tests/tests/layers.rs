@@ -113,6 +113,7 @@ const SQL: Folders = Folders {
             "exists",
             "expanded",
             "guard",
+            "join_cases",
             "lateral",
             "no_row",
             "not_in",
