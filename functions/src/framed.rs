@@ -2,20 +2,23 @@
 //! `RANGE BETWEEN 1 PRECEDING AND ..`.
 //!
 //! They are days of a date, and refused of a time; to the engine they are months. Of whole numbers they are
-//! the next whole one within the window; the engine refuses fractions. Where there is none between them, an
-//! aggregate is only over the rows that have no number to be ordered by, which have each other.
+//! the next whole one within the window; the engine refuses fractions. Where there is none between them, a
+//! window has only rows that have no number to be ordered by, which have each other.
 
 use arrow_schema::DataType;
 use datafusion::common::DFSchema;
 use datafusion::error::Result as DfResult;
 use datafusion::logical_expr::{
-    Expr, WindowFrame, WindowFrameBound, WindowFrameUnits, WindowFunctionDefinition,
+    Expr, WindowFrame, WindowFrameBound, WindowFrameUnits, WindowFunctionDefinition, when,
 };
 use datafusion::scalar::ScalarValue;
 
 use super::times::is_time;
 use super::whole::type_of;
 use crate::error::FunctionError;
+
+/// Functions of a value of a row of the window, beside aggregates; others do not look at its bounds.
+const OF_ROWS: [&str; 3] = ["first_value", "last_value", "nth_value"];
 
 /// Makes days or whole numbers of the numbers of such a window; says whether there were any.
 ///
@@ -24,6 +27,7 @@ use crate::error::FunctionError;
 pub(super) fn in_units(expr: &mut Expr, schema: &DFSchema) -> DfResult<bool> {
     let Expr::WindowFunction(call) = expr else { return Ok(false) };
     let is_aggregate = matches!(call.fun, WindowFunctionDefinition::AggregateUDF(_));
+    let is_of_rows = OF_ROWS.contains(&call.fun.name());
     let params = &mut call.params;
     let frame = &mut params.window_frame;
     if frame.units != WindowFrameUnits::Range {
@@ -35,14 +39,18 @@ pub(super) fn in_units(expr: &mut Expr, schema: &DFSchema) -> DfResult<bool> {
     }
     let Some(key) = params.order_by.first() else { return Ok(false) };
     let Some(of) = type_of(&key.expr, schema) else { return Ok(false) };
-    if of.is_integer() && is_aggregate && is_between_whole(frame) {
+    if of.is_integer() && is_between_whole(frame) {
         // Whole bounds would be the wrong way round, which the engine refuses.
         let (peer, no_number) = (WindowFrameBound::CurrentRow, key.expr.clone().is_null());
         *frame = WindowFrame::new_bounds(WindowFrameUnits::Range, peer.clone(), peer);
-        params.filter = Some(Box::new(match params.filter.take() {
-            Some(filter) => filter.and(no_number),
-            None => no_number,
-        }));
+        if is_aggregate {
+            params.filter = Some(Box::new(match params.filter.take() {
+                Some(filter) => filter.and(no_number),
+                None => no_number,
+            }));
+        } else if let Some(value) = params.args.first_mut().filter(|_| is_of_rows) {
+            *value = when(no_number, std::mem::take(value)).end()?;
+        }
         return Ok(true);
     }
     if of.is_integer() {
