@@ -15,6 +15,7 @@ use super::best_groups::BestGroups;
 use super::bounds::PredicateLimit;
 use super::equal_nulls::{CrossJoins, EqualKeys};
 use super::error::SqlError;
+use super::full_sorts::FullSorts;
 use super::join_cases::JoinCases;
 use super::memory::{self, Clients};
 use super::options::SqlOptions;
@@ -112,7 +113,7 @@ pub(super) fn logical_rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
 /// The engine's rules of physical plans, and the limit pushed once more after sorts have gone into the
 /// leaves: a limit above a computed projection reaches them only then. Before filters of joins go down, keys
 /// of semi joins are told from other columns; groups of floating-point numbers are not cut to the best, and
-/// branches of `CASE` in conditions of joins stay there.
+/// branches of `CASE` in conditions of joins stay there. Sorts that give many rows have no filter to push.
 pub(super) fn physical_rules() -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {
     let mut rules = PhysicalOptimizer::new().rules;
     let own: [Arc<dyn PhysicalOptimizerRule + Send + Sync>; 2] = [Arc::new(BestGroups), Arc::new(JoinCases)];
@@ -125,7 +126,9 @@ pub(super) fn physical_rules() -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Syn
         rules.insert(sort + 1, Arc::new(LimitPushdown::new()));
     }
     let filters = rules.iter().rposition(|r| r.name().starts_with("FilterPushdown"));
-    rules.insert(filters.unwrap_or(rules.len()), Arc::new(SemiKeys));
+    let filters = filters.unwrap_or(rules.len());
+    rules.insert(filters, Arc::new(SemiKeys));
+    rules.insert(filters, Arc::new(FullSorts));
     rules
 }
 

@@ -41,6 +41,7 @@ mod exists;
 mod expanded;
 mod filter;
 mod formats;
+mod full_sorts;
 mod function;
 mod guard;
 mod influence;

@@ -112,6 +112,7 @@ const SQL: Folders = Folders {
             "correlated",
             "exists",
             "expanded",
+            "full_sorts",
             "guard",
             "join_cases",
             "lateral",

@@ -63,6 +63,20 @@ async fn keys_of_what_compares_functions_are_shown_as_written_and_sorted_once() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn many_rows_in_order_come_from_a_sort_of_all() {
+    let (_store, session) = session(3);
+    for (limit, is_full) in [(99_999, false), (100_000, true)] {
+        let sql = format!("SELECT id FROM pool ORDER BY id LIMIT {limit}");
+        let plan = slt::rows(&session, &format!("EXPLAIN {sql}")).await.join("\n");
+        assert_eq!(plan.contains("TopK"), !is_full, "{plan}");
+        assert_eq!(plan.contains("LocalLimitExec: fetch=100000"), is_full, "{plan}");
+        assert_eq!(slt::rows(&session, &sql).await.len(), 12);
+    }
+    let sql = "SELECT count(*), min(r), max(r) FROM (SELECT range * 7 % 150001 AS r FROM range(150001) ORDER BY r DESC LIMIT 100000 OFFSET 1)";
+    assert_eq!(slt::rows(&session, sql).await, ["100000 | 50000 | 149999"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn comparisons_that_know_null_are_keys_of_joins() {
     let (_store, session) = session(1);
     for from in [

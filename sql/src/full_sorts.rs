@@ -1,0 +1,40 @@
+//! Sorts of which many rows are wanted, as sorts of all rows: the engine keeps such rows in a heap, which takes
+//! several times as long, and does not go on from disk.
+
+use std::sync::Arc;
+
+use datafusion::common::config::ConfigOptions;
+use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
+use datafusion::error::Result as DfResult;
+use datafusion::physical_optimizer::PhysicalOptimizerRule;
+use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::limit::LocalLimitExec;
+use datafusion::physical_plan::sorts::sort::SortExec;
+
+/// Least rows that no heap keeps.
+const MANY: usize = 100_000;
+
+/// Puts limits above such sorts.
+#[derive(Debug)]
+pub(super) struct FullSorts;
+
+impl PhysicalOptimizerRule for FullSorts {
+    fn optimize(&self, plan: Arc<dyn ExecutionPlan>, _: &ConfigOptions) -> DfResult<Arc<dyn ExecutionPlan>> {
+        plan.transform_up(full).data()
+    }
+
+    fn name(&self) -> &str {
+        "FullSorts"
+    }
+
+    fn schema_check(&self) -> bool {
+        true
+    }
+}
+
+fn full(node: Arc<dyn ExecutionPlan>) -> DfResult<Transformed<Arc<dyn ExecutionPlan>>> {
+    let Some(sort) = node.downcast_ref::<SortExec>() else { return Ok(Transformed::no(node)) };
+    let Some(fetch) = sort.fetch().filter(|rows| *rows >= MANY) else { return Ok(Transformed::no(node)) };
+    let all: Arc<dyn ExecutionPlan> = Arc::new(sort.with_fetch(None));
+    Ok(Transformed::yes(Arc::new(LocalLimitExec::new(all, fetch)) as Arc<dyn ExecutionPlan>))
+}
