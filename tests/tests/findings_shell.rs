@@ -451,6 +451,14 @@ fn answers_are_drawn_with_the_flag() {
     }
     assert!(!place.path("x.jsonl").exists());
     place.run(&["query", "SELECT id FROM pool WHERE row < 0", "--plot"]).says(1, &["nothing to draw"]);
+    // What cannot be drawn or written is found before the rows are there.
+    let none = "SELECT id FROM pool WHERE row < 0";
+    place.run(&["query", none, "--plot", "none.svg", "-o", "none.csv"]).says(1, &["nothing to draw"]);
+    let both = ["query", sql, "--format", "csv", "-o", "both.svg", "--plot", "both.svg"];
+    place.run(&both).says(2, &["are the same file"]);
+    for file in ["none.csv", "none.svg", "both.svg"] {
+        assert!(!place.path(file).exists(), "{file}");
+    }
 }
 
 #[test]

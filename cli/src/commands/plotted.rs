@@ -8,12 +8,12 @@ use gstore::picture;
 
 use crate::args::{DrawArgs, PictureArgs, QueryArgs};
 use crate::context::Context;
-use crate::drawing::{check_file, draw};
+use crate::drawing::{begun, check_file, draw};
 use crate::failure::refuse;
 use crate::models::encoder;
-use crate::output::OutputTarget;
+use crate::output::{Output, OutputTarget, check_apart};
 use crate::shell::dot::has_commands;
-use crate::statements::{Engine, NULL, STOPPING, own_tables, parameters, report, write_result};
+use crate::statements::{Engine, NULL, STOPPING, check_place, own_tables, parameters, report, write_result};
 
 /// Rows of a result that is drawn, at most.
 const MOST: usize = 10_000_000;
@@ -25,7 +25,16 @@ pub fn run(context: &Context, args: &QueryArgs) -> Result<()> {
     if args.server.remote.is_some() {
         refuse!("--plot draws the result of a store here, not of a server");
     }
-    let place = picture.output.as_deref();
+    let (place, rows_place) = (picture.output.as_deref(), args.output.output.as_deref());
+    let is_shown = OutputTarget::of(place) == OutputTarget::Stdout;
+    // A picture in the terminal takes the place of the rows there.
+    let has_rows = rows_place.is_some() || !is_shown;
+    if !is_shown {
+        check_apart(rows_place.into_iter().chain(place))?;
+    }
+    if has_rows {
+        check_place(context, &args.output)?;
+    }
     check_file(context, place, picture.force)?;
     let (snapshot, _lease) = context.state(&context.open()?, &args.state)?;
     let models = encoder(context, &args.models)?;
@@ -48,11 +57,13 @@ pub fn run(context: &Context, args: &QueryArgs) -> Result<()> {
         }
         batches.push(batch);
     }
-    // A picture in the terminal takes the place of the rows there.
-    if args.output.output.is_some() || OutputTarget::of(place) != OutputTarget::Stdout {
+    // One that cannot be drawn or written leaves no rows behind.
+    let drawn = picture::table(&batches)?;
+    let file = begun(&picture, &drawn)?;
+    if has_rows {
         write_result(context, (&args.output, NULL), &schema, &mut batches.iter().cloned().map(Ok))?;
     }
-    draw(&picture, &picture::table(&batches)?)?;
+    file.map_or_else(|| draw(&picture, &drawn), Output::finish)?;
     if let Some(file) = place.filter(|place| OutputTarget::of(Some(*place)).is_file()) {
         context.say(&format!("picture written to {}", file.display()));
     }

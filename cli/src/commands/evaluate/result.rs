@@ -9,7 +9,7 @@ use gstore_evaluate::{EvaluateError, File, Report};
 
 use super::{folder, pictures};
 use crate::args::{CombineArgs, ReportArgs, ReportFormat};
-use crate::commands::folder::{NewFolder, check as check_folder};
+use crate::commands::folder::{check as check_folder, place_all};
 use crate::context::Context;
 use crate::failure::{UsageError, refuse};
 use crate::output::{self, Output, OutputTarget};
@@ -127,17 +127,20 @@ pub fn write(
         ReportFormat::Markdown => report.markdown().into_bytes(),
     };
     let mut file = Output::create(args.output.as_deref(), args.force)?;
+    let rows_file = rows_file.map(Output::seal).transpose()?;
     // The reader of a stream may leave, and the files are there all the same.
-    let is_file = OutputTarget::of(args.output.as_deref()).is_file();
-    if is_file {
-        file.write_all(&text)?;
+    let (file, stream) = match OutputTarget::of(args.output.as_deref()).is_file() {
+        true => {
+            file.write_all(&text)?;
+            (Some(file.seal()?), None)
+        }
+        false => (None, Some(file)),
+    };
+    place_all(folder, rows_file.into_iter().chain(file))?;
+    if let Some(mut stream) = stream {
+        stream.write_all(&text)?;
+        stream.finish()?;
     }
-    rows_file.map_or(Ok(()), Output::finish)?;
-    folder.map_or(Ok(()), NewFolder::finish)?;
-    if !is_file {
-        file.write_all(&text)?;
-    }
-    file.finish()?;
     // On standard output the report says it itself, unless it is a table for programs.
     if args.output.is_some() || format == ReportFormat::Csv {
         report.findings.iter().for_each(|finding| context.say(&visible(finding)));
