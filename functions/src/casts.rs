@@ -1,12 +1,13 @@
 //! Casts that the engine has otherwise than DuckDB: of JSON text to lists, of text to times, of text with
-//! fractions to whole numbers, also within lists, of times, intervals and lists to text.
+//! fractions to whole numbers, also within lists, of times, intervals and lists to text; of lists with hidden
+//! elements, which need not be of the other type.
 
 use std::sync::Arc;
 
 use arrow_array::builder::StringBuilder;
 use arrow_array::cast::AsArray;
 use arrow_array::{Array, ArrayRef, Decimal128Array, ListArray, StringArray};
-use arrow_cast::CastOptions;
+use arrow_cast::{CastOptions, can_cast_types};
 use arrow_schema::{ArrowError, DataType, FieldRef};
 use datafusion::arrow::buffer::{NullBuffer, OffsetBuffer};
 use datafusion::common::DFSchema;
@@ -20,10 +21,10 @@ use gstore_core::json::{is_json, parts, text};
 use gstore_core::shortened;
 
 use super::columnar::of_one;
-use super::elements;
 use super::spans::is_span;
-use super::spelled::{self, innermost, is_list, item};
+use super::spelled::{self, is_list, item};
 use super::times::{self, SAID, is_time};
+use super::{elements, narrowed};
 use crate::error::FunctionError;
 use crate::forward::named_as_argument;
 use crate::signatures;
@@ -38,7 +39,9 @@ pub(super) fn call(of: &Expr, to: &DataType, safe: bool, schema: &DFSchema) -> D
     // The engine casts text to numbers where the two are compared, and must not round there: `safe` casts are
     // written, and others that are have been replaced before.
     let of_list = matches!(to, DataType::List(_) | DataType::FixedSizeList(..));
-    let reads = is_text(&from) && (of_list || is_time(to)) || safe && reads_integers(&from, to);
+    let reads = is_text(&from) && (of_list || is_time(to))
+        || safe && reads_integers(&from, to)
+        || converts_elements(&from, to);
     let is_written = matches!(from, DataType::Timestamp(..)) || is_span(&from) || is_list(&from);
     let writes = is_written && is_text(to);
     if !(reads || writes) {
@@ -59,6 +62,17 @@ pub(super) fn reads_integers(from: &DataType, to: &DataType) -> bool {
         (Some(from), Some(to)) => reads_integers(from.data_type(), to.data_type()),
         (None, None) => is_text(from) && to.is_integer(),
         _ => false,
+    }
+}
+
+/// Whether a cast is of lists with elements that may not be of the other type: the engine casts the hidden ones
+/// too, which are in no row or under a NULL.
+fn converts_elements(from: &DataType, to: &DataType) -> bool {
+    let (Some(from), Some(to)) = (item(from), item(to)) else { return false };
+    let (from, to) = (from.data_type(), to.data_type());
+    match is_text(from) {
+        true => !is_text(to) && can_cast_types(from, to),
+        false => converts_elements(from, to) || from.is_integer() && !narrowed::keeps(from, to),
     }
 }
 
@@ -99,24 +113,27 @@ impl CastFunction {
     }
 
     fn of(&self, values: &ArrayRef) -> DfResult<ArrayRef> {
-        if reads_integers(values.data_type(), &self.to) {
-            let whole = integers(values, innermost(&self.to), self.safe)?;
-            // From lists of one kind to those of another.
-            let options = CastOptions { safe: self.safe, ..CastOptions::default() };
-            return Ok(arrow_cast::cast_with_options(&whole, &self.to, &options)?);
-        }
-        if let Some(texts) = spelled::texts(values)? {
-            return Ok(arrow_cast::cast(&texts, &self.to)?);
-        }
-        read(&plain(values)?, &self.to, self.safe)
+        converted(values, &self.to, self.safe)
     }
 }
 
-/// Whole numbers from texts, or lists of them from lists of texts.
-fn integers(values: &ArrayRef, to: &DataType, safe: bool) -> DfResult<ArrayRef> {
-    match elements::changed(values, |texts| integers(texts, to, safe))? {
-        Some(lists) => Ok(lists),
-        None => numbers(&plain(values)?, to, safe),
+/// The values as those of another type, of lists each element.
+fn converted(values: &ArrayRef, to: &DataType, safe: bool) -> DfResult<ArrayRef> {
+    let options = CastOptions { safe, ..CastOptions::default() };
+    let lists = match item(to) {
+        Some(item) => elements::changed(values, |elements| converted(elements, item.data_type(), safe))?,
+        None => None,
+    };
+    if let Some(lists) = lists {
+        // From lists of one kind to those of another.
+        return Ok(arrow_cast::cast_with_options(&lists, to, &options)?);
+    }
+    if is_text(values.data_type()) {
+        return read(&plain(values)?, to, safe);
+    }
+    match spelled::texts(values)? {
+        Some(texts) => Ok(arrow_cast::cast(&texts, to)?),
+        None => Ok(arrow_cast::cast_with_options(values, to, &options)?),
     }
 }
 

@@ -48,7 +48,7 @@ fn has_place(value: &ScalarValue, to: &DataType) -> bool {
 }
 
 /// Whether a cast is one that the engine leaves in comparisons, or may take out of them.
-fn keeps(from: &DataType, to: &DataType) -> bool {
+pub(super) fn keeps(from: &DataType, to: &DataType) -> bool {
     match (from, to) {
         // As of `row`, of which none is that large: `row::BIGINT < 10` says which rows are read.
         (DataType::UInt64, DataType::Int64) => true,
