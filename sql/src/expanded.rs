@@ -9,7 +9,7 @@
 //! - nothing is planned of a statement that is larger than the limits
 //! - a statement that names each of its table expressions once is limited by its text alone
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::iter;
 use std::ops::ControlFlow;
 
@@ -30,6 +30,8 @@ pub(super) const MAX_EXPRESSIONS: usize = 50_000;
 const MAX_COMPUTED: usize = 2000;
 /// Most sets of columns that one GROUP BY groups by.
 const MAX_SETS: usize = 1024;
+/// Most columns of a GROUP BY that has such sets: the engine numbers a set by a bit for each column.
+const MAX_SET_COLUMNS: usize = 64;
 
 /// Refuses a statement that is short and would be planned as a long one; says how many expressions are
 /// planned.
@@ -241,12 +243,17 @@ impl Visitor for ExpandedSizes {
         }
         let GroupByExpr::Expressions(groups, _) = &select.group_by else { return ControlFlow::Continue(()) };
         let sets = groups.iter().map(sets).fold(1, usize::saturating_mul);
-        match sets > MAX_SETS {
-            true => break_on_error(Err(SqlError::refused(format!(
-                "GROUP BY has more than {MAX_SETS} sets of columns, by CUBE, ROLLUP or GROUPING SETS"
-            )))),
-            false => ControlFlow::Continue(()),
-        }
+        let columns = || groups.iter().flat_map(single_keys).collect::<HashSet<&Expr>>().len();
+        let (what, most) = if sets > MAX_SETS {
+            ("sets of columns", MAX_SETS)
+        } else if groups.iter().any(has_sets) && columns() > MAX_SET_COLUMNS {
+            ("columns", MAX_SET_COLUMNS)
+        } else {
+            return ControlFlow::Continue(());
+        };
+        break_on_error(Err(SqlError::refused(format!(
+            "GROUP BY has more than {most} {what}, by CUBE, ROLLUP or GROUPING SETS"
+        ))))
     }
 
     fn pre_visit_relation(&mut self, relation: &ObjectName) -> ControlFlow<Self::Break> {
@@ -267,6 +274,22 @@ impl Visitor for ExpandedSizes {
         }
         ControlFlow::Continue(())
     }
+}
+
+/// The keys that a part of GROUP BY stands for.
+pub(super) fn single_keys(group: &Expr) -> Vec<&Expr> {
+    match group {
+        Expr::Nested(inner) => single_keys(inner),
+        Expr::Tuple(keys) => keys.iter().flat_map(single_keys).collect(),
+        Expr::GroupingSets(sets) | Expr::Cube(sets) | Expr::Rollup(sets) => {
+            sets.iter().flatten().flat_map(single_keys).collect()
+        }
+        other => vec![other],
+    }
+}
+
+fn has_sets(group: &Expr) -> bool {
+    matches!(group, Expr::GroupingSets(_) | Expr::Cube(_) | Expr::Rollup(_))
 }
 
 /// Sets of columns that a part of GROUP BY makes.
@@ -337,5 +360,12 @@ mod tests {
         assert_eq!(checked(&cube(10)), Ok(()));
         assert!(checked(&cube(11)).is_err() && checked(&cube(63)).is_err());
         assert!(checked("SELECT 1 FROM t GROUP BY CUBE(a, b, c, d, e, f), CUBE(a, b, c, d, e)").is_err());
+        let tuples = |n: usize| {
+            let tuples: Vec<String> = (1..n).map(|i| format!("(c{}, c{i})", i - 1)).collect();
+            format!("SELECT 1 FROM t GROUP BY x, ROLLUP({})", tuples.join(", "))
+        };
+        assert_eq!(checked(&tuples(63)), Ok(()));
+        let many = checked(&tuples(64)).unwrap_err();
+        assert!(many.starts_with("GROUP BY has more than 64 columns, by CUBE"), "{many}");
     }
 }

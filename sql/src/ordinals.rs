@@ -12,18 +12,45 @@ use datafusion::sql::sqlparser::ast::{
     CastKind, DataType, Expr, GroupByExpr, OrderByKind, Query, Select, SelectItem, SetExpr, UnaryOperator,
 };
 
-use crate::expanded::{is_grouped, name, number_of};
-use crate::walk::{inner, visit_queries_mut, visit_selects_mut};
+use crate::dialect::of_item;
+use crate::error::SqlError;
+use crate::expanded::{is_grouped, name, number_of, single_keys};
+use crate::names::is_aggregate;
+use crate::walk::{inner, visit_own_expressions, visit_queries_mut, visit_selects_mut};
 
 /// Puts expressions in the place of their numbers, and casts numbers that are grouped by under a name.
-pub(super) fn resolve(statement: &mut Statement) {
-    if let Some(sql) = inner(statement) {
-        visit_queries_mut(sql, of_query);
-        visit_selects_mut(sql, |select| {
-            of_sets(select);
-            of_select(select);
-        });
+///
+/// # Errors
+/// A key of `GROUP BY` that has an aggregate function, or is the number of a column that has one.
+pub(super) fn resolve(statement: &mut Statement) -> Result<(), SqlError> {
+    let Some(sql) = inner(statement) else { return Ok(()) };
+    visit_queries_mut(sql, of_query);
+    visit_selects_mut(sql, |select| -> Result<(), SqlError> {
+        check_keys(select)?;
+        of_sets(select);
+        of_select(select);
+        Ok(())
+    })
+}
+
+/// Refuses keys that have an aggregate function: the engine takes them for a second column of its name.
+fn check_keys(select: &Select) -> Result<(), SqlError> {
+    let GroupByExpr::Expressions(keys, _) = &select.group_by else { return Ok(()) };
+    for key in keys.iter().flat_map(single_keys) {
+        let meant = place(key).and_then(|n| of_item(nth(&select.projection, n)?)).unwrap_or(key);
+        if visit_own_expressions(meant, is_aggregate_call) {
+            let why = "GROUP BY takes no aggregate functions".to_owned();
+            let hint =
+                "write HAVING for a condition on them; rows are grouped by them in a SELECT FROM (SELECT ..)";
+            return Err(SqlError::invalid(why).at_start_of(key).hint(hint));
+        }
     }
+    Ok(())
+}
+
+fn is_aggregate_call(expr: &Expr) -> bool {
+    matches!(expr, Expr::Function(function)
+        if function.over.is_none() && is_aggregate(&function.name.to_string().to_lowercase()))
 }
 
 fn of_sets(select: &mut Select) {
@@ -32,14 +59,23 @@ fn of_sets(select: &mut Select) {
         Expr::GroupingSets(sets) | Expr::Cube(sets) | Expr::Rollup(sets) => Some(sets),
         _ => None,
     });
+    let is_known = projection.iter().all(|item| of_item(item).is_some());
+    let mut stray = Vec::new();
     for key in sets.flatten().flatten() {
-        let place = number_of(key).and_then(|number| number.parse::<usize>().ok());
-        if let Some(SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. }) =
-            place.and_then(|place| nth(projection, place))
-        {
-            *key = expr.clone();
+        let Some(place) = place(key) else { continue };
+        match nth(projection, place).and_then(of_item) {
+            Some(expr) => *key = expr.clone(),
+            // The engine says of a key outside of sets that it is no place.
+            None if is_known || place == 0 => stray.push(key.clone()),
+            None => {}
         }
     }
+    keys.extend(stray);
+}
+
+/// The place of a column of the result that a key is.
+fn place(key: &Expr) -> Option<usize> {
+    number_of(key)?.parse().ok()
 }
 
 fn of_select(select: &mut Select) {
@@ -74,8 +110,7 @@ fn of_query(query: &mut Query) {
         Some(SelectItem::UnnamedExpr(expr)) => Some(expr),
         _ => None,
     };
-    let number = |key: &Expr| number_of(key)?.parse::<usize>().ok();
-    keys.retain_mut(|key| match number(&key.expr).and_then(unnamed) {
+    keys.retain_mut(|key| match place(&key.expr).and_then(unnamed) {
         // A value orders nothing, and a number would be taken for a place once more.
         Some(Expr::Value(_)) if grouped => false,
         Some(meant) if grouped => {
@@ -91,8 +126,6 @@ fn of_query(query: &mut Query) {
 
 /// The n-th item of the result, from 1; none behind a wildcard, whose columns are not known yet.
 fn nth(projection: &[SelectItem], n: usize) -> Option<&SelectItem> {
-    let plain =
-        |item: &SelectItem| matches!(item, SelectItem::UnnamedExpr(_) | SelectItem::ExprWithAlias { .. });
     let before = projection.get(..n)?;
-    before.last().filter(|_| before.iter().all(plain))
+    before.last().filter(|_| before.iter().all(|item| of_item(item).is_some()))
 }

@@ -344,7 +344,7 @@ async fn meant_as_written(
     dialect::expand_summary(planner, &mut statement).await?;
     let keys = dialect::merge(planner, &mut statement).await;
     let keys = keys.map_err(|error| names.explain(error, &state))?;
-    ordinals::resolve(&mut statement);
+    ordinals::resolve(&mut statement)?;
     let logical = dialect::planned(planner, statement).await;
     let logical = logical.and_then(|plan| dialect::check_names(&plan, planner).map(|()| plan));
     let logical = logical.map_err(|error| keys.explain(names.explain(error, &state)))?;

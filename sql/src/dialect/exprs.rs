@@ -105,7 +105,7 @@ pub(super) fn taken(expr: &mut Expr) -> Expr {
 }
 
 /// The expression that an item of a result is.
-pub(super) fn of_item(item: &SelectItem) -> Option<&Expr> {
+pub(crate) fn of_item(item: &SelectItem) -> Option<&Expr> {
     match item {
         SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } => Some(expr),
         _ => None,

@@ -11,7 +11,7 @@ use datafusion::sql::sqlparser::tokenizer::Span;
 
 use super::{AmbiguousNames, TextPosition};
 use crate::dialect;
-use crate::expanded::{self, name, number_of};
+use crate::expanded::{self, name, number_of, single_keys};
 use crate::positions::{begin, place, start};
 use crate::walk::visit_expressions;
 use crate::wording::{EXISTS, IN_ROWS};
@@ -184,7 +184,7 @@ impl Visitor for AmbiguousNames {
             }
         }
         if let GroupByExpr::Expressions(keys, _) = &select.group_by {
-            self.numbers.extend(keys.iter().filter_map(number));
+            self.numbers.extend(keys.iter().flat_map(single_keys).filter_map(number));
         }
         for item in &select.projection {
             // What names itself has a column in it that there is not.

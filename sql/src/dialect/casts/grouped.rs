@@ -6,6 +6,7 @@ use datafusion::sql::sqlparser::ast::{Distinct, Expr, GroupByExpr, Select};
 
 use crate::dialect::exprs::of_item;
 use crate::dialect::twice::{cast_of, column_name, key};
+use crate::expanded::single_keys;
 
 /// The columns that a query groups by alone and as casts, as the engine calls them.
 pub(super) fn unclear(select: &Select) -> HashSet<String> {
@@ -13,10 +14,10 @@ pub(super) fn unclear(select: &Select) -> HashSet<String> {
     let mut is_grouped = false;
     match &select.group_by {
         GroupByExpr::All(_) => is_grouped = true,
-        GroupByExpr::Expressions(by, _) => by.iter().for_each(|by| single(by, &mut keys)),
+        GroupByExpr::Expressions(by, _) => keys.extend(by.iter().flat_map(single_keys)),
     }
     if let Some(Distinct::On(on)) = &select.distinct {
-        on.iter().for_each(|on| single(on, &mut keys));
+        keys.extend(on.iter().flat_map(single_keys));
     }
     if is_grouped || !keys.is_empty() {
         // A key may be the name or the place of a column of the result.
@@ -28,18 +29,6 @@ pub(super) fn unclear(select: &Select) -> HashSet<String> {
         column.is_some_and(|column| plain.contains(&column))
     });
     casts.map(|cast| key(cast, true)).collect()
-}
-
-/// Adds the keys that one of them stands for.
-fn single<'a>(by: &'a Expr, keys: &mut Vec<&'a Expr>) {
-    match by {
-        Expr::Nested(inner) => single(inner, keys),
-        Expr::Tuple(of) => of.iter().for_each(|by| single(by, keys)),
-        Expr::GroupingSets(sets) | Expr::Cube(sets) | Expr::Rollup(sets) => {
-            sets.iter().flatten().for_each(|by| single(by, keys));
-        }
-        other => keys.push(other),
-    }
 }
 
 #[cfg(test)]
