@@ -49,6 +49,7 @@ mod numbers;
 mod objects;
 mod operators;
 mod ordered;
+mod partitions;
 mod parts;
 mod patterns;
 mod printf;

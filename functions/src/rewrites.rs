@@ -11,7 +11,9 @@ use datafusion::logical_expr::{Expr, LogicalPlan};
 use datafusion::optimizer::AnalyzerRule;
 use datafusion::optimizer::analyzer::function_rewrite::ApplyFunctionRewrites;
 
-use super::{branches, compared, input_order, nans, operators, ordered, patterns, rounded, unnested, whole};
+use super::{
+    branches, compared, input_order, nans, operators, ordered, partitions, patterns, rounded, unnested, whole,
+};
 
 /// Puts another expression in the place of one, which comes after those inside it.
 type Rewrite = fn(Expr, &DFSchema) -> DfResult<Transformed<Expr>>;
@@ -40,6 +42,7 @@ impl AnalyzerRule for TypedPlans {
     fn analyze(&self, plan: LogicalPlan, options: &ConfigOptions) -> DfResult<LogicalPlan> {
         let plan = rule(&TYPED).analyze(plan, options)?;
         let plan = plan.transform_up_with_subqueries(compared::sort_by_length)?.data;
+        let plan = plan.transform_up_with_subqueries(partitions::by_columns)?.data;
         let plan = plan.transform_up_with_subqueries(input_order::order)?.data;
         unnested::without_unnested_keys(plan)
     }
