@@ -5,8 +5,8 @@ use datafusion::sql::sqlparser::ast::{AccessExpr, Expr, Ident, Statement as Sql,
 
 use super::exprs::text;
 use crate::error::SqlError;
-use crate::expanded::name;
-use crate::walk::visit_expressions_mut;
+use crate::expanded::{self, name};
+use crate::walk::{visit_expressions_mut, visit_selects};
 
 /// Start of the engine's error about a field of an outer column; the column follows.
 const OF_OUTER: &str = "nested identifiers are not yet supported for OuterReferenceColumn ";
@@ -16,10 +16,13 @@ const OF_OUTER: &str = "nested identifiers are not yet supported for OuterRefere
 pub(super) fn bracket_fields(sql: &mut Sql, error: &SqlError) -> bool {
     let Some((_, column)) = error.message().split_once(OF_OUTER) else { return false };
     let column = Column::from_qualified_name(column);
+    let mut tables: Vec<String> = Vec::new();
+    visit_selects(&*sql, |select| tables.extend(expanded::tables(select)));
+    let is_no_table = !tables.contains(&column.name);
     let mut changed = false;
     visit_expressions_mut(sql, |expr: &mut Expr| {
         if let Expr::CompoundIdentifier(parts) = expr
-            && let Some(field) = bracketed(parts, &column)
+            && let Some(field) = bracketed(parts, &column, is_no_table)
         {
             *expr = field;
             changed = true;
@@ -28,20 +31,33 @@ pub(super) fn bracket_fields(sql: &mut Sql, error: &SqlError) -> bool {
     changed
 }
 
-/// A name with the fields of this column in brackets, if it has some.
-fn bracketed(parts: &[Ident], column: &Column) -> Option<Expr> {
-    // Without its table, a name of two parts may be a column of a table.
-    let [table, of, fields @ ..] = parts else { return None };
-    let is_table = column.relation.as_ref().map(TableReference::table) == Some(&*name(table));
-    if fields.is_empty() || name(of) != column.name || !is_table {
+/// A name with the fields of this column in brackets, if it has some. Without its table a name may be that of a
+/// column of a table, unless it is known to be none.
+fn bracketed(parts: &[Ident], column: &Column, is_no_table: bool) -> Option<Expr> {
+    let is_table = |part: &Ident| column.relation.as_ref().map(TableReference::table) == Some(&*name(part));
+    let (root, within, fields) = match parts {
+        [table, of, fields @ ..] if name(of) == column.name && is_table(table) => (table, Some(of), fields),
+        [of, fields @ ..] if name(of) == column.name && is_no_table => (of, None, fields),
+        _ => return None,
+    };
+    if fields.is_empty() {
         return None;
     }
-    let within = AccessExpr::Dot(Expr::Identifier(of.clone()));
+    let within = within.map(|of| AccessExpr::Dot(Expr::Identifier(of.clone())));
     let key = |field: &Ident| AccessExpr::Subscript(Subscript::Index { index: text(&name(field)) });
     Some(Expr::CompoundFieldAccess {
-        root: Box::new(Expr::Identifier(table.clone())),
-        access_chain: std::iter::once(within).chain(fields.iter().map(key)).collect(),
+        root: Box::new(Expr::Identifier(root.clone())),
+        access_chain: within.into_iter().chain(fields.iter().map(key)).collect(),
     })
+}
+
+/// The error about a field that is not in brackets, since a table is called as its column.
+pub(super) fn explain(error: SqlError) -> SqlError {
+    let Some((_, column)) = error.message().split_once(OF_OUTER) else { return error };
+    let worded =
+        format!("`{column}` is a column of a table around the subquery, and a table has its name too");
+    let hint = format!("a field of it is written {column}['name']");
+    error.worded(worded).hint(hint)
 }
 
 #[cfg(test)]
@@ -53,8 +69,10 @@ mod tests {
     fn fields_of_tables_around_a_subquery_stand_in_brackets() {
         let error = |column: &str| SqlError::invalid(format!("not supported: {OF_OUTER}{column}"));
         for (sql, column, expected) in [
-            ("SELECT x.s.A.b, y.s.a, s.a, x.s", "x.s", "SELECT x.s['a']['b'], y.s.a, s.a, x.s"),
+            ("SELECT x.s.A.b, y.s.a, s.a, x.s", "x.s", "SELECT x.s['a']['b'], y.s.a, s['a'], x.s"),
             ("SELECT \"X\".s.a, x.s.a", "\"X\".s", "SELECT \"X\".s['a'], x.s.a"),
+            ("SELECT s.a.b", "s", "SELECT s['a']['b']"),
+            ("SELECT x.s.a, s.a FROM s", "x.s", "SELECT x.s['a'], s.a FROM s"),
         ] {
             let (is_changed, found) = changed(sql, |sql| bracket_fields(sql, &error(column)));
             assert!(is_changed);

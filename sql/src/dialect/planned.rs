@@ -88,7 +88,7 @@ pub(crate) async fn planned(planner: Planner<'_>, mut statement: Statement) -> R
         if is_of_names && inner(&mut statement).is_some_and(name) {
             unnamed.get_or_insert(error);
         } else if !is_apart && (error.exact_name().is_some() || !given.put(&mut statement, &error)?) {
-            return Err(unnamed.filter(|_| is_of_names).unwrap_or(error));
+            return Err(outer_fields::explain(unnamed.filter(|_| is_of_names).unwrap_or(error)));
         }
         again.count(&mut statement, is_apart)?;
     }
