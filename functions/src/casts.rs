@@ -21,7 +21,7 @@ use gstore_core::json::{is_json, parts, text};
 use gstore_core::shortened;
 
 use super::columnar::of_one;
-use super::spans::is_span;
+use super::spans::{is_span, usual_interval};
 use super::spelled::{self, is_list, item};
 use super::times::{self, SAID, is_time};
 use super::{elements, narrowed};
@@ -39,7 +39,8 @@ pub(super) fn call(of: &Expr, to: &DataType, safe: bool, schema: &DFSchema) -> D
     // The engine casts text to numbers where the two are compared, and must not round there: `safe` casts are
     // written, and others that are have been replaced before.
     let of_list = matches!(to, DataType::List(_) | DataType::FixedSizeList(..));
-    let reads = is_text(&from) && (of_list || is_time(to))
+    let is_read = is_time(to) || matches!(to, DataType::Interval(_));
+    let reads = is_text(&from) && (of_list || is_read)
         || safe && reads_integers(&from, to)
         || converts_elements(&from, to);
     let is_written = matches!(from, DataType::Timestamp(..)) || is_span(&from) || is_list(&from);
@@ -48,7 +49,7 @@ pub(super) fn call(of: &Expr, to: &DataType, safe: bool, schema: &DFSchema) -> D
         return Ok(None);
     }
     if let Expr::Literal(text, _) = of
-        && is_time(to)
+        && is_read
     {
         let time = CastFunction::new(to, safe).of(&text.to_array()?)?;
         return Ok(Some(lit(ScalarValue::try_from_array(&time, 0)?)));
@@ -65,8 +66,8 @@ pub(super) fn reads_integers(from: &DataType, to: &DataType) -> bool {
     }
 }
 
-/// Whether a cast is of lists with elements that may not be of the other type: the engine casts the hidden ones
-/// too, which are in no row or under a NULL.
+/// Whether a cast is of lists with elements that may not be of the other type: the engine casts the hidden
+/// ones too, which are in no row or under a NULL.
 fn converts_elements(from: &DataType, to: &DataType) -> bool {
     let (Some(from), Some(to)) = (item(from), item(to)) else { return false };
     let (from, to) = (from.data_type(), to.data_type());
@@ -153,6 +154,11 @@ fn read(texts: &StringArray, to: &DataType, safe: bool) -> DfResult<ArrayRef> {
         }
         to if to.is_integer() => numbers(texts, to, safe),
         to if is_time(to) => times::read(texts, to, safe),
+        DataType::Interval(_) => {
+            let usual = |text: &str| usual_interval(text).unwrap_or_else(|| text.to_owned());
+            let texts: StringArray = texts.iter().map(|text| text.map(usual)).collect();
+            Ok(arrow_cast::cast_with_options(&texts, to, &options)?)
+        }
         to => Ok(arrow_cast::cast_with_options(texts, to, &options)?),
     }
 }

@@ -1,7 +1,7 @@
 //! Windows that are partitioned by functions of elements: `PARTITION BY list_filter(l, x -> x > 1)`.
 //!
-//! The engine sorts rows by such a key, and does not find it in their order then: an element has a place behind
-//! the columns, of which there are more in each step of a plan. So these keys become columns of the rows.
+//! The engine sorts rows by such a key, and does not find it in their order then. So these keys become columns
+//! of the rows.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -1,4 +1,5 @@
-//! Text of intervals in the manner of DuckDB: `1 year 2 months 3 days 17:46:07.123`, also in JSON.
+//! Text of intervals in the manner of DuckDB: `1 year 2 months 3 days 17:46:07.123`, also in JSON; and such
+//! text as the engine reads it.
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Int64Type, IntervalMonthDayNanoType};
@@ -80,6 +81,61 @@ fn text(months: i32, days: i128, nanos: i128) -> String {
     parts.join(" ")
 }
 
+/// The text of an interval as the engine reads it, if that is another one.
+pub fn usual_interval(interval: &str) -> Option<String> {
+    let smaller = in_smaller_units(interval);
+    without_clock(smaller.as_deref().unwrap_or(interval)).or(smaller)
+}
+
+/// The text of an interval with units that the engine lacks: `2 quarters` as `6 months`.
+fn in_smaller_units(interval: &str) -> Option<String> {
+    let mut parts: Vec<String> = interval.split_whitespace().map(str::to_owned).collect();
+    let mut changed = false;
+    for at in 1..parts.len() {
+        let [count, unit] = parts.get_mut(at - 1..=at)? else { return None };
+        let (smaller, times) = match unit.to_ascii_lowercase().as_str() {
+            "quarter" | "quarters" => ("months", 3),
+            "millennium" | "millenniums" | "millennia" => ("years", 1000),
+            _ => continue,
+        };
+        *count = multiplied(count, times)?;
+        smaller.clone_into(unit);
+        changed = true;
+    }
+    changed.then(|| parts.join(" "))
+}
+
+/// A written number so many times, of a fraction to nine digits.
+pub fn multiplied(count: &str, times: i32) -> Option<String> {
+    if let Ok(count) = count.parse::<i64>() {
+        return Some(count.checked_mul(times.into())?.to_string());
+    }
+    let count = count.parse::<f64>().ok().filter(|count| count.is_finite())?;
+    Some(((count * f64::from(times) * 1e9).round() / 1e9).to_string())
+}
+
+/// The text of an interval whose hours, minutes and seconds are written like those of a clock, with their
+/// units: `1 day 01:30` as `1 day 01 hours 30 minutes`.
+fn without_clock(interval: &str) -> Option<String> {
+    let (before, clock) = match interval.trim().rsplit_once(' ') {
+        Some((before, clock)) => (format!("{before} "), clock),
+        None => (String::new(), interval.trim()),
+    };
+    let (sign, clock) = match clock.strip_prefix('-') {
+        Some(clock) => ("-", clock),
+        None => ("", clock),
+    };
+    let parts: Vec<&str> = clock.split(':').collect();
+    let is_number =
+        |part: &&str| part.starts_with(|c: char| c.is_ascii_digit()) && part.parse::<f64>().is_ok();
+    if !(2..=3).contains(&parts.len()) || !parts.iter().all(is_number) {
+        return None;
+    }
+    let units = ["hours", "minutes", "seconds"];
+    let each = parts.iter().zip(units).map(|(part, unit)| format!("{sign}{part} {unit}"));
+    Some(before + &each.collect::<Vec<_>>().join(" "))
+}
+
 /// Writes intervals as text in JSON.
 #[derive(Debug)]
 pub struct IntervalTexts;
@@ -114,6 +170,36 @@ mod tests {
     use arrow_array::{DurationMicrosecondArray, IntervalMonthDayNanoArray};
 
     use super::*;
+
+    #[test]
+    fn clocks_in_intervals_have_units() {
+        for (written, expected) in [
+            ("1 day 01:00:00", Some("1 day 01 hours 00 minutes 00 seconds")),
+            ("-1:30", Some("-1 hours -30 minutes")),
+            ("2 days 3:4:5.25", Some("2 days 3 hours 4 minutes 5.25 seconds")),
+            ("3 days", None),
+            ("1 day 5", None),
+            ("1:2:3:4", None),
+            ("a:b", None),
+        ] {
+            assert_eq!(without_clock(written).as_deref(), expected);
+        }
+    }
+
+    #[test]
+    fn intervals_have_units_of_the_engine() {
+        for (written, expected) in [
+            ("1 quarter", Some("3 months")),
+            ("-2 Quarters 1 day 01:30", Some("-6 months 1 day 01 hours 30 minutes")),
+            ("1 millennium 2 months", Some("1000 years 2 months")),
+            ("2 millennia", Some("2000 years")),
+            ("1.5 quarters -0.1 quarters", Some("4.5 months -0.3 months")),
+            ("half quarter", None),
+            ("3 months", None),
+        ] {
+            assert_eq!(usual_interval(written).as_deref(), expected);
+        }
+    }
 
     #[test]
     fn spans_have_the_text_of_duckdb() {

@@ -151,7 +151,10 @@ pub(super) fn worded(text: &str, tables: &[String]) -> Option<SqlError> {
     }
     if text == "Divide by zero error" {
         let why = "a whole number is divided by 0";
-        return Some(SqlError::invalid(why.into()).hint("a // nullif(b, 0) is null there, a / b infinite"));
+        return Some(
+            SqlError::invalid(why.into())
+                .hint("with nullif(b, 0) in the place of b it is null there; a / b is infinite"),
+        );
     }
     if text.ends_with("zero raised to a negative power is undefined") {
         let why = "0 is raised to a negative power";
@@ -192,7 +195,8 @@ fn no_form(text: &str) -> Option<SqlError> {
         return Some(SqlError::invalid(why).hint("x::INT[] is one of lists of any length"));
     }
     let part = text.strip_prefix("Date part '").and_then(|rest| rest.strip_suffix("' not supported"));
-    if let Some(part) = part {
+    let cut = text.split_once("Unsupported date_trunc granularity: '");
+    if let Some(part) = part.or(cut.and_then(|(_, rest)| Some(rest.split_once("'.")?.0))) {
         return Some(no_part(part));
     }
     if !text.contains("in sqltorel: Collate") {

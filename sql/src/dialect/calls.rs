@@ -11,6 +11,7 @@ use datafusion::sql::sqlparser::ast::{
     BinaryOperator, CastKind, DataType, Expr, Join, Query, Select, SelectFlavor, SelectItem, TableFactor,
     TypedString, UnaryOperator, VisitorMut, WildcardAdditionalOptions,
 };
+use gstore_functions::spans;
 
 pub(crate) use self::functions::known;
 pub(super) use self::functions::name_aggregates;
@@ -147,7 +148,7 @@ fn put_cast(expr: &mut Expr) -> Result<(), SqlError> {
             }
         }
         Expr::Cast { expr: of, data_type: DataType::Interval { .. }, .. } => {
-            if let Some(usual) = text_of(of).and_then(forms::usual_interval) {
+            if let Some(usual) = text_of(of).and_then(spans::usual_interval) {
                 **of = text(&usual);
             }
         }

@@ -16,7 +16,7 @@ use gstore_functions::nearest_whole;
 pub(super) use self::likes::{escape, replacement};
 use self::patterns::full_match;
 pub(super) use self::patterns::{not_similar, similar};
-pub(super) use self::times::{interval, number_as_time, part_of, usual_interval, usual_time};
+pub(super) use self::times::{interval, number_as_time, part_of, usual_time};
 use super::exprs::{binary, call, case, cast, is_null, nested, null, number, taken, text, text_of, unnested};
 use crate::error::SqlError;
 use crate::expanded::number_of;

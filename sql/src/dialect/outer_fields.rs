@@ -31,8 +31,8 @@ pub(super) fn bracket_fields(sql: &mut Sql, error: &SqlError) -> bool {
     changed
 }
 
-/// A name with the fields of this column in brackets, if it has some. Without its table a name may be that of a
-/// column of a table, unless it is known to be none.
+/// A name with the fields of this column in brackets, if it has some. Without a table, `s.a` may be a column of
+/// a table s, unless there is none.
 fn bracketed(parts: &[Ident], column: &Column, is_no_table: bool) -> Option<Expr> {
     let is_table = |part: &Ident| column.relation.as_ref().map(TableReference::table) == Some(&*name(part));
     let (root, within, fields) = match parts {

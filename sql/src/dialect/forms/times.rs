@@ -3,6 +3,7 @@
 use datafusion::sql::sqlparser::ast::{
     BinaryOperator, DataType, DateTimeField, Expr, Interval, UnaryOperator, Value,
 };
+use gstore_functions::spans::{multiplied, usual_interval};
 use gstore_functions::{full_time, no_cast};
 
 use crate::dialect::exprs::{binary, call, cast, nested, number, text, text_of};
@@ -34,9 +35,8 @@ pub(in crate::dialect) fn interval(interval: &Interval) -> Option<Expr> {
     }
     let unit = interval.leading_field.as_ref().filter(|_| interval.last_field.is_none())?;
     if let Some((unit, times)) = in_smaller(unit) {
-        let count = text_of(&interval.value).or_else(|| number_of(&interval.value));
-        let value = match count.map(|count| count.trim().parse::<i64>()) {
-            Some(count) => number(count.ok()?.checked_mul(times)?),
+        let value = match text_of(&interval.value).or_else(|| number_of(&interval.value)) {
+            Some(count) => text(&multiplied(count.trim(), times)?),
             None => {
                 *nested(binary(*nested((*interval.value).clone()), BinaryOperator::Multiply, number(times)))
             }
@@ -65,58 +65,12 @@ pub(in crate::dialect) fn interval(interval: &Interval) -> Option<Expr> {
 }
 
 /// For a unit that the engine lacks one that it has, and how many of these it is.
-fn in_smaller(unit: &DateTimeField) -> Option<(DateTimeField, i64)> {
+fn in_smaller(unit: &DateTimeField) -> Option<(DateTimeField, i32)> {
     match unit {
         DateTimeField::Quarter => Some((DateTimeField::Month, 3)),
         DateTimeField::Millenium | DateTimeField::Millennium => Some((DateTimeField::Year, 1000)),
         _ => None,
     }
-}
-
-/// The text of an interval as the engine reads it, if that is another one.
-pub(in crate::dialect) fn usual_interval(interval: &str) -> Option<String> {
-    let smaller = in_smaller_units(interval);
-    without_clock(smaller.as_deref().unwrap_or(interval)).or(smaller)
-}
-
-/// The text of an interval with units that the engine lacks: `2 quarters` as `6 months`.
-fn in_smaller_units(interval: &str) -> Option<String> {
-    let mut parts: Vec<String> = interval.split_whitespace().map(str::to_owned).collect();
-    let mut changed = false;
-    for at in 1..parts.len() {
-        let [count, unit] = parts.get_mut(at - 1..=at)? else { return None };
-        let (smaller, times) = match unit.to_ascii_lowercase().as_str() {
-            "quarter" | "quarters" => ("months", 3),
-            "millennium" | "millenniums" | "millennia" => ("years", 1000),
-            _ => continue,
-        };
-        *count = count.parse::<i64>().ok()?.checked_mul(times)?.to_string();
-        smaller.clone_into(unit);
-        changed = true;
-    }
-    changed.then(|| parts.join(" "))
-}
-
-/// The text of an interval whose hours, minutes and seconds are written like those of a clock, with their
-/// units: `1 day 01:30` as `1 day 01 hours 30 minutes`.
-fn without_clock(interval: &str) -> Option<String> {
-    let (before, clock) = match interval.trim().rsplit_once(' ') {
-        Some((before, clock)) => (format!("{before} "), clock),
-        None => (String::new(), interval.trim()),
-    };
-    let (sign, clock) = match clock.strip_prefix('-') {
-        Some(clock) => ("-", clock),
-        None => ("", clock),
-    };
-    let parts: Vec<&str> = clock.split(':').collect();
-    let is_number =
-        |part: &&str| part.starts_with(|c: char| c.is_ascii_digit()) && part.parse::<f64>().is_ok();
-    if !(2..=3).contains(&parts.len()) || !parts.iter().all(is_number) {
-        return None;
-    }
-    let units = ["hours", "minutes", "seconds"];
-    let each = parts.iter().zip(units).map(|(part, unit)| format!("{sign}{part} {unit}"));
-    Some(before + &each.collect::<Vec<_>>().join(" "))
 }
 
 /// A written time as [`full_time`] has it.
@@ -138,35 +92,6 @@ pub(in crate::dialect) fn number_as_time(of: &Expr, to: &DataType) -> Option<Sql
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn clocks_in_intervals_have_units() {
-        for (written, expected) in [
-            ("1 day 01:00:00", Some("1 day 01 hours 00 minutes 00 seconds")),
-            ("-1:30", Some("-1 hours -30 minutes")),
-            ("2 days 3:4:5.25", Some("2 days 3 hours 4 minutes 5.25 seconds")),
-            ("3 days", None),
-            ("1 day 5", None),
-            ("1:2:3:4", None),
-            ("a:b", None),
-        ] {
-            assert_eq!(without_clock(written).as_deref(), expected);
-        }
-    }
-
-    #[test]
-    fn intervals_have_units_of_the_engine() {
-        for (written, expected) in [
-            ("1 quarter", Some("3 months")),
-            ("-2 Quarters 1 day 01:30", Some("-6 months 1 day 01 hours 30 minutes")),
-            ("1 millennium 2 months", Some("1000 years 2 months")),
-            ("2 millennia", Some("2000 years")),
-            ("half quarter", None),
-            ("3 months", None),
-        ] {
-            assert_eq!(usual_interval(written).as_deref(), expected);
-        }
-    }
 
     #[test]
     fn times_have_two_digits_and_seconds() {
