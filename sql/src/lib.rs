@@ -49,6 +49,7 @@ mod join_cases;
 mod lasting;
 mod lateral;
 mod leaf;
+mod limited;
 mod literals;
 mod live;
 mod measured;

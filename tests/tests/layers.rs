@@ -116,6 +116,7 @@ const SQL: Folders = Folders {
             "guard",
             "join_cases",
             "lateral",
+            "limited",
             "no_row",
             "not_in",
             "one_row",

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use datafusion::sql::sqlparser::ast::{Distinct, Expr, GroupByExpr, Select};
+use datafusion::sql::sqlparser::ast::{Distinct, GroupByExpr, Select};
 
 use crate::dialect::exprs::of_item;
 use crate::dialect::twice::{cast_of, column_name, key};
