@@ -314,6 +314,21 @@ fn factors_of_another_program_are_extended_where_their_rows_and_tokens_are_named
     let more = fit(&place, "more", &[&plain[..], &["--extend", "given"]].concat());
     assert_eq!(more["rows"], 12, "{more}");
     assert_near(&of("more"), &of("whole"), 1e-3);
+    // Without the sums that rows would be added to: some of them, then all.
+    let covariances = ["activation_covariance", "gradient_covariance"];
+    let counts = ["num_activation_covariance_processed", "num_gradient_covariance_processed"];
+    let remove = |names: &[&str]| {
+        for name in names {
+            fs_err::remove_file(place.path(&format!("out/{name}.safetensors"))).expect("removed");
+        }
+    };
+    let import = [&import[..3], &["bare"], &import[4..], &half[..], &plain[..]].concat();
+    remove(&counts[1..]);
+    place.run(&import).says(1, &["num_gradient_covariance_processed.safetensors", "other covariances"]);
+    remove(&[&covariances[..], &counts[..1]].concat());
+    place.run(&import).says(0, &["no covariances", "no fit can extend"]);
+    let refused = fit_run(&place, "much", &[&plain[..], &["--extend", "bare"]].concat());
+    refused.says(1, &["`bare` have no sums that rows can be added to", "without --extend"]);
 }
 
 #[test]

@@ -5,19 +5,30 @@ use gstore_store::Snapshot;
 
 use super::cut::same_blocks;
 use super::error::FactorJobError;
+use super::folder::FactorParts;
 use super::publish::read_content;
 use super::request::FitRequest;
 use super::stamp::FactorStamp;
 
-/// What the factors that a request extends are of. Refuses those that do not say of which rows and tokens
-/// their sums are, as those of other programs: which rows they lack is not known then, and `ekfac` measures
-/// its eigenvalues over all of them again.
+/// What the factors that a request extends are of. Refuses those without sums, and those that do not say of
+/// which rows and tokens their sums are, as those of other programs: which rows they lack is not known then,
+/// and `ekfac` measures its eigenvalues over all of them again.
 pub(super) fn extended(
     snapshot: &Snapshot,
     request: &FitRequest,
 ) -> Result<Option<FactorStamp>, FactorJobError> {
     let Some(name) = &request.extend else { return Ok(None) };
-    let stamp = read_content(&snapshot.artifact(name)?)?.stamp;
+    let part = snapshot.artifact(name)?;
+    let stamp = read_content(&part)?.stamp;
+    let has = |file: &String| part.files.iter().any(|there| there.name == *file);
+    let same = stamp.strategy == request.strategy.name();
+    if same && !FactorParts::sums_of(request.strategy).files().iter().all(has) {
+        return Err(FactorJobError::Refused(format!(
+            "factors `{name}` have no sums that rows can be added to: they were imported without their covariances. Import \
+             them with these, or fit their rows with the new ones, without {}",
+            Remedy::Option("extend", "")
+        )));
+    }
     if stamp.dataset.is_some() && stamp.encoding.is_some() {
         return Ok(Some(stamp));
     }

@@ -24,7 +24,7 @@ mod writing;
 
 use std::path::{Path, PathBuf};
 
-use gstore_curvature::{Covariance, Eigen, Module, ModuleFactors, Squares};
+use gstore_curvature::{Covariance, Eigen, Module, ModuleFactors, Squares, Strategy};
 
 pub(super) use documents::{PART, write as write_document};
 pub(super) use whole::{check_blocks, check_room, matrices};
@@ -121,17 +121,33 @@ impl FactorFolder {
         of_modules(sums.names(), of).map(Some)
     }
 
-    /// Refuses a folder without a file that its strategy needs.
+    /// Refuses a folder without a file that its strategy needs, and one with some of the files of covariances.
     pub(crate) fn check_files(&self) -> Result<(), FactorError> {
         let strategy = self.arguments.strategy();
-        let mut files = FactorParts::of(strategy).files().into_iter();
-        match files.find(|name| !self.path.join(name).exists()) {
-            None => Ok(()),
-            Some(name) => {
-                let what = format!("{name}, which factors of the strategy {} need", strategy.name());
-                Err(FactorError::Missing { folder: self.path.clone(), what })
-            }
+        let needed = FactorParts::of(strategy).files();
+        if let Some(name) = self.lacked(&needed).next() {
+            return Err(
+                self.missing(format!("{name}, which factors of the strategy {} need", strategy.name()))
+            );
         }
+        let sums = FactorParts::sums_of(Strategy::Ekfac).files();
+        match (self.lacked(&sums).count(), self.lacked(&sums).next()) {
+            (1..4, Some(name)) => Err(self.missing(format!("{name}, which the other covariances need"))),
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether there are the sums that later rows are added to.
+    pub(super) fn has_sums(&self) -> bool {
+        self.lacked(&FactorParts::sums_of(self.arguments.strategy()).files()).next().is_none()
+    }
+
+    fn lacked<'a>(&'a self, files: &'a [String]) -> impl Iterator<Item = &'a String> {
+        files.iter().filter(|name| !self.path.join(name).exists())
+    }
+
+    fn missing(&self, what: String) -> FactorError {
+        FactorError::Missing { folder: self.path.clone(), what }
     }
 
     /// A reader of what there is of whole modules, once their partitions are put together.

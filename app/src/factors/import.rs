@@ -170,6 +170,10 @@ fn foreign(
     engine::folder(request)?.unused_note().iter().for_each(|note| work.progress.note(note));
     let is_named = !request.dataset.is_empty();
     let fitted_on = is_named.then(|| FittedOn::new(snapshot, request, work)).transpose()?;
+    if is_named && !folder.has_sums() {
+        let note = "the folder has no covariances: tokens of the rows are not counted, and no fit can extend the factors";
+        work.progress.note(note);
+    }
     let mut found = Vec::new();
     let reader = folder.reader()?;
     for name in reader.chosen(None)? {
