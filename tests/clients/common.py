@@ -28,6 +28,7 @@ STATEMENTS = [
     "SELECT id, score FROM influence('pool', 'target') ORDER BY score DESC LIMIT 20",
     "SELECT row, vector FROM vectors('pool', 'grad-adam@checkpoint-26') ORDER BY row",
     f"SELECT row, arrow_cast(vector, 'FixedSizeList({DIM}, Float16)') AS half FROM vectors('target', 'grad-sgd@checkpoint-26') ORDER BY row",
+    "SELECT arrow_cast([1, 2], 'LargeList(Int32)') AS ll, {a: arrow_cast(['x'], 'LargeList(Utf8)')} AS sl",
     "SELECT [1, 2] AS l, {a: 1, b: 'x'} AS s, NULL AS n, arrow_cast(0.5, 'Float16') AS h, now() IS NOT NULL AS t",
     "SELECT * FROM gstore.features ORDER BY number",
     "SELECT created FROM gstore.snapshots ORDER BY number",

@@ -8,7 +8,7 @@ from common import DIM, STATEMENTS, TOKEN, URI, local
 bearer = {DatabaseOptions.AUTHORIZATION_HEADER.value: f"Bearer {TOKEN}"}
 scored = "SELECT id, source, score FROM influence('pool', 'target') ORDER BY score DESC"
 with dbapi.connect(URI, autocommit=True, db_kwargs=bearer) as connection:
-    for sql in [scored, *STATEMENTS[:4], *STATEMENTS[5:8]]:
+    for sql in [scored, *STATEMENTS[:5], *STATEMENTS[6:9]]:
         found = polars.read_database(sql, connection=connection)
         assert polars.from_arrow(local(sql)).equals(found), sql
     half = polars.read_database(STATEMENTS[3], connection=connection)

@@ -10,11 +10,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, ready};
 
 use arrow_array::RecordBatch;
-use arrow_flight::encode::FlightDataEncoderBuilder;
 use arrow_flight::error::FlightError;
 use arrow_flight::{IpcMessage, SchemaAsIpc};
 use arrow_ipc::writer::IpcWriteOptions;
-use arrow_schema::{Schema, SchemaRef};
+use arrow_schema::Schema;
 use futures::stream::BoxStream;
 use futures::{Stream, StreamExt};
 use gstore_sql::RunNotes;
@@ -26,13 +25,6 @@ use crate::core::Core;
 use crate::wire::{self, FlightMessage};
 
 pub(crate) type Messages = Pin<Box<dyn Stream<Item = Result<FlightMessage, Status>> + Send>>;
-
-/// The columns as a client sees them in the stream.
-pub(crate) fn stream_schema(schema: &SchemaRef) -> SchemaRef {
-    let none = futures::stream::empty::<Result<RecordBatch, FlightError>>();
-    let encoder = FlightDataEncoderBuilder::new().with_schema(Arc::clone(schema)).build(none);
-    encoder.known_schema().unwrap_or_else(|| Arc::clone(schema))
-}
 
 /// A schema as a message, as clients of prepared statements and of `get_schema` want it.
 pub(crate) fn schema_bytes(schema: &Schema) -> Result<bytes::Bytes, Status> {

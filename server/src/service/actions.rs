@@ -15,9 +15,10 @@ use tonic::Status;
 
 use super::{AuthorizedRequest, tags};
 use crate::answer::ask::check_transaction;
-use crate::answer::stream::{schema_bytes, stream_schema};
+use crate::answer::stream::schema_bytes;
 use crate::handle::{PinnedSnapshot, Question, QuestionHandle, Statement};
 use crate::status;
+use crate::wire::plain_schema;
 
 /// The actions and what they do.
 pub(super) const ACTIONS: &[(&str, &str)] = &[
@@ -136,7 +137,7 @@ async fn prepare(
     };
     let handle = QuestionHandle::new(snapshot, Question::of_sql(sql));
     let dataset_schema = match &described.schema {
-        Some(schema) => schema_bytes(&stream_schema(schema))?,
+        Some(schema) => schema_bytes(&plain_schema(schema))?,
         None => bytes::Bytes::new(),
     };
     Ok(ActionCreatePreparedStatementResult {

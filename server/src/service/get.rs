@@ -18,6 +18,7 @@ use crate::audit::AuditRecord;
 use crate::handle::{PinnedSnapshot, Question, QuestionHandle};
 use crate::sessions::OpenSession;
 use crate::status;
+use crate::wire::plain_schema;
 
 /// Bytes of a command that an answer gives back: what a longer one has, such as values of parameters, is in
 /// the ticket as well.
@@ -73,7 +74,7 @@ pub(super) async fn flight_info(
             (Arc::clone(&described.schema), described.info(asking))
         }
     };
-    let info = info.try_with_schema(&stream::stream_schema(&schema));
+    let info = info.try_with_schema(&plain_schema(&schema));
     let info = info.map_err(|e| status::internal("a schema cannot be sent", &e))?;
     // Clients have a limit for a message, and some take none without a descriptor.
     Ok(info.with_descriptor(match descriptor.cmd.len() > GIVEN_BACK {
@@ -91,7 +92,7 @@ pub(super) async fn schema(
         FlightRequest::About(about) => listed(asking, about).await?.schema(),
         asked => describe(asking, asked).await?.schema,
     };
-    Ok(stream::stream_schema(&schema))
+    Ok(plain_schema(&schema))
 }
 
 /// A table about tables.

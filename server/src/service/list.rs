@@ -10,8 +10,8 @@ use super::AuthorizedRequest;
 use super::get;
 use crate::answer::ask::FlightRequest;
 use crate::answer::plain::PlainRequest;
-use crate::answer::stream;
 use crate::status;
+use crate::wire::plain_schema;
 
 /// The flights whose path, with slashes, contains the text, all of one snapshot.
 pub(super) async fn flights(asking: &AuthorizedRequest, text: &[u8]) -> Result<Vec<FlightInfo>, Status> {
@@ -24,7 +24,7 @@ pub(super) async fn flights(asking: &AuthorizedRequest, text: &[u8]) -> Result<V
         all_flights(held.snapshot()).into_iter().filter(|(path, _)| path.join("/").contains(text))
     {
         let described = get::describe(&asking, FlightRequest::Plain(wanted)).await?;
-        let info = described.info(&asking).try_with_schema(&stream::stream_schema(&described.schema));
+        let info = described.info(&asking).try_with_schema(&plain_schema(&described.schema));
         let info = info.map_err(|e| status::internal("a schema cannot be sent", &e))?;
         infos.push(info.with_descriptor(FlightDescriptor::new_path(path)));
     }

@@ -6,37 +6,33 @@ use arrow_array::{Array, RecordBatch};
 use arrow_buffer::Buffer;
 use arrow_flight::FlightData;
 use arrow_flight::SchemaAsIpc;
-use arrow_flight::encode::FlightDataEncoderBuilder;
 use arrow_flight::error::FlightError;
 use arrow_ipc::MessageHeader;
 use arrow_ipc::writer::{IpcWriteOptions, StreamEncoder};
-use arrow_schema::{ArrowError, DataType, SchemaRef};
+use arrow_schema::{ArrowError, SchemaRef};
 use bytes::Bytes;
 use futures::stream::BoxStream;
-use futures::{Stream, StreamExt, TryStreamExt, stream};
+use futures::{Stream, StreamExt, stream};
 
 use super::FlightMessage;
+use super::plain::{plain_batch, plain_schema};
 
 /// Bytes of the mark and the length that begin a message in a stream of Arrow IPC.
 const MARK: usize = 8;
 
-/// The schema, and then the batches in messages of about `most` bytes.
+/// The schema, as [`plain_schema`] makes it, and then the batches in messages of about `most` bytes.
 pub(crate) fn messages(
     schema: SchemaRef,
     most: usize,
     batches: impl Stream<Item = Result<RecordBatch, FlightError>> + Send + 'static,
 ) -> BoxStream<'static, Result<FlightMessage, FlightError>> {
     let most = most.max(1);
-    // Dictionaries become plain values, which is the other encoder's work.
-    if schema.flattened_fields().iter().any(|field| matches!(field.data_type(), DataType::Dictionary(..))) {
-        let builder = FlightDataEncoderBuilder::new().with_schema(schema).with_max_flight_data_size(most);
-        return builder.build(batches).map_ok(FlightMessage::from).boxed();
-    }
+    let schema = plain_schema(&schema);
     let options = IpcWriteOptions::default();
     let first = FlightData::from(SchemaAsIpc::new(&schema, &options));
     let mut encoder = None;
     let rest = batches.map(move |batch| {
-        let batch = batch?;
+        let batch = plain_batch(batch?)?;
         if encoder.is_none() {
             encoder = Some(StreamEncoder::try_new(&schema)?);
         }
@@ -123,11 +119,14 @@ fn take(from: &mut VecDeque<Bytes>, mut bytes: usize) -> Vec<Bytes> {
 mod tests {
     use std::sync::Arc;
 
+    use arrow_array::types::{Float32Type, Int32Type, Int64Type};
     use arrow_array::{
-        ArrayRef, BooleanArray, DictionaryArray, FixedSizeListArray, Float32Array, Int64Array, RecordBatch,
-        StringArray, StringViewArray, types::Float32Type, types::Int32Type,
+        ArrayRef, BooleanArray, DictionaryArray, FixedSizeListArray, Float32Array, Int64Array,
+        LargeListArray, RecordBatch, StringArray, StringViewArray, StructArray,
     };
     use arrow_flight::decode::FlightRecordBatchStream;
+    use arrow_schema::{DataType, Field};
+    use futures::TryStreamExt;
 
     use super::*;
 
@@ -137,7 +136,10 @@ mod tests {
         let lists = (0..rows).map(|i| Some([Some(i as f32), None]));
         let words: DictionaryArray<Int32Type> =
             (0..rows).map(|i| ["a", "b"][usize::from(i % 2 == 0)]).collect();
-        let columns: [(&str, ArrayRef); 6] = [
+        let long = LargeListArray::from_iter_primitive::<Int64Type, _, _>((0..rows).map(|i| Some([Some(i)])));
+        let long: ArrayRef = Arc::new(long);
+        let field = Arc::new(Field::new("long", long.data_type().clone(), true));
+        let columns: [(&str, ArrayRef); 8] = [
             ("n", Arc::new(Int64Array::from_iter_values(0..rows))),
             ("text", Arc::new(texts().collect::<StringArray>())),
             ("view", Arc::new(texts().collect::<StringViewArray>())),
@@ -147,6 +149,8 @@ mod tests {
             ),
             ("vector", Arc::new(FixedSizeListArray::from_iter_primitive::<Float32Type, _, _>(lists, 2))),
             ("word", Arc::new(words)),
+            ("long", Arc::clone(&long)),
+            ("nested", Arc::new(StructArray::from(vec![(field, long)]))),
         ];
         RecordBatch::try_from_iter(columns).unwrap()
     }
@@ -179,10 +183,16 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn dictionaries_become_values() {
+    async fn dictionaries_become_values_and_other_types_stay() {
         let all = batch(100);
-        let (_, read) = back(all.schema(), 1 << 20, vec![all.clone()]).await;
-        assert_eq!(read[0].column(5).data_type(), &DataType::Utf8);
+        let announced = plain_schema(&all.schema());
+        assert_eq!(announced.field(5).data_type(), &DataType::Utf8);
+        for columns in [&[0, 1, 2, 3, 4, 6, 7][..], &[5, 6, 7]] {
+            let given = all.project(columns).unwrap();
+            let (_, read) = back(given.schema(), 1 << 20, vec![given.clone()]).await;
+            assert_eq!(read[0].schema().fields(), announced.project(columns).unwrap().fields());
+            assert_eq!(read[0].num_rows(), 100);
+        }
     }
 
     #[test]

@@ -29,7 +29,8 @@ const STATEMENTS: [&str; 7] = [
     "SELECT id, score FROM influence('pool', 'target') ORDER BY score DESC LIMIT 5",
     "SELECT row, vector FROM vectors('pool', 'grad-adam@checkpoint-1') ORDER BY row",
     "SELECT * FROM gstore.features ORDER BY number",
-    "SELECT repeat('x', 9) AS x, [1, 2] AS l, arrow_cast(0.5, 'Float16') AS h",
+    "SELECT repeat('x', 9) AS x, [1, 2] AS l, arrow_cast(0.5, 'Float16') AS h, \
+     arrow_cast([1, 2], 'LargeList(Int32)') AS ll, {x: arrow_cast(['a'], 'LargeList(Utf8)')} AS s",
     "SELECT row FROM pool WHERE row > 100",
     "DESCRIBE pool",
 ];
@@ -102,6 +103,36 @@ async fn statements_give_what_a_session_gives_here() {
     assert!(nulls.contains("{bigint_value=3}"), "at the end in both orders: {nulls}");
     let unknown = CommandGetSqlInfo { info: vec![90_000] };
     assert!(client.rows(command(&unknown)).await.unwrap().1.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_way_to_ask_for_the_columns_gives_those_of_the_stream() {
+    let (_server, client) = served(options()).await;
+    let word = "arrow_cast('x', 'Dictionary(Int8, Utf8)')";
+    let long = "arrow_cast([1, 2], 'LargeList(Int32)')";
+    for (values, types) in [
+        (format!("{long} AS a"), "LargeList(Int32)"),
+        (format!("{word} AS a"), "Utf8"),
+        (format!("[{word}] AS a"), "List(Utf8)"),
+        (format!("{{x: {word}, y: {long}}} AS a"), "Struct(\"x\": Utf8, \"y\": LargeList(Int32))"),
+        (format!("{long} AS a, {word} AS b"), "LargeList(Int32), Utf8"),
+        (
+            format!("arrow_cast([1, 2], 'FixedSizeList(2, Float16)') AS a, {word} AS b"),
+            "FixedSizeList(2 x Float16), Utf8",
+        ),
+    ] {
+        let sql = format!("SELECT {values} FROM range(3)");
+        // Compares what is told with what comes.
+        let (told, rows) = client.sql(&sql).await.unwrap_or_else(|e| panic!("{sql}: {e}"));
+        let shown: Vec<String> = told.fields().iter().map(|f| f.data_type().to_string()).collect();
+        assert_eq!(shown.join(", "), types, "{sql}");
+        assert!(rows.iter().all(|batch| batch.schema().fields() == told.fields()), "{sql}");
+        assert_eq!(rows.iter().map(RecordBatch::num_rows).sum::<usize>(), 3);
+        let asked = client.inner.clone().get_schema(client.request(statement(&sql))).await.unwrap();
+        assert_eq!(Schema::try_from(IpcMessage(asked.into_inner().schema)).unwrap(), told, "{sql}");
+        let prepared = client.prepare(&sql).await.unwrap();
+        assert_eq!(Schema::try_from(IpcMessage(prepared.dataset_schema)).unwrap(), told, "{sql}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
