@@ -1,5 +1,6 @@
 //! Connection of a client to a server, by its address.
 
+use std::error::Error as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -7,6 +8,7 @@ use gstore_core::{Remedy, causes};
 use gstore_sql::{SqlError, SqlErrorKind};
 use tokio_rustls::rustls::RootCertStore;
 use tokio_rustls::rustls::pki_types::TrustAnchor;
+use tonic::Status;
 use tonic::transport::{Channel, ClientTlsConfig, Endpoint, Identity};
 
 use crate::pem::{self, PemFile};
@@ -127,9 +129,9 @@ pub(super) fn is_of_a_page(message: &str) -> bool {
         || message.contains("while receiving response with status: 4")
 }
 
-/// Whether a message is about the connection, and not one of the server.
-pub(super) fn is_of_the_connection(message: &str) -> bool {
-    is_of_http2(message) || ["transport error", "operation was canceled"].contains(&message)
+/// Whether an error is of the connection: one that the server sent has no cause here.
+pub(super) fn is_of_the_connection(status: &Status) -> bool {
+    status.source().is_some()
 }
 
 fn is_of_http2(message: &str) -> bool {
@@ -154,7 +156,9 @@ pub(super) fn broken_connection(message: &str, cause: &str, tls: bool) -> String
         format!("the connection to the server broke ({cause}); the server may have stopped{or_certificate}")
     } else {
         let hint = if tls { or_certificate.to_owned() } else { format!("; {OF_TLS}") };
-        format!("the connection broke ({cause}); the server may have too many connections{hint}")
+        format!(
+            "the connection broke ({cause}); the server may have stopped or have too many connections{hint}"
+        )
     }
 }
 
@@ -196,15 +200,16 @@ mod tests {
     }
 
     #[test]
-    fn messages_about_the_connection_are_known() {
-        for message in [
-            "h2 protocol error: error reading a body from connection",
-            "transport error",
-            "operation was canceled",
-        ] {
-            assert!(is_of_the_connection(message), "{message}");
+    fn errors_of_the_connection_are_known() {
+        let refused = || std::io::Error::new(std::io::ErrorKind::ConnectionRefused, "Connection refused");
+        // As of a connection that is made anew, and of one that there was.
+        let again = Status::from_error(Box::new(tonic::ConnectError(Box::new(refused()))));
+        for status in [&again, &Status::from_error(Box::new(refused()))] {
+            assert!(is_of_the_connection(status), "{status:?}");
+            assert_eq!(cause(status), "Connection refused");
         }
-        assert!(!is_of_the_connection("there is no table `pol`"));
+        assert!(!is_of_the_connection(&Status::not_found("there is no table `pol`")));
+        assert!(!is_of_the_connection(&Status::unavailable("the server is stopping")));
     }
 
     #[test]
@@ -224,9 +229,9 @@ mod tests {
         let stopped = "connection error received: not a result of an error";
         assert!(broken_connection(h2, stopped, false).contains("ask again (h2 protocol error: http2 error)"));
         let closed = |tls| broken_connection("transport error", "stream closed", tls);
-        assert!(
-            closed(false).contains("(stream closed); the server may have too many connections; the address")
-        );
+        assert!(closed(false).contains(
+            "(stream closed); the server may have stopped or have too many connections; the address"
+        ));
         assert!(closed(true).ends_with(OR_CERTIFICATE));
         let reset = |tls| broken_connection("transport error", "Connection reset by peer", tls);
         assert!(reset(false).ends_with("may have stopped") && reset(true).ends_with(OR_CERTIFICATE));

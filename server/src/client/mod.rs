@@ -200,7 +200,7 @@ impl Remote {
 
     /// What the server says, or happened to the connection, as an error of a statement here.
     fn error(&self, status: &Status) -> SqlError {
-        if connect::is_of_the_connection(status.message()) {
+        if connect::is_of_the_connection(status) {
             let cause = connect::cause(status);
             return failed(connect::broken_connection(status.message(), &cause, self.tls));
         }

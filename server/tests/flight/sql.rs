@@ -374,7 +374,7 @@ async fn a_store_that_was_restored_in_its_folder_is_what_the_next_request_sees()
 
 #[test]
 fn the_client_gives_rows_notes_and_errors_as_a_runner_here() {
-    let server = Server::start(options());
+    let mut server = Server::start(options());
     let remote = RemoteOptions {
         address: format!("grpc://{}", server.address),
         token: Some(server.token.clone()),
@@ -405,4 +405,10 @@ fn the_client_gives_rows_notes_and_errors_as_a_runner_here() {
     let raised = Cancel::raised();
     let stopped = remote.run("SELECT 1", &none, &raised).err().unwrap();
     assert_eq!(stopped.kind(), SqlErrorKind::Cancelled);
+    server.stop();
+    // The first may still meet the old connection; a new one is refused.
+    for _ in 0..2 {
+        let gone = remote.run("SELECT 1", &none, &never).err().unwrap().to_string();
+        assert!(gone.contains("the server may have stopped"), "{gone}");
+    }
 }
