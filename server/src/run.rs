@@ -97,7 +97,6 @@ pub fn serve(
     let connections = runtime("gstore-net", 2)?;
     let core = Arc::new(core(store, &options, &workers)?);
     let ended = connections.block_on(answer(&core, &options, stop, started));
-    tracing::info!("stopped");
     // An operator stops between batches only, and no client reads them any more.
     connections.shutdown_background();
     workers.shutdown_background();
@@ -201,10 +200,12 @@ async fn answer(
     let serving =
         server.add_service(health_service).add_service(flight).serve_with_incoming_shutdown(incoming, told);
     let serving = async { serving.await.map_err(|e| ServeError::Failed(cause(&e))) };
-    tokio::select! {
+    let ended = tokio::select! {
         ended = async { tokio::try_join!(serving, pages) } => ended.map(|_| ()),
         () = deadline(core, draining, options.drain) => Ok(()),
-    }
+    };
+    tracing::info!("stopped");
+    ended
 }
 
 async fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr), ServeError> {

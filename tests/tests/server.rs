@@ -129,6 +129,17 @@ fn an_answer_that_breaks_off_says_that_the_server_may_have_stopped() {
 }
 
 #[test]
+fn a_server_that_cannot_listen_says_only_why() {
+    let place = place();
+    token(&place, "laptop");
+    let server = Served::start(&place, &[]);
+    let address = server.address.trim_start_matches("grpc://");
+    let second = place.run(&["serve", "--listen", address]);
+    second.says(1, &["cannot listen on"]);
+    assert!(!second.stderr.contains("stopped"), "{}", second.stderr);
+}
+
+#[test]
 fn rows_are_purged_beside_a_server_that_has_answered() {
     let place = place();
     let token = token(&place, "laptop");

@@ -65,7 +65,7 @@ impl SqlRequestBody {
         Ok(match word.parse() {
             _ if word == "page" => BodyShape::Page,
             Ok(Format::Table | Format::Lines) | Err(_) => {
-                let known = "json, csv, tsv, markdown, html, parquet and arrow";
+                let known = "json, csv, tsv, markdown, html, parquet, arrow and page";
                 return Err(Status::invalid_argument(format!(
                     "the formats are {known}, not `{}`",
                     word.escape_debug()
@@ -177,7 +177,8 @@ mod tests {
         }
         for format in ["table", "exe"] {
             let form = read(&format!(r#"{{"sql": "SELECT 1", "format": "{format}"}}"#)).unwrap();
-            assert!(form.shape().is_err(), "{format}");
+            let refused = form.shape().unwrap_err();
+            assert!(refused.message().contains("arrow and page, not"), "{refused}");
         }
     }
 }
