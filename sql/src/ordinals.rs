@@ -48,7 +48,7 @@ fn check_keys(select: &Select) -> Result<(), SqlError> {
     Ok(())
 }
 
-fn is_aggregate_call(expr: &Expr) -> bool {
+pub(crate) fn is_aggregate_call(expr: &Expr) -> bool {
     matches!(expr, Expr::Function(function)
         if function.over.is_none() && is_aggregate(&function.name.to_string().to_lowercase()))
 }

@@ -1,22 +1,24 @@
 //! Names that a statement gives to columns where the engine does not look for them: those of the result in
-//! `HAVING`. Subqueries that are joined get names of their own, for it knows columns of tables alone there,
-//! and so do columns behind `IN` and `EXISTS`, to which it adds those that the subquery compares. The column
-//! of a series has the name of its function.
+//! `HAVING`, and those of tables in aggregate functions, where it finds columns of the result. Subqueries that
+//! are joined or grouped get names of their own, for it knows columns of tables alone there, and so do columns
+//! behind `IN` and `EXISTS`, to which it adds those that the subquery compares. The column of a series has the
+//! name of its function.
 
 use std::collections::HashSet;
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    Expr, GroupByExpr, Ident, ObjectName, Query, Select, SelectItem, SetExpr, Statement, TableAlias,
-    TableAliasColumnDef, TableFactor, TableWithJoins, VisitorMut,
+    Expr, GroupByExpr, Ident, ObjectName, OrderByKind, Query, Select, SelectItem, SetExpr, Statement,
+    TableAlias, TableAliasColumnDef, TableFactor, TableWithJoins, VisitorMut,
 };
 
 use super::exprs::{alias, has_unnest, nested, of_item, wrap};
 use super::ordered;
 use super::twice::{cast_of, column_name};
 use super::using::joins_without_condition;
-use crate::expanded::{column, name, unqualified};
+use crate::expanded::{column, is_grouped, name, unqualified};
 use crate::names::SERIES;
+use crate::ordinals::is_aggregate_call;
 use crate::walk::{VisitMut, count_subqueries, visit_expressions};
 
 /// Most names of one `HAVING` that are looked up, and the longest expression that may stand for each: what
@@ -38,6 +40,10 @@ impl VisitorMut for Aliases {
         for table in query.with.iter_mut().flat_map(|with| &mut with.cte_tables) {
             unnested(&mut table.query);
         }
+        if let SetExpr::Select(select) = &mut *query.body {
+            named(select);
+        }
+        ordered_by_aggregates(query);
         ordered::apart(query);
         ordered::beside_unnest(query);
         ControlFlow::Continue(())
@@ -45,7 +51,7 @@ impl VisitorMut for Aliases {
 
     fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<()> {
         having(select);
-        joined(select);
+        named(select);
         several_series(select);
         ControlFlow::Continue(())
     }
@@ -146,10 +152,10 @@ fn tables(select: &mut Select) -> impl Iterator<Item = &mut TableFactor> {
     })
 }
 
-/// Names the subqueries next to other tables that have none: the engine tells columns of one name apart by
-/// their tables.
-fn joined(select: &mut Select) {
-    if !joins_without_condition(select) && tables(select).nth(1).is_none() {
+/// Names the subqueries next to other tables that have none, and those whose rows are grouped: the engine tells
+/// columns of one name apart by their tables.
+fn named(select: &mut Select) {
+    if !joins_without_condition(select) && tables(select).nth(1).is_none() && !is_grouped(select) {
         return;
     }
     for (n, table) in tables(select).enumerate() {
@@ -163,8 +169,8 @@ fn joined(select: &mut Select) {
 }
 
 /// Puts what is computed under a name in its place in `HAVING`, where the engine reads a column
-/// of the table that has this name. In an argument of a function the column is meant, and where
-/// the rows are grouped by it.
+/// of the table that has this name. In an argument of an aggregate function the column is meant, and
+/// where the rows are grouped by it.
 fn having(select: &mut Select) {
     let Some(condition) = &mut select.having else { return };
     let grouped: Vec<String> = match &select.group_by {
@@ -189,6 +195,63 @@ fn having(select: &mut Select) {
     }
 }
 
+/// Puts the name of the table before its columns in aggregate functions that rows are ordered by, where the
+/// result has an aggregate of that name: `SELECT sum(n) AS n FROM t GROUP BY k ORDER BY max(n)`.
+fn ordered_by_aggregates(query: &mut Query) {
+    let Query { body, order_by: Some(order), .. } = query else { return };
+    let (SetExpr::Select(select), OrderByKind::Expressions(keys)) = (&**body, &mut order.kind) else {
+        return;
+    };
+    let [TableWithJoins { relation, joins }] = &select.from[..] else { return };
+    let Some(table) = own_name(relation).filter(|_| joins.is_empty()) else { return };
+    let is_computed = |item: &&SelectItem| of_item(item).is_some_and(is_aggregate);
+    let names: Vec<String> = select.projection.iter().filter(is_computed).filter_map(alias).collect();
+    if !names.is_empty() {
+        let mut columns = TableColumns { table, names: &names, inside: 0 };
+        keys.iter_mut().for_each(|key| drop(key.expr.visit(&mut columns)));
+    }
+}
+
+/// The name that columns of a table may have before theirs.
+fn own_name(table: &TableFactor) -> Option<&Ident> {
+    match table {
+        TableFactor::Table { alias: Some(alias), .. } | TableFactor::Derived { alias: Some(alias), .. } => {
+            Some(&alias.name)
+        }
+        TableFactor::Table { name, args: None, .. } => name.0.last()?.as_ident(),
+        _ => None,
+    }
+}
+
+struct TableColumns<'a> {
+    table: &'a Ident,
+    /// Names of columns that are meant.
+    names: &'a [String],
+    /// Aggregate functions around what is visited, less queries.
+    inside: usize,
+}
+
+impl VisitorMut for TableColumns<'_> {
+    type Break = ();
+
+    fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+        self.inside += usize::from(is_aggregate_call(expr));
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+        if is_aggregate_call(expr) {
+            self.inside -= 1;
+        } else if let Expr::Identifier(column) = expr
+            && self.inside > 0
+            && self.names.contains(&name(column))
+        {
+            *expr = Expr::CompoundIdentifier(vec![self.table.clone(), column.clone()]);
+        }
+        ControlFlow::Continue(())
+    }
+}
+
 /// Whether an expression has a call, as of an aggregate function, and none of a window.
 fn is_aggregate(expr: &Expr) -> bool {
     let (mut has_call, mut has_window) = (false, false);
@@ -207,7 +270,7 @@ fn mentions(expr: &Expr, column: &str) -> bool {
 
 struct AliasSubstitution<'a> {
     computed: &'a [(String, Expr)],
-    /// Functions and queries around what is visited.
+    /// Aggregate functions and queries around what is visited.
     inside: usize,
     put: usize,
 }
@@ -218,13 +281,13 @@ impl VisitorMut for AliasSubstitution<'_> {
     count_subqueries!(inside, &mut Query);
 
     fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
-        self.inside += usize::from(matches!(expr, Expr::Function(_)));
+        self.inside += usize::from(is_aggregate_call(expr));
         ControlFlow::Continue(())
     }
 
     fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
         match expr {
-            Expr::Function(_) => self.inside -= 1,
+            expr if is_aggregate_call(expr) => self.inside -= 1,
             Expr::Identifier(column) if self.inside == 0 && self.put < MOST_NAMES => {
                 let column = name(column);
                 if let Some((_, computed)) = self.computed.iter().find(|(alias, _)| *alias == column) {
@@ -249,6 +312,14 @@ mod tests {
             (
                 "SELECT k, count(*) AS cost FROM t GROUP BY k HAVING cost > 3 AND sum(cost) > 2",
                 "SELECT k, count(*) AS cost FROM t GROUP BY k HAVING (count(*)) > 3 AND sum(cost) > 2",
+            ),
+            (
+                "SELECT max(n) AS n FROM (SELECT 1 AS n) HAVING abs(n) > 3 AND min(n) > 2",
+                "SELECT max(n) AS n FROM (SELECT 1 AS n) AS \"joined 1\" HAVING abs((max(n))) > 3 AND min(n) > 2",
+            ),
+            (
+                "SELECT k, max(n) AS n FROM s.t GROUP BY k ORDER BY min(n) + n, min(k), (SELECT min(n) FROM u)",
+                "SELECT k, max(n) AS n FROM s.t GROUP BY k ORDER BY min(t.n) + n, min(k), (SELECT min(n) FROM u)",
             ),
             (
                 "SELECT * FROM t, (SELECT 1 AS x), (SELECT 2 AS x) y",
