@@ -176,6 +176,14 @@ pub(super) fn last_ident(object: &mut ObjectName) -> Option<&mut Ident> {
     }
 }
 
+/// The expression that an item of a result is.
+pub(super) fn of_item(item: &SelectItem) -> Option<&Expr> {
+    match item {
+        SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } => Some(expr),
+        _ => None,
+    }
+}
+
 /// Whether a SELECT has GROUP BY.
 pub(super) fn is_grouped(select: &Select) -> bool {
     match &select.group_by {

@@ -12,9 +12,8 @@ use datafusion::sql::sqlparser::ast::{
     CastKind, DataType, Expr, GroupByExpr, OrderByKind, Query, Select, SelectItem, SetExpr, UnaryOperator,
 };
 
-use crate::dialect::of_item;
 use crate::error::SqlError;
-use crate::expanded::{is_grouped, name, number_of, single_keys};
+use crate::expanded::{is_grouped, name, number_of, of_item, single_keys};
 use crate::names::is_aggregate;
 use crate::walk::{inner, visit_own_expressions, visit_queries_mut, visit_selects_mut};
 

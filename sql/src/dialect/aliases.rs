@@ -208,7 +208,9 @@ fn ordered_by_aggregates(query: &mut Query) {
     let names: Vec<String> = select.projection.iter().filter(is_computed).filter_map(alias).collect();
     if !names.is_empty() {
         let mut columns = TableColumns { table, names: &names, inside: 0 };
-        keys.iter_mut().for_each(|key| drop(key.expr.visit(&mut columns)));
+        for key in keys {
+            let _ = key.expr.visit(&mut columns);
+        }
     }
 }
 

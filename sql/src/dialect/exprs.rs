@@ -10,6 +10,8 @@ use datafusion::sql::sqlparser::ast::{
 use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::parser::Parser;
 
+pub(super) use crate::expanded::of_item;
+
 use crate::expanded::name;
 
 /// A call of a function.
@@ -102,14 +104,6 @@ pub(super) fn number(number: impl ToString) -> Expr {
 /// An expression, which leaves NULL in its place.
 pub(super) fn taken(expr: &mut Expr) -> Expr {
     std::mem::replace(expr, null())
-}
-
-/// The expression that an item of a result is.
-pub(crate) fn of_item(item: &SelectItem) -> Option<&Expr> {
-    match item {
-        SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } => Some(expr),
-        _ => None,
-    }
 }
 
 /// The name that an item of a result is given.

@@ -56,7 +56,6 @@ mod within;
 
 pub(crate) use calls::{known, resolve};
 pub(crate) use columns::{expand as expand_columns, head as head_columns};
-pub(crate) use exprs::of_item;
 pub(crate) use fields::{field_key, structs};
 pub(crate) use given::names_itself;
 pub(crate) use headings::{Headings, renamed};
