@@ -91,6 +91,7 @@ mod tokens;
 mod translate;
 mod types;
 mod union;
+mod unordered;
 mod vectors;
 mod views;
 mod virtuals;

@@ -13,17 +13,16 @@ use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode, TreeNodeRecursion};
 use datafusion::error::{DataFusionError, Result as DfResult};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
-use datafusion::physical_expr::{LexOrdering, PhysicalExpr};
+use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_optimizer::ensure_requirements::EnsureRequirements;
-use datafusion::physical_plan::execution_plan::replace_children_if_necessary;
+use datafusion::physical_plan::execution_plan::{CardinalityEffect, replace_children_if_necessary};
 use datafusion::physical_plan::limit::GlobalLimitExec;
 use datafusion::physical_plan::sorts::sort::SortExec;
-use datafusion::physical_plan::sorts::sort_preserving_merge::SortPreservingMergeExec;
 use datafusion::physical_plan::statistics::{StatisticsArgs, StatisticsContext};
-use datafusion::physical_plan::{
-    DisplayAs, DisplayFormatType, ExecutionPlan, ExecutionPlanProperties, PlanProperties,
-};
+use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties};
+
+use super::unordered::without_order;
 
 /// Plans what a limit chooses from without regard to what is above.
 #[derive(Debug)]
@@ -35,7 +34,8 @@ impl PhysicalOptimizerRule for LimitedApart {
         plan: Arc<dyn ExecutionPlan>,
         options: &ConfigOptions,
     ) -> DfResult<Arc<dyn ExecutionPlan>> {
-        planned(plan.transform_up(|node| limit_apart(node, options)).data()?, options)
+        let apart = |node| without_order(node)?.transform_data(|node| limit_apart(node, options));
+        planned(plan.transform_up(apart).data()?, options)
     }
 
     fn name(&self) -> &str {
@@ -49,13 +49,12 @@ impl PhysicalOptimizerRule for LimitedApart {
 
 /// A plan with leaves, as the engine's rule makes it, and what the leaves stand for.
 fn planned(plan: Arc<dyn ExecutionPlan>, options: &ConfigOptions) -> DfResult<Arc<dyn ExecutionPlan>> {
-    let first = plan.downcast_ref::<SortExec>().and_then(|sort| Some((sort.fetch()?, sort.expr().clone())));
-    let plan = EnsureRequirements::new().optimize(plan, options)?;
-    let plan = plan.transform_up(restored).data()?;
-    Ok(match first {
-        Some((rows, order)) => with_first(plan, rows, order),
-        None => plan,
-    })
+    EnsureRequirements::new().optimize(plan, options)?.transform_up(restored).data()
+}
+
+/// The same as a leaf.
+fn planned_part(plan: Arc<dyn ExecutionPlan>, options: &ConfigOptions) -> DfResult<Arc<dyn ExecutionPlan>> {
+    Ok(Arc::new(PlannedPart(planned(plan, options)?)))
 }
 
 /// A limit, also that of a sort, as a leaf.
@@ -64,38 +63,50 @@ fn limit_apart(
     options: &ConfigOptions,
 ) -> DfResult<Transformed<Arc<dyn ExecutionPlan>>> {
     let limit = match node.downcast_ref::<SortExec>() {
-        Some(sort) if sort.fetch().is_some() => node,
-        None if node.is::<GlobalLimitExec>() => sort_apart(node, options)?,
+        // The limit is not to go on to what groups or filters rows, but the sort to what computes their columns.
+        Some(sort) if sort.fetch().is_some() => part_apart(node, is_of_all, has_input, options)?,
+        None if node.is::<GlobalLimitExec>() => part_apart(node, is_in_order, is_sort, options)?,
         _ => return Ok(Transformed::no(node)),
     };
-    Ok(Transformed::yes(Arc::new(PlannedPart(planned(limit, options)?))))
+    Ok(Transformed::yes(planned_part(limit, options)?))
 }
 
-/// A limit with what sorts its rows as a leaf.
-fn sort_apart(limit: Arc<dyn ExecutionPlan>, options: &ConfigOptions) -> DfResult<Arc<dyn ExecutionPlan>> {
+/// A limit with what is below it as a leaf, behind operators that the limit may go through, if it is such a
+/// part.
+fn part_apart(
+    limit: Arc<dyn ExecutionPlan>,
+    goes_through: fn(&dyn ExecutionPlan) -> bool,
+    is_part: fn(&dyn ExecutionPlan) -> bool,
+    options: &ConfigOptions,
+) -> DfResult<Arc<dyn ExecutionPlan>> {
     let mut above: Vec<Arc<dyn ExecutionPlan>> = Vec::new();
     let mut node = limit;
-    while let ([child], [true]) = (&node.children()[..], &node.maintains_input_order()[..]) {
+    while let [child] = &node.children()[..]
+        && (above.is_empty() || goes_through(node.as_ref()))
+    {
         let child = Arc::clone(child);
         above.push(std::mem::replace(&mut node, child));
     }
-    if node.is::<SortExec>() {
-        node = Arc::new(PlannedPart(planned(node, options)?));
+    if is_part(node.as_ref()) {
+        node = planned_part(node, options)?;
     }
     above.into_iter().rev().try_fold(node, |below, node| replace_children_if_necessary(node, vec![below]))
 }
 
-/// The first rows of a plan in this order, which it has or has been given.
-fn with_first(plan: Arc<dyn ExecutionPlan>, rows: usize, order: LexOrdering) -> Arc<dyn ExecutionPlan> {
-    if plan.fetch().is_some_and(|fetch| fetch <= rows) {
-        return plan;
-    }
-    if plan.output_partitioning().partition_count() > 1 {
-        return Arc::new(SortPreservingMergeExec::new(order, plan).with_fetch(Some(rows)));
-    }
-    let mut limit = GlobalLimitExec::new(plan, 0, Some(rows));
-    limit.set_required_ordering(Some(order));
-    Arc::new(limit)
+fn is_of_all(node: &dyn ExecutionPlan) -> bool {
+    matches!(node.cardinality_effect(), CardinalityEffect::Equal) && !is_sort(node)
+}
+
+fn has_input(node: &dyn ExecutionPlan) -> bool {
+    !node.children().is_empty()
+}
+
+fn is_in_order(node: &dyn ExecutionPlan) -> bool {
+    node.maintains_input_order() == [true]
+}
+
+fn is_sort(node: &dyn ExecutionPlan) -> bool {
+    node.is::<SortExec>()
 }
 
 /// What a leaf stands for in place of the leaf.

@@ -19,6 +19,8 @@ use crate::error::SqlError;
 pub(crate) trait Passage: fmt::Debug + Clone + Send + Sync + 'static {
     /// Name of the operator in plans.
     const NAME: &'static str;
+    /// Whether the engine may take the order of the input for that of the result.
+    const KEEPS_ORDER: bool = true;
 
     /// The operator's properties: the input's where the columns stay.
     fn properties(input: &Arc<PlanProperties>) -> Result<Arc<PlanProperties>> {
@@ -65,7 +67,7 @@ impl<P: Passage> ExecutionPlan for PassageExec<P> {
     }
 
     fn maintains_input_order(&self) -> Vec<bool> {
-        vec![true]
+        vec![P::KEEPS_ORDER]
     }
 
     fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {

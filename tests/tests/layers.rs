@@ -126,6 +126,7 @@ const SQL: Folders = Folders {
             "push_down",
             "semi_keys",
             "stable",
+            "unordered",
         ],
         &["elements", "types"],
         &["measured", "mixed", "output", "virtuals"],
