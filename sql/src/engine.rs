@@ -65,8 +65,7 @@ impl SqlResources {
     /// The same for one statement of a client: within the client's own limit of memory and that of all.
     pub fn of_client(&self, client: &str) -> Self {
         let Some(most) = self.each else { return self.clone() };
-        let spills = self.env.disk_manager.tmp_files_enabled();
-        let pool = self.clients.pool(client, &self.env.memory_pool, most, spills);
+        let pool = self.clients.pool(client, &self.env.memory_pool, most, self.spills());
         let env = RuntimeEnv { memory_pool: Arc::new(pool), ..RuntimeEnv::clone(&self.env) };
         Self { env: Arc::new(env), clients: Arc::clone(&self.clients), each: None }
     }
@@ -81,6 +80,11 @@ impl SqlResources {
             Ok(()) => Ok(HeldMemory { _reservation: reservation }),
             Err(error) => Err(memory::explain(error.into(), &self.env.memory_pool)),
         }
+    }
+
+    /// Whether operators go on from disk.
+    fn spills(&self) -> bool {
+        self.env.disk_manager.tmp_files_enabled()
     }
 
     /// What the engine has them in.
@@ -115,8 +119,8 @@ pub(super) fn logical_rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
 /// leaves: a limit above a computed projection reaches them only then. Before filters of joins go down, keys
 /// of semi joins are told from other columns. Sorts stay above limits, groups of floating-point numbers are
 /// not cut to the best, and branches of `CASE` in conditions of joins stay there. Sorts that give many rows
-/// have no filter to push.
-pub(super) fn physical_rules() -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {
+/// are of all rows if they can go on from disk, and then have no filter to push.
+pub(super) fn physical_rules(resources: &SqlResources) -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {
     let mut rules = PhysicalOptimizer::new().rules;
     let own: [Arc<dyn PhysicalOptimizerRule + Send + Sync>; 3] =
         [Arc::new(LimitedApart), Arc::new(BestGroups), Arc::new(JoinCases)];
@@ -131,7 +135,9 @@ pub(super) fn physical_rules() -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Syn
     let filters = rules.iter().rposition(|r| r.name().starts_with("FilterPushdown"));
     let filters = filters.unwrap_or(rules.len());
     rules.insert(filters, Arc::new(SemiKeys));
-    rules.insert(filters, Arc::new(FullSorts));
+    if resources.spills() {
+        rules.insert(filters, Arc::new(FullSorts));
+    }
     rules
 }
 

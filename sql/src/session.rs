@@ -143,7 +143,7 @@ impl SqlSession {
             .with_analyzer_rule(Arc::new(functions::TypedPlans))
             .with_analyzer_rule(Arc::new(BranchNames))
             .with_optimizer_rules(logical_rules())
-            .with_physical_optimizer_rules(physical_rules())
+            .with_physical_optimizer_rules(physical_rules(resources))
             .build();
         let mut context = SessionContext::new_with_state(state);
         // `position(x IN y)` and `extract(year FROM x)`: the engine has the functions, and leaves out what

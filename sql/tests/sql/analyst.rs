@@ -63,8 +63,15 @@ async fn keys_of_what_compares_functions_are_shown_as_written_and_sorted_once() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn many_rows_in_order_come_from_a_sort_of_all() {
-    let (_store, session) = session(3);
+async fn many_rows_in_order_come_from_a_sort_of_all_where_it_goes_on_from_disk() {
+    let (store, in_memory) = session(3);
+    let folder = tempfile::tempdir().unwrap();
+    let spill = Some(folder.path().to_owned());
+    let options = SqlOptions { threads: 3, spill, ..SqlOptions::default() };
+    let session = SqlSession::new(Arc::clone(&store.snapshot), options).unwrap();
+    let many = "EXPLAIN SELECT id FROM pool ORDER BY id LIMIT 100000";
+    let plan = slt::rows(&in_memory, many).await.join("\n");
+    assert!(plan.contains("TopK") && !plan.contains("LocalLimitExec"), "{plan}");
     for (limit, is_full) in [(99_999, false), (100_000, true)] {
         let sql = format!("SELECT id FROM pool ORDER BY id LIMIT {limit}");
         let plan = slt::rows(&session, &format!("EXPLAIN {sql}")).await.join("\n");
