@@ -63,6 +63,27 @@ async fn calls_that_would_make_too_much_are_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn rows_are_grouped_by_as_many_sets_and_columns_as_are_allowed() {
+    let (_store, session) = session(1);
+    let grouped = |columns: usize| {
+        let names: Vec<String> = (0..columns).map(|i| format!("c{i}")).collect();
+        let (all, values) = (names.join(", "), names.join(", 1 AS "));
+        // All sets but the first are one.
+        let sets = format!("({all}){}", ", (c0)".repeat(1023));
+        format!(
+            "SELECT count(*), sum(n) FROM (SELECT count(*) AS n FROM (SELECT 1 AS {values}) AS t \
+             GROUP BY GROUPING SETS ({sets}))"
+        )
+    };
+    assert_eq!(slt::rows(&session, &grouped(54)).await, ["1024 | 1024"]);
+    for columns in [55, 64] {
+        let error = slt::run(&session, &grouped(columns)).await.unwrap_err();
+        assert_eq!(error.kind(), SqlErrorKind::Refused, "{error}");
+        assert!(error.to_string().contains("more than 54 columns"), "{error}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn functions_with_limits_give_what_they_gave() {
     let (_store, session) = session(2);
     for (sql, expected) in [
