@@ -5,6 +5,8 @@
 //! Invariants
 //! - the subquery has one row: `x IN (..)` is `x = (..)`, `x > ANY (..)` is `x > (..)`, and `EXISTS` is true
 //! - with HAVING it has that row where the condition is true of it; elsewhere a value is NULL
+//! - a value that names no column stands without the subquery: the join that the engine makes of that has NULL
+//!   where no row matches
 //! - where the aggregate stands deeper in the subquery behind `IN` and the others, it is refused
 
 use std::sync::Arc;
@@ -41,8 +43,14 @@ fn as_value(expr: Expr) -> DfResult<Transformed<Expr>> {
     };
     let spans = of.spans.clone();
     let scalar = |plan: LogicalPlan| {
-        let outer_ref_columns = plan.all_out_ref_exprs();
-        Expr::ScalarSubquery(Subquery { subquery: Arc::new(plan), outer_ref_columns, spans: spans.clone() })
+        value_without_columns(&plan).unwrap_or_else(|| {
+            let outer_ref_columns = plan.all_out_ref_exprs();
+            Expr::ScalarSubquery(Subquery {
+                subquery: Arc::new(plan),
+                outer_ref_columns,
+                spans: spans.clone(),
+            })
+        })
     };
     let is_there = condition.map(scalar);
     let (value, in_all) = match expr {
@@ -95,6 +103,18 @@ fn one_row(plan: &LogicalPlan) -> DfResult<Option<(LogicalPlan, Option<LogicalPl
         }
         _ => None,
     })
+}
+
+/// The value that a subquery of one row gives, where it names no column of the subquery or around it.
+fn value_without_columns(plan: &LogicalPlan) -> Option<Expr> {
+    let LogicalPlan::Projection(of) = plan else { return None };
+    let [value] = of.expr.as_slice() else { return None };
+    let names_column = |part: &Expr| match part {
+        Expr::Column(_) | Expr::OuterReferenceColumn(..) => true,
+        part => subquery(part).is_some_and(|within| !within.outer_ref_columns.is_empty()),
+    };
+    let names_one = value.exists(|part| Ok(names_column(part))).unwrap_or(true);
+    (!names_one).then(|| value.clone().unalias())
 }
 
 fn refusal() -> DataFusionError {
