@@ -37,14 +37,22 @@ fn check_keys(select: &Select) -> Result<(), SqlError> {
     let GroupByExpr::Expressions(keys, _) = &select.group_by else { return Ok(()) };
     for key in keys.iter().flat_map(single_keys) {
         let meant = place(key).and_then(|n| of_item(nth(&select.projection, n)?)).unwrap_or(key);
-        if visit_own_expressions(meant, is_aggregate_call) {
-            let why = "GROUP BY takes no aggregate functions".to_owned();
-            let hint =
-                "write HAVING for a condition on them; rows are grouped by them in a SELECT FROM (SELECT ..)";
-            return Err(SqlError::invalid(why).at_start_of(key).hint(hint));
+        if has_aggregate_call(meant) {
+            return Err(aggregate_key().at_start_of(key));
         }
     }
     Ok(())
+}
+
+/// The error about a key of `GROUP BY` that has an aggregate function.
+pub(crate) fn aggregate_key() -> SqlError {
+    let hint = "write HAVING for a condition on them; rows are grouped by them in a SELECT FROM (SELECT ..)";
+    SqlError::invalid("GROUP BY takes no aggregate functions".to_owned()).hint(hint)
+}
+
+/// Whether an expression has a call of an aggregate function that is in no subquery.
+pub(crate) fn has_aggregate_call(expr: &Expr) -> bool {
+    visit_own_expressions(expr, is_aggregate_call)
 }
 
 pub(crate) fn is_aggregate_call(expr: &Expr) -> bool {

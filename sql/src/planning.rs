@@ -290,7 +290,7 @@ async fn looked_up(
         }
         _ => Vec::new(),
     };
-    let keys = dialect::given_keys(statement).into_iter();
+    let keys = dialect::given_keys(statement, |_| true).into_iter();
     let keys =
         keys.filter(|(name, _)| written.as_ref().map_or(true, |plan| has_in_other_letters(plan, name)));
     queries.extend(keys.map(|(_, query)| query));
@@ -345,6 +345,7 @@ async fn meant_as_written(
     let keys = dialect::merge(planner, &mut statement).await;
     let keys = keys.map_err(|error| names.explain(error, &state))?;
     ordinals::resolve(&mut statement)?;
+    dialect::check_given_keys(planner, &mut statement).await?;
     let logical = dialect::planned(planner, statement).await;
     let logical = logical.and_then(|plan| dialect::check_names(&plan, planner).map(|()| plan));
     let logical = logical.map_err(|error| keys.explain(names.explain(error, &state)))?;

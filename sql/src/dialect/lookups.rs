@@ -1,6 +1,6 @@
 //! Queries for a column of the tables of a SELECT, where the engine finds something else of its name, or does
 //! not say which columns there are: the errors about these tell whether a column has the name in other
-//! letters.
+//! letters, or none has it.
 
 use std::ops::ControlFlow;
 
@@ -9,10 +9,13 @@ use datafusion::sql::sqlparser::ast::{
     Expr, GroupByExpr, OrderBy, Query, Select, SelectItem, SetExpr, TableWithJoins, Visitor,
 };
 
-use super::exprs::alias;
+use super::exprs::{alias, of_item};
 use super::merged::of_from;
+use super::planned::{Planner, planned};
 use super::scopes::Scopes;
-use crate::expanded::name;
+use crate::error::SqlError;
+use crate::expanded::{name, single_keys};
+use crate::ordinals::{aggregate_key, has_aggregate_call};
 use crate::positions::{TextPosition, begin, is_named_at};
 use crate::walk::{Visit, inner, visit_expressions};
 
@@ -51,15 +54,36 @@ pub(super) fn queries_around(
     queries
 }
 
-/// A query for each name in GROUP BY that its SELECT gives to something, with the name.
-pub(crate) fn given_keys(statement: &mut Statement) -> Vec<(String, Statement)> {
+/// Refuses keys of GROUP BY that are names of what has an aggregate function. Where a column of a table has the
+/// name, that is meant.
+pub(crate) async fn check_given_keys(
+    planner: Planner<'_>,
+    statement: &mut Statement,
+) -> Result<(), SqlError> {
+    for (name, query) in given_keys(statement, has_aggregate_call) {
+        if let Err(error) = planned(planner, query).await
+            && error.missing_column() == Some(name.as_str())
+        {
+            return Err(aggregate_key().at(error.position()));
+        }
+    }
+    Ok(())
+}
+
+/// A query for each name in GROUP BY that its SELECT gives to something that is `wanted`, with the name.
+pub(crate) fn given_keys(
+    statement: &mut Statement,
+    wanted: impl Fn(&Expr) -> bool,
+) -> Vec<(String, Statement)> {
     let mut queries = Vec::new();
     each_select(statement, |select, _, scopes| {
         let GroupByExpr::Expressions(keys, _) = &select.group_by else { return };
-        for key in keys {
+        for key in keys.iter().flat_map(single_keys) {
             let Expr::Identifier(column) = key else { continue };
             let column = name(column);
-            let is_given = select.projection.iter().filter_map(alias).any(|alias| alias == column);
+            let is_given = select.projection.iter().any(|item| {
+                alias(item).is_some_and(|alias| alias == column) && of_item(item).is_some_and(&wanted)
+            });
             if is_given && !select.from.is_empty() && queries.len() < MOST {
                 let select = of_from(select, vec![SelectItem::UnnamedExpr(key.clone())]);
                 queries.push((column, scopes.query(select)));
@@ -161,10 +185,11 @@ mod tests {
                 &["cat: SELECT cat FROM t"][..],
             ),
             ("SELECT 1 FROM (SELECT 2 AS a FROM t GROUP BY A) AS u GROUP BY a", &["a: SELECT A FROM t"][..]),
+            ("SELECT 1 AS a FROM t GROUP BY ROLLUP (b, a)", &["a: SELECT a FROM t"][..]),
             ("SELECT 1 AS a GROUP BY a", &[][..]),
             ("SELECT 1 AS a FROM t GROUP BY ALL", &[][..]),
         ] {
-            let found = given_keys(&mut parse(sql).unwrap());
+            let found = given_keys(&mut parse(sql).unwrap(), |_| true);
             let found: Vec<String> = found.iter().map(|(name, query)| format!("{name}: {query}")).collect();
             assert_eq!(found, expected, "{sql}");
         }

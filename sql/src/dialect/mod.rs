@@ -59,7 +59,7 @@ pub(crate) use columns::{expand as expand_columns, head as head_columns};
 pub(crate) use fields::{field_key, structs};
 pub(crate) use given::names_itself;
 pub(crate) use headings::{Headings, renamed};
-pub(crate) use lookups::{columns_around, given_keys};
+pub(crate) use lookups::{check_given_keys, columns_around, given_keys};
 pub(crate) use merged::merge;
 pub(crate) use pivot::{PivotValues, expand as expand_pivots};
 pub(crate) use planned::{Planner, check_names, planned};

@@ -203,6 +203,10 @@ pub(super) fn misplaced(text: &str) -> Option<SqlError> {
             (format!("{EXISTS}{NO_VALUE}"), hint)
         }
         "InSubquery" => (format!("{IN_ROWS}{NO_VALUE}"), JOINED),
+        "AggregateFunction" => (
+            "aggregate functions are not known in ON, VALUES and GROUP BY".to_owned(),
+            "compute them in WITH or a subquery: SELECT .. FROM (SELECT k, count(*) AS n FROM t GROUP BY k)",
+        ),
         "WindowFunction" => (
             "window functions are not known in WHERE and GROUP BY".to_owned(),
             "write QUALIFY, or a subquery around the statement that has it",
