@@ -1,8 +1,8 @@
 //! Limits and windows in correlated subqueries: refused, since the engine moves the condition that names a
 //! column around the subquery above them, where it chooses among other rows. There it knows the columns of
 //! such a condition by their names without tables, so those that share one get others. Over an aggregate it
-//! moves conditions on columns and their casts only, and a cast to `REAL` becomes a function: such a cast gets
-//! a name too.
+//! moves equalities of columns and of casts of columns only, and a cast to `REAL` becomes a function: a side
+//! that is such a cast gets a name too. One within CASE stays there, where it may be of some rows only.
 //!
 //! Invariants
 //! - a limit may stay where it only asks for a row of EXISTS
@@ -16,9 +16,9 @@ use arrow_schema::DataType;
 use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode, TreeNodeRecursion};
 use datafusion::common::{Column, plan_err};
 use datafusion::error::Result as DfResult;
-use datafusion::logical_expr::expr::{Cast, TryCast};
+use datafusion::logical_expr::expr::{BinaryExpr, Cast, TryCast};
 use datafusion::logical_expr::utils::{conjunction, split_conjunction};
-use datafusion::logical_expr::{Expr, Filter, LogicalPlan, Projection};
+use datafusion::logical_expr::{Expr, Filter, LogicalPlan, Operator, Projection};
 
 use super::exists::rows;
 
@@ -68,7 +68,7 @@ fn check_below(plan: &LogicalPlan, is_one: fn(&LogicalPlan) -> bool) -> DfResult
 }
 
 /// Gives columns of conditions that name columns around their subquery names of their own, where they share
-/// one, and casts to `REAL` in any case.
+/// one, and casts to `REAL` beside such a column in any case.
 ///
 /// # Errors
 /// Such a column or cast of HAVING.
@@ -119,11 +119,16 @@ fn correlated(filter: &Filter) -> BTreeSet<Column> {
     columns.filter(|column| filter.input.schema().has_column(column)).cloned().collect()
 }
 
-/// Whether a part of such a condition is a cast of columns of the subquery that is a function later.
-fn is_narrow_cast(part: &Expr) -> bool {
-    match part {
+/// The sides of such a condition that are casts of columns of the subquery, and functions later.
+fn narrow_casts(condition: &Expr) -> Vec<Expr> {
+    let Expr::BinaryExpr(BinaryExpr { left, op: Operator::Eq, right }) = condition else { return Vec::new() };
+    [left, right].into_iter().filter(|side| is_narrow_cast(side)).map(|side| Expr::clone(side)).collect()
+}
+
+fn is_narrow_cast(side: &Expr) -> bool {
+    match side {
         Expr::Cast(Cast { field, .. }) | Expr::TryCast(TryCast { field, .. }) => {
-            *field.data_type() == DataType::Float32 && part.any_column_refs() && !part.contains_outer()
+            *field.data_type() == DataType::Float32 && side.any_column_refs() && !side.contains_outer()
         }
         _ => false,
     }
@@ -144,18 +149,19 @@ fn renamed(
         other => return Ok(Transformed::no(other)),
     };
     let of_input = |column: &Column| shared.contains(column) && filter.input.schema().has_column(column);
-    let is_named = |part: &Expr| match part {
-        Expr::Column(column) => of_input(column),
-        other => is_narrow_cast(other),
-    };
     let mut names: Vec<(Expr, String)> = Vec::new();
     let mut conditions = Vec::new();
     for part in split_conjunction(&filter.predicate) {
-        let part = part.clone();
-        conditions.push(match part.contains_outer() {
-            true => with_names(part, is_named, &mut names, named)?,
-            false => part,
-        });
+        if !part.contains_outer() {
+            conditions.push(part.clone());
+            continue;
+        }
+        let casts = narrow_casts(part);
+        let is_named = |within: &Expr| match within {
+            Expr::Column(column) => of_input(column),
+            other => casts.contains(other),
+        };
+        conditions.push(with_names(part.clone(), is_named, &mut names, named)?);
     }
     if names.is_empty() {
         return Ok(Transformed::no(LogicalPlan::Filter(filter)));
