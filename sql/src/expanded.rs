@@ -15,8 +15,8 @@ use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
     ExcludeSelectItem, Expr, GroupByExpr, Ident, ObjectName, ObjectNamePart, Query, Select, SelectItem,
-    SelectItemQualifiedWildcardKind, Statement as Sql, TableFactor, TableWithJoins, Value, Visitor,
-    WildcardAdditionalOptions,
+    SelectItemQualifiedWildcardKind, Statement as Sql, TableAlias, TableFactor, TableWithJoins, Value,
+    Visitor, WildcardAdditionalOptions,
 };
 
 use super::error::SqlError;
@@ -202,16 +202,33 @@ pub(super) fn tables(select: &Select) -> Vec<String> {
 
 fn add_tables(from: &TableWithJoins, names: &mut Vec<String>) {
     for factor in iter::once(&from.relation).chain(from.joins.iter().map(|join| &join.relation)) {
-        match factor {
-            TableFactor::NestedJoin { table_with_joins, .. } => add_tables(table_with_joins, names),
-            TableFactor::Table { alias: Some(alias), .. }
-            | TableFactor::Derived { alias: Some(alias), .. }
-            | TableFactor::Function { alias: Some(alias), .. } => names.push(name(&alias.name)),
-            TableFactor::Table { name, .. } | TableFactor::Function { name, .. } => {
+        match (factor, alias(factor)) {
+            (_, Some(alias)) => names.push(name(&alias.name)),
+            (TableFactor::NestedJoin { table_with_joins, .. }, None) => add_tables(table_with_joins, names),
+            (TableFactor::Table { name, .. } | TableFactor::Function { name, .. }, None) => {
                 names.extend(last_name(name));
             }
             _ => {}
         }
+    }
+}
+
+/// The alias of a table of FROM, whatever it is.
+pub(super) fn alias(factor: &TableFactor) -> Option<&TableAlias> {
+    match factor {
+        TableFactor::Table { alias, .. }
+        | TableFactor::Derived { alias, .. }
+        | TableFactor::TableFunction { alias, .. }
+        | TableFactor::Function { alias, .. }
+        | TableFactor::UNNEST { alias, .. }
+        | TableFactor::JsonTable { alias, .. }
+        | TableFactor::OpenJsonTable { alias, .. }
+        | TableFactor::NestedJoin { alias, .. }
+        | TableFactor::Pivot { alias, .. }
+        | TableFactor::Unpivot { alias, .. }
+        | TableFactor::MatchRecognize { alias, .. }
+        | TableFactor::XmlTable { alias, .. }
+        | TableFactor::SemanticView { alias, .. } => alias.as_ref(),
     }
 }
 

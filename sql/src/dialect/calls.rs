@@ -30,6 +30,7 @@ use super::joins;
 use super::lambdas;
 use super::lists;
 use super::operators::regroup;
+use super::outer_fields;
 use super::tuples;
 use super::twice;
 use super::types;
@@ -44,6 +45,7 @@ pub(crate) fn resolve(statement: &mut Statement) -> Result<(), SqlError> {
     error_of(sql.visit(&mut Words::default()))?;
     lambdas::rename(sql);
     lists::sort(sql);
+    outer_fields::bracket_shadowed(sql);
     twice::apart(sql);
     Ok(())
 }

@@ -67,9 +67,14 @@ pub(super) fn rename(sql: &mut Statement, tables: &HashSet<String>) {
         }
     };
     visit_tables_mut(sql, |factor| match factor {
-        TableFactor::Table { alias: Some(alias), .. } | TableFactor::Derived { alias: Some(alias), .. } => {
-            put(&mut alias.name);
-        }
+        TableFactor::Table { alias: Some(alias), .. }
+        | TableFactor::Derived { alias: Some(alias), .. }
+        | TableFactor::Function { alias: Some(alias), .. }
+        | TableFactor::TableFunction { alias: Some(alias), .. }
+        | TableFactor::UNNEST { alias: Some(alias), .. }
+        | TableFactor::NestedJoin { alias: Some(alias), .. }
+        | TableFactor::Pivot { alias: Some(alias), .. }
+        | TableFactor::Unpivot { alias: Some(alias), .. } => put(&mut alias.name),
         TableFactor::Table { name: table, alias, .. } => {
             let last = table.0.last().and_then(|part| part.as_ident());
             if let Some(last) = last.filter(|last| tables.contains(&name(last))) {
@@ -160,6 +165,10 @@ mod tests {
             (
                 "SELECT (SELECT max(x) FROM u WHERE u.id = t.id) FROM t JOIN v ON t.id = v.id",
                 r#"SELECT (SELECT max(x) FROM u WHERE u.id = "table t".id) FROM t AS "table t" JOIN v ON "table t".id = v.id"#,
+            ),
+            (
+                "SELECT (SELECT max(x) FROM u WHERE u.id = t.id) FROM UNNEST([1]) AS t (id)",
+                r#"SELECT (SELECT max(x) FROM u WHERE u.id = "table t".id) FROM UNNEST([1]) AS "table t" (id)"#,
             ),
         ] {
             assert_eq!(changed(sql, rename).1, expected);

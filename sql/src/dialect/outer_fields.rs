@@ -1,4 +1,5 @@
-//! Fields of structs of the tables around a subquery: `t.s.a` as `t.s['a']`.
+//! Fields of structs of the tables around a subquery, and of those with the names of tables: `t.s.a` as
+//! `t.s['a']`.
 
 use datafusion::common::{Column, TableReference};
 use datafusion::sql::sqlparser::ast::{AccessExpr, Expr, Ident, Statement as Sql, Subscript};
@@ -11,14 +12,35 @@ use crate::walk::{visit_expressions_mut, visit_selects};
 /// Start of the engine's error about a field of an outer column; the column follows.
 const OF_OUTER: &str = "nested identifiers are not yet supported for OuterReferenceColumn ";
 
+/// Puts the fields of a struct in brackets where a table has its name too: of `x.s.a` the engine makes the
+/// column `a` of a table `s`, as if `x` were its schema.
+pub(super) fn bracket_shadowed(sql: &mut Sql) {
+    let tables = tables(sql);
+    let is_table = |part: &Ident| tables.contains(&name(part));
+    visit_expressions_mut(sql, |expr: &mut Expr| {
+        if let Expr::CompoundIdentifier(parts) = expr
+            && let [table, within @ .., _] = parts.as_slice()
+            && is_table(table)
+            && within.iter().any(is_table)
+            && let [_, of, fields @ ..] = parts.as_slice()
+        {
+            *expr = in_brackets(table, Some(of), fields);
+        }
+    });
+}
+
+fn tables(sql: &Sql) -> Vec<String> {
+    let mut tables: Vec<String> = Vec::new();
+    visit_selects(sql, |select| tables.extend(expanded::tables(select)));
+    tables
+}
+
 /// Puts the fields of a struct that an error of the engine is about in brackets; false if it is about
 /// something else.
 pub(super) fn bracket_fields(sql: &mut Sql, error: &SqlError) -> bool {
     let Some((_, column)) = error.message().split_once(OF_OUTER) else { return false };
     let column = Column::from_qualified_name(column);
-    let mut tables: Vec<String> = Vec::new();
-    visit_selects(&*sql, |select| tables.extend(expanded::tables(select)));
-    let is_no_table = !tables.contains(&column.name);
+    let is_no_table = !tables(sql).contains(&column.name);
     let mut changed = false;
     visit_expressions_mut(sql, |expr: &mut Expr| {
         if let Expr::CompoundIdentifier(parts) = expr
@@ -40,15 +62,16 @@ fn bracketed(parts: &[Ident], column: &Column, is_no_table: bool) -> Option<Expr
         [of, fields @ ..] if name(of) == column.name && is_no_table => (of, None, fields),
         _ => return None,
     };
-    if fields.is_empty() {
-        return None;
-    }
+    (!fields.is_empty()).then(|| in_brackets(root, within, fields))
+}
+
+fn in_brackets(root: &Ident, within: Option<&Ident>, fields: &[Ident]) -> Expr {
     let within = within.map(|of| AccessExpr::Dot(Expr::Identifier(of.clone())));
     let key = |field: &Ident| AccessExpr::Subscript(Subscript::Index { index: text(&name(field)) });
-    Some(Expr::CompoundFieldAccess {
+    Expr::CompoundFieldAccess {
         root: Box::new(Expr::Identifier(root.clone())),
         access_chain: within.into_iter().chain(fields.iter().map(key)).collect(),
-    })
+    }
 }
 
 /// The error about a field that is not in brackets, since a table is called as its column.
@@ -79,5 +102,22 @@ mod tests {
             assert_eq!(found, expected);
         }
         assert!(!changed("SELECT x.s.a", |sql| bracket_fields(sql, &SqlError::invalid("x.s".to_owned()))).0);
+    }
+
+    #[test]
+    fn fields_of_a_column_with_the_name_of_a_table_stand_in_brackets() {
+        for (sql, expected) in [
+            ("SELECT x.s.A, s.a FROM x, y AS s", "SELECT x.s['a'], s.a FROM x, y AS s"),
+            (
+                "SELECT x.s.a.b FROM x, UNNEST([1]) AS a (b)",
+                "SELECT x.s['a']['b'] FROM x, UNNEST([1]) AS a (b)",
+            ),
+            ("SELECT (SELECT x.s.a FROM s) FROM t AS x", "SELECT (SELECT x.s['a'] FROM s) FROM t AS x"),
+            ("SELECT x.s.a, data.s.a FROM s", "SELECT x.s.a, data.s.a FROM s"),
+            ("SELECT x.s.a, x.s FROM x", "SELECT x.s.a, x.s FROM x"),
+            ("SELECT x.s.a, x.s FROM x, a", "SELECT x.s.a, x.s FROM x, a"),
+        ] {
+            assert_eq!(changed(sql, bracket_shadowed).1, expected);
+        }
     }
 }

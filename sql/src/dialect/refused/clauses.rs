@@ -14,6 +14,7 @@ use gstore_core::Remedy;
 
 use super::{HINTS, OF_STATE, RECURSIVE, SHARE, TIES, of_state};
 use crate::error::SqlError;
+use crate::expanded::alias;
 use crate::walk::{Visit, break_on_error, error_of};
 
 /// The messages about them.
@@ -214,10 +215,10 @@ fn of_join(join: &Join) -> Result<(), SqlError> {
 }
 
 fn of_table(table: &TableFactor) -> Result<(), SqlError> {
-    let alias = match table {
+    match table {
         TableFactor::Table {
             name: _,
-            alias,
+            alias: _,
             args,
             with_hints,
             version,
@@ -241,25 +242,13 @@ fn of_table(table: &TableFactor) -> Result<(), SqlError> {
             if let Some(name) = partitions.first() {
                 return Err(invalid(PARTITION).at_name(name));
             }
-            alias
         }
-        TableFactor::NestedJoin { table_with_joins, alias } => {
+        TableFactor::NestedJoin { table_with_joins, alias: _ } => {
             table_with_joins.joins.iter().try_for_each(of_join)?;
-            alias
         }
-        TableFactor::Derived { alias, .. }
-        | TableFactor::TableFunction { alias, .. }
-        | TableFactor::Function { alias, .. }
-        | TableFactor::UNNEST { alias, .. }
-        | TableFactor::JsonTable { alias, .. }
-        | TableFactor::OpenJsonTable { alias, .. }
-        | TableFactor::Pivot { alias, .. }
-        | TableFactor::Unpivot { alias, .. }
-        | TableFactor::MatchRecognize { alias, .. }
-        | TableFactor::XmlTable { alias, .. }
-        | TableFactor::SemanticView { alias, .. } => alias,
-    };
-    alias.as_ref().map_or(Ok(()), of_alias)
+        _ => {}
+    }
+    alias(table).map_or(Ok(()), of_alias)
 }
 
 fn of_alias(alias: &TableAlias) -> Result<(), SqlError> {
