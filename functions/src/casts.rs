@@ -1,6 +1,6 @@
 //! Casts that the engine has otherwise than DuckDB: of JSON text to lists, of text to times, of text with
-//! fractions to whole numbers, also within lists, of times, intervals and lists to text; of lists with hidden
-//! elements, which need not be of the other type.
+//! fractions to whole numbers, also within lists, of text to 32 bits, which refuses too large numbers, of times,
+//! intervals and lists to text; of lists, where elements that no row shows need not fit.
 
 use std::sync::Arc;
 
@@ -40,7 +40,7 @@ pub(super) fn call(of: &Expr, to: &DataType, safe: bool, schema: &DFSchema) -> D
     // written, and others that are have been replaced before.
     let of_list = matches!(to, DataType::List(_) | DataType::FixedSizeList(..));
     let is_read = is_time(to) || matches!(to, DataType::Interval(_));
-    let reads = is_text(&from) && (of_list || is_read)
+    let reads = is_text(&from) && (of_list || is_read || *to == DataType::Float32)
         || safe && reads_integers(&from, to)
         || converts_elements(&from, to);
     let is_written = matches!(from, DataType::Timestamp(..)) || is_span(&from) || is_list(&from);
@@ -73,7 +73,7 @@ fn converts_elements(from: &DataType, to: &DataType) -> bool {
     let (from, to) = (from.data_type(), to.data_type());
     match is_text(from) {
         true => !is_text(to) && can_cast_types(from, to),
-        false => converts_elements(from, to) || from.is_integer() && !narrowed::keeps(from, to),
+        false => converts_elements(from, to) || narrowed::may_fail(from, to) && can_cast_types(from, to),
     }
 }
 
@@ -132,10 +132,16 @@ fn converted(values: &ArrayRef, to: &DataType, safe: bool) -> DfResult<ArrayRef>
     if is_text(values.data_type()) {
         return read(&plain(values)?, to, safe);
     }
-    match spelled::texts(values)? {
-        Some(texts) => Ok(arrow_cast::cast(&texts, to)?),
-        None => Ok(arrow_cast::cast_with_options(values, to, &options)?),
+    if is_text(to)
+        && let Some(texts) = spelled::texts(values)?
+    {
+        return Ok(arrow_cast::cast(&texts, to)?);
     }
+    if matches!((values.data_type(), to), (DataType::Float64, DataType::Float32)) {
+        return narrowed::singles(values, safe);
+    }
+    // The engine's way, which refuses times that are too far for their unit.
+    ColumnarValue::Array(Arc::clone(values)).cast_to(to, Some(&options))?.into_array(values.len())
 }
 
 fn plain(texts: &ArrayRef) -> DfResult<StringArray> {
@@ -153,6 +159,10 @@ fn read(texts: &StringArray, to: &DataType, safe: bool) -> DfResult<ArrayRef> {
             Ok(arrow_cast::cast_with_options(&lists, to, &options)?)
         }
         to if to.is_integer() => numbers(texts, to, safe),
+        DataType::Float32 => {
+            let doubles = arrow_cast::cast_with_options(texts, &DataType::Float64, &options)?;
+            narrowed::singles(&doubles, safe)
+        }
         to if is_time(to) => times::read(texts, to, safe),
         DataType::Interval(_) => {
             let usual = |text: &str| usual_interval(text).unwrap_or_else(|| text.to_owned());

@@ -63,6 +63,19 @@ pub(super) fn keeps(from: &DataType, to: &DataType) -> bool {
     }
 }
 
+/// Whether a cast between numbers, or to times, has no place for some values.
+pub(super) fn may_fail(from: &DataType, to: &DataType) -> bool {
+    match (from, to) {
+        (DataType::Timestamp(..), DataType::Timestamp(..)) => !keeps(from, to),
+        // A DATE reaches further.
+        (from, DataType::Timestamp(..)) if from.is_temporal() => true,
+        (from, to) if to.is_integer() || to.is_decimal() => {
+            from.is_numeric() && units(from).zip(units(to)).is_none_or(|(from, to)| !fits(from, to))
+        }
+        (from, to) => !keeps(from, to),
+    }
+}
+
 /// Whether a time is another number in these zones.
 fn shifts(from: Option<&str>, to: Option<&str>) -> bool {
     match (from, to) {
@@ -213,7 +226,8 @@ fn single(double: f64) -> Option<f32> {
     (single.is_finite() || !double.is_finite()).then_some(single)
 }
 
-fn singles(doubles: &ArrayRef, safe: bool) -> DfResult<ArrayRef> {
+/// Doubles in 32 bits; where one is too large for them, null if they are `safe`, and else an error.
+pub(super) fn singles(doubles: &ArrayRef, safe: bool) -> DfResult<ArrayRef> {
     let doubles = doubles
         .as_primitive_opt::<Float64Type>()
         .ok_or_else(|| FunctionError::internal("type of a number in 64 bits"))?;
@@ -268,6 +282,33 @@ mod tests {
             (time(TimeUnit::Second, Some("+01:00")), time(TimeUnit::Second, Some("+02:00")), true),
         ] {
             assert_eq!(keeps(&from, &to), kept, "{from} to {to}");
+        }
+    }
+
+    #[test]
+    fn casts_that_have_no_place_for_some_values_may_fail() {
+        use DataType as D;
+        let time = |unit| D::Timestamp(unit, None);
+        for (from, to, fails) in [
+            (D::Int32, D::Int64, false),
+            (D::Int64, D::Int8, true),
+            (D::Int64, D::Float64, false),
+            (D::Int64, D::Decimal128(18, 0), true),
+            (D::Float64, D::Float32, true),
+            (D::Float32, D::Float64, false),
+            (D::Float64, D::Decimal128(38, 2), true),
+            (D::Float64, D::Int64, true),
+            (D::Decimal128(6, 2), D::Decimal128(4, 2), true),
+            (D::Decimal128(4, 2), D::Decimal128(6, 2), false),
+            (D::Decimal128(6, 2), D::Float64, false),
+            (D::Boolean, D::Int8, false),
+            (D::Null, D::Int8, false),
+            (D::Date32, time(TimeUnit::Nanosecond), true),
+            (time(TimeUnit::Second), time(TimeUnit::Nanosecond), true),
+            (time(TimeUnit::Nanosecond), time(TimeUnit::Second), false),
+            (time(TimeUnit::Nanosecond), D::Date32, false),
+        ] {
+            assert_eq!(may_fail(&from, &to), fails, "{from} to {to}");
         }
     }
 

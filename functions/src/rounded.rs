@@ -37,10 +37,10 @@ pub(super) fn rewrite(expr: Expr, schema: &DFSchema) -> DfResult<Transformed<Exp
             return Ok(if is_back { Transformed::yes(other) } else { Transformed::no(other) });
         }
     };
-    if let Some(call) = casts::call(&of, field.data_type(), safe, schema)? {
+    let rounded = round_cast(of, field.data_type(), schema);
+    if let Some(call) = casts::call(&rounded.data, field.data_type(), safe, schema)? {
         return Ok(Transformed::yes(call));
     }
-    let rounded = round_cast(of, field.data_type(), schema);
     if let Some(call) = narrowed::call(&rounded.data, field.data_type(), safe, schema) {
         return Ok(Transformed::yes(call));
     }
