@@ -194,6 +194,22 @@ fn no_form(text: &str) -> Option<SqlError> {
         let why = format!("a list of {has} elements is cast to a type of lists of {length}");
         return Some(SqlError::invalid(why).hint("x::INT[] is one of lists of any length"));
     }
+    if let Some((_, span)) = text.split_once("Invalid input syntax for type interval: \"") {
+        let span = span.split_once("\". Repeated type").map_or(span, |(span, _)| span);
+        let why = format!("'{}' is no INTERVAL", shortened(span.trim_end_matches('"'), SAID));
+        return Some(
+            SqlError::invalid(why).hint("a span of time is written '2 days', '1 month 3 hours', '01:30:00'"),
+        );
+    }
+    if let Some((_, rest)) = text.split_once("Unable to represent ")
+        && let Some((span, _)) = rest.split_once(" in a signed 32-bit integer")
+    {
+        let span = span.split_once(" as ").map_or(span, |(span, _)| span);
+        let why = format!("an INTERVAL has no room for {span}");
+        return Some(
+            SqlError::invalid(why).hint("it has up to 2147483647 months, and as many days beside them"),
+        );
+    }
     let part = text.strip_prefix("Date part '").and_then(|rest| rest.strip_suffix("' not supported"));
     let cut = text.split_once("Unsupported date_trunc granularity: '");
     if let Some(part) = part.or(cut.and_then(|(_, rest)| Some(rest.split_once("'.")?.0))) {
@@ -328,6 +344,14 @@ mod tests {
             (
                 "Compute error: Int32Array overflow on abs(-2147483648)",
                 "abs(-2147483648) does not fit into 32 bits\n",
+            ),
+            (
+                "Parser error: Invalid input syntax for type interval: \"1 day 2 days\". Repeated type 'days'",
+                "'1 day 2 days' is no INTERVAL\n",
+            ),
+            (
+                "Parser error: Unable to represent 3000000000 years as months in a signed 32-bit integer",
+                "no room for 3000000000 years\n",
             ),
             (
                 "Cannot create filter with non-boolean predicate 'pool.row' returning UInt64",

@@ -6,7 +6,7 @@ use super::{NO_RENAME, NO_ROOM, no_ordinality};
 use crate::error::SqlError;
 
 /// Parts of messages of the engine, what is said in their place, and what to write.
-const UNSUPPORTED: [(&str, &str, &str); 6] = [
+const UNSUPPORTED: [(&str, &str, &str); 7] = [
     (
         "null_aware anti join only supports single column join key",
         "NOT IN takes no grouped or limited subquery that names columns of the statement around it",
@@ -28,6 +28,11 @@ const UNSUPPORTED: [(&str, &str, &str); 6] = [
         "only support Literal types for field",
         "an argument of a window function is no constant",
         "lag(x, n, y), lead(x, n, y) and ntile(n) take an n and a y that are the same for all rows",
+    ),
+    (
+        "Granularity of `date_trunc` must be ",
+        "the part of date_trunc() is no constant, or it is NULL",
+        "write CASE x WHEN 'day' THEN date_trunc('day', t) WHEN 'month' THEN date_trunc('month', t) END",
     ),
     (
         "Cast error: Format error",
@@ -201,6 +206,10 @@ mod tests {
                 "a time is beyond what a TIMESTAMP reaches, from 1677 to 2262\n  a DATE reaches",
             ),
             ("Timestamp -14831769600 out of range", "a time is beyond what"),
+            (
+                "Granularity of `date_trunc` must be non-null scalar VARCHAR",
+                "is no constant, or it is NULL\n  write CASE x",
+            ),
             ("Cast error: Format error", "a letter that stands for nothing\n"),
             ("Unsupported CAST from Struct(\"a\": Int64) to Utf8View", "to_json(x)"),
             (
