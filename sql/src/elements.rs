@@ -46,7 +46,7 @@ pub(super) fn check(plan: &LogicalPlan) -> DfResult<()> {
 
 /// Refuses a plan in which an element would be taken for a column: the engine puts an element behind the
 /// columns that its operator had when the function was planned, and leaves it there where the operator gets
-/// more.
+/// more. Projections are not merged to that effect (`projections.rs`); this is for any other way.
 pub(super) fn check_places(plan: &Arc<dyn ExecutionPlan>) -> DfResult<()> {
     plan.apply(|node| {
         let children = node.children();

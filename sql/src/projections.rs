@@ -1,0 +1,82 @@
+//! Projections pushed down as the engine does it, but not what belongs where it was planned.
+//!
+//! - `CASE` in the condition of a join without keys: the engine would compute what names columns of one side
+//!   for all rows of that side, also for those of which `CASE` takes another branch.
+//! - Functions of elements: the place of an element is behind the columns of the operator (`elements.rs`).
+//!   The engine keeps it when it moves a part of a condition to a side of the join, and when it merges a
+//!   projection with the one below, where there are other columns.
+//!
+//! The engine pushes parts of the conditions of all joins of a plan at once. So where a plan has one such
+//! condition or projection, all its conditions stay whole.
+
+use std::sync::Arc;
+
+use datafusion::common::config::ConfigOptions;
+use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
+use datafusion::error::Result as DfResult;
+use datafusion::physical_expr::expressions::{CaseExpr, LambdaVariable};
+use datafusion::physical_optimizer::PhysicalOptimizerRule;
+use datafusion::physical_optimizer::projection_pushdown::ProjectionPushdown;
+use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::joins::NestedLoopJoinExec;
+use datafusion::physical_plan::projection::{ProjectionExec, remove_unnecessary_projections};
+
+/// The engine's rule, which also has this one's place and name.
+#[derive(Debug)]
+pub(super) struct Projections;
+
+impl PhysicalOptimizerRule for Projections {
+    fn optimize(
+        &self,
+        plan: Arc<dyn ExecutionPlan>,
+        options: &ConfigOptions,
+    ) -> DfResult<Arc<dyn ExecutionPlan>> {
+        match plan.exists(|node| Ok(stays_whole(node)? || has_elements(node)?))? {
+            true => plan.transform_down(pushed).data(),
+            false => ProjectionPushdown::new().optimize(plan, options),
+        }
+    }
+
+    fn name(&self) -> &str {
+        "ProjectionPushdown"
+    }
+
+    fn schema_check(&self) -> bool {
+        true
+    }
+}
+
+/// A projection below what it reads, merged with those there unless an element would be taken for a column.
+fn pushed(node: Arc<dyn ExecutionPlan>) -> DfResult<Transformed<Arc<dyn ExecutionPlan>>> {
+    match has_elements_above_another(&node)? {
+        true => Ok(Transformed::no(node)),
+        false => remove_unnecessary_projections(node),
+    }
+}
+
+/// Whether a join has a condition of which no part may be computed before.
+fn stays_whole(node: &Arc<dyn ExecutionPlan>) -> DfResult<bool> {
+    let filter = node.downcast_ref::<NestedLoopJoinExec>().and_then(NestedLoopJoinExec::filter);
+    filter.map_or(Ok(false), |filter| {
+        filter.expression().exists(|part| Ok(part.is::<CaseExpr>() || part.is::<LambdaVariable>()))
+    })
+}
+
+/// Whether one of the projections that follow each other from a node on has elements and is not the last: the
+/// engine merges all of them.
+fn has_elements_above_another(node: &Arc<dyn ExecutionPlan>) -> DfResult<bool> {
+    let Some(projection) = node.downcast_ref::<ProjectionExec>() else { return Ok(false) };
+    let below = projection.input();
+    Ok(below.is::<ProjectionExec>() && (has_elements(node)? || has_elements_above_another(below)?))
+}
+
+/// Whether a node is a projection with functions of elements.
+fn has_elements(node: &Arc<dyn ExecutionPlan>) -> DfResult<bool> {
+    let Some(projection) = node.downcast_ref::<ProjectionExec>() else { return Ok(false) };
+    for column in projection.expr() {
+        if column.expr.exists(|part| Ok(part.is::<LambdaVariable>()))? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
