@@ -46,6 +46,11 @@ pub(super) fn worded(text: &str) -> Option<SqlError> {
     if let Some((_, call)) = text.split_once("`retract_batch` is not implemented: ") {
         return Some(sliding(call.split('(').next().unwrap_or(call)));
     }
+    if let Some((_, call)) =
+        text.split_once("FILTER clause can only be used with aggregate window functions. Found in '")
+    {
+        return Some(unfiltered(call.split('(').next().unwrap_or(call)));
+    }
     if let Some(error) = no_value(text).or_else(|| wrong_argument(text)) {
         return Some(error);
     }
@@ -140,6 +145,19 @@ fn sliding(name: &str) -> SqlError {
     SqlError::invalid(why).hint(hint)
 }
 
+/// A function of windows alone with FILTER.
+fn unfiltered(name: &str) -> SqlError {
+    let why = format!("{name}() takes no FILTER, which goes with aggregate functions");
+    let hint = match name {
+        "first_value" | "last_value" | "nth_value" | "lag" | "lead" => {
+            format!("write {name}(CASE WHEN ok THEN x END) IGNORE NULLS OVER (..)")
+        }
+        "row_number" => "write count(*) FILTER (WHERE ok) OVER (ORDER BY x)".to_owned(),
+        _ => format!("write {name}() OVER (..) in a SELECT whose WHERE has the condition"),
+    };
+    SqlError::invalid(why).hint(hint)
+}
+
 #[cfg(test)]
 mod tests {
     use super::worded;
@@ -164,6 +182,10 @@ mod tests {
                 "Invalid argument error: 100000000000000000000000000000000000000 is too large to store in a \
                  Decimal128 of precision 38. Max is 99999999999999999999999999999999999999",
                 "\n  TRY_CAST is null for it, and DOUBLE has room",
+            ),
+            (
+                "Error during planning: FILTER clause can only be used with aggregate window functions. Found in 'lag(t.v) FILTER (WHERE t.v > 1)'",
+                "lag() takes no FILTER, which goes with aggregate functions\n  write lag(CASE WHEN ok",
             ),
             ("unnest() requires exactly one argument", "unnest() takes one list or struct\n"),
             ("UNNEST with ordinality is not supported yet", "unnest(range(1, len(x) + 1)) AS n"),
