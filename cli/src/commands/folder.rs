@@ -105,9 +105,11 @@ pub(super) fn check(path: &Path, kind: FolderKind, force: bool) -> Result<()> {
     if kind.is_at(&target) {
         refuse!("{}", exists(path));
     }
-    let other = (kind.foreign)(&target).ok().flatten();
-    let other = other.map_or_else(String::new, |other| format!(": {}", other.display()));
-    refuse(&format!("holds something else than {}{other}; name a new or empty folder", kind.called))
+    let why = match (kind.foreign)(&target)? {
+        Some(other) => format!("holds something else than {}: {}", kind.called, other.display()),
+        None => format!("has no {}, which marks {}", kind.mark, kind.called),
+    };
+    refuse(&format!("{why}; name a new or empty folder"))
 }
 
 /// The folder itself, behind a symlink that leads to it.

@@ -63,6 +63,7 @@ fn foreign(folder: &Path) -> std::io::Result<Option<PathBuf>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::commands::folder::check;
 
     #[test]
     fn a_report_takes_the_place_of_an_older_one() {
@@ -83,5 +84,21 @@ mod tests {
         assert!(target.join("evaluation.json").exists());
         // Nothing is left next to it.
         assert_eq!(fs_err::read_dir(around.path()).expect("a folder").count(), 1);
+    }
+
+    #[test]
+    fn a_folder_of_empty_folders_is_no_report() {
+        let around = tempfile::tempdir().expect("a folder");
+        let target = around.path().join("report");
+        let refused = || format!("{:#}", check(&target, REPORT, true).expect_err("no report"));
+        fs_err::create_dir_all(target.join("plots")).expect("made");
+        let said = refused();
+        assert!(
+            said.ends_with(" has no .report-files, which marks a report; name a new or empty folder"),
+            "{said}"
+        );
+        fs_err::write(target.join("plots/mine.txt"), "mine").expect("written");
+        let said = refused();
+        assert!(said.contains("holds something else than a report: plots/mine.txt; "), "{said}");
     }
 }
