@@ -24,7 +24,7 @@ mod writing;
 
 use std::path::{Path, PathBuf};
 
-use gstore_curvature::{Covariance, Eigen, Module, ModuleFactors, Squares, Strategy};
+use gstore_curvature::{Covariance, Eigen, Module, ModuleFactors, Squares};
 
 pub(super) use documents::{PART, write as write_document};
 pub(super) use whole::{check_blocks, check_room, matrices};
@@ -130,9 +130,13 @@ impl FactorFolder {
                 self.missing(format!("{name}, which factors of the strategy {} need", strategy.name()))
             );
         }
-        let sums = FactorParts::sums_of(Strategy::Ekfac).files();
-        match (self.lacked(&sums).count(), self.lacked(&sums).next()) {
-            (1..4, Some(name)) => Err(self.missing(format!("{name}, which the other covariances need"))),
+        let covariances = COVARIANCES.into_iter().chain(COVARIANCE_COUNTS);
+        let covariances: Vec<String> = covariances.map(|what| file_name(what, None)).collect();
+        let lacked: Vec<&String> = self.lacked(&covariances).collect();
+        match lacked.first() {
+            Some(name) if lacked.len() < covariances.len() => {
+                Err(self.missing(format!("{name}, which the other covariances need")))
+            }
             _ => Ok(()),
         }
     }

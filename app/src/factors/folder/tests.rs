@@ -169,6 +169,18 @@ fn sums_over_nothing_and_missing_files_are_refused() {
     assert!(refused.contains(" has no activation_eigenvectors.safetensors, which"), "{refused}");
     folder.write_eigen(modules, &[(eigen(), eigen())]).unwrap();
     folder.check_files().unwrap();
+    let covariances = COVARIANCES.into_iter().chain(COVARIANCE_COUNTS);
+    for (removed, what) in (1..).zip(covariances) {
+        fs_err::remove_file(place.path().join(file_name(what, None))).unwrap();
+        match folder.check_files() {
+            Ok(()) => assert_eq!(removed, 4),
+            Err(error) => {
+                let refused = error.to_string();
+                let first = " has no activation_covariance.safetensors, which the other covariances need";
+                assert!(removed < 4 && refused.ends_with(first), "{refused}");
+            }
+        }
+    }
     fs_err::remove_file(place.path().join("gradient_eigenvalues.safetensors")).unwrap();
     let refused = folder.check_files().unwrap_err().to_string();
     assert!(
