@@ -2,6 +2,9 @@
 //!
 //! The engine sorts rows by such a key, and does not find it in their order then. So these keys become columns
 //! of the rows.
+//!
+//! Invariant: no other column is called `key` with such an expression behind it, as the engine writes it. One
+//! of that name is taken for the key.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -28,7 +31,7 @@ pub(super) fn by_columns(plan: LogicalPlan) -> DfResult<Transformed<LogicalPlan>
     });
     let window_expr = window_expr.collect::<DfResult<Vec<Expr>>>()?;
     let schema = Arc::clone(input.schema());
-    // There already where two windows have the same key.
+    // There already where two windows have the same key: by the invariant nothing else has its name.
     keys.retain(|name, _| !schema.has_column_with_unqualified_name(name));
     if !keys.is_empty() {
         let columns = schema.iter().map(|(table, field)| Expr::Column(Column::from((table, field))));

@@ -103,7 +103,8 @@ struct Ranged {
 }
 
 impl ScalarUDFImpl for Ranged {
-    /// None: a plan shows the argument in brackets, as it is written.
+    /// None: a plan shows the argument in brackets, as it is written. It has no name in errors of the engine
+    /// either.
     fn name(&self) -> &str {
         ""
     }
