@@ -124,6 +124,11 @@ impl SqlSession {
         config.options_mut().sql_parser.default_null_ordering = "nulls_last".to_owned();
         // `CASE WHEN x < y THEN x ELSE 0 END` is never NULL by its logical type, and may be by its physical one.
         config.options_mut().execution.skip_physical_aggregate_schema_check = true;
+        let optimizer = &mut config.options_mut().optimizer;
+        // Fields of structs would be taken out further down: there a computed column becomes the one with its
+        // name that it is computed of (apache/datafusion#25414), and what is random is computed twice
+        // (apache/datafusion#24678).
+        optimizer.enable_leaf_expression_pushdown = false;
         let limits = Arc::new(LeafOptions { threads, served: !live.is_empty() });
         config.set_extension(limits);
         let tables = Arc::new(Tables { snapshot: Arc::clone(&snapshot), live, own: options.own.clone() });
