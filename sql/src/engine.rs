@@ -16,6 +16,7 @@ use super::bounds::PredicateLimit;
 use super::equal_nulls::{CrossJoins, EqualKeys};
 use super::error::SqlError;
 use super::full_sorts::FullSorts;
+use super::join_filters::JoinFilters;
 use super::limited::LimitedApart;
 use super::memory::{self, Clients};
 use super::options::SqlOptions;
@@ -117,14 +118,13 @@ pub(super) fn logical_rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
 
 /// The engine's rules of physical plans, and the limit pushed once more after sorts have gone into the
 /// leaves: a limit above a computed projection reaches them only then. Before filters of joins go down, keys
-/// of semi joins are told from other columns. Sorts stay above limits, groups of floating-point numbers are
-/// not cut to the best, and branches of `CASE` and functions of elements are computed where they were
-/// planned. Sorts that give many rows are of all rows if they can go on from disk, and then have no filter to
-/// push.
+/// of semi joins are told from other columns; they go down where names tell columns apart. Sorts stay above
+/// limits, groups are not cut to the best where all are wanted, and branches of `CASE` and functions of elements
+/// are computed where they were planned. Sorts that give many rows are of all rows if they can go on from disk.
 pub(super) fn physical_rules(resources: &SqlResources) -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {
     let mut rules = PhysicalOptimizer::new().rules;
-    let own: [Arc<dyn PhysicalOptimizerRule + Send + Sync>; 3] =
-        [Arc::new(LimitedApart), Arc::new(BestGroups), Arc::new(Projections)];
+    let own: [Arc<dyn PhysicalOptimizerRule + Send + Sync>; 4] =
+        [Arc::new(LimitedApart), Arc::new(BestGroups), Arc::new(Projections), Arc::new(JoinFilters)];
     for rule in &mut rules {
         if let Some(own) = own.iter().find(|own| own.name() == rule.name()) {
             *rule = Arc::clone(own);

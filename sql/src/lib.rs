@@ -45,6 +45,7 @@ mod full_sorts;
 mod function;
 mod guard;
 mod influence;
+mod join_filters;
 mod lasting;
 mod lateral;
 mod leaf;

@@ -114,6 +114,7 @@ const SQL: Folders = Folders {
             "expanded",
             "full_sorts",
             "guard",
+            "join_filters",
             "lateral",
             "limited",
             "no_row",
