@@ -2,8 +2,7 @@
 //!
 //! A predicate that is pushed below a computed column has the expression of the column in its place: thirty
 //! steps that each add a column to itself make a billion of the first. Besides filters, such predicates are
-//! made while a statement runs for the keys of joins and of sorts with a limit, and for `min` and `max` of
-//! all rows.
+//! made while a statement runs for the keys of joins.
 //!
 //! Invariants
 //! - sizes are arithmetic that stops at the largest number, over a plan as long as its statement
@@ -37,7 +36,7 @@ impl OptimizerRule for PredicateLimit {
         sizes.columns(&plan)?;
         check_expressions(
             sizes.pushed.saturating_sub(sizes.written),
-            "where filters, joins and sorts have the expressions of the columns that they name",
+            "where filters and joins have the expressions of the columns that they name",
             "filter by columns of an earlier step, or name a computed column fewer times in the next",
         )?;
         Ok(Transformed::no(plan))
@@ -122,17 +121,12 @@ impl PlanSizes {
             }
             LogicalPlan::Sort(sort) => {
                 for key in &sort.expr {
-                    let weight = self.weigh(&key.expr, inputs)?;
-                    self.pushed = self.pushed.saturating_add(if sort.fetch.is_some() { weight } else { 0 });
+                    self.weigh(&key.expr, inputs)?;
                 }
                 Ok(first())
             }
             LogicalPlan::Aggregate(aggregate) => {
-                for call in &aggregate.aggr_expr {
-                    let is_pushed = aggregate.group_expr.is_empty() && is_extreme(call);
-                    let weight = self.weigh(call, inputs)?;
-                    self.pushed = self.pushed.saturating_add(if is_pushed { weight } else { 0 });
-                }
+                self.each(&aggregate.aggr_expr, inputs)?;
                 let groups = grouping_set_to_exprlist(&aggregate.group_expr)?;
                 groups.into_iter().map(|group| self.weigh(group, inputs)).collect()
             }
@@ -212,15 +206,6 @@ fn join_weights(join: JoinType, inputs: &[NodeInput<'_>]) -> Vec<u64> {
         _ => Some(inputs),
     };
     sides.unwrap_or_default().iter().flat_map(NodeInput::all).collect()
-}
-
-/// Whether a call is one of `min` or `max`.
-fn is_extreme(call: &Expr) -> bool {
-    match call {
-        Expr::Alias(alias) => is_extreme(&alias.expr),
-        Expr::AggregateFunction(call) => matches!(call.func.name(), "min" | "max"),
-        _ => false,
-    }
 }
 
 #[cfg(test)]

@@ -61,7 +61,7 @@ async fn joins_groups_and_limits() {
     assert_eq!(pushed(&of("SELECT x, count(*) AS n FROM a10 GROUP BY x HAVING x > 0")).await, x + 2);
     assert_eq!(pushed(&of("SELECT s FROM (SELECT sum(x) AS s FROM a10) WHERE s > 0")).await, 3);
     assert_eq!(pushed(&of("SELECT x FROM (SELECT x FROM a10 LIMIT 5) WHERE x > 0")).await, 3);
-    assert_eq!(pushed(&of("SELECT max(x) FROM a10")).await, x + 1);
+    assert_eq!(pushed(&of("SELECT max(x) FROM a10")).await, 0);
     let inside = pushed(&of("SELECT y FROM a0 WHERE EXISTS (SELECT 1 FROM a10 WHERE x > 0)")).await;
     assert!(inside > x + 2, "{inside}");
 }
