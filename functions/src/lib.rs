@@ -35,6 +35,7 @@ mod formatted;
 mod forward;
 mod framed;
 mod gathered;
+mod in_lists;
 mod input_order;
 mod json;
 mod kinds;

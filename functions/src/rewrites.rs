@@ -12,14 +12,15 @@ use datafusion::optimizer::AnalyzerRule;
 use datafusion::optimizer::analyzer::function_rewrite::ApplyFunctionRewrites;
 
 use super::{
-    branches, compared, input_order, nans, operators, ordered, partitions, patterns, rounded, unnested, whole,
+    branches, compared, in_lists, input_order, nans, operators, ordered, partitions, patterns, rounded,
+    unnested, whole,
 };
 
 /// Puts another expression in the place of one, which comes after those inside it.
 type Rewrite = fn(Expr, &DFSchema) -> DfResult<Transformed<Expr>>;
 
 /// Of an expression each takes what those before it give.
-const TYPED: [Rewrite; 8] = [
+const TYPED: [Rewrite; 9] = [
     rounded::rewrite,
     whole::rewrite,
     operators::rewrite,
@@ -28,6 +29,7 @@ const TYPED: [Rewrite; 8] = [
     compared::rewrite,
     nans::rewrite,
     ordered::rewrite,
+    in_lists::rewrite,
 ];
 
 /// What changes a plan by the types of its expressions.
