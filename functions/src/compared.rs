@@ -216,12 +216,14 @@ impl ScalarUDFImpl for IntervalLength {
     }
 }
 
+/// The length of an interval.
+pub(super) fn nanoseconds(span: IntervalMonthDayNano) -> i128 {
+    (30 * i128::from(span.months) + i128::from(span.days)) * spans::DAY + i128::from(span.nanoseconds)
+}
+
 fn lengths(intervals: &ArrayRef) -> DfResult<Decimal128Array> {
     let of = DataType::Interval(IntervalUnit::MonthDayNano);
     let intervals = arrow_cast::cast(intervals, &of)?;
-    let nanoseconds = |span: IntervalMonthDayNano| {
-        (30 * i128::from(span.months) + i128::from(span.days)) * spans::DAY + i128::from(span.nanoseconds)
-    };
     let lengths =
         intervals.as_primitive::<IntervalMonthDayNanoType>().unary::<_, Decimal128Type>(nanoseconds);
     Ok(lengths.with_precision_and_scale(DECIMAL128_MAX_PRECISION, 0)?)

@@ -4,8 +4,11 @@
 //! They are days of a date, and refused of a time; to the engine they are months. Of whole numbers they are
 //! the next whole one within the window; the engine refuses fractions. Where there is none between them, a
 //! window has only rows that have no number to be ordered by, which have each other.
+//!
+//! An interval below zero is refused, as it is for a number where the statement is read: the engine would count
+//! rows of a window that ends before it begins (its issue 24902).
 
-use arrow_schema::DataType;
+use arrow_schema::{DataType, IntervalUnit};
 use datafusion::common::DFSchema;
 use datafusion::error::Result as DfResult;
 use datafusion::logical_expr::{
@@ -13,6 +16,7 @@ use datafusion::logical_expr::{
 };
 use datafusion::scalar::ScalarValue;
 
+use super::compared::nanoseconds;
 use super::times::is_time;
 use super::whole::type_of;
 use crate::error::FunctionError;
@@ -23,7 +27,7 @@ const OF_ROWS: [&str; 3] = ["first_value", "last_value", "nth_value"];
 /// Makes days or whole numbers of the numbers of such a window; says whether there were any.
 ///
 /// # Errors
-/// Numbers for times, and fractions of a day.
+/// Numbers for times, fractions of a day, and intervals below zero.
 pub(super) fn in_units(expr: &mut Expr, schema: &DFSchema) -> DfResult<bool> {
     let Expr::WindowFunction(call) = expr else { return Ok(false) };
     let is_aggregate = matches!(call.fun, WindowFunctionDefinition::AggregateUDF(_));
@@ -32,6 +36,9 @@ pub(super) fn in_units(expr: &mut Expr, schema: &DFSchema) -> DfResult<bool> {
     let frame = &mut params.window_frame;
     if frame.units != WindowFrameUnits::Range {
         return Ok(false);
+    }
+    for bound in [&frame.start_bound, &frame.end_bound] {
+        not_below_zero(bound)?;
     }
     let is_number = |bound: &mut WindowFrameBound| number(bound).is_some();
     if !is_number(&mut frame.start_bound) && !is_number(&mut frame.end_bound) {
@@ -70,6 +77,29 @@ pub(super) fn in_units(expr: &mut Expr, schema: &DFSchema) -> DfResult<bool> {
         number.push_str(" days");
     }
     Ok(true)
+}
+
+/// # Errors
+/// An interval whose length is below zero.
+fn not_below_zero(bound: &WindowFrameBound) -> Result<(), FunctionError> {
+    let (WindowFrameBound::Preceding(ScalarValue::Utf8(Some(text)))
+    | WindowFrameBound::Following(ScalarValue::Utf8(Some(text)))) = bound
+    else {
+        return Ok(());
+    };
+    // One that is no interval is left to the engine.
+    let of = DataType::Interval(IntervalUnit::MonthDayNano);
+    let span = match ScalarValue::try_from_string(text.clone(), &of) {
+        Ok(ScalarValue::IntervalMonthDayNano(Some(span))) if text.parse::<f64>().is_err() => span,
+        _ => return Ok(()),
+    };
+    if nanoseconds(span) >= 0 {
+        return Ok(());
+    }
+    let why = format!("RANGE takes an INTERVAL from 0 on, not '{text}'");
+    let hint =
+        "what follows is FOLLOWING: RANGE BETWEEN INTERVAL 1 DAY FOLLOWING AND INTERVAL 2 DAYS FOLLOWING";
+    Err(FunctionError::invalid(why).hint(hint))
 }
 
 /// Whether no whole number lies between the bounds, which are in their order.
