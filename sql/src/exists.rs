@@ -1,5 +1,5 @@
 //! `EXISTS (SELECT ..)` as a value: a count that is above 0, since the engine supports EXISTS in
-//! conditions only.
+//! conditions only. So it is in WHERE where the engine would forget a LIMIT.
 //!
 //! Invariants
 //! - it is true or false, never NULL
@@ -20,13 +20,21 @@ use datafusion::logical_expr::{
 use super::one_row::has_row_of_none;
 use super::plans::change_named;
 
-/// Puts counts in the place of such values; the conditions of filters and joins are left to the engine.
+/// Puts counts in the place of such values; the conditions of filters and joins are left to the engine, but
+/// those of filters with a limit that it would forget.
 pub(super) fn resolve(plan: LogicalPlan) -> DfResult<LogicalPlan> {
     plan.transform_down_with_subqueries(|node| {
-        if matches!(node, LogicalPlan::Filter(_) | LogicalPlan::Join(_)) {
+        if matches!(node, LogicalPlan::Join(_)) {
             return Ok(Transformed::no(node));
         }
-        change_named(node, |part| matches!(part, Expr::Exists(_)), |expr| expr.transform(counted))
+        let is_condition = matches!(node, LogicalPlan::Filter(_));
+        let is_such = |part: &Expr| match part {
+            Expr::Exists(of) => !is_condition || forgets_limit(rows(&of.subquery.subquery)),
+            _ => false,
+        };
+        change_named(node, is_such, |expr| {
+            expr.transform(|part| if is_such(&part) { counted(part) } else { Ok(Transformed::no(part)) })
+        })
     })
     .data()
 }
@@ -64,6 +72,27 @@ pub(super) fn rows(subquery: &Arc<LogicalPlan>) -> &Arc<LogicalPlan> {
             rows(&of.input)
         }
         _ => subquery,
+    }
+}
+
+/// Whether a limit stands behind a condition on a column around the subquery, as in a table of FROM after one
+/// with such a condition. The engine takes it for a limit of the rows of EXISTS, and leaves it out (its issue
+/// 25283).
+pub(super) fn forgets_limit(rows: &LogicalPlan) -> bool {
+    let (mut is_correlated, mut forgets) = (false, false);
+    // From the leaves, as the engine looks for such conditions.
+    look_for_limits(rows, &mut is_correlated, &mut forgets);
+    forgets
+}
+
+fn look_for_limits(rows: &LogicalPlan, is_correlated: &mut bool, forgets: &mut bool) {
+    for input in rows.inputs() {
+        look_for_limits(input, is_correlated, forgets);
+    }
+    match rows {
+        LogicalPlan::Limit(_) => *forgets |= *is_correlated,
+        LogicalPlan::Filter(of) => *is_correlated |= of.predicate.contains_outer(),
+        _ => {}
     }
 }
 

@@ -5,7 +5,8 @@
 //! that is such a cast gets a name too. One within CASE stays there, where it may be of some rows only.
 //!
 //! Invariants
-//! - a limit may stay where it only asks for a row of EXISTS
+//! - a limit may stay where it only asks for a row of EXISTS, and in a part that names no such column before
+//!   one that does
 //! - a column of such a condition has the name of no other one of them, and of no other that the subquery
 //!   selects
 
@@ -20,7 +21,7 @@ use datafusion::logical_expr::expr::{BinaryExpr, Cast, TryCast};
 use datafusion::logical_expr::utils::{conjunction, split_conjunction};
 use datafusion::logical_expr::{Expr, Filter, LogicalPlan, Operator, Projection};
 
-use super::exists::rows;
+use super::exists::{forgets_limit, rows};
 
 /// What the names begin with that such columns get: no table has one.
 const NAME: &str = "__correlated_column_";
@@ -39,8 +40,8 @@ pub(super) fn check(plan: &LogicalPlan) -> DfResult<()> {
             expr.apply(|part| {
                 // The limits of others are refused by the engine.
                 match part {
-                    Expr::Exists(of) => check_below(rows(&of.subquery.subquery), is_limit)?,
-                    Expr::SetComparison(of) => check_below(&of.subquery.subquery, is_limit)?,
+                    Expr::Exists(of) => check_limits(rows(&of.subquery.subquery))?,
+                    Expr::SetComparison(of) => check_limits(&of.subquery.subquery)?,
                     _ => {}
                 }
                 Ok(TreeNodeRecursion::Continue)
@@ -57,14 +58,22 @@ fn is_limit(node: &LogicalPlan) -> bool {
 fn check_below(plan: &LogicalPlan, is_one: fn(&LogicalPlan) -> bool) -> DfResult<()> {
     plan.apply(|node| {
         if is_one(node) && !node.all_out_ref_exprs().is_empty() {
-            return plan_err!(
-                "Accessing outer reference columns is not allowed in the plan: {}",
-                node.display()
-            );
+            return refused(node);
         }
         Ok(TreeNodeRecursion::Continue)
     })
     .map(drop)
+}
+
+/// Checks the limits in a subquery of which the engine only asks whether it has rows.
+fn check_limits(rows: &LogicalPlan) -> DfResult<()> {
+    check_below(rows, is_limit)?;
+    if forgets_limit(rows) { refused(rows) } else { Ok(()) }
+}
+
+/// The engine's error about a part of which it makes no join.
+fn refused<T>(part: &LogicalPlan) -> DfResult<T> {
+    plan_err!("Accessing outer reference columns is not allowed in the plan: {}", part.display())
 }
 
 /// Gives columns of conditions that name columns around their subquery names of their own, where they share
