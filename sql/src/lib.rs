@@ -56,6 +56,7 @@ mod measured;
 mod memory;
 mod mixed;
 mod names;
+mod no_keys;
 mod no_row;
 mod not_in;
 mod notes;

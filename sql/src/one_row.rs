@@ -7,7 +7,8 @@
 //! - with HAVING it has that row where the condition is true of it; elsewhere a value is NULL
 //! - a value that names no column stands without the subquery: the join that the engine makes of that has NULL
 //!   where no row matches
-//! - where the aggregate stands deeper in the subquery behind `IN` and the others, it is refused
+//! - where the aggregate stands deeper in the subquery behind `IN` and the others, it is refused, and with
+//!   grouping sets anywhere
 
 use std::sync::Arc;
 
@@ -37,6 +38,7 @@ fn as_value(expr: Expr) -> DfResult<Transformed<Expr>> {
     };
     let is_value = matches!(expr, Expr::ScalarSubquery(_));
     let (value, condition) = match one_row(&of.subquery)? {
+        None if of.subquery.exists(|node| Ok(has_sets(node)))? => return Err(sets_refusal()),
         Some((_, None)) | None if is_value => return Ok(Transformed::no(expr)),
         Some(row) => row,
         None => return Err(refusal()),
@@ -84,6 +86,11 @@ pub(super) fn has_row_of_none(of: &Aggregate) -> bool {
     of.group_expr.is_empty() || of.group_expr.iter().any(|key| matches!(key, Expr::GroupingSet(_)))
 }
 
+/// The same by grouping sets, of which the engine loses the row in the place of a value too.
+fn has_sets(node: &LogicalPlan) -> bool {
+    matches!(node, LogicalPlan::Aggregate(of) if !of.group_expr.is_empty()) && has_own_row(node)
+}
+
 /// A subquery that has one row, without the condition on it, which is given apart.
 fn one_row(plan: &LogicalPlan) -> DfResult<Option<(LogicalPlan, Option<LogicalPlan>)>> {
     Ok(match plan {
@@ -122,4 +129,11 @@ fn refusal() -> DataFusionError {
                it behind IN and EXISTS, with HAVING at most";
     let error = SqlError::invalid(why.to_owned());
     error.hint("compare with the value itself: WHERE (SELECT count(*) FROM u WHERE u.k = t.k) = 0").into()
+}
+
+fn sets_refusal() -> DataFusionError {
+    let why =
+        "ROLLUP, CUBE and GROUPING SETS stand in no subquery that names a column of the statement around it";
+    let error = SqlError::invalid(why.to_owned());
+    error.hint("group by the columns alone, or write the subquery in WITH, and a join with its rows").into()
 }

@@ -37,6 +37,7 @@ use super::lateral;
 use super::leaf::LeafOptions;
 use super::memory;
 use super::mixed::MixedComparison;
+use super::no_keys;
 use super::no_row;
 use super::not_in;
 use super::notes::RunNotes;
@@ -351,6 +352,7 @@ async fn meant_as_written(
     let logical = logical.map_err(|error| keys.explain(names.explain(error, &state)))?;
     let logical = types::with_sql_types(logical).map_err(translate)?;
     let logical = lateral::resolve(logical).map_err(translate)?;
+    let logical = no_keys::resolve(logical).map_err(translate)?;
     let logical = one_row::resolve(logical).map_err(translate)?;
     let logical = no_row::resolve(logical).map_err(translate)?;
     let logical = not_in::resolve(logical).map_err(translate)?;
