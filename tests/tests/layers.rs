@@ -117,6 +117,7 @@ const SQL: Folders = Folders {
             "join_filters",
             "lateral",
             "limited",
+            "no_keys",
             "no_row",
             "not_in",
             "one_row",
