@@ -1,6 +1,7 @@
 //! Casts that the engine has otherwise than DuckDB: of JSON text to lists, of text to times, of text with
 //! fractions to whole numbers, also within lists, of text to 32 bits, which refuses too large numbers, of times,
-//! intervals and lists to text; of lists, where elements that no row shows need not fit.
+//! intervals and lists to text; of lists, where elements that no row shows need not fit; of times to times of
+//! day, which come in another order.
 
 use std::sync::Arc;
 
@@ -23,7 +24,7 @@ use gstore_core::shortened;
 use super::columnar::of_one;
 use super::spans::{is_span, usual_interval};
 use super::spelled::{self, is_list, item};
-use super::times::{self, SAID, is_time};
+use super::times::{self, SAID, is_time, is_time_of_day};
 use super::{elements, narrowed};
 use crate::error::FunctionError;
 use crate::forward::named_as_argument;
@@ -45,7 +46,9 @@ pub(super) fn call(of: &Expr, to: &DataType, safe: bool, schema: &DFSchema) -> D
         || converts_elements(&from, to);
     let is_written = matches!(from, DataType::Timestamp(..)) || is_span(&from) || is_list(&from);
     let writes = is_written && is_text(to);
-    if !(reads || writes) {
+    // The engine takes times of day to be in the order of the times that they are of (DataFusion #25506).
+    let is_reordered = matches!(from, DataType::Timestamp(..)) && is_time_of_day(to);
+    if !(reads || writes || is_reordered) {
         return Ok(None);
     }
     if let Expr::Literal(text, _) = of

@@ -21,10 +21,14 @@ pub(super) fn is_time(ty: &DataType) -> bool {
     matches!(ty, D::Timestamp(..) | D::Date32 | D::Date64 | D::Time32(_) | D::Time64(_))
 }
 
+/// Whether a type is of times without a day.
+pub(super) fn is_time_of_day(ty: &DataType) -> bool {
+    matches!(ty, DataType::Time32(_) | DataType::Time64(_))
+}
+
 /// The times of texts; where one is none, null if it is `safe`, and else an error.
 pub(super) fn read(texts: &StringArray, to: &DataType, safe: bool) -> DfResult<ArrayRef> {
-    let is_clock = matches!(to, DataType::Time32(_) | DataType::Time64(_));
-    let form = |text| match is_clock {
+    let form = |text| match is_time_of_day(to) {
         true => clock(text),
         false => Some(full_time(text).map_or(Cow::Borrowed(text), Cow::Owned)),
     };
