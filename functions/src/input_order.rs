@@ -19,7 +19,7 @@ use datafusion::logical_expr::{
 };
 
 /// Aggregates whose value is another one if the rows come in another order.
-const BY_ORDER: [&str; 6] =
+pub(super) const BY_ORDER: [&str; 6] =
     ["any_value", "array_agg", "first_value", "last_value", "nth_value", "string_agg"];
 
 /// Functions of windows that are of all rows with the same keys: without keys these are all rows.

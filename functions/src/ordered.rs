@@ -1,12 +1,17 @@
-//! Lists and joined texts in the order that is asked for: of windows, and of distinct values.
+//! Lists and joined texts in the order that is asked for, of windows and of distinct values; and other
+//! aggregates without one.
 //!
 //! For windows of opposite orders the engine sorts once, and computes those of the second order backwards. It
 //! takes each list and each joined text to be the same backwards, and would give them in the other order. So
 //! it does with those of distinct values, where its rows come in the opposite order already.
+//!
+//! In groups it gives the keys of an order as further arguments to every aggregate, also to one that takes
+//! none (DataFusion #25401). Most have the same value in any order, and need no keys.
 
 use std::sync::Arc;
 
 use crate::forward::from_engine;
+use crate::input_order::BY_ORDER;
 use arrow_schema::{DataType, FieldRef};
 use datafusion::common::DFSchema;
 use datafusion::common::tree_node::Transformed;
@@ -18,9 +23,16 @@ use datafusion::logical_expr::{
 };
 use datafusion::scalar::ScalarValue;
 
-/// Puts `ForwardOnly` around the aggregates that the engine would compute backwards as they are.
+/// Puts `ForwardOnly` around the aggregates that the engine would compute backwards as they are, and leaves
+/// out orders that values do not depend on.
 pub(super) fn rewrite(expr: Expr, _: &DFSchema) -> DfResult<Transformed<Expr>> {
     Ok(match expr {
+        Expr::AggregateFunction(AggregateFunction { func, mut params })
+            if !params.order_by.is_empty() && !is_by_order(&func) =>
+        {
+            params.order_by.clear();
+            Transformed::yes(Expr::AggregateFunction(AggregateFunction { func, params }))
+        }
         Expr::WindowFunction(call) => match call.fun {
             WindowFunctionDefinition::AggregateUDF(engine) if is_its_own_reverse(&engine) => {
                 let fun = WindowFunctionDefinition::AggregateUDF(forward_only(engine));
@@ -36,6 +48,11 @@ pub(super) fn rewrite(expr: Expr, _: &DFSchema) -> DfResult<Transformed<Expr>> {
         }
         other => Transformed::no(other),
     })
+}
+
+/// Whether the value of an aggregate depends on its order. The key of a quantile is what it is of.
+fn is_by_order(function: &AggregateUDF) -> bool {
+    BY_ORDER.contains(&function.name()) || function.supports_within_group_clause()
 }
 
 /// Whether the engine computes a function over rows in the opposite order by the function itself, though the
