@@ -4,7 +4,11 @@
 //! no rows are sorted by, also above a sort by that very key. It fails in comparisons and negations of what
 //! has no range of its type: of functions and most operators. So these stand in a function that gives back
 //! its argument, in the same order, and has all values of a type as its range.
+//!
+//! Keys of ordered aggregates that come again are left out: the engine leaves them out of the order of the
+//! rows, and counts on their values in each row (DataFusion #25398).
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use arrow_schema::{DataType, FieldRef};
@@ -12,7 +16,7 @@ use datafusion::common::DFSchema;
 use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
 use datafusion::common::utils::take_function_args;
 use datafusion::error::Result as DfResult;
-use datafusion::logical_expr::expr::{Between, BinaryExpr};
+use datafusion::logical_expr::expr::{Between, BinaryExpr, Sort as SortKey};
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::interval_arithmetic::Interval;
 use datafusion::logical_expr::sort_properties::{ExprProperties, SortProperties};
@@ -50,21 +54,34 @@ pub fn with_ranges(plan: LogicalPlan) -> DfResult<LogicalPlan> {
 
 /// The call of an aggregate or window function with such keys.
 fn of_call(mut expr: Expr, schema: &DFSchema) -> DfResult<Transformed<Expr>> {
+    let mut changed = false;
     let keys: Vec<&mut Expr> = match &mut expr {
         Expr::WindowFunction(call) => {
             let order = call.params.order_by.iter_mut().map(|key| &mut key.expr);
             call.params.partition_by.iter_mut().chain(order).collect()
         }
-        Expr::AggregateFunction(call) => call.params.order_by.iter_mut().map(|key| &mut key.expr).collect(),
+        Expr::AggregateFunction(call) => {
+            let keys = &mut call.params.order_by;
+            changed = leave_out_repeated(keys);
+            keys.iter_mut().map(|key| &mut key.expr).collect()
+        }
         _ => Vec::new(),
     };
-    let mut changed = false;
     for key in keys {
         let with_range = ranged(std::mem::take(key), schema)?;
         changed |= with_range.transformed;
         *key = with_range.data;
     }
     Ok(if changed { Transformed::yes(expr) } else { Transformed::no(expr) })
+}
+
+/// Leaves out all but the first of equal keys, whatever their directions; whether there were any. They decide
+/// nothing about rows in which the first is equal.
+fn leave_out_repeated(keys: &mut Vec<SortKey>) -> bool {
+    let number = keys.len();
+    let mut known: HashSet<Expr> = HashSet::with_capacity(number);
+    keys.retain(|key| known.insert(key.expr.clone()));
+    keys.len() < number
 }
 
 /// A key of which all parts have ranges.

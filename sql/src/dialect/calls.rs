@@ -21,6 +21,7 @@ use super::arrows::tighten;
 use super::by_all;
 use super::chained;
 use super::compared;
+use super::distinct_on;
 use super::exprs::{call, nested, number, taken, text, text_of, unnested};
 use super::forms;
 use super::framed;
@@ -114,6 +115,7 @@ impl VisitorMut for Words {
             return ControlFlow::Break(Box::new(error));
         }
         forms::limit(query);
+        distinct_on::keys_once(query);
         by_all::place(query, &mut self.by_all);
         ControlFlow::Continue(())
     }

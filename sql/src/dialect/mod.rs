@@ -14,6 +14,7 @@ mod column_names;
 mod columns;
 mod compared;
 mod differs;
+mod distinct_on;
 mod exprs;
 mod fields;
 mod first;
