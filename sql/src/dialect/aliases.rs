@@ -155,7 +155,8 @@ fn tables(select: &mut Select) -> impl Iterator<Item = &mut TableFactor> {
 /// Names the subqueries next to other tables that have none, and those whose rows are grouped: the engine tells
 /// columns of one name apart by their tables.
 fn named(select: &mut Select) {
-    if !joins_without_condition(select) && tables(select).nth(1).is_none() && !is_grouped(select) {
+    let is_grouped = is_grouped(select) || select.having.is_some();
+    if !is_grouped && !joins_without_condition(select) && tables(select).nth(1).is_none() {
         return;
     }
     for (n, table) in tables(select).enumerate() {
