@@ -208,7 +208,7 @@ fn ordered_by_aggregates(query: &mut Query) {
     let is_computed = |item: &&SelectItem| of_item(item).is_some_and(is_aggregate);
     let names: Vec<String> = select.projection.iter().filter(is_computed).filter_map(alias).collect();
     if !names.is_empty() {
-        let mut columns = TableColumns { table, names: &names, inside: 0 };
+        let mut columns = TableColumns { table, names: &names, inside: 0, queries: 0 };
         for key in keys {
             let _ = key.expr.visit(&mut columns);
         }
@@ -230,12 +230,16 @@ struct TableColumns<'a> {
     table: &'a Ident,
     /// Names of columns that are meant.
     names: &'a [String],
-    /// Aggregate functions around what is visited, less queries.
+    /// Aggregate functions around what is visited.
     inside: usize,
+    /// Queries around it.
+    queries: usize,
 }
 
 impl VisitorMut for TableColumns<'_> {
     type Break = ();
+
+    count_subqueries!(queries, &mut Query);
 
     fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
         self.inside += usize::from(is_aggregate_call(expr));
@@ -247,6 +251,7 @@ impl VisitorMut for TableColumns<'_> {
             self.inside -= 1;
         } else if let Expr::Identifier(column) = expr
             && self.inside > 0
+            && self.queries == 0
             && self.names.contains(&name(column))
         {
             *expr = Expr::CompoundIdentifier(vec![self.table.clone(), column.clone()]);
