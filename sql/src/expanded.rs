@@ -20,7 +20,8 @@ use datafusion::sql::sqlparser::ast::{
 };
 
 use super::error::SqlError;
-use crate::walk::{Visit, break_on_error, error_of};
+use crate::names::is_aggregate;
+use crate::walk::{Visit, break_on_error, error_of, visit_own_expressions};
 
 /// Most tables of a statement whose table expressions stand wherever they are named.
 const MAX_TABLES: usize = 300;
@@ -183,6 +184,17 @@ pub(super) fn of_item(item: &SelectItem) -> Option<&Expr> {
         SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } => Some(expr),
         _ => None,
     }
+}
+
+/// Whether an expression has a call of an aggregate function that is in no subquery.
+pub(super) fn has_aggregate_call(expr: &Expr) -> bool {
+    visit_own_expressions(expr, is_aggregate_call)
+}
+
+/// Whether an expression is a call of an aggregate function, and not over a window.
+pub(super) fn is_aggregate_call(expr: &Expr) -> bool {
+    matches!(expr, Expr::Function(function)
+        if function.over.is_none() && is_aggregate(&function.name.to_string().to_lowercase()))
 }
 
 /// Whether a SELECT has GROUP BY.

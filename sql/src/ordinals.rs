@@ -13,9 +13,8 @@ use datafusion::sql::sqlparser::ast::{
 };
 
 use crate::error::SqlError;
-use crate::expanded::{is_grouped, name, number_of, of_item, single_keys};
-use crate::names::is_aggregate;
-use crate::walk::{inner, visit_own_expressions, visit_queries_mut, visit_selects_mut};
+use crate::expanded::{has_aggregate_call, is_grouped, name, number_of, of_item, single_keys};
+use crate::walk::{inner, visit_queries_mut, visit_selects_mut};
 
 /// Puts expressions in the place of their numbers, and casts numbers that are grouped by under a name.
 ///
@@ -48,16 +47,6 @@ fn check_keys(select: &Select) -> Result<(), SqlError> {
 pub(crate) fn aggregate_key() -> SqlError {
     let hint = "write HAVING for a condition on them; rows are grouped by them in a SELECT FROM (SELECT ..)";
     SqlError::invalid("GROUP BY takes no aggregate functions".to_owned()).hint(hint)
-}
-
-/// Whether an expression has a call of an aggregate function that is in no subquery.
-pub(crate) fn has_aggregate_call(expr: &Expr) -> bool {
-    visit_own_expressions(expr, is_aggregate_call)
-}
-
-pub(crate) fn is_aggregate_call(expr: &Expr) -> bool {
-    matches!(expr, Expr::Function(function)
-        if function.over.is_none() && is_aggregate(&function.name.to_string().to_lowercase()))
 }
 
 fn of_sets(select: &mut Select) {

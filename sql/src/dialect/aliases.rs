@@ -16,9 +16,8 @@ use super::exprs::{alias, has_unnest, nested, of_item, wrap};
 use super::ordered;
 use super::twice::{cast_of, column_name};
 use super::using::joins_without_condition;
-use crate::expanded::{column, is_grouped, name, unqualified};
+use crate::expanded::{column, is_aggregate_call, is_grouped, name, unqualified};
 use crate::names::SERIES;
-use crate::ordinals::is_aggregate_call;
 use crate::walk::{VisitMut, count_subqueries, visit_expressions};
 
 /// Most names of one `HAVING` that are looked up, and the longest expression that may stand for each: what
@@ -40,12 +39,14 @@ impl VisitorMut for Aliases {
         for table in query.with.iter_mut().flat_map(|with| &mut with.cte_tables) {
             unnested(&mut table.query);
         }
-        if let SetExpr::Select(select) = &mut *query.body {
-            named(select);
-        }
-        ordered_by_aggregates(query);
         ordered::apart(query);
         ordered::beside_unnest(query);
+        ControlFlow::Continue(())
+    }
+
+    // Its tables have their names then.
+    fn post_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
+        ordered_by_aggregates(query);
         ControlFlow::Continue(())
     }
 
@@ -191,9 +192,14 @@ fn having(select: &mut Select) {
         fits.then(|| (alias, expr.clone()))
     };
     let computed: Vec<(String, Expr)> = select.projection.iter().filter_map(computed).collect();
-    if !computed.is_empty() {
-        let _ = condition.visit(&mut AliasSubstitution { computed: &computed, inside: 0, put: 0 });
-    }
+    let mut put = 0;
+    replace_names(condition, |column, in_aggregate| {
+        let is_meant = !in_aggregate && put < MOST_NAMES;
+        let column = is_meant.then(|| name(column))?;
+        let (_, computed) = computed.iter().find(|(alias, _)| *alias == column)?;
+        put += 1;
+        Some(*nested(computed.clone()))
+    });
 }
 
 /// Puts the name of the table before its columns in aggregate functions that rows are ordered by, where the
@@ -207,11 +213,11 @@ fn ordered_by_aggregates(query: &mut Query) {
     let Some(table) = own_name(relation).filter(|_| joins.is_empty()) else { return };
     let is_computed = |item: &&SelectItem| of_item(item).is_some_and(is_aggregate);
     let names: Vec<String> = select.projection.iter().filter(is_computed).filter_map(alias).collect();
-    if !names.is_empty() {
-        let mut columns = TableColumns { table, names: &names, inside: 0, queries: 0 };
-        for key in keys {
-            let _ = key.expr.visit(&mut columns);
-        }
+    for key in keys {
+        replace_names(&mut key.expr, |column, in_aggregate| {
+            let is_meant = in_aggregate && names.contains(&name(column));
+            is_meant.then(|| Expr::CompoundIdentifier(vec![table.clone(), column.clone()]))
+        });
     }
 }
 
@@ -223,40 +229,6 @@ fn own_name(table: &TableFactor) -> Option<&Ident> {
         }
         TableFactor::Table { name, args: None, .. } => name.0.last()?.as_ident(),
         _ => None,
-    }
-}
-
-struct TableColumns<'a> {
-    table: &'a Ident,
-    /// Names of columns that are meant.
-    names: &'a [String],
-    /// Aggregate functions around what is visited.
-    inside: usize,
-    /// Queries around it.
-    queries: usize,
-}
-
-impl VisitorMut for TableColumns<'_> {
-    type Break = ();
-
-    count_subqueries!(queries, &mut Query);
-
-    fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
-        self.inside += usize::from(is_aggregate_call(expr));
-        ControlFlow::Continue(())
-    }
-
-    fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
-        if is_aggregate_call(expr) {
-            self.inside -= 1;
-        } else if let Expr::Identifier(column) = expr
-            && self.inside > 0
-            && self.queries == 0
-            && self.names.contains(&name(column))
-        {
-            *expr = Expr::CompoundIdentifier(vec![self.table.clone(), column.clone()]);
-        }
-        ControlFlow::Continue(())
     }
 }
 
@@ -276,34 +248,38 @@ fn mentions(expr: &Expr, column: &str) -> bool {
     visit_expressions(expr, |part| matches!(part, Expr::Identifier(other) if name(other) == column))
 }
 
-struct AliasSubstitution<'a> {
-    computed: &'a [(String, Expr)],
-    /// Aggregate functions and queries around what is visited.
-    inside: usize,
-    put: usize,
+/// Puts what `other` gives in the place of names that are in no subquery; it is told whether a name is in an
+/// aggregate function.
+fn replace_names(expr: &mut Expr, other: impl FnMut(&Ident, bool) -> Option<Expr>) {
+    let _ = expr.visit(&mut Names { other, aggregates: 0, queries: 0 });
 }
 
-impl VisitorMut for AliasSubstitution<'_> {
+struct Names<F> {
+    other: F,
+    /// Aggregate functions around what is visited.
+    aggregates: usize,
+    /// Queries around it.
+    queries: usize,
+}
+
+impl<F: FnMut(&Ident, bool) -> Option<Expr>> VisitorMut for Names<F> {
     type Break = ();
 
-    count_subqueries!(inside, &mut Query);
+    count_subqueries!(queries, &mut Query);
 
     fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
-        self.inside += usize::from(is_aggregate_call(expr));
+        self.aggregates += usize::from(is_aggregate_call(expr));
         ControlFlow::Continue(())
     }
 
     fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
-        match expr {
-            expr if is_aggregate_call(expr) => self.inside -= 1,
-            Expr::Identifier(column) if self.inside == 0 && self.put < MOST_NAMES => {
-                let column = name(column);
-                if let Some((_, computed)) = self.computed.iter().find(|(alias, _)| *alias == column) {
-                    self.put += 1;
-                    *expr = *nested(computed.clone());
-                }
-            }
-            _ => {}
+        if is_aggregate_call(expr) {
+            self.aggregates -= 1;
+        } else if let Expr::Identifier(column) = expr
+            && self.queries == 0
+            && let Some(other) = (self.other)(column, self.aggregates > 0)
+        {
+            *expr = other;
         }
         ControlFlow::Continue(())
     }

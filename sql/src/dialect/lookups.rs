@@ -14,8 +14,8 @@ use super::merged::of_from;
 use super::planned::{Planner, planned};
 use super::scopes::Scopes;
 use crate::error::SqlError;
-use crate::expanded::{name, single_keys};
-use crate::ordinals::{aggregate_key, has_aggregate_call};
+use crate::expanded::{has_aggregate_call, name, single_keys};
+use crate::ordinals::aggregate_key;
 use crate::positions::{TextPosition, begin, is_named_at};
 use crate::walk::{Visit, inner, visit_expressions};
 
