@@ -1,4 +1,4 @@
-//! What joins find out about keys that can match, handed down to leaves where names tell columns apart.
+//! Filters on keys that hash joins find while they run, pushed down to leaves where names tell columns apart.
 //!
 //! The engine finds the columns of such a filter again by their names at each node on the way, and takes the
 //! first of several with one name (apache/datafusion#25244, #25262, #25264): matches would be lost.
@@ -60,7 +60,8 @@ fn is_ambiguous(node: &Arc<dyn ExecutionPlan>, is_filtered: bool) -> bool {
         .any(|(side, child)| is_ambiguous(child, is_filtered || (is_join && side == 1)))
 }
 
-fn has_equal_names(node: &Arc<dyn ExecutionPlan>) -> bool {
+/// Whether two columns of a node have one name.
+pub(super) fn has_equal_names(node: &Arc<dyn ExecutionPlan>) -> bool {
     let schema = node.schema();
     let mut names = HashSet::new();
     !schema.fields().iter().all(|field| names.insert(field.name()))

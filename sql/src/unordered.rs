@@ -4,7 +4,6 @@
 //! which several rows may have (apache/datafusion#25052); of grouping sets the order of the keys, of which some
 //! are NULL in the result (#24421); of lists made to rows that of another column of one name (#23394).
 
-use std::collections::HashSet;
 use std::sync::Arc;
 
 use arrow_schema::SchemaRef;
@@ -18,6 +17,7 @@ use datafusion::physical_plan::joins::HashJoinExec;
 use datafusion::physical_plan::unnest::UnnestExec;
 use datafusion::physical_plan::{ExecutionPlan, PlanProperties};
 
+use super::join_filters::has_equal_names;
 use super::passing::{Passage, PassageExec};
 
 /// An operator with an input whose order is hidden, if it is one of those.
@@ -45,12 +45,10 @@ fn misleads(node: &Arc<dyn ExecutionPlan>) -> bool {
     if let Some(groups) = node.downcast_ref::<AggregateExec>() {
         return groups.group_expr().has_grouping_set();
     }
-    let mut names = HashSet::new();
-    node.is::<UnnestExec>()
-        && !inputs[0].schema().fields().iter().all(|field| names.insert(field.name().clone()))
+    node.is::<UnnestExec>() && has_equal_names(inputs[0])
 }
 
-/// Passes rows on in their order, which nobody learns of.
+/// Passes rows on, and reports no order of them.
 #[derive(Debug, Clone)]
 struct Unordered;
 
