@@ -136,7 +136,7 @@ fn is_called(arg: &Arg, key: &str) -> bool {
     }
 }
 
-/// The error about a key that is no option of its command, with a suggestion.
+/// The error for a key that is not an option of its command, with a suggestion.
 fn no_option(root: &Command, command: &Command, path: &Path, (name, key): (&str, &str)) -> Error {
     let known = command.get_arguments().chain(root.get_arguments()).filter_map(Arg::get_long);
     let meant = || in_place_of(command, key).map(|meant| format!("; {meant}"));

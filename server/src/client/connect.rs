@@ -202,7 +202,7 @@ mod tests {
     #[test]
     fn errors_of_the_connection_are_known() {
         let refused = || std::io::Error::new(std::io::ErrorKind::ConnectionRefused, "Connection refused");
-        // As of a connection that is made anew, and of one that there was.
+        // Of a reconnect, and of a connection that was open.
         let again = Status::from_error(Box::new(tonic::ConnectError(Box::new(refused()))));
         for status in [&again, &Status::from_error(Box::new(refused()))] {
             assert!(is_of_the_connection(status), "{status:?}");
