@@ -13,6 +13,10 @@ test:
 test-full:
     GSTORE_EXHAUSTIVE=1 CANDLE_NUM_THREADS=1 cargo test --workspace
 
+# random statements beside DuckDB, by a seed (GSTORE_PYTHON: a Python with docs/python-requirements.txt)
+statements seed count="500":
+    GSTORE_STATEMENTS="{{seed}} {{count}}" cargo test -p gstore-tests random_statements -- --nocapture
+
 # what a training writes, gone on from by transformers and peft (GSTORE_PYTHON: a Python that has them and torch)
 peft:
     cargo test -p gstore-train --test it -- --nocapture continued

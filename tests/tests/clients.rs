@@ -40,6 +40,22 @@ fn clients_of_other_makers_read_what_the_command_writes() {
     assert_eq!(server.stop().code, 0);
 }
 
+#[test]
+fn random_statements_have_the_rows_that_duckdb_finds() {
+    let Some(python) = binary::python(IMPORT) else { return };
+    let place = place();
+    let token = token(&place, "statements");
+    let server = Served::start(&place, &[]);
+    // `just statements` sets them; a sample otherwise.
+    let chosen = std::env::var("GSTORE_STATEMENTS").unwrap_or_else(|_| "1 40".to_owned());
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("clients/random_statements.py");
+    let mut command = Command::new(&python);
+    command.arg(script).args([&server.address, &token]).args(chosen.split_whitespace());
+    let printed = finished(&place, "statements", &mut command);
+    assert!(printed.contains("all checked"), "{printed}");
+    println!("{printed}");
+}
+
 /// The code blocks of a page: in which language, and what.
 fn samples(page: &str) -> Vec<(String, String)> {
     let mut samples = Vec::new();
