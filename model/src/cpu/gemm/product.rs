@@ -10,9 +10,12 @@ use super::{
     Addend, Addends, Destination, Kernel, Kernels, Left, LeftReads, PANEL, PairedKernel, Panel, cut,
 };
 
-/// Tiles of rows that a panel is multiplied with before the next panel: their rows stay in
-/// the first-level cache.
+/// Tiles of rows that a panel is multiplied with before the next panel, at least: their rows stay in the
+/// first-level cache.
 const TILES: usize = 4;
+
+/// Values of a matrix that stay in the second-level cache.
+const CACHED: usize = 1 << 18;
 
 /// Rows whose starts are a multiple of this many values apart would share cache sets; they
 /// are copied apart first.
@@ -35,7 +38,7 @@ pub(in super::super) fn linear(
     let paired = kernels.paired.as_ref().filter(|_| w.format == PanelFormat::Paired);
     let kernel = paired.map_or(&kernels.single, |paired| &paired.kernel);
     let _begun = paired.map(PairedKernel::begin);
-    for chunk in cut(rows, TILES * kernel.rows()) {
+    for chunk in cut(rows, rows_at_a_time(kernel, k, n)) {
         let x = &x[chunk.start * k..chunk.end * k];
         let count = chunk.len();
         let copied = repack_left(paired, kernels.simd, w.format, x, k, n);
@@ -51,6 +54,13 @@ pub(in super::super) fn linear(
             kernel.panel(to, left, Panel::packed(w.panel(j)), extra);
         }
     }
+}
+
+/// Rows that a panel is multiplied with before the next panel. Panels of a large right factor come from beyond
+/// the second-level cache each time, so that as many rows as stay there share them.
+fn rows_at_a_time(kernel: &Kernel, k: usize, n: usize) -> usize {
+    let tiles = if k * n > CACHED { CACHED / k / kernel.rows() } else { 0 };
+    tiles.max(TILES) * kernel.rows()
 }
 
 /// Values from the start of a copied row of `width` values to that of the next.
