@@ -11,7 +11,10 @@ use crate::error::CurvatureError;
 /// and mapped again on the first write, which interrupts every other thread: for sums, which are read first,
 /// that took more than half of the time of a fit on a wide model.
 fn zeros(len: usize) -> Vec<f64> {
-    std::iter::repeat_n(0.0, len).collect()
+    // Without it, the compiler asks the system for zeros instead of writing them.
+    let mut zeros = std::hint::black_box(Vec::with_capacity(len));
+    zeros.resize(len, 0.0);
+    zeros
 }
 
 /// Sum of the outer products `v v^T` of tokens: inputs with the constant of a bias, or gradients of outputs;

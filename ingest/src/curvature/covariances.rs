@@ -6,7 +6,7 @@ use gstore_curvature::{Blocks, Covariance};
 use gstore_model::Backend;
 
 use super::blocks::block_columns;
-use super::error::{PassError, not_finite};
+use super::error::PassError;
 use super::sink::{FactorConsumer, ModuleFactorRows};
 
 /// Rows whose products are summed in f32.
@@ -61,28 +61,22 @@ impl CovarianceSums<'_> {
         modules: &[usize],
         (block, side): (&Range<usize>, fn(&mut CovariancePair) -> &mut Covariance),
     ) -> Result<Option<f32>, PassError> {
-        let rows = call.backend.size(columns).0;
-        for start in (0..rows).step_by(SUMMED_ROWS) {
-            let span = start..rows.min(start + SUMMED_ROWS);
-            let mut found = None;
-            call.backend.gram(columns, span.clone(), &mut |rows, first, values| {
-                found = found.or_else(|| not_finite(values));
-                for module in modules {
-                    if let Some(pair) = self.out.get_mut(*module) {
-                        side(pair).add_block(block, rows.clone(), first, values);
-                    }
-                }
-            })?;
-            if found.is_some() {
-                return Ok(found);
-            }
-            for module in modules.iter().filter(|_| block.start == 0) {
+        let mut found = None;
+        call.backend.grams(columns, SUMMED_ROWS, &mut |rows, first, values| {
+            found = found.or_else(|| not_finite_on_diagonal(&rows, first, values));
+            for module in modules {
                 if let Some(pair) = self.out.get_mut(*module) {
-                    side(pair).count += span.len() as u64;
+                    side(pair).add_block(block, rows.clone(), first, values);
                 }
+            }
+        })?;
+        let count = call.backend.size(columns).0 as u64;
+        for module in modules.iter().filter(|_| block.start == 0) {
+            if let Some(pair) = self.out.get_mut(*module) {
+                side(pair).count += count;
             }
         }
-        Ok(None)
+        Ok(found)
     }
 }
 
@@ -100,6 +94,15 @@ impl<B: Backend> FactorConsumer<B> for CovarianceSums<'_> {
         }
         Ok(())
     }
+}
+
+/// The first value on the diagonal that is no number, of rows of a sum of outer products. No other is larger
+/// than the larger of the two on the diagonal in its row and column, and a NaN or an infinity of a token is
+/// on the diagonal too.
+fn not_finite_on_diagonal(rows: &Range<usize>, first: usize, values: &[f32]) -> Option<f32> {
+    let width = values.len() / rows.len().max(1);
+    let lines = values.chunks_exact(width.max(1));
+    lines.zip(rows.clone()).map(|(line, row)| line[row - first]).find(|value| !value.is_finite())
 }
 
 /// What made a product `value`.

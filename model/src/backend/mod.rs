@@ -26,8 +26,8 @@ pub use dropout::AttentionDropout;
 pub(crate) use dropout::{drop_values, mixed};
 pub(crate) use head::LOGIT_BYTES;
 pub use head::{HEAD_ROWS, HeadOutput, HeadTap, HeadTask, LOGITS_BUDGET, Objective, head_rows};
-pub(crate) use parts::RowVisitor;
 pub use parts::{LoraOperands, NormFactors};
+pub(crate) use parts::{RowVisitor, steps};
 
 pub(crate) use forms::check_cap;
 pub use forms::{
@@ -293,14 +293,17 @@ pub trait Backend: Send + Sync + 'static {
     ) -> Result<Vec<f64>, BackendError> {
         energy::span_energies(self, x, grad, spans)
     }
-    /// Hands `sum_t x_t x_t^T` over some rows to `each`, some rows of the sum at a time: which, the first of
-    /// their columns, which is on the diagonal or before it, and their values from there on, row-major. Each
-    /// value has the bits of [`Backend::weight_grads`] of `x` with itself. Of no rows nothing is handed.
-    fn gram(&self, x: &Self::Tensor, rows: Range<usize>, each: RowVisitor<'_>) -> Result<(), BackendError> {
-        let width = self.size(x).1;
-        let mut sums = self.rows(1, width * width, None)?;
-        self.weight_grads(x, x, slice::from_ref(&rows), &mut sums, 0)?;
-        each(0..width, 0, self.host_rows(&mut sums)?);
+    /// Hands `sum_t x_t x_t^T` over each `step` rows to `each`, some rows of a sum at a time: which, the first
+    /// of their columns, which is on the diagonal or before it, and their values from there on, row-major. The
+    /// rows of a sum, and the sums of the same rows, come in order. Each value has the bits of
+    /// [`Backend::weight_grads`] of these rows of `x` with themselves. Of no rows nothing is handed.
+    fn grams(&self, x: &Self::Tensor, step: usize, each: RowVisitor<'_>) -> Result<(), BackendError> {
+        let (rows, width) = self.size(x);
+        for span in steps(rows, step) {
+            let mut sums = self.rows(1, width * width, None)?;
+            self.weight_grads(x, x, slice::from_ref(&span), &mut sums, 0)?;
+            each(0..width, 0, self.host_rows(&mut sums)?);
+        }
         Ok(())
     }
     /// Adds `scale` times each row of `grad` to row `ids[t]` of a table of that width, which starts at

@@ -32,5 +32,10 @@ pub struct LoraOperands<'a, T> {
     pub b_offset: usize,
 }
 
+/// Each `step` of so many rows, at least one, in order.
+pub(crate) fn steps(rows: usize, step: usize) -> impl Iterator<Item = Range<usize>> {
+    (0..rows).step_by(step).map(move |start| start..rows.min(start + step))
+}
+
 /// Takes rows of a matrix: which, the first of their columns, and their values from there on.
 pub(crate) type RowVisitor<'a> = &'a mut dyn FnMut(Range<usize>, usize, &[f32]);

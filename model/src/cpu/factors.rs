@@ -8,7 +8,7 @@ use std::ops::Range;
 use std::slice;
 
 use super::Cpu;
-use super::gemm::{Addend, Left, Output, PanelFormat, Right, add_sums_of_rounded, gram, multiply};
+use super::gemm::{Addend, Left, Output, PanelFormat, Right, add_sums_of_rounded, grams, multiply};
 use super::pool::Buffer;
 use super::rows::add_scaled;
 use super::sample_rows::CpuRows;
@@ -180,16 +180,15 @@ impl Cpu {
         Ok(())
     }
 
-    pub(super) fn gram_of_rows(
+    pub(super) fn grams_of_rows(
         &self,
         x: &CpuTensor,
-        rows: Range<usize>,
+        step: usize,
         each: RowVisitor<'_>,
     ) -> Result<(), BackendError> {
-        let (all, width) = x.size();
-        check_spans(slice::from_ref(&rows), all)?;
-        if !rows.is_empty() {
-            gram(&self.kernels.single, &x.values()[rows.start * width..rows.end * width], rows.len(), each);
+        let rows = x.rows();
+        if rows > 0 {
+            grams(&self.kernels.single, x.values(), rows, step, each);
         }
         Ok(())
     }

@@ -104,7 +104,7 @@ impl Backend for Cpu {
         summed_weight_grads = weight_grads_of_all(
             x: &CpuTensor, grad: &CpuTensor, out: &mut CpuRows, offset: usize
         ) -> ();
-        gram = gram_of_rows(x: &CpuTensor, rows: Range<usize>, each: RowVisitor<'_>) -> ();
+        grams = grams_of_rows(x: &CpuTensor, step: usize, each: RowVisitor<'_>) -> ();
         table_grads = table_row_grads(
             ids: &[u32], grad: &CpuTensor, scale: f32, spans: &[Range<usize>], out: &mut CpuRows,
             offset: usize

@@ -9,7 +9,7 @@ use super::super::pool::Buffer;
 use super::operands::{Output, Right};
 use super::pack::{MatrixPanels, PackedMatrix};
 use super::{Addend, Addends, Destination, Kernel, Left, PANEL, Panel, cut};
-use crate::backend::RowVisitor;
+use crate::backend::{RowVisitor, steps};
 
 /// Values of the left factor that are copied at a time, but for whole tiles: next to a panel of the right
 /// factor they stay in the second cache.
@@ -95,20 +95,23 @@ pub(super) fn multiply(kernel: &Kernel, to: Output<'_>, a: Left<'_>, b: Right<'_
     }
 }
 
-/// Hands the sum of the outer products of `k` rows, at least one, with themselves to `each`, some rows of it
-/// at a time: which, the first of their columns, and their values from there on. They begin on the diagonal
-/// or before it.
-pub(in super::super) fn gram(kernel: &Kernel, x: &[f32], k: usize, each: RowVisitor<'_>) {
+/// Hands the sums of the outer products of each `step` of `k` rows, at least one, with themselves to `each`,
+/// some rows of a sum at a time and the same ones of all sums in turn: which, the first of their columns, and
+/// their values from there on. They begin on the diagonal or before it.
+pub(in super::super) fn grams(kernel: &Kernel, x: &[f32], k: usize, step: usize, each: RowVisitor<'_>) {
     let n = x.len() / k;
     let panels = PackedMatrix::rows(x, n, k, n);
-    for rows in cut(n, columns_at_a_time(kernel, k)) {
+    for rows in cut(n, columns_at_a_time(kernel, step.min(k))) {
         let skipped = rows.start / PANEL;
         let (first, cols) = (skipped * PANEL, n - skipped * PANEL);
         let mut sums = Buffer::take(rows.len() * cols);
-        let to = Output { data: &mut sums, stride: cols, cols };
-        let tiles = Tiles::of(kernel, Left::by_column(x, n, n), &rows, k);
-        tiles.multiply(kernel, to, (panels.view(), skipped), Addend::Nothing);
-        each(rows, first, &sums[..]);
+        for span in steps(k, step) {
+            let left = Left::by_column(&x[span.start * n..span.end * n], n, n);
+            let tiles = Tiles::of(kernel, left, &rows, span.len());
+            let to = Output { data: &mut sums, stride: cols, cols };
+            tiles.multiply(kernel, to, (panels.view().part(span), skipped), Addend::Nothing);
+            each(rows.clone(), first, &sums[..]);
+        }
     }
 }
 
@@ -146,29 +149,34 @@ mod tests {
     }
 
     #[test]
-    fn a_gram_has_the_bits_of_the_whole_product() {
+    fn grams_have_the_bits_of_whole_products() {
         for level in SimdLevel::available() {
             let kernel = &Kernels::new(Simd::new(level).unwrap()).single;
-            for (k, n) in [(1, 1), (3, 31), (7, 97), (1300, 130)] {
+            for (k, n, step) in
+                [(1, 1, 1), (3, 31, 9), (7, 97, 7), (7, 97, 3), (1300, 130, 1300), (1300, 130, 500)]
+            {
                 let x = values(k * n, 4);
-                let mut whole = vec![0.0; n * n];
-                let (left, right) = (Left::by_column(&x, n, n), Right { data: &x, stride: n, k });
-                multiply(
-                    kernel,
-                    Output { data: &mut whole, stride: n, cols: n },
-                    left,
-                    right,
-                    Addend::Nothing,
-                );
-                let mut next = 0;
-                gram(kernel, &x, k, &mut |rows, first, values| {
-                    assert!(rows.start == next && first <= next, "{rows:?}");
-                    next = rows.end;
+                let sum = |span: Range<usize>| {
+                    let x = &x[span.start * n..span.end * n];
+                    let mut whole = vec![0.0; n * n];
+                    let (left, right) =
+                        (Left::by_column(x, n, n), Right { data: x, stride: n, k: span.len() });
+                    let to = Output { data: &mut whole, stride: n, cols: n };
+                    multiply(kernel, to, left, right, Addend::Nothing);
+                    whole
+                };
+                let wholes: Vec<Vec<f32>> = steps(k, step).map(sum).collect();
+                // Which sum comes next, and from which row on.
+                let (mut at, mut start) = (0, 0);
+                grams(kernel, &x, k, step, &mut |rows, first, values| {
+                    assert!(rows.start == start && first <= start, "{rows:?}");
                     let expected =
-                        whole[rows.start * n..rows.end * n].chunks(n).flat_map(|row| &row[first..]);
-                    assert!(values.iter().eq(expected), "{level:?} {k} {n} {rows:?}");
+                        wholes[at][rows.start * n..rows.end * n].chunks(n).flat_map(|row| &row[first..]);
+                    assert!(values.iter().eq(expected), "{level:?} {k} {n} {step} {rows:?}");
+                    at = (at + 1) % wholes.len();
+                    start = if at == 0 { rows.end } else { start };
                 });
-                assert_eq!(next, n);
+                assert_eq!((at, start), (0, n));
             }
         }
     }

@@ -29,7 +29,7 @@ mod tile;
 mod transpose;
 mod weights;
 
-pub(super) use self::by_column::gram;
+pub(super) use self::by_column::grams;
 pub(super) use self::operands::{Addend, Addends, Destination, Left, Output, Panel, Right};
 pub(super) use self::pack::{MatrixPanels, PackedMatrix};
 pub(super) use self::product::{linear, multiply};

@@ -3,6 +3,8 @@
 //! Invariant: panel `j` holds columns `32 j` to `32 j + 31` as `[k][32]`; columns beyond the matrix are
 //! zeros.
 
+use std::ops::Range;
+
 use super::super::pool::Buffer;
 use super::PANEL;
 use super::transpose::transpose;
@@ -61,6 +63,11 @@ impl<'a> MatrixPanels<'a> {
     /// Panel `j`.
     pub fn panel(&self, j: usize) -> &'a [f32] {
         &self.values[j * self.apart..][..PANEL * self.k]
+    }
+
+    /// The same rows of all panels.
+    pub fn part(self, rows: Range<usize>) -> MatrixPanels<'a> {
+        MatrixPanels { values: &self.values[rows.start * PANEL..], k: rows.len(), ..self }
     }
 
     /// The panels in turn: their first column, how many of their columns belong to the matrix, and their
