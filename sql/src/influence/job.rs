@@ -8,8 +8,8 @@ use arrow_schema::SchemaRef;
 use datafusion::execution::memory_pool::MemoryReservation;
 use datafusion::physical_plan::metrics::{BaselineMetrics, ExecutionPlanMetricsSet, MetricBuilder};
 use gstore_query::influence::{
-    Collector, Diversity, Order, Ranking, RowFilter, RowMask, ScanSummary, Scored, SelectRequest,
-    ranking_bytes,
+    Collector, Diversity, ExcludedCounts, Order, Ranking, RowFilter, RowMask, ScanSummary, Scored,
+    SelectRequest, ranking_bytes,
 };
 
 use super::question::{InfluenceQuestion, RankedRelation, hold_inverses};
@@ -241,10 +241,13 @@ impl InfluenceJob {
         if let Some(error) = failed {
             return Err(error);
         }
-        let summary = scanned?;
-        if !finished {
-            self.note(&summary, None);
+        let mut summary = scanned?;
+        if finished {
+            // It did not come to all rows, so that nothing is known of how many it leaves out.
+            summary.excluded = ExcludedCounts::default();
+            summary.whole_rows = 0;
         }
+        self.note(&summary, None);
         Ok(())
     }
 

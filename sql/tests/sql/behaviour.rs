@@ -34,6 +34,17 @@ async fn the_result_says_what_it_guarantees_and_what_it_left_out() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_scan_that_ends_early_says_how_it_was_resolved_and_not_what_it_left_out() {
+    let (_store, session) = session(2);
+    let mut result = session.run("SELECT row FROM influence('pool', 'target') LIMIT 1").await.unwrap();
+    (&mut result.stream).try_collect::<Vec<_>>().await.unwrap();
+    let notes = result.notes();
+    let [note] = notes.influence.as_slice() else { panic!("{notes:?}") };
+    assert_eq!((note.summary.guarantee.as_str(), note.summary.excluded.total()), ("exact", 0));
+    assert!(!note.checkpoints.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn rules_choose_from_the_other_end_too() {
     let (_store, session) = session(2);
     let rows = async |sql: &str| slt::run(&session, sql).await.unwrap_or_else(|e| panic!("{sql}: {e}")).1;
