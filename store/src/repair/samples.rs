@@ -47,6 +47,14 @@ pub(super) fn repair(
         work.handled.insert(name.clone());
         let gone = RowSet::from_range(entry.range()).difference(&saved);
         lost = lost.union(&gone);
+        let forgotten = gone.intersection(&dead.deleted).difference(&dead.superseded);
+        if !forgotten.is_empty() {
+            work.report.notes.push(format!(
+                "dataset {}: the ids of deleted {forgotten} are lost with their samples; {} takes them for new ones",
+                part.name,
+                Remedy::Add
+            ));
+        }
         let keep = saved.intersection(&live);
         let from = || format!("{} that can still be read", many(saved.len(), "row"));
         work.report.saved(format!("{name} of dataset {}", part.name), (!keep.is_empty()).then(from));
@@ -61,14 +69,6 @@ pub(super) fn repair(
         } else {
             rewrite(work, part, &file, span.clone(), &saved)?
         });
-        let forgotten = gone.intersection(&dead.deleted).difference(&dead.superseded);
-        if !forgotten.is_empty() {
-            work.report.notes.push(format!(
-                "dataset {}: the ids of deleted rows {forgotten} are lost with their samples; {} takes them for new ones",
-                part.name,
-                Remedy::Add
-            ));
-        }
         let holes = gone.intersection(&RowSet::from_range(span));
         dead.deleted = dead.deleted.difference(&holes);
         dead.purged = dead.purged.union(&holes);

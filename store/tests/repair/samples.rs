@@ -67,6 +67,21 @@ fn only_the_pages_of_the_damaged_mib_are_lost_of_a_large_sample_file() {
 }
 
 #[test]
+fn ids_of_deleted_rows_that_are_lost_with_a_whole_file_are_said_to_be() {
+    let (_dir, path) = place();
+    let store = Store::create(&path).unwrap();
+    add(&store, 0..20).unwrap();
+    delete(&store, [3, 4]);
+    drop(store);
+    let file = files(&path).into_iter().find(|f| f.starts_with("samples")).unwrap();
+    flip(&path.join(file), |content| content.len() / 2);
+    let report = repair(&path);
+    assert_eq!(lost(&report, LostKind::Samples, None).len(), 18, "{report:#?}");
+    let said = "the ids of deleted rows 3..5 are lost with their samples";
+    assert!(report.notes.iter().any(|note| note.contains(said)), "{report:#?}");
+}
+
+#[test]
 fn samples_of_a_lost_snapshot_are_taken_up_and_their_rows_are_not_given_out_again() {
     let (dir, path, store) = with_samples(30);
     let before = files(&path);
