@@ -73,11 +73,17 @@ pub fn weight_and_table_gradients_are_added<B: Backend>(on: &B) {
     for step in [2, ROWS, ROWS + 1] {
         let spans = (0..ROWS).step_by(step).map(|start| start..ROWS.min(start + step));
         let expected: Vec<Vec<f64>> = spans.map(|span| outer(&x, &x, span)).collect();
-        // Of each row, how many sums have been handed.
-        let mut handed = vec![0; n];
+        // Of each row, how many sums have been handed; of each sum, the row that comes next.
+        let (mut handed, mut next) = (vec![0; n], vec![0; expected.len()]);
         on.grams(&tx, step, &mut |rows, first, values| {
-            assert!(first <= rows.start, "{rows:?} from {first}");
-            let sum = &expected[handed[rows.start]];
+            let at = handed[rows.start];
+            assert!(
+                rows.start == next[at] && first <= rows.start,
+                "{rows:?} from {first} after {}",
+                next[at]
+            );
+            next[at] = rows.end;
+            let sum = &expected[at];
             let expected: Vec<f64> =
                 sum[rows.start * n..rows.end * n].chunks(n).flat_map(|row| &row[first..]).copied().collect();
             assert_close(values, &expected, 1e-6);
