@@ -11,7 +11,7 @@ use crate::error::CurvatureError;
 /// and mapped again on the first write, which interrupts every other thread: for sums, which are read first,
 /// that took more than half of the time of a fit on a wide model.
 fn zeros(len: usize) -> Vec<f64> {
-    // Without it, the compiler asks the system for zeros instead of writing them.
+    // `black_box` hides where the memory is from: else the compiler asks the system for zeros after all.
     let mut zeros = std::hint::black_box(Vec::with_capacity(len));
     zeros.resize(len, 0.0);
     zeros
