@@ -5,7 +5,7 @@ import adbc_driver_manager as manager
 import pandas
 import polars
 from adbc_driver_flightsql import DatabaseOptions
-from common import DIM, STATEMENTS, TOKEN, URI, local, raises, same
+from common import TOKEN, URI, dim, local, raises, same, statements
 
 password = {"username": "anybody", "password": TOKEN}
 bearer = {DatabaseOptions.AUTHORIZATION_HEADER.value: f"Bearer {TOKEN}"}
@@ -17,7 +17,7 @@ def connect(**kwargs):
 
 for kwargs in [password, bearer]:
     with connect(**kwargs) as connection, connection.cursor() as cursor:
-        for sql in STATEMENTS:
+        for sql in statements():
             cursor.execute(sql)
             same(cursor.fetch_arrow_table(), local(sql), sql)
 
@@ -34,7 +34,7 @@ with connect(**bearer) as connection, connection.cursor() as cursor:
     assert cursor.fetchall() == [(2, 1)]
 
     # In chunks, and left in the middle.
-    cursor.execute(STATEMENTS[-2])
+    cursor.execute(statements()[-2])
     reader = cursor.fetch_record_batch()
     assert reader.read_next_batch().num_rows > 0
     cursor.execute("SELECT range, repeat('x', 1000) AS x FROM range(10000000)")
@@ -49,12 +49,12 @@ with connect(**bearer) as connection, connection.cursor() as cursor:
     assert frame.vector[0].tobytes() == local(sql).column("vector")[0].values.to_numpy().tobytes()
     cursor.execute(sql)
     frame = cursor.fetch_polars()
-    assert frame.schema["vector"] == polars.Array(polars.Float32, DIM)
+    assert frame.schema["vector"] == polars.Array(polars.Float32, dim())
     assert polars.from_arrow(local(sql)).equals(frame)
-    half = STATEMENTS[3]
+    half = statements()[3]
     cursor.execute(half)
     frame = cursor.fetch_polars()
-    assert frame.schema["half"] == polars.Array(polars.Float16, DIM), frame.schema
+    assert frame.schema["half"] == polars.Array(polars.Float16, dim()), frame.schema
     cursor.execute(sql)
     through = polars.read_database(sql, connection=connection)
     assert polars.from_arrow(local(sql)).equals(through)

@@ -1,5 +1,6 @@
 """What the scripts of the clients share: the local command as the measure of what is right."""
 
+import functools
 import subprocess
 import sys
 import tempfile
@@ -8,34 +9,43 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.ipc
 
-ADDRESS, TOKEN, GSTORE, STORE = sys.argv[1:5]
+ADDRESS, TOKEN = sys.argv[1:3]
 URI = ADDRESS.replace("grpc://", "grpc+tcp://")
+
 
 def local(sql, *more):
     """The result of `gstore query` on the store itself."""
+    gstore, store = sys.argv[3:5]
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "result.arrow"
-        command = [GSTORE, "query", sql, "--store", STORE, "-o", str(file), "-q", *more]
+        command = [gstore, "query", sql, "--store", store, "-o", str(file), "-q", *more]
         subprocess.run(command, check=True)
         with pa.ipc.open_file(file) as reader:
             return reader.read_all()
 
 
-DIM = local("SELECT dim FROM gstore.features WHERE label = 'grad-sgd@checkpoint-26'").column("dim")[0].as_py()
+@functools.cache
+def dim():
+    """Coordinates of a gradient."""
+    label = "grad-sgd@checkpoint-26"
+    return local(f"SELECT dim FROM gstore.features WHERE label = '{label}'").column("dim")[0].as_py()
 
-STATEMENTS = [
-    "SELECT * FROM pool ORDER BY row",
-    "SELECT id, score FROM influence('pool', 'target') ORDER BY score DESC LIMIT 20",
-    "SELECT row, vector FROM vectors('pool', 'grad-adam@checkpoint-26') ORDER BY row",
-    f"SELECT row, arrow_cast(vector, 'FixedSizeList({DIM}, Float16)') AS half FROM vectors('target', 'grad-sgd@checkpoint-26') ORDER BY row",
-    "SELECT arrow_cast([1, 2], 'LargeList(Int32)') AS ll, {a: arrow_cast(['x'], 'LargeList(Utf8)')} AS sl",
-    "SELECT [1, 2] AS l, {a: 1, b: 'x'} AS s, NULL AS n, arrow_cast(0.5, 'Float16') AS h, now() IS NOT NULL AS t",
-    "SELECT * FROM gstore.features ORDER BY number",
-    "SELECT created FROM gstore.snapshots ORDER BY number",
-    "SELECT row FROM pool WHERE row > 100000",
-    "SELECT range, repeat('x', 300) AS x FROM range(30000)",
-    "DESCRIBE pool",
-]
+
+def statements():
+    """Statements whose results are compared."""
+    return [
+        "SELECT * FROM pool ORDER BY row",
+        "SELECT id, score FROM influence('pool', 'target') ORDER BY score DESC LIMIT 20",
+        "SELECT row, vector FROM vectors('pool', 'grad-adam@checkpoint-26') ORDER BY row",
+        f"SELECT row, arrow_cast(vector, 'FixedSizeList({dim()}, Float16)') AS half FROM vectors('target', 'grad-sgd@checkpoint-26') ORDER BY row",
+        "SELECT arrow_cast([1, 2], 'LargeList(Int32)') AS ll, {a: arrow_cast(['x'], 'LargeList(Utf8)')} AS sl",
+        "SELECT [1, 2] AS l, {a: 1, b: 'x'} AS s, NULL AS n, arrow_cast(0.5, 'Float16') AS h, now() IS NOT NULL AS t",
+        "SELECT * FROM gstore.features ORDER BY number",
+        "SELECT created FROM gstore.snapshots ORDER BY number",
+        "SELECT row FROM pool WHERE row > 100000",
+        "SELECT range, repeat('x', 300) AS x FROM range(30000)",
+        "DESCRIBE pool",
+    ]
 
 
 def same(found, wanted, what):

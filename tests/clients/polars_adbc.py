@@ -3,16 +3,16 @@
 import adbc_driver_flightsql.dbapi as dbapi
 import polars
 from adbc_driver_flightsql import DatabaseOptions
-from common import DIM, STATEMENTS, TOKEN, URI, local
+from common import TOKEN, URI, dim, local, statements
 
 bearer = {DatabaseOptions.AUTHORIZATION_HEADER.value: f"Bearer {TOKEN}"}
 scored = "SELECT id, source, score FROM influence('pool', 'target') ORDER BY score DESC"
 with dbapi.connect(URI, autocommit=True, db_kwargs=bearer) as connection:
-    for sql in [scored, *STATEMENTS[:5], *STATEMENTS[6:9]]:
+    for sql in [scored, *statements()[:5], *statements()[6:9]]:
         found = polars.read_database(sql, connection=connection)
         assert polars.from_arrow(local(sql)).equals(found), sql
-    half = polars.read_database(STATEMENTS[3], connection=connection)
-    assert half.schema["half"] == polars.Array(polars.Float16, DIM), half.schema
+    half = polars.read_database(statements()[3], connection=connection)
+    assert half.schema["half"] == polars.Array(polars.Float16, dim()), half.schema
 
     # In batches, of which each is a frame.
     sql = "SELECT value FROM generate_series(1, 100000) AS t(value)"

@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pyarrow as pa
 import pyarrow.flight as flight
-from common import DIM, STATEMENTS, TOKEN, URI, local, raises, same
+from common import TOKEN, URI, dim, local, raises, same, statements
 from protobuf import packed, text
 
 
@@ -27,11 +27,11 @@ def read(descriptor):
     return pa.concat_tables(parts)
 
 
-for sql in STATEMENTS:
+for sql in statements():
     same(read(statement(sql)), local(sql), sql)
 
 # In chunks, and left in the middle.
-info = client.get_flight_info(statement(STATEMENTS[-2]), options)
+info = client.get_flight_info(statement(statements()[-2]), options)
 reader = client.do_get(info.endpoints[0].ticket, options)
 assert reader.read_chunk().data.num_rows > 0
 reader.cancel()
@@ -41,13 +41,13 @@ flights = {"/".join(part.decode() for part in info.descriptor.path): info for in
 assert flights["dataset/pool"].total_records == 120, flights.keys()
 same(read(flight.FlightDescriptor.for_path("dataset", "target")), local("SELECT * FROM target"), "target")
 stored = read(flight.FlightDescriptor.for_path("vectors", "pool", "grad-adam@checkpoint-26"))
-assert stored.schema.field("vector").type == pa.list_(pa.field("item", pa.float16(), nullable=False), DIM), stored.schema
+assert stored.schema.field("vector").type == pa.list_(pa.field("item", pa.float16(), nullable=False), dim()), stored.schema
 values = local("SELECT row, vector FROM vectors('pool', 'grad-adam@checkpoint-26') ORDER BY row")
 assert stored.column("row").equals(values.column("row"))
-half = stored.column("vector").combine_chunks().flatten().to_numpy().reshape(120, DIM).astype("float32")
+half = stored.column("vector").combine_chunks().flatten().to_numpy().reshape(120, dim()).astype("float32")
 scale = stored.column("scale").combine_chunks().flatten().to_numpy().reshape(120, -1)
-wide = scale.repeat(DIM // scale.shape[1], axis=1)
-real = values.column("vector").combine_chunks().flatten().to_numpy().reshape(120, DIM)
+wide = scale.repeat(dim() // scale.shape[1], axis=1)
+real = values.column("vector").combine_chunks().flatten().to_numpy().reshape(120, dim())
 assert (half * wide).tobytes() == real.tobytes()
 asked = {"influence": {"pool": "pool", "target": "target", "k": 9}}
 same(

@@ -12,9 +12,9 @@ import sys
 import adbc_driver_flightsql.dbapi as dbapi
 import duckdb
 from adbc_driver_flightsql import DatabaseOptions
+from common import TOKEN, URI
 
-ADDRESS, TOKEN, SEED, COUNT = *sys.argv[1:3], *map(int, sys.argv[3:5])
-URI = ADDRESS.replace("grpc://", "grpc+tcp://")
+SEED, COUNT = map(int, sys.argv[3:5])
 
 # Correlated subqueries that gstore refuses: the start of what it says.
 REFUSED = (
