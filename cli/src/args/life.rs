@@ -136,7 +136,7 @@ impl TagArgs {
 #[command(
     after_help = "Examples:\n  gstore revert --store s --to before-cleanup --dry-run\n  gstore revert --store s --to 12\n\n\
     Publishes a new snapshot with the datasets, runs and features of an older one. Nothing is lost by it: the state before is in the history,\n\
-    and `gstore revert` goes back to that too. Refused if files of the snapshot are gone, or while an ingest is at work.\n\n\
+    and `gstore revert` goes back to that too. Refused if files of the snapshot are gone, or while an ingest or a compaction is at work.\n\n\
     Memory: 16 bytes for each run of deleted rows."
 )]
 pub struct RevertArgs {
