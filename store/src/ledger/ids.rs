@@ -97,8 +97,14 @@ impl Ledger {
         Ok(n)
     }
 
-    /// Ids that lead to some rows of a dataset; at most `limit`. Reads all ids of the dataset.
-    pub(crate) fn ids_of(&self, dataset: u32, rows: &RowSet, limit: usize) -> Result<Vec<String>, Unusable> {
+    /// Ids that lead to some rows of a dataset, with these and in their order; at most `limit`. Reads all ids
+    /// of the dataset.
+    pub(crate) fn ids_of(
+        &self,
+        dataset: u32,
+        rows: &RowSet,
+        limit: usize,
+    ) -> Result<Vec<(u64, String)>, Unusable> {
         let mut out = Vec::new();
         self.each_in(dataset, rows, |id, row| {
             if out.len() < limit {
@@ -106,7 +112,7 @@ impl Ledger {
             }
         })?;
         out.sort_unstable();
-        Ok(out.into_iter().map(|(_, id)| id).collect())
+        Ok(out)
     }
 
     /// Hands out id and row of every id of a dataset that leads to one of some rows.

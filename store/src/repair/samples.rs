@@ -9,7 +9,8 @@ use crate::layout::sample_file;
 use crate::ledger::Ledger;
 use crate::manifest::{DatasetPart, FileEntry};
 use crate::samples::{sample_properties, shell_batch, table};
-use crate::table::{TableFile, TableMetadata, TableWriter};
+use crate::table::{TableFile, TableMetadata, TableWriter, row_ids};
+use crate::tombstones::{ids, new_files};
 use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
 use gstore_core::{Remedy, RowSet, many};
@@ -22,14 +23,17 @@ const WINDOW: u64 = 8192;
 /// Rows of a page.
 const PAGE: u64 = 128;
 
-/// Replaces the damaged sample files of a dataset. `dead` gains the rows that are lost inside a file.
+/// Replaces the damaged sample files of a dataset. `dead` gains the rows that are lost inside a file, and the
+/// list of deleted ids those of deleted rows.
 pub(super) fn repair(
     work: &mut Repair<'_>,
     part: &mut DatasetPart,
     dead: &mut DeadRows,
 ) -> Result<(), VerifyError> {
     let live = dead.live(part);
+    let deleted = dead.deleted.difference(&dead.superseded);
     let mut lost = RowSet::new();
+    let mut deleted_ids = Vec::new();
     let mut files = Vec::with_capacity(part.files.len());
     for entry in &part.files {
         let name = sample_file(part.number, entry.uuid);
@@ -38,7 +42,7 @@ pub(super) fn repair(
             continue;
         }
         let file = table(work.env, part, entry);
-        let saved = readable(&file, entry)?;
+        let saved = readable(&file, None, &RowSet::from_range(entry.range()))?;
         if saved.covers(entry.range()) {
             // Not the bytes are wrong but what they say; nothing here can know better.
             files.push(entry.clone());
@@ -47,15 +51,9 @@ pub(super) fn repair(
         work.handled.insert(name.clone());
         let gone = RowSet::from_range(entry.range()).difference(&saved);
         lost = lost.union(&gone);
-        let forgotten = gone.intersection(&dead.deleted).difference(&dead.superseded);
-        if !forgotten.is_empty() {
-            work.report.notes.push(format!(
-                "dataset {}: the ids of deleted {forgotten} are lost with their samples; {} takes them for new ones",
-                part.name,
-                Remedy::Add
-            ));
-        }
-        let keep = saved.intersection(&live);
+        deleted_ids.extend(readable_ids(&file, &gone.intersection(&deleted))?);
+        // Deleted rows too: they remember their ids.
+        let keep = saved.difference(&dead.purged);
         let from = || format!("{} that can still be read", many(saved.len(), "row"));
         work.report.saved(format!("{name} of dataset {}", part.name), (!keep.is_empty()).then(from));
         let (Some(first), Some(last)) = (saved.ranges().first(), saved.ranges().last()) else { continue };
@@ -81,6 +79,7 @@ pub(super) fn repair(
         Remedy::Ingest
     );
     report(work, part, &lost.intersection(&live), &remedy);
+    remember(work, part, &lost.intersection(&deleted), deleted_ids)?;
     part.files = files;
     dead.changed = true;
     Ok(())
@@ -104,18 +103,47 @@ fn report(work: &mut Repair<'_>, part: &DatasetPart, lost: &RowSet, remedy: &str
     let mut loss = Loss::new(LostKind::Samples, &format!("dataset {}", part.name), lost, remedy);
     loss.dataset = Some(part.name.clone());
     if !work.options.dry_run {
-        loss.ids = ids(work, part, lost);
+        loss.ids = ledger_ids(work, part, lost, Loss::IDS).into_iter().map(|(_, id)| id).collect();
     }
     work.report.lost.push(loss);
 }
 
-/// Entries of lost rows in the ledger. Derived data, but all that is left.
-fn ids(work: &Repair<'_>, part: &DatasetPart, lost: &RowSet) -> Vec<String> {
-    if work.ledger_bad || !work.env.exists(LEDGER).unwrap_or(false) {
+/// Puts the ids of lost rows that were deleted on the list of deleted ids: the samples are added again, and
+/// these must stay out. `found`: those that the files still have; the ledger may know the others.
+fn remember(
+    work: &mut Repair<'_>,
+    part: &mut DatasetPart,
+    rows: &RowSet,
+    mut found: Vec<(u64, String)>,
+) -> Result<(), VerifyError> {
+    let rows_of = |found: &[(u64, String)]| RowSet::from_rows(found.iter().map(|(row, _)| *row));
+    let unread = rows.difference(&rows_of(&found));
+    found.extend(ledger_ids(work, part, &unread, usize::MAX));
+    let forgotten = unread.difference(&rows_of(&found));
+    if !forgotten.is_empty() {
+        work.report.notes.push(format!(
+            "dataset {}: the ids of deleted {forgotten} are lost with their samples; {} takes them for new ones",
+            part.name,
+            Remedy::Add
+        ));
+    }
+    if work.options.dry_run {
+        return Ok(());
+    }
+    let (before, salt) = (part.clone(), ids::salt_of(part));
+    let digests = found.iter().map(|(_, id)| ids::digest(salt, id)).collect();
+    ids::rewrite(work.env, part, salt, digests, Vec::new())?;
+    work.files.placed(new_files(&before, part));
+    Ok(())
+}
+
+/// Entries of lost rows in the ledger; at most `limit`. Derived data, but all that is left.
+fn ledger_ids(work: &Repair<'_>, part: &DatasetPart, lost: &RowSet, limit: usize) -> Vec<(u64, String)> {
+    if lost.is_empty() || work.ledger_bad || !work.env.exists(LEDGER).unwrap_or(false) {
         return Vec::new();
     }
     let ledger = Ledger::inspect(&work.env.shared_vfs(), work.env.path(), work.store_id).ok();
-    ledger.and_then(|l| l.ids_of(part.number, lost, Loss::IDS).ok()).unwrap_or_default()
+    ledger.and_then(|l| l.ids_of(part.number, lost, limit).ok()).unwrap_or_default()
 }
 
 /// Parts of some rows that are tried at once.
@@ -123,13 +151,31 @@ fn windows(rows: Range<u64>) -> impl Iterator<Item = Range<u64>> {
     rows.clone().step_by(WINDOW as usize).map(move |start| start..rows.end.min(start.saturating_add(WINDOW)))
 }
 
-/// The rows of which every column can be read.
-fn readable(file: &TableFile, entry: &FileEntry) -> Result<RowSet, VerifyError> {
+/// Those of some rows of which these columns can be read; `None`: every column.
+fn readable(file: &TableFile, columns: Option<&[&str]>, rows: &RowSet) -> Result<RowSet, VerifyError> {
     let mut out = RowSet::new();
-    let Some(columns) = if_sound(file.columns())? else { return Ok(out) };
-    let columns: Vec<&str> = columns.iter().map(String::as_str).collect();
-    for rows in windows(entry.range()) {
-        probe(file, &columns, rows, entry.first_row, &mut out)?;
+    let Some(all) = if_sound(file.columns())? else { return Ok(out) };
+    let all: Vec<&str> = all.iter().map(String::as_str).collect();
+    let (columns, base) = (columns.unwrap_or(&all), file.entry().first_row);
+    for rows in rows.ranges().iter().cloned().flat_map(windows) {
+        probe(file, columns, rows, base, &mut out)?;
+    }
+    Ok(out)
+}
+
+/// Those of some rows whose ids can be read, whatever is damaged of their other columns.
+fn readable_ids(file: &TableFile, rows: &RowSet) -> Result<Vec<(u64, String)>, VerifyError> {
+    let columns = ["row", "id"];
+    let mut out = Vec::new();
+    for rows in readable(file, Some(&columns), rows)?.ranges().iter().cloned().flat_map(windows) {
+        read(file, &columns, rows, &mut |batch| {
+            // Columns of other types have no ids.
+            if let Ok(found) = row_ids(batch, file.name()) {
+                let found = found.filter(|(_, id)| !id.is_empty());
+                out.extend(found.map(|(row, id)| (row, id.to_owned())));
+            }
+            Ok(())
+        })?;
     }
     Ok(out)
 }

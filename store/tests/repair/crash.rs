@@ -56,7 +56,7 @@ fn a_repair_that_cannot_be_published_leaves_no_file_that_a_later_one_would_take_
     let data = |path: &Path| -> Vec<PathBuf> {
         files(path)
             .into_iter()
-            .filter(|f| ["samples", "tombstones"].iter().any(|t| f.starts_with(t)))
+            .filter(|f| ["samples", "tombstones", "deleted"].iter().any(|t| f.starts_with(t)))
             .collect()
     };
     let before = data(&path);

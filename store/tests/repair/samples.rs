@@ -4,37 +4,52 @@ use super::support::*;
 use crate::common::*;
 use arrow_array::cast::AsArray;
 use gstore_store::*;
-use std::path::PathBuf;
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+/// Rows of a sample file of several MiB.
+const MANY: u64 = 6000;
+
+/// A record that hardly compresses.
+fn noise(i: u64) -> Vec<u8> {
+    let mut x = i * 2 + 1;
+    (0..1200)
+        .map(|_| {
+            x = x.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ (x >> 29);
+            (x >> 32) as u8
+        })
+        .collect()
+}
+
+/// Adds samples with such records.
+fn add_noise(store: &Store) -> AppendReport {
+    let mut append = store.append(&dataset(), vec![], options("add")).unwrap();
+    for i in 0..MANY {
+        let id = format!("s{i}");
+        append.push(NewSample { id: &id, record: Some(&noise(i)), metadata: vec![] }).unwrap();
+    }
+    append.finish().unwrap()
+}
+
+/// Damages the third MiB of their file, which has records alone.
+fn damage_noise(path: &Path) {
+    let file = files(path).into_iter().find(|f| f.starts_with("samples")).unwrap();
+    flip(&path.join(file), |content| {
+        assert!(content.len() > 5 << 20);
+        (2 << 20) + 77
+    });
+}
 
 #[test]
 fn only_the_pages_of_the_damaged_mib_are_lost_of_a_large_sample_file() {
     let (_dir, path) = place();
     let store = Store::create(&path).unwrap();
-    const N: u64 = 6000;
-    let record = |i: u64| -> Vec<u8> {
-        let mut x = i * 2 + 1;
-        (0..1200)
-            .map(|_| {
-                x = x.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ (x >> 29);
-                (x >> 32) as u8
-            })
-            .collect()
-    };
-    let mut append = store.append(&dataset(), vec![], options("add")).unwrap();
-    for i in 0..N {
-        let id = format!("s{i}");
-        append.push(NewSample { id: &id, record: Some(&record(i)), metadata: vec![] }).unwrap();
-    }
-    append.finish().unwrap();
+    add_noise(&store);
     delete(&store, [7, 3000]);
     let f = features()[0].clone();
-    publish_rows(&store, &f, 0..N, true);
+    publish_rows(&store, &f, 0..MANY, true);
     drop(store);
-    let file = files(&path).into_iter().find(|f| f.starts_with("samples")).unwrap();
-    flip(&path.join(file), |content| {
-        assert!(content.len() > 5 << 20);
-        (2 << 20) + 77
-    });
+    damage_noise(&path);
     let report = repair(&path);
     let after = check_all(&path).unwrap();
     assert!(after.is_sound(), "{:#?}", after.problems);
@@ -46,12 +61,12 @@ fn only_the_pages_of_the_damaged_mib_are_lost_of_a_large_sample_file() {
     let snapshot = store.snapshot().unwrap();
     let part = snapshot.dataset("pool").unwrap();
     let live = snapshot.live_rows(part).unwrap();
-    assert_eq!(live.len() + gone.len() as u64, N - 2);
+    assert_eq!(live.len() + gone.len() as u64, MANY - 2);
     assert!(!live.contains(7) && !live.contains(3000));
     let reader = snapshot.samples(part).unwrap();
     for row in live.iter().step_by(61) {
         let batch = reader.get(&[row], &["id", "record"]).unwrap();
-        assert_eq!(batch.column(1).as_binary::<i32>().value(0), record(row));
+        assert_eq!(batch.column(1).as_binary::<i32>().value(0), noise(row));
     }
     let vectors = snapshot.open_feature(&snapshot.features()[0]).unwrap().row_set().unwrap();
     assert_eq!(vectors, *live);
@@ -59,15 +74,56 @@ fn only_the_pages_of_the_damaged_mib_are_lost_of_a_large_sample_file() {
     for row in &gone {
         let id = format!("s{row}");
         let pushed =
-            append.push(NewSample { id: &id, record: Some(&record(*row)), metadata: vec![] }).unwrap();
-        assert!(matches!(pushed, AppendOutcome::Added(row) if row >= N));
+            append.push(NewSample { id: &id, record: Some(&noise(*row)), metadata: vec![] }).unwrap();
+        assert!(matches!(pushed, AppendOutcome::Added(row) if row >= MANY));
     }
     append.finish().unwrap();
     assert!(is_sound(&path));
 }
 
 #[test]
-fn ids_of_deleted_rows_that_are_lost_with_a_whole_file_are_said_to_be() {
+fn deleted_rows_of_a_lost_file_stay_deleted_when_its_samples_are_added_again() {
+    let (_dir, path, store) = with_samples(20);
+    let first = files(&path).into_iter().find(|f| f.starts_with("samples")).unwrap();
+    add(&store, 20..SAMPLES).unwrap();
+    delete(&store, DELETED);
+    restore(&store, 4..5).unwrap();
+    drop(store);
+    fs_err::remove_file(path.join(first)).unwrap();
+    let report = repair(&path);
+    assert!(is_sound(&path), "{report:#?}");
+    assert_eq!(lost(&report, LostKind::Samples, None).len(), 18, "{report:#?}");
+    assert!(!report.notes.iter().any(|note| note.contains("lost with their samples")), "{report:#?}");
+    let store = Store::open(&path).unwrap();
+    let added = add(&store, 0..SAMPLES).unwrap();
+    // Of 3, 4 and 25, 4 was restored.
+    assert_eq!((added.added, added.unchanged, added.left_out), (18, 20, 2));
+    assert!(is_sound(&path));
+}
+
+#[test]
+fn without_a_ledger_ids_of_deleted_rows_are_read_from_the_damaged_file() {
+    let (_dir, path) = place();
+    let store = Store::create(&path).unwrap();
+    add_noise(&store);
+    damage_noise(&path);
+    let dry = RepairOptions { dry_run: true, ..RepairOptions::default() };
+    let gone = lost(&try_repair(&path, dry).unwrap(), LostKind::Samples, None);
+    // Every other row of the damaged ones is deleted, and all that are sound.
+    let live: BTreeSet<u64> = gone.into_iter().filter(|row| row.is_multiple_of(2)).collect();
+    delete(&store, (0..MANY).filter(|row| !live.contains(row)));
+    drop(store);
+    fs_err::remove_file(path.join("ledger.redb")).unwrap();
+    let report = repair(&path);
+    assert!(is_sound(&path), "{report:#?}");
+    assert_eq!(lost(&report, LostKind::Samples, None), live, "{report:#?}");
+    let added = add_noise(&Store::open(&path).unwrap());
+    let live = live.len() as u64;
+    assert_eq!((added.added, added.unchanged, added.left_out), (live, 0, MANY - live));
+}
+
+#[test]
+fn ids_of_deleted_rows_that_are_lost_with_a_whole_file_and_the_ledger_are_said_to_be() {
     let (_dir, path) = place();
     let store = Store::create(&path).unwrap();
     add(&store, 0..20).unwrap();
@@ -75,6 +131,7 @@ fn ids_of_deleted_rows_that_are_lost_with_a_whole_file_are_said_to_be() {
     drop(store);
     let file = files(&path).into_iter().find(|f| f.starts_with("samples")).unwrap();
     flip(&path.join(file), |content| content.len() / 2);
+    fs_err::remove_file(path.join("ledger.redb")).unwrap();
     let report = repair(&path);
     assert_eq!(lost(&report, LostKind::Samples, None).len(), 18, "{report:#?}");
     let said = "the ids of deleted rows 3..5 are lost with their samples";
