@@ -14,8 +14,30 @@ use crate::segment::{
 };
 use crate::verify::data_uuid;
 use gstore_core::{FeatureAttrs, FeatureDesc, Remedy, RowSet, many};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use uuid::Uuid;
+
+/// Rows that damaged segments had.
+#[derive(Default)]
+struct LostRows {
+    rows: RowSet,
+    /// How many at most: ranges with gaps are given whole.
+    count: u64,
+}
+
+impl LostRows {
+    /// Adds those that are missing of a segment of which `saved` are left.
+    fn add(&mut self, entry: &SegmentEntry, saved: &RowSet, missing: &RowSet) {
+        self.count += missing.len().min(entry.rows.saturating_sub(saved.len()));
+        self.rows = self.rows.union(missing);
+    }
+
+    /// Takes out those that were found elsewhere.
+    fn remove(&mut self, found: &RowSet) {
+        self.rows = self.rows.difference(found);
+        self.count = self.count.min(self.rows.len());
+    }
+}
 
 /// Replaces the damaged segments of a feature. `live`: the live rows of its dataset.
 pub(super) fn repair(
@@ -35,8 +57,7 @@ pub(super) fn repair(
             kept.push(entry.clone());
         }
     }
-    let mut lost = RowSet::new();
-    let mut count = 0;
+    let mut lost = LostRows::default();
     for entry in &bad {
         let name = segment_file(part.number, entry.uuid);
         let salvaged = salvage(work.env.file(&name), &shape)?;
@@ -44,44 +65,45 @@ pub(super) fn repair(
         let saved = salvaged.rows.intersection(&RowSet::from_range(entry.range()));
         let wanted = saved.difference(&covered);
         let gone = missing(work, part, entry, &saved).difference(&covered).intersection(live);
-        if !gone.is_empty() {
-            count += gone.len().min(entry.rows.saturating_sub(saved.len()));
-            lost = lost.union(&gone);
-        }
+        lost.add(entry, &saved, &gone);
         let from = || format!("{} of its {}", saved.len(), many(entry.rows, "row"));
         work.report
             .saved(format!("{name} of feature {}", part.display_name()), (!saved.is_empty()).then(from));
         kept.extend(rewrite(work, part, (entry, &salvaged), &wanted)?);
         covered = covered.union(&wanted);
     }
-    if !lost.is_empty() {
-        let found = from_others(work, part, &shape, &lost)?;
+    if !lost.rows.is_empty() {
+        let found = from_others(work, part, &shape, &lost.rows)?;
         for (entry, salvaged, wanted) in found {
             work.report.notes.push(format!(
                 "feature {}: {wanted} were taken from a segment that the catalog does not list",
                 part.display_name()
             ));
             kept.extend(rewrite(work, part, (&entry, &salvaged), &wanted)?);
-            lost = lost.difference(&wanted);
-            count = count.min(lost.len());
+            lost.remove(&wanted);
         }
     }
-    if !lost.is_empty() {
+    if !lost.rows.is_empty() {
         part.state = FeatureState::Building;
-        work.report.lost.push(loss(part, &lost, count));
+        work.report.lost.push(loss(part, &lost));
     }
     sort_segments(&mut kept);
     part.segments = kept;
     Ok(())
 }
 
-fn loss(part: &FeaturePart, rows: &RowSet, count: u64) -> Loss {
-    let remedy = match part.desc.ensemble {
+/// How to get rows of a feature.
+fn remedy(part: &FeaturePart) -> String {
+    match part.desc.ensemble {
         Some(_) => "run what made these losses again: just these rows are computed or taken in".to_owned(),
         None => format!("run {} with the original command: it computes just these rows", Remedy::Ingest),
-    };
-    let mut loss = Loss::new(LostKind::Feature, &format!("feature {}", part.display_name()), rows, &remedy);
-    loss.rows.count = count;
+    }
+}
+
+fn loss(part: &FeaturePart, lost: &LostRows) -> Loss {
+    let of = format!("feature {}", part.display_name());
+    let mut loss = Loss::new(LostKind::Feature, &of, &lost.rows, &remedy(part));
+    loss.rows.count = lost.count;
     loss.dataset = Some(part.desc.dataset.clone());
     loss.label = Some(part.attrs.label.clone());
     loss.feature_kind = Some(part.desc.kind.name.clone());
@@ -271,25 +293,40 @@ pub(super) fn rebuild(
             None => strange.push(file),
         }
     }
+    // A file that is gone has no row left.
+    let there: HashSet<Uuid> = all_segments(work, number)?.into_iter().map(|(uuid, _)| uuid).collect();
+    rest.extend(listed.values().copied().filter(|e| !there.contains(&e.uuid)).cloned());
     for file in strange {
         let feature = part.display_name();
         let note = format!("{file} does not say that it is of feature {feature}; it was left out");
         work.report.notes.push(note);
     }
+    let mut lost = LostRows::default();
     for entry in rest {
         let salvaged = salvage(work.env.file(segment_file(number, entry.uuid)), &shape)?;
         let wanted = salvaged.rows.intersection(&live).difference(&covered);
         part.segments.extend(rewrite(work, &part, (&entry, &salvaged), &wanted)?);
         covered = covered.union(&wanted);
+        let gone = missing(work, &part, &entry, &salvaged.rows).intersection(&live);
+        lost.add(&entry, &salvaged.rows, &gone);
     }
+    lost.remove(&covered);
     sort_segments(&mut part.segments);
     let lacking = live.difference(&covered);
     part.state = if lacking.is_empty() { FeatureState::Complete } else { FeatureState::Building };
     let (whole, rows) = (many(whole, "sound segment"), many(covered.len(), "row"));
     let from = format!("the footers of {whole}, {rows} in all");
     work.report.rebuilt(format!("feature {}", part.display_name()), from);
-    if !lacking.is_empty() {
-        work.report.lost.push(loss(&part, &lacking, lacking.len()));
+    if !lost.rows.is_empty() {
+        work.report.lost.push(loss(&part, &lost));
+    }
+    let unknown = lacking.difference(&lost.rows);
+    if !unknown.is_empty() {
+        work.report.notes.push(format!(
+            "feature {}: nothing says that it ever had {unknown}; to have them, {}",
+            part.display_name(),
+            remedy(&part)
+        ));
     }
     Ok(Some(part))
 }

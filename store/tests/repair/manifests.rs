@@ -156,6 +156,46 @@ fn uploaded_vectors_have_no_token_counts_to_lose() {
 }
 
 #[test]
+fn rows_that_a_feature_never_had_are_not_lost_with_its_manifest() {
+    let (_dir, path, store) = with_samples(30);
+    let [behind, building] = features();
+    publish_rows(&store, &behind, 0..30, true);
+    publish_rows(&store, &building, 0..20, false);
+    add(&store, 30..SAMPLES).unwrap();
+    let was = content(&store);
+    drop(store);
+    remove_manifests(&path, "feature-");
+    let report = repair(&path);
+    assert!(is_sound(&path) && report.lost.is_empty(), "{report:#?}");
+    assert_eq!(content(&Store::open(&path).unwrap()), was);
+    for rows in ["it ever had rows 30..40", "it ever had rows 20..40"] {
+        assert!(report.notes.iter().any(|note| note.contains(rows)), "{report:#?}");
+    }
+}
+
+#[test]
+fn rows_of_a_lost_segment_that_only_an_older_manifest_lists_are_lost() {
+    let (_dir, path, store) = with_samples(SAMPLES);
+    let f = features()[0].clone();
+    publish_rows(&store, &f, 0..10, false);
+    let before = files(&path);
+    publish_rows(&store, &f, 10..20, false);
+    drop(store);
+    let is_it = |file: &&PathBuf| {
+        let newer = !before.contains(file) && file.to_string_lossy().starts_with("manifests/feature-");
+        newer || (before.contains(file) && file.starts_with("segments"))
+    };
+    let all = files(&path);
+    let gone: Vec<&PathBuf> = all.iter().filter(is_it).collect();
+    assert_eq!(gone.len(), 2, "{gone:?}");
+    gone.into_iter().for_each(|file| fs_err::remove_file(path.join(file)).unwrap());
+    let report = repair(&path);
+    assert!(is_sound(&path), "{report:#?}");
+    assert_eq!(lost(&report, LostKind::Feature, None), (0..10).collect(), "{report:#?}");
+    assert!(report.notes.iter().any(|note| note.contains("it ever had rows 20..40")), "{report:#?}");
+}
+
+#[test]
 fn a_feature_keeps_the_label_that_it_was_published_under() {
     let (_dir, path, store) = with_samples(SAMPLES);
     for dtype in [DType::F16, DType::F32] {
