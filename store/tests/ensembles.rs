@@ -277,12 +277,24 @@ fn a_lost_manifest_of_an_ensemble_comes_back_as_far_as_it_is_known() {
     };
     manifests.sort_by_key(members);
     assert_eq!(manifests.len(), 2, "{manifests:?}");
-    fs_err::remove_file(path.join(&manifests[1])).unwrap();
-    let report = Store::repair_folder(&path, RepairOptions::default(), &mut |_| {}).unwrap();
-    let store = Store::open(&path).unwrap();
-    let (table, _) = read(&store.snapshot().unwrap());
-    assert_eq!(table.members, [0, 1], "{report:#?}");
-    assert!(report.unrepaired.iter().any(|line| line.contains("left out")), "{report:#?}");
+    let repair = |manifest: &PathBuf| {
+        fs_err::remove_file(path.join(manifest)).unwrap();
+        let report = Store::repair_folder(&path, RepairOptions::default(), &mut |_| {}).unwrap();
+        assert!(report.unrepaired.is_empty(), "{report:#?}");
+        let store = Store::open(&path).unwrap();
+        assert_sound(&store, "after the repair");
+        let lost: Vec<(String, u64)> =
+            report.lost.into_iter().map(|loss| (loss.rows.of, loss.rows.count)).collect();
+        (store.snapshot().unwrap(), lost)
+    };
+    let feature = |label: &str| (format!("feature pool/{label}"), ROWS);
+    let (snapshot, lost) = repair(&manifests[1]);
+    assert_eq!(read(&snapshot).0.members, [0, 1]);
+    assert_eq!(lost, [feature("loss@e:2")]);
+    // The first one is what is left.
+    let (snapshot, lost) = repair(&manifests[0]);
+    assert!(snapshot.features().is_empty() && snapshot.ensembles().is_empty());
+    assert_eq!(lost, [("ensemble e".to_owned(), 0), feature("loss@e:base"), feature("loss@e:0-1")]);
 }
 
 #[test]

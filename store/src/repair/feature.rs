@@ -100,6 +100,13 @@ fn remedy(part: &FeaturePart) -> String {
     }
 }
 
+/// All rows of a feature that cannot stay, because the store no longer has what they are of. `why` begins
+/// the remedy.
+pub(super) fn left_out(part: &FeaturePart, why: &str) -> Loss {
+    let all = LostRows { rows: part.row_ranges(), count: part.rows() };
+    Loss { remedy: format!("{why} {}", remedy(part)), ..loss(part, &all) }
+}
+
 fn loss(part: &FeaturePart, lost: &LostRows) -> Loss {
     let of = format!("feature {}", part.display_name());
     let mut loss = Loss::new(LostKind::Feature, &of, &lost.rows, &remedy(part));

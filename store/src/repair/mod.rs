@@ -144,21 +144,14 @@ fn repair(
         features.extend(part.map(|p| (p, None)));
     }
     features.retain(|(f, _)| {
-        let known = datasets.iter().any(|d| d.part.name == f.desc.dataset);
-        if !known {
-            let what =
-                format!("feature {} was left out: its dataset is not known any more", f.display_name());
-            work.report.unrepaired.push(what);
-        }
-        let problem = Stripe::problem_among(&f.desc, ensembles.iter().map(|(e, _)| e));
-        if problem.is_some() {
-            let what = format!(
-                "feature {} was left out: the members of its ensemble are not known any more",
-                f.display_name()
-            );
-            work.report.unrepaired.push(what);
-        }
-        known && problem.is_none()
+        let members = Stripe::problem_among(&f.desc, ensembles.iter().map(|(e, _)| e));
+        let why = if datasets.iter().all(|d| d.part.name != f.desc.dataset) {
+            Some("its dataset is not known any more: add the samples again, then")
+        } else {
+            members.map(|_| "the members of its ensemble are not known any more:")
+        };
+        work.report.lost.extend(why.map(|why| feature::left_out(f, why)));
+        why.is_none()
     });
     for d in &mut datasets {
         let own = features.iter().filter(|(f, _)| f.desc.dataset == d.part.name);
