@@ -277,10 +277,32 @@ fn a_dataset_whose_manifest_is_lost_keeps_its_list() {
         fs_err::remove_file(path.join(manifest)).unwrap();
     }
     let report = Store::repair_folder(&path, RepairOptions::default(), &mut |_| {}).unwrap();
-    assert!(report.rebuilt.iter().any(|r| r.what.contains("deleted ids")), "{report:#?}");
+    // It was not damaged: only nothing named it.
+    assert!(report.rebuilt.iter().all(|r| !r.what.contains("deleted ids")), "{report:#?}");
+    let said = |note: &String| note.starts_with("dataset pool: 10 ids are deleted by deleted/1/");
+    assert!(report.notes.iter().any(said), "{report:#?}");
     let store = Store::open(&path).unwrap();
     assert_eq!((listed(&store), again(&store, 0..50)), (Some(10), (0, 40, 10)));
     assert_sound_and_ours(&store);
+}
+
+#[test]
+fn an_older_list_in_place_of_a_damaged_one_lacks_what_came_later() {
+    let (_dir, path, store) = with_samples(20);
+    for rows in [5..8, 9..10] {
+        delete(&store, rows, false);
+        compact(&store);
+    }
+    let list = pool(&store).deleted_ids.clone().unwrap();
+    drop(store);
+    flip(&path.join(format!("deleted/1/{}.ids", list.uuid)), |_| 3);
+    let report = Store::repair_folder(&path, RepairOptions::default(), &mut |_| {}).unwrap();
+    assert!(report.rebuilt.iter().any(|r| r.what.contains("deleted ids")), "{report:#?}");
+    let lost = report.lost.iter().filter(|l| l.kind == LostKind::Deletes).map(|l| l.rows.count);
+    assert_eq!(lost.collect::<Vec<u64>>(), [1], "{report:#?}");
+    let store = Store::open(&path).unwrap();
+    assert_sound_and_ours(&store);
+    assert_eq!(again(&store, 0..20), (1, 16, 3));
 }
 
 #[test]

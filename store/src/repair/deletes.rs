@@ -10,7 +10,7 @@ use crate::error::{StorageError, VerifyError, if_sound, is_medium};
 use crate::layout::{
     Env, deleted_ids_file, deleted_ids_folder, sample_file, tombstone_file, tombstone_folder,
 };
-use crate::manifest::{DatasetPart, FileEntry, TombstoneEntry};
+use crate::manifest::{DatasetPart, DeletedIdsEntry, FileEntry, TombstoneEntry};
 use crate::samples::table;
 use crate::table::row_ids;
 use crate::tombstones::{DeletedIds, parse_bitmap, read_bitmap};
@@ -108,36 +108,47 @@ pub(super) fn collect(
 /// the longest sound one of its folder. Lists only get shorter where ids are added again.
 pub(super) fn ids(work: &mut Repair<'_>, part: &mut DatasetPart, trust: Trust) -> Result<(), VerifyError> {
     let name = part.deleted_ids.as_ref().map(|l| deleted_ids_file(part.number, l.uuid));
-    let is_bad = name.as_ref().is_some_and(|n| work.is_bad(n));
-    if trust == Trust::All && !is_bad {
+    let damaged = name.filter(|name| work.is_bad(name));
+    if trust == Trust::All && damaged.is_none() {
         return Ok(());
     }
-    let mut best = part.deleted_ids.clone().filter(|_| !is_bad);
+    let ids_in = |list: &Option<DeletedIdsEntry>| list.as_ref().map_or(0, |l| l.ids);
+    let listed = ids_in(&part.deleted_ids);
+    let mut best = part.deleted_ids.take().filter(|_| damaged.is_none());
+    let mut taken = None;
     for file in list(work.env, &deleted_ids_folder(part.number))? {
         let Some(uuid) = data_uuid(&file, "ids") else { continue };
         match DeletedIds::inspect(work.env, part.number, uuid) {
-            Ok(found) => best = best.into_iter().chain(found).max_by_key(|l| l.ids),
+            Ok(found) if ids_in(&found) > ids_in(&best) => {
+                best = found;
+                taken = Some(deleted_ids_file(part.number, uuid));
+            }
+            Ok(_) => {}
             Err(StorageError::Io { source, .. }) if is_medium(&source) => {}
             Err(e) => return Err(e.into()),
         }
     }
-    if best == part.deleted_ids {
-        return Ok(());
-    }
-    let of = format!("list of deleted ids of dataset {}", part.name);
-    work.handled.extend(name);
-    match &best {
-        Some(list) => work.report.rebuilt(&of, deleted_ids_file(part.number, list.uuid)),
-        None => {
-            let remedy =
-                format!("{} takes them for new ones: delete the rows again if it adds some", Remedy::Add);
-            let mut loss = Loss::new(LostKind::Deletes, &of, &RowSet::new(), &remedy);
-            loss.rows.count = part.deleted_ids.as_ref().map_or(0, |l| l.ids);
-            loss.dataset = Some(part.name.clone());
-            work.report.lost.push(loss);
-        }
-    }
+    let found = ids_in(&best);
     part.deleted_ids = best;
+    let of = format!("list of deleted ids of dataset {}", part.name);
+    match (taken, &damaged) {
+        (Some(file), Some(_)) => work.report.rebuilt(&of, file),
+        (Some(file), None) => work.report.notes.push(format!(
+            "dataset {}: {} deleted by {file}, which the catalog did not list",
+            part.name,
+            many_of(found, "id is", "ids are")
+        )),
+        (None, _) => {}
+    }
+    if damaged.is_some() && found < listed {
+        let remedy =
+            format!("{} takes them for new ones: delete the rows again if it adds some", Remedy::Add);
+        let mut loss = Loss::new(LostKind::Deletes, &of, &RowSet::new(), &remedy);
+        loss.rows.count = listed - found;
+        loss.dataset = Some(part.name.clone());
+        work.report.lost.push(loss);
+    }
+    work.handled.extend(damaged);
     Ok(())
 }
 
