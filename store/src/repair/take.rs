@@ -103,7 +103,10 @@ pub(super) fn take_runs(
     catalog: &Catalog,
     inventory: &Inventory,
 ) -> Result<(Taken<RunPart>, LostFeatures), VerifyError> {
-    let remedy = format!("run {} with the original command: it names the checkpoints again", Remedy::Ingest);
+    let remedy = format!(
+        "run {} with the original command: it names the checkpoints again; until then all of them count the same",
+        Remedy::Ingest
+    );
     let parts = (&base.root.runs[..], &catalog.runs[..], &inventory.runs[..]);
     let runs = take(work, parts, |run| run.checkpoints.len(), (LostKind::Run, remedy.as_str()));
     let current = || catalog.features.iter().take(catalog.current_features);

@@ -196,6 +196,18 @@ fn rows_of_a_lost_segment_that_only_an_older_manifest_lists_are_lost() {
 }
 
 #[test]
+fn of_a_lost_run_it_is_said_that_its_checkpoints_count_the_same() {
+    let (_dir, path) = place();
+    drop(original(&path));
+    remove_manifests(&path, "run-1-");
+    let report = repair(&path);
+    assert!(is_sound(&path), "{report:#?}");
+    let said =
+        |l: &Loss| l.kind == LostKind::Run && l.remedy.ends_with("until then all of them count the same");
+    assert!(report.lost.iter().any(said), "{report:#?}");
+}
+
+#[test]
 fn a_feature_keeps_the_label_that_it_was_published_under() {
     let (_dir, path, store) = with_samples(SAMPLES);
     for dtype in [DType::F16, DType::F32] {
