@@ -38,14 +38,20 @@ impl SampleGradient {
         Self { out: module.out, input: module.input, form: OuterForm::Whole(values) }
     }
 
+    /// Multiplications that rotate the factors of a token, `v_s + v_a`, and a whole gradient, `a v_s + s v_a`,
+    /// if blocks have at most this many rows.
+    pub fn rotation_costs(module: &Module, max_block: usize) -> [u128; 2] {
+        let values = |size: usize| Blocks::new(size, max_block).values() as u128;
+        let (of_out, of_input) = (values(module.out), values(module.input));
+        [of_out + of_input, module.input as u128 * of_out + module.out as u128 * of_input]
+    }
+
     /// The most tokens whose factors take fewer multiplications to rotate than the whole gradient, if blocks
     /// have at most this many rows. It follows from sizes alone, and so does the form of a gradient.
     pub fn most_tokens(module: &Module, max_block: usize) -> usize {
-        let values = |size: usize| Blocks::new(size, max_block).values() as u128;
-        let (of_out, of_input) = (values(module.out), values(module.input));
-        let whole = module.input as u128 * of_out + module.out as u128 * of_input;
+        let [token, whole] = Self::rotation_costs(module, max_block);
         // One less if both are equal.
-        let most = whole.saturating_sub(1) / (of_out + of_input).max(1);
+        let most = whole.saturating_sub(1) / token.max(1);
         usize::try_from(most).unwrap_or(usize::MAX)
     }
 

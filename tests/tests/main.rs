@@ -21,6 +21,7 @@ mod factors;
 mod factors_fit;
 mod factors_names;
 mod factors_refused;
+mod factors_rotation;
 mod factors_rows;
 mod factors_segments;
 mod findings_adding;

@@ -90,7 +90,7 @@ fn group_options(root: Command) -> Command {
                 "Queries",
                 &["target", "target_data", "fields", "of_self", "queries", "measurement", "sum_queries"],
             );
-            let how = ["segment", "strategy", "filter", "damping", "rank", "stale"];
+            let how = ["segment", "strategy", "filter", "damping", "rotate", "rank", "stale"];
             let solver = ["solver", "iterations", "tolerance", "solver_data", "solver_rows", "keep_going"];
             let how = options_named("How scores are made", &[&how[..], &solver[..]].concat());
             let which =

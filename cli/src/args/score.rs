@@ -4,12 +4,18 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use clap::{Args, ValueEnum};
-use gstore::factors::{Damping, Filter, Measurement, Strategy};
+use gstore::factors::{Damping, Filter, Measurement, RotatedSide, Strategy};
 use gstore_store::SnapshotName;
 
 use super::factors::{STRATEGIES, damping};
 use super::words::{Word, one_of};
 use super::{EngineArgs, FactorsModelArgs, GivenTextArgs, OutputArgs, at_least};
+
+/// What is rotated for scores.
+const ROTATED: &[Word<RotatedSide>] = &[
+    ("queries", "Queries, into the eigenbasis and back", RotatedSide::Queries),
+    ("rows", "Rows, and queries one way", RotatedSide::Rows),
+];
 
 /// `gstore score`
 #[derive(Args, Debug)]
@@ -24,7 +30,7 @@ use super::{EngineArgs, FactorsModelArgs, GivenTextArgs, OutputArgs, at_least};
     Positive scores are of rows that lower the loss of the query when they are trained on; multiplied with 1 / rows they are the effect\n\
     of one copy. Nothing is read but samples and factors: gradients are computed again, in one pass over the pool for all queries that\n\
     fit in memory; with --segment, in one at each checkpoint.\n\n\
-    Memory: the weights, and for each query 8 bytes for each weight of the modules, or 8 * rank for each of their inputs and outputs;\n\
+    Memory: the weights, and for each query 4 bytes for each weight of the modules, or 4 * rank for each of their inputs and outputs;\n\
     with --segment the weights of two checkpoints, and the bytes of a query for each segment; with --solver 52 more for each weight,\n\
     and 8 for each thread.")]
 pub struct ScoreArgs {
@@ -74,6 +80,10 @@ pub struct ScoreArgs {
     /// several take one pass [default: auto]
     #[arg(long, value_name = "auto|X", value_delimiter = ',', num_args = 1.., value_parser = damping)]
     pub damping: Vec<Damping>,
+    /// What is rotated for each product: queries into the eigenbasis and back, or rows into it; scores differ by
+    /// rounding alone [default: what takes fewer multiplications; queries on a GPU or in bf16]
+    #[arg(long, value_parser = one_of(ROTATED), conflicts_with = "of_self")]
+    pub rotate: Option<RotatedSide>,
     /// Keep queries as matrices of this rank: less memory for many queries
     #[arg(long, value_name = "R", value_parser = at_least::<usize>(1))]
     pub rank: Option<usize>,

@@ -7,9 +7,9 @@ use std::sync::Arc;
 use anyhow::{Result, bail};
 use gstore::Folders;
 use gstore::factors::{
-    Filter, LikeFactors, ScoreForm, ScoreOutput, ScorePer, ScoreReport, ScoreRequest, ScoreSegment,
-    ScoreSolve, ScoreTarget, SolveLimits, SolvedQuery, Strategy, TableOutput, forecast_scores, like_factors,
-    like_segment, score_rows,
+    Filter, LikeFactors, RotatedSide, ScoreForm, ScoreOutput, ScorePer, ScoreReport, ScoreRequest,
+    ScoreSegment, ScoreSolve, ScoreTarget, SolveLimits, SolvedQuery, Strategy, TableOutput, forecast_scores,
+    like_factors, like_segment, score_rows,
 };
 use gstore_core::{many, many_of};
 use gstore_data::{SampleSource, TextOptions};
@@ -217,6 +217,7 @@ fn request(context: &Context, args: &ScoreArgs, snapshot: &Arc<Snapshot>) -> Res
         filters: filters(args),
         segments,
         form: ScoreForm { per, summed: args.sum_pool },
+        rotate: args.rotate,
         rank: args.rank,
         solve: solve(args),
         top: args.top,
@@ -306,6 +307,11 @@ fn preview(report: &ScoreReport, as_json: bool) -> Result<()> {
         out!("queries      {queries}");
     }
     out!("modules      {}", report.modules);
+    match report.rotated {
+        Some(RotatedSide::Queries) => out!("rotated      queries"),
+        Some(RotatedSide::Rows) => out!("rotated      rows"),
+        None => {}
+    }
     out!("passes       {}", report.passes);
     if let Some(rows) = solver_rows(report) {
         out!("solver       cg over {rows}, a pass for each iteration");

@@ -82,7 +82,7 @@ impl ColumnBuffers {
 
     /// Adds what was collected of later queries.
     pub(super) fn append(&mut self, later: Self) {
-        if self.lengths.is_empty() {
+        if self.left.capacity() == 0 {
             *self = later;
             return;
         }
@@ -95,6 +95,8 @@ impl ColumnBuffers {
     pub(super) fn joined(parts: Vec<Self>) -> Self {
         let mut parts = parts.into_iter();
         let mut all = parts.next().unwrap_or_default();
+        all.left.reserve_exact(parts.as_slice().iter().map(|part| part.left.len()).sum());
+        all.right.reserve_exact(parts.as_slice().iter().map(|part| part.right.len()).sum());
         parts.for_each(|part| all.append(part));
         all
     }

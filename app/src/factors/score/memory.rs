@@ -22,6 +22,10 @@ const MOST_TOKENS: u64 = 4096;
 /// a small part.
 const BATCHES: u64 = 8;
 
+/// Parts of a group of queries that are preconditioned one after the other, about, where memory is what
+/// limits a group: each part reads all factors.
+const PARTS: u64 = 4;
+
 /// Bytes of a number of the scores, and of one that is multiplied.
 const DOUBLE: u64 = 8;
 const SINGLE: u64 = 4;
@@ -73,6 +77,8 @@ pub(super) struct ScoreSizes<'a> {
     pub sum_queries: bool,
     /// Whether gradients are turned into eigenbases.
     pub rotates: bool,
+    /// Whether those of rows are.
+    pub rotates_rows: bool,
     /// Whether queries are solved for, all of a group at once.
     pub solves: bool,
     /// Rows of the largest block of eigenvectors.
@@ -131,12 +137,15 @@ impl ScoreSizes<'_> {
             false if self.turns_queries() => of_tokens.max(of_samples),
             false => of_samples,
         };
-        self.activations + SINGLE * of_module
+        // What they are formed of, rotated.
+        let rotated = if self.rotates_rows { of_tokens } else { 0 };
+        self.activations + SINGLE * (of_module + rotated)
     }
 
-    /// A query: its columns of all segments, twice while they are put in the kernel's order, its scores with
-    /// the batches that are worked on or wait for their turn, and the rows that are kept. A pass is of one
-    /// segment; the sums over those before it are in a file. And what it is solved for with.
+    /// A query: its columns of all segments, those of one module twice while they are put in the kernel's
+    /// order, its scores with the batches that are worked on or wait for their turn, and the rows that are
+    /// kept. A pass is of one segment; the sums over those before it are in a file. And what it is solved for
+    /// with.
     fn query(&self) -> u64 {
         let [tokens, rows] = self.batch;
         let parts = match self.per {
@@ -156,7 +165,8 @@ impl ScoreSizes<'_> {
             false => (SINGLE + DOUBLE) * rows,
         };
         let kept = 2 * (DOUBLE + DOUBLE) * self.top.unwrap_or(0) as u64;
-        let columns = 2 * self.segments as u64 * self.all(|module| column_bytes(module, self.rank));
+        let column = |module: &Module| column_bytes(module, self.rank);
+        let columns = self.segments as u64 * self.all(column) + self.widest(column);
         (columns + on_the_way + threads * products + kept) * self.filters as u64 + self.solving()
     }
 
@@ -167,23 +177,27 @@ impl ScoreSizes<'_> {
     }
 
     /// What is there of eigenbases while they are read, and while rows are scored: those of all modules where
-    /// rows are scored for themselves.
+    /// rows are rotated.
     fn bases(&self) -> [u64; 2] {
+        // In f64 while they are read, and as the backends have them.
+        let [read, held] = match self.rotates_rows {
+            true => {
+                let values = self.all(|module| self.eigenvectors(module));
+                [DOUBLE * values, self.devices as u64 * SINGLE * values]
+            }
+            false => [0, 0],
+        };
         if self.queries.is_some() {
-            return [self.threads as u64 * self.preconditioning(), 0];
+            return [read.max(self.threads as u64 * self.preconditioning()) + held, held];
         }
         let scales = DOUBLE * self.filters as u64 * self.all(|module| module.len() as u64);
-        if !self.rotates {
-            return [scales; 2];
-        }
-        // In f64, as the backend has them, and of one module once more and turned, for the first filter and
-        // for the one that is made.
-        let bases = self.all(|module| self.eigenvectors(module));
-        let copies = 2 * self.filters.min(2) as u64;
-        let one =
-            self.widest(|module| DOUBLE * (copies * self.eigenvectors(module) + 3 * module.len() as u64));
-        let held = self.devices as u64 * SINGLE * bases;
-        [scales + DOUBLE * bases + held + one, scales + held]
+        // Scales are made before, of one module at a time: its eigenvectors once more and turned, for the
+        // first filter and for the one that is made.
+        let copies = 1 + 2 * self.filters.min(2) as u64;
+        let making =
+            |module: &Module| DOUBLE * (copies * self.eigenvectors(module) + 3 * module.len() as u64);
+        let making = if self.rotates { self.widest(making) } else { 0 };
+        [scales + making.max(read + held), scales + held]
     }
 
     /// Scores that wait for the end, and the orders of a query's.
@@ -227,11 +241,15 @@ impl ScoreSizes<'_> {
         // Queries are preconditioned before rows are scored.
         let fixed = fixed.max(reading);
         let room = limit.checked_sub(fixed + whole)?;
-        let fits = usize::try_from(room / query.max(1)).unwrap_or(usize::MAX);
-        let at_once = fits.min((MOST_COLUMNS / self.filters.max(1)).max(1));
-        if at_once == 0 {
+        if room < query {
             return None;
         }
+        let is_one_part = self.solves || self.sum_queries;
+        let waiting = if is_one_part { 0 } else { whole / PARTS };
+        let fits = usize::try_from(room / (query + waiting).max(1)).unwrap_or(usize::MAX);
+        let at_once = fits.clamp(1, (MOST_COLUMNS / self.filters.max(1)).max(1));
+        // Groups of about one size.
+        let at_once = all.max(1).div_ceil(all.max(1).div_ceil(at_once));
         // Queries that are summed are one column.
         let (groups, columns) = match self.sum_queries {
             true => (std::iter::once(0..all).collect(), all.min(1)),

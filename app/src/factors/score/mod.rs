@@ -17,6 +17,7 @@ mod pass;
 mod plan;
 mod queries;
 mod request;
+mod rotation;
 mod segments;
 mod sinks;
 mod solve;
@@ -30,8 +31,8 @@ use gstore_store::Snapshot;
 
 pub use like::{LikeFactors, like_factors, like_segment};
 pub use request::{
-    ScoreForm, ScoreOutput, ScorePer, ScoreReport, ScoreRequest, ScoreSegment, ScoreSolve, ScoreTarget,
-    SolvedQuery, TableOutput,
+    RotatedSide, ScoreForm, ScoreOutput, ScorePer, ScoreReport, ScoreRequest, ScoreSegment, ScoreSolve,
+    ScoreTarget, SolvedQuery, TableOutput,
 };
 
 use self::lines::{ScoreTableWriter, TableLayout, number};
@@ -74,9 +75,12 @@ pub fn score_rows(
     check_room(&plan.scratch, plan.disk)?;
     let mut report = report(&plan, request);
     let own = match request.target {
-        ScoreTarget::Own => Some(own_scales(&mut plan)?),
+        ScoreTarget::Own => Some(own_scales(&plan)?),
         ScoreTarget::Samples { .. } => None,
     };
+    if plan.how.rotates_rows() {
+        plan.put_bases()?;
+    }
     let plan = plan;
     let form = request.form;
     let has_queries = own.is_none() && !plan.how.sum_queries;
@@ -169,6 +173,7 @@ fn report(plan: &ScorePlan, request: &ScoreRequest) -> ScoreReport {
         queries,
         modules: plan.engine.modules().len(),
         strategy: plan.how.strategy.name().to_owned(),
+        rotated: plan.how.rotated,
         filters: plan.segments.iter().flat_map(|segment| &segment.filters).map(ToString::to_string).collect(),
         dampings: plan.how.filters.iter().filter_map(|filter| filter.damping()).map(number).collect(),
         solver_data: plan.solve.as_ref().map(|data| data.dataset.clone()),

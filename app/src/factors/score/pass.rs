@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 
 use gstore_core::Unit;
 use gstore_core::parallel::{self, Give};
-use gstore_curvature::{Module, ModuleFactors};
+use gstore_curvature::Module;
 use gstore_ingest::curvature::{CurvatureEngine, Measurement, PassError, TargetSample};
 use gstore_query::kernel::Kernel;
 
@@ -129,6 +129,7 @@ fn row_scores(
     let mut scores: Vec<Vec<f64>> = batch.iter().map(|sample| vec![0.0; parts(sample) * count]).collect();
     // The part of a row's scores that a module's belong to.
     let part = |module: usize| if per == ScorePer::Module { module * count } else { 0 };
+    let rotated = plan.how.rotates_rows();
     match against {
         Multiplier::Columns { modules: columns, .. } if plan.how.by_token => {
             engine.factors(&samples, Measurement::Loss, &wanted, &mut |module, inputs, grads, spans| {
@@ -146,7 +147,7 @@ fn row_scores(
             })?;
         }
         Multiplier::Columns { modules: columns, .. } => {
-            engine.gradients(&samples, Measurement::Loss, &wanted, false, &mut |module, gradients| {
+            engine.gradients(&samples, Measurement::Loss, &wanted, rotated, &mut |module, gradients| {
                 let ModuleColumns::Gradients(queries) = &columns[module] else { return Ok(()) };
                 let found = products(kernel, gradients, queries);
                 let at = part(module);
@@ -161,7 +162,6 @@ fn row_scores(
             })?;
         }
         Multiplier::Own(scales) => {
-            let rotated = plan.how.strategy.rotates();
             engine.gradients(&samples, Measurement::Loss, &wanted, rotated, &mut |module, gradients| {
                 let len = modules[module].len().max(1);
                 let at = part(module);
@@ -205,21 +205,14 @@ fn energies(gradient: &[f32], scales: &[Option<Vec<f64>>]) -> Vec<f64> {
 /// For each module the scale of each filter, none for the identity.
 pub(super) type FilterScales = Vec<Vec<Option<Vec<f64>>>>;
 
-/// The scales of all modules; where gradients are turned into eigenbases, the engines then have these.
-pub(super) fn own_scales(plan: &mut ScorePlan) -> Result<FilterScales, FactorJobError> {
-    let modules: Vec<Module> = plan.engine.modules().to_vec();
-    let (mut scales, mut bases) = (Vec::with_capacity(modules.len()), Vec::with_capacity(modules.len()));
-    for module in &modules {
-        let factors = plan.factors_of(0, module)?;
-        scales
-            .push(FilterScaling::new(module, &factors, plan.how.strategy, &plan.how.filters)?.into_scales());
-        let ModuleFactors { activation_eigen, gradient_eigen, .. } = factors;
-        bases.push(ModuleFactors { activation_eigen, gradient_eigen, ..ModuleFactors::default() });
-    }
-    if plan.how.strategy.rotates() {
-        plan.engine.set_bases(&bases).map_err(FactorJobError::other)?;
-    }
-    Ok(scales)
+/// The scales of all modules.
+pub(super) fn own_scales(plan: &ScorePlan) -> Result<FilterScales, FactorJobError> {
+    let (strategy, filters) = (plan.how.strategy, &plan.how.filters);
+    let of = |module: &Module| {
+        let scaling = FilterScaling::new(module, &plan.factors_of(0, module)?, strategy, filters)?;
+        Ok(scaling.into_scales())
+    };
+    plan.engine.modules().iter().map(of).collect()
 }
 
 #[cfg(test)]

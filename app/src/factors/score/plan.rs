@@ -18,7 +18,7 @@ use gstore_store::{DatasetPart, Snapshot};
 use super::checks::{check, check_segments, of_another_model, selection, strategy};
 use super::forms::column_bytes;
 use super::memory::{ScoreMemoryPlan, ScoreSizes, enlarged, sum_bytes};
-use super::request::{ScoreForm, ScorePer, ScoreRequest, ScoreTarget};
+use super::request::{RotatedSide, ScoreForm, ScorePer, ScoreRequest, ScoreTarget};
 use super::segments::{ScoredSegment, check_stale, places, segments};
 use super::solve_data::SolveData;
 use crate::factors::engine::{self, Engines, RowCounters, SampleTokens};
@@ -71,6 +71,14 @@ pub(super) struct ScoreOptions {
     pub rank: Option<usize>,
     /// Whether scores are computed token by token.
     pub by_token: bool,
+    /// What is rotated for each product; none where nothing is.
+    pub rotated: Option<RotatedSide>,
+}
+
+impl ScoreOptions {
+    pub fn rotates_rows(&self) -> bool {
+        self.rotated == Some(RotatedSide::Rows)
+    }
 }
 
 impl ScorePlan {
@@ -124,6 +132,7 @@ impl ScorePlan {
                 filters: segments.last().map(|last| last.filters.clone()).unwrap_or_default(),
                 rank: request.rank,
                 by_token: request.rank.is_some() || request.form.per == ScorePer::Token,
+                rotated: None,
             },
             segments,
             selection,
@@ -134,7 +143,16 @@ impl ScorePlan {
             scratch: request.scratch.clone(),
             disk: 0,
         };
-        plan.extent = plan.extent(request, &ingest, is_held)?;
+        plan.how.rotated = plan.rotated(request, &ingest, work)?;
+        plan.extent = match plan.extent(request, &ingest, is_held) {
+            Err(FactorJobError::Memory { .. }) if plan.how.rotates_rows() && request.rotate.is_none() => {
+                let why = "queries are rotated: the eigenvectors of all modules, which rows take, do not fit in memory";
+                work.progress.note(why);
+                plan.how.rotated = Some(RotatedSide::Queries);
+                plan.extent(request, &ingest, is_held)?
+            }
+            found => found?,
+        };
         plan.enlarge_batches(request, &ingest, is_held);
         plan.disk = plan.disk(request.form, work)?;
         if plan.extent.threads < work.threads {
@@ -193,7 +211,7 @@ impl ScorePlan {
         is_turned.then(|| self.largest_block())
     }
 
-    fn largest_block(&self) -> usize {
+    pub(super) fn largest_block(&self) -> usize {
         self.segments.iter().filter_map(|segment| segment.widest).max().unwrap_or(usize::MAX)
     }
 
@@ -272,6 +290,7 @@ impl ScorePlan {
             queries: (!matches!(request.target, ScoreTarget::Own)).then_some(self.queries.len()),
             sum_queries: how.sum_queries,
             rotates: how.strategy.rotates(),
+            rotates_rows: how.rotates_rows(),
             solves: self.solve.is_some(),
             max_block: self.largest_block(),
             held: is_held.then_some([rows, tables]),

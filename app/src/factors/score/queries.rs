@@ -6,9 +6,9 @@
 //! Gradients that are turned into an eigenbasis are held as what they are products of, where that is turned
 //! with fewer multiplications.
 //!
-//! Memory: the columns, and up to twice as much again while gradients of some queries wait to be
-//! preconditioned, and as much while columns are put in the kernel's order; for each thread the factors of
-//! one module in one segment, and what the segments after it leave of these queries.
+//! Memory: the columns, those of one module twice while they are put in the kernel's order; gradients of
+//! some queries, which wait to be preconditioned; for each thread the factors of one module in one segment,
+//! and what the segments after it leave of these queries.
 
 mod scaling;
 
@@ -55,6 +55,11 @@ pub(super) fn columns(
         (false, Some(_)) => gradients(plan, group.clone(), work).map(Some),
         (false, None) => {
             let most = plan.extent.queries_at_once.max(1);
+            if group.len() > most {
+                for (module, places) in modules.iter().zip(&mut collected) {
+                    places.iter_mut().for_each(|place| place.reserve(group.len(), module, plan.how.rank));
+                }
+            }
             let done = group.clone().step_by(most).try_for_each(|start| {
                 let part = start..group.end.min(start + most);
                 let gradients = gradients(plan, part, work)?;
@@ -123,8 +128,17 @@ fn module_columns(
     gradients: &[SampleGradient],
 ) -> Result<Vec<ColumnBuffers>, FactorJobError> {
     let filters: Vec<&[Filter]> = plan.segments.iter().map(|segment| &segment.filters[..]).collect();
-    let how = (plan.how.strategy, plan.how.rank);
+    let how = QueryForm { strategy: plan.how.strategy, rank: plan.how.rank, stays: plan.how.rotates_rows() };
     through_segments(module, how, (&filters, &|at| plan.factors_of(at, module)), gradients)
+}
+
+/// How queries are preconditioned.
+#[derive(Clone, Copy)]
+struct QueryForm {
+    strategy: Strategy,
+    rank: Option<usize>,
+    /// Whether they stay in the eigenbasis, into which rows are rotated as well. There is one segment then.
+    stays: bool,
 }
 
 /// Filters of segments, and the factors of each: those of one segment are there at a time.
@@ -133,7 +147,7 @@ type SegmentFilters<'a> = (&'a [&'a [Filter]], &'a dyn Fn(usize) -> Result<Modul
 /// The columns of some queries for a module, from the last segment to the first; for each segment and filter.
 fn through_segments(
     module: &Module,
-    (strategy, rank): (Strategy, Option<usize>),
+    QueryForm { strategy, rank, stays }: QueryForm,
     (segments, factors): SegmentFilters<'_>,
     gradients: &[SampleGradient],
 ) -> Result<Vec<ColumnBuffers>, FactorJobError> {
@@ -150,7 +164,7 @@ fn through_segments(
         let start = end - filters.len();
         for (query, gradient) in gradients.iter().enumerate() {
             let gradient = left.get(query).unwrap_or(gradient);
-            let (columns, rest) = scaling.columns(gradient).split_at(filters.len());
+            let (columns, rest) = scaling.columns(gradient, stays).split_at(filters.len());
             for ((column, filter), into) in columns.iter().zip(*filters).zip(&mut all[start..end]) {
                 check_column(module, *filter, column)?;
                 keep(into, column, module, rank)?;

@@ -35,6 +35,8 @@ pub struct ScoreRequest {
     pub form: ScoreForm,
     /// Queries are kept as matrices of this rank.
     pub rank: Option<usize>,
+    /// What is rotated into the eigenbasis for each product; none: whichever takes fewer multiplications.
+    pub rotate: Option<RotatedSide>,
     /// Queries are solved for with the curvature itself; none: its factors alone are inverted.
     pub solve: Option<ScoreSolve>,
     /// Of each query and damping only so many rows, the highest scores first.
@@ -103,6 +105,16 @@ pub enum ScoreTarget {
     Own,
 }
 
+/// The side of a score that is rotated for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RotatedSide {
+    /// Queries, into the eigenbasis and back: `<Q_S F(Q_S' G_q Q_A) Q_A', G_r>`.
+    Queries,
+    /// Rows, and queries one way: `<F(Q_S' G_q Q_A), Q_S' G_r Q_A>`.
+    Rows,
+}
+
 /// What scores are given of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct ScoreForm {
@@ -162,6 +174,8 @@ pub struct ScoreReport {
     pub modules: usize,
     /// How curvature is approximated.
     pub strategy: String,
+    /// What was rotated for each product; none where nothing is.
+    pub rotated: Option<RotatedSide>,
     /// Filters of eigenvalues, without dampings; of segments each its own.
     pub filters: Vec<String>,
     /// Dampings of those that invert; none is a tenth of each module's mean eigenvalue.

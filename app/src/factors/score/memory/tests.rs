@@ -25,6 +25,7 @@ fn sizes(modules: &[Module]) -> ScoreSizes<'_> {
         queries: Some(3),
         sum_queries: false,
         rotates: true,
+        rotates_rows: false,
         solves: false,
         max_block: usize::MAX,
         held: None,
@@ -34,12 +35,12 @@ fn sizes(modules: &[Module]) -> ScoreSizes<'_> {
 #[test]
 fn a_query_is_its_columns_and_its_scores_on_the_way() {
     let modules = modules();
-    // 500 weights; 2 * 2 + 4 batches of 4 rows; 2 workers' products of 4 rows.
-    let columns = 2 * 4 * 500;
+    // 500 weights, and 300 of a module once more; 2 * 2 + 4 batches of 4 rows; 2 workers' products of 4 rows.
+    let columns = 4 * (500 + 300);
     let of_rows = columns + 8 * 4 * 8 + 2 * 12 * 4;
     assert_eq!(sizes(&modules).query(), of_rows);
     assert_eq!(ScoreSizes { filters: 3, ..sizes(&modules) }.query(), 3 * of_rows);
-    assert_eq!(ScoreSizes { segments: 3, ..sizes(&modules) }.query(), of_rows + 2 * columns);
+    assert_eq!(ScoreSizes { segments: 3, ..sizes(&modules) }.query(), of_rows + 2 * 4 * 500);
     assert_eq!(ScoreSizes { top: Some(5), ..sizes(&modules) }.query(), of_rows + 2 * 16 * 5);
     let of_modules = ScoreSizes { per: ScorePer::Module, ..sizes(&modules) };
     assert_eq!(of_modules.query(), of_rows + 8 * 4 * 8);
@@ -50,6 +51,9 @@ fn a_query_is_its_columns_and_its_scores_on_the_way() {
     // Queries that are turned come as tokens, others as two gradients of a module for each of 4 rows.
     assert_eq!(sizes(&modules).worker(), 10_000 + 4 * 64 * 40);
     assert_eq!(ScoreSizes { rotates: false, ..sizes(&modules) }.worker(), 10_000 + 4 * 2 * 4 * 300);
+    // Inputs and gradients of rows are rotated before their gradients are formed.
+    let of_rows = ScoreSizes { rotates_rows: true, ..sizes(&modules) };
+    assert_eq!(of_rows.worker(), 10_000 + 4 * 2 * 64 * 40);
 }
 
 /// Up to 11 tokens both take fewer multiplications as tokens, of 30 and 40 values each.
@@ -88,20 +92,22 @@ fn a_solve_takes_vectors_of_all_weights_and_sums_of_each_thread() {
 #[test]
 fn rows_for_themselves_are_scales_and_eigenvectors() {
     let modules = modules();
-    let own = ScoreSizes { queries: None, filters: 2, ..sizes(&modules) };
+    let own = ScoreSizes { queries: None, filters: 2, rotates_rows: true, ..sizes(&modules) };
     // 500 + 1000 values of eigenvectors; those of the second module, turned, for two filters, and its
     // eigenvalues.
     let (scales, bases) = (8 * 2 * 500, 500 + 1000);
-    assert_eq!(own.bases(), [scales + 12 * bases + 32 * 1000 + 24 * 300, scales + 4 * bases]);
-    assert_eq!(ScoreSizes { rotates: false, ..own }.bases(), [scales; 2]);
-    let [reading, scoring] = own.bases();
-    assert_eq!(
-        ScoreSizes { devices: 3, ..own }.bases(),
-        [reading, scoring].map(|bytes| bytes + 2 * 4 * bases)
-    );
+    let making = 8 * (5 * 1000 + 3 * 300);
+    assert_eq!(own.bases(), [scales + making, scales + 4 * bases]);
+    let many = ScoreSizes { devices: 9, ..own };
+    assert_eq!(many.bases(), [scales + (8 + 9 * 4) * bases, scales + 9 * 4 * bases]);
+    assert_eq!(ScoreSizes { rotates: false, rotates_rows: false, ..own }.bases(), [scales; 2]);
+    // The eigenvectors of queries' rows are read before the queries.
+    let of_queries = ScoreSizes { queries: Some(3), ..own };
+    let preconditioning = 2 * of_queries.preconditioning();
+    assert_eq!(of_queries.bases(), [preconditioning + 4 * bases, 4 * bases]);
     let extent = own.fitted(u64::MAX).expect("fits");
-    let workers = 2 * (10_000 + 4 * 2 * 4 * 300);
-    let memory = 1_000_000 + (scales + 12 * bases + 32 * 1000 + 24 * 300).max(workers + scales + 4 * bases);
+    let workers = 2 * (10_000 + 4 * (2 * 4 * 300 + 64 * 40));
+    let memory = 1_000_000 + (scales + making).max(workers + scales + 4 * bases);
     assert_eq!((extent.memory, extent.groups.len()), (memory, 1));
     assert_eq!(own.fitted(memory).expect("fits").threads, 2);
     let error = own.fitted(1_000_000).expect_err("too little").to_string();
@@ -125,7 +131,9 @@ fn queries_that_do_not_fit_take_several_passes_then_fewer_threads() {
     let modules = modules();
     let sizes = sizes(&modules);
     let fixed = sizes.fixed().into_iter().max().expect("two");
-    let two = sizes.fitted(fixed + sizes.gradient() + 2 * sizes.query()).expect("fits");
+    // A quarter of the gradients of a group is held besides.
+    let each = sizes.query() + sizes.gradient() / 4;
+    let two = sizes.fitted(fixed + sizes.gradient() + 2 * each).expect("fits");
     assert_eq!((two.threads, two.groups), (2, vec![0..2, 2..3]));
     let one = ScoreSizes { threads: 1, ..sizes };
     let fixed = one.fixed().into_iter().max().expect("two");
@@ -143,9 +151,9 @@ fn blocks_are_counted_as_they_are_stored() {
     assert_eq!(cut.eigenvectors(&modules[0]), 10 * 5 + 20 * 5);
     assert_eq!(ScoreSizes { max_block: 4, ..cut }.eigenvectors(&modules[1]), 30 * 4 + 10 * 4);
     assert_eq!(sizes(&modules).eigenvectors(&modules[1]), 30 * 30 + 10 * 10);
-    let own = ScoreSizes { queries: None, ..cut };
+    let own = ScoreSizes { queries: None, rotates_rows: true, ..cut };
     let (scales, bases) = (8 * 500, 150 + 200);
-    assert_eq!(own.bases(), [scales + 12 * bases + 16 * 200 + 24 * 300, scales + 4 * bases]);
+    assert_eq!(own.bases(), [scales + 8 * (3 * 200 + 3 * 300), scales + 4 * bases]);
 }
 
 #[test]

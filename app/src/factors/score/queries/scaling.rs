@@ -38,8 +38,9 @@ impl FilterScaling {
         Ok(Self { inverse: first, rotation: None, scales, rotated: Vec::new(), columns })
     }
 
-    /// A gradient preconditioned with each filter: it is turned into the eigenbasis once.
-    pub(super) fn columns(&mut self, gradient: &SampleGradient) -> &[Vec<f64>] {
+    /// A gradient preconditioned with each filter: it is rotated into the eigenbasis once, where it `stays`
+    /// or is rotated back with each filter.
+    pub(super) fn columns(&mut self, gradient: &SampleGradient, stays: bool) -> &[Vec<f64>] {
         if let Some(inverse) = self.inverse.take() {
             self.rotation = inverse.rotation();
         }
@@ -54,14 +55,15 @@ impl FilterScaling {
         }
         for (column, scale) in columns.iter_mut().zip(&*scales) {
             match (scale, rotation.as_mut()) {
-                (Some(scale), Some(rotation)) => {
+                (Some(scale), Some(rotation)) if !stays => {
                     let scaled = rotated.iter().zip(scale).map(|(value, scale)| value * scale);
                     rotation.unrotated(scaled, column);
                 }
-                (Some(scale), None) => {
+                (Some(scale), _) => {
                     column.clear();
                     column.extend(rotated.iter().zip(scale).map(|(value, scale)| value * scale));
                 }
+                (None, Some(_)) if stays => column.clone_from(rotated),
                 (None, _) => put_wide(column),
             }
         }

@@ -15,7 +15,11 @@ fn a_damping_that_is_too_small_for_f32_is_refused() {
     let columns = |damping: f64| {
         let filter = Filter::Inverse(Damping::Value(damping));
         let mut scaling = FilterScaling::new(&module, &factors, Strategy::Diagonal, &[filter]).unwrap();
-        check_column(&module, filter, &scaling.columns(&SampleGradient::whole(&module, vec![0.5, 2.0]))[0])
+        check_column(
+            &module,
+            filter,
+            &scaling.columns(&SampleGradient::whole(&module, vec![0.5, 2.0]), false)[0],
+        )
     };
     assert!(columns(1e-3).is_ok());
     let error = columns(1e-300).unwrap_err().to_string();
@@ -41,7 +45,7 @@ fn columns_are_what_the_inverse_of_each_filter_makes_of_a_gradient() {
         for gradient in [[1.0f32, -2.0, 3.0, 0.5, 0.0, -1.0], [0.0, 0.25, -1.5, 2.0, 4.0, 1.0]] {
             let wide = gradient.map(f64::from);
             let gradient = SampleGradient::whole(&module, gradient.to_vec());
-            for (column, filter) in scaling.columns(&gradient).iter().zip(filters) {
+            for (column, filter) in scaling.columns(&gradient, false).iter().zip(filters) {
                 let expected = factors.filtered(&module, strategy, filter).unwrap().apply(&wide);
                 assert_eq!(column.len(), expected.len());
                 for (found, expected) in column.iter().zip(expected) {
@@ -49,6 +53,25 @@ fn columns_are_what_the_inverse_of_each_filter_makes_of_a_gradient() {
                 }
             }
         }
+    }
+}
+
+/// `<P(G), G'>` is the product of both in the eigenbasis, where the filter of the query stays.
+#[test]
+fn products_in_the_eigenbasis_are_those_of_weights() {
+    let turned = Turned { angle: 0.4, values: [3.0, 0.2] };
+    let (module, factors) = (Module { name: "m".into(), out: 1, input: 2, bias: false }, turned.factors());
+    let filters = [Filter::Identity, Filter::Inverse(Damping::Value(0.1)), Filter::source(3, 0.2).unwrap()];
+    let mut scaling = FilterScaling::new(&module, &factors, Strategy::Ekfac, &filters).unwrap();
+    let (query, row) = (SampleGradient::whole(&module, vec![0.8, -1.7]), [0.3, 2.5]);
+    let (sin, cos) = turned.angle.sin_cos();
+    let rotated_row = [cos * row[0] + sin * row[1], -sin * row[0] + cos * row[1]];
+    let expected = scaling.columns(&query, false).to_vec();
+    for (stays, back) in scaling.columns(&query, true).iter().zip(expected) {
+        let [found, expected] = [(stays, rotated_row), (&back, row)]
+            .map(|(column, row)| column.iter().zip(row).map(|(a, b)| a * b).sum::<f64>());
+        assert!((found - expected).abs() < 1e-6 * expected.abs(), "{found} {expected}");
+        assert!((stays[0] - back[0]).abs() > 0.1, "{stays:?} {back:?}");
     }
 }
 
@@ -105,8 +128,8 @@ fn columns_of_segments_are_those_of_power_series_from_the_last_to_the_first() {
         let factors = |at: usize| -> Result<ModuleFactors, FactorJobError> { Ok(segments[at].0.factors()) };
         let gradients = [vec![1.0, 1.0], vec![query[0] as f32, query[1] as f32]];
         let gradients = gradients.map(|values| SampleGradient::whole(&module, values));
-        let all = through_segments(&module, (Strategy::Ekfac, None), (&filters, &factors), &gradients)
-            .expect("finite");
+        let how = QueryForm { strategy: Strategy::Ekfac, rank: None, stays: false };
+        let all = through_segments(&module, how, (&filters, &factors), &gradients).expect("finite");
         let values = |columns: ColumnBuffers| {
             let ModuleColumns::Gradients(columns) = columns.packed(&module, false, None) else {
                 panic!("columns of gradients");

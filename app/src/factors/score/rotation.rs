@@ -1,0 +1,90 @@
+//! The side of scores that is rotated: queries into the eigenbasis and back, or rows into the eigenbasis.
+//!
+//! Eigenvectors are orthogonal, so `<Q_S F(Q_S' G_q Q_A) Q_A', G_r>` is `<F(Q_S' G_q Q_A), Q_S' G_r Q_A>`.
+//! The way back takes `a v_s + s v_a` multiplications for each query and filter; rows take `v_s + v_a` for
+//! each token, where bases of `s` outputs and `a` inputs have `v_s` and `v_a` values in their blocks.
+
+use gstore_curvature::{Filter, ModuleFactors, SampleGradient};
+use gstore_ingest::pipeline::IngestRequest;
+use gstore_model::{ComputePrecision, Device};
+
+use super::plan::ScorePlan;
+use super::request::{RotatedSide, ScoreRequest, ScoreTarget};
+use crate::factors::error::FactorJobError;
+use crate::work::JobContext;
+
+impl ScorePlan {
+    /// What is rotated: what is asked for, else what takes fewer multiplications. On a GPU, and with weights
+    /// of fewer bits, whose precision eigenvectors have there, rows are rotated only if it is asked for.
+    pub(super) fn rotated(
+        &self,
+        request: &ScoreRequest,
+        ingest: &IngestRequest,
+        work: &JobContext<'_>,
+    ) -> Result<Option<RotatedSide>, FactorJobError> {
+        let rotates = self.how.strategy.rotates();
+        if matches!(request.target, ScoreTarget::Own) {
+            return Ok(rotates.then_some(RotatedSide::Rows));
+        }
+        match request.rotate {
+            Some(RotatedSide::Rows) if rotates && !self.can_rotate_rows() => Err(FactorJobError::Option(
+                "rows are rotated for scores of whole rows or modules, with the eigenvectors of one checkpoint and a filter \
+                 of their eigenvalues: without a rank or a solver, and not by token"
+                    .to_owned(),
+            )),
+            Some(_) if !rotates => Err(FactorJobError::Option(
+                "only kfac and ekfac have eigenvectors to rotate with: leave out what is rotated".to_owned(),
+            )),
+            Some(side) => Ok(Some(side)),
+            None if !rotates => Ok(None),
+            None => {
+                let in_f32 = ingest.compute == ComputePrecision::F32;
+                let on_cpu = ingest.device == Device::Cpu && ingest.beside.is_empty();
+                let rows = in_f32 && on_cpu && self.can_rotate_rows() && self.has_few_tokens(work)?;
+                Ok(Some(if rows { RotatedSide::Rows } else { RotatedSide::Queries }))
+            }
+        }
+    }
+
+    fn can_rotate_rows(&self) -> bool {
+        let [segment] = &self.segments[..] else { return false };
+        let is_here = segment.checkpoints.len() == 1 && segment.checkpoints[0].at.is_none();
+        let is_whole = !self.how.by_token && self.solve.is_none();
+        self.how.strategy.rotates() && is_whole && is_here && self.scaled_columns() > 0
+    }
+
+    /// Columns that would be rotated back.
+    fn scaled_columns(&self) -> usize {
+        let queries = if self.how.sum_queries { 1 } else { self.queries.len() };
+        queries * self.how.filters.iter().filter(|filter| **filter != Filter::Identity).count()
+    }
+
+    /// Whether the rows have so few tokens that rotating these takes fewer multiplications than rotating the
+    /// queries back.
+    fn has_few_tokens(&self, work: &JobContext<'_>) -> Result<bool, FactorJobError> {
+        let max_block = self.largest_block();
+        let costs =
+            self.engine.modules().iter().map(|module| SampleGradient::rotation_costs(module, max_block));
+        let [token, whole] = costs.fold([0, 0], |sums, costs| [sums[0] + costs[0], sums[1] + costs[1]]);
+        let most = (whole * self.scaled_columns() as u128 / token.max(1)) as u64;
+        if self.rows.len() > most {
+            return Ok(false);
+        }
+        let mut tokens = 0;
+        self.batches.each(&self.rows, work.cancel, &mut |batch| {
+            tokens += batch.iter().map(|row| row.encoded.ids.len() as u64).sum::<u64>();
+            tokens < most
+        })?;
+        Ok(tokens < most)
+    }
+
+    /// Gives the engines the eigenvectors of all modules, which rows are rotated with.
+    pub(super) fn put_bases(&mut self) -> Result<(), FactorJobError> {
+        let of = |module| -> Result<ModuleFactors, FactorJobError> {
+            let ModuleFactors { activation_eigen, gradient_eigen, .. } = self.factors_of(0, module)?;
+            Ok(ModuleFactors { activation_eigen, gradient_eigen, ..ModuleFactors::default() })
+        };
+        let bases = self.engine.modules().iter().map(of).collect::<Result<Vec<_>, _>>()?;
+        self.engine.set_bases(&bases).map_err(FactorJobError::other)
+    }
+}
