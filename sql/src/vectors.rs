@@ -24,7 +24,6 @@ use super::samples::{self, ColumnSource, SampleTable};
 use super::scan::RowsTable;
 use super::tokens::TokenTexts;
 use super::virtuals::NamedVirtuals;
-use gstore_query::hint::{did_you_mean, listing, nearest};
 
 /// Options of `vectors()`: its two arguments by name.
 pub(crate) const OPTIONS: &[&str] = &["dataset", "feature"];
@@ -38,32 +37,11 @@ pub(crate) fn table(call: &FunctionCall<'_>) -> DfResult<Arc<dyn TableProvider>>
     Ok(Arc::new(RowsTable(Arc::new(VectorRows::new(call.source, &dataset, feature)?))))
 }
 
-/// The feature of a dataset with this label or number.
+/// The feature of a dataset with this name.
 fn find(snapshot: &Snapshot, dataset: &str, name: &str) -> Result<Arc<FeaturePart>, SqlError> {
     snapshot.dataset(dataset).map_err(|e| SqlError::lookup(e).about("dataset"))?;
-    let own: Vec<_> = snapshot.features().iter().filter(|f| f.desc.dataset == dataset).collect();
-    let fits: Vec<_> = own.iter().filter(|f| f.attrs.label == name || f.number.to_string() == name).collect();
-    match fits.as_slice() {
-        [one] => Ok(Arc::clone(one)),
-        [] => {
-            let labels = || own.iter().map(|f| f.attrs.label.as_str());
-            let unknown =
-                SqlError::unknown(format!("dataset `{dataset}` has no feature `{name}`")).about("feature");
-            Err(unknown.hint(match nearest(name, labels()) {
-                Some(label) => did_you_mean(label),
-                None => format!("it has {}", listing(labels())),
-            }))
-        }
-        several => {
-            let numbers: Vec<String> = several.iter().map(|f| f.number.to_string()).collect();
-            Err(SqlError::invalid(format!("dataset `{dataset}` has several features `{name}`"))
-                .about("feature")
-                .hint(format!(
-                    "name one by its number: {}; gstore.features says how they differ",
-                    numbers.join(", ")
-                )))
-        }
-    }
+    let found = snapshot.feature_of(dataset, name);
+    found.cloned().map_err(|e| SqlError::lookup(e).about("feature"))
 }
 
 /// The vectors of one feature, scaled.

@@ -416,6 +416,11 @@ fn labels_that_are_ambiguous_list_the_candidates() {
         other => panic!("{other:?}"),
     }
     assert_eq!(snapshot.feature("2").unwrap().desc.dtype, DType::F32);
+    for (dataset, name, number) in [("pool", "g", 1), ("other", "g", 2), ("other", "other/g", 2)] {
+        assert_eq!(snapshot.feature_of(dataset, name).unwrap().number, number, "{dataset} {name}");
+    }
+    let error = snapshot.feature_of("other", "1").unwrap_err();
+    assert_eq!(error.to_string(), "dataset \"other\" has no feature \"1\"; did you mean \"other/g\"?");
     let key = &snapshot.features()[0].key;
     assert_eq!(&snapshot.feature(&key[..12]).unwrap().key, key);
 }

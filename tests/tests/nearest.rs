@@ -94,6 +94,10 @@ fn text_id_and_vector_find_the_same_rows_with_and_without_graphs() {
     );
     let again: Value = place.json(&["index", "--hnsw", "--dataset", "pool", "--json"]);
     assert!(again["features"].as_array().expect("a list").iter().all(|line| line["linked"] == 0));
+    // Of a dataset with a name beside it only what is named: gradients are left alone.
+    let named: Value = place.json(&["index", "--hnsw", "--dataset", "pool", &label, "--json"]);
+    let lines = named["features"].as_array().expect("a list");
+    assert!(lines.len() == 1 && lines[0]["feature"] == format!("pool/{label}"), "{named}");
 
     for (call, exact) in [(&text, &by_text), (&format!("id => 'twin', {at}"), &by_id)] {
         // So few rows are scanned unless graphs are asked for.

@@ -222,6 +222,26 @@ fn a_file_of_the_right_name_is_listed_for_what_it_is() {
 }
 
 #[test]
+fn a_feature_is_named_within_a_dataset() {
+    let place = place();
+    let label = "grad-sgd-sample";
+    place.run(&["index", "--sketch", label]).fails(&[
+        "is ambiguous",
+        "pool/grad-sgd-sample",
+        "q/grad-sgd-sample",
+    ]);
+    for name in [label, "q/grad-sgd-sample"] {
+        let made = place.json(&["index", "--sketch", "--dataset", "q", name, "--json"]);
+        let features = made["features"].as_array().expect("a list");
+        assert_eq!(features.len(), 1, "{made}");
+        assert_eq!(features[0]["feature"], "q/grad-sgd-sample");
+        assert_eq!(features[0]["sketched"], 1);
+    }
+    let other = place.run(&["index", "--sketch", "--dataset", "pool", "q/grad-sgd-sample"]);
+    other.fails(&["dataset \"pool\" has no feature \"q/grad-sgd-sample\"", "pool/grad-sgd-sample"]);
+}
+
+#[test]
 fn what_cannot_be_asked_is_refused_with_what_can() {
     let place = place();
     for (args, code, says) in [

@@ -38,7 +38,7 @@ pub struct IndexArgs {
     /// Features, by label, dataset/label or number
     #[arg(value_name = "FEATURE")]
     pub features: Vec<String>,
-    /// All features of this dataset
+    /// Features of this dataset only; without FEATURE all of them
     #[arg(long, value_name = "NAME")]
     pub dataset: Option<String>,
     /// Make the sketches that are missing

@@ -12,7 +12,9 @@ use arrow_buffer::Buffer;
 use arrow_schema::{ArrowError, DataType, Field, Schema, SchemaRef};
 use arrow_select::filter::filter_record_batch;
 use bytes::Bytes;
-use gstore_store::{DType, FeaturePart, FeatureReader, Granularity, SharedBlock, SharedColumn, Snapshot};
+use gstore_store::{
+    DType, FeaturePart, FeatureReader, Granularity, LookupError, SharedBlock, SharedColumn, Snapshot,
+};
 use tokio::sync::mpsc;
 use tonic::Status;
 
@@ -25,33 +27,16 @@ pub(crate) struct OpenFeature {
     pub(crate) schema: SchemaRef,
 }
 
-/// The feature of a dataset by its label or number.
+/// The feature of a dataset with this name.
 pub(crate) fn find<'a>(
     snapshot: &'a Snapshot,
     dataset: &str,
     name: &str,
 ) -> Result<&'a Arc<FeaturePart>, Status> {
-    snapshot.dataset(dataset).map_err(|e| Status::not_found(e.to_string()))?;
-    let own = snapshot.features_of(dataset);
-    let fits: Vec<_> =
-        own.iter().filter(|f| f.attrs.label == name || f.number.to_string() == name).copied().collect();
-    let labels = || match own.is_empty() {
-        true => "none".to_owned(),
-        false => {
-            own.iter().map(|f| format!("{} ({})", f.attrs.label, f.number)).collect::<Vec<_>>().join(", ")
-        }
-    };
-    match fits.as_slice() {
-        [one] => Ok(*one),
-        [] => Err(Status::not_found(format!(
-            "dataset `{dataset}` has no feature `{name}`; it has {}",
-            labels()
-        ))),
-        _ => Err(Status::invalid_argument(format!(
-            "dataset `{dataset}` has several features `{name}`; name one by its number: {}",
-            labels()
-        ))),
-    }
+    snapshot.feature_of(dataset, name).map_err(|error| match error {
+        LookupError::Ambiguous { .. } => Status::invalid_argument(error.to_string()),
+        _ => Status::not_found(error.to_string()),
+    })
 }
 
 /// Opens the feature that is asked for. Reads the footers of its files.

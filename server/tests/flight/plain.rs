@@ -60,7 +60,7 @@ async fn the_same_rows_come_by_every_way() {
         assert_eq!(client.rows(json(asked)).await.unwrap_err().code(), code, "{asked}");
     }
     let without = client.rows(json(r#"{"vectors": {"dataset": "bare", "feature": "x"}}"#)).await.unwrap_err();
-    assert_eq!(without.message(), "dataset `bare` has no feature `x`; it has none");
+    assert_eq!(without.message(), "dataset \"bare\" has no feature \"x\"; there are none yet");
     // A schema can be asked for by itself.
     let request = client.request(json(r#"{"dataset": "pool"}"#));
     let schema = client.inner.clone().get_schema(request).await.unwrap().into_inner();

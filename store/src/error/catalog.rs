@@ -52,6 +52,15 @@ pub enum LookupError {
         /// Those there are; of many the first, and how many more.
         known: Vec<String>,
     },
+    /// A dataset has no such feature.
+    #[error("dataset {dataset:?} has no feature {name:?}{}", did_you_mean(.nearest, .known))]
+    UnknownOfDataset {
+        dataset: String,
+        name: String,
+        nearest: Option<String>,
+        /// As above.
+        known: Vec<String>,
+    },
     /// There are several.
     #[error("{what} {name:?} is ambiguous; give the number of the one that is meant:\n  {}", .candidates.join("\n  "))]
     Ambiguous {

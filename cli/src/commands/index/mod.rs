@@ -135,29 +135,33 @@ fn too_small_for_sketch(part: &FeaturePart) -> Option<String> {
         .then(|| format!("a sketch does not pay for {}; named, it gets one", many(dim.into(), "coordinate")))
 }
 
-/// The features that the flags name; all of the store without any.
+/// The features that the flags name; without names all of the dataset, without a dataset all of the store.
 fn chosen<'a>(snapshot: &'a Snapshot, args: &IndexArgs) -> Result<Vec<&'a Arc<FeaturePart>>> {
-    let mut features = Vec::new();
-    if let Some(dataset) = &args.dataset {
-        features.extend(snapshot.features_of(&snapshot.dataset(dataset)?.name));
-    }
+    let mut features: Vec<&Arc<FeaturePart>> = Vec::new();
     for name in &args.features {
-        let part = match snapshot.feature(name) {
+        let found = match &args.dataset {
+            Some(dataset) => snapshot.feature_of(dataset, name),
+            None => snapshot.feature(name),
+        };
+        let part = match found {
             Err(_) if snapshot.dataset(name).is_ok() => {
                 refuse!("{name} is a dataset, not a feature; --dataset {name} means all features of it")
             }
             found => found?,
         };
-        if !features.iter().any(|other: &&Arc<FeaturePart>| other.number == part.number) {
+        if !features.iter().any(|other| other.number == part.number) {
             features.push(part);
         }
     }
-    if args.dataset.is_none() && args.features.is_empty() {
-        let made = if args.sketch { "sketches" } else { "graphs" };
-        if args.sketch || args.hnsw {
-            refuse!("{made} of what? name features, or --dataset NAME for all of a dataset");
-        }
-        features.extend(snapshot.features());
+    if args.features.is_empty() {
+        features = match &args.dataset {
+            Some(dataset) => snapshot.features_of(&snapshot.dataset(dataset)?.name),
+            None if args.sketch || args.hnsw => {
+                let made = if args.sketch { "sketches" } else { "graphs" };
+                refuse!("{made} of what? name features, or --dataset NAME for all of a dataset");
+            }
+            None => snapshot.features().iter().collect(),
+        };
     }
     if !args.kinds.is_empty() {
         let there: BTreeSet<&str> = features.iter().map(|part| part.desc.kind.name.as_str()).collect();

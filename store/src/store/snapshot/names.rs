@@ -99,36 +99,52 @@ impl Snapshot {
 
     /// The error for a name of no feature, with the nearest, or those that there are.
     pub fn unknown_feature(&self, name: &str) -> LookupError {
-        unknown_feature(name, &self.parts.features)
+        unknown_feature(name, &self.parts.features.iter().collect::<Vec<_>>())
     }
 
     /// A feature by its label, `dataset/label`, number, or the first eight or more digits of its key.
     pub fn feature(&self, name: &str) -> Result<&Arc<FeaturePart>, LookupError> {
-        let by_key = name.len() >= 8 && name.bytes().all(|b| b.is_ascii_hexdigit());
-        let number: Option<u32> = name.parse().ok();
-        let found: Vec<&Arc<FeaturePart>> = self
-            .parts
-            .features
-            .iter()
-            .filter(|f| {
-                f.attrs.label == name
-                    || f.display_name() == name
-                    || Some(f.number) == number
-                    || (by_key && f.key.starts_with(name))
-            })
-            .collect();
-        match found.as_slice() {
-            [one] => Ok(one),
-            [] => Err(self.unknown_feature(name)),
-            several => Err(LookupError::Ambiguous {
-                what: "feature",
-                name: name.to_owned(),
-                candidates: several
-                    .iter()
-                    .map(|f| format!("{} (number {}, key {:.12})", f.display_name(), f.number, f.key))
-                    .collect(),
-            }),
-        }
+        only_feature(name, &self.parts.features.iter().collect::<Vec<_>>())
+    }
+
+    /// A feature of a dataset by the same names; those of other datasets may have them too.
+    pub fn feature_of(&self, dataset: &str, name: &str) -> Result<&Arc<FeaturePart>, LookupError> {
+        let dataset = self.dataset(dataset)?.name.clone();
+        let found = only_feature(name, &self.features_of(&dataset));
+        found.map_err(|error| match error {
+            LookupError::Unknown { name, nearest, known, .. } => {
+                LookupError::UnknownOfDataset { dataset, name, nearest, known }
+            }
+            other => other,
+        })
+    }
+}
+
+/// The only one of some features that has a name.
+fn only_feature<'a>(
+    name: &str,
+    features: &[&'a Arc<FeaturePart>],
+) -> Result<&'a Arc<FeaturePart>, LookupError> {
+    let by_key = name.len() >= 8 && name.bytes().all(|b| b.is_ascii_hexdigit());
+    let number: Option<u32> = name.parse().ok();
+    let has_name = |f: &FeaturePart| {
+        f.attrs.label == name
+            || f.display_name() == name
+            || Some(f.number) == number
+            || (by_key && f.key.starts_with(name))
+    };
+    let found: Vec<&Arc<FeaturePart>> = features.iter().copied().filter(|f| has_name(f)).collect();
+    match found.as_slice() {
+        [one] => Ok(*one),
+        [] => Err(unknown_feature(name, features)),
+        several => Err(LookupError::Ambiguous {
+            what: "feature",
+            name: name.to_owned(),
+            candidates: several
+                .iter()
+                .map(|f| format!("{} (number {}, key {:.12})", f.display_name(), f.number, f.key))
+                .collect(),
+        }),
     }
 }
 
@@ -145,7 +161,7 @@ fn named<'a, T>(
 
 /// The hint is a name that works, with its dataset: features of several often have one label. Where only a
 /// kind is near, it is the first of that kind.
-fn unknown_feature(name: &str, features: &[Arc<FeaturePart>]) -> LookupError {
+fn unknown_feature(name: &str, features: &[&Arc<FeaturePart>]) -> LookupError {
     let full: Vec<String> = features.iter().map(|f| f.display_name()).collect();
     let listed: Vec<String> =
         features.iter().zip(&full).map(|(f, full)| format!("#{} {full}", f.number)).collect();
