@@ -243,14 +243,14 @@ impl VectorSpec {
     }
 
     fn family(&self) -> Result<Family, PutError> {
-        let plain = |name: &str| {
-            let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "-_".contains(c);
-            name.len() <= 64 && name.chars().all(fits)
-        };
+        let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "-_".contains(c);
         match self.kind.as_deref() {
             Some(name) if name == Kind::Loss.name() => Ok(Family::Loss),
-            Some(name) if plain(name) && Kind::names_gradient(name) => Ok(Family::Gradient),
-            Some(name) if plain(name) && Kind::names_embedding(name) => Ok(Family::Embedding),
+            Some(name) if name.len() > 64 || !name.chars().all(fits) => {
+                Err(refused("the `kind` of vectors is up to 64 of the letters a to z, digits, `-` and `_`"))
+            }
+            Some(name) if Kind::names_gradient(name) => Ok(Family::Gradient),
+            Some(name) if Kind::names_embedding(name) => Ok(Family::Embedding),
             _ => Err(refused(Self::KINDS)),
         }
     }

@@ -424,8 +424,17 @@ async fn only_those_who_may_write_add_something_and_only_what_can_be() {
     assert!(error.message().contains("rows count from 0"), "{error}");
     let loss = json!({"vectors": {"dataset": "pool", "kind": "loss"}});
     assert_eq!(refused(&client, loss, vectors(&[0], 2)).await, Code::InvalidArgument);
-    let strange = json!({"vectors": {"dataset": "pool", "kind": "mine"}});
-    assert_eq!(refused(&client, strange, vectors(&[0], 2)).await, Code::InvalidArgument);
+    let long = format!("grad-{}", "x".repeat(60));
+    for (kind, why) in [
+        ("mine", "begins with embed or grad"),
+        ("embed.mine", "letters a to z"),
+        ("Grad-mine", "letters a to z"),
+        (long.as_str(), "up to 64 of"),
+    ] {
+        let strange = json!({"vectors": {"dataset": "pool", "kind": kind}});
+        let error = put(&client, strange, vec![vectors(&[0], 2)]).await.unwrap_err();
+        assert!(error.code() == Code::InvalidArgument && error.message().contains(why), "{kind}: {error}");
+    }
     assert_eq!(refused(&client, what.clone(), texts(0..51)).await, Code::ResourceExhausted);
     let packed = IpcWriteOptions::default().try_with_compression(Some(CompressionType::ZSTD));
     if let Ok(packed) = packed {
