@@ -1,6 +1,7 @@
 //! Values as expressions of a parsed statement.
 
 use arrow_cast::display::{ArrayFormatter, FormatOptions};
+use arrow_schema::DECIMAL256_MAX_PRECISION;
 use datafusion::arrow::array::{Array as _, ArrayRef};
 use datafusion::scalar::ScalarValue;
 use datafusion::sql::sqlparser::ast::{Array, Expr as Ast, Value as AstValue};
@@ -50,9 +51,7 @@ pub(crate) fn literal(value: &ScalarValue) -> Result<Ast, SqlError> {
         ScalarValue::Decimal32(_, digits, scale)
         | ScalarValue::Decimal64(_, digits, scale)
         | ScalarValue::Decimal128(_, digits, scale)
-        | ScalarValue::Decimal256(_, digits, scale) => {
-            parse_literal(&format!("CAST('{}' AS DECIMAL({digits}, {scale}))", literal_text(value)?))
-        }
+        | ScalarValue::Decimal256(_, digits, scale) => decimal(value, *digits, *scale),
         // The zone says how an instant is shown, not when it is.
         ScalarValue::TimestampSecond(time, zone) => {
             timestamp(&ScalarValue::TimestampSecond(*time, None), zone.as_deref())
@@ -91,6 +90,20 @@ fn float(x: f64) -> Result<Ast, SqlError> {
         true => parse_literal(&format!("{x:e}")),
         false => parse_literal(&format!("CAST('{x}' AS DOUBLE)")),
     }
+}
+
+/// The engine reads no text as a decimal of a negative scale, so the zeros before the point become digits.
+fn decimal(value: &ScalarValue, digits: u8, scale: i8) -> Result<Ast, SqlError> {
+    let whole = digits.saturating_add(scale.min(0).unsigned_abs());
+    if whole > DECIMAL256_MAX_PRECISION {
+        let why = format!(
+            "a parameter has the type DECIMAL({digits}, {scale}), whose values have up to {whole} digits"
+        );
+        return Err(SqlError::invalid(why)
+            .hint(format!("a decimal has at most {DECIMAL256_MAX_PRECISION}; send a DOUBLE")));
+    }
+    let text = literal_text(value)?;
+    parse_literal(&format!("CAST('{text}' AS DECIMAL({whole}, {}))", scale.max(0)))
 }
 
 fn timestamp(time: &ScalarValue, zone: Option<&str>) -> Result<Ast, SqlError> {
@@ -145,6 +158,18 @@ mod tests {
         ] {
             assert_eq!(literal(&value).unwrap().to_string(), text);
         }
+    }
+
+    #[test]
+    fn a_decimal_of_a_negative_scale_is_a_whole_number() {
+        for (value, text) in [
+            (ScalarValue::Decimal128(Some(-15), 5, -2), "CAST('-1500' AS DECIMAL(7,0))"),
+            (ScalarValue::Decimal256(Some(i256::ONE), 70, -6), "CAST('1000000' AS DECIMAL(76,0))"),
+        ] {
+            assert_eq!(literal(&value).unwrap().to_string(), text);
+        }
+        let error = literal(&ScalarValue::Decimal128(Some(1), 38, -39)).unwrap_err();
+        assert!(error.to_string().contains("DECIMAL(38, -39), whose values have up to 77 digits"), "{error}");
     }
 
     #[test]
