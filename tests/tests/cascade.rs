@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::os::unix::fs::MetadataExt;
 
+use gstore_tests::binary;
 use gstore_tests::place::Place;
 use serde_json::{Value, json};
 
@@ -150,6 +151,31 @@ fn a_cascade_computes_few_gradients_and_goes_on_from_them() {
     let kept: BTreeSet<&str> = selected.lines().collect();
     let common = all.lines().filter(|line| kept.contains(line)).count();
     assert!(common >= 120, "{common} of 150");
+}
+
+#[test]
+fn what_the_pool_has_of_every_row_is_not_counted() {
+    let place = Place::of(&[("pool", 300), ("q", 4)]);
+    place.add("pool");
+    place.ingested("q", Some(&place.path("q.jsonl")), "grad-sgd");
+    let estimate =
+        ["select", "--pool", "pool", "--target", "q", "--cascade", "loss,embed -> all", "--estimate"];
+    let sized = ["--top", "50%", "--recall", "80%", "--labels", "60", "--json"];
+    let told = || place.run(&[&estimate[..], &sized].concat());
+    // A forward pass, and three for a gradient at each of four checkpoints.
+    let counted = |pass: f64| {
+        let told = told().json();
+        let cost = &told["report"]["cost"];
+        assert_eq!(cost["each"], json!([pass, 12.0]), "{told:#}");
+        assert_eq!((&cost["label"], &cost["full"]), (&json!(12.0 + pass), &json!(12.0)), "{told:#}");
+    };
+    counted(1.0);
+    // What a cascade has left counts again, so that the same command decides the same.
+    counted(1.0);
+    binary::ok(&mut place.with_model("ingest --dataset pool --features loss,embed-mean"));
+    counted(0.0);
+    place.ingested("pool", None, "grad-adam");
+    told().says(4, &["the pool has all gradients of these rows already; select without a cascade"]);
 }
 
 /// Whether nothing is known of a row of [`hinted`].

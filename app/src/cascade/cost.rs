@@ -3,13 +3,13 @@
 use gstore_learn::GRADIENT_PASSES;
 use gstore_learn::judge::CascadeCost;
 
-use super::source::StepTime;
+use super::source::{MissingFeatures, StepTime};
 use super::stages::Stage;
 
 /// What was computed, and in what time.
 pub(super) struct ComputeCost {
     stages: Vec<StageCost>,
-    /// Checkpoints of the question.
+    /// Checkpoints of the question whose gradients are missing.
     checkpoints: usize,
     gradients: StepTime,
 }
@@ -18,21 +18,27 @@ pub(super) struct ComputeCost {
 struct StageCost {
     /// Whether a forward pass is among it.
     is_forward: bool,
-    /// Checkpoints that no stage before it has.
+    /// Checkpoints whose gradients are missing, and that no stage before it has.
     checkpoints: usize,
     forward: StepTime,
 }
 
 impl ComputeCost {
     /// Nothing yet.
-    pub(super) fn new(stages: &[Stage], checkpoints: usize) -> Self {
+    pub(super) fn new(stages: &[Stage], missing: &MissingFeatures) -> Self {
+        let count = |gradients: &[bool]| gradients.iter().filter(|is_missing| **is_missing).count();
         let mut before = 0;
-        let of_stage = |stage: &Stage| {
-            let own = stage.checkpoints.saturating_sub(before);
-            before += own;
-            StageCost { is_forward: !stage.kinds.is_empty(), checkpoints: own, forward: StepTime::default() }
+        let of_stage = |(stage, is_forward): (&Stage, &bool)| {
+            let end = stage.checkpoints.clamp(before, missing.gradients.len());
+            let own = count(&missing.gradients[before..end]);
+            before = end;
+            StageCost { is_forward: *is_forward, checkpoints: own, forward: StepTime::default() }
         };
-        Self { stages: stages.iter().map(of_stage).collect(), checkpoints, gradients: StepTime::default() }
+        Self {
+            stages: stages.iter().zip(&missing.forward).map(of_stage).collect(),
+            checkpoints: count(&missing.gradients),
+            gradients: StepTime::default(),
+        }
     }
 
     /// Notes the forward passes of a stage.
@@ -96,7 +102,7 @@ mod tests {
     fn a_row_takes_what_no_stage_before_has() {
         let stages =
             crate::cascade::stages::parse("loss -> 1 checkpoint -> 2 checkpoints -> all", &[]).unwrap();
-        let mut spent = ComputeCost::new(&stages, 4);
+        let mut spent = ComputeCost::new(&stages, &MissingFeatures::all(&stages, 4));
         let cost = spent.passes(100, 10, vec![90.0, 50.0, 20.0, 5.0]);
         assert_eq!((cost.each, cost.label, cost.full), (vec![1.0, 3.0, 3.0, 6.0], 13.0, 12.0));
         spent.gradients(StepTime { rows: 40, seconds: 20.0 });
@@ -105,5 +111,14 @@ mod tests {
         let cost = spent.time(100, 10, Vec::new()).unwrap();
         assert_eq!((cost.measured, cost.each, cost.full), (true, vec![0.1, 0.5, 0.5, 1.0], 2.0));
         assert_eq!(spent.seconds(), 21.0);
+    }
+
+    #[test]
+    fn what_the_pool_has_costs_nothing() {
+        let stages = crate::cascade::stages::parse("loss -> embed,2 checkpoints -> all", &[]).unwrap();
+        let missing =
+            MissingFeatures { forward: vec![false, true], gradients: vec![false, true, true, false] };
+        let cost = ComputeCost::new(&stages, &missing).passes(100, 10, vec![90.0, 50.0, 20.0]);
+        assert_eq!((cost.each, cost.label, cost.full), (vec![0.0, 4.0, 3.0], 7.0, 6.0));
     }
 }

@@ -118,10 +118,9 @@ pub fn prepare_cascade(
             many(source.checkpoints() as u64, "checkpoint")
         )));
     }
-    let pool = draw(&snapshot, &source, request, &stages, work)?;
+    let (pool, mut spent) = draw((store, &snapshot), &source, request, &stages, work)?;
     check_columns(&snapshot, &source, &stages, &pool.labelled, request)?;
     drop((snapshot, lease));
-    let mut spent = ComputeCost::new(&stages, source.checkpoints());
     let keys = compute_sample(store, &source, &stages, (&pool.labelled, &mut spent), work)?;
     let (snapshot, _lease) = open_newest(store, work)?;
     let inputs = inputs(&snapshot, &stages, &keys)?;

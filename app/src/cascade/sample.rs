@@ -33,14 +33,14 @@ pub(super) struct CandidatePool {
     pub(super) in_target: u64,
 }
 
-/// The rows of a cascade, and a sample of them that is large enough.
+/// The rows of a cascade, a sample of them that is large enough, and what is to be spent.
 pub(super) fn draw(
-    snapshot: &Arc<Snapshot>,
+    (store, snapshot): (&Store, &Arc<Snapshot>),
     source: &CascadeSource,
     request: &CascadeRequest,
     stages: &[Stage],
-    work: &JobContext<'_>,
-) -> Result<CandidatePool, AnswerError> {
+    work: &mut JobContext<'_>,
+) -> Result<(CandidatePool, ComputeCost), AnswerError> {
     let part = snapshot.dataset(source.pool())?;
     let rows = match &request.condition {
         Some(condition) => rows_where(snapshot, source.pool(), condition, work)?,
@@ -71,7 +71,16 @@ pub(super) fn draw(
     // At least the rows that are still to be found among the unlabelled ones go on.
     let found = (rest * top - (1.0 - request.recall) * k as f64).max(0.0);
     let entering = (0..=stages.len()).map(|stage| if stage == 0 { rest } else { found });
-    let cost = ComputeCost::new(stages, source.checkpoints()).passes(all, count, entering.collect());
+    let missing = source.missing((store, snapshot), stages, &rows, work)?;
+    if !missing.gradients.contains(&true) {
+        return Err(AnswerError::Cascade(
+            "nothing was computed, because nothing can be saved: the pool has all gradients of these rows already; select \
+             without a cascade"
+                .to_owned(),
+        ));
+    }
+    let spent = ComputeCost::new(stages, &missing);
+    let cost = spent.passes(all, count, entering.collect());
     if cost.saving() <= 0.0 {
         return Err(AnswerError::Cascade(format!(
             "nothing was computed, because nothing can be saved: labels of {count} of {} and the stages take at least {:.0} \
@@ -83,7 +92,7 @@ pub(super) fn draw(
         )));
     }
     let labelled = random_rows(&rows, count, request.seed);
-    Ok(CandidatePool { rows, top, selected: k, labelled, in_target })
+    Ok((CandidatePool { rows, top, selected: k, labelled, in_target }, spent))
 }
 
 /// Checks `count` labels of the `all` rows of a pool, of which the recall over some stages takes `least`.

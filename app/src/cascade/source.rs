@@ -6,7 +6,7 @@ use std::time::Instant;
 use gstore_core::Kind;
 use gstore_ingest::gradient::{LossForm, ModuleSelection};
 use gstore_ingest::pipeline::{
-    self, CheckpointArg, IngestError, IngestPlan, IngestRequest, ProjectionChoice, RunEnding,
+    self, CheckpointArg, IngestError, IngestPlan, IngestRequest, PlannedFeature, ProjectionChoice, RunEnding,
     SampleEncoderOptions, request_like,
 };
 use gstore_model::Reduction;
@@ -14,8 +14,9 @@ use gstore_query::QueryError;
 use gstore_query::influence::{
     InfluenceSpec, Missing, Mode, Prepared, named_kind, names_for, names_of, rows_in_targets,
 };
-use gstore_store::{EncodeFeature, RowSet, Snapshot, Store};
+use gstore_store::{EncodeFeature, FeatureState, RowSet, Snapshot, Store};
 
+use super::stages::Stage;
 use crate::answer::AnswerError;
 use crate::folders::Folders;
 use crate::work::JobContext;
@@ -64,6 +65,22 @@ impl StepTime {
     pub(super) fn add(&mut self, other: Self) {
         self.rows += other.rows;
         self.seconds += other.seconds;
+    }
+}
+
+/// What the pool lacks of a cascade's features; what it has of every row costs nothing.
+pub(super) struct MissingFeatures {
+    /// Of each stage, whether a forward pass has something to compute.
+    pub(super) forward: Vec<bool>,
+    /// Whether gradients are missing, by checkpoint: the largest weight first.
+    pub(super) gradients: Vec<bool>,
+}
+
+impl MissingFeatures {
+    /// Everything.
+    pub(super) fn all(stages: &[Stage], checkpoints: usize) -> Self {
+        let forward = stages.iter().map(|stage| !stage.kinds.is_empty()).collect();
+        Self { forward, gradients: vec![true; checkpoints] }
     }
 }
 
@@ -226,6 +243,42 @@ impl CascadeSource {
             projection: ProjectionChoice::default(),
             ..self.gradients.clone()
         }
+    }
+
+    /// What the pool lacks of some rows. Only complete features count as there, which ingests of the whole
+    /// pool leave: those of cascades stay `building`, and so the same command decides the same whatever an
+    /// earlier one has computed.
+    pub(super) fn missing(
+        &self,
+        (store, snapshot): (&Store, &Arc<Snapshot>),
+        stages: &[Stage],
+        rows: &RowSet,
+        work: &mut JobContext<'_>,
+    ) -> Result<MissingFeatures, AnswerError> {
+        let own = snapshot.features_of(self.pool());
+        let complete = own.iter().filter(|part| part.state == FeatureState::Complete);
+        let complete: Vec<&str> = complete.map(|part| part.desc.kind.name.as_str()).collect();
+        // A plan reads weights, so it is only made where it may find something.
+        let may_have =
+            |kinds: &[Kind]| !kinds.is_empty() && kinds.iter().all(|kind| complete.contains(&kind.name()));
+        let lacks = |features: &[PlannedFeature]| {
+            features.iter().any(|of| !of.complete || !rows.difference(&of.published).is_empty())
+        };
+        let mut missing = MissingFeatures::all(stages, self.checkpoints());
+        for (stage, is_missing) in stages.iter().zip(&mut missing.forward) {
+            if may_have(&stage.kinds) {
+                let plan = IngestPlan::new(store, self.forward(&stage.kinds), work.progress)?;
+                *is_missing = plan.checkpoints.iter().any(|at| lacks(&at.features));
+            }
+        }
+        if may_have(&self.gradients.kinds) {
+            let plan = IngestPlan::new(store, self.gradients.clone(), work.progress)?;
+            for (checkpoint, is_missing) in self.by_weight.iter().zip(&mut missing.gradients) {
+                let planned = plan.checkpoints.iter().find(|at| at.arg.name == checkpoint.name);
+                *is_missing = planned.is_none_or(|at| lacks(&at.features));
+            }
+        }
+        Ok(missing)
     }
 
     /// Computes and publishes what these rows lack. What an earlier run left is taken over.
