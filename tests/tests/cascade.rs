@@ -178,6 +178,20 @@ fn what_the_pool_has_of_every_row_is_not_counted() {
     told().says(4, &["the pool has all gradients of these rows already; select without a cascade"]);
 }
 
+#[test]
+fn embeddings_of_another_storage_type_are_not_computed_again() {
+    let place = Place::of(&[("pool", 300), ("q", 4)]);
+    place.add("pool");
+    place.ingested("q", Some(&place.path("q.jsonl")), "grad-sgd");
+    binary::ok(&mut place.with_model("ingest --dataset pool --features embed-mean --dtype f32"));
+    let estimate = ["select", "--pool", "pool", "--target", "q", "--cascade", "embed -> all", "--estimate"];
+    let sized = ["--top", "50%", "--recall", "80%", "--labels", "60", "--json"];
+    let told = place.run(&[&estimate[..], &sized].concat()).json();
+    assert_eq!(told["report"]["cost"]["each"], json!([0.0, 12.0]), "{told:#}");
+    let features = "SELECT count(*) FROM gstore.features WHERE dataset = 'pool' AND kind = 'embed-mean'";
+    assert_eq!(place.value(features), "1");
+}
+
 /// Whether nothing is known of a row of [`hinted`].
 fn is_missing(row: u64) -> bool {
     row % 7 == 3

@@ -14,7 +14,7 @@ use gstore_query::QueryError;
 use gstore_query::influence::{
     InfluenceSpec, Missing, Mode, Prepared, named_kind, names_for, names_of, rows_in_targets,
 };
-use gstore_store::{EncodeFeature, FeatureState, RowSet, Snapshot, Store};
+use gstore_store::{DType, EncodeFeature, FeatureDesc, FeatureState, RowSet, SignRotation, Snapshot, Store};
 
 use super::stages::Stage;
 use crate::answer::AnswerError;
@@ -89,6 +89,31 @@ pub(super) struct ComputedFeatures {
     pub(super) measured: StepTime,
     pub(super) rows: RowSet,
     pub(super) keys: Vec<String>,
+}
+
+/// The plan of a request. Embeddings that the pool has in another storage type are taken as they are.
+fn plan(store: &Store, request: IngestRequest, work: &mut JobContext<'_>) -> Result<IngestPlan, AnswerError> {
+    let plan = IngestPlan::new(store, request, work.progress)?;
+    match stored_dtype(&plan) {
+        Some(dtype) => {
+            Ok(IngestPlan::new(store, IngestRequest { dtype, ..plan.request.clone() }, work.progress)?)
+        }
+        None => Ok(plan),
+    }
+}
+
+/// The storage type of planned embeddings that the pool has, and not in the type of the plan.
+fn stored_dtype(plan: &IngestPlan) -> Option<DType> {
+    let own = plan.snapshot.features_of(&plan.request.dataset);
+    let of_embedding = |planned: &PlannedFeature| {
+        let stored_as =
+            |dtype: DType| FeatureDesc { dtype, rotation: SignRotation::of(dtype), ..planned.desc.clone() };
+        let there = own.iter().map(|part| &part.desc).filter(|desc| **desc == stored_as(desc.dtype));
+        let there: Vec<DType> = there.map(|desc| desc.dtype).collect();
+        let other = there.first().copied();
+        other.filter(|_| !there.contains(&planned.desc.dtype))
+    };
+    plan.features().filter(|planned| planned.kind.is_embedding()).find_map(of_embedding)
 }
 
 fn refuse(why: &str) -> AnswerError {
@@ -267,12 +292,12 @@ impl CascadeSource {
         let mut missing = MissingFeatures::all(stages, self.checkpoints());
         for (stage, is_missing) in stages.iter().zip(&mut missing.forward) {
             if may_have(&stage.kinds) {
-                let plan = IngestPlan::new(store, self.forward(&stage.kinds), work.progress)?;
+                let plan = plan(store, self.forward(&stage.kinds), work)?;
                 *is_missing = plan.checkpoints.iter().any(|at| lacks(&at.features));
             }
         }
         if may_have(&self.gradients.kinds) {
-            let plan = IngestPlan::new(store, self.gradients.clone(), work.progress)?;
+            let plan = plan(store, self.gradients.clone(), work)?;
             for (checkpoint, is_missing) in self.by_weight.iter().zip(&mut missing.gradients) {
                 let planned = plan.checkpoints.iter().find(|at| at.arg.name == checkpoint.name);
                 *is_missing = planned.is_none_or(|at| lacks(&at.features));
@@ -295,7 +320,7 @@ impl CascadeSource {
             command: work.command.to_owned(),
             ..request
         };
-        let plan = IngestPlan::new(store, request, work.progress)?;
+        let plan = plan(store, request, work)?;
         self.check(&plan)?;
         let keys = plan.features().map(|feature| feature.desc.key()).collect();
         let begun = Instant::now();
