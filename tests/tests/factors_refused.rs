@@ -71,9 +71,12 @@ fn factors_of_something_else_are_refused() {
     refused.fails(&[&fields.join(" ")]);
     place.ok(&[&asked[..], &fields, &["-o", "asked.csv"]].concat());
     place.run(&[&of_twice[..5], &["--target", "q"], &fields[..2]].concat()).says(2, &["--field"]);
-    let tiny = ["score", "--factors", "thin", "--pool", "pool", "--target", "q", "--damping", "1e-300"];
-    place.run(&[&tiny[..], &["-o", "tiny.csv"]].concat()).says(1, &["module `model.layers."]);
-    assert!(!place.path("tiny.csv").exists());
+    let damped =
+        ["score", "--factors", "thin", "--pool", "pool", "--target", "q", "-o", "damped.csv", "--damping"];
+    for (damping, way) in [("1e-300", "a larger damping"), ("1e300", "a smaller damping")] {
+        place.run(&[&damped[..], &[damping]].concat()).says(1, &["module `model.layers.", way]);
+        assert!(!place.path("damped.csv").exists());
+    }
 
     let bad = place.path("bad");
     fs_err::create_dir(&bad).expect("made");

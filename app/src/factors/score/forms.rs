@@ -17,17 +17,22 @@ const CHUNK: usize = 4096;
 /// Tokens that are multiplied at a time.
 pub(super) const TOKENS: usize = 64;
 
-/// Refuses a query whose values are not finite in f32, in which rows are multiplied with it.
+/// Refuses a query whose values in f32, in which rows are multiplied with it, are not finite, or are all 0
+/// by a damping whose inverse is too small for f32.
 pub(super) fn check_column(module: &Module, filter: Filter, column: &[f64]) -> Result<(), FactorJobError> {
-    if column.iter().all(|value| (*value as f32).is_finite()) {
-        return Ok(());
-    }
     let damping = match filter.damping() {
-        Some(Damping::Value(value)) => format!(" with a damping of {value:e}"),
-        Some(Damping::OfMean) | None => String::new(),
+        Some(Damping::Value(value)) => Some(value),
+        Some(Damping::OfMean) | None => None,
     };
+    let is_huge = damping.is_some_and(|value| value.recip() < f64::from(f32::MIN_POSITIVE));
+    let (found, wanted) = match () {
+        () if column.iter().any(|value| !(*value as f32).is_finite()) => ("what is not finite", "larger"),
+        () if is_huge && column.iter().all(|value| *value as f32 == 0.0) => ("nothing but zeros", "smaller"),
+        () => return Ok(()),
+    };
+    let damping = damping.map_or_else(String::new, |value| format!(" with a damping of {value:e}"));
     Err(FactorJobError::Refused(format!(
-        "module `{}`: the filter {filter}{damping} makes of a query what is not finite in f32: a larger damping, or another filter, is needed",
+        "module `{}`: the filter {filter}{damping} makes of a query {found} in f32: a {wanted} damping, or another filter, is needed",
         module.name
     )))
 }

@@ -8,7 +8,7 @@ use super::super::forms::products;
 use super::*;
 
 #[test]
-fn a_damping_that_is_too_small_for_f32_is_refused() {
+fn a_damping_that_is_too_small_or_too_large_for_f32_is_refused() {
     let module = Module { name: "m".into(), out: 1, input: 2, bias: false };
     let squares = Squares { sums: vec![0.0, 1.0], count: 1 };
     let factors = ModuleFactors { diagonal: Some(squares), ..ModuleFactors::default() };
@@ -22,8 +22,14 @@ fn a_damping_that_is_too_small_for_f32_is_refused() {
         )
     };
     assert!(columns(1e-3).is_ok());
-    let error = columns(1e-300).unwrap_err().to_string();
-    assert!(error.contains("module `m`") && error.contains("damping of 1e-300"), "{error}");
+    for (damping, way) in [(1e-300, "a larger damping"), (1e300, "a smaller damping")] {
+        let error = columns(damping).unwrap_err().to_string();
+        assert!(
+            error.contains("module `m`") && error.contains(&format!("damping of {damping:e}")),
+            "{error}"
+        );
+        assert!(error.contains(way), "{error}");
+    }
 }
 
 #[test]
