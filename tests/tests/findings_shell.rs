@@ -222,13 +222,14 @@ fn a_line_that_is_no_command_is_an_error_at_once() {
     assert!(tables.contains("target\n") && !tables.contains("pool"), "{tables}");
     has(&shell.line("\\d pool"), &["record", "VARCHAR", "UBIGINT"]);
     has(&shell.line(".schema poool"), &["did you mean `pool`?"]);
-    has(&shell.line(".help"), &[".maxrows", "Ctrl-C"]);
+    has(&shell.line(".help"), &[".maxrows", "Ctrl-C", "Ctrl-D leaves where nothing is typed"]);
     // What is typed may have several lines, and Ctrl-C gives it up.
     has(&shell.line("SELECT 41\r+ 1 AS answer;"), &["42", "(1 row)"]);
     shell.0.ready(PROMPT);
     shell.0.keys("SELECT 50\r");
     shell.0.until("... `;` runs the statement");
-    shell.0.keys("+ 1 AS answer;\r");
+    // Ctrl-D deletes what stands behind the cursor: nothing here.
+    shell.0.keys("\u{4}+ 1 AS answer;\r");
     shell.0.until("51");
     shell.0.ready(PROMPT);
     shell.0.keys("SELECT 'half a text;\r\u{3}");
