@@ -69,3 +69,37 @@ fn sides_that_cannot_be_rotated_are_refused() {
     refused("queries", &["--strategy", "identity"], "only kfac and ekfac have eigenvectors");
     refused("neither", &[], "possible values: queries, rows");
 }
+
+/// What a pass has for some layers is gone on with by the next.
+#[test]
+fn queries_that_do_not_fit_at_once_have_passes_for_some_layers_each() {
+    let place = place();
+    fit(&place, "f", &[]);
+    let asked = ["--factors", "f", "--target", "q", "--threads", "1"];
+    let many = ["--damping", "auto,1e-2,1e-3,1e-4,1e-5,1e-6,1e-7,1e-8,1e-9"];
+    let forms: [&[&str]; 6] = [
+        &["--rotate", "rows"],
+        &["--rotate", "queries", "--per-module"],
+        &["--per-token"],
+        &["--sum-pool"],
+        &["--top", "2"],
+        &["--rank", "8"],
+    ];
+    for form in forms {
+        let form = [&asked[..], &many, form].concat();
+        let passes = |limit: &str| {
+            let report = place.json(
+                &[&["score", "--pool", "pool", "--dry-run", "--json", "--max-memory", limit], &form[..]]
+                    .concat(),
+            );
+            (report["passes"].as_u64().expect("passes"), report["memory"].as_u64().expect("bytes"))
+        };
+        let (one, whole) = passes("1GB");
+        assert_eq!(one, 1);
+        // Not the queries, which two passes of all layers would be of.
+        let less = (whole - 100_000).to_string();
+        assert_eq!(passes(&less).0, 2, "{form:?}");
+        let of = |limit: &str| scores(&place, &[&form[..], &["--max-memory", limit]].concat());
+        assert_eq!(of(&less), of("1GB"), "{form:?}");
+    }
+}

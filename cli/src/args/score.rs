@@ -28,8 +28,8 @@ const ROTATED: &[Word<RotatedSide>] = &[
     gstore score --store s --factors curvature --pool pool --self --top 100 -o self.csv\n  \
     gstore score --store s --segment 'early=500*1e-4@run/250,run/500' --segment 'late=500*2e-5' --pool pool --target gsm8k\n\n\
     Positive scores are of rows that lower the loss of the query when they are trained on; multiplied with 1 / rows they are the effect\n\
-    of one copy. Nothing is read but samples and factors: gradients are computed again, in one pass over the pool for all queries that\n\
-    fit in memory; with --segment, in one at each checkpoint.\n\n\
+    of one copy. Nothing is read but samples and factors: gradients are computed again, in one pass over the pool, or in one for some\n\
+    layers each where the queries do not fit in memory for all; with --segment, in one at each checkpoint.\n\n\
     Memory: the weights, and for each query 4 bytes for each weight of the modules, or 4 * rank for each of their inputs and outputs;\n\
     with --segment the weights of two checkpoints, and the bytes of a query for each segment; with --solver 52 more for each weight,\n\
     and 8 for each thread.")]

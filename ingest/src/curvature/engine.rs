@@ -36,6 +36,7 @@ pub struct CurvatureEngine {
     id: CheckpointId,
     decoder: Decoder,
     modules: Vec<Module>,
+    layers: Vec<Vec<usize>>,
     backoff: OomBackoff,
     runner: Box<dyn Runner>,
 }
@@ -65,9 +66,10 @@ impl CurvatureEngine {
         let host = adapter.as_ref().map(|adapter| HostFactors::read(adapter, &folder)).transpose();
         let host = host.map_err(LoadError::from)?;
         let model = HostFactors::load_merged(&folder, backend, host.as_ref())?;
-        let list = modules.list.clone();
+        let (list, layers) = (modules.list.clone(), modules.by_layer());
         let runner = BatchRunner { model, keep, modules, bases: ModuleBases::none() };
-        Ok(Self { id, decoder, modules: list, backoff: OomBackoff::default(), runner: Box::new(runner) })
+        let backoff = OomBackoff::default();
+        Ok(Self { id, decoder, modules: list, layers, backoff, runner: Box::new(runner) })
     }
 
     /// Identity of the checkpoint.
@@ -83,6 +85,12 @@ impl CurvatureEngine {
     /// The modules in `named_parameters()` order, by which the methods number them.
     pub fn modules(&self) -> &[Module] {
         &self.modules
+    }
+
+    /// The modules of each layer that has some, in the order in which [`CurvatureEngine::gradients`] and the
+    /// like hand them on. A pass for a few layers goes back no further than the first of them.
+    pub fn layers(&self) -> &[Vec<usize>] {
+        &self.layers
     }
 
     /// How much is computed at once: who computes a batch that a device has too little memory for does so

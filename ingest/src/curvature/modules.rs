@@ -1,6 +1,6 @@
 //! Linear modules whose factors are collected: where the maps of the engine belong in them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use gstore_curvature::Module;
 use gstore_model::architectures::{Decoder, LinearId, Param, TensorRole, WeightSlice};
@@ -73,6 +73,20 @@ impl LinearModules {
         self.pieces.push(pieces.len());
         self.constants.push(bias.then(|| with_constant(width)));
         self.list.push(Module { name, out, input: width + usize::from(bias), bias });
+    }
+
+    /// The modules of each layer that has some, in the order in which a pass has them: the last layer first,
+    /// and the head behind all.
+    pub fn by_layer(&self) -> Vec<Vec<usize>> {
+        let (mut layers, mut head) = (BTreeMap::<usize, BTreeSet<usize>>::new(), BTreeSet::new());
+        for (id, place) in &self.places {
+            match id {
+                LinearId::Layer { layer, .. } => layers.entry(*layer).or_default().insert(place.module),
+                LinearId::Head => head.insert(place.module),
+            };
+        }
+        let layers = layers.into_values().rev().chain((!head.is_empty()).then_some(head));
+        layers.map(|modules| modules.into_iter().collect()).collect()
     }
 
     /// Where the values of each module begin, where they follow each other.

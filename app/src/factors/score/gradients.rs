@@ -12,18 +12,18 @@ use crate::factors::engine::SampleTokens;
 use crate::factors::error::FactorJobError;
 use crate::work::JobContext;
 
-/// Gradients of some queries, for each module and query.
+/// Gradients of some queries, for each wanted module and query.
 pub(super) type QueryGradients = Vec<Vec<SampleGradient>>;
 
-/// Gradients of the queries at some places, whichever thread computes which.
+/// Gradients of the queries at some places, for the modules that are wanted, in ascending order; whichever
+/// thread computes which.
 pub(super) fn gradients(
     plan: &ScorePlan,
-    queries: Range<usize>,
+    (queries, wanted): (Range<usize>, &[usize]),
     work: &mut JobContext<'_>,
 ) -> Result<QueryGradients, FactorJobError> {
-    let modules = plan.engine.modules();
-    let mut all: QueryGradients = modules.iter().map(|_| Vec::with_capacity(queries.len())).collect();
-    each_batch(plan, queries, work, &mut |batch| {
+    let mut all: QueryGradients = wanted.iter().map(|_| Vec::with_capacity(queries.len())).collect();
+    each_batch(plan, (queries, wanted), work, &mut |batch| {
         all.iter_mut().zip(batch).for_each(|(all, part)| all.extend(part));
     })?;
     Ok(all)
@@ -32,12 +32,12 @@ pub(super) fn gradients(
 /// Their sum.
 pub(super) fn summed_gradients(
     plan: &ScorePlan,
-    queries: Range<usize>,
+    (queries, wanted): (Range<usize>, &[usize]),
     work: &mut JobContext<'_>,
 ) -> Result<QueryGradients, FactorJobError> {
-    let modules = plan.engine.modules();
-    let mut sums: Vec<Vec<f64>> = modules.iter().map(|module| vec![0.0; module.len()]).collect();
-    each_batch(plan, queries, work, &mut |batch| {
+    let modules = wanted.iter().map(|at| &plan.engine.modules()[*at]);
+    let mut sums: Vec<Vec<f64>> = modules.clone().map(|module| vec![0.0; module.len()]).collect();
+    each_batch(plan, (queries, wanted), work, &mut |batch| {
         for (sum, part) in sums.iter_mut().zip(&batch) {
             for gradient in part {
                 let values = gradient.values();
@@ -48,20 +48,20 @@ pub(super) fn summed_gradients(
     let single = |(module, sum): (&Module, Vec<f64>)| {
         vec![SampleGradient::whole(module, sum.into_iter().map(|value| value as f32).collect())]
     };
-    Ok(modules.iter().zip(sums).map(single).collect())
+    Ok(modules.zip(sums).map(single).collect())
 }
 
 /// Hands on the gradients of batches of queries, in their order.
 fn each_batch(
     plan: &ScorePlan,
-    queries: Range<usize>,
+    (queries, wanted): (Range<usize>, &[usize]),
     work: &mut JobContext<'_>,
     take: &mut dyn FnMut(QueryGradients),
 ) -> Result<(), FactorJobError> {
     let cuts = plan.batches.cut(plan.queries[queries.clone()].iter().map(SampleTokens::len));
     let compute = |worker: &mut usize, at: usize| -> Result<(usize, QueryGradients), FactorJobError> {
         let batch = queries.start + cuts[at].start..queries.start + cuts[at].end;
-        Ok((batch.len(), sample_gradients(plan, *worker, batch)?))
+        Ok((batch.len(), sample_gradients((plan, *worker), batch, wanted)?))
     };
     let progress = &mut *work.progress;
     let take = |(count, gradients): (usize, QueryGradients)| -> Result<ControlFlow<()>, FactorJobError> {
@@ -78,15 +78,15 @@ fn each_batch(
 }
 
 fn sample_gradients(
-    plan: &ScorePlan,
-    worker: usize,
+    (plan, worker): (&ScorePlan, usize),
     batch: Range<usize>,
+    wanted: &[usize],
 ) -> Result<QueryGradients, FactorJobError> {
     let lengths: Vec<usize> = plan.queries[batch.clone()].iter().map(SampleTokens::len).collect();
-    let new = |_: &Module| Vec::with_capacity(batch.len());
-    let mut all: QueryGradients = plan.engine.modules().iter().map(new).collect();
+    let mut all: QueryGradients = wanted.iter().map(|_| Vec::with_capacity(batch.len())).collect();
     plan.engine.of(worker).backoff().in_parts(&lengths, |part| {
-        let found = rows_gradients(plan, worker, batch.start + part.start..batch.start + part.end)?;
+        let part = batch.start + part.start..batch.start + part.end;
+        let found = rows_gradients((plan, worker), part, wanted)?;
         all.iter_mut().zip(found).for_each(|(all, part)| all.extend(part));
         Ok::<(), FactorJobError>(())
     })?;
@@ -94,22 +94,22 @@ fn sample_gradients(
 }
 
 fn rows_gradients(
-    plan: &ScorePlan,
-    worker: usize,
+    (plan, worker): (&ScorePlan, usize),
     batch: Range<usize>,
+    wanted: &[usize],
 ) -> Result<QueryGradients, FactorJobError> {
     let (batch, ids) = (&plan.queries[batch.clone()], &plan.names.ids[batch]);
     let (engine, measurement) = (plan.engine.of(worker), plan.how.measurement);
     let modules = engine.modules();
     let samples: Vec<TargetSample<'_>> = batch.iter().map(SampleTokens::sample).collect();
-    let wanted: Vec<usize> = (0..modules.len()).collect();
-    let of_module = |module: &Module| vec![SampleGradient::empty(module); batch.len()];
-    let mut all: QueryGradients = modules.iter().map(of_module).collect();
+    let of_module = |at: &usize| vec![SampleGradient::empty(&modules[*at]); batch.len()];
+    let mut all: QueryGradients = wanted.iter().map(of_module).collect();
+    let place = |module: usize| wanted.partition_point(|at| *at < module);
     let done = match plan.turned_block() {
         Some(most) => {
-            engine.outer_products(&samples, measurement, &wanted, &mut |at, inputs, grads, spans| {
+            engine.outer_products(&samples, measurement, wanted, &mut |at, inputs, grads, spans| {
                 let (module, most) = (&modules[at], SampleGradient::most_tokens(&modules[at], most));
-                for (gradient, span) in all[at].iter_mut().zip(spans) {
+                for (gradient, span) in all[place(at)].iter_mut().zip(spans) {
                     let inputs = &inputs[span.start * module.input..span.end * module.input];
                     let grads = &grads[span.start * module.out..span.end * module.out];
                     gradient.add((inputs, grads), most);
@@ -117,10 +117,11 @@ fn rows_gradients(
                 Ok(())
             })
         }
-        None => engine.gradients(&samples, measurement, &wanted, false, &mut |at, gradients| {
+        None => engine.gradients(&samples, measurement, wanted, false, &mut |at, gradients| {
             engine.check_gradients(at, gradients)?;
             let values = gradients.chunks_exact(modules[at].len().max(1));
-            all[at] = values.map(|values| SampleGradient::whole(&modules[at], values.to_vec())).collect();
+            all[place(at)] =
+                values.map(|values| SampleGradient::whole(&modules[at], values.to_vec())).collect();
             Ok(())
         }),
     };

@@ -24,7 +24,7 @@ const BATCHES: u64 = 8;
 
 /// Parts of a group of queries that are preconditioned one after the other, about, where memory is what
 /// limits a group: each part reads all factors.
-const PARTS: u64 = 4;
+const GRADIENT_PARTS: u64 = 4;
 
 /// Bytes of a number of the scores, and of one that is multiplied.
 const DOUBLE: u64 = 8;
@@ -42,6 +42,9 @@ pub(super) struct ScoreMemoryPlan {
     pub queries_at_once: usize,
     /// Queries of each pass.
     pub groups: Vec<Range<usize>>,
+    /// Modules of each pass, in ascending order: those of some layers, from the last to the first. Each group
+    /// of queries has a pass for each.
+    pub parts: Vec<Vec<usize>>,
     pub memory: u64,
 }
 
@@ -49,6 +52,12 @@ pub(super) struct ScoreMemoryPlan {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct ScoreSizes<'a> {
     pub modules: &'a [Module],
+    /// How many modules there are in all passes.
+    pub tables: usize,
+    /// Modules of each layer, in the order in which a pass has them; none where a pass has to be of all.
+    pub layers: &'a [Vec<usize>],
+    /// Whether there is a pass before, whose sums are gone on with.
+    pub goes_on: bool,
     /// Whether modules may be several maps, as fused attention is: in the last layer the tokens of such a
     /// module come in two calls.
     pub fused: bool,
@@ -150,11 +159,12 @@ impl ScoreSizes<'_> {
         let [tokens, rows] = self.batch;
         let parts = match self.per {
             ScorePer::Row => rows,
-            ScorePer::Module => rows * self.modules.len() as u64,
+            ScorePer::Module => rows * self.tables as u64,
             ScorePer::Token => tokens,
         };
         let threads = self.threads as u64;
-        let on_the_way = DOUBLE * parts * (2 * threads + AHEAD as u64);
+        let sums = if self.goes_on { 2 } else { 1 };
+        let on_the_way = sums * DOUBLE * parts * (2 * threads + AHEAD as u64);
         // Products with a column, in f32 and in f64.
         let values = |module: &Module| match has_low_rank(module, self.rank) {
             Some(rank) => 2 * rank as u64,
@@ -229,23 +239,67 @@ impl ScoreSizes<'_> {
         [self.weights + self.waiting() + reading, self.weights + self.waiting() + workers + scoring]
     }
 
+    /// The fewest groups of queries, in passes of the most layers. Passes of fewer layers hold less of each
+    /// query, and compute only the model again; for each group of queries all is computed again.
     fn extent(&self, limit: u64) -> Option<ScoreMemoryPlan> {
-        let [reading, fixed] = self.fixed();
-        let Some(all) = self.queries else {
-            let memory = reading.max(fixed);
-            let groups = std::iter::once(0..0).collect();
-            let extent = ScoreMemoryPlan { threads: self.threads, queries_at_once: 1, groups, memory };
-            return (memory <= limit).then_some(extent);
-        };
-        let (query, whole) = (self.query(), self.gradient());
+        let plans =
+            (1..=self.layers.len().max(1)).filter_map(|count| self.extent_in(self.parts(count), limit));
+        let mut best: Option<ScoreMemoryPlan> = None;
+        for plan in plans {
+            if best.as_ref().is_none_or(|best| plan.groups.len() < best.groups.len()) {
+                best = Some(plan);
+            }
+        }
+        best
+    }
+
+    /// The modules in about so many parts of layers, of about as many weights.
+    fn parts(&self, count: usize) -> Vec<Vec<usize>> {
+        if self.layers.is_empty() {
+            return vec![(0..self.modules.len()).collect()];
+        }
+        let weights =
+            |layer: &Vec<usize>| layer.iter().map(|at| self.modules[*at].len() as u128).sum::<u128>();
+        let all = self.layers.iter().map(weights).sum::<u128>().max(1);
+        let (mut parts, mut before) = (vec![Vec::new(); count], 0);
+        for layer in self.layers {
+            // Where its middle is.
+            let part = (2 * before + weights(layer)) * count as u128 / (2 * all);
+            parts[(part as usize).min(count - 1)].extend_from_slice(layer);
+            before += weights(layer);
+        }
+        parts.iter_mut().for_each(|part| part.sort_unstable());
+        parts.retain(|part| !part.is_empty());
+        parts
+    }
+
+    /// The most of any part: bytes while bases are read and while rows are scored, without a query, those of
+    /// a query, and those of its gradient.
+    fn needs(&self, parts: &[Vec<usize>]) -> [u64; 4] {
+        parts.iter().fold([0; 4], |most, part| {
+            let modules: Vec<Module> = part.iter().map(|at| self.modules[*at].clone()).collect();
+            let sizes = ScoreSizes { modules: &modules, goes_on: parts.len() > 1, ..*self };
+            let [reading, fixed] = sizes.fixed();
+            let needs = [reading, fixed, sizes.query(), sizes.gradient()];
+            std::array::from_fn(|at| most[at].max(needs[at]))
+        })
+    }
+
+    fn extent_in(&self, parts: Vec<Vec<usize>>, limit: u64) -> Option<ScoreMemoryPlan> {
+        let [reading, fixed, query, whole] = self.needs(&parts);
         // Queries are preconditioned before rows are scored.
         let fixed = fixed.max(reading);
+        let Some(all) = self.queries else {
+            let (threads, groups) = (self.threads, std::iter::once(0..0).collect());
+            let plan = ScoreMemoryPlan { threads, queries_at_once: 1, groups, parts, memory: fixed };
+            return (fixed <= limit).then_some(plan);
+        };
         let room = limit.checked_sub(fixed + whole)?;
         if room < query {
             return None;
         }
         let is_one_part = self.solves || self.sum_queries;
-        let waiting = if is_one_part { 0 } else { whole / PARTS };
+        let waiting = if is_one_part { 0 } else { whole / GRADIENT_PARTS };
         let fits = usize::try_from(room / (query + waiting).max(1)).unwrap_or(usize::MAX);
         let at_once = fits.clamp(1, (MOST_COLUMNS / self.filters.max(1)).max(1));
         // Groups of about one size.
@@ -264,12 +318,8 @@ impl ScoreSizes<'_> {
         let most = if self.solves { 1 } else { MOST_COLUMNS };
         let queries_at_once = usize::try_from(more).unwrap_or(usize::MAX).clamp(1, most);
         let gradients = whole * queries_at_once.min(all.max(1)) as u64;
-        Some(ScoreMemoryPlan {
-            threads: self.threads,
-            queries_at_once,
-            groups,
-            memory: fixed + held + gradients,
-        })
+        let memory = fixed + held + gradients;
+        Some(ScoreMemoryPlan { threads: self.threads, queries_at_once, groups, parts, memory })
     }
 
     /// Whether queries are turned into eigenbases as they come from the model, each alone.
@@ -292,11 +342,8 @@ impl ScoreSizes<'_> {
     }
 
     fn refused(&self, limit: u64) -> FactorJobError {
-        let [reading, fixed] = self.fixed();
-        let needed = match self.queries {
-            Some(_) => fixed.max(reading) + self.gradient() + self.query(),
-            None => reading.max(fixed),
-        };
+        let [reading, fixed, query, whole] = self.needs(&self.parts(self.layers.len().max(1)));
+        let needed = fixed.max(reading) + if self.queries.is_some() { query + whole } else { 0 };
         let waiting = self.waiting();
         if waiting > 0 && needed - waiting <= limit {
             let what = "keeping all scores for a report or Kronfluence's files";

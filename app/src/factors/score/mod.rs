@@ -38,7 +38,7 @@ pub use request::{
 use self::lines::{ScoreTableWriter, TableLayout, number};
 use self::pass::{Multiplier, own_scales};
 use self::plan::ScorePlan;
-use self::queries::columns;
+use self::queries::{columns, kept_shares};
 use self::sinks::{HeldScores, ScoreSinks, TopRows, kronfluence, write_kronfluence};
 use self::source::{check_room, passes};
 use super::error::FactorJobError;
@@ -78,17 +78,15 @@ pub fn score_rows(
         ScoreTarget::Own => Some(own_scales(&plan)?),
         ScoreTarget::Samples { .. } => None,
     };
-    if plan.how.rotates_rows() {
-        plan.put_bases()?;
-    }
-    let plan = plan;
     let form = request.form;
     let has_queries = own.is_none() && !plan.how.sum_queries;
+    // The engine is given eigenvectors while a table is written.
+    let modules = plan.engine.modules().to_vec();
     let layout = TableLayout {
         queries: has_queries.then_some(&plan.names.ids[..]),
         filters: &plan.how.filters,
         per: form.per,
-        modules: plan.engine.modules(),
+        modules: &modules,
         rows: !form.summed,
     };
     let samples = plan.batches.samples();
@@ -100,37 +98,50 @@ pub fn score_rows(
     let mut held = is_held.then(|| HeldScores::new(&plan, request)).transpose()?;
     let folder = output.folder.as_deref();
     let folder = folder.map(|path| kronfluence(path, &plan, request)).transpose()?;
-    let mut kept = Vec::new();
+    let (mut kept, mut has_bases) = (Vec::new(), None);
     for group in &plan.extent.groups {
-        let columns = match own {
-            Some(_) => Vec::new(),
-            None => {
-                let found = columns(&plan, group.clone(), work)?;
-                kept.extend(found.kept);
-                let is_any_left = leave_out(&found.solved, group.start, lines.as_mut(), held.as_mut());
-                report.solved.extend(found.solved);
-                if !is_any_left {
-                    continue;
-                }
-                found.segments
-            }
-        };
         let queries = if has_queries { group.len() } else { 1 };
         let count = queries * plan.how.filters.len();
-        let against = match &own {
-            Some(scales) => vec![Multiplier::Own(scales)],
-            None => columns.iter().map(|modules| Multiplier::Columns { modules, count }).collect(),
-        };
-        let mut sinks = ScoreSinks {
-            lines: lines.as_mut(),
-            held: held.as_mut(),
-            sums: form.summed.then(|| vec![0.0; count]),
-            best: request.top.map(|most| TopRows::new(most, count)),
-            first: group.start,
-            queries,
-        };
-        passes(&plan, &against, form, work, &mut |rows| sinks.take(rows))?;
-        sinks.finish()?;
+        let (mut lengths, mut sums) = (Vec::new(), None);
+        for (part, wanted) in plan.extent.parts.iter().enumerate() {
+            if plan.how.rotates_rows() && has_bases.replace(part) != Some(part) {
+                // Those of another part are given up before these are read.
+                plan.engine.set_bases(&plan.bases(&[])?).map_err(FactorJobError::other)?;
+                plan.engine.set_bases(&plan.bases(wanted)?).map_err(FactorJobError::other)?;
+            }
+            let segments = match own {
+                Some(_) => Vec::new(),
+                None => {
+                    let found = columns(&plan, (group.clone(), wanted), work)?;
+                    lengths.extend(found.lengths);
+                    let is_any_left = leave_out(&found.solved, group.start, lines.as_mut(), held.as_mut());
+                    report.solved.extend(found.solved);
+                    if !is_any_left {
+                        continue;
+                    }
+                    found.segments
+                }
+            };
+            let against = match &own {
+                Some(scales) => vec![Multiplier::Own(scales)],
+                None => segments.iter().map(|modules| Multiplier::Columns { modules, count }).collect(),
+            };
+            let mut sinks = ScoreSinks {
+                lines: lines.as_mut(),
+                held: held.as_mut(),
+                sums: form.summed.then(|| vec![0.0; count]),
+                best: request.top.map(|most| TopRows::new(most, count)),
+                first: group.start,
+                queries,
+            };
+            let is_last = part + 1 == plan.extent.parts.len();
+            let take = &mut |rows| sinks.take(rows);
+            sums = passes(&plan, (&against, form), (sums, is_last), work, take)?;
+            if is_last {
+                sinks.finish()?;
+            }
+        }
+        kept.extend(kept_shares(lengths));
     }
     work.cancel.check()?;
     report.no_scored = plan.seen.unscored(plan.rows.len(), plan.passes() as u64);

@@ -1,5 +1,7 @@
 //! One pass over a pool: the scores of its rows with all columns, in the order of the rows.
 
+use std::fs::File;
+use std::io::BufReader;
 use std::ops::ControlFlow;
 
 use gstore_core::Unit;
@@ -13,6 +15,7 @@ use super::memory::AHEAD;
 use super::plan::ScorePlan;
 use super::queries::FilterScaling;
 use super::request::ScorePer;
+use super::source::{in_folder, read_floats};
 use crate::factors::blame::{BatchSamples, batch_error, id_of};
 use crate::factors::engine::{Engines, SampleTokens, tokens};
 use crate::factors::error::FactorJobError;
@@ -28,34 +31,56 @@ pub(super) struct RowScores {
 
 /// What rows are multiplied with.
 pub(super) enum Multiplier<'a> {
-    /// The columns of each module, `count` of them.
-    Columns { modules: &'a [ModuleColumns], count: usize },
+    /// The columns of each module that is wanted, `count` of them.
+    Columns { modules: &'a [Option<ModuleColumns>], count: usize },
     /// Themselves.
     Own(&'a FilterScales),
 }
 
+/// A batch, and the sums over the modules of earlier passes that its scores begin with.
+struct PassBatch {
+    rows: Vec<SampleTokens>,
+    sums: Vec<Vec<f64>>,
+}
+
 /// Hands the scores of the pool's rows at the checkpoint of some engines, among which the threads are
-/// divided, to `take`: a batch at a time and in the order of the rows.
+/// divided, to `take`: a batch at a time and in the order of the rows. They go on from the sums of an earlier
+/// pass, if there are some.
 pub(super) fn pass(
     (plan, engines): (&ScorePlan, &Engines),
-    against: &Multiplier<'_>,
-    per: ScorePer,
+    (against, per): (&Multiplier<'_>, ScorePer),
+    mut before: Option<&mut BufReader<File>>,
     work: &mut JobContext<'_>,
     take: &mut dyn FnMut(Vec<RowScores>) -> Result<(), FactorJobError>,
 ) -> Result<(), FactorJobError> {
     let (cancel, threads) = (work.cancel, plan.extent.threads.max(1));
     let (batches, rows) = (&plan.batches, &plan.rows);
-    let prepare = |give: Give<'_, Vec<SampleTokens>>| -> Result<(), FactorJobError> {
-        Ok(batches.each(rows, cancel, &mut |batch| give(tokens(&batch)))?)
+    let values = against.values(plan, per);
+    let prepare = |give: Give<'_, PassBatch>| -> Result<(), FactorJobError> {
+        let mut unread = None;
+        batches.each(rows, cancel, &mut |batch| {
+            let rows = tokens(&batch);
+            let mut sums: Vec<Vec<f64>> = rows.iter().map(|row| vec![0.0; values(row)]).collect();
+            let read =
+                before.as_mut().map(|file| sums.iter_mut().try_for_each(|sums| read_floats(file, sums)));
+            match read {
+                Some(Err(error)) => {
+                    unread = Some(in_folder(&plan.scratch, error));
+                    false
+                }
+                Some(Ok(())) | None => give(PassBatch { rows, sums }),
+            }
+        })?;
+        unread.map_or(Ok(()), |error| Err(error.into()))
     };
     let kernel = Kernel::detect();
-    let compute = |worker: usize, batch: Vec<SampleTokens>| -> Result<Vec<RowScores>, FactorJobError> {
+    let compute = |worker: usize, batch: PassBatch| -> Result<Vec<RowScores>, FactorJobError> {
         cancel.check()?;
-        let engine = engines.of(worker);
+        let (engine, PassBatch { rows: batch, sums }) = (engines.of(worker), batch);
         let lengths: Vec<usize> = batch.iter().map(SampleTokens::len).collect();
         let scores = engine.backoff().values_in_parts(&lengths, |part| {
-            let part = &batch[part];
-            let values = row_scores((plan, engine), against, per, part, kernel);
+            let (part, sums) = (&batch[part.clone()], sums[part].to_vec());
+            let values = row_scores((plan, engine), (against, per), (part, sums), kernel);
             let values = values.map_err(|error| row_error(plan, part, engines.failed(worker, error)))?;
             let of_sample = |(sample, values): (&SampleTokens, Vec<f64>)| RowScores {
                 row: sample.row,
@@ -109,31 +134,26 @@ fn check(module: &Module, sample: usize, scores: &[f64]) -> Result<(), PassError
     }
 }
 
-/// The scores of a batch's rows, `[part][column]` each.
+/// The scores of a batch's rows, `[part][column]` each, on top of sums over other modules.
 fn row_scores(
     (plan, engine): (&ScorePlan, &CurvatureEngine),
-    against: &Multiplier<'_>,
-    per: ScorePer,
-    batch: &[SampleTokens],
+    (against, per): (&Multiplier<'_>, ScorePer),
+    (batch, mut scores): (&[SampleTokens], Vec<Vec<f64>>),
     kernel: Kernel,
 ) -> Result<Vec<Vec<f64>>, PassError> {
     let modules = engine.modules();
     let samples: Vec<TargetSample<'_>> = batch.iter().map(SampleTokens::sample).collect();
-    let wanted: Vec<usize> = (0..modules.len()).collect();
+    let wanted: Vec<usize> = (0..modules.len()).filter(|at| against.wants(*at)).collect();
     let count = against.columns(plan.how.filters.len());
-    let parts = |sample: &SampleTokens| match per {
-        ScorePer::Row => 1,
-        ScorePer::Module => modules.len(),
-        ScorePer::Token => sample.len(),
-    };
-    let mut scores: Vec<Vec<f64>> = batch.iter().map(|sample| vec![0.0; parts(sample) * count]).collect();
     // The part of a row's scores that a module's belong to.
     let part = |module: usize| if per == ScorePer::Module { module * count } else { 0 };
     let rotated = plan.how.rotates_rows();
     match against {
         Multiplier::Columns { modules: columns, .. } if plan.how.by_token => {
             engine.factors(&samples, Measurement::Loss, &wanted, &mut |module, inputs, grads, spans| {
-                let found = token_products(kernel, &columns[module], (inputs, grads), &modules[module]);
+                let columns = columns[module].as_ref();
+                let found = columns
+                    .and_then(|columns| token_products(kernel, columns, (inputs, grads), &modules[module]));
                 let found = found.unwrap_or_default();
                 for (sample, (scores, span)) in scores.iter_mut().zip(spans).enumerate() {
                     let tokens = &found[span.start * count..span.end * count];
@@ -148,7 +168,7 @@ fn row_scores(
         }
         Multiplier::Columns { modules: columns, .. } => {
             engine.gradients(&samples, Measurement::Loss, &wanted, rotated, &mut |module, gradients| {
-                let ModuleColumns::Gradients(queries) = &columns[module] else { return Ok(()) };
+                let Some(ModuleColumns::Gradients(queries)) = &columns[module] else { return Ok(()) };
                 let found = products(kernel, gradients, queries);
                 let at = part(module);
                 let found = found.chunks_exact(count.max(1));
@@ -186,6 +206,23 @@ impl Multiplier<'_> {
         match self {
             Multiplier::Columns { count, .. } => *count,
             Multiplier::Own(_) => filters,
+        }
+    }
+
+    fn wants(&self, module: usize) -> bool {
+        match self {
+            Multiplier::Columns { modules, .. } => modules[module].is_some(),
+            Multiplier::Own(_) => true,
+        }
+    }
+
+    /// How many scores a row has.
+    fn values(&self, plan: &ScorePlan, per: ScorePer) -> impl Fn(&SampleTokens) -> usize {
+        let (modules, count) = (plan.engine.modules().len(), self.columns(plan.how.filters.len()));
+        move |row| match per {
+            ScorePer::Row => count,
+            ScorePer::Module => modules * count,
+            ScorePer::Token => row.len() * count,
         }
     }
 }

@@ -159,7 +159,7 @@ impl ScorePlan {
             let threads = many(plan.extent.threads as u64, "thread");
             work.progress.note(&format!("{threads}: the batches of more do not fit in memory"));
         }
-        if plan.extent.groups.len() > 1 {
+        if plan.extent.groups.len() * plan.extent.parts.len() > 1 {
             let passes = many_of(plan.passes() as u64, "pass", "passes");
             work.progress.note(&format!("the queries do not fit in memory at once: {passes} over the pool"));
         }
@@ -168,15 +168,19 @@ impl ScorePlan {
 
     /// Passes over the pool.
     pub fn passes(&self) -> usize {
-        let checkpoints: usize = self.segments.iter().map(|segment| segment.checkpoints.len()).sum();
-        self.extent.groups.len() * checkpoints
+        self.extent.groups.len() * self.extent.parts.len() * self.checkpoints()
+    }
+
+    fn checkpoints(&self) -> usize {
+        self.segments.iter().map(|segment| segment.checkpoints.len()).sum()
     }
 
     /// Bytes of the sums that are carried from pass to pass. Tokens are counted if each has a score.
     fn disk(&self, form: ScoreForm, work: &JobContext<'_>) -> Result<u64, FactorJobError> {
         let groups = self.extent.groups.len().max(1);
         let visits = self.passes() / groups;
-        if visits < 2 || form.summed {
+        // Sums over rows need nothing of each row, but those over modules come first.
+        if visits < 2 || (form.summed && self.extent.parts.len() < 2) {
             return Ok(0);
         }
         let mut parts = self.rows.len();
@@ -246,7 +250,10 @@ impl ScorePlan {
         self.batches.resize(tokens, rows);
         let larger = IngestRequest { batch_tokens: tokens, ..ingest.clone() };
         match self.extent(request, &larger, is_held) {
-            Ok(extent) if extent.threads == self.extent.threads && extent.groups == self.extent.groups => {
+            Ok(extent)
+                if (extent.threads, &extent.groups, &extent.parts)
+                    == (self.extent.threads, &self.extent.groups, &self.extent.parts) =>
+            {
                 self.extent = extent;
             }
             _ => self.batches.resize(ingest.batch_tokens, usize::MAX),
@@ -273,8 +280,13 @@ impl ScorePlan {
             Some(_) => ingest.device.bytes_per_activation(ingest.compute),
             None => ingest.device.bytes_inside_layer(ingest.compute),
         };
+        // Sums go on from pass to pass as one over all modules, which means over checkpoints come behind.
+        let can_split = self.solve.is_none() && self.checkpoints() == 1;
         let sizes = ScoreSizes {
             modules,
+            tables: modules.len(),
+            layers: if can_split { self.engine.layers() } else { &[] },
+            goes_on: false,
             fused: self.engine.decoder().params.iter().any(is_fused),
             devices: ingest.devices(),
             weights: engine::weight_bytes(&self.engine, ingest) * (1 + u64::from(moves)),

@@ -27,43 +27,46 @@ use super::solve::solutions;
 use crate::factors::error::FactorJobError;
 use crate::work::JobContext;
 
-/// The columns of a group of queries.
+/// The columns of a group of queries for some modules.
 pub(super) struct QueryColumns {
-    /// For each segment and module: `[filter][query]`.
-    pub segments: Vec<Vec<ModuleColumns>>,
-    /// `[segment][filter][query]`: the share of the squared length of the preconditioned query that its rank
-    /// has.
-    pub kept: Vec<f64>,
+    /// For each segment and module: `[filter][query]`; none of a module that is not wanted.
+    pub segments: Vec<Vec<Option<ModuleColumns>>>,
+    /// Of each wanted module, `[segment][filter][query]`: the squared length of the preconditioned query that
+    /// its rank has, and all of it.
+    pub lengths: Vec<(usize, Vec<[f64; 2]>)>,
     /// How each query was solved for, where it was.
     pub solved: Vec<SolvedQuery>,
 }
 
-/// The columns of a group of queries.
+/// The columns of a group of queries for the modules that are wanted, in ascending order.
 pub(super) fn columns(
     plan: &ScorePlan,
-    group: Range<usize>,
+    (group, wanted): (Range<usize>, &[usize]),
     work: &mut JobContext<'_>,
 ) -> Result<QueryColumns, FactorJobError> {
     let modules = plan.engine.modules();
     // For each module, segment and filter, the queries in their order.
     let count: usize = plan.segments.iter().map(|segment| segment.filters.len()).sum();
-    let mut collected = vec![vec![ColumnBuffers::default(); count]; modules.len()];
+    let mut collected = vec![vec![ColumnBuffers::default(); count]; wanted.len()];
     work.progress.start("queries", group.len() as u64, Unit::Rows);
     // What is to be done with all of the group at once.
     let whole = match (plan.how.sum_queries, &plan.solve) {
-        (true, _) => summed_gradients(plan, group.clone(), work).map(Some),
-        (false, Some(_)) => gradients(plan, group.clone(), work).map(Some),
+        (true, _) => summed_gradients(plan, (group.clone(), wanted), work).map(Some),
+        (false, Some(_)) => gradients(plan, (group.clone(), wanted), work).map(Some),
         (false, None) => {
             let most = plan.extent.queries_at_once.max(1);
             if group.len() > most {
-                for (module, places) in modules.iter().zip(&mut collected) {
-                    places.iter_mut().for_each(|place| place.reserve(group.len(), module, plan.how.rank));
+                for (at, places) in wanted.iter().zip(&mut collected) {
+                    let reserve = |place: &mut ColumnBuffers| {
+                        place.reserve(group.len(), &modules[*at], plan.how.rank);
+                    };
+                    places.iter_mut().for_each(reserve);
                 }
             }
             let done = group.clone().step_by(most).try_for_each(|start| {
                 let part = start..group.end.min(start + most);
-                let gradients = gradients(plan, part, work)?;
-                precondition(plan, &gradients, &mut collected, work)
+                let gradients = gradients(plan, (part, wanted), work)?;
+                precondition((plan, wanted), &gradients, &mut collected, work)
             });
             done.map(|()| None)
         }
@@ -78,39 +81,47 @@ pub(super) fn columns(
             };
             solved = solutions(plan, data, (&names, gradients), &mut collected, work)?;
         }
-        (Some(gradients), None) => precondition(plan, &gradients, &mut collected, work)?,
+        (Some(gradients), None) => precondition((plan, wanted), &gradients, &mut collected, work)?,
         (None, _) => {}
     }
-    let mut lengths: Vec<[f64; 2]> = Vec::new();
-    let mut segments: Vec<Vec<ModuleColumns>> =
-        plan.segments.iter().map(|_| Vec::with_capacity(modules.len())).collect();
-    for (module, parts) in modules.iter().zip(collected) {
-        let rank = has_low_rank(module, plan.how.rank);
-        let (mut parts, mut start) = (parts.into_iter(), 0);
+    let mut segments: Vec<Vec<Option<ModuleColumns>>> =
+        plan.segments.iter().map(|_| modules.iter().map(|_| None).collect()).collect();
+    let mut lengths = Vec::with_capacity(wanted.len());
+    for (at, parts) in wanted.iter().zip(collected) {
+        let rank = has_low_rank(&modules[*at], plan.how.rank);
+        let (mut parts, mut of_module) = (parts.into_iter(), Vec::new());
         for (segment, into) in plan.segments.iter().zip(&mut segments) {
             let all = ColumnBuffers::joined(parts.by_ref().take(segment.filters.len()).collect());
-            let end = start + all.lengths.len();
-            lengths.resize(lengths.len().max(end), [0.0; 2]);
-            for (sum, part) in lengths[start..end].iter_mut().zip(&all.lengths) {
-                *sum = [sum[0] + part[0], sum[1] + part[1]];
-            }
-            start = end;
-            into.push(all.packed(module, plan.how.by_token, rank));
+            of_module.extend_from_slice(&all.lengths);
+            into[*at] = Some(all.packed(&modules[*at], plan.how.by_token, rank));
         }
+        lengths.push((*at, of_module));
     }
-    let share = |[kept, all]: &[f64; 2]| if *all > 0.0 { (kept / all).min(1.0) } else { 1.0 };
-    Ok(QueryColumns { segments, kept: lengths.iter().map(share).collect(), solved })
+    Ok(QueryColumns { segments, lengths, solved })
 }
 
-/// Adds the columns of some queries, one module a thread.
+/// `[segment][filter][query]`: the share of the squared length of the preconditioned query that its rank has,
+/// of the lengths for all modules.
+pub(super) fn kept_shares(mut lengths: Vec<(usize, Vec<[f64; 2]>)>) -> Vec<f64> {
+    lengths.sort_by_key(|(module, _)| *module);
+    let mut sums: Vec<[f64; 2]> = Vec::new();
+    for (_, of_module) in &lengths {
+        sums.resize(of_module.len(), [0.0; 2]);
+        sums.iter_mut().zip(of_module).for_each(|(sum, part)| *sum = [sum[0] + part[0], sum[1] + part[1]]);
+    }
+    let share = |[kept, all]: &[f64; 2]| if *all > 0.0 { (kept / all).min(1.0) } else { 1.0 };
+    sums.iter().map(share).collect()
+}
+
+/// Adds the columns of some queries for the modules that are wanted, one module a thread.
 fn precondition(
-    plan: &ScorePlan,
+    (plan, wanted): (&ScorePlan, &[usize]),
     gradients: &[Vec<SampleGradient>],
     collected: &mut [Vec<ColumnBuffers>],
     work: &JobContext<'_>,
 ) -> Result<(), FactorJobError> {
     let modules = plan.engine.modules();
-    let compute = |_: &mut (), at: usize| module_columns(plan, &modules[at], &gradients[at]);
+    let compute = |_: &mut (), at: usize| module_columns(plan, &modules[wanted[at]], &gradients[at]);
     let mut places = collected.iter_mut();
     let take = |columns: Vec<ColumnBuffers>| -> Result<ControlFlow<()>, FactorJobError> {
         if let Some(place) = places.next() {
@@ -118,7 +129,7 @@ fn precondition(
         }
         Ok(ControlFlow::Continue(()))
     };
-    parallel::ordered(modules.len(), plan.extent.threads, work.cancel, || (), compute, take)
+    parallel::ordered(wanted.len(), plan.extent.threads, work.cancel, || (), compute, take)
 }
 
 /// The columns of some queries for a module, for each segment and filter.

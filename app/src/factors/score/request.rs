@@ -43,7 +43,7 @@ pub struct ScoreRequest {
     pub top: Option<usize>,
     /// Use factors of another checkpoint, other data or another encoding.
     pub stale: bool,
-    /// Folder of temporary files, which is there: with several checkpoints the sums over those before one.
+    /// Folder of temporary files, which is there: with several passes the sums over those before one.
     pub scratch: PathBuf,
 }
 
@@ -195,7 +195,7 @@ pub struct ScoreReport {
     pub passes: usize,
     /// Bytes of memory, about.
     pub memory: u64,
-    /// Bytes of temporary files, while there are several checkpoints.
+    /// Bytes of temporary files, while there are several checkpoints or passes for some layers each.
     pub disk: u64,
     /// Why the factors are stale, where they are and were used all the same.
     pub stale: Option<String>,

@@ -78,13 +78,14 @@ impl ScorePlan {
         Ok(tokens < most)
     }
 
-    /// Gives the engines the eigenvectors of all modules, which rows are rotated with.
-    pub(super) fn put_bases(&mut self) -> Result<(), FactorJobError> {
-        let of = |module| -> Result<ModuleFactors, FactorJobError> {
-            let ModuleFactors { activation_eigen, gradient_eigen, .. } = self.factors_of(0, module)?;
-            Ok(ModuleFactors { activation_eigen, gradient_eigen, ..ModuleFactors::default() })
-        };
-        let bases = self.engine.modules().iter().map(of).collect::<Result<Vec<_>, _>>()?;
-        self.engine.set_bases(&bases).map_err(FactorJobError::other)
+    /// The eigenvectors of some modules, which rows are rotated with.
+    pub(super) fn bases(&self, wanted: &[usize]) -> Result<Vec<ModuleFactors>, FactorJobError> {
+        let modules = self.engine.modules();
+        let mut bases = vec![ModuleFactors::default(); modules.len()];
+        for at in wanted {
+            let ModuleFactors { activation_eigen, gradient_eigen, .. } = self.factors_of(0, &modules[*at])?;
+            bases[*at] = ModuleFactors { activation_eigen, gradient_eigen, ..ModuleFactors::default() };
+        }
+        Ok(bases)
     }
 }

@@ -1,4 +1,5 @@
-//! Passes over a pool at the checkpoints of all segments of training, whose scores are added row by row.
+//! Passes over a pool at the checkpoints of all segments of training, or for some layers after others, whose
+//! scores are added row by row.
 //!
 //! The sums so far lie in a temporary file without a name, in the order of the rows: memory does not grow
 //! with them.
@@ -20,23 +21,27 @@ use crate::work::JobContext;
 pub(super) fn check_room(folder: &Path, needed: u64) -> Result<(), FactorJobError> {
     vfs::check_room(folder, needed).map_err(|no_room| {
         FactorJobError::Refused(format!(
-            "temporary files of the sums over segments: {no_room}, score fewer rows or queries, or write to a file on another disk"
+            "temporary files of the sums between passes: {no_room}, score fewer rows or queries, or write to a file on another disk"
         ))
     })
 }
 
+/// Sums of rows that wait for later passes.
+pub(super) type WaitingSums = Option<BufReader<File>>;
+
 /// Hands the scores of the pool's rows to `take`, in their order: sums over segments, of means over the
 /// checkpoints of each. Those that are summed over the pool come once for each checkpoint, as parts of the
-/// sum. `against`: what rows are multiplied with in each segment.
+/// sum. `against`: what rows are multiplied with in each segment. Where these are not all modules, sums go on
+/// from those `before`, and wait for the next pass unless it `is_last`.
 ///
 /// Disk: as the plan says.
 pub(super) fn passes(
     plan: &ScorePlan,
-    against: &[Multiplier<'_>],
-    form: ScoreForm,
+    (against, form): (&[Multiplier<'_>], ScoreForm),
+    (mut before, is_last): (WaitingSums, bool),
     work: &mut JobContext<'_>,
     take: &mut dyn FnMut(Vec<RowScores>) -> Result<(), FactorJobError>,
-) -> Result<(), FactorJobError> {
+) -> Result<WaitingSums, FactorJobError> {
     let of_segments = plan.segments.iter().zip(against);
     let visits: Vec<_> = of_segments
         .flat_map(|(segment, against)| {
@@ -46,13 +51,13 @@ pub(super) fn passes(
         .collect();
     let last = visits.len().saturating_sub(1);
     let named = |error| in_folder(&plan.scratch, error);
-    let mut sums: Option<BufReader<File>> = None;
+    let mut sums: WaitingSums = None;
     for (number, (place, against, part)) in visits.into_iter().enumerate() {
         let known = (&place.id, plan.engine.modules());
         let load = |at| engine::load_at(at, &plan.selection, known);
         let moved = place.at.as_ref().map(load).transpose()?;
         let engines = moved.as_ref().unwrap_or(&plan.engine);
-        let is_carried = number < last && !form.summed;
+        let is_carried = if number < last { !form.summed } else { !is_last };
         let file = is_carried.then(|| tempfile::tempfile_in(&plan.scratch)).transpose().map_err(named)?;
         let mut next = file.map(BufWriter::new);
         let mut add = |mut rows: Vec<RowScores>| -> Result<(), FactorJobError> {
@@ -69,23 +74,32 @@ pub(super) fn passes(
                 None => take(rows),
             }
         };
-        pass((plan, engines), against, form.per, work, &mut add)?;
+        pass((plan, engines), (against, form.per), before.as_mut(), work, &mut add)?;
         sums = next.map(reopen).transpose().map_err(named)?;
+        before = None;
     }
-    Ok(())
+    Ok(sums)
 }
 
 /// An error of a temporary file, which has no name, with its folder.
-fn in_folder(folder: &Path, error: std::io::Error) -> std::io::Error {
+pub(super) fn in_folder(folder: &Path, error: std::io::Error) -> std::io::Error {
     std::io::Error::new(error.kind(), format!("temporary file in {}: {error}", folder.display()))
 }
 
 /// Adds the next numbers of a file.
 fn add_to(values: &mut [f64], from: &mut impl Read) -> std::io::Result<()> {
+    let mut more = vec![0.0; values.len()];
+    read_floats(from, &mut more)?;
+    values.iter_mut().zip(more).for_each(|(sum, value)| *sum += value);
+    Ok(())
+}
+
+/// Takes the next numbers of a file.
+pub(super) fn read_floats(from: &mut impl Read, to: &mut [f64]) -> std::io::Result<()> {
     let mut bytes = [0; size_of::<f64>()];
-    for value in values {
+    for value in to {
         from.read_exact(&mut bytes)?;
-        *value += f64::from_le_bytes(bytes);
+        *value = f64::from_le_bytes(bytes);
     }
     Ok(())
 }

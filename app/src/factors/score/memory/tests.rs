@@ -10,6 +10,9 @@ fn modules() -> [Module; 2] {
 fn sizes(modules: &[Module]) -> ScoreSizes<'_> {
     ScoreSizes {
         modules,
+        tables: modules.len(),
+        layers: &[],
+        goes_on: false,
         fused: false,
         devices: 1,
         weights: 1_000_000,
@@ -142,6 +145,35 @@ fn queries_that_do_not_fit_take_several_passes_then_fewer_threads() {
     assert_eq!((found.threads, found.groups.len(), found.memory), (1, 3, least));
     let error = sizes.fitted(least - 1).expect_err("too little").to_string();
     assert!(error.contains("one query") && error.contains("low rank"), "{error}");
+}
+
+/// Passes of some layers hold less of each query, so that more queries share a pass.
+#[test]
+fn layers_come_in_passes_of_their_own_before_queries_do() {
+    let module = |out| Module { name: "m".into(), out, input: 10, bias: false };
+    let modules = [10, 10, 10, 30, 60].map(module);
+    let layers = [vec![2, 3], vec![0, 1], vec![4]];
+    let sizes = ScoreSizes { layers: &layers, ..sizes(&modules) };
+    // 400, 200 and 600 weights, and as they come, of about as many.
+    let parts = |count| sizes.parts(count);
+    assert_eq!(parts(1), [vec![0, 1, 2, 3, 4]]);
+    assert_eq!(parts(2), [vec![0, 1, 2, 3], vec![4]]);
+    assert_eq!(parts(3), [vec![2, 3], vec![0, 1], vec![4]]);
+    let whole = sizes.fitted(u64::MAX).expect("fits");
+    assert_eq!((whole.parts.len(), whole.groups.len()), (1, 1));
+    let halves = sizes.extent_in(parts(2), u64::MAX).expect("fits");
+    assert!(halves.memory < whole.memory, "{halves:?} {whole:?}");
+    let found = sizes.fitted(halves.memory).expect("fits");
+    assert_eq!((&found.parts, found.groups.len()), (&parts(2), 1));
+    // Where all layers have to be in a pass, queries are what has several.
+    let found = ScoreSizes { layers: &[], ..sizes }.fitted(halves.memory).expect("fits");
+    assert!(found.parts.len() == 1 && found.groups.len() > 1, "{found:?}");
+    // What is refused is one query for one layer.
+    let error = sizes.fitted(1_000_000).expect_err("too little").to_string();
+    let [reading, fixed, query, gradient] = ScoreSizes { threads: 1, ..sizes }.needs(&parts(3));
+    let least = reading.max(fixed) + query + gradient;
+    assert!(error.contains("one query"), "{error}");
+    assert!(sizes.fitted(least).is_ok() && sizes.fitted(least - 1).is_err());
 }
 
 #[test]
