@@ -57,8 +57,9 @@ impl SampleGradient {
 
     /// Most values that a gradient of this many tokens holds, with [`SampleGradient::most_tokens`].
     pub fn most_values(module: &Module, max_block: usize, tokens: usize) -> usize {
-        let tokens = tokens.min(Self::most_tokens(module, max_block));
-        module.len().max(tokens * (module.input + module.out))
+        let most = Self::most_tokens(module, max_block);
+        let of_factors = tokens.min(most) * (module.input + module.out);
+        if tokens > most { module.len().max(of_factors) } else { of_factors }
     }
 
     /// Adds tokens, `[tokens, input]` and `[tokens, out]`; with more than `most` in all it becomes a matrix.
@@ -130,7 +131,7 @@ mod tests {
         // 8 blocks of 64: 8 * 64^2 values of a basis of 512, and 3 * 64^2 of one of 192.
         let blocks = [192 * 8 + 512 * 3, 8 + 3].map(|count| count * 64 * 64);
         assert_eq!(SampleGradient::most_tokens(&module(512, 192), 64), (blocks[0] - 1) / blocks[1]);
-        assert_eq!(SampleGradient::most_values(&module(512, 192), usize::MAX, 10), 512 * 192);
+        assert_eq!(SampleGradient::most_values(&module(512, 192), usize::MAX, 10), 10 * (512 + 192));
         assert_eq!(SampleGradient::most_values(&module(192, 192), usize::MAX, 999), 191 * 384);
     }
 

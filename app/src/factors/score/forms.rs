@@ -17,24 +17,49 @@ const CHUNK: usize = 4096;
 /// Tokens that are multiplied at a time.
 pub(super) const TOKENS: usize = 64;
 
-/// Refuses a query whose values in f32, in which rows are multiplied with it, are not finite, or are all 0
-/// by a damping whose inverse is too small for f32.
-pub(super) fn check_column(module: &Module, filter: Filter, column: &[f64]) -> Result<(), FactorJobError> {
-    let damping = match filter.damping() {
-        Some(Damping::Value(value)) => Some(value),
-        Some(Damping::OfMean) | None => None,
-    };
-    let is_huge = damping.is_some_and(|value| value.recip() < f64::from(f32::MIN_POSITIVE));
-    let (found, wanted) = match () {
-        () if column.iter().any(|value| !(*value as f32).is_finite()) => ("what is not finite", "larger"),
-        () if is_huge && column.iter().all(|value| *value as f32 == 0.0) => ("nothing but zeros", "smaller"),
-        () => return Ok(()),
-    };
-    let damping = damping.map_or_else(String::new, |value| format!(" with a damping of {value:e}"));
-    Err(FactorJobError::Refused(format!(
-        "module `{}`: the filter {filter}{damping} makes of a query {found} in f32: a {wanted} damping, or another filter, is needed",
-        module.name
-    )))
+/// Values that are read again while they are in the first cache.
+const BLOCK: usize = 4096;
+
+/// What there is among the values of a column in f32, in which rows are multiplied with it.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct ColumnValues {
+    /// The bits of the largest magnitude.
+    largest: u32,
+}
+
+impl ColumnValues {
+    /// Of some values.
+    pub(super) fn of(column: &[f64]) -> Self {
+        let mut found = Self::default();
+        found.add(column.iter().map(|value| *value as f32));
+        found
+    }
+
+    /// Takes more values into account. Magnitudes are ordered as their bits are, and those of what is not
+    /// finite are the largest.
+    fn add(&mut self, values: impl Iterator<Item = f32>) {
+        let magnitude = |value: f32| value.to_bits() & !(1 << 31);
+        self.largest = values.map(magnitude).fold(self.largest, u32::max);
+    }
+
+    /// Refuses values that are not finite, or all 0 by a damping whose inverse is too small for f32.
+    pub(super) fn check(self, module: &Module, filter: Filter) -> Result<(), FactorJobError> {
+        let damping = match filter.damping() {
+            Some(Damping::Value(value)) => Some(value),
+            Some(Damping::OfMean) | None => None,
+        };
+        let is_huge = damping.is_some_and(|value| value.recip() < f64::from(f32::MIN_POSITIVE));
+        let (found, wanted) = match self.largest {
+            0 if is_huge => ("nothing but zeros", "smaller"),
+            largest if largest >= f32::INFINITY.to_bits() => ("what is not finite", "larger"),
+            _ => return Ok(()),
+        };
+        let damping = damping.map_or_else(String::new, |value| format!(" with a damping of {value:e}"));
+        Err(FactorJobError::Refused(format!(
+            "module `{}`: the filter {filter}{damping} makes of a query {found} in f32: a {wanted} damping, or another filter, is needed",
+            module.name
+        )))
+    }
 }
 
 /// The columns of a module: each query with each filter.
@@ -72,8 +97,27 @@ impl ColumnBuffers {
 
     /// Adds a whole matrix.
     pub(super) fn push(&mut self, matrix: &[f64]) {
+        self.push_scaled(matrix, None);
+        self.lengths.pop();
         self.lengths.push([squared(matrix); 2]);
-        self.left.extend(matrix.iter().map(|value| *value as f32));
+    }
+
+    /// Adds a whole matrix, each value times its scale, if there is one; its length is not measured.
+    pub(super) fn push_scaled(&mut self, matrix: &[f64], scale: Option<&[f64]>) -> ColumnValues {
+        let mut found = ColumnValues::default();
+        self.lengths.push([0.0; 2]);
+        for start in (0..matrix.len()).step_by(BLOCK) {
+            let (span, first) = (start..matrix.len().min(start + BLOCK), self.left.len());
+            let values = matrix[span.clone()].iter();
+            match scale {
+                Some(scale) => {
+                    self.left.extend(values.zip(&scale[span]).map(|(value, scale)| (value * scale) as f32));
+                }
+                None => self.left.extend(values.map(|value| *value as f32)),
+            }
+            found.add(self.left[first..].iter().copied());
+        }
+        found
     }
 
     /// Adds a matrix of a low rank in place of the whole one.
@@ -85,24 +129,17 @@ impl ColumnBuffers {
         self.right.extend(low.right.iter().map(|value| *value as f32));
     }
 
-    /// Adds what was collected of later queries.
-    pub(super) fn append(&mut self, later: Self) {
-        if self.left.capacity() == 0 {
-            *self = later;
-            return;
-        }
-        self.left.extend(later.left);
-        self.right.extend(later.right);
-        self.lengths.extend(later.lengths);
-    }
-
     /// The columns of several filters, one after the other.
     pub(super) fn joined(parts: Vec<Self>) -> Self {
         let mut parts = parts.into_iter();
         let mut all = parts.next().unwrap_or_default();
         all.left.reserve_exact(parts.as_slice().iter().map(|part| part.left.len()).sum());
         all.right.reserve_exact(parts.as_slice().iter().map(|part| part.right.len()).sum());
-        parts.for_each(|part| all.append(part));
+        for part in parts {
+            all.left.extend(part.left);
+            all.right.extend(part.right);
+            all.lengths.extend(part.lengths);
+        }
         all
     }
 

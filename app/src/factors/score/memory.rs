@@ -20,7 +20,7 @@ const MOST_TOKENS: u64 = 4096;
 
 /// Batches of each thread at least, if there are rows for them: what the others wait for at the end is then
 /// a small part.
-const BATCHES: u64 = 8;
+const BATCHES: u64 = 4;
 
 /// Parts of a group of queries that are preconditioned one after the other, about, where memory is what
 /// limits a group: each part reads all factors.
@@ -70,6 +70,8 @@ pub(super) struct ScoreSizes<'a> {
     pub threads: usize,
     /// Tokens of a batch, and rows of one.
     pub batch: [u64; 2],
+    /// Tokens of the longest query.
+    pub query_tokens: usize,
     pub per: ScorePer,
     /// Whether scores are computed token by token.
     pub by_token: bool,
@@ -331,9 +333,7 @@ impl ScoreSizes<'_> {
     fn gradient(&self) -> u64 {
         let values = |module: &Module| module.len() as u64;
         let left = if self.segments > 1 { self.threads as u64 * self.widest(values) } else { 0 };
-        let [tokens, _] = self.batch;
-        let calls = if self.fused { 2 } else { 1 };
-        let tokens = usize::try_from(tokens).unwrap_or(usize::MAX).saturating_mul(calls);
+        let tokens = self.query_tokens.saturating_mul(if self.fused { 2 } else { 1 });
         let held = |module: &Module| match self.turns_queries() {
             true => SampleGradient::most_values(module, self.max_block, tokens) as u64,
             false => values(module),

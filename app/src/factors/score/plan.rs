@@ -293,6 +293,7 @@ impl ScorePlan {
             activations: engine::activation_bytes(&self.engine, ingest, inside),
             threads: ingest.threads,
             batch: [engine::batch_tokens(ingest), self.rows.len().min(self.batches.most_rows() as u64)],
+            query_tokens: self.queries.iter().map(SampleTokens::len).max().unwrap_or(0),
             per,
             by_token: how.by_token,
             filters: how.filters.len(),

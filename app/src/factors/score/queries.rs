@@ -13,13 +13,14 @@
 mod scaling;
 
 use std::ops::{ControlFlow, Range};
+use std::sync::Mutex;
 
-use gstore_core::{Unit, parallel};
+use gstore_core::{Unit, locked, parallel};
 use gstore_curvature::{Filter, Module, ModuleFactors, SampleGradient, Strategy, low_rank};
 
 pub(in crate::factors) use self::scaling::FilterScaling;
 
-use super::forms::{ColumnBuffers, ModuleColumns, check_column, has_low_rank};
+use super::forms::{ColumnBuffers, ColumnValues, ModuleColumns, has_low_rank};
 use super::gradients::{gradients, summed_gradients};
 use super::plan::ScorePlan;
 use super::request::SolvedQuery;
@@ -121,26 +122,32 @@ fn precondition(
     work: &JobContext<'_>,
 ) -> Result<(), FactorJobError> {
     let modules = plan.engine.modules();
-    let compute = |_: &mut (), at: usize| module_columns(plan, &modules[wanted[at]], &gradients[at]);
+    let earlier: Vec<Mutex<Vec<ColumnBuffers>>> =
+        collected.iter_mut().map(|columns| Mutex::new(std::mem::take(columns))).collect();
+    let compute = |_: &mut (), at: usize| {
+        let earlier = std::mem::take(&mut *locked(&earlier[at]));
+        module_columns(plan, &modules[wanted[at]], &gradients[at], earlier)
+    };
     let mut places = collected.iter_mut();
     let take = |columns: Vec<ColumnBuffers>| -> Result<ControlFlow<()>, FactorJobError> {
         if let Some(place) = places.next() {
-            place.iter_mut().zip(columns).for_each(|(all, part)| all.append(part));
+            *place = columns;
         }
         Ok(ControlFlow::Continue(()))
     };
     parallel::ordered(wanted.len(), plan.extent.threads, work.cancel, || (), compute, take)
 }
 
-/// The columns of some queries for a module, for each segment and filter.
+/// Adds the columns of some queries for a module, for each segment and filter, to those of earlier ones.
 fn module_columns(
     plan: &ScorePlan,
     module: &Module,
     gradients: &[SampleGradient],
+    earlier: Vec<ColumnBuffers>,
 ) -> Result<Vec<ColumnBuffers>, FactorJobError> {
     let filters: Vec<&[Filter]> = plan.segments.iter().map(|segment| &segment.filters[..]).collect();
     let how = QueryForm { strategy: plan.how.strategy, rank: plan.how.rank, stays: plan.how.rotates_rows() };
-    through_segments(module, how, (&filters, &|at| plan.factors_of(at, module)), gradients)
+    through_segments(module, how, (&filters, &|at| plan.factors_of(at, module)), gradients, earlier)
 }
 
 /// How queries are preconditioned.
@@ -155,15 +162,16 @@ struct QueryForm {
 /// Filters of segments, and the factors of each: those of one segment are there at a time.
 type SegmentFilters<'a> = (&'a [&'a [Filter]], &'a dyn Fn(usize) -> Result<ModuleFactors, FactorJobError>);
 
-/// The columns of some queries for a module, from the last segment to the first; for each segment and filter.
+/// Adds the columns of some queries for a module, from the last segment to the first, to those that there are
+/// for each segment and filter.
 fn through_segments(
     module: &Module,
     QueryForm { strategy, rank, stays }: QueryForm,
     (segments, factors): SegmentFilters<'_>,
     gradients: &[SampleGradient],
+    mut all: Vec<ColumnBuffers>,
 ) -> Result<Vec<ColumnBuffers>, FactorJobError> {
     let mut end: usize = segments.iter().map(|filters| filters.len()).sum();
-    let mut all = vec![ColumnBuffers::default(); end];
     all.iter_mut().for_each(|into| into.reserve(gradients.len(), module, rank));
     // What the segments after one leave of each query.
     let mut left: Vec<SampleGradient> = Vec::new();
@@ -175,10 +183,16 @@ fn through_segments(
         let start = end - filters.len();
         for (query, gradient) in gradients.iter().enumerate() {
             let gradient = left.get(query).unwrap_or(gradient);
-            let (columns, rest) = scaling.columns(gradient, stays).split_at(filters.len());
+            if stays {
+                let (rotated, scales) = scaling.rotated(gradient);
+                for ((scale, filter), into) in scales.iter().zip(*filters).zip(&mut all[start..end]) {
+                    into.push_scaled(rotated, scale.as_deref()).check(module, *filter)?;
+                }
+                continue;
+            }
+            let (columns, rest) = scaling.columns(gradient).split_at(filters.len());
             for ((column, filter), into) in columns.iter().zip(*filters).zip(&mut all[start..end]) {
-                check_column(module, *filter, column)?;
-                keep(into, column, module, rank)?;
+                keep(into, column, (module, *filter), rank)?;
             }
             if let Some(rest) = rest.first() {
                 let values = rest.iter().map(|value| *value as f32).collect();
@@ -194,13 +208,17 @@ fn through_segments(
     Ok(all)
 }
 
-/// Keeps a column, as a matrix of a low rank where that saves something.
+/// Keeps a column, as a matrix of a low rank where that saves something. Lengths say what a rank keeps.
 fn keep(
     into: &mut ColumnBuffers,
     column: &[f64],
-    module: &Module,
+    (module, filter): (&Module, Filter),
     rank: Option<usize>,
 ) -> Result<(), FactorJobError> {
+    if rank.is_none() {
+        return into.push_scaled(column, None).check(module, filter);
+    }
+    ColumnValues::of(column).check(module, filter)?;
     let Some(rank) = has_low_rank(module, rank) else {
         into.push(column);
         return Ok(());

@@ -12,7 +12,7 @@ use gstore_curvature::{
 };
 use gstore_ingest::curvature::{PassError, TargetSample};
 
-use super::forms::{ColumnBuffers, check_column};
+use super::forms::{ColumnBuffers, ColumnValues};
 use super::gradients::QueryGradients;
 use super::plan::ScorePlan;
 use super::request::SolvedQuery;
@@ -54,7 +54,8 @@ pub(super) fn solutions(
     let mut solved = Vec::with_capacity(found.len());
     for (name, mut solution) in names.iter().zip(found) {
         let is_large = |(module, span): (&Module, &Range<usize>)| {
-            check_column(module, filter, &solution.x[span.clone()])
+            ColumnValues::of(&solution.x[span.clone()])
+                .check(module, filter)
                 .err()
                 .map(|error| format!("query `{name}`: {error}"))
         };

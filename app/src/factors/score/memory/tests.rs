@@ -19,6 +19,7 @@ fn sizes(modules: &[Module]) -> ScoreSizes<'_> {
         activations: 10_000,
         threads: 2,
         batch: [64, 4],
+        query_tokens: 64,
         per: ScorePer::Row,
         by_token: false,
         filters: 1,
@@ -63,11 +64,10 @@ fn a_query_is_its_columns_and_its_scores_on_the_way() {
 #[test]
 fn tokens_of_fused_modules_come_twice() {
     let modules = modules();
-    let of = |tokens, fused| ScoreSizes { batch: [tokens, 4], fused, ..sizes(&modules) }.gradient();
+    let of = |query_tokens, fused| ScoreSizes { query_tokens, fused, ..sizes(&modules) }.gradient();
     assert_eq!(of(64, false), 4 * (11 * 30 + 11 * 40));
     assert_eq!(of(64, true), of(64, false));
-    // Of 6 tokens fewer than the 200 and 300 weights, of 12 more.
-    assert_eq!(of(6, false), 4 * (200 + 300));
+    assert_eq!(of(6, false), 4 * 6 * (30 + 40));
     assert_eq!(of(6, true), 4 * (11 * 30 + 11 * 40));
 }
 
@@ -237,15 +237,15 @@ fn sums_are_in_one_file_between_two_passes_and_in_two_between_more() {
 #[test]
 fn batches_grow_until_activations_outweigh_the_columns() {
     let pool = (2000, 2);
-    assert_eq!(enlarged(512, (100, 100 * 2048), pool), [2048, 125]);
-    assert_eq!(enlarged(512, (100, 100 * 4095), pool), [2048, 125]);
-    assert_eq!(enlarged(512, (100, u64::MAX), pool), [4096, 125]);
+    assert_eq!(enlarged(512, (100, 100 * 2048), pool), [2048, 250]);
+    assert_eq!(enlarged(512, (100, 100 * 4095), pool), [2048, 250]);
+    assert_eq!(enlarged(512, (100, u64::MAX), pool), [4096, 250]);
     // A few columns are no reason.
     assert_eq!(enlarged(512, (100, 100 * 1023), pool)[0], 512);
     assert_eq!(enlarged(512, (100, 0), pool)[0], 512);
     // Larger ones are asked for.
     assert_eq!(enlarged(8192, (1, u64::MAX), pool)[0], 8192);
-    // Each thread has eight batches, if there are rows for them.
-    assert_eq!(enlarged(512, (1, u64::MAX), (100, 2)), [4096, 6]);
+    // Each thread has four batches, if there are rows for them.
+    assert_eq!(enlarged(512, (1, u64::MAX), (100, 2)), [4096, 12]);
     assert_eq!(enlarged(512, (1, u64::MAX), (5, 2)), [4096, 1]);
 }

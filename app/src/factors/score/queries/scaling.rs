@@ -38,33 +38,33 @@ impl FilterScaling {
         Ok(Self { inverse: first, rotation: None, scales, rotated: Vec::new(), columns })
     }
 
-    /// A gradient preconditioned with each filter: it is rotated into the eigenbasis once, where it `stays`
-    /// or is rotated back with each filter.
-    pub(super) fn columns(&mut self, gradient: &SampleGradient, stays: bool) -> &[Vec<f64>] {
+    /// A gradient in the eigenbasis, and the scale of each filter there, none for the identity.
+    pub(super) fn rotated(&mut self, gradient: &SampleGradient) -> (&[f64], &[Option<Vec<f64>>]) {
         if let Some(inverse) = self.inverse.take() {
             self.rotation = inverse.rotation();
         }
-        let Self { rotation, scales, rotated, columns, .. } = self;
-        let put_wide = |to: &mut Vec<f64>| {
-            to.clear();
-            to.extend(gradient.values().iter().map(|value| f64::from(*value)));
-        };
-        match rotation {
-            Some(rotation) => rotation.rotated(gradient, rotated),
-            None => put_wide(&mut *rotated),
+        match &mut self.rotation {
+            Some(rotation) => rotation.rotated(gradient, &mut self.rotated),
+            None => put_wide(gradient, &mut self.rotated),
         }
+        (&self.rotated, &self.scales)
+    }
+
+    /// A gradient preconditioned with each filter: rotated into the eigenbasis once, and back with each.
+    pub(super) fn columns(&mut self, gradient: &SampleGradient) -> &[Vec<f64>] {
+        self.rotated(gradient);
+        let Self { rotation, scales, rotated, columns, .. } = self;
         for (column, scale) in columns.iter_mut().zip(&*scales) {
             match (scale, rotation.as_mut()) {
-                (Some(scale), Some(rotation)) if !stays => {
+                (Some(scale), Some(rotation)) => {
                     let scaled = rotated.iter().zip(scale).map(|(value, scale)| value * scale);
                     rotation.unrotated(scaled, column);
                 }
-                (Some(scale), _) => {
+                (Some(scale), None) => {
                     column.clear();
                     column.extend(rotated.iter().zip(scale).map(|(value, scale)| value * scale));
                 }
-                (None, Some(_)) if stays => column.clone_from(rotated),
-                (None, _) => put_wide(column),
+                (None, _) => put_wide(gradient, column),
             }
         }
         columns
@@ -74,4 +74,10 @@ impl FilterScaling {
     pub(in crate::factors) fn into_scales(self) -> Vec<Option<Vec<f64>>> {
         self.scales
     }
+}
+
+/// Its values in f64, overwriting `to`.
+fn put_wide(gradient: &SampleGradient, to: &mut Vec<f64>) {
+    to.clear();
+    to.extend(gradient.values().iter().map(|value| f64::from(*value)));
 }

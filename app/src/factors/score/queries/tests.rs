@@ -15,11 +15,12 @@ fn a_damping_that_is_too_small_or_too_large_for_f32_is_refused() {
     let columns = |damping: f64| {
         let filter = Filter::Inverse(Damping::Value(damping));
         let mut scaling = FilterScaling::new(&module, &factors, Strategy::Diagonal, &[filter]).unwrap();
-        check_column(
-            &module,
-            filter,
-            &scaling.columns(&SampleGradient::whole(&module, vec![0.5, 2.0]), false)[0],
-        )
+        let column = &scaling.columns(&SampleGradient::whole(&module, vec![0.5, 2.0]))[0];
+        let found = ColumnValues::of(column).check(&module, filter);
+        let mut into = ColumnBuffers::default();
+        let added = into.push_scaled(column, None).check(&module, filter);
+        assert_eq!(found.is_ok(), added.is_ok());
+        found
     };
     assert!(columns(1e-3).is_ok());
     for (damping, way) in [(1e-300, "a larger damping"), (1e300, "a smaller damping")] {
@@ -51,7 +52,7 @@ fn columns_are_what_the_inverse_of_each_filter_makes_of_a_gradient() {
         for gradient in [[1.0f32, -2.0, 3.0, 0.5, 0.0, -1.0], [0.0, 0.25, -1.5, 2.0, 4.0, 1.0]] {
             let wide = gradient.map(f64::from);
             let gradient = SampleGradient::whole(&module, gradient.to_vec());
-            for (column, filter) in scaling.columns(&gradient, false).iter().zip(filters) {
+            for (column, filter) in scaling.columns(&gradient).iter().zip(filters) {
                 let expected = factors.filtered(&module, strategy, filter).unwrap().apply(&wide);
                 assert_eq!(column.len(), expected.len());
                 for (found, expected) in column.iter().zip(expected) {
@@ -72,9 +73,12 @@ fn products_in_the_eigenbasis_are_those_of_weights() {
     let (query, row) = (SampleGradient::whole(&module, vec![0.8, -1.7]), [0.3, 2.5]);
     let (sin, cos) = turned.angle.sin_cos();
     let rotated_row = [cos * row[0] + sin * row[1], -sin * row[0] + cos * row[1]];
-    let expected = scaling.columns(&query, false).to_vec();
-    for (stays, back) in scaling.columns(&query, true).iter().zip(expected) {
-        let [found, expected] = [(stays, rotated_row), (&back, row)]
+    let expected = scaling.columns(&query).to_vec();
+    let (rotated, scales) = scaling.rotated(&query);
+    for (scale, back) in scales.iter().zip(expected) {
+        let scale = scale.clone().unwrap_or_else(|| vec![1.0; 2]);
+        let stays: Vec<f64> = rotated.iter().zip(scale).map(|(value, scale)| value * scale).collect();
+        let [found, expected] = [(&stays, rotated_row), (&back, row)]
             .map(|(column, row)| column.iter().zip(row).map(|(a, b)| a * b).sum::<f64>());
         assert!((found - expected).abs() < 1e-6 * expected.abs(), "{found} {expected}");
         assert!((stays[0] - back[0]).abs() > 0.1, "{stays:?} {back:?}");
