@@ -139,7 +139,8 @@ fn columns_of_segments_are_those_of_power_series_from_the_last_to_the_first() {
         let gradients = [vec![1.0, 1.0], vec![query[0] as f32, query[1] as f32]];
         let gradients = gradients.map(|values| SampleGradient::whole(&module, values));
         let how = QueryForm { strategy: Strategy::Ekfac, rank: None, stays: false };
-        let all = through_segments(&module, how, (&filters, &factors), &gradients).expect("finite");
+        let none = vec![ColumnBuffers::default(); 2];
+        let all = through_segments(&module, how, (&filters, &factors), &gradients, none).expect("finite");
         let values = |columns: ColumnBuffers| {
             let ModuleColumns::Gradients(columns) = columns.packed(&module, false, None) else {
                 panic!("columns of gradients");
