@@ -288,6 +288,32 @@ fn sums_and_gradients_are_made_of_the_same_factors() {
     }
 }
 
+/// Passes for some layers after others hand on what one pass for all does, in the same order.
+#[test]
+fn layers_come_from_the_last_to_the_first_and_the_head_behind_all() {
+    let samples = samples(&SHAPES);
+    let cases: [(Tiny, &[&str]); 2] =
+        [(Tiny::new().with_biases(), &["*_proj"]), (Tiny::new(), &["*down_proj", "*v_proj", "lm_head"])];
+    for (model, patterns) in cases {
+        let engine = cpu(&model, patterns);
+        let pass = |wanted: &[usize]| -> Vec<(usize, Vec<u32>)> {
+            let mut found = Vec::new();
+            let mut each = |module: usize, values: &[f32]| -> Result<(), PassError> {
+                found.push((module, values.iter().map(|value| value.to_bits()).collect()));
+                Ok(())
+            };
+            engine.gradients(&batch(&samples), Measurement::Loss, wanted, false, &mut each).unwrap();
+            found
+        };
+        let mut numbers = engine.layers().concat();
+        numbers.sort_unstable();
+        assert_eq!(numbers, all(&engine));
+        assert!(engine.layers().len() > 1 && engine.layers().iter().all(|layer| layer.is_sorted()));
+        let parts: Vec<_> = engine.layers().iter().flat_map(|layer| pass(layer)).collect();
+        assert!(parts == pass(&all(&engine)), "{:?}", engine.layers());
+    }
+}
+
 /// Asserts that the engine turns gradients as the factors' bases do.
 fn assert_turned(
     engine: &CurvatureEngine,

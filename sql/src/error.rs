@@ -104,9 +104,12 @@ impl SqlError {
         found.maybe_hint(error.hint)
     }
 
-    /// A name that the snapshot does not have.
+    /// A name that the snapshot does not have, or has more than once.
     pub(crate) fn lookup(error: gstore_store::LookupError) -> Self {
-        Self::unknown(error.to_string())
+        match error {
+            gstore_store::LookupError::Ambiguous { .. } => Self::invalid(error.to_string()),
+            _ => Self::unknown(error.to_string()),
+        }
     }
 
     /// A manifest could not be read.

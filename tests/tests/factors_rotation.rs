@@ -43,12 +43,12 @@ fn what_takes_fewer_multiplications_is_rotated() {
     assert_eq!(rotated(&["--damping", "auto,1e-2,1e-3,1e-4,1e-5,1e-6,1e-7,1e-8,1e-9"]), "rows");
     // What cannot be in the eigenbasis, or would be less exact there.
     let [limited, bf16] = [["--limit", "1"], ["--compute", "bf16"]];
-    for more in
-        [&["--per-token"][..], &["--rank", "4"], &["--solver", "cg"], &["--filter", "identity"], &bf16]
-    {
+    for more in [&["--per-token"][..], &["--rank", "4"], &["--solver", "cg"], &bf16] {
         assert_eq!(rotated(&[&limited[..], more].concat()), "queries", "{more:?}");
     }
-    assert_eq!(rotated(&["--limit", "1", "--strategy", "identity"]), Value::Null);
+    for more in [["--strategy", "identity"], ["--filter", "identity"]] {
+        assert_eq!(rotated(&[&limited[..], &more].concat()), Value::Null);
+    }
     let of = |more: &[&str]| scores(&place, &[&asked[..], &limited, more].concat());
     let rows = of(&["--rotate", "rows"]);
     assert_eq!(of(&[]), rows);
@@ -70,20 +70,22 @@ fn sides_that_cannot_be_rotated_are_refused() {
     refused("neither", &[], "possible values: queries, rows");
 }
 
-/// What a pass has for some layers is gone on with by the next.
+/// A pass for some layers continues the sums of the one before.
 #[test]
 fn queries_that_do_not_fit_at_once_have_passes_for_some_layers_each() {
     let place = place();
     fit(&place, "f", &[]);
-    let asked = ["--factors", "f", "--target", "q", "--threads", "1"];
+    let asked = ["--factors", "f", "--threads", "1"];
     let many = ["--damping", "auto,1e-2,1e-3,1e-4,1e-5,1e-6,1e-7,1e-8,1e-9"];
-    let forms: [&[&str]; 6] = [
-        &["--rotate", "rows"],
-        &["--rotate", "queries", "--per-module"],
-        &["--per-token"],
-        &["--sum-pool"],
-        &["--top", "2"],
-        &["--rank", "8"],
+    let forms: [&[&str]; 8] = [
+        &["--target", "q", "--rotate", "rows"],
+        &["--target", "q", "--rotate", "queries", "--per-module"],
+        &["--target", "q", "--per-token"],
+        &["--target", "q", "--sum-pool"],
+        &["--target", "q", "--top", "2"],
+        &["--target", "q", "--rank", "8"],
+        &["--self"],
+        &["--self", "--per-module"],
     ];
     for form in forms {
         let form = [&asked[..], &many, form].concat();

@@ -102,18 +102,21 @@ fn plan(store: &Store, request: IngestRequest, work: &mut JobContext<'_>) -> Res
     }
 }
 
-/// The storage type of planned embeddings that the pool has, and not in the type of the plan.
+/// The storage type in which the pool has the most of the planned embeddings, where that is not that of the
+/// plan. All of a step are stored in one type.
 fn stored_dtype(plan: &IngestPlan) -> Option<DType> {
     let own = plan.snapshot.features_of(&plan.request.dataset);
-    let of_embedding = |planned: &PlannedFeature| {
-        let stored_as =
-            |dtype: DType| FeatureDesc { dtype, rotation: SignRotation::of(dtype), ..planned.desc.clone() };
-        let there = own.iter().map(|part| &part.desc).filter(|desc| **desc == stored_as(desc.dtype));
-        let there: Vec<DType> = there.map(|desc| desc.dtype).collect();
-        let other = there.first().copied();
-        other.filter(|_| !there.contains(&planned.desc.dtype))
+    let embeddings: Vec<&PlannedFeature> =
+        plan.features().filter(|planned| planned.kind.is_embedding()).collect();
+    let has = |planned: &PlannedFeature, dtype: DType| {
+        let stored = FeatureDesc { dtype, rotation: SignRotation::of(dtype), ..planned.desc.clone() };
+        own.iter().any(|part| part.desc == stored)
     };
-    plan.features().filter(|planned| planned.kind.is_embedding()).find_map(of_embedding)
+    let count = |dtype: DType| embeddings.iter().filter(|planned| has(planned, dtype)).count();
+    let planned = embeddings.first()?.desc.dtype;
+    let others = own.iter().map(|part| part.desc.dtype);
+    let best = others.max_by_key(|dtype| count(*dtype))?;
+    (count(best) > count(planned)).then_some(best)
 }
 
 fn refuse(why: &str) -> AnswerError {

@@ -98,8 +98,9 @@ impl ColumnBuffers {
     /// Adds a whole matrix.
     pub(super) fn push(&mut self, matrix: &[f64]) {
         self.push_scaled(matrix, None);
-        self.lengths.pop();
-        self.lengths.push([squared(matrix); 2]);
+        if let Some(length) = self.lengths.last_mut() {
+            *length = [squared(matrix); 2];
+        }
     }
 
     /// Adds a whole matrix, each value times its scale, if there is one; its length is not measured.

@@ -37,14 +37,18 @@ pub(super) fn summed_gradients(
 ) -> Result<QueryGradients, FactorJobError> {
     let modules = wanted.iter().map(|at| &plan.engine.modules()[*at]);
     let mut sums: Vec<Vec<f64>> = modules.clone().map(|module| vec![0.0; module.len()]).collect();
-    each_batch(plan, (queries, wanted), work, &mut |batch| {
+    let mut add = |batch: QueryGradients| {
         for (sum, part) in sums.iter_mut().zip(&batch) {
             for gradient in part {
                 let values = gradient.values();
                 sum.iter_mut().zip(values.iter()).for_each(|(sum, value)| *sum += f64::from(*value));
             }
         }
-    })?;
+    };
+    let most = plan.extent.queries_at_once.max(1);
+    for start in queries.clone().step_by(most) {
+        each_batch(plan, (start..queries.end.min(start + most), wanted), work, &mut add)?;
+    }
     let single = |(module, sum): (&Module, Vec<f64>)| {
         vec![SampleGradient::whole(module, sum.into_iter().map(|value| value as f32).collect())]
     };
@@ -105,7 +109,7 @@ fn rows_gradients(
     let of_module = |at: &usize| vec![SampleGradient::empty(&modules[*at]); batch.len()];
     let mut all: QueryGradients = wanted.iter().map(of_module).collect();
     let place = |module: usize| wanted.partition_point(|at| *at < module);
-    let done = match plan.turned_block() {
+    let done = match plan.rotated_block() {
         Some(most) => {
             engine.outer_products(&samples, measurement, wanted, &mut |at, inputs, grads, spans| {
                 let (module, most) = (&modules[at], SampleGradient::most_tokens(&modules[at], most));

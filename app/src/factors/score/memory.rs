@@ -40,7 +40,7 @@ pub(super) struct ScoreMemoryPlan {
     pub threads: usize,
     /// Queries whose gradients are held while they are preconditioned.
     pub queries_at_once: usize,
-    /// Queries of each pass.
+    /// Queries that have passes of their own.
     pub groups: Vec<Range<usize>>,
     /// Modules of each pass, in ascending order: those of some layers, from the last to the first. Each group
     /// of queries has a pass for each.
@@ -56,8 +56,6 @@ pub(super) struct ScoreSizes<'a> {
     pub tables: usize,
     /// Modules of each layer, in the order in which a pass has them; none where a pass has to be of all.
     pub layers: &'a [Vec<usize>],
-    /// Whether there is a pass before, whose sums are gone on with.
-    pub goes_on: bool,
     /// Whether modules may be several maps, as fused attention is: in the last layer the tokens of such a
     /// module come in two calls.
     pub fused: bool,
@@ -86,7 +84,7 @@ pub(super) struct ScoreSizes<'a> {
     pub queries: Option<usize>,
     /// Whether queries become one, their sum.
     pub sum_queries: bool,
-    /// Whether gradients are turned into eigenbases.
+    /// Whether gradients are rotated into eigenbases.
     pub rotates: bool,
     /// Whether those of rows are.
     pub rotates_rows: bool,
@@ -113,7 +111,7 @@ impl ScoreSizes<'_> {
     }
 
     /// What a thread has of a module that queries are preconditioned in, while filters are made or while
-    /// queries are turned, whichever is more. It has one segment at a time.
+    /// queries are rotated, whichever is more. It has one segment at a time.
     fn preconditioning(&self) -> u64 {
         let filters = self.filters as u64 + u64::from(self.segments > 1);
         // While the last filter is made: eigenvectors as they are read, and with their transposes those of
@@ -121,19 +119,19 @@ impl ScoreSizes<'_> {
         // of each filter, that of the first twice and of this one, if it is another, as well.
         let copies = if self.rotates { 1 + 2 * filters.min(2) } else { 0 };
         let making = [DOUBLE * copies, DOUBLE * (filters + 1 + filters.min(2))];
-        let turning = match (self.solves, self.rotates) {
-            // All of it in f64: the scale, and a query turned by one side, by both, and back.
+        let rotating = match (self.solves, self.rotates) {
+            // All of it in f64: the scale, and a query rotated by one side, by both, and back.
             (true, true) => [2 * DOUBLE, 4 * DOUBLE],
             // A scale and a column of each filter, and the query.
             (_, false) => [0, (2 * filters + 1) * DOUBLE],
-            // The eigenvectors and their transposes in f32; the query also turned by one side, and scaled, in
-            // f32.
+            // The eigenvectors and their transposes in f32; the query also rotated by one side, and scaled,
+            // in f32.
             (false, true) => [2 * SINGLE, (2 * filters + 1) * DOUBLE + 2 * SINGLE],
         };
         let bytes = |module: &Module, [of_vectors, of_weights]: [u64; 2]| {
             of_vectors * self.eigenvectors(module) + of_weights * module.len() as u64
         };
-        self.widest(|module| bytes(module, making).max(bytes(module, turning)))
+        self.widest(|module| bytes(module, making).max(bytes(module, rotating)))
     }
 
     /// What a worker has of a batch: activations, and the gradients of one module or their factors; two such
@@ -142,10 +140,10 @@ impl ScoreSizes<'_> {
         let [tokens, rows] = self.batch;
         let of_tokens = tokens * self.widest(|module| (module.input + module.out) as u64);
         let of_samples = 2 * rows * self.widest(|module| module.len() as u64);
-        // Queries that are turned come as tokens.
+        // Queries that are rotated come as tokens.
         let of_module = match self.by_token {
             true => of_tokens,
-            false if self.turns_queries() => of_tokens.max(of_samples),
+            false if self.rotates_queries() => of_tokens.max(of_samples),
             false => of_samples,
         };
         // What they are formed of, rotated.
@@ -165,8 +163,8 @@ impl ScoreSizes<'_> {
             ScorePer::Token => tokens,
         };
         let threads = self.threads as u64;
-        let sums = if self.goes_on { 2 } else { 1 };
-        let on_the_way = sums * DOUBLE * parts * (2 * threads + AHEAD as u64);
+        // With those of batches that are worked on, what these began with, and one that is not yet given on.
+        let on_the_way = DOUBLE * parts * (2 * threads + AHEAD as u64 + 1);
         // Products with a column, in f32 and in f64.
         let values = |module: &Module| match has_low_rank(module, self.rank) {
             Some(rank) => 2 * rank as u64,
@@ -179,7 +177,9 @@ impl ScoreSizes<'_> {
         let kept = 2 * (DOUBLE + DOUBLE) * self.top.unwrap_or(0) as u64;
         let column = |module: &Module| column_bytes(module, self.rank);
         let columns = self.segments as u64 * self.all(column) + self.widest(column);
-        (columns + on_the_way + threads * products + kept) * self.filters as u64 + self.solving()
+        // The sum of their gradients, where they are summed.
+        let sum = if self.sum_queries { DOUBLE * self.all(|module| module.len() as u64) } else { 0 };
+        (columns + on_the_way + threads * products + kept) * self.filters as u64 + sum + self.solving()
     }
 
     /// The vectors of a query that is solved for, and the sums of products, as many as passes hold.
@@ -203,13 +203,13 @@ impl ScoreSizes<'_> {
             return [read.max(self.threads as u64 * self.preconditioning()) + held, held];
         }
         let scales = DOUBLE * self.filters as u64 * self.all(|module| module.len() as u64);
-        // Scales are made before, of one module at a time: its eigenvectors once more and turned, for the
-        // first filter and for the one that is made.
+        // Scales are made then, of one module at a time: its eigenvectors once more, and with their
+        // transposes for the first filter and for the one that is made.
         let copies = 1 + 2 * self.filters.min(2) as u64;
         let making =
             |module: &Module| DOUBLE * (copies * self.eigenvectors(module) + 3 * module.len() as u64);
         let making = if self.rotates { self.widest(making) } else { 0 };
-        [scales + making.max(read + held), scales + held]
+        [read.max(scales + making) + held, scales + held]
     }
 
     /// Scores that wait for the end, and the orders of a query's.
@@ -241,24 +241,22 @@ impl ScoreSizes<'_> {
         [self.weights + self.waiting() + reading, self.weights + self.waiting() + workers + scoring]
     }
 
-    /// The fewest groups of queries, in passes of the most layers. Passes of fewer layers hold less of each
-    /// query, and compute only the model again; for each group of queries all is computed again.
+    /// The groups of queries and parts of the layers that take the least. Passes of fewer layers hold less of
+    /// each query, and compute only the model again; for each group of queries gradients of weights and their
+    /// products are computed again too, which takes about twice as long as the model.
     fn extent(&self, limit: u64) -> Option<ScoreMemoryPlan> {
-        let plans =
-            (1..=self.layers.len().max(1)).filter_map(|count| self.extent_in(self.parts(count), limit));
-        let mut best: Option<ScoreMemoryPlan> = None;
-        for plan in plans {
-            if best.as_ref().is_none_or(|best| plan.groups.len() < best.groups.len()) {
-                best = Some(plan);
-            }
-        }
-        best
+        let counts = 1..=self.layers.len().max(1);
+        let plans = counts.filter_map(|count| self.extent_in(self.parts(count), limit));
+        plans.min_by_key(|plan| plan.groups.len() * (plan.parts.len() + 2))
     }
 
     /// The modules in about so many parts of layers, of about as many weights.
     fn parts(&self, count: usize) -> Vec<Vec<usize>> {
         if self.layers.is_empty() {
             return vec![(0..self.modules.len()).collect()];
+        }
+        if count >= self.layers.len() {
+            return self.layers.to_vec();
         }
         let weights =
             |layer: &Vec<usize>| layer.iter().map(|at| self.modules[*at].len() as u128).sum::<u128>();
@@ -280,7 +278,7 @@ impl ScoreSizes<'_> {
     fn needs(&self, parts: &[Vec<usize>]) -> [u64; 4] {
         parts.iter().fold([0; 4], |most, part| {
             let modules: Vec<Module> = part.iter().map(|at| self.modules[*at].clone()).collect();
-            let sizes = ScoreSizes { modules: &modules, goes_on: parts.len() > 1, ..*self };
+            let sizes = ScoreSizes { modules: &modules, ..*self };
             let [reading, fixed] = sizes.fixed();
             let needs = [reading, fixed, sizes.query(), sizes.gradient()];
             std::array::from_fn(|at| most[at].max(needs[at]))
@@ -319,13 +317,14 @@ impl ScoreSizes<'_> {
         // Gradients that are solved for are among the vectors of that.
         let most = if self.solves { 1 } else { MOST_COLUMNS };
         let queries_at_once = usize::try_from(more).unwrap_or(usize::MAX).clamp(1, most);
-        let gradients = whole * queries_at_once.min(all.max(1)) as u64;
+        let waiting = if self.sum_queries { all } else { at_once };
+        let gradients = whole * queries_at_once.min(waiting.max(1)) as u64;
         let memory = fixed + held + gradients;
         Some(ScoreMemoryPlan { threads: self.threads, queries_at_once, groups, parts, memory })
     }
 
-    /// Whether queries are turned into eigenbases as they come from the model, each alone.
-    fn turns_queries(&self) -> bool {
+    /// Whether queries are rotated into eigenbases as they come from the model, each alone.
+    fn rotates_queries(&self) -> bool {
         self.rotates && !self.solves && !self.sum_queries && self.queries.is_some()
     }
 
@@ -334,7 +333,7 @@ impl ScoreSizes<'_> {
         let values = |module: &Module| module.len() as u64;
         let left = if self.segments > 1 { self.threads as u64 * self.widest(values) } else { 0 };
         let tokens = self.query_tokens.saturating_mul(if self.fused { 2 } else { 1 });
-        let held = |module: &Module| match self.turns_queries() {
+        let held = |module: &Module| match self.rotates_queries() {
             true => SampleGradient::most_values(module, self.max_block, tokens) as u64,
             false => values(module),
         };

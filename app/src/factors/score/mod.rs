@@ -2,9 +2,9 @@
 //!
 //! A score is `<P(G_query), G_row>` summed over modules, where P is the filtered inverse of the curvature;
 //! positive where training on the row lowers the loss of the query. All queries and filters share a pass over
-//! the pool; with segments of training there is one for each checkpoint, and a score is the sum over
-//! segments. With an iterative solve the query is `(G + damping)^-1 G_query`, where G is the curvature itself
-//! and P preconditions.
+//! the pool, or one for some layers each where they do not fit in memory; with segments of training there is
+//! one for each checkpoint, and a score is the sum over segments. With an iterative solve the query is
+//! `(G + damping)^-1 G_query`, where G is the curvature itself and P preconditions.
 
 mod checks;
 mod forms;
@@ -23,6 +23,7 @@ mod sinks;
 mod solve;
 mod solve_data;
 mod source;
+mod sums;
 
 use std::sync::Arc;
 
@@ -40,7 +41,8 @@ use self::pass::{Multiplier, own_scales};
 use self::plan::ScorePlan;
 use self::queries::{columns, kept_shares};
 use self::sinks::{HeldScores, ScoreSinks, TopRows, kronfluence, write_kronfluence};
-use self::source::{check_room, passes};
+use self::source::passes;
+use self::sums::check_room;
 use super::error::FactorJobError;
 use crate::work::JobContext;
 
@@ -74,12 +76,8 @@ pub fn score_rows(
     let mut plan = ScorePlan::new(snapshot, request, is_held, work)?;
     check_room(&plan.scratch, plan.disk)?;
     let mut report = report(&plan, request);
-    let own = match request.target {
-        ScoreTarget::Own => Some(own_scales(&plan)?),
-        ScoreTarget::Samples { .. } => None,
-    };
-    let form = request.form;
-    let has_queries = own.is_none() && !plan.how.sum_queries;
+    let (is_own, form) = (matches!(request.target, ScoreTarget::Own), request.form);
+    let has_queries = !is_own && !plan.how.sum_queries;
     // The engine is given eigenvectors while a table is written.
     let modules = plan.engine.modules().to_vec();
     let layout = TableLayout {
@@ -109,22 +107,17 @@ pub fn score_rows(
                 plan.engine.set_bases(&plan.bases(&[])?).map_err(FactorJobError::other)?;
                 plan.engine.set_bases(&plan.bases(wanted)?).map_err(FactorJobError::other)?;
             }
-            let segments = match own {
-                Some(_) => Vec::new(),
-                None => {
-                    let found = columns(&plan, (group.clone(), wanted), work)?;
-                    lengths.extend(found.lengths);
-                    let is_any_left = leave_out(&found.solved, group.start, lines.as_mut(), held.as_mut());
-                    report.solved.extend(found.solved);
-                    if !is_any_left {
-                        continue;
-                    }
-                    found.segments
+            let against = if is_own {
+                vec![Multiplier::Own(own_scales(&plan, wanted)?)]
+            } else {
+                let found = columns(&plan, (group.clone(), wanted), work)?;
+                lengths.extend(found.lengths);
+                let is_any_left = leave_out(&found.solved, group.start, lines.as_mut(), held.as_mut());
+                report.solved.extend(found.solved);
+                if !is_any_left {
+                    continue;
                 }
-            };
-            let against = match &own {
-                Some(scales) => vec![Multiplier::Own(scales)],
-                None => segments.iter().map(|modules| Multiplier::Columns { modules, count }).collect(),
+                found.segments.into_iter().map(|modules| Multiplier::Columns { modules, count }).collect()
             };
             let mut sinks = ScoreSinks {
                 lines: lines.as_mut(),

@@ -15,7 +15,7 @@ use super::memory::AHEAD;
 use super::plan::ScorePlan;
 use super::queries::FilterScaling;
 use super::request::ScorePer;
-use super::source::{in_folder, read_floats};
+use super::sums::{in_folder, read_floats};
 use crate::factors::blame::{BatchSamples, batch_error, id_of};
 use crate::factors::engine::{Engines, SampleTokens, tokens};
 use crate::factors::error::FactorJobError;
@@ -30,11 +30,11 @@ pub(super) struct RowScores {
 }
 
 /// What rows are multiplied with.
-pub(super) enum Multiplier<'a> {
+pub(super) enum Multiplier {
     /// The columns of each module that is wanted, `count` of them.
-    Columns { modules: &'a [Option<ModuleColumns>], count: usize },
+    Columns { modules: Vec<Option<ModuleColumns>>, count: usize },
     /// Themselves.
-    Own(&'a FilterScales),
+    Own(FilterScales),
 }
 
 /// A batch, and the sums over the modules of earlier passes that its scores begin with.
@@ -48,7 +48,7 @@ struct PassBatch {
 /// pass, if there are some.
 pub(super) fn pass(
     (plan, engines): (&ScorePlan, &Engines),
-    (against, per): (&Multiplier<'_>, ScorePer),
+    (against, per): (&Multiplier, ScorePer),
     mut before: Option<&mut BufReader<File>>,
     work: &mut JobContext<'_>,
     take: &mut dyn FnMut(Vec<RowScores>) -> Result<(), FactorJobError>,
@@ -137,7 +137,7 @@ fn check(module: &Module, sample: usize, scores: &[f64]) -> Result<(), PassError
 /// The scores of a batch's rows, `[part][column]` each, on top of sums over other modules.
 fn row_scores(
     (plan, engine): (&ScorePlan, &CurvatureEngine),
-    (against, per): (&Multiplier<'_>, ScorePer),
+    (against, per): (&Multiplier, ScorePer),
     (batch, mut scores): (&[SampleTokens], Vec<Vec<f64>>),
     kernel: Kernel,
 ) -> Result<Vec<Vec<f64>>, PassError> {
@@ -189,7 +189,7 @@ fn row_scores(
                 for (sample, (scores, gradient)) in
                     scores.iter_mut().zip(gradients.chunks_exact(len)).enumerate()
                 {
-                    let energies = energies(gradient, &scales[module]);
+                    let energies = energies(gradient, scales[module].as_deref().unwrap_or_default());
                     check(&modules[module], sample, &energies).or_else(blame)?;
                     scores[at..at + count].iter_mut().zip(energies).for_each(|(sum, value)| *sum += value);
                 }
@@ -200,7 +200,7 @@ fn row_scores(
     Ok(scores)
 }
 
-impl Multiplier<'_> {
+impl Multiplier {
     /// Columns of each part of a row.
     fn columns(&self, filters: usize) -> usize {
         match self {
@@ -212,7 +212,7 @@ impl Multiplier<'_> {
     fn wants(&self, module: usize) -> bool {
         match self {
             Multiplier::Columns { modules, .. } => modules[module].is_some(),
-            Multiplier::Own(_) => true,
+            Multiplier::Own(scales) => scales[module].is_some(),
         }
     }
 
@@ -239,17 +239,19 @@ fn energies(gradient: &[f32], scales: &[Option<Vec<f64>>]) -> Vec<f64> {
     scales.iter().map(of).collect()
 }
 
-/// For each module the scale of each filter, none for the identity.
-pub(super) type FilterScales = Vec<Vec<Option<Vec<f64>>>>;
+/// For each module that is wanted the scale of each filter, none for the identity.
+pub(super) type FilterScales = Vec<Option<Vec<Option<Vec<f64>>>>>;
 
-/// The scales of all modules.
-pub(super) fn own_scales(plan: &ScorePlan) -> Result<FilterScales, FactorJobError> {
+/// The scales of the modules that are wanted.
+pub(super) fn own_scales(plan: &ScorePlan, wanted: &[usize]) -> Result<FilterScales, FactorJobError> {
     let (strategy, filters) = (plan.how.strategy, &plan.how.filters);
-    let of = |module: &Module| {
-        let scaling = FilterScaling::new(module, &plan.factors_of(0, module)?, strategy, filters)?;
-        Ok(scaling.into_scales())
-    };
-    plan.engine.modules().iter().map(of).collect()
+    let modules = plan.engine.modules();
+    let mut scales: FilterScales = vec![None; modules.len()];
+    for at in wanted {
+        let factors = plan.factors_of(0, &modules[*at])?;
+        scales[*at] = Some(FilterScaling::new(&modules[*at], &factors, strategy, filters)?.into_scales());
+    }
+    Ok(scales)
 }
 
 #[cfg(test)]

@@ -146,7 +146,8 @@ impl ScorePlan {
         plan.how.rotated = plan.rotated(request, &ingest, work)?;
         plan.extent = match plan.extent(request, &ingest, is_held) {
             Err(FactorJobError::Memory { .. }) if plan.how.rotates_rows() && request.rotate.is_none() => {
-                let why = "queries are rotated: the eigenvectors of all modules, which rows take, do not fit in memory";
+                let why =
+                    "queries are rotated: the eigenvectors of a layer, which rows take, do not fit in memory";
                 work.progress.note(why);
                 plan.how.rotated = Some(RotatedSide::Queries);
                 plan.extent(request, &ingest, is_held)?
@@ -161,7 +162,8 @@ impl ScorePlan {
         }
         if plan.extent.groups.len() * plan.extent.parts.len() > 1 {
             let passes = many_of(plan.passes() as u64, "pass", "passes");
-            work.progress.note(&format!("the queries do not fit in memory at once: {passes} over the pool"));
+            let what = if plan.queries.is_empty() { "the modules" } else { "the queries" };
+            work.progress.note(&format!("{what} do not fit in memory at once: {passes} over the pool"));
         }
         Ok(plan)
     }
@@ -196,7 +198,7 @@ impl ScorePlan {
             }
         }
         let most = self.extent.groups.iter().map(ExactSizeIterator::len).max().unwrap_or(0);
-        let queries = if self.how.sum_queries { 1 } else { most as u64 };
+        let queries = if self.queries.is_empty() || self.how.sum_queries { 1 } else { most as u64 };
         Ok(sum_bytes(visits, parts * queries * self.how.filters.len() as u64))
     }
 
@@ -210,9 +212,9 @@ impl ScorePlan {
 
     /// Rows of the largest block of eigenvectors that queries are rotated by; none where they are not rotated
     /// as they leave the model.
-    pub(crate) fn turned_block(&self) -> Option<usize> {
-        let is_turned = self.how.strategy.rotates() && self.solve.is_none() && !self.how.sum_queries;
-        is_turned.then(|| self.largest_block())
+    pub(crate) fn rotated_block(&self) -> Option<usize> {
+        let is_rotated = self.how.strategy.rotates() && self.solve.is_none() && !self.how.sum_queries;
+        is_rotated.then(|| self.largest_block())
     }
 
     pub(super) fn largest_block(&self) -> usize {
@@ -236,8 +238,9 @@ impl ScorePlan {
         }
         let of_pass = self.extent.groups.iter().map(ExactSizeIterator::len).max().unwrap_or(0);
         let queries = if self.how.sum_queries { 1 } else { of_pass };
-        let columns: u64 =
-            self.engine.modules().iter().map(|module| column_bytes(module, self.how.rank)).sum();
+        let column = |at: &usize| column_bytes(&self.engine.modules()[*at], self.how.rank);
+        let parts = self.extent.parts.iter().map(|part| part.iter().map(column).sum::<u64>());
+        let columns = parts.max().unwrap_or(0);
         let columns = columns.saturating_mul((queries * self.how.filters.len()) as u64);
         let inside = ingest.device.bytes_inside_layer(ingest.compute);
         let per_token = engine::kept_per_token(self.engine.decoder(), ingest, inside);
@@ -286,7 +289,6 @@ impl ScorePlan {
             modules,
             tables: modules.len(),
             layers: if can_split { self.engine.layers() } else { &[] },
-            goes_on: false,
             fused: self.engine.decoder().params.iter().any(is_fused),
             devices: ingest.devices(),
             weights: engine::weight_bytes(&self.engine, ingest) * (1 + u64::from(moves)),

@@ -3,7 +3,7 @@
 //! With several segments of training, a query is preconditioned with the last one's filter first; what that
 //! segment leaves of it goes on to the one before, so that each segment has columns of its own.
 //!
-//! Gradients that are turned into an eigenbasis are held as what they are products of, where that is turned
+//! Gradients that are rotated into an eigenbasis are held as what they are products of, where that is rotated
 //! with fewer multiplications.
 //!
 //! Memory: the columns, those of one module twice while they are put in the kernel's order; gradients of

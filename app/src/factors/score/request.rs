@@ -174,7 +174,7 @@ pub struct ScoreReport {
     pub modules: usize,
     /// How curvature is approximated.
     pub strategy: String,
-    /// What was rotated for each product; none where nothing is.
+    /// What is rotated for each product; none where nothing is.
     pub rotated: Option<RotatedSide>,
     /// Filters of eigenvalues, without dampings; of segments each its own.
     pub filters: Vec<String>,

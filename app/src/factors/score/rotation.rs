@@ -36,7 +36,7 @@ impl ScorePlan {
                 "only kfac and ekfac have eigenvectors to rotate with: leave out what is rotated".to_owned(),
             )),
             Some(side) => Ok(Some(side)),
-            None if !rotates => Ok(None),
+            None if !rotates || (self.scaled_columns() == 0 && self.solve.is_none()) => Ok(None),
             None => {
                 let in_f32 = ingest.compute == ComputePrecision::F32;
                 let on_cpu = ingest.device == Device::Cpu && ingest.beside.is_empty();
@@ -60,13 +60,15 @@ impl ScorePlan {
     }
 
     /// Whether the rows have so few tokens that rotating these takes fewer multiplications than rotating the
-    /// queries back.
+    /// queries back. That rows are rotated for each group of queries is not counted: groups follow from
+    /// memory, and scores would.
     fn has_few_tokens(&self, work: &JobContext<'_>) -> Result<bool, FactorJobError> {
         let max_block = self.largest_block();
         let costs =
             self.engine.modules().iter().map(|module| SampleGradient::rotation_costs(module, max_block));
         let [token, whole] = costs.fold([0, 0], |sums, costs| [sums[0] + costs[0], sums[1] + costs[1]]);
-        let most = (whole * self.scaled_columns() as u128 / token.max(1)) as u64;
+        let most = whole.saturating_mul(self.scaled_columns() as u128) / token.max(1);
+        let most = u64::try_from(most).unwrap_or(u64::MAX);
         if self.rows.len() > most {
             return Ok(false);
         }

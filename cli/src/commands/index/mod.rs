@@ -138,9 +138,10 @@ fn too_small_for_sketch(part: &FeaturePart) -> Option<String> {
 /// The features that the flags name; without names all of the dataset, without a dataset all of the store.
 fn chosen<'a>(snapshot: &'a Snapshot, args: &IndexArgs) -> Result<Vec<&'a Arc<FeaturePart>>> {
     let mut features: Vec<&Arc<FeaturePart>> = Vec::new();
+    let dataset = args.dataset.as_ref().map(|name| snapshot.dataset(name)).transpose()?;
     for name in &args.features {
-        let found = match &args.dataset {
-            Some(dataset) => snapshot.feature_of(dataset, name),
+        let found = match dataset {
+            Some(dataset) => snapshot.feature_of(&dataset.name, name),
             None => snapshot.feature(name),
         };
         let part = match found {
@@ -154,8 +155,8 @@ fn chosen<'a>(snapshot: &'a Snapshot, args: &IndexArgs) -> Result<Vec<&'a Arc<Fe
         }
     }
     if args.features.is_empty() {
-        features = match &args.dataset {
-            Some(dataset) => snapshot.features_of(&snapshot.dataset(dataset)?.name),
+        features = match dataset {
+            Some(dataset) => snapshot.features_of(&dataset.name),
             None if args.sketch || args.hnsw => {
                 let made = if args.sketch { "sketches" } else { "graphs" };
                 refuse!("{made} of what? name features, or --dataset NAME for all of a dataset");

@@ -12,7 +12,6 @@ fn sizes(modules: &[Module]) -> ScoreSizes<'_> {
         modules,
         tables: modules.len(),
         layers: &[],
-        goes_on: false,
         fused: false,
         devices: 1,
         weights: 1_000_000,
@@ -39,20 +38,22 @@ fn sizes(modules: &[Module]) -> ScoreSizes<'_> {
 #[test]
 fn a_query_is_its_columns_and_its_scores_on_the_way() {
     let modules = modules();
-    // 500 weights, and 300 of a module once more; 2 * 2 + 4 batches of 4 rows; 2 workers' products of 4 rows.
+    // 500 weights, and 300 of a module once more; 2 * 2 + 4 + 1 batches of 4 rows; 2 workers' products of 4
+    // rows.
     let columns = 4 * (500 + 300);
-    let of_rows = columns + 8 * 4 * 8 + 2 * 12 * 4;
+    let of_rows = columns + 8 * 4 * 9 + 2 * 12 * 4;
     assert_eq!(sizes(&modules).query(), of_rows);
     assert_eq!(ScoreSizes { filters: 3, ..sizes(&modules) }.query(), 3 * of_rows);
     assert_eq!(ScoreSizes { segments: 3, ..sizes(&modules) }.query(), of_rows + 2 * 4 * 500);
     assert_eq!(ScoreSizes { top: Some(5), ..sizes(&modules) }.query(), of_rows + 2 * 16 * 5);
     let of_modules = ScoreSizes { per: ScorePer::Module, ..sizes(&modules) };
-    assert_eq!(of_modules.query(), of_rows + 8 * 4 * 8);
+    assert_eq!(of_modules.query(), of_rows + 8 * 4 * 9);
+    assert_eq!(ScoreSizes { sum_queries: true, ..sizes(&modules) }.query(), of_rows + 8 * 500);
     // Every token has a score; 64 of them are multiplied with the 30 rows of the widest matrix.
     let of_tokens = ScoreSizes { per: ScorePer::Token, by_token: true, ..sizes(&modules) };
-    assert_eq!(of_tokens.query(), columns + 8 * 64 * 8 + 2 * (8 * 64 + 12 * 64 * 30));
+    assert_eq!(of_tokens.query(), columns + 8 * 64 * 9 + 2 * (8 * 64 + 12 * 64 * 30));
     assert_eq!(of_tokens.worker(), 10_000 + 4 * 64 * 40);
-    // Queries that are turned come as tokens, others as two gradients of a module for each of 4 rows.
+    // Queries that are rotated come as tokens, others as two gradients of a module for each of 4 rows.
     assert_eq!(sizes(&modules).worker(), 10_000 + 4 * 64 * 40);
     assert_eq!(ScoreSizes { rotates: false, ..sizes(&modules) }.worker(), 10_000 + 4 * 2 * 4 * 300);
     // Inputs and gradients of rows are rotated before their gradients are formed.
@@ -96,13 +97,13 @@ fn a_solve_takes_vectors_of_all_weights_and_sums_of_each_thread() {
 fn rows_for_themselves_are_scales_and_eigenvectors() {
     let modules = modules();
     let own = ScoreSizes { queries: None, filters: 2, rotates_rows: true, ..sizes(&modules) };
-    // 500 + 1000 values of eigenvectors; those of the second module, turned, for two filters, and its
+    // 500 + 1000 values of eigenvectors; those of the second module, rotated, for two filters, and its
     // eigenvalues.
     let (scales, bases) = (8 * 2 * 500, 500 + 1000);
     let making = 8 * (5 * 1000 + 3 * 300);
-    assert_eq!(own.bases(), [scales + making, scales + 4 * bases]);
+    assert_eq!(own.bases(), [scales + making, scales].map(|bytes| bytes + 4 * bases));
     let many = ScoreSizes { devices: 9, ..own };
-    assert_eq!(many.bases(), [scales + (8 + 9 * 4) * bases, scales + 9 * 4 * bases]);
+    assert_eq!(many.bases(), [scales + making, scales].map(|bytes| bytes + 9 * 4 * bases));
     assert_eq!(ScoreSizes { rotates: false, rotates_rows: false, ..own }.bases(), [scales; 2]);
     // The eigenvectors of queries' rows are read before the queries.
     let of_queries = ScoreSizes { queries: Some(3), ..own };
@@ -110,7 +111,7 @@ fn rows_for_themselves_are_scales_and_eigenvectors() {
     assert_eq!(of_queries.bases(), [preconditioning + 4 * bases, 4 * bases]);
     let extent = own.fitted(u64::MAX).expect("fits");
     let workers = 2 * (10_000 + 4 * (2 * 4 * 300 + 64 * 40));
-    let memory = 1_000_000 + (scales + making).max(workers + scales + 4 * bases);
+    let memory = 1_000_000 + 4 * bases + scales + making.max(workers);
     assert_eq!((extent.memory, extent.groups.len()), (memory, 1));
     assert_eq!(own.fitted(memory).expect("fits").threads, 2);
     let error = own.fitted(1_000_000).expect_err("too little").to_string();
@@ -185,7 +186,8 @@ fn blocks_are_counted_as_they_are_stored() {
     assert_eq!(sizes(&modules).eigenvectors(&modules[1]), 30 * 30 + 10 * 10);
     let own = ScoreSizes { queries: None, rotates_rows: true, ..cut };
     let (scales, bases) = (8 * 500, 150 + 200);
-    assert_eq!(own.bases(), [scales + 8 * (3 * 200 + 3 * 300), scales + 4 * bases]);
+    let making = 8 * (3 * 200 + 3 * 300);
+    assert_eq!(own.bases(), [scales + making, scales].map(|bytes| bytes + 4 * bases));
 }
 
 #[test]
@@ -210,7 +212,7 @@ fn each_thread_preconditions_in_one_module_and_segment_at_a_time() {
     let two = ScoreSizes { segments: 2, ..one };
     assert_eq!(two.preconditioning(), 8 * (5 * 1000 + 5 * 300));
     assert_eq!(ScoreSizes { segments: 9, ..one }.preconditioning(), two.preconditioning());
-    // Up to 11 tokens are turned with fewer multiplications: 11 * (10^2 + 20^2) of 10 * 20 * (10 + 20), and
+    // Up to 11 tokens are rotated with fewer multiplications: 11 * (10^2 + 20^2) of 10 * 20 * (10 + 20), and
     // 11 * (30^2 + 10^2) of 30 * 10 * (30 + 10).
     let held = 4 * (11 * 30 + 11 * 40);
     assert_eq!((one.gradient(), two.gradient()), (held, held + 2 * 8 * 300));

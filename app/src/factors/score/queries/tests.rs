@@ -48,7 +48,7 @@ fn columns_are_what_the_inverse_of_each_filter_makes_of_a_gradient() {
     let filters = [Filter::Identity, Filter::Inverse(Damping::Value(0.1)), source];
     for strategy in [Strategy::Kfac, Strategy::Diagonal, Strategy::Identity] {
         let mut scaling = FilterScaling::new(&module, &factors, strategy, &filters).unwrap();
-        // What was turned before does not show.
+        // What was rotated before does not show.
         for gradient in [[1.0f32, -2.0, 3.0, 0.5, 0.0, -1.0], [0.0, 0.25, -1.5, 2.0, 4.0, 1.0]] {
             let wide = gradient.map(f64::from);
             let gradient = SampleGradient::whole(&module, gradient.to_vec());
@@ -85,7 +85,7 @@ fn products_in_the_eigenbasis_are_those_of_weights() {
     }
 }
 
-/// Curvature of two weights, in an eigenbasis that is turned by an angle.
+/// Curvature of two weights, in an eigenbasis that is rotated by an angle.
 struct Turned {
     angle: f64,
     values: [f64; 2],
