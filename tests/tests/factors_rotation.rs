@@ -3,7 +3,7 @@
 
 use serde_json::Value;
 
-use crate::factors::{assert_near, fit, place, scores};
+use crate::factors::{assert_near, demo, fit, place, scores};
 
 #[test]
 fn scores_are_the_same_to_rounding_whichever_side_is_rotated() {
@@ -74,34 +74,40 @@ fn sides_that_cannot_be_rotated_are_refused() {
 #[test]
 fn queries_that_do_not_fit_at_once_have_passes_for_some_layers_each() {
     let place = place();
-    fit(&place, "f", &[]);
-    let asked = ["--factors", "f", "--threads", "1"];
+    let (model, checkpoint) = (demo("model"), demo("warmup/checkpoint-26"));
+    // Two modules of each of three layers.
+    let modules = "model.layers.*.self_attn.k_proj,model.layers.*.self_attn.v_proj";
+    let fitted = ["factors", "fit", "f", "--dataset", "pool", "--modules", modules];
+    place.ok(&[&fitted[..], &["--model", &model, "--checkpoint", &checkpoint]].concat());
     let many = ["--damping", "auto,1e-2,1e-3,1e-4,1e-5,1e-6,1e-7,1e-8,1e-9"];
-    let forms: [&[&str]; 8] = [
-        &["--target", "q", "--rotate", "rows"],
-        &["--target", "q", "--rotate", "queries", "--per-module"],
-        &["--target", "q", "--per-token"],
-        &["--target", "q", "--sum-pool"],
-        &["--target", "q", "--top", "2"],
-        &["--target", "q", "--rank", "8"],
-        &["--self"],
-        &["--self", "--per-module"],
+    let forms: [(&[&str], u64); 9] = [
+        (&["--target", "q", "--rotate", "rows"], 3),
+        (&["--target", "q", "--rotate", "queries", "--per-module"], 3),
+        (&["--target", "q", "--per-token"], 3),
+        (&["--target", "q", "--sum-pool"], 3),
+        (&["--target", "q", "--top", "2"], 3),
+        (&["--target", "q", "--rank", "8"], 3),
+        (&["--target", "q", "--sum-queries", "--rotate", "rows"], 2),
+        (&["--self"], 3),
+        (&["--self", "--per-module"], 3),
     ];
-    for form in forms {
-        let form = [&asked[..], &many, form].concat();
-        let passes = |limit: &str| {
-            let report = place.json(
-                &[&["score", "--pool", "pool", "--dry-run", "--json", "--max-memory", limit], &form[..]]
-                    .concat(),
-            );
-            (report["passes"].as_u64().expect("passes"), report["memory"].as_u64().expect("bytes"))
+    for (form, passes) in forms {
+        let form = [&["--factors", "f", "--threads", "1"], &many[..], form].concat();
+        let planned = |limit: u64| -> Option<[u64; 3]> {
+            let dry = ["score", "--pool", "pool", "--dry-run", "--json", "--max-memory", &limit.to_string()];
+            let told = place.run(&[&dry[..], &form].concat());
+            let report: Value = serde_json::from_str(&told.stdout).ok()?;
+            Some(["passes", "memory", "disk"].map(|key| report[key].as_u64().expect("a number")))
         };
-        let (one, whole) = passes("1GB");
-        assert_eq!(one, 1);
-        // Not the queries, which two passes of all layers would be of.
-        let less = (whole - 100_000).to_string();
-        assert_eq!(passes(&less).0, 2, "{form:?}");
-        let of = |limit: &str| scores(&place, &[&form[..], &["--max-memory", limit]].concat());
-        assert_eq!(of(&less), of("1GB"), "{form:?}");
+        let [one, whole, disk] = planned(1 << 30).expect("enough");
+        assert_eq!((one, disk), (1, 0), "{form:?}");
+        // Each time less, until so many passes need no more.
+        let mut limits = (1..80).map(|step| whole - step * 100_000);
+        let limit = limits.find(|limit| planned(*limit).is_some_and(|[found, ..]| found == passes));
+        let limit = limit.unwrap_or_else(|| panic!("{form:?}: {passes} passes"));
+        let [_, memory, disk] = planned(limit).expect("enough");
+        assert!(memory <= limit && disk > 0, "{form:?}: {memory} {disk}");
+        let of = |limit: u64| scores(&place, &[&form[..], &["--max-memory", &limit.to_string()]].concat());
+        assert_eq!(of(limit), of(1 << 30), "{form:?}");
     }
 }
