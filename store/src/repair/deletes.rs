@@ -136,7 +136,7 @@ pub(super) fn ids(work: &mut Repair<'_>, part: &mut DatasetPart, trust: Trust) -
         (Some(file), None) => work.report.notes.push(format!(
             "dataset {}: {} deleted by {file}, which the catalog did not list",
             part.name,
-            many_of(found - listed, "more id is", "more ids are")
+            many_of(found - listed, "id is", "ids are")
         )),
         (None, _) => {}
     }
