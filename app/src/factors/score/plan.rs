@@ -144,8 +144,10 @@ impl ScorePlan {
             disk: 0,
         };
         plan.how.rotated = plan.rotated(request, &ingest, work)?;
+        // Rows that are scored for themselves have no other side.
+        let is_chosen = request.rotate.is_none() && !matches!(request.target, ScoreTarget::Own);
         plan.extent = match plan.extent(request, &ingest, is_held) {
-            Err(FactorJobError::Memory { .. }) if plan.how.rotates_rows() && request.rotate.is_none() => {
+            Err(FactorJobError::Memory { .. }) if plan.how.rotates_rows() && is_chosen => {
                 let why =
                     "queries are rotated: the eigenvectors of a layer, which rows take, do not fit in memory";
                 work.progress.note(why);
