@@ -250,12 +250,15 @@ fn from_outer_products(
     found.iter().map(|of_module| of_module.iter().flat_map(values).collect()).collect()
 }
 
+/// Models and patterns of modules: with biases, and with the head.
+fn models() -> [(Tiny, &'static [&'static str]); 2] {
+    [(Tiny::new().with_biases(), &["*_proj"]), (Tiny::new(), &["*down_proj", "*v_proj", "lm_head"])]
+}
+
 #[test]
 fn sums_and_gradients_are_made_of_the_same_factors() {
     let samples = samples(&SHAPES);
-    let cases: [(Tiny, &[&str]); 2] =
-        [(Tiny::new().with_biases(), &["*_proj"]), (Tiny::new(), &["*down_proj", "*v_proj", "lm_head"])];
-    for (model, patterns) in cases {
+    for (model, patterns) in models() {
         let mut engine = cpu(&model, patterns);
         for measurement in [Measurement::Loss, Measurement::Margin] {
             let (_, expected) = from_factors(&engine, &samples, measurement);
@@ -292,9 +295,7 @@ fn sums_and_gradients_are_made_of_the_same_factors() {
 #[test]
 fn layers_come_from_the_last_to_the_first_and_the_head_behind_all() {
     let samples = samples(&SHAPES);
-    let cases: [(Tiny, &[&str]); 2] =
-        [(Tiny::new().with_biases(), &["*_proj"]), (Tiny::new(), &["*down_proj", "*v_proj", "lm_head"])];
-    for (model, patterns) in cases {
+    for (model, patterns) in models() {
         let engine = cpu(&model, patterns);
         let pass = |wanted: &[usize]| -> Vec<(usize, Vec<u32>)> {
             let mut found = Vec::new();

@@ -107,8 +107,8 @@ impl ColumnBuffers {
     pub(super) fn push_scaled(&mut self, matrix: &[f64], scale: Option<&[f64]>) -> ColumnValues {
         let mut found = ColumnValues::default();
         self.lengths.push([0.0; 2]);
-        for start in (0..matrix.len()).step_by(BLOCK) {
-            let (span, first) = (start..matrix.len().min(start + BLOCK), self.left.len());
+        for span in cut(0..matrix.len(), BLOCK) {
+            let first = self.left.len();
             let values = matrix[span.clone()].iter();
             match scale {
                 Some(scale) => {
@@ -180,7 +180,13 @@ pub(super) fn has_low_rank(module: &Module, rank: Option<usize>) -> Option<usize
 }
 
 fn chunks(dim: usize) -> Vec<Range<usize>> {
-    (0..dim).step_by(CHUNK).map(|start| start..dim.min(start + CHUNK)).collect()
+    cut(0..dim, CHUNK).collect()
+}
+
+/// A range in ranges of at most so many, at least one.
+pub(super) fn cut(all: Range<usize>, most: usize) -> impl Iterator<Item = Range<usize>> {
+    let (most, end) = (most.max(1), all.end);
+    all.step_by(most).map(move |start| start..end.min(start + most))
 }
 
 /// Products of all rows with all queries, `[rows, queries]`.

@@ -6,6 +6,7 @@ use gstore_core::parallel::{in_turn, ordered};
 use gstore_curvature::{Module, SampleGradient};
 use gstore_ingest::curvature::TargetSample;
 
+use super::forms::cut;
 use super::plan::ScorePlan;
 use crate::factors::blame::{BatchSamples, batch_error};
 use crate::factors::engine::SampleTokens;
@@ -45,9 +46,8 @@ pub(super) fn summed_gradients(
             }
         }
     };
-    let most = plan.extent.queries_at_once.max(1);
-    for start in queries.clone().step_by(most) {
-        each_batch(plan, (start..queries.end.min(start + most), wanted), work, &mut add)?;
+    for part in cut(queries, plan.extent.queries_at_once) {
+        each_batch(plan, (part, wanted), work, &mut add)?;
     }
     let single = |(module, sum): (&Module, Vec<f64>)| {
         vec![SampleGradient::whole(module, sum.into_iter().map(|value| value as f32).collect())]

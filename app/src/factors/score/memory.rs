@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use gstore_curvature::{Blocks, Module, SampleGradient};
 
-use super::forms::{TOKENS, column_bytes, has_low_rank};
+use super::forms::{TOKENS, column_bytes, cut, has_low_rank};
 use super::request::ScorePer;
 use crate::factors::error::FactorJobError;
 use crate::factors::forecast::sets;
@@ -307,10 +307,7 @@ impl ScoreSizes<'_> {
         // Queries that are summed are one column.
         let (groups, columns) = match self.sum_queries {
             true => (std::iter::once(0..all).collect(), all.min(1)),
-            false => {
-                let starts = (0..all).step_by(at_once);
-                (starts.map(|start| start..all.min(start + at_once)).collect(), at_once.min(all))
-            }
+            false => (cut(0..all, at_once).collect(), at_once.min(all)),
         };
         let held = columns as u64 * query;
         let more = room.saturating_sub(held) / whole.max(1);

@@ -39,7 +39,7 @@ pub use request::{
 use self::lines::{ScoreTableWriter, TableLayout, number};
 use self::pass::{Multiplier, own_scales};
 use self::plan::ScorePlan;
-use self::queries::{columns, kept_shares};
+use self::queries::{columns, shares_of_rank};
 use self::sinks::{HeldScores, ScoreSinks, TopRows, kronfluence, write_kronfluence};
 use self::source::passes;
 use self::sums::check_room;
@@ -134,7 +134,7 @@ pub fn score_rows(
                 sinks.finish()?;
             }
         }
-        kept.extend(kept_shares(lengths));
+        kept.extend(shares_of_rank(lengths));
     }
     work.cancel.check()?;
     report.no_scored = plan.seen.unscored(plan.rows.len(), plan.passes() as u64);

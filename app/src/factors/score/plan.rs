@@ -191,17 +191,21 @@ impl ScorePlan {
         match form.per {
             ScorePer::Row => {}
             ScorePer::Module => parts *= self.engine.modules().len() as u64,
-            ScorePer::Token => {
-                parts = 0;
-                self.batches.each(&self.rows, work.cancel, &mut |batch| {
-                    parts += batch.iter().map(|row| row.encoded.ids.len() as u64).sum::<u64>();
-                    true
-                })?;
-            }
+            ScorePer::Token => parts = self.tokens_up_to(u64::MAX, work)?,
         }
         let most = self.extent.groups.iter().map(ExactSizeIterator::len).max().unwrap_or(0);
         let queries = if self.queries.is_empty() || self.how.sum_queries { 1 } else { most as u64 };
         Ok(sum_bytes(visits, parts * queries * self.how.filters.len() as u64))
+    }
+
+    /// Tokens of the rows, which are counted until there are so many.
+    pub(super) fn tokens_up_to(&self, most: u64, work: &JobContext<'_>) -> Result<u64, FactorJobError> {
+        let mut tokens = 0;
+        self.batches.each(&self.rows, work.cancel, &mut |batch| {
+            tokens += batch.iter().map(|row| row.encoded.ids.len() as u64).sum::<u64>();
+            tokens < most
+        })?;
+        Ok(tokens)
     }
 
     /// What is known of a module's curvature in a segment; empty without factors.
@@ -234,8 +238,7 @@ impl ScorePlan {
     /// Enlarges the batches, if the same threads and groups of queries fit in memory with them. Only where
     /// scores have the same bits in batches of any size, as on the CPU.
     fn enlarge_batches(&mut self, request: &ScoreRequest, ingest: &IngestRequest, is_held: bool) {
-        let on_cpu = ingest.device == Device::Cpu && ingest.beside.is_empty();
-        if !request.enlarges_batches || self.how.by_token || !on_cpu {
+        if !request.enlarges_batches || self.how.by_token || !is_on_cpu(ingest) {
             return;
         }
         let of_pass = self.extent.groups.iter().map(ExactSizeIterator::len).max().unwrap_or(0);
@@ -314,6 +317,11 @@ impl ScorePlan {
         };
         sizes.fitted(ingest.max_memory.or_else(available_memory).unwrap_or(u64::MAX))
     }
+}
+
+/// Whether the CPU computes everything.
+pub(super) fn is_on_cpu(ingest: &IngestRequest) -> bool {
+    ingest.device == Device::Cpu && ingest.devices() == 1
 }
 
 /// Tokens and names of the queries. Where their texts and those of the pool are of two forms, a note says so.

@@ -20,7 +20,7 @@ use gstore_curvature::{Filter, Module, ModuleFactors, SampleGradient, Strategy, 
 
 pub(in crate::factors) use self::scaling::FilterScaling;
 
-use super::forms::{ColumnBuffers, ColumnValues, ModuleColumns, has_low_rank};
+use super::forms::{ColumnBuffers, ColumnValues, ModuleColumns, cut, has_low_rank};
 use super::gradients::{gradients, summed_gradients};
 use super::plan::ScorePlan;
 use super::request::SolvedQuery;
@@ -55,7 +55,7 @@ pub(super) fn columns(
         (true, _) => summed_gradients(plan, (group.clone(), wanted), work).map(Some),
         (false, Some(_)) => gradients(plan, (group.clone(), wanted), work).map(Some),
         (false, None) => {
-            let most = plan.extent.queries_at_once.max(1);
+            let most = plan.extent.queries_at_once;
             if group.len() > most {
                 for (at, places) in wanted.iter().zip(&mut collected) {
                     let reserve = |place: &mut ColumnBuffers| {
@@ -64,8 +64,7 @@ pub(super) fn columns(
                     places.iter_mut().for_each(reserve);
                 }
             }
-            let done = group.clone().step_by(most).try_for_each(|start| {
-                let part = start..group.end.min(start + most);
+            let done = cut(group.clone(), most).try_for_each(|part| {
                 let gradients = gradients(plan, (part, wanted), work)?;
                 precondition((plan, wanted), &gradients, &mut collected, work)
             });
@@ -103,7 +102,7 @@ pub(super) fn columns(
 
 /// `[segment][filter][query]`: the share of the squared length of the preconditioned query that its rank has,
 /// of the lengths for all modules.
-pub(super) fn kept_shares(mut lengths: Vec<(usize, Vec<[f64; 2]>)>) -> Vec<f64> {
+pub(super) fn shares_of_rank(mut lengths: Vec<(usize, Vec<[f64; 2]>)>) -> Vec<f64> {
     lengths.sort_by_key(|(module, _)| *module);
     let mut sums: Vec<[f64; 2]> = Vec::new();
     for (_, of_module) in &lengths {

@@ -6,9 +6,9 @@
 
 use gstore_curvature::{Filter, ModuleFactors, SampleGradient};
 use gstore_ingest::pipeline::IngestRequest;
-use gstore_model::{ComputePrecision, Device};
+use gstore_model::ComputePrecision;
 
-use super::plan::ScorePlan;
+use super::plan::{ScorePlan, is_on_cpu};
 use super::request::{RotatedSide, ScoreRequest, ScoreTarget};
 use crate::factors::error::FactorJobError;
 use crate::work::JobContext;
@@ -38,9 +38,8 @@ impl ScorePlan {
             Some(side) => Ok(Some(side)),
             None if !rotates || (self.scaled_columns() == 0 && self.solve.is_none()) => Ok(None),
             None => {
-                let in_f32 = ingest.compute == ComputePrecision::F32;
-                let on_cpu = ingest.device == Device::Cpu && ingest.beside.is_empty();
-                let rows = in_f32 && on_cpu && self.can_rotate_rows() && self.has_few_tokens(work)?;
+                let is_exact = is_on_cpu(ingest) && ingest.compute == ComputePrecision::F32;
+                let rows = is_exact && self.can_rotate_rows() && self.has_few_tokens(work)?;
                 Ok(Some(if rows { RotatedSide::Rows } else { RotatedSide::Queries }))
             }
         }
@@ -72,12 +71,7 @@ impl ScorePlan {
         if self.rows.len() > most {
             return Ok(false);
         }
-        let mut tokens = 0;
-        self.batches.each(&self.rows, work.cancel, &mut |batch| {
-            tokens += batch.iter().map(|row| row.encoded.ids.len() as u64).sum::<u64>();
-            tokens < most
-        })?;
-        Ok(tokens < most)
+        Ok(self.tokens_up_to(most, work)? < most)
     }
 
     /// The eigenvectors of some modules, which rows are rotated with.
