@@ -17,7 +17,7 @@ use crate::work::JobContext;
 pub(super) type QueryGradients = Vec<Vec<SampleGradient>>;
 
 /// Gradients of the queries at some places, for the modules that are wanted, in ascending order; whichever
-/// thread computes which.
+/// thread computes which. In the eigenbases of the engine where rows are rotated.
 pub(super) fn gradients(
     plan: &ScorePlan,
     (queries, wanted): (Range<usize>, &[usize]),
@@ -121,13 +121,15 @@ fn rows_gradients(
                 Ok(())
             })
         }
-        None => engine.gradients(&samples, measurement, wanted, false, &mut |at, gradients| {
-            engine.check_gradients(at, gradients)?;
-            let values = gradients.chunks_exact(modules[at].len().max(1));
-            all[place(at)] =
-                values.map(|values| SampleGradient::whole(&modules[at], values.to_vec())).collect();
-            Ok(())
-        }),
+        None => {
+            engine.gradients(&samples, measurement, wanted, plan.how.rotates_rows(), &mut |at, gradients| {
+                engine.check_gradients(at, gradients)?;
+                let values = gradients.chunks_exact(modules[at].len().max(1));
+                all[place(at)] =
+                    values.map(|values| SampleGradient::whole(&modules[at], values.to_vec())).collect();
+                Ok(())
+            })
+        }
     };
     done.map_err(|error| batch_error(BatchSamples::Queries(ids), batch, plan.engine.failed(worker, error)))?;
     Ok(all)

@@ -48,6 +48,15 @@ pub(super) struct ScoreMemoryPlan {
     pub memory: u64,
 }
 
+impl ScoreMemoryPlan {
+    /// What all passes take of one thread, in a third of a pass over all layers: passes of fewer layers compute
+    /// only the model again, but for each group of queries gradients of weights and their products are computed
+    /// again too, which takes about twice as long as the model.
+    fn cost(&self) -> usize {
+        self.groups.len() * (self.parts.len() + 2)
+    }
+}
+
 /// Sizes that the memory of scores is computed from.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct ScoreSizes<'a> {
@@ -119,9 +128,11 @@ impl ScoreSizes<'_> {
         // of each filter, that of the first twice and of this one, if it is another, as well.
         let copies = if self.rotates { 1 + 2 * filters.min(2) } else { 0 };
         let making = [DOUBLE * copies, DOUBLE * (filters + 1 + filters.min(2))];
-        let rotating = match (self.solves, self.rotates) {
+        let rotating = match (self.solves, self.rotates && !self.rotates_rows) {
             // All of it in f64: the scale, and a query rotated by one side, by both, and back.
             (true, true) => [2 * DOUBLE, 4 * DOUBLE],
+            // The scale of each filter, and the query, which comes rotated.
+            (_, false) if self.rotates => [0, (filters + 1) * DOUBLE],
             // A scale and a column of each filter, and the query.
             (_, false) => [0, (2 * filters + 1) * DOUBLE],
             // The eigenvectors and their transposes in f32; the query also rotated by one side, and scaled,
@@ -140,7 +151,7 @@ impl ScoreSizes<'_> {
         let [tokens, rows] = self.batch;
         let of_tokens = tokens * self.widest(|module| (module.input + module.out) as u64);
         let of_samples = 2 * rows * self.widest(|module| module.len() as u64);
-        // Queries that are rotated come as tokens.
+        // Queries that are rotated and back come as tokens.
         let of_module = match self.by_token {
             true => of_tokens,
             false if self.rotates_queries() => of_tokens.max(of_samples),
@@ -222,15 +233,16 @@ impl ScoreSizes<'_> {
         SINGLE * tables * queries * rows + 4 * DOUBLE * rows
     }
 
-    /// Splits the queries into groups that fit in memory, on as many of the threads as it allows: at least
-    /// one for each device.
+    /// Splits the queries into groups that fit in memory, on the number of threads that is done first: at least
+    /// one for each device. Fewer threads leave more memory to the queries, which then take fewer passes.
     ///
     /// # Errors
     /// One query is too much on these; says what would need less.
     pub fn fitted(&self, limit: u64) -> Result<ScoreMemoryPlan, FactorJobError> {
         let least = self.devices;
-        let mut fewer = (least..=self.threads.max(least)).rev().map(|threads| Self { threads, ..*self });
-        let found = fewer.find_map(|sizes| sizes.extent(limit));
+        let plans = (least..=self.threads.max(least)).rev();
+        let plans = plans.filter_map(|threads| Self { threads, ..*self }.extent(limit));
+        let found = plans.min_by(|a, b| (a.cost() * b.threads).cmp(&(b.cost() * a.threads)));
         found.ok_or_else(|| Self { threads: least, ..*self }.refused(limit))
     }
 
@@ -241,13 +253,11 @@ impl ScoreSizes<'_> {
         [self.weights + self.waiting() + reading, self.weights + self.waiting() + workers + scoring]
     }
 
-    /// The groups of queries and parts of the layers that take the least. Passes of fewer layers hold less of
-    /// each query, and compute only the model again; for each group of queries gradients of weights and their
-    /// products are computed again too, which takes about twice as long as the model.
+    /// The groups of queries and parts of the layers that take the least.
     fn extent(&self, limit: u64) -> Option<ScoreMemoryPlan> {
         let counts = 1..=self.layers.len().max(1);
         let plans = counts.filter_map(|count| self.extent_in(self.parts(count), limit));
-        plans.min_by_key(|plan| plan.groups.len() * (plan.parts.len() + 2))
+        plans.min_by_key(ScoreMemoryPlan::cost)
     }
 
     /// The modules in about so many parts of layers, of about as many weights.
@@ -320,9 +330,9 @@ impl ScoreSizes<'_> {
         Some(ScoreMemoryPlan { threads: self.threads, queries_at_once, groups, parts, memory })
     }
 
-    /// Whether queries are rotated into eigenbases as they come from the model, each alone.
+    /// Whether queries are rotated into eigenbases and back, each alone as it comes from the model.
     fn rotates_queries(&self) -> bool {
-        self.rotates && !self.solves && !self.sum_queries && self.queries.is_some()
+        self.rotates && !self.rotates_rows && !self.solves && !self.sum_queries && self.queries.is_some()
     }
 
     /// A query's gradient of all modules, and what segments leave of it of those that are preconditioned in.

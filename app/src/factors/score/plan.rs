@@ -160,7 +160,8 @@ impl ScorePlan {
         plan.disk = plan.disk(request.form, work)?;
         if plan.extent.threads < work.threads {
             let threads = many(plan.extent.threads as u64, "thread");
-            work.progress.note(&format!("{threads}: the batches of more do not fit in memory"));
+            let why = "the batches of more do not fit in memory, or leave too little to the queries";
+            work.progress.note(&format!("{threads}: {why}"));
         }
         if plan.extent.groups.len() * plan.extent.parts.len() > 1 {
             let passes = many_of(plan.passes() as u64, "pass", "passes");
@@ -216,10 +217,13 @@ impl ScorePlan {
         Ok(factors.module(&module.name)?.1)
     }
 
-    /// Rows of the largest block of eigenvectors that queries are rotated by; none where they are not rotated
-    /// as they leave the model.
+    /// Rows of the largest block of eigenvectors that queries are rotated by and back; none where they are not
+    /// rotated as they leave the model.
     pub(crate) fn rotated_block(&self) -> Option<usize> {
-        let is_rotated = self.how.strategy.rotates() && self.solve.is_none() && !self.how.sum_queries;
+        let is_rotated = self.how.strategy.rotates()
+            && !self.how.rotates_rows()
+            && self.solve.is_none()
+            && !self.how.sum_queries;
         is_rotated.then(|| self.largest_block())
     }
 

@@ -3,8 +3,8 @@
 //! With several segments of training, a query is preconditioned with the last one's filter first; what that
 //! segment leaves of it goes on to the one before, so that each segment has columns of its own.
 //!
-//! Gradients that are rotated into an eigenbasis are held as what they are products of, where that is rotated
-//! with fewer multiplications.
+//! Gradients that are rotated into an eigenbasis and back are held as what they are products of, where that is
+//! rotated with fewer multiplications. Where rows are rotated, the engine rotates both.
 //!
 //! Memory: the columns, those of one module twice while they are put in the kernel's order; gradients of
 //! some queries, which wait to be preconditioned; for each thread the factors of one module in one segment,
@@ -154,7 +154,7 @@ fn module_columns(
 struct QueryForm {
     strategy: Strategy,
     rank: Option<usize>,
-    /// Whether they stay in the eigenbasis, into which rows are rotated as well. There is one segment then.
+    /// Whether they are in the eigenbasis and stay there: rows are rotated as well. There is one segment then.
     stays: bool,
 }
 
@@ -183,7 +183,7 @@ fn through_segments(
         for (query, gradient) in gradients.iter().enumerate() {
             let gradient = left.get(query).unwrap_or(gradient);
             if stays {
-                let (rotated, scales) = scaling.rotated(gradient);
+                let (rotated, scales) = scaling.wide(gradient);
                 for ((scale, filter), into) in scales.iter().zip(*filters).zip(&mut all[start..end]) {
                     into.push_scaled(rotated, scale.as_deref()).check(module, *filter)?;
                 }

@@ -38,7 +38,7 @@ impl ScorePlan {
             Some(side) => Ok(Some(side)),
             None if !rotates || (self.scaled_columns() == 0 && self.solve.is_none()) => Ok(None),
             None => {
-                let is_exact = is_on_cpu(ingest) && ingest.compute == ComputePrecision::F32;
+                let is_exact = is_on_cpu(ingest) && ingest.compute != ComputePrecision::Bf16;
                 let rows = is_exact && self.can_rotate_rows() && self.has_few_tokens(work)?;
                 Ok(Some(if rows { RotatedSide::Rows } else { RotatedSide::Queries }))
             }

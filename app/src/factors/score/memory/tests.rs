@@ -56,9 +56,10 @@ fn a_query_is_its_columns_and_its_scores_on_the_way() {
     // Queries that are rotated come as tokens, others as two gradients of a module for each of 4 rows.
     assert_eq!(sizes(&modules).worker(), 10_000 + 4 * 64 * 40);
     assert_eq!(ScoreSizes { rotates: false, ..sizes(&modules) }.worker(), 10_000 + 4 * 2 * 4 * 300);
-    // Inputs and gradients of rows are rotated before their gradients are formed.
+    // Inputs and gradients of rows, and then of queries too, are rotated before their gradients are formed.
     let of_rows = ScoreSizes { rotates_rows: true, ..sizes(&modules) };
-    assert_eq!(of_rows.worker(), 10_000 + 4 * 2 * 64 * 40);
+    assert_eq!(of_rows.worker(), 10_000 + 4 * (2 * 4 * 300 + 64 * 40));
+    assert_eq!(of_rows.gradient(), 4 * 500);
 }
 
 /// Up to 11 tokens both take fewer multiplications as tokens, of 30 and 40 values each.
@@ -146,6 +147,31 @@ fn queries_that_do_not_fit_take_several_passes_then_fewer_threads() {
     assert_eq!((found.threads, found.groups.len(), found.memory), (1, 3, least));
     let error = sizes.fitted(least - 1).expect_err("too little").to_string();
     assert!(error.contains("one query") && error.contains("low rank"), "{error}");
+}
+
+/// Else a thread too many would leave memory for one query and layer at a time.
+#[test]
+fn more_memory_and_more_threads_take_no_longer() {
+    let module = |out| Module { name: "m".into(), out, input: 10, bias: false };
+    let modules = [10, 20, 30, 60].map(module);
+    let layers = [vec![3], vec![2], vec![1], vec![0]];
+    let sizes = ScoreSizes { layers: &layers, queries: Some(24), ..sizes(&modules) };
+    let seconds = |threads, limit| {
+        let plan = ScoreSizes { threads, ..sizes }.fitted(limit).ok()?;
+        Some(plan.cost() as f64 / plan.threads as f64)
+    };
+    let most = ScoreSizes { threads: 6, ..sizes }.fitted(u64::MAX).expect("fits").memory;
+    for limit in (sizes.weights..=most).step_by(1_000) {
+        for threads in 1..=6 {
+            let Some(found) = seconds(threads, limit) else { continue };
+            let fewer = threads.checked_sub(1).filter(|fewer| *fewer > 0);
+            let with_fewer = fewer.and_then(|fewer| seconds(fewer, limit));
+            assert!(with_fewer.is_none_or(|with_fewer| found <= with_fewer), "{threads} threads, {limit}");
+            let with_less = seconds(threads, limit - 1_000);
+            assert!(with_less.is_none_or(|with_less| found <= with_less), "{threads} threads, {limit}");
+        }
+    }
+    assert_eq!(seconds(6, most), Some(0.5));
 }
 
 /// Passes of some layers hold less of each query, so that more queries share a pass.

@@ -38,8 +38,15 @@ impl FilterScaling {
         Ok(Self { inverse: first, rotation: None, scales, rotated: Vec::new(), columns })
     }
 
-    /// A gradient in the eigenbasis, and the scale of each filter there, none for the identity.
-    pub(super) fn rotated(&mut self, gradient: &SampleGradient) -> (&[f64], &[Option<Vec<f64>>]) {
+    /// The values of a gradient in f64, and the scale of each filter for those in the eigenbasis, none for the
+    /// identity.
+    pub(super) fn wide(&mut self, gradient: &SampleGradient) -> (&[f64], &[Option<Vec<f64>>]) {
+        put_wide(gradient, &mut self.rotated);
+        (&self.rotated, &self.scales)
+    }
+
+    /// A gradient preconditioned with each filter: rotated into the eigenbasis once, and back with each.
+    pub(super) fn columns(&mut self, gradient: &SampleGradient) -> &[Vec<f64>] {
         if let Some(inverse) = self.inverse.take() {
             self.rotation = inverse.rotation();
         }
@@ -47,12 +54,6 @@ impl FilterScaling {
             Some(rotation) => rotation.rotated(gradient, &mut self.rotated),
             None => put_wide(gradient, &mut self.rotated),
         }
-        (&self.rotated, &self.scales)
-    }
-
-    /// A gradient preconditioned with each filter: rotated into the eigenbasis once, and back with each.
-    pub(super) fn columns(&mut self, gradient: &SampleGradient) -> &[Vec<f64>] {
-        self.rotated(gradient);
         let Self { rotation, scales, rotated, columns, .. } = self;
         for (column, scale) in columns.iter_mut().zip(&*scales) {
             match (scale, rotation.as_mut()) {
