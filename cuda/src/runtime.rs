@@ -76,7 +76,8 @@ impl From<Precision> for Arithmetic {
 impl From<ComputePrecision> for Arithmetic {
     fn from(compute: ComputePrecision) -> Arithmetic {
         let (precision, bytes) = match compute {
-            ComputePrecision::F32 => (Precision::Single, false),
+            // bf16x3 is of CPUs: `Device::check` refuses it before a backend is made.
+            ComputePrecision::F32 | ComputePrecision::Bf16x3 => (Precision::Single, false),
             ComputePrecision::Tf32 => (Precision::Tf32, false),
             ComputePrecision::Bf16 => (Precision::Bf16, false),
             ComputePrecision::I8 => (Precision::Bf16, true),

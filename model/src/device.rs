@@ -74,7 +74,7 @@ impl Device {
             Device::Cpu => 2 * Cpu::new(compute).bytes_per_weight(),
             Device::Candle(_) => 4,
             Device::Cuda(_) => match compute {
-                ComputePrecision::F32 | ComputePrecision::Tf32 => 4,
+                ComputePrecision::F32 | ComputePrecision::Tf32 | ComputePrecision::Bf16x3 => 4,
                 ComputePrecision::Bf16 => 2,
                 ComputePrecision::I8 => 1,
             },
@@ -87,7 +87,7 @@ impl Device {
         match self {
             Device::Cpu | Device::Candle(_) => 4,
             Device::Cuda(_) => match compute {
-                ComputePrecision::F32 | ComputePrecision::Tf32 => 4,
+                ComputePrecision::F32 | ComputePrecision::Tf32 | ComputePrecision::Bf16x3 => 4,
                 ComputePrecision::Bf16 | ComputePrecision::I8 => 6,
             },
         }
@@ -199,9 +199,12 @@ impl Device {
     /// An error unless the backend computes in this precision.
     pub fn check(self, compute: ComputePrecision) -> Result<(), BackendError> {
         let others = match (self, compute) {
-            (Device::Cuda(_), _) | (_, ComputePrecision::F32) | (Device::Cpu, ComputePrecision::Bf16) => {
+            (_, ComputePrecision::F32)
+            | (Device::Cpu, ComputePrecision::Bf16 | ComputePrecision::Bf16x3)
+            | (Device::Cuda(_), ComputePrecision::Tf32 | ComputePrecision::Bf16 | ComputePrecision::I8) => {
                 return Ok(());
             }
+            (_, ComputePrecision::Bf16x3) => "the backend `cpu` does",
             (_, ComputePrecision::Bf16) => "the backends `cpu` and `cuda` do",
             (_, ComputePrecision::Tf32 | ComputePrecision::I8) => "the backend `cuda` does",
         };
@@ -424,9 +427,9 @@ mod tests {
     fn a_precision_that_a_backend_lacks_is_refused() {
         let (cpu, gpu, candle) = (Device::Cpu, Device::Cuda(0), Device::Candle(CandleDevice::Host));
         for (device, lacks) in
-            [(cpu, vec!["tf32", "i8"]), (gpu, vec![]), (candle, vec!["tf32", "bf16", "i8"])]
+            [(cpu, vec!["tf32", "i8"]), (gpu, vec!["bf16x3"]), (candle, vec!["tf32", "bf16x3", "bf16", "i8"])]
         {
-            for name in ["f32", "tf32", "bf16", "i8"] {
+            for name in ["f32", "tf32", "bf16x3", "bf16", "i8"] {
                 let checked = device.check(ComputePrecision::parse(name).unwrap());
                 assert_eq!(checked.is_err(), lacks.contains(&name), "{device}, {name}");
             }
@@ -435,6 +438,10 @@ mod tests {
         assert_eq!(
             cpu.check(ComputePrecision::Tf32).unwrap_err().to_string(),
             "the backend `cpu` does not compute in tf32; the backend `cuda` does"
+        );
+        assert_eq!(
+            gpu.check(ComputePrecision::Bf16x3).unwrap_err().to_string(),
+            "the backend `cuda:0` does not compute in bf16x3; the backend `cpu` does"
         );
         assert_eq!(
             [cpu, gpu, candle].map(Device::default_compute).map(ComputePrecision::name),

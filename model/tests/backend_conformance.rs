@@ -16,6 +16,9 @@ const F32: f32 = 1e-5;
 /// The same where factors of a product are rounded to 8 bits.
 const BF16: f32 = 2e-2;
 
+/// The same where they are rounded to 16 bits.
+const BF16X3: f32 = 5e-5;
+
 /// Two ways to multiply the same rounded factors. The gradient of the head rounds what the products gave,
 /// which may fall either side.
 const SAME_ROUNDING: f32 = 2e-3;
@@ -54,11 +57,29 @@ fn half_precision_stays_near_and_is_the_same_at_every_level() {
 }
 
 #[test]
+fn sums_of_two_halves_stay_nearer_and_are_f32_where_they_would_not_pay() {
+    let mut differs = false;
+    for seed in 0..SHAPES {
+        let shape = Shape::random(seed);
+        let batch = Batch::of(&shape, &shape.samples());
+        for (split, single) in cpus(ComputePrecision::Bf16x3).iter().zip(&cpus(ComputePrecision::F32)) {
+            let about = format!("in bf16x3 at {:?}, {shape:?}", split.level());
+            let [found, exact] = [split, single].map(|cpu| everything(cpu, &shape, &batch));
+            compare(&exact, &found, BF16X3, &about);
+            let is_f32 = found.iter().zip(&exact).all(|(found, exact)| found.values == exact.values);
+            assert!(is_f32 || split.level() == SimdLevel::Avx512, "{about}");
+            differs |= !is_f32;
+        }
+    }
+    println!("bf16x3 {} f32 on this CPU", if differs { "differs from" } else { "is" });
+}
+
+#[test]
 fn a_sample_has_the_same_bits_alone_and_packed() {
     for seed in 0..SHAPES / 2 {
         let shape = Shape::random(seed);
         let samples = shape.samples();
-        for compute in [ComputePrecision::F32, ComputePrecision::Bf16] {
+        for compute in [ComputePrecision::F32, ComputePrecision::Bf16, ComputePrecision::Bf16x3] {
             for cpu in cpus(compute) {
                 let batch = Batch::of(&shape, &samples);
                 let packed = everything(&cpu, &shape, &batch);

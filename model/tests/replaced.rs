@@ -89,7 +89,7 @@ fn check<B: Backend + Clone>(decoder: &Decoder, backend: &B, about: &str) {
 fn weights_are_replaced_on_every_backend() {
     let folder = tempfile::TempDir::new().unwrap();
     let folder = ModelFolder::open(&Tiny::new().write(folder.path())).unwrap();
-    for compute in [ComputePrecision::F32, ComputePrecision::Bf16] {
+    for compute in [ComputePrecision::F32, ComputePrecision::Bf16, ComputePrecision::Bf16x3] {
         check(folder.decoder(), &Cpu::new(compute), compute.name());
     }
     check(folder.decoder(), &Candle::cpu(), "candle");
@@ -104,7 +104,7 @@ fn weights_of_every_family_are_replaced() {
     let folders = folders();
     for path in folders {
         let folder = ModelFolder::open(&path).unwrap();
-        for compute in [ComputePrecision::F32, ComputePrecision::Bf16] {
+        for compute in [ComputePrecision::F32, ComputePrecision::Bf16, ComputePrecision::Bf16x3] {
             check(folder.decoder(), &Cpu::new(compute), &format!("{} {}", path.display(), compute.name()));
         }
     }

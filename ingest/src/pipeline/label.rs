@@ -112,7 +112,9 @@ impl LabelProperty {
         let compute = match request.compute {
             // Not `f32` or `i8`, which is how vectors may be stored.
             ComputePrecision::F32 | ComputePrecision::I8 => format!("compute_{}", request.compute.name()),
-            ComputePrecision::Tf32 | ComputePrecision::Bf16 => request.compute.name().to_owned(),
+            ComputePrecision::Tf32 | ComputePrecision::Bf16x3 | ComputePrecision::Bf16 => {
+                request.compute.name().to_owned()
+            }
         };
         let word = LabelProperty::new;
         let usual = request.compute == ComputePrecision::default();

@@ -69,6 +69,9 @@ pub enum ComputePrecision {
     F32,
     /// f32 in memory, rounded to 10 bits of mantissa by the units of a GPU that multiply; summed in f32.
     Tf32,
+    /// The sum of two bf16, with 16 bits of mantissa; three products of bf16, all but that of the low parts,
+    /// summed in f32.
+    Bf16x3,
     /// bf16, summed in f32.
     Bf16,
     /// As bf16, and the weights of a model's layers are bytes in memory, with a scale for each output.
@@ -76,7 +79,7 @@ pub enum ComputePrecision {
 }
 
 // Names in the store and on the command line.
-gstore_core::named!(ComputePrecision { F32 = "f32", Tf32 = "tf32", Bf16 = "bf16", I8 = "i8" });
+gstore_core::named!(ComputePrecision { F32 = "f32", Tf32 = "tf32", Bf16x3 = "bf16x3", Bf16 = "bf16", I8 = "i8" });
 
 impl ComputePrecision {
     /// The precision of products, which is also that of maps that are no weights of layers: the head's, for
@@ -84,7 +87,7 @@ impl ComputePrecision {
     pub(crate) fn product_precision(self) -> ComputePrecision {
         match self {
             ComputePrecision::I8 => ComputePrecision::Bf16,
-            ComputePrecision::F32 | ComputePrecision::Tf32 | ComputePrecision::Bf16 => self,
+            _ => self,
         }
     }
 }

@@ -1,14 +1,14 @@
 //! Gradients of weights from the factors of linear layers, of each sample or of all rows, added to vectors.
 //!
-//! Invariant: the products of a sample's gradient are in f32 at every precision of the backend, and its sums
-//! run over its own rows in order, so they do not depend on what else is in the batch. Sums over all rows
-//! have the backend's precision.
+//! Invariant: the sums of a sample's gradient run over its own rows in order, so they do not depend on what else
+//! is in the batch. Its products are in f32, or of two parts of bf16 where the backend's are; those of sums over
+//! all rows have the backend's precision.
 
 use std::ops::Range;
 use std::slice;
 
 use super::Cpu;
-use super::gemm::{Addend, Left, Output, PanelFormat, Right, add_sums_of_rounded, grams, multiply};
+use super::gemm::{Addend, Left, Output, PanelFormat, Right, grams, multiply, sums};
 use super::pool::Buffer;
 use super::rows::add_scaled;
 use super::sample_rows::CpuRows;
@@ -140,6 +140,30 @@ impl Cpu {
         out: &mut CpuRows,
         offset: usize,
     ) -> Result<(), BackendError> {
+        // Of single samples what is rounded to bf16 is so in two parts alone.
+        let format =
+            if self.format() == PanelFormat::Split { PanelFormat::Split } else { PanelFormat::Single };
+        self.add_weight_grads([x, grad], spans, out, offset, format)
+    }
+
+    pub(super) fn weight_grads_of_all(
+        &self,
+        x: &CpuTensor,
+        grad: &CpuTensor,
+        out: &mut CpuRows,
+        offset: usize,
+    ) -> Result<(), BackendError> {
+        self.add_weight_grads([x, grad], slice::from_ref(&(0..x.rows())), out, offset, self.format())
+    }
+
+    fn add_weight_grads(
+        &self,
+        [x, grad]: [&CpuTensor; 2],
+        spans: &[Range<usize>],
+        out: &mut CpuRows,
+        offset: usize,
+        format: PanelFormat,
+    ) -> Result<(), BackendError> {
         let (rows, input) = x.size();
         let width = grad.cols();
         grad.expect(rows, width, "gradient of a linear layer")?;
@@ -148,9 +172,7 @@ impl Cpu {
         let product = |data: &mut [f32], span: &Range<usize>, add: Addend<'_>| {
             let e = &grad.values()[span.start * width..span.end * width];
             let inputs = &x.values()[span.start * input..span.end * input];
-            let to = Output { data, stride: input, cols: input };
-            let right = Right { data: inputs, stride: input, k: span.len() };
-            multiply(&self.kernels.single, to, Left::by_column(e, width, width), right, add);
+            sums(&self.kernels, format, data, [e, inputs], span.len(), add);
         };
         if let Some(whole) = out.replaced(spans.len(), len) {
             whole.zip(spans).for_each(|(data, span)| product(data, span, Addend::Nothing));
@@ -162,24 +184,6 @@ impl Cpu {
         Ok(())
     }
 
-    pub(super) fn weight_grads_of_all(
-        &self,
-        x: &CpuTensor,
-        grad: &CpuTensor,
-        out: &mut CpuRows,
-        offset: usize,
-    ) -> Result<(), BackendError> {
-        let ((rows, input), width) = (x.size(), grad.cols());
-        if self.format() == PanelFormat::Single {
-            return self.full_weight_grads(x, grad, slice::from_ref(&(0..rows)), out, offset);
-        }
-        grad.expect(rows, width, "gradient of a linear layer")?;
-        out.check(1, offset, width.saturating_mul(input))?;
-        let to = out.part(0, offset, width * input);
-        add_sums_of_rounded(&self.kernels, to, grad.values(), x.values(), rows);
-        Ok(())
-    }
-
     pub(super) fn grams_of_rows(
         &self,
         x: &CpuTensor,
@@ -188,7 +192,7 @@ impl Cpu {
     ) -> Result<(), BackendError> {
         let rows = x.rows();
         if rows > 0 {
-            grams(&self.kernels.single, x.values(), rows, step, each);
+            grams(&self.kernels, self.format(), x.values(), rows, step, each);
         }
         Ok(())
     }

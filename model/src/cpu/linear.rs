@@ -49,6 +49,9 @@ impl Cpu {
     /// How this backend lays out weights.
     pub(super) fn format(&self) -> PanelFormat {
         match self.compute {
+            super::ComputePrecision::Bf16x3 if self.kernels.splitting().is_some() => PanelFormat::Split,
+            // Where three products of bf16 take longer than one of f32, f32 it is.
+            super::ComputePrecision::Bf16x3 => PanelFormat::Single,
             // tf32 and i8 are of GPUs: `Device::check` refuses them before a backend is made.
             super::ComputePrecision::F32 | super::ComputePrecision::Tf32 | super::ComputePrecision::I8 => {
                 PanelFormat::Single

@@ -3,6 +3,7 @@
 //! The sums of an element go by blocks of 32 factors, from the first on: in a block the products at even
 //! places and those at odd places are added up apart, then both sums, then the block to the blocks before. So
 //! bits depend on a row and a column alone here too, but are others than those of the kernel for AVX-512.
+//! Factors of two parts have three such sums a block: high parts with low ones, high with high, low with high.
 //!
 //! The instructions are written as assembly: those of the standard library are not stable yet
 //! (<https://github.com/rust-lang/rust/issues/126622>).
@@ -51,6 +52,7 @@ pub(super) fn kernel() -> Option<PairedKernel> {
                 rows: ROWS,
                 cols: PANEL,
                 half: false,
+                even: false,
                 left: LeftReads { rows: SIDE - 1, steps: SIDE },
             },
             wide: [TABLE, &[]],
@@ -58,6 +60,7 @@ pub(super) fn kernel() -> Option<PairedKernel> {
         },
         begin,
         end,
+        splits: true,
     })
 }
 
@@ -95,11 +98,42 @@ fn end() {
 
 /// # Safety
 /// As of [`super::tile::run`]; elements of `a` and `b` are pairs, `a` lies by row and is readable as
-/// [`LeftReads`] says, with zeros behind its `k` pairs; rows of `b` start [`PANEL`] pairs apart. Between
-/// `begin` and `end`.
+/// [`LeftReads`] says, with zeros behind its `k` pairs (of each part, if there are two); rows of `b` start
+/// [`PANEL`] pairs apart. Between `begin` and `end`.
 unsafe fn tiled<const M: usize, const N: usize, const BY_COLUMN: bool>(t: &Tile) {
     // SAFETY: the caller's promise.
     unsafe { product(t, M) }
+}
+
+/// Sums of a tile: the loop over blocks of [`SIDE`] pairs, the last of which comes from a copy. `a` is the place
+/// in the upper rows of the left factor, `below` that in the lower ones.
+macro_rules! sums {
+    ([$($zero:literal)*] [$($step:literal)*] [$($last:literal)*] [$($store:literal)*] $($operands:tt)*) => {
+        asm!(
+            $($zero,)*
+            "test {n}, {n}",
+            "jz 3f",
+            "2:",
+            $($step,)*
+            "add {a}, 64", "add {b}, 2048",
+            "dec {n}",
+            "jnz 2b",
+            "3:",
+            "test {last}, {last}",
+            "jz 4f",
+            "mov {b}, {last}",
+            $($last,)*
+            "xor {last:e}, {last:e}",
+            "mov {n:e}, 1",
+            "jmp 2b",
+            "4:",
+            $($store,)*
+            out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
+            out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
+            $($operands)*
+            options(nostack),
+        )
+    };
 }
 
 /// # Safety
@@ -110,100 +144,149 @@ unsafe fn product(t: &Tile, rows: usize) {
 
     debug_assert_eq!(t.b_stride, PANEL);
     let mut sums = Aligned(MaybeUninit::<[[f32; WIDEST]; ROWS]>::uninit());
-    let to: *mut f32 = sums.0.as_mut_ptr().cast();
-    // Rows of `b` behind the last are those of another panel, or none: zeros are in their place.
+    // Whole registers go to `c` itself, if nothing is added.
+    let in_place = rows.is_multiple_of(SIDE) && t.cols == PANEL && t.bias.is_null() && t.add.is_null();
+    let (to, to_stride) = if in_place { (t.c, t.c_stride) } else { (sums.0.as_mut_ptr().cast(), WIDEST) };
+    let to_apart = to_stride * size_of::<f32>();
+    // Rows of `b` behind the last are those of another part or panel, or none: zeros are in their place.
     let (whole, rest) = (t.k / SIDE, t.k % SIDE);
-    let mut last = Aligned([[0f32; PANEL]; SIDE]);
-    let last = if rest > 0 {
-        // SAFETY: `rest` rows of `b`, whole panels wide.
-        unsafe {
-            t.b.add(whole * SIDE * PANEL).copy_to_nonoverlapping(last.0.as_mut_ptr().cast(), rest * PANEL)
-        };
-        last.0.as_ptr().cast::<f32>()
-    } else {
-        std::ptr::null()
-    };
-    let bytes = t.a_stride * size_of::<f32>();
-    // SAFETY: reads rows of `a` and `b` that the caller guarantees, and writes 16 or 32 rows of `sums`. The
-    // registers are laid out.
-    unsafe {
-        if rows > SIDE {
-            asm!(
-                "tilezero tmm0", "tilezero tmm1", "tilezero tmm2", "tilezero tmm3",
-                "test {n}, {n}",
-                "jz 3f",
-                "2:",
-                "tileloadd tmm4, [{a} + {apart}*1]",
-                "tileloadd tmm6, [{b} + {wide}*1]",
-                "tileloadd tmm7, [{b} + {wide}*1 + 64]",
-                "tdpbf16ps tmm0, tmm4, tmm6",
-                "tileloadd tmm5, [{low} + {apart}*1]",
-                "tdpbf16ps tmm1, tmm4, tmm7",
-                "tdpbf16ps tmm2, tmm5, tmm6",
-                "tdpbf16ps tmm3, tmm5, tmm7",
-                "add {a}, 64", "add {low}, 64", "add {b}, 2048",
-                "dec {n}",
-                "jnz 2b",
-                "3:",
-                "test {last}, {last}",
-                "jz 4f",
-                "mov {b}, {last}",
-                "xor {last:e}, {last:e}",
-                "mov {n:e}, 1",
-                "jmp 2b",
-                "4:",
-                "tilestored [{to} + {wide}*1], tmm0",
-                "tilestored [{to} + {wide}*1 + 64], tmm1",
-                "tilestored [{to} + {wide}*1 + 2048], tmm2",
-                "tilestored [{to} + {wide}*1 + 2112], tmm3",
-                a = inout(reg) t.a => _,
-                low = inout(reg) t.a.wrapping_add(SIDE * t.a_stride) => _,
-                apart = in(reg) bytes,
-                b = inout(reg) t.b => _,
-                wide = in(reg) PANEL * size_of::<f32>(),
-                last = inout(reg) last => _,
-                n = inout(reg) whole => _,
-                to = in(reg) to,
-                out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
-                out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
-                options(nostack),
-            );
-        } else {
-            asm!(
-                "tilezero tmm0", "tilezero tmm1",
-                "test {n}, {n}",
-                "jz 3f",
-                "2:",
-                "tileloadd tmm4, [{a} + {apart}*1]",
-                "tileloadd tmm6, [{b} + {wide}*1]",
-                "tileloadd tmm7, [{b} + {wide}*1 + 64]",
-                "tdpbf16ps tmm0, tmm4, tmm6",
-                "tdpbf16ps tmm1, tmm4, tmm7",
-                "add {a}, 64", "add {b}, 2048",
-                "dec {n}",
-                "jnz 2b",
-                "3:",
-                "test {last}, {last}",
-                "jz 4f",
-                "mov {b}, {last}",
-                "xor {last:e}, {last:e}",
-                "mov {n:e}, 1",
-                "jmp 2b",
-                "4:",
-                "tilestored [{to} + {wide}*1], tmm0",
-                "tilestored [{to} + {wide}*1 + 64], tmm1",
-                a = inout(reg) t.a => _,
-                apart = in(reg) bytes,
-                b = inout(reg) t.b => _,
-                wide = in(reg) PANEL * size_of::<f32>(),
-                last = inout(reg) last => _,
-                n = inout(reg) whole => _,
-                to = in(reg) to,
-                out("tmm0") _, out("tmm1") _, out("tmm4") _, out("tmm6") _, out("tmm7") _,
-                options(nostack),
-            );
+    let mut copy = Aligned(MaybeUninit::<[[[f32; PANEL]; SIDE]; 2]>::uninit());
+    let mut last = std::ptr::null();
+    if rest > 0 {
+        let parts = if t.low > 0 { 2 } else { 1 };
+        let copy = copy.0.write([[[0.0; PANEL]; SIDE]; 2]);
+        for (part, copy) in copy.iter_mut().take(parts).enumerate() {
+            // SAFETY: `rest` rows of `b`, whole panels wide.
+            unsafe {
+                let from = t.b.add((part * t.k + whole * SIDE) * PANEL);
+                from.copy_to_nonoverlapping(copy.as_mut_ptr().cast(), rest * PANEL);
+            }
         }
-        avx512::write(t, std::slice::from_raw_parts(to.cast_const().cast(), rows));
+        last = copy.as_ptr().cast::<f32>();
+    }
+    let bytes = t.a_stride * size_of::<f32>();
+    let wide = PANEL * size_of::<f32>();
+    let (a_low, b_low) = (t.low * size_of::<f32>(), t.k * wide);
+    let below = t.a.wrapping_add(SIDE * t.a_stride);
+    // SAFETY: reads rows of `a` and `b` that the caller guarantees, and writes 16 or 32 rows of `sums`, or of `c`
+    // where it has as many and all their columns. The registers are laid out.
+    unsafe {
+        match (rows > SIDE, t.low > 0) {
+            (true, false) => sums!(
+                ["tilezero tmm0" "tilezero tmm1" "tilezero tmm2" "tilezero tmm3"]
+                [
+                    "tileloadd tmm4, [{a} + {apart}*1]"
+                    "tileloadd tmm6, [{b} + {wide}*1]"
+                    "tileloadd tmm7, [{b} + {wide}*1 + 64]"
+                    "tdpbf16ps tmm0, tmm4, tmm6"
+                    "tileloadd tmm5, [{below} + {apart}*1]"
+                    "tdpbf16ps tmm1, tmm4, tmm7"
+                    "tdpbf16ps tmm2, tmm5, tmm6"
+                    "tdpbf16ps tmm3, tmm5, tmm7"
+                    "add {below}, 64"
+                ]
+                []
+                [
+                    "tilestored [{to} + {to_apart}*1], tmm0"
+                    "tilestored [{to} + {to_apart}*1 + 64], tmm1"
+                    "mov {n}, {to_apart}"
+                    "shl {n}, 4"
+                    "add {to}, {n}"
+                    "tilestored [{to} + {to_apart}*1], tmm2"
+                    "tilestored [{to} + {to_apart}*1 + 64], tmm3"
+                ]
+                a = inout(reg) t.a => _, below = inout(reg) below => _, apart = in(reg) bytes,
+                b = inout(reg) t.b => _, wide = in(reg) wide,
+                n = inout(reg) whole => _, last = inout(reg) last => _, to = inout(reg) to => _, to_apart = in(reg) to_apart,
+            ),
+            (false, false) => sums!(
+                ["tilezero tmm0" "tilezero tmm1"]
+                [
+                    "tileloadd tmm4, [{a} + {apart}*1]"
+                    "tileloadd tmm6, [{b} + {wide}*1]"
+                    "tileloadd tmm7, [{b} + {wide}*1 + 64]"
+                    "tdpbf16ps tmm0, tmm4, tmm6"
+                    "tdpbf16ps tmm1, tmm4, tmm7"
+                ]
+                []
+                ["tilestored [{to} + {to_apart}*1], tmm0" "tilestored [{to} + {to_apart}*1 + 64], tmm1"]
+                a = inout(reg) t.a => _, apart = in(reg) bytes,
+                b = inout(reg) t.b => _, wide = in(reg) wide,
+                n = inout(reg) whole => _, last = inout(reg) last => _, to = inout(reg) to => _, to_apart = in(reg) to_apart,
+            ),
+            // Of two parts: high rows with low columns, with high columns, then low rows with these.
+            (true, true) => sums!(
+                ["tilezero tmm0" "tilezero tmm1" "tilezero tmm2" "tilezero tmm3"]
+                [
+                    "tileloadd tmm4, [{a} + {apart}*1]"
+                    "lea {at}, [{b} + {b_low}]"
+                    "tileloadd tmm6, [{at} + {wide}*1]"
+                    "tileloadd tmm7, [{at} + {wide}*1 + 64]"
+                    "tdpbf16ps tmm0, tmm4, tmm6"
+                    "tileloadd tmm5, [{below} + {apart}*1]"
+                    "tdpbf16ps tmm1, tmm4, tmm7"
+                    "tdpbf16ps tmm2, tmm5, tmm6"
+                    "tdpbf16ps tmm3, tmm5, tmm7"
+                    "tileloadd tmm6, [{b} + {wide}*1]"
+                    "tileloadd tmm7, [{b} + {wide}*1 + 64]"
+                    "tdpbf16ps tmm0, tmm4, tmm6"
+                    "tdpbf16ps tmm1, tmm4, tmm7"
+                    "tdpbf16ps tmm2, tmm5, tmm6"
+                    "tdpbf16ps tmm3, tmm5, tmm7"
+                    "lea {at}, [{a} + {a_low}]"
+                    "tileloadd tmm4, [{at} + {apart}*1]"
+                    "lea {at}, [{below} + {a_low}]"
+                    "tileloadd tmm5, [{at} + {apart}*1]"
+                    "tdpbf16ps tmm0, tmm4, tmm6"
+                    "tdpbf16ps tmm1, tmm4, tmm7"
+                    "tdpbf16ps tmm2, tmm5, tmm6"
+                    "tdpbf16ps tmm3, tmm5, tmm7"
+                    "add {below}, 64"
+                ]
+                ["mov {b_low:e}, 2048"]
+                [
+                    "tilestored [{to} + {to_apart}*1], tmm0"
+                    "tilestored [{to} + {to_apart}*1 + 64], tmm1"
+                    "mov {n}, {to_apart}"
+                    "shl {n}, 4"
+                    "add {to}, {n}"
+                    "tilestored [{to} + {to_apart}*1], tmm2"
+                    "tilestored [{to} + {to_apart}*1 + 64], tmm3"
+                ]
+                a = inout(reg) t.a => _, below = inout(reg) below => _, apart = in(reg) bytes,
+                b = inout(reg) t.b => _, wide = in(reg) wide,
+                n = inout(reg) whole => _, last = inout(reg) last => _, to = inout(reg) to => _, to_apart = in(reg) to_apart,
+                a_low = in(reg) a_low, b_low = inout(reg) b_low => _, at = out(reg) _,
+            ),
+            (false, true) => sums!(
+                ["tilezero tmm0" "tilezero tmm1"]
+                [
+                    "tileloadd tmm4, [{a} + {apart}*1]"
+                    "lea {at}, [{b} + {b_low}]"
+                    "tileloadd tmm6, [{at} + {wide}*1]"
+                    "tileloadd tmm7, [{at} + {wide}*1 + 64]"
+                    "tdpbf16ps tmm0, tmm4, tmm6"
+                    "tdpbf16ps tmm1, tmm4, tmm7"
+                    "tileloadd tmm6, [{b} + {wide}*1]"
+                    "tileloadd tmm7, [{b} + {wide}*1 + 64]"
+                    "tdpbf16ps tmm0, tmm4, tmm6"
+                    "tdpbf16ps tmm1, tmm4, tmm7"
+                    "lea {at}, [{a} + {a_low}]"
+                    "tileloadd tmm4, [{at} + {apart}*1]"
+                    "tdpbf16ps tmm0, tmm4, tmm6"
+                    "tdpbf16ps tmm1, tmm4, tmm7"
+                ]
+                ["mov {b_low:e}, 2048"]
+                ["tilestored [{to} + {to_apart}*1], tmm0" "tilestored [{to} + {to_apart}*1 + 64], tmm1"]
+                a = inout(reg) t.a => _, apart = in(reg) bytes,
+                b = inout(reg) t.b => _, wide = in(reg) wide,
+                n = inout(reg) whole => _, last = inout(reg) last => _, to = inout(reg) to => _, to_apart = in(reg) to_apart,
+                a_low = in(reg) a_low, b_low = inout(reg) b_low => _, at = out(reg) _,
+            ),
+        }
+        if !in_place {
+            avx512::write(t, std::slice::from_raw_parts(to.cast_const().cast(), rows));
+        }
     }
 }
 

@@ -1,8 +1,17 @@
 use super::*;
 use crate::cpu::gemm::drawn::values;
-use crate::cpu::gemm::weights::round;
+use crate::cpu::gemm::weights::{round, split};
 use crate::cpu::gemm::{Addend, Kernels, PackedWeights, PanelFormat, linear};
 use crate::cpu::level::{Simd, SimdLevel};
+
+/// What a format makes of a product.
+fn term(format: PanelFormat, x: f32, w: f32) -> f64 {
+    let ([x_high, x_low], [w_high, w_low]) = (split(x).map(f64::from), split(w).map(f64::from));
+    match format {
+        PanelFormat::Split => x_high * w_high + x_high * w_low + x_low * w_high,
+        _ => x_high * w_high,
+    }
+}
 
 #[test]
 fn every_size_has_the_products_of_rounded_factors() {
@@ -11,40 +20,61 @@ fn every_size_has_the_products_of_rounded_factors() {
         return;
     };
     let kernels = Kernels::new(simd);
-    for (rows, k, n) in [(1, 1, 1), (5, 31, 33), (16, 32, 32), (17, 34, 16), (33, 96, 70), (140, 129, 65)] {
-        let (x, weight, bias) = (values(rows * k, 1), values(n * k, 2), values(n, 3));
-        let packed = PackedWeights::pack(&weight, n, k, PanelFormat::Paired);
-        let mut found = values(rows * n, 4);
-        let added = found.clone();
-        linear(&kernels, &mut found, &x, rows, packed.forward(), Some(&bias), Addend::Destination);
-        for (i, row) in found.chunks_exact(n).enumerate() {
-            for (j, found) in row.iter().enumerate() {
-                let factors = x[i * k..][..k].iter().zip(&weight[j * k..][..k]);
-                let products = factors.map(|(x, w)| f64::from(round(*x)) * f64::from(round(*w)));
-                let exact: f64 = products.sum::<f64>() + f64::from(bias[j]) + f64::from(added[i * n + j]);
-                let off = (f64::from(*found) - exact).abs();
-                assert!(
-                    off <= 1e-6 * (4.0 + k as f64),
-                    "{rows} x {k} x {n} at {i}, {j}: {found} and {exact}"
-                );
+    for format in [PanelFormat::Paired, PanelFormat::Split] {
+        for (rows, k, n) in
+            [(1, 1, 1), (5, 31, 33), (16, 32, 32), (17, 34, 16), (33, 96, 70), (140, 129, 65), (64, 2048, 64)]
+        {
+            let (x, weight, bias) = (values(rows * k, 1), values(n * k, 2), values(n, 3));
+            let packed = PackedWeights::pack(&weight, n, k, format);
+            let before = values(rows * n, 4);
+            // With what is added, and without, where whole tiles go to the result itself.
+            for (bias, add) in [(Some(&bias[..]), Addend::Destination), (None, Addend::Nothing)] {
+                let product = |x: &[f32], to: &mut [f32]| {
+                    linear(&kernels, to, x, x.len() / k, packed.forward(), bias, add);
+                };
+                let mut found = before.clone();
+                product(&x, &mut found);
+                for (i, row) in found.chunks_exact(n).enumerate() {
+                    let about = format!("{rows} x {k} x {n} {format:?}, row {i}");
+                    let x = &x[i * k..][..k];
+                    for (j, found) in row.iter().enumerate() {
+                        let products = x.iter().zip(&weight[j * k..][..k]).map(|(x, w)| term(format, *x, *w));
+                        let added =
+                            bias.map_or(0.0, |bias| f64::from(bias[j]) + f64::from(before[i * n + j]));
+                        let off = (f64::from(*found) - products.sum::<f64>() - added).abs();
+                        assert!(off <= 1e-6 * (4.0 + k as f64), "{about}, {j}: {found}, off by {off}");
+                    }
+                    // The same bits alone.
+                    let mut alone = before[i * n..][..n].to_vec();
+                    product(x, &mut alone);
+                    assert!(alone.iter().zip(row).all(|(a, b)| a.to_bits() == b.to_bits()), "{about}");
+                }
             }
-            // The same bits alone.
-            let mut alone = added[i * n..][..n].to_vec();
-            linear(
-                &kernels,
-                &mut alone,
-                &x[i * k..][..k],
-                1,
-                packed.forward(),
-                Some(&bias),
-                Addend::Destination,
-            );
-            assert!(
-                alone.iter().zip(row).all(|(a, b)| a.to_bits() == b.to_bits()),
-                "{rows} x {k} x {n}, row {i}"
-            );
         }
     }
+}
+
+#[test]
+fn what_is_no_number_stays_so_in_two_parts() {
+    let Some(simd) = Simd::new(SimdLevel::Avx512).filter(|_| kernel().is_some()) else {
+        println!("SKIPPED: this CPU has no AMX");
+        return;
+    };
+    let kernels = Kernels::new(simd);
+    let (k, n) = (40, 3);
+    let product = |x: f32, w: f32| {
+        let (mut row, mut weight) = (vec![0.0; k], vec![0.0; n * k]);
+        (row[k - 1], weight[k - 1]) = (x, w);
+        let packed = PackedWeights::pack(&weight, n, k, PanelFormat::Split);
+        let mut found = vec![0.0; n];
+        linear(&kernels, &mut found, &row, 1, packed.forward(), None, Addend::Nothing);
+        assert_eq!(found[1], 0.0);
+        found[0]
+    };
+    assert_eq!([product(f32::INFINITY, 1.0), product(-2.0, f32::INFINITY)], [f32::INFINITY, -f32::INFINITY]);
+    assert!(product(f32::NAN, 1.0).is_nan() && product(1.0, f32::NAN).is_nan());
+    // A value that has no more than 16 bits is itself.
+    assert_eq!(product(1.0 + 1.0 / 32768.0, 1.0), 1.0 + 1.0 / 32768.0);
 }
 
 #[test]

@@ -27,6 +27,6 @@ static NARROW: [&[MicroKernel; 6]; 2] =
     [rows!(single, 1, false, [1 2 3 4 5 6]), rows!(single, 1, true, [1 2 3 4 5 6])];
 
 pub(super) fn f32_kernel() -> Kernel {
-    let shape = TileShape { rows: 6, cols: 16, half: true, left: LeftReads::EXACT };
+    let shape = TileShape { rows: 6, cols: 16, half: true, even: true, left: LeftReads::EXACT };
     Kernel { shape, wide: [WIDE[0], WIDE[1]], narrow: [NARROW[0], NARROW[1]] }
 }

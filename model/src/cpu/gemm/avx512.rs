@@ -43,7 +43,7 @@ unsafe fn paired<const M: usize, const N: usize, const BY_COLUMN: bool>(t: &Tile
 }
 
 const ROWS: usize = 14;
-const SHAPE: TileShape = TileShape { rows: ROWS, cols: 32, half: true, left: LeftReads::EXACT };
+const SHAPE: TileShape = TileShape { rows: ROWS, cols: 32, half: true, even: true, left: LeftReads::EXACT };
 
 static SINGLE: [[&[MicroKernel; ROWS]; 2]; 2] = [
     [
@@ -69,7 +69,7 @@ pub(super) fn f32_kernel() -> Kernel {
 pub(super) fn bf16_kernel() -> Option<PairedKernel> {
     let kernel = Kernel { shape: SHAPE, wide: [PAIRED[0], &[]], narrow: [PAIRED[1], &[]] };
     let found = SimdLevel::Avx512.is_available() && is_x86_feature_detected!("avx512bf16");
-    found.then_some(PairedKernel { kernel, begin: || (), end: || () })
+    found.then_some(PairedKernel { kernel, begin: || (), end: || (), splits: false })
 }
 
 /// Writes the rows of a tile whose sums are in memory.
@@ -105,6 +105,59 @@ unsafe fn narrow(from: &[f32], to: &mut [u16]) {
     for (to, from) in to_tail.iter_mut().zip(rounded) {
         *to = from;
     }
+}
+
+/// Rounds 16 values to bf16, and what that leaves of each: [`super::weights::split`], but that denormals become zero.
+///
+/// # Safety
+/// The CPU has AVX-512 with bf16; 16 values are readable and writable.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
+unsafe fn split_block(from: *const f32, high: *mut u16, low: *mut u16) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let values = _mm512_loadu_ps(from);
+        let rounded: __m256i = std::mem::transmute(_mm512_cvtneps_pbh(values));
+        let nearest = _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(rounded)));
+        let rest = _mm512_castps_si512(_mm512_sub_ps(values, nearest));
+        // Infinities and NaNs leave nothing.
+        let size = _mm512_and_si512(rest, _mm512_set1_epi32(0x7fff_ffff));
+        let finite = _mm512_cmplt_epi32_mask(size, _mm512_set1_epi32(0x7f80_0000));
+        let rest = _mm512_castsi512_ps(_mm512_maskz_mov_epi32(finite, rest));
+        let rest: __m256i = std::mem::transmute(_mm512_cvtneps_pbh(rest));
+        _mm256_storeu_si256(high.cast(), rounded);
+        _mm256_storeu_si256(low.cast(), rest);
+    }
+}
+
+/// As [`narrow`], in two parts.
+///
+/// # Safety
+/// The CPU has AVX-512 with bf16.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512bf16")]
+unsafe fn split(from: &[f32], high: &mut [u16], low: &mut [u16]) {
+    let (chunks, tail) = from.as_chunks::<16>();
+    let (high, high_tail) = high.as_chunks_mut::<16>();
+    let (low, low_tail) = low.as_chunks_mut::<16>();
+    for ((from, high), low) in chunks.iter().zip(high).zip(low) {
+        // SAFETY: each chunk has 16 values.
+        unsafe { split_block(from.as_ptr(), high.as_mut_ptr(), low.as_mut_ptr()) }
+    }
+    if tail.is_empty() {
+        return;
+    }
+    let (mut rest, [mut high, mut low]) = ([0f32; 16], [[0u16; 16]; 2]);
+    rest[..tail.len()].copy_from_slice(tail);
+    // SAFETY: each has 16 values.
+    unsafe { split_block(rest.as_ptr(), high.as_mut_ptr(), low.as_mut_ptr()) }
+    high_tail.iter_mut().zip(high).for_each(|(to, from)| *to = from);
+    low_tail.iter_mut().zip(low).for_each(|(to, from)| *to = from);
+}
+
+/// Splits as many values as all slices have into two parts of bf16.
+pub(super) fn to_parts(_: &PairedKernel, from: &[f32], high: &mut [u16], low: &mut [u16]) {
+    // SAFETY: `bf16_kernel` alone makes a `PairedKernel`, and has found the instructions.
+    unsafe { split(from, high, low) }
 }
 
 /// Rounds as many values as both slices have to bf16.

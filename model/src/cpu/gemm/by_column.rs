@@ -95,10 +95,8 @@ pub(super) fn multiply(kernel: &Kernel, to: Output<'_>, a: Left<'_>, b: Right<'_
     }
 }
 
-/// Hands the sums of the outer products of each `step` of `k` rows, at least one, with themselves to `each`,
-/// some rows of a sum at a time and the same ones of all sums in turn: which, the first of their columns, and
-/// their values from there on. They begin on the diagonal or before it.
-pub(in super::super) fn grams(kernel: &Kernel, x: &[f32], k: usize, step: usize, each: RowVisitor<'_>) {
+/// As [`super::grams`], in f32.
+pub(super) fn grams(kernel: &Kernel, x: &[f32], k: usize, step: usize, each: RowVisitor<'_>) {
     let n = x.len() / k;
     let panels = PackedMatrix::rows(x, n, k, n);
     for rows in cut(n, columns_at_a_time(kernel, step.min(k))) {
@@ -144,39 +142,6 @@ mod tests {
                     product::multiply(kernel, to(&mut expected), by_row, right, add);
                     assert_eq!(found, expected, "{level:?} {k} {rows} {cols}");
                 }
-            }
-        }
-    }
-
-    #[test]
-    fn grams_have_the_bits_of_whole_products() {
-        for level in SimdLevel::available() {
-            let kernel = &Kernels::new(Simd::new(level).unwrap()).single;
-            for (k, n, step) in
-                [(1, 1, 1), (3, 31, 9), (7, 97, 7), (7, 97, 3), (1300, 130, 1300), (1300, 130, 500)]
-            {
-                let x = values(k * n, 4);
-                let sum = |span: Range<usize>| {
-                    let x = &x[span.start * n..span.end * n];
-                    let mut whole = vec![0.0; n * n];
-                    let (left, right) =
-                        (Left::by_column(x, n, n), Right { data: x, stride: n, k: span.len() });
-                    let to = Output { data: &mut whole, stride: n, cols: n };
-                    multiply(kernel, to, left, right, Addend::Nothing);
-                    whole
-                };
-                let wholes: Vec<Vec<f32>> = steps(k, step).map(sum).collect();
-                // Which sum comes next, and from which row on.
-                let (mut at, mut start) = (0, 0);
-                grams(kernel, &x, k, step, &mut |rows, first, values| {
-                    assert!(rows.start == start && first <= start, "{rows:?}");
-                    let expected =
-                        wholes[at][rows.start * n..rows.end * n].chunks(n).flat_map(|row| &row[first..]);
-                    assert!(values.iter().eq(expected), "{level:?} {k} {n} {step} {rows:?}");
-                    at = (at + 1) % wholes.len();
-                    start = if at == 0 { rows.end } else { start };
-                });
-                assert_eq!((at, start), (0, n));
             }
         }
     }

@@ -22,6 +22,7 @@ mod by_column;
 mod neon;
 mod operands;
 mod pack;
+mod pairs;
 mod product;
 mod scalar;
 mod sums;
@@ -29,15 +30,15 @@ mod tile;
 mod transpose;
 mod weights;
 
-pub(super) use self::by_column::grams;
 pub(super) use self::operands::{Addend, Addends, Destination, Left, Output, Panel, Right};
 pub(super) use self::pack::{MatrixPanels, PackedMatrix};
 pub(super) use self::product::{linear, multiply};
-pub(super) use self::sums::add_sums_of_rounded;
+pub(super) use self::sums::{grams, sums};
 pub(crate) use self::transpose::transpose;
 pub(super) use self::weights::{PackedWeights, PanelFormat};
 
 use std::marker::PhantomData;
+use std::ops::Range;
 
 use self::operands::fits;
 use self::tile::{MicroKernel, Tile};
@@ -87,6 +88,8 @@ pub(super) struct TileShape {
     pub cols: usize,
     /// Whether there is a variant of half the columns.
     pub half: bool,
+    /// Whether tiles of fewer rows are faster, so that rows are cut into tiles of about one size.
+    pub even: bool,
     /// What is read of a left factor.
     pub left: LeftReads,
 }
@@ -120,6 +123,8 @@ pub(super) struct PairedKernel {
     kernel: Kernel,
     begin: fn(),
     end: fn(),
+    /// Whether it takes factors of two parts. Three products of bf16 pay where they take less than one of f32.
+    splits: bool,
 }
 
 /// While this is there, products of pairs may be computed on this thread.
@@ -168,10 +173,15 @@ impl Kernels {
         };
         Kernels { single, paired, simd }
     }
+
+    /// The kernel on pairs of bf16 that takes factors of two parts, if there is one.
+    pub fn splitting(&self) -> Option<&PairedKernel> {
+        self.paired.as_ref().filter(|paired| paired.splits)
+    }
 }
 
 /// The sizes of equal parts (to within one) of at most `most`.
-pub(super) fn cut(len: usize, most: usize) -> impl Iterator<Item = std::ops::Range<usize>> {
+pub(super) fn cut(len: usize, most: usize) -> impl Iterator<Item = Range<usize>> {
     let parts = len.div_ceil(most);
     (0..parts).map(move |i| len * i / parts..len * (i + 1) / parts)
 }
@@ -180,6 +190,16 @@ impl Kernel {
     /// Rows of a tile.
     pub fn rows(&self) -> usize {
         self.shape.rows
+    }
+
+    /// The tiles of so many rows.
+    fn tiles(&self, rows: usize) -> impl Iterator<Item = Range<usize>> {
+        let TileShape { rows: most, even, .. } = self.shape;
+        let parts = rows.div_ceil(most);
+        (0..parts).map(move |i| match even {
+            true => rows * i / parts..rows * (i + 1) / parts,
+            false => i * most..rows.min((i + 1) * most),
+        })
     }
 
     /// How many columns of a right factor are read for `cols` of them.
@@ -202,8 +222,9 @@ impl Kernel {
         assert!(rows <= 1 || to.stride >= cols, "destination of a product");
         let LeftReads { rows: behind, steps } = self.shape.left;
         let read = Left { rows: if rows == 0 { 0 } else { rows + behind }, ..a };
-        assert!(read.fits(b.k.next_multiple_of(steps), self.shape.rows), "left factor of a product");
-        assert!(fits(b.data.len(), b.k, self.readable(cols), b.stride), "right factor of a product");
+        let (last, parts) = if a.low > 0 { (a.low, 2) } else { (0, 1) };
+        assert!(read.fits(last + b.k.next_multiple_of(steps), self.shape.rows), "left factor of a product");
+        assert!(fits(b.data.len(), parts * b.k, self.readable(cols), b.stride), "right factor of a product");
         assert!(extra.bias.is_none_or(|bias| bias.len() >= cols), "bias of a product");
         #[cfg(test)]
         counted::add(rows * cols * b.k);
@@ -220,7 +241,7 @@ impl Kernel {
             let width = (cols - first).min(self.shape.cols);
             let narrow = self.shape.half && width <= self.shape.cols / 2;
             let table = if narrow { self.narrow } else { self.wide }[usize::from(a.by_column)];
-            for (tile, block) in cut(rows, self.shape.rows).enumerate() {
+            for (tile, block) in self.tiles(rows).enumerate() {
                 let start = block.start;
                 let a_start = match a.tile {
                     Some(apart) => tile * apart,
@@ -240,6 +261,7 @@ impl Kernel {
                         b: b.data.as_ptr().wrapping_add(first),
                         b_stride: b.stride,
                         k: b.k,
+                        low: a.low,
                         cols: width,
                         c: c.add(start * to.stride + first),
                         c_stride: to.stride,

@@ -11,23 +11,26 @@ pub(in super::super) struct Left<'a> {
     pub(super) by_column: bool,
     /// Values from the start of a kernel's tile to that of the next, if its columns are copied apart.
     pub(super) tile: Option<usize>,
+    /// Values from the high part of a row to its low part, if factors have two parts (see
+    /// [`super::weights::split`]); else zero.
+    pub(super) low: usize,
 }
 
 impl<'a> Left<'a> {
     /// Rows that start `stride` values apart.
     pub fn by_row(data: &'a [f32], rows: usize, stride: usize) -> Left<'a> {
-        Left { data, rows, stride, by_column: false, tile: None }
+        Left { data, rows, stride, by_column: false, tile: None, low: 0 }
     }
 
     /// The transpose of a matrix whose rows start `stride` values apart; it has `rows` columns.
     pub fn by_column(data: &'a [f32], rows: usize, stride: usize) -> Left<'a> {
-        Left { data, rows, stride, by_column: true, tile: None }
+        Left { data, rows, stride, by_column: true, tile: None, low: 0 }
     }
 
     /// The same, of which the columns of each tile are `k` lines of at least as many values, `apart` from
     /// those of the next.
     pub(super) fn in_tiles(data: &'a [f32], rows: usize, stride: usize, apart: usize) -> Left<'a> {
-        Left { data, rows, stride, by_column: true, tile: Some(apart) }
+        Left { data, rows, stride, by_column: true, tile: Some(apart), low: 0 }
     }
 
     /// Whether `k` steps of all rows lie in the data, for tiles of so many rows.
@@ -55,14 +58,19 @@ pub(in super::super) struct Panel<'a> {
     pub data: &'a [f32],
     /// Values from row to row.
     pub stride: usize,
-    /// Rows.
+    /// Rows of each part.
     pub k: usize,
 }
 
 impl<'a> Panel<'a> {
     /// A packed panel, or a part of its rows.
     pub fn packed(data: &'a [f32]) -> Panel<'a> {
-        Panel { data, stride: PANEL, k: data.len() / PANEL }
+        Panel::of_parts(data, 1)
+    }
+
+    /// A packed panel of pairs, the parts of the factor one after the other.
+    pub(super) fn of_parts(data: &'a [f32], parts: usize) -> Panel<'a> {
+        Panel { data, stride: PANEL, k: data.len() / PANEL / parts }
     }
 }
 

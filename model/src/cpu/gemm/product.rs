@@ -6,9 +6,7 @@ use super::by_column;
 use super::operands::{Output, Right};
 use super::pack::copy_panel;
 use super::weights::{PanelFormat, PanelMatrix, round};
-use super::{
-    Addend, Addends, Destination, Kernel, Kernels, Left, LeftReads, PANEL, PairedKernel, Panel, cut,
-};
+use super::{Addend, Addends, Destination, Kernel, Kernels, Left, PANEL, PairedKernel, Panel, cut};
 
 /// Tiles of rows that a panel is multiplied with before the next panel, at least: their rows stay in the
 /// first-level cache.
@@ -35,7 +33,7 @@ pub(in super::super) fn linear(
     add: Addend<'_>,
 ) {
     let (k, n) = (w.k, w.n);
-    let paired = kernels.paired.as_ref().filter(|_| w.format == PanelFormat::Paired);
+    let paired = kernels.paired.as_ref().filter(|_| w.format.is_paired());
     let kernel = paired.map_or(&kernels.single, |paired| &paired.kernel);
     let _begun = paired.map(PairedKernel::begin);
     for chunk in cut(rows, rows_at_a_time(kernel, k, n)) {
@@ -43,7 +41,7 @@ pub(in super::super) fn linear(
         let count = chunk.len();
         let copied = repack_left(paired, kernels.simd, w.format, x, k, n);
         let left = match &copied {
-            Some((values, stride)) => Left::by_row(values, count, *stride),
+            Some(copy) => Left { low: copy.low, ..Left::by_row(&copy.values, count, copy.stride) },
             None => Left::by_row(x, count, k),
         };
         for j in 0..n.div_ceil(PANEL) {
@@ -51,7 +49,7 @@ pub(in super::super) fn linear(
             let start = chunk.start * n + first;
             let to = Destination { data: &mut to[start..], stride: n, cols: PANEL.min(n - first) };
             let extra = Addends { bias: bias.map(|bias| &bias[first..]), add: add.at(start) };
-            kernel.panel(to, left, Panel::packed(w.panel(j)), extra);
+            kernel.panel(to, left, w.panel(j), extra);
         }
     }
 }
@@ -68,8 +66,15 @@ pub(super) fn row_stride(width: usize) -> usize {
     if width.is_multiple_of(ALIASING) { width + APART } else { width }
 }
 
-/// Rows of width `k` in the form that the kernel multiplies, and the stride of that form; none if
-/// they are in it already.
+/// Rows in the form that a kernel multiplies.
+struct RepackedRows {
+    values: Buffer,
+    stride: usize,
+    /// As of [`Left`].
+    low: usize,
+}
+
+/// Rows of width `k` in the form that the kernel multiplies; none if they are in it already.
 fn repack_left(
     paired: Option<&PairedKernel>,
     simd: Simd,
@@ -77,19 +82,19 @@ fn repack_left(
     x: &[f32],
     k: usize,
     n: usize,
-) -> Option<(Buffer, usize)> {
+) -> Option<RepackedRows> {
     let rows = x.len() / k;
-    match format {
-        PanelFormat::Single if k.is_multiple_of(ALIASING) && n > 2 * PANEL => {
+    match (format, paired) {
+        (PanelFormat::Single, _) if k.is_multiple_of(ALIASING) && n > 2 * PANEL => {
             let stride = row_stride(k);
             let mut copy = Buffer::take(rows * stride);
             for (from, to) in x.chunks_exact(k).zip(copy.chunks_exact_mut(stride)) {
                 to[..k].copy_from_slice(from);
             }
-            Some((copy, stride))
+            Some(RepackedRows { values: copy, stride, low: 0 })
         }
-        PanelFormat::Single => None,
-        PanelFormat::Rounded => {
+        (PanelFormat::Single, _) => None,
+        (PanelFormat::Rounded, _) | (_, None) => {
             let stride = row_stride(k);
             let mut copy = Buffer::take(rows * stride);
             vectorised!(simd, {
@@ -99,33 +104,39 @@ fn repack_left(
                     }
                 }
             });
-            Some((copy, stride))
+            Some(RepackedRows { values: copy, stride, low: 0 })
         }
-        PanelFormat::Paired => {
-            let reads = paired.map_or(LeftReads::EXACT, |paired| paired.kernel.shape.left);
-            let pairs = k.div_ceil(2).next_multiple_of(reads.steps);
-            let stride = row_stride(pairs);
+        (PanelFormat::Paired | PanelFormat::Split, Some(paired)) => {
+            let reads = paired.kernel.shape.left;
+            let (pairs, parts) = (k.div_ceil(2).next_multiple_of(reads.steps), format.parts());
+            let stride = row_stride(parts * pairs);
             let mut copy = Buffer::take((rows + reads.rows) * stride);
             for (from, to) in x.chunks_exact(k).zip(copy.chunks_exact_mut(stride)) {
-                let to: &mut [u16] = bytemuck::cast_slice_mut(to);
-                narrow(paired, from, &mut to[..k]);
-                to[k..2 * pairs].fill(0);
+                let to: &mut [u16] = bytemuck::cast_slice_mut(&mut to[..parts * pairs]);
+                narrow(paired, from, to.chunks_exact_mut(2 * pairs));
             }
-            Some((copy, stride))
+            Some(RepackedRows { values: copy, stride, low: (parts - 1) * pairs })
         }
     }
 }
 
-/// Rounds as many values as both slices have to bf16.
-pub(super) fn narrow(paired: Option<&PairedKernel>, from: &[f32], to: &mut [u16]) {
+/// Rounds values to bf16, in as many parts (one or two) as there are destinations, with zeros behind them.
+pub(super) fn narrow<'a>(paired: &PairedKernel, from: &[f32], to: impl IntoIterator<Item = &'a mut [u16]>) {
+    let mut to = to.into_iter();
+    let Some(high) = to.next() else { return };
+    let (high, behind) = high.split_at_mut(from.len());
+    behind.fill(0);
     #[cfg(target_arch = "x86_64")]
-    if let Some(paired) = paired {
-        return super::avx512::to_bf16(paired, from, to);
+    match to.next() {
+        Some(low) => {
+            let (low, behind) = low.split_at_mut(from.len());
+            behind.fill(0);
+            super::avx512::to_parts(paired, from, high, low);
+        }
+        None => super::avx512::to_bf16(paired, from, high),
     }
-    let _ = paired;
-    for (from, to) in from.iter().zip(to) {
-        *to = (round(*from).to_bits() >> 16) as u16;
-    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = (paired, high);
 }
 
 /// `to = a b`, or added to `to`, in f32.

@@ -49,7 +49,7 @@ static BY_COLUMN: &[MicroKernel; 4] = rows!(single, 2, true, [1 2 3 4]);
 
 pub(super) fn f32_kernel() -> Kernel {
     Kernel {
-        shape: TileShape { rows: 4, cols: 8, half: false, left: LeftReads::EXACT },
+        shape: TileShape { rows: 4, cols: 8, half: false, even: true, left: LeftReads::EXACT },
         wide: [BY_ROW, BY_COLUMN],
         narrow: [&[], &[]],
     }

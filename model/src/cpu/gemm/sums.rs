@@ -1,57 +1,86 @@
-//! Sums over rows of products of two matrices' values, rounded to bf16: the gradient of a weight.
+//! Sums over rows of products of two matrices' values, in the format of a weight's panels: the gradient of a weight.
 //!
 //! Invariant: the bits of an element depend on its column of the left and of the right matrix alone.
+
+use std::ops::Range;
 
 use super::super::level::Simd;
 use super::super::pool::Buffer;
 use super::operands::{Output, Right};
-use super::product::{multiply, narrow, row_stride};
-use super::transpose::transpose;
-use super::weights::round;
-use super::{Addend, Addends, Destination, Kernels, Left, PANEL, PairedKernel, Panel, cut};
+use super::pairs::PairedPanels;
+use super::product::multiply;
+use super::weights::{PanelFormat, round};
+use super::{Addend, Kernels, Left, PANEL, by_column};
+use crate::backend::{RowVisitor, steps};
 
-/// Columns of the left matrix that are transposed at a time: next to the panels of the right matrix they stay
-/// in the second-level cache.
-const COLUMNS: usize = 128;
-
-/// `to += a^T b` of `rows` rows, with all values of `a` and `b` rounded to bf16; `to` is row-major.
-pub(in super::super) fn add_sums_of_rounded(
+/// `to = a^T b + add` of `rows` rows, with the values of `a` and `b` in a format; `to` is row-major and as wide as
+/// `b`.
+pub(in super::super) fn sums(
     kernels: &Kernels,
+    format: PanelFormat,
     to: &mut [f32],
-    a: &[f32],
-    b: &[f32],
+    [a, b]: [&[f32]; 2],
     rows: usize,
+    add: Addend<'_>,
 ) {
-    if a.is_empty() || b.is_empty() {
-        return;
-    }
-    let (width, n) = (a.len() / rows, b.len() / rows);
-    let Some(paired) = &kernels.paired else {
-        let [a, b] = [a, b].map(|values| rounded(kernels.simd, values));
-        let (left, right) = (Left::by_column(&a, width, width), Right { data: &b, stride: n, k: rows });
-        let to = Output { data: to, stride: n, cols: n };
-        return multiply(&kernels.single, to, left, right, Addend::Destination);
+    let (width, n) = (a.len() / rows.max(1), b.len() / rows.max(1));
+    let single = |to, a: &[f32], b: &[f32]| {
+        let (left, right) = (Left::by_column(a, width, width), Right { data: b, stride: n, k: rows });
+        multiply(&kernels.single, Output { data: to, stride: n, cols: n }, left, right, add);
     };
-    let pairs = rows.div_ceil(2);
-    let panels = panels_of_pairs(paired, kernels.simd, b, rows);
-    let reads = paired.kernel.shape.left;
-    let stride = row_stride(pairs.next_multiple_of(reads.steps));
-    let mut left = Buffer::take((COLUMNS.min(width) + reads.rows) * stride);
-    let mut halves = Buffer::take((rows * COLUMNS.min(width)).div_ceil(2));
-    let _begun = paired.begin();
-    for columns in cut(width, COLUMNS) {
-        let count = columns.len();
-        let halves: &mut [u16] = &mut bytemuck::cast_slice_mut(&mut halves)[..rows * count];
-        for (row, to) in a.chunks_exact(width).zip(halves.chunks_exact_mut(count)) {
-            narrow(Some(paired), &row[columns.clone()], to);
+    match (format, &kernels.paired) {
+        _ if a.is_empty() || b.is_empty() => {
+            if matches!(add, Addend::Nothing) {
+                to.fill(0.0);
+            }
         }
-        transpose_pairs(kernels.simd, halves, count, &mut left, stride);
-        let left = Left::by_row(&left, count, stride);
-        for (j, panel) in panels.chunks_exact(PANEL * pairs).enumerate() {
-            let data = &mut to[columns.start * n + j * PANEL..];
-            let to = Destination { data, stride: n, cols: PANEL.min(n - j * PANEL) };
-            let extra = Addends { bias: None, add: Addend::Destination };
-            paired.kernel.panel(to, left, Panel::packed(panel), extra);
+        (PanelFormat::Single, _) => single(to, a, b),
+        (PanelFormat::Paired | PanelFormat::Split, Some(paired)) => {
+            let panels = PairedPanels::pack(kernels, paired, format.parts(), b, rows);
+            for columns in steps(width, panels.columns_at_a_time()) {
+                let start = columns.start * n;
+                let to = Output { data: &mut to[start..], stride: n, cols: n };
+                panels.multiply(to, (a, width), &columns, 0, add.at(start));
+            }
+        }
+        (PanelFormat::Rounded, _) | (_, None) => {
+            let [a, b] = [a, b].map(|values| rounded(kernels.simd, values));
+            single(to, &a, &b);
+        }
+    }
+}
+
+/// Hands the sums of the outer products of each `step` of `k` rows, at least one, with themselves to `each`,
+/// some rows of a sum at a time and the same ones of all sums in turn: which, the first of their columns, and
+/// their values from there on. They begin on the diagonal or before it. Values have two parts if that is their
+/// format, and are in f32 in every other.
+pub(in super::super) fn grams(
+    kernels: &Kernels,
+    format: PanelFormat,
+    x: &[f32],
+    k: usize,
+    step: usize,
+    each: RowVisitor<'_>,
+) {
+    let Some(paired) = kernels.splitting().filter(|_| format == PanelFormat::Split) else {
+        return by_column::grams(&kernels.single, x, k, step, each);
+    };
+    let n = x.len() / k;
+    let rows_of = |span: Range<usize>| &x[span.start * n..span.end * n];
+    let pack = |span: Range<usize>| {
+        let rows = rows_of(span.clone());
+        (rows, PairedPanels::pack(kernels, paired, format.parts(), rows, span.len()))
+    };
+    let packed: Vec<_> = steps(k, step).map(pack).collect();
+    let at_a_time = packed.first().map_or(n, |(_, panels)| panels.columns_at_a_time());
+    for columns in steps(n, at_a_time) {
+        let skipped = columns.start / PANEL;
+        let (first, cols) = (skipped * PANEL, n - skipped * PANEL);
+        let mut sums = Buffer::take(columns.len() * cols);
+        for (rows, panels) in &packed {
+            let to = Output { data: &mut sums, stride: cols, cols };
+            panels.multiply(to, (rows, n), &columns, skipped, Addend::Nothing);
+            each(columns.clone(), first, &sums[..]);
         }
     }
 }
@@ -63,79 +92,60 @@ fn rounded(simd: Simd, values: &[f32]) -> Buffer {
     copy
 }
 
-/// A matrix of so many rows as panels of pairs: row `p` of a panel has rows `2 p` and `2 p + 1` of its
-/// columns.
-fn panels_of_pairs(paired: &PairedKernel, simd: Simd, matrix: &[f32], rows: usize) -> Buffer {
-    let (n, pairs) = (matrix.len() / rows, rows.div_ceil(2));
-    let mut halves = Buffer::take(matrix.len().div_ceil(2));
-    let halves: &mut [u16] = &mut bytemuck::cast_slice_mut(&mut halves)[..matrix.len()];
-    narrow(Some(paired), matrix, halves);
-    let mut panels = Buffer::take(n.div_ceil(PANEL) * PANEL * pairs);
-    vectorised!(simd, {
-        for (j, panel) in panels.chunks_exact_mut(PANEL * pairs).enumerate() {
-            let columns = j * PANEL..n.min((j + 1) * PANEL);
-            for (p, to) in panel.chunks_exact_mut(PANEL).enumerate() {
-                pair_rows(halves, n, p, columns.start, &mut to[..columns.len()]);
-                to[columns.len()..].fill(0.0);
-            }
-        }
-    });
-    panels
-}
-
-/// Pair `p` of the rows of a matrix of `width` columns, from column `first` on. The partner of an odd last
-/// row is zero.
-#[inline(always)]
-fn pair_rows(halves: &[u16], width: usize, p: usize, first: usize, to: &mut [f32]) {
-    let count = to.len();
-    let low = &halves[2 * p * width + first..][..count];
-    let pair = |low: u16, high: u16| f32::from_bits(u32::from(low) | u32::from(high) << 16);
-    match halves.get((2 * p + 1) * width + first..).and_then(|high| high.get(..count)) {
-        Some(high) => {
-            to.iter_mut().zip(low).zip(high).for_each(|((to, low), high)| *to = pair(*low, *high));
-        }
-        None => to.iter_mut().zip(low).for_each(|(to, low)| *to = pair(*low, 0)),
-    }
-}
-
-/// The transpose of a matrix's pairs of rows: row `j` of `to`, which has `stride` pairs, gets those of column
-/// `j`, and zeros behind them.
-fn transpose_pairs(simd: Simd, halves: &[u16], width: usize, to: &mut [f32], stride: usize) {
-    let pairs = (halves.len() / width).div_ceil(2);
-    let mut rows = Buffer::take(pairs * width);
-    vectorised!(simd, {
-        for (p, row) in rows.chunks_exact_mut(width).enumerate() {
-            pair_rows(halves, width, p, 0, row);
-        }
-    });
-    transpose(&rows, width, [pairs, width], to, stride);
-    to.chunks_exact_mut(stride).take(width).for_each(|row| row[pairs..].fill(0.0));
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::super::level::SimdLevel;
     use super::super::drawn::values;
+    use super::super::weights::split;
     use super::*;
 
-    #[test]
-    fn sums_are_those_of_rounded_values_at_every_size_and_level() {
-        for level in SimdLevel::available() {
+    /// The kernels of each level, and a format that they multiply.
+    fn formats() -> Vec<(Kernels, PanelFormat)> {
+        let of_level = |level| {
             let kernels = Kernels::new(Simd::new(level).unwrap());
+            let rounded = if kernels.paired.is_some() { PanelFormat::Paired } else { PanelFormat::Rounded };
+            let split = kernels.splitting().map(|_| PanelFormat::Split);
+            [Some(PanelFormat::Single), Some(rounded), split]
+                .into_iter()
+                .flatten()
+                .map(move |of| (kernels, of))
+        };
+        SimdLevel::available().into_iter().flat_map(of_level).collect()
+    }
+
+    /// A product of two values in a format.
+    fn term(format: PanelFormat, a: f32, b: f32) -> f64 {
+        let ([a_high, a_low], [b_high, b_low]) = (split(a).map(f64::from), split(b).map(f64::from));
+        match format {
+            PanelFormat::Single => f64::from(a) * f64::from(b),
+            PanelFormat::Rounded | PanelFormat::Paired => a_high * b_high,
+            PanelFormat::Split => a_high * b_high + a_high * b_low + a_low * b_high,
+        }
+    }
+
+    #[test]
+    fn sums_are_those_of_values_in_the_format_at_every_size_and_level() {
+        for (kernels, format) in formats() {
+            let level = kernels.simd.level();
             for (rows, width, n) in
                 [(0, 3, 2), (1, 1, 1), (2, 17, 33), (31, 16, 32), (65, 300, 70), (70, 5, 1030)]
             {
                 let (a, b) = (values(rows * width, 1), values(rows * n, 2));
-                let before = values(width * n, 3);
-                let mut found = before.clone();
-                add_sums_of_rounded(&kernels, &mut found, &a, &b, rows);
-                for (at, (found, before)) in found.iter().zip(&before).enumerate() {
-                    let term = |t: usize| {
-                        f64::from(round(a[t * width + at / n])) * f64::from(round(b[t * n + at % n]))
-                    };
-                    let exact = f64::from(*before) + (0..rows).map(term).sum::<f64>();
-                    let off = (f64::from(*found) - exact).abs();
-                    assert!(off <= 1e-6 * (4.0 + rows as f64), "{level:?} {rows} {width} {n} at {at}: {off}");
+                for add in [Addend::Nothing, Addend::Destination] {
+                    let before = values(width * n, 3);
+                    let mut found = before.clone();
+                    sums(&kernels, format, &mut found, [&a, &b], rows, add);
+                    for (at, (found, before)) in found.iter().zip(&before).enumerate() {
+                        let of_row = |t: usize| term(format, a[t * width + at / n], b[t * n + at % n]);
+                        let added = (0..rows).map(of_row).sum::<f64>();
+                        let keeps = matches!(add, Addend::Destination);
+                        let exact = if keeps { f64::from(*before) + added } else { added };
+                        let off = (f64::from(*found) - exact).abs();
+                        assert!(
+                            off <= 1e-6 * (4.0 + rows as f64),
+                            "{level:?} {format:?} {rows} {width} {n} at {at}: {off}"
+                        );
+                    }
                 }
             }
         }
@@ -143,19 +153,55 @@ mod tests {
 
     #[test]
     fn an_element_has_the_same_bits_in_any_matrix() {
-        for level in SimdLevel::available() {
-            let kernels = Kernels::new(Simd::new(level).unwrap());
+        for (kernels, format) in formats() {
             let (rows, width, n) = (37, 290, 50);
             let (a, b) = (values(rows * width, 1), values(rows * n, 2));
             let mut all = vec![0.0; width * n];
-            add_sums_of_rounded(&kernels, &mut all, &a, &b, rows);
+            sums(&kernels, format, &mut all, [&a, &b], rows, Addend::Nothing);
             for (i, j) in [(0, 0), (17, 31), (289, 49)] {
                 let column = |of: &[f32], width: usize, at: usize| -> Vec<f32> {
                     of.chunks_exact(width).map(|row| row[at]).collect()
                 };
                 let mut alone = [0.0];
-                add_sums_of_rounded(&kernels, &mut alone, &column(&a, width, i), &column(&b, n, j), rows);
-                assert_eq!(alone[0].to_bits(), all[i * n + j].to_bits(), "{level:?} at {i}, {j}");
+                let of_one = [&column(&a, width, i)[..], &column(&b, n, j)];
+                sums(&kernels, format, &mut alone, of_one, rows, Addend::Nothing);
+                assert_eq!(
+                    alone[0].to_bits(),
+                    all[i * n + j].to_bits(),
+                    "{:?} {format:?} at {i}, {j}",
+                    kernels.simd.level()
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn grams_have_the_bits_of_whole_products() {
+        for (kernels, format) in formats() {
+            for (k, n, step) in
+                [(1, 1, 1), (3, 31, 9), (7, 97, 7), (7, 97, 3), (1300, 130, 1300), (1300, 130, 500)]
+            {
+                let x = values(k * n, 4);
+                // Sums of single samples are rounded in two parts or not at all.
+                let of = if format == PanelFormat::Split { format } else { PanelFormat::Single };
+                let sum = |span: Range<usize>| {
+                    let mut whole = vec![0.0; n * n];
+                    let x = &x[span.start * n..span.end * n];
+                    sums(&kernels, of, &mut whole, [x, x], span.len(), Addend::Nothing);
+                    whole
+                };
+                let wholes: Vec<Vec<f32>> = steps(k, step).map(sum).collect();
+                // Which sum comes next, and from which row on.
+                let (mut at, mut start) = (0, 0);
+                grams(&kernels, format, &x, k, step, &mut |rows, first, values| {
+                    assert!(rows.start == start && first <= start, "{rows:?}");
+                    let expected =
+                        wholes[at][rows.start * n..rows.end * n].chunks(n).flat_map(|row| &row[first..]);
+                    assert!(values.iter().eq(expected), "{format:?} {k} {n} {step} {rows:?}");
+                    at = (at + 1) % wholes.len();
+                    start = if at == 0 { rows.end } else { start };
+                });
+                assert_eq!((at, start), (0, n));
             }
         }
     }

@@ -14,6 +14,9 @@ pub(super) struct Tile {
     pub b_stride: usize,
     /// Length of the chains. For pairs of bf16, elements of `a` and `b` are pairs and this counts pairs.
     pub k: usize,
+    /// Pairs from the high part of a row of `a` to its low part, if factors have two; the low part of `b` lies
+    /// `k` rows behind the high one. Zero: they have one.
+    pub low: usize,
     /// Columns of `c`; those of `b` are readable up to whole vectors.
     pub cols: usize,
     pub c: *mut f32,

@@ -14,14 +14,25 @@ fn nearest(x: f32) -> u32 {
 /// The panels of `[k, n]`, value by value.
 fn panels(k: usize, n: usize, format: PanelFormat, at: impl Fn(usize, usize) -> f32) -> Vec<Vec<u32>> {
     let half = |p: usize, j: usize| if p < k { nearest(at(p, j)) } else { 0 };
+    // What the nearest bf16 leaves; nothing of what is no number.
+    let low = |p: usize, j: usize| {
+        let rest = if p < k { at(p, j) - f32::from_bits(nearest(at(p, j)) << 16) } else { 0.0 };
+        nearest(if rest.is_finite() { rest } else { 0.0 })
+    };
+    let pairs = k.div_ceil(2);
     let value = |row: usize, j: usize| match format {
         _ if j >= n => 0,
         PanelFormat::Single => at(row, j).to_bits(),
         PanelFormat::Rounded if at(row, j).is_nan() => at(row, j).to_bits(),
         PanelFormat::Rounded => nearest(at(row, j)) << 16,
-        PanelFormat::Paired => half(2 * row, j) | half(2 * row + 1, j) << 16,
+        PanelFormat::Split if row >= pairs => low(2 * (row - pairs), j) | low(2 * (row - pairs) + 1, j) << 16,
+        PanelFormat::Paired | PanelFormat::Split => half(2 * row, j) | half(2 * row + 1, j) << 16,
     };
-    let depth = if format == PanelFormat::Paired { k.div_ceil(2) } else { k };
+    let depth = match format {
+        PanelFormat::Paired => pairs,
+        PanelFormat::Split => 2 * pairs,
+        PanelFormat::Single | PanelFormat::Rounded => k,
+    };
     let panel = |first: usize| -> Vec<u32> {
         (0..depth * PANEL).map(|i| value(i / PANEL, first + i % PANEL)).collect()
     };
@@ -29,7 +40,7 @@ fn panels(k: usize, n: usize, format: PanelFormat, at: impl Fn(usize, usize) -> 
 }
 
 fn bits(side: &PanelMatrix) -> Vec<Vec<u32>> {
-    let bits = |j: usize| side.panel(j).iter().map(|v| v.to_bits()).collect::<Vec<u32>>();
+    let bits = |j: usize| side.values(j).iter().map(|v| v.to_bits()).collect::<Vec<u32>>();
     (0..side.n.div_ceil(PANEL)).map(bits).collect()
 }
 
@@ -47,7 +58,7 @@ fn weight(len: usize, seed: u32) -> Vec<f32> {
 #[test]
 fn panels_hold_what_a_loop_over_the_values_gives_before_and_after_a_weight_is_replaced() {
     for (out, input) in [(1, 1), (3, 5), (32, 32), (33, 31), (40, 64), (65, 97), (64, 33), (31, 130)] {
-        for format in [PanelFormat::Single, PanelFormat::Rounded, PanelFormat::Paired] {
+        for format in [PanelFormat::Single, PanelFormat::Rounded, PanelFormat::Paired, PanelFormat::Split] {
             let expected = |weight: &[f32]| {
                 let forward = panels(input, out, format, |p, j| weight[j * input + p]);
                 [forward, panels(out, input, format, |p, j| weight[p * input + j])]
@@ -62,9 +73,9 @@ fn panels_hold_what_a_loop_over_the_values_gives_before_and_after_a_weight_is_re
                 let found = [bits(weights.forward()), bits(weights.backward())];
                 assert_eq!(found, expected(weight), "{out} x {input} {format:?}");
             }
-            let address = weights.backward().panel(0).as_ptr();
+            let address = weights.backward().values(0).as_ptr();
             weights.replace(&first);
-            assert_eq!(weights.backward().panel(0).as_ptr(), address);
+            assert_eq!(weights.backward().values(0).as_ptr(), address);
         }
     }
 }

@@ -190,6 +190,7 @@ impl Diagnosing {
         let step = match self.ask.compute.as_str() {
             "bf16" => level * 2f64.powi(-7),
             "f16" | "tf32" => level * 2f64.powi(-10),
+            "bf16x3" => level * 2f64.powi(-15),
             "f32" => level * 2f64.powi(-23),
             _ => 0.0,
         };
