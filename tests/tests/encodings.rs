@@ -7,6 +7,7 @@ use gstore_tests::binary::{self, Finished};
 use gstore_tests::place::Place;
 use gstore_tests::world;
 
+use crate::generate::lines;
 use crate::served::{Served, token};
 
 /// An ingest of losses with the demo's model.
@@ -24,6 +25,10 @@ fn place() -> Place {
 }
 
 const NOTE: &str = "pool has loss@base with --max-length 256; this computes a second feature, for all 9 rows";
+
+/// What is said where the defaults apply, since nothing says which of the encodings is meant.
+const SEVERAL: &str = "note: the features of pool have 2 encodings that could be meant, with --max-length 256 or \
+    with --max-length 2048; the default is taken, with --max-length 2048";
 
 const SECOND: &str = "pool has two encodings: `tokens`, `scored_tokens` and `truncated` are no columns";
 
@@ -66,11 +71,58 @@ fn other_texts_are_announced_before_and_can_be_taken_back() {
         place.run(args).fails(&words);
     }
     // Without a flag neither is preferred to the default, which one of them is.
-    ingest(&place, "pool", &[]).says(0, &["nothing to compute"]);
+    ingest(&place, "pool", &[]).says(0, &[SEVERAL, "nothing to compute"]);
+    perplexities(&place, "pool", &[]).says(0, &[SEVERAL]);
+    for given in ["256", "2048"] {
+        ingest(&place, "pool", &["--max-length", given, "--dry-run"]).says(0, &[]).lacks(&["encodings"]);
+    }
     place.ok(&["drop", "feature", "pool/loss@base:length_2048"]);
     assert_eq!(place.value("SELECT count(tokens) FROM pool"), "8");
     ingest(&place, "pool", &[]).says(0, &["--max-length 256"]);
     assert_eq!(place.value("SELECT count(tokens) FROM pool"), "9");
+}
+
+/// `gstore generate --perplexity --as-features`, with its table in a file.
+fn perplexities(place: &Place, dataset: &str, more: &[&str]) -> Finished {
+    let line = format!("generate --dataset {dataset} --perplexity --as-features --force -o table.jsonl");
+    binary::run(place.with_model(&line).args(more))
+}
+
+#[test]
+fn perplexities_as_features_are_of_the_tokens_that_an_ingest_takes() {
+    let place = place();
+    let taken = "note: --max-length 256 is taken from the features of pool";
+    perplexities(&place, "pool", &[]).says(0, &[taken]).lacks(&["second feature", "two encodings"]);
+    assert_eq!(place.value("SELECT count(*) FROM gstore.features"), "1");
+    ingest(&place, "pool", &[]).says(0, &[taken, "nothing to compute"]);
+    perplexities(&place, "pool", &["--max-length", "2048"]).says(0, &[NOTE, SECOND]).lacks(&["is taken"]);
+
+    // The table is of the same tokens.
+    ingest(&place, "q", &["--data", "q.jsonl", "--max-length", "6"]).says(0, &["3 rows of q"]);
+    let of_q = "note: --max-length 6 is taken from the features of q";
+    perplexities(&place, "q", &[]).says(0, &[of_q]);
+    assert_eq!(lines(&place, "table.jsonl").iter().map(|row| row["tokens"].as_u64()).max(), Some(Some(6)));
+    // Without features the defaults apply.
+    let line = "generate --dataset q --perplexity --force -o table.jsonl";
+    binary::run(&mut place.with_model(line)).says(0, &[]).lacks(&["taken from"]);
+    assert!(lines(&place, "table.jsonl").iter().all(|row| row["tokens"].as_u64() > Some(6)));
+}
+
+/// None of several encodings is the default.
+#[test]
+fn several_encodings_are_told_with_the_default_beside_them() {
+    let place = Place::of(&[("pool", 4)]);
+    for length in ["128", "512"] {
+        ingest(&place, "pool", &["--data", "pool.jsonl", "--max-length", length]).says(0, &["published"]);
+    }
+    let told = "have 2 encodings that could be meant, with --max-length 128 or with --max-length 512; \
+        the default is taken, with --max-length 2048";
+    ingest(&place, "pool", &["--dry-run"]).says(0, &[told]);
+    // Of the options those are named that differ.
+    ingest(&place, "pool", &["--max-length", "512", "--template", "plain"]).says(0, &["published"]);
+    let told = "have 2 encodings that could be meant, with --template tulu or with --template plain; \
+        the default is taken, with --template tulu";
+    ingest(&place, "pool", &["--max-length", "512", "--dry-run"]).says(0, &[told]);
 }
 
 #[test]

@@ -11,7 +11,7 @@ use super::gradients::precision;
 use super::output::formats;
 use super::samples::IF_CHANGED;
 use super::words::one_of;
-use super::{DevicesArgs, Format, TextArgs, at_least};
+use super::{DevicesArgs, Format, GivenTextArgs, at_least};
 
 /// `gstore generate`
 #[derive(Args, Debug)]
@@ -28,7 +28,7 @@ pub struct GenerateArgs {
     #[command(flatten)]
     pub weights: GenerateWeightArgs,
     #[command(flatten)]
-    pub text: TextArgs,
+    pub text: GivenTextArgs,
     #[command(flatten)]
     pub prompts: PromptArgs,
     #[command(flatten)]
@@ -43,7 +43,8 @@ pub struct GenerateArgs {
     #[arg(long, help_heading = "Perplexity", requires = "perplexity", conflicts_with_all = NOT_OF_PERPLEXITY)]
     pub per_token: bool,
     /// With --perplexity of a --dataset: also store the feature `loss` of its rows, and with --per-token the
-    /// loss of each scored token, `loss@CHECKPOINT:token:sum`
+    /// loss of each scored token, `loss@CHECKPOINT:token:sum`. Text options that are not given are then taken
+    /// from existing features, as in `gstore ingest`
     #[arg(long, help_heading = "Perplexity", requires_all = ["perplexity", "dataset"], conflicts_with_all = ["filter", "block"],
         conflicts_with_all = NOT_OF_DATASET, conflicts_with_all = NOT_OF_PERPLEXITY)]
     pub as_features: bool,

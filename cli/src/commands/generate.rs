@@ -24,6 +24,7 @@ use serde_json::Value;
 
 use self::model::{ChosenModel, chosen};
 use self::prompts::{are_given, source};
+use super::ingest::with_store;
 use super::{gradients, perplexity};
 use crate::args::{Format, GenerateArgs, PromptArgs};
 use crate::context::Context;
@@ -54,7 +55,7 @@ pub fn run(context: &Context, args: &GenerateArgs) -> Result<ExitCode> {
     let cancel = context.cancel_on_interrupt(message)?;
     let data = args.prompts.data.iter().map(PathBuf::as_path);
     output::check_unread(&[path], data, weights.folders().chain([base.as_path()]))?;
-    let within = texts::within_positions(&weights.model, &args.text, weights.text.clone())?;
+    let within = texts::within_positions(&weights.model, &args.text.text, weights.text.clone())?;
     // A prompt that is too long is refused, and not cut off.
     if args.perplexity {
         weights.text = within;
@@ -62,12 +63,17 @@ pub fn run(context: &Context, args: &GenerateArgs) -> Result<ExitCode> {
     let prompts = source(context, &args.prompts, &cancel)?;
     let compute = compute_options(context, args)?;
     if args.perplexity {
+        let dataset = args.prompts.dataset.as_deref().unwrap_or_default();
+        if args.as_features {
+            // The table has the values of the same tokens.
+            weights.text = with_store(context, (&args.text, weights.text), (dataset, &run), &base, None)?;
+        }
         let stored = IngestRequest {
             run,
             checkpoints: vec![checkpoint],
             text: weights.text.clone(),
             origins,
-            ..IngestRequest::new(args.prompts.dataset.as_deref().unwrap_or_default(), base)
+            ..IngestRequest::new(dataset, base)
         };
         let scored = PerplexityRequest { weights, texts: prompts, compute };
         return perplexity::run(context, args, scored, stored, &cancel);
@@ -118,7 +124,7 @@ fn check_flags(context: &Context, args: &GenerateArgs) -> Result<()> {
     if !args.prompts.text.is_empty() && !args.perplexity {
         refuse!("--text is scored as a whole, with --perplexity; what is answered is given as --prompt");
     }
-    if args.text.block.is_some() && !args.perplexity {
+    if args.text.text.block.is_some() && !args.perplexity {
         refuse!("--block cuts texts that are scored: it goes with --perplexity");
     }
     if args.perplexity {

@@ -28,7 +28,7 @@ use crate::streams::print_json;
 use crate::{stopped, texts};
 
 pub(super) use stored::{check_run, folder_of, model_of_run};
-pub(super) use text::with_run;
+pub(super) use text::{with_run, with_store};
 
 use dry::dry_run;
 use request::request;

@@ -53,7 +53,7 @@ pub fn run(
             return Ok(ExitCode::from(STOPPED));
         }
     }
-    texts::tell_cut(context, &args.text, (&request.weights.model, &request.weights.text))?;
+    texts::tell_cut(context, &args.text.text, (&request.weights.model, &request.weights.text))?;
     let (format, output) = (format(args)?, &args.answers);
     let rows = if args.per_token { PerplexityRows::Tokens } else { PerplexityRows::Texts };
     let mut file = Output::create(output.output.as_deref(), output.force)?;
@@ -93,6 +93,7 @@ fn store(context: &Context, request: IngestRequest, per_token: bool, cancel: &Ca
         let request = IngestRequest { granularity, reduction, ..request.clone() };
         let mut reporter = context.reporter();
         let plan = IngestPlan::new(&store, request, &mut reporter)?;
+        plan.other_texts().iter().for_each(|note| context.say(note));
         if ingest(&store, &plan, &mut reporter, cancel)?.ending == RunEnding::Stopped {
             return Ok(false);
         }

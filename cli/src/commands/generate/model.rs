@@ -27,7 +27,7 @@ pub struct ChosenModel {
 
 /// The folders of the model, its adapter and its tokenizer.
 pub fn chosen(context: &Context, args: &GenerateArgs) -> Result<ChosenModel> {
-    let (text, args) = (&args.text, &args.weights);
+    let (text, args) = (&args.text.text, &args.weights);
     let mut reporter = context.reporter();
     let mut folders = Folders::new(&mut reporter, false);
     let (base, checkpoint) = match (&args.model, &args.run) {

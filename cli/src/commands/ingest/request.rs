@@ -9,6 +9,7 @@ use gstore_ingest::pipeline::IngestRequest;
 
 use super::super::gradients;
 use super::model_of_run;
+use super::shard::shard;
 use super::stored::check_folders;
 use super::text::{with_fit, with_run, with_store};
 use crate::args::IngestArgs;
@@ -50,7 +51,10 @@ pub(super) fn request(
     let run = args.run.clone().unwrap_or_else(|| folders.run_name(&model, &checkpoints));
     let text = match &eigenbasis {
         Some(eigenbasis) => with_fit(context, (&args.text, text), eigenbasis, &model)?,
-        None => with_store(context, args, &run, (text, &model))?,
+        None => {
+            let shard = shard(args)?;
+            with_store(context, (&args.text, text), (args.dataset(), &run), &model, shard.as_ref())?
+        }
     };
     let request = IngestRequest {
         dataset: args.dataset().to_owned(),

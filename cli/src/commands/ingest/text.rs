@@ -1,4 +1,4 @@
-//! Text options of an ingest whose flags do not say them: those of the run that is named in place of a model,
+//! Text options of features whose flags do not say them: those of the run that is named in place of a model,
 //! of the fit whose eigenbasis rows are projected to, or of features of the store.
 
 use std::path::{Path, PathBuf};
@@ -6,12 +6,11 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use gstore::factors::EigenProjection;
 use gstore_data::TextOptions;
-use gstore_ingest::pipeline::positions;
+use gstore_ingest::pipeline::{ShardRequest, positions};
 use gstore_store::{EncodingSpec, FeaturePart, Snapshot};
 
 use super::folder_of;
-use super::shard::shard;
-use crate::args::{GivenTextArgs, IngestArgs};
+use crate::args::GivenTextArgs;
 use crate::context::{Context, STAGE};
 use crate::failure::refuse;
 use crate::texts::{taken, tell_fit, text_of_fit};
@@ -72,13 +71,15 @@ pub(super) fn with_fit(
 
 /// Text options as features of the store have them where no flag is given: those of the dataset; of a dataset
 /// without features those of the run, else those of the whole store. They are taken over if the flags leave
-/// one encoding of these which this model makes again to the digest. So the command that computes what new
-/// rows lack need not repeat them all, and a target becomes tokens as its pool did.
-pub(super) fn with_store(
+/// one encoding of these which this model makes again to the digest; where they leave several, it is said that
+/// the defaults apply. So the command that computes what new rows lack need not repeat them all, and a target
+/// becomes tokens as its pool did.
+pub fn with_store(
     context: &Context,
-    args: &IngestArgs,
-    run: &str,
-    (text, model): (TextOptions, &Path),
+    (flags, text): (&GivenTextArgs, TextOptions),
+    (dataset, run): (&str, &str),
+    model: &Path,
+    shard: Option<&ShardRequest>,
 ) -> Result<TextOptions> {
     // What a pipeline gives follows from its file, and not from what the store had before.
     if std::env::var_os(STAGE).is_some() {
@@ -86,17 +87,17 @@ pub(super) fn with_store(
     }
     let Some(store) = context.open_if_there()? else { return Ok(text) };
     // Shards of one snapshot take the same over, whenever they start.
-    let snapshot = match shard(args)? {
+    let snapshot = match shard {
         Some(shard) => shard.base_snapshot(&store)?,
         None => store.snapshot()?,
     };
-    let (found, whose) = find_encodings(&snapshot, args.dataset(), run);
-    let remade = found.into_iter().filter_map(|spec| reproduce_options(spec, (&args.text, &text), model));
-    let like: Vec<TextOptions> = remade.collect();
-    let by = |options: &TextOptions, other: &TextOptions| taken(other, options).join(", ");
+    let (found, whose) = find_encodings(&snapshot, dataset, run);
+    let remade =
+        found.into_iter().filter_map(|spec| Some((spec, reproduce_options(spec, (flags, &text), model)?)));
+    let (found, like): (Vec<&EncodingSpec>, Vec<TextOptions>) = remade.unzip();
     match like.as_slice() {
         [like] if *like != text => {
-            let own = match by(&text, like) {
+            let own = match taken(like, &text).join(", ") {
                 own if own.is_empty() => own,
                 own => format!("; with {own} texts become other tokens"),
             };
@@ -105,17 +106,38 @@ pub(super) fn with_store(
             context.say(&format!("note: {} {are} taken from {whose}{own}", flags.join(", ")));
             Ok(like.clone())
         }
-        several if several.len() > 1 && !several.contains(&text) => {
-            let ways: Vec<String> = several.iter().map(|options| by(options, &text)).collect();
-            context.say(&format!(
-                "note: {whose} have tokens of {} kinds, as by {}: give one of these for the same tokens",
-                several.len(),
-                ways.join(", or by ")
-            ));
+        [] | [_] => Ok(text),
+        _ => {
+            // Options that make no encoding are refused before anything is computed.
+            if let Ok(encoder) = text.encoder(model) {
+                context.say(&note_of_several(&found, &encoder.spec(), &whose));
+            }
             Ok(text)
         }
-        _ => Ok(text),
     }
+}
+
+/// What is said where the defaults apply, since the features have several encodings.
+fn note_of_several(several: &[&EncodingSpec], default: &EncodingSpec, whose: &str) -> String {
+    let all: Vec<&EncodingSpec> = several.iter().copied().chain([default]).collect();
+    // The options in which an encoding differs from any other one.
+    let options = |spec: &EncodingSpec| {
+        let mut options: Vec<String> = Vec::new();
+        for option in all.iter().flat_map(|other| spec.options_unlike(other)) {
+            if !options.contains(&option) {
+                options.push(option);
+            }
+        }
+        options.join(" ")
+    };
+    let ways: Vec<String> = several.iter().map(|spec| options(spec)).collect();
+    format!(
+        "note: {whose} have {} encodings that could be meant, with {}; the default is taken, with {}: give the options of one of them to \
+         choose it",
+        several.len(),
+        ways.join(" or with "),
+        options(default)
+    )
 }
 
 /// The encodings of the features that are closest to those which are asked for, and whose they are.
