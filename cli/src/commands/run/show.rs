@@ -100,15 +100,27 @@ pub fn plan(context: &Context, args: &RunArgs, plan: &Plan, mut known: RunContex
         print_json(&all)?;
     }
     context.say(&format!(
-        "{} of {} stages would run; {} for those whose time is known, and {unknown} without",
+        "{} of {} stages would run{}",
         running.len(),
         known.chosen.len(),
-        time(seconds)
+        time_summary(running.len() - unknown, unknown, seconds)
     ));
     match (refused.is_empty(), deletions.is_empty()) {
         (true, true) => Ok(ExitCode::SUCCESS),
         (true, false) => bail!("{}", deletions.join("\n")),
         (false, _) => refuse!("{}", [refused, deletions].concat().join("\n")),
+    }
+}
+
+/// How long the stages take that would run, as a part of a sentence: those of `known` time take `seconds`.
+fn time_summary(known: usize, unknown: usize, seconds: f64) -> String {
+    match (known, unknown) {
+        (0, 0) => String::new(),
+        (0, _) => "; how long that takes is not known yet".to_owned(),
+        (_, 0) => format!(", in about {}", time(seconds)),
+        _ => {
+            format!(", {known} of them in about {}, and {unknown} whose time is not known yet", time(seconds))
+        }
     }
 }
 
@@ -145,4 +157,18 @@ fn read_line_needs(text: &str, needs: &mut StageNeeds) {
     };
     (needs.disk, needs.memory) = (line("disk"), line("memory"));
     needs.time = line("time").or(needs.time.take());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_summed_as_far_as_they_are_known() {
+        let of = time_summary;
+        assert_eq!(of(0, 0, 0.0), "");
+        assert_eq!(of(0, 34, 0.0), "; how long that takes is not known yet");
+        assert_eq!(of(7, 0, 65.0), ", in about 1 min 5 s");
+        assert_eq!(of(5, 2, 3.21), ", 5 of them in about 3.2 s, and 2 whose time is not known yet");
+    }
 }
