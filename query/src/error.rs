@@ -220,9 +220,9 @@ impl QueryError {
     }
 
     /// None of so many rows of a target can be compared.
-    pub(crate) fn empty_target(names: &[String], rows: usize, why: &str) -> Self {
+    pub(crate) fn empty_target(target: &str, rows: u64, why: &str) -> Self {
         let why = if rows == 0 { "it has none".to_owned() } else { format!("of {rows}, {why}") };
-        Self::EmptyTarget { target: names.join(", "), why }
+        Self::EmptyTarget { target: target.to_owned(), why }
     }
 
     pub(crate) fn unknown<'a>(

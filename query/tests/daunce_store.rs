@@ -264,6 +264,23 @@ fn each_sample_has_the_ranking_that_it_has_alone() {
 }
 
 #[test]
+fn a_target_whose_rows_are_gone_is_refused_among_others_too() {
+    let world = World::new(50, &[0..MODELS], |_| {});
+    world.store.dataset("second", 4);
+    write(&world.store, "second", &[0..MODELS], (&table(7, 4), &[]));
+    let targets = ["target", "second"].map(TargetRef::parse).into();
+    let both = InfluenceSpec { targets, ..world.spec("target", |_| {}) };
+    let ranked = || {
+        let plan = Prepared::new(&world.store.snapshot(), &both).unwrap();
+        plan.top_k(Order::Best, 3, None, 1, &GO)
+    };
+    assert_eq!(ranked().unwrap().rows.len(), 3);
+    world.store.delete_from("second", 0..4);
+    let error = ranked().unwrap_err().to_string();
+    assert_eq!(error, "target second has no row that can be compared: it has none");
+}
+
+#[test]
 fn a_filter_chooses_what_is_scored_and_changes_no_score() {
     let world = World::new(4200, &STRIPES, |_| {});
     let plan = world.plan(|covariance| covariance.how.center = Center::Both);

@@ -5,7 +5,7 @@ use crate::common::world::*;
 use crate::common::*;
 use gstore_query::QueryError;
 use gstore_query::influence::*;
-use gstore_store::DType;
+use gstore_store::{DType, RowFlags};
 
 fn request(each: Each, k: usize) -> EachRequest<'static> {
     EachRequest { each, order: Order::Best, k, filter: None, threads: 3, memory: 1 << 30 }
@@ -87,6 +87,60 @@ fn a_target_has_the_ranking_that_it_has_alone() {
             }
         }
     }
+}
+
+#[test]
+fn a_target_without_a_row_that_can_be_compared_is_refused_among_others_too() {
+    let mut numbers = Numbers(9);
+    let store = TestStore::with(&[("pool", 4), ("good", 2), ("gone", 2)]);
+    store.dataset_of("some", &[Some("x"), Some("y")]);
+    let mut features: Vec<Feature> = [("pool", 4), ("good", 2), ("gone", 2), ("some", 2)]
+        .map(|(name, rows)| Feature::new(name, "grad-sgd", 0, present(&numbers.vectors(rows, 3))))
+        .into();
+    features[3].rows[1].as_mut().unwrap().1 = RowFlags::NO_SCORED.bits();
+    store.features(&features, None);
+    store.delete_from("gone", 0..2);
+    let of = |targets: &[&str], by| {
+        let targets = targets.iter().map(|target| TargetRef::parse(target)).collect();
+        plan(&store, &InfluenceSpec { targets, by, ..ask("pool", "good") })
+    };
+    let gone = "target gone has no row that can be compared: it has none";
+    let unscored = "target some:y has no row that can be compared: of 1, 1 have no scored token";
+    for by in [SubtaskBy::Column, SubtaskBy::Dataset] {
+        for (targets, says) in [
+            (&["good", "gone"][..], gone),
+            (&["gone", "good"], gone),
+            (&["go*"], gone),
+            (&["good", "some:y"], unscored),
+            (&["some:y", "some:x"], unscored),
+        ] {
+            let plan = of(targets, by);
+            let errors = [
+                plan.top_k(Order::Best, 3, None, 1, &GO).unwrap_err(),
+                plan.top_k_each(&request(Each::Target, 3), &GO).unwrap_err(),
+                plan.target_samples(&GO).unwrap_err(),
+            ];
+            for error in errors {
+                let is_empty = matches!(error, QueryError::EmptyTarget { .. });
+                assert!(is_empty && error.to_string().starts_with(says), "{targets:?}: {error}");
+            }
+            let targets: Vec<TargetRef> = targets.iter().map(|target| TargetRef::parse(target)).collect();
+            assert_eq!(check_targets(&store.snapshot(), &targets).is_err(), says == gone);
+        }
+        // A subtask that nobody names may have none.
+        let found = of(&["good", "some"], by).top_k(Order::Best, 4, None, 1, &GO).unwrap();
+        assert_eq!((found.rows.len(), found.summary.target_excluded.no_scored), (4, 1));
+    }
+    // A part of a question is about no other target than those of its samples.
+    let whole = of(&["good", "some"], SubtaskBy::Column);
+    let samples = whole.target_samples(&GO).unwrap();
+    let part = whole.of_samples(&samples.rows[..1], &GO).unwrap();
+    assert_eq!(part.top_k(Order::Best, 4, None, 1, &GO).unwrap().rows.len(), 4);
+    // A pool without rows is none of which a target is made.
+    let pools: Vec<String> = ["good", "gone"].map(str::to_owned).into();
+    let targets = pools.iter().map(|pool| TargetRef::parse(pool)).collect();
+    let itself = InfluenceSpec { pools, targets, sim: Sim::Dot, ..InfluenceSpec::default() };
+    assert_eq!(plan(&store, &itself).top_k_self(Order::Best, 4, None, 1, &GO).unwrap().rows.len(), 2);
 }
 
 #[test]

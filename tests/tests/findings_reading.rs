@@ -497,6 +497,32 @@ fn every_file_makes_a_dataset_and_every_target_a_selection() {
 }
 
 #[test]
+fn a_target_that_was_emptied_is_refused_among_others_before_anything_is_written() {
+    let place = scored();
+    fs_err::create_dir(place.path("targets")).expect("made");
+    place.samples("targets/first", 4);
+    place.samples("targets/second", 4);
+    ingest(&place, &["--data", "targets/*.jsonl"], "grad-sgd").told(0, &["second: 4 samples added"]);
+    place.ok(&["delete", "--dataset", "second", "--where", "row >= 0"]);
+    let before = place.names();
+    let says = ["target second has no row that can be compared: it has none"];
+    let select = ["select", "--pool", "pool", "--top", "3", "-o", "best.jsonl", "--target"];
+    for targets in [["first", "second"], ["second", "first"]] {
+        for more in [&[][..], &["--each", "target"], &["--round-robin", "target"]] {
+            place.run(&[&select[..], &targets, more].concat()).told(1, &says);
+        }
+        let matrix = ["matrix", "--pool", "pool", "-o", "m", "--target"];
+        place.run(&[&matrix[..], &targets].concat()).told(1, &says);
+        let named = targets.join(",");
+        for each in ["", ", each => 'target', k => 2"] {
+            let sql = format!("SELECT count(*) FROM influence('pool', '{named}'{each})");
+            place.run(&["query", &sql]).told(1, &says);
+        }
+    }
+    assert_eq!(place.names(), before);
+}
+
+#[test]
 fn a_selection_is_a_saved_dataset_that_can_be_added_again() {
     let place = scored();
     let select = ["select", "--pool", "pool", "--target", "target", "--top", "5", "-o", "best/"];

@@ -200,6 +200,8 @@ pub(super) fn labels(
     work: &mut JobContext<'_>,
 ) -> Result<Labels, AnswerError> {
     let asked = prepare_targets(snapshot, request)?;
+    // Before any is scored.
+    asked.iter().try_for_each(|prepared| prepared.target_samples(work.cancel).map(drop))?;
     // By row of the dataset: that of the pool, and a score for each target.
     let mut by_row: BTreeMap<u64, (u64, Vec<f64>)> = BTreeMap::new();
     let mut noise = Vec::with_capacity(request.targets.len());

@@ -44,7 +44,7 @@ pub use plan::conversation::{note_of_queries, note_of_shapes, note_of_target};
 pub use plan::covariance::PlanModels;
 pub use plan::named::{named_kind, names_for, names_of};
 pub use plan::precondition::PlanPrecondition;
-pub use plan::resolve::named_targets;
+pub use plan::resolve::{check_targets, named_targets};
 pub use plan::vector::{AtHandVector, NO_DOT};
 pub use prepare::encoder::{EncodeRequest, Encoder, EncoderError, TokenRequest};
 pub use prepare::overlap::rows_in_targets;

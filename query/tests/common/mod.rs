@@ -223,9 +223,13 @@ impl TestStore {
 
     /// Deletes rows of the dataset `pool`.
     pub fn delete(&self, rows: impl IntoIterator<Item = u64>) {
+        self.delete_from("pool", rows);
+    }
+
+    pub fn delete_from(&self, dataset: &str, rows: impl IntoIterator<Item = u64>) {
         let snapshot = self.snapshot();
-        let (pool, rows) = (snapshot.dataset("pool").unwrap(), RowSet::from_rows(rows));
-        self.store.delete(pool, &rows, DeleteOptions::default()).unwrap();
+        let (dataset, rows) = (snapshot.dataset(dataset).unwrap(), RowSet::from_rows(rows));
+        self.store.delete(dataset, &rows, DeleteOptions::default()).unwrap();
     }
 
     pub fn path(&self) -> std::path::PathBuf {

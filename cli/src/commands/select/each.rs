@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use anyhow::{Result, bail};
 use gstore_core::many_of;
-use gstore_query::influence::{Encoder, TargetRef, names_for};
+use gstore_query::influence::{Encoder, TargetRef, check_targets, names_for};
 use serde_json::Value;
 
 use super::Selection;
@@ -162,6 +162,7 @@ pub(super) fn run(context: &Context, all: Vec<SelectArgs>, models: &Arc<dyn Enco
     let first = kept.iter().flatten().next().map(|kept| kept.path().to_owned());
     let turn = |of: (SelectArgs, Option<TargetJournal>)| TargetSelection::new(context, of, first.as_deref());
     let turns = all.into_iter().zip(kept).map(turn).collect::<Result<Vec<TargetSelection>>>()?;
+    check_rows(context, &turns)?;
     let mut refused = Vec::new();
     for turn in &turns {
         if let Some(why) = turn.run(context, models)? {
@@ -176,6 +177,20 @@ pub(super) fn run(context: &Context, all: Vec<SelectArgs>, models: &Arc<dyn Enco
     }
     let count = many_of(refused.len() as u64, "selection was", "selections were");
     bail!(NothingSaved(format!("{count} refused, of {}\n{}", turns.len(), refused.join("\n"))))
+}
+
+/// Refuses a target of which no row is left, unless its selection is there. What a server has, it says in the
+/// target's turn.
+fn check_rows(context: &Context, turns: &[TargetSelection]) -> Result<()> {
+    let mut open = turns.iter().filter(|turn| turn.made.is_none()).peekable();
+    let Some(first) = open.peek() else { return Ok(()) };
+    #[cfg(feature = "serve")]
+    if first.args.server.remote.is_some() {
+        return Ok(());
+    }
+    let (snapshot, _lease) = context.open_at(first.args.state.snapshot.as_ref())?;
+    let targets: Vec<TargetRef> = open.map(|turn| TargetRef::parse(&turn.target())).collect();
+    Ok(check_targets(&snapshot, &targets)?)
 }
 
 /// The name of a target's file: the target's name in its place, or before the ending.

@@ -108,6 +108,19 @@ pub fn named_targets(snapshot: &Snapshot, targets: &[TargetRef]) -> Result<Vec<T
     Ok(named)
 }
 
+/// Refuses targets of which no row is left, as the catalog tells before any of several questions is answered.
+///
+/// # Errors
+/// Those of [`named_targets`], and a dataset that is not there or has no row.
+pub fn check_targets(snapshot: &Snapshot, targets: &[TargetRef]) -> Result<(), QueryError> {
+    for target in named_targets(snapshot, targets)? {
+        if snapshot.dataset(&target.dataset)?.rows == 0 {
+            return Err(QueryError::empty_target(&target.to_string(), 0, ""));
+        }
+    }
+    Ok(())
+}
+
 /// The targets by dataset, in the order of their first mention.
 pub(super) fn targets(snapshot: &Snapshot, refs: &[TargetRef]) -> Result<Vec<NamedTarget>, QueryError> {
     let mut found: Vec<NamedTarget> = Vec::new();

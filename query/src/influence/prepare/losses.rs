@@ -10,11 +10,11 @@ use gstore_store::RowSet;
 use super::Prepared;
 use super::loss_sides::LossSides;
 use super::target_rows::TargetRow;
-use super::target_vectors::{TargetVectors, group};
+use super::target_vectors::TargetVectors;
 use crate::daunce::{Center, Covariance, MissingCells, Products, Score};
 use crate::error::QueryError;
 use crate::influence::plan::covariance::PlanModels;
-use crate::influence::result::{ExcludedCounts, Reason};
+use crate::influence::result::Reason;
 use crate::influence::scan::terms::Terms;
 use crate::influence::spec::Within;
 
@@ -65,18 +65,16 @@ impl LossOperands {
     fn open(prepared: &Prepared, collapse: bool, cancel: &Cancel) -> Result<Self, QueryError> {
         let (covariance, sides) = (prepared.covariance()?, prepared.loss_sides(cancel)?);
         let members = prepared.target_rows()?;
-        let asked = members.rows.len();
-        let (rows, values, excluded) = usable(prepared, (covariance, sides), members.rows)?;
-        if rows.is_empty() {
-            let why = format!(
+        let (left_out, values) = usable(prepared, (covariance, sides), &members.rows)?;
+        let usable = members.rows.iter().zip(&left_out).filter(|(_, reason)| reason.is_none());
+        let places: BTreeMap<(u32, u64), usize> =
+            usable.enumerate().map(|(i, (row, _))| ((row.target, row.row), i)).collect();
+        let (rows, subtasks, excluded) = members.compared(&left_out, |excluded| {
+            format!(
                 "{} lack losses, {} have none that is a number, {} do not vary over the models",
                 excluded.missing, excluded.non_finite, excluded.constant
-            );
-            return Err(QueryError::empty_target(&prepared.spec().target_names(), asked, &why));
-        }
-        let places: BTreeMap<(u32, u64), usize> =
-            rows.iter().enumerate().map(|(i, row)| ((row.target, row.row), i)).collect();
-        let (rows, subtasks) = group(rows, members.subtasks);
+            )
+        })?;
         let k = sides.centring.models().len();
         let of = |row: &TargetRow| {
             let at = places.get(&(row.target, row.row)).copied().unwrap_or_default();
@@ -118,14 +116,14 @@ fn together<'a>(queries: impl Iterator<Item = &'a [f64]>, models: usize, is_mean
     sum
 }
 
-/// The target rows that can be compared, in their order, with their losses under the models.
+/// Why each target row cannot be compared, if it cannot, and the losses of the others under the models. The
+/// rows are in the order of their targets.
 fn usable(
     prepared: &Prepared,
     (covariance, sides): (&Covariance, &LossSides),
-    rows: Vec<TargetRow>,
-) -> Result<(Vec<TargetRow>, Vec<f64>, ExcludedCounts), QueryError> {
-    let mut excluded = ExcludedCounts::default();
-    let (mut kept, mut values) = (Vec::new(), Vec::new());
+    rows: &[TargetRow],
+) -> Result<(Vec<Option<Reason>>, Vec<f64>), QueryError> {
+    let (mut left_out, mut values) = (Vec::with_capacity(rows.len()), Vec::new());
     let (mut lacking, asked) = (0u64, rows.len() as u64);
     for (t, losses) in sides.targets.iter().enumerate() {
         let own: Vec<&TargetRow> = rows.iter().filter(|row| row.target as usize == t).collect();
@@ -133,28 +131,31 @@ fn usable(
         for row in own {
             let found = block.rows.binary_search(&row.row).ok();
             let Some(i) = found.filter(|i| !losses.lacks_offset(&block, *i)) else {
-                excluded.add(Reason::Missing);
+                left_out.push(Some(Reason::Missing));
                 continue;
             };
             let own: Vec<f64> = losses.of_row(&block, i).collect();
-            match cells(covariance, &own) {
-                Cells::Lacking => lacking += 1,
-                Cells::Without(reason) => excluded.add(reason),
+            left_out.push(match cells(covariance, &own) {
+                Cells::Lacking => {
+                    lacking += 1;
+                    Some(Reason::Missing)
+                }
+                Cells::Without(reason) => Some(reason),
                 Cells::Enough if covariance.how.score == Score::Corr && does_not_vary(covariance, &own) => {
-                    excluded.add(Reason::Constant);
+                    Some(Reason::Constant)
                 }
                 Cells::Enough => {
-                    kept.push(*row);
                     values.extend(own);
+                    None
                 }
-            }
+            });
         }
     }
     if lacking > 0 {
         let dataset = prepared.spec().target_names().join(", ");
         return Err(QueryError::MissingLosses { rows: lacking, scanned: asked, dataset });
     }
-    Ok((kept, values, excluded))
+    Ok((left_out, values))
 }
 
 /// Whether no correlation can be taken of some losses; of those of several base models there may be none all

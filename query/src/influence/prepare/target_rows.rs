@@ -11,6 +11,7 @@ use serde::Serialize;
 
 use super::{Prepared, PreparedSide};
 use crate::error::QueryError;
+use crate::influence::result::{ExcludedCounts, Reason};
 use crate::influence::spec::SubtaskBy;
 
 const COLUMN: &str = "subtask";
@@ -41,6 +42,65 @@ pub(crate) struct TargetRows {
     pub(super) subtasks: Vec<String>,
     /// How a question names each of them: `dataset:subtask`, or the dataset for its rows without a subtask.
     pub(super) asked: Vec<String>,
+    /// The targets as they are named: datasets, and subtasks of those of which not all rows are asked about.
+    pub(super) named: Vec<String>,
+    /// Of each row which of these it is of.
+    pub(super) named_of: Vec<u32>,
+}
+
+impl TargetRows {
+    /// The rows that are part of a question about `names`: any of them may be all that can be compared.
+    pub(super) fn part(mut self, names: &[String], is_in: impl Fn(&TargetRow) -> bool) -> Self {
+        self.rows.retain(is_in);
+        Self { named: vec![names.join(", ")], named_of: vec![0; self.rows.len()], ..self }
+    }
+
+    /// The rows that nothing keeps from being compared, by subtask, then target and row, with the names of
+    /// their subtasks. `left_out` has for each row why it cannot be.
+    ///
+    /// # Errors
+    /// A target of which none can; `why` words what its rows lack.
+    pub(super) fn compared(
+        self,
+        left_out: &[Option<Reason>],
+        why: impl Fn(&ExcludedCounts) -> String,
+    ) -> Result<(Vec<TargetRow>, Vec<String>, ExcludedCounts), QueryError> {
+        let mut rows = Vec::with_capacity(self.rows.len());
+        let mut has_row = vec![false; self.named.len()];
+        let mut excluded = vec![ExcludedCounts::default(); self.named.len()];
+        for ((row, reason), named) in self.rows.iter().zip(left_out).zip(&self.named_of) {
+            match reason {
+                Some(reason) => excluded[*named as usize].add(*reason),
+                None => {
+                    has_row[*named as usize] = true;
+                    rows.push(*row);
+                }
+            }
+        }
+        if let Some(empty) = has_row.iter().position(|has_row| !has_row) {
+            let excluded = &excluded[empty];
+            return Err(QueryError::empty_target(&self.named[empty], excluded.total(), &why(excluded)));
+        }
+        let (rows, subtasks) = group(rows, self.subtasks);
+        let mut all = ExcludedCounts::default();
+        excluded.iter().for_each(|excluded| all.merge(excluded));
+        Ok((rows, subtasks, all))
+    }
+}
+
+/// Sorts rows by subtask and drops subtasks that have none.
+fn group(mut rows: Vec<TargetRow>, names: Vec<String>) -> (Vec<TargetRow>, Vec<String>) {
+    rows.sort_unstable_by_key(|r| (r.subtask, r.target, r.row));
+    let mut kept: Vec<String> = Vec::new();
+    let mut last = None;
+    for row in &mut rows {
+        if last != Some(row.subtask) {
+            last = Some(row.subtask);
+            kept.extend(names.get(row.subtask as usize).cloned());
+        }
+        row.subtask = kept.len().saturating_sub(1) as u32;
+    }
+    (rows, kept)
 }
 
 /// A target and a subtask of it, or its rows without one.
@@ -51,7 +111,8 @@ type Owner<'a> = (u32, Option<&'a str>);
 /// written `dataset:subtask`.
 pub(super) fn target_rows(prepared: &Prepared) -> Result<TargetRows, QueryError> {
     let (targets, by) = (prepared.targets(), prepared.spec().by);
-    let mut named: Vec<(u32, u64, Option<String>)> = Vec::new();
+    let mut members: Vec<(u32, u64, Option<String>)> = Vec::new();
+    let (mut named, mut named_of) = (Vec::new(), Vec::new());
     for (t, (target, asked)) in targets.iter().zip(&prepared.plan().targets).enumerate() {
         let own = &target.dataset.name;
         let rows = rows(prepared.snapshot(), &target.dataset)?;
@@ -65,23 +126,32 @@ pub(super) fn target_rows(prepared: &Prepared) -> Result<TargetRows, QueryError>
         {
             return Err(QueryError::unknown("subtask", unknown, seen.iter().copied()));
         }
+        let first = named.len();
+        let wanted: Option<Vec<&String>> = asked.subtasks.as_ref().map(|wanted| wanted.iter().collect());
+        match &wanted {
+            Some(wanted) => named.extend(wanted.iter().map(|subtask| format!("{own}:{subtask}"))),
+            None => named.push(own.clone()),
+        }
         for (row, subtask) in rows {
-            let is_wanted = asked.subtasks.as_ref().is_none_or(|wanted| match &subtask {
-                Some(subtask) => wanted.contains(subtask),
-                None => nameless && wanted.contains(own),
-            });
-            if is_wanted {
-                named.push((t as u32, row, subtask.filter(|_| by == SubtaskBy::Column)));
+            let name = subtask.as_ref().or(nameless.then_some(own));
+            let place = match &wanted {
+                Some(wanted) => name.and_then(|name| wanted.binary_search(&name).ok()),
+                None => Some(0),
+            };
+            if let Some(place) = place {
+                named_of.push((first + place) as u32);
+                members.push((t as u32, row, subtask.filter(|_| by == SubtaskBy::Column)));
             }
         }
     }
-    let owners: BTreeSet<Owner<'_>> = named.iter().map(|(t, _, subtask)| (*t, subtask.as_deref())).collect();
+    let owners: BTreeSet<Owner<'_>> =
+        members.iter().map(|(t, _, subtask)| (*t, subtask.as_deref())).collect();
     let names = names(&owners, targets);
     let mut order: Vec<(&String, &Owner<'_>)> = names.iter().map(|(owner, name)| (name, owner)).collect();
     order.sort_unstable();
     let place: BTreeMap<Owner<'_>, u32> =
         order.iter().enumerate().map(|(place, (_, owner))| (**owner, place as u32)).collect();
-    let rows = named
+    let rows = members
         .iter()
         .filter_map(|(target, row, subtask)| {
             let subtask = *place.get(&(*target, subtask.as_deref()))?;
@@ -90,7 +160,7 @@ pub(super) fn target_rows(prepared: &Prepared) -> Result<TargetRows, QueryError>
         .collect();
     let subtasks = order.iter().map(|(name, _)| (*name).clone()).collect();
     let asked = order.iter().map(|(_, owner)| full_name(owner, targets)).collect();
-    Ok(TargetRows { rows, subtasks, asked })
+    Ok(TargetRows { rows, subtasks, asked, named, named_of })
 }
 
 /// A name for each, no two alike.

@@ -84,20 +84,17 @@ impl TargetLoader<'_> {
         &self,
         members: TargetRows,
     ) -> Result<(Vec<TargetRow>, Vec<String>, ExcludedCounts), QueryError> {
-        let (rows, excluded) = self.usable(&members.rows)?;
-        if rows.is_empty() {
-            let why = format!(
+        let left_out = self.left_out(&members.rows)?;
+        members.compared(&left_out, |excluded| {
+            format!(
                 "{} have no scored token, {} are not finite, {} lack a checkpoint",
                 excluded.no_scored, excluded.non_finite, excluded.missing
-            );
-            return Err(QueryError::empty_target(&self.spec.target_names(), members.rows.len(), &why));
-        }
-        let (rows, subtasks) = group(rows, members.subtasks);
-        Ok((rows, subtasks, excluded))
+            )
+        })
     }
 
-    /// Rows that can be compared at every checkpoint.
-    fn usable(&self, rows: &[TargetRow]) -> Result<(Vec<TargetRow>, ExcludedCounts), QueryError> {
+    /// Why each row cannot be compared at every checkpoint, if it cannot.
+    fn left_out(&self, rows: &[TargetRow]) -> Result<Vec<Option<Reason>>, QueryError> {
         let mut flags = vec![RowFlags::empty(); rows.len()];
         let mut present = vec![0usize; rows.len()];
         let mut scratch = BlockBuffer::new();
@@ -115,22 +112,20 @@ impl TargetLoader<'_> {
                 })?;
             }
         }
-        let mut excluded = ExcludedCounts::default();
-        let (mut kept, mut lacking) = (Vec::with_capacity(rows.len()), Vec::new());
-        for (at, row) in rows.iter().enumerate() {
+        let reason = |at: usize| {
             if flags[at].contains(RowFlags::NO_SCORED) {
-                excluded.add(Reason::NoScored);
+                Some(Reason::NoScored)
             } else if flags[at].intersects(RowFlags::NON_FINITE.union(RowFlags::MISSING)) {
-                excluded.add(Reason::NonFinite);
-            } else if present[at] < self.readers.len() {
-                excluded.add(Reason::Missing);
-                lacking.push(*row);
+                Some(Reason::NonFinite)
             } else {
-                kept.push(*row);
+                (present[at] < self.readers.len()).then_some(Reason::Missing)
             }
-        }
+        };
+        let reasons: Vec<Option<Reason>> = (0..rows.len()).map(reason).collect();
+        let lacking = rows.iter().zip(&reasons).filter(|(_, reason)| **reason == Some(Reason::Missing));
+        let lacking: Vec<TargetRow> = lacking.map(|(row, _)| *row).collect();
         self.check_missing(&lacking, rows.len())?;
-        Ok((kept, excluded))
+        Ok(reasons)
     }
 
     /// Refuses rows that lack a checkpoint where the question wants that.
@@ -190,19 +185,4 @@ impl TargetLoader<'_> {
         let inverse = self.inverses.and_then(|inverses| inverses.get(checkpoint));
         CheckpointTargets { readers, rows, modules, inverse, cancel: self.cancel }
     }
-}
-
-/// Sorts rows by subtask and drops subtasks that have none.
-pub(super) fn group(mut rows: Vec<TargetRow>, names: Vec<String>) -> (Vec<TargetRow>, Vec<String>) {
-    rows.sort_unstable_by_key(|r| (r.subtask, r.target, r.row));
-    let mut kept: Vec<String> = Vec::new();
-    let mut last = None;
-    for row in &mut rows {
-        if last != Some(row.subtask) {
-            last = Some(row.subtask);
-            kept.extend(names.get(row.subtask as usize).cloned());
-        }
-        row.subtask = kept.len().saturating_sub(1) as u32;
-    }
-    (rows, kept)
 }

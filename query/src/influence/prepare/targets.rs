@@ -82,14 +82,15 @@ impl Prepared {
 
     /// The target rows that the question is about.
     pub(super) fn target_rows(&self) -> Result<TargetRows, QueryError> {
-        let mut found = match self.spec().given.len() {
+        let found = match self.spec().given.len() {
             0 => target_rows(self)?,
-            n => given_rows(n as u64),
+            n => given_rows(n, &self.spec().target_names()),
         };
-        if let Some(only) = &self.only {
-            found.rows.retain(|row| only.binary_search(&(row.target, row.row)).is_ok());
-        }
-        Ok(found)
+        Ok(match &self.only {
+            Some(only) => found
+                .part(&self.spec().target_names(), |row| only.binary_search(&(row.target, row.row)).is_ok()),
+            None => found,
+        })
     }
 
     /// The target dataset that decided at least nine in ten of some ranked rows, and how many, where several
@@ -138,9 +139,15 @@ impl Prepared {
     }
 }
 
-/// Given samples are one subtask.
-fn given_rows(samples: u64) -> TargetRows {
+/// Given samples are one target, and one subtask.
+fn given_rows(samples: usize, names: &[String]) -> TargetRows {
     let row = |row| TargetRow { target: 0, row, subtask: 0 };
-    let names = || vec![GIVEN.to_owned()];
-    TargetRows { rows: (0..samples).map(row).collect(), subtasks: names(), asked: names() }
+    let subtasks = || vec![GIVEN.to_owned()];
+    TargetRows {
+        rows: (0..samples as u64).map(row).collect(),
+        subtasks: subtasks(),
+        asked: subtasks(),
+        named: vec![names.join(", ")],
+        named_of: vec![0; samples],
+    }
 }
