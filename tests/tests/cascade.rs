@@ -192,6 +192,63 @@ fn embeddings_of_another_storage_type_are_not_computed_again() {
     assert_eq!(place.value(features), "1");
 }
 
+#[test]
+fn gradients_that_a_question_could_not_tell_apart_are_refused_before_anything_is_computed() {
+    let place = Place::of(&[("pool", 300), ("q", 4)]);
+    place.add("pool");
+    place.ingested("q", Some(&place.path("q.jsonl")), "grad-sgd");
+    place.ingested("pool", None, "grad-adam --dtype f32 --limit 20");
+    let estimate = ["select", "--pool", "pool", "--target", "q", "--cascade", "loss -> all", "--estimate"];
+    let sized = ["--top", "50%", "--recall", "80%", "--labels", "60"];
+    let run = |more: &[&str]| place.run(&[&estimate[..], &sized, more].concat());
+    let numbers = |dataset: &str, dtype: &str| {
+        let of = format!("dataset = '{dataset}' AND dtype = '{dtype}' AND kind LIKE 'grad%'");
+        let sql = format!(
+            "SELECT string_agg(CAST(number AS VARCHAR), ',' ORDER BY number) FROM gstore.features WHERE {of}"
+        );
+        place.value(&sql).trim_matches('"').to_owned()
+    };
+    // A cascade of so few rows may save nothing, which is said once its sample is there.
+    let goes_on = |more: &[&str]| {
+        let found = run(more);
+        assert!([0, 4].contains(&found.code), "{}", found.stderr);
+    };
+    let lacks_losses = || {
+        assert_eq!(place.value("SELECT count(*) FROM gstore.features WHERE kind = 'loss'"), "0");
+    };
+    let told = [
+        "the pool has pool/grad-adam@checkpoint-26, ",
+        " already, and its gradients would have storage type f16, not f32 here",
+        "`gstore drop feature ",
+        "or ingest the targets' gradients with --dtype f32 as well and name those with --features",
+    ];
+    run(&[]).says(1, &told);
+    lacks_losses();
+    // What is named of the targets leaves the choice among those of the pool.
+    place.ingested("q", None, "grad-sgd --dtype f32");
+    run(&["--features", &numbers("q", "f16")]).says(1, &told);
+    lacks_losses();
+    let of_q = numbers("q", "f32");
+    goes_on(&["--features", &of_q]);
+    assert_eq!(place.value("SELECT count(*) FROM gstore.features WHERE kind = 'grad-adam'"), "4");
+
+    place.ingested("pool", None, "grad-adam --limit 20");
+    let both = format!("{of_q},{}", numbers("pool", "f32"));
+    run(&["--features", &of_q]).says(1, &[&format!("--features {both} takes the others")]);
+    goes_on(&["--features", &both]);
+}
+
+#[test]
+fn a_cascade_for_a_target_without_rows_computes_nothing() {
+    let place = hinted();
+    place.ok(&["delete", "--dataset", "q", "--where", "row >= 0"]);
+    let asked = ["select", "--pool", "pool", "--target", "q", "--top", "50%", "-o", "out.jsonl"];
+    let cascade = ["--recall", "80%", "--labels", "60", "--cascade", "loss -> all"];
+    let says = "target q has no row that can be compared: it has none";
+    place.run(&[&asked[..], &cascade].concat()).says(1, &[says]);
+    assert_eq!(place.value("SELECT count(*) FROM gstore.features WHERE dataset = 'pool'"), "0");
+}
+
 /// Whether nothing is known of a row of [`hinted`].
 fn is_missing(row: u64) -> bool {
     row % 7 == 3

@@ -17,6 +17,7 @@ mod run;
 mod sample;
 mod source;
 mod stages;
+mod twins;
 
 use std::sync::Arc;
 

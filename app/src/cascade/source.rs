@@ -17,6 +17,7 @@ use gstore_query::influence::{
 use gstore_store::{DType, EncodeFeature, FeatureDesc, FeatureState, RowSet, SignRotation, Snapshot, Store};
 
 use super::stages::Stage;
+use super::twins::check_twins;
 use crate::answer::AnswerError;
 use crate::folders::Folders;
 use crate::work::JobContext;
@@ -175,10 +176,13 @@ impl CascadeSource {
             target_kind: Some(of_targets.clone()),
             features: names_for(snapshot, names, &targets, &spec.pools),
             exclude_target: false,
+            missing: Missing::Exclude,
             mode: Mode::Exact,
             ..spec.clone()
         };
         let prepared = Prepared::new(snapshot, &among)?;
+        // Without rows that can be compared, what is computed of the pool is for nothing.
+        prepared.target_samples(work.cancel)?;
         let (Some(run), Some(side)) = (prepared.run(), prepared.pools().first()) else {
             return Err(refuse("needs targets of a run: no run of the store has their checkpoints"));
         };
@@ -276,6 +280,9 @@ impl CascadeSource {
     /// What the pool lacks of some rows. Only complete features count as there, which ingests of the whole
     /// pool leave: those of cascades stay `building`, and so the same command decides the same whatever an
     /// earlier one has computed.
+    ///
+    /// # Errors
+    /// Also gradients that could not be used once they were computed.
     pub(super) fn missing(
         &self,
         (store, snapshot): (&Store, &Arc<Snapshot>),
@@ -286,7 +293,7 @@ impl CascadeSource {
         let own = snapshot.features_of(self.pool());
         let complete = own.iter().filter(|part| part.state == FeatureState::Complete);
         let complete: Vec<&str> = complete.map(|part| part.desc.kind.name.as_str()).collect();
-        // A plan reads weights, so it is only made where it may find something.
+        // A plan reads weights, so that of forward passes is only made where it may find something.
         let may_have =
             |kinds: &[Kind]| !kinds.is_empty() && kinds.iter().all(|kind| complete.contains(&kind.name()));
         let lacks = |features: &[PlannedFeature]| {
@@ -299,12 +306,12 @@ impl CascadeSource {
                 *is_missing = plan.checkpoints.iter().any(|at| lacks(&at.features));
             }
         }
-        if may_have(&self.gradients.kinds) {
-            let plan = plan(store, self.gradients.clone(), work)?;
-            for (checkpoint, is_missing) in self.by_weight.iter().zip(&mut missing.gradients) {
-                let planned = plan.checkpoints.iter().find(|at| at.arg.name == checkpoint.name);
-                *is_missing = planned.is_none_or(|at| lacks(&at.features));
-            }
+        let gradients = IngestRequest { rows: Some(rows.clone()), ..self.gradients.clone() };
+        let plan = plan(store, gradients, work)?;
+        self.check(&plan)?;
+        for (checkpoint, is_missing) in self.by_weight.iter().zip(&mut missing.gradients) {
+            let planned = plan.checkpoints.iter().find(|at| at.arg.name == checkpoint.name);
+            *is_missing = planned.is_none_or(|at| lacks(&at.features));
         }
         Ok(missing)
     }
@@ -324,7 +331,6 @@ impl CascadeSource {
             ..request
         };
         let plan = plan(store, request, work)?;
-        self.check(&plan)?;
         let keys = plan.features().map(|feature| feature.desc.key()).collect();
         let begun = Instant::now();
         let report = match rows.is_empty() {
@@ -343,7 +349,8 @@ impl CascadeSource {
         })
     }
 
-    /// Refuses gradients that could not be compared with those of the targets, before they are computed.
+    /// Refuses gradients that could not be compared with those of the targets, or told from others of the
+    /// pool.
     fn check(&self, plan: &IngestPlan) -> Result<(), AnswerError> {
         for at in &plan.checkpoints {
             let wanted = self.by_weight.iter().find(|checkpoint| checkpoint.name == at.arg.name);
@@ -355,22 +362,8 @@ impl CascadeSource {
                         wanted.name
                     )));
                 }
-                let own = plan.snapshot.features_of(self.pool());
-                let twin = own.into_iter().find(|other| {
-                    other.desc.kind == feature.desc.kind
-                        && other.desc.granularity == feature.desc.granularity
-                        && other.desc.space.id() == wanted.space
-                        && other.desc.key() != feature.desc.key()
-                });
-                if let Some(twin) = twin.filter(|_| self.spec.features.is_empty()) {
-                    return Err(AnswerError::Refused(format!(
-                        "the pool has {} already, with another encoding, storage type, rotation of signs, precision or \
-                         optimizer state than its gradients would have here, and a question could not tell both apart",
-                        twin.display_name()
-                    )));
-                }
             }
         }
-        Ok(())
+        check_twins(plan, &self.spec.features)
     }
 }
