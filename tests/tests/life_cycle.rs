@@ -277,6 +277,38 @@ fn what_a_repair_lost_the_same_command_brings_back() {
 }
 
 #[test]
+fn files_under_each_others_names_are_put_back() {
+    let place = filled();
+    let store = place.path("store");
+    let (before, scores) = (digests(&store), place.value(SCORES));
+    let history = place.value("SELECT count(*) FROM gstore.snapshots");
+    let files = place.rows("SELECT file FROM gstore.segments ORDER BY file");
+    let files: Vec<&str> = files.iter().filter_map(|row| row["file"].as_str()).collect();
+    let [a, .., b] = files[..] else { panic!("{files:?}") };
+    let aside = place.path("aside");
+    for (from, to) in [(store.join(a), aside.clone()), (store.join(b), store.join(a)), (aside, store.join(b))]
+    {
+        fs_err::rename(from, to).expect("renamed");
+    }
+
+    assert_eq!(place.run(&["verify"]).code, 3);
+    let told = place.run(&["verify", "--repair", "--dry-run"]);
+    assert!(
+        told.code == 3 && told.stdout.contains(&format!("\nto rebuild: {a} from {b}, which")),
+        "{told:?}"
+    );
+    assert_eq!(place.run(&["verify"]).code, 3, "a dry run changed something");
+    let told = place.ok(&["verify", "--repair"]);
+    for (file, from) in [(a, b), (b, a)] {
+        assert!(told.contains(&format!("\nrebuilt: {file} from {from}, which has its content\n")), "{told}");
+    }
+    assert!(told.ends_with("no snapshot had to be published\n") && !told.contains("lost: "), "{told}");
+    assert_eq!(place.run(&["verify", "--all"]).code, 0);
+    assert_eq!((digests(&store), place.value(SCORES)), (before, scores));
+    assert_eq!(place.value("SELECT count(*) FROM gstore.snapshots"), history);
+}
+
+#[test]
 fn deleted_and_purged_samples_do_not_come_back_with_the_same_command() {
     let place = Place::of(&[("pool", 5)]);
     let add = |more: &[&str]| {

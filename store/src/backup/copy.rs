@@ -63,7 +63,7 @@ impl<'a> Copier<'a> {
     /// A data file: kept if it is there and whole, else copied.
     pub(super) fn data(&mut self, snapshot: &Snapshot, file: &DataFile<'_>) -> Result<(), BackupError> {
         self.start()?;
-        let regions = file.regions(snapshot.env())?;
+        let regions = file.regions(snapshot.env(), &file.name)?;
         let kept = self.is_there(file, &regions)?;
         if !kept {
             self.copy(file, &regions)?;

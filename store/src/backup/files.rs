@@ -5,7 +5,8 @@ use crate::layout::{
     Env, artifact_file, deleted_ids_file, encoding_file, sample_file, segment_file, tombstone_file,
 };
 use crate::manifest::{
-    DatasetPart, EncodingEntry, FeaturePart, FileEntry, Link, Part, PartLink, SegmentEntry, TombstoneEntry,
+    DatasetPart, DeletedIdsEntry, EncodingEntry, FeaturePart, FileEntry, Link, Part, PartLink, SegmentEntry,
+    TombstoneEntry,
 };
 use crate::segment::SegmentFile;
 use crate::store::Snapshot;
@@ -21,7 +22,7 @@ pub(super) struct Files<'a> {
     pub manifests: Vec<Link>,
 }
 
-pub(super) struct DataFile<'a> {
+pub(crate) struct DataFile<'a> {
     /// Its name relative to the store.
     pub name: String,
     pub len: u64,
@@ -32,17 +33,32 @@ pub(super) struct DataFile<'a> {
 enum FileOwner<'a> {
     Samples(&'a DatasetPart, &'a FileEntry),
     Tombstones(&'a DatasetPart, &'a TombstoneEntry),
-    DeletedIds(&'a DatasetPart),
+    DeletedIds(&'a DatasetPart, &'a DeletedIdsEntry),
     Encoding(&'a DatasetPart, &'a EncodingEntry, &'a FileEntry),
     Segment(&'a FeaturePart, &'a SegmentEntry),
     Artifact(&'a PartLink, &'a Link),
 }
 
 pub(super) fn of(snapshot: &Snapshot) -> Files<'_> {
+    let (datasets, features, root) = (snapshot.datasets(), snapshot.features(), snapshot.root());
+    let parts = (datasets.iter().map(|part| &**part), features.iter().map(|part| &**part));
+    let data = data_files(parts.0, parts.1, &root.artifacts);
+    let pages = datasets.iter().flat_map(|part| part.pages());
+    let pages = pages.chain(features.iter().flat_map(|part| part.pages()));
+    let manifests = pages.chain(root.parts().map(|l| &l.link)).cloned().collect();
+    let folder = |f: &DataFile<'_>| f.name.rsplit_once('/').map(|(folder, _)| folder.to_owned());
+    Files { folders: data.iter().filter_map(folder).collect(), data, manifests }
+}
+
+/// The data files of some parts. One that several of them list is there as often.
+pub(crate) fn data_files<'a>(
+    datasets: impl Iterator<Item = &'a DatasetPart>,
+    features: impl Iterator<Item = &'a FeaturePart>,
+    artifacts: &'a [PartLink],
+) -> Vec<DataFile<'a>> {
     let mut data = Vec::new();
     let mut add = |name: String, len: u64, of| data.push(DataFile { name, len, of });
-    let mut manifests: Vec<Link> = Vec::new();
-    for part in snapshot.datasets() {
+    for part in datasets {
         for f in &part.files {
             add(sample_file(part.number, f.uuid), f.len, FileOwner::Samples(part, f));
         }
@@ -50,30 +66,25 @@ pub(super) fn of(snapshot: &Snapshot) -> Files<'_> {
             add(tombstone_file(part.number, t.uuid), t.len, FileOwner::Tombstones(part, t));
         }
         if let Some(list) = &part.deleted_ids {
-            add(deleted_ids_file(part.number, list.uuid), list.len, FileOwner::DeletedIds(part));
+            add(deleted_ids_file(part.number, list.uuid), list.len, FileOwner::DeletedIds(part, list));
         }
         for e in &part.encodings {
             for f in &e.files {
                 add(encoding_file(e.number, f.uuid), f.len, FileOwner::Encoding(part, e, f));
             }
         }
-        manifests.extend(part.pages().into_iter().cloned());
     }
-    for part in snapshot.features() {
+    for part in features {
         for s in &part.segments {
             add(segment_file(part.number, s.uuid), s.len, FileOwner::Segment(part, s));
         }
-        manifests.extend(part.pages().into_iter().cloned());
     }
-    let root = snapshot.root();
-    for part in &root.artifacts {
+    for part in artifacts {
         for file in &part.files {
             add(artifact_file(&file.file), file.len, FileOwner::Artifact(part, file));
         }
     }
-    manifests.extend(root.parts().map(|l| l.link.clone()));
-    let folder = |f: &DataFile<'_>| f.name.rsplit_once('/').map(|(folder, _)| folder.to_owned());
-    Files { folders: data.iter().filter_map(folder).collect(), data, manifests }
+    data
 }
 
 /// Names of the data files of a snapshot that are not there, or are of another length.
@@ -92,8 +103,9 @@ pub(crate) fn missing_files(env: &Env, snapshot: &Snapshot) -> Result<Vec<String
 }
 
 impl DataFile<'_> {
-    /// All its bytes, with their digests. Of a segment the tail is read, which has those of the blocks.
-    pub(super) fn regions(&self, env: &Env) -> Result<Vec<Region>, StorageError> {
+    /// All its bytes, with their digests. Those of a segment, and of a list of deleted ids, are in its tail,
+    /// which is read from the file `at`: its own name, or another that may have the content.
+    pub(crate) fn regions(&self, env: &Env, at: &str) -> Result<Vec<Region>, StorageError> {
         Ok(match self.of {
             FileOwner::Samples(part, file) => regions(file, &format!("dataset {}", part.name)),
             FileOwner::Encoding(part, e, file) => {
@@ -103,8 +115,10 @@ impl DataFile<'_> {
                 let (digest, lost) = (Expected::Digest(t.digest), lost_with(t, &part.name));
                 vec![Region { len: t.len, digest, lost }]
             }
-            FileOwner::DeletedIds(part) => ids::regions(env, part)?,
-            FileOwner::Segment(part, entry) => SegmentFile::open_of(env, part, entry)?.regions(entry),
+            FileOwner::DeletedIds(part, list) => ids::regions(env, &part.name, list, at)?,
+            FileOwner::Segment(part, entry) => {
+                SegmentFile::open_at(env.file(at), part, entry)?.regions(entry)
+            }
             FileOwner::Artifact(part, file) => {
                 let lost = format!("a file of artifact {} cannot be read", part.name);
                 vec![Region { len: file.len, digest: Expected::Digest(file.digest), lost }]

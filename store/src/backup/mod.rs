@@ -21,7 +21,7 @@ use crate::manifest::{Current, Link, Root};
 use crate::store::{FOLDERS, Snapshot, SnapshotName, Store};
 use crate::vfs::{OsVfs, Vfs};
 use copy::Copier;
-pub(crate) use files::missing_files;
+pub(crate) use files::{DataFile, data_files, missing_files};
 use gstore_core::Cancel;
 use serde::Serialize;
 use std::path::Path;

@@ -188,7 +188,8 @@ fn feature(
             0
         } else {
             // One that cannot be read is found out when it is merged.
-            rows_of(env, part, s).map_or(0, |rows| rows.difference(&live).len())
+            let own = env.file(segment_file(part.number, s.uuid));
+            rows_of(own, part, s).map_or(0, |rows| rows.difference(&live).len())
         };
         Candidate::new(s.clone(), s.len, s.rows, dead, true)
     });

@@ -45,11 +45,12 @@ pub(super) fn collect(
                 // Sound in itself: it shares rows with another one.
                 dead.changed |= work.is_bad(&tombstone_file(part.number, entry.uuid));
             }
-            Err(StorageError::Damaged(_)) => match sound_bytes(work.env, part, entry) {
-                // Some of its rows are in no file any more.
+            Err(StorageError::Damaged(_)) => match sound_bytes(work, part, entry) {
+                // Some of its rows may be in no file any more.
                 Some(rows) => {
-                    dead.add(entry, &rows.intersection(&part.stored_rows()));
-                    dead.changed = true;
+                    let stored = rows.intersection(&part.stored_rows());
+                    dead.changed |= stored != rows;
+                    dead.add(entry, &stored);
                 }
                 None => damaged.push(entry.clone()),
             },
@@ -153,8 +154,9 @@ pub(super) fn ids(work: &mut Repair<'_>, part: &mut DatasetPart, trust: Trust) -
 }
 
 /// The rows of a bitmap whose bytes are what the part says.
-fn sound_bytes(env: &Env, part: &DatasetPart, entry: &TombstoneEntry) -> Option<RowSet> {
-    let bytes = env.vfs().read(&env.at(&tombstone_file(part.number, entry.uuid)), entry.len).ok()?;
+fn sound_bytes(work: &Repair<'_>, part: &DatasetPart, entry: &TombstoneEntry) -> Option<RowSet> {
+    let name = tombstone_file(part.number, entry.uuid);
+    let bytes = work.env.vfs().read(&work.env.at(work.place_of(&name)), entry.len).ok()?;
     let rows = (Digest::of(&bytes) == entry.digest).then(|| parse_bitmap(&bytes).ok()).flatten()?;
     (rows.len() == entry.rows).then_some(rows)
 }

@@ -50,10 +50,11 @@ pub(super) fn repair(
     let mut kept = Vec::new();
     let mut bad = Vec::new();
     for entry in &part.segments {
-        if work.is_bad(&segment_file(part.number, entry.uuid)) {
+        let name = segment_file(part.number, entry.uuid);
+        if work.is_bad(&name) {
             bad.push(entry.clone());
         } else {
-            covered = covered.union(&rows_of(work.env, part, entry)?);
+            covered = covered.union(&rows_of(work.env.file(work.place_of(&name)), part, entry)?);
             kept.push(entry.clone());
         }
     }

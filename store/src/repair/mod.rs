@@ -1,13 +1,14 @@
 //! Repair of a store: damaged files are rebuilt from sound ones, and published as a new snapshot.
 //!
 //! Invariants
-//! - one commit: a crash leaves the damage as it was, or the repaired store; repairing
-//!   again finds nothing to do
+//! - one commit: a crash leaves the damage as it was, or the repaired store; repairing again finds nothing to
+//!   do. Only files that lie under wrong names are put back before it: no snapshot changes by that
 //! - no row is lost that a sound block, page or row still has; every row that is lost is listed with
 //!   the way to get it back
 //! - no delete is undone, unless the caller asks for it by name
 //! - nothing is removed but what can be rebuilt from the rest: the ledger by the next writer, damaged indexes
-//!   by their next build; other damaged files stay until they are collected
+//!   by their next build; other damaged files stay until they are collected, though what another file is put
+//!   back for gets a new name
 //! - what cannot be read for a reason that is not the medium's (permission, too many open files, a newer
 //!   format) ends the repair
 //!
@@ -23,6 +24,7 @@ mod finish;
 mod history;
 mod jobs;
 mod locks;
+mod misplaced;
 mod parts;
 mod publish;
 mod report;
@@ -46,7 +48,7 @@ use files::Files;
 use finish::{Repaired, finish};
 use gstore_core::RowSet;
 use parts::Inventory;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 use work::{DatasetWork, Repair};
@@ -86,6 +88,7 @@ impl Store {
             report,
             files: Files::new(store.env()),
             bad: HashSet::new(),
+            places: HashMap::new(),
             handled: HashSet::new(),
             claimed: HashSet::new(),
         };
@@ -133,6 +136,7 @@ fn repair(
     work.report.unrepaired.extend(check_places(store, &mut tally));
     work.bad = tally.bad.clone();
     work.report.problems = std::mem::take(&mut tally.problems);
+    misplaced::put_back(&mut work, &catalog)?;
     for d in &mut datasets {
         repair_dataset(&mut work, base, d)?;
     }

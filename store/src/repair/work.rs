@@ -5,7 +5,7 @@ use super::files::Files;
 use super::report::{RepairOptions, RepairReport};
 use crate::layout::Env;
 use crate::manifest::{DatasetPart, PartLink};
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use uuid::Uuid;
 
@@ -19,6 +19,8 @@ pub(super) struct Repair<'a> {
     pub files: Files,
     /// Files with a problem, relative to the store.
     pub bad: HashSet<String>,
+    /// Where the content of files is that a dry run does not put back.
+    pub places: HashMap<String, String>,
     /// Those that the repaired snapshot does without.
     pub handled: HashSet<String>,
     /// Those that interrupted jobs were publishing and that no sound snapshot has.
@@ -28,6 +30,11 @@ pub(super) struct Repair<'a> {
 impl Repair<'_> {
     pub fn is_bad(&self, file: &str) -> bool {
         self.bad.contains(file)
+    }
+
+    /// Where the content of a file is: under its own name, unless this is a dry run and it would be put back.
+    pub fn place_of<'n>(&'n self, file: &'n str) -> &'n str {
+        self.places.get(file).map_or(file, String::as_str)
     }
 }
 

@@ -2,18 +2,22 @@
 
 use super::Watch;
 use crate::error::{RewriteError, StorageError};
-use crate::layout::{Env, HeldFolder};
+use crate::layout::{HeldFolder, NamedFile};
 use crate::manifest::{FeaturePart, SegmentEntry};
 use crate::segment::{BlockBuffer, SealedSegment, SegmentBlock, SegmentFile, SegmentWriter, Vector};
 
 use gstore_core::RowSet;
 use uuid::Uuid;
 
-/// The rows of a segment. Reads only blocks that have gaps.
-pub(crate) fn rows_of(env: &Env, part: &FeaturePart, entry: &SegmentEntry) -> Result<RowSet, StorageError> {
+/// The rows of a segment, which is in the file `own`. Reads only blocks that have gaps.
+pub(crate) fn rows_of(
+    own: NamedFile,
+    part: &FeaturePart,
+    entry: &SegmentEntry,
+) -> Result<RowSet, StorageError> {
     match entry.is_dense() {
         true => Ok(RowSet::from_range(entry.range())),
-        false => SegmentFile::open_of(env, part, entry)?.row_set(&mut BlockBuffer::new()),
+        false => SegmentFile::open_at(own, part, entry)?.row_set(&mut BlockBuffer::new()),
     }
 }
 

@@ -30,7 +30,15 @@ impl SegmentFile {
         part: &FeaturePart,
         entry: &SegmentEntry,
     ) -> Result<SegmentFile, StorageError> {
-        let own = env.file(segment_file(part.number, entry.uuid));
+        Self::open_at(env.file(segment_file(part.number, entry.uuid)), part, entry)
+    }
+
+    /// The same from the file that is to have it, whatever its name.
+    pub(crate) fn open_at(
+        own: NamedFile,
+        part: &FeaturePart,
+        entry: &SegmentEntry,
+    ) -> Result<SegmentFile, StorageError> {
         let shape = SegmentShape::new(&part.desc, &part.attrs);
         Self::open(own, entry, &part.display_name(), shape, &part.key)
     }

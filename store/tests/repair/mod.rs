@@ -5,6 +5,7 @@
 mod any;
 mod crash;
 mod manifests;
+mod misplaced;
 mod refusals;
 mod samples;
 mod segments;

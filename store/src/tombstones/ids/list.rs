@@ -36,14 +36,24 @@ impl DeletedIds {
     /// Opens the list of a dataset, if it has one.
     pub(crate) fn open(env: &Env, part: &DatasetPart) -> Result<Option<DeletedIds>, StorageError> {
         let Some(entry) = &part.deleted_ids else { return Ok(None) };
+        Self::open_at(env, &part.name, entry, deleted_ids_file(part.number, entry.uuid)).map(Some)
+    }
+
+    /// The same from the file that is to have it, whatever its name.
+    fn open_at(
+        env: &Env,
+        dataset: &str,
+        entry: &DeletedIdsEntry,
+        name: String,
+    ) -> Result<DeletedIds, StorageError> {
         let lost =
-            format!("the list of {} of dataset {} cannot be read", many(entry.ids, "deleted id"), part.name);
-        let (list, tail) = Self::read_tail(env, deleted_ids_file(part.number, entry.uuid), lost)?;
+            format!("the list of {} of dataset {dataset} cannot be read", many(entry.ids, "deleted id"));
+        let (list, tail) = Self::read_tail(env, name, lost)?;
         let found = Digest::of(&tail);
         if (list.ids, list.salt, found) != (entry.ids, entry.salt, entry.digest) {
             return Err(list.damage("digest of the tail", entry.digest, found));
         }
-        Ok(Some(list))
+        Ok(list)
     }
 
     /// The entry of a list that no part names, from its own tail. `None` if it is damaged.
@@ -159,11 +169,14 @@ impl DeletedIds {
     }
 }
 
-/// All bytes of a list with their digests. Reads its tail, which has those of the pages.
-pub(crate) fn regions(env: &Env, part: &DatasetPart) -> Result<Vec<Region>, StorageError> {
-    let (Some(list), Some(entry)) = (DeletedIds::open(env, part)?, &part.deleted_ids) else {
-        return Ok(Vec::new());
-    };
+/// All bytes of a list with their digests. Reads the tail of the file `name`, which has those of the pages.
+pub(crate) fn regions(
+    env: &Env,
+    dataset: &str,
+    entry: &DeletedIdsEntry,
+    name: &str,
+) -> Result<Vec<Region>, StorageError> {
+    let list = DeletedIds::open_at(env, dataset, entry, name.to_owned())?;
     let (mut left, mut out) = (list.ids as usize * WIDTH, Vec::new());
     for (_, sum) in &list.fences {
         let len = left.min(PAGE * WIDTH);

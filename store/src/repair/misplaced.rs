@@ -1,0 +1,190 @@
+//! Files under wrong names: the content of a damaged file is looked for in the folders of its kind.
+//!
+//! Invariants
+//! - content is known by the length and the digests that the catalog has, whatever its name
+//! - at any instant every content that was found has a name there: copies are flushed before a listed name
+//!   changes, and what had that name gets another one, which `gc` removes
+
+use super::Repair;
+use super::parts::list;
+use crate::backup::{DataFile, data_files};
+use crate::error::{StorageError, VerifyError, if_sound, is_medium};
+use crate::layout::Env;
+use crate::layout::names::NUMBERED;
+use crate::table::Region;
+use crate::verify::Catalog;
+use std::collections::{BTreeSet, HashSet};
+use std::io::{self, ErrorKind, Write};
+use uuid::Uuid;
+use xxhash_rust::xxh3::Xxh3;
+
+/// Bytes read at a time.
+const BUFFER: usize = 1 << 20;
+
+/// A damaged file, and the name under which its content is.
+type Misplaced<'a, 'f> = (&'f DataFile<'a>, String);
+
+/// Puts the content of damaged files back under their names, where another file has it. They count as sound
+/// from then on.
+pub(super) fn put_back(work: &mut Repair<'_>, catalog: &Catalog) -> Result<(), VerifyError> {
+    if work.bad.is_empty() {
+        return Ok(());
+    }
+    let datasets = catalog.datasets.iter().map(|d| &d.part);
+    let files = data_files(datasets, catalog.features.iter().map(|f| &f.part), &catalog.artifacts);
+    let sound: HashSet<&str> = files.iter().map(|f| f.name.as_str()).filter(|n| !work.is_bad(n)).collect();
+    let mut known = HashSet::new();
+    let damaged = files.iter().filter(|f| !sound.contains(f.name.as_str()) && known.insert(&f.name));
+    let damaged: Vec<&DataFile<'_>> = damaged.collect();
+    let kinds: BTreeSet<&str> = damaged.iter().map(|f| kind(&f.name)).collect();
+    let mut misplaced = Vec::new();
+    for top in kinds {
+        let others = others(work.env, top, &sound)?;
+        for file in damaged.iter().filter(|f| kind(&f.name) == top) {
+            misplaced.extend(place_of(work.env, file, &others)?.map(|place| (*file, place)));
+        }
+    }
+    if !work.options.dry_run {
+        restore(work, &misplaced)?;
+    }
+    for (file, place) in misplaced {
+        work.bad.remove(&file.name);
+        work.report.rebuilt(&file.name, format!("{place}, which has its content"));
+        if work.options.dry_run {
+            work.places.insert(file.name.clone(), place);
+        }
+    }
+    Ok(())
+}
+
+/// The folder of all files of the kind of a file.
+fn kind(name: &str) -> &str {
+    name.split('/').next().unwrap_or_default()
+}
+
+fn folder(name: &str) -> &str {
+    name.rsplit_once('/').map_or("", |(folder, _)| folder)
+}
+
+/// Length and name of each file of a kind that is not in its place and sound there.
+fn others(env: &Env, top: &str, sound: &HashSet<&str>) -> Result<Vec<(u64, String)>, VerifyError> {
+    let folders: Vec<String> = match NUMBERED.iter().any(|(numbered, ..)| *numbered == top) {
+        true => list(env, top)?.iter().map(|number| format!("{top}/{number}")).collect(),
+        false => vec![top.to_owned()],
+    };
+    let mut out = Vec::new();
+    for folder in folders {
+        let names = list(env, &folder)?.into_iter().map(|file| format!("{folder}/{file}"));
+        for name in names.filter(|name| !sound.contains(name.as_str())) {
+            match env.len_of(&name) {
+                Ok(len) => out.push((len, name)),
+                // It has no content.
+                Err(e) if is_medium(&e) || e.kind() == ErrorKind::IsADirectory => {}
+                Err(e) => return Err(Env::io("read", &name)(e).into()),
+            }
+        }
+    }
+    Ok(out)
+}
+
+/// The other file that has the content of a damaged one. If its own bytes are right, what is wrong is what
+/// they say.
+fn place_of(
+    env: &Env,
+    file: &DataFile<'_>,
+    others: &[(u64, String)],
+) -> Result<Option<String>, StorageError> {
+    let mut alike = others.iter().filter(|(len, name)| *len == file.len && *name != file.name).peekable();
+    if alike.peek().is_none() || has_content(env, file, &file.name)? {
+        return Ok(None);
+    }
+    for (_, name) in alike {
+        if has_content(env, file, name)? {
+            return Ok(Some(name.clone()));
+        }
+    }
+    Ok(None)
+}
+
+fn has_content(env: &Env, file: &DataFile<'_>, at: &str) -> Result<bool, StorageError> {
+    if !env.len_of(at).is_ok_and(|len| len == file.len) {
+        return Ok(false);
+    }
+    let regions = if_sound(file.regions(env, at))?;
+    regions.map_or(Ok(false), |regions| pass(env, at, &regions, &mut |_| Ok(())))
+}
+
+/// Reads a file, passes on what was read, and compares each region with its digest. Bytes that the medium
+/// does not give have none.
+fn pass(
+    env: &Env,
+    name: &str,
+    regions: &[Region],
+    sink: &mut dyn FnMut(&[u8]) -> Result<(), StorageError>,
+) -> Result<bool, StorageError> {
+    let failed = |e: io::Error| if is_medium(&e) { Ok(false) } else { Err(Env::io("read", name)(e)) };
+    let file = match env.vfs().open(&env.at(name)) {
+        Ok(file) => file,
+        Err(e) => return failed(e),
+    };
+    let mut buffer = vec![0; BUFFER];
+    let mut at = 0;
+    for region in regions {
+        let (mut hash, end) = (Xxh3::new(), at + region.len);
+        while at < end {
+            let bytes = buffer.split_at_mut((end - at).min(BUFFER as u64) as usize).0;
+            if let Err(e) = file.read_at(bytes, at) {
+                return failed(e);
+            }
+            hash.update(bytes);
+            sink(bytes)?;
+            at += bytes.len() as u64;
+        }
+        if region.digest.compare(&hash).is_err() {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// Copies what was found, and gives the copies the listed names.
+fn restore(work: &mut Repair<'_>, misplaced: &[Misplaced<'_, '_>]) -> Result<(), StorageError> {
+    let env = work.env;
+    let mut copies = Vec::with_capacity(misplaced.len());
+    for (file, place) in misplaced {
+        let copy = unfinished(&file.name);
+        // It goes unless it gets its name.
+        work.files.placed(vec![copy.clone()]);
+        copy_checked(env, file, place, &copy)?;
+        copies.push((env.at(&copy), file.name.clone()));
+    }
+    let mut folders = BTreeSet::new();
+    for (file, _) in misplaced {
+        if env.exists(&file.name)? {
+            env.rename(&env.at(&file.name), &unfinished(&file.name))?;
+            folders.insert(folder(&file.name));
+        }
+    }
+    folders.into_iter().try_for_each(|folder| env.sync_folder(folder))?;
+    env.move_all(&copies)
+}
+
+/// A new name beside a file: one that counts as unfinished.
+fn unfinished(name: &str) -> String {
+    let file = name.rsplit('/').next().unwrap_or_default();
+    let ending = file.split_once('.').map_or("", |(_, ending)| ending);
+    format!("{}/{}.{ending}.new", folder(name), Uuid::new_v4())
+}
+
+/// Copies the content of a file and flushes the copy.
+fn copy_checked(env: &Env, file: &DataFile<'_>, from: &str, to: &str) -> Result<(), StorageError> {
+    let regions = file.regions(env, from)?;
+    env.make_folder(folder(to))?;
+    let mut target = env.vfs().create(&env.at(to)).map_err(Env::io("create", to))?;
+    let mut write = |bytes: &[u8]| target.write_all(bytes).map_err(Env::io("write", to));
+    if !pass(env, from, &regions, &mut write)? {
+        let changed = io::Error::other("it changed while it was copied");
+        return Err(Env::io("read", from)(changed));
+    }
+    target.flush().and_then(|()| target.sync()).map_err(Env::io("write", to))
+}

@@ -1,0 +1,124 @@
+//! Files under the wrong names: each is put back as long as some file has its content.
+
+use super::support::*;
+use crate::common::crash::CrashVfs;
+use crate::common::*;
+use gstore_store::*;
+use serde_json::json;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// The store of [`original`] with an artifact that has two files.
+fn with_artifact(path: &Path) -> Store {
+    let store = original(path);
+    let mut files = store.artifact_files().unwrap();
+    for name in ["first", "second"] {
+        files.write(name, |out| out.write_all(name.as_bytes())).unwrap();
+    }
+    let artifact = ArtifactPart::new("factors", "gram", vec!["pool".into()], json!({}));
+    store.put_artifact(artifact, Some(files), None, "fit").unwrap();
+    store
+}
+
+/// The files of a kind that some snapshot has.
+fn listed(path: &Path, kind: &str) -> Vec<PathBuf> {
+    let unreferenced = check_all(path).unwrap().unreferenced;
+    let is_listed = |f: &PathBuf| f.starts_with(kind) && unreferenced.iter().all(|u| Path::new(u) != f);
+    files(path).into_iter().filter(is_listed).collect()
+}
+
+/// Gives the first and the last file of a kind each other's names.
+fn swap(path: &Path, kind: &str) -> [PathBuf; 2] {
+    let all = listed(path, kind);
+    let [a, .., b] = &all[..] else { panic!("too few files in {kind}") };
+    let aside = path.join("aside");
+    fs_err::rename(path.join(a), &aside).unwrap();
+    fs_err::rename(path.join(b), path.join(a)).unwrap();
+    fs_err::rename(&aside, path.join(b)).unwrap();
+    [a.clone(), b.clone()]
+}
+
+/// Everything that was published is as it was.
+fn assert_as_before(path: &Path, good: &BTreeMap<PathBuf, Vec<u8>>, what: &str) {
+    assert!(is_sound(path), "{what}: {:#?}", check_all(path));
+    let now = bytes(path);
+    let others = ["tmp", "leases", "ledger.redb", "ledger.sums"];
+    for file in good.keys().filter(|file| others.iter().all(|other| !file.starts_with(other))) {
+        assert!(now.get(file) == good.get(file), "{what}: {} is another file", file.display());
+    }
+}
+
+#[test]
+fn files_under_each_others_names_cost_nothing() {
+    let (_dir, path, store) = placed(with_artifact);
+    drop(store);
+    let good = bytes(&path);
+    let kinds = ["samples", "encodings", "segments", "tombstones", "artifacts"];
+    for kinds in kinds.iter().map(std::slice::from_ref).chain([&kinds[..]]) {
+        let what = format!("{kinds:?}");
+        let swapped: Vec<PathBuf> = kinds.iter().flat_map(|kind| swap(&path, kind)).collect();
+        let hurt = bytes(&path);
+        let dry = RepairOptions { dry_run: true, ..RepairOptions::default() };
+        let dry = try_repair(&path, dry).unwrap();
+        assert!(bytes(&path) == hurt, "{what}: a dry run changed something");
+        let report = repair(&path);
+        for report in [&dry, &report] {
+            assert!(report.lost.is_empty() && report.unrepaired.is_empty(), "{what}: {report:#?}");
+            assert_eq!((report.snapshot, report.history_from), (None, None), "{what}: {report:#?}");
+            for file in &swapped {
+                let found = report.rebuilt.iter().find(|r| Path::new(&r.what) == file);
+                assert!(
+                    found.is_some_and(|r| r.from.ends_with("which has its content")),
+                    "{what}: {report:#?}"
+                );
+            }
+        }
+        assert_as_before(&path, &good, &what);
+        assert!(repair(&path).is_sound(), "{what}: repaired twice");
+        reset(&path, &good);
+    }
+}
+
+#[test]
+fn a_file_that_was_moved_to_another_folder_of_its_kind_is_put_back() {
+    let (_dir, path, store) = placed(with_artifact);
+    purge(&store, [7]).unwrap();
+    drop(store);
+    let good = bytes(&path);
+    for kind in ["samples", "encodings", "segments", "tombstones", "deleted"] {
+        let file = listed(&path, kind).pop().unwrap();
+        let ending = file.extension().unwrap().to_string_lossy().into_owned();
+        let to = path.join(format!("{kind}/9/67e55044-10b1-426f-9247-bb680e5fe0c8.{ending}"));
+        fs_err::create_dir_all(to.parent().unwrap()).unwrap();
+        fs_err::rename(path.join(&file), to).unwrap();
+        let report = repair(&path);
+        assert!(report.lost.is_empty() && report.unrepaired.is_empty(), "{kind}: {report:#?}");
+        assert_as_before(&path, &good, kind);
+        reset(&path, &good);
+    }
+}
+
+#[test]
+fn a_crash_while_files_are_put_back_loses_none_of_them() {
+    let (_dir, path, store) = placed(with_artifact);
+    drop(store);
+    let good = bytes(&path);
+    for kind in ["segments", "tombstones"] {
+        swap(&path, kind);
+    }
+    let hurt = bytes(&path);
+    for n in 0.. {
+        reset(&path, &hurt);
+        let vfs = CrashVfs::new(n);
+        let result =
+            Store::repair_folder_on(Arc::new(vfs.clone()), &path, RepairOptions::default(), &mut |_| {});
+        if result.is_ok() && vfs.left() > 0 {
+            assert!(n > 12, "{n}");
+            break;
+        }
+        let report = repair(&path);
+        assert!(report.lost.is_empty() && report.unrepaired.is_empty(), "operation {n}: {report:#?}");
+        assert_as_before(&path, &good, &format!("operation {n}"));
+    }
+}
