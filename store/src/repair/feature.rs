@@ -1,6 +1,7 @@
 //! Repair of features: damaged segments are replaced by sound rows of them and of other segments.
 
 use super::Repair;
+use super::origin::{is_of, salvage_own};
 use super::parts::{Inventory, list};
 use super::report::{Loss, LostKind};
 use crate::error::{StorageError, VerifyError, if_sound, is_medium};
@@ -9,10 +10,8 @@ use crate::job::attached;
 use crate::layout::segment_file;
 use crate::manifest::{FeaturePart, FeatureState, SegmentEntry, sort_segments};
 use crate::rewrite::rows_of;
-use crate::segment::{
-    BlockBuffer, OpenedSegment, SalvagedSegment, SegmentFile, SegmentShape, SegmentWriter, salvage,
-};
-use crate::verify::data_uuid;
+use crate::segment::{BlockBuffer, OpenedSegment, SalvagedSegment, SegmentFile, SegmentWriter};
+use crate::verify::{Catalog, data_uuid};
 use gstore_core::{FeatureAttrs, FeatureDesc, Remedy, RowSet, many};
 use std::collections::{HashMap, HashSet};
 use uuid::Uuid;
@@ -42,10 +41,10 @@ impl LostRows {
 /// Replaces the damaged segments of a feature. `live`: the live rows of its dataset.
 pub(super) fn repair(
     work: &mut Repair<'_>,
+    catalog: &Catalog,
     part: &mut FeaturePart,
     live: &RowSet,
 ) -> Result<(), VerifyError> {
-    let shape = SegmentShape::new(&part.desc, &part.attrs);
     let mut covered = RowSet::new();
     let mut kept = Vec::new();
     let mut bad = Vec::new();
@@ -61,7 +60,7 @@ pub(super) fn repair(
     let mut lost = LostRows::default();
     for entry in &bad {
         let name = segment_file(part.number, entry.uuid);
-        let salvaged = salvage(work.env.file(&name), &shape)?;
+        let salvaged = salvage_own(work, catalog, part, entry)?;
         work.handled.insert(name.clone());
         let saved = salvaged.rows.intersection(&RowSet::from_range(entry.range()));
         let wanted = saved.difference(&covered);
@@ -74,7 +73,7 @@ pub(super) fn repair(
         covered = covered.union(&wanted);
     }
     if !lost.rows.is_empty() {
-        let found = from_others(work, part, &shape, &lost.rows)?;
+        let found = from_others(work, catalog, part, &lost.rows)?;
         for (entry, salvaged, wanted) in found {
             work.report.notes.push(format!(
                 "feature {}: {wanted} were taken from a segment that the catalog does not list",
@@ -140,8 +139,8 @@ fn missing(work: &Repair<'_>, part: &FeaturePart, entry: &SegmentEntry, saved: &
 /// Lost rows that segments have which the part does not list: inputs of a compaction, for example.
 fn from_others(
     work: &mut Repair<'_>,
+    catalog: &Catalog,
     part: &FeaturePart,
-    shape: &SegmentShape,
     lost: &RowSet,
 ) -> Result<Vec<(SegmentEntry, SalvagedSegment, RowSet)>, VerifyError> {
     let mut out = Vec::new();
@@ -150,13 +149,12 @@ fn from_others(
         if lost.is_empty() || part.segments.iter().any(|s| s.uuid == uuid) {
             continue;
         }
-        let file = work.env.file(name);
         // Without a footer it is not known whose rows these are.
-        let Ok(opened) = SegmentFile::open_unlisted(file.clone(), uuid) else { continue };
-        if opened.desc != part.desc || opened.attrs.groups != part.attrs.groups {
+        let Ok(opened) = SegmentFile::open_unlisted(work.env.file(name), uuid) else { continue };
+        if !is_of(part, &opened.desc, &opened.attrs) {
             continue;
         }
-        let salvaged = salvage(file, shape)?;
+        let salvaged = salvage_own(work, catalog, part, &opened.entry)?;
         let wanted = salvaged.rows.intersection(&lost);
         if !wanted.is_empty() {
             lost = lost.difference(&wanted);
@@ -245,7 +243,7 @@ impl DisjointSegments {
 /// nothing says what it was.
 pub(super) fn rebuild(
     work: &mut Repair<'_>,
-    inventory: &Inventory,
+    (catalog, inventory): (&Catalog, &Inventory),
     number: u32,
     name: Option<&str>,
     live: &dyn Fn(&str) -> RowSet,
@@ -285,8 +283,7 @@ pub(super) fn rebuild(
         }
     }
     let live = live(&part.desc.dataset);
-    let shape = SegmentShape::new(&part.desc, &part.attrs);
-    let same = |c: &Candidate| c.desc == part.desc && c.attrs.groups == part.attrs.groups;
+    let same = |c: &Candidate| is_of(&part, &c.desc, &c.attrs);
     let (own, others): (Vec<Candidate>, Vec<Candidate>) = all.into_iter().partition(same);
     let (sound, hurt): (Vec<Candidate>, Vec<Candidate>) = own.into_iter().partition(|c| c.sound);
     let DisjointSegments { segments, mut covered, mut rest } = DisjointSegments::of(sound, &live);
@@ -311,7 +308,7 @@ pub(super) fn rebuild(
     }
     let mut lost = LostRows::default();
     for entry in rest {
-        let salvaged = salvage(work.env.file(segment_file(number, entry.uuid)), &shape)?;
+        let salvaged = salvage_own(work, catalog, &part, &entry)?;
         let wanted = salvaged.rows.intersection(&live).difference(&covered);
         part.segments.extend(rewrite(work, &part, (&entry, &salvaged), &wanted)?);
         covered = covered.union(&wanted);

@@ -3,8 +3,8 @@
 //! Invariants
 //! - one commit: a crash leaves the damage as it was, or the repaired store; repairing again finds nothing to
 //!   do. Only files that lie under wrong names are put back before it: no snapshot changes by that
-//! - no row is lost that a sound block, page or row still has; every row that is lost is listed with
-//!   the way to get it back
+//! - no row is lost that a sound block, page or row still has, and no vector is taken that may be of another
+//!   feature; every row that is lost is listed with the way to get it back
 //! - no delete is undone, unless the caller asks for it by name
 //! - nothing is removed but what can be rebuilt from the rest: the ledger by the next writer, damaged indexes
 //!   by their next build; other damaged files stay until they are collected, though what another file is put
@@ -25,6 +25,7 @@ mod history;
 mod jobs;
 mod locks;
 mod misplaced;
+mod origin;
 mod parts;
 mod publish;
 mod report;
@@ -144,7 +145,8 @@ fn repair(
     let mut features = take::features(&mut work, base, &catalog, &datasets)?;
     let live = |name: &str| live_rows(&datasets, name);
     for (number, name) in lost_features {
-        let part = feature::rebuild(&mut work, &inventory, number, name.as_deref(), &live)?;
+        let known = (&catalog, &inventory);
+        let part = feature::rebuild(&mut work, known, number, name.as_deref(), &live)?;
         features.extend(part.map(|p| (p, None)));
     }
     features.retain(|(f, _)| {

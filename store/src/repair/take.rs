@@ -171,7 +171,7 @@ pub(super) fn features(
             part.segments.iter().any(|s| work.is_bad(&crate::layout::segment_file(part.number, s.uuid)));
         if bad {
             let live = live_rows(datasets, &part.desc.dataset);
-            feature::repair(work, &mut part, &live)?;
+            feature::repair(work, catalog, &mut part, &live)?;
         }
         out.push((part, link.filter(|_| !bad)));
     }

@@ -46,6 +46,6 @@ pub(crate) use file::{SegmentBlock, SegmentFile};
 pub(crate) use layout::SegmentShape;
 pub(crate) use many::open_all;
 pub(crate) use open::OpenedSegment;
-pub(crate) use salvage::{SalvagedSegment, salvage};
+pub(crate) use salvage::{SalvagedSegment, mentions, salvage};
 pub(crate) use sink::Sink;
 pub(crate) use writer::check_description;

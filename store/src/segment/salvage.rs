@@ -3,6 +3,8 @@
 //! Nothing of the tail is needed. Blocks are found by their message headers, which start on multiples of 64
 //! bytes; a row is taken only if its stored digest (over its number, values, scales, norms and flags) agrees,
 //! so a damaged one cannot pass. Where a row has a vector for each token, all of it is taken or none.
+//!
+//! That digest does not cover the feature: whose rows they are, the caller finds out.
 
 use super::block::{Block, Vector};
 use super::layout::{ALIGN, BlockLayout, SegmentShape};
@@ -10,7 +12,7 @@ use super::{BlockBuffer, SegmentWriter};
 use crate::error::{StorageError, WriteError};
 use crate::layout::NamedFile;
 use crate::vfs::{VfsRead, if_there};
-use gstore_core::RowSet;
+use gstore_core::{Digest, RowSet};
 use xxhash_rust::xxh3::Xxh3;
 
 /// No message header is longer: it describes 17 buffers.
@@ -26,8 +28,16 @@ struct SoundBlock {
     offset: u64,
     layout: BlockLayout,
     len: usize,
+    /// What a footer would say of its bytes as they are.
+    digest: Digest,
     /// Place in the block and row of each vector of the sound rows, ascending.
     rows: Vec<(usize, u64)>,
+}
+
+impl SoundBlock {
+    fn row_set(&self) -> RowSet {
+        RowSet::from_rows(self.rows.iter().map(|(_, row)| *row))
+    }
 }
 
 /// The sound rows of a file.
@@ -52,7 +62,8 @@ pub(crate) fn salvage(file: NamedFile, shape: &SegmentShape) -> Result<SalvagedS
             let bytes = scratch.resize(total);
             read_lenient(&*file, bytes, offset);
             let rows = sound_rows(&Block::view(bytes, &layout, shape)?, &out.rows);
-            (!rows.is_empty()).then_some(SoundBlock { offset, layout, len: total, rows })
+            let digest = Digest::of(bytes);
+            (!rows.is_empty()).then_some(SoundBlock { offset, layout, len: total, digest, rows })
         });
         pos = offset + block.as_ref().map_or(ALIGN, |b| b.len) as u64;
         if let Some(block) = block {
@@ -64,7 +75,31 @@ pub(crate) fn salvage(file: NamedFile, shape: &SegmentShape) -> Result<SalvagedS
     Ok(out)
 }
 
+/// Whether a text is in what can be read of a file from a place on.
+pub(crate) fn mentions(file: &NamedFile, from: u64, text: &str) -> bool {
+    let Ok(opened) = file.vfs.open(&file.path) else { return false };
+    let (len, n) = (opened.len().unwrap_or(0), text.len().max(1));
+    let mut window = Vec::new();
+    (from..len).step_by(WINDOW as usize).any(|pos| {
+        window.resize((WINDOW + n as u64).min(len - pos) as usize, 0);
+        read_lenient(&*opened, &mut window, pos);
+        window.windows(n).any(|found| found == text.as_bytes())
+    })
+}
+
 impl SalvagedSegment {
+    /// Digests and rows of the blocks that have sound rows.
+    pub(crate) fn blocks(&self) -> impl Iterator<Item = (Digest, RowSet)> + '_ {
+        self.blocks.iter().map(|b| (b.digest, b.row_set()))
+    }
+
+    /// Leaves out the blocks with some digests.
+    pub(crate) fn leave_out(&mut self, unwanted: impl Fn(&Digest) -> bool) {
+        for b in self.blocks.extract_if(.., |b| unwanted(&b.digest)) {
+            self.rows = self.rows.difference(&b.row_set());
+        }
+    }
+
     /// Writes some of them, bit for bit.
     pub(crate) fn copy(&self, wanted: &RowSet, writer: &mut SegmentWriter) -> Result<(), WriteError> {
         let io = |e| StorageError::io(format!("read {}", self.file.name), e);

@@ -4,7 +4,7 @@ use super::support::*;
 use crate::common::indexes::{KIND, build_all};
 use crate::common::*;
 use gstore_store::*;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 #[test]
@@ -134,6 +134,100 @@ fn segments_of_another_feature_under_the_same_number_are_not_taken() {
         assert_eq!(vectors.iter().filter(first).count(), 20);
         let left = format!("{} does not say", stranger.display());
         assert!(report.notes.iter().any(|n| n.starts_with(&left)), "cut {cut}: {report:#?}");
+        reset(&path, &good);
+    }
+}
+
+/// Two features that have the same rows in the same shape, and other vectors.
+fn twins() -> [JobFeature; 2] {
+    [feature("grad-sgd", 6, DType::F16), feature("grad-adam", 6, DType::F16)]
+}
+
+fn with_twins(path: &Path) -> Store {
+    let store = Store::create(path).unwrap();
+    add(&store, 0..SAMPLES).unwrap();
+    for (f, shift) in twins().into_iter().zip([0, 1000]) {
+        let mut job = store.start_job(plan(vec![f])).unwrap();
+        let mut writer = job.segment_writer(0).unwrap();
+        for row in 0..SAMPLES {
+            writer.push(row, &vector(row + shift, 6), RowFlags::empty()).unwrap();
+        }
+        job.seal(0, writer).unwrap();
+        job.publish(None, true).unwrap();
+    }
+    store
+}
+
+/// Where the blocks of the only segment of a feature end.
+fn blocks_end(store: &Store, number: usize) -> usize {
+    let snapshot = store.snapshot().unwrap();
+    let segment = &snapshot.features()[number - 1].segments[0];
+    (segment.len - segment.tail_len) as usize
+}
+
+#[test]
+fn vectors_of_another_feature_under_a_listed_name_are_not_taken() {
+    let (_dir, path, store) = placed(with_twins);
+    let was = content(&store);
+    let ends = [blocks_end(&store, 1), blocks_end(&store, 2)];
+    drop(store);
+    let good = bytes(&path);
+    let [own, other] = [1, 2].map(|number| segments_of(&path, number).remove(0));
+    let whole = good[&other].clone();
+    let without_footer = whole[..ends[1]].to_vec();
+    let without_end = whole[..whole.len() - 20].to_vec();
+    // Its blocks with our footer, as if they were written to the wrong place.
+    let under_our_footer = [&whole[..ends[1]], &good[&own][ends[0]..]].concat();
+    let swapped = good[&own][..ends[0]].to_vec();
+    for (what, ours, theirs) in [
+        ("a copy", &whole, None),
+        ("a copy without its footer", &without_footer, None),
+        ("a copy without its end", &without_end, None),
+        ("blocks", &under_our_footer, None),
+        ("the other's name, both cut", &without_footer, Some(&swapped)),
+    ] {
+        fs_err::write(path.join(&own), ours).unwrap();
+        theirs.iter().for_each(|theirs| fs_err::write(path.join(&other), theirs).unwrap());
+        let dry = RepairOptions { dry_run: true, ..RepairOptions::default() };
+        let dry = try_repair(&path, dry).unwrap();
+        let report = repair(&path);
+        assert_eq!(dry.lost.len(), report.lost.len(), "{what}: {dry:#?} {report:#?}");
+        assert!(is_sound(&path), "{what}: {report:#?}");
+        compare(&was, &content(&Store::open(&path).unwrap()), &report, what);
+        let gone = lost(&report, LostKind::Feature, Some("grad-sgd@checkpoint-7"));
+        assert_eq!(gone.len() as u64, SAMPLES, "{what}: {report:#?}");
+        let gone = lost(&report, LostKind::Feature, Some("grad-adam@checkpoint-7"));
+        assert_eq!(gone.is_empty(), theirs.is_none(), "{what}: {report:#?}");
+        let name = own.display().to_string();
+        assert!(report.rebuilt.iter().all(|r| !r.what.starts_with(&name)), "{what}: {report:#?}");
+        assert!(report.notes.iter().any(|note| note.starts_with(&name)), "{what}: {report:#?}");
+        reset(&path, &good);
+    }
+}
+
+#[test]
+fn a_cut_segment_is_taken_unless_it_may_be_another_features() {
+    let (_dir, path, store) = placed(with_twins);
+    let was = content(&store);
+    let end = blocks_end(&store, 1);
+    drop(store);
+    let good = bytes(&path);
+    let [own, other] = [1, 2].map(|number| segments_of(&path, number).remove(0));
+    let len = good[&own].len();
+    // What is left of its footer has the key; without that, the other feature's segment speaks for it.
+    for (cut, other_is_there, is_taken) in
+        [(len - 20, true, true), (len - 20, false, true), (end, true, true), (end, false, false)]
+    {
+        let what = format!("cut to {cut} of {len}, the other segment is there: {other_is_there}");
+        fs_err::write(path.join(&own), &good[&own][..cut]).unwrap();
+        if !other_is_there {
+            fs_err::remove_file(path.join(&other)).unwrap();
+        }
+        let report = repair(&path);
+        assert!(is_sound(&path), "{what}: {report:#?}");
+        compare(&was, &content(&Store::open(&path).unwrap()), &report, &what);
+        let gone = lost(&report, LostKind::Feature, Some("grad-sgd@checkpoint-7"));
+        assert_eq!(gone.is_empty(), is_taken, "{what}: {report:#?}");
         reset(&path, &good);
     }
 }
