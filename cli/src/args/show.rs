@@ -37,8 +37,9 @@ pub struct InfoArgs {
 #[command(
     after_help = "Examples:\n  gstore verify --store s\n  gstore verify --store s --repair --dry-run\n\n\
     Reads every file that the current snapshot names. Exit code 3 if anything is damaged.\n\n\
-    --repair rebuilds manifests and indexes from the files' own footers, saves what is sound of a damaged file, and lists the rows that are lost: the\n\
-    original `gstore add` and `gstore ingest` commands fill just those. It publishes a new snapshot; no data file is removed.\n\n\
+    --repair puts files back that are under each other's names, rebuilds manifests and indexes from the files' own footers, saves what is sound of a\n\
+    damaged file, and lists the rows that are lost: the original `gstore add` and `gstore ingest` commands fill just those. It publishes a new\n\
+    snapshot, unless files were only put back; no data file is removed.\n\n\
     Memory: one block; up to about 110 bytes for each id of the largest dataset."
 )]
 pub struct VerifyArgs {
