@@ -99,8 +99,9 @@ impl<'a> Rewrite<'a> {
         let before = self.replaced;
         for segment in &old.segments {
             stop_if(self.cancel)?;
+            let own = self.env.file(segment_file(old.number, segment.uuid));
             let has_dead = !self.live.covers(segment.range())
-                && !rows_of(self.env, old, segment)
+                && !rows_of(own, old, segment)
                     .map_err(|e| unreadable(&of, e))?
                     .difference(&self.live)
                     .is_empty();
