@@ -1,6 +1,6 @@
 use super::*;
 use crate::cpu::gemm::drawn::values;
-use crate::cpu::gemm::weights::{round, split};
+use crate::cpu::gemm::weights::split;
 use crate::cpu::gemm::{Addend, Kernels, PackedWeights, PanelFormat, linear};
 use crate::cpu::level::{Simd, SimdLevel};
 
