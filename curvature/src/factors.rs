@@ -158,8 +158,30 @@ impl ModuleFactors {
         strategy: Strategy,
         filter: Filter,
     ) -> Result<Inverse, CurvatureError> {
+        let (scale, damping) = self.scale(module, strategy, filter)?;
+        let bases = match strategy.rotates() && scale.is_some() {
+            true => {
+                let [activation, gradient] = self.bases(module, strategy.name())?.map(StoredBasis::new);
+                Some(BasisPair { activation, gradient })
+            }
+            false => None,
+        };
+        Ok(Inverse { out: module.out, input: module.input, damping, scale, bases })
+    }
+
+    /// What a spectral filter multiplies each coordinate in the eigenbasis by, none for the identity, and the
+    /// damping in it. Of EK-FAC no eigenvectors are needed.
+    ///
+    /// # Errors
+    /// Those of [`ModuleFactors::eigenvalues`], and those of a damping in [`ModuleFactors::inverse`].
+    pub fn scale(
+        &self,
+        module: &Module,
+        strategy: Strategy,
+        filter: Filter,
+    ) -> Result<(Option<Vec<f64>>, f64), CurvatureError> {
         let eigenvalues = self.eigenvalues(module, strategy)?;
-        let (scale, damping) = match filter {
+        Ok(match filter {
             Filter::Identity => (None, 0.0),
             Filter::Inverse(_) if strategy == Strategy::Identity => (None, 0.0),
             Filter::Inverse(damping) => {
@@ -175,15 +197,7 @@ impl ModuleFactors {
             Filter::Source { .. } | Filter::Decay { .. } => {
                 (Some(eigenvalues.iter().map(|value| filter.of(*value, 0.0)).collect()), 0.0)
             }
-        };
-        let bases = match strategy.rotates() && scale.is_some() {
-            true => {
-                let [activation, gradient] = self.bases(module, strategy.name())?.map(StoredBasis::new);
-                Some(BasisPair { activation, gradient })
-            }
-            false => None,
-        };
-        Ok(Inverse { out: module.out, input: module.input, damping, scale, bases })
+        })
     }
 
     /// The bases of inputs and of gradients, and their blocks; `strategy` names what needs them in errors.

@@ -152,20 +152,34 @@ impl FactorReader {
             factors.activation_eigen = Some(files.eigen(0, name)?);
             factors.gradient_eigen = Some(files.eigen(1, name)?);
         }
-        let mut shape = None;
-        if let Some((sums, counts)) = &self.lambda {
-            let found = sums.shape(name)?;
-            let [out, input] = found[..] else {
-                return Err(sums.wrong(name, &format!("a lambda matrix has two sizes, not {found:?}")));
-            };
-            shape = Some((out, input));
-            let squares = Squares { sums: sums.finite(name)?, count: counts.count(name)? };
-            match self.arguments.strategy() {
-                Strategy::Diagonal => factors.diagonal = Some(squares),
-                _ => factors.lambda = Some(squares),
-            }
-        }
+        let shape = self.add_squares(name, &mut factors)?;
         Ok((self.shaped(name, shape, &factors)?, factors))
+    }
+
+    /// The squares of a module's gradients alone, if there are some.
+    pub fn squares(&self, name: &str) -> Result<ModuleFactors, FactorError> {
+        let mut factors = ModuleFactors::default();
+        self.add_squares(name, &mut factors)?;
+        Ok(factors)
+    }
+
+    /// Adds the squares of gradients, if there are some; their outputs and inputs.
+    fn add_squares(
+        &self,
+        name: &str,
+        factors: &mut ModuleFactors,
+    ) -> Result<Option<(usize, usize)>, FactorError> {
+        let Some((sums, counts)) = &self.lambda else { return Ok(None) };
+        let found = sums.shape(name)?;
+        let [out, input] = found[..] else {
+            return Err(sums.wrong(name, &format!("a lambda matrix has two sizes, not {found:?}")));
+        };
+        let squares = Squares { sums: sums.finite(name)?, count: counts.count(name)? };
+        match self.arguments.strategy() {
+            Strategy::Diagonal => factors.diagonal = Some(squares),
+            _ => factors.lambda = Some(squares),
+        }
+        Ok(Some((out, input)))
     }
 
     /// The module that factors are of, whose parts have to agree on its sizes.

@@ -104,7 +104,11 @@ impl ColumnBuffers {
     }
 
     /// Adds a whole matrix, each value times its scale, if there is one; its length is not measured.
-    pub(super) fn push_scaled(&mut self, matrix: &[f64], scale: Option<&[f64]>) -> ColumnValues {
+    pub(super) fn push_scaled(
+        &mut self,
+        matrix: &[impl Copy + Into<f64>],
+        scale: Option<&[f64]>,
+    ) -> ColumnValues {
         let mut found = ColumnValues::default();
         self.lengths.push([0.0; 2]);
         for span in cut(0..matrix.len(), BLOCK) {
@@ -112,9 +116,10 @@ impl ColumnBuffers {
             let values = matrix[span.clone()].iter();
             match scale {
                 Some(scale) => {
-                    self.left.extend(values.zip(&scale[span]).map(|(value, scale)| (value * scale) as f32));
+                    let scaled = values.zip(&scale[span]).map(|(value, scale)| (*value).into() * scale);
+                    self.left.extend(scaled.map(|value| value as f32));
                 }
-                None => self.left.extend(values.map(|value| *value as f32)),
+                None => self.left.extend(values.map(|value| (*value).into() as f32)),
             }
             found.add(self.left[first..].iter().copied());
         }

@@ -119,6 +119,17 @@ impl ScoreSizes<'_> {
         [module.input, module.out].map(|size| Blocks::new(size, self.max_block).values() as u64).iter().sum()
     }
 
+    /// How often a module's eigenvectors are there in f64 while filters are made: as they are read, and where
+    /// queries are rotated, with their transposes for the first filter and for the one that is made.
+    fn copies_of_eigenvectors(&self) -> u64 {
+        match (self.rotates, self.rotates_rows) {
+            (false, _) => 0,
+            // Of K-FAC; EK-FAC has none.
+            (true, true) => 1,
+            (true, false) => 1 + 2 * (self.filters as u64 + u64::from(self.segments > 1)).min(2),
+        }
+    }
+
     /// What a thread has of a module that queries are preconditioned in, while filters are made or while
     /// queries are rotated, whichever is more. It has one segment at a time.
     fn preconditioning(&self) -> u64 {
@@ -126,13 +137,13 @@ impl ScoreSizes<'_> {
         // While the last filter is made: eigenvectors as they are read, and with their transposes those of
         // the first filter and of this one. Eigenvalues as they are read and as they are inverted; the scale
         // of each filter, that of the first twice and of this one, if it is another, as well.
-        let copies = if self.rotates { 1 + 2 * filters.min(2) } else { 0 };
+        let copies = self.copies_of_eigenvectors();
         let making = [DOUBLE * copies, DOUBLE * (filters + 1 + filters.min(2))];
         let rotating = match (self.solves, self.rotates && !self.rotates_rows) {
             // All of it in f64: the scale, and a query rotated by one side, by both, and back.
             (true, true) => [2 * DOUBLE, 4 * DOUBLE],
-            // The scale of each filter, and the query, which comes rotated.
-            (_, false) if self.rotates => [0, (filters + 1) * DOUBLE],
+            // The scale of each filter; the query comes rotated.
+            (_, false) if self.rotates => [0, filters * DOUBLE],
             // A scale and a column of each filter, and the query.
             (_, false) => [0, (2 * filters + 1) * DOUBLE],
             // The eigenvectors and their transposes in f32; the query also rotated by one side, and scaled,
@@ -214,9 +225,8 @@ impl ScoreSizes<'_> {
             return [read.max(self.threads as u64 * self.preconditioning()) + held, held];
         }
         let scales = DOUBLE * self.filters as u64 * self.all(|module| module.len() as u64);
-        // Scales are made then, of one module at a time: its eigenvectors once more, and with their
-        // transposes for the first filter and for the one that is made.
-        let copies = 1 + 2 * self.filters.min(2) as u64;
+        // Scales are made then, of one module at a time.
+        let copies = self.copies_of_eigenvectors();
         let making =
             |module: &Module| DOUBLE * (copies * self.eigenvectors(module) + 3 * module.len() as u64);
         let making = if self.rotates { self.widest(making) } else { 0 };

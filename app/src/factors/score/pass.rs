@@ -13,7 +13,6 @@ use gstore_query::kernel::Kernel;
 use super::forms::{ModuleColumns, products, token_products};
 use super::memory::AHEAD;
 use super::plan::ScorePlan;
-use super::queries::FilterScaling;
 use super::request::ScorePer;
 use super::sums::{in_folder, read_floats};
 use crate::factors::blame::{BatchSamples, batch_error, id_of};
@@ -244,12 +243,10 @@ pub(super) type FilterScales = Vec<Option<Vec<Option<Vec<f64>>>>>;
 
 /// The scales of the modules that are wanted.
 pub(super) fn own_scales(plan: &ScorePlan, wanted: &[usize]) -> Result<FilterScales, FactorJobError> {
-    let (strategy, filters) = (plan.how.strategy, &plan.how.filters);
     let modules = plan.engine.modules();
     let mut scales: FilterScales = vec![None; modules.len()];
     for at in wanted {
-        let factors = plan.factors_of(0, &modules[*at])?;
-        scales[*at] = Some(FilterScaling::new(&modules[*at], &factors, strategy, filters)?.into_scales());
+        scales[*at] = Some(plan.filter_scales(&modules[*at])?);
     }
     Ok(scales)
 }

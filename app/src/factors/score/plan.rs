@@ -217,6 +217,19 @@ impl ScorePlan {
         Ok(factors.module(&module.name)?.1)
     }
 
+    /// What each filter multiplies a module's coordinates in its eigenbasis by; none for the identity.
+    pub fn filter_scales(&self, module: &Module) -> Result<Vec<Option<Vec<f64>>>, FactorJobError> {
+        let strategy = self.how.strategy;
+        let factors = self.segments.first().and_then(|segment| segment.factors.as_ref());
+        let factors = match factors.filter(|_| strategy == Strategy::Ekfac) {
+            // Without the eigenvectors, which take most of the time to be read.
+            Some(factors) => factors.squares(&module.name)?,
+            None => self.factors_of(0, module)?,
+        };
+        let of = |filter: &Filter| factors.scale(module, strategy, *filter).map(|(scale, _)| scale);
+        self.how.filters.iter().map(|filter| of(filter).map_err(FactorJobError::of_inverse)).collect()
+    }
+
     /// Rows of the largest block of eigenvectors that queries are rotated by and back; none where they are not
     /// rotated as they leave the model.
     pub(crate) fn rotated_block(&self) -> Option<usize> {

@@ -18,8 +18,7 @@ use std::sync::Mutex;
 use gstore_core::{Unit, locked, parallel};
 use gstore_curvature::{Filter, Module, ModuleFactors, SampleGradient, Strategy, low_rank};
 
-pub(in crate::factors) use self::scaling::FilterScaling;
-
+use self::scaling::FilterScaling;
 use super::forms::{ColumnBuffers, ColumnValues, ModuleColumns, cut, has_low_rank};
 use super::gradients::{gradients, summed_gradients};
 use super::plan::ScorePlan;
@@ -144,18 +143,30 @@ fn module_columns(
     gradients: &[SampleGradient],
     earlier: Vec<ColumnBuffers>,
 ) -> Result<Vec<ColumnBuffers>, FactorJobError> {
+    if plan.how.rotates_rows() {
+        return rotated_columns(plan, module, gradients, earlier);
+    }
     let filters: Vec<&[Filter]> = plan.segments.iter().map(|segment| &segment.filters[..]).collect();
-    let how = QueryForm { strategy: plan.how.strategy, rank: plan.how.rank, stays: plan.how.rotates_rows() };
+    let how = (plan.how.strategy, plan.how.rank);
     through_segments(module, how, (&filters, &|at| plan.factors_of(at, module)), gradients, earlier)
 }
 
-/// How queries are preconditioned.
-#[derive(Clone, Copy)]
-struct QueryForm {
-    strategy: Strategy,
-    rank: Option<usize>,
-    /// Whether they are in the eigenbasis and stay there: rows are rotated as well. There is one segment then.
-    stays: bool,
+/// Those of queries that are in the eigenbasis and stay there: rows are rotated as well. There is one segment
+/// then, and no rank.
+fn rotated_columns(
+    plan: &ScorePlan,
+    module: &Module,
+    gradients: &[SampleGradient],
+    mut all: Vec<ColumnBuffers>,
+) -> Result<Vec<ColumnBuffers>, FactorJobError> {
+    let scales = plan.filter_scales(module)?;
+    for ((scale, filter), into) in scales.iter().zip(&plan.how.filters).zip(&mut all) {
+        into.reserve(gradients.len(), module, None);
+        for gradient in gradients {
+            into.push_scaled(&gradient.values(), scale.as_deref()).check(module, *filter)?;
+        }
+    }
+    Ok(all)
 }
 
 /// Filters of segments, and the factors of each: those of one segment are there at a time.
@@ -165,7 +176,7 @@ type SegmentFilters<'a> = (&'a [&'a [Filter]], &'a dyn Fn(usize) -> Result<Modul
 /// for each segment and filter.
 fn through_segments(
     module: &Module,
-    QueryForm { strategy, rank, stays }: QueryForm,
+    (strategy, rank): (Strategy, Option<usize>),
     (segments, factors): SegmentFilters<'_>,
     gradients: &[SampleGradient],
     mut all: Vec<ColumnBuffers>,
@@ -182,13 +193,6 @@ fn through_segments(
         let start = end - filters.len();
         for (query, gradient) in gradients.iter().enumerate() {
             let gradient = left.get(query).unwrap_or(gradient);
-            if stays {
-                let (rotated, scales) = scaling.wide(gradient);
-                for ((scale, filter), into) in scales.iter().zip(*filters).zip(&mut all[start..end]) {
-                    into.push_scaled(rotated, scale.as_deref()).check(module, *filter)?;
-                }
-                continue;
-            }
             let (columns, rest) = scaling.columns(gradient).split_at(filters.len());
             for ((column, filter), into) in columns.iter().zip(*filters).zip(&mut all[start..end]) {
                 keep(into, column, (module, *filter), rank)?;

@@ -101,7 +101,7 @@ fn rows_for_themselves_are_scales_and_eigenvectors() {
     // 500 + 1000 values of eigenvectors; those of the second module, rotated, for two filters, and its
     // eigenvalues.
     let (scales, bases) = (8 * 2 * 500, 500 + 1000);
-    let making = 8 * (5 * 1000 + 3 * 300);
+    let making = 8 * (1000 + 3 * 300);
     assert_eq!(own.bases(), [scales + making, scales].map(|bytes| bytes + 4 * bases));
     let many = ScoreSizes { devices: 9, ..own };
     assert_eq!(many.bases(), [scales + making, scales].map(|bytes| bytes + 9 * 4 * bases));

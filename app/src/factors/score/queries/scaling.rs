@@ -5,7 +5,7 @@ use gstore_curvature::{Filter, Inverse, Module, ModuleFactors, Rotation, SampleG
 use crate::factors::error::FactorJobError;
 
 /// What several filters do in one eigenbasis, with memory that is used for each gradient again.
-pub(in crate::factors) struct FilterScaling {
+pub(super) struct FilterScaling {
     /// The first that scales; none where gradients stay as they are, and when its rotation is made.
     inverse: Option<Inverse>,
     rotation: Option<Rotation>,
@@ -16,7 +16,7 @@ pub(in crate::factors) struct FilterScaling {
 }
 
 impl FilterScaling {
-    pub(in crate::factors) fn new(
+    pub(super) fn new(
         module: &Module,
         factors: &ModuleFactors,
         strategy: Strategy,
@@ -36,13 +36,6 @@ impl FilterScaling {
         }
         let columns = vec![Vec::new(); scales.len()];
         Ok(Self { inverse: first, rotation: None, scales, rotated: Vec::new(), columns })
-    }
-
-    /// The values of a gradient in f64, and the scale of each filter for those in the eigenbasis, none for the
-    /// identity.
-    pub(super) fn wide(&mut self, gradient: &SampleGradient) -> (&[f64], &[Option<Vec<f64>>]) {
-        put_wide(gradient, &mut self.rotated);
-        (&self.rotated, &self.scales)
     }
 
     /// A gradient preconditioned with each filter: rotated into the eigenbasis once, and back with each.
@@ -69,11 +62,6 @@ impl FilterScaling {
             }
         }
         columns
-    }
-
-    /// The scale of each filter alone: what self-influence needs of gradients in the eigenbasis.
-    pub(in crate::factors) fn into_scales(self) -> Vec<Option<Vec<f64>>> {
-        self.scales
     }
 }
 

@@ -74,9 +74,14 @@ fn products_in_the_eigenbasis_are_those_of_weights() {
     let (sin, cos) = turned.angle.sin_cos();
     let rotated_row = [cos * row[0] + sin * row[1], -sin * row[0] + cos * row[1]];
     let expected = scaling.columns(&query).to_vec();
-    let (rotated, scales) = scaling.rotated(&query);
-    for (scale, back) in scales.iter().zip(expected) {
-        let scale = scale.clone().unwrap_or_else(|| vec![1.0; 2]);
+    let mut rotated = Vec::new();
+    let inverse = factors.filtered(&module, Strategy::Ekfac, filters[1]).unwrap();
+    inverse.rotation().expect("of eigenvectors").rotated(&query, &mut rotated);
+    // Scales need no eigenvectors.
+    let lambda = ModuleFactors { lambda: factors.lambda.clone(), ..ModuleFactors::default() };
+    for (filter, back) in filters.into_iter().zip(expected) {
+        let scale = lambda.scale(&module, Strategy::Ekfac, filter).unwrap().0;
+        let scale = scale.unwrap_or_else(|| vec![1.0; 2]);
         let stays: Vec<f64> = rotated.iter().zip(scale).map(|(value, scale)| value * scale).collect();
         let [found, expected] = [(&stays, rotated_row), (&back, row)]
             .map(|(column, row)| column.iter().zip(row).map(|(a, b)| a * b).sum::<f64>());
@@ -138,7 +143,7 @@ fn columns_of_segments_are_those_of_power_series_from_the_last_to_the_first() {
         let factors = |at: usize| -> Result<ModuleFactors, FactorJobError> { Ok(segments[at].0.factors()) };
         let gradients = [vec![1.0, 1.0], vec![query[0] as f32, query[1] as f32]];
         let gradients = gradients.map(|values| SampleGradient::whole(&module, values));
-        let how = QueryForm { strategy: Strategy::Ekfac, rank: None, stays: false };
+        let how = (Strategy::Ekfac, None);
         let none = vec![ColumnBuffers::default(); 2];
         let all = through_segments(&module, how, (&filters, &factors), &gradients, none).expect("finite");
         let values = |columns: ColumnBuffers| {
