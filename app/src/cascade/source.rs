@@ -306,6 +306,8 @@ impl CascadeSource {
                 *is_missing = plan.checkpoints.iter().any(|at| lacks(&at.features));
             }
         }
+        // Also where all are missing: what cannot be computed is refused here, before the first stage. That
+        // reads the weights once more.
         let gradients = IngestRequest { rows: Some(rows.clone()), ..self.gradients.clone() };
         let plan = plan(store, gradients, work)?;
         self.check(&plan)?;

@@ -100,6 +100,8 @@ fn differences(plan: &IngestPlan, twin: &Twin<'_>) -> Vec<String> {
     let mut found = Vec::new();
     let mut compare = |what: &str, planned: String, stored: String| {
         if planned != stored {
+            let [planned, stored] =
+                [planned, stored].map(|value| value.chars().take(SHOWN).collect::<String>());
             found.push(format!("{what} {planned}, not {stored}"));
         }
     };
@@ -111,7 +113,7 @@ fn differences(plan: &IngestPlan, twin: &Twin<'_>) -> Vec<String> {
     for name in names {
         let value = |desc: &FeatureDesc| {
             let value = desc.kind.params.get(name).map_or_else(|| "none".to_owned(), ToString::to_string);
-            value.trim_matches('"').chars().take(SHOWN).collect::<String>()
+            value.trim_matches('"').to_owned()
         };
         let what = if name == "moments" { "optimizer state" } else { name.as_str() };
         compare(what, value(planned), value(stored));

@@ -161,8 +161,8 @@ impl Labels {
         self.noise.iter().map(|noise| noise.ok()).collect()
     }
 
-    /// How many of some rows have scores, if they are like the labelled ones: a row without a scored token has
-    /// none.
+    /// How many of some rows have scores, if they are like the labelled ones: a row without a scored token
+    /// has none.
     pub(super) fn scored_of(&self, rows: u64) -> u64 {
         let (unscored, drawn) = self.unscored;
         rows - (rows as f64 * unscored as f64 / drawn.max(1) as f64).round() as u64

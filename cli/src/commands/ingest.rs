@@ -197,7 +197,8 @@ fn check_planes(context: &Context, args: &IngestArgs, request: &IngestRequest) -
     sketch::check(args, &IngestPlan::at(snapshot, request, &mut Silent)?)
 }
 
-/// The samples of `--data`, long texts in blocks; `scratch` is the folder for these, of none next to the store.
+/// The samples of `--data`, long texts in blocks; `scratch` is the folder for these, of none next to the
+/// store.
 fn samples(
     context: &Context,
     args: &IngestArgs,

@@ -1,8 +1,8 @@
 //! Gradients of weights from the factors of linear layers, of each sample or of all rows, added to vectors.
 //!
-//! Invariant: the sums of a sample's gradient run over its own rows in order, so they do not depend on what else
-//! is in the batch. Its products are in f32, or of two parts of bf16 where the backend's are; those of sums over
-//! all rows have the backend's precision.
+//! Invariant: the sums of a sample's gradient run over its own rows in order, so they do not depend on what
+//! else is in the batch. Its products are in f32, or of two parts of bf16 where the backend's are; those of
+//! sums over all rows have the backend's precision.
 
 use std::ops::Range;
 use std::slice;

@@ -48,12 +48,15 @@ pub(super) struct ScoreMemoryPlan {
     pub memory: u64,
 }
 
+/// The cost of one pass over all layers.
+const ONE_PASS: usize = 3;
+
 impl ScoreMemoryPlan {
-    /// What all passes take of one thread, in a third of a pass over all layers: passes of fewer layers compute
-    /// only the model again, but for each group of queries gradients of weights and their products are computed
-    /// again too, which takes about twice as long as the model.
+    /// What all passes take of one thread, where the model takes one. Passes of fewer layers compute only the
+    /// model again; for each group of queries gradients of weights and their products are computed again too,
+    /// which takes about twice as long.
     fn cost(&self) -> usize {
-        self.groups.len() * (self.parts.len() + 2)
+        self.groups.len() * (self.parts.len() + ONE_PASS - 1)
     }
 }
 
@@ -243,17 +246,27 @@ impl ScoreSizes<'_> {
         SINGLE * tables * queries * rows + 4 * DOUBLE * rows
     }
 
-    /// Splits the queries into groups that fit in memory, on the number of threads that is done first: at least
-    /// one for each device. Fewer threads leave more memory to the queries, which then take fewer passes.
+    /// Splits the queries into groups that fit in memory, on the number of threads that is done first: at
+    /// least one for each device. Fewer threads leave more memory to the queries, which then take fewer
+    /// passes.
     ///
     /// # Errors
     /// One query is too much on these; says what would need less.
     pub fn fitted(&self, limit: u64) -> Result<ScoreMemoryPlan, FactorJobError> {
         let least = self.devices;
-        let plans = (least..=self.threads.max(least)).rev();
-        let plans = plans.filter_map(|threads| Self { threads, ..*self }.extent(limit));
-        let found = plans.min_by(|a, b| (a.cost() * b.threads).cmp(&(b.cost() * a.threads)));
-        found.ok_or_else(|| Self { threads: least, ..*self }.refused(limit))
+        let mut best: Option<ScoreMemoryPlan> = None;
+        for threads in (least..=self.threads.max(least)).rev() {
+            // In one pass these would take as long as the best so far.
+            if best.as_ref().is_some_and(|best| best.cost() * threads <= ONE_PASS * best.threads) {
+                break;
+            }
+            let Some(found) = Self { threads, ..*self }.extent(limit) else { continue };
+            let is_better = |best: &ScoreMemoryPlan| found.cost() * best.threads < best.cost() * threads;
+            if best.as_ref().is_none_or(is_better) {
+                best = Some(found);
+            }
+        }
+        best.ok_or_else(|| Self { threads: least, ..*self }.refused(limit))
     }
 
     /// Bytes without any query: while bases are read, and while rows are scored.

@@ -230,8 +230,8 @@ impl ScorePlan {
         self.how.filters.iter().map(|filter| of(filter).map_err(FactorJobError::of_inverse)).collect()
     }
 
-    /// Rows of the largest block of eigenvectors that queries are rotated by and back; none where they are not
-    /// rotated as they leave the model.
+    /// Rows of the largest block of eigenvectors that queries are rotated by and back; none where they are
+    /// not rotated as they leave the model.
     pub(crate) fn rotated_block(&self) -> Option<usize> {
         let is_rotated = self.how.strategy.rotates()
             && !self.how.rotates_rows()

@@ -3,8 +3,8 @@
 //! With several segments of training, a query is preconditioned with the last one's filter first; what that
 //! segment leaves of it goes on to the one before, so that each segment has columns of its own.
 //!
-//! Gradients that are rotated into an eigenbasis and back are held as what they are products of, where that is
-//! rotated with fewer multiplications. Where rows are rotated, the engine rotates both.
+//! Gradients that are rotated into an eigenbasis and back are held as what they are products of, where that
+//! is rotated with fewer multiplications. Where rows are rotated, the engine rotates both.
 //!
 //! Memory: the columns, those of one module twice while they are put in the kernel's order; gradients of
 //! some queries, which wait to be preconditioned; for each thread the factors of one module in one segment,

@@ -15,7 +15,7 @@ use crate::work::JobContext;
 
 impl ScorePlan {
     /// What is rotated: what is asked for, else what takes fewer multiplications. On a GPU, and with weights
-    /// of fewer bits, whose precision eigenvectors have there, rows are rotated only if it is asked for.
+    /// in bf16, whose precision eigenvectors have there, rows are rotated only if it is asked for.
     pub(super) fn rotated(
         &self,
         request: &ScoreRequest,
@@ -38,8 +38,8 @@ impl ScorePlan {
             Some(side) => Ok(Some(side)),
             None if !rotates || (self.scaled_columns() == 0 && self.solve.is_none()) => Ok(None),
             None => {
-                let is_exact = is_on_cpu(ingest) && ingest.compute != ComputePrecision::Bf16;
-                let rows = is_exact && self.can_rotate_rows() && self.has_few_tokens(work)?;
+                let is_fine = is_on_cpu(ingest) && ingest.compute != ComputePrecision::Bf16;
+                let rows = is_fine && self.can_rotate_rows() && self.has_few_tokens(work)?;
                 Ok(Some(if rows { RotatedSide::Rows } else { RotatedSide::Queries }))
             }
         }

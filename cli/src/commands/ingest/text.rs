@@ -71,9 +71,9 @@ pub(super) fn with_fit(
 
 /// Text options as features of the store have them where no flag is given: those of the dataset; of a dataset
 /// without features those of the run, else those of the whole store. They are taken over if the flags leave
-/// one encoding of these which this model makes again to the digest; where they leave several, it is said that
-/// the defaults apply. So the command that computes what new rows lack need not repeat them all, and a target
-/// becomes tokens as its pool did.
+/// one encoding of these which this model makes again to the digest; where they leave several, it is said
+/// that the defaults apply. So the command that computes what new rows lack need not repeat them all, and a
+/// target becomes tokens as its pool did.
 pub fn with_store(
     context: &Context,
     (flags, text): (&GivenTextArgs, TextOptions),

@@ -3,7 +3,8 @@
 //! The sums of an element go by blocks of 32 factors, from the first on: in a block the products at even
 //! places and those at odd places are added up apart, then both sums, then the block to the blocks before. So
 //! bits depend on a row and a column alone here too, but are others than those of the kernel for AVX-512.
-//! Factors of two parts have three such sums a block: high parts with low ones, high with high, low with high.
+//! Factors of two parts have three such sums a block: high parts with low ones, high with high, low with
+//! high.
 //!
 //! The instructions are written as assembly: those of the standard library are not stable yet
 //! (<https://github.com/rust-lang/rust/issues/126622>).
@@ -52,7 +53,7 @@ pub(super) fn kernel() -> Option<PairedKernel> {
                 rows: ROWS,
                 cols: PANEL,
                 half: false,
-                even: false,
+                tile_registers: true,
                 left: LeftReads { rows: SIDE - 1, steps: SIDE },
             },
             wide: [TABLE, &[]],
@@ -60,7 +61,6 @@ pub(super) fn kernel() -> Option<PairedKernel> {
         },
         begin,
         end,
-        splits: true,
     })
 }
 
@@ -105,8 +105,8 @@ unsafe fn tiled<const M: usize, const N: usize, const BY_COLUMN: bool>(t: &Tile)
     unsafe { product(t, M) }
 }
 
-/// Sums of a tile: the loop over blocks of [`SIDE`] pairs, the last of which comes from a copy. `a` is the place
-/// in the upper rows of the left factor, `below` that in the lower ones.
+/// Sums of a tile: the loop over blocks of [`SIDE`] pairs, the last of which comes from a copy. `a` is the
+/// place in the upper rows of the left factor, `below` that in the lower ones.
 macro_rules! sums {
     ([$($zero:literal)*] [$($step:literal)*] [$($last:literal)*] [$($store:literal)*] $($operands:tt)*) => {
         asm!(
@@ -142,7 +142,6 @@ unsafe fn product(t: &Tile, rows: usize) {
     #[repr(align(64))]
     struct Aligned<T>(T);
 
-    debug_assert_eq!(t.b_stride, PANEL);
     let mut sums = Aligned(MaybeUninit::<[[f32; WIDEST]; ROWS]>::uninit());
     // Whole registers go to `c` itself, if nothing is added.
     let in_place = rows.is_multiple_of(SIDE) && t.cols == PANEL && t.bias.is_null() && t.add.is_null();
@@ -168,8 +167,8 @@ unsafe fn product(t: &Tile, rows: usize) {
     let wide = PANEL * size_of::<f32>();
     let (a_low, b_low) = (t.low * size_of::<f32>(), t.k * wide);
     let below = t.a.wrapping_add(SIDE * t.a_stride);
-    // SAFETY: reads rows of `a` and `b` that the caller guarantees, and writes 16 or 32 rows of `sums`, or of `c`
-    // where it has as many and all their columns. The registers are laid out.
+    // SAFETY: reads rows of `a` and `b` that the caller guarantees, and writes 16 or 32 rows of `sums`, or of
+    // `c` where it has as many and all their columns. The registers are laid out.
     unsafe {
         match (rows > SIDE, t.low > 0) {
             (true, false) => sums!(

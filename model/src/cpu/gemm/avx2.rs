@@ -4,7 +4,7 @@
 use std::arch::x86_64::*;
 
 use super::tile::{MicroKernel, Tile, Vector, rows, run, vector};
-use super::{Kernel, LeftReads, TileShape};
+use super::{Kernel, TileShape};
 
 vector! {
     Single(__m256), lanes: 8, zero: _mm256_setzero_ps(), load: _mm256_loadu_ps, store: _mm256_storeu_ps,
@@ -27,6 +27,6 @@ static NARROW: [&[MicroKernel; 6]; 2] =
     [rows!(single, 1, false, [1 2 3 4 5 6]), rows!(single, 1, true, [1 2 3 4 5 6])];
 
 pub(super) fn f32_kernel() -> Kernel {
-    let shape = TileShape { rows: 6, cols: 16, half: true, even: true, left: LeftReads::EXACT };
+    let shape = TileShape::of_vectors(6, 16, true);
     Kernel { shape, wide: [WIDE[0], WIDE[1]], narrow: [NARROW[0], NARROW[1]] }
 }

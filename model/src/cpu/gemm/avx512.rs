@@ -4,7 +4,7 @@ use std::arch::x86_64::*;
 
 use super::super::level::{Simd, SimdLevel};
 use super::tile::{self, MicroKernel, Tile, Vector, WIDEST, rows, run, vector};
-use super::{Kernel, LeftReads, PairedKernel, TileShape, fits};
+use super::{Kernel, PairedKernel, TileShape, fits};
 
 vector! {
     Single(__m512), lanes: 16, zero: _mm512_setzero_ps(), load: _mm512_loadu_ps, store: _mm512_storeu_ps,
@@ -43,7 +43,7 @@ unsafe fn paired<const M: usize, const N: usize, const BY_COLUMN: bool>(t: &Tile
 }
 
 const ROWS: usize = 14;
-const SHAPE: TileShape = TileShape { rows: ROWS, cols: 32, half: true, even: true, left: LeftReads::EXACT };
+const SHAPE: TileShape = TileShape::of_vectors(ROWS, 32, true);
 
 static SINGLE: [[&[MicroKernel; ROWS]; 2]; 2] = [
     [
@@ -69,7 +69,7 @@ pub(super) fn f32_kernel() -> Kernel {
 pub(super) fn bf16_kernel() -> Option<PairedKernel> {
     let kernel = Kernel { shape: SHAPE, wide: [PAIRED[0], &[]], narrow: [PAIRED[1], &[]] };
     let found = SimdLevel::Avx512.is_available() && is_x86_feature_detected!("avx512bf16");
-    found.then_some(PairedKernel { kernel, begin: || (), end: || (), splits: false })
+    found.then_some(PairedKernel { kernel, begin: || (), end: || () })
 }
 
 /// Writes the rows of a tile whose sums are in memory.
@@ -107,7 +107,8 @@ unsafe fn narrow(from: &[f32], to: &mut [u16]) {
     }
 }
 
-/// Rounds 16 values to bf16, and what that leaves of each: [`super::weights::split`], but that denormals become zero.
+/// Rounds 16 values to bf16, and what that leaves of each: [`super::weights::split`], but that denormals
+/// become zero.
 ///
 /// # Safety
 /// The CPU has AVX-512 with bf16; 16 values are readable and writable.
@@ -156,13 +157,13 @@ unsafe fn split(from: &[f32], high: &mut [u16], low: &mut [u16]) {
 
 /// Splits as many values as all slices have into two parts of bf16.
 pub(super) fn to_parts(_: &PairedKernel, from: &[f32], high: &mut [u16], low: &mut [u16]) {
-    // SAFETY: `bf16_kernel` alone makes a `PairedKernel`, and has found the instructions.
+    // SAFETY: a `PairedKernel` is made after `bf16_kernel` has found the instructions only.
     unsafe { split(from, high, low) }
 }
 
 /// Rounds as many values as both slices have to bf16.
 pub(super) fn to_bf16(_: &PairedKernel, from: &[f32], to: &mut [u16]) {
-    // SAFETY: `bf16_kernel` alone makes a `PairedKernel`, and has found the instructions.
+    // SAFETY: a `PairedKernel` is made after `bf16_kernel` has found the instructions only.
     unsafe { narrow(from, to) }
 }
 

@@ -88,10 +88,19 @@ pub(super) struct TileShape {
     pub cols: usize,
     /// Whether there is a variant of half the columns.
     pub half: bool,
-    /// Whether tiles of fewer rows are faster, so that rows are cut into tiles of about one size.
-    pub even: bool,
+    /// Whether tiles are registers of their own kind, as those of AMX. Part of one takes as long as a whole
+    /// one, so that rows are cut into whole tiles; rows of a panel lie one after the other; factors may have
+    /// two parts, since three products of bf16 take less time than one of f32.
+    pub tile_registers: bool,
     /// What is read of a left factor.
     pub left: LeftReads,
+}
+
+impl TileShape {
+    /// Of vector registers.
+    const fn of_vectors(rows: usize, cols: usize, half: bool) -> TileShape {
+        TileShape { rows, cols, half, tile_registers: false, left: LeftReads::EXACT }
+    }
 }
 
 /// What a kernel reads of a left factor beyond its rows and steps.
@@ -123,8 +132,6 @@ pub(super) struct PairedKernel {
     kernel: Kernel,
     begin: fn(),
     end: fn(),
-    /// Whether it takes factors of two parts. Three products of bf16 pay where they take less than one of f32.
-    splits: bool,
 }
 
 /// While this is there, products of pairs may be computed on this thread.
@@ -176,7 +183,7 @@ impl Kernels {
 
     /// The kernel on pairs of bf16 that takes factors of two parts, if there is one.
     pub fn splitting(&self) -> Option<&PairedKernel> {
-        self.paired.as_ref().filter(|paired| paired.splits)
+        self.paired.as_ref().filter(|paired| paired.kernel.shape.tile_registers)
     }
 }
 
@@ -194,11 +201,11 @@ impl Kernel {
 
     /// The tiles of so many rows.
     fn tiles(&self, rows: usize) -> impl Iterator<Item = Range<usize>> {
-        let TileShape { rows: most, even, .. } = self.shape;
+        let TileShape { rows: most, tile_registers, .. } = self.shape;
         let parts = rows.div_ceil(most);
-        (0..parts).map(move |i| match even {
-            true => rows * i / parts..rows * (i + 1) / parts,
-            false => i * most..rows.min((i + 1) * most),
+        (0..parts).map(move |i| match tile_registers {
+            true => i * most..rows.min((i + 1) * most),
+            false => rows * i / parts..rows * (i + 1) / parts,
         })
     }
 
@@ -222,6 +229,8 @@ impl Kernel {
         assert!(rows <= 1 || to.stride >= cols, "destination of a product");
         let LeftReads { rows: behind, steps } = self.shape.left;
         let read = Left { rows: if rows == 0 { 0 } else { rows + behind }, ..a };
+        assert!(b.stride == PANEL || !self.shape.tile_registers, "panel of a product");
+        assert!(a.low == 0 || self.shape.tile_registers, "parts of a product");
         let (last, parts) = if a.low > 0 { (a.low, 2) } else { (0, 1) };
         assert!(read.fits(last + b.k.next_multiple_of(steps), self.shape.rows), "left factor of a product");
         assert!(fits(b.data.len(), parts * b.k, self.readable(cols), b.stride), "right factor of a product");

@@ -3,7 +3,7 @@
 use std::arch::aarch64::*;
 
 use super::tile::{MicroKernel, Tile, Vector, rows, run, vector};
-use super::{Kernel, LeftReads, TileShape};
+use super::{Kernel, TileShape};
 
 vector! {
     Single(float32x4_t), lanes: 4, zero: vdupq_n_f32(0.0), load: vld1q_f32, store: vst1q_f32,
@@ -25,6 +25,6 @@ static NARROW: [&[MicroKernel; 6]; 2] =
     [rows!(single, 2, false, [1 2 3 4 5 6]), rows!(single, 2, true, [1 2 3 4 5 6])];
 
 pub(super) fn f32_kernel() -> Kernel {
-    let shape = TileShape { rows: 6, cols: 16, half: true, even: true, left: LeftReads::EXACT };
+    let shape = TileShape::of_vectors(6, 16, true);
     Kernel { shape, wide: [WIDE[0], WIDE[1]], narrow: [NARROW[0], NARROW[1]] }
 }

@@ -1,7 +1,8 @@
 //! Sums over rows of products of two matrices' values, by kernels on pairs of bf16.
 //!
 //! The right matrix lies in panels of pairs; columns of the left one are turned into rows of pairs, some at a
-//! time. Pairs are of rows that follow each other. Values have one part or two (see [`split`](super::weights::split)).
+//! time. Pairs are of rows that follow each other. Values have one part or two (see
+//! [`split`](super::weights::split)).
 
 use std::ops::Range;
 
@@ -13,14 +14,15 @@ use super::transpose::transpose;
 use super::{Addend, Addends, Destination, Kernels, Left, PANEL, PairedKernel, Panel};
 use crate::backend::steps;
 
-/// Pairs of the left matrix that are turned at a time, but for whole tiles: next to a panel of the right matrix
-/// they stay in the second-level cache.
+/// Pairs of the left matrix that are turned at a time, but for whole tiles: next to a panel of the right
+/// matrix they stay in the second-level cache.
 const TURNED: usize = 1 << 17;
 
 /// Tiles of columns that are turned at a time at least: with fewer, the panels would be read too often.
 const TILES: usize = 4;
 
-/// Panels that a tile is multiplied with in turn: their columns of a row lie next to each other in the result.
+/// Panels that a tile is multiplied with in turn: their columns of a row lie next to each other in the
+/// result.
 const GROUP: usize = 4;
 
 /// A right matrix of at least one row, in panels of pairs.

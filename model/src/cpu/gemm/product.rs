@@ -54,8 +54,8 @@ pub(in super::super) fn linear(
     }
 }
 
-/// Rows that a panel is multiplied with before the next panel. Panels of a large right factor come from beyond
-/// the second-level cache each time, so that as many rows as stay there share them.
+/// Rows that a panel is multiplied with before the next panel. Panels of a large right factor come from
+/// beyond the second-level cache each time, so that as many rows as stay there share them.
 fn rows_at_a_time(kernel: &Kernel, k: usize, n: usize) -> usize {
     let tiles = if k * n > CACHED { CACHED / k / kernel.rows() } else { 0 };
     tiles.max(TILES) * kernel.rows()
@@ -135,6 +135,7 @@ pub(super) fn narrow<'a>(paired: &PairedKernel, from: &[f32], to: impl IntoItera
         }
         None => super::avx512::to_bf16(paired, from, high),
     }
+    // There is no such kernel.
     #[cfg(not(target_arch = "x86_64"))]
     let _ = (paired, high);
 }

@@ -1,7 +1,7 @@
 //! Portable kernel: 4 rows of 8 values, which the compiler puts into the registers at hand.
 
 use super::tile::{MicroKernel, Tile, Vector, rows, run};
-use super::{Kernel, LeftReads, TileShape};
+use super::{Kernel, TileShape};
 
 /// Four values that the compiler may hold in one register.
 #[derive(Clone, Copy)]
@@ -48,9 +48,5 @@ static BY_ROW: &[MicroKernel; 4] = rows!(single, 2, false, [1 2 3 4]);
 static BY_COLUMN: &[MicroKernel; 4] = rows!(single, 2, true, [1 2 3 4]);
 
 pub(super) fn f32_kernel() -> Kernel {
-    Kernel {
-        shape: TileShape { rows: 4, cols: 8, half: false, even: true, left: LeftReads::EXACT },
-        wide: [BY_ROW, BY_COLUMN],
-        narrow: [&[], &[]],
-    }
+    Kernel { shape: TileShape::of_vectors(4, 8, false), wide: [BY_ROW, BY_COLUMN], narrow: [&[], &[]] }
 }

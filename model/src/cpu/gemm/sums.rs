@@ -1,4 +1,5 @@
-//! Sums over rows of products of two matrices' values, in the format of a weight's panels: the gradient of a weight.
+//! Sums over rows of products of two matrices' values, in the format of a weight's panels: the gradient of a
+//! weight.
 //!
 //! Invariant: the bits of an element depend on its column of the left and of the right matrix alone.
 
@@ -13,8 +14,8 @@ use super::weights::{PanelFormat, round};
 use super::{Addend, Kernels, Left, PANEL, by_column};
 use crate::backend::{RowVisitor, steps};
 
-/// `to = a^T b + add` of `rows` rows, with the values of `a` and `b` in a format; `to` is row-major and as wide as
-/// `b`.
+/// `to = a^T b + add` of `rows` rows, with the values of `a` and `b` in a format; `to` is row-major and as
+/// wide as `b`.
 pub(in super::super) fn sums(
     kernels: &Kernels,
     format: PanelFormat,
@@ -52,8 +53,8 @@ pub(in super::super) fn sums(
 
 /// Hands the sums of the outer products of each `step` of `k` rows, at least one, with themselves to `each`,
 /// some rows of a sum at a time and the same ones of all sums in turn: which, the first of their columns, and
-/// their values from there on. They begin on the diagonal or before it. Values have two parts if that is their
-/// format, and are in f32 in every other.
+/// their values from there on. They begin on the diagonal or before it. Values have two parts if that is
+/// their format, and are in f32 in every other.
 pub(in super::super) fn grams(
     kernels: &Kernels,
     format: PanelFormat,

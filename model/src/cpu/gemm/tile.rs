@@ -14,8 +14,8 @@ pub(super) struct Tile {
     pub b_stride: usize,
     /// Length of the chains. For pairs of bf16, elements of `a` and `b` are pairs and this counts pairs.
     pub k: usize,
-    /// Pairs from the high part of a row of `a` to its low part, if factors have two; the low part of `b` lies
-    /// `k` rows behind the high one. Zero: they have one.
+    /// Pairs from the high part of a row of `a` to its low part, if factors have two; the low part of `b`
+    /// lies `k` rows behind the high one. Zero: they have one.
     pub low: usize,
     /// Columns of `c`; those of `b` are readable up to whole vectors.
     pub cols: usize,
@@ -51,8 +51,8 @@ pub(super) trait Vector: Copy {
     unsafe fn add(self, a: Self) -> Self;
 }
 
-/// A type of vectors that are registers of an instruction set, by its instructions; `splat` and `multiply_add`
-/// are expressions, since sets differ in the arguments of these.
+/// A type of vectors that are registers of an instruction set, by its instructions; `splat` and
+/// `multiply_add` are expressions, since sets differ in the arguments of these.
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 macro_rules! vector {
     (
