@@ -30,6 +30,24 @@ fn scores_are_the_same_to_rounding_whichever_side_is_rotated() {
 }
 
 #[test]
+fn factors_and_scores_in_bf16x3_are_near_those_in_f32() {
+    let place = place();
+    fit(&place, "single", &[]);
+    fit(&place, "split", &["--compute", "bf16x3"]);
+    for form in
+        [&["--target", "q", "--rotate", "rows"][..], &["--target", "q", "--rotate", "queries"], &["--self"]]
+    {
+        let of = |factors: &str, compute: &str, more: &[&str]| {
+            let asked = ["--factors", factors, "--compute", compute];
+            scores(&place, &[&asked[..], form, more].concat())
+        };
+        let split = of("split", "bf16x3", &[]);
+        assert_near(&split, &of("single", "f32", &[]), 1e-3);
+        assert_eq!(split, of("split", "bf16x3", &["--threads", "1", "--batch-tokens", "100"]), "{form:?}");
+    }
+}
+
+#[test]
 fn what_takes_fewer_multiplications_is_rotated() {
     let place = place();
     fit(&place, "f", &[]);

@@ -66,6 +66,7 @@ fn other_questions_are_other_features() {
     let mut features = world::digests(&store).len();
     let mut changes: Vec<(&str, IngestRequest)> = vec![
         ("bf16", IngestRequest { compute: ComputePrecision::Bf16, ..request("pool") }),
+        ("bf16x3", IngestRequest { compute: ComputePrecision::Bf16x3, ..request("pool") }),
         (
             "sum",
             IngestRequest {
@@ -99,6 +100,7 @@ fn other_questions_are_other_features() {
     for label in [
         "grad-sgd@base",
         "grad-sgd@base:bf16",
+        "grad-sgd@base:bf16x3",
         "grad-sgd@base:i8",
         "grad-sgd@base:i1",
         "loss@base:bf16",

@@ -212,7 +212,7 @@ fn blocks_are_counted_as_they_are_stored() {
     assert_eq!(sizes(&modules).eigenvectors(&modules[1]), 30 * 30 + 10 * 10);
     let own = ScoreSizes { queries: None, rotates_rows: true, ..cut };
     let (scales, bases) = (8 * 500, 150 + 200);
-    let making = 8 * (3 * 200 + 3 * 300);
+    let making = 8 * (200 + 3 * 300);
     assert_eq!(own.bases(), [scales + making, scales].map(|bytes| bytes + 4 * bases));
 }
 
