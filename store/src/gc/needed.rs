@@ -65,9 +65,10 @@ impl NeededFiles {
         self.mentioned.contains(&uuid)
     }
 
-    /// The segments among them.
-    pub(crate) fn segments(&self) -> HashSet<Uuid> {
-        self.data.iter().filter(|(kind, ..)| *kind == FileKind::Segments).map(|(.., uuid)| *uuid).collect()
+    /// The data files of a kind: the numbers of their folders, and their names.
+    pub(crate) fn of_kind(&self, kind: FileKind) -> impl Iterator<Item = (u32, Uuid)> {
+        let data = self.data.iter().filter(move |(found, ..)| *found == kind);
+        data.map(|(_, number, uuid)| (*number, *uuid))
     }
 
     fn read(&mut self, env: &Env, link: &Link, missing: MissingManifest) -> Result<(), StorageError> {

@@ -5,6 +5,8 @@
 //! - a file goes only if its place and its name are ours; everything else is reported and left
 //! - every state between two removals is one that a crash may leave: only files go that no kept snapshot
 //!   needs
+//! - while a needed data file is missing, unfinished files of its kind stay: a repair that was cut short may
+//!   have left its content under such a name
 
 use super::needed::NeededFiles;
 use super::report::Swept;
@@ -17,6 +19,7 @@ use crate::vfs::is_missing;
 use std::collections::HashSet;
 use std::io::ErrorKind;
 use std::sync::Arc;
+use uuid::Uuid;
 
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct SweepOptions {
@@ -120,7 +123,7 @@ impl Sweeper<'_> {
     }
 
     fn numbered(&mut self, top: &str, kind: FileKind, ending: &str) -> Result<(), StorageError> {
-        let mut gone = false;
+        let (mut gone, mut complete) = (false, None);
         for folder in self.list(top)?.unwrap_or_default() {
             let path = format!("{top}/{folder}");
             let files = match names::number(&folder) {
@@ -141,7 +144,14 @@ impl Sweeper<'_> {
                         self.swept.stranger(name.clone());
                         None
                     }
-                    Some(_) if unfinished => Some(FileKind::Leftovers),
+                    Some(_) if unfinished => {
+                        let known = match complete {
+                            Some(known) => known,
+                            None => self.is_complete(top, kind, ending)?,
+                        };
+                        complete = Some(known);
+                        known.then_some(FileKind::Leftovers)
+                    }
                     Some(uuid) => (!self.needed.has_data(&(kind, number, uuid))).then_some(kind),
                 };
                 match goes {
@@ -155,14 +165,28 @@ impl Sweeper<'_> {
         self.flush(top, gone)
     }
 
+    /// Whether all needed files of a kind are there.
+    fn is_complete(&self, top: &str, kind: FileKind, ending: &str) -> Result<bool, StorageError> {
+        for (number, uuid) in self.needed.of_kind(kind) {
+            if !self.env.exists(&format!("{top}/{number}/{uuid}.{ending}"))? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
     fn flat(&mut self, top: &str, kind: FileKind) -> Result<(), StorageError> {
         let mut removed = false;
         let files = self.list(top)?.unwrap_or_default();
         // An index is needed as long as its segment is.
         let segments = match kind {
-            FileKind::Indexes if !files.is_empty() => self.needed.segments(),
+            FileKind::Indexes if !files.is_empty() => {
+                self.needed.of_kind(FileKind::Segments).map(|(_, uuid)| uuid).collect()
+            }
             _ => HashSet::new(),
         };
+        let there: HashSet<Uuid> = files.iter().filter_map(|file| names::artifact(file)).collect();
+        let complete = self.needed.of_kind(kind).all(|(_, uuid)| there.contains(&uuid));
         for file in files {
             let name = format!("{top}/{file}");
             let (stem, unfinished) = names::finished(&file);
@@ -173,6 +197,7 @@ impl Sweeper<'_> {
                         && (segments.contains(&uuid)
                             || self.needed.has_data(&(kind, 0, uuid))
                             || self.needed.mentions(uuid)) => {}
+                Some(_) if unfinished && !complete => {}
                 Some(_) => removed |= self.remove(kind, &name)?,
             }
         }

@@ -99,26 +99,48 @@ fn a_file_that_was_moved_to_another_folder_of_its_kind_is_put_back() {
     }
 }
 
-#[test]
-fn a_crash_while_files_are_put_back_loses_none_of_them() {
+/// Collects what no snapshot needs.
+fn collect(path: &Path) {
+    Store::open(path).unwrap().collect(GcOptions { keep: 1000, ..GcOptions::default() }).unwrap();
+}
+
+/// Files of three kinds have each other's names, and a repair is stopped at each of its operations. The next
+/// one finds everything, also after a collection.
+fn stopped_repairs(stopping_after: fn(i64) -> CrashVfs) {
     let (_dir, path, store) = placed(with_artifact);
     drop(store);
+    collect(&path);
     let good = bytes(&path);
-    for kind in ["segments", "tombstones"] {
+    for kind in ["segments", "tombstones", "artifacts"] {
         swap(&path, kind);
     }
     let hurt = bytes(&path);
     for n in 0.. {
         reset(&path, &hurt);
-        let vfs = CrashVfs::new(n);
+        let vfs = stopping_after(n);
         let result =
             Store::repair_folder_on(Arc::new(vfs.clone()), &path, RepairOptions::default(), &mut |_| {});
         if result.is_ok() && vfs.left() > 0 {
             assert!(n > 12, "{n}");
             break;
         }
+        collect(&path);
         let report = repair(&path);
         assert!(report.lost.is_empty() && report.unrepaired.is_empty(), "operation {n}: {report:#?}");
         assert_as_before(&path, &good, &format!("operation {n}"));
+        collect(&path);
+        let left: Vec<PathBuf> =
+            files(&path).into_iter().filter(|f| f.extension() == Some("new".as_ref())).collect();
+        assert!(left.is_empty(), "operation {n}: {left:?}");
     }
+}
+
+#[test]
+fn a_crash_while_files_are_put_back_loses_none_of_them() {
+    stopped_repairs(CrashVfs::new);
+}
+
+#[test]
+fn an_error_while_files_are_put_back_loses_none_of_them() {
+    stopped_repairs(CrashVfs::once);
 }
