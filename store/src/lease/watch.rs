@@ -89,6 +89,9 @@ impl Vfs for SnapshotVfs {
     fn exists(&self, path: &Path) -> io::Result<bool> {
         self.inner.exists(path)
     }
+    fn is_link(&self, path: &Path) -> io::Result<bool> {
+        self.inner.is_link(path)
+    }
     fn lock(&self, path: &Path, wait: bool) -> io::Result<Option<Box<dyn VfsLock>>> {
         self.inner.lock(path, wait)
     }

@@ -3,7 +3,8 @@
 //! Invariants
 //! - content is known by the length and the digests that the catalog has, whatever its name
 //! - at any instant every content that was found has a name there: copies are flushed before a listed name
-//!   changes, and what had that name gets another one, which `gc` removes
+//!   changes, and what had that name gets another one, which `gc` leaves while a needed file of the kind is
+//!   missing
 
 use super::Repair;
 use super::parts::list;
@@ -13,7 +14,7 @@ use crate::layout::Env;
 use crate::layout::names::NUMBERED;
 use crate::table::Region;
 use crate::verify::Catalog;
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::io::{self, ErrorKind, Write};
 use uuid::Uuid;
 use xxhash_rust::xxh3::Xxh3;
@@ -147,26 +148,62 @@ fn pass(
     Ok(true)
 }
 
-/// Copies what was found, and gives the copies the listed names.
+/// Gives what was found the listed names. Only of a place that several files have, and of a link, copies are
+/// made. They get their names first, so that what they are copies of has one until then.
 fn restore(work: &mut Repair<'_>, misplaced: &[Misplaced<'_, '_>]) -> Result<(), StorageError> {
     let env = work.env;
-    let mut copies = Vec::with_capacity(misplaced.len());
+    let mut taken: HashSet<&str> = HashSet::new();
+    let (mut copies, mut moves) = (Vec::new(), Vec::new());
     for (file, place) in misplaced {
-        let copy = unfinished(&file.name);
-        // It goes unless it gets its name.
-        work.files.placed(vec![copy.clone()]);
-        copy_checked(env, file, place, &copy)?;
-        copies.push((env.at(&copy), file.name.clone()));
-    }
-    let mut folders = BTreeSet::new();
-    for (file, _) in misplaced {
-        if env.exists(&file.name)? {
-            env.rename(&env.at(&file.name), &unfinished(&file.name))?;
-            folders.insert(folder(&file.name));
+        let link = env.vfs().is_link(&env.at(place)).map_err(Env::io("read", place))?;
+        if !link && taken.insert(place) {
+            moves.push((*file, place.as_str()));
+        } else {
+            copies.push((env.at(&copy_beside(work, file, place)?), file.name.clone()));
         }
     }
+    // All listed names are free before one is given: as long as some content has another name, one is missing.
+    let mut aside: HashMap<&str, String> = HashMap::new();
+    for (file, _) in misplaced {
+        if env.exists(&file.name)? {
+            let to = unfinished(&file.name);
+            env.rename(&env.at(&file.name), &to)?;
+            aside.insert(&file.name, to);
+        }
+    }
+    let folders: BTreeSet<&str> = aside.keys().map(|name| folder(name)).collect();
     folders.into_iter().try_for_each(|folder| env.sync_folder(folder))?;
-    env.move_all(&copies)
+    env.move_all(&copies)?;
+    for (file, place) in moves {
+        let from = aside.get(place).map_or(place, String::as_str);
+        give_name(work, file, from)?;
+    }
+    Ok(())
+}
+
+/// Gives a file its listed name, which is flushed before the loss of the other one is.
+fn give_name(work: &mut Repair<'_>, file: &DataFile<'_>, from: &str) -> Result<(), StorageError> {
+    let (env, name) = (work.env, file.name.as_str());
+    env.make_folder(folder(name))?;
+    match env.vfs().rename(&env.at(from), &env.at(name)) {
+        // One of the folders is a link to another file system.
+        Err(e) if e.kind() == ErrorKind::CrossesDevices => {
+            let copy = copy_beside(work, file, from)?;
+            env.rename(&env.at(&copy), name)?;
+        }
+        renamed => renamed.map_err(Env::io("move a file to", name))?,
+    }
+    env.sync_folder(folder(name))?;
+    if folder(from) == folder(name) { Ok(()) } else { env.sync_folder(folder(from)) }
+}
+
+/// Copies the content of a file to a new name beside its place.
+fn copy_beside(work: &mut Repair<'_>, file: &DataFile<'_>, from: &str) -> Result<String, StorageError> {
+    let copy = unfinished(&file.name);
+    // It goes unless it gets its name.
+    work.files.placed(vec![copy.clone()]);
+    copy_checked(work.env, file, from, &copy)?;
+    Ok(copy)
 }
 
 /// A new name beside a file: one that counts as unfinished.

@@ -141,6 +141,11 @@ pub trait Vfs: Debug + Send + Sync {
     fn sync_dir(&self, path: &Path) -> io::Result<()>;
     /// Whether something has this name.
     fn exists(&self, path: &Path) -> io::Result<bool>;
+    /// Whether a name is a link to another one, which has the content.
+    fn is_link(&self, path: &Path) -> io::Result<bool> {
+        let _ = path;
+        Ok(false)
+    }
     /// Takes the exclusive lock of a file, making the file if needed. Waits if `wait`, else `None`
     /// says that it is held. A lock is never durable: it ends with the process, and a file that was
     /// made for it may be lost.

@@ -167,6 +167,9 @@ impl Vfs for OsVfs {
             Err(e) => Err(e),
         }
     }
+    fn is_link(&self, path: &Path) -> io::Result<bool> {
+        Ok(fs_err::symlink_metadata(path)?.is_symlink())
+    }
     fn lock(&self, path: &Path, wait: bool) -> io::Result<Option<Box<dyn VfsLock>>> {
         let opened =
             fs_err::OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path);

@@ -103,6 +103,10 @@ impl<A: Alter> Vfs for Altered<A> {
         self.0.before("exists", path)?;
         OsVfs.exists(path)
     }
+    fn is_link(&self, path: &Path) -> io::Result<bool> {
+        self.0.before("is_link", path)?;
+        OsVfs.is_link(path)
+    }
     fn lock(&self, path: &Path, wait: bool) -> io::Result<Option<Box<dyn VfsLock>>> {
         self.0.before("lock", path)?;
         Ok(OsVfs.lock(path, wait)?.map(|lock| self.0.locked(lock)))

@@ -115,7 +115,7 @@ impl VfsLock for Lock {
 impl Alter for Crash {
     fn before(&self, operation: &str, _: &Path) -> io::Result<()> {
         match operation {
-            "open" | "map" | "list" | "exists" | "lock" => self.alive(),
+            "open" | "map" | "list" | "exists" | "is_link" | "lock" => self.alive(),
             _ => self.step(),
         }
     }

@@ -91,11 +91,47 @@ fn a_file_that_was_moved_to_another_folder_of_its_kind_is_put_back() {
         let ending = file.extension().unwrap().to_string_lossy().into_owned();
         let to = path.join(format!("{kind}/9/67e55044-10b1-426f-9247-bb680e5fe0c8.{ending}"));
         fs_err::create_dir_all(to.parent().unwrap()).unwrap();
-        fs_err::rename(path.join(&file), to).unwrap();
+        fs_err::rename(path.join(&file), &to).unwrap();
         let report = repair(&path);
         assert!(report.lost.is_empty() && report.unrepaired.is_empty(), "{kind}: {report:#?}");
         assert_as_before(&path, &good, kind);
+        assert!(!to.exists(), "{kind}: it is still in the other folder");
         reset(&path, &good);
+    }
+}
+
+#[test]
+fn a_file_that_is_the_content_of_two_is_put_back_as_both() {
+    let (_dir, path, store) = placed(original);
+    let mut files = store.artifact_files().unwrap();
+    for name in ["first", "second"] {
+        files.write(name, |out| out.write_all(b"the same")).unwrap();
+    }
+    let artifact = ArtifactPart::new("factors", "gram", vec!["pool".into()], json!({}));
+    store.put_artifact(artifact, Some(files), None, "fit").unwrap();
+    drop(store);
+    let good = bytes(&path);
+    let [a, b]: [PathBuf; 2] = listed(&path, "artifacts").try_into().unwrap();
+    let ending = a.extension().unwrap().to_string_lossy().into_owned();
+    let place = path.join(format!("artifacts/67e55044-10b1-426f-9247-bb680e5fe0c8.{ending}"));
+    let put_back = |what: &str| {
+        let report = repair(&path);
+        assert!(report.lost.is_empty() && report.unrepaired.is_empty(), "{what}: {report:#?}");
+        assert_as_before(&path, &good, what);
+    };
+    fs_err::rename(path.join(&a), &place).unwrap();
+    fs_err::remove_file(path.join(&b)).unwrap();
+    put_back("one file");
+    assert!(!place.exists());
+    #[cfg(unix)]
+    {
+        let elsewhere = path.with_file_name("elsewhere");
+        fs_err::rename(path.join(&a), &elsewhere).unwrap();
+        fs_err::remove_file(path.join(&b)).unwrap();
+        fs_err::os::unix::fs::symlink(&elsewhere, &place).unwrap();
+        put_back("a link");
+        let links = [a, b].iter().filter(|f| path.join(f).is_symlink()).count();
+        assert_eq!(links, 0, "what a link leads to was not copied");
     }
 }
 
