@@ -11,8 +11,7 @@ use crate::layout::{
     Env, deleted_ids_file, deleted_ids_folder, sample_file, tombstone_file, tombstone_folder,
 };
 use crate::manifest::{DatasetPart, DeletedIdsEntry, FileEntry, TombstoneEntry};
-use crate::samples::table;
-use crate::table::row_ids;
+use crate::table::{TableFile, row_ids};
 use crate::tombstones::{DeletedIds, parse_bitmap, read_bitmap};
 use crate::verify::data_uuid;
 use gstore_core::{Digest, Remedy, RowSet, many_of};
@@ -92,7 +91,7 @@ pub(super) fn collect(
     if !dead.unknown && trust != Trust::All {
         unlisted(work, part, &lost, &mut dead)?;
         if trust == Trust::Rebuilt {
-            let purged = part.files.iter().filter_map(|f| empty_ids(work.env, part, f).ok());
+            let purged = part.files.iter().filter_map(|f| empty_ids(work, part, f).ok());
             let purged = purged.fold(dead.purged.clone(), |all, rows| all.union(&rows));
             dead.changed |= purged != dead.purged;
             dead.purged = purged;
@@ -177,6 +176,10 @@ fn unlisted(
             continue;
         }
         let name = format!("{folder}/{name}");
+        // One that another name is for: it would be put back.
+        if work.places.values().any(|place| *place == name) {
+            continue;
+        }
         let bytes = match work.env.vfs().read(&work.env.at(&name), 1 << 30) {
             Ok(bytes) => bytes,
             Err(e) if is_medium(&e) => continue,
@@ -202,15 +205,15 @@ fn unlisted(
 fn shells(work: &Repair<'_>, part: &DatasetPart) -> Result<Option<RowSet>, VerifyError> {
     let mut all = RowSet::new();
     for entry in &part.files {
-        let Some(rows) = if_sound(empty_ids(work.env, part, entry))? else { return Ok(None) };
+        let Some(rows) = if_sound(empty_ids(work, part, entry))? else { return Ok(None) };
         all = all.union(&rows);
     }
     Ok(Some(all))
 }
 
-fn empty_ids(env: &Env, part: &DatasetPart, entry: &FileEntry) -> Result<RowSet, StorageError> {
+fn empty_ids(work: &Repair<'_>, part: &DatasetPart, entry: &FileEntry) -> Result<RowSet, StorageError> {
     let mut rows = RowSet::new();
-    each_id(env, part, entry, |row, id| {
+    each_id(work, part, entry, |row, id| {
         if id.is_empty() {
             rows.insert(row..row + 1);
         }
@@ -219,13 +222,14 @@ fn empty_ids(env: &Env, part: &DatasetPart, entry: &FileEntry) -> Result<RowSet,
 }
 
 fn each_id(
-    env: &Env,
+    work: &Repair<'_>,
     part: &DatasetPart,
     entry: &FileEntry,
     mut each: impl FnMut(u64, &str),
 ) -> Result<(), StorageError> {
     let name = sample_file(part.number, entry.uuid);
-    for batch in table(env, part, entry).read(&["row", "id"], &[entry.range()])? {
+    let file = TableFile::new(work.env.file(work.place_of(&name)), entry);
+    for batch in file.read(&["row", "id"], &[entry.range()])? {
         row_ids(&batch?, &name)?.for_each(|(row, id)| each(row, id));
     }
     Ok(())
@@ -243,7 +247,7 @@ fn bury_older_twins(
     let mut older = RowSet::new();
     for entry in &part.files {
         // A file that cannot be read is salvaged later.
-        let _ = each_id(work.env, part, entry, |row, id| {
+        let _ = each_id(work, part, entry, |row, id| {
             if live.contains(row)
                 && let Some(before) = seen.insert(Digest::of(id.as_bytes()), row)
             {

@@ -101,6 +101,29 @@ fn a_file_that_was_moved_to_another_folder_of_its_kind_is_put_back() {
 }
 
 #[test]
+fn purged_rows_are_rebuilt_from_sample_files_that_are_put_back() {
+    let (_dir, path, store) = placed(original);
+    purge(&store, [7]).unwrap();
+    let part = pool(&store);
+    let entry = part.tombstones.iter().find(|t| t.purged).unwrap();
+    let bitmap = format!("tombstones/{}/{}.roaring", part.number, entry.uuid);
+    drop(store);
+    fs_err::remove_file(path.join(&bitmap)).unwrap();
+    swap(&path, "samples");
+    let dry = try_repair(&path, RepairOptions { dry_run: true, ..RepairOptions::default() }).unwrap();
+    for report in [dry, repair(&path)] {
+        assert!(report.lost.is_empty() && report.unrepaired.is_empty(), "{report:#?}");
+        let found = report.rebuilt.iter().find(|r| r.what == bitmap);
+        assert_eq!(
+            found.map(|r| r.from.as_str()),
+            Some("the purged rows of the sample files"),
+            "{report:#?}"
+        );
+    }
+    assert!(is_sound(&path));
+}
+
+#[test]
 fn a_file_that_is_the_content_of_two_is_put_back_as_both() {
     let (_dir, path, store) = placed(original);
     let mut files = store.artifact_files().unwrap();
