@@ -5,14 +5,15 @@ use crate::layout::{
     Env, artifact_file, deleted_ids_file, encoding_file, sample_file, segment_file, tombstone_file,
 };
 use crate::manifest::{
-    DatasetPart, DeletedIdsEntry, EncodingEntry, FeaturePart, FileEntry, Link, Part, PartLink, SegmentEntry,
-    TombstoneEntry,
+    CHUNK, DatasetPart, DeletedIdsEntry, EncodingEntry, FeaturePart, FileEntry, Link, Part, PartLink,
+    SegmentEntry, TombstoneEntry,
 };
 use crate::segment::SegmentFile;
 use crate::store::Snapshot;
 use crate::table::{Expected, Region, regions};
 use crate::tombstones::{ids, lost_with};
 use std::collections::BTreeSet;
+use std::ops::Range;
 
 /// Everything that a copy of a snapshot needs, but its root.
 pub(super) struct Files<'a> {
@@ -103,6 +104,21 @@ pub(crate) fn missing_files(env: &Env, snapshot: &Snapshot) -> Result<Vec<String
 }
 
 impl DataFile<'_> {
+    /// A span of its bytes by which it is told from other files, and the digest of that. `None` for kinds
+    /// that have few files.
+    pub(crate) fn mark(&self) -> Option<(Range<u64>, Expected)> {
+        match self.of {
+            FileOwner::Samples(_, file) | FileOwner::Encoding(_, _, file) => {
+                file.chunks.first().map(|chunk| (0..file.len.min(CHUNK), Expected::Chunk(*chunk)))
+            }
+            FileOwner::Tombstones(_, t) => Some((0..t.len, Expected::Digest(t.digest))),
+            FileOwner::Segment(_, s) => {
+                Some((s.len.saturating_sub(s.tail_len)..s.len, Expected::Digest(s.footer_digest)))
+            }
+            FileOwner::DeletedIds(..) | FileOwner::Artifact(..) => None,
+        }
+    }
+
     /// All its bytes, with their digests. Those of a segment, and of a list of deleted ids, are in its tail,
     /// which is read from the file `at`: its own name, or another that may have the content.
     pub(crate) fn regions(&self, env: &Env, at: &str) -> Result<Vec<Region>, StorageError> {

@@ -12,15 +12,18 @@ use crate::backup::{DataFile, data_files};
 use crate::error::{StorageError, VerifyError, if_sound, is_medium};
 use crate::layout::Env;
 use crate::layout::names::NUMBERED;
-use crate::table::Region;
+use crate::table::{Expected, Region};
 use crate::verify::Catalog;
+use crate::vfs::VfsRead;
+use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::io::{self, ErrorKind, Write};
+use std::ops::Range;
 use uuid::Uuid;
 use xxhash_rust::xxh3::Xxh3;
 
 /// Bytes read at a time.
-const BUFFER: usize = 1 << 20;
+const BUFFER: u64 = 1 << 20;
 
 /// A damaged file, and the name under which its content is.
 type Misplaced<'a, 'f> = (&'f DataFile<'a>, String);
@@ -40,9 +43,10 @@ pub(super) fn put_back(work: &mut Repair<'_>, catalog: &Catalog) -> Result<(), V
     let kinds: BTreeSet<&str> = damaged.iter().map(|f| kind(&f.name)).collect();
     let mut misplaced = Vec::new();
     for top in kinds {
-        let others = others(work.env, top, &sound)?;
+        let mut others =
+            Others { env: work.env, files: others(work.env, top, &sound)?, marks: HashMap::new() };
         for file in damaged.iter().filter(|f| kind(&f.name) == top) {
-            misplaced.extend(place_of(work.env, file, &others)?.map(|place| (*file, place)));
+            misplaced.extend(others.place_of(file)?.map(|place| (*file, place)));
         }
     }
     if !work.options.dry_run {
@@ -88,23 +92,52 @@ fn others(env: &Env, top: &str, sound: &HashSet<&str>) -> Result<Vec<(u64, Strin
     Ok(out)
 }
 
-/// The other file that has the content of a damaged one. If its own bytes are right, what is wrong is what
-/// they say.
-fn place_of(
-    env: &Env,
-    file: &DataFile<'_>,
-    others: &[(u64, String)],
-) -> Result<Option<String>, StorageError> {
-    let mut alike = others.iter().filter(|(len, name)| *len == file.len && *name != file.name).peekable();
-    if alike.peek().is_none() || has_content(env, file, &file.name)? {
-        return Ok(None);
-    }
-    for (_, name) in alike {
-        if has_content(env, file, name)? {
-            return Ok(Some(name.clone()));
+/// The files of a kind that are not in their places and sound there.
+struct Others<'e> {
+    env: &'e Env,
+    /// With their lengths.
+    files: Vec<(u64, String)>,
+    /// Those of a length by the digest of a span, so that each is read once for all damaged files alike.
+    marks: HashMap<(u64, Range<u64>), HashMap<Expected, Vec<String>>>,
+}
+
+impl Others<'_> {
+    /// The one that has the content of a damaged file. If its own bytes are right, what is wrong is what they
+    /// say.
+    fn place_of(&mut self, file: &DataFile<'_>) -> Result<Option<String>, StorageError> {
+        let mut alike = self.like(file)?;
+        alike.retain(|name| *name != file.name);
+        if alike.is_empty() || has_content(self.env, file, &file.name)? {
+            return Ok(None);
         }
+        for name in alike {
+            if has_content(self.env, file, &name)? {
+                return Ok(Some(name));
+            }
+        }
+        Ok(None)
     }
-    Ok(None)
+
+    /// Those that may have the content of a file.
+    fn like(&mut self, file: &DataFile<'_>) -> Result<Vec<String>, StorageError> {
+        let alike = self.files.iter().filter(|(len, _)| *len == file.len).map(|(_, name)| name);
+        let Some((span, digest)) = file.mark() else { return Ok(alike.cloned().collect()) };
+        let marks = match self.marks.entry((file.len, span.clone())) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(new) => {
+                let mut marks: HashMap<Expected, Vec<String>> = HashMap::new();
+                for name in alike {
+                    let Some(other) = open(self.env, name)? else { continue };
+                    let hash = hash_span(&*other, name, span.clone(), &mut |_| Ok(()))?;
+                    if let Some(hash) = hash {
+                        marks.entry(digest.of_hashed(&hash)).or_default().push(name.clone());
+                    }
+                }
+                new.insert(marks)
+            }
+        };
+        Ok(marks.get(&digest).cloned().unwrap_or_default())
+    }
 }
 
 fn has_content(env: &Env, file: &DataFile<'_>, at: &str) -> Result<bool, StorageError> {
@@ -123,29 +156,43 @@ fn pass(
     regions: &[Region],
     sink: &mut dyn FnMut(&[u8]) -> Result<(), StorageError>,
 ) -> Result<bool, StorageError> {
-    let failed = |e: io::Error| if is_medium(&e) { Ok(false) } else { Err(Env::io("read", name)(e)) };
-    let file = match env.vfs().open(&env.at(name)) {
-        Ok(file) => file,
-        Err(e) => return failed(e),
-    };
-    let mut buffer = vec![0; BUFFER];
+    let Some(file) = open(env, name)? else { return Ok(false) };
     let mut at = 0;
     for region in regions {
-        let (mut hash, end) = (Xxh3::new(), at + region.len);
-        while at < end {
-            let bytes = buffer.split_at_mut((end - at).min(BUFFER as u64) as usize).0;
-            if let Err(e) = file.read_at(bytes, at) {
-                return failed(e);
-            }
-            hash.update(bytes);
-            sink(bytes)?;
-            at += bytes.len() as u64;
-        }
+        let end = at + region.len;
+        let Some(hash) = hash_span(&*file, name, at..end, sink)? else { return Ok(false) };
         if region.digest.compare(&hash).is_err() {
             return Ok(false);
         }
+        at = end;
     }
     Ok(true)
+}
+
+/// Opens a file; `None` if the medium does not give it.
+fn open(env: &Env, name: &str) -> Result<Option<Box<dyn VfsRead>>, StorageError> {
+    if_sound(env.vfs().open(&env.at(name)).map_err(Env::io("read", name)))
+}
+
+/// Hashes a span of a file, and passes it on; `None` if the medium does not give all of it.
+fn hash_span(
+    file: &dyn VfsRead,
+    name: &str,
+    span: Range<u64>,
+    sink: &mut dyn FnMut(&[u8]) -> Result<(), StorageError>,
+) -> Result<Option<Xxh3>, StorageError> {
+    let mut buffer = vec![0; (span.end - span.start).min(BUFFER) as usize];
+    let (mut hash, mut at) = (Xxh3::new(), span.start);
+    while at < span.end {
+        let bytes = buffer.split_at_mut((span.end - at).min(BUFFER) as usize).0;
+        if if_sound(file.read_at(bytes, at).map_err(Env::io("read", name)))?.is_none() {
+            return Ok(None);
+        }
+        hash.update(bytes);
+        sink(bytes)?;
+        at += bytes.len() as u64;
+    }
+    Ok(Some(hash))
 }
 
 /// Gives what was found the listed names. Only of a place that several files have, and of a link, copies are
@@ -162,7 +209,7 @@ fn restore(work: &mut Repair<'_>, misplaced: &[Misplaced<'_, '_>]) -> Result<(),
             copies.push((env.at(&copy_beside(work, file, place)?), file.name.clone()));
         }
     }
-    // All listed names are free before one is given: as long as some content has another name, one is missing.
+    // All listed names are free before one is given: while some content has another name, one is missing.
     let mut aside: HashMap<&str, String> = HashMap::new();
     for (file, _) in misplaced {
         if env.exists(&file.name)? {

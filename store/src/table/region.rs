@@ -5,7 +5,7 @@ use gstore_core::Digest;
 use xxhash_rust::xxh3::Xxh3;
 
 /// What bytes must hash to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Expected {
     /// A chunk of a Parquet file: XXH3-64.
     Chunk(u64),
@@ -14,13 +14,25 @@ pub(crate) enum Expected {
 }
 
 impl Expected {
-    /// The digest of the same kind of what was hashed, and whether it is this one.
+    /// The digest of the same kind of what was hashed.
+    pub(crate) fn of_hashed(self, hash: &Xxh3) -> Expected {
+        match self {
+            Expected::Chunk(_) => Expected::Chunk(hash.digest()),
+            Expected::Digest(_) => Expected::Digest(Digest::of_hashed(hash)),
+        }
+    }
+
+    /// Whether what was hashed has this digest; else both, in words.
     pub(crate) fn compare(self, hash: &Xxh3) -> Result<(), (String, String)> {
-        let (expected, found) = match self {
-            Expected::Chunk(d) => (format!("{d:016x}"), format!("{:016x}", hash.digest())),
-            Expected::Digest(d) => (d.to_string(), Digest::of_hashed(hash).to_string()),
-        };
-        if expected == found { Ok(()) } else { Err((expected, found)) }
+        let found = self.of_hashed(hash);
+        if self == found { Ok(()) } else { Err((self.text(), found.text())) }
+    }
+
+    fn text(self) -> String {
+        match self {
+            Expected::Chunk(digest) => format!("{digest:016x}"),
+            Expected::Digest(digest) => digest.to_string(),
+        }
     }
 }
 

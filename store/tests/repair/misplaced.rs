@@ -1,6 +1,7 @@
 //! Files under the wrong names: each is put back as long as some file has its content.
 
 use super::support::*;
+use crate::common::count::CountVfs;
 use crate::common::crash::CrashVfs;
 use crate::common::*;
 use gstore_store::*;
@@ -156,6 +157,25 @@ fn a_file_that_is_the_content_of_two_is_put_back_as_both() {
         let links = [a, b].iter().filter(|f| path.join(f).is_symlink()).count();
         assert_eq!(links, 0, "what a link leads to was not copied");
     }
+}
+
+#[test]
+fn many_files_under_each_others_names_are_each_read_a_few_times() {
+    let (_dir, path, store) = placed(|path| filled(path, 900, &features()[0], 10));
+    drop(store);
+    let good = bytes(&path);
+    let all = listed(&path, "segments");
+    assert_eq!(all.len(), 90);
+    for (file, other) in all.iter().zip(all.iter().cycle().skip(1)) {
+        fs_err::write(path.join(file), &good[other]).unwrap();
+    }
+    let vfs = CountVfs::default();
+    let report =
+        Store::repair_folder_on(Arc::new(vfs.clone()), &path, RepairOptions::default(), &mut |_| {}).unwrap();
+    assert_eq!(report.rebuilt.len(), all.len(), "{report:#?}");
+    assert_as_before(&path, &good, "all of them");
+    let opened = vfs.take().reads_of("segments");
+    assert!(opened < 20 * all.len(), "{opened} times a file was opened");
 }
 
 /// Collects what no snapshot needs.
