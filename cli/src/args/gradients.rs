@@ -139,7 +139,7 @@ const COMPUTED: [Word<ComputePrecision>; 4] = [
     ),
     (
         "bf16x3",
-        "As sums of two bf16, with 16 bits of mantissa: faster on processors with AMX, gradients within about 0.001 %; elsewhere as f32. With --backend cpu alone",
+        "As sums of two bf16, with 16 bits of mantissa: faster on processors with AMX if layers are wide, gradients within about 0.001 %; elsewhere as f32. With --backend cpu alone",
         ComputePrecision::Bf16x3,
     ),
     (
