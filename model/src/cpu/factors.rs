@@ -140,10 +140,7 @@ impl Cpu {
         out: &mut CpuRows,
         offset: usize,
     ) -> Result<(), BackendError> {
-        // Of single samples what is rounded to bf16 is so in two parts alone.
-        let format =
-            if self.format() == PanelFormat::Split { PanelFormat::Split } else { PanelFormat::Single };
-        self.add_weight_grads([x, grad], spans, out, offset, format)
+        self.add_weight_grads([x, grad], spans, out, offset, self.sample_format())
     }
 
     pub(super) fn weight_grads_of_all(
@@ -192,7 +189,7 @@ impl Cpu {
     ) -> Result<(), BackendError> {
         let rows = x.rows();
         if rows > 0 {
-            grams(&self.kernels, self.format(), x.values(), rows, step, each);
+            grams(&self.kernels, self.sample_format(), x.values(), rows, step, each);
         }
         Ok(())
     }

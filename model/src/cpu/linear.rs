@@ -61,6 +61,11 @@ impl Cpu {
         }
     }
 
+    /// The format of products of a sample's own factors: what is rounded to bf16 is so in two parts alone.
+    pub(super) fn sample_format(&self) -> PanelFormat {
+        if self.format() == PanelFormat::Split { PanelFormat::Split } else { PanelFormat::Single }
+    }
+
     /// An error unless the layer has the form that this backend packs.
     pub(super) fn check_packed_form(&self, layer: &CpuLinear) -> Result<(), BackendError> {
         check(layer.weights.forward().format == self.format(), || {

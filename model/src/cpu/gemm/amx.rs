@@ -105,37 +105,6 @@ unsafe fn tiled<const M: usize, const N: usize, const BY_COLUMN: bool>(t: &Tile)
     unsafe { product(t, M) }
 }
 
-/// Sums of a tile: the loop over blocks of [`SIDE`] pairs, the last of which comes from a copy. `a` is the
-/// place in the upper rows of the left factor, `below` that in the lower ones.
-macro_rules! sums {
-    ([$($zero:literal)*] [$($step:literal)*] [$($last:literal)*] [$($store:literal)*] $($operands:tt)*) => {
-        asm!(
-            $($zero,)*
-            "test {n}, {n}",
-            "jz 3f",
-            "2:",
-            $($step,)*
-            "add {a}, 64", "add {b}, 2048",
-            "dec {n}",
-            "jnz 2b",
-            "3:",
-            "test {last}, {last}",
-            "jz 4f",
-            "mov {b}, {last}",
-            $($last,)*
-            "xor {last:e}, {last:e}",
-            "mov {n:e}, 1",
-            "jmp 2b",
-            "4:",
-            $($store,)*
-            out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
-            out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
-            $($operands)*
-            options(nostack),
-        )
-    };
-}
-
 /// # Safety
 /// As of [`tiled`], for this many rows.
 unsafe fn product(t: &Tile, rows: usize) {
@@ -167,24 +136,13 @@ unsafe fn product(t: &Tile, rows: usize) {
     let wide = PANEL * size_of::<f32>();
     let (a_low, b_low) = (t.low * size_of::<f32>(), t.k * wide);
     let below = t.a.wrapping_add(SIDE * t.a_stride);
-    // SAFETY: reads rows of `a` and `b` that the caller guarantees, and writes 16 or 32 rows of `sums`, or of
-    // `c` where it has as many and all their columns. The registers are laid out.
-    unsafe {
-        match (rows > SIDE, t.low > 0) {
-            (true, false) => sums!(
+    // The loop over blocks of `SIDE` pairs, the last of which comes from a copy, with the steps of a block, and
+    // what else the copy changes. `a` is the place in the upper rows of the left factor, `below` in the lower.
+    macro_rules! sums {
+        (both $step:tt $last:tt $($operands:tt)*) => {
+            sums!(
                 ["tilezero tmm0" "tilezero tmm1" "tilezero tmm2" "tilezero tmm3"]
-                [
-                    "tileloadd tmm4, [{a} + {apart}*1]"
-                    "tileloadd tmm6, [{b} + {wide}*1]"
-                    "tileloadd tmm7, [{b} + {wide}*1 + 64]"
-                    "tdpbf16ps tmm0, tmm4, tmm6"
-                    "tileloadd tmm5, [{below} + {apart}*1]"
-                    "tdpbf16ps tmm1, tmm4, tmm7"
-                    "tdpbf16ps tmm2, tmm5, tmm6"
-                    "tdpbf16ps tmm3, tmm5, tmm7"
-                    "add {below}, 64"
-                ]
-                []
+                $step ["add {below}, 64"] $last
                 [
                     "tilestored [{to} + {to_apart}*1], tmm0"
                     "tilestored [{to} + {to_apart}*1 + 64], tmm1"
@@ -194,13 +152,71 @@ unsafe fn product(t: &Tile, rows: usize) {
                     "tilestored [{to} + {to_apart}*1], tmm2"
                     "tilestored [{to} + {to_apart}*1 + 64], tmm3"
                 ]
-                a = inout(reg) t.a => _, below = inout(reg) below => _, apart = in(reg) bytes,
+                below = inout(reg) below => _, $($operands)*
+            )
+        };
+        (upper $step:tt $last:tt $($operands:tt)*) => {
+            sums!(
+                ["tilezero tmm0" "tilezero tmm1"]
+                $step [] $last
+                ["tilestored [{to} + {to_apart}*1], tmm0" "tilestored [{to} + {to_apart}*1 + 64], tmm1"]
+                $($operands)*
+            )
+        };
+        (
+            [$($zero:literal)*] [$($step:literal)*] [$($next:literal)*] [$($last:literal)*] [$($store:literal)*]
+            $($operands:tt)*
+        ) => {
+            asm!(
+                $($zero,)*
+                "test {n}, {n}",
+                "jz 3f",
+                "2:",
+                $($step,)*
+                $($next,)*
+                "add {a}, 64", "add {b}, 2048",
+                "dec {n}",
+                "jnz 2b",
+                "3:",
+                "test {last}, {last}",
+                "jz 4f",
+                "mov {b}, {last}",
+                $($last,)*
+                "xor {last:e}, {last:e}",
+                "mov {n:e}, 1",
+                "jmp 2b",
+                "4:",
+                $($store,)*
+                a = inout(reg) t.a => _, apart = in(reg) bytes,
                 b = inout(reg) t.b => _, wide = in(reg) wide,
-                n = inout(reg) whole => _, last = inout(reg) last => _, to = inout(reg) to => _, to_apart = in(reg) to_apart,
+                n = inout(reg) whole => _, last = inout(reg) last => _,
+                to = inout(reg) to => _, to_apart = in(reg) to_apart,
+                $($operands)*
+                out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
+                out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
+                options(nostack),
+            )
+        };
+    }
+    // SAFETY: reads rows of `a` and `b` that the caller guarantees, and writes 16 or 32 rows of `sums`, or of
+    // `c` where it has as many and all their columns. The registers are laid out.
+    unsafe {
+        match (rows > SIDE, t.low > 0) {
+            (true, false) => sums!(
+                both [
+                    "tileloadd tmm4, [{a} + {apart}*1]"
+                    "tileloadd tmm6, [{b} + {wide}*1]"
+                    "tileloadd tmm7, [{b} + {wide}*1 + 64]"
+                    "tdpbf16ps tmm0, tmm4, tmm6"
+                    "tileloadd tmm5, [{below} + {apart}*1]"
+                    "tdpbf16ps tmm1, tmm4, tmm7"
+                    "tdpbf16ps tmm2, tmm5, tmm6"
+                    "tdpbf16ps tmm3, tmm5, tmm7"
+                ]
+                []
             ),
             (false, false) => sums!(
-                ["tilezero tmm0" "tilezero tmm1"]
-                [
+                upper [
                     "tileloadd tmm4, [{a} + {apart}*1]"
                     "tileloadd tmm6, [{b} + {wide}*1]"
                     "tileloadd tmm7, [{b} + {wide}*1 + 64]"
@@ -208,15 +224,10 @@ unsafe fn product(t: &Tile, rows: usize) {
                     "tdpbf16ps tmm1, tmm4, tmm7"
                 ]
                 []
-                ["tilestored [{to} + {to_apart}*1], tmm0" "tilestored [{to} + {to_apart}*1 + 64], tmm1"]
-                a = inout(reg) t.a => _, apart = in(reg) bytes,
-                b = inout(reg) t.b => _, wide = in(reg) wide,
-                n = inout(reg) whole => _, last = inout(reg) last => _, to = inout(reg) to => _, to_apart = in(reg) to_apart,
             ),
             // Of two parts: high rows with low columns, with high columns, then low rows with these.
             (true, true) => sums!(
-                ["tilezero tmm0" "tilezero tmm1" "tilezero tmm2" "tilezero tmm3"]
-                [
+                both [
                     "tileloadd tmm4, [{a} + {apart}*1]"
                     "lea {at}, [{b} + {b_low}]"
                     "tileloadd tmm6, [{at} + {wide}*1]"
@@ -240,26 +251,12 @@ unsafe fn product(t: &Tile, rows: usize) {
                     "tdpbf16ps tmm1, tmm4, tmm7"
                     "tdpbf16ps tmm2, tmm5, tmm6"
                     "tdpbf16ps tmm3, tmm5, tmm7"
-                    "add {below}, 64"
                 ]
                 ["mov {b_low:e}, 2048"]
-                [
-                    "tilestored [{to} + {to_apart}*1], tmm0"
-                    "tilestored [{to} + {to_apart}*1 + 64], tmm1"
-                    "mov {n}, {to_apart}"
-                    "shl {n}, 4"
-                    "add {to}, {n}"
-                    "tilestored [{to} + {to_apart}*1], tmm2"
-                    "tilestored [{to} + {to_apart}*1 + 64], tmm3"
-                ]
-                a = inout(reg) t.a => _, below = inout(reg) below => _, apart = in(reg) bytes,
-                b = inout(reg) t.b => _, wide = in(reg) wide,
-                n = inout(reg) whole => _, last = inout(reg) last => _, to = inout(reg) to => _, to_apart = in(reg) to_apart,
                 a_low = in(reg) a_low, b_low = inout(reg) b_low => _, at = out(reg) _,
             ),
             (false, true) => sums!(
-                ["tilezero tmm0" "tilezero tmm1"]
-                [
+                upper [
                     "tileloadd tmm4, [{a} + {apart}*1]"
                     "lea {at}, [{b} + {b_low}]"
                     "tileloadd tmm6, [{at} + {wide}*1]"
@@ -276,10 +273,6 @@ unsafe fn product(t: &Tile, rows: usize) {
                     "tdpbf16ps tmm1, tmm4, tmm7"
                 ]
                 ["mov {b_low:e}, 2048"]
-                ["tilestored [{to} + {to_apart}*1], tmm0" "tilestored [{to} + {to_apart}*1 + 64], tmm1"]
-                a = inout(reg) t.a => _, apart = in(reg) bytes,
-                b = inout(reg) t.b => _, wide = in(reg) wide,
-                n = inout(reg) whole => _, last = inout(reg) last => _, to = inout(reg) to => _, to_apart = in(reg) to_apart,
                 a_low = in(reg) a_low, b_low = inout(reg) b_low => _, at = out(reg) _,
             ),
         }

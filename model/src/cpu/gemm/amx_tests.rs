@@ -1,27 +1,22 @@
 use super::*;
 use crate::backend::ComputePrecision;
 use crate::cpu::Cpu;
-use crate::cpu::gemm::drawn::values;
-use crate::cpu::gemm::weights::split;
+use crate::cpu::gemm::drawn::{term, values};
 use crate::cpu::gemm::{Addend, Kernels, PackedWeights, PanelFormat, linear};
 use crate::cpu::level::{Simd, SimdLevel};
 
-/// What a format makes of a product.
-fn term(format: PanelFormat, x: f32, w: f32) -> f64 {
-    let ([x_high, x_low], [w_high, w_low]) = (split(x).map(f64::from), split(w).map(f64::from));
-    match format {
-        PanelFormat::Split => x_high * w_high + x_high * w_low + x_low * w_high,
-        _ => x_high * w_high,
+/// The kernels of a CPU that has AMX; of another one it is said that a test is skipped.
+fn kernels() -> Option<Kernels> {
+    let simd = Simd::new(SimdLevel::Avx512).filter(|_| kernel().is_some());
+    if simd.is_none() {
+        println!("SKIPPED: this CPU has no AMX");
     }
+    simd.map(Kernels::new)
 }
 
 #[test]
 fn every_size_has_the_products_of_rounded_factors() {
-    let Some(simd) = Simd::new(SimdLevel::Avx512).filter(|_| kernel().is_some()) else {
-        println!("SKIPPED: this CPU has no AMX");
-        return;
-    };
-    let kernels = Kernels::new(simd);
+    let Some(kernels) = kernels() else { return };
     for format in [PanelFormat::Paired, PanelFormat::Split] {
         for (rows, k, n) in
             [(1, 1, 1), (5, 31, 33), (16, 32, 32), (17, 34, 16), (33, 96, 70), (140, 129, 65), (64, 2048, 64)]
@@ -58,11 +53,7 @@ fn every_size_has_the_products_of_rounded_factors() {
 
 #[test]
 fn what_is_no_number_stays_none_in_two_parts() {
-    let Some(simd) = Simd::new(SimdLevel::Avx512).filter(|_| kernel().is_some()) else {
-        println!("SKIPPED: this CPU has no AMX");
-        return;
-    };
-    let kernels = Kernels::new(simd);
+    let Some(kernels) = kernels() else { return };
     let (k, n) = (40, 3);
     let product = |x: f32, w: f32| {
         let (mut row, mut weight) = (vec![0.0; k], vec![0.0; n * k]);
@@ -82,11 +73,7 @@ fn what_is_no_number_stays_none_in_two_parts() {
 
 #[test]
 fn columns_and_rows_behind_the_matrix_change_nothing() {
-    let Some(simd) = Simd::new(SimdLevel::Avx512).filter(|_| kernel().is_some()) else {
-        println!("SKIPPED: this CPU has no AMX");
-        return;
-    };
-    let kernels = Kernels::new(simd);
+    let Some(kernels) = kernels() else { return };
     // The second panel has nothing finite: what is read beyond the first must not reach its sums.
     let (rows, k, n) = (3, 6, 64);
     let mut weight = values(n * k, 5);

@@ -66,6 +66,9 @@ pub(crate) mod counted {
 /// Values of tests.
 #[cfg(test)]
 mod drawn {
+    use super::PanelFormat;
+    use super::weights::split;
+
     /// Values between -1 and 1 that depend on the seed only.
     pub fn values(len: usize, seed: u32) -> Vec<f32> {
         let mut state = seed;
@@ -74,6 +77,16 @@ mod drawn {
             (state >> 8) as f32 / 8_388_608.0 - 1.0
         };
         (0..len).map(|_| next()).collect()
+    }
+
+    /// What a format makes of a product.
+    pub fn term(format: PanelFormat, a: f32, b: f32) -> f64 {
+        let ([a_high, a_low], [b_high, b_low]) = (split(a).map(f64::from), split(b).map(f64::from));
+        match format {
+            PanelFormat::Single => f64::from(a) * f64::from(b),
+            PanelFormat::Rounded | PanelFormat::Paired => a_high * b_high,
+            PanelFormat::Split => a_high * b_high + a_high * b_low + a_low * b_high,
+        }
     }
 }
 
@@ -147,6 +160,11 @@ impl PairedKernel {
         (self.begin)();
         PairedSession { end: self.end, _thread: PhantomData }
     }
+
+    /// Pairs of so many values, and the zeros behind them with which the kernel has whole steps.
+    fn pairs(&self, values: usize) -> usize {
+        values.div_ceil(2).next_multiple_of(self.kernel.shape.left.steps)
+    }
 }
 
 impl Drop for PairedSession {
@@ -202,11 +220,8 @@ impl Kernel {
     /// The tiles of so many rows.
     fn tiles(&self, rows: usize) -> impl Iterator<Item = Range<usize>> {
         let TileShape { rows: most, tile_registers, .. } = self.shape;
-        let parts = rows.div_ceil(most);
-        (0..parts).map(move |i| match tile_registers {
-            true => i * most..rows.min((i + 1) * most),
-            false => rows * i / parts..rows * (i + 1) / parts,
-        })
+        let whole = if tile_registers { rows.next_multiple_of(most) } else { rows };
+        cut(whole, most).map(move |tile| tile.start..tile.end.min(rows))
     }
 
     /// How many columns of a right factor are read for `cols` of them.

@@ -45,7 +45,7 @@ impl<'a> PairedPanels<'a> {
         matrix: &[f32],
         rows: usize,
     ) -> Self {
-        let (simd, n, pairs) = (kernels.simd, matrix.len() / rows, padded(paired, rows));
+        let (simd, n, pairs) = (kernels.simd, matrix.len() / rows, paired.pairs(rows));
         let mut halves = Buffer::take((parts * matrix.len()).div_ceil(2));
         let halves: &mut [u16] = &mut bytemuck::cast_slice_mut(&mut halves)[..parts * matrix.len()];
         narrow(paired, matrix, halves.chunks_exact_mut(matrix.len()));
@@ -75,7 +75,7 @@ impl<'a> PairedPanels<'a> {
 
     /// Pairs from a turned column to the next.
     fn stride(&self) -> usize {
-        row_stride(self.parts * padded(self.paired, self.rows))
+        row_stride(self.parts * self.paired.pairs(self.rows))
     }
 
     /// `to = a^T b + add` for some columns of `a`, a matrix `width` wide with as many rows as this
@@ -89,7 +89,7 @@ impl<'a> PairedPanels<'a> {
         add: Addend<'_>,
     ) {
         let (count, rows, parts) = (columns.len(), self.rows, self.parts);
-        let (pairs, stride) = (padded(self.paired, rows), self.stride());
+        let (pairs, stride) = (self.paired.pairs(rows), self.stride());
         let mut values = Buffer::take((count + self.paired.kernel.shape.left.rows) * stride);
         let mut halves = Buffer::take((parts * rows * count).div_ceil(2));
         let halves: &mut [u16] = &mut bytemuck::cast_slice_mut(&mut halves)[..parts * rows * count];
@@ -124,11 +124,6 @@ impl<'a> PairedPanels<'a> {
             }
         }
     }
-}
-
-/// Pairs of so many rows, and the zeros behind them with which a kernel has whole steps.
-fn padded(paired: &PairedKernel, rows: usize) -> usize {
-    rows.div_ceil(2).next_multiple_of(paired.kernel.shape.left.steps)
 }
 
 /// Pair `p` of the rows of a matrix of `width` columns, from column `first` on. The partner of an odd last

@@ -107,10 +107,9 @@ fn repack_left(
             Some(RepackedRows { values: copy, stride, low: 0 })
         }
         (PanelFormat::Paired | PanelFormat::Split, Some(paired)) => {
-            let reads = paired.kernel.shape.left;
-            let (pairs, parts) = (k.div_ceil(2).next_multiple_of(reads.steps), format.parts());
+            let (pairs, parts) = (paired.pairs(k), format.parts());
             let stride = row_stride(parts * pairs);
-            let mut copy = Buffer::take((rows + reads.rows) * stride);
+            let mut copy = Buffer::take((rows + paired.kernel.shape.left.rows) * stride);
             for (from, to) in x.chunks_exact(k).zip(copy.chunks_exact_mut(stride)) {
                 let to: &mut [u16] = bytemuck::cast_slice_mut(&mut to[..parts * pairs]);
                 narrow(paired, from, to.chunks_exact_mut(2 * pairs));

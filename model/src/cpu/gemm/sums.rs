@@ -96,8 +96,7 @@ fn rounded(simd: Simd, values: &[f32]) -> Buffer {
 #[cfg(test)]
 mod tests {
     use super::super::super::level::SimdLevel;
-    use super::super::drawn::values;
-    use super::super::weights::split;
+    use super::super::drawn::{term, values};
     use super::*;
 
     /// The kernels of each level, and a format that they multiply.
@@ -112,16 +111,6 @@ mod tests {
                 .map(move |of| (kernels, of))
         };
         SimdLevel::available().into_iter().flat_map(of_level).collect()
-    }
-
-    /// A product of two values in a format.
-    fn term(format: PanelFormat, a: f32, b: f32) -> f64 {
-        let ([a_high, a_low], [b_high, b_low]) = (split(a).map(f64::from), split(b).map(f64::from));
-        match format {
-            PanelFormat::Single => f64::from(a) * f64::from(b),
-            PanelFormat::Rounded | PanelFormat::Paired => a_high * b_high,
-            PanelFormat::Split => a_high * b_high + a_high * b_low + a_low * b_high,
-        }
     }
 
     #[test]
