@@ -6,14 +6,10 @@ use crate::error::{BackupError, Damage, StorageError};
 use crate::layout::Env;
 use crate::manifest::{Link, write_replacing};
 use crate::store::Snapshot;
-use crate::table::Region;
+use crate::table::{Region, SpanFailure, hash_span};
 use crate::vfs::{VfsRead, if_there};
 use gstore_core::Cancel;
 use std::io::{self, Write};
-use xxhash_rust::xxh3::Xxh3;
-
-/// Bytes read at a time.
-const BUFFER: usize = 1 << 20;
 
 /// Files and bytes.
 type Count = (u64, u64);
@@ -52,7 +48,7 @@ impl<'a> Copier<'a> {
             bytes_done: 0,
             bytes_total: data + files.manifests.iter().map(|l| l.len).sum::<u64>(),
         };
-        Copier { from, to, buffer: vec![0; BUFFER], progress, cancel, state, copied: (0, 0), kept: (0, 0) }
+        Copier { from, to, buffer: Vec::new(), progress, cancel, state, copied: (0, 0), kept: (0, 0) }
     }
 
     /// How many files and bytes were copied, and how many were there.
@@ -137,22 +133,23 @@ impl<'a> Copier<'a> {
         regions: &[Region],
         sink: &mut dyn FnMut(&[u8]) -> io::Result<()>,
     ) -> Result<(), CopyFailure> {
-        let (mut at, before) = (0, self.state.bytes_done);
+        let (mut at, mut done) = (0, self.state.bytes_done);
         for region in regions {
-            let (mut hash, end) = (Xxh3::new(), at + region.len);
-            let start = at;
-            while at < end {
+            let (start, end) = (at, at + region.len);
+            let hash = hash_span(source, start..end, &mut self.buffer, |bytes| {
                 if self.cancel.is_raised() {
                     return Err(CopyFailure::Cancelled);
                 }
-                let n = (end - at).min(BUFFER as u64);
-                let bytes = self.buffer.split_at_mut(n as usize).0;
-                source.read_at(bytes, at).map_err(CopyFailure::Read)?;
-                hash.update(bytes);
                 sink(bytes).map_err(CopyFailure::Write)?;
-                at += n;
-                (self.progress)(CopyProgress { bytes_done: before + at, ..self.state });
-            }
+                done += bytes.len() as u64;
+                (self.progress)(CopyProgress { bytes_done: done, ..self.state });
+                Ok(())
+            });
+            let hash = hash.map_err(|stop| match stop {
+                SpanFailure::Read(e) => CopyFailure::Read(e),
+                SpanFailure::Sink(stop) => stop,
+            })?;
+            at = end;
             if let Err((expected, found)) = region.digest.compare(&hash) {
                 let d = Damage::new(&file.name, format!("digest of {} bytes", region.len), expected, found);
                 return Err(CopyFailure::Damaged(affecting(d.at(start), Some(region))));

@@ -145,12 +145,10 @@ impl Sweeper<'_> {
                         None
                     }
                     Some(_) if unfinished => {
-                        let known = match complete {
-                            Some(known) => known,
-                            None => self.is_complete(top, kind, ending)?,
-                        };
-                        complete = Some(known);
-                        known.then_some(FileKind::Leftovers)
+                        if complete.is_none() {
+                            complete = Some(self.is_complete(top, kind, ending)?);
+                        }
+                        (complete == Some(true)).then_some(FileKind::Leftovers)
                     }
                     Some(uuid) => (!self.needed.has_data(&(kind, number, uuid))).then_some(kind),
                 };

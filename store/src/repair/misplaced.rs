@@ -12,7 +12,7 @@ use crate::backup::{DataFile, data_files};
 use crate::error::{StorageError, VerifyError, if_sound, is_medium};
 use crate::layout::Env;
 use crate::layout::names::NUMBERED;
-use crate::table::{Expected, Region};
+use crate::table::{Expected, Region, SpanFailure, hash_span};
 use crate::verify::Catalog;
 use crate::vfs::VfsRead;
 use std::collections::hash_map::Entry;
@@ -21,9 +21,6 @@ use std::io::{self, ErrorKind, Write};
 use std::ops::Range;
 use uuid::Uuid;
 use xxhash_rust::xxh3::Xxh3;
-
-/// Bytes read at a time.
-const BUFFER: u64 = 1 << 20;
 
 /// A damaged file, and the name under which its content is.
 type Misplaced<'a, 'f> = (&'f DataFile<'a>, String);
@@ -128,7 +125,7 @@ impl Others<'_> {
                 let mut marks: HashMap<Expected, Vec<String>> = HashMap::new();
                 for name in alike {
                     let Some(other) = open(self.env, name)? else { continue };
-                    let hash = hash_span(&*other, name, span.clone(), &mut |_| Ok(()))?;
+                    let hash = hash_sound(&*other, name, span.clone(), &mut |_| Ok(()))?;
                     if let Some(hash) = hash {
                         marks.entry(digest.of_hashed(&hash)).or_default().push(name.clone());
                     }
@@ -160,7 +157,7 @@ fn pass(
     let mut at = 0;
     for region in regions {
         let end = at + region.len;
-        let Some(hash) = hash_span(&*file, name, at..end, sink)? else { return Ok(false) };
+        let Some(hash) = hash_sound(&*file, name, at..end, sink)? else { return Ok(false) };
         if region.digest.compare(&hash).is_err() {
             return Ok(false);
         }
@@ -175,24 +172,17 @@ fn open(env: &Env, name: &str) -> Result<Option<Box<dyn VfsRead>>, StorageError>
 }
 
 /// Hashes a span of a file, and passes it on; `None` if the medium does not give all of it.
-fn hash_span(
+fn hash_sound(
     file: &dyn VfsRead,
     name: &str,
     span: Range<u64>,
     sink: &mut dyn FnMut(&[u8]) -> Result<(), StorageError>,
 ) -> Result<Option<Xxh3>, StorageError> {
-    let mut buffer = vec![0; (span.end - span.start).min(BUFFER) as usize];
-    let (mut hash, mut at) = (Xxh3::new(), span.start);
-    while at < span.end {
-        let bytes = buffer.split_at_mut((span.end - at).min(BUFFER) as usize).0;
-        if if_sound(file.read_at(bytes, at).map_err(Env::io("read", name)))?.is_none() {
-            return Ok(None);
-        }
-        hash.update(bytes);
-        sink(bytes)?;
-        at += bytes.len() as u64;
+    match hash_span(file, span, &mut Vec::new(), sink) {
+        Ok(hash) => Ok(Some(hash)),
+        Err(SpanFailure::Read(e)) => if_sound(Err(Env::io("read", name)(e))),
+        Err(SpanFailure::Sink(e)) => Err(e),
     }
-    Ok(Some(hash))
 }
 
 /// Gives what was found the listed names. Only of a place that several files have, and of a link, copies are
