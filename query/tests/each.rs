@@ -127,7 +127,7 @@ fn a_target_without_a_row_that_can_be_compared_is_refused_among_others_too() {
             let targets: Vec<TargetRef> = targets.iter().map(|target| TargetRef::parse(target)).collect();
             assert_eq!(check_targets(&store.snapshot(), &targets).is_err(), says == gone);
         }
-        // A subtask that nobody names may have none.
+        // A subtask that no target names may be empty.
         let found = of(&["good", "some"], by).top_k(Order::Best, 4, None, 1, &GO).unwrap();
         assert_eq!((found.rows.len(), found.summary.target_excluded.no_scored), (4, 1));
     }
