@@ -18,6 +18,7 @@ use minijinja::Value;
 
 use super::RenderedText;
 use super::jinja::{ChatEnvironment, MARKS, reason};
+use super::python::strip;
 use crate::encode_error::EncodeError;
 use crate::{Message, Role};
 
@@ -129,7 +130,7 @@ impl ChatTemplate {
         (full, add_generation_prompt): (&str, bool),
     ) -> Result<(), EncodeError> {
         let Some(Message { role, content, .. }) = messages.get(turn) else { return Ok(()) };
-        if !matches!(role, Role::User | Role::Assistant) || part.contains(content.trim()) {
+        if !matches!(role, Role::User | Role::Assistant) || part.contains(strip(content)) {
             return Ok(());
         }
         // A template may change what it writes: it may leave out reasoning.
@@ -143,7 +144,7 @@ impl ChatTemplate {
     fn turn(&self, messages: &[Message], turn: usize, full: &str) -> Result<Range<usize>, EncodeError> {
         let start = self.turn_start(messages, turn, full)?;
         let end = self.turn_end(messages, turn, full)?;
-        let is_empty = messages.get(turn).is_none_or(|message| message.content.trim().is_empty());
+        let is_empty = messages.get(turn).is_none_or(|message| strip(&message.content).is_empty());
         if end < start || (end == start && !is_empty) {
             return Err(EncodeError::TurnNotFound(turn));
         }
@@ -377,6 +378,13 @@ mod tests {
     fn an_assistant_may_speak_first() {
         let source = "{{ messages[0].role }}: {% for m in messages %}{{ m.content }}<|end|>{% endfor %}";
         assert_eq!(render(source, &[(Assistant, "a"), (User, "u")]).1, ["a<|end|>"]);
+    }
+
+    #[test]
+    fn an_answer_of_nothing_but_white_space_may_be_written_as_nothing() {
+        let source = "{% for m in messages %}{{ m.content | trim }}{% endfor %}";
+        let turns = [(User, "\x1cu"), (Assistant, "\x1f")];
+        assert_eq!(render(source, &turns), ("u".to_owned(), vec![String::new()]));
     }
 
     #[test]

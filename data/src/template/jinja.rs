@@ -7,6 +7,8 @@
 //!   Text that a template doubles again and again is not bounded: a template is a program, to be trusted as
 //!   far as the source of the model
 
+use std::borrow::Cow;
+
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::{Kwargs, Rest, StringInput, ValueKind, ValueOrKwargs};
 use minijinja::{Environment, Error, ErrorKind, State, Value, filters};
@@ -54,12 +56,14 @@ impl ChatEnvironment {
         env.add_function("strftime_now", |format: String| strftime_fixed(&format));
         env.set_fuel(Some(STEPS));
         env.add_filter("tojson", tojson);
-        env.add_filter("indent", bounded(Value::from_function(filters::indent)));
+        env.add_filter("indent", bounded(Value::from_function(indent)));
         env.add_filter("batch", bounded(Value::from_function(filters::batch)));
         env.add_filter("slice", bounded(Value::from_function(filters::slice)));
         env.add_filter("round", bounded(Value::from_function(filters::round)));
         env.add_filter("format", format);
         env.add_filter("capitalize", capitalize);
+        env.add_filter("title", title);
+        env.add_filter("trim", trim);
         env.add_filter("e", escape);
         env.add_filter("escape", escape);
         env.add_test("iterable", is_iterable);
@@ -91,6 +95,52 @@ fn bounded(
 fn capitalize(text: StringInput<'_>) -> Value {
     let capitalized = python::capitalize(text.as_str());
     text.preserve_safety(capitalized)
+}
+
+/// The `title` filter as Jinja has it, which is not Python's `title`.
+fn title(text: StringInput<'_>) -> String {
+    python::title_of_words(text.as_str())
+}
+
+/// The `trim` filter with Python's white space.
+fn trim(text: StringInput<'_>, chars: Option<Cow<'_, str>>) -> Value {
+    if chars.is_some() {
+        return filters::trim(text, chars);
+    }
+    let trimmed = python::strip(text.as_str()).to_owned();
+    text.preserve_safety(trimmed)
+}
+
+/// The `indent` filter as Jinja has it: with Python's lines, which end in newlines then, and an empty one after
+/// the last line end. In place of a width there may be a text.
+fn indent(
+    text: StringInput<'_>,
+    width: Option<Value>,
+    first: Option<bool>,
+    blank: Option<bool>,
+    options: Kwargs,
+) -> Result<Value, Error> {
+    let width = width.or(options.get("width")?).unwrap_or_else(|| Value::from(4));
+    let first = first.or(options.get("first")?).unwrap_or(false);
+    let blank = blank.or(options.get("blank")?).unwrap_or(false);
+    options.assert_all_used()?;
+    let indention = match width.as_str() {
+        Some(text) => text.to_owned(),
+        None => " ".repeat(usize::try_from(i64::try_from(width)?).unwrap_or(0)),
+    };
+    let ended = format!("{}\n", text.as_str());
+    let mut out = String::new();
+    for (i, line) in python::lines(&ended, false).into_iter().enumerate() {
+        if i > 0 {
+            out.push('\n');
+        }
+        let is_indented = if i == 0 { first } else { blank || !line.is_empty() };
+        if is_indented {
+            out.push_str(&indention);
+        }
+        out.push_str(line);
+    }
+    Ok(text.preserve_safety(out))
 }
 
 /// The `format` filter, which refuses such widths in a format string.
@@ -461,6 +511,35 @@ mod tests {
         ] {
             let source = format!("{{{{ ({expression}) | tojson }}}}");
             assert_eq!(render(&source), expected, "{expression}");
+        }
+    }
+
+    /// Expected values are those of transformers.
+    #[test]
+    fn white_space_and_lines_are_those_of_python() {
+        let x = "\x1c a\x1d b\u{85}c\x0bd\r\ne\x1f";
+        for (expression, expected) in [
+            ("x.strip()", "a\x1d b\u{85}c\x0bd\r\ne"),
+            ("x | trim", "a\x1d b\u{85}c\x0bd\r\ne"),
+            ("x.lstrip()", "a\x1d b\u{85}c\x0bd\r\ne\x1f"),
+            ("x.rstrip()", "\x1c a\x1d b\u{85}c\x0bd\r\ne"),
+            ("x.strip('\x1c e')", "a\x1d b\u{85}c\x0bd\r\ne\x1f"),
+            ("'xay' | trim('xy')", "a"),
+            ("x.split() | join('|')", "a|b|c|d|e"),
+            ("x.split(none, 1) | join('|')", "a|b\u{85}c\x0bd\r\ne\x1f"),
+            ("' a '.split(none, 1) | join('|')", "a"),
+            ("' \x1f'.split() | length", "0"),
+            ("x.splitlines() | join('|')", "| a| b|c|d|e\x1f"),
+            ("x.splitlines(true) | join('|')", "\x1c| a\x1d| b\u{85}|c\x0b|d\r\n|e\x1f"),
+            ("'yes' if x[:2].isspace() and not x.isspace() and not ''.isspace()", "yes"),
+            ("'a\x1fαΣ ßA(ΑΣ)' | title", "A\x1fΑσ SSa(Ασ)"),
+            ("x | indent(2)", "\n   a\n   b\n  c\n  d\n  e\x1f"),
+            ("'a\n\nb\n' | indent('> ', first=true)", "> a\n\n> b\n"),
+            ("'\n\na\n' | indent(1, blank=true)", "\n \n a\n "),
+            ("'' | indent(-1, true)", ""),
+        ] {
+            let env = ChatEnvironment::new(&format!("{{{{ {expression} }}}}")).unwrap();
+            assert_eq!(env.render(context! { x => x }).unwrap(), expected, "{expression:?}");
         }
     }
 

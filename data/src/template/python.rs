@@ -1,4 +1,5 @@
-//! Methods of Python's strings that minijinja's own set of them lacks, or takes for something else.
+//! Python's strings: methods that minijinja's own set of them lacks, or takes for something else, and what is
+//! white space and a line.
 
 use minijinja::value::{Tuple, from_args};
 use minijinja::{Error, ErrorKind, Value};
@@ -6,6 +7,31 @@ use minijinja::{Error, ErrorKind, Value};
 /// What a method of this text gives; none if it is not one of these.
 pub(super) fn text_method(text: &str, method: &str, args: &[Value]) -> Result<Option<Value>, Error> {
     Ok(Some(match method {
+        "strip" | "lstrip" | "rstrip" => {
+            let (chars,): (Option<&str>,) = from_args(args)?;
+            let is_stripped = |c: char| chars.map_or_else(|| is_space(c), |chars| chars.contains(c));
+            Value::from(match method {
+                "lstrip" => text.trim_start_matches(is_stripped),
+                "rstrip" => text.trim_end_matches(is_stripped),
+                _ => text.trim_matches(is_stripped),
+            })
+        }
+        "split" => {
+            let (separator, cuts): (Option<&str>, Option<i64>) = from_args(args)?;
+            if separator.is_some() {
+                return Ok(None);
+            }
+            let cuts = usize::try_from(cuts.unwrap_or(-1)).unwrap_or(usize::MAX);
+            words(text, cuts).into_iter().map(Value::from).collect()
+        }
+        "splitlines" => {
+            let (with_ends,): (Option<bool>,) = from_args(args)?;
+            lines(text, with_ends.unwrap_or(false)).into_iter().map(Value::from).collect()
+        }
+        "isspace" => {
+            from_args::<()>(args)?;
+            Value::from(!text.is_empty() && text.chars().all(is_space))
+        }
         "title" => {
             from_args::<()>(args)?;
             Value::from(title(text))
@@ -55,6 +81,61 @@ fn check_separator(separator: &str) -> Result<&str, Error> {
         )),
         separator => Ok(separator),
     }
+}
+
+/// What `str.isspace` is true of: four separators more than Unicode's white space.
+fn is_space(c: char) -> bool {
+    c.is_whitespace() || ('\x1c'..='\x1f').contains(&c)
+}
+
+/// What ends a line for `str.splitlines`.
+fn ends_line(c: char) -> bool {
+    matches!(c, '\n'..='\r' | '\x1c'..='\x1e' | '\u{85}' | '\u{2028}' | '\u{2029}')
+}
+
+/// A text without the white space around it.
+pub(super) fn strip(text: &str) -> &str {
+    text.trim_matches(is_space)
+}
+
+/// What stands between white space; after so many cuts the rest is one, with the white space behind it.
+fn words(text: &str, cuts: usize) -> Vec<&str> {
+    let mut words = Vec::new();
+    let mut rest = text.trim_start_matches(is_space);
+    while !rest.is_empty() {
+        let end = if words.len() < cuts { rest.find(is_space) } else { None };
+        let (word, behind) = rest.split_at(end.unwrap_or(rest.len()));
+        words.push(word);
+        rest = behind.trim_start_matches(is_space);
+    }
+    words
+}
+
+/// The lines of a text, each with what ends it or without.
+pub(super) fn lines(text: &str, with_ends: bool) -> Vec<&str> {
+    let mut lines = Vec::new();
+    let mut rest = text;
+    while !rest.is_empty() {
+        let (line, behind) = rest.split_at(rest.find(ends_line).unwrap_or(rest.len()));
+        let end = match behind.starts_with("\r\n") {
+            true => 2,
+            false => behind.chars().next().map_or(0, char::len_utf8),
+        };
+        lines.push(if with_ends { &rest[..line.len() + end] } else { line });
+        rest = &behind[end..];
+    }
+    lines
+}
+
+/// What begins a word large and all else small: `it's a_b` becomes `It's A_b`.
+pub(super) fn title_of_words(text: &str) -> String {
+    let ends_word = |c: char| is_space(c) || matches!(c, '-' | '(' | '{' | '[' | '<');
+    let title = |word: &str| {
+        let mut chars = word.chars();
+        let first: String = chars.next().into_iter().flat_map(char::to_uppercase).collect();
+        first + &chars.as_str().to_lowercase()
+    };
+    text.split_inclusive(ends_word).map(title).collect()
 }
 
 /// Each letter behind one is small and any other large: `it's a_b` becomes `It'S A_B`.
@@ -130,6 +211,17 @@ fn push_title(c: char, out: &mut String) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn white_space_and_ends_of_lines_are_those_of_python() {
+        let all = |is: fn(char) -> bool| ('\0'..=char::MAX).filter(|c| is(*c)).collect::<String>();
+        // "".join(c for c in map(chr, range(0x110000)) if c.isspace())
+        let spaces = "\t\n\x0b\x0c\r\x1c\x1d\x1e\x1f \u{85}\u{a0}\u{1680}\u{2000}\u{2001}\u{2002}\u{2003}\
+            \u{2004}\u{2005}\u{2006}\u{2007}\u{2008}\u{2009}\u{200a}\u{2028}\u{2029}\u{202f}\u{205f}\u{3000}";
+        assert_eq!(all(is_space), spaces);
+        // The same with: if len(f"a{c}b".splitlines()) == 2
+        assert_eq!(all(ends_line), "\n\x0b\x0c\r\x1c\x1d\x1e\u{85}\u{2028}\u{2029}");
+    }
 
     #[test]
     fn letters_begin_a_word_as_in_python() {

@@ -5,6 +5,7 @@
 //! after another assistant).
 
 use super::RenderedText;
+use super::python::strip;
 use crate::{Message, Role};
 
 /// The assistant's tag line.
@@ -31,11 +32,6 @@ pub(super) fn prompt(before: &[Message], eos: &str) -> RenderedText {
     let mut rendered = RenderedText { scored: Vec::new(), ..messages(before, eos) };
     rendered.push(ASSISTANT);
     rendered
-}
-
-/// As Python's `str.strip`, which counts four more separators as white space than Unicode does.
-fn strip(text: &str) -> &str {
-    text.trim_matches(|c: char| c.is_whitespace() || ('\x1c'..='\x1f').contains(&c))
 }
 
 #[cfg(test)]
