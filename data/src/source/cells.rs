@@ -51,21 +51,21 @@ pub(super) fn cell_value(field: &str, cells: Cells) -> Value {
     int.or_else(float).or_else(boolean).unwrap_or_else(|| field.into())
 }
 
-/// An integer written as numbers are: no sign but minus, no zeros in front.
+/// An integer written as numbers are: no sign but minus, no zeros in front. `-0` is 0.
 fn int(text: &str) -> Option<i64> {
     let digits = text.strip_prefix('-').unwrap_or(text);
     let plain = digits.bytes().all(|b| b.is_ascii_digit()) && (digits == "0" || !digits.starts_with('0'));
-    if plain && text != "-0" { text.parse().ok() } else { None }
+    if plain { text.parse().ok() } else { None }
 }
 
-/// A number with a fraction or an exponent.
+/// A number with a fraction or an exponent. Before the point or behind it there may be no digits.
 fn float(text: &str) -> Option<f64> {
     let digits = text.strip_prefix('-').unwrap_or(text);
     let mantissa = digits.split(['e', 'E']).next().unwrap_or(digits);
     let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
     let plain = |part: &str| part.bytes().all(|b| b.is_ascii_digit());
-    let sound =
-        plain(whole) && plain(fraction) && !whole.is_empty() && (whole == "0" || !whole.starts_with('0'));
+    let is_padded = whole != "0" && whole.starts_with('0');
+    let sound = plain(whole) && plain(fraction) && !is_padded && !matches!(mantissa, "" | ".");
     if !sound || mantissa == digits && !digits.contains('.') {
         return None;
     }
@@ -95,6 +95,12 @@ mod tests {
     fn a_column_has_the_type_of_all_its_fields() {
         assert_eq!(column(&["1", "", "-20", "0"]), [json!(1), json!(-20), json!(0)]);
         assert_eq!(column(&["1", "2.50", "1e3"]), [json!(1.0), json!(2.5), json!(1000.0)]);
+        assert_eq!(column(&[".5", "-.25", "5.", "1"]), [json!(0.5), json!(-0.25), json!(5.0), json!(1.0)]);
+        assert_eq!(column(&[".5e1", "-0.0", "1E+5"]), [json!(5.0), json!(-0.0), json!(1e5)]);
+        assert_eq!(
+            [column(&["1", "-0"]), column(&["0.5", "-0"])],
+            [[json!(1), json!(0)], [json!(0.5), json!(0.0)]]
+        );
         assert_eq!(column(&["True", "false"]), [json!(true), json!(false)]);
         assert_eq!(column(&["1984", "Dune"]), [json!("1984"), json!("Dune")]);
         assert_eq!(column(&["true", "1"]), [json!("true"), json!("1")]);
@@ -105,7 +111,8 @@ mod tests {
     fn each_field_is_what_it_is_by_itself() {
         let by_itself = |field| cell_value(field, Cells::default());
         assert_eq!(["5", "2.5", "True"].map(by_itself), [json!(5), json!(2.5), json!(true)]);
-        for text in ["n/a", "007", "+1", ".5", "1e999", "18446744073709551615"] {
+        assert_eq!([".5", "-.5", "-0"].map(by_itself), [json!(0.5), json!(-0.5), json!(0)]);
+        for text in ["n/a", "007", "+1", "+.5", "1e999", "18446744073709551615"] {
             assert_eq!(by_itself(text), json!(text));
         }
     }
@@ -116,13 +123,17 @@ mod tests {
             &["007"][..],
             &["1", "007"],
             &["+1"],
-            &["-0"],
+            &["+.5"],
+            &["-007"],
+            &["00.5"],
             &["18446744073709551615"],
             &["9007199254740993", "0.5"],
             &["1e999"],
             &["nan"],
             &["inf"],
-            &[".5"],
+            &["."],
+            &["-."],
+            &[".e1"],
             &["1 "],
         ] {
             let want: Vec<Value> = fields.iter().map(|field| json!(field)).collect();

@@ -10,7 +10,7 @@
 //! - a row with fewer or more fields than the header is an error of that row alone if it is one line
 //! - a quote that is not closed where its field ends is an error: it would take the rows
 //!   after it for its text
-//! - `007`, and integers too long for their type, are text: turned into numbers they would not read back
+//! - `007`, `+1`, and integers too long for their type, are text: turned into numbers they would not read back
 
 use std::collections::HashSet;
 use std::io::Read;
