@@ -1,8 +1,8 @@
 //! Arrow values as JSON.
 //!
 //! Rules
-//! - null is no value: a struct leaves the field out, a list keeps the place as `null`; a NaN counts as null,
-//!   since that is what data frames mean by it
+//! - null is no value: a struct leaves the field out, but a list keeps the place and a map the key, as `null`;
+//!   a NaN counts as null, since that is what data frames mean by it
 //! - a number keeps its shortest digits in its own precision (the `f32` 0.1 becomes `0.1`), unless its exact
 //!   value is asked for ([`Floats`])
 //! - dates, times and durations become ISO 8601 text, with `Z` for instants; decimals become text, so

@@ -92,8 +92,10 @@ fn values_of_every_kind() {
     let mut map = MapBuilder::new(None, StringBuilder::new(), StringBuilder::new());
     map.keys().append_value("k");
     map.values().append_value("v");
+    map.keys().append_value("n");
+    map.values().append_null();
     map.append(true).unwrap();
-    assert_eq!(one(Arc::new(map.finish())), r#"{"x":{"k":"v"}}"#);
+    assert_eq!(one(Arc::new(map.finish())), r#"{"x":{"k":"v","n":null}}"#);
     let text = Arc::new(StringArray::from(vec!["q"])) as ArrayRef;
     let none = Arc::new(StringArray::from(vec![None::<&str>])) as ArrayRef;
     let field = |name| Arc::new(Field::new(name, DataType::Utf8, true));
