@@ -553,6 +553,12 @@ mod tests {
         assert!(fails("{{ 'got %s' % 3 }}").contains("text | format(value)"));
         assert!(fails("{{ x.swapcase() }}").contains("swapcase"), "{}", fails("{{ x.swapcase() }}"));
         assert!(fails("{{ x.rsplit('') }}").contains("empty"));
+        let filters = "center filesizeformat forceescape random striptags truncate urlencode urlize wordcount \
+                       wordwrap xmlattr";
+        for filter in filters.split_whitespace() {
+            let says = fails(&format!("{{{{ x | {filter} }}}}"));
+            assert!(says.contains(&format!("filter {filter} is unknown")), "{says}");
+        }
         assert_eq!(render("{{ 7 % 4 }}"), "3");
     }
 
