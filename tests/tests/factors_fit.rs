@@ -115,6 +115,21 @@ fn the_folder_of_a_fit_that_was_killed_after_its_commit_goes_with_the_next_comma
 }
 
 #[test]
+fn jobs_of_an_array_say_which_partitions_are_missing() {
+    let place = place();
+    for (part, missing) in [
+        ("2/4", "covariances of 3 other partitions of the data: 1, 3-4"),
+        ("1/4", "covariances of 2 other partitions of the data: 3-4"),
+        ("4/4", "covariances of 1 other partition of the data: 3"),
+        ("3/4", "squares of 3 other partitions of the data: 1-2, 4"),
+        ("1/4", "squares of 2 other partitions of the data: 2, 4"),
+    ] {
+        let found = fit_run(&place, "f", &["--partition", part, "--folder", "shared"]);
+        found.says(0, &[&format!("not finished: {missing}")]);
+    }
+}
+
+#[test]
 fn a_damaged_file_of_a_fit_is_computed_again_once_it_is_gone() {
     let place = place();
     let job = |part: &str| fit_run(&place, "f", &["--partition", part, "--folder", "shared"]);
@@ -180,7 +195,7 @@ fn a_second_run_of_a_fit_is_refused_and_disturbs_nothing() {
     let whole = ["--data-partitions", "2", "--module-partitions", "2", "--folder", "shared"];
     let others = || [&second[..], &first, &whole].map(|args| fit_run(&place, "g", args));
     let [job, same, refused] = during(&place, &fit_args("g", &first), "shared/factors_g", others);
-    job.says(0, &["not finished: covariances of 1 other partition"]);
+    job.says(0, &["not finished: covariances of 1 other partition of the data: 2"]);
     same.says(1, &["factors_g: another gstore computes partition 1 there"]);
     refused.says(1, &["factors_g: another gstore works there"]);
     assert!(fit(&place, "g", &whole)["snapshot"].is_u64());

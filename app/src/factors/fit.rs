@@ -191,35 +191,43 @@ impl FitJob<'_> {
         let strategy = self.request.strategy;
         if strategy.rotates() {
             let began = Instant::now();
-            let all = self.covariances(work)?;
+            let missing = self.covariances(work)?;
             self.report.seconds.covariances = began.elapsed().as_secs_f64();
-            if !all {
-                return self.others("covariances").map(Some);
+            if !missing.is_empty() {
+                return self.others("covariances", &missing).map(Some);
             }
             let began = Instant::now();
             self.eigen(work)?;
             self.report.seconds.eigenvectors = began.elapsed().as_secs_f64();
         }
         let began = Instant::now();
-        let all = !matches!(strategy, Strategy::Ekfac | Strategy::Diagonal) || self.squares(work)?;
+        let missing = match strategy {
+            Strategy::Ekfac | Strategy::Diagonal => self.squares(work)?,
+            _ => Vec::new(),
+        };
         self.report.seconds.squares = began.elapsed().as_secs_f64();
-        if !all {
-            return self.others("squares").map(Some);
+        if !missing.is_empty() {
+            return self.others("squares", &missing).map(Some);
         }
         // Of an array every job but one ends before the artifact is published.
         Ok(self.request.only.map(|_| "one run without a partition, which publishes them".to_owned()))
     }
 
-    /// What other runs compute: sums of their partitions of the data.
-    fn others(&self, sums: &str) -> Result<String, FactorJobError> {
+    /// What other runs compute: sums of the partitions of the data that are missing.
+    fn others(&self, sums: &str, missing: &[usize]) -> Result<String, FactorJobError> {
         if self.request.only.is_none() {
             return Err(FactorJobError::Refused(format!(
                 "{}: files with {sums} were removed while the fit was at work; run the same command again: it computes them again",
                 self.path.display()
             )));
         }
-        let others = many(self.plan.new.len() as u64 - 1, "other partition");
-        Ok(format!("{sums} of {others} of the data"))
+        // As `--partition` counts them.
+        let runs = missing.chunk_by(|a, b| a + 1 == *b).map(|run| match run {
+            [first, .., last] => format!("{}-{}", first + 1, last + 1),
+            alone => alone.iter().map(|data| (data + 1).to_string()).collect(),
+        });
+        let others = many(missing.len() as u64, "other partition");
+        Ok(format!("{sums} of {others} of the data: {}", runs.collect::<Vec<_>>().join(", ")))
     }
 
     /// The partitions of the data that this run computes.
@@ -228,15 +236,16 @@ impl FitJob<'_> {
     }
 
     /// The sums of all partitions, added in their order; those of this run that are not there are computed
-    /// and written first. None while others are missing.
+    /// and written first. While others are missing, which ones.
     fn partitions<S>(
         &mut self,
+        has: impl Fn(&FactorFolder, Option<Partition>) -> bool,
         read: impl Fn(&FactorFolder, Option<Partition>) -> Result<Option<OfModules<S>>, FactorError>,
         mut compute: impl FnMut(&mut Self, usize, usize) -> Result<Vec<S>, FactorJobError>,
         write: impl Fn(&FactorFolder, Option<Partition>, &[Module], &[S]) -> Result<(), FactorError>,
         empty: impl Fn(&FitPlan, &Module) -> S,
         merge: impl Fn(&mut S, &S),
-    ) -> Result<Option<Vec<S>>, FactorJobError> {
+    ) -> Result<Result<Vec<S>, Vec<usize>>, FactorJobError> {
         for data in self.data() {
             for group in 0..self.plan.groups.len() {
                 let number = self.plan.number(data, group);
@@ -248,45 +257,55 @@ impl FitJob<'_> {
                 self.report.computed += 1;
                 if number.is_none() {
                     // The fit is one partition.
-                    return Ok(Some(sums));
+                    return Ok(Ok(sums));
                 }
                 write(&self.folder, number, &self.plan.modules_of(group), &sums)?;
             }
+        }
+        let lacks = |data: &usize| {
+            (0..self.plan.groups.len()).any(|group| !has(&self.folder, self.plan.number(*data, group)))
+        };
+        let missing: Vec<usize> = (0..self.plan.new.len()).filter(lacks).collect();
+        if !missing.is_empty() {
+            return Ok(Err(missing));
         }
         let modules = self.plan.engine.modules();
         let mut all: Vec<S> = modules.iter().map(|module| empty(&self.plan, module)).collect();
         for data in 0..self.plan.new.len() {
             for (group, places) in self.plan.groups.iter().enumerate() {
                 let found = read(&self.folder, self.plan.number(data, group)).map_err(of_files)?;
-                let Some(found) = found else { return Ok(None) };
+                let Some(found) = found else { return Ok(Err(vec![data])) };
                 for place in places {
                     merge(&mut all[*place], &found[place_of(&found, &modules[*place])?].1);
                 }
             }
         }
-        Ok(Some(all))
+        Ok(Ok(all))
     }
 
-    /// Sums of covariances; false while other partitions are missing.
-    fn covariances(&mut self, work: &mut JobContext<'_>) -> Result<bool, FactorJobError> {
+    /// Sums of covariances; gives the partitions that are missing.
+    fn covariances(&mut self, work: &mut JobContext<'_>) -> Result<Vec<usize>, FactorJobError> {
         if self.folder.read_covariances(None).map_err(of_files)?.is_some() {
-            return Ok(true);
+            return Ok(Vec::new());
         }
         let merge = |sum: &mut Covariances, part: &Covariances| {
             sum.0.merge(&part.0);
             sum.1.merge(&part.1);
         };
         let all = self.partitions(
+            FactorFolder::has_covariances,
             FactorFolder::read_covariances,
             |fit, data, group| fit.covariances_of(data, group, work),
             FactorFolder::write_covariances,
             FitPlan::no_sums,
             merge,
         )?;
-        let Some(all) = all else { return Ok(false) };
-        let all = self.with_earlier(all, work)?;
+        let all = match all {
+            Ok(all) => self.with_earlier(all, work)?,
+            Err(missing) => return Ok(missing),
+        };
         self.folder.write_covariances(None, self.plan.engine.modules(), &all)?;
-        Ok(true)
+        Ok(Vec::new())
     }
 
     /// The sum of what `pass` gives at each of the checkpoints.
@@ -342,23 +361,27 @@ impl FitJob<'_> {
         })
     }
 
-    /// Squares of gradients; false while other partitions are missing.
-    fn squares(&mut self, work: &mut JobContext<'_>) -> Result<bool, FactorJobError> {
+    /// Squares of gradients; gives the partitions that are missing.
+    fn squares(&mut self, work: &mut JobContext<'_>) -> Result<Vec<usize>, FactorJobError> {
         if self.folder.read_lambda(None).map_err(of_files)?.is_some() {
-            return Ok(true);
+            return Ok(Vec::new());
         }
         let all = self.partitions(
+            FactorFolder::has_lambda,
             FactorFolder::read_lambda,
             |fit, data, group| fit.squares_of(data, group, work),
             FactorFolder::write_lambda,
             |_, module| Squares::new(module.len()),
             Squares::merge,
         )?;
-        let Some(mut all) = all else { return Ok(false) };
+        let mut all = match all {
+            Ok(all) => all,
+            Err(missing) => return Ok(missing),
+        };
         if self.request.strategy != Strategy::Ekfac {
             self.add_earlier_squares(&mut all)?;
         }
         self.folder.write_lambda(None, self.plan.engine.modules(), &all)?;
-        Ok(true)
+        Ok(Vec::new())
     }
 }

@@ -104,6 +104,20 @@ impl FactorFolder {
         files.map(|files| of_modules(files.names(), |name| of(&files, name))).transpose()
     }
 
+    /// Whether the files of [`FactorFolder::read_covariances`] are there.
+    pub(crate) fn has_covariances(&self, partition: Option<Partition>) -> bool {
+        self.has(COVARIANCES.into_iter().chain(COVARIANCE_COUNTS), partition)
+    }
+
+    /// Whether the files of [`FactorFolder::read_lambda`] are there.
+    pub(crate) fn has_lambda(&self, partition: Option<Partition>) -> bool {
+        self.has([LAMBDA, LAMBDA_COUNT].into_iter(), partition)
+    }
+
+    fn has(&self, mut quantities: impl Iterator<Item = &'static str>, partition: Option<Partition>) -> bool {
+        quantities.all(|what| self.file(what, partition).exists())
+    }
+
     /// Eigenbases, by name of their module; none where they are not there.
     pub(crate) fn read_eigen(&self) -> Result<Option<OfModules<(Eigen, Eigen)>>, FactorError> {
         let files = TensorPair::open(&mut self.opener(None), EIGENVECTORS, EIGENVALUES)?;
