@@ -15,7 +15,7 @@ pub struct EngineArgs {
     #[arg(long, value_name = "GLOB", value_delimiter = ',', num_args = 1..)]
     pub modules: Vec<String>,
     /// Tokens in one batch of whole rows; of sums the last bits follow from it [default: 512; for scores with
-    /// many queries on the CPU up to 4096]
+    /// many queries on the CPU up to 8192]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub batch_tokens: Option<u32>,
     #[command(flatten)]

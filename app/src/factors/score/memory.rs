@@ -16,7 +16,7 @@ pub(super) const AHEAD: usize = 4;
 const MOST_COLUMNS: usize = 1000;
 
 /// Tokens of a batch at most, where it is enlarged.
-const MOST_TOKENS: u64 = 4096;
+const MOST_TOKENS: u64 = 8192;
 
 /// Batches of each thread at least, if there are rows for them: what the others wait for at the end is then
 /// a small part.
@@ -403,7 +403,7 @@ impl ScoreSizes<'_> {
 
 /// Tokens and rows of an enlarged batch, from the tokens of a batch otherwise. Each batch reads all columns
 /// of the queries from memory, so batches grow as long as the activations of their tokens, `per_token` bytes
-/// each, take less than the columns.
+/// each, take less than the columns twice.
 pub(super) fn enlarged(
     least: usize,
     (per_token, columns): (u64, u64),
@@ -411,7 +411,7 @@ pub(super) fn enlarged(
 ) -> [usize; 2] {
     let doubled = std::iter::successors(Some(least as u64), |tokens| tokens.checked_mul(2));
     let fitting =
-        doubled.take_while(|tokens| *tokens <= MOST_TOKENS && tokens.saturating_mul(per_token) <= columns);
+        doubled.take_while(|tokens| *tokens <= MOST_TOKENS && tokens.saturating_mul(per_token) / 2 <= columns);
     let tokens = fitting.last().map_or(least, |tokens| tokens as usize);
     let rows = (rows / (BATCHES * threads.max(1) as u64)).max(1);
     [tokens, usize::try_from(rows).unwrap_or(usize::MAX)]

@@ -252,8 +252,8 @@ impl ScorePlan {
         }
     }
 
-    /// Enlarges the batches, if the same threads and groups of queries fit in memory with them. Only where
-    /// scores have the same bits in batches of any size, as on the CPU.
+    /// Enlarges the batches, as far as the same threads and groups of queries fit in memory with them. Only
+    /// where scores have the same bits in batches of any size, as on the CPU.
     fn enlarge_batches(&mut self, request: &ScoreRequest, ingest: &IngestRequest, is_held: bool) {
         if !request.enlarges_batches || self.how.by_token || !is_on_cpu(ingest) {
             return;
@@ -267,21 +267,25 @@ impl ScorePlan {
         let inside = ingest.device.bytes_inside_layer(ingest.compute);
         let per_token = engine::kept_per_token(self.engine.decoder(), ingest, inside);
         let pool = (self.rows.len(), self.extent.threads);
-        let [tokens, rows] = enlarged(ingest.batch_tokens, (per_token, columns), pool);
+        let [most, rows] = enlarged(ingest.batch_tokens, (per_token, columns), pool);
         // Fewer rows than a batch may have now could make it smaller.
-        if tokens == ingest.batch_tokens || rows < self.batches.most_rows() {
+        if rows < self.batches.most_rows() {
             return;
         }
-        self.batches.resize(tokens, rows);
-        let larger = IngestRequest { batch_tokens: tokens, ..ingest.clone() };
-        match self.extent(request, &larger, is_held) {
-            Ok(extent)
-                if (extent.threads, &extent.groups, &extent.parts)
-                    == (self.extent.threads, &self.extent.groups, &self.extent.parts) =>
-            {
-                self.extent = extent;
+        let halved = std::iter::successors(Some(most), |tokens| Some(tokens / 2));
+        for tokens in halved.take_while(|tokens| *tokens > ingest.batch_tokens) {
+            self.batches.resize(tokens, rows);
+            let larger = IngestRequest { batch_tokens: tokens, ..ingest.clone() };
+            match self.extent(request, &larger, is_held) {
+                Ok(extent)
+                    if (extent.threads, &extent.groups, &extent.parts)
+                        == (self.extent.threads, &self.extent.groups, &self.extent.parts) =>
+                {
+                    self.extent = extent;
+                    return;
+                }
+                _ => self.batches.resize(ingest.batch_tokens, usize::MAX),
             }
-            _ => self.batches.resize(ingest.batch_tokens, usize::MAX),
         }
     }
 

@@ -265,15 +265,15 @@ fn sums_are_in_one_file_between_two_passes_and_in_two_between_more() {
 #[test]
 fn batches_grow_until_activations_outweigh_the_columns() {
     let pool = (2000, 2);
-    assert_eq!(enlarged(512, (100, 100 * 2048), pool), [2048, 250]);
-    assert_eq!(enlarged(512, (100, 100 * 4095), pool), [2048, 250]);
-    assert_eq!(enlarged(512, (100, u64::MAX), pool), [4096, 250]);
+    assert_eq!(enlarged(512, (200, 100 * 2048), pool), [2048, 250]);
+    assert_eq!(enlarged(512, (200, 100 * 4095), pool), [2048, 250]);
+    assert_eq!(enlarged(512, (200, u64::MAX), pool), [8192, 250]);
     // A few columns are no reason.
-    assert_eq!(enlarged(512, (100, 100 * 1023), pool)[0], 512);
-    assert_eq!(enlarged(512, (100, 0), pool)[0], 512);
+    assert_eq!(enlarged(512, (200, 100 * 1023), pool)[0], 512);
+    assert_eq!(enlarged(512, (200, 0), pool)[0], 512);
     // Larger ones are asked for.
-    assert_eq!(enlarged(8192, (1, u64::MAX), pool)[0], 8192);
+    assert_eq!(enlarged(16384, (1, u64::MAX), pool)[0], 16384);
     // Each thread has four batches, if there are rows for them.
-    assert_eq!(enlarged(512, (1, u64::MAX), (100, 2)), [4096, 12]);
-    assert_eq!(enlarged(512, (1, u64::MAX), (5, 2)), [4096, 1]);
+    assert_eq!(enlarged(512, (1, u64::MAX), (100, 2)), [8192, 12]);
+    assert_eq!(enlarged(512, (1, u64::MAX), (5, 2)), [8192, 1]);
 }
