@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use arrow_schema::{DataType, FieldRef};
+use arrow_schema::{DataType, FieldRef, TimeUnit};
 use datafusion::common::types::{NativeType, logical_boolean, logical_float64, logical_int64};
 use datafusion::error::Result as DfResult;
 use datafusion::functions_aggregate::average::avg_udaf;
@@ -28,9 +28,12 @@ pub(super) fn function() -> AggregateUDF {
     ];
     let double = TypeSignatureClass::Native(logical_float64());
     let double = Coercion::new_implicit(double, numbers, NativeType::Float64);
-    let duration = Coercion::new_exact(TypeSignatureClass::Duration);
-    let taken = [duration, double].map(|one| TypeSignature::Coercible(vec![one]));
-    let signature = Signature::one_of(taken.to_vec(), engine.signature().volatility);
+    // Each unit by itself: as durations of any, NULLs of no type would not become doubles.
+    let units = [TimeUnit::Second, TimeUnit::Millisecond, TimeUnit::Microsecond, TimeUnit::Nanosecond];
+    let durations = units
+        .map(|unit| Coercion::new_exact(TypeSignatureClass::Native(Arc::new(NativeType::Duration(unit)))));
+    let taken = std::iter::once(double).chain(durations).map(|one| TypeSignature::Coercible(vec![one]));
+    let signature = Signature::one_of(taken.collect(), engine.signature().volatility);
     AggregateUDF::from(Average { engine, signature })
 }
 

@@ -1,5 +1,6 @@
 //! `median` and `percentile_cont` of times and dates, as timestamps in microseconds; of numbers `median` is
-//! the engine's own, and `percentile_cont` is exact in doubles.
+//! the engine's own, as `approx_percentile_cont` is, and `percentile_cont` is exact in doubles. Of a column of
+//! nothing but NULLs all three are a NULL among doubles.
 //!
 //! Doubles hold the microseconds of the years 1685 to 2255 exactly; beyond them a result is off by some
 //! microseconds.
@@ -12,6 +13,7 @@ use arrow_array::ArrayRef;
 use arrow_schema::{DataType, Field, FieldRef, TimeUnit};
 use datafusion::common::types::{NativeType, logical_date};
 use datafusion::error::Result as DfResult;
+use datafusion::functions_aggregate::approx_percentile_cont::approx_percentile_cont_udaf;
 use datafusion::functions_aggregate::median::median_udaf;
 use datafusion::functions_aggregate::percentile_cont::percentile_cont_udaf;
 use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
@@ -27,11 +29,13 @@ use super::nans;
 use crate::error::FunctionError;
 use crate::forward::{accumulate_in, from_engine};
 
-pub(super) fn functions() -> [AggregateUDF; 2] {
-    [median_udaf(), percentile_cont_udaf()].map(|engine| {
-        let signature = with_times(&engine);
-        AggregateUDF::from(Quantile { engine, signature })
-    })
+pub(super) fn functions() -> [AggregateUDF; 3] {
+    let (median, between, approximate) =
+        (median_udaf(), percentile_cont_udaf(), approx_percentile_cont_udaf());
+    let signatures = [with_times(&median), with_times(&between), approximate.signature().clone()];
+    let [of_median, of_between, of_approximate] = signatures;
+    [(median, of_median), (between, of_between), (approximate, of_approximate)]
+        .map(|(engine, signature)| AggregateUDF::from(Quantile { engine, signature }))
 }
 
 /// What a function takes, and times and dates in the place of its first argument.
@@ -55,14 +59,13 @@ struct Quantile {
 }
 
 impl Quantile {
-    /// Whether the quantile may lie anywhere between two values. Of nothing but NULLs there are none.
-    fn is_between(&self, fields: &[FieldRef]) -> bool {
-        let is_null = fields.first().is_none_or(|field| field.data_type().is_null());
-        self.engine.name() == "percentile_cont" && !is_null
+    /// Whether the quantile may lie anywhere between two values.
+    fn is_between(&self) -> bool {
+        self.engine.name() == "percentile_cont"
     }
 
     fn numbers(&self, args: AccumulatorArgs) -> DfResult<Box<dyn Accumulator>> {
-        if !self.is_between(args.expr_fields) {
+        if !self.is_between() {
             return self.engine.accumulator(args);
         }
         // The engine looks at the share first.
@@ -72,14 +75,16 @@ impl Quantile {
     }
 }
 
+/// The type of a quantile of what the engine has to take as doubles.
 fn quantile_type(of: &DataType) -> Option<DataType> {
     match of {
+        DataType::Null => Some(DataType::Float64),
         DataType::Timestamp(_, zone) => Some(DataType::Timestamp(TimeUnit::Microsecond, zone.clone())),
         _ => None,
     }
 }
 
-/// The type of a quantile, if the function is of times.
+/// The type of a quantile, if the function is of times or of nothing but NULLs.
 fn time_result(fields: &[FieldRef]) -> Option<DataType> {
     quantile_type(fields.first()?.data_type())
 }
@@ -109,7 +114,7 @@ impl AggregateUDFImpl for Quantile {
 
     fn return_type(&self, types: &[DataType]) -> DfResult<DataType> {
         match types.first().and_then(quantile_type) {
-            Some(moment) => Ok(moment),
+            Some(result) => Ok(result),
             None => self.engine.return_type(types),
         }
     }
@@ -136,7 +141,7 @@ impl AggregateUDFImpl for Quantile {
     }
 
     fn create_groups_accumulator(&self, args: AccumulatorArgs) -> DfResult<Box<dyn GroupsAccumulator>> {
-        if !self.is_between(args.expr_fields) {
+        if !self.is_between() {
             return self.engine.create_groups_accumulator(args).map(nans::groups);
         }
         let found = share(&args);
@@ -145,7 +150,7 @@ impl AggregateUDFImpl for Quantile {
     }
 }
 
-/// A quantile of times, taken of their microseconds.
+/// A quantile of times, taken of their microseconds, or of NULLs.
 #[derive(Debug)]
 struct TimeQuantile {
     numbers: Box<dyn Accumulator>,
@@ -168,6 +173,7 @@ impl Accumulator for TimeQuantile {
 
     fn evaluate(&mut self) -> DfResult<ScalarValue> {
         match (self.numbers.evaluate()?, &self.to) {
+            (number, DataType::Float64) => Ok(number),
             (ScalarValue::Float64(number), DataType::Timestamp(_, zone)) => {
                 let micros = number.map(|number| number.round() as i64);
                 Ok(ScalarValue::TimestampMicrosecond(micros, zone.clone()))

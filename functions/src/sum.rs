@@ -7,14 +7,15 @@
 //! - the total alone decides, so neither the order of rows nor the number of threads does
 //!
 //! Sums of other types are the engine's own, but for those of doubles in windows, which [`sliding`] has; that
-//! of what is true or false is how many are true.
+//! of what is true or false is how many are true, and that of a column of nothing but NULLs is one of whole
+//! numbers.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Decimal128Type, Decimal256Type, DecimalType, Int64Type, UInt64Type};
-use arrow_array::{Array, ArrayRef, BooleanArray, Decimal128Array};
+use arrow_array::{Array, ArrayRef, BooleanArray, Decimal128Array, new_null_array};
 use arrow_schema::{DECIMAL256_MAX_PRECISION, DataType, Field, FieldRef};
 use datafusion::arrow::datatypes::i256;
 use datafusion::error::Result as DfResult;
@@ -62,7 +63,6 @@ fn wide_field(result: &DataType) -> Option<FieldRef> {
 impl AggregateUDFImpl for Sum {
     from_engine! {
         name() -> &str;
-        return_type(types: &[DataType]) -> DfResult<DataType>;
         groups_accumulator_supported(args: AccumulatorArgs) -> bool;
         order_sensitivity() -> AggregateOrderSensitivity;
         documentation() -> Option<&Documentation>;
@@ -70,6 +70,13 @@ impl AggregateUDFImpl for Sum {
 
     fn signature(&self) -> &Signature {
         &self.signature
+    }
+
+    fn return_type(&self, types: &[DataType]) -> DfResult<DataType> {
+        match types {
+            [DataType::Null] => Ok(DataType::Int64),
+            types => self.engine.return_type(types),
+        }
     }
 
     fn accumulator(&self, args: AccumulatorArgs) -> DfResult<Box<dyn Accumulator>> {
@@ -127,6 +134,7 @@ fn widen(values: &[ArrayRef]) -> DfResult<Vec<ArrayRef>> {
         let wide: Decimal128Array = match values.data_type() {
             DataType::Int64 => values.as_primitive::<Int64Type>().unary(i128::from),
             DataType::UInt64 => values.as_primitive::<UInt64Type>().unary(i128::from),
+            DataType::Null => return Ok(new_null_array(&DataType::Decimal128(DIGITS, 0), values.len())),
             DataType::Decimal128(_, scale) => {
                 let wide =
                     values.as_primitive::<Decimal128Type>().unary::<_, Decimal256Type>(i256::from_i128);
