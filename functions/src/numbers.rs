@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Float64Type, Int64Type};
-use arrow_array::{Array, ArrayRef, BooleanArray, Float64Array, Int64Array, UInt64Array};
+use arrow_array::{
+    Array, ArrayRef, BooleanArray, Float64Array, Int64Array, UInt64Array, downcast_integer_array,
+};
 use arrow_cast::display::{ArrayFormatter, FormatOptions};
 use arrow_schema::DataType;
 use datafusion::common::utils::take_function_args;
@@ -21,6 +23,10 @@ pub(super) fn functions() -> [ScalarUDF; 8] {
     fn of_doubles<const N: usize>(name: &'static str, gives: DataType, compute: Compute) -> ScalarUDF {
         function(name, TypeSignature::Exact(vec![DOUBLE; N]), gives, compute)
     }
+    let whole = {
+        use DataType as D;
+        vec![D::Int64, D::Int32, D::Int16, D::Int8, D::UInt64, D::UInt32, D::UInt16, D::UInt8]
+    };
     let bucket = TypeSignature::Exact(vec![DOUBLE, DOUBLE, DOUBLE, DataType::Int64]);
     [
         function("width_bucket", bucket, DataType::Int64, buckets),
@@ -41,7 +47,7 @@ pub(super) fn functions() -> [ScalarUDF; 8] {
         of_doubles::<1>("sqrt", DOUBLE, |arrays| {
             Ok(Arc::new(doubles(arrays)?.unary::<_, Float64Type>(f64::sqrt)))
         }),
-        function("bit_count", TypeSignature::Exact(vec![DataType::Int64]), DataType::Int64, bits),
+        function("bit_count", TypeSignature::Uniform(1, whole), DataType::Int64, bits),
     ]
 }
 
@@ -55,11 +61,16 @@ fn doubles(arrays: &[ArrayRef]) -> Result<Float64Array, FunctionError> {
     numbers.cloned().ok_or_else(|| FunctionError::internal("type of a number"))
 }
 
-/// The bits of each number that are set.
+/// How many bits of each number are set, of as many as its type has.
 fn bits(arrays: &[ArrayRef]) -> DfResult<ArrayRef> {
-    let numbers = arrays.first().and_then(|array| array.as_primitive_opt::<Int64Type>());
-    let numbers = numbers.ok_or_else(|| FunctionError::internal("type of a whole number"))?;
-    Ok(Arc::new(numbers.unary::<_, Int64Type>(|n| n.count_ones().into())))
+    let [numbers] = take_function_args("bit_count", arrays)?;
+    downcast_integer_array!(
+        numbers => {
+            let set: Int64Array = numbers.unary(|number| number.count_ones().into());
+            Ok(Arc::new(set))
+        }
+        _ => Err(FunctionError::internal("type of a whole number").into())
+    )
 }
 
 /// The next even number, away from zero.
