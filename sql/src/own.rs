@@ -69,7 +69,7 @@ impl OwnTable {
         table.look_inside()?;
         let format = table.format;
         let schema = match format {
-            Format::Parquet => with_clocks(table.parquet()?.schema()),
+            Format::Parquet => with_usual_times(table.parquet()?.schema()),
             Format::Separated(usual) => {
                 table.check_begin()?;
                 let delimiter = table.file.delimiter().unwrap_or(usual);
@@ -187,15 +187,16 @@ impl OwnTable {
     }
 }
 
-/// The columns with times of the day in nanoseconds, as statements write them: those of another unit go
-/// together with no other.
-fn with_clocks(schema: &Schema) -> Schema {
-    let clock = |leaf: &DataType| match leaf {
+/// The columns with times of the day in nanoseconds and dates in days, as statements write them: times of
+/// another unit go together with no other, and dates in milliseconds are shown with a time of day.
+fn with_usual_times(schema: &Schema) -> Schema {
+    let usual = |leaf: &DataType| match leaf {
         DataType::Time32(_) | DataType::Time64(_) => DataType::Time64(TimeUnit::Nanosecond),
+        DataType::Date64 => DataType::Date32,
         other => other.clone(),
     };
     let typed =
-        |field: &FieldRef| field.as_ref().clone().with_data_type(with_leaves(field.data_type(), clock));
+        |field: &FieldRef| field.as_ref().clone().with_data_type(with_leaves(field.data_type(), usual));
     let fields: Vec<Field> = schema.fields().iter().map(typed).collect();
     Schema::new_with_metadata(fields, schema.metadata().clone())
 }

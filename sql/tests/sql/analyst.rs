@@ -4,8 +4,10 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
-use arrow_array::types::Time32SecondType;
-use arrow_array::{ArrayRef, ListArray, RecordBatch, Time32MillisecondArray, Time64MicrosecondArray};
+use arrow_array::types::{Date64Type, Time32SecondType};
+use arrow_array::{
+    ArrayRef, Date64Array, ListArray, RecordBatch, Time32MillisecondArray, Time64MicrosecondArray,
+};
 use gstore_sql::{
     OwnTable, SqlError, SqlErrorKind, SqlOptions, SqlSession, check_view, named_tables, view_names_itself,
     views_that_read,
@@ -330,25 +332,28 @@ async fn files_of_ones_own_are_tables_that_no_statement_can_name_by_itself() {
     assert!(slt::run(&session, "SELECT * FROM 'labels.csv'").await.is_err());
 }
 
+/// A session with a Parquet file of these columns as a table.
+fn with_parquet(name: &str, columns: impl IntoIterator<Item = (&'static str, ArrayRef)>) -> SqlSession {
+    let batch = RecordBatch::try_from_iter(columns).unwrap();
+    let path = tempfile::tempdir().unwrap().keep().join("table.parquet");
+    let file = fs_err::File::create(&path).unwrap();
+    let mut writer = ArrowWriter::try_new(file, batch.schema(), None).unwrap();
+    writer.write(&batch).unwrap();
+    writer.close().unwrap();
+    let own = vec![OwnTable::open(name, &path).unwrap()];
+    let snapshot = Arc::clone(&small_store().snapshot);
+    SqlSession::new(snapshot, SqlOptions { threads: 1, own, ..SqlOptions::default() }).unwrap()
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn times_of_the_day_in_files_go_together_with_written_ones() {
-    let store = small_store();
     let micros = Time64MicrosecondArray::from(vec![Some(43_200_000_001), None, Some(45_000_000_000)]);
     let millis = Time32MillisecondArray::from(vec![Some(43_200_000), Some(3_600_000), None]);
     let lists = [Some(vec![Some(60)]), None, Some(vec![None])];
     let lists = ListArray::from_iter_primitive::<Time32SecondType, _, _>(lists);
     let columns: [(&str, ArrayRef); 3] =
         [("a", Arc::new(micros)), ("b", Arc::new(millis)), ("l", Arc::new(lists))];
-    let batch = RecordBatch::try_from_iter(columns).unwrap();
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("clocks.parquet");
-    let file = fs_err::File::create(&path).unwrap();
-    let mut writer = ArrowWriter::try_new(file, batch.schema(), None).unwrap();
-    writer.write(&batch).unwrap();
-    writer.close().unwrap();
-    let own = vec![OwnTable::open("clocks", &path).unwrap()];
-    let options = SqlOptions { threads: 1, own, ..SqlOptions::default() };
-    let session = SqlSession::new(Arc::clone(&store.snapshot), options).unwrap();
+    let session = with_parquet("clocks", columns);
     for (sql, expected) in [
         ("SELECT a FROM clocks WHERE a > TIME '12:00:00' ORDER BY a", "12:00:00.000001\n12:30:00"),
         ("SELECT count(*) FROM clocks WHERE b BETWEEN TIME '01:00:00' AND TIME '11:59:59'", "1"),
@@ -361,6 +366,25 @@ async fn times_of_the_day_in_files_go_together_with_written_ones() {
         ("SELECT count(*) FROM clocks WHERE CAST(TIMESTAMP '2024-01-01 12:10:00' AS TIME) > a", "1"),
         ("SELECT l[1] FROM clocks WHERE list_contains(l, TIME '00:01:00')", "00:01:00"),
         ("SELECT count(*) FROM clocks", "3"),
+    ] {
+        assert_eq!(slt::rows(&session, sql).await.join("\n"), expected, "{sql}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn dates_in_milliseconds_in_files_have_no_time_of_day() {
+    let dates = Date64Array::from(vec![Some(86_400_000), None, Some(1_704_067_200_000)]);
+    let lists = [Some(vec![Some(86_400_000), None]), None, Some(vec![])];
+    let lists = ListArray::from_iter_primitive::<Date64Type, _, _>(lists);
+    let columns: [(&str, ArrayRef); 2] = [("d", Arc::new(dates)), ("l", Arc::new(lists))];
+    let session = with_parquet("days", columns);
+    for (sql, expected) in [
+        (
+            "SELECT d, d::VARCHAR, to_json(d), d + 1, typeof(d) FROM days WHERE d < '2000-01-01'",
+            "1970-01-02 | 1970-01-02 | \"1970-01-02\" | 1970-01-03 | DATE",
+        ),
+        ("SELECT count(*) FROM days WHERE d = DATE '2024-01-01'", "1"),
+        ("SELECT l::VARCHAR, typeof(l) FROM days WHERE len(l) = 2", "[1970-01-02, NULL] | DATE[]"),
     ] {
         assert_eq!(slt::rows(&session, sql).await.join("\n"), expected, "{sql}");
     }
