@@ -27,7 +27,10 @@ pub(super) fn is_time_of_day(ty: &DataType) -> bool {
 }
 
 /// The times of texts; where one is none, null if it is `safe`, and else an error.
-pub(super) fn read(texts: &StringArray, to: &DataType, safe: bool) -> DfResult<ArrayRef> {
+///
+/// # Errors
+/// A text that is no time, if it is not `safe`.
+pub fn read(texts: &StringArray, to: &DataType, safe: bool) -> DfResult<ArrayRef> {
     let form = |text| match is_time_of_day(to) {
         true => clock(text),
         false => Some(full_time(text).map_or(Cow::Borrowed(text), Cow::Owned)),

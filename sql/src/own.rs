@@ -7,17 +7,19 @@
 mod digits;
 mod objects;
 mod shape;
+mod times;
 mod types;
 
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 use std::sync::Arc;
 
+use arrow_array::cast::AsArray;
 use arrow_array::{ArrayRef, RecordBatch};
 use arrow_schema::{ArrowError, DataType, Field, FieldRef, Schema, SchemaRef, TimeUnit};
 use gstore_core::{DatasetName, shortened};
 use gstore_data::{DataError, DataFile};
-use gstore_functions::canonical;
+use gstore_functions::{canonical, read_times};
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
@@ -178,12 +180,27 @@ impl OwnTable {
                 let reader = file.with_projection(mask).with_batch_size(BATCH).build();
                 self.named(reader.map_err(|e| self.failed(e))?)
             }
-            Format::Separated(delimiter) => self.separated(&self.schema, delimiter, columns)?,
+            Format::Separated(delimiter) => {
+                let written = |field: &FieldRef| match field.data_type().is_temporal() {
+                    true => field.as_ref().clone().with_data_type(DataType::Utf8),
+                    false => field.as_ref().clone(),
+                };
+                let written: Vec<Field> = self.schema.fields().iter().map(written).collect();
+                self.separated(&Arc::new(Schema::new(written)), delimiter, columns)?
+            }
             Format::Json => Box::new(ObjectBatches::open(
                 self,
                 self.schema.project(columns).map_err(|e| self.failed(e))?,
             )?),
         })
+    }
+
+    /// The values of a column in its type. Texts that are times are read as a cast reads them.
+    fn typed(&self, values: &ArrayRef, to: &DataType) -> Result<ArrayRef, SqlError> {
+        match values.as_string_opt::<i32>().filter(|_| to.is_temporal()) {
+            Some(texts) => read_times(texts, to, false).map_err(|e| self.failed(e)),
+            None => arrow_cast::cast(values, to).map_err(|e| self.failed(e)),
+        }
     }
 }
 
@@ -221,12 +238,11 @@ impl RowReader for OwnTable {
         let schema = Arc::new(self.schema.project(&want.columns).map_err(|e| self.failed(e))?);
         for batch in self.batches(&columns)? {
             let batch = batch?;
-            let typed = |(values, field): (&ArrayRef, &FieldRef)| {
-                let values = arrow_cast::cast(values, field.data_type());
-                values.map(|values| canonical(&values)).map_err(|e| self.failed(e))
+            let column = |(values, field): (&ArrayRef, &FieldRef)| {
+                self.typed(values, field.data_type()).map(|values| canonical(&values))
             };
             // None where rows are counted.
-            let values = batch.columns().iter().zip(schema.fields()).map(typed);
+            let values = batch.columns().iter().zip(schema.fields()).map(column);
             let values = values.collect::<Result<_, SqlError>>()?;
             let batch = batch_of(Arc::clone(&schema), values, batch.num_rows());
             if each(batch.map_err(|e| self.failed(e))?)? == Demand::Enough {

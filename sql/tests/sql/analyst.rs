@@ -277,6 +277,13 @@ async fn files_of_ones_own_are_tables_that_no_statement_can_name_by_itself() {
             "at,mixed,day,plain,n\n2024-02-29T10:00:00+02:00,2024-02-29 10:00:00Z,2024-02-29,2024-02-29 10:00:00,1e400\n\
              2024-02-29T08:00:00.25Z,2024-02-29 10:00:00,2024-02-29T10:00:00-01,2024-02-29,1.5\n,,,,\n",
         ),
+        (
+            "short",
+            "short.csv",
+            "day,at,mixed,zoned,slashed,code\n\
+             2024-1-1,2024-01-01 10:00,2024-01-01 10:00:00,2024-1-1 3:04+02,2024/1/2,1-2-3\n\
+             2024-01-02,2024-01-01T11:00,2024-01-01 11:00,2024-01-01T11:00Z,2024/01/03 4:05,4-5-6\n",
+        ),
         ("listed", "listed.json", " [{\"id\": \"p1\",\n \"n\": 1.50},\n {\"id\": \"p2\", \"n\": null}]\n"),
         ("semicolons", "semicolons.csv", "\"id\";\"size (cm)\"\np1;\"1,5\"\np2;2\n"),
         ("pipes", "pipes.csv", "id|n\np1|1\n"),
@@ -320,6 +327,16 @@ async fn files_of_ones_own_are_tables_that_no_statement_can_name_by_itself() {
             "2024-02-29T08:00:00Z | 2024-02-29 10:00:00Z | 2024-02-29 | 1e400\n\
              2024-02-29T08:00:00.250Z | 2024-02-29 10:00:00 | 2024-02-29T10:00:00-01 | 1.5",
         ),
+        // They may be as short as those that a cast reads.
+        (
+            "SELECT typeof(day), typeof(at), typeof(mixed), typeof(zoned), typeof(slashed), typeof(code) FROM short LIMIT 1",
+            "DATE | TIMESTAMP | TIMESTAMP | TIMESTAMP WITH TIME ZONE | TIMESTAMP | VARCHAR",
+        ),
+        (
+            "SELECT day, at, mixed, slashed FROM short WHERE at > '2024-01-01 10:30'",
+            "2024-01-02 | 2024-01-01T11:00:00 | 2024-01-01T11:00:00 | 2024-01-03T04:05:00",
+        ),
+        ("SELECT day, zoned FROM short WHERE code = '1-2-3'", "2024-01-01 | 2024-01-01T01:04:00Z"),
         ("SELECT count(*) FROM pool ANTI JOIN labels USING (id)", "10"),
         ("SELECT id, n FROM listed ORDER BY id", "p1 | 1.5\np2 | NULL"),
         ("SELECT id, \"size (cm)\" FROM semicolons ORDER BY id", "p1 | 1,5\np2 | 2"),
