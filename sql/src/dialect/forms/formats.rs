@@ -4,11 +4,13 @@ use datafusion::sql::sqlparser::ast::{Array, BinaryOperator, Expr};
 
 use crate::dialect::exprs::{binary, call, nested, text, text_of};
 
-/// Parts of a time that a format may leave out, each with what is read in its place.
-const YEAR: [&str; 2] = [" 1900", " %Y"];
-const MONTH: [&str; 2] = [" 01", " %m"];
-const DAY: [&str; 2] = [" 01", " %d"];
-const MINUTE: [&str; 2] = [" 00", " %M"];
+/// A part of a time that a format may leave out: what is read in its place, and the letters that read it.
+type Part = [&'static str; 2];
+
+const YEAR: Part = [" 1900", " %Y"];
+const MONTH: Part = [" 01", " %m"];
+const DAY: Part = [" 01", " %d"];
+const MINUTE: Part = [" 00", " %M"];
 
 /// The text of a time; its format stands on either side of it.
 pub(super) fn strftime(left: &Expr, right: &Expr) -> Option<Expr> {
@@ -26,20 +28,26 @@ pub(super) fn strptime(of: &Expr, format: &Expr) -> Option<Expr> {
         Expr::Array(Array { elem, .. }) => elem.as_slice(),
         one => std::slice::from_ref(one),
     };
-    let formats: Vec<&str> = formats.iter().map(text_of).collect::<Option<_>>()?;
-    let lacks: Vec<_> = formats.iter().map(|format| lacking(format)).collect::<Option<_>>()?;
-    let lacking = lacks.first()?;
-    // What is put behind the text is the same for all of them.
-    if lacks.iter().any(|other| other != lacking) {
+    if formats.is_empty() {
         return None;
     }
-    let values: String = lacking.iter().map(|[value, _]| *value).collect();
-    let letters: String = lacking.iter().map(|[_, letters]| *letters).collect();
+    let formats: Vec<&str> = formats.iter().map(text_of).collect::<Option<_>>()?;
+    let lacks: Vec<Vec<Part>> = formats.iter().map(|format| lacking(format)).collect::<Option<_>>()?;
+    // Behind the text stands what any of them leaves out.
+    let any = [YEAR, MONTH, DAY, MINUTE].into_iter();
+    let any: Vec<Part> = any.filter(|part| lacks.iter().any(|lacks| lacks.contains(part))).collect();
+    let values: String = any.iter().map(|[value, _]| *value).collect();
     let mut time = call("btrim", vec![of.clone()]);
     if !values.is_empty() {
         time = *nested(binary(time, BinaryOperator::StringConcat, text(&values)));
     }
-    let formats = formats.iter().map(|format| text(&(written(format.trim(), true) + &letters)));
+    let formats = formats.iter().zip(&lacks).map(|(format, lacks)| {
+        let mut format = written(format.trim(), true);
+        // A format that has a part passes over the value as it stands there.
+        let behind = |part: &Part| if lacks.contains(part) { part[1] } else { part[0] };
+        format.extend(any.iter().map(behind));
+        text(&format)
+    });
     Some(call("to_timestamp", std::iter::once(time).chain(formats).collect()))
 }
 
@@ -75,7 +83,7 @@ fn written(format: &str, is_read: bool) -> String {
 
 /// What a format leaves out of a date and of the hours of a day; `None` where it has twelve hours and not
 /// which.
-fn lacking(format: &str) -> Option<Vec<[&'static str; 2]>> {
+fn lacking(format: &str) -> Option<Vec<Part>> {
     let format = format.replace("%%", "").replace("%-", "%");
     let has = |letters: &[&str]| letters.iter().any(|letter| format.contains(letter));
     let is_date = has(&["%c", "%x"]);
@@ -108,7 +116,11 @@ mod tests {
             ("strptime(x, ['%Y-%m', '%b %Y'])", "to_timestamp((btrim(x) || ' 01'), '%Y-%m %d', '%b %Y %d')"),
             ("strptime(x, '%I %p')", "to_timestamp((btrim(x) || ' 1900 01 01 00'), '%I %p %Y %m %d %M')"),
             ("strptime(x, '%I:%M')", "strptime(x, '%I:%M')"),
-            ("strptime(x, ['%Y-%m', '%Y'])", "strptime(x, ['%Y-%m', '%Y'])"),
+            (
+                "strptime(x, ['%Y-%m', '%Y'])",
+                "to_timestamp((btrim(x) || ' 01 01'), '%Y-%m 01 %d', '%Y %m %d')",
+            ),
+            ("strptime(x, ['%Y-%m', '%I:%M'])", "strptime(x, ['%Y-%m', '%I:%M'])"),
         ] {
             assert_eq!(expression(sql), expected);
         }
