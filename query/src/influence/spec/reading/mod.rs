@@ -35,6 +35,11 @@ impl InfluenceSpec {
             let why = "`raw` says how a `prompt` with its `completion` is asked, and none is given";
             return Err(OptionError::new("raw", why));
         }
+        let (pool_kind, kind) = (options.text("pool_kind")?, options.text("kind")?);
+        if pool_kind.is_some() && kind.is_some() {
+            let why = "`kind` and `pool_kind` both name the feature kind of the pool; leave one of them out";
+            return Err(OptionError::new("pool_kind", why));
+        }
         let targets = options.texts("target")?.unwrap_or_default();
         let partial = options.flag("partial")?.unwrap_or(false);
         let checkpoints = match options.text("checkpoint")? {
@@ -61,7 +66,7 @@ impl InfluenceSpec {
             across: options.word("across")?.unwrap_or(default.across),
             fold: options.word("fold")?.unwrap_or(default.fold),
             sim: options.word("sim")?.unwrap_or(default.sim),
-            pool_kind: options.text("pool_kind")?.or(options.text("kind")?),
+            pool_kind: pool_kind.or(kind),
             target_kind: options.text("target_kind")?,
             features: options.texts("features")?.unwrap_or_default(),
             missing: missing.unwrap_or(Missing::default_for(partial)),

@@ -85,6 +85,10 @@ fn json_is_read_as_options_of_sql_are() {
         let spec = read(&format!(r#"{{"precondition":"g","damping":{damping}}}"#)).unwrap();
         assert_eq!((spec.damping, spec.inversion), (None, Inversion::Damped));
     }
+    for kind in ["kind", "pool_kind"] {
+        let spec = read(&format!(r#"{{"{kind}":"grad-sgd"}}"#)).unwrap();
+        assert_eq!(spec.pool_kind.as_deref(), Some("grad-sgd"));
+    }
     let inverse = read(r#"{"filter":"inverse","damping":0.5}"#).unwrap();
     assert_eq!((inverse.filter, inverse.damping), (None, Some(0.5)));
     for (text, named) in [
@@ -100,6 +104,7 @@ fn json_is_read_as_options_of_sql_are() {
         (r#"{"solver":"cg"}"#, "computes gradients again"),
         (r#"{"solver":"cg"}"#, "with the solver cg solves for queries"),
         (r#"{"target":"t","text":"x"}"#, "not both"),
+        (r#"{"kind":"grad-sgd","pool_kind":"grad-adam"}"#, "`kind` and `pool_kind` both name"),
         (r#"{"inversion":"tikhonov"}"#, "none is named with `precondition`"),
         (r#"{"stale":true}"#, "`stale` accepts the Gram matrices or factors that `precondition` names"),
         (r#"{"precondition":"g","damping":"much"}"#, "not negative, or `auto`, not `much`"),
