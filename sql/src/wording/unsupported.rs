@@ -6,7 +6,7 @@ use super::{NO_RENAME, NO_ROOM, no_ordinality};
 use crate::error::SqlError;
 
 /// Parts of messages of the engine, what is said in their place, and what to write.
-const UNSUPPORTED: [(&str, &str, &str); 7] = [
+const UNSUPPORTED: [(&str, &str, &str); 8] = [
     (
         "null_aware anti join only supports single column join key",
         "NOT IN takes no grouped or limited subquery that names columns of the statement around it",
@@ -17,6 +17,11 @@ const UNSUPPORTED: [(&str, &str, &str); 7] = [
         "upport for 'approx_distinct' for data type",
         "approx_count_distinct() does not take fractions",
         "write count(DISTINCT x), or approx_count_distinct(x::VARCHAR)",
+    ),
+    (
+        "Encountered non UTF-8 data",
+        "bytes that are no UTF-8 are not cast to a text",
+        "hex(x) is their digits, TRY_CAST(x AS VARCHAR) is null for them",
     ),
     ("in sqltorel: Convert", "there is no CONVERT", "write CAST(x AS INT), or x::INT"),
     (
@@ -66,9 +71,13 @@ pub(super) fn worded(text: &str) -> Option<SqlError> {
 
 /// Values that have no place in the type of a cast.
 fn no_value(text: &str) -> Option<SqlError> {
-    if text.contains("nsupported CAST from Struct(") && text.contains(" to Utf8") {
-        let why = "a struct is not cast to a text";
-        return Some(SqlError::invalid(why.to_owned()).hint("to_json(x) is its text, as JSON"));
+    let texts = [
+        ("nsupported CAST from Struct(", "a struct is not cast to a text", "to_json(x)"),
+        ("nsupported CAST from Map(", "a map is not cast to a text", "to_json(map_entries(x))"),
+    ];
+    let is_cast = |(from, ..): &(&str, &str, &str)| text.contains(*from) && text.contains(" to Utf8");
+    if let Some((_, why, instead)) = texts.into_iter().find(is_cast) {
+        return Some(SqlError::invalid(why.to_owned()).hint(format!("{instead} is its text, as JSON")));
     }
     let is_beyond = text.ends_with("converted value exceeds the representable i64 range")
         || text.starts_with("The dates that can be represented as nanoseconds")
@@ -234,6 +243,14 @@ mod tests {
             ),
             ("Cast error: Format error", "a letter that stands for nothing\n"),
             ("Unsupported CAST from Struct(\"a\": Int64) to Utf8View", "to_json(x)"),
+            (
+                "Unsupported CAST from Map(\"entries\": non-null Struct(\"key\": non-null Utf8, \"value\": Int64), unsorted) to Utf8",
+                "a map is not cast to a text\n  to_json(map_entries(x))",
+            ),
+            (
+                "Invalid argument error: Encountered non UTF-8 data: invalid utf-8 sequence of 1 bytes from index 0",
+                "bytes that are no UTF-8 are not cast to a text\n  hex(x)",
+            ),
             (
                 "Cast error: Cannot cast value 'abc' to value of Boolean type",
                 "'abc' is neither true nor false\n",
