@@ -54,10 +54,10 @@ pub struct SelectArgs {
     /// error and the noise floor
     #[arg(long)]
     pub explain: bool,
-    /// File for the selected rows, best first; `-` for standard output. They are the original lines, byte for
-    /// byte, or the converted records of a layout such as sharegpt; under a name in .csv, .tsv, .parquet or
-    /// .arrow a table of them; under .gz or .zst packed; under a name with a slash at its end a saved Hugging
-    /// Face dataset. An ending that says no format is refused.
+    /// File for the selected rows, best first, with --worst the lowest score first; `-` for standard output.
+    /// They are the original lines, byte for byte, or the converted records of a layout such as sharegpt; under
+    /// a name in .csv, .tsv, .parquet or .arrow a table of them; under .gz or .zst packed; under a name with a
+    /// slash at its end a saved Hugging Face dataset. An ending that says no format is refused.
     /// With --estimate nothing is selected, and no file is needed
     #[arg(long, short, value_name = "FILE", required_unless_present = "estimate")]
     pub output: Option<PathBuf>,
@@ -130,6 +130,6 @@ impl RuleArgs {
 pub enum ScoresOf {
     /// The selected rows, in the order of the selection
     Selected,
-    /// Every row that has a score, best first
+    /// Every row that has a score, best first; with --worst the lowest score first
     All,
 }
