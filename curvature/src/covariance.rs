@@ -56,9 +56,9 @@ impl Covariance {
         })
     }
 
-    /// Resets it to no tokens.
-    pub fn clear(&mut self) {
-        self.sums.fill(0.0);
+    /// Resets a sum that [`Covariance::mirror`] has not made whole to no tokens.
+    pub fn clear_rows(&mut self) {
+        self.rows().for_each(|row| self.sums[row].fill(0.0));
         self.count = 0;
     }
 
@@ -228,7 +228,7 @@ mod tests {
         let empty = covariance.clone();
         covariance.add_block(&(0..2), 0..2, 0, &[1.0, 2.0, 2.0, 4.0]);
         covariance.count += 1;
-        covariance.clear();
+        covariance.clear_rows();
         assert_eq!(covariance, empty);
         let mut squares = Squares::new(2);
         squares.add(&[1.0, -2.0]);

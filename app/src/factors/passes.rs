@@ -56,8 +56,8 @@ impl MergedSums for Vec<Covariances> {
 
     fn clear(&mut self) {
         for (activation, gradient) in self {
-            activation.clear();
-            gradient.clear();
+            activation.clear_rows();
+            gradient.clear_rows();
         }
     }
 }

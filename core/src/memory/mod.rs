@@ -3,11 +3,13 @@
 
 mod cgroup;
 mod freed;
+mod large_pages;
 
 use std::path::Path;
 use std::sync::OnceLock;
 
 pub use freed::keep_freed_memory;
+pub use large_pages::LargePages;
 
 /// Bytes of memory that the machine has, or that the process is allowed, if that is less.
 pub fn total_memory() -> Option<u64> {

@@ -410,8 +410,8 @@ pub(super) fn enlarged(
     (rows, threads): (u64, usize),
 ) -> [usize; 2] {
     let doubled = std::iter::successors(Some(least as u64), |tokens| tokens.checked_mul(2));
-    let fitting =
-        doubled.take_while(|tokens| *tokens <= MOST_TOKENS && tokens.saturating_mul(per_token) / 2 <= columns);
+    let fitting = doubled
+        .take_while(|tokens| *tokens <= MOST_TOKENS && tokens.saturating_mul(per_token) / 2 <= columns);
     let tokens = fitting.last().map_or(least, |tokens| tokens as usize);
     let rows = (rows / (BATCHES * threads.max(1) as u64)).max(1);
     [tokens, usize::try_from(rows).unwrap_or(usize::MAX)]
