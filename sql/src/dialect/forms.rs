@@ -22,10 +22,7 @@ use crate::error::SqlError;
 use crate::expanded::number_of;
 use crate::names::PARTS;
 use crate::walk::{visit_expressions, visit_expressions_mut};
-
-/// What stands between the parts of a text that is split by a pattern: Unicode keeps it for the use inside of
-/// programs, so no text has it.
-const BETWEEN: &str = "\u{fdd0}";
+use crate::wording::BETWEEN;
 
 /// What takes the place of a call of a function that is none here, by its name in lower case.
 pub(super) fn written(name: &str, args: &[Expr]) -> Option<Expr> {
