@@ -2,17 +2,19 @@
 
 use std::alloc::{GlobalAlloc, Layout, System};
 
-/// Blocks from this size on are asked for in large pages: two of them fit at least, wherever a block begins.
+/// Blocks from this size on are asked for in large pages: three of 2 MiB fit, wherever a block begins.
 const LARGE: usize = 8 << 20;
 
 /// Bytes of a small page, or a multiple.
 const PAGE: usize = 1 << 16;
 
-/// The system's allocator, which asks for large pages where a block is large, for programs that compute:
-/// each page that is touched first interrupts the program, and there are 512 times fewer of them. Where the
-/// system has none, or its user has turned them off, nothing changes.
+/// The system's allocator, which asks for large pages where a block is large, for programs that compute: the
+/// first touch of each page interrupts the program, and there are 512 times fewer of 2 MiB than of 4 KiB.
+/// Where the system has none, or its user has turned them off, nothing changes.
 ///
-/// Memory: a large page is there as a whole, so a block takes up to 2 MiB more at its ends.
+/// Memory: a page is there as a whole once one of its bytes is touched. So a block that is filled from its
+/// beginning on takes up to 2 MiB more than is filled, and one that is touched here and there may take all of
+/// its size.
 pub struct LargePages;
 
 // SAFETY: every block is the system's, and advice about the pages inside one changes none of its values.
@@ -40,8 +42,8 @@ fn advised(block: *mut u8, size: usize) -> *mut u8 {
     #[cfg(target_os = "linux")]
     if size >= LARGE && !block.is_null() {
         let skipped = block.align_offset(PAGE).min(size);
-        // SAFETY: the range lies in a block that is there; the call takes any range, and its failure, as on a
-        // system without large pages, is no error.
+        // SAFETY: the range begins on a page and lies in a block that is there; what else may be on its last
+        // page keeps its values too. Failure, as on a system without large pages, is no error.
         unsafe {
             libc::madvise(block.add(skipped).cast(), size - skipped, libc::MADV_HUGEPAGE);
         }

@@ -1,5 +1,5 @@
 //! Memory of this machine, or of the container or service that the process runs in, where the system says how
-//! much there is (Linux).
+//! much there is (Linux), and how a process allocates it.
 
 mod cgroup;
 mod freed;
