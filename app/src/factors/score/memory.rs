@@ -403,7 +403,7 @@ impl ScoreSizes<'_> {
 
 /// Tokens and rows of an enlarged batch, from the tokens of a batch otherwise. Each batch reads all columns
 /// of the queries from memory, so batches grow as long as the activations of their tokens, `per_token` bytes
-/// each, take less than the columns twice.
+/// each, take at most twice what the columns take.
 pub(super) fn enlarged(
     least: usize,
     (per_token, columns): (u64, u64),

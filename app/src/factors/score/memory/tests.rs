@@ -263,7 +263,7 @@ fn sums_are_in_one_file_between_two_passes_and_in_two_between_more() {
 }
 
 #[test]
-fn batches_grow_until_activations_outweigh_the_columns() {
+fn batches_grow_until_activations_take_more_than_twice_the_columns() {
     let pool = (2000, 2);
     assert_eq!(enlarged(512, (200, 100 * 2048), pool), [2048, 250]);
     assert_eq!(enlarged(512, (200, 100 * 4095), pool), [2048, 250]);
