@@ -401,20 +401,23 @@ impl ScoreSizes<'_> {
     }
 }
 
-/// Tokens and rows of an enlarged batch, from the tokens of a batch otherwise. Each batch reads all columns
-/// of the queries from memory, so batches grow as long as the activations of their tokens, `per_token` bytes
-/// each, take at most twice what the columns take.
+/// Tokens of enlarged batches, the most first, from those of a batch otherwise; and the rows of one. Each batch
+/// reads all columns of the queries from memory, so batches grow as long as the activations of their tokens,
+/// `per_token` bytes each, take at most twice what the columns take.
 pub(super) fn enlarged(
     least: usize,
     (per_token, columns): (u64, u64),
     (rows, threads): (u64, usize),
-) -> [usize; 2] {
-    let doubled = std::iter::successors(Some(least as u64), |tokens| tokens.checked_mul(2));
-    let fitting = doubled
-        .take_while(|tokens| *tokens <= MOST_TOKENS && tokens.saturating_mul(per_token) / 2 <= columns);
-    let tokens = fitting.last().map_or(least, |tokens| tokens as usize);
+) -> (Vec<usize>, usize) {
+    let is_fine = |tokens: &usize| {
+        let tokens = *tokens as u64;
+        tokens <= MOST_TOKENS && tokens.saturating_mul(per_token) / 2 <= columns
+    };
+    let doubled = std::iter::successors(Some(least.max(1)), |tokens| tokens.checked_mul(2));
+    let mut tokens: Vec<usize> = doubled.skip(1).take_while(is_fine).collect();
+    tokens.reverse();
     let rows = (rows / (BATCHES * threads.max(1) as u64)).max(1);
-    [tokens, usize::try_from(rows).unwrap_or(usize::MAX)]
+    (tokens, usize::try_from(rows).unwrap_or(usize::MAX))
 }
 
 /// Bytes of files with so many sums, where there are several passes: those that a pass reads, and those that

@@ -156,7 +156,7 @@ impl ScorePlan {
             }
             found => found?,
         };
-        plan.enlarge_batches(request, &ingest, is_held);
+        plan.enlarge_batches(request, &ingest, is_held, work)?;
         plan.disk = plan.disk(request.form, work)?;
         if plan.extent.threads < work.threads {
             let threads = many(plan.extent.threads as u64, "thread");
@@ -254,9 +254,15 @@ impl ScorePlan {
 
     /// Enlarges the batches, as far as the same threads and groups of queries fit in memory with them. Only
     /// where scores have the same bits in batches of any size, as on the CPU.
-    fn enlarge_batches(&mut self, request: &ScoreRequest, ingest: &IngestRequest, is_held: bool) {
+    fn enlarge_batches(
+        &mut self,
+        request: &ScoreRequest,
+        ingest: &IngestRequest,
+        is_held: bool,
+        work: &JobContext<'_>,
+    ) -> Result<(), FactorJobError> {
         if !request.enlarges_batches || self.how.by_token || !is_on_cpu(ingest) {
-            return;
+            return Ok(());
         }
         let of_pass = self.extent.groups.iter().map(ExactSizeIterator::len).max().unwrap_or(0);
         let queries = if self.how.sum_queries { 1 } else { of_pass };
@@ -267,13 +273,18 @@ impl ScorePlan {
         let inside = ingest.device.bytes_inside_layer(ingest.compute);
         let per_token = engine::kept_per_token(self.engine.decoder(), ingest, inside);
         let pool = (self.rows.len(), self.extent.threads);
-        let [most, rows] = enlarged(ingest.batch_tokens, (per_token, columns), pool);
-        // Fewer rows than a batch may have now could make it smaller.
-        if rows < self.batches.most_rows() {
-            return;
+        let (sizes, rows) = enlarged(ingest.batch_tokens, (per_token, columns), pool);
+        if sizes.is_empty() {
+            return Ok(());
         }
-        let halved = std::iter::successors(Some(most), |tokens| Some(tokens / 2));
-        for tokens in halved.take_while(|tokens| *tokens > ingest.batch_tokens) {
+        // Fewer rows than a batch may have now could make it smaller. So small a pool is soon counted.
+        if rows < self.batches.most_rows() {
+            let tokens = u128::from(self.tokens_up_to(u64::MAX, work)?);
+            if rows as u128 * tokens < ingest.batch_tokens as u128 * u128::from(self.rows.len()) {
+                return Ok(());
+            }
+        }
+        for tokens in sizes {
             self.batches.resize(tokens, rows);
             let larger = IngestRequest { batch_tokens: tokens, ..ingest.clone() };
             match self.extent(request, &larger, is_held) {
@@ -282,11 +293,12 @@ impl ScorePlan {
                         == (self.extent.threads, &self.extent.groups, &self.extent.parts) =>
                 {
                     self.extent = extent;
-                    return;
+                    return Ok(());
                 }
                 _ => self.batches.resize(ingest.batch_tokens, usize::MAX),
             }
         }
+        Ok(())
     }
 
     /// Splits the queries into groups that fit in memory. `is_held`: all scores are held until the end.

@@ -264,16 +264,16 @@ fn sums_are_in_one_file_between_two_passes_and_in_two_between_more() {
 
 #[test]
 fn batches_grow_until_activations_take_more_than_twice_the_columns() {
-    let pool = (2000, 2);
-    assert_eq!(enlarged(512, (200, 100 * 2048), pool), [2048, 250]);
-    assert_eq!(enlarged(512, (200, 100 * 4095), pool), [2048, 250]);
-    assert_eq!(enlarged(512, (200, u64::MAX), pool), [8192, 250]);
+    let tokens = |least, columns| enlarged(least, (200, columns), (2000, 2)).0;
+    assert_eq!(tokens(512, 100 * 2048), [2048, 1024]);
+    assert_eq!(tokens(512, 100 * 4095), [2048, 1024]);
+    assert_eq!(tokens(512, u64::MAX), [8192, 4096, 2048, 1024]);
     // A few columns are no reason.
-    assert_eq!(enlarged(512, (200, 100 * 1023), pool)[0], 512);
-    assert_eq!(enlarged(512, (200, 0), pool)[0], 512);
-    // Larger ones are asked for.
-    assert_eq!(enlarged(16384, (1, u64::MAX), pool)[0], 16384);
+    assert_eq!([tokens(512, 100 * 1023), tokens(512, 0)], [[0; 0]; 2]);
+    // No tokens count as one, and more are asked for.
+    assert_eq!(tokens(0, 800), [8, 4, 2]);
+    assert_eq!(tokens(8192, u64::MAX), [0; 0]);
     // Each thread has four batches, if there are rows for them.
-    assert_eq!(enlarged(512, (1, u64::MAX), (100, 2)), [8192, 12]);
-    assert_eq!(enlarged(512, (1, u64::MAX), (5, 2)), [8192, 1]);
+    let rows = |rows| enlarged(512, (1, u64::MAX), (rows, 2)).1;
+    assert_eq!([2000, 100, 5].map(rows), [250, 12, 1]);
 }
