@@ -145,6 +145,7 @@ fn run(cli: Cli, store_of_environment: bool) -> anyhow::Result<ExitCode> {
     }
     if computes(&cli.command) {
         gstore_core::keep_freed_memory();
+        gstore_core::use_large_pages();
     }
     match cli.command {
         Command::Demo(args) => commands::demo::run(&context, &args),

@@ -1,6 +1,7 @@
 //! The allocator of the system, with large pages for large blocks.
 
 use std::alloc::{GlobalAlloc, Layout, System};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Blocks from this size on are asked for in large pages: three of 2 MiB fit, wherever a block begins.
 const LARGE: usize = 8 << 20;
@@ -8,9 +9,17 @@ const LARGE: usize = 8 << 20;
 /// Bytes of a small page, or a multiple.
 const PAGE: usize = 1 << 16;
 
-/// The system's allocator, which asks for large pages where a block is large, for programs that compute: the
-/// first touch of each page interrupts the program, and there are 512 times fewer of 2 MiB than of 4 KiB.
-/// Where the system has none, or its user has turned them off, nothing changes.
+static WANTED: AtomicBool = AtomicBool::new(false);
+
+/// Asks for large pages for the blocks that are allocated from now on, where the program's allocator is
+/// [`LargePages`]: for programs whose blocks are filled from the beginning on, as sums and gradients are.
+pub fn use_large_pages() {
+    WANTED.store(true, Ordering::Relaxed);
+}
+
+/// The system's allocator, which asks for large pages where a block is large, once [`use_large_pages`] was
+/// called: the first touch of each page interrupts the program, and there are 512 times fewer of 2 MiB than of
+/// 4 KiB. Where the system has none, or its user has turned them off, nothing changes.
 ///
 /// Memory: a page is there as a whole once one of its bytes is touched. So a block that is filled from its
 /// beginning on takes up to 2 MiB more than is filled, and one that is touched here and there may take all of
@@ -40,7 +49,7 @@ unsafe impl GlobalAlloc for LargePages {
 /// A block, after the system was told that its pages may be large ones.
 fn advised(block: *mut u8, size: usize) -> *mut u8 {
     #[cfg(target_os = "linux")]
-    if size >= LARGE && !block.is_null() {
+    if size >= LARGE && !block.is_null() && WANTED.load(Ordering::Relaxed) {
         let skipped = block.align_offset(PAGE).min(size);
         // SAFETY: the range begins on a page and lies in a block that is there; what else may be on its last
         // page keeps its values too. Failure, as on a system without large pages, is no error.
@@ -49,7 +58,7 @@ fn advised(block: *mut u8, size: usize) -> *mut u8 {
         }
     }
     #[cfg(not(target_os = "linux"))]
-    let _ = (size, LARGE, PAGE);
+    let _ = (size, LARGE, PAGE, &WANTED);
     block
 }
 
@@ -59,6 +68,7 @@ mod tests {
 
     #[test]
     fn blocks_of_all_sizes_keep_their_values() {
+        use_large_pages();
         for size in [1, 100, LARGE - 1, LARGE, LARGE + 4097, 3 * LARGE] {
             let layout = Layout::from_size_align(size, 64).unwrap();
             // SAFETY: the layouts are those of the blocks, whose bytes are written before they are read.

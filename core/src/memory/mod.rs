@@ -9,7 +9,7 @@ use std::path::Path;
 use std::sync::OnceLock;
 
 pub use freed::keep_freed_memory;
-pub use large_pages::LargePages;
+pub use large_pages::{LargePages, use_large_pages};
 
 /// Bytes of memory that the machine has, or that the process is allowed, if that is less.
 pub fn total_memory() -> Option<u64> {
