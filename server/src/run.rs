@@ -33,7 +33,7 @@ const WORKER_STACK: usize = 16 << 20;
 /// How long a raised flag may go unnoticed.
 const GLANCE: Duration = Duration::from_millis(50);
 /// How long connections have to close once their statements were stopped.
-const LAST_WORDS: Duration = Duration::from_secs(2);
+const LAST_WORDS: Duration = Duration::from_secs(5);
 /// How often a silent connection is asked whether it is still there, and how long it has to answer. Load
 /// balancers cut connections that are silent for minutes.
 const KEEPALIVE: Duration = Duration::from_secs(60);

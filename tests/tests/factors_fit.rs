@@ -195,7 +195,7 @@ fn a_second_run_of_a_fit_is_refused_and_disturbs_nothing() {
     let whole = ["--data-partitions", "2", "--module-partitions", "2", "--folder", "shared"];
     let others = || [&second[..], &first, &whole].map(|args| fit_run(&place, "g", args));
     let [job, same, refused] = during(&place, &fit_args("g", &first), "shared/factors_g", others);
-    job.says(0, &["not finished: covariances of 1 other partition of the data: 2"]);
+    job.says(0, &["not finished: covariances of 1 other partition of the data: 1"]);
     same.says(1, &["factors_g: another gstore computes partition 1 there"]);
     refused.says(1, &["factors_g: another gstore works there"]);
     assert!(fit(&place, "g", &whole)["snapshot"].is_u64());

@@ -85,7 +85,14 @@ async fn one_connection_too_many_is_answered_by_a_status() {
     let limits = RequestLimits { connections, ..RequestLimits::default() };
     let (server, client) = served(limited(limits)).await;
     assert!(client.sql("SELECT 1").await.is_ok());
-    let refused = Client::of(&server).await.sql("SELECT 1").await.unwrap_err();
+    // The server does not wait long for a call: on a busy machine it may come too late for an answer.
+    let mut refused = Client::of(&server).await.sql("SELECT 1").await.unwrap_err();
+    for _ in 0..20 {
+        if refused.code() != Code::Unknown {
+            break;
+        }
+        refused = Client::of(&server).await.sql("SELECT 1").await.unwrap_err();
+    }
     assert_eq!(refused.code(), Code::ResourceExhausted, "{refused}");
     assert!(refused.message().contains("too many connections"), "{refused}");
     assert!(client.sql("SELECT 1").await.is_ok());
