@@ -75,7 +75,8 @@ mod tests {
             unsafe {
                 let block = LargePages.alloc(layout);
                 assert!(!block.is_null() && block.align_offset(64) == 0);
-                (block.write(7), block.add(size - 1).write(7));
+                block.write(7);
+                block.add(size - 1).write(7);
                 let grown = LargePages.realloc(block, layout, size + LARGE);
                 assert_eq!((grown.read(), grown.add(size - 1).read()), (7, 7));
                 LargePages.dealloc(grown, Layout::from_size_align(size + LARGE, 64).unwrap());
