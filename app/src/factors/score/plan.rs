@@ -287,17 +287,16 @@ impl ScorePlan {
         for tokens in sizes {
             self.batches.resize(tokens, rows);
             let larger = IngestRequest { batch_tokens: tokens, ..ingest.clone() };
-            match self.extent(request, &larger, is_held) {
-                Ok(extent)
-                    if (extent.threads, &extent.groups, &extent.parts)
-                        == (self.extent.threads, &self.extent.groups, &self.extent.parts) =>
-                {
-                    self.extent = extent;
-                    return Ok(());
-                }
-                _ => self.batches.resize(ingest.batch_tokens, usize::MAX),
+            let same = |plan: &ScoreMemoryPlan| {
+                (plan.threads, &plan.groups, &plan.parts)
+                    == (self.extent.threads, &self.extent.groups, &self.extent.parts)
+            };
+            if let Some(extent) = self.extent(request, &larger, is_held).ok().filter(same) {
+                self.extent = extent;
+                return Ok(());
             }
         }
+        self.batches.resize(ingest.batch_tokens, usize::MAX);
         Ok(())
     }
 
