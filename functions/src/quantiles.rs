@@ -30,12 +30,15 @@ use crate::error::FunctionError;
 use crate::forward::{accumulate_in, from_engine};
 
 pub(super) fn functions() -> [AggregateUDF; 3] {
-    let (median, between, approximate) =
-        (median_udaf(), percentile_cont_udaf(), approx_percentile_cont_udaf());
-    let signatures = [with_times(&median), with_times(&between), approximate.signature().clone()];
-    let [of_median, of_between, of_approximate] = signatures;
-    [(median, of_median), (between, of_between), (approximate, of_approximate)]
-        .map(|(engine, signature)| AggregateUDF::from(Quantile { engine, signature }))
+    let of = |engine: Arc<AggregateUDF>, signature: fn(&AggregateUDF) -> Signature| {
+        let signature = signature(&engine);
+        AggregateUDF::from(Quantile { engine, signature })
+    };
+    [
+        of(median_udaf(), with_times),
+        of(percentile_cont_udaf(), with_times),
+        of(approx_percentile_cont_udaf(), |engine| engine.signature().clone()),
+    ]
 }
 
 /// What a function takes, and times and dates in the place of its first argument.
