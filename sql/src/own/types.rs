@@ -61,9 +61,9 @@ impl OwnTable {
         let mut told = vec![(NumberTexts::default(), TimeTexts::default()); texts.len()];
         for batch in self.written(&fields, delimiter, &texts)? {
             for (values, (numbers, times)) in batch?.columns().iter().zip(&mut told) {
-                let values = values.as_string_opt::<i32>();
-                numbers.see(values.into_iter().flat_map(|values| values.iter().flatten()));
-                times.see(values.into_iter().flat_map(|values| values.iter().flatten()));
+                let texts = || values.as_string_opt::<i32>().into_iter().flatten().flatten();
+                numbers.see(texts());
+                times.see(texts());
             }
             if told.iter().all(|(numbers, times)| numbers.other && times.other) {
                 break;
