@@ -6,6 +6,7 @@
 //! `_` at its end. The record is stored as compact JSON in which every number stands as it was written.
 
 use std::borrow::Cow;
+use std::collections::HashMap;
 
 use gstore_core::content::ContentError;
 use gstore_store::nearest;
@@ -42,16 +43,25 @@ fn did_you_mean(nearest: &Option<&'static str>) -> String {
     nearest.map(|name| format!(", did you mean {name:?}?")).unwrap_or_default()
 }
 
+/// What metadata is said to be, for the fields of a CSV file, which do not say it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ExpectedType {
+    /// Text: a number or bool stands as it is written.
+    Text,
+    /// Numbers or bools: a field that is none does not make text of the others in its column.
+    Typed,
+    /// Integers or bools: nor does a number with a fraction make floats of the others.
+    Exact,
+}
+
 /// The keys of fields that are not called as gstore calls them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FieldNames {
     named: Vec<(Field, String)>,
     /// The layout of all records; without one each record's own.
     layout: Option<Layout>,
-    /// Metadata that is said to be no text.
-    typed: Vec<String>,
-    /// Metadata that has to be integers or bools, whatever else its values could be.
-    exact: Vec<String>,
+    /// What metadata is said to be, by its keys.
+    expected: HashMap<String, ExpectedType>,
 }
 
 /// A record's text under gstore's names.
@@ -110,24 +120,19 @@ impl FieldNames {
         Ok(self)
     }
 
-    /// The same where metadata of these keys is said to be bools or numbers: a value of a CSV file that is
-    /// none does not make its column text. Metadata of the keys `exact` has to be integers or bools: a number
-    /// with a fraction does not make floats of the integers in its column.
+    /// The same where metadata of these keys is said to be something.
     #[must_use]
-    pub fn with_typed(mut self, keys: Vec<String>, exact: Vec<String>) -> Self {
-        self.typed = keys;
-        self.exact = exact;
+    pub fn with_expected(mut self, expected: HashMap<String, ExpectedType>) -> Self {
+        self.expected = expected;
         self
     }
 
-    /// Whether the metadata that a column is, is said to be no text.
-    pub(super) fn is_typed(&self, column: &str) -> bool {
-        self.metadata_of(column).is_some_and(|key| self.typed.iter().any(|typed| typed == key))
-    }
-
-    /// Whether the metadata that a column is, has to be integers or bools.
-    pub(super) fn is_exact(&self, column: &str) -> bool {
-        self.metadata_of(column).is_some_and(|key| self.exact.iter().any(|exact| exact == key))
+    /// What the metadata is said to be that a column is, of a table of these columns.
+    pub(super) fn expected_of(&self, column: &str, columns: &[String]) -> Option<ExpectedType> {
+        match self.metadata_of(column) {
+            Some(key) => self.expected.get(key).copied(),
+            None => self.expected.get(&free_key(column, columns)).copied(),
+        }
     }
 
     /// A name that says where text is.
@@ -305,17 +310,20 @@ fn rename_keys(object: Map<String, Value>, of: impl Fn(&str) -> Key) -> Map<Stri
         let key = match of(&key) {
             Key::Field(name) => name.to_owned(),
             Key::Other => key,
-            Key::Displaced => {
-                let mut other = key + "_";
-                while taken.contains(&other) {
-                    other.push('_');
-                }
-                other
-            }
+            Key::Displaced => free_key(&key, &taken),
         };
         renamed.insert(key, value);
     }
     renamed
+}
+
+/// A key with a `_` at its end, or with more of them where that is taken.
+fn free_key(key: &str, taken: &[String]) -> String {
+    let mut free = format!("{key}_");
+    while taken.contains(&free) {
+        free.push('_');
+    }
+    free
 }
 
 #[cfg(test)]

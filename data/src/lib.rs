@@ -33,7 +33,7 @@ pub use cut::{CutError, cut_records};
 pub use encode::{Encoded, TextEncoder};
 pub use encode_error::EncodeError;
 pub use field::Field;
-pub use fields::{FieldError, FieldNames};
+pub use fields::{ExpectedType, FieldError, FieldNames};
 pub use gstore_core::content::{Content, Message, Role};
 pub use ids::{Duplicates, IdAllocator};
 pub use jsonl::{JsonLine, JsonlReader, ReadError};

@@ -3,7 +3,7 @@
 
 use gstore_tests::place::Place;
 
-use crate::findings_data::{add, ingest, scored};
+use crate::findings_data::{add, ingest, record, scored};
 
 /// One sample with a vote.
 fn votes(place: &Place, name: &str, votes: &str) {
@@ -65,6 +65,41 @@ fn the_value_that_does_not_fit_its_column_is_named_in_tables_of_text_as_in_json(
         add(&place, dataset, "mixed.csv", options).told(0, &["3 samples added"]);
         assert_eq!(place.value(&format!("SELECT min(note) FROM {dataset}")), "5");
     }
+}
+
+#[test]
+fn fields_of_csv_stay_as_they_are_in_a_column_of_text() {
+    let place = Place::new();
+    place.write("words.csv", "id,text,v\nw,some more words,n/a\n");
+    let rows = "a,some words,1.10\nb,some words,.5\nc,some words,2\n";
+    place.write("versions.csv", format!("id,text,v\n{rows}"));
+    let is_text = &["--column", "v:utf8"][..];
+    let stored =
+        |dataset: &str| place.value(&format!("SELECT string_agg(v, ' ' ORDER BY row) FROM {dataset}"));
+    // As the command says, and as the dataset has it.
+    add(&place, "asked", "versions.csv", is_text).told(0, &["3 samples added"]);
+    assert_eq!(stored("asked"), "1.10 .5 2");
+    add(&place, "held", "words.csv", &[]).told(0, &["1 sample added"]);
+    add(&place, "held", "versions.csv", &[]).told(0, &["3 samples added"]);
+    assert_eq!(stored("held"), "n/a 1.10 .5 2");
+    let values = [0, 1, 2].map(|row| record(&place, "asked", row)["v"].to_string());
+    assert_eq!(values, ["\"1.10\"", "\".5\"", "2"]);
+    // Both know the file again, and so does a forecast.
+    for (dataset, more) in [("asked", is_text), ("asked", &[]), ("held", &[])] {
+        add(&place, dataset, "versions.csv", more).told(0, &["nothing to add"]);
+    }
+    let dry = ingest(&place, &["--dataset", "held", "--data", "versions.csv", "--dry-run"], "loss");
+    dry.told(0, &["0 samples to add, 3 there already"]);
+    // Earlier versions stored numbers, whose texts are often the same.
+    let lines = ["{\"id\":\"c\",\"text\":\"t\",\"v\":2}", "{\"id\":\"d\",\"text\":\"t\",\"v\":-2.5}"];
+    place.write("before.jsonl", lines.map(|line| format!("{line}\n")).concat());
+    add(&place, "before", "before.jsonl", is_text).told(0, &["2 samples added"]);
+    place.write("same.csv", "id,text,v\nc,t,2\nd,t,-2.5\n");
+    add(&place, "before", "same.csv", &[]).told(0, &["nothing to add"]);
+    // Texts that are cut are copied before they are added.
+    let blocks = ["--dataset", "blocks", "--data", "versions.csv", "--block", "64"];
+    ingest(&place, &[&blocks[..], is_text].concat(), "loss").told(0, &["3 samples added"]);
+    assert_eq!(stored("blocks"), "1.10 .5 2");
 }
 
 #[test]

@@ -51,6 +51,13 @@ pub(super) fn cell_value(field: &str, cells: Cells) -> Value {
     int.or_else(float).or_else(boolean).unwrap_or_else(|| field.into())
 }
 
+/// The value of a field that is not empty, in a column that is said to be text: a number or bool only where
+/// that is written like the field, so that the text of the value is the field.
+pub(super) fn text_value(field: &str) -> Value {
+    let value = cell_value(field, Cells::default());
+    if value.to_string() == field { value } else { field.into() }
+}
+
 /// An integer written as numbers are: no sign but minus, no zeros in front. `-0` is 0.
 fn int(text: &str) -> Option<i64> {
     let digits = text.strip_prefix('-').unwrap_or(text);
@@ -115,6 +122,16 @@ mod tests {
         for text in ["n/a", "007", "+1", "+.5", "1e999", "18446744073709551615"] {
             assert_eq!(by_itself(text), json!(text));
         }
+    }
+
+    #[test]
+    fn a_field_of_a_text_column_keeps_its_text() {
+        for text in ["1.10", ".5", "5.", "+5", "-0", "1e5", "1.0E2", "True", "FALSE", "007", "\"5\"", "n/a"] {
+            assert_eq!(text_value(text), json!(text));
+        }
+        // As such fields were stored when all numbers of text columns were numbers.
+        assert_eq!(["5", "-20", "2.5"].map(text_value), [json!(5), json!(-20), json!(2.5)]);
+        assert_eq!(["2.0", "-0.0", "true"].map(text_value), [json!(2.0), json!(-0.0), json!(true)]);
     }
 
     #[test]

@@ -7,6 +7,8 @@
 //!   `messages` is JSON; any other column is `int`, `float` or `bool` if every field in it that is not empty
 //!   is, found by reading the file once beforehand, else text; in one that is said to be of another type each
 //!   field is what it is by itself, so that the first that does not fit is named
+//! - in a column that is said to be text each field keeps its text; the record has a number or bool for it
+//!   only where JSON writes that in the same way, so that it is the record that earlier versions stored
 //! - a row with fewer or more fields than the header is an error of that row alone if it is one line
 //! - a quote that is not closed where its field ends is an error: it would take the rows
 //!   after it for its text
@@ -24,9 +26,9 @@ use memchr::memchr2;
 use serde_json::{Map, Value};
 
 use super::super::field::Field;
-use super::super::fields::FieldNames;
+use super::super::fields::{ExpectedType, FieldNames};
 use super::super::jsonl::{CONVERT, LINE_LIMIT, READ_SIZE};
-use super::cells::{Cells, cell_value};
+use super::cells::{Cells, cell_value, text_value};
 use super::quotes::{Quotes, UnclosedQuote};
 use super::unpack::{ByteCount, Input};
 use super::{DataError, DataFile, Place, RawRecord, RecordSource, Unit};
@@ -44,6 +46,8 @@ enum ColumnUse {
     /// JSON.
     Messages,
     Metadata(Cells),
+    /// Metadata that is said to be text, of fields that could be something else.
+    Text,
 }
 
 pub(super) struct CsvSource {
@@ -78,10 +82,13 @@ impl CsvSource {
             Some(Field::Messages) => ColumnUse::Messages,
             Some(Field::Id) => ColumnUse::Id,
             _ if layout.is_some_and(|layout| layout.keys().contains(&name)) => ColumnUse::Content,
-            _ if fields.is_exact(name) || cells.is_text() && fields.is_typed(name) => {
-                ColumnUse::Metadata(Cells::default())
-            }
-            _ => ColumnUse::Metadata(cells),
+            _ => match (fields.expected_of(name, &text.header), cells.is_text()) {
+                (Some(ExpectedType::Text), false) => ColumnUse::Text,
+                (Some(ExpectedType::Exact), _) | (Some(ExpectedType::Typed), true) => {
+                    ColumnUse::Metadata(Cells::default())
+                }
+                _ => ColumnUse::Metadata(cells),
+            },
         };
         let cells = cells.iter().copied().chain(std::iter::repeat(Cells::default()));
         let columns = text.header.iter().zip(cells).map(|(name, cells)| (name.clone(), uses(name, cells)));
@@ -104,6 +111,7 @@ impl CsvSource {
                     bad(format!("a conversation in CSV is a list in JSON, and this is none: {e}"))
                 })?,
                 ColumnUse::Metadata(cells) => cell_value(field, *cells),
+                ColumnUse::Text => text_value(field),
             };
             object.insert(name.clone(), value);
         }

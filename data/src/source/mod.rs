@@ -97,7 +97,8 @@ impl DataFile {
         csv::check(self, delimiter)
     }
 
-    /// Opens the file. `fields` says which columns of a CSV file are text whatever they look like.
+    /// Opens the file. `fields` says which columns of a CSV file are text whatever they look like, and what
+    /// others should be.
     ///
     /// # Errors
     /// A file that cannot be opened, or is not what its name or first bytes say.

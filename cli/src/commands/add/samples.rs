@@ -6,14 +6,14 @@ use std::sync::Arc;
 
 use anyhow::{Error, Result};
 use gstore_core::{Cancel, many};
-use gstore_data::{FieldNames, cut_records};
+use gstore_data::cut_records;
 use gstore_ingest::pipeline::{
     AddPreview, AddReport, AddRequest, ExistingDataset, IngestError, IngestRequest, add_until, check_data,
     check_texts, preview_add,
 };
 use gstore_model::hub::{DATA_PREFIX, HubConfig, resolve_data};
 use gstore_model::weights::BaseDigests;
-use gstore_store::{AppendError, IfDeleted, Store};
+use gstore_store::{AppendError, ColumnDef, IfDeleted, Store};
 use rustix::fs::{Access, access};
 use tempfile::NamedTempFile;
 
@@ -37,7 +37,7 @@ pub struct SampleInputs {
 }
 
 impl SampleInputs {
-    /// Reads only what can be read only once.
+    /// Reads only what can be read only once, and which columns the dataset has.
     pub fn new(context: &Context, dataset: &str, data: &[PathBuf], samples: &SampleArgs) -> Result<Self> {
         let mut paths = Vec::with_capacity(data.len());
         for path in data {
@@ -74,6 +74,7 @@ impl SampleInputs {
                 false => IfDeleted::LeaveOut,
             },
             existing: samples.existing,
+            known_columns: known_columns(context, dataset)?,
             command: context.command.clone(),
             source: (!copies.is_empty()).then(|| in_history(data)),
         };
@@ -90,9 +91,8 @@ impl SampleInputs {
     ) -> Result<Self> {
         let mut encoder = request.text.encoder(&request.model).map_err(IngestError::from)?;
         encoder.limit_memory(request.max_memory);
-        let AddRequest { data, fields, layout, .. } = &self.request;
-        let fields = FieldNames::parse(fields).and_then(|fields| fields.with_layout(*layout));
-        let fields = fields.map_err(|source| IngestError::FieldOption { source })?;
+        let AddRequest { data, known_columns, .. } = &self.request;
+        let fields = self.request.field_names(known_columns)?;
         let folder = match scratch {
             Some(folder) => folder.to_owned(),
             None => folder_beside(context.store_path()?)?,
@@ -191,6 +191,13 @@ impl SampleInputs {
             ));
         }
     }
+}
+
+/// The columns of a dataset in the store of the command line; none if it is not there.
+fn known_columns(context: &Context, dataset: &str) -> Result<Vec<ColumnDef>> {
+    let Some(store) = context.open_if_there()? else { return Ok(Vec::new()) };
+    let snapshot = store.snapshot()?;
+    Ok(snapshot.dataset(dataset).map(|part| part.columns.clone()).unwrap_or_default())
 }
 
 /// The folder next to a store, which will need as much space as a copy of its samples: the one for temporary

@@ -1,6 +1,9 @@
 //! Comma separated text.
 
+use std::collections::HashMap;
+
 use super::*;
+use crate::ExpectedType;
 
 #[test]
 fn columns_get_their_types() {
@@ -19,6 +22,34 @@ fn columns_get_their_types() {
     assert_eq!(named, [r#"{"column_1":0,"q":"1","a":"2"}"#]);
     let marked = texts(&dir.put("c.csv", "\u{feff}text,x\r\nt,1\r\n"), &[]);
     assert_eq!(marked, [r#"{"text":"t","x":1}"#]);
+}
+
+/// What JSON writes in the same way is a number or bool in the record, as earlier versions stored it.
+#[test]
+fn a_column_that_is_said_to_be_text_keeps_the_texts_of_its_fields() {
+    let dir = Dir::new();
+    let of = |text: &str, named: &[&str], key: &str| -> Vec<String> {
+        let expected = HashMap::from([(key.to_owned(), ExpectedType::Text)]);
+        let fields = FieldNames::parse(named).unwrap().with_expected(expected);
+        let records = read_with(&dir.put("a.csv", text), &fields).unwrap();
+        records.into_iter().map(|(_, text)| text).collect()
+    };
+    let numbers = of("text,v,n\na,1.10,1.10\nb,.5,.5\nc,2,2\nd,2.5,2.5\ne,,\n", &[], "v");
+    let want = [
+        r#"{"text":"a","v":"1.10","n":1.1}"#,
+        r#"{"text":"b","v":".5","n":0.5}"#,
+        r#"{"text":"c","v":2,"n":2.0}"#,
+        r#"{"text":"d","v":2.5,"n":2.5}"#,
+        r#"{"text":"e"}"#,
+    ];
+    assert_eq!(numbers, want);
+    let bools = of("text,v\na,True\nb,false\n", &[], "v");
+    assert_eq!(bools, [r#"{"text":"a","v":"True"}"#, r#"{"text":"b","v":false}"#]);
+    let words = of("text,v\na,1\nb,+5\n", &[], "v");
+    assert_eq!(words, [r#"{"text":"a","v":"1"}"#, r#"{"text":"b","v":"+5"}"#]);
+    // One whose name a field has is stored under another.
+    let displaced = of("id,uid,text\n1.10,x,a\n", &["id=uid"], "id_");
+    assert_eq!(displaced, [r#"{"id":"1.10","uid":"x","text":"a"}"#]);
 }
 
 /// Spreadsheets of many countries write `;`, others tabs whatever the ending.

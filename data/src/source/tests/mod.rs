@@ -30,10 +30,13 @@ impl Dir {
 
 /// Places and texts of the records of a file.
 fn read(path: &Path, fields: &[&str]) -> Result<Vec<(String, String)>, DataError> {
-    let fields = FieldNames::parse(fields).unwrap();
+    read_with(path, &FieldNames::parse(fields).unwrap())
+}
+
+fn read_with(path: &Path, fields: &FieldNames) -> Result<Vec<(String, String)>, DataError> {
     let mut records = Vec::new();
     for file in find(&[path.to_owned()])? {
-        let mut source = file.open(&fields)?;
+        let mut source = file.open(fields)?;
         while let Some(record) = source.next_record() {
             let record = record?;
             records.push((record.place.to_string(), String::from_utf8(record.json.to_vec()).unwrap()));

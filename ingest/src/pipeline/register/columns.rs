@@ -6,7 +6,7 @@ use gstore_core::content::REASONING;
 use gstore_core::{Cancel, Remedy, first_of, many};
 use sha2::{Digest, Sha256};
 
-use gstore_data::{ColumnOverride, Duplicates, Field, Layout, Schema, SchemaBuilder};
+use gstore_data::{Duplicates, Field, Layout, Schema, SchemaBuilder};
 use gstore_store::{ColumnDef, ColumnType, DatasetPart};
 
 use super::super::bad_records::{BadRecords, UnscorableRecords};
@@ -44,7 +44,7 @@ pub(super) fn find_columns(
     progress: &mut dyn Progress,
     cancel: &Cancel,
 ) -> Result<(Schema, RecordFindings), IngestError> {
-    let mut builder = SchemaBuilder::new(column_overrides(request)?, &existing);
+    let mut builder = SchemaBuilder::new(request.overrides()?, &existing);
     let mut has_id = false;
     let (mut found, mut bad, mut unscorable) =
         (RecordFindings::default(), BadRecords::allowing(request.skip_bad), UnscorableRecords::default());
@@ -145,30 +145,6 @@ fn empty(builder: &SchemaBuilder) -> Option<String> {
     Some(format!(
         "no record has a value of {names}, so nothing says its type and it is no column; {option} makes it one"
     ))
-}
-
-pub(super) fn column_overrides(request: &AddRequest) -> Result<Vec<ColumnOverride>, IngestError> {
-    let parsed = request.columns.iter().map(|text| text.parse());
-    parsed.collect::<Result<_, _>>().map_err(|source| IngestError::ColumnOption { source })
-}
-
-/// Keys whose columns the request, or else the dataset, says to be no text.
-pub(super) fn typed_columns(
-    request: &AddRequest,
-    existing: &[ColumnDef],
-) -> Result<Vec<String>, IngestError> {
-    let asked = column_overrides(request)?;
-    let stored = existing.iter().filter(|column| asked.iter().all(|o| o.key != column.key));
-    let all = asked.iter().map(|o| (&o.key, o.ty)).chain(stored.map(|column| (&column.key, column.ty)));
-    Ok(all.filter(|(_, ty)| *ty != ColumnType::Text).map(|(key, _)| key.clone()).collect())
-}
-
-/// Keys whose columns the request says to be integers or bools: a float in one is an error, and does not
-/// change the type as in one that the dataset has.
-pub(super) fn exact_columns(request: &AddRequest) -> Result<Vec<String>, IngestError> {
-    let asked = column_overrides(request)?.into_iter();
-    let exact = asked.filter(|column| matches!(column.ty, ColumnType::Int | ColumnType::Bool));
-    Ok(exact.map(|column| column.key).collect())
 }
 
 /// The note about records with reasoning outside of their content, which no template writes.

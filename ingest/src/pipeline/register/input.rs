@@ -15,12 +15,8 @@ pub(super) struct InputFiles {
 
 impl InputFiles {
     pub(super) fn find(request: &AddRequest) -> Result<Self, IngestError> {
-        Ok(Self {
-            fields: FieldNames::parse(&request.fields)
-                .and_then(|fields| fields.with_layout(request.layout))
-                .map_err(|source| IngestError::FieldOption { source })?,
-            files: find(&request.data)?,
-        })
+        let fields = request.field_names(&request.known_columns)?;
+        Ok(Self { files: find(&request.data)?, fields })
     }
 
     pub(super) fn bytes(&self) -> Result<u64, IngestError> {

@@ -31,10 +31,7 @@ use gstore_model::weights::BaseDigests;
 pub use foreign::check_texts;
 pub use request::{AddClient, AddOutcome, AddPreview, AddReport, AddRequest, ExistingDataset};
 
-use columns::{
-    RecordFindings, column_overrides, exact_columns, find_columns, reasoning_note, renamed_columns_note,
-    typed_columns, widened_columns_note,
-};
+use columns::{RecordFindings, find_columns, reasoning_note, renamed_columns_note, widened_columns_note};
 use input::InputFiles;
 use repeated::NewTexts;
 
@@ -130,8 +127,8 @@ fn append_samples(
         follows = Some(then);
     }
     let before = store.snapshot()?.dataset(&name).ok().cloned();
-    let columns = before.as_ref().map(|part| part.columns.clone()).unwrap_or_default();
-    input.fields = input.fields.with_typed(typed_columns(request, &columns)?, exact_columns(request)?);
+    let columns = before.as_ref().map_or_else(|| request.known_columns.clone(), |part| part.columns.clone());
+    input.fields = request.field_names(&columns)?;
     let bytes = input.bytes()?;
     progress.start("checking samples", bytes, Unit::Bytes);
     let key = client.and_then(|client| client.key.as_deref());
@@ -286,7 +283,6 @@ fn fill(
 /// at all.
 pub fn check_data(request: &AddRequest) -> Result<(), IngestError> {
     DatasetName::try_from(request.dataset.as_str())?;
-    column_overrides(request)?;
     let input = InputFiles::find(request)?;
     let mut found = false;
     for file in &input.files {

@@ -1,11 +1,13 @@
 //! Requests to register samples, and their reports.
 
+use std::collections::HashMap;
 use std::path::PathBuf;
 
 use serde::Serialize;
 
-use gstore_data::{Duplicates, Layout};
-use gstore_store::{ColumnDef, IfChanged, IfDeleted, WriteNote};
+use super::super::IngestError;
+use gstore_data::{ColumnOverride, Duplicates, ExpectedType, FieldNames, Layout};
+use gstore_store::{ColumnDef, ColumnType, IfChanged, IfDeleted, WriteNote};
 
 /// Data to register.
 #[derive(Debug, Clone, Default)]
@@ -30,6 +32,9 @@ pub struct AddRequest {
     pub if_deleted: IfDeleted,
     /// What data the dataset takes if it is there.
     pub existing: ExistingDataset,
+    /// The columns that the dataset has, for a store that lacks it: what is registered for a forecast alone is
+    /// read as it will be for the dataset.
+    pub known_columns: Vec<ColumnDef>,
     /// The command as the history shows it.
     pub command: String,
     /// Where the samples come from, as the history shows it; without it the names of the files.
@@ -50,6 +55,47 @@ impl AddRequest {
     /// A request with everything as the command line has it by default.
     pub fn new(dataset: impl Into<String>, data: impl IntoIterator<Item = PathBuf>) -> Self {
         Self { dataset: dataset.into(), data: data.into_iter().collect(), ..Self::default() }
+    }
+
+    /// How its files are read for a dataset of these columns.
+    ///
+    /// # Errors
+    /// A name of a field, or a type of a column, that cannot be used.
+    pub fn field_names(&self, stored: &[ColumnDef]) -> Result<FieldNames, IngestError> {
+        let names = FieldNames::parse(&self.fields).and_then(|names| names.with_layout(self.layout));
+        let names = names.map_err(|source| IngestError::FieldOption { source })?;
+        Ok(names.with_expected(self.expected(stored)?))
+    }
+
+    /// The types of columns that it asks for.
+    pub(super) fn overrides(&self) -> Result<Vec<ColumnOverride>, IngestError> {
+        let parsed = self.columns.iter().map(|text| text.parse());
+        parsed.collect::<Result<_, _>>().map_err(|source| IngestError::ColumnOption { source })
+    }
+
+    /// What it says of columns by their keys, or else the dataset does.
+    fn expected(&self, stored: &[ColumnDef]) -> Result<HashMap<String, ExpectedType>, IngestError> {
+        let of_dataset = |column: &ColumnDef| {
+            let expected = match column.ty {
+                ColumnType::Text => ExpectedType::Text,
+                // A float in the column changes its type.
+                ColumnType::Bool | ColumnType::Int | ColumnType::Float => ExpectedType::Typed,
+            };
+            (column.key.clone(), expected)
+        };
+        let asked = |column: ColumnOverride| {
+            let expected = match column.ty {
+                ColumnType::Text => ExpectedType::Text,
+                ColumnType::Float => ExpectedType::Typed,
+                // A float in the column is an error.
+                ColumnType::Bool | ColumnType::Int => ExpectedType::Exact,
+            };
+            (column.key, expected)
+        };
+        let mut expected: HashMap<String, ExpectedType> = stored.iter().map(of_dataset).collect();
+        // Of two types of one column the first counts.
+        expected.extend(self.overrides()?.into_iter().rev().map(asked));
+        Ok(expected)
     }
 }
 
