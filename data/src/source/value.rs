@@ -5,8 +5,8 @@
 //!   a NaN counts as null, since that is what data frames mean by it
 //! - a number keeps its shortest digits in its own precision (the `f32` 0.1 becomes `0.1`), unless its exact
 //!   value is asked for ([`Floats`])
-//! - dates, times and durations become ISO 8601 text, with `Z` for instants; decimals become text, so
-//!   that no digit is lost
+//! - dates, times and durations become ISO 8601 text, with `Z` for instants, and a date in milliseconds the
+//!   text of its day; decimals become text, so that no digit is lost
 //! - bytes become text if they are UTF-8 (Parquet files of old writers hold strings so),
 //!   else they are refused
 
@@ -14,8 +14,11 @@ use arrow_array::cast::AsArray;
 use arrow_array::types::*;
 use arrow_array::{Array, ArrayRef};
 use arrow_cast::display::{ArrayFormatter, FormatOptions};
+use arrow_cast::{CastOptions, cast_with_options};
 use arrow_schema::{ArrowError, DataType, TimeUnit};
 use serde_json::{Map, Number, Value};
+
+const MILLISECONDS_OF_DAY: i64 = 24 * 60 * 60 * 1000;
 
 /// A value that JSON has no place for.
 #[derive(Debug, PartialEq)]
@@ -241,6 +244,14 @@ fn displayed(array: &dyn Array, row: usize) -> Result<Value, UnsupportedValue> {
     // An instant is the same in every zone, and the names of zones need a table that may not be there.
     if let DataType::Timestamp(unit, Some(_)) = array.data_type() {
         one = arrow_cast::cast(&one, &DataType::Timestamp(*unit, Some("+00:00".into()))).map_err(bad)?;
+    }
+    // Arrow forbids dates with a time of day; in a file that has one it stays, so that nothing is lost.
+    if let Some(dates) = array.as_primitive_opt::<Date64Type>()
+        && dates.value(row) % MILLISECONDS_OF_DAY == 0
+    {
+        // A date that is too large is an error; by default it would be null.
+        let strict = CastOptions { safe: false, ..CastOptions::default() };
+        one = cast_with_options(&one, &DataType::Date32, &strict).map_err(bad)?;
     }
     let options = FormatOptions::default().with_display_error(false);
     let formatter = ArrayFormatter::try_new(&one, &options).map_err(bad)?;

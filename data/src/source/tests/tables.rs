@@ -68,6 +68,18 @@ fn values_of_every_kind() {
         r#"{"x":"a longer text than a view holds"}"#
     );
     assert_eq!(one(Arc::new(Date32Array::from(vec![19_000]))), r#"{"x":"2022-01-08"}"#);
+    let day: i64 = 86_400_000;
+    for (milliseconds, written) in [
+        (19_000 * day, "2022-01-08"),
+        (-day, "1969-12-31"),
+        // None of Arrow's dates, but nothing of it is lost.
+        (19_000 * day + 1000, "2022-01-08T00:00:01"),
+    ] {
+        let date = Date64Array::from(vec![milliseconds]);
+        let coded = DictionaryArray::new(Int8Array::from(vec![0]), Arc::new(date.clone()));
+        let want = format!("{{\"x\":\"{written}\"}}");
+        assert_eq!([one(Arc::new(date)), one(Arc::new(coded))], [want.clone(), want]);
+    }
     let instant = TimestampMicrosecondArray::from(vec![1_700_000_000_000_000]);
     assert_eq!(one(Arc::new(instant.clone())), r#"{"x":"2023-11-14T22:13:20"}"#);
     assert_eq!(one(Arc::new(instant.with_timezone("Europe/Paris"))), r#"{"x":"2023-11-14T22:13:20Z"}"#);
@@ -101,6 +113,17 @@ fn values_of_every_kind() {
     let field = |name| Arc::new(Field::new(name, DataType::Utf8, true));
     let message = StructArray::from(vec![(field("content"), text), (field("name"), none)]);
     assert_eq!(one(Arc::new(message)), r#"{"x":{"content":"q"}}"#);
+}
+
+#[test]
+fn dates_of_parquet_have_one_text_in_days_and_in_milliseconds() {
+    let dir = Dir::new();
+    let days = Date32Array::from(vec![Some(19_000), None, Some(-1)]);
+    let milliseconds = arrow_cast::cast(&days, &DataType::Date64).unwrap();
+    let all = batch(vec![("d", Arc::new(days)), ("m", milliseconds)]);
+    let got = texts(&dir.put("a.parquet", parquet_of(&all, 10)), &[]);
+    let want = [r#"{"d":"2022-01-08","m":"2022-01-08"}"#, "{}", r#"{"d":"1969-12-31","m":"1969-12-31"}"#];
+    assert_eq!(got, want);
 }
 
 #[test]
