@@ -204,18 +204,23 @@ impl OwnTable {
     }
 }
 
-/// The columns with times of the day in nanoseconds and dates in days, as statements write them: times of
-/// another unit go together with no other, and dates in milliseconds are shown with a time of day.
+/// The columns with dates and times of the types that statements write.
 fn with_usual_times(schema: &Schema) -> Schema {
-    let usual = |leaf: &DataType| match leaf {
-        DataType::Time32(_) | DataType::Time64(_) => DataType::Time64(TimeUnit::Nanosecond),
-        DataType::Date64 => DataType::Date32,
-        other => other.clone(),
-    };
     let typed =
-        |field: &FieldRef| field.as_ref().clone().with_data_type(with_leaves(field.data_type(), usual));
+        |field: &FieldRef| field.as_ref().clone().with_data_type(with_leaves(field.data_type(), usual_time));
     let fields: Vec<Field> = schema.fields().iter().map(typed).collect();
     Schema::new_with_metadata(fields, schema.metadata().clone())
+}
+
+/// The type in which dates and times are read. Times of the day in another unit go together with no other,
+/// dates in milliseconds are shown with a time of day, and nothing calculates with a dictionary.
+fn usual_time(leaf: &DataType) -> DataType {
+    match leaf {
+        DataType::Time32(_) | DataType::Time64(_) => DataType::Time64(TimeUnit::Nanosecond),
+        DataType::Date64 => DataType::Date32,
+        DataType::Dictionary(_, values) if values.is_temporal() => usual_time(values),
+        other => other.clone(),
+    }
 }
 
 /// What the reader of training data says, which names the file.

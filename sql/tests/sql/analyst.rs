@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use arrow_array::types::{Date64Type, Time32SecondType};
 use arrow_array::{
-    ArrayRef, Date64Array, ListArray, RecordBatch, Time32MillisecondArray, Time64MicrosecondArray,
+    ArrayRef, Date32Array, Date64Array, DictionaryArray, Int8Array, ListArray, RecordBatch,
+    Time32MillisecondArray, Time64MicrosecondArray,
 };
 use gstore_sql::{
     OwnTable, SqlError, SqlErrorKind, SqlOptions, SqlSession, check_view, named_tables, view_names_itself,
@@ -402,6 +403,39 @@ async fn dates_in_milliseconds_in_files_have_no_time_of_day() {
         ),
         ("SELECT count(*) FROM days WHERE d = DATE '2024-01-01'", "1"),
         ("SELECT l::VARCHAR, typeof(l) FROM days WHERE len(l) = 2", "[1970-01-02, NULL] | DATE[]"),
+    ] {
+        assert_eq!(slt::rows(&session, sql).await.join("\n"), expected, "{sql}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn dates_and_times_in_dictionaries_are_like_others() {
+    let coded = |values: ArrayRef| -> ArrayRef {
+        Arc::new(DictionaryArray::new(Int8Array::from(vec![Some(1), None, Some(0), Some(1)]), values))
+    };
+    let session = with_parquet(
+        "coded",
+        [
+            ("n", Arc::new(Int8Array::from(vec![0, 1, 2, 3])) as ArrayRef),
+            ("d", coded(Arc::new(Date32Array::from(vec![1, 19_723])))),
+            ("m", coded(Arc::new(Date64Array::from(vec![86_400_000, 1_704_067_200_000])))),
+            ("t", coded(Arc::new(Time32MillisecondArray::from(vec![3_600_000, 43_200_000])))),
+        ],
+    );
+    for day in ["d", "m"] {
+        for (sql, expected) in [
+            (
+                format!("SELECT {day}, {day}::VARCHAR, {day} + 1, typeof({day}) FROM coded WHERE n = 2"),
+                "1970-01-02 | 1970-01-02 | 1970-01-03 | DATE",
+            ),
+            (format!("SELECT count(*) FROM coded WHERE {day} = DATE '2024-01-01'"), "2"),
+        ] {
+            assert_eq!(slt::rows(&session, &sql).await.join("\n"), expected, "{sql}");
+        }
+    }
+    for (sql, expected) in [
+        ("SELECT t, typeof(t) FROM coded WHERE t < TIME '12:00:00'", "01:00:00 | TIME"),
+        ("SELECT arrow_typeof(d), arrow_typeof(m) FROM coded WHERE n = 0", "Date32 | Date32"),
     ] {
         assert_eq!(slt::rows(&session, sql).await.join("\n"), expected, "{sql}");
     }
