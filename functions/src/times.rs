@@ -35,7 +35,8 @@ pub fn read(texts: &StringArray, to: &DataType, safe: bool) -> DfResult<ArrayRef
         true => clock(text),
         false => Some(full_time(text).map_or(Cow::Borrowed(text), Cow::Owned)),
     };
-    let full: StringArray = texts.iter().map(|text| text.and_then(form)).collect();
+    let full: StringArray =
+        texts.iter().map(|text| text.and_then(form).filter(|time| !has_leap_second(time))).collect();
     let options = CastOptions { safe: true, ..CastOptions::default() };
     let times = arrow_cast::cast_with_options(&full, to, &options)?;
     let wrong = texts.iter().enumerate().find(|(row, text)| text.is_some() && times.is_null(*row));
@@ -70,6 +71,17 @@ fn clock(text: &str) -> Option<Cow<'_, str>> {
     let clock = full.split_once(' ').map_or("00:00:00", |(_, clock)| clock);
     let end = clock.find(ZONES).unwrap_or(clock.len());
     Some(Cow::Owned(clock.get(..end)?.trim_end().to_owned()))
+}
+
+/// Whether a time, one of the day too, has a second 60, which is none as in DuckDB: in nanoseconds it would be
+/// one of the next minute, in whole seconds the one before it.
+fn has_leap_second(time: &str) -> bool {
+    let second = match time.split(':').nth(2) {
+        Some(second) => second.get(..2),
+        // Without colons: `2024-12-31 235960`.
+        None => time.get(15..17),
+    };
+    second == Some("60")
 }
 
 /// The name of a zone as the engine knows it, by one in letters of any case.

@@ -51,9 +51,10 @@ const DAYS: &str =
 const EITHER: &str = "CASE WHEN $1 THEN $2 ELSE $3 END";
 const FIRST: &str = "array_element($1, 1)";
 const LAST_DAY: &str = "CAST(date_trunc('month', $1) + INTERVAL '1 month' - INTERVAL '1 day' AS DATE)";
-/// The casts refuse what is no number and what is no time.
-const MOMENT: &str = "CAST(printf('%04d-%02d-%02d %02d:%02d:%09.6f', CAST($1 AS BIGINT), CAST($2 AS BIGINT), \
-     CAST($3 AS BIGINT), CAST($4 AS BIGINT), CAST($5 AS BIGINT), CAST($6 AS DOUBLE)) AS TIMESTAMP)";
+/// The casts refuse what is no number, and `to_timestamp` what is no time. Of second 60, which 59.9999999 is
+/// in six digits, it makes the next minute, as DuckDB does here.
+const MOMENT: &str = "to_timestamp(printf('%04d-%02d-%02d %02d:%02d:%09.6f', CAST($1 AS BIGINT), CAST($2 AS BIGINT), \
+     CAST($3 AS BIGINT), CAST($4 AS BIGINT), CAST($5 AS BIGINT), CAST($6 AS DOUBLE)))";
 const SIMILARITY: &str = "1 - cosine_distance($1, $2)";
 
 #[cfg(test)]
