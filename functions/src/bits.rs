@@ -1,4 +1,6 @@
-//! `bit_xor(x)` that is NULL where a window that moves has no value, and of DISTINCT values in groups: the
+//! `bit_and`, `bit_or` and `bit_xor`, of which the engine's fail for groups of a column of nothing but NULLs.
+//!
+//! `bit_xor(x)` is NULL where a window that moves has no value, and takes DISTINCT values in groups: the
 //! engine's gives 0, as of two equal values, and has no state of different values there.
 
 use std::sync::Arc;
@@ -6,7 +8,7 @@ use std::sync::Arc;
 use arrow_array::{Array, ArrayRef};
 use arrow_schema::{DataType, FieldRef};
 use datafusion::error::Result as DfResult;
-use datafusion::functions_aggregate::bit_and_or_xor::bit_xor_udaf;
+use datafusion::functions_aggregate::bit_and_or_xor::{bit_and_udaf, bit_or_udaf, bit_xor_udaf};
 use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
 use datafusion::logical_expr::{
     Accumulator, AggregateUDF, AggregateUDFImpl, Documentation, GroupsAccumulator, ReversedUDAF, Signature,
@@ -15,16 +17,16 @@ use datafusion::scalar::ScalarValue;
 
 use crate::forward::from_engine;
 
-pub(super) fn function() -> AggregateUDF {
-    AggregateUDF::from(BitXor { engine: bit_xor_udaf() })
+pub(super) fn functions() -> [AggregateUDF; 3] {
+    [bit_and_udaf(), bit_or_udaf(), bit_xor_udaf()].map(|engine| AggregateUDF::from(BitFunction { engine }))
 }
 
 #[derive(Debug, PartialEq, Eq, Hash)]
-struct BitXor {
+struct BitFunction {
     engine: Arc<AggregateUDF>,
 }
 
-impl AggregateUDFImpl for BitXor {
+impl AggregateUDFImpl for BitFunction {
     from_engine! {
         name() -> &str;
         signature() -> &Signature;
@@ -36,7 +38,7 @@ impl AggregateUDFImpl for BitXor {
     }
 
     fn groups_accumulator_supported(&self, args: AccumulatorArgs) -> bool {
-        !args.is_distinct && self.engine.groups_accumulator_supported(args)
+        !args.is_distinct && !args.return_type().is_null() && self.engine.groups_accumulator_supported(args)
     }
 
     fn create_sliding_accumulator(&self, args: AccumulatorArgs) -> DfResult<Box<dyn Accumulator>> {

@@ -140,5 +140,6 @@ pub fn aggregate() -> impl Iterator<Item = AggregateUDF> {
         .chain(quantiles::functions())
         .chain(shape::functions())
         .chain(sliding::functions())
-        .chain([sum::function(), average::function(), bits::function()])
+        .chain(bits::functions())
+        .chain([sum::function(), average::function()])
 }

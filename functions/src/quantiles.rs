@@ -1,6 +1,6 @@
 //! `median` and `percentile_cont` of times and dates, as timestamps in microseconds; of numbers `median` is
-//! the engine's own, as `approx_percentile_cont` is, and `percentile_cont` is exact in doubles. Of a column of
-//! nothing but NULLs all three are a NULL among doubles.
+//! the engine's own, as the approximate ones are, and `percentile_cont` is exact in doubles. Of a column of
+//! nothing but NULLs all are a NULL among doubles.
 //!
 //! Doubles hold the microseconds of the years 1685 to 2255 exactly; beyond them a result is off by some
 //! microseconds.
@@ -14,6 +14,7 @@ use arrow_schema::{DataType, Field, FieldRef, TimeUnit};
 use datafusion::common::types::{NativeType, logical_date};
 use datafusion::error::Result as DfResult;
 use datafusion::functions_aggregate::approx_percentile_cont::approx_percentile_cont_udaf;
+use datafusion::functions_aggregate::approx_percentile_cont_with_weight::approx_percentile_cont_with_weight_udaf;
 use datafusion::functions_aggregate::median::median_udaf;
 use datafusion::functions_aggregate::percentile_cont::percentile_cont_udaf;
 use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
@@ -29,7 +30,7 @@ use super::nans;
 use crate::error::FunctionError;
 use crate::forward::{accumulate_in, from_engine};
 
-pub(super) fn functions() -> [AggregateUDF; 3] {
+pub(super) fn functions() -> [AggregateUDF; 4] {
     let of = |engine: Arc<AggregateUDF>, signature: fn(&AggregateUDF) -> Signature| {
         let signature = signature(&engine);
         AggregateUDF::from(Quantile { engine, signature })
@@ -38,6 +39,7 @@ pub(super) fn functions() -> [AggregateUDF; 3] {
         of(median_udaf(), with_times),
         of(percentile_cont_udaf(), with_times),
         of(approx_percentile_cont_udaf(), |engine| engine.signature().clone()),
+        of(approx_percentile_cont_with_weight_udaf(), |engine| engine.signature().clone()),
     ]
 }
 
