@@ -4,12 +4,12 @@
 use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
-use arrow_array::types::{Float64Type, Int64Type};
+use arrow_array::types::{Decimal128Type, Float64Type, Int64Type};
 use arrow_array::{
     Array, ArrayRef, BooleanArray, Float64Array, Int64Array, UInt64Array, downcast_integer_array,
 };
 use arrow_cast::display::{ArrayFormatter, FormatOptions};
-use arrow_schema::DataType;
+use arrow_schema::{DECIMAL128_MAX_PRECISION, DataType};
 use datafusion::common::utils::take_function_args;
 use datafusion::error::Result as DfResult;
 use datafusion::logical_expr::{ScalarUDF, TypeSignature};
@@ -25,7 +25,8 @@ pub(super) fn functions() -> [ScalarUDF; 8] {
     }
     let whole = {
         use DataType as D;
-        vec![D::Int64, D::Int32, D::Int16, D::Int8, D::UInt64, D::UInt32, D::UInt16, D::UInt8]
+        let huge = D::Decimal128(DECIMAL128_MAX_PRECISION, 0);
+        vec![D::Int64, D::Int32, D::Int16, D::Int8, D::UInt64, D::UInt32, D::UInt16, D::UInt8, huge]
     };
     let bucket = TypeSignature::Exact(vec![DOUBLE, DOUBLE, DOUBLE, DataType::Int64]);
     [
@@ -69,6 +70,11 @@ fn bits(arrays: &[ArrayRef]) -> DfResult<ArrayRef> {
             let set: Int64Array = numbers.unary(|number| number.count_ones().into());
             Ok(Arc::new(set))
         }
+        DataType::Decimal128(..) => {
+            let numbers = numbers.as_primitive::<Decimal128Type>();
+            let set: Int64Array = numbers.unary(|number| number.count_ones().into());
+            Ok(Arc::new(set))
+        },
         _ => Err(FunctionError::internal("type of a whole number").into())
     )
 }
