@@ -31,10 +31,10 @@ pub(super) fn rows(batch: &RecordBatch, out: &mut impl Write) -> Result<(), Arro
     let columns = columns.collect::<Result<Vec<_>, ArrowError>>()?;
     for row in 0..batch.num_rows() {
         let cells = columns.iter().map(|(numeric, column)| {
-            let text = column.value(row).to_string();
-            cell("td", *numeric, &text)
+            let text = column.value(row).try_to_string()?;
+            Ok(cell("td", *numeric, &text))
         });
-        line(cells, out)?;
+        line(cells.collect::<Result<Vec<_>, ArrowError>>()?.into_iter(), out)?;
     }
     Ok(())
 }

@@ -24,7 +24,8 @@ pub(super) fn rows(batch: &RecordBatch, out: &mut impl Write) -> Result<(), Arro
     let columns = batch.columns().iter().map(|column| ArrayFormatter::try_new(column.as_ref(), &options));
     let columns = columns.collect::<Result<Vec<_>, _>>()?;
     for row in 0..batch.num_rows() {
-        line(columns.iter().map(|column| cell(&column.value(row).to_string())), out)?;
+        let cells = columns.iter().map(|column| Ok(cell(&column.value(row).try_to_string()?)));
+        line(cells.collect::<Result<Vec<_>, ArrowError>>()?.into_iter(), out)?;
     }
     Ok(())
 }

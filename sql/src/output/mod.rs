@@ -39,7 +39,8 @@ pub use table::TableStyle;
 use table::TableWriter;
 
 use super::error::{SqlError, SqlErrorKind};
-use super::types::with_leaves;
+use super::types::{in_sql, with_leaves};
+use super::wording::beyond_calendar;
 
 /// Bytes of a row group of Parquet, which is in memory until it is complete; rows of long vectors fill the
 /// usual million of rows never.
@@ -321,7 +322,14 @@ fn lines(batch: &RecordBatch, out: &mut impl Write, terminal: bool) -> Result<()
 }
 
 fn output_error(error: ArrowError) -> SqlError {
-    SqlError::new(SqlErrorKind::Failed, format!("the result cannot be written: {error}"))
+    let said = error.to_string();
+    match beyond_calendar(&said) {
+        Some(error) => {
+            let worded = in_sql(error.message());
+            error.worded(worded)
+        }
+        None => SqlError::new(SqlErrorKind::Failed, format!("the result cannot be written: {said}")),
+    }
 }
 
 /// The batch with the names and the types of a schema.

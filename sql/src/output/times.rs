@@ -15,11 +15,7 @@ pub(super) fn check(column: &dyn Array) -> Result<(), ArrowError> {
     }
     let options = FormatOptions::new().with_display_error(false);
     let texts = ArrayFormatter::try_new(column, &options)?;
-    let is_out = |row: usize| texts.value(row).try_to_string().is_err();
-    if deciding(column)?.into_iter().any(is_out) {
-        return Err(ArrowError::CastError(format!("a {} is beyond the calendar", column.data_type())));
-    }
-    Ok(())
+    deciding(column)?.into_iter().try_for_each(|row| texts.value(row).try_to_string().map(drop))
 }
 
 /// The rows that tell whether all of them can be written: of dates and timestamps the first and the last in

@@ -69,8 +69,23 @@ pub(super) fn worded(text: &str) -> Option<SqlError> {
     Some(SqlError::invalid(why.to_owned()).hint(hint))
 }
 
+/// The error about a date or time that has a number and no text.
+pub(crate) fn beyond_calendar(text: &str) -> Option<SqlError> {
+    let (_, value) = text.split_once("Failed to convert ")?;
+    let (number, ty) =
+        value.split_once(" to temporal for ").or_else(|| value.split_once(" to datetime for "))?;
+    let why = format!(
+        "the {ty} with the number {number} is beyond the calendar, which has the years from -262143 to 262142"
+    );
+    let hint = "a condition leaves it out: x BETWEEN DATE '0001-01-01' AND DATE '9999-12-31'";
+    Some(SqlError::invalid(why).hint(hint))
+}
+
 /// Values that have no place in the type of a cast.
 fn no_value(text: &str) -> Option<SqlError> {
+    if let Some(error) = beyond_calendar(text) {
+        return Some(error);
+    }
     let texts = [
         ("nsupported CAST from Struct(", "a struct is not cast to a text", "to_json(x)"),
         ("nsupported CAST from Map(", "a map is not cast to a text", "to_json(map_entries(x))"),
@@ -237,6 +252,10 @@ mod tests {
                 "a time is beyond what a TIMESTAMP reaches, from 1677 to 2262\n  a DATE reaches",
             ),
             ("Timestamp -14831769600 out of range", "a time is beyond what"),
+            (
+                "Cast error: Failed to convert 2147483647 to temporal for Date32",
+                "the Date32 with the number 2147483647 is beyond the calendar",
+            ),
             (
                 "Granularity of `date_trunc` must be non-null scalar VARCHAR",
                 "is no constant, or it is NULL\n  write CASE x",
