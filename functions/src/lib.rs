@@ -68,6 +68,7 @@ mod slices;
 mod sliding;
 pub mod spans;
 mod spelled;
+mod strptime;
 mod substr;
 mod sum;
 mod texts;
@@ -98,6 +99,7 @@ pub use rewrites::TypedPlans;
 pub use sides::CastSides;
 pub use signatures::own as own_arguments;
 pub use slices::TextSlices;
+pub use strptime::engine_format;
 pub use times::{full_time, read as read_times};
 pub use types::name as type_name;
 pub use unnested::{KEPT, with_plain_columns, without_unnested_keys};
@@ -128,7 +130,7 @@ pub fn scalar() -> impl Iterator<Item = ScalarUDF> {
         .chain(formatted::functions())
         .chain(edges::functions())
         .chain(zones::functions())
-        .chain([dates::function(), substr::function()])
+        .chain([dates::function(), strptime::function(), substr::function()])
 }
 
 /// Aggregate functions.

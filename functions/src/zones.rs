@@ -161,7 +161,7 @@ fn day_in<T: ArrowTimestampType>() -> i64 {
 
 /// The instant at which clocks in a zone show this. Where they show it twice it is the later one; where they
 /// are put forward past it, the one at which those would show it that were not.
-fn instant<T: ArrowTimestampType>(time: i64, zone: Tz) -> Result<i64, FunctionError> {
+pub(super) fn instant<T: ArrowTimestampType>(time: i64, zone: Tz) -> Result<i64, FunctionError> {
     let day = day_in::<T>();
     // With the difference to UTC that clocks have at an instant near it.
     let by_offset_at = |near: i64| {

@@ -10,8 +10,8 @@ use super::error::SqlError;
 /// Most characters of a type in a message.
 const SAID: usize = 100;
 
-/// What stands between the parts of a text that is split by a pattern, and behind one that `strptime` reads:
-/// Unicode keeps it for the use inside of programs, so no text has it.
+/// What stands between the parts of a text that is split by a pattern: Unicode keeps it for the use inside of
+/// programs, so no text has it.
 pub(super) const BETWEEN: &str = "\u{fdd0}";
 
 /// What the error about two columns of one name says.

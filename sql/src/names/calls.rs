@@ -85,7 +85,7 @@ pub(crate) const PARTS: &[(&str, &str)] = &[
 ];
 
 /// Those of another form: their names, their kinds, and how they are called.
-const CALLS: [(&str, &str, &str); 35] = [
+const CALLS: [(&str, &str, &str); 34] = [
     ("apply", SCALAR, TRANSFORM),
     ("array_aggr", SCALAR, OF_ELEMENTS),
     ("array_aggregate", SCALAR, OF_ELEMENTS),
@@ -124,7 +124,6 @@ const CALLS: [(&str, &str, &str); 35] = [
     ("str_split_regex", SCALAR, "str_split_regex(text, 'pattern')"),
     ("strftime", SCALAR, "strftime(time, '%Y-%m-%d'), with the format as it is"),
     ("string_split_regex", SCALAR, "string_split_regex(text, 'pattern')"),
-    ("strptime", SCALAR, "strptime(text, '%Y-%m-%d'), with the format as it is, and with %p next to %I"),
     ("struct_pack", SCALAR, "struct_pack(a := 1, b := 2)"),
     ("time_bucket", SCALAR, "time_bucket(INTERVAL '1 hour', time)"),
     ("unnest", SCALAR, "unnest(list)"),

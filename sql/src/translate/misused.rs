@@ -8,8 +8,8 @@ use super::text::between;
 use crate::elements::{NAME, OTHERWISE};
 use crate::error::SqlError;
 use crate::wording::{
-    BETWEEN, DISTINCT_ORDER, EXISTS, IN_ROWS, IN_WHERE, JOINED, LIST_FIELDS, NO_ELEMENTS, NO_FIELD,
-    NO_FIELDS, NO_VALUE, TEXT_AS_NUMBER, TYPES,
+    DISTINCT_ORDER, EXISTS, IN_ROWS, IN_WHERE, JOINED, LIST_FIELDS, NO_ELEMENTS, NO_FIELD, NO_FIELDS,
+    NO_VALUE, TEXT_AS_NUMBER, TYPES,
 };
 
 /// Columns outside of a grouping, and values of types that a function does not take.
@@ -54,20 +54,10 @@ fn unreadable(text: &str) -> Option<SqlError> {
         }
         return Some(SqlError::no_number(value));
     }
-    let time = between(text, "Error parsing timestamp from '", "': ").map(as_asked);
+    let time = between(text, "Error parsing timestamp from '", "': ");
     let is_date = time.is_none();
-    let date = || between(text, "Cannot cast string '", "' to value of Date").map(str::to_owned);
-    time.or_else(date).map(|value| FunctionError::no_time(&value, is_date).into())
-}
-
-/// A text and its format without what `strptime` puts behind each.
-fn as_asked(said: &str) -> String {
-    const FORMAT: &str = "' using format '";
-    let asked = |part: &str| match part.split_once(BETWEEN) {
-        Some((before, _)) => before.trim_end().to_owned(),
-        None => part.to_owned(),
-    };
-    said.split(FORMAT).map(asked).collect::<Vec<_>>().join(FORMAT)
+    let value = time.or_else(|| between(text, "Cannot cast string '", "' to value of Date"))?;
+    Some(FunctionError::no_time(value, is_date).into())
 }
 
 fn no_field(text: &str) -> Option<SqlError> {
