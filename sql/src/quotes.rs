@@ -120,10 +120,11 @@ impl AmbiguousNames {
         let types = message.split_once(TYPES);
         let Some((name, _)) = types.or_else(own) else { return error };
         let mut calls = self.called.iter().filter(|(written, _)| {
-            let known = dialect::known(&written.to_lowercase()).to_owned();
-            let aggregate = state.aggregate_functions().get(&known).map(|function| function.name());
-            let scalar = state.scalar_functions().get(&known).map(|function| function.name());
-            aggregate.or(scalar).unwrap_or(&known) == name
+            let lower = written.to_lowercase();
+            let known = if lower == "strftime" { "to_char" } else { dialect::known(&lower) };
+            let aggregate = state.aggregate_functions().get(known).map(|function| function.name());
+            let scalar = state.scalar_functions().get(known).map(|function| function.name());
+            aggregate.or(scalar).unwrap_or(known) == name
         });
         let Some((written, place)) = calls.next() else { return self.of_join(error) };
         let is_only = calls.next().is_none();

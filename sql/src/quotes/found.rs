@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
     AccessExpr, BinaryOperator, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, GroupByExpr,
-    Ident, OrderBy, OrderByKind, Query, Select, SelectItem, SetExpr, Spanned, Visitor,
+    Ident, OrderBy, OrderByKind, Query, Select, SelectItem, SetExpr, Spanned, TrimWhereField, Visitor,
 };
 use datafusion::sql::sqlparser::tokenizer::Span;
 
@@ -128,6 +128,9 @@ impl Visitor for AmbiguousNames {
                 let name = function.name.0.last().and_then(|part| part.as_ident());
                 self.called.extend(name.map(|name| (name.value.clone(), place(name))));
                 self.arguments.extend(name.map(place).zip(only_column(function)));
+            }
+            Expr::Trim { trim_where: None | Some(TrimWhereField::Both), .. } => {
+                self.called.push(("trim".to_owned(), start(expr)));
             }
             Expr::BinaryOp { op: BinaryOperator::StringConcat, .. } => {
                 self.joined.push(start(expr));

@@ -184,6 +184,9 @@ fn wrong_types(name: &str, call: &str) -> SqlError {
             Some("it takes one part: write year(t), month(t), or a call for each")
         }
         "octet_length" if call.contains("Binary") => Some("the bytes of a BLOB are length(x)"),
+        "to_char" => {
+            Some("it takes a time: x::TIMESTAMP reads a text as one, to_timestamp(n) a number of seconds")
+        }
         "avg" if is_time => Some("the mean of times is to_timestamp(avg(epoch(x)))"),
         _ if is_time && ["median", "quantile", "percentile"].iter().any(|kind| name.contains(kind)) => {
             Some("median(x) and quantile_cont(x, 0.5) are of times too")
