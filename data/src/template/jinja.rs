@@ -44,7 +44,7 @@ impl ChatEnvironment {
                 check_format(Some(value))?;
             }
             if let Some(text) = value.as_str()
-                && let Some(given) = python::text_method(text, method, args)?
+                && let Some(given) = python::text_method(state, text, method, args)?
             {
                 return Ok(given);
             }
@@ -506,6 +506,31 @@ mod tests {
             ("'abc'.rpartition('-')", r#"["", "", "abc"]"#),
             ("'a-b-c'.rsplit('-', 1)", r#"["a-b", "c"]"#),
             ("'a-b-c'.rsplit('-')", r#"["a", "b", "c"]"#),
+            ("'a,b,c'.split(sep=',')", r#"["a", "b", "c"]"#),
+            ("'a,b,c'.split(',', maxsplit=1)", r#"["a", "b,c"]"#),
+            ("'a,b,c'.split(sep=',', maxsplit=-1)", r#"["a", "b", "c"]"#),
+            ("' a b  c '.split(maxsplit=1)", r#"["a", "b  c "]"#),
+            ("'aaaa'.split('aa', 1) + 'aaa'.rsplit('aa')", r#"["", "aa", "a", ""]"#),
+            ("'a,b,c'.rsplit(sep=',', maxsplit=1)", r#"["a,b", "c"]"#),
+            ("' a b  c '.rsplit()", r#"["a", "b", "c"]"#),
+            ("' a b  c '.rsplit(none, 1)", r#"[" a b", "c"]"#),
+            ("' a b  c '.rsplit(maxsplit=0)", r#"[" a b  c"]"#),
+            ("'  '.rsplit() + ''.rsplit()", "[]"),
+            ("'a\nb\nc'.splitlines(keepends=true)", r#"["a\n", "b\n", "c"]"#),
+            (
+                "['abc'.startswith('b', 1), 'abc'.startswith('c', -1), 'abc'.startswith('', 3)]",
+                "[true, true, true]",
+            ),
+            (
+                "['abc'.startswith('', 4), 'abc'.startswith('', 2, 1), 'abc'.endswith('', 4)]",
+                "[false, false, false]",
+            ),
+            ("['abc'.startswith(('x', 'bc'), 1), 'abc'.endswith('b', 0, -1)]", "[true, true]"),
+            ("['abc'.endswith('ab', none, 2), 'abc'.startswith(('a', 'b'))]", "[true, true]"),
+            ("['éaéa'.find('a', 2), 'éaéa'.rfind('a', -2, 99), 'abcabc'.rfind('c', 0, 4)]", "[3, 3, 2]"),
+            ("['abcabc'.find('c', 3, 5), 'abc'.find('', 3), 'abc'.find('', 4)]", "[-1, 3, -1]"),
+            ("['abcabc'.index('b', 2), 'abcabc'.rindex('b', 0, 3), 'abc'.index('')]", "[4, 1, 0]"),
+            ("['abcabc'.count('c', 3), 'abc'.count('', 1), 'abc'.count('', 4)]", "[1, 3, 0]"),
             ("'a-b'.rsplit('-', 0)", r#"["a-b"]"#),
             ("'%s has %d' | format('a', 2)", r#""a has 2""#),
         ] {
@@ -552,7 +577,11 @@ mod tests {
         assert!(fails("{{ '%s' % x }}").ends_with("write text | format(value) for Python's text % value"));
         assert!(fails("{{ 'got %s' % 3 }}").contains("text | format(value)"));
         assert!(fails("{{ x.swapcase() }}").contains("swapcase"), "{}", fails("{{ x.swapcase() }}"));
-        assert!(fails("{{ x.rsplit('') }}").contains("empty"));
+        for method in ["split(''", "rsplit(''"] {
+            assert!(fails(&format!("{{{{ x.{method}) }}}}")).contains("empty"));
+        }
+        assert!(fails("{{ x.index('b') }}").contains("not there"));
+        assert!(fails("{{ x.split('b', sep='b') }}").contains("given twice"));
         let filters = "center filesizeformat forceescape random striptags truncate urlencode urlize wordcount \
                        wordwrap xmlattr";
         for filter in filters.split_whitespace() {

@@ -1,11 +1,39 @@
-//! Python's strings: methods that minijinja's own set of them lacks, or takes for something else, and what is
-//! white space and a line.
+//! Python's calls and strings: arguments by names, methods that minijinja's own set lacks or takes for
+//! something else, and what is white space and a line.
 
-use minijinja::value::{Tuple, from_args};
-use minijinja::{Error, ErrorKind, Value};
+use minijinja::value::{Kwargs, Tuple, from_args};
+use minijinja::{Error, ErrorKind, State, Value};
+use minijinja_contrib::pycompat::unknown_method_callback;
+
+/// What a call gives for each of these names, by its place or by the name; undefined where it gives nothing.
+pub(super) fn arguments(args: &[Value], names: &[&str]) -> Result<Vec<Value>, Error> {
+    let (by_place, by_name): (&[Value], Kwargs) = from_args(args)?;
+    if by_place.len() > names.len() {
+        return Err(Error::from(ErrorKind::TooManyArguments));
+    }
+    let mut given = by_place.to_vec();
+    given.resize(names.len(), Value::UNDEFINED);
+    for (at, &name) in names.iter().enumerate() {
+        if !by_name.has(name) {
+            continue;
+        }
+        if at < by_place.len() {
+            let twice = format!("the argument {name} is given twice");
+            return Err(Error::new(ErrorKind::TooManyArguments, twice));
+        }
+        given[at] = by_name.get(name)?;
+    }
+    by_name.assert_all_used()?;
+    Ok(given)
+}
 
 /// What a method of this text gives; none if it is not one of these.
-pub(super) fn text_method(text: &str, method: &str, args: &[Value]) -> Result<Option<Value>, Error> {
+pub(super) fn text_method(
+    state: &mut State<'_, '_>,
+    text: &str,
+    method: &str,
+    args: &[Value],
+) -> Result<Option<Value>, Error> {
     Ok(Some(match method {
         "strip" | "lstrip" | "rstrip" => {
             let (chars,): (Option<&str>,) = from_args(args)?;
@@ -16,17 +44,30 @@ pub(super) fn text_method(text: &str, method: &str, args: &[Value]) -> Result<Op
                 _ => text.trim_matches(is_stripped),
             })
         }
-        "split" => {
-            let (separator, cuts): (Option<&str>, Option<i64>) = from_args(args)?;
-            if separator.is_some() {
-                return Ok(None);
-            }
+        "split" | "rsplit" => {
+            let args = arguments(args, &["sep", "maxsplit"])?;
+            let (separator, cuts): (Option<&str>, Option<i64>) = from_args(&args)?;
             let cuts = usize::try_from(cuts.unwrap_or(-1)).unwrap_or(usize::MAX);
-            words(text, cuts).into_iter().map(Value::from).collect()
+            let from_end = method == "rsplit";
+            let found: Vec<&str> = match separator.map(check_separator).transpose()? {
+                None if from_end => words_from_end(text, cuts),
+                None => words(text, cuts),
+                Some(separator) if from_end => {
+                    let mut found: Vec<&str> = text.rsplitn(cuts.saturating_add(1), separator).collect();
+                    found.reverse();
+                    found
+                }
+                Some(separator) => text.splitn(cuts.saturating_add(1), separator).collect(),
+            };
+            found.into_iter().map(Value::from).collect()
         }
         "splitlines" => {
-            let (with_ends,): (Option<bool>,) = from_args(args)?;
+            let args = arguments(args, &["keepends"])?;
+            let (with_ends,): (Option<bool>,) = from_args(&args)?;
             lines(text, with_ends.unwrap_or(false)).into_iter().map(Value::from).collect()
+        }
+        "startswith" | "endswith" | "find" | "rfind" | "index" | "rindex" | "count" => {
+            look_for(state, text, method, args)?
         }
         "isspace" => {
             from_args::<()>(args)?;
@@ -58,15 +99,51 @@ pub(super) fn text_method(text: &str, method: &str, args: &[Value]) -> Result<Op
             let found = text.rsplit_once(check_separator(separator)?);
             parts(found.map_or(["", "", text], |(before, after)| [before, separator, after]))
         }
-        "rsplit" => {
-            let (separator, cuts): (&str, Option<i64>) = from_args(args)?;
-            let pieces =
-                usize::try_from(cuts.unwrap_or(-1)).map_or(usize::MAX, |cuts| cuts.saturating_add(1));
-            let found: Vec<&str> = text.rsplitn(pieces, check_separator(separator)?).collect();
-            found.into_iter().rev().map(Value::from).collect()
-        }
         _ => return Ok(None),
     }))
+}
+
+/// The methods that look for a text in this one, or between two of its characters.
+fn look_for(state: &mut State<'_, '_>, text: &str, method: &str, args: &[Value]) -> Result<Value, Error> {
+    let (sought, start, end): (&Value, Option<i64>, Option<i64>) = from_args(args)?;
+    let by = match method {
+        "index" => "find",
+        "rindex" => "rfind",
+        method => method,
+    };
+    let gives_place = by.ends_with("find");
+    let found = match between(text, start, end) {
+        Some((before, part)) => {
+            let found = unknown_method_callback(state, &Value::from(part), by, std::slice::from_ref(sought))?;
+            match found.as_i64() {
+                Some(at) if gives_place && at >= 0 => Value::from(at.saturating_add(before)),
+                _ => found,
+            }
+        }
+        None if gives_place => Value::from(-1),
+        None if by == "count" => Value::from(0),
+        None => Value::from(false),
+    };
+    if method != by && found == Value::from(-1) {
+        return Err(Error::new(ErrorKind::InvalidOperation, "index of a text that is not there"));
+    }
+    Ok(found)
+}
+
+/// What stands between two characters, which are counted as in Python, and how many are before it; none if it
+/// would end before it begins.
+fn between(text: &str, start: Option<i64>, end: Option<i64>) -> Option<(i64, &str)> {
+    let length = i64::try_from(text.chars().count()).ok()?;
+    let place = |at: i64| if at < 0 { at.saturating_add(length).max(0) } else { at };
+    let (start, end) = (place(start.unwrap_or(0)), place(end.unwrap_or(length)).min(length));
+    if start > end {
+        return None;
+    }
+    let byte = |at: i64| {
+        let mut starts = text.char_indices().map(|(byte, _)| byte);
+        Some(starts.nth(usize::try_from(at).ok()?).unwrap_or(text.len()))
+    };
+    Some((start, text.get(byte(start)?..byte(end)?)?))
 }
 
 fn parts(parts: [&str; 3]) -> Value {
@@ -108,6 +185,20 @@ fn words(text: &str, cuts: usize) -> Vec<&str> {
         words.push(word);
         rest = behind.trim_start_matches(is_space);
     }
+    words
+}
+
+/// The same from the end: after so many cuts the rest is one, with the white space before it.
+fn words_from_end(text: &str, cuts: usize) -> Vec<&str> {
+    let mut words = Vec::new();
+    let mut rest = text.trim_end_matches(is_space);
+    while !rest.is_empty() {
+        let cut = if words.len() < cuts { rest.rsplit_once(is_space) } else { None };
+        let (before, word) = cut.unwrap_or(("", rest));
+        words.push(word);
+        rest = before.trim_end_matches(is_space);
+    }
+    words.reverse();
     words
 }
 
