@@ -10,7 +10,7 @@
 use std::borrow::Cow;
 
 use minijinja::syntax::SyntaxConfig;
-use minijinja::value::{Kwargs, Rest, StringInput, ValueKind, ValueOrKwargs};
+use minijinja::value::{Kwargs, Rest, StringInput, ValueKind, ValueOrKwargs, from_args};
 use minijinja::{Environment, Error, ErrorKind, State, Value, filters};
 
 use super::python;
@@ -55,17 +55,7 @@ impl ChatEnvironment {
         });
         env.add_function("strftime_now", |format: String| strftime_fixed(&format));
         env.set_fuel(Some(STEPS));
-        env.add_filter("tojson", tojson);
-        env.add_filter("indent", bounded(Value::from_function(indent)));
-        env.add_filter("batch", bounded(Value::from_function(filters::batch)));
-        env.add_filter("slice", bounded(Value::from_function(filters::slice)));
-        env.add_filter("round", bounded(Value::from_function(filters::round)));
-        env.add_filter("format", format);
-        env.add_filter("capitalize", capitalize);
-        env.add_filter("title", title);
-        env.add_filter("trim", trim);
-        env.add_filter("e", escape);
-        env.add_filter("escape", escape);
+        add_filters(&mut env);
         env.add_test("iterable", is_iterable);
         env.add_test("sequence", is_sequence);
         // Jinja turns any line end into a newline; other line ends would reach the tokens.
@@ -80,6 +70,44 @@ impl ChatEnvironment {
     }
 }
 
+/// The filters that minijinja has otherwise than Jinja.
+fn add_filters(env: &mut Environment<'static>) {
+    env.add_filter("tojson", tojson);
+    env.add_filter("indent", bounded(Value::from_function(indent)));
+    env.add_filter("round", bounded(Value::from_function(filters::round)));
+    for (name, filter, width) in [
+        ("batch", Value::from_function(filters::batch), "linecount"),
+        ("slice", Value::from_function(filters::slice), "slices"),
+    ] {
+        let signature = [(width, Value::UNDEFINED), ("fill_with", Value::UNDEFINED)];
+        env.add_filter(name, bounded(Value::from_function(by_place(filter, signature))));
+    }
+    for name in ["default", "d"] {
+        let signature = [("default_value", Value::from("")), ("boolean", Value::from(false))];
+        env.add_filter(name, by_place(Value::from_function(filters::default), signature));
+    }
+    let named: [(&'static str, Value, &'static [&'static str]); 6] = [
+        ("dictsort", Value::from_function(filters::dictsort), &["case_sensitive", "by", "reverse"]),
+        ("groupby", Value::from_function(filters::groupby), &["attribute", "default", "case_sensitive"]),
+        ("max", Value::from_function(filters::max), &["case_sensitive", "attribute"]),
+        ("min", Value::from_function(filters::min), &["case_sensitive", "attribute"]),
+        ("sort", Value::from_function(filters::sort), &["reverse", "case_sensitive", "attribute"]),
+        ("unique", Value::from_function(filters::unique), &["case_sensitive", "attribute"]),
+    ];
+    for (name, filter, arguments) in named {
+        env.add_filter(name, by_name(filter, arguments));
+    }
+    env.add_filter("format", format);
+    env.add_filter("capitalize", capitalize);
+    env.add_filter("title", title);
+    env.add_filter("trim", trim);
+    env.add_filter("replace", replace);
+    env.add_filter("e", escape);
+    env.add_filter("escape", escape);
+    // Its lines are not those of Python.
+    env.remove_filter("pprint");
+}
+
 /// A filter that refuses widths and counts beyond [`WIDEST`].
 fn bounded(
     filter: Value,
@@ -88,6 +116,36 @@ fn bounded(
         let args = args.into_values();
         args.iter().skip(1).try_for_each(check_width)?;
         filter.call(state, &args)
+    }
+}
+
+/// A filter that takes its arguments by their places in minijinja, and by these names as well in Jinja; with
+/// Jinja's values of those that are not given.
+fn by_place<const N: usize>(
+    filter: Value,
+    signature: [(&'static str, Value); N],
+) -> impl Fn(&mut State<'_, '_>, Value, Rest<ValueOrKwargs>) -> Result<Value, Error> + Send + Sync + 'static {
+    move |state, value, args| {
+        let names = signature.each_ref().map(|(name, _)| *name);
+        let mut call = vec![value];
+        for (given, (_, default)) in
+            python::arguments(&args.into_values(), &names)?.into_iter().zip(&signature)
+        {
+            call.push(if given.is_undefined() { default.clone() } else { given });
+        }
+        filter.call(state, &call)
+    }
+}
+
+/// A filter that takes its arguments by their names in minijinja, and by their places as well in Jinja.
+fn by_name(
+    filter: Value,
+    names: &'static [&'static str],
+) -> impl Fn(&mut State<'_, '_>, Value, Rest<ValueOrKwargs>) -> Result<Value, Error> + Send + Sync + 'static {
+    move |state, value, args| {
+        let given = python::arguments(&args.into_values(), names)?;
+        let named = names.iter().copied().zip(given).filter(|(_, given)| !given.is_undefined());
+        filter.call(state, &[value, Value::from(named.collect::<Kwargs>())])
     }
 }
 
@@ -103,31 +161,38 @@ fn title(text: StringInput<'_>) -> String {
 }
 
 /// The `trim` filter with Python's white space.
-fn trim(text: StringInput<'_>, chars: Option<Cow<'_, str>>) -> Value {
+fn trim(text: StringInput<'_>, args: Rest<ValueOrKwargs>) -> Result<Value, Error> {
+    let args = python::arguments(&args.into_values(), &["chars"])?;
+    let (chars,): (Option<Cow<'_, str>>,) = from_args(&args)?;
     if chars.is_some() {
-        return filters::trim(text, chars);
+        return Ok(filters::trim(text, chars));
     }
     let trimmed = python::strip(text.as_str()).to_owned();
-    text.preserve_safety(trimmed)
+    Ok(text.preserve_safety(trimmed))
+}
+
+/// The `replace` filter with Jinja's count.
+fn replace(
+    text: StringInput<'_>,
+    old: Cow<'_, str>,
+    new: Cow<'_, str>,
+    args: Rest<ValueOrKwargs>,
+) -> Result<Value, Error> {
+    let args = python::arguments(&args.into_values(), &["count"])?;
+    let (count,): (Option<i64>,) = from_args(&args)?;
+    Ok(Value::from(match usize::try_from(count.unwrap_or(-1)) {
+        Ok(count) => text.as_str().replacen(&*old, &new, count),
+        Err(_) => text.as_str().replace(&*old, &new),
+    }))
 }
 
 /// The `indent` filter as Jinja has it: with Python's lines, which end in newlines then, and an empty one after
 /// the last line end. In place of a width there may be a text.
-fn indent(
-    text: StringInput<'_>,
-    width: Option<Value>,
-    first: Option<bool>,
-    blank: Option<bool>,
-    options: Kwargs,
-) -> Result<Value, Error> {
-    let width = width.or(options.get("width")?).unwrap_or_else(|| Value::from(4));
-    let first = first.or(options.get("first")?).unwrap_or(false);
-    let blank = blank.or(options.get("blank")?).unwrap_or(false);
-    options.assert_all_used()?;
-    let indention = match width.as_str() {
-        Some(text) => text.to_owned(),
-        None => " ".repeat(usize::try_from(i64::try_from(width)?).unwrap_or(0)),
-    };
+fn indent(text: StringInput<'_>, args: Rest<ValueOrKwargs>) -> Result<Value, Error> {
+    let args = python::arguments(&args.into_values(), &["width", "first", "blank"])?;
+    let (width, first, blank): (Option<Value>, Option<bool>, Option<bool>) = from_args(&args)?;
+    let (first, blank) = (first.unwrap_or(false), blank.unwrap_or(false));
+    let indention = indention(width.unwrap_or_else(|| Value::from(4)))?;
     let ended = format!("{}\n", text.as_str());
     let mut out = String::new();
     for (i, line) in python::lines(&ended, false).into_iter().enumerate() {
@@ -141,6 +206,14 @@ fn indent(
         out.push_str(line);
     }
     Ok(text.preserve_safety(out))
+}
+
+/// A text to indent by, or blanks of this number.
+fn indention(width: Value) -> Result<String, Error> {
+    match width.as_str() {
+        Some(text) => Ok(text.to_owned()),
+        None => Ok(" ".repeat(usize::try_from(i64::try_from(width)?).unwrap_or(0))),
+    }
 }
 
 /// The `format` filter, which refuses such widths in a format string.
@@ -432,6 +505,41 @@ mod tests {
         assert_eq!(render("{{ [1] | tojson(indent=2) }}"), "[\n  1\n]");
     }
 
+    /// Expected values are those of Jinja 3.1.
+    #[test]
+    fn filters_take_their_arguments_by_places_and_by_names() {
+        for (expression, expected) in [
+            ("'aXbXc' | replace('X', '-', 1)", "a-bXc"),
+            ("'aXbXc' | replace('X', '-', count=1)", "a-bXc"),
+            ("'aaa' | replace('a', 'b', none) ~ 'aaa' | replace('a', 'b', -1)", "bbbbbb"),
+            ("'aaa' | replace('a', 'b', 0) ~ 123 | replace(2, 'x')", "aaa1x3"),
+            ("'xxaxx' | trim(chars='x')", "a"),
+            ("' a ' | trim(none)", "a"),
+            ("none | default('d', boolean=true)", "d"),
+            ("none | d(default_value='d', boolean=True)", "d"),
+            ("nothing | default(default_value=3) ~ nothing | default ~ none | default('d')", "3None"),
+            ("'' | default(boolean=true) ~ 'x'", "x"),
+            ("[1,2,3] | batch(2, fill_with='x') | list", "[[1, 2], [3, 'x']]"),
+            ("[1,2,3] | batch(linecount=2) | list", "[[1, 2], [3]]"),
+            ("[1,2,3,4,5] | slice(slices=2, fill_with='x') | list", "[[1, 2, 3], [4, 5, 'x']]"),
+            ("[1,2,3,4,5] | slice(3, 0) | list", "[[1, 2], [3, 4], [5, 0]]"),
+            ("{'b': 1, 'A': 2} | dictsort", "[('A', 2), ('b', 1)]"),
+            ("{'b': 1, 'a': 2} | dictsort(false, 'value')", "[('b', 1), ('a', 2)]"),
+            ("{'b': 1, 'A': 2} | dictsort(true, by='key', reverse=true)", "[('b', 1), ('A', 2)]"),
+            ("[3, 1, 2] | sort(true)", "[3, 2, 1]"),
+            ("['b', 'A', 'a'] | sort(false, true)", "['A', 'a', 'b']"),
+            ("[{'a': 1}, {'a': 2}] | sort(true, attribute='a') | map(attribute='a') | list", "[2, 1]"),
+            ("['b', 'A'] | max(true) ~ ['b', 'A'] | min ~ [{'a': 2}] | min(false, 'a')", "bA{'a': 2}"),
+            ("['a', 'A', 'b'] | unique(true) | list", "['a', 'A', 'b']"),
+            ("['a', 'A', 'b'] | unique | list", "['a', 'b']"),
+            ("[{'a': 1}, {'b': 1}] | groupby('a', 0) | map('first') | list", "[0, 1]"),
+            ("'a\nb' | indent(first=true, width=1)", " a\n b"),
+        ] {
+            let source = format!("{{{{ {expression} }}}}");
+            assert_eq!(render(&source), expected, "{expression}");
+        }
+    }
+
     #[test]
     fn texts_are_sequences_and_escaped_as_in_python() {
         let source = "{{ x is sequence }} {{ {} is sequence }} {{ [] is sequence }} {{ 1 is sequence }}";
@@ -582,8 +690,8 @@ mod tests {
         }
         assert!(fails("{{ x.index('b') }}").contains("not there"));
         assert!(fails("{{ x.split('b', sep='b') }}").contains("given twice"));
-        let filters = "center filesizeformat forceescape random striptags truncate urlencode urlize wordcount \
-                       wordwrap xmlattr";
+        let filters = "center filesizeformat forceescape pprint random striptags truncate urlencode urlize \
+                       wordcount wordwrap xmlattr";
         for filter in filters.split_whitespace() {
             let says = fails(&format!("{{{{ x | {filter} }}}}"));
             assert!(says.contains(&format!("filter {filter} is unknown")), "{says}");
