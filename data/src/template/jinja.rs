@@ -13,6 +13,7 @@ use minijinja::syntax::SyntaxConfig;
 use minijinja::value::{Kwargs, Rest, StringInput, ValueKind, ValueOrKwargs, from_args};
 use minijinja::{Environment, Error, ErrorKind, State, Value, filters};
 
+use super::json::JsonStyle;
 use super::python;
 
 const NAME: &str = "chat_template";
@@ -288,59 +289,32 @@ fn escape(value: &Value) -> Value {
     Value::from_safe_string(out)
 }
 
-/// The filter of transformers with its first two options, `json.dumps(value, ensure_ascii=False,
-/// indent=None)`: the built-in one without its HTML escapes. Its other options are refused.
-fn tojson(value: &Value, ensure_ascii: Option<Value>, args: Kwargs) -> Result<Value, Error> {
-    let named: Option<Value> = args.get("ensure_ascii")?;
-    let indent: Option<Value> = args.get("indent")?;
+/// The filter of transformers: `json.dumps(value, ensure_ascii=False, indent=None, separators=None,
+/// sort_keys=False)`.
+fn tojson(value: &Value, args: Rest<ValueOrKwargs>) -> Result<Value, Error> {
+    let names = ["ensure_ascii", "indent", "separators", "sort_keys"];
+    let args = python::arguments(&args.into_values(), &names)?;
+    let (ascii, indent, separators, sorted): (Option<Value>, Option<Value>, Option<Value>, Option<Value>) =
+        from_args(&args)?;
     indent.iter().try_for_each(check_width)?;
-    let json = filters::tojson(value, indent, args)?.to_string();
-    let json = unescape_html(&json);
-    let is_ascii = ensure_ascii.or(named).is_some_and(|asked| asked.is_true());
-    Ok(Value::from(if is_ascii { escape_to_ascii(&json) } else { json }))
+    let indention = indent.map(indention).transpose()?;
+    let [between_items, behind_key] = match separators {
+        Some(given) => two_texts(&given)?,
+        None => [if indention.is_some() { "," } else { ", " }, ": "].map(str::to_owned),
+    };
+    let is_asked = |option: Option<Value>| option.is_some_and(|option| option.is_true());
+    let style =
+        JsonStyle { ascii: is_asked(ascii), indention, between_items, behind_key, sorted: is_asked(sorted) };
+    style.dumps(value).map(Value::from)
 }
 
-/// JSON with non-ASCII characters as UTF-16 escapes.
-fn escape_to_ascii(json: &str) -> String {
-    let mut out = String::with_capacity(json.len());
-    for c in json.chars() {
-        match c.is_ascii() && c != '\x7f' {
-            true => out.push(c),
-            false => {
-                for unit in c.encode_utf16(&mut [0; 2]) {
-                    out.push_str(&format!("\\u{unit:04x}"));
-                }
-            }
-        }
-    }
-    out
-}
-
-fn unescape_html(json: &str) -> String {
-    let mut out = String::with_capacity(json.len());
-    let mut rest = json;
-    while let Some(at) = rest.find('\\') {
-        let (before, escape) = rest.split_at(at);
-        out.push_str(before);
-        let plain = [("\\u003c", '<'), ("\\u003e", '>'), ("\\u0026", '&'), ("\\u0027", '\'')]
-            .into_iter()
-            .find(|(code, _)| escape.starts_with(code));
-        let used = match plain {
-            Some((code, c)) => {
-                out.push(c);
-                code.len()
-            }
-            None => {
-                // A backslash and the ASCII character that it escapes stay together: `\\u003c` is text.
-                let used = escape.len().min(2);
-                out.push_str(&escape[..used]);
-                used
-            }
-        };
-        rest = &escape[used..];
-    }
-    out.push_str(rest);
-    out
+fn two_texts(separators: &Value) -> Result<[String; 2], Error> {
+    let texts = separators.try_iter()?.map(|text| text.as_str().map(str::to_owned));
+    let texts: Option<Vec<String>> = texts.collect();
+    texts.and_then(|texts| texts.try_into().ok()).ok_or_else(|| {
+        let wrong = "separators of tojson are two texts: between items, and behind a key";
+        Error::new(ErrorKind::InvalidOperation, wrong)
+    })
 }
 
 /// transformers marks the model's words with `{% generation %}`. In place of such tags the template gets the
@@ -503,6 +477,55 @@ mod tests {
             assert_eq!(render(&source), r#""\u00e9\ud83d\ude00""#);
         }
         assert_eq!(render("{{ [1] | tojson(indent=2) }}"), "[\n  1\n]");
+    }
+
+    /// Expected values are those of transformers.
+    #[test]
+    fn json_has_the_options_of_python() {
+        for (expression, expected) in [
+            ("[1, {'a': 'é'}] | tojson(separators=(',', ':'))", r#"[1,{"a":"é"}]"#),
+            (
+                "[1, {'a': 'é'}] | tojson(indent=2, separators=(',', ' : '))",
+                "[\n  1,\n  {\n    \"a\" : \"é\"\n  }\n]",
+            ),
+            (
+                "{'b': 1, 'a': {'d': 1, 'c': 2}, 'B': 3} | tojson(sort_keys=true)",
+                r#"{"B": 3, "a": {"c": 2, "d": 1}, "b": 1}"#,
+            ),
+            ("{'b': 1} | tojson(False, 2)", "{\n  \"b\": 1\n}"),
+            ("{'b': 1, 'a': 2} | tojson(false, none, (',', ':'), true)", r#"{"a":2,"b":1}"#),
+            (
+                "{'b': 1} | tojson(ensure_ascii=False, indent=None, separators=None, sort_keys=False)",
+                r#"{"b": 1}"#,
+            ),
+            ("[1, [2, []], {}] | tojson(indent='--')", "[\n--1,\n--[\n----2,\n----[]\n--],\n--{}\n]"),
+            ("[1] | tojson(indent=0) ~ [1] | tojson(indent=-3)", "[\n1\n][\n1\n]"),
+            ("[1] | tojson(indent=true) ~ [1] | tojson(indent=false)", "[\n 1\n][\n1\n]"),
+            ("{1: 'a', none: 2, 1.5: 4} | tojson", r#"{"1": "a", "null": 2, "1.5": 4}"#),
+            (
+                "[1e-5, 1e16, 1.0, -0.5, 100000000000000000000] | tojson",
+                "[1e-05, 1e+16, 1.0, -0.5, 100000000000000000000]",
+            ),
+            ("[1e300 * 1e10, -1e300 * 1e10, true, (1, 2)] | tojson", "[Infinity, -Infinity, true, [1, 2]]"),
+            ("'\x7f\x1f\u{2028}/' | tojson", "\"\x7f\\u001f\u{2028}/\""),
+            ("'\x7f' | tojson(true)", "\"\\u007f\""),
+        ] {
+            assert_eq!(render(&format!("{{{{ {expression} }}}}")), expected, "{expression}");
+        }
+        let nested = "{% set n = namespace(x=[]) %}{% for i in range(2000) %}{% set n.x = [n.x] %}{% endfor %}\
+                      {{ n.x | tojson }}";
+        for (source, says) in [
+            (nested, "inside one another"),
+            ("{{ nothing | tojson }}", "undefined"),
+            ("{{ {'a': [nothing]} | tojson }}", "undefined"),
+            ("{{ {(1, 2): 3} | tojson }}", "cannot write"),
+            ("{{ [1] | tojson(separators=',') }}", "two texts"),
+            ("{{ [1] | tojson(nope=1) }}", "nope"),
+            ("{{ [1] | tojson(true, ensure_ascii=true) }}", "given twice"),
+        ] {
+            let error = ChatEnvironment::new(source).unwrap().render(context! {}).unwrap_err();
+            assert!(reason(&error).contains(says), "{source}: {}", reason(&error));
+        }
     }
 
     /// Expected values are those of Jinja 3.1.

@@ -18,6 +18,7 @@
 
 mod chat;
 mod jinja;
+mod json;
 mod plain;
 mod presets;
 mod python;
