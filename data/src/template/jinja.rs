@@ -102,7 +102,6 @@ fn add_filters(env: &mut Environment<'static>) {
     env.add_filter("capitalize", capitalize);
     env.add_filter("title", title);
     env.add_filter("trim", trim);
-    env.add_filter("replace", replace);
     env.add_filter("e", escape);
     env.add_filter("escape", escape);
     // Its lines are not those of Python.
@@ -170,21 +169,6 @@ fn trim(text: StringInput<'_>, args: Rest<ValueOrKwargs>) -> Result<Value, Error
     }
     let trimmed = python::strip(text.as_str()).to_owned();
     Ok(text.preserve_safety(trimmed))
-}
-
-/// The `replace` filter with Jinja's count.
-fn replace(
-    text: StringInput<'_>,
-    old: Cow<'_, str>,
-    new: Cow<'_, str>,
-    args: Rest<ValueOrKwargs>,
-) -> Result<Value, Error> {
-    let args = python::arguments(&args.into_values(), &["count"])?;
-    let (count,): (Option<i64>,) = from_args(&args)?;
-    Ok(Value::from(match usize::try_from(count.unwrap_or(-1)) {
-        Ok(count) => text.as_str().replacen(&*old, &new, count),
-        Err(_) => text.as_str().replace(&*old, &new),
-    }))
 }
 
 /// The `indent` filter as Jinja has it: with Python's lines, which end in newlines then, and an empty one after
@@ -594,6 +578,30 @@ mod tests {
         let marks = context! { __generation => "<", __endgeneration => ">" };
         assert_eq!(env(turns).render(marks).unwrap(), "< a> \n.");
         assert_eq!(env(turns).render(context! {}).unwrap(), " a \n.");
+    }
+
+    /// Expected values are those of Jinja 3.1.
+    #[test]
+    fn slices_are_those_of_python() {
+        for (expression, expected) in [
+            ("[][::-1]", "[]"),
+            ("''[::-1]", ""),
+            ("()[::-1]", "()"),
+            ("([1][1:])[::-1] | list", "[]"),
+            ("[1,2,3,4][3:0:-1]", "[4, 3, 2]"),
+            ("[1,2,3][0:2:-1]", "[]"),
+            ("[1,2,3][-5::-1]", "[]"),
+            ("[1,2,3][2:-5:-1]", "[3, 2, 1]"),
+            ("[1,2,3,4,5][4:0:-2]", "[5, 3]"),
+            ("'abc'[2:0:-1]", "cb"),
+            ("'abc'[0:2:-1]", ""),
+            ("(1,2,3)[2:0:-1]", "(3, 2)"),
+            ("[1][::-9223372036854775808]", "[1]"),
+            ("nothing | length", "0"),
+        ] {
+            let source = format!("{{{{ {expression} }}}}");
+            assert_eq!(render(&source), expected, "{expression}");
+        }
     }
 
     #[test]
