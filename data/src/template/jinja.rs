@@ -249,9 +249,10 @@ fn is_iterable(value: &Value) -> bool {
     value.kind() != ValueKind::None && value.try_iter().is_ok()
 }
 
-/// As in Python, where strings, lists, mappings and undefined values are sequences.
+/// As in Python, where strings, lists and parts of them, ranges, mappings and undefined values are sequences.
 fn is_sequence(value: &Value) -> bool {
-    matches!(value.kind(), ValueKind::String | ValueKind::Seq | ValueKind::Map | ValueKind::Undefined)
+    use ValueKind::{Iterable, Map, Seq, String, Undefined};
+    matches!(value.kind(), String | Seq | Iterable | Map | Undefined)
 }
 
 /// Escapes for HTML, written as MarkupSafe writes them.
@@ -551,6 +552,8 @@ mod tests {
     fn texts_are_sequences_and_escaped_as_in_python() {
         let source = "{{ x is sequence }} {{ {} is sequence }} {{ [] is sequence }} {{ 1 is sequence }}";
         assert_eq!(render(source).to_lowercase(), "true true true false");
+        let source = "{{ [1, 2][1:] is sequence }} {{ range(3) is sequence }} {{ none is sequence }}";
+        assert_eq!(render(source), "True True False");
         assert_eq!(render("{{ '<\"\\'&>' | e }} {{ ('<' | safe) | escape }}"), "&lt;&#34;&#39;&amp;&gt; <");
         assert_eq!(render("{{ '%d' | format(20240726) }}"), "20240726");
     }
