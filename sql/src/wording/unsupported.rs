@@ -71,12 +71,17 @@ pub(super) fn worded(text: &str) -> Option<SqlError> {
 
 /// The error about a date or time that has a number and no text.
 pub(crate) fn beyond_calendar(text: &str) -> Option<SqlError> {
-    let (_, value) = text.split_once("Failed to convert ")?;
-    let (number, ty) =
-        value.split_once(" to temporal for ").or_else(|| value.split_once(" to datetime for "))?;
-    let why = format!(
-        "the {ty} with the number {number} is beyond the calendar, which has the years from -262143 to 262142"
-    );
+    let which = match text.split_once("Failed to convert ") {
+        Some((_, value)) => {
+            let (number, ty) =
+                value.split_once(" to temporal for ").or_else(|| value.split_once(" to datetime for "))?;
+            format!("the {ty} with the number {number}")
+        }
+        // In lists and structs only times can fail, and it is not said which.
+        None if text.ends_with("Format error") => "a date or time in a list or struct".to_owned(),
+        None => return None,
+    };
+    let why = format!("{which} is beyond the calendar, which has the years from -262143 to 262142");
     let hint = "a condition leaves it out: x BETWEEN DATE '0001-01-01' AND DATE '9999-12-31'";
     Some(SqlError::invalid(why).hint(hint))
 }
@@ -256,6 +261,7 @@ mod tests {
                 "Cast error: Failed to convert 2147483647 to temporal for Date32",
                 "the Date32 with the number 2147483647 is beyond the calendar",
             ),
+            ("Cast error: Format error", "a date or time in a list or struct is beyond the calendar"),
             (
                 "Granularity of `date_trunc` must be non-null scalar VARCHAR",
                 "is no constant, or it is NULL\n  write CASE x",
