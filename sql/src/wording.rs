@@ -4,7 +4,7 @@ mod unsupported;
 
 use gstore_core::shortened;
 
-pub(super) use self::unsupported::beyond_calendar;
+pub(super) use self::unsupported::{beyond_calendar, no_text};
 use super::error::SqlError;
 
 /// Most characters of a type in a message.

@@ -40,7 +40,7 @@ use table::TableWriter;
 
 use super::error::{SqlError, SqlErrorKind};
 use super::types::{in_sql, with_leaves};
-use super::wording::beyond_calendar;
+use super::wording::{beyond_calendar, no_text};
 
 /// Bytes of a row group of Parquet, which is in memory until it is complete; rows of long vectors fill the
 /// usual million of rows never.
@@ -328,6 +328,8 @@ fn output_error(error: ArrowError) -> SqlError {
             let worded = in_sql(error.message());
             error.worded(worded)
         }
+        // Of what is in a list or struct only times can fail.
+        None if said.ends_with("Format error") => no_text("a date or time in a list or struct"),
         None => SqlError::new(SqlErrorKind::Failed, format!("the result cannot be written: {said}")),
     }
 }

@@ -71,19 +71,17 @@ pub(super) fn worded(text: &str) -> Option<SqlError> {
 
 /// The error about a date or time that has a number and no text.
 pub(crate) fn beyond_calendar(text: &str) -> Option<SqlError> {
-    let which = match text.split_once("Failed to convert ") {
-        Some((_, value)) => {
-            let (number, ty) =
-                value.split_once(" to temporal for ").or_else(|| value.split_once(" to datetime for "))?;
-            format!("the {ty} with the number {number}")
-        }
-        // In lists and structs only times can fail, and it is not said which.
-        None if text.ends_with("Format error") => "a date or time in a list or struct".to_owned(),
-        None => return None,
-    };
+    let (_, value) = text.split_once("Failed to convert ")?;
+    let (number, ty) =
+        value.split_once(" to temporal for ").or_else(|| value.split_once(" to datetime for "))?;
+    Some(no_text(&format!("the {ty} with the number {number}")))
+}
+
+/// The error about such a date or time, which the engine names only where it stands in no list or struct.
+pub(crate) fn no_text(which: &str) -> SqlError {
     let why = format!("{which} is beyond the calendar, which has the years from -262143 to 262142");
     let hint = "a condition leaves it out: x BETWEEN DATE '0001-01-01' AND DATE '9999-12-31'";
-    Some(SqlError::invalid(why).hint(hint))
+    SqlError::invalid(why).hint(hint)
 }
 
 /// Values that have no place in the type of a cast.
@@ -261,7 +259,6 @@ mod tests {
                 "Cast error: Failed to convert 2147483647 to temporal for Date32",
                 "the Date32 with the number 2147483647 is beyond the calendar",
             ),
-            ("Cast error: Format error", "a date or time in a list or struct is beyond the calendar"),
             (
                 "Granularity of `date_trunc` must be non-null scalar VARCHAR",
                 "is no constant, or it is NULL\n  write CASE x",
