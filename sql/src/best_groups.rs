@@ -18,25 +18,11 @@ use datafusion::physical_plan::aggregates::AggregateExec;
 use datafusion::physical_plan::sorts::sort::SortExec;
 use datafusion::physical_plan::windows::{BoundedWindowAggExec, WindowAggExec};
 
-#[derive(Debug)]
-pub(super) struct BestGroups;
-
-impl PhysicalOptimizerRule for BestGroups {
-    fn optimize(
-        &self,
-        plan: Arc<dyn ExecutionPlan>,
-        options: &ConfigOptions,
-    ) -> DfResult<Arc<dyn ExecutionPlan>> {
-        TopKAggregation::new().optimize(plan, options)?.transform_up(with_wanted_groups).data()
-    }
-
-    fn name(&self) -> &str {
-        "LimitAggregation"
-    }
-
-    fn schema_check(&self) -> bool {
-        true
-    }
+pub(super) fn optimize(
+    plan: Arc<dyn ExecutionPlan>,
+    options: &ConfigOptions,
+) -> DfResult<Arc<dyn ExecutionPlan>> {
+    TopKAggregation::new().optimize(plan, options)?.transform_up(with_wanted_groups).data()
 }
 
 fn with_wanted_groups(node: Arc<dyn ExecutionPlan>) -> DfResult<Transformed<Arc<dyn ExecutionPlan>>> {

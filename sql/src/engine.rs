@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use datafusion::common::config::ConfigOptions;
+use datafusion::error::Result as DfResult;
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
 use datafusion::execution::memory_pool::{GreedyMemoryPool, MemoryConsumer, MemoryPool, MemoryReservation};
 use datafusion::execution::object_store::{DefaultObjectStoreRegistry, ObjectStoreRegistry, ObjectStoreUrl};
@@ -10,19 +12,20 @@ use datafusion::optimizer::{Optimizer, OptimizerRule};
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_optimizer::limit_pushdown::LimitPushdown;
 use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
+use datafusion::physical_plan::ExecutionPlan;
 
-use super::best_groups::BestGroups;
+use super::best_groups;
 use super::bounds::PredicateLimit;
 use super::equal_nulls::{CrossJoins, EqualKeys};
 use super::error::SqlError;
-use super::full_sorts::FullSorts;
-use super::join_filters::JoinFilters;
-use super::limited::LimitedApart;
+use super::full_sorts;
+use super::join_filters;
+use super::limited;
 use super::memory::{self, Clients};
 use super::options::SqlOptions;
-use super::projections::Projections;
+use super::projections;
 use super::push_down::PushDown;
-use super::semi_keys::SemiKeys;
+use super::semi_keys;
 use super::shares::SharedPool;
 use super::spill::Spill;
 
@@ -116,6 +119,31 @@ pub(super) fn logical_rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
     rules
 }
 
+/// A rule of physical plans; also in place of the engine's, for one of the same name.
+#[derive(Debug, Clone, Copy)]
+struct PlanRule {
+    name: &'static str,
+    optimize: fn(Arc<dyn ExecutionPlan>, &ConfigOptions) -> DfResult<Arc<dyn ExecutionPlan>>,
+}
+
+impl PhysicalOptimizerRule for PlanRule {
+    fn optimize(
+        &self,
+        plan: Arc<dyn ExecutionPlan>,
+        options: &ConfigOptions,
+    ) -> DfResult<Arc<dyn ExecutionPlan>> {
+        (self.optimize)(plan, options)
+    }
+
+    fn name(&self) -> &str {
+        self.name
+    }
+
+    fn schema_check(&self) -> bool {
+        true
+    }
+}
+
 /// The engine's rules of physical plans, and the limit pushed once more after sorts have gone into the
 /// leaves: a limit above a computed projection reaches them only then. Before filters of joins go down, keys
 /// of semi joins are told from other columns; they go down where names tell columns apart. Sorts stay above
@@ -123,11 +151,15 @@ pub(super) fn logical_rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
 /// are computed where they were planned. Sorts that give many rows are of all rows if they can go on from disk.
 pub(super) fn physical_rules(resources: &SqlResources) -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {
     let mut rules = PhysicalOptimizer::new().rules;
-    let own: [Arc<dyn PhysicalOptimizerRule + Send + Sync>; 4] =
-        [Arc::new(LimitedApart), Arc::new(BestGroups), Arc::new(Projections), Arc::new(JoinFilters)];
+    let own = [
+        PlanRule { name: "EnsureRequirements", optimize: limited::optimize },
+        PlanRule { name: "LimitAggregation", optimize: best_groups::optimize },
+        PlanRule { name: "ProjectionPushdown", optimize: projections::optimize },
+        PlanRule { name: "FilterPushdown(Post)", optimize: join_filters::optimize },
+    ];
     for rule in &mut rules {
-        if let Some(own) = own.iter().find(|own| own.name() == rule.name()) {
-            *rule = Arc::clone(own);
+        if let Some(own) = own.iter().find(|own| own.name == rule.name()) {
+            *rule = Arc::new(*own);
         }
     }
     if let Some(sort) = rules.iter().position(|r| r.name() == "PushdownSort") {
@@ -135,9 +167,9 @@ pub(super) fn physical_rules(resources: &SqlResources) -> Vec<Arc<dyn PhysicalOp
     }
     let filters = rules.iter().rposition(|r| r.name().starts_with("FilterPushdown"));
     let filters = filters.unwrap_or(rules.len());
-    rules.insert(filters, Arc::new(SemiKeys));
+    rules.insert(filters, Arc::new(PlanRule { name: "SemiKeys", optimize: semi_keys::optimize }));
     if resources.spills() {
-        rules.insert(filters, Arc::new(FullSorts));
+        rules.insert(filters, Arc::new(PlanRule { name: "FullSorts", optimize: full_sorts::optimize }));
     }
     rules
 }

@@ -7,7 +7,6 @@ use std::sync::Arc;
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
 use datafusion::error::Result as DfResult;
-use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::limit::LocalLimitExec;
 use datafusion::physical_plan::sorts::sort::SortExec;
@@ -16,21 +15,8 @@ use datafusion::physical_plan::sorts::sort::SortExec;
 const MANY: usize = 100_000;
 
 /// Puts limits above such sorts.
-#[derive(Debug)]
-pub(super) struct FullSorts;
-
-impl PhysicalOptimizerRule for FullSorts {
-    fn optimize(&self, plan: Arc<dyn ExecutionPlan>, _: &ConfigOptions) -> DfResult<Arc<dyn ExecutionPlan>> {
-        plan.transform_up(full).data()
-    }
-
-    fn name(&self) -> &str {
-        "FullSorts"
-    }
-
-    fn schema_check(&self) -> bool {
-        true
-    }
+pub(super) fn optimize(plan: Arc<dyn ExecutionPlan>, _: &ConfigOptions) -> DfResult<Arc<dyn ExecutionPlan>> {
+    plan.transform_up(full).data()
 }
 
 fn full(node: Arc<dyn ExecutionPlan>) -> DfResult<Transformed<Arc<dyn ExecutionPlan>>> {

@@ -15,28 +15,14 @@ use datafusion::physical_plan::joins::HashJoinExec;
 use datafusion::physical_plan::projection::ProjectionExec;
 
 /// The engine's rule, left out where a filter might reach another column.
-#[derive(Debug)]
-pub(super) struct JoinFilters;
-
-impl PhysicalOptimizerRule for JoinFilters {
-    fn optimize(
-        &self,
-        plan: Arc<dyn ExecutionPlan>,
-        options: &ConfigOptions,
-    ) -> DfResult<Arc<dyn ExecutionPlan>> {
-        if is_ambiguous(&plan, false) {
-            return Ok(plan);
-        }
-        FilterPushdown::new_post_optimization().optimize(plan, options)
+pub(super) fn optimize(
+    plan: Arc<dyn ExecutionPlan>,
+    options: &ConfigOptions,
+) -> DfResult<Arc<dyn ExecutionPlan>> {
+    if is_ambiguous(&plan, false) {
+        return Ok(plan);
     }
-
-    fn name(&self) -> &str {
-        "FilterPushdown(Post)"
-    }
-
-    fn schema_check(&self) -> bool {
-        true
-    }
+    FilterPushdown::new_post_optimization().optimize(plan, options)
 }
 
 /// Whether a column of a filter that a join hands down is looked for where several have one name: in what

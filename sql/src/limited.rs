@@ -25,26 +25,12 @@ use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, Pla
 use super::unordered::without_order;
 
 /// Plans what a limit chooses from without regard to what is above.
-#[derive(Debug)]
-pub(super) struct LimitedApart;
-
-impl PhysicalOptimizerRule for LimitedApart {
-    fn optimize(
-        &self,
-        plan: Arc<dyn ExecutionPlan>,
-        options: &ConfigOptions,
-    ) -> DfResult<Arc<dyn ExecutionPlan>> {
-        let apart = |node| without_order(node)?.transform_data(|node| limit_apart(node, options));
-        planned(plan.transform_up(apart).data()?, options)
-    }
-
-    fn name(&self) -> &str {
-        "EnsureRequirements"
-    }
-
-    fn schema_check(&self) -> bool {
-        true
-    }
+pub(super) fn optimize(
+    plan: Arc<dyn ExecutionPlan>,
+    options: &ConfigOptions,
+) -> DfResult<Arc<dyn ExecutionPlan>> {
+    let apart = |node| without_order(node)?.transform_data(|node| limit_apart(node, options));
+    planned(plan.transform_up(apart).data()?, options)
 }
 
 /// A plan with leaves, as the engine's rule makes it, and what the leaves stand for.

@@ -21,28 +21,13 @@ use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::joins::NestedLoopJoinExec;
 use datafusion::physical_plan::projection::{ProjectionExec, remove_unnecessary_projections};
 
-/// The engine's rule, which also has this one's place and name.
-#[derive(Debug)]
-pub(super) struct Projections;
-
-impl PhysicalOptimizerRule for Projections {
-    fn optimize(
-        &self,
-        plan: Arc<dyn ExecutionPlan>,
-        options: &ConfigOptions,
-    ) -> DfResult<Arc<dyn ExecutionPlan>> {
-        match plan.exists(|node| Ok(stays_whole(node)? || has_elements(node)?))? {
-            true => plan.transform_down(pushed).data(),
-            false => ProjectionPushdown::new().optimize(plan, options),
-        }
-    }
-
-    fn name(&self) -> &str {
-        "ProjectionPushdown"
-    }
-
-    fn schema_check(&self) -> bool {
-        true
+pub(super) fn optimize(
+    plan: Arc<dyn ExecutionPlan>,
+    options: &ConfigOptions,
+) -> DfResult<Arc<dyn ExecutionPlan>> {
+    match plan.exists(|node| Ok(stays_whole(node)? || has_elements(node)?))? {
+        true => plan.transform_down(pushed).data(),
+        false => ProjectionPushdown::new().optimize(plan, options),
     }
 }
 

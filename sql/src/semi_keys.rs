@@ -14,27 +14,13 @@ use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
 use datafusion::error::Result as DfResult;
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::expressions::Column;
-use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::joins::HashJoinExec;
 use datafusion::physical_plan::projection::ProjectionExec;
 
 /// Gives other columns of such names others.
-#[derive(Debug)]
-pub(super) struct SemiKeys;
-
-impl PhysicalOptimizerRule for SemiKeys {
-    fn optimize(&self, plan: Arc<dyn ExecutionPlan>, _: &ConfigOptions) -> DfResult<Arc<dyn ExecutionPlan>> {
-        plan.transform_up(apart).data()
-    }
-
-    fn name(&self) -> &str {
-        "SemiKeys"
-    }
-
-    fn schema_check(&self) -> bool {
-        true
-    }
+pub(super) fn optimize(plan: Arc<dyn ExecutionPlan>, _: &ConfigOptions) -> DfResult<Arc<dyn ExecutionPlan>> {
+    plan.transform_up(apart).data()
 }
 
 fn apart(node: Arc<dyn ExecutionPlan>) -> DfResult<Transformed<Arc<dyn ExecutionPlan>>> {
