@@ -13,7 +13,7 @@ use super::sink::{FactorConsumer, ModuleFactorRows};
 const SUMMED_ROWS: usize = 256;
 
 /// Sums of a module: over its inputs, and over the gradients of its outputs.
-pub(super) type CovariancePair = (Covariance, Covariance);
+type CovariancePair = (Covariance, Covariance);
 
 /// Adds to the sums of each module. Inputs that modules have in common are multiplied once.
 ///

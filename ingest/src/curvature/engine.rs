@@ -9,13 +9,14 @@ use gstore_model::{Backend, LoadError, OomBackoff, SavedActivations};
 
 use super::bases::ModuleBases;
 use super::batch::{CurvatureBatch, Labels, Measurement, TargetSample};
+use super::covariances::CovarianceSums;
 use super::directions::Directions;
 use super::error::{CurvatureLoadError, PassError, not_finite};
 use super::gradients::GradientVisitor;
 use super::modules::LinearModules;
 use super::pass::BatchRunner;
-use super::runner::Runner;
-use super::tokens::FactorVisitor;
+use super::runner::{Runner, Wanted};
+use super::tokens::{FactorVisitor, TokenFactors};
 use crate::gradient::{CheckpointSource, ModuleSelection, SelectionError};
 
 /// The chosen linear layers, of which there is one at least.
@@ -129,7 +130,7 @@ impl CurvatureEngine {
             gradient.blocks_of(module.out, &module.name, "gradient covariance")?;
         }
         let batch = CurvatureBatch { labels: *labels, ..self.batch(batch, wanted) };
-        self.runner.covariances(&batch, out)
+        self.runner.pass(&batch, Wanted::Covariances(CovarianceSums { out }))
     }
 
     /// Adds the squares of the gradients of a batch's samples to `out[module]` for each of the modules
@@ -151,12 +152,13 @@ impl CurvatureEngine {
             check_size(module, "squares of gradients", found, module.len())?;
         }
         let batch = CurvatureBatch { labels: *labels, ..self.batch(batch, wanted) };
-        self.runner.gradients(&batch, rotated, &mut |module, gradients| {
+        let each: GradientVisitor<'_> = &mut |module, gradients| {
             self.check_gradients(module, gradients)?;
             let len = self.modules[module].len().max(1);
             gradients.chunks_exact(len).for_each(|gradient| out[module].add(gradient));
             Ok(())
-        })
+        };
+        self.runner.pass(&batch, Wanted::Gradients { rotated, each })
     }
 
     /// Hands the gradients of a batch's samples to `each`, for each of the modules `wanted`, the last layer
@@ -178,7 +180,7 @@ impl CurvatureEngine {
         each: GradientVisitor<'_>,
     ) -> Result<Vec<f32>, PassError> {
         let batch = CurvatureBatch { measurement, ..self.batch(batch, wanted) };
-        self.runner.gradients(&batch, rotated, each)
+        self.runner.pass(&batch, Wanted::Gradients { rotated, each })
     }
 
     /// An error that names the module and the sample if a value of a module's gradients, of one sample after
@@ -210,7 +212,7 @@ impl CurvatureEngine {
         each: FactorVisitor<'_>,
     ) -> Result<Vec<f32>, PassError> {
         let batch = CurvatureBatch { measurement, ..self.batch(batch, wanted) };
-        self.runner.factors(&batch, true, each)
+        self.runner.pass(&batch, Wanted::Factors(TokenFactors { every_row: true, each }))
     }
 
     /// The same for whole samples: rows at which a gradient is 0 may be left out, and a module may come
@@ -227,7 +229,7 @@ impl CurvatureEngine {
         each: FactorVisitor<'_>,
     ) -> Result<Vec<f32>, PassError> {
         let batch = CurvatureBatch { measurement, ..self.batch(batch, wanted) };
-        self.runner.factors(&batch, false, each)
+        self.runner.pass(&batch, Wanted::Factors(TokenFactors { every_row: false, each }))
     }
 
     /// Directions of the modules' weights, for products with the Gauss-Newton matrix: of each the values of
