@@ -47,9 +47,6 @@ pub enum PassError {
     Factors { found: usize, expected: usize },
     #[error(transparent)]
     Curvature(#[from] CurvatureError),
-    /// What the results were handed to failed.
-    #[error("{0}")]
-    Consumer(Box<dyn std::error::Error + Send + Sync>),
     #[error(transparent)]
     Backend(#[from] BackendError),
 }
