@@ -18,7 +18,6 @@
 #![forbid(unsafe_code)]
 
 mod checkpoint;
-mod created_folder;
 mod data;
 pub mod daunce;
 mod difference;

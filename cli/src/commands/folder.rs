@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, anyhow};
 use gstore_core::if_there;
+use gstore_store::vfs::CreatedFolder;
 use tempfile::TempDir;
 
 use crate::exchange::exchange;
@@ -130,28 +131,7 @@ pub(super) struct NewFolder {
     kind: FolderKind,
     force: bool,
     /// Dropped after what was made in them.
-    _around: MadeFolders,
-}
-
-/// Folders that were made for a result, the innermost first. Those that are empty go when this is dropped.
-struct MadeFolders(Vec<PathBuf>);
-
-impl MadeFolders {
-    /// Makes a folder with those that it is in, as far as they are missing.
-    fn make(folder: &Path) -> Result<Self> {
-        let missing = folder.ancestors().take_while(|folder| !folder.exists()).map(Path::to_owned);
-        let made = Self(missing.collect());
-        fs_err::create_dir_all(folder)?;
-        Ok(made)
-    }
-}
-
-impl Drop for MadeFolders {
-    fn drop(&mut self) {
-        for folder in &self.0 {
-            let _ = fs_err::remove_dir(folder);
-        }
-    }
+    _around: CreatedFolder,
 }
 
 impl NewFolder {
@@ -161,7 +141,7 @@ impl NewFolder {
     /// What [`check`] refuses.
     pub(super) fn begin(path: &Path, kind: FolderKind, force: bool) -> Result<Self> {
         let target = place(path)?;
-        let around = MadeFolders::make(parent(&target))?;
+        let around = CreatedFolder::of(parent(&target))?;
         check(path, kind, force)?;
         let made =
             unnamed_folder(parent(&target), &target.file_name().unwrap_or_default().to_string_lossy())?;

@@ -8,6 +8,7 @@
 //! - an error of a flush is final for that file: it is abandoned and written again under another
 //!   name, never flushed again
 
+mod created_folder;
 mod direct;
 mod os;
 mod resolve;
@@ -15,6 +16,7 @@ mod room;
 mod unfinished;
 
 pub use crate::buffer::AlignedBuffer;
+pub use created_folder::CreatedFolder;
 pub(crate) use gstore_core::if_there;
 pub use os::OsVfs;
 pub use resolve::resolve;

@@ -2,13 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
-use gstore_store::vfs::{OsVfs, Vfs, VfsLock};
+use gstore_store::vfs::{CreatedFolder, OsVfs, Vfs, VfsLock};
 use serde_json::Value;
 
 use super::json::write_json;
 use super::read::is_interim;
 use super::{Checkpoint, checkpoints};
-use crate::created_folder::CreatedFolder;
 use crate::error::TrainError;
 
 /// The beginning of the name of a folder that is not finished.

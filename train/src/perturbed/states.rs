@@ -21,10 +21,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
 use gstore_core::{if_there, locked};
-use gstore_store::vfs;
+use gstore_store::vfs::{self, CreatedFolder};
 use serde_json::{Value, json};
 
-use crate::created_folder::CreatedFolder;
 use crate::error::TrainError;
 
 /// What the extension of a file that is being written begins with; the process follows.

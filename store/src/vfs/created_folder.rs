@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 /// A folder that was made where it was missing, with those above it. Those of them that are empty in the end
 /// are removed, so that what is refused leaves nothing behind.
 #[derive(Debug)]
-pub(crate) struct CreatedFolder {
+pub struct CreatedFolder {
     /// The innermost first.
     folders: Vec<PathBuf>,
 }
