@@ -65,6 +65,22 @@ impl Space {
     /// What the projection of vectors begins with that were computed elsewhere; a UUID follows.
     pub const EXTERNAL: &'static str = "external:";
 
+    /// A space as most are: of vectors that are not projected, under the mean cross-entropy of the scored
+    /// tokens; embeddings have no loss. `modules` is empty.
+    pub fn new(family: Family, checkpoint: Option<CheckpointId>, dim: u32) -> Self {
+        let loss = if family == Family::Embedding { "" } else { "cross_entropy" };
+        Space {
+            family,
+            checkpoint,
+            modules: String::new(),
+            projection: "none".into(),
+            layer: None,
+            loss: loss.into(),
+            reduction: "mean".into(),
+            dim,
+        }
+    }
+
     /// SHA-256 of the canonical JSON of the fields.
     pub fn id(&self) -> String {
         key_of(self)
@@ -101,6 +117,13 @@ pub struct FeatureKind {
     /// For example
     /// `{"b1":0.9,"b2":0.999,"eps":1e-8,"moments":"<digest>","objective":"cross_entropy","sign":1}`.
     pub params: Map<String, Value>,
+}
+
+/// The kind of a name, without parameters.
+impl From<&str> for FeatureKind {
+    fn from(name: &str) -> Self {
+        FeatureKind { name: name.into(), params: Map::new() }
+    }
 }
 
 /// Tokenizer, template and maximum length.
@@ -224,6 +247,29 @@ pub struct FeatureDesc {
 }
 
 impl FeatureDesc {
+    /// A feature as most are: a vector for each sample, at the checkpoint of its space, computed in single
+    /// precision, and rotated as new features of the type are.
+    pub fn new(
+        dataset: impl Into<String>,
+        encoding: impl Into<String>,
+        kind: impl Into<FeatureKind>,
+        space: Space,
+        dtype: DType,
+    ) -> Self {
+        FeatureDesc {
+            dataset: dataset.into(),
+            encoding: encoding.into(),
+            checkpoint: space.checkpoint.clone(),
+            ensemble: None,
+            kind: kind.into(),
+            space,
+            dtype,
+            compute: "f32".into(),
+            granularity: Granularity::Sample,
+            rotation: SignRotation::of(dtype),
+        }
+    }
+
     /// SHA-256 of the canonical JSON of the fields.
     pub fn key(&self) -> String {
         key_of(self)

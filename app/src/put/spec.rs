@@ -1,8 +1,7 @@
 //! The feature that vectors computed elsewhere make or extend.
 
 use gstore_core::{
-    CheckpointId, DType, Family, FeatureAttrs, FeatureDesc, FeatureKind, Granularity, Kind, SignRotation,
-    Space, sha256_hex,
+    CheckpointId, DType, Family, FeatureAttrs, FeatureDesc, Granularity, Kind, Space, sha256_hex,
 };
 use gstore_store::{DatasetPart, FeaturePart, JobFeature, RunCheckpoint, RunPart, RunUpdate, Snapshot};
 use serde::de::value::MapAccessDeserializer;
@@ -128,7 +127,6 @@ impl VectorSpec {
         }
         let space = self.space_name(dataset, key)?;
         let weights = self.weights(snapshot, &space)?;
-        let kind = self.kind.clone().unwrap_or_default();
         let space = match &self.space {
             Some(SpaceSpec::Whole(space)) if space.dim != dim || space.family != family => {
                 return Err(refused(
@@ -137,14 +135,10 @@ impl VectorSpec {
             }
             Some(SpaceSpec::Whole(space)) => space.clone(),
             _ => Space {
-                family,
-                checkpoint: Some(weights.id.clone()),
-                modules: String::new(),
                 projection: space,
-                layer: None,
                 loss: String::new(),
                 reduction: String::new(),
-                dim,
+                ..Space::new(family, Some(weights.id.clone()), dim)
             },
         };
         let label = self.label().unwrap_or_default();
@@ -155,17 +149,10 @@ impl VectorSpec {
             Family::Loss => DType::F32,
             _ => self.dtype.unwrap_or(shape.dtype),
         };
+        let kind = self.kind.as_deref().unwrap_or_default();
         let desc = FeatureDesc {
-            dataset: self.dataset.clone(),
-            encoding: String::new(),
             checkpoint: Some(weights.id),
-            ensemble: None,
-            kind: FeatureKind { name: kind, params: Map::new() },
-            space,
-            dtype,
-            compute: "f32".to_owned(),
-            granularity: Granularity::Sample,
-            rotation: SignRotation::of(dtype),
+            ..FeatureDesc::new(&self.dataset, "", kind, space, dtype)
         };
         let mut attrs = FeatureAttrs::new(label, dim);
         attrs.unit = self.unit.unwrap_or(false);

@@ -5,8 +5,7 @@
 
 use gstore_core::{GradientForm, Kind, KindSource};
 use gstore_store::{
-    CheckpointId, Family, FeatureAttrs, FeatureDesc, FeatureKind, Granularity, ModuleGroup, SignRotation,
-    Space, key_of,
+    CheckpointId, Family, FeatureAttrs, FeatureDesc, FeatureKind, Granularity, ModuleGroup, Space, key_of,
 };
 use serde_json::{Map, Value, json};
 
@@ -37,19 +36,12 @@ impl FeatureContext<'_> {
     /// Identity and attributes of one kind.
     pub fn describe(&self, kind: Kind) -> (FeatureDesc, FeatureAttrs) {
         let request = self.request;
-        let space = self.space(kind);
-        let dtype = request.dtype_of(kind);
+        let (space, dtype) = (self.space(kind), request.dtype_of(kind));
+        let identity = FeatureKind { name: kind.name().to_owned(), params: self.params_of(kind) };
         let desc = FeatureDesc {
-            dataset: request.dataset.clone(),
-            encoding: self.encoding.to_owned(),
-            checkpoint: Some(self.checkpoint.clone()),
-            ensemble: None,
-            kind: FeatureKind { name: kind.name().to_owned(), params: self.params_of(kind) },
-            space,
-            dtype,
             compute: request.compute.name().to_owned(),
             granularity: request.granularity,
-            rotation: SignRotation::of(dtype),
+            ..FeatureDesc::new(&request.dataset, self.encoding, identity, space, dtype)
         };
         let is_number = matches!(kind.source(), KindSource::Loss | KindSource::Entropy);
         let variant = match request.granularity {

@@ -104,14 +104,9 @@ mod tests {
     fn a_file_gives_back_what_was_written() {
         let id = CheckpointId::try_from("5".repeat(64)).unwrap();
         let space = Space {
-            family: Family::Gradient,
-            checkpoint: Some(id.clone()),
             modules: "m".repeat(64),
             projection: "p".into(),
-            layer: None,
-            loss: "cross_entropy".into(),
-            reduction: "mean".into(),
-            dim: 5,
+            ..Space::new(Family::Gradient, Some(id.clone()), 5)
         };
         let group = |name: &str, start, len| ModuleGroup { name: name.into(), start, len };
         let groups = vec![group("a", 0, 2), group("b.c", 2, 3)];

@@ -2,7 +2,7 @@
 
 use crate::job::JobFeature;
 use crate::manifest::{EnsemblePart, OffsetOf, Stripe, StripePart};
-use gstore_core::{DType, Family, FeatureAttrs, FeatureDesc, Granularity, Space, canonical_json, sha256_hex};
+use gstore_core::{DType, Family, FeatureAttrs, FeatureDesc, Space, canonical_json, sha256_hex};
 use serde_json::{Map, Value, json};
 use std::ops::Range;
 use uuid::Uuid;
@@ -68,26 +68,15 @@ impl LossColumns {
     fn feature(&self, part: StripePart, label: String) -> JobFeature {
         let stripe = Stripe { signal: self.signal.clone(), part };
         let dim = u32::try_from(stripe.columns()).unwrap_or(u32::MAX);
+        let space = Space {
+            loss: self.loss.clone(),
+            reduction: self.reduction.clone(),
+            ..Space::new(Family::Loss, None, dim)
+        };
         let desc = FeatureDesc {
-            dataset: self.dataset.clone(),
-            encoding: self.encoding.clone(),
-            checkpoint: None,
             ensemble: Some(self.ensemble.0),
-            kind: stripe.kind(),
-            space: Space {
-                family: Family::Loss,
-                checkpoint: None,
-                modules: String::new(),
-                projection: "none".into(),
-                layer: None,
-                loss: self.loss.clone(),
-                reduction: self.reduction.clone(),
-                dim,
-            },
-            dtype: DType::F32,
             compute: self.compute.clone(),
-            granularity: Granularity::Sample,
-            rotation: Default::default(),
+            ..FeatureDesc::new(&self.dataset, &self.encoding, stripe.kind(), space, DType::F32)
         };
         let mut attrs = FeatureAttrs::new(label, dim);
         attrs.provenance = self.provenance.clone();

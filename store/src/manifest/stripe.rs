@@ -151,26 +151,10 @@ mod tests {
     use gstore_core::Space;
 
     fn desc(stripe: &Stripe, ensemble: &EnsemblePart) -> FeatureDesc {
+        let space = Space::new(Family::Loss, None, stripe.columns() as u32);
         FeatureDesc {
-            dataset: "pool".into(),
-            encoding: String::new(),
-            checkpoint: None,
             ensemble: Some(ensemble.uuid),
-            kind: stripe.kind(),
-            space: Space {
-                family: Family::Loss,
-                checkpoint: None,
-                modules: String::new(),
-                projection: "none".into(),
-                layer: None,
-                loss: "cross_entropy".into(),
-                reduction: "mean".into(),
-                dim: stripe.columns() as u32,
-            },
-            dtype: DType::F32,
-            compute: "f32".into(),
-            granularity: Granularity::Sample,
-            rotation: Default::default(),
+            ..FeatureDesc::new("pool", "", stripe.kind(), space, DType::F32)
         }
     }
 
