@@ -6,10 +6,10 @@ use std::error::Error;
 use std::path::Path;
 
 use gstore::{
-    AppendOptions, CheckpointId, DType, DatasetName, Family, FeatureAttrs, FeatureDesc, FeatureKind,
-    Granularity, JobFeature, JobPlan, NewSample, RowFlags, Space, Store, sha256_hex,
+    AppendOptions, CheckpointId, DType, DatasetName, Family, FeatureAttrs, FeatureDesc, JobFeature, JobPlan,
+    NewSample, RowFlags, Space, Store, sha256_hex,
 };
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 /// Makes a dataset `points` of eight samples with a vector of two coordinates each.
 pub fn run(path: &Path) -> Result<(), Box<dyn Error>> {
@@ -27,28 +27,8 @@ pub fn run(path: &Path) -> Result<(), Box<dyn Error>> {
 
     // What the vectors are: two features can be compared if their spaces are equal.
     let model = CheckpointId::try_from(sha256_hex(b"my embedding model").as_str())?;
-    let space = Space {
-        family: Family::Embedding,
-        checkpoint: Some(model.clone()),
-        modules: String::new(),
-        projection: "none".to_owned(),
-        layer: None,
-        loss: String::new(),
-        reduction: "mean".to_owned(),
-        dim: 2,
-    };
-    let desc = FeatureDesc {
-        dataset: "points".to_owned(),
-        encoding: String::new(),
-        checkpoint: Some(model),
-        ensemble: None,
-        kind: FeatureKind { name: "embed-mean".to_owned(), params: Map::new() },
-        space,
-        dtype: DType::F32,
-        compute: "f32".to_owned(),
-        granularity: Granularity::Sample,
-        rotation: Default::default(),
-    };
+    let space = Space::new(Family::Embedding, Some(model), 2);
+    let desc = FeatureDesc::new("points", "", "embed-mean", space, DType::F32);
     let feature = JobFeature { attrs: FeatureAttrs::new("mine", desc.dim()), desc };
     let identity = json!({ "put": "points", "feature": feature.desc.key() });
     let mut job =

@@ -3,8 +3,7 @@
 use anyhow::Result;
 use gstore_store::{
     AppendOptions, CELL_ROWS, CheckpointId, ColumnSpec, ColumnType, DType, DatasetName, Family, FeatureAttrs,
-    FeatureDesc, FeatureKind, Granularity, IfChanged, JobFeature, JobPlan, MetaValue, NewSample, RowFlags,
-    Space, Store,
+    FeatureDesc, IfChanged, JobFeature, JobPlan, MetaValue, NewSample, RowFlags, Space, Store,
 };
 
 /// Rows per segment.
@@ -90,26 +89,6 @@ pub fn checkpoint_id(checkpoint: usize) -> Result<CheckpointId> {
 /// Gradients of the samples of a dataset at a checkpoint, f16.
 pub fn desc(dataset: &str, kind: &str, checkpoint: usize, dim: u32) -> Result<FeatureDesc> {
     let id = checkpoint_id(checkpoint)?;
-    let space = Space {
-        family: Family::Gradient,
-        checkpoint: Some(id.clone()),
-        modules: "bench".into(),
-        projection: "none".into(),
-        layer: None,
-        loss: "cross_entropy".into(),
-        reduction: "mean".into(),
-        dim,
-    };
-    Ok(FeatureDesc {
-        dataset: dataset.into(),
-        encoding: "bench".into(),
-        checkpoint: Some(id),
-        ensemble: None,
-        kind: FeatureKind { name: kind.into(), params: Default::default() },
-        space,
-        dtype: DType::F16,
-        compute: "f32".into(),
-        granularity: Granularity::Sample,
-        rotation: Default::default(),
-    })
+    let space = Space { modules: "bench".into(), ..Space::new(Family::Gradient, Some(id), dim) };
+    Ok(FeatureDesc::new(dataset, "bench", kind, space, DType::F16))
 }

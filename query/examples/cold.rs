@@ -250,27 +250,8 @@ fn make(case: &Case) -> Result<()> {
 
 fn desc(dataset: &str, dim: u32) -> Result<FeatureDesc> {
     let id = CheckpointId::try_from(format!("{:064x}", 1))?;
-    Ok(FeatureDesc {
-        dataset: dataset.into(),
-        encoding: "e".repeat(64),
-        checkpoint: Some(id.clone()),
-        ensemble: None,
-        kind: FeatureKind { name: "grad-sgd".into(), params: Default::default() },
-        space: Space {
-            family: Family::Gradient,
-            checkpoint: Some(id),
-            modules: "m".repeat(64),
-            projection: "none".into(),
-            layer: None,
-            loss: "cross_entropy".into(),
-            reduction: "mean".into(),
-            dim,
-        },
-        dtype: DType::F16,
-        compute: "f32".into(),
-        granularity: Granularity::Sample,
-        rotation: Default::default(),
-    })
+    let space = Space { modules: "m".repeat(64), ..Space::new(Family::Gradient, Some(id), dim) };
+    Ok(FeatureDesc::new(dataset, "e".repeat(64), "grad-sgd", space, DType::F16))
 }
 
 /// Numbers spread evenly between -1 and 1.

@@ -153,27 +153,8 @@ fn vectors_of_another_length_are_not_stored() {
     let mut append = store.append(&DatasetName::try_from("pool").unwrap(), Vec::new(), options).unwrap();
     append.push(NewSample { id: "a", record: None, metadata: Vec::new() }).unwrap();
     append.finish().unwrap();
-    let desc = FeatureDesc {
-        dataset: "pool".into(),
-        encoding: "e".repeat(64),
-        checkpoint: None,
-        ensemble: None,
-        kind: FeatureKind { name: "grad-sgd".into(), params: Default::default() },
-        space: Space {
-            family: Family::Gradient,
-            checkpoint: None,
-            modules: "m".repeat(64),
-            projection: "none".into(),
-            layer: None,
-            loss: "cross_entropy".into(),
-            reduction: "mean".into(),
-            dim: 4,
-        },
-        dtype: DType::F16,
-        compute: "f32".into(),
-        granularity: Granularity::Sample,
-        rotation: Default::default(),
-    };
+    let space = Space { modules: "m".repeat(64), ..Space::new(Family::Gradient, None, 4) };
+    let desc = FeatureDesc::new("pool", "e".repeat(64), "grad-sgd", space, DType::F16);
     let plan = JobPlan {
         command: "test".into(),
         identity: serde_json::json!(1),

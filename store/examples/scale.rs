@@ -15,7 +15,7 @@ mod count;
 
 use count::CountVfs;
 use gstore_store::*;
-use serde_json::{Map, json};
+use serde_json::json;
 use std::error::Error;
 use std::path::Path;
 use std::sync::Arc;
@@ -94,27 +94,9 @@ fn append(store: &Store, rows: std::ops::Range<u64>) -> Result<()> {
 
 fn feature() -> Result<JobFeature> {
     let checkpoint = CheckpointId::try_from(format!("{:064x}", 7))?;
-    let desc = FeatureDesc {
-        dataset: "pool".into(),
-        encoding: sha256_hex(b"encoding"),
-        checkpoint: Some(checkpoint.clone()),
-        ensemble: None,
-        kind: FeatureKind { name: "grad-sgd".into(), params: Map::new() },
-        space: Space {
-            family: Family::Gradient,
-            checkpoint: Some(checkpoint),
-            modules: sha256_hex(b"modules"),
-            projection: "none".into(),
-            layer: None,
-            loss: "cross_entropy".into(),
-            reduction: "mean".into(),
-            dim: DIM,
-        },
-        dtype: DType::F16,
-        compute: "f32".into(),
-        granularity: Granularity::Sample,
-        rotation: Default::default(),
-    };
+    let space =
+        Space { modules: sha256_hex(b"modules"), ..Space::new(Family::Gradient, Some(checkpoint), DIM) };
+    let desc = FeatureDesc::new("pool", sha256_hex(b"encoding"), "grad-sgd", space, DType::F16);
     Ok(JobFeature { desc, attrs: FeatureAttrs::new("grad", DIM) })
 }
 

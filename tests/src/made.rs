@@ -1,8 +1,8 @@
 //! Datasets with synthetic vectors, as an ingest would have left them.
 
 use gstore_store::{
-    AppendOptions, CheckpointId, DType, DatasetName, Family, FeatureAttrs, FeatureDesc, FeatureKind,
-    Granularity, IfChanged, JobFeature, JobPlan, NewSample, RowFlags, Space, Store,
+    AppendOptions, CheckpointId, DType, DatasetName, Family, FeatureAttrs, FeatureDesc, IfChanged,
+    JobFeature, JobPlan, NewSample, RowFlags, Space, Store,
 };
 use serde_json::Value;
 
@@ -91,26 +91,10 @@ pub fn publish(
 pub fn feature(dataset: &str, dim: u32, projection: &str) -> JobFeature {
     let id = CheckpointId::try_from(format!("{:064x}", 1)).expect("an id");
     let space = Space {
-        family: Family::Gradient,
-        checkpoint: Some(id.clone()),
         modules: "m".into(),
         projection: projection.into(),
-        layer: None,
-        loss: "cross_entropy".into(),
-        reduction: "mean".into(),
-        dim,
+        ..Space::new(Family::Gradient, Some(id), dim)
     };
-    let desc = FeatureDesc {
-        dataset: dataset.into(),
-        encoding: "e".into(),
-        checkpoint: Some(id),
-        ensemble: None,
-        kind: FeatureKind { name: "grad-sgd".into(), params: Default::default() },
-        space,
-        dtype: DType::F16,
-        compute: "f32".into(),
-        granularity: Granularity::Sample,
-        rotation: Default::default(),
-    };
+    let desc = FeatureDesc::new(dataset, "e", "grad-sgd", space, DType::F16);
     JobFeature { desc, attrs: FeatureAttrs::new("grad-sgd-sample".to_owned(), dim) }
 }

@@ -3,7 +3,6 @@
 //! Everything follows from an id, a version and a row, so that any process can tell what should be stored.
 
 use gstore_store::*;
-use serde_json::Map;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 /// A feature of the workload.
@@ -135,26 +134,13 @@ fn groups(dim: u32) -> Vec<ModuleGroup> {
 /// A feature as a job describes it.
 pub fn feature(index: usize) -> Result<JobFeature, Box<dyn std::error::Error + Send + Sync>> {
     let def = FEATURES.get(index).ok_or("the workload has no such feature")?;
+    let space = Space {
+        modules: sha256_hex(b"modules"),
+        ..Space::new(Family::Gradient, Some(checkpoint(7)?), def.dim)
+    };
     let desc = FeatureDesc {
-        dataset: def.dataset.into(),
-        encoding: encoding().key(),
-        checkpoint: Some(checkpoint(7)?),
-        ensemble: None,
-        kind: FeatureKind { name: def.kind.into(), params: Map::new() },
-        space: Space {
-            family: Family::Gradient,
-            checkpoint: Some(checkpoint(7)?),
-            modules: sha256_hex(b"modules"),
-            projection: "none".into(),
-            layer: None,
-            loss: "cross_entropy".into(),
-            reduction: "mean".into(),
-            dim: def.dim,
-        },
-        dtype: def.dtype,
-        compute: "f32".into(),
         granularity: def.granularity,
-        rotation: SignRotation::of(def.dtype),
+        ..FeatureDesc::new(def.dataset, encoding().key(), def.kind, space, def.dtype)
     };
     let mut attrs = FeatureAttrs::new(label(index), def.dim);
     attrs.groups = groups(def.dim);

@@ -166,28 +166,9 @@ fn fill(store: &Store) -> Result<(), Box<dyn std::error::Error>> {
         }
         append.finish()?;
         let checkpoint = CheckpointId::try_from("c".repeat(64))?;
-        let space = Space {
-            family: Family::Gradient,
-            checkpoint: Some(checkpoint.clone()),
-            modules: "m".repeat(64),
-            projection: "none".into(),
-            layer: None,
-            loss: "cross_entropy".into(),
-            reduction: "mean".into(),
-            dim: DIM as u32,
-        };
-        let desc = FeatureDesc {
-            dataset: dataset.into(),
-            encoding: "e".repeat(64),
-            checkpoint: Some(checkpoint),
-            ensemble: None,
-            kind: FeatureKind { name: "grad-sgd".into(), params: Default::default() },
-            space,
-            dtype: DType::F16,
-            compute: "f32".into(),
-            granularity: Granularity::Sample,
-            rotation: Default::default(),
-        };
+        let space =
+            Space { modules: "m".repeat(64), ..Space::new(Family::Gradient, Some(checkpoint), DIM as u32) };
+        let desc = FeatureDesc::new(dataset, "e".repeat(64), "grad-sgd", space, DType::F16);
         features.push(JobFeature { desc, attrs: FeatureAttrs::new("grad-sgd", DIM as u32) });
     }
     let plan = JobPlan {

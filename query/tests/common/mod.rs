@@ -113,35 +113,26 @@ impl Feature {
     }
 
     pub fn desc(&self) -> FeatureDesc {
-        let checkpoint = checkpoint_id(self.checkpoint);
         let embedding = self.kind.starts_with("embed");
+        let family = match self.kind.as_str() {
+            "loss" => Family::Loss,
+            _ if embedding => Family::Embedding,
+            _ => Family::Gradient,
+        };
+        let space = Space {
+            modules: if embedding { String::new() } else { "m".repeat(64) },
+            projection: self.projection.clone(),
+            loss: "cross_entropy".into(),
+            ..Space::new(family, Some(checkpoint_id(self.checkpoint)), self.dim())
+        };
+        let encoding = self.encoding.to_string().repeat(64);
         FeatureDesc {
-            dataset: self.dataset.clone(),
-            encoding: self.encoding.to_string().repeat(64),
-            checkpoint: Some(checkpoint.clone()),
-            ensemble: None,
-            kind: FeatureKind { name: self.kind.clone(), params: Default::default() },
-            space: Space {
-                family: match self.kind.as_str() {
-                    "loss" => Family::Loss,
-                    _ if embedding => Family::Embedding,
-                    _ => Family::Gradient,
-                },
-                checkpoint: Some(checkpoint),
-                modules: if embedding { String::new() } else { "m".repeat(64) },
-                projection: self.projection.clone(),
-                layer: None,
-                loss: "cross_entropy".into(),
-                reduction: "mean".into(),
-                dim: self.dim(),
-            },
-            dtype: self.dtype,
-            compute: "f32".into(),
             granularity: match self.tokens {
                 Some(_) => Granularity::Token,
                 None => Granularity::Sample,
             },
             rotation: self.rotation,
+            ..FeatureDesc::new(&self.dataset, encoding, self.kind.as_str(), space, self.dtype)
         }
     }
 

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use gstore_store::{
     AppendOptions, CheckpointId, ColumnSpec, ColumnType, DType, DatasetName, EncodingSpec, Family,
-    FeatureAttrs, FeatureDesc, FeatureKind, Granularity, IfChanged, Job, JobFeature, JobPlan, MetaValue,
-    NewSample, RowFlags, RunCheckpoint, RunUpdate, Snapshot, Space, Store, TokenCount,
+    FeatureAttrs, FeatureDesc, Granularity, IfChanged, Job, JobFeature, JobPlan, MetaValue, NewSample,
+    RowFlags, RunCheckpoint, RunUpdate, Snapshot, Space, Store, TokenCount,
 };
 use serde_json::{Map, Value, json};
 
@@ -156,27 +156,12 @@ pub fn description(
     dtype: DType,
 ) -> FeatureDesc {
     let template = if dataset == "bare" { "plain" } else { "tulu" };
-    FeatureDesc {
-        dataset: dataset.into(),
-        encoding: encoding(template).key(),
-        checkpoint: Some(checkpoint(step)),
-        ensemble: None,
-        kind: FeatureKind { name: kind.into(), params: Map::new() },
-        space: Space {
-            family: Family::Gradient,
-            checkpoint: Some(checkpoint(step)),
-            modules: "m".repeat(64),
-            projection: projection.into(),
-            layer: None,
-            loss: "cross_entropy".into(),
-            reduction: "mean".into(),
-            dim,
-        },
-        dtype,
-        compute: "f32".into(),
-        granularity: Granularity::Sample,
-        rotation: Default::default(),
-    }
+    let space = Space {
+        modules: "m".repeat(64),
+        projection: projection.into(),
+        ..Space::new(Family::Gradient, Some(checkpoint(step)), dim)
+    };
+    FeatureDesc::new(dataset, encoding(template).key(), kind, space, dtype)
 }
 
 /// Starts a job; `identity` tells it from others.

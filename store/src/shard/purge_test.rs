@@ -9,10 +9,10 @@ use crate::samples::NewSample;
 use crate::store::{Store, WriterLock, change_of, publish};
 use crate::{AttachReport, Job};
 use gstore_core::{
-    CheckpointId, DType, DatasetName, EncodingSpec, Family, FeatureAttrs, FeatureDesc, FeatureKind,
-    Granularity, RowFlags, RowSet, SignRotation, Space, sha256_hex,
+    CheckpointId, DType, DatasetName, EncodingSpec, Family, FeatureAttrs, FeatureDesc, RowFlags, RowSet,
+    Space, sha256_hex,
 };
-use serde_json::{Map, json};
+use serde_json::json;
 use std::ops::Range;
 use std::path::Path;
 
@@ -56,28 +56,8 @@ fn encoding() -> EncodingSpec {
 
 fn feature(dtype: DType) -> JobFeature {
     let id = CheckpointId::try_from(format!("{:064x}", 7)).unwrap();
-    let space = Space {
-        family: Family::Gradient,
-        checkpoint: Some(id.clone()),
-        modules: sha256_hex(b"m"),
-        projection: "none".into(),
-        layer: None,
-        loss: "cross_entropy".into(),
-        reduction: "mean".into(),
-        dim: 5,
-    };
-    let desc = FeatureDesc {
-        dataset: "pool".into(),
-        encoding: encoding().key(),
-        checkpoint: Some(id),
-        ensemble: None,
-        kind: FeatureKind { name: "grad-sgd".into(), params: Map::new() },
-        space,
-        dtype,
-        compute: "f32".into(),
-        granularity: Granularity::Sample,
-        rotation: SignRotation::of(dtype),
-    };
+    let space = Space { modules: sha256_hex(b"m"), ..Space::new(Family::Gradient, Some(id), 5) };
+    let desc = FeatureDesc::new("pool", encoding().key(), "grad-sgd", space, dtype);
     JobFeature { desc, attrs: FeatureAttrs::new(format!("g-{dtype}"), 5) }
 }
 

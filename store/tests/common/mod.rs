@@ -163,27 +163,9 @@ pub fn seal_counts(job: &mut Job, rows: impl IntoIterator<Item = u64>) -> Result
 
 /// A feature as an ingest makes it now: signs are of rotated modules.
 pub fn feature(name: &str, dim: u32, dtype: DType) -> JobFeature {
-    let desc = FeatureDesc {
-        dataset: "pool".into(),
-        encoding: encoding_spec().key(),
-        checkpoint: Some(checkpoint(7)),
-        ensemble: None,
-        kind: FeatureKind { name: name.into(), params: Map::new() },
-        space: Space {
-            family: Family::Gradient,
-            checkpoint: Some(checkpoint(7)),
-            modules: sha256_hex(b"modules"),
-            projection: "none".into(),
-            layer: None,
-            loss: "cross_entropy".into(),
-            reduction: "mean".into(),
-            dim,
-        },
-        dtype,
-        compute: "f32".into(),
-        granularity: Granularity::Sample,
-        rotation: SignRotation::of(dtype),
-    };
+    let space =
+        Space { modules: sha256_hex(b"modules"), ..Space::new(Family::Gradient, Some(checkpoint(7)), dim) };
+    let desc = FeatureDesc::new("pool", encoding_spec().key(), name, space, dtype);
     let mut attrs = FeatureAttrs::new(format!("{name}@checkpoint-7"), dim);
     if dim > 2 {
         attrs.groups = vec![

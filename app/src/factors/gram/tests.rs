@@ -7,8 +7,7 @@ use arrow_array::RecordBatch;
 use arrow_array::cast::AsArray;
 use arrow_array::types::Float32Type;
 use gstore_core::{
-    Cancel, CheckpointId, DType, DatasetName, Family, FeatureAttrs, FeatureDesc, FeatureKind, Granularity,
-    ModuleGroup, RowFlags, Space,
+    Cancel, CheckpointId, DType, DatasetName, Family, FeatureAttrs, FeatureDesc, ModuleGroup, RowFlags, Space,
 };
 use gstore_query::eigen::{self, EigenSpace, EigenSpaceBlock};
 use gstore_query::influence::{InfluenceSpec, Prepared, TargetRef};
@@ -39,29 +38,12 @@ fn checkpoint_id(checkpoint: usize) -> CheckpointId {
 }
 
 fn feature(dataset: &str, checkpoint: usize) -> JobFeature {
-    let id = checkpoint_id(checkpoint);
     let space = Space {
-        family: Family::Gradient,
-        checkpoint: Some(id.clone()),
         modules: "m".repeat(64),
         projection: "p".into(),
-        layer: None,
-        loss: "cross_entropy".into(),
-        reduction: "mean".into(),
-        dim: DIM as u32,
+        ..Space::new(Family::Gradient, Some(checkpoint_id(checkpoint)), DIM as u32)
     };
-    let desc = FeatureDesc {
-        dataset: dataset.into(),
-        encoding: "e".repeat(64),
-        checkpoint: Some(id),
-        ensemble: None,
-        kind: FeatureKind { name: "grad-sgd".into(), params: Default::default() },
-        space,
-        dtype: DType::F32,
-        compute: "f32".into(),
-        granularity: Granularity::Sample,
-        rotation: Default::default(),
-    };
+    let desc = FeatureDesc::new(dataset, "e".repeat(64), "grad-sgd", space, DType::F32);
     let mut attrs = FeatureAttrs::new(format!("grad-sgd@c{checkpoint}"), DIM as u32);
     let group = |(at, (start, len)): (usize, (usize, usize))| ModuleGroup {
         name: format!("module{at}"),
