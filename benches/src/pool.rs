@@ -3,7 +3,7 @@
 use anyhow::Result;
 use gstore_store::{
     AppendOptions, CELL_ROWS, CheckpointId, ColumnSpec, ColumnType, DType, DatasetName, Family, FeatureAttrs,
-    FeatureDesc, IfChanged, JobFeature, JobPlan, MetaValue, NewSample, RowFlags, Space, Store,
+    FeatureDesc, JobFeature, JobPlan, MetaValue, NewSample, RowFlags, Space, Store,
 };
 
 /// Rows per segment.
@@ -31,12 +31,7 @@ pub struct Features<'a> {
 pub fn samples(store: &Store, name: &str, rows: usize, prefix: Option<&str>) -> Result<()> {
     let column = |_| ColumnSpec::inferred("subtask", ColumnType::Text);
     let columns = prefix.map(column).into_iter().collect();
-    let options = AppendOptions {
-        command: "bench".into(),
-        if_changed: IfChanged::Refuse,
-        source: None,
-        ..AppendOptions::default()
-    };
+    let options = AppendOptions { command: "bench".into(), ..AppendOptions::default() };
     let mut append = store.append(&DatasetName::try_from(name)?, columns, options)?;
     for row in 0..rows {
         let subtask = |prefix| MetaValue::Text(format!("{prefix}{row}"));

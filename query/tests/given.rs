@@ -206,12 +206,7 @@ fn a_record_that_cannot_be_compared_is_an_error() {
 }
 
 fn append(store: &TestStore, name: &str, records: &[Option<&str>]) {
-    let options = AppendOptions {
-        command: "test".into(),
-        if_changed: IfChanged::Refuse,
-        source: None,
-        ..AppendOptions::default()
-    };
+    let options = AppendOptions { command: "test".into(), ..AppendOptions::default() };
     let name = DatasetName::try_from(name).unwrap();
     let mut append = store.store.append(&name, Vec::new(), options).unwrap();
     for (i, record) in records.iter().enumerate() {

@@ -144,12 +144,7 @@ fn what_overflows_is_counted_and_not_ranked() {
 fn vectors_of_another_length_are_not_stored() {
     let folder = tempfile::tempdir().unwrap();
     let store = Store::create(folder.path().join("store")).unwrap();
-    let options = AppendOptions {
-        command: "test".into(),
-        if_changed: IfChanged::Refuse,
-        source: None,
-        ..AppendOptions::default()
-    };
+    let options = AppendOptions { command: "test".into(), ..AppendOptions::default() };
     let mut append = store.append(&DatasetName::try_from("pool").unwrap(), Vec::new(), options).unwrap();
     append.push(NewSample { id: "a", record: None, metadata: Vec::new() }).unwrap();
     append.finish().unwrap();

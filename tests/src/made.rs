@@ -1,8 +1,8 @@
 //! Datasets with synthetic vectors, as an ingest would have left them.
 
 use gstore_store::{
-    AppendOptions, CheckpointId, DType, DatasetName, Family, FeatureAttrs, FeatureDesc, IfChanged,
-    JobFeature, JobPlan, NewSample, RowFlags, Space, Store,
+    AppendOptions, CheckpointId, DType, DatasetName, Family, FeatureAttrs, FeatureDesc, JobFeature, JobPlan,
+    NewSample, RowFlags, Space, Store,
 };
 use serde_json::Value;
 
@@ -37,12 +37,7 @@ pub fn place(pool: u64, target: u64) -> Place {
 
 /// Adds samples to a dataset: `pool0`, `pool1` and so on, with records.
 pub fn append(store: &Store, dataset: &str, rows: u64) {
-    let options = AppendOptions {
-        command: "test".into(),
-        if_changed: IfChanged::Refuse,
-        source: None,
-        ..AppendOptions::default()
-    };
+    let options = AppendOptions { command: "test".into(), ..AppendOptions::default() };
     let name = DatasetName::try_from(dataset).expect("a name");
     let mut append = store.append(&name, Vec::new(), options).expect("an append");
     for row in 0..rows {

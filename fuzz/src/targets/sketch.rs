@@ -154,12 +154,7 @@ fn known() -> Known {
 fn fill(store: &Store) -> Result<(), Box<dyn std::error::Error>> {
     let mut features = Vec::new();
     for (dataset, rows) in [("pool", ROWS), ("val", 2)] {
-        let options = AppendOptions {
-            command: "fuzz".into(),
-            if_changed: IfChanged::Refuse,
-            source: None,
-            ..AppendOptions::default()
-        };
+        let options = AppendOptions { command: "fuzz".into(), ..AppendOptions::default() };
         let mut append = store.append(&DatasetName::try_from(dataset)?, Vec::new(), options)?;
         for i in 0..rows {
             append.push(NewSample { id: &i.to_string(), record: None, metadata: Vec::new() })?;

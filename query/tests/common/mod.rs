@@ -247,12 +247,7 @@ impl TestStore {
         let with_column = samples.first().is_some_and(|(_, subtask)| subtask.is_some());
         let columns =
             if with_column { vec![ColumnSpec::inferred("subtask", ColumnType::Text)] } else { Vec::new() };
-        let options = AppendOptions {
-            command: "test".into(),
-            if_changed: IfChanged::Refuse,
-            source: None,
-            ..AppendOptions::default()
-        };
+        let options = AppendOptions { command: "test".into(), ..AppendOptions::default() };
         let mut append = self.store.append(&DatasetName::try_from(name).unwrap(), columns, options).unwrap();
         for (id, subtask) in samples {
             let metadata = subtask.into_iter().map(|s| s.map_or(MetaValue::Null, MetaValue::Text)).collect();

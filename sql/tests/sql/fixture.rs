@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use gstore_store::{
     AppendOptions, CheckpointId, ColumnSpec, ColumnType, DType, DatasetName, EncodingSpec, Family,
-    FeatureAttrs, FeatureDesc, Granularity, IfChanged, Job, JobFeature, JobPlan, MetaValue, NewSample,
-    RowFlags, RunCheckpoint, RunUpdate, Snapshot, Space, Store, TokenCount,
+    FeatureAttrs, FeatureDesc, Granularity, Job, JobFeature, JobPlan, MetaValue, NewSample, RowFlags,
+    RunCheckpoint, RunUpdate, Snapshot, Space, Store, TokenCount,
 };
 use serde_json::{Map, Value, json};
 
@@ -104,12 +104,7 @@ pub fn append_samples(
     rows: usize,
     sample: impl Fn(usize) -> (String, String, Vec<MetaValue>),
 ) {
-    let options = AppendOptions {
-        command: format!("add {name}"),
-        if_changed: IfChanged::Refuse,
-        source: None,
-        ..AppendOptions::default()
-    };
+    let options = AppendOptions { command: format!("add {name}"), ..AppendOptions::default() };
     let mut append = store.append(&DatasetName::try_from(name).unwrap(), columns, options).unwrap();
     for i in 0..rows {
         let (id, record, metadata) = sample(i);

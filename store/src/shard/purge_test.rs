@@ -1,7 +1,7 @@
 //! Promise: rows that are purged while a job runs, or after a shard was computed, do not come back with it.
 
 use super::{AttachOptions, ShardOutcome, ShardPlan, ShardStart};
-use crate::append::{AppendOptions, IfChanged};
+use crate::append::AppendOptions;
 use crate::encodings::TokenCount;
 use crate::job::{JobFeature, JobPlan, published_rows};
 use crate::manifest::DatasetPart;
@@ -17,12 +17,7 @@ use std::ops::Range;
 use std::path::Path;
 
 fn add(store: &Store, rows: Range<u64>) {
-    let options = AppendOptions {
-        command: "add".into(),
-        if_changed: IfChanged::Refuse,
-        source: None,
-        ..AppendOptions::default()
-    };
+    let options = AppendOptions { command: "add".into(), ..AppendOptions::default() };
     let name = DatasetName::try_from("pool").unwrap();
     let mut append = store.append(&name, Vec::new(), options).unwrap();
     for i in rows {

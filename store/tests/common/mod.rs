@@ -63,12 +63,7 @@ pub fn dataset() -> DatasetName {
 }
 
 pub fn options(command: &str) -> AppendOptions {
-    AppendOptions {
-        command: command.into(),
-        if_changed: IfChanged::Refuse,
-        source: Some("pool.jsonl".into()),
-        ..AppendOptions::default()
-    }
+    AppendOptions { command: command.into(), source: Some("pool.jsonl".into()), ..AppendOptions::default() }
 }
 
 pub fn columns() -> Vec<ColumnSpec> {
