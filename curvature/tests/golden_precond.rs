@@ -1,14 +1,12 @@
 //! Promise: preconditioned scores of projected gradients are those of bergson and of TRAK's library, and of
 //! their formulas in f64, for every Hessian, inversion and normalisation of the reference results.
 
-use std::collections::HashMap;
 use std::ops::Range;
-use std::path::Path;
 
 use crate::common::support;
+use crate::tensors::{self, Tensors};
 use gstore_curvature::{Gram, Inversion, MixtureBalance, Preconditioner, Solver, dot, mixture};
-use safetensors::SafeTensors;
-use safetensors::tensor::Dtype;
+use safetensors::Dtype;
 use serde_json::Value;
 
 /// Relative to the largest score: formulas are stored in f32, and the manifest states no difference for them.
@@ -17,29 +15,12 @@ const FORMULA: f64 = 1e-5;
 /// Multiple of the difference that the manifest states between the library in f32 and the formula in f64.
 const TIMES: f64 = 10.0;
 
-type Tensors = HashMap<String, (Vec<usize>, Vec<f64>)>;
-
-fn tensors(path: &Path) -> Tensors {
-    let bytes = fs_err::read(path).expect("the tensors");
-    let file = SafeTensors::deserialize(&bytes).expect("tensors");
-    let values = |data: &[u8]| -> Vec<f64> {
-        data.as_chunks::<4>().0.iter().map(|b| f64::from(f32::from_le_bytes(*b))).collect()
-    };
-    file.tensors()
-        .into_iter()
-        .map(|(name, view)| {
-            assert_eq!(view.dtype(), Dtype::F32, "{name}");
-            (name, (view.shape().to_vec(), values(view.data())))
-        })
-        .collect()
-}
-
 /// A case of the manifest with its tensors.
 fn case(name: &str) -> (Value, Tensors) {
     let folder = support::shared().join("golden/precond");
     let case = support::json(&folder.join("manifest.json"))[name].take();
-    let tensors = tensors(&folder.join(case["files"]["data"].as_str().expect("a file")));
-    (case, tensors)
+    let file = folder.join(case["files"]["data"].as_str().expect("a file"));
+    (case, tensors::read(&file, &[Dtype::F32]))
 }
 
 /// The tolerance if the manifest states this difference, or none.

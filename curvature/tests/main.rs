@@ -7,3 +7,5 @@ mod common;
 mod golden_precond;
 mod invariants;
 mod source;
+#[path = "../../data/tests/support/tensors.rs"]
+mod tensors;

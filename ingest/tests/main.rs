@@ -17,5 +17,7 @@ mod projection_properties;
 mod projection_speed;
 mod residual;
 mod shards;
+#[path = "../../data/tests/support/tensors.rs"]
+mod tensors;
 mod whole_models;
 mod zoo;

@@ -1,15 +1,13 @@
 //! Promise: ridge and logistic regression have scikit-learn's coefficients and out-of-fold predictions,
 //! recall tables are the same, and boosted trees keep as much of the true top as its histogram booster.
 
-use std::collections::HashMap;
-
 use crate::common::support;
+use crate::tensors::{self, Tensors};
 use gstore_core::Cancel;
 use gstore_learn::judge::{AtBudget, Bootstrap, at_budgets, kept_rows, r2, spearman, top_k};
 use gstore_learn::learners::{FittedLearner, Learner, Means, TreeOptions, fit};
 use gstore_learn::{Labelled, Matrix, OutOfFold, out_of_fold};
-use safetensors::SafeTensors;
-use safetensors::tensor::Dtype;
+use safetensors::Dtype;
 use serde_json::Value;
 
 static RUN: Cancel = Cancel::new();
@@ -29,16 +27,7 @@ const COUNTED: Bootstrap = Bootstrap { resamples: 0, seed: 0 };
 
 struct Golden {
     manifest: Value,
-    tensors: HashMap<String, (Vec<usize>, Vec<f64>)>,
-}
-
-fn half(bits: u16) -> f64 {
-    let (sign, exponent, fraction) = (bits >> 15, (bits >> 10) & 31, f64::from(bits & 1023));
-    let size = match exponent {
-        0 => fraction * 2f64.powi(-24),
-        _ => (1.0 + fraction / 1024.0) * 2f64.powi(i32::from(exponent) - 15),
-    };
-    if sign == 1 { -size } else { size }
+    tensors: Tensors,
 }
 
 fn golden() -> Option<Golden> {
@@ -49,23 +38,8 @@ fn golden() -> Option<Golden> {
         return None;
     }
     let manifest = support::json(&folder.join("prefilter.json"));
-    let bytes = fs_err::read(folder.join("prefilter.safetensors")).expect("the tensors");
-    let file = SafeTensors::deserialize(&bytes).expect("tensors");
-    let mut tensors = HashMap::new();
-    for (name, view) in file.tensors() {
-        let data = view.data();
-        let values: Vec<f64> = match view.dtype() {
-            Dtype::F64 => data.as_chunks::<8>().0.iter().map(|b| f64::from_le_bytes(*b)).collect(),
-            Dtype::F32 => data.as_chunks::<4>().0.iter().map(|b| f64::from(f32::from_le_bytes(*b))).collect(),
-            Dtype::I64 => data.as_chunks::<8>().0.iter().map(|b| i64::from_le_bytes(*b) as f64).collect(),
-            Dtype::I32 => data.as_chunks::<4>().0.iter().map(|b| f64::from(i32::from_le_bytes(*b))).collect(),
-            Dtype::F16 => data.as_chunks::<2>().0.iter().map(|b| half(u16::from_le_bytes(*b))).collect(),
-            Dtype::U8 | Dtype::BOOL => data.iter().map(|b| f64::from(*b)).collect(),
-            other => panic!("{name} is of type {other:?}"),
-        };
-        tensors.insert(name, (view.shape().to_vec(), values));
-    }
-    Some(Golden { manifest, tensors })
+    let types = [Dtype::F64, Dtype::F32, Dtype::I64, Dtype::I32, Dtype::F16, Dtype::U8, Dtype::BOOL];
+    Some(Golden { manifest, tensors: tensors::read(&folder.join("prefilter.safetensors"), &types) })
 }
 
 impl Golden {

@@ -2,3 +2,5 @@
 
 mod common;
 mod golden_prefilter;
+#[path = "../../data/tests/support/tensors.rs"]
+mod tensors;

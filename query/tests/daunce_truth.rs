@@ -3,10 +3,11 @@
 
 use gstore_core::correlation::{descending, spearman};
 use gstore_query::daunce::*;
-use safetensors::{Dtype, SafeTensors};
+use safetensors::Dtype;
 use serde_json::Value;
 
 use crate::common::{Numbers, golden};
+use crate::tensors::{self, Tensors};
 
 /// Rows and coefficients of the regression.
 const N: usize = 60;
@@ -159,7 +160,7 @@ struct Golden {
     models: usize,
     rows: Vec<f64>,
     queries: Vec<f64>,
-    file: Vec<u8>,
+    tensors: Tensors,
 }
 
 impl Golden {
@@ -167,32 +168,16 @@ impl Golden {
         let folder = golden("daunce")?;
         let manifest: Value =
             serde_json::from_slice(&fs_err::read(folder.join("manifest.json")).unwrap()).unwrap();
-        let file = fs_err::read(folder.join("daunce.safetensors")).unwrap();
-        let mut found = Self { manifest, models: 0, rows: Vec::new(), queries: Vec::new(), file };
-        let (shape, rows) = found.tensor("train_loss");
-        let (of_queries, queries) = found.tensor("query_loss");
+        let types = [Dtype::F64, Dtype::F32, Dtype::I16];
+        let tensors = tensors::read(&folder.join("daunce.safetensors"), &types);
+        let ((shape, rows), (of_queries, queries)) = (&tensors["train_loss"], &tensors["query_loss"]);
         assert_eq!(shape[0], of_queries[0]);
-        found.models = shape[0];
         // The reference has a line for each model.
         let turned = |values: &[f64], columns: usize| -> Vec<f64> {
             (0..columns).flat_map(|i| values.iter().skip(i).step_by(columns)).copied().collect()
         };
-        (found.rows, found.queries) = (turned(&rows, shape[1]), turned(&queries, of_queries[1]));
-        Some(found)
-    }
-
-    fn tensor(&self, name: &str) -> (Vec<usize>, Vec<f64>) {
-        let tensors = SafeTensors::deserialize(&self.file).unwrap();
-        let tensor = tensors.tensor(name).unwrap();
-        let data = tensor.data();
-        let values = match tensor.dtype() {
-            Dtype::F64 => data.as_chunks::<8>().0.iter().map(|bytes| f64::from_le_bytes(*bytes)).collect(),
-            Dtype::F32 => {
-                data.as_chunks::<4>().0.iter().map(|bytes| f64::from(f32::from_le_bytes(*bytes))).collect()
-            }
-            other => panic!("{name} has type {other:?}"),
-        };
-        (tensor.shape().to_vec(), values)
+        let (rows, queries) = (turned(rows, shape[1]), turned(queries, of_queries[1]));
+        Some(Self { manifest, models: shape[0], rows, queries, tensors })
     }
 
     fn how(&self, score: Score, center: Center) -> CovarianceOptions {
@@ -232,7 +217,7 @@ fn golden_daunce_scores_follow_from_the_losses() {
         for center in ["example", "example+model"] {
             let name = format!("{word}.{center}");
             let got = golden.scores(golden.how(score, center.parse().unwrap()));
-            same(&got, &golden.tensor(&name).1, &name);
+            same(&got, &golden.tensors[&name].1, &name);
         }
     }
 }
@@ -241,7 +226,7 @@ fn golden_daunce_scores_follow_from_the_losses() {
 #[cfg_attr(not(reference_results), ignore = "needs the reference results; set GSTORE_SHARED")]
 fn golden_daunce_errors_follow_from_the_losses() {
     let Some(golden) = Golden::read() else { return };
-    let (shape, want) = golden.tensor("se");
+    let (shape, want) = &golden.tensors["se"];
     let k = golden.models;
     let centring = golden.centring(golden.how(Score::Cov, Center::Row));
     let mut got = Vec::with_capacity(want.len());
@@ -252,7 +237,7 @@ fn golden_daunce_errors_follow_from_the_losses() {
         }
     }
     assert_eq!(got.len(), shape.iter().product::<usize>());
-    same(&got, &want, "se");
+    same(&got, want, "se");
 }
 
 #[test]
@@ -268,8 +253,8 @@ fn golden_daunce_differences_from_the_base_give_the_same_scores() {
             .collect()
     };
     let how = golden.how(Score::Cov, Center::Row);
-    let rows = less(&golden.rows, &golden.tensor("base_train_loss").1);
-    let queries = less(&golden.queries, &golden.tensor("base_query_loss").1);
+    let rows = less(&golden.rows, &golden.tensors["base_train_loss"].1);
+    let queries = less(&golden.queries, &golden.tensors["base_query_loss"].1);
     let products = Products::new(Centring::new(Models::one(k), how, Vec::new()), queries, 3);
     let mut got = vec![0.0; rows.len() / k * products.len()];
     products.scores((&rows[..], k), None, &mut ProductScratch::default(), &mut got);
@@ -362,7 +347,7 @@ fn golden_daunce_rows_of_the_own_family_are_enriched_as_the_reference_says() {
 fn golden_daunce_models_have_nothing_wrong_but_what_their_losses_show() {
     let Some(golden) = Golden::read() else { return };
     let k = golden.models;
-    let (_, base) = golden.tensor("base_train_loss");
+    let (_, base) = &golden.tensors["base_train_loss"];
     let offset: Vec<f32> = base.iter().map(|x| *x as f32).collect();
     let values: Vec<f32> = golden
         .rows

@@ -1,20 +1,17 @@
 //! Promise: stored rows under stored Gram matrices have the scores of bergson's TrackStar and of TRAK.
 
-use std::collections::HashMap;
-
 use crate::common::*;
+use crate::tensors::{self, Tensors};
 use gstore_core::Silent;
 use gstore_curvature::{Gram, MixtureBalance, mixture};
 use gstore_query::gram::{self, CheckpointGrams, FILE, GramContent, GramDataset, KIND};
 use gstore_query::influence::*;
 use gstore_store::ArtifactPart;
-use safetensors::SafeTensors;
+use safetensors::Dtype;
 use serde_json::Value;
 
 /// Of the largest score: rows and queries are multiplied in f32.
 const TOLERANCE: f64 = 1e-5;
-
-type Tensors = HashMap<String, (Vec<usize>, Vec<f32>)>;
 
 /// A case of the manifest with its tensors.
 fn case(name: &str) -> Option<(Value, Tensors)> {
@@ -22,22 +19,15 @@ fn case(name: &str) -> Option<(Value, Tensors)> {
     let manifest: Value =
         serde_json::from_slice(&fs_err::read(folder.join("manifest.json")).unwrap()).unwrap();
     let case = manifest[name].clone();
-    let bytes = fs_err::read(folder.join(case["files"]["data"].as_str().unwrap())).unwrap();
-    let file = SafeTensors::deserialize(&bytes).unwrap();
-    let values = |data: &[u8]| -> Vec<f32> {
-        data.as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect()
-    };
-    let named = |(name, view): (String, safetensors::tensor::TensorView<'_>)| {
-        (name, (view.shape().to_vec(), values(view.data())))
-    };
-    Some((case, file.tensors().into_iter().map(named).collect()))
+    let file = folder.join(case["files"]["data"].as_str().unwrap());
+    Some((case, tensors::read(&file, &[Dtype::F32])))
 }
 
 /// The rows of a tensor `[rows, dim]`, or of the one at `checkpoint` of several.
-fn rows((shape, values): &(Vec<usize>, Vec<f32>), checkpoint: usize) -> Vec<Vec<f32>> {
+fn rows((shape, values): &(Vec<usize>, Vec<f64>), checkpoint: usize) -> Vec<Vec<f32>> {
     let (count, dim) = (shape[shape.len() - 2], shape[shape.len() - 1]);
     let own = &values[checkpoint * count * dim..(checkpoint + 1) * count * dim];
-    own.chunks_exact(dim).map(<[f32]>::to_vec).collect()
+    own.chunks_exact(dim).map(|row| row.iter().map(|x| *x as f32).collect()).collect()
 }
 
 /// Rows of the pool and of the target.
@@ -96,13 +86,13 @@ fn of_question(store: &TestStore, spec: &InfluenceSpec, factor: impl Fn(usize) -
 }
 
 /// Compares scores: they may be apart by ten times what the library in float32 is from these, if that is known.
-fn assert_close(found: &[f64], expected: &[f32], library: Option<f64>, of: &str) {
+fn assert_close(found: &[f64], expected: &[f64], library: Option<f64>, of: &str) {
     assert_eq!(found.len(), expected.len(), "{of}");
-    let largest = expected.iter().fold(0.0_f64, |most, x| most.max(f64::from(x.abs())));
+    let largest = expected.iter().fold(0.0_f64, |most, x| most.max(x.abs()));
     let tolerance = library.map_or(TOLERANCE, |apart| TOLERANCE.max(10.0 * apart));
     // Each by itself: a maximum leaves out what is not a number.
     for (at, (x, y)) in found.iter().zip(expected).enumerate() {
-        let apart = (x - f64::from(*y)).abs();
+        let apart = (x - y).abs();
         assert!(apart <= tolerance * largest, "{of}: {at}: {apart:e} of {largest:e}");
     }
 }
@@ -163,7 +153,7 @@ fn golden_precond_of_stored_models() {
     let (store, count) = (store(&sides, &[]), sides[0].0.len());
     publish(&store, "trak", &grams(&store, "pool"));
     let q = &tensors["q"].1;
-    let mean_q = |row: usize| (0..models).map(|c| f64::from(q[c * count + row])).sum::<f64>() / models as f64;
+    let mean_q = |row: usize| (0..models).map(|c| q[c * count + row]).sum::<f64>() / models as f64;
     for (suffix, ridge) in [("", 0.0), (".ridge", case["ridge"].as_f64().unwrap())] {
         let spec = InfluenceSpec {
             sim: Sim::Dot,

@@ -26,4 +26,6 @@ mod signs;
 mod sketch;
 mod sketch_files;
 mod skipping;
+#[path = "../../data/tests/support/tensors.rs"]
+mod tensors;
 mod tokens;

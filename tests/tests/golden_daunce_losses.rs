@@ -7,10 +7,11 @@ use std::path::Path;
 use gstore_store::LossWanted;
 use gstore_tests::place::Place;
 use gstore_tests::shared;
-use safetensors::{Dtype, SafeTensors};
+use safetensors::Dtype;
 use serde_json::Value;
 
 use crate::daunce_losses::stored;
+use crate::tensors;
 
 /// Agreement that the reference asks for.
 const TOLERANCE: f64 = 1e-4;
@@ -20,17 +21,6 @@ fn lines(path: &Path, wanted: &[usize]) -> Vec<String> {
     let text = fs_err::read_to_string(path).expect("readable");
     let all: Vec<&str> = text.lines().collect();
     wanted.iter().map(|line| all[*line].to_owned()).collect()
-}
-
-fn tensor(bytes: &[u8], name: &str) -> Vec<f64> {
-    let tensors = SafeTensors::deserialize(bytes).expect("safetensors");
-    let tensor = tensors.tensor(name).unwrap_or_else(|e| panic!("{name}: {e}"));
-    let data = tensor.data();
-    match tensor.dtype() {
-        Dtype::F64 => data.as_chunks::<8>().0.iter().map(|b| f64::from_le_bytes(*b)).collect(),
-        Dtype::F32 => data.as_chunks::<4>().0.iter().map(|b| f64::from(f32::from_le_bytes(*b))).collect(),
-        other => panic!("{name} has values of type {other:?}"),
-    }
 }
 
 /// Offset and losses of each row of a dataset, in the order of the rows.
@@ -79,15 +69,16 @@ fn golden_daunce_losses() {
     let adapters: Vec<String> = there.iter().map(|at| folder(models[*at]).display().to_string()).collect();
     let (model, adapter) =
         (shared.join(model).display().to_string(), golden.join(adapter).display().to_string());
-    let tensors = fs_err::read(golden.join("daunce.safetensors")).expect("readable");
+    let types = [Dtype::F64, Dtype::F32, Dtype::I16];
+    let tensors = tensors::read(&golden.join("daunce.safetensors"), &types);
     for (dataset, name) in [("pool", "train"), ("queries", "query")] {
         place.add(dataset);
         let mut command = place.gstore(&["daunce", "losses", "--ensemble", "golden", "--dataset", dataset]);
         command.args(["--model", &model, "--adapter", &adapter, "--template", template, "--adapters"]);
         gstore_tests::binary::ok(command.args(&adapters));
         let found = losses(&place, dataset);
-        let expected = tensor(&tensors, &format!("{name}_loss"));
-        let base = tensor(&tensors, &format!("base_{name}_loss"));
+        let (_, expected) = &tensors[&format!("{name}_loss")];
+        let (_, base) = &tensors[&format!("base_{name}_loss")];
         assert_eq!(found.len(), base.len());
         let mut worst = 0f64;
         for (i, (offset, values)) in found.iter().enumerate() {

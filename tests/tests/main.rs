@@ -75,6 +75,8 @@ mod shards;
 mod sketch;
 mod sketch_ingest;
 mod staged;
+#[path = "../../data/tests/support/tensors.rs"]
+mod tensors;
 mod terminal;
 mod train;
 mod train_refused;

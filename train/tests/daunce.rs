@@ -8,6 +8,7 @@ use std::ops::{ControlFlow, Range};
 use crate::common::golden::encoded;
 use crate::common::support::{json, shared};
 use crate::jobs::{World, files, lora};
+use crate::tensors;
 use gstore_core::Cancel;
 use gstore_data::TextOptions;
 use gstore_model::ComputePrecision;
@@ -22,6 +23,7 @@ use gstore_train::{
     Optimizer, OptimizerKind, Parameters, Sample, SavingOptions, Schedule, ScheduleKind, StepOptions,
     TrainError, TrainMethod, Trainer, TrainerOptions,
 };
+use safetensors::Dtype;
 use serde_json::Value;
 
 /// Relative tolerance of the adapters' values; of how far they have moved it is a hundred times that, which
@@ -69,7 +71,8 @@ fn golden_daunce_train() {
         warmup: number("warmup_steps") as u64,
         total: steps as u64,
     };
-    let tensors = safetensors_of(&folder.join("daunce.safetensors"));
+    let types = [Dtype::F64, Dtype::F32, Dtype::I16];
+    let tensors = tensors::read(&folder.join("daunce.safetensors"), &types);
     let mut compared = 0;
     for (place, model) in numbers(&manifest["models"]).into_iter().enumerate() {
         let Ok(expected) = Adapter::open(&folder.join(format!("model-{model:02}"))) else { continue };
@@ -77,8 +80,8 @@ fn golden_daunce_train() {
         let parameters = start.copy(None, 0).unwrap();
         let optimizer = Optimizer::new(OptimizerKind::AdamW(Default::default()), begun.specs().len());
         let mut trainer = Trainer::new(parameters, optimizer, options);
-        let rows = &tensors["subset"][place * steps * batch..][..steps * batch];
-        let noise = &tensors["xi"][place * samples.len()..][..samples.len()];
+        let rows = &tensors["subset"].1[place * steps * batch..][..steps * batch];
+        let noise = &tensors["xi"].1[place * samples.len()..][..samples.len()];
         let head = PerturbedHead { perturbation, start: &start };
         for (step, rows) in rows.chunks(batch).enumerate() {
             let row = |row: &f64| PerturbedRow {
@@ -90,7 +93,7 @@ fn golden_daunce_train() {
             let rate = FirstRate::Zero.rate(schedule, step as u64);
             assert!((rate - manifest["learning_rates"][step].as_f64().unwrap()).abs() < 1e-15, "step {step}");
             let report = trainer.perturbed_step(&rows, &head, rate, &Cancel::new()).unwrap();
-            let due = tensors["objective"][place * steps + step];
+            let due = tensors["objective"].1[place * steps + step];
             let off = (report.loss - due).abs();
             assert!(off <= 1e-3 * due.abs() + 2e-6, "model {model} step {step}: {} {due}", report.loss);
         }
@@ -112,32 +115,6 @@ fn golden_daunce_train() {
         compared += 1;
     }
     assert!(compared > 0);
-}
-
-/// The tensors of a file, widened.
-fn safetensors_of(path: &std::path::Path) -> BTreeMap<String, Vec<f64>> {
-    use safetensors::Dtype;
-    let bytes = fs_err::read(path).unwrap();
-    let tensors = safetensors::SafeTensors::deserialize(&bytes).unwrap();
-    let named = tensors.tensors().into_iter().map(|(name, tensor)| {
-        let data = tensor.data();
-        let values = match tensor.dtype() {
-            Dtype::U8 => widened(data, |bytes| f64::from(u8::from_le_bytes(bytes))),
-            Dtype::I8 => widened(data, |bytes| f64::from(i8::from_le_bytes(bytes))),
-            Dtype::I16 => widened(data, |bytes| f64::from(i16::from_le_bytes(bytes))),
-            Dtype::I32 => widened(data, |bytes| f64::from(i32::from_le_bytes(bytes))),
-            Dtype::I64 => widened(data, |bytes| i64::from_le_bytes(bytes) as f64),
-            Dtype::F32 => widened(data, |bytes| f64::from(f32::from_le_bytes(bytes))),
-            Dtype::F64 => widened(data, f64::from_le_bytes),
-            other => panic!("{name} has values of type {other:?}"),
-        };
-        (name, values)
-    });
-    named.collect()
-}
-
-fn widened<const BYTES: usize>(data: &[u8], value: impl Fn([u8; BYTES]) -> f64) -> Vec<f64> {
-    data.as_chunks::<BYTES>().0.iter().map(|bytes| value(*bytes)).collect()
 }
 
 /// Four texts of a vocabulary, of different lengths, whatever they say.

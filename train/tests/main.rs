@@ -8,5 +8,7 @@ mod gradients;
 mod jobs;
 mod optimizer_settings;
 mod options;
+#[path = "../../data/tests/support/tensors.rs"]
+mod tensors;
 mod unsound;
 mod workers;

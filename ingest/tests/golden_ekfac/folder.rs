@@ -7,6 +7,8 @@ use gstore_ingest::curvature::TargetSample;
 use safetensors::{Dtype, SafeTensors};
 use serde_json::Value;
 
+use crate::tensors::values;
+
 /// The tensors of a file.
 pub struct Tensors(Vec<u8>);
 
@@ -22,15 +24,7 @@ impl Tensors {
     /// Values of any type, if there is such a tensor.
     pub fn get(&self, name: &str) -> Option<Vec<f64>> {
         let tensor = self.file().tensor(name).ok()?;
-        let data = tensor.data();
-        let (words, pairs) = (data.as_chunks::<4>().0.iter(), data.as_chunks::<8>().0.iter());
-        Some(match tensor.dtype() {
-            Dtype::F32 => words.map(|word| f64::from(f32::from_le_bytes(*word))).collect(),
-            Dtype::I32 => words.map(|word| f64::from(i32::from_le_bytes(*word))).collect(),
-            Dtype::F64 => pairs.map(|pair| f64::from_le_bytes(*pair)).collect(),
-            Dtype::I64 => pairs.map(|pair| i64::from_le_bytes(*pair) as f64).collect(),
-            other => panic!("{name} has values of type {other:?}"),
-        })
+        Some(values(name, &tensor, &[Dtype::F32, Dtype::I32, Dtype::F64, Dtype::I64]))
     }
 
     pub fn shape(&self, name: &str) -> Vec<usize> {
