@@ -7,10 +7,7 @@ use gstore_data::{Content, TextSample};
 use gstore_evaluate::attribution::{
     QueryLoss, Truth, TruthFolder, TruthPlan, artifacts_naming, random_subsets,
 };
-use gstore_store::{
-    AppendOptions, EnsembleBase, EnsembleUpdate, JobPlan, LossColumns, Member, NewSample, OffsetOf, RowSet,
-    Store,
-};
+use gstore_store::{AppendOptions, EnsembleUpdate, LossColumns, Member, NewSample, OffsetOf, RowSet, Store};
 use serde_json::{Value, json};
 
 /// What the losses of a row are stored relative to.
@@ -77,21 +74,15 @@ fn take_in(store: &Store, made: &TruthFolder, around: &Path) -> Vec<Value> {
     };
     let before = store.snapshot().expect("a snapshot");
     let known = before.ensemble("retrained").map_or(0, |ensemble| ensemble.members.len());
-    let update = EnsembleUpdate {
-        name: "retrained".into(),
-        base: EnsembleBase { id: "theta".into(), name: None, adapter: None },
-        members: models.iter().map(member).collect(),
-    };
+    let update = EnsembleUpdate::new("retrained", "theta", models.iter().map(member));
     let snapshot = store.update_ensemble(&update, "retrain").expect("members");
     let columns = LossColumns::new(snapshot.ensemble("retrained").expect("it"), "queries", "");
     let mut features = vec![columns.members(known..known + models.len(), 0)];
-    if known == 0 {
+    let with_offset = known == 0;
+    if with_offset {
         features.push(columns.offset(OffsetOf::Mean));
     }
-    let identity = LossColumns::identity(&features, &Value::Null);
-    let with_offset = features.len() == 2;
-    let plan = JobPlan { command: "retrain".into(), identity, features, detail: Value::Null };
-    let mut job = store.start_job(plan).expect("begun");
+    let mut job = store.start_job(LossColumns::plan("retrain", features, &Value::Null)).expect("begun");
     let mut writer = job.segment_writer(0).expect("a writer");
     // Row 1 is q1, row 2 is q0.
     for (row, query) in [(1, 1), (2, 0)] {

@@ -55,11 +55,7 @@ impl World {
     ) -> Self {
         let store = TestStore::new();
         store.dataset("pool", rows).dataset_of("target", &[Some("a"), Some("b"), Some("a"), None]);
-        let update = EnsembleUpdate {
-            name: "e".into(),
-            base: EnsembleBase { id: "theta".into(), name: None, adapter: None },
-            members: members(groups),
-        };
+        let update = EnsembleUpdate::new("e", "theta", members(groups));
         store.store.update_ensemble(&update, "test").unwrap();
         let (mut pool, target) = (table(5, rows), table(6, 4));
         change(&mut pool);
@@ -127,8 +123,7 @@ fn write(store: &TestStore, dataset: &str, stripes: &[Range<usize>], (table, los
     let mut features: Vec<JobFeature> =
         stripes.iter().map(|range| columns.members(range.clone(), 0)).collect();
     features.push(columns.offset(OffsetOf::Base));
-    let identity = LossColumns::identity(&features, &serde_json::Value::Null);
-    let plan = JobPlan { command: "test".into(), identity, features, detail: serde_json::Value::Null };
+    let plan = LossColumns::plan("test", features, &serde_json::Value::Null);
     let mut job = store.store.start_job(plan).unwrap();
     for (i, range) in stripes.iter().map(Some).chain([None]).enumerate() {
         let mut writer = job.segment_writer(i).unwrap();
@@ -510,12 +505,8 @@ fn the_losses_of_a_store_are_diagnosed() {
 fn speed() {
     let models = 256;
     let store = TestStore::with(&[("pool", 100_000), ("target", 100)]);
-    let update = EnsembleUpdate {
-        name: "e".into(),
-        base: EnsembleBase { id: "theta".into(), name: None, adapter: None },
-        members: (0..models).map(|k| Member::new(format!("m{k}"), "theta")).collect(),
-    };
-    store.store.update_ensemble(&update, "test").unwrap();
+    let members = (0..models).map(|k| Member::new(format!("m{k}"), "theta"));
+    store.store.update_ensemble(&EnsembleUpdate::new("e", "theta", members), "test").unwrap();
     let mut numbers = Numbers(3);
     for (name, rows) in [("pool", 100_000), ("target", 100)] {
         write(&store, name, &[0..models], (&numbers.vectors(rows, models), &[]));

@@ -5,7 +5,7 @@ use crate::common::every::at_every_operation;
 use crate::common::*;
 use gstore_core::Cancel;
 use gstore_store::*;
-use serde_json::{Value, json};
+use serde_json::Value;
 use std::collections::BTreeMap;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -51,9 +51,7 @@ fn write(
     rows: impl IntoIterator<Item = u64>,
     of: impl Fn(u64) -> Vec<f32>,
 ) -> Result<Arc<Snapshot>, CommitError> {
-    let features = vec![feature];
-    let identity = LossColumns::identity(&features, &Value::Null);
-    let plan = JobPlan { command: "losses".into(), identity, features, detail: json!({}) };
+    let plan = LossColumns::plan("losses", vec![feature], &Value::Null);
     let mut job = store.start_job(plan).unwrap();
     let mut writer = job.segment_writer(0).unwrap();
     for row in rows {

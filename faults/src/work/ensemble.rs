@@ -35,12 +35,8 @@ fn loss(member: Option<usize>, content: u64) -> f32 {
 
 /// Registers the members up to an index. Existing ones stay.
 pub(crate) fn register(store: &Store, members: usize) -> Result<(), Failure> {
-    let update = EnsembleUpdate {
-        name: ENSEMBLE.into(),
-        base: EnsembleBase { id: BASE.into(), name: None, adapter: None },
-        members: (0..members).map(|member| Member::new(id_of(member), BASE)).collect(),
-    };
-    store.update_ensemble(&update, "train")?;
+    let members = (0..members).map(|member| Member::new(id_of(member), BASE));
+    store.update_ensemble(&EnsembleUpdate::new(ENSEMBLE, BASE, members), "train")?;
     Ok(())
 }
 
@@ -59,9 +55,7 @@ pub(crate) fn losses(store: &Store, member: usize) -> Result<(), Failure> {
     let (snapshot, _lease) = store.snapshot_leased(None, "losses")?;
     let columns = LossColumns::new(snapshot.ensemble(ENSEMBLE)?, DATASET, encoding().key());
     let features = vec![columns.offset(OffsetOf::Base), columns.members(member..member + 1, 0)];
-    let identity = LossColumns::identity(&features, &Value::Null);
-    let plan = JobPlan { command: "losses".into(), identity, features, detail: Value::Null };
-    let mut job = store.start_job(plan)?;
+    let mut job = store.start_job(LossColumns::plan("losses", features, &Value::Null))?;
     let contents = contents(&snapshot, DATASET, u64::MAX)?;
     let live = RowSet::from_rows(contents.keys().copied());
     for (i, model) in [None, Some(member)].into_iter().enumerate() {

@@ -10,8 +10,7 @@ use arrow_flight::{Criteria, FlightDescriptor, Ticket};
 use futures::TryStreamExt;
 use gstore_server::{NewToken, Scope, ServeError, ServeOptions, Tokens, serve};
 use gstore_store::{
-    ArtifactPart, DatasetName, EnsembleBase, EnsembleUpdate, JobPlan, LossColumns, Member, RowFlags, Store,
-    ViewOptions,
+    ArtifactPart, DatasetName, EnsembleUpdate, LossColumns, Member, RowFlags, Store, ViewOptions,
 };
 use serde_json::{Value, json};
 use tonic::Code;
@@ -145,17 +144,10 @@ async fn a_token_for_some_datasets_sees_no_others() {
 
 /// An ensemble of two models, with losses of the first row of a dataset.
 fn ensemble(store: &Store, name: &str, dataset: &str) {
-    let update = EnsembleUpdate {
-        name: name.into(),
-        base: EnsembleBase { id: "theta".into(), name: None, adapter: None },
-        members: (0..2).map(|k| Member::new(format!("{name}-{k}"), "theta")).collect(),
-    };
-    store.update_ensemble(&update, "test").unwrap();
-    let snapshot = store.snapshot().unwrap();
+    let members = (0..2).map(|k| Member::new(format!("{name}-{k}"), "theta"));
+    let snapshot = store.update_ensemble(&EnsembleUpdate::new(name, "theta", members), "test").unwrap();
     let columns = LossColumns::new(snapshot.ensemble(name).unwrap(), dataset, "");
-    let features = vec![columns.members(0..2, 0)];
-    let identity = LossColumns::identity(&features, &Value::Null);
-    let plan = JobPlan { command: "test".into(), identity, features, detail: Value::Null };
+    let plan = LossColumns::plan("test", vec![columns.members(0..2, 0)], &Value::Null);
     let mut job = store.start_job(plan).unwrap();
     let mut writer = job.segment_writer(0).unwrap();
     writer.push(0, &[0.5f32, 0.25], RowFlags::empty()).unwrap();

@@ -26,21 +26,15 @@ fn store(path: &Path) -> Arc<Snapshot> {
         let subtask = if i == 1 { "b" } else { "a" };
         (format!("t{i}"), format!("{{\"text\": \"target {i}\"}}"), vec![MetaValue::Text(subtask.into())])
     });
-    let update = EnsembleUpdate {
-        name: "copies".into(),
-        base: EnsembleBase { id: "theta".into(), name: None, adapter: None },
-        members: (0..MODELS).map(|k| Member::new(format!("m{k}"), "theta")).collect(),
-    };
-    store.update_ensemble(&update, "test").unwrap();
+    let members = (0..MODELS).map(|k| Member::new(format!("m{k}"), "theta"));
+    store.update_ensemble(&EnsembleUpdate::new("copies", "theta", members), "test").unwrap();
     let mut state = 1u64;
     let mut number = move || fixture::centred(&mut state);
     let shared: Vec<f32> = (0..MODELS).map(|_| number()).collect();
     for (dataset, rows) in [("pool", 60u64), ("target", 3)] {
         let snapshot = store.snapshot().unwrap();
         let columns = LossColumns::new(snapshot.ensemble("copies").unwrap(), dataset, "");
-        let features = vec![columns.members(0..MODELS, 0)];
-        let identity = LossColumns::identity(&features, &Value::Null);
-        let plan = JobPlan { command: "test".into(), identity, features, detail: Value::Null };
+        let plan = LossColumns::plan("test", vec![columns.members(0..MODELS, 0)], &Value::Null);
         let mut job = store.start_job(plan).unwrap();
         let mut writer = job.segment_writer(0).unwrap();
         for row in 0..rows {

@@ -1,6 +1,6 @@
 //! Columns of losses to be written: the features of a job.
 
-use crate::job::JobFeature;
+use crate::job::{JobFeature, JobPlan};
 use crate::manifest::{EnsemblePart, OffsetOf, Stripe, StripePart};
 use gstore_core::{DType, Family, FeatureAttrs, FeatureDesc, Space, canonical_json, sha256_hex};
 use serde_json::{Map, Value, json};
@@ -83,10 +83,11 @@ impl LossColumns {
         JobFeature { desc, attrs }
     }
 
-    /// Identity of a job that writes some features of an ensemble, with what its values depend on besides.
-    pub fn identity(features: &[JobFeature], besides: &Value) -> Value {
+    /// A job that writes some features of an ensemble; `besides` is what their values depend on besides them.
+    pub fn plan(command: &str, features: Vec<JobFeature>, besides: &Value) -> JobPlan {
         let keys: Vec<String> = features.iter().map(|f| f.desc.key()).collect();
         let digest = sha256_hex(canonical_json(&json!({ "features": keys, "besides": besides })).as_bytes());
-        json!({ "what": "losses of an ensemble", "digest": digest })
+        let identity = json!({ "what": "losses of an ensemble", "digest": digest });
+        JobPlan { command: command.to_owned(), identity, features, detail: Value::Null }
     }
 }

@@ -17,6 +17,21 @@ pub struct EnsembleUpdate {
     pub members: Vec<Member>,
 }
 
+impl EnsembleUpdate {
+    /// Members of a base of which nothing but its id is known.
+    pub fn new(
+        name: impl Into<String>,
+        base: impl Into<String>,
+        members: impl IntoIterator<Item = Member>,
+    ) -> Self {
+        EnsembleUpdate {
+            name: name.into(),
+            base: EnsembleBase { id: base.into(), name: None, adapter: None },
+            members: members.into_iter().collect(),
+        }
+    }
+}
+
 impl Store {
     /// Appends members to an ensemble, in their order, and notes where the weights of those are that it has
     /// already. Nothing is published where nothing changes.

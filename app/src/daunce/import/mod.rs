@@ -21,7 +21,7 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use gstore_core::{Remedy, first_of, many};
-use gstore_store::{EnsembleBase, EnsembleUpdate, Member, Snapshot, Store};
+use gstore_store::{EnsembleUpdate, Member, Snapshot, Store};
 
 use super::DaunceError;
 use crate::work::JobContext;
@@ -128,11 +128,7 @@ pub fn import(
         }
     }
     let there = now.ensembles().iter().find(|e| e.name == name).map(|e| e.members.as_slice());
-    let update = EnsembleUpdate {
-        name: name.clone(),
-        base: EnsembleBase { id: base.clone(), name: None, adapter: None },
-        members: members(&manifest, &sources, &base, there),
-    };
+    let update = EnsembleUpdate::new(&name, &base, members(&manifest, &sources, &base, there));
     let (is_new, before) = (there.is_none(), there.map_or(0, <[Member]>::len));
     let planned = now.updated_ensemble(&update)?;
     for source in &sources {

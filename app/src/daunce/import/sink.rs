@@ -5,7 +5,7 @@ use std::sync::Arc;
 use gstore_store::{
     Job, JobFeature, JobPlan, LossColumns, RowFlags, SegmentWriter, Snapshot, Store, StoreError,
 };
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::daunce::DaunceError;
 
@@ -27,12 +27,7 @@ pub(super) struct LossJobWriter {
 impl LossJobWriter {
     pub fn start(store: &Store, features: Vec<JobFeature>, command: &str) -> Result<Self, DaunceError> {
         let writers = features.iter().map(|_| None).collect();
-        let plan = JobPlan {
-            command: command.to_owned(),
-            identity: LossColumns::identity(&features, &json!("given")),
-            features,
-            detail: Value::Null,
-        };
+        let plan = LossColumns::plan(command, features, &json!("given"));
         let mut job = store.start_job(plan.clone())?;
         if job.resumed() {
             // What an import that was killed has sealed is not known to be what is given now.

@@ -4,9 +4,7 @@ use crate::daunce::import::manifest::{Manifest, Signal, TableRecord};
 use crate::daunce::import::{ImportRequest, import};
 use crate::work::Notes;
 use gstore_core::{Cancel, Progress};
-use gstore_store::{
-    AppendOptions, DatasetName, EnsembleBase, EnsembleUpdate, JobError, JobPlan, Member, NewSample, RowFlags,
-};
+use gstore_store::{AppendOptions, DatasetName, EnsembleUpdate, JobError, Member, NewSample, RowFlags};
 use serde_json::{Value, json};
 use std::path::Path;
 
@@ -14,12 +12,8 @@ use std::path::Path;
 fn filled(dir: &Path) -> Store {
     let store = Store::create(dir.join("s")).unwrap();
     add(&store, "pool");
-    let update = EnsembleUpdate {
-        name: "e".into(),
-        base: EnsembleBase { id: "theta".into(), name: None, adapter: None },
-        members: ["m0", "m1"].map(|id| Member::new(id, "theta")).into(),
-    };
-    store.update_ensemble(&update, "train").unwrap();
+    let members = ["m0", "m1"].map(|id| Member::new(id, "theta"));
+    store.update_ensemble(&EnsembleUpdate::new("e", "theta", members), "train").unwrap();
     let lines = |models: &[&str]| {
         let cells = models.iter().flat_map(|model| ["a", "b"].map(|id| (model, id)));
         let lines = cells.map(|(model, id)| json!({"model": model, "id": id, "loss": 2.5}).to_string());
@@ -334,9 +328,7 @@ fn losses_are_refused_where_it_is_lost_what_the_stored_ones_are_relative_to() {
     let store = filled(dir.path());
     let snapshot = store.snapshot().unwrap();
     let columns = LossColumns::new(snapshot.ensemble("e").unwrap(), "pool", "");
-    let features = vec![columns.members(0..1, 0)];
-    let identity = LossColumns::identity(&features, &Value::Null);
-    let plan = JobPlan { command: "losses".into(), identity, features, detail: Value::Null };
+    let plan = LossColumns::plan("losses", vec![columns.members(0..1, 0)], &Value::Null);
     let mut job = store.start_job(plan).unwrap();
     let mut writer = job.segment_writer(0).unwrap();
     writer.push(1, &[0.25], RowFlags::empty()).unwrap();
