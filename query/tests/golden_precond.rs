@@ -1,12 +1,12 @@
 //! Promise: stored rows under stored Gram matrices have the scores of bergson's TrackStar and of TRAK.
 
 use crate::common::*;
+use crate::precondition::publish;
 use crate::tensors::{self, Tensors};
 use gstore_core::Silent;
 use gstore_curvature::{Gram, MixtureBalance, mixture};
-use gstore_query::gram::{self, CheckpointGrams, FILE, GramContent, GramDataset, KIND};
+use gstore_query::gram::CheckpointGrams;
 use gstore_query::influence::*;
-use gstore_store::ArtifactPart;
 use safetensors::Dtype;
 use serde_json::Value;
 
@@ -51,20 +51,6 @@ fn store(sides: &[Sides], groups: &[u32]) -> TestStore {
 fn grams(store: &TestStore, dataset: &str) -> Vec<CheckpointGrams> {
     let itself = InfluenceSpec { sim: Sim::Dot, ..ask(dataset, dataset) };
     plan(store, &itself).grams(&[], 2, &GO, &mut Silent).unwrap()
-}
-
-fn publish(store: &TestStore, name: &str, all: &[CheckpointGrams]) {
-    let content = GramContent {
-        kind: "grad-sgd".into(),
-        datasets: vec![GramDataset { name: "pool".into(), end: u64::MAX }],
-        checkpoints: all.iter().map(|grams| grams.checkpoint.clone()).collect(),
-        mixture: None,
-    };
-    let mut files = store.store.artifact_files().unwrap();
-    files.write(FILE, |out| gram::write(out, all)).unwrap();
-    let content = serde_json::to_value(content).unwrap();
-    let artifact = ArtifactPart::new(name, KIND, vec!["pool".into()], content);
-    store.store.put_artifact(artifact, Some(files), None, "test").unwrap();
 }
 
 /// The scores of a question, `[query, train]`, each times a factor of its row.

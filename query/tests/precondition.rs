@@ -56,14 +56,19 @@ pub fn grams(store: &TestStore, threads: usize) -> Vec<CheckpointGrams> {
     plan(store, &itself).grams(&[], threads, &GO, &mut Silent).unwrap()
 }
 
+/// Publishes matrices of the rows that the pool has.
 pub fn publish(store: &TestStore, name: &str, all: &[CheckpointGrams]) {
+    let end = store.snapshot().dataset("pool").unwrap().next_row;
     let content = GramContent {
         kind: "grad-sgd".into(),
-        datasets: vec![GramDataset { name: "pool".into(), end: ROWS as u64 }],
+        datasets: vec![GramDataset { name: "pool".into(), end }],
         checkpoints: all.iter().map(|grams| grams.checkpoint.clone()).collect(),
         mixture: None,
     };
-    let content = serde_json::to_value(content).unwrap();
+    put(store, name, serde_json::to_value(content).unwrap(), all);
+}
+
+fn put(store: &TestStore, name: &str, content: serde_json::Value, all: &[CheckpointGrams]) {
     let mut files = store.store.artifact_files().unwrap();
     files.write(FILE, |out| gram::write(out, all)).unwrap();
     let artifact = ArtifactPart::new(name, KIND, vec!["pool".into()], content);
@@ -282,10 +287,7 @@ fn matrices_that_do_not_say_which_rows_they_are_of_are_used_with_a_note() {
         "datasets": [{"name": "pool", "end": ROWS}],
         "checkpoints": all.iter().map(checkpoint).collect::<Vec<_>>()
     });
-    let mut files = store.store.artifact_files().unwrap();
-    files.write(FILE, |out| gram::write(out, &all)).unwrap();
-    let artifact = ArtifactPart::new("old", KIND, vec!["pool".into()], content);
-    store.store.put_artifact(artifact, Some(files), None, "test").unwrap();
+    put(&store, "old", content, &all);
     let of = |name: &str| {
         let spec = InfluenceSpec {
             sim: Sim::Dot,
