@@ -25,6 +25,7 @@ use super::error::FactorJobError;
 use super::folder::{FactorError, FactorFolder, OfModules, Partition};
 use super::forecast::FitForecast;
 use super::lock::FitLock;
+use super::parts::shown;
 use super::passes::{Covariances, MergedSums, covariances, squares};
 use super::plan::FitPlan;
 use super::publish::{publish, read_content};
@@ -221,13 +222,8 @@ impl FitJob<'_> {
                 self.path.display()
             )));
         }
-        // As `--partition` counts them.
-        let runs = missing.chunk_by(|a, b| a + 1 == *b).map(|run| match run {
-            [first, .., last] => format!("{}-{}", first + 1, last + 1),
-            alone => alone.iter().map(|data| (data + 1).to_string()).collect(),
-        });
         let others = many(missing.len() as u64, "other partition");
-        Ok(format!("{sums} of {others} of the data: {}", runs.collect::<Vec<_>>().join(", ")))
+        Ok(format!("{sums} of {others} of the data: {}", shown(missing)))
     }
 
     /// The partitions of the data that this run computes.

@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use gstore_core::RowSet;
+use gstore_core::{RowSet, first_of};
 use gstore_ingest::pipeline::IngestRequest;
 use gstore_store::{DatasetPart, Snapshot};
 
@@ -23,6 +23,15 @@ pub(super) fn split_rows(rows: &RowSet, parts: usize) -> Vec<RowSet> {
     let count = usize::try_from(rows.len()).unwrap_or(usize::MAX);
     let parts = split(count, parts);
     parts.into_iter().map(|part| RowSet::from_rows_sorted(left.by_ref().take(part.len()))).collect()
+}
+
+/// Ascending parts as `--partition` counts them, from 1: the first of their runs, and dots where there are more.
+pub(super) fn shown(parts: &[usize]) -> String {
+    let runs = parts.chunk_by(|a, b| a + 1 == *b).map(|run| match run {
+        [first, .., last] => format!("{}-{}", first + 1, last + 1),
+        alone => alone.iter().map(|part| (part + 1).to_string()).collect(),
+    });
+    first_of(runs, 8)
 }
 
 /// The first of some rows.
@@ -61,5 +70,14 @@ mod tests {
         let found: Vec<Vec<u64>> = parts.iter().map(|part| part.iter().collect()).collect();
         assert_eq!(found, [vec![0, 1, 2], vec![10, 11], vec![12, 13]]);
         assert_eq!(first(&rows, Some(4)).iter().collect::<Vec<_>>(), [0, 1, 2, 10]);
+    }
+
+    #[test]
+    fn many_parts_are_shown_by_their_first_runs() {
+        assert_eq!(shown(&[0, 2, 3, 4, 5]), "1, 3-6");
+        assert_eq!(shown(&(1..1000).collect::<Vec<_>>()), "2-1000");
+        let even: Vec<usize> = (0..500).map(|part| 2 * part).collect();
+        assert_eq!(shown(&even), "1, 3, 5, 7, 9, 11, 13, 15, ...");
+        assert_eq!(shown(&even[..8]), "1, 3, 5, 7, 9, 11, 13, 15");
     }
 }
