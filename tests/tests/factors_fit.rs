@@ -115,6 +115,28 @@ fn the_folder_of_a_fit_that_was_killed_after_its_commit_goes_with_the_next_comma
 }
 
 #[test]
+fn a_fit_that_came_to_nothing_is_in_the_way_of_no_other() {
+    let place = place();
+    // A row without a second token has no label that could be scored.
+    let (cut, whole) = (["--max-length", "1"], ["--max-length", "64"]);
+    let nothing = "no token of these rows is scored";
+    fit_run(&place, "f", &cut).says(1, &[nothing]);
+    assert!(!place.path("store.factors").exists());
+    fit_run(&place, "f", &whole).says(0, &["fitted on 12 rows"]);
+
+    let named = ["--folder", "named"];
+    fit_run(&place, "g", &[&cut[..], &named].concat()).says(1, &[nothing]);
+    fit_run(&place, "g", &[&whole[..], &named].concat()).says(0, &["fitted on 12 rows"]);
+    // The last job of an array finds it, in a folder that another one made.
+    let job = |more: &[&str], part| {
+        fit_run(&place, "h", &[more, &["--folder", "shared", "--partition", part]].concat())
+    };
+    job(&cut, "1/2").says(0, &["not finished"]);
+    job(&cut, "2/2").says(1, &[nothing]);
+    job(&whole, "1/2").says(0, &["not finished: covariances of 1 other partition of the data: 2"]);
+}
+
+#[test]
 fn jobs_of_an_array_say_which_partitions_are_missing() {
     let place = place();
     for (part, missing) in [

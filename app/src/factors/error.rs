@@ -100,6 +100,11 @@ pub enum FactorJobError {
         force = Remedy::Option("force", "")
     )]
     NoRoom(NoRoom),
+    /// Factors of rows without a scored token.
+    #[error(
+        "no token of these rows is scored, so the loss has no curvature: look at the template, and at the length after which rows are cut"
+    )]
+    NothingScored,
     /// An option that cannot be.
     #[error("{0}")]
     Option(String),

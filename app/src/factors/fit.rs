@@ -6,6 +6,7 @@
 //! - what was written is compared with its digest before the fit goes on with it
 //! - what a folder's factors are of stands in the folder, and work of something else is never gone on with
 //! - a fit has its folder for itself; only jobs that compute one partition each share theirs
+//! - a fit that fails leaves nothing in the folder unless the same one, as it is, can go on from there
 
 mod bases;
 mod sums;
@@ -129,7 +130,14 @@ pub fn fit_factors(
         ..FitReport::default()
     };
     let mut fit = FitJob { plan, folder, path, request, report };
-    fit.report.waiting = fit.run(work)?;
+    fit.report.waiting = match fit.run(work) {
+        Err(error) if matches!(error, FactorJobError::NothingScored) || !fit.has_sums() => {
+            // What cannot be removed is as a kill would leave it; the error is what is to be told.
+            let _ = give_up(lock, store, request);
+            return Err(error);
+        }
+        ended => ended?,
+    };
     let rows: u64 = fit.data().into_iter().map(|data| fit.plan.new[data].len()).sum();
     fit.report.no_scored = fit.plan.seen.unscored(rows, fit.plan.checkpoints() as u64);
     if fit.report.waiting.is_none() {
@@ -164,6 +172,17 @@ fn remove_own(lock: FitLock, store: &Store) -> std::io::Result<()> {
     // Another fit may be at work there.
     let _ = fs_err::remove_dir(own_folder(store.path()));
     Ok(())
+}
+
+/// Removes what a fit that came to nothing has written, unless other jobs of its array are at work there: a fit
+/// of other rows or options would be refused for it.
+fn give_up(lock: FitLock, store: &Store, request: &FitRequest) -> std::io::Result<()> {
+    match request.folder {
+        _ if !lock.is_alone() => Ok(()),
+        None => remove_own(lock, store),
+        // The folder itself goes with the lock if it was made for it.
+        Some(_) => lock.clear(),
+    }
 }
 
 /// An error of the fit's own files: it computes again what is not there.
@@ -212,6 +231,13 @@ impl FitJob<'_> {
         }
         // Of an array every job but one ends before the artifact is published.
         Ok(self.request.only.map(|_| "one run without a partition, which publishes them".to_owned()))
+    }
+
+    /// Whether sums were written from which a later run can go on.
+    fn has_sums(&self) -> bool {
+        let has = |number| self.folder.has_covariances(number) || self.folder.has_lambda(number);
+        let of_data = |data| (0..self.plan.groups.len()).any(|group| has(self.plan.number(data, group)));
+        has(None) || (0..self.plan.new.len()).any(of_data)
     }
 
     /// What other runs compute: sums of the partitions of the data that are missing.

@@ -61,6 +61,12 @@ impl FitLock {
         }
     }
 
+    /// Whether no other job has a share in the lock; none gets one then. A share that others have too may be lost.
+    pub(super) fn is_alone(&self) -> bool {
+        let path = self.folder.join(LOCK);
+        self.file.file().try_lock().is_ok() && has_name(&self.file, &path).unwrap_or(false)
+    }
+
     /// Removes what a fit wrote in the folder. The file by which it is known goes after all else that was written:
     /// what a kill leaves still has it.
     pub(super) fn clear(&self) -> std::io::Result<()> {
@@ -86,20 +92,18 @@ impl FitLock {
 
     /// Removes the folders that were made, unless something else was written there or others share the lock.
     fn remove_unused(&self) {
-        let path = self.folder.join(LOCK);
-        let is_alone = || self.file.file().try_lock().is_ok() && has_name(&self.file, &path).unwrap_or(false);
         let is_of_locks =
             |entry: std::io::Result<fs_err::DirEntry>| entry.is_ok_and(|entry| is_lock(&entry.file_name()));
         let is_unused = || fs_err::read_dir(&self.folder).is_ok_and(|mut entries| entries.all(is_of_locks));
         // Locked only where there is something to remove, so that no other run finds the folder busy; and
         // looked at once more then, since others may have written before.
-        if !self.made.is_empty() && is_unused() && is_alone() && is_unused() {
+        if !self.made.is_empty() && is_unused() && self.is_alone() && is_unused() {
             for entry in fs_err::read_dir(&self.folder).into_iter().flatten().flatten() {
                 if entry.file_name() != LOCK && is_lock(&entry.file_name()) {
                     let _ = fs_err::remove_file(entry.path());
                 }
             }
-            let _ = fs_err::remove_file(&path);
+            let _ = fs_err::remove_file(self.folder.join(LOCK));
             // Removal ends at the first folder that is not empty.
             let _ = self.made.iter().try_for_each(fs_err::remove_dir);
         }

@@ -11,9 +11,6 @@ use crate::factors::error::FactorJobError;
 use crate::factors::passes::Covariances;
 use crate::work::JobContext;
 
-/// Why factors of nothing are refused.
-pub(super) const NOTHING_SCORED: &str = "no token of these rows is scored, so the loss has no curvature: look at the template, and at the length after which rows are cut";
-
 /// A block that is decomposed by itself.
 struct DecomposedBlock<'a> {
     module: &'a str,
@@ -44,7 +41,7 @@ impl FitJob<'_> {
             .map(|module| Ok(&found[place_of(&found, module)?].1))
             .collect::<Result<Vec<&Covariances>, FactorJobError>>()?;
         if sums.iter().all(|(_, g)| g.sums.iter().all(|value| *value == 0.0)) {
-            return Err(FactorJobError::Refused(NOTHING_SCORED.to_owned()));
+            return Err(FactorJobError::NothingScored);
         }
         let blocks: Vec<DecomposedBlock<'_>> =
             modules.iter().zip(&sums).flat_map(|(module, (a, g))| blocks(module, [a, g])).collect();
