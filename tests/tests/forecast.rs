@@ -48,7 +48,9 @@ fn a_small_job_takes_about_what_is_forecast() {
     let data = world::demo().join("data/pool.jsonl");
     let checkpoint = world::demo_adapter(0);
     let checkpoint = checkpoint.to_str().expect("text");
-    let cases: [(&str, &str, &[&str]); 6] = [
+    let cases: [(&str, &str, &[&str]); 8] = [
+        ("whole", "100", &["--features", "grad-sgd", "--threads", "1", "--projection", "none"]),
+        ("wholes", "100", &["--features", "grad-sgd", "--threads", "2", "--projection", "none"]),
         ("losses", "150", &["--features", "loss,embed-mean", "--threads", "2"]),
         ("modules", "150", &["--features", "grad-sgd", "--threads", "1"]),
         ("two", "150", &["--features", "grad-sgd,loss", "--threads", "2", "--module-dim", "256"]),

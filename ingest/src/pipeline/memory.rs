@@ -9,15 +9,18 @@ use gstore_store::{BLOCK_BYTES, CELL_ROWS, DType, Granularity, SIGNS};
 use super::IngestError;
 use super::lengths::VectorLengths;
 use super::request::IngestRequest;
-use super::window::BatchLimits;
+use super::window::{BatchLimits, GRADIENT_BYTES};
 use crate::gradient::LossForm;
 use crate::projection::{ModuleShape, ProjectionKind, ProjectionSpec, table_bytes};
 use gstore_model::SavedActivations;
 use gstore_model::architectures::{Decoder, Mlp};
 
-/// Finished batches that may wait for a slow one.
-pub(super) fn batches_ahead(threads: usize) -> u64 {
-    4 * threads as u64 + 4
+/// Batches that may be in front of the one that is written next, worked on or finished, where a finished one takes
+/// so many bytes at most: so many that threads hardly wait for a slow batch or for the disk. Results that are as
+/// large as the gradients they come from are no more than a batch may have of these, or one for each thread.
+fn batches_ahead(threads: usize, finished: u64) -> usize {
+    let fit = GRADIENT_BYTES as u64 / finished.max(1);
+    usize::try_from(fit).unwrap_or(usize::MAX).clamp(2 * threads, 4 * threads + 4)
 }
 
 /// What a checkpoint will need, and how it is computed for that.
@@ -27,6 +30,8 @@ pub struct MemoryPlan {
     pub keep: SavedActivations,
     /// Workers.
     pub threads: usize,
+    /// Batches that may be in front of the one that is written next.
+    pub ahead: usize,
     /// Bytes of weights, of which each device has its own, and of moments and projection matrices.
     pub shared: u64,
     /// Bytes of texts and tokens that wait for a worker.
@@ -48,6 +53,12 @@ pub struct FinishedBytes {
     pub row: u64,
     /// For each of its tokens.
     pub token: u64,
+}
+
+impl FinishedBytes {
+    fn of(self, extent: BatchExtent) -> u64 {
+        extent.rows * self.row + extent.tokens * self.token
+    }
 }
 
 /// What a worker holds.
@@ -95,8 +106,8 @@ impl MemoryPlan {
     pub fn bytes_of(&self, extent: BatchExtent) -> u64 {
         let extent = extent.min(self.largest);
         let BatchExtent { rows, tokens, .. } = extent;
-        let finished =
-            batches_ahead(self.threads) * (rows * self.finished.row + tokens * self.finished.token);
+        // While a worker is at work on a batch, it has more than it gives, and one less is finished.
+        let finished = (self.ahead - self.threads) as u64 * self.finished.of(extent);
         let WorkerBytes { fixed, token, row } = self.worker;
         let workers = (fixed + token * tokens + row * rows) * self.threads as u64;
         self.shared + self.waiting + finished + workers + self.writers(extent)
@@ -151,17 +162,19 @@ const COMPUTED: u64 = 256;
 /// # Errors
 /// A limit below what the least memory-hungry way needs.
 pub(super) fn plan(request: &IngestRequest, sizes: &MemorySizes<'_>) -> Result<MemoryPlan, IngestError> {
+    let (finished, largest) = (sizes.finished(request), sizes.largest(request));
     let of = |keep, threads: usize| MemoryPlan {
         keep,
         threads,
+        ahead: batches_ahead(threads, finished.of(largest)),
         shared: PROCESS + sizes.shared(request),
         worker: sizes.worker(request, keep),
         // One window: the next is read when all batches of this one are on their way. A token
         // takes its id and its flag.
         waiting: CELL_ROWS * (TEXT + ENCODED + 5 * u64::from(request.text.max_length).min(512)),
-        finished: sizes.finished(request),
+        finished,
         stored: sizes.stored(request),
-        largest: sizes.largest(request),
+        largest,
     };
     let (least, most) = (request.devices(), request.threads.max(request.devices()));
     let wanted = of(SavedActivations::All, most);
@@ -316,6 +329,30 @@ fn kept_per_token(decoder: &Decoder) -> u64 {
 mod tests {
     use super::*;
     use gstore_model::{ComputePrecision, Device};
+
+    #[test]
+    fn fewer_batches_wait_where_each_is_large() {
+        assert_eq!([1, 4].map(|threads| batches_ahead(threads, 1000)), [8, 20]);
+        let tenth = GRADIENT_BYTES as u64 / 10;
+        assert_eq!([1, 4, 8].map(|threads| batches_ahead(threads, tenth)), [8, 10, 16]);
+        assert_eq!([1, 4].map(|threads| batches_ahead(threads, u64::MAX)), [2, 8]);
+        let largest = BatchExtent { rows: 10, tokens: 100, sample_vectors: 1, segment_vectors: 10 };
+        let plan = |threads, ahead| MemoryPlan {
+            keep: SavedActivations::All,
+            threads,
+            ahead,
+            shared: 1,
+            waiting: 2,
+            worker: WorkerBytes { fixed: 1000, token: 10, row: 500 },
+            finished: FinishedBytes { row: 200, token: 0 },
+            stored: Vec::new(),
+            largest,
+        };
+        // Workers have their batches in addition to those that are finished.
+        assert_eq!([plan(1, 3), plan(2, 4)].map(|plan| plan.bytes()), [3 + 7000 + 4000, 3 + 14_000 + 4000]);
+        let half = BatchExtent { rows: 5, ..largest };
+        assert_eq!(plan(1, 3).bytes_of(half), 3 + 4500 + 2000);
+    }
 
     #[test]
     fn a_gpu_takes_more_for_logits_and_gradients_and_for_what_it_rounds() {

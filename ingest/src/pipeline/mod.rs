@@ -200,9 +200,9 @@ fn compute_and_seal(
         if let Some(warning) = mask_warning::warning(checkpoint, &computers[0], &preparer, &work.rows())? {
             progress.note(&warning);
         }
-        let threads = checkpoint.memory.threads;
+        let memory = &checkpoint.memory;
         let both = (&preparer, computers.as_slice());
-        let (ending, rows) = run::run_checkpoint(job, work, both, &plan.request, threads, progress, cancel)?;
+        let (ending, rows) = run::run_checkpoint(job, work, both, &plan.request, memory, progress, cancel)?;
         done.ending = ending;
         done.computed += rows;
         let note = |computer: &FeatureComputer| {

@@ -6,8 +6,8 @@
 //! few minutes and when the run is stopped: what is sealed is never computed again. How often that happens
 //! changes files and no value.
 //!
-//! Memory: the weights, for each worker one batch of activations and gradients, at most [`batches_ahead`]
-//! finished batches that wait for their turn, and one window of tokens with the text that is being read.
+//! Memory: the weights, for each worker one batch of activations and gradients, the finished batches that wait for
+//! their turn, fewer than [`MemoryPlan::ahead`], and one window of tokens with the text that is being read.
 
 use std::ops::ControlFlow;
 use std::time::Instant;
@@ -19,7 +19,7 @@ use gstore_store::{Granularity, Job, RowSet, SegmentWriter};
 
 use super::column::LossOffsets;
 use super::compute::{ComputedRow, FeatureComputer};
-use super::memory::batches_ahead;
+use super::memory::MemoryPlan;
 use super::prepare::{BatchPreparer, TokenBatch};
 use super::request::IngestRequest;
 use super::work::{CheckpointWork, WindowWork};
@@ -55,7 +55,7 @@ pub fn run_checkpoint(
     work: &CheckpointWork,
     (preparer, computers): (&BatchPreparer<'_>, &[FeatureComputer]),
     request: &IngestRequest,
-    threads: usize,
+    memory: &MemoryPlan,
     progress: &mut dyn Progress,
     cancel: &Cancel,
 ) -> Result<(RunEnding, u64), IngestError> {
@@ -101,9 +101,8 @@ pub fn run_checkpoint(
         }
         Ok(ControlFlow::Continue(()))
     };
-    let threads = threads.max(1);
     let prepare = |give: Give<'_, BatchTask<TokenBatch>>| produce(work, preparer, give, cancel);
-    let ran = parallel::pipeline(threads, batches_ahead(threads) as usize, prepare, compute, write);
+    let ran = parallel::pipeline(memory.threads, memory.ahead, prepare, compute, write);
     ran.map_err(|error| with_model(error, computers))?;
     if windows == work.windows.len() {
         return Ok((RunEnding::Finished, rows));

@@ -21,7 +21,7 @@ pub(crate) struct BatchLimits {
 }
 
 /// Bytes of per-sample gradients that one batch may hold.
-const GRADIENT_BYTES: usize = 512 << 20;
+pub(super) const GRADIENT_BYTES: usize = 512 << 20;
 
 /// Tokens that a row counts at least when rows are counted.
 const LEAST_TOKENS: usize = 8;
