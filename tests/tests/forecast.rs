@@ -1,5 +1,5 @@
-//! Promise: `--dry-run` forecasts at least the memory that the ingest or the training then takes, but not
-//! many times more, and approximately the space of vectors.
+//! Promise: `--dry-run` forecasts at least the memory that the ingest, the fit or the training then takes,
+//! but not many times more, and approximately the space of vectors.
 #![cfg(target_os = "linux")]
 
 use std::path::Path;
@@ -26,13 +26,18 @@ fn forecast(mut command: Command) -> f64 {
 
 /// MiB at the peak of a command. The kernel keeps the maximum, so what is missed is only what is
 /// taken in the last moments.
-fn peak(mut command: Command) -> f64 {
+fn peak(command: Command) -> f64 {
+    most(command, "VmHWM:")
+}
+
+/// The most MiB that a line of a command's status says.
+fn most(mut command: Command, line: &str) -> f64 {
     let mut child = binary::start(&mut command);
     let mut most: f64 = 0.0;
     loop {
         let status = fs_err::read_to_string(format!("/proc/{}/status", child.id())).unwrap_or_default();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-        let kilobytes = line.and_then(|rest| rest.trim().strip_suffix(" kB")?.trim().parse::<f64>().ok());
+        let found = status.lines().find_map(|found| found.strip_prefix(line));
+        let kilobytes = found.and_then(|rest| rest.trim().strip_suffix(" kB")?.trim().parse::<f64>().ok());
         most = most.max(kilobytes.unwrap_or(0.0) / 1024.0);
         if let Some(status) = child.try_wait().expect("a state") {
             assert!(status.success());
@@ -154,6 +159,43 @@ fn a_small_training_takes_about_what_is_forecast() {
             command
         };
         let (forecast, peak) = (forecast(training()), peak(training()) - DEBUG_PAGES);
+        println!("{name}: forecast {forecast} MiB, taken {peak:.1} MiB");
+        assert!(peak <= forecast, "{name}: {peak:.1} MiB taken, {forecast} forecast");
+        assert!(forecast <= 3.0 * peak, "{name}: {peak:.1} MiB taken, {forecast} forecast");
+    }
+}
+
+#[test]
+fn a_small_fit_takes_about_what_is_forecast() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let store = dir.path().join("store");
+    let pool = world::demo().join("data/pool.jsonl");
+    binary::ok(binary::gstore(&store).args(["add", "--dataset", "pool", "--data"]).arg(pool));
+    for (name, more) in [
+        ("kfac", "--strategy kfac --threads 1"),
+        ("ekfac", "--strategy ekfac --threads 1"),
+        ("in_parts", "--strategy ekfac --threads 1 --compute bf16x3"),
+        ("by_two", "--strategy ekfac --threads 2"),
+        ("diagonal", "--strategy diagonal --threads 1"),
+    ] {
+        let fit = || {
+            let mut command = binary::gstore(&store);
+            command.args([
+                "factors",
+                "fit",
+                name,
+                "--dataset",
+                "pool",
+                "--limit",
+                "60",
+                "--max-length",
+                "512",
+            ]);
+            command.arg("--model").arg(world::demo().join("model")).args(more.split(' '));
+            command
+        };
+        // Pages of the program and of files that are read in place depend on the build.
+        let (forecast, peak) = (forecast(fit()), most(fit(), "RssAnon:"));
         println!("{name}: forecast {forecast} MiB, taken {peak:.1} MiB");
         assert!(peak <= forecast, "{name}: {peak:.1} MiB taken, {forecast} forecast");
         assert!(forecast <= 3.0 * peak, "{name}: {peak:.1} MiB taken, {forecast} forecast");

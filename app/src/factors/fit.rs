@@ -174,8 +174,8 @@ fn remove_own(lock: FitLock, store: &Store) -> std::io::Result<()> {
     Ok(())
 }
 
-/// Removes what a fit that came to nothing has written, unless other jobs of its array are at work there: a fit
-/// of other rows or options would be refused for it.
+/// Removes what a fit that came to nothing has written, unless other jobs of its array are at work there: a
+/// fit of other rows or options would be refused for it.
 fn give_up(lock: FitLock, store: &Store, request: &FitRequest) -> std::io::Result<()> {
     match request.folder {
         _ if !lock.is_alone() => Ok(()),

@@ -1,9 +1,10 @@
 //! Memory and disk of a fit, from the sizes of its modules, and what would need less.
 
+use std::ops::{Add, Mul};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use gstore_core::{available_memory, many};
+use gstore_core::{REUSED_BLOCK, available_memory, many};
 use gstore_curvature::{Blocks, Module, Strategy};
 use gstore_store::vfs::check_room;
 use serde::Serialize;
@@ -12,6 +13,12 @@ use super::error::FactorJobError;
 
 /// Bytes of a number of the sums.
 const NUMBER: u64 = 8;
+
+/// Bytes of a value of a batch.
+const SINGLE: u64 = 4;
+
+/// The program, thread stacks and the tokenizer.
+const PROCESS: u64 = 64 << 20;
 
 /// What a fit takes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -70,9 +77,69 @@ pub(super) struct FitSizes<'a> {
     pub weights: u64,
     /// Bytes of a worker's activations.
     pub activations: u64,
+    /// Tokens of a batch, and rows of one.
+    pub batch: [u64; 2],
+    /// How often the gradients of a batch are held while they are used.
+    pub gradient_copies: u64,
     /// Whether sums are over several checkpoints: of two there are the weights while one is read, and the
     /// sums over those before one wait.
     pub several: bool,
+}
+
+/// Bytes of blocks of memory.
+#[derive(Debug, Clone, Copy, Default)]
+struct Held {
+    /// Of those that stay with the thread that had them once they are freed.
+    reused: u64,
+    /// Of larger ones, which the system has back.
+    returned: u64,
+}
+
+impl Held {
+    /// Bytes in blocks of this size at most.
+    fn in_blocks(bytes: u64, block: u64) -> Self {
+        match block <= REUSED_BLOCK {
+            true => Self { reused: bytes, returned: 0 },
+            false => Self { reused: 0, returned: bytes },
+        }
+    }
+
+    fn block(bytes: u64) -> Self {
+        Self::in_blocks(bytes, bytes)
+    }
+
+    fn total(self) -> u64 {
+        self.reused + self.returned
+    }
+}
+
+impl Add for Held {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self { reused: self.reused + other.reused, returned: self.returned + other.returned }
+    }
+}
+
+impl Mul<u64> for Held {
+    type Output = Self;
+
+    fn mul(self, times: u64) -> Self {
+        Self { reused: self.reused * times, returned: self.returned * times }
+    }
+}
+
+/// Bytes at the peak of phases, in their order: of each, what the calling thread holds and what workers do.
+/// Neither gets what the other has freed, unless the system has it back.
+fn peak(phases: &[[Held; 2]]) -> u64 {
+    let (mut most, mut reused) = (0, [0; 2]);
+    for phase in phases {
+        for (reused, held) in reused.iter_mut().zip(phase) {
+            *reused = held.reused.max(*reused);
+        }
+        most = most.max(reused.iter().sum::<u64>() + phase.iter().map(|held| held.returned).sum::<u64>());
+    }
+    most
 }
 
 /// Sets of sums that exist at once: those of the units that are worked on or wait for
@@ -92,38 +159,70 @@ impl FitSizes<'_> {
     pub fn forecast(&self, threads: usize, partitions: [usize; 2]) -> FitForecast {
         let rotates = self.strategy.rotates();
         let squares = matches!(self.strategy, Strategy::Diagonal | Strategy::Ekfac);
-        let all = |of: &dyn Fn(&Module) -> u64| self.modules.iter().map(of).sum::<u64>();
-        let largest = |of: &dyn Fn(&Module) -> u64| {
+        let sum = |modules: &[Module], of: &dyn Fn(&Module) -> Held| {
+            modules.iter().map(of).fold(Held::default(), Held::add)
+        };
+        let all = |of: &dyn Fn(&Module) -> Held| sum(self.modules, of);
+        let largest = |of: &dyn Fn(&Module) -> Held| {
             let groups = super::parts::split(self.modules.len(), partitions[1]);
-            groups.into_iter().map(|group| self.modules[group].iter().map(of).sum::<u64>()).max().unwrap_or(0)
+            let sums = groups.into_iter().map(|group| sum(&self.modules[group], of));
+            sums.max_by_key(|held| held.total()).unwrap_or_default()
         };
         let blocks =
             |module: &Module| [module.input, module.out].map(|size| Blocks::new(size, self.max_block));
-        let covariances =
-            |module: &Module| blocks(module).map(|side| NUMBER * side.values() as u64).iter().sum::<u64>();
-        let of_lambda = |module: &Module| NUMBER * module.len() as u64;
-        let covariance = if rotates { all(&covariances) } else { 0 };
-        let lambda = if squares { all(&of_lambda) } else { 0 };
+        let of_sides = |module: &Module, number: u64| {
+            blocks(module)
+                .map(|side| Held::block(number * side.values() as u64))
+                .into_iter()
+                .fold(Held::default(), Held::add)
+        };
+        let covariances = |module: &Module| of_sides(module, NUMBER);
+        let of_lambda = |module: &Module| Held::block(NUMBER * module.len() as u64);
+        let covariance = if rotates { all(&covariances) } else { Held::default() };
+        let lambda = if squares { all(&of_lambda) } else { Held::default() };
         let further = u64::from(self.several);
-        let model = self.weights * (1 + further) + self.activations * threads as u64;
+        let workers = threads as u64;
         let sets = sets(threads) + further;
+        let weights = Held { reused: 0, returned: self.weights };
         // A decomposition holds about five matrices of its own.
-        let widest = self.modules.iter().flat_map(blocks).map(|side| NUMBER * (side.width() as u64).pow(2));
-        let widest = widest.max().unwrap_or(0);
+        let widths = self.modules.iter().flat_map(blocks).map(|side| side.width() as u64);
+        let decomposed = Held::block(NUMBER * widths.max().unwrap_or(0).pow(2)) * 5;
         // The eigenbases on a backend, in f32.
-        let bases = if squares { covariance / 2 } else { 0 };
-        let held = self.devices as u64 * bases;
-        let passes = [
-            if rotates { model + sets * largest(&covariances) } else { 0 },
-            if squares { model + held + sets * largest(&of_lambda) } else { 0 },
+        let bases = if squares && rotates {
+            all(&|module: &Module| of_sides(module, SINGLE))
+        } else {
+            Held::default()
+        };
+        let held = bases * self.devices as u64;
+        let activations = self.activations();
+        let phases = [
+            (
+                rotates,
+                [
+                    weights * (1 + further),
+                    (activations + self.packed()) * workers + largest(&covariances) * sets,
+                ],
+            ),
+            // What is finished of partitions is merged and written whole.
+            (rotates && partitions != [1, 1], [weights + covariance * 2, Held::default()]),
             // Between the passes the weights stay.
-            if rotates { self.weights + 2 * covariance + 5 * widest * threads as u64 } else { 0 },
+            (rotates, [weights + covariance, covariance + decomposed * workers]),
             // They are read in f64, with the sums over the checkpoints before.
-            self.weights + held + 2 * bases + further * largest(&of_lambda),
-            // What is finished is merged and written whole.
-            self.weights + 2 * covariance,
-            self.weights + held + 2 * lambda,
+            (rotates && squares, [weights + held + covariance, largest(&of_lambda) * further]),
+            (
+                squares,
+                [
+                    weights * (1 + further) + held,
+                    (activations + self.gradients()) * workers + largest(&of_lambda) * sets,
+                ],
+            ),
+            (squares && partitions != [1, 1], [weights + held + lambda * 2, Held::default()]),
         ];
+        let phases: Vec<[Held; 2]> =
+            phases.into_iter().filter(|(is_done, _)| *is_done).map(|(_, phase)| phase).collect();
+        let memory = PROCESS + peak(&phases).max(self.weights);
+        let (covariance, lambda) = (covariance.total(), lambda.total());
+        let model = self.weights * (1 + further) + self.activations * workers;
         FitForecast {
             rows: self.rows,
             modules: self.modules.len(),
@@ -131,11 +230,35 @@ impl FitSizes<'_> {
             eigenvectors: covariance,
             lambda,
             model,
-            memory: passes.into_iter().max().unwrap_or(0),
+            memory,
             disk: 2 * covariance + lambda,
             threads,
             partitions,
         }
+    }
+
+    /// Of a worker, in blocks of a layer's widest values.
+    fn activations(&self) -> Held {
+        Held::in_blocks(self.activations, self.of_tokens(|module| module.input.max(module.out)))
+    }
+
+    /// Bytes of a batch's values in the module that has most of them.
+    fn of_tokens(&self, values: impl Fn(&Module) -> usize) -> u64 {
+        SINGLE * self.batch[0] * self.modules.iter().map(values).max().unwrap_or(0) as u64
+    }
+
+    /// Of a worker while covariances are summed: factors as they are packed for products, and products.
+    fn packed(&self) -> Held {
+        Held::block(self.of_tokens(|module| module.input.max(module.out))) * 2
+    }
+
+    /// Of a worker while squares are summed: the gradients of one module for each row of a batch, of two
+    /// where fused maps come apart, and the rotated factors that they are formed of.
+    fn gradients(&self) -> Held {
+        let widest = self.modules.iter().map(Module::len).max().unwrap_or(0) as u64;
+        let formed = Held::block(SINGLE * self.batch[1] * widest) * (2 * self.gradient_copies);
+        let rotated = Held::block(self.of_tokens(|module| module.input + module.out));
+        if self.strategy.rotates() { formed + rotated } else { formed }
     }
 
     /// The forecast with as many of the threads as the memory allows, at least one for each device; without a
@@ -193,6 +316,8 @@ mod tests {
             devices: 1,
             weights: 1000,
             activations: 500_000,
+            batch: [0; 2],
+            gradient_copies: 1,
             several: false,
         };
         let whole = sizes.forecast(4, [1, 1]);
@@ -214,7 +339,9 @@ mod tests {
         assert_eq!(several.memory, whole.memory + 1000 + whole.covariances);
         // Each device has the eigenbases while they are read in f64, and a thread whatever the limit.
         let four = FitSizes { devices: 4, weights: 1 << 30, activations: 0, ..sizes };
-        assert_eq!(four.forecast(1, [1, 8]).memory, (1 << 30) + (4 + 2) * whole.covariances / 2);
+        let decomposed = whole.covariances + 5 * 80_000;
+        let of_four = (4 + 2) * whole.covariances / 2 + decomposed;
+        assert_eq!(four.forecast(1, [1, 8]).memory, PROCESS + (1 << 30) + of_four);
         let two = FitSizes { devices: 2, ..sizes };
         let least = two.forecast(2, [1, 1]).memory;
         assert_eq!(
@@ -224,12 +351,76 @@ mod tests {
         assert!(two.fitted(4, [1, 1], Some(least - 1)).is_err());
         let diagonal = FitSizes { strategy: Strategy::Diagonal, ..sizes };
         assert_eq!(diagonal.forecast(1, [1, 1]).covariances, 0);
-        // The weights stay while covariances are decomposed, which is the peak of wide modules and a small
-        // batch, and while sums of all modules are merged.
+        // The weights stay while sums of all modules are merged, of which the calling thread keeps the
+        // memory, and while covariances are decomposed by others.
         let heavy = FitSizes { weights: 1 << 30, activations: 0, ..sizes };
-        let decomposed = 2 * whole.covariances + 5 * 80_000;
-        assert_eq!(heavy.forecast(1, [1, 8]).memory, (1 << 30) + decomposed);
+        let merged = 2 * whole.covariances;
+        assert_eq!(heavy.forecast(1, [1, 8]).memory, PROCESS + (1 << 30) + merged + decomposed);
         let heavy = FitSizes { strategy: Strategy::Diagonal, ..heavy };
-        assert_eq!(heavy.forecast(1, [1, 8]).memory, (1 << 30) + 2 * whole.lambda);
+        let (merged, sums) = (2 * whole.lambda, 2 * 80_000);
+        assert_eq!(heavy.forecast(1, [1, 8]).memory, PROCESS + (1 << 30) + merged + sums);
+    }
+
+    #[test]
+    fn what_is_freed_in_large_blocks_is_there_for_all() {
+        fn sizes(modules: &[Module]) -> FitSizes<'_> {
+            FitSizes {
+                modules,
+                strategy: Strategy::Kfac,
+                max_block: 8192,
+                rows: 10,
+                devices: 1,
+                weights: 1000,
+                activations: 0,
+                batch: [0; 2],
+                gradient_copies: 1,
+                several: false,
+            }
+        }
+        let side = |size: u64| NUMBER * size * size;
+        // Sums of the pass stay with its worker, and a decomposition takes place in them.
+        let small = modules(1, 1000);
+        assert_eq!(
+            sizes(&small).forecast(1, [1, 1]).memory,
+            PROCESS + 1000 + 2 * side(1000) + 7 * side(1000)
+        );
+        let large = modules(1, 3000);
+        let decomposed = 2 * side(3000) + 2 * side(3000) + 5 * side(3000);
+        assert_eq!(sizes(&large).forecast(1, [1, 1]).memory, PROCESS + 1000 + decomposed);
+        let many = modules(10, 3000);
+        let summed = 2 * 10 * 2 * side(3000);
+        let decomposed = 2 * 10 * 2 * side(3000) + 5 * side(3000);
+        assert!(summed < decomposed);
+        assert_eq!(sizes(&many).forecast(1, [1, 1]).memory, PROCESS + 1000 + decomposed);
+        assert_eq!(sizes(&many).forecast(2, [1, 1]).memory, PROCESS + 1000 + summed / 2 * 3);
+    }
+
+    #[test]
+    fn a_worker_has_the_gradients_of_a_batch() {
+        let modules = modules(4, 100);
+        let sizes = FitSizes {
+            modules: &modules,
+            strategy: Strategy::Diagonal,
+            max_block: 100,
+            rows: 10,
+            devices: 1,
+            weights: 0,
+            activations: 0,
+            batch: [64, 8],
+            gradient_copies: 1,
+            several: false,
+        };
+        let gradients = 2 * SINGLE * 8 * 100 * 100;
+        let with_sums = |copies: u64, threads: u64| {
+            PROCESS + threads * copies * gradients + (threads + 1) * 4 * NUMBER * 100 * 100
+        };
+        assert_eq!(sizes.forecast(1, [1, 1]).memory, with_sums(1, 1));
+        assert_eq!(sizes.forecast(3, [1, 1]).memory, with_sums(1, 3));
+        let copied = FitSizes { gradient_copies: 2, ..sizes };
+        assert_eq!(copied.forecast(1, [1, 1]).memory, with_sums(2, 1));
+        // The factors, rotated.
+        let rotated = FitSizes { strategy: Strategy::Ekfac, ..sizes };
+        assert_eq!(rotated.gradients().total(), gradients + SINGLE * 64 * 200);
+        assert_eq!(rotated.packed().total(), 2 * SINGLE * 64 * 100);
     }
 }

@@ -61,7 +61,8 @@ impl FitLock {
         }
     }
 
-    /// Whether no other job has a share in the lock; none gets one then. A share that others have too may be lost.
+    /// Whether no other job has a share in the lock; none gets one then. A share that others have too may be
+    /// lost.
     pub(super) fn is_alone(&self) -> bool {
         let path = self.folder.join(LOCK);
         self.file.file().try_lock().is_ok() && has_name(&self.file, &path).unwrap_or(false)

@@ -25,7 +25,8 @@ pub(super) fn split_rows(rows: &RowSet, parts: usize) -> Vec<RowSet> {
     parts.into_iter().map(|part| RowSet::from_rows_sorted(left.by_ref().take(part.len()))).collect()
 }
 
-/// Ascending parts as `--partition` counts them, from 1: the first of their runs, and dots where there are more.
+/// Ascending parts as `--partition` counts them, from 1: the first of their runs, and dots where there are
+/// more.
 pub(super) fn shown(parts: &[usize]) -> String {
     let runs = parts.chunk_by(|a, b| a + 1 == *b).map(|run| match run {
         [first, .., last] => format!("{}-{}", first + 1, last + 1),

@@ -67,6 +67,9 @@ impl FitPlan {
         let max_block = most_rows(request, extended.as_ref());
         tell_head(&engine, &ingest, max_block, work);
         tell_blocks(&modules, request.strategy, max_block, work);
+        let widest = modules.iter().map(Module::len).max().unwrap_or(0);
+        let tell = &mut |note: &str| work.progress.note(note);
+        let batches = RowBatches::new(&snapshot, &dataset, &ingest, 2 * widest, tell)?;
         let inside = ingest.device.bytes_inside_layer(ingest.compute);
         let sizes = FitSizes {
             modules: &modules,
@@ -76,6 +79,8 @@ impl FitPlan {
             devices: ingest.devices(),
             weights: engine::weight_bytes(&engine, &ingest),
             activations: engine::activation_bytes(&engine, &ingest, inside),
+            batch: [engine::batch_tokens(&ingest), rows.len().min(batches.most_rows() as u64)],
+            gradient_copies: ingest.device.gradient_copies(),
             several: checkpoints.len() > 1,
         };
         let forecast = sizes.fitted(work.threads, request.partitions, ingest.max_memory)?;
@@ -83,9 +88,6 @@ impl FitPlan {
             let threads = many(forecast.threads as u64, "thread");
             work.progress.note(&format!("{threads}: the sums of more do not fit in memory"));
         }
-        let widest = modules.iter().map(Module::len).max().unwrap_or(0);
-        let tell = &mut |note: &str| work.progress.note(note);
-        let batches = RowBatches::new(&snapshot, &dataset, &ingest, 2 * widest, tell)?;
         let stamp = FactorStamp {
             strategy: request.strategy.name().to_owned(),
             checkpoint: engine.checkpoint_id().to_string(),

@@ -1,9 +1,8 @@
 //! Freed memory that a process keeps for what it allocates next.
 
-/// Blocks up to this size are taken from memory that was freed; larger ones are new maps. glibc takes no
-/// larger value.
-#[cfg(all(target_os = "linux", target_env = "gnu"))]
-const REUSED_BLOCK: libc::c_int = 32 << 20;
+/// Blocks up to this size are taken from memory that was freed, which stays with the process; larger ones are
+/// new maps. glibc takes no larger value.
+pub const REUSED_BLOCK: u64 = 32 << 20;
 
 /// Freed bytes at the end of an arena that are not given back. Each thread has an arena, or shares one.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
@@ -29,7 +28,7 @@ pub fn keep_freed_memory() {
         // SAFETY: `mallopt` sets two numbers of the allocator, which has a lock for that. One alone would be
         // worse than none: with either the allocator no longer adapts the other.
         unsafe {
-            if libc::mallopt(libc::M_MMAP_THRESHOLD, REUSED_BLOCK) == 1 {
+            if libc::mallopt(libc::M_MMAP_THRESHOLD, REUSED_BLOCK as libc::c_int) == 1 {
                 libc::mallopt(libc::M_TRIM_THRESHOLD, KEPT);
             }
         }

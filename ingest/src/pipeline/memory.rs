@@ -15,9 +15,10 @@ use crate::projection::{ModuleShape, ProjectionKind, ProjectionSpec, table_bytes
 use gstore_model::SavedActivations;
 use gstore_model::architectures::{Decoder, Mlp};
 
-/// Batches that may be in front of the one that is written next, worked on or finished, where a finished one takes
-/// so many bytes at most: so many that threads hardly wait for a slow batch or for the disk. Results that are as
-/// large as the gradients they come from are no more than a batch may have of these, or one for each thread.
+/// Batches that may be in front of the one that is written next, worked on or finished, where a finished one
+/// takes so many bytes at most: so many that threads hardly wait for a slow batch or for the disk. Results
+/// that are as large as the gradients they come from are no more than a batch may have of these, or one for
+/// each thread.
 fn batches_ahead(threads: usize, finished: u64) -> usize {
     let fit = GRADIENT_BYTES as u64 / finished.max(1);
     usize::try_from(fit).unwrap_or(usize::MAX).clamp(2 * threads, 4 * threads + 4)

@@ -6,8 +6,9 @@
 //! few minutes and when the run is stopped: what is sealed is never computed again. How often that happens
 //! changes files and no value.
 //!
-//! Memory: the weights, for each worker one batch of activations and gradients, the finished batches that wait for
-//! their turn, fewer than [`MemoryPlan::ahead`], and one window of tokens with the text that is being read.
+//! Memory: the weights, for each worker one batch of activations and gradients, the finished batches that
+//! wait for their turn, fewer than [`MemoryPlan::ahead`], and one window of tokens with the text that is
+//! being read.
 
 use std::ops::ControlFlow;
 use std::time::Instant;
