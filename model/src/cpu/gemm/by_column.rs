@@ -18,6 +18,10 @@ const COPIED: usize = 1 << 16;
 /// Tiles that are copied at a time at least: with fewer, the panels would be read too often.
 const TILES: usize = 4;
 
+/// Steps whose products are summed one after the other where a sum of squares is made. Longer sums lose digits
+/// of what is small next to the largest: along eigenvectors of small eigenvalues, ten times as many at 256.
+pub(super) const CHAIN: usize = 32;
+
 /// Some columns of a left factor, cut into tiles of `[k][stride]` values as a kernel cuts rows.
 struct Tiles {
     values: Buffer,
@@ -44,20 +48,27 @@ impl Tiles {
         Self { values, columns: columns.len(), stride, k }
     }
 
-    /// `to = a b + add`, where `b` has the columns of the panels from `skipped` on.
+    /// `to = a b + add`, where `b` has the columns of the panels from `skipped` on; products of up to `chain`
+    /// steps are summed one after the other, and then these sums.
     fn multiply(
         &self,
         kernel: &Kernel,
         to: Output<'_>,
         (b, skipped): (MatrixPanels<'_>, usize),
         add: Addend<'_>,
+        chain: usize,
     ) {
         let Output { data, stride, .. } = to;
-        let left = Left::in_tiles(&self.values, self.columns, self.stride, self.k * self.stride);
         for (first, cols, panel) in b.panels().skip(skipped) {
             let start = first - skipped * PANEL;
-            let to = Destination { data: &mut data[start..], stride, cols };
-            kernel.panel(to, left, Panel::packed(panel), Addends { bias: None, add: add.at(start) });
+            for part in steps(self.k, chain) {
+                let values = &self.values[part.start * self.stride..];
+                let left = Left::in_tiles(values, self.columns, self.stride, self.k * self.stride);
+                let right = Panel::packed(&panel[part.start * PANEL..part.end * PANEL]);
+                let add = if part.start == 0 { add.at(start) } else { Addend::Destination };
+                let to = Destination { data: &mut data[start..], stride, cols };
+                kernel.panel(to, left, right, Addends { bias: None, add });
+            }
         }
     }
 }
@@ -91,7 +102,7 @@ pub(super) fn multiply(kernel: &Kernel, to: Output<'_>, a: Left<'_>, b: Right<'_
     for columns in cut(a.rows, columns_at_a_time(kernel, b.k)) {
         let start = columns.start * stride;
         let to = Output { data: &mut data[start..], stride, cols };
-        Tiles::of(kernel, a, &columns, b.k).multiply(kernel, to, (panels.view(), 0), add.at(start));
+        Tiles::of(kernel, a, &columns, b.k).multiply(kernel, to, (panels.view(), 0), add.at(start), b.k);
     }
 }
 
@@ -107,7 +118,7 @@ pub(super) fn grams(kernel: &Kernel, x: &[f32], k: usize, step: usize, each: Row
             let left = Left::by_column(&x[span.start * n..span.end * n], n, n);
             let tiles = Tiles::of(kernel, left, &rows, span.len());
             let to = Output { data: &mut sums, stride: cols, cols };
-            tiles.multiply(kernel, to, (panels.view().part(span), skipped), Addend::Nothing);
+            tiles.multiply(kernel, to, (panels.view().part(span), skipped), Addend::Nothing, CHAIN);
             each(rows.clone(), first, &sums[..]);
         }
     }

@@ -37,9 +37,9 @@ impl<'a> Left<'a> {
     pub(super) fn fits(&self, k: usize, tile: usize) -> bool {
         if let Some(apart) = self.tile {
             let tiles = self.rows.div_ceil(tile);
-            return tile <= self.stride
-                && k.saturating_mul(self.stride) <= apart
-                && tiles.saturating_mul(apart) <= self.data.len();
+            let last = tiles.saturating_sub(1).saturating_mul(apart);
+            let read = k.saturating_mul(self.stride);
+            return tile <= self.stride && read <= apart && last.saturating_add(read) <= self.data.len();
         }
         let (lines, width) = if self.by_column { (k, self.rows) } else { (self.rows, k) };
         fits(self.data.len(), lines, width, self.stride)

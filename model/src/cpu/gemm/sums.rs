@@ -54,7 +54,7 @@ pub(in super::super) fn sums(
 /// Hands the sums of the outer products of each `step` of `k` rows, at least one, with themselves to `each`,
 /// some rows of a sum at a time and the same ones of all sums in turn: which, the first of their columns, and
 /// their values from there on. They begin on the diagonal or before it. Values have two parts if that is
-/// their format, and are in f32 in every other.
+/// their format, and are in f32 in every other, where products are summed in chains of [`by_column::CHAIN`].
 pub(in super::super) fn grams(
     kernels: &Kernels,
     format: PanelFormat,
@@ -174,10 +174,13 @@ mod tests {
                 let x = values(k * n, 4);
                 // Sums of single samples are rounded in two parts or not at all.
                 let of = if format == PanelFormat::Split { format } else { PanelFormat::Single };
+                let chain = if format == PanelFormat::Split { step } else { by_column::CHAIN };
                 let sum = |span: Range<usize>| {
                     let mut whole = vec![0.0; n * n];
-                    let x = &x[span.start * n..span.end * n];
-                    sums(&kernels, of, &mut whole, [x, x], span.len(), Addend::Nothing);
+                    for (at, x) in x[span.start * n..span.end * n].chunks(chain * n).enumerate() {
+                        let add = if at == 0 { Addend::Nothing } else { Addend::Destination };
+                        sums(&kernels, of, &mut whole, [x, x], x.len() / n, add);
+                    }
                     whole
                 };
                 let wholes: Vec<Vec<f32>> = steps(k, step).map(sum).collect();
@@ -193,6 +196,20 @@ mod tests {
                 });
                 assert_eq!((at, start), (0, n));
             }
+        }
+    }
+
+    #[test]
+    fn grams_in_f32_lose_no_more_digits_in_long_sums_than_in_short_ones() {
+        let (rows, n) = (256, 40);
+        let x = vec![1.1; rows * n];
+        let square = f64::from(1.1f32) * f64::from(1.1f32);
+        for (kernels, _) in formats() {
+            grams(&kernels, PanelFormat::Single, &x, rows, rows, &mut |_, _, values| {
+                let off = values.iter().map(|sum| (f64::from(*sum) / (256.0 * square) - 1.0).abs());
+                let off = off.fold(0.0, f64::max);
+                assert!(off < 4e-7, "{:?}: {off}", kernels.simd.level());
+            });
         }
     }
 }
