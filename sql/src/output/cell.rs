@@ -1,10 +1,15 @@
-//! Cells for flat formats: lists and structs as JSON text, bytes as hex digits, intervals as casts do.
+//! Cells for flat formats: lists and structs as JSON text, bytes as hex digits, intervals as casts do; and how
+//! JSON is written.
 
 use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
-use arrow_array::{Array, ArrayRef, RecordBatch, StringArray};
-use arrow_schema::{ArrowError, DataType, Field, Schema, SchemaRef};
+use arrow_array::{Array, ArrayRef, MapArray, RecordBatch, StringArray};
+use arrow_cast::cast;
+use arrow_json::writer::{Encoder, EncoderFactory, EncoderOptions, NullableEncoder, make_encoder};
+use arrow_schema::{ArrowError, DataType, Field, FieldRef, Schema, SchemaRef};
+use datafusion::arrow::buffer::OffsetBuffer;
+use datafusion::arrow::datatypes::ArrowNativeType;
 use gstore_functions::spans::{IntervalTexts, is_span};
 
 use super::times;
@@ -69,7 +74,66 @@ pub(super) fn as_text(column: &ArrayRef) -> Result<ArrayRef, ArrowError> {
 
 /// How JSON is written: nulls stand in it.
 pub(super) fn json() -> arrow_json::WriterBuilder {
-    arrow_json::WriterBuilder::new().with_explicit_nulls(true).with_encoder_factory(Arc::new(IntervalTexts))
+    arrow_json::WriterBuilder::new().with_explicit_nulls(true).with_encoder_factory(Arc::new(TextKeys))
+}
+
+/// Writes the keys of maps as their texts, as the objects of JSON have no others, and all else as
+/// [`IntervalTexts`].
+#[derive(Debug)]
+pub(super) struct TextKeys;
+
+impl EncoderFactory for TextKeys {
+    fn make_default_encoder<'a>(
+        &self,
+        field: &'a FieldRef,
+        array: &'a dyn Array,
+        options: &'a EncoderOptions,
+    ) -> Result<Option<NullableEncoder<'a>>, ArrowError> {
+        let Some(maps) = array.as_map_opt() else {
+            return IntervalTexts.make_default_encoder(field, array, options);
+        };
+        let encoder = MapEncoder {
+            keys: key_texts(maps)?,
+            offsets: maps.offsets().clone(),
+            values: make_encoder(field, maps.values(), options)?,
+        };
+        Ok(Some(NullableEncoder::new(Box::new(encoder), maps.nulls().cloned())))
+    }
+}
+
+/// The texts of the keys that the maps have: of a part of a batch, those of no other part.
+fn key_texts(maps: &MapArray) -> Result<StringArray, ArrowError> {
+    let (first, end) = (maps.offsets()[0].as_usize(), maps.offsets()[maps.len()].as_usize());
+    let keys = readable(&maps.keys().slice(first, end - first))?;
+    Ok(cast(&keys, &DataType::Utf8)?.as_string::<i32>().clone())
+}
+
+struct MapEncoder<'a> {
+    /// From the first entry of the first map on.
+    keys: StringArray,
+    offsets: OffsetBuffer<i32>,
+    values: NullableEncoder<'a>,
+}
+
+impl Encoder for MapEncoder<'_> {
+    fn encode(&mut self, row: usize, out: &mut Vec<u8>) {
+        let first = self.offsets[0].as_usize();
+        let (begin, end) = (self.offsets[row].as_usize(), self.offsets[row + 1].as_usize());
+        out.push(b'{');
+        for entry in begin..end {
+            if entry > begin {
+                out.push(b',');
+            }
+            // A text always has its JSON, and writing to memory does not fail.
+            let _ = serde_json::to_writer(&mut *out, self.keys.value(entry - first));
+            out.push(b':');
+            match self.values.is_null(entry) {
+                true => out.extend_from_slice(b"null"),
+                false => self.values.encode(entry, out),
+            }
+        }
+        out.push(b'}');
+    }
 }
 
 /// A number to six significant digits: enough to compare scores by eye.

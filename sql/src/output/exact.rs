@@ -14,7 +14,8 @@ use arrow_array::types::{
 };
 use arrow_json::writer::{Encoder, EncoderFactory, EncoderOptions, NullableEncoder};
 use arrow_schema::{ArrowError, DataType, FieldRef};
-use gstore_functions::spans::IntervalTexts;
+
+use super::cell::TextKeys;
 
 /// The largest whole number up to which doubles have all.
 const MOST: u64 = (1 << 53) - 1;
@@ -48,7 +49,7 @@ impl EncoderFactory for ExactNumbers {
                 let values = array.as_primitive::<Decimal256Type>();
                 row_encoder(array, move |row, out| decimal(out, &values.value_as_string(row)))
             }
-            _ => return IntervalTexts.make_default_encoder(field, array, options),
+            _ => return TextKeys.make_default_encoder(field, array, options),
         })
     }
 }

@@ -1,7 +1,10 @@
 //! Each format, written and read back.
 
 use super::*;
-use arrow_array::builder::{FixedSizeListBuilder, Float16Builder, IntervalMonthDayNanoBuilder, ListBuilder};
+use arrow_array::builder::{
+    FixedSizeListBuilder, Float16Builder, Float64Builder, Int64Builder, IntervalMonthDayNanoBuilder,
+    ListBuilder, MapBuilder,
+};
 use arrow_array::types::{Float64Type, IntervalMonthDayNano};
 use arrow_array::{
     ArrayRef, BinaryArray, Date32Array, Date64Array, Float16Array, Float32Array, Int64Array,
@@ -205,6 +208,42 @@ fn intervals_have_one_text_in_all_formats() {
     ] {
         assert_eq!(text_of(format, &batch), expected);
     }
+}
+
+#[test]
+fn keys_of_maps_are_texts_in_formats_of_texts() {
+    let mut maps = MapBuilder::new(None, Int64Builder::new(), Float64Builder::new());
+    for entries in [&[(1, Some(0.5)), (9_007_199_254_740_993, None)][..], &[], &[(-2, Some(1.0))]] {
+        for (key, value) in entries {
+            maps.keys().append_value(*key);
+            maps.values().append_option(*value);
+        }
+        maps.append(!entries.is_empty()).unwrap();
+    }
+    let maps: ArrayRef = Arc::new(maps.finish());
+    let batch = RecordBatch::try_from_iter_with_nullable([("m", maps, true)]).unwrap();
+    let objects = "{\"m\":{\"1\":0.5,\"9007199254740993\":null}}\n{\"m\":null}\n{\"m\":{\"-2\":1.0}}\n";
+    let lines = "{\"1\":0.5,\"9007199254740993\":null}\n\n{\"-2\":1.0}\n";
+    assert_eq!(text_of(Format::Json, &batch), objects);
+    assert_eq!(text_of(Format::Lines, &batch), lines);
+    // A part of a batch has its own keys.
+    let last = batch.slice(2, 1);
+    assert_eq!(text_of(Format::Json, &last), "{\"m\":{\"-2\":1.0}}\n");
+    assert_eq!(text_of(Format::Csv, &last), "m\n\"{\"\"-2\"\":1.0}\"\n");
+    assert_eq!(text_of(Format::Markdown, &last), "| m |\n| --- |\n| {\"-2\":1.0} |\n");
+    let mut out = Vec::new();
+    let mut writer = ResultWriter::exact_json(&batch.schema(), &mut out);
+    writer.write(&batch).unwrap();
+    writer.finish().unwrap();
+    assert_eq!(String::from_utf8(out).unwrap(), objects);
+
+    let mut spans = MapBuilder::new(None, IntervalMonthDayNanoBuilder::new(), Int64Builder::new());
+    spans.keys().append_value(IntervalMonthDayNano::new(0, 1, 0));
+    spans.values().append_value(7);
+    spans.append(true).unwrap();
+    let spans: ArrayRef = Arc::new(spans.finish());
+    let batch = RecordBatch::try_from_iter([("m", spans)]).unwrap();
+    assert_eq!(text_of(Format::Json, &batch), "{\"m\":{\"1 day\":7}}\n");
 }
 
 #[test]
