@@ -58,7 +58,8 @@ impl Store {
     /// this, or the current one if nothing changes.
     ///
     /// # Errors
-    /// The snapshot was collected, or the tag is on another one.
+    /// The snapshot was collected, the tag is on another one, or a new tag has a word of
+    /// [`TagName::is_verb`].
     pub fn tag(
         &self,
         name: &TagName,
@@ -78,6 +79,7 @@ impl Store {
             extra: Extra::new(),
         };
         let text = match tags.binary_search_by(|t| t.name.as_str().cmp(name)) {
+            Err(_) if TagName::is_verb(name) => return Err(TagError::Verb { name: name.to_string() }),
             Err(i) => {
                 tags.insert(i, entry);
                 format!("tag {name} on snapshot {wanted}")

@@ -87,6 +87,24 @@ fn a_tag_moves_only_when_told_to() {
 }
 
 #[test]
+fn a_word_that_does_something_to_tags_is_no_new_tag_and_an_old_one_stays() {
+    let (_dir, path, store) = placed(|path| filled(path, 20, &feature("grad-sgd", 6, DType::F16), 5));
+    for word in ["list", "ls", "create", "drop", "delete", "remove", "rm"] {
+        let e = tag(&store, &tag_name(word), 1).unwrap_err();
+        assert!(matches!(&e, TagError::Verb { name } if name == word), "{e}");
+    }
+    assert!(store.snapshot().unwrap().tags().is_empty());
+    // One that an earlier version has set.
+    tag(&store, &tag_name("v1"), 1).unwrap();
+    republish(&path, |root| root["tags"][0]["name"] = "list".into());
+    let list = tag_name("list");
+    assert_eq!(store.snapshot_named(&"list".parse().unwrap()).unwrap().number(), 1);
+    assert_eq!(tag(&store, &list, 1).unwrap().tags().len(), 1, "it is there already");
+    let without = store.untag(&store.snapshot().unwrap().tag(&list).unwrap(), "untag").unwrap();
+    assert!(without.tags().is_empty());
+}
+
+#[test]
 fn a_crash_while_tagging_leaves_the_tag_or_not() {
     let dir = tempdir().unwrap();
     let whole = dir.path().join("whole");

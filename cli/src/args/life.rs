@@ -116,18 +116,10 @@ pub struct TagArgs {
 }
 
 impl TagArgs {
-    /// Words that do something to what other commands name; as tags they would be set by mistake.
-    const VERBS: [&str; 7] = ["list", "ls", "create", "drop", "delete", "remove", "rm"];
-
     /// Whether the tags are listed.
     pub fn lists(&self) -> bool {
         let is_list = |name: &str| matches!(name, "list" | "ls");
         !self.delete && self.snapshot.is_none() && self.name.as_deref().is_none_or(is_list)
-    }
-
-    /// Whether a name is none for a new tag.
-    pub fn is_verb(name: &str) -> bool {
-        Self::VERBS.contains(&name)
     }
 }
 

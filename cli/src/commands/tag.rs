@@ -1,7 +1,7 @@
 //! `gstore tag`: names a snapshot, removes a name, or lists them.
 
 use anyhow::Result;
-use gstore_store::TagOptions;
+use gstore_store::{TagName, TagOptions};
 use serde_json::json;
 
 use crate::args::TagArgs;
@@ -26,7 +26,7 @@ pub fn run(context: &Context, args: &TagArgs) -> Result<()> {
     let (snapshot, said) = if args.delete {
         let tag = store.snapshot()?.tag(name)?;
         (store.untag(&tag, &context.command)?.number(), "removed".to_owned())
-    } else if TagArgs::is_verb(name) {
+    } else if TagName::is_verb(name) {
         refuse!(
             "\"{name}\" cannot be a tag: `gstore tag list` lists the tags, `gstore tag NAME` sets one, and \
              `gstore tag NAME --delete` removes one"

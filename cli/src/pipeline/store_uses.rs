@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use gstore_query::influence::TargetRef;
+use gstore_store::TagName;
 
 use super::resource::{StageUses, value_of};
 use super::{Resource, StageCall};
-use crate::args::TagArgs;
 
 /// Datasets, runs and views that there are, or that stages make.
 #[derive(Debug, Clone, Default)]
@@ -32,7 +32,7 @@ impl StageStore<'_> {
         match call.words[0].as_str() {
             "demo" | "merge" | "token" => {}
             "tag" => {
-                let name = call.value("name").filter(|name| !call.has("delete") && !TagArgs::is_verb(name));
+                let name = call.value("name").filter(|name| !call.has("delete") && !TagName::is_verb(name));
                 uses.writes.extend(name.map(|name| self.tag(name)));
             }
             // A list has no name.

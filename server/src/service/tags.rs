@@ -96,6 +96,7 @@ fn tag_status(error: &TagError) -> Status {
         TagError::Exists { name, snapshot, .. } => Status::already_exists(format!(
             "tag {name:?} is on snapshot {snapshot} already; `move` takes it from there"
         )),
+        error @ TagError::Verb { .. } => invalid(error),
         TagError::Changed(error @ ConcurrentChange::Gone { .. }) => Status::not_found(error.to_string()),
         TagError::Changed(error) => Status::aborted(error.to_string()),
         error => disk_status(error).unwrap_or_else(|| status::internal("the tag cannot be changed", error)),

@@ -506,6 +506,7 @@ async fn tags_are_made_and_removed_by_those_who_may_write_all() {
     assert_eq!(act(&client, "create_tag", moved).await.unwrap()["snapshot"], json!(number - 1));
     for (kind, body, code) in [
         ("create_tag", json!({"name": "a b"}), Code::InvalidArgument),
+        ("create_tag", json!({"name": "list"}), Code::InvalidArgument),
         ("create_tag", json!({"name": "x", "snapshot": 999_999}), Code::NotFound),
         ("delete_tag", json!({"name": "nothing"}), Code::NotFound),
         ("delete_tag", json!({"what": 1}), Code::InvalidArgument),

@@ -32,6 +32,8 @@ pub enum TagError {
         Remedy::Option("force", "")
     )]
     Exists { name: String, snapshot: u64, wanted: u64 },
+    #[error("{name:?} cannot be a tag: it says what is done with tags; give another name")]
+    Verb { name: String },
     #[error(transparent)]
     Changed(#[from] ConcurrentChange),
     #[error(transparent)]

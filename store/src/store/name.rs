@@ -37,6 +37,14 @@ pub struct TagName(String);
 
 impl TagName {
     const MAX: usize = 64;
+
+    /// Words that do something to what other commands name; as tags they would be set by mistake.
+    const VERBS: [&'static str; 7] = ["list", "ls", "create", "drop", "delete", "remove", "rm"];
+
+    /// Whether a name is none for a new tag. Stores may have older ones.
+    pub fn is_verb(name: &str) -> bool {
+        Self::VERBS.contains(&name)
+    }
 }
 
 impl FromStr for TagName {
