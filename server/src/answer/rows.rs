@@ -34,28 +34,14 @@ use crate::status;
 pub(crate) struct AnswerRows {
     pub(crate) schema: SchemaRef,
     pub(crate) notes: Option<Arc<RunNotes>>,
-    /// A batch that was waited for and not taken yet.
-    first: Option<RecordBatch>,
     batches: mpsc::Receiver<RecordBatch>,
     taken: Arc<AtomicU64>,
     outcome: Arc<OnceLock<Result<(), Status>>>,
 }
 
 impl AnswerRows {
-    /// Waits until there is a batch, or the end.
-    ///
-    /// # Errors
-    /// Why there is none.
-    pub(crate) async fn begun(&mut self) -> Result<(), Status> {
-        self.first = self.next().await.transpose()?;
-        Ok(())
-    }
-
     /// The next batch; `None` after the last.
     pub(crate) async fn next(&mut self) -> Option<Result<RecordBatch, Status>> {
-        if let Some(batch) = self.first.take() {
-            return Some(Ok(batch));
-        }
         if let Some(batch) = self.batches.recv().await {
             self.taken.fetch_add(1, Ordering::Relaxed);
             return Some(Ok(batch));
@@ -120,9 +106,7 @@ pub(crate) async fn start(
         drop((send, permit, entered, held));
     });
     match begun.await {
-        Ok(Ok(AnswerStart { schema, notes })) => {
-            Ok(AnswerRows { schema, notes, first: None, batches, taken, outcome })
-        }
+        Ok(Ok(AnswerStart { schema, notes })) => Ok(AnswerRows { schema, notes, batches, taken, outcome }),
         Ok(Err(status)) => Err(status),
         Err(_) => {
             // The task has ended without beginning.

@@ -2,7 +2,7 @@
 //!
 //! Invariants
 //! - two pieces wait; a reader that is behind holds its statement up, and one that goes away ends it
-//! - a result that breaks off is never taken for a shorter one: it is an error object where no row was sent
+//! - a result that breaks off is never taken for a shorter one: it is an error object where nothing was sent
 //!   yet; after that the body ends with an error, or, for the page, with a line that has it
 
 use std::io::Write;
@@ -12,6 +12,7 @@ use axum::body::Body;
 use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::response::Response;
 use bytes::Bytes;
+use futures::StreamExt;
 use gstore_core::locked;
 use gstore_sql::SqlError;
 use gstore_sql::output::{Format, ResultWriter, TableStyle, unique_names};
@@ -53,26 +54,36 @@ impl BodyShape {
 
 type BodySender = mpsc::Sender<Result<Bytes, Status>>;
 
-/// The rows as an answer.
-pub(super) fn response(
+/// The rows as an answer, once the first piece of it is there.
+///
+/// # Errors
+/// Why there is none.
+pub(super) async fn response(
     core: &Arc<Core>,
     rows: AnswerRows,
     record: AuditRecord,
     shape: BodyShape,
     busy: Option<BusyGuard>,
-) -> Response {
+) -> Result<Response, Status> {
     let id = record.id();
-    let (send, receive) = mpsc::channel(2);
+    let (send, mut receive) = mpsc::channel(2);
     let shared = Arc::clone(core);
     core.workers.spawn(async move {
         pump(&shared, rows, record, shape, send).await;
         drop(busy);
     });
-    let pieces =
+    let first = receive.recv().await;
+    if let Some(Err(status)) = first {
+        // Who has the error finds the request ended.
+        while receive.recv().await.is_some() {}
+        return Err(status);
+    }
+    let others =
         futures::stream::unfold(receive, async |mut pieces| pieces.recv().await.map(|piece| (piece, pieces)));
-    let mut response = reply::body_of_type(StatusCode::OK, shape.content_type(), Body::from_stream(pieces));
+    let body = Body::from_stream(futures::stream::iter(first).chain(others));
+    let mut response = reply::body_of_type(StatusCode::OK, shape.content_type(), body);
     response.headers_mut().insert(HeaderName::from_static("gstore-statement"), HeaderValue::from(id));
-    response
+    Ok(response)
 }
 
 /// Why not all was sent.
@@ -114,8 +125,11 @@ async fn send_all(
 ) -> Result<(), SendFailure> {
     let failed = |error: SqlError| SendFailure::Failed(status::sql_status(&error, core.root(), ""));
     let buffer = SharedBuffer::default();
+    // The page shows the columns while the statement runs. The header of a file waits for the first rows: where
+    // these fail, the answer is an error object.
     if shape == BodyShape::Page {
         buffer.add(&columns(rows, record));
+        hand_over(core, &buffer, record, to).await?;
     }
     let mut writer = match shape {
         // The numbers of a browser are doubles.
@@ -124,7 +138,6 @@ async fn send_all(
             ResultWriter::new(format, &rows.schema, buffer.clone(), TableStyle::default()).map_err(failed)?
         }
     };
-    hand_over(core, &buffer, record, to).await?;
     while let Some(batch) = rows.next().await {
         let batch = batch.map_err(SendFailure::Failed)?;
         record.rows(batch.num_rows());

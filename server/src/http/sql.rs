@@ -133,7 +133,7 @@ async fn answer_statement(
     let mut record = AuditRecord::begin(&core.audit, "statement", &form.sql, &caller);
     let begun = begin(core, &caller, &form, &record).await;
     let (rows, shape) = begun.inspect_err(|status| record.ended(Err(status)))?;
-    Ok(encode::response(core, rows, record, shape, busy))
+    encode::response(core, rows, record, shape, busy).await
 }
 
 async fn begin(
@@ -150,11 +150,7 @@ async fn begin(
     };
     let handle = QuestionHandle::new(snapshot, Question::Statement(statement));
     let ticket = handle.nonce.to_le_bytes();
-    let mut rows = rows::start(core, caller, handle, &ticket, record, form.window()).await?;
-    // A file has no place for an error, so one that comes before the first row is the answer.
-    if shape != BodyShape::Page {
-        rows.begun().await?;
-    }
+    let rows = rows::start(core, caller, handle, &ticket, record, form.window()).await?;
     Ok((rows, shape))
 }
 
