@@ -68,7 +68,7 @@ pub(crate) enum Question {
 impl Question {
     /// A statement without parameters.
     pub(crate) fn of_sql(sql: String) -> Self {
-        Self::Statement(Statement { sql, values: Vec::new() })
+        Self::Statement(Statement { sql, ..Statement::default() })
     }
 }
 
@@ -80,6 +80,16 @@ pub(crate) struct Statement {
     /// One row of values as an Arrow IPC stream; empty where there are none.
     #[prost(bytes = "vec", tag = "2")]
     pub(crate) values: Vec<u8>,
+    /// Whether it was made of a request of plain Flight, so that its client has written no SQL.
+    #[prost(bool, tag = "3")]
+    pub(crate) made: bool,
+}
+
+impl Statement {
+    /// The SQL that its client has written.
+    pub(crate) fn written(&self) -> Option<&str> {
+        (!self.made).then_some(self.sql.as_str())
+    }
 }
 
 /// Stored vectors of some rows.
@@ -150,7 +160,7 @@ mod tests {
     #[test]
     fn only_what_was_signed_is_taken_back() {
         let signer = Signer::new(b"key").unwrap();
-        let statement = Statement { sql: "SELECT 1".into(), values: vec![1, 2] };
+        let statement = Statement { sql: "SELECT 1".into(), values: vec![1, 2], made: true };
         let pinned = || Some(PinnedSnapshot { number: 3, root: vec![4] });
         let handle = QuestionHandle::new(pinned(), Question::Statement(statement));
         let signed = signer.sign(&handle);

@@ -204,7 +204,7 @@ impl Sessions {
         };
         let (options, live) = (self.options.clone(), self.live.clone());
         let session = SqlSession::with_tables(snapshot, options, &self.resources, live)
-            .map_err(|e| status::sql_status(&e, self.store.path(), ""))?;
+            .map_err(|e| status::sql_status(&e, self.store.path(), None))?;
         let held = Arc::new(OpenSession::new(session, lease, self.resources.clone()));
         Ok(self.keep(caller, held))
     }

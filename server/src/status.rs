@@ -11,9 +11,11 @@ use gstore_sql::{SqlError, SqlErrorKind};
 use gstore_store::OpenError;
 use tonic::{Code, Status};
 
-/// A failed statement, for the client. `root` is the folder of the store, `asked` what the client wrote.
-pub(crate) fn sql_status(error: &SqlError, root: &Path, asked: &str) -> Status {
+/// A failed statement, for the client. `root` is the folder of the store, `asked` the SQL that the client
+/// wrote. Where there is none, the message has no place in it, and a name that is unknown is one of a request.
+pub(crate) fn sql_status(error: &SqlError, root: &Path, asked: Option<&str>) -> Status {
     let code = match error.kind() {
+        SqlErrorKind::Unknown if asked.is_none() => Code::NotFound,
         SqlErrorKind::Syntax | SqlErrorKind::Refused | SqlErrorKind::Unknown | SqlErrorKind::Invalid => {
             Code::InvalidArgument
         }
@@ -36,7 +38,11 @@ pub(crate) fn sql_status(error: &SqlError, root: &Path, asked: &str) -> Status {
             Code::Internal
         }
     };
-    Status::new(code, without_paths(&error.to_string(), root, asked))
+    let message = match asked {
+        Some(_) => error.to_string(),
+        None => error.clone().nowhere().to_string(),
+    };
+    Status::new(code, without_paths(&message, root, asked.unwrap_or_default()))
 }
 
 /// What is known of an error besides its message.
@@ -180,8 +186,10 @@ mod tests {
 
     #[test]
     fn kinds_have_codes() {
-        let code = |kind| sql_status(&SqlError::new(kind, "why".to_owned()), Path::new("/s"), "").code();
+        let of = |kind, asked| sql_status(&SqlError::new(kind, "why".to_owned()), Path::new("/s"), asked);
+        let code = |kind| of(kind, Some("SELECT 1")).code();
         assert_eq!(code(SqlErrorKind::Unknown), Code::InvalidArgument);
+        assert_eq!(of(SqlErrorKind::Unknown, None).code(), Code::NotFound, "a name in a request without SQL");
         assert_eq!(code(SqlErrorKind::Memory), Code::ResourceExhausted);
         assert_eq!(code(SqlErrorKind::SpillFull), Code::ResourceExhausted);
         assert_eq!(code(SqlErrorKind::Spill), Code::Unavailable);

@@ -7,7 +7,7 @@ use datafusion::error::DataFusionError;
 use datafusion::sql::sqlparser::ast::{Ident, Spanned};
 use gstore_functions::{FunctionError, FunctionErrorKind, NO_TIMES};
 use gstore_query::QueryError;
-use gstore_store::ReadError;
+use gstore_store::{LookupError, ReadError};
 
 use super::positions::{TextPosition, place, start};
 
@@ -105,9 +105,9 @@ impl SqlError {
     }
 
     /// A name that the snapshot does not have, or has more than once.
-    pub(crate) fn lookup(error: gstore_store::LookupError) -> Self {
+    pub(crate) fn lookup(error: LookupError) -> Self {
         match error {
-            gstore_store::LookupError::Ambiguous { .. } => Self::invalid(error.to_string()),
+            LookupError::Ambiguous { .. } => Self::invalid(error.to_string()),
             _ => Self::unknown(error.to_string()),
         }
     }
@@ -123,8 +123,8 @@ impl SqlError {
         Self { message, ..self }
     }
 
-    /// The same without a place.
-    pub(crate) fn nowhere(self) -> Self {
+    /// The same without a place, for those who have not written the statement.
+    pub fn nowhere(self) -> Self {
         Self { position: None, ..self }
     }
 
@@ -288,6 +288,7 @@ impl From<QueryError> for SqlError {
     fn from(error: QueryError) -> Self {
         let kind = match &error {
             QueryError::Cancelled => SqlErrorKind::Cancelled,
+            QueryError::Lookup(LookupError::Ambiguous { .. }) => SqlErrorKind::Invalid,
             QueryError::Lookup(_) | QueryError::NoFeature { .. } => SqlErrorKind::Unknown,
             QueryError::Device(_) => SqlErrorKind::Failed,
             _ if error.is_damage() => SqlErrorKind::Damaged,

@@ -9,10 +9,10 @@ use gstore_core::Cancel;
 use gstore_query::QueryError;
 use gstore_query::influence::{InfluenceSpec, PAIR_OPTIONS, Prepared};
 use gstore_query::matrix::{MatrixError, MatrixRows};
-use gstore_store::{ReadError, Snapshot};
+use gstore_store::{LookupError, ReadError, Snapshot};
 use serde_json::{Map, Value};
 use tokio::sync::mpsc;
-use tonic::Status;
+use tonic::{Code, Status};
 
 use crate::handle::Matrix;
 use crate::status;
@@ -84,7 +84,12 @@ fn matrix_status(error: &MatrixError, root: &Path) -> Status {
             status::internal("the matrix cannot be computed", error)
         }
         MatrixError::Query(error) => {
-            Status::invalid_argument(status::without_paths(&error.to_string(), root, ""))
+            let code = match error {
+                QueryError::Lookup(LookupError::Ambiguous { .. }) => Code::InvalidArgument,
+                QueryError::Lookup(_) | QueryError::NoFeature { .. } => Code::NotFound,
+                _ => Code::InvalidArgument,
+            };
+            Status::new(code, status::without_paths(&error.to_string(), root, ""))
         }
         MatrixError::Refused(why) => Status::resource_exhausted(why.clone()),
         error => status::internal("the matrix cannot be computed", error),
@@ -94,7 +99,6 @@ fn matrix_status(error: &MatrixError, root: &Path) -> Status {
 #[cfg(test)]
 mod tests {
     use gstore_store::OpenError;
-    use tonic::Code;
 
     use super::*;
 

@@ -7,7 +7,7 @@ use tonic::Status;
 
 use super::plain::PlainRequest;
 use super::vectors;
-use crate::handle::{Question, Vectors};
+use crate::handle::{Question, Statement, Vectors};
 
 /// Bytes that one part of a large answer has, about.
 const PART_BYTES: u64 = 64 << 20;
@@ -68,10 +68,11 @@ pub(crate) fn of(snapshot: &Snapshot, wanted: &PlainRequest) -> Result<AnswerPar
 /// The rows of a relation, all or those of a range.
 fn rows_of(relation: &str, rows: &Range<u64>, whole: bool) -> Question {
     let all = format!("SELECT * FROM {relation}");
-    Question::of_sql(match whole {
+    let sql = match whole {
         true => all,
         false => format!("{all} WHERE \"row\" >= {} AND \"row\" < {}", rows.start, rows.end),
-    })
+    };
+    Question::Statement(Statement { sql, made: true, ..Statement::default() })
 }
 
 /// A name as SQL takes it literally.

@@ -10,6 +10,8 @@
 use std::fmt;
 use std::ops::Range;
 
+use gstore_query::QueryError;
+use gstore_query::influence::{Function, Options};
 use gstore_sql::{MAX_PARAMETERS, Parameters};
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -172,23 +174,20 @@ fn range([first, end]: [u64; 2]) -> Result<Range<u64>, Status> {
 
 /// The question in SQL, with every value as a parameter.
 fn influence(options: &Map<String, Value>) -> Result<Statement, Status> {
-    check_parameter_count(options.len())?;
+    let mut known = Options::new(Function::Influence);
     let mut values = Parameters::default();
     let mut arguments = Vec::new();
     let mut names = Vec::new();
     for (name, value) in options {
-        if name.is_empty() || !name.chars().all(|c| c.is_ascii_lowercase() || c == '_') {
-            return Err(Status::invalid_argument(format!(
-                "influence has no option `{}`",
-                name.escape_debug()
-            )));
-        }
+        // SQL would take it for a mistake at a place of the statement.
+        let named = known.set(name, Value::Null);
+        named.map_err(|e| Status::invalid_argument(QueryError::from(e).to_string()))?;
         values.add(Some(name), value).map_err(|e| Status::invalid_argument(e.to_string()))?;
         arguments.push(format!("{name} => ${name}"));
         names.push(name.clone());
     }
     let sql = format!("SELECT * FROM influence({})", arguments.join(", "));
-    with_values(sql, &values, &names)
+    Ok(Statement { made: true, ..with_values(sql, &values, &names)? })
 }
 
 fn with_values(sql: String, values: &Parameters, names: &[String]) -> Result<Statement, Status> {
@@ -199,7 +198,7 @@ fn with_values(sql: String, values: &Parameters, names: &[String]) -> Result<Sta
             write_values(&row)?
         }
     };
-    Ok(Statement { sql, values })
+    Ok(Statement { sql, values, ..Statement::default() })
 }
 
 #[cfg(test)]

@@ -146,10 +146,11 @@ async fn produce(
         };
         match handle.question {
             Some(Question::Statement(statement)) => {
-                let (planner, asker, sql) = (Arc::clone(&held), caller.clone(), statement.sql.clone());
+                let (planner, asker) = (Arc::clone(&held), caller.clone());
+                let sql = statement.written().map(str::to_owned);
                 let planned = async move { planner.run(&statement, window, &asker).await };
                 let result = to_its_end(permit, planned).await?;
-                let result = result.map_err(|e| status::sql_status(&e, core.root(), &sql))?;
+                let result = result.map_err(|e| status::sql_status(&e, core.root(), sql.as_deref()))?;
                 let notes = Some(result.notes_handle());
                 Ok((
                     AnswerStart { schema: result.schema, notes },
@@ -167,7 +168,7 @@ async fn produce(
                 let bytes = matrix::memory(&rows, core.workers.metrics().num_workers(), core.root())?;
                 let memory = held
                     .hold(caller, "a matrix", bytes)
-                    .map_err(|e| status::sql_status(&e, core.root(), ""))?;
+                    .map_err(|e| status::sql_status(&e, core.root(), None))?;
                 let schema = Arc::clone(rows.schema());
                 Ok((AnswerStart { schema, notes: None }, RowSource::Matrix(Box::new(rows), memory), held))
             }
@@ -190,8 +191,8 @@ async fn produce(
 }
 
 enum RowSource {
-    /// The rows, and the statement that gives them.
-    Statement(gstore_sql::SqlStream, String),
+    /// The rows, and the SQL that their client has written.
+    Statement(gstore_sql::SqlStream, Option<String>),
     Vectors(vectors::OpenFeature),
     Matrix(Box<MatrixRows>, HeldMemory),
 }
@@ -206,7 +207,8 @@ impl RowSource {
         match self {
             Self::Statement(mut stream, sql) => {
                 while let Some(batch) = stream.next().await {
-                    let batch = batch.map_err(|e: SqlError| status::sql_status(&e, core.root(), &sql))?;
+                    let batch =
+                        batch.map_err(|e: SqlError| status::sql_status(&e, core.root(), sql.as_deref()))?;
                     if batch.num_rows() > 0 && to.send(batch).await.is_err() {
                         return Err(Status::cancelled("the rows are not read any more"));
                     }
@@ -252,7 +254,7 @@ pub(crate) async fn columns(
     match question {
         Question::Statement(statement) => {
             let columns = held.columns(statement, caller).await?;
-            columns.map_err(|e| status::sql_status(&e, core.root(), &statement.sql))
+            columns.map_err(|e| status::sql_status(&e, core.root(), statement.written()))
         }
         Question::Vectors(wanted) => Ok(vectors::open(held.snapshot(), wanted)?.schema),
         Question::Matrix(wanted) => {

@@ -123,7 +123,7 @@ async fn send_all(
     shape: BodyShape,
     to: &BodySender,
 ) -> Result<(), SendFailure> {
-    let failed = |error: SqlError| SendFailure::Failed(status::sql_status(&error, core.root(), ""));
+    let failed = |error: SqlError| SendFailure::Failed(status::sql_status(&error, core.root(), None));
     let buffer = SharedBuffer::default();
     // The page shows the columns while the statement runs. The header of a file waits for the first rows: where
     // these fail, the answer is an error object.

@@ -151,13 +151,16 @@ async fn prepare(
 pub(super) async fn describe_statement(asking: &AuthorizedRequest, sql: &str) -> Result<Description, Status> {
     let (core, caller) = (Arc::clone(&asking.core), asking.caller.clone());
     let held = asking.session(None).await?;
-    let whole = Statement { sql: sql.to_owned(), values: Vec::new() };
+    let whole = Statement { sql: sql.to_owned(), ..Statement::default() };
     let work = async move {
         // One without parameters is planned for its run as well.
         if let Ok(Ok(schema)) = held.columns(&whole, &caller).await {
             return Ok(Description { schema: Some(schema), parameters: Arc::new(Schema::empty()) });
         }
-        held.session.describe(&whole.sql).await.map_err(|e| status::sql_status(&e, core.root(), &whole.sql))
+        held.session
+            .describe(&whole.sql)
+            .await
+            .map_err(|e| status::sql_status(&e, core.root(), whole.written()))
     };
     asking.apart(work).await
 }

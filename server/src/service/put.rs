@@ -80,7 +80,7 @@ async fn bind(
     handle: QuestionHandle,
     messages: BoxStream<'static, Result<FlightData, Status>>,
 ) -> Result<Vec<u8>, Status> {
-    let Some(Question::Statement(Statement { sql, .. })) = handle.question else {
+    let Some(Question::Statement(statement)) = handle.question else {
         return Err(Status::invalid_argument("only statements have parameters"));
     };
     let patience = asking.core.limits.connections.reader;
@@ -91,7 +91,7 @@ async fn bind(
         None => Vec::new(),
         Some(row) => value_bytes(&row)?,
     };
-    let bound = QuestionHandle::new(handle.snapshot, Question::Statement(Statement { sql, values }));
+    let bound = QuestionHandle::new(handle.snapshot, Question::Statement(Statement { values, ..statement }));
     Ok(asking.core.signer.sign(&bound))
 }
 

@@ -69,6 +69,35 @@ async fn the_same_rows_come_by_every_way() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn unknown_names_are_not_found_and_messages_name_no_place_of_a_statement() {
+    let server = Server::start(options());
+    let narrow = crate::token(&server.store, "narrow", Some(&["pool", "target"]));
+    let (all, narrow) = (Client::of(&server).await, Client::with(&server, &narrow).await);
+    for (client, unknown) in [(&all, "nothing"), (&narrow, "other")] {
+        for (pool, target, k, code) in [
+            ("pool", unknown, 4, Code::NotFound),
+            (unknown, "target", 4, Code::NotFound),
+            ("pool", "target", -3, Code::InvalidArgument),
+        ] {
+            let names = format!(r#""pool": "{pool}", "target": "{target}""#);
+            let mut asked = vec![format!(r#"{{"influence": {{{names}, "k": {k}}}}}"#)];
+            if code == Code::NotFound {
+                asked.push(format!(r#"{{"matrix": {{{names}}}}}"#));
+            }
+            for asked in asked {
+                let ticket = arrow_flight::Ticket::new(asked.clone().into_bytes());
+                for status in
+                    [client.rows(json(&asked)).await.unwrap_err(), client.get(ticket).await.unwrap_err()]
+                {
+                    assert_eq!(status.code(), code, "{asked}: {status}");
+                    assert!(!status.message().contains("(line "), "{asked}: {status}");
+                }
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn stored_vectors_come_bit_for_bit() {
     let folder = tempfile::tempdir().unwrap();
     fixture::large(&folder.path().join("store"), 700, 3, 16, 1);

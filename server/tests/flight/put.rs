@@ -482,7 +482,7 @@ async fn a_matrix_has_the_scores_of_single_questions() {
     let (_, all) = client.rows(ask("target")).await.unwrap();
     assert_eq!(all[0].column_by_name("scores").unwrap().as_fixed_size_list().value_length(), 4);
     let status = client.rows(ask("nothing")).await.unwrap_err();
-    assert_eq!(status.code(), Code::InvalidArgument, "{status}");
+    assert_eq!(status.code(), Code::NotFound, "{status}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
