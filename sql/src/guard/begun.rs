@@ -39,10 +39,11 @@ fn refused(words: &[&str]) -> Option<SqlError> {
             let what = if what == "MACRO" { "CREATE MACRO" } else { "CREATE FUNCTION" };
             (what, "write the expression where it is used, or once as a column of WITH or of a view".into())
         }
-        ["SET", ..] => {
+        ["SET", "THREADS", ..] | ["SET", "GLOBAL" | "SESSION" | "LOCAL", "THREADS", ..] => {
             let threads = Remedy::Option("threads", "N");
             ("SET", format!("how many threads there are is an option of the program that asks: {threads}"))
         }
+        ["SET", ..] => return Some(refuse("SET")),
         ["PRAGMA", ..] => {
             ("PRAGMA", "DESCRIBE pool has the columns of a table, SHOW TABLES lists the tables".into())
         }
@@ -84,6 +85,8 @@ mod tests {
             let said = said(sql);
             assert!(said.contains(says), "{said}");
         }
+        assert!(said("SET GLOBAL threads TO 2").contains("threads=N"));
+        assert_eq!(said("SET x = 1"), "SET is not allowed: SQL only reads the store");
         assert!(crate::dialect::check_condition("load = 1 AND call = 2").is_ok());
     }
 }
