@@ -1,9 +1,18 @@
 //! Logs of the server, on standard error: lines of text, or of JSON.
+//!
+//! Invariants
+//! - an event is one line, whatever clients have sent and errors say, and drives no terminal
 
+use std::fmt;
 use std::io::IsTerminal;
 use std::str::FromStr;
 
+use gstore_core::visible;
+use tracing::field::{Field, Visit};
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::field::{RecordFields, VisitOutput};
+use tracing_subscriber::fmt::FormatFields;
+use tracing_subscriber::fmt::format::{DefaultVisitor, Writer};
 
 const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
 
@@ -28,10 +37,30 @@ pub fn begin(format: LogFormat, level: &str) -> Result<(), String> {
         .with_writer(std::io::stderr)
         .with_target(false);
     let begun = match format {
-        LogFormat::Text => log.with_ansi(std::io::stderr().is_terminal()).try_init(),
+        LogFormat::Text => log.with_ansi(std::io::stderr().is_terminal()).fmt_fields(LineFields).try_init(),
         LogFormat::Json => log.json().flatten_event(true).try_init(),
     };
     begun.map_err(|e| e.to_string())
+}
+
+/// The fields of an event as a line of text, in which [`visible`] escapes what JSON escapes by itself.
+struct LineFields;
+
+impl<'writer> FormatFields<'writer> for LineFields {
+    fn format_fields<R: RecordFields>(&self, writer: Writer<'writer>, fields: R) -> fmt::Result {
+        let mut visitor = LineVisitor(DefaultVisitor::new(writer, true));
+        fields.record(&mut visitor);
+        visitor.0.finish()
+    }
+}
+
+struct LineVisitor<'a>(DefaultVisitor<'a>);
+
+impl Visit for LineVisitor<'_> {
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        let shown = visible(&format!("{value:?}"));
+        self.0.record_debug(field, &format_args!("{shown}"));
+    }
 }
 
 /// The filter of a level. An unknown word is refused: it would be taken for the name of a module, and nothing
@@ -49,7 +78,45 @@ fn filter(level: &str) -> Result<EnvFilter, String> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write;
+    use std::sync::{Arc, Mutex};
+
+    use gstore_core::locked;
+
     use super::*;
+
+    #[derive(Clone, Default)]
+    struct Written(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Written {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            locked(&self.0).write(bytes)
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn an_event_is_one_line_of_text() {
+        let written = Written::default();
+        let out = written.clone();
+        let log = tracing_subscriber::fmt()
+            .with_writer(move || out.clone())
+            .with_ansi(false)
+            .fmt_fields(LineFields)
+            .without_time()
+            .with_target(false);
+        tracing::subscriber::with_default(log.finish(), || {
+            let (error, what) = ("no table\n  there are \u{7}", "SELECT '\u{1b}[31m', '\0'\r\nforged ä");
+            tracing::warn!(%error, peer = "a\n", what = %what, "a statement\nfailed");
+        });
+        let text = String::from_utf8(locked(&written.0).clone()).unwrap();
+        let expected = " WARN a statement\\nfailed error=no table\\n  there are \\u{7} peer=\"a\\n\" \
+                        what=SELECT '\\u{1b}[31m', '\\u{0}'\\r\\nforged ä\n";
+        assert_eq!(text, expected);
+    }
 
     #[test]
     fn a_word_that_is_no_level_is_refused() {

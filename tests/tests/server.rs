@@ -275,6 +275,22 @@ fn a_server_that_others_reach_has_a_certificate_or_is_told_not_to() {
     place.run(&["query", "SELECT 1", "--remote", &page]).says(2, &["grpc://host:port"]);
 }
 
+#[test]
+fn no_statement_makes_a_line_of_the_log_or_drives_a_terminal() {
+    let place = Place::with_store();
+    let token = token(&place, "laptop");
+    let server = Served::start(&place, &["--audit-log", "audit.jsonl"]);
+    let sql = "SELECT 1 AS a,\nforged FROM (SELECT '\u{1b}[31m' AS forged)";
+    assert_eq!(place.run(&["query", sql, "--remote", &server.address, "--token", &token]).code, 0);
+    assert_eq!(server.stop().code, 0);
+    let log = place.read("serve.log");
+    assert!(log.contains("what=SELECT 1 AS a,\\nforged FROM (SELECT '\\u{1b}[31m' AS forged)\n"), "{log}");
+    assert!(!log.contains("\nforged") && !log.contains('\u{1b}'), "{log}");
+    let audit = place.read("audit.jsonl");
+    let mut lines = audit.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).expect("JSON"));
+    assert!(lines.any(|line| line["what"] == sql), "{audit}");
+}
+
 /// A file of options that is handed out: every line of it is understood, and it serves.
 #[test]
 fn options_stand_in_a_file() {
