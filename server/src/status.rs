@@ -12,7 +12,7 @@ use gstore_store::OpenError;
 use tonic::{Code, Status};
 
 /// A failed statement, for the client. `root` is the folder of the store, `asked` the SQL that the client
-/// wrote. Where there is none, the message has no place in it, and a name that is unknown is one of a request.
+/// wrote. Without any, the message has no place in it, and a name that is unknown is one of a request.
 pub(crate) fn sql_status(error: &SqlError, root: &Path, asked: Option<&str>) -> Status {
     let code = match error.kind() {
         SqlErrorKind::Unknown if asked.is_none() => Code::NotFound,

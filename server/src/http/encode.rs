@@ -125,8 +125,8 @@ async fn send_all(
 ) -> Result<(), SendFailure> {
     let failed = |error: SqlError| SendFailure::Failed(status::sql_status(&error, core.root(), None));
     let buffer = SharedBuffer::default();
-    // The page shows the columns while the statement runs. The header of a file waits for the first rows: where
-    // these fail, the answer is an error object.
+    // The page shows the columns while the statement runs. The header of a file waits for the first rows:
+    // where these fail, the answer is an error object.
     if shape == BodyShape::Page {
         buffer.add(&columns(rows, record));
         hand_over(core, &buffer, record, to).await?;

@@ -1,5 +1,5 @@
-//! Cells for flat formats: lists and structs as JSON text, bytes as hex digits, intervals as casts do; and how
-//! JSON is written.
+//! Cells for flat formats: lists, structs and maps as JSON text, bytes as hex digits, intervals as casts do;
+//! and how JSON is written.
 
 use std::sync::Arc;
 
