@@ -9,10 +9,10 @@
 use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
-use arrow_array::{Array, Int32Array, ListArray};
+use arrow_array::{Array, ArrayRef, BooleanArray, Int32Array, ListArray};
 use arrow_schema::{DataType, Field, FieldRef};
 use arrow_select::take::take;
-use datafusion::arrow::buffer::OffsetBuffer;
+use datafusion::arrow::buffer::{NullBuffer, OffsetBuffer};
 use datafusion::error::Result as DfResult;
 use datafusion::functions_nested::all_default_nested_functions;
 use datafusion::logical_expr::binary::type_union_resolution;
@@ -109,6 +109,13 @@ impl ScalarUDFImpl for ListFunction {
             if let Some(wanted) = args.args.get_mut(1) {
                 *wanted = without_nulls(wanted)?;
             }
+            let nulls = nulls_of_any(&args.args);
+            return Ok(match (self.engine.invoke_with_args(args)?, nulls) {
+                (ColumnarValue::Array(found), Some(nulls)) => {
+                    ColumnarValue::Array(with_nulls(&found, &nulls))
+                }
+                (found, _) => found,
+            });
         }
         self.engine.invoke_with_args(args)
     }
@@ -160,6 +167,26 @@ fn null_as_list(types: &[DataType]) -> Vec<DataType> {
         _ => of.clone(),
     };
     types.iter().map(put).collect()
+}
+
+/// The rows in which one of the arguments is NULL.
+fn nulls_of_any(args: &[ColumnarValue]) -> Option<NullBuffer> {
+    let nulls = args.iter().filter_map(|arg| match arg {
+        ColumnarValue::Array(lists) => lists.logical_nulls(),
+        ColumnarValue::Scalar(_) => None,
+    });
+    nulls.reduce(|all, one| NullBuffer::union(Some(&all), Some(&one)).unwrap_or(all))
+}
+
+/// The same with these NULLs, which the engine forgets where all that is looked for in a batch is empty.
+fn with_nulls(found: &ArrayRef, nulls: &NullBuffer) -> ArrayRef {
+    match found.as_boolean_opt() {
+        Some(found) => {
+            let nulls = NullBuffer::union(found.nulls(), Some(nulls));
+            Arc::new(BooleanArray::new(found.values().clone(), nulls))
+        }
+        None => Arc::clone(found),
+    }
 }
 
 fn without_nulls(lists: &ColumnarValue) -> DfResult<ColumnarValue> {
