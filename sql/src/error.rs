@@ -90,6 +90,11 @@ impl SqlError {
         NO_TIMES.iter().find_map(|end| text.strip_suffix(end))
     }
 
+    /// The rows are not wanted any more.
+    pub(crate) fn cancelled() -> Self {
+        Self::new(SqlErrorKind::Cancelled, "the query was cancelled".into())
+    }
+
     /// Something that cannot happen did.
     pub(crate) fn internal(what: &str) -> Self {
         Self::new(SqlErrorKind::Failed, format!("internal error: {what}"))

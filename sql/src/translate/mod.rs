@@ -93,9 +93,7 @@ fn translate(error: DataFusionError, tables: &[String]) -> SqlError {
             }
         },
         DataFusionError::SchemaError(inner, _) => schema_error(*inner),
-        DataFusionError::ExecutionJoin(join) if join.is_cancelled() => {
-            SqlError::new(SqlErrorKind::Cancelled, "the query was cancelled".into())
-        }
+        DataFusionError::ExecutionJoin(join) if join.is_cancelled() => SqlError::cancelled(),
         other => by_text(&other, tables),
     }
 }
