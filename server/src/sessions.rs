@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use arrow_schema::SchemaRef;
-use gstore_core::{Digest, locked};
+use gstore_core::{Cancel, Digest, locked};
 use gstore_sql::{
     HeldMemory, LiveTable, PreparedStatement, RowWindow, SqlError, SqlOptions, SqlResources, SqlResult,
     SqlSession, StatementOptions, with_whole_views,
@@ -98,21 +98,25 @@ impl OpenSession {
         Ok(Ok(schema))
     }
 
-    /// Starts a statement, by the plan that was made for its columns where there is one.
+    /// Starts a statement, by the plan that was made for its columns where there is one. `cancel` ends it.
     pub(crate) async fn run(
         &self,
         statement: &Statement,
         window: Option<RowWindow>,
         caller: &Caller,
+        cancel: Arc<Cancel>,
     ) -> Result<Result<SqlResult, SqlError>, Status> {
         let client = caller.client();
         let memory = self.resources.of_client(&client);
         let prepared = self.find(statement, &client).filter(|_| window.is_none());
-        if let Some(result) = prepared.and_then(|found| self.session.run_prepared(&found, Some(&memory))) {
+        let run = |found: Arc<PreparedStatement>| {
+            self.session.run_prepared(&found, Some(&memory), Arc::clone(&cancel))
+        };
+        if let Some(result) = prepared.and_then(run) {
             return Ok(result);
         }
         let (values, asker) = (read_values(statement)?, Some(caller.asker()));
-        let asked = StatementOptions { values, window, asker, memory: Some(memory) };
+        let asked = StatementOptions { values, window, asker, memory: Some(memory), cancel };
         Ok(self.session.run_asked(&statement.sql, asked).await)
     }
 

@@ -232,7 +232,7 @@ mod tests {
         drop(rest);
         // A plan that is kept holds what its client may hold, whichever client it was made for.
         let prepared = session.prepare(SORTED, &Parameters::default(), Some(&two)).await.unwrap();
-        let run = session.run_prepared(&prepared, Some(&one)).unwrap().unwrap();
+        let run = session.run_prepared(&prepared, Some(&one), Arc::default()).unwrap().unwrap();
         assert_eq!(counted(run).await.unwrap_err().kind(), SqlErrorKind::Memory);
         assert_eq!(sorted(&session, Some(two)).await.unwrap(), 100_000);
         drop(held);

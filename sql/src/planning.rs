@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use arrow_array::RecordBatch;
 use arrow_schema::DataType;
+use datafusion::common::runtime::SpawnedTask;
 use datafusion::common::tree_node::TreeNodeRecursion;
+use datafusion::error::DataFusionError;
 use datafusion::execution::runtime_env::RuntimeEnv;
 use datafusion::execution::{SessionState, TaskContext};
 use datafusion::logical_expr::LogicalPlan;
@@ -82,6 +84,8 @@ pub(super) struct Planned {
     pub(super) rows: Option<usize>,
     /// What may be wrong with texts that are to be numbers.
     pub(super) mixed: Vec<MixedComparison>,
+    /// What its functions look at; none of a plan that may run several times at once.
+    pub(super) budget: Option<Arc<Budget>>,
 }
 
 impl Planned {
@@ -147,10 +151,11 @@ pub(super) async fn plan(
         .and_then(|plan| bounds::limit_repetition(plan, asking))
         .map_err(translate)?;
     let plan = cooperative(plan).and_then(|plan| dialect::renamed(plan, &headings)).map_err(translate)?;
-    if let Some(budget) = state.config().get_extension::<Budget>() {
+    let budget = state.config().get_extension::<Budget>();
+    if let Some(budget) = &budget {
         budget.planned();
     }
-    Ok(Planned { plan, rows, mixed })
+    Ok(Planned { plan, rows, mixed, budget })
 }
 
 /// How a PIVOT is written that is planned without its rows.
@@ -179,22 +184,27 @@ fn rows_of<'a>(
             let why = "PIVOT without IN is of rows that may be others when it runs";
             return Err(SqlError::invalid(why.to_owned()).hint(NAMED));
         }
-        // It runs apart from the statement that it is for, with limits and notes of its own.
-        bounds::limit(&mut state, &memory.memory_pool)?;
+        // It has limits and notes of its own, apart from the statement that it is for, and ends with that.
+        let cancel = state.config().get_extension::<Budget>().and_then(|budget| budget.cancel());
+        let cancel = cancel.unwrap_or_default();
+        bounds::limit(&mut state, &memory.memory_pool)?.ends_with(&cancel);
         state.config_mut().set_extension(Arc::new(RunNotes::default()));
         let planned = plan(&state, statement, &Headings::default(), None, tables).await?;
         let pool = Arc::clone(&memory.memory_pool);
         let context = planned.context(TaskContext::from(&state).with_runtime(memory));
         let Planned { plan, mixed, .. } = planned;
-        let rows = collect(plan, Arc::new(context));
+        // Not on this thread, which has to see when the time is over.
+        let rows = SpawnedTask::spawn(collect(plan, Arc::new(context)));
         let rows = match served {
             true => tokio::time::timeout(LONGEST_ANSWER, rows).await.map_err(|_| {
+                cancel.raise();
                 let seconds = LONGEST_ANSWER.as_secs();
                 SqlError::refused(format!("the values of a PIVOT were not found within {seconds} s"))
                     .hint(NAMED)
             })?,
             false => rows.await,
         };
+        let rows = rows.unwrap_or_else(|error| Err(DataFusionError::ExecutionJoin(Box::new(error))));
         rows.map_err(|e| {
             memory::explain(MixedComparison::explain(&mixed, SqlError::from_datafusion(e, tables)), &pool)
         })

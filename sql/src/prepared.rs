@@ -3,7 +3,8 @@
 //! Invariants
 //! - what held when a plan was made holds when it runs: a statement that may read the clock, draw numbers, or
 //!   name a table whose rows are those of the moment keeps no plan
-//! - a plan runs once; copies of it may run, any number, where none of its operators keeps anything of a run
+//! - a plan runs once; copies of it may run, any number, where none of its operators keeps anything of a run,
+//!   and none of its functions looks at the end of one
 //! - a copy opens its files itself, and closes them when it ends
 
 use std::sync::{Arc, Mutex};
@@ -53,9 +54,10 @@ impl PreparedStatement {
     pub(super) fn new(planned: Planned, lasting: bool, constants: u64) -> Self {
         let schema = planned.plan.schema();
         let is_small = constants <= MOST_CONSTANTS && columns(&planned.plan) <= MOST_COLUMNS;
+        let takes_long = planned.budget.as_ref().is_some_and(|budget| budget.takes_long());
         let plan = match lasting && is_small {
             false => StatementPlan::None,
-            true if is_stateless(&planned.plan) => StatementPlan::Copied(planned),
+            true if !takes_long && is_stateless(&planned.plan) => StatementPlan::Copied(planned),
             true => StatementPlan::Once(Mutex::new(Some(planned))),
         };
         Self { schema, plan }
@@ -71,8 +73,13 @@ impl PreparedStatement {
         match &self.plan {
             StatementPlan::None => None,
             StatementPlan::Once(plan) => locked(plan).take().map(Ok),
-            StatementPlan::Copied(Planned { plan, rows, mixed }) => {
-                Some(copy_plan(plan).map(|plan| Planned { plan, rows: *rows, mixed: mixed.clone() }))
+            StatementPlan::Copied(Planned { plan, rows, mixed, .. }) => {
+                Some(copy_plan(plan).map(|plan| Planned {
+                    plan,
+                    rows: *rows,
+                    mixed: mixed.clone(),
+                    budget: None,
+                }))
             }
         }
     }

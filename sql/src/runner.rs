@@ -9,7 +9,7 @@ use std::time::Duration;
 use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
 use futures::StreamExt;
-use gstore_core::Cancel;
+use gstore_core::{Cancel, CancelOnDrop};
 use gstore_store::Snapshot;
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc::Receiver;
@@ -18,7 +18,7 @@ use super::error::{SqlError, SqlErrorKind};
 use super::notes::{Notes, RunNotes};
 use super::options::SqlOptions;
 use super::parameters::Parameters;
-use super::session::{SqlSession, SqlStream};
+use super::session::{SqlSession, SqlStream, StatementOptions};
 
 /// Operators recurse over the expressions that the planner accepted.
 const WORKER_STACK: usize = 16 << 20;
@@ -70,14 +70,20 @@ impl SqlRunner {
     ) -> Result<SqlRows<'a>, SqlError> {
         let runtime = self.runtime.as_ref().ok_or_else(|| SqlError::internal("the runner is gone"))?;
         let _inside = runtime.enter();
-        let result = unless_cancelled(cancel, self.session.run_with(sql, values))??;
+        let ends = CancelOnDrop(Arc::new(Cancel::new()));
+        let asked = StatementOptions {
+            values: values.clone(),
+            cancel: Arc::clone(&ends.0),
+            ..StatementOptions::default()
+        };
+        let result = unless_cancelled(cancel, self.session.run_asked(sql, asked))??;
         let (schema, notes) = (Arc::clone(&result.schema), result.notes_handle());
-        Ok(SqlRows { schema, notes, batches: pump(result.stream), cancel })
+        Ok(SqlRows { schema, notes, batches: pump(result.stream), cancel, ends })
     }
 }
 
 impl Drop for SqlRunner {
-    /// An operator stops only between batches; a cancelled statement's caller does not wait for that.
+    /// Most operators stop only between batches; a cancelled statement's caller does not wait for that.
     fn drop(&mut self) {
         if let Some(runtime) = self.runtime.take() {
             runtime.shutdown_background();
@@ -91,6 +97,8 @@ pub struct SqlRows<'a> {
     notes: Arc<RunNotes>,
     batches: Receiver<Result<RecordBatch, SqlError>>,
     cancel: &'a Cancel,
+    /// The statement's own flag, which ends it where it does not yield.
+    ends: CancelOnDrop,
 }
 
 impl SqlRows<'_> {
@@ -111,6 +119,7 @@ impl Iterator for SqlRows<'_> {
     fn next(&mut self) -> Option<Self::Item> {
         unless_cancelled(self.cancel, self.batches.recv()).unwrap_or_else(|cancelled| {
             self.batches.close();
+            self.ends.0.raise();
             Some(Err(cancelled))
         })
     }
@@ -149,7 +158,7 @@ fn unless_cancelled<T>(cancel: &Cancel, work: impl Future<Output = T>) -> Result
         }
         std::thread::park_timeout(GLANCE);
     }
-    Err(SqlError::new(SqlErrorKind::Cancelled, "the query was cancelled".into()))
+    Err(SqlError::cancelled())
 }
 
 struct UnparkWaker(Thread);

@@ -20,6 +20,7 @@ use datafusion::functions::unicode::planner::UnicodeFunctionPlanner;
 use datafusion::physical_plan::execute_stream;
 use datafusion::prelude::{SessionConfig, SessionContext};
 use futures::{Stream, StreamExt};
+use gstore_core::{Cancel, CancelOnDrop};
 use gstore_functions as functions;
 use gstore_store::Snapshot;
 
@@ -49,7 +50,8 @@ use super::views;
 use super::virtuals::NamedVirtuals as AskedColumns;
 use super::window::RowWindow;
 
-/// Rows of a result, as they come; dropping it cancels the query.
+/// Rows of a result, as they come; dropping it cancels the query. While one is computed only
+/// [`StatementOptions::cancel`] does.
 pub type SqlStream = Pin<Box<dyn Stream<Item = Result<RecordBatch, SqlError>> + Send>>;
 
 /// A result under way.
@@ -90,6 +92,8 @@ pub struct StatementOptions {
     pub asker: Option<Requester>,
     /// The memory of who asks ([`SqlResources::of_client`]); that of the session without it.
     pub memory: Option<SqlResources>,
+    /// Raised to end it, also where it does not yield; it is raised as well when the rows are dropped.
+    pub cancel: Arc<Cancel>,
 }
 
 impl SqlSession {
@@ -204,14 +208,15 @@ impl SqlSession {
     /// The same with all that can be said of it.
     pub async fn run_asked(&self, sql: &str, asked: StatementOptions) -> Result<SqlResult, SqlError> {
         let notes = Arc::new(RunNotes::default());
-        let (mut state, _) = self.state(asked.memory.as_ref())?;
+        let (mut state, budget) = self.state(asked.memory.as_ref())?;
+        budget.ends_with(&asked.cancel);
         state.config_mut().set_extension(Arc::clone(&notes));
         if let Some(asker) = asked.asker {
             state.config_mut().set_extension(Arc::new(asker));
         }
         let context = with_memory(TaskContext::from(&state), asked.memory.as_ref());
         let planned = self.plan_with(state, sql, &asked.values, asked.window).await?;
-        self.begin(planned, context, notes)
+        self.begin(planned, context, notes, asked.cancel)
     }
 
     /// Plans a statement to be run later, as long as this session is there. What functions make counts in
@@ -229,11 +234,13 @@ impl SqlSession {
     }
 
     /// Runs a statement that this session has prepared, as [`SqlSession::run`] does; `None` where no plan is
-    /// left for another run, and the statement is to be asked like any other.
+    /// left for another run, and the statement is to be asked like any other. `cancel` as in
+    /// [`StatementOptions`].
     pub fn run_prepared(
         &self,
         prepared: &PreparedStatement,
         memory: Option<&SqlResources>,
+        cancel: Arc<Cancel>,
     ) -> Option<Result<SqlResult, SqlError>> {
         let planned = prepared.plan()?.map_err(SqlError::from);
         let notes = Arc::new(RunNotes::default());
@@ -241,7 +248,7 @@ impl SqlSession {
         let mut config = context.session_config().clone();
         config.set_extension(Arc::clone(&notes));
         let context = context.with_session_config(config);
-        Some(planned.and_then(|planned| self.begin(planned, context, notes)))
+        Some(planned.and_then(|planned| self.begin(planned, context, notes, cancel)))
     }
 
     /// Starts a plan.
@@ -250,9 +257,13 @@ impl SqlSession {
         planned: Planned,
         context: TaskContext,
         notes: Arc<RunNotes>,
+        cancel: Arc<Cancel>,
     ) -> Result<SqlResult, SqlError> {
         let context = planned.context(context);
-        let Planned { plan, mixed, .. } = planned;
+        let Planned { plan, mixed, budget, .. } = planned;
+        if let Some(budget) = budget {
+            budget.ends_with(&cancel);
+        }
         let (schema, tables, snapshot) = (plan.schema(), self.tables.names(), Arc::clone(self.snapshot()));
         let pool = Arc::clone(context.memory_pool());
         let translate = move |e| {
@@ -262,6 +273,11 @@ impl SqlSession {
         let stream = execute_stream(plan, Arc::new(context))
             .map_err(&translate)?
             .map(move |batch| batch.map_err(&translate));
+        // Operators may have tasks of their own, which end when they yield.
+        let raises = CancelOnDrop(cancel);
+        let stream = stream.inspect(move |_| {
+            let _ = &raises;
+        });
         Ok(SqlResult { schema, stream: Box::pin(PanicGuard::new(stream)), notes })
     }
 

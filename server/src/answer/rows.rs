@@ -7,6 +7,7 @@
 //! - a permit and a place among the running statements are held until the last batch is handed over, and not
 //!   longer than the limit of time; a thread of its own that a statement has holds the permit until it has
 //!   ended
+//! - what ends a statement is waited for apart from its work, which may go without a yield for long
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -15,6 +16,7 @@ use std::time::Duration;
 use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
 use futures::StreamExt;
+use gstore_core::{Cancel, CancelOnDrop};
 use gstore_query::matrix::MatrixRows;
 use gstore_sql::{HeldMemory, RowWindow, RunNotes, SqlError};
 use tokio::sync::{mpsc, oneshot};
@@ -82,14 +84,24 @@ pub(crate) async fn start(
     let (send, batches) = mpsc::channel(2);
     let (begin, begun) = oneshot::channel();
     let outcome = Arc::new(OnceLock::new());
-    let (seen, core, caller) = (Arc::clone(&outcome), Arc::clone(core), caller.clone());
     let taken = Arc::new(AtomicU64::new(0));
-    let read = Arc::clone(&taken);
-    let task = core.workers.clone().spawn(async move {
+    let ends = CancelOnDrop(Arc::new(Cancel::new()));
+    let mut work = core.workers.spawn({
+        let (core, caller, to, cancel) =
+            (Arc::clone(core), caller.clone(), send.clone(), Arc::clone(&ends.0));
+        async move {
+            let _held = held;
+            produce((&core, &permit), &caller, (handle, window), &to, begin, cancel).await
+        }
+    });
+    let (seen, core, read) = (Arc::clone(&outcome), Arc::clone(core), Arc::clone(&taken));
+    // On the threads of connections: those of the work may all be inside long operators.
+    let task = tokio::spawn(async move {
         let limit = core.limits.time;
-        let work = produce((&core, &permit), &caller, (handle, window), &send, begin);
         let ended = tokio::select! {
-            ended = work => ended,
+            ended = &mut work => {
+                ended.unwrap_or_else(|error| Err(status::internal("the statement failed", &error)))
+            }
             why = entered.ended() => Err(why),
             () = tokio::time::sleep_until(deadline) => {
                 let seconds = limit.as_secs_f64();
@@ -103,7 +115,12 @@ pub(crate) async fn start(
         };
         // Noted before the channel closes: a reader that finds it closed finds the outcome.
         let _ = seen.set(ended);
-        drop((send, permit, entered, held));
+        drop(ends);
+        work.abort();
+        if !work.is_finished() {
+            let _ = work.await;
+        }
+        drop((send, entered));
     });
     match begun.await {
         Ok(Ok(AnswerStart { schema, notes })) => Ok(AnswerRows { schema, notes, batches, taken, outcome }),
@@ -138,6 +155,7 @@ async fn produce(
     (handle, window): (QuestionHandle, Option<RowWindow>),
     to: &mpsc::Sender<RecordBatch>,
     begin: oneshot::Sender<Result<AnswerStart, Status>>,
+    cancel: Arc<Cancel>,
 ) -> Result<(), Status> {
     let begun = async {
         let held = match &handle.snapshot {
@@ -148,7 +166,7 @@ async fn produce(
             Some(Question::Statement(statement)) => {
                 let (planner, asker) = (Arc::clone(&held), caller.clone());
                 let sql = statement.written().map(str::to_owned);
-                let planned = async move { planner.run(&statement, window, &asker).await };
+                let planned = async move { planner.run(&statement, window, &asker, cancel).await };
                 let result = to_its_end(permit, planned).await?;
                 let result = result.map_err(|e| status::sql_status(&e, core.root(), sql.as_deref()))?;
                 let notes = Some(result.notes_handle());

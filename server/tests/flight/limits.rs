@@ -65,6 +65,32 @@ async fn a_statement_ends_when_its_reader_goes_or_says_so() {
     assert_eq!(status(client.action("CancelFlightInfo", request()).await.unwrap()[0].clone()), 3);
 }
 
+/// Compares for minutes, and gives no batch before.
+const COMPARING: &str =
+    "SELECT max(levenshtein(repeat('ab', 1000) || range, repeat('ba', 1000) || range)) FROM range(8192)";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn statements_that_do_not_yield_end_and_hold_up_no_other() {
+    let (server, client) = served(options()).await;
+    let mut unread = Vec::new();
+    // More than there are workers.
+    for _ in 0..3 {
+        unread.push(client.begun(COMPARING).await);
+    }
+    let other = Client::with(&server, &crate::token(&server.store, "other", None)).await;
+    let answer = tokio::time::timeout(Duration::from_secs(60), other.sql("SELECT 1")).await;
+    assert!(answer.expect("a worker has time").is_ok());
+    assert!(other.running().await >= 3, "they still compare");
+    drop(unread);
+    client.until_none_runs().await;
+
+    let limits = RequestLimits { time: Duration::from_secs(5), ..RequestLimits::default() };
+    let (_server, client) = served(limited(limits)).await;
+    let ended = client.sql(COMPARING).await.unwrap_err();
+    assert_eq!(ended.code(), Code::DeadlineExceeded, "{ended}");
+    client.until_none_runs().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn statements_take_turns() {
     let limits = RequestLimits { statements: 2, statements_each: 1, waiting: 0, ..RequestLimits::default() };

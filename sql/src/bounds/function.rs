@@ -15,12 +15,17 @@ use gstore_functions::from_engine;
 use super::charge::with_reservation;
 use super::growth::{Growth, pairs};
 use super::{Budget, MAX_REPEATED, MAX_VALUE};
+use crate::cooperative::at_length;
 use crate::error::SqlError;
 
 /// Bytes that are made at a time, by the estimate, which may be far above what is made.
 const PIECE: u64 = MAX_VALUE;
 /// Bytes of a batch that count for nothing: the operators count what they keep.
 const ORDINARY: u64 = 4 << 20;
+/// Pairs that are compared before the next look at whether the statement is to end: some 50 ms.
+const RUN_PAIRS: u64 = 1 << 24;
+/// The same of bytes, of functions with patterns.
+const RUN_BYTES: u64 = ORDINARY;
 
 /// A function that refuses to make too much.
 #[derive(Debug, PartialEq, Eq, Hash)]
@@ -51,8 +56,9 @@ impl ScalarUDFImpl for BoundedFunction {
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> DfResult<ColumnarValue> {
         if self.growth == Growth::Pairs {
-            self.budget.compare(self.name(), pairs(&args.args, args.number_rows)?, &args.args)?;
-            return self.engine.invoke_with_args(args);
+            let pairs = pairs(&args.args, args.number_rows)?;
+            self.budget.compare(self.name(), pairs.iter().copied().max().unwrap_or(0), &args.args)?;
+            return self.compared(args, &pairs, RUN_PAIRS);
         }
         if args.args.iter().all(|arg| matches!(arg, ColumnarValue::Scalar(_))) {
             let bytes = self.growth.bytes(&args.args, 1)?.into_iter().max().unwrap_or(0);
@@ -74,12 +80,15 @@ impl ScalarUDFImpl for BoundedFunction {
         if total <= ORDINARY {
             return self.engine.invoke_with_args(args);
         }
-        let mut made = Vec::new();
-        for piece in pieces(&bytes) {
-            let expected: u64 = piece.clone().filter_map(|row| bytes.get(row)).sum();
-            made.push(self.piece(&args, piece, expected)?);
-        }
-        match <[ArrayRef; 1]>::try_from(made) {
+        let piece = |rows: Range<usize>| {
+            let expected: u64 = rows.clone().filter_map(|row| bytes.get(row)).sum();
+            self.piece(&args, rows, expected)
+        };
+        let made = match self.growth.takes_long() {
+            true => at_length(|| self.each(runs(&bytes, RUN_BYTES), piece)),
+            false => self.each(runs(&bytes, PIECE), piece),
+        };
+        match <[ArrayRef; 1]>::try_from(made?) {
             Ok([only]) => Ok(ColumnarValue::Array(only)),
             Err(parts) => {
                 let all: u64 = parts.iter().map(|part| part.get_array_memory_size() as u64).sum();
@@ -92,49 +101,205 @@ impl ScalarUDFImpl for BoundedFunction {
 }
 
 impl BoundedFunction {
-    /// What the function makes of some rows.
+    /// What the function gives for rows with so many pairs each, in runs of at most `most`.
+    fn compared(&self, args: ScalarFunctionArgs, pairs: &[u64], most: u64) -> DfResult<ColumnarValue> {
+        let total = pairs.iter().fold(0u64, |sum, pairs| sum.saturating_add(*pairs));
+        if total <= most || !self.compares_each_row(&args.args) {
+            return self.engine.invoke_with_args(args);
+        }
+        let found = at_length(|| self.each(runs(pairs, most), |rows| self.of_rows(&args, rows)))?;
+        let found: Vec<&dyn Array> = found.iter().map(|part| &**part).collect();
+        Ok(ColumnarValue::Array(arrow_select::concat::concat(&found)?))
+    }
+
+    /// Whether a call takes as long as its rows have pairs together: constants are compared once for all
+    /// rows, and `array_has_any` looks elements up in a list that is the same for all.
+    fn compares_each_row(&self, args: &[ColumnarValue]) -> bool {
+        let constants = args.iter().filter(|arg| matches!(arg, ColumnarValue::Scalar(_))).count();
+        constants == 0 || (constants < args.len() && self.name() != "array_has_any")
+    }
+
+    /// What is made of each run of rows, unless the statement is stopped between two.
+    fn each(
+        &self,
+        runs: Vec<Range<usize>>,
+        make: impl Fn(Range<usize>) -> DfResult<ArrayRef>,
+    ) -> DfResult<Vec<ArrayRef>> {
+        let made = runs.into_iter().map(|rows| {
+            self.budget.check()?;
+            make(rows)
+        });
+        made.collect()
+    }
+
+    /// What the function makes of some rows, with memory for so many bytes.
     fn piece(&self, args: &ScalarFunctionArgs, rows: Range<usize>, expected: u64) -> DfResult<ArrayRef> {
         let memory = self.budget.reserve(expected)?;
-        let (mut args, number) = (args.clone(), args.number_rows);
+        let is_whole = rows.len() == args.number_rows;
+        let made = self.of_rows(args, rows)?;
+        let size = made.get_array_memory_size() as u64;
+        if is_whole && size <= ORDINARY {
+            return Ok(made);
+        }
+        self.budget.resize(&memory, size)?;
+        Ok(with_reservation(&made, memory)?)
+    }
+
+    /// What the engine's function makes of some rows.
+    fn of_rows(&self, args: &ScalarFunctionArgs, rows: Range<usize>) -> DfResult<ArrayRef> {
+        let mut args = args.clone();
         args.number_rows = rows.len();
         for arg in &mut args.args {
             if let ColumnarValue::Array(array) = arg {
                 *array = array.slice(rows.start, rows.len());
             }
         }
-        let made = self.engine.invoke_with_args(args)?.into_array(rows.len())?;
-        let size = made.get_array_memory_size() as u64;
-        if rows.len() == number && size <= ORDINARY {
-            return Ok(made);
-        }
-        self.budget.resize(&memory, size)?;
-        Ok(with_reservation(&made, memory)?)
+        self.engine.invoke_with_args(args)?.into_array(rows.len())
     }
 }
 
-/// The rows in runs of at most [`PIECE`] bytes, at least one.
-fn pieces(bytes: &[u64]) -> Vec<Range<usize>> {
+/// The rows in runs of at most so many bytes or pairs, at least one row each.
+fn runs(sizes: &[u64], most: u64) -> Vec<Range<usize>> {
     let mut runs = Vec::new();
     let (mut start, mut held) = (0, 0u64);
-    for (row, bytes) in bytes.iter().enumerate() {
-        if row > start && held.saturating_add(*bytes) > PIECE {
+    for (row, size) in sizes.iter().enumerate() {
+        if row > start && held.saturating_add(*size) > most {
             runs.push(start..row);
             (start, held) = (row, 0);
         }
-        held = held.saturating_add(*bytes);
+        held = held.saturating_add(*size);
     }
-    runs.push(start..bytes.len());
+    runs.push(start..sizes.len());
     runs
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::OnceLock;
+    use std::sync::atomic::{AtomicBool, AtomicU64};
+
+    use arrow_array::types::Int64Type;
+    use arrow_array::{ListArray, StringArray};
+    use arrow_schema::Field;
+    use datafusion::common::config::ConfigOptions;
+    use datafusion::execution::memory_pool::UnboundedMemoryPool;
+    use datafusion::functions::string::levenshtein;
+    use datafusion::functions_nested::array_has::{array_has_all_udf, array_has_any_udf};
+    use datafusion::scalar::ScalarValue;
+    use gstore_core::Cancel;
+
     use super::*;
+    use crate::error::SqlErrorKind;
 
     #[test]
     fn rows_are_made_in_runs_that_are_not_too_large() {
-        assert_eq!(pieces(&[]), [0..0]);
-        assert_eq!(pieces(&[1, 2, 3]), [0..3]);
-        assert_eq!(pieces(&[PIECE, 1, PIECE - 1, 1]), [0..1, 1..3, 3..4]);
+        assert_eq!(runs(&[], 9), [0..0]);
+        assert_eq!(runs(&[1, 2, 3], 9), [0..3]);
+        assert_eq!(runs(&[9, 1, 8, 1], 9), [0..1, 1..3, 3..4]);
+        assert_eq!(runs(&[20, 30], 9), [0..1, 1..2]);
+    }
+
+    fn bounded(engine: Arc<ScalarUDF>) -> BoundedFunction {
+        let budget = Budget {
+            pool: Arc::new(UnboundedMemoryPool::default()),
+            constants: AtomicU64::new(0),
+            pairs: AtomicU64::new(0),
+            planned: AtomicBool::new(false),
+            takes_long: AtomicBool::new(false),
+            cancel: OnceLock::new(),
+        };
+        BoundedFunction { engine, growth: Growth::Pairs, budget: Arc::new(budget) }
+    }
+
+    fn call(args: [ColumnarValue; 2], number_rows: usize, gives: DataType) -> ScalarFunctionArgs {
+        let arg_fields = args.iter().map(|arg| Arc::new(Field::new("", arg.data_type(), true))).collect();
+        ScalarFunctionArgs {
+            args: args.into(),
+            arg_fields,
+            number_rows,
+            return_field: Arc::new(Field::new("", gives, true)),
+            config_options: Arc::new(ConfigOptions::default()),
+        }
+    }
+
+    fn texts(texts: &[Option<&str>]) -> ColumnarValue {
+        ColumnarValue::Array(Arc::new(StringArray::from(texts.to_vec())))
+    }
+
+    fn lists(lists: Vec<Option<Vec<Option<i64>>>>) -> ColumnarValue {
+        ColumnarValue::Array(Arc::new(ListArray::from_iter_primitive::<Int64Type, _, _>(lists)))
+    }
+
+    fn constant(of: &ColumnarValue) -> ColumnarValue {
+        let array = of.to_array(1).unwrap();
+        ColumnarValue::Scalar(ScalarValue::try_from_array(&array, 0).unwrap())
+    }
+
+    #[test]
+    fn runs_of_rows_give_what_all_rows_give() {
+        let words = || texts(&[Some("kitten"), None, Some(""), Some("sitting"), Some("sit")]);
+        let others = || texts(&[Some("sitting"), Some("a"), Some("abc"), None, Some("sat")]);
+        let all = || {
+            lists(vec![
+                Some(vec![Some(1), Some(2)]),
+                None,
+                Some(vec![]),
+                Some(vec![Some(3), None]),
+                Some(vec![Some(4)]),
+            ])
+        };
+        let some = || {
+            lists(vec![
+                Some(vec![Some(2)]),
+                Some(vec![Some(1)]),
+                Some(vec![Some(7)]),
+                None,
+                Some(vec![Some(4), Some(5)]),
+            ])
+        };
+        let one = texts(&[Some("kit")]);
+        let (none, list) = (texts(&[None]), lists(vec![Some(vec![Some(3), Some(1)])]));
+        for (engine, gives, args) in [
+            (levenshtein(), DataType::Int32, [words(), others()]),
+            (levenshtein(), DataType::Int32, [words(), constant(&one)]),
+            (levenshtein(), DataType::Int32, [constant(&one), words()]),
+            (levenshtein(), DataType::Int32, [constant(&none), words()]),
+            (levenshtein(), DataType::Int32, [texts(&[]), texts(&[])]),
+            (levenshtein(), DataType::Int32, [texts(&[]), constant(&one)]),
+            (array_has_all_udf(), DataType::Boolean, [all(), some()]),
+            (array_has_any_udf(), DataType::Boolean, [all(), some()]),
+            (array_has_all_udf(), DataType::Boolean, [all(), constant(&list)]),
+            (array_has_any_udf(), DataType::Boolean, [constant(&list), all()]),
+        ] {
+            let rows = args
+                .iter()
+                .find_map(|arg| match arg {
+                    ColumnarValue::Array(array) => Some(array.len()),
+                    ColumnarValue::Scalar(_) => None,
+                })
+                .unwrap();
+            let (function, args) = (bounded(engine), call(args, rows, gives));
+            let pairs = pairs(&args.args, rows).unwrap();
+            let whole = function.engine.invoke_with_args(args.clone()).unwrap().into_array(rows).unwrap();
+            for most in [0, 3, 20, u64::MAX] {
+                let found = function.compared(args.clone(), &pairs, most).unwrap().into_array(rows).unwrap();
+                assert_eq!(&found, &whole, "{} of {:?} by {most}", function.name(), args.args);
+            }
+        }
+        let two = [constant(&one), constant(&one)];
+        let found = bounded(levenshtein()).compared(call(two, 3, DataType::Int32), &[9; 3], 0).unwrap();
+        assert!(matches!(found, ColumnarValue::Scalar(ScalarValue::Int32(Some(0)))), "{found:?}");
+    }
+
+    #[test]
+    fn a_raised_flag_ends_a_call_between_two_runs() {
+        let words = texts(&[Some("kitten"), Some("sitting")]);
+        let (function, args) = (bounded(levenshtein()), call([words.clone(), words], 2, DataType::Int32));
+        let cancel = Arc::new(Cancel::new());
+        function.budget.ends_with(&cancel);
+        assert!(function.compared(args.clone(), &[36, 49], 40).is_ok());
+        cancel.raise();
+        let error = SqlError::from(function.compared(args, &[36, 49], 40).unwrap_err());
+        assert_eq!(error.kind(), SqlErrorKind::Cancelled);
     }
 }

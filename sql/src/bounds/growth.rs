@@ -36,6 +36,8 @@ pub(super) enum Growth {
     Replace,
     /// The first argument with the third, which may repeat parts of it, in the place of each match.
     Matches,
+    /// A list of the parts of the first argument that match the second, a pattern.
+    AllMatches,
     /// The first argument once for each group of the second, a pattern.
     Groups,
     /// The other arguments in the places that the first, a format, has for them.
@@ -49,7 +51,7 @@ pub(super) enum Growth {
 }
 
 /// The functions that can make much of little, or twice of what they are given: such calls can be nested.
-/// Those of [`Growth::Pairs`] take long for little.
+/// Those that [take long](Growth::takes_long) do so for little.
 pub(super) const FUNCTIONS: &[(&str, Growth)] = &[
     ("repeat", Growth::Repeat),
     ("lpad", Growth::Pad),
@@ -72,7 +74,7 @@ pub(super) const FUNCTIONS: &[(&str, Growth)] = &[
     ("try_as_json", Growth::Document),
     ("json_object", Growth::Json),
     ("json_array", Growth::Json),
-    ("regexp_extract_all", Growth::Sum(6)),
+    ("regexp_extract_all", Growth::AllMatches),
     ("replace", Growth::Replace),
     ("regexp_replace", Growth::Matches),
     ("regexp_match", Growth::Groups),
@@ -112,6 +114,11 @@ pub(super) fn of(function: &str) -> Option<Growth> {
 }
 
 impl Growth {
+    /// Whether a batch of rows may take minutes, so that a statement has to be stopped within one.
+    pub(super) fn takes_long(self) -> bool {
+        matches!(self, Self::Pairs | Self::Matches | Self::AllMatches | Self::Groups)
+    }
+
     /// Most bytes that a call makes for each of its rows, which are at least those of its arguments:
     /// functions may repeat constants. Calls with too few arguments, which the function refuses, make none.
     pub(super) fn bytes(self, args: &[ColumnarValue], rows: usize) -> DfResult<Vec<u64>> {
@@ -154,6 +161,7 @@ impl Growth {
                     text.saturating_add(found.saturating_mul(new)).saturating_add(repeated)
                 })
             }
+            Self::AllMatches => Self::Sum(6).made(args, sizes, rows)?,
             Self::Groups => {
                 let groups = arg(1).map_or(1, groups);
                 of_rows(&|row| at(0, row).saturating_add(ELEMENT).saturating_mul(groups))
@@ -203,11 +211,11 @@ impl Growth {
     }
 }
 
-/// Most comparisons that a call with these arguments takes for one of its rows.
-pub(super) fn pairs(args: &[ColumnarValue], rows: usize) -> DfResult<u64> {
-    let [first, second, ..] = args else { return Ok(0) };
+/// Most comparisons that a call with these arguments takes for each of its rows.
+pub(super) fn pairs(args: &[ColumnarValue], rows: usize) -> DfResult<Vec<u64>> {
+    let [first, second, ..] = args else { return Ok(vec![0; rows]) };
     let (first, second) = (parts(first)?, parts(second)?);
-    Ok((0..rows).map(|row| first.at(row).saturating_mul(second.at(row))).max().unwrap_or(0))
+    Ok((0..rows).map(|row| first.at(row).saturating_mul(second.at(row))).collect())
 }
 
 /// Elements of an argument that is a list, bytes of any other.
@@ -330,7 +338,7 @@ mod tests {
         assert_eq!(formatted("%d of %s"), Places { bytes: 8 + 2 * FIXED, values: 2 });
         assert_eq!(formatted("{:>20}{:.2f}"), Places { bytes: 12 + 4 * 22 + 2 * FIXED, values: 2 });
         assert_eq!(of(Growth::Formatted, &[text("%s%s"), text("abc")]), 4 + 2 * BITS + 2 * 7);
-        assert_eq!(pairs(&[text("abc"), text("abcd")], 1).unwrap(), 12);
+        assert_eq!(pairs(&[text("abc"), text("abcd")], 2).unwrap(), [12, 12]);
         assert_eq!(of(Growth::Joined, &[text("--"), text("a"), text("b"), text("c")]), 9);
     }
 

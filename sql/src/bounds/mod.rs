@@ -6,6 +6,8 @@
 //! Invariants
 //! - a call is refused by what its arguments would make, before anything is allocated for it, or by how much
 //!   it would compare: constants are computed while a statement is planned, which nothing stops
+//! - a call that may take long is computed in runs of rows, and ends between two of them when its statement
+//!   is stopped; meanwhile the other tasks of its worker go on
 //! - the constants of one statement have at most [`MAX_CONSTANTS`] bytes in all: a plan holds them several
 //!   times
 //! - large arrays that functions made count against the memory of the session for as long as anything holds
@@ -29,14 +31,15 @@ mod substituted;
 mod written;
 
 use std::hash::{Hash, Hasher};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use datafusion::error::Result as DfResult;
 use datafusion::execution::SessionState;
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryLimit, MemoryPool, MemoryReservation};
 use datafusion::logical_expr::registry::FunctionRegistry;
 use datafusion::logical_expr::{ColumnarValue, HigherOrderUDF};
+use gstore_core::Cancel;
 
 use super::error::SqlError;
 use growth::Growth;
@@ -68,6 +71,10 @@ pub(super) struct Budget {
     /// Comparisons of constants made so far.
     pairs: AtomicU64,
     planned: AtomicBool,
+    /// Whether the plan has functions that look at `cancel`.
+    takes_long: AtomicBool,
+    /// Raised when the rows of the statement are not wanted any more; unset until it runs.
+    cancel: OnceLock<Arc<Cancel>>,
 }
 
 // Which statement a function belongs to makes no other function of it.
@@ -88,6 +95,36 @@ impl Budget {
     /// on is not kept by the plan.
     pub(super) fn planned(&self) {
         self.planned.store(true, Ordering::Relaxed);
+    }
+
+    /// The statement ends when this flag is raised. It runs once: the first flag counts.
+    pub(super) fn ends_with(&self, cancel: &Arc<Cancel>) {
+        let _ = self.cancel.set(Arc::clone(cancel));
+    }
+
+    /// The flag that ends the statement, if it runs.
+    pub(super) fn cancel(&self) -> Option<Arc<Cancel>> {
+        self.cancel.get().cloned()
+    }
+
+    /// Whether the plan belongs to one run, whose end its functions look for.
+    pub(super) fn takes_long(&self) -> bool {
+        self.takes_long.load(Ordering::Relaxed)
+    }
+
+    /// Takes note of a function of the plan.
+    fn has(&self, growth: Growth) {
+        if growth.takes_long() {
+            self.takes_long.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// An error once the statement is stopped.
+    fn check(&self) -> DfResult<()> {
+        match self.cancel.get().is_some_and(|cancel| cancel.is_raised()) {
+            true => Err(SqlError::cancelled().into()),
+            false => Ok(()),
+        }
     }
 
     /// Bytes of the constants that the plan has.
@@ -190,6 +227,8 @@ pub(super) fn limit(state: &mut SessionState, pool: &Arc<dyn MemoryPool>) -> DfR
         constants: AtomicU64::new(0),
         pairs: AtomicU64::new(0),
         planned: AtomicBool::new(false),
+        takes_long: AtomicBool::new(false),
+        cancel: OnceLock::new(),
     });
     for (name, growth) in growth::FUNCTIONS {
         if let Some(udf) = state.scalar_functions().get(*name).cloned() {

@@ -47,11 +47,16 @@ fn with_limit(expr: Expr, budget: &Arc<Budget>) -> DfResult<Transformed<Expr>> {
             Ok(Transformed::yes(function.call(vec![*left, *right])))
         }
         Expr::ScalarFunction(mut call) => match growth::of(call.func.name()) {
-            Some(growth) if !call.func.inner().is::<BoundedFunction>() => {
-                call.func = Arc::new(limit_function(call.func, growth, budget));
-                Ok(Transformed::yes(Expr::ScalarFunction(call)))
+            Some(growth) => {
+                budget.has(growth);
+                let is_limited = call.func.inner().is::<BoundedFunction>();
+                if !is_limited {
+                    call.func = Arc::new(limit_function(call.func, growth, budget));
+                }
+                let call = Expr::ScalarFunction(call);
+                Ok(if is_limited { Transformed::no(call) } else { Transformed::yes(call) })
             }
-            _ => {
+            None => {
                 if let ("arrow_cast" | "arrow_try_cast", Some(Expr::Literal(ty, _))) =
                     (call.func.name(), call.args.get(1))
                     && let Some(Ok(ty)) = ty.try_as_str().flatten().map(DataType::from_str)

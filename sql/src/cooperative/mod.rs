@@ -4,7 +4,7 @@
 //! DataFusion lets its leaves do that. A join may give a million batches for each that it reads from a leaf,
 //! so joins yield too, and so does what makes rows of lists. And a join whose condition holds for no pair
 //! gives nothing for a batch, after as many comparisons as there are pairs: such joins get few rows at a
-//! time.
+//! time. A function cannot yield within a batch: one that takes long lets another thread have its tasks.
 
 mod portions;
 
@@ -18,6 +18,7 @@ use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::coop::CooperativeExec;
 use datafusion::physical_plan::execution_plan::replace_children_if_necessary;
 use datafusion::physical_plan::joins::{HashJoinExec, NestedLoopJoinExec};
+use tokio::runtime::{Handle, RuntimeFlavor};
 
 use crate::passing::PassageExec;
 use portions::JoinSide;
@@ -45,6 +46,17 @@ pub(super) fn cooperative(plan: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn Execut
         Ok(Transformed::yes(Arc::new(CooperativeExec::new(node)) as Arc<dyn ExecutionPlan>))
     })
     .data()
+}
+
+/// What `work` gives that takes long and cannot yield. Meanwhile the other tasks of this worker have another
+/// thread; a runtime of one thread has none for them.
+pub(crate) fn at_length<T>(work: impl FnOnce() -> T) -> T {
+    let has_threads =
+        Handle::try_current().is_ok_and(|runtime| runtime.runtime_flavor() == RuntimeFlavor::MultiThread);
+    match has_threads {
+        true => tokio::task::block_in_place(work),
+        false => work(),
+    }
 }
 
 /// What is done with the inputs of a join that may compare many pairs and give nothing: the one that it holds

@@ -102,6 +102,8 @@ async fn functions_with_limits_give_what_they_gave() {
         ("SELECT cardinality(array_resize([1], CAST(row AS BIGINT), 0)) FROM pool WHERE row = 5", "5"),
         ("SELECT count(*) FROM generate_series(1, 3000000)", "3000000"),
         ("SELECT levenshtein('kitten', 'sitting'), array_has_all([1, 2], [2])", "3|true"),
+        // More pairs than are compared at once.
+        ("SELECT sum(levenshtein(repeat('ab', 1000) || range, repeat('ab', 1000))) FROM range(5)", "5"),
         ("SELECT count(*) FROM pool WHERE (id || NULL) IS NULL", "12"),
         ("SELECT sum(length(repeat('x', 1000000))) FROM pool", "12000000"),
         ("SELECT max(length(repeat('x', range * 200))) FROM range(1, 1001)", "200000"),

@@ -286,6 +286,8 @@ async fn a_prepared_statement_gives_what_it_gives_when_it_is_asked() {
         ("SELECT id, source FROM pool WHERE row > 2 AND source <> 'math' LIMIT 3", 3),
         ("SELECT id, score FROM influence('pool', 'target') ORDER BY score DESC LIMIT 3", 1),
         ("SELECT source, count(*) FROM pool GROUP BY source ORDER BY source", 1),
+        // Its functions look at the end of one run.
+        ("SELECT levenshtein(id, source) AS n FROM pool", 1),
         ("SELECT count(*) FROM pool WHERE now() IS NOT NULL", 0),
         ("SELECT random() < 2 FROM pool", 0),
     ] {
@@ -293,7 +295,7 @@ async fn a_prepared_statement_gives_what_it_gives_when_it_is_asked() {
         assert_eq!(*prepared.schema(), session.columns(sql, &none).await.unwrap(), "{sql}");
         let asked = rows(&session, sql, &none).await.unwrap();
         for run in 0..3 {
-            let found = session.run_prepared(&prepared, None);
+            let found = session.run_prepared(&prepared, None, Arc::default());
             assert_eq!(found.is_some(), run < runs, "{sql}");
             if let Some(result) = found {
                 assert_eq!(text(result.unwrap()).await.unwrap(), asked, "{sql}");
