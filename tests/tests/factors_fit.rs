@@ -352,6 +352,35 @@ fn factors_are_extended_as_they_were_fitted() {
 }
 
 #[test]
+fn an_extension_goes_on_with_the_sums_that_it_began_with_or_is_refused() {
+    let place = place();
+    let half = |rows: &str| fit(&place, "half", &["--limit", rows, "--force"]);
+    half("6");
+    let parts = ["--extend", "half", "--data-partitions", "2"];
+    fit(&place, "once", &parts);
+    let in_folder = |more: &[&str]| {
+        fit_run(&place, "more", &[&["--extend", "half", "--folder", "shared"][..], more].concat())
+    };
+    in_folder(&["--partition", "1/2"]).says(0, &["not finished: covariances of 1 other partition"]);
+    // Rows of the partition that is there are in the sums of the others now.
+    half("8");
+    for more in [["--partition", "2/2"], ["--data-partitions", "2"]] {
+        let begun = "shared/factors_more holds factors that were begun with other arguments";
+        in_folder(&more).says(1, &[begun, "extended.rows is [[0,6]] there, [[0,8]] here"]);
+    }
+    // Fitted again as they were, they have the same sums.
+    half("6");
+    let done = in_folder(&["--data-partitions", "2"]);
+    done.says(0, &[]);
+    assert!(done.json()["found"] == 1, "{}", done.stdout);
+    let [more, once] = ["more", "once"].map(|name| {
+        place.ok(&["factors", "export", name, name]);
+        tensors(&place.path(name))
+    });
+    assert!(more.len() >= 10 && more == once, "{:?}", more.keys());
+}
+
+#[test]
 fn fits_of_two_seeds_differ_by_the_labels_that_they_drew() {
     let place = place();
     fit(&place, "zero", &[]);

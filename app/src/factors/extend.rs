@@ -1,22 +1,23 @@
 //! Earlier factors that a fit extends with the sums of more rows.
 
-use gstore_core::{Cancel, Remedy, RowSet, many};
-use gstore_store::Snapshot;
+use gstore_core::{Cancel, Digest, Remedy, RowSet, many};
+use gstore_store::{ArtifactPart, Snapshot};
+use xxhash_rust::xxh3::Xxh3;
 
 use super::cut::same_blocks;
 use super::error::FactorJobError;
 use super::folder::FactorParts;
 use super::publish::read_content;
 use super::request::FitRequest;
-use super::stamp::FactorStamp;
+use super::stamp::{ExtendedSums, FactorStamp};
 
-/// What the factors that a request extends are of. Refuses those without sums, and those that do not say of
-/// which rows and tokens their sums are, as those of other programs: which rows they lack is not known then,
-/// and `ekfac` measures its eigenvalues over all of them again.
+/// What the factors that a request extends are of, and their sums. Refuses those without sums, and those that
+/// do not say of which rows and tokens their sums are, as those of other programs: which rows they lack is not
+/// known then, and `ekfac` measures its eigenvalues over all of them again.
 pub(super) fn extended(
     snapshot: &Snapshot,
     request: &FitRequest,
-) -> Result<Option<FactorStamp>, FactorJobError> {
+) -> Result<Option<(FactorStamp, ExtendedSums)>, FactorJobError> {
     let Some(name) = &request.extend else { return Ok(None) };
     let part = snapshot.artifact(name)?;
     let stamp = read_content(&part)?.stamp;
@@ -30,7 +31,8 @@ pub(super) fn extended(
         )));
     }
     if stamp.dataset.is_some() && stamp.encoding.is_some() {
-        return Ok(Some(stamp));
+        let sums = ExtendedSums { rows: stamp.rows.clone(), digest: sums_digest(&part, &stamp)? };
+        return Ok(Some((stamp, sums)));
     }
     Err(FactorJobError::Refused(format!(
         "factors `{name}` were fitted by another program and do not say on which rows, nor which tokens these became: which \
@@ -39,6 +41,16 @@ pub(super) fn extended(
         Remedy::Option("dataset", ""),
         Remedy::Option("extend", "")
     )))
+}
+
+/// Digest of the files with the sums of factors. Factors that were fitted again as they were have the same.
+fn sums_digest(part: &ArtifactPart, stamp: &FactorStamp) -> Result<Digest, FactorJobError> {
+    let names = FactorParts::sums_of(stamp.approximation()?).files();
+    let mut hash = Xxh3::new();
+    for file in part.files.iter().filter(|file| names.contains(&file.name)) {
+        hash.update(&file.digest.number().to_le_bytes());
+    }
+    Ok(Digest::of_hashed(&hash))
 }
 
 /// The rows of factors that are to be extended, which have to be among those of now, and of the same model.
@@ -55,6 +67,7 @@ pub(super) fn earlier(
         batch_tokens: now.batch_tokens,
         backend: now.backend.clone(),
         extends: now.extends.clone(),
+        extended: now.extended.clone(),
         // Those of other programs do not say how their labels were drawn.
         seed: before.seed.or(now.seed),
         max_block: match same_blocks(&now.modules, before.max_block, now.max_block) {

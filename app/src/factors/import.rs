@@ -221,6 +221,7 @@ fn foreign(
         partitions: [data, parts],
         batch_tokens: request.batch_tokens,
         extends: None,
+        extended: None,
         max_block: None,
         backend: request.device.name().to_owned(),
     })

@@ -48,4 +48,4 @@ pub use score::{
     score_rows,
 };
 pub use spectra::{SpectraRequest, factor_differences, factor_spectra};
-pub use stamp::FactorStamp;
+pub use stamp::{ExtendedSums, FactorStamp};

@@ -56,7 +56,7 @@ impl FitPlan {
     ) -> Result<Self, FactorJobError> {
         check(request)?;
         let (snapshot, lease) = store.snapshot_leased(None, work.command)?;
-        let extended = extended(&snapshot, request)?;
+        let (extended, sums) = extended(&snapshot, request)?.unzip();
         let ingest = IngestRequest { threads: work.threads, ..request.ingest.clone() };
         let (dataset, rows) = chosen_rows(&snapshot, &ingest)?;
         check_partitions(request.partitions[0], rows.len(), "row")?;
@@ -103,6 +103,7 @@ impl FitPlan {
             partitions: request.partitions,
             batch_tokens: ingest.batch_tokens,
             extends: request.extend.clone(),
+            extended: sums,
             max_block: cut(&modules, request.strategy, max_block),
             backend: ingest.device.name().to_owned(),
         };

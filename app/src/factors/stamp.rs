@@ -57,12 +57,24 @@ pub struct FactorStamp {
     pub batch_tokens: usize,
     /// The factors whose sums these go on from.
     pub extends: Option<String>,
+    /// What they were then: others may take their name while the fit is not finished.
+    #[serde(default)]
+    pub extended: Option<ExtendedSums>,
     /// The most rows of a block, where covariances are cut into some.
     #[serde(default)]
     pub max_block: Option<usize>,
     /// The backend that computed the sums: another one rounds otherwise.
     #[serde(default = "cpu")]
     pub backend: String,
+}
+
+/// Sums that a fit goes on from.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ExtendedSums {
+    /// The rows in them, as ranges: first, one past the last.
+    pub rows: Vec<[u64; 2]>,
+    /// Digest of the digests of their files.
+    pub digest: Digest,
 }
 
 /// The backend of stamps of before it was noted.
@@ -288,6 +300,7 @@ pub(super) mod tests {
             partitions: [1, 1],
             batch_tokens: 512,
             extends: None,
+            extended: None,
             max_block: None,
             backend: "cpu".into(),
         }
@@ -355,9 +368,10 @@ pub(super) mod tests {
             jobs.into_iter().for_each(|job| job.join().unwrap().unwrap());
         });
         assert_eq!(FactorStamp::read(&folder).unwrap(), Some(stamp()));
-        // Stamps of before there were blocks, means over checkpoints and other backends do not name any.
+        // Stamps of before there were blocks, means over checkpoints and other backends do not name any, nor
+        // the sums that they extend.
         let mut without = serde_json::to_value(stamp()).unwrap();
-        for key in ["max_block", "averaged", "backend"] {
+        for key in ["max_block", "averaged", "backend", "extended"] {
             without.as_object_mut().unwrap().remove(key).unwrap();
         }
         write_document(&folder.join(STAMP), &without).unwrap();
