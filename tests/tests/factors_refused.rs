@@ -143,6 +143,19 @@ fn factors_of_something_else_are_refused() {
     ] {
         place.run(&[&of_q[..], more].concat()).says(2, &[says]);
     }
+    // Known before weights are read, so that a forecast refuses it too.
+    let score = ["score", "--factors", "f", "--pool", "pool", "--dry-run"];
+    for (more, says) in [
+        (&["--self", "--report", "f.md"][..], "whole rows for each query"),
+        (&["--target", "q", "--report", "f.md", "--per-module"], "whole rows for each query"),
+        (&["--target", "q", "--report", "f.md", "--per-token"], "whole rows for each query"),
+        (&["--target", "q", "--report", "f.md", "--sum-queries"], "whole rows for each query"),
+        (&["--target", "q", "--report", "f.md", "--sum-pool"], "whole rows for each query"),
+        (&["--target", "q", "--report", "f.md", "--damping", "auto,1e-3"], "one filter and one damping"),
+        (&["--target", "q", "--kronfluence", "k", "--per-token"], "scores of tokens where all samples"),
+    ] {
+        place.run(&[&score[..], more].concat()).says(2, &[says]);
+    }
     let refused = place.run(&["score", "--factors", "f", "--pool", "pool"]);
     refused.says(2, &["--target NAME", "--target-data FILES", "--self"]);
     let mixed = ["factors", "gram", "m", "--mix", "a,b", "--share", "0.5", "--components", "300"];

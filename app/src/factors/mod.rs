@@ -43,9 +43,9 @@ pub use publish::{FactorContent, FactorNote, export_factors, list_factors};
 pub use report::{PromptScores, REPORTED, prompt_and_completion, score_report, whole_text};
 pub use request::FitRequest;
 pub use score::{
-    LikeFactors, RotatedSide, ScoreForm, ScoreOutput, ScorePer, ScoreReport, ScoreRequest, ScoreSegment,
-    ScoreSolve, ScoreTarget, SolvedQuery, TableOutput, forecast_scores, like_factors, like_segment,
-    score_rows,
+    HeldOutputs, LikeFactors, RotatedSide, ScoreForm, ScoreOutput, ScorePer, ScoreReport, ScoreRequest,
+    ScoreSegment, ScoreSolve, ScoreTarget, SolvedQuery, TableOutput, forecast_scores, like_factors,
+    like_segment, score_rows,
 };
 pub use spectra::{SpectraRequest, factor_differences, factor_spectra};
 pub use stamp::{ExtendedSums, FactorStamp};

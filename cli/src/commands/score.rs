@@ -7,9 +7,9 @@ use std::sync::Arc;
 use anyhow::{Result, bail};
 use gstore::Folders;
 use gstore::factors::{
-    Filter, LikeFactors, RotatedSide, ScoreForm, ScoreOutput, ScorePer, ScoreReport, ScoreRequest,
-    ScoreSegment, ScoreSolve, ScoreTarget, SolveLimits, SolvedQuery, Strategy, TableOutput, forecast_scores,
-    like_factors, like_segment, score_rows,
+    Filter, HeldOutputs, LikeFactors, RotatedSide, ScoreForm, ScoreOutput, ScorePer, ScoreReport,
+    ScoreRequest, ScoreSegment, ScoreSolve, ScoreTarget, SolveLimits, SolvedQuery, Strategy, TableOutput,
+    forecast_scores, like_factors, like_segment, score_rows,
 };
 use gstore_core::{many, many_of};
 use gstore_data::{SampleSource, TextOptions};
@@ -40,8 +40,8 @@ const STOPPING: &str = "stopping after the batches in work; once more to stop at
 /// Does what the flags say.
 pub fn run(context: &Context, args: &ScoreArgs) -> Result<()> {
     let to = &args.output;
-    let other = args.kronfluence.is_some() || args.report.is_some();
-    let has_table = !other || to.output.is_some() || to.format.is_some();
+    let held = HeldOutputs { folder: args.kronfluence.is_some(), report: args.report.is_some() };
+    let has_table = !held.any() || to.output.is_some() || to.format.is_some();
     check_curvature(args)?;
     check(context, args, has_table)?;
     let (snapshot, _lease) = context.open_at(args.snapshot.as_ref())?;
@@ -50,7 +50,7 @@ pub fn run(context: &Context, args: &ScoreArgs) -> Result<()> {
     let mut reporter = context.reporter();
     let mut work = context.work(&mut reporter, &cancel);
     if args.dry_run {
-        let report = forecast_scores(&snapshot, &request, other, &mut work)?;
+        let report = forecast_scores(&snapshot, &request, held, &mut work)?;
         return preview(&report, args.json);
     }
     let create = Output::creating(&[has_table, args.report.is_some(), args.kronfluence.is_some()]);

@@ -5,14 +5,14 @@ use gstore_curvature::{Damping, Filter, Module, SolveLimits, Strategy};
 use gstore_ingest::gradient::ModuleSelection;
 use gstore_ingest::pipeline::{IngestRequest, RowBatches};
 
-use super::request::{ScorePer, ScoreRequest, ScoreSegment, ScoreTarget};
+use super::request::{HeldOutputs, ScoreForm, ScorePer, ScoreRequest, ScoreSegment, ScoreTarget};
 use crate::factors::engine;
 use crate::factors::error::FactorJobError;
 use crate::factors::stamp::FactorStamp;
 use crate::factors::stored::StoredFactors;
 
 /// Refuses forms of scores that there are not.
-pub(super) fn check(request: &ScoreRequest) -> Result<(), FactorJobError> {
+pub(super) fn check(request: &ScoreRequest, held: HeldOutputs) -> Result<(), FactorJobError> {
     let refuse = |text: &str| Err(FactorJobError::Option(text.to_owned()));
     let own = matches!(request.target, ScoreTarget::Own);
     if request.ingest.checkpoints.len() > 1 {
@@ -55,7 +55,24 @@ pub(super) fn check(request: &ScoreRequest) -> Result<(), FactorJobError> {
             "{of_rows} is for scores of whole rows, and {other} gives others: leave one of them out"
         ));
     }
+    check_held(request, held)?;
     check_solve(request)
+}
+
+/// Refuses scores that a report, or files of Kronfluence's, do not have.
+fn check_held(request: &ScoreRequest, held: HeldOutputs) -> Result<(), FactorJobError> {
+    let refuse = |text: &str| Err(FactorJobError::Option(text.to_owned()));
+    let has_queries = matches!(request.target, ScoreTarget::Samples { summed: false, .. });
+    if held.report && (!has_queries || request.form != ScoreForm::default()) {
+        return refuse("a report is of the scores of whole rows for each query");
+    }
+    if held.any() && request.segments.is_empty() && request.filters.len() > 1 {
+        return refuse("Kronfluence's files and reports have scores of one filter and one damping");
+    }
+    if held.any() && request.form.per == ScorePer::Token {
+        return refuse("Kronfluence's files have scores of tokens where all samples have as many of them");
+    }
+    Ok(())
 }
 
 /// Refuses an iterative solve of what is not one inverse for whole queries.

@@ -32,8 +32,8 @@ use gstore_store::Snapshot;
 
 pub use like::{LikeFactors, like_factors, like_segment};
 pub use request::{
-    RotatedSide, ScoreForm, ScoreOutput, ScorePer, ScoreReport, ScoreRequest, ScoreSegment, ScoreSolve,
-    ScoreTarget, SolvedQuery, TableOutput,
+    HeldOutputs, RotatedSide, ScoreForm, ScoreOutput, ScorePer, ScoreReport, ScoreRequest, ScoreSegment,
+    ScoreSolve, ScoreTarget, SolvedQuery, TableOutput,
 };
 
 use self::lines::{ScoreTableWriter, TableLayout, number};
@@ -46,18 +46,17 @@ use self::sums::check_room;
 use super::error::FactorJobError;
 use crate::work::JobContext;
 
-/// What scoring will take: passes and memory. `is_held`: a report or a folder of Kronfluence's is wanted, for
-/// which all scores wait.
+/// What scoring will take: passes and memory, with the outputs that hold all scores.
 ///
 /// # Errors
 /// As [`score_rows`], before anything is computed.
 pub fn forecast_scores(
     snapshot: &Arc<Snapshot>,
     request: &ScoreRequest,
-    is_held: bool,
+    held: HeldOutputs,
     work: &mut JobContext<'_>,
 ) -> Result<ScoreReport, FactorJobError> {
-    let plan = ScorePlan::new(snapshot, request, is_held, work)?;
+    let plan = ScorePlan::new(snapshot, request, held, work)?;
     Ok(report(&plan, request))
 }
 
@@ -72,8 +71,8 @@ pub fn score_rows(
     output: ScoreOutput<'_>,
     work: &mut JobContext<'_>,
 ) -> Result<ScoreReport, FactorJobError> {
-    let is_held = output.folder.is_some() || output.report.is_some();
-    let mut plan = ScorePlan::new(snapshot, request, is_held, work)?;
+    let holding = HeldOutputs { folder: output.folder.is_some(), report: output.report.is_some() };
+    let mut plan = ScorePlan::new(snapshot, request, holding, work)?;
     check_room(&plan.scratch, plan.disk)?;
     let mut report = report(&plan, request);
     let (is_own, form) = (matches!(request.target, ScoreTarget::Own), request.form);
@@ -89,11 +88,7 @@ pub fn score_rows(
     };
     let samples = plan.batches.samples();
     let mut lines = output.table.map(|table| ScoreTableWriter::new(table, layout, samples)).transpose()?;
-    if output.report.is_some() && (!has_queries || form != ScoreForm::default()) {
-        let text = "a report is of the scores of whole rows for each query".to_owned();
-        return Err(FactorJobError::Option(text));
-    }
-    let mut held = is_held.then(|| HeldScores::new(&plan, request)).transpose()?;
+    let mut held = holding.any().then(|| HeldScores::new(&plan, request));
     let folder = output.folder.as_deref();
     let folder = folder.map(|path| kronfluence(path, &plan, request)).transpose()?;
     let (mut kept, mut has_bases) = (Vec::new(), None);

@@ -18,7 +18,7 @@ use gstore_store::{DatasetPart, Snapshot};
 use super::checks::{check, check_segments, of_another_model, selection, strategy};
 use super::forms::column_bytes;
 use super::memory::{ScoreMemoryPlan, ScoreSizes, enlarged, sum_bytes};
-use super::request::{RotatedSide, ScoreForm, ScorePer, ScoreRequest, ScoreTarget};
+use super::request::{HeldOutputs, RotatedSide, ScoreForm, ScorePer, ScoreRequest, ScoreTarget};
 use super::segments::{ScoredSegment, check_stale, places, segments};
 use super::solve_data::SolveData;
 use crate::factors::engine::{self, Engines, RowCounters, SampleTokens};
@@ -85,10 +85,11 @@ impl ScorePlan {
     pub fn new(
         snapshot: &Arc<Snapshot>,
         request: &ScoreRequest,
-        is_held: bool,
+        held: HeldOutputs,
         work: &mut JobContext<'_>,
     ) -> Result<Self, FactorJobError> {
-        check(request)?;
+        check(request, held)?;
+        let is_held = held.any();
         let ingest = IngestRequest { threads: work.threads, ..request.ingest.clone() };
         let (dataset, rows) = chosen_rows(snapshot, &ingest)?;
         let names = request.names().into_iter();

@@ -158,6 +158,22 @@ pub struct ScoreOutput<'a> {
     pub report: Option<&'a mut dyn Write>,
 }
 
+/// Outputs for which all scores are held until the end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct HeldOutputs {
+    /// A folder of Kronfluence's.
+    pub folder: bool,
+    /// A report.
+    pub report: bool,
+}
+
+impl HeldOutputs {
+    /// Whether there is one.
+    pub fn any(self) -> bool {
+        self.folder || self.report
+    }
+}
+
 /// What scoring did, or will do.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct ScoreReport {

@@ -126,16 +126,7 @@ pub(super) struct HeldScores {
 }
 
 impl HeldScores {
-    pub fn new(plan: &ScorePlan, request: &ScoreRequest) -> Result<Self, FactorJobError> {
-        let refuse = |text: &str| Err(FactorJobError::Option(text.to_owned()));
-        if plan.how.filters.len() > 1 {
-            return refuse("Kronfluence's files and reports have scores of one filter and one damping");
-        }
-        if request.form.per == ScorePer::Token {
-            return refuse(
-                "Kronfluence's files have scores of tokens where all samples have as many of them",
-            );
-        }
+    pub fn new(plan: &ScorePlan, request: &ScoreRequest) -> Self {
         let own = matches!(request.target, ScoreTarget::Own);
         let rows = match request.form.summed {
             true => 1,
@@ -147,7 +138,7 @@ impl HeldScores {
             _ => vec![ALL_MODULES.to_owned()],
         };
         let tables = names.into_iter().map(|name| (name, vec![0.0; queries.saturating_mul(rows)])).collect();
-        Ok(Self { tables, queries, rows, row: 0, own, without: BTreeSet::new(), unscored: BTreeSet::new() })
+        Self { tables, queries, rows, row: 0, own, without: BTreeSet::new(), unscored: BTreeSet::new() }
     }
 
     /// Notes that a query has no scores.
