@@ -25,10 +25,33 @@ const SHARES: [f64; 3] = [0.9, 0.95, 0.99];
 pub struct ModuleSpectrum {
     /// The module.
     pub module: Module,
-    /// Eigenvalues of its curvature, `[out, input]`, in the order of the eigenvalues of both covariances.
+    /// Eigenvalues of its curvature, `[out, input]`.
     pub matrix: Vec<f64>,
     /// Their figures, at the damping that was asked for.
     pub spectrum: Spectrum,
+    axes: MatrixAxes,
+}
+
+/// What the rows and columns of a matrix of eigenvalues are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum MatrixAxes {
+    /// Outputs and inputs of the module.
+    Weights,
+    /// Eigenvectors of both covariances, by eigenvalue.
+    ByEigenvalue,
+    /// The same, by eigenvalue only within each block of a covariance.
+    InBlocks,
+}
+
+impl MatrixAxes {
+    fn new(factors: &ModuleFactors, strategy: Strategy) -> Self {
+        if !strategy.rotates() {
+            return Self::Weights;
+        }
+        // Told by the values: bases that were exported and imported are whole, in the order of their blocks.
+        let mut bases = [&factors.activation_eigen, &factors.gradient_eigen].into_iter().flatten();
+        if bases.all(|eigen| eigen.values.is_sorted()) { Self::ByEigenvalue } else { Self::InBlocks }
+    }
 }
 
 impl ModuleSpectrum {
@@ -39,7 +62,8 @@ impl ModuleSpectrum {
     ) -> Result<Self, CurvatureError> {
         let matrix = factors.eigenvalues(&module, strategy)?;
         let spectrum = Spectrum::new(matrix.clone(), damping.of(&matrix));
-        Ok(Self { module, matrix, spectrum })
+        let axes = MatrixAxes::new(&factors, strategy);
+        Ok(Self { module, matrix, spectrum, axes })
     }
 }
 

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use gstore_curvature::{Module, Spectrum};
 
-use super::{ModuleSpectrum, SHARES, largest, smallest};
+use super::{MatrixAxes, ModuleSpectrum, SHARES, largest, smallest};
 use crate::picture::{
     Axis, Body, Heat, Panel, Picture, SERIES_COLOURS, Series, TooLarge, drawable, number, too_large,
 };
@@ -81,8 +81,13 @@ pub(super) fn matrices(layer: &str, modules: &[&ModuleSpectrum], clip: f64) -> P
             sum / f64::from(count.max(1))
         };
         let values: Vec<f64> = (0..rows * columns).map(cell).map(drawable).collect();
-        let x = format!("{input} eigenvectors of inputs, by eigenvalue");
-        let y = format!("{out} of gradients");
+        let vectors =
+            |order: &str| (format!("{input} eigenvectors of inputs, {order}"), format!("{out} of gradients"));
+        let (x, y) = match one.axes {
+            MatrixAxes::Weights => (format!("{input} inputs"), format!("{out} outputs")),
+            MatrixAxes::ByEigenvalue => vectors("by eigenvalue"),
+            MatrixAxes::InBlocks => vectors("by eigenvalue within each block"),
+        };
         let mut notes = vec![format!(
             "{}; those larger than {} (percentile {clip}) count as {}.",
             of_box(out.div_ceil(rows.max(1)), input.div_ceil(columns.max(1))),

@@ -1,6 +1,6 @@
 use std::collections::BTreeSet;
 
-use gstore_curvature::Squares;
+use gstore_curvature::{Eigen, Squares};
 
 use super::pictures::{cumulative, distributions, matrices, percentile};
 use super::*;
@@ -135,6 +135,27 @@ fn a_matrix_says_what_its_boxes_and_shades_are() {
                 count as 2,985.";
     assert_eq!(picture.panels[0].notes, [says]);
     assert!(picture.svg().contains("shades on a logarithmic scale"));
+}
+
+#[test]
+fn a_matrix_says_what_its_rows_and_columns_are() {
+    let axes = |strategy: Strategy, inputs: [f64; 4]| {
+        let (module, mut of) = factors("h.0.mlp", vec![1.0; 8], 4);
+        let eigen = |values: &[f64]| Some(Eigen { values: values.to_vec(), vectors: Vec::new() });
+        (of.activation_eigen, of.gradient_eigen) = (eigen(&inputs), eigen(&[1.0, 2.0]));
+        of.diagonal = of.lambda.clone();
+        let spectrum = ModuleSpectrum::new((module, of), strategy, Damping::Value(1.0)).unwrap();
+        let picture = matrices("layer_0", &[&spectrum], 99.5);
+        let Body::Heat(heat) = &picture.panels[0].body else { panic!("{picture:?}") };
+        [heat.x.clone(), heat.y.clone()]
+    };
+    // As those of a covariance in two blocks.
+    let in_blocks = [1.0, 3.0, 0.0, 2.0];
+    let by_eigenvalue = "4 eigenvectors of inputs, by eigenvalue";
+    assert_eq!(axes(Strategy::Ekfac, [0.0, 1.0, 1.0, 3.0]), [by_eigenvalue, "2 of gradients"]);
+    let within = format!("{by_eigenvalue} within each block");
+    assert_eq!(axes(Strategy::Ekfac, in_blocks), [within.as_str(), "2 of gradients"]);
+    assert_eq!(axes(Strategy::Diagonal, in_blocks), ["4 inputs", "2 outputs"]);
 }
 
 #[test]
