@@ -13,12 +13,10 @@ use serde_json::Value;
 /// Of the largest score: rows and queries are multiplied in f32.
 const TOLERANCE: f64 = 1e-5;
 
-/// A case of the manifest with its tensors.
+/// A case of the manifest with its tensors, if it is there.
 fn case(name: &str) -> Option<(Value, Tensors)> {
     let folder = golden("precond")?;
-    let manifest: Value =
-        serde_json::from_slice(&fs_err::read(folder.join("manifest.json")).unwrap()).unwrap();
-    let case = manifest[name].clone();
+    let case = support::precond_case(&folder, name)?;
     let file = folder.join(case["files"]["data"].as_str().unwrap());
     Some((case, tensors::read(&file, &[Dtype::F32])))
 }
@@ -112,7 +110,9 @@ fn golden_precond_of_stored_rows() {
         checkpoint.rows = 1;
         publish(&store, name, &[CheckpointGrams { checkpoint, grams: mixture(&blocks, share).unwrap() }]);
     }
+    let mut compared = 0;
     for (name, entry) in case["scores"].as_object().unwrap() {
+        let Some((_, expected)) = tensors.get(&format!("formula.{name}")) else { continue };
         let inversion = match entry["inversion"].as_str().unwrap() {
             "damped_inverse" => Inversion::Damped,
             "absolute_damped_inverse" => Inversion::Absolute,
@@ -126,8 +126,10 @@ fn golden_precond_of_stored_rows() {
         let spec = InfluenceSpec { sim, precondition, damping, inversion, ..ask("pool", "val") };
         let found = of_question(&store, &spec, |_| 1.0);
         let library = entry["library_f32_vs_formula_f64"][0].as_f64();
-        assert_close(&found, &tensors[&format!("formula.{name}")].1, library, name);
+        assert_close(&found, expected, library, name);
+        compared += 1;
     }
+    assert!(compared > 0, "no score of the reference could be compared");
 }
 
 #[test]
@@ -140,7 +142,10 @@ fn golden_precond_of_stored_models() {
     publish(&store, "trak", &grams(&store, "pool"));
     let q = &tensors["q"].1;
     let mean_q = |row: usize| (0..models).map(|c| q[c * count + row]).sum::<f64>() / models as f64;
-    for (suffix, ridge) in [("", 0.0), (".ridge", case["ridge"].as_f64().unwrap())] {
+    let mut compared = 0;
+    for (suffix, ridge) in [("", Some(0.0)), (".ridge", case["ridge"].as_f64())] {
+        let expected = tensors.get(&format!("score.paper{suffix}"));
+        let Some((ridge, (_, expected))) = ridge.zip(expected) else { continue };
         let spec = InfluenceSpec {
             sim: Sim::Dot,
             precondition: Some("trak".into()),
@@ -149,6 +154,8 @@ fn golden_precond_of_stored_models() {
             ..ask("pool", "val")
         };
         let found = of_question(&store, &spec, |row| mean_q(row) / count as f64);
-        assert_close(&found, &tensors[&format!("score.paper{suffix}")].1, None, suffix);
+        assert_close(&found, expected, None, suffix);
+        compared += 1;
     }
+    assert!(compared > 0, "no score of the reference could be compared");
 }

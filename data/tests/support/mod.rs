@@ -22,6 +22,21 @@ pub fn tolerance(manifest: &serde_json::Value, key: &str, usual: f64) -> f64 {
     }
 }
 
+/// The cases of `golden/precond` that there are tests of.
+const PRECOND: [&str; 3] = ["projected", "trak", "trak_classifier"];
+
+/// A case of `golden/precond`, the folder; none, as is said, where its manifest has only others.
+pub fn precond_case(folder: &Path, name: &str) -> Option<serde_json::Value> {
+    let mut manifest = json(&folder.join("manifest.json"));
+    let has = |name: &str| manifest[name].is_object();
+    assert!(PRECOND.into_iter().any(has), "{} has none of {PRECOND:?}", folder.display());
+    if !has(name) {
+        eprintln!("skipped: {} has no case {name}", folder.display());
+        return None;
+    }
+    Some(manifest[name].take())
+}
+
 /// A JSON file of that folder.
 pub fn json(path: &Path) -> serde_json::Value {
     let text = fs_err::read_to_string(path).expect("a readable file");

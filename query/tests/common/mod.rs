@@ -15,6 +15,8 @@ pub mod altered;
 pub mod cold;
 pub mod memory;
 pub mod sketches;
+#[path = "../../../data/tests/support/mod.rs"]
+pub mod support;
 pub mod trouble;
 pub mod world;
 
