@@ -1,16 +1,17 @@
 //! Influence of LESS on a backend, compared with the reference results: `golden/less`.
 
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use crate::ingested::{Features, Sample, features};
-use gstore_data::{TemplateKind, TextEncoder, TextOptions, parse_record};
+use gstore_data::{TextEncoder, parse_record};
 use gstore_ingest::gradient::{
     AdamParams, CheckpointSource, Engine, EngineOptions, GradFeatures, GradForm, GradientBackend, Projector,
 };
 use gstore_ingest::projection::{FlatProjector, ProjectionSpec};
 use gstore_model::weights::{Adapter, ModelFolder, Moments};
 use gstore_tests::golden::{Manifest, Tensors};
-use gstore_tests::reference::max_length;
+use gstore_tests::reference::text;
 use gstore_tests::shared::golden_warmup;
 
 /// Samples of a batch.
@@ -37,9 +38,9 @@ pub struct Differences {
 }
 
 /// Rows of a file of `data/` as tokens.
-fn samples(golden: &Golden, encoder: &TextEncoder, file: &str, offset: usize, count: usize) -> Vec<Sample> {
+fn samples(golden: &Golden, encoder: &TextEncoder, file: &str, rows: &Range<usize>) -> Vec<Sample> {
     let text = fs_err::read_to_string(golden.shared.join("data").join(file)).unwrap();
-    let encoded = text.lines().skip(offset).take(count).map(|line| {
+    let encoded = text.lines().skip(rows.start).take(rows.len()).map(|line| {
         let encoded = encoder.encode(&parse_record(line.as_bytes()).unwrap().content).unwrap();
         (encoded.ids, encoded.scored)
     });
@@ -101,13 +102,13 @@ fn cosines(rows: &[&[f32]], queries: &[&[f32]]) -> Vec<f64> {
 pub fn differences<B: GradientBackend>(backend: &B, golden: &Golden) -> Differences {
     let manifest = Manifest::read(&golden.shared);
     let warmup = golden_warmup(&golden.shared, &manifest.checkpoints);
-    let encoder =
-        TextOptions::new(TemplateKind::Tulu, max_length(&warmup.model)).encoder(&warmup.model).unwrap();
+    let encoder = text(&manifest, &warmup.model).encoder(&warmup.model).unwrap();
+    let first = manifest.train_offset;
     let count = manifest.train_rows.min(golden.rows);
-    let rows = samples(golden, &encoder, &manifest.train, manifest.train_offset, count);
+    let rows = samples(golden, &encoder, &manifest.train, &(first..first + count));
     let files = manifest.targets.iter();
     let mut targets: Vec<Sample> =
-        files.flat_map(|(file, count)| samples(golden, &encoder, file, 0, *count)).collect();
+        files.flat_map(|(file, rows)| samples(golden, &encoder, file, rows)).collect();
     let columns = targets.len();
     targets.truncate(golden.targets);
 

@@ -50,7 +50,8 @@ fn tokens_of_the_less_reference() {
     let number = |key: &str| manifest[key].as_u64().expect("a number") as usize;
     let file = manifest["train"].as_str().expect("the training file");
     let rows = contents(&shared.join("data").join(file), number("train_offset"), number("train_rows"));
-    let encoder = load(&tokenizer_folder(&shared), TemplateKind::Tulu, 2048);
+    let template = manifest["template"].as_str().unwrap_or("tulu").parse().expect("a template");
+    let encoder = load(&tokenizer_folder(&shared), template, 2048);
     let golden = manifest["tokens"].as_array().expect("tokens");
     assert!(!golden.is_empty());
     for case in golden {

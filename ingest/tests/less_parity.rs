@@ -25,17 +25,15 @@ fn reference() -> Reference {
     let shared = shared();
     let manifest = shared.json("golden/less/manifest.json");
     let warm_up = shared.warm_up();
-    let count = |v: &Value| v.as_u64().unwrap() as usize;
-    let train = shared.rows(
-        manifest["train"].as_str().unwrap(),
-        count(&manifest["train_offset"]),
-        count(&manifest["train_rows"]),
-        &warm_up.model,
-    );
+    let template = manifest["template"].as_str().unwrap_or("tulu").parse().expect("a template");
+    let rows = |file: &Value, first: &Value, count: &Value| {
+        let first = first.as_u64().unwrap_or(0) as usize;
+        let rows = first..first + count.as_u64().unwrap() as usize;
+        shared.rows(file.as_str().unwrap(), rows, &warm_up.model, &template)
+    };
+    let train = rows(&manifest["train"], &manifest["train_offset"], &manifest["train_rows"]);
     let targets = manifest["targets"].as_array().unwrap().iter();
-    let targets = targets
-        .flat_map(|t| shared.rows(t["file"].as_str().unwrap(), 0, count(&t["rows"]), &warm_up.model))
-        .collect();
+    let targets = targets.flat_map(|t| rows(&t["file"], &t["offset"], &t["rows"])).collect();
     Reference { shared, manifest, warm_up, train, targets }
 }
 

@@ -1,7 +1,9 @@
 //! Reference results of LESS: `golden/less`.
 
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
+use gstore_data::TemplateKind;
 use safetensors::{Dtype, SafeTensors};
 use serde_json::Value;
 
@@ -14,8 +16,10 @@ pub struct Manifest {
     pub train_offset: usize,
     /// Number of training rows.
     pub train_rows: usize,
-    /// Target files relative to `data/`, with the number of rows used of each.
-    pub targets: Vec<(String, usize)>,
+    /// Target files relative to `data/`, with the rows used of each.
+    pub targets: Vec<(String, Range<usize>)>,
+    /// How texts become tokens.
+    pub template: TemplateKind,
     /// Subtasks in the order of `subtask_mean`.
     pub subtasks: Vec<String>,
     /// The subtask of each target row, in order.
@@ -41,11 +45,16 @@ impl Manifest {
         let text = |v: &Value| v.as_str().expect("text").to_owned();
         let int = |v: &Value| v.as_u64().expect("a count");
         let number = |v: &Value| v.as_f64().expect("a number");
+        let target = |t: &Value| {
+            let first = t.get("offset").map_or(0, int) as usize;
+            (text(&t["file"]), first..first + int(&t["rows"]) as usize)
+        };
         Self {
             train: text(&v["train"]),
             train_offset: int(&v["train_offset"]) as usize,
             train_rows: int(&v["train_rows"]) as usize,
-            targets: list("targets").iter().map(|t| (text(&t["file"]), int(&t["rows"]) as usize)).collect(),
+            targets: list("targets").iter().map(target).collect(),
+            template: v["template"].as_str().unwrap_or("tulu").parse().expect("a template"),
             subtasks: list("subtasks").iter().map(text).collect(),
             target_row_order: list("target_row_order").iter().map(text).collect(),
             checkpoints: list("checkpoints").iter().map(int).collect(),

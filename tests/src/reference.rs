@@ -52,13 +52,14 @@ impl Reference {
             manifest.train_rows,
         );
         world::register(&store, "pool", &pool).expect("registered");
-        world::run(&store, request(&warmup, "pool", &how.kinds, how)).expect("ingested");
+        let request = |dataset: &str, kinds: &[Kind]| request((&manifest, &warmup), dataset, kinds, how);
+        world::run(&store, request("pool", &how.kinds)).expect("ingested");
         for (file, rows) in &manifest.targets {
             let name = Manifest::target_name(file);
             let data = folder.path().join(format!("{name}.jsonl"));
-            copy_lines(&shared.join("data").join(file), &data, 0, *rows);
+            copy_lines(&shared.join("data").join(file), &data, rows.start, rows.len());
             world::register(&store, &name, &data).expect("registered");
-            world::run(&store, request(&warmup, &name, &[Kind::GradSgd, Kind::Loss], how)).expect("ingested");
+            world::run(&store, request(&name, &[Kind::GradSgd, Kind::Loss])).expect("ingested");
         }
         let snapshot = store.snapshot().expect("a snapshot");
         Self { shared, manifest, warmup, snapshot, _folder: folder }
@@ -97,14 +98,21 @@ impl Reference {
     }
 }
 
-/// Tokens of a sample at most: those of the default, or those that the model has positions for.
-pub fn max_length(model: &Path) -> u32 {
+/// How the texts of the reference results become tokens: at most those of the default, or those that the model
+/// has positions for.
+pub fn text(manifest: &Manifest, model: &Path) -> TextOptions {
     let own = positions(model).expect("a model");
-    own.map_or(TextOptions::MAX_LENGTH, |own| own.min(TextOptions::MAX_LENGTH))
+    let max_length = own.map_or(TextOptions::MAX_LENGTH, |own| own.min(TextOptions::MAX_LENGTH));
+    TextOptions::new(manifest.template.clone(), max_length)
 }
 
 /// An ingest of the reference rows.
-pub fn request(warmup: &shared::Warmup, dataset: &str, kinds: &[Kind], how: &How) -> IngestRequest {
+pub fn request(
+    (manifest, warmup): (&Manifest, &shared::Warmup),
+    dataset: &str,
+    kinds: &[Kind],
+    how: &How,
+) -> IngestRequest {
     let checkpoints = warmup
         .checkpoints
         .iter()
@@ -114,7 +122,7 @@ pub fn request(warmup: &shared::Warmup, dataset: &str, kinds: &[Kind], how: &How
         kinds: kinds.to_vec(),
         projection: how.projection.clone().into(),
         dtype: how.dtype,
-        text: TextOptions { max_length: max_length(&warmup.model), ..TextOptions::default() },
+        text: text(manifest, &warmup.model),
         threads: 2,
         run: "warmup".to_owned(),
         command: "test".to_owned(),

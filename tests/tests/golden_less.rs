@@ -6,14 +6,14 @@
 
 use std::sync::OnceLock;
 
-use gstore_data::{TemplateKind, TextOptions, parse_record};
+use gstore_data::parse_record;
 use gstore_ingest::pipeline::Kind;
 use gstore_ingest::projection::ProjectionSpec;
 use gstore_model::weights::{Adapter, ModelFolder};
 use gstore_query::influence::Order;
 use gstore_store::{Cancel, DType, Store};
 use gstore_tests::golden::{Manifest, Tensors, relative_error};
-use gstore_tests::reference::{How, Reference, copy_lines, max_length, request};
+use gstore_tests::reference::{How, Reference, copy_lines, request, text};
 use gstore_tests::{shared, world};
 
 /// Largest relative error of losses, gradients (L2) and embeddings (L2), and absolute error
@@ -37,7 +37,7 @@ pub fn reference(test: &str) -> Option<&'static Reference> {
 
 /// The column of the golden matrices that a target row stands in.
 fn golden_column(manifest: &Manifest, target: usize, row: u64) -> usize {
-    manifest.targets[..target].iter().map(|(_, rows)| rows).sum::<usize>() + row as usize
+    manifest.targets[..target].iter().map(|(_, rows)| rows.len()).sum::<usize>() + row as usize
 }
 
 fn close(got: f32, expected: f32, what: &str) {
@@ -51,9 +51,7 @@ fn tokens_and_labels_are_exact() {
     let Some(shared) = shared::folder("tokens_and_labels_are_exact", "golden/less") else { return };
     let manifest = Manifest::read(&shared);
     let warmup = shared::golden_warmup(&shared, &manifest.checkpoints);
-    let encoder = TextOptions::new(TemplateKind::Tulu, max_length(&warmup.model))
-        .encoder(&warmup.model)
-        .expect("a tokenizer");
+    let encoder = text(&manifest, &warmup.model).encoder(&warmup.model).expect("a tokenizer");
     let text = fs_err::read_to_string(shared.join("data").join(&manifest.train)).expect("readable");
     let lines: Vec<&str> = text.lines().skip(manifest.train_offset).collect();
     assert!(!manifest.tokens.is_empty());
@@ -272,7 +270,7 @@ fn other_batches_move_only_the_last_bits() {
         rows,
     );
     world::register(&store, "pool", &data).expect("registered");
-    let mut request = request(&reference.warmup, "pool", &kinds, &exact());
+    let mut request = request((&reference.manifest, &reference.warmup), "pool", &kinds, &exact());
     request.batch_tokens = 1;
     request.checkpoints.truncate(1);
     world::run(&store, request).expect("ingested");

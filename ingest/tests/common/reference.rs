@@ -1,8 +1,10 @@
 //! The folder of reference results, read by its own listings and manifests, so that another folder of the
 //! same layout is tested the same way.
 
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
+use gstore_data::{TemplateKind, TextOptions, parse_record};
 use gstore_model::weights::TensorSet;
 use serde_json::Value;
 use tokenizers::Tokenizer;
@@ -55,16 +57,33 @@ impl Shared {
         panic!("no model with warm-up checkpoints in {}", self.root.display());
     }
 
-    /// Rows of a data file, tokenised with the model's tokenizer and the LESS template.
-    pub fn rows(&self, file: &str, offset: usize, count: usize, model: &Path) -> Vec<Sample> {
-        let tokenizer = Tokenizer::from_file(model.join("tokenizer.json")).unwrap();
-        let config = support::json(&model.join("tokenizer_config.json"));
-        let eos = config["eos_token"].as_str().unwrap();
+    /// Rows of a data file as tokens of a model. The template of LESS is written here once more; with others
+    /// they are those of our encoder.
+    pub fn rows(
+        &self,
+        file: &str,
+        wanted: Range<usize>,
+        model: &Path,
+        template: &TemplateKind,
+    ) -> Vec<Sample> {
         let text = fs_err::read_to_string(self.path("data").join(file)).unwrap();
-        let lines = text.lines().skip(offset).take(count);
-        let rows: Vec<_> =
-            lines.map(|line| tokenise(&serde_json::from_str(line).unwrap(), &tokenizer, eos)).collect();
-        assert_eq!(rows.len(), count, "{file} has fewer rows than the manifest says");
+        let lines = text.lines().skip(wanted.start).take(wanted.len());
+        let rows: Vec<Sample> = if *template == TemplateKind::Tulu {
+            let tokenizer = Tokenizer::from_file(model.join("tokenizer.json")).unwrap();
+            let config = support::json(&model.join("tokenizer_config.json"));
+            let eos = config["eos_token"].as_str().unwrap();
+            lines.map(|line| tokenise(&serde_json::from_str(line).unwrap(), &tokenizer, eos)).collect()
+        } else {
+            let text = TextOptions::new(template.clone(), TextOptions::MAX_LENGTH);
+            let encoder = text.encoder(model).unwrap();
+            let encoded = |line: &str| {
+                let record = parse_record(line.as_bytes()).unwrap();
+                let encoded = encoder.encode(&record.content).unwrap();
+                Sample { ids: encoded.ids, scored: encoded.scored }
+            };
+            lines.map(encoded).collect()
+        };
+        assert_eq!(rows.len(), wanted.len(), "{file} has fewer rows than the manifest says");
         rows
     }
 }
