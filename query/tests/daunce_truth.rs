@@ -6,7 +6,7 @@ use gstore_query::daunce::*;
 use safetensors::Dtype;
 use serde_json::Value;
 
-use crate::common::{Numbers, golden};
+use crate::common::{Numbers, golden, support};
 use crate::tensors::{self, Tensors};
 
 /// Rows and coefficients of the regression.
@@ -302,7 +302,7 @@ fn golden_daunce_halves_agree_as_the_reference_says() {
 #[test]
 #[cfg_attr(not(reference_results), ignore = "needs the reference results; set GSTORE_SHARED")]
 fn golden_daunce_rows_of_the_own_family_are_enriched_as_the_reference_says() {
-    let (Some(folder), Some(golden)) = (golden("daunce"), Golden::read()) else { return };
+    let Some(golden) = Golden::read() else { return };
     let texts = |value: &Value, key: Option<&str>| -> Vec<String> {
         let list = value.as_array().unwrap().iter();
         list.map(|x| key.map_or(x, |key| &x[key]).as_str().unwrap().to_owned()).collect()
@@ -310,7 +310,7 @@ fn golden_daunce_rows_of_the_own_family_are_enriched_as_the_reference_says() {
     let sources = texts(&golden.manifest["train_source"], None);
     let targets = texts(&golden.manifest["queries"], Some("target"));
     // Rows of the pool may name the data that their source was taken from, as targets are named.
-    let pool = fs_err::read_to_string(folder.join("../../data/pool.jsonl")).unwrap();
+    let pool = fs_err::read_to_string(support::pool(&support::shared(), &golden.manifest)).unwrap();
     let pool: Vec<&str> = pool.lines().collect();
     let dataset = |row: &Value| -> Option<String> {
         let record: Value = serde_json::from_str(pool[row.as_u64().unwrap() as usize]).unwrap();

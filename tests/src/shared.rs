@@ -5,6 +5,8 @@
 
 use std::path::{Path, PathBuf};
 
+use serde_json::Value;
+
 /// The folder, whether it exists or not.
 pub fn root() -> PathBuf {
     let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
@@ -28,6 +30,11 @@ pub fn folder(test: &str, needed: &str) -> Option<PathBuf> {
     );
     eprintln!("skipped: {test} needs {needed} of the reference results; set GSTORE_SHARED to their folder");
     None
+}
+
+/// The pool whose rows a manifest names.
+pub fn pool(shared: &Path, manifest: &Value) -> PathBuf {
+    shared.join(manifest["pool"].as_str().unwrap_or("data/pool.jsonl"))
 }
 
 /// A model with its warm-up checkpoints.

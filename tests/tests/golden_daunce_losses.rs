@@ -47,14 +47,15 @@ fn golden_daunce_losses() {
     let rows: Vec<usize> = manifest["train_rows"].as_array().expect("rows").iter().map(number).collect();
 
     let place = Place::new();
-    let pool = lines(&shared.join("data/pool.jsonl"), &rows).join("\n");
+    let pool = lines(&shared::pool(&shared, &manifest), &rows).join("\n");
     place.write("pool.jsonl", pool);
+    let targets = manifest["targets"].as_str().unwrap_or("data/targets");
     let queries: Vec<String> = manifest["queries"]
         .as_array()
         .expect("queries")
         .iter()
         .map(|query| {
-            let file = format!("data/targets/{}.jsonl", query["target"].as_str().expect("a target"));
+            let file = format!("{targets}/{}.jsonl", query["target"].as_str().expect("a target"));
             lines(&shared.join(file), &[number(&query["row"])]).swap_remove(0)
         })
         .collect();

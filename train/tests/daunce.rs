@@ -4,9 +4,10 @@
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::{ControlFlow, Range};
+use std::path::Path;
 
 use crate::common::golden::encoded;
-use crate::common::support::{json, shared};
+use crate::common::support::{json, pool, shared};
 use crate::jobs::{World, files, lora};
 use crate::tensors;
 use gstore_core::Cancel;
@@ -35,9 +36,9 @@ fn numbers(value: &Value) -> Vec<usize> {
 }
 
 /// Rows of the pool as tokens, in the order of `rows`.
-fn samples(shared: &std::path::Path, model: &std::path::Path, template: &str, rows: &[usize]) -> Vec<Sample> {
+fn samples(pool: &Path, model: &Path, template: &str, rows: &[usize]) -> Vec<Sample> {
     let encoder = TextOptions::new(template.parse().unwrap(), 2048).encoder(model).unwrap();
-    let found = encoded(&shared.join("data/pool.jsonl"), &encoder, &rows.iter().copied().collect());
+    let found = encoded(pool, &encoder, &rows.iter().copied().collect());
     rows.iter().map(|row| found[row].clone()).collect()
 }
 
@@ -55,7 +56,8 @@ fn golden_daunce_train() {
     let begun = parameters.store().clone();
     let start = EnsembleStart::new(parameters);
     let template = manifest["template"].as_str().unwrap();
-    let samples = samples(&shared, base.path(), template, &numbers(&manifest["train_rows"]));
+    let samples =
+        samples(&pool(&shared, &manifest), base.path(), template, &numbers(&manifest["train_rows"]));
     let number = |key: &str| of[key].as_f64().unwrap_or_else(|| panic!("{key}"));
     let (steps, batch) = (number("steps") as usize, number("batch") as usize);
     let variant = of["variant"].as_str().unwrap().trim_start_matches("daunce-");

@@ -14,6 +14,11 @@ pub fn shared() -> PathBuf {
     folder
 }
 
+/// The pool whose rows a manifest names, in that folder.
+pub fn pool(shared: &Path, manifest: &serde_json::Value) -> PathBuf {
+    shared.join(manifest["pool"].as_str().unwrap_or("data/pool.jsonl"))
+}
+
 /// The tolerance that a manifest states under `tolerances`, or the usual one where it states none.
 pub fn tolerance(manifest: &serde_json::Value, key: &str, usual: f64) -> f64 {
     match &manifest["tolerances"][key] {

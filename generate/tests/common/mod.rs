@@ -63,7 +63,7 @@ impl Golden {
 
     /// The pool whose rows are scored.
     pub fn pool(&self) -> PathBuf {
-        self.shared.join(self.manifest["pool"].as_str().unwrap_or("data/pool.jsonl"))
+        support::pool(&self.shared, &self.manifest)
     }
 
     /// The file of a target.

@@ -28,7 +28,7 @@ pub struct Golden {
     base: String,
     initial: String,
     template: String,
-    pool: String,
+    pool: PathBuf,
     max_length: u32,
 }
 
@@ -102,7 +102,7 @@ impl Golden {
             base: text("base"),
             initial: text("initial_adapter"),
             template: text("template"),
-            pool: manifest["pool"].as_str().unwrap_or("data/pool.jsonl").to_owned(),
+            pool: support::pool(&shared, &manifest),
             max_length: manifest["max_length"].as_u64().map_or(2048, |length| length as u32),
             tolerance,
             state_tolerance: support::tolerance(&manifest, "moments", 1e-3),
@@ -247,7 +247,7 @@ impl Run {
         let template = golden.template.parse().unwrap();
         let encoder = TextOptions::new(template, golden.max_length).encoder(&self.model(golden)).unwrap();
         let wanted = self.plan.iter().flatten().flatten().copied().collect();
-        encoded(&golden.shared.join(&golden.pool), &encoder, &wanted)
+        encoded(&golden.pool, &encoder, &wanted)
     }
 
     /// The micro-batches of a step, counted from 0.
