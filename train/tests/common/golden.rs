@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
+use gstore_core::if_there;
 use gstore_data::{FieldNames, TextEncoder, TextOptions, find};
 use gstore_model::ComputePrecision;
 use gstore_model::cpu::Cpu;
@@ -255,18 +256,24 @@ impl Run {
         self.plan[step].iter().map(|micro| micro.iter().map(|row| &samples[row]).collect()).collect()
     }
 
-    /// The folder with what the run left: its last checkpoint if there are some.
-    pub fn last_folder(&self, golden: &Golden) -> PathBuf {
+    /// The folder with what the run left: its last checkpoint if there are some. None, as is said, where the
+    /// manifest alone has the run.
+    pub fn last_folder(&self, golden: &Golden) -> Option<PathBuf> {
         let folder = golden.folder.join(&self.name);
-        self.checkpoints(golden).pop().map_or(folder, |(_, path)| path)
+        if !folder.is_dir() {
+            eprintln!("skipped: what run {} left is not compared: no folder {}", self.name, folder.display());
+            return None;
+        }
+        Some(self.checkpoints(golden).pop().map_or(folder, |(_, path)| path))
     }
 
     /// Its checkpoints by step.
     pub fn checkpoints(&self, golden: &Golden) -> Vec<(usize, PathBuf)> {
         let step = |path: &Path| path.file_name()?.to_str()?.strip_prefix("checkpoint-")?.parse().ok();
-        let entries = fs_err::read_dir(golden.folder.join(&self.name)).unwrap();
+        let entries = if_there(fs_err::read_dir(golden.folder.join(&self.name))).unwrap();
+        let entries = entries.into_iter().flatten().flatten();
         let mut found: Vec<(usize, PathBuf)> =
-            entries.flatten().filter_map(|entry| Some((step(&entry.path())?, entry.path()))).collect();
+            entries.filter_map(|entry| Some((step(&entry.path())?, entry.path()))).collect();
         found.sort();
         found
     }
