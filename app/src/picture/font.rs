@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
 
+use unicode_normalization_alignments::char::compose;
 use unicode_width::UnicodeWidthChar;
 
 const BYTES: &[u8] = include_bytes!("font/outlines.bin");
@@ -41,7 +42,7 @@ pub(super) fn glyph(character: char) -> &'static Glyph {
     glyphs().get(&u32::from(character)).or_else(|| glyphs().get(&0xFFFD)).unwrap_or(&EMPTY)
 }
 
-/// Width of a character in ems; of one without a shape that of most fonts.
+/// Width of a character in ems; of one without a shape that of most fonts, none for a mark or a joiner.
 pub(super) fn advance(character: char) -> f64 {
     match (glyphs().get(&u32::from(character)), character.width()) {
         (Some(glyph), _) => glyph.advance,
@@ -49,6 +50,22 @@ pub(super) fn advance(character: char) -> f64 {
         (None, Some(2)) => 1.0,
         (None, _) => 0.6,
     }
+}
+
+/// A text with accents in the letters before them, where there is a shape for both in one character.
+pub(super) fn composed(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        let both = out.chars().next_back().and_then(|last| compose(last, c));
+        match both.filter(|both| glyphs().contains_key(&u32::from(*both))) {
+            Some(both) => {
+                out.pop();
+                out.push(both);
+            }
+            None => out.push(c),
+        }
+    }
+    out
 }
 
 /// Width of a text in ems.
@@ -144,6 +161,16 @@ mod tests {
             }));
         }
         assert_eq!(glyph('漢').strokes, glyph('\u{FFFD}').strokes);
+    }
+
+    #[test]
+    fn accents_are_composed_where_there_is_a_shape() {
+        // There is no shape for an x with an accent, nor for an e with two.
+        let texts = [("e\u{301}u\u{308}", "éü"), ("x\u{301}", "x\u{301}"), ("e\u{302}\u{301}", "ê\u{301}")];
+        for (text, want) in texts {
+            assert_eq!(composed(text), want);
+        }
+        assert_eq!((width("e\u{301}"), width("\u{200B}\u{200D}")), (width("é"), 0.0));
     }
 
     #[test]

@@ -79,7 +79,8 @@ fn dashes(points: &[[f64; 2]], lengths: [f64; 2]) -> Vec<Vec<[f64; 2]>> {
 
 fn set_text(raster: &mut Raster, [x, y]: [f64; 2], text: &str, set: TextStyle, paint: Paint) {
     let size = set.size * SCALE;
-    let wide = size * font::width(text);
+    let text = font::composed(text);
+    let wide = size * font::width(&text);
     let mut x = x * SCALE
         - match set.anchor {
             Anchor::Start => 0.0,
@@ -88,11 +89,15 @@ fn set_text(raster: &mut Raster, [x, y]: [f64; 2], text: &str, set: TextStyle, p
         };
     for character in text.chars() {
         let (glyph, advance) = (font::glyph(character), font::advance(character));
-        // The sign for a character without a shape stands in the middle of its place.
-        let left = x + (advance - glyph.advance) / 2.0 * size;
-        raster.glyph(glyph, [left, y * SCALE], size, paint);
+        // Marks and joiners without a shape have no place.
+        if advance <= 0.0 {
+            continue;
+        }
+        // The sign for a character without a shape is as wide as its place.
+        let em = size * (advance / glyph.advance);
+        raster.glyph(glyph, [x, y * SCALE], em, paint);
         if set.bold {
-            raster.glyph(glyph, [left + size / 28.0, y * SCALE], size, paint);
+            raster.glyph(glyph, [x + size / 28.0, y * SCALE], em, paint);
         }
         x += advance * size;
     }

@@ -276,6 +276,51 @@ fn terminals_obey_nothing_that_is_data() {
     assert!(text.chars().all(|c| c == '\n' || !c.is_control()), "{text:?}");
 }
 
+#[test]
+fn texts_in_files_have_the_signs_of_a_terminal() {
+    let odd = "two\nlines\u{1b}".to_owned();
+    let body = Body::Bars {
+        rows: vec![(odd.clone(), vec![1.0, 2.0]), (String::new(), vec![3.0, 4.0])],
+        series: vec![odd.clone(), "other".to_owned()],
+        shares: false,
+    };
+    let panel = Panel { heading: "a\u{1b}\nb".to_owned(), body, notes: vec![odd.clone()] };
+    let picture = Picture { title: odd, about: String::new(), panels: vec![panel] };
+    let svg = picture.svg();
+    // A label and a name of a series, an empty label, a heading, and title and note.
+    for (text, times) in [("two↵lines␣", 2), ("·", 1), ("a␣ b", 1), ("two lines␣", 2)] {
+        assert_eq!(svg.matches(&format!(">{text}</text>")).count(), times, "{text}: {svg}");
+    }
+    assert!(svg.contains("<title>two↵lines␣: 1</title>") && svg.contains("<title>·: 3</title>"), "{svg}");
+    assert!(picture.html().contains(">two↵lines␣</text>"));
+}
+
+#[test]
+fn names_of_axes_have_signs_for_what_a_terminal_obeys() {
+    let x = Axis::linear("st\u{1b}[2Jep");
+    let series = vec![Series::new("one", 0, vec![[0.0, 1.0], [1.0, 2.0]])];
+    let picture = picture(Body::Lines { x, y: Axis::linear("loss"), series });
+    let text = picture.terminal(TerminalStyle { width: 60, height: 8, colour: false });
+    assert!(text.contains("st␣[2Jep") && picture.svg().contains(">st␣[2Jep</text>"), "{text:?}");
+}
+
+#[test]
+fn characters_without_a_shape_cover_no_others() {
+    let png = |title: &str| decoded(&Picture { title: title.to_owned(), ..picture(bars()) }.png().unwrap());
+    for (text, same) in [("z\u{200b}ero\u{200d}", "zero"), ("e\u{301}", "é"), ("x\u{301}y", "xy")] {
+        assert!(png(text) == png(same), "{text:?}");
+    }
+    // What is before the sign for an Arabic letter is as without it.
+    for before in ["x", "\u{627}"] {
+        let (width, _, alone) = png(before);
+        let (_, _, followed) = png(&format!("{before}\u{627}"));
+        let end = ((20.0 + font::width(before) * 16.0) * 2.0) as usize;
+        let is_same = |(one, other): (&[u8], &[u8])| one[..end * 3] == other[..end * 3];
+        assert!(alone.chunks(width * 3).zip(followed.chunks(width * 3)).all(is_same), "{before:?}");
+        assert!(alone != followed, "{before:?}");
+    }
+}
+
 /// One row of as many bars as there are values, each of a series of its own.
 fn bars_of(values: &[f64]) -> Picture {
     let series = (0..values.len()).map(|i| format!("method {i}")).collect();

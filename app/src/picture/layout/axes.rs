@@ -4,7 +4,7 @@ use super::super::colour::dash;
 use super::super::scale::{Scale, number};
 use super::super::scene::{Anchor, Item, Role, Scene};
 use super::super::{Axis, Histogram, Series, Steps, font};
-use super::{EDGE, TEXT, WIDTH, legend, named, tick};
+use super::{EDGE, TEXT, WIDTH, legend, named, tick, visible};
 
 /// Where a plot lies, and its scales.
 struct PlotArea {
@@ -37,7 +37,7 @@ impl PlotArea {
             tick(scene, [middle, bottom + 17.0], &label, Anchor::Middle);
         }
         scene.rule([left, bottom], [right, bottom], Role::Muted);
-        tick(scene, [left + frame.width / 2.0, bottom + 33.0], x_name, Anchor::Middle);
+        tick(scene, [left + frame.width / 2.0, bottom + 33.0], &visible(x_name), Anchor::Middle);
         frame
     }
 
@@ -108,7 +108,7 @@ pub(super) fn histogram(scene: &mut Scene, histogram: &Histogram, (top, height):
         && let (Some(low), Some(high)) = (frame.right(*low), frame.right(*high))
     {
         let (low, high) = (clamp(low), clamp(high));
-        scene.block([low, frame.top, high - low, frame.height], Role::Series(1), 0.18, name.clone());
+        scene.block([low, frame.top, high - low, frame.height], Role::Series(1), 0.18, visible(name));
     }
     for (i, count) in counts.iter().enumerate().filter(|(_, count)| **count > 0) {
         let (Some(left), Some(right), Some(y)) =
@@ -125,7 +125,7 @@ pub(super) fn histogram(scene: &mut Scene, histogram: &Histogram, (top, height):
         scene.rule([x, frame.top], [x, bottom], Role::Ink);
         let anchor = if x > frame.left + frame.width * 0.6 { Anchor::End } else { Anchor::Start };
         let x = if anchor == Anchor::End { x - 5.0 } else { x + 5.0 };
-        tick(scene, [x, frame.top + TEXT], name, anchor);
+        tick(scene, [x, frame.top + TEXT], &visible(name), anchor);
     }
     frame.end()
 }

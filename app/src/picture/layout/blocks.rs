@@ -42,12 +42,13 @@ pub(super) fn bars(
     top: f64,
 ) -> f64 {
     let (names, entries): (Vec<String>, Vec<(String, Role)>) = match series.len() > SERIES_COLOURS {
-        true => (series.iter().map(|name| fitting(name, TEXT, LABEL)).collect(), Vec::new()),
+        true => (series.iter().map(|name| fitting(&visible(name), TEXT, LABEL)).collect(), Vec::new()),
         false => (Vec::new(), named(series.iter().enumerate().map(|(i, name)| (name.as_str(), i)))),
     };
     let top = legend(scene, &entries, |_| None, top) + 4.0;
-    let labels: Vec<String> = rows.iter().map(|(label, _)| fitting(label, TEXT, LABEL)).collect();
-    let labelled = EDGE + widest(&labels).max(20.0) + 10.0;
+    let labels: Vec<String> = rows.iter().map(|(label, _)| visible(label)).collect();
+    let shown: Vec<String> = labels.iter().map(|label| fitting(label, TEXT, LABEL)).collect();
+    let labelled = EDGE + widest(&shown).max(20.0) + 10.0;
     let left = if names.is_empty() { labelled } else { labelled + widest(&names) + 10.0 };
     // Room for the values behind the bars.
     let width = WIDTH - EDGE - left - 60.0;
@@ -55,7 +56,7 @@ pub(super) fn bars(
     let scale = Scale::of(all.chain([0.0]), Steps::Linear, 0.0, 5);
     let zero = left + scale.place(0.0).unwrap_or(0.0) * width;
     let mut y = top;
-    for ((label, values), shown) in rows.iter().zip(&labels) {
+    for (((_, values), label), shown) in rows.iter().zip(&labels).zip(&shown) {
         let high = values.len() as f64 * (BAR + 1.0);
         tick(scene, [labelled - 10.0, y + high / 2.0 + 4.0], shown, Anchor::End);
         for (i, v) in values.iter().enumerate() {
@@ -141,7 +142,7 @@ pub(in super::super) fn lowest(tokens: &[Token]) -> f64 {
     if signed { -largest(tokens) } else { 0.0 }
 }
 
-/// A token with signs for what has no shape.
+/// A text with signs for what has no shape.
 pub(in super::super) fn visible(text: &str) -> String {
     let sign = |c: char| match c {
         '\n' => '↵',

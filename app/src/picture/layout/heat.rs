@@ -3,7 +3,7 @@
 use super::super::Heat;
 use super::super::scale::number;
 use super::super::scene::{Anchor, Role, Scene};
-use super::{EDGE, WIDTH, key, tick};
+use super::{EDGE, WIDTH, key, tick, visible};
 
 /// Boxes of a matrix, and the axes in words; returns the lower end.
 pub(super) fn heat(scene: &mut Scene, heat: &Heat, (top, height): (f64, f64)) -> f64 {
@@ -20,7 +20,7 @@ pub(super) fn heat(scene: &mut Scene, heat: &Heat, (top, height): (f64, f64)) ->
         scene.block(place_of_box, Role::Series(0), shade(place), number(*value));
     }
     let bottom = top + heat.rows() as f64 * high;
-    tick(scene, [EDGE, bottom + 17.0], &heat.axes(), Anchor::Start);
+    tick(scene, [EDGE, bottom + 17.0], &visible(&heat.axes()), Anchor::Start);
     bottom + 20.0
 }
 

@@ -45,13 +45,12 @@ pub(super) fn scene(picture: &Picture) -> Scene {
 
 /// Draws a panel whose top is at `y`; returns its lower end.
 fn panel_at(scene: &mut Scene, panel: &Panel, y: f64, height: f64) -> f64 {
-    let heading = y + HEADING;
-    scene.text(
-        [EDGE, heading],
-        &panel.drawn_heading(),
-        Role::Ink,
-        TextStyle { bold: true, ..TextStyle::plain(HEADING) },
-    );
+    let bold = TextStyle { bold: true, ..TextStyle::plain(HEADING) };
+    let mut heading = y + HEADING;
+    for (i, line) in across(&panel.drawn_heading(), HEADING * 1.08).iter().enumerate() {
+        heading = y + HEADING * (1.0 + 1.3 * i as f64);
+        scene.text([EDGE, heading], line, Role::Ink, bold);
+    }
     let top = heading + 8.0;
     let mut y = match &panel.body {
         Body::Lines { x, y, series } => axes::lines(scene, (x, y), series, (top, height)),
@@ -78,7 +77,8 @@ fn legend(
     const SIGN: f64 = 12.0;
     let (mut x, mut y) = (EDGE, top + TEXT);
     for (name, role) in entries {
-        let wide = 18.0 + font::width(name) * TEXT + 16.0;
+        let name = visible(name);
+        let wide = 18.0 + font::width(&name) * TEXT + 16.0;
         if x > EDGE && x + wide > WIDTH - EDGE {
             (x, y) = (EDGE, y + TEXT * 1.6);
         }
@@ -88,7 +88,7 @@ fn legend(
             scene.block([x + from, y - 6.5, on.min(SIGN - from), 4.0], *role, 1.0, String::new());
             from += on + off;
         }
-        scene.text([x + 18.0, y], name, Role::Ink, TextStyle::plain(TEXT));
+        scene.text([x + 18.0, y], &name, Role::Ink, TextStyle::plain(TEXT));
         x += wide;
     }
     if entries.is_empty() { top } else { y + 8.0 }
@@ -128,5 +128,5 @@ fn tick(scene: &mut Scene, at: [f64; 2], text: &str, anchor: Anchor) {
 
 /// A text in lines as wide as the picture.
 fn across(text: &str, size: f64) -> Vec<String> {
-    wrapped(text.split_whitespace(), |line| font::width(line) * size <= WIDTH - 2.0 * EDGE)
+    wrapped(text.split_whitespace().map(visible), |line| font::width(line) * size <= WIDTH - 2.0 * EDGE)
 }

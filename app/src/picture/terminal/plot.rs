@@ -2,7 +2,7 @@
 
 use super::super::scale::{Scale, number};
 use super::super::{Axis, Histogram, Series, Steps, TerminalStyle};
-use super::{COLOURS, MUTED, SIGNS, cells, cut, labels, painted, wrap};
+use super::{COLOURS, MUTED, SIGNS, cells, cut, labels, painted, visible, wrap};
 
 /// What fills a cell from its lower end, by eighths.
 const EIGHTHS: [char; 9] = [' ', '▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
@@ -47,7 +47,7 @@ impl TerminalCells {
         *out += &painted(&format!("{}└{}", " ".repeat(margin), "─".repeat(self.width)), MUTED, style);
         let (below, space) = (labels(x, self.width), " ".repeat(margin + 1));
         *out += &format!("\n{space}{}\n", painted(&below, MUTED, style));
-        let name = cut(x_name, self.width);
+        let name = cut(&visible(x_name), self.width);
         let before = (self.width - cells(&name)) / 2;
         *out += &format!("{space}{}{}\n", " ".repeat(before), painted(&name, MUTED, style));
     }
