@@ -238,7 +238,6 @@ fn picture(request: &TokensRequest, mut found: TokenPoints, what: &str) -> Pictu
     if found.iter().all(|(_, text, _)| text.is_none()) {
         notes.push("The tokenizer was not found, so that tokens are shown by their positions.".to_owned());
     }
-    notes.push("Only scored tokens have a value; … stands for those between.".to_owned());
     let strongest = found.iter().max_by(|a, b| a.2.abs().total_cmp(&b.2.abs()));
     let about = strongest.map_or_else(String::new, |(pos, text, value)| {
         let shown = text.clone().unwrap_or_else(|| pos.to_string());
@@ -253,9 +252,35 @@ fn picture(request: &TokensRequest, mut found: TokenPoints, what: &str) -> Pictu
         next = pos + 1;
         tokens.push(Token { text: text.unwrap_or_else(|| pos.to_string()), value: Some(value) });
     }
+    let between = match tokens.iter().any(|token| token.value.is_none()) {
+        true => "; … stands for those between",
+        false => "",
+    };
+    notes.push(format!("Only scored tokens have a value{between}."));
     Picture {
         title: format!("Tokens of {} in {}", request.id, request.dataset),
         about: format!("The tokens of a sample, coloured by {what}.{about}"),
         panels: vec![Panel { heading: what.to_owned(), body: Body::Tokens(tokens), notes }],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_note_explains_the_sign_for_tokens_between_where_there_is_one() {
+        let request = TokensRequest {
+            dataset: "pool".to_owned(),
+            id: "a".to_owned(),
+            values: TokenValues::Feature(None),
+        };
+        for (places, note) in [
+            ([3, 4, 5], "Only scored tokens have a value."),
+            ([3, 4, 9], "Only scored tokens have a value; … stands for those between."),
+        ] {
+            let found = places.map(|pos| (pos, Some("…".to_owned()), 1.0)).to_vec();
+            assert_eq!(picture(&request, found, "loss").panels[0].notes, [note]);
+        }
     }
 }
