@@ -11,6 +11,9 @@ type Result<T> = std::result::Result<T, PipelineError>;
 /// Stages of a file at most.
 const STAGES: usize = 10_000;
 
+/// Most characters of the name of a stage.
+const NAME: usize = 200;
+
 /// Values by name.
 pub type Variables = BTreeMap<String, String>;
 
@@ -114,11 +117,8 @@ fn instance(table: &StageTable, variables: &Variables, values: &[(String, String
         true => put(&table.name, table.line)?,
         false => values.iter().fold(table.name.clone(), |name, (_, value)| format!("{name}-{value}")),
     };
-    let fits = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
-    if name.is_empty() || name.starts_with('.') || name.len() > 200 || !name.chars().all(fits) {
-        let message =
-            format!("stage {name:?}: a name has letters, digits, `.`, `_` and `-`, and no `.` first");
-        return Err(PipelineError::new(table.line, message));
+    if name.is_empty() || name.starts_with('.') || name.len() > NAME || !name.chars().all(is_of_name) {
+        return Err(wrong_name(table, &name, &variables, values));
     }
     let mut settings = Vec::new();
     for setting in &table.settings {
@@ -141,6 +141,36 @@ fn instance(table: &StageTable, variables: &Variables, values: &[(String, String
         ..table.clone()
     };
     Ok(PipelineStage { name, table: table.name.clone(), says })
+}
+
+/// Whether a character may stand in the name of a stage, which is also that of files.
+fn is_of_name(c: char) -> bool {
+    c.is_ascii_alphanumeric() || "._-".contains(c)
+}
+
+/// The error of a name that cannot be that of files, with the value in it that does not fit.
+fn wrong_name(
+    table: &StageTable,
+    name: &str,
+    variables: &Variables,
+    values: &[(String, String)],
+) -> PipelineError {
+    let mut message = format!(
+        "stage {name:?}: a name has up to {NAME} letters `a` to `z` and `A` to `Z`, digits, `.`, `_` and `-`, \
+         and no `.` first"
+    );
+    let is_in_name = |key: &str| match table.name.contains("${") {
+        true => table.name.contains(&format!("${{{key}}}")),
+        false => values.iter().any(|(of_each, _)| of_each == key),
+    };
+    let mut parts = variables.iter().filter(|(key, _)| is_in_name(key));
+    if let Some((key, value)) = parts.find(|(_, value)| !value.chars().all(is_of_name)) {
+        message += &format!(
+            "; {value:?} is the value of `{key}`, which is put into the name: use a plain value, such as `llama`, \
+             and write the rest where it is used, as in `models/${{{key}}}`"
+        );
+    }
+    PipelineError::new(table.line, message)
 }
 
 /// A text with the values of `${name}` put in; `$${` stands for `${` itself.
@@ -202,7 +232,10 @@ mod tests {
             (FILE.replace("${warm}", "${wram}"), 9, "did you mean `warm`"),
             (FILE.replace("${warm}", "${warm"), 9, ""),
             (FILE.replace("'sql'", "'w-a-2'"), 10, "line 5"),
-            (FILE.replace("'sql'", "'a/b'"), 10, "letters"),
+            (FILE.replace("'sql'", "'ä'"), 10, "letters `a` to `z`"),
+            (FILE.replace("'sql'", "'a/b'"), 10, "no `.` first"),
+            (FILE.replace("['a', 'b']", "['a', 'm/b']"), 5, "\"m/b\" is the value of `target`"),
+            (FILE.replace("name = 'w'", "name = 'w-${warm}'"), 5, "as in `models/${warm}`"),
             (
                 FILE.replace("seeds = [1, 2]", &format!("seeds = '{}1'", "1,".repeat(6_000))),
                 5,
@@ -214,5 +247,19 @@ mod tests {
             assert!(error.message.contains(says), "{error}");
         }
         assert!(stages(FILE, &[("rusn", "x")]).is_err());
+    }
+
+    #[test]
+    fn plain_values_give_names_where_paths_cannot() {
+        let file = |of_each: &str, used: &str| {
+            format!(
+                "[[stage]]\nname = 'w'\ncommand = 'train'\neach = {{model = '{of_each}'}}\nmodel = '{used}'\n"
+            )
+        };
+        let error = stages(&file("models/llama", "${model}"), &[]).expect_err("a path in a name").to_string();
+        assert!(error.contains("such as `llama`") && error.contains("as in `models/${model}`"), "{error}");
+        let found = stages(&file("llama", "models/${model}"), &[]).expect("stages");
+        assert_eq!(found[0].name, "w-llama");
+        assert_eq!(found[0].says.settings[0].given, OptionSetting::Values(vec!["models/llama".into()]));
     }
 }
