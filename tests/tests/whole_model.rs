@@ -141,6 +141,29 @@ fn a_label_says_what_is_unlike_the_plain_one() {
 }
 
 #[test]
+fn a_label_names_another_run_whatever_its_script() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let loss = |run: &str, checkpoint: CheckpointArg| IngestRequest {
+        kinds: vec![Kind::Loss],
+        checkpoints: vec![CheckpointArg { name: "base".to_owned(), ..checkpoint }],
+        run: run.to_owned(),
+        ..request("pool")
+    };
+    let store = ingested(dir.path(), "store", 5, loss("warmup", CheckpointArg::base()));
+    let trained = world::request("pool", &[Kind::Loss]).checkpoints;
+    for (run, checkpoint) in ["größe", "a b"].into_iter().zip(trained) {
+        world::run(&store, loss(run, checkpoint)).expect("ingested");
+    }
+    let labels: Vec<String> = world::digests(&store).into_keys().collect();
+    let [plain, hashed, named] = &labels[..] else { panic!("{labels:?}") };
+    assert_eq!([plain, named], ["pool/loss@base", "pool/loss@base:größe"]);
+    // A space would end the label where a query names it.
+    assert!(hashed.starts_with("pool/loss@base:") && hashed.is_ascii(), "{hashed}");
+    let sql = "SELECT count(*) FROM vectors('pool', 'loss@base:größe')";
+    binary::ok(binary::gstore(&dir.path().join("store")).args(["query", sql]));
+}
+
+#[test]
 fn a_label_names_the_part_of_the_encoding_that_differs() {
     let dir = tempfile::tempdir().expect("a folder");
     let tokenizer = dir.path().join("tokenizer");

@@ -181,8 +181,9 @@ impl LabelProperty {
     }
 }
 
+/// Whether a character may stand in a word of a label; letters are of any script.
 fn is_plain(c: char) -> bool {
-    c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '+' | '-' | '*')
+    c.is_alphanumeric() || matches!(c, '_' | '.' | '+' | '-' | '*')
 }
 
 fn loss(loss: LossForm) -> String {
@@ -238,6 +239,7 @@ mod tests {
         };
         assert_eq!(named(&["*.mlp.*", "lm_head"], false), "mlp+lm_head");
         assert_eq!(named(&[], true), "blocks+biases");
+        assert_eq!(named(&["schicht_ä.*"], false), "schicht_ä");
         assert_eq!(named(&["*"], false), "modules");
         assert_eq!(named(&["*.{q,k}_proj"], false), "modules");
         assert_eq!(named(&["model.layers.0.*", "model.layers.1.*", "model.layers.2.*"], false), "modules");
