@@ -54,9 +54,17 @@ impl BatchRow {
         PackedSample { part, ..PackedSample::new(&self.encoded.ids, &self.encoded.scored) }
     }
 
-    /// Whether it is the first of its row's entries.
-    pub fn is_first(&self) -> bool {
-        self.pos.is_none_or(|pos| pos == 0 || self.sample().labels().next() == Some(pos as usize))
+    /// Tokens of its row that are done with it: all, or where a row has several entries a share, by what the
+    /// model reads for each. Those of all entries sum to the row's tokens.
+    pub fn tokens_done(&self) -> u64 {
+        let all = self.encoded.ids.len() as u64;
+        let Some(pos) = self.pos.filter(|pos| *pos > 0).map(|pos| pos as usize) else { return all };
+        let read = |to: usize| -> u128 {
+            self.sample().labels().take_while(|label| *label <= to).map(|label| label as u128).sum()
+        };
+        let total = read(usize::MAX).max(1);
+        let done = |read: u128| (read * u128::from(all) / total) as u64;
+        done(read(pos)) - done(read(pos - 1))
     }
 
     /// Its entries: itself, or one for each scored token.
@@ -224,4 +232,28 @@ fn rows_and_records(batch: &RecordBatch) -> Result<impl Iterator<Item = StoredRe
     let records = batch.column_by_name("record").and_then(|c| c.as_binary_opt::<i32>());
     let (Some(rows), Some(records)) = (rows, records) else { return Err(IngestError::SampleColumns) };
     Ok(rows.values().iter().copied().zip(records))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_tokens_of_a_row_are_done_as_its_entries_are() {
+        let row = |scored: Vec<bool>| {
+            let encoded = Encoded { ids: vec![7; scored.len()], scored, truncated: false };
+            BatchRow { row: 3, pos: None, encoded: Arc::new(encoded) }
+        };
+        let done = |row: BatchRow, granularity: Granularity| -> Vec<u64> {
+            row.entries(granularity).iter().map(BatchRow::tokens_done).collect()
+        };
+        let scored: Vec<bool> = (0..100).map(|pos| pos >= 40).collect();
+        let of_tokens = done(row(scored.clone()), Granularity::Token);
+        assert_eq!((of_tokens.len(), of_tokens.iter().sum::<u64>()), (60, 100));
+        // A later token takes a longer pass.
+        assert!(of_tokens.iter().all(|tokens| *tokens <= 3), "{of_tokens:?}");
+        assert!(of_tokens[..30].iter().sum::<u64>() < 50, "{of_tokens:?}");
+        assert_eq!(done(row(scored), Granularity::Sample), [100]);
+        assert_eq!(done(row(vec![false; 100]), Granularity::Token), [100]);
+    }
 }

@@ -31,7 +31,7 @@ use crate::gradient::EngineError;
 struct BatchTask<T> {
     window: usize,
     last_of_window: bool,
-    /// Tokens of the rows that are missing: what progress counts.
+    /// Tokens of the rows that are missing, as far as they are done with it: what progress counts.
     tokens: u64,
     batch: T,
 }
@@ -155,8 +155,8 @@ fn produce(
     for (window, needed) in work.windows.iter().enumerate() {
         let mut batches = preparer.window(needed)?.peekable();
         while let Some(batch) = batches.next() {
-            let wanted = batch.rows.iter().filter(|row| needed.is_missing(row.row) && row.is_first());
-            let tokens = wanted.map(|row| row.encoded.ids.len() as u64).sum();
+            let wanted = batch.rows.iter().filter(|row| needed.is_missing(row.row));
+            let tokens = wanted.map(|row| row.tokens_done()).sum();
             let task = BatchTask { window, last_of_window: batches.peek().is_none(), tokens, batch };
             if cancel.is_raised() || !give(task) {
                 return Ok(());
