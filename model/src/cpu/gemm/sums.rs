@@ -202,13 +202,13 @@ mod tests {
     #[test]
     fn grams_in_f32_lose_no_more_digits_in_long_sums_than_in_short_ones() {
         let (rows, n) = (256, 40);
-        let x = vec![1.1; rows * n];
-        let square = f64::from(1.1f32) * f64::from(1.1f32);
+        let x = vec![1.7; rows * n];
+        let square = f64::from(1.7f32) * f64::from(1.7f32);
         for (kernels, _) in formats() {
             grams(&kernels, PanelFormat::Single, &x, rows, rows, &mut |_, _, values| {
                 let off = values.iter().map(|sum| (f64::from(*sum) / (256.0 * square) - 1.0).abs());
                 let off = off.fold(0.0, f64::max);
-                assert!(off < 4e-7, "{:?}: {off}", kernels.simd.level());
+                assert!(off < 5e-7, "{:?}: {off}", kernels.simd.level());
             });
         }
     }
