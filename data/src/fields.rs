@@ -129,9 +129,15 @@ impl FieldNames {
 
     /// What the metadata is said to be that a column is, of a table of these columns.
     pub(super) fn expected_of(&self, column: &str, columns: &[String]) -> Option<ExpectedType> {
-        match self.metadata_of(column) {
-            Some(key) => self.expected.get(key).copied(),
-            None => self.expected.get(&free_key(column, columns)).copied(),
+        self.expected.get(&self.stored_key(column, columns)).copied()
+    }
+
+    /// The key under which a key of a record, or a column of a table, is stored; `keys` are all that it has.
+    fn stored_key(&self, key: &str, keys: &[String]) -> String {
+        match self.field_of(key) {
+            Some(field) => field.name().to_owned(),
+            None if is_of_record(key) => free_key(key, keys),
+            None => key.to_owned(),
         }
     }
 
@@ -162,14 +168,14 @@ impl FieldNames {
     }
 
     /// The metadata that a column of a table is; `None` for what is none, and for one whose name a field of
-    /// gstore has, which may be metadata under another.
+    /// a record has, which may be metadata under another.
     pub fn metadata_of<'a>(&self, column: &'a str) -> Option<&'a str> {
         match self.field_of(column) {
             Some(Field::Subtask) => Some(Field::Subtask.name()),
             Some(_) => None,
             // Of an object that keys are taken from, what is left shows itself in the records.
             None if self.named.iter().any(|(_, key)| nested::is_within(key, column)) => None,
-            None => Field::ALL.iter().all(|field| field.name() != column).then_some(column),
+            None => (!is_of_record(column)).then_some(column),
         }
     }
 
@@ -257,13 +263,7 @@ impl FieldNames {
                 Some(_) => {}
             }
         }
-        let mut renamed = rename_keys(object, |key| match self.field_of(key) {
-            Some(field) => Key::Field(field.name()),
-            None if Field::ALL.iter().any(|field| field.name() == key && !field.is_of_message()) => {
-                Key::Displaced
-            }
-            None => Key::Other,
-        });
+        let mut renamed = rename_keys(object, |key, keys| self.stored_key(key, keys));
         if let Some(Value::Array(messages)) = renamed.get_mut(Field::Messages.name()) {
             messages.iter_mut().for_each(|message| self.rename_message(message));
         }
@@ -277,11 +277,11 @@ impl FieldNames {
             return;
         }
         let key_of = |part: Field| self.key_of(part).unwrap_or(part.name());
-        *object = rename_keys(std::mem::take(object), |key| {
+        *object = rename_keys(std::mem::take(object), |key, keys| {
             match parts.iter().find(|part| key_of(**part) == key) {
-                Some(part) => Key::Field(part.name()),
-                None if parts.iter().any(|part| part.name() == key) => Key::Displaced,
-                None => Key::Other,
+                Some(part) => part.name().to_owned(),
+                None if parts.iter().any(|part| part.name() == key) => free_key(key, keys),
+                None => key.to_owned(),
             }
         });
         // Who keeps the role under another key often gives it other names, too.
@@ -297,24 +297,15 @@ impl FieldNames {
     }
 }
 
-enum Key {
-    Field(&'static str),
-    Displaced,
-    Other,
+/// Whether a field of a record has this name, which then is no key of metadata.
+fn is_of_record(name: &str) -> bool {
+    Field::ALL.iter().any(|field| !field.is_of_message() && field.name() == name)
 }
 
-fn rename_keys(object: Map<String, Value>, of: impl Fn(&str) -> Key) -> Map<String, Value> {
-    let taken: Vec<String> = object.keys().cloned().collect();
-    let mut renamed = Map::new();
-    for (key, value) in object {
-        let key = match of(&key) {
-            Key::Field(name) => name.to_owned(),
-            Key::Other => key,
-            Key::Displaced => free_key(&key, &taken),
-        };
-        renamed.insert(key, value);
-    }
-    renamed
+/// The object with keys that `of` makes of each key and all keys.
+fn rename_keys(object: Map<String, Value>, of: impl Fn(&str, &[String]) -> String) -> Map<String, Value> {
+    let keys: Vec<String> = object.keys().cloned().collect();
+    object.into_iter().map(|(key, value)| (of(&key, &keys), value)).collect()
 }
 
 /// A key with a `_` at its end, or with more of them where that is taken.

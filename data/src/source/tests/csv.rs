@@ -50,6 +50,12 @@ fn a_column_that_is_said_to_be_text_keeps_the_texts_of_its_fields() {
     // One whose name a field has is stored under another.
     let displaced = of("id,uid,text\n1.10,x,a\n", &["id=uid"], "id_");
     assert_eq!(displaced, [r#"{"id":"1.10","uid":"x","text":"a"}"#]);
+    // Parts of messages are no fields of a record.
+    assert_eq!(FieldNames::default().metadata_of("role"), Some("role"));
+    for named in [&[] as &[&str], &["role=from"]] {
+        let role = of("text,role\na,1.10\n", named, "role");
+        assert_eq!(role, [r#"{"text":"a","role":"1.10"}"#]);
+    }
 }
 
 /// Spreadsheets of many countries write `;`, others tabs whatever the ending.
