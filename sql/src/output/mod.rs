@@ -329,7 +329,7 @@ fn output_error(error: ArrowError) -> SqlError {
             error.worded(worded)
         }
         // Of what is in a list or struct only times can fail.
-        None if said.ends_with("Format error") => no_text("a date or time in a list or struct"),
+        None if said.ends_with("Format error") => no_text("a date or time in a list or struct", false),
         None => SqlError::new(SqlErrorKind::Failed, format!("the result cannot be written: {said}")),
     }
 }

@@ -74,13 +74,17 @@ pub(crate) fn beyond_calendar(text: &str) -> Option<SqlError> {
     let (_, value) = text.split_once("Failed to convert ")?;
     let (number, ty) =
         value.split_once(" to temporal for ").or_else(|| value.split_once(" to datetime for "))?;
-    Some(no_text(&format!("the {ty} with the number {number}")))
+    Some(no_text(&format!("the {ty} with the number {number}"), ty.starts_with("Date")))
 }
 
 /// The error about such a date or time, which the engine names only where it stands in no list or struct.
-pub(crate) fn no_text(which: &str) -> SqlError {
+pub(crate) fn no_text(which: &str, is_date: bool) -> SqlError {
     let why = format!("{which} is beyond the calendar, which has the years from -262143 to 262142");
-    let hint = "a condition leaves it out: x BETWEEN DATE '0001-01-01' AND DATE '9999-12-31'";
+    // A TIMESTAMP is compared with what a TIMESTAMP reaches.
+    let hint = match is_date {
+        true => "a condition leaves it out: x BETWEEN DATE '0001-01-01' AND DATE '9999-12-31'",
+        false => "a condition leaves it out: x BETWEEN TIMESTAMP '1678-01-01' AND TIMESTAMP '2262-01-01'",
+    };
     SqlError::invalid(why).hint(hint)
 }
 
@@ -257,7 +261,12 @@ mod tests {
             ("Timestamp -14831769600 out of range", "a time is beyond what"),
             (
                 "Cast error: Failed to convert 2147483647 to temporal for Date32",
-                "the Date32 with the number 2147483647 is beyond the calendar",
+                "the Date32 with the number 2147483647 is beyond the calendar, which has the years from -262143 to \
+                 262142\n  a condition leaves it out: x BETWEEN DATE '0001-01-01'",
+            ),
+            (
+                "Cast error: Failed to convert 9223372036854775807 to datetime for Timestamp(s)",
+                "which has the years from -262143 to 262142\n  a condition leaves it out: x BETWEEN TIMESTAMP '1678",
             ),
             (
                 "Granularity of `date_trunc` must be non-null scalar VARCHAR",
