@@ -11,7 +11,8 @@ use arrow_array::timezone::Tz;
 use arrow_array::types::TimestampNanosecondType;
 use arrow_array::{Array, ArrayRef, TimestampNanosecondArray};
 use arrow_schema::{DataType, TimeUnit};
-use chrono::format::{Fixed, Item, ParseResult, Parsed, StrftimeItems, parse};
+use chrono::Weekday;
+use chrono::format::{Fixed, Item, Numeric, ParseResult, Parsed, StrftimeItems, parse_and_remainder};
 use datafusion::common::utils::take_function_args;
 use datafusion::error::Result as DfResult;
 use datafusion::functions::utils::make_scalar_function;
@@ -174,13 +175,16 @@ impl TimeFormat {
             }
             false => (text, None),
         };
-        let mut parsed = Parsed::new();
-        parse(&mut parsed, clock, self.parts.iter()).ok()?;
+        let mut read = ReadParts::default();
+        let mut rest = clock;
+        for part in &self.parts {
+            rest = parse_and_remainder(read.of(part), rest, std::iter::once(part)).ok()?;
+        }
         // A minute has no second 60 here.
-        if parsed.second() == Some(60) {
+        if !rest.is_empty() || read.time.second() == Some(60) {
             return None;
         }
-        fill(&mut parsed).ok()?;
+        let parsed = read.filled()?;
         let Some(time) = parsed.to_datetime().ok()?.timestamp_nanos_opt() else {
             let why = format!("'{}'{BEYOND}", shortened(text, SAID));
             return Some(Err(FunctionError::invalid(why).hint("DATE and TIMESTAMP_S reach further")));
@@ -189,32 +193,97 @@ impl TimeFormat {
     }
 }
 
-/// Adds what a text left out.
-fn fill(parsed: &mut Parsed) -> ParseResult<()> {
-    let offset = parsed.offset().unwrap_or(0);
-    parsed.set_offset(i64::from(offset))?;
-    if parsed.timestamp().is_some() {
-        return Ok(());
+/// What was read of a text. What a date goes before, and what AM and PM change, is apart, since a [`Parsed`]
+/// refuses values that do not agree.
+#[derive(Default)]
+struct ReadParts {
+    /// All but what follows.
+    time: Parsed,
+    /// A week, the year of an ISO week, and the number of a weekday.
+    week: Parsed,
+    hour: Parsed,
+    /// AM or PM.
+    half: Parsed,
+    /// Names of weekdays, which say nothing.
+    ignored: Parsed,
+}
+
+impl ReadParts {
+    /// Where a part of a format goes.
+    fn of(&mut self, part: &Item<'_>) -> &mut Parsed {
+        use Numeric::{
+            Hour, Hour12, IsoWeek, IsoYear, NumDaysFromSun, WeekFromMon, WeekFromSun, WeekdayFromMon,
+        };
+        match part {
+            Item::Numeric(Hour | Hour12, _) => &mut self.hour,
+            Item::Numeric(
+                IsoYear | IsoWeek | WeekFromSun | WeekFromMon | NumDaysFromSun | WeekdayFromMon,
+                _,
+            ) => &mut self.week,
+            Item::Fixed(Fixed::LowerAmPm | Fixed::UpperAmPm) => &mut self.half,
+            Item::Fixed(Fixed::ShortWeekdayName | Fixed::LongWeekdayName) => &mut self.ignored,
+            _ => &mut self.time,
+        }
     }
-    if parsed.year().is_none() && parsed.year_mod_100().is_none() {
-        parsed.set_year(1900)?;
+
+    /// The time with what the text left out; `None` where there is no such time.
+    fn filled(mut self) -> Option<Parsed> {
+        let offset = self.time.offset().unwrap_or(0);
+        self.time.set_offset(i64::from(offset)).ok()?;
+        if self.time.timestamp().is_none() {
+            self.fill_date().ok()?;
+            let hour = self.hour()?;
+            // That of `%+` is in the time.
+            if self.time.hour_mod_12().is_none() {
+                self.time.set_hour(hour).ok()?;
+            }
+            let (minute, second) = (self.time.minute().unwrap_or(0), self.time.second().unwrap_or(0));
+            self.time.set_minute(i64::from(minute)).ok()?;
+            self.time.set_second(i64::from(second)).ok()?;
+        }
+        Some(self.time)
     }
-    if parsed.ordinal().is_none() {
-        let (month, day) = (parsed.month().unwrap_or(1), parsed.day().unwrap_or(1));
-        parsed.set_month(i64::from(month))?;
-        parsed.set_day(i64::from(day))?;
+
+    /// A date goes before a week, and a week begins with the day that it is counted from.
+    fn fill_date(&mut self) -> ParseResult<()> {
+        let Self { time, week, .. } = self;
+        let has_date = time.ordinal().or(time.month()).or(time.day()).is_some();
+        let iso_week = week.isoweek().or(week.isoyear().map(|_| 1));
+        if let (false, Some(number)) = (has_date, iso_week) {
+            time.set_isoyear(i64::from(week.isoyear().unwrap_or(1900)))?;
+            time.set_isoweek(i64::from(number))?;
+            return time.set_weekday(week.weekday().unwrap_or(Weekday::Mon));
+        }
+        if time.year().is_none() && time.year_mod_100().is_none() {
+            time.set_year(1900)?;
+        }
+        match (has_date, week.week_from_sun(), week.week_from_mon()) {
+            (false, Some(number), _) => time.set_week_from_sun(i64::from(number))?,
+            (false, _, Some(number)) => time.set_week_from_mon(i64::from(number))?,
+            _ if time.ordinal().is_some() => return Ok(()),
+            _ => {
+                let (month, day) = (time.month().unwrap_or(1), time.day().unwrap_or(1));
+                time.set_month(i64::from(month))?;
+                return time.set_day(i64::from(day));
+            }
+        }
+        let first = if week.week_from_sun().is_some() { Weekday::Sun } else { Weekday::Mon };
+        time.set_weekday(week.weekday().unwrap_or(first))
     }
-    // 12 without AM or PM is noon.
-    let is_after_noon = parsed.hour_mod_12() == Some(0);
-    if parsed.hour_mod_12().is_none() {
-        parsed.set_hour12(12)?;
+
+    /// The hour of the day; 12 without AM or PM is noon, and above 12 there is neither.
+    fn hour(&self) -> Option<i64> {
+        let hour = match (self.hour.hour_div_12(), self.hour.hour_mod_12()) {
+            (Some(half), Some(hour)) => half * 12 + hour,
+            (None, Some(0)) => 12,
+            (_, hour) => hour.unwrap_or(0),
+        };
+        match self.half.hour_div_12() {
+            Some(_) if hour > 12 => None,
+            Some(half) => Some(i64::from(half * 12 + hour % 12)),
+            None => Some(i64::from(hour)),
+        }
     }
-    if parsed.hour_div_12().is_none() {
-        parsed.set_ampm(is_after_noon)?;
-    }
-    let (minute, second) = (parsed.minute().unwrap_or(0), parsed.second().unwrap_or(0));
-    parsed.set_minute(i64::from(minute))?;
-    parsed.set_second(i64::from(second))
 }
 
 #[cfg(test)]
@@ -246,6 +315,20 @@ mod tests {
             ("2024.25", "%Y.%f", "2024-01-01T00:00:00.250"),
             ("Mar 5", "%b %d", "1900-03-05T00:00:00"),
             ("2024-065", "%Y-%j", "2024-03-05T00:00:00"),
+            ("09:00 PM", "%H:%M %p", "1900-01-01T21:00:00"),
+            ("00:30 PM", "%H:%M %p", "1900-01-01T12:30:00"),
+            ("12:30 AM", "%H:%M %p", "1900-01-01T00:30:00"),
+            ("Tue", "%a", "1900-01-01T00:00:00"),
+            ("Thu 1970-01-02", "%a %Y-%m-%d", "1970-01-02T00:00:00"),
+            ("2024-03-05 W01", "%Y-%m-%d W%V", "2024-03-05T00:00:00"),
+            ("2024-W05-1", "%G-W%V-%u", "2024-01-29T00:00:00"),
+            ("2024", "%G", "2024-01-01T00:00:00"),
+            ("2024-W05", "%G-W%V", "2024-01-29T00:00:00"),
+            ("2024 05 1", "%Y %W %w", "2024-01-29T00:00:00"),
+            ("2024 05", "%Y %W", "2024-01-29T00:00:00"),
+            ("2024 05 1", "%Y %U %w", "2024-02-05T00:00:00"),
+            ("2024 05", "%Y %U", "2024-02-04T00:00:00"),
+            ("05 1", "%V %u", "1900-01-29T00:00:00"),
             (" 2024-05-29 10:46:11 ", "%c", "2024-05-29T10:46:11"),
             ("2024-05-06 10:00:00 +02:00", "%Y-%m-%d %H:%M:%S %z", "2024-05-06T08:00:00"),
             ("2024-05-06 10:00:00 europe/berlin", "%Y-%m-%d %H:%M:%S %Z", "2024-05-06T08:00:00"),
@@ -261,6 +344,8 @@ mod tests {
         for (text, format, says) in [
             ("soon", "%H:%M:%S.%f", "'soon' using format '%H:%M:%S.%f' is no time"),
             ("Mar", "%b %d", "'Mar' using format '%b %d' is no time"),
+            ("13:00 PM", "%H:%M %p", "'13:00 PM' using format '%H:%M %p' is no time"),
+            ("10:00 and", "%H:%M", "'10:00 and' using format '%H:%M' is no time"),
             ("23:59:60", "%X", "'23:59:60' using format '%X' is no time"),
             ("2024-02-30", "%x", "'2024-02-30' using format '%x' is no time"),
             ("10:00 Nowhere/Else", "%H:%M %Z", "is no time"),
