@@ -82,7 +82,7 @@ pub struct SqlSession {
 }
 
 /// How a statement is asked, except for its text.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Default)]
 pub struct StatementOptions {
     /// Values of its parameters.
     pub values: Parameters,
