@@ -1,7 +1,7 @@
 //! `gstore tag`: names a snapshot, removes a name, or lists them.
 
 use anyhow::Result;
-use gstore_store::{TagName, TagOptions};
+use gstore_store::{TagError, TagOptions};
 use serde_json::json;
 
 use crate::args::TagArgs;
@@ -26,15 +26,17 @@ pub fn run(context: &Context, args: &TagArgs) -> Result<()> {
     let (snapshot, said) = if args.delete {
         let tag = store.snapshot()?.tag(name)?;
         (store.untag(&tag, &context.command)?.number(), "removed".to_owned())
-    } else if TagName::is_verb(name) {
-        refuse!(
-            "\"{name}\" cannot be a tag: `gstore tag list` lists the tags, `gstore tag NAME` sets one, and \
-             `gstore tag NAME --delete` removes one"
-        )
     } else {
         let target = store.tag_target(args.snapshot.as_ref())?;
         let options = TagOptions { command: context.command.clone(), move_there: args.output.to.force };
-        store.tag(name, &target, options)?;
+        let set = store.tag(name, &target, options);
+        if let Err(TagError::Verb { name }) = &set {
+            refuse!(
+                "\"{name}\" cannot be a tag: `gstore tag list` lists the tags, `gstore tag NAME` sets one, and \
+                 `gstore tag NAME --delete` removes one"
+            )
+        }
+        set?;
         (target.number(), format!("tagged snapshot {}", target.number()))
     };
     match args.output.json.as_json {
