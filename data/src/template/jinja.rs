@@ -249,10 +249,14 @@ fn is_iterable(value: &Value) -> bool {
     value.kind() != ValueKind::None && value.try_iter().is_ok()
 }
 
-/// As in Python, where strings, lists and parts of them, ranges, mappings and undefined values are sequences.
+/// As in Python, where strings, lists and parts of them, ranges, mappings and undefined values are sequences,
+/// and what has no length is none.
 fn is_sequence(value: &Value) -> bool {
-    use ValueKind::{Iterable, Map, Seq, String, Undefined};
-    matches!(value.kind(), String | Seq | Iterable | Map | Undefined)
+    match value.kind() {
+        ValueKind::String | ValueKind::Seq | ValueKind::Map | ValueKind::Undefined => true,
+        ValueKind::Iterable => value.len().is_some(),
+        _ => false,
+    }
 }
 
 /// Escapes for HTML, written as MarkupSafe writes them.
@@ -554,6 +558,7 @@ mod tests {
         assert_eq!(render(source).to_lowercase(), "true true true false");
         let source = "{{ [1, 2][1:] is sequence }} {{ range(3) is sequence }} {{ none is sequence }}";
         assert_eq!(render(source), "True True False");
+        assert_eq!(render("{{ ([1] | chain(range(2))) is sequence }}"), "False");
         assert_eq!(render("{{ '<\"\\'&>' | e }} {{ ('<' | safe) | escape }}"), "&lt;&#34;&#39;&amp;&gt; <");
         assert_eq!(render("{{ '%d' | format(20240726) }}"), "20240726");
     }
