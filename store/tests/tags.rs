@@ -100,6 +100,9 @@ fn a_word_that_does_something_to_tags_is_no_new_tag_and_an_old_one_stays() {
     let list = tag_name("list");
     assert_eq!(store.snapshot_named(&"list".parse().unwrap()).unwrap().number(), 1);
     assert_eq!(tag(&store, &list, 1).unwrap().tags().len(), 1, "it is there already");
+    let options = TagOptions { move_there: true, ..TagOptions::default() };
+    let moved = store.tag(&list, &store.snapshot_at(2).unwrap(), options).unwrap();
+    assert_eq!(moved.tags()[0].snapshot, 2);
     let without = store.untag(&store.snapshot().unwrap().tag(&list).unwrap(), "untag").unwrap();
     assert!(without.tags().is_empty());
 }
