@@ -120,8 +120,13 @@ fn a_fit_that_came_to_nothing_is_in_the_way_of_no_other() {
     // A row without a second token has no label that could be scored.
     let (cut, whole) = (["--max-length", "1"], ["--max-length", "64"]);
     let nothing = "no token of these rows is scored";
-    fit_run(&place, "f", &cut).says(1, &[nothing]);
-    assert!(!place.path("store.factors").exists());
+    // The squares of `diagonal` are looked at as the covariances of the others are.
+    let diagonal = [&cut[..], &["--strategy", "diagonal"]].concat();
+    let in_parts = [&diagonal[..], &["--data-partitions", "2"]].concat();
+    for options in [&cut[..], &diagonal, &in_parts] {
+        fit_run(&place, "f", options).says(1, &[nothing]);
+        assert!(!place.path("store.factors").exists());
+    }
     fit_run(&place, "f", &whole).says(0, &["fitted on 12 rows"]);
 
     let named = ["--folder", "named"];

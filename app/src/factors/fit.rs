@@ -402,6 +402,10 @@ impl FitJob<'_> {
         };
         if self.request.strategy != Strategy::Ekfac {
             self.add_earlier_squares(&mut all)?;
+            // Where there are eigenbases, their covariances were looked at.
+            if all.iter().all(|squares| squares.sums.iter().all(|value| *value == 0.0)) {
+                return Err(FactorJobError::NothingScored);
+            }
         }
         self.folder.write_lambda(None, self.plan.engine.modules(), &all)?;
         Ok(Vec::new())
