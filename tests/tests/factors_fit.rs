@@ -139,6 +139,20 @@ fn a_fit_that_came_to_nothing_is_in_the_way_of_no_other() {
     job(&cut, "1/2").says(0, &["not finished"]);
     job(&cut, "2/2").says(1, &[nothing]);
     job(&whole, "1/2").says(0, &["not finished: covariances of 1 other partition of the data: 2"]);
+
+    // What others have put into a named folder stays, with the stamp, so that the same fit can begin again.
+    let job = |part| fit_run(&place, "i", &[&cut[..], &["--folder", "shared", "--partition", part]].concat());
+    job("1/2").says(0, &["not finished"]);
+    place.write("shared/factors_i/notes/mine", "");
+    place.write("shared/factors_i/lambda_matrix_mine.safetensors", "");
+    job("2/2").says(1, &[nothing]);
+    let entries = fs_err::read_dir(place.path("shared/factors_i")).expect("a folder");
+    let names = entries.map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned());
+    let mut left: Vec<String> = names.filter(|name| name != ".lock").collect();
+    left.sort();
+    assert_eq!(left, ["gstore.json", "lambda_matrix_mine.safetensors", "notes"]);
+    assert!(place.path("shared/factors_i/notes/mine").exists());
+    job("1/2").says(0, &["not finished"]);
 }
 
 #[test]

@@ -116,7 +116,7 @@ pub fn fit_factors(
     let folder = match begin(&path, request, &plan.stamp) {
         // An unfinished fit left them; what is in a folder that was named may be wanted.
         Err(error) if request.replace && request.folder.is_none() && error.is_of_other_factors() => {
-            lock.clear()?;
+            lock.clear(|_| true)?;
             begin(&path, request, &plan.stamp)?
         }
         begun => begun?,
@@ -180,8 +180,8 @@ fn give_up(lock: FitLock, store: &Store, request: &FitRequest) -> std::io::Resul
     match request.folder {
         _ if !lock.is_alone() => Ok(()),
         None => remove_own(lock, store),
-        // The folder itself goes with the lock if it was made for it.
-        Some(_) => lock.clear(),
+        // Others may have files there. The folder itself goes with the lock if it was made for it.
+        Some(_) => lock.clear(FactorFolder::is_written),
     }
 }
 

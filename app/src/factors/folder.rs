@@ -88,6 +88,16 @@ impl FactorFolder {
         Ok(Self { path: path.to_owned(), arguments, has_digests: false })
     }
 
+    /// Whether a fit writes files of this name, besides its stamp and locks.
+    pub(super) fn is_written(name: &str) -> bool {
+        let of = digests::noted_of(name);
+        name.starts_with(PART)
+            || [FactorStage::Covariance, FactorStage::Lambda]
+                .into_iter()
+                .any(|stage| dataset_name(stage) == of)
+            || FactorParts::ALL.files().iter().any(|whole| whole == of || is_partition_of(whole, of))
+    }
+
     /// Notes a dataset that was fitted on.
     pub(super) fn write_dataset(&self, stage: FactorStage, note: &DatasetNote) -> Result<(), FactorError> {
         documents::write(&self.dataset(stage), note)
@@ -198,7 +208,7 @@ impl FactorFolder {
     }
 
     fn dataset(&self, stage: FactorStage) -> PathBuf {
-        self.path.join(format!("{}_dataset_metadata.json", stage.name()))
+        self.path.join(dataset_name(stage))
     }
 
     fn file(&self, what: &str, partition: Option<Partition>) -> PathBuf {
@@ -211,6 +221,23 @@ fn of_modules<T>(
     of: impl Fn(&str) -> Result<T, FactorError>,
 ) -> Result<OfModules<T>, FactorError> {
     names.into_iter().map(|name| of(&name).map(|found| (name, found))).collect()
+}
+
+/// Name of the note of a stage's dataset.
+fn dataset_name(stage: FactorStage) -> String {
+    format!("{}_dataset_metadata.json", stage.name())
+}
+
+/// Whether a file has a partition of what another one has whole.
+fn is_partition_of(whole: &str, name: &str) -> bool {
+    let numbers = || -> Option<Partition> {
+        let what = whole.strip_suffix(".safetensors")?;
+        let numbers =
+            name.strip_prefix(what)?.strip_prefix("_data_partition")?.strip_suffix(".safetensors")?;
+        let (data, modules) = numbers.split_once("_module_partition")?;
+        Some((data.parse().ok()?, modules.parse().ok()?))
+    };
+    numbers().is_some()
 }
 
 /// Name of the file of a quantity.

@@ -68,23 +68,30 @@ impl FitLock {
         self.file.file().try_lock().is_ok() && has_name(&self.file, &path).unwrap_or(false)
     }
 
-    /// Removes what a fit wrote in the folder. The file by which it is known goes after all else that was written:
-    /// what a kill leaves still has it.
-    pub(super) fn clear(&self) -> std::io::Result<()> {
+    /// Removes the files in the folder whose names are of those that a fit writes. The stamp goes after all
+    /// others, so that what a kill leaves still has it; and only if nothing else stays, since a fit begins in
+    /// no folder that has files and no stamp.
+    pub(super) fn clear(&self, is_written: impl Fn(&str) -> bool) -> std::io::Result<()> {
+        let mut others_stay = false;
         for entry in fs_err::read_dir(&self.folder)? {
             let entry = entry?;
+            let name = entry.file_name();
             match entry.file_type()?.is_dir() {
-                _ if entry.file_name() == STAMP || entry.file_name() == LOCK => {}
+                _ if name == STAMP || name == LOCK => {}
+                _ if !is_lock(&name) && !is_written(&name.to_string_lossy()) => others_stay = true,
                 true => fs_err::remove_dir_all(entry.path())?,
                 false => fs_err::remove_file(entry.path())?,
             }
         }
-        if_there(fs_err::remove_file(self.folder.join(STAMP))).map(drop)
+        match others_stay {
+            true => Ok(()),
+            false => if_there(fs_err::remove_file(self.folder.join(STAMP))).map(drop),
+        }
     }
 
     /// Removes the folder of a whole fit.
     pub(super) fn remove(self) -> std::io::Result<()> {
-        self.clear()?;
+        self.clear(|_| true)?;
         fs_err::remove_file(self.folder.join(LOCK))?;
         // Another fit may begin there.
         let _ = fs_err::remove_dir(&self.folder);

@@ -37,9 +37,17 @@ pub(super) fn check(path: &Path) -> Result<(), FactorError> {
     }
 }
 
+/// How the names of files with digests end.
+const DIGEST: &str = ".digest";
+
 /// The file that has the digest of another.
 fn noted(path: &Path) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
-    name.push(".digest");
+    name.push(DIGEST);
     name.into()
+}
+
+/// Name of the file whose digest a file of this name has, or the name itself.
+pub(super) fn noted_of(name: &str) -> &str {
+    name.strip_suffix(DIGEST).unwrap_or(name)
 }
