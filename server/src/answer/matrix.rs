@@ -9,10 +9,11 @@ use gstore_core::Cancel;
 use gstore_query::QueryError;
 use gstore_query::influence::{InfluenceSpec, PAIR_OPTIONS, Prepared};
 use gstore_query::matrix::{MatrixError, MatrixRows};
-use gstore_store::{LookupError, ReadError, Snapshot};
+use gstore_sql::SqlError;
+use gstore_store::{ReadError, Snapshot};
 use serde_json::{Map, Value};
 use tokio::sync::mpsc;
-use tonic::{Code, Status};
+use tonic::Status;
 
 use crate::handle::Matrix;
 use crate::status;
@@ -43,13 +44,13 @@ pub(crate) fn open(
     root: &Path,
     cancel: &Cancel,
 ) -> Result<MatrixRows, Status> {
-    let prepared = Prepared::new(snapshot, &spec(wanted)?).map_err(|e| matrix_status(&e.into(), root))?;
-    MatrixRows::new(prepared, MEMORY, cancel).map_err(|e| matrix_status(&e, root))
+    let prepared = Prepared::new(snapshot, &spec(wanted)?).map_err(|e| matrix_status(e.into(), root))?;
+    MatrixRows::new(prepared, MEMORY, cancel).map_err(|e| matrix_status(e, root))
 }
 
 /// Bytes that are held while it is computed. `root` is the folder of the store.
 pub(crate) fn memory(rows: &MatrixRows, threads: usize, root: &Path) -> Result<u64, Status> {
-    rows.memory(threads).map_err(|e| matrix_status(&e, root))
+    rows.memory(threads).map_err(|e| matrix_status(e, root))
 }
 
 /// Computes all and hands it over, in batches of about `bytes`; waits while the reader is behind, and ends
@@ -66,48 +67,42 @@ pub(crate) fn send_all(
         Ok(()) => ControlFlow::Continue(()),
         Err(_) => ControlFlow::Break(()),
     };
-    rows.each(bytes as u64, threads, cancel, &mut send).map_err(|e| matrix_status(&e, root))
+    rows.each(bytes as u64, threads, cancel, &mut send).map_err(|e| matrix_status(e, root))
 }
 
 /// A matrix that cannot be computed, for the client.
-fn matrix_status(error: &MatrixError, root: &Path) -> Status {
+fn matrix_status(error: MatrixError, root: &Path) -> Status {
     match error {
-        MatrixError::Query(QueryError::Open(error)) => status::open_status(error),
+        MatrixError::Query(QueryError::Open(error)) => status::open_status(&error),
         // The other errors of reading say what is wrong with the question.
-        MatrixError::Query(QueryError::Read(error @ ReadError::Storage(_))) => status::read_status(error),
-        error if error.is_damage() => {
-            tracing::error!(%error, "a file of the store is damaged");
-            status::damaged()
+        MatrixError::Query(QueryError::Read(error @ ReadError::Storage(_))) => status::read_status(&error),
+        MatrixError::Query(error @ (QueryError::Arrow(_) | QueryError::Index(_))) if !error.is_damage() => {
+            status::internal("the matrix cannot be computed", &error)
         }
-        MatrixError::Query(QueryError::Cancelled) => Status::cancelled("the matrix was stopped"),
-        MatrixError::Query(error @ (QueryError::Arrow(_) | QueryError::Index(_))) => {
-            status::internal("the matrix cannot be computed", error)
-        }
-        MatrixError::Query(error) => {
-            let code = match error {
-                QueryError::Lookup(LookupError::Ambiguous { .. }) => Code::InvalidArgument,
-                QueryError::Lookup(_) | QueryError::NoFeature { .. } => Code::NotFound,
-                _ => Code::InvalidArgument,
-            };
-            Status::new(code, status::without_paths(&error.to_string(), root, ""))
-        }
-        MatrixError::Refused(why) => Status::resource_exhausted(why.clone()),
-        error => status::internal("the matrix cannot be computed", error),
+        MatrixError::Query(error) => status::sql_status(&SqlError::from(error), root, None),
+        MatrixError::Refused(why) => Status::resource_exhausted(why),
+        error => status::internal("the matrix cannot be computed", &error),
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use gstore_store::OpenError;
+    use gstore_store::{LookupError, OpenError};
+    use tonic::Code;
 
     use super::*;
 
     #[test]
     fn what_is_wrong_with_the_question_is_told_apart_from_what_fails() {
-        let shown = |error: QueryError| matrix_status(&error.into(), Path::new("/srv/store"));
+        let shown = |error: QueryError| matrix_status(error.into(), Path::new("/srv/store"));
         let wrong = shown(QueryError::Spec("no /srv/store/x/y".to_owned()));
         assert_eq!((wrong.code(), wrong.message()), (Code::InvalidArgument, "no <store>/x/y"));
         assert_eq!(shown(QueryError::Cancelled).code(), Code::Cancelled);
+        let unknown =
+            LookupError::Unknown { what: "dataset", name: "x".to_owned(), nearest: None, known: Vec::new() };
+        assert_eq!(shown(unknown.into()).code(), Code::NotFound);
+        // It is the server's device.
+        assert_eq!(shown(QueryError::Device("busy".into())).code(), Code::Internal);
         let failed = shown(OpenError::NotFound("/srv/store".to_owned()).into());
         assert_eq!(failed.code(), Code::Unavailable);
         assert!(!failed.message().contains('/'), "{failed}");
