@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use arrow_array::{Array, ArrayRef};
 use arrow_schema::{DataType, FieldRef};
@@ -24,8 +25,12 @@ const PIECE: u64 = MAX_VALUE;
 const ORDINARY: u64 = 4 << 20;
 /// Pairs that are compared before the next look at whether the statement is to end: some 50 ms.
 const RUN_PAIRS: u64 = 1 << 24;
-/// The same of bytes, of functions with patterns.
+/// Bytes of a run of a function with patterns, however fast those before were.
 const RUN_BYTES: u64 = ORDINARY;
+/// A run that takes less is followed by one of more rows.
+const SHORT: Duration = Duration::from_millis(20);
+/// A run whose rows take longer is followed by one of half as many.
+const LONG: Duration = Duration::from_millis(200);
 
 /// A function that refuses to make too much.
 #[derive(Debug, PartialEq, Eq, Hash)]
@@ -77,19 +82,25 @@ impl ScalarUDFImpl for BoundedFunction {
             return Err(SqlError::refused(why).into());
         }
         let total = bytes.iter().fold(0u64, |sum, bytes| sum.saturating_add(*bytes));
-        if total <= ORDINARY {
+        let is_ordinary = total <= ORDINARY;
+        let takes_long = self.growth.takes_long();
+        if is_ordinary && !(takes_long && args.number_rows > 1) {
             return self.engine.invoke_with_args(args);
         }
         let piece = |rows: Range<usize>| {
+            if is_ordinary {
+                return self.of_rows(&args, rows);
+            }
             let expected: u64 = rows.clone().filter_map(|row| bytes.get(row)).sum();
             self.piece(&args, rows, expected)
         };
-        let made = match self.growth.takes_long() {
-            true => at_length(|| self.each(runs(&bytes, RUN_BYTES), piece)),
+        let made = match takes_long {
+            true => at_length(|| self.by_the_clock(&bytes, piece)),
             false => self.each(runs(&bytes, PIECE), piece),
         };
         match <[ArrayRef; 1]>::try_from(made?) {
             Ok([only]) => Ok(ColumnarValue::Array(only)),
+            Err(parts) if is_ordinary => joined(&parts),
             Err(parts) => {
                 let all: u64 = parts.iter().map(|part| part.get_array_memory_size() as u64).sum();
                 let memory = self.budget.reserve(all)?;
@@ -108,8 +119,7 @@ impl BoundedFunction {
             return self.engine.invoke_with_args(args);
         }
         let found = at_length(|| self.each(runs(pairs, most), |rows| self.of_rows(&args, rows)))?;
-        let found: Vec<&dyn Array> = found.iter().map(|part| &**part).collect();
-        Ok(ColumnarValue::Array(arrow_select::concat::concat(&found)?))
+        joined(&found)
     }
 
     /// Whether a call takes as long as its rows have pairs together: constants are compared once for all
@@ -130,6 +140,25 @@ impl BoundedFunction {
             make(rows)
         });
         made.collect()
+    }
+
+    /// The same in runs that are as long as the time of those before allows: a pattern may take less than a
+    /// microsecond for a row, or seconds.
+    fn by_the_clock(
+        &self,
+        bytes: &[u64],
+        make: impl Fn(Range<usize>) -> DfResult<ArrayRef>,
+    ) -> DfResult<Vec<ArrayRef>> {
+        let (mut pace, mut made, mut start) = (Pace::new(), Vec::new(), 0);
+        while start < bytes.len() {
+            self.budget.check()?;
+            let end = end_of_run(bytes, start, pace.rows, RUN_BYTES);
+            let began = Instant::now();
+            made.push(make(start..end)?);
+            pace.after(end - start, began.elapsed());
+            start = end;
+        }
+        Ok(made)
     }
 
     /// What the function makes of some rows, with memory for so many bytes.
@@ -158,19 +187,65 @@ impl BoundedFunction {
     }
 }
 
+/// How many rows the next run has.
+struct Pace {
+    rows: usize,
+    /// Time of the fastest run, in which a constant pattern was compiled as in each.
+    least: Duration,
+}
+
+impl Pace {
+    fn new() -> Self {
+        Self { rows: 1, least: Duration::MAX }
+    }
+
+    /// Takes note of a run. Its rows took what it took beyond the fastest. A run of one row does not tell
+    /// whether that was its row or its pattern: the next is of two. Rows may differ, so a run that was not
+    /// short is never followed by one of more than four times as many.
+    fn after(&mut self, rows: usize, time: Duration) {
+        self.least = self.least.min(time);
+        let of_rows = if rows > 1 { time - self.least } else { time };
+        self.rows = if of_rows < SHORT {
+            let most = if time < SHORT { 256 } else { 4 };
+            let times = SHORT.as_micros() / of_rows.as_micros().max(1);
+            rows.saturating_mul(times.clamp(2, most) as usize)
+        } else if rows == 1 {
+            2
+        } else if of_rows > LONG {
+            rows / 2
+        } else {
+            rows
+        };
+    }
+}
+
+/// The arrays as one.
+fn joined(parts: &[ArrayRef]) -> DfResult<ColumnarValue> {
+    let parts: Vec<&dyn Array> = parts.iter().map(|part| &**part).collect();
+    Ok(ColumnarValue::Array(arrow_select::concat::concat(&parts)?))
+}
+
 /// The rows in runs of at most so many bytes or pairs, at least one row each.
 fn runs(sizes: &[u64], most: u64) -> Vec<Range<usize>> {
-    let mut runs = Vec::new();
-    let (mut start, mut held) = (0, 0u64);
-    for (row, size) in sizes.iter().enumerate() {
-        if row > start && held.saturating_add(*size) > most {
-            runs.push(start..row);
-            (start, held) = (row, 0);
+    let (mut runs, mut start) = (Vec::new(), 0);
+    loop {
+        let end = end_of_run(sizes, start, usize::MAX, most);
+        runs.push(start..end);
+        if end == sizes.len() {
+            return runs;
         }
-        held = held.saturating_add(*size);
+        start = end;
     }
-    runs.push(start..sizes.len());
-    runs
+}
+
+/// Where a run of at most so many rows, and bytes or pairs, ends; it has one row at least.
+fn end_of_run(sizes: &[u64], start: usize, rows: usize, most: u64) -> usize {
+    let mut held = 0u64;
+    let fit = sizes.iter().skip(start).take(rows).take_while(|size| {
+        held = held.saturating_add(**size);
+        held <= most
+    });
+    (start + fit.count().max(1)).min(sizes.len())
 }
 
 #[cfg(test)]
@@ -183,6 +258,7 @@ mod tests {
     use arrow_schema::Field;
     use datafusion::common::config::ConfigOptions;
     use datafusion::execution::memory_pool::UnboundedMemoryPool;
+    use datafusion::functions::regex::{regexp_match, regexp_replace};
     use datafusion::functions::string::levenshtein;
     use datafusion::functions_nested::array_has::{array_has_all_udf, array_has_any_udf};
     use datafusion::scalar::ScalarValue;
@@ -199,7 +275,7 @@ mod tests {
         assert_eq!(runs(&[20, 30], 9), [0..1, 1..2]);
     }
 
-    fn bounded(engine: Arc<ScalarUDF>) -> BoundedFunction {
+    fn bounded(engine: Arc<ScalarUDF>, growth: Growth) -> BoundedFunction {
         let budget = Budget {
             pool: Arc::new(UnboundedMemoryPool::default()),
             constants: AtomicU64::new(0),
@@ -208,10 +284,14 @@ mod tests {
             takes_long: AtomicBool::new(false),
             cancel: OnceLock::new(),
         };
-        BoundedFunction { engine, growth: Growth::Pairs, budget: Arc::new(budget) }
+        BoundedFunction { engine, growth, budget: Arc::new(budget) }
     }
 
-    fn call(args: [ColumnarValue; 2], number_rows: usize, gives: DataType) -> ScalarFunctionArgs {
+    fn call<const N: usize>(
+        args: [ColumnarValue; N],
+        number_rows: usize,
+        gives: DataType,
+    ) -> ScalarFunctionArgs {
         let arg_fields = args.iter().map(|arg| Arc::new(Field::new("", arg.data_type(), true))).collect();
         ScalarFunctionArgs {
             args: args.into(),
@@ -278,7 +358,7 @@ mod tests {
                     ColumnarValue::Scalar(_) => None,
                 })
                 .unwrap();
-            let (function, args) = (bounded(engine), call(args, rows, gives));
+            let (function, args) = (bounded(engine, Growth::Pairs), call(args, rows, gives));
             let pairs = pairs(&args.args, rows).unwrap();
             let whole = function.engine.invoke_with_args(args.clone()).unwrap().into_array(rows).unwrap();
             for most in [0, 3, 20, u64::MAX] {
@@ -287,19 +367,87 @@ mod tests {
             }
         }
         let two = [constant(&one), constant(&one)];
-        let found = bounded(levenshtein()).compared(call(two, 3, DataType::Int32), &[9; 3], 0).unwrap();
+        let found = bounded(levenshtein(), Growth::Pairs)
+            .compared(call(two, 3, DataType::Int32), &[9; 3], 0)
+            .unwrap();
         assert!(matches!(found, ColumnarValue::Scalar(ScalarValue::Int32(Some(0)))), "{found:?}");
     }
 
     #[test]
     fn a_raised_flag_ends_a_call_between_two_runs() {
         let words = texts(&[Some("kitten"), Some("sitting")]);
-        let (function, args) = (bounded(levenshtein()), call([words.clone(), words], 2, DataType::Int32));
+        let function = bounded(levenshtein(), Growth::Pairs);
+        let args = call([words.clone(), words], 2, DataType::Int32);
         let cancel = Arc::new(Cancel::new());
         function.budget.ends_with(&cancel);
         assert!(function.compared(args.clone(), &[36, 49], 40).is_ok());
         cancel.raise();
         let error = SqlError::from(function.compared(args, &[36, 49], 40).unwrap_err());
+        assert_eq!(error.kind(), SqlErrorKind::Cancelled);
+    }
+
+    #[test]
+    fn runs_have_as_many_rows_as_their_time_allows() {
+        let millis = Duration::from_millis;
+        let after = |times: &[Duration]| {
+            let mut pace = Pace::new();
+            let rows = times.iter().map(|time| {
+                pace.after(pace.rows, *time);
+                pace.rows
+            });
+            rows.collect::<Vec<_>>()
+        };
+        assert_eq!(after(&[Duration::ZERO, millis(1)]), [256, 256 * 20]);
+        assert_eq!(after(&[millis(5), millis(20)]), [4, 8]);
+        // Each row has a pattern.
+        assert_eq!(after(&[millis(60), millis(120), millis(120)]), [2, 2, 2]);
+        assert_eq!(after(&[millis(3500), millis(7000), millis(3500)]), [2, 1, 2]);
+        // All have the same one.
+        assert_eq!(after(&[millis(300); 5]), [2, 8, 32, 128, 512]);
+        assert_eq!(after(&[millis(1), millis(1000), millis(500)]), [20, 10, 5]);
+    }
+
+    #[test]
+    fn patterns_give_by_runs_what_they_give_for_all_rows() {
+        const ROWS: usize = 1000;
+        let column = |of: &dyn Fn(usize) -> Option<String>| -> ColumnarValue {
+            ColumnarValue::Array(Arc::new((0..ROWS).map(of).collect::<StringArray>()))
+        };
+        let words = column(&|row| (row % 7 != 0).then(|| format!("ab{row}ab")));
+        let patterns = column(&|row| (row % 5 != 1).then(|| format!("(b)({})", row % 10)));
+        let constant = |text| constant(&texts(&[text]));
+        let (one, new, all) = (constant(Some("b(a|1)?")), constant(Some("<\\1>")), constant(Some("g")));
+        let pairs = [
+            [words.clone(), one.clone()],
+            [words.clone(), patterns.clone()],
+            [constant(Some("ab12")), patterns],
+            [words, constant(None)],
+        ];
+        for [text, pattern] in pairs {
+            let replaced =
+                call([text.clone(), pattern.clone(), new.clone(), all.clone()], ROWS, DataType::Utf8);
+            let list = DataType::List(Arc::new(Field::new_list_field(DataType::Utf8, true)));
+            let matched = call([text, pattern], ROWS, list);
+            for (engine, growth, args) in
+                [(regexp_replace(), Growth::Matches, replaced), (regexp_match(), Growth::Groups, matched)]
+            {
+                let whole = engine.invoke_with_args(args.clone()).unwrap().into_array(ROWS).unwrap();
+                let found = bounded(engine, growth).invoke_with_args(args.clone()).unwrap();
+                assert_eq!(&found.into_array(ROWS).unwrap(), &whole, "{:?}", args.args.get(1));
+            }
+        }
+    }
+
+    #[test]
+    fn a_raised_flag_ends_a_call_with_few_patterns() {
+        let (words, patterns) = (texts(&[Some("ab"), Some("cd")]), texts(&[Some("a"), Some("c")]));
+        let function = bounded(regexp_replace(), Growth::Matches);
+        let args = call([words, patterns, constant(&texts(&[Some("x")]))], 2, DataType::Utf8);
+        let cancel = Arc::new(Cancel::new());
+        function.budget.ends_with(&cancel);
+        assert!(function.invoke_with_args(args.clone()).is_ok());
+        cancel.raise();
+        let error = SqlError::from(function.invoke_with_args(args).unwrap_err());
         assert_eq!(error.kind(), SqlErrorKind::Cancelled);
     }
 }

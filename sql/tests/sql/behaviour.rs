@@ -181,29 +181,32 @@ fn a_raised_flag_stops_a_statement() {
     assert_eq!(run("SELECT 1").unwrap_err().kind(), SqlErrorKind::Cancelled);
 }
 
-/// One batch of comparisons takes minutes. The only worker has other statements meanwhile.
+/// One batch of comparisons or of patterns takes minutes. The only worker has other statements meanwhile.
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn a_raised_flag_stops_a_statement_that_does_not_yield() {
     let (_store, session) = session(1);
     let session = Arc::new(session);
-    let sql =
-        "SELECT max(levenshtein(repeat('ab', 1000) || range, repeat('ba', 1000) || range)) FROM range(8192)";
-    let cancel = Arc::new(Cancel::new());
-    let asked = StatementOptions { cancel: Arc::clone(&cancel), ..StatementOptions::default() };
-    let (first, second) = (Arc::clone(&session), session);
-    let long = tokio::spawn(async move {
-        let result = first.run_asked(sql, asked).await?;
-        result.stream.try_collect::<Vec<_>>().await
-    });
-    tokio::time::sleep(Duration::from_millis(500)).await;
-    let short = tokio::spawn(async move { slt::run(&second, "SELECT 1").await });
-    let limit = Duration::from_secs(120);
-    let (_, rows) = tokio::time::timeout(limit, short).await.unwrap().unwrap().unwrap();
-    assert_eq!(rows, ["1"]);
-    assert!(!long.is_finished());
-    cancel.raise();
-    let ended = tokio::time::timeout(limit, long).await.unwrap().unwrap();
-    assert_eq!(ended.unwrap_err().kind(), SqlErrorKind::Cancelled);
+    for sql in [
+        "SELECT max(levenshtein(repeat('ab', 1000) || range, repeat('ba', 1000) || range)) FROM range(8192)",
+        r"SELECT count(regexp_replace('a' || range, '\w{50}' || range, 'x')) FROM range(8192)",
+    ] {
+        let cancel = Arc::new(Cancel::new());
+        let asked = StatementOptions { cancel: Arc::clone(&cancel), ..StatementOptions::default() };
+        let (first, second) = (Arc::clone(&session), Arc::clone(&session));
+        let long = tokio::spawn(async move {
+            let result = first.run_asked(sql, asked).await?;
+            result.stream.try_collect::<Vec<_>>().await
+        });
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        let short = tokio::spawn(async move { slt::run(&second, "SELECT 1").await });
+        let limit = Duration::from_secs(120);
+        let (_, rows) = tokio::time::timeout(limit, short).await.unwrap().unwrap().unwrap();
+        assert_eq!(rows, ["1"], "{sql}");
+        assert!(!long.is_finished(), "{sql}");
+        cancel.raise();
+        let ended = tokio::time::timeout(limit, long).await.unwrap().unwrap();
+        assert_eq!(ended.unwrap_err().kind(), SqlErrorKind::Cancelled, "{sql}");
+    }
 }
 
 /// A condition that holds for no pair gives no batch to yield after.
