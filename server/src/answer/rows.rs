@@ -4,13 +4,14 @@
 //! - at most two batches wait; a reader that is behind holds the statement up, and one that goes away ends it
 //! - rows end with an outcome: a statement that breaks off, for whatever reason, is an error and never a
 //!   shorter result
-//! - a permit and a place among the running statements are held until the last batch is handed over, and not
-//!   longer than the limit of time; a thread of its own that a statement has holds the permit until it has
-//!   ended
-//! - what ends a statement is waited for apart from its work, which may go without a yield for long
+//! - a permit and a place among the running statements are held until the last batch is handed over or the
+//!   work, which the limit of time ends, has come to its next yield; a thread of its own that a statement has
+//!   holds the permit until it has ended, tasks that its operators have do not
+//! - what ends a statement is waited for apart from its work, which may go without a yield for long, and the
+//!   client hears of it at once
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use arrow_array::RecordBatch;
@@ -19,7 +20,7 @@ use futures::StreamExt;
 use gstore_core::{Cancel, CancelOnDrop};
 use gstore_query::matrix::MatrixRows;
 use gstore_sql::{HeldMemory, RowWindow, RunNotes, SqlError};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tonic::Status;
 
 use super::thread::{from_thread, on_thread, to_its_end};
@@ -38,23 +39,39 @@ pub(crate) struct AnswerRows {
     pub(crate) notes: Option<Arc<RunNotes>>,
     batches: mpsc::Receiver<RecordBatch>,
     taken: Arc<AtomicU64>,
-    outcome: Arc<OnceLock<Result<(), Status>>>,
+    outcome: Outcome,
 }
 
 impl AnswerRows {
     /// The next batch; `None` after the last.
     pub(crate) async fn next(&mut self) -> Option<Result<RecordBatch, Status>> {
-        if let Some(batch) = self.batches.recv().await {
-            self.taken.fetch_add(1, Ordering::Relaxed);
-            return Some(Ok(batch));
-        }
-        match self.outcome.get() {
-            Some(Ok(())) => None,
-            Some(Err(status)) => Some(Err(status.clone())),
-            // A panic, which the runtime has caught and the log has.
-            None => Some(Err(Status::internal("the statement failed; the log of the server says why"))),
+        let batch = tokio::select! {
+            biased;
+            batch = self.batches.recv() => batch,
+            Err(status) = ended(&mut self.outcome) => return Some(Err(status)),
+        };
+        match batch {
+            Some(batch) => {
+                self.taken.fetch_add(1, Ordering::Relaxed);
+                Some(Ok(batch))
+            }
+            None => ended(&mut self.outcome).await.err().map(Err),
         }
     }
+}
+
+/// How a statement has ended, once that is known; its work may go on for a while.
+type Outcome = watch::Receiver<Option<Result<(), Status>>>;
+
+async fn ended(outcome: &mut Outcome) -> Result<(), Status> {
+    let known = outcome.wait_for(Option::is_some).await.ok();
+    // Without one there was a panic.
+    known.and_then(|ended| (*ended).clone()).unwrap_or_else(|| Err(failed()))
+}
+
+/// The status after a panic, which the runtime has caught and the log has.
+fn failed() -> Status {
+    Status::internal("the statement failed; the log of the server says why")
 }
 
 /// What a question begins with.
@@ -82,8 +99,8 @@ pub(crate) async fn start(
     let deadline = tokio::time::Instant::now() + core.limits.time;
     record.started();
     let (send, batches) = mpsc::channel(2);
-    let (begin, begun) = oneshot::channel();
-    let outcome = Arc::new(OnceLock::new());
+    let (begin, mut begun) = oneshot::channel();
+    let (known, mut outcome) = watch::channel(None);
     let taken = Arc::new(AtomicU64::new(0));
     let ends = CancelOnDrop(Arc::new(Cancel::new()));
     let mut work = core.workers.spawn({
@@ -94,9 +111,9 @@ pub(crate) async fn start(
             produce((&core, &permit), &caller, (handle, window), &to, begin, cancel).await
         }
     });
-    let (seen, core, read) = (Arc::clone(&outcome), Arc::clone(core), Arc::clone(&taken));
+    let (core, read) = (Arc::clone(core), Arc::clone(&taken));
     // On the threads of connections: those of the work may all be inside long operators.
-    let task = tokio::spawn(async move {
+    tokio::spawn(async move {
         let limit = core.limits.time;
         let ended = tokio::select! {
             ended = &mut work => {
@@ -114,7 +131,7 @@ pub(crate) async fn start(
             () = send.closed() => Err(Status::cancelled("the rows are not read any more")),
         };
         // Noted before the channel closes: a reader that finds it closed finds the outcome.
-        let _ = seen.set(ended);
+        let _ = known.send(Some(ended));
         drop(ends);
         work.abort();
         if !work.is_finished() {
@@ -122,16 +139,16 @@ pub(crate) async fn start(
         }
         drop((send, entered));
     });
-    match begun.await {
-        Ok(Ok(AnswerStart { schema, notes })) => Ok(AnswerRows { schema, notes, batches, taken, outcome }),
-        Ok(Err(status)) => Err(status),
-        Err(_) => {
-            // The task has ended without beginning.
-            let _ = task.await;
-            let ended = outcome.get().cloned().and_then(Result::err);
-            Err(ended
-                .unwrap_or_else(|| Status::internal("the statement failed; the log of the server says why")))
-        }
+    let begun = tokio::select! {
+        biased;
+        begun = &mut begun => begun.ok(),
+        Err(status) = ended(&mut outcome) => Some(begun.try_recv().unwrap_or(Err(status))),
+    };
+    match begun {
+        Some(Ok(AnswerStart { schema, notes })) => Ok(AnswerRows { schema, notes, batches, taken, outcome }),
+        Some(Err(status)) => Err(status),
+        // The work has ended without beginning.
+        None => Err(ended(&mut outcome).await.err().unwrap_or_else(failed)),
     }
 }
 
