@@ -55,7 +55,8 @@ pub(super) fn cell_value(field: &str, cells: Cells) -> Value {
 /// that is written like the field, so that the text of the value is the field.
 pub(super) fn text_value(field: &str) -> Value {
     let value = cell_value(field, Cells::default());
-    if value.to_string() == field { value } else { field.into() }
+    let written = value.to_string();
+    if written == field { value } else { field.into() }
 }
 
 /// An integer written as numbers are: no sign but minus, no zeros in front. `-0` is 0.
