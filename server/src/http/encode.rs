@@ -78,8 +78,14 @@ pub(super) async fn response(
         while receive.recv().await.is_some() {}
         return Err(status);
     }
-    let others =
-        futures::stream::unfold(receive, async |mut pieces| pieces.recv().await.map(|piece| (piece, pieces)));
+    let others = futures::stream::unfold(receive, async |mut pieces| {
+        let piece = pieces.recv().await?;
+        if piece.is_err() {
+            // A connection that is closed by a body which fails at once sends nothing of what it holds.
+            tokio::task::yield_now().await;
+        }
+        Some((piece, pieces))
+    });
     let body = Body::from_stream(futures::stream::iter(first).chain(others));
     let mut response = reply::body_of_type(StatusCode::OK, shape.content_type(), body);
     response.headers_mut().insert(HeaderName::from_static("gstore-statement"), HeaderValue::from(id));

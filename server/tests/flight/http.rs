@@ -292,6 +292,13 @@ fn limits_hold_and_a_result_that_breaks_off_is_no_shorter_one() {
     assert_eq!(ask(&server, &long).code, 413);
     let cut = ask(&server, &json!({"sql": ENDLESS, "format": "csv"}));
     assert!(cut.code == 200 && !cut.whole && cut.body.len() <= 2 << 20);
+    // A row, and then at once an error.
+    let late = "SELECT 1 AS x UNION ALL SELECT CASE WHEN i > 1 THEN 'x' ELSE '1' END::INT \
+                FROM (SELECT unnest(range(1, 3)) AS i)";
+    for _ in 0..20 {
+        let answer = ask(&server, &json!({"sql": late, "format": "json"}));
+        assert!(answer.code == 400 || answer.code == 200 && !answer.whole, "{}", answer.code);
+    }
     let told = lines(&ask(&server, &json!({"sql": ENDLESS, "format": "page"})));
     assert_eq!(told.last().unwrap()["error"]["code"], "resource_exhausted");
     until_none_runs(&server);
