@@ -119,11 +119,14 @@ pub(super) fn logical_rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
     rules
 }
 
+/// What a rule makes of a plan.
+type Optimize = fn(Arc<dyn ExecutionPlan>, &ConfigOptions) -> DfResult<Arc<dyn ExecutionPlan>>;
+
 /// A rule of physical plans; also in place of the engine's, for one of the same name.
 #[derive(Debug, Clone, Copy)]
 struct PlanRule {
     name: &'static str,
-    optimize: fn(Arc<dyn ExecutionPlan>, &ConfigOptions) -> DfResult<Arc<dyn ExecutionPlan>>,
+    optimize: Optimize,
 }
 
 impl PhysicalOptimizerRule for PlanRule {
