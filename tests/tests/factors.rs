@@ -304,6 +304,32 @@ fn rows_without_a_scored_token_are_in_no_ranking() {
     assert_eq!(zeros, [0, 13, 26]);
 }
 
+/// The engine computes no sample without tokens.
+#[test]
+fn rows_without_tokens_count_as_samples_and_have_no_score() {
+    let place = place();
+    let empty = json!({"id": "none", "text": ""});
+    place.write("mixed.jsonl", format!("{empty}\n{}", place.read("pool.jsonl")));
+    place.add("mixed");
+    let model = demo("model");
+    for strategy in ["kfac", "ekfac", "diagonal"] {
+        let fit =
+            ["factors", "fit", strategy, "--strategy", strategy, "--dataset", "mixed", "--model", &model];
+        let fitted = place.json(&[&fit[..], &["--modules", MODULES, "--json"]].concat());
+        assert_eq!(
+            [&fitted["rows"], &fitted["no_scored"]].map(Value::as_u64),
+            [Some(13), Some(1)],
+            "{fitted}"
+        );
+        for more in [&["--target", "q"][..], &["--target", "q", "--per-token"], &["--self"]] {
+            let score = ["score", "--pool", "mixed", "--factors", strategy, "--format", "csv"];
+            let found = place.run(&[&score[..], more].concat());
+            found.says(0, &["12 rows of mixed scored", "; 1 row has no scored token"]);
+            assert!(!table(&found.stdout).keys().flatten().any(|value| value == "none"), "{found:?}");
+        }
+    }
+}
+
 #[test]
 fn an_iterative_solve_goes_on_where_factors_end() {
     let place = place();
