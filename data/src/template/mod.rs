@@ -17,6 +17,7 @@
 //! post-processor, as in the LESS code; with `chat` they are not, since the template writes them.
 
 mod chat;
+mod filters;
 mod jinja;
 mod json;
 mod plain;

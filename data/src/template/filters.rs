@@ -1,0 +1,224 @@
+//! Filters as Jinja and transformers have them, where minijinja's are otherwise.
+//!
+//! Invariant: a filter refuses widths and counts beyond [`WIDEST`], which would let a short template write
+//! gigabytes.
+
+use std::borrow::Cow;
+
+use minijinja::value::{Kwargs, Rest, StringInput, ValueOrKwargs, from_args};
+use minijinja::{Environment, Error, ErrorKind, State, Value, filters};
+
+use super::json::JsonStyle;
+use super::python;
+
+/// The largest width or count that a filter takes.
+const WIDEST: i64 = 10_000;
+
+/// The filters that minijinja has otherwise than Jinja.
+pub(super) fn add_filters(env: &mut Environment<'static>) {
+    env.add_filter("tojson", tojson);
+    env.add_filter("indent", bounded(Value::from_function(indent)));
+    env.add_filter("round", bounded(Value::from_function(filters::round)));
+    for (name, filter, width) in [
+        ("batch", Value::from_function(filters::batch), "linecount"),
+        ("slice", Value::from_function(filters::slice), "slices"),
+    ] {
+        let signature = [(width, Value::UNDEFINED), ("fill_with", Value::UNDEFINED)];
+        env.add_filter(name, bounded(Value::from_function(by_place(filter, signature))));
+    }
+    for name in ["default", "d"] {
+        let signature = [("default_value", Value::from("")), ("boolean", Value::from(false))];
+        env.add_filter(name, by_place(Value::from_function(filters::default), signature));
+    }
+    let named: [(&'static str, Value, &'static [&'static str]); 6] = [
+        ("dictsort", Value::from_function(filters::dictsort), &["case_sensitive", "by", "reverse"]),
+        ("groupby", Value::from_function(filters::groupby), &["attribute", "default", "case_sensitive"]),
+        ("max", Value::from_function(filters::max), &["case_sensitive", "attribute"]),
+        ("min", Value::from_function(filters::min), &["case_sensitive", "attribute"]),
+        ("sort", Value::from_function(filters::sort), &["reverse", "case_sensitive", "attribute"]),
+        ("unique", Value::from_function(filters::unique), &["case_sensitive", "attribute"]),
+    ];
+    for (name, filter, arguments) in named {
+        env.add_filter(name, by_name(filter, arguments));
+    }
+    env.add_filter("format", format);
+    env.add_filter("capitalize", capitalize);
+    env.add_filter("title", title);
+    env.add_filter("trim", trim);
+    env.add_filter("e", escape);
+    env.add_filter("escape", escape);
+    // Its lines are not those of Python.
+    env.remove_filter("pprint");
+}
+
+/// A filter that refuses widths and counts beyond [`WIDEST`].
+fn bounded(
+    filter: Value,
+) -> impl Fn(&mut State<'_, '_>, Rest<ValueOrKwargs>) -> Result<Value, Error> + Send + Sync + 'static {
+    move |state, args| {
+        let args = args.into_values();
+        args.iter().skip(1).try_for_each(check_width)?;
+        filter.call(state, &args)
+    }
+}
+
+/// A filter that takes its arguments by their places in minijinja, and by these names as well in Jinja; with
+/// Jinja's values of those that are not given.
+fn by_place<const N: usize>(
+    filter: Value,
+    signature: [(&'static str, Value); N],
+) -> impl Fn(&mut State<'_, '_>, Value, Rest<ValueOrKwargs>) -> Result<Value, Error> + Send + Sync + 'static {
+    move |state, value, args| {
+        let names = signature.each_ref().map(|(name, _)| *name);
+        let mut call = vec![value];
+        for (given, (_, default)) in
+            python::arguments(&args.into_values(), &names)?.into_iter().zip(&signature)
+        {
+            call.push(if given.is_undefined() { default.clone() } else { given });
+        }
+        filter.call(state, &call)
+    }
+}
+
+/// A filter that takes its arguments by their names in minijinja, and by their places as well in Jinja.
+fn by_name(
+    filter: Value,
+    names: &'static [&'static str],
+) -> impl Fn(&mut State<'_, '_>, Value, Rest<ValueOrKwargs>) -> Result<Value, Error> + Send + Sync + 'static {
+    move |state, value, args| {
+        let given = python::arguments(&args.into_values(), names)?;
+        let named = names.iter().copied().zip(given).filter(|(_, given)| !given.is_undefined());
+        filter.call(state, &[value, Value::from(named.collect::<Kwargs>())])
+    }
+}
+
+/// The `capitalize` filter as Python has it.
+fn capitalize(text: StringInput<'_>) -> Value {
+    let capitalized = python::capitalize(text.as_str());
+    text.preserve_safety(capitalized)
+}
+
+/// The `title` filter as Jinja has it, which is not Python's `title`.
+fn title(text: StringInput<'_>) -> String {
+    python::title_of_words(text.as_str())
+}
+
+/// The `trim` filter with Python's white space.
+fn trim(text: StringInput<'_>, args: Rest<ValueOrKwargs>) -> Result<Value, Error> {
+    let args = python::arguments(&args.into_values(), &["chars"])?;
+    let (chars,): (Option<Cow<'_, str>>,) = from_args(&args)?;
+    if chars.is_some() {
+        return Ok(filters::trim(text, chars));
+    }
+    let trimmed = python::strip(text.as_str()).to_owned();
+    Ok(text.preserve_safety(trimmed))
+}
+
+/// The `indent` filter as Jinja has it: with Python's lines, which end in newlines then, and an empty one after
+/// the last line end. In place of a width there may be a text.
+fn indent(text: StringInput<'_>, args: Rest<ValueOrKwargs>) -> Result<Value, Error> {
+    let args = python::arguments(&args.into_values(), &["width", "first", "blank"])?;
+    let (width, first, blank): (Option<Value>, Option<bool>, Option<bool>) = from_args(&args)?;
+    let (first, blank) = (first.unwrap_or(false), blank.unwrap_or(false));
+    let indention = indention(width.unwrap_or_else(|| Value::from(4)))?;
+    let ended = format!("{}\n", text.as_str());
+    let mut out = String::new();
+    for (i, line) in python::lines(&ended, false).into_iter().enumerate() {
+        if i > 0 {
+            out.push('\n');
+        }
+        let is_indented = if i == 0 { first } else { blank || !line.is_empty() };
+        if is_indented {
+            out.push_str(&indention);
+        }
+        out.push_str(line);
+    }
+    Ok(text.preserve_safety(out))
+}
+
+/// A text to indent by, or blanks of this number.
+fn indention(width: Value) -> Result<String, Error> {
+    match width.as_str() {
+        Some(text) => Ok(text.to_owned()),
+        None => Ok(" ".repeat(usize::try_from(i64::try_from(width)?).unwrap_or(0))),
+    }
+}
+
+/// The `format` filter, which refuses such widths in a format string.
+fn format(state: &mut State<'_, '_>, args: Rest<ValueOrKwargs>) -> Result<Value, Error> {
+    let args = args.into_values();
+    check_format(args.first())?;
+    Value::from_function(filters::format).call(state, &args)
+}
+
+/// Checks a format such as `%8d` or `{:8}`, or any other text.
+pub(super) fn check_format(text: Option<&Value>) -> Result<(), Error> {
+    let mut runs = text
+        .and_then(Value::as_str)
+        .into_iter()
+        .filter(|t| t.contains(['%', '{']))
+        .flat_map(|t| t.split(|c: char| !c.is_ascii_digit()));
+    if runs.any(|digits| digits.len() > 4) { Err(too_wide()) } else { Ok(()) }
+}
+
+fn check_width(arg: &Value) -> Result<(), Error> {
+    if arg.is_kwargs() {
+        let kwargs = Kwargs::try_from(arg.clone())?;
+        return kwargs.args().try_for_each(|name| check_width(&kwargs.peek::<Value>(name)?));
+    }
+    match f64::try_from(arg.clone()) {
+        Ok(n) if arg.is_number() && n > WIDEST as f64 => Err(too_wide()),
+        _ => Ok(()),
+    }
+}
+
+fn too_wide() -> Error {
+    Error::new(ErrorKind::InvalidOperation, format!("a width or count above {WIDEST}"))
+}
+
+/// Escapes for HTML, written as MarkupSafe writes them.
+fn escape(value: &Value) -> Value {
+    if value.is_safe() {
+        return value.clone();
+    }
+    let mut out = String::new();
+    for c in value.to_string().chars() {
+        match c {
+            '&' => out.push_str("&amp;"),
+            '<' => out.push_str("&lt;"),
+            '>' => out.push_str("&gt;"),
+            '\'' => out.push_str("&#39;"),
+            '"' => out.push_str("&#34;"),
+            c => out.push(c),
+        }
+    }
+    Value::from_safe_string(out)
+}
+
+/// The filter of transformers: `json.dumps(value, ensure_ascii=False, indent=None, separators=None,
+/// sort_keys=False)`.
+fn tojson(value: &Value, args: Rest<ValueOrKwargs>) -> Result<Value, Error> {
+    let names = ["ensure_ascii", "indent", "separators", "sort_keys"];
+    let args = python::arguments(&args.into_values(), &names)?;
+    let (ascii, indent, separators, sorted): (Option<Value>, Option<Value>, Option<Value>, Option<Value>) =
+        from_args(&args)?;
+    indent.iter().try_for_each(check_width)?;
+    let indention = indent.map(indention).transpose()?;
+    let [between_items, behind_key] = match separators {
+        Some(given) => two_texts(&given)?,
+        None => [if indention.is_some() { "," } else { ", " }, ": "].map(str::to_owned),
+    };
+    let is_asked = |option: Option<Value>| option.is_some_and(|option| option.is_true());
+    let style =
+        JsonStyle { ascii: is_asked(ascii), indention, between_items, behind_key, sorted: is_asked(sorted) };
+    style.dumps(value).map(Value::from)
+}
+
+fn two_texts(separators: &Value) -> Result<[String; 2], Error> {
+    let texts = separators.try_iter()?.map(|text| text.as_str().map(str::to_owned));
+    let texts: Option<Vec<String>> = texts.collect();
+    texts.and_then(|texts| texts.try_into().ok()).ok_or_else(|| {
+        let wrong = "separators of tojson are two texts: between items, and behind a key";
+        Error::new(ErrorKind::InvalidOperation, wrong)
+    })
+}

@@ -1,0 +1,326 @@
+use super::*;
+use minijinja::context;
+
+#[test]
+fn templates_without_end_and_huge_widths_are_errors() {
+    let fails = |source: &str| {
+        let error = ChatEnvironment::new(source).unwrap().render(context! { x => "a\nb" }).unwrap_err();
+        reason(&error)
+    };
+    let rounds = "{% for i in range(9999) %}{% for j in range(9999) %}{% endfor %}{% endfor %}";
+    assert!(fails(rounds).contains("fuel"), "{}", fails(rounds));
+    for wide in [
+        "{{ x | indent(1000000000000) }}",
+        "{{ x | indent(width=1000000000000) }}",
+        "{{ x | list | batch(100000000000, 1) | list }}",
+        "{{ x | list | slice(100000000000) | list }}",
+        "{{ '%99999999999d' | format(1) }}",
+        "{{ '{:99999999999}'.format(1) }}",
+        "{{ [x] | tojson(indent=99999999999) }}",
+    ] {
+        assert!(fails(wide).contains("width or count"), "{wide}: {}", fails(wide));
+    }
+    assert_eq!(
+        render("{{ 'a\nb' | indent(2) }}{{ '%3d|' | format(7) }}{{ '{:3}'.format(8) }}"),
+        "a\n  b  7|  8"
+    );
+}
+
+fn render(source: &str) -> String {
+    ChatEnvironment::new(source).unwrap().render(context! { x => "<a> & 'b' \\u003c\n" }).unwrap()
+}
+
+#[test]
+fn json_is_not_made_safe_for_html() {
+    assert_eq!(render("{{ x | tojson }}"), r#""<a> & 'b' \\u003c\n""#);
+    assert_eq!(
+        render("{{ {'k': [1, 2.5, none]} | tojson(ensure_ascii=False) }}"),
+        r#"{"k": [1, 2.5, null]}"#
+    );
+    for ascii in ["ensure_ascii=True", "true", "4"] {
+        let source = format!("{{{{ 'é\u{1f600}' | tojson({ascii}) }}}}");
+        assert_eq!(render(&source), r#""\u00e9\ud83d\ude00""#);
+    }
+    assert_eq!(render("{{ [1] | tojson(indent=2) }}"), "[\n  1\n]");
+}
+
+/// Expected values are those of transformers.
+#[test]
+fn json_has_the_options_of_python() {
+    for (expression, expected) in [
+        ("[1, {'a': 'é'}] | tojson(separators=(',', ':'))", r#"[1,{"a":"é"}]"#),
+        (
+            "[1, {'a': 'é'}] | tojson(indent=2, separators=(',', ' : '))",
+            "[\n  1,\n  {\n    \"a\" : \"é\"\n  }\n]",
+        ),
+        (
+            "{'b': 1, 'a': {'d': 1, 'c': 2}, 'B': 3} | tojson(sort_keys=true)",
+            r#"{"B": 3, "a": {"c": 2, "d": 1}, "b": 1}"#,
+        ),
+        ("{'b': 1} | tojson(False, 2)", "{\n  \"b\": 1\n}"),
+        ("{'b': 1, 'a': 2} | tojson(false, none, (',', ':'), true)", r#"{"a":2,"b":1}"#),
+        (
+            "{'b': 1} | tojson(ensure_ascii=False, indent=None, separators=None, sort_keys=False)",
+            r#"{"b": 1}"#,
+        ),
+        ("[1, [2, []], {}] | tojson(indent='--')", "[\n--1,\n--[\n----2,\n----[]\n--],\n--{}\n]"),
+        ("[1] | tojson(indent=0) ~ [1] | tojson(indent=-3)", "[\n1\n][\n1\n]"),
+        ("[1] | tojson(indent=true) ~ [1] | tojson(indent=false)", "[\n 1\n][\n1\n]"),
+        ("{1: 'a', none: 2, 1.5: 4} | tojson", r#"{"1": "a", "null": 2, "1.5": 4}"#),
+        (
+            "[1e-5, 1e16, 1.0, -0.5, 100000000000000000000] | tojson",
+            "[1e-05, 1e+16, 1.0, -0.5, 100000000000000000000]",
+        ),
+        ("[1e300 * 1e10, -1e300 * 1e10, true, (1, 2)] | tojson", "[Infinity, -Infinity, true, [1, 2]]"),
+        ("'\x7f\x1f\u{2028}/' | tojson", "\"\x7f\\u001f\u{2028}/\""),
+        ("'\x7f' | tojson(true)", "\"\\u007f\""),
+    ] {
+        assert_eq!(render(&format!("{{{{ {expression} }}}}")), expected, "{expression}");
+    }
+    let nested = "{% set n = namespace(x=[]) %}{% for i in range(2000) %}{% set n.x = [n.x] %}{% endfor %}\
+                  {{ n.x | tojson }}";
+    for (source, says) in [
+        (nested, "inside one another"),
+        ("{{ nothing | tojson }}", "undefined"),
+        ("{{ {'a': [nothing]} | tojson }}", "undefined"),
+        ("{{ {(1, 2): 3} | tojson }}", "cannot write"),
+        ("{{ [1] | tojson(separators=',') }}", "two texts"),
+        ("{{ [1] | tojson(nope=1) }}", "nope"),
+        ("{{ [1] | tojson(true, ensure_ascii=true) }}", "given twice"),
+    ] {
+        let error = ChatEnvironment::new(source).unwrap().render(context! {}).unwrap_err();
+        assert!(reason(&error).contains(says), "{source}: {}", reason(&error));
+    }
+}
+
+/// Expected values are those of Jinja 3.1.
+#[test]
+fn filters_take_their_arguments_by_places_and_by_names() {
+    for (expression, expected) in [
+        ("'aXbXc' | replace('X', '-', 1)", "a-bXc"),
+        ("'aXbXc' | replace('X', '-', count=1)", "a-bXc"),
+        ("'aaa' | replace('a', 'b', none) ~ 'aaa' | replace('a', 'b', -1)", "bbbbbb"),
+        ("'aaa' | replace('a', 'b', 0) ~ 123 | replace(2, 'x')", "aaa1x3"),
+        ("'xxaxx' | trim(chars='x')", "a"),
+        ("' a ' | trim(none)", "a"),
+        ("none | default('d', boolean=true)", "d"),
+        ("none | d(default_value='d', boolean=True)", "d"),
+        ("nothing | default(default_value=3) ~ nothing | default ~ none | default('d')", "3None"),
+        ("'' | default(boolean=true) ~ 'x'", "x"),
+        ("[1,2,3] | batch(2, fill_with='x') | list", "[[1, 2], [3, 'x']]"),
+        ("[1,2,3] | batch(linecount=2) | list", "[[1, 2], [3]]"),
+        ("[1,2,3,4,5] | slice(slices=2, fill_with='x') | list", "[[1, 2, 3], [4, 5, 'x']]"),
+        ("[1,2,3,4,5] | slice(3, 0) | list", "[[1, 2], [3, 4], [5, 0]]"),
+        ("{'b': 1, 'A': 2} | dictsort", "[('A', 2), ('b', 1)]"),
+        ("{'b': 1, 'a': 2} | dictsort(false, 'value')", "[('b', 1), ('a', 2)]"),
+        ("{'b': 1, 'A': 2} | dictsort(true, by='key', reverse=true)", "[('b', 1), ('A', 2)]"),
+        ("[3, 1, 2] | sort(true)", "[3, 2, 1]"),
+        ("['b', 'A', 'a'] | sort(false, true)", "['A', 'a', 'b']"),
+        ("[{'a': 1}, {'a': 2}] | sort(true, attribute='a') | map(attribute='a') | list", "[2, 1]"),
+        ("['b', 'A'] | max(true) ~ ['b', 'A'] | min ~ [{'a': 2}] | min(false, 'a')", "bA{'a': 2}"),
+        ("['a', 'A', 'b'] | unique(true) | list", "['a', 'A', 'b']"),
+        ("['a', 'A', 'b'] | unique | list", "['a', 'b']"),
+        ("[{'a': 1}, {'b': 1}] | groupby('a', 0) | map('first') | list", "[0, 1]"),
+        ("'a\nb' | indent(first=true, width=1)", " a\n b"),
+    ] {
+        let source = format!("{{{{ {expression} }}}}");
+        assert_eq!(render(&source), expected, "{expression}");
+    }
+}
+
+#[test]
+fn texts_are_sequences_and_escaped_as_in_python() {
+    let source = "{{ x is sequence }} {{ {} is sequence }} {{ [] is sequence }} {{ 1 is sequence }}";
+    assert_eq!(render(source).to_lowercase(), "true true true false");
+    let source = "{{ [1, 2][1:] is sequence }} {{ range(3) is sequence }} {{ none is sequence }}";
+    assert_eq!(render(source), "True True False");
+    assert_eq!(render("{{ ([1] | chain(range(2))) is sequence }}"), "False");
+    assert_eq!(render("{{ '<\"\\'&>' | e }} {{ ('<' | safe) | escape }}"), "&lt;&#34;&#39;&amp;&gt; <");
+    assert_eq!(render("{{ '%d' | format(20240726) }}"), "20240726");
+}
+
+#[test]
+fn generation_marks_write_nothing() {
+    let source = "a{% generation %} b {%- endgeneration -%}  c{% if generation is defined %}d{% endif %}";
+    assert_eq!(render(source), "a bc");
+    let set =
+        "{% set y = 1 %}{% generation %}{% set y = 2 %}{{ y }}{{ x | length }}{% endgeneration %}{{ y }}";
+    assert_eq!(render(set), "2171");
+    let env = |source: &str| ChatEnvironment::new(source).unwrap();
+    assert!(env(set).has_marks && !env("{% if generation %}{% endif %}{# {% generation %} #}").has_marks);
+    let raw = "{%- raw %}{% generation %}{# {%+ endraw -%} {% generation %}a{% endgeneration %}";
+    let (without, _) = raw.split_at(raw.find(" {% gen").unwrap());
+    assert!(env(raw).has_marks && !env(without).has_marks);
+    assert_eq!([render(raw), render(without)], ["{% generation %}{# a", "{% generation %}{# "]);
+    for text in ["{{ 'it\\'s {% generation %}' }}", "{% set y = '%} {% generation %}' %}{{ \"{#\" }}"] {
+        assert!(!env(text).has_marks && env(&format!("{text}{set}")).has_marks, "{text}");
+    }
+    assert_eq!(render("{{ 'it\\'s {% generation %}' }}"), "it's {% generation %}");
+    // Also in a macro, and where white space is trimmed.
+    let turns =
+        "{% macro turn() -%}\n  {%- generation %}\n a {%- endgeneration %} \n{% endmacro %}{{ turn() }}.";
+    let marks = context! { __generation => "<", __endgeneration => ">" };
+    assert_eq!(env(turns).render(marks).unwrap(), "< a> \n.");
+    assert_eq!(env(turns).render(context! {}).unwrap(), " a \n.");
+}
+
+/// Expected values are those of Jinja 3.1.
+#[test]
+fn slices_are_those_of_python() {
+    for (expression, expected) in [
+        ("[][::-1]", "[]"),
+        ("''[::-1]", ""),
+        ("()[::-1]", "()"),
+        ("([1][1:])[::-1] | list", "[]"),
+        ("[1,2,3,4][3:0:-1]", "[4, 3, 2]"),
+        ("[1,2,3][0:2:-1]", "[]"),
+        ("[1,2,3][-5::-1]", "[]"),
+        ("[1,2,3][2:-5:-1]", "[3, 2, 1]"),
+        ("[1,2,3,4,5][4:0:-2]", "[5, 3]"),
+        ("'abc'[2:0:-1]", "cb"),
+        ("'abc'[0:2:-1]", ""),
+        ("(1,2,3)[2:0:-1]", "(3, 2)"),
+        ("nothing | length", "0"),
+    ] {
+        let source = format!("{{{{ {expression} }}}}");
+        assert_eq!(render(&source), expected, "{expression}");
+    }
+}
+
+#[test]
+fn blocks_are_trimmed_as_in_transformers() {
+    assert_eq!(render("  {% if true %}\nx\n  {% endif %}\ny\n"), "x\ny");
+}
+
+#[test]
+fn line_ends_are_newlines() {
+    assert_eq!(render("a\r\n{{ 'b\r\n' }}{% if true %}\r\nc\r{% endif %}"), "a\nb\nc\n");
+}
+
+#[test]
+fn none_is_not_iterable() {
+    let source = "{{ none is iterable }} {{ nothing is iterable }} {{ x is iterable }} {{ 1 is iterable }}";
+    assert_eq!(render(source).to_lowercase(), "false true true false");
+}
+
+#[test]
+fn python_methods_and_loop_controls() {
+    assert_eq!(render("{{ x.split('&')[0].strip() }}"), "<a>");
+    assert_eq!(
+        render("{% for i in range(9) %}{% if i == 2 %}{% break %}{% endif %}{{ i }}{% endfor %}"),
+        "01"
+    );
+}
+
+/// Expected values are those of Python 3.
+#[test]
+fn methods_of_texts_are_those_of_python() {
+    for (expression, expected) in [
+        (r#""they're bill's FRIENDS 3d_world 中a".title()"#, r#""They'Re Bill'S Friends 3D_World 中A""#),
+        ("'\u{fb01}x \u{1c6}X \u{1c5}X ΟΔΟΣ. ΑΣΑ ŉa'.title()", "\"Fix \u{1c5}x \u{1c5}x Οδος. Ασα ʼNa\""),
+        ("'\u{fb00}A ΟΣ'.capitalize() ~ '\u{1f3}X' | capitalize ~ '' | capitalize", "\"Ffa ος\u{1f2}x\""),
+        ("'aab'.removeprefix('a')", r#""ab""#),
+        ("'abb'.removesuffix('bb') ~ 'abb'.removesuffix('c')", r#""aabb""#),
+        ("'a-b-c'.partition('-')", r#"["a", "-", "b-c"]"#),
+        ("'a-b-c'.rpartition('-')", r#"["a-b", "-", "c"]"#),
+        ("'abc'.partition('-')", r#"["abc", "", ""]"#),
+        ("'abc'.rpartition('-')", r#"["", "", "abc"]"#),
+        ("'a-b-c'.rsplit('-', 1)", r#"["a-b", "c"]"#),
+        ("'a-b-c'.rsplit('-')", r#"["a", "b", "c"]"#),
+        ("'a,b,c'.split(sep=',')", r#"["a", "b", "c"]"#),
+        ("'a,b,c'.split(',', maxsplit=1)", r#"["a", "b,c"]"#),
+        ("'a,b,c'.split(sep=',', maxsplit=-1)", r#"["a", "b", "c"]"#),
+        ("' a b  c '.split(maxsplit=1)", r#"["a", "b  c "]"#),
+        ("'aaaa'.split('aa', 1) + 'aaa'.rsplit('aa')", r#"["", "aa", "a", ""]"#),
+        ("'a,b,c'.rsplit(sep=',', maxsplit=1)", r#"["a,b", "c"]"#),
+        ("' a b  c '.rsplit()", r#"["a", "b", "c"]"#),
+        ("' a b  c '.rsplit(none, 1)", r#"[" a b", "c"]"#),
+        ("' a b  c '.rsplit(maxsplit=0)", r#"[" a b  c"]"#),
+        ("'  '.rsplit() + ''.rsplit()", "[]"),
+        ("'a\nb\nc'.splitlines(keepends=true)", r#"["a\n", "b\n", "c"]"#),
+        (
+            "['abc'.startswith('b', 1), 'abc'.startswith('c', -1), 'abc'.startswith('', 3)]",
+            "[true, true, true]",
+        ),
+        (
+            "['abc'.startswith('', 4), 'abc'.startswith('', 2, 1), 'abc'.endswith('', 4)]",
+            "[false, false, false]",
+        ),
+        ("['abc'.startswith(('x', 'bc'), 1), 'abc'.endswith('b', 0, -1)]", "[true, true]"),
+        ("['abc'.endswith('ab', none, 2), 'abc'.startswith(('a', 'b'))]", "[true, true]"),
+        ("['éaéa'.find('a', 2), 'éaéa'.rfind('a', -2, 99), 'abcabc'.rfind('c', 0, 4)]", "[3, 3, 2]"),
+        ("['abcabc'.find('c', 3, 5), 'abc'.find('', 3), 'abc'.find('', 4)]", "[-1, 3, -1]"),
+        ("['abcabc'.index('b', 2), 'abcabc'.rindex('b', 0, 3), 'abc'.index('')]", "[4, 1, 0]"),
+        ("['abcabc'.count('c', 3), 'abc'.count('', 1), 'abc'.count('', 4)]", "[1, 3, 0]"),
+        ("'a-b'.rsplit('-', 0)", r#"["a-b"]"#),
+        ("'%s has %d' | format('a', 2)", r#""a has 2""#),
+    ] {
+        let source = format!("{{{{ ({expression}) | tojson }}}}");
+        assert_eq!(render(&source), expected, "{expression}");
+    }
+}
+
+/// Expected values are those of transformers.
+#[test]
+fn white_space_and_lines_are_those_of_python() {
+    let x = "\x1c a\x1d b\u{85}c\x0bd\r\ne\x1f";
+    for (expression, expected) in [
+        ("x.strip()", "a\x1d b\u{85}c\x0bd\r\ne"),
+        ("x | trim", "a\x1d b\u{85}c\x0bd\r\ne"),
+        ("x.lstrip()", "a\x1d b\u{85}c\x0bd\r\ne\x1f"),
+        ("x.rstrip()", "\x1c a\x1d b\u{85}c\x0bd\r\ne"),
+        ("x.strip('\x1c e')", "a\x1d b\u{85}c\x0bd\r\ne\x1f"),
+        ("'xay' | trim('xy')", "a"),
+        ("x.split() | join('|')", "a|b|c|d|e"),
+        ("x.split(none, 1) | join('|')", "a|b\u{85}c\x0bd\r\ne\x1f"),
+        ("' a '.split(none, 1) | join('|')", "a"),
+        ("' \x1f'.split() | length", "0"),
+        ("x.splitlines() | join('|')", "| a| b|c|d|e\x1f"),
+        ("x.splitlines(true) | join('|')", "\x1c| a\x1d| b\u{85}|c\x0b|d\r\n|e\x1f"),
+        ("'yes' if x[:2].isspace() and not x.isspace() and not ''.isspace()", "yes"),
+        ("'a\x1fαΣ ßA(ΑΣ)' | title", "A\x1fΑσ SSa(Ασ)"),
+        ("x | indent(2)", "\n   a\n   b\n  c\n  d\n  e\x1f"),
+        ("'a\n\nb\n' | indent('> ', first=true)", "> a\n\n> b\n"),
+        ("'\n\na\n' | indent(1, blank=true)", "\n \n a\n "),
+        ("'' | indent(-1, true)", ""),
+    ] {
+        let env = ChatEnvironment::new(&format!("{{{{ {expression} }}}}")).unwrap();
+        assert_eq!(env.render(context! { x => x }).unwrap(), expected, "{expression:?}");
+    }
+}
+
+#[test]
+fn what_python_has_and_a_template_has_not_is_refused_in_words() {
+    let fails = |source: &str| {
+        let error = ChatEnvironment::new(source).unwrap().render(context! { x => "a" }).unwrap_err();
+        reason(&error)
+    };
+    assert!(fails("{{ '%s' % x }}").ends_with("write text | format(value) for Python's text % value"));
+    assert!(fails("{{ 'got %s' % 3 }}").contains("text | format(value)"));
+    assert!(fails("{{ x.swapcase() }}").contains("swapcase"), "{}", fails("{{ x.swapcase() }}"));
+    for method in ["split(''", "rsplit(''"] {
+        assert!(fails(&format!("{{{{ x.{method}) }}}}")).contains("empty"));
+    }
+    assert!(fails("{{ x.index('b') }}").contains("not there"));
+    assert!(fails("{{ x.split('b', sep='b') }}").contains("given twice"));
+    let filters = "center filesizeformat forceescape pprint random striptags truncate urlencode urlize \
+                   wordcount wordwrap xmlattr";
+    for filter in filters.split_whitespace() {
+        let says = fails(&format!("{{{{ x | {filter} }}}}"));
+        assert!(says.contains(&format!("filter {filter} is unknown")), "{says}");
+    }
+    assert_eq!(render("{{ 7 % 4 }}"), "3");
+}
+
+#[test]
+fn the_clock_stands_still() {
+    assert_eq!(render("{{ strftime_now('%d %b %Y, %A %-m %H:%M %%') }}"), "26 Jul 2024, Friday 7 00:00 %");
+}
+
+#[test]
+fn raised_messages_come_through() {
+    let env = ChatEnvironment::new("{{ raise_exception('roles must alternate') }}").unwrap();
+    let error = env.render(context! {}).unwrap_err();
+    assert_eq!(reason(&error), "roles must alternate");
+    assert!(ChatEnvironment::new("{% if %}").is_err());
+}
