@@ -305,21 +305,25 @@ mod tests {
         (0..count).map(module).collect()
     }
 
-    #[test]
-    fn what_does_not_fit_is_refused_with_partitions_that_do() {
-        let modules = modules(8, 100);
-        let sizes = FitSizes {
-            modules: &modules,
-            strategy: Strategy::Ekfac,
-            max_block: 100,
+    fn sizes(modules: &[Module], strategy: Strategy) -> FitSizes<'_> {
+        FitSizes {
+            modules,
+            strategy,
+            max_block: 8192,
             rows: 10,
             devices: 1,
             weights: 1000,
-            activations: 500_000,
+            activations: 0,
             batch: [0; 2],
             gradient_copies: 1,
             several: false,
-        };
+        }
+    }
+
+    #[test]
+    fn what_does_not_fit_is_refused_with_partitions_that_do() {
+        let modules = modules(8, 100);
+        let sizes = FitSizes { activations: 500_000, ..sizes(&modules, Strategy::Ekfac) };
         let whole = sizes.forecast(4, [1, 1]);
         assert_eq!((whole.covariances, whole.lambda), (8 * 2 * 80_000, 8 * 80_000));
         assert!(sizes.forecast(1, [1, 1]).memory < whole.memory);
@@ -363,20 +367,7 @@ mod tests {
 
     #[test]
     fn what_is_freed_in_large_blocks_is_there_for_all() {
-        fn sizes(modules: &[Module]) -> FitSizes<'_> {
-            FitSizes {
-                modules,
-                strategy: Strategy::Kfac,
-                max_block: 8192,
-                rows: 10,
-                devices: 1,
-                weights: 1000,
-                activations: 0,
-                batch: [0; 2],
-                gradient_copies: 1,
-                several: false,
-            }
-        }
+        let sizes = |modules| sizes(modules, Strategy::Kfac);
         let side = |size: u64| NUMBER * size * size;
         // Sums of the pass stay with its worker, and a decomposition takes place in them.
         let small = modules(1, 1000);
@@ -398,18 +389,7 @@ mod tests {
     #[test]
     fn a_worker_has_the_gradients_of_a_batch() {
         let modules = modules(4, 100);
-        let sizes = FitSizes {
-            modules: &modules,
-            strategy: Strategy::Diagonal,
-            max_block: 100,
-            rows: 10,
-            devices: 1,
-            weights: 0,
-            activations: 0,
-            batch: [64, 8],
-            gradient_copies: 1,
-            several: false,
-        };
+        let sizes = FitSizes { weights: 0, batch: [64, 8], ..sizes(&modules, Strategy::Diagonal) };
         let gradients = 2 * SINGLE * 8 * 100 * 100;
         let with_sums = |copies: u64, threads: u64| {
             PROCESS + threads * copies * gradients + (threads + 1) * 4 * NUMBER * 100 * 100
