@@ -100,12 +100,11 @@ impl ScalarUDFImpl for BoundedFunction {
         };
         match <[ArrayRef; 1]>::try_from(made?) {
             Ok([only]) => Ok(ColumnarValue::Array(only)),
-            Err(parts) if is_ordinary => joined(&parts),
+            Err(parts) if is_ordinary => Ok(ColumnarValue::Array(joined(&parts)?)),
             Err(parts) => {
                 let all: u64 = parts.iter().map(|part| part.get_array_memory_size() as u64).sum();
                 let memory = self.budget.reserve(all)?;
-                let parts: Vec<&dyn Array> = parts.iter().map(|part| &**part).collect();
-                Ok(ColumnarValue::Array(with_reservation(&arrow_select::concat::concat(&parts)?, memory)?))
+                Ok(ColumnarValue::Array(with_reservation(&joined(&parts)?, memory)?))
             }
         }
     }
@@ -119,7 +118,7 @@ impl BoundedFunction {
             return self.engine.invoke_with_args(args);
         }
         let found = at_length(|| self.each(runs(pairs, most), |rows| self.of_rows(&args, rows)))?;
-        joined(&found)
+        Ok(ColumnarValue::Array(joined(&found)?))
     }
 
     /// Whether a call takes as long as its rows have pairs together: constants are compared once for all
@@ -220,9 +219,9 @@ impl Pace {
 }
 
 /// The arrays as one.
-fn joined(parts: &[ArrayRef]) -> DfResult<ColumnarValue> {
+fn joined(parts: &[ArrayRef]) -> DfResult<ArrayRef> {
     let parts: Vec<&dyn Array> = parts.iter().map(|part| &**part).collect();
-    Ok(ColumnarValue::Array(arrow_select::concat::concat(&parts)?))
+    Ok(arrow_select::concat::concat(&parts)?)
 }
 
 /// The rows in runs of at most so many bytes or pairs, at least one row each.

@@ -53,8 +53,7 @@ fn with_limit(expr: Expr, budget: &Arc<Budget>) -> DfResult<Transformed<Expr>> {
                 if !is_limited {
                     call.func = Arc::new(limit_function(call.func, growth, budget));
                 }
-                let call = Expr::ScalarFunction(call);
-                Ok(if is_limited { Transformed::no(call) } else { Transformed::yes(call) })
+                Ok(Transformed::new_transformed(Expr::ScalarFunction(call), !is_limited))
             }
             None => {
                 if let ("arrow_cast" | "arrow_try_cast", Some(Expr::Literal(ty, _))) =
