@@ -94,7 +94,7 @@ pub(super) fn pass(
             Ok::<_, FactorJobError>(part.iter().zip(values).map(of_sample).collect())
         })?;
         if !empty.is_empty() {
-            scores.extend(empty.iter().map(|(sample, sums)| of_sample((sample, sums.clone()))));
+            scores.extend(empty.into_iter().map(|(sample, sums)| of_sample((&sample, sums))));
             scores.sort_by_key(|scores| scores.row);
         }
         Ok(scores)
