@@ -297,7 +297,7 @@ impl FieldNames {
     }
 }
 
-/// Whether a field of a record has this name, which then is no key of metadata.
+/// Whether this is the name of a field of a record, and so no key of metadata.
 fn is_of_record(name: &str) -> bool {
     Field::ALL.iter().any(|field| !field.is_of_message() && field.name() == name)
 }

@@ -1,8 +1,8 @@
 //! `strptime(text, format)`: the time in a text by a format of DuckDB, or by the first of several that it
 //! has; and such formats in the letters of the engine.
 //!
-//! What a format leaves out is that of 1900-01-01 00:00. The engine's `to_timestamp` reads no text that lacks
-//! a part, and forgets the time of day where it lacks the hour.
+//! A part that a format leaves out is that of 1900-01-01 00:00. The engine's `to_timestamp` does not read a
+//! text without a year, month or day, and drops minutes and seconds without an hour.
 
 use std::sync::Arc;
 

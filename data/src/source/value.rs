@@ -11,14 +11,13 @@
 //!   else they are refused
 
 use arrow_array::cast::AsArray;
+use arrow_array::temporal_conversions::MILLISECONDS_IN_DAY;
 use arrow_array::types::*;
 use arrow_array::{Array, ArrayRef};
 use arrow_cast::display::{ArrayFormatter, FormatOptions};
 use arrow_cast::{CastOptions, cast_with_options};
 use arrow_schema::{ArrowError, DataType, TimeUnit};
 use serde_json::{Map, Number, Value};
-
-const MILLISECONDS_OF_DAY: i64 = 24 * 60 * 60 * 1000;
 
 /// A value that JSON has no place for.
 #[derive(Debug, PartialEq)]
@@ -247,7 +246,7 @@ fn displayed(array: &dyn Array, row: usize) -> Result<Value, UnsupportedValue> {
     }
     // Arrow forbids dates with a time of day; in a file that has one it stays, so that nothing is lost.
     if let Some(dates) = array.as_primitive_opt::<Date64Type>()
-        && dates.value(row) % MILLISECONDS_OF_DAY == 0
+        && dates.value(row) % MILLISECONDS_IN_DAY == 0
     {
         // A date that is too large is an error; by default it would be null.
         let strict = CastOptions { safe: false, ..CastOptions::default() };
