@@ -44,8 +44,8 @@ pub fn batch(samples: &[Sample]) -> Vec<TargetSample<'_>> {
     samples.iter().map(|sample| TargetSample { ids: &sample.ids, targets: &sample.targets }).collect()
 }
 
-/// One without a scored token, one of a single token, one whose prompt is long.
-const SHAPES: [(usize, usize); 6] = [(9, 2), (5, 5), (1, 1), (31, 25), (17, 1), (12, 6)];
+/// One without a scored token, one of a single token, one whose prompt is long; the last has no tokens.
+const SHAPES: [(usize, usize); 7] = [(9, 2), (5, 5), (1, 1), (31, 25), (17, 1), (12, 6), (0, 0)];
 
 fn load<B: GradientBackend>(
     model: &Tiny,
@@ -315,6 +315,59 @@ fn layers_come_from_the_last_to_the_first_and_the_head_behind_all() {
     }
 }
 
+#[test]
+fn samples_without_tokens_have_zeros_and_change_no_bit_of_others() {
+    let samples = samples(&[(0, 0), (5, 5), (0, 0), (9, 2), (12, 6), (0, 0)]);
+    for (model, patterns) in models() {
+        let engine = cpu(&model, patterns);
+        // All, without a scored one, and without a token.
+        for places in [0..6, 0..3, 2..3] {
+            assert_zeros_at_their_places(&engine, &batch(&samples[places]));
+        }
+    }
+}
+
+fn assert_zeros_at_their_places(engine: &CurvatureEngine, given: &[TargetSample<'_>]) {
+    let (modules, every) = (engine.modules(), all(engine));
+    let empty = |m: &Module| (Covariance::new(m.input), Covariance::new(m.out));
+    let passed = |samples: &[TargetSample<'_>], rows: &[u64]| -> (Pairs, Vec<f32>, Vec<Vec<Vec<f32>>>) {
+        let mut pairs: Pairs = modules.iter().map(empty).collect();
+        let labels = Labels::Sampled { seed: 5, pass: 0, rows };
+        let losses = engine.covariances(samples, &labels, &every, &mut pairs).unwrap();
+        let mut gradients = vec![Vec::new(); modules.len()];
+        let mut each = |module: usize, values: &[f32]| -> Result<(), PassError> {
+            gradients[module] = values.chunks(modules[module].len()).map(<[f32]>::to_vec).collect();
+            engine.check_gradients(module, values)
+        };
+        engine.gradients(samples, Measurement::Loss, &every, false, &mut each).unwrap();
+        (pairs, losses, gradients)
+    };
+    let rows: Vec<u64> = (7..).take(given.len()).collect();
+    let numbered = given.iter().copied().zip(rows.iter().copied());
+    let (others, others_rows): (Vec<TargetSample<'_>>, Vec<u64>) =
+        numbered.filter(|(sample, _)| !sample.ids.is_empty()).unzip();
+    let (pairs, losses, gradients) = passed(given, &rows);
+    let (others_pairs, others_losses, others_gradients) = passed(&others, &others_rows);
+    assert!(pairs == others_pairs, "covariances");
+    assert_eq!(losses, with_zeros(given, &others_losses, &0.0));
+    for ((found, others), module) in gradients.iter().zip(&others_gradients).zip(modules) {
+        let expected = with_zeros(given, others, &vec![0.0; module.len()]);
+        assert!(*found == expected, "{}", module.name);
+    }
+    let mut each = |_: usize, _: &[f32], _: &[f32], spans: &[Range<usize>]| -> Result<(), PassError> {
+        assert!(spans.iter().map(Range::len).eq(given.iter().map(|sample| sample.ids.len())), "{spans:?}");
+        Ok(())
+    };
+    engine.factors(given, Measurement::Loss, &every, &mut each).unwrap();
+}
+
+/// Values of the samples with tokens, and `zero` at the places of the others.
+fn with_zeros<T: Clone>(given: &[TargetSample<'_>], values: &[T], zero: &T) -> Vec<T> {
+    let mut values = values.iter();
+    let at = |sample: &TargetSample<'_>| if sample.ids.is_empty() { Some(zero) } else { values.next() };
+    given.iter().filter_map(at).cloned().collect()
+}
+
 /// Asserts that the engine turns gradients as the factors' bases do.
 fn assert_turned(
     engine: &CurvatureEngine,
@@ -372,8 +425,10 @@ fn sides_in_blocks_are_summed_and_turned_as_with_zeros_outside() {
 #[test]
 fn values_that_are_no_numbers_are_named() {
     let (mut model, mut samples) = (Tiny::new(), samples(&SHAPES));
+    // Places are those of the batch: the sample without tokens is the first.
+    samples.rotate_right(1);
     // A token of one sample alone.
-    let (token, bad) = (VOCAB as u32 - 1, 3);
+    let (token, bad) = (VOCAB as u32 - 1, 4);
     samples.iter_mut().flat_map(|sample| &mut sample.ids).for_each(|id| *id = (*id).min(token - 1));
     samples[bad].ids[10] = token;
     let embedding = &mut model.weights.get_mut("model.embed_tokens.weight").unwrap().1;
@@ -384,7 +439,7 @@ fn values_that_are_no_numbers_are_named() {
     let empty = |m: &Module| (Covariance::new(m.input), Covariance::new(m.out));
     let mut pairs: Pairs = modules.iter().map(empty).collect();
     let wrong = engine.covariances(&batch(&samples), &Labels::Data, &every, &mut pairs).unwrap_err();
-    assert_says(&wrong.to_string(), &["model.layers.1.mlp.down_proj", "an input of sample 3 ", "NaN"]);
+    assert_says(&wrong.to_string(), &["model.layers.1.mlp.down_proj", "an input of sample 4 ", "NaN"]);
     let mut squares: Vec<Squares> = modules.iter().map(|m| Squares::new(m.len())).collect();
     let wrong = engine.squares(&batch(&samples), &Labels::Data, &every, false, &mut squares).unwrap_err();
     assert!(matches!(wrong, PassError::NotFinite { sample, value, .. } if sample == bad && value.is_nan()));
@@ -532,7 +587,8 @@ fn rows_in_the_eigenbasis_are_rotated_gradients_and_their_products_scores() {
 
 /// In the eigenbasis of factors in blocks of at most `most` rows.
 fn rows_are_rotated_gradients(most: usize) {
-    let (model, samples) = (Tiny::new().with_biases(), samples(&SHAPES));
+    // Features are of samples with tokens.
+    let (model, samples) = (Tiny::new().with_biases(), samples(&SHAPES[..6]));
     let mut engine = cpu(&model, &["*_proj"]);
     let factors = fitted(&mut engine, &samples, most);
     let whole = ProjectionSpec::of_basis(basis(&engine, &factors, 1 << 20), 1 << 20);

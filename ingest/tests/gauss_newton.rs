@@ -112,8 +112,8 @@ fn assert_close(found: &[f64], expected: &[f64], tolerance: f64, what: &str) {
     }
 }
 
-/// A prompt, a sample without a scored token, and a short one.
-const SHAPES: [(usize, usize); 4] = [(7, 4), (3, 3), (1, 1), (5, 2)];
+/// A prompt, a sample without a scored token, a short one, and one without tokens.
+const SHAPES: [(usize, usize); 5] = [(7, 4), (3, 3), (1, 1), (5, 2), (0, 0)];
 const ALL: [&str; 3] = ["model.layers.*.self_attn.*", "*.mlp.*", "lm_head"];
 
 #[test]

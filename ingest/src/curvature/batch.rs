@@ -9,7 +9,7 @@ use crate::gradient::{EngineError, check_sample};
 /// One sample with the token that each position is to predict.
 #[derive(Debug, Clone, Copy)]
 pub struct TargetSample<'a> {
-    /// Token ids.
+    /// Token ids; there may be none.
     pub ids: &'a [u32],
     /// For each token what should be there, as the position before predicts it; none is not scored. The first
     /// is never scored, whatever it says.
@@ -75,7 +75,12 @@ impl<'a> CurvatureBatch<'a> {
         }
     }
 
-    /// The rows of a checked batch of at least one sample. Without `whole`, positions that no loss depends on
+    /// Whether there is something to compute.
+    pub fn has_tokens(&self) -> bool {
+        self.samples.iter().any(|sample| !sample.ids.is_empty())
+    }
+
+    /// The rows of a checked batch of at least one token. Without `whole`, positions that no loss depends on
     /// are left out.
     pub fn layout(&self, whole: bool) -> Layout {
         let scored: Vec<Vec<bool>> = self.scored().collect();
@@ -90,12 +95,12 @@ impl<'a> CurvatureBatch<'a> {
         let targets = self.samples.iter().flat_map(|sample| sample.targets.iter().skip(1).flatten());
         layout.targets = targets.copied().collect();
         if !some {
-            // A backward pass needs a scored row: one whose loss has no weight.
+            // A backward pass needs a scored row: the first, whose loss has no weight.
             layout.scored_rows.push(0);
             layout.targets.push(layout.ids[0]);
             layout.weights.push(0.0);
-            for (sample, span) in layout.scored_spans.iter_mut().enumerate() {
-                *span = usize::from(sample > 0)..1;
+            for (span, rows) in layout.scored_spans.iter_mut().zip(&layout.spans) {
+                *span = usize::from(rows.start > 0)..usize::from(rows.end > 0);
             }
         }
         layout

@@ -44,11 +44,11 @@ impl<'a, B: Backend> PackedDirections<'a, B> {
 impl<B: Backend> Directions for PackedDirections<'_, B> {
     fn products(&self, batch: &[TargetSample<'_>], out: &mut [Vec<f64>]) -> Result<(), PassError> {
         let BatchRunner { model, modules, .. } = self.runner;
-        if batch.is_empty() || self.packed.is_empty() {
-            return Ok(());
-        }
         let wanted: Vec<usize> = (0..modules.list.len()).collect();
         let batch = CurvatureBatch::new(batch, &wanted, wanted.len());
+        if self.packed.is_empty() || !batch.has_tokens() {
+            return Ok(());
+        }
         let mut none = |_: usize, _: &[f32]| Ok(());
         let asked = ModuleSink::new(modules, &batch.wanted, GradientRows::<B>::summed(&mut none));
         let forward = self.runner.forward(&batch, &asked, false)?;

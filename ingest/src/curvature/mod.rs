@@ -11,6 +11,8 @@
 //!
 //! Invariants
 //! - all positions of a sample count in covariances: those of the prompt, and the last one
+//! - a sample without tokens has a loss and gradients of 0, and no rows of factors; a batch of such samples
+//!   alone makes no pass
 //! - covariances and bases that are cut into blocks are summed and applied block by block, never as a whole
 //! - products are summed in f32 over few rows and in f64 beyond, in the order of the batch
 //! - a value that is not finite is an error that names module and sample; what was summed is then of no use

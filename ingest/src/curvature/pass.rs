@@ -23,7 +23,7 @@ pub(super) struct BatchRunner<B: Backend> {
 }
 
 impl<B: Backend> BatchRunner<B> {
-    /// The forward pass of a batch of at least one sample, for what a sink wants.
+    /// The forward pass of a batch of at least one token, for what a sink wants.
     pub fn forward(
         &self,
         batch: &CurvatureBatch<'_>,
@@ -46,8 +46,8 @@ impl<B: Backend> BatchRunner<B> {
         batch: &CurvatureBatch<'_>,
         consumer: C,
     ) -> Result<Vec<f32>, PassError> {
-        if batch.samples.is_empty() {
-            return Ok(Vec::new());
+        if !batch.has_tokens() {
+            return Ok(vec![0.0; batch.samples.len()]);
         }
         let every_row = consumer.every_row();
         let mut sink = ModuleSink::new(&self.modules, &batch.wanted, consumer);

@@ -40,6 +40,12 @@ impl<B: Backend> Runner for BatchRunner<B> {
                 for ((index, module), _) in modules.filter(|(_, wanted)| rotated && **wanted) {
                     self.bases.of(module, index)?;
                 }
+                if !batch.has_tokens() {
+                    let layers = self.modules.by_layer().concat().into_iter();
+                    for module in layers.filter(|module| batch.wanted[*module]) {
+                        each(module, &vec![0.0; batch.samples.len() * self.modules.list[module].len()])?;
+                    }
+                }
                 let bases = rotated.then_some(&self.bases);
                 self.run(batch, GradientRows::new(batch.samples.len(), bases, each))
             }

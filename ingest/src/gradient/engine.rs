@@ -197,6 +197,9 @@ impl Engine {
     ) -> Result<(), EngineError> {
         cancel.check()?;
         for (index, sample) in batch.iter().enumerate() {
+            if sample.ids.is_empty() {
+                return Err(EngineError::EmptySample { index });
+            }
             check_sample(&self.decoder, index, sample)?;
         }
         if want.grad && (self.features.is_none() || self.tensors.is_empty()) {
@@ -220,9 +223,6 @@ pub(crate) fn check_sample(
 ) -> Result<(), EngineError> {
     let (tokens, flags) = (sample.ids.len(), sample.scored.len());
     let Decoder { vocab_size: vocab, max_positions, .. } = *decoder;
-    if tokens == 0 {
-        return Err(EngineError::EmptySample { index });
-    }
     if flags != tokens {
         return Err(EngineError::FlagCount { index, tokens, flags });
     }
