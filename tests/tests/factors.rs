@@ -304,7 +304,6 @@ fn rows_without_a_scored_token_are_in_no_ranking() {
     assert_eq!(zeros, [0, 13, 26]);
 }
 
-/// The engine computes no sample without tokens.
 #[test]
 fn rows_without_tokens_count_as_samples_and_have_no_score() {
     let place = place();

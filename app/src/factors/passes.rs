@@ -44,8 +44,6 @@ pub(super) trait MergedSums: Send {
     fn merge(&mut self, other: &Self);
     /// Makes them those of no row again.
     fn clear(&mut self);
-    /// Counts samples without tokens, whose gradient is 0, where samples are counted.
-    fn add_empty(&mut self, _samples: u64) {}
 }
 
 impl MergedSums for Vec<Covariances> {
@@ -67,10 +65,6 @@ impl MergedSums for Vec<Covariances> {
 impl MergedSums for Vec<Squares> {
     fn merge(&mut self, other: &Self) {
         self.iter_mut().zip(other).for_each(|(sum, part)| sum.merge(part));
-    }
-
-    fn add_empty(&mut self, samples: u64) {
-        self.iter_mut().for_each(|sum| sum.count += samples);
     }
 
     fn clear(&mut self) {
@@ -198,7 +192,6 @@ pub(super) fn sum<S: MergedSums>(
                 batch_error(BatchSamples::Rows(batches), samples, engines.failed(worker, error))
             })
         };
-        let empty_samples = unit.iter().flatten().filter(|sample| sample.len() == 0).count();
         engines.of(worker).backoff().retry(|attempt| {
             let added = add_unit(attempt, &unit, &add, &mut sums);
             // What failed has left a part of its sums.
@@ -207,7 +200,6 @@ pub(super) fn sum<S: MergedSums>(
             }
             added
         })?;
-        sums.add_empty(empty_samples as u64);
         if let Some(seen) = seen {
             unit.iter().for_each(|batch| seen.add(batch));
         }
@@ -238,8 +230,7 @@ pub(super) fn sum<S: MergedSums>(
 /// Adds what some samples give to sums.
 type AddTokens<'a, S> = &'a dyn Fn(&[SampleTokens], &mut S) -> Result<(), FactorJobError>;
 
-/// Adds what the batches of a unit give, each in parts of what may be computed at once. The engine takes no
-/// samples without tokens, which are the last of a batch.
+/// Adds what the batches of a unit give, each in parts of what may be computed at once.
 fn add_unit<S>(
     attempt: &mut Attempt,
     unit: &[Vec<SampleTokens>],
@@ -247,7 +238,7 @@ fn add_unit<S>(
     sums: &mut S,
 ) -> Result<(), FactorJobError> {
     for batch in unit {
-        let mut left = &batch[..batch.partition_point(|sample| sample.len() > 0)];
+        let mut left = &batch[..];
         while !left.is_empty() {
             let lengths: Vec<usize> = left.iter().map(SampleTokens::len).collect();
             let (part, after) = left.split_at(attempt.next(&lengths));
@@ -271,9 +262,7 @@ fn units(
     let mut wanted = true;
     batches.each(rows, cancel, &mut |batch| {
         count += batch.len() as u64;
-        let mut batch = tokens(&batch);
-        batch.sort_by_key(|sample| sample.len() == 0);
-        unit.push(batch);
+        unit.push(tokens(&batch));
         if count >= share && BATCHES.contains(&unit.len()) || unit.len() >= *BATCHES.end() {
             count = 0;
             wanted = give(std::mem::take(&mut unit));

@@ -77,27 +77,18 @@ pub(super) fn pass(
         cancel.check()?;
         let (engine, PassBatch { rows, sums }) = (engines.of(worker), batch);
         plan.seen.add(&rows);
-        // The engine takes no samples without tokens, whose gradient is 0.
-        let (given, empty): (Vec<_>, Vec<_>) =
-            rows.into_iter().zip(sums).partition(|(sample, _)| sample.len() > 0);
-        let (batch, sums): (Vec<SampleTokens>, Vec<Vec<f64>>) = given.into_iter().unzip();
-        let of_sample = |(sample, values): (&SampleTokens, Vec<f64>)| RowScores {
-            row: sample.row,
-            is_scored: sample.is_scored(),
-            values,
-        };
-        let lengths: Vec<usize> = batch.iter().map(SampleTokens::len).collect();
-        let mut scores = engine.backoff().values_in_parts(&lengths, |part| {
-            let (part, sums) = (&batch[part.clone()], sums[part].to_vec());
+        let lengths: Vec<usize> = rows.iter().map(SampleTokens::len).collect();
+        engine.backoff().values_in_parts(&lengths, |part| {
+            let (part, sums) = (&rows[part.clone()], sums[part].to_vec());
             let values = row_scores((plan, engine), (against, per), (part, sums), kernel);
             let values = values.map_err(|error| row_error(plan, part, engines.failed(worker, error)))?;
-            Ok::<_, FactorJobError>(part.iter().zip(values).map(of_sample).collect())
-        })?;
-        if !empty.is_empty() {
-            scores.extend(empty.into_iter().map(|(sample, sums)| of_sample((&sample, sums))));
-            scores.sort_by_key(|scores| scores.row);
-        }
-        Ok(scores)
+            let of_sample = |(sample, values): (&SampleTokens, Vec<f64>)| RowScores {
+                row: sample.row,
+                is_scored: sample.is_scored(),
+                values,
+            };
+            Ok(part.iter().zip(values).map(of_sample).collect())
+        })
     };
     work.progress.start("scores", rows.len(), Unit::Rows);
     let progress = &mut *work.progress;
