@@ -32,12 +32,14 @@ mod rope;
 mod rows;
 mod sample_rows;
 mod tensor;
+mod vectors;
 
 pub use self::attention::CpuCache;
 pub use self::level::{SimdLevel, vectorised};
 pub use self::linear::CpuLinear;
 pub use self::sample_rows::CpuRows;
 pub use self::tensor::CpuTensor;
+pub use self::vectors::Vectors;
 
 #[cfg(test)]
 pub(crate) use self::gemm::counted;

@@ -1,18 +1,14 @@
 //! Preconditioned queries in the form in which rows are multiplied with them.
 //!
-//! Products of up to [`CHUNK`] coordinates are summed in f32, in the order of the kernel, and these in f64. A
-//! score therefore has the same bits with any other row and query, and on any thread.
+//! A score has the same bits with any other row and query, and on any thread, as the products of
+//! [`Cpu::add_dots`] have.
 
 use std::ops::Range;
 
-use gstore_curvature::{Damping, Filter, LowRank, Module};
-use gstore_query::kernel::{Kernel, Queries};
-use gstore_store::Values;
+use gstore_curvature::{Damping, Filter, LowRank, Module, dot};
+use gstore_model::cpu::{Cpu, Vectors};
 
 use crate::factors::error::FactorJobError;
-
-/// Coordinates whose products are summed in f32.
-const CHUNK: usize = 4096;
 
 /// Tokens that are multiplied at a time.
 pub(super) const TOKENS: usize = 64;
@@ -62,37 +58,68 @@ impl ColumnValues {
     }
 }
 
-/// The columns of a module: each query with each filter.
-pub(super) enum ModuleColumns {
-    /// For the gradients of samples: vectors `[out * input]`.
-    Gradients(Queries),
-    /// For tokens: matrices whose rows are multiplied with inputs, `out` for each column.
-    Tokens { rows: Queries, out: usize },
-    /// For tokens: both factors of matrices of a low rank.
-    LowRank { left: Queries, right: Queries, rank: usize },
+/// Form in which the columns of a module are multiplied with rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum ColumnForm {
+    /// Vectors `[out * input]`, with the gradients of samples.
+    Gradients,
+    /// Matrices `[out, input]`, with the factors of tokens.
+    Tokens,
+    /// Both factors of matrices of this rank, `[rank, out]` and `[rank, input]`, with the factors of tokens.
+    LowRank(usize),
 }
 
-/// The values of a module's columns while they are collected.
-#[derive(Debug, Clone, Default)]
-pub(super) struct ColumnBuffers {
-    /// Matrices `[out, input]`, one after the other, or left factors, transposed: `[rank, out]`.
-    left: Vec<f32>,
-    /// Right factors `[rank, input]`.
-    right: Vec<f32>,
+impl ColumnForm {
+    /// Of a module's columns; a rank counts where it saves something.
+    pub(super) fn new(module: &Module, by_token: bool, rank: Option<usize>) -> Self {
+        match rank.filter(|rank| *rank > 0 && *rank < module.out.min(module.input)) {
+            Some(rank) => Self::LowRank(rank),
+            None if by_token => Self::Tokens,
+            None => Self::Gradients,
+        }
+    }
+
+    /// The vectors of a column, and how wide they are: those of a whole matrix or of its left factor, and of
+    /// its right factor.
+    fn vectors(self, module: &Module) -> [(usize, usize); 2] {
+        match self {
+            Self::Gradients => [(1, module.len()), (0, 0)],
+            Self::Tokens => [(module.out, module.input), (0, 0)],
+            Self::LowRank(rank) => [(rank, module.out), (rank, module.input)],
+        }
+    }
+
+    /// Bytes of a column.
+    pub(super) fn bytes(self, module: &Module) -> u64 {
+        let of = |(count, width)| (count * Vectors::bytes_of(width)) as u64;
+        self.vectors(module).map(of).iter().sum()
+    }
+}
+
+/// The columns of a module for the queries with one filter.
+#[derive(Debug, Clone)]
+pub(super) struct FilterColumns {
+    form: ColumnForm,
+    /// Whole matrices, or left factors, transposed.
+    left: Vectors,
+    /// Right factors.
+    right: Vectors,
     /// Squared length of each query: what is kept of it, and the whole.
     pub lengths: Vec<[f64; 2]>,
 }
 
-impl ColumnBuffers {
-    /// Makes room for so many queries.
-    pub(super) fn reserve(&mut self, queries: usize, module: &Module, rank: Option<usize>) {
-        match has_low_rank(module, rank) {
-            Some(rank) => {
-                self.left.reserve_exact(queries * rank * module.out);
-                self.right.reserve_exact(queries * rank * module.input);
-            }
-            None => self.left.reserve_exact(queries * module.len()),
-        }
+impl FilterColumns {
+    /// None yet.
+    pub(super) fn new(form: ColumnForm, module: &Module) -> Self {
+        let [left, right] = form.vectors(module).map(|(_, width)| Vectors::new(width));
+        Self { form, left, right, lengths: Vec::new() }
+    }
+
+    /// Makes room for so many more queries.
+    pub(super) fn reserve(&mut self, queries: usize, module: &Module) {
+        let [left, right] = self.form.vectors(module).map(|(count, _)| count * queries);
+        self.left.reserve(left);
+        self.right.reserve(right);
     }
 
     /// Adds a whole matrix.
@@ -111,81 +138,125 @@ impl ColumnBuffers {
     ) -> ColumnValues {
         let mut found = ColumnValues::default();
         self.lengths.push([0.0; 2]);
-        for span in cut(0..matrix.len(), BLOCK) {
-            let first = self.left.len();
-            let values = matrix[span.clone()].iter();
-            match scale {
-                Some(scale) => {
-                    let scaled = values.zip(&scale[span]).map(|(value, scale)| (*value).into() * scale);
-                    self.left.extend(scaled.map(|value| value as f32));
+        let mut start = 0;
+        while start < matrix.len() {
+            let row = self.left.push();
+            for to in row.chunks_mut(BLOCK) {
+                let span = start..start + to.len();
+                let values = to.iter_mut().zip(&matrix[span.clone()]);
+                match scale {
+                    Some(scale) => {
+                        let scaled = values.zip(&scale[span.clone()]);
+                        scaled.for_each(|((to, value), scale)| *to = ((*value).into() * scale) as f32);
+                    }
+                    None => values.for_each(|(to, value)| *to = (*value).into() as f32),
                 }
-                None => self.left.extend(values.map(|value| (*value).into() as f32)),
+                found.add(to.iter().copied());
+                start = span.end;
             }
-            found.add(self.left[first..].iter().copied());
         }
         found
     }
 
     /// Adds a matrix of a low rank in place of the whole one.
-    pub(super) fn push_low_rank(&mut self, low: &LowRank, matrix: &[f64], out: usize) {
-        let rank = low.rank;
+    pub(super) fn push_low_rank(&mut self, low: &LowRank, matrix: &[f64]) {
         // The right vectors have length 1 and are orthogonal.
         self.lengths.push([squared(&low.left), squared(matrix)]);
-        self.left.extend((0..rank * out).map(|at| low.left[at % out * rank + at / out] as f32));
-        self.right.extend(low.right.iter().map(|value| *value as f32));
-    }
-
-    /// The columns of several filters, one after the other.
-    pub(super) fn joined(parts: Vec<Self>) -> Self {
-        let mut parts = parts.into_iter();
-        let mut all = parts.next().unwrap_or_default();
-        all.left.reserve_exact(parts.as_slice().iter().map(|part| part.left.len()).sum());
-        all.right.reserve_exact(parts.as_slice().iter().map(|part| part.right.len()).sum());
-        for part in parts {
-            all.left.extend(part.left);
-            all.right.extend(part.right);
-            all.lengths.extend(part.lengths);
+        for at in 0..low.rank {
+            let column = low.left.iter().skip(at).step_by(low.rank);
+            self.left.push().iter_mut().zip(column).for_each(|(to, value)| *to = *value as f32);
         }
-        all
+        for row in low.right.chunks_exact(low.right.len() / low.rank) {
+            self.right.push().iter_mut().zip(row).for_each(|(to, value)| *to = *value as f32);
+        }
     }
 
-    /// As rows are multiplied with them.
-    pub(super) fn packed(self, module: &Module, by_token: bool, rank: Option<usize>) -> ModuleColumns {
-        let (out, input) = (module.out, module.input);
-        match rank.filter(|_| !self.right.is_empty()) {
-            Some(rank) => ModuleColumns::LowRank {
-                left: Queries::new(&self.left, out, &chunks(out)),
-                right: Queries::new(&self.right, input, &chunks(input)),
-                rank,
-            },
-            None if by_token => {
-                ModuleColumns::Tokens { rows: Queries::new(&self.left, input, &chunks(input)), out }
+    /// How many there are.
+    fn count(&self) -> usize {
+        self.lengths.len()
+    }
+
+    /// Adds the products of tokens with each column to `sums`, whose rows are `stride` apart, from the inputs
+    /// `[tokens, input]` and the gradients of the outputs `[tokens, out]`.
+    fn add_token_products(
+        &self,
+        cpu: &Cpu,
+        (inputs, grads): (&[f32], &[f32]),
+        module: &Module,
+        (sums, stride): (&mut [f64], usize),
+    ) {
+        let tokens = inputs.len() / module.input;
+        let products = |rows: &[f32], vectors: &Vectors| {
+            let mut found = vec![0.0; tokens * vectors.count()];
+            cpu.add_dots(rows, vectors, &mut found, vectors.count());
+            found
+        };
+        let sums = sums.chunks_mut(stride);
+        if let ColumnForm::LowRank(rank) = self.form {
+            let columns = rank * self.count();
+            let (left, right) = (products(grads, &self.left), products(inputs, &self.right));
+            for ((sums, left), right) in sums.zip(left.chunks_exact(columns)).zip(right.chunks_exact(columns))
+            {
+                let pairs = left.chunks_exact(rank).zip(right.chunks_exact(rank));
+                sums.iter_mut().zip(pairs).for_each(|(sum, (left, right))| *sum += dot(left, right));
             }
-            None => ModuleColumns::Gradients(Queries::new(&self.left, out * input, &chunks(out * input))),
+            return;
+        }
+        let (columns, mapped) = (module.out * self.count(), products(inputs, &self.left));
+        for ((sums, mapped), grad) in
+            sums.zip(mapped.chunks_exact(columns)).zip(grads.chunks_exact(module.out))
+        {
+            for (sum, mapped) in sums.iter_mut().zip(mapped.chunks_exact(module.out)) {
+                *sum += mapped.iter().zip(grad).map(|(m, g)| m * f64::from(*g)).sum::<f64>();
+            }
         }
     }
 }
 
-/// Bytes of a column of a module, as it is kept.
-pub(super) fn column_bytes(module: &Module, rank: Option<usize>) -> u64 {
-    let values = match has_low_rank(module, rank) {
-        Some(rank) => rank * (module.out + module.input),
-        None => module.len(),
-    };
-    (values * size_of::<f32>()) as u64
+/// The columns of a module: each query with each filter, the filters one after the other.
+pub(super) struct ModuleColumns(pub Vec<FilterColumns>);
+
+impl ModuleColumns {
+    fn count(&self) -> usize {
+        self.0.iter().map(FilterColumns::count).sum()
+    }
+
+    /// Products of gradients with all columns, `[rows, columns]`.
+    pub(super) fn products(&self, cpu: &Cpu, gradients: &[f32], module: &Module) -> Vec<f64> {
+        let stride = self.count();
+        let mut sums = vec![0.0; gradients.len() / module.len().max(1) * stride];
+        let mut first = 0;
+        for part in &self.0 {
+            cpu.add_dots(gradients, &part.left, sums.get_mut(first..).unwrap_or_default(), stride);
+            first += part.count();
+        }
+        sums
+    }
+
+    /// Products of all tokens with all columns, `[tokens, columns]`, from the inputs `[tokens, input]` and the
+    /// gradients of the outputs `[tokens, out]`.
+    pub(super) fn token_products(
+        &self,
+        cpu: &Cpu,
+        (inputs, grads): (&[f32], &[f32]),
+        module: &Module,
+    ) -> Vec<f64> {
+        let stride = self.count();
+        let mut all = vec![0.0; inputs.len() / module.input * stride];
+        let parts = inputs.chunks(TOKENS * module.input).zip(grads.chunks(TOKENS * module.out));
+        for (rows, sums) in parts.zip(all.chunks_mut(TOKENS * stride.max(1))) {
+            let mut first = 0;
+            for part in &self.0 {
+                part.add_token_products(cpu, rows, module, (&mut sums[first..], stride));
+                first += part.count();
+            }
+        }
+        all
+    }
 }
 
 fn squared(values: &[f64]) -> f64 {
     values.iter().map(|value| value * value).sum()
-}
-
-/// The rank of a module's columns, where a low one saves something.
-pub(super) fn has_low_rank(module: &Module, rank: Option<usize>) -> Option<usize> {
-    rank.filter(|rank| *rank > 0 && *rank < module.out.min(module.input))
-}
-
-fn chunks(dim: usize) -> Vec<Range<usize>> {
-    cut(0..dim, CHUNK).collect()
 }
 
 /// A range in ranges of at most so many, at least one.
@@ -194,51 +265,10 @@ pub(super) fn cut(all: Range<usize>, most: usize) -> impl Iterator<Item = Range<
     all.step_by(most).map(move |start| start..end.min(start + most))
 }
 
-/// Products of all rows with all queries, `[rows, queries]`.
-pub(super) fn products(kernel: Kernel, rows: &[f32], queries: &Queries) -> Vec<f64> {
-    let count = rows.len() / queries.dim() * queries.len();
-    let (mut sums, mut part) = (vec![0.0f64; count], vec![0.0f32; count]);
-    for group in 0..queries.groups() {
-        kernel.dots(Values::F32(rows), queries, group, &mut part);
-        sums.iter_mut().zip(&part).for_each(|(sum, part)| *sum += f64::from(*part));
-    }
-    sums
-}
-
-/// Products of all tokens with all columns, `[tokens, columns]`, from the inputs `[tokens, input]` and the
-/// gradients of the outputs `[tokens, out]`. None for columns of whole gradients.
-pub(super) fn token_products(
-    kernel: Kernel,
-    columns: &ModuleColumns,
-    (inputs, grads): (&[f32], &[f32]),
-    module: &Module,
-) -> Option<Vec<f64>> {
-    let mut all = Vec::new();
-    let inputs = inputs.chunks(TOKENS * module.input);
-    for (inputs, grads) in inputs.zip(grads.chunks(TOKENS * module.out)) {
-        match columns {
-            ModuleColumns::Gradients(_) => return None,
-            ModuleColumns::Tokens { rows, out } => {
-                let mapped = products(kernel, inputs, rows);
-                for (mapped, grad) in mapped.chunks_exact(rows.len()).zip(grads.chunks_exact(*out)) {
-                    let of =
-                        |mapped: &[f64]| mapped.iter().zip(grad).map(|(m, g)| m * f64::from(*g)).sum::<f64>();
-                    all.extend(mapped.chunks_exact(*out).map(of));
-                }
-            }
-            ModuleColumns::LowRank { left, right, rank } => {
-                let (left, right) = (products(kernel, grads, left), products(kernel, inputs, right));
-                let pairs = left.chunks_exact(*rank).zip(right.chunks_exact(*rank));
-                all.extend(pairs.map(|(left, right)| gstore_curvature::dot(left, right)));
-            }
-        }
-    }
-    Some(all)
-}
-
 #[cfg(test)]
 mod tests {
     use gstore_curvature::{low_rank, product};
+    use gstore_model::ComputePrecision;
 
     use super::*;
 
@@ -257,20 +287,22 @@ mod tests {
         for (input, grad) in inputs.chunks(4).zip(grads.chunks(5)) {
             (0..20).for_each(|at| gradient[at] += grad[at / 4] * input[at % 4]);
         }
-        let kernel = Kernel::detect();
-        let mut whole = ColumnBuffers::default();
-        whole.push(&matrix);
-        let ModuleColumns::Gradients(queries) = whole.clone().packed(&module, false, None) else {
-            panic!("a column of gradients");
+        let cpu = Cpu::new(ComputePrecision::F32);
+        let columns = |by_token: bool, rank: Option<usize>| {
+            FilterColumns::new(ColumnForm::new(&module, by_token, rank), &module)
         };
-        let expected = products(kernel, &gradient, &queries)[0];
-        let mut low = ColumnBuffers::default();
-        low.push_low_rank(&low_rank(&matrix, (5, 4), 2).expect("a rank of 2"), &matrix, 5);
+        let mut whole = columns(false, None);
+        whole.push(&matrix);
+        let expected = ModuleColumns(vec![whole]).products(&cpu, &gradient, &module)[0];
+        let mut of_tokens = columns(true, Some(4));
+        of_tokens.push(&matrix);
+        let mut low = columns(true, Some(2));
+        low.push_low_rank(&low_rank(&matrix, (5, 4), 2).expect("a rank of 2"), &matrix);
         let [kept, all] = low.lengths[0];
         assert!((kept - all).abs() < 1e-9 * all, "the matrix has this rank: {kept} of {all}");
         let one = low_rank(&matrix, (5, 4), 1).expect("a rank of 1");
-        let mut less = ColumnBuffers::default();
-        less.push_low_rank(&one, &matrix, 5);
+        let mut less = columns(true, Some(1));
+        less.push_low_rank(&one, &matrix);
         let near = product(&one.left, &one.right, (5, 1, 4));
         let off: f64 = near.iter().zip(&matrix).map(|(found, whole)| (found - whole).powi(2)).sum();
         let [kept, all] = less.lengths[0];
@@ -278,12 +310,16 @@ mod tests {
             (all - kept - off).abs() < 1e-9 * all,
             "what is ignored is the rest: {kept} and {off} of {all}"
         );
-        for columns in [whole.packed(&module, true, None), low.packed(&module, true, Some(2))] {
-            let found = token_products(kernel, &columns, (&inputs, &grads), &module).expect("by token");
-            assert_eq!(found.len(), tokens);
-            let sum: f64 = found.iter().sum();
-            assert!((sum - expected).abs() < 1e-5 * expected.abs().max(1.0), "{sum} {expected}");
+        // Each filter has columns of its own.
+        for filter in [of_tokens, low] {
+            let found = ModuleColumns(vec![filter; 2]).token_products(&cpu, (&inputs, &grads), &module);
+            assert_eq!(found.len(), 2 * tokens);
+            for at in 0..2 {
+                let sum: f64 = found.iter().skip(at).step_by(2).sum();
+                assert!((sum - expected).abs() < 1e-5 * expected.abs().max(1.0), "{sum} {expected}");
+            }
         }
-        assert_eq!((column_bytes(&module, Some(2)), column_bytes(&module, Some(4))), (72, 80));
+        let bytes = |rank| ColumnForm::new(&module, true, Some(rank)).bytes(&module);
+        assert_eq!((bytes(2), bytes(4)), (72, 80));
     }
 }

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use gstore_curvature::{Blocks, Module, SampleGradient};
 
-use super::forms::{TOKENS, column_bytes, cut, has_low_rank};
+use super::forms::{ColumnForm, TOKENS, cut};
 use super::request::ScorePer;
 use crate::factors::error::FactorJobError;
 use crate::factors::forecast::sets;
@@ -176,10 +176,9 @@ impl ScoreSizes<'_> {
         self.activations + SINGLE * (of_module + rotated)
     }
 
-    /// A query: its columns of all segments, those of one module twice while they are put in the kernel's
-    /// order, its scores with the batches that are worked on or wait for their turn, and the rows that are
-    /// kept. A pass is of one segment; the sums over those before it are in a file. And what it is solved for
-    /// with.
+    /// A query: its columns of all segments, its scores with the batches that are worked on or wait for their
+    /// turn, and the rows that are kept. A pass is of one segment; the sums over those before it are in a
+    /// file. And what it is solved for with.
     fn query(&self) -> u64 {
         let [tokens, rows] = self.batch;
         let parts = match self.per {
@@ -191,17 +190,17 @@ impl ScoreSizes<'_> {
         // With those of batches that are worked on, what these began with, and one that is not yet given on.
         let on_the_way = DOUBLE * parts * (2 * threads + AHEAD as u64 + 1);
         // Products with a column, in f32 and in f64.
-        let values = |module: &Module| match has_low_rank(module, self.rank) {
-            Some(rank) => 2 * rank as u64,
-            None => module.out as u64,
+        let form = |module: &Module| ColumnForm::new(module, self.by_token, self.rank);
+        let values = |module: &Module| match form(module) {
+            ColumnForm::LowRank(rank) => 2 * rank as u64,
+            ColumnForm::Gradients | ColumnForm::Tokens => module.out as u64,
         };
         let products = match self.by_token {
             true => DOUBLE * tokens + (SINGLE + DOUBLE) * TOKENS as u64 * self.widest(values),
             false => (SINGLE + DOUBLE) * rows,
         };
         let kept = 2 * (DOUBLE + DOUBLE) * self.top.unwrap_or(0) as u64;
-        let column = |module: &Module| column_bytes(module, self.rank);
-        let columns = self.segments as u64 * self.all(column) + self.widest(column);
+        let columns = self.segments as u64 * self.all(|module| form(module).bytes(module));
         // The sum of their gradients, where they are summed.
         let sum = if self.sum_queries { DOUBLE * self.all(|module| module.len() as u64) } else { 0 };
         (columns + on_the_way + threads * products + kept) * self.filters as u64 + sum + self.solving()

@@ -8,9 +8,10 @@ use gstore_core::Unit;
 use gstore_core::parallel::{self, Give};
 use gstore_curvature::Module;
 use gstore_ingest::curvature::{CurvatureEngine, Measurement, PassError, TargetSample};
-use gstore_query::kernel::Kernel;
+use gstore_model::ComputePrecision;
+use gstore_model::cpu::Cpu;
 
-use super::forms::{ModuleColumns, products, token_products};
+use super::forms::ModuleColumns;
 use super::memory::AHEAD;
 use super::plan::ScorePlan;
 use super::request::ScorePer;
@@ -72,7 +73,7 @@ pub(super) fn pass(
         })?;
         unread.map_or(Ok(()), |error| Err(error.into()))
     };
-    let kernel = Kernel::detect();
+    let cpu = Cpu::new(ComputePrecision::F32);
     let compute = |worker: usize, batch: PassBatch| -> Result<Vec<RowScores>, FactorJobError> {
         cancel.check()?;
         let (engine, PassBatch { rows, sums }) = (engines.of(worker), batch);
@@ -80,7 +81,7 @@ pub(super) fn pass(
         let lengths: Vec<usize> = rows.iter().map(SampleTokens::len).collect();
         engine.backoff().values_in_parts(&lengths, |part| {
             let (part, sums) = (&rows[part.clone()], sums[part].to_vec());
-            let values = row_scores((plan, engine), (against, per), (part, sums), kernel);
+            let values = row_scores((plan, engine), (against, per), (part, sums), &cpu);
             let values = values.map_err(|error| row_error(plan, part, engines.failed(worker, error)))?;
             let of_sample = |(sample, values): (&SampleTokens, Vec<f64>)| RowScores {
                 row: sample.row,
@@ -137,7 +138,7 @@ fn row_scores(
     (plan, engine): (&ScorePlan, &CurvatureEngine),
     (against, per): (&Multiplier, ScorePer),
     (batch, mut scores): (&[SampleTokens], Vec<Vec<f64>>),
-    kernel: Kernel,
+    cpu: &Cpu,
 ) -> Result<Vec<Vec<f64>>, PassError> {
     let modules = engine.modules();
     let samples: Vec<TargetSample<'_>> = batch.iter().map(SampleTokens::sample).collect();
@@ -149,10 +150,8 @@ fn row_scores(
     match against {
         Multiplier::Columns { modules: columns, .. } if plan.how.by_token => {
             engine.factors(&samples, Measurement::Loss, &wanted, &mut |module, inputs, grads, spans| {
-                let columns = columns[module].as_ref();
-                let found = columns
-                    .and_then(|columns| token_products(kernel, columns, (inputs, grads), &modules[module]));
-                let found = found.unwrap_or_default();
+                let Some(columns) = &columns[module] else { return Ok(()) };
+                let found = columns.token_products(cpu, (inputs, grads), &modules[module]);
                 for (sample, (scores, span)) in scores.iter_mut().zip(spans).enumerate() {
                     let tokens = &found[span.start * count..span.end * count];
                     check(&modules[module], sample, tokens)?;
@@ -166,8 +165,8 @@ fn row_scores(
         }
         Multiplier::Columns { modules: columns, .. } => {
             engine.gradients(&samples, Measurement::Loss, &wanted, rotated, &mut |module, gradients| {
-                let Some(ModuleColumns::Gradients(queries)) = &columns[module] else { return Ok(()) };
-                let found = products(kernel, gradients, queries);
+                let Some(columns) = &columns[module] else { return Ok(()) };
+                let found = columns.products(cpu, gradients, &modules[module]);
                 let at = part(module);
                 let found = found.chunks_exact(count.max(1));
                 // Every value of a gradient is in each of its scores, so these alone are looked at.

@@ -16,7 +16,7 @@ use gstore_query::influence::note_of_queries;
 use gstore_store::{DatasetPart, Snapshot};
 
 use super::checks::{check, check_segments, of_another_model, selection, strategy};
-use super::forms::column_bytes;
+use super::forms::ColumnForm;
 use super::memory::{ScoreMemoryPlan, ScoreSizes, enlarged, sum_bytes};
 use super::request::{HeldOutputs, RotatedSide, ScoreForm, ScorePer, ScoreRequest, ScoreTarget};
 use super::segments::{ScoredSegment, check_stale, places, segments};
@@ -78,6 +78,11 @@ pub(super) struct ScoreOptions {
 impl ScoreOptions {
     pub fn rotates_rows(&self) -> bool {
         self.rotated == Some(RotatedSide::Rows)
+    }
+
+    /// The form of a module's columns.
+    pub fn form(&self, module: &Module) -> ColumnForm {
+        ColumnForm::new(module, self.by_token, self.rank)
     }
 }
 
@@ -267,7 +272,10 @@ impl ScorePlan {
         }
         let of_pass = self.extent.groups.iter().map(ExactSizeIterator::len).max().unwrap_or(0);
         let queries = if self.how.sum_queries { 1 } else { of_pass };
-        let column = |at: &usize| column_bytes(&self.engine.modules()[*at], self.how.rank);
+        let column = |at: &usize| {
+            let module = &self.engine.modules()[*at];
+            self.how.form(module).bytes(module)
+        };
         let parts = self.extent.parts.iter().map(|part| part.iter().map(column).sum::<u64>());
         let columns = parts.max().unwrap_or(0);
         let columns = columns.saturating_mul((queries * self.how.filters.len()) as u64);

@@ -6,9 +6,8 @@
 //! Gradients that are rotated into an eigenbasis and back are held as what they are products of, where that
 //! is rotated with fewer multiplications. Where rows are rotated, the engine rotates both.
 //!
-//! Memory: the columns, those of one module twice while they are put in the kernel's order; gradients of
-//! some queries, which wait to be preconditioned; for each thread the factors of one module in one segment,
-//! and what the segments after it leave of these queries.
+//! Memory: the columns; gradients of some queries, which wait to be preconditioned; for each thread the factors
+//! of one module in one segment, and what the segments after it leave of these queries.
 
 mod scaling;
 
@@ -19,7 +18,7 @@ use gstore_core::{Unit, locked, parallel};
 use gstore_curvature::{Filter, Module, ModuleFactors, SampleGradient, Strategy, low_rank};
 
 use self::scaling::FilterScaling;
-use super::forms::{ColumnBuffers, ColumnValues, ModuleColumns, cut, has_low_rank};
+use super::forms::{ColumnForm, ColumnValues, FilterColumns, ModuleColumns, cut};
 use super::gradients::{gradients, summed_gradients};
 use super::plan::ScorePlan;
 use super::request::SolvedQuery;
@@ -47,7 +46,8 @@ pub(super) fn columns(
     let modules = plan.engine.modules();
     // For each module, segment and filter, the queries in their order.
     let count: usize = plan.segments.iter().map(|segment| segment.filters.len()).sum();
-    let mut collected = vec![vec![ColumnBuffers::default(); count]; wanted.len()];
+    let none = |at: &usize| vec![FilterColumns::new(plan.how.form(&modules[*at]), &modules[*at]); count];
+    let mut collected: Vec<Vec<FilterColumns>> = wanted.iter().map(none).collect();
     work.progress.start("queries", group.len() as u64, Unit::Rows);
     // What is to be done with all of the group at once.
     let whole = match (plan.how.sum_queries, &plan.solve) {
@@ -57,10 +57,7 @@ pub(super) fn columns(
             let most = plan.extent.queries_at_once;
             if group.len() > most {
                 for (at, places) in wanted.iter().zip(&mut collected) {
-                    let reserve = |place: &mut ColumnBuffers| {
-                        place.reserve(group.len(), &modules[*at], plan.how.rank);
-                    };
-                    places.iter_mut().for_each(reserve);
+                    places.iter_mut().for_each(|place| place.reserve(group.len(), &modules[*at]));
                 }
             }
             let done = cut(group.clone(), most).try_for_each(|part| {
@@ -87,14 +84,11 @@ pub(super) fn columns(
         plan.segments.iter().map(|_| modules.iter().map(|_| None).collect()).collect();
     let mut lengths = Vec::with_capacity(wanted.len());
     for (at, parts) in wanted.iter().zip(collected) {
-        let rank = has_low_rank(&modules[*at], plan.how.rank);
-        let (mut parts, mut of_module) = (parts.into_iter(), Vec::new());
+        lengths.push((*at, parts.iter().flat_map(|part| &part.lengths).copied().collect()));
+        let mut parts = parts.into_iter();
         for (segment, into) in plan.segments.iter().zip(&mut segments) {
-            let all = ColumnBuffers::joined(parts.by_ref().take(segment.filters.len()).collect());
-            of_module.extend_from_slice(&all.lengths);
-            into[*at] = Some(all.packed(&modules[*at], plan.how.by_token, rank));
+            into[*at] = Some(ModuleColumns(parts.by_ref().take(segment.filters.len()).collect()));
         }
-        lengths.push((*at, of_module));
     }
     Ok(QueryColumns { segments, lengths, solved })
 }
@@ -116,18 +110,18 @@ pub(super) fn shares_of_rank(mut lengths: Vec<(usize, Vec<[f64; 2]>)>) -> Vec<f6
 fn precondition(
     (plan, wanted): (&ScorePlan, &[usize]),
     gradients: &[Vec<SampleGradient>],
-    collected: &mut [Vec<ColumnBuffers>],
+    collected: &mut [Vec<FilterColumns>],
     work: &JobContext<'_>,
 ) -> Result<(), FactorJobError> {
     let modules = plan.engine.modules();
-    let earlier: Vec<Mutex<Vec<ColumnBuffers>>> =
+    let earlier: Vec<Mutex<Vec<FilterColumns>>> =
         collected.iter_mut().map(|columns| Mutex::new(std::mem::take(columns))).collect();
     let compute = |_: &mut (), at: usize| {
         let earlier = std::mem::take(&mut *locked(&earlier[at]));
         module_columns(plan, &modules[wanted[at]], &gradients[at], earlier)
     };
     let mut places = collected.iter_mut();
-    let take = |columns: Vec<ColumnBuffers>| -> Result<ControlFlow<()>, FactorJobError> {
+    let take = |columns: Vec<FilterColumns>| -> Result<ControlFlow<()>, FactorJobError> {
         if let Some(place) = places.next() {
             *place = columns;
         }
@@ -141,8 +135,8 @@ fn module_columns(
     plan: &ScorePlan,
     module: &Module,
     gradients: &[SampleGradient],
-    earlier: Vec<ColumnBuffers>,
-) -> Result<Vec<ColumnBuffers>, FactorJobError> {
+    earlier: Vec<FilterColumns>,
+) -> Result<Vec<FilterColumns>, FactorJobError> {
     if plan.how.rotates_rows() {
         return rotated_columns(plan, module, gradients, earlier);
     }
@@ -157,11 +151,11 @@ fn rotated_columns(
     plan: &ScorePlan,
     module: &Module,
     gradients: &[SampleGradient],
-    mut all: Vec<ColumnBuffers>,
-) -> Result<Vec<ColumnBuffers>, FactorJobError> {
+    mut all: Vec<FilterColumns>,
+) -> Result<Vec<FilterColumns>, FactorJobError> {
     let scales = plan.filter_scales(module)?;
     for ((scale, filter), into) in scales.iter().zip(&plan.how.filters).zip(&mut all) {
-        into.reserve(gradients.len(), module, None);
+        into.reserve(gradients.len(), module);
         for gradient in gradients {
             into.push_scaled(&gradient.values(), scale.as_deref()).check(module, *filter)?;
         }
@@ -179,10 +173,10 @@ fn through_segments(
     (strategy, rank): (Strategy, Option<usize>),
     (segments, factors): SegmentFilters<'_>,
     gradients: &[SampleGradient],
-    mut all: Vec<ColumnBuffers>,
-) -> Result<Vec<ColumnBuffers>, FactorJobError> {
+    mut all: Vec<FilterColumns>,
+) -> Result<Vec<FilterColumns>, FactorJobError> {
     let mut end: usize = segments.iter().map(|filters| filters.len()).sum();
-    all.iter_mut().for_each(|into| into.reserve(gradients.len(), module, rank));
+    all.iter_mut().for_each(|into| into.reserve(gradients.len(), module));
     // What the segments after one leave of each query.
     let mut left: Vec<SampleGradient> = Vec::new();
     for (at, filters) in segments.iter().enumerate().rev() {
@@ -213,7 +207,7 @@ fn through_segments(
 
 /// Keeps a column, as a matrix of a low rank where that saves something. Lengths say what a rank keeps.
 fn keep(
-    into: &mut ColumnBuffers,
+    into: &mut FilterColumns,
     column: &[f64],
     (module, filter): (&Module, Filter),
     rank: Option<usize>,
@@ -222,7 +216,7 @@ fn keep(
         return into.push_scaled(column, None).check(module, filter);
     }
     ColumnValues::of(column).check(module, filter)?;
-    let Some(rank) = has_low_rank(module, rank) else {
+    let ColumnForm::LowRank(rank) = ColumnForm::new(module, true, rank) else {
         into.push(column);
         return Ok(());
     };
@@ -232,7 +226,7 @@ fn keep(
             module.name
         ))
     })?;
-    into.push_low_rank(&low, column, module.out);
+    into.push_low_rank(&low, column);
     Ok(())
 }
 

@@ -12,7 +12,7 @@ use gstore_curvature::{
 };
 use gstore_ingest::curvature::{PassError, TargetSample};
 
-use super::forms::{ColumnBuffers, ColumnValues};
+use super::forms::{ColumnValues, FilterColumns};
 use super::gradients::QueryGradients;
 use super::plan::ScorePlan;
 use super::request::SolvedQuery;
@@ -27,7 +27,7 @@ pub(super) fn solutions(
     plan: &ScorePlan,
     data: &SolveData,
     (names, gradients): (&[&str], QueryGradients),
-    collected: &mut [Vec<ColumnBuffers>],
+    collected: &mut [Vec<FilterColumns>],
     work: &mut JobContext<'_>,
 ) -> Result<Vec<SolvedQuery>, FactorJobError> {
     let modules = plan.engine.modules();

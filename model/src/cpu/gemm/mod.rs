@@ -32,7 +32,7 @@ mod weights;
 
 pub(super) use self::operands::{Addend, Addends, Destination, Left, Output, Panel, Right};
 pub(super) use self::pack::{MatrixPanels, PackedMatrix};
-pub(super) use self::product::{linear, multiply};
+pub(super) use self::product::{linear, multiply, row_stride};
 pub(super) use self::sums::{grams, sums};
 pub(crate) use self::transpose::transpose;
 pub(super) use self::weights::{PackedWeights, PanelFormat};
@@ -65,7 +65,7 @@ pub(crate) mod counted {
 
 /// Values of tests.
 #[cfg(test)]
-mod drawn {
+pub(super) mod drawn {
     use super::PanelFormat;
     use super::weights::split;
 

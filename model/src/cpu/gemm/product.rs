@@ -62,7 +62,7 @@ fn rows_at_a_time(kernel: &Kernel, k: usize, n: usize) -> usize {
 }
 
 /// Values from the start of a copied row of `width` values to that of the next.
-pub(super) fn row_stride(width: usize) -> usize {
+pub(in super::super) fn row_stride(width: usize) -> usize {
     if width.is_multiple_of(ALIASING) { width + APART } else { width }
 }
 

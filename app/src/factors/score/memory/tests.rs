@@ -38,9 +38,8 @@ fn sizes(modules: &[Module]) -> ScoreSizes<'_> {
 #[test]
 fn a_query_is_its_columns_and_its_scores_on_the_way() {
     let modules = modules();
-    // 500 weights, and 300 of a module once more; 2 * 2 + 4 + 1 batches of 4 rows; 2 workers' products of 4
-    // rows.
-    let columns = 4 * (500 + 300);
+    // 500 weights; 2 * 2 + 4 + 1 batches of 4 rows; 2 workers' products of 4 rows.
+    let columns = 4 * 500;
     let of_rows = columns + 8 * 4 * 9 + 2 * 12 * 4;
     assert_eq!(sizes(&modules).query(), of_rows);
     assert_eq!(ScoreSizes { filters: 3, ..sizes(&modules) }.query(), 3 * of_rows);

@@ -2,9 +2,9 @@
 //! refused.
 
 use gstore_curvature::{Covariance, Damping, Eigen, Squares};
-use gstore_query::kernel::Kernel;
+use gstore_model::ComputePrecision;
+use gstore_model::cpu::Cpu;
 
-use super::super::forms::products;
 use super::*;
 
 #[test]
@@ -17,7 +17,7 @@ fn a_damping_that_is_too_small_or_too_large_for_f32_is_refused() {
         let mut scaling = FilterScaling::new(&module, &factors, Strategy::Diagonal, &[filter]).unwrap();
         let column = &scaling.columns(&SampleGradient::whole(&module, vec![0.5, 2.0]))[0];
         let found = ColumnValues::of(column).check(&module, filter);
-        let mut into = ColumnBuffers::default();
+        let mut into = FilterColumns::new(ColumnForm::Gradients, &module);
         let added = into.push_scaled(column, None).check(&module, filter);
         assert_eq!(found.is_ok(), added.is_ok());
         found
@@ -144,13 +144,11 @@ fn columns_of_segments_are_those_of_power_series_from_the_last_to_the_first() {
         let gradients = [vec![1.0, 1.0], vec![query[0] as f32, query[1] as f32]];
         let gradients = gradients.map(|values| SampleGradient::whole(&module, values));
         let how = (Strategy::Ekfac, None);
-        let none = vec![ColumnBuffers::default(); 2];
+        let none = vec![FilterColumns::new(ColumnForm::Gradients, &module); 2];
         let all = through_segments(&module, how, (&filters, &factors), &gradients, none).expect("finite");
-        let values = |columns: ColumnBuffers| {
-            let ModuleColumns::Gradients(columns) = columns.packed(&module, false, None) else {
-                panic!("columns of gradients");
-            };
-            let values = products(Kernel::detect(), &[1.0, 0.0, 0.0, 1.0], &columns);
+        let values = |columns: FilterColumns| {
+            let cpu = Cpu::new(ComputePrecision::F32);
+            let values = ModuleColumns(vec![columns]).products(&cpu, &[1.0, 0.0, 0.0, 1.0], &module);
             // Of the second of two queries.
             [values[1], values[3]]
         };
