@@ -248,15 +248,7 @@ pub(super) fn rebuild(
     name: Option<&str>,
     live: &dyn Fn(&str) -> RowSet,
 ) -> Result<Option<FeaturePart>, VerifyError> {
-    let files = segments(work, number)?;
-    let mut all = Vec::new();
-    let mut unknown: Vec<(Uuid, String)> = Vec::new();
-    for (uuid, file) in files {
-        match candidate(work, uuid, &file)? {
-            Some(found) => all.push(found),
-            None => unknown.push((uuid, file)),
-        }
-    }
+    let (mut all, unknown) = candidates(work, number)?;
     let versions = || inventory.features.iter().map(|v| &v.part).filter(|p| p.number == number);
     let Some((desc, mut attrs)) = described(name, &versions, &all) else {
         let what = name.map_or_else(|| format!("segments/{number}"), |n| format!("feature {n}"));
@@ -322,18 +314,23 @@ pub(super) fn rebuild(
     let (whole, rows) = (many(whole, "sound segment"), many(covered.len(), "row"));
     let from = format!("the footers of {whole}, {rows} in all");
     work.report.rebuilt(format!("feature {}", part.display_name()), from);
+    report_lacking(work, &part, &lost, &lacking);
+    Ok(Some(part))
+}
+
+/// Says which live rows a rebuilt feature lacks: those that were lost, and those that nothing says it had.
+fn report_lacking(work: &mut Repair<'_>, part: &FeaturePart, lost: &LostRows, lacking: &RowSet) {
     if !lost.rows.is_empty() {
-        work.report.lost.push(loss(&part, &lost));
+        work.report.lost.push(loss(part, lost));
     }
     let unknown = lacking.difference(&lost.rows);
     if !unknown.is_empty() {
         work.report.notes.push(format!(
             "feature {}: nothing says that it ever had {unknown}; to have them, {}",
             part.display_name(),
-            remedy(&part)
+            remedy(part)
         ));
     }
-    Ok(Some(part))
 }
 
 /// What the feature is: as a version of its part says, or else a footer.
@@ -378,6 +375,18 @@ pub(super) fn end_row(
         opened.filter(|o| o.desc.dataset == dataset).map(|o| o.entry.end_row)
     });
     Ok(listed.chain(there).max().unwrap_or(0))
+}
+
+/// The segments in the folder of a feature by their footers, and the files whose footers cannot be read.
+fn candidates(work: &Repair<'_>, number: u32) -> Result<(Vec<Candidate>, Vec<(Uuid, String)>), VerifyError> {
+    let (mut all, mut unknown) = (Vec::new(), Vec::new());
+    for (uuid, file) in segments(work, number)? {
+        match candidate(work, uuid, &file)? {
+            Some(found) => all.push(found),
+            None => unknown.push((uuid, file)),
+        }
+    }
+    Ok((all, unknown))
 }
 
 /// A segment's own metadata, and whether all of it is sound.
