@@ -2,7 +2,7 @@
 
 use std::num::NonZeroUsize;
 
-use gstore_core::{Cancel, Progress, Silent};
+use gstore_core::{Cancel, Progress, Silent, many};
 
 /// Execution of a job: threads, name in the history, progress reporter, cancellation.
 pub struct JobContext<'a> {
@@ -23,6 +23,14 @@ impl<'a> JobContext<'a> {
         let threads = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
         // `Silent` has no size, so nothing is allocated.
         Self { threads, command, progress: Box::leak(Box::new(Silent)), cancel: &NEVER }
+    }
+
+    /// Notes how many threads are used, if they are fewer than there are to use, and why.
+    pub(crate) fn tell_threads(&mut self, used: usize, why: &str) {
+        if used < self.threads {
+            let threads = many(used as u64, "thread");
+            self.progress.note(&format!("{threads}: {why}"));
+        }
     }
 }
 

@@ -53,8 +53,9 @@ fn sums_digest(part: &ArtifactPart, stamp: &FactorStamp) -> Result<Digest, Facto
     Ok(Digest::of_hashed(&hash))
 }
 
-/// The rows of factors that are to be extended, which have to be among those of now, and of the same model.
-pub(super) fn earlier(
+/// The rows of now that factors which are to be extended lack. Theirs have to be among them, and of the same
+/// model.
+pub(super) fn lacking(
     snapshot: &Snapshot,
     (name, before): (&str, &FactorStamp),
     now: &FactorStamp,
@@ -102,5 +103,9 @@ pub(super) fn earlier(
             Remedy::Option("limit", "")
         )));
     }
-    Ok(rows)
+    let new = now.row_set().difference(&rows);
+    match new.is_empty() {
+        true => Err(FactorJobError::Refused("there are no rows that those factors lack".to_owned())),
+        false => Ok(new),
+    }
 }

@@ -12,7 +12,7 @@ use gstore_store::{Lease, Snapshot, Store};
 use super::cut::{cut, most_rows, tell_blocks};
 use super::engine::{self, Engines, RowCounters};
 use super::error::FactorJobError;
-use super::extend::{earlier, extended};
+use super::extend::{extended, lacking};
 use super::forecast::{FitForecast, FitSizes};
 use super::parts::{chosen_rows, split, split_rows};
 use super::request::{FitRequest, check};
@@ -84,10 +84,7 @@ impl FitPlan {
             several: checkpoints.len() > 1,
         };
         let forecast = sizes.fitted(work.threads, request.partitions, ingest.max_memory)?;
-        if forecast.threads < work.threads {
-            let threads = many(forecast.threads as u64, "thread");
-            work.progress.note(&format!("{threads}: the sums of more do not fit in memory"));
-        }
+        work.tell_threads(forecast.threads, "the sums of more do not fit in memory");
         let stamp = FactorStamp {
             strategy: request.strategy.name().to_owned(),
             checkpoint: engine.checkpoint_id().to_string(),
@@ -107,12 +104,10 @@ impl FitPlan {
             max_block: cut(&modules, request.strategy, max_block),
             backend: ingest.device.name().to_owned(),
         };
-        let before = request.extend.as_deref().zip(extended.as_ref());
-        let before = before.map(|before| earlier(&snapshot, before, &stamp, work.cancel)).transpose()?;
-        let new = before.map_or_else(|| rows.clone(), |before| rows.difference(&before));
-        if new.is_empty() && request.extend.is_some() {
-            return Err(FactorJobError::Refused("there are no rows that those factors lack".to_owned()));
-        }
+        let new = match request.extend.as_deref().zip(extended.as_ref()) {
+            Some(before) => lacking(&snapshot, before, &stamp, work.cancel)?,
+            None => rows.clone(),
+        };
         let parts = request.partitions[0];
         Ok(Self {
             snapshot,

@@ -134,10 +134,7 @@ pub fn score_rows(
     work.cancel.check()?;
     report.no_scored = plan.seen.unscored(plan.rows.len(), plan.passes() as u64);
     report.lines = lines.map_or(Ok(0), ScoreTableWriter::finish)?;
-    if plan.how.rank.is_some() && !kept.is_empty() {
-        let shares = Spectrum::new(kept, 0.0);
-        (report.kept_min, report.kept_median) = (shares.values.last().copied(), Some(shares.median()));
-    }
+    (report.kept_min, report.kept_median) = least_and_median(&plan, kept);
     if let (Some(held), Some(out)) = (&held, output.report) {
         markdown::write(&plan, held, &request.title(), out)?;
     }
@@ -159,6 +156,15 @@ fn leave_out(
         held.iter_mut().for_each(|held| held.leave_out(first + at));
     }
     solved.is_empty() || solved.iter().any(|query| query.failed.is_none())
+}
+
+/// Of the shares that the rank of a plan keeps; none without a rank, and of no query.
+fn least_and_median(plan: &ScorePlan, shares: Vec<f64>) -> (Option<f64>, Option<f64>) {
+    if plan.how.rank.is_none() || shares.is_empty() {
+        return (None, None);
+    }
+    let shares = Spectrum::new(shares, 0.0);
+    (shares.values.last().copied(), Some(shares.median()))
 }
 
 fn report(plan: &ScorePlan, request: &ScoreRequest) -> ScoreReport {

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use gstore_core::{RowSet, available_memory, many, many_of};
+use gstore_core::{RowSet, available_memory, many_of};
 use gstore_curvature::{Filter, Module, ModuleFactors, Strategy};
 use gstore_data::{Reading, SampleSource, encode_each};
 use gstore_ingest::curvature::Measurement;
@@ -76,6 +76,23 @@ pub(super) struct ScoreOptions {
 }
 
 impl ScoreOptions {
+    /// Those of a request. What is rotated is chosen by a plan.
+    fn new(request: &ScoreRequest, strategy: Strategy, segments: &[ScoredSegment]) -> Self {
+        let (measurement, sum_queries) = match &request.target {
+            ScoreTarget::Samples { measurement, summed, .. } => (*measurement, *summed),
+            ScoreTarget::Own => (Measurement::Loss, false),
+        };
+        Self {
+            measurement,
+            sum_queries,
+            strategy,
+            filters: segments.last().map(|last| last.filters.clone()).unwrap_or_default(),
+            rank: request.rank,
+            by_token: request.rank.is_some() || request.form.per == ScorePer::Token,
+            rotated: None,
+        }
+    }
+
     pub fn rotates_rows(&self) -> bool {
         self.rotated == Some(RotatedSide::Rows)
     }
@@ -120,10 +137,6 @@ impl ScorePlan {
         };
         // Last, since it compares all of their files with their digests.
         let segments = segments(request, places, (snapshot, &stored), strategy)?;
-        let (measurement, sum_queries) = match &request.target {
-            ScoreTarget::Samples { measurement, summed, .. } => (*measurement, *summed),
-            ScoreTarget::Own => (Measurement::Loss, false),
-        };
         let (queries, names) = queries(&request.target, (snapshot, &dataset, &batches), work)?;
         let mut plan = Self {
             engine,
@@ -131,15 +144,7 @@ impl ScorePlan {
             rows,
             queries,
             names,
-            how: ScoreOptions {
-                measurement,
-                sum_queries,
-                strategy,
-                filters: segments.last().map(|last| last.filters.clone()).unwrap_or_default(),
-                rank: request.rank,
-                by_token: request.rank.is_some() || request.form.per == ScorePer::Token,
-                rotated: None,
-            },
+            how: ScoreOptions::new(request, strategy, &segments),
             segments,
             selection,
             extent: ScoreMemoryPlan::default(),
@@ -149,26 +154,11 @@ impl ScorePlan {
             scratch: request.scratch.clone(),
             disk: 0,
         };
-        plan.how.rotated = plan.rotated(request, &ingest, work)?;
-        // Rows that are scored for themselves have no other side.
-        let is_chosen = request.rotate.is_none() && !matches!(request.target, ScoreTarget::Own);
-        plan.extent = match plan.extent(request, &ingest, is_held) {
-            Err(FactorJobError::Memory { .. }) if plan.how.rotates_rows() && is_chosen => {
-                let why =
-                    "queries are rotated: the eigenvectors of a layer, which rows take, do not fit in memory";
-                work.progress.note(why);
-                plan.how.rotated = Some(RotatedSide::Queries);
-                plan.extent(request, &ingest, is_held)?
-            }
-            found => found?,
-        };
+        plan.fit_in_memory(request, &ingest, is_held, work)?;
         plan.enlarge_batches(request, &ingest, is_held, work)?;
         plan.disk = plan.disk(request.form, work)?;
-        if plan.extent.threads < work.threads {
-            let threads = many(plan.extent.threads as u64, "thread");
-            let why = "the batches of more do not fit in memory, or leave too little to the queries";
-            work.progress.note(&format!("{threads}: {why}"));
-        }
+        let why = "the batches of more do not fit in memory, or leave too little to the queries";
+        work.tell_threads(plan.extent.threads, why);
         if plan.extent.groups.len() * plan.extent.parts.len() > 1 {
             let passes = many_of(plan.passes() as u64, "pass", "passes");
             let what = if plan.queries.is_empty() { "the modules" } else { "the queries" };
@@ -256,6 +246,31 @@ impl ScorePlan {
             Some(factors) => factors.arguments.clone().taken_as(self.how.strategy),
             None => FactorArguments::new(self.how.strategy),
         }
+    }
+
+    /// Chooses what is rotated, and splits the queries into groups. The eigenvectors that rows are rotated
+    /// with may not fit in memory: queries are rotated then, unless rows were asked for.
+    fn fit_in_memory(
+        &mut self,
+        request: &ScoreRequest,
+        ingest: &IngestRequest,
+        is_held: bool,
+        work: &mut JobContext<'_>,
+    ) -> Result<(), FactorJobError> {
+        self.how.rotated = self.rotated(request, ingest, work)?;
+        // Rows that are scored for themselves have no other side.
+        let is_chosen = request.rotate.is_none() && !matches!(request.target, ScoreTarget::Own);
+        self.extent = match self.extent(request, ingest, is_held) {
+            Err(FactorJobError::Memory { .. }) if self.how.rotates_rows() && is_chosen => {
+                let why =
+                    "queries are rotated: the eigenvectors of a layer, which rows take, do not fit in memory";
+                work.progress.note(why);
+                self.how.rotated = Some(RotatedSide::Queries);
+                self.extent(request, ingest, is_held)?
+            }
+            found => found?,
+        };
+        Ok(())
     }
 
     /// Enlarges the batches, as far as the same threads and groups of queries fit in memory with them. Only
