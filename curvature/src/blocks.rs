@@ -35,7 +35,7 @@ impl Blocks {
     }
 
     /// The blocks of a matrix of `size` rows with this number of stored values.
-    pub fn of_values(size: usize, values: usize) -> Option<Self> {
+    pub(crate) fn of_values(size: usize, values: usize) -> Option<Self> {
         let width = values.checked_div(size).unwrap_or(0);
         Self::of_shape(size, width).filter(|found| found.values() == values)
     }

@@ -42,8 +42,7 @@ pub use numpy::NumpyArray;
 pub use options::TextOptions;
 pub use record::{KeysOf, Record, RecordError, parse_object, parse_record};
 pub use samples::{
-    Reading, SampleError, SampleSource, TextSample, check_block, check_system, each_record, encode_each,
-    in_blocks,
+    Reading, SampleError, SampleSource, TextSample, check_block, check_system, encode_each, in_blocks,
 };
 pub use schema::{ColumnOverride, FixedBy, ObservedType, Schema, SchemaBuilder, SchemaError};
 pub use source::{

@@ -17,7 +17,7 @@ mod check;
 mod read;
 
 pub use check::{check_block, check_system};
-pub use read::each_record;
+pub(crate) use read::each_record;
 use read::{from_contents, from_dataset, from_files};
 
 /// Where samples come from.

@@ -86,7 +86,7 @@ pub use segment::{
 };
 pub use shard::{
     AttachOptions, AttachProgress, AttachReport, AttachedFeature, AttachedShard, Receipt, ReceiptEncoding,
-    ReceiptFile, ShardJob, ShardOutcome, ShardPlan, ShardStart, split_rows,
+    ReceiptFile, ShardJob, ShardOutcome, ShardPlan, ShardStart,
 };
 pub use store::{
     Coverage, CoverageState, Snapshot, SnapshotInfo, SnapshotName, SnapshotNameError, Store, TagInfo, TagName,

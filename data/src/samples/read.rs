@@ -72,7 +72,7 @@ type TakeRecord<'a, E> = dyn FnMut(String, Record, &[u8]) -> Result<(), E> + 'a;
 ///
 /// # Errors
 /// A file or record that cannot be read; the flag raised; what `take` gives.
-pub fn each_record<E: From<SampleError>>(
+pub(crate) fn each_record<E: From<SampleError>>(
     paths: &[PathBuf],
     fields: &FieldNames,
     reading: Reading,

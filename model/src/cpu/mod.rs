@@ -70,7 +70,7 @@ impl Cpu {
     }
 
     /// Bytes that a packed weight takes in each direction of a product.
-    pub fn bytes_per_weight(&self) -> u64 {
+    pub(crate) fn bytes_per_weight(&self) -> u64 {
         // Without products of bf16 pairs rounded weights are held as f32.
         if self.compute == ComputePrecision::Bf16 && self.kernels.paired.is_some() { 2 } else { 4 }
     }

@@ -24,7 +24,7 @@ impl HubRef {
     }
 
     /// Who owns it.
-    pub fn org(&self) -> &str {
+    pub(super) fn org(&self) -> &str {
         &self.org
     }
 
@@ -39,7 +39,7 @@ impl HubRef {
     }
 
     /// The branch, tag or commit: `main` unless one was given.
-    pub fn revision(&self) -> &str {
+    pub(super) fn revision(&self) -> &str {
         self.revision.as_deref().unwrap_or("main")
     }
 

@@ -18,7 +18,7 @@ pub enum IndexState {
 
 impl IndexState {
     /// The index, if it can be used.
-    pub fn ready(self) -> Option<IndexFile> {
+    pub(super) fn ready(self) -> Option<IndexFile> {
         match self {
             IndexState::Ready(file) => Some(*file),
             IndexState::Missing | IndexState::Stale(_) => None,

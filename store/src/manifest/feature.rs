@@ -65,7 +65,7 @@ impl SegmentEntry {
     }
 
     /// Whether every row of the range is there.
-    pub fn is_dense(&self) -> bool {
+    pub(crate) fn is_dense(&self) -> bool {
         self.end_row.checked_sub(self.first_row) == Some(self.rows)
     }
 

@@ -101,7 +101,7 @@ impl FeatureReader {
     }
 
     /// Number of stored vectors, those of deleted rows among them.
-    pub fn stored_vectors(&self) -> u64 {
+    pub(crate) fn stored_vectors(&self) -> u64 {
         self.index.iter().map(|block| block.vectors() as u64).sum()
     }
 

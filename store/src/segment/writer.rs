@@ -29,7 +29,7 @@ pub struct SealedSegment {
 
 impl SealedSegment {
     /// Its name.
-    pub fn uuid(&self) -> Uuid {
+    pub(crate) fn uuid(&self) -> Uuid {
         self.entry.uuid
     }
 

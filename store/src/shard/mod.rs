@@ -19,7 +19,6 @@ mod start;
 
 pub use attach::{AttachOptions, AttachProgress, AttachReport, AttachedFeature, AttachedShard, ShardOutcome};
 pub use receipt::{Receipt, ReceiptEncoding, ReceiptFile};
-pub use split::split_rows;
 pub use start::{ShardJob, ShardPlan, ShardStart};
 
 use crate::error::{AttachError, JobError, ShardError};

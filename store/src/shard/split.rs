@@ -8,7 +8,7 @@ use std::ops::Range;
 ///
 /// A range is empty if there are fewer rows than shards; those are the last ones. The ranges follow from the
 /// rows and the count alone, and each begins where the one before it ends.
-pub fn split_rows(rows: &RowSet, count: u32) -> Vec<Range<u64>> {
+pub(super) fn split_rows(rows: &RowSet, count: u32) -> Vec<Range<u64>> {
     let (count, total) = (u64::from(count.max(1)), rows.len());
     let last = rows.ranges().last().map_or(0, |r| r.end);
     let mut left = rows.ranges().iter().cloned().peekable();

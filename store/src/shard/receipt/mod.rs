@@ -103,7 +103,7 @@ impl ReceiptFile {
     }
 
     /// Its name in the store.
-    pub fn uuid(&self) -> Uuid {
+    pub(crate) fn uuid(&self) -> Uuid {
         match self {
             ReceiptFile::Segment { entry, .. } => entry.uuid,
             ReceiptFile::Encoding { entry, .. } => entry.uuid,
