@@ -47,7 +47,7 @@ impl Models {
     }
 
     /// Some of the models, by their places.
-    pub fn some(&self, places: &[usize]) -> Self {
+    pub(crate) fn some(&self, places: &[usize]) -> Self {
         let mut known: Vec<u32> = Vec::new();
         let number = |place: &usize| {
             let old = self.group[*place];

@@ -111,7 +111,7 @@ impl GramCheckpoint {
 
     /// Whether it is noted which rows of a dataset the sums are of. Matrices that were made before that was
     /// noted have none.
-    pub fn knows(&self, dataset: &str) -> bool {
+    pub(crate) fn knows(&self, dataset: &str) -> bool {
         self.of.iter().any(|known| known.dataset == dataset)
     }
 

@@ -57,7 +57,7 @@ pub use queries::Queries;
 use job::{Job, SignJob};
 
 /// Lanes of the summation order.
-pub const LANES: usize = 16;
+pub(crate) const LANES: usize = 16;
 
 /// Rows of a run from which on a stream of memory pays.
 #[cfg(target_arch = "x86_64")]

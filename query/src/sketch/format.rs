@@ -40,7 +40,7 @@ impl SketchHeader {
     }
 
     /// The same with these planes.
-    pub fn keeping(self, planes: Planes) -> Self {
+    pub(super) fn keeping(self, planes: Planes) -> Self {
         Self { version: version(planes), planes, ..self }
     }
 

@@ -24,12 +24,12 @@ impl Planes {
     pub const ALL: Self = Self([true; 3]);
 
     /// One plane.
-    pub fn only(kind: CodeKind) -> Self {
+    pub(crate) fn only(kind: CodeKind) -> Self {
         Self(KNOWN.map(|(known, _)| known == kind))
     }
 
     /// Whether these are all that there are.
-    pub fn is_all(&self) -> bool {
+    pub(super) fn is_all(&self) -> bool {
         *self == Self::ALL
     }
 

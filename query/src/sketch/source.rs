@@ -108,7 +108,7 @@ impl Sketch {
     }
 
     /// Whether every one of `blocks` is in it.
-    pub fn covers(&self, blocks: &[BlockRef]) -> bool {
+    pub(crate) fn covers(&self, blocks: &[BlockRef]) -> bool {
         blocks.iter().all(|block| self.blocks.contains_key(block))
     }
 
@@ -118,7 +118,7 @@ impl Sketch {
     }
 
     /// Coordinates of a rotated vector.
-    pub fn padded(&self) -> usize {
+    pub(crate) fn padded(&self) -> usize {
         self.rotations.first().map_or(0, |(_, rotation)| rotation.padded())
     }
 

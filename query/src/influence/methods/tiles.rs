@@ -92,7 +92,7 @@ impl Tiles<'_> {
     }
 
     /// Rows of a tile at most: those that have scores, and others.
-    pub fn most_rows(&self, tile: usize) -> u64 {
+    pub(crate) fn most_rows(&self, tile: usize) -> u64 {
         self.windows[self.tiles[tile].clone()].iter().map(row_count).sum()
     }
 

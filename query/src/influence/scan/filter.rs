@@ -45,7 +45,7 @@ impl RowMask {
     }
 
     /// The rows in `range`, ascending.
-    pub fn rows_in(&self, range: Range<u64>) -> impl Iterator<Item = u64> + '_ {
+    pub(crate) fn rows_in(&self, range: Range<u64>) -> impl Iterator<Item = u64> + '_ {
         let cells = range.start / CELL..range.end.div_ceil(CELL);
         let cells = if range.is_empty() { 0..0 } else { cells };
         self.cells

@@ -74,7 +74,7 @@ impl FilterBound {
     /// # Panics
     /// When there is not one for each query.
     #[inline]
-    pub fn add_to(&self, row: RowNorms, errors: &mut [f32]) {
+    pub(crate) fn add_to(&self, row: RowNorms, errors: &mut [f32]) {
         assert_eq!(errors.len(), self.norms.len());
         let (norm, residual) = (f64::from(row.norm), f64::from(row.residual));
         let sums = self.relative * (norm + residual);
