@@ -12,13 +12,13 @@ use gstore_core::{Cancel, Cancelled};
 use gstore_generate::uniform;
 
 /// Confidence of every interval.
-pub const CONFIDENCE: f64 = 0.95;
+pub(crate) const CONFIDENCE: f64 = 0.95;
 
 /// Quantile of the normal distribution that leaves half of the rest on each side.
 const Z: f64 = 1.959_963_984_540_054;
 
 /// Rows below which a bootstrap says nothing: it draws what is there, and of one row always the same.
-pub const LEAST_ROWS: usize = 5;
+pub(crate) const LEAST_ROWS: usize = 5;
 
 /// Where a value lies with [`CONFIDENCE`].
 #[derive(Debug, Clone, Copy, PartialEq)]

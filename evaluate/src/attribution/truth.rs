@@ -153,7 +153,7 @@ impl Truth {
 
     /// How far two halves of each subset's runs order the subsets alike: the mean over queries of Spearman's
     /// correlation, which says how much of the outputs is chance. None where subsets have one run.
-    pub fn agreement(&self, subsets: &[usize]) -> Option<f64> {
+    pub(super) fn agreement(&self, subsets: &[usize]) -> Option<f64> {
         let half = |query: usize, parity: usize| -> Option<Vec<f64>> {
             let mean = |subset: &usize| self.mean_of(*subset, query, |run| run % 2 == parity);
             Some(tied(&subsets.iter().map(mean).collect::<Option<Vec<Sum>>>()?))

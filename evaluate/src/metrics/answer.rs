@@ -33,7 +33,7 @@ impl Normal {
 /// F1 of the words that an answer has in common with the right one that is nearest to it. Where one of the
 /// two has no words, it is 1 if neither has. Articles are left out, as in SQuAD; where they are kept
 /// otherwise, only if the right answer has more than them: no answer at all is not as good as `(A)`.
-pub fn f1(normal: Normal, answer: &str, right: &[&str]) -> f64 {
+pub(crate) fn f1(normal: Normal, answer: &str, right: &[&str]) -> f64 {
     let of = |right: &&str| {
         let by = if Normal::Squad.words(right).is_empty() { normal } else { Normal::Squad };
         f1_of(&by.words(answer), &by.words(right))

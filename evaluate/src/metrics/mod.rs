@@ -7,7 +7,8 @@ mod bleu;
 mod rouge;
 mod stem;
 
-pub use answer::{Normal, f1};
+pub use answer::Normal;
+pub(crate) use answer::f1;
 pub use bleu::BleuCounts;
 pub use rouge::{Overlap, RougeWords};
 pub use stem::stem;

@@ -18,7 +18,7 @@ pub struct FittedPrompt {
 }
 
 /// How models read prompts, and how much they have room for.
-pub struct Encoding {
+pub(crate) struct Encoding {
     /// Their tokenizer and template.
     pub encoder: TextEncoder,
     /// Tokens of a prompt with a choice at most.
@@ -55,7 +55,7 @@ const SHARE: usize = 32;
 ///
 /// # Errors
 /// A tokenizer or template that fails; being told to stop.
-pub fn fit(
+pub(crate) fn fit(
     questions: &[Question],
     encodings: &[Encoding],
     chat: bool,

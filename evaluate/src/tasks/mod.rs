@@ -24,7 +24,8 @@ use crate::error::EvaluateError;
 use crate::metrics::Normal;
 use crate::report::Report;
 
-pub use fit::{Encoding, FittedPrompt, fit};
+pub use fit::FittedPrompt;
+pub(crate) use fit::{Encoding, fit};
 pub use source::{AnswerRule, Choices, Layout, TasksSource, pattern};
 use source::{files_by_name, folder, place};
 

@@ -104,7 +104,7 @@ impl MemoryPlan {
     }
 
     /// Bytes at the peak if no batch and no segment is larger than this.
-    pub fn bytes_of(&self, extent: BatchExtent) -> u64 {
+    pub(super) fn bytes_of(&self, extent: BatchExtent) -> u64 {
         let extent = extent.min(self.largest);
         let BatchExtent { rows, tokens, .. } = extent;
         // While a worker is at work on a batch, it has more than it gives, and one less is finished.

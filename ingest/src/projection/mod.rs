@@ -30,9 +30,9 @@ mod text;
 
 pub use error::ProjectionError;
 pub use factored::{
-    FactoredProjector, PostProjection, ProjectionNoise, ProjectionRoute, ProjectionSummary, explain, noise,
+    FactoredProjector, PostProjection, ProjectionNoise, ProjectionRoute, ProjectionSummary, noise,
 };
-pub(crate) use factored::{KURTOSIS_LIMIT, NOMINAL_TOKENS, choose_module, kurtosis, table_bytes};
+pub(crate) use factored::{KURTOSIS_LIMIT, NOMINAL_TOKENS, choose_module, explain, kurtosis, table_bytes};
 pub use flat::FlatProjector;
 pub(crate) use flat::TABLE_BUDGET;
 pub use kind::{DEFAULT_MODULE_DIM, ProjectionKind};

@@ -90,7 +90,7 @@ fn ln_tail(hits: usize, k: usize, p: f64) -> f64 {
 }
 
 /// The lower bound of a chance of which `hits` of `k` were seen.
-pub fn lower_bound(hits: usize, k: usize) -> f64 {
+pub(crate) fn lower_bound(hits: usize, k: usize) -> f64 {
     let (mut low, mut high) = (0.0, 1.0);
     if hits == 0 || k == 0 {
         return 0.0;
@@ -121,7 +121,12 @@ pub(crate) fn cut_at_share(predictions: &[f64], share: f64) -> Option<f64> {
 }
 
 /// The cut of a target, from predictions out of fold; these and `of_pool` as for [`TargetCut::on`].
-pub fn choose(predictions: &[f64], top: &[bool], of_pool: Option<usize>, budget: &Budget) -> TargetCut {
+pub(super) fn choose(
+    predictions: &[f64],
+    top: &[bool],
+    of_pool: Option<usize>,
+    budget: &Budget,
+) -> TargetCut {
     let from = match budget {
         Budget::Share(share) => {
             let known: Vec<f64> = predictions.iter().copied().filter(is_predicted).collect();

@@ -21,7 +21,9 @@ mod resample;
 mod text;
 
 pub(crate) use budget::cut_at_share;
-pub use budget::{Budget, TargetCut, choose, lower_bound};
+#[cfg(test)]
+pub(crate) use budget::lower_bound;
+pub use budget::{Budget, TargetCut};
 pub use cascade::{CascadeCost, StageCut, cascade, least_top};
 pub use ceiling::{Reliability, expected_recall, reliability};
 pub use choice::Choice;

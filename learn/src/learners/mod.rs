@@ -62,7 +62,7 @@ impl Learner {
     }
 
     /// The fewest rows that it can learn anything from, and why.
-    pub fn least_rows(&self) -> (usize, String) {
+    pub(crate) fn least_rows(&self) -> (usize, String) {
         match self {
             Self::Trees(options) => {
                 let leaf = options.least.max(1);
@@ -163,7 +163,7 @@ impl FittedLearner {
     }
 
     /// The level of each target that a classifier finds most likely, by row; none of other learners.
-    pub fn levels(&self, x: &Matrix) -> Option<Vec<Vec<u8>>> {
+    pub(crate) fn levels(&self, x: &Matrix) -> Option<Vec<Vec<u8>>> {
         let FittedForm::Classifier(network) = &self.form else { return None };
         let x = self.standard.apply(x);
         let of_row = |row: usize| {

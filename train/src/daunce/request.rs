@@ -64,7 +64,7 @@ pub enum BaseStates {
 
 impl BaseStates {
     /// Bytes up to which [`BaseStates::Auto`] makes a file where a forward pass would do.
-    pub const LARGE: u64 = 1 << 30;
+    pub(super) const LARGE: u64 = 1 << 30;
 }
 
 /// Rate of the first step of a schedule with a warm-up.

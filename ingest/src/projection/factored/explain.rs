@@ -44,7 +44,7 @@ pub struct ProjectionSummary {
 /// Explains a projection of either family. `needs_formed`: see `choose_module`.
 ///
 /// Fails if the spec is not sound; whether a projector takes these modules is said by its `new`.
-pub fn explain(
+pub(crate) fn explain(
     spec: &ProjectionSpec,
     modules: &[ModuleShape],
     tokens: u64,

@@ -26,7 +26,8 @@ mod two_sided;
 
 pub use cost::ProjectionRoute;
 pub(crate) use cost::{NOMINAL_TOKENS, choose_module, table_bytes};
-pub use explain::{ProjectionSummary, explain};
+pub use explain::ProjectionSummary;
+pub(crate) use explain::explain;
 pub(crate) use kurtosis::{KURTOSIS_LIMIT, kurtosis};
 pub use noise::{ProjectionNoise, noise};
 pub use projector::{FactoredProjector, PostProjection};

@@ -27,7 +27,7 @@ pub struct ProjectionNoise {
 
 impl ProjectionNoise {
     /// Of the inner product over several modules that have equal shares of the squared norm.
-    pub fn of_all(modules: &[ProjectionNoise]) -> ProjectionNoise {
+    pub(super) fn of_all(modules: &[ProjectionNoise]) -> ProjectionNoise {
         let shares = (modules.len().max(1) as f64).powi(2);
         ProjectionNoise {
             unrelated: modules.iter().map(|n| n.unrelated).sum::<f64>() / shares,

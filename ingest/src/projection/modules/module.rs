@@ -47,7 +47,7 @@ impl GradientShape {
     }
 
     /// Trainable values.
-    pub fn numel(self) -> u64 {
+    pub(crate) fn numel(self) -> u64 {
         let (rows, columns) = self.matrix();
         (rows as u64).saturating_mul(columns as u64)
     }
