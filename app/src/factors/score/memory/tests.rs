@@ -192,7 +192,9 @@ fn layers_come_in_passes_of_their_own_before_queries_do() {
     let found = sizes.fitted(halves.memory).expect("fits");
     assert_eq!((&found.parts, found.groups.len()), (&parts(2), 1));
     // Where all layers have to be in a pass, queries are what has several.
-    let found = ScoreSizes { layers: &[], ..sizes }.fitted(halves.memory).expect("fits");
+    let single = ScoreSizes { threads: 1, ..sizes };
+    let halves = single.extent_in(parts(2), u64::MAX).expect("fits");
+    let found = ScoreSizes { layers: &[], ..single }.fitted(halves.memory).expect("fits");
     assert!(found.parts.len() == 1 && found.groups.len() > 1, "{found:?}");
     // What is refused is one query for one layer.
     let error = sizes.fitted(1_000_000).expect_err("too little").to_string();
