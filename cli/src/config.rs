@@ -65,13 +65,13 @@ pub fn expand(
         };
         let Some(long) = arg.get_long() else {
             bail!(
-                "{}: `{key}` cannot stand in a config file: it has no flag, and stands behind `gstore {name}`",
+                "{}: `{key}` cannot be set in a config file: it is an argument of `gstore {name}` without a flag",
                 path.display()
             )
         };
         if long == "config" {
             bail!(
-                "{}: `config` cannot stand in a config file: --config and GSTORE_CONFIG name that file",
+                "{}: `config` cannot be set in a config file: --config and GSTORE_CONFIG name that file",
                 path.display()
             );
         }
@@ -152,7 +152,9 @@ fn other_command_option(root: &Command, key: &str) -> Option<String> {
     let commands: Vec<&str> = root.get_subcommands().filter(has).map(Command::get_name).collect();
     let first = commands.first()?;
     let more = if commands.len() > 1 { " and others" } else { "" };
-    Some(format!("; it is one of `gstore {first}`{more}: put it below the name of its command, as [{first}]"))
+    Some(format!(
+        "; it is an option of `gstore {first}`{more}: put it under the name of its command, [{first}]"
+    ))
 }
 
 /// An option as messages name it; its key is its flag.
@@ -323,7 +325,7 @@ fn unquoted_hint(toml: &str) -> String {
         let value = value.split(" #").next()?.trim();
         let begins = value.starts_with(|c: char| c.is_ascii_alphabetic() || "./~".contains(c));
         let is_word = matches!(value, "true" | "false" | "inf" | "nan");
-        (begins && !is_word).then(|| format!(" (text stands in quotes: {} = \"{value}\")", key.trim()))
+        (begins && !is_word).then(|| format!(" (write text in quotes: {} = \"{value}\")", key.trim()))
     };
     toml.lines().find_map(line).unwrap_or_default()
 }
@@ -385,7 +387,7 @@ fn scalar(value: &toml::Value) -> Result<String> {
         toml::Value::String(text) => text.clone(),
         toml::Value::Integer(n) => n.to_string(),
         toml::Value::Float(x) => x.to_string(),
-        other => bail!("a {} is not a value of an option", other.type_str()),
+        other => bail!("a {} cannot be the value of an option", other.type_str()),
     })
 }
 
@@ -547,7 +549,7 @@ mod tests {
         assert!(error.contains("did you mean `tasks`"), "{error}");
         let error =
             run("store = ../s # mine\n", &["ls", "--config", "FILE"]).expect_err("no TOML").to_string();
-        assert!(error.ends_with("(text stands in quotes: store = \"../s\")"), "{error}");
+        assert!(error.ends_with("(write text in quotes: store = \"../s\")"), "{error}");
     }
 
     #[test]
@@ -620,8 +622,11 @@ mod tests {
     #[test]
     fn what_a_file_cannot_set_is_refused_and_not_ignored() {
         for (file, says) in [
-            ("[query]\nsql = 'SELECT 2'\n", "`sql` cannot stand in a config file: it has no flag"),
-            ("config = 'x'\n", "`config` cannot stand in a config file: --config and GSTORE_CONFIG"),
+            (
+                "[query]\nsql = 'SELECT 2'\n",
+                "`sql` cannot be set in a config file: it is an argument of `gstore query`",
+            ),
+            ("config = 'x'\n", "`config` cannot be set in a config file: --config and GSTORE_CONFIG"),
         ] {
             let error =
                 run(file, &["query", "--config", "FILE", "SELECT 1"]).expect_err("refused").to_string();

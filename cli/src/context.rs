@@ -266,7 +266,7 @@ pub fn unwritable(folder: &Path) -> Option<String> {
     let error = std::io::Error::from(error);
     Some(match error.kind() {
         ErrorKind::PermissionDenied => "permission denied".to_owned(),
-        ErrorKind::ReadOnlyFilesystem => "what it is on can only be read".to_owned(),
+        ErrorKind::ReadOnlyFilesystem => "the file system is read-only".to_owned(),
         // Then the command finds out, and says what fails.
         _ => return None,
     })

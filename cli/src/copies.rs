@@ -38,11 +38,12 @@ impl EnsembleObserver for EnsembleProgress {
         self.count.begin(done, total);
         if done == total {
             self.count
-                .line(&format!("nothing to train: the {} there", many_of(total, "copy is", "copies are")));
+                .line(&format!("nothing to train: {} complete", many_of(total, "copy is", "copies are")));
             return;
         }
         if done > 0 {
-            self.count.line(&format!("going on: {done} of {} are there", many_of(total, "copy", "copies")));
+            self.count
+                .line(&format!("continuing: {done} of {} are complete", many_of(total, "copy", "copies")));
         }
         if at_once > 1 {
             self.count.line(&format!("{at_once} copies at once"));

@@ -98,7 +98,9 @@ fn is_of_hub(path: &Path) -> bool {
 /// The name of a dataset after that of a file, a folder or a repository.
 fn name_of(path: &Path) -> Result<String> {
     let shown = if path == Path::new("-") { Path::new("standard input") } else { path };
-    let refused = || UsageError(format!("{} gives a dataset no name: give --dataset NAME", shown.display()));
+    let refused = || {
+        UsageError(format!("{} has no part that can name a dataset: give --dataset NAME", shown.display()))
+    };
     let text = match path.to_str().and_then(|text| text.strip_prefix(DATA_PREFIX)) {
         Some(text) => {
             let text = text.split(['#', '@']).next().unwrap_or(text);

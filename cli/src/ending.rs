@@ -36,7 +36,7 @@ fn named_format(path: &Path, also: &[&str]) -> Result<Option<Format>> {
         Some("html" | "htm") => Format::Html,
         Some(foreign) if FOREIGN.split(' ').any(|known| known == foreign) => {
             let (path, also) = (path.display(), also.concat());
-            refuse!("{path}: .{foreign} is not written; {UNDERSTOOD}{also}")
+            refuse!("{path}: .{foreign} files cannot be written; {UNDERSTOOD}{also}")
         }
         _ => return Ok(None),
     }))
@@ -89,7 +89,7 @@ pub fn format_of(args: &OutputArgs) -> Result<Format> {
                 Format::Json => "JSON is asked for".to_owned(),
                 asked => format!("--format says {}", asked.name()),
             };
-            refuse!("{} is {} by its name, and {asked}; change one of them", path.display(), named.name())
+            refuse!("{} is {} by its name, but {asked}; change one of them", path.display(), named.name())
         }
         (Some((_, format)), _) | (None, Some(format)) => format,
         (None, None) => match (place, path) {
@@ -162,5 +162,9 @@ pub fn check_lines(path: &Path, what: &str) -> Result<()> {
 }
 
 fn no_format(path: &Path, also: &[&str]) -> UsageError {
-    UsageError(format!("{}: the ending says no format; {UNDERSTOOD}{}", path.display(), also.concat()))
+    UsageError(format!(
+        "{}: the format cannot be told from the ending; {UNDERSTOOD}{}",
+        path.display(),
+        also.concat()
+    ))
 }

@@ -37,7 +37,7 @@ pub fn print(forecast: &Forecast, output: &Path, as_json: bool) -> Result<()> {
     out!("parameters   {}", HumanCount(*parameters));
     match seconds {
         Some(seconds) => out!("time         {} (about)", time(*seconds)),
-        None => out!("time         not measured, as memory is lacking"),
+        None => out!("time         not measured: too little memory"),
     }
     let twice = if *recomputes { ", layers computed twice" } else { "" };
     out!("memory       {} with {threads} threads{twice} (about)", HumanBytes(*memory));

@@ -62,7 +62,7 @@ impl GenerateObserver for GenerationProgress {
         }
         self.answered = answered;
         if answered > 0 && answered < total {
-            self.count.line(&format!("going on after {answered} of {total} answers"));
+            self.count.line(&format!("continuing after {answered} of {total} answers"));
         }
         self.count.begin(answered, total);
         self.count.draw("answered {human_pos}/{human_len} {msg} {wide_bar} {eta} left");

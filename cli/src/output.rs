@@ -107,9 +107,7 @@ pub fn path_text(path: &Path) -> String {
 /// printed then.
 pub fn check_json<'a>(results: impl IntoIterator<Item = &'a Path>) -> Result<()> {
     match results.into_iter().any(|path| OutputTarget::of(Some(path)) == OutputTarget::Stdout) {
-        true => refuse!(
-            "--json prints a report on standard output, where no result can go then: name a file for it"
-        ),
+        true => refuse!("--json prints its report on standard output: name a file for the result"),
         false => Ok(()),
     }
 }
@@ -453,7 +451,7 @@ impl UnpublishedFile {
         let kept = fs_err::rename(&path, &kept).map_or(path, |()| kept);
         match taken {
             true => {
-                bail!("{} is there and stays; the result is in {}", self.target.display(), kept.display())
+                bail!("{} exists and was kept; the result is in {}", self.target.display(), kept.display())
             }
             false => bail!(
                 "the result is in {}, and cannot become {}: {}",
@@ -489,10 +487,8 @@ pub fn check_outside(context: &Context, path: &Path) -> Result<()> {
     let named = context.named_store().filter(|store| place.starts_with(resolve(store)));
     match named.or_else(|| place.ancestors().find(|folder| is_store(folder))) {
         None => Ok(()),
-        Some(store) => refuse!(
-            "{} is inside the store {}, whose files are its own; name a place elsewhere",
-            path.display(),
-            store.display()
-        ),
+        Some(store) => {
+            refuse!("{} is inside the store {}; name a place outside it", path.display(), store.display())
+        }
     }
 }

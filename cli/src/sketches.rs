@@ -14,7 +14,7 @@ use crate::failure::{STOPPED, refuse};
 
 /// What Ctrl-C says while sketches of published segments are built.
 pub const STOPPING: &str =
-    "stopping; what was published stays, and so do sketches that are finished; once more to stop at once";
+    "stopping; published vectors and finished sketches are kept; press Ctrl-C again to stop at once";
 
 /// Refuses other planes than a feature's sketches keep: its later rows would have others than those before.
 pub fn check_planes(snapshot: &Snapshot, part: &FeaturePart, wanted: Planes) -> Result<()> {

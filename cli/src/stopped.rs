@@ -6,7 +6,7 @@ use gstore_ingest::pipeline::IngestReport;
 /// What of the work at so many checkpoints is kept. `registered`: the command gave samples, and they are in
 /// the store.
 pub fn stopped_summary(report: &IngestReport, checkpoints: usize, registered: bool) -> String {
-    const GOES_ON: &str = "the same command goes on from there";
+    const CONTINUE: &str = "run the same command again to continue";
     let asked = match checkpoints {
         0 | 1 => many(report.missing, "row"),
         several => format!("{} (at {several} checkpoints together)", many(report.missing, "row")),
@@ -15,13 +15,15 @@ pub fn stopped_summary(report: &IngestReport, checkpoints: usize, registered: bo
         many_of(report.resumed, "vector of an earlier run is kept", "vectors of earlier runs are kept");
     match (report.computed, report.resumed) {
         (0, 0) if registered => {
-            format!("stopped before the first vectors were sealed; the samples are registered, and {GOES_ON}")
+            format!("stopped before the first vectors were sealed; the samples are registered: {CONTINUE}")
         }
-        (0, 0) => "stopped before the first vectors were sealed; the same command begins again".to_owned(),
-        (0, _) => format!("stopped; {earlier}, those of {asked} are missing, and {GOES_ON}"),
-        (rows, 0) => format!("stopped; vectors of {rows} of {asked} are kept, and {GOES_ON}"),
+        (0, 0) => {
+            "stopped before the first vectors were sealed; run the same command to begin again".to_owned()
+        }
+        (0, _) => format!("stopped; {earlier}, those of {asked} are missing: {CONTINUE}"),
+        (rows, 0) => format!("stopped; vectors of {rows} of {asked} are kept: {CONTINUE}"),
         (rows, _) => {
-            format!("stopped; vectors of {rows} of {asked} are kept, and {GOES_ON}; {earlier} as well")
+            format!("stopped; vectors of {rows} of {asked} are kept; {earlier} as well: {CONTINUE}")
         }
     }
 }
@@ -38,21 +40,21 @@ mod tests {
             (
                 report(512, 0),
                 1,
-                "stopped; vectors of 512 of 6000 rows are kept, and the same command goes on",
+                "stopped; vectors of 512 of 6000 rows are kept: run the same command again to continue",
             ),
-            (report(512, 0), 4, "vectors of 512 of 6000 rows (at 4 checkpoints together) are kept, and"),
-            (report(512, 90), 1, "goes on from there; 90 vectors of earlier runs are kept as well"),
+            (report(512, 0), 4, "vectors of 512 of 6000 rows (at 4 checkpoints together) are kept: run"),
+            (report(512, 90), 1, "are kept; 90 vectors of earlier runs are kept as well: run"),
             (
                 report(0, 90),
                 1,
-                "stopped; 90 vectors of earlier runs are kept, those of 6000 rows are missing, and",
+                "stopped; 90 vectors of earlier runs are kept, those of 6000 rows are missing: run",
             ),
-            (report(0, 0), 1, "before the first vectors were sealed; the same command begins again"),
+            (report(0, 0), 1, "before the first vectors were sealed; run the same command to begin again"),
         ] {
             let text = stopped_summary(&report, checkpoints, false);
             assert!(text.contains(says), "{text}");
         }
         let first = stopped_summary(&report(0, 0), 1, true);
-        assert!(first.ends_with("the samples are registered, and the same command goes on from there"));
+        assert!(first.ends_with("the samples are registered: run the same command again to continue"));
     }
 }

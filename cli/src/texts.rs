@@ -73,7 +73,7 @@ pub fn tell_fit(context: &Context, text: &TextOptions, like: &TextOptions) {
     let taken = taken(text, like);
     if !taken.is_empty() {
         context.say(&format!(
-            "note: texts become the tokens that they were in the fit of the factors, as by {}",
+            "note: texts become the same tokens as in the fit of the factors, as with {}",
             taken.join(", ")
         ));
     }

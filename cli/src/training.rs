@@ -33,7 +33,7 @@ impl TrainObserver for TrainingProgress {
 
     fn begin(&mut self, taken: u64, total: u64) {
         if taken > 0 && taken < total {
-            self.count.line(&format!("going on after step {taken} of {total}"));
+            self.count.line(&format!("continuing after step {taken} of {total}"));
         }
         self.count.begin(taken, total);
         self.count.draw("{human_pos}/{human_len} {msg} {wide_bar} {eta} left\nloss {prefix}");

@@ -118,7 +118,7 @@ const PLAIN: [(i32, &str); 4] = [
     (2, "there is no such file or folder"),
     (13, "permission denied"),
     (20, "a part of the path is a file, not a folder"),
-    (21, "it is a folder; a file is wanted"),
+    (21, "it is a folder, not a file"),
 ];
 
 /// A failed job on a file, in plain words, and what is behind it.
@@ -143,13 +143,13 @@ fn failure(text: &str) -> Option<(String, &str)> {
         (ErrorKind::NotFound, true) => format!("{path} cannot be written: there is no such folder"),
         (ErrorKind::NotFound, false) => format!("{path}: there is no such file or folder"),
         (ErrorKind::PermissionDenied, _) => format!("{path} cannot be {done}: permission denied"),
-        (ErrorKind::IsADirectory, _) => format!("{path} is a folder; a file is wanted"),
+        (ErrorKind::IsADirectory, _) => format!("{path} is a folder, not a file"),
         (ErrorKind::NotADirectory | ErrorKind::AlreadyExists, _) if what == "directory" && is_file() => {
-            format!("{path} is a file; a folder is wanted")
+            format!("{path} is a file, not a folder")
         }
         (ErrorKind::NotADirectory, _) => format!("{path}: a part of this path is a file, not a folder"),
         (ErrorKind::ReadOnlyFilesystem, _) => {
-            format!("{path} cannot be written: what it is on can only be read")
+            format!("{path} cannot be written: the file system is read-only")
         }
         _ => return None,
     };
@@ -211,16 +211,13 @@ mod tests {
                 fs_err::write(&missing, "x").expect_err("no folder"),
                 "D/no/b.json cannot be written: there is no such folder",
             ),
-            (
-                fs_err::read_dir(&file).map(|_| ()).expect_err("a file"),
-                "D/a.json is a file; a folder is wanted",
-            ),
+            (fs_err::read_dir(&file).map(|_| ()).expect_err("a file"), "D/a.json is a file, not a folder"),
             (
                 fs_err::read_dir(file.join("x")).map(|_| ()).expect_err("no folder"),
                 "D/a.json/x: a part of this path is a file, not a folder",
             ),
-            (fs_err::create_dir_all(&file).expect_err("a file"), "D/a.json is a file; a folder is wanted"),
-            (fs_err::read_to_string(dir.path()).expect_err("a folder"), "D is a folder; a file is wanted"),
+            (fs_err::create_dir_all(&file).expect_err("a file"), "D/a.json is a file, not a folder"),
+            (fs_err::read_to_string(dir.path()).expect_err("a folder"), "D is a folder, not a file"),
             (Error::from_raw_os_error(2), "there is no such file or folder"),
         ] {
             assert_eq!(said(error), format!("the log: {says}; again"));

@@ -312,10 +312,10 @@ fn samples_that_would_be_another_are_refused() {
     for (words, says) in [
         (&["--target", "q", "--prompt", "x", "--completion", "y"][..], "influence('pool', 'q')"),
         (&["What is 7*8?"], "--prompt"),
-        (&["--prompt", "x", "--completion", "y", "What"], "\"What\" stands without a flag"),
+        (&["--prompt", "x", "--completion", "y", "What"], "unexpected argument \"What\""),
         (&["--messages", "hello there"], "\"hello there\" is none"),
         (&["--messages", "[{\"role\": \"user\", }]"], "column"),
-        (&["--messages", "{\"role\": \"user\", \"content\": \"x\"}"], "no list"),
+        (&["--messages", "{\"role\": \"user\", \"content\": \"x\"}"], "not a list"),
         (&["--prompt", "x", "--completion", "y", "--miss", "0.1"], "`miss` is an option"),
     ] {
         let error = run(words, 2);

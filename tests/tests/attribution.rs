@@ -68,8 +68,7 @@ fn columns_of_a_table_that_are_no_query_are_named() {
     let place = example();
     place.write("wide.csv", "id,q0,length,q1,text,step\na,1,9,2,x,1\nb,2,9,1,y,1\nc,4,9,3,z,2\n");
     let told = place.done(&[&LDS[..], &["--scores", "wide.csv"]].concat());
-    let note =
-        "note: wide: 2 columns of numbers are not taken as scores, since no query is called so: length, step";
+    let note = "note: wide: 2 columns of numbers are not taken as scores, because no query has that id: length, step";
     assert!(told.stderr.contains(note) && !told.stderr.contains("other queries"), "{}", told.stderr);
 }
 

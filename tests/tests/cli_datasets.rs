@@ -42,7 +42,7 @@ fn samples_of_another_file_of_the_same_name_say_whose_name_it_is() {
     fs_err::create_dir_all(place.path("b")).expect("made");
     place.write("b/pool.jsonl", "{\"id\": \"a1\", \"text\": \"other\"}\n");
     assert_eq!(add(&place, &["--data", "a/pool.jsonl"]).0, 0);
-    let hint = "by its file's name this is dataset pool; --dataset with another name makes one of its own";
+    let hint = "the file's name makes this dataset pool; --dataset with another name makes a separate one";
     for dry in [&[] as &[&str], &["--dry-run"]] {
         let (code, said) = add(&place, &[&["--data", "b/pool.jsonl"], dry].concat());
         let words =
@@ -100,10 +100,10 @@ fn a_dataset_is_named_where_it_was_not_meant_to_be_guessed() {
     assert!(code == 0 && said.contains("in double quotes: \"2024_news\""), "{said}");
     assert_eq!(place.value("SELECT count(*) FROM \"2024_news\""), "1");
     for (args, says) in [
-        (&["delete", "2024_news", "--id", "a"][..], "a dataset is given with --dataset 2024_news"),
+        (&["delete", "2024_news", "--id", "a"][..], "name a dataset with --dataset 2024_news"),
         (&["ls", "2024_news"], "`gstore info 2024_news`"),
-        (&["drop", "dataset", "2024_news", "--dry-run"], "`gstore revert` takes it back"),
-        (&["add", "--data", "-"], "standard input gives a dataset no name"),
+        (&["drop", "dataset", "2024_news", "--dry-run"], "`gstore revert` undoes a drop"),
+        (&["add", "--data", "-"], "standard input has no part that can name a dataset"),
     ] {
         place.run(args).says(2, &[says]);
     }

@@ -444,15 +444,15 @@ fn wrong_usage_is_exit_code_2() {
     for (option, value, wanted) in [
         ("--limit", "-1", "at least 1"),
         ("--limit", "0", "at least 1"),
-        ("--threads", "-2", "at least 1"),
-        ("--threads", "100000", "at most 1024"),
+        ("--threads", "-2", "from 1 to 1024"),
+        ("--threads", "100000", "from 1 to 1024"),
         ("--seed", "-1", "at least 0"),
         ("--embed-layer", "-1", "at least 0"),
         ("--dim", "-8", "-8 is not in 1..=16777216"),
         ("--max-length", "-1", "-1 is not in 1.."),
         ("--label-smoothing", "-0.1", "at least 0"),
-        ("--max-memory", "-1", "not a size"),
-        ("--max-memory", "-1GB", "not a size"),
+        ("--max-memory", "-1", "expected a size"),
+        ("--max-memory", "-1GB", "expected a size"),
         ("--shard", "-1/4", "write i/n"),
     ] {
         let finished = binary::run(binary::gstore(dir.path()).args(ingest).args([option, value]));

@@ -69,7 +69,7 @@ fn copies_are_trained_and_go_on_after_a_kill() {
 
     // A finished training that is repeated says so, and nothing of copies that are not trained.
     let done = binary::run(&mut small(&place, &["--models", "12", "--threads", "2", "--output", "killed"]));
-    done.says(0, &["nothing to train: the 12 copies are there"]).lacks(&["copies at once", "copy 12 of 12"]);
+    done.says(0, &["nothing to train: 12 copies are complete"]).lacks(&["copies at once", "copy 12 of 12"]);
 
     // Jobs that share the numbers.
     for part in ["0..5", "5..9", "9..12"] {
@@ -259,7 +259,7 @@ fn copies_of_another_start_are_not_registered() {
     wrong["start"] = "another".into();
     fs_err::write(&note, wrong.to_string()).expect("written");
     let attach = ["daunce", "attach", "--ensemble", "dn", "dn"];
-    place.run(&attach).fails(&["another start"]);
+    place.run(&attach).fails(&["a different starting point"]);
     binary::ok(&mut of(&[]));
     place.ok(&attach);
 }

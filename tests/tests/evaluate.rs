@@ -323,7 +323,7 @@ fn options_that_no_question_has_a_use_for_are_refused() {
         ("answers.jsonl", ["--choices", "letters"]),
     ] {
         let tasks = ["evaluate", "tasks", "--data", data, "--model", "nowhere"];
-        place.run(&[&tasks[..], &more].concat()).says(2, &[more[0], "says nothing here"]);
+        place.run(&[&tasks[..], &more].concat()).says(2, &[more[0], "has no effect here"]);
     }
 }
 

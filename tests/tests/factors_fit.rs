@@ -19,7 +19,7 @@ fn options_that_a_fit_would_not_use_are_refused() {
     for (more, says) in [
         (&["--fisher", "empirical", "--seed", "7"][..], "--fisher empirical draws none"),
         (&["--strategy", "identity", "--seed", "0"], "--strategy identity draws none"),
-        (&["--strategy", "identity", "--fisher", "true"], "--strategy identity has none"),
+        (&["--strategy", "identity", "--fisher", "true"], "--strategy identity, which uses no labels"),
         (&["--strategy", "diagonal", "--max-block", "64"], "--max-block cuts covariances"),
         (&["--strategy", "identity", "--max-block", "64"], "--max-block cuts covariances"),
         (&["--strategy", "identity", "--data-partitions", "2"], partitions),

@@ -119,10 +119,7 @@ fn factors_of_something_else_are_refused() {
         ),
         (&["--factors", "f", "--damping", "auto,auto"], "inverse with the damping auto is there twice"),
         (&["--factors", "f", "--filter", "identity,identity"], "the filter identity is there twice"),
-        (
-            &["--model", &demo("model"), "--stale"],
-            "--stale accepts factors of something else, and there are none",
-        ),
+        (&["--model", &demo("model"), "--stale"], "--stale has no effect without --factors or --segment"),
         (
             &["--factors", "f", "--report", "top.html"],
             "top.html: this report is Markdown; name it .md or .txt",
@@ -138,8 +135,8 @@ fn factors_of_something_else_are_refused() {
             "--sum-pool is for scores of whole rows, and --per-module gives others",
         ),
         (&["--factors", "f", "--sum-pool", "--per-token"], "and --per-token gives others"),
-        (&["--factors", "f", "--top", "2", "--report", "top.md"], "--top shortens the table"),
-        (&["--factors", "f", "--top", "2", "--kronfluence", "top"], "--top shortens the table"),
+        (&["--factors", "f", "--top", "2", "--report", "top.md"], "--top limits the table"),
+        (&["--factors", "f", "--top", "2", "--kronfluence", "top"], "--top limits the table"),
     ] {
         place.run(&[&of_q[..], more].concat()).says(2, &[says]);
     }
@@ -159,7 +156,7 @@ fn factors_of_something_else_are_refused() {
     let refused = place.run(&["score", "--factors", "f", "--pool", "pool"]);
     refused.says(2, &["--target NAME", "--target-data FILES", "--self"]);
     let mixed = ["factors", "gram", "m", "--mix", "a,b", "--share", "0.5", "--components", "300"];
-    place.run(&mixed).says(2, &["a --share that is given balances none"]);
+    place.run(&mixed).says(2, &["--components is used only by --share auto"]);
     let refused = fit_run(&place, "../g", &[]);
     assert!(refused.stderr.contains("\"../g\" is not a name of an artifact"), "{}", refused.stderr);
 }
@@ -210,7 +207,7 @@ fn factors_that_do_not_say_how_texts_became_tokens_take_the_flags() {
     let tulu = of(&["--factors", "g"]);
     assert!(tulu != own && tulu == of(&["--factors", "g", "--template", "tulu"]));
     let said = place.run(&["score", "--pool", "pool", "--factors", "g", "--target", "q", "-o", "s.csv"]);
-    assert!(said.stderr.contains("the template tulu, at most "), "{}", said.stderr);
+    assert!(said.stderr.contains("the template tulu and at most "), "{}", said.stderr);
     // Nor of which rows their sums are, which more rows could be added to.
     let refused =
         fit_run(&place, "more", &["--strategy", "diagonal", "--template", "plain", "--extend", "g"]);
@@ -315,7 +312,7 @@ fn factors_of_another_program_are_extended_where_their_rows_and_tokens_are_named
             "are of 6 samples, and the rows that are named",
         ),
         (&half, 1, " tokens, and the rows that are named have "),
-        (&plain, 2, "name it, or leave them out"),
+        (&plain, 2, "give --dataset, or leave them out"),
         (&["--limit", "6"], 2, "--dataset"),
         (&["--dataset", "nowhere"], 1, "nowhere"),
     ] {

@@ -165,7 +165,7 @@ fn rows_become_the_tokens_that_the_factors_were_fitted_on() {
         ] {
             let done = ingest(dataset, more);
             done.says(0, &[]);
-            let note = "note: texts become the tokens that they were in the fit of the factors, as by ";
+            let note = "note: texts become the same tokens as in the fit of the factors, as with ";
             match says {
                 Some(says) => {
                     assert!(done.stderr.contains(&format!("{note}{says}\n")), "{}", done.stderr);

@@ -18,13 +18,17 @@ fn what_is_no_option_or_table_says_what_is_meant() {
         ("", &["add", "pool.jsonl"], &["data is given with --data pool.jsonl\n", " add --data pool.jsonl\n"]),
         ("", &["select", "-n", "5"], &["there is no -n; --top N does its job"]),
         ("", &["shell"], &["there is no command `shell`; `gstore query` runs SQL"]),
-        ("model = \"m\"", &["ls"], &["`gstore ls` has no option `model`", "put it below the name", "as ["]),
+        ("model = \"m\"", &["ls"], &["`gstore ls` has no option `model`", "put it under the name", ", ["]),
         ("[select]\nexclude-target = \"yes\"", &select, &["`exclude-target` is true or false, not \"yes\""]),
         ("", &["query", "--with", "r=*.parquet", "SELECT 1"], &["r=*.parquet", "one file", "UNION ALL"]),
-        ("", &["query", "--with", "a=x.csv", "b=y.csv", "SELECT 1"], &["has its own option: --with b=y.csv"]),
-        ("", &["ls", "--remote", "h:1"], &["`gstore ls` asks no server", "have --remote"]),
+        (
+            "",
+            &["query", "--with", "a=x.csv", "b=y.csv", "SELECT 1"],
+            &["repeat the option for each table: --with b=y.csv"],
+        ),
+        ("", &["ls", "--remote", "h:1"], &["`gstore ls` cannot query a server", "have --remote"]),
         ("", &["query", "--with", "my table=script", "SELECT 1"], &["a table or a view"]),
-        ("", &on_server, &["--backend says what scans here", "start it with"]),
+        ("", &on_server, &["--backend has no effect with --remote", "start the server with"]),
         ("", &by_candle, &["--backend candle computes features", "--cascade", "cpu or cuda"]),
         ("", &["serve", "--no-encoder", "--backend", "candle"], &["--no-encoder", "cannot be used with"]),
     ];
@@ -90,7 +94,7 @@ fn a_format_of_the_config_file_is_for_what_has_no_name_with_one() {
     let place = place();
     let count = "SELECT count(*) AS n FROM pool";
     let short = place.run(&["query", count, "--json", "-o", "n.parquet"]);
-    short.says(2, &["n.parquet is parquet by its name, and JSON is asked for"]).lacks(&["--format"]);
+    short.says(2, &["n.parquet is parquet by its name, but JSON is asked for"]).lacks(&["--format"]);
     for (options, shown) in [("format = \"table\"", "----"), ("json = true", "{\"n\":2040}")] {
         place.write("gstore.toml", format!("[query]\n{options}\n"));
         let printed = place.ok(&["query", count]);

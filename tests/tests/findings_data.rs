@@ -52,9 +52,9 @@ fn d10_a_stopped_ingest_says_what_it_keeps() {
     // Wherever it was: what it says is there, is there.
     let text = &finished.stderr;
     if finished.code == 130 && text.contains("vectors of") {
-        assert!(text.contains(" of 6000 rows are kept, and the same command goes on from there"), "{text}");
+        assert!(text.contains(" of 6000 rows are kept: run the same command again to continue"), "{text}");
     } else {
-        let known = ["nothing was added", "begins again", "goes on from there", "published"];
+        let known = ["nothing was added", "to begin again", "again to continue", "published"];
         assert!(known.iter().any(|words| text.contains(words)), "{text}");
     }
 }
@@ -75,7 +75,7 @@ fn a_first_ingest_that_is_stopped_early_says_what_it_left() {
         // Long enough for the command to get there; if not, it is tried again.
         let finished = binary::interrupted_at(&path, &mut command, seconds);
         if finished.code == 130 {
-            let says = "stopped before the first vectors were sealed; the same command begins again";
+            let says = "stopped before the first vectors were sealed; run the same command to begin again";
             finished.told(130, &["stopping", says]);
             return;
         }
@@ -154,7 +154,7 @@ fn datasets_before_one_that_cannot_be_added_stay_and_are_named() {
     let files = ["add", "--data", "new1.jsonl", "qa.csv"];
     let finished = place.run(&files);
     let likely = "--field prompt=question --field completion=answer";
-    finished.told(1, &["new1: 1 sample added", "added before and kept: new1;", likely]);
+    finished.told(1, &["new1: 1 sample added", "added before the error and kept: new1;", likely]);
     place.write("qa.csv", "uid,prompt,completion\n1,q,a\n");
     place.run(&files).told(0, &["new1: nothing to add", "qa: 1 sample added"]);
     // Of one dataset it is all or nothing.

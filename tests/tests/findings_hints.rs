@@ -202,7 +202,7 @@ fn a_hint_proposes_no_kind_that_needs_the_moments_of_an_untrained_model() {
 fn a_value_that_stands_by_itself_is_told_so() {
     let place = Place::new();
     let refused = place.run(&["merge", "--model", "M", "--adapter", "w/checkpoint-4", "-o", "m"]);
-    refused.told(2, &["there is no --adapter; ADAPTER stands by itself, without an option before it"]);
+    refused.told(2, &["there is no --adapter; give ADAPTER as an argument, without an option"]);
     refused.lacks(&["-- --adapter"]);
 }
 

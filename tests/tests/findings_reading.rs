@@ -537,11 +537,11 @@ fn a_selection_is_a_saved_dataset_that_can_be_added_again() {
     assert!(!place.names().iter().any(|name| name.ends_with(".part")));
     place.write("mine/notes.txt", "mine");
     let over = ["select", "--pool", "pool", "--target", "target", "--top", "5", "--force", "-o", "mine/"];
-    place.run(&over).told(2, &["holds something else"]);
+    place.run(&over).told(2, &["holds something other"]);
     assert!(place.path("mine/notes.txt").is_file());
     // A folder in it is none of a saved dataset, whatever it is called.
     place.write("best/mine.arrow/notes.txt", "mine");
-    place.run(&[&select[..], &["--force"]].concat()).told(2, &["holds something else"]);
+    place.run(&[&select[..], &["--force"]].concat()).told(2, &["holds something other"]);
     fs_err::remove_dir_all(place.path("best/mine.arrow")).expect("removed");
     open_with_datasets(&place.path("best"));
 }

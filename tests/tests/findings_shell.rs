@@ -132,7 +132,7 @@ fn dot_commands_work_through_a_pipe() {
     assert_eq!(place.read("part.csv"), "n\n1\n");
     // An ending says the format, as for `-o`, and without one the mode does.
     let (_, said, fine) = piped(&place, &["query"], ".output one.foo\nSELECT 1 AS a;");
-    assert!(!fine && said.contains("one.foo: the ending says no format"), "{said}");
+    assert!(!fine && said.contains("one.foo: the format cannot be told from the ending"), "{said}");
     assert!(!place.path("one.foo").exists());
     let script = ".mode json\n.output one.txt\nSELECT 1 AS a;\n.output one\nSELECT 1 AS a;";
     let (shown, said, fine) = piped(&place, &["query"], script);
@@ -377,12 +377,12 @@ fn results_go_to_files_and_statements_come_from_files() {
     shell.line(".output rows.csv");
     has(&shell.line("SELECT id FROM pool;"), &["(2040 rows to rows.csv)"]);
     has(&shell.line("SELECT id FROM target;"), &["(3 rows to rows.csv)"]);
-    has(&shell.line("SELECT row FROM target;"), &["rows.csv has other columns (id)"]);
+    has(&shell.line("SELECT row FROM target;"), &["rows.csv has different columns (id)"]);
     shell.line(".output");
     let rows = place.read("rows.csv");
     assert_eq!((rows.lines().count(), rows.lines().last()), (2044, Some("target2")));
     has(&shell.line(".output there.csv"), &["exists; .output begins a new file"]);
-    has(&shell.line(".output rows.csv.gz"), &["the shell packs no files"]);
+    has(&shell.line(".output rows.csv.gz"), &["the shell cannot write compressed files"]);
     for name in ["rows.xlsx", "rows.odd"] {
         let refused = shell.line(&format!(".output {name}"));
         has(&refused, &[".parquet or .arrow; .txt is a table"]);
@@ -401,11 +401,11 @@ fn results_go_to_files_and_statements_come_from_files() {
     has(&shell.line("SELECT nothing;"), &["error: "]);
     has(&shell.line("SELECT 1 // (9000 - range) AS n FROM range(30000);"), &["divided by 0"]);
     has(&shell.line("SELECT id FROM pool;"), &["(2040 rows to rows.parquet)"]);
-    has(&shell.line("SELECT id FROM target;"), &["rows.parquet has a result and holds no other"]);
+    has(&shell.line("SELECT id FROM target;"), &["rows.parquet already has a result and holds only one"]);
     // Nor does a page.
     shell.line(".output rows.html");
     has(&shell.line("SELECT 1 AS n;"), &["(1 row to rows.html)"]);
-    has(&shell.line("SELECT 2 AS n;"), &["rows.html has a result and holds no other"]);
+    has(&shell.line("SELECT 2 AS n;"), &["rows.html already has a result and holds only one"]);
     shell.line(".output rows.json");
     has(&shell.line("SELECT 1 // (9000 - range) AS n FROM range(30000);"), &["divided by 0"]);
     has(&shell.line("SELECT 7 AS n;"), &["(1 row to rows.json)"]);

@@ -307,7 +307,7 @@ fn exported_factors_appear_whole_and_take_the_place_of_older_ones_only() {
     place.ok(&forced);
     assert!(whole == world::bytes(&place.path("ex/factors_f")) && names() == 1);
     place.write("ex/factors_f/notes.txt", "mine");
-    place.run(&forced).says(2, &["ex/factors_f holds something else than exported factors"]);
+    place.run(&forced).says(2, &["ex/factors_f holds something other than exported factors"]);
     assert_eq!(place.read("ex/factors_f/notes.txt"), "mine");
 
     // A stage of a pipeline does so with those that it exported.
@@ -366,7 +366,7 @@ fn a_store_that_cannot_be_written_is_named_before_any_work() {
     binary::ok(binary::gstore(&store).args(["add", "--dataset", "pool", "--data"]).arg(&pool));
     disk.only_read();
     let says =
-        format!("error: the store {} cannot be written: what it is on can only be read", store.display());
+        format!("error: the store {} cannot be written: the file system is read-only", store.display());
     // Whatever else is wrong, or would take long.
     for args in [
         "add --dataset pool --data missing.jsonl",
@@ -387,7 +387,7 @@ fn a_store_that_cannot_be_written_is_named_before_any_work() {
     let on = |args: &str| binary::run(binary::gstore(&other).args(args.split(' '))).stderr;
     let says = format!("error: the store {} cannot be made: ", other.display());
     let made = on("ingest --dataset pool --data missing.jsonl --model missing --features loss");
-    assert!(made.starts_with(&says) && made.contains("can only be read"), "{made}");
+    assert!(made.starts_with(&says) && made.contains("the file system is read-only"), "{made}");
     assert!(on("compact").contains("there is no store"), "{}", on("compact"));
     for args in ["ls", "tag", "prefilter list", "revert --to 0 --dry-run"] {
         binary::ok(binary::gstore(&store).args(args.split(' ')));

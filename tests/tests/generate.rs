@@ -63,7 +63,8 @@ fn answers_become_a_file() {
     assert_eq!(printed, place.read("answers.jsonl"));
 
     binary::run(&mut generate(&place, &["-o", "other.jsonl"])).says(2, &["--prompt"]);
-    binary::run(&mut generate(&place, &["--text", "a"])).says(2, &["is given as --prompt"]);
+    binary::run(&mut generate(&place, &["--text", "a"]))
+        .says(2, &["give what is to be answered as --prompt"]);
     binary::run(&mut generate(&place, &["--prompt", "a", "-o", "answers.csv"])).says(2, &[".jsonl"]);
     // Before anything is read.
     for ask in [&["--data", "missing.jsonl"][..], &["--data", "missing.jsonl", "--perplexity"]] {
@@ -192,7 +193,7 @@ fn a_killed_command_goes_on() {
     if !place.path("answers.jsonl").exists() {
         let other = [&ask[..], &["--stop", "x"]].concat();
         binary::run(&mut generate(&place, &other)).says(1, &["another request"]);
-        binary::run(&mut generate(&place, &ask)).says(0, &["going on after"]);
+        binary::run(&mut generate(&place, &ask)).says(0, &["continuing after"]);
     }
     assert_eq!(place.read("answers.jsonl"), expected);
 }
@@ -248,7 +249,7 @@ fn an_edited_answer_is_told_and_made_again() {
     assert_ne!(edited, kept);
     place.write("answers.jsonl.part", edited);
     let done = binary::run(&mut generate(&place, &["--data", "pool.jsonl", "-o", "answers.jsonl"]));
-    done.says(0, &["answers.jsonl.part: 1 line is damaged or edited", "going on after 8 of 9 answers"]);
+    done.says(0, &["answers.jsonl.part: 1 line is damaged or edited", "continuing after 8 of 9 answers"]);
     binary::ok(&mut generate(&place, &["--data", "pool.jsonl", "-o", "whole.jsonl"]));
     assert_eq!(lines(&place, "answers.jsonl"), lines(&place, "whole.jsonl"));
 }

@@ -133,7 +133,7 @@ fn the_page_has_every_key_and_no_other() {
     // What is printed is one object.
     let select = ["select", "--pool", "pool", "--target", "pool", "--top", "5", "-o"];
     for more in [&["-", "--json"][..], &["more.jsonl", "--json", "--plot"]] {
-        place.run(&[&select[..], more].concat()).says(2, &["--json prints a report"]);
+        place.run(&[&select[..], more].concat()).says(2, &["--json prints its report"]);
     }
 
     check("factors gram", &place.json(&["factors", "gram", "g", "--dataset", "pool", "--json"]));

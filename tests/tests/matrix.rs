@@ -214,7 +214,7 @@ fn places_that_a_matrix_cannot_have_are_refused_before_the_work() {
             "daunce", "train", "--model", "none", "--data", "x.jsonl", "--models", "4", "--output", "other/c",
         ],
     ] {
-        place.run(&command).says(2, &["is inside the store", "/other, whose files"]);
+        place.run(&command).says(2, &["is inside the store", "/other; name a place outside it"]);
     }
     for command in [
         vec!["select", "--pool", "pool", "--target", "q", "--top", "5", "-o", "store/out.jsonl"],

@@ -114,7 +114,7 @@ fn a_file_that_is_there_is_replaced_only_with_force() {
     // Scores at the default path count as well.
     place.write("s.jsonl.scores.csv", "mine");
     let select = [&SELECT[..], &["s.jsonl"]].concat();
-    place.run(&select).says(1, &["s.jsonl.scores.csv is there and stays; the result is in "]);
+    place.run(&select).says(1, &["s.jsonl.scores.csv exists and was kept; the result is in "]);
     assert_eq!(fs_err::read(place.path("s.jsonl.scores.csv")).expect("there"), b"mine");
     fs_err::remove_file(place.path("s.jsonl")).expect("removed");
     // Those of the same selection, which was killed before its rows were there, are part of it.
@@ -214,7 +214,11 @@ fn the_ending_says_what_a_selection_is() {
     }
     // A misspelt ending would give lines where a table was meant.
     for name in ["x.foo", "x.parqet", "sel.bbh", "x.foo.gz", "x.parqet.zst"] {
-        refused(&place, &[&SELECT[..], &[name]].concat(), &[name, "says no format", ".jsonl", ".parquet"]);
+        refused(
+            &place,
+            &[&SELECT[..], &[name]].concat(),
+            &[name, "the format cannot be told", ".jsonl", ".parquet"],
+        );
         assert!(!place.path(name).exists(), "{name}");
     }
     for scores in ["o.txt", "o.xyz", "o"] {
@@ -368,7 +372,7 @@ fn two_results_need_two_places() {
     fs_err::create_dir(place.path("folder")).expect("made");
     refused(&place, &[&SELECT[..], &["folder"]].concat(), &["folder is a folder"]);
     place.write("folder/notes.txt", "mine");
-    refused(&place, &[&SELECT[..], &["folder/"]].concat(), &["folder/ holds something else"]);
+    refused(&place, &[&SELECT[..], &["folder/"]].concat(), &["folder/ holds something other"]);
 }
 
 #[test]
@@ -419,7 +423,7 @@ fn a_folder_of_scores_appears_whole_and_takes_the_place_of_an_older_one_only() {
     place.ok(&other);
     assert_ne!(scores(), before);
     place.write("kept/notes.txt", "mine");
-    refused(&place, &other, &["kept holds something else than scores as Kronfluence writes them"]);
+    refused(&place, &other, &["kept holds something other than scores as Kronfluence writes them"]);
     assert_eq!(place.read("kept/notes.txt"), "mine");
 }
 

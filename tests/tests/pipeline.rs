@@ -57,8 +57,8 @@ fn only_what_has_changed_runs_again() {
     let note = place.path("out/warm/checkpoint-3/note.txt");
     fs_err::write(&note, "by hand").expect("written");
     let changed = place.run(&["run", "p.toml", "--set", "steps=4"]);
-    let said = "out/warm was changed by others; put it back, or --force warm";
-    changed.says(1, &[said]).lacks(&["goes on from there"]);
+    let said = "out/warm was changed outside the pipeline; put it back, or --force warm";
+    changed.says(1, &[said]).lacks(&["again to continue"]);
     assert!(note.exists());
     assert_eq!(go(&place, &["--set", "steps=4", "--force", "warm"])["warm"], "done");
 }
@@ -100,7 +100,7 @@ fn an_edited_row_of_a_data_file_goes_on_where_the_stage_says_that_it_replaces() 
     add("");
     go(&place, &[]);
     edit("two");
-    place.run(&["run", "p.toml"]).says(1, &["different content", "the same command goes on from there"]);
+    place.run(&["run", "p.toml"]).says(1, &["different content", "run the same command again to continue"]);
     add("if-changed = 'replace'\n");
     assert_eq!(ran(&go(&place, &[])), ["add"]);
     assert_eq!(place.value("SELECT count(*) FROM target"), "1");

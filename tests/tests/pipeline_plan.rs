@@ -90,9 +90,13 @@ fn mistakes_are_refused_before_anything_runs() {
         (
             "run = \"warm\"\ndata = \"out/best.jsonl\"",
             "model = \"out/warm\"\ndata = \"out/best.jsonl\"",
-            "p.toml:44: stage score: out/warm is no model, but has the checkpoints of a training",
+            "p.toml:44: stage score: out/warm is not itself a model; it holds the checkpoints of a training",
         ),
-        ("data = \"out/best.jsonl\"", "data = \"out/best.jsonl\"\nafter = \"nothing\"", "no such stage"),
+        (
+            "data = \"out/best.jsonl\"",
+            "data = \"out/best.jsonl\"\nafter = \"nothing\"",
+            "`after` names `nothing`, which is not a stage",
+        ),
         ("data = \"${set}.jsonl\"", "data = \"${set}.jsonl\"\nafter = \"score\"", "circle"),
     ] {
         write(&place, &FILE.replace(from, to));
@@ -128,6 +132,6 @@ fn what_a_stage_would_be_refused_for_is_told_before_anything_runs() {
     with("momentum = 0.9");
     for more in [&["--dry-run"][..], &[]] {
         let refused = place.run(&[&["run", "p.toml"][..], more].concat());
-        refused.says(2, &["p.toml:12: stage warm: --momentum belongs to --optim sgd"]);
+        refused.says(2, &["p.toml:12: stage warm: --momentum requires --optim sgd"]);
     }
 }

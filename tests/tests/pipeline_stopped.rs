@@ -79,11 +79,11 @@ fn a_killed_pipeline_goes_on() {
     let again = place.done(&["run", "p.toml", "--only", "warm"]);
     // On a machine so fast that the training was over before it could be told there is nothing to go on with.
     if !ended {
-        let told = "stage warm of a run that was killed is still at work; stopping it";
+        let told = "stage warm of a killed run is still running; stopping it";
         assert!(again.stderr.contains(told), "{}", again.stderr);
         let log = place.read("p.state/logs/warm.log");
         let (_, second) = log[1..].split_once("# gstore ").expect("two runs");
-        assert!(second.contains("going on after step"), "{log}");
+        assert!(second.contains("continuing after step"), "{log}");
     }
     let trained = fs_err::read(place.path("out/warm/checkpoint-60/adapter_model.safetensors"));
     assert_eq!(trained.expect("written"), uninterrupted(&place));
@@ -142,7 +142,7 @@ fn an_interrupt_ends_the_wait_for_a_stage_of_a_killed_run() {
     let mut command = place.gstore(&["run", "p.toml"]);
     let mut child = command.stderr(Stdio::piped()).stdout(Stdio::null()).spawn().expect("started");
     let mut said = BufReader::new(child.stderr.take().expect("a pipe")).lines().map_while(Result::ok);
-    assert!(said.any(|line| line.contains("waiting for the end of a stage")));
+    assert!(said.any(|line| line.contains("waiting for a stage of a killed run to end")));
     binary::interrupt(&child);
     let ended = child.wait().expect("ends");
     let said: Vec<String> = said.collect();

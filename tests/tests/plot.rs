@@ -134,7 +134,7 @@ fn scores_sources_and_overlap_are_drawn() {
     let missing = select(&["sauce", "--plot=none.html"]);
     let note = "note: shares of `sauce` are not drawn, for dataset `pool` has no such metadata column";
     missing.says(0, &[note]);
-    select(&["source"]).says(2, &["--quota and of the shares that --plot"]);
+    select(&["source"]).says(2, &["--quota-by requires --quota or --plot"]);
 
     let same = drawn("overlap", &["--with", "target", "--top", "20"]);
     fits(&same);

@@ -141,7 +141,7 @@ fn what_is_fitted_keeps_the_best_rows() {
         assert_eq!(added, ids.len().to_string(), "{file}");
     }
     for (file, says) in [
-        ("kept.weird", "says no format"),
+        ("kept.weird", "the format cannot be told"),
         ("kept.txt", "rows are not written as .txt"),
         ("kept.html", "k => 30)\" -o kept.html"),
     ] {
@@ -265,7 +265,7 @@ fn what_saves_nothing_is_refused_with_its_numbers() {
     let place = place(200);
     // Ten rows of the top bound no recall of 95 %, so every row would be kept.
     let refused = place.run(&fit("cheap", &["--inputs", "x"]));
-    refused.says(4, &["was not saved: it would keep ", " % of what it is to spare"]);
+    refused.says(4, &["was not saved: it would keep ", " % of the work that it is meant to save"]);
     for said in [
         "every row is kept; 10 rows of the true top bound no smaller budget",
         "200 rows are computed in full for labels, and 2000 of 2000 rows as they are kept, labelled ones a second time: ",
@@ -333,7 +333,7 @@ fn a_prefilter_whose_report_cannot_be_written_is_told_of() {
     let mut command = place.gstore(&args);
     command
         .stdout(fs_err::OpenOptions::new().write(true).open("/dev/full").expect("a device").into_parts().0);
-    binary::run(&mut command).says(1, &[" has the prefilter cheap, and its report is not written"]);
+    binary::run(&mut command).says(1, &[" has the prefilter cheap, but its report was not written"]);
     assert_eq!(place.json(&["prefilter", "list", "--format", "json"])["name"], "cheap");
 }
 
@@ -354,8 +354,8 @@ fn what_cannot_be_learned_from_is_named() {
         // With others as well, of numbers too.
         (&["--inputs", "x,late"], "no labelled row has a value of late: other"),
         (&["--inputs", "x,last,late"], "no labelled row has a value of last, late: other"),
-        (&["--inputs", "x", "--learner", "trees", "--alpha", "1"], "--alpha is an option of --learner ridge"),
-        (&["--inputs", "x", "--c", "1"], "--c is an option of --learner logistic"),
+        (&["--inputs", "x", "--learner", "trees", "--alpha", "1"], "--alpha requires --learner ridge"),
+        (&["--inputs", "x", "--c", "1"], "--c requires --learner logistic"),
         (&["--inputs", "x", "--recall", "90%", "--budget", "30%"], "--recall"),
     ] {
         let refused = place.run(&fit("cheap", more));

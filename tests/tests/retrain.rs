@@ -48,7 +48,7 @@ fn models_are_retrained_run_by_run_to_the_same_bits() {
     fs_err::remove_file(place.path("one/outputs/00001.parquet")).expect("removed");
     binary::run(&mut retrain(&place, "one", &["--seed", "7"])).says(1, &["--seed 7, was 42"]);
     for (more, words) in [
-        (&["--runs", "3..4"][..], "there are 3 runs"),
+        (&["--runs", "3..4"][..], "there are only 3 runs"),
         (&["--runs", "4"][..], "A..B"),
         (&["--data", "pool.jsonl"][..], "--query-data"),
         (

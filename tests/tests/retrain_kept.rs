@@ -19,7 +19,7 @@ fn a_ground_truth_is_kept_in_the_store_and_read_from_there() {
     let draw = ["--dataset", "pool", "--count", "3", "--fraction", "0.5"];
     let nothing =
         binary::run(&mut retrain(&place, "one", &[&draw[..], &kept[..], &["--draw-only"]].concat()));
-    nothing.says(0, &["no run is done"]);
+    nothing.says(0, &["no run is finished"]);
     // Members in the order in which their runs were done.
     binary::ok(&mut retrain(&place, "one", &[&kept[..], &["--runs", "1..2"]].concat()));
     assert_eq!(place.value("SELECT count(*) FROM gstore.members WHERE ensemble = 'retrained'"), "1");
@@ -101,7 +101,7 @@ fn another_ground_truth_takes_the_place_of_the_one_that_is_there() {
     let first = outputs();
     assert_eq!((first.len(), members()), (2, Ok(2)));
     let same = run(&[&draw("2")[..], &kept, &["--force"]].concat());
-    same.says(0, &["2 of 2 runs done, 0 to do here"]).lacks(&["takes the place"]);
+    same.says(0, &["2 of 2 runs done, 0 to do here"]).lacks(&["replaces another one"]);
 
     // What is refused leaves folder and ensemble as they were.
     let line = |model: &str| format!("{{\"model\": \"{model}\", \"id\": \"s0\", \"loss\": 1.5}}\n");
@@ -112,7 +112,7 @@ fn another_ground_truth_takes_the_place_of_the_one_that_is_there() {
     let of_given = ["--ensemble", "given", "--query-dataset", "queries", "--force"];
     for (more, code, words) in [
         (&kept[..], 1, "with --force: its runs are then done once more"),
-        (&[&kept[..], &["--force", "--runs", "9..10"]].concat()[..], 2, "there are 3 runs"),
+        (&[&kept[..], &["--force", "--runs", "9..10"]].concat()[..], 2, "there are only 3 runs"),
         (&[&kept[..], &["--force"]].concat()[..], 2, "holds notes.txt, which no ground truth put there"),
         (&of_given[..], 1, "was not made by retraining"),
     ] {
@@ -123,7 +123,7 @@ fn another_ground_truth_takes_the_place_of_the_one_that_is_there() {
         assert!(outputs() == first && members() == Ok(2), "{words}");
     }
 
-    run(&[&draw("3")[..], &kept, &["--force"]].concat()).says(0, &["takes the place of another one"]);
+    run(&[&draw("3")[..], &kept, &["--force"]].concat()).says(0, &["replaces another one"]);
     let second = outputs();
     assert_eq!((second.len(), members()), (3, Ok(3)));
     // Another way of training, of the same rows.
@@ -157,15 +157,11 @@ fn flags_that_say_nothing_of_a_ground_truth_are_refused() {
         &["removal", "--scores", "best.csv", "--group", "source"],
         &["removal", "--scores", "best.csv", "--fraction", "0.4"],
     ] {
-        refused(
-            "other",
-            &[&data[..], more].concat(),
-            &["says nothing of --design", "it belongs to --design"],
-        );
+        refused("other", &[&data[..], more].concat(), &["has no effect with --design", "it is for --design"]);
     }
     // Random rows are removed anyway, next to those of methods, and each share is trained once.
     refused("other", &[&data[..], &["removal", "--random"]].concat(), &["unexpected argument '--random'"]);
-    refused("other", &[&data[..], &["removal"]].concat(), &["by which scores? give --scores or --sql"]);
+    refused("other", &[&data[..], &["removal"]].concat(), &["--design removal requires --scores or --sql"]);
     place.write("best.csv", "id,score\ns0,6\ns1,5\ns2,4\ns3,3\ns4,2\ns5,1\n");
     let removal = [&data[..], &["removal", "--scores", "best.csv"]].concat();
     refused(
@@ -177,7 +173,7 @@ fn flags_that_say_nothing_of_a_ground_truth_are_refused() {
     for (more, words) in [
         (&["random"][..], "there are 20 of 3 of 6 rows"),
         (&["leave-one-out", "--count", "7"][..], "there are 6 rows"),
-        (&["removal", "--scores", "best.csv", "--count", "3"][..], "rows are removed for 2 queries"),
+        (&["removal", "--scores", "best.csv", "--count", "3"][..], "there are only 2 queries"),
     ] {
         refused("other", &[&data[..], more].concat(), &[words]);
     }
@@ -208,7 +204,7 @@ fn flags_that_say_nothing_of_a_ground_truth_are_refused() {
         ["--draws", "5"],
         ["--missing", "error"],
     ] {
-        refused("one", &more, &["is a ground truth already", more[0]]);
+        refused("one", &more, &["is already a ground truth", more[0]]);
     }
     assert_eq!(place.read("one/subsets.jsonl"), before);
     binary::ok(&mut retrain(&place, "one", &["--draw-only"]));

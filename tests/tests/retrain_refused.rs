@@ -61,7 +61,7 @@ fn a_training_that_cannot_begin_replaces_no_ground_truth() {
         retrain(&place, &[more, &["--force"]].concat()).fails(&[says]);
         assert_eq!(world::bytes(&place.path("truth")), before, "{more:?}");
     }
-    retrain(&place, &["--lora-rank", "4", "--force"]).says(0, &["takes the place of another one"]);
+    retrain(&place, &["--lora-rank", "4", "--force"]).says(0, &["replaces another one"]);
 }
 
 #[test]
@@ -69,8 +69,8 @@ fn what_is_wrong_with_any_model_is_refused_before_one_is_downloaded() {
     let place = place();
     let draw = ["--data", "pool.jsonl", "--query-data", "queries.jsonl", "--count", "2"];
     for (more, says) in [
-        (["--runs", "5..6"], "--runs 5..6: there are 2 runs"),
-        (["--group", "topic"], "--group says nothing of --design random"),
+        (["--runs", "5..6"], "--runs 5..6: there are only 2 runs"),
+        (["--group", "topic"], "--group has no effect with --design random"),
         (["--rows", "none.txt"], "none.txt"),
     ] {
         let model =

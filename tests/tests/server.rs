@@ -263,7 +263,7 @@ fn a_server_that_others_reach_has_a_certificate_or_is_told_not_to() {
     place.write("file", "");
     for (args, says) in [
         (["serve", "--listen", "localhost:8815"], "127.0.0.1:8815"),
-        (["serve", "--time", "0s"], "above nothing"),
+        (["serve", "--time", "0s"], "a time above 0"),
         (["serve", "--log-level", "inof"], "error, warn, info, debug, trace"),
         (["serve", "--spill", "file"], "cannot be used"),
     ] {

@@ -105,7 +105,9 @@ fn an_evaluation_of_a_dataset_passes_over_single_numbers() {
     place.ingested("pool", Some(&place.path("pool.jsonl")), "embed-mean,loss");
     let made = place.ok(&["index", "--sketch", "--dataset", "pool"]);
     assert!(
-        made.contains(": no sketch; a sketch does not pay for 1 coordinate; named, it gets one"),
+        made.contains(
+            ": no sketch; a sketch does not pay off for 1 coordinate; name the feature to build one anyway"
+        ),
         "{made}"
     );
     // By its kind it is named.

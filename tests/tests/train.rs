@@ -192,7 +192,7 @@ fn a_merged_adapter_answers_as_base_and_adapter() {
     let adapter = world::demo().join("warmup/checkpoint-26").display().to_string();
     let lost = place.run(&["merge", &adapter, "-o", "lost"]);
     let says =
-        "adapter_config.json names; --model gives it where it is elsewhere: model: there is no such folder";
+        "adapter_config.json; if it is elsewhere, give it with --model: model: there is no such folder";
     lost.says(1, &[says]);
     place.run(&["merge", "merged", "-o", "twice"]).says(2, &["nothing to merge"]);
 }
@@ -446,7 +446,7 @@ fn options_of_files_are_refused_with_a_dataset() {
             binary::run(command.args(options).arg("--model").arg(&model))
         };
         for (options, says) in [
-            (["--field", "text=nonsense"], "--field names keys of files"),
+            (["--field", "text=nonsense"], "--field applies to files"),
             (["--duplicates", "first"], "--duplicates"),
         ] {
             of(&options).says(2, &[says]);

@@ -122,7 +122,7 @@ fn what_is_missing_of_checkpoints_is_told_with_what_to_do() {
     for name in ["tuned/checkpoint-1", "tuned/checkpoint-5"] {
         fs_err::create_dir(place.path(name)).expect("made");
     }
-    train(&place, &words).says(0, &["going on after step 2 of 4"]);
+    train(&place, &words).says(0, &["continuing after step 2 of 4"]);
     // What is damaged of the last one is told with the one before it.
     let state = fs_err::read_to_string(last.join("trainer_state.json")).expect("read");
     let counted = state.replace("\"global_step\": 4", "\"global_step\": 3");
@@ -158,7 +158,7 @@ fn options_that_leave_others_without_effect_are_told() {
     let place = place();
     let words = ["--output", "tuned", "--max-steps", "2", "--dry-run"];
     for (more, says) in [
-        (&["--num-train-epochs", "3"][..], "note: --max-steps 2 counts, and not --num-train-epochs 3"),
+        (&["--num-train-epochs", "3"][..], "note: --max-steps 2 overrides --num-train-epochs 3"),
         (
             &["--warmup-steps", "500"][..],
             "the warm-up takes 500 steps, and the training has 2 steps: the rate",

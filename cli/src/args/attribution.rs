@@ -41,8 +41,8 @@ impl ScoresArgs {
 pub struct ComparedScoresArgs {
     #[command(flatten)]
     pub methods: ScoresArgs,
-    /// Also a method that knows nothing, with which the others are compared without --against: uniform
-    /// numbers of this seed
+    /// Add a method that knows nothing, whose scores are uniform numbers of this seed; without --against the
+    /// others are compared with it
     #[arg(long, value_name = "SEED", num_args = 0..=1, default_missing_value = "0")]
     pub random: Option<u64>,
 }
@@ -58,7 +58,7 @@ pub struct ComparedScoresArgs {
     gstore evaluate lds --subsets subsets.jsonl --outputs outputs.csv --scores mine=scores.parquet\n\n\
     All methods are compared over the same queries and retrained models; each difference comes with its paired bootstrap.\n\n\
     Memory: 8 bytes for each row, query and method, and 8 bytes for each resample and method; \
-    16 for each row, query and module of a folder of Kronfluence's while it is read.")]
+    16 for each row, query and module while a folder of Kronfluence's is read.")]
 pub struct EvaluateAttributionArgs {
     #[command(flatten)]
     pub truth: TruthArgs,
@@ -96,7 +96,7 @@ pub struct TruthArgs {
 #[command(after_help = "Examples:\n  \
     gstore evaluate retrain --truth removed --design removal --scores less=less.csv --count 10 --data pool.jsonl --query-data queries.jsonl ...\n  \
     gstore evaluate brittleness --truth removed --report brittleness\n\n\
-    The rows that were removed are those of the scores that `gstore evaluate retrain` was given.")]
+    The removed rows are those that the scores given to `gstore evaluate retrain` rank first.")]
 pub struct EvaluateBrittlenessArgs {
     #[command(flatten)]
     pub truth: TruthArgs,
@@ -132,10 +132,10 @@ pub struct EvaluateFlipsArgs {
 #[command(after_help = "Examples:\n  \
     gstore evaluate scores --store s --dataset pool --query-dataset gsm8k --scores influence_results/llama/scores_ekfac -o report.md\n  \
     gstore evaluate scores --data pool.jsonl --query-data prompts.json --scores bm25=bm25.csv mine.npy -o report.md\n\n\
-    The report is that of `gstore score --report`, of scores that are there already; of several methods one after the other. Rows and \
-    queries are joined by id.\n\n\
+    The report is the one that `gstore score --report` writes, for scores computed before; several methods follow one another. \
+    Rows and queries are joined by id.\n\n\
     Memory: the texts of all rows and queries, and 8 bytes for each row, query and method; \
-    16 for each row, query and module of a folder of Kronfluence's while it is read.")]
+    16 for each row, query and module while a folder of Kronfluence's is read.")]
 pub struct EvaluateScoresArgs {
     /// File for the report, in Markdown: .md or .txt [default: standard output]
     #[arg(long, short, value_name = "FILE")]
@@ -152,5 +152,5 @@ pub struct EvaluateScoresArgs {
 /// What a row without a score means.
 const MISSING: &[Word<MissingScores>] = &[
     ("error", "An error", MissingScores::Refuse),
-    ("zero", "A score of 0: for methods that give their best rows alone", MissingScores::Zero),
+    ("zero", "A score of 0: for methods that list only their best rows", MissingScores::Zero),
 ];

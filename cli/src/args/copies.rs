@@ -17,7 +17,7 @@ pub use objective::{DaunceObjectiveArgs, DaunceRateArgs};
 #[command(after_help = "Examples:\n  \
     gstore daunce prepare --model llama --data pool.jsonl --full --output start.states\n  \
     gstore daunce train --model llama --data pool.jsonl --full --models 0..8 --steps 16 --hidden-states start.states --output ens\n\n\
-    `gstore daunce train` makes such a file of its own where it needs one; several jobs may have one in common.\n\n\
+    `gstore daunce train` makes this file itself when it needs one; several jobs can share one.\n\n\
     Disk: four bytes for each scored token and unit of the model's width.")]
 pub struct DauncePrepareArgs {
     #[command(flatten)]
@@ -33,9 +33,9 @@ pub struct DauncePrepareArgs {
     gstore daunce train --store s --model llama --dataset pool --models 100 --steps 16 --batch-size 16 --output ens\n  \
     gstore daunce train --model llama --data pool.jsonl --models 25..50 --steps 16 --output part2\n  \
     gstore daunce train --store s --model llama --dataset pool --until agreement=0.8 --target gsm8k --max-models 200 --steps 16 --output ens\n\n\
-    Copies that are there already are not trained again: the same command goes on after Ctrl-C or a crash, with the same bits. Each copy\n\
-    depends on --seed and its number alone, so several machines may share the numbers. More: docs/daunce.md\n\n\
-    Memory: the weights once, six numbers of four bytes for each trained weight of each copy at work, and the activations of a piece for each thread.")]
+    Complete copies are not trained again: after Ctrl-C or a crash, run the same command to continue, with the same bits. Each copy\n\
+    depends only on --seed and its number, so several machines can share the numbers. More: docs/daunce.md\n\n\
+    Memory: the weights once, 24 bytes for each trained weight of each copy that is being trained, and the activations of a piece for each thread.")]
 pub struct DaunceTrainArgs {
     #[command(flatten)]
     pub of: DaunceOfArgs,

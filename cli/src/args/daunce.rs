@@ -55,7 +55,7 @@ pub enum DaunceWhat {
     gstore daunce losses --store s --ensemble e --model llama --dataset pool\n  \
     gstore daunce losses --store s --ensemble mine --model llama --adapter theta0 --adapters 'tuned/model-*' --dataset pool\n\n\
     First the losses of theta_0, then a column for each model whose weights are here; each is published when it is whole, and what is there is\n\
-    not computed again. Ctrl-C keeps what was sealed, and the same command goes on from there. More: docs/daunce.md\n\n\
+    not computed again. Ctrl-C keeps what was sealed; run the same command again to continue. More: docs/daunce.md\n\n\
     Memory: the weights, and for each thread the activations of one batch.")]
 pub struct DaunceLossesArgs {
     /// The ensemble
@@ -98,7 +98,7 @@ pub struct DaunceLossesArgs {
 
 /// Places of members: `a..b`, or one.
 fn range(text: &str) -> Result<(usize, usize), String> {
-    let wrong = || format!("{text:?} is not a range of members: a..b, from a up to b without b itself");
+    let wrong = || format!("{text:?} is not a range of members: expected a..b, which excludes b");
     let number = |text: &str| text.trim().parse::<usize>().map_err(|_| wrong());
     let (from, to) = match text.split_once("..") {
         Some((from, to)) => (number(from)?, number(to)?),

@@ -12,7 +12,7 @@ use super::BACKENDS;
 pub struct DevicesArgs {
     /// What computes
     #[arg(long, alias = "device", visible_alias = "devices", value_name = "NAME", value_delimiter = ',', num_args = 1.., default_value = "cpu",
-        help = format!("{BACKENDS}; several of one sort (cuda:0,cuda:1), or all NVIDIA GPUs (all), share the work"))]
+        help = format!("{BACKENDS}; several of one kind (cuda:0,cuda:1), or all NVIDIA GPUs (all), share the work"))]
     pub backend: Vec<DeviceName>,
 }
 

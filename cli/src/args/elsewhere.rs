@@ -7,7 +7,7 @@ use clap::Command;
 const COMMANDS: &[(&str, &[&str], &str)] = &[
     ("gstore", &["list"], "`gstore ls` lists datasets, runs and features"),
     ("gstore", &["show", "describe", "status", "stats", "inspect", "tables", "schema"],
-        "`gstore ls` lists what there is, `gstore info` describes one of it, `gstore query .schema` the columns"),
+        "`gstore ls` lists what is in the store, `gstore info` describes one entry, `gstore query .schema` the columns"),
     ("gstore", &["shell", "sql", "repl", "console", "open"],
         "`gstore query` runs SQL; without a statement it is a shell"),
     ("gstore", &["head", "tail", "count", "filter", "sample", "join"],
@@ -121,13 +121,13 @@ pub fn in_place_of(command: &Command, word: &str) -> Option<String> {
             "the ending of -o says it: .jsonl for the original lines, .csv, .tsv, .parquet or .arrow for a table"
         }
         ("snapshots", "n" | "limit" | "top" | "last") => {
-            "SQL has it: gstore query \"SELECT * FROM gstore.snapshots ORDER BY number DESC LIMIT 5\""
+            "use SQL: gstore query \"SELECT * FROM gstore.snapshots ORDER BY number DESC LIMIT 5\""
         }
         ("query", "n" | "k" | "limit" | "top") => {
-            "the statement has it: gstore query \"SELECT * FROM pool LIMIT 5\""
+            "write it in the statement: gstore query \"SELECT * FROM pool LIMIT 5\""
         }
         ("query", "c" | "e" | "command" | "execute" | "sql") => {
-            "the statement stands there without an option: gstore query \"SELECT 1\""
+            "give the statement as an argument, without an option: gstore query \"SELECT 1\""
         }
         ("train", "max-train-samples") => {
             "--percentage SHARE takes a random share of the samples, --rows FILE those that a file lists"

@@ -14,14 +14,14 @@ pub struct EngineArgs {
     /// the modules of the factors]
     #[arg(long, value_name = "GLOB", value_delimiter = ',', num_args = 1..)]
     pub modules: Vec<String>,
-    /// Tokens in one batch of whole rows; of sums the last bits follow from it [default: 512; for scores with
+    /// Tokens in one batch of whole rows; the last bits of sums depend on it [default: 512; for scores with
     /// many queries on the CPU up to 8192]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub batch_tokens: Option<u32>,
     #[command(flatten)]
     pub devices: DevicesArgs,
-    /// Precision of the factors of matrix products [default: that of the factors; where there are none f32,
-    /// with --backend cuda bf16]
+    /// Precision of the factors of matrix products [default: that of the factors; without factors f32, with
+    /// --backend cuda bf16]
     #[arg(long, value_parser = precision())]
     pub compute: Option<ComputePrecision>,
     /// Bytes of memory to stay below, e.g. 8GB: layers are then computed twice rather than kept [default:

@@ -58,8 +58,8 @@ pub enum EvaluateWhat {
     Several systems are compared over the same rows, joined by their ids; each difference comes with its paired bootstrap.\n\n\
     Memory: all texts, 56 bytes for each row and system, and 8 bytes for each resample and system.")]
 pub struct EvaluateTextArgs {
-    /// Files of predictions, as in `gstore add`; NAME= calls a system so. One record may hold those of
-    /// several: `expected_completion` with others that end in _completion
+    /// Files of predictions, as in `gstore add`; NAME= names the system. One record may hold those of several
+    /// systems: `expected_completion` with others that end in _completion
     #[arg(long, value_name = "[NAME=]PATH", num_args = 1.., required_unless_present = "dataset")]
     pub data: Vec<String>,
     /// Datasets of answers in the store
@@ -71,7 +71,7 @@ pub struct EvaluateTextArgs {
     /// Dataset of the store with the references, joined by id
     #[arg(long, value_name = "DATASET")]
     pub reference_dataset: Option<String>,
-    /// Key of the predictions; several are several systems [default: prediction, completion, or the last
+    /// Key of the predictions; several keys make several systems [default: prediction, completion, or the last
     /// message]
     #[arg(long, value_name = "[NAME=]KEY")]
     pub prediction: Vec<String>,
@@ -92,7 +92,7 @@ pub struct EvaluateTextArgs {
     gstore evaluate tasks --model llama --checkpoints tuned=run/checkpoint-224 --data questions.jsonl --shots dev.jsonl --few-shot 5\n  \
     gstore evaluate tasks --store s --run warmup --layout bbh --data eval/bbh --report bbh-report\n  \
     gstore evaluate tasks --layout mmlu --data eval/mmlu --targets mmlu-target.jsonl\n\n\
-    The base and all checkpoints answer the same questions. Those that share a tokenizer must also share the template: where theirs write other prompts, give one as --template. A model with another tokenizer reads the prompts by its own tokenizer and template, which the report names; --tokenizer and --template are for all models. Ctrl-C keeps what is done where the result is a file; the same command goes on.\n\n\
+    The base and all checkpoints answer the same questions. Those that share a tokenizer must also share the template: where their own templates write different prompts, give one with --template. A model with another tokenizer reads the prompts by its own tokenizer and template, which the report names; --tokenizer and --template apply to all models. If the result is a file, Ctrl-C keeps what is done; run the same command again to continue.\n\n\
     Memory: one model's weights, the questions with their tokens, and what `gstore generate` takes.")]
 pub struct EvaluateTasksArgs {
     #[command(flatten)]
@@ -165,13 +165,13 @@ pub struct TaskArgs {
     /// Text that ends a generated answer; may be repeated [default: that of the layout]
     #[arg(long, value_name = "TEXT")]
     pub stop: Vec<String>,
-    /// Tokens of a generated answer at most [default: that of the layout]
+    /// Maximum number of tokens of a generated answer [default: that of the layout]
     #[arg(long, value_name = "N", value_parser = at_least::<usize>(1))]
     pub max_new_tokens: Option<usize>,
-    /// Regular expression: what of a generated answer counts is its first group in the first match
+    /// Regular expression whose first group, in its first match, is the part of a generated answer that counts
     #[arg(long, value_name = "REGEX")]
     pub pattern: Option<String>,
-    /// Of bbh: examples without chains of thought
+    /// For bbh: examples without chains of thought
     #[arg(long)]
     pub no_cot: bool,
     /// Only the first N questions of each task
@@ -236,7 +236,7 @@ fn resamples(text: &str) -> Result<usize, String> {
     let number = at_least::<usize>(100)(text)?;
     match number <= Bootstrap::MOST {
         true => Ok(number),
-        false => Err(format!("a whole number of at most {} is wanted", Bootstrap::MOST)),
+        false => Err(format!("expected a whole number of at most {}", Bootstrap::MOST)),
     }
 }
 

@@ -76,9 +76,9 @@ pub enum Fisher {
     gstore factors fit mlps --store s --dataset pool --model llama --modules '*.mlp.*' --limit 10000 --data-partitions 8\n  \
     gstore factors fit early --store s --dataset pool --model llama --checkpoint run/checkpoint-500 --average run/checkpoint-250\n  \
     gstore factors fit mlps --store s --dataset pool --model llama --modules '*.mlp.*' --limit 10000 --partition 3/8 --folder shared\n\n\
-    Ctrl-C stops cleanly; the same command goes on with the partitions that are missing. Of an array job each machine runs --partition I/N\n\
-    twice with one --folder, the second time once all covariances are there; one run with --data-partitions N in its place then publishes.\n\n\
-    Memory: the weights, and 8 bytes for each value of the modules' sums, as often as threads and one more; --dry-run says how much.")]
+    Ctrl-C stops cleanly; run the same command again to compute the missing partitions. In an array job each machine runs --partition I/N\n\
+    twice with one --folder, the second time once all covariances are there; then one run with --data-partitions N instead publishes.\n\n\
+    Memory: the weights, and 8 bytes for each value of the modules' sums, once for each thread and once more; --dry-run says how much.")]
 pub struct FactorsFitArgs {
     /// Name of the factors
     #[arg(value_name = "NAME")]
@@ -276,9 +276,9 @@ pub struct FactorsExportArgs {
 #[command(after_help = "Examples:\n  \
     gstore factors import influence_results/run/factors_ekfac ekfac --store s --model llama\n  \
     gstore factors import influence_results/run/factors_ekfac ekfac --store s --model llama --dataset pool --template plain\n\n\
-    A folder that `gstore factors export` wrote says itself what its factors are of. Of others the model is named: factors with modules\n\
-    that it lacks are refused. Which data they were fitted on is then not known and not compared, unless --dataset names it: its samples\n\
-    and tokens have to be as many as those of the factors, which `gstore factors fit --extend` can then go on from.")]
+    A folder written by `gstore factors export` says what its factors belong to. For any other, name the model: factors with modules\n\
+    that it lacks are refused. Which data they were fitted on is then not known and not compared, unless --dataset names it: the numbers\n\
+    of its samples and tokens must match those of the factors, which `gstore factors fit --extend` can then extend.")]
 pub struct FactorsImportArgs {
     /// The folder: Kronfluence calls it `factors_NAME`
     #[arg(value_name = "FOLDER")]
@@ -306,14 +306,15 @@ pub(super) fn damping(text: &str) -> Result<Damping, String> {
     if text == "auto" || text == "null" {
         return Ok(Damping::OfMean);
     }
-    let number = text.parse().map_err(|_| "auto, or a number that is not negative, is wanted".to_owned())?;
+    let number = text.parse().map_err(|_| "expected auto or a number that is not negative".to_owned())?;
     Damping::value(number).map_err(|error| error.to_string())
 }
 
 /// A partition of the data: in other words than a shard, which has the same form.
 fn partition(text: &str) -> Result<ShardIndex, String> {
-    text.parse()
-        .map_err(|_| "I/N is wanted, such as 3/8 for the third of eight partitions: I is 1 to N".to_owned())
+    text.parse().map_err(|_| {
+        "expected I/N with I from 1 to N, such as 3/8 for the third of eight partitions".to_owned()
+    })
 }
 
 /// A part of a mixture.
@@ -322,13 +323,13 @@ fn part(text: &str) -> Result<MixPart, String> {
         return Ok(MixPart::Auto);
     }
     let found = text.parse().ok().filter(|part: &f64| (0.0..=1.0).contains(part));
-    found.map(MixPart::Is).ok_or_else(|| "auto, or a number from 0 to 1 is wanted".to_owned())
+    found.map(MixPart::Is).ok_or_else(|| "expected auto or a number from 0 to 1".to_owned())
 }
 
 /// A percentage.
 fn percentile(text: &str) -> Result<f64, String> {
     let found = text.parse().ok().filter(|percent: &f64| (0.0..=100.0).contains(percent));
-    found.ok_or_else(|| "a number from 0 to 100 is wanted".to_owned())
+    found.ok_or_else(|| "expected a number from 0 to 100".to_owned())
 }
 
 #[cfg(test)]
@@ -345,7 +346,7 @@ mod tests {
         assert!(part("1.5").is_err() && part("nan").is_err());
         assert_eq!(partition("2/8").map(ShardIndex::index), Ok(2));
         for wrong in ["5/4", "0/4", "3"] {
-            assert!(partition(wrong).unwrap_err().contains("I is 1 to N"), "{wrong}");
+            assert!(partition(wrong).unwrap_err().contains("I from 1 to N"), "{wrong}");
         }
     }
 }

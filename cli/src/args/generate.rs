@@ -20,9 +20,9 @@ use super::{DevicesArgs, Format, GivenTextArgs, at_least};
     gstore generate --model llama --adapter warmup/checkpoint-224 --data gsm8k.jsonl --temperature 0.8 --top-p 0.95 -o answers.jsonl\n  \
     gstore generate --store s --run warmup --dataset gsm8k --where \"subtask = 'test'\" --as answers\n  \
     gstore generate --model llama --data texts.jsonl --perplexity -o perplexity.csv\n\n\
-    Without --temperature, --top-k or --top-p the most likely token is taken each time. An answer depends on its prompt, the options and the seed\n\
-    alone: not on the number of threads or on the other prompts. Ctrl-C keeps the answers that are done; the same command goes on.\n\
-    Flags may be written with underscores, as transformers has them. More: docs/generate.md\n\n\
+    Without --temperature, --top-k or --top-p the most likely token is taken each time. An answer depends only on its prompt, the options and the seed,\n\
+    not on the number of threads or on the other prompts. Ctrl-C keeps finished answers; run the same command again to continue.\n\
+    Flags may be written with underscores, as in transformers. More: docs/generate.md\n\n\
     Memory: the weights, the prompts, and for each prompt of --batch-size the keys and values of its tokens and two rows of logits.")]
 pub struct GenerateArgs {
     #[command(flatten)]
@@ -110,7 +110,7 @@ pub struct PromptArgs {
     /// Give each --prompt as a user's message with any template, and its answer as a conversation
     #[arg(long, requires = "prompt", conflicts_with_all = ["data", "dataset", "text"])]
     pub chat: bool,
-    /// Files, folders or patterns, as in `gstore add`; a prompt needs no completion, and one that is there is
+    /// Files, folders or patterns, as in `gstore add`; a prompt needs no completion, and an existing one is
     /// not shown to the model
     #[arg(long, value_name = "PATH", num_args = 1.., conflicts_with_all = ["dataset", "text"])]
     pub data: Vec<PathBuf>,
@@ -154,13 +154,13 @@ pub struct SamplingArgs {
     /// Seed of the draws; refused where the most likely token is taken [default: 42]
     #[arg(long, value_name = "N")]
     pub seed: Option<u64>,
-    /// Tokens of an answer at most
+    /// Maximum number of tokens of an answer
     #[arg(long, value_name = "N", default_value_t = StoppingCriteria::MAX_NEW_TOKENS, value_parser = at_least::<usize>(1))]
     pub max_new_tokens: usize,
     /// Text that ends an answer and is not included in it; may be repeated
     #[arg(long, alias = "stop-strings", value_name = "TEXT")]
     pub stop: Vec<String>,
-    /// Go on after a token that ends answers
+    /// Continue past a token that ends answers
     #[arg(long)]
     pub ignore_eos: bool,
 }

@@ -29,8 +29,8 @@ pub struct GradientArgs {
     /// Dimension of each module of gradients projected module by module [default: 1024]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=16_777_216))]
     pub module_dim: Option<u32>,
-    /// With --projection ekfac: the factors, by their name in the store; how records become tokens is as in
-    /// their fit where no flag says it
+    /// With --projection ekfac: the factors, by their name in the store; records become tokens as in their
+    /// fit unless flags say otherwise
     #[arg(long, value_name = "NAME")]
     pub factors: Option<String>,
     /// With --projection ekfac: accept factors of another checkpoint, of rows that have changed since or of
@@ -40,7 +40,7 @@ pub struct GradientArgs {
     /// Seed of the projection [default: 0]
     #[arg(long, value_name = "N", value_parser = super::at_least::<u64>(0))]
     pub seed: Option<u64>,
-    /// What the loss of a scored token is [default: cross-entropy]
+    /// Loss of a scored token [default: cross-entropy]
     #[arg(long, value_parser = one_of(LOSSES))]
     pub loss: Option<LossForm>,
     /// Share of the uniform distribution that is mixed into the target of cross-entropy [default: 0]
@@ -134,12 +134,12 @@ const COMPUTED: [Word<ComputePrecision>; 4] = [
     ("f32", "Single precision", ComputePrecision::F32),
     (
         "tf32",
-        "Rounded to 10 bits of mantissa by the units of an NVIDIA GPU that multiply: with --backend cuda alone",
+        "Rounded to 10 bits of mantissa by the tensor cores of an NVIDIA GPU: only with --backend cuda",
         ComputePrecision::Tf32,
     ),
     (
         "bf16x3",
-        "As sums of two bf16, with 16 bits of mantissa: faster on processors with AMX if layers are wide, gradients within about 0.001 %; elsewhere as f32. With --backend cpu alone",
+        "As sums of two bf16, with 16 bits of mantissa: faster on processors with AMX if layers are wide, gradients within about 0.001 %; elsewhere as f32. Only with --backend cpu",
         ComputePrecision::Bf16x3,
     ),
     (
@@ -157,7 +157,7 @@ const PRECISIONS: [Word<ComputePrecision>; 5] = [
     COMPUTED[3],
     (
         "i8",
-        "As bf16, with weights of layers as bytes in a GPU's memory, half as many: gradients within about 3 %, with --backend cuda alone",
+        "As bf16, with layer weights as bytes in GPU memory, at half the size: gradients within about 3 %, only with --backend cuda",
         ComputePrecision::I8,
     ),
 ];
@@ -169,7 +169,11 @@ pub(super) fn precision() -> impl TypedValueParser<Value = ComputePrecision> {
 
 fn share(text: &str) -> Result<f32, String> {
     let value: f32 = text.parse().map_err(|_| "not a number".to_owned())?;
-    if (0.0..1.0).contains(&value) { Ok(value) } else { Err("a share is at least 0 and below 1".to_owned()) }
+    if (0.0..1.0).contains(&value) {
+        Ok(value)
+    } else {
+        Err("expected a share of at least 0 and below 1".to_owned())
+    }
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use gstore_query::sketch::Planes;
 /// What sketches keep of their codes, where a command makes some.
 #[derive(Args, Debug, Clone, Copy)]
 pub struct PlanesArgs {
-    /// Planes that the sketches keep: sign, nibble, int8 [default: as its sketches have it, else all]
+    /// Planes that the sketches keep: sign, nibble, int8 [default: those of its sketches, else all]
     #[arg(long, value_name = "PLANES", requires = "sketch")]
     pub planes: Option<Planes>,
 }
@@ -22,17 +22,17 @@ pub struct PlanesArgs {
     gstore index --store s --evaluate --dataset pool  # what graphs find, and what sketches save\n  \
     gstore query --store s \"SELECT id, score FROM influence('pool', 'gsm8k', mode => 'sketch') ORDER BY score DESC LIMIT 100\"\n\n\
     A sketch holds short codes of every stored vector, 1.6 bytes a coordinate. Rankings in the mode `sketch` read them first and only those vectors that they\n\
-    cannot rule out. It is made segment by segment: Ctrl-C keeps what is done, and the same command goes on. Features of fewer than 16 coordinates, as losses, get one\n\
-    only if they or their kinds are named. Indexes are no part of a snapshot; after\n\
-    adding rows, give the command again or use `gstore ingest --sketch`; `gstore compact` makes those of the files that it writes. Backups leave them out.\n\n\
-    Codes are kept in three planes: sign (a bit a coordinate), nibble (4 bits) and int8 (8 bits). With --planes a sketch keeps some of them. Rankings promise the\n\
-    same and read more vectors; `certified` needs int8. The choice stays with the feature, also for rows that come later, until another is given: then its\n\
-    sketches are made again. --evaluate tells what each plane takes and saves.\n\n\
+    cannot rule out. It is built segment by segment: Ctrl-C keeps what is done; run the same command again to continue. Features of fewer than 16 coordinates, such as losses, get one\n\
+    only if they or their kinds are named. Indexes are not part of a snapshot; after\n\
+    adding rows, run the command again or use `gstore ingest --sketch`; `gstore compact` makes those of the files that it writes. Backups leave them out.\n\n\
+    Codes are kept in three planes: sign (a bit a coordinate), nibble (4 bits) and int8 (8 bits). With --planes a sketch keeps some of them. Rankings keep the\n\
+    same guarantee but read more vectors; `certified` needs int8. The choice is kept for the feature, also for rows that are added later, until another is given: then its\n\
+    sketches are rebuilt. --evaluate reports what each plane costs and saves.\n\n\
     Memory: for each thread one block and its codes.\n\n\
     A graph links every vector, divided by its length, to its neighbours (HNSW); nearest(...) in SQL finds rows by it without comparing all. It takes 2 bytes a\n\
-    coordinate and about 300 a vector, and while it is made three times that in memory: of one segment at a time. The need is\n\
-    shown before, and a disk without room for it is refused. It is made segment by segment\n\
-    like a sketch, but only by this command: what `gstore compact`, `gstore delete --purge`, `gstore ingest` and `gstore attach` write has no graph until it is given again.")]
+    coordinate and about 300 a vector, and while it is made three times that in memory: of one segment at a time. The command shows\n\
+    the space that it needs first, and refuses to start if the disk lacks it. It is made segment by segment\n\
+    like a sketch, but only by this command: what `gstore compact`, `gstore delete --purge`, `gstore ingest` and `gstore attach` write has no graph until it is run again.")]
 #[command(group = ArgGroup::new("made").args(["sketch", "hnsw"]))]
 pub struct IndexArgs {
     /// Features, by label, dataset/label or number
@@ -49,7 +49,7 @@ pub struct IndexArgs {
     /// Make the graphs of neighbours that are missing: of embeddings, unless features or kinds are named
     #[arg(long, conflicts_with_all = ["sketch", "planes"])]
     pub hnsw: bool,
-    /// Compare graphs with a scan: recall, vectors compared, time; and tell what planes of sketches save
+    /// Compare graphs with a scan: recall, vectors compared, time; and report what planes of sketches save
     #[arg(long, conflicts_with_all = ["sketch", "planes"])]
     pub evaluate: bool,
     /// Only features of these kinds
@@ -62,10 +62,10 @@ pub struct IndexArgs {
     #[arg(long, value_name = "N", requires = "evaluate", conflicts_with = "sketch", default_value_t = 100,
         value_parser = super::at_least::<usize>(1))]
     pub queries: usize,
-    /// Which rows those are
+    /// Seed of the choice of those rows
     #[arg(long, value_name = "N", requires = "evaluate", conflicts_with = "sketch", default_value_t = 0)]
     pub seed: u64,
-    /// Candidates that a search keeps in --evaluate [default: as nearest() has it]
+    /// Candidates that a search keeps in --evaluate [default: that of nearest()]
     #[arg(long, value_name = "N", requires = "evaluate", conflicts_with = "sketch", value_parser = super::at_least::<usize>(1))]
     pub ef: Option<usize>,
     /// Rebuild existing ones
@@ -105,6 +105,6 @@ mod tests {
             assert!(parse(words).is_ok(), "{words}");
         }
         let error = parse("--evaluate --ef 0").expect_err("refused").to_string();
-        assert!(error.contains("a whole number of at least 1 is wanted"), "{error}");
+        assert!(error.contains("expected a whole number of at least 1"), "{error}");
     }
 }

@@ -15,7 +15,7 @@ use super::{DevicesArgs, GivenTextArgs, GradientArgs, PlanesArgs, SampleArgs, at
     gstore ingest --store s --dataset pool --data pool.jsonl --model llama --checkpoints 'run/checkpoint-*' --features grad-adam,embed-mean,loss\n  \
     gstore ingest --store s --data 'targets/*.jsonl' --model llama --checkpoints 'run/checkpoint-*' --features grad-sgd\n\n\
     The training set takes grad-adam (what an optimizer step on the row would do), the target takes grad-sgd.\n\
-    Ctrl-C stops cleanly; the same command goes on where it stopped.\n\n\
+    Ctrl-C stops cleanly; run the same command again to continue.\n\n\
     Memory: the weights, plus for each thread the activations of one batch and the gradients of its rows; it does not grow with the number of rows.")]
 pub struct IngestArgs {
     /// Name of the dataset: lower-case letters, digits and _ [default: each file or folder of --data is

@@ -16,12 +16,12 @@ use super::size::size;
     gstore delete --store s --dataset pool --id dolly_17 dolly_18\n  \
     gstore delete --store s --dataset pool --where \"source = 'scraped' AND tokens < 8\" --dry-run\n  \
     gstore delete --store s --dataset pool --ids opted-out.txt --purge --yes\n\n\
-    Rows that any of --id, --ids and --where names are deleted; ids that are not there are listed and no error. Deleted rows are hidden from every\n\
+    Rows that any of --id, --ids and --where names are deleted; ids that do not exist are listed and are not an error. Deleted rows are hidden from every\n\
     query from the next snapshot on; older snapshots still show them until `gstore gc` removes those, and the bytes stay until\n\
     `gstore compact --max-deleted 0`. --purge is for privacy: the rows, and all that were deleted before, are written out of every file, and\n\
-    the history before it goes, with its tags. Artifacts of `gstore evaluate retrain` keep ids: each that has some is named, with what removes it.\n\
+    the history before it goes, with its tags. Artifacts of `gstore evaluate retrain` keep ids: each that contains some is named, with the commands that remove it.\n\
     Backups and the output of shards are other folders: purge those yourself.\n\n\
-    Memory: the ids of --ids, 8 bytes for each row that --where finds, 16 bytes for each run of deleted rows; with --purge, one batch of rows besides."
+    Memory: the ids of --ids, 8 bytes for each row that --where finds, 16 bytes for each run of deleted rows; and with --purge one batch of rows."
 )]
 pub struct DeleteArgs {
     /// Name of the dataset
@@ -228,7 +228,7 @@ pub struct RestoreArgs {
 
 fn share(text: &str) -> Result<f64, String> {
     let share = super::fraction(text).filter(|share| (0.0..=1.0).contains(share));
-    share.ok_or_else(|| "give a share from 0 to 1".to_owned())
+    share.ok_or_else(|| "expected a share from 0 to 1".to_owned())
 }
 
 /// `30d`, `12h`, `15m`, `0s`.
@@ -238,7 +238,7 @@ pub(super) fn age(text: &str) -> Result<Duration, String> {
     found
         .and_then(|(number, seconds)| number.parse::<u64>().ok()?.checked_mul(*seconds))
         .map(Duration::from_secs)
-        .ok_or_else(|| "give an age such as 30d, 12h, 15m or 0s".to_owned())
+        .ok_or_else(|| "expected an age such as 30d, 12h, 15m or 0s".to_owned())
 }
 
 /// An age that is not nothing.
@@ -247,9 +247,7 @@ pub(super) fn some_time(text: &str) -> Result<Duration, String> {
     // Such times are added to dates, and calendars end.
     let most = Duration::from_hours(24 * 365 * 1000);
     let time = age(text).ok().filter(|time| !time.is_zero() && *time <= most);
-    time.ok_or_else(|| {
-        "give a time above nothing and of at most 1000 years, such as 30d, 12h, 15m or 1s".to_owned()
-    })
+    time.ok_or_else(|| "expected a time above 0 and up to 1000 years, such as 30d, 12h, 15m or 1s".to_owned())
 }
 
 #[cfg(test)]

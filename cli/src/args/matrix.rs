@@ -13,12 +13,12 @@ use super::{PairArgs, StateArgs};
     gstore matrix --store s --pool pool --target gsm8k -o scores.parquet\n  \
     gstore matrix --store s --pool pool --target gsm8k,mmlu -o scores --dry-run\n  \
     gstore matrix --store s --pool pool --target pool --kind embed-mean -o all\n\n\
-    Each score is that of influence() for this one target sample. Rows without a score are left out, as there; excluded() lists them.\n\
+    Each score is what influence() gives for that one target sample. Rows without a score are left out, as there; excluded() lists them.\n\
     A line is a row of the pool: `row`, `id`, and `scores`, a list of fixed size with a number for each target sample; docs/matrix.md says how to read it.\n\
     A name that ends in .parquet is one file; one without an ending, or with a slash at its end, is a folder, whose parts may be of any number of target samples.\n\
-    Where the disk has too little room, nothing is begun. One file takes twice its size while it is made, and has at most 32,768 target samples.\n\
-    Nothing is visible under the name before all of it is there. Ctrl-C, a full disk or a crash lose at most one part, and the same command goes on;\n\
-    once the store or a flag has changed, it says so instead.\n\n\
+    If the disk has too little room, nothing is begun. One file takes twice its size while it is written, and has at most 32,768 target samples.\n\
+    Nothing is visible under the name until all of it is complete. Ctrl-C, a full disk or a crash lose at most one part: run the same command again to continue;\n\
+    if the store or a flag has changed, it says so instead.\n\n\
     Memory: --memory for the vectors of the target samples, and 48 MiB for each thread.")]
 pub struct MatrixArgs {
     /// Datasets whose rows are scored

@@ -122,14 +122,14 @@ pub struct Cli {
 }
 
 /// What `--backend` takes.
-const BACKENDS: &str = "What computes: cpu (fastest on a processor), `cuda[:N]` (an NVIDIA GPU), candle, `candle:cuda[:N]` or \
+const BACKENDS: &str = "Compute backend: cpu (fastest on a CPU), `cuda[:N]` (an NVIDIA GPU), candle, `candle:cuda[:N]` or \
                         `candle:metal[:N]`";
 
 /// A whole number from `least` on.
 fn at_least<T: TryFrom<u64>>(least: u64) -> impl Fn(&str) -> Result<T, String> + Clone {
     move |text| {
         let number = text.parse().ok().filter(|n: &u64| *n >= least).and_then(|n| T::try_from(n).ok());
-        number.ok_or_else(|| format!("a whole number of at least {least} is wanted"))
+        number.ok_or_else(|| format!("expected a whole number of at least {least}"))
     }
 }
 
@@ -150,7 +150,7 @@ fn fraction(text: &str) -> Option<f64> {
 /// A share above 0 and at most 1.
 fn part_or_all(text: &str) -> Result<f64, String> {
     let found = fraction(text).filter(|share| *share > 0.0 && *share <= 1.0);
-    found.ok_or_else(|| "a share above 0 and at most 1 is wanted, such as 0.05 or 5%".to_owned())
+    found.ok_or_else(|| "expected a share above 0 and at most 1, such as 0.05 or 5%".to_owned())
 }
 
 /// Threads of a command at most. Some work starts all of them at once, and a slip of the finger must not ask
@@ -160,7 +160,7 @@ const MOST_THREADS: usize = 1024;
 /// A number of threads.
 pub(crate) fn threads(text: &str) -> Result<NonZeroUsize, String> {
     let number = text.parse().ok().filter(|n: &NonZeroUsize| n.get() <= MOST_THREADS);
-    number.ok_or_else(|| format!("a whole number of at least 1 and at most {MOST_THREADS} is wanted"))
+    number.ok_or_else(|| format!("expected a whole number from 1 to {MOST_THREADS}"))
 }
 
 /// Options that every command takes.
@@ -197,7 +197,7 @@ pub enum Command {
     Merge(MergeArgs),
     /// Let a model answer prompts, into a file or as a dataset; or score given texts
     Generate(GenerateArgs),
-    /// Run a pipeline: commands in one TOML file, those that are up to date left out
+    /// Run a pipeline: the commands of a TOML file, without those that are up to date
     Run(RunArgs),
     /// Compare models by text metrics or tasks, and scores of training rows with retraining
     Evaluate(EvaluateArgs),

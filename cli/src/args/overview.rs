@@ -53,7 +53,7 @@ pub fn without_command(root: &Command, argv: &[OsString], error: &clap::Error) -
             }
             let known: Vec<&str> = command.get_subcommands().map(Command::get_name).collect();
             let (of, known) = (command.get_name(), known.join(", "));
-            Some(format!("error: `gstore {of}` has no command `{name}`{hint}\n  there are {known}"))
+            Some(format!("error: `gstore {of}` has no command `{name}`{hint}\n  its commands are {known}"))
         }
         ErrorKind::MissingSubcommand | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
             let has_one = argv.iter().skip(1).any(is_command);
@@ -94,28 +94,28 @@ pub fn misplaced_hint(root: &Command, argv: &[OsString], error: &clap::Error) ->
         "--remote" if root.find_subcommand("query").is_some_and(|query| has_option(query, "remote")) => {
             let name = first.unwrap_or_default();
             Some(format!(
-                "error: `gstore {name}` asks no server; `gstore query` and `gstore select` have --remote"
+                "error: `gstore {name}` cannot query a server; only `gstore query` and `gstore select` have --remote"
             ))
         }
         _ if first == Some("query") && behind_table.is_some_and(is_table) => {
             let table = behind_table.unwrap_or_default();
-            Some(format!("error: `{table}` stands by itself; each table has its own option: --with {table}"))
+            Some(format!("error: unexpected argument `{table}`; repeat the option for each table: --with {table}"))
         }
         word if first == Some("generate") && behind_text(argv, word).is_some() => behind_text(argv, word)
             .map(|option| {
-                format!("error: `{word}` stands by itself; each text has its own option: --{option} '{word}'")
+                format!("error: unexpected argument `{word}`; repeat the option for each text: --{option} '{word}'")
             }),
         "--dry-run" if first == Some("drop") => {
-            Some("error: a drop has no dry run; `gstore revert` takes it back".to_owned())
+            Some("error: `gstore drop` has no --dry-run; `gstore revert` undoes a drop".to_owned())
         }
         word if word.starts_with('-') && in_place_of(command, word).is_some() => {
             in_place_of(command, word).map(|meant| format!("error: there is no {word}; {meant}"))
         }
         word if positional(command, word).is_some() => positional(command, word).map(|called| {
-            format!("error: there is no {word}; {called} stands by itself, without an option before it")
+            format!("error: there is no {word}; give {called} as an argument, without an option")
         }),
         word if missing.is_some() && !word.starts_with('-') => {
-            missing.map(|option| format!("error: `{word}` stands by itself; give it with --{option} {word}"))
+            missing.map(|option| format!("error: unexpected argument `{word}`; give it as --{option} {word}"))
         }
         "--list" | "-l" if first == Some("tag") || command.find_subcommand("list").is_some() => {
             Some(format!("error: `gstore {} list` lists what there is", command.get_name()))
@@ -123,16 +123,16 @@ pub fn misplaced_hint(root: &Command, argv: &[OsString], error: &clap::Error) ->
         "--list" | "-l" if first == Some("index") => {
             Some("error: `gstore index` alone lists what there is".to_owned())
         }
-        "-d" if first == Some("tag") => Some("error: a tag is removed with --delete".to_owned()),
+        "-d" if first == Some("tag") => Some("error: there is no -d; --delete removes a tag".to_owned()),
         // The word before it was taken for the tag.
         word if first == Some("tag") && !word.starts_with('-') => Some(format!(
             "error: one tag at a time: `gstore tag {word}` sets it, with --delete it is removed"
         )),
         word if first == Some("ls") && is_name(word) => {
-            Some(format!("error: `gstore ls` lists all there is; `gstore info {word}` describes one of it"))
+            Some(format!("error: `gstore ls` takes no name; `gstore info {word}` describes `{word}`"))
         }
         word if has("dataset") && !has_given("dataset") && is_name(word) => {
-            Some(format!("error: `{word}` stands by itself; a dataset is given with --dataset {word}"))
+            Some(format!("error: unexpected argument `{word}`; name a dataset with --dataset {word}"))
         }
         _ => None,
     }
@@ -290,12 +290,12 @@ mod tests {
             Some("error: data is given with --data Cargo.toml\n  gstore add --data Cargo.toml")
         );
         for (words, says) in [
-            (&["delete", "notes", "--id", "1"][..], "a dataset is given with --dataset notes"),
+            (&["delete", "notes", "--id", "1"][..], "name a dataset with --dataset notes"),
             (&["ingest", "pool", "--features", "loss", "--model", "m"], "--dataset pool"),
             (&["ls", "pool"], "`gstore info pool`"),
             (&["drop", "dataset", "pool", "--dry-run"], "`gstore revert`"),
             (&["tag", "--list"], "`gstore tag list` lists"),
-            (&["tag", "v1", "-d"], "removed with --delete"),
+            (&["tag", "v1", "-d"], "--delete removes a tag"),
             (&["tag", "drop", "v1"], "`gstore tag v1` sets it, with --delete"),
             (&["index", "-l"], "`gstore index` alone lists"),
             (&["view", "--list"], "`gstore view list` lists"),
@@ -312,8 +312,8 @@ mod tests {
             (&["index", "--db", "my.gstore"], "there is no --db; the store is given with --store DIR"),
             (&["select", "-n", "5"], "there is no -n; --top N does its job"),
             (&["ask", "--per-token"], "there is no --per-token; tokens are scored by `gstore query`"),
-            (&["restore", "my.gstore"], "give it with --from my.gstore"),
-            (&["revert", "99"], "give it with --to 99"),
+            (&["restore", "my.gstore"], "give it as --from my.gstore"),
+            (&["revert", "99"], "give it as --to 99"),
             (&["train", "--bf16", "true"], "there is no --bf16; --compute bf16 does its job"),
             (&["train", "--max_seq_len", "512"], "--max-length N"),
             (&["ingest", "--fp16"], "--compute bf16"),
@@ -322,16 +322,16 @@ mod tests {
             (&["select", "--min-score", "0.1"], "WHERE score > 0.05"),
             (&["select", "--threshold", "0.1"], "WHERE score > 0.05"),
             (&["train", "--max_train_samples", "9"], "--percentage SHARE takes"),
-            (&["backup", "bk"], "give it with --to bk"),
+            (&["backup", "bk"], "give it as --to bk"),
             (
                 &["generate", "--perplexity", "--text", "A", "B c"],
-                "each text has its own option: --text 'B c'",
+                "repeat the option for each text: --text 'B c'",
             ),
-            (&["generate", "--prompt", "A", "B"], "each text has its own option: --prompt 'B'"),
-            (&["restore", "bk"], "give it with --from bk"),
+            (&["generate", "--prompt", "A", "B"], "repeat the option for each text: --prompt 'B'"),
+            (&["restore", "bk"], "give it as --from bk"),
             (
                 &["merge", "--model", "m", "--adapter", "w/checkpoint-4", "-o", "x"],
-                "there is no --adapter; ADAPTER stands by itself",
+                "there is no --adapter; give ADAPTER as an argument",
             ),
         ] {
             let argv: Vec<OsString> = ["gstore"].iter().chain(words).map(OsString::from).collect();

@@ -178,5 +178,5 @@ impl DrawArgs {
 /// Columns of a picture of text.
 fn width(text: &str) -> Result<usize, String> {
     let number = text.parse().ok().filter(|n| (20..=1000).contains(n));
-    number.ok_or_else(|| "a whole number from 20 to 1000 is wanted".to_owned())
+    number.ok_or_else(|| "expected a whole number from 20 to 1000".to_owned())
 }

@@ -47,10 +47,10 @@ pub struct LabelArgs {
     #[arg(long, value_name = "NAME", value_delimiter = ',', num_args = 1.., required = true)]
     pub target: Vec<String>,
     /// The dataset whose gradients are scored; its rows are those of the pool with the same ids
-    /// [default: the pool, of which only rows with gradients are labelled]
+    /// [default: the pool, where only rows with gradients are labelled]
     #[arg(long, value_name = "NAME")]
     pub labels_of: Option<String>,
-    /// How many labelled rows are taken at most; the seed draws them from those with gradients
+    /// Maximum number of labelled rows; the seed draws them from those with gradients
     #[arg(long, value_name = "N", default_value_t = 20_000, value_parser = at_least::<u64>(1))]
     pub labels: u64,
     /// Seed of draws, folds, networks and resamples
@@ -67,7 +67,7 @@ pub struct LabelArgs {
 #[derive(Args, Debug, Clone)]
 #[command(next_help_heading = "Result")]
 pub struct PrefilterReportArgs {
-    /// Shares of kept rows that the report has, such as 10%,20%
+    /// Shares of kept rows that the report covers, such as 10%,20%
     #[arg(long, value_name = "P%", value_delimiter = ',', num_args = 1.., value_parser = share,
         default_values = ["10%", "20%", "30%", "40%", "50%", "60%", "70%", "80%"])]
     pub budgets: Vec<f64>,
@@ -90,7 +90,7 @@ pub struct PrefilterReportArgs {
 #[command(after_help = "Examples:\n  \
     gstore prefilter fit cheap --store s --pool pool --labels-of pool_sample --target gsm8k,mmlu:law --inputs tokens,scored_tokens,loss,embed-mean\n  \
     gstore prefilter fit head --store s --pool pool --target gsm8k --inputs embed-mean --learner classifier --budget 40%\n\n\
-    Every number of the report is of rows that were not learned from. A prefilter that saves nothing is refused with its report.\n\n\
+    Every number in the report is measured on rows that were not used for learning. A prefilter that saves nothing is refused with its report.\n\n\
     Memory: the columns of the labelled rows, 8 bytes each and a few times.")]
 pub struct PrefilterFitArgs {
     /// Name of the prefilter
@@ -110,7 +110,7 @@ pub struct PrefilterFitArgs {
     /// What predicts
     #[arg(long, value_enum, default_value = "ridge")]
     pub learner: PrefilterLearner,
-    /// Penalties of the ridge; of several the best out of fold is taken [default: 1,10,100,1000,10000]
+    /// Penalties of the ridge; of several, the best in the cross-validation is taken [default: 1,10,100,1000,10000]
     #[arg(long, value_name = "A", value_delimiter = ',', num_args = 1..)]
     pub alpha: Vec<f64>,
     /// Weight of the log losses of the logistic regression [default: 0.1]
@@ -213,13 +213,13 @@ pub enum PrefilterLearner {
 /// A share, as a number between 0 and 1 or in percent.
 pub(super) fn share(text: &str) -> Result<f64, String> {
     let found = super::fraction(text).filter(|share| *share > 0.0 && *share < 1.0);
-    found.ok_or_else(|| "a share above 0 and below 1 is wanted, such as 0.05 or 5%".to_owned())
+    found.ok_or_else(|| "expected a share above 0 and below 1, such as 0.05 or 5%".to_owned())
 }
 
 /// A time.
 fn seconds(text: &str) -> Result<f64, String> {
     let found = text.parse().ok().filter(|seconds: &f64| *seconds > 0.0 && seconds.is_finite());
-    found.ok_or_else(|| "a positive number of seconds is wanted".to_owned())
+    found.ok_or_else(|| "expected a positive number of seconds".to_owned())
 }
 
 #[cfg(test)]

@@ -18,8 +18,8 @@ use super::{
     gstore evaluate retrain --truth truth --runs 0..8 --model llama --lora-rank 8 --learning-rate 1e-3 --epochs 2\n  \
     gstore evaluate retrain --store s --truth truth --draw-only --ensemble retrained --query-dataset queries\n  \
     gstore evaluate retrain --truth ones --design leave-one-out --data pool.jsonl --query-data queries.jsonl --draw-only\n\n\
-    The folder keeps rows, queries, subsets and the losses of each run: Ctrl-C or kill -9 lose the run in work, the same command goes on,\n\
-    and several jobs may do different runs of one folder at once. What compares scores with them: gstore evaluate lds, loo, brittleness.\n\n\
+    The folder keeps rows, queries, subsets and the losses of each run: Ctrl-C or kill -9 lose only the run in progress; run the same command again to continue.\n\
+    Several jobs can do different runs of one folder at once. To compare scores with them: gstore evaluate lds, loo, brittleness.\n\n\
     Memory: what `gstore train` takes, and the rows and queries.")]
 pub struct EvaluateRetrainArgs {
     /// Folder of the ground truth; a new one needs rows and queries
@@ -176,7 +176,7 @@ pub enum Design {
 fn runs(text: &str) -> Result<Range<usize>, String> {
     let parsed = text.split_once("..").and_then(|(a, b)| Some(a.parse().ok()?..b.parse().ok()?));
     let parsed = parsed.filter(|runs| runs.start < runs.end);
-    parsed.ok_or_else(|| "runs are given as A..B, the first and the one after the last".to_owned())
+    parsed.ok_or_else(|| "expected A..B: the first run, and the one after the last".to_owned())
 }
 
 #[cfg(test)]

@@ -10,8 +10,8 @@ use clap::Args;
     gstore run less.toml --dry-run\n  \
     gstore run less.toml\n  \
     gstore run less.toml --set model=llama --only 'select-gsm8k-1' --force 'select-gsm8k-1'\n\n\
-    Stages are commands of gstore, in TOML: docs/pipeline.md. They run in the file's folder, in an order in which each comes after those whose results it\n\
-    reads. A stage whose options, inputs and results are as they were is skipped. Ctrl-C stops the stage at work cleanly; the same command goes on, also\n\
+    Stages are commands of gstore, in TOML: docs/pipeline.md. They run in the file's folder, each after those whose results it\n\
+    reads. A stage whose options, inputs and results are unchanged is skipped. Ctrl-C stops the running stage cleanly; run the same command again to continue, also\n\
     after a crash. What ran is kept in NAME.state next to NAME.toml: a journal, the stages' logs, and a report as HTML and Markdown.")]
 pub struct RunArgs {
     /// The pipeline: a TOML file

@@ -27,9 +27,9 @@ const ROTATED: &[Word<RotatedSide>] = &[
     gstore score --store s --factors curvature --pool pool --target gsm8k --solver cg --iterations 20 -o scores.parquet\n  \
     gstore score --store s --factors curvature --pool pool --self --top 100 -o self.csv\n  \
     gstore score --store s --segment 'early=500*1e-4@run/250,run/500' --segment 'late=500*2e-5' --pool pool --target gsm8k\n\n\
-    Positive scores are of rows that lower the loss of the query when they are trained on; multiplied with 1 / rows they are the effect\n\
-    of one copy. Nothing is read but samples and factors: gradients are computed again, in one pass over the pool, or in one for some\n\
-    layers each where the queries do not fit in memory for all; with --segment, in one at each checkpoint.\n\n\
+    Rows with positive scores lower the loss of the query when they are trained on; multiplied by 1 / rows, a score is the effect\n\
+    of one copy. Only samples and factors are read: gradients are computed again, in one pass over the pool, or in several, each for some\n\
+    layers, where the queries do not fit in memory for all; with --segment, in one at each checkpoint.\n\n\
     Memory: the weights, and for each query 4 bytes for each weight of the modules, or 4 * rank for each of their inputs and outputs;\n\
     with --segment the weights of two checkpoints, and the bytes of a query for each segment; with --solver 52 more for each weight,\n\
     and 8 for each thread.")]
@@ -173,7 +173,7 @@ pub enum ScoreSolver {
 /// A number between 0 and 1.
 fn part_of_one(text: &str) -> Result<f64, String> {
     let found = text.parse().ok().filter(|part: &f64| *part > 0.0 && *part < 1.0);
-    found.ok_or_else(|| "a number between 0 and 1 is wanted".to_owned())
+    found.ok_or_else(|| "expected a number between 0 and 1".to_owned())
 }
 
 /// A segment of training as a flag has it.
@@ -191,7 +191,7 @@ fn segment(text: &str) -> Result<ScoreSegmentArg, String> {
     let (what, folders) = text.split_once('@').map_or((text, None), |(what, folders)| (what, Some(folders)));
     let checkpoints: Vec<String> =
         folders.into_iter().flat_map(|all| all.split(',')).map(str::to_owned).collect();
-    let wanted = || "NAME=STEPS*RATE is wanted, and @ and checkpoints behind it".to_owned();
+    let wanted = || "expected NAME=STEPS*RATE, optionally followed by @ and checkpoints".to_owned();
     let (factors, steps) = what.split_once('=').filter(|(name, _)| !name.is_empty()).ok_or_else(wanted)?;
     if checkpoints.iter().any(String::is_empty) {
         return Err(wanted());

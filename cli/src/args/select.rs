@@ -18,7 +18,7 @@ use super::{CascadeArgs, DrawArgs, ScoringArgs, StateArgs};
     gstore select --remote grpc://127.0.0.1:8815 --pool pool --target gsm8k --top 5% -o selected.jsonl\n\n\
     The method is LESS unless told otherwise: cosine of optimizer-aware gradients, weighted over checkpoints, mean within a subtask, maximum across.\n\
     Rows without a scored token, or with values that are not finite, are never selected; their number is printed.\n\n\
-    Memory: one block of rows for each thread, the target's vectors and the selected rows (with --scores-of all, 24 bytes for each row of the pool), and with --distinct the vectors of the selected rows, at most 2 GiB, and with --cascade the columns of the sample and about 100 bytes and 32 for each checkpoint for each row that goes on."
+    Memory: one block of rows for each thread, the target's vectors and the selected rows (with --scores-of all, 24 bytes for each row of the pool), and with --distinct the vectors of the selected rows, at most 2 GiB, and with --cascade the columns of the sample, and for each remaining row about 100 bytes and 32 for each checkpoint."
 )]
 pub struct SelectArgs {
     /// Datasets to select from
@@ -32,20 +32,20 @@ pub struct SelectArgs {
     /// refused
     #[arg(long, value_name = "N|P%", value_parser = super::top)]
     pub top: String,
-    /// The dataset that a percentage of --top is taken of, such as the one that a prefilter kept rows of; not
+    /// The dataset that a percentage of --top refers to, such as the one that a prefilter kept rows of; not
     /// with --cascade [default: the pools]
     // No conflict with --cascade: beside one clap would take the flags that require that, and do nothing.
     #[arg(long, value_name = "NAME")]
     pub of: Option<String>,
-    /// Make a selection for each target by itself; its name is put into those of the files, before the ending
-    /// or in place of {target}
+    /// Make a separate selection for each target; the target's name goes into those of the files, before the
+    /// ending or in place of {target}
     #[arg(long, value_enum, value_name = "WHAT")]
     pub each: Option<EachSelection>,
     /// Take the rows that oppose the target most instead
     #[arg(long)]
     pub worst: bool,
-    /// Only rows for which this SQL condition on the pools' columns is true. It chooses what is scored: a
-    /// condition on scores is `gstore query` over influence()
+    /// Only rows for which this SQL condition on the pools' columns is true. It chooses what is scored: for a
+    /// condition on scores use `gstore query` over influence()
     #[arg(long = "where", id = "where", value_name = "SQL")]
     pub filter: Option<String>,
     #[command(flatten)]

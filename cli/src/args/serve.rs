@@ -21,8 +21,8 @@ use super::{ListOutputArgs, ModelArgs};
     gstore serve --store s --http\n  \
     gstore serve --store s --listen 0.0.0.0:8815 --tls-cert server.pem --tls-key server.key\n\n\
     Speaks Arrow Flight SQL and Arrow Flight on one port; ADBC, JDBC, pyarrow, pandas, polars and `gstore query --remote` connect to it. The address\n\
-    is printed once connections are taken; with --http also that of a page to look at the store in a browser. SQL only reads. What other processes publish is seen by the next request.\n\n\
-    Ctrl-C or SIGTERM stops it: running answers have --drain to end.\n\n\
+    is printed once the server accepts connections; with --http also that of a page to look at the store in a browser. SQL is read-only. What other processes publish is seen by the next request.\n\n\
+    Ctrl-C or SIGTERM stops it: running statements have --drain to finish.\n\n\
     Clients, security and operations: docs/server.md, docs/clients.md\n\n\
     Memory: --memory for sorts, joins, groupings and the matrices of questions, --memory-each of it for one token; for each running statement one block of rows, and four messages that wait to be sent.")]
 pub struct ServeArgs {
@@ -33,27 +33,27 @@ pub struct ServeArgs {
     /// 127.0.0.1:8816 [default: not at all]
     #[arg(long, value_name = "ADDR:PORT", num_args = 0..=1, default_missing_value = "127.0.0.1:8816", value_parser = address)]
     pub http: Option<SocketAddr>,
-    /// The server's certificate and those above it, as PEM
+    /// The server's certificate chain, as PEM
     #[arg(long, value_name = "FILE", requires = "tls_key")]
     pub tls_cert: Option<PathBuf>,
     /// The key of the certificate, as PEM
     #[arg(long, value_name = "FILE", requires = "tls_cert")]
     pub tls_key: Option<PathBuf>,
-    /// Who signs the certificates that clients must have, as PEM [default: clients need none]
+    /// CA that signs the certificates that clients must have, as PEM [default: clients need none]
     #[arg(long, value_name = "FILE", requires = "tls_cert")]
     pub client_ca: Option<PathBuf>,
-    /// Send tokens and data without encryption also to other machines
+    /// Accept other machines without encryption: tokens and data are sent in plain text
     #[arg(long, conflicts_with = "tls_cert")]
     pub plain_text: bool,
     /// Let everybody on this machine read, without a token
     #[arg(long)]
     pub without_tokens: bool,
-    /// Refuse questions about texts that are given with them, which run a model here
+    /// Refuse questions that come with their own texts, which run a model here
     #[arg(long, conflicts_with = "backend")]
     pub no_encoder: bool,
     #[command(flatten)]
     pub limits: LimitArgs,
-    /// How long running answers have to end once the server is stopped
+    /// How long running statements have to finish once the server is stopped
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = age)]
     pub drain: Duration,
     /// Form of the log, which goes to standard error
@@ -97,7 +97,7 @@ pub struct LimitArgs {
     /// Bytes of one result
     #[arg(long, value_name = "SIZE", default_value = "1TiB", value_parser = size)]
     pub result_size: u64,
-    /// Bytes of one message that comes in
+    /// Maximum bytes of one incoming message
     #[arg(long, value_name = "SIZE", default_value = "16MiB", value_parser = size)]
     pub message_size: u64,
     /// Rows of one upload
@@ -106,7 +106,7 @@ pub struct LimitArgs {
     /// Bytes of one upload
     #[arg(long, value_name = "SIZE", default_value = "64GiB", value_parser = size)]
     pub put_size: u64,
-    /// Bytes of one message that goes out, about
+    /// Approximate bytes of one outgoing message
     #[arg(long, value_name = "SIZE", default_value = "2MiB", value_parser = size)]
     pub batch_size: u64,
     #[command(flatten)]
@@ -117,10 +117,10 @@ pub struct LimitArgs {
 #[derive(Args, Debug, Clone)]
 #[command(next_help_heading = "Limits")]
 pub struct ConnectionArgs {
-    /// Connections at once; for another one, one without a request for half a minute is closed, or it is refused
+    /// Connections at once; one more replaces a connection without a request for half a minute, or is refused
     #[arg(long, value_name = "N", default_value_t = 1024, value_parser = super::at_least::<usize>(1))]
     pub connections: usize,
-    /// How long a connection stays open over which nothing is asked
+    /// How long an idle connection stays open
     #[arg(long, value_name = "TIME", default_value = "30m", value_parser = some_time)]
     pub idle: Duration,
     /// How long rows wait for a client that does not read them
@@ -130,7 +130,7 @@ pub struct ConnectionArgs {
 
 /// Where to listen.
 fn address(text: &str) -> Result<SocketAddr, String> {
-    let wanted = || "an IP address and a port are wanted, such as 127.0.0.1:8815 or [::1]:8815".to_owned();
+    let wanted = || "expected an IP address and a port, such as 127.0.0.1:8815 or [::1]:8815".to_owned();
     text.parse().map_err(|_| wanted())
 }
 
@@ -144,7 +144,7 @@ const LOG_FORMATS: &[Word<LogFormat>] =
     gstore token create laptop --store s --scope read --expires 90d\n  \
     gstore token create partner --store s --scope read --datasets pool,gsm8k\n  \
     gstore token revoke laptop --store s\n\n\
-    A token is shown once, when it is made, alone on standard output; the store keeps its digest, in a file that no snapshot and no backup has. A running server knows of a\n\
+    A token is shown once, when it is made, alone on standard output; the store keeps its digest, in a file that is not part of snapshots or backups. A running server knows of a\n\
     new or revoked token at the next request.")]
 pub struct TokenArgs {
     #[command(subcommand)]
@@ -161,7 +161,7 @@ pub enum TokenWhat {
         /// What it allows
         #[arg(long, value_parser = one_of(SCOPES))]
         scope: Scope,
-        /// How long it works, such as 90d or 12h [default: until it is revoked]
+        /// How long it is valid, such as 90d or 12h [default: until it is revoked]
         #[arg(long, value_name = "TIME", value_parser = some_time)]
         expires: Option<Duration>,
         /// The datasets that it may see, with their features [default: all]
@@ -171,13 +171,13 @@ pub enum TokenWhat {
         #[arg(long)]
         json: bool,
     },
-    /// List the tokens, without what is secret of them
+    /// List the tokens, without their secrets
     #[command(alias = "ls")]
     List {
         #[command(flatten)]
         output: ListOutputArgs,
     },
-    /// End a token
+    /// Revoke a token
     #[command(aliases = ["delete", "drop", "remove", "rm"])]
     Revoke {
         /// Its name, as `gstore token list` shows it
@@ -201,10 +201,10 @@ pub struct RemoteArgs {
     /// Ask the server at this address instead of a store here: grpc://host:port or grpc+tls://host:port
     #[arg(long, value_name = "URI", conflicts_with = "checks")]
     pub remote: Option<String>,
-    /// The token that the server wants
+    /// The token for the server
     #[arg(long, value_name = "TOKEN", env = "GSTORE_TOKEN", hide_env_values = true)]
     pub token: Option<String>,
-    /// Who must have signed the server's certificate, as PEM [default: those that the system trusts]
+    /// CA that must have signed the server's certificate, as PEM [default: those that the system trusts]
     #[arg(long, value_name = "FILE", requires = "remote")]
     pub tls_ca: Option<PathBuf>,
     /// Certificate of this client, as PEM

@@ -4,9 +4,8 @@
 pub(super) fn size(text: &str) -> Result<u64, String> {
     let split = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
     let (number, unit) = text.split_at(split);
-    let number: f64 = number
-        .parse()
-        .map_err(|_| "not a size; write for example 2GB, 512MiB or a number of bytes".to_owned())?;
+    let number: f64 =
+        number.parse().map_err(|_| "expected a size such as 2GB, 512MiB or a number of bytes".to_owned())?;
     let factor = match unit.trim().to_ascii_lowercase().as_str() {
         "" | "b" => 1.0,
         "k" | "kb" => 1e3,
@@ -17,7 +16,7 @@ pub(super) fn size(text: &str) -> Result<u64, String> {
         "mib" => 1024.0 * 1024.0,
         "gib" => 1024.0 * 1024.0 * 1024.0,
         "tib" => 1024.0f64.powi(4),
-        other => return Err(format!("{other} is not a unit; there are KB, MB, GB, TB, KiB, MiB, GiB, TiB")),
+        other => return Err(format!("unknown unit {other}: use KB, MB, GB, TB, KiB, MiB, GiB, TiB")),
     };
     let bytes = number * factor;
     match (1.0..1e18).contains(&bytes) {

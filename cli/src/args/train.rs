@@ -18,9 +18,9 @@ use super::{DevicesArgs, TextArgs, at_least};
     gstore train --model llama --data pool.jsonl --percentage 0.05 --lora-rank 128 --lora-alpha 512 --learning-rate 2e-5 --output warmup\n  \
     gstore train --model llama --data selected.jsonl --full --lr-scheduler-type cosine --warmup-ratio 0.03 --output tuned\n  \
     gstore train --store s --model llama --dataset pool --where \"source = 'math'\" --lora-rank 8 --run warmup --output warmup\n\n\
-    Flags may be written with underscores, as transformers has them. Ctrl-C stops and keeps what was done; the same command goes on from there,\n\
+    Flags may be written with underscores, as in transformers. Ctrl-C stops and keeps what was done; run the same command again to continue,\n\
     also after a crash, with the same bits. Checkpoints open in PEFT, transformers and torch: docs/train.md\n\n\
-    Memory: seven numbers of four bytes for each trained weight (eight of LoRA factors), two for each one that is not, the texts,\n\
+    Memory: 28 bytes for each trained weight (32 for LoRA factors), 8 for each one that is not trained, the texts,\n\
     and the activations of one piece for each thread.")]
 pub struct TrainArgs {
     /// Model to start from: a folder in Hugging Face layout, or org/name or org/name@revision
@@ -128,7 +128,7 @@ pub struct TrainDataArgs {
 #[derive(Args, Debug, Clone)]
 #[command(next_help_heading = "Weights")]
 pub struct TrainMethodArgs {
-    /// Train a new LoRA adapter of this rank [default: 8, where no other way is asked for]
+    /// Train a new LoRA adapter of this rank [default: 8, unless another way is chosen]
     #[arg(long, alias = "lora-r", value_name = "N", value_parser = at_least::<usize>(1))]
     pub lora_rank: Option<usize>,
     /// The adapter's update is alpha / rank times its factors: a number above 0 [default: 32]
@@ -155,7 +155,7 @@ pub struct TrainWeightArgs {
     #[arg(long, value_name = "SHARE", default_value_t = 0.0)]
     pub lora_dropout: f64,
     /// Share of what embedding, attention and MLP add to the hidden states that is dropped in training;
-    /// GPT-2, GPT-NeoX and Phi-3 have it
+    /// only for GPT-2, GPT-NeoX and Phi-3
     #[arg(long, alias = "hidden-dropout", value_name = "SHARE", default_value_t = 0.0)]
     pub dropout: f64,
     /// Share of attention's weights that is dropped in training
@@ -215,7 +215,7 @@ pub struct TrainOptimizerArgs {
     /// The highest rate
     #[arg(long, value_name = "X", default_value_t = 5e-5)]
     pub learning_rate: f64,
-    /// Decay of weights, not of norms and biases
+    /// Weight decay, not of norms and biases
     #[arg(long, value_name = "X", default_value_t = 0.0)]
     pub weight_decay: f64,
     /// Decay of AdamW's first moment [default: 0.9]
@@ -237,7 +237,7 @@ pub struct TrainOptimizerArgs {
     /// Options of the schedule, such as '{"min_lr_rate": 0.1}'
     #[arg(long, value_name = "JSON")]
     pub lr_scheduler_kwargs: Option<String>,
-    /// Falls of a cosine with restarts
+    /// Cycles of a cosine with restarts
     #[arg(long, value_name = "N", value_parser = at_least::<u32>(1))]
     pub lr_cycles: Option<u32>,
     /// The warm-up's share of all steps
@@ -246,7 +246,7 @@ pub struct TrainOptimizerArgs {
     /// Steps of the warm-up
     #[arg(long, value_name = "N")]
     pub warmup_steps: Option<u64>,
-    /// Norm that a step's gradient is clipped to; 0: it is not
+    /// Norm to which a step's gradient is clipped; 0: no clipping
     #[arg(long, value_name = "X", default_value_t = 1.0)]
     pub max_grad_norm: f64,
 }

@@ -16,6 +16,6 @@ where
     });
     PossibleValuesParser::new(known).try_map(move |given| {
         let is_given = |(spellings, ..): &&Word<T>| spellings.split('|').any(|word| word == given);
-        words.iter().find(is_given).map(|(.., value)| *value).ok_or("another word is wanted")
+        words.iter().find(is_given).map(|(.., value)| *value).ok_or("not one of the accepted words")
     })
 }

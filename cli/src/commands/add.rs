@@ -85,7 +85,7 @@ fn print(dataset: &str, preview: &AddPreview) -> Result<()> {
 fn tell_kept(context: &Context, added: &[String]) {
     if !added.is_empty() {
         context.say(&format!(
-            "added before and kept: {}; the same command again passes over what is there and goes on",
+            "added before the error and kept: {}; run the same command again to continue",
             first_of(added, 8)
         ));
     }

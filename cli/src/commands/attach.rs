@@ -72,7 +72,7 @@ fn print(report: &AttachReport) -> Result<()> {
     match report.snapshot {
         Some(number) => out!("published snapshot {number}"),
         None if report.dry_run => out!("nothing was changed"),
-        None => out!("nothing to attach; the store is as it was"),
+        None => out!("nothing to attach; the store is unchanged"),
     }
     Ok(())
 }

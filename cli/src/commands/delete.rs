@@ -37,8 +37,8 @@ pub fn run(context: &Context, args: &DeleteArgs) -> Result<ExitCode> {
         refuse!("which rows? give --id, --ids or --where");
     }
     let store = context.open()?;
-    let cancel =
-        context.cancel_on_interrupt("stopping, if nothing is deleted yet; once more to stop at once")?;
+    let cancel = context
+        .cancel_on_interrupt("stopping, if nothing is deleted yet; press Ctrl-C again to stop at once")?;
     let dataset = Arc::clone(store.snapshot()?.dataset(&args.dataset)?);
     let names = RowNames { ids: ids_to_delete(args)?, condition: args.filter.clone() };
     let request = Deletion { context, args, store: &store, names, dataset, cancel };

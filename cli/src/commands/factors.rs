@@ -34,7 +34,7 @@ use crate::streams::{print_json, unless_closed};
 use crate::texts;
 
 /// What Ctrl-C prints.
-const STOPPING: &str = "stopping after the batches in work; once more to stop at once";
+const STOPPING: &str = "stopping after the current batches; press Ctrl-C again to stop at once";
 
 /// Runs the command.
 pub fn run(context: &Context, args: &FactorsArgs) -> Result<()> {
@@ -118,14 +118,14 @@ fn mixture(args: &FactorsGramArgs) -> Result<Option<MixRequest>> {
         [] => return Ok(None),
         [pool, queries] => (pool.clone(), queries.clone()),
         other => refuse!(
-            "--mix takes two names, of the matrices of training rows and of those of queries, not {}",
+            "--mix takes two names, the matrices of the training rows and those of the queries, not {}",
             other.len()
         ),
     };
     let share = match args.share {
         MixPart::Auto => GramShare::Balanced(args.components),
         MixPart::Is(_) if args.components.is_some() => refuse!(
-            "--components is the eigenvalue at which --share auto balances both sides, and a --share that is given balances none: leave it out"
+            "--components is used only by --share auto, which balances both sides at that eigenvalue: leave it out"
         ),
         MixPart::Is(part) => GramShare::Fixed(part),
     };
@@ -135,7 +135,7 @@ fn mixture(args: &FactorsGramArgs) -> Result<Option<MixRequest>> {
 fn told_gram(report: &GramReport) -> String {
     let GramReport { name, snapshot, kind, checkpoints, bytes, changed, .. } = report;
     if !changed {
-        return format!("gram {name}: there is no row that it lacks");
+        return format!("gram {name}: there are no new rows to add");
     }
     let shares: Vec<String> = checkpoints.iter().filter_map(|at| Some(format!("{:.3}", at.share?))).collect();
     if !shares.is_empty() {
@@ -270,7 +270,7 @@ fn import_request(
     let flags = &args.text.text;
     if args.text.is_given() && args.dataset.is_none() {
         refuse!(
-            "--template, --system, --tokenizer, --max-length and --block say how the rows of --dataset became tokens: name it, or leave them out"
+            "--template, --system, --tokenizer, --max-length and --block say how the rows of --dataset became tokens: give --dataset, or leave them out"
         );
     }
     let Some((model, checkpoints)) = place(folders, &args.model)? else { return Ok(None) };

@@ -92,12 +92,12 @@ pub(super) fn check(path: &Path, kind: FolderKind, force: bool) -> Result<()> {
     let refuse = |why: &str| Err(UsageError(format!("{} {why}", path.display())).into());
     let target = place(path)?;
     if target.is_file() {
-        return refuse("is a file; name a new folder, or leave out a slash at its end");
+        return refuse("is a file; name a new folder, or leave out the slash at the end");
     }
     let device = |folder: &Path| fs_err::metadata(folder).ok().map(|found| found.dev());
     let is_root = || target.exists() && device(&target) != device(parent(&target));
     if target.file_name().is_none() || is_root() {
-        return refuse("is a folder whose place no other can take; name a new one in it");
+        return refuse("is a folder that cannot be replaced; name a new one inside it");
     }
     check_folder(path, parent(&target))?;
     if is_empty(&target)? || (force && kind.is_at(&target)) {
@@ -107,7 +107,7 @@ pub(super) fn check(path: &Path, kind: FolderKind, force: bool) -> Result<()> {
         refuse!("{}", exists(path));
     }
     let why = match (kind.foreign)(&target)? {
-        Some(other) => format!("holds something else than {}: {}", kind.called, other.display()),
+        Some(other) => format!("holds something other than {}: {}", kind.called, other.display()),
         None => format!("has no {}, which marks {}", kind.mark, kind.called),
     };
     refuse(&format!("{why}; name a new or empty folder"))

@@ -56,7 +56,7 @@ fn print(report: &GcReport) -> Result<()> {
             (false, true) => out!("removed, {}: the progress of {what}", HumanBytes(job.bytes)),
             (false, false) => {
                 out!(
-                    "interrupted, {}: {what}\n  {}; --drop-jobs gives it up",
+                    "interrupted, {}: {what}\n  {}; --drop-jobs discards its progress",
                     HumanBytes(job.bytes),
                     again(what)
                 );
@@ -82,8 +82,8 @@ fn print(report: &GcReport) -> Result<()> {
 /// What becomes of an interrupted job when it is done again.
 fn again(command: &str) -> &'static str {
     match command.starts_with(UPLOAD) {
-        true => "the same upload begins again from the start",
-        false => "the same command goes on",
+        true => "repeat the upload, which starts over",
+        false => "run the same command again to continue",
     }
 }
 
@@ -93,10 +93,7 @@ mod tests {
 
     #[test]
     fn an_interrupted_upload_does_not_go_on() {
-        assert_eq!(
-            again("put vectors of pool (token laptop)"),
-            "the same upload begins again from the start"
-        );
-        assert_eq!(again("gstore ingest --store s --dataset pool"), "the same command goes on");
+        assert_eq!(again("put vectors of pool (token laptop)"), "repeat the upload, which starts over");
+        assert_eq!(again("gstore ingest --store s --dataset pool"), "run the same command again to continue");
     }
 }

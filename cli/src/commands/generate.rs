@@ -51,7 +51,7 @@ pub fn run(context: &Context, args: &GenerateArgs) -> Result<ExitCode> {
     let sampling = sampling(&args.sampling)?;
     let ChosenModel { mut weights, base, checkpoint, run, origins } = chosen(context, args)?;
     // Only now, so that one Ctrl-C ends a download.
-    let message = "stopping after the token in work; once more to stop at once";
+    let message = "stopping after the current token; press Ctrl-C again to stop at once";
     let cancel = context.cancel_on_interrupt(message)?;
     let data = args.prompts.data.iter().map(PathBuf::as_path);
     output::check_unread(&[path], data, weights.folders().chain([base.as_path()]))?;
@@ -109,7 +109,7 @@ pub fn run(context: &Context, args: &GenerateArgs) -> Result<ExitCode> {
         refuse!("{}", output::exists(file));
     }
     if !generated.finished && request.journal.is_some() {
-        context.say("stopped; the answers that are done are kept, and the same command goes on from there");
+        context.say("stopped; finished answers are kept: run the same command again to continue");
         return Ok(ExitCode::from(STOPPED));
     }
     if let Some(note) = empty_answers_note(&mut generated, &args.prompts, roleless)? {
@@ -122,10 +122,12 @@ pub fn run(context: &Context, args: &GenerateArgs) -> Result<ExitCode> {
 fn check_flags(context: &Context, args: &GenerateArgs) -> Result<()> {
     let path = args.answers.output.as_deref();
     if !args.prompts.text.is_empty() && !args.perplexity {
-        refuse!("--text is scored as a whole, with --perplexity; what is answered is given as --prompt");
+        refuse!(
+            "--text requires --perplexity, which scores it as a whole; give what is to be answered as --prompt"
+        );
     }
     if args.text.text.block.is_some() && !args.perplexity {
-        refuse!("--block cuts texts that are scored: it goes with --perplexity");
+        refuse!("--block requires --perplexity: it cuts texts that are scored");
     }
     if args.perplexity {
         perplexity::format(args)?;

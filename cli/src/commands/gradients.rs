@@ -34,12 +34,12 @@ pub fn check(args: &GradientArgs, kinds: &[Kind]) -> Result<()> {
     let ekfac = args.projection == Some(ProjectionKind::Ekfac);
     match (ekfac, &args.factors) {
         (true, None) => refuse!("--projection ekfac needs fitted factors: give --factors NAME"),
-        (false, Some(_)) => refuse!("--factors belongs to --projection ekfac"),
-        (false, None) if args.stale => refuse!("--stale belongs to --projection ekfac"),
+        (false, Some(_)) => refuse!("--factors requires --projection ekfac"),
+        (false, None) if args.stale => refuse!("--stale requires --projection ekfac"),
         _ => {}
     }
     match flags.iter().find(|(_, given, fits, _)| *given && !fits) {
-        Some((flag, _, _, what)) => refuse!("{flag} changes nothing here: no kind of --features is {what}"),
+        Some((flag, _, _, what)) => refuse!("{flag} has no effect: no kind in --features is {what}"),
         None => Ok(()),
     }
 }
@@ -53,7 +53,7 @@ pub fn modules(args: &GradientArgs) -> ModuleSelection {
 pub fn loss(args: &GradientArgs) -> Result<LossForm> {
     match (args.loss.unwrap_or_default(), args.label_smoothing) {
         (LossForm::CrossEntropy { .. }, Some(smoothing)) => Ok(LossForm::CrossEntropy { smoothing }),
-        (_, Some(_)) => refuse!("--label-smoothing belongs to --loss cross-entropy"),
+        (_, Some(_)) => refuse!("--label-smoothing requires --loss cross-entropy"),
         (loss, None) => Ok(loss),
     }
 }
@@ -99,12 +99,12 @@ pub fn eigenbasis(context: &Context, args: &GradientArgs) -> Result<Option<Eigen
     if let Some((flag, _)) =
         [("--dim", args.dim.is_some()), ("--seed", args.seed.is_some())].iter().find(|f| f.1)
     {
-        refuse!("{flag} changes nothing with --projection ekfac");
+        refuse!("{flag} has no effect with --projection ekfac");
     }
     let snapshot = context.open()?.snapshot()?;
     let module_dim = args.module_dim.unwrap_or(DEFAULT_MODULE_DIM);
     // The rows of the fit are read.
-    let cancel = context.cancel_on_interrupt("stopping; once more to stop at once")?;
+    let cancel = context.cancel_on_interrupt("stopping; press Ctrl-C again to stop at once")?;
     let found = EigenProjection::of(&snapshot, factors, module_dim, args.stale, &cancel)?;
     if let Some((all, (module, least))) = found.kept().filter(|(all, _)| *all < 1.0) {
         context.say(&format!(
@@ -130,13 +130,13 @@ pub fn projection(
         let adapters = checkpoints.iter().filter(|checkpoint| checkpoint.adapter().is_some()).count();
         if gradients && args.dim.is_some() && adapters == 0 {
             refuse!(
-                "--dim belongs to projections of all modules as one vector; a model's own weights are projected module by module: give \
+                "--dim is for projections of all modules as one vector; a model's own weights are projected module by module: give \
                  --module-dim, or --projection sjlt"
             );
         }
         if gradients && args.module_dim.is_some() && adapters == checkpoints.len() {
             refuse!(
-                "--module-dim belongs to projections module by module; adapters are projected as one vector: give --dim, or --projection \
+                "--module-dim is for projections module by module; adapters are projected as one vector: give --dim, or --projection \
                  fact_sjlt"
             );
         }
@@ -149,7 +149,7 @@ pub fn projection(
         ("--seed", args.seed.is_some() && none),
     ];
     if let Some((flag, _)) = stray.iter().find(|(_, stray)| *stray) {
-        refuse!("{flag} changes nothing with --projection {}", kind.name());
+        refuse!("{flag} has no effect with --projection {}", kind.name());
     }
     Ok(ProjectionChoice::Spec(match kind {
         ProjectionKind::None => ProjectionSpec::none(),

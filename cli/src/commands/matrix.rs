@@ -46,8 +46,8 @@ pub fn run(context: &Context, args: &MatrixArgs) -> Result<()> {
         replace: args.force,
         ..MatrixOptions::default()
     };
-    let cancel =
-        context.cancel_on_interrupt("stopping; finished parts stay, and the same command goes on")?;
+    let cancel = context
+        .cancel_on_interrupt("stopping; finished parts are kept: run the same command again to continue")?;
     let job = MatrixJob::new(&plan, options, &cancel)?;
     let forecast = job.forecast(context.threads);
     if args.dry_run {

@@ -30,7 +30,7 @@ pub fn run(context: &Context, args: &MergeArgs) -> Result<()> {
     let given = std::slice::from_ref(&args.adapter);
     let found = folders.checkpoints(given).map_err(|error| folder_error("ADAPTER", error))?;
     let [only] = &found[..] else {
-        return Err(UsageError("ADAPTER names several folders; one is merged".to_owned()).into());
+        return Err(UsageError("ADAPTER names several folders; give one".to_owned()).into());
     };
     let Some(adapter) = only.adapter() else {
         return Err(
@@ -50,7 +50,7 @@ pub fn run(context: &Context, args: &MergeArgs) -> Result<()> {
         match &args.model {
             Some(_) => error,
             None => error.context(format!(
-                "the base that {} names; --model gives it where it is elsewhere",
+                "the base model named in {}; if it is elsewhere, give it with --model",
                 adapter.join(CONFIG).display()
             )),
         }

@@ -34,7 +34,7 @@ pub fn run(
     cancel: &Cancel,
 ) -> Result<ExitCode> {
     if !args.prompts.prompt.is_empty() {
-        refuse!("--perplexity scores texts, and --prompt is none yet: give --text");
+        refuse!("--perplexity scores complete texts: give --text instead of --prompt");
     }
     if args.as_features {
         // Of texts that are refused no feature is published.
@@ -49,7 +49,7 @@ pub fn run(
             ..stored
         };
         if !store(context, stored, args.per_token, cancel)? {
-            context.say("stopped; what was sealed is kept, and the same command goes on from there");
+            context.say("stopped; sealed results are kept: run the same command again to continue");
             return Ok(ExitCode::from(STOPPED));
         }
     }

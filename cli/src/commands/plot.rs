@@ -22,7 +22,7 @@ use crate::question::{question_between, scoring};
 use crate::streams::print_json;
 
 /// What Ctrl-C says.
-const STOPPING: &str = "stopping; once more to stop at once";
+const STOPPING: &str = "stopping; press Ctrl-C again to stop at once";
 
 /// Draws what the flags ask for.
 pub fn run(context: &Context, args: &PlotArgs) -> Result<()> {
@@ -81,7 +81,7 @@ fn spec(ranking: &RankingArgs) -> Result<InfluenceSpec> {
 fn second(ranking: &RankingArgs, other: &[String], changed: &[String]) -> Result<InfluenceSpec> {
     if other.is_empty() && changed.is_empty() {
         refuse!(
-            "what is the second ranking? give its targets with --with, or what is different with --with-option"
+            "there is no second ranking: give its targets with --with, or its options with --with-option"
         );
     }
     let mut options = Options::new(Function::Influence);
@@ -142,7 +142,7 @@ fn token_values(feature: Option<&String>, target: &[String], scoring: &ScoringAr
     match (target, options.first()) {
         ([], None) => Ok(TokenValues::Feature(feature.cloned())),
         ([], Some((name, _))) => refuse!(
-            "--{} says how tokens are scored for a target; name one with --target",
+            "--{} requires --target: it says how tokens are scored for a target",
             name.replace('_', "-")
         ),
         (target, _) => Ok(TokenValues::Target(target.to_vec(), options)),

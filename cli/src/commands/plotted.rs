@@ -23,7 +23,7 @@ pub fn run(context: &Context, args: &QueryArgs) -> Result<()> {
     let (sql, picture) = plot_request(args)?;
     #[cfg(feature = "serve")]
     if args.server.remote.is_some() {
-        refuse!("--plot draws the result of a store here, not of a server");
+        refuse!("--plot works only with a local store, not with --remote");
     }
     let (place, rows_place) = (picture.output.as_deref(), args.output.output.as_deref());
     let is_shown = OutputTarget::of(place) == OutputTarget::Stdout;

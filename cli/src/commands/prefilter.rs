@@ -33,7 +33,7 @@ use crate::statements;
 use crate::streams::{out, print_json};
 
 /// What Ctrl-C says.
-const STOPPING: &str = "stopping, if nothing is written yet; once more to stop at once";
+const STOPPING: &str = "stopping, if nothing is written yet; press Ctrl-C again to stop at once";
 
 /// Weight of the log losses of a logistic regression, where none is given.
 pub const C: f64 = 0.1;
@@ -79,7 +79,7 @@ fn fit(context: &Context, args: &PrefilterFitArgs) -> Result<()> {
     if !report.saves() {
         let saving = report.cost.map_or(0.0, |cost| cost.saving());
         bail!(NothingSaved(format!(
-            "the prefilter was not saved: it would keep {} of the rows and cost {:.1} % of what it is to spare; {}",
+            "the prefilter was not saved: it would keep {} of the rows and cost {:.1} % of the work that it is meant to save; {}",
             percent(report.kept()),
             100.0 * (1.0 - saving),
             way_out(args.budget, &report)
@@ -94,7 +94,7 @@ fn fit(context: &Context, args: &PrefilterFitArgs) -> Result<()> {
     write_report(context, &args.report, (&report, Some(published.number())), args.force).with_context(
         || {
             format!(
-                "snapshot {} has the prefilter {}, and its report is not written",
+                "snapshot {} has the prefilter {}, but its report was not written",
                 published.number(),
                 args.name
             )
@@ -250,7 +250,7 @@ fn options(args: &PrefilterFitArgs) -> Result<FitOptions> {
         ("--c", args.c.is_some(), is_logistic, "logistic"),
     ] {
         if is_given && !is_of_it {
-            refuse!("{flag} is an option of --learner {word}, and another learns here");
+            refuse!("{flag} requires --learner {word}");
         }
     }
     let alphas = if args.alpha.is_empty() { alphas() } else { args.alpha.clone() };

@@ -24,7 +24,7 @@ pub fn run(context: &Context, args: &QueryArgs) -> Result<()> {
     }
     let sql = statements(args)?;
     if sql.is_none() && !args.parameters.is_empty() {
-        refuse!("--param is for a statement, and there is none");
+        refuse!("--param requires a statement");
     }
     let values = parameters(&args.parameters)?;
     #[cfg(feature = "serve")]
@@ -92,7 +92,7 @@ fn read_stdin() -> Result<Vec<u8>> {
 #[cfg(feature = "serve")]
 fn ask_server(context: &Context, args: &QueryArgs, sql: Option<&str>, values: &Parameters) -> Result<()> {
     let Some(sql) = sql else {
-        refuse!("give a statement: the shell is for a store on this machine");
+        refuse!("give a statement: the shell works only with a local store");
     };
     if has_commands(sql) {
         refuse!(

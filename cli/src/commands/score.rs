@@ -35,7 +35,7 @@ use crate::texts;
 const NAMED: usize = 10;
 
 /// What Ctrl-C says.
-const STOPPING: &str = "stopping after the batches in work; once more to stop at once";
+const STOPPING: &str = "stopping after the current batches; press Ctrl-C again to stop at once";
 
 /// Does what the flags say.
 pub fn run(context: &Context, args: &ScoreArgs) -> Result<()> {
@@ -86,7 +86,7 @@ fn check_solved(context: &Context, queries: &[SolvedQuery], is_enough: bool) -> 
         0 => Ok(()),
         _ if is_enough => Ok(()),
         count => bail!(
-            "{count} of {} could not be solved for and have no scores; those of the others are written. With --keep-going this is no failure",
+            "{count} of {} could not be solved for and have no scores; those of the others are written. With --keep-going this is not a failure",
             many_of(queries.len() as u64, "query", "queries")
         ),
     }
@@ -102,11 +102,11 @@ fn check_curvature(args: &ScoreArgs) -> Result<()> {
     }
     if args.target.is_none() && args.target_data.is_empty() && !args.of_self {
         refuse!(
-            "scores are for queries: give --target NAME (the samples of a dataset) or --target-data FILES, or --self to score each row for itself"
+            "there are no queries to score for: give --target NAME (the samples of a dataset) or --target-data FILES, or --self to score each row for itself"
         );
     }
     if args.stale && args.factors.is_none() && args.segment.is_empty() {
-        refuse!("--stale accepts factors of something else, and there are none: leave it out");
+        refuse!("--stale has no effect without --factors or --segment: leave it out");
     }
     let inverts = args.filter.iter().any(|filter| filter.damping().is_some());
     let has_curvature = args.factors.is_some() && args.strategy != Some(Strategy::Identity);
@@ -125,7 +125,7 @@ fn check_curvature(args: &ScoreArgs) -> Result<()> {
 fn check(context: &Context, args: &ScoreArgs, has_table: bool) -> Result<()> {
     if args.top.is_some() && !has_table {
         refuse!(
-            "--top shortens the table of scores, and none is asked for: name its file with --output, or leave it out"
+            "--top limits the table of scores, and no table is written: name its file with --output, or leave --top out"
         );
     }
     if args.dry_run {
@@ -189,7 +189,7 @@ fn request(context: &Context, args: &ScoreArgs, snapshot: &Arc<Snapshot>) -> Res
             } else {
                 let text = text(context, &mut folders, args, (snapshot, &ingest.model))?;
                 context.say(&format!(
-                    "factors {name} do not say how texts became tokens: they become those of the template {}, at most {} a sample",
+                    "factors {name} do not say how texts became tokens: using the template {} and at most {} tokens a sample",
                     text.template, text.max_length
                 ));
                 IngestRequest { text, ..ingest }

@@ -26,7 +26,7 @@ pub fn run(context: &Context, args: &ServeArgs) -> Result<()> {
             context.at_store()
         ));
     }
-    let stop = context.cancel_on_interrupt("stopping; once more to stop at once")?;
+    let stop = context.cancel_on_interrupt("stopping; press Ctrl-C again to stop at once")?;
     let scheme = if args.tls_cert.is_some() { "grpc+tls" } else { "grpc" };
     let page = if args.tls_cert.is_some() { "https" } else { "http" };
     let announce = |addresses: Addresses| -> Result<()> {

@@ -63,7 +63,8 @@ pub fn run(context: &Context, args: &TrainArgs) -> Result<ExitCode> {
     let text = texts::within_positions(&model, &args.text, text)?;
     let base = folders.origins().get(&model).cloned();
     // Only now, so that one Ctrl-C ends a download.
-    let cancel = context.cancel_on_interrupt("stopping after the step in work; once more to stop at once")?;
+    let cancel =
+        context.cancel_on_interrupt("stopping after the current step; press Ctrl-C again to stop at once")?;
     let request = TrainRequest {
         method: method(&args.weights),
         data: source(&args.data.samples, store.as_ref())?,
@@ -130,7 +131,7 @@ pub(super) fn dropout(weights: &TrainWeightArgs) -> DropoutRates {
 /// Says that epochs which were asked for count for nothing.
 pub(super) fn tell_steps(context: &Context, args: &TrainBatchArgs) {
     if let (Some(steps), Some(epochs)) = (args.max_steps, args.num_train_epochs) {
-        context.say(&format!("note: --max-steps {steps} counts, and not --num-train-epochs {epochs}"));
+        context.say(&format!("note: --max-steps {steps} overrides --num-train-epochs {epochs}"));
     }
 }
 
@@ -160,7 +161,7 @@ fn evaluation(args: &TrainDataArgs, store: Option<&Store>) -> Result<Option<Eval
             DataSource::Files { paths: args.eval_data.clone(), fields: args.samples.fields.clone() }
         }
         _ if args.eval_every.is_some() => {
-            refuse!("--eval-every: of which samples? give --eval-data or --eval-dataset")
+            refuse!("--eval-every requires --eval-data or --eval-dataset")
         }
         _ => return Ok(None),
     };
@@ -271,7 +272,7 @@ fn tell(context: &Context, args: &TrainArgs, outcome: &TrainOutcome, run: Option
         false => String::new(),
     };
     match (finished, run) {
-        (false, _) => context.say("stopped; what was done is kept, and the same command goes on from there"),
+        (false, _) => context.say("stopped; finished work is kept: run the same command again to continue"),
         (true, None) => context.say(&format!("{already}{} in {folder}", many(checkpoints.len() as u64, "checkpoint"))),
         (true, Some(run)) => context.say(&format!(
             "{already}{} in {folder}, run {run} of the store: gstore ingest --run {run} --dataset NAME --features KIND{}",

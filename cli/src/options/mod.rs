@@ -50,7 +50,7 @@ pub fn sampling(args: &SamplingArgs) -> Result<SamplingOptions> {
     sampling.check()?;
     if args.seed.is_some() && !sampling.draws() {
         refuse!(
-            "--seed is that of draws, and without --temperature, --top-k or --top-p the most likely token is taken"
+            "--seed has no effect without --temperature, --top-k or --top-p: the most likely token is always taken"
         );
     }
     Ok(sampling)

@@ -21,7 +21,7 @@ pub fn steps(args: &TrainOptimizerArgs, batches: &TrainBatchArgs) -> Result<Step
     };
     let optimizer = optimizer(&args.optim, adam, args.momentum)?;
     if matches!(optimizer, OptimizerKind::Sgd(_)) && of_adam.iter().any(Option::is_some) {
-        refuse!("--adam-beta1, --adam-beta2 and --adam-epsilon belong to --optim adamw")
+        refuse!("--adam-beta1, --adam-beta2 and --adam-epsilon require --optim adamw")
     }
     let options = args.lr_scheduler_kwargs.as_deref();
     let kind = ScheduleKind::named(&args.lr_scheduler_type, options, args.learning_rate).map_err(usage)?;
@@ -29,7 +29,7 @@ pub fn steps(args: &TrainOptimizerArgs, batches: &TrainBatchArgs) -> Result<Step
         (ScheduleKind::CosineWithRestarts { .. }, Some(cycles)) => {
             ScheduleKind::CosineWithRestarts { cycles }
         }
-        (_, Some(_)) => refuse!("--lr-cycles belongs to --lr-scheduler-type cosine_with_restarts"),
+        (_, Some(_)) => refuse!("--lr-cycles requires --lr-scheduler-type cosine_with_restarts"),
         (kind, None) => kind,
     };
     Ok(StepOptions {
@@ -47,7 +47,7 @@ pub fn steps(args: &TrainOptimizerArgs, batches: &TrainBatchArgs) -> Result<Step
 /// The optimizer of a name, with the numbers of AdamW where it is that.
 pub fn optimizer(name: &str, adam: AdamW, momentum: f64) -> Result<OptimizerKind> {
     match name.parse().map_err(|error: TrainError| UsageError(error.to_string()))? {
-        OptimizerKind::AdamW(_) if momentum != 0.0 => refuse!("--momentum belongs to --optim sgd"),
+        OptimizerKind::AdamW(_) if momentum != 0.0 => refuse!("--momentum requires --optim sgd"),
         OptimizerKind::AdamW(_) => Ok(OptimizerKind::AdamW(adam)),
         OptimizerKind::Sgd(_) => Ok(OptimizerKind::Sgd(Sgd { momentum, weight_decay: adam.weight_decay })),
     }
@@ -57,11 +57,11 @@ pub fn optimizer(name: &str, adam: AdamW, momentum: f64) -> Result<OptimizerKind
 pub fn saving(args: &TrainSavingArgs) -> Result<SavingOptions> {
     let every = match (args.save_strategy, args.save_steps) {
         (Some(SaveStrategy::No | SaveStrategy::Epoch), Some(_)) => {
-            refuse!("--save-steps belongs to --save-strategy steps")
+            refuse!("--save-steps requires --save-strategy steps")
         }
         (Some(SaveStrategy::No), None) => Some(u64::MAX),
         (Some(SaveStrategy::Steps), None) => {
-            refuse!("--save-strategy steps: after how many? give --save-steps N")
+            refuse!("--save-strategy steps requires --save-steps N")
         }
         (_, every) => every,
     };

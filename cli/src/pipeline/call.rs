@@ -26,7 +26,7 @@ pub(super) const REFUSED: [(&str, &str); 3] = [
 
 /// Options that a stage does not take, and why.
 const TAKEN: [(&str, &str); 4] = [
-    ("config", "the options of a stage stand in its table"),
+    ("config", "the options of a stage are set in its table"),
     ("dry_run", "a stage does its work; a dry run of the whole pipeline shows what it would take"),
     ("json", "a stage is always asked for JSON where its command can print it"),
     ("quiet", "what a stage says goes into its log"),
@@ -72,7 +72,7 @@ impl StageCall {
         };
         if command.get_subcommands().next().is_some() {
             let names: Vec<&str> = command.get_subcommands().map(Command::get_name).collect();
-            return Err(at(format!("`{}` of what? one of {}", says.command, names.join(", "))));
+            return Err(at(format!("`{}` needs one of {}", says.command, names.join(", "))));
         }
         let mut lines: Vec<(String, usize)> = Vec::new();
         for setting in &says.settings {
@@ -255,7 +255,7 @@ fn option<'a>(command: &Command, known: &[&'a Arg], setting: &Setting, words: &[
         return error(format!("`gstore {}` has no option `{}`{hint}", words.join(" "), setting.key));
     };
     match TAKEN.iter().find(|(id, _)| arg.get_id() == *id) {
-        Some((_, why)) => error(format!("`{}` cannot stand in a stage: {why}", setting.key)),
+        Some((_, why)) => error(format!("`{}` cannot be set in a stage: {why}", setting.key)),
         None => Ok(arg),
     }
 }
@@ -354,7 +354,7 @@ mod tests {
             (
                 "command = 'train'\nmodel = 'm'\ndata = 'd'\noutput = 'o'\nmomentum = 0.9\n",
                 1,
-                "--momentum belongs to --optim sgd",
+                "--momentum requires --optim sgd",
             ),
             (
                 "command = 'generate'\nmodel = 'm'\ndata = 'd'\noutput = 'o'\ntemperature = 0\ntop-p = 0.5\n",

@@ -64,8 +64,7 @@ pub fn expand(file: &PipelineFile, set: &Variables) -> Result<Vec<PipelineStage>
         for values in combinations(&each) {
             let stage = instance(table, &variables, &values)?;
             if let Some(other) = stages.iter().find(|other| other.name == stage.name) {
-                let message =
-                    format!("the stage of line {} is called {} as well", other.says.line, stage.name);
+                let message = format!("the stage in line {} is also called {}", other.says.line, stage.name);
                 return Err(PipelineError::new(table.line, message));
             }
             stages.push(stage);

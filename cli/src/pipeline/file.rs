@@ -193,7 +193,7 @@ fn line_of(text: &str, span: &Range<usize>) -> usize {
 fn table<'t, 'i>(value: &'t DeValue<'i>, line: usize) -> Result<&'t DeTable<'i>> {
     match value {
         DeValue::Table(table) => Ok(table),
-        _ => Err(PipelineError::new(line, "a table is wanted here")),
+        _ => Err(PipelineError::new(line, "expected a table here")),
     }
 }
 
@@ -204,7 +204,7 @@ fn single_value(value: &DeValue<'_>, line: usize) -> Result<String> {
         DeValue::Integer(number) => Ok(number.to_string()),
         DeValue::Float(number) => Ok(number.as_str().to_owned()),
         DeValue::Boolean(_) | DeValue::Datetime(_) | DeValue::Array(_) | DeValue::Table(_) => {
-            Err(PipelineError::new(line, "a text or a number is wanted here"))
+            Err(PipelineError::new(line, "expected a text or a number here"))
         }
     }
 }

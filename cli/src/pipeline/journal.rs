@@ -137,13 +137,16 @@ impl Journal {
     pub fn read(path: &Path) -> Result<Self> {
         let Some(text) = if_there(fs_err::read_to_string(path))? else { return Ok(Self::empty()) };
         let about = || {
-            format!("{} is not a journal of a pipeline; without it no stage is up to date", path.display())
+            format!(
+                "{} is not a journal of a pipeline; if you remove it, all stages run again",
+                path.display()
+            )
         };
         let value: Value = serde_json::from_str(&text).with_context(about)?;
         let Some(format) = value.get("format").and_then(Value::as_u64) else { bail!(about()) };
         if format != u64::from(FORMAT) {
             bail!(
-                "{} has format {format}, and this version of gstore reads {FORMAT}; without it no stage is up to date",
+                "{} has format {format}, and this version of gstore reads {FORMAT}; if you remove it, all stages run again",
                 path.display()
             );
         }
@@ -208,8 +211,9 @@ mod tests {
         journal.write(&path).expect("written");
         assert_eq!(Journal::read(&path).expect("read"), journal);
         assert_eq!(fs_err::read_dir(dir.path()).expect("a folder").count(), 1);
-        let other = "has format 1, and this version of gstore reads 2; without it no stage is up to date";
-        let none = "is not a journal of a pipeline; without it no stage is up to date";
+        let other =
+            "has format 1, and this version of gstore reads 2; if you remove it, all stages run again";
+        let none = "is not a journal of a pipeline; if you remove it, all stages run again";
         for (bad, why) in [("", none), ("{}", none), ("[1]", none), ("{\"format\": 1}", other)] {
             fs_err::write(&path, bad).expect("written");
             let error = Journal::read(&path).expect_err(bad).to_string();

@@ -214,12 +214,12 @@ fn check_there(stages: &[PipelineStage], uses: &[StageUses], base: &Path) -> Res
                     Resource::Samples { .. } => ("are", "them"),
                     _ => ("is", "it"),
                 };
-                return error(read, format!("{read} {are} not there, and no stage makes {them}"));
+                return error(read, format!("{read} {are} missing, and no stage makes {them}"));
             }
         }
         if let Some((pattern, written)) = own_pattern(used) {
             let says = format!(
-                "its pattern {pattern} finds {written}, which it writes: a second run would read that"
+                "its pattern {pattern} matches {written}, which it writes: a second run would read it"
             );
             return error(pattern, says);
         }
@@ -233,7 +233,7 @@ fn check_there(stages: &[PipelineStage], uses: &[StageUses], base: &Path) -> Res
             };
             let same = (0..i).filter(is_whole).find(|j| uses[*j].writes.contains(written));
             if let Some(j) = same {
-                return error(written, format!("{written} is written by stage {} as well", stages[j].name));
+                return error(written, format!("{written} is also written by stage {}", stages[j].name));
             }
         }
     }
@@ -268,7 +268,7 @@ fn check_models(stages: &[PipelineStage], calls: &[StageCall], base: &Path) -> R
             };
             let setting = stage.says.settings.iter().find(|setting| setting.key == *key);
             let message = format!(
-                "stage {}: {value} is no {what}, but has the checkpoints of a training: name one, such as {}/{last}",
+                "stage {}: {value} is not itself a {what}; it holds the checkpoints of a training: name one, such as {}/{last}",
                 stage.name,
                 value.trim_end_matches('/')
             );
@@ -360,7 +360,7 @@ fn stages_after(stages: &[PipelineStage], i: usize) -> Result<BTreeSet<usize>> {
         if found.len() == before {
             let hint = did_you_mean(name, stages.iter().map(|stage| stage.name.as_str()));
             let message =
-                format!("stage {}: after `{name}`, and there is no such stage{hint}", stages[i].name);
+                format!("stage {}: `after` names `{name}`, which is not a stage{hint}", stages[i].name);
             return Err(PipelineError::new(says.line, message));
         }
     }
@@ -399,7 +399,7 @@ fn order(stages: &[PipelineStage], needs: &[BTreeSet<usize>]) -> Result<Vec<usiz
         let ready = waiting.iter().copied().find(|i| needs[*i].iter().all(|need| !waiting.contains(need)));
         let Some(ready) = ready else {
             let names: Vec<&str> = waiting.iter().map(|i| stages[*i].name.as_str()).collect();
-            let message = format!("these stages need each other in a circle: {}", names.join(", "));
+            let message = format!("these stages depend on each other in a circle: {}", names.join(", "));
             return Err(PipelineError::new(stages[first].says.line, message));
         };
         waiting.remove(&ready);

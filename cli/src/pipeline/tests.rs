@@ -123,8 +123,7 @@ fn a_folder_of_checkpoints_is_no_model() {
     };
     for name in ["trained", "trained/"] {
         let refused = of(name).expect_err("refused").message;
-        let says =
-            "is no model, but has the checkpoints of a training: name one, such as trained/checkpoint-12";
+        let says = "is not itself a model; it holds the checkpoints of a training: name one, such as trained/checkpoint-12";
         assert!(refused.contains(says), "{refused}");
     }
     of("trained/checkpoint-12").expect("planned");
@@ -136,7 +135,7 @@ fn a_folder_of_checkpoints_is_no_model() {
     for checkpoints in ["trained", "tuned=trained"] {
         let refused = tasks(checkpoints).expect_err("refused").message;
         assert!(
-            refused.contains("stage tasks: trained is no checkpoint, but has the checkpoints"),
+            refused.contains("stage tasks: trained is not itself a checkpoint; it holds the checkpoints"),
             "{refused}"
         );
     }
@@ -247,17 +246,17 @@ fn plans_that_cannot_run_are_refused_with_a_line() {
     };
     let one_run = format!("store = \"st\"\n{}{}", training("one"), training("two"));
     for (text, line, says) in [
-        (missing, 21, "text.jsonl is not there, and no stage makes it"),
+        (missing, 21, "text.jsonl is missing, and no stage makes it"),
         (circle, 2, "circle: score, answer"),
-        (twice, 23, "written by stage score as well"),
-        (own, 14, "its pattern *s.jsonl finds answers.jsonl, which it writes"),
-        (one_run, 14, "run r in st is written by stage one as well"),
+        (twice, 23, "also written by stage score"),
+        (own, 14, "its pattern *s.jsonl matches answers.jsonl, which it writes"),
+        (one_run, 14, "run r in st is also written by stage one"),
         (unknown, 17, "did you mean `score`"),
         (no_store, 17, "which store?"),
         ("[[stage]]\nname = \"kept\"\ncommand = \"verify\"\n".to_owned(), 1, "which store?"),
-        (no_pool, 21, "samples of pool in st are not there, and no stage makes them"),
-        (deleted, 6, "samples of pool in st are not there, and no stage makes them"),
-        (gram, 6, "samples of pool in st are not there, and no stage makes them"),
+        (no_pool, 21, "samples of pool in st are missing, and no stage makes them"),
+        (deleted, 6, "samples of pool in st are missing, and no stage makes them"),
+        (gram, 6, "samples of pool in st are missing, and no stage makes them"),
     ] {
         let error = plan_of(&text, base).expect_err(&text);
         assert!(error.line == line && error.message.contains(says), "{line}: {error}");

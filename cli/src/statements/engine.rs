@@ -12,7 +12,7 @@ use crate::args::OutputArgs;
 use crate::context::Context;
 
 /// What Ctrl-C says while one runs.
-pub const STOPPING: &str = "stopping the query; once more to stop at once";
+pub const STOPPING: &str = "stopping the query; press Ctrl-C again to stop at once";
 
 /// Runs statements and writes their results.
 pub enum Engine {

@@ -64,7 +64,7 @@ pub fn statement_text(bytes: Vec<u8>, from: &Path) -> Result<String> {
         let line = before.split(|byte| *byte == b'\n').count();
         let byte = rest.first().copied().unwrap_or_default();
         anyhow!(
-            "{}, line {line}: the byte 0x{byte:02X} is not UTF-8, in which statements are written; convert the text, for example with `iconv -f latin1 -t utf-8`",
+            "{}, line {line}: the byte 0x{byte:02X} is not UTF-8; convert the file, for example with `iconv -f latin1 -t utf-8`",
             from.display()
         )
     })?;

@@ -171,7 +171,7 @@ impl<'a> Shell<'a> {
             },
             DotCommand::Output(path) => self.direct(path, false)?,
             DotCommand::Once(path) => self.direct(Some(path), true)?,
-            DotCommand::Read(_) if depth >= NESTED => bail!("more than {NESTED} files read each other"),
+            DotCommand::Read(_) if depth >= NESTED => bail!("files are read more than {NESTED} levels deep"),
             DotCommand::Read(path) => return self.read(&path, depth + 1),
         }
         Ok(Flow::Go)
@@ -202,7 +202,7 @@ impl<'a> Shell<'a> {
                 &mut slot.insert((digest, engine)).1
             }
         };
-        let runner = engine.runner().context("the shell is for a store on this machine")?;
+        let runner = engine.runner().context("the shell works only with a local store")?;
         let begun = Instant::now();
         let mut rows = runner.run(sql, self.cancel)?;
         let schema = Arc::clone(rows.schema());
@@ -261,7 +261,7 @@ impl<'a> Shell<'a> {
         check(self.context, &[Some(path.as_path())], false)?;
         check_growing(&path)?;
         if packing_of(&path) != Packing::None {
-            bail!("{}: the shell packs no files; `gstore query -o FILE` does", path.display());
+            bail!("{}: the shell cannot write compressed files; `gstore query -o FILE` can", path.display());
         }
         if OutputTarget::of(Some(&path)).is_file() {
             fs_err::OpenOptions::new().write(true).create_new(true).open(&path)?;

@@ -66,7 +66,10 @@ fn into_file(
     let file = fs_err::OpenOptions::new().append(true).open(path)?;
     let found = file.metadata()?;
     if is_whole && found.len() > 0 {
-        bail!("{} has a result and holds no other; `.output FILE` names a file for this", path.display());
+        bail!(
+            "{} already has a result and holds only one; `.output FILE` names a file for this one",
+            path.display()
+        );
     }
     let whole = TableStyle { width: None, column: None };
     let (header, file) = (header(mode, schema), std::io::BufWriter::new(file));
@@ -77,7 +80,7 @@ fn into_file(
         }
         (_, Some(known), Some(_)) => {
             let (path, known) = (path.display(), known.join(", "));
-            bail!("{path} has other columns ({known}); `.output FILE` names a file for these");
+            bail!("{path} has different columns ({known}); `.output FILE` names a file for these");
         }
         _ => BatchWriter::new(mode, schema, file, whole),
     };

@@ -67,8 +67,7 @@ pub enum Subset {
 
 /// `K`, or `A..B`.
 fn models(text: &str) -> Result<ModelRange, String> {
-    let number =
-        |text: &str| text.parse::<u64>().map_err(|_| "K or A..B is wanted, whole numbers".to_owned());
+    let number = |text: &str| text.parse::<u64>().map_err(|_| "expected K or A..B, whole numbers".to_owned());
     match text.split_once("..") {
         None => match number(text)? {
             0 | 1 => {
@@ -79,7 +78,7 @@ fn models(text: &str) -> Result<ModelRange, String> {
         Some((first, end)) => {
             let range = number(first)?..number(end)?;
             if range.is_empty() {
-                return Err(format!("{text} are no models: from the first, without the last"));
+                return Err(format!("{text} contains no model: A..B starts at A and ends before B"));
             }
             Ok(ModelRange { range, is_part: true })
         }
@@ -89,7 +88,7 @@ fn models(text: &str) -> Result<ModelRange, String> {
 fn parse_horizon(text: &str) -> Result<f64, String> {
     let wanted = text.strip_prefix("agreement=").and_then(|value| value.parse().ok());
     let wanted = wanted.filter(|value: &f64| *value > 0.0 && *value <= 1.0);
-    wanted.ok_or_else(|| "agreement=X with X above 0 and at most 1 is wanted".to_owned())
+    wanted.ok_or_else(|| "expected agreement=X with X above 0 and at most 1".to_owned())
 }
 
 fn subset(text: &str) -> Result<Subset, String> {

@@ -46,7 +46,7 @@ const VARIANTS: &[Word<Variant>] = &[
 const NORMALIZERS: &[Word<Normalizer>] = &[
     (
         "step",
-        "The mean number of scored tokens of the step's rows, as the reference has it",
+        "The mean number of scored tokens of the step's rows, as in the reference implementation",
         Normalizer::Step,
     ),
     ("row", "The row's own number of scored tokens, as losses are recorded", Normalizer::Row),

@@ -52,7 +52,7 @@ impl SampleInputs {
             }
         }
         // Only now, so that one Ctrl-C ends a download.
-        let cancel = context.cancel_on_interrupt("stopping; once more to stop at once")?;
+        let cancel = context.cancel_on_interrupt("stopping; press Ctrl-C again to stop at once")?;
         let mut copies = Vec::new();
         for path in &mut paths {
             if let Some(copy) = spool(path, &cancel)? {
@@ -174,7 +174,7 @@ impl SampleInputs {
         let error = Error::from(error);
         match is_changed && self.request.existing == ExistingDataset::Continue {
             true => error.context(format!(
-                "by its file's name this is dataset {}; --dataset with another name makes one of its own",
+                "the file's name makes this dataset {}; --dataset with another name makes a separate one",
                 self.request.dataset
             )),
             false => error,
@@ -187,7 +187,7 @@ impl SampleInputs {
         context.say(&add_summary(dataset, report));
         if report.added > 0 && dataset.starts_with(|c: char| c.is_ascii_digit()) {
             context.say(&format!(
-                "note: SQL has a name that begins with a digit in double quotes: \"{dataset}\""
+                "note: in SQL, put a name that begins with a digit in double quotes: \"{dataset}\""
             ));
         }
     }

@@ -97,12 +97,12 @@ impl ExplanationView<'_> {
         writeln!(out, "{} of {}, row {}", self.id, self.row.pool, pair.row)?;
         writeln!(out, "score       {:.6} ({side})", pair.score)?;
         if let Some(stderr) = pair.stderr {
-            writeln!(out, "error       {stderr:.6}, the standard error that the projection leaves it")?;
+            writeln!(out, "error       {stderr:.6}, the standard error due to the projection")?;
         }
         if let Some(floor) = pair.noise_floor {
             writeln!(
                 out,
-                "noise       {floor:.6}, what scores of rows with nothing in common deviate from zero"
+                "noise       {floor:.6}, how far scores of unrelated rows typically are from zero"
             )?;
         }
         writeln!(

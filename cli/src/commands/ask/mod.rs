@@ -50,8 +50,8 @@ pub fn run(context: &Context, args: &AskArgs) -> Result<()> {
         refuse!("--explain shows one row by all scores; leave --mode sketch out");
     }
     let models = encoder(context, &args.models)?;
-    let cancel =
-        context.cancel_on_interrupt("stopping after the checkpoint in work; once more to stop at once")?;
+    let cancel = context
+        .cancel_on_interrupt("stopping after the current checkpoint; press Ctrl-C again to stop at once")?;
     let mut reporter = context.reporter();
     let mut work = context.work(&mut reporter, &cancel);
     let asked = gstore::ask(&snapshot, &spec, models, &mut work)?;
@@ -82,7 +82,7 @@ fn check_words(context: &Context, args: &AskArgs) -> Result<()> {
     let is_text = |name: &&String| name.chars().any(char::is_whitespace);
     if let Some(text) = args.loose.first().or(args.pool.iter().find(is_text)) {
         refuse!(
-            "whose words are these? {text:?} stands without a flag: give it as --prompt, with a --completion whose loss is asked about, or as \
+            "unexpected argument {text:?}: give it as --prompt, with a --completion whose loss is asked about, or as \
              --text, which is scored as a whole"
         );
     }
@@ -95,7 +95,7 @@ fn messages(text: &str) -> Result<Value> {
     let refuse = |why: String| UsageError(format!("--messages takes a conversation as JSON, {FORM}; {why}"));
     match serde_json::from_str::<Value>(text) {
         Ok(list) if list.is_array() => Ok(list),
-        Ok(_) => bail!(refuse(format!("{} is JSON, but no list", quoted_beginning(text)))),
+        Ok(_) => bail!(refuse(format!("{} is JSON, but not a list", quoted_beginning(text)))),
         // A parser's message about plain text is no help; in a list it may be.
         Err(_) if !text.trim_start().starts_with(['[', '{']) => {
             bail!(refuse(format!("{} is none", quoted_beginning(text))))
@@ -139,7 +139,7 @@ fn records(args: &AskArgs) -> Result<Vec<String>> {
     }
     records.extend(args.text.iter().map(|text| json!({ "text": text })));
     if records.is_empty() {
-        refuse!("what about? give --prompt and --completion, --messages, or --text");
+        refuse!("there is no sample to ask about: give --prompt and --completion, --messages, or --text");
     }
     Ok(records.iter().map(Value::to_string).collect())
 }

@@ -20,8 +20,8 @@ pub fn run(context: &Context, args: &DaunceAttachArgs) -> Result<()> {
         let mut complete = copies.iter().filter_map(MemberOutcome::complete);
         if let Some(copy) = complete.find(|copy| copy.asked["model"] != start.checkpoint) {
             bail!(
-                "ensemble.json of {} names another start than the one of copy {}: the `gstore daunce train` that trained \
-                 it, given again, writes the right one",
+                "ensemble.json in {} names a different starting point than copy {}: run the `gstore daunce \
+                 train` that trained it again, which writes the right one",
                 folder.display(),
                 copy.model
             );

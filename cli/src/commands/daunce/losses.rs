@@ -26,8 +26,8 @@ pub fn run(context: &Context, args: &DaunceLossesArgs) -> Result<ExitCode> {
     }
     let store = context.open()?;
     let request = request(context, &store, args)?;
-    let cancel =
-        context.cancel_on_interrupt("stopping after the batch in work; once more to stop at once")?;
+    let cancel = context
+        .cancel_on_interrupt("stopping after the current batch; press Ctrl-C again to stop at once")?;
     let mut reporter = context.reporter();
     let mut work = context.work(&mut reporter, &cancel);
     if args.dry_run {
@@ -41,7 +41,7 @@ pub fn run(context: &Context, args: &DaunceLossesArgs) -> Result<ExitCode> {
     }
     context.say(&report.summary());
     if report.stopped {
-        context.say("stopped; what was sealed is kept, and the same command goes on from there");
+        context.say("stopped; sealed results are kept: run the same command again to continue");
         return Ok(ExitCode::from(STOPPED));
     }
     // Of a part, others may be computing the rest.

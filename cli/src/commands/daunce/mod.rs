@@ -25,7 +25,7 @@ use crate::failure::{UsageError, done};
 use crate::question::{question_between, scoring};
 
 /// What Ctrl-C says.
-const STOPPING: &str = "stopping; once more to stop at once";
+const STOPPING: &str = "stopping; press Ctrl-C again to stop at once";
 
 /// Does what the flags ask for.
 pub fn run(context: &Context, args: &DaunceArgs) -> Result<ExitCode> {

@@ -102,7 +102,7 @@ fn perturbation(args: &DaunceObjectiveArgs) -> Result<Perturbation> {
     if args.variant == Variant::Subset {
         let given = [("--rho", args.rho.is_some()), ("--hidden-states", args.hidden_states.is_some())];
         if let Some((flag, _)) = given.iter().find(|(_, given)| *given) {
-            refuse!("{flag} changes nothing with --variant subset: it has no linear term");
+            refuse!("{flag} has no effect with --variant subset: it has no linear term");
         }
     }
     Ok(Perturbation {

@@ -37,7 +37,7 @@ pub fn run(context: &Context, args: &DaunceTrainArgs) -> Result<ExitCode> {
             members::check(store, &ensemble, output)?;
         }
     }
-    let message = "stopping; copies that are complete are kept. Once more to stop at once";
+    let message = "stopping; copies that are complete are kept. Press Ctrl-C again to stop at once";
     let (training, cancel) = request::training(context, &args.of, store.as_ref(), message)?;
     let request = request::ensemble(training, &args.models, &args.objective, &args.rates)?;
     if args.dry_run {
@@ -152,25 +152,22 @@ fn check(context: &Context, args: &DaunceTrainArgs) -> Result<()> {
             ("--until", models.until.is_some()),
         ] {
             if given {
-                refuse!("{flag} is about a store: give --store as well");
+                refuse!("{flag} requires --store");
             }
         }
     }
     if keeping.keep == KeepWeights::None && keeping.losses.is_empty() && models.until.is_none() {
         return usage(
-            "--keep none removes weights once their losses are there: of which datasets? give --losses",
+            "--keep none removes weights once their losses are computed: name the datasets with --losses",
         );
     }
     if args.objective.variant == Variant::If && args.objective.gamma != 1.0 {
-        context.say(
-            "with a gamma other than 1 all copies drift alike; scores are best taken with centring by row and model",
-        );
+        context.say("with a gamma other than 1 all copies drift alike; centre the scores by row and model");
     }
     let wanted = models.models.as_ref().filter(|models| !models.is_part).map(|models| models.range.end);
     if wanted.is_some_and(|count| count < 30) {
-        context.say(
-            "fewer than 30 copies rank rows by chance to a large part; the scores come with their errors",
-        );
+        context
+            .say("with fewer than 30 copies, rankings are largely noise; look at the errors of the scores");
     }
     Ok(())
 }
@@ -188,7 +185,7 @@ fn tell(
     let (complete, folder) = (complete(outcome), args.of.output.display());
     let copies = many_of(complete, "copy", "copies");
     if !outcome.finished {
-        context.say("stopped; complete copies are kept, and the same command goes on from there");
+        context.say("stopped; complete copies are kept: run the same command again to continue");
     }
     // After a stop, the last copies are not in the store yet.
     match ensemble.filter(|_| outcome.finished) {
@@ -201,7 +198,7 @@ fn tell(
                 context.say(&format!("halves of them agree by {found:.3}: enough"));
             }
             Some(found) => context.say(&format!(
-                "halves of them agree by {found:.3} and not by {wanted}: --max-models ended it before"
+                "halves of them agree by {found:.3}, below {wanted}: --max-models was reached first"
             )),
             None => context.say("too few are there to compare halves of them"),
         }

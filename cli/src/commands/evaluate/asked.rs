@@ -29,7 +29,7 @@ pub const PRECISION_OF_LOSSES: ComputePrecision = ComputePrecision::F32;
 pub fn check_runs(args: &EvaluateRetrainArgs, there: usize) -> Result<()> {
     match &args.runs {
         Some(Range { start, end }) if *start >= there => {
-            refuse!("--runs {start}..{end}: there are {there} runs")
+            refuse!("--runs {start}..{end}: there are only {there} runs, counted from 0")
         }
         _ => Ok(()),
     }

@@ -64,8 +64,8 @@ fn check_flags(args: &EvaluateRetrainArgs, is_there: bool) -> Result<()> {
     if is_there && !given.is_empty() {
         let flags: Vec<&str> = given.iter().map(|(flag, _)| *flag).collect();
         refuse!(
-            "{} is a ground truth already, whose rows, queries and subsets stay as they are: leave out {}, or give \
-             --data or --dataset too, with all flags that it was made with, to have them compared",
+            "{} is already a ground truth, whose rows, queries and subsets are fixed: leave out {}, or, to \
+             check that they match, also give --data or --dataset and all flags that it was made with",
             args.truth.display(),
             flags.join(", ")
         );
@@ -74,7 +74,7 @@ fn check_flags(args: &EvaluateRetrainArgs, is_there: bool) -> Result<()> {
     if let Some((flag, of)) = given.iter().find(|(_, of)| !of.is_empty() && !of.contains(&design)) {
         let of: Vec<String> = of.iter().map(|design| word(*design)).collect();
         refuse!(
-            "{flag} says nothing of --design {}: it belongs to --design {}",
+            "{flag} has no effect with --design {}: it is for --design {}",
             word(design),
             of.join(" or ")
         );
@@ -200,7 +200,7 @@ fn with_layout_hint(args: &RowsAndQueriesArgs, error: anyhow::Error) -> anyhow::
         return error;
     }
     let said = format!(
-        "{error}\n  --field is for the rows too: if the files have other keys, add each to the store with its own \
+        "{error}\n  --field applies to the rows too: if the files have other keys, add each to the store with its own \
          (`gstore add --dataset NAME --data FILE --field ...`), and give --dataset and --query-dataset"
     );
     error.context(said)
@@ -240,7 +240,7 @@ fn subsets(
         Design::LeaveOneOut => leave_one_out(rows, draw.count, seed, |row| pool[row].id.as_str())?,
         Design::LeaveGroupOut => {
             let Some(key) = &draw.group else {
-                refuse!("--design leave-group-out: of which groups? give --group KEY");
+                refuse!("--design leave-group-out requires --group KEY");
             };
             leave_groups_out(&groups(pool, key)?)?
         }
@@ -248,13 +248,13 @@ fn subsets(
             let ids = |samples: &[TextSample], of| Ids::new(samples.iter().map(|s| s.id.clone()), of);
             let (pool, queries) = (ids(pool, "the rows")?, ids(queries, "the queries")?);
             if args.scores.is_empty() {
-                refuse!("--design removal: by which scores? give --scores or --sql");
+                refuse!("--design removal requires --scores or --sql");
             }
             let methods = scores::read(context, &args.scores, (&pool, &queries), None, cancel)?;
             let count = draw.count.unwrap_or(queries.len());
             if count > queries.len() {
                 let queries = many_of(queries.len() as u64, "query", "queries");
-                refuse!("--count {count}: rows are removed for {queries}, and not for more");
+                refuse!("--count {count}: there are only {queries} to remove rows for");
             }
             let asked =
                 Removals { shares: draw.shares(), queries: (0..count).collect(), draws: draw.draws(), seed };
@@ -271,7 +271,9 @@ fn groups(pool: &[TextSample], key: &str) -> Result<Vec<String>> {
             Some((Value::String(text), _)) => Ok(text),
             Some((Value::Number(_), json)) if !json.contains(['.', 'e']) => Ok(json.clone()),
             Some((Value::Bool(_) | Value::Array(_) | Value::Object(_), json)) => Ok(json.clone()),
-            _ => bail!("{sample} has no group: its record has no text, number or flag as `{key}`"),
+            _ => {
+                bail!("{sample} has no group: its record has no text, whole number or boolean under `{key}`")
+            }
         }
     };
     pool.iter().map(of).collect()

@@ -99,6 +99,6 @@ mod tests {
         );
         fs_err::write(target.join("plots/mine.txt"), "mine").expect("written");
         let said = refused();
-        assert!(said.contains("holds something else than a report: plots/mine.txt; "), "{said}");
+        assert!(said.contains("holds something other than a report: plots/mine.txt; "), "{said}");
     }
 }

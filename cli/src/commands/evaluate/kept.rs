@@ -30,7 +30,7 @@ impl WorkFolder {
         };
         if folder.exists() && !(folder.is_dir() && is_ours(&folder)?) {
             refuse!(
-                "{} is in the way: unfinished work is kept there; move it, or name another result",
+                "{} is in the way: it holds unfinished work; move it, or name another result",
                 folder.display()
             );
         }

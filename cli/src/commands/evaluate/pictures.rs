@@ -14,7 +14,7 @@ pub fn files<'a>(context: &Context, charts: impl IntoIterator<Item = &'a Chart>)
         files.push(file("svg", picture.svg().into_bytes()));
         match picture.png() {
             Ok(bytes) => files.push(file("png", bytes)),
-            Err(error) => context.say(&format!("note: there is no {}.png: {error}", chart.name)),
+            Err(error) => context.say(&format!("note: {}.png was not written: {error}", chart.name)),
         }
     }
     files

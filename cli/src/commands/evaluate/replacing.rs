@@ -57,7 +57,7 @@ pub fn replace(
     }
     exchange(made.path(), &target)?;
     sync_folder(around)?;
-    context.say(&format!("{}: this ground truth takes the place of another one", args.truth.display()));
+    context.say(&format!("{}: this ground truth replaces another one", args.truth.display()));
     // The temporary name now leads to the old folder, or to nothing.
     drop(made);
     Ok(())

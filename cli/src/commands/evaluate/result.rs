@@ -26,7 +26,7 @@ pub fn check_combined(args: &CombineArgs, kind: &str) -> Result<()> {
         Report::check_other(kind, other).map_err(|error| UsageError(format!("--with: {error}")))?;
     }
     if let Some(path) = args.influential.as_ref().filter(|path| !path.is_file()) {
-        refuse!("--influential: {} is no file", path.display());
+        refuse!("--influential: {} is not a file", path.display());
     }
     Ok(())
 }
@@ -68,7 +68,7 @@ pub fn check(context: &Context, args: &ReportArgs) -> Result<ReportFormat> {
         (Some(named), None) => Ok(named),
         (None, None) if !OutputTarget::of(Some(path)).is_file() => Ok(ReportFormat::Text),
         (None, None) => refuse!(
-            "{}: the ending says no format; a report is .json, .csv, .md or .txt, each also with .gz or .zst",
+            "{}: the format cannot be told from the ending; a report is .json, .csv, .md or .txt, each also with .gz or .zst",
             path.display()
         ),
     }

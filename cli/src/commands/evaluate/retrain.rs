@@ -31,7 +31,8 @@ pub fn run(context: &Context, args: &EvaluateRetrainArgs) -> Result<ExitCode> {
     let drawing = draw::drawn(context, args, &Cancel::new())?;
     let model = model(context, args)?;
     // Only now, so that one Ctrl-C ends a download.
-    let cancel = context.cancel_on_interrupt("stopping after the step in work; once more to stop at once")?;
+    let cancel =
+        context.cancel_on_interrupt("stopping after the current step; press Ctrl-C again to stop at once")?;
     if args.force {
         replacing::replace(context, args, (drawing.as_ref(), model.as_ref()), &cancel)?;
     }
@@ -49,9 +50,8 @@ pub fn run(context: &Context, args: &EvaluateRetrainArgs) -> Result<ExitCode> {
     for PendingRun { run, damage } in &remaining {
         if let Some(damage) = damage {
             damaged += 1;
-            context.say(&format!(
-                "note: run {run} is done once more, since its outputs cannot be used: {damage}"
-            ));
+            context
+                .say(&format!("note: run {run} is repeated, because its outputs cannot be used: {damage}"));
         }
     }
     let (done, count) = (all.end - missing.len() - damaged, all.end);
@@ -72,7 +72,7 @@ pub fn run(context: &Context, args: &EvaluateRetrainArgs) -> Result<ExitCode> {
     stored::check(context, args, &truth, &cancel)?;
     for PendingRun { run, .. } in remaining {
         if !retrain(context, args, &truth, (&request, &queries, &agreed), run, &cancel)? {
-            context.say("stopped; the runs that are done are kept, and the same command goes on from there");
+            context.say("stopped; finished runs are kept: run the same command again to continue");
             return Ok(ExitCode::from(STOPPED));
         }
     }
@@ -170,7 +170,7 @@ fn losses(
         Ok(())
     })?;
     if let Some(id) = without {
-        bail!("query {id:?} has no scored token, so that no model has a loss of it");
+        bail!("query {id:?} has no scored token, so no model has a loss for it");
     }
     Ok(losses)
 }

@@ -101,7 +101,7 @@ fn tell(context: &Context, scores: &Scores) {
     }
     if !unknown.columns.is_empty() {
         context.say(&format!(
-            "note: {}: {} not taken as scores, since no query is called so: {}",
+            "note: {}: {} not taken as scores, because no query has that id: {}",
             visible(&scores.method),
             many_of(unknown.columns.len() as u64, "column of numbers is", "columns of numbers are"),
             visible(&first_of(&unknown.columns, MOST_NAMES))

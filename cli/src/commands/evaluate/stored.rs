@@ -80,7 +80,7 @@ pub fn keep(
 ) -> Result<()> {
     let Some(to) = wanted(args) else { return Ok(()) };
     if truth.remaining(0..truth.runs()).len() == truth.runs() {
-        context.say(&format!("no run is done, so that there is nothing to keep in ensemble {}", to.0));
+        context.say(&format!("no run is finished, so there is nothing to store in ensemble {}", to.0));
         return Ok(());
     }
     let taken = patiently(&PAUSES, cancel, || {
@@ -91,7 +91,7 @@ pub fn keep(
         Err(error) if is_met(&error) => {
             let (store, folder, (ensemble, dataset)) = (context.store_path()?, args.truth.display(), to);
             Err(error.context(format!(
-                "other processes keep adding to ensemble {ensemble:?}: the runs that are done are in {folder}, and `gstore evaluate retrain --store {} --truth {folder} --draw-only --ensemble {ensemble} --query-dataset {dataset}` takes them in",
+                "other processes keep adding to ensemble {ensemble:?}: the finished runs are in {folder}, and `gstore evaluate retrain --store {} --truth {folder} --draw-only --ensemble {ensemble} --query-dataset {dataset}` takes them in",
                 store.display()
             )))
         }
@@ -148,14 +148,14 @@ fn of_folder(error: DaunceError, folder: &str, ensemble: &str) -> Error {
             let run = model.rsplit_once('.').and_then(|(_, run)| run.parse::<usize>().ok());
             let run = run.map_or(model, |run| format!("run {run}"));
             anyhow!(
-                "{run} of {folder} has a loss of {given} for query {id:?}, and its member of ensemble {ensemble:?} has {stored}: it was trained again since; {drop} and the same command again take in the folder's losses"
+                "{run} of {folder} has a loss of {given} for query {id:?}, and its member of ensemble {ensemble:?} has {stored}: it was retrained since; run {drop} and then the same command again to take in the folder's losses"
             )
         }
         DaunceError::NoOffset { id, .. } => anyhow!(
-            "ensemble {ensemble:?} has losses of query {id:?}, and has lost what they are relative to; {drop} and the same command again take in those of {folder}"
+            "ensemble {ensemble:?} has losses of query {id:?} but has lost the losses that they are relative to; run {drop} and then the same command again to take in those of {folder}"
         ),
         DaunceError::NoIds { dataset, first, .. } => {
-            anyhow!("dataset {dataset:?} has no sample {first:?} any more, which is a query of {folder}")
+            anyhow!("dataset {dataset:?} no longer has sample {first:?}, which is a query of {folder}")
         }
         error => error.into(),
     }

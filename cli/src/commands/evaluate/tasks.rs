@@ -41,7 +41,7 @@ pub fn run(context: &Context, args: &EvaluateTasksArgs) -> Result<()> {
     }
     let systems = systems(context, args)?;
     // Only now, so that one Ctrl-C ends a download.
-    let message = "stopping after what is in work; once more to stop at once";
+    let message = "stopping after the current answers; press Ctrl-C again to stop at once";
     let cancel = context.cancel_on_interrupt(message)?;
     let data = args.tasks.data.iter().chain(&args.tasks.shots);
     let folders = systems.iter().flat_map(|system| system.weights.folders());
@@ -77,7 +77,7 @@ pub fn run(context: &Context, args: &EvaluateTasksArgs) -> Result<()> {
     };
     let mut found = match evaluate_tasks(request, &mut context.reporter(), &cancel) {
         Err(EvaluateError::Stopped) if kept.0.is_some() => {
-            context.say("what is done is kept, and the same command goes on from there");
+            context.say("finished answers are kept: run the same command again to continue");
             return Err(EvaluateError::Stopped.into());
         }
         found => found?,
@@ -96,7 +96,7 @@ pub fn run(context: &Context, args: &EvaluateTasksArgs) -> Result<()> {
 fn write_targets(context: &Context, args: &EvaluateTasksArgs, path: &Path) -> Result<()> {
     output::check(context, &[Some(path)], args.result.force)?;
     let [folder] = args.tasks.data.as_slice() else {
-        refuse!("--targets takes one folder as --data");
+        refuse!("--targets needs exactly one folder as --data");
     };
     output::check_unread(&[Some(path)], [folder.as_path()], [])?;
     check_lines(path, "target samples")?;
@@ -127,7 +127,7 @@ fn check_options(args: &TaskArgs) -> Result<()> {
         if given && !layouts.contains(&args.layout) {
             let names: Vec<&str> = layouts.iter().map(|of| of.name()).collect();
             let (layout, names) = (args.layout.name(), names.join(", "));
-            refuse!("{option} says nothing of --layout {layout}; it is for {names}");
+            refuse!("{option} has no effect with --layout {layout}; it is for {names}");
         }
     }
     Ok(())
@@ -145,7 +145,7 @@ fn check_used(args: &TaskArgs, questions: &[Question]) -> Result<()> {
         ("--choices letters", args.choices == Choices::Letters, has_choices, "no question has choices"),
     ] {
         if given && !is_used {
-            refuse!("{option} says nothing here: {why}");
+            refuse!("{option} has no effect here: {why}");
         }
     }
     Ok(())

@@ -43,7 +43,7 @@ pub(super) fn fit(context: &Context, args: &FactorsFitArgs) -> Result<()> {
     }
     let report = fit_factors(&store, &request, &mut work).inspect_err(|error| {
         if matches!(error, FactorJobError::Stopped) {
-            context.say("finished partitions are kept, and the same command goes on from there");
+            context.say("finished partitions are kept: run the same command again to continue");
         }
     })?;
     if args.json {
@@ -162,11 +162,11 @@ fn fisher(args: &FactorsFitArgs) -> Result<Fisher> {
     let has_loss = args.strategy != Strategy::Identity;
     let is_empirical = args.fisher == Some(args::Fisher::Empirical);
     if args.fisher.is_some() && !has_loss {
-        refuse!("--fisher says whose labels a loss has, and --strategy identity has none: leave it out");
+        refuse!("--fisher has no effect with --strategy identity, which uses no labels: leave it out");
     }
     if args.seed.is_some() && (is_empirical || !has_loss) {
         let by = if has_loss { "--fisher empirical" } else { "--strategy identity" };
-        refuse!("--seed is that of drawn labels, and {by} draws none: leave it out");
+        refuse!("--seed is for drawn labels, and {by} draws none: leave it out");
     }
     Ok(match is_empirical {
         true => Fisher::Empirical,

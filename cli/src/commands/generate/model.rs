@@ -41,7 +41,7 @@ pub fn chosen(context: &Context, args: &GenerateArgs) -> Result<ChosenModel> {
                     }
                     (base, only)
                 }
-                _ => refuse!("--adapter names several folders; one model answers"),
+                _ => refuse!("--adapter names several folders; give one"),
             }
         }
         (None, Some(run)) => {

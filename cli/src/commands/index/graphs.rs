@@ -27,11 +27,13 @@ pub fn run(
     match args.sim.as_str() {
         "cosine" => {}
         "dot" => refuse!("{}", ann::NO_DOT),
-        other => refuse!("--sim is cosine, not `{other}`"),
+        other => refuse!("--sim accepts only cosine, not `{other}`"),
     }
     let cancel = context.cancel_on_interrupt(match args.rebuild {
-        true => "stopping; graphs that are finished stay, and the same command without --rebuild makes those that are missing",
-        false => "stopping; graphs that are finished stay, and the same command goes on",
+        true => {
+            "stopping; finished graphs are kept; the same command without --rebuild builds the missing ones"
+        }
+        false => "stopping; finished graphs are kept: run the same command again to continue",
     })?;
     let named = !args.features.is_empty() || !args.kinds.is_empty();
     let mut all = Vec::new();
@@ -111,7 +113,7 @@ fn build(
     let name = part.display_name();
     let estimate = ann::estimate(&reader, context.threads);
     context.say(&format!(
-        "graph of {name}: up to {} of memory (its largest segment has {} vectors) and {} of disk, and {} besides while it is made",
+        "graph of {name}: up to {} of memory (its largest segment has {} vectors) and {} of disk, and another {} while it is built",
         HumanBytes(estimate.memory),
         estimate.vectors,
         HumanBytes(estimate.disk),
@@ -148,7 +150,7 @@ fn build(
 ) -> Result<()> {
     refuse!(
         "this gstore was built without `ann`, which makes graphs of neighbours; build it with `cargo install --path cli` \
-         (a C++17 compiler is needed). Graphs that are there are used without it"
+         (a C++17 compiler is needed). Existing graphs can be used without it"
     )
 }
 
@@ -197,7 +199,7 @@ pub fn words(line: &FeatureIndexes) -> String {
     let unusable = match line.unusable_graphs {
         0 => String::new(),
         n => format!(
-            ", {n} that cannot be used (damaged, or of another state of their segments; {} rebuilds them)",
+            ", {n} that cannot be used (damaged, or older than their segments; {} rebuilds them)",
             Remedy::Index { kind: ann::KIND, feature: &line.feature, rebuild: false }
         ),
     };
@@ -242,7 +244,7 @@ pub fn table(lines: &[FeatureIndexes]) -> Result<()> {
         }
         if found.scanned > 0 {
             out!(
-                "  {} of {} scanned all the same: the graph led to fewer rows than were wanted",
+                "  {} of {} scanned anyway: the graph found fewer rows than requested",
                 found.scanned,
                 many_of(found.queries as u64, "question was", "questions were")
             );

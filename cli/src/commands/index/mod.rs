@@ -88,8 +88,8 @@ pub fn run(context: &Context, args: &IndexArgs) -> Result<()> {
     if args.sketch {
         let named = !args.features.is_empty();
         let cancel = context.cancel_on_interrupt(match args.rebuild {
-            true => "stopping; sketches that are finished stay, and the same command without --rebuild makes those that are missing",
-            false => "stopping; sketches that are finished stay, and the same command goes on",
+            true => "stopping; finished sketches are kept; the same command without --rebuild builds the missing ones",
+            false => "stopping; finished sketches are kept: run the same command again to continue",
         })?;
         for part in &features {
             let reader = snapshot.open_feature(part)?;
@@ -131,8 +131,12 @@ pub fn run(context: &Context, args: &IndexArgs) -> Result<()> {
 /// Why a sketch of a feature is made only if it is named, where its vectors are as small as codes of them.
 fn too_small_for_sketch(part: &FeaturePart) -> Option<String> {
     let dim = part.desc.dim();
-    (dim < LEAST_DIM)
-        .then(|| format!("a sketch does not pay for {}; named, it gets one", many(dim.into(), "coordinate")))
+    (dim < LEAST_DIM).then(|| {
+        format!(
+            "a sketch does not pay off for {}; name the feature to build one anyway",
+            many(dim.into(), "coordinate")
+        )
+    })
 }
 
 /// The features that the flags name; without names all of the dataset, without a dataset all of the store.
@@ -170,7 +174,7 @@ fn chosen<'a>(snapshot: &'a Snapshot, args: &IndexArgs) -> Result<Vec<&'a Arc<Fe
             let of = args.dataset.as_ref().map_or_else(String::new, |dataset| format!(" of {dataset}"));
             let there: Vec<&str> = there.into_iter().collect();
             let what = match there.is_empty() {
-                true => "there is none at all; `gstore ingest` computes features".to_owned(),
+                true => "there are no features yet; `gstore ingest` computes them".to_owned(),
                 false => format!("the kinds there are {}", there.join(", ")),
             };
             refuse!("no feature{of} is of kind {kind}; {what}");
@@ -238,7 +242,7 @@ fn print(lines: &[FeatureIndexes]) -> Result<()> {
         let unusable = match line.unusable {
             0 => String::new(),
             n => format!(
-                ", {n} that cannot be used (damaged, or of another state of their segments; {} rebuilds them)",
+                ", {n} that cannot be used (damaged, or older than their segments; {} rebuilds them)",
                 Remedy::Index { kind: KIND, feature: &line.feature, rebuild: false }
             ),
         };

@@ -52,7 +52,7 @@ pub fn table(lines: &[FeatureIndexes]) -> Result<()> {
         if let Some(why) = &found.why_scanned {
             out!("as chosen, for {} of {queries}: {why}", found.scanned);
         }
-        out!("certified and int8 are the same codes; each row has {} bytes besides", found.record_bytes);
+        out!("certified and int8 are the same codes; each row takes another {} bytes", found.record_bytes);
     }
     Ok(())
 }

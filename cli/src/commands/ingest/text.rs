@@ -39,7 +39,7 @@ fn tokenizer_of_run(context: &Context, run: &str, model: &Path) -> Result<Option
     let shown = folder.display();
     if !folder.is_dir() {
         refuse!(
-            "run {run} was registered with --tokenizer {shown}, and there is no such folder any more: give --tokenizer, \
+            "run {run} was registered with --tokenizer {shown}, which no longer exists: give --tokenizer, \
              with {} for the model's own",
             model.display()
         );

@@ -58,9 +58,10 @@ pub fn run(context: &Context, args: &RunArgs) -> Result<ExitCode> {
         let name = plan.stages[*place].name();
         refuse!("--force {name}: the stage is not among those that --only or --from name");
     }
-    let cancel = context.cancel_on_interrupt("stopping the stage at work; what it has done is kept")?;
+    let cancel = context.cancel_on_interrupt("stopping the running stage; what it has done is kept")?;
     let Some(locks) = state.lock(context, &cancel)? else {
-        context.say("stopped; a stage of a run that was killed is still at work, and the same command waits for its end");
+        context
+            .say("stopped; a stage of a killed run is still running; the same command waits for it to end");
         return Ok(ExitCode::from(STOPPED));
     };
     // What another run noted meanwhile.
@@ -121,7 +122,7 @@ fn end(
     let others: String = others.map(|(number, what)| format!(", {number} {what}")).collect();
     context.say(&format!("{done} run, {skipped} up to date{others}; report: {}", report.display()));
     if stopped > 0 {
-        context.say("stopped; what was done is kept, and the same command goes on from there");
+        context.say("stopped; finished work is kept: run the same command again to continue");
         return Ok(ExitCode::from(STOPPED));
     }
     let of_stages = plan.stages.iter().zip(outcomes);
@@ -135,7 +136,7 @@ fn end(
         _ if !outcomes.iter().any(|outcome| matches!(outcome, StageOutcome::Failed(_))) => {
             bail!("{}", lines.join("\n"))
         }
-        _ => bail!("{}\nthe same command goes on from there", lines.join("\n")),
+        _ => bail!("{}\nrun the same command again to continue", lines.join("\n")),
     }
 }
 
@@ -149,7 +150,7 @@ fn store(context: &Context, in_file: bool) -> Result<Option<String>> {
     let path = std::path::absolute(named)?;
     match path.to_str() {
         Some(text) => Ok(Some(text.to_owned())),
-        None => refuse!("--store {}: a stage takes names in UTF-8", path.display()),
+        None => refuse!("--store {}: the path must be UTF-8", path.display()),
     }
 }
 
@@ -164,7 +165,7 @@ fn threads(context: &Context, file: &PipelineFile) -> usize {
 fn set(given: &[String]) -> Result<Variables> {
     let pair = |text: &String| -> Result<(String, String)> {
         let (name, value) =
-            text.split_once('=').ok_or_else(|| UsageError(format!("--set {text}: NAME=VALUE is wanted")))?;
+            text.split_once('=').ok_or_else(|| UsageError(format!("--set {text}: expected NAME=VALUE")))?;
         Ok((name.trim().to_owned(), toml_list(value).unwrap_or_else(|| value.to_owned())))
     };
     given.iter().map(pair).collect()

@@ -104,7 +104,7 @@ impl Runner<'_> {
         let Some(output) = stage.call.value("output") else { return Ok(None) };
         let remedy = match stage.call.words[0].as_str() {
             "train" => format!("put it back, or --force {} trains it again", stage.name()),
-            "matrix" => "without it the same command makes it again".to_owned(),
+            "matrix" => "remove it, and the same command makes it again".to_owned(),
             _ => return Ok(None),
         };
         let output = Resource::path(&self.plan.base, output);
@@ -126,7 +126,7 @@ impl Runner<'_> {
         // What stages of the pipeline left there is no change.
         let is_as_left = now == left;
         let changed = now.is_some() && !is_as_left;
-        Ok(changed.then(|| format!("{output} was changed by others; {remedy}")))
+        Ok(changed.then(|| format!("{output} was changed outside the pipeline; {remedy}")))
     }
 
     /// The run that a training registers, with its store.

@@ -80,7 +80,7 @@ impl Runner<'_> {
         let is_missing =
             |read: &&Resource| read.as_path().is_some() && !asked.inputs.contains_key(&read.to_string());
         if let Some(missing) = stage.reads.iter().find(is_missing) {
-            return Ok(StageOutcome::Failed(format!("{missing} is not there")));
+            return Ok(StageOutcome::Failed(format!("{missing} does not exist")));
         }
         for written in stage.writes.iter().filter_map(Resource::as_path) {
             if let Some(folder) = self.plan.base.join(written).parent() {
@@ -170,7 +170,7 @@ impl Runner<'_> {
     fn check(&self, stage: &PlannedStage) -> StageOutcome {
         let is_there = |path: &&Path| !Versions::found(&self.plan.base, path).is_empty();
         match stage.writes.iter().filter_map(Resource::as_path).find(|path| !is_there(path)) {
-            Some(path) => StageOutcome::Failed(format!("it ended well and left no {}", path.display())),
+            Some(path) => StageOutcome::Failed(format!("it succeeded but did not write {}", path.display())),
             None => StageOutcome::Done,
         }
     }

@@ -92,12 +92,12 @@ impl StateFolder {
         let last = running.max_by_key(|(_, record)| record.ran.began);
         let process = |number: u32| Pid::from_raw(i32::try_from(number).ok()?);
         let Some((name, process)) = last.and_then(|(name, r)| Some((name, process(r.process?)?))) else {
-            context.say("waiting for the end of a stage of a run that was killed");
+            context.say("waiting for a stage of a killed run to end");
             return Ok(());
         };
-        context.say(&format!("stage {name} of a run that was killed is still at work; stopping it"));
+        context.say(&format!("stage {name} of a killed run is still running; stopping it"));
         if let Err(error) = kill_process(process, Signal::TERM) {
-            context.say(&format!("it could not be told: {}", std::io::Error::from(error)));
+            context.say(&format!("it could not be signalled: {}", std::io::Error::from(error)));
         }
         Ok(())
     }

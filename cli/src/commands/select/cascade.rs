@@ -23,7 +23,7 @@ use crate::output::{Output, check};
 use crate::streams::out;
 
 /// What Ctrl-C says.
-const STOPPING: &str = "stopping after the batch in work; once more to stop at once";
+const STOPPING: &str = "stopping after the current batch; press Ctrl-C again to stop at once";
 
 /// Refuses what a cascade cannot do, before anything is computed.
 pub(super) fn check_flags(context: &Context, args: &SelectArgs, rules: &Diversity) -> Result<()> {
@@ -35,7 +35,7 @@ pub(super) fn check_flags(context: &Context, args: &SelectArgs, rules: &Diversit
         #[cfg(feature = "serve")]
         if args.server.remote.is_some() && models.backend != Device::Cpu {
             refuse!(
-                "--backend says what scans here, and with --remote a server does: start it with --backend"
+                "--backend has no effect with --remote, where the server scans: start the server with --backend"
             );
         }
         if matches!(models.backend, Device::Candle(_)) {
@@ -56,7 +56,7 @@ pub(super) fn check_flags(context: &Context, args: &SelectArgs, rules: &Diversit
     }
     if args.cascade.estimate && (args.scores.is_some() || args.with_scores || args.draw.plot.is_some()) {
         refuse!(
-            "--estimate selects nothing, so that there are no scores: leave --scores, --with-scores and --plot out"
+            "--estimate selects nothing, so there are no scores: leave --scores, --with-scores and --plot out"
         );
     }
     if args.state.snapshot.is_some() {
@@ -70,7 +70,7 @@ pub(super) fn check_flags(context: &Context, args: &SelectArgs, rules: &Diversit
     }
     #[cfg(feature = "serve")]
     if args.server.remote.is_some() {
-        refuse!("--cascade computes features of a store here, not of a server");
+        refuse!("--cascade works only with a local store, not with --remote");
     }
     match args.cascade.report.as_deref() {
         Some(report) => {

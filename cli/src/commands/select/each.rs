@@ -24,7 +24,7 @@ const PLACE: &str = "{target}";
 pub(super) fn targets(context: &Context, args: &SelectArgs) -> Result<Vec<SelectArgs>> {
     // An estimate may do without: there are no rows then.
     if args.output.as_deref().is_some_and(|output| !OutputTarget::of(Some(output)).is_file()) {
-        refuse!("--each target writes files of their own: name one with --output");
+        refuse!("--each target writes a file for each target: name them with --output");
     }
     let (names, scorings) = scored(context, args)?;
     let one = |(target, scoring): (&String, ScoringArgs)| {
@@ -62,7 +62,7 @@ fn scored(context: &Context, args: &SelectArgs) -> Result<(Vec<String>, Vec<Scor
     if args.server.remote.is_some() {
         if is_pattern {
             refuse!(
-                "--each target makes a file for each target, and only the server knows those of a pattern: name them"
+                "--each target makes a file for each target, and only the server knows which targets match a pattern: name them"
             );
         }
         return as_given(args.target.clone());
@@ -130,7 +130,7 @@ impl TargetSelection {
     fn run(&self, context: &Context, shared: &Arc<dyn Encoder>) -> Result<Option<String>> {
         if let Some(made) = &self.made {
             let how = if made.refused.is_some() { "refused" } else { "selected" };
-            context.say(&format!("{}: {how} before; the other targets go on", self.target()));
+            context.say(&format!("{}: {how} before; continuing with the other targets", self.target()));
             return Ok(made.refused.clone());
         }
         let models = match self.args.cascade.cascade {
@@ -141,7 +141,7 @@ impl TargetSelection {
         match super::one(context, &self.args, self.kept.as_ref(), models) {
             Ok(()) => Ok(None),
             Err(error) if is_refused(&error) => {
-                context.say(&format!("{}: refused; the other targets go on", self.target()));
+                context.say(&format!("{}: refused; continuing with the other targets", self.target()));
                 let why = error.to_string();
                 self.kept.as_ref().map_or(Ok(()), |kept| kept.refused(&why))?;
                 Ok(Some(why))

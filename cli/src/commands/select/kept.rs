@@ -165,7 +165,7 @@ fn read(path: &Path) -> Result<Option<TargetNote>> {
     let Some(text) = if_there(fs_err::read_to_string(path))? else { return Ok(None) };
     let Ok(note) = serde_json::from_str::<TargetNote>(&text) else {
         refuse!(
-            "{} is in the way: what is finished is noted there; move it, or name another --output",
+            "{} is in the way: it records finished selections; move it, or name another --output",
             path.display()
         );
     };

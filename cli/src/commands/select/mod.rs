@@ -30,7 +30,7 @@ use kept::TargetJournal;
 use told::{SelectionReport, summarise, tell_decided, tell_passed_over};
 
 /// What Ctrl-C says.
-const STOPPING: &str = "stopping, if nothing is written yet; once more to stop at once";
+const STOPPING: &str = "stopping, if nothing is written yet; press Ctrl-C again to stop at once";
 
 /// What the flags ask for, checked before anything is scored.
 struct Selection {
@@ -101,9 +101,7 @@ fn one(
     let picture = args.draw.picture(args.force);
     check_picture(context, args, picture.as_ref())?;
     if args.rules.quota_by.is_some() && args.rules.quota.is_none() && picture.is_none() {
-        refuse!(
-            "--quota-by names the column of --quota and of the shares that --plot draws: add one of them"
-        );
+        refuse!("--quota-by requires --quota or --plot, whose column it names");
     }
     #[cfg(feature = "serve")]
     if args.server.remote.is_some() {
@@ -221,7 +219,7 @@ fn check_picture(context: &Context, args: &SelectArgs, picture: Option<&PictureA
     let Some(picture) = picture else { return Ok(()) };
     #[cfg(feature = "serve")]
     if args.server.remote.is_some() {
-        refuse!("--plot draws the scores of a store here, not of a server");
+        refuse!("--plot works only with a local store, not with --remote");
     }
     let path = picture.output.as_deref();
     let (scores, report) = (scores_path(args), args.cascade.report.as_deref());
@@ -245,7 +243,7 @@ fn check_terms(in_turn: Option<Each>, spec: &InfluenceSpec) -> Result<()> {
         _ => return Ok(()),
     };
     refuse!(
-        "{unused} says how samples or subtasks combine, and in turn each has a ranking by itself; leave it or --round-robin out"
+        "{unused} combines samples or subtasks, and --round-robin ranks for each of them separately; leave one of the two out"
     )
 }
 

@@ -258,7 +258,7 @@ fn write_lines(to: &mut impl Write, batch: &RecordBatch, before: Option<usize>) 
     let numbers = column("row").and_then(|rows| rows.as_primitive_opt::<UInt64Type>());
     let scores = column("score").and_then(|scores| scores.as_primitive_opt::<Float32Type>());
     let (Some(records), Some(numbers), Some(scores)) = (records, numbers, scores) else {
-        bail!("the server's answer has not the columns that were asked for");
+        bail!("the server's answer lacks some of the columns that were asked for");
     };
     for (i, (record, row)) in records.iter().zip(numbers.values()).enumerate() {
         let Some(record) = record else {

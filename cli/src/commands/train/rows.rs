@@ -22,11 +22,11 @@ pub fn check_file_options(args: &TrainRowsArgs, others: &[PathBuf]) -> Result<()
         return Ok(());
     }
     if args.duplicates != Duplicates::Refuse {
-        refuse!("--duplicates is about records of files, and no file is read: ids of a --dataset come once");
+        refuse!("--duplicates applies to files, and none is read: ids of a --dataset are unique");
     }
     if !args.fields.is_empty() {
         refuse!(
-            "--field names keys of files, and no file is read: the keys of a --dataset were named when it was added"
+            "--field applies to files, and none is read: the keys of a --dataset were named when it was added"
         );
     }
     Ok(())
@@ -72,7 +72,7 @@ pub fn ids_of(path: &Path) -> Result<HashSet<String>> {
         let id = match value.get("id") {
             Some(Value::String(id)) => id.clone(),
             Some(Value::Number(id)) => id.to_string(),
-            _ => bail!("{}: no `id`, by which --rows knows samples", place()),
+            _ => bail!("{}: no `id`, which --rows needs to find samples", place()),
         };
         ids.insert(id);
     }

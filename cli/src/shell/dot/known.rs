@@ -79,7 +79,7 @@ pub(super) fn unknown_command(name: &str) -> String {
 pub fn help() -> String {
     let mut text = String::from(
         "Statements end with `;` and may have several lines. Tab completes names, options and values.\n\
-         Ctrl-C gives up what is typed or stops what runs, Ctrl-R searches earlier statements,\n\
+         Ctrl-C discards the input or stops the running statement, Ctrl-R searches earlier statements,\n\
          Ctrl-D leaves where nothing is typed.\n\n",
     );
     for (name, takes, about) in COMMANDS {
