@@ -87,7 +87,7 @@ impl AnswerError {
     pub(crate) fn no_labels_of_losses(of: &str) -> Self {
         Self::Usage(format!(
             "labels are scores of the method influence, products of {of}. The method daunce compares losses of an ensemble, \
-             which take none of these, so that there would be nothing to spare: leave the method daunce and its ensemble out, \
+             which take none of these, so there would be nothing to save: leave the method daunce and its ensemble out, \
              or rank by losses alone"
         ))
     }

@@ -164,7 +164,7 @@ impl GivenQuestion {
         })?;
         let why = match reason {
             Some(Reason::NoScored) => {
-                "none of its tokens is scored, as where an answer is empty or was cut off"
+                "none of its tokens is scored, for example because its answer is empty or was cut off"
             }
             Some(Reason::NonFinite) => "its vector has values that are not finite",
             Some(Reason::Missing) => "it has no vector at one of the checkpoints, or at none",

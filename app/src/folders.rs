@@ -19,10 +19,9 @@ pub enum FolderError {
     /// Not a pattern of paths.
     #[error("{pattern}: {source}")]
     Pattern { pattern: String, source: glob::PatternError },
-    #[error("`{name}={pattern}` names {folders} folders; a name is for one")]
+    #[error("`{name}={pattern}` matches {folders} folders; a name is for one")]
     OneName { name: String, pattern: String, folders: usize },
-    #[error("{folder} is no model; it has {} of a training in it: '{folder}/checkpoint-*' where several are taken, or name \
-             one, such as {}", many(*checkpoints as u64, "checkpoint"), last.display(), folder = folder.display())]
+    #[error("{folder} is not a model; it has {} of a training in it: name one, such as {}, or, where several are taken, '{folder}/checkpoint-*'", many(*checkpoints as u64, "checkpoint"), last.display(), folder = folder.display())]
     Training { folder: PathBuf, checkpoints: usize, last: PathBuf },
     #[error(transparent)]
     List(#[from] glob::GlobError),
@@ -223,8 +222,8 @@ mod tests {
         let folder = dir.path().display().to_string();
         let error = checkpoints(std::slice::from_ref(&folder)).expect_err("refused").to_string();
         let says = format!(
-            "4 checkpoints of a training in it: '{folder}/checkpoint-*' where several are taken, or name one, such as \
-             {folder}/checkpoint-1000"
+            "4 checkpoints of a training in it: name one, such as {folder}/checkpoint-1000, or, where \
+             several are taken, '{folder}/checkpoint-*'"
         );
         assert!(error.ends_with(&says), "{error}");
     }

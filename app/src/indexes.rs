@@ -48,7 +48,7 @@ pub struct SketchReport {
 #[non_exhaustive]
 #[allow(missing_docs, reason = "the message of an error says what its fields are")]
 pub enum SketchError {
-    #[error("stopped; what was published stays, and so do sketches that are finished")]
+    #[error("stopped; published vectors and finished sketches are kept")]
     Stopped { dataset: String },
     #[error("the vectors are published, but the sketch of {feature} is not made")]
     Failed { dataset: String, feature: String, source: QueryError },

@@ -238,7 +238,9 @@ fn scores_of_gradients_are_compared_and_reported_by_the_ids_in_their_folder() {
 
     // A folder takes scores of the other kind with the same rows alone, and each kind is replaced by itself.
     let own = [&score[..], &["--self", "--kronfluence", "scores_f", "--force"]].concat();
-    place.run(&[&own[..], &["--limit", "6"]].concat()).says(1, &["scores_f/rows.txt: it lists other ids"]);
+    place
+        .run(&[&own[..], &["--limit", "6"]].concat())
+        .says(1, &["scores_f/rows.txt: it lists different ids"]);
     let refused = place.run(&[&own[..], &["--damping", "1e-3"]].concat());
     refused.says(1, &["scores_f/score_arguments.json has damping_factor"]);
     let read = |name: &str| fs_err::read(place.path("scores_f").join(name)).expect("readable");
@@ -250,5 +252,5 @@ fn scores_of_gradients_are_compared_and_reported_by_the_ids_in_their_folder() {
     place.ok(&[&of_queries[..], &["--queries", "2", "--force"]].concat());
     assert_eq!(place.read("scores_f/queries.txt"), "s0\ns1\n");
     assert_eq!(read("self_scores.safetensors"), of_rows);
-    place.run(&[&of_queries[..], &["--limit", "6", "--force"]].concat()).says(1, &["it lists other ids"]);
+    place.run(&[&of_queries[..], &["--limit", "6", "--force"]].concat()).says(1, &["it lists different ids"]);
 }

@@ -44,7 +44,7 @@ fn a_cascade_computes_few_gradients_and_goes_on_from_them() {
         ),
         (
             &["--top", "50%", "--recall", "80%", "--cascade", stages, "--labels", "99999"],
-            "299 are the most that leave one",
+            "at most 299 leave one",
         ),
         (&["--top", "50%", "--cascade", "los -> all"], "did you mean `loss`"),
         (&["--top", "50%", "--cascade", "tokens -> all"], "300 rows of `pool` were not counted yet"),

@@ -242,7 +242,7 @@ fn black_box_losses_come_from_lines_tables_and_matrices_alike() {
     matrix.write("manifest.json", manifest(3).to_string());
     let wrong = matrix.run(&["import", "losses.npy"]);
     assert!(
-        wrong.stderr.contains("this is no manifest") && wrong.stderr.contains("--losses FILE"),
+        wrong.stderr.contains("this is not a manifest") && wrong.stderr.contains("--losses FILE"),
         "{wrong:?}"
     );
     import(&matrix, &["manifest.json"]).says(0, &[]);
@@ -431,7 +431,7 @@ fn what_cannot_be_right_is_refused_and_changes_nothing() {
     place.write("ids.txt", ids[1..].join("\n"));
     refused(manifest(3), "losses of 40 examples, and there are 39 ids");
     place.write("ids.txt", [&ids[1..], &["s1".to_owned()][..]].concat().join("\n"));
-    refused(manifest(3), "stands twice");
+    refused(manifest(3), "appears twice");
     place.write("ids.txt", [&ids[1..], &["stranger".to_owned()][..]].concat().join("\n"));
     refused(manifest(3), "no sample \"stranger\"");
     place.write("ids.txt", ids.join("\n"));
@@ -444,7 +444,7 @@ fn what_cannot_be_right_is_refused_and_changes_nothing() {
     refused(manifest(3), "diverged");
     let mut twice = manifest(3);
     twice["models"][2]["id"] = json!("ft-0");
-    refused(twice, "stands twice");
+    refused(twice, "appears twice");
     let mut pickle = manifest(3);
     pickle["tables"][0]["losses"] = json!("losses.pkl");
     place.write("losses.pkl", b"\x80\x04");

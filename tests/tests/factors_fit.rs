@@ -81,7 +81,7 @@ fn what_an_unfinished_fit_of_other_rows_left_is_no_hindrance_with_force() {
     place.samples("pool", 14);
     place.add("pool");
     let parts = ["--data-partitions", "2"];
-    fit_run(&place, "f", &parts).says(1, &["begun with other arguments", "--force begins again"]);
+    fit_run(&place, "f", &parts).says(1, &["begun with different arguments", "--force begins again"]);
     assert!(place.path("store.factors/factors_f").exists());
     fit_run(&place, "f", &["--data-partitions", "2", "--force"]).says(0, &["fitted on 14 rows"]);
     assert!(!place.path("store.factors").exists());
@@ -226,7 +226,7 @@ fn a_second_run_of_a_fit_is_refused_and_disturbs_nothing() {
     let parts = ["--data-partitions", "30"];
     let again = || fit_run(&place, "f", &parts);
     let refused = during(&place, &fit_args("f", &parts), "store.factors/factors_f", again);
-    refused.says(1, &["factors_f: another gstore works there"]);
+    refused.says(1, &["factors_f: another gstore process is working there"]);
     assert!(place.ok(&["factors", "list"]).contains("pool") && !place.path("store.factors").exists());
 
     // Jobs of an array are at work together, each on a partition of its own, and the run that publishes is
@@ -237,8 +237,8 @@ fn a_second_run_of_a_fit_is_refused_and_disturbs_nothing() {
     let others = || [&second[..], &first, &whole].map(|args| fit_run(&place, "g", args));
     let [job, same, refused] = during(&place, &fit_args("g", &first), "shared/factors_g", others);
     job.says(0, &["not finished: covariances of 1 other partition of the data: 1"]);
-    same.says(1, &["factors_g: another gstore computes partition 1 there"]);
-    refused.says(1, &["factors_g: another gstore works there"]);
+    same.says(1, &["factors_g: another gstore process is computing partition 1 there"]);
+    refused.says(1, &["factors_g: another gstore process is working there"]);
     assert!(fit(&place, "g", &whole)["snapshot"].is_u64());
 
     // What is not known to be of a fit is not gone on with.
@@ -384,7 +384,7 @@ fn an_extension_goes_on_with_the_sums_that_it_began_with_or_is_refused() {
     // Rows of the partition that is there are in the sums of the others now.
     half("8");
     for more in [["--partition", "2/2"], ["--data-partitions", "2"]] {
-        let begun = "shared/factors_more holds factors that were begun with other arguments";
+        let begun = "shared/factors_more holds factors that were begun with different arguments";
         in_folder(&more).says(1, &[begun, "extended.rows is [[0,6]] there, [[0,8]] here"]);
     }
     // Fitted again as they were, they have the same sums.
@@ -450,7 +450,7 @@ fn factors_of_another_model_are_refused() {
     fs_err::write(&weights, bytes).expect("written");
     let score = ["score", "--factors", "f", "--pool", "pool", "--target", "q", "--model", "short", "--stale"];
     let refused = place.run(&score);
-    let says = "short has no module `model.layers.2.self_attn.v_proj`, of which they are";
+    let says = "short has no module `model.layers.2.self_attn.v_proj`, which they have";
     refused.says(1, &["factors `f` are of another model: ", says]).lacks(&["--modules"]);
     // Where modules are named, it is they that are not there.
     place.run(&[&score[..], &["--modules", "*.v_prox"]].concat()).says(1, &["*.v_prox matches no module"]);

@@ -115,10 +115,10 @@ fn factors_of_something_else_are_refused() {
         (&["--factors", "flat", "--damping", "1e-3"], "the identity has none"),
         (
             &["--factors", "f", "--damping", "1e-3,auto,0.001"],
-            "inverse with a damping of 0.001 is there twice",
+            "inverse with a damping of 0.001 is named twice",
         ),
-        (&["--factors", "f", "--damping", "auto,auto"], "inverse with the damping auto is there twice"),
-        (&["--factors", "f", "--filter", "identity,identity"], "the filter identity is there twice"),
+        (&["--factors", "f", "--damping", "auto,auto"], "inverse with the damping auto is named twice"),
+        (&["--factors", "f", "--filter", "identity,identity"], "the filter identity is named twice"),
         (&["--model", &demo("model"), "--stale"], "--stale has no effect without --factors or --segment"),
         (
             &["--factors", "f", "--report", "top.html"],
@@ -281,8 +281,8 @@ fn what_factors_of_another_program_lack_is_named() {
         fs_err::write(path, bytes).expect("written");
     }
     let said = refused();
-    let says = said.contains("module `model.layers.2.self_attn.x_proj` of ")
-        && said.contains(" is none of the model: the factors are of another one");
+    let says = said.contains("the model has no module `model.layers.2.self_attn.x_proj` with ")
+        && said.contains(" inputs: the factors are of another model");
     assert!(says && !said.contains("--modules"), "{said}");
 
     fs_err::remove_file(&counts).expect("removed");

@@ -108,7 +108,11 @@ fn segments_of_training_add_up() {
         place.run(&[&args[..], more].concat()).fails(&[says]);
     };
     fit_other("other", MODULES, "model.layers.1.self_attn.k_proj");
-    refused(&["early=1*1", "other=1*1"], &["--target", "q"], "of other modules, and segments have the same");
+    refused(
+        &["early=1*1", "other=1*1"],
+        &["--target", "q"],
+        "have different modules, and segments need the same ones",
+    );
     refused(&[&format!("early=1*1@{late}")], &["--target", "q"], "they were fitted at checkpoint");
     refused(&["early=1*1"], &["--target", "q", "--strategy", "kfac"], "are fitted as ekfac, and not as kfac");
     // Factors that do not say where their model is are of the model that is named.
@@ -210,5 +214,5 @@ fn curvature_is_averaged_over_the_checkpoints_of_a_segment() {
     let refused =
         place.run(&[&["score", "--pool", "pool", "--factors", "ekfac-both"][..], &at_late].concat());
     refused.says(1, &["they were fitted at checkpoint"]);
-    fit_run(&place, "twice", &["--average", &early]).says(2, &["is there twice"]);
+    fit_run(&place, "twice", &["--average", &early]).says(2, &["is named twice"]);
 }

@@ -82,7 +82,7 @@ fn what_cannot_be_drawn_is_refused() {
     refused(&["plot", "train", &warmup(), "-o", "curves.pdf"], 2, ".svg");
     refused(&["plot", "train", &warmup(), "--width", "100000000000"], 2, "1000");
     refused(&["plot", "train", "missing"], 1, "no log of a training: there is no such folder");
-    refused(&["plot", "train", "there.svg"], 1, "it is a file; the output folder");
+    refused(&["plot", "train", "there.svg"], 1, "it is a file; give the output folder");
     fs_err::create_dir_all(place.path("empty")).expect("made");
     refused(&["plot", "train", "empty"], 1, "no log of a training");
     fs_err::create_dir_all(place.path("broken")).expect("made");
@@ -132,7 +132,7 @@ fn scores_sources_and_overlap_are_drawn() {
     let page = place.read("five.html");
     assert!(page.contains("share of rows by source"), "{page}");
     let missing = select(&["sauce", "--plot=none.html"]);
-    let note = "note: shares of `sauce` are not drawn, for dataset `pool` has no such metadata column";
+    let note = "note: shares of `sauce` are not drawn, because dataset `pool` has no such metadata column";
     missing.says(0, &[note]);
     select(&["source"]).says(2, &["--quota-by requires --quota or --plot"]);
 

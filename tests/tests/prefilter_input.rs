@@ -148,8 +148,7 @@ fn covariances_of_losses_are_no_labels_and_rows_without_gradients_have_none() {
     done.says(2, &[said]);
     let of_embeddings = ["select", "--pool", "pool", "--target", "q", "--top", "5%", "--cascade", "x -> all"];
     let done = place.run(&[&of_embeddings[..], &["-o", "best.jsonl", "--kind", "embed-mean"]].concat());
-    let said =
-        "a cascade ends with products of gradients, and embed-mean is none: select by it without a cascade";
+    let said = "a cascade ends with products of gradients, and embed-mean is not a gradient: select by it without a cascade";
     done.says(1, &[said]);
 }
 

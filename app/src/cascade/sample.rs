@@ -55,7 +55,7 @@ pub(super) fn draw(
     let all = rows.len();
     if k == 0 || k as u64 >= all {
         return Err(AnswerError::Refused(format!(
-            "a cascade chooses among rows: {k} of {all} leave nothing to it"
+            "a cascade chooses among rows: {k} of {all} leaves it no choice"
         )));
     }
     check_counts(part, source, stages, &rows)?;
@@ -118,8 +118,8 @@ fn check_labels(
     }
     if let Some(asked) = request.labels.filter(|asked| *asked >= all && least < all) {
         return Err(AnswerError::Refused(format!(
-            "{} leave none of the {all} of the pool to choose among: a recall of {} takes {least} at least, and {} are the \
-             most that leave one",
+            "{} leave none of the {all} rows of the pool to choose from: a recall of {} takes at least \
+             {least}, and at most {} leave one",
             many(asked, "labelled row"),
             percent(request.recall),
             all - 1

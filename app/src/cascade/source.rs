@@ -140,12 +140,12 @@ fn gradient_kinds(
     }
     if spec.preconditions() {
         return Err(refuse(
-            "does not take a preconditioner: matrices of the whole pool are not there before its gradients are",
+            "does not take a preconditioner: its matrices need the gradients of the whole pool",
         ));
     }
     if let Some(other) = [&kind, &of_targets].into_iter().find(|kind| !Kind::names_gradient(kind)) {
         return Err(refuse(&format!(
-            "ends with products of gradients, and {other} is none: select by it without a cascade"
+            "ends with products of gradients, and {other} is not a gradient: select by it without a cascade"
         )));
     }
     if !spec.given.is_empty() || spec.per_token {
@@ -202,7 +202,7 @@ impl CascadeSource {
         let is_of_none = |name: &&String| !by_weight.iter().any(|at| at.features.contains(name));
         if let Some(name) = names.iter().find(is_of_none) {
             return Err(refuse(&format!(
-                "takes features at the checkpoints of its targets, and `{name}` is of none of them: leave it out of `features`"
+                "takes features at the checkpoints of its targets, and `{name}` is at none of them: leave it out of `features`"
             )));
         }
         // Equal ones stay in the order of the run.
@@ -340,7 +340,7 @@ impl CascadeSource {
             false => pipeline::ingest(store, &plan, work.progress, work.cancel)?,
         };
         if report.ending == RunEnding::Stopped {
-            work.progress.note("what was computed is kept, and the same cascade goes on from there");
+            work.progress.note("what was computed is kept: run the same cascade again to continue");
             return Err(QueryError::Cancelled.into());
         }
         let seconds = begun.elapsed().as_secs_f64();

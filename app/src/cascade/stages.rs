@@ -27,14 +27,14 @@ pub(super) struct Stage {
 pub(super) fn parse(text: &str, columns: &[&str]) -> Result<Vec<Stage>, AnswerError> {
     let refuse = |why: String| Err(AnswerError::Usage(format!("cascade `{text}`: {why}")));
     if text.contains("=>") {
-        return Err(AnswerError::Usage("the stages of a cascade have `->` between them".to_owned()));
+        return Err(AnswerError::Usage("write `->` between the stages of a cascade".to_owned()));
     }
     let mut names: Vec<&str> = text.split("->").map(str::trim).collect();
     if names.pop() != Some(LAST) {
-        return refuse(format!("its last stage is `{LAST}`: the gradients at all checkpoints"));
+        return refuse(format!("its last stage must be `{LAST}`: the gradients at all checkpoints"));
     }
     if names.is_empty() {
-        return refuse(format!("a stage before `{LAST}` has to choose rows"));
+        return refuse(format!("it needs a stage before `{LAST}` that chooses rows"));
     }
     let mut stages: Vec<Stage> = Vec::with_capacity(names.len());
     for name in names {
@@ -48,7 +48,7 @@ pub(super) fn parse(text: &str, columns: &[&str]) -> Result<Vec<Stage>, AnswerEr
             match (kind, checkpoints(item)) {
                 (Some(kind), _) if kind.takes_gradient() => {
                     return refuse(format!(
-                        "gradients are a stage of checkpoints: `1 checkpoint`, not `{item}`"
+                        "a stage of gradients is written by its checkpoints: `1 checkpoint`, not `{item}`"
                     ));
                 }
                 (Some(kind), _) if stage.kinds.contains(&kind) => {}
@@ -59,7 +59,7 @@ pub(super) fn parse(text: &str, columns: &[&str]) -> Result<Vec<Stage>, AnswerEr
                     stage.columns.push(format!("column:{item}"));
                 }
                 (None, None) => {
-                    return refuse(format!("`{item}` is no stage{}", guess_input(item, columns)));
+                    return refuse(format!("`{item}` is not a stage{}", guess_input(item, columns)));
                 }
             }
         }
@@ -68,7 +68,9 @@ pub(super) fn parse(text: &str, columns: &[&str]) -> Result<Vec<Stage>, AnswerEr
             || stage.columns.iter().any(|name| before(&|other| other.columns.contains(name)))
             || stage.checkpoints > 0 && before(&|other| other.checkpoints >= stage.checkpoints);
         if twice {
-            return refuse(format!("`{name}` has what a stage before it has: each adds to what is known"));
+            return refuse(format!(
+                "`{name}` repeats part of an earlier stage: each stage must add something new"
+            ));
         }
         stages.push(stage);
     }
@@ -135,13 +137,13 @@ mod tests {
     #[test]
     fn what_is_no_cascade_is_refused_by_name() {
         for (text, says) in [
-            ("loss", "its last stage is `all`"),
-            ("all", "a stage before `all`"),
+            ("loss", "its last stage must be `all`"),
+            ("all", "needs a stage before `all`"),
             ("los -> all", "did you mean `loss`"),
-            ("all -> all", "`all` is no stage"),
+            ("all -> all", "`all` is not a stage"),
             ("grad-sgd -> all", "1 checkpoint"),
-            ("loss -> embed,loss -> all", "each adds"),
-            ("2 checkpoints -> 1 checkpoint -> all", "each adds"),
+            ("loss -> embed,loss -> all", "repeats part of an earlier stage"),
+            ("2 checkpoints -> 1 checkpoint -> all", "repeats part of an earlier stage"),
         ] {
             let error = parse(text, &["source"]).unwrap_err().to_string();
             assert!(error.contains(says), "{text}: {error}");

@@ -28,12 +28,12 @@ pub enum DaunceError {
     },
     /// Rows lack losses under theta_0, whose adapter is gone.
     #[error(
-        "theta_0 of ensemble {ensemble:?} is the adapter in {}, which is not there any more, and {} its losses; put the folder back",
+        "theta_0 of ensemble {ensemble:?} is the adapter in {}, which no longer exists, and {} its losses; put the folder back",
         folder.display(),
         many_of(*rows, "row lacks", "rows lack")
     )]
     NoBase { ensemble: String, folder: PathBuf, rows: u64 },
-    #[error("ensemble {ensemble:?} has {members} members, 0 to {}; {from}..{to} are not all among them", members.saturating_sub(1))]
+    #[error("ensemble {ensemble:?} has {members} members, 0 to {}; {from}..{to} is not within them", members.saturating_sub(1))]
     NoMembers {
         ensemble: String,
         from: usize,
@@ -59,7 +59,7 @@ pub enum DaunceError {
     /// missing.
     #[error(
         "{}: the loss of {id:?} under {model:?} is {value:?}: {}",
-        path.display(), if value.is_nan() { "a cell that is missing needs a mask, or to be left out" } else { "the model diverged, or the file is damaged" }
+        path.display(), if value.is_nan() { "mark a missing cell in a mask, or leave it out" } else { "the model diverged, or the file is damaged" }
     )]
     NotFinite { path: PathBuf, id: String, model: String, value: f64 },
     /// A value of the signal `prob` that is no probability.
@@ -87,7 +87,7 @@ pub enum DaunceError {
         given: f64,
     },
     #[error(
-        "{}: the loss of {id:?} under theta_0 is {given}, but the losses of this dataset are stored relative to {}, which cannot be changed; import without `base_losses` to leave that as it is, or remove the ensemble with {} and import all of its losses again, with `base_losses`",
+        "{}: the loss of {id:?} under theta_0 is {given}, but the losses of this dataset are stored relative to {}, which cannot be changed; import without `base_losses` to keep it, or remove the ensemble with {} and import all of its losses again, with `base_losses`",
         path.display(), stored_base(*stored), Remedy::DropEnsemble(ensemble)
     )]
     OtherBase {
@@ -100,7 +100,7 @@ pub enum DaunceError {
         given: f64,
     },
     #[error(
-        "{}: the store has losses of {id:?}, and has lost what they are relative to, so that others would not agree with them; drop the ensemble and take in all of its losses again",
+        "{}: the store has losses of {id:?} but has lost the losses that they are relative to, so new ones could not be compared with them; drop the ensemble and import all of its losses again",
         path.display()
     )]
     NoOffset { path: PathBuf, id: String },

@@ -126,7 +126,7 @@ pub fn report(
     let prepared = Prepared::new(snapshot, spec)?;
     tell_notes(&prepared, work);
     let (Some(covariance), Some(models)) = (&spec.covariance, prepared.plan().models()) else {
-        return Err(AnswerError::Refused("a report is one of losses under an ensemble".to_owned()));
+        return Err(AnswerError::Refused("a report needs the losses of an ensemble".to_owned()));
     };
     let samples = prepared.target_samples(work.cancel)?;
     let names: Vec<String> = prepared.targets().iter().map(|target| target.dataset.name.clone()).collect();

@@ -40,7 +40,7 @@ pub enum FactorJobError {
         why: Box<PassError>,
     },
     #[error(
-        "row {row} (id {id:?}) of the pool: module `{module}`: its score is {value}: a larger damping, or another filter, is needed"
+        "row {row} (id {id:?}) of the pool: module `{module}`: its score is {value}: use a larger damping or another filter"
     )]
     Score { row: u64, id: String, module: String, value: f32 },
     /// The engine, or files of factors.
@@ -61,27 +61,27 @@ pub enum FactorJobError {
     #[error(transparent)]
     File(#[from] std::io::Error),
     #[error(
-        "{folder} holds factors that were begun with other arguments: {differences}\n  remove that folder if they are not to be finished, or name another with {}; without a named one, {} begins again",
+        "{folder} holds factors that were begun with different arguments: {differences}\n  remove that folder if they are not to be finished, or name another with {}; without a named one, {} begins again",
         Remedy::Option("folder", ""),
         Remedy::Option("force", "")
     )]
     OtherFactors { folder: String, differences: String },
     /// Another process fits factors in the folder.
     #[error(
-        "{}: another gstore works there; wait until it has ended, or fit factors of another name",
+        "{}: another gstore process is working there; wait until it has ended, or fit factors of another name",
         .0.display()
     )]
     Busy(PathBuf),
     /// Another job of an array computes the same partition, of this number from 1.
     #[error(
-        "{}: another gstore computes partition {number} there; wait until it has ended, or compute another one",
+        "{}: another gstore process is computing partition {number} there; wait until it has ended, or compute another one",
         .folder.display()
     )]
     BusyPartition { folder: PathBuf, number: usize },
-    #[error("factors `{name}` are stale: {why}; {} uses them all the same", Remedy::Option("stale", ""))]
+    #[error("factors `{name}` are stale: {why}; {} uses them anyway", Remedy::Option("stale", ""))]
     Stale { name: String, why: String },
     #[error(
-        "{what} takes about {} MB, and {} MB are there ({}): {proposal}",
+        "{what} takes about {} MB, and {} MB are available ({}): {proposal}",
         needed.div_ceil(1_000_000),
         limit / 1_000_000,
         Remedy::Option("max_memory", "")
@@ -95,7 +95,7 @@ pub enum FactorJobError {
         proposal: String,
     },
     #[error(
-        "{0}, or fit fewer modules\n  {dry_run} shows what is needed; {force} begins all the same",
+        "{0}, or fit fewer modules\n  {dry_run} shows what is needed; {force} begins anyway",
         dry_run = Remedy::Option("dry_run", ""),
         force = Remedy::Option("force", "")
     )]

@@ -25,8 +25,8 @@ pub(super) fn extended(
     let same = stamp.strategy == request.strategy.name();
     if same && !FactorParts::sums_of(request.strategy).files().iter().all(has) {
         return Err(FactorJobError::Refused(format!(
-            "factors `{name}` have no sums that rows can be added to: they were imported without their covariances. Import \
-             them with these, or fit their rows with the new ones, without {}",
+            "factors `{name}` have no sums that rows can be added to: they were imported without their \
+             covariances. Import them with their covariances, or fit their rows together with the new ones, without {}",
             Remedy::Option("extend", "")
         )));
     }
@@ -37,7 +37,7 @@ pub(super) fn extended(
     Err(FactorJobError::Refused(format!(
         "factors `{name}` were fitted by another program and do not say on which rows, nor which tokens these became: which \
          rows they lack is not known, and ekfac measures its eigenvalues over all rows again. Import them with {} (the \
-         rows that they were fitted on), or fit those rows with the new ones, without {}",
+         rows that they were fitted on), or fit those rows together with the new ones, without {}",
         Remedy::Option("dataset", ""),
         Remedy::Option("extend", "")
     )))
@@ -79,11 +79,12 @@ pub(super) fn lacking(
     };
     let mut differences = now.differences(&same);
     if same.max_block != now.max_block {
-        differences.push(format!("without {} blocks are as they are there", Remedy::Option("max_block", "")));
+        differences
+            .push(format!("without {} the blocks are those of the factors", Remedy::Option("max_block", "")));
     }
     if !differences.is_empty() {
         return Err(FactorJobError::Refused(format!(
-            "the sums of factors `{name}` are of other arguments: {}; extend them with theirs",
+            "the sums of factors `{name}` were made with different arguments: {}; extend them with the same ones",
             differences.join("; ")
         )));
     }

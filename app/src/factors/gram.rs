@@ -113,7 +113,7 @@ pub fn fit_gram(
     work: &mut JobContext<'_>,
 ) -> Result<GramReport, AnswerError> {
     if request.replace && request.extend {
-        let why = "an artifact is replaced or extended, not both";
+        let why = "an artifact can be replaced or extended, not both";
         return Err(AnswerError::Refused(why.to_owned()));
     }
     ArtifactPart::check_name(&request.name)?;
@@ -128,7 +128,7 @@ pub fn fit_gram(
     };
     if let Some(mixture) = old.as_ref().and_then(|old| old.content.mixture.as_ref()) {
         return Err(AnswerError::Refused(format!(
-            "artifact `{}` is a mixture of `{}` and `{}`, so no rows can be added to it: extend those, and mix them once more",
+            "artifact `{}` is a mixture of `{}` and `{}`, so no rows can be added to it: extend those, and mix them again",
             request.name, mixture.pool, mixture.queries
         )));
     }
@@ -175,7 +175,7 @@ impl ExistingGrams {
             let feature = pool.features.get(c).map(|feature| feature.number);
             match own.of.iter().find(|of| of.dataset == dataset.name && Some(of.feature) == feature) {
                 Some(of) => Ok(of.row_set()),
-                None => refuse(format!("they are of other vectors of `{}`", dataset.name)),
+                None => refuse(format!("they were made from other vectors of `{}`", dataset.name)),
             }
         };
         let pools = prepared.pools();
@@ -229,7 +229,7 @@ fn question(
     let checkpoints = match (&request.checkpoints, old) {
         (Some(_), Some(_)) => {
             let why =
-                format!("artifact `{}` has its checkpoints; it is extended at all of them", request.name);
+                format!("artifact `{}` is extended at all of its own checkpoints: name none", request.name);
             return Err(AnswerError::Refused(why));
         }
         (Some(names), None) => Some(names.clone()),

@@ -106,7 +106,7 @@ fn check_model(stamp: &FactorStamp, request: &IngestRequest) -> Result<(), Facto
         return Ok(());
     }
     Err(FactorJobError::Refused(format!(
-        "the folder says that its factors are of checkpoint {}, and the one that is named is {}: name theirs, or none",
+        "the folder says that its factors are of checkpoint {}, but the one that is named is {}: name theirs, or none",
         stamp.checkpoint.get(..8).unwrap_or(&stamp.checkpoint),
         id.short()
     )))
@@ -185,7 +185,7 @@ fn foreign(
     }
     let none_of_model = |Module { name, out, input, .. }: &Module| {
         FactorJobError::Refused(format!(
-            "module `{name}` of {out} outputs and {input} inputs is none of the model: the factors are of another one"
+            "the model has no module `{name}` with {out} outputs and {input} inputs: the factors are of another model"
         ))
     };
     if let Some(module) = engine::unknown_module(request, &found)? {

@@ -190,7 +190,7 @@ fn checkpoints(
         let at = IngestRequest { checkpoints: vec![checkpoint.clone()], ..ingest.clone() };
         let id = engine::identity(&at, engine)?;
         if all.iter().any(|other| other.id == id) {
-            let text = format!("checkpoint {} is there twice, and would count twice", checkpoint.name);
+            let text = format!("checkpoint {} is named twice, and would count twice", checkpoint.name);
             return Err(FactorJobError::Option(text));
         }
         all.push(FitCheckpoint { id, at });

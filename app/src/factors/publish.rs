@@ -53,7 +53,7 @@ pub(super) fn read_content(part: &ArtifactPart) -> Result<FactorContent, FactorJ
     if part.kind != FACTORS {
         let (name, kind) = (&part.name, &part.kind);
         return Err(FactorJobError::Refused(format!(
-            "artifact `{name}` is of the kind {kind}, and no factors of curvature"
+            "artifact `{name}` is of the kind {kind}, not factors of curvature"
         )));
     }
     serde_json::from_value(part.content.clone())
@@ -151,7 +151,7 @@ pub fn export_factors(
     let content = read_content(&part)?;
     fs_err::create_dir_all(folder)?;
     if fs_err::read_dir(folder)?.next().is_some() {
-        return Err(FactorJobError::Refused(format!("{} is there and is not empty", folder.display())));
+        return Err(FactorJobError::Refused(format!("{} exists and is not empty", folder.display())));
     }
     let is_cut = content.stamp.max_block.is_some();
     if is_cut {

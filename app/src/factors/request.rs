@@ -64,10 +64,10 @@ pub(super) fn check(request: &FitRequest) -> Result<(), FactorJobError> {
     let refuse = |text: String| Err(FactorJobError::Option(text));
     let [data, modules] = request.partitions;
     if data == 0 || modules == 0 {
-        return refuse("there is at least one partition of the data, and one of the modules".to_owned());
+        return refuse("at least one partition of the data and one of the modules is needed".to_owned());
     }
     if request.max_block == Some(0) {
-        return refuse("a block has at least one row".to_owned());
+        return refuse("a block needs at least one row".to_owned());
     }
     if request.max_block.is_some() && !request.strategy.rotates() {
         return refuse(format!(

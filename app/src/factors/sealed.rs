@@ -46,7 +46,7 @@ pub(super) fn check_seal(folder: &Path) -> Result<(), FactorJobError> {
         .map_err(|error| FactorJobError::Refused(format!("{}: {error}", path.display())))?;
     if files.is_empty() {
         return Err(refuse(format!(
-            "{STAMP} does not say which files its factors are, as those of a fit that is not finished"
+            "{STAMP} does not list the files of its factors, as where a fit is not finished"
         )));
     }
     let found = digests(folder)?;
@@ -55,7 +55,10 @@ pub(super) fn check_seal(folder: &Path) -> Result<(), FactorJobError> {
         names.filter(|name| files.get(*name) != found.get(*name)).map(String::as_str).collect();
     match other.is_empty() {
         true => Ok(()),
-        false => Err(refuse(format!("{} changed, came or went since {STAMP} was written", other.join(", ")))),
+        false => Err(refuse(format!(
+            "{} changed, or were added or removed, since {STAMP} was written",
+            other.join(", ")
+        ))),
     }
 }
 
@@ -97,7 +100,7 @@ mod tests {
         }
         stamp().settle(&path("begun")).unwrap();
         let refused = |folder: &Path| check_seal(folder).unwrap_err().to_string();
-        assert!(refused(&path("begun")).contains("a fit that is not finished"));
+        assert!(refused(&path("begun")).contains("where a fit is not finished"));
         seal(folder.path(), &stamp()).unwrap();
         assert_eq!(FactorStamp::read(folder.path()).unwrap(), Some(stamp()));
         stamp().settle(folder.path()).unwrap();
@@ -108,6 +111,6 @@ mod tests {
         fs_err::write(path("lambda_matrix.safetensors"), "ab").unwrap();
         fs_err::write(path("more.json"), "{}").unwrap();
         fs_err::remove_file(path("factor_arguments.json")).unwrap();
-        assert!(refused(folder.path()).contains("factor_arguments.json, more.json changed, came or went"));
+        assert!(refused(folder.path()).contains("factor_arguments.json, more.json changed, or were added"));
     }
 }

@@ -59,7 +59,7 @@ pub(super) fn is_meant(
     modules: &[String],
 ) -> Result<impl Fn(&str) -> bool + use<>, FactorJobError> {
     let pattern = |text: &String| {
-        Pattern::new(text).map_err(|error| FactorJobError::Option(format!("{text} is no glob: {error}")))
+        Pattern::new(text).map_err(|error| FactorJobError::Option(format!("{text} is not a glob: {error}")))
     };
     let patterns = modules.iter().map(pattern).collect::<Result<Vec<Pattern>, _>>()?;
     let own = |name: &str| name.split('.').find_map(|part| part.parse::<u32>().ok());

@@ -174,7 +174,7 @@ impl FactorStamp {
             None if is_empty => return self.write(folder),
             None => {
                 return Err(FactorJobError::Refused(format!(
-                    "{} has files and no {STAMP}, which says what they are of: a fit that was killed may have left them; \
+                    "{} has files but no {STAMP}, which says what they belong to: a fit that was killed may have left them; \
                      remove the folder if you do not need them, or fit factors of another name",
                     folder.display()
                 )));

@@ -14,7 +14,7 @@ pub enum PutError {
     #[error("{0}")]
     Spec(String),
     #[error(
-        "a run and a checkpoint are of the whole store, so only those who may write all of it add one, or its step and weight; name one that is there, or none"
+        "runs and checkpoints belong to the whole store, so only a token for all of it may add one, or its step and weight; name an existing one, or none"
     )]
     Run,
     #[error("there are no vectors in it")]
@@ -26,10 +26,10 @@ pub enum PutError {
     #[error("dataset {dataset:?} has no live sample with the id {id:?}")]
     NoId { dataset: String, id: String },
     /// An id that stands twice in a batch.
-    #[error("the id {0:?} stands there twice")]
+    #[error("the id {0:?} was sent twice")]
     IdTwice(String),
     /// A row that was sent before.
-    #[error("row {0} stands there twice")]
+    #[error("row {0} was sent twice")]
     Twice(u64),
     #[error("feature {feature} has a vector of row {row} already; vectors are not replaced")]
     There { feature: String, row: u64 },

@@ -126,7 +126,7 @@ impl VectorPut {
             VectorSamples::Ids(ids) => ids.len(),
         };
         if count.checked_mul(self.dim) != Some(values.len()) || flags.is_some_and(|f| f.len() != count) {
-            return Err(PutError::Spec("samples, vectors and flags are not equally many".to_owned()));
+            return Err(PutError::Spec("the numbers of samples, vectors and flags differ".to_owned()));
         }
         self.hash(samples, values, flags);
         self.rows += count as u64;
@@ -171,7 +171,7 @@ impl VectorPut {
         let Some(work) = self.work else {
             // The note was there when this began, and only a thousand later ones or a drop take it away.
             let note = part(&self.snapshot)?;
-            let note = note.ok_or_else(|| PutError::Spec("the key is not known any more".to_owned()))?;
+            let note = note.ok_or_else(|| PutError::Spec("the key is no longer known".to_owned()))?;
             return Ok(PutReport { told: note.result, repeated: true });
         };
         if self.rows == 0 {

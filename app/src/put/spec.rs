@@ -107,11 +107,11 @@ impl VectorSpec {
     ) -> Result<ResolvedFeature, PutError> {
         let dataset = snapshot.dataset(&self.dataset)?;
         if self.weight.is_some_and(|weight| !weight.is_finite() || weight < 0.0) {
-            return Err(refused("`weight` is a finite number, and not negative"));
+            return Err(refused("`weight` must be finite and not negative"));
         }
         if self.checkpoint.is_none() && (self.step.is_some() || self.weight.is_some()) {
             return Err(refused(
-                "`step` and `weight` are of a checkpoint; name it by `run` and `checkpoint`",
+                "`step` and `weight` belong to a checkpoint; name it by `run` and `checkpoint`",
             ));
         }
         let dim = u32::try_from(shape.dim).map_err(|_| refused("a vector has at most 2^32 - 1 values"))?;
@@ -207,7 +207,10 @@ impl VectorSpec {
         match differs {
             Some(why) => {
                 let label = &part.attrs.label;
-                Err(refused(&format!("feature {label} of dataset `{}` is another: {why}", self.dataset)))
+                Err(refused(&format!(
+                    "feature {label} of dataset `{}` is a different one: {why}",
+                    self.dataset
+                )))
             }
             None => Ok(()),
         }

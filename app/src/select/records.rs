@@ -72,7 +72,7 @@ impl<'a> Records<'a> {
                     }
                     Some(seen) if seen.ty != own.ty => {
                         return Err(AnswerError::Refused(format!(
-                            "`{}` is {} in one pool and {} in `{}`, so there is no table of both; write .jsonl",
+                            "`{}` is {} in one pool and {} in `{}`, so they do not fit into one table; write .jsonl",
                             own.key, seen.ty, own.ty, pool.name
                         )));
                     }

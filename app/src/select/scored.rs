@@ -23,7 +23,7 @@ pub fn write_scored_line(
     (rank, score): (u64, f32),
 ) -> Result<(), AnswerError> {
     let object: Map<String, Value> = serde_json::from_slice(record).map_err(|error| {
-        AnswerError::Refused(format!("the record of row {row} is no JSON object: {error}"))
+        AnswerError::Refused(format!("the record of row {row} is not a JSON object: {error}"))
     })?;
     check_keys(&format!("row {row}"), |key| object.contains_key(key))?;
     // White space may follow.
@@ -65,6 +65,6 @@ mod tests {
         assert_eq!(line("{}").unwrap(), "{\"gstore_rank\":2,\"gstore_score\":0.1}\n");
         let refused = line("{\"text\":\"a\",\"gstore_score\":null}").unwrap_err();
         assert!(refused.starts_with("row 7 has a `gstore_score` already"), "{refused}");
-        assert!(line("[]").unwrap_err().starts_with("the record of row 7 is no JSON object"));
+        assert!(line("[]").unwrap_err().starts_with("the record of row 7 is not a JSON object"));
     }
 }

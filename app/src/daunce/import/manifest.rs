@@ -151,8 +151,8 @@ impl Manifest {
         let mut head: Map<String, Value> = serde_json::from_slice(&text).map_err(|e| {
             let options = (Remedy::Option("losses", "FILE"), Remedy::Option("dataset", "NAME"));
             wrong(format!(
-                "this is no manifest ({e}); a manifest is JSON that says of which models and samples the losses in its files are; \
-                 a table of losses goes without one, with {} {}",
+                "this is not a manifest ({e}); a manifest is JSON that names the models and samples of the \
+                 losses in its files; a table of losses needs none: give it with {} {}",
                 options.0, options.1
             ))
         })?;

@@ -89,7 +89,7 @@ impl LossMatrix {
         let mut file = fs_err::File::open(path)?.into_parts().0;
         let about = file.metadata()?;
         if about.is_dir() {
-            return Err(wanted.wrong("it is a folder; a file is wanted"));
+            return Err(wanted.wrong("it is a folder, not a file"));
         }
         let len = about.len();
         let ending = path.extension().and_then(|e| e.to_str()).unwrap_or_default().to_ascii_lowercase();
@@ -100,9 +100,8 @@ impl LossMatrix {
                 return Err(wanted.wrong("an .npz is an archive of arrays; save that of the losses as .npy"));
             }
             "pkl" | "pt" | "pth" => {
-                return Err(wanted.wrong(
-                    "a pickle is a program, and is not run here; save the array as .npy, or as .safetensors",
-                ));
+                return Err(wanted
+                    .wrong("a pickle can run code and is not read; save the array as .npy or .safetensors"));
             }
             _ => {
                 let number = wanted.number.unwrap_or(NumberType::F32);
@@ -202,7 +201,7 @@ impl MatrixSpec<'_> {
             }
         };
         if models != self.models {
-            let turned = if examples == self.models { "; is the orientation the other one?" } else { "" };
+            let turned = if examples == self.models { "; is the `orientation` the other one?" } else { "" };
             return Err(self.wrong(format!("it has {models} models, {} are expected{turned}", self.models)));
         }
         if examples != self.examples {
@@ -382,7 +381,7 @@ mod tests {
             let (examples, models) = (3, 2);
             let wanted = MatrixSpec { path: &path, tensor, orientation, values, number, examples, models };
             let error = LossMatrix::open(&wanted).unwrap_err().to_string();
-            assert!(error.ends_with(&format!("{name}: it is a folder; a file is wanted")), "{error}");
+            assert!(error.ends_with(&format!("{name}: it is a folder, not a file")), "{error}");
         }
     }
 

@@ -99,7 +99,7 @@ pub fn import(
     let wrong = |detail: &str| DaunceError::file(&about, detail);
     if let Some(table) = manifest.tables.iter().find(|table| !table.losses.exists()) {
         let (file, dataset) = (table.losses.display(), &table.dataset);
-        return Err(wrong(&format!("the losses of {dataset:?} should be in {file}, which is not there")));
+        return Err(wrong(&format!("the losses of {dataset:?} should be in {file}, which does not exist")));
     }
     let given = request.tables.iter().cloned();
     manifest.tables.extend(given.map(|(dataset, losses)| TableRecord::of_file(dataset, losses)));
@@ -114,7 +114,9 @@ pub fn import(
     let base = base.or_else(|| known.map(|e| e.base.id.clone()));
     let base = base.ok_or_else(|| {
         let option = Remedy::Option("base", "NAME");
-        wrong(&format!("which model do the others come from? {option}, or `base` in the manifest, says it"))
+        wrong(&format!(
+            "which model do the others come from? name it with {option}, or as `base` in the manifest"
+        ))
     })?;
     if manifest.tables.is_empty() {
         return Err(wrong("the manifest names no file of losses"));
@@ -184,7 +186,7 @@ fn note_absent(sources: &[LossSource], work: &mut JobContext<'_>) {
         let absent: Vec<&String> = first.absent.iter().filter(lack).collect();
         if !absent.is_empty() {
             work.progress.note(&format!(
-                "{dataset}: no column is of {}, which the manifest names; a column of losses has the id of its model as its name",
+                "{dataset}: no column has the losses of {}, which the manifest names; a column of losses is named by the id of its model",
                 first_of(absent, 10)
             ));
         }
@@ -201,11 +203,11 @@ fn what_is_left(report: &ImportReport, is_new: bool) -> String {
     };
     let members = many(*members as u64, "member");
     let left = format!(
-        "ensemble {ensemble:?} is left with {members}, {added} of them new, and with {losses}: the same command goes on \
-         from there"
+        "ensemble {ensemble:?} is left with {members}, {added} of them new, and with {losses}: run the same \
+         command again to continue"
     );
     match is_new {
-        true => format!("{left}, and {} removes it", Remedy::DropEnsemble(ensemble)),
+        true => format!("{left}; {} removes it", Remedy::DropEnsemble(ensemble)),
         // What it had before would go too.
         false => left,
     }

@@ -207,7 +207,7 @@ impl RecordReader<'_> {
                 _ => None,
             }
         };
-        let id = text("id").ok_or_else(|| self.at(place, "a record has an `id`"))?;
+        let id = text("id").ok_or_else(|| self.at(place, "a record needs an `id`"))?;
         let named = text("model");
         let model = if named.is_some() { named } else { self.unnamed(place, record)? };
         if let Some(model) = model {
@@ -217,7 +217,9 @@ impl RecordReader<'_> {
             let value = self.value(place, record.get(column).unwrap_or(&Value::Null))?;
             let tokens = record.get("n_tokens").and_then(Value::as_f64);
             if let Some(tokens) = tokens.filter(|tokens| *tokens < 0.0) {
-                return Err(self.at(place, &format!("`n_tokens` is {tokens}: it counts tokens")));
+                return Err(
+                    self.at(place, &format!("`n_tokens` is {tokens}, which is not a number of tokens"))
+                );
             }
             let nothing = tokens == Some(0.0);
             self.check_model(place, &model)?;
@@ -269,7 +271,7 @@ impl RecordReader<'_> {
         let known = self.models.known();
         match known.is_empty() || known.iter().any(|known| known == model) {
             true => Ok(()),
-            false => Err(self.at(place, &format!("{model:?} is none of the models of the manifest"))),
+            false => Err(self.at(place, &format!("{model:?} is not one of the models of the manifest"))),
         }
     }
 
@@ -296,7 +298,7 @@ fn duplicate_message(cell: DuplicateCell, (rows, models): (&SampleRows, &[String
     let id = rows.ids.get((cell.key / count) as usize).map_or("", String::as_str);
     let model = models.get((cell.key % count) as usize).map_or("", String::as_str);
     format!(
-        "the loss of {id:?} under {model:?} stands there twice, as {} and as {}",
+        "the loss of {id:?} under {model:?} appears twice, as {} and as {}",
         cell.values[0], cell.values[1]
     )
 }
@@ -427,7 +429,7 @@ mod tests {
         let error = table(twice, &[]).unwrap_err();
         assert!(error.contains("\"a\"") && error.contains("0.5") && error.contains("0.6"), "{error}");
         let error = table("{\"model\": \"x\", \"id\": \"a\", \"loss\": 0.5}", &["y"]).unwrap_err();
-        assert!(error.contains("none of the models"), "{error}");
+        assert!(error.contains("not one of the models"), "{error}");
         let error = table("{\"model\": \"x\", \"id\": \"a\", \"loss\": \"NaN\"}", &[]).unwrap_err();
         assert!(error.contains("not a loss"), "{error}");
         assert!(table("{\"model\": \"x\", \"loss\": 1}", &[]).unwrap_err().contains("`id`"));

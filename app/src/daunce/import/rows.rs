@@ -61,7 +61,7 @@ impl SampleRows {
         };
         for id in ids {
             if !rows.add(&id) {
-                let detail = format!("the id {id:?} stands twice among the rows");
+                let detail = format!("the id {id:?} appears twice among the rows");
                 return Err(DaunceError::file(path, detail));
             }
         }

@@ -50,7 +50,7 @@ impl LossSource {
         if let Some(twice) =
             known.iter().enumerate().find(|(at, id)| known.iter().take(*at).any(|o| o == *id))
         {
-            let detail = format!("the model {:?} stands twice among the models", twice.1);
+            let detail = format!("the model {:?} appears twice among the models", twice.1);
             return Err(DaunceError::file(&table.losses, detail));
         }
         let mut source = match is_matrix(&table.losses) {
@@ -67,7 +67,7 @@ impl LossSource {
         let (Some(list), Some(orientation)) = (list, table.orientation) else {
             return Err(DaunceError::file(
                 path,
-                "a matrix does not say what it has: a manifest names its `models`, the ids of its `rows`, and its `orientation` (model_major or example_major)",
+                "a matrix does not say what it holds: a manifest names its `models`, the ids of its `rows`, and its `orientation` (model_major or example_major)",
             ));
         };
         let rows = SampleRows::of_list(list, path)?;
@@ -153,7 +153,7 @@ impl LossSource {
             if let Some((at, flag)) = valid.iter().enumerate().find(|(_, flag)| ![0.0, 1.0].contains(*flag)) {
                 let (id, model) = self.cell(examples, at);
                 let detail = format!(
-                    "the mask of {id:?} under {model:?} is {flag:?}; it is 0 where a loss is missing, else 1"
+                    "the mask of {id:?} under {model:?} is {flag:?}; it must be 0 where a loss is missing, else 1"
                 );
                 return Err(DaunceError::file(&mask.path, detail));
             }
@@ -261,7 +261,7 @@ fn base_of_records(
     if table.models.len() != 1 {
         return Err(DaunceError::file(
             path,
-            format!("it has {} models, and theta_0 is one", table.models.len()),
+            format!("it has {} models, and the losses of theta_0 have one", table.models.len()),
         ));
     }
     let mut cells = CellWriter::new(tempfile::tempfile()?, rows.ids.len(), 1)?;
@@ -288,5 +288,7 @@ fn matrix_beside<'a>(wanted: &MatrixSpec<'a>, name: &'a str, models: usize) -> M
 
 fn number(path: &Path, name: &str) -> Result<NumberType, DaunceError> {
     let number = NumberType::parse(name).filter(|number| !number.is_integer());
-    number.ok_or_else(|| DaunceError::file(path, format!("dtype {name:?} is none of f64, f32, f16 and bf16")))
+    number.ok_or_else(|| {
+        DaunceError::file(path, format!("dtype {name:?} is not one of f64, f32, f16 and bf16"))
+    })
 }

@@ -131,7 +131,7 @@ impl FactorArguments {
         let name = if name == "diagfisher" { "diagonal" } else { name };
         let strategy = Strategy::parse(name).ok_or_else(|| {
             let known: Vec<&str> = Strategy::ALL.iter().map(|strategy| strategy.name()).collect();
-            FactorError::file(path, format!("strategy {name:?} is none of {}", known.join(", ")))
+            FactorError::file(path, format!("strategy {name:?} is not one of {}", known.join(", ")))
         })?;
         Ok(Self { strategy, values })
     }

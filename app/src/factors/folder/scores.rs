@@ -133,7 +133,7 @@ impl ScoreFolder {
             return match listed.trim_start_matches('\u{feff}').lines().eq(ids.iter().map(String::as_str)) {
                 true => Ok(()),
                 false => {
-                    let detail = "it lists other ids: the folder has scores of other samples; name another, or remove it";
+                    let detail = "it lists different ids: the folder has scores of other samples; name another, or remove it";
                     Err(FactorError::file(path, detail))
                 }
             };
@@ -211,7 +211,7 @@ impl ScoreFolder {
         let wrong = |detail: String| FactorError::file(&self.path, format!("{}: {detail}", kind.name()));
         if tables.len() > 1 && tables.iter().any(|table| table.key == ALL_MODULES) {
             return Err(wrong(format!(
-                "it has `{ALL_MODULES}` and modules too, and one has the other in it"
+                "it has both `{ALL_MODULES}` and single modules, whose scores would count twice"
             )));
         }
         let mut total: Option<ScoreTable<f64>> = None;
@@ -223,7 +223,7 @@ impl ScoreFolder {
                     false => "",
                 };
                 let due = axes.join(", ");
-                return Err(wrong(format!("`{key}` has the shape {shape:?}, and [{due}] is due{of_tokens}")));
+                return Err(wrong(format!("`{key}` has the shape {shape:?}, expected [{due}]{of_tokens}")));
             }
             match &mut total {
                 None => total = Some(ScoreTable { key: ALL_MODULES.to_owned(), ..table }),
@@ -233,7 +233,7 @@ impl ScoreFolder {
                 Some(total) => {
                     let first = &total.shape;
                     return Err(wrong(format!(
-                        "`{key}` has the shape {shape:?}, and other modules {first:?}"
+                        "`{key}` has the shape {shape:?}, but other modules have {first:?}"
                     )));
                 }
             }

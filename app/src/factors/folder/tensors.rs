@@ -204,7 +204,7 @@ impl Tensors {
         found.ok_or_else(|| {
             self.wrong(
                 name,
-                &format!("a square matrix, or one in equal blocks, is due, not one of {shape:?}"),
+                &format!("expected a square matrix, or one in equal blocks, not one of {shape:?}"),
             )
         })
     }

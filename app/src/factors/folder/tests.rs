@@ -330,7 +330,7 @@ fn what_is_written_is_what_kronfluence_writes() {
     fs_err::write(scores.join("queries.txt"), "\u{feff}q\r\nr\r\n").unwrap();
     settle(ScoreSide::Query, &["q", "r"]).unwrap();
     let refused = settle(ScoreSide::Query, &["q"]).unwrap_err().to_string();
-    assert!(refused.contains("queries.txt: it lists other ids"), "{refused}");
+    assert!(refused.contains("queries.txt: it lists different ids"), "{refused}");
     let refused = settle(ScoreSide::Query, &["q", "r\ns"]).unwrap_err().to_string();
     assert!(refused.contains("\"r\\ns\" has a line break"), "{refused}");
     read_by_kronfluence(&factors, &scores);
@@ -406,11 +406,11 @@ fn scores_of_modules_are_summed_where_they_fit_together() {
     for (tables, words) in [
         (
             &[table("a", &[2, 3]), table("b", &[3, 2])][..],
-            "`b` has the shape [3, 2], and other modules [2, 3]",
+            "`b` has the shape [3, 2], but other modules have [2, 3]",
         ),
-        (&[table("a", &[2, 3, 4])], "and [queries, samples] is due: scores of tokens are those of samples"),
-        (&[table("a", &[6])], "`a` has the shape [6], and [queries, samples] is due"),
-        (&[table(ALL_MODULES, &[2, 3]), table("b", &[2, 3])], "it has `all_modules` and modules too"),
+        (&[table("a", &[2, 3, 4])], "expected [queries, samples]: scores of tokens are those of samples"),
+        (&[table("a", &[6])], "`a` has the shape [6], expected [queries, samples]"),
+        (&[table(ALL_MODULES, &[2, 3]), table("b", &[2, 3])], "it has both `all_modules` and single modules"),
         (&[], "it has no scores"),
     ] {
         folder.write(ScoreKind::Pairwise, None, tables).unwrap();

@@ -50,8 +50,8 @@ pub(in crate::factors) fn check_blocks(
     };
     let Some(found) = sums.chain(bases).flatten().find(is_other) else { return Ok(()) };
     let due = match max_block {
-        Some(most) => format!("a square one is due, or one in blocks of at most {most} rows"),
-        None => "a square one is due, as the folder does not say that there are blocks".to_owned(),
+        Some(most) => format!("expected a square one, or one in blocks of at most {most} rows"),
+        None => "expected a square one, as the folder does not say that there are blocks".to_owned(),
     };
     let (rows, cols) = (found.size(), found.width());
     Err(FactorError::file(folder, format!("module `{module}`: a matrix is {rows} x {cols}: {due}")))

@@ -137,7 +137,7 @@ impl FactorFolder {
         match modules.len() == found {
             true => Ok(()),
             false => {
-                let detail = format!("factors of {found} modules, {} are meant", modules.len());
+                let detail = format!("factors of {found} modules, expected {}", modules.len());
                 Err(FactorError::file(&self.path, detail))
             }
         }

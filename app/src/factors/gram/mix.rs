@@ -87,7 +87,7 @@ pub fn mix_grams(
     for (name, used) in [(&request.pool, of_pool), (&request.queries, of_queries)] {
         if let Some(why) = stale(&snapshot, &used)? {
             work.progress.note(&format!(
-                "artifact `{name}` is stale: {why}. So is the mixture: fit `{name}` again, and mix once more"
+                "artifact `{name}` is stale: {why}. So is the mixture: fit `{name}` again, and mix again"
             ));
         }
     }

@@ -740,7 +740,7 @@ fn a_mixture_of_stale_matrices_is_noted() {
     let gone = RowSet::from_rows([3]);
     store.delete(seen.dataset("pool").unwrap(), &gone, DeleteOptions::default()).unwrap();
     let why = "rows of `pool` that it was fitted on have changed";
-    let way = "So is the mixture: fit `gram` again, and mix once more";
+    let way = "So is the mixture: fit `gram` again, and mix again";
     assert_eq!(mix("stale"), [format!("artifact `gram` is stale: {why}. {way}")]);
     let refused = scores(&store, "influence('pool', 'val', precondition => 'stale')").unwrap_err();
     assert!(refused.contains(why), "{refused}");

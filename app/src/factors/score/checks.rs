@@ -26,7 +26,7 @@ pub(super) fn check(request: &ScoreRequest, held: HeldOutputs) -> Result<(), Fac
             None => String::new(),
         };
         return refuse(&format!(
-            "the filter {filter}{damping} is there twice, and so would be its scores: name it once"
+            "the filter {filter}{damping} is named twice, and its scores would be too: name it once"
         ));
     }
     if own && !request.segments.is_empty() {
@@ -148,7 +148,7 @@ pub(super) fn of_another_model(
     let Module { name, .. } = engine::unknown_module(ingest, modules).ok()??;
     let (factors, model) = (&stored.part.name, ingest.model.display());
     Some(FactorJobError::Refused(format!(
-        "factors `{factors}` are of another model: {model} has no module `{name}`, of which they are"
+        "factors `{factors}` are of another model: {model} has no module `{name}`, which they have"
     )))
 }
 
@@ -177,7 +177,7 @@ pub(super) fn check_segments(stored: &[StoredFactors], strategy: Strategy) -> Re
         let (name, of) = (&other.part.name, &first.part.name);
         if shapes(other) != expected {
             return Err(FactorJobError::Refused(format!(
-                "factors `{name}` and `{of}` are of other modules, and segments have the same: fit both over the same modules"
+                "factors `{name}` and `{of}` have different modules, and segments need the same ones: fit both over the same modules"
             )));
         }
         let fitted = other.content.stamp.approximation()?;

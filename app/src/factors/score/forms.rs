@@ -52,7 +52,7 @@ impl ColumnValues {
         };
         let damping = damping.map_or_else(String::new, |value| format!(" with a damping of {value:e}"));
         Err(FactorJobError::Refused(format!(
-            "module `{}`: the filter {filter}{damping} makes of a query {found} in f32: a {wanted} damping, or another filter, is needed",
+            "module `{}`: the filter {filter}{damping} turns a query into {found} in f32: use a {wanted} damping or another filter",
             module.name
         )))
     }

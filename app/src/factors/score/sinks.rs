@@ -54,7 +54,7 @@ impl ScoreSinks<'_, '_> {
         if let Some(values) = sums {
             if let Some(value) = values.iter().find(|value| !value.is_finite()) {
                 let why = format!(
-                    "the sum of the scores of all rows is {value}: a larger damping, or another filter, is needed"
+                    "the sum of the scores of all rows is {value}: use a larger damping or another filter"
                 );
                 return Err(FactorJobError::Refused(why));
             }
@@ -153,7 +153,7 @@ impl HeldScores {
                 for (query, value) in values.iter().enumerate() {
                     if !(*value as f32).is_finite() {
                         return Err(FactorJobError::Refused(format!(
-                            "row {}: reports and Kronfluence's files have scores in f32, which has no {value:e}: a larger damping, or another filter, is needed",
+                            "row {}: reports and Kronfluence's files have scores in f32, which cannot hold {value:e}: use a larger damping or another filter",
                             row.row
                         )));
                     }

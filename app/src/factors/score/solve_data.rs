@@ -34,7 +34,7 @@ impl SolveData {
         let rows = if fitted.is_empty() { RowSet::clone(&live) } else { live.intersection(&fitted) };
         if rows.is_empty() {
             let text =
-                format!("of the rows of `{}` that the factors were fitted on none is left", dataset.name);
+                format!("none of the rows of `{}` that the factors were fitted on is left", dataset.name);
             return Err(FactorJobError::Refused(text));
         }
         let rows = match solve.rows {

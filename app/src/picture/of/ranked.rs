@@ -34,7 +34,7 @@ pub(crate) fn ranked(
     if let Some(pool) = of.pools.iter().find(lacks) {
         let pool = &pool.name;
         work.progress.note(&format!(
-            "note: shares of `{by}` are not drawn, for dataset `{pool}` has no such metadata column"
+            "note: shares of `{by}` are not drawn, because dataset `{pool}` has no such metadata column"
         ));
     } else if !of.rows.is_empty() {
         let sources = shares_of(of.prepared, of.pools, (of.rows, of.called), by, work)?;

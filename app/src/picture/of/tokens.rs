@@ -236,7 +236,7 @@ fn picture(request: &TokensRequest, mut found: TokenPoints, what: &str) -> Pictu
         notes.push(format!("The first {} of {} tokens.", count(MOST as u64), count(all as u64)));
     }
     if found.iter().all(|(_, text, _)| text.is_none()) {
-        notes.push("The tokenizer was not found, so that tokens are shown by their positions.".to_owned());
+        notes.push("The tokenizer was not found, so tokens are shown by their positions.".to_owned());
     }
     let strongest = found.iter().max_by(|a, b| a.2.abs().total_cmp(&b.2.abs()));
     let about = strongest.map_or_else(String::new, |(pos, text, value)| {

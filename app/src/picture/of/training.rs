@@ -19,7 +19,7 @@ const MANY: usize = 40;
 #[non_exhaustive]
 #[allow(missing_docs, reason = "the message of an error says what its fields are")]
 pub enum LogError {
-    #[error("{}; the output folder of a training is wanted, or a checkpoint in it", no_folder(.0))]
+    #[error("{}; give the output folder of a training, or a checkpoint in it", no_folder(.0))]
     NoFolder(PathBuf),
     #[error(
         "{0} has no log of a training: neither it nor a folder checkpoint-N in it has a trainer_state.json with losses"

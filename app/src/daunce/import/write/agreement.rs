@@ -51,7 +51,7 @@ impl ImportedTable<'_> {
             && !first.has_base()
         {
             let detail = format!(
-                "{} has losses of this dataset and none of theta_0: the first file of a dataset has to have them",
+                "{} has losses of this dataset but none of theta_0: the first file of a dataset must have them",
                 first.path.display()
             );
             return Err(DaunceError::file(self.source.base_path(), detail));
@@ -137,7 +137,7 @@ impl ImportedTable<'_> {
         let id = self.id_of(place);
         DaunceError::file(
             path,
-            format!("the loss of {id:?} under {model:?} is {given}, and {first} in a file before it"),
+            format!("the loss of {id:?} under {model:?} is {given}, but {first} in an earlier file"),
         )
     }
 }

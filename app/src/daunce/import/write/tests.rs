@@ -150,14 +150,14 @@ fn an_import_that_is_stopped_says_what_it_leaves() {
     // Both tables are compared before anything is written.
     assert_eq!(stopped("new", "comparing losses", 2), (Vec::new(), true));
     let (notes, _) = stopped("new", "comparing losses", 3);
-    let says = "ensemble \"new\" is left with 2 members, 2 of them new, and with none of these losses: the same \
-                command goes on from there, and a drop of ensemble new removes it";
+    let says = "ensemble \"new\" is left with 2 members, 2 of them new, and with none of these losses: run the \
+                same command again to continue; a drop of ensemble new removes it";
     assert_eq!(notes, [says]);
     // Now the ensemble is there, and the same once more changes nothing.
     assert_eq!(stopped("new", "writing losses", 1), (Vec::new(), true));
     let (notes, _) = stopped("new", "writing losses", 2);
-    let says = "ensemble \"new\" is left with 2 members, 0 of them new, and with the losses of pool: the same \
-                command goes on from there";
+    let says = "ensemble \"new\" is left with 2 members, 0 of them new, and with the losses of pool: run the \
+                same command again to continue";
     assert_eq!(notes, [says]);
     let manifest = json!({ "base": "theta", "dataset": "pool", "losses": "losses.jsonl", "models": [
         { "id": "m0", "rho": 2.0 }, { "id": "m1" }
@@ -243,10 +243,10 @@ fn a_model_of_the_manifest_without_a_column_is_noted() {
         import(&store, &request, &mut work).unwrap();
         notes.0
     };
-    let rest = ", which the manifest names; a column of losses has the id of its model as its name";
-    assert_eq!(notes(&["wide.csv"]), [format!("pool: no column is of m1, m2, m3{rest}")]);
+    let rest = ", which the manifest names; a column of losses is named by the id of its model";
+    assert_eq!(notes(&["wide.csv"]), [format!("pool: no column has the losses of m1, m2, m3{rest}")]);
     // What stands in another table is there, and a column may have no losses.
-    assert_eq!(notes(&["wide.csv", "more.csv"]), [format!("pool: no column is of m1{rest}")]);
+    assert_eq!(notes(&["wide.csv", "more.csv"]), [format!("pool: no column has the losses of m1{rest}")]);
     assert_eq!(notes(&["wide.csv", "long.csv"]), [""; 0]);
 }
 
@@ -272,17 +272,17 @@ fn of_files_that_contradict_each_other_none_is_taken_in() {
     };
     let other = json!([{ "losses": "first.csv" }, { "losses": "other.csv" }]);
     for (tables, expected) in [
-        (other.clone(), "other.csv: the loss of \"b\" under \"m1\" is 5, and 4 in a file before it"),
+        (other.clone(), "other.csv: the loss of \"b\" under \"m1\" is 5, but 4 in an earlier file"),
         (
             json!([
                 { "losses": "first.csv", "base_losses": "base.jsonl" },
                 { "losses": "new.csv", "base_losses": "other-base.jsonl" }
             ]),
-            "other-base.jsonl: the loss of \"a\" under \"theta_0\" is 3.5, and 2.5 in a file before it",
+            "other-base.jsonl: the loss of \"a\" under \"theta_0\" is 3.5, but 2.5 in an earlier file",
         ),
         (
             json!([{ "losses": "first.csv" }, { "losses": "new.csv", "base_losses": "base.jsonl" }]),
-            "has losses of this dataset and none of theta_0",
+            "has losses of this dataset but none of theta_0",
         ),
     ] {
         let refused = take_in(&store, request(tables)).unwrap_err().to_string();
