@@ -10,7 +10,7 @@ use gstore_core::Remedy;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum EncodeError {
-    #[error("there is no template {name:?}: there are {known}, and files in Jinja")]
+    #[error("there is no template {name:?}: name one of {known}, or a file in Jinja")]
     UnknownTemplate { name: String, known: String },
     #[error("the maximum length must be at least 1 token")]
     NoLength,
@@ -62,7 +62,7 @@ pub enum EncodeError {
     )]
     TurnNotFound(usize),
     #[error(
-        "the chat template writes something else with characters at its {{% generation %}} marks: it may trim, count \
+        "the output of the chat template changes when characters are put at its {{% generation %}} marks: it may trim, count \
          or compare what they enclose; move the marks to where the words are written, or use {tulu}",
         tulu = Remedy::Option("template", "tulu")
     )]

@@ -32,7 +32,7 @@ pub enum FieldError {
     #[error("{0:?} is named twice")]
     Twice(String),
     #[error(
-        "{first} and {second} exclude each other: a record has one of messages, prompt with completion, and text"
+        "{first} and {second} cannot be combined: a record has one of messages, prompt with completion, and text"
     )]
     Shapes { first: Field, second: Field },
     #[error("{field} cannot be named for records in the {layout} layout, which says where their text is")]

@@ -64,8 +64,8 @@ pub enum LayoutError {
     #[error("{layout} records have {expected}")]
     Keys { layout: Layout, expected: &'static str },
     #[error(
-        "{layout} records have `{key}` of objects with the texts `from` and `value`, or `role` and `content`; turn {turn} is none; \
-         if they have other names, give them with {}",
+        "{layout} records have `{key}`, a list of objects with the texts `from` and `value`, or `role` and \
+         `content`; turn {turn} is not one; if the texts have other names, give them with {}",
         Remedy::Option("field", &format!("messages={key},role=KEY,content=KEY"))
     )]
     Turn {
@@ -74,7 +74,9 @@ pub enum LayoutError {
         /// Its number, from 0.
         turn: usize,
     },
-    #[error("turn {turn} is by {from:?}; known are system, human, gpt, tool, function_call and observation")]
+    #[error(
+        "turn {turn} is by {from:?}; known speakers are system, human, gpt, tool, function_call and observation"
+    )]
     Speaker {
         /// The turn, from 0.
         turn: usize,

@@ -99,7 +99,7 @@ pub enum SampleError {
     #[error("row {row} of {dataset}: {what}")]
     NoText { dataset: String, row: u64, what: String },
     #[error(
-        "{} cuts long texts, and no sample is one: conversations and prompts with a completion are not cut up",
+        "{} cuts long texts, and no sample is a text: conversations and prompts with a completion are not cut",
         Remedy::Option("block", "")
     )]
     NothingToCut,

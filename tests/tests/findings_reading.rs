@@ -216,7 +216,7 @@ fn s15_a_file_that_is_one_list_is_read_item_by_item() {
     add(&place, "pool", "list.json", &[]).told(0, &["2 samples added"]);
     assert_eq!(place.value("SELECT sum(n) FROM pool"), "3");
     place.write("cut.json", "[{\"text\": \"a\"},\n {\"text\": ");
-    add(&place, "cut", "cut.json", &[]).told(1, &["cut.json, line 2", "ends inside of its list"]);
+    add(&place, "cut", "cut.json", &[]).told(1, &["cut.json, line 2", "ends inside its list"]);
     place.write("items.json", "[{\"text\": \"a\"}, {\"text\": 3}, 4]");
     add(&place, "items", "items.json", &[]).told(1, &["item 2", "item 3", "--skip-bad 2"]);
     // Without an object around all records, nothing is left.

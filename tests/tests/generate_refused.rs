@@ -150,7 +150,7 @@ fn options_of_texts_that_change_no_sample_are_refused() {
     let pair = "{\"prompt\": \"Is 7 odd?\", \"completion\": \"Yes.\"}\n";
     place.write("pairs.jsonl", pair);
     for (file, flag, value, says) in [
-        ("talks.jsonl", "--block", "32", "--block cuts long texts, and no sample is one"),
+        ("talks.jsonl", "--block", "32", "--block cuts long texts, and no sample is a text"),
         ("pairs.jsonl", "--system", "Be brief.", "--system has no effect: no sample is a conversation"),
     ] {
         let of_texts = ["--data", file, flag, value];

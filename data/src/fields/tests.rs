@@ -149,7 +149,7 @@ fn refusals() {
         ("txt=x", "there is no field \"txt\", did you mean \"text\"?"),
         ("text=a;text=b", "\"text\" is named twice"),
         ("text=a;id=a", "\"a\" is named twice"),
-        ("text=a;messages=b", "text and messages exclude each other"),
+        ("text=a;messages=b", "text and messages cannot be combined"),
     ];
     for (texts, want) in cases {
         let texts: Vec<&str> = texts.split(';').collect();

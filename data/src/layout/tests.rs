@@ -106,7 +106,7 @@ fn conversations_have_systems_and_tools() {
     let unknown = read(r#"{"conversations":[{"from":"alien","value":"q"}]}"#, None).unwrap_err();
     assert!(unknown.contains("turn 0 is by \"alien\""), "{unknown}");
     let none = read(r#"{"conversations":[3]}"#, None).unwrap_err();
-    assert!(none.contains("turn 0 is none"), "{none}");
+    assert!(none.contains("turn 0 is not one"), "{none}");
 }
 
 #[test]

@@ -40,7 +40,9 @@ pub enum SchemaError {
     )]
     Unfit { column: String, ty: ColumnType, by: FixedBy, found: ObservedType, value: String, place: Place },
     /// The second reading found something that the first had not seen.
-    #[error("{place} has a value of {column:?} that it had not before: the file changed while it was read")]
+    #[error(
+        "{place} has a value of {column:?} that it did not have before: the file changed while it was read"
+    )]
     FileChanged { column: String, place: Place },
 }
 

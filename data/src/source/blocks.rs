@@ -92,7 +92,7 @@ impl BatchReader for BlockReader {
 
 fn read_at(file: &mut File, file_length: u64, start: u64, length: u64) -> Result<Vec<u8>, String> {
     if start.checked_add(length).is_none_or(|end| end > file_length) {
-        return Err("it points behind its end".to_owned());
+        return Err("it points past its end".to_owned());
     }
     file.seek(SeekFrom::Start(start)).map_err(text)?;
     let mut bytes = vec![0; usize::try_from(length).map_err(text)?];
@@ -106,7 +106,7 @@ fn text(error: impl std::fmt::Display) -> String {
 
 fn damaged(message: String) -> String {
     format!(
-        "not an Arrow file, or damaged: {message}; if it was copied or downloaded, do that again: what a reader needs first stands \
-         at its end"
+        "not an Arrow file, or damaged: {message}; if it was copied or downloaded, do that again: what a \
+         reader needs first is at its end"
     )
 }

@@ -107,9 +107,8 @@ impl CsvSource {
                 ColumnUse::Content => Value::from(field),
                 _ if field.is_empty() => continue,
                 ColumnUse::Id => Value::from(field),
-                ColumnUse::Messages => serde_json::from_str(field).map_err(|e| {
-                    bad(format!("a conversation in CSV is a list in JSON, and this is none: {e}"))
-                })?,
+                ColumnUse::Messages => serde_json::from_str(field)
+                    .map_err(|e| bad(format!("a conversation in CSV must be a list in JSON: {e}")))?,
                 ColumnUse::Metadata(cells) => cell_value(field, *cells),
                 ColumnUse::Text => text_value(field),
             };
@@ -201,7 +200,7 @@ impl Text {
             )));
         }
         if header.get(0).is_some_and(|name| name.starts_with(b"{\"") || name.starts_with(b"[{\"")) {
-            return Err(text.damaged("its first line is JSON and no header line; give it the ending .jsonl"));
+            return Err(text.damaged("its first line is JSON, not a header line; give it the ending .jsonl"));
         }
         let mut known = HashSet::new();
         for (i, name) in header.iter().enumerate() {

@@ -72,7 +72,7 @@ fn no_text(start: &[u8]) -> Option<&'static str> {
     } else if compression_of(start) != Compression::None {
         Some("it is compressed twice; unpack it once, as with `gzip -dc FILE > NEW.gz` or `zstd -dc`")
     } else if start.iter().any(is_control) {
-        Some("it is binary data and no text; give it the ending of its format, if that is one that is read")
+        Some("it is binary data, not text; if its format is supported, give it the ending of that format")
     } else {
         None
     }

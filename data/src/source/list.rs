@@ -88,7 +88,7 @@ impl ListSource {
     }
 
     fn cut_off(&self) -> DataError {
-        self.damaged("the file ends inside of its list; copy or download it again".to_owned())
+        self.damaged("the file ends inside its list; copy or download it again".to_owned())
     }
 
     /// Reads up to the next item; false at the end of the list.
@@ -109,14 +109,16 @@ impl ListSource {
             if byte != b',' {
                 let found = char::from(byte).escape_default();
                 return Err(self.damaged(format!(
-                    "a comma or `]` belongs here, after item {}, not `{found}`",
+                    "expected a comma or `]` after item {}, found `{found}`",
                     self.number
                 )));
             }
             self.pass(byte);
             if self.next_byte()? == b']' {
                 let after = self.number;
-                return Err(self.damaged(format!("a comma after item {after}, the last one; remove it")));
+                return Err(self.damaged(format!(
+                    "there is a comma after item {after}, which is the last one; remove it"
+                )));
             }
         }
         Ok(true)
@@ -242,11 +244,11 @@ mod tests {
         for (text, want) in [
             (
                 &b"[\n{\"a\": 1}\n{\"a\": 2}]"[..],
-                "f.json, line 3: a comma or `]` belongs here, after item 1, not `{`",
+                "f.json, line 3: expected a comma or `]` after item 1, found `{`",
             ),
-            (b"[{\"a\": 1},\n", "line 2: the file ends inside of its list"),
-            (b"[{\"a\": 1},\n]", "line 2: a comma after item 1, the last one; remove it"),
-            (b"[{\"a\": \"x", "line 1: the file ends inside of its list"),
+            (b"[{\"a\": 1},\n", "line 2: the file ends inside its list"),
+            (b"[{\"a\": 1},\n]", "line 2: there is a comma after item 1, which is the last one; remove it"),
+            (b"[{\"a\": \"x", "line 1: the file ends inside its list"),
             (b"[1]\n[2]", "line 2: there is more after the list"),
             (b"[\"\xFF\"]", "item 1 from line 1 on is not valid UTF-8 (its byte 2)"),
         ] {

@@ -39,7 +39,7 @@ impl BatchReader for ParquetReader {
         let batch = caught(|| self.batches.next().transpose().map_err(|error| error.to_string()))
             .map_err(|message| format!("damaged: {message}; copy or download the file again"))?;
         if batch.is_none() && given != self.total_rows {
-            return Err(format!("{given} rows came, and its footer says {}", self.total_rows));
+            return Err(format!("it has {given} rows, but its footer says {}", self.total_rows));
         }
         Ok(batch)
     }
@@ -53,7 +53,9 @@ impl BatchReader for ParquetReader {
 
 fn open(file: File) -> Result<(ParquetRecordBatchReader, u64), String> {
     let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(|error| {
-        format!("{error}; if it was copied or downloaded, do that again: what a reader needs first stands at its end")
+        format!(
+            "{error}; if it was copied or downloaded, do that again: what a reader needs first is at its end"
+        )
     })?;
     let groups = builder.metadata().row_groups();
     let rows: u64 = groups.iter().filter_map(|group| u64::try_from(group.num_rows()).ok()).sum();

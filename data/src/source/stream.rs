@@ -96,7 +96,7 @@ impl StreamReader {
         let body =
             gstore_store::caught(|| arrow_ipc::root_as_message(&description).map(|m| m.bodyLength()).ok());
         let Some(mut left) = body.flatten().and_then(|length| u64::try_from(length).ok()) else {
-            return Err("not Arrow IPC, or damaged: a message that says nothing".to_owned());
+            return Err("not Arrow IPC, or damaged: a message without a description".to_owned());
         };
         self.decode(description)?;
         while left > 0 {

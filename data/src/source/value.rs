@@ -133,7 +133,7 @@ fn value_of(array: &dyn Array, row: usize, floats: Floats) -> Result<Value, Unsu
         | T::Decimal256(..) => displayed(array, row)?,
         other => {
             return Err(UnsupportedValue::new(format!(
-                "values of type {other} have no form in JSON; leave the column out"
+                "values of type {other} cannot be written as JSON; leave the column out"
             )));
         }
     })
@@ -169,7 +169,7 @@ fn map(entries: &[ArrayRef], floats: Floats) -> Result<Value, UnsupportedValue> 
     for i in 0..keys.len() {
         let Value::String(key) = value_of(keys, i, floats)? else {
             return Err(UnsupportedValue::new(
-                "a map whose keys are not text has no form in JSON; leave the column out",
+                "a map whose keys are not text cannot be written as JSON; leave the column out",
             ));
         };
         let value = value_of(values, i, floats).map_err(|unfit| unfit.below(&format!(".{key}")))?;

@@ -218,7 +218,7 @@ fn two_texts(separators: &Value) -> Result<[String; 2], Error> {
     let texts = separators.try_iter()?.map(|text| text.as_str().map(str::to_owned));
     let texts: Option<Vec<String>> = texts.collect();
     texts.and_then(|texts| texts.try_into().ok()).ok_or_else(|| {
-        let wrong = "separators of tojson are two texts: between items, and behind a key";
+        let wrong = "separators of tojson are two texts: between items, and after a key";
         Error::new(ErrorKind::InvalidOperation, wrong)
     })
 }

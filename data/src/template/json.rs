@@ -58,7 +58,7 @@ impl JsonStyle {
             let text = match key.as_str() {
                 Some(text) => text.to_owned(),
                 // Python sorts numbers before they are texts.
-                None if self.sorted => return Err(refused("sorted keys that are no texts".to_owned())),
+                None if self.sorted => return Err(refused("sorted keys that are not text".to_owned())),
                 None => word(&key)?,
             };
             pairs.push((text, map.get_item(&key)?));

@@ -125,7 +125,7 @@ fn look_for(state: &mut State<'_, '_>, text: &str, method: &str, args: &[Value])
         None => Value::from(false),
     };
     if method != by && found == Value::from(-1) {
-        return Err(Error::new(ErrorKind::InvalidOperation, "index of a text that is not there"));
+        return Err(Error::new(ErrorKind::InvalidOperation, "index() of a text that does not occur"));
     }
     Ok(found)
 }
@@ -152,10 +152,7 @@ fn parts(parts: [&str; 3]) -> Value {
 
 fn check_separator(separator: &str) -> Result<&str, Error> {
     match separator {
-        "" => Err(Error::new(
-            ErrorKind::InvalidOperation,
-            "a text is cut at a separator, and this one is empty",
-        )),
+        "" => Err(Error::new(ErrorKind::InvalidOperation, "the separator is empty")),
         separator => Ok(separator),
     }
 }

@@ -467,7 +467,7 @@ async fn files_that_are_no_tables_say_where_and_what_to_do() {
         ("a.jsonl", "{\"a\": {\"b\": 1, \"b\": 2}}\n", "line 1: malformed JSON at column 18: the key \"b\""),
         ("a.json", "{\n\"a\": 1\n}\n", "a.json, line 1: malformed JSON at column 1: an object over several"),
         ("a.json", "[{\"a\": 1},\n {\"a\": 2,}]", "a.json, item 2: malformed JSON"),
-        ("a.json", "[{\"a\": 1}\n", "a.json, line 2: the file ends inside of its list; copy"),
+        ("a.json", "[{\"a\": 1}\n", "a.json, line 2: the file ends inside its list; copy"),
         ("a.jsonl", "{\"a\": 1}\n{\"a\": [1]}\n", "line 2: the value of \"a\" is a list here, and a single"),
         ("a.csv", "a,b\n1,2\n3\n", "a.csv, line 3: 1 field, and the header has 2; is a quote or a line"),
         ("a.csv", "a,b\n1,\"2\n3,4\n", "a.csv, line 2: the quote that opens here is never closed; close it"),

@@ -101,7 +101,7 @@ fn json_is_no_header() {
     ] {
         let message = refusal(&dir.put(name, text));
         assert!(
-            message.contains("its first line is JSON and no header line; give it the ending .jsonl"),
+            message.contains("its first line is JSON, not a header line; give it the ending .jsonl"),
             "{message}"
         );
     }
@@ -131,7 +131,7 @@ fn conversations_are_json() {
     assert_eq!(texts(&path, &[]), [r#"{"messages":[{"role":"user","content":"q"}]}"#]);
     let message = refusal(&dir.put("b.csv", "messages\n[{'role': 'user'}]\n"));
     assert!(
-        message.contains("b.csv, line 2, column \"messages\": a conversation in CSV is a list in JSON"),
+        message.contains("b.csv, line 2, column \"messages\": a conversation in CSV must be a list in JSON"),
         "{message}"
     );
 }

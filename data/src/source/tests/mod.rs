@@ -92,8 +92,8 @@ fn what_is_no_text_is_not_taken_for_another_encoding() {
     for (name, bytes, says) in [
         ("a.csv.gz", gzip(&gzip(plain)), "a.csv.gz: it is compressed twice; unpack it once"),
         ("b.jsonl", gzip(&zstandard(plain)), "b.jsonl: it is compressed twice"),
-        ("c.jsonl", b"PK\x03\x04\x14\0\0\0zip".to_vec(), "c.jsonl: it is binary data and no text"),
-        ("d.csv", b"\x80\x04\x95\xff pickle".to_vec(), "d.csv: it is binary data and no text"),
+        ("c.jsonl", b"PK\x03\x04\x14\0\0\0zip".to_vec(), "c.jsonl: it is binary data, not text"),
+        ("d.csv", b"\x80\x04\x95\xff pickle".to_vec(), "d.csv: it is binary data, not text"),
     ] {
         let message = refusal(&dir.put(name, bytes));
         assert!(message.contains(says) && !message.contains("iconv"), "{message}");
@@ -132,5 +132,5 @@ fn a_list_gives_its_items_whatever_its_name() {
         assert!(source.next_record().is_none());
     }
     let message = refusal(&dir.put("cut.json", "[{\"text\": \"a\"},"));
-    assert!(message.contains("cut.json, line 1: the file ends inside of its list"), "{message}");
+    assert!(message.contains("cut.json, line 1: the file ends inside its list"), "{message}");
 }
