@@ -60,8 +60,8 @@ fn differences(a: &StringArray, b: &StringArray) -> Result<Int64Array, FunctionE
         let (Some(a), Some(b)) = (a, b) else { return Ok(None) };
         let (a, b) = (chars(a), chars(b));
         if a.len() != b.len() {
-            let why = format!("hamming() is of texts of one length, not of {} and {}", a.len(), b.len());
-            return Err(FunctionError::invalid(why).hint("levenshtein(a, b) counts what is left out too"));
+            let why = format!("hamming() takes texts of one length, not of {} and {}", a.len(), b.len());
+            return Err(FunctionError::invalid(why).hint("levenshtein(a, b) also counts what is left out"));
         }
         let number = a.iter().zip(&b).filter(|(a, b)| a != b).count();
         Ok(Some(i64::try_from(number).unwrap_or(i64::MAX)))

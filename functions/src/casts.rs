@@ -200,7 +200,7 @@ fn lists(texts: &StringArray, item: &FieldRef, safe: bool) -> DfResult<ArrayRef>
 }
 
 fn no_list(text: &str) -> FunctionError {
-    FunctionError::invalid(format!("'{}' is no list in JSON", shortened(text, SAID)))
+    FunctionError::invalid(format!("'{}' is not a list in JSON", shortened(text, SAID)))
         .hint("such a list is [\"a\", \"b\"]; string_split(x, ',') makes a list of a text with commas")
 }
 

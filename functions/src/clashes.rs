@@ -40,7 +40,7 @@ fn cast(of: &Expr, to: &DataType, schema: &DFSchema) -> Option<FunctionError> {
 
 /// The error about a cast of a number to a time, or of a time to a number, by the names of the types.
 pub fn no_cast(from: &str, to: &str, is_to_time: bool) -> FunctionError {
-    FunctionError::invalid(format!("{from} is not cast to {to}")).hint(match is_to_time {
+    FunctionError::invalid(format!("{from} cannot be cast to {to}")).hint(match is_to_time {
         true => "make_date(2024, 5, 29) is a date, to_timestamp(n) the time n seconds after 1970",
         false => "epoch(t) is the number of seconds since 1970, year(t) the year",
     })
@@ -54,9 +54,9 @@ fn comparison_error<'a>(
     let a = type_of(of, schema).filter(|a| is_time(a) || a.is_numeric())?;
     let mut b = with.into_iter().filter(|value| !is_null(value)).filter_map(|value| type_of(value, schema));
     let b = b.find(|b| differ(&a, b)).filter(|_| !is_null(of))?;
-    let why = format!("{} is not compared with {}", types::name(&a), types::name(&b));
+    let why = format!("{} cannot be compared with {}", types::name(&a), types::name(&b));
     let hint =
-        "a date is written DATE '2024-05-29'; epoch(t) is the number of seconds since 1970, year(t) the year";
+        "write a date as DATE '2024-05-29'; epoch(t) is the number of seconds since 1970, year(t) the year";
     Some(FunctionError::invalid(why).hint(hint))
 }
 

@@ -90,7 +90,7 @@ fn wrong_ends(ends: &[DataType]) -> FunctionError {
             )
         }
         None => {
-            let why = "date_diff() is written date_diff('day', from, to), of two dates or timestamps";
+            let why = "date_diff() is called as date_diff('day', from, to), of two dates or timestamps";
             FunctionError::invalid(why.to_owned())
         }
     }

@@ -29,7 +29,7 @@ fn coerced(name: &str, types: &[DataType]) -> DfResult<Vec<DataType>> {
             let error = FunctionError::invalid(format!("{name}() takes a text or bytes, not {of}"));
             Err(error.hint(format!("write {name}(x::VARCHAR)")).into())
         }
-        _ => Err(FunctionError::invalid(format!("{name}() is written {name}(x)")).into()),
+        _ => Err(FunctionError::invalid(format!("{name}() is called as {name}(x)")).into()),
     }
 }
 

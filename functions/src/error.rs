@@ -17,10 +17,10 @@ pub enum FunctionErrorKind {
 }
 
 /// The ends of the messages about texts that were to be read as a time, and as a date.
-pub const NO_TIMES: [&str; 2] = ["' is no time", "' is no date"];
+pub const NO_TIMES: [&str; 2] = ["' is not a time", "' is not a date"];
 
 /// How times are written.
-pub const TIMES: &str = "a date is written 2024-05-29, a time 2024-05-29 10:46:00";
+pub const TIMES: &str = "write a date as 2024-05-29, a time as 2024-05-29 10:46:00";
 
 /// How the message ends about a time before or after all that a TIMESTAMP holds in nanoseconds.
 pub const BEYOND: &str = " is beyond what a TIMESTAMP reaches, from 1677 to 2262";

@@ -110,7 +110,7 @@ impl ScalarUDFImpl for JsonFunction {
         let paths = types.len().saturating_sub(1);
         if types.is_empty() || (must && paths == 0) || (!takes && paths > 0) {
             let example = if takes { "record, '$.key'" } else { "record" };
-            let why = format!("{}() is written {}({example})", self.name, self.name);
+            let why = format!("{}() is called as {}({example})", self.name, self.name);
             return Err(FunctionError::invalid(why).into());
         }
         let coerced = types.iter().enumerate().map(|(place, ty)| match ty {

@@ -146,8 +146,9 @@ fn compact(json: &str, out: &mut Vec<u8>) {
 }
 
 pub(super) fn no_json(text: &str, why: &serde_json::Error) -> FunctionError {
-    FunctionError::invalid(format!("'{}' is no JSON: {why}", shortened(text, SAID)))
-        .hint("to_json(x) makes a JSON string of a text; TRY_CAST(x AS JSON) is null for one that is no JSON")
+    FunctionError::invalid(format!("'{}' is not valid JSON: {why}", shortened(text, SAID))).hint(
+        "to_json(x) makes a JSON string of a text; TRY_CAST(x AS JSON) is null for one that is not JSON",
+    )
 }
 
 #[cfg(test)]

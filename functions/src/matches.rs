@@ -40,8 +40,9 @@ fn coerced(name: &str, types: &[DataType]) -> DfResult<Vec<DataType>> {
             Ok(vec![DataType::Utf8, DataType::Utf8, DataType::Int64])
         }
         _ => {
-            let why =
-                format!("{name}() is written {name}(text, 'pattern'), or with the number of a group behind");
+            let why = format!(
+                "{name}() is called as {name}(text, 'pattern'), or with the number of a group after that"
+            );
             let error = FunctionError::invalid(why);
             Err(match types {
                 [_, _, DataType::List(_)] => error.hint(

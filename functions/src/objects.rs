@@ -112,7 +112,7 @@ fn taken(name: &str, types: &[DataType]) -> DfResult<Vec<DataType>> {
         _ => (true, "value"),
     };
     if !fits {
-        return Err(FunctionError::invalid(format!("{name}() is written {name}({example})")).into());
+        return Err(FunctionError::invalid(format!("{name}() is called as {name}({example})")).into());
     }
     refuse_unknown(&format!("{name}()"), types)?;
     let is_cast = |place: usize| match name {

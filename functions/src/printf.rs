@@ -205,7 +205,7 @@ mod tests {
             (FormatSyntax::Percent, "%d %q", "printf() has no conversion `%q`"),
             (FormatSyntax::Percent, "50%", "printf() has no conversion `%`"),
             (FormatSyntax::Percent, "%*d", "printf() has no conversion `%*`"),
-            (FormatSyntax::Percent, "%d %d", "printf() is asked for a second value, and has 1"),
+            (FormatSyntax::Percent, "%d %d", "printf() is asked for a second value, but has 1"),
             (FormatSyntax::Percent, "%.2d", "`%.2d` of printf() is not for a whole number"),
             (FormatSyntax::Percent, "%501d", "`%501d` of printf() has more than 500 characters"),
             (FormatSyntax::Braces, "{:z}", "format() has no conversion `{:z`"),

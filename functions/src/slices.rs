@@ -104,7 +104,8 @@ fn is_list(text: &str) -> bool {
 }
 
 fn of_list(text: &str) -> FunctionError {
-    let why = format!("a text that is cut is a list in JSON: {}", shortened(text, SAID));
+    let why =
+        format!("this text is a list in JSON, which is not cut by characters: {}", shortened(text, SAID));
     FunctionError::invalid(why)
         .hint("write (x::VARCHAR[])[1] for an element, substr(x, from, length) for characters")
 }
@@ -156,7 +157,10 @@ mod tests {
         assert_eq!(of("[see below]").unwrap().value(0), "[");
         for list in ["[]", " [1, {\"a\": [2]}]"] {
             let error = of(list).unwrap_err().to_string();
-            assert!(error.starts_with("a text that is cut is a list in JSON: "), "{error}");
+            assert!(
+                error.starts_with("this text is a list in JSON, which is not cut by characters: "),
+                "{error}"
+            );
         }
     }
 }

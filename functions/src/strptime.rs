@@ -102,8 +102,8 @@ impl ScalarUDFImpl for ReadTime {
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> DfResult<ColumnarValue> {
         let [texts, formats] = take_function_args(NAME, &args.args)?;
         let ColumnarValue::Scalar(formats) = formats else {
-            let why = "the format of strptime() is not written in the statement".to_owned();
-            let hint = "to_timestamp(text, format) takes that of a column, in letters of its own";
+            let why = "the format of strptime() must be a constant".to_owned();
+            let hint = "to_timestamp(text, format) takes the format from a column, in letters of its own";
             return Err(FunctionError::invalid(why).hint(hint).into());
         };
         let formats = TimeFormat::all(formats)?;
@@ -158,9 +158,9 @@ impl TimeFormat {
         let parts = StrftimeItems::new(before.unwrap_or(&read)).parse_to_owned().ok();
         let parts = parts.filter(|parts| !parts.contains(&Item::Fixed(Fixed::TimezoneName)));
         let parts = parts.ok_or_else(|| {
-            let why = format!("'{}' is no format of a time", shortened(written, SAID));
-            let hint = "a time is written '%Y-%m-%d %H:%M:%S', %% is a percent sign, and %Z stands at the end, \
-                        behind a blank";
+            let why = format!("'{}' is not a format of a time", shortened(written, SAID));
+            let hint = "a format is '%Y-%m-%d %H:%M:%S', for example; %% is a percent sign, and %Z comes at \
+            the end, after a blank";
             FunctionError::invalid(why).hint(hint)
         })?;
         Ok(Self { written: written.to_owned(), parts, has_zone: before.is_some() })
@@ -342,16 +342,16 @@ mod tests {
     #[test]
     fn errors_have_the_format_as_it_is_written() {
         for (text, format, says) in [
-            ("soon", "%H:%M:%S.%f", "'soon' using format '%H:%M:%S.%f' is no time"),
-            ("Mar", "%b %d", "'Mar' using format '%b %d' is no time"),
-            ("13:00 PM", "%H:%M %p", "'13:00 PM' using format '%H:%M %p' is no time"),
-            ("10:00 and", "%H:%M", "'10:00 and' using format '%H:%M' is no time"),
-            ("23:59:60", "%X", "'23:59:60' using format '%X' is no time"),
-            ("2024-02-30", "%x", "'2024-02-30' using format '%x' is no time"),
-            ("10:00 Nowhere/Else", "%H:%M %Z", "is no time"),
+            ("soon", "%H:%M:%S.%f", "'soon' using format '%H:%M:%S.%f' is not a time"),
+            ("Mar", "%b %d", "'Mar' using format '%b %d' is not a time"),
+            ("13:00 PM", "%H:%M %p", "'13:00 PM' using format '%H:%M %p' is not a time"),
+            ("10:00 and", "%H:%M", "'10:00 and' using format '%H:%M' is not a time"),
+            ("23:59:60", "%X", "'23:59:60' using format '%X' is not a time"),
+            ("2024-02-30", "%x", "'2024-02-30' using format '%x' is not a time"),
+            ("10:00 Nowhere/Else", "%H:%M %Z", "is not a time"),
             ("1500", "%Y", "'1500' is beyond what a TIMESTAMP reaches"),
-            ("1", "%Q", "'%Q' is no format of a time"),
-            ("1", "%Z %Y", "'%Z %Y' is no format of a time"),
+            ("1", "%Q", "'%Q' is not a format of a time"),
+            ("1", "%Z %Y", "'%Z %Y' is not a format of a time"),
         ] {
             let error = read(text, format).unwrap_err();
             assert!(error.contains(says), "{error}");

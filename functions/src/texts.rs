@@ -29,7 +29,7 @@ pub(super) fn functions() -> [ScalarUDF; 2] {
 
 fn of_hex(_: &str, types: &[DataType]) -> DfResult<Vec<DataType>> {
     let [of] = types else {
-        return Err(FunctionError::invalid("hex() is written hex(x)".to_owned()).into());
+        return Err(FunctionError::invalid("hex() is called as hex(x)".to_owned()).into());
     };
     Ok(vec![match of {
         DataType::UInt64 => DataType::UInt64,
@@ -48,7 +48,7 @@ fn of_bar(_: &str, types: &[DataType]) -> DfResult<Vec<DataType>> {
     if (3..=4).contains(&types.len()) && types.iter().all(is_number) {
         return Ok(vec![DataType::Float64; types.len()]);
     }
-    let why = "bar() is written bar(x, low, high), or with a number of characters behind";
+    let why = "bar() is called as bar(x, low, high), or with a number of characters after that";
     Err(FunctionError::invalid(why.to_owned()).into())
 }
 

@@ -114,13 +114,13 @@ fn written(name: Option<&ScalarValue>) -> Result<Option<Tz>, FunctionError> {
         return Ok(None);
     }
     let Some(name) = name.and_then(ScalarValue::try_as_str).flatten() else {
-        let why = "the zone of AT TIME ZONE is not written in the statement";
+        let why = "the zone of AT TIME ZONE must be a constant";
         return Err(FunctionError::invalid(why.to_owned())
             .hint("write it as a text, as in time AT TIME ZONE 'Europe/Berlin'"));
     };
     zone_name(name).unwrap_or(name).parse::<Tz>().map(Some).map_err(|_| {
         let why = format!("there is no time zone '{}'", shortened(name, SAID));
-        FunctionError::invalid(why).hint("zones are written 'Europe/Berlin', 'UTC' or '+02:00'")
+        FunctionError::invalid(why).hint("write a zone as 'Europe/Berlin', 'UTC' or '+02:00'")
     })
 }
 

@@ -17,7 +17,7 @@ use super::literals::elements;
 use gstore_query::hint::{did_you_mean, listing, nearest};
 
 /// How the function is called whose second argument is often given without its name.
-const OF_NEAREST: &str = "what the neighbours are of has a name: text => '..', id => '..' or vector => [..]";
+const OF_NEAREST: &str = "name what the neighbours are of: text => '..', id => '..' or vector => [..]";
 
 /// Constant arguments of one call.
 pub(crate) struct Arguments {

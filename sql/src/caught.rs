@@ -25,8 +25,8 @@ impl<S: Stream<Item = Result<RecordBatch, SqlError>> + Unpin> Stream for PanicGu
         let polled = gstore_store::caught(|| rows.poll_next_unpin(context));
         polled.unwrap_or_else(|| {
             self.0 = None;
-            let why = "the engine failed on this statement, as it does where the texts of a batch or of a group make \
-                       more than 2 GiB";
+            let why = "the engine failed on this statement; this happens where the texts of a batch or of a \
+            group have more than 2 GiB";
             Poll::Ready(Some(Err(SqlError::new(SqlErrorKind::Failed, why.into()))))
         })
     }

@@ -108,7 +108,7 @@ impl CorrelatedSubqueries {
     /// The error about such a subquery in the words of the statement.
     pub(super) fn explain(&self, error: SqlError) -> SqlError {
         if self.unnests && !self.columns.is_empty() && error.message().contains("OuterReferenceColumn") {
-            let why = "unnest() of a column stands in SELECT, or in FROM behind its table";
+            let why = "unnest() of a column is allowed in SELECT, or in FROM after its table";
             return SqlError::invalid(why.to_owned()).hint(
                 "write FROM t, unnest(t.nums) AS u(x), or LEFT JOIN unnest(t.nums) AS u(x) ON true, with conditions in WHERE",
             );
@@ -243,22 +243,22 @@ fn is_further_out(error: &SqlError) -> bool {
 
 /// What the engine asks of the place of such a column, and what is written where it stands elsewhere.
 const WITHIN: (&str, &str) = (
-    "names it in its own WHERE, and in no subquery within it",
+    "may name it in its own WHERE, but not in a subquery within it",
     "select what it is compared with in the subquery within, and compare outside of that: \
      (SELECT max(z.x) FROM (SELECT k, x FROM u) z WHERE z.k = t.k); or write a join",
 );
 
 /// The same of one behind `(a, b) IN`, whose rows are those of a subquery within another.
 const OF_TUPLES: (&str, &str) = (
-    "stands behind IN with one value, and not with several",
+    "is allowed after IN with one value, not with several",
     "compare one by one what is never NULL: EXISTS (SELECT 1 FROM u WHERE u.x = t.x AND u.y = t.y AND u.k = t.k), or NOT \
      EXISTS",
 );
 
 /// What the engine asks of such a subquery behind IN and EXISTS, and what is written where it is not so.
 const OF_ROWS: (&str, &str) = (
-    "stands behind IN and EXISTS without ORDER BY, LIMIT, UNION and windows, and names it in its own WHERE only, by = beside \
-     an aggregate",
+    "is allowed after IN and EXISTS without ORDER BY, LIMIT, UNION and windows, and may name it only in its \
+     own WHERE, by = beside an aggregate",
     "write the subquery without it in WITH, and a join: WITH u AS (SELECT k, max(x) AS x FROM v GROUP BY k) SELECT t.* FROM t \
      SEMI JOIN u ON u.k = t.k AND u.x = t.x, or ANTI JOIN for NOT; the first of each k is QUALIFY row_number() OVER \
      (PARTITION BY k ORDER BY x) = 1",
@@ -271,18 +271,18 @@ fn reason(message: &str) -> Option<(&'static str, &'static str)> {
         || message.contains("scalar correlated subquery cannot contain");
     if one_row {
         return Some((
-            "gives a value only by an aggregate",
+            "can be a value only by an aggregate",
             "write any_value(x) or max(x) in it, without LIMIT and GROUP BY",
         ));
     }
     if message.contains("Correlated scalar subquery") {
-        return Some(("stands in SELECT or WHERE only", "give it a name in SELECT, and use that name"));
+        return Some(("is allowed only in SELECT and WHERE", "give it a name in SELECT, and use that name"));
     }
     if message.contains("ScalarSubquery(") || message.contains("OuterReferenceColumn") || has_no_join(message)
     {
         return Some((
-            "compares with it by = only, in WHERE, and gives an aggregate",
-            "write a LEFT JOIN in its place: SELECT t.id, max(u.x) FROM t LEFT JOIN u ON u.x < t.x GROUP BY t.id; for one row of \
+            "may compare with it only by =, in WHERE, and must select an aggregate",
+            "write a LEFT JOIN instead: SELECT t.id, max(u.x) FROM t LEFT JOIN u ON u.x < t.x GROUP BY t.id; for one row of \
              each, SELECT t.id, u.id FROM t LEFT JOIN u ON u.x < t.x QUALIFY row_number() OVER (PARTITION BY t.row ORDER BY \
              u.x DESC) = 1",
         ));
@@ -305,11 +305,11 @@ mod tests {
                 CorrelatedSubqueries { columns, of_rows, places, in_conditions, ..Default::default() };
             subqueries.explain(SqlError::invalid(message.to_owned())).to_string()
         };
-        let condition = "(`t.x`) stands behind IN and EXISTS without ORDER BY";
-        let value = "(`t.x`) compares with it by = only";
+        let condition = "(`t.x`) is allowed after IN and EXISTS without ORDER BY";
+        let value = "(`t.x`) may compare with it only by =";
         for (in_conditions, message, says) in [
-            (true, "EXISTS is not known as a value", condition),
-            (true, "IN (SELECT ..) is not known as a value", condition),
+            (true, "EXISTS cannot be used as a value", condition),
+            (true, "IN (SELECT ..) cannot be used as a value", condition),
             (true, "Accessing outer reference columns is not allowed in the plan: Full Join:", condition),
             (false, "Accessing outer reference columns is not allowed in the plan: Full Join:", value),
             (
@@ -317,10 +317,10 @@ mod tests {
                 "Window expressions should not contain a mixed of outer references and inner columns",
                 value,
             ),
-            (false, "IN (SELECT ..) is not known as a value", "IN (SELECT ..) is not known as a value"),
-            (true, "there is no column `g`", "(`t.x`) names it in its own WHERE, and in no subquery"),
+            (false, "IN (SELECT ..) cannot be used as a value", "IN (SELECT ..) cannot be used as a value"),
+            (true, "there is no column `g`", "(`t.x`) may name it in its own WHERE, but not in a subquery"),
             (true, "single expression required.", condition),
-            (false, "single expression required.", "(`t.x`) gives a value only by an aggregate"),
+            (false, "single expression required.", "(`t.x`) can be a value only by an aggregate"),
         ] {
             let said = found(in_conditions, message, &[]);
             assert!(said.contains(says), "{said}");

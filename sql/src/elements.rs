@@ -81,7 +81,7 @@ fn body<'a>(expr: &'a Expr, own: &mut Vec<&'a str>, node: &LogicalPlan) -> DfRes
         }
         Expr::Literal(value, _) if value.size() > MAX_LITERAL => {
             let why =
-                format!("a constant of more than {MAX_LITERAL} bytes stands in a function of each element");
+                format!("a constant of more than {MAX_LITERAL} bytes is used in a function of each element");
             return Err(SqlError::refused(why).hint(OTHERWISE).into());
         }
         Expr::ScalarFunction(call) if bounds::enlarges(call.func.name()) && !names_any(expr) => {

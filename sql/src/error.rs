@@ -39,7 +39,7 @@ pub enum SqlErrorKind {
 }
 
 /// The end of the message about a text that was to be read as a number.
-const NO_NUMBER: &str = "' is no number";
+const NO_NUMBER: &str = "' is not a number";
 
 /// Why a statement gave no result.
 #[derive(Debug, Clone)]
@@ -338,7 +338,7 @@ mod tests {
         for error in [own(), shared, ArrowError::ExternalError(Box::new(own())).into()] {
             let found = SqlError::from(error);
             assert_eq!(found.kind(), SqlErrorKind::Invalid);
-            assert_eq!(found.to_string(), format!("'soon' is no date\n  {TIMES}"));
+            assert_eq!(found.to_string(), format!("'soon' is not a date\n  {TIMES}"));
         }
     }
 

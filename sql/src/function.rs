@@ -161,8 +161,7 @@ fn constant(
     if let Ast::BinaryOp { left, op: BinaryOperator::Eq, right } = &ast
         && let Ast::Identifier(name) = &**left
     {
-        let option =
-            SqlError::invalid(format!("options are written {name} => {right}, not {name} = {right}"));
+        let option = SqlError::invalid(format!("write an option as {name} => {right}, not {name} = {right}"));
         return Err(with_place(option.into(), place));
     }
     if let Some(number) = number_beside_text(&ast) {

@@ -116,22 +116,24 @@ impl MixedComparison {
         let escaped = text.replace('\'', "''");
         let (why, hint) = match &mixed.value {
             ComparedWith::Text(_) => (
-                format!("`{column}` is a number, and '{text}' is none"),
+                format!("`{column}` is a number, but '{text}' is not"),
                 format!("CAST({named} AS VARCHAR) = '{escaped}' compares texts"),
             ),
             ComparedWith::Number(number) => (
-                format!("`{column}` is text, and '{text}' in it is no number to compare with {number}"),
+                format!(
+                    "`{column}` is text, and its value '{text}' is not a number to compare with {number}"
+                ),
                 format!(
                     "write {named} = '{number}' to compare texts; TRY_CAST({named} AS DOUBLE) is null for it"
                 ),
             ),
             ComparedWith::Time(what, value) => {
-                (format!("`{column}` is a {what}, and '{value}' is none"), TIMES.to_owned())
+                (format!("`{column}` is a {what}, but '{value}' is not"), TIMES.to_owned())
             }
             ComparedWith::Decimal(..) => return error,
             ComparedWith::Read => (
                 format!(
-                    "`{column}` is text, and '{text}' in it is no {}",
+                    "`{column}` is text, and its value '{text}' is not a {}",
                     if error.message().ends_with("date") { "date" } else { "time" }
                 ),
                 format!(

@@ -125,15 +125,14 @@ fn value_without_columns(plan: &LogicalPlan) -> Option<Expr> {
 }
 
 fn refusal() -> DataFusionError {
-    let why = "an aggregate without GROUP BY that names a column of the statement around its subquery stands first in \
-               it behind IN and EXISTS, with HAVING at most";
+    let why = "an aggregate without GROUP BY that names a column of the statement around its subquery must \
+    come first in it after IN and EXISTS, with at most HAVING";
     let error = SqlError::invalid(why.to_owned());
     error.hint("compare with the value itself: WHERE (SELECT count(*) FROM u WHERE u.k = t.k) = 0").into()
 }
 
 fn sets_refusal() -> DataFusionError {
-    let why =
-        "ROLLUP, CUBE and GROUPING SETS stand in no subquery that names a column of the statement around it";
+    let why = "ROLLUP, CUBE and GROUPING SETS are not allowed in a subquery that names a column of the statement around it";
     let error = SqlError::invalid(why.to_owned());
     error.hint("group by the columns alone, or write the subquery in WITH, and a join with its rows").into()
 }

@@ -175,7 +175,7 @@ fn check_count(values: usize) -> Result<(), SqlError> {
 
 fn listed(has: &str, names: &[String]) -> String {
     match names {
-        [] => format!("{has} no parameters; such are written $1, $name or ?"),
+        [] => format!("{has} no parameters; parameters are written $1, $name or ?"),
         names => format!("{has} {}", names.iter().map(|n| format!("${n}")).collect::<Vec<_>>().join(", ")),
     }
 }
@@ -201,8 +201,8 @@ fn scalar(value: &Value) -> Result<ScalarValue, SqlError> {
                 Some(first) if types.iter().all(|ty| ty == first) && !first.is_nested() => first.clone(),
                 Some(_) if types.iter().all(DataType::is_numeric) => DataType::Float64,
                 Some(_) => {
-                    let why = "a list is of texts, of numbers, or of true and false, each with NULL among them; \
-                               not of several of these or of lists";
+                    let why = "a list may hold texts, numbers, or true and false, each with NULL among them; \
+                    not several of these, and no lists";
                     return Err(SqlError::invalid(why.to_owned()));
                 }
             };

@@ -89,14 +89,14 @@ impl AmbiguousNames {
         }
         let is_bare = |name: &&String| error.missing_column() == Some(name.to_lowercase().as_str());
         if let Some(name) = self.bare.iter().find(is_bare) {
-            let quotes = format!("text stands in single quotes: '{name}'");
+            let quotes = format!("write text in single quotes: '{name}'");
             let both = error.guess().map(|guess| format!("{guess} Or as a text: '{name}', in single quotes"));
             return error.hint(both.unwrap_or(quotes));
         }
         // Of a column that is called so in other letters the hint has the name.
         if let Some(name) = self.quoted.iter().find(missing).filter(|_| error.exact_name().is_none()) {
             let text = name.replace('\'', "''");
-            let quotes = format!("double quotes are for names; text stands in single quotes: '{text}'");
+            let quotes = format!("double quotes are for names; write text in single quotes: '{text}'");
             return match error.guess() {
                 // The same name in another case.
                 Some(guess) if guess.ends_with(AS_WRITTEN) => error,
@@ -116,7 +116,7 @@ impl AmbiguousNames {
     /// The error about the types that a function does not take, by the name that it was called with.
     fn of_call(&self, error: SqlError, state: &SessionState) -> SqlError {
         let message = error.message();
-        let own = || message.split_once("() is written ").or_else(|| message.split_once("() takes "));
+        let own = || message.split_once("() is called as ").or_else(|| message.split_once("() takes "));
         let types = message.split_once(TYPES);
         let Some((name, _)) = types.or_else(own) else { return error };
         let mut calls = self.called.iter().filter(|(written, _)| {
@@ -266,7 +266,7 @@ impl AmbiguousNames {
         let Some((number, columns)) = order.or(group) else { return error };
         let clause = if order.is_some() { "ORDER BY" } else { "GROUP BY" };
         let columns = columns.trim().parse().map_or_else(|_| columns.to_owned(), |n| many(n, "column"));
-        let worded = format!("{clause} {number} is no column of the result, which has {columns}");
+        let worded = format!("{clause} {number} is not a column of the result, which has {columns}");
         let place = place_of(&self.numbers, number);
         error.worded(worded).at(place)
     }

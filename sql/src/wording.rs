@@ -40,7 +40,7 @@ pub(super) const TEXT_AS_NUMBER: &str =
     "CAST(x AS DOUBLE) makes a number of text, CAST(x AS VARCHAR) text of a number";
 
 /// How the error about an aggregate function in WHERE ends, which begins with its name once that is known.
-pub(super) const IN_WHERE: &str = " stands in WHERE, which is asked of each row alone";
+pub(super) const IN_WHERE: &str = " is not allowed in WHERE, which looks at each row alone";
 
 /// How the guess ends that differs from a name in double quotes in the case of its letters.
 pub(super) const AS_WRITTEN: &str = "A name in double quotes is read as it is written";
@@ -51,7 +51,7 @@ pub(super) const DISTINCT_ORDER: [&str; 2] =
 
 /// How the error about a condition on the rows of a subquery ends that stands in the place of a value, after
 /// its form.
-pub(super) const NO_VALUE: &str = " is not known as a value";
+pub(super) const NO_VALUE: &str = " cannot be used as a value";
 
 /// Forms of such conditions, of which the last stands for any of them.
 pub(super) const EXISTS: &str = "EXISTS";
@@ -59,13 +59,13 @@ pub(super) const IN_ROWS: &str = "IN (SELECT ..)";
 const OF_ROWS: &str = "a condition on the rows of a subquery";
 
 /// What is written in their place, and in that of `x = ANY (SELECT ..)` and `x > ALL (SELECT ..)`.
-pub(super) const JOINED: &str = "it stands in SELECT and WHERE; elsewhere, as in FILTER, write a LEFT JOIN with \
+pub(super) const JOINED: &str = "it is allowed in SELECT and WHERE; elsewhere, as in FILTER, write a LEFT JOIN with \
                                  (SELECT DISTINCT x FROM ..) u, and u.x IS NOT NULL";
-pub(super) const AGGREGATED: &str = "it stands in WHERE; elsewhere = ANY is (SELECT count(*) FROM u WHERE u.x = t.x) > 0; \
+pub(super) const AGGREGATED: &str = "it is allowed in WHERE; elsewhere = ANY is (SELECT count(*) FROM u WHERE u.x = t.x) > 0; \
                                      > ANY and < ALL compare with (SELECT min(x) FROM u), < ANY and > ALL with max(x)";
 
 /// What is said of a row of values that is compared with none.
-pub(super) const ROW_ALONE: &str = "a row (a, b) stands only in comparisons with another row by = and <>";
+pub(super) const ROW_ALONE: &str = "a row (a, b) is allowed only in comparisons with another row by = and <>";
 
 /// The error about several conditions on the rows of subqueries, of which one stands in the place of a value.
 pub(super) fn of_rows() -> SqlError {
@@ -77,12 +77,12 @@ pub(super) const NO_ROOM: &str = " does not fit into a DECIMAL that ends at ";
 
 /// What is said of `* RENAME` where its columns are not known.
 pub(super) const NO_RENAME: &str =
-    "RENAME stands behind the * of the outermost SELECT; elsewhere write * EXCLUDE (a), a AS b";
+    "RENAME is allowed only after the * of the outermost SELECT; elsewhere write * EXCLUDE (a), a AS b";
 
 /// The error about numbers of elements.
 pub(super) fn no_ordinality() -> SqlError {
     SqlError::invalid("WITH ORDINALITY is not supported".to_owned()).hint(
-        "elements have their numbers by SELECT unnest(x) AS x, unnest(range(1, len(x) + 1)) AS n FROM t, rows by \
+        "write the numbers of elements as SELECT unnest(x) AS x, unnest(range(1, len(x) + 1)) AS n FROM t, rows by \
          row_number() OVER ()",
     )
 }
@@ -119,11 +119,11 @@ pub(super) fn worded(text: &str, tables: &[String]) -> Option<SqlError> {
         return Some(SqlError::invalid("unnest() takes a list, not a text or a number".into()).hint(hint));
     }
     if text.contains("Scalar subquery returned more than one row") {
-        let why = "a subquery in the place of a value gave more than one row";
+        let why = "a subquery that is used as a value gave more than one row";
         return Some(SqlError::invalid(why.into()).hint("write an aggregate in it, as max(x), or LIMIT 1"));
     }
     if text.starts_with("Too many columns! The subquery should only return one column") {
-        let why = "a subquery in the place of a value gives more than one column";
+        let why = "a subquery that is used as a value gives more than one column";
         let hint = "compare several by SEMI JOIN u USING (a, b), ANTI JOIN for NOT IN, or by \
                     EXISTS (SELECT 1 FROM u WHERE u.a = t.a AND u.b = t.b)";
         return Some(SqlError::invalid(why.into()).hint(hint));
@@ -158,7 +158,7 @@ pub(super) fn worded(text: &str, tables: &[String]) -> Option<SqlError> {
         let why = "a whole number is divided by 0";
         return Some(
             SqlError::invalid(why.into())
-                .hint("with nullif(b, 0) in the place of b it is null there; a / b is infinite"),
+                .hint("with nullif(b, 0) instead of b it is null there; a / b is infinite"),
         );
     }
     if text.ends_with("zero raised to a negative power is undefined") {
@@ -175,7 +175,7 @@ pub(super) fn worded(text: &str, tables: &[String]) -> Option<SqlError> {
     }
     if let Some((_, rest)) = text.split_once("Cannot create filter with non-boolean predicate '") {
         let (condition, ty) = rest.split_once("' returning ")?;
-        let why = format!("WHERE takes what is true or false, and {condition} is {ty}");
+        let why = format!("WHERE takes a condition that is true or false, and {condition} is {ty}");
         return Some(SqlError::invalid(why).hint("compare it, as x = 1 or x IS NOT NULL"));
     }
     no_form(text).or_else(|| no_operation(text)).or_else(|| unsupported::worded(text))
@@ -184,7 +184,7 @@ pub(super) fn worded(text: &str, tables: &[String]) -> Option<SqlError> {
 /// Types, parts of times and clauses that the engine does not have.
 fn no_form(text: &str) -> Option<SqlError> {
     if text.contains("Unsupported SQL type JSON") {
-        let why = "JSON stands in a cast by itself, not inside of another type";
+        let why = "JSON is allowed in a cast only by itself, not inside another type";
         let hint = "CAST(x AS VARCHAR[]) reads a list in JSON, its elements as text";
         return Some(SqlError::invalid(why.to_owned()).hint(hint));
     }
@@ -201,9 +201,9 @@ fn no_form(text: &str) -> Option<SqlError> {
     }
     if let Some((_, span)) = text.split_once("Invalid input syntax for type interval: \"") {
         let span = span.split_once("\". Repeated type").map_or(span, |(span, _)| span);
-        let why = format!("'{}' is no INTERVAL", shortened(span.trim_end_matches('"'), SAID));
+        let why = format!("'{}' is not an INTERVAL", shortened(span.trim_end_matches('"'), SAID));
         return Some(
-            SqlError::invalid(why).hint("a span of time is written '2 days', '1 month 3 hours', '01:30:00'"),
+            SqlError::invalid(why).hint("write a span of time as '2 days', '1 month 3 hours' or '01:30:00'"),
         );
     }
     if let Some((_, rest)) = text.split_once("Unable to represent ")
@@ -211,9 +211,7 @@ fn no_form(text: &str) -> Option<SqlError> {
     {
         let span = span.split_once(" as ").map_or(span, |(span, _)| span);
         let why = format!("an INTERVAL has no room for {span}");
-        return Some(
-            SqlError::invalid(why).hint("it has up to 2147483647 months, and as many days beside them"),
-        );
+        return Some(SqlError::invalid(why).hint("it has up to 2147483647 months, and as many days"));
     }
     let part = text.strip_prefix("Date part '").and_then(|rest| rest.strip_suffix("' not supported"));
     let cut = text.split_once("Unsupported date_trunc granularity: '");
@@ -257,11 +255,11 @@ fn no_operation(text: &str) -> Option<SqlError> {
         .is_some_and(|(value, values)| values.contains("List(") && !value.contains("List("));
     let error = SqlError::invalid(format!("these types do not go together: {types}"));
     Some(error.hint(match is_time {
-        _ if is_list_within => "a list stands behind IN without parentheses: x IN $list, x IN [1, 2]",
+        _ if is_list_within => "write a list after IN without parentheses: x IN $list, x IN [1, 2]",
         _ if types.contains(" || ") => "|| joins texts, and concat(a, b) any values: write a::VARCHAR || b",
-        true => "so many days are INTERVAL (n) DAY, and between two times date_diff('day', a, b)",
+        true => "write n days as INTERVAL (n) DAY; the days between two times are date_diff('day', a, b)",
         false if types.contains("Interval(") && types.contains("Utf8") => {
-            "a text is no time: write x::DATE or x::TIMESTAMP, as in x::DATE + INTERVAL 1 DAY"
+            "a text is not a time: write x::DATE or x::TIMESTAMP, as in x::DATE + INTERVAL 1 DAY"
         }
         false if types.contains(" - Utf8") && types.starts_with("Utf8") => {
             "between times in texts write date_diff('day', a::DATE, b::DATE); CAST(x AS DOUBLE) makes a number of text"
@@ -352,7 +350,7 @@ mod tests {
             ),
             (
                 "Parser error: Invalid input syntax for type interval: \"1 day 2 days\". Repeated type 'days'",
-                "'1 day 2 days' is no INTERVAL\n",
+                "'1 day 2 days' is not an INTERVAL\n",
             ),
             (
                 "Parser error: Unable to represent 3000000000 years as months in a signed 32-bit integer",

@@ -177,7 +177,7 @@ fn headings_and_errors_are_in_the_words_of_the_statement() {
     assert_eq!(text.lines().next(), Some("Most,stars,Kept"));
     for (sql, says) in [
         ("SELECT id FROM pool WHERE source = \"dates\"", "single quotes: 'dates'"),
-        ("SELECT quality.score FROM pool", "did you mean \"quality.score\"? Such a name stands in double"),
+        ("SELECT quality.score FROM pool", "did you mean \"quality.score\"? Write such a name in double"),
         ("SELECT id FROM pool WHERE Quality.Score > 0", "did you mean \"quality.score\"?"),
         ("SELECT influence('pool', 'pool')", "write FROM influence(..)"),
         ("PIVOT pool ON source, id", "write ON (a || '_' || b)"),
@@ -208,10 +208,10 @@ fn conditions_choose_the_candidates_of_a_selection() {
         ("source = 'b'\nAND sorce = 'b'", "--where: there is no column `sorce` (line 2, column 5)"),
         (
             "source = wiki",
-            "--where: there is no column `wiki` (line 1, column 10)\n  text stands in single quotes: 'wiki'",
+            "--where: there is no column `wiki` (line 1, column 10)\n  write text in single quotes: 'wiki'",
         ),
         ("score > 0.1", "rows have scores in influence(): SELECT id, score FROM influence("),
-        ("row = 0 AND source = 1", "'a' in it is no number to compare with 1 (line 1, column 13)"),
+        ("row = 0 AND source = 1", "its value 'a' is not a number to compare with 1 (line 1, column 13)"),
         ("1 = 1) or (1 = 1", "the condition closes a parenthesis that it does not open"),
         ("", "--where: the condition is empty: write one, such as source = 'scraped'"),
     ] {

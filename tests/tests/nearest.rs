@@ -172,8 +172,8 @@ fn what_makes_no_sense_is_refused_with_the_way_out() {
     let checkpoint = place.value("SELECT name FROM gstore.checkpoints ORDER BY step LIMIT 1");
     for (call, says) in [
         (format!("id => 'twni', checkpoint => '{checkpoint}'"), "did you mean \"twin\""),
-        (format!("checkpoint => '{checkpoint}'"), "takes one thing"),
-        (format!("id => 's1', text => 'x', checkpoint => '{checkpoint}'"), "takes one thing"),
+        (format!("checkpoint => '{checkpoint}'"), "takes exactly one thing"),
+        (format!("id => 's1', text => 'x', checkpoint => '{checkpoint}'"), "takes exactly one thing"),
         ("vector => [NULL]".to_owned(), "`vector` must be numbers; number 1 of the list is NULL"),
         ("vector => [1.0, NULL]".to_owned(), "number 2 of the list is NULL"),
         (format!("vector => [1.0, 2.0], checkpoint => '{checkpoint}'"), "the vector has 2 values"),

@@ -62,8 +62,8 @@ impl FormatSyntax {
 
     pub(super) fn usage(self) -> &'static str {
         match self {
-            Self::Percent => "printf() is written printf('%d of %s', a, b)",
-            Self::Braces => "format() is written format('{} of {}', a, b)",
+            Self::Percent => "printf() is called as printf('%d of %s', a, b)",
+            Self::Braces => "format() is called as format('{} of {}', a, b)",
         }
     }
 
@@ -154,7 +154,7 @@ impl Conversion {
             1 => "a second value".to_owned(),
             place => format!("value {}", place.saturating_add(1)),
         };
-        FunctionError::invalid(format!("{}() is asked for {which}, and has {values}", self.syntax.function()))
+        FunctionError::invalid(format!("{}() is asked for {which}, but has {values}", self.syntax.function()))
     }
 }
 

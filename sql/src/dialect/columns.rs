@@ -51,7 +51,7 @@ impl ColumnPattern {
         let fitting: Vec<&String> = names.iter().filter(fits).collect();
         let written = written.to_string();
         if fitting.is_empty() {
-            return Err(SqlError::unknown(format!("`{written}` means no column")));
+            return Err(SqlError::unknown(format!("`{written}` matches no column")));
         }
         if written.len().saturating_mul(fitting.len()) > MAX_SQL_BYTES {
             let why = format!("COLUMNS would make more than {MAX_SQL_BYTES} bytes of SQL of one expression");
@@ -181,8 +181,10 @@ fn meant(of: Option<&Expr>) -> Result<Option<ColumnPattern>, SqlError> {
     let Some((function, others)) = calls.split_first() else { return Ok(None) };
     let written = function.args.to_string();
     if let Some(other) = others.iter().find(|other| other.args.to_string() != written) {
-        let why = format!("`{function}` and `{other}` are in one expression, which is one for each column");
-        return Err(SqlError::invalid(why).hint("write the names of the columns in the place of one of them"));
+        let why = format!(
+            "`{function}` and `{other}` cannot be in one expression, which is written once for each column"
+        );
+        return Err(SqlError::invalid(why).hint("write the names of the columns instead of one of them"));
     }
     let wrong = || {
         let name = function.name.0.first().and_then(|part| part.as_ident());

@@ -259,7 +259,7 @@ pub(super) fn close(access: &mut [AccessExpr]) {
 
 /// The error about `~x`: it is read as one with the sum that stands behind it elsewhere, but not here.
 pub(super) fn complement(of: &Expr) -> SqlError {
-    let error = SqlError::invalid("~x is written -1 - x".to_owned()).at_start_of(of);
+    let error = SqlError::invalid("~x is not supported: write -1 - x".to_owned()).at_start_of(of);
     error.hint("of an unsigned number with the largest of its type: xor(x, 255)")
 }
 

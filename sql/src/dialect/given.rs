@@ -58,7 +58,7 @@ impl<'a> AliasNames<'a> {
         }
         self.names += 1;
         if self.names > MOST {
-            let why = format!("more than {MOST} names that a SELECT gives with AS stand in it again");
+            let why = format!("more than {MOST} names that a SELECT gives with AS are used in it again");
             return Err(SqlError::refused(why).hint("put the SELECT that gives them into WITH or a subquery"));
         }
         visit_selects_mut(sql, |select| self.select(select, column, place)).map(|()| true)
@@ -82,7 +82,7 @@ impl<'a> AliasNames<'a> {
         }
         let kinds = ExpressionParts::of(value, self.state);
         if kinds.volatile {
-            let why = format!("`{column}` is computed again wherever it stands, or by a subquery");
+            let why = format!("`{column}` is computed again wherever it is used, or by a subquery");
             return Err(refused(why, "put the SELECT that gives it into WITH or a subquery"));
         }
         // Before anything is copied.
@@ -90,7 +90,7 @@ impl<'a> AliasNames<'a> {
         let _ = value.visit(&mut size);
         self.repeated = self.repeated.saturating_add(size.expressions.saturating_mul(uses.count));
         if self.repeated > MAX_EXPRESSIONS || uses.deepest.saturating_add(size.deepest) > DEEPEST {
-            let why = "the statement has too many expressions where names that a SELECT gives with AS stand in it again";
+            let why = "the statement has too many expressions where names that a SELECT gives with AS are used in it again";
             return Err(SqlError::refused(why.to_owned())
                 .hint("put the SELECT that gives them into WITH or a subquery"));
         }
@@ -101,12 +101,12 @@ impl<'a> AliasNames<'a> {
         put(&mut select.named_window, column, &value);
         let is_condition = put(&mut select.selection, column, &value);
         if is_condition && kinds.window {
-            let why = format!("`{column}` is of a window, which WHERE does not know");
-            return Err(refused(why, "write QUALIFY in place of WHERE"));
+            let why = format!("`{column}` is a window function, which is not allowed in WHERE");
+            return Err(refused(why, "write QUALIFY instead of WHERE"));
         }
         if is_condition && kinds.aggregate {
-            let why = format!("`{column}` is of an aggregate function, which WHERE does not know");
-            return Err(refused(why, "write HAVING behind GROUP BY"));
+            let why = format!("`{column}` is an aggregate function, which is not allowed in WHERE");
+            return Err(refused(why, "write HAVING after GROUP BY"));
         }
         Ok(())
     }

@@ -25,7 +25,7 @@ fn no_condition(with: &TableFactor) -> SqlError {
     };
     SqlError::invalid(format!("{called} has no condition"))
         .at_start_of(with)
-        .hint("write JOIN b ON a.x = b.x, or JOIN b USING (x); CROSS JOIN b puts each row beside each")
+        .hint("write JOIN b ON a.x = b.x, or JOIN b USING (x); CROSS JOIN b pairs each row with each")
 }
 
 /// `ANTI JOIN` and `SEMI JOIN` are of the rows on the left.

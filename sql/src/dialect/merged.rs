@@ -188,8 +188,7 @@ fn of_item(
                 return Ok(());
             }
             if merged.is_outer() || merged.is_whole() && merged.tables.len() > 2 {
-                let why =
-                    "the columns of * are not known where other joins stand next to outer ones by USING";
+                let why = "the columns of * are not known where other joins are next to outer ones by USING";
                 return Err(SqlError::invalid(why.to_owned())
                     .hint("write a.*, b.* EXCLUDE (k), and coalesce(a.k, b.k) AS k"));
             }

@@ -32,14 +32,14 @@ pub(super) fn tokens(tokens: Vec<TokenWithSpan>) -> Result<Vec<TokenWithSpan>, S
         }
         let place = token.span.start;
         let Some(number) = decimal(&written) else {
-            let error = SqlError::new(SqlErrorKind::Syntax, format!("`{written}` is no number"));
+            let error = SqlError::new(SqlErrorKind::Syntax, format!("`{written}` is not a number"));
             let hint = match (is_table(&tokens, i), written.starts_with("0x")) {
                 (true, _) => {
-                    format!("a name that begins with a digit stands in double quotes: \"{written}\"")
+                    format!("put a name that begins with a digit in double quotes: \"{written}\"")
                 }
-                (_, true) => "bytes are written x'1F'; a number has up to 32 hexadecimal digits".to_owned(),
+                (_, true) => "write bytes as x'1F'; a number has up to 32 hexadecimal digits".to_owned(),
                 (_, false) => {
-                    "a name behind a number has AS before it; between digits stands one `_`, as in 1_000"
+                    "write AS before a name that follows a number; digits are separated by one `_`, as in 1_000"
                         .to_owned()
                 }
             };
@@ -133,7 +133,7 @@ mod tests {
             ("SELECT 0_b1", "0_b1"),
         ] {
             let error = parse(sql).unwrap_err().to_string();
-            assert!(error.starts_with(&format!("`{written}` is no number (line 1, column 8)")), "{error}");
+            assert!(error.starts_with(&format!("`{written}` is not a number (line 1, column 8)")), "{error}");
         }
         for (sql, column) in [
             ("SELECT 1 FROM 2024_news", 15),
@@ -141,9 +141,11 @@ mod tests {
         ] {
             let error = parse(sql).unwrap_err();
             assert!(
-                error.to_string().starts_with(&format!("`2024_news` is no number (line 1, column {column})"))
+                error
+                    .to_string()
+                    .starts_with(&format!("`2024_news` is not a number (line 1, column {column})"))
             );
-            assert!(error.to_string().contains("stands in double quotes: \"2024_news\""), "{error}");
+            assert!(error.to_string().contains("in double quotes: \"2024_news\""), "{error}");
         }
     }
 }

@@ -79,7 +79,7 @@ pub(super) fn explain(error: SqlError) -> SqlError {
     let Some((_, column)) = error.message().split_once(OF_OUTER) else { return error };
     let worded =
         format!("`{column}` is a column of a table around the subquery, and a table has its name too");
-    let hint = format!("a field of it is written {column}['name']");
+    let hint = format!("write a field of it as {column}['name']");
     error.worded(worded).hint(hint)
 }
 

@@ -109,7 +109,7 @@ fn pivoted(
             (Some(written), None) => written,
             (None, Some(alias)) => (alias.value.clone(), value.clone()),
             (None, None) => {
-                let why = format!("{value} is no value that PIVOT can name a column by");
+                let why = format!("{value} is not a value that PIVOT can name a column by");
                 return Err(SqlError::invalid(why).at_start_of(value).hint("write IN (.. AS name)"));
             }
         };
@@ -166,7 +166,7 @@ fn only(on: &[Expr]) -> Result<&Expr, SqlError> {
 
 fn several() -> SqlError {
     let hint = "write ON (a || '_' || b)";
-    SqlError::invalid("PIVOT is by one column".to_owned()).hint(hint)
+    SqlError::invalid("PIVOT takes one column after ON".to_owned()).hint(hint)
 }
 
 fn without_values() -> SqlError {
@@ -202,7 +202,7 @@ fn unpivoted(
     keeps_null: bool,
 ) -> Result<Box<Query>, SqlError> {
     let (Expr::Identifier(value), false) = (value, columns.is_empty()) else {
-        let why = "UNPIVOT is written UNPIVOT t ON a, b INTO NAME key VALUE value";
+        let why = "write UNPIVOT t ON a, b INTO NAME key VALUE value";
         return Err(SqlError::invalid(why.to_owned()).at_start_of(value));
     };
     let mut names = Vec::new();
@@ -302,10 +302,10 @@ mod tests {
         }
         for (sql, says) in [
             ("PIVOT t ON k IN (SELECT 1) USING sum(x)", "PIVOT takes the values that become columns"),
-            ("PIVOT t ON k, l IN (1)", "PIVOT is by one column"),
-            ("PIVOT t ON k, l", "PIVOT is by one column"),
+            ("PIVOT t ON k, l IN (1)", "PIVOT takes one column after ON"),
+            ("PIVOT t ON k, l", "PIVOT takes one column after ON"),
             ("PIVOT t ON k IN (1) USING round(sum(x), 1)", "PIVOT takes aggregate functions"),
-            ("PIVOT t ON k IN (1 + 1)", "1 + 1 is no value"),
+            ("PIVOT t ON k IN (1 + 1)", "1 + 1 is not a value"),
             ("SELECT * FROM t PIVOT (sum(x) FOR k IN (1) DEFAULT ON NULL (0))", "no DEFAULT ON NULL"),
         ] {
             let error = read(sql).unwrap_err();

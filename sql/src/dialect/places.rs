@@ -27,7 +27,7 @@ pub(super) fn put(statement: &mut Statement) -> Result<(), SqlError> {
     });
     visit_expressions(&*sql, |expr| match expr {
         Expr::Identifier(name) if number(name).is_some() => {
-            let why = "#1 is the first column of the result in ORDER BY alone";
+            let why = "#1 is the first column of the result only in ORDER BY";
             let hint =
                 "GROUP BY 1 is by the first column of the result; elsewhere write the name of the column";
             Err(SqlError::invalid(why.to_owned()).at_name(name).hint(hint))
@@ -55,7 +55,7 @@ mod tests {
             ["SELECT #1 FROM t", "SELECT a FROM t GROUP BY #1", "SELECT sum(a) OVER (ORDER BY #1) FROM t"]
         {
             let error = parse(sql).unwrap_err().to_string();
-            assert!(error.contains("in ORDER BY alone"), "{error}");
+            assert!(error.contains("only in ORDER BY"), "{error}");
         }
         assert!(parse("SELECT \"#1\", #a FROM t").is_ok());
     }

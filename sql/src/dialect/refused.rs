@@ -14,13 +14,17 @@ use crate::wording;
 const FORMS: [(&str, &[&str], &str); 19] = [
     ("ASOF", &["JOIN"], ASOF),
     ("ASOF", &["LEFT", "JOIN"], ASOF),
-    ("POSITIONAL", &["JOIN"], "POSITIONAL JOIN is written JOIN .. USING (row), or over row_number() of both"),
+    (
+        "POSITIONAL",
+        &["JOIN"],
+        "POSITIONAL JOIN is not supported: write JOIN .. USING (row), or over row_number() of both",
+    ),
     (
         "MATCH_RECOGNIZE",
         &[],
         "MATCH_RECOGNIZE is not supported; windows with lag() and lead() see the rows around one",
     ),
-    ("LATERAL", &["VIEW"], "LATERAL VIEW is written SELECT .., unnest(list)"),
+    ("LATERAL", &["VIEW"], "LATERAL VIEW is not supported: write SELECT .., unnest(list)"),
     ("CONNECT", &["BY"], RECURSIVE),
     ("FOR", &["SYSTEM_TIME"], OF_STATE),
     ("VERSION", &["AS", "OF"], OF_STATE),
@@ -29,30 +33,34 @@ const FORMS: [(&str, &[&str], &str); 19] = [
     ("USE", &["INDEX"], HINTS),
     ("FORCE", &["INDEX"], HINTS),
     ("IGNORE", &["INDEX"], HINTS),
-    ("SELECT", &["AS", "STRUCT"], "SELECT AS STRUCT is written SELECT {'a': x.a, 'b': x.b}"),
-    ("SELECT", &["AS", "VALUE"], "SELECT AS VALUE is written SELECT x"),
-    ("MINUS", &["SELECT"], "MINUS is written EXCEPT"),
-    ("SHOW", &["ALL", "TABLES"], "SHOW ALL TABLES is written SHOW TABLES, or SELECT * FROM gstore.datasets"),
+    ("SELECT", &["AS", "STRUCT"], "SELECT AS STRUCT is not supported: write SELECT {'a': x.a, 'b': x.b}"),
+    ("SELECT", &["AS", "VALUE"], "SELECT AS VALUE is not supported: write SELECT x"),
+    ("MINUS", &["SELECT"], "MINUS is not supported: write EXCEPT"),
+    (
+        "SHOW",
+        &["ALL", "TABLES"],
+        "SHOW ALL TABLES is not supported: write SHOW TABLES, or SELECT * FROM gstore.datasets",
+    ),
     (
         "DESCRIBE",
         &[],
-        "DESCRIBE stands at the beginning of a statement; gstore.columns has the columns of datasets as rows",
+        "DESCRIBE must be at the beginning of a statement; gstore.columns has the columns of datasets as rows",
     ),
-    ("SUMMARIZE", &[], "SUMMARIZE stands at the beginning of a statement"),
+    ("SUMMARIZE", &[], "SUMMARIZE must be at the beginning of a statement"),
 ];
 
-const ASOF: &str = "ASOF JOIN is written as a join with `<=` and QUALIFY row_number() OVER (PARTITION BY .. ORDER BY ..) = 1";
+const ASOF: &str = "ASOF JOIN is not supported: write a join with `<=` and QUALIFY row_number() OVER (PARTITION BY .. ORDER BY ..) = 1";
 
-const RECURSIVE: &str = "CONNECT BY is written WITH RECURSIVE";
+const RECURSIVE: &str = "CONNECT BY is not supported: write WITH RECURSIVE";
 
-const HINTS: &str = "hints for tables and indexes are left out: there are none";
+const HINTS: &str = "hints for tables and indexes are not supported: leave them out";
 
 const OF_STATE: &str = "all tables of a query are read in one state of the store";
 
-const EXCLUDED: &str = "EXCLUDE in the frame of a window is written as a difference: sum(x) OVER (..) - x without the row itself";
-const TIES: &str = "WITH TIES is written QUALIFY rank() OVER (ORDER BY x) <= n";
+const EXCLUDED: &str = "EXCLUDE in the frame of a window is not supported: write a difference, as sum(x) OVER (..) - x without the row itself";
+const TIES: &str = "WITH TIES is not supported: write QUALIFY rank() OVER (ORDER BY x) <= n";
 
-const SHARE: &str = "LIMIT n% is written QUALIFY row_number() OVER (ORDER BY x) <= 0.1 * count(*) OVER (), or USING SAMPLE 10% for any rows";
+const SHARE: &str = "LIMIT n% is not supported: write QUALIFY row_number() OVER (ORDER BY x) <= 0.1 * count(*) OVER (), or USING SAMPLE 10% for any rows";
 
 /// Functions over the elements of a list, which take a function of two.
 const OF_TWO: [&str; 2] = ["list_reduce", "array_reduce"];
@@ -65,7 +73,7 @@ const NO_PARTS: &str = "DECADE CENTURY MILLENNIUM ERA JULIAN YEARWEEK TIMEZONE T
 const TYPES: [(&str, &str); 2] = [
     (
         "STRUCT",
-        "a cast to STRUCT(..) is written field by field: {'a': x.a::INT, 'b': x.b::TEXT}, of JSON {'a': (x->>'a')::INT}",
+        "a cast to STRUCT(..) is not supported: write it field by field, {'a': x.a::INT, 'b': x.b::TEXT}, of JSON {'a': (x->>'a')::INT}",
     ),
     ("MAP", "there is no type MAP(..): a key of a JSON object is x->>'key', and json_keys(x) are all keys"),
 ];
@@ -166,13 +174,13 @@ fn refused(tokens: &[TokenWithSpan], at: usize, before: Option<&TokenWithSpan>) 
     let called = next(tokens, at + 1).is_some_and(|(_, after)| after.token == Token::LParen);
     if called && is_any(token, &OF_TWO) {
         return Some(
-            "a function of two elements is written SELECT id, f(x) FROM (SELECT id, unnest(list) AS x FROM pool) GROUP BY id, with an \
+            "a function of two elements is not supported: write SELECT id, f(x) FROM (SELECT id, unnest(list) AS x FROM pool) GROUP BY id, with an \
              aggregate function f",
         );
     }
     if called && is_word(token, "COLUMNS") && is_lambda(tokens, at) {
         return Some(
-            "COLUMNS takes no function of a name: COLUMNS('^to') has the columns whose names a regular expression fits",
+            "COLUMNS takes no function of a name: COLUMNS('^to') has the columns whose names match a regular expression",
         );
     }
     let of_place = of_frame(tokens, at, before).or_else(|| of_type(tokens, at, before));
@@ -254,7 +262,7 @@ fn of_sign(tokens: &[TokenWithSpan], at: usize, before: Option<&TokenWithSpan>) 
         _ => false,
     };
     if is_at {
-        return Some("@x is written abs(x), and a parameter $x");
+        return Some("@x is not supported: write abs(x), or $x for a parameter");
     }
     let is_factorial = matches!(before.token, Token::Number(..) | Token::RParen);
     if is_factorial && token.token == Token::ExclamationMark {
@@ -262,15 +270,15 @@ fn of_sign(tokens: &[TokenWithSpan], at: usize, before: Option<&TokenWithSpan>) 
     }
     let is_text = |token: &TokenWithSpan| matches!(token.token, Token::SingleQuotedString(_));
     if is_text(before) && is_text(token) {
-        return Some("two texts stand next to each other: 'a' || 'b' joins them, 'a' AS b names the first");
+        return Some("two texts follow each other: 'a' || 'b' joins them, 'a' AS b names the first");
     }
     let (_, after) = next(tokens, at + 1)?;
     let is_name_like = is_any(token, &["LIKE", "ILIKE", "GLOB"]);
     if before.token == Token::Mul && is_name_like && is_text(after) {
-        return Some("* LIKE 's%' is written COLUMNS('^s'), with a regular expression");
+        return Some("* LIKE 's%' is not supported: write COLUMNS('^s'), with a regular expression");
     }
     let is_pattern = matches!(after.token, Token::SingleQuotedString(_) | Token::Placeholder(_));
     let is_operator = is_any(token, &["RLIKE", "REGEXP"]);
     (is_operator && is_pattern)
-        .then_some("x RLIKE 'pattern' is written x ~ 'pattern', and NOT RLIKE x !~ 'pattern'")
+        .then_some("x RLIKE 'pattern' is not supported: write x ~ 'pattern', or x !~ 'pattern' for NOT RLIKE")
 }

@@ -23,7 +23,7 @@ pub(crate) fn compare(statement: &mut Statement) -> Result<(), SqlError> {
     visit_selects_mut(sql, |select| select.selection.as_mut().map_or(Ok(()), condition))?;
     visit_expressions(&*sql, |expr| match expr {
         Expr::InSubquery { expr: of, .. } if matches!(**of, Expr::Tuple(_)) => {
-            let why = "(a, b) IN (SELECT ..) stands in WHERE only, alone or with AND and OR";
+            let why = "(a, b) IN (SELECT ..) is allowed only in WHERE, alone or with AND and OR";
             let how =
                 "elsewhere write a LEFT JOIN with (SELECT DISTINCT x, y FROM ..) u, and u.x IS NOT NULL";
             Err(SqlError::invalid(why.to_owned()).at_start_of(&**of).hint(how))
@@ -158,7 +158,7 @@ mod tests {
             "CASE WHEN (a, b) IN (SELECT x, y FROM u) THEN 1 END = 1",
         ] {
             let error = compared(condition).unwrap_err().to_string();
-            assert!(error.contains("stands in WHERE only"), "{error}");
+            assert!(error.contains("is allowed only in WHERE"), "{error}");
         }
         let error = compared("(a, b) IN (SELECT x FROM u)").unwrap_err().to_string();
         assert!(error.contains("a row of 2 values is compared with one of 1 "), "{error}");

@@ -33,7 +33,7 @@ pub(crate) fn sampled(
 }
 
 fn part_of(plan: LogicalPlan, sample: &TableSample) -> DfResult<LogicalPlan> {
-    let wrong = || SqlError::invalid("a sample is written TABLESAMPLE (10 ROWS) or (10 PERCENT)".to_owned());
+    let wrong = || SqlError::invalid("write a sample as TABLESAMPLE (10 ROWS) or (10 PERCENT)".to_owned());
     let quantity = sample.quantity.as_ref().ok_or_else(wrong)?;
     let amount: f64 = number_of(&quantity.value).and_then(|n| n.parse().ok()).ok_or_else(wrong)?;
     let seed: u64 = match sample.seed.as_ref().map(|seed| &seed.value.value) {

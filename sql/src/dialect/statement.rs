@@ -57,7 +57,7 @@ pub(crate) fn parse_below(sql: &str, lines: u64) -> Result<Statement, SqlError> 
         .and_then(|mut p| p.parse_statements())
         .map_err(|e| {
             let quoted = |word: String| {
-                format!("`{word}` begins a clause: as a name it stands in double quotes, \"{word}\"")
+                format!("`{word}` begins a clause: put it in double quotes if it is a name, \"{word}\"")
             };
             match SqlError::from_datafusion(e, &[]) {
                 error if error.kind() == SqlErrorKind::Syntax && is_deep => nested_too_deeply(),
@@ -201,12 +201,12 @@ mod tests {
             ("SELECT id, group FROM tickets", "\"group\""),
             ("SELECT row, limit FROM pool", "\"limit\""),
             ("SELECT id, Order FROM pool", "\"order\""),
-            ("SELECT id FROM pool ORDER BY id GROUP BY id", "\"group\"; clauses stand in the order"),
+            ("SELECT id FROM pool ORDER BY id GROUP BY id", "\"group\"; the order of clauses is"),
         ] {
             let error = parse(sql).expect_err(sql).to_string();
             assert!(error.contains(name), "{sql}: {error}");
         }
         let other = parse("SELECT id AS limit, t.group FROM t WHERE").expect_err("no condition").to_string();
-        assert!(!other.contains("as a name"), "{other}");
+        assert!(!other.contains("if it is a name"), "{other}");
     }
 }

@@ -41,7 +41,7 @@ fn refused(words: &[&str]) -> Option<SqlError> {
         }
         ["SET", "THREADS", ..] | ["SET", "GLOBAL" | "SESSION" | "LOCAL", "THREADS", ..] => {
             let threads = Remedy::Option("threads", "N");
-            ("SET", format!("how many threads there are is an option of the program that asks: {threads}"))
+            ("SET", format!("the number of threads is an option of the program that asks: {threads}"))
         }
         ["SET", ..] => return Some(refuse("SET")),
         ["PRAGMA", ..] => {
@@ -52,9 +52,9 @@ fn refused(words: &[&str]) -> Option<SqlError> {
             (what, format!("a statement reads one store; {} makes a file a table", Remedy::OwnTable))
         }
         [what @ ("INSTALL" | "LOAD"), ..] => {
-            (what, "there is nothing to load: all functions are there".into())
+            (what, "there is nothing to load: all functions are built in".into())
         }
-        ["CALL", ..] => ("CALL", "a function that makes a table stands behind FROM".into()),
+        ["CALL", ..] => ("CALL", "a function that makes a table is written after FROM".into()),
         _ => return None,
     };
     Some(refuse(what).hint(hint))

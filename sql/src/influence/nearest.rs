@@ -77,7 +77,7 @@ fn plan(
     let ways = usize::from(samples > 0) + usize::from(id.is_some()) + usize::from(vector.is_some());
     if ways != 1 || samples > 1 {
         return Err(SqlError::invalid(
-            "nearest() takes one thing whose neighbours are wanted: `text` (or `prompt` and `completion`, or `messages`), `id` or `vector`"
+            "nearest() takes exactly one thing to find neighbours of: `text` (or `prompt` and `completion`, or `messages`), `id` or `vector`"
                 .to_owned(),
         ));
     }

@@ -14,7 +14,7 @@ pub(super) fn of_plain(name: &str, call: &str) -> Option<String> {
         "prepend" | "push_front" => {
             let (value, list) = types.split_once(", ")?;
             if may_be_list(value) && !may_be_list(list) {
-                return Some(format!("its list stands behind the value: {name}(x, list)"));
+                return Some(format!("the list comes after the value: {name}(x, list)"));
             }
             list
         }

@@ -84,7 +84,7 @@ fn no_field(text: &str) -> Option<SqlError> {
 fn outer_element(text: &str) -> Option<SqlError> {
     let (_, named) = text.split_once("qualifier for lambda variable ")?;
     let element = named.strip_suffix(" not found").unwrap_or(named).trim_start_matches(NAME);
-    let why = format!("a subquery does not know `{element}`, the element of a list around it");
+    let why = format!("`{element}`, the element of a list, cannot be used in a subquery");
     Some(SqlError::invalid(why).hint(OTHERWISE))
 }
 
@@ -116,7 +116,7 @@ fn wrong_arguments(text: &str) -> Option<SqlError> {
 fn wrong_clause(text: &str) -> Option<SqlError> {
     if text.starts_with("Aggregate functions are not allowed in the WHERE clause") {
         return Some(SqlError::invalid(format!("an aggregate function{IN_WHERE}")).hint(
-            "a condition on groups stands in HAVING, behind GROUP BY; one value of all rows is (SELECT avg(x) FROM t)",
+            "write a condition on groups in HAVING, after GROUP BY; one value of all rows is (SELECT avg(x) FROM t)",
         ));
     }
     let key = between(text, "For SELECT DISTINCT, ORDER BY expressions ", " must appear in select list")?;
@@ -172,7 +172,7 @@ fn wrong_types(name: &str, call: &str) -> SqlError {
             Some("the smallest of several values is least(a, b); the n of min(x, n) is a number")
         }
         "percentile_cont" | "approx_percentile_cont" if call.contains("List(") => {
-            Some("several shares are written out: quantile_cont(x, [0.1, 0.9])")
+            Some("write several shares as a constant list: quantile_cont(x, [0.1, 0.9])")
         }
         "histogram" if several => {
             Some("it counts each value; ranges are SELECT floor(x / 10) * 10 AS x, count(*) .. GROUP BY ALL")
@@ -208,11 +208,11 @@ pub(super) fn misplaced(text: &str) -> Option<SqlError> {
         }
         "InSubquery" => (format!("{IN_ROWS}{NO_VALUE}"), JOINED),
         "AggregateFunction" => (
-            "aggregate functions are not known in ON, VALUES and GROUP BY".to_owned(),
+            "aggregate functions are not allowed in ON, VALUES and GROUP BY".to_owned(),
             "compute them in WITH or a subquery: SELECT .. FROM (SELECT k, count(*) AS n FROM t GROUP BY k)",
         ),
         "WindowFunction" => (
-            "window functions are not known in WHERE and GROUP BY".to_owned(),
+            "window functions are not allowed in WHERE and GROUP BY".to_owned(),
             "write QUALIFY, or a subquery around the statement that has it",
         ),
         _ => return None,

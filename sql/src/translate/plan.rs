@@ -12,7 +12,7 @@ use crate::names;
 
 /// What is to be done about a file that a statement names.
 fn no_files() -> String {
-    format!("no statement can name a file: {} makes one a table of that name", Remedy::OwnTable)
+    format!("a statement cannot name a file: {} makes it a table of that name", Remedy::OwnTable)
 }
 
 /// Functions that have a value only in a window.
@@ -54,7 +54,7 @@ pub(super) fn plan_error(text: &str, tables: &[String]) -> SqlError {
                 .hint(format!("write {name}(..) OVER (ORDER BY row)"));
         }
         if let Some(call) = names::call_of(name) {
-            return SqlError::invalid(format!("{name}() takes other arguments"))
+            return SqlError::invalid(format!("{name}() does not take these arguments"))
                 .hint(format!("write {call}"));
         }
         let guess = between(help, "Did you mean '", "'?").filter(|guess| is_slip(name, guess));

@@ -50,7 +50,7 @@ pub(crate) fn with_fields(error: SqlError, fields: &Fields) -> SqlError {
     let all = listing(names().take(40));
     let hint = match error.missing_field().and_then(|missing| nearest(missing, names())) {
         Some(name) if is_plain_name(name) => format!("{} It has {all}", did_you_mean(name)),
-        Some(name) => format!("did you mean \"{name}\", in double quotes behind a dot? It has {all}"),
+        Some(name) => format!("did you mean \"{name}\", in double quotes after a dot? It has {all}"),
         None => format!("it has {all}"),
     };
     error.hint(hint)
@@ -114,7 +114,7 @@ fn unknown_column(field: &Column, valid_fields: &[Column]) -> SqlError {
     }
     if EXPLAINED.contains(&field.name.as_str()) && names.contains(&"score") {
         let name = &field.name;
-        return unknown.hint(format!("`{name}` is there with explain => true, behind the other arguments"));
+        return unknown.hint(format!("`{name}` exists with explain => true, after the other arguments"));
     }
     if COUNTED.contains(&field.name.as_str()) && names.contains(&"record") {
         return unknown.hint(uncounted(&field.name));
@@ -135,7 +135,7 @@ fn unknown_column(field: &Column, valid_fields: &[Column]) -> SqlError {
 }
 
 fn meant_in_quotes(name: &str) -> String {
-    format!("did you mean \"{name}\"? Such a name stands in double quotes")
+    format!("did you mean \"{name}\"? Write such a name in double quotes")
 }
 
 /// The column whose name has the dot that was read as the one between a table and its column.
@@ -201,7 +201,7 @@ fn computed(column: &str) -> Option<String> {
     let of = VirtualColumn::ALL.into_iter().find(|of| of.name() == column)?;
     let kind = of.kinds().first()?.name();
     Some(format!(
-        "`{column}` is there once {} has computed it",
+        "`{column}` exists once {} has computed it",
         Remedy::IngestKind { kind, per_token: false, dataset: "", run: "" }
     ))
 }

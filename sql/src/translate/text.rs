@@ -61,14 +61,14 @@ pub(super) fn syntax_hint(message: &str) -> Option<String> {
                 .to_owned(),
         ),
         ("identifier", word) if word.starts_with('$') => {
-            Some("a parameter has a value: the name of a table is written out".to_owned())
+            Some("a parameter is a value: write out the name of a table".to_owned())
         }
         (expected, word)
             if expected.starts_with("end of statement")
                 && ["ORDER", "GROUP"].iter().any(|clause| word.eq_ignore_ascii_case(clause)) =>
         {
             Some(format!(
-                "as a name it stands in double quotes, \"{}\"; clauses stand in the order WHERE, GROUP BY, HAVING, \
+                "put it in double quotes if it is a name, \"{}\"; the order of clauses is WHERE, GROUP BY, HAVING, \
                  QUALIFY, ORDER BY, LIMIT",
                 word.to_lowercase()
             ))
@@ -76,7 +76,7 @@ pub(super) fn syntax_hint(message: &str) -> Option<String> {
         (expected, word)
             if (expected == ")" || expected.starts_with("end of statement")) && is_taken(word) =>
         {
-            Some("a name that is a word of SQL too stands in double quotes, or behind AS: AS \"view\"".to_owned())
+            Some("put a name that is also a word of SQL in double quotes, or after AS: AS \"view\"".to_owned())
         }
         _ => None,
     }

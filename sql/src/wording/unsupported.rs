@@ -20,7 +20,7 @@ const UNSUPPORTED: [(&str, &str, &str); 8] = [
     ),
     (
         "Encountered non UTF-8 data",
-        "bytes that are no UTF-8 are not cast to a text",
+        "bytes that are not UTF-8 cannot be cast to text",
         "hex(x) is their digits, TRY_CAST(x AS VARCHAR) is null for them",
     ),
     ("in sqltorel: Convert", "there is no CONVERT", "write CAST(x AS INT), or x::INT"),
@@ -31,18 +31,18 @@ const UNSUPPORTED: [(&str, &str, &str); 8] = [
     ),
     (
         "only support Literal types for field",
-        "an argument of a window function is no constant",
+        "an argument of a window function is not a constant",
         "lag(x, n, y), lead(x, n, y) and ntile(n) take an n and a y that are the same for all rows",
     ),
     (
         "Granularity of `date_trunc` must be ",
-        "the part of date_trunc() is no constant, or it is NULL",
+        "the part of date_trunc() is not a constant, or it is NULL",
         "write CASE x WHEN 'day' THEN date_trunc('day', t) WHEN 'month' THEN date_trunc('month', t) END",
     ),
     (
         "Cast error: Format error",
-        "the format of a time has a letter that stands for nothing",
-        "a time is written '%Y-%m-%d %H:%M:%S', and %% is a percent sign",
+        "the format of a time has a letter without a meaning",
+        "a format is '%Y-%m-%d %H:%M:%S', for example, and %% is a percent sign",
     ),
 ];
 
@@ -82,8 +82,8 @@ pub(crate) fn no_text(which: &str, is_date: bool) -> SqlError {
     let why = format!("{which} is beyond the calendar, which has the years from -262143 to 262142");
     // A TIMESTAMP is compared with what a TIMESTAMP reaches.
     let hint = match is_date {
-        true => "a condition leaves it out: x BETWEEN DATE '0001-01-01' AND DATE '9999-12-31'",
-        false => "a condition leaves it out: x BETWEEN TIMESTAMP '1678-01-01' AND TIMESTAMP '2262-01-01'",
+        true => "leave it out with a condition: x BETWEEN DATE '0001-01-01' AND DATE '9999-12-31'",
+        false => "leave it out with a condition: x BETWEEN TIMESTAMP '1678-01-01' AND TIMESTAMP '2262-01-01'",
     };
     SqlError::invalid(why).hint(hint)
 }
@@ -94,8 +94,8 @@ fn no_value(text: &str) -> Option<SqlError> {
         return Some(error);
     }
     let texts = [
-        ("nsupported CAST from Struct(", "a struct is not cast to a text", "to_json(x)"),
-        ("nsupported CAST from Map(", "a map is not cast to a text", "to_json(map_entries(x))"),
+        ("nsupported CAST from Struct(", "a struct cannot be cast to text", "to_json(x)"),
+        ("nsupported CAST from Map(", "a map cannot be cast to text", "to_json(map_entries(x))"),
     ];
     let is_cast = |(from, ..): &(&str, &str, &str)| text.contains(*from) && text.contains(" to Utf8");
     if let Some((_, why, instead)) = texts.into_iter().find(is_cast) {
@@ -236,7 +236,7 @@ mod tests {
             ("This feature is not implemented: ANY in LIKE expression", "x ~ '^(a|b)'"),
             (
                 "This feature is not implemented: There is only support Literal types for field at idx: 2 in Window Function",
-                "no constant\n  lag(x, n, y)",
+                "not a constant\n  lag(x, n, y)",
             ),
             (
                 "This feature is not implemented: Unsupported ast node in sqltorel: Convert { is_try: false }",
@@ -262,25 +262,25 @@ mod tests {
             (
                 "Cast error: Failed to convert 2147483647 to temporal for Date32",
                 "the Date32 with the number 2147483647 is beyond the calendar, which has the years from -262143 to \
-                 262142\n  a condition leaves it out: x BETWEEN DATE '0001-01-01'",
+                 262142\n  leave it out with a condition: x BETWEEN DATE '0001-01-01'",
             ),
             (
                 "Cast error: Failed to convert 9223372036854775807 to datetime for Timestamp(s)",
-                "which has the years from -262143 to 262142\n  a condition leaves it out: x BETWEEN TIMESTAMP '1678",
+                "which has the years from -262143 to 262142\n  leave it out with a condition: x BETWEEN TIMESTAMP '1678",
             ),
             (
                 "Granularity of `date_trunc` must be non-null scalar VARCHAR",
-                "is no constant, or it is NULL\n  write CASE x",
+                "is not a constant, or it is NULL\n  write CASE x",
             ),
-            ("Cast error: Format error", "a letter that stands for nothing\n"),
+            ("Cast error: Format error", "a letter without a meaning\n"),
             ("Unsupported CAST from Struct(\"a\": Int64) to Utf8View", "to_json(x)"),
             (
                 "Unsupported CAST from Map(\"entries\": non-null Struct(\"key\": non-null Utf8, \"value\": Int64), unsorted) to Utf8",
-                "a map is not cast to a text\n  to_json(map_entries(x))",
+                "a map cannot be cast to text\n  to_json(map_entries(x))",
             ),
             (
                 "Invalid argument error: Encountered non UTF-8 data: invalid utf-8 sequence of 1 bytes from index 0",
-                "bytes that are no UTF-8 are not cast to a text\n  hex(x)",
+                "bytes that are not UTF-8 cannot be cast to text\n  hex(x)",
             ),
             (
                 "Cast error: Cannot cast value 'abc' to value of Boolean type",

@@ -118,7 +118,7 @@ async fn values_that_do_not_fit_are_refused() {
     assert_eq!(values.add(None, &json!({"a": 1})).unwrap_err().kind(), SqlErrorKind::Invalid);
     for list in [json!([1, "a"]), json!([null, true, 1]), json!([[1], [2]])] {
         let error = values.add(None, &list).unwrap_err().to_string();
-        assert!(error.contains("a list is of texts, of numbers, or of true and false"), "{error}");
+        assert!(error.contains("a list may hold texts, numbers, or true and false"), "{error}");
     }
     values.add(Some("a"), &json!(1)).unwrap();
     assert!(values.add(Some("$a"), &json!(1)).is_err());

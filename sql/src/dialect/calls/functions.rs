@@ -184,7 +184,7 @@ pub(super) fn not_of_rows(function: &Function) -> Option<SqlError> {
         || !function.within_group.is_empty();
     let name = only.as_ident().filter(|_| is_of_rows)?;
     let why = format!(
-        "{}() is of the values of one row: it takes no FILTER, OVER, DISTINCT, ORDER BY or IGNORE NULLS",
+        "{}() works on the values of one row: it takes no FILTER, OVER, DISTINCT, ORDER BY or IGNORE NULLS",
         name.value
     );
     let error = SqlError::invalid(why).at_name(name);

@@ -42,7 +42,7 @@ pub(in crate::dialect) fn escape(
         (None, None) if matches!(pattern, Expr::Value(_)) => return Ok(()),
         (None, None) => call("replace", vec![pattern.clone(), text("\\"), text("\\\\")]),
         (None, Some(_)) => {
-            let why = "a pattern that is computed has no ESCAPE but a backslash";
+            let why = "a computed pattern can have only a backslash as its ESCAPE";
             return Err(refused(why, pattern).hint("write a backslash into the pattern and ESCAPE '\\'"));
         }
     };
@@ -103,7 +103,7 @@ mod tests {
         }
         for (sql, says) in [
             ("a LIKE 'b!' ESCAPE '!'", "ends with its ESCAPE character"),
-            ("a LIKE p ESCAPE '!'", "no ESCAPE but a backslash"),
+            ("a LIKE p ESCAPE '!'", "only a backslash as its ESCAPE"),
             ("a LIKE 'b' ESCAPE '!!'", "one character"),
         ] {
             let error = resolved(sql).unwrap_err();

@@ -50,7 +50,7 @@ fn what_cannot_stand_twice_is_refused() {
     for (sql, says) in [
         ("SELECT random() AS d, d + 1", "computed again"),
         ("SELECT (SELECT 1) AS d, d + 1", "computed again"),
-        ("SELECT count(*) AS d FROM t WHERE d > 1", "aggregate function, which WHERE does not know"),
+        ("SELECT count(*) AS d FROM t WHERE d > 1", "aggregate function, which is not allowed in WHERE"),
         ("SELECT rank() OVER () AS d FROM t WHERE d > 1", "write QUALIFY"),
         ("SELECT a AS d, b AS d, d + 1 FROM t", "two columns of one SELECT are called `d`"),
     ] {

@@ -18,23 +18,25 @@ use crate::expanded::alias;
 use crate::walk::{Visit, break_on_error, error_of};
 
 /// The messages about them.
-const BY: &str = "LIMIT n BY a is written QUALIFY row_number() OVER (PARTITION BY a ORDER BY b) <= n";
-const LOCKS: &str = "FOR UPDATE and FOR SHARE are left out: a query reads one state of the store";
-const SETTINGS: &str = "SETTINGS are left out: a query has none";
+const BY: &str =
+    "LIMIT n BY a is not supported: write QUALIFY row_number() OVER (PARTITION BY a ORDER BY b) <= n";
+const LOCKS: &str =
+    "FOR UPDATE and FOR SHARE are not supported: leave them out, a query reads one state of the store";
+const SETTINGS: &str = "SETTINGS is not supported: leave it out";
 const TOP: &str = "there is no TOP: write LIMIT n at the end";
-const PREWHERE: &str = "PREWHERE is written WHERE";
-const SPREAD: &str = "CLUSTER BY and DISTRIBUTE BY are left out; ORDER BY puts rows in order";
-const SORTED: &str = "SORT BY is written ORDER BY";
-const ROLLUP: &str = "GROUP BY a, b WITH ROLLUP is written GROUP BY ROLLUP (a, b)";
-const CUBE: &str = "GROUP BY a, b WITH CUBE is written GROUP BY CUBE (a, b)";
-const TOTALS: &str = "GROUP BY a, b WITH TOTALS is written GROUP BY GROUPING SETS ((a, b), ())";
-const SETS: &str = "GROUPING SETS stand alone: GROUP BY GROUPING SETS ((a, b), ())";
-const WINDOW: &str = "a window does not begin with the name of another: write OVER w, or OVER (PARTITION BY a ORDER BY b) in full";
-const PARTITION: &str = "PARTITION behind a table is left out: WHERE selects rows";
-const TYPED: &str = "names of columns stand without types: t(a, b), and CAST(a AS INT) where it is read";
+const PREWHERE: &str = "PREWHERE is not supported: write WHERE";
+const SPREAD: &str = "CLUSTER BY and DISTRIBUTE BY are not supported; ORDER BY puts rows in order";
+const SORTED: &str = "SORT BY is not supported: write ORDER BY";
+const ROLLUP: &str = "GROUP BY a, b WITH ROLLUP is not supported: write GROUP BY ROLLUP (a, b)";
+const CUBE: &str = "GROUP BY a, b WITH CUBE is not supported: write GROUP BY CUBE (a, b)";
+const TOTALS: &str = "GROUP BY a, b WITH TOTALS is not supported: write GROUP BY GROUPING SETS ((a, b), ())";
+const SETS: &str = "GROUPING SETS cannot stand next to other keys: write GROUP BY GROUPING SETS ((a, b), ())";
+const WINDOW: &str = "a window cannot begin with the name of another: write OVER w, or OVER (PARTITION BY a ORDER BY b) in full";
+const PARTITION: &str = "PARTITION after a table is not supported: WHERE selects rows";
+const TYPED: &str = "names of columns cannot have types: write t(a, b), and CAST(a AS INT) where it is read";
 const FINAL: &str =
-    "FINAL is left out: a table has each row once; as the name of a table it is written AS final";
-const PIPED: &str = "AGGREGATE puts no order: |> ORDER BY a DESC stands behind it";
+    "FINAL is not supported: a table has each row once; write AS final for the name of a table";
+const PIPED: &str = "AGGREGATE takes no order: write |> ORDER BY a DESC after it";
 
 /// Refuses such a clause in any part of a tree.
 pub(in crate::dialect) fn check(tree: &impl Visit) -> Result<(), SqlError> {
@@ -103,7 +105,7 @@ fn of_query(query: &Query) -> Result<(), SqlError> {
     let form = form.or_else(|| format_clause.as_ref().map(ToString::to_string));
     if let Some(form) = form {
         let asked = Remedy::Option("format", "json");
-        let hint = format!("the form of a result is an option of the program that asks: {asked}");
+        let hint = format!("the format of a result is an option of the program that asks: {asked}");
         let error = SqlError::invalid(format!("{form} is not supported in a query")).at_start_of(query);
         return Err(error.hint(hint));
     }
@@ -202,13 +204,13 @@ fn of_window(name: Option<&Ident>) -> Result<(), SqlError> {
 fn of_join(join: &Join) -> Result<(), SqlError> {
     let Join { relation, global, join_operator } = join;
     let says = match join_operator {
-        JoinOperator::CrossApply => "CROSS APPLY is written CROSS JOIN LATERAL",
-        JoinOperator::OuterApply => "OUTER APPLY is written LEFT JOIN LATERAL .. ON true",
-        JoinOperator::StraightJoin(_) => "STRAIGHT_JOIN is written JOIN",
+        JoinOperator::CrossApply => "CROSS APPLY is not supported: write CROSS JOIN LATERAL",
+        JoinOperator::OuterApply => "OUTER APPLY is not supported: write LEFT JOIN LATERAL .. ON true",
+        JoinOperator::StraightJoin(_) => "STRAIGHT_JOIN is not supported: write JOIN",
         JoinOperator::ArrayJoin | JoinOperator::LeftArrayJoin | JoinOperator::InnerArrayJoin => {
-            "ARRAY JOIN is written SELECT .., unnest(list)"
+            "ARRAY JOIN is not supported: write SELECT .., unnest(list)"
         }
-        _ if *global => "GLOBAL JOIN is written JOIN",
+        _ if *global => "GLOBAL JOIN is not supported: write JOIN",
         _ => return Ok(()),
     };
     Err(invalid(says).at_start_of(relation))
@@ -272,7 +274,10 @@ mod tests {
     #[test]
     fn no_clause_is_left_out_without_a_word() {
         for (sql, says) in [
-            ("SELECT count(*) FROM pool PREWHERE c > 15", "PREWHERE is written WHERE (line 1, column 36)"),
+            (
+                "SELECT count(*) FROM pool PREWHERE c > 15",
+                "PREWHERE is not supported: write WHERE (line 1, column 36)",
+            ),
             ("SELECT a FROM (SELECT a FROM pool PREWHERE c > 15) t", PREWHERE),
             ("SELECT a FROM t WHERE a IN (SELECT a FROM pool PREWHERE c > 15)", PREWHERE),
             ("WITH t AS (SELECT a FROM pool PREWHERE c > 15) SELECT a FROM t", PREWHERE),
@@ -314,16 +319,16 @@ mod tests {
             ("SELECT id FROM pool DISTRIBUTE BY id", SPREAD),
             ("SELECT id FROM pool SORT BY id DESC", SORTED),
             ("SELECT id FROM pool START WITH id = 'a' CONNECT BY PRIOR id = g", RECURSIVE),
-            ("SELECT id FROM pool LATERAL VIEW explode(tags) t AS x", "LATERAL VIEW is written"),
-            ("SELECT AS STRUCT id FROM pool", "SELECT AS STRUCT is written"),
-            ("SELECT id FROM pool MINUS SELECT 'a'", "MINUS is written EXCEPT"),
+            ("SELECT id FROM pool LATERAL VIEW explode(tags) t AS x", "LATERAL VIEW is not supported"),
+            ("SELECT AS STRUCT id FROM pool", "SELECT AS STRUCT is not supported"),
+            ("SELECT id FROM pool MINUS SELECT 'a'", "MINUS is not supported: write EXCEPT"),
             ("SELECT sum(c) OVER (w ORDER BY c) FROM pool WINDOW w AS (PARTITION BY g)", WINDOW),
             ("SELECT sum(c) OVER v FROM pool WINDOW w AS (PARTITION BY g), v AS (w ORDER BY c)", WINDOW),
             ("SELECT sum(c) OVER v FROM pool WINDOW w AS (PARTITION BY g), v AS w", WINDOW),
             ("SELECT a FROM (VALUES (1)) AS t(a VARCHAR)", TYPED),
             ("WITH t(a VARCHAR) AS (SELECT 1) SELECT a FROM t", TYPED),
             ("SELECT id FROM pool ARRAY JOIN tags", "unnest(list)"),
-            ("SELECT id FROM pool a STRAIGHT_JOIN pool b USING (id)", "is written JOIN"),
+            ("SELECT id FROM pool a STRAIGHT_JOIN pool b USING (id)", "is not supported: write JOIN"),
             ("SELECT a.id FROM pool a CROSS APPLY (SELECT 1 AS y) b", "CROSS JOIN LATERAL"),
             ("SELECT a.id FROM pool a OUTER APPLY (SELECT 1 AS y) b", "LEFT JOIN LATERAL .. ON true"),
             ("FROM pool |> AGGREGATE count(*) AS n GROUP BY g DESC", PIPED),

@@ -83,7 +83,7 @@ fn table(tokens: &[TokenWithSpan], using: usize, span: Span) -> Result<usize, Sq
         }
         depth == 0 && is(token, Keyword::FROM)
     });
-    let begun = begun.ok_or_else(|| wrong("USING SAMPLE stands after the tables of a query", span))?;
+    let begun = begun.ok_or_else(|| wrong("USING SAMPLE must follow the tables of a query", span))?;
     let (mut depth, mut end) = (0i64, begun + 1);
     for (i, token) in tokens.iter().enumerate().take(using).skip(begun + 1) {
         match &token.token {
@@ -97,7 +97,7 @@ fn table(tokens: &[TokenWithSpan], using: usize, span: Span) -> Result<usize, Sq
         }
         if depth == 0 && (token.token == Token::Comma || is(token, Keyword::JOIN)) {
             let why =
-                "USING SAMPLE of several tables: write TABLESAMPLE (n ROWS) behind the one that is meant";
+                "USING SAMPLE of several tables: write TABLESAMPLE (n ROWS) after the one that is meant";
             return Err(wrong(why, span));
         }
         end = i + 1;
@@ -108,7 +108,7 @@ fn table(tokens: &[TokenWithSpan], using: usize, span: Span) -> Result<usize, Sq
 /// `10`, `10 ROWS`, `10%`, `10 PERCENT`, in parentheses or not, after the name of a method or not, and then
 /// `(method, seed)` or `REPEATABLE (seed)`.
 fn clause(tokens: &[TokenWithSpan], from: usize, span: Span) -> Result<SampleClause, SqlError> {
-    let no_amount = || wrong("a sample is written 10 ROWS, 10% or reservoir(10 ROWS) REPEATABLE (42)", span);
+    let no_amount = || wrong("write a sample as 10 ROWS, 10% or reservoir(10 ROWS) REPEATABLE (42)", span);
     let mut at = TokenReader { tokens, at: from };
     // These two take each row with a probability, so a number alone is that.
     let by_row = ["BERNOULLI", "SYSTEM"].into_iter().any(|method| at.word(method));
@@ -137,7 +137,7 @@ fn clause(tokens: &[TokenWithSpan], from: usize, span: Span) -> Result<SampleCla
         let opened = at.sign(&Token::LParen);
         seed = at.number();
         if seed.is_none() || (opened && !at.sign(&Token::RParen)) {
-            return Err(wrong("the number of a sample is written REPEATABLE (42)", span));
+            return Err(wrong("write the seed of a sample as REPEATABLE (42)", span));
         }
     }
     Ok(SampleClause { amount, percent, seed, end: at.at })

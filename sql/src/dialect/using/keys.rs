@@ -102,8 +102,7 @@ impl UsingJoins {
             self.side = self.side.max(side);
         }
         if side > Side::Left {
-            let why =
-                "NATURAL RIGHT JOIN and NATURAL FULL JOIN together with joins with ON are written with USING";
+            let why = "NATURAL RIGHT JOIN and NATURAL FULL JOIN cannot be combined with joins with ON";
             self.wrong = Some(SqlError::invalid(why.to_owned()).hint("write RIGHT JOIN b USING (k)"));
         }
     }
