@@ -451,7 +451,7 @@ fn a_damaged_graph_counts_as_missing_unless_every_graph_is_asked_for() {
         let small = notes(&NearestOptions::default());
         assert!(!small.iter().any(|note| note.contains("damaged")), "{small:?}");
         let error = answer(&store).unwrap_err();
-        let remedy = format!("an index holds nothing of its own: {rebuild}, a repair removes it");
+        let remedy = format!("an index holds only derived data: {rebuild}, a repair removes it");
         assert!(error.is_damage() && error.to_string().contains(&remedy), "{error}");
     }
 }

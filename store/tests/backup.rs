@@ -171,9 +171,9 @@ fn folders_of_others_are_refused_and_stay_as_they_are() {
         (&full, "thesis.tex"),
         (&theirs, "holds the backup of store"),
         (&lived, "was changed"),
-        (&path, "inside of each other"),
-        (&path.join("segments/b"), "inside of each other"),
-        (&link.join("segments/b"), "inside of each other"),
+        (&path, "contains the store or is inside it"),
+        (&path.join("segments/b"), "contains the store or is inside it"),
+        (&link.join("segments/b"), "contains the store or is inside it"),
         (&dir.path().join("other"), "is not empty"),
     ] {
         let before: Vec<PathBuf> = files(to.ancestors().find(|a| a.exists()).unwrap());

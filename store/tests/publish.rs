@@ -410,7 +410,7 @@ fn labels_that_are_ambiguous_list_the_candidates() {
     seal(&mut job, 1, 0..4);
     let snapshot = job.publish(None, true).unwrap();
     let error = snapshot.feature("g").unwrap_err();
-    assert!(error.to_string().contains("give the number of the one that is meant"), "{error}");
+    assert!(error.to_string().contains("give the number of one of these"), "{error}");
     match error {
         LookupError::Ambiguous { candidates, .. } => assert_eq!(candidates.len(), 2),
         other => panic!("{other:?}"),

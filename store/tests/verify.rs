@@ -215,7 +215,7 @@ fn what_is_in_the_way_of_writers_is_a_problem() {
     file(&path.join("tmp"));
     let store = Store::open(&path).unwrap();
     let error = store.start_job(plan(vec![feature("loss", 1, DType::F32)])).unwrap_err().to_string();
-    assert!(error.contains("tmp is no folder; move it away"), "{error}");
+    assert!(error.contains("tmp is not a folder; move it away"), "{error}");
     fs_err::remove_file(path.join("tmp")).unwrap();
     folder(&path.join("tmp"));
     fs_err::remove_file(path.join("LOCK")).unwrap();

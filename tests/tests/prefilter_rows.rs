@@ -177,7 +177,7 @@ fn noise_is_that_of_the_rows_that_are_judged_on() {
     assert!(target["reliability"].is_null() && target["ceiling"].is_null(), "{target:#}");
     assert_eq!(report["report"]["notes"].to_string().matches(why).count(), 1, "{report:#}");
     let other = place.run(&["prefilter", "apply", "g", "--pool", "pool", "-o", "kept.jsonl"]);
-    assert!(other.stderr.contains("`g` is of the kind gram, and no prefilter"), "{}", other.stderr);
+    assert!(other.stderr.contains("`g` is of the kind gram, not prefilter"), "{}", other.stderr);
     // Of the artifacts, only prefilters are what it could be.
     let listed = "there is no prefilter \"zz\"; available: cheap";
     for unknown in [

@@ -108,7 +108,9 @@ pub enum DaunceError {
         "another import (process {pid}) is writing losses of dataset {dataset:?} under ensemble {ensemble:?}; wait for it or stop it, then run the command again"
     )]
     Importing { ensemble: String, dataset: String, pid: u32 },
-    #[error("dataset {0:?} or its losses were changed by another process meanwhile; run the command again")]
+    #[error(
+        "dataset {0:?} or its losses were changed by another process in the meantime; run the command again"
+    )]
     Meanwhile(String),
     #[error(transparent)]
     Ingest(#[from] IngestError),

@@ -77,7 +77,7 @@ fn print(report: &CompactReport) -> Result<()> {
     }
     if report.discarded > 0 {
         out!(
-            "{} changed by another process meanwhile and left as found",
+            "{} changed by another process in the meantime and left as found",
             many_of(report.discarded, "group of files was", "groups of files were")
         );
     }

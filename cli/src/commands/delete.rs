@@ -120,7 +120,7 @@ impl Deletion<'_> {
         let (snapshot, _lease) = self.context.snapshot(self.store, None)?;
         let Ok(dataset) = snapshot.same_dataset(&self.dataset) else {
             bail!(
-                "dataset {} was dropped by another process meanwhile, with its list of ids",
+                "dataset {} was dropped by another process in the meantime, with its list of ids",
                 self.args.dataset
             );
         };

@@ -62,7 +62,7 @@ pub enum LookupError {
         known: Vec<String>,
     },
     /// There are several.
-    #[error("{what} {name:?} is ambiguous; give the number of the one that is meant:\n  {}", .candidates.join("\n  "))]
+    #[error("{what} {name:?} is ambiguous; give the number of one of these:\n  {}", .candidates.join("\n  "))]
     Ambiguous {
         /// `feature`, ...
         what: &'static str,
@@ -95,7 +95,7 @@ pub enum VerifyError {
     Busy(String),
     /// The system refused a read for a reason that is not the medium's.
     #[error(
-        "the store cannot be judged, because something could not be read that may be sound: {0}\n  nothing was changed"
+        "the store cannot be judged, because a file that may be sound could not be read: {0}\n  nothing was changed"
     )]
     Refused(String),
     /// The medium reported an error when the repaired snapshot was published, and whether it

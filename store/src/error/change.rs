@@ -63,7 +63,7 @@ pub enum AppendError {
     #[error("an id of {0} bytes cannot be stored; ids have 1 to 65535 bytes")]
     IdLength(usize),
     /// An earlier error left the append in an unknown state.
-    #[error("an earlier write of this append failed; nothing of it was stored")]
+    #[error("an earlier write of this append failed; nothing was stored")]
     Poisoned,
     #[error(transparent)]
     Store(StoreError),
@@ -75,7 +75,7 @@ pub enum AppendError {
 pub enum CommitError {
     /// Rows appeared while the job ran.
     #[error(
-        "feature {feature} has {rows} already; another job published them meanwhile, so nothing was changed"
+        "feature {feature} has {rows} already; another job published them in the meantime, so nothing was changed"
     )]
     Overlap { feature: String, rows: RowSet },
     #[error("feature {feature} has rows up to {end}, dataset {dataset:?} ends at {next_row}")]
@@ -94,11 +94,11 @@ pub enum CommitError {
     )]
     CheckpointValue { what: &'static str, given: String, run: String, name: String, stored: String },
     #[error(
-        "{name:?} cannot name a run: that is a text of 1 to {longest} bytes without `/` and control characters, and not `.` or `..`"
+        "{name:?} cannot name a run: a name is a text of 1 to {longest} bytes without `/` and control characters, and not `.` or `..`"
     )]
     RunName { name: String, longest: usize },
     #[error(
-        "{name:?} is not a name of an ensemble or a member: that is a text of 1 to {longest} bytes without control characters"
+        "{name:?} cannot name an ensemble or a member: a name is a text of 1 to {longest} bytes without control characters"
     )]
     EnsembleName { name: String, longest: usize },
     #[error(
@@ -116,7 +116,7 @@ pub enum CommitError {
     Mismatch { feature: String, detail: String },
     /// A new feature has the label of another one, which was published since the write began.
     #[error(
-        "dataset {dataset:?} got another feature {label} meanwhile, in a space of its own, so nothing was changed; do the write again to add to that feature, or give this one another label"
+        "dataset {dataset:?} got another feature {label} in the meantime, in a space of its own, so nothing was changed; repeat the write to add to that feature, or give this one another label"
     )]
     LabelTaken { label: String, dataset: String },
     /// The medium reported an error at the commit point itself.

@@ -16,7 +16,7 @@ pub enum IndexError {
     #[error("the header of an index cannot be stored: {0}")]
     Header(String),
     #[error(
-        "segment {segment} is not in the store any more: it was collected or purged; open the feature again and build the indexes of its segments"
+        "segment {segment} is no longer in the store: it was collected or purged; open the feature again and build the indexes of its segments"
     )]
     Gone { segment: Uuid },
     #[error(

@@ -7,7 +7,7 @@ use uuid::Uuid;
 /// A snapshot was collected while it was read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "snapshot {snapshot} was collected by gc (or purged, or the store was restored) meanwhile; read the current one, and let a tag or a lease hold a snapshot that is needed for longer"
+    "snapshot {snapshot} was collected by gc (or purged, or the store was restored) in the meantime; read the current one, and let a tag or a lease hold a snapshot that is needed for longer"
 )]
 #[non_exhaustive]
 pub(crate) struct SnapshotCollected {
@@ -28,11 +28,11 @@ impl StorageError {
 #[non_exhaustive]
 pub enum TagError {
     #[error(
-        "tag {name:?} is on snapshot {snapshot} already\n  to put it on snapshot {wanted}: {}",
+        "tag {name:?} is on snapshot {snapshot} already\n  to move it to snapshot {wanted}: {}",
         Remedy::Option("force", "")
     )]
     Exists { name: String, snapshot: u64, wanted: u64 },
-    #[error("{name:?} cannot be a tag: it says what is done with tags; give another name")]
+    #[error("{name:?} cannot be a tag: it is a command about tags; give another name")]
     Verb { name: String },
     #[error(transparent)]
     Changed(#[from] ConcurrentChange),
@@ -66,19 +66,19 @@ pub enum ViewError {
 #[non_exhaustive]
 pub enum ArtifactError {
     #[error(
-        "{0:?} is not a name of an artifact: 1 to 64 of the characters a-z, A-Z, 0-9, `.`, `_` and `-` are, but for `.` and `..`"
+        "{0:?} is not a name of an artifact: use 1 to 64 of the characters a-z, A-Z, 0-9, `.`, `_` and `-`, but not `.` or `..`"
     )]
     Name(String),
     #[error("the store has an artifact {0:?} already; {force} replaces it", force = Remedy::Option("force", ""))]
     Exists(String),
     #[error(
-        "{0:?} is not a name of a file of an artifact: 1 to 64 of the characters a-z, A-Z, 0-9, `.`, `_` and `-` are, but for `.` and `..`"
+        "{0:?} is not a name of a file of an artifact: use 1 to 64 of the characters a-z, A-Z, 0-9, `.`, `_` and `-`, but not `.` or `..`"
     )]
     FileName(String),
     /// Two files with one name.
     #[error("the artifact has a file {0:?} already")]
     FileExists(String),
-    #[error("artifact `{name}` is of the kind {found}, and no {expected}")]
+    #[error("artifact `{name}` is of the kind {found}, not {expected}")]
     Kind { name: String, found: String, expected: &'static str },
     /// Numbers have run out.
     #[error("the store has too many snapshots for another artifact")]
@@ -133,15 +133,15 @@ pub enum BackupError {
     #[error("{path} holds the backup of store {theirs}, this is store {ours}; give another folder")]
     OtherStore { path: String, theirs: Uuid, ours: Uuid },
     #[error(
-        "the backup in {path} was changed after it was made: its snapshot {snapshot} is one of its own\n  a new backup would take that away; give another folder"
+        "the backup in {path} was changed after it was made: it has a snapshot {snapshot} of its own\n  a new backup would remove that one; give another folder"
     )]
     Changed { path: String, snapshot: u64 },
     #[error("another process is writing to {0}; wait for it")]
     Busy(String),
-    #[error("{0} and the store lie inside of each other; give a folder elsewhere")]
+    #[error("{0} contains the store or is inside it; give a folder elsewhere")]
     Inside(String),
     /// It was told to stop. What was copied stays, and the same command goes on from there.
-    #[error("stopped; the same command goes on from here")]
+    #[error("stopped: run the same command again to continue")]
     Cancelled,
     /// The copy is complete, but what it does not need is still there.
     #[error("snapshot {snapshot} is copied, but files of the copy before could not be removed: {source}")]

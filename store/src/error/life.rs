@@ -7,7 +7,7 @@ use gstore_core::{Remedy, RowSet, many};
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConcurrentChange {
-    #[error("{what} was dropped, replaced, collected or purged by another process meanwhile{}; nothing was changed", if *.replaced {", and its name belongs to another one now"} else {""})]
+    #[error("{what} was dropped, replaced, collected or purged by another process in the meantime{}; nothing was changed", if *.replaced {", and its name belongs to another one now"} else {""})]
     Gone {
         /// `dataset pool`, `snapshot 7`, ...
         what: String,
@@ -16,11 +16,11 @@ pub enum ConcurrentChange {
     },
     /// Rows came or went, so that ids may belong to other rows.
     #[error(
-        "rows of dataset {dataset} were added or deleted by another process meanwhile; nothing was changed"
+        "rows of dataset {dataset} were added or deleted by another process in the meantime; nothing was changed"
     )]
     Rows { dataset: String },
     /// Another snapshot is current, so that a condition may hold for other rows.
-    #[error("snapshot {now} took the place of snapshot {seen} meanwhile; nothing was changed")]
+    #[error("snapshot {now} replaced snapshot {seen} in the meantime; nothing was changed")]
     Store { seen: u64, now: u64 },
 }
 
@@ -58,7 +58,7 @@ pub enum ChangeError {
     #[error("a purge would take away snapshots that are being read; wait for these readers or stop them, then try again\n  {}", .readers.join("\n  "))]
     Leased { readers: Vec<String> },
     #[error(
-        "nothing was purged: {of} cannot be written again without the rows\n  {source}\n  {} takes damaged files out; then purge again",
+        "nothing was purged: {of} cannot be rewritten without the rows\n  {source}\n  {} takes damaged files out; then purge again",
         Remedy::Repair
     )]
     Unreadable { of: String, source: StorageError },
@@ -72,7 +72,7 @@ pub enum ChangeError {
     #[error("snapshot {snapshot} has no trace of the purged rows, but files of older snapshots are being read and stay; wait for these readers or stop them, then run {} again (it needs no rows) to finish the removal\n  {}", Remedy::Purge, .readers.join("\n  "))]
     Kept { snapshot: u64, readers: Vec<String> },
     #[error(
-        "{feature} is what losses of an ensemble are relative to, and without it they would be other losses; drop the features of its members first, or the ensemble"
+        "{feature} holds what losses of an ensemble are relative to, and without it they would mean nothing; drop the features of its members first, or the ensemble"
     )]
     Offset {
         /// The feature, as `dataset/label`.

@@ -34,7 +34,7 @@ const FOOTER_LIMIT: u64 = 1 << 28;
 
 /// What to do about an index that cannot be used and is made again by `build`.
 pub fn remedy(build: Remedy<'_>) -> String {
-    format!("an index holds nothing of its own: {build} rebuilds it, {} removes it", Remedy::Repair)
+    format!("an index holds only derived data: {build} rebuilds it, {} removes it", Remedy::Repair)
 }
 
 #[derive(Debug, Serialize, Deserialize)]

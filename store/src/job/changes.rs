@@ -99,7 +99,9 @@ impl Job {
         }
         let dataset = now.dataset(&feature.desc.dataset)?;
         if self.base.dataset(&feature.desc.dataset).is_ok_and(|before| before.number != dataset.number) {
-            return Err(mismatch("its dataset was dropped meanwhile, and another one has the name now"));
+            return Err(mismatch(
+                "its dataset was dropped in the meantime, and another one has its name now",
+            ));
         }
         let end = sealed.iter().map(|s| s.entry.end_row).max();
         if let Some(end) = end.filter(|end| *end > dataset.next_row) {

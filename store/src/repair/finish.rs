@@ -55,8 +55,9 @@ pub(super) fn finish(
     left.sort_unstable();
     left.dedup();
     for file in left.iter().filter(|f| !f.ends_with(".roaring")) {
-        let detail =
-            format!("{file} says what cannot be right, and nothing tells what would be; restore a backup");
+        let detail = format!(
+            "{file} has values that cannot be right, and nothing says what they should be; restore a backup"
+        );
         work.report.unrepaired.push(detail);
     }
     let (oldest, tags) = history::keep(base, catalog, &left, &mut work);

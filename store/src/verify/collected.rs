@@ -51,7 +51,7 @@ fn keep_what_is_left(before: &Catalog, now: &Catalog, tally: &mut Tally<'_>) {
     let left: HashSet<u64> = now.visited.iter().map(|v| v.number).collect();
     let gone = before.visited.iter().filter(|v| !left.contains(&v.number)).count();
     tally.notes.push(format!(
-        "{} collected meanwhile; what only they had is not reported",
+        "{} collected in the meantime; what only they had is not reported",
         gstore_core::many_of(gone as u64, "snapshot was", "snapshots were")
     ));
 }

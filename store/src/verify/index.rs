@@ -41,7 +41,7 @@ pub(crate) fn ledger(store: &Store, catalog: &Catalog, sound: &HashSet<String>, 
         Err(e) => return tally.notes.push(format!("the index of ids was not compared: {e}")),
     };
     if Current::parse(&before.current).is_ok_and(|c| c.snapshot != catalog.current.snapshot) {
-        return tally.notes.push("the index of ids was not compared: a writer came meanwhile".into());
+        return tally.notes.push("the index of ids was not compared: a writer came in the meantime".into());
     }
     let mut quiet = |_| {};
     let mut found = Tally::new(&mut quiet, None);
@@ -54,7 +54,7 @@ pub(crate) fn ledger(store: &Store, catalog: &Catalog, sound: &HashSet<String>, 
     if silent || state(store).is_ok_and(|after| after.as_ref() == Some(&before)) {
         tally.take_in(found);
     } else {
-        tally.notes.push("the index of ids was not compared: a writer came meanwhile".into());
+        tally.notes.push("the index of ids was not compared: a writer came in the meantime".into());
     }
 }
 

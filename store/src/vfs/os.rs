@@ -141,7 +141,7 @@ impl Vfs for OsVfs {
     fn create_dir(&self, path: &Path) -> io::Result<()> {
         fs_err::create_dir_all(path).map_err(|e| match e.kind() {
             io::ErrorKind::AlreadyExists => {
-                io::Error::new(e.kind(), format!("{} is no folder; move it away", path.display()))
+                io::Error::new(e.kind(), format!("{} is not a folder; move it away", path.display()))
             }
             _ => e,
         })

@@ -157,11 +157,11 @@ fn rows_that_are_other_samples_in_a_restored_store_are_refused() {
     let others = restored("others");
     add(&others, 50..70).unwrap();
     assert_eq!(others.snapshot().unwrap().number(), store.snapshot().unwrap().number());
-    refused(&others, "row 20 was another sample than \"s50\"");
+    refused(&others, "row 20 was another sample, and is \"s50\" here");
     let turned = restored("turned");
     add(&turned, 30..40).unwrap();
     add(&turned, 20..30).unwrap();
-    refused(&turned, "row 20 was another sample than \"s30\"");
+    refused(&turned, "row 20 was another sample, and is \"s30\" here");
 
     // The same samples again, some of them deleted by now: whatever is stored of them agrees.
     let same = restored("same");

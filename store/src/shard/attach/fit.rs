@@ -73,7 +73,7 @@ pub(super) fn check_samples(store: &Store, snapshot: &Snapshot, shard: &Shard) -
             shard: note.shard.to_string(),
             dataset: note.dataset.clone(),
             detail: format!(
-                "its row {row} was another sample than {id:?}, which that row is here; the shard was made before the store was restored from a backup, or of another copy of it"
+                "its row {row} was another sample, and is {id:?} here; the shard was made before the store was restored from a backup, or of another copy of it"
             ),
         }),
     }
