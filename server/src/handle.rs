@@ -144,7 +144,8 @@ impl Signer {
     }
 
     pub(crate) fn open(&self, bytes: &[u8]) -> Result<QuestionHandle, Status> {
-        let foreign = || Status::invalid_argument("the handle is not one of this store's server; ask again");
+        let foreign =
+            || Status::invalid_argument("the handle was not made by a server of this store; ask again");
         let (signature, message) = bytes.split_at_checked(SIGNATURE).ok_or_else(foreign)?;
         let mut mac = self.0.clone();
         mac.update(message);

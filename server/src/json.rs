@@ -47,7 +47,7 @@ pub(crate) fn read_object<T: DeserializeOwned>(what: &str, bytes: &[u8]) -> Resu
     let object: Result<Object<T>, _> = serde_json::from_slice(bytes);
     object.map(|Object(read)| read).map_err(|e| {
         let why = WORDS.iter().fold(e.to_string(), |text, (ty, words)| text.replace(ty, words));
-        Status::invalid_argument(format!("{what} is not understood: {why}"))
+        Status::invalid_argument(format!("{what} cannot be read: {why}"))
     })
 }
 
@@ -68,7 +68,7 @@ mod tests {
         let good = read(r#" {"within": {"rows": 3}}"#).unwrap();
         assert_eq!((good.rows, good.within.and_then(|within| within.0.rows)), (None, Some(3)));
         for (bad, why) in [
-            ("[3, null]", "the request is not understood: invalid type: list, expected an object at line 1"),
+            ("[3, null]", "the request cannot be read: invalid type: list, expected an object at line 1"),
             ("", "EOF while parsing"),
             ("{", "EOF while parsing"),
             (r#"{"rows": -1}"#, "integer `-1`, expected a whole number, 0 or more at line 1"),

@@ -69,11 +69,11 @@ fn filter(level: &str) -> Result<EnvFilter, String> {
     let known = |part: &str| part.contains('=') || LEVELS.iter().any(|word| part.eq_ignore_ascii_case(word));
     if !level.split(',').all(known) {
         return Err(format!(
-            "the log level `{level}` is not understood: it is {}, or a filter such as gstore_server=debug,warn",
+            "there is no log level `{level}`: it must be {}, or a filter such as gstore_server=debug,warn",
             LEVELS.join(", ")
         ));
     }
-    EnvFilter::from_str(level).map_err(|e| format!("the log level `{level}` is not understood: {e}"))
+    EnvFilter::from_str(level).map_err(|e| format!("the log level `{level}` cannot be read: {e}"))
 }
 
 #[cfg(test)]
@@ -124,7 +124,7 @@ mod tests {
             assert!(filter(level).is_ok(), "{level}");
         }
         for wrong in ["inof", "", "info,inof", "info, warn", "gstore_server=loud"] {
-            assert!(filter(wrong).is_err_and(|why| why.contains("is not understood")), "{wrong}");
+            assert!(filter(wrong).is_err_and(|why| why.contains("log level `")), "{wrong}");
         }
     }
 }

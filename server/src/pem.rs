@@ -32,7 +32,7 @@ impl<'a> PemFile<'a> {
     fn private_key(&self) -> Result<PrivateKeyDer<'static>, String> {
         let path = self.path.display();
         PrivateKeyDer::from_pem_slice(&self.pem).map_err(|error| match error {
-            pem::Error::NoItemsFound => format!("{path} has no private key that is not encrypted"),
+            pem::Error::NoItemsFound => format!("{path} has no unencrypted private key"),
             error => format!("{path}: {error}"),
         })
     }
@@ -75,6 +75,6 @@ mod tests {
         assert!(read(&empty).certificates().unwrap_err().ends_with("empty.pem has no certificate"));
         let refused = |certificate, key| certified_key(&read(certificate), &read(key)).map(drop).unwrap_err();
         assert!(refused(&empty, &empty).ends_with("empty.pem has no certificate"));
-        assert!(refused(&one, &empty).contains("empty.pem has no private key"));
+        assert!(refused(&one, &empty).contains("empty.pem has no unencrypted private key"));
     }
 }

@@ -59,7 +59,7 @@ fn of_server(error: &SqlError) -> String {
 pub(crate) fn open_status(error: &OpenError) -> Status {
     match error {
         OpenError::NoSnapshot { .. } => {
-            Status::not_found("there is no such snapshot, or not any more; ask without one for the newest")
+            Status::not_found("there is no such snapshot, or it is gone; ask without one for the newest")
         }
         OpenError::Lookup(error) => Status::not_found(error.to_string()),
         error if error.is_damage() => {

@@ -106,7 +106,7 @@ fn a_file_of_tls_that_cannot_be_used_is_named() {
     place.write("empty", "");
     let mut cases = vec![
         ("empty", "one.key", "one.pem", "empty has no certificate"),
-        ("one.pem", "empty", "one.pem", "empty has no private key"),
+        ("one.pem", "empty", "one.pem", "empty has no unencrypted private key"),
         ("one.pem", "one.key", "empty", "empty has no certificate"),
         ("one.key", "one.pem", "one.pem", "one.key has no certificate"),
         ("one.pem", "two.key", "one.pem", "two.key is not the key of one.pem"),

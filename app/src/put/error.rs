@@ -17,7 +17,7 @@ pub enum PutError {
         "runs and checkpoints belong to the whole store, so only a token for all of it may add one, or its step and weight; name an existing one, or none"
     )]
     Run,
-    #[error("there are no vectors in it")]
+    #[error("the upload has no vectors")]
     Empty,
     #[error("the rows come in too many runs; send them in ascending order, or in larger batches")]
     Order,

@@ -86,7 +86,7 @@ pub enum TokenError {
     Io(#[from] std::io::Error),
     #[error("the tokens of the store cannot be read: {0}")]
     Store(#[from] OpenError),
-    #[error("{file} is not a file of tokens of this version: {why}; without the file, there are no tokens")]
+    #[error("{file} is not a file of tokens of this version: {why}; if it is removed, there are no tokens")]
     Damaged { file: String, why: String },
     #[error("there is a token `{0}` already; `gstore token revoke {0}` ends it")]
     Exists(String),

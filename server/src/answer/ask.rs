@@ -83,7 +83,7 @@ pub(crate) fn check_transaction(id: Option<&[u8]>) -> Result<(), Status> {
 fn read_command(bytes: &[u8]) -> Result<FlightRequest, Status> {
     let wrong = || {
         Status::invalid_argument(
-            "neither a command of Flight SQL nor an object of JSON; docs/server.md lists both",
+            "neither a command of Flight SQL nor a JSON object; docs/server.md lists both",
         )
     };
     let any = Any::decode(bytes).map_err(|_| wrong())?;
@@ -107,7 +107,7 @@ fn read_command(bytes: &[u8]) -> Result<FlightRequest, Status> {
         Command::CommandGetSqlInfo(command) => FlightRequest::About(About::SqlInfo(command)),
         Command::CommandGetXdbcTypeInfo(command) => FlightRequest::About(About::Types(command)),
         Command::CommandStatementSubstraitPlan(_) => {
-            return Err(Status::unimplemented("plans in Substrait are not read; send SQL"));
+            return Err(Status::unimplemented("plans in Substrait are not supported; send SQL"));
         }
         Command::Unknown(_) => return Err(wrong()),
         other => {

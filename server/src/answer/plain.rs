@@ -104,7 +104,7 @@ pub(crate) fn read_path(path: &[String]) -> Result<PlainRequest, Status> {
             rows: None,
             stored: true,
         }),
-        _ => Err(Status::not_found("there are the paths dataset/NAME and vectors/DATASET/FEATURE")),
+        _ => Err(Status::not_found("the paths are dataset/NAME and vectors/DATASET/FEATURE")),
     }
 }
 
@@ -136,7 +136,7 @@ pub(crate) fn read_json(bytes: &[u8]) -> Result<PlainRequest, Status> {
             let list = match parameters {
                 None => Vec::new(),
                 Some(Value::Array(list)) => list,
-                Some(_) => return Err(Status::invalid_argument("parameters are a list, in their order")),
+                Some(_) => return Err(Status::invalid_argument("parameters must be a list, in their order")),
             };
             statement(sql, &list).map(PlainRequest::Statement)
         }
@@ -168,7 +168,9 @@ fn check_parameter_count(values: usize) -> Result<(), Status> {
 fn range([first, end]: [u64; 2]) -> Result<Range<u64>, Status> {
     match first <= end {
         true => Ok(first..end),
-        false => Err(Status::invalid_argument("rows are [first, end], the end not below the first")),
+        false => Err(Status::invalid_argument(
+            "`rows` must be [first, end], with an end that is not below the first",
+        )),
     }
 }
 

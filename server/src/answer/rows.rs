@@ -128,7 +128,7 @@ pub(crate) async fn start(
                 let seconds = core.limits.connections.reader.as_secs_f64();
                 Err(Status::deadline_exceeded(format!("the rows were not read for {seconds} s")))
             }
-            () = send.closed() => Err(Status::cancelled("the rows are not read any more")),
+            () = send.closed() => Err(Status::cancelled("the rows are no longer read")),
         };
         // Noted before the channel closes: a reader that finds it closed finds the outcome.
         let _ = known.send(Some(ended));
@@ -218,7 +218,7 @@ async fn produce(
         }
     };
     if begin.send(Ok(start)).is_err() {
-        return Err(Status::cancelled("the answer is not waited for any more"));
+        return Err(Status::cancelled("the answer is no longer waited for"));
     }
     let ended = source.send_all(core, permit, to).await;
     drop(held);
@@ -245,7 +245,7 @@ impl RowSource {
                     let batch =
                         batch.map_err(|e: SqlError| status::sql_status(&e, core.root(), sql.as_deref()))?;
                     if batch.num_rows() > 0 && to.send(batch).await.is_err() {
-                        return Err(Status::cancelled("the rows are not read any more"));
+                        return Err(Status::cancelled("the rows are no longer read"));
                     }
                 }
                 Ok(())

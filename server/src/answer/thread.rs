@@ -22,7 +22,7 @@ pub(super) async fn from_thread(
     let (_raises, read) = on_thread(Some(permit), move |cancel| send_all(&read_to, cancel));
     while let Some(batch) = batches.recv().await {
         if to.send(batch).await.is_err() {
-            return Err(Status::cancelled("the rows are not read any more"));
+            return Err(Status::cancelled("the rows are no longer read"));
         }
     }
     match read.await {

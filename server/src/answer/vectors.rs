@@ -92,7 +92,7 @@ impl OpenFeature {
                 let batch =
                     self.batch(&block, range).map_err(|e| status::internal("vectors cannot be sent", &e))?;
                 if batch.num_rows() > 0 && to.blocking_send(batch).is_err() {
-                    return Err(Status::cancelled("the rows are not read any more"));
+                    return Err(Status::cancelled("the rows are no longer read"));
                 }
             }
         }

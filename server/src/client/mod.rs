@@ -75,7 +75,7 @@ impl Remote {
             let value: Result<AsciiMetadataValue, _> = format!("Bearer {token}").parse();
             headers.insert(
                 "authorization",
-                value.map_err(|_| failed("the token has characters that none has".to_owned()))?,
+                value.map_err(|_| failed("the token has characters that no token has".to_owned()))?,
             );
         }
         if let Some(snapshot) = &options.snapshot {
@@ -106,7 +106,7 @@ impl Remote {
         let schema = info
             .clone()
             .try_decode_schema()
-            .map_err(|e| failed(format!("the columns are not understood: {e}")))?;
+            .map_err(|e| failed(format!("the columns cannot be decoded: {e}")))?;
         let tickets = info.endpoint.into_iter().filter_map(|endpoint| endpoint.ticket).collect();
         let mut rows = RemoteRows {
             remote: self,
@@ -139,7 +139,7 @@ impl Remote {
     /// A handle of the statement with its values.
     async fn bound(&self, sql: &str, values: &Parameters) -> Result<bytes::Bytes, SqlError> {
         let mut client = self.client.clone();
-        let odd = |what: &str| failed(format!("the server's {what} is not understood"));
+        let odd = |what: &str| failed(format!("the server's {what} cannot be decoded"));
         let body = ActionCreatePreparedStatementRequest { query: sql.to_owned(), transaction_id: None };
         let action = Action::new("CreatePreparedStatement", body.as_any().encode_to_vec());
         let results = client.do_action(self.request(action)).await.map_err(|s| self.error(&s))?;
@@ -194,7 +194,7 @@ impl Remote {
     fn flight_error(&self, error: FlightError) -> SqlError {
         match error {
             FlightError::Tonic(status) => self.error(&status),
-            error => failed(format!("the answer is not understood: {error}")),
+            error => failed(format!("the answer cannot be decoded: {error}")),
         }
     }
 

@@ -98,7 +98,7 @@ fn caller(core: &Core, request: &Request) -> Result<(Caller, Option<BusyGuard>),
 fn same_site(headers: &HeaderMap) -> Result<(), Status> {
     match headers.get("sec-fetch-site").map(HeaderValue::as_bytes) {
         None | Some(b"same-origin" | b"none") => Ok(()),
-        Some(_) => Err(Status::permission_denied("another site may not ask here")),
+        Some(_) => Err(Status::permission_denied("requests from another site are refused")),
     }
 }
 
@@ -114,7 +114,7 @@ fn named_by_address(request: &Request) -> Result<(), Status> {
     let bare = name.trim_start_matches('[').trim_end_matches(']');
     match name == "localhost" || bare.parse::<std::net::IpAddr>().is_ok() {
         true => Ok(()),
-        false => Err(Status::permission_denied("ask by the address of this machine or as localhost")),
+        false => Err(Status::permission_denied("ask by the address of this machine or by localhost")),
     }
 }
 

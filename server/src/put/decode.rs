@@ -52,7 +52,7 @@ impl Batches {
 fn sent_status(error: FlightError) -> Status {
     match error {
         FlightError::Tonic(status) => *status,
-        error => Status::invalid_argument(format!("the stream is not understood: {error}")),
+        error => Status::invalid_argument(format!("the stream cannot be decoded: {error}")),
     }
 }
 
@@ -90,13 +90,13 @@ fn check_uncompressed(message: FlightData) -> Result<FlightData, Status> {
         let batch = header.header_as_record_batch();
         if let Some(batch) = batch.or_else(|| header.header_as_dictionary_batch().and_then(|d| d.data())) {
             if batch.compression().is_some() {
-                return Err(refused("compressed batches are not taken; send them plain"));
+                return Err(refused("compressed batches are not accepted; send them uncompressed"));
             }
             let buffers = batch.buffers().into_iter().flatten();
             check_buffers(buffers.map(|buffer| (buffer.offset(), buffer.length())), message.data_body.len())?;
         }
         match header.header_as_schema().is_some_and(shares_dictionaries) {
-            true => Err(refused("columns that have a dictionary in common are not taken; send plain ones")),
+            true => Err(refused("columns that share a dictionary are not accepted; send plain ones")),
             false => Ok(()),
         }
     });

@@ -101,7 +101,7 @@ fn vectors(spec: VectorSpec) -> Result<UploadKind, Status> {
 /// Losses are vectors of one value.
 fn losses(spec: VectorSpec) -> Result<UploadKind, Status> {
     if spec.kind.is_some() || spec.dtype.is_some() || spec.unit.is_some() {
-        return Err(Status::invalid_argument("losses have no `kind`, `dtype` and `unit` of their own"));
+        return Err(Status::invalid_argument("losses take no `kind`, `dtype` or `unit`"));
     }
     let kind = Some(gstore_core::Kind::Loss.name().to_owned());
     Ok(UploadKind::Vectors { spec: VectorSpec { kind, ..spec }, losses: true })
@@ -111,7 +111,7 @@ fn losses(spec: VectorSpec) -> Result<UploadKind, Status> {
 pub(crate) fn pairs(map: &Map<String, Value>, between: char) -> Result<Vec<String>, Status> {
     let pair = |(name, value): (&String, &Value)| match value {
         Value::String(text) => Ok(format!("{name}{between}{text}")),
-        _ => Err(Status::invalid_argument(format!("`{}` is to be a text", name.escape_debug()))),
+        _ => Err(Status::invalid_argument(format!("`{}` must be a text", name.escape_debug()))),
     };
     map.iter().map(pair).collect()
 }

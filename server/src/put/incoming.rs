@@ -86,7 +86,7 @@ pub(super) async fn send_batches(
     }
     if let Some(expected) = expected.filter(|expected| *expected != rows) {
         return Err(Status::invalid_argument(format!(
-            "the stream has ended after {rows} rows, and `rows` says {expected}; nothing was stored"
+            "the stream has ended after {rows} rows, but `rows` says {expected}; nothing was stored"
         )));
     }
     let _ = to.send(None).await;

@@ -45,10 +45,10 @@ pub(crate) fn may_write(caller: &Caller) -> Result<(), Status> {
     match caller.scope {
         Scope::Write => Ok(()),
         Scope::Read if caller.id.is_empty() => Err(Status::permission_denied(
-            "a server without tokens only reads; without `--without-tokens` it takes tokens of the scope `write`",
+            "a server without tokens is read-only; start it without `--without-tokens` to accept tokens of the scope `write`",
         )),
         Scope::Read => {
-            Err(Status::permission_denied("the token may only read; ask for one of the scope `write`"))
+            Err(Status::permission_denied("the token is read-only; ask for one of the scope `write`"))
         }
     }
 }

@@ -80,7 +80,7 @@ fn copy(incoming: &mut UploadEvents, spool: &Spool) -> Result<(), Status> {
     while let Some(batch) = incoming.next()? {
         keep(&mut copy, || BufWriter::new(&spool.file), &batch)?;
     }
-    let Some(writer) = copy else { return Err(Status::invalid_argument("there are no samples in it")) };
+    let Some(writer) = copy else { return Err(Status::invalid_argument("the upload has no samples")) };
     let mut file = writer.into_inner().map_err(failed)?;
     file.flush().map_err(|e| error::io_status(&e))
 }

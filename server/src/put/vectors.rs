@@ -44,7 +44,7 @@ pub(super) fn store_vectors(
         };
         columns.push_to(open).map_err(failed)?;
     }
-    let Some(put) = put else { return Err(Status::invalid_argument("there are no vectors in it")) };
+    let Some(put) = put else { return Err(Status::invalid_argument("the upload has no vectors")) };
     let PutReport { mut told, repeated } = put.finish().map_err(failed)?;
     told.insert("repeated".to_owned(), json!(repeated));
     Ok(told)
@@ -101,7 +101,7 @@ impl VectorBatch {
                 other => {
                     let (other, ty) = (other.escape_debug(), column.data_type());
                     return Err(refused(&format!(
-                        "there is no place for column `{other}` of type {ty}; send `row` as integers or `id` as text, `{value}`, and `flags` as unsigned bytes where there are some"
+                        "column `{other}` of type {ty} has no place here; send `row` as integers or `id` as text, `{value}`, and `flags` as unsigned bytes where there are some"
                     )));
                 }
             }
@@ -109,7 +109,7 @@ impl VectorBatch {
         let samples = samples.ok_or_else(|| refused("there is neither a column `row` nor `id`"))?;
         let (shape, values) = vectors.ok_or_else(|| refused(&format!("there is no column `{value}`")))?;
         if flags.as_ref().is_some_and(|flags| flags.iter().any(|bits| bits & !FLAGS != 0)) {
-            return Err(refused("flags are bits of 0 to 15"));
+            return Err(refused("flags must be from 0 to 15"));
         }
         Ok(Self { shape, samples, values, flags })
     }
@@ -144,7 +144,7 @@ fn values(column: &ArrayRef, losses: bool) -> Result<(VectorShape, Vec<f32>), St
         }
     };
     if items.null_count() > 0 || dim == 0 {
-        return Err(refused("vectors have one value at least, and no nulls"));
+        return Err(refused("vectors must have at least one value, and no nulls"));
     }
     let dtype = match items.data_type() {
         DataType::Float16 if !losses => DType::F16,

@@ -116,7 +116,7 @@ async fn history(asking: &AuthorizedRequest) -> Result<Vec<u8>, Status> {
 }
 
 fn malformed() -> Status {
-    Status::invalid_argument("the body of the action is not what Flight says it is")
+    Status::invalid_argument("the body of the action is not what Flight defines")
 }
 
 fn unpacked<M: ProstMessageExt>(body: &[u8]) -> Result<M, Status> {

@@ -125,7 +125,7 @@ async fn ticket(body: Body, most: usize) -> Result<Ticket, Status> {
         return Err(malformed());
     }
     if bytes.get_u8() != 0 {
-        return Err(Status::unimplemented("compressed messages are not read"));
+        return Err(Status::unimplemented("compressed messages are not supported"));
     }
     if usize::try_from(bytes.get_u32()) != Ok(bytes.len()) {
         return Err(malformed());

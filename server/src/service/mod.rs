@@ -201,7 +201,7 @@ impl Service {
 
     async fn poll_flight_info(self, request: Request<FlightDescriptor>) -> Reply<PollInfo> {
         self.asking(&request)?;
-        Err(Status::unimplemented("answers need not be polled for; call GetFlightInfo"))
+        Err(Status::unimplemented("polling is not supported; call GetFlightInfo"))
     }
 
     async fn get_schema(self, request: Request<FlightDescriptor>) -> Reply<SchemaResult> {
@@ -224,7 +224,7 @@ impl Service {
     async fn do_exchange(self, request: Request<Streaming<FlightData>>) -> Reply<MessageStream<FlightData>> {
         self.asking(&request)?;
         Err(Status::unimplemented(
-            "there is nothing to exchange; GetFlightInfo and DoGet read, DoPut binds parameters and uploads",
+            "DoExchange is not supported; GetFlightInfo and DoGet read, DoPut binds parameters and uploads",
         ))
     }
 

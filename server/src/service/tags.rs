@@ -75,7 +75,7 @@ async fn change(
     let work = async {
         may_write(&asking.caller)?;
         if asking.caller.datasets.is_some() {
-            let why = "tags are of the whole store, and the token is for some datasets";
+            let why = "tags belong to the whole store, and the token is only for some datasets";
             return Err(Status::permission_denied(why));
         }
         let store = asking.core.sessions.store.clone();

@@ -451,7 +451,7 @@ async fn only_those_who_may_write_add_something_and_only_what_can_be() {
     let (_server, anybody) = served(ServeOptions { without_tokens: true, ..options() }).await;
     let error = put(&anybody, own, vec![texts(0..2)]).await.unwrap_err();
     assert_eq!(error.code(), Code::PermissionDenied);
-    assert!(error.message().contains("a server without tokens only reads"), "{error}");
+    assert!(error.message().contains("a server without tokens is read-only"), "{error}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

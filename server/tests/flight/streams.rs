@@ -65,7 +65,7 @@ async fn a_stream_that_ends_before_all_announced_rows_leaves_nothing() {
             what["rows"] = json!(wrong);
             let error = put(&client, what.clone(), vec![whole.clone()]).await.expect_err("another number");
             assert_eq!(error.code(), Code::InvalidArgument, "{error}");
-            let why = format!("after 3 rows, and `rows` says {wrong}");
+            let why = format!("after 3 rows, but `rows` says {wrong}");
             assert!(error.message().contains(&why), "{error}");
         }
         assert_eq!(server.store.snapshot().unwrap().number(), now);
