@@ -123,7 +123,7 @@ pub enum QueryError {
     #[error("target {target} has no row that can be compared: {why}")]
     EmptyTarget { target: String, why: String },
     #[error(
-        "the vectors of a sample that is given with the question have to be computed, and no model is at hand here; ask with {}, \
+        "the vectors of a sample that is given with the question have to be computed, and no model is available here; ask with {}, \
          or ingest the sample as a dataset",
         Remedy::AskWithModels
     )]

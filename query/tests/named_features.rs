@@ -216,7 +216,7 @@ fn a_named_feature_that_would_not_be_used_is_refused() {
         (of("1,4", |s| s.checkpoints = Some(vec!["200".into()])), ["`1` (#1 pool", "about checkpoint-200"]),
         (of("2,5,7", |_| {}), ["`5` (#5 pool", "only at checkpoint-100"]),
         (of("2,9", |_| {}), ["no checkpoint", "with those that `features` names"]),
-        (of("11", |_| {}), ["`11` (#11 other/grad-sgd@checkpoint-100)", "`other` is no pool or target"]),
+        (of("11", |_| {}), ["`11` (#11 other/grad-sgd@checkpoint-100)", "`other` is not a pool or target"]),
         (
             of("99", |_| {}),
             ["available: #1 pool/grad-adam@checkpoint-100, ", "#2 pool/grad-sgd@checkpoint-100"],

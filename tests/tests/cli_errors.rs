@@ -267,7 +267,7 @@ fn unknown_names_come_with_the_nearest() {
     // What is wrong whatever the store holds is said before one is looked for.
     for (top, why) in [
         ("0", "it asks for no rows"),
-        ("110%", "at most at 100"),
+        ("110%", "above 0 and at most 100"),
         ("-1", "neither a number of rows nor a percentage"),
         ("5.5", "(say `500` or `5%`)"),
     ] {

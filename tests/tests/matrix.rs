@@ -137,7 +137,7 @@ fn a_full_disk_is_told_and_the_same_command_goes_on() {
     // A disk that another process fills meanwhile: the library does not ask how much is free.
     let filled = fill_up(&place, &out);
     assert!(filled.contains("No space left on device"), "{filled}");
-    assert!(filled.contains("the same command goes on"), "{filled}");
+    assert!(filled.contains("run the same command again to continue"), "{filled}");
     disk.resize(4 << 10);
     place.run(&args(&output, MEMORY)).says(0, &["parts were there from an earlier run"]);
     assert!(world::bytes(&place.path("whole")) == world::bytes(&out));

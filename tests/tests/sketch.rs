@@ -118,7 +118,7 @@ fn an_evaluation_of_a_dataset_passes_over_single_numbers() {
     // So few rows are scanned, and that is said.
     assert_eq!(found["features"][0]["planes_evaluation"]["scanned"], 2, "{found}");
     let told = place.ok(&["index", "--evaluate", "--queries", "2", "--dataset", "pool"]);
-    let why = "as chosen, for 2 of 2 queries: every row was scored: a sketch does not pay for 119 rows";
+    let why = "as chosen, for 2 of 2 queries: every row was scored: a sketch does not pay off for 119 rows";
     assert!(told.contains(why), "{told}");
     let features: Vec<&str> =
         found["features"].as_array().into_iter().flatten().filter_map(|of| of["feature"].as_str()).collect();

@@ -161,7 +161,10 @@ impl SegmentGraph<'_> {
 /// the file was closed: the system does, asked for the rest.
 fn save(index: &Index, path: &Path) -> Result<(), QueryError> {
     let name = path.to_str().ok_or_else(|| {
-        QueryError::Graph(format!("the path {} is not UTF-8, which making a graph takes", path.display()))
+        QueryError::Graph(format!(
+            "the path {} is not UTF-8, which building a graph requires",
+            path.display()
+        ))
     })?;
     let saved = index.save(name).map_err(|error| failed("write", &error));
     let is_whole = write_rest(path, index.serialized_length() as u64)

@@ -43,7 +43,7 @@ impl SearchCounts {
             ));
             if *scanned > 0 {
                 summary.notes.push(format!(
-                    "{} scanned all the same, which was faster, or found as many rows as were asked for",
+                    "{} scanned anyway, which was faster, or found as many rows as were asked for",
                     many_of(*scanned, "segment with a graph was", "segments with a graph were")
                 ));
             }

@@ -17,13 +17,13 @@ pub enum MatrixError {
     #[error(transparent)]
     Query(#[from] QueryError),
     /// A file could not be read or written.
-    #[error("{0}; what is finished stays, and the same command goes on")]
+    #[error("{0}; finished parts are kept: run the same command again to continue")]
     Io(#[from] io::Error),
     /// A part could not be written, or was damaged from outside.
     #[error("{path}: {error}")]
     Parquet { path: String, error: ParquetError },
     /// A file with something else is there, and may not be replaced.
-    #[error("{} exists, and does not have this matrix", .0.display())]
+    #[error("{} exists, but does not have this matrix", .0.display())]
     Exists(PathBuf),
     /// The output is something else, or cannot be as it was asked for.
     #[error("{0}")]

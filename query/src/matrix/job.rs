@@ -63,7 +63,7 @@ impl<'a> MatrixJob<'a> {
             let needed = self.prepared.sample_bytes().saturating_mul(samples as u64);
             let (needed, allowed) = needed_and_allowed(needed, self.options.memory);
             return Err(MatrixError::Refused(format!(
-                "the vectors of {samples} target samples do not fit into {allowed} at once, so their scores are no single file ({}); name a \
+                "the vectors of {samples} target samples do not fit into {allowed} at once, so their scores cannot be a single file ({}); name a \
                  folder, or allow {needed}",
                 path.display(),
             )));

@@ -75,7 +75,7 @@ impl OutputPaths {
                 }
                 Err(_) => {
                     return Err(MatrixError::Refused(format!(
-                        "{} is there and is not a matrix; name another folder",
+                        "{} exists and is not a matrix; name another folder",
                         path.display()
                     )));
                 }

@@ -423,7 +423,7 @@ fn weights(
         return Err(QueryError::Spec("weights must not be all zero".into()));
     }
     if !sum.is_finite() {
-        let why = "the sum of the weights is too large: smaller ones with the same ratios do the same";
+        let why = "the sum of the weights is too large: use smaller ones with the same ratios";
         return Err(QueryError::Spec(why.into()));
     }
     Ok(raw.into_iter().map(|w| w / sum).collect())

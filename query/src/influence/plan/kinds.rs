@@ -88,7 +88,7 @@ fn of_other_kind(snapshot: &Snapshot, spec: &InfluenceSpec, name: &str, kinds: [
         .zip(kinds)
         .filter_map(|(of, kind)| Some((usable(snapshot, spec, name, of).next()?, of.name(), kind)));
     let Some((feature, side, kind)) = found.next() else {
-        return QueryError::Spec(format!("feature `{name}` is of no dataset of the question"));
+        return QueryError::Spec(format!("feature `{name}` belongs to no dataset of the question"));
     };
     let why = format!(
         "it is of the kind {}, and the kind of the {side} is {kind} here; a question takes one kind of each side",

@@ -95,7 +95,7 @@ pub(super) fn check(snapshot: &Snapshot, spec: &InfluenceSpec) -> Result<(), Que
                 false => SCORES_TOKENS,
             };
             return Err(QueryError::Spec(format!(
-                "feature `{name}` has a vector for each token, and samples are asked about; {way}"
+                "feature `{name}` has a vector for each token, but the question is about samples; {way}"
             )));
         }
         let of_samples = |f: &FeaturePart| f.desc.granularity == Granularity::Sample;
@@ -105,7 +105,7 @@ pub(super) fn check(snapshot: &Snapshot, spec: &InfluenceSpec) -> Result<(), Que
             && fits.iter().any(|f| of_side(f, SideOf::Pool))
         {
             return Err(QueryError::Spec(format!(
-                "feature `{name}` has a vector for each sample, and with `per_token => true` the pool's tokens are scored; name one of tokens, \
+                "feature `{name}` has a vector for each sample, but with `per_token => true` the pool's tokens are scored; name one of tokens, \
                  or leave `per_token` out"
             )));
         }
@@ -115,9 +115,9 @@ pub(super) fn check(snapshot: &Snapshot, spec: &InfluenceSpec) -> Result<(), Que
         let of_question = |f: &&&Arc<FeaturePart>| of_side(f, SideOf::Pool) || of_side(f, SideOf::Target);
         let (feature, why) = match fits.iter().find(of_question) {
             None => {
-                (*first, format!("dataset `{}` is no pool or target of the question", first.desc.dataset))
+                (*first, format!("dataset `{}` is not a pool or target of the question", first.desc.dataset))
             }
-            Some(own) if own.desc.checkpoint.is_none() => (*own, "it is of no checkpoint".to_owned()),
+            Some(own) if own.desc.checkpoint.is_none() => (*own, "it belongs to no checkpoint".to_owned()),
             Some(own) => (*own, "the vectors of a target are always those of samples".to_owned()),
         };
         return Err(unused(name, feature, &why, "leave it out of `features`"));
@@ -152,7 +152,7 @@ pub(super) fn check_used(
         });
         let (why, remedy) = match rival {
             Some(rival) => {
-                let why = format!("{} fits the other features and is used in its place", listed(rival));
+                let why = format!("{} fits the other features and is used instead", listed(rival));
                 (why, "name one of them for each checkpoint")
             }
             None if spec.checkpoints.is_some() => {

@@ -14,7 +14,7 @@ pub fn resolve_top(spec: &str, live: u64) -> Result<usize, QueryError> {
     if let Some(percent) = text.strip_suffix('%') {
         let percent: f64 = percent.trim().parse().map_err(|_| wrong("the percentage is not a number"))?;
         if !(percent > 0.0 && percent <= 100.0) {
-            return Err(wrong("a percentage lies above 0 and at most at 100"));
+            return Err(wrong("a percentage must be above 0 and at most 100"));
         }
         let k = (percent / 100.0 * live as f64) as usize;
         return match (k, live) {

@@ -47,7 +47,7 @@ pub(super) fn read(options: &Options) -> Result<Option<Covariance>, OptionError>
     if !asked {
         let own = OWN.into_iter().find(|name| options.has(name));
         return own.map_or(Ok(None), |name| {
-            let why = format!("`{name}` is an option of the method daunce, and that is not asked for");
+            let why = format!("`{name}` is an option of the method daunce, which is not asked for");
             Err(OptionError::new(name, why))
         });
     }

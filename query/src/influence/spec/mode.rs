@@ -65,7 +65,7 @@ impl Mode {
                 ];
                 match given.iter().find(|(_, given)| *given) {
                     Some((name, _)) => Err(QueryError::Spec(format!(
-                        "`{name}` is an option of the mode `sketch`, and that is not asked for"
+                        "`{name}` is an option of the mode `sketch`, which is not asked for"
                     ))),
                     None => Ok(Self::Exact),
                 }

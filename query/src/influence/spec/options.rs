@@ -152,7 +152,7 @@ pub const OPTIONS: &[OptionInfo] = &[
     option("damping", Number, TARGET | SELF, "auto",
         "With precondition: what is added to eigenvalues, as a part of their mean in each module; auto: 0.1. Of rows in the eigenbasis of factors: the number itself; auto: as they are"),
     option("inversion", Word(&Inversion::NAMES), TARGET | SELF, "damped",
-        "With precondition: how eigenvalues are inverted: damped, absolute (damping is no part of the mean), tikhonov or pseudoinverse"),
+        "With precondition: how eigenvalues are inverted: damped, absolute (damping is not a part of the mean), tikhonov or pseudoinverse"),
     option("filter", Text, TARGET | SELF, "inverse",
         "Of rows in the eigenbasis of factors: the function of eigenvalues: inverse (with damping), identity or source:STEPS*RATE"),
     option("stale", Flag, TARGET | SELF, "",

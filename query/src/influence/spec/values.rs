@@ -252,7 +252,8 @@ fn numbers(name: &'static str, value: &Value) -> Result<Vec<f64>, OptionError> {
         return Err(OptionError::new(name, why));
     }
     let number = |text: &String| {
-        let why = || OptionError::new(name, format!("option `{name}` must be numbers; `{text}` is none"));
+        let why =
+            || OptionError::new(name, format!("option `{name}` must be numbers; `{text}` is not a number"));
         text.parse::<f64>().map_err(|_| why())
     };
     texts(name, value)?.iter().map(number).collect()

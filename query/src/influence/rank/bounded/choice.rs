@@ -44,15 +44,18 @@ pub(super) fn plan<'a>(
     }
     let k = search.k;
     if k == 0 {
-        return Ok(Err("no row is wanted".into()));
+        return Ok(Err("no row is asked for".into()));
     }
     let least = LEAST_SAMPLES * SAMPLE as u64;
     if rows < least {
-        return Ok(Err(format!("a sketch does not pay for {}; it does from {least} on", many(rows, "row"))));
+        return Ok(Err(format!(
+            "a sketch does not pay off for {}; it does from {least} on",
+            many(rows, "row")
+        )));
     }
     if k as u64 > rows / 4 {
         return Ok(Err(format!(
-            "a sketch does not pay for {k} of {rows} rows; it does up to a quarter of them"
+            "a sketch does not pay off for {k} of {rows} rows; it does up to a quarter of them"
         )));
     }
     let planes: Vec<Plane> = match mode.certified {
@@ -89,7 +92,7 @@ fn no_gain(planes: &[Plane], passing: &[f64]) -> String {
     let left = |(plane, share): (&Plane, &f64)| format!("{plane} {:.0} %", 100.0 * share);
     let left: Vec<String> = planes.iter().zip(passing).map(left).collect();
     format!(
-        "a sketch would not pay: reading it and scoring the rows that it cannot exclude (of a sample: {}) takes longer than scoring all",
+        "a sketch would not pay off: reading it and scoring the rows that it cannot exclude (of a sample: {}) takes longer than scoring all",
         left.join(", ")
     )
 }

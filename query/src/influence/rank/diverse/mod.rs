@@ -74,7 +74,7 @@ impl Diversity {
                 })
             }
             None if column.is_some() => {
-                let why = "`quota_by` says what `quota` counts by, and there is none";
+                let why = "`quota_by` says what `quota` counts by, and no `quota` is given";
                 return Err(OptionError::new("quota_by", why));
             }
             None => None,
@@ -84,7 +84,7 @@ impl Diversity {
             None => None,
             Some([limit]) if (-1.0..=1.0).contains(limit) => Some(*limit),
             Some(_) => {
-                return Err(OptionError::new("distinct", "`distinct` is one cosine, between -1 and 1"));
+                return Err(OptionError::new("distinct", "`distinct` must be one cosine, between -1 and 1"));
             }
         };
         Ok(Self { quota, distinct, round_robin })

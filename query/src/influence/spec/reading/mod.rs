@@ -32,7 +32,7 @@ impl InfluenceSpec {
         }
         let raw = options.flag("raw")?;
         if raw.is_some() && !options.has("prompt") && !options.has("given") {
-            let why = "`raw` says how a `prompt` with its `completion` is asked, and none is given";
+            let why = "`raw` says how a `prompt` with its `completion` is asked, and neither is given";
             return Err(OptionError::new("raw", why));
         }
         let (pool_kind, kind) = (options.text("pool_kind")?, options.text("kind")?);
@@ -171,8 +171,8 @@ fn preconditioner(options: &Options) -> Result<Preconditioner, OptionError> {
         ("inversion", "`inversion` says how a preconditioner is used, and none is named with `precondition`"),
         (
             "stale",
-            "`stale` accepts the Gram matrices or factors that `precondition` names, and none are named: name them \
-             there, also where rows are in the eigenbasis of factors",
+            "`stale` accepts the Gram matrices or factors that `precondition` names, and it is not given: \
+             name them there, also where rows are in the eigenbasis of factors",
         ),
     ];
     let alone = alone.into_iter().find(|(name, _)| options.has(name));
@@ -237,7 +237,7 @@ fn mode(options: &Options) -> Result<Mode, OptionError> {
         (Mode::Exact, None) => Ok(Mode::Exact),
         (Mode::Exact, Some(_)) => Err(OptionError::new(
             "planes",
-            "`planes` is an option of the mode `sketch`, and that is not asked for",
+            "`planes` is an option of the mode `sketch`, which is not asked for",
         )),
     }
 }

@@ -94,7 +94,7 @@ fn json_is_read_as_options_of_sql_are() {
     for (text, named) in [
         (r#"{"witin":"max"}"#, "did you mean `within`?"),
         (r#"{"within":"median"}"#, "within cannot be `median`: it is one of mean, max, min, sum"),
-        (r#"{"weights":["heavy"]}"#, "option `weights` must be numbers; `heavy` is none"),
+        (r#"{"weights":["heavy"]}"#, "option `weights` must be numbers; `heavy` is not a number"),
         (r#"{"weights":[1,null]}"#, "number 2 of the list is NULL"),
         (r#"{"partial":"yes"}"#, "option `partial` must be true or false, not yes"),
         (r#"{"pool":[]}"#, "`pool` is empty"),
