@@ -382,7 +382,7 @@ fn trainer_states() {
     assert_says(&TrainerState::read(folder.path()).unwrap_err().to_string(), &["global_step is missing"]);
     for step in [json!(5.0), json!(-1), json!(100_000_001)] {
         write_json(&path, &json!({"global_step": step}));
-        let said = format!("global_step {step} is no whole number from 0 to 100000000");
+        let said = format!("global_step {step} is not a whole number from 0 to 100000000");
         assert_says(&TrainerState::read(folder.path()).unwrap_err().to_string(), &[&*said]);
     }
     let epochs = |step: u64, epoch: f64| {

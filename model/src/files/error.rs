@@ -109,7 +109,7 @@ pub enum ModelError {
         file: String,
     },
     #[error(
-        "{checkpoint} was trained on {trained}, and the weights of {base} are others (their digest begins with {found})\n  \
+        "{checkpoint} was trained on {trained}, but the weights of {base} are different (their digest begins with {found})\n  \
          give the model that it was trained on: {}",
         Remedy::Option("model", "")
     )]

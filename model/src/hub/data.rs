@@ -80,7 +80,7 @@ impl DataRef {
         }
         if data.is_empty() {
             let what = self.configuration.as_ref().map_or(String::new(), |wanted| format!(" in {wanted}"));
-            return Err(format!("no file of samples{what}; read are {}", ENDINGS.join(", ")));
+            return Err(format!("no file of samples{what}; supported are {}", ENDINGS.join(", ")));
         }
         let words = self.words();
         let mut chosen: Vec<&str> = data.iter().copied().filter(|name| has_word(name, &words)).collect();

@@ -15,7 +15,7 @@ pub enum HubError {
          (org/name or org/name@revision)", path.display()
     )]
     NoFolder { path: PathBuf },
-    #[error("{} is a file; a folder with {wanted} is wanted", path.display())]
+    #[error("{} is a file, not a folder with {wanted}", path.display())]
     NotFolder { path: PathBuf, wanted: &'static str },
     #[error(
         "{reference}: there is no such folder; it may be a repository on the Hugging Face Hub, but this gstore was built without \
@@ -23,8 +23,8 @@ pub enum HubError {
     )]
     NotBuilt { reference: HubRef },
     #[error(
-        "{reference}: there is no such folder, and as a repository of the Hugging Face Hub it is not whole in the cache {} \
-         (lacking: {lacking}) while HF_HUB_OFFLINE is set\n  unset it to download, or give a folder", cache.display()
+        "{reference}: there is no such folder, and as a repository of the Hugging Face Hub it is incomplete \
+         in the cache {} (missing: {lacking}) while HF_HUB_OFFLINE is set\n  unset it to download, or give a folder", cache.display()
     )]
     Offline { reference: HubRef, cache: PathBuf, lacking: String },
     #[error(

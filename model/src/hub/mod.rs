@@ -137,7 +137,7 @@ mod tests {
         assert!(
             error
                 .to_string()
-                .ends_with("own.csv is a file; a folder with config.json and model.safetensors is wanted"),
+                .ends_with("own.csv is a file, not a folder with config.json and model.safetensors"),
             "{error}"
         );
     }

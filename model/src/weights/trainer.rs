@@ -90,7 +90,7 @@ impl TrainerState {
         let value = python_json(&bytes).map_err(|e| invalid(e.to_string()))?;
         let step = value.get("global_step").ok_or_else(|| invalid("global_step is missing".into()))?;
         let global_step = step.as_u64().filter(|step| *step <= MOST_STEPS).ok_or_else(|| {
-            invalid(format!("global_step {step} is no whole number from 0 to {MOST_STEPS}"))
+            invalid(format!("global_step {step} is not a whole number from 0 to {MOST_STEPS}"))
         })?;
         let mut log_history: Vec<LogEntry> = value
             .get("log_history")

@@ -251,7 +251,7 @@ impl MomentsFile {
             SecondMoment::Whole(whole) => check("exp_avg_sq", whole, &shape, true),
             SecondMoment::Factors(rows, columns) => {
                 let &[height, width] = &shape[..] else {
-                    return Err(self.mismatch(format!("{} is factored but no matrix", tensor.spec.name)));
+                    return Err(self.mismatch(format!("{} is factored but not a matrix", tensor.spec.name)));
                 };
                 check("exp_avg_sq_row", rows, &[height], false)?;
                 check("exp_avg_sq_col", columns, &[width], false)
