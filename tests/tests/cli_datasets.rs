@@ -87,7 +87,7 @@ fn an_ingest_and_its_dry_run_refuse_it_as_well() {
     assert_eq!(add(&place, &["--data", "a/pool.jsonl"]).0, 0);
     for more in [&[] as &[&str], &["--dry-run"]] {
         let line = "ingest --data b/pool.jsonl --features loss --max-length 64";
-        binary::run(place.with_model(line).args(more)).says(1, &["by its name this is dataset `pool`"]);
+        binary::run(place.with_model(line).args(more)).says(1, &["its name makes this dataset `pool`"]);
     }
     assert_eq!(place.value(COUNT), "1");
 }

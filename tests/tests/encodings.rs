@@ -30,7 +30,8 @@ const NOTE: &str = "pool has loss@base with --max-length 256; this computes a se
 const SEVERAL: &str = "note: the features of pool have 2 encodings that could be meant, with --max-length 256 or \
     with --max-length 2048; the default is taken, with --max-length 2048";
 
-const SECOND: &str = "pool has two encodings: `tokens`, `scored_tokens` and `truncated` are no columns";
+const SECOND: &str =
+    "pool has two encodings: `tokens`, `scored_tokens` and `truncated` are no longer columns";
 
 #[test]
 fn a_forgotten_flag_is_that_of_the_features_that_there_are() {

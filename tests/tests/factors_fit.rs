@@ -335,7 +335,7 @@ fn the_head_is_left_out_unless_it_is_named() {
     place.run(&fit).says(0, &[]).lacks(&["the head"]);
     for (modules, says) in [
         ("*_proj,lm_head", "the head shares the weight of model.embed_tokens in this model"),
-        ("*_proj,model.embed_tokens", "--modules model.embed_tokens chooses no linear layer"),
+        ("*_proj,model.embed_tokens", "--modules model.embed_tokens selects no linear layer"),
     ] {
         place.run(&[&fit[..], &["--modules", modules]].concat()).says(1, &[says, "leave it out"]);
     }

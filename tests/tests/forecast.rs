@@ -246,6 +246,6 @@ fn a_training_that_memory_has_no_room_for_is_refused_before_it_takes_any() {
     // Each adapted weight of the demo's model has 128 columns.
     for more in [&["--lora-rank", "100000000000", "--dry-run"][..], &["--lora-rank", "129"]] {
         let (code, _, said) = run(&world::demo().join("model"), more);
-        assert!(code == Some(2) && said.contains("--lora-rank 128 is the most"), "{code:?} {said}");
+        assert!(code == Some(2) && said.contains("use at most --lora-rank 128"), "{code:?} {said}");
     }
 }

@@ -183,7 +183,13 @@ fn a_training_goes_on_from_its_last_checkpoint_and_a_merge_begins_again() {
         command
     };
     let failed = binary::run(&mut train());
-    let words = ["No space left", "the last checkpoint is", "checkpoint-1", "free some space", "goes on"];
+    let words = [
+        "No space left",
+        "the last checkpoint is",
+        "checkpoint-1",
+        "free some space",
+        "run the same command again",
+    ];
     failed.says(1, &words).lacks(&["ZipWriter"]);
     let merge = || {
         let mut command = binary::bare(data.path());

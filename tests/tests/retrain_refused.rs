@@ -29,7 +29,7 @@ fn retrain(place: &Place, more: &[&str]) -> binary::Finished {
 
 const REFUSED: [(&[&str], &str); 4] = [
     (&["--lora-targets", "nothing"], "no linear map of a layer of LlamaForCausalLM ends in nothing"),
-    (&["--lora-rank", "5000"], "a LoRA rank of 5000 is of no use"),
+    (&["--lora-rank", "5000"], "a LoRA rank of 5000 is too high"),
     (&["--dropout", "0.5"], "LlamaForCausalLM has no dropout of hidden states"),
     (&["--adapter", "adapter"], "are not finite"),
 ];

@@ -120,7 +120,7 @@ fn a_run_names_the_checkpoints_of_one_training() {
     binary::ok(place.with_model(line).args(store));
     fs_err::remove_dir_all(place.path("tuned")).expect("removed");
     let other = binary::run(train(&place, &store[..4]).args(["--save-steps", "2"]));
-    other.fails(&["has checkpoint-1, which this training has not"]);
+    other.fails(&["has checkpoint-1, which this training does not have"]);
     binary::ok(&mut train(&place, &["--store", "store", "--run", "other", "--save-steps", "2"]));
     // What cannot name a run is found before a step is taken.
     for name in ["", "bad name/x", "two\nlines"] {
@@ -253,7 +253,7 @@ fn constants_of_adam_that_an_ingest_does_not_take_are_told() {
     told.says(
         0,
         &["checkpoint-1/optimizer.pt and 1 other file: Adam had betas 0.5 and 0.999, eps 1e-6; \
-           grad-adam takes betas 0.9 and 0.999, eps 1e-8 all the same"],
+           grad-adam takes betas 0.9 and 0.999, eps 1e-8 anyway"],
     );
     assert_eq!(told.stderr.matches("Adam had").count(), 1, "{}", told.stderr);
     for quiet in [ingest("other", "grad-normalised"), ingest("usual", "grad-adam")] {

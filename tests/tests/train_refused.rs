@@ -111,11 +111,11 @@ fn what_is_missing_of_checkpoints_is_told_with_what_to_do() {
     refused.says(1, &[says]);
     let from = ["--output", "onward", "--max-steps", "4", "--resume-from-checkpoint", "tuned/checkpoint-4"];
     let refused = train(&place, &from);
-    refused.says(1, &["it is empty, and no checkpoint: the last one beside it is tuned/checkpoint-2"]);
+    refused.says(1, &["it is empty, and not a checkpoint: the last one next to it is tuned/checkpoint-2"]);
     let mut inside = place.with_model("train --data ../pool.jsonl --output ../onward");
     inside.args(["--resume-from-checkpoint", "checkpoint-4"]).current_dir(place.path("tuned"));
     let refused = binary::run(&mut inside);
-    let says = "it is empty, and no checkpoint: the last one beside it is ./checkpoint-2";
+    let says = "it is empty, and not a checkpoint: the last one next to it is ./checkpoint-2";
     refused.says(1, &[says]);
     fs_err::remove_dir(&last).expect("removed");
     // Empty folders that no checkpoint of it is to have the names of.

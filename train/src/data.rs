@@ -224,7 +224,7 @@ fn repeated_samples(samples: &[TextSample]) -> Vec<(&TextSample, u64)> {
 fn random_share(mut chosen: Vec<TextSample>, share: f64, seed: u64) -> Result<Vec<TextSample>, TrainError> {
     if !(share > 0.0 && share <= 1.0) {
         return Err(TrainError::Option(format!(
-            "a share of {share} of the samples is none: above 0, at most 1; 0.05 is 5 %"
+            "a share of the samples must be above 0 and at most 1, not {share}; 0.05 is 5 %"
         )));
     }
     let count = ((chosen.len() as f64 * share) as usize).max(1).min(chosen.len());

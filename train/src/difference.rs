@@ -152,7 +152,7 @@ impl RequestPair<'_> {
             (START_DIGESTS, _) => {
                 let from = text(value_of(self.asked, "resumed from")).unwrap_or_default();
                 let option = Remedy::Option("resume_from_checkpoint", &from);
-                vec![format!("the checkpoint of {option} is another than it went on from")]
+                vec![format!("the checkpoint of {option} is another than the one that it continued from")]
             }
             ("method", _) => vec![format!("{}, was {}", method(asked), method(stored))],
             ("template", _) => vec![format!("another {}", Remedy::Option("template", ""))],

@@ -106,7 +106,7 @@ fn what_a_training_starts_from_is_known_by_digests_and_not_by_its_place() {
     let asked = from("/o/checkpoint-1", Some("1"));
     assert_eq!(difference(&from("./checkpoint-1", Some("1")), &asked, &[]), None);
     let replaced = difference(&from("/o/checkpoint-1", Some("2")), &asked, &[]);
-    let says = "the checkpoint of resume_from_checkpoint=/o/checkpoint-1 is another than it went on from";
+    let says = "the checkpoint of resume_from_checkpoint=/o/checkpoint-1 is another than the one that it continued from";
     assert_eq!(replaced.as_deref(), Some(says));
     // Earlier versions wrote the place alone.
     assert_eq!(difference(&from("/o/checkpoint-1", None), &asked, &[]), None);

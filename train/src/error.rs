@@ -113,7 +113,7 @@ pub enum TrainError {
     )]
     OtherTraining { folder: PathBuf, what: String },
     #[error(
-        "run {run} of the store has {checkpoint}, which this training has not; its checkpoints are written\n  {}, or drop that \
+        "run {run} of the store has {checkpoint}, which this training does not have; its checkpoints are written\n  {}, or drop that \
          run, and give the same command again: it registers them",
         Remedy::Option("run", "")
     )]

@@ -56,7 +56,7 @@ impl LoraChoice {
         let most = chosen.iter().filter_map(|param| param.shape.iter().min().copied()).max();
         if let Some(most) = most.filter(|most| self.rank > *most) {
             return Err(TrainError::Option(format!(
-                "a LoRA rank of {} is of no use: no adapted weight of this model has a rank above {most}; {} is the most",
+                "a LoRA rank of {} is too high: no adapted weight of this model has a rank above {most}; use at most {}",
                 self.rank,
                 Remedy::Option("lora_rank", &most.to_string())
             )));

@@ -69,7 +69,7 @@ impl StepPlan {
             None => 0,
         };
         match steps.total {
-            0 => Err(TrainError::Option(format!("{epochs} epochs are no step"))),
+            0 => Err(TrainError::Option(format!("{epochs} epochs make no step"))),
             total if total > MOST_STEPS => {
                 let steps = max_steps.map_or_else(|| format!("{of_epochs:e}"), |steps| steps.to_string());
                 Err(TrainError::Option(format!(

@@ -265,7 +265,7 @@ fn check_dropout(
         let own = dropout.lora;
         if let Some(was) = lora_dropout(from)?.filter(|was| *was != own) {
             tell(&format!(
-                "the adapter was trained with a dropout of {was} of the inputs of its factors; it goes on with {own}"
+                "the adapter was trained with a dropout of {was} of the inputs of its factors; it continues with {own}"
             ));
         }
     }

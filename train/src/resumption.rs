@@ -51,7 +51,7 @@ pub(crate) fn steps_of(from: &Path) -> Result<u64, TrainError> {
     }
     let what = match (from.is_dir(), last_checkpoint(from)) {
         (true, Ok(Some(last))) => {
-            format!("it is no checkpoint, but has some in it: name one, such as {}", last.folder.display())
+            format!("it is not a checkpoint, but has some in it: name one, such as {}", last.folder.display())
         }
         (true, _) => {
             let output = match from.parent() {
@@ -62,11 +62,11 @@ pub(crate) fn steps_of(from: &Path) -> Result<u64, TrainError> {
             let beside = output.and_then(|output| last_checkpoint(output).ok()?);
             let name = beside.map_or_else(
                 || "name a folder checkpoint-N that a training wrote".to_owned(),
-                |last| format!("the last one beside it is {}", last.folder.display()),
+                |last| format!("the last one next to it is {}", last.folder.display()),
             );
             match is_empty(from) {
-                true => format!("it is empty, and no checkpoint: {name}"),
-                false => format!("it is no checkpoint: it has no trainer_state.json; {name}"),
+                true => format!("it is empty, and not a checkpoint: {name}"),
+                false => format!("it is not a checkpoint: it has no trainer_state.json; {name}"),
             }
         }
         (false, _) => "there is no such folder".to_owned(),

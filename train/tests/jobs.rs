@@ -509,7 +509,7 @@ fn what_cannot_be_trained_is_refused() {
     let bare = world.path("bare");
     copy(&request.output.join("checkpoint-3"), &bare);
     fs_err::remove_file(bare.join("optimizer.pt")).unwrap();
-    let says = "so a training cannot go on from it: adapter=";
+    let says = "so a training cannot continue from it: adapter=";
     changed(lora(), &|r| r.saving.resume_from = Some(bare.clone()), says);
     // Nothing is left to do behind a checkpoint, and an adapter is not all weights.
     for (method, says) in
@@ -547,7 +547,7 @@ fn what_cannot_be_trained_is_refused() {
     refused(&onward, "its config.json is not that of the model to be trained; name it as the model too");
     onward.saving.resume_from = Some(whole.output.join("checkpoint-3"));
     onward.steps.optimizer = OptimizerKind::Sgd(Sgd { momentum: 0.0, ..Sgd::default() });
-    refused(&onward, "its optimizer was AdamW, so a training by SGD without momentum cannot go on");
+    refused(&onward, "its optimizer was AdamW, so a training by SGD without momentum cannot continue");
     // A tokenizer with more tokens than the model.
     let small = world.path("small");
     fs_err::create_dir(&small).unwrap();

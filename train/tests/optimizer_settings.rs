@@ -29,8 +29,8 @@ fn settings_of_a_checkpoint_that_are_not_gone_on_with_are_told() {
     other.steps.learning_rate = 2e-3;
     let adamw = AdamW { beta2: 0.95, eps: 1e-6, weight_decay: 0.1, ..AdamW::default() };
     other.steps.optimizer = OptimizerKind::AdamW(adamw);
-    let says = "checkpoint-3: its optimizer had beta2 0.999, eps 1e-8, learning rate 0.001; the training goes on \
-                with beta2 0.95, eps 1e-6, learning rate 0.002";
+    let says = "checkpoint-3: its optimizer had beta2 0.999, eps 1e-8, learning rate 0.001; the training \
+    continues with beta2 0.95, eps 1e-6, learning rate 0.002";
     for notes in told(other) {
         assert_eq!(notes.matches(says).count(), 1, "{notes}");
     }
@@ -58,7 +58,7 @@ fn sgd_goes_on_only_from_sgd_that_stepped_alike() {
     assert_eq!(go_for(&first, 4).steps, 4);
     let from = first.output.join("checkpoint-3");
     for (name, momentum, says) in
-        [("same", 0.9, None), ("other", 0.5, Some("momentum 0.9; the training goes"))]
+        [("same", 0.9, None), ("other", 0.5, Some("momentum 0.9; the training continues"))]
     {
         let (mut onward, mut notes) = (of(name, momentum), Notes::default());
         onward.saving.resume_from = Some(from.clone());
@@ -87,9 +87,9 @@ fn another_optimizer_than_that_of_the_checkpoint_is_refused_by_its_name() {
     let world = World::new();
     let sgd = |momentum| OptimizerKind::Sgd(Sgd { momentum, weight_decay: 0.0 });
     let all = [
-        ("AdamW", OptimizerKind::AdamW(AdamW::default()), "optim=adamw goes on"),
-        ("SGD with momentum", sgd(0.9), "optim=sgd with momentum goes on"),
-        ("SGD without momentum", sgd(0.0), "optim=sgd without momentum goes on"),
+        ("AdamW", OptimizerKind::AdamW(AdamW::default()), "optim=adamw continues it"),
+        ("SGD with momentum", sgd(0.9), "optim=sgd with momentum continues it"),
+        ("SGD without momentum", sgd(0.0), "optim=sgd without momentum continues it"),
     ];
     for (saved, kind, way) in all {
         let mut first = world.request(saved, lora());
@@ -105,7 +105,7 @@ fn another_optimizer_than_that_of_the_checkpoint_is_refused_by_its_name() {
             }
             let error = go(&onward).unwrap_err().to_string();
             let says = format!(
-                "its optimizer was {saved}, so a training by {asked} cannot go on from it: {way}, and adapter="
+                "its optimizer was {saved}, so a training by {asked} cannot continue from it: {way}, and adapter="
             );
             assert!(error.contains(&says), "{error}");
         }

@@ -17,13 +17,13 @@ pub enum CurvatureLoadError {
     #[error(transparent)]
     Selection(#[from] SelectionError),
     #[error(
-        "{} chooses no linear layer, and curvature is that of linear layers: leave it out",
+        "{} selects no linear layer, and only linear layers have curvature here: leave it out",
         Remedy::Option("modules", .0)
     )]
     NoLinear(String),
     #[error(
-        "the head shares the weight of {embedding} in this model, so that it is no linear layer of its own, and curvature is \
-         that of linear layers: leave it out of {}",
+        "the head shares the weight of {embedding} in this model, so it is not a linear layer of its own, \
+         and only linear layers have curvature here: leave it out of {}",
         Remedy::Option("modules", "")
     )]
     TiedHead { embedding: String },

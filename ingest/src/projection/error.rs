@@ -26,9 +26,9 @@ pub enum ProjectionError {
     /// `ekfac` without the factors of a curvature.
     #[error("a projection to the eigenbasis of a curvature needs its factors")]
     NoFactors,
-    #[error("the factors have none of {modules}: differentiate the modules that they are of")]
+    #[error("the factors lack {modules}: differentiate only the modules that they have")]
     NoFactorsOf { modules: String },
-    #[error("the model has no module {modules}, of which there are factors: they are of another model")]
+    #[error("the model has no module {modules}, which the factors have: they are of another model")]
     ModulesOfFactors { modules: String },
     #[error(
         "the gradient of {module} is {} x {}, and its factors are for {} x {}, where a bias is one more column: differentiate it \
@@ -43,7 +43,7 @@ pub enum ProjectionError {
         expected: (usize, usize),
     },
     #[error(
-        "factors are of a model's own modules, and what is differentiated of checkpoint `{checkpoint}` is an adapter"
+        "factors are for a model's own modules, but what is differentiated of checkpoint `{checkpoint}` is an adapter"
     )]
     FactorsOfAdapter { checkpoint: String },
     #[error(

@@ -126,8 +126,8 @@ fn read_optimizer<B: Backend + Clone>(
         return Err(other_optimizer_error(folder, saved, asked));
     }
     if is_maximizing(&archive) {
-        let what = "its optimizer had maximize set, which steps up the gradient; a training here steps down it, so it \
-                    cannot go on from it";
+        let what = "its optimizer had maximize set, which steps up the gradient; a training here steps down \
+        it, so it cannot continue from it";
         return Err(TrainError::checkpoint(folder, what));
     }
     match kind {
@@ -135,7 +135,7 @@ fn read_optimizer<B: Backend + Clone>(
             let file = MomentsFile::of(archive, trained.to_vec(), |_| true)?;
             if file.is_amsgrad() {
                 let what = "its optimizer was AMSGrad, which steps by the maximum of second moments; AdamW here \
-                            keeps none, so the training cannot go on from it";
+                            keeps none, so the training cannot continue from it";
                 return Err(TrainError::checkpoint(folder, what));
             }
             let read = |index| {
@@ -152,8 +152,8 @@ fn read_optimizer<B: Backend + Clone>(
         OptimizerKind::Sgd(_) => {
             let file = MomentumFile::of(archive, trained.to_vec())?;
             if !file.is_plain() {
-                let what = "its optimizer was SGD with Nesterov's momentum or dampening, which SGD here has not, so the \
-                            training cannot go on from it";
+                let what = "its optimizer was SGD with Nesterov's momentum or dampening, which SGD here has \
+                not, so the training cannot continue from it";
                 return Err(TrainError::checkpoint(folder, what));
             }
             let state = |first| TensorState { first, second: Vec::new() };
@@ -177,13 +177,13 @@ fn saved_as(kind: OptimizerKind) -> SavedOptimizer {
 fn other_optimizer_error(folder: &Path, saved: SavedOptimizer, asked: SavedOptimizer) -> TrainError {
     let (sgd, momentum) = (Remedy::Option("optim", "sgd"), Remedy::Option("momentum", ""));
     let go_on = match saved {
-        SavedOptimizer::AdamW => format!("{} goes on, and ", Remedy::Option("optim", "adamw")),
-        SavedOptimizer::MomentumSgd => format!("{sgd} with {momentum} goes on, and "),
-        SavedOptimizer::PlainSgd => format!("{sgd} without {momentum} goes on, and "),
+        SavedOptimizer::AdamW => format!("{} continues it, and ", Remedy::Option("optim", "adamw")),
+        SavedOptimizer::MomentumSgd => format!("{sgd} with {momentum} continues it, and "),
+        SavedOptimizer::PlainSgd => format!("{sgd} without {momentum} continues it, and "),
         SavedOptimizer::Other => String::new(),
     };
     let what = format!(
-        "its optimizer was {saved}, so a training by {asked} cannot go on from it: {go_on}{}",
+        "its optimizer was {saved}, so a training by {asked} cannot continue from it: {go_on}{}",
         new_optimizer_hint(folder)
     );
     TrainError::checkpoint(folder, what)
@@ -205,7 +205,7 @@ fn no_optimizer_error(folder: &Path, error: MomentsError) -> TrainError {
                 earlier_checkpoint_hint(folder).map_or_else(String::new, |back| format!("\n  or {back}"));
             let parts = instead.map_or_else(String::new, |parts| format!("\n  {parts}"));
             let what = format!(
-                "it has neither optimizer.pt nor optimizer.bin, so a training cannot go on from it: {}{back}{parts}",
+                "it has neither optimizer.pt nor optimizer.bin, so a training cannot continue from it: {}{back}{parts}",
                 new_optimizer_hint(folder)
             );
             TrainError::checkpoint(folder, what)

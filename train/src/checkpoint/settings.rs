@@ -63,6 +63,6 @@ impl OptimizerSettings {
         let folder = self.folder.display();
         let (had, taken) = (had.join(", "), taken.join(", "));
         (!had.is_empty())
-            .then(|| format!("{folder}: its optimizer had {had}; the training goes on with {taken}"))
+            .then(|| format!("{folder}: its optimizer had {had}; the training continues with {taken}"))
     }
 }

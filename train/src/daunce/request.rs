@@ -150,7 +150,7 @@ impl EnsembleRequest {
             && !(share > 0.0 && share <= 1.0)
         {
             return Err(TrainError::Option(format!(
-                "a share of {share} of the rows is none: above 0, at most 1"
+                "a share of the rows must be above 0 and at most 1, not {share}"
             )));
         }
         if self.round == 0 || self.at_once == Some(0) {

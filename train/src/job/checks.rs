@@ -100,7 +100,7 @@ impl<B: Backend + Clone> Job<'_, B> {
                 TrainError::NotFinite { found, value, last: last + &now() }
             }
             error => error.with_disk_full_hint(|| {
-                format!("{}; free some space there, and the same command goes on", now())
+                format!("{}; free some space there, then run the same command again to continue", now())
             }),
         }
     }

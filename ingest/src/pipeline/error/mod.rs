@@ -158,7 +158,7 @@ pub enum IngestError {
     #[error("{path} has no samples", path = path.display())]
     NoSamples { path: PathBuf },
     #[error(
-        "{path}: by its name this is dataset `{dataset}`, which has {} and none of those here\n  {} appends them; another name makes a dataset of their own",
+        "{path}: its name makes this dataset `{dataset}`, which has {} and none of those here\n  {} appends them; another name makes a separate dataset",
         gstore_core::many(*rows, "sample"),
         Remedy::Option("dataset", dataset),
         path = path.display()
@@ -305,13 +305,13 @@ pub enum IngestError {
         source: Box<IngestError>,
     },
     #[error(
-        "{0}, or compute fewer features\n  {dry_run} shows what is needed; {force} begins all the same",
+        "{0}, or compute fewer features\n  {dry_run} shows what is needed; {force} begins anyway",
         dry_run = Remedy::Option("dry_run", ""),
         force = Remedy::Option("force", "")
     )]
     NoRoom(NoRoom),
     #[error(
-        "a part of the rows and a shard exclude each other: the shards of a job share all rows of the dataset"
+        "a part of the rows and a shard cannot be combined: the shards of a job cover all rows of the dataset"
     )]
     LimitedShard,
     #[error("{out} was started on snapshot {snapshot}, which cannot be opened: {source}

@@ -107,7 +107,7 @@ pub enum SampleEncoderError {
 
 fn gone_folder_hint(was: &Option<PathBuf>) -> String {
     was.as_ref()
-        .map_or_else(String::new, |folder| format!(", and they are not in {} any more", folder.display()))
+        .map_or_else(String::new, |folder| format!(", and they are no longer in {}", folder.display()))
 }
 
 impl From<Cancelled> for SampleEncoderError {

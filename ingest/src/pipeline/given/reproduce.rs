@@ -104,7 +104,7 @@ pub(super) fn check(
     let refuse = |what: String| Err(SampleEncoderError::Feature { feature: part.display_name(), what });
     let (stored, own) = encoding;
     if stored != own {
-        return refuse(format!("the tokens would be others: {}", encoding_difference(stored, own)));
+        return refuse(format!("the tokens would differ: {}", encoding_difference(stored, own)));
     }
     let Some(feature) = plan.features.first() else { return refuse("nothing was planned".to_owned()) };
     if let Some(difference) = part.desc.space.difference(&feature.desc.space) {

@@ -143,7 +143,7 @@ fn empty(builder: &SchemaBuilder) -> Option<String> {
     let option = Remedy::Option("column", &format!("{first}:utf8")).to_string();
     let names = first_of(builder.without_values().map(|key| format!("`{key}`")), SHOWN);
     Some(format!(
-        "no record has a value of {names}, so nothing says its type and it is no column; {option} makes it one"
+        "no record has a value of {names}, so its type is not known and it is not a column; {option} makes it one"
     ))
 }
 
@@ -153,8 +153,8 @@ pub(super) fn reasoning_note(count: u64) -> Option<String> {
     let (have, their) = if count == 1 { ("has", "its") } else { ("have", "their") };
     (count > 0).then(|| {
         format!(
-            "{} {have} {keys} in a message, which is no part of {their} text: no template writes it. What is to be trained on \
-             has to stand in `content`",
+            "{} {have} {keys} in a message, which is not part of {their} text: no template writes it. What \
+             is to be trained on must be in `content`",
             many(count, "sample")
         )
     })
