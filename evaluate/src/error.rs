@@ -37,7 +37,7 @@ pub enum EvaluateError {
     )]
     Missing { system: String, id: String, base: String },
     #[error(
-        "the reference of {id:?} is another in {other} than in {first}: systems are compared with the same \
+        "the reference of {id:?} in {other} is not the one in {first}: systems are compared with the same \
          references; give these with {}",
         Remedy::Option("references", "PATH")
     )]

@@ -43,7 +43,7 @@ pub fn evaluate_texts(
 ) -> Result<TextOutcome, EvaluateError> {
     if base >= pairs.systems.len() || pairs.rows.is_empty() {
         return Err(EvaluateError::Option(
-            "the base is none of the systems, or there are no rows".to_owned(),
+            "the base is not one of the systems, or there are no rows".to_owned(),
         ));
     }
     let systems = pairs.systems.len();

@@ -348,7 +348,7 @@ fn results_of_retraining_are_read_as_tables() {
         assert!(error.contains(words), "{words}: {error}");
     };
     for (outputs, words) in [
-        ("subset,query,loss\nz,q,1\n", "none of the subsets"),
+        ("subset,query,loss\nz,q,1\n", "not one of the subsets"),
         ("subset,query,loss\na,q,nan\n", "not a finite number"),
         (
             "subset,query,loss,output\na,q,1.5,-1.5\na,r,2.5,-2.25\n",
@@ -400,7 +400,7 @@ fn results_of_retraining_are_read_as_tables() {
         ),
         (
             "{\"subset\": \"a\", \"kind\": \"half\", \"rows\": [\"x\"]}\n",
-            "its kind \"half\" is none: a subset is random, full, without, removed or removed_at_random",
+            "there is no kind \"half\": a subset is random, full, without, removed or removed_at_random",
         ),
         ("{\"subset\": \"a\", \"rows\": []}\n", "nothing to evaluate"),
         (
@@ -414,11 +414,11 @@ fn results_of_retraining_are_read_as_tables() {
         ("{\"subset\": \"a\", \"without\": [\"x\", \"x\"]}\n", "subset \"a\" lists row \"x\" twice"),
         (
             "{\"subset\": \"a\", \"without\": [\"x\"]}\n{\"subset\": \"a\", \"id\": \"y\"}\n",
-            "line 2: subset \"a\" has `without` before, and `id` here",
+            "line 2: subset \"a\" has `without` before, but `id` here",
         ),
         (
             "{\"subset\": \"a\", \"id\": \"x\"}\n{\"subset\": \"a\", \"rows\": [\"y\"]}\n",
-            "subset \"a\" has `id` before, and `rows` here",
+            "subset \"a\" has `id` before, but `rows` here",
         ),
         (
             "{\"subset\": \"a\", \"rows\": [\"x\"]}\n{\"subset\": \"a\", \"rows\": [\"y\"]}\n",
@@ -426,7 +426,7 @@ fn results_of_retraining_are_read_as_tables() {
         ),
         (
             "{\"subset\": \"a\", \"id\": \"x\"}\n{\"subset\": \"a\", \"kind\": \"full\", \"id\": \"y\"}\n",
-            "line 2: subset \"a\" is {\"kind\":\"random\"} before, and {\"kind\":\"full\"} here",
+            "line 2: subset \"a\" is {\"kind\":\"random\"} before, but {\"kind\":\"full\"} here",
         ),
         (
             "{\"subset\": \"a\", \"kind\": \"without\", \"group\": \"g\", \"id\": \"x\"}\n\

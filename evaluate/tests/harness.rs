@@ -44,8 +44,8 @@ fn a_target_of_the_harness_that_is_a_number_may_be_the_text_of_a_choice() {
         ("\"2\"", String::new(), "may be the number of choice \" 6\" or the text of choice \" 2\""),
         ("\"2\"", with(chose_20, "0.0"), "does not say which"),
         ("\"2\"", ", \"acc\": 1.0".to_owned(), "does not say which"),
-        ("\"8\"", String::new(), "none of its choices"),
-        ("8", String::new(), "none of its choices"),
+        ("\"8\"", String::new(), "not one of its choices"),
+        ("8", String::new(), "not one of its choices"),
     ] {
         let error = answer(target, &more).expect_err(words);
         assert!(error.contains("line 1") && error.contains(words), "{error}");

@@ -80,7 +80,7 @@ fn lists_in_csv_are_json_text() {
     });
     assert_eq!(expected.collect::<Vec<_>>(), [vec!["1", "one"], vec!["two"]]);
     let refused = read_all("question,choices,answer\nOdd?,yes|no,yes\n").expect_err("no list").to_string();
-    assert!(refused.contains("no JSON text of a list such as"), "{refused}");
+    assert!(refused.contains("not a list in JSON such as"), "{refused}");
 }
 
 #[test]
@@ -129,9 +129,9 @@ fn which_choice_is_right_is_never_guessed() {
         (r#"["x", " "]"#, r#""answer": 0"#, "choice 1 (from 0) is empty"),
         (r#"{"text": ["x", "y"], "label": ["1"]}"#, r#""answer": "1""#, "as many labels as texts"),
         (r#"["x", "y"]"#, r#""target": "A""#, "there is no `answer`"),
-        (r#"["x", "y"]"#, r#""answer": "C""#, "`answer` \"C\" is none of its choices"),
-        (r#"["x", "y"]"#, r#""answer": 0.5"#, "`answer` 0.5 is none of its choices"),
-        (r#"["x", "y"]"#, r#""answer": -1"#, "`answer` -1 is none of its choices"),
+        (r#"["x", "y"]"#, r#""answer": "C""#, "`answer` \"C\" is not one of its choices"),
+        (r#"["x", "y"]"#, r#""answer": 0.5"#, "`answer` 0.5 is not one of its choices"),
+        (r#"["x", "y"]"#, r#""answer": -1"#, "`answer` -1 is not one of its choices"),
     ] {
         let error = right(choices, answer).expect_err(words);
         assert!(error.contains("line 2") && error.contains(words), "{error}");

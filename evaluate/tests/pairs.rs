@@ -119,7 +119,7 @@ fn references_that_contradict_each_other_are_refused() {
         for names in [["one.jsonl", "other.jsonl"], ["other.jsonl", "one.jsonl"], ["list.jsonl", "one.jsonl"]]
         {
             let refused = read(&request(folder.path(), &names)).expect_err("two references");
-            let said = format!("the reference of {named} is another in ");
+            let said = format!("the reference of {named} in ");
             assert!(refused.contains(&said) && names.iter().all(|name| refused.contains(name)), "{refused}");
             // References of their own take the place of all others.
             let pairs = read(&with_references(folder.path(), "one.jsonl", &names)).expect("joined");

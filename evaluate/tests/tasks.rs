@@ -217,7 +217,7 @@ fn our_own_layout_takes_examples_from_another_file() {
         ("{\"question\": \"x\"}", "line 1: there are neither `choices` nor `answers`"),
         (
             "{\"question\": \"x\", \"choices\": [\"a\", \"b\"], \"answer\": 2}",
-            "`answer` 2 is none of its choices",
+            "`answer` 2 is not one of its choices",
         ),
         ("{\"question\": \"x\", \"choices\": [\"a\"], \"answer\": 0}", "at least two"),
         ("{\"choices\": [\"a\", \"b\"], \"answer\": 0}", "no text under `question`"),

@@ -34,7 +34,7 @@ pub enum GenerateError {
     NoSamples,
     #[error("no perplexity: no text has a token behind its first")]
     NothingPredicted,
-    #[error("the id {0:?} is that of two prompts, and answers are known by it")]
+    #[error("two prompts have the id {0:?}, and answers are told apart by it")]
     RepeatedId(String),
     #[error(
         "{sample} holds token {token}, the model's vocabulary has {vocab}: the tokenizer belongs to another model"

@@ -66,7 +66,9 @@ impl SamplingOptions {
             return refuse(format!("a repetition penalty of {} cannot be used", self.repetition_penalty));
         }
         if self.temperature == 0.0 && (self.top_k.is_some() || self.top_p.is_some()) {
-            return refuse("top-k and top-p belong to sampling, and a temperature of 0 is none".to_owned());
+            return refuse(
+                "top-k and top-p are for sampling, and a temperature of 0 does not sample".to_owned(),
+            );
         }
         Ok(())
     }

@@ -61,9 +61,9 @@ impl FitOptions {
         let invalid = |why: &str| Err(LearnError::Invalid(why.to_owned()));
         let is_share = |share: f64| share > 0.0 && share < 1.0;
         match &self.budget {
-            Budget::Recall(recall) if !is_share(*recall) => invalid("a recall lies between 0 and 1"),
+            Budget::Recall(recall) if !is_share(*recall) => invalid("a recall must be between 0 and 1"),
             Budget::Share(share) if !is_share(*share) => {
-                invalid("a budget is a share of rows between 0 and 1")
+                invalid("a budget must be a share of rows between 0 and 1")
             }
             _ if self.folds < 2 => invalid("two folds or more are needed"),
             _ if !is_share(self.top) => invalid("the top is a share of rows between 0 and 1"),

@@ -41,7 +41,7 @@ impl AttributionOutcome {
         comparison: &Comparison<'_>,
     ) -> Result<AttributionOutcome, EvaluateError> {
         if comparison.base >= methods.len() {
-            return Err(EvaluateError::Option("the base is none of the methods".to_owned()));
+            return Err(EvaluateError::Option("the base is not one of the methods".to_owned()));
         }
         let comparing = ComparisonSetup {
             kind,

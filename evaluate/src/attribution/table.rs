@@ -130,14 +130,14 @@ fn read_subsets(path: &Path, cancel: &Cancel) -> Result<Vec<NamedSubset>, Evalua
         match places.get(&name).and_then(|place| named.get_mut(*place)) {
             Some(known) if known.form != form => {
                 let (before, now) = (known.form.key(), form.key());
-                return Err(at.error(&format!("subset {name:?} has `{before}` before, and `{now}` here")));
+                return Err(at.error(&format!("subset {name:?} has `{before}` before, but `{now}` here")));
             }
             Some(_) if form != SubsetIds::Id => return Err(at.error(&format!("subset {name:?} comes twice"))),
             // A record without a kind is of the kind of the first.
             Some(known) if known.kind != kind && given(&value, "kind").is_some() => {
                 let shown = |kind: &SubsetKind| serde_json::to_string(kind).unwrap_or_default();
                 let (before, now) = (shown(&known.kind), shown(&kind));
-                return Err(at.error(&format!("subset {name:?} is {before} before, and {now} here")));
+                return Err(at.error(&format!("subset {name:?} is {before} before, but {now} here")));
             }
             Some(known) => known.ids.extend(ids),
             None => {
@@ -207,7 +207,7 @@ fn kind(at: &RecordLocation<'_>, value: &Value, form: SubsetIds) -> Result<Subse
         }),
         "removed_at_random" => Ok(SubsetKind::RemovedAtRandom { share: share()? }),
         _ => Err(at.error(&format!(
-            "its kind {kind:?} is none: a subset is random, full, without, removed or removed_at_random"
+            "there is no kind {kind:?}: a subset is random, full, without, removed or removed_at_random"
         ))),
     }
 }
@@ -242,7 +242,7 @@ fn read_outputs(path: &Path, names: &Ids, cancel: &Cancel) -> Result<(Signal, Id
     let mut found: Vec<Vec<Vec<f64>>> = vec![Vec::new(); names.len()];
     each_record(&PairSource::Files(vec![path.to_owned()]), cancel, &mut |at, value| {
         let subset = text_of(value.get("subset")).ok_or_else(|| at.error("an output needs its `subset`"))?;
-        let subset = names.place(&subset).ok_or_else(|| at.error("its subset is none of the subsets"))?;
+        let subset = names.place(&subset).ok_or_else(|| at.error("its subset is not one of the subsets"))?;
         let query = text_of(value.get("query")).ok_or_else(|| at.error("an output needs its `query`"))?;
         let (own, output) = output_of(&at, &value)?;
         if *signal.get_or_insert(own) != own {

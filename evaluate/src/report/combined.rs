@@ -99,7 +99,7 @@ impl OtherReport {
         let report: Value = read_json(&path)?;
         let found = report.get("kind").and_then(Value::as_str).unwrap_or_default();
         if !["text", "tasks"].contains(&found) || found == kind {
-            return Err(bad(&format!("it is no report of the other kind than {kind}")));
+            return Err(bad(&format!("it is not a report of another kind than {kind}")));
         }
         let markdown = fs_err::read_to_string(folder.join("evaluation_report.md"))?;
         let charts = report.get("charts").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();

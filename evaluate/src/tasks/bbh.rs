@@ -125,7 +125,7 @@ pub(super) fn targets(folder: &Path, chat: bool) -> Result<Vec<Value>, EvaluateE
         let prompt = prompt.as_str().ok_or_else(|| bad(format!("{task} is not text")))?;
         let parts: Vec<&str> = prompt.split("\n\n").collect();
         let Some(first) = parts.len().checked_sub(TARGETS) else {
-            return Err(bad(format!("{task} has no three examples with empty lines between them")));
+            return Err(bad(format!("{task} does not have three examples with empty lines between them")));
         };
         let (header, shots) = (parts[..first].join("\n\n"), &parts[first..]);
         for (number, shot) in shots.iter().enumerate() {

@@ -119,7 +119,7 @@ fn rows(path: &Path) -> Result<Vec<Row>, EvaluateError> {
         let line = record.position().map_or(0, csv::Position::line);
         let cells: Vec<String> = record.iter().map(str::to_owned).collect();
         let [question, choices @ .., answer] = cells.as_slice() else {
-            return Err(bad(format!("line {line}: a question, its choices and a letter are wanted")));
+            return Err(bad(format!("line {line}: expected a question, its choices and a letter")));
         };
         if choices.len() > LETTERS.len() {
             return Err(bad(format!("line {line}: there are more than ten choices")));

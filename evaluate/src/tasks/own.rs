@@ -165,7 +165,7 @@ fn choice(record: &Value, choices: &Value) -> Result<ExpectedAnswer, String> {
     let list = texts(choices.get("text").unwrap_or(choices)).filter(|list| list.len() > 1);
     let list = list.ok_or_else(|| match choices {
         Value::String(_) => {
-            "`choices` is a text, and no JSON text of a list such as [\"yes\", \"no\"]".to_owned()
+            "`choices` is a text, but not a list in JSON such as [\"yes\", \"no\"]".to_owned()
         }
         _ => "`choices` is not a list of at least two texts".to_owned(),
     })?;
@@ -175,7 +175,7 @@ fn choice(record: &Value, choices: &Value) -> Result<ExpectedAnswer, String> {
     check_distinct(&list)?;
     let labels = labels.unwrap_or_default();
     if !labels.is_empty() && labels.len() != list.len() {
-        return Err("`choices` has not as many labels as texts".to_owned());
+        return Err("`choices` must have as many labels as texts".to_owned());
     }
     let given = |key: &&str| record.get(*key).filter(|answer| !answer.is_null());
     let answer = ["answer", "answerKey"].iter().find_map(given);
@@ -188,7 +188,7 @@ fn choice(record: &Value, choices: &Value) -> Result<ExpectedAnswer, String> {
     match number.filter(|number| *number < list.len()) {
         Some(answer) => Ok(ExpectedAnswer::Choice { choices: list, answer }),
         None => Err(format!(
-            "`answer` {} is none of its choices: give the number from 0, the letter or the text",
+            "`answer` {} is not one of its choices: give the number from 0, the letter or the text",
             shortened(&answer.to_string(), 40)
         )),
     }

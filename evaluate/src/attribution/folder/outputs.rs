@@ -51,7 +51,7 @@ impl TruthFolder {
             return Err(self.bad("outputs", &format!("run {run} has no finite loss for query {:?}", of.id)));
         }
         if !is_all {
-            return Err(self.bad("outputs", &format!("run {run} does not say something of every query")));
+            return Err(self.bad("outputs", &format!("run {run} does not have an output for every query")));
         }
         let column = |value: fn(&QueryLoss) -> f64| -> ArrayRef {
             Arc::new(Float64Array::from_iter_values(losses.iter().map(value)))
@@ -150,7 +150,7 @@ impl TruthFolder {
         each_record(&PairSource::Files(vec![path.clone()]), cancel, &mut |at, value| {
             let id = text_of(value.get("query")).ok_or_else(|| at.error("an output needs its `query`"))?;
             let place = self.queries.place(&id).and_then(|place| outputs.get_mut(place));
-            let place = place.ok_or_else(|| at.error("its query is none of this truth"))?;
+            let place = place.ok_or_else(|| at.error("its query is not one of this truth"))?;
             *place = number(&at, "output", value.get("output").unwrap_or(&Value::Null))?;
             same_as_loss(&at, &value, *place)
         })?;

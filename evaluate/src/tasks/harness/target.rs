@@ -59,7 +59,7 @@ impl RightChoice {
             }
             (Some(number), None) => Ok(RightChoice::Known(number, Some(TargetForm::Number))),
             (None, Some(text)) => Ok(RightChoice::Known(text, Some(TargetForm::Text))),
-            (None, None) => Err(at.error("`target` is none of its choices")),
+            (None, None) => Err(at.error("`target` is not one of its choices")),
         }
     }
 
