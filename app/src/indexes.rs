@@ -50,7 +50,7 @@ pub struct SketchReport {
 pub enum SketchError {
     #[error("stopped; published vectors and finished sketches are kept")]
     Stopped { dataset: String },
-    #[error("the vectors are published, but the sketch of {feature} is not made")]
+    #[error("the vectors are published, but the sketch of {feature} was not built")]
     Failed { dataset: String, feature: String, source: QueryError },
     #[error(transparent)]
     Open(#[from] OpenError),

@@ -99,7 +99,7 @@ fn tell(
         Err(SketchError::Failed { dataset, feature, source }) => {
             return Err(source).with_context(|| {
                 format!(
-                    "the vectors are published, but the sketch of {feature} is not made; {} goes on",
+                    "the vectors are published, but the sketch of {feature} was not built; {} builds it",
                     again(&dataset)
                 )
             });

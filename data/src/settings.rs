@@ -114,7 +114,7 @@ impl Settings {
             (Space::Words(scheme), _)
                 if scheme != PrependScheme::Always && tokenizer.get_normalizer().is_some_and(prepends) =>
             {
-                Some("behind a special token".to_owned())
+                Some("after a special token".to_owned())
             }
             _ => None,
         };
@@ -275,7 +275,7 @@ mod tests {
             (&Value::Null, json!({}), Some("such as those with <FILL_ME>")),
             (&Value::Null, json!({"fill_token": {"content": "<GAP>"}}), Some("such as those with <GAP>")),
             (&Value::Null, json!({"fill_token": null}), None),
-            (&prepend, json!({}), Some("such as those behind a special token or with <FILL_ME>")),
+            (&prepend, json!({}), Some("such as those after a special token or with <FILL_ME>")),
         ] {
             config["tokenizer_class"] = "CodeLlamaTokenizer".into();
             let note = settings(&config, &json!({})).note(&tokenizer(normalizer, &words));

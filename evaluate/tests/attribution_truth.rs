@@ -202,7 +202,7 @@ fn outputs_of_something_else_are_not_taken_for_those_of_a_run() {
     fs_err::copy(output(1), output(2)).expect("copied");
     refused(&[
         "00002.parquet",
-        "outputs of run 1, and stands in the place of those of run 2",
+        "outputs of run 1, but is in the place of those of run 2",
         "retrain it again",
     ]);
     again(2);

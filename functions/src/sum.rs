@@ -158,8 +158,8 @@ fn fitting_decimal(total: i256, digits: u8, scale: i8) -> Result<i128, FunctionE
     let fits = |total: &i128| Decimal128Type::is_valid_decimal_precision(*total, digits);
     total.to_i128().filter(fits).ok_or_else(|| {
         FunctionError::invalid(format!("the sum does not fit into a DECIMAL({digits}, {scale})")).hint(
-            "sum(CAST(x AS DOUBLE)) has the first fifteen digits; a DECIMAL with fewer behind the point has room \
-             for more before it",
+            "sum(CAST(x AS DOUBLE)) has the first fifteen digits; a DECIMAL with fewer after the point has \
+             room for more before it",
         )
     })
 }

@@ -32,7 +32,7 @@ pub enum GenerateError {
     Encoder(#[from] EncodeError),
     #[error("there is nothing to run the model on: no sample was given")]
     NoSamples,
-    #[error("no perplexity: no text has a token behind its first")]
+    #[error("no perplexity: no text has a token after its first")]
     NothingPredicted,
     #[error("two prompts have the id {0:?}, and answers are told apart by it")]
     RepeatedId(String),

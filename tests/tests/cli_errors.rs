@@ -228,7 +228,7 @@ fn changed_lines_are_refused_and_the_same_file_adds_nothing() {
         binary::run(command.args(["--if-changed", "keep"]).args(more))
     };
     let refused = add(&[]);
-    let says = "id \"s7\" stands on an earlier";
+    let says = "id \"s7\" is on an earlier";
     refused.says(1, &[says]);
     add(&["--duplicates", "first"]).says(0, &[]);
     binary::run(&mut world.ingest("pool", "grad-adam,embed-mean,loss")).says(0, &["nothing to compute"]);

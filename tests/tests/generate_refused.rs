@@ -101,7 +101,7 @@ fn texts_without_a_token_to_score_are_told() {
     let cut = r#"{"prompt": "why are you here and what", "completion": "b"}"#;
     // Of the first nothing is scored, which is an error.
     for (text, code, says) in [
-        (r#"{"text": "a"}"#, 1, "error: no perplexity: no text has a token behind its first"),
+        (r#"{"text": "a"}"#, 1, "error: no perplexity: no text has a token after its first"),
         (cut, 0, "of all tokens; none of them is scored"),
     ] {
         place.write("one.jsonl", text);

@@ -137,7 +137,7 @@ impl Display for CascadeReport {
         for stage in self.stages.iter().filter(|stage| stage.cut.is_none()) {
             writeln!(
                 text,
-                "{}: every row goes on: no cut that is known to keep enough removes any",
+                "{}: every row is kept: no cut that is known to keep enough removes any",
                 stage.stage
             )?;
         }

@@ -423,7 +423,7 @@ fn check_texts(
     };
     let others = ids_where(|own, said| own.words != said.words);
     if !others.is_empty() {
-        return refuse(others, "another text", "scores of one text are no labels of another");
+        return refuse(others, "another text", "scores of one text are not labels of another");
     }
     let others = ids_where(|own, said| own.scored != said.scored);
     if !others.is_empty() {

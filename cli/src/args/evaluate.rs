@@ -303,7 +303,7 @@ const CHOICES: &[Word<Choices>] = &[
     ("text", "The likelihood of each choice's text", Choices::Text),
     (
         "letters",
-        "Choices are listed behind letters, and the likelihood is that of the letter",
+        "Choices are listed after letters, and the likelihood is that of the letter",
         Choices::Letters,
     ),
 ];

@@ -42,7 +42,7 @@ pub fn run(context: &Context, args: &DropArgs) -> Result<()> {
         context.say(&super::delete::way_back(context, report.snapshot, &format!("{kind} {name}")));
         super::view::note_readers(context, name, &readers);
         for feature in &report.unnamed {
-            out!("the checkpoint of {feature} has no name any more");
+            out!("the checkpoint of {feature} no longer has a name");
         }
     }
     Ok(())

@@ -73,5 +73,5 @@ pub fn note_readers(context: &Context, table: &str, readers: &[String]) {
     }
     let noun = if readers.len() == 1 { "the view" } else { "the views" };
     let names = listing(readers.iter().map(String::as_str));
-    context.say(&format!("note: {noun} {names} cannot be read until there is {table} again"));
+    context.say(&format!("note: {noun} {names} cannot be read until there is a table {table} again"));
 }

@@ -130,7 +130,7 @@ pub(super) fn targets(folder: &Path, chat: bool) -> Result<Vec<Value>, EvaluateE
         let (header, shots) = (parts[..first].join("\n\n"), &parts[first..]);
         for (number, shot) in shots.iter().enumerate() {
             let Some((question, answer)) = shot.split_once("\nA:") else {
-                return Err(bad(format!("example {number} (from 0) of {task} has no answer behind `A:`")));
+                return Err(bad(format!("example {number} (from 0) of {task} has no answer after `A:`")));
             };
             let others = shots.iter().enumerate().filter(|(other, _)| *other != number);
             let others: String = others.map(|(_, other)| format!("{other}\n\n")).collect();

@@ -70,7 +70,7 @@ impl Conversion {
         let error = FunctionError::invalid(format!("`{written}` of {function}() is not for {what}"));
         error.hint(match value {
             Printed::Double(_) => "write %f or {:f}, or x::BIGINT for a whole number",
-            Printed::Whole(_) => "write %d or {:d}, or x::DOUBLE for a number with digits behind the point",
+            Printed::Whole(_) => "write %d or {:d}, or x::DOUBLE for a number with digits after the point",
             Printed::Flag(_) | Printed::Text(_) => "write %s or {}",
         })
     }

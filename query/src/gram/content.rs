@@ -124,7 +124,7 @@ impl GramCheckpoint {
             return Ok(Some(format!("it does not say which rows of `{name}` it was fitted on")));
         }
         let Ok(dataset) = snapshot.dataset(name) else {
-            return Ok(Some(format!("dataset `{name}` that it was fitted on is not there any more")));
+            return Ok(Some(format!("dataset `{name}` that it was fitted on no longer exists")));
         };
         let live = snapshot.live_rows(dataset)?;
         let why = self.of.iter().filter(|known| known.dataset == name).find_map(|known| {

@@ -152,9 +152,9 @@ fn repair(
     features.retain(|(f, _)| {
         let members = Stripe::problem_among(&f.desc, ensembles.iter().map(|(e, _)| e));
         let why = if datasets.iter().all(|d| d.part.name != f.desc.dataset) {
-            Some("its dataset is not known any more: add the samples again, then")
+            Some("its dataset is no longer known: add the samples again, then")
         } else {
-            members.map(|_| "the members of its ensemble are not known any more:")
+            members.map(|_| "the members of its ensemble are no longer known:")
         };
         work.report.lost.extend(why.map(|why| feature::left_out(f, why)));
         why.is_none()

@@ -65,7 +65,7 @@ impl SegmentFile {
         let what = "digest of the bytes before the first block";
         Err(Damage::new(&self.own.name, what, self.head_digest, found)
             .at(0)
-            .affecting("other Arrow readers may refuse the file; gstore reads its rows all the same")
+            .affecting("other Arrow readers may refuse the file; gstore still reads its rows")
             .into())
     }
 }

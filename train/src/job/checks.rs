@@ -111,8 +111,8 @@ impl<B: Backend + Clone> Job<'_, B> {
         if grad_norm == 0.0 && !self.said_zero {
             self.said_zero = true;
             self.observer.note(&format!(
-                "the gradient of step {step} is zero, so nothing is learned from it: after a rate that was too high no \
-                 unit of the model reacts any more"
+                "the gradient of step {step} is zero, so nothing is learned from it: after too high a \
+                 learning rate no unit of the model reacts any more"
             ));
         }
     }

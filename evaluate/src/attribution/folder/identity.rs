@@ -52,7 +52,7 @@ impl Identity {
     pub(super) fn unlike(&self, wanted: &Identity) -> Option<String> {
         if self.run != wanted.run {
             return Some(format!(
-                "it has the outputs of run {}, and stands in the place of those of run {}",
+                "it has the outputs of run {}, but is in the place of those of run {}",
                 self.run, wanted.run
             ));
         }

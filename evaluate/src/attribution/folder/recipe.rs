@@ -74,7 +74,7 @@ impl TruthFolder {
             return Ok(noted);
         }
         let what = format!(
-            "it was changed while run {run} was trained, whose outputs are not kept: put it back, and the same command goes on"
+            "it was changed while run {run} was trained, whose outputs are not kept: put it back and run the same command again"
         );
         Err(self.bad("recipe.json", &what))
     }

@@ -204,7 +204,7 @@ pub enum IngestError {
     #[error("{file}, {place}: {source}", file = place.file.display())]
     Append { place: Place, source: AppendError },
     /// An id that an earlier record of the same registration has.
-    #[error("{file}, {place}: id {id:?} stands on an earlier {} too; ids are unique in a dataset ({} keeps the first of each)",
+    #[error("{file}, {place}: id {id:?} is on an earlier {} too; ids are unique in a dataset ({} keeps the first of each)",
         place.unit.noun(), Remedy::Option("duplicates", "first"), file = place.file.display())]
     RepeatedId { place: Place, id: String },
     /// Several records that are no samples, or that the store does not take.

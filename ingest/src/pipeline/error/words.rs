@@ -18,7 +18,7 @@ pub(super) fn other_keys(wrong: &str, keys: &[String]) -> String {
     }
     let near = did_you_mean(wrong, keys.iter().map(String::as_str));
     let names = first_of(keys.iter().map(|key| format!("`{key}`")), KEYS_SHOWN);
-    format!("; beside their text they have {names}{near}")
+    format!("; besides their text they have {names}{near}")
 }
 
 pub(super) fn leave_out_hint(registered: Option<&str>) -> String {

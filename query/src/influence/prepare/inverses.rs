@@ -52,7 +52,7 @@ impl Prepared {
         let outweighs = self.inputs.inverses.get()?.iter().all(Preconditioner::is_outweighed);
         outweighs.then(|| match self.spec().inversion {
             Inversion::Pseudoinverse | Inversion::Tikhonov => {
-                format!("a damping of {damping:e} leaves nothing of the inverses, so that every score is 0")
+                format!("a damping of {damping:e} leaves nothing of the inverses, so every score is 0")
             }
             Inversion::Damped | Inversion::Absolute => format!(
                 "a damping of {damping:e} outweighs the eigenvalues of all modules: what a module adds to a score is its \

@@ -28,7 +28,7 @@ pub(crate) fn rewrite(
     }
     let mut old = DeletedIds::open(env, part)?;
     if old.as_ref().is_some_and(|list| list.salt != salt) {
-        let detail = io::Error::other("another list was made meanwhile");
+        let detail = io::Error::other("another list was made in the meantime");
         return Err(StorageError::io("list the deleted ids", detail));
     }
     added.sort_unstable();
