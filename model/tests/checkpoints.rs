@@ -313,7 +313,7 @@ fn an_adapter_is_used_with_the_model_that_it_was_trained_on() {
         match knows {
             true => assert_says(
                 &id(&other).unwrap_err(),
-                &["was trained on", trained.short(), "other are others", found.short()],
+                &["was trained on", trained.short(), "other are different", found.short()],
             ),
             false => assert!(id(&other).is_ok()),
         }

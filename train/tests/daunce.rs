@@ -388,7 +388,7 @@ fn what_cannot_be_trained_is_refused() {
     let cases: [(Mistake<'_>, &str); 10] = [
         (&|r| r.training.batching.max_steps = Some(1000), "3000 rows"),
         (&|r| r.subset = SubsetSize::Rows(24), "24 rows"),
-        (&|r| r.subset = SubsetSize::Share(0.0), "share of 0"),
+        (&|r| r.subset = SubsetSize::Share(0.0), "at most 1, not 0"),
         (&|r| r.perturbation.rho = f64::NAN, "rho of NaN"),
         (&|r| r.perturbation.variant = Variant::Trak, "trak"),
         (&|r| r.training.method = TrainMethod::FromScratch, "random weights"),

@@ -390,7 +390,7 @@ pub(super) mod tests {
         assert!(matches!(other.settle(&folder), Err(FactorJobError::OtherFactors { .. })));
         fs_err::rename(folder.join(STAMP), folder.join("notes")).unwrap();
         let error = stamp().settle(&folder).unwrap_err().to_string();
-        let says = format!("{} has files and no {STAMP}", folder.display());
+        let says = format!("{} has files but no {STAMP}", folder.display());
         assert!(error.contains(&says) && error.contains("remove the folder"), "{error}");
     }
 }

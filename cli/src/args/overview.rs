@@ -365,7 +365,7 @@ mod tests {
         let inner = said(&["evaluate", "task"]).expect("the commands");
         assert!(
             inner.starts_with(
-                "error: `gstore evaluate` has no command `task`; did you mean `tasks`?\n  there are text,"
+                "error: `gstore evaluate` has no command `task`; did you mean `tasks`?\n  its commands are text,"
             ),
             "{inner}"
         );

@@ -242,7 +242,7 @@ mod tests {
     fn mistakes_have_lines() {
         for (text, line, says) in [
             ("", 1, "no [[stage]]"),
-            ("threads = 5000\n[[stage]]\nname = 'a'\ncommand = 'ls'\n", 1, "at most 1024"),
+            ("threads = 5000\n[[stage]]\nname = 'a'\ncommand = 'ls'\n", 1, "from 1 to 1024"),
             ("stor = 's'\n[[stage]]\nname = 'a'\ncommand = 'ls'\n", 1, "did you mean `store`"),
             ("[[stage]]\nname = 'a'\n\n[[stage]]\ncommand = 'ls'\n", 1, "no `command`"),
             ("[[stage]]\nname = 'a'\ncommand = 'ls'\nformat = 1979-05-27\n", 4, "text or a number"),

@@ -331,7 +331,7 @@ stage = [
     world.write("out.jsonl", "1");
     assert_eq!(uses(&world.plan(&text), "warm"), uses(&plan, "warm"));
     let error = plan_of(&text.replace("held.jsonl", "hold.jsonl"), world.dir.path()).expect_err("missing");
-    assert!(error.message.contains("hold.jsonl is not there"), "{error}");
+    assert!(error.message.contains("hold.jsonl is missing"), "{error}");
 }
 
 #[test]

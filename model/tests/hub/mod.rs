@@ -131,7 +131,7 @@ fn an_adapter_brings_its_optimizer_only_if_it_is_needed() {
     assert!(found.folder.join("trainer_state.json").exists() && !found.folder.join("optimizer.pt").exists());
     let error =
         resolve("org/tiny@v1", need(true), &offline(cache.path()), &mut Silent).unwrap_err().to_string();
-    assert!(error.contains("lacking: optimizer.pt") && error.contains("HF_HUB_OFFLINE"), "{error}");
+    assert!(error.contains("missing: optimizer.pt") && error.contains("HF_HUB_OFFLINE"), "{error}");
     let found = resolve("org/tiny@v1", need(true), &config, &mut Silent).unwrap();
     assert!(found.folder.join("optimizer.pt").exists() && !found.folder.join("training_args.bin").exists());
 }
@@ -148,12 +148,12 @@ fn a_prepared_cache_needs_no_network() {
         fs_err::write(snapshot.join(name), "{}").unwrap();
     }
     let error = model("org/ready", &offline(cache.path())).unwrap_err().to_string();
-    assert!(error.contains("lacking: model.safetensors"), "{error}");
+    assert!(error.contains("missing: model.safetensors"), "{error}");
     fs_err::write(snapshot.join("model.safetensors"), "").unwrap();
     assert_eq!(model("org/ready", &offline(cache.path())).unwrap().folder, snapshot);
     let error = model("org/ready@v2", &offline(cache.path())).unwrap_err().to_string();
     assert!(
-        error.contains("org/ready@v2: there is no such folder") && error.contains("lacking: everything"),
+        error.contains("org/ready@v2: there is no such folder") && error.contains("missing: everything"),
         "{error}"
     );
 }

@@ -319,6 +319,6 @@ mod tests {
 
         fs_err::write(&path, r#"{"strategy": "shampoo"}"#).unwrap();
         let refused = FactorArguments::read(&path).unwrap_err().to_string();
-        assert!(refused.contains("\"shampoo\" is none of identity, diagonal, kfac, ekfac"), "{refused}");
+        assert!(refused.contains("\"shampoo\" is not one of identity, diagonal, kfac, ekfac"), "{refused}");
     }
 }
