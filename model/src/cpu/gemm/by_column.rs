@@ -73,15 +73,19 @@ impl Tiles {
     }
 }
 
-/// Copies `count` columns of each row, with values behind them while there are any: a copy of fixed size is
-/// one instruction.
+/// Copies `count` columns of each row, with values behind them while there are any: copies of one size are
+/// moves, where those of several are calls.
 fn copy<const N: usize>(tile: &mut [f32], a: Left<'_>, first: usize, count: usize) {
-    for (p, to) in tile.as_chunks_mut::<N>().0.iter_mut().enumerate() {
-        let from = &a.data[p * a.stride + first..];
-        match from.first_chunk() {
-            Some(from) => *to = *from,
-            None => to[..count].copy_from_slice(&from[..count]),
-        }
+    let lines = tile.as_chunks_mut::<N>().0;
+    let from = |p: usize| &a.data[p * a.stride + first..];
+    let spare = a.data.len().checked_sub(first + N);
+    let whole = spare.map_or(0, |spare| (spare / a.stride + 1).min(lines.len()));
+    let (lines, last) = lines.split_at_mut(whole);
+    for (p, to) in lines.iter_mut().enumerate() {
+        to.copy_from_slice(&from(p)[..N]);
+    }
+    for (p, to) in last.iter_mut().enumerate() {
+        to[..count].copy_from_slice(&from(whole + p)[..count]);
     }
 }
 
