@@ -288,7 +288,7 @@ fn models_that_moved_are_found_where_the_user_says_and_others_are_refused() {
     assert_eq!(ok(&place, &["--format", "json", "--checkpoint-folders", &one]), before);
     let wrong = folders[1].display().to_string();
     let none = fails(&place, &[&args[..], &["--checkpoint-folders", &wrong]].concat(), 1);
-    assert!(none.contains("none of the 1 checkpoints") && none.contains("not in"), "{none}");
+    assert!(none.contains("none of the 1 checkpoints") && none.contains("no longer in"), "{none}");
     let nowhere = fails(&place, &[&args[..], &["--checkpoint-folders", "nowhere/*"]].concat(), 1);
     assert!(nowhere.contains("--checkpoint-folders nowhere/*"), "{nowhere}");
 }

@@ -175,7 +175,7 @@ fn members_may_be_computed_in_parts() {
     place.add("pool");
     for refused in [dry(), place.run(&args)] {
         let says =
-            ["theta_0 of ensemble \"t\" is the adapter in ", "theta0, which is not there", "1 row lacks"];
+            ["theta_0 of ensemble \"t\" is the adapter in ", "theta0, which no longer exists", "1 row lacks"];
         refused.says(1, &says);
     }
 }

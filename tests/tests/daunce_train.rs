@@ -190,7 +190,7 @@ fn what_cannot_be_meant_is_refused() {
     let place = place();
     for (flags, words) in [
         (&["--models", "1"][..], "no covariance"),
-        (&["--models", "4..4"], "no models"),
+        (&["--models", "4..4"], "contains no model"),
         (&["--models", "0..18446744073709551615", "--dry-run"], "at most 1000000"),
         (&[], "--models"),
         (&["--models", "4", "--until", "agreement=0.8"], "--until"),

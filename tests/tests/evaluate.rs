@@ -225,7 +225,7 @@ fn models_do_tasks_and_go_on_after_a_stop() {
     assert!(!both.contains("row 21"), "{both}");
     assert_eq!(place.read("both/influential_examples.md"), examples);
     for (more, words) in [
-        (["--with", "report", "--influential", "no.md"], "no file"),
+        (["--with", "report", "--influential", "no.md"], "not a file"),
         (["--seed", "1", "--influential", "found.md"], "--with"),
     ] {
         let ask = ["evaluate", "text", "--data", "base.jsonl", "--report", "new"];

@@ -244,7 +244,7 @@ fn a_second_run_of_a_fit_is_refused_and_disturbs_nothing() {
     // What is not known to be of a fit is not gone on with.
     place.write("left/factors_h/notes", "");
     let refused = fit_run(&place, "h", &["--folder", "left"]);
-    refused.says(1, &["left/factors_h has files and no gstore.json", "remove the folder"]);
+    refused.says(1, &["left/factors_h has files but no gstore.json", "remove the folder"]);
 }
 
 /// A thread for each device, and a batch for each row, so that there are more units than devices.
@@ -356,7 +356,7 @@ fn factors_are_extended_as_they_were_fitted() {
     done.says(0, &[]);
     let report = done.json();
     assert!(report["rows"] == 12 && report["modules"] == 2, "{report}");
-    assert!(done.stderr.contains("as by --template plain, --max-length 48\n"), "{}", done.stderr);
+    assert!(done.stderr.contains("as with --template plain, --max-length 48\n"), "{}", done.stderr);
     done.lacks(&["the head"]);
     let of = |factors: &str| scores(&place, &["--factors", factors, "--target", "q"]);
     assert_near(&of("more"), &of("whole"), 1e-3);

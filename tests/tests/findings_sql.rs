@@ -143,7 +143,7 @@ fn views_are_saved_listed_read_and_dropped() {
     for sql in ["SELECT id FROM odd", "SELECT prompt FROM of_odd"] {
         place.run(&["view", "create", "odd", sql, "--force"]).says(2, &["the view odd would name itself"]);
     }
-    place.run(&["view", "drop", "odd"]).says(0, &["by the view `of_odd`, which"]);
+    place.run(&["view", "drop", "odd"]).says(0, &["the view `of_odd` cannot be read until"]);
     let done = place.run(&["query", "SELECT 1 AS one,\n  prompt FROM of_odd"]);
     let says = "the view `of_odd` cannot be read: there is no table `odd` (line 1, column 20 of its text)";
     done.fails(&[says]);

@@ -84,7 +84,7 @@ fn mistakes_are_refused_before_anything_runs() {
     let place = place();
     for (from, to, says) in [
         ("max-length = 64", "max-lenght = 64", "p.toml:20: `gstore train` has no option `max-lenght`"),
-        ("\"pool.jsonl\"", "\"pol.jsonl\"", "p.toml:16: stage warm: pol.jsonl is not there"),
+        ("\"pool.jsonl\"", "\"pol.jsonl\"", "p.toml:16: stage warm: pol.jsonl is missing"),
         ("top = 3", "", "p.toml:32: stage best"),
         ("${steps}", "${step}", "did you mean `steps`"),
         (
