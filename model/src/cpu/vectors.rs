@@ -52,39 +52,43 @@ impl Vectors {
 }
 
 impl Cpu {
-    /// Adds the dot products of rows, as wide as the vectors, to `sums`: that of row `r` and vector `v` to
-    /// `sums[r * stride + v]`. Products are of f32 at any precision of this backend.
+    /// The dot products of rows with vectors that are as wide, `[rows, vectors]`; of several lists the vectors
+    /// follow one another. Products are of f32 at any precision of this backend.
     ///
     /// # Panics
-    /// When the rows are not whole, or a sum is missing.
-    pub fn add_dots(&self, rows: &[f32], vectors: &Vectors, sums: &mut [f64], stride: usize) {
-        let (width, count) = (vectors.width, vectors.count());
-        if rows.is_empty() || count == 0 {
-            return;
-        }
-        assert!(rows.len().is_multiple_of(width), "rows of dot products");
-        let (n, apart) = (rows.len() / width, row_stride(width));
-        assert!(count <= stride && sums.len() >= (n - 1) * stride + count, "sums of dot products");
-        let kernel = &self.kernels.single;
-        let mut part = Buffer::take(count * n);
-        for chunk in steps(width, CHUNK) {
+    /// When the vectors have other widths, or the rows are not whole.
+    pub fn dots(&self, rows: &[f32], vectors: &[&Vectors]) -> Vec<f64> {
+        let count: usize = vectors.iter().map(|list| list.count()).sum();
+        let Some(Vectors { width, .. }) = vectors.first().filter(|_| count > 0 && !rows.is_empty()) else {
+            return Vec::new();
+        };
+        let is_whole = *width > 0 && rows.len().is_multiple_of(*width);
+        assert!(is_whole && vectors.iter().all(|list| list.width == *width), "operands of dot products");
+        let n = rows.len() / width;
+        let (mut sums, mut part) = (vec![0.0; n * count], Buffer::take(count * n));
+        for chunk in steps(*width, CHUNK) {
             for (at, span) in steps(chunk.len(), PART).enumerate() {
                 let start = chunk.start + span.start;
-                // Few vectors are read once for each panel, many rows once in all.
-                let left = Left::by_row(&vectors.values[start..], count, apart);
-                let panels = PackedMatrix::transposed(&rows[start..], width, span.len(), n);
+                let panels = PackedMatrix::transposed(&rows[start..], *width, span.len(), n);
                 let add = if at == 0 { Addend::Nothing } else { Addend::Destination };
-                for (first, cols, values) in panels.view().panels() {
-                    let to = Destination { data: &mut part[first..], stride: n, cols };
-                    kernel.panel(to, left, Panel::packed(values), Addends { bias: None, add });
+                let mut part = &mut part[..];
+                for list in vectors.iter().filter(|list| list.count() > 0) {
+                    let left = Left::by_row(&list.values[start..], list.count(), row_stride(*width));
+                    for (first, cols, values) in panels.view().panels() {
+                        let to = Destination { data: &mut part[first..], stride: n, cols };
+                        let extra = Addends { bias: None, add };
+                        self.kernels.single.panel(to, left, Panel::packed(values), extra);
+                    }
+                    part = &mut part[list.count() * n..];
                 }
             }
-            for (r, sums) in sums.chunks_mut(stride).enumerate() {
-                for (v, sum) in sums[..count].iter_mut().enumerate() {
+            for (r, sums) in sums.chunks_exact_mut(count).enumerate() {
+                for (v, sum) in sums.iter_mut().enumerate() {
                     *sum += f64::from(part[v * n + r]);
                 }
             }
         }
+        sums
     }
 }
 
@@ -102,22 +106,22 @@ mod tests {
     }
 
     #[test]
-    fn sums_grow_by_the_products_of_every_row_and_vector_at_every_size_and_level() {
+    fn products_are_those_of_every_row_and_vector_at_every_size_and_level() {
         for level in SimdLevel::available() {
             let cpu = Cpu::with_level(ComputePrecision::F32, level).unwrap();
             for (n, count, width) in [(1, 1, 1), (33, 1, 7), (5, 17, 513), (40, 65, 1024), (3, 2, 9000)] {
                 let (rows, fixed) = (drawn(n * width, 1), drawn(count * width, 2));
-                let stride = count + 1;
-                let mut sums = vec![0.5; n * stride];
-                cpu.add_dots(&rows, &vectors(&fixed, width), &mut sums, stride);
-                for (r, row) in rows.chunks(width).enumerate() {
-                    assert!(sums[r * stride + count] == 0.5, "what lies between the sums");
-                    for (v, vector) in fixed.chunks(width).enumerate() {
-                        let products = row.iter().zip(vector).map(|(a, b)| f64::from(*a) * f64::from(*b));
-                        let exact = 0.5 + products.sum::<f64>();
-                        let off = (sums[r * stride + v] - exact).abs();
-                        assert!(off < 2e-6 * (width as f64).sqrt(), "{level:?} {n} {count} {width}: {off}");
-                    }
+                // One list of all vectors, and lists of the first, of none and of the others.
+                let [all, first, none, rest] = [0..count, 0..1, 0..0, 1..count]
+                    .map(|of| vectors(&fixed[of.start * width..of.end * width], width));
+                let found = cpu.dots(&rows, &[&all]);
+                assert_eq!(found, cpu.dots(&rows, &[&first, &none, &rest]), "{level:?} {n} {count} {width}");
+                assert_eq!(found.len(), n * count);
+                for (at, found) in found.iter().enumerate() {
+                    let (row, vector) = (&rows[at / count * width..], &fixed[at % count * width..][..width]);
+                    let products = row.iter().zip(vector).map(|(a, b)| f64::from(*a) * f64::from(*b));
+                    let off = (found - products.sum::<f64>()).abs();
+                    assert!(off < 2e-6 * (width as f64).sqrt(), "{level:?} {n} {count} {width}: {off}");
                 }
             }
         }
@@ -129,12 +133,10 @@ mod tests {
         let (rows, fixed) = (drawn(n * width, 3), drawn(count * width, 4));
         for level in SimdLevel::available() {
             let cpu = Cpu::with_level(ComputePrecision::F32, level).unwrap();
-            let mut all = vec![0.0; n * count];
-            cpu.add_dots(&rows, &vectors(&fixed, width), &mut all, count);
+            let all = cpu.dots(&rows, &[&vectors(&fixed, width)]);
             for (r, v) in [(0, 0), (36, 18), (20, 7)] {
                 let (row, vector) = (&rows[r * width..][..width], &fixed[v * width..][..width]);
-                let mut alone = [0.0];
-                cpu.add_dots(row, &vectors(vector, width), &mut alone, 1);
+                let alone = cpu.dots(row, &[&vectors(vector, width)]);
                 assert_eq!(alone[0].to_bits(), all[r * count + v].to_bits(), "{level:?} {r} {v}");
             }
         }
@@ -143,9 +145,8 @@ mod tests {
     #[test]
     fn nothing_has_no_products() {
         let cpu = Cpu::new(ComputePrecision::F32);
-        let mut sums = [1.0];
-        cpu.add_dots(&[], &vectors(&[1.0, 2.0], 2), &mut sums, 1);
-        cpu.add_dots(&[1.0, 2.0], &Vectors::new(2), &mut sums, 1);
-        assert_eq!(sums, [1.0]);
+        assert!(cpu.dots(&[], &[&vectors(&[1.0, 2.0], 2)]).is_empty());
+        assert!(cpu.dots(&[1.0, 2.0], &[&Vectors::new(2)]).is_empty());
+        assert!(cpu.dots(&[1.0, 2.0], &[]).is_empty());
     }
 }

@@ -1,7 +1,7 @@
 //! Preconditioned queries in the form in which rows are multiplied with them.
 //!
 //! A score has the same bits with any other row and query, and on any thread, as the products of
-//! [`Cpu::add_dots`] have.
+//! [`Cpu::dots`] have.
 
 use std::ops::Range;
 
@@ -170,67 +170,15 @@ impl FilterColumns {
             self.right.push().iter_mut().zip(row).for_each(|(to, value)| *to = *value as f32);
         }
     }
-
-    /// How many there are.
-    fn count(&self) -> usize {
-        self.lengths.len()
-    }
-
-    /// Adds the products of tokens with each column to `sums`, whose rows are `stride` apart, from the inputs
-    /// `[tokens, input]` and the gradients of the outputs `[tokens, out]`.
-    fn add_token_products(
-        &self,
-        cpu: &Cpu,
-        (inputs, grads): (&[f32], &[f32]),
-        module: &Module,
-        (sums, stride): (&mut [f64], usize),
-    ) {
-        let tokens = inputs.len() / module.input;
-        let products = |rows: &[f32], vectors: &Vectors| {
-            let mut found = vec![0.0; tokens * vectors.count()];
-            cpu.add_dots(rows, vectors, &mut found, vectors.count());
-            found
-        };
-        let sums = sums.chunks_mut(stride);
-        if let ColumnForm::LowRank(rank) = self.form {
-            let columns = rank * self.count();
-            let (left, right) = (products(grads, &self.left), products(inputs, &self.right));
-            for ((sums, left), right) in sums.zip(left.chunks_exact(columns)).zip(right.chunks_exact(columns))
-            {
-                let pairs = left.chunks_exact(rank).zip(right.chunks_exact(rank));
-                sums.iter_mut().zip(pairs).for_each(|(sum, (left, right))| *sum += dot(left, right));
-            }
-            return;
-        }
-        let (columns, mapped) = (module.out * self.count(), products(inputs, &self.left));
-        for ((sums, mapped), grad) in
-            sums.zip(mapped.chunks_exact(columns)).zip(grads.chunks_exact(module.out))
-        {
-            for (sum, mapped) in sums.iter_mut().zip(mapped.chunks_exact(module.out)) {
-                *sum += mapped.iter().zip(grad).map(|(m, g)| m * f64::from(*g)).sum::<f64>();
-            }
-        }
-    }
 }
 
 /// The columns of a module: each query with each filter, the filters one after the other.
 pub(super) struct ModuleColumns(pub Vec<FilterColumns>);
 
 impl ModuleColumns {
-    fn count(&self) -> usize {
-        self.0.iter().map(FilterColumns::count).sum()
-    }
-
     /// Products of gradients with all columns, `[rows, columns]`.
-    pub(super) fn products(&self, cpu: &Cpu, gradients: &[f32], module: &Module) -> Vec<f64> {
-        let stride = self.count();
-        let mut sums = vec![0.0; gradients.len() / module.len().max(1) * stride];
-        let mut first = 0;
-        for part in &self.0 {
-            cpu.add_dots(gradients, &part.left, sums.get_mut(first..).unwrap_or_default(), stride);
-            first += part.count();
-        }
-        sums
+    pub(super) fn products(&self, cpu: &Cpu, gradients: &[f32]) -> Vec<f64> {
+        cpu.dots(gradients, &self.left())
     }
 
     /// Products of all tokens with all columns, `[tokens, columns]`, from the inputs `[tokens, input]` and the
@@ -241,17 +189,30 @@ impl ModuleColumns {
         (inputs, grads): (&[f32], &[f32]),
         module: &Module,
     ) -> Vec<f64> {
-        let stride = self.count();
-        let mut all = vec![0.0; inputs.len() / module.input * stride];
+        let (left, mut all) = (self.left(), Vec::new());
+        let right: Vec<&Vectors> = self.0.iter().map(|filter| &filter.right).collect();
         let parts = inputs.chunks(TOKENS * module.input).zip(grads.chunks(TOKENS * module.out));
-        for (rows, sums) in parts.zip(all.chunks_mut(TOKENS * stride.max(1))) {
-            let mut first = 0;
-            for part in &self.0 {
-                part.add_token_products(cpu, rows, module, (&mut sums[first..], stride));
-                first += part.count();
+        for (inputs, grads) in parts {
+            if let Some(ColumnForm::LowRank(rank)) = self.0.first().map(|filter| filter.form) {
+                let (left, right) = (cpu.dots(grads, &left), cpu.dots(inputs, &right));
+                let pairs = left.chunks_exact(rank).zip(right.chunks_exact(rank));
+                all.extend(pairs.map(|(left, right)| dot(left, right)));
+                continue;
+            }
+            let mapped = cpu.dots(inputs, &left);
+            let of_token = mapped.len() / (inputs.len() / module.input);
+            for (token, grad) in grads.chunks_exact(module.out).enumerate() {
+                let of =
+                    |mapped: &[f64]| mapped.iter().zip(grad).map(|(m, g)| m * f64::from(*g)).sum::<f64>();
+                let mapped = mapped[token * of_token..][..of_token].chunks_exact(module.out);
+                all.extend(mapped.map(of));
             }
         }
         all
+    }
+
+    fn left(&self) -> Vec<&Vectors> {
+        self.0.iter().map(|filter| &filter.left).collect()
     }
 }
 
@@ -293,7 +254,7 @@ mod tests {
         };
         let mut whole = columns(false, None);
         whole.push(&matrix);
-        let expected = ModuleColumns(vec![whole]).products(&cpu, &gradient, &module)[0];
+        let expected = ModuleColumns(vec![whole]).products(&cpu, &gradient)[0];
         let mut of_tokens = columns(true, Some(4));
         of_tokens.push(&matrix);
         let mut low = columns(true, Some(2));

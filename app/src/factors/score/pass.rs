@@ -166,7 +166,7 @@ fn row_scores(
         Multiplier::Columns { modules: columns, .. } => {
             engine.gradients(&samples, Measurement::Loss, &wanted, rotated, &mut |module, gradients| {
                 let Some(columns) = &columns[module] else { return Ok(()) };
-                let found = columns.products(cpu, gradients, &modules[module]);
+                let found = columns.products(cpu, gradients);
                 let at = part(module);
                 let found = found.chunks_exact(count.max(1));
                 // Every value of a gradient is in each of its scores, so these alone are looked at.

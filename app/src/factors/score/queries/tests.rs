@@ -148,7 +148,7 @@ fn columns_of_segments_are_those_of_power_series_from_the_last_to_the_first() {
         let all = through_segments(&module, how, (&filters, &factors), &gradients, none).expect("finite");
         let values = |columns: FilterColumns| {
             let cpu = Cpu::new(ComputePrecision::F32);
-            let values = ModuleColumns(vec![columns]).products(&cpu, &[1.0, 0.0, 0.0, 1.0], &module);
+            let values = ModuleColumns(vec![columns]).products(&cpu, &[1.0, 0.0, 0.0, 1.0]);
             // Of the second of two queries.
             [values[1], values[3]]
         };
