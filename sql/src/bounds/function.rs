@@ -84,7 +84,7 @@ impl ScalarUDFImpl for BoundedFunction {
         let total = bytes.iter().fold(0u64, |sum, bytes| sum.saturating_add(*bytes));
         let is_ordinary = total <= ORDINARY;
         let takes_long = self.growth.takes_long();
-        if is_ordinary && !(takes_long && args.number_rows > 1) {
+        if is_ordinary && !(takes_long && args.number_rows > 0) {
             return self.engine.invoke_with_args(args);
         }
         let piece = |rows: Range<usize>| {
@@ -111,14 +111,24 @@ impl ScalarUDFImpl for BoundedFunction {
 }
 
 impl BoundedFunction {
-    /// What the function gives for rows with so many pairs each, in runs of at most `most`.
+    /// What the function gives for rows with so many pairs each, in runs of at most `most`, unless the
+    /// statement is stopped.
     fn compared(&self, args: ScalarFunctionArgs, pairs: &[u64], most: u64) -> DfResult<ColumnarValue> {
-        let total = pairs.iter().fold(0u64, |sum, pairs| sum.saturating_add(*pairs));
-        if total <= most || !self.compares_each_row(&args.args) {
-            return self.engine.invoke_with_args(args);
+        self.budget.check()?;
+        let each_row = self.compares_each_row(&args.args);
+        let total = match each_row {
+            true => pairs.iter().fold(0u64, |sum, pairs| sum.saturating_add(*pairs)),
+            false => pairs.iter().copied().max().unwrap_or(0),
+        };
+        if each_row && total > most {
+            let found = at_length(|| self.each(runs(pairs, most), |rows| self.of_rows(&args, rows)))?;
+            return Ok(ColumnarValue::Array(joined(&found)?));
         }
-        let found = at_length(|| self.each(runs(pairs, most), |rows| self.of_rows(&args, rows)))?;
-        Ok(ColumnarValue::Array(joined(&found)?))
+        let compare = || self.engine.invoke_with_args(args);
+        match self.budget.gives_way(total) {
+            true => at_length(compare),
+            false => compare(),
+        }
     }
 
     /// Whether a call takes as long as its rows have pairs together: constants are compared once for all
@@ -264,6 +274,7 @@ mod tests {
     use gstore_core::Cancel;
 
     use super::*;
+    use crate::bounds::TURN_PAIRS;
     use crate::error::SqlErrorKind;
 
     #[test]
@@ -279,6 +290,7 @@ mod tests {
             pool: Arc::new(UnboundedMemoryPool::default()),
             constants: AtomicU64::new(0),
             pairs: AtomicU64::new(0),
+            compared: AtomicU64::new(0),
             planned: AtomicBool::new(false),
             takes_long: AtomicBool::new(false),
             cancel: OnceLock::new(),
@@ -381,8 +393,22 @@ mod tests {
         function.budget.ends_with(&cancel);
         assert!(function.compared(args.clone(), &[36, 49], 40).is_ok());
         cancel.raise();
-        let error = SqlError::from(function.compared(args, &[36, 49], 40).unwrap_err());
-        assert_eq!(error.kind(), SqlErrorKind::Cancelled);
+        // In two runs, and in one.
+        for most in [40, RUN_PAIRS] {
+            let error = SqlError::from(function.compared(args.clone(), &[36, 49], most).unwrap_err());
+            assert_eq!(error.kind(), SqlErrorKind::Cancelled);
+        }
+    }
+
+    #[test]
+    fn calls_give_way_by_the_pairs_of_those_before() {
+        let budget = bounded(levenshtein(), Growth::Pairs).budget;
+        let small = TURN_PAIRS / 4;
+        let calls: Vec<bool> = (0..12).map(|_| budget.gives_way(small)).collect();
+        let (keep, give) = ([false; 4], [true; 4]);
+        assert_eq!(calls, [keep, give, keep].concat());
+        assert!(budget.gives_way(TURN_PAIRS), "it is long by itself");
+        assert!(budget.gives_way(TURN_PAIRS));
     }
 
     #[test]
@@ -439,14 +465,17 @@ mod tests {
 
     #[test]
     fn a_raised_flag_ends_a_call_with_few_patterns() {
-        let (words, patterns) = (texts(&[Some("ab"), Some("cd")]), texts(&[Some("a"), Some("c")]));
-        let function = bounded(regexp_replace(), Growth::Matches);
-        let args = call([words, patterns, constant(&texts(&[Some("x")]))], 2, DataType::Utf8);
-        let cancel = Arc::new(Cancel::new());
-        function.budget.ends_with(&cancel);
-        assert!(function.invoke_with_args(args.clone()).is_ok());
-        cancel.raise();
-        let error = SqlError::from(function.invoke_with_args(args).unwrap_err());
-        assert_eq!(error.kind(), SqlErrorKind::Cancelled);
+        let (words, patterns) = ([Some("ab"), Some("cd")], [Some("a"), Some("c")]);
+        for rows in [1, 2] {
+            let (words, patterns) = (texts(&words[..rows]), texts(&patterns[..rows]));
+            let function = bounded(regexp_replace(), Growth::Matches);
+            let args = call([words, patterns, constant(&texts(&[Some("x")]))], rows, DataType::Utf8);
+            let cancel = Arc::new(Cancel::new());
+            function.budget.ends_with(&cancel);
+            assert!(function.invoke_with_args(args.clone()).is_ok());
+            cancel.raise();
+            let error = SqlError::from(function.invoke_with_args(args).unwrap_err());
+            assert_eq!(error.kind(), SqlErrorKind::Cancelled);
+        }
     }
 }

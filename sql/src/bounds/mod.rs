@@ -61,6 +61,8 @@ const MAX_REPEATED: u64 = 256 << 20;
 
 /// Most comparisons of one call for one row, and of all that a plan is made with.
 const MAX_PAIRS: u64 = 1 << 28;
+/// Comparisons after which other statements are to have their turn: some 3 ms.
+const TURN_PAIRS: u64 = 1 << 20;
 
 /// What the functions of one statement may still make.
 #[derive(Debug)]
@@ -70,6 +72,8 @@ pub(super) struct Budget {
     constants: AtomicU64,
     /// Comparisons of constants made so far.
     pairs: AtomicU64,
+    /// Comparisons of rows so far.
+    compared: AtomicU64,
     planned: AtomicBool,
     /// Whether the plan has functions that look at `cancel`.
     takes_long: AtomicBool,
@@ -125,6 +129,14 @@ impl Budget {
             true => Err(SqlError::cancelled().into()),
             false => Ok(()),
         }
+    }
+
+    /// Whether this call, which compares so many pairs, is one in which other statements are to have their
+    /// turn. Those of small batches are counted together, since no operator may yield between these. Of a
+    /// long stretch of calls and not of one each time: a short one is over before another thread has come.
+    fn gives_way(&self, pairs: u64) -> bool {
+        let before = self.compared.fetch_add(pairs, Ordering::Relaxed);
+        pairs >= TURN_PAIRS || (before / TURN_PAIRS) % 2 == 1
     }
 
     /// Bytes of the constants that the plan has.
@@ -226,6 +238,7 @@ pub(super) fn limit(state: &mut SessionState, pool: &Arc<dyn MemoryPool>) -> DfR
         pool: Arc::clone(pool),
         constants: AtomicU64::new(0),
         pairs: AtomicU64::new(0),
+        compared: AtomicU64::new(0),
         planned: AtomicBool::new(false),
         takes_long: AtomicBool::new(false),
         cancel: OnceLock::new(),

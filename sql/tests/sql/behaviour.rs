@@ -181,7 +181,8 @@ fn a_raised_flag_stops_a_statement() {
     assert_eq!(run("SELECT 1").unwrap_err().kind(), SqlErrorKind::Cancelled);
 }
 
-/// One batch of comparisons or of patterns takes minutes. The only worker has other statements meanwhile.
+/// One batch of comparisons or of patterns takes minutes, or very many do between two yields. The only worker
+/// has other statements meanwhile.
 #[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn a_raised_flag_stops_a_statement_that_does_not_yield() {
     let (_store, session) = session(1);
@@ -189,6 +190,8 @@ async fn a_raised_flag_stops_a_statement_that_does_not_yield() {
     for sql in [
         "SELECT max(levenshtein(repeat('ab', 1000) || range, repeat('ba', 1000) || range)) FROM range(8192)",
         r"SELECT count(regexp_replace('a' || range, '\w{50}' || range, 'x')) FROM range(8192)",
+        "SELECT count(*) FROM range(100000) a JOIN range(100000) b ON a.range % 2 = b.range % 2 \
+         AND levenshtein(repeat('ab', 15) || a.range, repeat('ba', 15) || b.range) < 0",
     ] {
         let cancel = Arc::new(Cancel::new());
         let asked = StatementOptions { cancel: Arc::clone(&cancel), ..StatementOptions::default() };
