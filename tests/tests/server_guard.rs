@@ -95,6 +95,44 @@ fn certificates_protect_both_sides() {
     assert!(log.contains("the certificate of a client was refused"), "{log}");
 }
 
+/// Whether a second connection goes on with the TLS session of the first.
+fn is_resumed(place: &Place, address: &str, version: &str) -> bool {
+    let connect = |session: &str| {
+        // What a session is resumed with comes after the handshake.
+        let line = format!(
+            "sleep 0.5 | openssl s_client -connect {address} -{version} -alpn h2 -CAfile ca.pem -cert client.pem \
+             -key client.key {session} of_{version}"
+        );
+        let output = Command::new("sh").args(["-c", &line]).current_dir(place.path("")).output();
+        String::from_utf8_lossy(&output.expect("a shell").stdout).into_owned()
+    };
+    let first = connect("-sess_out");
+    assert!(first.contains("New, TLSv1"), "{first}");
+    connect("-sess_in").contains("Reused, TLSv1")
+}
+
+#[test]
+fn each_connection_has_the_certificate_of_its_client_verified() {
+    if !has_openssl() {
+        return;
+    }
+    let place = Place::with_store();
+    token(&place, "laptop");
+    certificate(&place, "ca", None);
+    for name in ["server", "client"] {
+        certificate(&place, name, Some("ca"));
+    }
+    let tls = ["--tls-cert", "server.pem", "--tls-key", "server.key"];
+    let mutual = ["--client-ca", "ca.pem"];
+    for (more, resumed) in [(&mutual[..0], true), (&mutual[..], false)] {
+        let server = Served::start(&place, &[&tls[..], more].concat());
+        let address = server.address.trim_start_matches("grpc+tls://");
+        for version in ["tls1_2", "tls1_3"] {
+            assert_eq!(is_resumed(&place, address, version), resumed, "{version} {more:?}");
+        }
+    }
+}
+
 #[test]
 fn a_file_of_tls_that_cannot_be_used_is_named() {
     if !has_openssl() {

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant, SystemTime};
 use gstore_core::locked;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::crypto::ring;
-use tokio_rustls::rustls::server::WebPkiClientVerifier;
+use tokio_rustls::rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use tokio_rustls::rustls::sign::SingleCertAndKey;
 use tokio_rustls::rustls::{Error, RootCertStore, ServerConfig};
 
@@ -126,5 +126,11 @@ fn config(files: &Tls) -> Result<Arc<ServerConfig>, String> {
     let key = SingleCertAndKey::from(pem::certified_key(&certificate, &key)?);
     let mut config = builder.with_cert_resolver(Arc::new(key));
     config.alpn_protocols = ALPN.map(<[u8]>::to_vec).into();
+    if files.client_ca.is_some() {
+        // A session that goes on keeps the certificate of its client, which is not verified again, though it
+        // may have expired.
+        config.session_storage = Arc::new(NoServerSessionStorage {});
+        config.send_tls13_tickets = 0;
+    }
     Ok(Arc::new(config))
 }
