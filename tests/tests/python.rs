@@ -42,6 +42,15 @@ fn pyarrow_and_polars_read_a_store() {
     let options = DeleteOptions { command: "test".to_owned(), purge: false, ..DeleteOptions::default() };
     store.delete(store.snapshot().unwrap().dataset("pool").unwrap(), &gone, options).expect("deleted");
 
+    // Nothing is left of this one, and no file.
+    let data = dir.path().join("emptied.jsonl");
+    world::write_samples(&data, 3);
+    world::register(&store, "emptied", &data).expect("registered");
+    world::run(&store, world::request("emptied", &[Kind::Loss])).expect("ingested");
+    let options = DeleteOptions { command: "test".to_owned(), purge: true, ..DeleteOptions::default() };
+    let all = RowSet::from_range(0..3);
+    store.delete(store.snapshot().unwrap().dataset("emptied").unwrap(), &all, options).expect("purged");
+
     let document = fs_err::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/python.md"))
         .expect("the document");
     let file = dir.path().join("read_store.py");
@@ -53,6 +62,8 @@ fn pyarrow_and_polars_read_a_store() {
         printed.contains("248 rows x 256 float16 of f16")
             && printed.contains("248 rows x 256 int8 of i1")
             && printed.contains("pool: 248 samples")
+            && printed.contains("emptied: 0 samples, no file")
+            && printed.lines().any(|line| line.starts_with("emptied/loss") && line.ends_with(": empty"))
             && printed.contains("polars agrees"),
         "{printed}"
     );
