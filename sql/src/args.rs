@@ -162,7 +162,7 @@ fn value(scalar: &ScalarValue) -> Result<Value, SqlError> {
                 Ok(ScalarValue::Int64(Some(number))) => Value::from(number),
                 _ => Value::from(scalar.to_string()),
             },
-            _ if scalar.data_type().is_floating() => {
+            _ if scalar.data_type().is_floating() || scalar.data_type().is_decimal() => {
                 let digits = scalar.to_string();
                 // One that is written with an exponent or a fraction may be whole: 1e3. -0 is no integer.
                 match digits.parse::<i64>().ok().filter(|whole| whole.to_string() == digits) {

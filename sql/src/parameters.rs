@@ -12,7 +12,7 @@ use datafusion::arrow::datatypes::DataType;
 use datafusion::scalar::ScalarValue;
 use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast::{
-    Expr as Ast, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, Select, SelectItem,
+    Expr as Ast, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, Select, SelectItem, Spanned,
     Statement as Sql, Value as AstValue,
 };
 use serde_json::Value;
@@ -249,8 +249,8 @@ pub(crate) fn names(statement: &mut Statement) -> Result<Vec<String>, SqlError> 
     for (place, text) in &found {
         let name =
             text.strip_prefix('$').filter(|name| !name.is_empty() && *name != "0").ok_or_else(|| {
-                let why =
-                    format!("`{text}` among other parameters; write $1 or $name for each, or ? for each");
+                let what = if text == "?" { "among other parameters" } else { "is no parameter" };
+                let why = format!("`{text}` {what}; write $1 or $name for each, or ? for each");
                 SqlError::invalid(why).at((place.line, place.column))
             })?;
         if !names.iter().any(|known| known == name) {
@@ -275,7 +275,24 @@ pub(crate) fn replace(
     statement: &mut Statement,
     value: impl Fn(&str) -> Option<Result<Ast, SqlError>>,
 ) -> Result<(), SqlError> {
-    inner(statement).map_or(Ok(()), |sql| replace_each(sql, |e| placeholder(e).and_then(&value)))
+    inner(statement).map_or(Ok(()), |sql| replace_each(sql, |e| in_place(e, &value)))
+}
+
+/// What `value` gives for a parameter, at the place where that is written: errors say it. `None` of anything
+/// else.
+fn in_place(
+    expr: &Ast,
+    value: impl Fn(&str) -> Option<Result<Ast, SqlError>>,
+) -> Option<Result<Ast, SqlError>> {
+    let (value, span) = (value(placeholder(expr)?)?, expr.span());
+    Some(value.map(|mut value| {
+        visit_expressions_mut(&mut value, |part| {
+            if let Ast::Value(part) = part {
+                part.span = span;
+            }
+        });
+        value
+    }))
 }
 
 /// Puts what `other` gives in the place of expressions; where it gives nothing they stay.
@@ -317,8 +334,10 @@ fn among(call: &Ast, value: impl Fn(&str) -> Option<Result<Ast, SqlError>>) -> O
     else {
         return None;
     };
-    let list = placeholder(list).filter(|_| name.value.eq_ignore_ascii_case("list_contains"))?;
-    let mut list = match value(list)? {
+    if !name.value.eq_ignore_ascii_case("list_contains") {
+        return None;
+    }
+    let mut list = match in_place(list, value)? {
         Ok(Ast::Array(list)) => list.elem,
         Ok(_) => return None,
         Err(error) => return Some(Err(error)),

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use arrow_array::types::Int64Type;
 use arrow_array::{
-    ArrayRef, Float64Array, Int32Array, ListArray, RecordBatch, StringArray, Time64MicrosecondArray,
+    ArrayRef, Decimal128Array, Float64Array, Int32Array, ListArray, RecordBatch, StringArray,
+    Time64MicrosecondArray,
 };
 use arrow_schema::{DataType, Schema, TimeUnit};
 use futures::TryStreamExt;
@@ -106,6 +107,7 @@ async fn values_that_do_not_fit_are_refused() {
         ("SELECT $1", json!([1, 2]), "2 parameters are given, and the statement has 1"),
         ("SELECT $a", json!({"b": 1}), "the statement has no parameter $b"),
         ("SELECT $1, ?", json!([1]), "`?` among other parameters"),
+        ("SELECT $0", json!([1]), "`$0` is no parameter; write $1 or $name for each"),
         ("SELECT $1, $a", json!([1, 1]), "numbers or names, not both"),
         ("SELECT $5000", json!([]), "parameters go up to $1000"),
         ("SELECT id FROM influence($1, 'target')", json!(["pol"]), "did you mean \"pool\""),
@@ -122,6 +124,29 @@ async fn values_that_do_not_fit_are_refused() {
     }
     values.add(Some("a"), &json!(1)).unwrap();
     assert!(values.add(Some("$a"), &json!(1)).is_err());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn errors_of_values_are_where_the_parameters_are() {
+    let (_store, session) = session(1);
+    for (sql, given, place) in [
+        ("SELECT id FROM influence($1, 'target')", json!(["pol"]), (1, 26)),
+        ("SELECT id\nFROM influence('pool', $target)", json!({"target": 7}), (2, 24)),
+        // At the name of the option.
+        ("SELECT id\nFROM influence('pool', 'target', k => ?)", json!([-3]), (2, 34)),
+    ] {
+        let error = rows(&session, sql, &values(&given)).await.unwrap_err();
+        assert_eq!(error.position(), Some(place), "{sql}: {error}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_whole_decimal_is_a_number_of_rows() {
+    let (_store, session) = session(1);
+    let three = Decimal128Array::from(vec![3]).with_precision_and_scale(1, 0).unwrap();
+    let row = RecordBatch::try_from_iter([("1", Arc::new(three) as ArrayRef)]).unwrap();
+    let sql = "SELECT count(*) FROM influence('pool', 'target', k => $1)";
+    assert_eq!(rows(&session, sql, &Parameters::of_row(&row).unwrap()).await.unwrap(), "|3|");
 }
 
 #[test]
