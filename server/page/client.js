@@ -58,8 +58,12 @@ function post(body, signal) {
   }));
 }
 
-// Numbers that JSON would change come as `{"$number": "9007199254740993"}`.
-const exact = (key, value) => (typeof value?.$number === 'string' ? new Exact(value.$number) : value);
+// Numbers that JSON would change come as `{"$number": "9007199254740993"}`. The `$` is an escape, as in no name of a column
+// or a field; they get another key, which nobody who wrote data knows, so that nothing that is called so becomes a number.
+const MARK = '{"\\u0024number":';
+const NUMBER = `number ${Math.random()}`;
+const exact = (key, value) => (typeof value?.[NUMBER] === 'string' ? new Exact(value[NUMBER]) : value);
+const parsed = (text) => (text.includes(MARK) ? JSON.parse(text.replaceAll(MARK, `{"${NUMBER}":`), exact) : JSON.parse(text));
 
 // Rows of a statement: `{ columns, rows, notes, statement, milliseconds }`. `asked` may have parameters, order, skip, limit,
 // snapshot, and `onRows`, which hears how many have come.
@@ -88,8 +92,7 @@ export async function ask(sql, { signal, onRows, ...asked } = {}) {
   const end = JSON.parse(lines.pop());
   if (end.error) throw new Failure(end.error.code, end.error.message);
   if (end.rows !== lines.length) throw new Failure('unavailable', 'The answer broke off.');
-  const rows = lines.map((text) => (text.includes('{"$number":') ? JSON.parse(text, exact) : JSON.parse(text)));
-  return { ...head, rows, notes: end.notes, milliseconds: performance.now() - began };
+  return { ...head, rows: lines.map(parsed), notes: end.notes, milliseconds: performance.now() - began };
 }
 
 // The rows alone.

@@ -1,7 +1,8 @@
 //! JSON for readers whose numbers are doubles: what such a reader would change comes as `{"$number":"..."}`.
 //!
 //! These are whole numbers beyond 2^53, decimals of more than 15 digits, and numbers that are not finite,
-//! which JSON has no words for.
+//! which JSON has no words for. The `$` is written as an escape, which those of the names of columns and the
+//! keys of maps never are: a reader of the text can tell a number from a struct with such a field.
 
 use std::fmt::{Debug, Display};
 use std::io::Write;
@@ -86,7 +87,7 @@ fn write_value(out: &mut Vec<u8>, as_number: bool, value: impl Display) {
     // Writing to memory does not fail.
     let _ = match as_number {
         true => write!(out, "{value}"),
-        false => write!(out, "{{\"$number\":\"{value}\"}}"),
+        false => write!(out, "{{\"\\u0024number\":\"{value}\"}}"),
     };
 }
 
@@ -100,7 +101,9 @@ mod tests {
 
     use arrow_array::{
         ArrayRef, Decimal128Array, Float32Array, Float64Array, Int64Array, ListArray, RecordBatch,
+        StringArray, StructArray,
     };
+    use arrow_schema::Field;
 
     use crate::output::ResultWriter;
 
@@ -126,10 +129,24 @@ mod tests {
         assert_eq!(writer.finish().unwrap(), 3);
         assert_eq!(
             String::from_utf8(out).unwrap(),
-            "{\"i\":{\"$number\":\"9007199254740993\"},\"f\":0.1,\"g\":0.1,\"d\":123.45,\
-             \"l\":[1.5,{\"$number\":\"inf\"},null]}\n\
-             {\"i\":-5,\"f\":{\"$number\":\"NaN\"},\"g\":1e20,\"d\":{\"$number\":\"12345678901234567.89\"},\"l\":null}\n\
-             {\"i\":null,\"f\":{\"$number\":\"-inf\"},\"g\":-0.0,\"d\":0.00,\"l\":[]}\n"
+            "{\"i\":{\"\\u0024number\":\"9007199254740993\"},\"f\":0.1,\"g\":0.1,\"d\":123.45,\
+             \"l\":[1.5,{\"\\u0024number\":\"inf\"},null]}\n\
+             {\"i\":-5,\"f\":{\"\\u0024number\":\"NaN\"},\"g\":1e20,\"d\":{\"\\u0024number\":\"12345678901234567.89\"},\"l\":null}\n\
+             {\"i\":null,\"f\":{\"\\u0024number\":\"-inf\"},\"g\":-0.0,\"d\":0.00,\"l\":[]}\n"
         );
+    }
+
+    #[test]
+    fn what_is_called_like_a_number_is_told_from_one() {
+        let text: ArrayRef = Arc::new(StringArray::from(vec!["7"]));
+        let field = Arc::new(Field::new("$number", text.data_type().clone(), false));
+        let object: ArrayRef = Arc::new(StructArray::from(vec![(field, Arc::clone(&text))]));
+        let batch = RecordBatch::try_from_iter([("o", object), ("$number", text)]).unwrap();
+        let mut out = Vec::new();
+        let mut writer = ResultWriter::exact_json(&batch.schema(), &mut out);
+        writer.write(&batch).unwrap();
+        writer.finish().unwrap();
+        let written = "{\"o\":{\"$number\":\"7\"},\"$number\":\"7\"}\n";
+        assert_eq!(String::from_utf8(out).unwrap(), written);
     }
 }
