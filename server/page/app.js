@@ -15,7 +15,7 @@ let leave;
 // `#/query?sql=..` as a view and its parameters.
 function place() {
   const [path, text] = location.hash.replace(/^#\/?/, '').split('?', 2);
-  return { view: path in VIEWS ? path : 'store', parameters: new URLSearchParams(text ?? '') };
+  return { view: Object.hasOwn(VIEWS, path) ? path : 'store', parameters: new URLSearchParams(text ?? '') };
 }
 
 async function show() {

@@ -43,12 +43,16 @@ FROM whole LEFT JOIN best ON whole.value IS NOT DISTINCT FROM best.value ORDER B
 async function overlap(host, { pool, target, other, k, by }, signal) {
   const ranked = (at) => `SELECT row, row_number() OVER (ORDER BY score DESC, row) AS rank FROM influence($1, ${at}, k => $4${by})`;
   const found = await rows(`WITH a AS (${ranked('$2')}), b AS (${ranked('$3')})
-SELECT a.rank AS rank_a, b.rank AS rank_b FROM a JOIN b ON a.row = b.row`, { parameters: [pool, target, other, k], signal });
+SELECT a.rank AS rank_a, b.rank AS rank_b FROM a FULL JOIN b ON a.row = b.row`, { parameters: [pool, target, other, k], signal });
+  if (found.length === 0) throw new Error('No row has a score.');
+  const both = found.filter((row) => row.rank_a !== null && row.rank_b !== null);
+  // Fewer than `k` where fewer rows have a score.
+  const best = Math.max(...['rank_a', 'rank_b'].map((rank) => found.filter((row) => row[rank] !== null).length));
   // A row is in both rankings of the best n from the worse of its two ranks on.
-  const steps = [...new Set(Array.from({ length: 40 }, (_, i) => Math.max(1, Math.round((k * (i + 1)) / 40))))];
-  const common = steps.map((n) => found.filter((row) => Math.max(row.rank_a, row.rank_b) <= n).length);
-  const share = found.length / k;
-  const text = `${number.format(found.length)} of the best ${number.format(k)} rows are in both (${(100 * share).toFixed(1)} %; Jaccard ${(found.length / (2 * k - found.length)).toFixed(3)}).`;
+  const steps = [...new Set(Array.from({ length: 40 }, (_, i) => Math.max(1, Math.round((best * (i + 1)) / 40))))];
+  const common = steps.map((n) => both.filter((row) => Math.max(row.rank_a, row.rank_b) <= n).length);
+  const share = both.length / best;
+  const text = `${number.format(both.length)} of the best ${number.format(best)} rows are in both (${(100 * share).toFixed(1)} %; Jaccard ${(both.length / found.length).toFixed(3)}).`;
   line(host, { title: `${target} and ${other}`, text, x: steps, y: common.map((n, i) => n / steps[i]), label: 'best rows of each', unit: 'in both',
     rows: { columns: ['best rows', 'in both'], values: steps.map((n, i) => [n, common[i]]) } }, signal);
 }

@@ -94,12 +94,12 @@ export function shown(value, most = 200) {
   return visible(line).replace(/\s+/g, ' ');
 }
 
-// A value with nothing left out or escaped.
-export function whole(value) {
+// A value with nothing left out or escaped; with an `indent` on lines of its own.
+export function whole(value, indent) {
   if (value === null || value === undefined) return '';
   if (typeof value !== 'object' || value instanceof Exact) return String(value);
   // Marked while it is text among others, so that it has no quotes.
-  const marked = JSON.stringify(value, function mark(key, plain) { return this[key] instanceof Exact ? `\u0001${this[key]}\u0001` : plain; });
+  const marked = JSON.stringify(value, function mark(key, plain) { return this[key] instanceof Exact ? `\u0001${this[key]}\u0001` : plain; }, indent);
   return marked.replace(/"\\u0001([^"\\]*)\\u0001"/g, '$1');
 }
 

@@ -219,9 +219,9 @@ class View {
   // The address bar has the statement; no entry of the browser's history for each run.
   keep() { window.history.replaceState(null, '', this.link()); }
 
-  share() {
+  async share() {
     this.keep();
-    copy(location.href);
+    await copy(location.href);
     say('The link is copied; it has the statement, not the rows.');
   }
 
@@ -253,7 +253,7 @@ class View {
     fill(this.detail,
       h('div', { class: 'bar' }, h('h3', {}, 'Row'),
         h('button', { type: 'button', onclick: () => copy(whole(row[column.name])) }, `Copy ${column.name}`),
-        h('button', { type: 'button', onclick: () => copy(JSON.stringify(row, null, 2)) }, 'Copy row'),
+        h('button', { type: 'button', onclick: () => copy(whole(row, 2)) }, 'Copy row'),
         'id' in row && h('a', { class: 'button', href: `#/why?${why}` }, 'Why'),
         h('button', { type: 'button', 'aria-label': 'Close', onclick: () => this.close() }, '×')),
       h('dl', {}, ordered.map((name) => [h('dt', {}, name), value(name)])));

@@ -1,6 +1,6 @@
 // Why a row has its score, and which rows help or hurt a target: proponents and opponents side by side.
 
-import { add, cut, field, fill, h, number, score, select, size } from './dom.js';
+import { add, cut, field, fill, h, number, score, select, size, whole } from './dom.js';
 import { ask, comparable, literal, name, ofKind, rows } from './client.js';
 
 // The text of a sample's line: its messages, its prompt and completion, its text, or the line itself.
@@ -8,10 +8,10 @@ export function recordOf(line) {
   let record;
   try { record = JSON.parse(line); } catch { record = undefined; }
   const part = (role, text) => h('div', { class: `message ${role}` }, h('span', { class: 'role' }, role), cut(typeof text === 'string' ? text : JSON.stringify(text, null, 1) ?? ''));
-  if (Array.isArray(record?.messages)) return h('div', { class: 'record' }, record.messages.map((m) => part(String(m.role), m.content)));
-  if (record && 'prompt' in record) return h('div', { class: 'record' }, part('prompt', record.prompt), part('completion', record.completion ?? ''));
+  if (Array.isArray(record?.messages)) return h('div', { class: 'record' }, record.messages.map((m) => part(String(m?.role), m?.content)));
+  if (record && typeof record === 'object' && 'prompt' in record) return h('div', { class: 'record' }, part('prompt', record.prompt), part('completion', record.completion ?? ''));
   if (typeof record?.text === 'string') return h('div', { class: 'record' }, cut(record.text));
-  return h('div', { class: 'record' }, cut(line ?? 'The line of this row is not stored.'));
+  return h('div', { class: 'record' }, cut(whole(line ?? 'The line of this row is not stored.')));
 }
 
 // What influence is asked for: a target, or a prompt with its completion. Texts are parameters.

@@ -105,6 +105,18 @@ if (!process.env.GSTORE_MOCK) {
   await run("SELECT 9007199254740993 AS n, CAST('NaN' AS DOUBLE) AS f");
   assert.equal(await cell(0, 0).textContent(), '9007199254740993');
   assert.equal(await cell(0, 1).textContent(), 'NaN');
+  // A field or a column that is called like the mark of such a number is none, and a row is copied as it is shown.
+  await run("SELECT named_struct('$number', '7') AS s, '8' AS \"$number\", -9007199254740993 AS n, CAST('inf' AS DOUBLE) AS f");
+  assert.deepEqual(await Promise.all([0, 1, 2].map((i) => cell(0, i).textContent())), ['{"$number":"7"}', '8', '-9007199254740993']);
+  await page.evaluate(() => { navigator.clipboard.writeText = async (text) => { window.copied = text; }; });
+  await cell(0, 0).click();
+  await page.keyboard.press('Enter');
+  await page.click('text=Copy row');
+  const row = '{\n  "s": {\n    "$number": "7"\n  },\n  "$number": "8",\n  "n": -9007199254740993,\n  "f": inf\n}';
+  assert.equal(await page.evaluate(() => window.copied), row);
+  await page.keyboard.press('Escape');
+  await page.click('text=Copy link');
+  await page.waitForFunction(() => /^The link is copied/.test(document.getElementById('said').textContent));
   // What hides or reorders text is shown.
   await run("SELECT 'live\u202eevil\u200b' AS t");
   assert.equal(await cell(0, 0).textContent(), 'live\\u{202e}evil\\u{200b}');
@@ -121,6 +133,14 @@ const texts = await page.evaluate(async () => {
 const seen = 'a\r\nb\t\\u{1b}\\u{feff}\u{1f469}\u200d\u{1f680}';
 const copied = 'a\r\nb\t\u001b\ufeff\u{1f469}\u200d\u{1f680}';
 assert.deepEqual(texts, [seen, seen, seen.replace(/\s+/g, ' '), copied, copied.replace('\r\n', '\n')]);
+
+// A line of a sample may be any JSON, and any value may be called so.
+const records = await page.evaluate(async () => {
+  const [{ recordOf }, { Exact }] = await Promise.all([import('/why.js'), import('/dom.js')]);
+  const lines = ['5', '"a"', 'true', '[1]', '{"messages":[null]}', 5, true, { a: 1 }, new Exact('inf'), null];
+  return lines.map((line) => recordOf(line).textContent);
+});
+assert.deepEqual(records, ['5', '"a"', 'true', '[1]', 'undefined', '5', 'true', '{"a":1}', 'inf', 'The line of this row is not stored.']);
 
 // An error names its place, which is then selected.
 await run('SELECT nothing FROM pool');
@@ -159,10 +179,17 @@ const views = [
   ['why-row', '#/why?pool=pool&target=target&id=ID', '.sides .record'],
   ['why-kind', '#/why?pool=pool&target=pool&kind=embed-mean&k=5', '.cards-list .card'],
   ['compare', '#/compare?pool=pool&target=target&other=target&column=source&k=20.5', 'section:nth-of-type(3) figure'],
+  ['compare-few', '#/compare?pool=pool&target=target&other=target&k=120', '[aria-label="Overlap of two rankings"] figure'],
   ['compare-tenth', '#/compare?pool=pool&target=target&other=target', '[aria-label="Overlap of two rankings"] figure'],
 ];
+// Rankings of fewer rows than are asked for, as of a pool in which some have no score.
+const fewer = (route) => {
+  const asked = route.request().postDataJSON();
+  route.continue({ postData: JSON.stringify({ ...asked, sql: asked.sql.replaceAll('k => $4)', 'k => $4) WHERE row >= 20') }) });
+};
 let id;
 for (const [name, hash, ready] of views) {
+  if (name === 'compare-few') await page.route('**/sql', fewer);
   await page.goto(url + hash.replace('ID', id));
   await page.waitForSelector(ready);
   await page.waitForFunction(() => !/Scoring…/.test(document.querySelector('main').textContent));
@@ -182,6 +209,10 @@ for (const [name, hash, ready] of views) {
     const floor = Number(said.match(/noise floor(?: of|,) (\d+(?:\.\d+)?(?:e-\d+)?)/)[1]);
     const drawn = [floor, -floor].filter((at) => at >= cells[0] && at <= cells.at(-2)).length;
     assert.ok(said.includes(['outside of this range', 'the dashed line is', 'the dashed lines are'][drawn]), said);
+  }
+  if (name === 'compare-few') {
+    assert.match(await page.textContent('main'), /100 of the best 100 rows are in both \(100\.0 %; Jaccard 1\.000\)/);
+    await page.unroute('**/sql', fewer);
   }
   if (name === 'compare-tenth') assert.match(await page.textContent('main'), /of the best 12 rows are in both/);
   if (name === 'why-row' && await page.locator('text=Highlight tokens').count()) {
@@ -203,7 +234,7 @@ for (const view of ['why', 'compare']) {
   await page.waitForFunction(() => !/Scoring…/.test(document.querySelector('main').textContent));
   assert.match(await page.locator('main .error').textContent(), /`target` has no `embed-mean` feature/);
 }
-for (const [view, ready] of [['store', '.cards'], ['query', '#sql']]) {
+for (const [view, ready] of [['store', '.cards'], ['constructor', '.cards'], ['query', '#sql']]) {
   await page.goto(`${url}#/${view}`);
   await page.waitForSelector(ready);
   await picture(`${view}-dark-narrow`);
