@@ -42,7 +42,7 @@ const WAITING: usize = 64;
 /// How often connections are looked through.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// How often the log is told of refused certificates, at most.
+/// How often the log is told of refused certificates, and of refused connections, at most.
 const TOLD: Duration = Duration::from_secs(1);
 /// What is waited for after a connection could not be taken: mostly there is no free descriptor.
 const BREATH: Duration = Duration::from_millis(100);
@@ -65,22 +65,38 @@ struct ConnectionAcceptor {
     lines: Arc<ConnectionTable>,
     handshakes: Semaphore,
     farewells: Arc<Semaphore>,
-    /// When the log was last told of a refused certificate.
-    told: Mutex<Option<Instant>>,
+    certificates_refused: RareNote,
+    too_many: RareNote,
 }
 
 impl ConnectionAcceptor {
-    /// Logs why there is no connection. Of refused certificates one in a second is more than a detail, so
-    /// that who shows many does not fill the log.
+    /// Logs why there is no connection.
     fn failed(&self, address: SocketAddr, error: &io::Error, now: Instant) {
-        let mut told = locked(&self.told);
-        let is_due = told.is_none_or(|at| now.saturating_duration_since(at) >= TOLD);
-        if is_due && tls::is_about_certificate(error) {
-            *told = Some(now);
-            tracing::warn!(%address, %error, "the certificate of a client was refused");
-        } else {
-            tracing::debug!(%address, %error, "a handshake failed");
+        let is_refused = tls::is_about_certificate(error);
+        match is_refused.then(|| self.certificates_refused.due(now)).flatten() {
+            Some(left_out) => {
+                tracing::warn!(%address, %error, left_out, "the certificate of a client was refused");
+            }
+            None => tracing::debug!(%address, %error, "a handshake failed"),
         }
+    }
+}
+
+/// What the log is told of once in a second at most, so that who makes it happen often does not fill the log.
+#[derive(Default)]
+struct RareNote(Mutex<(Option<Instant>, u64)>);
+
+impl RareNote {
+    /// How many were left out since the last that was told, if this one is to be.
+    fn due(&self, now: Instant) -> Option<u64> {
+        let mut noted = locked(&self.0);
+        let (told, left_out) = &mut *noted;
+        if told.is_some_and(|at| now.saturating_duration_since(at) < TOLD) {
+            *left_out += 1;
+            return None;
+        }
+        *told = Some(now);
+        Some(std::mem::take(left_out))
     }
 }
 
@@ -99,7 +115,8 @@ pub(crate) fn incoming(
         lines: Arc::new(ConnectionTable::new(limits, count)),
         handshakes: Semaphore::new(HANDSHAKES),
         farewells: Arc::new(Semaphore::new(FAREWELLS)),
-        told: Mutex::default(),
+        certificates_refused: RareNote::default(),
+        too_many: RareNote::default(),
     });
     let (send, receive) = mpsc::channel(WAITING);
     tokio::spawn(take(listener, door, send));
@@ -135,8 +152,12 @@ fn enter(
     to: &mpsc::Sender<Connection>,
 ) {
     let _ = socket.set_nodelay(true);
-    let Some(place) = door.lines.enter(Instant::now()) else {
-        tracing::warn!(%address, most = door.lines.most, "a connection is refused: there are too many");
+    let now = Instant::now();
+    let Some(place) = door.lines.enter(now) else {
+        if let Some(left_out) = door.too_many.due(now) {
+            let most = door.lines.most;
+            tracing::warn!(%address, most, left_out, "a connection is refused: there are too many");
+        }
         let told = Arc::clone(&door.farewells).try_acquire_owned();
         if let (Ok(told), None) = (told, &door.certificates) {
             let protocol = door.protocol;
@@ -222,6 +243,14 @@ mod tests {
                 Err(_) => return all,
             }
         }
+    }
+
+    #[test]
+    fn what_happens_often_is_told_once_in_a_second() {
+        let (note, now) = (RareNote::default(), Instant::now());
+        let due = |milliseconds| note.due(now + Duration::from_millis(milliseconds));
+        assert_eq!([0, 1, 999].map(due), [Some(0), None, None]);
+        assert_eq!([1000, 1001, 9000, 10_000].map(due), [Some(2), None, Some(1), Some(0)]);
     }
 
     #[tokio::test]
