@@ -377,8 +377,11 @@ pub(super) fn end_row(
     Ok(listed.chain(there).max().unwrap_or(0))
 }
 
-/// The segments in the folder of a feature by their footers, and the files whose footers cannot be read.
-fn candidates(work: &Repair<'_>, number: u32) -> Result<(Vec<Candidate>, Vec<(Uuid, String)>), VerifyError> {
+/// Segments by their footers, and files whose footers cannot be read.
+type Footers = (Vec<Candidate>, Vec<(Uuid, String)>);
+
+/// The segments in the folder of a feature.
+fn candidates(work: &Repair<'_>, number: u32) -> Result<Footers, VerifyError> {
     let (mut all, mut unknown) = (Vec::new(), Vec::new());
     for (uuid, file) in segments(work, number)? {
         match candidate(work, uuid, &file)? {
