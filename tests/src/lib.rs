@@ -8,6 +8,7 @@ pub mod disk;
 pub mod golden;
 pub mod made;
 pub mod place;
+pub mod rates;
 pub mod reference;
 pub mod shared;
 pub mod world;

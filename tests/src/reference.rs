@@ -12,6 +12,7 @@ use gstore_store::{Cancel, DType, Snapshot, Store};
 use tempfile::TempDir;
 
 use crate::golden::Manifest;
+use crate::rates::{LoggedRate, logged_rates};
 use crate::{shared, world};
 
 /// A store with the training rows and the target rows of the reference results, at all their checkpoints.
@@ -106,7 +107,8 @@ pub fn text(manifest: &Manifest, model: &Path) -> TextOptions {
     TextOptions::new(manifest.template.clone(), max_length)
 }
 
-/// An ingest of the reference rows.
+/// An ingest of the reference rows. It is told the weights of the checkpoints where their logs may not tell all
+/// of them.
 pub fn request(
     (manifest, warmup): (&Manifest, &shared::Warmup),
     dataset: &str,
@@ -117,6 +119,7 @@ pub fn request(
         .checkpoints
         .iter()
         .map(|(step, path)| CheckpointArg::of_folder(format!("checkpoint-{step}"), path.clone()));
+    let is_told = logged_rates(manifest, warmup).iter().all(LoggedRate::is_exact);
     IngestRequest {
         checkpoints: checkpoints.collect(),
         kinds: kinds.to_vec(),
@@ -125,6 +128,7 @@ pub fn request(
         text: text(manifest, &warmup.model),
         threads: 2,
         run: "warmup".to_owned(),
+        weights: if is_told { Vec::new() } else { manifest.mean_lr.clone() },
         command: "test".to_owned(),
         ..IngestRequest::new(dataset, warmup.model.clone())
     }
