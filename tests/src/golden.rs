@@ -24,7 +24,7 @@ pub struct Manifest {
     pub subtasks: Vec<String>,
     /// The subtask of each target row, in order.
     pub target_row_order: Vec<String>,
-    /// Steps of the checkpoints.
+    /// Steps of the checkpoints, ascending.
     pub checkpoints: Vec<u64>,
     /// Mean learning rate of the epoch that ends at each checkpoint.
     pub mean_lr: Vec<f64>,
@@ -49,6 +49,12 @@ impl Manifest {
             let first = t.get("offset").map_or(0, int) as usize;
             (text(&t["file"]), first..first + int(&t["rows"]) as usize)
         };
+        // A run has its checkpoints in the order of their steps, however the manifest lists them.
+        let steps: Vec<u64> = list("checkpoints").iter().map(int).collect();
+        let mut by_step: Vec<usize> = (0..steps.len()).collect();
+        by_step.sort_by_key(|at| steps[*at]);
+        let of_checkpoints =
+            |key: &str| -> Vec<f64> { by_step.iter().map(|at| number(&list(key)[*at])).collect() };
         Self {
             train: text(&v["train"]),
             train_offset: int(&v["train_offset"]) as usize,
@@ -57,9 +63,9 @@ impl Manifest {
             template: v["template"].as_str().unwrap_or("tulu").parse().expect("a template"),
             subtasks: list("subtasks").iter().map(text).collect(),
             target_row_order: list("target_row_order").iter().map(text).collect(),
-            checkpoints: list("checkpoints").iter().map(int).collect(),
-            mean_lr: list("checkpoint_mean_lr").iter().map(number).collect(),
-            weights: list("checkpoint_weights").iter().map(number).collect(),
+            checkpoints: by_step.iter().map(|at| steps[*at]).collect(),
+            mean_lr: of_checkpoints("checkpoint_mean_lr"),
+            weights: of_checkpoints("checkpoint_weights"),
             top: list("top20")
                 .iter()
                 .map(|t| (int(&t["row"]), text(&t["id"]), number(&t["score"])))
