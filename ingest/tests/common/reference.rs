@@ -5,6 +5,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use gstore_data::{TemplateKind, TextOptions, parse_record};
+use gstore_ingest::pipeline::positions;
 use gstore_model::weights::TensorSet;
 use serde_json::Value;
 use tokenizers::Tokenizer;
@@ -57,8 +58,8 @@ impl Shared {
         panic!("no model with warm-up checkpoints in {}", self.root.display());
     }
 
-    /// Rows of a data file as tokens of a model. The template of LESS is written here once more; with others
-    /// they are those of our encoder.
+    /// Rows of a data file as tokens of a model: at most those of the default, or those that it has positions
+    /// for. The template of LESS is written here once more; with others they are those of our encoder.
     pub fn rows(
         &self,
         file: &str,
@@ -68,14 +69,22 @@ impl Shared {
     ) -> Vec<Sample> {
         let text = fs_err::read_to_string(self.path("data").join(file)).unwrap();
         let lines = text.lines().skip(wanted.start).take(wanted.len());
+        let own = positions(model).unwrap();
+        let most = own.map_or(TextOptions::MAX_LENGTH, |own| own.min(TextOptions::MAX_LENGTH));
         let rows: Vec<Sample> = if *template == TemplateKind::Tulu {
             let tokenizer = Tokenizer::from_file(model.join("tokenizer.json")).unwrap();
             let config = support::json(&model.join("tokenizer_config.json"));
-            let eos = config["eos_token"].as_str().unwrap();
-            lines.map(|line| tokenise(&serde_json::from_str(line).unwrap(), &tokenizer, eos)).collect()
+            let eos = &config["eos_token"];
+            let eos = eos.as_str().or(eos["content"].as_str()).unwrap();
+            let cut = |line: &str| {
+                let mut row = tokenise(&serde_json::from_str(line).unwrap(), &tokenizer, eos);
+                row.ids.truncate(most as usize);
+                row.scored.truncate(most as usize);
+                row
+            };
+            lines.map(cut).collect()
         } else {
-            let text = TextOptions::new(template.clone(), TextOptions::MAX_LENGTH);
-            let encoder = text.encoder(model).unwrap();
+            let encoder = TextOptions::new(template.clone(), most).encoder(model).unwrap();
             let encoded = |line: &str| {
                 let record = parse_record(line.as_bytes()).unwrap();
                 let encoded = encoder.encode(&record.content).unwrap();
