@@ -6,7 +6,6 @@ use std::ops::Range;
 use crate::common::support;
 use crate::tensors::{self, Tensors};
 use gstore_curvature::{Gram, Inversion, MixtureBalance, Preconditioner, Solver, dot, mixture};
-use safetensors::Dtype;
 use serde_json::Value;
 
 /// Relative to the largest score: formulas are stored in f32, and the manifest states no difference for them.
@@ -20,7 +19,7 @@ fn case(name: &str) -> Option<(Value, Tensors)> {
     let folder = support::shared().join("golden/precond");
     let case = support::precond_case(&folder, name)?;
     let file = folder.join(case["files"]["data"].as_str().expect("a file"));
-    Some((case, tensors::read(&file, &[Dtype::F32])))
+    Some((case, tensors::read(&file)))
 }
 
 /// The tolerance if the manifest states this difference, or none.

@@ -3,7 +3,6 @@
 
 use gstore_core::correlation::{descending, spearman};
 use gstore_query::daunce::*;
-use safetensors::Dtype;
 use serde_json::Value;
 
 use crate::common::{Numbers, golden, support};
@@ -168,8 +167,7 @@ impl Golden {
         let folder = golden("daunce")?;
         let manifest: Value =
             serde_json::from_slice(&fs_err::read(folder.join("manifest.json")).unwrap()).unwrap();
-        let types = [Dtype::F64, Dtype::F32, Dtype::I16];
-        let tensors = tensors::read(&folder.join("daunce.safetensors"), &types);
+        let tensors = tensors::read(&folder.join("daunce.safetensors"));
         let ((shape, rows), (of_queries, queries)) = (&tensors["train_loss"], &tensors["query_loss"]);
         assert_eq!(shape[0], of_queries[0]);
         // The reference has a line for each model.

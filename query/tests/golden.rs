@@ -3,14 +3,13 @@
 
 use crate::common::golden;
 use gstore_query::influence::{Across, Terms, Within};
-use safetensors::SafeTensors;
 use serde_json::Value;
 
-fn values(tensors: &SafeTensors<'_>, name: &str) -> (usize, Vec<f32>) {
-    let tensor = tensors.tensor(name).unwrap();
-    let values =
-        tensor.data().chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
-    (tensor.shape().last().copied().unwrap(), values)
+use crate::tensors::{self, Tensors};
+
+fn values(tensors: &Tensors, name: &str) -> (usize, Vec<f32>) {
+    let (shape, values) = &tensors[name];
+    (shape[shape.len() - 1], values.iter().map(|value| *value as f32).collect())
 }
 
 #[test]
@@ -23,8 +22,7 @@ fn subtask_means_and_scores() {
         manifest[key].as_array().unwrap().iter().map(|name| name.as_str().unwrap().to_owned()).collect()
     };
     let (order, subtasks) = (names("target_row_order"), names("subtasks"));
-    let file = fs_err::read(folder.join("influence.safetensors")).unwrap();
-    let tensors = SafeTensors::deserialize(&file).unwrap();
+    let tensors = tensors::read(&folder.join("influence.safetensors"));
     let (columns, influence) = values(&tensors, "influence");
     let (_, means) = values(&tensors, "subtask_mean");
     let (_, scores) = values(&tensors, "score");

@@ -7,7 +7,6 @@ use gstore_core::Silent;
 use gstore_curvature::{Gram, MixtureBalance, mixture};
 use gstore_query::gram::CheckpointGrams;
 use gstore_query::influence::*;
-use safetensors::Dtype;
 use serde_json::Value;
 
 /// Of the largest score: rows and queries are multiplied in f32.
@@ -18,7 +17,7 @@ fn case(name: &str) -> Option<(Value, Tensors)> {
     let folder = golden("precond")?;
     let case = support::precond_case(&folder, name)?;
     let file = folder.join(case["files"]["data"].as_str().unwrap());
-    Some((case, tensors::read(&file, &[Dtype::F32])))
+    Some((case, tensors::read(&file)))
 }
 
 /// The rows of a tensor `[rows, dim]`, or of the one at `checkpoint` of several.

@@ -4,8 +4,10 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use gstore_data::TemplateKind;
-use safetensors::{Dtype, SafeTensors};
+use safetensors::SafeTensors;
 use serde_json::Value;
+
+use crate::tensors::values;
 
 /// The manifest: which rows, targets and checkpoints the results are of.
 #[derive(Debug)]
@@ -92,7 +94,7 @@ impl Manifest {
     }
 }
 
-/// A file of f32 tensors.
+/// A file of tensors.
 #[derive(Debug)]
 pub struct Tensors {
     bytes: Vec<u8>,
@@ -110,9 +112,7 @@ impl Tensors {
     pub fn get(&self, name: &str) -> (Vec<usize>, Vec<f32>) {
         let file = SafeTensors::deserialize(&self.bytes).expect("safetensors");
         let tensor = file.tensor(name).unwrap_or_else(|_| panic!("tensor {name}"));
-        assert_eq!(tensor.dtype(), Dtype::F32, "{name}");
-        let values =
-            tensor.data().chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect();
+        let values = values(name, &tensor).into_iter().map(|value| value as f32).collect();
         (tensor.shape().to_vec(), values)
     }
 

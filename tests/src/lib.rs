@@ -11,4 +11,6 @@ pub mod place;
 pub mod rates;
 pub mod reference;
 pub mod shared;
+#[path = "../../data/tests/support/tensors.rs"]
+mod tensors;
 pub mod world;

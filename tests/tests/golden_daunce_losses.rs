@@ -7,7 +7,6 @@ use std::path::Path;
 use gstore_store::LossWanted;
 use gstore_tests::place::Place;
 use gstore_tests::shared;
-use safetensors::Dtype;
 use serde_json::Value;
 
 use crate::daunce_losses::stored;
@@ -70,8 +69,7 @@ fn golden_daunce_losses() {
     let adapters: Vec<String> = there.iter().map(|at| folder(models[*at]).display().to_string()).collect();
     let (model, adapter) =
         (shared.join(model).display().to_string(), golden.join(adapter).display().to_string());
-    let types = [Dtype::F64, Dtype::F32, Dtype::I16];
-    let tensors = tensors::read(&golden.join("daunce.safetensors"), &types);
+    let tensors = tensors::read(&golden.join("daunce.safetensors"));
     for (dataset, name) in [("pool", "train"), ("queries", "query")] {
         place.add(dataset);
         let mut command = place.gstore(&["daunce", "losses", "--ensemble", "golden", "--dataset", dataset]);

@@ -11,27 +11,33 @@ use safetensors::{Dtype, SafeTensors};
 /// Shape and values of each tensor, by name.
 pub type Tensors = HashMap<String, (Vec<usize>, Vec<f64>)>;
 
-/// The tensors of a file, each of which is of one of these types.
-pub fn read(path: &Path, types: &[Dtype]) -> Tensors {
+/// The tensors of a file.
+pub fn read(path: &Path) -> Tensors {
     let bytes = fs_err::read(path).expect("the tensors");
     let file = SafeTensors::deserialize(&bytes).expect("tensors");
     let named = file.tensors().into_iter().map(|(name, tensor)| {
-        let values = values(&name, &tensor, types);
+        let values = values(&name, &tensor);
         (name, (tensor.shape().to_vec(), values))
     });
     named.collect()
 }
 
-/// The values of a tensor, which is of one of these types.
-pub fn values(name: &str, tensor: &TensorView<'_>, types: &[Dtype]) -> Vec<f64> {
-    let (dtype, data) = (tensor.dtype(), tensor.data());
-    assert!(types.contains(&dtype), "{name} has values of type {dtype:?}");
-    match dtype {
+/// The values of a tensor of any type of numbers: which one a file has says nothing of what they are.
+pub fn values(name: &str, tensor: &TensorView<'_>) -> Vec<f64> {
+    let data = tensor.data();
+    match tensor.dtype() {
         Dtype::U8 | Dtype::BOOL => widened(data, |bytes| f64::from(u8::from_le_bytes(bytes))),
+        Dtype::I8 => widened(data, |bytes| f64::from(i8::from_le_bytes(bytes))),
+        Dtype::U16 => widened(data, |bytes| f64::from(u16::from_le_bytes(bytes))),
+        Dtype::U32 => widened(data, |bytes| f64::from(u32::from_le_bytes(bytes))),
+        Dtype::U64 => widened(data, |bytes| u64::from_le_bytes(bytes) as f64),
         Dtype::I16 => widened(data, |bytes| f64::from(i16::from_le_bytes(bytes))),
         Dtype::I32 => widened(data, |bytes| f64::from(i32::from_le_bytes(bytes))),
         Dtype::I64 => widened(data, |bytes| i64::from_le_bytes(bytes) as f64),
         Dtype::F16 => widened(data, |bytes| half(u16::from_le_bytes(bytes))),
+        Dtype::BF16 => {
+            widened(data, |bytes| f64::from(f32::from_bits(u32::from(u16::from_le_bytes(bytes)) << 16)))
+        }
         Dtype::F32 => widened(data, |bytes| f64::from(f32::from_le_bytes(bytes))),
         Dtype::F64 => widened(data, f64::from_le_bytes),
         other => panic!("{name} has values of type {other:?}"),

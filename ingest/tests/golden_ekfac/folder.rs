@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use gstore_ingest::curvature::TargetSample;
-use safetensors::{Dtype, SafeTensors};
+use safetensors::SafeTensors;
 use serde_json::Value;
 
 use crate::tensors::values;
@@ -24,7 +24,7 @@ impl Tensors {
     /// Values of any type, if there is such a tensor.
     pub fn get(&self, name: &str) -> Option<Vec<f64>> {
         let tensor = self.file().tensor(name).ok()?;
-        Some(values(name, &tensor, &[Dtype::F32, Dtype::I32, Dtype::F64, Dtype::I64]))
+        Some(values(name, &tensor))
     }
 
     pub fn shape(&self, name: &str) -> Vec<usize> {
