@@ -34,17 +34,22 @@ impl Golden {
         cases.iter().map(|value| Case(value.clone())).collect()
     }
 
-    /// Values of a tensor in f32, and its columns.
+    /// Values of a tensor in f32 or f64, and its columns.
     pub fn tensor(&self, name: &str) -> (Vec<f64>, usize) {
         let (bytes, width, cols) = self.bytes(name);
-        assert_eq!(width, 4, "{name}");
-        (bytes.as_chunks().0.iter().map(|b| f64::from(f32::from_le_bytes(*b))).collect(), cols)
+        let values = match width {
+            4 => bytes.as_chunks().0.iter().map(|b| f64::from(f32::from_le_bytes(*b))).collect(),
+            8 => bytes.as_chunks().0.iter().map(|b| f64::from_le_bytes(*b)).collect(),
+            _ => panic!("{name} has values of {width} bytes"),
+        };
+        (values, cols)
     }
 
     /// Token ids of a tensor of whole numbers, which have no sign whatever the tensor's type has.
     pub fn ids(&self, name: &str) -> Vec<u32> {
         let (bytes, width, _) = self.bytes(name);
         match width {
+            1 => bytes.into_iter().map(u32::from).collect(),
             2 => bytes.as_chunks().0.iter().map(|b| u32::from(u16::from_le_bytes(*b))).collect(),
             4 => bytes.as_chunks().0.iter().map(|b| u32::from_le_bytes(*b)).collect(),
             _ => bytes.as_chunks().0.iter().map(|b| u64::from_le_bytes(*b) as u32).collect(),
