@@ -21,7 +21,7 @@ use gstore_train::daunce::{
     prepare, read_members, train,
 };
 use gstore_train::{
-    Optimizer, OptimizerKind, Parameters, Sample, SavingOptions, Schedule, ScheduleKind, StepOptions,
+    AdamW, Optimizer, OptimizerKind, Parameters, Sample, SavingOptions, Schedule, ScheduleKind, StepOptions,
     TrainError, TrainMethod, Trainer, TrainerOptions,
 };
 use serde_json::Value;
@@ -32,6 +32,63 @@ const TOLERANCE: f64 = 1e-4;
 
 fn numbers(value: &Value) -> Vec<usize> {
     value.as_array().into_iter().flatten().filter_map(|v| Some(v.as_u64()? as usize)).collect()
+}
+
+/// What losses of texts are divided by, as words of the reference say it.
+fn normalizer(text: &str) -> Normalizer {
+    let has = |word: &str| text.split(|c: char| !c.is_alphanumeric()).any(|own| own == word);
+    let (is_mean, is_own) = (has("mean") && has("number"), has("row") || has("own") || has("each"));
+    match Normalizer::parse(text) {
+        Some(named) => named,
+        None if has("scored") && is_mean => Normalizer::Step,
+        None if has("scored") && is_own => Normalizer::Row,
+        None => panic!(
+            "loss_normaliser of the manifest is neither the mean number of scored tokens of a batch nor that of each \
+             row: {text:?}"
+        ),
+    }
+}
+
+/// The constants of AdamW and the norm that gradients are clipped to, as the reference says them: `AdamW, betas
+/// 0.9 0.999, eps 1e-8, weight decay 0, no clipping`.
+fn optimizer(text: &str) -> (AdamW, Option<f64>) {
+    let (mut constants, mut clip) = (AdamW::default(), None);
+    let mut parts = text.split(',').map(str::trim);
+    assert_eq!(parts.next(), Some("AdamW"), "optimizer of the manifest: {text:?}");
+    for part in parts {
+        let (name, values) = part.split_at(part.find(|c: char| c.is_ascii_digit()).unwrap_or(part.len()));
+        let values: Vec<f64> = values.split_whitespace().filter_map(|value| value.parse().ok()).collect();
+        match (name.trim(), &values[..]) {
+            ("betas", [first, second]) => (constants.beta1, constants.beta2) = (*first, *second),
+            ("eps", [eps]) => constants.eps = *eps,
+            ("weight decay", [decay]) => constants.weight_decay = *decay,
+            ("clip", [norm]) => clip = Some(*norm),
+            ("no weight decay" | "no clipping", []) => {}
+            _ => panic!(
+                "optimizer of the manifest: {part:?} of {text:?} is none of betas, eps, weight decay, clip"
+            ),
+        }
+    }
+    (constants, clip)
+}
+
+#[test]
+fn words_of_the_reference_say_how_copies_are_trained() {
+    let step = "mean number of scored tokens of the rows of the batch";
+    for (text, due) in [
+        (step, Normalizer::Step),
+        ("number of scored tokens of the row", Normalizer::Row),
+        ("each row's own number of scored tokens", Normalizer::Row),
+        ("row", Normalizer::Row),
+    ] {
+        assert_eq!(normalizer(text), due, "{text}");
+    }
+    assert_eq!(
+        optimizer("AdamW, betas 0.9 0.999, eps 1e-8, weight decay 0, no clipping"),
+        (AdamW::default(), None)
+    );
+    let other = AdamW { beta1: 0.8, beta2: 0.95, eps: 1e-6, weight_decay: 0.1 };
+    assert_eq!(optimizer("AdamW, betas 0.8 0.95, eps 1e-6, weight decay 0.1, clip 1.0"), (other, Some(1.0)));
 }
 
 /// Rows of the pool as tokens, in the order of `rows`.
@@ -64,10 +121,13 @@ fn golden_daunce_train() {
         variant: variant.parse().unwrap(),
         rho: number("rho"),
         gamma: number("gamma"),
-        normalizer: Normalizer::Step,
+        normalizer: normalizer(of["loss_normaliser"].as_str().unwrap()),
     };
+    let (constants, max_grad_norm) = optimizer(of["optimizer"].as_str().unwrap());
+    let more = of.get("lr_scheduler_kwargs").filter(|more| more.is_object()).map(Value::to_string);
+    let kind = ScheduleKind::named(of["schedule"].as_str().unwrap(), more.as_deref(), number("lr"));
     let schedule = Schedule {
-        kind: ScheduleKind::named(of["schedule"].as_str().unwrap(), None, number("lr")).unwrap(),
+        kind: kind.unwrap(),
         peak: number("lr"),
         warmup: number("warmup_steps") as u64,
         total: steps as u64,
@@ -76,9 +136,9 @@ fn golden_daunce_train() {
     let mut compared = 0;
     for (place, model) in numbers(&manifest["models"]).into_iter().enumerate() {
         let Ok(expected) = Adapter::open(&folder.join(format!("model-{model:02}"))) else { continue };
-        let options = TrainerOptions { max_grad_norm: None, threads: 2, ..TrainerOptions::default() };
+        let options = TrainerOptions { max_grad_norm, threads: 2, ..TrainerOptions::default() };
         let parameters = start.copy(None, 0).unwrap();
-        let optimizer = Optimizer::new(OptimizerKind::AdamW(Default::default()), begun.specs().len());
+        let optimizer = Optimizer::new(OptimizerKind::AdamW(constants), begun.specs().len());
         let mut trainer = Trainer::new(parameters, optimizer, options);
         let rows = &tensors["subset"].1[place * steps * batch..][..steps * batch];
         let noise = &tensors["xi"].1[place * samples.len()..][..samples.len()];
@@ -91,7 +151,8 @@ fn golden_daunce_train() {
             };
             let rows: Vec<PerturbedRow<'_>> = rows.iter().map(row).collect();
             let rate = FirstRate::Zero.rate(schedule, step as u64);
-            assert!((rate - manifest["learning_rates"][step].as_f64().unwrap()).abs() < 1e-15, "step {step}");
+            let due = manifest["learning_rates"][step].as_f64().unwrap();
+            assert!((rate - due).abs() <= 1e-12 * schedule.peak, "step {step}: {rate} instead of {due}");
             let report = trainer.perturbed_step(&rows, &head, rate, &Cancel::new()).unwrap();
             let due = tensors["objective"].1[place * steps + step];
             let off = (report.loss - due).abs();
