@@ -36,6 +36,7 @@ mod forecast;
 mod full_disk;
 mod generate;
 mod generate_refused;
+mod golden_daunce_gradients;
 mod golden_daunce_losses;
 mod golden_ekfac;
 mod golden_less;
