@@ -31,7 +31,9 @@ fn check_steps(golden: &Golden, run: &Run, trainer: &mut Trainer<Cpu>, first: us
         let never = gstore_core::Cancel::new();
         let report = trainer.step(&batch, schedule.rate(step as u64), &never).unwrap();
         let name = format!("{} step {}", run.name, step + 1);
-        assert_eq!(report.learning_rate, run.learning_rate[step], "{name}");
+        // Cosines may differ in their last digits.
+        let (rate, due) = (report.learning_rate, run.learning_rate[step]);
+        assert!((rate - due).abs() <= 1e-12 * schedule.peak, "{name}: rate {rate} instead of {due}");
         assert_close(report.loss, run.loss[step], golden.tolerance, &name);
         assert_close(report.grad_norm, run.grad_norm[step], golden.tolerance, &name);
         if let Some(loss) = run.loss_f64.get(step) {
