@@ -68,7 +68,9 @@ impl Attempt {
             sum <= self.most
         };
         let count = lengths.iter().take_while(fits).count().max(usize::from(!lengths.is_empty()));
-        self.tried = (count > 1).then(|| lengths[..count].iter().sum());
+        // Samples without tokens cannot be what took the memory.
+        let several = lengths[..count].iter().filter(|length| **length > 0).count() > 1;
+        self.tried = several.then(|| lengths[..count].iter().sum());
         count
     }
 }

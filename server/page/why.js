@@ -8,7 +8,7 @@ export function recordOf(line) {
   let record;
   try { record = JSON.parse(line); } catch { record = undefined; }
   const part = (role, text) => h('div', { class: `message ${role}` }, h('span', { class: 'role' }, role), cut(typeof text === 'string' ? text : JSON.stringify(text, null, 1) ?? ''));
-  if (Array.isArray(record?.messages)) return h('div', { class: 'record' }, record.messages.map((m) => part(String(m?.role), m?.content)));
+  if (Array.isArray(record?.messages)) return h('div', { class: 'record' }, record.messages.map((m) => part(String(m?.role ?? ''), m?.content)));
   if (record && typeof record === 'object' && 'prompt' in record) return h('div', { class: 'record' }, part('prompt', record.prompt), part('completion', record.completion ?? ''));
   if (typeof record?.text === 'string') return h('div', { class: 'record' }, cut(record.text));
   return h('div', { class: 'record' }, cut(whole(line ?? 'The line of this row is not stored.')));

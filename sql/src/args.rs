@@ -164,7 +164,12 @@ fn value(scalar: &ScalarValue) -> Result<Value, SqlError> {
             },
             _ if scalar.data_type().is_floating() || scalar.data_type().is_decimal() => {
                 let digits = scalar.to_string();
-                // One that is written with an exponent or a fraction may be whole: 1e3. -0 is no integer.
+                // A decimal has its zeros behind the point: 3.00.
+                let digits = match digits.split_once('.') {
+                    Some((whole, zeros)) if zeros.bytes().all(|digit| digit == b'0') => whole.to_owned(),
+                    _ => digits,
+                };
+                // -0 is no integer.
                 match digits.parse::<i64>().ok().filter(|whole| whole.to_string() == digits) {
                     Some(whole) => Value::from(whole),
                     None => Value::from(digits),

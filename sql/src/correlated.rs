@@ -308,8 +308,8 @@ mod tests {
         let condition = "(`t.x`) is allowed after IN and EXISTS without ORDER BY";
         let value = "(`t.x`) may compare with it only by =";
         for (in_conditions, message, says) in [
-            (true, "EXISTS cannot be used as a value", condition),
-            (true, "IN (SELECT ..) cannot be used as a value", condition),
+            (true, "EXISTS cannot be used here", condition),
+            (true, "IN (SELECT ..) cannot be used here", condition),
             (true, "Accessing outer reference columns is not allowed in the plan: Full Join:", condition),
             (false, "Accessing outer reference columns is not allowed in the plan: Full Join:", value),
             (
@@ -317,7 +317,7 @@ mod tests {
                 "Window expressions should not contain a mixed of outer references and inner columns",
                 value,
             ),
-            (false, "IN (SELECT ..) cannot be used as a value", "IN (SELECT ..) cannot be used as a value"),
+            (false, "IN (SELECT ..) cannot be used here", "IN (SELECT ..) cannot be used here"),
             (true, "there is no column `g`", "(`t.x`) may name it in its own WHERE, but not in a subquery"),
             (true, "single expression required.", condition),
             (false, "single expression required.", "(`t.x`) can be a value only by an aggregate"),

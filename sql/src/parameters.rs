@@ -249,7 +249,7 @@ pub(crate) fn names(statement: &mut Statement) -> Result<Vec<String>, SqlError> 
     for (place, text) in &found {
         let name =
             text.strip_prefix('$').filter(|name| !name.is_empty() && *name != "0").ok_or_else(|| {
-                let what = if text == "?" { "among other parameters" } else { "is no parameter" };
+                let what = if text == "?" { "among other parameters" } else { "is not a parameter" };
                 let why = format!("`{text}` {what}; write $1 or $name for each, or ? for each");
                 SqlError::invalid(why).at((place.line, place.column))
             })?;

@@ -51,7 +51,7 @@ pub(super) const DISTINCT_ORDER: [&str; 2] =
 
 /// How the error about a condition on the rows of a subquery ends that stands in the place of a value, after
 /// its form.
-pub(super) const NO_VALUE: &str = " cannot be used as a value";
+pub(super) const NO_VALUE: &str = " cannot be used here";
 
 /// Forms of such conditions, of which the last stands for any of them.
 pub(super) const EXISTS: &str = "EXISTS";

@@ -159,7 +159,7 @@ fn missing_values_note(names: &[String], x: &Matrix) -> Option<String> {
     found.dedup();
     (!rows.is_empty()).then(|| {
         format!(
-            "{} a finite value of {}: nothing is learned from such rows; they go on, and count as kept",
+            "{} a finite value of {}: nothing is learned from such rows, and they are kept",
             many_of(rows.len() as u64, "labelled row lacks", "labelled rows lack"),
             first_of(found, MOST_NAMES)
         )

@@ -46,7 +46,7 @@ pub(super) fn check_seal(folder: &Path) -> Result<(), FactorJobError> {
         .map_err(|error| FactorJobError::Refused(format!("{}: {error}", path.display())))?;
     if files.is_empty() {
         return Err(refuse(format!(
-            "{STAMP} does not list the files of its factors, as where a fit is not finished"
+            "{STAMP} does not list the files of its factors: their fit is not finished"
         )));
     }
     let found = digests(folder)?;
@@ -56,7 +56,7 @@ pub(super) fn check_seal(folder: &Path) -> Result<(), FactorJobError> {
     match other.is_empty() {
         true => Ok(()),
         false => Err(refuse(format!(
-            "{} changed, or were added or removed, since {STAMP} was written",
+            "since {STAMP} was written, these files were changed, added or removed: {}",
             other.join(", ")
         ))),
     }
@@ -111,6 +111,6 @@ mod tests {
         fs_err::write(path("lambda_matrix.safetensors"), "ab").unwrap();
         fs_err::write(path("more.json"), "{}").unwrap();
         fs_err::remove_file(path("factor_arguments.json")).unwrap();
-        assert!(refused(folder.path()).contains("factor_arguments.json, more.json changed, or were added"));
+        assert!(refused(folder.path()).contains("added or removed: factor_arguments.json, more.json added"));
     }
 }

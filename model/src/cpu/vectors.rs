@@ -10,13 +10,16 @@ use crate::backend::steps;
 /// Coordinates whose products are summed in f32; such sums are added in f64.
 const CHUNK: usize = 4096;
 
-/// Coordinates of a chunk that are multiplied at a time: those of a panel of rows and of a tile of vectors stay
-/// in the caches. Their sums are added in f32.
+/// Coordinates of a chunk that are multiplied at a time: those of a panel of rows and of a tile of vectors
+/// stay in the caches. Their sums are added in f32.
 const PART: usize = 512;
+
+/// Sums of a row that are added to at a time: those of a cache line.
+const LINE: usize = 16;
 
 /// Vectors of one width, one after the other. They start so far apart that those which are multiplied at a
 /// time do not share cache sets.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Vectors {
     width: usize,
     values: Vec<f32>,
@@ -35,7 +38,7 @@ impl Vectors {
 
     /// How many there are.
     pub fn count(&self) -> usize {
-        self.values.len() / row_stride(self.width).max(1)
+        self.values.len() / row_stride(self.width)
     }
 
     /// Makes room for exactly so many more.
@@ -52,8 +55,8 @@ impl Vectors {
 }
 
 impl Cpu {
-    /// The dot products of rows with vectors that are as wide, `[rows, vectors]`; of several lists the vectors
-    /// follow one another. Products are of f32 at any precision of this backend.
+    /// The dot products of rows with vectors that are as wide, `[rows, vectors]`; of several lists the
+    /// vectors follow one another. Products are of f32 at any precision of this backend.
     ///
     /// # Panics
     /// When the vectors have other widths, or the rows are not whole.
@@ -82,9 +85,12 @@ impl Cpu {
                     part = &mut part[list.count() * n..];
                 }
             }
-            for (r, sums) in sums.chunks_exact_mut(count).enumerate() {
-                for (v, sum) in sums.iter_mut().enumerate() {
-                    *sum += f64::from(part[v * n + r]);
+            // Of few vectors at a time, so that the lines of `part` are read once.
+            for block in steps(count, LINE) {
+                for (r, sums) in sums.chunks_exact_mut(count).enumerate() {
+                    for v in block.clone() {
+                        sums[v] += f64::from(part[v * n + r]);
+                    }
                 }
             }
         }

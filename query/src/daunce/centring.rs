@@ -7,8 +7,9 @@ use super::how::CovarianceOptions;
 /// Lanes in which means are summed, so that the sum has one order and still keeps a processor busy.
 const LANES: usize = 8;
 
-/// How often the mean is subtracted. What rounding leaves of it the first time is a share of the losses' level,
-/// which products would multiply with the level of the other row: that may be more than a covariance near 0.
+/// How often the mean is subtracted. What rounding leaves of it the first time is a share of the losses'
+/// level, which products would multiply with the level of the other row: that may be more than a covariance
+/// near 0.
 const CENTRINGS: usize = 2;
 
 /// The models that scores are taken over, and which group each is of: the copies of one base model.

@@ -101,11 +101,11 @@ impl<'a> AliasNames<'a> {
         put(&mut select.named_window, column, &value);
         let is_condition = put(&mut select.selection, column, &value);
         if is_condition && kinds.window {
-            let why = format!("`{column}` is a window function, which is not allowed in WHERE");
+            let why = format!("`{column}` contains a window function, which is not allowed in WHERE");
             return Err(refused(why, "write QUALIFY instead of WHERE"));
         }
         if is_condition && kinds.aggregate {
-            let why = format!("`{column}` is an aggregate function, which is not allowed in WHERE");
+            let why = format!("`{column}` contains an aggregate function, which is not allowed in WHERE");
             return Err(refused(why, "write HAVING after GROUP BY"));
         }
         Ok(())

@@ -107,7 +107,7 @@ async fn values_that_do_not_fit_are_refused() {
         ("SELECT $1", json!([1, 2]), "2 parameters are given, and the statement has 1"),
         ("SELECT $a", json!({"b": 1}), "the statement has no parameter $b"),
         ("SELECT $1, ?", json!([1]), "`?` among other parameters"),
-        ("SELECT $0", json!([1]), "`$0` is no parameter; write $1 or $name for each"),
+        ("SELECT $0", json!([1]), "`$0` is not a parameter; write $1 or $name for each"),
         ("SELECT $1, $a", json!([1, 1]), "numbers or names, not both"),
         ("SELECT $5000", json!([]), "parameters go up to $1000"),
         ("SELECT id FROM influence($1, 'target')", json!(["pol"]), "did you mean \"pool\""),

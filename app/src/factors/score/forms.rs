@@ -99,7 +99,7 @@ impl ColumnForm {
 /// The columns of a module for the queries with one filter.
 #[derive(Debug, Clone)]
 pub(super) struct FilterColumns {
-    form: ColumnForm,
+    pub form: ColumnForm,
     /// Whole matrices, or left factors, transposed.
     left: Vectors,
     /// Right factors.
@@ -181,15 +181,17 @@ impl ModuleColumns {
         cpu.dots(gradients, &self.left())
     }
 
-    /// Products of all tokens with all columns, `[tokens, columns]`, from the inputs `[tokens, input]` and the
-    /// gradients of the outputs `[tokens, out]`.
+    /// Products of all tokens with all columns, `[tokens, columns]`, from the inputs `[tokens, input]`
+    /// and the gradients of the outputs `[tokens, out]`.
     pub(super) fn token_products(
         &self,
         cpu: &Cpu,
         (inputs, grads): (&[f32], &[f32]),
         module: &Module,
     ) -> Vec<f64> {
-        let (left, mut all) = (self.left(), Vec::new());
+        let (left, tokens) = (self.left(), inputs.len() / module.input);
+        let mut all =
+            Vec::with_capacity(tokens * self.0.iter().map(|filter| filter.lengths.len()).sum::<usize>());
         let right: Vec<&Vectors> = self.0.iter().map(|filter| &filter.right).collect();
         let parts = inputs.chunks(TOKENS * module.input).zip(grads.chunks(TOKENS * module.out));
         for (inputs, grads) in parts {

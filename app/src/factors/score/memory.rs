@@ -12,7 +12,7 @@ use crate::factors::forecast::sets;
 /// Units that may be in front of the one whose scores are taken next.
 pub(super) const AHEAD: usize = 4;
 
-/// Columns that the kernel multiplies at a time.
+/// Columns of a pass at most.
 const MOST_COLUMNS: usize = 1000;
 
 /// Tokens of a batch at most, where it is enlarged.

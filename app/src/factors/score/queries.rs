@@ -6,8 +6,8 @@
 //! Gradients that are rotated into an eigenbasis and back are held as what they are products of, where that
 //! is rotated with fewer multiplications. Where rows are rotated, the engine rotates both.
 //!
-//! Memory: the columns; gradients of some queries, which wait to be preconditioned; for each thread the factors
-//! of one module in one segment, and what the segments after it leave of these queries.
+//! Memory: the columns; gradients of some queries, which wait to be preconditioned; for each thread the
+//! factors of one module in one segment, and what the segments after it leave of these queries.
 
 mod scaling;
 
@@ -216,7 +216,7 @@ fn keep(
         return into.push_scaled(column, None).check(module, filter);
     }
     ColumnValues::of(column).check(module, filter)?;
-    let ColumnForm::LowRank(rank) = ColumnForm::new(module, true, rank) else {
+    let ColumnForm::LowRank(rank) = into.form else {
         into.push(column);
         return Ok(());
     };

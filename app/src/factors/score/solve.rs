@@ -51,6 +51,9 @@ pub(super) fn solutions(
         );
         work.progress.note(&text);
     }
+    for (columns, module) in collected.iter_mut().zip(modules) {
+        columns.iter_mut().for_each(|into| into.reserve(names.len(), module));
+    }
     let mut solved = Vec::with_capacity(found.len());
     for (name, mut solution) in names.iter().zip(found) {
         let is_large = |(module, span): (&Module, &Range<usize>)| {

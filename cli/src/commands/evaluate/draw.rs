@@ -254,7 +254,7 @@ fn subsets(
             let count = draw.count.unwrap_or(queries.len());
             if count > queries.len() {
                 let queries = many_of(queries.len() as u64, "query", "queries");
-                refuse!("--count {count}: there are only {queries} to remove rows for");
+                refuse!("--count {count}: the ground truth has only {queries} to remove rows for");
             }
             let asked =
                 Removals { shares: draw.shares(), queries: (0..count).collect(), draws: draw.draws(), seed };
@@ -272,7 +272,9 @@ fn groups(pool: &[TextSample], key: &str) -> Result<Vec<String>> {
             Some((Value::Number(_), json)) if !json.contains(['.', 'e']) => Ok(json.clone()),
             Some((Value::Bool(_) | Value::Array(_) | Value::Object(_), json)) => Ok(json.clone()),
             _ => {
-                bail!("{sample} has no group: its record has no text, whole number or boolean under `{key}`")
+                bail!(
+                    "{sample} has no group: its record has no text, whole number, boolean, list or object under `{key}`"
+                )
             }
         }
     };

@@ -171,7 +171,7 @@ fn preconditioner(options: &Options) -> Result<Preconditioner, OptionError> {
         ("inversion", "`inversion` says how a preconditioner is used, and none is named with `precondition`"),
         (
             "stale",
-            "`stale` accepts the Gram matrices or factors that `precondition` names, and it is not given: \
+            "`stale` accepts the Gram matrices or factors that `precondition` names, and `precondition` is not given: \
              name them there, also where rows are in the eigenbasis of factors",
         ),
     ];
