@@ -100,7 +100,7 @@ mod tests {
         }
         stamp().settle(&path("begun")).unwrap();
         let refused = |folder: &Path| check_seal(folder).unwrap_err().to_string();
-        assert!(refused(&path("begun")).contains("where a fit is not finished"));
+        assert!(refused(&path("begun")).contains("their fit is not finished"));
         seal(folder.path(), &stamp()).unwrap();
         assert_eq!(FactorStamp::read(folder.path()).unwrap(), Some(stamp()));
         stamp().settle(folder.path()).unwrap();
