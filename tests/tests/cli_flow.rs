@@ -284,4 +284,7 @@ fn the_demo_finds_the_right_skill() {
         "{again:?}"
     );
     assert!(again.stdout.contains("there already"), "{again:?}");
+    // Another projection makes no question about the first one ambiguous.
+    let exact = binary::ok(&mut world.bare(&["demo", "--projection", "none"]));
+    assert!(exact.contains("--store gstore-demo/store-none"), "{exact}");
 }

@@ -46,7 +46,11 @@ pub fn run(context: &Context, args: &DemoArgs) -> Result<ExitCode> {
         None => PathBuf::from(FOLDER),
     };
     let input = folder.join("input");
-    let store_path = folder.join("store");
+    // Projections side by side would make each of its questions ambiguous, and the commands that it shows.
+    let store_path = folder.join(match ProjectionKind::SJLT == args.projection {
+        true => "store".to_owned(),
+        false => format!("store-{}", args.projection.name()),
+    });
     let targets = target_names();
     let target = choose(&targets, args.target.as_deref())?;
     unpack(&input)?;
@@ -192,8 +196,6 @@ fn show(context: &Context, store: &Store, targets: &[String], shown: &str, cance
         let spec = InfluenceSpec {
             pools: vec!["pool".to_owned()],
             targets: vec![TargetRef::parse(name)],
-            // How a target's features were stored tells them apart if the demo ran with
-            // another projection before.
             ..InfluenceSpec::default()
         };
         let plan = Prepared::new(&snapshot, &spec)?;
