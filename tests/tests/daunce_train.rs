@@ -260,6 +260,10 @@ fn copies_of_another_start_are_not_registered() {
     fs_err::write(&note, wrong.to_string()).expect("written");
     let attach = ["daunce", "attach", "--ensemble", "dn", "dn"];
     place.run(&attach).fails(&["a different starting point"]);
+    let new = place.path("new");
+    let to_new = ["daunce", "attach", "--store", &new.display().to_string(), "--ensemble", "e", "nope"];
+    binary::run(&mut place.bare(&to_new)).says(1, &["nope"]);
+    assert!(!new.exists());
     binary::ok(&mut of(&[]));
     place.ok(&attach);
 }

@@ -13,7 +13,7 @@ use crate::streams::print_json;
 
 /// Reads the records of all folders, then registers what they have.
 pub fn run(context: &Context, args: &DaunceAttachArgs) -> Result<()> {
-    let store = context.open_or_create()?;
+    context.store_path()?;
     let mut found = Vec::new();
     for folder in &args.folders {
         let (start, copies) = (read_start(folder)?, read_members(folder)?);
@@ -36,6 +36,8 @@ pub fn run(context: &Context, args: &DaunceAttachArgs) -> Result<()> {
             other.display()
         );
     }
+    // Folders that cannot be read leave no new store.
+    let store = context.open_or_create()?;
     let mut refused = Vec::new();
     let mut registered = 0;
     for (_, start, copies) in &found {
