@@ -157,6 +157,10 @@ fn factors_of_something_else_are_refused() {
     refused.says(2, &["--target NAME", "--target-data FILES", "--self"]);
     let mixed = ["factors", "gram", "m", "--mix", "a,b", "--share", "0.5", "--components", "300"];
     place.run(&mixed).says(2, &["--components is used only by --share auto"]);
+    for (flag, value) in [("--share", "0.3"), ("--components", "3")] {
+        let unmixed = ["factors", "gram", "m", "--dataset", "pool", flag, value];
+        place.run(&unmixed).says(2, &[&format!("{flag} requires --mix")]);
+    }
     let refused = fit_run(&place, "../g", &[]);
     assert!(refused.stderr.contains("\"../g\" is not a name of an artifact"), "{}", refused.stderr);
 }

@@ -177,12 +177,13 @@ pub struct FactorsGramArgs {
     /// Mix the matrices of training rows with those of queries, which are fitted: TrackStar's preconditioner
     #[arg(long, value_name = "NAME,QUERIES", value_delimiter = ',', conflicts_with_all = NOT_MIXED)]
     pub mix: Vec<String>,
-    /// Part of the queries in the mixture, from 0 to 1; auto balances both at an eigenvalue
-    #[arg(long, value_name = "auto|X", default_value = "auto", requires = "mix", value_parser = part)]
-    pub share: MixPart,
+    /// With --mix: part of the queries in the mixture, from 0 to 1; auto balances both at an eigenvalue
+    /// [default: auto]
+    #[arg(long, value_name = "auto|X", value_parser = part)]
+    pub share: Option<MixPart>,
     /// Number of that eigenvalue, from the largest of all module groups [default: 1000, or the largest at
     /// which all of these matrices have one above 0]
-    #[arg(long, value_name = "N", requires = "mix", value_parser = at_least::<usize>(1))]
+    #[arg(long, value_name = "N", value_parser = at_least::<usize>(1))]
     pub components: Option<usize>,
     /// Replace an artifact of this name
     #[arg(long)]

@@ -115,6 +115,9 @@ fn gram(context: &Context, args: &FactorsGramArgs) -> Result<()> {
 /// What to mix, if asked to.
 fn mixture(args: &FactorsGramArgs) -> Result<Option<MixRequest>> {
     let (pool, queries) = match &args.mix[..] {
+        // clap drops a requirement that conflicts with another option which is given.
+        [] if args.share.is_some() => refuse!("--share requires --mix"),
+        [] if args.components.is_some() => refuse!("--components requires --mix"),
         [] => return Ok(None),
         [pool, queries] => (pool.clone(), queries.clone()),
         other => refuse!(
@@ -122,7 +125,7 @@ fn mixture(args: &FactorsGramArgs) -> Result<Option<MixRequest>> {
             other.len()
         ),
     };
-    let share = match args.share {
+    let share = match args.share.unwrap_or(MixPart::Auto) {
         MixPart::Auto => GramShare::Balanced(args.components),
         MixPart::Is(_) if args.components.is_some() => refuse!(
             "--components is used only by --share auto, which balances both sides at that eigenvalue: leave it out"
