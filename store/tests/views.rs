@@ -20,6 +20,8 @@ fn views_are_versioned() {
     assert!(matches!(e, ViewError::Exists { .. }), "{e}");
     let e = store.create_view(&dataset(), "SELECT 2", options(true)).unwrap_err();
     assert!(matches!(e, ViewError::Dataset { .. }), "{e}");
+    let taken = store.append(&view("best"), Vec::new(), AppendOptions::default());
+    assert!(matches!(taken, Err(AppendError::View { .. })));
     store.create_view(&view("best"), "SELECT 2", options(true)).unwrap();
     store.create_view(&view("a"), "SELECT 3", options(false)).unwrap();
     let names: Vec<String> = store.snapshot().unwrap().views().iter().map(|v| v.name.clone()).collect();

@@ -138,6 +138,9 @@ impl SampleAppend {
         let base = store.snapshot()?;
         remove_leftovers(store.env())?;
         let existing = base.datasets().iter().find(|d| d.name == **dataset);
+        if existing.is_none() && base.views().iter().any(|view| view.name == **dataset) {
+            return Err(AppendError::View { name: dataset.to_string() });
+        }
         let mut part = match existing {
             Some(part) => DatasetPart::clone(part),
             None => DatasetPart::new(dataset, base.root().next.dataset),

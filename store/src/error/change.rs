@@ -59,6 +59,8 @@ pub enum AppendError {
     DuplicateColumn(String),
     #[error("sample {id:?} has {found} metadata values, the append has {expected} columns")]
     ColumnCount { id: String, expected: usize, found: usize },
+    #[error("{name:?} is the name of a view; a dataset needs another one")]
+    View { name: String },
     /// An id that is empty or very long.
     #[error("an id of {0} bytes cannot be stored; ids have 1 to 65535 bytes")]
     IdLength(usize),
