@@ -82,7 +82,7 @@ impl StatesFile {
     /// A damaged file, and one of another model or other texts.
     pub fn open(path: &Path, of: &StatesDescription) -> Result<Option<StatesFile>, TrainError> {
         let Some(mut file) = if_there(fs_err::File::open(path))? else { return Ok(None) };
-        let (index, footer) = read_end(&mut file).map_err(|what| damaged_states_error(path, &what))?;
+        let (index, footer) = read_end(path, &mut file)?;
         let expected = of.footer(&index);
         for (key, what) in [("model", "another model"), ("texts", "other texts"), ("width", "another model")]
         {
@@ -134,8 +134,16 @@ impl StatesFile {
     }
 }
 
-/// The index and what stands behind it.
-fn read_end(file: &mut fs_err::File) -> Result<(Vec<u8>, Value), String> {
+/// The index and what stands behind it, of a file that begins as one of hidden states.
+fn read_end(path: &Path, file: &mut fs_err::File) -> Result<(Vec<u8>, Value), TrainError> {
+    let mut begin = [0; MAGIC.len()];
+    if file.read_exact(&mut begin).is_err() || begin != *MAGIC {
+        return Err(TrainError::checkpoint(path, "this is not a file of hidden states; give another name"));
+    }
+    read_index(file).map_err(|what| damaged_states_error(path, &what))
+}
+
+fn read_index(file: &mut fs_err::File) -> Result<(Vec<u8>, Value), String> {
     let io = |error: std::io::Error| error.to_string();
     let length = file.seek(SeekFrom::End(0)).map_err(io)?;
     let mut part = |at: u64, bytes: u64| -> Result<Vec<u8>, String> {
@@ -147,9 +155,6 @@ fn read_end(file: &mut fs_err::File) -> Result<(Vec<u8>, Value), String> {
         file.read_exact(&mut buffer).map_err(io)?;
         Ok(buffer)
     };
-    if part(0, 8)? != MAGIC {
-        return Err("it begins otherwise".to_owned());
-    }
     let short = || "it is too short".to_owned();
     let end = length.checked_sub(8).ok_or_else(short)?;
     let bytes = u64::from_le_bytes(part(end, 8)?.try_into().unwrap_or_default());
@@ -162,7 +167,9 @@ fn read_end(file: &mut fs_err::File) -> Result<(Vec<u8>, Value), String> {
 }
 
 fn damaged_states_error(path: &Path, what: &str) -> TrainError {
-    let what = format!("the hidden states are damaged: {what}\n  remove the file: it is made again");
+    let what = format!(
+        "the file of hidden states is damaged: {what}\n  remove it, and the same command makes it again"
+    );
     TrainError::checkpoint(path, what)
 }
 
@@ -292,7 +299,9 @@ mod tests {
         assert!(matches!(error, TrainError::OtherTraining { .. }), "{error}");
         for length in 0..bytes.len() {
             fs_err::write(&path, &bytes[..length]).unwrap();
-            assert!(StatesFile::open(&path, &of()).is_err(), "{length}");
+            let error = StatesFile::open(&path, &of()).map(|_| ()).unwrap_err().to_string();
+            // What is not known to be a file of hidden states is somebody's own, and not to be removed.
+            assert_eq!(error.contains("remove it"), length >= MAGIC.len(), "{length}: {error}");
         }
         for at in 0..bytes.len() {
             let mut changed = bytes.clone();
