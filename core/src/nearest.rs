@@ -9,21 +9,17 @@ const COMPARED: usize = 128;
 /// begins with it counts as one slip.
 pub fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let letters = name.chars().count();
-    // Two letters that are both others say nothing of what was meant; one is as good as any.
-    let limit = (letters / 3).max(2).min(letters.saturating_sub(1).max(1));
-    let ranked = |c: &'a str| {
+    let near = |c: &'a str| {
         let distance = osa_distance(start(name), start(c));
         let slips = if letters > 1 && c.starts_with(name) { distance.min(1) } else { distance };
-        (slips, distance, c)
+        // One letter that is another says nothing of what was meant, nor do two of a few unless the name
+        // begins alike.
+        let few = if c.chars().next() == name.chars().next() { 2 } else { 1 };
+        let limit = (letters / 3).max(few).min(letters.saturating_sub(1));
+        let is_near = slips <= limit || c.starts_with(name) || (c.len() > 2 && name.starts_with(c));
+        is_near.then_some((slips, distance, c))
     };
-    candidates
-        .into_iter()
-        .map(ranked)
-        .filter(|(slips, _, c)| {
-            *slips <= limit || c.starts_with(name) || (c.len() > 2 && name.starts_with(c))
-        })
-        .min()
-        .map(|(.., c)| c)
+    candidates.into_iter().filter_map(near).min().map(|(.., c)| c)
 }
 
 /// The question after a misspelt name, `; did you mean ...?`; nothing where no candidate is close.
@@ -49,7 +45,12 @@ mod tests {
         assert_eq!(nearest("sou", ["row", "source"]), Some("source"));
         assert_eq!(nearest("sc", ["id", "row"]), None);
         assert_eq!(nearest("e4", ["b"]), None);
-        assert_eq!(nearest("c", ["a", "b"]), Some("a"));
+        assert_eq!(nearest("foo", ["id", "row"]), None);
+        assert_eq!(nearest("pos", ["id", "ok"]), None);
+        assert_eq!(nearest("poll", ["pool"]), Some("pool"));
+        assert_eq!(nearest("cnt", ["count"]), Some("count"));
+        assert_eq!(nearest("c", ["a", "b"]), None);
+        assert_eq!(nearest("c", ["a", "cache"]), Some("cache"));
         assert_eq!(did_you_mean("gsmk8", names), "; did you mean `gsm8k`?");
         assert_eq!(did_you_mean("weather", names), "");
     }

@@ -420,7 +420,7 @@ fn labels_that_are_ambiguous_list_the_candidates() {
         assert_eq!(snapshot.feature_of(dataset, name).unwrap().number, number, "{dataset} {name}");
     }
     let error = snapshot.feature_of("other", "1").unwrap_err();
-    assert_eq!(error.to_string(), "dataset \"other\" has no feature \"1\"; did you mean \"other/g\"?");
+    assert_eq!(error.to_string(), "dataset \"other\" has no feature \"1\"; available: #2 other/g");
     let key = &snapshot.features()[0].key;
     assert_eq!(&snapshot.feature(&key[..12]).unwrap().key, key);
 }
