@@ -195,6 +195,7 @@ fn what_cannot_be_meant_is_refused() {
         (&[], "--models"),
         (&["--models", "4", "--until", "agreement=0.8"], "--until"),
         (&["--until", "agreement=0.8"], "--max-models"),
+        (&["--models", "4", "--max-models", "6", "--target", "pool"], "cannot be used with"),
         (&["--models", "4", "--keep", "none"], "--losses"),
         (&["--models", "4", "--losses", "pool"], "--store"),
         (&["--models", "4", "--ensemble", "e"], "--store"),

@@ -155,6 +155,9 @@ fn factors_of_something_else_are_refused() {
     }
     let refused = place.run(&["score", "--factors", "f", "--pool", "pool"]);
     refused.says(2, &["--target NAME", "--target-data FILES", "--self"]);
+    let unsolved =
+        ["score", "--factors", "f", "--pool", "pool", "--target", "q", "--rank", "4", "--iterations", "3"];
+    place.run(&unsolved).says(2, &["--rank", "--iterations"]);
     let mixed = ["factors", "gram", "m", "--mix", "a,b", "--share", "0.5", "--components", "300"];
     place.run(&mixed).says(2, &["--components is used only by --share auto"]);
     for (flag, value) in [("--share", "0.3"), ("--components", "3")] {

@@ -262,6 +262,8 @@ fn a_server_that_others_reach_has_a_certificate_or_is_told_not_to() {
     open.says(2, &["this machine only"]);
     place.write("file", "");
     for (args, says) in [
+        (["serve", "--statements-each", "99"], "part of --statements"),
+        (["serve", "--memory-each", "3GB"], "part of --memory"),
         (["serve", "--listen", "localhost:8815"], "127.0.0.1:8815"),
         (["serve", "--time", "0s"], "a time above 0"),
         (["serve", "--log-level", "inof"], "error, warn, info, debug, trace"),

@@ -236,7 +236,7 @@ pub struct FactorsInspectArgs {
     pub against: Vec<String>,
     /// Instead of eigenvalues, what the blocks of stored rows of this dataset keep of its gradients, by
     /// module: needs its feature residual
-    #[arg(long, value_name = "NAME", conflicts_with_all = ["strategy", "damping", "against", "plots"])]
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["strategy", "damping", "against", "plots", "clip"])]
     pub dataset: Option<String>,
     /// Folder for pictures of each layer, which is made; --force replaces those that are there
     #[arg(long, value_name = "DIR")]

@@ -11,6 +11,9 @@ use super::factors::{STRATEGIES, damping};
 use super::words::{Word, one_of};
 use super::{EngineArgs, FactorsModelArgs, GivenTextArgs, OutputArgs, at_least};
 
+/// What needs no solver, or has no queries for it.
+const NOT_SOLVED: [&str; 4] = ["rank", "of_self", "segment", "kronfluence"];
+
 /// What is rotated for scores.
 const ROTATED: &[Word<RotatedSide>] = &[
     ("queries", "Queries, into the eigenbasis and back", RotatedSide::Queries),
@@ -89,22 +92,22 @@ pub struct ScoreArgs {
     pub rank: Option<usize>,
     /// Solve for each query with the curvature itself, from the factors' answer on: cg for conjugate
     /// gradients with Gauss-Newton products over the rows that were fitted on
-    #[arg(long, value_enum, conflicts_with_all = ["rank", "of_self", "segment", "kronfluence"])]
+    #[arg(long, value_enum, conflicts_with_all = NOT_SOLVED)]
     pub solver: Option<ScoreSolver>,
     /// Most iterations of the solver, each a pass over its rows [default: 50]
-    #[arg(long, value_name = "N", requires = "solver", value_parser = at_least::<usize>(1))]
+    #[arg(long, value_name = "N", requires = "solver", conflicts_with_all = NOT_SOLVED, value_parser = at_least::<usize>(1))]
     pub iterations: Option<usize>,
     /// Residual at which a query is solved for, as a part of the length of its gradient [default: 1e-3]
-    #[arg(long, value_name = "T", requires = "solver", value_parser = part_of_one)]
+    #[arg(long, value_name = "T", requires = "solver", conflicts_with_all = NOT_SOLVED, value_parser = part_of_one)]
     pub tolerance: Option<f64>,
     /// Dataset of the rows of the solver's passes, where the factors do not say on which they were fitted
-    #[arg(long, value_name = "NAME", requires = "solver")]
+    #[arg(long, value_name = "NAME", requires = "solver", conflicts_with_all = NOT_SOLVED)]
     pub solver_data: Option<String>,
     /// Rows of the solver's passes, drawn from those that were fitted on [default: all]
-    #[arg(long, value_name = "N", requires = "solver", value_parser = at_least::<u64>(1))]
+    #[arg(long, value_name = "N", requires = "solver", conflicts_with_all = NOT_SOLVED, value_parser = at_least::<u64>(1))]
     pub solver_rows: Option<u64>,
     /// End with success though some queries could not be solved for: they have no scores in any case
-    #[arg(long, requires = "solver")]
+    #[arg(long, requires = "solver", conflicts_with_all = NOT_SOLVED)]
     pub keep_going: bool,
     /// What is measured of a query
     #[arg(long, value_parser = one_of(MEASUREMENTS), default_value = "loss")]

@@ -76,9 +76,9 @@ pub struct LimitArgs {
     /// Statements that run at once; others wait
     #[arg(long, value_name = "N", default_value_t = 16, value_parser = super::at_least::<usize>(1))]
     pub statements: usize,
-    /// Statements of one token that run at once
-    #[arg(long, value_name = "N", default_value_t = 8, value_parser = super::at_least::<usize>(1))]
-    pub statements_each: usize,
+    /// Statements of one token that run at once, of --statements [default: 8, or all of fewer]
+    #[arg(long, value_name = "N", value_parser = super::at_least::<usize>(1))]
+    pub statements_each: Option<usize>,
     /// Statements that may wait; more are refused
     #[arg(long, value_name = "N", default_value_t = 256, value_parser = super::at_least::<usize>(0))]
     pub waiting: usize,

@@ -11,7 +11,7 @@ use gstore_sql::SqlOptions;
 
 use crate::args::ServeArgs;
 use crate::context::Context;
-use crate::failure::UsageError;
+use crate::failure::{UsageError, refuse};
 use crate::models;
 use crate::streams::out;
 
@@ -64,6 +64,13 @@ fn check_spill(folder: &Path) -> Result<()> {
 fn options(context: &Context, args: &ServeArgs) -> Result<ServeOptions> {
     let bytes = |size: u64| usize::try_from(size).unwrap_or(usize::MAX);
     let limits = &args.limits;
+    let usual = RequestLimits::default().statements_each;
+    if limits.statements_each.is_some_and(|each| each > limits.statements) {
+        refuse!("--statements-each is a part of --statements, and cannot be more");
+    }
+    if limits.memory_each.is_some_and(|each| each > limits.memory) {
+        refuse!("--memory-each is a part of --memory, and cannot be more");
+    }
     let tls = args.tls_cert.clone().zip(args.tls_key.clone());
     let encoder = match args.no_encoder {
         true => None,
@@ -81,7 +88,7 @@ fn options(context: &Context, args: &ServeArgs) -> Result<ServeOptions> {
         without_tokens: args.without_tokens,
         limits: RequestLimits {
             statements: limits.statements,
-            statements_each: limits.statements_each,
+            statements_each: limits.statements_each.unwrap_or(limits.statements.min(usual)),
             waiting: limits.waiting,
             time: limits.time,
             result_bytes: limits.result_size,

@@ -18,10 +18,10 @@ pub struct DaunceModelsArgs {
     #[arg(long, value_name = "agreement=X", value_parser = parse_horizon, requires_all = ["max_models", "target", "dataset"])]
     pub until: Option<f64>,
     /// With --until: copies at most
-    #[arg(long, value_name = "N", requires = "until", value_parser = at_least::<u64>(2))]
+    #[arg(long, value_name = "N", requires = "until", conflicts_with = "models", value_parser = at_least::<u64>(2))]
     pub max_models: Option<u64>,
     /// With --until: dataset whose queries rank the rows
-    #[arg(long, value_name = "NAME", requires = "until")]
+    #[arg(long, value_name = "NAME", requires = "until", conflicts_with = "models")]
     pub target: Option<String>,
     /// Copies after which losses are computed, --until is looked at and the store is told
     #[arg(long, value_name = "N", default_value_t = EnsembleRequest::ROUND, value_parser = at_least::<u64>(1))]
@@ -71,7 +71,9 @@ fn models(text: &str) -> Result<ModelRange, String> {
     match text.split_once("..") {
         None => match number(text)? {
             0 | 1 => {
-                Err("one model has no covariance: at least 2, and about 100 for a stable ranking".to_owned())
+                Err("expected at least 2 models, as one has no covariance; scores take 3 unless --min-models says otherwise, \
+                     and a stable ranking about 100"
+                    .to_owned())
             }
             count => Ok(ModelRange { range: 0..count, is_part: false }),
         },
@@ -92,7 +94,7 @@ fn parse_horizon(text: &str) -> Result<f64, String> {
 }
 
 fn subset(text: &str) -> Result<Subset, String> {
-    let wrong = || "a number of rows, or a share above 0 and below 1".to_owned();
+    let wrong = || "expected a number of rows, or a share above 0 and below 1".to_owned();
     match text.parse::<usize>() {
         Ok(0) => Err(wrong()),
         Ok(rows) => Ok(Subset::Rows(rows)),
