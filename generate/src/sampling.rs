@@ -54,16 +54,22 @@ impl SamplingOptions {
         // As single precision computes with them.
         let usable = |x: f64| (1e-30..1e30).contains(&x);
         if self.temperature != 0.0 && !usable(self.temperature) {
-            return refuse(format!("a temperature of {} cannot be used", self.temperature));
+            return refuse(format!(
+                "a temperature of {} cannot be used: expected 0, or a number from 1e-30 to 1e30",
+                self.temperature
+            ));
         }
         if let Some(p) = self.top_p.filter(|p| !(*p > 0.0 && *p <= 1.0)) {
-            return refuse(format!("a top-p of {p} cannot be used: above 0, at most 1"));
+            return refuse(format!("a top-p of {p} cannot be used: expected a number above 0 and at most 1"));
         }
         if self.top_k == Some(0) {
             return refuse("a top-k of 0 leaves no token".to_owned());
         }
         if !usable(self.repetition_penalty) {
-            return refuse(format!("a repetition penalty of {} cannot be used", self.repetition_penalty));
+            return refuse(format!(
+                "a repetition penalty of {} cannot be used: expected a number above 0, from 1e-30 to 1e30",
+                self.repetition_penalty
+            ));
         }
         if self.temperature == 0.0 && (self.top_k.is_some() || self.top_p.is_some()) {
             return refuse(

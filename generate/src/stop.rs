@@ -1,6 +1,6 @@
 //! Stop conditions of an answer: a token that ends it, a text that does, or its length.
 
-use gstore_core::named;
+use gstore_core::{Remedy, named};
 
 use crate::error::GenerateError;
 
@@ -39,7 +39,10 @@ impl StopStrings {
     /// An empty text.
     pub fn new(texts: Vec<String>) -> Result<StopStrings, GenerateError> {
         if texts.iter().any(String::is_empty) {
-            return Err(GenerateError::Option("an empty text would end every answer at once".to_owned()));
+            return Err(GenerateError::Option(format!(
+                "an empty text would end every answer at once: give {} another one, or leave it out",
+                Remedy::Option("stop", "")
+            )));
         }
         // Each token of a text that is shown has at least a byte of it.
         let tail = texts.iter().map(String::len).max().unwrap_or(0) + MARGIN;

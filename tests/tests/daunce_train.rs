@@ -207,7 +207,7 @@ fn what_cannot_be_meant_is_refused() {
         (&["--models", "4", "--full", "--lora-rank", "4"], "--full"),
         (&["--models", "4", "--subset", "41"], "41 rows"),
         (&["--models", "4", "--subset", "0"], "--subset"),
-        (&["--models", "4", "--subset", "41"], "or several passes over --subset 20"),
+        (&["--models", "4", "--subset", "41"], "several times, as with --subset 20"),
     ] {
         binary::run(train(&place, &["--steps", "2", "--output", "refused"]).args(flags)).says(2, &[words]);
         assert!(!place.path("refused/members").exists(), "{flags:?}");

@@ -69,7 +69,9 @@ impl StepPlan {
             None => 0,
         };
         match steps.total {
-            0 => Err(TrainError::Option(format!("{epochs} epochs make no step"))),
+            0 => Err(TrainError::Option(format!(
+                "{epochs} epochs take no step: expected a finite number above 0"
+            ))),
             total if total > MOST_STEPS => {
                 let steps = max_steps.map_or_else(|| format!("{of_epochs:e}"), |steps| steps.to_string());
                 Err(TrainError::Option(format!(

@@ -321,6 +321,7 @@ fn note_left_out(loaded: &TrainingSamples, noun: &str, max_length: u32, tell: &m
         tell(&format!("{} without a scored token left out", many(*without_scored as u64, noun)));
     }
     if *truncated > 0 {
-        tell(&format!("{} cut to {max_length} tokens", many(*truncated as u64, noun)));
+        let length = many(max_length.into(), "token");
+        tell(&format!("{} cut to {length}", many(*truncated as u64, noun)));
     }
 }

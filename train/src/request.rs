@@ -275,8 +275,10 @@ impl TrainRequest {
 
     /// An error unless the numbers can be used.
     pub(crate) fn check(&self) -> Result<(), TrainError> {
-        let refuse = |what: &str, value: &dyn std::fmt::Display| {
-            Err(TrainError::Option(format!("{what} of {value} cannot be used")))
+        const SHARE: &str = "a number of at least 0 and below 1";
+        const SIZE: &str = "a finite number of at least 0";
+        let refuse = |what: &str, value: &dyn std::fmt::Display, expected: &str| {
+            Err(TrainError::Option(format!("{what} of {value} cannot be used: expected {expected}")))
         };
         let StepOptions {
             optimizer, learning_rate, schedule, warmup_steps, warmup_ratio, max_grad_norm, ..
@@ -291,10 +293,10 @@ impl TrainRequest {
         let is_share = |v: f64| (0.0..1.0).contains(&v);
         let is_size = |v: f64| v >= 0.0 && v.is_finite();
         if !is_size(*learning_rate) {
-            return refuse("a learning rate", learning_rate);
+            return refuse("a learning rate", learning_rate, SIZE);
         }
         if !(0.0..=1.0).contains(warmup_ratio) {
-            return refuse("a warm-up share", warmup_ratio);
+            return refuse("a warm-up share", warmup_ratio, "a number from 0 to 1");
         }
         let has_warmup = warmup_steps.map_or(*warmup_ratio > 0.0, |steps| steps > 0);
         if *schedule == ScheduleKind::Constant && has_warmup {
@@ -309,30 +311,37 @@ impl TrainRequest {
             )));
         }
         if let Some(number) = schedule.bad_number() {
-            return refuse("an option of the schedule", &number);
+            return refuse("an option of the schedule", &number, SIZE);
         }
         if let Some(norm) = max_grad_norm.filter(|norm| !is_size(*norm)) {
-            return refuse("a largest norm of gradients", &norm);
+            return Err(TrainError::Option(format!(
+                "{}: expected {SIZE}; 0 does not clip",
+                Remedy::Option("max_grad_norm", &norm.to_string())
+            )));
         }
         match optimizer {
-            OptimizerKind::AdamW(a) if !is_share(a.beta1) => refuse("a beta1", &a.beta1),
-            OptimizerKind::AdamW(a) if !is_share(a.beta2) => refuse("a beta2", &a.beta2),
-            OptimizerKind::AdamW(a) if !is_size(a.eps) => refuse("an epsilon", &a.eps),
+            OptimizerKind::AdamW(a) if !is_share(a.beta1) => refuse("a beta1", &a.beta1, SHARE),
+            OptimizerKind::AdamW(a) if !is_share(a.beta2) => refuse("a beta2", &a.beta2, SHARE),
+            OptimizerKind::AdamW(a) if !is_size(a.eps) => refuse("an epsilon", &a.eps, SIZE),
             // In the f32 of the moments.
             OptimizerKind::AdamW(a) if a.eps as f32 == 0.0 => Err(TrainError::Option(format!(
                 "an epsilon of {} cannot be used: AdamW would divide by zero wherever a gradient is zero; give {} for example",
                 a.eps,
                 Remedy::Option("adam_epsilon", "1e-8")
             ))),
-            OptimizerKind::AdamW(a) if !is_size(a.weight_decay) => refuse("a weight decay", &a.weight_decay),
-            OptimizerKind::Sgd(s) if !is_share(s.momentum) => refuse("a momentum", &s.momentum),
-            OptimizerKind::Sgd(s) if !is_size(s.weight_decay) => refuse("a weight decay", &s.weight_decay),
+            OptimizerKind::AdamW(a) if !is_size(a.weight_decay) => {
+                refuse("a weight decay", &a.weight_decay, SIZE)
+            }
+            OptimizerKind::Sgd(s) if !is_share(s.momentum) => refuse("a momentum", &s.momentum, SHARE),
+            OptimizerKind::Sgd(s) if !is_size(s.weight_decay) => {
+                refuse("a weight decay", &s.weight_decay, SIZE)
+            }
             _ if self.saving.every == Some(0)
                 || self.saving.log_every == 0
                 || self.saving.limit == Some(0)
                 || self.evaluation.as_ref().is_some_and(|evaluation| evaluation.every == Some(0)) =>
             {
-                refuse("an interval", &0)
+                refuse("an interval", &0, "at least 1")
             }
             _ => Ok(()),
         }

@@ -142,7 +142,7 @@ impl ScheduleKind {
         let json = options.unwrap_or("{}");
         // A list would be read in the order of the fields.
         if !json.trim_start().starts_with('{') {
-            return Err(refuse("they are a JSON object"));
+            return Err(refuse(r#"expected a JSON object, such as '{"min_lr_rate": 0.1}'"#));
         }
         let kind = match name {
             "linear" => ScheduleKind::Linear,
@@ -176,7 +176,7 @@ impl ScheduleKind {
             let cycles = Remedy::Option("lr_cycles", "");
             return Err(match kind {
                 ScheduleKind::CosineWithRestarts { .. } => refuse(&format!("its num_cycles are {cycles}")),
-                _ => refuse("it takes none here"),
+                _ => refuse("it takes no options here"),
             });
         }
         Ok(kind)
@@ -463,8 +463,12 @@ mod tests {
             ("warmup_stable_decay", Some(r#"{"num_decay_steps": 4, "decay_type": "sqrt"}"#), "`1-sqrt`"),
             ("cosine_with_min_lr", None, "give one of min_lr and min_lr_rate"),
             ("cosine_with_min_lr", Some(r#"{"min_lr": 1e-6, "min_lr_rate": 0.1}"#), "give one of min_lr and"),
-            ("linear", Some(r#"{"min_lr": 1e-6}"#), "lr_scheduler_kwargs of linear: it takes none here"),
-            ("cosine_with_min_lr", Some("[1e-6]"), "they are a JSON object"),
+            (
+                "linear",
+                Some(r#"{"min_lr": 1e-6}"#),
+                "lr_scheduler_kwargs of linear: it takes no options here",
+            ),
+            ("cosine_with_min_lr", Some("[1e-6]"), "expected a JSON object"),
             ("cosine_with_restarts", Some(r#"{"num_cycles": 2}"#), "num_cycles are lr_cycles"),
             ("lienar", None, "there is no schedule \"lienar\""),
         ] {

@@ -57,8 +57,8 @@ pub(super) fn check_size(size: usize, rows: usize) -> Result<(), TrainError> {
     match size {
         0 => Err(TrainError::Option("a model is to be trained on no row".to_owned())),
         size if size > rows => Err(TrainError::Option(format!(
-            "a model is to be trained on {size} rows, drawn without replacement, and there are {rows}: take fewer \
-             steps, smaller batches, or several passes over {}",
+            "a copy needs {size} rows, drawn without replacement, and there are only {rows}: take fewer steps or \
+             smaller batches, or let it pass over fewer rows several times, as with {}",
             Remedy::Option("subset", &(rows / 2).max(1).to_string())
         ))),
         _ => Ok(()),
