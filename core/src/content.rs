@@ -108,7 +108,7 @@ pub enum ContentError {
     #[error("it is not a JSON object: {0}")]
     Json(String),
     /// None of the three shapes.
-    #[error("nothing to train on: a record needs `messages`, or `prompt` and `completion`, or `text`")]
+    #[error("this record has no text: it needs `messages`, or `prompt` and `completion`, or `text`")]
     Nothing,
     /// A prompt without completion or the other way round.
     #[error("`{present}` without `{missing}`: a record of this shape needs both")]
@@ -374,7 +374,7 @@ mod tests {
             (r#"{"prompt":null,"completion":null,"text":"t"}"#, Err("both")),
             (r#"{"prompt":"p"}"#, Err("`prompt` without `completion`")),
             (r#"{"text":null}"#, Err("must be a string, found null")),
-            ("{}", Err("nothing to train on")),
+            ("{}", Err("this record has no text")),
         ] {
             let read = Content::read(record.as_bytes());
             assert_eq!(read, Content::take(&mut serde_json::from_str(record).unwrap()), "{record}");

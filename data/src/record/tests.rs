@@ -136,7 +136,7 @@ fn refusals_of_unknown_layouts_say_which_fields_to_name() {
         (r#"{"dialog": [{"role": "user", "content": "q"}]}"#, "say so: field=messages=dialog"),
         (r#"{"id": 1, "answers": [{"n": "a"}]}"#, "it has `id`, `answers`;"),
         (r#"{"q": "c", "a b": 1, "a": 2}"#, "for example field=prompt=q field=completion=a"),
-        ("{}", "nothing to train on"),
+        ("{}", "this record has no text"),
         (r#"{"prompt": "p"}"#, "`prompt` without `completion`"),
         (r#"{"completion": "p"}"#, "`completion` without `prompt`"),
         (
