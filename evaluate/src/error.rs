@@ -47,12 +47,12 @@ pub enum EvaluateError {
         first: String,
         other: String,
     },
-    #[error(
-        "there is no reference for {id:?}: give records that have one of the keys {}, or {} that do",
-        REFERENCE.join(", "),
-        Remedy::Option("references", "")
-    )]
-    NoReference { id: String },
+    #[error("there is no reference for {id:?}: {}", to_have_one(.key.as_deref()))]
+    NoReference {
+        id: String,
+        /// The key of its record that was to hold it, where one was named.
+        key: Option<String>,
+    },
     #[error("the id {id:?} comes twice in {of}, and rows are joined by it")]
     RepeatedId { id: String, of: String },
     #[error(
@@ -94,6 +94,18 @@ pub enum EvaluateError {
     /// Told to stop; what is done is kept where there is a place for it.
     #[error("stopped")]
     Stopped,
+}
+
+/// What gives a row a reference, or why the `key` that was named does not.
+fn to_have_one(key: Option<&str>) -> String {
+    match key {
+        Some(key) => format!("its record has none in `{key}`"),
+        None => format!(
+            "give records that have one of the keys {}, or {} that do",
+            REFERENCE.join(", "),
+            Remedy::Option("references", "")
+        ),
+    }
 }
 
 impl EvaluateError {

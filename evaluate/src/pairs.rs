@@ -136,7 +136,8 @@ pub fn read_pairs(request: &PairsRequest, cancel: &Cancel) -> Result<Pairs, Eval
                     None => reference(&record, request.reference.as_deref()).unwrap_or_default(),
                 };
                 if expected.is_empty() {
-                    return Err(EvaluateError::NoReference { id });
+                    let key = request.reference.clone().filter(|_| references.is_none());
+                    return Err(EvaluateError::NoReference { id, key });
                 }
                 places.insert(id.clone(), pairs.rows.len());
                 let prompt = prompt(&mut record);

@@ -58,6 +58,9 @@ fn answers_of_two_models_are_joined() {
     let alone = read(&request(folder.path(), &["tuned.jsonl"])).expect_err("no reference");
     assert!(alone.contains("no reference for \"b\""), "{alone}");
     assert!(alone.contains("reference, references, expected,"), "{alone}");
+    let other = PairsRequest { reference: Some("zz".to_owned()), ..request(folder.path(), &["base.jsonl"]) };
+    let other = read(&other).expect_err("no such key");
+    assert!(other.ends_with("its record has none in `zz`"), "{other}");
     let with = with_references(folder.path(), "base.jsonl", &["tuned.jsonl"]);
     assert_eq!(read(&with).expect("joined").rows[0].references, ["u", "v"]);
 }

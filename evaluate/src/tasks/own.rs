@@ -21,7 +21,7 @@ mod shots;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use gstore_core::{Cancel, shortened};
+use gstore_core::{Cancel, Remedy, shortened};
 use serde_json::{Number, Value};
 
 use self::shots::Shots;
@@ -50,10 +50,11 @@ enum ExpectedAnswer {
 pub(super) fn read(source: &TasksSource, cancel: &Cancel) -> Result<Vec<Question>, EvaluateError> {
     let few_shot = source.few_shot.unwrap_or(if source.shots.is_empty() { 0 } else { SHOTS });
     if few_shot > 0 && source.shots.is_empty() {
-        return Err(EvaluateError::Option(
-            "examples before a question, but no file of examples; questions that are asked are not shown"
-                .into(),
-        ));
+        return Err(EvaluateError::Option(format!(
+            "{} needs {}: questions that are asked are not used as examples",
+            Remedy::Option("few_shot", ""),
+            Remedy::Option("shots", "FILES")
+        )));
     }
     let letters = source.choices == Choices::Letters;
     let shots = Shots::read(source, few_shot, letters, cancel)?;
