@@ -221,7 +221,7 @@ fn rules_that_cannot_be_kept_are_refused() {
         plan.select(&request, &GO).unwrap_err().to_string()
     };
     let quota = Diversity { quota: Some("*=1".parse().unwrap()), ..Diversity::default() };
-    let says = "the metadata column `source`, which quotas count by; `quota_by => 'subtask'` names one";
+    let says = "a metadata column `source` for quotas; name one of `";
     assert!(refuse(&quota, 0).contains(says), "the column is not there");
     assert!(plan.check_rules(&quota).unwrap_err().to_string().contains("source"), "and that is known before");
     plan.check_rules(&Diversity::default()).unwrap();

@@ -263,7 +263,7 @@ fn checkpoints_by_name_step_or_id_in_any_order() {
     let lacks = error(&store, &named(&["300"], None));
     assert!(lacks.contains("`val` has no `grad-sgd` feature at checkpoint-300"), "{lacks}");
     assert!(error(&store, &named(&["100", "checkpoint-100"], None)).contains("named twice"));
-    assert!(error(&store, &named(&["100", "200"], Some(vec![1.0]))).contains("1 weights for 2 checkpoints"));
+    assert!(error(&store, &named(&["100", "200"], Some(vec![1.0]))).contains("1 weight for 2 checkpoints"));
     for (wrong, says) in [
         (vec![0.0, 0.0], "not be all zero"),
         (vec![1.0, -1.0], "not negative; these are not: -1.0"),

@@ -88,6 +88,11 @@ impl Arguments {
         self.named.iter().find(|(n, _)| n == name).map(|(_, v)| v).filter(|v| !v.is_null())
     }
 
+    /// How many arguments have no name.
+    pub(crate) fn count(&self) -> usize {
+        self.positional.len()
+    }
+
     /// Whether an option was given.
     pub(crate) fn has(&self, name: &str) -> bool {
         self.option(name).is_some()

@@ -15,6 +15,7 @@ use datafusion::sql::sqlparser::ast::{
     Expr as Ast, FunctionArg, FunctionArgExpr, FunctionArguments, Ident, Select, SelectItem, Spanned,
     Statement as Sql, Value as AstValue,
 };
+use gstore_core::Remedy;
 use serde_json::Value;
 
 use super::error::SqlError;
@@ -142,7 +143,10 @@ impl Parameters {
             return Err(SqlError::invalid(why).hint(listed("it has", names)));
         }
         if let Some(name) = missing.get(unnamed.len()) {
-            return Err(SqlError::invalid(format!("the parameter ${name} has no value")));
+            let why = format!("the parameter ${name} has no value");
+            let value = format!("{name}=VALUE");
+            let hint = format!("it is given with {}", Remedy::Option("param", &value));
+            return Err(SqlError::invalid(why).hint(hint));
         }
         let mut unnamed = unnamed.into_iter();
         let value = |name| by_name(name).or_else(|| unnamed.next()).map(|(_, value)| *value);

@@ -1,6 +1,6 @@
 //! Definition of a matrix: all that its bytes depend on.
 
-use gstore_core::{Cancel, Remedy, shortened};
+use gstore_core::{Cancel, Remedy, human_bytes, shortened};
 use serde::{Deserialize, Serialize};
 
 use super::MatrixOptions;
@@ -198,9 +198,10 @@ fn groups(samples: u64, memory: u64, of_each: u64) -> Result<Vec<MatrixGroup>, Q
     let most = memory / of_each.max(1);
     if most == 0 {
         return Err(QueryError::Spec(format!(
-            "the vectors of one target sample take {} KiB and {} KiB of memory are allowed; allow more",
-            of_each.div_ceil(1024),
-            memory / 1024
+            "the vectors of one target sample take {}, more than the {} that {} allows: allow more",
+            human_bytes(of_each),
+            human_bytes(memory),
+            Remedy::Option("memory", "")
         )));
     }
     let count = samples.div_ceil(most.min(MOST_SAMPLES)).max(1);

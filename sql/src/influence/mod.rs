@@ -99,8 +99,11 @@ pub(crate) fn excluded_table(call: &FunctionCall<'_>) -> DfResult<Arc<dyn TableP
 
 /// The options of a call about a target, which is a dataset or given as text.
 fn options(args: &Arguments, function: Function) -> Result<Options, SqlError> {
-    match ["prompt", "completion", "messages", "text"].iter().any(|name| args.has(name)) {
-        true => args.options(function, ["pool"]),
-        false => args.options(function, ["pool", "target"]),
+    match ["prompt", "completion", "messages", "text"].into_iter().find(|name| args.has(name)) {
+        Some(name) if args.count() == 2 => Err(SqlError::invalid(format!(
+            "`{name}` takes the place of the target: leave one of the two out"
+        ))),
+        Some(_) => args.options(function, ["pool"]),
+        None => args.options(function, ["pool", "target"]),
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use gstore_core::{Kind, Remedy, Space, first_of};
+use gstore_core::{Kind, Remedy, Space, first_of, many};
 use gstore_store::{CheckpointId, RunCheckpoint, RunPart, Snapshot};
 
 use super::projection::ingest_options;
@@ -386,9 +386,9 @@ fn weights(
     let raw: Vec<f64> = match &spec.weights {
         Some(weights) if weights.len() != used.len() => {
             return Err(QueryError::Spec(format!(
-                "{} weights for {} checkpoints ({})",
-                weights.len(),
-                used.len(),
+                "{} for {} ({})",
+                many(weights.len() as u64, "weight"),
+                many(used.len() as u64, "checkpoint"),
                 first_of(used.iter().map(|&i| known[i].name.as_str()), FEW)
             )));
         }

@@ -4,7 +4,6 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use gstore_core::many;
 use gstore_store::{EnsemblePart, LossTable, Snapshot};
 
 use super::{Plan, PlanSide, PlanTarget, resolve};
@@ -149,7 +148,10 @@ fn tables(
                 place: format!(" under the models of ensemble `{}`", ensemble.name),
                 hint: match has.is_empty() {
                     true => "record or import its losses".to_owned(),
-                    false => format!("there are those of {}", Vec::from_iter(has).join(", ")),
+                    false => {
+                        let has = Vec::from_iter(has).join(", ");
+                        format!("the ensemble has losses only of {has}; record or import these too")
+                    }
                 },
                 compute: None,
             });
@@ -243,9 +245,10 @@ pub(in crate::influence) fn check_count(models: usize, least: usize, which: &str
         return Ok(());
     }
     Err(QueryError::Spec(format!(
-        "{} {which}, and a score is taken over at least {least}: with few a covariance is noise, and two models always \
-         correlate by 1 or -1; record the losses of more models, or say how few are enough, as with `min_models => {}`",
-        many(models as u64, "model"),
+        "a score takes at least {least} models, and there {} only {models} {which}: with few a covariance is \
+         noise, and two models always correlate by 1 or -1; record the losses of more models, or say how few are \
+         enough, as with `min_models => {}`",
+        if models == 1 { "is" } else { "are" },
         models.max(2)
     )))
 }

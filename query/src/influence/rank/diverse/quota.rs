@@ -96,8 +96,7 @@ impl Quota {
         match names.first().filter(|_| !is_slip) {
             // The column may be the default, which the question does not name.
             Some(example) => Err(QueryError::Spec(format!(
-                "no pool has the metadata column `{}`, which quotas count by; `quota_by => '{example}'` names one of \
-                 those there are: {}",
+                "no pool has a metadata column `{}` for quotas; name one of {}, as with `quota_by => '{example}'`",
                 self.column,
                 listing(names.iter().copied())
             ))),
