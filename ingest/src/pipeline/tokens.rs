@@ -42,10 +42,11 @@ impl TokenCounts {
         let of = |n: u64| format!("{n} of {}", many(self.rows, "row"));
         let mut notes = Vec::new();
         if self.truncated > 0 {
-            let (verb, them) = if self.truncated == 1 { ("is", "its") } else { ("are", "their") };
+            let verb = if self.truncated == 1 { "is" } else { "are" };
             notes.push(format!(
-                "{} {verb} longer than {max_length} tokens: {them} rest is not read ({})",
+                "{} {verb} longer than {}: the rest is not read ({})",
                 of(self.truncated),
+                many(max_length.into(), "token"),
                 Remedy::Option("max_length", "N")
             ));
         }

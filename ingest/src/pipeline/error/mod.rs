@@ -34,7 +34,11 @@ pub enum IngestError {
         Remedy::Option("per_token", "")
     )]
     EmbeddingPerToken { kind: &'static str },
-    #[error("{weights} weights for {checkpoints} checkpoints; give one weight for each, in the same order")]
+    #[error(
+        "{} for {}; give one weight for each, in the same order",
+        many(*weights as u64, "weight"),
+        many(*checkpoints as u64, "checkpoint")
+    )]
     WeightCount { weights: usize, checkpoints: usize },
     #[error("{weight} is not a weight; weights are finite and not negative")]
     BadWeight { weight: f64 },
@@ -113,10 +117,10 @@ pub enum IngestError {
     )]
     OtherTokens { checkpoint: String, folder: PathBuf, base: PathBuf, source: EncodeError },
     #[error(
-        "checkpoint `{checkpoint}` needs about {} MB even with one thread and layers computed twice, {} allows {} MB",
-        least / 1_000_000,
+        "checkpoint `{checkpoint}` needs about {} even with one thread and layers computed twice, but {} allows only {}: allow more",
+        human_bytes(*least),
         Remedy::Option("max_memory", ""),
-        limit / 1_000_000
+        human_bytes(*limit)
     )]
     MaxMemory {
         checkpoint: String,
