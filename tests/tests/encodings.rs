@@ -504,7 +504,7 @@ fn checkpoints_of_a_run_are_named_and_what_lacks_at_others_is_told() {
     let weights = ["--weights", "4", "3", "2", "1"];
     let again = ["ingest", "--dataset", "q", "--run", "r", "--features", "grad-sgd", "--dim", "64"];
     let changed = place.run(&[&again[..], &like, &weights].concat());
-    changed.says(0, &["published snapshot", "run r as it is now; nothing was computed"]);
+    changed.says(0, &["published snapshot", "run `r` was updated; nothing was computed"]);
 }
 
 /// Another dataset may add the model as it was before training to a run, where there are no moments.

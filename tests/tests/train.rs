@@ -191,9 +191,8 @@ fn a_merged_adapter_answers_as_base_and_adapter() {
     // The demo's adapters name a folder next to them.
     let adapter = world::demo().join("warmup/checkpoint-26").display().to_string();
     let lost = place.run(&["merge", &adapter, "-o", "lost"]);
-    let says =
-        "adapter_config.json; if it is elsewhere, give it with --model: model: there is no such folder";
-    lost.says(1, &[says]);
+    lost.says(1, &["adapter_config.json names the base model `model`: model: there is no such folder"]);
+    lost.says(1, &["; if it is elsewhere, give it with --model"]);
     place.run(&["merge", "merged", "-o", "twice"]).says(2, &["nothing to merge"]);
 }
 

@@ -55,9 +55,16 @@ pub fn without_command(root: &Command, argv: &[OsString], error: &clap::Error) -
             let (of, known) = (command.get_name(), known.join(", "));
             Some(format!("error: `gstore {of}` has no command `{name}`{hint}\n  its commands are {known}"))
         }
-        ErrorKind::MissingSubcommand | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
-            let has_one = argv.iter().skip(1).any(is_command);
-            (!has_one).then(|| format!("error: which command?\n\n{}", overview(root)))
+        ErrorKind::MissingSubcommand | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand
+            if !argv.iter().skip(1).any(is_command) =>
+        {
+            Some(format!("error: which command?\n\n{}", overview(root)))
+        }
+        ErrorKind::MissingSubcommand => {
+            let command = named_command(root, argv.iter().skip(1).filter_map(|word| word.to_str()));
+            let known: Vec<&str> = command.get_subcommands().map(Command::get_name).collect();
+            let (of, known) = (command.get_name(), known.join(", "));
+            Some(format!("error: which command of `gstore {of}`? It has {known}"))
         }
         _ => None,
     }
@@ -368,6 +375,10 @@ mod tests {
                 "error: `gstore evaluate` has no command `task`; did you mean `tasks`?\n  its commands are text,"
             ),
             "{inner}"
+        );
+        assert_eq!(
+            said(&["view", "--store", "s"]).as_deref(),
+            Some("error: which command of `gstore view`? It has create, list, drop")
         );
         for words in [&["evaluate"][..], &["ls", "--fly"]] {
             assert_eq!(said(words), None, "{words:?}");

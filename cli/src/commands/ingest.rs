@@ -165,7 +165,8 @@ fn tell_finished(context: &Context, plan: &IngestPlan, snapshot: Option<&Snapsho
     let number = snapshot.number();
     if plan.has_all_rows() {
         context.say(&format!(
-            "published snapshot {number}: run {} as it is now; nothing was computed, every feature has every row asked for",
+            "published snapshot {number}: run `{}` was updated; nothing was computed, as every feature has every row \
+             asked for",
             plan.request.run
         ));
         return;

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::Result;
+use anyhow::{Result, anyhow};
 use gstore::Folders;
 use gstore_model::weights::{Adapter, ModelFolder};
 use serde_json::json;
@@ -41,19 +41,21 @@ pub fn run(context: &Context, args: &MergeArgs) -> Result<()> {
         // What the folder is instead is told as for any other use.
         Adapter::open(adapter).map_err(|error| UsageError(error.to_string()))?;
     }
-    let base = match &args.model {
+    let named = match &args.model {
         Some(model) => model.clone(),
         None => gstore_train::adapter_base(adapter)?,
     };
-    let base = folders.model(&base).map_err(|error| {
+    let base = folders.model(&named).map_err(|error| {
         let error = folder_error("--model", error);
-        match &args.model {
-            Some(_) => error,
-            None => error.context(format!(
-                "the base model named in {}; if it is elsewhere, give it with --model",
-                adapter.join(CONFIG).display()
-            )),
+        if args.model.is_some() {
+            return error;
         }
+        let config = adapter.join(CONFIG);
+        let why = format!(
+            "{} names the base model `{named}`: {error}; if it is elsewhere, give it with --model",
+            config.display()
+        );
+        if error.is::<UsageError>() { UsageError(why).into() } else { anyhow!(why) }
     })?;
     if args.force && args.output.exists() {
         replace(&base, adapter, &args.output)?;
