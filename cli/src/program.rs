@@ -79,13 +79,12 @@ fn runs(argv: &[OsString]) -> Vec<String> {
     snapshot.map(|found| found.runs().iter().map(|run| run.name.clone()).collect()).unwrap_or_default()
 }
 
-/// A message in the words of the config file, and with files in plain words; `None` where it is about
-/// neither.
+/// A message in the words of the config file, with files and numbers in plain words; `None` where it is about
+/// none of them.
 fn reword_message(error: &clap::Error, given: &[ConfiguredOption]) -> Option<String> {
-    let text = error.to_string();
-    let said =
-        with_hyphens(&reword_file_errors(&origin::reword(&text, given).unwrap_or_else(|| text.clone())));
-    (said != text).then_some(said)
+    let text = args::with_expected_number(error);
+    let said = with_hyphens(&reword_file_errors(&origin::reword(&text, given).unwrap_or(text)));
+    (said != error.to_string()).then_some(said)
 }
 
 /// A message that proposes flags as help lists them; they are taken with underscores, too.

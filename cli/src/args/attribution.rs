@@ -75,7 +75,7 @@ pub struct EvaluateAttributionArgs {
 #[command(next_help_heading = "Ground truth")]
 pub struct TruthArgs {
     /// Folder that `gstore evaluate retrain` filled
-    #[arg(long, value_name = "DIR", required_unless_present_any = ["outputs", "ensemble"])]
+    #[arg(long, value_name = "DIR", required_unless_present_any = ["subsets", "outputs", "ensemble"])]
     pub truth: Option<PathBuf>,
     /// In place of a folder: an ensemble of the store that `gstore evaluate retrain --ensemble` filled
     // clap asks for nothing that another argument excludes: with --outputs alone, `requires` would let it

@@ -17,6 +17,17 @@ const INDENT: &str = "      ";
 /// What the help of a model says that a run can stand for.
 const OF_RUN: &str = "that of --run";
 
+/// What does in place of an option, by the name of its command: clap lists the option as if nothing did.
+const ALTERNATIVES: &[(&[&str], &str, &str)] = &[
+    (&["train", "text"], "--data", "--dataset NAME"),
+    (&["train"], "--models", "--until agreement=X"),
+    (&["lds", "loo", "brittleness"], "--truth", "--ensemble NAME, or --subsets FILE with --outputs FILE"),
+    (&["gram"], "--dataset", "--extend or --mix"),
+    (&["apply"], "--output", "--predictions FILE"),
+    (&["select"], "--output", "--estimate"),
+    (&["import"], "<MANIFEST>", "--losses FILE with --dataset NAME"),
+];
+
 /// The error about options that are missing, with the help of each, and with the names of the `runs` where
 /// one of them would do; `None` for another error.
 pub fn explained_missing(
@@ -33,6 +44,9 @@ pub fn explained_missing(
     for line in error.to_string().lines() {
         // clap lists it where the environment gives it, as if the command lacked it.
         text.push_str(&line.replace(" --store <DIR>", ""));
+        if let Some(other) = alternative(command.get_name(), line) {
+            text.push_str(&format!(" (or {other})"));
+        }
         text.push('\n');
         let help = line.strip_prefix("  ").and_then(|name| find_argument(root, command, name)?.get_help());
         let mut help = help.map(ToString::to_string).unwrap_or_default();
@@ -46,6 +60,13 @@ pub fn explained_missing(
         }
     }
     Some(text)
+}
+
+/// What does in place of the option that a line of clap's list names.
+fn alternative(command: &str, line: &str) -> Option<&'static str> {
+    let name = line.strip_prefix("  ")?.split([' ', '=']).next()?;
+    let found = ALTERNATIVES.iter().find(|(of, option, _)| of.contains(&command) && *option == name);
+    found.map(|(.., other)| *other)
 }
 
 /// The option or argument that is written so in a usage.
@@ -94,5 +115,31 @@ mod tests {
             let text = words.join(" ");
             assert!(text.contains("that of --run]; the store has --run warmup, --run tuned"), "{text}");
         }
+    }
+
+    #[test]
+    fn what_does_in_place_of_a_missing_option_is_said() {
+        for (words, says) in [
+            (&["train", "--model", "m", "--output", "o"][..], "--data <PATH>... (or --dataset NAME)\n"),
+            (&["daunce", "train", "--model", "m", "--output", "o"], " (or --until agreement=X)\n"),
+            (&["evaluate", "text"], "--data <[NAME=]PATH>... (or --dataset NAME)\n"),
+            (
+                &["evaluate", "lds", "--random"],
+                "--truth <DIR> (or --ensemble NAME, or --subsets FILE with --outputs FILE)\n",
+            ),
+            (&["evaluate", "brittleness"], "--truth <DIR> (or --ensemble NAME, or "),
+            (&["prefilter", "apply", "p", "--pool", "a"], "--output <FILE> (or --predictions FILE)\n"),
+            (&["select", "--pool", "a", "--target", "b", "--top", "1"], "--output <FILE> (or --estimate)\n"),
+            (&["import"], "<MANIFEST> (or --losses FILE with --dataset NAME)\n"),
+            (&["factors", "gram", "g"], "(or --extend or --mix)\n"),
+        ] {
+            let argv: Vec<OsString> = ["gstore"].iter().chain(words).map(OsString::from).collect();
+            let error = command().try_get_matches_from(&argv).expect_err("refused");
+            let text = explained_missing(&command(), &argv, &error, &Vec::new).unwrap_or_default();
+            assert!(text.contains(says), "{words:?}: {text}");
+        }
+        let argv = ["gstore", "evaluate", "lds", "--random", "--subsets", "p"];
+        let text = command().try_get_matches_from(argv).expect_err("refused").to_string();
+        assert!(text.contains("--outputs <FILE>") && !text.contains("  --truth"), "{text}");
     }
 }

@@ -10,7 +10,7 @@ use gstore_core::did_you_mean;
 
 use super::file::KEYS;
 use super::{OptionSetting, PipelineError, PipelineStage, Setting};
-use crate::args::{Cli, in_place_of};
+use crate::args::{Cli, in_place_of, with_expected_number};
 use crate::config::flags;
 use crate::options::check_options;
 use crate::wording::shell_word;
@@ -269,7 +269,7 @@ fn refusal(error: &clap::Error, stage: &PipelineStage, lines: &[(String, usize)]
     };
     let long = about.trim_start_matches("--").split([' ', '=', '[', '<']).next().unwrap_or_default();
     let line = lines.iter().find(|(name, _)| !long.is_empty() && name == long).map(|(_, line)| *line);
-    let text = error.to_string();
+    let text = with_expected_number(error);
     let text = text.trim_start_matches("error: ").split("\n\n").next().unwrap_or_default().trim();
     PipelineError::new(line.unwrap_or(stage.says.line), format!("stage {}: {text}", stage.name))
 }
