@@ -12,6 +12,7 @@ use super::{
 };
 use crate::error::{SqlError, SqlErrorKind};
 use crate::guard;
+use crate::positions::TextPosition;
 use crate::translate::nested_too_deeply;
 use crate::walk::inner;
 
@@ -50,7 +51,7 @@ pub(crate) fn parse_below(sql: &str, lines: u64) -> Result<Statement, SqlError> 
         token.span.start.line += lines;
         token.span.end.line += lines;
     }
-    let (clause, is_deep) = (clause_as_name(&tokens), is_too_deep(&tokens));
+    let (clause, is_deep, open) = (clause_as_name(&tokens), is_too_deep(&tokens), unclosed(&tokens));
     let mut statements = DFParserBuilder::new(tokens)
         .with_dialect(&generic)
         .build()
@@ -61,6 +62,9 @@ pub(crate) fn parse_below(sql: &str, lines: u64) -> Result<Statement, SqlError> 
             };
             match SqlError::from_datafusion(e, &[]) {
                 error if error.kind() == SqlErrorKind::Syntax && is_deep => nested_too_deeply(),
+                error if error.message().ends_with(": expected )") && open.is_some() => {
+                    SqlError::new(SqlErrorKind::Syntax, "`(` is not closed".into()).at(open)
+                }
                 error if error.kind() == SqlErrorKind::Syntax => error.or_hint(clause.map(quoted)),
                 error => error,
             }
@@ -101,6 +105,22 @@ fn clause_as_name(tokens: &[TokenWithSpan]) -> Option<String> {
         before = Some(token);
     }
     None
+}
+
+/// Where the last parenthesis begins that is not closed. The parser takes a subquery without its end for a table
+/// in parentheses, and finds the error in it.
+fn unclosed(tokens: &[TokenWithSpan]) -> Option<TextPosition> {
+    let mut open = Vec::new();
+    for token in tokens {
+        match token.token {
+            Token::LParen => open.push((token.span.start.line, token.span.start.column)),
+            Token::RParen => {
+                open.pop();
+            }
+            _ => {}
+        }
+    }
+    open.pop()
 }
 
 /// Whether a text goes down further than the parser, which then takes the word of a CASE around for a name, and
