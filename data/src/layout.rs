@@ -253,7 +253,7 @@ fn turn(role: &str, text: &str) -> Value {
 /// A conversation as it stands; only what else could be taken for text gets another name.
 fn messages(object: &Map<String, Value>) -> Result<TextKeys, LayoutError> {
     let list = object.get("messages").and_then(unpacked);
-    let list = list.ok_or_else(|| wrong(Layout::OpenAi, "a list of `messages`, or its text in JSON"))?;
+    let list = list.ok_or_else(|| wrong(Layout::OpenAi, "`messages`, a list or the JSON text of one"))?;
     Ok(TextKeys { from: vec!["messages"], keys: vec![("messages", Value::Array(list.into_owned()))] })
 }
 
@@ -284,7 +284,7 @@ fn conversation(object: &Map<String, Value>) -> Result<TextKeys, LayoutError> {
     let list = |key: &'static str| Some((key, unpacked(object.get(key)?)?));
     let turns = ["conversations", "conversation", "messages"].into_iter().find_map(list);
     let (key, turns) =
-        turns.ok_or_else(|| wrong(layout, "a list of `conversations`, or its text in JSON"))?;
+        turns.ok_or_else(|| wrong(layout, "`conversations`, a list or the JSON text of one"))?;
     let mut all = Vec::with_capacity(turns.len() + 1);
     for (at, value) in turns.iter().enumerate() {
         // A message with all that it may hold, such as calls of tools.

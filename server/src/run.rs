@@ -56,8 +56,7 @@ pub struct Addresses {
 #[allow(missing_docs, reason = "the message of an error says what its fields are")]
 pub enum ServeError {
     #[error(
-        "{0} can be reached from other machines, and there is no certificate: tokens and data would be sent in plain text; give a \
-         certificate and its key, or ask for plain text by name"
+        "{0} can be reached from other machines, and there is no certificate: tokens and data would be sent in plain text"
     )]
     PlainText(SocketAddr),
     #[error("{0} can be reached from other machines; without tokens a server listens on this machine only")]

@@ -169,7 +169,7 @@ fn folders_of_others_are_refused_and_stay_as_they_are() {
     fs_err::os::unix::fs::symlink(&path, &link).unwrap();
     for (to, what) in [
         (&full, "thesis.tex"),
-        (&theirs, "holds the backup of store"),
+        (&theirs, "holds a backup of store"),
         (&lived, "was changed"),
         (&path, "contains the store or is inside it"),
         (&path.join("segments/b"), "contains the store or is inside it"),

@@ -313,7 +313,7 @@ fn samples_that_would_be_another_are_refused() {
         (&["--target", "q", "--prompt", "x", "--completion", "y"][..], "influence('pool', 'q')"),
         (&["What is 7*8?"], "--prompt"),
         (&["--prompt", "x", "--completion", "y", "What"], "unexpected argument \"What\""),
-        (&["--messages", "hello there"], "\"hello there\" is none"),
+        (&["--messages", "hello there"], "\"hello there\" is not JSON"),
         (&["--messages", "[{\"role\": \"user\", }]"], "column"),
         (&["--messages", "{\"role\": \"user\", \"content\": \"x\"}"], "not a list"),
         (&["--prompt", "x", "--completion", "y", "--miss", "0.1"], "`miss` is an option"),

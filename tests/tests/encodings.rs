@@ -1,7 +1,7 @@
 //! Text options taken over from stored features.
 //!
 //! A command need not repeat the options that features of the store were computed with. If other options make
-//! it compute a second feature, it says so first, and dropping that feature undoes it.
+//! it compute another feature, it says so first, and dropping that feature undoes it.
 
 use gstore_tests::binary::{self, Finished};
 use gstore_tests::place::Place;
@@ -24,11 +24,11 @@ fn place() -> Place {
     place
 }
 
-const NOTE: &str = "pool has loss@base with --max-length 256; this computes a second feature, for all 9 rows";
+const NOTE: &str = "pool has loss@base with --max-length 256; this computes another feature, for all 9 rows";
 
 /// What is said where the defaults apply, since nothing says which of the encodings is meant.
 const SEVERAL: &str = "note: the features of pool have 2 encodings that could be meant, with --max-length 256 or \
-    with --max-length 2048; the default is taken, with --max-length 2048";
+    with --max-length 2048; the default, with --max-length 2048, is used";
 
 const SECOND: &str =
     "pool has two encodings: `tokens`, `scored_tokens` and `truncated` are no longer columns";
@@ -117,12 +117,12 @@ fn several_encodings_are_told_with_the_default_beside_them() {
         ingest(&place, "pool", &["--data", "pool.jsonl", "--max-length", length]).says(0, &["published"]);
     }
     let told = "have 2 encodings that could be meant, with --max-length 128 or with --max-length 512; \
-        the default is taken, with --max-length 2048";
+        the default, with --max-length 2048, is used";
     ingest(&place, "pool", &["--dry-run"]).says(0, &[told]);
     // Of the options those are named that differ.
     ingest(&place, "pool", &["--max-length", "512", "--template", "plain"]).says(0, &["published"]);
     let told = "have 2 encodings that could be meant, with --template tulu or with --template plain; \
-        the default is taken, with --template tulu";
+        the default, with --template tulu, is used";
     ingest(&place, "pool", &["--max-length", "512", "--dry-run"]).says(0, &[told]);
 }
 

@@ -197,7 +197,7 @@ fn a_backup_is_a_store_and_comes_back_whole() {
     let data = other.path("theirs.jsonl");
     gstore_tests::binary::ok(more.args(["add", "--dataset", "more", "--data"]).arg(data));
     for (to, says) in
-        [(theirs.as_str(), "holds the backup of store "), ("saved", "was changed after it was made")]
+        [(theirs.as_str(), "holds a backup of store "), ("saved", "was changed after it was made")]
     {
         place.run(&["backup", "--to", to]).fails(&[says]).lacks(&["note: "]);
     }

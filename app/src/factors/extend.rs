@@ -106,7 +106,9 @@ pub(super) fn lacking(
     }
     let new = now.row_set().difference(&rows);
     match new.is_empty() {
-        true => Err(FactorJobError::Refused("there are no rows that those factors lack".to_owned())),
+        true => Err(FactorJobError::Refused(format!(
+            "factors `{name}` have these rows of `{name_of}` already: there is nothing to extend"
+        ))),
         false => Ok(new),
     }
 }

@@ -168,12 +168,8 @@ pub(super) fn precision() -> impl TypedValueParser<Value = ComputePrecision> {
 }
 
 fn share(text: &str) -> Result<f32, String> {
-    let value: f32 = text.parse().map_err(|_| "not a number".to_owned())?;
-    if (0.0..1.0).contains(&value) {
-        Ok(value)
-    } else {
-        Err("expected a share of at least 0 and below 1".to_owned())
-    }
+    let value = text.parse().ok().filter(|value: &f32| (0.0..1.0).contains(value));
+    value.ok_or_else(|| "expected a share of at least 0 and below 1".to_owned())
 }
 
 #[cfg(test)]

@@ -54,7 +54,7 @@ pub struct ServeArgs {
     #[command(flatten)]
     pub limits: LimitArgs,
     /// How long running statements have to finish once the server is stopped
-    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = age)]
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = grace)]
     pub drain: Duration,
     /// Form of the log, which goes to standard error
     #[arg(long, value_parser = one_of(LOG_FORMATS), default_value = "text")]
@@ -127,6 +127,11 @@ pub struct ConnectionArgs {
     /// How long rows wait for a client that does not read them
     #[arg(long, value_name = "TIME", default_value = "10m", value_parser = some_time)]
     pub unread: Duration,
+}
+
+/// Time that running statements have, which may be none.
+fn grace(text: &str) -> Result<Duration, String> {
+    age(text).map_err(|_| "expected a time such as 30s, 15m or 0s".to_owned())
 }
 
 /// Where to listen.

@@ -21,7 +21,7 @@ pub(super) fn size(text: &str) -> Result<u64, String> {
     let bytes = number * factor;
     match (1.0..1e18).contains(&bytes) {
         true => Ok(bytes as u64),
-        false => Err("a size is at least one byte and below 1000000TB".to_owned()),
+        false => Err("expected a size of at least 1 byte and below 1000000TB".to_owned()),
     }
 }
 

@@ -42,7 +42,8 @@ pub fn run(context: &Context, args: &ServeArgs) -> Result<()> {
     });
     served.map_err(|error| match error {
         ServeError::PlainText(_) => {
-            UsageError(format!("{error} (--tls-cert and --tls-key, or --plain-text)")).into()
+            let way_out = "give --tls-cert and --tls-key, or accept that with --plain-text";
+            UsageError(format!("{error}; {way_out}")).into()
         }
         error if error.is_usage() => UsageError(error.to_string()).into(),
         error => Error::from(error),

@@ -98,7 +98,7 @@ impl Plan {
             let hint = did_you_mean(name, names.iter().copied());
             names.dedup();
             let all = first_of(names, STAGES_SHOWN);
-            return Err(format!("there is no stage `{name}`{hint}; the stages are {all}"));
+            return Err(format!("there is no stage `{name}`{hint}\n  the stages are {all}"));
         }
         Ok(places)
     }

@@ -151,9 +151,9 @@ fn messages_in_halves_and_in_text_are_one_list() {
         assert_eq!((same.layout, same.content), (Some(Layout::ShareGpt), record.content.clone()), "{key}");
     }
     let cut = read(r#"{"conversations":"[{"}"#, None).unwrap_err();
-    assert!(cut.contains("sharegpt records have a list of `conversations`, or its text in JSON"), "{cut}");
+    assert!(cut.contains("sharegpt records have `conversations`, a list or the JSON text of one"), "{cut}");
     let cut = read(r#"{"messages":"[{"}"#, None).unwrap_err();
-    assert!(cut.contains("openai records have a list of `messages`, or its text in JSON"), "{cut}");
+    assert!(cut.contains("openai records have `messages`, a list or the JSON text of one"), "{cut}");
     let word = read(r#"{"messages":"hello"}"#, None).unwrap_err();
     assert!(word.contains("`messages` must be a list of messages, found a string"), "{word}");
 }

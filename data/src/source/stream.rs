@@ -90,7 +90,7 @@ impl StreamReader {
     /// One message after its length: the description and the body that it announces.
     fn message(&mut self, length: u32) -> Result<(), String> {
         if length > LONGEST_MESSAGE {
-            return Err(format!("not Arrow IPC, or damaged: a message of {length} bytes"));
+            return Err(format!("not Arrow IPC, or damaged: it announces a message of {length} bytes"));
         }
         let description = self.take(u64::from(length))?;
         let body =

@@ -88,10 +88,10 @@ impl Learner {
             Self::Ridge { alphas }
                 if alphas.is_empty() || alphas.iter().any(|a| !(*a > 0.0 && a.is_finite())) =>
             {
-                invalid("penalties of the ridge are positive numbers")
+                invalid("penalties of the ridge: expected numbers above 0")
             }
             Self::Logistic { c, .. } if !(*c > 0.0 && c.is_finite()) => {
-                invalid("the weight of the log losses is a positive number")
+                invalid("weight of the log losses: expected a number above 0")
             }
             Self::Logistic { top, .. } if !(*top > 0.0 && *top < 1.0) => {
                 invalid("the top is a share of rows between 0 and 1")

@@ -28,7 +28,7 @@ impl StorageError {
 #[non_exhaustive]
 pub enum TagError {
     #[error(
-        "tag {name:?} is on snapshot {snapshot} already\n  to move it to snapshot {wanted}: {}",
+        "tag {name:?} is on snapshot {snapshot} already\n  {} moves it to snapshot {wanted}",
         Remedy::Option("force", "")
     )]
     Exists { name: String, snapshot: u64, wanted: u64 },
@@ -47,7 +47,7 @@ pub enum TagError {
 #[non_exhaustive]
 pub enum ViewError {
     #[error(
-        "there is a view {name:?} already, with another statement\n  to replace it: {}",
+        "there is a view {name:?} already, with another statement\n  {} replaces it",
         Remedy::Option("force", "")
     )]
     Exists { name: String },
@@ -130,7 +130,7 @@ pub enum BackupError {
     NotEmpty { path: String, found: String },
     #[error("{0} is a store already; give a missing or empty folder")]
     Exists(String),
-    #[error("{path} holds the backup of store {theirs}, this is store {ours}; give another folder")]
+    #[error("{path} holds a backup of store {theirs}, but this is store {ours}; give another folder")]
     OtherStore { path: String, theirs: Uuid, ours: Uuid },
     #[error(
         "the backup in {path} was changed after it was made: it has a snapshot {snapshot} of its own\n  a new backup would remove that one; give another folder"

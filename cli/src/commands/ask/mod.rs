@@ -98,7 +98,7 @@ fn messages(text: &str) -> Result<Value> {
         Ok(_) => bail!(refuse(format!("{} is JSON, but not a list", quoted_beginning(text)))),
         // A parser's message about plain text is no help; in a list it may be.
         Err(_) if !text.trim_start().starts_with(['[', '{']) => {
-            bail!(refuse(format!("{} is none", quoted_beginning(text))))
+            bail!(refuse(format!("{} is not JSON", quoted_beginning(text))))
         }
         Err(error) => {
             bail!(refuse(format!("not valid JSON at line {}, column {}", error.line(), error.column())))
@@ -122,7 +122,7 @@ fn records(args: &AskArgs) -> Result<Vec<String>> {
     }
     if args.prompt.len() != args.completion.len() {
         refuse!(
-            "{} and {}; each prompt has one (a text without either is given as --text)",
+            "{} and {}: each --completion needs its --prompt (a text without either is given as --text)",
             many(args.prompt.len() as u64, "prompt"),
             many(args.completion.len() as u64, "completion")
         );

@@ -132,8 +132,8 @@ fn note_of_several(several: &[&EncodingSpec], default: &EncodingSpec, whose: &st
     };
     let ways: Vec<String> = several.iter().map(|spec| options(spec)).collect();
     format!(
-        "note: {whose} have {} encodings that could be meant, with {}; the default is taken, with {}: give the options of one of them to \
-         choose it",
+        "note: {whose} have {} encodings that could be meant, with {}; the default, with {}, is used: to choose \
+         another, give its options",
         several.len(),
         ways.join(" or with "),
         options(default)

@@ -44,7 +44,7 @@ impl IngestPlan {
                 options.extend(value.map(|value| Remedy::Option(name, value).to_string()));
             }
             let computes = match labels.len() {
-                1 => "a second feature".to_owned(),
+                1 => "another feature".to_owned(),
                 several => format!("{several} more features"),
             };
             Some(format!(
