@@ -28,7 +28,7 @@ pub struct ModelArgs {
 #[command(after_help = "Examples:\n  \
     gstore ask --store s --pool pool --prompt \"What is 7*8?\" --completion \"56\"\n  \
     gstore ask --store s --pool pool --prompt \"What is 7*8?\" --completion \"56\" --explain pool-17\n\n\
-    The model runs over the sample at each checkpoint of the pool's vectors, and the pool is ranked by its influence on the completion's loss:\n\
+    The model runs over the sample at each checkpoint of the pool's vectors, and the pool is ranked by its influence on the completion's loss: \
     proponents lower it, opponents raise it. Several prompts with their completions are one target; scores are means over them.\n\
     Where the pool's samples are conversations (64 of them are looked at), a prompt with its completion is asked as one; a note says so.\n\
     A pool row with the very text of the sample is marked `in_target`. Where no row is a proponent, or none an opponent, a line says why.\n\n\

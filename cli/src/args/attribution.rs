@@ -94,7 +94,7 @@ pub struct TruthArgs {
 /// `gstore evaluate brittleness`
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:\n  \
-    gstore evaluate retrain --truth removed --design removal --scores less=less.csv --count 10 --data pool.jsonl --query-data queries.jsonl ...\n  \
+    gstore evaluate retrain --truth removed --design removal --scores less=less.csv --count 10 --data pool.jsonl --query-data queries.jsonl --model llama\n  \
     gstore evaluate brittleness --truth removed --report brittleness\n\n\
     The removed rows are those that the scores given to `gstore evaluate retrain` rank first.")]
 pub struct EvaluateBrittlenessArgs {

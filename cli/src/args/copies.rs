@@ -19,6 +19,9 @@ pub use objective::{DaunceObjectiveArgs, DaunceRateArgs};
     gstore daunce train --model llama --data pool.jsonl --full --models 0..8 --steps 16 --hidden-states start.states --output ens\n\n\
     `gstore daunce train` makes this file itself when it needs one; several jobs can share one.\n\n\
     Disk: four bytes for each scored token and unit of the model's width.")]
+#[command(mut_arg("output", |output| {
+    output.help("File for the hidden states; what the same command began there goes on")
+}))]
 pub struct DauncePrepareArgs {
     #[command(flatten)]
     pub of: DaunceOfArgs,
@@ -36,6 +39,9 @@ pub struct DauncePrepareArgs {
     Complete copies are not trained again: after Ctrl-C or a crash, run the same command to continue, with the same bits. Each copy\n\
     depends only on --seed and its number, so several machines can share the numbers. More: docs/daunce.md\n\n\
     Memory: the weights once, 24 bytes for each trained weight of each copy that is being trained, and the activations of a piece for each thread.")]
+#[command(mut_arg("output", |output| {
+    output.help("Folder for the copies; what the same command began there goes on")
+}))]
 pub struct DaunceTrainArgs {
     #[command(flatten)]
     pub of: DaunceOfArgs,
@@ -90,7 +96,7 @@ pub struct DaunceOfArgs {
     /// on the Hugging Face Hub
     #[arg(long, alias = "model-name-or-path", value_name = "DIR|REPO")]
     pub model: String,
-    /// Folder for the copies, or file for the hidden states; what the same command began there goes on
+    /// Where it goes, which each command says
     #[arg(long, short, alias = "output-dir", value_name = "PATH")]
     pub output: PathBuf,
     /// Replace what another command of this kind left there, and the copies of this one if all are there; one

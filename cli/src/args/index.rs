@@ -28,11 +28,11 @@ pub struct PlanesArgs {
     Codes are kept in three planes: sign (a bit a coordinate), nibble (4 bits) and int8 (8 bits). With --planes a sketch keeps some of them. Rankings keep the\n\
     same guarantee but read more vectors; `certified` needs int8. The choice is kept for the feature, also for rows that are added later, until another is given: then its\n\
     sketches are rebuilt. --evaluate reports what each plane costs and saves.\n\n\
-    Memory: for each thread one block and its codes.\n\n\
     A graph links every vector, divided by its length, to its neighbours (HNSW); nearest(...) in SQL finds rows by it without comparing all. It takes 2 bytes a\n\
     coordinate and about 300 a vector, and while it is made three times that in memory: of one segment at a time. The command shows\n\
     the space that it needs first, and refuses to start if the disk lacks it. It is made segment by segment\n\
-    like a sketch, but only by this command: what `gstore compact`, `gstore delete --purge`, `gstore ingest` and `gstore attach` write has no graph until it is run again.")]
+    like a sketch, but only by this command: what `gstore compact`, `gstore delete --purge`, `gstore ingest` and `gstore attach` write has no graph until it is run again.\n\n\
+    Memory: of sketches, for each thread one block and its codes; of graphs as above.")]
 #[command(group = ArgGroup::new("made").args(["sketch", "hnsw"]))]
 pub struct IndexArgs {
     /// Features, by label, dataset/label or number

@@ -203,7 +203,7 @@ pub enum Command {
     Run(RunArgs),
     /// Compare models by text metrics or tasks, and scores of training rows with retraining
     Evaluate(EvaluateArgs),
-    /// Attribution from the covariance of losses over perturbed models: their losses
+    /// Attribution by the covariance of losses over perturbed models: train them, compute their losses, rank
     Daunce(DaunceArgs),
     /// Take in what was computed elsewhere: losses of the models of an ensemble
     Import(ImportArgs),

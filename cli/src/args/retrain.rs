@@ -13,10 +13,9 @@ use super::{
 /// `gstore evaluate retrain`
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:\n  \
-    gstore evaluate retrain --truth truth --data pool.jsonl --query-data queries.jsonl --count 32 --fraction 0.5 \\\n    \
-    --model llama --lora-rank 8 --learning-rate 1e-3 --epochs 2\n  \
-    gstore evaluate retrain --truth truth --runs 0..8 --model llama --lora-rank 8 --learning-rate 1e-3 --epochs 2\n  \
-    gstore evaluate retrain --store s --truth truth --draw-only --ensemble retrained --query-dataset queries\n  \
+    gstore evaluate retrain --truth truth --data pool.jsonl --query-data queries.jsonl --count 32 --fraction 0.5 --model llama --lora-rank 8 --learning-rate 1e-3 --epochs 2\n  \
+    gstore evaluate retrain --truth truth --runs 0..8 --model llama --lora-rank 8 --learning-rate 1e-3 --epochs 2  # in the folder of the first\n  \
+    gstore evaluate retrain --store s --truth truth --draw-only --ensemble retrained --query-dataset queries  # the same\n  \
     gstore evaluate retrain --truth ones --design leave-one-out --data pool.jsonl --query-data queries.jsonl --draw-only\n\n\
     The folder keeps rows, queries, subsets and the losses of each run: Ctrl-C or kill -9 lose only the run in progress; run the same command again to continue.\n\
     Several jobs can do different runs of one folder at once. To compare scores with them: gstore evaluate lds, loo, brittleness.\n\n\

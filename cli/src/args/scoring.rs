@@ -6,6 +6,8 @@ use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches};
 use gstore_query::influence::{Function, OptionInfo, Options, PAIR_OPTIONS, Takes};
 use serde_json::Value;
 
+use crate::wording::in_flags;
+
 /// How the similarities become scores, and how rankings are found.
 pub(super) const TERMS: &[&str] =
     &["within", "across", "fold", "by", "mode", "miss", "tolerance", "certified"];
@@ -35,12 +37,22 @@ fn options_named(names: &[&[&str]]) -> impl Iterator<Item = &'static OptionInfo>
     Function::Influence.options().filter(|option| names.iter().any(|names| names.contains(&option.name)))
 }
 
-fn flag(option: &'static OptionInfo) -> Arg {
-    let help = match option.default {
-        "" => option.about.to_owned(),
-        default => format!("{} [default: {default}]", option.about),
+/// The help of an option, where these are the flags of its command: one without the others takes no method.
+fn help(option: &OptionInfo, names: &[&[&str]]) -> String {
+    let about = in_flags(option.about);
+    let alone = about.strip_prefix("With --method daunce: ").filter(|_| !names.contains(&METHOD));
+    let about = match alone.and_then(|about| about.split_at_checked(1)) {
+        Some((first, rest)) => first.to_uppercase() + rest,
+        None => about,
     };
-    let arg = Arg::new(option.name).long(option.name.replace('_', "-")).help(help);
+    match option.default {
+        "" => about,
+        default => format!("{about} [default: {}]", in_flags(default)),
+    }
+}
+
+fn flag(option: &'static OptionInfo, names: &[&[&str]]) -> Arg {
+    let arg = Arg::new(option.name).long(option.name.replace('_', "-")).help(help(option, names));
     let arg = match option.name {
         "pool_kind" => arg.conflicts_with("kind"),
         _ => arg,
@@ -83,7 +95,7 @@ macro_rules! flags {
     ($args:ident, $names:expr) => {
         impl Args for $args {
             fn augment_args(command: Command) -> Command {
-                command.args(options_named($names).map(flag))
+                command.args(options_named($names).map(|option| flag(option, $names)))
             }
 
             fn augment_args_for_update(command: Command) -> Command {
@@ -107,3 +119,27 @@ macro_rules! flags {
 flags!(ScoringArgs, &[PAIR_OPTIONS, TERMS, METHOD, COVARIANCE]);
 flags!(CovarianceArgs, &[COVARIANCE, SHARED]);
 flags!(PairArgs, &[PAIR_OPTIONS]);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn help_calls_options_by_their_flags() {
+        let all: &[&[&str]] = &[PAIR_OPTIONS, TERMS, METHOD, COVARIANCE];
+        let said =
+            |name: &str, names: &[&[&str]]| help(options_named(&[&[name]]).next().expect("an option"), names);
+        for (name, begins) in [
+            ("pool_kind", "The same as --kind KIND"),
+            ("damping", "With --precondition NAME: what"),
+            ("tolerance", "With --mode sketch: accept"),
+            ("ensemble", "With --method daunce: the ensemble whose"),
+        ] {
+            let text = said(name, all);
+            assert!(text.starts_with(begins), "{text}");
+        }
+        assert!(said("missing", all).ends_with("[default: error; with --partial: exclude]"));
+        assert!(said("certified", all).contains("not with --miss X"));
+        assert!(said("ensemble", &[COVARIANCE]).starts_with("The ensemble whose"));
+    }
+}
