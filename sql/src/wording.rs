@@ -114,6 +114,9 @@ pub(super) fn worded(text: &str, tables: &[String]) -> Option<SqlError> {
     if let Some((name, _)) = text.split_once("' is not a variable which can be viewed with 'SHOW'") {
         return Some(shown(name.trim_start_matches('\''), tables));
     }
+    if let Some(error) = not_a_count(text) {
+        return Some(error);
+    }
     if text.starts_with("unnest() can only be applied to") {
         let hint = "the elements of a JSON list in a text are unnest(json_elements(x))";
         return Some(SqlError::invalid("unnest() takes a list, not a text or a number".into()).hint(hint));
@@ -222,6 +225,19 @@ fn no_form(text: &str) -> Option<SqlError> {
         return None;
     }
     Some(SqlError::invalid(NO_COLLATE.to_owned()).hint("lower(x) makes texts equal that differ in case"))
+}
+
+/// What LIMIT and OFFSET do not take.
+fn not_a_count(text: &str) -> Option<SqlError> {
+    let given = |clause: &str| {
+        let (_, rest) = text.split_once(&format!("{clause} must be >="))?;
+        rest.trim_start().strip_prefix("0, '")?.strip_suffix("' was provided")
+    };
+    let (clause, given) = match text.strip_prefix("Expected ") {
+        Some(rest) => rest.split_once(" to be an integer or null, but got ")?,
+        None => ["LIMIT", "OFFSET"].into_iter().find_map(|clause| Some((clause, given(clause)?)))?,
+    };
+    Some(SqlError::invalid(format!("{clause} takes a whole number of at least 0, not {given}")))
 }
 
 /// The error about a part of a time that there is not.

@@ -272,6 +272,7 @@ fn folders_that_are_no_store_and_newer_stores_are_named_as_such() {
     fs_err::create_dir_all(&other).unwrap();
     fs_err::write(other.join("notes.txt"), "x").unwrap();
     assert!(matches!(Store::open(&other), Err(OpenError::NotAStore(_))));
+    assert!(matches!(Store::open(other.join("notes.txt")), Err(OpenError::NotAFolder(_))));
     assert!(matches!(Store::create(&other), Err(CreateError::NotEmpty { .. })));
     assert!(matches!(Store::open_or_create(&other), Err(CreateError::NotEmpty { .. })));
     let path = dir.path().join("s");

@@ -96,11 +96,11 @@ fn what_a_backend_cannot_do_is_refused_by_name() {
     for (flags, code, says) in [
         (
             vec!["--backend", "candle", "--compute", "bf16"],
-            1,
+            2,
             "`candle` does not compute in bf16; the backends `cpu` and `cuda` do",
         ),
-        (vec!["--compute", "tf32"], 1, "`cpu` does not compute in tf32; the backend `cuda` does"),
-        (vec!["--compute", "i8"], 1, "`cpu` does not compute in i8; the backend `cuda` does"),
+        (vec!["--compute", "tf32"], 2, "`cpu` does not compute in tf32; the backend `cuda` does"),
+        (vec!["--compute", "i8"], 2, "`cpu` does not compute in i8; the backend `cuda` does"),
         (vec!["--backend", "candle:cuda"], 2, "made without the feature `candle-cuda`"),
         (vec!["--backend", "cuda"], 2, "made without the feature `cuda`"),
         (vec!["--backend", "gpu"], 2, "no backend `gpu`"),

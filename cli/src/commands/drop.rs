@@ -32,13 +32,16 @@ pub fn run(context: &Context, args: &DropArgs) -> Result<()> {
         let what = match (&report.artifact, &report.kind) {
             (Some(name), Some(kind)) => format!("artifact {name} ({kind}) dropped"),
             (Some(name), None) => format!("artifact {name} dropped"),
+            // A run has checkpoints alone, which take no room of their own.
+            (None, _) if kind == "run" => format!("run {name} dropped"),
             (None, _) => format!(
                 "{} and {} removed",
                 many(report.samples, "sample"),
                 many(report.features.len() as u64, "feature")
             ),
         };
-        out!("snapshot {}: {what}, {}", report.snapshot, HumanBytes(report.bytes));
+        let freed = if kind == "run" { String::new() } else { format!(", {}", HumanBytes(report.bytes)) };
+        out!("snapshot {}: {what}{freed}", report.snapshot);
         context.say(&super::delete::way_back(context, report.snapshot, &format!("{kind} {name}")));
         super::view::note_readers(context, name, &readers);
         for feature in &report.unnamed {

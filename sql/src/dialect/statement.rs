@@ -149,7 +149,11 @@ fn is_too_deep(tokens: &[TokenWithSpan]) -> bool {
 fn tokens_of(sql: &str) -> Result<Vec<TokenWithSpan>, SqlError> {
     guard::check_length(sql)?;
     let mut tokens = Tokenizer::new(&GenericDialect {}, sql).tokenize_with_location().map_err(|e| {
-        SqlError::new(SqlErrorKind::Syntax, e.message).at((e.location.line, e.location.column))
+        let why = match e.message.as_str() {
+            "Unterminated string literal" => "the text that begins here is not closed: add a '".to_owned(),
+            _ => e.message,
+        };
+        SqlError::new(SqlErrorKind::Syntax, why).at((e.location.line, e.location.column))
     })?;
     // What reads tokens looks past blanks again and again.
     let is_blank = |token: &TokenWithSpan| matches!(token.token, Token::Whitespace(_));

@@ -23,6 +23,8 @@ pub enum OpenError {
     NotFound(String),
     #[error("{0} is not a gstore store: it has no CURRENT file")]
     NotAStore(String),
+    #[error("{0} is a file; a store is a folder")]
+    NotAFolder(String),
     /// A copy that was cut short.
     #[error(
         "{0} holds a backup or restore that was not finished; run {backup} or {restore} again",

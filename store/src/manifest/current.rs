@@ -7,6 +7,7 @@ use crate::layout::Env;
 use crate::layout::names::{CURRENT, MARKERS};
 use crate::vfs::{Vfs, is_missing};
 use serde::{Deserialize, Serialize};
+use std::io::ErrorKind;
 use std::path::Path;
 
 /// No `CURRENT` is longer.
@@ -66,6 +67,9 @@ fn missing(vfs: &dyn Vfs, store: &Path) -> OpenError {
     }
     if MARKERS.iter().any(|m| vfs.exists(&store.join(m)).unwrap_or(false)) {
         return OpenError::Incomplete(path);
+    }
+    if vfs.list(store).is_err_and(|error| error.kind() == ErrorKind::NotADirectory) {
+        return OpenError::NotAFolder(path);
     }
     let roots = vfs.list(&store.join("manifests")).unwrap_or_default();
     let newest = roots.iter().filter_map(|n| root_number(n).map(|k| (k, n))).max();

@@ -48,7 +48,7 @@ fn has_data(env: &Env) -> Result<bool, VerifyError> {
 /// An error if there is nothing to repair here, because there is no store.
 pub(super) fn check(store: &Store) -> Result<(), VerifyError> {
     match Current::read_bytes(store.env().vfs(), store.path()) {
-        Err(e @ OpenError::NotFound(_)) => Err(e.into()),
+        Err(e @ (OpenError::NotFound(_) | OpenError::NotAFolder(_))) => Err(e.into()),
         Err(e @ OpenError::NotAStore(_)) if !has_data(store.env())? => Err(e.into()),
         _ => Ok(()),
     }

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Result, anyhow, bail};
 use gstore_core::Cancel;
 use gstore_data::Duplicates;
 use gstore_store::Store;
@@ -67,8 +67,12 @@ pub fn ids_of(path: &Path) -> Result<HashSet<String>> {
         if line.trim().is_empty() {
             continue;
         }
-        let place = || format!("{}:{}", path.display(), number + 1);
-        let value: Value = serde_json::from_str(line).with_context(place)?;
+        let place = || format!("{}, line {}", path.display(), number + 1);
+        let value: Value = serde_json::from_str(line).map_err(|error| {
+            let said = error.to_string();
+            let what = said.split(" at line ").next().unwrap_or_default();
+            anyhow!("{}: malformed JSON at column {}: {what}", place(), error.column())
+        })?;
         let id = match value.get("id") {
             Some(Value::String(id)) => id.clone(),
             Some(Value::Number(id)) => id.to_string(),

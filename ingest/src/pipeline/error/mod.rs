@@ -249,6 +249,9 @@ pub enum IngestError {
     Model(#[from] ModelError),
     #[error(transparent)]
     Load(#[from] gstore_model::LoadError),
+    /// The backend does not compute in the precision that is asked for.
+    #[error(transparent)]
+    Precision(gstore_model::BackendError),
     /// The files of a checkpoint are not what they were when the run was planned.
     #[error("the weights of checkpoint `{checkpoint}` changed while the ingest ran; run the command again")]
     WeightsChanged { checkpoint: String },

@@ -69,6 +69,7 @@ impl IngestError {
                 | Self::EmbeddingPerToken { .. }
                 | Self::WeightCount { .. }
                 | Self::BadWeight { .. }
+                | Self::Precision(_)
                 | Self::Name(_)
                 | Self::ColumnOption { .. }
                 | Self::FieldOption { .. }

@@ -62,7 +62,7 @@ pub(super) fn check_request(request: &IngestRequest) -> Result<(), IngestError> 
     if request.kinds.is_empty() {
         return Err(IngestError::NoKinds);
     }
-    request.device.check(request.compute).map_err(gstore_model::LoadError::from)?;
+    request.device.check(request.compute).map_err(IngestError::Precision)?;
     devices::check_devices(request)?;
     if let Some(kind) = request.kinds.iter().find(|kind| kind.is_embedding())
         && request.granularity == Granularity::Token
