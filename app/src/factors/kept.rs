@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use arrow_array::{ArrayRef, Float64Array, RecordBatch, StringArray, UInt64Array};
 use arrow_schema::ArrowError;
-use gstore_core::{Cancel, Kind, many_of};
+use gstore_core::{Cancel, Kind, Remedy, many_of};
 use gstore_query::eigen::EigenSpace;
 use gstore_store::{FeaturePart, Snapshot};
 
@@ -106,9 +106,13 @@ pub fn kept_shares(
     }
     match shares.is_empty() {
         true => Err(FactorJobError::Option(format!(
-            "dataset `{dataset}` has no feature of the kind {} in the eigenbasis of factors `{factors}`: compute it with its \
-             gradients",
-            Kind::Residual
+            "dataset `{dataset}` has no feature of the kind {} in the eigenbasis of factors `{factors}`; compute it with its \
+             gradients: {} with {}, {} and {}",
+            Kind::Residual,
+            Remedy::Ingest,
+            Remedy::Option("projection", "ekfac"),
+            Remedy::Option("factors", factors),
+            Remedy::Option("features", "grad-sgd,residual")
         ))),
         false => Ok(shares),
     }

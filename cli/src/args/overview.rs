@@ -116,7 +116,11 @@ pub fn misplaced_hint(root: &Command, argv: &[OsString], error: &clap::Error) ->
             Some("error: `gstore drop` has no --dry-run; `gstore revert` undoes a drop".to_owned())
         }
         word if word.starts_with('-') && in_place_of(command, word).is_some() => {
-            in_place_of(command, word).map(|meant| format!("error: there is no {word}; {meant}"))
+            let meant = in_place_of(command, word).map(|meant| match given_number(argv, word) {
+                Some(number) => meant.replace("LIMIT 5", &format!("LIMIT {number}")),
+                None => meant,
+            });
+            meant.map(|meant| format!("error: there is no {word}; {meant}"))
         }
         word if positional(command, word).is_some() => positional(command, word).map(|called| {
             format!("error: there is no {word}; give {called} as an argument, without an option")
@@ -173,6 +177,13 @@ fn with_option(what: &str, argv: &[OsString], word: &str, option: &str) -> Strin
     });
     let line = words.fold("gstore".to_owned(), |line, word| line + " " + &word);
     format!("error: {what} given with --{option} {}\n  {line}", shell_word(word))
+}
+
+/// The number that an option has on a command line.
+fn given_number(argv: &[OsString], word: &str) -> Option<u64> {
+    let joined = || argv.iter().find_map(|given| given.to_str()?.strip_prefix(word)?.strip_prefix('='));
+    let at = argv.iter().position(|given| given == word);
+    at.and_then(|at| argv.get(at + 1)?.to_str()).or_else(joined)?.parse().ok()
 }
 
 /// The option whose text the word before a lone one is.
@@ -345,6 +356,12 @@ mod tests {
             let error = command().try_get_matches_from(&argv).expect_err("refused");
             let text = misplaced_hint(&command(), &argv, &error).unwrap_or_default();
             assert!(text.contains(says), "{words:?}: {text}");
+        }
+        for words in [&["query", "--limit", "3"][..], &["query", "--limit=3"], &["snapshots", "-n", "3"]] {
+            let argv: Vec<OsString> = ["gstore"].iter().chain(words).map(OsString::from).collect();
+            let error = command().try_get_matches_from(&argv).expect_err("refused");
+            let text = misplaced_hint(&command(), &argv, &error).unwrap_or_default();
+            assert!(text.contains(" LIMIT 3\""), "{words:?}: {text}");
         }
         // A condition that the shell took apart is no dataset.
         let argv: Vec<OsString> = ["gstore", "delete", "--dataset", "pool", "--where", "id", "is", "null"]
