@@ -114,9 +114,6 @@ pub(super) fn worded(text: &str, tables: &[String]) -> Option<SqlError> {
     if let Some((name, _)) = text.split_once("' is not a variable which can be viewed with 'SHOW'") {
         return Some(shown(name.trim_start_matches('\''), tables));
     }
-    if let Some(error) = not_a_count(text) {
-        return Some(error);
-    }
     if text.starts_with("unnest() can only be applied to") {
         let hint = "the elements of a JSON list in a text are unnest(json_elements(x))";
         return Some(SqlError::invalid("unnest() takes a list, not a text or a number".into()).hint(hint));
@@ -181,7 +178,8 @@ pub(super) fn worded(text: &str, tables: &[String]) -> Option<SqlError> {
         let why = format!("WHERE takes a condition that is true or false, and {condition} is {ty}");
         return Some(SqlError::invalid(why).hint("compare it, as x = 1 or x IS NOT NULL"));
     }
-    no_form(text).or_else(|| no_operation(text)).or_else(|| unsupported::worded(text))
+    let of_form = || no_form(text).or_else(|| no_operation(text));
+    not_a_count(text).or_else(of_form).or_else(|| unsupported::worded(text))
 }
 
 /// Types, parts of times and clauses that the engine does not have.

@@ -252,6 +252,9 @@ fn s16_bad_lines_are_listed_ten_at_a_time_and_may_be_left_out() {
             "line 21",
         ],
     );
+    place.write("none.jsonl", "{\"text\":\n");
+    let finished = add(&place, "none", "none.jsonl", &["--skip-bad", "1"]);
+    finished.told(1, &["1 record cannot be read", "line 1: malformed JSON"]).lacks(&["has no samples"]);
     // Rows of a table, whose values say nothing of its columns then.
     let rows = "id,prompt,completion,note\n1,a,b,1\n2,a,c,x,4\n3,a,\"d\ne\",2\n4,a\n";
     place.write("rows.csv", rows);

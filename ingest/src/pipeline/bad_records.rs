@@ -75,6 +75,12 @@ impl BadRecords {
         }
     }
 
+    /// The same once all are read: none may be left out where nothing would be left.
+    pub(super) fn check_left(self) -> Result<(), IngestError> {
+        let allowed = if self.good == 0 { 0 } else { self.allowed };
+        Self { allowed, ..self }.check()
+    }
+
     /// The first ones, a line each.
     fn list(&self) -> String {
         let mut list = String::new();

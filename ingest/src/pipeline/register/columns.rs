@@ -89,7 +89,7 @@ pub(super) fn find_columns(
     }
     found.notes.extend(bad.told());
     found.skipped = bad.count();
-    bad.check()?;
+    bad.check_left()?;
     if request.layout.is_none() {
         found.notes.extend(said_of(&found.layouts));
     }
