@@ -116,10 +116,7 @@ pub fn misplaced_hint(root: &Command, argv: &[OsString], error: &clap::Error) ->
             Some("error: `gstore drop` has no --dry-run; `gstore revert` undoes a drop".to_owned())
         }
         word if word.starts_with('-') && in_place_of(command, word).is_some() => {
-            let meant = in_place_of(command, word).map(|meant| match given_number(argv, word) {
-                Some(number) => meant.replace("LIMIT 5", &format!("LIMIT {number}")),
-                None => meant,
-            });
+            let meant = in_place_of(command, word).map(|meant| as_given(meant, argv, word));
             meant.map(|meant| format!("error: there is no {word}; {meant}"))
         }
         word if positional(command, word).is_some() => positional(command, word).map(|called| {
@@ -179,11 +176,25 @@ fn with_option(what: &str, argv: &[OsString], word: &str, option: &str) -> Strin
     format!("error: {what} given with --{option} {}\n  {line}", shell_word(word))
 }
 
-/// The number that an option has on a command line.
-fn given_number(argv: &[OsString], word: &str) -> Option<u64> {
+/// What is meant by an option, with its number and with the store of the command line.
+fn as_given(meant: String, argv: &[OsString], word: &str) -> String {
+    let meant = match value_of(argv, word).and_then(|value| value.parse::<u64>().ok()) {
+        Some(number) => meant.replace("LIMIT 5", &format!("LIMIT {number}")),
+        None => meant,
+    };
+    match value_of(argv, "--store") {
+        Some(store) => {
+            meant.replace("gstore query \"", &format!("gstore query --store {} \"", shell_word(store)))
+        }
+        None => meant,
+    }
+}
+
+/// The value that an option has on a command line.
+fn value_of<'a>(argv: &'a [OsString], word: &str) -> Option<&'a str> {
     let joined = || argv.iter().find_map(|given| given.to_str()?.strip_prefix(word)?.strip_prefix('='));
     let at = argv.iter().position(|given| given == word);
-    at.and_then(|at| argv.get(at + 1)?.to_str()).or_else(joined)?.parse().ok()
+    at.and_then(|at| argv.get(at + 1)?.to_str()).or_else(joined)
 }
 
 /// The option whose text the word before a lone one is.
@@ -291,6 +302,25 @@ mod tests {
     }
 
     #[test]
+    fn a_statement_that_is_proposed_has_the_number_and_the_store() {
+        for words in [&["query", "--limit", "3"][..], &["query", "--limit=3"], &["snapshots", "-n", "3"]] {
+            let argv: Vec<OsString> = ["gstore"].iter().chain(words).map(OsString::from).collect();
+            let error = command().try_get_matches_from(&argv).expect_err("refused");
+            let text = misplaced_hint(&command(), &argv, &error).unwrap_or_default();
+            assert!(text.contains(" LIMIT 3\""), "{words:?}: {text}");
+        }
+        let argv = ["gstore", "query", "--store", "my s", "--limit", "3"].map(OsString::from);
+        let error = command().try_get_matches_from(&argv).expect_err("refused");
+        assert_eq!(
+            misplaced_hint(&command(), &argv, &error).as_deref(),
+            Some(
+                "error: there is no --limit; write it in the statement: gstore query --store 'my s' \
+                 \"SELECT * FROM pool LIMIT 3\""
+            )
+        );
+    }
+
+    #[test]
     fn a_line_without_a_command_gets_the_commands_and_a_file_its_option() {
         for (words, begins) in [
             (&["selct"][..], "error: there is no command `selct`; did you mean `select`?\n\nUsage: gstore"),
@@ -356,12 +386,6 @@ mod tests {
             let error = command().try_get_matches_from(&argv).expect_err("refused");
             let text = misplaced_hint(&command(), &argv, &error).unwrap_or_default();
             assert!(text.contains(says), "{words:?}: {text}");
-        }
-        for words in [&["query", "--limit", "3"][..], &["query", "--limit=3"], &["snapshots", "-n", "3"]] {
-            let argv: Vec<OsString> = ["gstore"].iter().chain(words).map(OsString::from).collect();
-            let error = command().try_get_matches_from(&argv).expect_err("refused");
-            let text = misplaced_hint(&command(), &argv, &error).unwrap_or_default();
-            assert!(text.contains(" LIMIT 3\""), "{words:?}: {text}");
         }
         // A condition that the shell took apart is no dataset.
         let argv: Vec<OsString> = ["gstore", "delete", "--dataset", "pool", "--where", "id", "is", "null"]
