@@ -16,10 +16,9 @@ pub fn with_expected_number(error: &clap::Error) -> String {
         _ => "",
     };
     let found = source.to_string();
-    match expected(source, &found, value).zip(text.rsplit_once(found.as_str())) {
-        Some((expected, (before, after))) => format!("{before}expected {expected}{after}"),
-        None => text,
-    }
+    let said = expected(source, &found, value).zip(text.rsplit_once(found.as_str()));
+    let said = said.map(|(expected, (before, after))| format!("{before}expected {expected}{after}"));
+    said.unwrap_or(text)
 }
 
 /// What would do in place of a value, of which an error is `found`; `None` where the error says it.
