@@ -17,8 +17,9 @@ use std::ops::Range;
 use minijinja::Value;
 
 use super::RenderedText;
-use super::jinja::{ChatEnvironment, MARKS, reason};
+use super::jinja::ChatEnvironment;
 use super::python::strip;
+use super::tags::MARKS;
 use crate::encode_error::EncodeError;
 use crate::{Message, Role};
 
@@ -39,8 +40,7 @@ impl ChatTemplate {
         special: &[(&'static str, String)],
         atoms: Vec<String>,
     ) -> Result<Self, EncodeError> {
-        let env =
-            ChatEnvironment::new(source).map_err(|error| EncodeError::TemplateSyntax(reason(&error)))?;
+        let env = ChatEnvironment::new(source).map_err(EncodeError::TemplateSyntax)?;
         let special = special.iter().map(|(name, text)| (*name, Value::from(text.as_str()))).collect();
         Ok(Self { env, source: source.to_owned(), special, atoms })
     }
@@ -227,7 +227,7 @@ impl ChatTemplate {
         ];
         let marks = marks.into_iter().flat_map(|marks| MARKS.into_iter().zip(marks.map(Value::from)));
         let context = Value::from_pairs(fixed.into_iter().chain(self.special.iter().cloned()).chain(marks));
-        self.env.render(context).map_err(|error| EncodeError::Render(reason(&error)))
+        self.env.render(context).map_err(EncodeError::Render)
     }
 }
 

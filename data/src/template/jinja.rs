@@ -13,6 +13,7 @@ use minijinja::{Environment, Error, ErrorKind, Value};
 
 use super::filters::{add_filters, check_format};
 use super::python;
+use super::tags::{Rewritten, rewrite};
 
 const NAME: &str = "chat_template";
 
@@ -22,9 +23,6 @@ const STEPS: u64 = 10_000_000;
 /// How the error begins where a template formats a string with `%`, which minijinja has for numbers only.
 const PERCENT_OF_TEXT: &str = "tried to use % operator on unsupported types string";
 
-/// The variables whose values surround the model's words, where a template marks them.
-pub(super) const MARKS: [&str; 2] = ["__generation", "__endgeneration"];
-
 pub(super) struct ChatEnvironment {
     env: Environment<'static>,
     /// Whether the template marks the model's words.
@@ -32,9 +30,12 @@ pub(super) struct ChatEnvironment {
 }
 
 impl ChatEnvironment {
-    pub(super) fn new(source: &str) -> Result<Self, Error> {
+    /// # Errors
+    /// What is wrong in the source.
+    pub(super) fn new(source: &str) -> Result<Self, String> {
         let mut env = Environment::new();
-        env.set_syntax(SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build()?);
+        let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
+        env.set_syntax(syntax.map_err(|error| reason(&error))?);
         env.set_unknown_method_callback(|state, value, method, args| {
             if method == "format" {
                 check_format(Some(value))?;
@@ -56,18 +57,26 @@ impl ChatEnvironment {
         env.add_test("sequence", is_sequence);
         // Jinja turns any line end into a newline; other line ends would reach the tokens.
         let source = source.replace("\r\n", "\n").replace('\r', "\n");
-        let (source, has_marks) = generation_tags_as_variables(&source);
-        env.add_template_owned(NAME, source)?;
+        let Rewritten { source, has_marks } = rewrite(&source)?;
+        guarded(|| env.add_template_owned(NAME, source))?;
         Ok(Self { env, has_marks })
     }
 
-    pub(super) fn render(&self, context: Value) -> Result<String, Error> {
-        self.env.get_template(NAME)?.render(context)
+    /// # Errors
+    /// The message that the template raised, or what went wrong in it.
+    pub(super) fn render(&self, context: Value) -> Result<String, String> {
+        guarded(|| self.env.get_template(NAME)?.render(context))
     }
 }
 
+/// A call into minijinja, which panics on some templates (`loop.cycle()`); a panic must not end the process.
+fn guarded<T>(f: impl FnOnce() -> Result<T, Error>) -> Result<T, String> {
+    let found = gstore_store::caught(f).ok_or("the template library gave up on the template")?;
+    found.map_err(|error| reason(&error))
+}
+
 /// The message that a template raised, or what went wrong in it.
-pub(super) fn reason(error: &Error) -> String {
+fn reason(error: &Error) -> String {
     match (error.kind(), error.detail()) {
         (ErrorKind::InvalidOperation, Some(detail)) if detail.starts_with(PERCENT_OF_TEXT) => {
             format!("{detail}: write text | format(value) for Python's text % value")
@@ -90,79 +99,6 @@ fn is_sequence(value: &Value) -> bool {
         ValueKind::Iterable => value.len().is_some(),
         _ => false,
     }
-}
-
-/// transformers marks the model's words with `{% generation %}`. In place of such tags the template gets the
-/// variables [`MARKS`], which are empty unless given; what is set between the tags is scoped to them. Also
-/// returns whether there is such a tag.
-///
-/// Tags remain blocks at both ends, since white space next to a block may be trimmed.
-fn generation_tags_as_variables(source: &str) -> (String, bool) {
-    let mut has_marks = false;
-    let mut out = String::with_capacity(source.len());
-    let mut rest = source;
-    while let Some(at) = ["{%", "{#", "{{"].into_iter().filter_map(|open| rest.find(open)).min() {
-        let (before, tag) = rest.split_at(at);
-        out.push_str(before);
-        if !tag.starts_with("{%") {
-            let end = match tag.starts_with("{#") {
-                true => tag.find("#}").map_or(tag.len(), |end| end + 2),
-                false => end_of_code(tag, "}}"),
-            };
-            out.push_str(&tag[..end]);
-            rest = &tag[end..];
-            continue;
-        }
-        let (word, after, closes) = first_word(tag);
-        if word == "raw" && closes {
-            let is_end = |at: &usize| matches!(first_word(&tag[*at..]), ("endraw", _, true));
-            let end = tag.match_indices("{%").map(|(at, _)| at).find(is_end).unwrap_or(tag.len());
-            out.push_str(&tag[..end]);
-            rest = &tag[end..];
-            continue;
-        }
-        let word_at = tag.len() - after.len() - word.len();
-        let [open, close] = MARKS;
-        has_marks |= closes && word == "generation";
-        let word = match word {
-            "generation" if closes => format!("with %}}{{{{ {open} }}}}{{% with"),
-            "endgeneration" if closes => format!("endwith %}}{{{{ {close} }}}}{{% endwith"),
-            word => word.to_owned(),
-        };
-        out.push_str(&tag[..word_at]);
-        out.push_str(&word);
-        let (inside, behind) = after.split_at(end_of_code(after, "%}"));
-        out.push_str(inside);
-        rest = behind;
-    }
-    out.push_str(rest);
-    (out, has_marks)
-}
-
-/// The length of code up to and including its first `close` outside a string.
-fn end_of_code(code: &str, close: &str) -> usize {
-    let mut quote = None;
-    let mut chars = code.char_indices();
-    while let Some((at, c)) = chars.next() {
-        match quote {
-            None if code[at..].starts_with(close) => return at + close.len(),
-            None if matches!(c, '\'' | '"') => quote = Some(c),
-            Some(_) if c == '\\' => {
-                chars.next();
-            }
-            Some(open) if c == open => quote = None,
-            _ => {}
-        }
-    }
-    code.len()
-}
-
-/// The first word of a tag, what follows it, and whether the tag ends after it.
-fn first_word(tag: &str) -> (&str, &str, bool) {
-    let inside = tag[2..].trim_start_matches(['-', '+']).trim_start();
-    let end = inside.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(inside.len());
-    let (word, after) = inside.split_at(end);
-    (word, after, after.trim_start().trim_start_matches(['-', '+']).starts_with("%}"))
 }
 
 /// `strftime` of Friday, 26 July 2024, midnight: the day that templates fall back to without a clock.

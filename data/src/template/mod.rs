@@ -23,6 +23,7 @@ mod json;
 mod plain;
 mod presets;
 mod python;
+mod tags;
 mod tulu;
 
 use std::borrow::Cow;

@@ -1,0 +1,322 @@
+//! Tags of templates, rewritten where minijinja lacks them.
+//!
+//! Invariants
+//! - a line keeps its number, which errors name
+//! - white space is trimmed as next to the tag that was written
+
+/// The variables whose values surround the model's words, where a template marks them.
+pub(super) const MARKS: [&str; 2] = ["__generation", "__endgeneration"];
+
+/// A template for minijinja.
+pub(super) struct Rewritten {
+    pub(super) source: String,
+    /// Whether the template marks the model's words.
+    pub(super) has_marks: bool,
+}
+
+/// transformers marks the model's words with `{% generation %}`. In place of such tags the template gets the
+/// variables [`MARKS`], which are empty unless given; what is set between the tags is scoped to them.
+///
+/// # Errors
+/// A `break` or `continue` that minijinja would compile to a jump out of a block that is never closed.
+pub(super) fn rewrite(source: &str) -> Result<Rewritten, String> {
+    let mut walk =
+        Walk { source, open: Vec::new(), out: String::with_capacity(source.len()), has_marks: false };
+    let mut rest = source;
+    while let Some(at) = ["{%", "{#", "{{"].into_iter().filter_map(|open| rest.find(open)).min() {
+        let (before, tag) = rest.split_at(at);
+        walk.out.push_str(before);
+        rest = walk.tag(tag)?;
+    }
+    walk.out.push_str(rest);
+    Ok(Rewritten { source: walk.out, has_marks: walk.has_marks })
+}
+
+struct Walk<'s> {
+    source: &'s str,
+    /// The blocks around the place, the outermost first.
+    open: Vec<Block<'s>>,
+    out: String,
+    has_marks: bool,
+}
+
+struct Block<'s> {
+    /// The word of its tag; `else` in that part of a loop, which is no part of its turns.
+    word: &'s str,
+    line: usize,
+}
+
+impl<'s> Walk<'s> {
+    /// Writes the tag that a text begins with, and returns what follows.
+    fn tag(&mut self, text: &'s str) -> Result<&'s str, String> {
+        if text.starts_with("{#") {
+            let end = text.find("#}").map_or(text.len(), |end| end + 2);
+            return Ok(self.copy(text, end));
+        }
+        let tag = Tag::at(text);
+        if is_tag(text, "raw") {
+            let is_end = |at: &usize| is_tag(&tag.behind[*at..], "endraw");
+            let end = tag.behind.match_indices("{%").map(|(at, _)| at).find(is_end);
+            let length = text.len() - tag.behind.len() + end.unwrap_or(tag.behind.len());
+            return Ok(self.copy(text, length));
+        }
+        let line = 1 + self.source[..self.source.len() - text.len()].matches('\n').count();
+        let ends = self.ends(&tag);
+        match tag.word {
+            "break" | "continue" => self.check_jump(tag.word, line)?,
+            "else" => match self.open.last_mut() {
+                Some(block) if block.word == "for" => block.word = "else",
+                _ => {}
+            },
+            _ if ends => drop(self.open.pop()),
+            _ => {}
+        }
+        let opens = tag.opens();
+        self.has_marks |= opens && tag.word == "generation";
+        let written = rewritten(&tag, opens, ends);
+        [tag.open, tag.sign, tag.blank, written.as_str(), tag.close]
+            .into_iter()
+            .for_each(|part| self.out.push_str(part));
+        if opens {
+            self.open.push(Block { word: tag.word, line });
+        }
+        Ok(tag.behind)
+    }
+
+    /// Writes so much of a text as it is, and returns the rest.
+    fn copy(&mut self, text: &'s str, length: usize) -> &'s str {
+        let (own, behind) = text.split_at(length);
+        self.out.push_str(own);
+        behind
+    }
+
+    /// Whether a tag ends the innermost block.
+    fn ends(&self, tag: &Tag<'_>) -> bool {
+        let Some(of) = tag.word.strip_prefix("end") else { return false };
+        self.open.last().is_some_and(|block| block.word == of || (block.word == "else" && of == "for"))
+    }
+
+    /// minijinja leaves a block without closing it where a jump leads out of it.
+    fn check_jump(&self, word: &str, line: usize) -> Result<(), String> {
+        let mut left: Option<&Block<'_>> = None;
+        for block in self.open.iter().rev() {
+            match block.word {
+                "for" => {
+                    let Some(Block { word: left, line: from }) = left else { return Ok(()) };
+                    return Err(format!(
+                        "{{% {word} %}} in line {line} leaves {{% {left} %}} of line {from}, which is not supported: \
+                         end {left} before it, or write {{% if %}} around what it skips"
+                    ));
+                }
+                "if" | "else" => {}
+                "macro" | "call" | "block" => break,
+                _ => left = left.or(Some(block)),
+            }
+        }
+        Err(format!("{{% {word} %}} in line {line} is in no loop"))
+    }
+}
+
+/// What stands in a tag instead of its word and code.
+///
+/// Tags remain blocks at both ends, since white space next to a block may be trimmed.
+fn rewritten(tag: &Tag<'_>, opens: bool, ends: bool) -> String {
+    let Tag { word, code, .. } = tag;
+    let [open, close] = MARKS;
+    match *word {
+        "generation" if opens => format!("with %}}{{{{ {open} }}}}{{% with{code}"),
+        "endgeneration" if ends => format!("endwith %}}{{{{ {close} }}}}{{% endwith{code}"),
+        _ => format!("{word}{code}"),
+    }
+}
+
+/// A tag or an expression.
+struct Tag<'s> {
+    /// `{%` or `{{`.
+    open: &'s str,
+    /// What says how white space before it is trimmed.
+    sign: &'s str,
+    blank: &'s str,
+    /// The first word of a tag; empty in an expression.
+    word: &'s str,
+    code: &'s str,
+    /// Its end, with the sign there; empty where it has no end.
+    close: &'s str,
+    /// What follows.
+    behind: &'s str,
+}
+
+impl<'s> Tag<'s> {
+    /// The one that a text begins with.
+    fn at(text: &'s str) -> Self {
+        let (open, inside) = text.split_at(2);
+        let end = if open == "{{" { "}}" } else { "%}" };
+        let (sign, inside) = inside.split_at(inside.len() - without_sign(inside).len());
+        let (code, close, behind) = match end_of_code(inside, end) {
+            Some(at) => {
+                let (inside, behind) = inside.split_at(at + end.len());
+                let (code, close) = inside.split_at(at - usize::from(inside[..at].ends_with(['-', '+'])));
+                (code, close, behind)
+            }
+            None => (inside, "", ""),
+        };
+        let (blank, code) = code.split_at(code.len() - code.trim_start().len());
+        let length = match open {
+            "{{" => 0,
+            _ => code.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(code.len()),
+        };
+        let (word, code) = code.split_at(length);
+        Self { open, sign, blank, word, code, close, behind }
+    }
+
+    /// Whether a block begins with it.
+    fn opens(&self) -> bool {
+        match self.word {
+            "autoescape" | "block" | "call" | "filter" | "for" | "if" | "macro" | "with" => true,
+            "generation" => self.code.trim().is_empty(),
+            // One that takes what follows up to its end, and no value.
+            "set" => {
+                let value = parts(self.code).find(|(_, part)| matches!(part, Part::Sign('=' | '|')));
+                !matches!(value, Some((_, Part::Sign('='))))
+            }
+            _ => false,
+        }
+    }
+}
+
+/// Whether a text begins with the tag that is this word alone.
+fn is_tag(text: &str, word: &str) -> bool {
+    let inside = text.strip_prefix("{%").map(|inside| without_sign(inside).trim_start());
+    let behind = inside.and_then(|inside| inside.strip_prefix(word));
+    behind.is_some_and(|behind| without_sign(behind.trim_start()).starts_with("%}"))
+}
+
+fn without_sign(text: &str) -> &str {
+    text.strip_prefix(['-', '+']).unwrap_or(text)
+}
+
+/// Where this end of a tag stands, outside texts and brackets.
+fn end_of_code(code: &str, end: &str) -> Option<usize> {
+    let mut depth = 0;
+    for (at, part) in parts(code) {
+        if depth == 0 && code[at..].starts_with(end) {
+            return Some(at);
+        }
+        depth += part.opens();
+    }
+    None
+}
+
+/// A part of an expression.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Part<'c> {
+    /// A name, a keyword or a number.
+    Word(&'c str),
+    /// A text in quotes.
+    Text,
+    Sign(char),
+}
+
+impl Part<'_> {
+    /// How many brackets it opens.
+    fn opens(self) -> isize {
+        match self {
+            Part::Sign('(' | '[' | '{') => 1,
+            Part::Sign(')' | ']' | '}') => -1,
+            _ => 0,
+        }
+    }
+}
+
+/// The parts of an expression, with their places.
+fn parts(code: &str) -> impl Iterator<Item = (usize, Part<'_>)> {
+    let mut at = 0;
+    std::iter::from_fn(move || {
+        let rest = code[at..].trim_start();
+        let first = rest.chars().next()?;
+        let is_word = |c: char| c.is_alphanumeric() || c == '_';
+        let (length, part) = match first {
+            '\'' | '"' => (length_of_text(rest, first), Part::Text),
+            c if is_word(c) => {
+                let length = rest.find(|c| !is_word(c)).unwrap_or(rest.len());
+                (length, Part::Word(&rest[..length]))
+            }
+            c => (c.len_utf8(), Part::Sign(c)),
+        };
+        let start = code.len() - rest.len();
+        at = start + length;
+        Some((start, part))
+    })
+}
+
+/// The bytes of a text in quotes, with these.
+fn length_of_text(code: &str, quote: char) -> usize {
+    let mut chars = code.char_indices().skip(1);
+    while let Some((at, c)) = chars.next() {
+        if c == '\\' {
+            chars.next();
+        } else if c == quote {
+            return at + c.len_utf8();
+        }
+    }
+    code.len()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_jump_out_of_a_block_in_a_loop_is_refused_with_both_lines() {
+        let opens =
+            ["with", "with y = 1", "set z", "set z | upper", "filter upper", "autoescape true", "generation"];
+        for (open, jump) in opens.into_iter().flat_map(|open| [(open, "break"), (open, "continue")]) {
+            let word = open.split(' ').next().unwrap();
+            let within = format!("{{% for m in x %}}\n{{%- {open} -%}}\n{{% if m %}}{{% {jump} %}}");
+            let source = format!("{within}{{% endif %}}{{% end{word} %}}{{% endfor %}}");
+            let refused = rewrite(&source).err().unwrap();
+            let says =
+                format!("{{% {jump} %}} in line 3 leaves {{% {word} %}} of line 2, which is not supported");
+            assert!(refused.starts_with(&says), "{source}: {refused}");
+            // A block that was ended, and one around the loop.
+            let loops = format!("{{% for m in x %}}{{% {jump} %}}{{% endfor %}}");
+            for taken in [
+                format!("{{% for m in x %}}{{% {open} %}}{{% end{word} %}}{{% {jump} %}}{{% endfor %}}"),
+                format!("{{% {open} %}}{loops}{{% end{word} %}}"),
+                format!("{{% for n in x %}}{{% {open} %}}{loops}{{% end{word} %}}{{% endfor %}}"),
+                format!("{{% for m in x %}}{{% set y = 1 %}}{{% {jump} %}}{{% endfor %}}"),
+            ] {
+                assert_eq!(rewrite(&taken).err(), None, "{taken}");
+            }
+        }
+        let both = "{% for m in x %}{% for n in m %}{% else %}{% break %}{% endfor %}{% endfor %}";
+        assert_eq!(rewrite(both).err(), None);
+        for nowhere in [
+            "{% break %}",
+            "{% for m in x %}{% endfor %}{% if x %}{% break %}{% endif %}",
+            "{% for m in x %}{% else %}{% break %}{% endfor %}",
+            "{% for m in x %}{% macro f() %}{% break %}{% endmacro %}{% endfor %}",
+            "{% for m in x %}{% call f() %}{% break %}{% endcall %}{% endfor %}",
+        ] {
+            assert_eq!(
+                rewrite(nowhere).err().as_deref(),
+                Some("{% break %} in line 1 is in no loop"),
+                "{nowhere}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_looks_like_a_tag_is_left_as_it_is() {
+        for source in [
+            "{# {% generation %} #}{% raw %}{% generation %}{% break %}{# {%+ endraw -%}{# {% generation",
+            "{{ 'it\\'s {% generation %}' }}{% set y = '%} {% generation %}' %}{{ \"{#\" }}",
+            "{{ {'a': {'b': 1}} ~ '}}' }}{% set x = {'a': '%}'} -%}{{ x",
+            "{% generation x %}{% endgeneration %}{% raw",
+        ] {
+            let Rewritten { source: out, has_marks } =
+                rewrite(source).unwrap_or_else(|error| panic!("{error}"));
+            assert_eq!((out.as_str(), has_marks), (source, false));
+        }
+    }
+}
