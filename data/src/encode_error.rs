@@ -55,6 +55,12 @@ pub enum EncodeError {
     /// The chat template raised an exception or failed.
     #[error("the chat template refuses the conversation: {0}")]
     Render(String),
+    /// The chat template takes a conversation and refuses its beginning.
+    #[error(
+        "the chat template refuses the conversation up to turn {turn} (from 0), by which the end of that turn is found: \
+         {reason}\n  a message of weight 0 is not scored"
+    )]
+    PartRefused { turn: usize, reason: String },
     /// The chat template leaves out or moves a turn.
     #[error(
         "the chat template does not show where turn {0} (from 0) of the conversation stands; use {tulu}",

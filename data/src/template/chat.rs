@@ -171,21 +171,55 @@ impl ChatTemplate {
         if upto.len() == messages.len() {
             return Ok(full.len());
         }
-        let last = self.text(upto, false)?;
+        let last = match self.text(upto, false) {
+            Ok(last) => last,
+            Err(EncodeError::Render(reason)) => return self.end_as_others(messages, turn, full, reason),
+            Err(error) => return Err(error),
+        };
         if full.starts_with(&last) {
             return Ok(last.len());
         }
-        let marked = mark(messages, turn, full)?;
-        let marked_full = self.text(&marked, false)?;
-        let marked_last = self.text(marked.get(..=turn).unwrap_or(&marked), false)?;
-        if marked_full == full || marked_last == last {
+        // What closes the turn where it is the last one, as far as it closes it here too.
+        let closing = self.behind(upto, turn, &last)?;
+        let rest = self.behind(messages, turn, full)?;
+        Ok(full.len() - rest.len() + self.shared(rest, closing))
+    }
+
+    /// Where a turn ends that the template refuses as the last one: where what closes another turn ends.
+    fn end_as_others(
+        &self,
+        messages: &[Message],
+        turn: usize,
+        full: &str,
+        reason: String,
+    ) -> Result<usize, EncodeError> {
+        let rest = self.behind(messages, turn, full)?;
+        let others = messages.iter().enumerate().filter(|(at, m)| *at != turn && m.role == Role::Assistant);
+        for (other, _) in others {
+            let upto = messages.get(..=other).unwrap_or(messages);
+            let Ok(last) = self.text(upto, false) else { continue };
+            let Ok(closing) = self.behind(upto, other, &last) else { continue };
+            let shared = self.shared(rest, closing);
+            if shared > 0 || closing.is_empty() {
+                return Ok(full.len() - rest.len() + shared);
+            }
+        }
+        Err(EncodeError::PartRefused { turn, reason })
+    }
+
+    /// What a text of these messages has behind the words of one.
+    fn behind<'t>(&self, messages: &[Message], turn: usize, text: &'t str) -> Result<&'t str, EncodeError> {
+        let marked = self.text(&mark(messages, turn, text)?, false)?;
+        if marked == text {
             return Err(EncodeError::TurnNotFound(turn));
         }
-        // What closes the turn where it is the last one, as far as it closes it here too.
-        let closing = &last[last.len() - common_suffix(&last, &marked_last)..];
-        let rest = &full[full.len() - common_suffix(full, &marked_full)..];
-        let common = common_prefix(rest, closing);
-        Ok(full.len() - rest.len() + self.uncut(rest, common).min(self.uncut(closing, common)))
+        Ok(&text[text.len() - common_suffix(text, &marked)..])
+    }
+
+    /// How much both texts begin with, without a part of a special token.
+    fn shared(&self, a: &str, b: &str) -> usize {
+        let common = common_prefix(a, b);
+        self.uncut(a, common).min(self.uncut(b, common))
     }
 
     /// The last place up to `end` that lies inside none of the text's special tokens.
@@ -364,6 +398,35 @@ mod tests {
             "<|user|>\nu<|end|>\n<|assistant|>\na\u{e000}<|end|>\n<|user|>\nv<|end|>\n<|assistant|>\n<think></think>b<|end|>\n"
         );
         assert_eq!(scored, ["a\u{e000}<|end|>\n", "b<|end|>\n"]);
+    }
+
+    #[test]
+    fn a_turn_that_cannot_be_the_last_one_ends_as_others_do() {
+        let refuses = |words: &str| {
+            let is_asked = "messages | selectattr('role', 'equalto', 'user') | list";
+            format!("{{% if not {is_asked} %}}{{{{ raise_exception('nobody asks') }}}}{{% endif %}}{words}")
+        };
+        // All turns are written alike, and the whole text has an end of its own.
+        let closes = "{% for m in messages %}<|{{ m.role }}|>{{ m.content }}<|end|>\n{% endfor %}\
+            {% if add_generation_prompt %}<|assistant|>{% else %}{{ eos_token }}{% endif %}";
+        let greeted = [(Assistant, "hello"), (User, "u"), (Assistant, "a"), (User, "v"), (Assistant, "b")];
+        for (words, scored) in [
+            (CHATML, ["hello<|im_end|>\n", "a<|im_end|>\n", "b<|im_end|>\n"]),
+            (closes, ["hello<|end|>\n", "a<|end|>\n", "b<|end|>\n</s>"]),
+        ] {
+            assert_eq!(render(&refuses(words), &greeted), render(words, &greeted));
+            assert_eq!(render(&refuses(words), &greeted).1, scored);
+        }
+        let refused = |turns: &[Message]| {
+            let template = ChatTemplate::new(&refuses(CHATML), &[], vec![]).unwrap();
+            template.render(turns).map(|rendered| rendered.scored.len()).map_err(|error| error.to_string())
+        };
+        let mut alone = conversation(&greeted[..2]);
+        let says = "refuses the conversation up to turn 0 (from 0), by which the end of that turn is found: \
+                    nobody asks\n  a message of weight 0 is not scored";
+        assert!(refused(&alone).unwrap_err().ends_with(says));
+        alone[0].scored = false;
+        assert_eq!(refused(&alone), Ok(0));
     }
 
     #[test]
