@@ -5,11 +5,11 @@
 
 use std::borrow::Cow;
 
-use minijinja::value::{Kwargs, Rest, StringInput, ValueOrKwargs, from_args};
+use minijinja::value::{Kwargs, Rest, StringInput, ValueKind, ValueOrKwargs, from_args};
 use minijinja::{Environment, Error, ErrorKind, State, Value, filters};
 
 use super::json::JsonStyle;
-use super::python;
+use super::{numbers, python};
 
 /// The largest width or count that a filter takes.
 const WIDEST: i64 = 10_000;
@@ -41,6 +41,8 @@ pub(super) fn add_filters(env: &mut Environment<'static>) {
     for (name, filter, arguments) in named {
         env.add_filter(name, by_name(filter, arguments));
     }
+    env.add_filter("int", int);
+    env.add_filter("float", float);
     env.add_filter("format", format);
     env.add_filter("capitalize", capitalize);
     env.add_filter("title", title);
@@ -90,6 +92,46 @@ fn by_name(
         let named = names.iter().copied().zip(given).filter(|(_, given)| !given.is_undefined());
         filter.call(state, &[value, Value::from(named.collect::<Kwargs>())])
     }
+}
+
+/// The `int` filter as Jinja has it: what is no number gives the default, and a number loses its fraction.
+fn int(value: &Value, args: Rest<ValueOrKwargs>) -> Result<Value, Error> {
+    let args = python::arguments(&args.into_values(), &["default", "base"])?;
+    let (default, base): (&Value, Option<i128>) = from_args(&args)?;
+    let whole = match value.as_str() {
+        Some(text) => numbers::int(python::strip(text), base.unwrap_or(10)).map(Value::from),
+        None => Some(value).filter(|value| value.is_integer()).cloned(),
+    };
+    match (whole, number(value)?) {
+        (Some(whole), _) => Ok(whole),
+        (None, Some(number)) if number.abs() < 1e38 => Ok(Value::from(number as i128)),
+        (None, Some(number)) if number.is_finite() => {
+            Err(Error::new(ErrorKind::InvalidOperation, format!("an integer as large as {number:e}")))
+        }
+        _ => Ok(if default.is_undefined() { Value::from(0) } else { default.clone() }),
+    }
+}
+
+/// The `float` filter as Jinja has it: what is no number gives the default.
+fn float(value: &Value, args: Rest<ValueOrKwargs>) -> Result<Value, Error> {
+    let args = python::arguments(&args.into_values(), &["default"])?;
+    let (default,): (&Value,) = from_args(&args)?;
+    Ok(match number(value)? {
+        Some(number) => Value::from(number),
+        None if default.is_undefined() => Value::from(0.0),
+        None => default.clone(),
+    })
+}
+
+/// `float(value)`; none if this is no number.
+fn number(value: &Value) -> Result<Option<f64>, Error> {
+    Ok(match value.kind() {
+        ValueKind::Undefined => return Err(Error::from(ErrorKind::UndefinedError)),
+        ValueKind::String => value.as_str().and_then(|text| numbers::float(python::strip(text))),
+        ValueKind::Bool => Some(f64::from(u8::from(value.is_true()))),
+        ValueKind::Number => f64::try_from(value.clone()).ok(),
+        _ => None,
+    })
 }
 
 /// The `capitalize` filter as Python has it.

@@ -126,6 +126,32 @@ fn filters_take_their_arguments_by_places_and_by_names() {
     }
 }
 
+/// Expected values are those of Jinja 3.1.
+#[test]
+fn what_is_no_number_is_the_default() {
+    for (expression, expected) in [
+        ("'12abc' | int ~ '' | int ~ ' 5 ' | int ~ '1_000' | int", "0051000"),
+        ("'42.9' | int ~ -4.9 | int ~ true | int ~ '١' | int", "42-411"),
+        ("[1] | int ~ {} | int ~ none | int ~ messages | d(none) | int(7)", "0007"),
+        ("'x' | int(default=none) ~ 'x' | int('d') ~ 'nan' | int(1) ~ 'inf' | int(2)", "Noned12"),
+        ("'ff' | int(0, 16) ~ '0x1f' | int(base=16) ~ '0b11' | int(base=0) ~ 'zz' | int(base=37)", "2553130"),
+        ("12 | int(base=2) ~ 123456789012345678901 | int", "12123456789012345678901"),
+        ("'x' | float ~ '' | float ~ ' 1_0.5 ' | float ~ 3 | float ~ true | float", "0.00.010.53.01.0"),
+        ("[1] | float ~ none | float(2) ~ 'x' | float(default='d')", "0.02d"),
+    ] {
+        let source = format!("{{{{ {expression} }}}}");
+        assert_eq!(render(&source), expected, "{expression}");
+    }
+    for (source, says) in [
+        ("{{ nothing | int }}", "undefined"),
+        ("{{ nothing | float }}", "undefined"),
+        ("{{ '1e50' | int }}", "as large as 1e50"),
+    ] {
+        let error = ChatEnvironment::new(source).unwrap().render(context! {}).unwrap_err();
+        assert!(error.contains(says), "{source}: {error}");
+    }
+}
+
 #[test]
 fn texts_are_sequences_and_escaped_as_in_python() {
     let source = "{{ x is sequence }} {{ {} is sequence }} {{ [] is sequence }} {{ 1 is sequence }}";
