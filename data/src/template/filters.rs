@@ -9,7 +9,7 @@ use minijinja::value::{Kwargs, Rest, StringInput, ValueKind, ValueOrKwargs, from
 use minijinja::{Environment, Error, ErrorKind, State, Value, filters};
 
 use super::json::JsonStyle;
-use super::{numbers, python};
+use super::{letters, numbers, python};
 
 /// The largest width or count that a filter takes.
 const WIDEST: i64 = 10_000;
@@ -136,13 +136,13 @@ fn number(value: &Value) -> Result<Option<f64>, Error> {
 
 /// The `capitalize` filter as Python has it.
 fn capitalize(text: StringInput<'_>) -> Value {
-    let capitalized = python::capitalize(text.as_str());
+    let capitalized = letters::capitalize(text.as_str());
     text.preserve_safety(capitalized)
 }
 
 /// The `title` filter as Jinja has it, which is not Python's `title`.
 fn title(text: StringInput<'_>) -> String {
-    python::title_of_words(text.as_str())
+    letters::title_of_words(text.as_str())
 }
 
 /// The `trim` filter with Python's white space.
@@ -203,7 +203,7 @@ pub(super) fn check_format(text: Option<&Value>) -> Result<(), Error> {
     if runs.any(|digits| digits.len() > 4) { Err(too_wide()) } else { Ok(()) }
 }
 
-fn check_width(arg: &Value) -> Result<(), Error> {
+pub(super) fn check_width(arg: &Value) -> Result<(), Error> {
     if arg.is_kwargs() {
         let kwargs = Kwargs::try_from(arg.clone())?;
         return kwargs.args().try_for_each(|name| check_width(&kwargs.peek::<Value>(name)?));

@@ -8,10 +8,11 @@
 //!   far as the source of the model
 
 use minijinja::syntax::SyntaxConfig;
-use minijinja::value::ValueKind;
+use minijinja::value::{Rest, ValueKind};
 use minijinja::{Environment, Error, ErrorKind, Value};
+use minijinja_contrib::{globals, pycompat};
 
-use super::filters::{add_filters, check_format};
+use super::filters::{add_filters, check_format, check_width};
 use super::python;
 use super::tags::{Rewritten, rewrite};
 
@@ -37,19 +38,26 @@ impl ChatEnvironment {
         let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
         env.set_syntax(syntax.map_err(|error| reason(&error))?);
         env.set_unknown_method_callback(|state, value, method, args| {
-            if method == "format" {
-                check_format(Some(value))?;
+            match method {
+                "format" => check_format(Some(value))?,
+                "center" | "ljust" | "rjust" | "zfill" => args.iter().try_for_each(check_width)?,
+                _ => {}
             }
-            if let Some(text) = value.as_str()
-                && let Some(given) = python::text_method(state, text, method, args)?
-            {
-                return Ok(given);
+            let given = match value.as_str() {
+                Some(text) => python::text_method(state, text, method, args)?,
+                None => python::list_method(value, method, args)?,
+            };
+            match given {
+                Some(given) => Ok(given),
+                None => pycompat::unknown_method_callback(state, value, method, args),
             }
-            minijinja_contrib::pycompat::unknown_method_callback(state, value, method, args)
         });
         env.add_function("raise_exception", |message: String| -> Result<Value, Error> {
             Err(Error::new(ErrorKind::InvalidOperation, message))
         });
+        env.add_function("cycler", |values: Rest<Value>| globals::cycler(values.0));
+        env.add_function("dict", python::dict);
+        env.add_function("joiner", globals::joiner);
         env.add_function("strftime_now", |format: String| strftime_fixed(&format));
         env.set_fuel(Some(STEPS));
         add_filters(&mut env);

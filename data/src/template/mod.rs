@@ -20,6 +20,7 @@ mod chat;
 mod filters;
 mod jinja;
 mod json;
+mod letters;
 mod numbers;
 mod plain;
 mod presets;

@@ -1,9 +1,12 @@
-//! Python's calls and strings: arguments by names, methods that minijinja's own set lacks or takes for
-//! something else, and what is white space and a line.
+//! Python's calls and methods: arguments by names, methods that minijinja's own set lacks or takes for something
+//! else, and lines.
 
-use minijinja::value::{Kwargs, Tuple, from_args};
-use minijinja::{Error, ErrorKind, State, Value};
+use minijinja::value::{Kwargs, Tuple, ValueKind, from_args};
+use minijinja::{Error, ErrorKind, State, Value, functions};
 use minijinja_contrib::pycompat::unknown_method_callback;
+
+use super::letters::{ends_line, is_space};
+use super::{letters, numbers};
 
 /// What a call gives for each of these names, by its place or by the name; undefined where it gives nothing.
 pub(super) fn arguments(args: &[Value], names: &[&str]) -> Result<Vec<Value>, Error> {
@@ -69,17 +72,8 @@ pub(super) fn text_method(
         "startswith" | "endswith" | "find" | "rfind" | "index" | "rindex" | "count" => {
             look_for(state, text, method, args)?
         }
-        "isspace" => {
-            from_args::<()>(args)?;
-            Value::from(!text.is_empty() && text.chars().all(is_space))
-        }
-        "title" => {
-            from_args::<()>(args)?;
-            Value::from(title(text))
-        }
-        "capitalize" => {
-            from_args::<()>(args)?;
-            Value::from(capitalize(text))
+        "center" | "expandtabs" | "ljust" | "rjust" | "zfill" => {
+            Value::from(filled(state, text, method, args)?)
         }
         "removeprefix" => {
             let (prefix,): (&str,) = from_args(args)?;
@@ -99,8 +93,119 @@ pub(super) fn text_method(
             let found = text.rsplit_once(check_separator(separator)?);
             parts(found.map_or(["", "", text], |(before, after)| [before, separator, after]))
         }
-        _ => return Ok(None),
+        _ => match of_characters(text, method) {
+            Some(found) => {
+                from_args::<()>(args)?;
+                found
+            }
+            None => return Ok(None),
+        },
     }))
+}
+
+/// What a method without arguments says of the characters of a text, or makes of them; none if it is not one of
+/// these.
+fn of_characters(text: &str, method: &str) -> Option<Value> {
+    let all = |is: fn(char) -> bool| Value::from(!text.is_empty() && text.chars().all(is));
+    Some(match method {
+        "capitalize" => Value::from(letters::capitalize(text)),
+        "casefold" => Value::from(letters::casefold(text)),
+        "swapcase" => Value::from(letters::swapcase(text)),
+        "title" => Value::from(letters::title(text)),
+        "isdecimal" => all(|c| numbers::decimal(c).is_some()),
+        "isdigit" => all(numbers::is_digit),
+        "isidentifier" if text.is_ascii() => {
+            let is_begun = text.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
+            Value::from(is_begun && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '_'))
+        }
+        "isprintable" => Value::from(text.chars().all(letters::is_printable)),
+        "isspace" => all(is_space),
+        "istitle" => Value::from(letters::is_title(text)),
+        _ => return None,
+    })
+}
+
+/// The methods that fill a text up to a width, or its tabs up to a column.
+fn filled(state: &State<'_, '_>, text: &str, method: &str, args: &[Value]) -> Result<String, Error> {
+    let mut out = String::with_capacity(text.len());
+    if method == "expandtabs" {
+        let (size,): (Option<i64>,) = from_args(&arguments(args, &["tabsize"])?)?;
+        let size = usize::try_from(size.unwrap_or(8)).unwrap_or(0);
+        let most = size.saturating_mul(text.matches('\t').count());
+        state.consume_fuel(u64::try_from(most / 64).unwrap_or(u64::MAX))?;
+        let mut column = 0;
+        for c in text.chars() {
+            let blanks = if c == '\t' && size > 0 { size - column % size } else { 0 };
+            out.extend(std::iter::repeat_n(' ', blanks));
+            out.extend(Some(c).filter(|c| *c != '\t'));
+            column = match c {
+                '\n' | '\r' => 0,
+                '\t' => column + blanks,
+                _ => column + 1,
+            };
+        }
+        return Ok(out);
+    }
+    let (width, fill): (i64, Option<char>) = match method {
+        "zfill" => from_args::<(i64,)>(args).map(|(width,)| (width, Some('0')))?,
+        _ => from_args(args)?,
+    };
+    let width = usize::try_from(width).unwrap_or(0);
+    let lacking = width.saturating_sub(text.chars().count());
+    let signs = if method == "zfill" { text.len() - text.trim_start_matches(['-', '+']).len() } else { 0 };
+    let (sign, text) = text.split_at(signs.min(1));
+    let before = match method {
+        "center" => lacking / 2 + (lacking & width & 1),
+        "ljust" => 0,
+        _ => lacking,
+    };
+    let blank = |count| std::iter::repeat_n(fill.unwrap_or(' '), count);
+    out.push_str(sign);
+    out.extend(blank(before));
+    out.push_str(text);
+    out.extend(blank(lacking - before));
+    Ok(out)
+}
+
+/// What a method of a list or a mapping gives; none if it is not one of these.
+pub(super) fn list_method(value: &Value, method: &str, args: &[Value]) -> Result<Option<Value>, Error> {
+    match (value.kind(), method) {
+        // Nothing changes them.
+        (ValueKind::Seq | ValueKind::Map, "copy") => from_args::<()>(args).map(|()| Some(value.clone())),
+        (ValueKind::Seq, "index") => {
+            let (sought, start, end): (&Value, Option<i64>, Option<i64>) = from_args(args)?;
+            let items = value.try_iter()?.checked().collect::<Result<Vec<Value>, Error>>()?;
+            let place = |at: i64| match usize::try_from(at) {
+                Ok(at) => at,
+                Err(_) => {
+                    items.len().saturating_sub(usize::try_from(at.unsigned_abs()).unwrap_or(usize::MAX))
+                }
+            };
+            let mut among = items.iter().take(end.map_or(items.len(), place)).enumerate();
+            let found = among.find(|(at, item)| *at >= start.map_or(0, place) && *item == sought);
+            let lacks = || Error::new(ErrorKind::InvalidOperation, "index() of what is not in the list");
+            found.map(|(at, _)| Some(Value::from(at))).ok_or_else(lacks)
+        }
+        _ => Ok(None),
+    }
+}
+
+/// The function `dict`, of pairs as well.
+pub(super) fn dict(of: Option<Value>, named: Kwargs) -> Result<Value, Error> {
+    let of = match of {
+        Some(list) if matches!(list.kind(), ValueKind::Seq | ValueKind::Iterable) => {
+            Some(Value::from_pairs(list.try_iter()?.checked().map(pair).collect::<Result<Vec<_>, Error>>()?))
+        }
+        of => of,
+    };
+    functions::dict(of, named)
+}
+
+fn pair(of: Result<Value, Error>) -> Result<(Value, Value), Error> {
+    let both: Vec<Value> = of?.try_iter()?.checked().collect::<Result<_, Error>>()?;
+    let both: Result<[Value; 2], _> = both.try_into();
+    let wrong = |_| Error::new(ErrorKind::InvalidOperation, "dict() takes pairs of a key and a value");
+    both.map(|[key, value]| (key, value)).map_err(wrong)
 }
 
 /// The methods that look for a text in this one, or between two of its characters.
@@ -157,16 +262,6 @@ fn check_separator(separator: &str) -> Result<&str, Error> {
     }
 }
 
-/// What `str.isspace` is true of: four separators more than Unicode's white space.
-fn is_space(c: char) -> bool {
-    c.is_whitespace() || ('\x1c'..='\x1f').contains(&c)
-}
-
-/// What ends a line for `str.splitlines`.
-fn ends_line(c: char) -> bool {
-    matches!(c, '\n'..='\r' | '\x1c'..='\x1e' | '\u{85}' | '\u{2028}' | '\u{2029}')
-}
-
 /// A text without the white space around it.
 pub(super) fn strip(text: &str) -> &str {
     text.trim_matches(is_space)
@@ -213,120 +308,4 @@ pub(super) fn lines(text: &str, with_ends: bool) -> Vec<&str> {
         rest = &behind[end..];
     }
     lines
-}
-
-/// What begins a word large and all else small: `it's a_b` becomes `It's A_b`.
-pub(super) fn title_of_words(text: &str) -> String {
-    let ends_word = |c: char| is_space(c) || matches!(c, '-' | '(' | '{' | '[' | '<');
-    let title = |word: &str| {
-        let mut chars = word.chars();
-        let first: String = chars.next().into_iter().flat_map(char::to_uppercase).collect();
-        first + &chars.as_str().to_lowercase()
-    };
-    text.split_inclusive(ends_word).map(title).collect()
-}
-
-/// Each letter behind one is small and any other large: `it's a_b` becomes `It'S A_B`.
-fn title(text: &str) -> String {
-    // Not by single letters: a sigma at the end of a word is written differently.
-    let small = text.to_lowercase();
-    let mut small = small.as_str();
-    let mut out = String::with_capacity(text.len());
-    let mut behind_letter = false;
-    for c in text.chars() {
-        let (own, rest) = small.split_at_checked(length_in_lowercase(c)).unwrap_or((small, ""));
-        small = rest;
-        match behind_letter {
-            true => out.push_str(own),
-            false => push_title(c, &mut out),
-        }
-        // Letters such as `ǅ` are neither.
-        behind_letter = c.is_lowercase() || c.is_uppercase() || c.to_lowercase().next() != Some(c);
-    }
-    out
-}
-
-/// The first letter large and all others small.
-pub(super) fn capitalize(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    if let Some(first) = text.chars().next() {
-        push_title(first, &mut out);
-        out.push_str(text.to_lowercase().get(length_in_lowercase(first)..).unwrap_or_default());
-    }
-    out
-}
-
-fn length_in_lowercase(c: char) -> usize {
-    c.to_lowercase().map(char::len_utf8).sum()
-}
-
-/// A letter as it begins a word. Those of two letters, and Greek ones with an iota below, are not as in a text
-/// of large letters.
-fn push_title(c: char, out: &mut String) {
-    let title = match c {
-        '\u{1c4}'..='\u{1c6}' => "\u{1c5}",
-        '\u{1c7}'..='\u{1c9}' => "\u{1c8}",
-        '\u{1ca}'..='\u{1cc}' => "\u{1cb}",
-        '\u{1f1}'..='\u{1f3}' => "\u{1f2}",
-        // Georgian has large letters for texts of them alone.
-        '\u{10d0}'..='\u{10fa}' | '\u{10fd}'..='\u{10ff}' => return out.push(c),
-        '\u{1f80}'..='\u{1faf}' => return out.extend(char::from_u32(u32::from(c) | 8)),
-        '\u{1fb3}' | '\u{1fbc}' => "\u{1fbc}",
-        '\u{1fc3}' | '\u{1fcc}' => "\u{1fcc}",
-        '\u{1ff3}' | '\u{1ffc}' => "\u{1ffc}",
-        '\u{1fb2}' => "\u{1fba}\u{345}",
-        '\u{1fb4}' => "\u{386}\u{345}",
-        '\u{1fb7}' => "\u{391}\u{342}\u{345}",
-        '\u{1fc2}' => "\u{1fca}\u{345}",
-        '\u{1fc4}' => "\u{389}\u{345}",
-        '\u{1fc7}' => "\u{397}\u{342}\u{345}",
-        '\u{1ff2}' => "\u{1ffa}\u{345}",
-        '\u{1ff4}' => "\u{38f}\u{345}",
-        '\u{1ff7}' => "\u{3a9}\u{342}\u{345}",
-        _ => {
-            let mut large = c.to_uppercase();
-            let first = large.next().unwrap_or(c);
-            out.push(first);
-            return match first.is_uppercase() {
-                true => out.extend(large.flat_map(char::to_lowercase)),
-                false => out.extend(large),
-            };
-        }
-    };
-    out.push_str(title);
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn white_space_and_ends_of_lines_are_those_of_python() {
-        let all = |is: fn(char) -> bool| ('\0'..=char::MAX).filter(|c| is(*c)).collect::<String>();
-        // "".join(c for c in map(chr, range(0x110000)) if c.isspace())
-        let spaces = "\t\n\x0b\x0c\r\x1c\x1d\x1e\x1f \u{85}\u{a0}\u{1680}\u{2000}\u{2001}\u{2002}\u{2003}\
-            \u{2004}\u{2005}\u{2006}\u{2007}\u{2008}\u{2009}\u{200a}\u{2028}\u{2029}\u{202f}\u{205f}\u{3000}";
-        assert_eq!(all(is_space), spaces);
-        // The same with: if len(f"a{c}b".splitlines()) == 2
-        assert_eq!(all(ends_line), "\n\x0b\x0c\r\x1c\x1d\x1e\u{85}\u{2028}\u{2029}");
-    }
-
-    #[test]
-    fn letters_begin_a_word_as_in_python() {
-        let with = |found: &mut String, c: char| {
-            let mut title = String::new();
-            push_title(c, &mut title);
-            if !title.chars().eq(c.to_uppercase()) {
-                found.push(c);
-                found.push_str(&title);
-            }
-        };
-        let mut found = String::new();
-        ('\0'..=char::MAX).for_each(|c| with(&mut found, c));
-        // hashlib.sha256("".join(c + c.title() for c in map(chr, ..) if c.title() != c.upper()).encode())
-        assert_eq!(
-            gstore_store::sha256_hex(found.as_bytes()),
-            "1601e3816fdbe1ebea1121de85e68d0398b6bf2a278b32aa4d818cd18a8682f6"
-        );
-    }
 }

@@ -14,6 +14,7 @@ fn templates_without_end_and_huge_widths_are_errors() {
         "{{ x | list | slice(100000000000) | list }}",
         "{{ '%99999999999d' | format(1) }}",
         "{{ '{:99999999999}'.format(1) }}",
+        "{{ 'a'.center(99999999999) }}",
         "{{ [x] | tojson(indent=99999999999) }}",
     ] {
         assert!(fails(wide).contains("width or count"), "{wide}: {}", fails(wide));
@@ -278,6 +279,32 @@ fn methods_of_texts_are_those_of_python() {
         ("['abcabc'.count('c', 3), 'abc'.count('', 1), 'abc'.count('', 4)]", "[1, 3, 0]"),
         ("'a-b'.rsplit('-', 0)", r#"["a-b"]"#),
         ("'%s has %d' | format('a', 2)", r#""a has 2""#),
+        (
+            "['abc'.center(6), 'ab'.center(5), 'é'.center(4, '·'), 'abc'.center(2)]",
+            r#"[" abc  ", "  ab ", "·é··", "abc"]"#,
+        ),
+        ("['é'.ljust(3), 'é'.rjust(3, '-'), 'a'.ljust(-1)]", r#"["é  ", "--é", "a"]"#),
+        ("['5'.zfill(3), '-5'.zfill(4), '+'.zfill(3), '--5'.zfill(5)]", r#"["005", "-005", "+00", "-00-5"]"#),
+        (
+            "['a\tb\n\tc'.expandtabs(4), '\t'.expandtabs(tabsize=2), 'a\t'.expandtabs(0)]",
+            r#"["a   b\n    c", "  ", "a"]"#,
+        ),
+        ("'\t'.expandtabs() | length", "8"),
+        ("['aB'.swapcase(), 'Straße'.casefold(), 'Ab'.istitle()]", r#"["Ab", "strasse", true]"#),
+        (
+            "['٣'.isdecimal(), '²'.isdecimal(), '²'.isdigit(), '½'.isdigit(), ''.isdigit()]",
+            "[true, false, true, false, false]",
+        ),
+        (
+            "['½'.isnumeric(), 'a '.isprintable(), ''.isprintable(), 'a\n'.isprintable()]",
+            "[true, true, true, false]",
+        ),
+        (
+            "[[1, 2, 1].index(1), (1, 2, 1).index(1, 1), [1, 2].index(2, -1), ['a'].copy()]",
+            r#"[0, 2, 1, ["a"]]"#,
+        ),
+        ("[(1, 2, 1).count(1), {'a': 1}.copy()]", r#"[2, {"a": 1}]"#),
+        ("['a_1'.isidentifier(), '1a'.isidentifier(), ''.isidentifier()]", "[true, false, false]"),
     ] {
         let source = format!("{{{{ ({expression}) | tojson }}}}");
         assert_eq!(render(&source), expected, "{expression}");
@@ -313,17 +340,38 @@ fn white_space_and_lines_are_those_of_python() {
     }
 }
 
+/// Expected values are those of Jinja 3.1.
+#[test]
+fn functions_are_those_of_jinja() {
+    for (source, expected) in [
+        (
+            "{{ dict([('b', 1), ['a', 2]]) }}{{ dict({'c': 3}.items(), a=4) }}",
+            "{'b': 1, 'a': 2}{'c': 3, 'a': 4}",
+        ),
+        ("{{ dict(a=1) }}{{ dict({'a': 1}, a=2) }}{{ dict() }}{{ dict([]) }}", "{'a': 1}{'a': 2}{}{}"),
+        ("{% set next = joiner('|') %}{% for i in [1, 2, 3] %}{{ next() }}{{ i }}{% endfor %}", "1|2|3"),
+        ("{% set turn = cycler('a', 'b') %}{% for i in [1, 2, 3] %}{{ turn.next() }}{% endfor %}", "aba"),
+    ] {
+        assert_eq!(render(source), expected, "{source}");
+    }
+    let error = ChatEnvironment::new("{{ dict(['ab', [1]]) }}").unwrap().render(context! {}).unwrap_err();
+    assert!(error.contains("pairs of a key and a value"), "{error}");
+}
+
 #[test]
 fn what_python_has_and_a_template_has_not_is_refused_in_words() {
     let fails =
         |source: &str| ChatEnvironment::new(source).unwrap().render(context! { x => "a" }).unwrap_err();
     assert!(fails("{{ '%s' % x }}").ends_with("write text | format(value) for Python's text % value"));
     assert!(fails("{{ 'got %s' % 3 }}").contains("text | format(value)"));
-    assert!(fails("{{ x.swapcase() }}").contains("swapcase"), "{}", fails("{{ x.swapcase() }}"));
+    assert!(fails("{{ x.translate({}) }}").contains("translate"), "{}", fails("{{ x.translate({}) }}"));
     for method in ["split(''", "rsplit(''"] {
         assert!(fails(&format!("{{{{ x.{method}) }}}}")).contains("empty"));
     }
     assert!(fails("{{ x.index('b') }}").contains("does not occur"));
+    for lacking in ["['b'].index('a')", "[1, 2].index(1, 1)", "[1, 2].index(2, 0, -1)"] {
+        assert!(fails(&format!("{{{{ {lacking} }}}}")).contains("not in the list"), "{lacking}");
+    }
     assert!(fails("{{ x.split('b', sep='b') }}").contains("given twice"));
     let filters = "center filesizeformat forceescape pprint random striptags truncate urlencode urlize \
                    wordcount wordwrap xmlattr";
