@@ -4,6 +4,7 @@
 //! gigabytes.
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 
 use minijinja::value::{Kwargs, Rest, StringInput, ValueKind, ValueOrKwargs, from_args};
 use minijinja::{Environment, Error, ErrorKind, State, Value, filters};
@@ -186,21 +187,67 @@ fn indention(width: Value) -> Result<String, Error> {
     }
 }
 
-/// The `format` filter, which refuses such widths in a format string.
+/// The `format` filter.
 fn format(state: &mut State<'_, '_>, args: Rest<ValueOrKwargs>) -> Result<Value, Error> {
     let args = args.into_values();
-    check_format(args.first())?;
-    Value::from_function(filters::format).call(state, &args)
+    let Some((format, values)) = args.split_first() else {
+        return Err(Error::from(ErrorKind::MissingArgument));
+    };
+    format_by_characters(format, values, |values| {
+        let args = [std::slice::from_ref(format), values].concat();
+        Value::from_function(filters::format).call(state, &args)
+    })
 }
 
-/// Checks a format such as `%8d` or `{:8}`, or any other text.
-pub(super) fn check_format(text: Option<&Value>) -> Result<(), Error> {
-    let mut runs = text
-        .and_then(Value::as_str)
-        .into_iter()
-        .filter(|t| t.contains(['%', '{']))
-        .flat_map(|t| t.split(|c: char| !c.is_ascii_digit()));
-    if runs.any(|digits| digits.len() > 4) { Err(too_wide()) } else { Ok(()) }
+/// Has values written by a format such as `%8d` or `{:8}`, with its widths in characters: minijinja counts
+/// bytes, so that control characters stand in for those of several bytes, as long as there are enough.
+pub(super) fn format_by_characters(
+    format: &Value,
+    values: &[Value],
+    write: impl FnOnce(&[Value]) -> Result<Value, Error>,
+) -> Result<Value, Error> {
+    let format = format.as_str().unwrap_or_default();
+    let mut widths = format.split(|c: char| !c.is_ascii_digit());
+    if format.contains(['%', '{']) && widths.any(|digits| digits.len() > 4) {
+        return Err(too_wide());
+    }
+    let mut texts = String::new();
+    let mut collect = |text: &str| {
+        texts.push_str(text);
+        String::new()
+    };
+    values.iter().try_for_each(|value| with_texts(value, &mut collect).map(drop))?;
+    let wide: BTreeSet<char> = texts.chars().filter(|c| !c.is_ascii()).collect();
+    if wide.is_empty() || !format.contains(|c: char| c.is_ascii_digit()) {
+        return write(values);
+    }
+    let free = ('\0'..' ').filter(|c| !texts.contains(*c) && !format.contains(*c));
+    let pairs: Vec<(char, char)> = wide.iter().copied().zip(free).collect();
+    if pairs.len() < wide.len() {
+        return write(values);
+    }
+    let narrow = |c: char| pairs.iter().find(|(wide, _)| *wide == c).map_or(c, |(_, narrow)| *narrow);
+    let widen = |c: char| pairs.iter().find(|(_, narrow)| *narrow == c).map_or(c, |(wide, _)| *wide);
+    let values = values.iter().map(|value| with_texts(value, &mut |text| text.chars().map(narrow).collect()));
+    let written = write(&values.collect::<Result<Vec<Value>, Error>>()?)?;
+    with_texts(&written, &mut |text| text.chars().map(widen).collect())
+}
+
+/// A value, a text or arguments by their names, with other texts.
+fn with_texts(value: &Value, change: &mut dyn FnMut(&str) -> String) -> Result<Value, Error> {
+    if let Some(text) = value.as_str() {
+        let changed = change(text);
+        return Ok(if value.is_safe() { Value::from_safe_string(changed) } else { Value::from(changed) });
+    }
+    if !value.is_kwargs() {
+        return Ok(value.clone());
+    }
+    let named = Kwargs::try_from(value.clone())?;
+    let mut changed = Vec::new();
+    for name in named.args() {
+        changed.push((name, with_texts(&named.peek::<Value>(name)?, change)?));
+    }
+    Ok(Value::from(changed.into_iter().collect::<Kwargs>()))
 }
 
 pub(super) fn check_width(arg: &Value) -> Result<(), Error> {

@@ -12,7 +12,7 @@ use minijinja::value::{Rest, ValueKind};
 use minijinja::{Environment, Error, ErrorKind, Value};
 use minijinja_contrib::{globals, pycompat};
 
-use super::filters::{add_filters, check_format, check_width};
+use super::filters::{add_filters, check_width, format_by_characters};
 use super::python;
 use super::tags::{Rewritten, rewrite};
 
@@ -38,10 +38,13 @@ impl ChatEnvironment {
         let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
         env.set_syntax(syntax.map_err(|error| reason(&error))?);
         env.set_unknown_method_callback(|state, value, method, args| {
-            match method {
-                "format" => check_format(Some(value))?,
-                "center" | "ljust" | "rjust" | "zfill" => args.iter().try_for_each(check_width)?,
-                _ => {}
+            if method == "format" && value.as_str().is_some() {
+                return format_by_characters(value, args, |args| {
+                    pycompat::unknown_method_callback(state, value, method, args)
+                });
+            }
+            if ["center", "ljust", "rjust", "zfill"].contains(&method) {
+                args.iter().try_for_each(check_width)?;
             }
             let given = match value.as_str() {
                 Some(text) => python::text_method(state, text, method, args)?,

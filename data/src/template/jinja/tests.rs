@@ -153,6 +153,22 @@ fn what_is_no_number_is_the_default() {
     }
 }
 
+/// Expected values are those of Python 3.
+#[test]
+fn widths_are_in_characters() {
+    for (expression, expected) in [
+        ("'{:*<5}|{:>3}'.format('é', 'ab')", "é****| ab"),
+        ("'{0:^5}{0:.1}{a:3}'.format('éü', a='中')", " éü  é中  "),
+        ("'%-4s|%3s|%.1s' | format('é', 'ü', 'üé')", "é   |  ü|ü"),
+        ("'{:_>3} {} {}'.format('é', 7, [1])", "__é 7 [1]"),
+    ] {
+        assert_eq!(render(&format!("{{{{ {expression} }}}}")), expected, "{expression}");
+    }
+    // More letters than there are control characters.
+    let letters: String = ('а'..='я').chain('А'..='Я').collect();
+    assert_eq!(render(&format!("{{{{ '{{0:2}}'.format('{letters}') }}}}")), letters);
+}
+
 #[test]
 fn texts_are_sequences_and_escaped_as_in_python() {
     let source = "{{ x is sequence }} {{ {} is sequence }} {{ [] is sequence }} {{ 1 is sequence }}";
