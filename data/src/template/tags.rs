@@ -1,4 +1,10 @@
-//! Tags of templates, rewritten where minijinja lacks them.
+//! Tags of templates, rewritten where minijinja lacks them or reads them otherwise than Jinja.
+//!
+//! | tag | becomes | as in Jinja |
+//! |---|---|---|
+//! | `{% generation %}` | `with`, behind a variable | a tag of transformers: [`MARKS`] |
+//! | blocks of `set`, `filter`, `autoescape` | the same around a `with` | what is set inside stays there |
+//! | `{% raw %}` | `{% raw +%}` | a line end behind it stays |
 //!
 //! Invariants
 //! - a line keeps its number, which errors name
@@ -55,10 +61,11 @@ impl<'s> Walk<'s> {
         }
         let tag = Tag::at(text);
         if is_tag(text, "raw") {
+            let close = if tag.close == "%}" { "+%}" } else { tag.close };
+            self.write([tag.open, tag.sign, tag.blank, tag.word, tag.code, close]);
             let is_end = |at: &usize| is_tag(&tag.behind[*at..], "endraw");
             let end = tag.behind.match_indices("{%").map(|(at, _)| at).find(is_end);
-            let length = text.len() - tag.behind.len() + end.unwrap_or(tag.behind.len());
-            return Ok(self.copy(text, length));
+            return Ok(self.copy(tag.behind, end.unwrap_or(tag.behind.len())));
         }
         let line = 1 + self.source[..self.source.len() - text.len()].matches('\n').count();
         let ends = self.ends(&tag);
@@ -74,13 +81,15 @@ impl<'s> Walk<'s> {
         let opens = tag.opens();
         self.has_marks |= opens && tag.word == "generation";
         let written = rewritten(&tag, opens, ends);
-        [tag.open, tag.sign, tag.blank, written.as_str(), tag.close]
-            .into_iter()
-            .for_each(|part| self.out.push_str(part));
+        self.write([tag.open, tag.sign, tag.blank, &written, tag.close]);
         if opens {
             self.open.push(Block { word: tag.word, line });
         }
         Ok(tag.behind)
+    }
+
+    fn write<const N: usize>(&mut self, parts: [&str; N]) {
+        parts.into_iter().for_each(|part| self.out.push_str(part));
     }
 
     /// Writes so much of a text as it is, and returns the rest.
@@ -126,6 +135,8 @@ fn rewritten(tag: &Tag<'_>, opens: bool, ends: bool) -> String {
     match *word {
         "generation" if opens => format!("with %}}{{{{ {open} }}}}{{% with{code}"),
         "endgeneration" if ends => format!("endwith %}}{{{{ {close} }}}}{{% endwith{code}"),
+        "set" | "filter" | "autoescape" if opens => format!("{word}{code} %}}{{% with "),
+        "endset" | "endfilter" | "endautoescape" if ends => format!("endwith %}}{{% {word}{code}"),
         _ => format!("{word}{code}"),
     }
 }
@@ -309,7 +320,7 @@ mod tests {
     #[test]
     fn what_looks_like_a_tag_is_left_as_it_is() {
         for source in [
-            "{# {% generation %} #}{% raw %}{% generation %}{% break %}{# {%+ endraw -%}{# {% generation",
+            "{# {% generation %} #}{% raw +%}{% generation %}{% break %}{# {%+ endraw -%}{# {% generation",
             "{{ 'it\\'s {% generation %}' }}{% set y = '%} {% generation %}' %}{{ \"{#\" }}",
             "{{ {'a': {'b': 1}} ~ '}}' }}{% set x = {'a': '%}'} -%}{{ x",
             "{% generation x %}{% endgeneration %}{% raw",

@@ -238,6 +238,34 @@ fn line_ends_are_newlines() {
     assert_eq!(render("a\r\n{{ 'b\r\n' }}{% if true %}\r\nc\r{% endif %}"), "a\nb\nc\n");
 }
 
+/// Expected values are those of transformers.
+#[test]
+fn what_is_set_in_a_block_stays_there() {
+    for (source, expected) in [
+        ("{% set y = 1 %}{% set z %}{{ y }}{% set y = 2 %}{{ y }}{% endset %}{{ z }}{{ y }}", "121"),
+        ("{% set y = 'a' %}{% filter upper %}{{ y }}{% set y = 'b' %}{{ y }}{% endfilter %}{{ y }}", "ABa"),
+        ("{% set y = 1 %}{% autoescape false %}{% set y = 2 %}{{ y }}{% endautoescape %}{{ y }}", "21"),
+        (
+            "{% set z | upper -%}\n a {%- endset -%}\n{{ z }}{%- set z %}\n b\n  {% endset %}\n{{ z }}",
+            "A b\n",
+        ),
+        ("{% set n = namespace(a=1) %}{% set z %}{% set n.a = 2 %}{% endset %}{{ n.a }}{{ z }}", "2"),
+        ("{% for i in [1] %}{% set z %}{{ loop.index }}{{ i }}{% endset %}{{ z }}{% endfor %}", "11"),
+        ("{% set a, b = 1, 2 %}{% set z = '|' | trim(chars='=') %}{{ a }}{{ b }}{{ z }}", "12|"),
+        ("{% set z | trim(chars='a') %}a=a{% endset %}{{ z }}", "="),
+    ] {
+        assert_eq!(render(source), expected, "{source}");
+    }
+}
+
+/// Expected values are those of transformers.
+#[test]
+fn lines_of_raw_text_stay() {
+    assert_eq!(render("a\n{% raw %}\n  {{ x }}\n  {% endraw %}\nb"), "a\n\n  {{ x }}\nb");
+    assert_eq!(render("{%- raw -%}\n {% x %}{%- endraw +%}\nb"), "{% x %}\nb");
+    assert_eq!(render("{%raw%}\n\n{%endraw%}"), "\n\n");
+}
+
 #[test]
 fn none_is_not_iterable() {
     let source = "{{ none is iterable }} {{ nothing is iterable }} {{ x is iterable }} {{ 1 is iterable }}";
