@@ -190,7 +190,7 @@ fn files_that_were_changed_since_they_were_exported_are_refused() {
 
         let path = place.path(folder).join("lambda_matrix.safetensors");
         world::flip(&path, 4);
-        place.run(&["factors", "import", folder, "c"]).says(1, &["lambda_matrix.safetensors changed"]);
+        place.run(&["factors", "import", folder, "c"]).says(1, &["or removed: lambda_matrix.safetensors"]);
     }
 }
 

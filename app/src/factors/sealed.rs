@@ -107,7 +107,7 @@ mod tests {
         check_seal(folder.path()).unwrap();
 
         fs_err::write(path("lambda_matrix.safetensors"), "ac").unwrap();
-        assert!(refused(folder.path()).contains(": lambda_matrix.safetensors changed"));
+        assert!(refused(folder.path()).contains("or removed: lambda_matrix.safetensors"));
         fs_err::write(path("lambda_matrix.safetensors"), "ab").unwrap();
         fs_err::write(path("more.json"), "{}").unwrap();
         fs_err::remove_file(path("factor_arguments.json")).unwrap();
