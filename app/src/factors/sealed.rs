@@ -111,6 +111,6 @@ mod tests {
         fs_err::write(path("lambda_matrix.safetensors"), "ab").unwrap();
         fs_err::write(path("more.json"), "{}").unwrap();
         fs_err::remove_file(path("factor_arguments.json")).unwrap();
-        assert!(refused(folder.path()).contains("added or removed: factor_arguments.json, more.json added"));
+        assert!(refused(folder.path()).contains("added or removed: factor_arguments.json, more.json"));
     }
 }
