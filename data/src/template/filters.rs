@@ -10,6 +10,7 @@ use minijinja::value::{Kwargs, Rest, StringInput, ValueKind, ValueOrKwargs, from
 use minijinja::{Environment, Error, ErrorKind, State, Value, filters};
 
 use super::json::JsonStyle;
+use super::tags::EACH;
 use super::{letters, numbers, python};
 
 /// The largest width or count that a filter takes.
@@ -17,6 +18,7 @@ const WIDEST: i64 = 10_000;
 
 /// The filters that minijinja has otherwise than Jinja.
 pub(super) fn add_filters(env: &mut Environment<'static>) {
+    env.add_filter(EACH, each);
     env.add_filter("tojson", tojson);
     env.add_filter("indent", bounded(Value::from_function(indent)));
     env.add_filter("round", bounded(Value::from_function(filters::round)));
@@ -52,6 +54,19 @@ pub(super) fn add_filters(env: &mut Environment<'static>) {
     env.add_filter("escape", escape);
     // Its lines are not those of Python.
     env.remove_filter("pprint");
+}
+
+/// What a loop takes its items from: None is an error in Jinja, and minijinja does not count the characters of
+/// a text.
+fn each(value: &Value) -> Result<Value, Error> {
+    match value.as_str() {
+        Some(text) => Ok(text.chars().map(Value::from).collect()),
+        None if value.is_none() => {
+            let wrong = "a loop over None, which tools and documents are here";
+            Err(Error::new(ErrorKind::InvalidOperation, wrong))
+        }
+        None => Ok(value.clone()),
+    }
 }
 
 /// A filter that refuses widths and counts beyond [`WIDEST`].

@@ -5,6 +5,8 @@
 //! | `{% generation %}` | `with`, behind a variable | a tag of transformers: [`MARKS`] |
 //! | blocks of `set`, `filter`, `autoescape` | the same around a `with` | what is set inside stays there |
 //! | `{% raw %}` | `{% raw +%}` | a line end behind it stays |
+//! | `{% for m in x %}` | `{% for m in (x)\|__each %}` | None has no items, and a text a last one |
+//! | `{% set n.x = 1 %}` and others in macros | `{% if n %}{% endif %}` before it | `n` is an outer one |
 //!
 //! Invariants
 //! - a line keeps its number, which errors name
@@ -12,6 +14,9 @@
 
 /// The variables whose values surround the model's words, where a template marks them.
 pub(super) const MARKS: [&str; 2] = ["__generation", "__endgeneration"];
+
+/// The filter that gives the items of a loop.
+pub(super) const EACH: &str = "__each";
 
 /// A template for minijinja.
 pub(super) struct Rewritten {
@@ -80,12 +85,27 @@ impl<'s> Walk<'s> {
         }
         let opens = tag.opens();
         self.has_marks |= opens && tag.word == "generation";
+        let sign = self.show_names(&tag);
         let written = rewritten(&tag, opens, ends);
-        self.write([tag.open, tag.sign, tag.blank, &written, tag.close]);
+        self.write([tag.open, sign, tag.blank, &written, tag.close]);
         if opens {
             self.open.push(Block { word: tag.word, line });
         }
         Ok(tag.behind)
+    }
+
+    /// minijinja gives a macro those outer variables that it finds in its tags, and overlooks some of them: puts
+    /// a tag before this one that names them, and returns the sign that is left for this one.
+    fn show_names(&mut self, tag: &Tag<'s>) -> &'s str {
+        let is_in_macro = self.open.iter().any(|block| ["macro", "call"].contains(&block.word));
+        let names = if is_in_macro { tag.overlooked() } else { Vec::new() };
+        if names.is_empty() {
+            return tag.sign;
+        }
+        // White space before an expression is not trimmed.
+        let sign = if tag.open == "{{" && tag.sign.is_empty() { "+" } else { tag.sign };
+        self.write(["{%", sign, " if ", &names.join(" or "), " %}{% endif %}"]);
+        ""
     }
 
     fn write<const N: usize>(&mut self, parts: [&str; N]) {
@@ -137,8 +157,27 @@ fn rewritten(tag: &Tag<'_>, opens: bool, ends: bool) -> String {
         "endgeneration" if ends => format!("endwith %}}{{{{ {close} }}}}{{% endwith{code}"),
         "set" | "filter" | "autoescape" if opens => format!("{word}{code} %}}{{% with "),
         "endset" | "endfilter" | "endautoescape" if ends => format!("endwith %}}{{% {word}{code}"),
+        "for" => format!("for{}", each(code).unwrap_or_else(|| (*code).to_owned())),
         _ => format!("{word}{code}"),
     }
+}
+
+/// The code of a `for` with [`EACH`] behind what it loops over; none if it has no such form.
+fn each(code: &str) -> Option<String> {
+    let (mut depth, mut is_attribute) = (0, false);
+    let mut words = parts(code).filter_map(|(at, part)| {
+        let word = match part {
+            Part::Word(word) if depth == 0 && !is_attribute => Some((at, word)),
+            _ => None,
+        };
+        depth += part.opens();
+        is_attribute = part == Part::Sign('.');
+        word
+    });
+    let start = words.find(|(_, word)| *word == "in")?.0 + "in".len();
+    let end = words.find(|(_, word)| ["if", "recursive"].contains(word)).map_or(code.len(), |(at, _)| at);
+    let (before, items, behind) = (&code[..start], &code[start..end], &code[end..]);
+    (!items.trim().is_empty()).then(|| format!("{before} ({items})|{EACH} {behind}"))
 }
 
 /// A tag or an expression.
@@ -193,6 +232,58 @@ impl<'s> Tag<'s> {
             _ => false,
         }
     }
+
+    /// The names in it, if minijinja overlooks one of them in a macro: what has a part taken, what is set and
+    /// read at once, a namespace that is set, and what the tag of a block gives a filter.
+    fn overlooked(&self) -> Vec<&'s str> {
+        let mut is_attribute = false;
+        let names = parts(self.code).filter_map(|(_, part)| {
+            let name = match part {
+                Part::Word(word) if !is_attribute => Some(word),
+                _ => None,
+            };
+            is_attribute = part == Part::Sign('.');
+            name.filter(|word| is_name(word))
+        });
+        let names: Vec<&str> = names.collect();
+        let is_twice = || names.iter().enumerate().any(|(at, name)| names[..at].contains(name));
+        let is_overlooked = match self.word {
+            "autoescape" | "filter" => true,
+            "set" => self.opens() || self.sets_attribute() || is_twice(),
+            "with" => is_twice(),
+            _ => false,
+        };
+        if is_overlooked || has_slice(self.code) { names } else { Vec::new() }
+    }
+
+    fn sets_attribute(&self) -> bool {
+        let mut target = parts(self.code).take_while(|(_, part)| *part != Part::Sign('='));
+        target.any(|(_, part)| part == Part::Sign('.'))
+    }
+}
+
+/// Whether a word is no keyword and no number.
+fn is_name(word: &str) -> bool {
+    let is_keyword = matches!(
+        word.to_ascii_lowercase().as_str(),
+        "and" | "else" | "false" | "if" | "in" | "is" | "none" | "not" | "or" | "recursive" | "true"
+    );
+    !is_keyword && !word.starts_with(|c: char| c.is_ascii_digit())
+}
+
+/// Whether a part is taken of something, `a[1:]`.
+fn has_slice(code: &str) -> bool {
+    let mut open = Vec::new();
+    parts(code).any(|(_, part)| {
+        match part {
+            Part::Sign(c @ ('(' | '[' | '{')) => open.push(c),
+            Part::Sign(')' | ']' | '}') => {
+                open.pop();
+            }
+            _ => {}
+        }
+        part == Part::Sign(':') && open.last() == Some(&'[')
+    })
 }
 
 /// Whether a text begins with the tag that is this word alone.
@@ -314,6 +405,56 @@ mod tests {
                 Some("{% break %} in line 1 is in no loop"),
                 "{nowhere}"
             );
+        }
+    }
+
+    #[test]
+    fn loops_take_what_is_between_their_words() {
+        for (source, out) in [
+            ("{% for m in x %}", "{% for m in ( x )|__each %}"),
+            ("{%-for(a,b)in x|items-%}", "{%-for(a,b)in ( x|items)|__each -%}"),
+            (
+                "{% for m in [a if b else c][1:] if m.if in x recursive -%}",
+                "{% for m in ( [a if b else c][1:] )|__each if m.if in x recursive -%}",
+            ),
+            ("{% for m in x.if recursive %}", "{% for m in ( x.if )|__each recursive %}"),
+            ("{% for m in '\\' if %}' ~ \" in \" %}", "{% for m in ( '\\' if %}' ~ \" in \" )|__each %}"),
+            ("{% for m in f(x, y=1)\n  if m %}", "{% for m in ( f(x, y=1)\n  )|__each if m %}"),
+            ("{% for m in x", "{% for m in ( x)|__each "),
+            ("{% for m in %}{% for m %}{% for in if %}", "{% for m in %}{% for m %}{% for in if %}"),
+        ] {
+            assert_eq!(rewrite(source).ok().map(|out| out.source).as_deref(), Some(out));
+        }
+    }
+
+    #[test]
+    fn names_are_shown_in_macros_only_where_they_are_overlooked() {
+        let within = |tag: &str| {
+            let source = format!("{{% macro f() %}}{tag}{{% endmacro %}}{tag}");
+            let out = rewrite(&source).ok().unwrap().source;
+            let (_, inside) = out.split_once("%}").unwrap();
+            let (inside, behind) = inside.split_once("{% endmacro %}").unwrap();
+            assert_eq!(behind, rewrite(tag).ok().unwrap().source);
+            inside.to_owned()
+        };
+        for (tag, out) in [
+            ("{%- set n.x = y -%}", "{%- if n or y %}{% endif %}{% set n.x = y -%}"),
+            ("{{ x[1:] }}", "{%+ if x %}{% endif %}{{ x[1:] }}"),
+            ("{{- f(x.y, 'z', 1e5)[:n] }}", "{%- if f or x or n %}{% endif %}{{ f(x.y, 'z', 1e5)[:n] }}"),
+            (
+                "{% if not x[::-1] is none %}{% endif %}",
+                "{% if x %}{% endif %}{% if not x[::-1] is none %}{% endif %}",
+            ),
+            ("{{ {'a': x} }}{{ x[{'a': 1}] }}", "{{ {'a': x} }}{{ x[{'a': 1}] }}"),
+            ("{% set x = n.x %}{% set y, z = x[1] %}", "{% set x = n.x %}{% set y, z = x[1] %}"),
+            ("{% set x = x ~ y.x %}", "{% if x or x or y %}{% endif %}{% set x = x ~ y.x %}"),
+            ("{% with x = x %}{% endwith %}", "{% if x or x %}{% endif %}{% with x = x %}{% endwith %}"),
+            (
+                "{% filter indent(n) %}{% endfilter %}",
+                "{% if indent or n %}{% endif %}{% filter indent(n)  %}{% with %}{% endwith %}{% endfilter %}",
+            ),
+        ] {
+            assert_eq!(within(tag), out);
         }
     }
 

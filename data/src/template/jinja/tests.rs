@@ -260,6 +260,54 @@ fn what_is_set_in_a_block_stays_there() {
 
 /// Expected values are those of transformers.
 #[test]
+fn loops_are_those_of_jinja() {
+    for (source, expected) in [
+        (
+            "{% for c in 'aé' %}{{ c }}{{ loop.last }}{{ loop.length }}{{ loop.revindex0 }}{% endfor %}",
+            "aFalse21éTrue20",
+        ),
+        ("{% for c in 'ab' | reverse if c != 'b' %}{{ c }}{{ loop.last }}{% else %}-{% endfor %}", "aTrue"),
+        (
+            "{% for c in '' %}{{ c }}{% else %}-{% endfor %}{% for c in nothing %}{% else %}-{% endfor %}",
+            "--",
+        ),
+        ("{% for k, v in {'a': 1}.items() %}{{ k }}{{ v }}{{ loop.last }}{% endfor %}", "a1True"),
+        ("{% for (a, b), c in [((1, 2), 3)] %}{{ a }}{{ b }}{{ c }}{% endfor %}", "123"),
+        (
+            "{% for i in 1, 2 %}{{ i }}{% endfor %}{% for i in range(2) %}{{ loop.last }}{% endfor %}",
+            "12FalseTrue",
+        ),
+        (
+            "{% for i in [1, [2, [3]]] recursive %}{{ i if i is number else loop(i) }}{{ loop.depth }}{% endfor %}",
+            "11223321",
+        ),
+        ("{% for i in ([1, 2] if x else []) if i > 1 recursive %}{{ i }}{% endfor %}", "2"),
+    ] {
+        assert_eq!(render(source), expected, "{source}");
+    }
+    let error = ChatEnvironment::new("{% for tool in x %}{% endfor %}").unwrap();
+    let error = error.render(context! { x => () }).unwrap_err();
+    assert!(error.starts_with("a loop over None, which tools and documents are here"), "{error}");
+}
+
+/// Expected values are those of transformers.
+#[test]
+fn macros_see_the_variables_around_them() {
+    let set = "{% set n = namespace(x=1) %}{% set a = [1, 2, 3] %}";
+    for (inside, expected) in [
+        ("{% set n.x = 2 %}{% endmacro %}{{ f() }}{{ n.x }}", "2"),
+        ("  {{ a[1:] }}{% endmacro %}{{ f() }}", "  [2, 3]"),
+        ("{% for i in a[:1] %}{{ i }}{% endfor %}{% endmacro %}{{ f() }}", "1"),
+        ("{% set n.x %}b{% endset %}{% endmacro %}{{ f() }}{{ n.x }}", "b"),
+        ("{{ caller() }}{% endmacro %}{% call f() %}{% set n.x = a[2:] %}{% endcall %}{{ n.x }}", "[3]"),
+        ("{% set a = [4] %}{{ a[:] }}{% endmacro %}{{ f() }}{{ a }}", "[4][1, 2, 3]"),
+    ] {
+        assert_eq!(render(&format!("{set}{{% macro f() %}}{inside}")), expected, "{inside}");
+    }
+}
+
+/// Expected values are those of transformers.
+#[test]
 fn lines_of_raw_text_stay() {
     assert_eq!(render("a\n{% raw %}\n  {{ x }}\n  {% endraw %}\nb"), "a\n\n  {{ x }}\nb");
     assert_eq!(render("{%- raw -%}\n {% x %}{%- endraw +%}\nb"), "{% x %}\nb");
