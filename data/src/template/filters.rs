@@ -52,8 +52,8 @@ pub(super) fn add_filters(env: &mut Environment<'static>) {
     env.add_filter("trim", trim);
     env.add_filter("e", escape);
     env.add_filter("escape", escape);
-    // Its lines are not those of Python.
-    env.remove_filter("pprint");
+    // The lines of the first are not those of Python, and Jinja has none of the others.
+    ["pprint", "bool", "chain", "lines", "split", "zip"].into_iter().for_each(|name| env.remove_filter(name));
 }
 
 /// What a loop takes its items from: None is an error in Jinja, and minijinja does not count the characters of

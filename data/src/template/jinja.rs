@@ -66,6 +66,9 @@ impl ChatEnvironment {
         add_filters(&mut env);
         env.add_test("iterable", is_iterable);
         env.add_test("sequence", is_sequence);
+        // Jinja has none of these.
+        ["endingwith", "int", "safe", "startingwith"].into_iter().for_each(|name| env.remove_test(name));
+        env.remove_global("debug");
         // Jinja turns any line end into a newline; other line ends would reach the tokens.
         let source = source.replace("\r\n", "\n").replace('\r', "\n");
         let Rewritten { source, has_marks } = rewrite(&source)?;
