@@ -7,6 +7,9 @@
 //!   Text that a template doubles again and again is not bounded: a template is a program, to be trusted as
 //!   far as the source of the model
 
+use std::error::Error as _;
+use std::fmt;
+
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::{Rest, ValueKind};
 use minijinja::{Environment, Error, ErrorKind, Value};
@@ -14,7 +17,7 @@ use minijinja_contrib::{globals, pycompat};
 
 use super::filters::{add_filters, check_width, format_by_characters};
 use super::python;
-use super::tags::{Rewritten, rewrite};
+use super::tags::{Rewritten, as_written, rewrite};
 
 const NAME: &str = "chat_template";
 
@@ -35,6 +38,8 @@ impl ChatEnvironment {
     /// What is wrong in the source.
     pub(super) fn new(source: &str) -> Result<Self, String> {
         let mut env = Environment::new();
+        // Errors have their place then, and the name of what is undefined.
+        env.set_debug(true);
         let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build();
         env.set_syntax(syntax.map_err(|error| reason(&error))?);
         env.set_unknown_method_callback(|state, value, method, args| {
@@ -56,7 +61,7 @@ impl ChatEnvironment {
             }
         });
         env.add_function("raise_exception", |message: String| -> Result<Value, Error> {
-            Err(Error::new(ErrorKind::InvalidOperation, message))
+            Err(Error::new(ErrorKind::InvalidOperation, message).with_source(Raised))
         });
         env.add_function("cycler", |values: Rest<Value>| globals::cycler(values.0));
         env.add_function("dict", python::dict);
@@ -89,15 +94,47 @@ fn guarded<T>(f: impl FnOnce() -> Result<T, Error>) -> Result<T, String> {
     found.map_err(|error| reason(&error))
 }
 
-/// The message that a template raised, or what went wrong in it.
+/// What an error comes from whose message the template has.
+#[derive(Debug)]
+struct Raised;
+
+impl fmt::Display for Raised {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("raised by the template")
+    }
+}
+
+impl std::error::Error for Raised {}
+
+/// The message that a template raised, or what went wrong in it and where.
 fn reason(error: &Error) -> String {
-    match (error.kind(), error.detail()) {
-        (ErrorKind::InvalidOperation, Some(detail)) if detail.starts_with(PERCENT_OF_TEXT) => {
+    let detail = error.detail().unwrap_or_default();
+    if error.source().is_some_and(|source| source.is::<Raised>()) {
+        return detail.to_owned();
+    }
+    let what = match error.kind() {
+        _ if detail.starts_with(PERCENT_OF_TEXT) => {
             format!("{detail}: write text | format(value) for Python's text % value")
         }
-        (ErrorKind::InvalidOperation, Some(detail)) => detail.to_owned(),
-        _ => error.to_string(),
+        kind @ (ErrorKind::CannotUnpack | ErrorKind::SyntaxError) => format!("{kind}: {detail}"),
+        kind if detail.is_empty() => kind.to_string(),
+        _ => detail.to_owned(),
+    };
+    match (error.line(), expression(error)) {
+        (Some(line), Some(expression)) => format!("{what} (line {line}: {expression})"),
+        (Some(line), None) => format!("{what} (line {line})"),
+        (None, _) => what,
     }
+}
+
+/// The expression that an error is about, as far as its first line shows it.
+fn expression(error: &Error) -> Option<String> {
+    // Those of the syntax have one of several words.
+    let range = error.range().filter(|_| error.kind() != ErrorKind::SyntaxError)?;
+    let written = as_written(error.template_source()?, range)?.trim();
+    let shown: String = written.lines().next()?.chars().take(80).collect();
+    let end = if shown.len() < written.len() { "..." } else { "" };
+    Some(format!("{shown}{end}")).filter(|shown| !shown.is_empty())
 }
 
 /// As in Python, where None is not iterable: `tools is iterable and tools | length > 0` relies on that.

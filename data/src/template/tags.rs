@@ -12,6 +12,8 @@
 //! - a line keeps its number, which errors name
 //! - white space is trimmed as next to the tag that was written
 
+use std::ops::Range;
+
 /// The variables whose values surround the model's words, where a template marks them.
 pub(super) const MARKS: [&str; 2] = ["__generation", "__endgeneration"];
 
@@ -41,6 +43,20 @@ pub(super) fn rewrite(source: &str) -> Result<Rewritten, String> {
     }
     walk.out.push_str(rest);
     Ok(Rewritten { source: walk.out, has_marks: walk.has_marks })
+}
+
+/// The expression at a place in what [`rewrite`] gave, as the template has it.
+pub(super) fn as_written(source: &str, place: Range<usize>) -> Option<&str> {
+    let (found, before) = (source.get(place.clone())?, source.get(..place.start)?);
+    if found.starts_with(EACH) {
+        return Some(before.strip_suffix(")|")?.rsplit_once("in (")?.1);
+    }
+    // Of filters, attributes and calls it may be the last part only.
+    if !before.trim_end().ends_with('|') && !found.starts_with(['.', '[', '(']) {
+        return Some(found);
+    }
+    let start = before.rfind("{{").max(before.rfind("{%"))? + 2;
+    Some(source.get(start..place.end)?.trim_start_matches(['-', '+']))
 }
 
 struct Walk<'s> {

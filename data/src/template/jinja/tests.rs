@@ -453,7 +453,7 @@ fn functions_are_those_of_jinja() {
 fn what_python_has_and_a_template_has_not_is_refused_in_words() {
     let fails =
         |source: &str| ChatEnvironment::new(source).unwrap().render(context! { x => "a" }).unwrap_err();
-    assert!(fails("{{ '%s' % x }}").ends_with("write text | format(value) for Python's text % value"));
+    assert!(fails("{{ '%s' % x }}").contains("write text | format(value) for Python's text % value"));
     assert!(fails("{{ 'got %s' % 3 }}").contains("text | format(value)"));
     assert!(fails("{{ x.translate({}) }}").contains("translate"), "{}", fails("{{ x.translate({}) }}"));
     for method in ["split(''", "rsplit(''"] {
@@ -486,6 +486,27 @@ fn a_panic_of_the_library_is_an_error() {
 #[test]
 fn the_clock_stands_still() {
     assert_eq!(render("{{ strftime_now('%d %b %Y, %A %-m %H:%M %%') }}"), "26 Jul 2024, Friday 7 00:00 %");
+}
+
+#[test]
+fn errors_say_what_is_wrong_and_where() {
+    for (source, says) in [
+        ("a\n{{ 'x' + x.tool.name }}", "`x.tool` is undefined (line 2: 'x' + x.tool.name)"),
+        ("{% set y = nothing[0] %}", "`nothing` is undefined (line 1: nothing[0])"),
+        ("{% for m in [x] %}\n{{ m.index('b') }}{% endfor %}", "(line 2: m.index('b'))"),
+        ("{% for m in 5 %}{% endfor %}", "(line 1: 5)"),
+        ("{%- for m in none if m -%}{% endfor %}", "(line 1: none)"),
+        ("\n{% for a, b in [1] %}{% endfor %}", "cannot unpack: value is not iterable (line 2: a, b)"),
+        ("{% if x %}{{- x | nope('a') }}{% endif %}", "filter nope is unknown (line 1: x | nope('a'))"),
+        ("{% set y = 'a' | round %}", "(line 1: set y = 'a' | round)"),
+        ("{{ x.a\n.b }}", "`x.a` is undefined (line 1: x.a...)"),
+        ("{{ raise_exception('nobody asks') }}", "nobody asks"),
+    ] {
+        let error = ChatEnvironment::new(source).unwrap().render(context! { x => "a" }).unwrap_err();
+        assert!(error.contains(says), "{source}: {error}");
+    }
+    let error = ChatEnvironment::new("\n{{ 1 1 }}").err().unwrap();
+    assert!(error.starts_with("syntax error: ") && error.ends_with("(line 2)"), "{error}");
 }
 
 #[test]
