@@ -75,10 +75,19 @@ pub enum EncodeError {
     Marks,
     /// The chat template writes nothing of what a user or the assistant says.
     #[error(
-        "the chat template leaves out turn {turn} (from 0) of the conversation, the {role}'s; correct it, or use {}",
+        "the chat template leaves out turn {turn} (from 0) of the conversation, the {role}'s{}; correct it, or use {}",
+        match takes_parts {
+            true => ": it takes a content that is a list of parts, and here it is a text",
+            false => "",
+        },
         Remedy::Option("template", "tulu")
     )]
-    LeftOut { turn: usize, role: &'static str },
+    LeftOut {
+        turn: usize,
+        role: &'static str,
+        /// Whether it shows the turn if contents are lists of parts.
+        takes_parts: bool,
+    },
     /// The tokenizer failed on a text.
     #[error("the tokenizer failed: {0}")]
     Tokenizer(String),

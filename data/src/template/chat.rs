@@ -135,9 +135,22 @@ impl ChatTemplate {
         }
         // A template may change what it writes: it may leave out reasoning.
         match self.text(&mark(messages, turn, full)?, add_generation_prompt) {
-            Ok(marked) if marked == full => Err(EncodeError::LeftOut { turn, role: role.name() }),
+            Ok(marked) if marked == full => {
+                let takes_parts = self.takes_parts(messages, turn);
+                Err(EncodeError::LeftOut { turn, role: role.name(), takes_parts })
+            }
             _ => Ok(()),
         }
+    }
+
+    /// Whether it shows the words of a turn if contents are lists of parts.
+    fn takes_parts(&self, messages: &[Message], turn: usize) -> bool {
+        let parts = |m: &Message| {
+            let part = [("type", "text"), ("text", m.content.as_str())];
+            Value::from(vec![Value::from_pairs(part)])
+        };
+        let words = messages.get(turn).map_or("", |message| strip(&message.content));
+        self.written(messages, parts, false, None).is_ok_and(|text| text.contains(words))
     }
 
     /// Where the assistant's turn stands, after its header.
@@ -248,20 +261,34 @@ impl ChatTemplate {
         add_generation_prompt: bool,
         marks: Option<[char; 2]>,
     ) -> Result<String, EncodeError> {
+        self.written(messages, |m| Value::from(m.content.as_str()), add_generation_prompt, marks)
+    }
+
+    /// The same with contents in another form.
+    fn written(
+        &self,
+        messages: &[Message],
+        content: impl Fn(&Message) -> Value,
+        add_generation_prompt: bool,
+        marks: Option<[char; 2]>,
+    ) -> Result<String, EncodeError> {
         // Keys in the order that transformers gives, which a template that writes a message as JSON shows.
-        let fields = |m: &Message| {
-            [("role", Value::from(m.role.name())), ("content", Value::from(m.content.as_str()))]
-        };
-        let messages: Vec<Value> = messages.iter().map(|m| Value::from_pairs(fields(m))).collect();
+        let fields = |m: &Message| [("role", Value::from(m.role.name())), ("content", content(m))];
+        let given: Vec<Value> = messages.iter().map(|m| Value::from_pairs(fields(m))).collect();
         let fixed = [
-            ("messages", Value::from(messages)),
+            ("messages", Value::from(given)),
             ("tools", Value::from(())),
             ("documents", Value::from(())),
             ("add_generation_prompt", Value::from(add_generation_prompt)),
         ];
         let marks = marks.into_iter().flat_map(|marks| MARKS.into_iter().zip(marks.map(Value::from)));
         let context = Value::from_pairs(fixed.into_iter().chain(self.special.iter().cloned()).chain(marks));
-        self.env.render(context).map_err(EncodeError::Render)
+        self.env.render(context).map_err(|mut reason| {
+            if messages.iter().any(|m| m.role == Role::Tool) {
+                reason.push_str("\n  a template sees roles and contents here, and no tool calls, names or ids");
+            }
+            EncodeError::Render(reason)
+        })
     }
 }
 
@@ -494,6 +521,10 @@ mod tests {
             let told = error(&source, &turns).unwrap_err();
             assert!(told.contains(says), "{source}: {told}");
         }
+        // As some for images and texts are.
+        let parts = "{% for part in m.content %}{{ part.text if part.type == 'text' }}{% endfor %}";
+        let told = error(&all.replace("{{ m.content }}", parts), &turns).unwrap_err();
+        assert!(told.contains("turn 2 (from 0) of the conversation, the assistant's: it takes"), "{told}");
         assert_eq!(error(&without("system"), &turns), Ok(()));
         // Words that are changed are there, and so are none.
         let upper = all.replace("{{ m.content }}", "{{ m.content | upper }}");
@@ -520,6 +551,8 @@ mod tests {
         let error =
             template.render(&conversation(&[(User, "s"), (Assistant, "a"), (User, "t")])).unwrap_err();
         assert!(error.to_string().contains("turn 1"), "{error}");
+        let error = template.render(&conversation(&[(System, "s"), (Role::Tool, "3")])).unwrap_err();
+        assert!(error.to_string().ends_with("not supported\n  a template sees roles and contents here, and no tool calls, names or ids"));
         assert!(ChatTemplate::new("{% for %}", &[], vec![]).is_err());
     }
 }
