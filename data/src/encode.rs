@@ -330,12 +330,13 @@ fn prepare(
         kind => kind.source(),
     };
     if let Some(source) = source {
-        let special: serde_json::Map<String, serde_json::Value> =
-            files.special.iter().map(|(name, text)| ((*name).to_owned(), text.as_str().into())).collect();
+        let special = files.special_for(source);
+        let named: serde_json::Map<String, serde_json::Value> =
+            special.iter().map(|(name, text)| (name.clone(), text.as_str().into())).collect();
         let atoms = tokenizer.get_added_tokens_decoder().into_values().map(|token| token.content);
         let atoms = atoms.filter(|text| !text.is_empty()).collect();
-        let template = ChatTemplate::new(source, &files.special, atoms)?;
-        let mut written = json!({ "template": source, "special_tokens": special });
+        let template = ChatTemplate::new(source, &special, atoms)?;
+        let mut written = json!({ "template": source, "special_tokens": named });
         // Other tokens of such answers are scored in stores of earlier versions: features of both are not
         // to be mixed.
         if template.has_marks() || template.opens_with_space() {

@@ -23,8 +23,8 @@ const OLDER: &str = "additional_special_tokens";
 /// The files of a folder that describe the use of its tokenizer.
 #[derive(Debug)]
 pub(super) struct TokenizerFiles {
-    /// Text of each named special token, in the order of [`NAMES`].
-    pub(super) special: Vec<(&'static str, String)>,
+    /// Text of each special token with a name: first the usual ones, in the order of [`NAMES`].
+    pub(super) special: Vec<(String, String)>,
     /// Source of the chat template.
     pub(super) chat_template: Option<String>,
     /// Tokens that the files have, in the order in which transformers adds those that `tokenizer.json` lacks.
@@ -51,8 +51,8 @@ impl TokenizerFiles {
                 (read("special_tokens_map.json")?, read("added_tokens.json")?)
             }
         };
-        let text = |(name, value)| Some((name, token_text(value)?));
-        let special = usual_tokens(&config, &map).filter_map(text).collect();
+        let named = usual_tokens(&config, &map).chain(other_tokens(&config, &map));
+        let special = named.filter_map(|(name, value)| Some((name.to_owned(), token_text(value)?))).collect();
         let chat_template = match if_there(fs_err::read_to_string(folder.join("chat_template.jinja")))? {
             Some(source) => Some(source),
             None => template_in(&config, folder)?,
@@ -69,7 +69,13 @@ impl TokenizerFiles {
 
     /// Text of a special token.
     pub(super) fn named(&self, name: &str) -> Option<&str> {
-        self.special.iter().find(|(own, _)| *own == name).map(|(_, text)| text.as_str())
+        self.special.iter().find(|(own, _)| own == name).map(|(_, text)| text.as_str())
+    }
+
+    /// Those that a chat template may write: the usual ones, and others that its source names.
+    pub(super) fn special_for(&self, source: &str) -> Vec<(String, String)> {
+        let is_for = |(name, _): &&(String, String)| NAMES.contains(&name.as_str()) || source.contains(name);
+        self.special.iter().filter(is_for).cloned().collect()
     }
 }
 
@@ -130,20 +136,27 @@ fn added_tokens(
 fn usual_tokens<'a>(
     config: &'a Map<String, Value>,
     map: &'a Map<String, Value>,
-) -> impl Iterator<Item = (&'static str, &'a Value)> {
+) -> impl Iterator<Item = (&'a str, &'a Value)> {
     NAMES.into_iter().filter_map(|name| Some((name, map.get(name).or_else(|| config.get(name))?)))
 }
 
-/// Special tokens with a name: the usual ones, and any other `*_token`.
-fn named_tokens(config: &Map<String, Value>, map: &Map<String, Value>) -> Vec<AddedToken> {
-    let usual = usual_tokens(config, map).map(|(_, value)| value);
-    // Of other names, those of the map go first, and values of the configuration go before its own.
+/// Special tokens with another name: any other `*_token`, and those of an object of [`EXTRA`].
+fn other_tokens<'a>(
+    config: &'a Map<String, Value>,
+    map: &'a Map<String, Value>,
+) -> impl Iterator<Item = (&'a str, &'a Value)> {
+    // Names of the map go first, and values of the configuration go before its own.
     let names = map.keys().chain(config.keys().filter(|name| !map.contains_key(*name)));
     let names = names.filter(|name| name.ends_with("_token") && !NAMES.contains(&name.as_str()));
-    let others = names.filter_map(|name| config.get(name).or_else(|| map.get(name)));
-    let values = usual.chain(others);
+    let tokens = names.filter_map(|name| Some((name, config.get(name).or_else(|| map.get(name))?)));
     let of_models = [config, map].into_iter().filter_map(|keys| keys.get(EXTRA)?.as_object());
-    values.chain(of_models.flat_map(Map::values)).filter_map(|value| added_token(value, true)).collect()
+    tokens.chain(of_models.flatten()).map(|(name, value)| (name.as_str(), value))
+}
+
+/// All special tokens with a name.
+fn named_tokens(config: &Map<String, Value>, map: &Map<String, Value>) -> Vec<AddedToken> {
+    let named = usual_tokens(config, map).chain(other_tokens(config, map));
+    named.filter_map(|(_, value)| added_token(value, true)).collect()
 }
 
 /// Special tokens without a name, of which older releases wrote `additional_special_tokens`.

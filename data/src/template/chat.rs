@@ -28,7 +28,7 @@ pub(crate) struct ChatTemplate {
     env: ChatEnvironment,
     /// As it was written.
     pub(crate) source: String,
-    special: Vec<(&'static str, Value)>,
+    special: Vec<(String, Value)>,
     /// Texts that are one token each, wherever they stand.
     atoms: Vec<String>,
 }
@@ -37,11 +37,11 @@ impl ChatTemplate {
     /// `special`: names and texts of the tokenizer's special tokens; `atoms`: texts of all its added tokens.
     pub(crate) fn new(
         source: &str,
-        special: &[(&'static str, String)],
+        special: &[(String, String)],
         atoms: Vec<String>,
     ) -> Result<Self, EncodeError> {
         let env = ChatEnvironment::new(source).map_err(EncodeError::TemplateSyntax)?;
-        let special = special.iter().map(|(name, text)| (*name, Value::from(text.as_str()))).collect();
+        let special = special.iter().map(|(name, text)| (name.clone(), Value::from(text.as_str()))).collect();
         Ok(Self { env, source: source.to_owned(), special, atoms })
     }
 
@@ -282,10 +282,12 @@ impl ChatTemplate {
             ("add_generation_prompt", Value::from(add_generation_prompt)),
         ];
         let marks = marks.into_iter().flat_map(|marks| MARKS.into_iter().zip(marks.map(Value::from)));
-        let context = Value::from_pairs(fixed.into_iter().chain(self.special.iter().cloned()).chain(marks));
+        let special = self.special.iter().map(|(name, text)| (name.as_str(), text.clone()));
+        let context = Value::from_pairs(special.chain(fixed).chain(marks));
         self.env.render(context).map_err(|mut reason| {
             if messages.iter().any(|m| m.role == Role::Tool) {
-                reason.push_str("\n  a template sees roles and contents here, and no tool calls, names or ids");
+                reason
+                    .push_str("\n  a template sees roles and contents here, and no tool calls, names or ids");
             }
             EncodeError::Render(reason)
         })
@@ -333,7 +335,7 @@ mod tests {
     fn render(source: &str, turns: &[(Role, &str)]) -> (String, Vec<String>) {
         let template = ChatTemplate::new(
             source,
-            &[("eos_token", "</s>".to_owned())],
+            &[("eos_token".to_owned(), "</s>".to_owned())],
             vec!["</s>".into(), "<|user|>".into()],
         )
         .unwrap();
@@ -552,7 +554,9 @@ mod tests {
             template.render(&conversation(&[(User, "s"), (Assistant, "a"), (User, "t")])).unwrap_err();
         assert!(error.to_string().contains("turn 1"), "{error}");
         let error = template.render(&conversation(&[(System, "s"), (Role::Tool, "3")])).unwrap_err();
-        assert!(error.to_string().ends_with("not supported\n  a template sees roles and contents here, and no tool calls, names or ids"));
+        assert!(error.to_string().ends_with(
+            "not supported\n  a template sees roles and contents here, and no tool calls, names or ids"
+        ));
         assert!(ChatTemplate::new("{% for %}", &[], vec![]).is_err());
     }
 }

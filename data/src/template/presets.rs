@@ -129,7 +129,8 @@ mod tests {
 
     fn template(name: &str) -> ChatTemplate {
         let (_, source) = PRESETS.iter().find(|(known, _)| *known == name).unwrap();
-        let special = [("bos_token", "<s>".to_owned()), ("eos_token", "</s>".to_owned())];
+        let special = [("bos_token", "<s>"), ("eos_token", "</s>")];
+        let special = special.map(|(name, text)| (name.to_owned(), text.to_owned()));
         ChatTemplate::new(source, &special, Vec::new()).unwrap()
     }
 

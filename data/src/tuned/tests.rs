@@ -136,6 +136,32 @@ fn the_map_of_tokens_goes_before_a_configuration_that_lists_no_added_ones() {
 }
 
 #[test]
+fn templates_get_the_special_tokens_that_they_name() {
+    let config = json!({
+        "eos_token": "</s>", "image_token": "<i>", "add_bos_token": true,
+        "extra_special_tokens": {"begin": {"content": "<b>"}},
+    });
+    let map = json!({"audio_token": "<a>", "image_token": "<map>"});
+    let folder = with_files(&[("tokenizer_config.json", config), ("special_tokens_map.json", map)]);
+    let files = TokenizerFiles::read(folder.path()).unwrap();
+    let given = |source: &str| files.special_for(source);
+    let pairs = |pairs: &[(&str, &str)]| {
+        pairs.iter().map(|(name, text)| (name.to_string(), text.to_string())).collect::<Vec<_>>()
+    };
+    assert_eq!(given("{{ x }}"), pairs(&[("eos_token", "</s>")]));
+    assert_eq!(
+        given("{{ begin }}{{ audio_token }}{{ image_token }}{{ add_bos_token }}"),
+        pairs(&[("eos_token", "</s>"), ("audio_token", "<a>"), ("image_token", "<i>"), ("begin", "<b>")])
+    );
+    let template = "{% for m in messages %}{{ begin }}{{ m.content }}{{ audio_token }}{% endfor %}";
+    fs_err::write(folder.path().join("chat_template.jinja"), template).unwrap();
+    let encoder = TextOptions::new(TemplateKind::Chat, 64).encoder(folder.path()).unwrap();
+    let content = Content::PromptCompletion { prompt: "a".to_owned(), completion: "b".to_owned() };
+    let found = encoder.encode(&content).unwrap();
+    assert_eq!(encoder.texts(&found).unwrap().concat(), "<b>a<a><b>b<a>");
+}
+
+#[test]
 fn a_configuration_may_have_numbers_that_are_none() {
     let folder = TempDir::new().unwrap();
     for file in ["config.json", "tokenizer_config.json"] {
