@@ -152,45 +152,79 @@ fn is_sequence(value: &Value) -> bool {
     }
 }
 
-/// `strftime` of Friday, 26 July 2024, midnight: the day that templates fall back to without a clock.
+/// `strftime` of Friday, 26 July 2024, midnight: the day that templates fall back to without a clock. What is
+/// no directive stays.
 fn strftime_fixed(format: &str) -> String {
     let mut out = String::new();
-    let mut chars = format.chars();
-    while let Some(c) = chars.next() {
-        if c != '%' {
-            out.push(c);
-            continue;
+    let mut rest = format;
+    while let Some((before, behind)) = rest.split_once('%') {
+        out.push_str(before);
+        let flagged = behind.trim_start_matches(['-', '_', '0', '^', '#']);
+        let flag = behind[..behind.len() - flagged.len()].chars().last();
+        let mut chars = flagged.strip_prefix(['E', 'O']).unwrap_or(flagged).chars();
+        match chars.next().and_then(directive) {
+            Some(text) => {
+                out.push_str(&with_flag(text, flag));
+                rest = chars.as_str();
+            }
+            None => {
+                out.push('%');
+                rest = behind;
+            }
         }
-        let mut directive = chars.next();
-        let unpadded = directive == Some('-');
-        if unpadded {
-            directive = chars.next();
-        }
-        out.push_str(match directive {
-            Some('a') => "Fri",
-            Some('A') => "Friday",
-            Some('b' | 'h') => "Jul",
-            Some('B') => "July",
-            Some('d' | 'e') => "26",
-            Some('m') if unpadded => "7",
-            Some('m') => "07",
-            Some('y') => "24",
-            Some('Y') => "2024",
-            Some('j') => "208",
-            Some('u' | 'w') => "5",
-            Some('H' | 'M' | 'S') if unpadded => "0",
-            Some('H' | 'M' | 'S') => "00",
-            Some('I') => "12",
-            Some('p') => "AM",
-            Some('D' | 'x') => "07/26/24",
-            Some('F') => "2024-07-26",
-            Some('T' | 'X') => "00:00:00",
-            Some('c') => "Fri Jul 26 00:00:00 2024",
-            Some('%') => "%",
-            _ => "",
-        });
     }
-    out
+    out + rest
+}
+
+fn directive(letter: char) -> Option<&'static str> {
+    Some(match letter {
+        'a' => "Fri",
+        'A' => "Friday",
+        'b' | 'h' => "Jul",
+        'B' => "July",
+        'c' => "Fri Jul 26 00:00:00 2024",
+        'C' => "20",
+        'd' | 'e' => "26",
+        'D' | 'x' => "07/26/24",
+        'f' => "000000",
+        'F' => "2024-07-26",
+        'g' | 'y' => "24",
+        'G' | 'Y' => "2024",
+        'H' | 'M' | 'S' => "00",
+        'I' | 'l' => "12",
+        'j' => "208",
+        'k' => " 0",
+        'm' => "07",
+        'n' => "\n",
+        'p' => "AM",
+        'P' => "am",
+        'r' => "12:00:00 AM",
+        'R' => "00:00",
+        's' => "1721952000",
+        't' => "\t",
+        'T' | 'X' => "00:00:00",
+        'u' | 'w' => "5",
+        'U' => "29",
+        'V' | 'W' => "30",
+        'z' | 'Z' => "",
+        '%' => "%",
+        _ => return None,
+    })
+}
+
+/// A number with other padding, a name in other letters.
+fn with_flag(text: &str, flag: Option<char>) -> String {
+    let is_number = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit() || byte == b' ');
+    let own = text.trim_start_matches(['0', ' ']);
+    let (digits, width) = (if own.is_empty() { "0" } else { own }, text.len());
+    match flag {
+        Some('-') if is_number => digits.to_owned(),
+        Some('_') if is_number => format!("{digits:>width$}"),
+        Some('0') if is_number => format!("{digits:0>width$}"),
+        Some('#') if text == "AM" => "am".to_owned(),
+        Some('^' | '#') => text.to_uppercase(),
+        _ => text.to_owned(),
+    }
 }
 
 #[cfg(test)]

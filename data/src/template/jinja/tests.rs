@@ -485,7 +485,16 @@ fn a_panic_of_the_library_is_an_error() {
 
 #[test]
 fn the_clock_stands_still() {
-    assert_eq!(render("{{ strftime_now('%d %b %Y, %A %-m %H:%M %%') }}"), "26 Jul 2024, Friday 7 00:00 %");
+    // What `strftime` of Python 3 gives for that day.
+    for (format, expected) in [
+        ("%d %b %Y, %A %-m %H:%M %%", "26 Jul 2024, Friday 7 00:00 %"),
+        ("%f %U %W %V %G %g %C %s %R %r", "000000 29 30 30 2024 24 20 1721952000 00:00 12:00:00 AM"),
+        ("%k|%l|%P|%z|%Z|%-H|%-I|%-j", " 0|12|am|||0|12|208"),
+        ("%_m|%0k|%^a|%#p|%-a|%Ey|%Od", " 7|00|FRI|am|Fri|24|26"),
+        ("%q %E 100% %", "%q %E 100% %"),
+    ] {
+        assert_eq!(render(&format!("{{{{ strftime_now('{format}') }}}}")), expected, "{format}");
+    }
 }
 
 #[test]
