@@ -347,7 +347,7 @@ fn what_cannot_be_learned_from_is_named() {
         (&["--inputs", "x,column:x"], "is the same as x"),
         (&["--inputs", "tokens"], "no token counts"),
         (&["--inputs", "x", "--folds", "200"], "400 are needed"),
-        (&["--inputs", "x", "--alpha", "0"], "positive"),
+        (&["--inputs", "x", "--alpha", "0"], "numbers above 0"),
         (&["--inputs", "x", "--labels-of", "nothing"], "nothing"),
         (&["--inputs", "same"], "f64 does not tell apart (same): others are needed"),
         (&["--inputs", "late"], "no labelled row has a value of late"),
@@ -361,7 +361,8 @@ fn what_cannot_be_learned_from_is_named() {
         let refused = place.run(&fit("cheap", more));
         refused.fails(&[says]);
         // What no store makes right is a wrong command line.
-        let is_usage = ["named twice", "positive", "is an option of"].iter().any(|part| says.contains(part));
+        let is_usage =
+            ["named twice", "numbers above 0", "is an option of"].iter().any(|part| says.contains(part));
         assert!(!is_usage || refused.code == 2, "{more:?}: {}", refused.code);
     }
     // A dry run refuses what the run itself does, names too.

@@ -173,7 +173,7 @@ fn flags_that_say_nothing_of_a_ground_truth_are_refused() {
     for (more, words) in [
         (&["random"][..], "there are 20 of 3 of 6 rows"),
         (&["leave-one-out", "--count", "7"][..], "there are 6 rows"),
-        (&["removal", "--scores", "best.csv", "--count", "3"][..], "there are only 2 queries"),
+        (&["removal", "--scores", "best.csv", "--count", "3"][..], "has only 2 queries"),
     ] {
         refused("other", &[&data[..], more].concat(), &[words]);
     }

@@ -6,7 +6,9 @@ use std::process::Command;
 use std::time::Duration;
 
 use gstore_data::TextOptions;
-use gstore_ingest::pipeline::{CheckpointArg, EmbeddingForm, IngestRequest, Kind, ProjectionChoice};
+use gstore_ingest::pipeline::{
+    CheckpointArg, EmbeddingForm, IngestError, IngestRequest, Kind, ProjectionChoice,
+};
 use gstore_model::ComputePrecision;
 use gstore_model::Reduction;
 use gstore_store::{DType, Store};
@@ -54,9 +56,8 @@ fn least_memory(request: &IngestRequest, dir: &Path) -> u64 {
     let store = world::created(&dir.join("probe"), 300);
     let error =
         world::run(&store, IngestRequest { max_memory: Some(1), ..request.clone() }).expect_err("too little");
-    let text = error.to_string();
-    let least = text.split("about ").nth(1).and_then(|rest| rest.split(' ').next()).expect("a number");
-    (least.parse::<u64>().expect("a number") + 1) * 1_000_000
+    let IngestError::MaxMemory { least, .. } = error else { panic!("{error}") };
+    least
 }
 
 #[test]
