@@ -1,5 +1,6 @@
 //! Helpers of the tests: the reference runs, and models made on the spot.
 
+pub mod closeness;
 pub mod golden;
 #[path = "../../../data/tests/support/mod.rs"]
 pub mod support;
