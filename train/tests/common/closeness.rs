@@ -100,12 +100,14 @@ impl Run {
         }
     }
 
-    /// The optimizer's groups are those of the manifest, which lists or counts what is in them.
+    /// The optimizer's groups are those of the manifest, which lists or counts what is in them: the two of
+    /// the Trainer, or one.
     pub fn check_groups(&self, parameters: &Parameters<Cpu>) {
         let groups = &self.value["optimizer_index"];
-        for (group, decays) in [("decay", true), ("no_decay", false)] {
-            let own: Vec<&TrainedTensor> =
-                parameters.trained().iter().filter(|t| (t.decay == WeightDecay::Yes) == decays).collect();
+        let is_one = self.is_in_one_group();
+        for (group, is_first) in [("decay", true), ("no_decay", false)] {
+            let belongs = |t: &&TrainedTensor| (is_one || t.decay == WeightDecay::Yes) == is_first;
+            let own: Vec<&TrainedTensor> = parameters.trained().iter().filter(belongs).collect();
             let note = format!("{} {group}", self.name);
             match &groups[group] {
                 Value::Null => {}

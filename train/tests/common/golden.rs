@@ -97,7 +97,7 @@ impl Golden {
         Golden {
             runs: described.iter().map(run).collect(),
             base: text("base"),
-            initial: text("initial_adapter"),
+            initial: manifest["initial_adapter"].as_str().unwrap_or("initial").to_owned(),
             template: text("template"),
             pool: support::pool(&shared, &manifest),
             max_length: manifest["max_length"].as_u64().map_or(2048, |length| length as u32),
@@ -117,7 +117,11 @@ impl Golden {
 
     /// The runs of which something holds; where there are none, it is said that their test is skipped.
     pub fn runs_of(&self, what: &str, of: impl Fn(&Run) -> bool) -> Vec<&Run> {
-        let runs: Vec<&Run> = self.runs.iter().filter(|run| of(run)).collect();
+        let (others, runs): (Vec<&Run>, Vec<&Run>) =
+            self.runs.iter().filter(|run| of(run)).partition(|run| run.decays_all());
+        for run in others {
+            eprintln!("skipped: run {} decays biases and norms, which no training here does", run.name);
+        }
         if runs.is_empty() {
             eprintln!("skipped: {} has no run of {what}", self.folder.display());
         }
@@ -162,7 +166,11 @@ impl Run {
     pub fn model(&self, golden: &Golden) -> PathBuf {
         match self.value["zoo"].as_str() {
             Some(path) if path.contains('/') => golden.shared.join(path),
-            Some(name) => golden.shared.join("models/zoo").join(name),
+            Some(name) => {
+                let folder = |of: &str| golden.shared.join(of).join(name);
+                let there = ["models/zoo", "models/zoo-next", "models"].map(folder);
+                there.into_iter().find(|path| path.is_dir()).unwrap_or_else(|| folder("models/zoo"))
+            }
             None => golden.shared.join(self.value["model"].as_str().unwrap_or(&golden.base)),
         }
     }
@@ -171,10 +179,17 @@ impl Run {
     pub fn schedule(&self) -> Schedule {
         let (total, peak) = (self.steps as u64, self.number("lr"));
         let name = self.value["schedule"].as_str().expect("schedule");
-        let options = self.value.get("lr_scheduler_kwargs").filter(|options| options.is_object());
-        let options = options.map(Value::to_string);
+        let options = &self.value["lr_scheduler_kwargs"];
+        let given =
+            options.as_object().is_some_and(|options| !options.is_empty()).then(|| options.to_string());
+        let kind = match options["num_cycles"].as_u64() {
+            Some(cycles) if name == "cosine_with_restarts" => {
+                ScheduleKind::CosineWithRestarts { cycles: cycles as u32 }
+            }
+            _ => ScheduleKind::named(name, given.as_deref(), peak).expect("a schedule"),
+        };
         Schedule {
-            kind: ScheduleKind::named(name, options.as_deref(), peak).expect("a schedule"),
+            kind,
             peak,
             warmup: Schedule::warmup_of_ratio(self.number_or("warmup_ratio", 0.0), total),
             total,
@@ -184,11 +199,14 @@ impl Run {
     /// The optimizer's constants.
     pub fn optimizer(&self) -> OptimizerKind {
         let weight_decay = self.number_or("weight_decay", 0.0);
-        match self.value["optimizer"].as_str() {
-            Some("sgd") => {
+        let stated = &self.value["optimizer"];
+        let name = if stated.is_null() { "adamw" } else { stated.as_str().expect("optimizer") };
+        let named = name.parse::<OptimizerKind>();
+        match named.unwrap_or_else(|error| panic!("optimizer of {}: {error}", self.name)) {
+            OptimizerKind::Sgd(_) => {
                 OptimizerKind::Sgd(Sgd { momentum: self.number_or("momentum", 0.0), weight_decay })
             }
-            _ => {
+            OptimizerKind::AdamW(_) => {
                 let beta = |at: usize, usual| self.value["betas"][at].as_f64().unwrap_or(usual);
                 OptimizerKind::AdamW(AdamW {
                     beta1: beta(0, 0.9),
@@ -198,6 +216,17 @@ impl Run {
                 })
             }
         }
+    }
+
+    /// Whether all tensors are in one group of the optimizer, the first.
+    pub(super) fn is_in_one_group(&self) -> bool {
+        let others = &self.value["optimizer_index"]["no_decay"];
+        others.as_u64() == Some(0) || others.as_array().is_some_and(Vec::is_empty)
+    }
+
+    /// Whether that group decays biases and norms of a model, as no training here does.
+    fn decays_all(&self) -> bool {
+        self.kind != "lora" && self.is_in_one_group() && self.number_or("weight_decay", 0.0) != 0.0
     }
 
     /// Micro-batches averaged, or all tokens.
