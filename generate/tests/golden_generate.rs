@@ -3,10 +3,10 @@
 //!
 //! Which cases there are comes from the manifest of `golden/generate`, and tolerances where it states some.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
-use crate::common::{Case, Golden, load};
+use crate::common::{Case, Errors, Golden, LOGITS, largest, load};
 use gstore_core::{Cancel, Silent};
 use gstore_data::{FieldNames, find};
 use gstore_generate::{
@@ -16,14 +16,14 @@ use gstore_generate::{
 use gstore_model::NextTokens;
 use serde_json::Value;
 
-/// Tolerance of logits where the manifest states none.
-const LOGITS: f64 = 1e-4;
-
-/// The same of probabilities.
-const PROBABILITIES: f64 = 1e-5;
-
-/// The same of log-probabilities and mean losses: sums of terms in f32.
+/// Tolerance of log-probabilities and mean losses where the manifest states none: sums of terms in f32.
 const LOSSES: f64 = 1e-4;
+
+/// The same of probabilities, from logits of such a size at a temperature: errors of logits grow with them,
+/// and are divided by it.
+fn of_probabilities(size: f64, temperature: f64) -> f64 {
+    (1e-5 + 2e-6 * size) / temperature.min(1.0)
+}
 
 /// The rows of a file.
 fn contents(file: PathBuf) -> Vec<gstore_data::Content> {
@@ -72,7 +72,7 @@ fn golden_generate_prompts_and_greedy_tokens_by_the_job() {
         let mut outcome = generate(&request, &mut SilentObserver, &Cancel::new()).unwrap();
         assert!(outcome.finished);
         let answers = cases.iter().zip(records(&mut outcome));
-        for (case, record) in answers.filter(|(case, _)| case.undecided().is_none()) {
+        for (case, record) in answers.filter(|(case, _)| golden.undecided(case).is_empty()) {
             let name = case.text("name");
             assert_eq!(record["new_tokens"], case.ids("new_tokens").len(), "{name}");
             let answer = record["messages"].as_array().unwrap().last().unwrap()["content"].clone();
@@ -87,49 +87,92 @@ fn records(outcome: &mut GenerateOutcome) -> Vec<Value> {
     String::from_utf8(out).unwrap().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
+/// What there is of a greedy answer.
+struct GreedyCase {
+    name: String,
+    prompt: Vec<u32>,
+    answer: Vec<u32>,
+    top_ids: Vec<u32>,
+    /// Logits of these, `cols` a step.
+    top: Vec<f64>,
+    cols: usize,
+    log_sums: Vec<f64>,
+    undecided: BTreeSet<usize>,
+    errors: Errors,
+}
+
+impl GreedyCase {
+    fn read(golden: &Golden, case: &Case) -> GreedyCase {
+        let name = case.text("name");
+        let (top, cols) = golden.tensor(&format!("{name}.top_logits"));
+        GreedyCase {
+            prompt: case.ids("prompt_tokens"),
+            answer: case.ids("new_tokens"),
+            top_ids: golden.ids(&format!("{name}.top_ids")),
+            cols,
+            log_sums: golden.tensor(&format!("{name}.logsumexp")).0,
+            undecided: golden.undecided(case),
+            errors: golden.errors("logits", LOGITS, largest(&top)),
+            name: name.to_owned(),
+            top,
+        }
+    }
+
+    /// Compares the logits of a step, and the token that is taken.
+    fn check(&mut self, step: usize, logits: &mut [f32], sampler: &mut Sampler) {
+        let name = format!("{} step {step}", self.name);
+        for at in step * self.cols..(step + 1) * self.cols {
+            self.errors.add(f64::from(logits[self.top_ids[at] as usize]) - self.top[at], &name);
+        }
+        let top = logits.iter().fold(f32::NEG_INFINITY, |top, z| top.max(*z));
+        let sum: f64 = logits.iter().map(|z| (f64::from(*z) - f64::from(top)).exp()).sum();
+        self.errors.add(f64::from(top) + sum.ln() - self.log_sums[step], &format!("{name}, log-sum-exp"));
+        let next = sampler.next(logits, &[], || 0.0).unwrap();
+        let is_right = next == Some(self.answer[step]) || self.undecided.contains(&step);
+        assert!(is_right, "{name}: {next:?}");
+    }
+}
+
 #[test]
 #[cfg_attr(not(reference_results), ignore = "needs the reference results; set GSTORE_SHARED")]
 fn golden_generate_logits_of_greedy_steps() {
     let golden = Golden::read();
-    let tolerance = golden.tolerance("logits", LOGITS);
     for cases in by_model(golden.cases("greedy")).into_values() {
         let model = load(&golden.weights(&cases[0]));
         let vocab = model.decoder().vocab_size;
         let mut cache = model.key_values();
-        let answers: Vec<Vec<u32>> = cases.iter().map(|case| case.ids("new_tokens")).collect();
-        let prompts: Vec<Vec<u32>> = cases.iter().map(|case| case.ids("prompt_tokens")).collect();
-        let longest = answers.iter().map(Vec::len).max().unwrap();
-        let (mut worst, mut sampler) = (0f64, Sampler::new(SamplingOptions::default()));
+        let mut cases: Vec<GreedyCase> = cases.iter().map(|case| GreedyCase::read(&golden, case)).collect();
+        let longest = cases.iter().map(|case| case.answer.len()).max().unwrap();
+        let mut sampler = Sampler::new(SamplingOptions::default());
         for step in 0..longest {
             // Sequences that are over go on no more.
-            let going: Vec<usize> = (0..cases.len()).filter(|i| step < answers[*i].len()).collect();
-            let ids = |i: usize| if step == 0 { &prompts[i][..] } else { &answers[i][step - 1..step] };
+            let going: Vec<usize> = (0..cases.len()).filter(|i| step < cases[*i].answer.len()).collect();
             let feed = |i: &usize| {
-                let (slot, ids) = (*i, ids(*i));
-                NextTokens { slot, ids, length: prompts[slot].len() + step, wanted: true }
+                let case = &cases[*i];
+                let ids = if step == 0 { &case.prompt[..] } else { &case.answer[step - 1..step] };
+                NextTokens { slot: *i, ids, length: case.prompt.len() + step, wanted: true }
             };
             let feeds: Vec<NextTokens<'_>> = going.iter().map(feed).collect();
             let mut logits = model.extend(&mut cache, &feeds).unwrap();
             for (i, logits) in going.iter().zip(logits.chunks_exact_mut(vocab)) {
-                let name = cases[*i].text("name");
-                let ids = golden.ids(&format!("{name}.top_ids"));
-                let (expected, cols) = golden.tensor(&format!("{name}.top_logits"));
-                for at in step * cols..(step + 1) * cols {
-                    let off = (f64::from(logits[ids[at] as usize]) - expected[at]).abs();
-                    worst = worst.max(off);
-                    assert!(off <= tolerance, "{name} step {step}: {off}");
-                }
-                let top = logits.iter().fold(f32::NEG_INFINITY, |top, z| top.max(*z));
-                let sum: f64 = logits.iter().map(|z| (f64::from(*z) - f64::from(top)).exp()).sum();
-                let (log_sum, _) = golden.tensor(&format!("{name}.logsumexp"));
-                let off = (f64::from(top) + sum.ln() - log_sum[step]).abs();
-                assert!(off <= tolerance, "{name} step {step}: log-sum-exp is off by {off}");
-                let next = sampler.next(logits, &[], || 0.0).unwrap();
-                let is_decided = cases[*i].undecided() != Some(step);
-                assert!(!is_decided || next == Some(answers[*i][step]), "{name} step {step}: {next:?}");
+                cases[*i].check(step, logits, &mut sampler);
             }
         }
+        let worst = cases.iter().map(|case| case.errors.worst(&case.name)).fold(0.0, f64::max);
         println!("{} cases: logits are off by {worst:.1e} at most", cases.len());
+    }
+}
+
+/// The options of a sampled case.
+fn sampling(case: &Case) -> SamplingOptions {
+    let some = |key: &str| Some(case.option(key, 0.0)).filter(|value| *value > 0.0);
+    SamplingOptions {
+        temperature: case.option("temperature", 1.0),
+        top_k: some("top_k").map(|k| k as usize),
+        top_p: some("top_p"),
+        repetition_penalty: case.option("repetition_penalty", 1.0),
+        no_repeat_ngram: case.option("no_repeat_ngram_size", 0.0) as usize,
+        seed: 0,
     }
 }
 
@@ -137,21 +180,13 @@ fn golden_generate_logits_of_greedy_steps() {
 #[cfg_attr(not(reference_results), ignore = "needs the reference results; set GSTORE_SHARED")]
 fn golden_generate_distributions_and_draws() {
     let golden = Golden::read();
-    let tolerance = golden.tolerance("probabilities", PROBABILITIES);
     let mut compared = 0;
     for case in golden.cases("sampled") {
         let name = case.text("name");
-        let model = load(&golden.weights(&case));
-        let some = |value: f64| (value > 0.0).then_some(value);
-        let sampling = SamplingOptions {
-            temperature: case.number("temperature"),
-            top_k: some(case.number("top_k")).map(|k| k as usize),
-            top_p: some(case.number("top_p")),
-            repetition_penalty: case.number("repetition_penalty"),
-            no_repeat_ngram: case.number("no_repeat_ngram_size") as usize,
-            seed: 0,
-        };
-        let top_p = sampling.top_p;
+        let weights = golden.weights(&case);
+        let model = load(&weights);
+        let sampling = sampling(&case);
+        let (temperature, top_p) = (sampling.temperature, sampling.top_p);
         let mut before_top_p = Sampler::new(SamplingOptions { top_p: None, ..sampling.clone() });
         let mut sampler = Sampler::new(sampling);
         let answer = case.ids("new_tokens");
@@ -165,6 +200,9 @@ fn golden_generate_distributions_and_draws() {
             let mut logits = model.extend(&mut cache, &[feed]).unwrap();
             fed = context.len();
             let stem = format!("{name}.{step}");
+            let size = logits.iter().fold(0f32, |size, z| size.max(z.abs()));
+            let usual = of_probabilities(size.into(), temperature);
+            let tolerance = golden.tolerance("probabilities", usual);
             let whole = before_top_p.distribution(&mut logits.clone(), &context).unwrap();
             let kept = sampler.distribution(&mut logits.clone(), &context).unwrap().to_vec();
             let cut = Cut { whole, kept: &kept, top_p, tolerance };
@@ -175,10 +213,17 @@ fn golden_generate_distributions_and_draws() {
                 cut.check(&stem, &expected);
                 compared += 1;
             }
+            if let Some(count) = case.0["kept"][step].as_u64() {
+                cut.check_count(&stem, count as usize);
+            }
             let next = sampler.next(&mut logits, &context, || uniform[step]).unwrap();
             let is_drawn = next == Some(*token) || cut.may_draw(*token, uniform[step]);
             assert!(is_drawn, "{stem}: {next:?} is drawn, not {token}");
             context.push(*token);
+        }
+        let encoder = weights.text.encoder(&weights.model).unwrap();
+        if let Some(text) = case.0["text"].as_str() {
+            assert_eq!(encoder.decode(&answer).unwrap(), text, "{name}");
         }
     }
     assert!(compared > 0);
@@ -237,6 +282,29 @@ impl Cut<'_> {
         }
     }
 
+    /// Asserts that as many tokens are kept, or as many as make up the share to the tolerance.
+    fn check_count(&self, name: &str, expected: usize) {
+        let found = self.kept.iter().filter(|(_, probability)| *probability > 0.0).count();
+        if found == expected {
+            return;
+        }
+        let mut falling: Vec<f64> = self.whole.iter().map(|(_, probability)| *probability).collect();
+        falling.sort_by(|a, b| b.total_cmp(a));
+        let count = |share: f64| {
+            let mut sum = 0.0;
+            let is_short = |probability: &&f64| {
+                sum += **probability;
+                sum < share
+            };
+            1 + falling.iter().take_while(is_short).count()
+        };
+        let may_be = self.top_p.is_some_and(|share| {
+            let counts = count(share - self.tolerance)..=count(share + self.tolerance);
+            counts.contains(&found) && counts.contains(&expected)
+        });
+        assert!(may_be, "{name}: {found} tokens are kept, not {expected}");
+    }
+
     /// Whether a uniform number may draw a token: it is among its cumulative probabilities or within the
     /// tolerance of them, with the tokens on the border or without.
     fn may_draw(&self, token: u32, uniform: f64) -> bool {
@@ -283,6 +351,31 @@ fn a_token_on_the_border_of_top_p_falls_on_either_side() {
     other[0].1 -= 1e-4;
     other[3].1 += 1e-4;
     assert!(refused(0.9, 4, &other));
+    let miscounted = |top_p: Option<f64>, kept: usize, expected: usize| {
+        let kept = first(kept);
+        let check = move || {
+            Cut { whole: &WHOLE, kept: &kept, top_p, tolerance: 1e-5 }.check_count("cut", expected);
+        };
+        std::panic::catch_unwind(check).is_err()
+    };
+    assert!(!miscounted(Some(0.9), 3, 4) && !miscounted(Some(0.9), 4, 3) && !miscounted(None, 4, 4));
+    assert!(miscounted(Some(0.91), 3, 4) && miscounted(Some(0.9), 4, 5) && miscounted(None, 3, 4));
+}
+
+#[test]
+fn many_large_errors_are_refused_and_single_ones_are_not() {
+    let refused = |size: f64, errors: Vec<f64>| {
+        let mut all = Errors::new(None, 1e-4, size);
+        let check = move || {
+            errors.into_iter().for_each(|off| all.add(off, "a logit"));
+            all.worst("logits");
+        };
+        std::panic::catch_unwind(check).is_err()
+    };
+    let one = |off: f64| [vec![1e-6; 99], vec![off]].concat();
+    assert!(!refused(5.0, one(-9e-4)) && refused(5.0, one(1.1e-3)) && refused(5.0, vec![1.1e-4; 100]));
+    assert!(!refused(20.0, vec![-1.1e-4; 100]) && refused(20.0, vec![2.1e-4; 100]));
+    assert!(refused(5.0, vec![f64::NAN]));
 }
 
 #[test]
@@ -312,17 +405,14 @@ fn a_uniform_number_next_to_a_border_draws_either_token() {
 #[cfg_attr(not(reference_results), ignore = "needs the reference results; set GSTORE_SHARED")]
 fn golden_generate_perplexity_of_given_texts() {
     let golden = Golden::read();
-    let tolerance = golden.tolerance("losses", LOSSES);
     let pool = contents(golden.pool());
-    // Where a case names no model, it is that of the first greedy case.
-    let usual = golden.cases("greedy")[0].0["model"].clone();
     let named = |mut case: Case| {
         if case.0["model"].is_null() {
-            case.0["model"] = usual.clone();
+            case.0["model"] = golden.usual_model().into();
         }
         case
     };
-    let mut corpus = [Perplexity::default(); 2];
+    let (mut corpus, mut tolerance) = ([Perplexity::default(); 2], 0f64);
     for cases in by_model(golden.cases("perplexity").into_iter().map(named).collect()).into_values() {
         let texts = cases.iter().map(|case| pool[case.number("row") as usize].clone()).collect();
         let request = PerplexityRequest {
@@ -342,22 +432,30 @@ fn golden_generate_perplexity_of_given_texts() {
         }
         assert_eq!(scores.len(), cases.len());
         for (case, score) in cases.iter().zip(&scores) {
-            check_score(&golden, case, score, tolerance);
+            tolerance = tolerance.max(check_score(&golden, case, score));
         }
+    }
+    if let Some(tokens) = golden.manifest["corpus"]["tokens"].as_u64() {
+        assert_eq!(corpus[1].tokens, tokens, "corpus");
     }
     for (key, sum) in ["perplexity_scored", "perplexity_all"].into_iter().zip(corpus) {
         near(sum.perplexity().unwrap(), golden.manifest["corpus"][key].as_f64().unwrap(), tolerance, key);
     }
 }
 
-/// Compares the numbers of a text with those of its case.
-fn check_score(golden: &Golden, case: &Case, score: &TextScore, tolerance: f64) {
+/// Compares the numbers of a text with those of its case, and returns their tolerance.
+fn check_score(golden: &Golden, case: &Case, score: &TextScore) -> f64 {
     let row = case.number("row");
     let (expected, _) = golden.tensor(&format!("logprob.{row}"));
     assert_eq!(score.scores.len(), expected.len(), "row {row}");
+    let mut errors = golden.errors("losses", LOSSES, largest(&expected));
     for (found, expected) in score.scores.iter().zip(&expected) {
-        let off = (found.log_probability - expected).abs();
-        assert!(off <= tolerance, "row {row} position {}: {off}", found.position);
+        errors.add(found.log_probability - expected, &format!("row {row} position {}", found.position));
+    }
+    errors.worst(&format!("row {row}"));
+    if let Some(first) = case.0["first_scored"].as_u64() {
+        let found = score.scores.iter().position(|score| score.scored);
+        assert_eq!(found, Some(first as usize), "row {row}");
     }
     assert_eq!(score.tokens as f64, case.number("tokens"), "row {row}");
     assert_eq!(score.scored().tokens as f64, case.number("scored"), "row {row}");
@@ -369,8 +467,9 @@ fn check_score(golden: &Golden, case: &Case, score: &TextScore, tolerance: f64) 
         ("perplexity_all", score.all().perplexity()),
     ];
     for (key, found) in values {
-        near(found.unwrap(), case.number(key), tolerance, &format!("row {row} {key}"));
+        near(found.unwrap(), case.number(key), errors.mean, &format!("row {row} {key}"));
     }
+    errors.mean
 }
 
 #[track_caller]

@@ -1,5 +1,6 @@
 //! Helpers of the tests: the reference results of generation, and models to answer with.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use gstore_generate::ModelSource;
@@ -82,6 +83,29 @@ impl Golden {
         support::tolerance(&self.manifest, key, usual)
     }
 
+    /// The errors of many numbers of one kind, the largest of which has this size.
+    pub fn errors(&self, key: &str, usual: f64, size: f64) -> Errors {
+        let is_stated = !self.manifest["tolerances"][key].is_null();
+        Errors::new(is_stated.then(|| self.tolerance(key, usual)), usual, size)
+    }
+
+    /// The model of texts that name none: what the manifest says, else the base of the first greedy case.
+    pub fn usual_model(&self) -> String {
+        let stated = ["model", "base"].into_iter().find_map(|key| self.manifest[key].as_str());
+        let first = || self.manifest["greedy"][0]["model"].as_str().expect("a model");
+        let model = stated.unwrap_or_else(first);
+        model.split(" + ").next().unwrap_or(model).to_owned()
+    }
+
+    /// The steps of a greedy answer at which two tokens are so close that another implementation may choose
+    /// the other one.
+    pub fn undecided(&self, case: &Case) -> BTreeSet<usize> {
+        let (top, cols) = self.tensor(&format!("{}.top_logits", case.text("name")));
+        let limit = self.errors("logits", LOGITS, largest(&top)).mean;
+        let close = top.chunks_exact(cols).map(|best| cols > 1 && best[0] - best[1] < limit);
+        (0..).zip(close).filter(|(_, is_close)| *is_close).map(|(step, _)| step).collect()
+    }
+
     /// Where the weights of a case are: `model` or `model + adapter`.
     pub fn weights(&self, case: &Case) -> ModelSource {
         let mut folders = case.text("model").split(" + ").map(|name| self.shared.join(name));
@@ -91,6 +115,52 @@ impl Golden {
             weights.text.template = template.parse().unwrap();
         }
         weights
+    }
+}
+
+/// Tolerance of logits where the manifest states none.
+pub const LOGITS: f64 = 1e-4;
+
+/// The largest size of some numbers.
+pub fn largest(values: &[f64]) -> f64 {
+    values.iter().fold(0.0, |largest, value| value.abs().max(largest))
+}
+
+/// Errors of numbers of one kind.
+pub struct Errors {
+    /// What the root of their mean square may be.
+    pub mean: f64,
+    each: f64,
+    squares: f64,
+    count: usize,
+    worst: f64,
+}
+
+impl Errors {
+    /// None so far. Each may be as large as stated.
+    ///
+    /// In f32 some are ten times as large as most: what is usual is the root of their mean square, and ten
+    /// times that for each. Rounding is relative, so that this grows with numbers above 10.
+    pub fn new(stated: Option<f64>, usual: f64, size: f64) -> Errors {
+        let mean = stated.unwrap_or(usual * (size / 10.0).max(1.0));
+        Errors { mean, each: stated.unwrap_or(10.0 * mean), squares: 0.0, count: 0, worst: 0.0 }
+    }
+
+    /// Adds how far a number is off.
+    #[track_caller]
+    pub fn add(&mut self, off: f64, note: &str) {
+        let off = off.abs();
+        assert!(off <= self.each, "{note}: off by {off:e}, more than {:e}", self.each);
+        (self.squares, self.count) = (self.squares + off * off, self.count + 1);
+        self.worst = self.worst.max(off);
+    }
+
+    /// The largest, where they are not too many that are large.
+    #[track_caller]
+    pub fn worst(&self, note: &str) -> f64 {
+        let mean = (self.squares / self.count.max(1) as f64).sqrt();
+        assert!(mean <= self.mean, "{note}: most are off by {mean:e}, more than {:e}", self.mean);
+        self.worst
     }
 }
 
@@ -106,11 +176,9 @@ impl Case {
         self.0[key].as_f64().unwrap_or_else(|| panic!("{key} of {}", self.0["name"]))
     }
 
-    /// The step of a greedy answer at which two tokens are so close that another implementation may choose
-    /// the other one.
-    pub fn undecided(&self) -> Option<usize> {
-        let margin = self.0["smallest_margin"].as_f64().filter(|margin| *margin < 1e-4);
-        margin.map(|_| self.number("smallest_margin_step") as usize)
+    /// An option of sampling, which is off where it is left out.
+    pub fn option(&self, key: &str, off: f64) -> f64 {
+        if self.0[key].is_null() { off } else { self.number(key) }
     }
 
     pub fn ids(&self, key: &str) -> Vec<u32> {
