@@ -1,4 +1,4 @@
-//! What logs of trainings tell of the learning rates that the reference results weigh checkpoints with.
+//! Mean learning rates from the logs of trainings: the weights of checkpoints in the reference results.
 
 use std::f64::consts::PI;
 use std::path::PathBuf;
@@ -18,7 +18,7 @@ const ROUGHLY: f64 = 0.1;
 /// As many rates of a falling schedule confirm it, whichever they are.
 const ENOUGH: usize = 3;
 
-/// What the log tells of the mean rate of the epoch that ends at a checkpoint.
+/// The mean rate of the epoch that ends at a checkpoint, as far as the log determines it.
 #[derive(Debug, Clone, Copy)]
 pub struct LoggedRate {
     /// The mean; none where it could only be guessed.

@@ -17,7 +17,7 @@ const INDENT: &str = "      ";
 /// What the help of a model says that a run can stand for.
 const OF_RUN: &str = "that of --run";
 
-/// What does in place of an option, by the name of its command: clap lists the option as if nothing did.
+/// What may be given instead of an option, by the name of its command: clap lists the option alone.
 const ALTERNATIVES: &[(&[&str], &str, &str)] = &[
     (&["train", "text"], "--data", "--dataset NAME"),
     (&["train"], "--models", "--until agreement=X"),
@@ -62,7 +62,7 @@ pub fn explained_missing(
     Some(text)
 }
 
-/// What does in place of the option that a line of clap's list names.
+/// What may be given instead of the option that a line of clap's list names.
 fn alternative(command: &str, line: &str) -> Option<&'static str> {
     let name = line.strip_prefix("  ")?.split([' ', '=']).next()?;
     let found = ALTERNATIVES.iter().find(|(of, option, _)| of.contains(&command) && *option == name);

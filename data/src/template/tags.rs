@@ -68,9 +68,10 @@ struct Walk<'s> {
 }
 
 struct Block<'s> {
-    /// The word of its tag; `else` in that part of a loop, which is no part of its turns.
+    /// The word of its tag; `else` behind that of a loop, where jumps leave an outer loop.
     word: &'s str,
-    line: usize,
+    /// The place of its tag in the source.
+    at: usize,
 }
 
 impl<'s> Walk<'s> {
@@ -88,10 +89,10 @@ impl<'s> Walk<'s> {
             let end = tag.behind.match_indices("{%").map(|(at, _)| at).find(is_end);
             return Ok(self.copy(tag.behind, end.unwrap_or(tag.behind.len())));
         }
-        let line = 1 + self.source[..self.source.len() - text.len()].matches('\n').count();
+        let at = self.source.len() - text.len();
         let ends = self.ends(&tag);
         match tag.word {
-            "break" | "continue" => self.check_jump(tag.word, line)?,
+            "break" | "continue" => self.check_jump(tag.word, at)?,
             "else" => match self.open.last_mut() {
                 Some(block) if block.word == "for" => block.word = "else",
                 _ => {}
@@ -105,7 +106,7 @@ impl<'s> Walk<'s> {
         let written = rewritten(&tag, opens, ends);
         self.write([tag.open, sign, tag.blank, &written, tag.close]);
         if opens {
-            self.open.push(Block { word: tag.word, line });
+            self.open.push(Block { word: tag.word, at });
         }
         Ok(tag.behind)
     }
@@ -142,15 +143,18 @@ impl<'s> Walk<'s> {
     }
 
     /// minijinja leaves a block without closing it where a jump leads out of it.
-    fn check_jump(&self, word: &str, line: usize) -> Result<(), String> {
+    fn check_jump(&self, word: &str, at: usize) -> Result<(), String> {
+        let line = |at: usize| 1 + self.source[..at].matches('\n').count();
         let mut left: Option<&Block<'_>> = None;
         for block in self.open.iter().rev() {
             match block.word {
                 "for" => {
-                    let Some(Block { word: left, line: from }) = left else { return Ok(()) };
+                    let Some(Block { word: left, at: from }) = left else { return Ok(()) };
                     return Err(format!(
-                        "{{% {word} %}} in line {line} leaves {{% {left} %}} of line {from}, which is not supported: \
-                         end {left} before it, or write {{% if %}} around what it skips"
+                        "{{% {word} %}} in line {} leaves {{% {left} %}} of line {}, which is not supported: \
+                         end {left} before it, or write {{% if %}} around what it skips",
+                        line(at),
+                        line(*from)
                     ));
                 }
                 "if" | "else" => {}
@@ -158,7 +162,7 @@ impl<'s> Walk<'s> {
                 _ => left = left.or(Some(block)),
             }
         }
-        Err(format!("{{% {word} %}} in line {line} is in no loop"))
+        Err(format!("{{% {word} %}} in line {} is in no loop", line(at)))
     }
 }
 
@@ -180,16 +184,7 @@ fn rewritten(tag: &Tag<'_>, opens: bool, ends: bool) -> String {
 
 /// The code of a `for` with [`EACH`] behind what it loops over; none if it has no such form.
 fn each(code: &str) -> Option<String> {
-    let (mut depth, mut is_attribute) = (0, false);
-    let mut words = parts(code).filter_map(|(at, part)| {
-        let word = match part {
-            Part::Word(word) if depth == 0 && !is_attribute => Some((at, word)),
-            _ => None,
-        };
-        depth += part.opens();
-        is_attribute = part == Part::Sign('.');
-        word
-    });
+    let mut words = words(code).filter(|(_, _, depth)| *depth == 0).map(|(at, word, _)| (at, word));
     let start = words.find(|(_, word)| *word == "in")?.0 + "in".len();
     let end = words.find(|(_, word)| ["if", "recursive"].contains(word)).map_or(code.len(), |(at, _)| at);
     let (before, items, behind) = (&code[..start], &code[start..end], &code[end..]);
@@ -252,16 +247,8 @@ impl<'s> Tag<'s> {
     /// The names in it, if minijinja overlooks one of them in a macro: what has a part taken, what is set and
     /// read at once, a namespace that is set, and what the tag of a block gives a filter.
     fn overlooked(&self) -> Vec<&'s str> {
-        let mut is_attribute = false;
-        let names = parts(self.code).filter_map(|(_, part)| {
-            let name = match part {
-                Part::Word(word) if !is_attribute => Some(word),
-                _ => None,
-            };
-            is_attribute = part == Part::Sign('.');
-            name.filter(|word| is_name(word))
-        });
-        let names: Vec<&str> = names.collect();
+        let names: Vec<&str> =
+            words(self.code).map(|(_, word, _)| word).filter(|word| is_name(word)).collect();
         let is_twice = || names.iter().enumerate().any(|(at, name)| names[..at].contains(name));
         let is_overlooked = match self.word {
             "autoescape" | "filter" => true,
@@ -364,6 +351,20 @@ fn parts(code: &str) -> impl Iterator<Item = (usize, Part<'_>)> {
         let start = code.len() - rest.len();
         at = start + length;
         Some((start, part))
+    })
+}
+
+/// The words of an expression that are no attributes, with their places and the brackets open there.
+fn words(code: &str) -> impl Iterator<Item = (usize, &str, isize)> {
+    let (mut depth, mut is_attribute) = (0, false);
+    parts(code).filter_map(move |(at, part)| {
+        let found = match part {
+            Part::Word(word) if !is_attribute => Some((at, word, depth)),
+            _ => None,
+        };
+        depth += part.opens();
+        is_attribute = part == Part::Sign('.');
+        found
     })
 }
 

@@ -20,7 +20,7 @@ use bytemuck::{Pod, Zeroable};
 const KEPT_BYTES: usize = 2 << 30;
 
 /// Values in a cache line.
-const LINE: usize = 16;
+pub(super) const LINE: usize = 16;
 
 /// A cache line of values.
 #[derive(Clone, Copy, Pod, Zeroable)]

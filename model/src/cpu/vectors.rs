@@ -4,7 +4,7 @@
 
 use super::Cpu;
 use super::gemm::{Addend, Addends, Destination, Left, PackedMatrix, Panel, row_stride};
-use super::pool::Buffer;
+use super::pool::{Buffer, LINE};
 use crate::backend::steps;
 
 /// Coordinates whose products are summed in f32; such sums are added in f64.
@@ -13,9 +13,6 @@ const CHUNK: usize = 4096;
 /// Coordinates of a chunk that are multiplied at a time: those of a panel of rows and of a tile of vectors
 /// stay in the caches. Their sums are added in f32.
 const PART: usize = 512;
-
-/// Sums of a row that are added to at a time: those of a cache line.
-const LINE: usize = 16;
 
 /// Vectors of one width, one after the other. They start so far apart that those which are multiplied at a
 /// time do not share cache sets.

@@ -24,7 +24,7 @@ impl HubRef {
     }
 
     /// Who owns it.
-    pub(super) fn org(&self) -> &str {
+    pub fn org(&self) -> &str {
         &self.org
     }
 
