@@ -14,6 +14,7 @@ use gstore_core::Cancel;
 use gstore_data::TextOptions;
 use gstore_model::ComputePrecision;
 use gstore_model::cpu::Cpu;
+use gstore_model::params::ParamStore;
 use gstore_model::weights::{Adapter, ModelFolder, TensorSet, canonical};
 use gstore_train::daunce::{
     BaseStates, EnsembleObserver, EnsembleOutcome, EnsembleRequest, EnsembleStart, FirstRate, MemberOutcome,
@@ -30,7 +31,7 @@ use serde_json::Value;
 /// is about their share of the values.
 const TOLERANCE: f64 = 1e-4;
 
-fn numbers(value: &Value) -> Vec<usize> {
+pub fn numbers(value: &Value) -> Vec<usize> {
     value.as_array().into_iter().flatten().filter_map(|v| Some(v.as_u64()? as usize)).collect()
 }
 
@@ -51,7 +52,7 @@ fn normalizer(text: &str) -> Normalizer {
 
 /// The constants of AdamW and the norm that gradients are clipped to, as the reference says them: `AdamW, betas
 /// 0.9 0.999, eps 1e-8, weight decay 0, no clipping`.
-fn optimizer(text: &str) -> (AdamW, Option<f64>) {
+pub fn optimizer(text: &str) -> (AdamW, Option<f64>) {
     let (mut constants, mut clip) = (AdamW::default(), None);
     let mut parts = text.split(',').map(str::trim);
     assert_eq!(parts.next(), Some("AdamW"), "optimizer of the manifest: {text:?}");
@@ -91,11 +92,49 @@ fn words_of_the_reference_say_how_copies_are_trained() {
     assert_eq!(optimizer("AdamW, betas 0.8 0.95, eps 1e-6, weight decay 0.1, clip 1.0"), (other, Some(1.0)));
 }
 
-/// Rows of the pool as tokens, in the order of `rows`.
-fn samples(pool: &Path, model: &Path, template: &str, rows: &[usize]) -> Vec<Sample> {
+/// The rates of some steps, as a part of the reference's manifest says them.
+pub fn schedule(of: &Value, steps: usize) -> Schedule {
+    let number = |key: &str| of[key].as_f64().unwrap_or_else(|| panic!("{key}"));
+    let more = of.get("lr_scheduler_kwargs").filter(|more| more.is_object()).map(Value::to_string);
+    let kind = ScheduleKind::named(of["schedule"].as_str().unwrap(), more.as_deref(), number("lr"));
+    Schedule {
+        kind: kind.unwrap(),
+        peak: number("lr"),
+        warmup: number("warmup_steps") as u64,
+        total: steps as u64,
+    }
+}
+
+/// Rows of a data file as tokens, in the order of `rows`.
+pub fn samples(data: &Path, model: &Path, template: &str, rows: &[usize]) -> Vec<Sample> {
     let encoder = TextOptions::new(template.parse().unwrap(), 2048).encoder(model).unwrap();
-    let found = encoded(pool, &encoder, &rows.iter().copied().collect());
+    let found = encoded(data, &encoder, &rows.iter().copied().collect());
     rows.iter().map(|row| found[row].clone()).collect()
+}
+
+/// Asserts that factors, which were trained from `begun`, are those of an adapter.
+pub fn assert_trained_to(
+    expected: &Adapter,
+    base: &ModelFolder,
+    begun: &ParamStore,
+    trainer: &Trainer<Cpu>,
+    name: &str,
+) {
+    let (mut off, mut moved, mut size) = (0.0, 0.0, 0.0);
+    for fitted in expected.fit(base).unwrap() {
+        for name in [&fitted.lora.a, &fitted.lora.b] {
+            let due = expected.tensors().read_f32(name).unwrap();
+            let found = trainer.parameters.store().get(&canonical(name)).unwrap();
+            let from = begun.get(&canonical(name)).unwrap();
+            for ((due, found), from) in due.iter().zip(found).zip(from) {
+                off += f64::from(due - found).powi(2);
+                moved += f64::from(due - from).powi(2);
+                size += f64::from(*due).powi(2);
+            }
+        }
+    }
+    let (of_size, of_way) = ((off / size).sqrt(), (off / moved).sqrt());
+    assert!(of_size <= TOLERANCE && of_way <= 100.0 * TOLERANCE, "{name}: {of_size:e} {of_way:e}");
 }
 
 #[test]
@@ -124,14 +163,7 @@ fn golden_daunce_train() {
         normalizer: normalizer(of["loss_normaliser"].as_str().unwrap()),
     };
     let (constants, max_grad_norm) = optimizer(of["optimizer"].as_str().unwrap());
-    let more = of.get("lr_scheduler_kwargs").filter(|more| more.is_object()).map(Value::to_string);
-    let kind = ScheduleKind::named(of["schedule"].as_str().unwrap(), more.as_deref(), number("lr"));
-    let schedule = Schedule {
-        kind: kind.unwrap(),
-        peak: number("lr"),
-        warmup: number("warmup_steps") as u64,
-        total: steps as u64,
-    };
+    let schedule = schedule(of, steps);
     let tensors = tensors::read(&folder.join("daunce.safetensors"));
     let mut compared = 0;
     for (place, model) in numbers(&manifest["models"]).into_iter().enumerate() {
@@ -158,21 +190,7 @@ fn golden_daunce_train() {
             let off = (report.loss - due).abs();
             assert!(off <= 1e-3 * due.abs() + 2e-6, "model {model} step {step}: {} {due}", report.loss);
         }
-        let (mut off, mut moved, mut size) = (0.0, 0.0, 0.0);
-        for fitted in expected.fit(&base).unwrap() {
-            for name in [&fitted.lora.a, &fitted.lora.b] {
-                let due = expected.tensors().read_f32(name).unwrap();
-                let found = trainer.parameters.store().get(&canonical(name)).unwrap();
-                let from = begun.get(&canonical(name)).unwrap();
-                for ((due, found), from) in due.iter().zip(found).zip(from) {
-                    off += f64::from(due - found).powi(2);
-                    moved += f64::from(due - from).powi(2);
-                    size += f64::from(*due).powi(2);
-                }
-            }
-        }
-        let (of_size, of_way) = ((off / size).sqrt(), (off / moved).sqrt());
-        assert!(of_size <= TOLERANCE && of_way <= 100.0 * TOLERANCE, "{model}: {of_size:e} {of_way:e}");
+        assert_trained_to(&expected, &base, &begun, &trainer, &format!("model {model}"));
         compared += 1;
     }
     assert!(compared > 0);
