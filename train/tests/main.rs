@@ -3,6 +3,7 @@
 mod common;
 mod continued;
 mod daunce;
+mod golden_daunce_retraining;
 mod golden_train;
 mod gradients;
 mod jobs;
