@@ -195,6 +195,36 @@ impl Golden {
         products.scores((&self.rows[..], self.models), None, &mut ProductScratch::default(), &mut out);
         out
     }
+
+    /// Scores of a method by its name in `against_retraining`. Of more models than it has losses of, the
+    /// reference has its own results alone.
+    fn scores_of(&self, method: &str) -> Option<Vec<f64>> {
+        let words: Vec<&str> = method.split(' ').collect();
+        match words[..] {
+            ["daunce", score, center] => {
+                Some(self.scores(self.how(score.parse().unwrap(), center.parse().unwrap())))
+            }
+            ["gradient", form] => Some(self.tensors.get(&format!("gradient.{form}"))?.1.clone()),
+            _ => None,
+        }
+    }
+
+    /// Rows of each group of a kind that the reference has left out, and how far the loss of each query rose.
+    fn left_out(&self, kind: &str) -> Vec<(Vec<usize>, Vec<f64>)> {
+        let is_rows = |name: &&String| {
+            let group = name.strip_prefix("without.").and_then(|name| name.strip_prefix(kind));
+            group.is_some_and(|group| group.starts_with('-') && group.ends_with(".rows"))
+        };
+        let mut names: Vec<&String> = self.tensors.keys().filter(is_rows).collect();
+        names.sort();
+        let (_, base) = &self.tensors["base_query_loss"];
+        let group = |name: &String| -> (Vec<usize>, Vec<f64>) {
+            let rows = self.tensors[name].1.iter().map(|row| *row as usize).collect();
+            let (_, losses) = &self.tensors[&name.replace(".rows", ".query_loss")];
+            (rows, losses.iter().zip(base).map(|(loss, base)| loss - base).collect())
+        };
+        names.into_iter().map(group).collect()
+    }
 }
 
 /// Relative difference; the reference's scores are stored in f32.
@@ -320,11 +350,8 @@ fn golden_daunce_rows_of_the_own_family_are_enriched_as_the_reference_says() {
         |row: usize, target: &String| sources[row] == *target || datasets[row].as_ref() == Some(target);
     let mut seen = 0;
     for (name, of) in golden.manifest["against_retraining"].as_object().unwrap() {
-        // Of gradients, and of more models than it has losses of, the reference has its own results alone.
-        let words: Vec<&str> = name.split(' ').collect();
-        let ["daunce", score, center] = words[..] else { continue };
+        let Some(scores) = golden.scores_of(name) else { continue };
         let (top, want) = of_top(of, "own_family_share_of_top_", "");
-        let scores = golden.scores(golden.how(score.parse().unwrap(), center.parse().unwrap()));
         let m = targets.len();
         let share = |q: usize| {
             let of_query: Vec<f64> = scores.iter().skip(q).step_by(m).copied().collect();
@@ -334,6 +361,47 @@ fn golden_daunce_rows_of_the_own_family_are_enriched_as_the_reference_says() {
         let got = (0..m).map(share).sum::<f64>() / m as f64;
         assert!((got - want).abs() < 1e-9, "{name}: {got} is not {want}");
         seen += 1;
+    }
+    assert!(seen > 0, "no result of the reference could be compared");
+}
+
+#[test]
+#[cfg_attr(not(reference_results), ignore = "needs the reference results; set GSTORE_SHARED")]
+fn golden_daunce_scores_rank_groups_of_rows_as_the_reference_says() {
+    let Some(golden) = Golden::read() else { return };
+    if !golden.tensors.keys().any(|name| name.starts_with("without.")) {
+        eprintln!("skipped: the reference has no losses without a group of rows");
+        return;
+    }
+    let m = golden.queries.len() / golden.models;
+    let mut seen = 0;
+    for (name, of) in golden.manifest["against_retraining"].as_object().unwrap() {
+        let Some(scores) = golden.scores_of(name) else { continue };
+        // Of each kind of groups.
+        for (key, rank) in of.as_object().unwrap() {
+            let Some(kind) = key.strip_prefix("spearman_") else { continue };
+            let groups = golden.left_out(kind);
+            if groups.is_empty() {
+                continue;
+            }
+            let count = of[format!("groups_{kind}")].as_u64();
+            assert!(count.is_none_or(|count| count == groups.len() as u64), "{name}: {of}");
+            let (mut ranks, mut found) = (0.0, 0.0);
+            for q in 0..m {
+                let sum = |rows: &[usize]| rows.iter().map(|row| scores[row * m + q]).sum::<f64>();
+                let sums: Vec<f64> = groups.iter().map(|(rows, _)| sum(rows)).collect();
+                let rises: Vec<f64> = groups.iter().map(|(_, rises)| rises[q]).collect();
+                ranks += spearman(&sums, &rises).expect("groups that differ") / m as f64;
+                found += f64::from(u8::from(descending(&sums)[0] == descending(&rises)[0])) / m as f64;
+            }
+            let most_helpful = of.get(format!("most_helpful_{kind}_found"));
+            for (got, want) in [(ranks, Some(rank)), (found, most_helpful)] {
+                let Some(want) = want else { continue };
+                let want = want.as_f64().unwrap();
+                assert!((got - want).abs() < 1e-9, "{name}, {kind}: {got} is not {want}");
+            }
+            seen += 1;
+        }
     }
     assert!(seen > 0, "no result of the reference could be compared");
 }
