@@ -95,7 +95,8 @@ impl Golden {
     fn trained_without(&self, left_out: &BTreeSet<usize>) -> Trainer<Cpu> {
         let recipe = &self.manifest["theta0"];
         let loss = recipe["loss"].as_str().unwrap();
-        assert!(loss.contains("weight * mean over scored tokens /"), "loss of the manifest: {loss:?}");
+        let divisor = loss.split_once("weight * mean over scored tokens / ").map(|(_, rest)| rest.parse());
+        let Some(Ok(divisor)) = divisor else { panic!("loss of the manifest: {loss:?}") };
         let (constants, max_grad_norm) = optimizer(recipe["optimizer"].as_str().unwrap());
         let options = TrainerOptions {
             mean: LossMean::MicroBatches,
@@ -106,15 +107,17 @@ impl Golden {
         let parameters = self.initial();
         let optimizer = Optimizer::new(OptimizerKind::AdamW(constants), parameters.store().specs().len());
         let mut trainer = Trainer::new(parameters, optimizer, options);
-        // Each row is a micro-batch, and one of weight 0 an empty one: the others are divided by as many.
+        // Each row is a micro-batch, and one of weight 0 an empty one. The sum is divided by how many there
+        // are, so that a step of fewer rows has more empty ones.
         let micro_batch = |row: usize| -> Vec<&Sample> {
             if left_out.contains(&row) { Vec::new() } else { vec![&self.rows[row]] }
         };
         let order = recipe["order"].as_array().unwrap();
         let schedule = schedule(recipe, order.len());
         for (step, rows) in order.iter().enumerate() {
-            let batch: Vec<Vec<&Sample>> = numbers(rows).into_iter().map(micro_batch).collect();
-            assert_eq!(Some(batch.len() as u64), recipe["batch"].as_u64(), "rows of step {step}");
+            let mut batch: Vec<Vec<&Sample>> = numbers(rows).into_iter().map(micro_batch).collect();
+            assert!(batch.len() <= divisor, "{} rows in step {step}", batch.len());
+            batch.resize(divisor, Vec::new());
             trainer.step(&batch, schedule.rate(step as u64), &Cancel::new()).unwrap();
         }
         trainer
