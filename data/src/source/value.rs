@@ -238,11 +238,32 @@ fn duration(array: &dyn Array, unit: TimeUnit, row: usize) -> Result<String, Uns
     })
 }
 
+/// That a date or time has no text, with its own number: the library names that of the type it was cast to.
+fn no_text(array: &dyn Array, row: usize) -> Option<UnsupportedValue> {
+    use DataType as T;
+    let ty = array.data_type();
+    let why = match ty {
+        T::Date32 | T::Date64 | T::Timestamp(..) => {
+            "is beyond the calendar, which has the years from -262143 to 262142"
+        }
+        T::Time32(_) | T::Time64(_) => "is no time of a day",
+        _ => return None,
+    };
+    let number = arrow_cast::cast(&array.slice(row, 1), &T::Int64).ok()?;
+    let number = number.as_primitive::<Int64Type>().value(0);
+    let message = format!("the {ty} with the number {number} {why}; correct it or leave the column out");
+    Some(UnsupportedValue::new(message))
+}
+
 fn displayed(array: &dyn Array, row: usize) -> Result<Value, UnsupportedValue> {
+    text_of(array, row).map_err(|error| no_text(array, row).unwrap_or_else(|| bad(error)))
+}
+
+fn text_of(array: &dyn Array, row: usize) -> Result<Value, ArrowError> {
     let mut one = array.slice(row, 1);
     // An instant is the same in every zone, and the names of zones need a table that may not be there.
     if let DataType::Timestamp(unit, Some(_)) = array.data_type() {
-        one = arrow_cast::cast(&one, &DataType::Timestamp(*unit, Some("+00:00".into()))).map_err(bad)?;
+        one = arrow_cast::cast(&one, &DataType::Timestamp(*unit, Some("+00:00".into())))?;
     }
     // Arrow forbids dates with a time of day; in a file that has one it stays, so that nothing is lost.
     if let Some(dates) = array.as_primitive_opt::<Date64Type>()
@@ -250,11 +271,11 @@ fn displayed(array: &dyn Array, row: usize) -> Result<Value, UnsupportedValue> {
     {
         // A date that is too large is an error; by default it would be null.
         let strict = CastOptions { safe: false, ..CastOptions::default() };
-        one = cast_with_options(&one, &DataType::Date32, &strict).map_err(bad)?;
+        one = cast_with_options(&one, &DataType::Date32, &strict)?;
     }
     let options = FormatOptions::default().with_display_error(false);
-    let formatter = ArrayFormatter::try_new(&one, &options).map_err(bad)?;
-    let text = formatter.value(0).try_to_string().map_err(bad)?;
+    let formatter = ArrayFormatter::try_new(&one, &options)?;
+    let text = formatter.value(0).try_to_string()?;
     // A decimal with a negative scale has its zeros behind the digits.
     Ok(if text.bytes().all(|byte| byte == b'0') { "0".into() } else { text.into() })
 }

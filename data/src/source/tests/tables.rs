@@ -12,6 +12,9 @@ use arrow_schema::{DataType, Field, Schema};
 
 use super::*;
 
+/// Milliseconds of a day.
+const DAY: i64 = 86_400_000;
+
 fn batch(columns: Vec<(&str, ArrayRef)>) -> RecordBatch {
     let field = |(name, array): &(&str, ArrayRef)| Field::new(*name, array.data_type().clone(), true);
     let schema = Schema::new(columns.iter().map(field).collect::<Vec<_>>());
@@ -68,12 +71,11 @@ fn values_of_every_kind() {
         r#"{"x":"a longer text than a view holds"}"#
     );
     assert_eq!(one(Arc::new(Date32Array::from(vec![19_000]))), r#"{"x":"2022-01-08"}"#);
-    let day: i64 = 86_400_000;
     for (milliseconds, written) in [
-        (19_000 * day, "2022-01-08"),
-        (-day, "1969-12-31"),
+        (19_000 * DAY, "2022-01-08"),
+        (-DAY, "1969-12-31"),
         // None of Arrow's dates, but nothing of it is lost.
-        (19_000 * day + 1000, "2022-01-08T00:00:01"),
+        (19_000 * DAY + 1000, "2022-01-08T00:00:01"),
     ] {
         let date = Date64Array::from(vec![milliseconds]);
         let coded = DictionaryArray::new(Int8Array::from(vec![0]), Arc::new(date.clone()));
@@ -180,6 +182,33 @@ fn values_without_a_form_name_row_and_column() {
     );
     let infinite = refused(Arc::new(Float64Array::from(vec![1.0, 2.0, f64::INFINITY])));
     assert!(infinite.starts_with(", row 2, column \"x\": inf is not a JSON number"), "{infinite}");
+    let without_text: [(ArrayRef, &str); 8] = [
+        (Arc::new(Date32Array::from(vec![0, i32::MAX])), "Date32 with the number 2147483647 is beyond"),
+        (Arc::new(Date64Array::from(vec![0, i64::MAX])), "Date64 with the number 9223372036854775807 is"),
+        (Arc::new(Date64Array::from(vec![0, i64::MIN])), "Date64 with the number -9223372036854775808 is"),
+        // A whole day that fits into the days of a Date32, and one that doesn't.
+        (
+            Arc::new(Date64Array::from(vec![0, 100_000_000 * DAY])),
+            "Date64 with the number 8640000000000000 is",
+        ),
+        (
+            Arc::new(Date64Array::from(vec![0, -3_000_000_000 * DAY])),
+            "Date64 with the number -259200000000000000",
+        ),
+        (
+            Arc::new(TimestampSecondArray::from(vec![0, i64::MIN])),
+            "Timestamp(s) with the number -922337203685477",
+        ),
+        (
+            Arc::new(TimestampMillisecondArray::from(vec![0, i64::MAX]).with_timezone("Europe/Paris")),
+            "Timestamp(ms, \"Europe/Paris\") with the number 9223372036854775807 is beyond the calendar, which has",
+        ),
+        (Arc::new(Time32SecondArray::from(vec![0, -1])), "Time32(s) with the number -1 is no time of a day;"),
+    ];
+    for (array, said) in without_text {
+        let message = refused(array);
+        assert!(message.starts_with(&format!(", row 1, column \"x\": the {said}")), "{message}");
+    }
     let field = Arc::new(Field::new("bytes", DataType::Binary, true));
     let image = StructArray::from(vec![(field, Arc::new(BinaryArray::from(vec![&b"\xff"[..]])) as ArrayRef)]);
     assert!(refused(Arc::new(image)).contains("row 0, column \"x.bytes\""));
