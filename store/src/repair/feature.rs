@@ -76,7 +76,7 @@ pub(super) fn repair(
         let found = from_others(work, catalog, part, &lost.rows)?;
         for (entry, salvaged, wanted) in found {
             work.report.notes.push(format!(
-                "feature {}: {wanted} were taken from a segment that the catalog does not list",
+                "feature {}: {wanted} were taken from a segment that the snapshot does not list",
                 part.display_name()
             ));
             kept.extend(rewrite(work, part, (&entry, &salvaged), &wanted)?);
@@ -143,22 +143,26 @@ fn from_others(
     part: &FeaturePart,
     lost: &RowSet,
 ) -> Result<Vec<(SegmentEntry, SalvagedSegment, RowSet)>, VerifyError> {
+    // Without a footer only an older state of the feature says whose rows these are.
+    let states = catalog.features.iter().map(|f| &f.part).filter(|f| f.key == part.key);
+    let listed: HashMap<Uuid, &SegmentEntry> =
+        states.flat_map(|f| &f.segments).map(|s| (s.uuid, s)).collect();
     let mut out = Vec::new();
     let mut lost = lost.clone();
     for (uuid, name) in segments(work, part.number)? {
         if lost.is_empty() || part.segments.iter().any(|s| s.uuid == uuid) {
             continue;
         }
-        // Without a footer it is not known whose rows these are.
-        let Ok(opened) = SegmentFile::open_unlisted(work.env.file(name), uuid) else { continue };
-        if !is_of(part, &opened.desc, &opened.attrs) {
-            continue;
-        }
-        let salvaged = salvage_own(work, catalog, part, &opened.entry)?;
+        let entry = match SegmentFile::open_unlisted(work.env.file(name), uuid) {
+            Ok(opened) => is_of(part, &opened.desc, &opened.attrs).then_some(opened.entry),
+            Err(_) => listed.get(&uuid).copied().cloned(),
+        };
+        let Some(entry) = entry else { continue };
+        let salvaged = salvage_own(work, catalog, part, &entry)?;
         let wanted = salvaged.rows.intersection(&lost);
         if !wanted.is_empty() {
             lost = lost.difference(&wanted);
-            out.push((opened.entry, salvaged, wanted));
+            out.push((entry, salvaged, wanted));
         }
     }
     Ok(out)

@@ -72,6 +72,33 @@ fn a_lost_feature_part_is_made_from_segments_that_overlap_without_a_row_twice() 
 }
 
 #[test]
+fn of_cut_segments_with_the_same_rows_each_gives_what_it_has() {
+    let (_dir, path, store) = placed(|path| filled(path, 100, &feature("grad-sgd", 6, DType::F16), 10));
+    let was = content(&store);
+    let inputs = segments_of(&path, 1);
+    store.compact(CompactOptions::default(), &mut |_| {}).unwrap();
+    drop(store);
+    let all = segments_of(&path, 1);
+    assert_eq!((inputs.len(), all.len()), (10, 11));
+    // The merged one is cut in its only block; the inputs lack the ends of their footers, and one its rows.
+    for file in &all {
+        let good = fs_err::read(path.join(file)).unwrap();
+        let left = match inputs.iter().position(|input| input == file) {
+            None => good.len() / 2,
+            Some(0) => 100,
+            Some(_) => good.len() - 20,
+        };
+        fs_err::write(path.join(file), &good[..left]).unwrap();
+    }
+    let problems = check_all(&path).unwrap().problems;
+    assert!(all.iter().all(|f| problems.iter().any(|p| Path::new(&p.file) == f)), "{problems:#?}");
+    let report = repair(&path);
+    assert!(is_sound(&path), "{report:#?}");
+    compare(&was, &content(&Store::open(&path).unwrap()), &report, "all cut");
+    assert_eq!(lost(&report, LostKind::Feature, None).len(), 10, "{report:#?}");
+}
+
+#[test]
 fn a_segment_that_is_repaired_notes_the_indexes_of_the_damaged_one() {
     let (_dir, path, store) = placed(|path| filled(path, 400, &feature("grad-sgd", 6, DType::F16), 400));
     build_all(&store, KIND).unwrap();
@@ -228,6 +255,38 @@ fn a_cut_segment_is_taken_unless_it_may_be_another_features() {
         compare(&was, &content(&Store::open(&path).unwrap()), &report, &what);
         let gone = lost(&report, LostKind::Feature, Some("grad-sgd@checkpoint-7"));
         assert_eq!(gone.is_empty(), is_taken, "{what}: {report:#?}");
+        reset(&path, &good);
+    }
+}
+
+#[test]
+fn of_two_cut_segments_that_may_be_each_others_neither_is_taken() {
+    let (_dir, path, store) = placed(with_twins);
+    let was = content(&store);
+    let ends = [blocks_end(&store, 1), blocks_end(&store, 2)];
+    drop(store);
+    let good = bytes(&path);
+    let both = [1, 2].map(|number| segments_of(&path, number).remove(0));
+    let labels = ["grad-sgd@checkpoint-7", "grad-adam@checkpoint-7"];
+    for has_keys in [true, false] {
+        for (file, end) in both.iter().zip(ends) {
+            let left = if has_keys { good[file].len() - 20 } else { end };
+            fs_err::write(path.join(file), &good[file][..left]).unwrap();
+        }
+        let problems = check_all(&path).unwrap().problems;
+        for (file, label) in both.iter().zip(labels) {
+            let own: Vec<&Problem> = problems.iter().filter(|p| Path::new(&p.file) == file).collect();
+            let of = |p: &&Problem| p.rows.as_ref().is_some_and(|rows| rows.of.ends_with(label));
+            assert!(!own.is_empty() && own.iter().all(of), "{problems:#?}");
+        }
+        let report = repair(&path);
+        assert!(is_sound(&path), "{report:#?}");
+        compare(&was, &content(&Store::open(&path).unwrap()), &report, &format!("keys: {has_keys}"));
+        for (file, label) in both.iter().zip(labels) {
+            assert_eq!(lost(&report, LostKind::Feature, Some(label)).is_empty(), has_keys, "{report:#?}");
+            let named = report.notes.iter().any(|note| note.starts_with(&file.display().to_string()));
+            assert_eq!(named, !has_keys, "{report:#?}");
+        }
         reset(&path, &good);
     }
 }
