@@ -279,8 +279,6 @@ struct UnpublishedFile {
     temporary: NamedTempFile,
     target: PathBuf,
     force: bool,
-    /// Whether one that is there may stay, if it is the same.
-    left: bool,
 }
 
 impl Output {
@@ -293,16 +291,6 @@ impl Output {
     /// appear.
     pub fn create_among(path: Option<&Path>, force: bool) -> Result<Self> {
         Self::begin(path, force, |out| Box::new(UntilClosed(out)))
-    }
-
-    /// The same where a file is there that the same command may have left when it was killed: if that has
-    /// other bytes, it stays, and the result is under another name.
-    pub fn create_over_left(path: Option<&Path>, force: bool) -> Result<Self> {
-        let mut output = Self::create_among(path, force)?;
-        if let Some(file) = &mut output.file {
-            file.left = true;
-        }
-        Ok(output)
     }
 
     /// What begins the results of a command, of which those are true that are `wanted`.
@@ -348,14 +336,14 @@ impl Output {
 
     /// Puts the result on the medium; a file does not appear yet.
     pub fn seal(self) -> Result<FinishedOutput> {
-        let Self { writer, mut file } = self;
+        let Self { writer, file } = self;
         let mut plain = match writer {
             OutputWriter::Plain(plain) => plain,
             OutputWriter::Gzip(gzip) => gzip.finish()?,
             OutputWriter::Zstd(zstd) => zstd.finish()?,
         };
         plain.flush()?;
-        if let Some(file) = &mut file {
+        if let Some(file) = &file {
             file.seal()?;
         }
         Ok(FinishedOutput(file))
@@ -419,18 +407,15 @@ impl UnpublishedFile {
         if let Ok(found) = fs_err::metadata(&target) {
             temporary.as_file().set_permissions(found.permissions())?;
         }
-        Ok(Self { temporary, target, force, left: false })
+        Ok(Self { temporary, target, force })
     }
 
     /// Puts the bytes on the medium.
-    fn seal(&mut self) -> Result<()> {
+    fn seal(&self) -> Result<()> {
         let named = |error: std::io::Error| {
             std::io::Error::new(error.kind(), format!("{}: {error}", self.target.display()))
         };
         self.temporary.as_file().sync_all().map_err(named)?;
-        if self.left && !self.force && self.target.exists() {
-            self.force = is_same(self.temporary.path(), &self.target)?;
-        }
         Ok(())
     }
 

@@ -2,7 +2,7 @@
 
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use gstore_tests::binary;
@@ -114,22 +114,56 @@ fn a_file_that_is_there_is_replaced_only_with_force() {
     // Scores at the default path count as well.
     place.write("s.jsonl.scores.csv", "mine");
     let select = [&SELECT[..], &["s.jsonl"]].concat();
-    place.run(&select).says(1, &["s.jsonl.scores.csv exists and was kept; the result is in "]);
-    assert_eq!(fs_err::read(place.path("s.jsonl.scores.csv")).expect("there"), b"mine");
-    fs_err::remove_file(place.path("s.jsonl")).expect("removed");
-    // Those of the same selection, which was killed before its rows were there, are part of it.
+    refused(&place, &select, &["s.jsonl.scores.csv exists"]);
+    assert_eq!(place.read("s.jsonl.scores.csv"), "mine");
     fs_err::remove_file(place.path("s.jsonl.scores.csv")).expect("removed");
+    let before = place.names().len();
     place.ok(&select);
-    let made = || ["s.jsonl", "s.jsonl.scores.csv"].map(|name| place.read(name));
-    let (whole, names) = (made(), place.names());
-    fs_err::remove_file(place.path("s.jsonl")).expect("removed");
-    place.ok(&select);
-    assert_eq!((made(), place.names()), (whole, names));
+    assert_eq!(place.names().len(), before + 2);
     refused(&place, &select, &["s.jsonl exists"]);
     // The file of a finished matrix needs no force: there is nothing to do.
     let matrix = ["matrix", "--pool", "pool", "--target", "target", "-o", "m.parquet"];
     place.ok(&matrix);
     place.run(&matrix).says(0, &["nothing to do"]);
+}
+
+#[test]
+fn what_an_unfinished_selection_left_is_replaced_by_the_same_command() {
+    let place = place();
+    let pipe = place.path("pipe.svg");
+    assert!(Command::new("mkfifo").arg(&pipe).status().expect("mkfifo runs").success());
+    let select = [&SELECT[..], &["rows.jsonl", "--scores", "scores.csv", "--plot", "pipe.svg"]].concat();
+    // The picture comes behind the rows, and the command waits for a reader of it before any file appears.
+    let selected = |meanwhile: &dyn Fn()| {
+        let mut command = place.gstore(&select);
+        let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("gstore runs");
+        let is_of_rows = |name: &String| name.starts_with(".rows.jsonl.") && name.ends_with(".part");
+        while !place.names().iter().any(is_of_rows) {
+            assert!(child.try_wait().expect("a state").is_none(), "it ended before it had rows");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        meanwhile();
+        let (sender, opened) = std::sync::mpsc::channel();
+        let pipe = pipe.clone();
+        std::thread::spawn(move || sender.send(fs_err::read(pipe)));
+        opened.recv_timeout(Duration::from_secs(120)).expect("in time").expect("read");
+        let output = child.wait_with_output().expect("ends");
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    // The place of the rows, which are the last, is taken meanwhile: the scores are left, as after a kill.
+    let (code, said) = selected(&|| place.write("rows.jsonl", "mine"));
+    assert!(code == Some(1) && said.contains("rows.jsonl exists and was kept"), "{said}");
+    refused(&place, &select, &["exists; --force replaces it"]);
+    fs_err::remove_file(place.path("rows.jsonl")).expect("removed");
+    let scores = place.read("scores.csv");
+    place.write("scores.csv", "mine");
+    refused(&place, &select, &["scores.csv exists"]);
+    place.write("scores.csv", &scores);
+    let (code, said) = selected(&|| ());
+    assert_eq!(code, Some(0), "{said}");
+    assert_eq!((place.read("rows.jsonl").lines().count(), place.read("scores.csv")), (4, scores));
+    assert!(!place.path("rows.jsonl.part").exists());
+    refused(&place, &select, &["exists; --force replaces it"]);
 }
 
 #[test]

@@ -75,7 +75,7 @@ pub(super) fn check_flags(context: &Context, args: &SelectArgs, rules: &Diversit
     match args.cascade.report.as_deref() {
         Some(report) => {
             let output = args.output.as_deref().filter(|output| !is_folder(output));
-            let scores = super::scores_path(args).filter(|_| !super::has_left_scores(args));
+            let scores = super::scores_path(args);
             let files: Vec<_> =
                 [Some(report), output, scores.as_deref()].into_iter().filter(Option::is_some).collect();
             check(context, &files, args.force)

@@ -1,9 +1,11 @@
-//! Resume notes of an unfinished `--each target`: finished selections, which the same command skips.
+//! Resume notes of an unfinished selection: what is there of its files, which the same command replaces, or
+//! skips where `--each target` has finished a target.
 //!
 //! Invariants
 //! - a note lies next to a target's files from before the first of them appears until all targets have
 //!   theirs: what is there at a kill is known to be of this command
-//! - it counts only for the same flags and inputs, and as long as the files are as they were written
+//! - it counts only for the same flags and inputs (not those that a server has), and as long as the files are
+//!   as they were written
 //! - the note of the first target is removed last, and holds those of the others before any of them is
 //!   removed
 
@@ -40,7 +42,7 @@ pub(super) struct TargetNote {
 pub(super) enum TargetProgress {
     /// Nothing that this command has written.
     Nothing,
-    /// Some of its files, and no other: they may be replaced.
+    /// Some of its files, and no other: they may be replaced. All of them, where the note goes with the last.
     Begun,
     /// All of it.
     Made(TargetNote),
@@ -51,23 +53,22 @@ pub(super) struct TargetJournal {
     path: PathBuf,
     asked: String,
     files: Vec<PathBuf>,
+    /// Whether the note goes with the last of its files: what is finished is not skipped, since there is no
+    /// other target, or a server makes the selection, whose inputs are not here.
+    alone: bool,
 }
 
 impl TargetJournal {
-    /// Of a target's selection; none of one that writes no file, and of one that a server makes, whose inputs
-    /// are not here.
+    /// Of a target's selection; none of one that writes no file, and of a single file, which is there or not.
     pub(super) fn of(context: &Context, args: &SelectArgs) -> Result<Option<Self>> {
-        #[cfg(feature = "serve")]
-        if args.server.remote.is_some() {
-            return Ok(None);
-        }
+        let alone = args.each.is_none() || is_remote(args);
         let files =
             [args.output.clone(), scores_path(args), args.cascade.report.clone(), args.draw.plot.clone()];
         let is_file = |path: &PathBuf| OutputTarget::of(Some(path)).is_file();
         let files: Vec<PathBuf> = files.into_iter().flatten().filter(is_file).collect();
-        let Some(first) = files.first() else { return Ok(None) };
+        let Some(first) = files.first().filter(|_| !alone || files.len() > 1) else { return Ok(None) };
         let path = path_beside(first, ".part");
-        Ok(Some(Self { path, asked: asked(context, args)?, files }))
+        Ok(Some(Self { path, asked: asked(context, args)?, files, alone }))
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -81,7 +82,7 @@ impl TargetJournal {
         if note.asked != self.asked || note.files.len() != there.len() {
             return Ok(TargetProgress::Nothing);
         }
-        if note.files == there {
+        if note.files == there && !self.alone {
             return Ok(TargetProgress::Made(note));
         }
         let is_own = there.iter().zip(&note.files).all(|(file, noted)| file.is_none() || file == noted);
@@ -107,6 +108,11 @@ impl TargetJournal {
             found.map_or(Ok(None), |(bytes, _)| version(bytes))
         };
         self.write(self.files.iter().map(of_file).collect::<Result<_>>()?, refused)
+    }
+
+    /// All files are in their places.
+    pub(super) fn placed(&self) -> Result<()> {
+        if self.alone { self.remove() } else { Ok(()) }
     }
 
     /// Notes that the selection was refused.
@@ -178,29 +184,46 @@ fn version(path: &Path) -> Result<Option<String>> {
     Versions::new(base.to_owned()).of(&Resource::Path(path.to_owned()))
 }
 
-/// Digest of the flags and of the inputs. Features that a cascade itself computes for its pool are not among
-/// the inputs.
-fn asked(context: &Context, args: &SelectArgs) -> Result<String> {
-    let store = || context.store_path().map(Path::to_owned);
-    let mut reads = Vec::new();
-    if args.cascade.cascade.is_some() {
-        let targets = args.target.iter().map(|target| TargetRef::parse(target).dataset);
-        let targets: Vec<String> = targets.filter(|target| !args.pool.contains(target)).collect();
-        for dataset in args.pool.iter().chain(&targets) {
-            reads.push(Resource::Samples { store: store()?, dataset: dataset.clone() });
-        }
-        for dataset in targets {
-            let features = Resource::Features { store: store()?, dataset, run: None };
-            reads.extend(features.runs());
-            reads.push(features);
-        }
-    } else {
-        reads.push(Resource::Store { store: store()? });
+#[cfg(feature = "serve")]
+fn is_remote(args: &SelectArgs) -> bool {
+    args.server.remote.is_some()
+}
+
+#[cfg(not(feature = "serve"))]
+fn is_remote(_: &SelectArgs) -> bool {
+    false
+}
+
+/// What a selection reads that is here. Features that a cascade itself computes for its pool are not among
+/// its inputs.
+fn inputs(context: &Context, args: &SelectArgs) -> Result<Vec<Resource>> {
+    if is_remote(args) {
+        return Ok(Vec::new());
     }
+    let store = context.store_path()?;
+    if args.cascade.cascade.is_none() {
+        return Ok(vec![Resource::Store { store: store.to_owned() }]);
+    }
+    let mut reads = Vec::new();
+    let targets = args.target.iter().map(|target| TargetRef::parse(target).dataset);
+    let targets: Vec<String> = targets.filter(|target| !args.pool.contains(target)).collect();
+    for dataset in args.pool.iter().chain(&targets) {
+        reads.push(Resource::Samples { store: store.to_owned(), dataset: dataset.clone() });
+    }
+    for dataset in targets {
+        let features = Resource::Features { store: store.to_owned(), dataset, run: None };
+        reads.extend(features.runs());
+        reads.push(features);
+    }
+    Ok(reads)
+}
+
+/// Digest of the flags and of the inputs.
+fn asked(context: &Context, args: &SelectArgs) -> Result<String> {
     let mut hash = Xxh3::new();
     hash.update(format!("{:?}", SelectArgs { force: false, ..args.clone() }).as_bytes());
     let mut versions = Versions::new(PathBuf::new());
-    for read in &reads {
+    for read in &inputs(context, args)? {
         hash.update(format!("{:?}", versions.of(read)?).as_bytes());
     }
     Ok(Digest::of_hashed(&hash).to_string())
@@ -210,6 +233,7 @@ fn asked(context: &Context, args: &SelectArgs) -> Result<String> {
 mod tests {
     use anyhow::bail;
 
+    use super::super::place;
     use super::*;
 
     fn found(kept: &TargetJournal, first: &TargetJournal) -> &'static str {
@@ -223,7 +247,11 @@ mod tests {
     /// A target that is not begun, with a file.
     fn target(place: &Path, name: &str) -> TargetJournal {
         let [path, file] = ["part", "jsonl"].map(|ending| place.join(format!("{name}.{ending}")));
-        TargetJournal { path, asked: name.to_owned(), files: vec![file] }
+        TargetJournal { path, asked: name.to_owned(), files: vec![file], alone: false }
+    }
+
+    fn journal(path: PathBuf, files: &[PathBuf], alone: bool) -> TargetJournal {
+        TargetJournal { path, asked: "asked".to_owned(), files: files.to_vec(), alone }
     }
 
     fn make(kept: &TargetJournal) {
@@ -276,8 +304,7 @@ mod tests {
         let place = tempfile::tempdir().expect("a folder");
         let path = |name: &str| place.path().join(name);
         let files = ["rows.jsonl", "scores.csv"].map(path);
-        let kept =
-            TargetJournal { path: path("rows.jsonl.part"), asked: "asked".to_owned(), files: files.to_vec() };
+        let kept = journal(path("rows.jsonl.part"), &files, false);
         let found = || found(&kept, &kept);
         assert_eq!(found(), "nothing");
         let unnamed = ["one", "two"].map(path);
@@ -293,5 +320,31 @@ mod tests {
         assert_eq!(found(), "made");
         fs_err::write(&files[1], "of somebody else").expect("written");
         assert_eq!(found(), "nothing");
+    }
+
+    #[test]
+    fn the_note_of_a_single_selection_goes_with_the_last_of_its_files() {
+        let around = tempfile::tempdir().expect("a folder");
+        let path = |name: &str| around.path().join(name);
+        let files = ["rows.jsonl", "scores.csv"].map(path);
+        let kept = journal(path("rows.jsonl.part"), &files, true);
+        let found = || found(&kept, &kept);
+        let outputs = |force| {
+            let begun = |file: &PathBuf| Output::create(Some(file), force).expect("begun");
+            (None, files.iter().rev().map(begun).collect())
+        };
+        // The rows, which are the last, cannot have their name: what is left is as after a kill.
+        let first = outputs(false);
+        fs_err::create_dir(&files[0]).expect("made");
+        assert!(place(Some(&kept), first, None).is_err() && files[1].is_file() && kept.path.exists());
+        fs_err::remove_dir(&files[0]).expect("removed");
+        assert_eq!(found(), "begun");
+        place(Some(&kept), outputs(true), None).expect("placed");
+        assert!(files.iter().all(|file| file.is_file()) && !kept.path.exists());
+        assert_eq!(found(), "nothing");
+        // Killed before the note was removed.
+        let placing = files.iter().map(|file| (file.as_path(), file.as_path()));
+        kept.begin(placing, None).expect("noted");
+        assert_eq!(found(), "begun");
     }
 }

@@ -26,7 +26,7 @@ use crate::failure::{UsageError, condition_error, refuse};
 use crate::output::{Create, FinishedOutput, Output, OutputTarget, check_apart, check_json, path_beside};
 use crate::question::{question_between, rules, scoring};
 
-use kept::TargetJournal;
+use kept::{TargetJournal, TargetProgress};
 use told::{SelectionReport, summarise, tell_decided, tell_passed_over};
 
 /// What Ctrl-C says.
@@ -42,18 +42,15 @@ struct Selection {
     form: RowsForm,
     /// Whether scores of every candidate are written.
     every: bool,
-    /// Begins the file of rows.
+    /// Begins its files.
     create: Create,
-    /// Begins that of scores.
-    new_scores: Create,
 }
 
 impl Selection {
     fn new(context: &Context, args: &SelectArgs) -> Result<Self> {
         let spec = question_between(&args.pool, &args.target, scoring(&args.scoring.0)?);
-        let (scores, left) = (scores_path(args), has_left_scores(args));
-        let new = scores.as_deref().filter(|_| !left);
-        let form = RowsForm::of(context, args.output.as_deref(), new, args.force)?;
+        let scores = scores_path(args);
+        let form = RowsForm::of(context, args.output.as_deref(), scores.as_deref(), args.force)?;
         // An estimate is all that there is then.
         if args.json && !args.cascade.estimate {
             let results = [args.output.as_deref(), scores.as_deref(), args.draw.plot.as_deref()];
@@ -70,19 +67,27 @@ impl Selection {
             args.draw.plot.is_some(),
             args.cascade.report.is_some(),
         ]);
-        let new_scores: Create = if left { Output::create_over_left } else { create };
-        Ok(Self { spec, rules, scores, form, every, create, new_scores })
+        Ok(Self { spec, rules, scores, form, every, create })
     }
 }
 
 /// Makes the selection, or one for each target.
 pub fn run(context: &Context, args: &SelectArgs) -> Result<()> {
     match args.each {
-        None => one(context, args, None, models(context, args)),
+        None => single(context, args),
         Some(EachSelection::Target) => {
             each::run(context, each::targets(context, args)?, &models(context, args))
         }
     }
+}
+
+/// Makes a selection. Files that a killed run of the same command has left are replaced.
+fn single(context: &Context, args: &SelectArgs) -> Result<()> {
+    let kept = TargetJournal::of(context, args)?;
+    let noted = kept.as_ref().filter(|kept| !args.force && kept.path().is_file());
+    let left = noted.map(|kept| kept.found(kept.path())).transpose()?;
+    let force = args.force || matches!(left, Some(TargetProgress::Begun));
+    one(context, &SelectArgs { force, ..args.clone() }, kept.as_ref(), models(context, args))
 }
 
 /// What multiplies stored rows where a GPU does. Nothing is opened yet.
@@ -90,8 +95,7 @@ fn models(context: &Context, args: &SelectArgs) -> Arc<dyn Encoder> {
     Models::at(None, Vec::new(), args.cascade.models.backend, context.threads).shared()
 }
 
-/// Scores the pool and writes the selection. `kept`: the journal of a selection for each target, which notes
-/// what the files of this one are.
+/// Scores the pool and writes the selection. `kept`: where it is noted what its files are.
 fn one(
     context: &Context,
     args: &SelectArgs,
@@ -105,10 +109,10 @@ fn one(
     }
     #[cfg(feature = "serve")]
     if args.server.remote.is_some() {
-        return remote::run(context, args);
+        return remote::run(context, args, kept);
     }
     let store = context.open()?;
-    let Selection { spec, rules, scores, form, every, create, new_scores } = Selection::new(context, args)?;
+    let Selection { spec, rules, scores, form, every, create } = Selection::new(context, args)?;
     let Some((spec, report)) = cascade::computed(context, args, (&store, kept), spec)? else {
         return Ok(());
     };
@@ -142,7 +146,7 @@ fn one(
     let mut outputs: Vec<Output> = report.into_iter().collect();
     let mut reporter = context.reporter();
     if let Some(path) = &scores {
-        let mut output = new_scores(Some(path), args.force)?;
+        let mut output = create(Some(path), args.force)?;
         let mut silent = Silent;
         let work = &mut reporting(context.work(&mut reporter, &cancel), path, &mut silent);
         found.write_scores(&mut output, format_of_scores(path)?, args.explain, work)?;
@@ -211,7 +215,8 @@ fn place(
         let made = folder.iter().map(|folder| (folder.path(), folder.target()));
         kept.begin(made.chain(sealed.iter().filter_map(FinishedOutput::places)), refused)?;
     }
-    place_all(folder, sealed)
+    place_all(folder, sealed)?;
+    kept.map_or(Ok(()), TargetJournal::placed)
 }
 
 /// Refuses a picture that cannot be drawn before the scan.
@@ -280,14 +285,4 @@ fn scores_path(args: &SelectArgs) -> Option<PathBuf> {
     let output = args.output.as_deref().filter(|output| OutputTarget::of(Some(output)).is_file());
     let (None, Some(output)) = (&args.scores, output) else { return args.scores.clone() };
     Some(path_beside(output, ".scores.csv"))
-}
-
-/// Whether the file of scores that is named after that of the rows is there without it, as a killed command
-/// leaves it. Then it may stay as part of the same selection.
-fn has_left_scores(args: &SelectArgs) -> bool {
-    let rows_are_missing = args.output.as_deref().is_some_and(|rows| !rows.exists());
-    !args.force
-        && args.scores.is_none()
-        && rows_are_missing
-        && scores_path(args).is_some_and(|scores| scores.is_file())
 }

@@ -21,10 +21,10 @@ use gstore_sql::output::{ResultWriter, TableStyle};
 use gstore_sql::{Notes, Parameters, SqlError};
 use serde_json::Value;
 
+use super::kept::TargetJournal;
 use super::told::{SelectionReport, summarise, tell_decided};
-use super::{RowsForm, STOPPING, Selection, output};
+use super::{RowsForm, STOPPING, Selection, output, place};
 use crate::args::SelectArgs;
-use crate::commands::folder::finish_all;
 use crate::commands::query::connect;
 use crate::context::Context;
 use crate::ending::format_of_scores;
@@ -38,9 +38,9 @@ struct SelectionOutputs {
     scores: Option<(gstore_sql::output::Format, Output)>,
 }
 
-/// Asks the server and writes the selection.
-pub(super) fn run(context: &Context, args: &SelectArgs) -> Result<()> {
-    let Selection { spec, rules, scores, form, every, create, new_scores } = Selection::new(context, args)?;
+/// Asks the server and writes the selection. `kept`: where it is noted what its files are.
+pub(super) fn run(context: &Context, args: &SelectArgs, kept: Option<&TargetJournal>) -> Result<()> {
+    let Selection { spec, rules, scores, form, every, create } = Selection::new(context, args)?;
     let ruled = rules != Diversity::default();
     if form != RowsForm::Lines {
         refuse!(
@@ -61,7 +61,7 @@ pub(super) fn run(context: &Context, args: &SelectArgs) -> Result<()> {
     let k = wanted(&server, args, &cancel)?;
     let asked = SqlQuestion::new(args, &spec, ruled.then_some(k), None)?;
     let scores_to = match &scores {
-        Some(path) => Some((format_of_scores(path)?, new_scores(Some(path), args.force)?)),
+        Some(path) => Some((format_of_scores(path)?, create(Some(path), args.force)?)),
         None => None,
     };
     let apart = every || args.explain;
@@ -84,7 +84,7 @@ pub(super) fn run(context: &Context, args: &SelectArgs) -> Result<()> {
     }
     cancel.check().map_err(gstore_query::QueryError::from)?;
     let outputs = [to.scores, all.scores].into_iter().flatten().map(|(_, output)| output).chain(to.lines);
-    finish_all(None, outputs)?;
+    place(kept, (None, outputs.collect()), None)?;
     tell_notes(context, note.iter().flat_map(|note| &note.resolution));
     let decided = note.as_ref().and_then(|note| note.decided_by.clone());
     let decided = decided.as_ref().map(|(target, rows)| (target.as_str(), *rows));
