@@ -205,20 +205,25 @@ pub(super) fn batch_tokens(request: &IngestRequest) -> u64 {
     request.batch_tokens.max(request.text.max_length as usize) as u64
 }
 
-/// Bytes of a worker's activations: what is kept of a batch, and the head; where that is one of the modules,
-/// the gradients of its outputs at every token. `inside`: of a value inside a layer that is kept.
+/// Bytes of a worker's activations with a batch of the most tokens.
 pub(super) fn activation_bytes(engine: &CurvatureEngine, request: &IngestRequest, inside: u64) -> u64 {
+    let [fixed, token] = activations(engine, request, inside);
+    fixed + token * batch_tokens(request)
+}
+
+/// Bytes of a worker's activations, whatever its batch and for each token of it: what is kept of a token, and
+/// the head; where that is one of the modules, the gradients of its outputs at every token. `inside`: of a
+/// value inside a layer that is kept.
+pub(super) fn activations(engine: &CurvatureEngine, request: &IngestRequest, inside: u64) -> [u64; 2] {
     let decoder = engine.decoder();
-    let tokens = batch_tokens(request);
     let of_value = request.device.bytes_per_activation(request.compute);
     let of_head = |module: &Module| {
         let mut weights = decoder.params.iter().filter(|param| matches!(param.role, TensorRole::Weight(_)));
         weights.any(|param| param.module() == module.name && !param.is_map_of_layer())
     };
-    let at_tokens = if engine.modules().iter().any(of_head) { tokens } else { 0 };
-    tokens * kept_per_token(decoder, request, inside)
-        + of_value * at_tokens * decoder.vocab_size as u64
-        + request.device.logits_bytes(decoder.vocab_size)
+    let outputs = if engine.modules().iter().any(of_head) { decoder.vocab_size as u64 } else { 0 };
+    let token = kept_per_token(decoder, request, inside) + of_value * outputs;
+    [request.device.logits_bytes(decoder.vocab_size), token]
 }
 
 /// Bytes that are kept of a token; where layers are computed again, with such a layer and its gradients.

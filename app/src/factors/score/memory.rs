@@ -75,13 +75,16 @@ pub(super) struct ScoreSizes<'a> {
     pub devices: usize,
     /// Bytes of the weights of all devices, of as many checkpoints as are held at once.
     pub weights: u64,
-    /// Bytes of a worker's activations.
-    pub activations: u64,
+    /// Bytes of a worker's activations: whatever its batch, and for each token of it.
+    pub activations: [u64; 2],
     pub threads: usize,
     /// Tokens of a batch, and rows of one.
     pub batch: [u64; 2],
-    /// Tokens of the longest query.
+    /// Samples of a batch at most, where there are more of them than rows.
+    pub most_rows: usize,
+    /// Tokens of the longest query, and of all.
     pub query_tokens: usize,
+    pub tokens_of_queries: usize,
     pub per: ScorePer,
     /// Whether scores are computed token by token.
     pub by_token: bool,
@@ -159,21 +162,39 @@ impl ScoreSizes<'_> {
         self.widest(|module| bytes(module, making).max(bytes(module, rotating)))
     }
 
-    /// What a worker has of a batch: activations, and the gradients of one module or their factors; two such
-    /// gradients of each row where fused maps come apart.
+    /// What a worker has of a batch of rows.
     fn worker(&self) -> u64 {
-        let [tokens, rows] = self.batch;
+        self.workers(1, self.batch, self.by_token)
+    }
+
+    /// What workers have of the batches that they are at, of so many tokens and samples in all: activations,
+    /// and the gradients of one module or their factors; two such gradients of each sample where fused maps
+    /// come apart.
+    fn workers(&self, count: u64, [tokens, samples]: [u64; 2], by_token: bool) -> u64 {
         let of_tokens = tokens * self.widest(|module| (module.input + module.out) as u64);
-        let of_samples = 2 * rows * self.widest(|module| module.len() as u64);
+        let of_samples = 2 * samples * self.widest(|module| module.len() as u64);
         // Queries that are rotated and back come as tokens.
-        let of_module = match self.by_token {
+        let of_module = match by_token {
             true => of_tokens,
             false if self.rotates_queries() => of_tokens.max(of_samples),
             false => of_samples,
         };
         // What they are formed of, rotated.
         let rotated = if self.rotates_rows { of_tokens } else { 0 };
-        self.activations + SINGLE * (of_module + rotated)
+        let [fixed, token] = self.activations;
+        count * fixed + tokens * token + SINGLE * (of_module + rotated)
+    }
+
+    /// What workers have of queries while their gradients are computed: of no more than there are. A solver
+    /// goes over batches of rows then.
+    fn query_workers(&self) -> u64 {
+        let (threads, queries) = (self.threads as u64, self.queries.unwrap_or(0) as u64);
+        if self.solves {
+            return threads * self.worker();
+        }
+        let tokens = (threads * self.batch[0]).min(self.tokens_of_queries as u64);
+        let samples = threads.saturating_mul(self.most_rows as u64).min(queries);
+        self.workers(threads.min(queries), [tokens, samples], false)
     }
 
     /// A query: its columns of all segments, its scores with the batches that are worked on or wait for their
@@ -268,11 +289,12 @@ impl ScoreSizes<'_> {
         best.ok_or_else(|| Self { threads: least, ..*self }.refused(limit))
     }
 
-    /// Bytes without any query: while bases are read, and while rows are scored.
+    /// Bytes without any query: while bases are read and queries are made, and while rows are scored.
     fn fixed(&self) -> [u64; 2] {
-        let [reading, scoring] = self.bases();
-        let workers = self.threads as u64 * self.worker();
-        [self.weights + self.waiting() + reading, self.weights + self.waiting() + workers + scoring]
+        let [reading, bases] = self.bases();
+        let making = reading.max(bases + self.query_workers());
+        let scoring = bases + self.threads as u64 * self.worker();
+        [making, scoring].map(|bytes| self.weights + self.waiting() + bytes)
     }
 
     /// The groups of queries and parts of the layers that take the least.
@@ -305,34 +327,36 @@ impl ScoreSizes<'_> {
         parts
     }
 
-    /// The most of any part: bytes while bases are read and while rows are scored, without a query, those of
-    /// a query, and those of its gradient.
+    /// The most of any part: bytes while queries are made and while rows are scored, without a query, those of
+    /// a query, and those of its gradient, which is gone when rows are scored.
     fn needs(&self, parts: &[Vec<usize>]) -> [u64; 4] {
         parts.iter().fold([0; 4], |most, part| {
             let modules: Vec<Module> = part.iter().map(|at| self.modules[*at].clone()).collect();
             let sizes = ScoreSizes { modules: &modules, ..*self };
-            let [reading, fixed] = sizes.fixed();
-            let needs = [reading, fixed, sizes.query(), sizes.gradient()];
+            let [making, scoring] = sizes.fixed();
+            let needs = [making, scoring, sizes.query(), sizes.gradient()];
             std::array::from_fn(|at| most[at].max(needs[at]))
         })
     }
 
     fn extent_in(&self, parts: Vec<Vec<usize>>, limit: u64) -> Option<ScoreMemoryPlan> {
-        let [reading, fixed, query, whole] = self.needs(&parts);
-        // Queries are preconditioned before rows are scored.
-        let fixed = fixed.max(reading);
+        let [making, scoring, query, whole] = self.needs(&parts);
         let Some(all) = self.queries else {
             let (threads, groups) = (self.threads, std::iter::once(0..0).collect());
-            let plan = ScoreMemoryPlan { threads, queries_at_once: 1, groups, parts, memory: fixed };
-            return (fixed <= limit).then_some(plan);
+            let memory = making.max(scoring);
+            let plan = ScoreMemoryPlan { threads, queries_at_once: 1, groups, parts, memory };
+            return (memory <= limit).then_some(plan);
         };
-        let room = limit.checked_sub(fixed + whole)?;
-        if room < query {
+        // Gradients wait to be preconditioned while queries are made.
+        let room = limit.checked_sub(making + whole)?;
+        let room_of_columns = limit.checked_sub(scoring)?;
+        if room.min(room_of_columns) < query {
             return None;
         }
         let is_one_part = self.solves || self.sum_queries;
         let waiting = if is_one_part { 0 } else { whole / GRADIENT_PARTS };
-        let fits = usize::try_from(room / (query + waiting).max(1)).unwrap_or(usize::MAX);
+        let fits = (room / (query + waiting).max(1)).min(room_of_columns / query.max(1));
+        let fits = usize::try_from(fits).unwrap_or(usize::MAX);
         let at_once = fits.clamp(1, (MOST_COLUMNS / self.filters.max(1)).max(1));
         // Groups of about one size.
         let at_once = all.max(1).div_ceil(all.max(1).div_ceil(at_once));
@@ -348,7 +372,7 @@ impl ScoreSizes<'_> {
         let queries_at_once = usize::try_from(more).unwrap_or(usize::MAX).clamp(1, most);
         let waiting = if self.sum_queries { all } else { at_once };
         let gradients = whole * queries_at_once.min(waiting.max(1)) as u64;
-        let memory = fixed + held + gradients;
+        let memory = held + scoring.max(making + gradients);
         Some(ScoreMemoryPlan { threads: self.threads, queries_at_once, groups, parts, memory })
     }
 
@@ -370,8 +394,11 @@ impl ScoreSizes<'_> {
     }
 
     fn refused(&self, limit: u64) -> FactorJobError {
-        let [reading, fixed, query, whole] = self.needs(&self.parts(self.layers.len().max(1)));
-        let needed = fixed.max(reading) + if self.queries.is_some() { query + whole } else { 0 };
+        let [making, scoring, query, whole] = self.needs(&self.parts(self.layers.len().max(1)));
+        let needed = match self.queries {
+            Some(_) => query + scoring.max(making + whole),
+            None => making.max(scoring),
+        };
         let waiting = self.waiting();
         if waiting > 0 && needed - waiting <= limit {
             let what = "keeping all scores for a report or Kronfluence's files";

@@ -15,10 +15,12 @@ fn sizes(modules: &[Module]) -> ScoreSizes<'_> {
         fused: false,
         devices: 1,
         weights: 1_000_000,
-        activations: 10_000,
+        activations: [2_000, 125],
         threads: 2,
         batch: [64, 4],
+        most_rows: 4,
         query_tokens: 64,
+        tokens_of_queries: 150,
         per: ScorePer::Row,
         by_token: false,
         filters: 1,
@@ -245,17 +247,38 @@ fn each_thread_preconditions_in_one_module_and_segment_at_a_time() {
     assert_eq!((one.gradient(), two.gradient()), (held, held + 2 * 8 * 300));
     assert_eq!(ScoreSizes { sum_queries: true, ..one }.gradient(), 4 * 500);
     // Neither wide batches nor preconditioning add to the other's peak.
-    let small = ScoreSizes { activations: 0, ..one };
+    let small = ScoreSizes { activations: [0; 2], ..one };
     let extent = small.fitted(u64::MAX).expect("fits");
     let fixed = 1_000_000 + 2 * small.preconditioning();
     assert!(small.worker() < small.preconditioning());
     assert_eq!(extent.memory, fixed + 3 * small.query() + 3 * small.gradient());
-    let large = ScoreSizes { activations: 1_000_000, ..one };
+    let large = ScoreSizes { activations: [0, 20_000], ..one };
     let fixed = 1_000_000 + 2 * large.worker();
     assert_eq!(
         large.fitted(u64::MAX).expect("fits").memory,
         fixed + 3 * large.query() + 3 * large.gradient()
     );
+}
+
+#[test]
+fn gradients_of_queries_are_gone_when_rows_are_scored() {
+    let modules = modules();
+    let sizes = ScoreSizes { activations: [0, 20_000], tokens_of_queries: 30, ..sizes(&modules) };
+    // Workers have all of the queries' 30 tokens in batches, and two gradients of each.
+    assert_eq!(sizes.query_workers(), 30 * 20_000 + 4 * 2 * 3 * 300);
+    let scoring = 1_000_000 + 2 * sizes.worker();
+    assert_eq!(sizes.fixed(), [1_000_000 + sizes.query_workers(), scoring]);
+    let memory = scoring + 3 * sizes.query();
+    let plan = sizes.fitted(u64::MAX).expect("fits");
+    assert_eq!((plan.memory, plan.groups.len()), (memory, 1));
+    let same = sizes.fitted(memory).expect("fits");
+    assert_eq!((same.memory, same.groups.len(), same.threads), (memory, 1, 2));
+    // As many as there are of rows; a solver has batches of rows.
+    let many = ScoreSizes { tokens_of_queries: 500, queries: Some(9), ..sizes };
+    assert_eq!(many.query_workers(), 2 * 64 * 20_000 + 4 * 128 * 40);
+    let solves = ScoreSizes { solves: true, ..sizes };
+    assert_eq!(solves.query_workers(), 2 * solves.worker());
+    assert_eq!(ScoreSizes { queries: None, tokens_of_queries: 0, ..sizes }.query_workers(), 0);
 }
 
 #[test]
