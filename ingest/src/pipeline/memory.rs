@@ -251,10 +251,11 @@ impl MemorySizes<'_> {
         }
     }
 
-    /// A row of more tokens than a batch is one of its own; few are longer than what the model was made for.
-    /// A segment is of one cell.
+    /// A row of more tokens than a batch is one of its own. Rows are cut at the maximum length alone: those
+    /// beyond what the model was made for are computed whole, and a maximum beyond a table of positions is
+    /// refused. A segment is of one cell.
     fn largest(&self, request: &IngestRequest) -> BatchExtent {
-        let longest = u64::from(request.text.max_length).min(self.decoder.max_positions as u64);
+        let longest = u64::from(request.text.max_length);
         let sample_vectors = match request.granularity {
             Granularity::Token => longest,
             Granularity::Sample => 1,
@@ -355,8 +356,8 @@ mod tests {
         assert_eq!(plan(1, 3).bytes_of(half), 3 + 4500 + 2000);
     }
 
-    #[test]
-    fn a_gpu_takes_more_for_logits_and_gradients_and_for_what_it_rounds() {
+    /// A model of 64 positions.
+    fn decoder() -> Decoder {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("config.json");
         let config = r#"{
@@ -367,18 +368,40 @@ mod tests {
             "max_position_embeddings": 64, "tie_word_embeddings": true
         }"#;
         fs_err::write(&path, config).unwrap();
-        let decoder = Decoder::read(&path).unwrap();
-        let projection = ProjectionSpec::default();
-        let sizes = MemorySizes {
+        Decoder::read(&path).unwrap()
+    }
+
+    fn sizes<'a>(decoder: &'a Decoder, projection: &'a ProjectionSpec) -> MemorySizes<'a> {
+        MemorySizes {
             checkpoint: "base",
-            decoder: &decoder,
+            decoder,
             tracked: 0,
             modules: &[],
-            projection: &projection,
+            projection,
             lengths: VectorLengths { hidden: 16, gradient: 10, groups: 0 },
             held: 100,
             limits: BatchLimits { tokens: 64, rows: 4 },
-        };
+        }
+    }
+
+    #[test]
+    fn rows_are_as_long_as_they_may_be_whatever_the_model_was_made_for() {
+        let (decoder, projection) = (decoder(), ProjectionSpec::default());
+        let sizes = sizes(&decoder, &projection);
+        let mut request = IngestRequest::new("pool", "model");
+        (request.batch_tokens, request.text.max_length) = (512, 300);
+        let largest = BatchExtent { rows: 4, tokens: 512, sample_vectors: 1, segment_vectors: CELL_ROWS };
+        assert_eq!(sizes.largest(&request), largest);
+        (request.text.max_length, request.granularity) = (2048, Granularity::Token);
+        let of_tokens =
+            BatchExtent { tokens: 2048, sample_vectors: 2048, segment_vectors: 2048 * CELL_ROWS, ..largest };
+        assert_eq!(sizes.largest(&request), of_tokens);
+    }
+
+    #[test]
+    fn a_gpu_takes_more_for_logits_and_gradients_and_for_what_it_rounds() {
+        let (decoder, projection) = (decoder(), ProjectionSpec::default());
+        let sizes = sizes(&decoder, &projection);
         let worker = |device: Device, compute: ComputePrecision| {
             let mut request = IngestRequest::new("pool", "model");
             (request.kinds, request.device, request.compute) = (vec![Kind::GradSgd], device, compute);
