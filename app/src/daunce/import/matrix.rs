@@ -78,8 +78,17 @@ pub(super) struct MatrixSpec<'a> {
 
 /// Whether a file is a matrix by its name, and no table of records.
 pub(super) fn is_matrix(path: &Path) -> bool {
-    let ending = path.extension().and_then(|e| e.to_str()).unwrap_or_default().to_ascii_lowercase();
-    ["npy", "npz", "safetensors", "f32", "bin", "raw", "pkl", "pt", "pth"].contains(&ending.as_str())
+    let endings = ["npy", "npz", "safetensors", "f32", "bin", "raw", "pkl", "pt", "pth"];
+    endings.contains(&ending(path).as_str())
+}
+
+/// Whether a file has named tensors by its name.
+pub(super) fn has_tensors(path: &Path) -> bool {
+    ending(path) == "safetensors"
+}
+
+fn ending(path: &Path) -> String {
+    path.extension().and_then(|e| e.to_str()).unwrap_or_default().to_ascii_lowercase()
 }
 
 impl LossMatrix {
@@ -92,7 +101,7 @@ impl LossMatrix {
             return Err(wanted.wrong("it is a folder, not a file"));
         }
         let len = about.len();
-        let ending = path.extension().and_then(|e| e.to_str()).unwrap_or_default().to_ascii_lowercase();
+        let ending = ending(path);
         let array = match ending.as_str() {
             "npy" => numpy(&mut file, wanted.values).map_err(|detail| wanted.wrong(detail))?,
             "safetensors" => tensor(wanted)?,

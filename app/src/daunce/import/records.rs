@@ -64,8 +64,9 @@ impl<'a> RecordModels<'a> {
 struct RecordCell<'a> {
     id: String,
     model: String,
-    /// Key of its record that has the loss.
+    /// Key of its record that has the loss, and whether the record has the key.
     column: &'a str,
+    is_told: bool,
     /// NaN where the record says that there is none.
     value: f64,
 }
@@ -79,7 +80,8 @@ pub(super) fn read(
 ) -> Result<RecordTable, DaunceError> {
     let (reading, known) = (RecordReader { path, signal, models: of }, of.known());
     let (mut rows, mut models) = (SampleRows::default(), SampleRows::of(known.to_vec()));
-    let mut columns: BTreeSet<String> = BTreeSet::new();
+    // Keys of losses, and those that some record has.
+    let (mut columns, mut told): (BTreeSet<String>, BTreeSet<String>) = Default::default();
     let mut has_columns_of_models = false;
     // What there is comes first: the place of a cell depends on the number of models.
     let mut found = |_: &Place, cell: RecordCell<'_>| -> Result<(), DaunceError> {
@@ -90,17 +92,29 @@ pub(super) fn read(
         if !cell.value.is_nan() && !columns.contains(cell.column) {
             columns.insert(cell.column.to_owned());
         }
+        if cell.is_told && !told.contains(cell.column) {
+            told.insert(cell.column.to_owned());
+        }
         Ok(())
     };
     let (records, source) = reading.each(("finding samples", 0), &mut found, work)?;
     let precision = precision(source.as_ref(), &columns);
     // Columns of a table without any loss.
-    columns.extend(source.columns());
-    let is_absent = |model: &&String| has_columns_of_models && !columns.contains(model.as_str());
+    told.extend(source.columns());
+    let is_absent = |model: &&String| has_columns_of_models && !told.contains(model.as_str());
     let absent: Vec<String> = known.iter().filter(is_absent).cloned().collect();
     let mut models = models.ids;
     if rows.ids.is_empty() || models.is_empty() {
         return Err(reading.wrong("it has no losses"));
+    }
+    if !has_columns_of_models && reading.keys().iter().all(|key| !told.contains(*key)) {
+        let key = signal.name();
+        return Err(reading.wrong(format!("it has no losses: no record has the key `{key}`")));
+    }
+    if !absent.is_empty() && absent.len() == known.len() {
+        return Err(
+            reading.wrong("it has no losses: no column is named by the id of a model of the manifest")
+        );
     }
     if known.is_empty() {
         models.sort_by_cached_key(|id| natural(id));
@@ -211,31 +225,26 @@ impl RecordReader<'_> {
         let named = text("model");
         let model = if named.is_some() { named } else { self.unnamed(place, record)? };
         if let Some(model) = model {
-            let column = [self.signal.name(), "loss"].into_iter().find(|key| record.contains_key(*key));
-            let column = column.unwrap_or("loss");
+            let column = self.keys().into_iter().find(|key| record.contains_key(*key));
+            let (column, is_told) = (column.unwrap_or("loss"), column.is_some());
             // A column of a table that is null is left out of its record.
             let value = self.value(place, record.get(column).unwrap_or(&Value::Null))?;
-            let tokens = record.get("n_tokens").and_then(Value::as_f64);
-            if let Some(tokens) = tokens.filter(|tokens| *tokens < 0.0) {
-                return Err(
-                    self.at(place, &format!("`n_tokens` is {tokens}, which is not a number of tokens"))
-                );
-            }
-            let nothing = tokens == Some(0.0);
+            let nothing = self.tokens(place, record)? == Some(0.0);
             self.check_model(place, &model)?;
             let value = if nothing { f64::NAN } else { value };
-            return take(place, RecordCell { id, model, column, value });
+            return take(place, RecordCell { id, model, column, is_told, value });
         }
         if self.models.known().is_empty() {
             for (model, value) in record.iter().filter(|(key, _)| *key != "id") {
                 let (value, id) = (self.value(place, value)?, id.clone());
-                take(place, RecordCell { id, model: model.clone(), column: model, value })?;
+                take(place, RecordCell { id, model: model.clone(), column: model, is_told: true, value })?;
             }
             return Ok(());
         }
         for model in self.models.known() {
-            let value = self.value(place, record.get(model).unwrap_or(&Value::Null))?;
-            take(place, RecordCell { id: id.clone(), model: model.clone(), column: model, value })?;
+            let (value, is_told) = (record.get(model), record.contains_key(model));
+            let value = self.value(place, value.unwrap_or(&Value::Null))?;
+            take(place, RecordCell { id: id.clone(), model: model.clone(), column: model, is_told, value })?;
         }
         Ok(())
     }
@@ -275,22 +284,38 @@ impl RecordReader<'_> {
         }
     }
 
-    fn value(&self, place: &Place, value: &Value) -> Result<f64, DaunceError> {
-        match value {
-            Value::Null => Ok(f64::NAN),
-            Value::Number(number) => {
-                let finite = number.as_f64().filter(|value| value.is_finite());
-                finite.ok_or_else(|| self.at(place, &format!("{number} is not a loss")))
-            }
-            // In a column of CSV with one cell that is no number all cells are texts.
-            other => {
-                let number = other.as_str().and_then(|text| text.trim().parse::<f64>().ok());
-                number.filter(|value| value.is_finite()).ok_or_else(|| {
-                    self.at(place, &format!("{other} is not a loss; a missing one is null, or left out"))
-                })
-            }
-        }
+    /// Keys of the loss of a record that is a cell's.
+    fn keys(&self) -> [&'static str; 2] {
+        [self.signal.name(), "loss"]
     }
+
+    fn value(&self, place: &Place, value: &Value) -> Result<f64, DaunceError> {
+        if value.is_null() {
+            return Ok(f64::NAN);
+        }
+        finite(value).ok_or_else(|| {
+            self.at(place, &format!("{value} is not a loss; a missing one is null, or left out"))
+        })
+    }
+
+    /// How many tokens the loss of a record is of, where it says so.
+    fn tokens(&self, place: &Place, record: &Map<String, Value>) -> Result<Option<f64>, DaunceError> {
+        let Some(value) = record.get("n_tokens").filter(|value| !value.is_null()) else { return Ok(None) };
+        let tokens = finite(value).filter(|tokens| *tokens >= 0.0);
+        tokens
+            .map(Some)
+            .ok_or_else(|| self.at(place, &format!("`n_tokens` is {value}, which is not a number of tokens")))
+    }
+}
+
+/// A finite number, or a text of one: in a column of CSV with one cell that is no number all cells are texts.
+fn finite(value: &Value) -> Option<f64> {
+    let number = match value {
+        Value::Number(number) => number.as_f64(),
+        Value::String(text) => text.trim().parse().ok(),
+        _ => None,
+    };
+    number.filter(|number: &f64| number.is_finite())
 }
 
 fn duplicate_message(cell: DuplicateCell, (rows, models): (&SampleRows, &[String])) -> String {
@@ -420,6 +445,37 @@ mod tests {
         let text = format!("{good}{{\"model\": 1, \"id\": \"b\", \"loss\": 1, \"n_tokens\": -1}}");
         let error = table(&text, &[]).unwrap_err();
         assert!(error.contains("line 2: `n_tokens` is -1"), "{error}");
+    }
+
+    #[test]
+    fn a_table_without_a_loss_is_refused() {
+        let long = "{\"model\": 1, \"id\": \"a\", \"nll\": 0.5}";
+        let error = table(long, &[]).unwrap_err();
+        assert!(error.contains("it has no losses: no record has the key `loss`"), "{error}");
+        for wide in ["id,x0,x1\na,1,2\n", "{\"id\": \"a\", \"x0\": 1}"] {
+            let error = table(wide, &["m0", "m1"]).unwrap_err();
+            assert!(error.contains("no column is named by the id of a model of the manifest"), "{error}");
+        }
+        // One that is told to be missing is.
+        for (text, known) in [
+            ("{\"model\": 1, \"id\": \"a\", \"loss\": null}", &[][..]),
+            ("model,id,loss\n1,a,\n", &[]),
+            ("{\"id\": \"a\", \"m0\": null}", &["m0"]),
+        ] {
+            let (_, _, values) = table(text, known).unwrap();
+            assert!(values.len() == 1 && values[0].is_nan(), "{text}");
+        }
+    }
+
+    #[test]
+    fn numbers_of_tokens_count_in_a_column_of_texts_too() {
+        let (_, _, values) =
+            table("model,id,loss,n_tokens,said\n1,a,0.0,\"0\",x\n1,b,1.5,4,x\n", &[]).unwrap();
+        assert!(values[0].is_nan() && values[1] == 1.5, "{values:?}");
+        let error = table("model,id,loss,n_tokens\n1,a,0.0,0\n1,b,1.5,n/a\n", &[]).unwrap_err();
+        assert!(error.contains("line 3: `n_tokens` is \"n/a\", which is not a number of tokens"), "{error}");
+        let text = "{\"model\": 1, \"id\": \"a\", \"loss\": 0.5, \"n_tokens\": \"0\"}";
+        assert!(table(text, &[]).unwrap().2[0].is_nan());
     }
 
     #[test]

@@ -7,7 +7,7 @@ use gstore_store::{CELL_ROWS, Snapshot};
 
 use super::cells::CellWriter;
 use super::manifest::{Manifest, Signal, TableRecord};
-use super::matrix::{LossMatrix, MatrixSpec, MatrixValues, is_matrix};
+use super::matrix::{LossMatrix, MatrixSpec, MatrixValues, has_tensors, is_matrix};
 use super::records::{self, RecordModels};
 use super::rows::SampleRows;
 use crate::daunce::DaunceError;
@@ -71,6 +71,9 @@ impl LossSource {
             ));
         };
         let rows = SampleRows::of_list(list, path)?;
+        if rows.ids.is_empty() {
+            return Err(DaunceError::file(path, "it has no losses: `rows` names no sample"));
+        }
         let stated = table.dtype.as_deref().map(|name| number(path, name)).transpose()?;
         let wanted = MatrixSpec {
             path,
@@ -83,10 +86,9 @@ impl LossSource {
         };
         let matrix = LossMatrix::open(&wanted)?;
         let of_mask = MatrixSpec { values: MatrixValues::Mask, ..wanted };
-        let mask = table.mask.as_deref();
-        let mask = mask.map(|name| LossMatrix::open(&matrix_beside(&of_mask, name, wanted.models)));
-        let base =
-            table.base_losses.as_deref().map(|name| LossMatrix::open(&matrix_beside(&wanted, name, 1)));
+        let of_base = MatrixSpec { models: 1, ..wanted };
+        let mask = table.mask.as_deref().map(|name| matrix_beside(&of_mask, ("mask", name)));
+        let base = table.base_losses.as_deref().map(|name| matrix_beside(&of_base, ("base_losses", name)));
         let compute = stated.unwrap_or(matrix.number).name().to_owned();
         Ok(Self {
             dataset: table.dataset.clone(),
@@ -278,11 +280,25 @@ fn base_of_records(
     Ok(LossMatrix::of_own(cells.file, path, rows.ids.len(), 1))
 }
 
-/// Another matrix of the same examples: a file, or a tensor of the same file.
-fn matrix_beside<'a>(wanted: &MatrixSpec<'a>, name: &'a str, models: usize) -> MatrixSpec<'a> {
-    match Path::new(name).is_file() {
-        true => MatrixSpec { path: Path::new(name), tensor: None, models, ..*wanted },
-        false => MatrixSpec { tensor: Some(name), models, ..*wanted },
+/// Opens another matrix of the same examples, which a key of the manifest names: a file, or a tensor of the
+/// same file.
+///
+/// # Errors
+/// A name without a file beside a file without tensors: that would be taken in place of it.
+fn matrix_beside<'a>(
+    wanted: &MatrixSpec<'a>,
+    (key, name): (&str, &'a str),
+) -> Result<LossMatrix, DaunceError> {
+    let file = Path::new(name);
+    match (file.is_file(), has_tensors(wanted.path)) {
+        (true, _) => LossMatrix::open(&MatrixSpec { path: file, tensor: None, ..*wanted }),
+        (false, true) => LossMatrix::open(&MatrixSpec { tensor: Some(name), ..*wanted }),
+        (false, false) => Err(DaunceError::file(
+            wanted.path,
+            format!(
+                "`{key}` names {name:?}, and there is no such file; only a .safetensors has tensors to name"
+            ),
+        )),
     }
 }
 

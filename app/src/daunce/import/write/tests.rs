@@ -250,6 +250,33 @@ fn a_model_of_the_manifest_without_a_column_is_noted() {
     assert_eq!(notes(&["wide.csv", "long.csv"]), [""; 0]);
 }
 
+/// Without such a file the losses themselves would be taken for those of theta_0, or for the mask.
+#[test]
+fn a_matrix_beside_another_one_is_a_file_that_is_there() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = filled(dir.path());
+    let before = store.snapshot().unwrap().number();
+    fs_err::write(dir.path().join("one.f32"), [0.0f32, 1.0].map(f32::to_le_bytes).concat()).unwrap();
+    let refused = |more: Value| {
+        let mut content = json!({
+            "ensemble": "n", "base": "b", "models": [{ "id": "m0" }], "dataset": "pool", "signal": "prob",
+            "orientation": "model_major", "losses": "one.f32", "rows": ["a", "b"]
+        });
+        content.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        let manifest = dir.path().join("one.json");
+        fs_err::write(&manifest, content.to_string()).unwrap();
+        let request = ImportRequest { manifest: Some(manifest), ..ImportRequest::default() };
+        take_in(&store, request).unwrap_err().to_string()
+    };
+    for key in ["base_losses", "mask"] {
+        let error = refused(json!({ key: "typo.f32" }));
+        assert!(error.contains(&format!("`{key}` names \"typo.f32\", and there is no such file")), "{error}");
+    }
+    let error = refused(json!({ "rows": [] }));
+    assert!(error.contains("it has no losses: `rows` names no sample"), "{error}");
+    assert_eq!(store.snapshot().unwrap().number(), before);
+}
+
 #[test]
 fn of_files_that_contradict_each_other_none_is_taken_in() {
     let dir = tempfile::tempdir().unwrap();
