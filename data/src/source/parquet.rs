@@ -5,7 +5,13 @@ use std::path::Path;
 use std::sync::Arc;
 
 use arrow_array::{RecordBatch, RecordBatchReader};
-use parquet::arrow::arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
+use arrow_schema::{DataType, FieldRef, Fields, Schema, TimeUnit};
+use parquet::arrow::ARROW_SCHEMA_META_KEY;
+use parquet::arrow::arrow_reader::{
+    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder,
+};
+use parquet::basic::Type;
+use parquet::errors::ParquetError;
 
 use super::rows::{BatchReader, BatchRows, caught, check};
 use super::{DataError, DataFile, unpack};
@@ -52,11 +58,13 @@ impl BatchReader for ParquetReader {
 }
 
 fn open(file: File) -> Result<(ParquetRecordBatchReader, u64), String> {
-    let builder = ParquetRecordBatchReaderBuilder::try_new(file).map_err(|error| {
+    let metadata = ArrowReaderMetadata::load(&file, ArrowReaderOptions::new()).and_then(in_microseconds);
+    let metadata = metadata.map_err(|error| {
         format!(
             "{error}; if it was copied or downloaded, do that again: what a reader needs first is at its end"
         )
     })?;
+    let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(file, metadata);
     let groups = builder.metadata().row_groups();
     let rows: u64 = groups.iter().filter_map(|group| u64::try_from(group.num_rows()).ok()).sum();
     let bytes: u64 = groups.iter().filter_map(|group| u64::try_from(group.total_byte_size()).ok()).sum();
@@ -64,4 +72,39 @@ fn open(file: File) -> Result<(ParquetRecordBatchReader, u64), String> {
     let batch = fit.clamp(1, BATCH_ROWS);
     let reader = builder.with_batch_size(batch as usize).build().map_err(|error| error.to_string())?;
     Ok((reader, rows))
+}
+
+/// Reads timestamps of 96 bits, as Spark and Hive write them, in microseconds: in nanoseconds the library would
+/// make years before 1677 and after 2262 others. Arrow's own writers say the unit.
+fn in_microseconds(metadata: ArrowReaderMetadata) -> Result<ArrowReaderMetadata, ParquetError> {
+    let pairs = metadata.metadata().file_metadata().key_value_metadata();
+    let says_unit = pairs.is_some_and(|pairs| pairs.iter().any(|pair| pair.key == ARROW_SCHEMA_META_KEY));
+    let is_wide: Vec<bool> =
+        metadata.parquet_schema().columns().iter().map(|leaf| leaf.physical_type() == Type::INT96).collect();
+    if says_unit || !is_wide.contains(&true) {
+        return Ok(metadata);
+    }
+    let schema = metadata.schema();
+    let fields = wide_fields(schema.fields(), &mut is_wide.into_iter());
+    let schema = Arc::new(Schema::new_with_metadata(fields, schema.metadata().clone()));
+    let options = ArrowReaderOptions::new().with_schema(schema);
+    ArrowReaderMetadata::try_new(Arc::clone(metadata.metadata()), options)
+}
+
+/// Fields with such timestamps in place of those leaves that are wide.
+fn wide_fields(fields: &Fields, is_wide: &mut dyn Iterator<Item = bool>) -> Fields {
+    fields.iter().map(|field| wide_field(field, is_wide)).collect()
+}
+
+fn wide_field(field: &FieldRef, is_wide: &mut dyn Iterator<Item = bool>) -> FieldRef {
+    let ty = match field.data_type() {
+        DataType::Struct(fields) => DataType::Struct(wide_fields(fields, is_wide)),
+        DataType::List(item) => DataType::List(wide_field(item, is_wide)),
+        DataType::Map(entries, sorted) => DataType::Map(wide_field(entries, is_wide), *sorted),
+        leaf => match (is_wide.next(), leaf) {
+            (Some(true), DataType::Timestamp(..)) => DataType::Timestamp(TimeUnit::Microsecond, None),
+            _ => leaf.clone(),
+        },
+    };
+    Arc::new(field.as_ref().clone().with_data_type(ty))
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use ::parquet::arrow::ArrowWriter;
 use ::parquet::file::properties::WriterProperties;
+use ::parquet::file::writer::SerializedFileWriter;
 use arrow_array::builder::{ListBuilder, MapBuilder, StringBuilder};
 use arrow_array::types::Int32Type;
 use arrow_array::*;
@@ -126,6 +127,35 @@ fn dates_of_parquet_have_one_text_in_days_and_in_milliseconds() {
     let got = texts(&dir.put("a.parquet", parquet_of(&all, 10)), &[]);
     let want = [r#"{"d":"2022-01-08","m":"2022-01-08"}"#, "{}", r#"{"d":"1969-12-31","m":"1969-12-31"}"#];
     assert_eq!(got, want);
+}
+
+#[test]
+fn timestamps_of_96_bits_keep_their_years() {
+    use ::parquet::data_type::{Int64Type, Int96, Int96Type};
+
+    let dir = Dir::new();
+    let message =
+        "message spark { required int96 a; required int64 b; required group c { required int96 d; } }";
+    let schema = Arc::new(::parquet::schema::parser::parse_message_type(message).unwrap());
+    let mut writer = SerializedFileWriter::new(Vec::new(), schema, Arc::default()).unwrap();
+    let mut group = writer.next_row_group().unwrap();
+    // Nanoseconds of the day in two halves, and the Julian day.
+    let at = |day: u32, nanoseconds: u64| {
+        vec![Int96::from(vec![nanoseconds as u32, (nanoseconds >> 32) as u32, day])]
+    };
+    let (last, first) = (at(5_373_484, 86_399_000_000_000), at(2_440_588, 0));
+    for number in 0..3 {
+        let mut column = group.next_column().unwrap().unwrap();
+        match number {
+            0 => column.typed::<Int96Type>().write_batch(&last, None, None).unwrap(),
+            1 => column.typed::<Int64Type>().write_batch(&[7], None, None).unwrap(),
+            _ => column.typed::<Int96Type>().write_batch(&first, None, None).unwrap(),
+        };
+        column.close().unwrap();
+    }
+    group.close().unwrap();
+    let got = texts(&dir.put("a.parquet", writer.into_inner().unwrap()), &[]);
+    assert_eq!(got, [r#"{"a":"9999-12-31T23:59:59","b":7,"c":{"d":"1970-01-01T00:00:00"}}"#]);
 }
 
 #[test]
