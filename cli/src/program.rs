@@ -122,20 +122,20 @@ fn computes(command: &Command) -> bool {
     )
 }
 
-/// Whether a command answers others.
-fn is_server(command: &Command) -> bool {
-    match command {
-        #[cfg(feature = "serve")]
-        Command::Serve(_) => true,
-        _ => false,
+/// Whether what a command says is about its store, for those who have it in a folder. Clients of a server have
+/// no folder of its store, and a restore speaks of the copy that it reads.
+fn is_about_store(command: &Command) -> bool {
+    #[cfg(feature = "serve")]
+    if matches!(command, Command::Serve(_)) {
+        return false;
     }
+    !matches!(command, Command::Restore(_))
 }
 
 fn run(cli: Cli, store_of_environment: bool) -> anyhow::Result<ExitCode> {
     let context = Context::new(cli.common, store_of_environment)?;
     if let Some(store) = context.named_store() {
-        // Those who ask a server have no folder of its store.
-        let at_store = if is_server(&cli.command) { String::new() } else { context.at_store() };
+        let at_store = if is_about_store(&cli.command) { context.at_store() } else { String::new() };
         remedy::name_store(store, at_store);
     }
     check_options(&cli.command, |run| context.has_run(run))?;

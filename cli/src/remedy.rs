@@ -39,14 +39,14 @@ pub fn words(remedy: &Remedy<'_>) -> String {
             format!("ingest{dataset}{run}{tokens} --features {kind}")
         }
         Remedy::IngestLike { dataset, command } if can_repeat(command) => {
-            return format!("`{}`", with_store(&of_stored(command, dataset), asked()));
+            return format!("`{}`", with_store(&of_stored(command, dataset), asked(), at_store()));
         }
-        Remedy::IngestLike { .. } => return "`gstore ingest` with the options of the others".into(),
+        Remedy::IngestLike { .. } => {
+            return format!("`gstore ingest{}` with the options of the others", at_store());
+        }
         Remedy::IngestAs { dataset, options, command, .. } if can_repeat(command) => {
-            return format!(
-                "`{}`",
-                with_store(&with_options(&of_stored(command, dataset), options), asked())
-            );
+            let command = with_options(&of_stored(command, dataset), options);
+            return format!("`{}`", with_store(&command, asked(), at_store()));
         }
         Remedy::IngestAs { dataset, kind, per_token, run, options, .. } => {
             let (dataset, run) = (flag("dataset", dataset), flag("run", run));
@@ -57,31 +57,35 @@ pub fn words(remedy: &Remedy<'_>) -> String {
         Remedy::Verify => "verify".into(),
         Remedy::Repair => "verify --repair".into(),
         Remedy::Index { kind: "", .. } => {
-            return "`gstore index` (--sketch or --hnsw, with the feature's name)".into();
+            return format!("`gstore index{}` (--sketch or --hnsw, with the feature's name)", at_store());
         }
         Remedy::Index { kind, feature, rebuild } => {
-            format!("index --{kind}{} {feature}{}", if rebuild { " --rebuild" } else { "" }, at_store())
+            format!("index --{kind}{} {feature}", if rebuild { " --rebuild" } else { "" })
         }
-        Remedy::Backup => "backup --to DIR".into(),
-        Remedy::Restore => "restore".into(),
+        // The store of the command line may be either of their two folders.
+        Remedy::Backup => return "`gstore backup --to DIR`".into(),
+        Remedy::Restore => return "`gstore restore`".into(),
         Remedy::Delete(dataset) => format!("delete --dataset {dataset} --id ID ..."),
         Remedy::Purge => "delete --purge".into(),
         Remedy::DropFeature(name) => format!("drop feature {name}"),
         Remedy::DropEnsemble(name) => format!("drop ensemble {name}"),
         Remedy::RemoveLeftovers => {
-            return "`gstore gc --keep N` with N at least the number of snapshots".into();
+            return format!("`gstore gc --keep N{}` with N at least the number of snapshots", at_store());
         }
         Remedy::DropJobs => "gc --drop-jobs".into(),
-        Remedy::AskWithModels => return "`gstore ask` or `gstore query`".into(),
+        Remedy::AskWithModels => return format!("`gstore ask{0}` or `gstore query{0}`", at_store()),
         Remedy::Solve => "score --solver cg".into(),
-        Remedy::WriteResult => return "`gstore query -o FILE` (in the shell `.once FILE`)".into(),
+        Remedy::WriteResult => {
+            return format!("`gstore query -o FILE{}` (in the shell `.once FILE`)", at_store());
+        }
         Remedy::OwnTable => "query --with NAME=FILE".into(),
         Remedy::RepeatedTexts(dataset) => {
             let sql = format!(
                 "SELECT text, count(*) AS copies, min(id), max(id) FROM \"{dataset}\" GROUP BY text HAVING copies > 1"
             );
-            format!("query {}{}", shell_word(&sql), at_store())
+            format!("query {}", shell_word(&sql))
         }
+        Remedy::RevokeToken(name) => format!("token revoke {name}"),
         Remedy::InsteadOf(statement) => match statement {
             "UPDATE" | "MERGE" => "add --if-changed replace",
             "DELETE" | "TRUNCATE" => "delete",
@@ -94,7 +98,7 @@ pub fn words(remedy: &Remedy<'_>) -> String {
         }
         .into(),
     };
-    format!("`gstore {command}`")
+    format!("`gstore {command}{}`", at_store())
 }
 
 /// A flag with its value, if that is known.
@@ -169,10 +173,11 @@ fn with_options(command: &str, options: &[String]) -> String {
 }
 
 /// A command of the history with this store where it names its own: that may have been copied or moved since.
-fn with_store(command: &str, store: Option<&Path>) -> String {
+/// One that names none, since its environment did, ends `at_store`.
+fn with_store(command: &str, store: Option<&Path>, at_store: &str) -> String {
     let Some(store) = store else { return command.to_owned() };
     let store = format!("--store {}", shell_word(&store.display().to_string()));
-    let mut line = Vec::new();
+    let (mut line, mut is_named) = (Vec::new(), false);
     let mut words = quoted_words(command);
     while let Some(word) = words.next() {
         let is_whole = word.trim_start_matches('\'').starts_with("--store=");
@@ -180,9 +185,11 @@ fn with_store(command: &str, store: Option<&Path>) -> String {
             // Its value.
             words.next();
         }
-        line.push(if is_whole || word == "--store" { store.as_str() } else { word });
+        let is_store = is_whole || word == "--store";
+        is_named |= is_store;
+        line.push(if is_store { store.as_str() } else { word });
     }
-    line.join(" ")
+    format!("{}{}", line.join(" "), if is_named { "" } else { at_store })
 }
 
 /// The words of a command of the history, with the quotes that [`shell_word`] puts around them.
@@ -223,15 +230,21 @@ mod tests {
 
     #[test]
     fn commands_of_the_history_are_for_the_store_that_is_asked() {
+        let at_store = " --store 'new place'";
         for (said, says) in [
             ("gstore --store /old ingest --dim 8", "gstore --store 'new place' ingest --dim 8"),
             ("gstore ingest '--store=old place' --dim 8", "gstore ingest --store 'new place' --dim 8"),
             ("gstore ingest --dim 8 --store 'old place'", "gstore ingest --dim 8 --store 'new place'"),
-            ("gstore ingest --system 'a --store b'", "gstore ingest --system 'a --store b'"),
+            (
+                "gstore ingest --system 'a --store b'",
+                "gstore ingest --system 'a --store b' --store 'new place'",
+            ),
         ] {
-            assert_eq!(with_store(said, Some(Path::new("new place"))), says);
-            assert_eq!(with_store(said, None), said);
+            assert_eq!(with_store(said, Some(Path::new("new place")), at_store), says);
+            assert_eq!(with_store(said, None, ""), said);
         }
+        // The environment names it.
+        assert_eq!(with_store("gstore ingest", Some(Path::new("new place")), ""), "gstore ingest");
     }
 
     #[test]
@@ -339,6 +352,8 @@ mod tests {
                 Remedy::RepeatedTexts("pool"),
                 "`gstore query 'SELECT text, count(*) AS copies, min(id), max(id) FROM \"pool\" GROUP BY text HAVING copies > 1'`",
             ),
+            #[cfg(feature = "serve")]
+            (Remedy::RevokeToken("laptop"), "`gstore token revoke laptop`"),
             (Remedy::InsteadOf("INSERT"), "`gstore add`"),
             (Remedy::InsteadOf("UPDATE"), "`gstore add --if-changed replace`"),
             (Remedy::InsteadOf("DELETE"), "`gstore delete`"),

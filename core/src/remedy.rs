@@ -94,6 +94,8 @@ pub enum Remedy<'a> {
     OwnTable,
     /// List the texts that several samples of this dataset have.
     RepeatedTexts(&'a str),
+    /// End the token of this name.
+    RevokeToken(&'a str),
     /// Do what a statement would that begins with these words of SQL.
     InsteadOf(&'a str),
 }
@@ -197,6 +199,7 @@ impl Remedy<'_> {
             Self::WriteResult => "the program that asked".into(),
             Self::OwnTable => "the program that asks".into(),
             Self::RepeatedTexts(dataset) => format!("a query of {dataset} that groups its samples by text"),
+            Self::RevokeToken(name) => format!("a revocation of token {name}"),
             Self::InsteadOf(_) => "a job of the store".into(),
         }
     }

@@ -46,6 +46,11 @@ impl Place {
         Store::open(self.path("store")).expect("a store")
     }
 
+    /// How a command ends that a message proposes for it.
+    pub fn at_store(&self) -> String {
+        format!(" --store {}", self.path("store").display())
+    }
+
     /// Its newest snapshot.
     pub fn snapshot(&self) -> Arc<Snapshot> {
         self.store().snapshot().expect("a snapshot")

@@ -227,7 +227,7 @@ fn factors_that_do_not_say_how_texts_became_tokens_take_the_flags() {
     let report = place.json(&[&solve[..], &named].concat());
     assert!(report["solver_data"] == "pool" && report["solver_rows"] == 12, "{report}");
     let in_sql = place.run(&["query", "SELECT * FROM influence('pool', 'q', solver => 'cg')"]);
-    in_sql.fails(&["`gstore score --solver cg`"]);
+    in_sql.fails(&["`gstore score --solver cg --store "]);
     let other = ["score", "--pool", "pool", "--factors", "f", "--target", "q", "--solver", "cg"];
     place.run(&[&other[..], &["--solver-data", "q"]].concat()).says(2, &["not of `q`"]);
 }

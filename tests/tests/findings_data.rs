@@ -201,7 +201,7 @@ fn gradients_of_a_pool_at_a_checkpoint_that_no_target_has_do_not_hide_the_others
             "no checkpoint has features of every",
             "`pool` has grad-adam@",
             "`target` has grad-sgd@",
-            "`gstore ingest --run later --dataset target --features grad-sgd`",
+            "`gstore ingest --run later --dataset target --features grad-sgd --store ",
             "`--pool-kind KIND` and `--target-kind KIND`",
         ],
     );

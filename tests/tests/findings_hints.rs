@@ -58,13 +58,16 @@ fn a_hint_names_the_run_that_is_complete_elsewhere_and_no_kind_that_there_is_not
             ["select", "--pool", "pool", "--target", "bare", "--top", "3", "--force", "-o", "rows.jsonl"];
         place.run(&[&select[..], more].concat())
     };
-    let lacks = "ingest --dataset bare --run warmup --features grad-sgd`";
-    select(&[]).told(1, &[lacks]);
-    asked("influence('pool', 'bare')").told(1, &[lacks]);
+    let lacks = format!("ingest --dataset bare --run warmup --features grad-sgd{}`", place.at_store());
+    select(&[]).told(1, &[&lacks]);
+    asked("influence('pool', 'bare')").told(1, &[&lacks]);
     for (sql, lacks) in [
-        ("influence('pool', 'target', per_token => true)", "--run warmup --per-token --features grad-adam`"),
-        ("self_influence('pool', kind => 'grad-sign')", "--run warmup --features grad-sign`"),
-        ("nearest('pool', id => 's1', kind => 'embed-mean')", "--run warmup --features embed-mean`"),
+        (
+            "influence('pool', 'target', per_token => true)",
+            "--run warmup --per-token --features grad-adam --store ",
+        ),
+        ("self_influence('pool', kind => 'grad-sign')", "--run warmup --features grad-sign --store "),
+        ("nearest('pool', id => 's1', kind => 'embed-mean')", "--run warmup --features embed-mean --store "),
     ] {
         asked(sql).told(1, &[lacks]);
     }
@@ -169,17 +172,22 @@ fn a_hint_names_the_target_that_has_no_features_where_the_pool_has_its_own() {
     place.samples("bare", 4);
     add(&place, "bare", "bare.jsonl", &[]).told(0, &[]);
     of_the_base(&place, "bare");
-    let way = "gstore ingest --run warmup --dataset bare --features grad-sgd` computes those of `bare` where `pool` has";
+    let way = format!(
+        "gstore ingest --run warmup --dataset bare --features grad-sgd{}` computes those of `bare` where `pool` has",
+        place.at_store()
+    );
     for targets in ["bare,target", "target,bare"] {
         let select = ["select", "--pool", "pool", "--target", targets, "--top", "3", "-o", "rows.jsonl"];
-        place.run(&select).told(1, &["no checkpoint has features of every", way]);
+        place.run(&select).told(1, &["no checkpoint has features of every", &way]);
     }
     // Of a run that is named it may be the pool.
     let select = ["select", "--pool", "pool", "--target", "bare", "--top", "3", "-o", "rows.jsonl"];
     let refused = place.run(&[&select[..], &["--run", "untrained"]].concat());
-    let way =
-        "--run untrained --dataset pool --features grad-sgd` computes those of `pool` of run `untrained`";
-    refused.told(1, &["no checkpoint of run `untrained` has features of every", way]);
+    let way = format!(
+        "--run untrained --dataset pool --features grad-sgd{}` computes those of `pool` of run `untrained`",
+        place.at_store()
+    );
+    refused.told(1, &["no checkpoint of run `untrained` has features of every", &way]);
 }
 
 #[test]
@@ -191,9 +199,9 @@ fn a_hint_proposes_no_kind_that_needs_the_moments_of_an_untrained_model() {
         binary::ok(&mut place.with_model(&format!("ingest --dataset pool --run {run} --features loss")));
     }
     let ask = |dataset: &str| place.run(&["ask", "--pool", dataset, "--prompt", "a", "--completion", "b"]);
-    ask("pool").told(1, &["--dataset pool --run first --features grad-sgd`"]);
+    ask("pool").told(1, &["--dataset pool --run first --features grad-sgd --store "]);
     // What has no features of any run takes the newest.
-    ask("bare").told(1, &["--dataset bare --run second --features grad-sgd`"]);
+    ask("bare").told(1, &["--dataset bare --run second --features grad-sgd --store "]);
     of_the_base(&place, "pool");
     ask("pool").told(0, &[]);
 }

@@ -115,7 +115,7 @@ fn files_of_ones_own_are_joined_by_name() {
     assert!(done.code == 0 && done.stdout == answer && done.stderr.contains(note), "{}", done.stderr);
     for (with, says) in [
         ("labels=cut.csv.gz", "cut.csv.gz cannot be read as a table: the gzip data is damaged or cut off"),
-        ("pool=labels.csv", "give the table another name: `gstore query --with NAME=FILE`"),
+        ("pool=labels.csv", "give the table another name: `gstore query --with NAME=FILE --store "),
         ("labels", "NAME=FILE"),
         ("labels.csv", "labels=labels.csv"),
         ("labels=none.csv", "none.csv"),
@@ -151,7 +151,7 @@ fn views_are_saved_listed_read_and_dropped() {
     done.says(2, &["of one statement, and these are 2"]);
     place.run(&["query", ".tables", "--plot"]).says(2, &["of one statement, and dot commands have none"]);
     place.run(&["query", "SELECT * FROM odd"]).fails(&["no table"]);
-    place.run(&["query", "CREATE VIEW v AS SELECT 1"]).fails(&["`gstore view create`"]);
+    place.run(&["query", "CREATE VIEW v AS SELECT 1"]).fails(&["`gstore view create --store "]);
 }
 
 #[test]

@@ -172,8 +172,8 @@ fn tokens_are_drawn_with_their_losses() {
     // What is missing is told as the dataset's other features were computed.
     place.ok(&["add", "--dataset", "bare", "--data", "pool.jsonl"]);
     let bare = place.run(&["plot", "tokens", "--dataset", "bare", "--id", "s3"]);
-    let says = "`gstore ingest --run model --dataset bare --features loss --per-token` computes one";
-    bare.says(1, &[says]);
+    let ingest = "gstore ingest --run model --dataset bare --features loss --per-token";
+    bare.says(1, &[&format!("`{ingest}{}` computes one", place.at_store())]);
     for (args, words) in [
         (&["--id", "nobody"][..], "nobody"),
         (&["--id", "s3", "--feature", "grad"][..], "loss@base:token"),
@@ -190,7 +190,7 @@ fn tokens_are_drawn_with_their_losses() {
     // With a run, what is proposed needs no model.
     let bare = place.run(&["plot", "tokens", "--dataset", "bare", "--id", "s3"]);
     let says = "ingest --run later --dataset bare --features loss --per-token";
-    assert!(bare.stderr.contains(&format!("`gstore {says}` computes one")), "{bare:?}");
+    bare.says(1, &[&format!("`gstore {says}{}` computes one", place.at_store())]);
     place.typed(says);
     place.ok(&["plot", "tokens", "--dataset", "bare", "--id", "s3"]);
 }

@@ -240,7 +240,8 @@ fn tokens_are_made_listed_and_ended() {
     let listed = place.ok(&["token", "list", "--format", "csv"]);
     assert!(listed.contains("laptop,read,all,") && listed.contains("partner,write,all,"), "{listed}");
     assert!(!listed.contains(&secret));
-    place.run(&["token", "create", "laptop", "--scope", "read"]).says(1, &["already"]);
+    let again = place.run(&["token", "create", "laptop", "--scope", "read"]);
+    again.says(1, &[&format!("already; `gstore token revoke laptop{}` ends it", place.at_store())]);
     place.run(&["token", "create", "x", "--scope", "read", "--datasets", "nothing"]).says(1, &["nothing"]);
     place.run(&["token", "revoke"]).says(2, &["name of one: laptop, partner"]);
     place.ok(&["token", "revoke", "laptop"]);

@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use gstore_core::{if_there, sha256_hex};
+use gstore_core::{Remedy, if_there, sha256_hex};
 use gstore_store::{OpenError, Store};
 use serde::{Deserialize, Serialize};
 use subtle::ConstantTimeEq;
@@ -88,7 +88,7 @@ pub enum TokenError {
     Store(#[from] OpenError),
     #[error("{file} is not a file of tokens of this version: {why}; if it is removed, there are no tokens")]
     Damaged { file: String, why: String },
-    #[error("there is a token `{0}` already; `gstore token revoke {0}` ends it")]
+    #[error("there is a token `{0}` already; {} ends it", Remedy::RevokeToken(.0))]
     Exists(String),
     #[error("there is no token `{name}`; {}", known_ids(.known))]
     Unknown { name: String, known: Vec<String> },
