@@ -18,6 +18,7 @@
 #![forbid(unsafe_code)]
 
 mod args;
+mod arity;
 mod at_once;
 mod best_groups;
 mod blocking;

@@ -8,6 +8,7 @@ use datafusion::execution::SessionState;
 use datafusion::sql::parser::Statement;
 use gstore_core::many;
 
+use super::arity;
 use super::dialect;
 use super::error::{SqlError, SqlErrorKind};
 use super::positions::{TextPosition, only};
@@ -17,6 +18,9 @@ use super::wording::{
     NO_ELEMENTS, NO_FIELD, NO_FIELDS, NO_VALUE, OCCURS, ROW_ALONE, TEXT_AS_NUMBER, TWICE, TYPES, of_rows,
 };
 use crate::walk::Visit;
+
+/// A call of a function: its name, its place, and how many arguments it has.
+type Call = (String, TextPosition, Option<usize>);
 
 /// Names of a statement that may be meant otherwise than they are read.
 #[derive(Debug, Default)]
@@ -37,8 +41,8 @@ pub(super) struct AmbiguousNames {
     stars: Vec<TextPosition>,
     /// Subqueries in a SELECT that give a column without a name of its own.
     unnamed: Vec<TextPosition>,
-    /// Functions.
-    called: Vec<(String, TextPosition)>,
+    /// Functions, each with the number of its arguments where they all stand in its parentheses.
+    called: Vec<Call>,
     /// Columns that are the only argument of a function, as they are written, by the function's place.
     arguments: Vec<(TextPosition, String)>,
     /// Collations.
@@ -113,20 +117,28 @@ impl AmbiguousNames {
         error
     }
 
-    /// The error about the types that a function does not take, by the name that it was called with.
+    /// The error about the types that a function does not take, or about their number, by the name that it
+    /// was called with.
     fn of_call(&self, error: SqlError, state: &SessionState) -> SqlError {
         let message = error.message();
         let own = || message.split_once("() is called as ").or_else(|| message.split_once("() takes "));
         let types = message.split_once(TYPES);
         let Some((name, _)) = types.or_else(own) else { return error };
-        let mut calls = self.called.iter().filter(|(written, _)| {
+        let mut calls = self.called.iter().filter(|(written, ..)| {
             let lower = written.to_lowercase();
             let known = if lower == "strftime" { "to_char" } else { dialect::known(&lower) };
             let aggregate = state.aggregate_functions().get(known).map(|function| function.name());
             let scalar = state.scalar_functions().get(known).map(|function| function.name());
             aggregate.or(scalar).unwrap_or(known) == name
         });
-        let Some((written, place)) = calls.next() else { return self.of_join(error) };
+        let wrong = types.and_then(|(name, call)| wrong_number(state, name, call, calls.clone()));
+        if let Some((worded, place)) = wrong {
+            // Other types do not help.
+            let error =
+                if error.has_hint(TEXT_AS_NUMBER) { SqlError::invalid(worded) } else { error.worded(worded) };
+            return error.at(place);
+        }
+        let Some((written, place, _)) = calls.next() else { return self.of_join(error) };
         let is_only = calls.next().is_none();
         let Some((_, call)) = types else { return error.at(*place) };
         let types = call.split_once('(').map_or("..)", |(_, types)| types);
@@ -163,12 +175,12 @@ impl AmbiguousNames {
         }
         let is_filter =
             |place: &TextPosition| self.filters.iter().any(|(from, to)| (from..=to).contains(&place));
-        let mut found = self.called.iter().filter(|(name, place)| {
+        let mut found = self.called.iter().filter(|(name, place, _)| {
             let known = dialect::known(&name.to_lowercase()).to_owned();
             is_filter(place) && state.aggregate_functions().contains_key(&known)
         });
         match (found.next(), found.next()) {
-            (Some((name, place)), None) => error.worded(format!("{name}(){IN_WHERE}")).at(*place),
+            (Some((name, place, _)), None) => error.worded(format!("{name}(){IN_WHERE}")).at(*place),
             _ => error,
         }
     }
@@ -299,6 +311,29 @@ impl AmbiguousNames {
             _ => error,
         }
     }
+}
+
+/// What is wrong with the first of the calls of a function that has more or fewer arguments than it takes,
+/// and the place of that call. `shown` is the call that the engine refuses: it may have others than the
+/// statement, where that was put into other words.
+fn wrong_number<'a>(
+    state: &SessionState,
+    function: &str,
+    shown: &str,
+    mut calls: impl Iterator<Item = &'a Call>,
+) -> Option<(String, TextPosition)> {
+    let shown = arity::shown(shown);
+    let Some(wanted) = arity::wanted(state, function) else {
+        let (name, place, _) = calls.find(|(.., given)| shown == Some(0) && *given == Some(0))?;
+        return Some((format!("{name}() needs arguments"), *place));
+    };
+    if shown.is_some_and(|shown| wanted.contains(&shown)) {
+        return None;
+    }
+    calls.find_map(|(name, place, given)| {
+        let given = given.filter(|given| !wanted.contains(given))?;
+        Some((arity::said(name, &wanted, given), *place))
+    })
 }
 
 /// The place of a name among those of several.

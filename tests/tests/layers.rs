@@ -90,7 +90,7 @@ const QUERY: Folders = Folders {
 const SQL: Folders = Folders {
     krate: "sql",
     layers: &[
-        &["distinct", "error", "formats", "names", "notes", "plans", "positions", "walk", "wording"],
+        &["arity", "distinct", "error", "formats", "names", "notes", "plans", "positions", "walk", "wording"],
         &[
             "at_once",
             "blocking",

@@ -53,6 +53,14 @@ fn only_column(function: &Function) -> Option<String> {
     }
 }
 
+/// How many arguments a call has, if all of them stand in its parentheses.
+fn number_of_args(function: &Function) -> Option<usize> {
+    match &function.args {
+        FunctionArguments::List(list) if function.within_group.is_empty() => Some(list.args.len()),
+        _ => None,
+    }
+}
+
 /// Whether an expression is more than a column or a value.
 fn is_computed(expr: &Expr) -> bool {
     !matches!(expr, Expr::Identifier(_) | Expr::CompoundIdentifier(_) | Expr::Value(_))
@@ -126,11 +134,12 @@ impl Visitor for AmbiguousNames {
             }
             Expr::Function(function) => {
                 let name = function.name.0.last().and_then(|part| part.as_ident());
-                self.called.extend(name.map(|name| (name.value.clone(), place(name))));
+                self.called
+                    .extend(name.map(|name| (name.value.clone(), place(name), number_of_args(function))));
                 self.arguments.extend(name.map(place).zip(only_column(function)));
             }
             Expr::Trim { trim_where: None | Some(TrimWhereField::Both), .. } => {
-                self.called.push(("trim".to_owned(), start(expr)));
+                self.called.push(("trim".to_owned(), start(expr), None));
             }
             Expr::BinaryOp { op: BinaryOperator::StringConcat, .. } => {
                 self.joined.push(start(expr));

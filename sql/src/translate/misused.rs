@@ -1,10 +1,13 @@
 //! Errors of expressions in the wrong place: columns outside of a grouping, values of types that a function
 //! does not take, expressions in the wrong clause.
 
+use std::collections::BTreeSet;
+
 use gstore_functions::FunctionError;
 
 use super::lists;
 use super::text::between;
+use crate::arity;
 use crate::elements::{NAME, OTHERWISE};
 use crate::error::SqlError;
 use crate::wording::{
@@ -96,6 +99,9 @@ fn wrong_arguments(text: &str) -> Option<SqlError> {
         let why = lines.next().unwrap_or_default();
         return Some(SqlError::invalid(why).maybe_hint(lines.next().filter(|hint| !hint.is_empty())));
     }
+    if let Some(error) = wrong_number(text) {
+        return Some(error);
+    }
     // The types of lists have quotes in them.
     if let Some(call) = between(text, "given name and argument types '", "'. ") {
         return Some(wrong_types(call.split('(').next().unwrap_or(call), call));
@@ -110,6 +116,17 @@ fn wrong_arguments(text: &str) -> Option<SqlError> {
     let name = between(text, "to satisfy a call to '", "' function: coercion from ")?;
     let types = between(text, "' function: coercion from ", " to the signature")?;
     Some(wrong_types(name, &format!("{name}({types})")))
+}
+
+/// A call with more or fewer arguments than it takes, of a function that counts them itself.
+fn wrong_number(text: &str) -> Option<SqlError> {
+    let (before, rest) = text.split_once(" function requires ")?;
+    let (wanted, rest) = rest.split_once(" argument")?;
+    let (_, given) = rest.split_once(", got ")?;
+    let given = given.split(|c: char| !c.is_ascii_digit()).next()?;
+    let name = before.rsplit(' ').next()?;
+    let wanted = BTreeSet::from([wanted.parse().ok()?]);
+    Some(SqlError::invalid(arity::said(name, &wanted, given.parse().ok()?)))
 }
 
 /// Aggregates in WHERE, and an order of DISTINCT rows by what is not selected.
