@@ -198,6 +198,20 @@ fn uploaded_gradients_are_named_and_what_lacks_them_needs_an_upload() {
     }
 }
 
+#[test]
+fn a_kind_that_nothing_has_is_told_from_those_that_are_stored() {
+    let store = TestStore::with(&[("pool", 2), ("val", 2)]);
+    let vectors = present(&Numbers(4).vectors(2, 6));
+    store.features(&[Feature::new("pool", "grad-sgd", 0, vectors)], None);
+    let of = |kind: &str| error(&store, &with(|s| s.pool_kind = Some(kind.to_owned())));
+    let said = of("colours");
+    let has =
+        "dataset `pool` has no `colours` feature; it has grad-sgd; an ingest computes the kinds grad-adam, ";
+    let others = "residual, and vectors of any other are uploaded (docs/server.md, Uploads)";
+    assert!(said.starts_with(has) && said.ends_with(others), "{said}");
+    assert_eq!(of("grad-sdg"), "there is no feature kind \"grad-sdg\"; did you mean \"grad-sgd\"?");
+}
+
 /// Dataset, run and kind of the ingests that an error names.
 fn ingests(store: &TestStore, spec: &InfluenceSpec) -> Vec<[String; 3]> {
     let error = Prepared::new(&store.snapshot(), spec).err().unwrap();

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use glob::{Pattern, PatternError};
-use gstore_core::Kind;
+use gstore_core::{Kind, Remedy};
 use gstore_store::{
     CheckpointId, CoverageState, DatasetPart, Family, FeaturePart, Granularity, LookupError, RunCheckpoint,
     RunPart, Snapshot,
@@ -220,8 +220,9 @@ fn missing_kind(
     let kind = computable(snapshot, needed, spec, run);
     let stored = || snapshot.features().iter().map(|f| f.desc.kind.name.as_str());
     let is_uploaded = |kind: &str| !Kind::names_computed(kind);
-    if is_uploaded(kind) && !stored().any(|known| known == kind) {
-        let known: BTreeSet<&str> = Kind::ALL.iter().map(|kind| kind.name()).chain(stored()).collect();
+    let is_unknown = is_uploaded(kind) && !stored().any(|known| known == kind);
+    let known: BTreeSet<&str> = Kind::ALL.iter().map(|kind| kind.name()).chain(stored()).collect();
+    if is_unknown && gstore_store::nearest(kind, known.iter().copied()).is_some() {
         return QueryError::unknown("feature kind", kind, known);
     }
     let kinds = |granularity: Granularity| -> BTreeSet<&str> {
@@ -239,6 +240,11 @@ fn missing_kind(
         && has.iter().all(|kind| is_uploaded(kind));
     let compute = |which: &str| match (is_uploaded(kind), granularity) {
         (false, _) => format!("compute {which}"),
+        (true, _) if is_unknown => format!(
+            "{} computes the kinds {}, and vectors of any other are uploaded (docs/server.md, Uploads)",
+            Remedy::Ingest,
+            Kind::names()
+        ),
         (true, Granularity::Sample) => {
             "an upload of vectors of that kind makes one (docs/server.md, Uploads)".to_owned()
         }
