@@ -175,9 +175,10 @@ impl Place {
     }
 
     /// An ingest of a data file, or of the registered samples, with the demo's model and
-    /// checkpoints at a small dimension.
+    /// checkpoints, of gradients at a small dimension.
     pub fn ingest(&self, dataset: &str, data: Option<&Path>, features: &str) -> binary::Finished {
-        let line = format!("ingest --dataset {dataset} --features {features} --dim 256");
+        let dim = if features.contains("grad") { " --dim 256" } else { "" };
+        let line = format!("ingest --dataset {dataset} --features {features}{dim}");
         let mut command = self.with_model(&line);
         command.arg("--checkpoints").arg(world::demo().join("warmup/checkpoint-*"));
         if let Some(data) = data {

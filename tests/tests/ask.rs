@@ -487,8 +487,7 @@ fn each_feature_is_asked_with_its_own_tokenizer() {
     let place = place("embed-mean", "embed-mean");
     // The run is there already.
     world::other_tokenizer(&place.path("tokenizer"));
-    let line =
-        "ingest --dataset other --data pool.jsonl --features embed-mean --dim 256 --tokenizer tokenizer";
+    let line = "ingest --dataset other --data pool.jsonl --features embed-mean --tokenizer tokenizer";
     binary::ok(place.with_model(line).arg("--checkpoints").arg(world::demo().join("warmup/checkpoint-*")));
     for pool in ["pool", "other"] {
         let ask = ["ask", "--pool", pool, "--prompt", PROMPT, "--completion", ANSWER];

@@ -42,9 +42,9 @@ impl World {
 
     fn ingest_with(&self, dataset: &str, features: &str, model: &Path, checkpoint: &Path) -> Command {
         let mut command = self.gstore();
+        let dim = if features.contains("grad") { " --dim 128" } else { "" };
         command.args(
-            format!("ingest --dataset {dataset} --features {features} --dim 128 --run warmup --model")
-                .split(' '),
+            format!("ingest --dataset {dataset} --features {features}{dim} --run warmup --model").split(' '),
         );
         command.arg(model).arg("--checkpoints").arg(checkpoint);
         command

@@ -142,6 +142,8 @@ fn a_config_file_and_a_dry_run() {
     assert_eq!(fs_err::read(world.path("store/CURRENT")).expect("a store"), before);
     bare(&["ingest"]);
     assert!(world.ok(&["ls"]).contains("loss@checkpoint-"));
+    // The dimension is for those ingests that project.
+    bare(&["ingest", "--features", "loss"]);
 }
 
 #[test]

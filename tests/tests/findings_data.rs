@@ -24,7 +24,8 @@ pub fn scored() -> Place {
 /// An ingest with the demo's model and one of its checkpoints.
 pub fn ingest(place: &Place, args: &[&str], features: &str) -> Finished {
     let checkpoint = world::demo_adapter(0);
-    let mut command = place.with_model("ingest --dim 64 --run warmup");
+    let dim = if features.contains("grad") { " --dim 64" } else { "" };
+    let mut command = place.with_model(&format!("ingest{dim} --run warmup"));
     binary::run(command.args(["--features", features]).args(args).arg("--checkpoints").arg(checkpoint))
 }
 

@@ -200,8 +200,7 @@ fn the_page_has_every_key_and_no_other() {
     check("run --dry-run", &place.json(&["run", "p.toml", "--dry-run", "--json"]));
     check("run", &place.json(&["run", "p.toml", "--json"]));
 
-    let mut shard =
-        place.with_model("ingest --dataset pool --features loss --dim 256 --shard 1/1 --out shard");
+    let mut shard = place.with_model("ingest --dataset pool --features loss --shard 1/1 --out shard");
     binary::ok(shard.arg("--checkpoints").arg(world::demo().join("warmup/checkpoint-*")));
     check("attach", &place.json(&["attach", "shard", "--json"]));
 

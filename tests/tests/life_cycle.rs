@@ -333,7 +333,7 @@ fn deleted_and_purged_samples_do_not_come_back_with_the_same_command() {
     );
 
     // With an ingest too, and in what it says beforehand.
-    let line = "ingest --dataset pool --data pool.jsonl --features loss --dim 256 --dry-run";
+    let line = "ingest --dataset pool --data pool.jsonl --features loss --dry-run";
     let dry = gstore_tests::binary::run(&mut place.with_model(line));
     dry.says(0, &["0 samples to add, 3 there already", "2 deleted before to leave out"]);
     let said = ingest(&place, "pool", Some("pool.jsonl"), "loss");

@@ -375,6 +375,11 @@ fn what_a_model_cannot_do_is_said_before_any_work() {
         arguments.extend(&more);
         assert_eq!(binary::run(&mut ingest(&store, "pool", &data, &arguments)).code, 2, "{more:?}");
     }
+    for more in [["--projection", "sjlt"], ["--dim", "8"], ["--module-dim", "8"], ["--seed", "1"]] {
+        let arguments = [&["--features", "loss,embed-mean"][..], &more].concat();
+        let says = format!("{} has no effect: no kind in --features is a gradient", more[0]);
+        binary::run(&mut ingest(&store, "pool", &data, &arguments)).says(2, &[&says]);
+    }
 }
 
 #[test]
