@@ -15,7 +15,7 @@ use arrow_ipc::reader::{FileDecoder, read_footer_length};
 use arrow_ipc::{Block, convert::fb_to_schema, root_as_footer};
 use arrow_schema::Fields;
 
-use super::rows::{BatchReader, BatchRows, caught, check};
+use super::rows::{BatchReader, BatchRows, caught, check, unopened};
 use super::{DataError, DataFile, unpack};
 
 /// Length of the index and the magic word.
@@ -35,7 +35,8 @@ impl BlockReader {
     pub(super) fn rows(path: Arc<Path>, file: &DataFile) -> Result<BatchRows<Self>, DataError> {
         let file_bytes = fs_err::metadata(file.path())?.len();
         let input = unpack::seekable(file)?;
-        let opened = caught(|| Self::open(input, file_bytes)).map_err(damaged);
+        let opened = caught(|| Self::open(input, file_bytes));
+        let opened = opened.map_err(|message| unopened("an Arrow file", &message));
         BatchRows::new(path, opened.and_then(|reader| check(&reader.fields).map(|()| reader)))
     }
 
@@ -80,7 +81,8 @@ impl BlockReader {
 
 impl BatchReader for BlockReader {
     fn next_batch(&mut self, _: u64) -> Result<Option<RecordBatch>, String> {
-        caught(|| self.batch()).map_err(damaged)
+        caught(|| self.batch())
+            .map_err(|message| format!("damaged: {message}; copy or download the file again"))
     }
 
     /// The share of the blocks stands for the share of the bytes.
@@ -102,11 +104,4 @@ fn read_at(file: &mut File, file_length: u64, start: u64, length: u64) -> Result
 
 fn text(error: impl std::fmt::Display) -> String {
     error.to_string()
-}
-
-fn damaged(message: String) -> String {
-    format!(
-        "not an Arrow file, or damaged: {message}; if it was copied or downloaded, do that again: what a \
-         reader needs first is at its end"
-    )
 }

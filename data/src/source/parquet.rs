@@ -13,7 +13,7 @@ use parquet::arrow::arrow_reader::{
 use parquet::basic::Type;
 use parquet::errors::ParquetError;
 
-use super::rows::{BatchReader, BatchRows, caught, check};
+use super::rows::{BatchReader, BatchRows, caught, check, unopened};
 use super::{DataError, DataFile, unpack};
 
 /// Bytes of rows that a batch holds, about.
@@ -31,7 +31,7 @@ impl ParquetReader {
     pub(super) fn rows(path: Arc<Path>, file: &DataFile) -> Result<BatchRows<Self>, DataError> {
         let file_bytes = fs_err::metadata(file.path())?.len();
         let input = unpack::seekable(file)?;
-        let opened = caught(|| open(input)).map_err(|message| format!("not Parquet, or damaged: {message}"));
+        let opened = caught(|| open(input)).map_err(|message| unopened("Parquet", &message));
         let checked = opened.and_then(|(batches, total_rows)| {
             check(batches.schema().fields())?;
             Ok(Self { batches, total_rows, file_bytes })
@@ -59,11 +59,7 @@ impl BatchReader for ParquetReader {
 
 fn open(file: File) -> Result<(ParquetRecordBatchReader, u64), String> {
     let metadata = ArrowReaderMetadata::load(&file, ArrowReaderOptions::new()).and_then(in_microseconds);
-    let metadata = metadata.map_err(|error| {
-        format!(
-            "{error}; if it was copied or downloaded, do that again: what a reader needs first is at its end"
-        )
-    })?;
+    let metadata = metadata.map_err(|error| error.to_string())?;
     let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(file, metadata);
     let groups = builder.metadata().row_groups();
     let rows: u64 = groups.iter().filter_map(|group| u64::try_from(group.num_rows()).ok()).sum();

@@ -141,6 +141,14 @@ fn unfit_error(place: Place, unfit: UnsupportedValue) -> DataError {
     DataError::Value { place, column, message: unfit.message }
 }
 
+/// Why a file cannot be opened that is of a format whose index stands at its end.
+pub(super) fn unopened(what: &str, message: &str) -> String {
+    format!(
+        "not {what}, or damaged or cut off at its end, which is read first: {message}; copy or download the file \
+         again"
+    )
+}
+
 /// A call into a library that panics on some invalid files; after a panic nothing of it is used again.
 pub(super) fn caught<T>(f: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
     gstore_store::caught(f).unwrap_or_else(|| Err("its parts do not fit together".to_owned()))

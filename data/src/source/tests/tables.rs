@@ -288,6 +288,15 @@ fn cut_files_are_refused_wherever_the_cut_is() {
             assert!(message.contains(name), "{keep}: {message}");
         }
     }
+    for (name, bytes, what) in [
+        ("b.feather", file_of(&[numbers(9)]), "an Arrow file"),
+        ("c.parquet", parquet_of(&numbers(9), 9), "Parquet"),
+    ] {
+        let message = refusal(&dir.put(name, &bytes[..bytes.len() - 8]));
+        let says = format!("{name}: not {what}, or damaged or cut off at its end, which is read first: ");
+        assert!(message.contains(&says), "{message}");
+        assert!(message.ends_with("; copy or download the file again"), "{message}");
+    }
 }
 
 #[test]
