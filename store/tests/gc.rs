@@ -133,6 +133,28 @@ fn what_nothing_needs_goes_and_what_is_not_ours_stays() {
 }
 
 #[test]
+fn unfinished_files_go_unless_one_may_have_what_is_missing() {
+    let (dir, path, store) = placed(worn);
+    let u = Uuid::new_v4();
+    let names = ["samples/1/U.parquet.new", "artifacts/U.bin.new", "indexes/U.sketch.new"];
+    let names = names.map(|name| name.replace('U', &u.to_string()));
+    let samples = path.join("samples/1");
+    let (needed, aside) = (samples.join(files(&samples).remove(0)), dir.path().join("aside"));
+    fs_err::rename(&needed, &aside).unwrap();
+    put(&path, &names);
+    let report = store.collect(gc(10)).unwrap();
+    assert_eq!(report.swept.unfinished, [names[0].clone()]);
+    assert_eq!(report.swept.removed[&FileKind::Leftovers].files, 2, "{report:?}");
+    assert!(report.swept.files() == 2 && report.swept.strangers.is_empty(), "{report:?}");
+    assert!(path.join(&names[0]).exists());
+    fs_err::rename(&aside, &needed).unwrap();
+    let report = store.collect(gc(10)).unwrap();
+    assert_eq!((report.swept.unfinished.len(), report.swept.files()), (0, 1), "{report:?}");
+    assert!(!path.join(&names[0]).exists());
+    assert_clean(&store);
+}
+
+#[test]
 fn gc_and_verify_agree_on_what_is_ours() {
     let (_dir, path, store) = placed(worn);
     let mut left = leave(&path);

@@ -1,5 +1,7 @@
 //! Promise: a store's content is listed for people and programs, and what tidying it saves is known before.
 
+use std::path::Path;
+
 use gstore_tests::binary::{self, Finished};
 use gstore_tests::place::Place;
 use serde_json::Value;
@@ -84,6 +86,29 @@ fn commands_that_are_proposed_run_as_they_stand() {
     // The environment is still there for the next command.
     let told = binary::run(place.bare(&words).env("GSTORE_STORE", place.path("store")));
     assert!(text(&told).contains("`gstore revert --to 5`"));
+}
+
+#[test]
+fn unfinished_files_that_gc_leaves_are_named() {
+    let place = place();
+    let samples = place.path("store/samples");
+    let first = |folder: &Path| {
+        fs_err::read_dir(folder).expect("listed").next().expect("one").expect("an entry").path()
+    };
+    let folder = first(&samples);
+    let unfinished = folder.join("67e55044-10b1-426f-9247-bb680e5fe0c8.parquet.new");
+    let needed = first(&folder);
+    fs_err::rename(&needed, place.path("aside")).expect("moved");
+    fs_err::write(&unfinished, "half of it").expect("written");
+    let said = place.ok(&["gc"]);
+    let ways = format!("`gstore verify{}` lists what is missing", place.at_store());
+    for words in ["1 unfinished file stays: samples/", "bb680e5fe0c8.parquet.new\n", &ways] {
+        assert!(said.contains(words), "no {words:?} in {said}");
+    }
+    fs_err::rename(place.path("aside"), &needed).expect("moved back");
+    let said = place.ok(&["gc"]);
+    assert!(said.contains("leftovers of work that was cut short: 1 file"), "{said}");
+    assert!(!unfinished.exists() && !said.contains("unfinished"), "{said}");
 }
 
 #[test]

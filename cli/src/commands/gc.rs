@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use gstore::UPLOAD;
-use gstore_core::{first_of, many, many_of};
+use gstore_core::{Remedy, first_of, many, many_of};
 use gstore_store::{GcOptions, GcReport, KeptBecause};
 use indicatif::HumanBytes;
 
@@ -67,6 +67,15 @@ fn print(report: &GcReport) -> Result<()> {
     if strangers > 0 {
         let stay = many_of(strangers, "file is not gstore's and stays", "files are not gstore's and stay");
         out!("{stay}: {}", first_of(&swept.strangers, 5));
+    }
+    let unfinished = swept.unfinished.len() as u64 + swept.more_unfinished;
+    if unfinished > 0 {
+        let stay = many_of(unfinished, "unfinished file stays", "unfinished files stay");
+        out!(
+            "{stay}: {}\n  a file of the same kind is missing, and its content may be there; {} lists what is missing",
+            first_of(&swept.unfinished, 5),
+            Remedy::Verify
+        );
     }
     let (would, freed) = if report.dry_run { ("would go", "to free") } else { ("went", "freed") };
     out!(

@@ -45,10 +45,15 @@ pub struct Swept {
     pub strangers: Vec<String>,
     /// How many more there are.
     pub more_strangers: u64,
+    /// Unfinished files that stay, since a needed file of their kind is missing and one of them may have its
+    /// content: at most `STRANGERS` of them.
+    pub unfinished: Vec<String>,
+    /// How many more there are.
+    pub more_unfinished: u64,
 }
 
 impl Swept {
-    /// The most foreign files that are listed by name.
+    /// The most foreign files, and the most unfinished ones, that are listed by name.
     pub(crate) const STRANGERS: usize = 1000;
 
     /// Files removed.
@@ -62,16 +67,23 @@ impl Swept {
     }
 
     pub(super) fn stranger(&mut self, name: String) {
-        if self.strangers.len() < Self::STRANGERS {
-            self.strangers.push(name);
-        } else {
-            self.more_strangers += 1;
-        }
+        list(&mut self.strangers, &mut self.more_strangers, name);
+    }
+
+    pub(super) fn unfinished(&mut self, name: String) {
+        list(&mut self.unfinished, &mut self.more_unfinished, name);
     }
 
     pub(super) fn count(&mut self, kind: FileKind, bytes: u64) {
         let removed = self.removed.entry(kind).or_default();
         removed.files += 1;
         removed.bytes += bytes;
+    }
+}
+
+fn list(names: &mut Vec<String>, more: &mut u64, name: String) {
+    match names.len() < Swept::STRANGERS {
+        true => names.push(name),
+        false => *more += 1,
     }
 }

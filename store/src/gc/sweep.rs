@@ -6,7 +6,7 @@
 //! - every state between two removals is one that a crash may leave: only files go that no kept snapshot
 //!   needs
 //! - while a needed data file is missing, unfinished files of its kind stay: a repair that was cut short may
-//!   have left its content under such a name
+//!   have left its content under such a name; they are reported
 
 use super::needed::NeededFiles;
 use super::report::Swept;
@@ -148,7 +148,11 @@ impl Sweeper<'_> {
                         if complete.is_none() {
                             complete = Some(self.is_complete(top, kind, ending)?);
                         }
-                        (complete == Some(true)).then_some(FileKind::Leftovers)
+                        let goes = complete == Some(true);
+                        if !goes {
+                            self.swept.unfinished(name.clone());
+                        }
+                        goes.then_some(FileKind::Leftovers)
                     }
                     Some(uuid) => (!self.needed.has_data(&(kind, number, uuid))).then_some(kind),
                 };
@@ -195,7 +199,8 @@ impl Sweeper<'_> {
                         && (segments.contains(&uuid)
                             || self.needed.has_data(&(kind, 0, uuid))
                             || self.needed.mentions(uuid)) => {}
-                Some(_) if unfinished && !complete => {}
+                Some(_) if unfinished && !complete => self.swept.unfinished(name),
+                Some(_) if unfinished => removed |= self.remove(FileKind::Leftovers, &name)?,
                 Some(_) => removed |= self.remove(kind, &name)?,
             }
         }
