@@ -3,6 +3,7 @@
 //! - `list_string_agg(list, between)` of nothing but NULLs is NULL, as `string_agg` of such rows is
 //! - `to_char(time, format)` of one time by the formats of a column: the engine takes the first of them for
 //!   all rows
+//! - the offset and the zone of times without one, which the engine does not write
 //! - spans of time that are too long for the engine are an error, where it writes `<invalid>`
 
 use std::sync::Arc;
@@ -10,6 +11,8 @@ use std::sync::Arc;
 use crate::error::FunctionError;
 use crate::forward::from_engine;
 use crate::spelled::item;
+use crate::strptime;
+use crate::times::is_time;
 use arrow_array::cast::AsArray;
 use arrow_array::types::Int64Type;
 use arrow_array::{Array, ArrayRef, BooleanArray, GenericListArray, OffsetSizeTrait};
@@ -47,6 +50,12 @@ impl ScalarUDFImpl for FormatFunction {
     fn invoke_with_args(&self, mut args: ScalarFunctionArgs) -> DfResult<ColumnarValue> {
         if let [time @ ColumnarValue::Scalar(_), ColumnarValue::Array(_)] = args.args.as_mut_slice() {
             *time = ColumnarValue::Array(time.to_array(args.number_rows)?);
+        }
+        if let [time, ColumnarValue::Scalar(format)] = args.args.as_mut_slice()
+            && is_time(&time.data_type())
+            && let Some(written) = format.try_as_str().flatten()
+        {
+            *format = ScalarValue::from(strptime::of_type(written, &time.data_type()));
         }
         if let Some(values) = args.args.first().filter(|values| may_be_too_long(&values.data_type())) {
             check(&values.to_array(1)?)?;

@@ -99,7 +99,7 @@ pub use rewrites::TypedPlans;
 pub use sides::CastSides;
 pub use signatures::own as own_arguments;
 pub use slices::TextSlices;
-pub use strptime::engine_format;
+pub use strptime::{engine_format, has_zone};
 pub use times::{full_time, read as read_times};
 pub use types::name as type_name;
 pub use unnested::{KEPT, with_plain_columns, without_unnested_keys};

@@ -4,6 +4,8 @@
 //! A part that a format leaves out is that of 1900-01-01 00:00. The engine's `to_timestamp` does not read a
 //! text without a year, month or day, and drops minutes and seconds without an hour.
 
+mod formats;
+
 use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
@@ -12,7 +14,7 @@ use arrow_array::types::TimestampNanosecondType;
 use arrow_array::{Array, ArrayRef, TimestampNanosecondArray};
 use arrow_schema::{DataType, TimeUnit};
 use chrono::Weekday;
-use chrono::format::{Fixed, Item, Numeric, ParseResult, Parsed, StrftimeItems, parse_and_remainder};
+use chrono::format::{Fixed, Item, Numeric, ParseResult, Parsed};
 use datafusion::common::utils::take_function_args;
 use datafusion::error::Result as DfResult;
 use datafusion::functions::utils::make_scalar_function;
@@ -20,6 +22,9 @@ use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDF, Sca
 use datafusion::scalar::ScalarValue;
 use gstore_core::shortened;
 
+use self::formats::FormatPart;
+pub(crate) use self::formats::of_type;
+pub use self::formats::{engine_format, has_zone};
 use super::spelled::item;
 use super::times::{SAID, zone_name};
 use super::types::is_text;
@@ -34,36 +39,6 @@ const ZONE: &str = " %Z";
 
 pub(super) fn function() -> ScalarUDF {
     ScalarUDF::from(ReadTime)
-}
-
-/// A format in the letters of the engine, to read a time by it or to write one.
-pub fn engine_format(format: &str, is_read: bool) -> String {
-    let mut written = String::with_capacity(format.len() + 8);
-    let mut signs = format.chars();
-    while let Some(sign) = signs.next() {
-        if sign != '%' {
-            written.push(sign);
-            continue;
-        }
-        match signs.next() {
-            Some('c') => written.push_str("%Y-%m-%d %H:%M:%S"),
-            Some('x') => written.push_str("%Y-%m-%d"),
-            Some('X') => written.push_str("%H:%M:%S"),
-            // With the point before it, as the engine reads fewer digits than all of them.
-            Some('f' | 'g' | 'n') if is_read && written.ends_with('.') => {
-                written.truncate(written.len() - 1);
-                written.push_str("%.f");
-            }
-            Some('f') => written.push_str("%6f"),
-            Some('g') => written.push_str("%3f"),
-            Some('n') => written.push_str("%9f"),
-            other => {
-                written.push('%');
-                written.extend(other);
-            }
-        }
-    }
-    written
 }
 
 #[derive(Debug, PartialEq, Eq, Hash)]
@@ -135,7 +110,7 @@ fn times(texts: &ArrayRef, formats: &[TimeFormat]) -> DfResult<ArrayRef> {
 struct TimeFormat {
     /// As the statement has it.
     written: String,
-    parts: Vec<Item<'static>>,
+    parts: Vec<FormatPart>,
     /// Whether the name of a zone stands behind the parts.
     has_zone: bool,
 }
@@ -153,10 +128,11 @@ impl TimeFormat {
     }
 
     fn of(written: &str) -> Result<Self, FunctionError> {
-        let read = engine_format(written.trim(), true);
-        let before = read.strip_suffix(ZONE);
-        let parts = StrftimeItems::new(before.unwrap_or(&read)).parse_to_owned().ok();
-        let parts = parts.filter(|parts| !parts.contains(&Item::Fixed(Fixed::TimezoneName)));
+        let format = written.trim();
+        let before = format.strip_suffix(ZONE);
+        let is_name =
+            |part: &FormatPart| matches!(part, FormatPart::Engine(Item::Fixed(Fixed::TimezoneName)));
+        let parts = FormatPart::all(before.unwrap_or(format)).filter(|parts| !parts.iter().any(is_name));
         let parts = parts.ok_or_else(|| {
             let why = format!("'{}' is not a format of a time", shortened(written, SAID));
             let hint = "a format is '%Y-%m-%d %H:%M:%S', for example; %% is a percent sign, and %Z comes at \
@@ -178,7 +154,7 @@ impl TimeFormat {
         let mut read = ReadParts::default();
         let mut rest = clock;
         for part in &self.parts {
-            rest = parse_and_remainder(read.of(part), rest, std::iter::once(part)).ok()?;
+            rest = part.read(read.of(part), rest)?;
         }
         // A minute has no second 60 here.
         if !rest.is_empty() || read.time.second() == Some(60) {
@@ -210,11 +186,12 @@ struct ReadParts {
 
 impl ReadParts {
     /// Where a part of a format goes.
-    fn of(&mut self, part: &Item<'_>) -> &mut Parsed {
+    fn of(&mut self, part: &FormatPart) -> &mut Parsed {
         use Numeric::{
             Hour, Hour12, IsoWeek, IsoYear, NumDaysFromSun, WeekFromMon, WeekFromSun, WeekdayFromMon,
         };
-        match part {
+        let FormatPart::Engine(item) = part else { return &mut self.time };
+        match item {
             Item::Numeric(Hour | Hour12, _) => &mut self.hour,
             Item::Numeric(
                 IsoYear | IsoWeek | WeekFromSun | WeekFromMon | NumDaysFromSun | WeekdayFromMon,
@@ -331,6 +308,16 @@ mod tests {
             ("05 1", "%V %u", "1900-01-29T00:00:00"),
             (" 2024-05-29 10:46:11 ", "%c", "2024-05-29T10:46:11"),
             ("2024-05-06 10:00:00 +02:00", "%Y-%m-%d %H:%M:%S %z", "2024-05-06T08:00:00"),
+            ("10:00+02", "%H:%M%z", "1900-01-01T08:00:00"),
+            ("10:00 -0230", "%H:%M %z", "1900-01-01T12:30:00"),
+            ("10:00 -02:30:15 2024", "%H:%M %z %Y", "2024-01-01T12:30:15"),
+            ("10 +02:99", "%H %z", "1900-01-01T06:21:00"),
+            ("+02", "%z", "1899-12-31T22:00:00"),
+            ("12:00:01.5", "%H:%M:%S.%f", "1900-01-01T12:00:01.500"),
+            ("12 25", "%H %f", "1900-01-01T12:00:00.250"),
+            ("12,01", "%H,%g", "1900-01-01T12:00:00.010"),
+            ("12345607", "%f%S", "1900-01-01T00:00:07.123456"),
+            ("12:00:01.123456789", "%H:%M:%S.%n", "1900-01-01T12:00:01.123456789"),
             ("2024-05-06 10:00:00 europe/berlin", "%Y-%m-%d %H:%M:%S %Z", "2024-05-06T08:00:00"),
             ("1717000000", "%s", "2024-05-29T16:26:40"),
             ("1717000000.25", "%s.%f", "2024-05-29T16:26:40.250"),
@@ -350,7 +337,18 @@ mod tests {
             ("2024-02-30", "%x", "'2024-02-30' using format '%x' is not a time"),
             ("10:00 Nowhere/Else", "%H:%M %Z", "is not a time"),
             ("1500", "%Y", "'1500' is beyond what a TIMESTAMP reaches"),
+            ("10:00:01", "%H:%M:%S.%f", "is not a time"),
+            ("10:00:01.", "%H:%M:%S.%f", "is not a time"),
+            ("10:00:01.1234567", "%H:%M:%S.%f", "is not a time"),
+            ("10:00:01.1234", "%H:%M:%S.%g", "is not a time"),
+            ("10 +2", "%H %z", "is not a time"),
+            ("10 +02:", "%H %z", "is not a time"),
+            ("10 +023", "%H %z", "is not a time"),
+            ("10 +0200:15", "%H %z", "is not a time"),
+            ("10 02", "%H %z", "is not a time"),
+            ("10 Z", "%H %z", "is not a time"),
             ("1", "%Q", "'%Q' is not a format of a time"),
+            ("1", "%", "'%' is not a format of a time"),
             ("1", "%Z %Y", "'%Z %Y' is not a format of a time"),
         ] {
             let error = read(text, format).unwrap_err();

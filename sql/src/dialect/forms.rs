@@ -77,6 +77,7 @@ pub(super) fn written(name: &str, args: &[Expr]) -> Option<Expr> {
         }
         ("if", [condition, then, other]) => Some(case(condition.clone(), then.clone(), Some(other.clone()))),
         ("strftime", [left, right]) => formats::strftime(left, right),
+        ("strptime", [of, format]) => formats::strptime(of, format),
         ("dayname", [time]) => Some(call("to_char", vec![time.clone(), text("%A")])),
         ("monthname", [time]) => Some(call("to_char", vec![time.clone(), text("%B")])),
         ("regexp_split_to_array" | "string_split_regex" | "str_split_regex", [of, pattern]) => {
