@@ -30,6 +30,7 @@ pub(super) fn renamed(function: &mut Function) -> Option<Expr> {
         _ => return None,
     };
     let lower = name.value.to_ascii_lowercase();
+    quantiles::order(function, &lower);
     if let Some(other) = quantiles::written(function, &lower) {
         return Some(other);
     }
@@ -132,6 +133,13 @@ fn aggregate<'a>(function: &mut Function, known: &'a str) -> Option<&'a str> {
         // The engine has these two in windows from the first row on only.
         "bool_or" if function.over.is_some() => "max",
         "bool_and" if function.over.is_some() => "min",
+        // By its own values, which is how it chooses without an order.
+        "mode" if is_ordered(function) => {
+            if let FunctionArguments::List(list) = &mut function.args {
+                list.clauses.clear();
+            }
+            known
+        }
         "string_agg" => {
             if let FunctionArguments::List(list) = &mut function.args
                 && list.args.len() == 1
@@ -146,15 +154,30 @@ fn aggregate<'a>(function: &mut Function, known: &'a str) -> Option<&'a str> {
 
 /// The error about an order of rows in a function that takes the value of one of them by itself.
 pub(super) fn not_ordered(function: &Function) -> Option<SqlError> {
-    let name = function.name.0.last()?.as_ident()?;
-    let key = match name.value.to_ascii_lowercase().as_str() {
-        "max_by" | "arg_max" | "argmax" => "y DESC",
-        "min_by" | "arg_min" | "argmin" => "y",
+    let name = function.name.0.last()?.as_ident().filter(|_| is_ordered(function))?;
+    let (takes, hint) = match name.value.to_ascii_lowercase().as_str() {
+        "max_by" | "arg_max" | "argmax" => (SMALLEST_OF_BEST, BY_LARGEST),
+        "min_by" | "arg_min" | "argmin" => (SMALLEST_OF_BEST, BY_SMALLEST),
+        "mode" if !is_by_value(function) => (SMALLEST_OF_FREQUENT, BY_COUNT),
         _ => return None,
     };
-    let why = format!("{}() takes no ORDER BY: of rows with the same y it takes the smallest x", name.value);
-    let error = SqlError::invalid(why).at_name(name);
-    is_ordered(function).then(|| error.hint(format!("write first(x ORDER BY {key}, z) to choose by z")))
+    let error = SqlError::invalid(format!("{}() takes no ORDER BY: {takes}", name.value));
+    Some(error.at_name(name).hint(hint))
+}
+
+const SMALLEST_OF_BEST: &str = "of rows with the same y it takes the smallest x";
+const BY_LARGEST: &str = "write first(x ORDER BY y DESC, z) to choose by z";
+const BY_SMALLEST: &str = "write first(x ORDER BY y, z) to choose by z";
+const SMALLEST_OF_FREQUENT: &str = "of values that are equally frequent it takes the smallest";
+const BY_COUNT: &str = "write SELECT first(x ORDER BY n DESC, y) FROM (SELECT x, count(*) AS n, min(y) AS y FROM t WHERE x IS NOT NULL GROUP BY x) \
+    for mode(x ORDER BY y)";
+
+/// Whether `mode(x ORDER BY x)` is what it is without the order: the smallest of equally frequent values.
+fn is_by_value(function: &Function) -> bool {
+    let FunctionArguments::List(list) = &function.args else { return false };
+    let [FunctionArgumentClause::OrderBy(keys)] = list.clauses.as_slice() else { return false };
+    let is_value = |key: &Expr| exprs::plain_args(function).is_some_and(|args| args == [key]);
+    keys.first().is_some_and(|key| key.options.asc != Some(false) && is_value(&key.expr))
 }
 
 /// The error about WITHIN GROUP behind a function that takes what is in it as arguments.

@@ -1,11 +1,12 @@
 //! Quantiles of several shares, and those that are one of the values: `quantile_cont(x, [0.25, 0.5])`,
-//! `quantile_disc(x, 0.5)`.
+//! `quantile_disc(x, 0.5)`, also with an order, `quantile_cont(x, 0.25 ORDER BY x DESC)`.
 //!
 //! The engine takes one share in a call. It has no quantile that is one of the values: that is an element of
 //! their sorted list.
 
 use datafusion::sql::sqlparser::ast::{
     Array, BinaryOperator, Expr, Function, FunctionArgumentClause, FunctionArguments, Ident, ObjectName,
+    OrderByExpr,
 };
 
 use super::{known, plain_args, renamed, set_args};
@@ -14,6 +15,30 @@ use crate::expanded::number_of;
 
 /// Most digits of a share behind its point: so many times the number of rows is a whole number of 64 bits.
 const DIGITS: usize = 9;
+
+/// Puts the order of `quantile_cont(x, 0.25 ORDER BY y DESC)` behind the call, by the name of its function
+/// in lower case.
+///
+/// By a single descending key, whatever it is, DuckDB counts the share from the largest value on. A key next
+/// to a share alone is what the quantile is of. Any other order changes nothing, and in a window none does.
+pub(super) fn order(function: &mut Function, name: &str) {
+    if !matches!(name, "quantile_cont" | "quantile_disc") {
+        return;
+    }
+    let Some(args) = plain_args(function) else { return };
+    let FunctionArguments::List(list) = &mut function.args else { return };
+    let is_order = |clause: &FunctionArgumentClause| matches!(clause, FunctionArgumentClause::OrderBy(_));
+    let Some(at) = list.clauses.iter().position(is_order) else { return };
+    let FunctionArgumentClause::OrderBy(keys) = list.clauses.remove(at) else { return };
+    let ([key], None) = (keys.as_slice(), &function.over) else { return };
+    let (of, share) = match args.as_slice() {
+        [share] => (&key.expr, share),
+        [of, share] if key.options.asc == Some(false) => (of, share),
+        _ => return,
+    };
+    function.within_group = vec![OrderByExpr { expr: of.clone(), ..key.clone() }];
+    set_args(function, vec![share.clone()]);
+}
 
 /// What takes the place of such a call, by the name of its function in lower case.
 pub(super) fn written(function: &Function, name: &str) -> Option<Expr> {
@@ -126,8 +151,32 @@ mod tests {
         ] {
             assert_eq!(expression(sql), expected);
         }
-        for sql in ["quantile_disc(x, 1.5)", "quantile_disc(x, y)", "quantile_disc(x, 0.5 ORDER BY y)"] {
+        for sql in ["quantile_disc(x, 1.5)", "quantile_disc(x, y)", "percentile_disc(x, 0.5 ORDER BY y)"] {
             assert_eq!(expression(sql), sql);
+        }
+    }
+
+    #[test]
+    fn a_descending_order_counts_from_the_largest_value() {
+        for (sql, expected) in [
+            ("quantile_cont(x, 0.25 ORDER BY y)", "quantile_cont(x, 0.25)"),
+            ("quantile_cont(x, 0.25 ORDER BY x DESC, y)", "quantile_cont(x, 0.25)"),
+            ("quantile_cont(x, 0.25 ORDER BY x DESC) OVER ()", "quantile_cont(x, 0.25) OVER ()"),
+            (
+                "quantile_cont(DISTINCT x, 0.25 ORDER BY -x DESC) FILTER (WHERE y)",
+                "quantile_cont(DISTINCT 0.25) WITHIN GROUP (ORDER BY x DESC) FILTER (WHERE y)",
+            ),
+            ("quantile_cont(0.25 ORDER BY x)", "quantile_cont(0.25) WITHIN GROUP (ORDER BY x)"),
+            (
+                "quantile_cont(x, [0.5] ORDER BY x DESC)",
+                "CASE WHEN quantile_cont(0.5) WITHIN GROUP (ORDER BY x DESC) IS NOT NULL THEN make_array(quantile_cont(0.5) WITHIN GROUP (ORDER BY x DESC)) END",
+            ),
+            (
+                "quantile_disc(x, 0.25 ORDER BY x DESC)",
+                "array_element(array_sort(array_agg(x), 'DESC', 'NULLS LAST'), greatest(1, count(x) - count(x) * 75 // 100))",
+            ),
+        ] {
+            assert_eq!(expression(sql), expected);
         }
     }
 }
