@@ -95,7 +95,6 @@ impl ScalarUDFImpl for CastFunction {
         "converted"
     }
 
-    // Keys of grouping sets are told by their names.
     named_as_argument!();
 
     fn signature(&self) -> &Signature {

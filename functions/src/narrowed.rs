@@ -15,7 +15,6 @@ use arrow_array::types::{Float32Type, Float64Type};
 use arrow_cast::CastOptions;
 use arrow_schema::{ArrowError, DataType, FieldRef, TimeUnit};
 use datafusion::common::DFSchema;
-use datafusion::common::tree_node::Transformed;
 use datafusion::common::utils::take_function_args;
 use datafusion::error::Result as DfResult;
 use datafusion::logical_expr::{
@@ -125,13 +124,11 @@ pub(super) fn per_second(unit: &TimeUnit) -> i64 {
 }
 
 /// The cast that such a function is; another expression as it is.
-pub(super) fn as_cast(expr: Expr) -> Transformed<Expr> {
-    let Expr::ScalarFunction(call) = &expr else { return Transformed::no(expr) };
+fn as_cast(expr: Expr) -> Expr {
+    let Expr::ScalarFunction(call) = &expr else { return expr };
     let narrow = call.func.inner().downcast_ref::<NarrowCast>();
-    let (Some(NarrowCast { to, safe }), [of]) = (narrow, call.args.as_slice()) else {
-        return Transformed::no(expr);
-    };
-    Transformed::yes(if *safe { try_cast(of.clone(), to.clone()) } else { cast(of.clone(), to.clone()) })
+    let (Some(NarrowCast { to, safe }), [of]) = (narrow, call.args.as_slice()) else { return expr };
+    if *safe { try_cast(of.clone(), to.clone()) } else { cast(of.clone(), to.clone()) }
 }
 
 /// Puts casts back into a comparison in which the engine does not take them out wrongly: of times with all but
@@ -144,7 +141,7 @@ pub(super) fn put_back(expr: &mut Expr, schema: &DFSchema) -> bool {
     let mut sides = sides(expr);
     let back: Vec<usize> = (0..sides.len()).filter(|at| is_sound(&sides, *at, schema)).collect();
     for at in &back {
-        *sides[*at] = as_cast(std::mem::take(sides[*at])).data;
+        *sides[*at] = as_cast(std::mem::take(sides[*at]));
     }
     !back.is_empty()
 }

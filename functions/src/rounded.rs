@@ -10,7 +10,7 @@ use arrow_array::types::{Float32Type, Float64Type};
 use arrow_array::{Array, ArrayRef};
 use arrow_schema::{DataType, FieldRef};
 use datafusion::common::DFSchema;
-use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::common::tree_node::Transformed;
 use datafusion::common::utils::take_function_args;
 use datafusion::error::Result as DfResult;
 use datafusion::logical_expr::expr::{Cast, TryCast};
@@ -30,8 +30,6 @@ pub(super) fn rewrite(expr: Expr, schema: &DFSchema) -> DfResult<Transformed<Exp
     let (of, field, safe) = match expr {
         Expr::Cast(Cast { expr, field }) => (expr, field, false),
         Expr::TryCast(TryCast { expr, field }) => (expr, field, true),
-        // The engine tells keys of grouping sets by their names.
-        Expr::GroupingSet(_) => return expr.transform_up(|key| Ok(narrowed::as_cast(key))),
         mut other => {
             let is_back = narrowed::put_back(&mut other, schema);
             return Ok(if is_back { Transformed::yes(other) } else { Transformed::no(other) });
@@ -94,7 +92,6 @@ impl ScalarUDFImpl for NearestInteger {
         "nearest_whole"
     }
 
-    // Keys of grouping sets are told by their names.
     named_as_argument!();
 
     fn signature(&self) -> &Signature {

@@ -83,6 +83,7 @@ mod samples;
 mod scan;
 mod semi_keys;
 mod session;
+mod set_keys;
 mod shares;
 mod shown;
 mod shows;

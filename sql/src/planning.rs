@@ -47,6 +47,7 @@ use super::one_row;
 use super::ordinals;
 use super::pull_up;
 use super::quotes::AmbiguousNames;
+use super::set_keys;
 use super::shows;
 use super::stable::stable_sorts;
 use super::translate::with_fields;
@@ -367,6 +368,7 @@ async fn meant_as_written(
     let logical = no_row::resolve(logical).map_err(translate)?;
     let logical = not_in::resolve(logical).map_err(translate)?;
     let logical = exists::resolve(logical).map_err(translate)?;
+    let logical = set_keys::resolve(logical).map_err(translate)?;
     let logical = functions::as_written(logical, state.config_options()).map_err(translate)?;
     let logical = embedded::embed(logical).map_err(translate)?;
     let logical = copies::count_copies(logical).map_err(translate)?;

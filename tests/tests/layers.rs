@@ -127,6 +127,7 @@ const SQL: Folders = Folders {
             "pull_up",
             "push_down",
             "semi_keys",
+            "set_keys",
             "stable",
             "unordered",
         ],
