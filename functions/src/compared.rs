@@ -69,18 +69,20 @@ const COMPARING: [&str; 23] = [
 
 /// Compares intervals by their length.
 pub(super) fn rewrite(mut expr: Expr, schema: &DFSchema) -> DfResult<Transformed<Expr>> {
+    let mut changed = false;
+    for key in keys(&mut expr).into_iter().filter(|key| is_interval(key, schema)) {
+        *key = length(std::mem::take(key));
+        changed = true;
+    }
     let has_inner = |side: &mut Expr| holds_interval(side, schema) && !is_interval(side, schema);
     if is_ordered(&expr, schema) || sides(&mut expr).into_iter().any(has_inner) {
         return Err(refused().into());
     }
-    let changed = match sides(&mut expr) {
-        // All are of one type.
-        sides if sides.first().is_some_and(|side| is_interval(side, schema)) => {
-            sides.into_iter().for_each(|side| *side = length(std::mem::take(side)));
-            true
-        }
-        _ => false,
-    };
+    // All are of one type.
+    if sides(&mut expr).first().is_some_and(|side| is_interval(side, schema)) {
+        sides(&mut expr).into_iter().for_each(|side| *side = length(std::mem::take(side)));
+        changed = true;
+    }
     Ok(if changed { Transformed::yes(expr) } else { Transformed::no(expr) })
 }
 
@@ -132,6 +134,19 @@ fn holds_interval(expr: &Expr, schema: &DFSchema) -> bool {
     expr.get_type(schema).is_ok_and(|of| has_intervals(&of))
 }
 
+/// What a window, or the rows of an aggregate, are arranged by.
+fn keys(expr: &mut Expr) -> Vec<&mut Expr> {
+    match expr {
+        Expr::AggregateFunction(call) => call.params.order_by.iter_mut().map(|key| &mut key.expr).collect(),
+        Expr::WindowFunction(call) => {
+            let params = &mut call.params;
+            let order = params.order_by.iter_mut().map(|key| &mut key.expr);
+            params.partition_by.iter_mut().chain(order).collect()
+        }
+        _ => Vec::new(),
+    }
+}
+
 /// What is compared in an expression.
 pub(super) fn sides(expr: &mut Expr) -> Vec<&mut Expr> {
     use Operator as O;
@@ -181,7 +196,7 @@ fn is_ordered(expr: &Expr, schema: &DFSchema) -> bool {
 }
 
 fn refused() -> FunctionError {
-    let why = "intervals are compared by =, <, BETWEEN, IN (..) and ORDER BY only";
+    let why = "intervals are compared by =, <, BETWEEN, IN (..), ORDER BY and PARTITION BY only";
     FunctionError::invalid(why.to_owned())
         .hint("epoch(x) is one in seconds, as in max(epoch(x)) or GROUP BY epoch(x)")
 }

@@ -7,6 +7,9 @@
 //!
 //! An interval below zero is refused, as it is for a number where the statement is read: the engine would count
 //! rows of a window that ends before it begins (its issue 24902).
+//!
+//! A window that is ordered by what has no distance to the engine, such as a TIME, is one of GROUPS where it
+//! ends at the row's peers, which is the same.
 
 use arrow_schema::{DataType, IntervalUnit};
 use datafusion::common::DFSchema;
@@ -20,6 +23,7 @@ use super::compared::nanoseconds;
 use super::times::is_time;
 use super::whole::type_of;
 use crate::error::FunctionError;
+use crate::types;
 
 /// Functions of a value of a row of the window, beside aggregates; others do not look at its bounds.
 const OF_ROWS: [&str; 3] = ["first_value", "last_value", "nth_value"];
@@ -40,12 +44,16 @@ pub(super) fn in_units(expr: &mut Expr, schema: &DFSchema) -> DfResult<bool> {
     for bound in [&frame.start_bound, &frame.end_bound] {
         not_below_zero(bound)?;
     }
+    let of = params.order_by.first().and_then(|key| type_of(&key.expr, schema));
+    if let Some(of) = of.as_ref().filter(|of| has_no_distance(of)) {
+        *frame = in_groups(frame, of)?;
+        return Ok(true);
+    }
     let is_number = |bound: &mut WindowFrameBound| number(bound).is_some();
     if !is_number(&mut frame.start_bound) && !is_number(&mut frame.end_bound) {
         return Ok(false);
     }
-    let Some(key) = params.order_by.first() else { return Ok(false) };
-    let Some(of) = type_of(&key.expr, schema) else { return Ok(false) };
+    let (Some(key), Some(of)) = (params.order_by.first(), of) else { return Ok(false) };
     if of.is_integer() && is_between_whole(frame) {
         // Whole bounds would be the wrong way round, which the engine refuses.
         let (peer, no_number) = (WindowFrameBound::CurrentRow, key.expr.clone().is_null());
@@ -77,6 +85,38 @@ pub(super) fn in_units(expr: &mut Expr, schema: &DFSchema) -> DfResult<bool> {
         number.push_str(" days");
     }
     Ok(true)
+}
+
+/// Whether the engine has no RANGE over a type that it can order by.
+fn has_no_distance(of: &DataType) -> bool {
+    use DataType as D;
+    matches!(
+        of,
+        D::Time32(_)
+            | D::Time64(_)
+            | D::Interval(_)
+            | D::Duration(_)
+            | D::Binary
+            | D::LargeBinary
+            | D::BinaryView
+            | D::FixedSizeBinary(_)
+            | D::Struct(_)
+    )
+}
+
+/// The same frame of GROUPS.
+///
+/// # Errors
+/// A frame with a distance.
+fn in_groups(frame: &WindowFrame, of: &DataType) -> Result<WindowFrame, FunctionError> {
+    let (start, end) = (&frame.start_bound, &frame.end_bound);
+    let is_free = |bound: &WindowFrameBound| bound.is_unbounded() || *bound == WindowFrameBound::CurrentRow;
+    if is_free(start) && is_free(end) {
+        return Ok(WindowFrame::new_bounds(WindowFrameUnits::Groups, start.clone(), end.clone()));
+    }
+    let why = format!("RANGE over {} takes no distance", types::name(of));
+    Err(FunctionError::invalid(why)
+        .hint("of times of the day and intervals write ORDER BY epoch(x) RANGE 3600 PRECEDING, in seconds"))
 }
 
 /// # Errors

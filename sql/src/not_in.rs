@@ -5,6 +5,8 @@
 //! Invariants
 //! - `NOT IN` leaves a row out where `y` equals `x` in a row of the subquery, or where either is NULL there
 //! - as a value the comparison is NULL where no `y` equals `x`, and either is NULL in a row of the subquery
+//! - `x = ANY (SELECT y ..)` and its like are refused in aggregates and windows, whose columns the engine
+//!   loses by them
 //! - a comparison that is not of this kind keeps the engine's join, which has no need to look at pairs of
 //!   rows
 
@@ -13,7 +15,7 @@ use std::sync::Arc;
 use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode, TreeNodeRecursion};
 use datafusion::common::{Column, DFSchema, ExprSchema, ScalarValue, TableReference};
 use datafusion::error::{DataFusionError, Result as DfResult};
-use datafusion::logical_expr::expr::{BinaryExpr, Exists, InSubquery};
+use datafusion::logical_expr::expr::{BinaryExpr, Exists, InSubquery, SetComparison};
 use datafusion::logical_expr::{
     Distinct, Expr, ExprSchemable, Filter, LogicalPlan, LogicalPlanBuilder, Operator, Projection, Subquery,
     SubqueryAlias, lit, when,
@@ -21,7 +23,7 @@ use datafusion::logical_expr::{
 
 use super::error::SqlError;
 use super::plans::{change_named, subquery};
-use super::wording::{IN_ROWS, JOINED, NO_VALUE};
+use super::wording::{AGGREGATED, IN_ROWS, JOINED, NO_VALUE};
 
 /// The name of a subquery's rows: no table has it.
 const NAME: &str = "the column";
@@ -42,9 +44,21 @@ pub(super) fn resolve(plan: LogicalPlan) -> DfResult<LogicalPlan> {
                 values(expr, &schema).map(Transformed::yes)
             })
         }
+        LogicalPlan::Aggregate(_) | LogicalPlan::Window(_) => {
+            node.apply_expressions(|expr| expr.apply(not_compared))?;
+            Ok(Transformed::no(node))
+        }
         other => Ok(Transformed::no(other)),
     })
     .data()
+}
+
+fn not_compared(part: &Expr) -> DfResult<TreeNodeRecursion> {
+    let Expr::SetComparison(SetComparison { op, quantifier, .. }) = part else {
+        return Ok(TreeNodeRecursion::Continue);
+    };
+    let error = SqlError::invalid(format!("{op} {quantifier} (SELECT ..){NO_VALUE}"));
+    Err(error.hint(AGGREGATED).into())
 }
 
 fn has_in(condition: &Expr) -> bool {
