@@ -1,5 +1,6 @@
 //! Numbers in the place of times, and times in that of numbers, which are refused: a number says neither
 //! since when it counts nor in which unit, and the engine takes days for dates and nanoseconds for times.
+//! Whole numbers in the place of bytes, too, of which the engine takes those in memory.
 
 use arrow_schema::DataType;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
@@ -9,12 +10,13 @@ use datafusion::logical_expr::Expr;
 use datafusion::logical_expr::expr::{Between, BinaryExpr, Cast, InList, TryCast};
 use datafusion::scalar::ScalarValue;
 
+use super::spelled::innermost;
 use super::times::is_time;
 use super::whole::type_of;
 use crate::error::FunctionError;
 use crate::types;
 
-/// Refuses a cast or a comparison between a number and a time.
+/// Refuses a cast or a comparison between a number and a time, and a cast of a whole number to bytes.
 pub(super) fn check(expr: &Expr, schema: &DFSchema) -> DfResult<()> {
     let wrong = match expr {
         Expr::Cast(Cast { expr: of, field }) | Expr::TryCast(TryCast { expr: of, field }) => {
@@ -31,10 +33,15 @@ pub(super) fn check(expr: &Expr, schema: &DFSchema) -> DfResult<()> {
 }
 
 fn cast(of: &Expr, to: &DataType, schema: &DFSchema) -> Option<FunctionError> {
-    if !is_time(to) && !to.is_numeric() {
+    let is_to_bytes = types::is_binary(innermost(to));
+    if !is_to_bytes && !is_time(to) && !to.is_numeric() {
         return None;
     }
     let from = type_of(of, schema)?;
+    if is_to_bytes && innermost(&from).is_integer() {
+        let why = format!("{} cannot be cast to {}", types::name(&from), types::name(to));
+        return Some(FunctionError::invalid(why).hint("encode(x::VARCHAR) are the bytes of its digits"));
+    }
     (differ(&from, to) && !is_null(of)).then(|| no_cast(&types::name(&from), &types::name(to), is_time(to)))
 }
 

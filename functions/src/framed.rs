@@ -90,18 +90,8 @@ pub(super) fn in_units(expr: &mut Expr, schema: &DFSchema) -> DfResult<bool> {
 /// Whether the engine has no RANGE over a type that it can order by.
 fn has_no_distance(of: &DataType) -> bool {
     use DataType as D;
-    matches!(
-        of,
-        D::Time32(_)
-            | D::Time64(_)
-            | D::Interval(_)
-            | D::Duration(_)
-            | D::Binary
-            | D::LargeBinary
-            | D::BinaryView
-            | D::FixedSizeBinary(_)
-            | D::Struct(_)
-    )
+    let is_such = matches!(of, D::Time32(_) | D::Time64(_) | D::Interval(_) | D::Duration(_) | D::Struct(_));
+    is_such || types::is_binary(of)
 }
 
 /// The same frame of GROUPS.

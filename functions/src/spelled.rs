@@ -4,11 +4,13 @@ use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
 use arrow_array::{Array, ArrayRef, StringArray};
+use arrow_cast::CastOptions;
 use arrow_cast::display::{ArrayFormatter, FormatOptions};
 use arrow_schema::{DataType, FieldRef};
 use datafusion::error::Result as DfResult;
 
 use super::spans::{self, is_span};
+use super::types::is_binary;
 use crate::error::FunctionError;
 
 /// Signs that have a meaning in such a text.
@@ -79,6 +81,12 @@ fn of_lists(lists: &ArrayRef) -> DfResult<StringArray> {
 }
 
 fn elements(values: &ArrayRef) -> DfResult<Vec<String>> {
+    if is_binary(values.data_type()) {
+        // The text that the bytes are, as in a cast of them alone, and not their digits.
+        let bytes = arrow_cast::cast(values, &DataType::Binary)?;
+        let options = CastOptions { safe: false, ..CastOptions::default() };
+        return elements(&arrow_cast::cast_with_options(&bytes, &DataType::Utf8, &options)?);
+    }
     let is_nested = is_list(values.data_type());
     let quoted = |text: &str| if is_nested { text.to_owned() } else { quoted(text) };
     if let Some(texts) = texts(values)? {

@@ -9,6 +9,11 @@ pub(super) fn is_text(ty: &DataType) -> bool {
     }
 }
 
+pub(super) fn is_binary(ty: &DataType) -> bool {
+    use DataType as D;
+    matches!(ty, D::Binary | D::LargeBinary | D::BinaryView | D::FixedSizeBinary(_))
+}
+
 /// The name of a type.
 pub fn name(ty: &DataType) -> String {
     use DataType as D;

@@ -44,7 +44,7 @@ pub(super) fn rename(ty: &mut DataType) {
         DataType::USmallInt => *ty = DataType::SmallIntUnsigned(None),
         DataType::UBigInt => *ty = DataType::BigIntUnsigned(None),
         DataType::HugeInt => *ty = DataType::Decimal(ExactNumberInfo::PrecisionAndScale(38, 0)),
-        DataType::Blob(None) => *ty = DataType::Bytea,
+        DataType::Blob(None) | DataType::Binary(None) | DataType::Varbinary(None) => *ty = DataType::Bytea,
         DataType::Datetime(None) => *ty = DataType::Timestamp(None, TimezoneInfo::None),
         DataType::Custom(name, modifiers) if modifiers.is_empty() => {
             if let Some(other) = custom(name) {
