@@ -215,6 +215,9 @@ fn put_expr(expr: &mut Expr) -> Result<(), SqlError> {
         Expr::CompoundFieldAccess { access_chain, .. } => forms::close(access_chain),
         Expr::UnaryOp { op: UnaryOperator::BitwiseNot, expr: of } => return Err(forms::complement(of)),
         Expr::AnyOp { .. } | Expr::AllOp { .. } => compared::put(expr),
+        Expr::InSubquery { expr: of, subquery, .. } if !matches!(**of, Expr::Tuple(_)) => {
+            compared::select_values(subquery);
+        }
         Expr::BinaryOp { op: BinaryOperator::Eq | BinaryOperator::NotEq, .. } => tuples::apart(expr)?,
         Expr::Like { pattern, escape_char, any: false, .. }
         | Expr::ILike { pattern, escape_char, any: false, .. } => forms::escape(pattern, escape_char)?,

@@ -1,11 +1,12 @@
 //! `x > ANY (SELECT ..)` and `x > ALL (SELECT ..)`: the column that is compared gets a name of its own. Lists:
-//! `x = ANY ([1, 2])` is `x IN (1, 2)`, `a && b` is `list_has_any(a, b)`.
+//! `x = ANY ([1, 2])` is `x IN (1, 2)`, `a && b` is `list_has_any(a, b)`. `x IN (VALUES ..)` selects these rows,
+//! since the engine makes no join with others.
 //!
 //! The engine makes a filter inside of the subquery of `x` and that column, and takes the two for one column
 //! where they have one name.
 
 use datafusion::sql::sqlparser::ast::{
-    BinaryOperator, Expr, GroupByExpr, Ident, Select, SelectItem, SetExpr, UnaryOperator, Value,
+    BinaryOperator, Expr, GroupByExpr, Ident, Query, Select, SelectItem, SetExpr, UnaryOperator, Value,
 };
 
 use super::exprs::{call, unnested, wrap};
@@ -71,6 +72,21 @@ fn is_single(expr: &Expr) -> bool {
     }
 }
 
+/// Selects the rows of `VALUES` that an expression is looked up in.
+pub(super) fn select_values(query: &mut Query) {
+    if is_values(&query.body) {
+        wrap(query, NAME);
+    }
+}
+
+fn is_values(body: &SetExpr) -> bool {
+    match body {
+        SetExpr::Values(_) => true,
+        SetExpr::Query(query) => is_values(&query.body),
+        _ => false,
+    }
+}
+
 /// Names the column of the subquery that an expression is compared with.
 fn name(expr: &mut Expr) {
     let (Expr::AnyOp { right, .. } | Expr::AllOp { right, .. }) = expr else { return };
@@ -121,6 +137,12 @@ mod tests {
             ("a = ANY (l)", "list_contains(l, a)"),
             ("a <> ALL (l)", "a <> ALL(l)"),
             ("l && ['a']", "list_has_any(l, ['a'])"),
+            ("a IN (VALUES (1), (2))", "a IN (SELECT * FROM (VALUES (1), (2)) AS \"the compared\")"),
+            (
+                "a NOT IN ((VALUES (1)) LIMIT 1)",
+                "a NOT IN (SELECT * FROM ((VALUES (1)) LIMIT 1) AS \"the compared\")",
+            ),
+            ("(a, b) IN (VALUES (1, 2))", "(a, b) IN (VALUES (1, 2))"),
         ] {
             let found = rewritten(&format!("SELECT 1 FROM t WHERE {sql}"));
             assert_eq!(found, Ok(format!("SELECT 1 FROM t WHERE {expected}")));

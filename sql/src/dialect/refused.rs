@@ -11,9 +11,12 @@ use crate::error::{SqlError, SqlErrorKind};
 use crate::wording;
 
 /// Words that begin such a form, those that follow, and what is said of it.
-const FORMS: [(&str, &[&str], &str); 19] = [
+const FORMS: [(&str, &[&str], &str); 22] = [
     ("ASOF", &["JOIN"], ASOF),
-    ("ASOF", &["LEFT", "JOIN"], ASOF),
+    ("ASOF", &["LEFT"], ASOF),
+    ("ASOF", &["RIGHT"], ASOF),
+    ("ASOF", &["FULL"], ASOF),
+    ("ASOF", &["INNER"], ASOF),
     (
         "POSITIONAL",
         &["JOIN"],
