@@ -4,11 +4,11 @@
 //! the commands that have such structs are set here.
 
 use clap::{Args, Command};
-use gstore_query::influence::PAIR_OPTIONS;
+use gstore_query::influence::{COVARIANCE_OPTIONS, PAIR_OPTIONS};
 
 use super::engine::EngineArgs;
 use super::gradients::GradientArgs;
-use super::scoring::{COVARIANCE, METHOD, TERMS};
+use super::scoring::{METHOD, TERMS};
 #[cfg(feature = "serve")]
 use super::serve::RemoteArgs;
 use super::text::TextArgs;
@@ -63,7 +63,7 @@ fn group_options(root: Command) -> Command {
             with_groups(select, [vec![rules, cascade], questions(), writing()])
         })
         .mut_subcommand("ask", |ask| {
-            with_groups(hide_options(ask, &[METHOD, COVARIANCE]), [questions(), writing(), models()])
+            with_groups(hide_options(ask, &[METHOD, COVARIANCE_OPTIONS]), [questions(), writing(), models()])
         })
         .mut_subcommand("query", |query| {
             let limits = options_named("Limits", &["memory"]);
@@ -107,14 +107,14 @@ fn group_options(root: Command) -> Command {
                 let picture = options_of::<PlotOutputArgs>("Picture");
                 with_groups(what, [vec![picture], questions(), models()])
             });
-            plot.mut_subcommand("tokens", |tokens| hide_options(tokens, &[METHOD, COVARIANCE]))
+            plot.mut_subcommand("tokens", |tokens| hide_options(tokens, &[METHOD, COVARIANCE_OPTIONS]))
         })
 }
 
 /// A command whose labels are scores by gradients, of the rows that have some, as with `partial`: without the
 /// options of covariances of losses and of rows without gradients.
 fn label_command(command: Command) -> Command {
-    hide_options(command, &[METHOD, COVARIANCE, &["missing", "partial"]])
+    hide_options(command, &[METHOD, COVARIANCE_OPTIONS, &["missing", "partial"]])
 }
 
 /// The command without these options in its help. They are parsed, so that the error says why they are

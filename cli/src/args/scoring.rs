@@ -3,7 +3,7 @@
 use clap::error::Error;
 use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches};
-use gstore_query::influence::{Function, OptionInfo, Options, PAIR_OPTIONS, Takes};
+use gstore_query::influence::{COVARIANCE_OPTIONS, Function, OptionInfo, Options, PAIR_OPTIONS, Takes};
 use serde_json::Value;
 
 use crate::wording::in_flags;
@@ -12,12 +12,10 @@ use crate::wording::in_flags;
 pub(super) const TERMS: &[&str] =
     &["within", "across", "fold", "by", "mode", "miss", "tolerance", "certified"];
 
-/// How covariances of losses are taken, where the method is.
+/// What scores: products of vectors, or covariances of losses.
 pub(super) const METHOD: &[&str] = &["method"];
-pub(super) const COVARIANCE: &[&str] =
-    &["ensemble", "signal", "score", "center", "ddof", "groups", "min_models"];
 
-/// What of the other options says something of covariances too.
+/// Options of vectors that covariances of losses have too.
 const SHARED: &[&str] = &["missing", "within", "across", "by", "exclude_target"];
 
 /// How to take covariances of losses.
@@ -116,8 +114,8 @@ macro_rules! flags {
     };
 }
 
-flags!(ScoringArgs, &[PAIR_OPTIONS, TERMS, METHOD, COVARIANCE]);
-flags!(CovarianceArgs, &[COVARIANCE, SHARED]);
+flags!(ScoringArgs, &[PAIR_OPTIONS, TERMS, METHOD, COVARIANCE_OPTIONS]);
+flags!(CovarianceArgs, &[COVARIANCE_OPTIONS, SHARED]);
 flags!(PairArgs, &[PAIR_OPTIONS]);
 
 #[cfg(test)]
@@ -126,7 +124,7 @@ mod tests {
 
     #[test]
     fn help_calls_options_by_their_flags() {
-        let all: &[&[&str]] = &[PAIR_OPTIONS, TERMS, METHOD, COVARIANCE];
+        let all: &[&[&str]] = &[PAIR_OPTIONS, TERMS, METHOD, COVARIANCE_OPTIONS];
         let said =
             |name: &str, names: &[&[&str]]| help(options_named(&[&[name]]).next().expect("an option"), names);
         for (name, begins) in [
@@ -140,6 +138,6 @@ mod tests {
         }
         assert!(said("missing", all).ends_with("[default: error; with --partial: exclude]"));
         assert!(said("certified", all).contains("not with --miss X"));
-        assert!(said("ensemble", &[COVARIANCE]).starts_with("The ensemble whose"));
+        assert!(said("ensemble", &[COVARIANCE_OPTIONS]).starts_with("The ensemble whose"));
     }
 }

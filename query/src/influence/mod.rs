@@ -64,7 +64,7 @@ pub use scan::terms::Terms;
 pub(crate) use scan::windows::MOST_SAMPLES;
 pub use spec::mode::{Mode, Plane, SketchMode};
 pub use spec::modules::ModuleWeights;
-pub use spec::options::{Function, OPTIONS, OptionInfo, PAIR_OPTIONS, Takes};
+pub use spec::options::{COVARIANCE_OPTIONS, Function, OPTIONS, OptionInfo, PAIR_OPTIONS, Takes};
 pub use spec::values::{OptionError, Options, no_solver};
 pub use spec::{
     Across, Each, Fold, GIVEN, InfluenceSpec, Method, Missing, Order, Sim, SubtaskBy, TargetRef, Within,

@@ -2,41 +2,10 @@
 
 use serde_json::{Map, Value, json};
 
-use super::options::Function;
+use super::options::{COVARIANCE_OPTIONS, Function, OPTIONS};
 use super::values::{OptionError, Options};
 use super::{InfluenceSpec, Method};
 use crate::daunce::{Covariance, CovarianceOptions};
-
-/// Options that only covariances have.
-const OWN: [&str; 7] = ["ensemble", "signal", "score", "center", "ddof", "groups", "min_models"];
-
-/// Options that say how vectors are compared, and so nothing of losses.
-const OF_VECTORS: [&str; 24] = [
-    "checkpoints",
-    "weights",
-    "run",
-    "fold",
-    "sim",
-    "kind",
-    "pool_kind",
-    "target_kind",
-    "features",
-    "partial",
-    "modules",
-    "precondition",
-    "damping",
-    "inversion",
-    "filter",
-    "stale",
-    "per_token",
-    "raw",
-    "mode",
-    "miss",
-    "tolerance",
-    "certified",
-    "planes",
-    "distinct",
-];
 
 /// The part of a question that asks for covariances, if it does.
 pub(super) fn read(options: &Options) -> Result<Option<Covariance>, OptionError> {
@@ -45,13 +14,14 @@ pub(super) fn read(options: &Options) -> Result<Option<Covariance>, OptionError>
         || method == Some(Method::Daunce)
         || method.is_none() && options.has("ensemble");
     if !asked {
-        let own = OWN.into_iter().find(|name| options.has(name));
+        let own = COVARIANCE_OPTIONS.iter().copied().find(|name| options.has(name));
         return own.map_or(Ok(None), |name| {
             let why = format!("`{name}` is an option of the method daunce, which is not asked for");
             Err(OptionError::new(name, why))
         });
     }
-    if let Some(name) = OF_VECTORS.into_iter().find(|name| options.has(name)) {
+    if let Some(option) = OPTIONS.iter().find(|option| option.is_of_vectors() && options.has(option.name)) {
+        let name = option.name;
         let why = format!("`{name}` is about vectors, and the method daunce compares losses; leave it out");
         return Err(OptionError::new(name, why));
     }

@@ -25,6 +25,13 @@ pub struct OptionInfo {
     functions: u8,
 }
 
+impl OptionInfo {
+    /// Whether it says how vectors are compared, and so nothing of losses.
+    pub(super) fn is_of_vectors(&self) -> bool {
+        self.functions & OF_VECTORS != 0
+    }
+}
+
 /// What an option takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Takes {
@@ -86,8 +93,11 @@ const NEAREST: u8 = Function::Nearest as u8;
 const SHOWN: u8 = Function::Influence as u8;
 const JSON: u8 = Function::Question as u8;
 const DAUNCE: u8 = Function::Daunce as u8;
+/// The mark of options that say nothing of losses; it is the bit of no function.
+const OF_VECTORS: u8 = 128;
+const VECTORS: u8 = TARGET | OF_VECTORS;
 
-/// What a row may be told to do that lacks something, whatever the method.
+/// What may become of a row that lacks something, by any method.
 const MISSING: &[&str] = &["error", "exclude", "renormalise", "pairwise", "drop_model"];
 
 const fn option(
@@ -121,58 +131,62 @@ pub const PAIR_OPTIONS: &[&str] = &[
     "exclude_target",
 ];
 
+/// The options that say how covariances of losses are taken.
+pub const COVARIANCE_OPTIONS: &[&str] =
+    &["ensemble", "signal", "score", "center", "ddof", "groups", "min_models"];
+
 /// All options.
 #[rustfmt::skip]
 pub const OPTIONS: &[OptionInfo] = &[
     option("pool", Texts, TARGET | SELF | NEAREST | DAUNCE, "", "Datasets whose rows are scored; their order breaks ties"),
     option("target", Texts, TARGET | DAUNCE, "", "What they are scored for: datasets, `skill_*` for all with such a name, or `dataset:subtask` for one subtask"),
     option("given", Texts, JSON, "", "Instead of a target: samples as records, JSON objects as in a data file"),
-    option("checkpoints", Texts, TARGET | SELF, "all that both sides have", "Checkpoints to use, by name or step"),
-    option("weights", Numbers, TARGET | SELF, "those of the run", "Weights of the checkpoints"),
-    option("run", Text, TARGET | SELF | NEAREST, "", "The training run whose checkpoints are meant, if there are several"),
+    option("checkpoints", Texts, VECTORS | SELF, "all that both sides have", "Checkpoints to use, by name or step"),
+    option("weights", Numbers, VECTORS | SELF, "those of the run", "Weights of the checkpoints"),
+    option("run", Text, VECTORS | SELF | NEAREST, "", "The training run whose checkpoints are meant, if there are several"),
     option("within", Word(Within::WORDS), TARGET | DAUNCE, "mean", "How the samples of a subtask combine: mean, max, min or sum"),
     option("across", Word(Across::WORDS), TARGET | DAUNCE, "max", "How subtasks combine: max, mean, sum or min"),
-    option("fold", Word(Fold::WORDS), TARGET, "none", "Whether a subtask is first replaced by one vector: none, mean or unit_mean"),
-    option("sim", Word(Sim::WORDS), TARGET | SELF | NEAREST, "cosine", "Similarity of two vectors: cosine or dot"),
-    option("kind", Text, TARGET | SELF | NEAREST, "grad-adam, else grad-sgd",
+    option("fold", Word(Fold::WORDS), VECTORS, "none", "Whether a subtask is first replaced by one vector: none, mean or unit_mean"),
+    option("sim", Word(Sim::WORDS), VECTORS | SELF | NEAREST, "cosine", "Similarity of two vectors: cosine or dot"),
+    option("kind", Text, VECTORS | SELF | NEAREST, "grad-adam, else grad-sgd",
         "Feature of the pool, such as embed-mean; the target takes the same embedding, or grad-sgd"),
-    option("pool_kind", Text, TARGET | SELF, "", "The same as kind => 'KIND'"),
-    option("target_kind", Text, TARGET | SELF, "", "Feature of the target, if it is to be another"),
-    option("features", Texts, TARGET | SELF | NEAREST, "",
+    option("pool_kind", Text, VECTORS | SELF, "", "The same as kind => 'KIND'"),
+    option("target_kind", Text, VECTORS | SELF, "", "Feature of the target, if it is to be another"),
+    option("features", Texts, VECTORS | SELF | NEAREST, "",
         "Labels or numbers of features to use: of their datasets no others, at their checkpoints, and of their kind if no kind is given"),
     option("missing", Word(MISSING), TARGET | SELF | DAUNCE, "error; with partial => true: exclude",
         "Rows that lack a checkpoint: error, exclude or renormalise; with the method daunce, the losses of some models: error, pairwise or drop_model"),
-    option("partial", Flag, TARGET | SELF | NEAREST, "", "Accept features that are still building"),
+    option("partial", Flag, VECTORS | SELF | NEAREST, "", "Accept features that are still building"),
     option("by", Word(SubtaskBy::WORDS), TARGET | DAUNCE, "column",
         "What a subtask is: the column `subtask` of the target, or each dataset as a whole"),
-    option("modules", Texts, TARGET | SELF, "all, equally",
+    option("modules", Texts, VECTORS | SELF, "all, equally",
         "Modules that count, as globs with weights: '*.mlp.*', '*.mlp.*=1,*.self_attn.*=0.5'"),
-    option("precondition", Text, TARGET | SELF, "",
+    option("precondition", Text, VECTORS | SELF, "",
         "The Gram matrices, by name, whose damped inverse the target's vectors go through: TRAK, LoGra and TrackStar; of rows in the eigenbasis of factors also these"),
-    option("damping", Number, TARGET | SELF, "auto",
+    option("damping", Number, VECTORS | SELF, "auto",
         "With precondition => 'NAME': what is added to eigenvalues, as a part of their mean in each module; auto: 0.1. Of rows in the eigenbasis of factors: the number itself; auto: as they are"),
-    option("inversion", Word(&Inversion::NAMES), TARGET | SELF, "damped",
+    option("inversion", Word(&Inversion::NAMES), VECTORS | SELF, "damped",
         "With precondition => 'NAME': how eigenvalues are inverted: damped, absolute (damping is not a part of the mean), tikhonov or pseudoinverse"),
-    option("filter", Text, TARGET | SELF, "inverse",
+    option("filter", Text, VECTORS | SELF, "inverse",
         "Of rows in the eigenbasis of factors: the function of eigenvalues: inverse (with damping), identity or source:STEPS*RATE"),
-    option("stale", Flag, TARGET | SELF, "",
+    option("stale", Flag, VECTORS | SELF, "",
         "With precondition => 'NAME': accept matrices or factors of other datasets, rows that have changed, another checkpoint or other tokens"),
-    option("per_token", Flag, TARGET, "", "Score every token of the pools by itself"),
+    option("per_token", Flag, VECTORS, "", "Score every token of the pools by itself"),
     option("prompt", Texts, TARGET | NEAREST, "", "Instead of a target: prompts of samples that are given"),
     option("completion", Texts, TARGET | NEAREST, "", "The completion of each prompt"),
     option("messages", Texts, TARGET | NEAREST, "", "Instead of a target: conversations, as JSON lists"),
     option("text", Texts, TARGET | NEAREST, "", "Instead of a target: plain texts"),
-    option("raw", Flag, TARGET | NEAREST, "",
+    option("raw", Flag, VECTORS | NEAREST, "",
         "Ask a given prompt with its completion as text without roles, also where the pool's samples are conversations"),
     option("exclude_target", Flag, TARGET | DAUNCE, "", "Leave out rows whose text is that of a target sample"),
-    option("mode", Word(&["exact", "sketch"]), TARGET, "exact",
+    option("mode", Word(&["exact", "sketch"]), VECTORS, "exact",
         "Whether every row is read, or sketches of the rows first: exact or sketch. What the answer promises is printed"),
-    option("miss", Number, TARGET, "1e-6", "With mode => 'sketch': the probability that any of the rows wanted is missing"),
-    option("tolerance", Number, TARGET, "0",
+    option("miss", Number, VECTORS, "1e-6", "With mode => 'sketch': the probability that any of the rows wanted is missing"),
+    option("tolerance", Number, VECTORS, "0",
         "With mode => 'sketch': accept that rows are missing that score at most this much better than the last one shown"),
-    option("certified", Flag, TARGET, "",
+    option("certified", Flag, VECTORS, "",
         "With mode => 'sketch': read only codes whose bounds are certain, so that the answer is the exact one; not with miss => X"),
-    option("planes", Texts, JSON, "", "With mode => 'sketch': the codes to read, in this order"),
+    option("planes", Texts, JSON | OF_VECTORS, "", "With mode => 'sketch': the codes to read, in this order"),
     option("method", Word(Method::WORDS), TARGET, "influence",
         "What scores: influence (products of vectors) or daunce (covariances of losses over an ensemble)"),
     option("ensemble", Text, TARGET | DAUNCE, "the only one",
@@ -191,7 +205,7 @@ pub const OPTIONS: &[OptionInfo] = &[
     option("explain", Flag, SHOWN | DAUNCE, "", "Show what stands behind each score"),
     option("quota", Texts, SHOWN, "", "How many rows each value of a metadata column may have"),
     option("quota_by", Text, SHOWN, "source", "The metadata column that quotas count by"),
-    option("distinct", Number, SHOWN, "", "Pass over rows whose cosine with a row taken before is above this"),
+    option("distinct", Number, SHOWN | OF_VECTORS, "", "Pass over rows whose cosine with a row taken before is above this"),
     option("round_robin", Word(Each::WORDS), SHOWN, "", "What takes rows in turn: subtask, target or sample"),
     option("each", Word(Each::WORDS), SHOWN | DAUNCE, "", "What has a ranking of its own: subtask, target or sample"),
     option("order", Word(Order::WORDS), SHOWN | DAUNCE, "best", "Which end of the rankings, with each, a quota, distinct or round_robin"),

@@ -116,6 +116,7 @@ fn json_is_read_as_options_of_sql_are() {
         (r#"{"method":"tracin"}"#, "influence, daunce; TracIn is `sim => 'dot'` of `kind => 'grad-sgd'`"),
         (r#"{"sim":"TRAK"}"#, "with `precondition` and `inversion => 'absolute'`"),
         (r#"{"method":"daunce","sim":"dot"}"#, "`sim` is about vectors"),
+        (r#"{"method":"daunce","planes":"sign"}"#, "`planes` is about vectors"),
         (r#"{"ensemble":"e","ddof":2}"#, "`ddof => 2` is neither 0 nor 1"),
         (r#"{"ensemble":"e","missing":"exclude"}"#, "error, pairwise, drop_model"),
         (r#"{"ensemble":"e","min_models":1}"#, "at least 2 models"),
