@@ -25,21 +25,17 @@ pub fn format_of_name(path: &Path) -> Result<Option<Format>> {
 
 /// The same; `also` is what else is written in this place.
 fn named_format(path: &Path, also: &[&str]) -> Result<Option<Format>> {
-    Ok(Some(match ending_of(unpacked_name(path)).as_deref() {
-        Some("csv") => Format::Csv,
-        Some("tsv") => Format::Tsv,
-        Some("json" | "jsonl" | "ndjson") => Format::Json,
-        Some("parquet") => Format::Parquet,
-        Some("arrow" | "feather" | "ipc") => Format::Arrow,
-        Some("txt") => Format::Table,
-        Some("md" | "markdown") => Format::Markdown,
-        Some("html" | "htm") => Format::Html,
-        Some(foreign) if FOREIGN.split(' ').any(|known| known == foreign) => {
+    let Some(ending) = ending_of(unpacked_name(path)) else { return Ok(None) };
+    Ok(match ending.as_str() {
+        "txt" => Some(Format::Table),
+        // Words of formats that are no endings.
+        "table" | "lines" => None,
+        foreign if FOREIGN.split(' ').any(|known| known == foreign) => {
             let (path, also) = (path.display(), also.concat());
             refuse!("{path}: .{foreign} files cannot be written; {UNDERSTOOD}{also}")
         }
-        _ => return Ok(None),
-    }))
+        word => word.parse().ok(),
+    })
 }
 
 const UNDERSTOOD: &str =
