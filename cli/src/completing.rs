@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Arg, Command};
 use clap_complete::{ArgValueCompleter, CompleteEnv, CompletionCandidate};
+use gstore_core::Kind;
 use gstore_query::influence::{Function, Takes};
 use gstore_sql::{SqlOptions, SqlRunner};
 use gstore_store::Store;
@@ -40,8 +41,9 @@ fn with_completer(command: &str, arg: Arg) -> Arg {
     let id = arg.get_id().to_string();
     let sql = match (command, id.as_str()) {
         ("ingest", "features") | (_, "kind" | "pool_kind" | "target_kind") => {
-            let kinds = gstore_core::Kind::names();
-            return arg.add(ArgValueCompleter::new(move |typed: &OsStr| begun(kinds.split(", "), typed)));
+            return arg.add(ArgValueCompleter::new(|typed: &OsStr| {
+                begun(Kind::ALL.iter().map(|kind| kind.name()), typed)
+            }));
         }
         ("run", "only" | "from" | "force") => {
             return arg.add(ArgValueCompleter::new(|typed: &OsStr| {

@@ -79,7 +79,7 @@ pub(super) fn values(words: &CompletionNames, line: &str, call: &FunctionCall<'_
         (Some("run"), ..) => words.runs.clone(),
         (Some("features"), ..) => words.features.iter().map(|(_, label)| label.clone()).collect(),
         (Some("kind" | "pool_kind" | "target_kind"), ..) => {
-            FeatureKind::names().split(',').map(|name| name.trim().to_owned()).collect()
+            FeatureKind::ALL.iter().map(|kind| kind.name().to_owned()).collect()
         }
         (Some("quota_by"), ..) => {
             relations(words, line).into_iter().flat_map(|relation| relation.columns).collect()
