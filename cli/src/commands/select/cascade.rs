@@ -38,7 +38,7 @@ pub(super) fn check_flags(context: &Context, args: &SelectArgs, rules: &Diversit
                 "--backend has no effect with --remote, where the server scans: start the server with --backend"
             );
         }
-        if matches!(models.backend, Device::Candle(_)) {
+        if !matches!(models.backend, Device::Cpu | Device::Cuda(_)) {
             refuse!(
                 "--backend {} computes features, as only a --cascade does: stored rows are scanned by cpu or cuda",
                 models.backend
