@@ -123,9 +123,9 @@ impl Kind {
         matches!(self.source(), KindSource::Embedding(_))
     }
 
-    /// Whether it is stored in full, whatever the type of vectors.
+    /// Whether it is stored in full, whatever the type of vectors: all but gradients and embeddings are.
     pub const fn is_full(self) -> bool {
-        matches!(self.source(), KindSource::Loss | KindSource::Entropy | KindSource::Residual)
+        !matches!(self.source(), KindSource::Gradient(_) | KindSource::Embedding(_))
     }
 
     /// Whether an optimizer's moments enter.
