@@ -129,6 +129,6 @@ pub fn table_functions() -> impl Iterator<Item = (&'static str, usize)> {
 }
 
 /// The columns that a table of samples has where a statement names them.
-pub fn virtual_columns() -> [&'static str; 6] {
+pub fn virtual_columns() -> [&'static str; virtuals::VirtualColumn::ALL.len()] {
     virtuals::VirtualColumn::ALL.map(virtuals::VirtualColumn::name)
 }
