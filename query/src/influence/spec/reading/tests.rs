@@ -39,7 +39,12 @@ fn a_question_reads_back_from_its_json() {
             certified: false,
             planes: Some(vec![Plane::Nibble, Plane::Int8]),
         }),
-        ..InfluenceSpec::default()
+        // By name, so that the compiler names this place for a new field, which has to read back as well.
+        given: Vec::new(),
+        raw: false,
+        filter: None,
+        covariance: None,
+        unscored: false,
     };
     let given = InfluenceSpec {
         pools: vec!["pool".into()],
