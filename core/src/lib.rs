@@ -1,10 +1,16 @@
-//! Identity: the names, keys and digests of everything in a store.
+//! What all crates share: names, keys and digests of everything in a store, and what several of them compute.
+//!
+//! - [`content`]: what a record holds, in whichever form it is written
+//! - [`json`]: JSON text, checked and read without building a tree
+//! - [`parallel`], [`fetch`]: loops that threads share, and loops whose units are fetched ahead
+//! - [`instructions`]: the vector instructions that computations may use
+//! - [`correlation`], [`normal`], [`calendar`]: correlations, tails of the normal distribution, dates of days
 //!
 //! Invariants
-//! - a key is the SHA-256 of the canonical JSON of its description and of nothing else
+//! - a key is the SHA-256 of the canonical JSON of its description and of nothing else: no clock, machine or
+//!   path enters, so the same description has the same key everywhere
 //! - a field that is absent does not appear in that JSON, so a field added later leaves the keys of old
 //!   descriptions as they were
-//! - nothing here reads the clock, the machine or a path: the same description has the same key everywhere
 
 pub mod calendar;
 mod cancel;
