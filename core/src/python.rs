@@ -1,4 +1,4 @@
-//! JSON as Python writes it: with numbers that JSON has none of.
+//! JSON as Python writes it, with infinities and NaN, which JSON lacks.
 
 use serde_json::Value;
 
