@@ -1,4 +1,4 @@
-//! Noise of labels, and the recall that it lets expect of a perfect prediction, before anything is learned.
+//! Noise of labels, and the recall that it leaves to a perfect prediction, before anything is learned.
 
 use std::collections::BTreeSet;
 

@@ -1,4 +1,4 @@
-//! Columns of ranked rows, of which as many are held as memory allows.
+//! Columns of ranked rows, held for as many rows at a time as memory allows.
 //!
 //! Invariants
 //! - rows are read in ascending order, since those of a ranking are scattered and a page of a sample file is

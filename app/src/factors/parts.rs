@@ -1,4 +1,4 @@
-//! Parts of rows and of modules.
+//! Rows and modules split into contiguous parts, and how messages show parts.
 
 use std::ops::Range;
 use std::sync::Arc;

@@ -30,7 +30,7 @@ pub struct SpectraRequest {
 /// of one.
 ///
 /// # Errors
-/// No factors of this name, a glob that is none, no module that is meant, a strategy that was not fitted,
+/// No factors of this name, an invalid glob, no module that is asked for, a strategy that was not fitted,
 /// damage.
 pub fn factor_spectra(
     snapshot: &Snapshot,

@@ -1,4 +1,4 @@
-//! Sums of the factors that a fit goes on from.
+//! Sums of a fit, added to those of the factors that it extends.
 
 use gstore_curvature::{Covariance, Module, Squares};
 

@@ -1,5 +1,5 @@
-//! Digests of the files of a fit, each next to its file: a changed bit of a sum is a number like any other,
-//! which nothing else notices.
+//! Digests of the files of a fit, each next to its file: a sum with a changed bit is still a number, and
+//! nothing else would notice.
 
 use std::path::{Path, PathBuf};
 

@@ -55,8 +55,8 @@ pub struct MixRequest {
 /// an eigendecomposition of each matrix to balance them, on one thread.
 ///
 /// # Errors
-/// A name that is taken or is none, artifacts that are not there or are no matrices, matrices of other
-/// vectors, a share that is none, a balance at an eigenvalue that is 0 on a side, being told to stop.
+/// A name that is taken or invalid, artifacts that are not there or are no matrices, matrices of other
+/// vectors, a share outside of its range, a balance at an eigenvalue that is 0 on a side, being told to stop.
 pub fn mix_grams(
     store: &Store,
     request: &MixRequest,

@@ -1,4 +1,4 @@
-//! Scores of a pass on their way: lines of a table, files of Kronfluence's, sums, or the best rows.
+//! Where the scores of a pass go: lines of a table, Kronfluence's files, sums, or the best rows.
 
 use std::collections::BTreeSet;
 use std::path::Path;

@@ -1,5 +1,5 @@
-//! Comparison of the tables that an import has of one dataset: what contradicts a table before it would be
-//! refused when that is stored, which is too late.
+//! Comparison of the tables that an import has of one dataset, before any is stored: a contradiction that is
+//! found when the second is written comes too late for the first.
 
 use std::collections::{BTreeSet, HashMap};
 use std::fmt::Display;
