@@ -1,4 +1,4 @@
-//! Filters as Jinja and transformers have them, where minijinja's are otherwise.
+//! Filters as Jinja and transformers have them, where minijinja's differ.
 //!
 //! Invariant: a filter refuses widths and counts beyond [`WIDEST`], which would let a short template write
 //! gigabytes.
@@ -16,7 +16,7 @@ use super::{letters, numbers, python};
 /// The largest width or count that a filter takes.
 const WIDEST: i64 = 10_000;
 
-/// The filters that minijinja has otherwise than Jinja.
+/// The filters in which minijinja differs from Jinja.
 pub(super) fn add_filters(env: &mut Environment<'static>) {
     env.add_filter(EACH, each);
     env.add_filter("tojson", tojson);

@@ -1,4 +1,4 @@
-//! Tags of templates, rewritten where minijinja lacks them or reads them otherwise than Jinja.
+//! Tags of templates, rewritten where minijinja lacks them or reads them differently from Jinja.
 //!
 //! | tag | becomes | as in Jinja |
 //! |---|---|---|
