@@ -1,4 +1,4 @@
-//! `bit_and`, `bit_or` and `bit_xor`, of which the engine's fail for groups of a column of nothing but NULLs.
+//! `bit_and`, `bit_or` and `bit_xor`: the engine's fail for groups of a column that has only NULLs.
 //!
 //! `bit_xor(x)` is NULL where a window that moves has no value, and takes DISTINCT values in groups: the
 //! engine's gives 0, as of two equal values, and has no state of different values there.

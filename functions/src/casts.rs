@@ -1,4 +1,4 @@
-//! Casts that the engine has otherwise than DuckDB: of JSON text to lists, of text to times, of text with
+//! Casts in which the engine differs from DuckDB: of JSON text to lists, of text to times, of text with
 //! fractions to whole numbers, also within lists, of text to 32 bits, which refuses too large numbers, of times,
 //! intervals and lists to text; of lists, where elements that no row shows need not fit; of times to times of
 //! day, which come in another order.

@@ -1,4 +1,4 @@
-//! Functions of numbers that the engine has wrong where a result lies beyond its type.
+//! Functions of numbers that the engine computes wrongly where a result is beyond the range of its type.
 //!
 //! - `to_timestamp(n)` of a number of seconds that no TIMESTAMP reaches, and of NaN, is an error: of fractions
 //!   the engine's gives the last time that there is, and 1970

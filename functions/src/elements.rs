@@ -1,4 +1,4 @@
-//! Lists with other elements in the places of theirs.
+//! Lists whose elements are replaced, with the lengths and NULLs that they have.
 
 use std::sync::Arc;
 

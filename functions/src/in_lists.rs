@@ -1,4 +1,4 @@
-//! `IN` lists about one value, beside one another in AND and OR, kept apart.
+//! `IN` lists about the same value, joined by AND or OR, kept apart.
 //!
 //! The engine makes one list of two, which is wrong in two ways (its issue 24246): two without a common value
 //! are true or false to it where the value is NULL, though they are NULL then; and it takes values that are not

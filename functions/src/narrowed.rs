@@ -1,6 +1,6 @@
-//! Casts that not each value fits into, or that make the same of several values, as a function: the engine takes
-//! casts out of comparisons with constants. Of `try_cast(n AS TINYINT) > 100` it makes `n > 100`, which 1000 is,
-//! and of `d::DECIMAL(3,1) = 1.7` that d is 1.7, and not 1.72.
+//! Casts into types that not every value fits, or in which several become the same, as a function: the engine
+//! takes casts out of comparisons with constants. Of `try_cast(n AS TINYINT) > 100` it makes `n > 100`, which
+//! 1000 is, and of `d::DECIMAL(3,1) = 1.7` that d is 1.7, and not 1.72.
 //!
 //! Of doubles too large for 32 bits the engine makes infinities.
 //!

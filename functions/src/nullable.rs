@@ -1,5 +1,5 @@
-//! Values as they are, of which the engine does not know that none is null: a subquery that has no row is null
-//! whatever its column says.
+//! Values marked as possibly NULL: the engine takes a subquery as never NULL if its column is never NULL, but
+//! it is NULL without a row.
 
 use std::sync::{Arc, LazyLock};
 

@@ -1,5 +1,5 @@
-//! Arguments of window functions that are one for all rows: how far away a value is, what there is where no
-//! row is that far away, and how many parts there are. The engine takes constants only.
+//! Arguments of window functions that are the same for all rows: the offset and the default of `lag` and
+//! `lead`, the place of `nth_value`, the number of parts of `ntile`. The engine takes constants only.
 
 use datafusion::common::Span;
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};

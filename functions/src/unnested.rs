@@ -1,5 +1,5 @@
-//! Rows that `unnest` makes of one: a column that had each value once, such as that of a GROUP BY, has it
-//! several times then.
+//! Rows that `unnest` makes of one repeat its other columns: one that had each value once, such as that of a
+//! GROUP BY, may then have it several times.
 //!
 //! The engine takes it for a key above `unnest` as well, and leaves out columns of DISTINCT, GROUP BY and
 //! ORDER BY that a key decides. So keys go into `unnest` through a function that gives back its argument: a
