@@ -1,6 +1,6 @@
-//! Sorts of which many rows are wanted, as sorts of all rows where these go on from disk: the engine keeps such
-//! rows in a heap, which takes several times as long, and does not go on from disk. But a heap holds only the
-//! rows that are wanted, and in memory all rows may be too many.
+//! Sorts with a large LIMIT, as sorts of all rows where these can use the disk: the engine keeps the rows of
+//! the limit in a heap, which takes several times as long and cannot use the disk. But a heap holds only the
+//! rows that are wanted, and without a disk all rows may be too many.
 
 use std::sync::Arc;
 

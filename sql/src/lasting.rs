@@ -1,13 +1,13 @@
-//! Statements that mean later what they mean now: none that may read the clock, draw numbers, or name a table
-//! whose rows are those of the moment.
+//! Statements whose answer stays the same as long as the snapshot does: they read no clock, draw no numbers,
+//! and name no table whose rows are those of the moment.
 
 use datafusion::execution::SessionState;
 use datafusion::logical_expr::Volatility;
 
 use super::catalog::Tables;
 
-/// Whether a statement means later what it means now, by its words, and those of all views where it names
-/// one: a column that has the name of a function or table that would change it counts as one.
+/// Whether the answer of a statement stays the same, by its words, and those of all views where it names one:
+/// a column that has the name of a function or table that would change it counts as one.
 pub(super) fn is_lasting(sql: &str, state: &SessionState, tables: &Tables) -> bool {
     let passes = |word: &str| {
         let word = word.to_ascii_lowercase();

@@ -1,5 +1,5 @@
-//! Subqueries as values, which are NULL without a row: the engine takes them for never NULL where their column
-//! is, and then `(SELECT ..) IS NULL` for false.
+//! Subqueries as values, which are NULL without a row: if their column is never NULL, the engine takes them
+//! as never NULL, and `(SELECT ..) IS NULL` as false.
 //!
 //! Invariants
 //! - those that certainly have a row, and those that name columns around them, stay as they are

@@ -1,6 +1,6 @@
-//! Conditions pushed down as the engine does it, but not below an aggregate that has a row of no rows: one that
-//! names no column, or only columns that are constants, would be asked of the rows below, and the aggregate
-//! has its row also where the condition is false.
+//! Conditions pushed down as the engine does it, but not below an aggregate that has a row even for no input:
+//! a condition that names no column, or only columns that are constants, would be asked of the rows below,
+//! and the aggregate has its row also where the condition is false.
 
 use std::sync::Arc;
 

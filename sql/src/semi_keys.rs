@@ -1,4 +1,4 @@
-//! Filters on the keys of a semi join, kept from other columns of the rows that it looks for.
+//! Filters on the keys of a semi join, kept from columns of its other side that only have the name of a key.
 //!
 //! The engine hands a filter on a key of the rows that a semi join keeps to its other side too, where it looks
 //! for a column of the key's name: that may be another column than the one that equals the key.

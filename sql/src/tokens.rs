@@ -1,4 +1,4 @@
-//! The text of tokens: samples cut into tokens once more, where somebody has the tokenizer.
+//! The text of tokens: samples are cut into tokens again, if the encoder finds their tokenizer.
 
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! Casts of what a SELECT has without them too, or cast in another way: `avg(x), avg(x::DOUBLE)`.
+//! Expressions that a SELECT has twice but for their casts: `avg(x), avg(x::DOUBLE)`.
 //!
 //! The engine calls a cast what it is of, and refuses two columns of one name. Here such a cast is the
 //! argument of [`AS_TYPE`](gstore_functions::AS_TYPE), which gives it back, with the name of its type.

@@ -1,4 +1,4 @@
-//! The plan of a statement, with what the engine finds only then to be missing.
+//! Planning of a statement, again in other words where the error says that these are needed.
 
 use std::cell::LazyCell;
 

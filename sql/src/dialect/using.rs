@@ -1,4 +1,4 @@
-//! Joins of a query: the tables of its `FROM`, and the columns that its `USING` joins them by.
+//! Joins of a query: their tables and conditions, and the columns that `USING` merges.
 
 mod joined;
 mod key;

@@ -42,8 +42,8 @@ use super::error::{SqlError, SqlErrorKind};
 use super::types::{in_sql, with_leaves};
 use super::wording::{beyond_calendar, no_text};
 
-/// Bytes of a row group of Parquet, which is in memory until it is complete; rows of long vectors fill the
-/// usual million of rows never.
+/// Bytes of a row group of Parquet, which is in memory until it is complete. The usual limit, a million rows,
+/// is too much for rows of long vectors.
 const ROW_GROUP: usize = 128 << 20;
 
 /// A way to write a result.

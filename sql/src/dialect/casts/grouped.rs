@@ -1,4 +1,4 @@
-//! Casts of columns in `GROUP BY` and `DISTINCT ON` that have the columns too: `GROUP BY x, x::VARCHAR`.
+//! Columns that `GROUP BY` and `DISTINCT ON` have twice but for their casts: `GROUP BY x, x::VARCHAR`.
 
 use std::collections::HashSet;
 

@@ -1,4 +1,4 @@
-//! Casts of columns that a SELECT has too, or casts in another way.
+//! Columns that a SELECT has twice but for their casts.
 
 use std::collections::HashSet;
 
