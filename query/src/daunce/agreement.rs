@@ -1,4 +1,4 @@
-//! Split-half agreement: how alike two halves of the models rank, by which one knows when there are enough.
+//! Split-half agreement: how alike two halves of the models rank, which shows whether there are enough.
 
 use gstore_core::correlation::{descending, spearman};
 use gstore_core::{many, many_of};

@@ -1,4 +1,4 @@
-//! Bytes to come, fetched while others are multiplied.
+//! Prefetching: the next bytes of rows are fetched while others are multiplied.
 
 use super::packing::CacheLine;
 

@@ -1,4 +1,4 @@
-//! Making of the sketches of a feature's segments.
+//! Builds the sketches of a feature's segments.
 //!
 //! It is resumable segment by segment: what has a sketch that can be used is left as it is. Blocks are coded
 //! in parallel and written in order, so a file is a function of its segment, the seed and the planes.

@@ -1,4 +1,4 @@
-//! Sources of estimates: what says of a row's values, up to a bound of the error, before they are computed.
+//! Sources of estimates: each estimates a row's values, with a bound of the error, before they are computed.
 //!
 //! Each fills [`Estimates`] for some rows of a window: from the rows themselves, by the processor in bf16 or
 //! by a device that keeps them, or from one plane of a sketch's codes.
