@@ -1,6 +1,6 @@
 //! Small models that predict the influence of samples from features that cost little.
 //!
-//! - [`Matrix`], [`learners`]: ridge, logistic regression, boosted trees, the fork's networks
+//! - [`Matrix`], [`learners`]: ridge, logistic regression, boosted trees, networks
 //! - [`folds()`], [`out_of_fold`]: cross-validation
 //! - [`judge`]: recall at each budget, other measures with their intervals, costs, the budget; the
 //!   cuts of a cascade

@@ -1,4 +1,4 @@
-//! Terciles of scores as the fork has them, and how well predictions find them.
+//! Terciles of scores, which are the classes of the classifier, and how well predictions find them.
 
 use gstore_core::correlation::descending;
 use serde::Serialize;

@@ -43,9 +43,9 @@ pub enum Learner {
     },
     /// Gradient-boosted trees on the ranks of the scores.
     Trees(TreeOptions),
-    /// The fork's classifier: a network over the terciles of the scores.
+    /// A network that classifies rows by the terciles of the scores, as the published fork of LESS has.
     Classifier,
-    /// The fork's regressor: a network over the standardised scores.
+    /// A network over the standardised scores, of the same fork.
     Regressor,
 }
 

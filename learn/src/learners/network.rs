@@ -1,4 +1,5 @@
-//! A one-hidden-layer network over standardised columns: the head of the fork's two models.
+//! A one-hidden-layer network over standardised columns: the head of the two models of the published fork of
+//! LESS.
 //!
 //! Linear, ReLU, dropout, linear; AdamW with clipped gradients; the parameters with the best loss on rows
 //! that were set aside are kept. What differs from the fork: targets are standardised, dropout is off when it
