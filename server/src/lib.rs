@@ -3,7 +3,7 @@
 //!
 //! - [`serve`]: answers until it is told to stop; [`ServeOptions`] says how
 //! - [`Tokens`]: who may ask
-//! - [`Remote`]: statements to a server, answered as at home
+//! - [`Remote`]: statements to a server, answered as by a session of one's own
 //! - [`logs`]: what the server tells its owner
 //!
 //! Invariants

@@ -30,7 +30,7 @@ pub enum LogFormat {
 /// then on the process has a log.
 ///
 /// # Errors
-/// A level that is none, and a log that was begun before.
+/// An unknown level, and a log that was begun before.
 pub fn begin(format: LogFormat, level: &str) -> Result<(), String> {
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter(level)?)

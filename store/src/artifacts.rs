@@ -48,7 +48,7 @@ impl Store {
     /// nothing else that may have it by now. Returns the snapshot that has the artifact.
     ///
     /// # Errors
-    /// A name that is none; one that is taken by what is not in `over`; what was to be replaced was dropped
+    /// An invalid name; one that is taken by what is not in `over`; what was to be replaced was dropped
     /// or replaced since; a dataset that the store does not have.
     pub fn put_artifact(
         &self,

@@ -206,7 +206,7 @@ impl TruthFolder {
     /// Opens the folder and checks what it holds.
     ///
     /// # Errors
-    /// A folder that is none, or whose files have changed; being told to stop.
+    /// A folder of something else, or whose files have changed; being told to stop.
     pub fn open(folder: &Path, cancel: &Cancel) -> Result<TruthFolder, EvaluateError> {
         let bad = |name: &str, what: String| EvaluateError::File { path: folder.join(name), what };
         let manifest: Manifest = read_json(&folder.join("manifest.json"))?;

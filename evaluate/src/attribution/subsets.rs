@@ -169,8 +169,8 @@ fn bytes_of(count: usize, pool: usize, rows: usize) -> u64 {
 /// Random subsets, each of a share of the pool, and none of them twice.
 ///
 /// # Errors
-/// A share that is none, or that has or leaves out a single row; fewer than two subsets, more than there are,
-/// and more than there is memory for; being told to stop.
+/// A share outside of its range, or that has or leaves out a single row; fewer than two subsets, more than
+/// there are, and more than there is memory for; being told to stop.
 pub fn random_subsets(
     pool: usize,
     count: usize,

@@ -126,7 +126,7 @@ pub(super) fn positive(object: JsonObject<'_>, key: &str) -> Result<Option<f64>,
     }
 }
 
-/// A positive number that is none if it is null, and the family's default if it is missing.
+/// A positive number: `None` if it is null, and the family's default if it is missing.
 pub(super) fn positive_or_null(
     config: JsonObject<'_>,
     key: &str,
@@ -135,7 +135,7 @@ pub(super) fn positive_or_null(
     if config.value.get(key).is_some() { positive(config, key) } else { Ok(default) }
 }
 
-/// A size that is none if it is null, and the family's default if it is missing.
+/// A size: `None` if it is null, and the family's default if it is missing.
 pub(super) fn size_or_null(
     config: JsonObject<'_>,
     key: &str,

@@ -153,7 +153,7 @@ pub struct ResolvedData {
 /// Finds the files of a split, and fetches those that the cache lacks.
 ///
 /// # Errors
-/// A name that is none; a repository that cannot be reached, or has no such split.
+/// An invalid name; a repository that cannot be reached, or has no such split.
 pub fn resolve_data(
     text: &str,
     config: &HubConfig,

@@ -123,7 +123,7 @@ fn tls_hint(cause: &str) -> String {
 pub(super) const OF_A_PAGE: &str = "a page for browsers (HTTP) answers at this address; statements go to the other \
      address that a server prints when it starts, grpc://host:port or grpc+tls://host:port";
 
-/// Whether a message is about an answer that is none of Flight, as a page for browsers gives.
+/// Whether a message is about an answer in another protocol than Flight, such as a page for browsers.
 pub(super) fn is_of_a_page(message: &str) -> bool {
     message.contains("invalid compression flag")
         || message.contains("while receiving response with status: 4")

@@ -60,7 +60,7 @@ impl Remote {
     /// Connects to a server. Nothing is asked yet.
     ///
     /// # Errors
-    /// An address that is none and options that do not fit it, of the kind [`SqlErrorKind::Invalid`]; a
+    /// An invalid address and options that do not fit it, of the kind [`SqlErrorKind::Invalid`]; a
     /// certificate that is not trusted, and no server there.
     pub fn connect(options: &RemoteOptions) -> Result<Self, SqlError> {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();

@@ -50,7 +50,7 @@ impl ArtifactFiles {
     /// follows the last `.` of the name becomes the ending of the file if it is 1 to 16 of `a-z` and `0-9`.
     ///
     /// # Errors
-    /// A name that is none or is taken; whatever `fill` or the medium says. Then there is no such file, and
+    /// A name that is invalid or taken; whatever `fill` or the medium says. Then there is no such file, and
     /// another attempt writes another one.
     pub fn write(
         &mut self,

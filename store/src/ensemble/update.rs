@@ -37,8 +37,8 @@ impl Store {
     /// already. Nothing is published where nothing changes.
     ///
     /// # Errors
-    /// An ensemble of the name with another base; a member whose id is there for another model; a name or
-    /// an id that is none.
+    /// An ensemble of the name with another base; a member whose id is there for another model; an
+    /// invalid name or id.
     pub fn update_ensemble(
         &self,
         update: &EnsembleUpdate,

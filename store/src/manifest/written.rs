@@ -41,7 +41,7 @@ impl ClientWrite {
     /// The write of some content under a key.
     ///
     /// # Errors
-    /// A key that is none.
+    /// An invalid key.
     pub fn new(key: impl Into<String>, digest: impl Into<String>) -> Result<Self, KeyError> {
         let (key, digest) = (key.into(), digest.into());
         check_key(&key)?;

@@ -1,5 +1,5 @@
-//! Digests of what a training goes on from: a changed bit of a weight or a moment is a number like any other,
-//! which nothing else notices.
+//! Digests of what a training goes on from: a weight or a moment with a changed bit is still a number, and
+//! nothing else would notice.
 
 use std::collections::BTreeMap;
 use std::path::Path;
