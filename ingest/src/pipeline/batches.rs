@@ -31,7 +31,10 @@ pub struct RowBatches {
     dataset: String,
     samples: SampleReader,
     encoder: TextEncoder,
+    /// Limits of the request, for batches of samples that the caller has.
     limits: BatchLimits,
+    /// Those of batches of rows.
+    limits_of_rows: BatchLimits,
     /// Values that the caller holds for each row of a batch.
     values: usize,
     threads: usize,
@@ -60,13 +63,15 @@ impl RowBatches {
         }
         let limits = BatchLimits::new(request.batch_tokens, values);
         let (samples, dataset) = (snapshot.samples(dataset)?, dataset.name.clone());
-        Ok(Self { dataset, samples, encoder, limits, values, threads: request.threads })
+        let threads = request.threads;
+        Ok(Self { dataset, samples, encoder, limits, limits_of_rows: limits, values, threads })
     }
 
-    /// Cuts batches of at most so many tokens and rows from now on.
+    /// Cuts batches of at most so many tokens and rows from now on; those of [`RowBatches::cut`] stay as they
+    /// are.
     pub fn resize(&mut self, tokens: usize, rows: usize) {
         let limits = BatchLimits::new(tokens, self.values);
-        self.limits = BatchLimits { rows: limits.rows.min(rows.max(1)), ..limits };
+        self.limits_of_rows = BatchLimits { rows: limits.rows.min(rows.max(1)), ..limits };
     }
 
     /// Description of the encoding.
@@ -91,7 +96,12 @@ impl RowBatches {
 
     /// The largest number of rows in a batch.
     pub fn most_rows(&self) -> usize {
-        self.limits.rows
+        self.limits_of_rows.rows
+    }
+
+    /// Tokens and samples in the largest batch of [`RowBatches::cut`], unless a sample has more tokens.
+    pub fn most_of_cut(&self) -> [usize; 2] {
+        [self.limits.tokens, self.limits.rows]
     }
 
     /// Passes the batches of some rows to `take`, in row order, until it returns false.
@@ -108,7 +118,7 @@ impl RowBatches {
             samples: &self.samples,
             encoder: &self.encoder,
             granularity: Granularity::Sample,
-            limits: self.limits,
+            limits: self.limits_of_rows,
             chosen: Some(rows),
             threads: self.threads,
             cancel,
@@ -128,7 +138,7 @@ impl RowBatches {
         Ok(())
     }
 
-    /// Batches of samples of these lengths, as contiguous ranges of indices.
+    /// Batches of samples of these lengths by the limits of the request, as contiguous ranges of indices.
     pub fn cut(&self, tokens: impl IntoIterator<Item = usize>) -> Vec<std::ops::Range<usize>> {
         cut_batches(tokens, self.limits)
     }

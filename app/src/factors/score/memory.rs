@@ -80,8 +80,8 @@ pub(super) struct ScoreSizes<'a> {
     pub threads: usize,
     /// Tokens of a batch, and rows of one.
     pub batch: [u64; 2],
-    /// Samples of a batch at most, where there are more of them than rows.
-    pub most_rows: usize,
+    /// Tokens of a batch of queries, unless one has more, and queries of one.
+    pub query_batch: [u64; 2],
     /// Tokens of the longest query, and of all.
     pub query_tokens: usize,
     pub tokens_of_queries: usize,
@@ -192,8 +192,9 @@ impl ScoreSizes<'_> {
         if self.solves {
             return threads * self.worker();
         }
-        let tokens = (threads * self.batch[0]).min(self.tokens_of_queries as u64);
-        let samples = threads.saturating_mul(self.most_rows as u64).min(queries);
+        let [tokens, samples] = self.query_batch;
+        let tokens = (threads * tokens.max(self.query_tokens as u64)).min(self.tokens_of_queries as u64);
+        let samples = (threads * samples).min(queries);
         self.workers(threads.min(queries), [tokens, samples], false)
     }
 

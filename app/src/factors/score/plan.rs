@@ -358,7 +358,7 @@ impl ScorePlan {
             batch: [engine::batch_tokens(ingest), self.rows.len().min(self.batches.most_rows() as u64)],
             query_tokens: self.queries.iter().map(SampleTokens::len).max().unwrap_or(0),
             tokens_of_queries: self.queries.iter().map(SampleTokens::len).sum(),
-            most_rows: self.batches.most_rows(),
+            query_batch: self.batches.most_of_cut().map(|most| most as u64),
             per,
             by_token: how.by_token,
             filters: how.filters.len(),

@@ -18,7 +18,7 @@ fn sizes(modules: &[Module]) -> ScoreSizes<'_> {
         activations: [2_000, 125],
         threads: 2,
         batch: [64, 4],
-        most_rows: 4,
+        query_batch: [64, 4],
         query_tokens: 64,
         tokens_of_queries: 150,
         per: ScorePer::Row,
@@ -273,9 +273,11 @@ fn gradients_of_queries_are_gone_when_rows_are_scored() {
     assert_eq!((plan.memory, plan.groups.len()), (memory, 1));
     let same = sizes.fitted(memory).expect("fits");
     assert_eq!((same.memory, same.groups.len(), same.threads), (memory, 1, 2));
-    // As many as there are of rows; a solver has batches of rows.
+    // Batches of queries have limits of their own; a solver has batches of rows.
     let many = ScoreSizes { tokens_of_queries: 500, queries: Some(9), ..sizes };
     assert_eq!(many.query_workers(), 2 * 64 * 20_000 + 4 * 128 * 40);
+    let smaller = ScoreSizes { query_batch: [32, 2], query_tokens: 40, ..many };
+    assert_eq!(smaller.query_workers(), 2 * 40 * 20_000 + 4 * 80 * 40);
     let solves = ScoreSizes { solves: true, ..sizes };
     assert_eq!(solves.query_workers(), 2 * solves.worker());
     assert_eq!(ScoreSizes { queries: None, tokens_of_queries: 0, ..sizes }.query_workers(), 0);
