@@ -88,7 +88,7 @@ pub enum TokenError {
     Store(#[from] OpenError),
     #[error("{file} is not a file of tokens of this version: {why}; if it is removed, there are no tokens")]
     Damaged { file: String, why: String },
-    #[error("there is a token `{0}` already; {} ends it", Remedy::RevokeToken(.0))]
+    #[error("there is a token `{0}` already; {end} ends it", end = Remedy::RevokeToken(.0))]
     Exists(String),
     #[error("there is no token `{name}`; {}", known_ids(.known))]
     Unknown { name: String, known: Vec<String> },
