@@ -68,7 +68,7 @@ pub struct RequestLimits {
 /// How many connections there may be, and for how long.
 #[derive(Debug, Clone)]
 pub struct ConnectionLimits {
-    /// Connections at once, at all addresses; more are refused.
+    /// Connections at once; more are refused.
     pub most: usize,
     /// How long one stays open over which nothing is asked.
     pub idle: Duration,

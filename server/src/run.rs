@@ -22,7 +22,7 @@ use crate::audit::Audit;
 use crate::core::Core;
 use crate::handle::Signer;
 use crate::http;
-use crate::listen::{self, Certificates, ConnectionTable, Protocol};
+use crate::listen::{self, Certificates, Protocol};
 use crate::options::{ServeOptions, Tls};
 use crate::running::RunningStatements;
 use crate::service::{DirectService, Service};
@@ -183,16 +183,16 @@ async fn answer(
         told.await;
         let _ = (drained.send(()), closed.send(()));
     };
-    let lines = Arc::new(ConnectionTable::new(&options.limits.connections));
     let pages = async {
         let Some(listener) = pages else { return Ok(()) };
         let certificates = options.tls.as_ref().map(certificates).transpose()?;
         // Ends as well when the other side is gone.
         let closing = async { drop(closing.await) };
-        let served = http::serve(Arc::clone(core), listener, certificates, &lines, closing).await;
+        let served = http::serve(Arc::clone(core), listener, certificates, closing).await;
         served.map_err(|e| ServeError::Failed(cause(&e)))
     };
-    let incoming = listen::incoming(listener, Protocol::Flight, own, &lines, &core.audit.metrics.flights);
+    let limits = &options.limits.connections;
+    let incoming = listen::incoming(listener, Protocol::Flight, own, limits, &core.audit.metrics.flights);
     let tls = options.tls.is_some();
     tracing::info!(%address, http = http.map(tracing::field::display), tls, tokens = !options.without_tokens, "serving");
     started(Addresses { flight: address, http });

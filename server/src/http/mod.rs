@@ -27,7 +27,7 @@ use tonic::transport::Server;
 
 use crate::access::{Access, Caller};
 use crate::core::Core;
-use crate::listen::{self, BusyGuard, Certificates, ConnectionTable, Peer, Protocol};
+use crate::listen::{self, BusyGuard, Certificates, Peer, Protocol};
 
 /// Nothing but what this server sends is loaded or run, and no other page has this one inside.
 const POLICY: &str =
@@ -38,11 +38,11 @@ pub(crate) async fn serve(
     core: Arc<Core>,
     listener: TcpListener,
     certificates: Option<Certificates>,
-    lines: &Arc<ConnectionTable>,
     stop: impl Future<Output = ()>,
 ) -> Result<(), tonic::transport::Error> {
     let count = &core.audit.metrics.pages;
-    let incoming = listen::incoming(listener, Protocol::Http, certificates, lines, count);
+    let limits = &core.limits.connections;
+    let incoming = listen::incoming(listener, Protocol::Http, certificates, limits, count);
     let routes = Routes::from(router(core));
     let mut server = Server::builder().accept_http1(true);
     server.add_routes(routes).serve_with_incoming_shutdown(incoming, stop).await

@@ -1,4 +1,4 @@
-//! Open connections of the server, of all its addresses together: how many there are, and which are idle.
+//! Open connections of the server: how many there are, and which of them are idle.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -13,29 +13,30 @@ use crate::options::ConnectionLimits;
 /// What an unused connection is given at least before it makes room for another one.
 const GRACE: Duration = Duration::from_secs(30);
 
-pub(crate) struct ConnectionTable {
+pub(super) struct ConnectionTable {
     pub(super) most: usize,
     idle: Duration,
     open: Mutex<(u64, HashMap<u64, Arc<ConnectionUse>>)>,
+    /// How many there are, for the metrics.
+    count: Arc<AtomicUsize>,
 }
 
 /// A connection's place among them; dropping it gives it back.
 pub(super) struct ConnectionSlot {
     lines: Arc<ConnectionTable>,
     number: u64,
-    /// How many there are of its address, for the metrics.
-    count: Arc<AtomicUsize>,
     pub(super) line: Arc<ConnectionUse>,
 }
 
 impl ConnectionTable {
-    pub(crate) fn new(limits: &ConnectionLimits) -> Self {
-        Self { most: limits.most.max(1), idle: limits.idle, open: Mutex::default() }
+    pub(super) fn new(limits: &ConnectionLimits, count: &Arc<AtomicUsize>) -> Self {
+        let count = Arc::clone(count);
+        Self { most: limits.most.max(1), idle: limits.idle, open: Mutex::default(), count }
     }
 
     /// A place, if there is one: where all are taken, the connection that was unused for the longest time
-    /// ends for it. `count` has how many there are of the address.
-    pub(super) fn enter(self: &Arc<Self>, now: Instant, count: &Arc<AtomicUsize>) -> Option<ConnectionSlot> {
+    /// ends for it.
+    pub(super) fn enter(self: &Arc<Self>, now: Instant) -> Option<ConnectionSlot> {
         let mut open = locked(&self.open);
         if open.1.len() >= self.most {
             let unused = open.1.iter().filter_map(|(number, line)| Some((*number, line.unused(now)?)));
@@ -46,8 +47,8 @@ impl ConnectionTable {
         open.0 += 1;
         let (number, line) = (open.0, Arc::new(ConnectionUse::new()));
         open.1.insert(number, Arc::clone(&line));
-        count.fetch_add(1, Ordering::Relaxed);
-        Some(ConnectionSlot { lines: Arc::clone(self), number, count: Arc::clone(count), line })
+        self.count.fetch_add(1, Ordering::Relaxed);
+        Some(ConnectionSlot { lines: Arc::clone(self), number, line })
     }
 
     /// Ends the connections that were unused for longer than is allowed.
@@ -61,7 +62,7 @@ impl ConnectionTable {
 impl Drop for ConnectionSlot {
     fn drop(&mut self) {
         locked(&self.lines.open).1.remove(&self.number);
-        self.count.fetch_sub(1, Ordering::Relaxed);
+        self.lines.count.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -73,14 +74,13 @@ mod tests {
     fn what_is_not_in_use_makes_room() {
         let limits =
             ConnectionLimits { most: 2, idle: Duration::from_secs(60), ..ConnectionLimits::default() };
-        let lines = Arc::new(ConnectionTable::new(&limits));
+        let lines = Arc::new(ConnectionTable::new(&limits, &Arc::default()));
         let now = Instant::now();
         let later = |seconds| now + Duration::from_secs(seconds);
-        let enter = |now| lines.enter(now, &Arc::default());
-        let (used, unused) = (enter(now).unwrap(), enter(now).unwrap());
+        let (used, unused) = (lines.enter(now).unwrap(), lines.enter(now).unwrap());
         let busy = used.line.busy();
-        assert!(enter(now).is_none(), "both are new");
-        let third = enter(later(40)).unwrap();
+        assert!(lines.enter(now).is_none(), "both are new");
+        let third = lines.enter(later(40)).unwrap();
         assert!(unused.line.is_cut() && !used.line.is_cut());
         // Its place is given away already.
         drop(unused);

@@ -1,8 +1,7 @@
 //! Incoming connections: counted, encrypted, and closed when they are of no use any more.
 //!
 //! Invariants
-//! - a connection counts from its first byte until both sides have closed it, handshakes included, at
-//!   whichever address of the server it came in
+//! - a connection counts from its first byte until both sides have closed it, handshakes included
 //! - no client waits for another one's bytes: a handshake has its turn from the client's first message until
 //!   the answer is computed, and not while it waits
 //! - one that is too many is told so in the protocol, where it can be: without TLS
@@ -28,9 +27,10 @@ use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::rustls::server::Acceptor;
 use tokio_rustls::server::TlsStream;
 
+use crate::options::ConnectionLimits;
 pub(crate) use connection::{Connection, Peer};
 pub(crate) use line::BusyGuard;
-pub(crate) use lines::ConnectionTable;
+use lines::ConnectionTable;
 pub(crate) use tls::Certificates;
 
 /// How long a client has for the handshake of TLS, the wait for its turn included.
@@ -63,7 +63,6 @@ struct ConnectionAcceptor {
     protocol: Protocol,
     certificates: Option<Certificates>,
     lines: Arc<ConnectionTable>,
-    count: Arc<AtomicUsize>,
     handshakes: Semaphore,
     farewells: Arc<Semaphore>,
     certificates_refused: RareNote,
@@ -101,21 +100,19 @@ impl RareNote {
     }
 }
 
-/// Takes connections until the stream is dropped, each with a place among `lines`; `count` has how many
-/// there are of this listener.
+/// Takes connections until the stream is dropped; `count` has how many there are.
 pub(crate) fn incoming(
     listener: TcpListener,
     protocol: Protocol,
     certificates: Option<Certificates>,
-    lines: &Arc<ConnectionTable>,
+    limits: &ConnectionLimits,
     count: &Arc<AtomicUsize>,
 ) -> impl Stream<Item = std::io::Result<Connection>> + use<> {
     room_for_files();
     let door = Arc::new(ConnectionAcceptor {
         protocol,
         certificates,
-        lines: Arc::clone(lines),
-        count: Arc::clone(count),
+        lines: Arc::new(ConnectionTable::new(limits, count)),
         handshakes: Semaphore::new(HANDSHAKES),
         farewells: Arc::new(Semaphore::new(FAREWELLS)),
         certificates_refused: RareNote::default(),
@@ -156,7 +153,7 @@ fn enter(
 ) {
     let _ = socket.set_nodelay(true);
     let now = Instant::now();
-    let Some(place) = door.lines.enter(now, &door.count) else {
+    let Some(place) = door.lines.enter(now) else {
         if let Some(left_out) = door.too_many.due(now) {
             let most = door.lines.most;
             tracing::warn!(%address, most, left_out, "a connection is refused: there are too many");
@@ -225,17 +222,14 @@ fn room_for_files() {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::Ordering;
-
     use futures::StreamExt;
     use tokio::net::TcpStream;
     use tonic::transport::server::Connected;
 
     use super::*;
-    use crate::options::ConnectionLimits;
 
-    fn places(most: usize) -> Arc<ConnectionTable> {
-        Arc::new(ConnectionTable::new(&ConnectionLimits { most, ..ConnectionLimits::default() }))
+    fn limits(most: usize) -> ConnectionLimits {
+        ConnectionLimits { most, ..ConnectionLimits::default() }
     }
 
     async fn read_all(socket: &TcpStream) -> Vec<u8> {
@@ -264,7 +258,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let mut taken =
-            std::pin::pin!(incoming(listener, Protocol::Flight, None, &places(2), &Arc::default()));
+            std::pin::pin!(incoming(listener, Protocol::Flight, None, &limits(2), &Arc::default()));
         let _clients =
             [TcpStream::connect(address).await.unwrap(), TcpStream::connect(address).await.unwrap()];
         let held = [taken.next().await.unwrap().unwrap(), taken.next().await.unwrap().unwrap()];
@@ -279,32 +273,10 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_addresses_of_a_server_share_its_places() {
-        let (places, flights, pages) = (places(1), Arc::default(), Arc::default());
-        let listeners = [
-            TcpListener::bind("127.0.0.1:0").await.unwrap(),
-            TcpListener::bind("127.0.0.1:0").await.unwrap(),
-        ];
-        let [flight, page] = listeners.each_ref().map(|listener| listener.local_addr().unwrap());
-        let [listener, http] = listeners;
-        let mut taken = std::pin::pin!(incoming(listener, Protocol::Flight, None, &places, &flights));
-        let mut asked = std::pin::pin!(incoming(http, Protocol::Http, None, &places, &pages));
-        let _browser = TcpStream::connect(page).await.unwrap();
-        let held = asked.next().await.unwrap().unwrap();
-        let told = read_all(&TcpStream::connect(flight).await.unwrap()).await;
-        assert_eq!(told.get(3), Some(&4), "SETTINGS of one that is sent away");
-        assert_eq!([&flights, &pages].map(|count| count.load(Ordering::Relaxed)), [0, 1]);
-        drop(held);
-        let _client = TcpStream::connect(flight).await.unwrap();
-        let _held = taken.next().await.unwrap().unwrap();
-        assert_eq!([&flights, &pages].map(|count| count.load(Ordering::Relaxed)), [1, 0]);
-    }
-
-    #[tokio::test]
     async fn the_address_is_free_once_the_stream_is_dropped() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        drop(incoming(listener, Protocol::Flight, None, &places(2), &Arc::default()));
+        drop(incoming(listener, Protocol::Flight, None, &limits(2), &Arc::default()));
         let gone = async {
             while TcpStream::connect(address).await.is_ok() {
                 tokio::time::sleep(Duration::from_millis(10)).await;
