@@ -53,8 +53,8 @@ fn casts_name_types_of_the_engine() {
             "SELECT json_extract_string(as_json(a), 'k'), try_as_json(b), as_json('[1]') FROM t",
         ),
         (
-            "SELECT a::UBIGINT, b::uinteger[], CAST(c AS BLOB), c::VARBINARY[], c::BINARY, d::HUGEINT, e::TIMESTAMP_MS, f::other FROM t",
-            "SELECT a::BIGINT UNSIGNED, b::INT UNSIGNED[], CAST(c AS BYTEA), c::BYTEA[], c::BYTEA, d::DECIMAL(38,0), e::TIMESTAMP(3), f::other FROM t",
+            "SELECT a::UBIGINT, b::uinteger[], CAST(c AS BLOB), g::VARBINARY[], h::BINARY, d::HUGEINT, e::TIMESTAMP_MS, f::other FROM t",
+            "SELECT a::BIGINT UNSIGNED, b::INT UNSIGNED[], CAST(c AS BYTEA), g::BYTEA[], h::BYTEA, d::DECIMAL(38,0), e::TIMESTAMP(3), f::other FROM t",
         ),
         (
             "SELECT 1.005::DECIMAL(10,2), -CAST((-.5) AS DECIMAL(2,0)), 1e0::DECIMAL(3,1), 2::DECIMAL(3,1)",
