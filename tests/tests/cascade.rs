@@ -369,7 +369,7 @@ fn a_refused_cascade_holds_up_no_other() {
     let refused = place.run(&[&asked[..], &["--top", "5%", "--cascade", "hint -> all"]].concat());
     refused
         .says(4, &["2 selections were refused, of 2", "q: nothing was computed", "r: nothing was computed"]);
-    assert!(!place.path("best.q.jsonl.part").exists(), "nothing is noted of a command that has ended");
+    assert!(!place.path("best.q.jsonl.selecting").exists(), "nothing is noted of a command that has ended");
     // An estimate of each target is an object on a line of its own, whether it is refused or not.
     let estimate = [&asked[..7], &["--cascade", "hint -> all", "--estimate", "--json"]].concat();
     let sized = ["--top", "50%", "--recall", "80%", "--labels", "60"];
@@ -438,7 +438,7 @@ fn a_command_of_several_targets_goes_on_after_those_that_it_has_finished() {
     select("50%").says(0, &["q: selected before"]);
     assert_eq!(files.map(inode), first, "what is finished stays as it is");
     assert!(place.path("best.r.jsonl").exists() && place.path("r.json").exists());
-    assert!(!place.path("best.q.jsonl.part").exists() && !place.path("best.r.jsonl.part").exists());
+    assert!(!place.path("best.q.jsonl.selecting").exists() && !place.path("best.r.jsonl.selecting").exists());
     // It is finished: what is there is replaced as that of any command.
     select("50%").says(2, &["best.q.jsonl exists"]);
 }

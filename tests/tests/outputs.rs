@@ -162,8 +162,27 @@ fn what_an_unfinished_selection_left_is_replaced_by_the_same_command() {
     let (code, said) = selected(&|| ());
     assert_eq!(code, Some(0), "{said}");
     assert_eq!((place.read("rows.jsonl").lines().count(), place.read("scores.csv")), (4, scores));
-    assert!(!place.path("rows.jsonl.part").exists());
+    assert!(!place.path("rows.jsonl.selecting").exists());
     refused(&place, &select, &["exists; --force replaces it"]);
+}
+
+#[test]
+fn what_has_the_name_of_a_note_and_is_none_is_never_replaced() {
+    let place = place();
+    let force = [&SELECT[..], &["rows.jsonl", "--force"]].concat();
+    let note = place.path("rows.jsonl.selecting");
+    // Where `generate -o rows.jsonl` keeps unfinished answers.
+    place.write("rows.jsonl.part", "mine");
+    place.write("rows.jsonl.selecting", "mine");
+    refused(&place, &[&SELECT[..], &["rows.jsonl"]].concat(), &["rows.jsonl.selecting is in the way"]);
+    refused(&place, &force, &["rows.jsonl.selecting is in the way"]);
+    assert_eq!(place.read("rows.jsonl.selecting"), "mine");
+    fs_err::remove_file(&note).expect("removed");
+    fs_err::create_dir(&note).expect("made");
+    refused(&place, &force, &["rows.jsonl.selecting is in the way"]);
+    fs_err::remove_dir(&note).expect("removed");
+    place.ok(&force);
+    assert!(place.read("rows.jsonl.part") == "mine" && !note.exists());
 }
 
 #[test]

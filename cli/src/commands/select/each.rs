@@ -94,17 +94,9 @@ struct TargetSelection {
 }
 
 impl TargetSelection {
-    /// Refuses what the selection of the target is refused for before anything is scored. `first`: where it
-    /// is noted what the first target has.
-    fn new(
-        context: &Context,
-        (mut args, kept): (SelectArgs, Option<TargetJournal>),
-        first: Option<&Path>,
-    ) -> Result<Self> {
-        let found = match (&kept, first) {
-            (Some(kept), Some(first)) if !args.force => kept.found(first)?,
-            _ => TargetProgress::Nothing,
-        };
+    /// Refuses what the selection of the target is refused for before anything is scored.
+    fn new(context: &Context, (mut args, kept): (SelectArgs, Option<TargetJournal>)) -> Result<Self> {
+        let found = kept.as_ref().map_or(Ok(TargetProgress::Nothing), TargetJournal::found)?;
         let made = match found {
             TargetProgress::Nothing => None,
             // An estimate is printed of every target, and its sample is there.
@@ -155,12 +147,8 @@ impl TargetSelection {
 /// that an unfinished run of the same command has made is not made again.
 pub(super) fn run(context: &Context, all: Vec<SelectArgs>, models: &Arc<dyn Encoder>) -> Result<()> {
     // Before the first is scored, as for a single one.
-    let kept = all
-        .iter()
-        .map(|args| TargetJournal::of(context, args))
-        .collect::<Result<Vec<Option<TargetJournal>>>>()?;
-    let first = kept.iter().flatten().next().map(|kept| kept.path().to_owned());
-    let turn = |of: (SelectArgs, Option<TargetJournal>)| TargetSelection::new(context, of, first.as_deref());
+    let kept = TargetJournal::of_each(context, &all)?;
+    let turn = |of| TargetSelection::new(context, of);
     let turns = all.into_iter().zip(kept).map(turn).collect::<Result<Vec<TargetSelection>>>()?;
     check_rows(context, &turns)?;
     let mut refused = Vec::new();

@@ -6,9 +6,11 @@
 //!   theirs: what is there at a kill is known to be of this command
 //! - it counts only for the same flags and inputs (not those that a server has), and as long as the files are
 //!   as they were written
+//! - no other command has files of its name: what is there and is no note stays, whatever the flags
 //! - the note of the first target is removed last, and holds those of the others before any of them is
 //!   removed
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
@@ -51,8 +53,12 @@ pub(super) enum TargetProgress {
 /// Where a target's selection is noted, and what of.
 pub(super) struct TargetJournal {
     path: PathBuf,
+    /// Where the first target is noted.
+    first: PathBuf,
     asked: String,
     files: Vec<PathBuf>,
+    /// Whether files are replaced whatever they are.
+    force: bool,
     /// Whether the note goes with the last of its files: what is finished is not skipped, since there is no
     /// other target, or a server makes the selection, whose inputs are not here.
     alone: bool,
@@ -67,17 +73,27 @@ impl TargetJournal {
         let is_file = |path: &PathBuf| OutputTarget::of(Some(path)).is_file();
         let files: Vec<PathBuf> = files.into_iter().flatten().filter(is_file).collect();
         let Some(first) = files.first().filter(|_| !alone || files.len() > 1) else { return Ok(None) };
-        let path = path_beside(first, ".part");
-        Ok(Some(Self { path, asked: asked(context, args)?, files, alone }))
+        let path = path_beside(first, ".selecting");
+        let (asked, force) = (asked(context, args)?, args.force);
+        Ok(Some(Self { first: path.clone(), path, asked, files, force, alone }))
     }
 
-    pub(super) fn path(&self) -> &Path {
-        &self.path
+    /// The same of each of several targets.
+    pub(super) fn of_each(context: &Context, all: &[SelectArgs]) -> Result<Vec<Option<Self>>> {
+        let mut all = all.iter().map(|args| Self::of(context, args)).collect::<Result<Vec<_>>>()?;
+        if let Some(first) = all.iter().flatten().next().map(|kept| kept.path.clone()) {
+            all.iter_mut().flatten().for_each(|kept| kept.first.clone_from(&first));
+        }
+        Ok(all)
     }
 
-    /// What is there as the same command has written it. `first`: the note of the first target.
-    pub(super) fn found(&self, first: &Path) -> Result<TargetProgress> {
-        let Some(note) = self.note(first)? else { return Ok(TargetProgress::Nothing) };
+    /// What is there as the same command has written it; nothing that counts where all is replaced.
+    ///
+    /// # Errors
+    /// What is in the place of the note and is none.
+    pub(super) fn found(&self) -> Result<TargetProgress> {
+        let note = self.note()?.filter(|_| !self.force);
+        let Some(note) = note else { return Ok(TargetProgress::Nothing) };
         let there = self.versions()?;
         if note.asked != self.asked || note.files.len() != there.len() {
             return Ok(TargetProgress::Nothing);
@@ -126,17 +142,18 @@ impl TargetJournal {
     }
 
     fn put(&self, note: &TargetNote) -> Result<()> {
+        read(&self.path)?;
         let mut output = Output::create(Some(&self.path), true)?;
         serde_json::to_writer(&mut output, note)?;
         output.finish()
     }
 
     /// What is noted of the target, by itself or with the first one.
-    fn note(&self, first: &Path) -> Result<Option<TargetNote>> {
+    fn note(&self) -> Result<Option<TargetNote>> {
         if let Some(own) = read(&self.path)? {
             return Ok(Some(own));
         }
-        let others = read(first)?.map(|note| note.others).unwrap_or_default();
+        let others = read(&self.first)?.map(|note| note.others).unwrap_or_default();
         Ok(others.into_iter().find(|note| note.asked == self.asked))
     }
 
@@ -148,8 +165,8 @@ impl TargetJournal {
     /// The same, each note by `remove`.
     fn remove_each(all: &[&Self], mut remove: impl FnMut(&Self) -> Result<()>) -> Result<()> {
         let Some((first, others)) = all.split_first() else { return Ok(()) };
-        if let Some(note) = first.note(&first.path)? {
-            let of_others = others.iter().filter_map(|kept| kept.note(&first.path).transpose());
+        if let Some(note) = first.note()? {
+            let of_others = others.iter().filter_map(|kept| kept.note().transpose());
             first.put(&TargetNote { others: of_others.collect::<Result<_>>()?, ..note })?;
         }
         others.iter().try_for_each(|kept| remove(kept))?;
@@ -157,7 +174,9 @@ impl TargetJournal {
     }
 
     fn remove(&self) -> Result<()> {
-        if_there(fs_err::remove_file(&self.path))?;
+        if let Ok(Some(_)) = read(&self.path) {
+            if_there(fs_err::remove_file(&self.path))?;
+        }
         Ok(())
     }
 
@@ -168,10 +187,17 @@ impl TargetJournal {
 
 /// The note at a path, if there is one.
 fn read(path: &Path) -> Result<Option<TargetNote>> {
-    let Some(text) = if_there(fs_err::read_to_string(path))? else { return Ok(None) };
-    let Ok(note) = serde_json::from_str::<TargetNote>(&text) else {
+    let text = match fs_err::read(path) {
+        // Too long a name is refused with that of the file next to it.
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::InvalidFilename) => {
+            return Ok(None);
+        }
+        text => text.ok(),
+    };
+    let note = text.and_then(|text| serde_json::from_slice(&text).ok());
+    let Some(note) = note else {
         refuse!(
-            "{} is in the way: it records finished selections; move it, or name another --output",
+            "{} is in the way: it is no readable record of a selection; move it, or name another --output",
             path.display()
         );
     };
@@ -235,23 +261,32 @@ mod tests {
 
     use super::super::place;
     use super::*;
+    use crate::commands::folder::NewFolder;
 
-    fn found(kept: &TargetJournal, first: &TargetJournal) -> &'static str {
-        match kept.found(first.path()).expect("read") {
+    fn found(kept: &TargetJournal) -> &'static str {
+        match kept.found().expect("read") {
             TargetProgress::Nothing => "nothing",
             TargetProgress::Begun => "begun",
             TargetProgress::Made(_) => "made",
         }
     }
 
-    /// A target that is not begun, with a file.
+    /// A target that is not begun, with a file; the first one is called `a`.
     fn target(place: &Path, name: &str) -> TargetJournal {
-        let [path, file] = ["part", "jsonl"].map(|ending| place.join(format!("{name}.{ending}")));
-        TargetJournal { path, asked: name.to_owned(), files: vec![file], alone: false }
+        let [path, file] = ["selecting", "jsonl"].map(|ending| place.join(format!("{name}.{ending}")));
+        let first = place.join("a.selecting");
+        TargetJournal { path, first, asked: name.to_owned(), files: vec![file], force: false, alone: false }
     }
 
-    fn journal(path: PathBuf, files: &[PathBuf], alone: bool) -> TargetJournal {
-        TargetJournal { path, asked: "asked".to_owned(), files: files.to_vec(), alone }
+    fn journal(files: &[PathBuf], alone: bool) -> TargetJournal {
+        let path = path_beside(&files[0], ".selecting");
+        let (asked, files) = ("asked".to_owned(), files.to_vec());
+        TargetJournal { first: path.clone(), path, asked, files, force: false, alone }
+    }
+
+    /// The files of a selection, neither of which has its name yet.
+    fn outputs(files: &[PathBuf]) -> (Option<NewFolder>, Vec<Output>) {
+        (None, files.iter().rev().map(|file| Output::create(Some(file), true).expect("begun")).collect())
     }
 
     fn make(kept: &TargetJournal) {
@@ -267,7 +302,7 @@ mod tests {
         kept[..2].iter().for_each(make);
         kept[2].refused("it saves nothing").expect("noted");
         let all: Vec<&TargetJournal> = kept.iter().collect();
-        let are_made = || kept.iter().all(|one| found(one, &kept[0]) == "made");
+        let are_made = || kept.iter().all(|one| found(one) == "made");
         // Killed at each removal, and begun again by the same command.
         for until in 0..=kept.len() {
             let mut removed = 0;
@@ -281,7 +316,7 @@ mod tests {
             });
             assert_eq!(ended.is_ok(), until == kept.len());
         }
-        assert!(kept.iter().all(|one| found(one, &kept[0]) == "nothing" && !one.path.exists()));
+        assert!(kept.iter().all(|one| found(one) == "nothing" && !one.path.exists()));
     }
 
     #[test]
@@ -294,9 +329,10 @@ mod tests {
                 "a" => bail!("killed"),
                 _ => one.remove(),
             });
-        assert!(killed.is_err() && found(&kept[1], &kept[0]) == "made");
-        fs_err::write(&kept[1].files[0], "of somebody else").expect("written");
-        assert_eq!(kept.each_ref().map(|one| found(one, &kept[0])), ["made", "nothing"]);
+        let file = &kept[1].files[0];
+        assert!(killed.is_err() && found(&kept[1]) == "made");
+        fs_err::write(file, "of somebody else").expect("written");
+        assert_eq!(kept.each_ref().map(found), ["made", "nothing"]);
     }
 
     #[test]
@@ -304,8 +340,8 @@ mod tests {
         let place = tempfile::tempdir().expect("a folder");
         let path = |name: &str| place.path().join(name);
         let files = ["rows.jsonl", "scores.csv"].map(path);
-        let kept = journal(path("rows.jsonl.part"), &files, false);
-        let found = || found(&kept, &kept);
+        let kept = journal(&files, false);
+        let found = || found(&kept);
         assert_eq!(found(), "nothing");
         let unnamed = ["one", "two"].map(path);
         unnamed
@@ -327,19 +363,15 @@ mod tests {
         let around = tempfile::tempdir().expect("a folder");
         let path = |name: &str| around.path().join(name);
         let files = ["rows.jsonl", "scores.csv"].map(path);
-        let kept = journal(path("rows.jsonl.part"), &files, true);
-        let found = || found(&kept, &kept);
-        let outputs = |force| {
-            let begun = |file: &PathBuf| Output::create(Some(file), force).expect("begun");
-            (None, files.iter().rev().map(begun).collect())
-        };
+        let kept = journal(&files, true);
+        let found = || found(&kept);
         // The rows, which are the last, cannot have their name: what is left is as after a kill.
-        let first = outputs(false);
+        let first = outputs(&files);
         fs_err::create_dir(&files[0]).expect("made");
         assert!(place(Some(&kept), first, None).is_err() && files[1].is_file() && kept.path.exists());
         fs_err::remove_dir(&files[0]).expect("removed");
         assert_eq!(found(), "begun");
-        place(Some(&kept), outputs(true), None).expect("placed");
+        place(Some(&kept), outputs(&files), None).expect("placed");
         assert!(files.iter().all(|file| file.is_file()) && !kept.path.exists());
         assert_eq!(found(), "nothing");
         // Killed before the note was removed.

@@ -84,8 +84,7 @@ pub fn run(context: &Context, args: &SelectArgs) -> Result<()> {
 /// Makes a selection. Files that a killed run of the same command has left are replaced.
 fn single(context: &Context, args: &SelectArgs) -> Result<()> {
     let kept = TargetJournal::of(context, args)?;
-    let noted = kept.as_ref().filter(|kept| !args.force && kept.path().is_file());
-    let left = noted.map(|kept| kept.found(kept.path())).transpose()?;
+    let left = kept.as_ref().map(TargetJournal::found).transpose()?;
     let force = args.force || matches!(left, Some(TargetProgress::Begun));
     one(context, &SelectArgs { force, ..args.clone() }, kept.as_ref(), models(context, args))
 }
