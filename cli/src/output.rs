@@ -359,6 +359,14 @@ impl FinishedOutput {
         self.0.as_ref().map(|pending| (pending.temporary.path(), pending.target.as_path()))
     }
 
+    /// Replaces what is there only where `may` says so of its place.
+    pub fn replacing(mut self, may: impl Fn(&Path) -> bool) -> Self {
+        if let Some(pending) = &mut self.0 {
+            pending.force = may(&pending.target);
+        }
+        self
+    }
+
     /// Lets a file appear under its name.
     pub fn place(self) -> Result<()> {
         self.0.map_or(Ok(()), UnpublishedFile::publish)

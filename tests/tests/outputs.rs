@@ -159,6 +159,11 @@ fn what_an_unfinished_selection_left_is_replaced_by_the_same_command() {
     place.write("scores.csv", "mine");
     refused(&place, &select, &["scores.csv exists"]);
     place.write("scores.csv", &scores);
+    // What is changed meanwhile is kept as well.
+    let (code, said) = selected(&|| place.write("scores.csv", "mine"));
+    assert!(code == Some(1) && said.contains("scores.csv exists and was kept"), "{said}");
+    assert_eq!(place.read("scores.csv"), "mine");
+    place.write("scores.csv", &scores);
     let (code, said) = selected(&|| ());
     assert_eq!(code, Some(0), "{said}");
     assert_eq!((place.read("rows.jsonl").lines().count(), place.read("scores.csv")), (4, scores));

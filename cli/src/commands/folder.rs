@@ -158,6 +158,11 @@ impl NewFolder {
         &self.target
     }
 
+    /// Takes the place of an older one only where `may` says so of it.
+    pub(super) fn replacing(self, may: impl Fn(&Path) -> bool) -> Self {
+        Self { force: may(&self.target), ..self }
+    }
+
     /// Takes files of these names from the folder whose place it takes, where they are. They may only be
     /// replaced in it: the old folder has the same ones until the end.
     pub(super) fn take(&self, names: &[&str]) -> Result<()> {

@@ -5,7 +5,7 @@
 //! - a note lies next to a target's files from before the first of them appears until all targets have
 //!   theirs: what is there at a kill is known to be of this command
 //! - it counts only for the same flags and inputs (not those that a server has), and as long as the files are
-//!   as they were written
+//!   as they were written, up to when others take their places
 //! - no other command has files of its name: what is there and is no note stays, whatever the flags
 //! - the note of the first target is removed last, and holds those of the others before any of them is
 //!   removed
@@ -124,6 +124,18 @@ impl TargetJournal {
             found.map_or(Ok(None), |(bytes, _)| version(bytes))
         };
         self.write(self.files.iter().map(of_file).collect::<Result<_>>()?, refused)
+    }
+
+    /// Whether what is now in the place of a file may be replaced: whatever it is with force, else as noted.
+    pub(super) fn may_replace(&self, target: &Path) -> bool {
+        let place = OutputTarget::of(Some(target));
+        let noted = || {
+            let note = self.note().ok()?.filter(|note| note.asked == self.asked)?;
+            let at = self.files.iter().position(|file| OutputTarget::of(Some(file)) == place)?;
+            note.files.into_iter().nth(at)?
+        };
+        self.force
+            || noted().is_some_and(|noted| version(target).is_ok_and(|found| found.as_ref() == Some(&noted)))
     }
 
     /// All files are in their places.
@@ -261,7 +273,7 @@ mod tests {
 
     use super::super::place;
     use super::*;
-    use crate::commands::folder::NewFolder;
+    use crate::commands::folder::{DATASET, NewFolder};
 
     fn found(kept: &TargetJournal) -> &'static str {
         match kept.found().expect("read") {
@@ -330,9 +342,10 @@ mod tests {
                 _ => one.remove(),
             });
         let file = &kept[1].files[0];
-        assert!(killed.is_err() && found(&kept[1]) == "made");
+        assert!(killed.is_err() && found(&kept[1]) == "made" && kept[1].may_replace(file));
         fs_err::write(file, "of somebody else").expect("written");
         assert_eq!(kept.each_ref().map(found), ["made", "nothing"]);
+        assert!(!kept[1].may_replace(file));
     }
 
     #[test]
@@ -378,5 +391,38 @@ mod tests {
         let placing = files.iter().map(|file| (file.as_path(), file.as_path()));
         kept.begin(placing, None).expect("noted");
         assert_eq!(found(), "begun");
+    }
+
+    #[test]
+    fn what_is_not_as_noted_when_the_files_are_placed_is_kept() {
+        let around = tempfile::tempdir().expect("a folder");
+        let path = |name: &str| around.path().join(name);
+        let files = ["rows.jsonl", "scores.csv", "saved"].map(path);
+        let mut kept = journal(&files, true);
+        let [rows, scores, saved] = &files;
+        fs_err::create_dir(saved).expect("made");
+        let write = |path: &Path, text: &str| fs_err::write(path, text).expect("written");
+        let read = |path: &Path| fs_err::read_to_string(path).expect("read");
+        let mark = saved.join("state.json");
+        for file in [rows, scores, &mark] {
+            write(file, "left");
+        }
+        kept.begin(files.iter().map(|file| (file.as_path(), file.as_path())), None).expect("noted");
+        let again = |kept: &TargetJournal| {
+            let folder = NewFolder::begin(saved, DATASET, true).expect("begun");
+            write(&folder.path().join("state.json"), "");
+            place(Some(kept), (Some(folder), outputs(&files[..2]).1), None)
+        };
+        for file in [scores, &mark] {
+            write(file, "of somebody else");
+        }
+        assert!(again(&kept).is_err());
+        assert_eq!(
+            [rows, scores, &mark].map(|file| read(file)),
+            ["", "of somebody else", "of somebody else"]
+        );
+        kept.force = true;
+        again(&kept).expect("placed");
+        assert_eq!([rows, scores, &mark].map(|file| read(file)), ["", "", ""]);
     }
 }

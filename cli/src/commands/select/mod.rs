@@ -210,12 +210,14 @@ fn place(
     refused: Option<&str>,
 ) -> Result<()> {
     let sealed = outputs.into_iter().map(Output::seal).collect::<Result<Vec<FinishedOutput>>>()?;
-    if let Some(kept) = kept {
-        let made = folder.iter().map(|folder| (folder.path(), folder.target()));
-        kept.begin(made.chain(sealed.iter().filter_map(FinishedOutput::places)), refused)?;
-    }
-    place_all(folder, sealed)?;
-    kept.map_or(Ok(()), TargetJournal::placed)
+    let Some(kept) = kept else { return place_all(folder, sealed) };
+    let may = |target: &Path| kept.may_replace(target);
+    let folder = folder.map(|folder| folder.replacing(may));
+    let files: Vec<FinishedOutput> = sealed.into_iter().map(|file| file.replacing(may)).collect();
+    let made = folder.iter().map(|folder| (folder.path(), folder.target()));
+    kept.begin(made.chain(files.iter().filter_map(FinishedOutput::places)), refused)?;
+    place_all(folder, files)?;
+    kept.placed()
 }
 
 /// Refuses a picture that cannot be drawn before the scan.
