@@ -203,8 +203,17 @@ pub(super) fn place_all(
     folder: Option<NewFolder>,
     files: impl IntoIterator<Item = FinishedOutput>,
 ) -> Result<()> {
-    let files = files.into_iter().map(FinishedOutput::place).fold(Ok(()), Result::and);
-    files.and(folder.map_or(Ok(()), NewFolder::finish))
+    place_each(folder, files).into_iter().collect()
+}
+
+/// The same, with what became of each.
+pub(super) fn place_each(
+    folder: Option<NewFolder>,
+    files: impl IntoIterator<Item = FinishedOutput>,
+) -> Vec<Result<()>> {
+    let mut placed: Vec<Result<()>> = files.into_iter().map(FinishedOutput::place).collect();
+    placed.extend(folder.map(NewFolder::finish));
+    placed
 }
 
 /// Completes all results of a command before the first of them appears.

@@ -138,9 +138,15 @@ impl TargetJournal {
             || noted().is_some_and(|noted| version(target).is_ok_and(|found| found.as_ref() == Some(&noted)))
     }
 
-    /// All files are in their places.
-    pub(super) fn placed(&self) -> Result<()> {
-        if self.alone { self.remove() } else { Ok(()) }
+    /// What has become of the files. The note of a single selection goes with the last of them, and any where
+    /// none has its place: another run may have made what is there.
+    pub(super) fn placed(&self, files: Vec<Result<()>>) -> Result<()> {
+        let is_none = files.iter().all(Result::is_err);
+        let placed: Result<()> = files.into_iter().collect();
+        if is_none || (self.alone && placed.is_ok()) {
+            return placed.and(self.remove());
+        }
+        placed
     }
 
     /// Notes that the selection was refused.
@@ -391,6 +397,9 @@ mod tests {
         let placing = files.iter().map(|file| (file.as_path(), file.as_path()));
         kept.begin(placing, None).expect("noted");
         assert_eq!(found(), "begun");
+        // Another run of the command has ended meanwhile.
+        kept.remove().expect("removed");
+        assert!(place(Some(&kept), outputs(&files), None).is_err() && !kept.path.exists());
     }
 
     #[test]
@@ -424,5 +433,21 @@ mod tests {
         kept.force = true;
         again(&kept).expect("placed");
         assert_eq!([rows, scores, &mark].map(|file| read(file)), ["", "", ""]);
+    }
+
+    #[test]
+    fn what_is_in_the_place_of_a_note_stays_and_costs_no_file() {
+        let around = tempfile::tempdir().expect("a folder");
+        let files = ["rows.jsonl", "scores.csv"].map(|name| around.path().join(name));
+        let kept = TargetJournal { force: true, ..journal(&files, true) };
+        fs_err::create_dir(&kept.path).expect("made");
+        assert!(kept.found().is_err());
+        place(Some(&kept), outputs(&files), None).expect("placed");
+        assert!(files.iter().all(|file| file.is_file()) && kept.path.is_dir());
+        fs_err::remove_dir(&kept.path).expect("removed");
+        fs_err::write(&kept.path, "mine").expect("written");
+        assert!(kept.found().is_err() && kept.refused("it saves nothing").is_err());
+        place(Some(&kept), outputs(&files), None).expect("placed");
+        assert_eq!(fs_err::read(&kept.path).expect("read"), b"mine");
     }
 }

@@ -16,7 +16,7 @@ use gstore_core::Silent;
 use gstore_query::QueryError;
 use gstore_query::influence::{Diversity, Each, Encoder, InfluenceSpec, Mode, Order};
 
-use super::folder::{DATASET, NewFolder, place_all};
+use super::folder::{DATASET, NewFolder, place_all, place_each};
 use super::rows_file::RowsForm;
 use crate::args::{EachSelection, PictureArgs, ScoresOf, SelectArgs};
 use crate::context::Context;
@@ -213,11 +213,12 @@ fn place(
     let Some(kept) = kept else { return place_all(folder, sealed) };
     let may = |target: &Path| kept.may_replace(target);
     let folder = folder.map(|folder| folder.replacing(may));
-    let files: Vec<FinishedOutput> = sealed.into_iter().map(|file| file.replacing(may)).collect();
+    let files = sealed.into_iter().filter(|file| file.places().is_some());
+    let files: Vec<FinishedOutput> = files.map(|file| file.replacing(may)).collect();
     let made = folder.iter().map(|folder| (folder.path(), folder.target()));
-    kept.begin(made.chain(files.iter().filter_map(FinishedOutput::places)), refused)?;
-    place_all(folder, files)?;
-    kept.placed()
+    // Without a note the same command asks for --force after a kill; without its files all was in vain.
+    let _ = kept.begin(made.chain(files.iter().filter_map(FinishedOutput::places)), refused);
+    kept.placed(place_each(folder, files))
 }
 
 /// Refuses a picture that cannot be drawn before the scan.
