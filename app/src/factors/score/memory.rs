@@ -186,14 +186,18 @@ impl ScoreSizes<'_> {
     }
 
     /// What workers have of queries while their gradients are computed: of no more than there are. A solver
-    /// goes over batches of rows then.
+    /// also goes over the rows of a fit, in batches with the same limits, of which there may be more than there
+    /// are queries and rows of the pool.
     fn query_workers(&self) -> u64 {
         let (threads, queries) = (self.threads as u64, self.queries.unwrap_or(0) as u64);
-        if self.solves {
-            return threads * self.worker();
-        }
         let [tokens, samples] = self.query_batch;
-        let tokens = (threads * tokens.max(self.query_tokens as u64)).min(self.tokens_of_queries as u64);
+        let tokens = tokens.max(self.query_tokens as u64);
+        if self.solves {
+            let [of_rows, rows] = self.batch;
+            let batch = [tokens.max(of_rows), samples.max(rows)];
+            return threads * self.workers(1, batch, false).max(self.worker());
+        }
+        let tokens = (threads * tokens).min(self.tokens_of_queries as u64);
         let samples = (threads * samples).min(queries);
         self.workers(threads.min(queries), [tokens, samples], false)
     }

@@ -273,13 +273,20 @@ fn gradients_of_queries_are_gone_when_rows_are_scored() {
     assert_eq!((plan.memory, plan.groups.len()), (memory, 1));
     let same = sizes.fitted(memory).expect("fits");
     assert_eq!((same.memory, same.groups.len(), same.threads), (memory, 1, 2));
-    // Batches of queries have limits of their own; a solver has batches of rows.
+    // Batches of queries have limits of their own; a solver has batches of rows, too.
     let many = ScoreSizes { tokens_of_queries: 500, queries: Some(9), ..sizes };
     assert_eq!(many.query_workers(), 2 * 64 * 20_000 + 4 * 128 * 40);
     let smaller = ScoreSizes { query_batch: [32, 2], query_tokens: 40, ..many };
     assert_eq!(smaller.query_workers(), 2 * 40 * 20_000 + 4 * 80 * 40);
     let solves = ScoreSizes { solves: true, ..sizes };
     assert_eq!(solves.query_workers(), 2 * solves.worker());
+    // A pool of one row makes neither its batches nor those of queries smaller.
+    let small = ScoreSizes { batch: [64, 1], ..solves };
+    assert_eq!(small.query_workers(), 2 * solves.worker());
+    let small = ScoreSizes { by_token: true, activations: [0, 0], ..small };
+    assert_eq!(small.query_workers(), 2 * (4 * 64 * 40));
+    let small = ScoreSizes { query_batch: [64, 9], ..small };
+    assert_eq!(small.query_workers(), 2 * (4 * 2 * 9 * 300));
     assert_eq!(ScoreSizes { queries: None, tokens_of_queries: 0, ..sizes }.query_workers(), 0);
 }
 
