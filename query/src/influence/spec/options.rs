@@ -216,3 +216,18 @@ pub const OPTIONS: &[OptionInfo] = &[
     option("ef", Count, NEAREST, "", "Candidates that a search of a graph keeps"),
     option("k", Count, SHOWN | SELF | NEAREST | DAUNCE, "", "The relation is the first k rows"),
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::daunce::MissingCells;
+    use crate::influence::Missing;
+
+    #[test]
+    fn what_may_be_missing_has_the_words_of_both_methods() {
+        let mut words = [Missing::WORDS, MissingCells::WORDS].concat();
+        let mut seen = std::collections::BTreeSet::new();
+        words.retain(|word| seen.insert(*word));
+        assert_eq!(MISSING, words);
+    }
+}
