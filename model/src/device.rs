@@ -50,6 +50,10 @@ impl CandleDevice {
 }
 
 impl Device {
+    /// The names, for help and messages; N counts the devices from 0 on.
+    pub const NAMES: &'static str =
+        "cpu (fastest on a CPU), `cuda[:N]` (an NVIDIA GPU), candle, `candle:cuda[:N]` or `candle:metal[:N]`";
+
     /// The feature of a build that this device needs, and whether this build has it.
     fn feature(self) -> Option<(&'static str, bool)> {
         match self {
@@ -235,9 +239,7 @@ impl fmt::Display for Device {
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs, reason = "the message of an error says what its fields are")]
 pub enum DeviceError {
-    #[error(
-        "no backend `{0}`; there are cpu, cuda, candle, candle:cuda, candle:metal, and cuda:1 or candle:cuda:1 for the second device"
-    )]
+    #[error("no backend `{0}`; give {names}, with N as 1 for the second device", names = Device::NAMES)]
     Unknown(String),
     #[error("the backend `{device}` is not in this build, which was made without the feature `{feature}`")]
     NotBuilt { device: Device, feature: &'static str },

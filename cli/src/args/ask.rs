@@ -3,7 +3,7 @@
 use clap::Args;
 use gstore_model::Device;
 
-use super::{BACKENDS, DrawArgs, JsonArgs, OutputArgs, ScoringArgs, StateArgs};
+use super::{DrawArgs, JsonArgs, OutputArgs, ScoringArgs, StateArgs, backends};
 
 /// Where the models of stored vectors are now.
 #[derive(Args, Debug, Clone, Default)]
@@ -19,7 +19,7 @@ pub struct ModelArgs {
     pub checkpoint_folders: Vec<String>,
     /// What computes
     #[arg(long, alias = "device", value_name = "NAME", default_value_t = Device::Cpu,
-        help = format!("{BACKENDS}; `cuda` scans stored rows as well"))]
+        help = format!("{}; `cuda` scans stored rows as well", backends()))]
     pub backend: Device,
 }
 

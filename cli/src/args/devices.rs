@@ -5,14 +5,14 @@ use std::str::FromStr;
 use clap::Args;
 use gstore_model::{Device, DeviceError};
 
-use super::BACKENDS;
+use super::backends;
 
 /// What computes.
 #[derive(Args, Debug, Clone)]
 pub struct DevicesArgs {
     /// What computes
     #[arg(long, alias = "device", visible_alias = "devices", value_name = "NAME", value_delimiter = ',', num_args = 1.., default_value = "cpu",
-        help = format!("{BACKENDS}; several of one kind (cuda:0,cuda:1), or all NVIDIA GPUs (all), share the work"))]
+        help = format!("{}; several of one kind (cuda:0,cuda:1), or all NVIDIA GPUs (all), share the work", backends()))]
     pub backend: Vec<DeviceName>,
 }
 

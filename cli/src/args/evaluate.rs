@@ -110,7 +110,7 @@ pub struct EvaluateTasksArgs {
     #[command(flatten)]
     pub combine: CombineArgs,
     /// What computes
-    #[arg(long, alias = "device", value_name = "NAME", default_value_t = Device::Cpu, help = super::BACKENDS)]
+    #[arg(long, alias = "device", value_name = "NAME", default_value_t = Device::Cpu, help = super::backends())]
     pub backend: Device,
     /// Precision of the factors of matrix products [default: f32, with --backend cuda bf16]
     #[arg(long, value_parser = precision())]

@@ -98,6 +98,7 @@ pub use view::{ViewArgs, ViewWhat};
 
 use clap::{Args, Parser, Subcommand};
 use gstore_ingest::projection::ProjectionKind;
+use gstore_model::Device;
 use gstore_query::influence::resolve_top;
 
 /// The whole command line.
@@ -124,8 +125,9 @@ pub struct Cli {
 }
 
 /// What `--backend` takes.
-const BACKENDS: &str = "Compute backend: cpu (fastest on a CPU), `cuda[:N]` (an NVIDIA GPU), candle, `candle:cuda[:N]` or \
-                        `candle:metal[:N]`";
+fn backends() -> String {
+    format!("Compute backend: {}", Device::NAMES)
+}
 
 /// A whole number from `least` on.
 fn at_least<T: TryFrom<u64>>(least: u64) -> impl Fn(&str) -> Result<T, String> + Clone {
