@@ -87,7 +87,7 @@ impl Tables {
 }
 
 fn system_names(live: &[Arc<dyn LiveTable>]) -> impl Iterator<Item = &'static str> {
-    system::NAMES.into_iter().chain(live.iter().map(|table| table.name()))
+    system::names().chain(live.iter().map(|table| table.name()))
 }
 
 #[derive(Debug)]

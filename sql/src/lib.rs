@@ -110,7 +110,7 @@ pub use engine::{HeldMemory, SqlResources};
 pub use error::{SqlError, SqlErrorKind};
 pub use guard::{MAX_OPERATORS, MAX_RELATIONS, MAX_SQL_BYTES};
 pub use live::{LiveTable, Requester};
-pub use names::{CATALOG, DATA};
+pub use names::{CATALOG, DATA, TableFunctionInfo};
 pub use notes::{InfluenceNote, Notes, RunNotes};
 pub use options::SqlOptions;
 pub use own::OwnTable;
@@ -123,8 +123,8 @@ pub use types::in_sql as types_in_sql;
 pub use views::{check as check_view, named_tables, names_itself as view_names_itself};
 pub use window::RowWindow;
 
-/// The table functions over a store, and how many of the first arguments of each are datasets.
-pub fn table_functions() -> impl Iterator<Item = (&'static str, usize)> {
+/// The table functions over a store.
+pub fn table_functions() -> impl Iterator<Item = TableFunctionInfo> {
     names::TABLE_FUNCTIONS.into_iter()
 }
 

@@ -13,7 +13,7 @@ use gstore_store::{Snapshot, View};
 
 use super::dialect::{self, visit_outer_tables_mut};
 use super::expanded;
-use super::names::{DATA, TABLE_FUNCTIONS};
+use super::names::{DATA, TABLE_FUNCTIONS, TableFunctionInfo};
 use super::walk::inner;
 
 /// What an argument names.
@@ -125,13 +125,13 @@ impl ViewNames {
 
     fn add_arguments(&mut self, function: &ObjectName, args: &[FunctionArg]) {
         let name = idents(function).last().map(|name| name.value.to_lowercase());
-        let known = TABLE_FUNCTIONS.iter().find(|(known, _)| name.as_deref() == Some(*known));
-        let Some((function, datasets)) = known else { return };
+        let known = TABLE_FUNCTIONS.into_iter().find(|known| name.as_deref() == Some(known.name));
+        let Some(TableFunctionInfo { name: function, datasets, .. }) = known else { return };
         for (place, arg) in args.iter().enumerate() {
             let (kind, value) = match arg {
                 FunctionArg::Named { name, arg, .. } => (ArgumentKind::by_name(&name.value), arg),
                 FunctionArg::ExprNamed { name, arg, .. } => (ArgumentKind::by_name(&name.to_string()), arg),
-                FunctionArg::Unnamed(arg) => (ArgumentKind::by_place(function, place, *datasets), arg),
+                FunctionArg::Unnamed(arg) => (ArgumentKind::by_place(function, place, datasets), arg),
             };
             let Some(kind) = kind else { continue };
             match texts(value) {

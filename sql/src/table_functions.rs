@@ -86,6 +86,6 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::create(folder.path().join("s")).unwrap();
         let functions = session_functions(&store.snapshot().unwrap(), None);
-        assert_eq!(functions.map(|(name, _)| name), TABLE_FUNCTIONS.map(|(name, _)| name));
+        assert_eq!(functions.map(|(name, _)| name), TABLE_FUNCTIONS.map(|function| function.name));
     }
 }

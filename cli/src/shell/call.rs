@@ -2,6 +2,7 @@
 
 use gstore_core::Kind as FeatureKind;
 use gstore_query::influence::{Function, Takes};
+use gstore_sql::TableFunctionInfo;
 
 use super::lexer::{Token, TokenKind};
 use super::relations::relations;
@@ -33,7 +34,7 @@ pub(super) fn call<'a>(line: &'a str, head: &[Token]) -> Option<FunctionCall<'a>
             "(" if depth > 0 => depth -= 1,
             "(" => {
                 let function = head[..i].last()?.of(line);
-                let (function, datasets) = table_function(function)?;
+                let TableFunctionInfo { name: function, datasets, .. } = table_function(function)?;
                 let first = head.get(i + 1).filter(|piece| piece.kind == TokenKind::Text && piece.closed);
                 let first = first.map(|piece| piece.of(line).trim_matches('\''));
                 return Some(FunctionCall { function, datasets, position, option, first });

@@ -84,7 +84,7 @@ fn names(words: &CompletionNames, line: &str, head: &[Token], typed: &str) -> Ve
     }
     if is_before_relation(line, head) {
         let tables = words.tables.iter().map(|table| shown_table(&table.name));
-        let functions = gstore_sql::table_functions().map(|(function, _)| format!("{function}("));
+        let functions = gstore_sql::table_functions().map(|function| format!("{}(", function.name));
         return tables.chain(functions).collect();
     }
     let lower = typed.chars().next().is_some_and(char::is_lowercase);

@@ -1,6 +1,6 @@
 //! Tables and table functions of a statement that is being typed, and their columns.
 
-use gstore_sql::virtual_columns;
+use gstore_sql::{TableFunctionInfo, virtual_columns};
 
 use super::lexer::{Token, TokenKind, pieces};
 use super::words::{CompletionNames, is_keyword, table_function};
@@ -24,15 +24,17 @@ pub(super) fn relations(words: &CompletionNames, line: &str) -> Vec<Relation> {
         if !matches!(text.to_uppercase().as_str(), "FROM" | "JOIN") {
             continue;
         }
-        let (relation, mut next) = match &texts[i + 1..] {
-            [schema, ".", table, ..] => (columns(words, &format!("{schema}.{table}")), i + 4),
-            [function, "(", rest @ ..] if table_function(function).is_some() => {
+        let behind = &texts[i + 1..];
+        let function = behind.first().and_then(|name| table_function(name));
+        let (relation, mut next) = match (behind, function) {
+            ([schema, ".", table, ..], _) => (columns(words, &format!("{schema}.{table}")), i + 4),
+            ([_, "(", rest @ ..], Some(function)) => {
                 let end = rest.iter().position(|text| *text == ")").unwrap_or(rest.len());
                 let pool = rest[..end].iter().find(|text| text.starts_with('\'')).copied();
                 (function_columns(words, function, pool), i + 4 + end)
             }
-            [table, ..] => (columns(words, table.trim_matches('"')), i + 2),
-            [] => continue,
+            ([table, ..], _) => (columns(words, table.trim_matches('"')), i + 2),
+            ([], _) => continue,
         };
         if texts.get(next).is_some_and(|word| word.eq_ignore_ascii_case("AS")) {
             next += 1;
@@ -59,30 +61,16 @@ fn columns(words: &CompletionNames, name: &str) -> Relation {
 /// The columns of all tables and functions.
 pub(super) fn any_column(words: &CompletionNames) -> Vec<String> {
     let tables = words.tables.iter().flat_map(|table| columns(words, &table.name).columns);
-    let functions = gstore_sql::table_functions().flat_map(|(function, _)| own_columns(function).0);
+    let functions = gstore_sql::table_functions().flat_map(|function| function.columns);
     tables.chain(functions.map(|name| (*name).to_owned())).collect()
 }
 
-/// The columns that a function gives itself, and whether those of its pool stand behind them.
-fn own_columns(function: &str) -> (&'static [&'static str], bool) {
-    match function {
-        "influence" => (&["score", "subtask"], true),
-        "daunce" => (&["score", "subtask", "se", "z", "noise_floor", "models"], true),
-        "self_influence" => (&["score"], true),
-        "nearest" => (&["similarity"], true),
-        "excluded" => (&["dataset", "row", "id", "reason"], false),
-        "predicted" => (&["row", "id", "score", "target", "kept"], false),
-        _ => (&["row", "id", "vector", "flags", "norm"], false),
-    }
-}
-
 /// The columns of a function's result.
-fn function_columns(words: &CompletionNames, function: &str, pool: Option<&str>) -> Relation {
-    let (own, with_pool) = own_columns(&function.to_lowercase());
-    let pool = pool.filter(|_| with_pool).unwrap_or_default();
+fn function_columns(words: &CompletionNames, function: TableFunctionInfo, pool: Option<&str>) -> Relation {
+    let pool = pool.filter(|_| function.with_pool).unwrap_or_default();
     let of_pool = columns(words, pool.trim_matches('\'')).columns;
-    let columns = own.iter().map(|name| (*name).to_owned()).chain(of_pool).collect();
-    Relation { name: function.to_owned(), alias: None, columns }
+    let columns = function.columns.iter().map(|name| (*name).to_owned()).chain(of_pool).collect();
+    Relation { name: function.name.to_owned(), alias: None, columns }
 }
 
 /// A name as a statement must write it.

@@ -1,6 +1,8 @@
 //! The words that completion offers: keywords and functions of SQL, and the names of a snapshot: of tables,
 //! columns, functions, features, checkpoints and runs.
 
+use gstore_sql::TableFunctionInfo;
+
 /// Keywords that are offered and coloured.
 #[rustfmt::skip]
 pub const KEYWORDS: &[&str] = &[
@@ -21,9 +23,9 @@ pub fn is_one_of(word: &str, keywords: &[&str]) -> bool {
     keywords.contains(&word.to_uppercase().as_str())
 }
 
-/// The function of this name that gives a table, and how many of its first arguments are datasets.
-pub fn table_function(name: &str) -> Option<(&'static str, usize)> {
-    gstore_sql::table_functions().find(|(known, _)| known.eq_ignore_ascii_case(name))
+/// The function of this name that gives a table.
+pub fn table_function(name: &str) -> Option<TableFunctionInfo> {
+    gstore_sql::table_functions().find(|known| known.name.eq_ignore_ascii_case(name))
 }
 
 /// The names of a snapshot.

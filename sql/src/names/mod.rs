@@ -31,18 +31,40 @@ pub(crate) fn is_taken(word: &str) -> bool {
 /// Functions in FROM whose column has their name, as in DuckDB; the engine calls it `value`.
 pub(crate) const SERIES: [&str; 2] = ["generate_series", "range"];
 
-/// Table functions over a store, and how many of the first arguments of each are datasets.
-pub(crate) const TABLE_FUNCTIONS: [(&str, usize); 7] = [
-    ("influence", 2),
-    ("daunce", 2),
-    ("self_influence", 1),
-    ("excluded", 2),
-    ("nearest", 1),
-    ("predicted", 1),
-    ("vectors", 1),
+/// A table function over a store.
+#[derive(Debug, Clone, Copy)]
+pub struct TableFunctionInfo {
+    /// Its name.
+    pub name: &'static str,
+    /// How many of its first arguments are datasets.
+    pub datasets: usize,
+    /// The columns that it always gives, besides those of its pool.
+    pub columns: &'static [&'static str],
+    /// Whether it gives those of its pool.
+    pub with_pool: bool,
+}
+
+const fn table_function(
+    name: &'static str,
+    datasets: usize,
+    columns: &'static [&'static str],
+    with_pool: bool,
+) -> TableFunctionInfo {
+    TableFunctionInfo { name, datasets, columns, with_pool }
+}
+
+/// The table functions over a store.
+pub(crate) const TABLE_FUNCTIONS: [TableFunctionInfo; 7] = [
+    table_function("influence", 2, &["score", "subtask"], true),
+    table_function("daunce", 2, &["score", "subtask", "se", "z", "noise_floor", "models"], true),
+    table_function("self_influence", 1, &["score"], true),
+    table_function("excluded", 2, &["dataset", "row", "id", "reason"], false),
+    table_function("nearest", 1, &["similarity"], true),
+    table_function("predicted", 1, &["row", "id", "score", "target", "kept"], false),
+    table_function("vectors", 1, &["row", "id", "vector", "flags", "norm"], false),
 ];
 
 /// The names of all table functions of a session, those of the engine included.
 pub(crate) fn table_functions() -> impl Iterator<Item = &'static str> {
-    TABLE_FUNCTIONS.into_iter().map(|(name, _)| name).chain(SERIES)
+    TABLE_FUNCTIONS.into_iter().map(|function| function.name).chain(SERIES)
 }

@@ -14,6 +14,7 @@ use std::sync::Arc;
 use datafusion::catalog::{MemTable, TableProvider};
 use gstore_store::Snapshot;
 
+use self::batch::Batch;
 use self::datasets::{all_samples, columns, datasets};
 use self::features::{features, segments};
 use self::history::{artifacts, snapshots, tags, views};
@@ -21,20 +22,34 @@ use self::models::{checkpoints, members};
 use super::error::SqlError;
 use super::scan::RowsTable;
 
-/// Names of the system tables.
-pub(crate) const NAMES: [&str; 11] = [
-    "artifacts",
-    "checkpoints",
-    "columns",
-    "datasets",
-    "features",
-    "members",
-    "samples",
-    "segments",
-    "snapshots",
-    "tags",
-    "views",
+/// A table of a snapshot; without the names of folders where clients ask.
+type TableOf = fn(&Arc<Snapshot>, bool) -> Result<Arc<dyn TableProvider>, SqlError>;
+
+/// The system tables by their names.
+const TABLES: [(&str, TableOf); 11] = [
+    ("artifacts", |snapshot, served| held(artifacts(snapshot, served)?)),
+    ("checkpoints", |snapshot, _| held(checkpoints(snapshot.runs()))),
+    ("columns", |snapshot, _| held(columns(snapshot)?)),
+    ("datasets", |snapshot, _| held(datasets(snapshot.datasets()))),
+    ("features", |snapshot, _| held(features(snapshot)?)),
+    ("members", |snapshot, served| held(members(snapshot.ensembles(), served))),
+    ("samples", |snapshot, _| Ok(Arc::new(RowsTable(Arc::new(all_samples(snapshot)))))),
+    ("segments", |snapshot, _| held(segments(snapshot.features()))),
+    ("snapshots", |snapshot, _| held(snapshots(snapshot)?)),
+    ("tags", |snapshot, _| held(tags(snapshot))),
+    ("views", |snapshot, _| held(views(snapshot))),
 ];
+
+/// A table that is in memory.
+fn held(batch: Batch) -> Result<Arc<dyn TableProvider>, SqlError> {
+    let batch = batch?;
+    Ok(Arc::new(MemTable::try_new(batch.schema(), vec![vec![batch]])?))
+}
+
+/// Names of the system tables.
+pub(crate) fn names() -> impl Iterator<Item = &'static str> {
+    TABLES.into_iter().map(|(name, _)| name)
+}
 
 /// The system table of a name; without the names of folders where clients ask (`served`).
 pub(crate) fn table(
@@ -42,22 +57,6 @@ pub(crate) fn table(
     name: &str,
     served: bool,
 ) -> Result<Option<Arc<dyn TableProvider>>, SqlError> {
-    let batch = match name {
-        "artifacts" => artifacts(snapshot, served)?,
-        "datasets" => datasets(snapshot.datasets()),
-        "columns" => columns(snapshot)?,
-        "checkpoints" => checkpoints(snapshot.runs()),
-        "features" => features(snapshot)?,
-        "members" => members(snapshot.ensembles(), served),
-        "segments" => segments(snapshot.features()),
-        "snapshots" => snapshots(snapshot)?,
-        "tags" => tags(snapshot),
-        "views" => views(snapshot),
-        "samples" => {
-            return Ok(Some(Arc::new(RowsTable(Arc::new(all_samples(snapshot))))));
-        }
-        _ => return Ok(None),
-    };
-    let batch = batch?;
-    Ok(Some(Arc::new(MemTable::try_new(batch.schema(), vec![vec![batch]])?)))
+    let found = TABLES.into_iter().find(|(known, _)| *known == name);
+    found.map(|(_, table)| table(snapshot, served)).transpose()
 }

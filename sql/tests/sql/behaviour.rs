@@ -63,6 +63,25 @@ async fn rules_choose_from_the_other_end_too() {
     assert!(error.unwrap_err().to_string().contains("ORDER BY score"));
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn table_functions_give_the_columns_that_completion_offers() {
+    let (_store, session) = session(1);
+    for function in gstore_sql::table_functions() {
+        let arguments = match function.name {
+            "influence" | "excluded" => "'pool', 'target'",
+            "self_influence" => "'pool'",
+            "nearest" => "'pool', id => 'p0', kind => 'grad-sgd'",
+            "vectors" => "'pool', 'grad-adam@checkpoint-1'",
+            // The store has no copies of models and no prefilter.
+            "daunce" | "predicted" => continue,
+            other => panic!("{other}"),
+        };
+        let (columns, more) = (function.columns.join(", "), if function.with_pool { ", source" } else { "" });
+        let sql = format!("SELECT {columns}{more} FROM {}({arguments}) LIMIT 1", function.name);
+        assert_eq!(slt::rows(&session, &sql).await.len(), 1, "{sql}");
+    }
+}
+
 /// A counter of the scoring node in EXPLAIN ANALYZE.
 async fn counter(session: &SqlSession, sql: &str, name: &str) -> u64 {
     let (_, rows) = slt::run(session, &format!("EXPLAIN ANALYZE {sql}")).await.unwrap();
