@@ -70,8 +70,9 @@ fn open(file: File) -> Result<(ParquetRecordBatchReader, u64), String> {
     Ok((reader, rows))
 }
 
-/// Reads timestamps of 96 bits, as Spark and Hive write them, in microseconds: in nanoseconds the library would
-/// make years before 1677 and after 2262 others. Arrow's own writers say the unit.
+/// Reads timestamps of 96 bits, as Spark, Hive and Impala write them, in microseconds: in nanoseconds the
+/// library would make years before 1677 and after 2262 others. What writers other than Spark have below a
+/// microsecond is cut. Arrow's own writers say the unit.
 fn in_microseconds(metadata: ArrowReaderMetadata) -> Result<ArrowReaderMetadata, ParquetError> {
     let pairs = metadata.metadata().file_metadata().key_value_metadata();
     let says_unit = pairs.is_some_and(|pairs| pairs.iter().any(|pair| pair.key == ARROW_SCHEMA_META_KEY));

@@ -130,12 +130,13 @@ fn dates_of_parquet_have_one_text_in_days_and_in_milliseconds() {
 }
 
 #[test]
-fn timestamps_of_96_bits_keep_their_years() {
-    use ::parquet::data_type::{Int64Type, Int96, Int96Type};
+fn timestamps_of_96_bits_keep_their_years_and_microseconds() {
+    use ::parquet::data_type::{ByteArray, ByteArrayType, Int64Type, Int96, Int96Type};
 
     let dir = Dir::new();
-    let message =
-        "message spark { required int96 a; required int64 b; required group c { required int96 d; } }";
+    let message = "message spark { required int96 a; required int64 b; required group c { required int96 d; }
+        optional group e (LIST) { repeated group list { optional int96 element; } }
+        optional group f (MAP) { repeated group key_value { required binary key (UTF8); optional int96 value; } } }";
     let schema = Arc::new(::parquet::schema::parser::parse_message_type(message).unwrap());
     let mut writer = SerializedFileWriter::new(Vec::new(), schema, Arc::default()).unwrap();
     let mut group = writer.next_row_group().unwrap();
@@ -144,18 +145,31 @@ fn timestamps_of_96_bits_keep_their_years() {
         vec![Int96::from(vec![nanoseconds as u32, (nanoseconds >> 32) as u32, day])]
     };
     let (last, first) = (at(5_373_484, 86_399_000_000_000), at(2_440_588, 0));
-    for number in 0..3 {
+    // Of its 1.999 microseconds a whole number stays.
+    let fine = at(2_440_588, 1_999);
+    for number in 0..6 {
         let mut column = group.next_column().unwrap().unwrap();
         match number {
             0 => column.typed::<Int96Type>().write_batch(&last, None, None).unwrap(),
             1 => column.typed::<Int64Type>().write_batch(&[7], None, None).unwrap(),
-            _ => column.typed::<Int96Type>().write_batch(&first, None, None).unwrap(),
+            2 => column.typed::<Int96Type>().write_batch(&first, None, None).unwrap(),
+            // The second item is null.
+            3 => column.typed::<Int96Type>().write_batch(&last, Some(&[3, 2]), Some(&[0, 1])).unwrap(),
+            4 => {
+                let key = [ByteArray::from("k")];
+                column.typed::<ByteArrayType>().write_batch(&key, Some(&[2]), Some(&[0])).unwrap()
+            }
+            _ => column.typed::<Int96Type>().write_batch(&fine, Some(&[3]), Some(&[0])).unwrap(),
         };
         column.close().unwrap();
     }
     group.close().unwrap();
     let got = texts(&dir.put("a.parquet", writer.into_inner().unwrap()), &[]);
-    assert_eq!(got, [r#"{"a":"9999-12-31T23:59:59","b":7,"c":{"d":"1970-01-01T00:00:00"}}"#]);
+    let want = concat!(
+        r#"{"a":"9999-12-31T23:59:59","b":7,"c":{"d":"1970-01-01T00:00:00"},"#,
+        r#""e":["9999-12-31T23:59:59",null],"f":{"k":"1970-01-01T00:00:00.000001"}}"#
+    );
+    assert_eq!(got, [want]);
 }
 
 #[test]
