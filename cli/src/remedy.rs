@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-use gstore_core::Remedy;
+use gstore_core::{Kind, Remedy};
 
 use crate::wording::shell_word;
 
@@ -128,22 +128,60 @@ const OF_DATA: [&str; 10] = [
     "--restore-deleted",
 ];
 
+/// Options of an ingest that are for gradients, and were taken without one before they were refused there.
+const OF_PROJECTION: [&str; 4] = ["--projection", "--dim", "--module-dim", "--seed"];
+
+/// A command of the history as it can be given again: an ingest without gradients lacks what is for these.
+pub fn given_again(command: &str) -> String {
+    let options = options_of(command);
+    let kinds = values(&options, "--features").map(|name| name.trim().parse::<Kind>());
+    // Where they are not all known, what is for gradients stays.
+    let kinds = kinds.collect::<Result<Vec<Kind>, _>>().unwrap_or_default();
+    let is_projected = kinds.is_empty() || kinds.iter().any(|kind| kind.takes_gradient());
+    if is_projected || !command.contains(" ingest ") {
+        return command.to_owned();
+    }
+    // Factors also say how texts become tokens.
+    let has_factors = values(&options, "--projection").any(|kind| kind == "ekfac");
+    without(&options, |name| OF_PROJECTION.contains(&name) && !(has_factors && name == "--projection"))
+}
+
 /// An ingest of the history for the samples that a dataset has by now: its data may have changed since, and
 /// added again it would undo what was done to the samples.
 fn of_stored(command: &str, dataset: &str) -> String {
-    let mut line = Vec::new();
-    let (mut is_data, mut is_named) = (false, false);
+    let command = given_again(command);
+    let options = options_of(&command);
+    let is_named = options.iter().any(|(name, _)| *name == "--dataset");
+    let dataset = if is_named { String::new() } else { flag("dataset", dataset) };
+    without(&options, |name| OF_DATA.contains(&name)) + &dataset
+}
+
+/// The options of a command of the history by their names, each with its words; first what is before them.
+fn options_of(command: &str) -> Vec<(&str, Vec<&str>)> {
+    let mut options: Vec<(&str, Vec<&str>)> = Vec::new();
     for word in quoted_words(command) {
         let name = word.trim_start_matches('\'').split('=').next().unwrap_or_default();
-        if name.starts_with("--") {
-            is_data = OF_DATA.contains(&name);
-            is_named |= name == "--dataset";
-        }
-        if !is_data {
-            line.push(word);
+        let behind = name.strip_prefix('-').unwrap_or_default();
+        let is_option = behind.starts_with(|c: char| c == '-' || c.is_alphabetic());
+        match options.last_mut() {
+            Some((_, words)) if !is_option => words.push(word),
+            _ => options.push((name, vec![word])),
         }
     }
-    format!("{}{}", line.join(" "), if is_named { String::new() } else { flag("dataset", dataset) })
+    options
+}
+
+/// The values that an option has, each of a list.
+fn values<'a>(options: &'a [(&str, Vec<&'a str>)], of: &'a str) -> impl Iterator<Item = &'a str> {
+    let words = options.iter().filter(move |(name, _)| *name == of).flat_map(|(_, words)| words);
+    let values = words.flat_map(|word| word.trim_matches('\'').split(['=', ',']));
+    values.filter(move |value| *value != of && !value.is_empty())
+}
+
+/// The command of these options, but for some.
+fn without(options: &[(&str, Vec<&str>)], is_left_out: impl Fn(&str) -> bool) -> String {
+    let kept = options.iter().filter(|(name, _)| !is_left_out(name));
+    kept.flat_map(|(_, words)| words.iter().copied()).collect::<Vec<&str>>().join(" ")
 }
 
 /// A command of the history with further options. A template among them replaces its own; what else it says
@@ -248,6 +286,36 @@ mod tests {
     }
 
     #[test]
+    fn an_ingest_without_gradients_is_given_again_without_what_is_for_them() {
+        for (said, says) in [
+            (
+                "gstore ingest --projection sjlt --dim 8 --features embed-mean,loss --seed=3 --module-dim 4 --run r",
+                "gstore ingest --features embed-mean,loss --run r",
+            ),
+            (
+                "gstore --threads 2 ingest '--features=loss, entropy' --dim 8 -q",
+                "gstore --threads 2 ingest '--features=loss, entropy' -q",
+            ),
+            (
+                "gstore ingest --features loss --projection ekfac --factors f --module-dim 4",
+                "gstore ingest --features loss --projection ekfac --factors f",
+            ),
+        ] {
+            assert_eq!(given_again(said), says);
+        }
+        for same in [
+            "gstore ingest --features loss grad-sgd --dim 8",
+            "gstore ingest --features residual --projection ekfac --factors f --module-dim 4",
+            // The kinds are those of a config file, or of another version.
+            "gstore ingest --dim 8",
+            "gstore ingest --features loss,new --dim 8",
+            "gstore train --features loss --seed 3",
+        ] {
+            assert_eq!(given_again(same), same);
+        }
+    }
+
+    #[test]
     fn remedies_are_commands_and_flags_that_there_are() {
         let kind = |kind, per_token| Remedy::IngestKind { kind, per_token, dataset: "", run: "" };
         let of_pool = |run| Remedy::IngestKind { kind: "embed-mean", per_token: false, dataset: "pool", run };
@@ -296,6 +364,14 @@ mod tests {
             (
                 of_val("", false, &answer[..], "gstore ingest --template plain --dim 64"),
                 "`gstore ingest --template plain --dim 64 --dataset val --system 'Say yes.'`",
+            ),
+            (
+                talk("", "gstore ingest --features embed-mean --dim 256 --run r"),
+                "`gstore ingest --features embed-mean --run r --dataset val --template chat --max-length 256`",
+            ),
+            (
+                like("pool", "gstore ingest --dataset pool --features loss --dim 256"),
+                "`gstore ingest --dataset pool --features loss`",
             ),
             (
                 of_val("", false, &answer[..], ""),

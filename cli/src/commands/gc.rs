@@ -8,6 +8,7 @@ use indicatif::HumanBytes;
 
 use crate::args::GcArgs;
 use crate::context::Context;
+use crate::remedy::given_again;
 use crate::streams::{out, print_json};
 
 pub fn run(context: &Context, args: &GcArgs) -> Result<()> {
@@ -50,7 +51,7 @@ fn print(report: &GcReport) -> Result<()> {
         }
     }
     for job in &swept.jobs {
-        let what = job.command.as_deref().unwrap_or("an ingest");
+        let what = &job.command.as_deref().map_or_else(|| "an ingest".to_owned(), given_again);
         match (job.running, job.dropped) {
             (true, _) => out!("running: {what}"),
             (false, true) => out!("removed, {}: the progress of {what}", HumanBytes(job.bytes)),

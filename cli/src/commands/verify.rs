@@ -16,6 +16,7 @@ use serde_json::json;
 use crate::args::VerifyArgs;
 use crate::context::Context;
 use crate::failure::{DAMAGED, STOPPED};
+use crate::remedy::given_again;
 use crate::streams::{out, print_json};
 
 /// Checks or repairs the store; exit code 3 if anything is damaged, or stays damaged.
@@ -145,7 +146,7 @@ fn print_repair(args: &VerifyArgs, report: &RepairReport, now: Option<&Snapshot>
         }
         out!("  {}", loss.remedy);
         if let Some(command) = &loss.command {
-            out!("  that command: {command}");
+            out!("  that command: {}", given_again(command));
         }
     }
     for left in &report.unrepaired {

@@ -1,6 +1,7 @@
 //! Values that several options give together, and combinations that are refused. Commands begin with them,
 //! and pipelines check all stages by them before the first one runs.
 
+mod ingest;
 mod training;
 
 use anyhow::Result;
@@ -10,6 +11,7 @@ use gstore_store::RunPart;
 use crate::args::{Command, SamplingArgs};
 use crate::failure::{UsageError, refuse};
 
+pub use ingest::kinds;
 pub use training::{optimizer, saving, steps};
 
 /// Refuses what a command refuses by its options alone, before it reads anything. `has_run` says whether a
@@ -17,8 +19,11 @@ pub use training::{optimizer, saving, steps};
 pub fn check_options(command: &Command, has_run: impl FnOnce(&str) -> Result<bool>) -> Result<()> {
     let run = match command {
         Command::Generate(args) => return sampling(&args.sampling).map(drop),
-        // Without a model it reads a run that is there, whatever its name.
-        Command::Ingest(args) if args.model.is_some() => args.run.as_deref(),
+        Command::Ingest(args) => {
+            ingest::check(&args.gradients, &kinds(&args.features)?)?;
+            // Without a model it reads a run that is there, whatever its name.
+            args.model.as_ref().and(args.run.as_deref())
+        }
         Command::Train(args) => {
             steps(&args.optimizer, &args.batches)?;
             saving(&args.saving)?;

@@ -371,6 +371,11 @@ mod tests {
                 1,
                 "cannot name a run",
             ),
+            (
+                "command = 'ingest'\nmodel = 'm'\ndataset = 'd'\nfeatures = ['loss', 'embed-mean']\ndim = 64\n",
+                1,
+                "--dim has no effect: no kind in --features is a gradient",
+            ),
             ("command = 'add'\ndataset = 'd'\ndata = '-'\n", 1, "standard input"),
         ] {
             let error = call(stage).expect_err(stage);

@@ -3,7 +3,6 @@
 use anyhow::Result;
 use gstore::Folders;
 use gstore::factors::EigenProjection;
-use gstore_core::UnknownKind;
 use gstore_ingest::gradient::AdamParams;
 use gstore_ingest::pipeline::IngestRequest;
 
@@ -14,8 +13,9 @@ use super::stored::check_folders;
 use super::text::{with_fit, with_run, with_store};
 use crate::args::IngestArgs;
 use crate::context::Context;
-use crate::failure::{UsageError, refuse};
+use crate::failure::refuse;
 use crate::models::folders_of;
+use crate::options::kinds;
 use crate::texts;
 
 /// The plain values of the flags, as the pipeline wants them, and the eigenbasis that gradients are projected
@@ -24,14 +24,7 @@ pub(super) fn request(
     context: &Context,
     args: &IngestArgs,
 ) -> Result<(IngestRequest, Option<EigenProjection>)> {
-    let mut kinds = Vec::new();
-    for name in &args.features {
-        let kind = name.trim().parse().map_err(|error: UnknownKind| UsageError(error.to_string()))?;
-        if !kinds.contains(&kind) {
-            kinds.push(kind);
-        }
-    }
-    gradients::check(&args.gradients, &kinds)?;
+    let kinds = kinds(&args.features)?;
     let (device, beside) = gradients::devices(&args.devices)?;
     let mut reporter = context.reporter();
     let mut folders = Folders::new(&mut reporter, kinds.iter().any(|kind| kind.needs_moments()));

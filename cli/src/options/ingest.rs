@@ -1,0 +1,58 @@
+//! Options of an ingest: the kinds of features, and what there is to say of each.
+
+use anyhow::Result;
+use gstore_core::UnknownKind;
+use gstore_ingest::pipeline::Kind;
+use gstore_ingest::projection::ProjectionKind;
+
+use crate::args::GradientArgs;
+use crate::failure::{UsageError, refuse};
+use crate::origin::is_configured;
+
+/// The kinds that are named, each once.
+pub fn kinds(names: &[String]) -> Result<Vec<Kind>> {
+    let mut kinds: Vec<Kind> = Vec::new();
+    for name in names {
+        let kind = name.trim().parse::<Kind>().map_err(|error: UnknownKind| UsageError(error.to_string()))?;
+        if !kinds.contains(&kind) {
+            kinds.push(kind);
+        }
+    }
+    Ok(kinds)
+}
+
+/// Refuses flags that belong to kinds which are not asked for. In a config file a projection is for all
+/// ingests, so there it is no mistake with kinds that are not projected.
+pub fn check(args: &GradientArgs, kinds: &[Kind]) -> Result<()> {
+    let gradients = kinds.iter().any(|kind| kind.takes_gradient());
+    let losses = gradients || kinds.contains(&Kind::Loss);
+    let entropy = kinds.contains(&Kind::Entropy);
+    let embeddings = kinds.iter().any(|kind| kind.is_embedding());
+    let ekfac = args.projection == Some(ProjectionKind::Ekfac);
+    let of_line = |name: &str, given: bool| given && !is_configured(name);
+    let flags = [
+        // Factors also say how texts become tokens.
+        ("--projection", of_line("projection", args.projection.is_some() && !ekfac), gradients, "a gradient"),
+        ("--dim", of_line("dim", args.dim.is_some()), gradients, "a gradient"),
+        ("--module-dim", of_line("module-dim", args.module_dim.is_some()), gradients, "a gradient"),
+        ("--seed", of_line("seed", args.seed.is_some()), gradients, "a gradient"),
+        ("--modules", !args.modules.is_empty(), gradients, "a gradient"),
+        ("--biases", args.biases, gradients, "a gradient"),
+        ("--per-token", args.per_token, losses || entropy, "a gradient, the loss or the entropy"),
+        ("--loss", args.loss.is_some(), losses, "a gradient or a loss"),
+        ("--label-smoothing", args.label_smoothing.is_some(), losses, "a gradient or a loss"),
+        ("--reduction", args.reduction.is_some(), losses || entropy, "a gradient, a loss or an entropy"),
+        ("--embed-layer", args.embed_layer.is_some(), embeddings, "an embedding"),
+        ("--embed-unit", args.embed_unit, embeddings, "an embedding"),
+    ];
+    match (ekfac, &args.factors) {
+        (true, None) => refuse!("--projection ekfac needs fitted factors: give --factors NAME"),
+        (false, Some(_)) => refuse!("--factors requires --projection ekfac"),
+        (false, None) if args.stale => refuse!("--stale requires --projection ekfac"),
+        _ => {}
+    }
+    match flags.iter().find(|(_, given, fits, _)| *given && !fits) {
+        Some((flag, _, _, what)) => refuse!("{flag} has no effect: no kind in --features is {what}"),
+        None => Ok(()),
+    }
+}
