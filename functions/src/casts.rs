@@ -135,7 +135,7 @@ fn converted(values: &ArrayRef, to: &DataType, safe: bool) -> DfResult<ArrayRef>
         return read(&plain(values)?, to, safe);
     }
     if is_text(to)
-        && let Some(texts) = spelled::texts(values)?
+        && let Some(texts) = spelled::texts(values, safe)?
     {
         return Ok(arrow_cast::cast(&texts, to)?);
     }

@@ -37,11 +37,13 @@ pub(super) fn innermost(of: &DataType) -> &DataType {
     item(of).map_or(of, |item| innermost(item.data_type()))
 }
 
-/// The texts of what the engine writes in another way: times, spans of time and lists.
-pub(super) fn texts(values: &ArrayRef) -> DfResult<Option<StringArray>> {
+/// The texts of what the engine writes in another way: times, spans of time and lists; and those that bytes
+/// are. For bytes that are none, and lists with such, they are NULL if the cast is `safe`, and else an error.
+pub(super) fn texts(values: &ArrayRef, safe: bool) -> DfResult<Option<StringArray>> {
     Ok(match values.data_type() {
         of if is_span(of) => Some(spans::texts(values)?),
-        of if is_list(of) => Some(of_lists(values)?),
+        of if is_list(of) => Some(of_lists(values, safe)?),
+        of if is_binary(of) => Some(of_bytes(values, safe)?),
         DataType::Timestamp(..) => {
             let times = arrow_cast::cast(values, &DataType::Utf8)?;
             let times =
@@ -68,29 +70,34 @@ fn usual(time: &str) -> String {
     format!("{time}{zone}")
 }
 
-fn of_lists(lists: &ArrayRef) -> DfResult<StringArray> {
+fn of_bytes(bytes: &ArrayRef, safe: bool) -> DfResult<StringArray> {
+    let bytes = arrow_cast::cast(bytes, &DataType::Binary)?;
+    let options = CastOptions { safe, ..CastOptions::default() };
+    let texts = arrow_cast::cast_with_options(&bytes, &DataType::Utf8, &options)?;
+    let texts = texts.as_string_opt::<i32>().cloned();
+    Ok(texts.ok_or_else(|| FunctionError::internal("type of a text"))?)
+}
+
+fn of_lists(lists: &ArrayRef, safe: bool) -> DfResult<StringArray> {
     let no_list = || FunctionError::internal("type of a list");
     let item = item(lists.data_type()).ok_or_else(no_list)?;
     let lists = arrow_cast::cast(lists, &DataType::List(Arc::clone(item)))?;
     let each = lists.as_list_opt::<i32>().ok_or_else(no_list)?.iter();
     let text = |list: Option<ArrayRef>| -> DfResult<Option<String>> {
         let Some(list) = list else { return Ok(None) };
-        Ok(Some(format!("[{}]", elements(&list)?.join(", "))))
+        Ok(elements(&list, safe)?.map(|elements| format!("[{}]", elements.join(", "))))
     };
     each.map(text).collect()
 }
 
-fn elements(values: &ArrayRef) -> DfResult<Vec<String>> {
-    if is_binary(values.data_type()) {
-        // The text that the bytes are, as in a cast of them alone, and not their digits.
-        let bytes = arrow_cast::cast(values, &DataType::Binary)?;
-        let options = CastOptions { safe: false, ..CastOptions::default() };
-        return elements(&arrow_cast::cast_with_options(&bytes, &DataType::Utf8, &options)?);
-    }
+/// The texts of the elements of a list; `None` where one of them has none.
+fn elements(values: &ArrayRef, safe: bool) -> DfResult<Option<Vec<String>>> {
     let is_nested = is_list(values.data_type());
     let quoted = |text: &str| if is_nested { text.to_owned() } else { quoted(text) };
-    if let Some(texts) = texts(values)? {
-        return Ok(texts.iter().map(|text| text.map_or_else(|| "NULL".to_owned(), quoted)).collect());
+    if let Some(texts) = texts(values, safe)? {
+        let has_all = texts.null_count() == values.null_count();
+        let texts = texts.iter().map(|text| text.map_or_else(|| "NULL".to_owned(), quoted));
+        return Ok(has_all.then(|| texts.collect()));
     }
     let options = FormatOptions::default();
     let formatter = ArrayFormatter::try_new(values, &options)?;
@@ -100,7 +107,7 @@ fn elements(values: &ArrayRef) -> DfResult<Vec<String>> {
         }
         Ok(quoted(&formatter.value(row).try_to_string()?))
     };
-    (0..values.len()).map(text).collect()
+    (0..values.len()).map(text).collect::<DfResult<_>>().map(Some)
 }
 
 /// A text as an element of a list.
