@@ -190,6 +190,10 @@ fn refused(tokens: &[TokenWithSpan], at: usize, before: Option<&TokenWithSpan>) 
     if of_place.is_some() {
         return of_place;
     }
+    // What AS gives is a name, unless it is a query.
+    if before.is_some_and(|t| is_word(t, "AS")) && !is_word(token, "SELECT") {
+        return None;
+    }
     let (first, follow, says) = FORMS.into_iter().find(|(first, follow, _)| {
         let mut place = at;
         is_word(token, first)
@@ -207,8 +211,7 @@ fn refused(tokens: &[TokenWithSpan], at: usize, before: Option<&TokenWithSpan>) 
     // A column may have such a name: the form has something after it that a column has not.
     let after = next(tokens, at + 1).map(|(_, token)| &token.token);
     let named = before.is_none_or(|t| matches!(t.token, Token::Word(_) | Token::RParen | Token::LParen));
-    let clause =
-        named && !before.is_some_and(|t| is_word(t, "SELECT") || is_word(t, "BY") || is_word(t, "AS"));
+    let clause = named && !before.is_some_and(|t| is_word(t, "SELECT") || is_word(t, "BY"));
     match first {
         "DESCRIBE" | "SUMMARIZE" => {
             let inside = before.is_some_and(|t| t.token == Token::LParen);
