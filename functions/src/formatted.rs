@@ -3,7 +3,7 @@
 //! - `list_string_agg(list, between)` of nothing but NULLs is NULL, as `string_agg` of such rows is
 //! - `to_char(time, format)` of one time by the formats of a column: the engine takes the first of them for
 //!   all rows
-//! - the offset and the zone of times without one, which the engine does not write
+//! - the offset and the zone of times, which the engine writes in another way, and not for those without one
 //! - spans of time that are too long for the engine are an error, where it writes `<invalid>`
 
 use std::sync::Arc;
@@ -51,11 +51,12 @@ impl ScalarUDFImpl for FormatFunction {
         if let [time @ ColumnarValue::Scalar(_), ColumnarValue::Array(_)] = args.args.as_mut_slice() {
             *time = ColumnarValue::Array(time.to_array(args.number_rows)?);
         }
-        if let [time, ColumnarValue::Scalar(format)] = args.args.as_mut_slice()
+        if let [time, format] = args.args.as_mut_slice()
             && is_time(&time.data_type())
-            && let Some(written) = format.try_as_str().flatten()
+            && let ColumnarValue::Scalar(written) = &*format
+            && let Some(written) = written.try_as_str().flatten()
         {
-            *format = ScalarValue::from(strptime::of_type(written, &time.data_type()));
+            *format = strptime::of_times(written, time)?;
         }
         if let Some(values) = args.args.first().filter(|values| may_be_too_long(&values.data_type())) {
             check(&values.to_array(1)?)?;

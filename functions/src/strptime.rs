@@ -13,8 +13,8 @@ use arrow_array::timezone::Tz;
 use arrow_array::types::TimestampNanosecondType;
 use arrow_array::{Array, ArrayRef, TimestampNanosecondArray};
 use arrow_schema::{DataType, TimeUnit};
-use chrono::Weekday;
-use chrono::format::{Fixed, Item, Numeric, ParseResult, Parsed};
+use chrono::format::{Fixed, Item, Numeric, ParseResult, Parsed, parse_and_remainder};
+use chrono::{TimeDelta, Weekday};
 use datafusion::common::utils::take_function_args;
 use datafusion::error::Result as DfResult;
 use datafusion::functions::utils::make_scalar_function;
@@ -23,7 +23,7 @@ use datafusion::scalar::ScalarValue;
 use gstore_core::shortened;
 
 use self::formats::FormatPart;
-pub(crate) use self::formats::of_type;
+pub(crate) use self::formats::of_times;
 pub use self::formats::{engine_format, has_zone};
 use super::spelled::item;
 use super::times::{SAID, zone_name};
@@ -154,14 +154,18 @@ impl TimeFormat {
         let mut read = ReadParts::default();
         let mut rest = clock;
         for part in &self.parts {
-            rest = part.read(read.of(part), rest)?;
+            rest = read.part(part, rest)?;
         }
         // A minute has no second 60 here.
         if !rest.is_empty() || read.time.second() == Some(60) {
             return None;
         }
         let parsed = read.filled()?;
-        let Some(time) = parsed.to_datetime().ok()?.timestamp_nanos_opt() else {
+        // Offsets may be of more than a day, which `to_datetime` refuses.
+        let offset = parsed.offset().unwrap_or(0);
+        let local = parsed.to_naive_datetime_with_offset(offset).ok()?.and_utc();
+        let time = local.checked_sub_signed(TimeDelta::seconds(i64::from(offset)));
+        let Some(time) = time.and_then(|time| time.timestamp_nanos_opt()) else {
             let why = format!("'{}'{BEYOND}", shortened(text, SAID));
             return Some(Err(FunctionError::invalid(why).hint("DATE and TIMESTAMP_S reach further")));
         };
@@ -182,15 +186,36 @@ struct ReadParts {
     half: Parsed,
     /// Names of weekdays, which say nothing.
     ignored: Parsed,
+    /// The nanoseconds of a fraction; of several the last, as in DuckDB.
+    nanos: Option<i64>,
+    /// The seconds of an offset, the same.
+    offset: Option<i64>,
 }
 
 impl ReadParts {
-    /// Where a part of a format goes.
-    fn of(&mut self, part: &FormatPart) -> &mut Parsed {
+    /// Reads a part of a format at the beginning of a text; what stands behind it, or `None` if it is not
+    /// there.
+    fn part<'t>(&mut self, part: &FormatPart, text: &'t str) -> Option<&'t str> {
+        match part {
+            FormatPart::Engine(item) => parse_and_remainder(self.of(item), text, std::iter::once(item)).ok(),
+            FormatPart::Fraction(most) => {
+                let (nanos, rest) = formats::fraction(text, *most)?;
+                self.nanos = Some(nanos);
+                Some(rest)
+            }
+            FormatPart::Offset => {
+                let (seconds, rest) = formats::offset(text)?;
+                self.offset = Some(seconds);
+                Some(rest)
+            }
+        }
+    }
+
+    /// Where what the engine reads goes.
+    fn of(&mut self, item: &Item<'_>) -> &mut Parsed {
         use Numeric::{
             Hour, Hour12, IsoWeek, IsoYear, NumDaysFromSun, WeekFromMon, WeekFromSun, WeekdayFromMon,
         };
-        let FormatPart::Engine(item) = part else { return &mut self.time };
         match item {
             Item::Numeric(Hour | Hour12, _) => &mut self.hour,
             Item::Numeric(
@@ -205,8 +230,12 @@ impl ReadParts {
 
     /// The time with what the text left out; `None` where there is no such time.
     fn filled(mut self) -> Option<Parsed> {
-        let offset = self.time.offset().unwrap_or(0);
-        self.time.set_offset(i64::from(offset)).ok()?;
+        if let Some(nanos) = self.nanos {
+            self.time.set_nanosecond(nanos).ok()?;
+        }
+        if let Some(offset) = self.offset {
+            self.time.set_offset(offset).ok()?;
+        }
         if self.time.timestamp().is_none() {
             self.fill_date().ok()?;
             let hour = self.hour()?;
@@ -313,6 +342,11 @@ mod tests {
             ("10:00 -02:30:15 2024", "%H:%M %z %Y", "2024-01-01T12:30:15"),
             ("10 +02:99", "%H %z", "1900-01-01T06:21:00"),
             ("+02", "%z", "1899-12-31T22:00:00"),
+            ("10 +24", "%H %z", "1899-12-31T10:00:00"),
+            ("10 -99:59:59", "%H %z", "1900-01-05T13:59:59"),
+            ("10 +02 +03", "%H %z %z", "1900-01-01T07:00:00"),
+            ("1717000000 +24", "%s %z", "2024-05-29T16:26:40"),
+            ("12:00:01.123.25", "%H:%M:%S.%g.%f", "1900-01-01T12:00:01.250"),
             ("12:00:01.5", "%H:%M:%S.%f", "1900-01-01T12:00:01.500"),
             ("12 25", "%H %f", "1900-01-01T12:00:00.250"),
             ("12,01", "%H,%g", "1900-01-01T12:00:00.010"),

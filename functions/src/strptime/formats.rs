@@ -3,11 +3,19 @@
 //! The engine reads a fraction without a point only if it has all digits, and an offset only with its
 //! minutes.
 
-use arrow_schema::DataType;
-use chrono::format::{Item, Parsed, StrftimeItems, parse_and_remainder};
+use std::sync::Arc;
 
-/// What stands behind `%` for an offset in a format to write by: the engine's letter for one without minutes.
-const OFFSET: &str = ":::z";
+use arrow_array::{Array, StringArray};
+use arrow_cast::display::{ArrayFormatter, FormatOptions};
+use arrow_schema::DataType;
+use chrono::format::{Item, StrftimeItems};
+use datafusion::error::Result as DfResult;
+use datafusion::logical_expr::ColumnarValue;
+use datafusion::scalar::ScalarValue;
+
+/// What stands behind `%` for an offset in a format to write by. The engine only reads by it, so that nothing
+/// else stands so in such a format.
+const OFFSET: &str = "#z";
 
 /// The signs of a format, and behind each `%` its letter.
 fn signs(format: &str) -> impl Iterator<Item = (char, Option<char>)> {
@@ -46,14 +54,34 @@ pub fn engine_format(format: &str) -> String {
     engine
 }
 
-/// A format of the engine for times of a type: with what DuckDB writes for the offset and the zone of times
-/// in UTC, and of those without a zone, for which the engine has none.
-pub(crate) fn of_type(format: &str, ty: &DataType) -> String {
-    let (offset, zone) = match ty {
-        DataType::Timestamp(_, Some(zone)) if matches!(&**zone, "UTC" | "+00:00") => ("+00", "UTC"),
-        DataType::Timestamp(_, Some(_)) => ("%:z", "%Z"),
-        _ => ("+00", ""),
+/// Formats of the engine for these times, one for all or one for each, with what DuckDB writes for their
+/// offsets and their zone: for those without a zone the engine has neither.
+pub(crate) fn of_times(format: &str, times: &ColumnarValue) -> DfResult<ColumnarValue> {
+    let ty = times.data_type();
+    let zone = match &ty {
+        DataType::Timestamp(_, zone) => zone.as_deref().unwrap_or_default(),
+        _ => "",
     };
+    let zone = if zone == "+00:00" { "UTC" } else { zone };
+    if matches!(zone, "" | "UTC") || !format.contains(OFFSET) {
+        return Ok(ColumnarValue::Scalar(ScalarValue::from(with_zone(format, "+00", zone))));
+    }
+    let times = times.to_array(1)?;
+    let options = FormatOptions::new().with_timestamp_tz_format(Some("%::z"));
+    let offsets = ArrayFormatter::try_new(&times, &options)?;
+    let format = |row: usize| -> DfResult<Option<String>> {
+        if times.is_null(row) {
+            return Ok(None);
+        }
+        let offset = offsets.value(row).try_to_string()?;
+        Ok(Some(with_zone(format, offset.trim_end_matches(":00"), zone)))
+    };
+    let formats = (0..times.len()).map(format).collect::<DfResult<StringArray>>()?;
+    Ok(ColumnarValue::Array(Arc::new(formats)))
+}
+
+/// A format of the engine with an offset and a zone as they are written.
+fn with_zone(format: &str, offset: &str, zone: &str) -> String {
     let (mut engine, mut rest) = (String::with_capacity(format.len()), format);
     while let Some((before, behind)) = rest.split_once('%') {
         engine.push_str(before);
@@ -110,26 +138,6 @@ impl FormatPart {
         parts.extend(engine_parts(&engine)?);
         Some(parts)
     }
-
-    /// Reads the part at the beginning of a text; what stands behind it, or `None` if it is not there.
-    pub(super) fn read<'t>(&self, into: &mut Parsed, text: &'t str) -> Option<&'t str> {
-        match self {
-            Self::Engine(item) => parse_and_remainder(into, text, std::iter::once(item)).ok(),
-            Self::Fraction(most) => {
-                let (fraction, rest) = digits(text, *most);
-                if fraction.is_empty() {
-                    return None;
-                }
-                into.set_nanosecond(format!("{fraction:0<9}").parse().ok()?).ok()?;
-                Some(rest)
-            }
-            Self::Offset => {
-                let (seconds, rest) = offset(text)?;
-                into.set_offset(seconds).ok()?;
-                Some(rest)
-            }
-        }
-    }
 }
 
 fn engine_parts(format: &str) -> Option<Vec<FormatPart>> {
@@ -142,8 +150,16 @@ fn digits(text: &str, most: usize) -> (&str, &str) {
     text.split_at(text.bytes().take(most).take_while(u8::is_ascii_digit).count())
 }
 
+/// The nanoseconds of the fraction that a text begins with, of so many digits at most, and what stands behind
+/// it.
+pub(super) fn fraction(text: &str, most: usize) -> Option<(i64, &str)> {
+    let (fraction, rest) = digits(text, most);
+    let nanos = format!("{fraction:0<9}").parse().ok().filter(|_| !fraction.is_empty())?;
+    Some((nanos, rest))
+}
+
 /// The seconds of an offset that a text begins with, and what stands behind it.
-fn offset(text: &str) -> Option<(i64, &str)> {
+pub(super) fn offset(text: &str) -> Option<(i64, &str)> {
     let (sign, hours) = match text.strip_prefix('-') {
         Some(hours) => (-1, hours),
         None => (1, text.strip_prefix('+')?),
@@ -171,7 +187,7 @@ fn two_digits(text: &str) -> Option<(i64, &str)> {
 
 #[cfg(test)]
 mod tests {
-    use arrow_schema::TimeUnit;
+    use arrow_array::cast::AsArray;
 
     use super::*;
 
@@ -181,7 +197,7 @@ mod tests {
             ("%Y-%m", "%Y-%m"),
             ("%-d %c", "%-d %Y-%m-%d %H:%M:%S"),
             ("%X.%g %f%%f %n", "%H:%M:%S.%3f %6f%%f %9f"),
-            ("%x %z %%z", "%Y-%m-%d %:::z %%z"),
+            ("%x %z %%z", "%Y-%m-%d %#z %%z"),
             ("%", "%"),
         ] {
             assert_eq!(engine_format(format), engine);
@@ -189,15 +205,22 @@ mod tests {
     }
 
     #[test]
-    fn times_without_a_zone_have_the_offset_of_utc() {
-        let time = |zone: Option<&str>| DataType::Timestamp(TimeUnit::Second, zone.map(Into::into));
-        for (ty, written) in [
-            (time(None), "%H +00  %%Z %"),
-            (DataType::Date32, "%H +00  %%Z %"),
-            (time(Some("UTC")), "%H +00 UTC %%Z %"),
-            (time(Some("Europe/Berlin")), "%H %:z %Z %%Z %"),
+    fn offsets_and_zones_are_written_as_in_duckdb() {
+        let time = |at: i64, zone: &str| {
+            ScalarValue::TimestampSecond(Some(at), (!zone.is_empty()).then(|| zone.into()))
+        };
+        for (time, written) in [
+            (time(0, ""), "%H +00  %%Z %"),
+            (ScalarValue::Date32(Some(0)), "%H +00  %%Z %"),
+            (time(0, "UTC"), "%H +00 UTC %%Z %"),
+            (time(0, "+00:00"), "%H +00 UTC %%Z %"),
+            (time(0, "Europe/Berlin"), "%H +01 Europe/Berlin %%Z %"),
+            (time(1_720_000_000, "Europe/Berlin"), "%H +02 Europe/Berlin %%Z %"),
+            (time(-2_500_000_000, "Europe/Berlin"), "%H +00:53:28 Europe/Berlin %%Z %"),
+            (time(0, "Asia/Kolkata"), "%H +05:30 Asia/Kolkata %%Z %"),
         ] {
-            assert_eq!(of_type("%H %:::z %Z %%Z %", &ty), written);
+            let format = of_times("%H %#z %Z %%Z %", &ColumnarValue::Scalar(time)).unwrap();
+            assert_eq!(format.to_array(1).unwrap().as_string::<i32>().value(0), written);
         }
     }
 

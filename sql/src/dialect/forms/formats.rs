@@ -40,7 +40,7 @@ mod tests {
             ("strftime(d, '%Y-%m')", "to_char(d, '%Y-%m')"),
             ("strftime('%-d %c', d)", "to_char(d, '%-d %Y-%m-%d %H:%M:%S')"),
             ("strftime(d, '%X.%g %f%%f %n')", "to_char(d, '%H:%M:%S.%3f %6f%%f %9f')"),
-            ("strftime(d, '%H %z')", "to_char(d, '%H %:::z')"),
+            ("strftime(d, '%H %z')", "to_char(d, '%H %#z')"),
             ("strftime(d, f)", "strftime(d, f)"),
         ] {
             assert_eq!(expression(sql), expected);
