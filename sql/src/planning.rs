@@ -364,11 +364,12 @@ async fn meant_as_written(
     let logical = types::with_sql_types(logical).map_err(translate)?;
     let logical = lateral::resolve(logical).map_err(translate)?;
     let logical = no_keys::resolve(logical).map_err(translate)?;
+    // Subqueries in keys of sets are values of a SELECT from here on.
+    let logical = set_keys::resolve(logical).map_err(translate)?;
     let logical = one_row::resolve(logical).map_err(translate)?;
     let logical = no_row::resolve(logical).map_err(translate)?;
     let logical = not_in::resolve(logical).map_err(translate)?;
     let logical = exists::resolve(logical).map_err(translate)?;
-    let logical = set_keys::resolve(logical).map_err(translate)?;
     let logical = functions::as_written(logical, state.config_options()).map_err(translate)?;
     let logical = embedded::embed(logical).map_err(translate)?;
     let logical = copies::count_copies(logical).map_err(translate)?;

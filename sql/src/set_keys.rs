@@ -4,7 +4,7 @@
 //! what compares a REAL with a written fraction, or gives the remainder of a decimal, would be refused, and a
 //! cast that not each value fits into would be the engine's own.
 //!
-//! Invariant: no other column has the name of such a key, `key of sets` and its place.
+//! Invariant: no other column has the name of such a key, `key of sets` and a number.
 
 use std::sync::Arc;
 
@@ -36,11 +36,12 @@ fn is_computed(key: &Expr) -> bool {
 /// The same groups by columns, which have the names of before above them.
 fn by_columns(of: Aggregate) -> DfResult<LogicalPlan> {
     let Aggregate { input, group_expr, aggr_expr, schema, .. } = of;
-    let keys: Vec<Expr> =
-        grouping_set_to_exprlist(&group_expr)?.into_iter().filter(|key| is_computed(key)).cloned().collect();
-    let name = |place: usize| format!("key of sets {place}");
-    let named = |part: Expr| match keys.iter().position(|key| *key == part) {
-        Some(place) => Transformed::yes(Expr::Column(Column::new_unqualified(name(place)))),
+    let keys = grouping_set_to_exprlist(&group_expr)?.into_iter().filter(|key| is_computed(key)).cloned();
+    let names = (0..).map(|number| format!("key of sets {number}"));
+    let names = names.filter(|name| !input.schema().has_column_with_unqualified_name(name));
+    let keys: Vec<(Expr, String)> = keys.zip(names).collect();
+    let named = |part: Expr| match keys.iter().find(|(key, _)| *key == part) {
+        Some((_, name)) => Transformed::yes(Expr::Column(Column::new_unqualified(name))),
         None => Transformed::no(part),
     };
     let all_named = |part: Expr| part.transform_down(|part| Ok(named(part))).data();
@@ -60,7 +61,7 @@ fn by_columns(of: Aggregate) -> DfResult<LogicalPlan> {
     });
     let aggr_expr = aggr_expr.collect::<DfResult<Vec<Expr>>>()?;
     let columns = input.schema().iter().map(|(table, field)| Expr::Column(Column::from((table, field))));
-    let computed = keys.iter().enumerate().map(|(place, key)| key.clone().alias(name(place)));
+    let computed = keys.iter().map(|(key, name)| key.clone().alias(name));
     let rows = columns.chain(computed).collect();
     let rows = LogicalPlan::Projection(Projection::try_new(rows, input)?);
     let groups = Aggregate::try_new(Arc::new(rows), group_expr, aggr_expr)?;
