@@ -113,10 +113,26 @@ pub(super) struct TableRecord {
     pub orientation: Option<Orientation>,
     /// Precision of the losses, where it is not that of the file.
     pub dtype: Option<String>,
-    /// A file, or a tensor of the losses' file: 1 where a cell is valid.
-    pub mask: Option<String>,
-    /// A file, or a tensor of the losses' file: the losses of theta_0.
-    pub base_losses: Option<String>,
+    /// 1 where a cell is valid.
+    pub mask: Option<LossesBeside>,
+    /// The losses of theta_0.
+    pub base_losses: Option<LossesBeside>,
+}
+
+/// What comes with the losses of a table.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(from = "PathBuf")]
+pub(super) struct LossesBeside {
+    /// A file, or that of the losses.
+    pub file: PathBuf,
+    /// Name of the tensor in the file of the losses.
+    pub tensor: Option<String>,
+}
+
+impl From<PathBuf> for LossesBeside {
+    fn from(file: PathBuf) -> Self {
+        Self { file, tensor: None }
+    }
 }
 
 /// Ids, or a file of them.
@@ -222,18 +238,24 @@ impl TableRecord {
         if let Some(RowList::File(file)) = &mut self.rows {
             *file = folder.join(&*file);
         }
-        // A name without such a file is that of a tensor.
-        for name in [&mut self.mask, &mut self.base_losses].into_iter().flatten() {
-            let file = folder.join(&*name);
-            if file.is_file() {
-                *name = file.display().to_string();
-            }
+        let has_tensors = self.losses.extension().is_some_and(|e| e.eq_ignore_ascii_case("safetensors"));
+        for beside in [&mut self.mask, &mut self.base_losses].into_iter().flatten() {
+            let file = folder.join(&beside.file);
+            *beside = match has_tensors && !file.is_file() {
+                true => {
+                    let tensor = Some(beside.file.display().to_string());
+                    LossesBeside { file: self.losses.clone(), tensor }
+                }
+                false => file.into(),
+            };
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     fn read(text: &str) -> Result<Manifest, DaunceError> {
@@ -264,6 +286,30 @@ mod tests {
         assert_eq!(member.settings.steps, Some(3));
         assert_eq!(member.subset.map(|s| s.size), Some(9));
         assert_eq!(member.provenance.keys().collect::<Vec<_>>(), ["host"]);
+    }
+
+    #[test]
+    fn names_are_files_of_its_folder_or_tensors() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        fs_err::write(at("there.npy"), "").unwrap();
+        let beside = |losses: &str, name: &str| {
+            let content = json!({ "dataset": "d", "losses": losses, "mask": name, "base_losses": name });
+            fs_err::write(at("manifest.json"), content.to_string()).unwrap();
+            let mut tables = Manifest::read(&at("manifest.json")).unwrap().tables;
+            let table = tables.pop().unwrap();
+            assert_eq!(table.mask, table.base_losses);
+            table.mask.unwrap()
+        };
+        let tensor = |name: &str| LossesBeside { file: at("a.safetensors"), tensor: Some(name.to_owned()) };
+        // The folder that the test runs in has a file of this name.
+        let elsewhere = "Cargo.toml";
+        assert!(Path::new(elsewhere).is_file());
+        assert_eq!(beside("a.safetensors", elsewhere), tensor(elsewhere));
+        assert_eq!(beside("a.safetensors", "there.npy"), LossesBeside::from(at("there.npy")));
+        for losses in ["a.npy", "a.jsonl"] {
+            assert_eq!(beside(losses, elsewhere), LossesBeside::from(at(elsewhere)), "{losses}");
+        }
     }
 
     #[test]

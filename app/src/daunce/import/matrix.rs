@@ -82,11 +82,6 @@ pub(super) fn is_matrix(path: &Path) -> bool {
     endings.contains(&ending(path).as_str())
 }
 
-/// Whether a file has named tensors by its name.
-pub(super) fn has_tensors(path: &Path) -> bool {
-    ending(path) == "safetensors"
-}
-
 fn ending(path: &Path) -> String {
     path.extension().and_then(|e| e.to_str()).unwrap_or_default().to_ascii_lowercase()
 }

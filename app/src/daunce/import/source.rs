@@ -6,8 +6,8 @@ use gstore_core::Unit;
 use gstore_store::{CELL_ROWS, Snapshot};
 
 use super::cells::CellWriter;
-use super::manifest::{Manifest, Signal, TableRecord};
-use super::matrix::{LossMatrix, MatrixSpec, MatrixValues, has_tensors, is_matrix};
+use super::manifest::{LossesBeside, Manifest, Signal, TableRecord};
+use super::matrix::{LossMatrix, MatrixSpec, MatrixValues, is_matrix};
 use super::records::{self, RecordModels};
 use super::rows::SampleRows;
 use crate::daunce::DaunceError;
@@ -87,8 +87,8 @@ impl LossSource {
         let matrix = LossMatrix::open(&wanted)?;
         let of_mask = MatrixSpec { values: MatrixValues::Mask, ..wanted };
         let of_base = MatrixSpec { models: 1, ..wanted };
-        let mask = table.mask.as_deref().map(|name| matrix_beside(&of_mask, ("mask", name)));
-        let base = table.base_losses.as_deref().map(|name| matrix_beside(&of_base, ("base_losses", name)));
+        let mask = table.mask.as_ref().map(|beside| matrix_beside(&of_mask, ("mask", beside)));
+        let base = table.base_losses.as_ref().map(|beside| matrix_beside(&of_base, ("base_losses", beside)));
         let compute = stated.unwrap_or(matrix.number).name().to_owned();
         Ok(Self {
             dataset: table.dataset.clone(),
@@ -126,7 +126,7 @@ impl LossSource {
         let records::RecordTable { rows, models, absent, precision, matrix } =
             records::read(path, signal, RecordModels::Named(known), work)?;
         let base = table.base_losses.as_ref();
-        let base = base.map(|file| base_of_records(Path::new(file), signal, &rows, work));
+        let base = base.map(|beside| base_of_records(&beside.file, signal, &rows, work));
         Ok(Self {
             dataset: table.dataset.clone(),
             path: path.clone(),
@@ -280,26 +280,22 @@ fn base_of_records(
     Ok(LossMatrix::of_own(cells.file, path, rows.ids.len(), 1))
 }
 
-/// Opens another matrix of the same examples, which a key of the manifest names: a file, or a tensor of the
-/// same file.
-///
-/// # Errors
-/// A name without a file beside a file without tensors: that would be taken in place of it.
+/// Opens another matrix of the same examples, which a key of the manifest names.
 fn matrix_beside<'a>(
     wanted: &MatrixSpec<'a>,
-    (key, name): (&str, &'a str),
+    (key, beside): (&str, &'a LossesBeside),
 ) -> Result<LossMatrix, DaunceError> {
-    let file = Path::new(name);
-    match (file.is_file(), has_tensors(wanted.path)) {
-        (true, _) => LossMatrix::open(&MatrixSpec { path: file, tensor: None, ..*wanted }),
-        (false, true) => LossMatrix::open(&MatrixSpec { tensor: Some(name), ..*wanted }),
-        (false, false) => Err(DaunceError::file(
+    let LossesBeside { file, tensor } = beside;
+    if !file.exists() {
+        return Err(DaunceError::file(
             wanted.path,
             format!(
-                "`{key}` names {name:?}, and there is no such file; only a .safetensors has tensors to name"
+                "`{key}` should be in {}, which does not exist; only a .safetensors has tensors to name",
+                file.display()
             ),
-        )),
+        ));
     }
+    LossMatrix::open(&MatrixSpec { path: file, tensor: tensor.as_deref(), ..*wanted })
 }
 
 fn number(path: &Path, name: &str) -> Result<NumberType, DaunceError> {

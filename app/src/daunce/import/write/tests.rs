@@ -270,7 +270,9 @@ fn a_matrix_beside_another_one_is_a_file_that_is_there() {
     };
     for key in ["base_losses", "mask"] {
         let error = refused(json!({ key: "typo.f32" }));
-        assert!(error.contains(&format!("`{key}` names \"typo.f32\", and there is no such file")), "{error}");
+        let file = dir.path().join("typo.f32");
+        let says = format!("`{key}` should be in {}, which does not exist", file.display());
+        assert!(error.contains(&says), "{error}");
     }
     let error = refused(json!({ "rows": [] }));
     assert!(error.contains("it has no losses: `rows` names no sample"), "{error}");
