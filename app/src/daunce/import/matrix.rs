@@ -192,10 +192,11 @@ impl MatrixSpec<'_> {
         DaunceError::file(self.path, detail)
     }
 
-    /// Examples and models of an array; one without the other axis has one model, or one example.
+    /// Examples and models of an array. The values of one model lie the same whichever axis is that of models,
+    /// or if there is none.
     fn check(&self, array: &Array) -> Result<(usize, usize), DaunceError> {
         let (examples, models) = match (array.shape.as_slice(), self.orientation) {
-            ([n], _) if self.models == 1 => (*n, 1),
+            ([n] | [n, 1] | [1, n], _) if self.models == 1 => (*n, 1),
             ([a, b], Orientation::ModelMajor) => (*b, *a),
             ([a, b], Orientation::ExampleMajor) => (*a, *b),
             (shape, _) => {
@@ -326,6 +327,22 @@ mod tests {
         assert_eq!(open(&turned, "a.npy", Orientation::ModelMajor, (3, 2)), expected);
         let raw: Vec<u8> = by_model.iter().flat_map(|v: &f32| v.to_le_bytes()).collect();
         assert_eq!(open(&raw, "a.f32", Orientation::ModelMajor, (3, 2)), expected);
+    }
+
+    #[test]
+    fn one_model_has_either_axis_or_none() {
+        let open = |shape: &str, fortran, orientation| {
+            open(&npy("<f4", fortran, shape, &[1.0, 2.0, 3.0]), "a.npy", orientation, (3, 1))
+        };
+        for orientation in [Orientation::ModelMajor, Orientation::ExampleMajor] {
+            for (shape, fortran) in [("(3, 1)", false), ("(3, 1)", true), ("(1, 3)", false), ("(3,)", false)]
+            {
+                let read = open(shape, fortran, orientation);
+                assert_eq!(read, Ok(vec![3.0, 2.0, 1.0]), "{shape} {fortran} {orientation:?}");
+            }
+            let refused = open("(4, 1)", false, orientation).unwrap_err();
+            assert!(refused.contains("it has losses of 4 examples, and there are 3 ids"), "{refused}");
+        }
     }
 
     #[test]
