@@ -20,6 +20,9 @@ use crate::daunce::DaunceError;
 use crate::number::NumberType;
 use crate::work::JobContext;
 
+/// Columns that are never losses.
+const BESIDE: [&str; 3] = ["id", "model", "n_tokens"];
+
 /// Records after which progress is reported.
 const STEP: u64 = 4096;
 
@@ -101,6 +104,11 @@ pub(super) fn read(
     let precision = precision(source.as_ref(), &columns);
     // Columns of a table without any loss.
     told.extend(source.columns());
+    if has_columns_of_models && matches!(of, RecordModels::Named([])) {
+        for model in reading.columns_of_losses(source.as_ref()) {
+            models.add(&model);
+        }
+    }
     let is_absent = |model: &&String| has_columns_of_models && !told.contains(model.as_str());
     let absent: Vec<String> = known.iter().filter(is_absent).cloned().collect();
     let mut models = models.ids;
@@ -176,6 +184,13 @@ impl RecordReader<'_> {
         self.wrong(format!("{}, found up to {place}", duplicate_message(cell, of)))
     }
 
+    /// Columns that losses stand in, of a table with one for each model.
+    fn columns_of_losses(&self, source: &dyn RecordSource) -> Vec<String> {
+        let mut columns = source.columns();
+        columns.retain(|column| !BESIDE.iter().chain(&self.keys()).any(|key| key == column));
+        columns
+    }
+
     /// Reads all records, of which there are `total` (0: unknown), and returns how many there are, and what
     /// they were read from.
     fn each(
@@ -188,14 +203,21 @@ impl RecordReader<'_> {
         let mut source = file.open(&FieldNames::default())?;
         // The same losses as an array have to be the same numbers.
         source.give_exact_floats();
-        let mut records = 0;
+        let (mut records, mut columns) = (0, Vec::new());
         work.progress.start(stage, total, Unit::Rows);
         while let Some(record) = source.next_record() {
             let RawRecord { place, json } = record?;
             if json.iter().all(u8::is_ascii_whitespace) {
                 continue;
             }
-            let record = parse_object(json).map_err(|error| self.at(&place, &error.to_string()))?;
+            let mut record = parse_object(json).map_err(|error| self.at(&place, &error.to_string()))?;
+            // Samples that lack a loss of theta_0 may have a NaN.
+            if columns.is_empty() && matches!(self.models, RecordModels::Named(_)) {
+                columns = source.columns();
+            }
+            if record.len() < columns.len() {
+                add_nans(&mut record, &columns, &source.nulls());
+            }
             self.cells(&place, &record, take)?;
             records += 1;
             if records % STEP == 0 {
@@ -228,7 +250,7 @@ impl RecordReader<'_> {
             let column = self.keys().into_iter().find(|key| record.contains_key(*key));
             let (column, is_told) = (column.unwrap_or("loss"), column.is_some());
             // A column of a table that is null is left out of its record.
-            let value = self.value(place, record.get(column).unwrap_or(&Value::Null))?;
+            let value = self.value(place, column, record.get(column).unwrap_or(&Value::Null))?;
             let nothing = self.tokens(place, record)? == Some(0.0);
             self.check_model(place, &model)?;
             let value = if nothing { f64::NAN } else { value };
@@ -236,14 +258,14 @@ impl RecordReader<'_> {
         }
         if self.models.known().is_empty() {
             for (model, value) in record.iter().filter(|(key, _)| *key != "id") {
-                let (value, id) = (self.value(place, value)?, id.clone());
+                let (value, id) = (self.value(place, model, value)?, id.clone());
                 take(place, RecordCell { id, model: model.clone(), column: model, is_told: true, value })?;
             }
             return Ok(());
         }
         for model in self.models.known() {
             let (value, is_told) = (record.get(model), record.contains_key(model));
-            let value = self.value(place, value.unwrap_or(&Value::Null))?;
+            let value = self.value(place, model, value.unwrap_or(&Value::Null))?;
             take(place, RecordCell { id: id.clone(), model: model.clone(), column: model, is_told, value })?;
         }
         Ok(())
@@ -289,12 +311,13 @@ impl RecordReader<'_> {
         [self.signal.name(), "loss"]
     }
 
-    fn value(&self, place: &Place, value: &Value) -> Result<f64, DaunceError> {
+    fn value(&self, place: &Place, column: &str, value: &Value) -> Result<f64, DaunceError> {
         if value.is_null() {
             return Ok(f64::NAN);
         }
         finite(value).ok_or_else(|| {
-            self.at(place, &format!("{value} is not a loss; a missing one is null, or left out"))
+            let says = "which is not a finite number; a missing loss is null, or left out";
+            self.at(place, &format!("`{column}` is {value}, {says}"))
         })
     }
 
@@ -305,6 +328,19 @@ impl RecordReader<'_> {
         tokens
             .map(Some)
             .ok_or_else(|| self.at(place, &format!("`n_tokens` is {value}, which is not a number of tokens")))
+    }
+}
+
+/// Adds columns of a table that its record lacks although they are not null, which are NaN, as texts: only a
+/// null says that a loss is missing.
+fn add_nans(record: &mut Map<String, Value>, columns: &[String], nulls: &[String]) {
+    if record.len() + nulls.len() >= columns.len() {
+        return;
+    }
+    for column in columns.iter().filter(|column| !BESIDE.contains(&column.as_str())) {
+        if !record.contains_key(column) && !nulls.contains(column) {
+            record.insert(column.clone(), Value::from("NaN"));
+        }
     }
 }
 
@@ -330,6 +366,10 @@ fn duplicate_message(cell: DuplicateCell, (rows, models): (&SampleRows, &[String
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use arrow_array::{ArrayRef, Float64Array, RecordBatch, StringArray};
+    use arrow_ipc::writer::StreamWriter;
     use gstore_core::{Cancel, Progress};
 
     use super::*;
@@ -409,6 +449,46 @@ mod tests {
         assert_eq!(values[..2], [1.5, 2.0]);
         assert!(values[2].is_nan());
         assert_eq!(values[3], 3.0);
+        // Also one without any loss.
+        let (_, models, values) = table("id,m1,m0,n_tokens\na,,1.5,\nb,,2,\n", &[]).unwrap();
+        assert_eq!(models, ["m0", "m1"]);
+        assert!([values[1], values[3]].iter().all(|loss| loss.is_nan()));
+        assert_eq!([values[0], values[2]], [1.5, 2.0]);
+    }
+
+    #[test]
+    fn a_nan_of_a_table_is_not_a_missing_loss() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("losses.arrow");
+        let texts = |values: [&str; 2]| Arc::new(StringArray::from(values.to_vec())) as ArrayRef;
+        let floats = |values: [Option<f64>; 2]| Arc::new(Float64Array::from(values.to_vec())) as ArrayRef;
+        let losses = |columns: Vec<(&str, ArrayRef)>, models: RecordModels<'_>| {
+            let ids = ("id", texts(["a", "b"]));
+            let batch = RecordBatch::try_from_iter([ids].into_iter().chain(columns)).unwrap();
+            let mut writer = StreamWriter::try_new(Vec::new(), &batch.schema()).unwrap();
+            writer.write(&batch).unwrap();
+            fs_err::write(&path, writer.into_inner().unwrap()).unwrap();
+            let table = read(&path, Signal::Loss, models, &mut JobContext::silent("test"));
+            let table = table.map_err(|error| error.to_string())?;
+            let mut values = Vec::new();
+            let all: Vec<usize> = (0..table.rows.ids.len()).collect();
+            table.matrix.read(&all, &mut values).map_err(|error| error.to_string())?;
+            Ok::<_, String>(values)
+        };
+        let (some, nan) = (floats([Some(1.5), Some(2.5)]), floats([Some(f64::NAN), None]));
+        let known = ["m1".to_owned()];
+        for models in [RecordModels::Named(&[]), RecordModels::Named(&known)] {
+            let error = losses(vec![("m0", some.clone()), ("m1", nan.clone())], models).unwrap_err();
+            assert!(error.contains("row 0: `m1` is \"NaN\", which is not a finite number"), "{error}");
+        }
+        let model = ("model", texts(["m1", "m1"]));
+        let error = losses(vec![model.clone(), ("loss", nan.clone())], RecordModels::Named(&[])).unwrap_err();
+        assert!(error.contains("row 0: `loss` is \"NaN\""), "{error}");
+        // Other columns may have some, and samples without a loss of theta_0.
+        let noted = vec![model, ("loss", some), ("n_tokens", nan)];
+        assert_eq!(losses(noted, RecordModels::Named(&known)), Ok(vec![1.5, 2.5]));
+        let base = vec![("theta", floats([Some(f64::NAN), Some(3.5)]))];
+        assert_eq!(losses(base, RecordModels::One("theta_0")), Ok(vec![3.5]));
     }
 
     #[test]
@@ -487,11 +567,11 @@ mod tests {
         let error = table("{\"model\": \"x\", \"id\": \"a\", \"loss\": 0.5}", &["y"]).unwrap_err();
         assert!(error.contains("not one of the models"), "{error}");
         let error = table("{\"model\": \"x\", \"id\": \"a\", \"loss\": \"NaN\"}", &[]).unwrap_err();
-        assert!(error.contains("not a loss"), "{error}");
+        assert!(error.contains("`loss` is \"NaN\", which is not a finite number"), "{error}");
         assert!(table("{\"model\": \"x\", \"loss\": 1}", &[]).unwrap_err().contains("`id`"));
         for cell in ["nan", "inf"] {
             let error = table(&format!("id,m\na,1.0\nb,2\nc,{cell}\nd,3\n"), &[]).unwrap_err();
-            assert!(error.contains(&format!("line 4: {cell:?} is not a loss")), "{error}");
+            assert!(error.contains(&format!("line 4: `m` is {cell:?}, which is not")), "{error}");
         }
     }
 }
