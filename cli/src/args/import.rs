@@ -12,7 +12,7 @@ use clap::{Args, ValueEnum};
     The manifest names the models, what was recorded, and for each dataset the file of losses: .npy, .safetensors or raw floats with the ids of\n\
     their rows, or JSON lines, CSV, Parquet or Arrow. A record has `model`, `id` and `loss`; or `id` and a column for each model. Register the samples\n\
     first, with `gstore add`. Format of the manifest: docs/daunce.md\n\n\
-    Memory: about 100 bytes for each id, and 4096 rows of losses.")]
+    Memory: about 200 bytes for each id, and 4096 rows of losses.")]
 pub struct ImportArgs {
     /// Where the data comes from
     #[arg(long, value_enum, default_value = "daunce")]

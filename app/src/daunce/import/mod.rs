@@ -4,7 +4,7 @@
 //! other, before anything is written. Then members are registered in one commit, and the losses of each table
 //! published in one more.
 //!
-//! Memory: 190 to 320 bytes for each id, and a cell of rows x models.
+//! Memory: about 200 bytes for each id, and a cell of rows x models.
 
 mod cells;
 mod lock;

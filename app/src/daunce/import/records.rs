@@ -3,7 +3,7 @@
 //! Two forms: a record for each cell (`model`, `id`, `loss`, and `n_tokens` if it is known), in any order; or
 //! a record for each example, with its `id` and a column for each model.
 //!
-//! Memory: up to 320 bytes for each id, and [`CellWriter`] of a batch.
+//! Memory: about 200 bytes for each id, and [`CellWriter`] of a batch.
 
 use std::collections::BTreeSet;
 use std::path::Path;
