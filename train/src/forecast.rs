@@ -10,6 +10,7 @@ use gstore_model::{MultiDevice, with_backend};
 
 use crate::checkpoint::{ResumedTraining, check_files, last_checkpoint};
 use crate::error::TrainError;
+use crate::memory::TrainedModels;
 use crate::observer::TrainObserver;
 use crate::optimizer::Optimizer;
 use crate::parameters::Parameters;
@@ -66,7 +67,8 @@ pub fn forecast(
 ) -> Result<Forecast, TrainError> {
     let (device, precision) = (request.compute.device, request.compute.precision);
     request.compute.check()?;
-    let prepared = PreparedTraining::new(request, &mut |said| observer.note(said), cancel)?;
+    let prepared =
+        PreparedTraining::new(request, TrainedModels::One, &mut |said| observer.note(said), cancel)?;
     let fits = prepared.check_memory();
     if let Err(lack) = &fits {
         observer.note(&lack.to_string());
@@ -90,7 +92,7 @@ pub fn forecast(
 /// As [`crate::run`], before its first step.
 pub fn check(request: &TrainRequest, cancel: &Cancel) -> Result<(), TrainError> {
     request.compute.check()?;
-    let prepared = PreparedTraining::new(request, &mut |_| (), cancel)?;
+    let prepared = PreparedTraining::new(request, TrainedModels::One, &mut |_| (), cancel)?;
     prepared.check_memory()?;
     let PreparedTraining { request, base, samples, held_out, steps, .. } = &prepared;
     identity(request, base.as_ref(), (samples, held_out), steps)?;

@@ -12,6 +12,7 @@ use crate::checkpoint::{
     checkpoints, last_checkpoint, remove_all, write,
 };
 use crate::error::TrainError;
+use crate::memory::TrainedModels;
 use crate::observer::TrainObserver;
 use crate::prepare::PreparedTraining;
 use crate::request::TrainRequest;
@@ -97,7 +98,8 @@ impl<'a, B: MultiDevice> Job<'a, B> {
     ) -> Result<Job<'a, B>, TrainError> {
         // Before data is read: one may not be there.
         let others = request.compute.others(&backend)?;
-        let prepared = PreparedTraining::new(request, &mut |said| observer.note(said), cancel)?;
+        let prepared =
+            PreparedTraining::new(request, TrainedModels::One, &mut |said| observer.note(said), cancel)?;
         prepared.check_memory()?;
         let PreparedTraining { request, base, decoder, samples, held_out, steps, .. } = &prepared;
         let (identity, begun_with) = identity(request, base.as_ref(), (samples, held_out), steps)?;

@@ -33,6 +33,15 @@ impl MemoryPlan {
     }
 }
 
+/// What is trained.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum TrainedModels {
+    /// One model, up to its last checkpoint.
+    One,
+    /// Copies of a starting point, which stays next to them; how many at once is chosen later.
+    Copies,
+}
+
 /// The program, thread stacks, and what allocators hold back.
 const PROCESS: u64 = 48 << 20;
 
@@ -42,6 +51,7 @@ const OF_VOCABULARY: u64 = 400;
 /// Sizes that decide the memory.
 pub(crate) struct TrainingSizes<'a> {
     pub decoder: &'a Decoder,
+    pub models: TrainedModels,
     /// Devices that compute, each of which has the model.
     pub devices: usize,
     /// The first of them, and the precision of products.
@@ -101,11 +111,17 @@ impl TrainingSizes<'_> {
         self.process_bytes() + self.models_bytes() + of_threads + of_copies
     }
 
+    /// Bytes at the peak: of copies, those of one at a time.
     fn bytes(&self, keep: SavedActivations, threads: usize) -> u64 {
-        let of_threads = threads as u64 * self.thread_bytes(keep);
-        let of_training = self.training_bytes(self.devices);
-        let training = self.models_bytes() + of_training + self.checkpoint_bytes() + of_threads;
-        self.process_bytes() + training
+        match self.models {
+            TrainedModels::Copies => self.copies_bytes(keep, threads, 1),
+            TrainedModels::One => {
+                let of_threads = threads as u64 * self.thread_bytes(keep);
+                let of_training = self.training_bytes(self.devices);
+                let training = self.models_bytes() + of_training + self.checkpoint_bytes() + of_threads;
+                self.process_bytes() + training
+            }
+        }
     }
 
     /// Bytes that are there from the beginning to the end.
@@ -218,6 +234,7 @@ mod tests {
     fn sizes(decoder: &Decoder) -> TrainingSizes<'_> {
         TrainingSizes {
             decoder,
+            models: TrainedModels::One,
             devices: 1,
             device: Device::Cpu,
             precision: ComputePrecision::F32,
@@ -241,6 +258,30 @@ mod tests {
         assert_eq!((plan.keep, plan.threads, plan.lack(most)), (SavedActivations::All, 2, None));
         assert_eq!(plan.peak(), (1 << 40) + plan.present);
         assert_eq!(sizes.copies(SavedActivations::All, 2, 2, most), 2);
+    }
+
+    #[test]
+    fn copies_are_planned_by_what_one_of_them_takes() {
+        use SavedActivations::{All, Inputs};
+        let decoder = decoder();
+        let of = |models| TrainingSizes { models, is_full: true, ..sizes(&decoder) };
+        let copies = of(TrainedModels::Copies);
+        let of_copy = |keep, threads| copies.copies_bytes(keep, threads, 1);
+        for (limit, keep, threads) in [
+            (of_copy(All, 3), All, 3),
+            (of_copy(All, 3) - 1, Inputs, 3),
+            (of_copy(Inputs, 3) - 1, Inputs, 2),
+            (of_copy(Inputs, 1), Inputs, 1),
+            (of_copy(Inputs, 1) - 1, Inputs, 1),
+        ] {
+            let plan = copies.plan(All, 3, Some(limit));
+            assert_eq!((plan.keep, plan.threads, plan.bytes), (keep, threads, of_copy(keep, threads)));
+            assert_eq!(plan.bytes <= limit, limit >= of_copy(Inputs, 1));
+            assert_eq!(plan.lack(Some(0)), Some((plan.bytes, plan.present)));
+        }
+        // A training of one model has neither the starting point nor its logits next to it.
+        let one = of(TrainedModels::One).plan(All, 3, Some(of_copy(All, 3) - 1));
+        assert_eq!((one.keep, one.threads), (All, 3));
     }
 
     #[test]

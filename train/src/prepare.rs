@@ -8,7 +8,7 @@ use gstore_model::weights::{Adapter, ModelFolder};
 use crate::checkpoint::{check_config, lora_dropout, model_config};
 use crate::data::{TextSizes, TrainingSamples, load, load_held_out};
 use crate::error::TrainError;
-use crate::memory::{MemoryPlan, TrainingSizes, values_of};
+use crate::memory::{MemoryPlan, TrainedModels, TrainingSizes, values_of};
 use crate::order::{LeftoverBatches, StepPlan};
 use crate::packing::sequences;
 use crate::pieces::{SHARES, largest};
@@ -32,6 +32,7 @@ pub(crate) struct PreparedTraining {
     /// The samples of each sequence; none: each is its own.
     pub sequences: Option<Vec<Vec<usize>>>,
     pub steps: StepPlan,
+    models: TrainedModels,
     pub memory: MemoryPlan,
     /// The texts of all samples.
     texts: TextSizes,
@@ -41,6 +42,7 @@ impl PreparedTraining {
     /// Reads the data, and of the model all but its weights; `tell` hears what the user should know.
     pub fn new(
         request: &TrainRequest,
+        models: TrainedModels,
         tell: &mut dyn FnMut(&str),
         cancel: &Cancel,
     ) -> Result<PreparedTraining, TrainError> {
@@ -93,6 +95,7 @@ impl PreparedTraining {
             tell(&format!("the warm-up takes {warmup}, and the training has {total}: {never}"));
         }
         let mut prepared = PreparedTraining {
+            models,
             memory: MemoryPlan::default(),
             request,
             base,
@@ -134,7 +137,7 @@ impl PreparedTraining {
         Ok(training.max(self.memory.encoding))
     }
 
-    /// An error where the host has less memory than the training takes at its peak.
+    /// An error where the host has less memory than the training takes at its peak, of copies one at a time.
     pub fn check_memory(&self) -> Result<(), TrainError> {
         if !self.request.compute.device.is_host() {
             return Ok(());
@@ -184,6 +187,7 @@ impl PreparedTraining {
         let (trained, adapted) = self.trained_values()?;
         Ok(TrainingSizes {
             decoder: &self.decoder,
+            models: self.models,
             devices: compute.devices(),
             device: compute.device,
             precision: compute.precision,
@@ -217,7 +221,7 @@ impl PreparedTraining {
         largest(units, count, longest, self.request.compute.piece_tokens)
     }
 
-    /// Chooses what is kept and how many threads run.
+    /// Chooses what is kept and how many threads run: for copies, so that one at least can be trained.
     fn plan_memory(&mut self, tell: &mut dyn FnMut(&str)) -> Result<(), TrainError> {
         let compute = &self.request.compute;
         let most = compute.max_memory;

@@ -18,8 +18,8 @@ use gstore_model::params::ParamStore;
 use gstore_model::weights::{Adapter, ModelFolder, TensorSet, canonical};
 use gstore_train::daunce::{
     BaseStates, EnsembleObserver, EnsembleOutcome, EnsembleRequest, EnsembleStart, FirstRate, MemberOutcome,
-    ModelDraw, Normalizer, Perturbation, PerturbedHead, PerturbedRow, SubsetSize, Variant, forget_weights,
-    prepare, read_members, train,
+    ModelDraw, Normalizer, Perturbation, PerturbedHead, PerturbedRow, SubsetSize, Variant, forecast,
+    forget_weights, prepare, read_members, train,
 };
 use gstore_train::{
     AdamW, Optimizer, OptimizerKind, Parameters, Sample, SavingOptions, Schedule, ScheduleKind, StepOptions,
@@ -367,6 +367,37 @@ fn models_have_the_same_bits_however_they_are_trained() {
     }
     assert_eq!(models(&request(&world, "parts", 0..4)), models(&plain));
     assert_eq!(read_members(&plain.training.output).unwrap(), outcome.models);
+}
+
+/// Notes that a limit of memory is too low.
+struct TooLow(usize);
+
+impl EnsembleObserver for TooLow {
+    fn note(&mut self, message: &str) {
+        self.0 += usize::from(message.contains("more than was allowed"));
+    }
+}
+
+#[test]
+#[cfg_attr(not(reference_results), ignore = "needs the reference results; set GSTORE_SHARED")]
+fn a_limit_of_memory_is_exceeded_only_where_one_copy_takes_more_and_that_is_said() {
+    let world = World::new();
+    let of = |threads: usize, limit: u64| {
+        let mut request = request(&world, "limited", 0..6);
+        request.training.method = TrainMethod::Full;
+        (request.training.compute.threads, request.training.compute.max_memory) = (threads, Some(limit));
+        let mut too_low = TooLow(0);
+        let told = forecast(&request, &mut too_low, &Cancel::new()).unwrap();
+        (told.memory, told.at_once, too_low.0)
+    };
+    // Enough for each text, and not for a program.
+    let (least, at_once, noted) = of(1, 16 << 20);
+    assert_eq!((at_once, noted), (1, 1));
+    assert_eq!(of(4, least - 1), (least, 1, 1));
+    for limit in [least, least + (1 << 20), least + (16 << 20), least + (64 << 20)] {
+        let (memory, _, noted) = of(4, limit);
+        assert!(memory <= limit && noted == 0, "{memory} of {limit}");
+    }
 }
 
 #[test]

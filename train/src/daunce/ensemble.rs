@@ -20,6 +20,7 @@ use super::outcome::{EnsembleObserver, EnsembleOutcome, ModelsCallback, Prepared
 use super::request::{BaseStates, EnsembleRequest};
 use crate::checkpoint::{make_json, write_weights};
 use crate::error::TrainError;
+use crate::memory::TrainedModels;
 use crate::optimizer::Optimizer;
 use crate::order::StepPlan;
 use crate::parameters::Parameters;
@@ -31,6 +32,15 @@ use crate::start::{identity, new_parameters};
 use crate::trainer::{Trainer, TrainerOptions};
 
 pub use forecast::EnsembleForecast;
+
+/// What an ensemble is loaded for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum EnsembleWork {
+    /// Its models.
+    Models,
+    /// Hidden states of the starting point alone, by forward passes, which take less memory.
+    States,
+}
 
 /// An ensemble whose data and starting point are loaded.
 pub(super) struct Ensemble<B: Backend> {
@@ -51,9 +61,11 @@ pub(super) struct Ensemble<B: Backend> {
 }
 
 impl<B: MultiDevice> Ensemble<B> {
-    /// Reads data and starting point; writes nothing.
+    /// Reads data and starting point; writes nothing. Where the host has not the memory for one of its models,
+    /// the starting point is not read.
     pub fn load(
         request: &EnsembleRequest,
+        work: EnsembleWork,
         backend: B,
         observer: &mut dyn EnsembleObserver,
         cancel: &Cancel,
@@ -61,7 +73,11 @@ impl<B: MultiDevice> Ensemble<B> {
         request.check()?;
         // Before data is read: one may not be there.
         let others = request.training.compute.others(&backend)?;
-        let training = Training::new(&request.training, &mut |said| observer.note(said), cancel)?;
+        let copies = TrainedModels::Copies;
+        let training = Training::new(&request.training, copies, &mut |said| observer.note(said), cancel)?;
+        if work == EnsembleWork::Models {
+            training.check_memory()?;
+        }
         let mut request = request.clone();
         request.training = training.request.clone();
         let (size, steps) = request.steps(training.samples.len())?;

@@ -3,7 +3,7 @@
 use gstore_core::Cancel;
 use gstore_model::with_backend;
 
-use super::ensemble::{Ensemble, EnsembleForecast};
+use super::ensemble::{Ensemble, EnsembleForecast, EnsembleWork};
 use super::outcome::{EnsembleObserver, EnsembleOutcome, ModelsCallback, PreparedStates};
 use super::request::{BaseStates, EnsembleRequest};
 use crate::error::TrainError;
@@ -24,7 +24,8 @@ pub fn train<E: From<TrainError>>(
     let compute = &request.training.compute;
     with_backend!(
         (compute.device, compute.precision), TrainError::from,
-        backend => Ensemble::load(request, backend, observer, cancel)?.train(observer, after, cancel),
+        backend => Ensemble::load(request, EnsembleWork::Models, backend, observer, cancel)?
+            .train(observer, after, cancel),
     )
 }
 
@@ -41,7 +42,7 @@ pub fn prepare(
     let compute = &request.training.compute;
     with_backend!(
         (compute.device, compute.precision), TrainError::from,
-        backend => Ensemble::load(request, backend, observer, cancel)?.prepare(cancel),
+        backend => Ensemble::load(request, EnsembleWork::States, backend, observer, cancel)?.prepare(cancel),
     )
 }
 
@@ -57,6 +58,6 @@ pub fn forecast(
     let compute = &request.training.compute;
     with_backend!(
         (compute.device, compute.precision), TrainError::from,
-        backend => Ensemble::load(request, backend, observer, cancel)?.forecast(cancel),
+        backend => Ensemble::load(request, EnsembleWork::Models, backend, observer, cancel)?.forecast(cancel),
     )
 }
