@@ -365,7 +365,10 @@ fn what_a_model_cannot_do_is_said_before_any_work() {
         (vec!["--features", "grad-adam"], vec!["moments", "grad-sgd"]),
         (vec!["--features", "loss", "--loss", "kl"], vec!["no LoRA adapter"]),
         (vec!["--features", "embed-mean", "--embed-layer", "99"], vec!["--embed-layer 99", "layers"]),
-        (vec!["--features", "grad-sgd", "--max-memory", "1MB"], vec!["--max-memory", "needs about"]),
+        (
+            vec!["--features", "grad-sgd", "--max-memory", "1MB"],
+            vec!["--max-memory", "needs about", "or give a smaller --batch-tokens or --module-dim"],
+        ),
     ] {
         binary::run(&mut ingest(&store, "pool", &data, &more)).says(1, &parts);
     }

@@ -185,6 +185,7 @@ pub(super) fn plan(request: &IngestRequest, sizes: &MemorySizes<'_>) -> Result<M
         checkpoint: sizes.checkpoint.to_owned(),
         limit,
         least: of(SavedActivations::Inputs, least).bytes(),
+        smaller: sizes.smaller(request),
     })
 }
 
@@ -267,6 +268,18 @@ impl MemorySizes<'_> {
             sample_vectors,
             segment_vectors: samples * sample_vectors,
         }
+    }
+
+    /// Options of which a smaller value makes the largest batch or the vectors smaller.
+    fn smaller(&self, request: &IngestRequest) -> Vec<&'static str> {
+        let (batch, longest) = (request.batch_tokens, request.text.max_length as usize);
+        let gradients = request.kinds.iter().any(|kind| kind.takes_gradient());
+        let options = [
+            ("batch_tokens", batch > longest || self.limits.rows > 1),
+            ("max_length", longest > batch),
+            ("module_dim", gradients && self.projection.kind.is_factored()),
+        ];
+        options.into_iter().filter(|(_, is_less)| *is_less).map(|(name, _)| name).collect()
     }
 
     /// Bytes of one worker: activations of a batch, and the gradients of its rows.
@@ -396,6 +409,33 @@ mod tests {
         let of_tokens =
             BatchExtent { tokens: 2048, sample_vectors: 2048, segment_vectors: 2048 * CELL_ROWS, ..largest };
         assert_eq!(sizes.largest(&request), of_tokens);
+    }
+
+    #[test]
+    fn a_limit_that_is_too_low_is_refused_with_what_takes_less() {
+        let decoder = decoder();
+        let refused = |kind: Kind, projection: &ProjectionSpec, [batch, longest, rows]: [usize; 3]| {
+            let limits = BatchLimits { tokens: batch, rows };
+            let sizes = MemorySizes { limits, ..sizes(&decoder, projection) };
+            let mut request = IngestRequest::new("pool", "model");
+            (request.kinds, request.max_memory) = (vec![kind], Some(1));
+            (request.batch_tokens, request.text.max_length) = (batch, longest as u32);
+            plan(&request, &sizes).expect_err("too low").to_string()
+        };
+        let flat = ProjectionSpec::default();
+        let factored = ProjectionSpec::sized(ProjectionKind::FactSjlt { k_out: 0, k_in: 0 }, 64);
+        for (said, due) in [
+            (refused(Kind::Loss, &factored, [64, 32, 8]), "or give a smaller batch_tokens"),
+            (refused(Kind::Loss, &flat, [64, 2048, 8]), "or give a smaller batch_tokens or max_length"),
+            (
+                refused(Kind::GradSgd, &factored, [64, 2048, 8]),
+                "or give a smaller batch_tokens, max_length or module_dim",
+            ),
+            (refused(Kind::GradSgd, &flat, [8, 2048, 1]), "or give a smaller max_length"),
+            (refused(Kind::GradSgd, &flat, [8, 8, 1]), "max_memory allows only 1 B: allow more"),
+        ] {
+            assert!(said.contains("rows of any length") && said.ends_with(due), "{said}");
+        }
     }
 
     #[test]

@@ -18,7 +18,7 @@ use crate::projection::ProjectionError;
 use gstore_data::{DataError, EncodeError, Field, FieldError, Place, RecordError, SchemaError};
 use gstore_model::weights::{ModelError, MomentsError, TrainerError};
 
-use words::{leave_out_hint, other_keys, skip_bad_hint};
+use words::{leave_out_hint, or_smaller, other_keys, skip_bad_hint};
 
 /// Why samples could not be registered, or features not computed.
 #[derive(Debug, thiserror::Error)]
@@ -117,10 +117,12 @@ pub enum IngestError {
     )]
     OtherTokens { checkpoint: String, folder: PathBuf, base: PathBuf, source: EncodeError },
     #[error(
-        "checkpoint `{checkpoint}` needs about {} even with one thread and layers computed twice, but {} allows only {}: allow more",
+        "checkpoint `{checkpoint}` needs about {} for the largest batches that rows of any length can make, even with \
+         one thread and layers computed twice, but {} allows only {}: allow more{}",
         human_bytes(*least),
         Remedy::Option("max_memory", ""),
-        human_bytes(*limit)
+        human_bytes(*limit),
+        or_smaller(smaller)
     )]
     MaxMemory {
         checkpoint: String,
@@ -128,6 +130,8 @@ pub enum IngestError {
         limit: u64,
         /// Bytes of the least memory-hungry way.
         least: u64,
+        /// Options of which a smaller value needs less.
+        smaller: Vec<&'static str>,
     },
     #[error("{}: the model has {layers} layers, so 0 to {layers} can be asked for", Remedy::Option("embed_layer", &layer.to_string()))]
     NoLayer { layer: usize, layers: usize },

@@ -21,6 +21,15 @@ pub(super) fn other_keys(wrong: &str, keys: &[String]) -> String {
     format!("; besides their text they have {names}{near}")
 }
 
+pub(super) fn or_smaller(options: &[&str]) -> String {
+    let named: Vec<String> = options.iter().map(|name| Remedy::Option(name, "").to_string()).collect();
+    match named.split_last() {
+        None => String::new(),
+        Some((only, [])) => format!(", or give a smaller {only}"),
+        Some((last, others)) => format!(", or give a smaller {} or {last}", others.join(", ")),
+    }
+}
+
 pub(super) fn leave_out_hint(registered: Option<&str>) -> String {
     match registered {
         Some(dataset) => format!("leave them out with {}", Remedy::Delete(dataset)),
