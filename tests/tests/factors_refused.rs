@@ -101,7 +101,8 @@ fn factors_of_something_else_are_refused() {
     let score = ["score", "--model", "bad", "--modules", MODULES, "--pool", "pool", "--target", "q"];
     place.run(&score).says(1, &["row 0 (id \"s0\") of the queries: "]);
 
-    fit_run(&place, "g", &["--max-memory", "1MB"]).says(1, &["--max-memory", "fewer"]);
+    fit_run(&place, "g", &["--max-memory", "1MB"])
+        .says(1, &["--max-memory", "the weights of the model alone take"]);
     // What says nothing of the curvature, and a damping that nothing uses.
     fit(&place, "flat", &["--strategy", "identity"]);
     let of_q = ["score", "--pool", "pool", "--target", "q"];

@@ -4,12 +4,13 @@ use std::ops::{Add, Mul};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use gstore_core::{REUSED_BLOCK, available_memory, many};
+use gstore_core::{REUSED_BLOCK, Remedy, available_memory, many};
 use gstore_curvature::{Blocks, Module, Strategy};
 use gstore_store::vfs::check_room;
 use serde::Serialize;
 
 use super::error::FactorJobError;
+use super::request::FitRequest;
 
 /// Bytes of a number of the sums.
 const NUMBER: u64 = 8;
@@ -287,12 +288,48 @@ impl FitSizes<'_> {
             Some(count) => {
                 format!("{count} partitions of the modules would fit, with as many passes over the data")
             }
-            None => format!(
-                "no partition of the {} fits; fit fewer of them, in smaller blocks, or the diagonal alone",
-                many(self.modules.len() as u64, "module")
-            ),
+            None => self.proposal(partitions, limit),
         };
         Err(FactorJobError::Memory { what: "the fit", needed, limit, proposal })
+    }
+
+    /// What is said where no partition of the modules fits: what needs less than the best of them, and has not
+    /// been asked for already.
+    fn proposal(&self, [data, of_modules]: [usize; 2], limit: u64) -> String {
+        let always = PROCESS + self.weights;
+        if always > limit {
+            let megabytes = always.div_ceil(1_000_000);
+            return format!("the program and the weights of the model alone take {megabytes} MB");
+        }
+        let best = |sizes: &FitSizes<'_>| {
+            let most = sizes.modules.len();
+            let partitions = of_modules.min(most)..=most;
+            partitions.map(|count| sizes.forecast(sizes.devices, [data, count]).memory).min()
+        };
+        let named = |name| Remedy::Option(name, "");
+        let (block, batch, length) = (named("max_block"), named("batch_tokens"), named("max_length"));
+        let mut ways = vec![
+            (
+                FitSizes { modules: self.modules.get(..1).unwrap_or_default(), ..*self },
+                "fewer modules".to_owned(),
+            ),
+            (FitSizes { strategy: Strategy::Diagonal, ..*self }, "the diagonal alone".to_owned()),
+            (
+                FitSizes { activations: 0, batch: [0; 2], ..*self },
+                format!("fewer tokens in a batch ({batch} together with {length})"),
+            ),
+        ];
+        if self.max_block >= FitRequest::MAX_BLOCK as usize {
+            ways.push((FitSizes { max_block: 1, ..*self }, format!("smaller blocks ({block})")));
+        }
+        let now = best(self);
+        ways.retain(|(sizes, _)| best(sizes) < now);
+        let ways: Vec<String> = ways.into_iter().map(|(_, way)| way).collect();
+        let nothing = format!("no partition of the {} fits", many(self.modules.len() as u64, "module"));
+        match ways.is_empty() {
+            true => nothing,
+            false => format!("{nothing}; {} would need less", ways.join(", or ")),
+        }
     }
 }
 
@@ -331,8 +368,6 @@ mod tests {
         let least = sizes.forecast(1, [1, 8]).memory;
         let error = sizes.fitted(4, [1, 1], Some(least)).expect_err("too much").to_string();
         assert!(error.contains("partitions of the modules would fit"), "{error}");
-        let error = sizes.fitted(4, [1, 1], Some(1)).expect_err("too much").to_string();
-        assert!(error.contains("fit fewer of them"), "{error}");
         // Four blocks of 25 in place of one of 100.
         let cut = FitSizes { max_block: 25, ..sizes }.forecast(4, [1, 1]);
         assert_eq!((cut.covariances, cut.lambda), (8 * 2 * 20_000, whole.lambda));
@@ -363,6 +398,33 @@ mod tests {
         let heavy = FitSizes { strategy: Strategy::Diagonal, ..heavy };
         let (merged, sums) = (2 * whole.lambda, 2 * 80_000);
         assert_eq!(heavy.forecast(1, [1, 8]).memory, PROCESS + (1 << 30) + merged + sums);
+    }
+
+    #[test]
+    fn only_what_needs_less_and_is_not_done_is_proposed() {
+        let modules = modules(8, 100);
+        let refused = |sizes: FitSizes<'_>, limit: u64| {
+            sizes.fitted(1, [1, 1], Some(limit)).expect_err("too much").to_string()
+        };
+        let sizes = FitSizes { activations: 5_000_000, ..sizes(&modules, Strategy::Ekfac) };
+        let blocks = "smaller blocks (max_block)";
+        let tokens = "fewer tokens in a batch (batch_tokens together with max_length)";
+        let all = ["fewer modules", "the diagonal alone", tokens, blocks];
+        for (sizes, left_out) in [
+            (sizes, &[][..]),
+            (FitSizes { max_block: 25, ..sizes }, &[blocks]),
+            (FitSizes { strategy: Strategy::Diagonal, ..sizes }, &["the diagonal alone", blocks]),
+            // Covariances are decomposed when activations are gone.
+            (FitSizes { activations: 1000, ..sizes }, &[tokens]),
+        ] {
+            let error = refused(sizes, PROCESS + sizes.weights);
+            assert!(error.contains("no partition of the 8 modules fits"), "{error}");
+            for way in all {
+                assert_eq!(error.contains(way), !left_out.contains(&way), "{way}: {error}");
+            }
+        }
+        let error = refused(sizes, PROCESS + sizes.weights - 1);
+        assert!(error.ends_with("the weights of the model alone take 68 MB"), "{error}");
     }
 
     #[test]

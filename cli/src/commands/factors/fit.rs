@@ -84,7 +84,7 @@ fn print_forecast(forecast: &FitForecast, as_json: bool) -> Result<()> {
     out!("disk         {}", HumanBytes(forecast.disk));
     let threads = many(forecast.threads as u64, "thread");
     out!(
-        "memory       {} with {threads}, {} of it the model (about)",
+        "memory       {} with {threads}, {} of it weights and activations (about)",
         HumanBytes(forecast.memory),
         HumanBytes(forecast.model)
     );
