@@ -219,8 +219,8 @@ fn missing_kind(
     let NeededFeatures { of, dataset, granularity, .. } = needed;
     let kind = computable(snapshot, needed, spec, run);
     let stored = || snapshot.features().iter().map(|f| f.desc.kind.name.as_str());
-    let is_uploaded = |kind: &str| !Kind::names_computed(kind);
-    let is_unknown = is_uploaded(kind) && !stored().any(|known| known == kind);
+    let is_uploaded = !Kind::names_computed(kind);
+    let is_unknown = is_uploaded && !stored().any(|known| known == kind);
     let known: BTreeSet<&str> = Kind::ALL.iter().map(|kind| kind.name()).chain(stored()).collect();
     if is_unknown && gstore_store::nearest(kind, known.iter().copied()).is_some() {
         return QueryError::unknown("feature kind", kind, known);
@@ -230,57 +230,15 @@ fn missing_kind(
         own.filter(|f| f.desc.granularity == granularity).map(|f| f.desc.kind.name.as_str()).collect()
     };
     let has = kinds(granularity);
-    let of_tokens = kinds(Granularity::Token);
-    let listed = Vec::from_iter(has.iter().copied()).join(", ");
     let instead = instead(snapshot, &has, spec);
-    // What is there is what the question is about, where nothing was computed here.
-    let is_enough = of == SideOf::Pool
-        && !instead.is_empty()
-        && of_tokens.is_empty()
-        && has.iter().all(|kind| is_uploaded(kind));
-    let compute = |which: &str| match (is_uploaded(kind), granularity) {
-        (false, _) => format!("compute {which}"),
-        (true, _) if is_unknown => format!(
-            "{} computes the kinds {}, and vectors of any other are uploaded (docs/server.md, Uploads)",
-            Remedy::Ingest,
-            Kind::names()
-        ),
-        (true, Granularity::Sample) => {
-            "an upload of vectors of that kind makes one (docs/server.md, Uploads)".to_owned()
-        }
-        (true, Granularity::Token) => {
-            "vectors of that kind are uploaded, and uploads are of samples".to_owned()
-        }
-    };
+    let missing =
+        MissingKind { of, kind, is_uploaded, is_unknown, of_tokens: kinds(Granularity::Token), has, instead };
     let (place, hint) = match granularity {
-        Granularity::Token if has.is_empty() => {
-            (OF_TOKENS, format!("it has none of tokens at all; {}", compute("some")))
+        Granularity::Token => (OF_TOKENS, missing.hint_of_tokens()),
+        Granularity::Sample if missing.has_of_tokens() => {
+            (" of samples", missing.hint_besides_tokens(spec.unscored))
         }
-        Granularity::Token => (OF_TOKENS, format!("of tokens it has {listed}; {}", compute("others"))),
-        Granularity::Sample if !of_tokens.is_empty() && (has.is_empty() || of_tokens.contains(kind)) => {
-            let tokens = Vec::from_iter(of_tokens.iter().copied()).join(", ");
-            let has = match has.is_empty() {
-                true => format!("it has features of tokens only ({tokens})"),
-                false => format!("of tokens it has {tokens}"),
-            };
-            let scores = match of {
-                _ if spec.unscored => String::new(),
-                SideOf::Pool => format!("{SCORES_TOKENS}; "),
-                SideOf::Target => "a target is always one of samples; ".to_owned(),
-            };
-            (" of samples", format!("{has}; {scores}{}", compute("those of samples")))
-        }
-        Granularity::Sample if has.is_empty() => ("", format!("it has no features yet: {}", compute("some"))),
-        Granularity::Sample => {
-            let instead: Vec<String> = instead.iter().map(|kind| format!("`kind => '{kind}'`")).collect();
-            let rank = format!("rank by {}", instead.join(" or "));
-            let way = match (instead.is_empty(), is_enough) {
-                (true, _) => compute("others"),
-                (false, true) => rank,
-                (false, false) => format!("{rank}, or {}", compute("others")),
-            };
-            ("", format!("it has {listed}; {way}"))
-        }
+        Granularity::Sample => ("", missing.hint_of_samples()),
     };
     QueryError::NoFeature {
         side: of,
@@ -288,9 +246,97 @@ fn missing_kind(
         kind: kind.to_owned(),
         place: place.to_owned(),
         hint,
-        compute: (!is_enough && !is_uploaded(kind))
+        compute: (!missing.is_enough() && !is_uploaded)
             .then(|| ToCompute { per_token: granularity == Granularity::Token, run: run.to_owned() }),
     }
+}
+
+/// A kind of which a dataset has no feature, and what it has.
+struct MissingKind<'a> {
+    of: SideOf,
+    kind: &'a str,
+    /// Whether no model computes it, and whether no dataset has one of it.
+    is_uploaded: bool,
+    is_unknown: bool,
+    /// Kinds that the dataset has of the granularity that is needed.
+    has: BTreeSet<&'a str>,
+    of_tokens: BTreeSet<&'a str>,
+    /// Those by which the question can be asked.
+    instead: Vec<&'a str>,
+}
+
+impl MissingKind<'_> {
+    /// Whether what is there is what the question is about, as nothing was computed here.
+    fn is_enough(&self) -> bool {
+        self.of == SideOf::Pool
+            && !self.instead.is_empty()
+            && self.of_tokens.is_empty()
+            && self.has.iter().all(|kind| !Kind::names_computed(kind))
+    }
+
+    /// Whether vectors of tokens are what there is in place of those of samples.
+    fn has_of_tokens(&self) -> bool {
+        !self.of_tokens.is_empty() && (self.has.is_empty() || self.of_tokens.contains(self.kind))
+    }
+
+    /// How `which` features come to be; of a kind that is uploaded, those of samples.
+    fn compute(&self, which: &str) -> String {
+        match (self.is_uploaded, self.is_unknown) {
+            (false, _) => format!("compute {which}"),
+            (true, true) => format!(
+                "{} computes the kinds {}, and vectors of any other are uploaded (docs/server.md, Uploads)",
+                Remedy::Ingest,
+                Kind::names()
+            ),
+            (true, false) => {
+                "an upload of vectors of that kind makes one (docs/server.md, Uploads)".to_owned()
+            }
+        }
+    }
+
+    fn hint_of_tokens(&self) -> String {
+        let compute = |which| match self.is_uploaded && !self.is_unknown {
+            true => "vectors of that kind are uploaded, and uploads are of samples".to_owned(),
+            false => self.compute(which),
+        };
+        match self.has.is_empty() {
+            true => format!("it has none of tokens at all; {}", compute("some")),
+            false => format!("of tokens it has {}; {}", listed(&self.has), compute("others")),
+        }
+    }
+
+    /// `unscored`: whether the question is not about scores.
+    fn hint_besides_tokens(&self, unscored: bool) -> String {
+        let tokens = listed(&self.of_tokens);
+        let has = match self.has.is_empty() {
+            true => format!("it has features of tokens only ({tokens})"),
+            false => format!("of tokens it has {tokens}"),
+        };
+        let scores = match self.of {
+            _ if unscored => String::new(),
+            SideOf::Pool => format!("{SCORES_TOKENS}; "),
+            SideOf::Target => "a target is always one of samples; ".to_owned(),
+        };
+        format!("{has}; {scores}{}", self.compute("those of samples"))
+    }
+
+    fn hint_of_samples(&self) -> String {
+        if self.has.is_empty() {
+            return format!("it has no features yet: {}", self.compute("some"));
+        }
+        let instead: Vec<String> = self.instead.iter().map(|kind| format!("`kind => '{kind}'`")).collect();
+        let rank = format!("rank by {}", instead.join(" or "));
+        let way = match (instead.is_empty(), self.is_enough()) {
+            (true, _) => self.compute("others"),
+            (false, true) => rank,
+            (false, false) => format!("{rank}, or {}", self.compute("others")),
+        };
+        format!("it has {}; {way}", listed(&self.has))
+    }
+}
+
+fn listed(kinds: &BTreeSet<&str>) -> String {
+    Vec::from_iter(kinds.iter().copied()).join(", ")
 }
 
 /// The kind that is missing: plain gradients in the place of the usual kind, which takes an optimizer's
