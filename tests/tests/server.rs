@@ -49,7 +49,8 @@ fn a_remote_query_prints_and_ends_as_a_local_one() {
         ] {
             let [here, there] = both.run(&["--format", format, sql]);
             assert_eq!((there.code, &there.stdout), (here.code, &here.stdout), "{sql}\n{}", there.stderr);
-            assert_eq!(there.stderr, here.stderr, "{sql}");
+            // A server does not know where its store is for those who ask.
+            assert_eq!(there.stderr, here.stderr.replace(&place.at_store(), ""), "{sql}");
         }
     }
     let sql = "SELECT id FROM influence($pool, ?, k => 3)".replace('?', "$target");
