@@ -44,6 +44,8 @@ struct RecordReader<'a> {
     path: &'a Path,
     signal: Signal,
     models: RecordModels<'a>,
+    /// Key of the losses in records of cells, once all records were seen.
+    key: Option<&'static str>,
 }
 
 /// Models that the records of a file are of.
@@ -81,7 +83,7 @@ pub(super) fn read(
     of: RecordModels<'_>,
     work: &mut JobContext<'_>,
 ) -> Result<RecordTable, DaunceError> {
-    let (reading, known) = (RecordReader { path, signal, models: of }, of.known());
+    let (mut reading, known) = (RecordReader { path, signal, models: of, key: None }, of.known());
     let (mut rows, mut models) = (SampleRows::default(), SampleRows::of(known.to_vec()));
     // Keys of losses, and those that some record has.
     let (mut columns, mut told): (BTreeSet<String>, BTreeSet<String>) = Default::default();
@@ -127,6 +129,7 @@ pub(super) fn read(
     if known.is_empty() {
         models.sort_by_cached_key(|id| natural(id));
     }
+    reading.key = reading.keys().into_iter().find(|key| told.contains(*key));
     let places = SampleRows::of(models.clone()).places;
     let mut cells = CellWriter::new(tempfile::tempfile()?, rows.ids.len(), models.len())?;
     let mut place_of = |place: &Place, cell: RecordCell<'_>| {
@@ -211,14 +214,14 @@ impl RecordReader<'_> {
                 continue;
             }
             let mut record = parse_object(json).map_err(|error| self.at(&place, &error.to_string()))?;
-            // Samples that lack a loss of theta_0 may have a NaN.
-            if columns.is_empty() && matches!(self.models, RecordModels::Named(_)) {
+            if columns.is_empty() {
                 columns = source.columns();
             }
-            if record.len() < columns.len() {
+            // Samples that lack a loss of theta_0 may have a NaN.
+            if record.len() < columns.len() && matches!(self.models, RecordModels::Named(_)) {
                 add_nans(&mut record, &columns, &source.nulls());
             }
-            self.cells(&place, &record, take)?;
+            self.cells(&place, (&record, &columns), take)?;
             records += 1;
             if records % STEP == 0 {
                 work.cancel.check()?;
@@ -233,7 +236,7 @@ impl RecordReader<'_> {
     fn cells(
         &self,
         place: &Place,
-        record: &Map<String, Value>,
+        (record, columns): (&Map<String, Value>, &[String]),
         take: &mut dyn FnMut(&Place, RecordCell<'_>) -> Result<(), DaunceError>,
     ) -> Result<(), DaunceError> {
         let text = |key: &str| -> Option<String> {
@@ -245,15 +248,27 @@ impl RecordReader<'_> {
         };
         let id = text("id").ok_or_else(|| self.at(place, "a record needs an `id`"))?;
         let named = text("model");
-        let model = if named.is_some() { named } else { self.unnamed(place, record)? };
+        // A column of a table that is null is left out of its record.
+        let is_there =
+            |key: &&str| record.contains_key(*key) || columns.iter().any(|column| column.as_str() == *key);
+        let found = self.keys().into_iter().find(is_there);
+        let model = match (named, self.models) {
+            (Some(named), _) => Some(named),
+            (None, RecordModels::One(model)) => found.map(|_| model.to_owned()),
+            (None, RecordModels::Named(known)) => {
+                self.check_unnamed(place, record, known)?;
+                None
+            }
+        };
         if let Some(model) = model {
-            let column = self.keys().into_iter().find(|key| record.contains_key(*key));
+            let column = self.key.or(found);
             let (column, is_told) = (column.unwrap_or("loss"), column.is_some());
-            // A column of a table that is null is left out of its record.
-            let value = self.value(place, column, record.get(column).unwrap_or(&Value::Null))?;
-            let nothing = self.tokens(place, record)? == Some(0.0);
+            let value = match self.tokens(place, record)? {
+                // Whatever stands for it: a mean over no tokens is NaN.
+                Some(0.0) => f64::NAN,
+                _ => self.value(place, column, record.get(column).unwrap_or(&Value::Null))?,
+            };
             self.check_model(place, &model)?;
-            let value = if nothing { f64::NAN } else { value };
             return take(place, RecordCell { id, model, column, is_told, value });
         }
         if self.models.known().is_empty() {
@@ -271,31 +286,25 @@ impl RecordReader<'_> {
         Ok(())
     }
 
-    /// The model of a record that names none, where it is the record of a cell.
-    ///
-    /// # Errors
-    /// There are several models: its columns would be taken for models.
-    fn unnamed(&self, place: &Place, record: &Map<String, Value>) -> Result<Option<String>, DaunceError> {
-        let known = self.models.known();
-        let keys: &[&str] = match self.models {
-            RecordModels::Named([]) => &["loss", "n_tokens"],
-            // Where the models are known, a table with a column for each may have other columns.
-            RecordModels::Named(_) | RecordModels::One(_) => &["loss"],
-        };
-        let keys = [self.signal.name()].into_iter().chain(keys.iter().copied());
-        let has_any = known.iter().any(|model| record.contains_key(model));
-        let of_cell = keys.filter(|_| !has_any).find(|key| record.contains_key(*key));
-        match (of_cell, self.models) {
-            (None, _) => Ok(None),
-            (Some(_), RecordModels::One(model)) => Ok(Some(model.to_owned())),
-            (Some(key), RecordModels::Named(_)) => Err(self.at(
-                place,
-                &format!(
-                    "the record has `{key}` and does not name its `model`; in a table with one record for each sample, each model has a \
-                     column, which is named by its id"
-                ),
-            )),
+    /// Refuses the record of a cell that names no model: its columns would be taken for models.
+    fn check_unnamed(
+        &self,
+        place: &Place,
+        record: &Map<String, Value>,
+        known: &[String],
+    ) -> Result<(), DaunceError> {
+        if known.iter().any(|model| record.contains_key(model)) {
+            return Ok(());
         }
+        // Where the models are known, a table with a column for each may have other columns.
+        let tokens = known.is_empty().then_some("n_tokens");
+        let of_cell = self.keys().into_iter().chain(tokens).find(|key| record.contains_key(*key));
+        let Some(key) = of_cell else { return Ok(()) };
+        let detail = format!(
+            "the record has `{key}` and does not name its `model`; in a table with one record for each sample, each model has a \
+             column, which is named by its id"
+        );
+        Err(self.at(place, &detail))
     }
 
     fn check_model(&self, place: &Place, model: &str) -> Result<(), DaunceError> {
@@ -306,7 +315,8 @@ impl RecordReader<'_> {
         }
     }
 
-    /// Keys of the loss of a record that is a cell's.
+    /// Keys of the loss of a record that is a cell's. The first that any record has is that of all of them:
+    /// where a value of the signal is missing, the loss beside it is another quantity.
     fn keys(&self) -> [&'static str; 2] {
         [self.signal.name(), "loss"]
     }
@@ -393,13 +403,16 @@ mod tests {
     type ParsedLosses = (Vec<String>, Vec<String>, Vec<f64>);
 
     fn table(text: &str, known: &[&str]) -> Result<ParsedLosses, String> {
+        let known: Vec<String> = known.iter().map(|id| (*id).to_owned()).collect();
+        table_of(Signal::Loss, text, RecordModels::Named(&known))
+    }
+
+    fn table_of(signal: Signal, text: &str, models: RecordModels<'_>) -> Result<ParsedLosses, String> {
         let folder = tempfile::tempdir().unwrap();
         let name = if text.starts_with('{') { "losses.jsonl" } else { "losses.csv" };
         let path = folder.path().join(name);
         fs_err::write(&path, text).unwrap();
-        let known: Vec<String> = known.iter().map(|id| (*id).to_owned()).collect();
-        let mut work = JobContext::silent("test");
-        let table = read(&path, Signal::Loss, RecordModels::Named(&known), &mut work);
+        let table = read(&path, signal, models, &mut JobContext::silent("test"));
         let table = table.map_err(|e| e.to_string())?;
         let all: Vec<usize> = (0..table.rows.ids.len()).collect();
         let mut values = Vec::new();
@@ -482,8 +495,13 @@ mod tests {
             assert!(error.contains("row 0: `m1` is \"NaN\", which is not a finite number"), "{error}");
         }
         let model = ("model", texts(["m1", "m1"]));
-        let error = losses(vec![model.clone(), ("loss", nan.clone())], RecordModels::Named(&[])).unwrap_err();
+        let of_cells = vec![model.clone(), ("loss", nan.clone())];
+        let error = losses(of_cells.clone(), RecordModels::Named(&[])).unwrap_err();
         assert!(error.contains("row 0: `loss` is \"NaN\""), "{error}");
+        // The mean over no tokens is one.
+        let of_none = [of_cells, vec![("n_tokens", floats([Some(0.0), None]))]].concat();
+        let missing = losses(of_none, RecordModels::Named(&[])).unwrap();
+        assert!(missing.len() == 2 && missing.iter().all(|loss| loss.is_nan()), "{missing:?}");
         // Other columns may have some, and samples without a loss of theta_0.
         let noted = vec![model, ("loss", some), ("n_tokens", nan)];
         assert_eq!(losses(noted, RecordModels::Named(&known)), Ok(vec![1.5, 2.5]));
@@ -505,16 +523,40 @@ mod tests {
         assert!(error.contains("line 2: the record has `loss` and does not name its `model`"), "{error}");
         let (_, models, values) = table("id,m0,n_tokens\na,0.5,3\n", &["m0"]).unwrap();
         assert_eq!((models, values), (vec!["m0".to_owned()], vec![0.5]));
-        // Theta_0 is one model, which need not be named.
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("base.csv");
-        fs_err::write(&path, "id,loss,n_tokens\na,0.5,3\nb,1.5,0\n").unwrap();
-        let mut work = JobContext::silent("test");
-        let table = read(&path, Signal::Loss, RecordModels::One("theta_0"), &mut work).unwrap();
+        // Theta_0 is one model, which need not be named, also where its loss is null.
+        let base = "id,loss,n_tokens\na,0.5,3\nb,1.5,0\nc,,0\nd,,4\n";
+        let (ids, models, values) = table_of(Signal::Loss, base, RecordModels::One("theta_0")).unwrap();
         assert_eq!(
-            (table.models, table.rows.ids),
-            (vec!["theta_0".to_owned()], vec!["a".to_owned(), "b".to_owned()])
+            (ids, models),
+            (["a", "b", "c", "d"].map(str::to_owned).to_vec(), vec!["theta_0".to_owned()])
         );
+        assert_eq!(values[0], 0.5);
+        assert!(values[1..].iter().all(|loss| loss.is_nan()), "{values:?}");
+    }
+
+    #[test]
+    fn a_missing_value_of_the_signal_is_not_the_loss_beside_it() {
+        let margins =
+            |text: &str, models: RecordModels<'_>| table_of(Signal::NegMargin, text, models).unwrap().2;
+        let (null, other, both) = (
+            r#"{"model": 1, "id": "a", "neg_margin": null, "loss": 0.5}"#,
+            r#"{"model": 1, "id": "a", "loss": 0.5}"#,
+            r#"{"model": 1, "id": "b", "neg_margin": 1.5, "loss": 2.5}"#,
+        );
+        for text in [
+            "model,id,neg_margin,loss\n1,a,,0.5\n1,b,1.5,2.5\n",
+            &format!("{null}\n{both}"),
+            // The key comes with a later record.
+            &format!("{other}\n{both}"),
+        ] {
+            for models in [RecordModels::Named(&[]), RecordModels::One("theta_0")] {
+                let values = margins(text, models);
+                assert!(values.len() == 2 && values[0].is_nan() && values[1] == 1.5, "{text}: {values:?}");
+            }
+        }
+        for text in ["model,id,loss\n1,a,0.5\n", other] {
+            assert_eq!(margins(text, RecordModels::Named(&[])), [0.5], "the signal may stand under `loss`");
+        }
     }
 
     #[test]
