@@ -147,3 +147,16 @@ impl RowReader for PredictionRows {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::names::TABLE_FUNCTIONS;
+
+    #[test]
+    fn the_columns_are_those_that_completion_offers() {
+        let offered = TABLE_FUNCTIONS.into_iter().find(|function| function.name == "predicted").unwrap();
+        assert_eq!(offered.columns, COLUMNS.each_ref().map(|(name, ..)| *name));
+        assert!(!offered.with_pool);
+    }
+}

@@ -72,7 +72,7 @@ async fn table_functions_give_the_columns_that_completion_offers() {
             "self_influence" => "'pool'",
             "nearest" => "'pool', id => 'p0', kind => 'grad-sgd'",
             "vectors" => "'pool', 'grad-adam@checkpoint-1'",
-            // The store has no copies of models and no prefilter.
+            // The store has no copies of models and no prefilter; these have tests of their own.
             "daunce" | "predicted" => continue,
             other => panic!("{other}"),
         };

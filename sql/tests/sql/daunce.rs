@@ -76,6 +76,16 @@ async fn a_covariance_has_its_error_beside_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_columns_that_completion_offers_are_there() {
+    let (_folder, session) = session(1);
+    let offered = gstore_sql::table_functions().find(|function| function.name == "daunce").unwrap();
+    assert!(offered.with_pool);
+    let columns = offered.columns.join(", ");
+    let sql = format!("SELECT {columns}, source FROM daunce('pool', 'target') LIMIT 1");
+    assert_eq!(rows(&session, &sql).await.len(), 1, "{sql}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn filters_orders_and_limits_are_pushed_down_and_change_nothing() {
     for threads in [1, 3] {
         let (_folder, session) = session(threads);
