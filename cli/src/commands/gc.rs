@@ -51,18 +51,8 @@ fn print(report: &GcReport) -> Result<()> {
         }
     }
     for job in &swept.jobs {
-        let what = &job.command.as_deref().map_or_else(|| "an ingest".to_owned(), given_again);
-        match (job.running, job.dropped) {
-            (true, _) => out!("running: {what}"),
-            (false, true) => out!("removed, {}: the progress of {what}", HumanBytes(job.bytes)),
-            (false, false) => {
-                out!(
-                    "interrupted, {}: {what}\n  {}; --drop-jobs discards its progress",
-                    HumanBytes(job.bytes),
-                    again(what)
-                );
-            }
-        }
+        let command = job.command.as_deref().unwrap_or("an ingest");
+        out!("{}", about_job(command, (job.running, job.dropped), job.bytes));
     }
     let strangers = swept.strangers.len() as u64 + swept.more_strangers;
     if strangers > 0 {
@@ -89,6 +79,21 @@ fn print(report: &GcReport) -> Result<()> {
     Ok(())
 }
 
+/// What is said of an unfinished job, which runs or was dropped. Its command stands as it was given, and where
+/// it is to be given again, as it can be.
+fn about_job(command: &str, (running, dropped): (bool, bool), bytes: u64) -> String {
+    let bytes = HumanBytes(bytes);
+    match (running, dropped) {
+        (true, _) => format!("running: {command}"),
+        (false, true) => format!("removed, {bytes}: the progress of {command}"),
+        (false, false) => format!(
+            "interrupted, {bytes}: {}\n  {}; --drop-jobs discards its progress",
+            given_again(command),
+            again(command)
+        ),
+    }
+}
+
 /// What becomes of an interrupted job when it is done again.
 fn again(command: &str) -> &'static str {
     match command.starts_with(UPLOAD) {
@@ -100,6 +105,16 @@ fn again(command: &str) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_command_that_runs_is_shown_as_it_was_given() {
+        let command = "gstore ingest --dataset pool --features loss --dim 8";
+        let again = ": gstore ingest --dataset pool --features loss\n";
+        assert_eq!(about_job(command, (true, false), 9), format!("running: {command}"));
+        assert_eq!(about_job(command, (false, true), 9), format!("removed, 9 B: the progress of {command}"));
+        let interrupted = about_job(command, (false, false), 9);
+        assert!(interrupted.contains(again), "{interrupted}");
+    }
 
     #[test]
     fn an_interrupted_upload_does_not_go_on() {
