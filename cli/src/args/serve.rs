@@ -117,8 +117,8 @@ pub struct LimitArgs {
 #[derive(Args, Debug, Clone)]
 #[command(next_help_heading = "Limits")]
 pub struct ConnectionArgs {
-    /// Connections at once, of Flight and of HTTP by themselves; one more replaces a connection without a
-    /// request for half a minute, or is refused
+    /// Connections at once, N of Flight and N of HTTP; one more replaces a connection without a request for
+    /// half a minute, or is refused
     #[arg(long, value_name = "N", default_value_t = 1024, value_parser = super::at_least::<usize>(1))]
     pub connections: usize,
     /// How long an idle connection stays open

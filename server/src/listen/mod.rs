@@ -273,6 +273,22 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn each_listener_has_as_many_connections_as_allowed() {
+        let count = Arc::<AtomicUsize>::default();
+        let mut held = Vec::new();
+        for protocol in [Protocol::Flight, Protocol::Http] {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let address = listener.local_addr().unwrap();
+            let mut taken = Box::pin(incoming(listener, protocol, None, &limits(1), &count));
+            let client = TcpStream::connect(address).await.unwrap();
+            let connection = tokio::time::timeout(Duration::from_secs(10), taken.next()).await.unwrap();
+            held.push((client, connection.unwrap().unwrap(), taken));
+        }
+        assert_eq!(count.load(std::sync::atomic::Ordering::Relaxed), 2, "and the metrics count both");
+        drop(held);
+    }
+
+    #[tokio::test]
     async fn the_address_is_free_once_the_stream_is_dropped() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
