@@ -370,6 +370,12 @@ fn a_refused_cascade_holds_up_no_other() {
     refused
         .says(4, &["2 selections were refused, of 2", "q: nothing was computed", "r: nothing was computed"]);
     assert!(!place.path("best.q.jsonl.selecting").exists(), "nothing is noted of a command that has ended");
+    // Of a name that leaves no room for that of an unfinished note nothing is noted.
+    let long = format!("{}.jsonl", "b".repeat(230));
+    let few = [long.as_str(), "--scores", "s.csv", "--top", "5%", "--cascade", "hint -> all"];
+    place
+        .run(&[&asked[..8], &few].concat())
+        .says(4, &["2 selections were refused, of 2", "q: nothing was computed", "r: nothing was computed"]);
     // An estimate of each target is an object on a line of its own, whether it is refused or not.
     let estimate = [&asked[..7], &["--cascade", "hint -> all", "--estimate", "--json"]].concat();
     let sized = ["--top", "50%", "--recall", "80%", "--labels", "60"];

@@ -13,7 +13,7 @@ use super::Selection;
 use super::kept::{TargetJournal, TargetNote, TargetProgress};
 use crate::args::{CascadeArgs, DrawArgs, ScoringArgs, SelectArgs};
 use crate::context::Context;
-use crate::failure::{NothingSaved, is_refused, refuse};
+use crate::failure::{NothingSaved, is_refused, refuse, text};
 use crate::output::OutputTarget;
 use crate::question;
 
@@ -135,7 +135,10 @@ impl TargetSelection {
             Err(error) if is_refused(&error) => {
                 context.say(&format!("{}: refused; continuing with the other targets", self.target()));
                 let why = error.to_string();
-                self.kept.as_ref().map_or(Ok(()), |kept| kept.refused(&why))?;
+                if let Some(kept) = &self.kept {
+                    // Without a note the same command makes it again; the other targets do not need it.
+                    let _ = kept.refused(&why);
+                }
                 Ok(Some(why))
             }
             Err(error) => Err(error),
@@ -157,14 +160,18 @@ pub(super) fn run(context: &Context, all: Vec<SelectArgs>, models: &Arc<dyn Enco
             refused.push(format!("{}: {why}", turn.target()));
         }
     }
-    TargetJournal::remove_all(
-        &turns.iter().filter_map(|turn| turn.kept.as_ref()).collect::<Vec<&TargetJournal>>(),
-    )?;
+    let kept: Vec<&TargetJournal> = turns.iter().filter_map(|turn| turn.kept.as_ref()).collect();
+    ended(refused, turns.len(), TargetJournal::remove_all(&kept))
+}
+
+/// How the command ends: why selections were refused, which notes that stay do not hide.
+fn ended(mut refused: Vec<String>, of: usize, removed: Result<()>) -> Result<()> {
     if refused.is_empty() {
-        return Ok(());
+        return removed;
     }
     let count = many_of(refused.len() as u64, "selection was", "selections were");
-    bail!(NothingSaved(format!("{count} refused, of {}\n{}", turns.len(), refused.join("\n"))))
+    refused.extend(removed.err().map(|error| text(&error)));
+    bail!(NothingSaved(format!("{count} refused, of {of}\n{}", refused.join("\n"))))
 }
 
 /// Refuses a target of which no row is left, unless its selection is there. What a server has, it says in the
@@ -201,7 +208,22 @@ fn named(path: &Path, target: &str) -> PathBuf {
 
 #[cfg(test)]
 mod tests {
+    use anyhow::anyhow;
+
     use super::*;
+
+    #[test]
+    fn notes_that_stay_hide_no_refusal() {
+        let stays = || Err(anyhow!("best.q.jsonl.selecting is in the way"));
+        let refused = ended(vec!["q: it saves nothing".to_owned()], 2, stays()).expect_err("refused");
+        assert!(is_refused(&refused));
+        assert_eq!(
+            refused.to_string(),
+            "1 selection was refused, of 2\nq: it saves nothing\nbest.q.jsonl.selecting is in the way"
+        );
+        assert!(ended(Vec::new(), 2, stays()).is_err_and(|error| !is_refused(&error)));
+        ended(Vec::new(), 2, Ok(())).expect("ended");
+    }
 
     #[test]
     fn a_target_stands_before_the_ending_or_in_its_place() {
