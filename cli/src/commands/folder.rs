@@ -9,7 +9,7 @@ use gstore_store::vfs::CreatedFolder;
 use tempfile::TempDir;
 
 use crate::exchange::exchange;
-use crate::failure::{UsageError, refuse};
+use crate::failure::{UsageError, refuse, text};
 use crate::output::{FinishedOutput, Output, check_folder, exists, parent, sync_folder, unnamed_folder};
 use crate::stand_ins::{stands_for, stands_for_itself};
 
@@ -198,12 +198,12 @@ impl NewFolder {
 /// stays under another.
 ///
 /// # Errors
-/// The first.
+/// As [`all_placed`].
 pub(super) fn place_all(
     folder: Option<NewFolder>,
     files: impl IntoIterator<Item = FinishedOutput>,
 ) -> Result<()> {
-    place_each(folder, files).into_iter().collect()
+    all_placed(place_each(folder, files))
 }
 
 /// The same, with what became of each.
@@ -214,6 +214,15 @@ pub(super) fn place_each(
     let mut placed: Vec<Result<()>> = files.into_iter().map(FinishedOutput::place).collect();
     placed.extend(folder.map(NewFolder::finish));
     placed
+}
+
+/// What became of all of them.
+///
+/// # Errors
+/// Every one that there was, in one message: each says where a result is, which nothing else does.
+pub(super) fn all_placed(placed: Vec<Result<()>>) -> Result<()> {
+    let failed = placed.into_iter().filter_map(Result::err);
+    failed.reduce(|all, next| anyhow!("{}\n{}", text(&all), text(&next))).map_or(Ok(()), Err)
 }
 
 /// Completes all results of a command before the first of them appears.
@@ -256,6 +265,25 @@ mod tests {
         let said = by_their_names(format!("{error:#}"));
         assert!(said.contains(&format!("the result is in {}", made.display())), "{said}");
         assert!(made.is_dir() && target.join("notes.txt").exists());
+    }
+
+    #[test]
+    fn the_message_names_every_result_that_cannot_have_its_name() {
+        let around = tempfile::tempdir().expect("a folder");
+        let files = ["rows.jsonl", "scores.csv", "plot.svg"].map(|name| around.path().join(name));
+        let begin = |file: &PathBuf| Output::create(Some(file), false).and_then(Output::seal).expect("begun");
+        let sealed: Vec<FinishedOutput> = files.iter().map(begin).collect();
+        for file in &files {
+            fs_err::write(file, "mine").expect("written");
+        }
+        let said = text(&place_all(None, sealed).expect_err("taken"));
+        let is_named = |entry: std::io::Result<fs_err::DirEntry>| {
+            let name = entry.expect("listed").file_name().to_string_lossy().into_owned();
+            name.ends_with(".result") && said.contains(&name)
+        };
+        let entries = fs_err::read_dir(around.path()).expect("listed");
+        assert_eq!(entries.map(is_named).filter(|named| *named).count(), 3, "{said}");
+        assert_eq!(said.lines().count(), 3, "{said}");
     }
 
     #[test]

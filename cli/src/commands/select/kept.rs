@@ -2,8 +2,9 @@
 //! skips where `--each target` has finished a target.
 //!
 //! Invariants
-//! - a note lies next to a target's files from before the first of them appears until all targets have
-//!   theirs: what is there at a kill is known to be of this command
+//! - where it can be written, a note lies next to a target's files from before the first of them appears
+//!   until all targets have theirs, and it goes if none of them was placed: what is there at a kill is known
+//!   to be of this command
 //! - it counts only for the same flags and inputs (not those that a server has), and as long as the files are
 //!   as they were written, up to when others take their places
 //! - no other command has files of its name: what is there and is no note stays, whatever the flags
@@ -21,6 +22,7 @@ use xxhash_rust::xxh3::Xxh3;
 
 use super::scores_path;
 use crate::args::SelectArgs;
+use crate::commands::folder::all_placed;
 use crate::context::Context;
 use crate::failure::refuse;
 use crate::output::{Output, OutputTarget, path_beside};
@@ -140,9 +142,12 @@ impl TargetJournal {
 
     /// What has become of the files. The note of a single selection goes with the last of them, and any where
     /// none has its place: another run may have made what is there.
+    ///
+    /// # Errors
+    /// As [`all_placed`].
     pub(super) fn placed(&self, files: Vec<Result<()>>) -> Result<()> {
         let is_none = files.iter().all(Result::is_err);
-        let placed: Result<()> = files.into_iter().collect();
+        let placed = all_placed(files);
         if is_none || (self.alone && placed.is_ok()) {
             return placed.and(self.remove());
         }
@@ -280,6 +285,7 @@ mod tests {
     use super::super::place;
     use super::*;
     use crate::commands::folder::{DATASET, NewFolder};
+    use crate::failure::text;
 
     fn found(kept: &TargetJournal) -> &'static str {
         match kept.found().expect("read") {
@@ -425,7 +431,12 @@ mod tests {
         for file in [scores, &mark] {
             write(file, "of somebody else");
         }
-        assert!(again(&kept).is_err());
+        let said = text(&again(&kept).expect_err("kept"));
+        let names = fs_err::read_dir(around.path())
+            .expect("listed")
+            .map(|entry| entry.expect("listed").file_name().to_string_lossy().into_owned());
+        let hidden: Vec<String> = names.filter(|name| name.starts_with('.')).collect();
+        assert!(hidden.len() == 2 && hidden.iter().all(|name| said.contains(name)), "{hidden:?}: {said}");
         assert_eq!(
             [rows, scores, &mark].map(|file| read(file)),
             ["", "of somebody else", "of somebody else"]
