@@ -308,11 +308,10 @@ impl FitSizes<'_> {
         };
         let named = |name| Remedy::Option(name, "");
         let (block, batch, length) = (named("max_block"), named("batch_tokens"), named("max_length"));
+        let alone =
+            self.modules.iter().map(|module| FitSizes { modules: std::slice::from_ref(module), ..*self });
         let mut ways = vec![
-            (
-                FitSizes { modules: self.modules.get(..1).unwrap_or_default(), ..*self },
-                "fewer modules".to_owned(),
-            ),
+            (alone.min_by_key(&best).unwrap_or(*self), "fewer modules".to_owned()),
             (FitSizes { strategy: Strategy::Diagonal, ..*self }, "the diagonal alone".to_owned()),
             (
                 FitSizes { activations: 0, batch: [0; 2], ..*self },
@@ -425,6 +424,17 @@ mod tests {
         }
         let error = refused(sizes, PROCESS + sizes.weights - 1);
         assert!(error.ends_with("the weights of the model alone take 68 MB"), "{error}");
+        // The gradients of the widest module are the peak, whichever others there are.
+        let mut modules = modules;
+        modules[0] = Module { out: 3000, input: 3000, ..modules[0].clone() };
+        let sizes = FitSizes { batch: [64, 8], ..self::sizes(&modules, Strategy::Diagonal) };
+        let error = refused(sizes, PROCESS + sizes.weights);
+        assert!(
+            error.contains("no partition of the 8 modules fits; fewer modules, or fewer tokens"),
+            "{error}"
+        );
+        let error = refused(FitSizes { modules: &modules[..1], ..sizes }, PROCESS + sizes.weights);
+        assert!(error.contains("no partition of the 1 module fits; fewer tokens"), "{error}");
     }
 
     #[test]
