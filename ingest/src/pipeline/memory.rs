@@ -127,6 +127,7 @@ impl MemoryPlan {
 }
 
 /// What decides the memory of a checkpoint.
+#[derive(Clone, Copy)]
 pub(super) struct MemorySizes<'a> {
     /// Name of the checkpoint.
     pub checkpoint: &'a str,
@@ -142,8 +143,6 @@ pub(super) struct MemorySizes<'a> {
     pub lengths: VectorLengths,
     /// Values of a row's gradient that are held at the same time.
     pub held: usize,
-    /// Where a batch ends.
-    pub limits: BatchLimits,
 }
 
 /// The program, thread stacks, the tokenizer and what allocators hold back.
@@ -163,33 +162,49 @@ const COMPUTED: u64 = 256;
 /// # Errors
 /// A limit below what the least memory-hungry way needs.
 pub(super) fn plan(request: &IngestRequest, sizes: &MemorySizes<'_>) -> Result<MemoryPlan, IngestError> {
-    let (finished, largest) = (sizes.finished(request), sizes.largest(request));
-    let of = |keep, threads: usize| MemoryPlan {
-        keep,
-        threads,
-        ahead: batches_ahead(threads, finished.of(largest)),
-        shared: PROCESS + sizes.shared(request),
-        worker: sizes.worker(request, keep),
-        // One window: the next is read when all batches of this one are on their way. A token
-        // takes its id and its flag.
-        waiting: CELL_ROWS * (TEXT + ENCODED + 5 * u64::from(request.text.max_length).min(512)),
-        finished,
-        stored: sizes.stored(request),
-        largest,
-    };
     let (least, most) = (request.devices(), request.threads.max(request.devices()));
-    let wanted = of(SavedActivations::All, most);
+    let wanted = sizes.plan(request, SavedActivations::All, most);
     let Some(limit) = request.max_memory.filter(|limit| wanted.bytes() > *limit) else { return Ok(wanted) };
-    let mut fewer = (least..=most).rev().map(|threads| of(SavedActivations::Inputs, threads));
+    let mut fewer =
+        (least..=most).rev().map(|threads| sizes.plan(request, SavedActivations::Inputs, threads));
     fewer.find(|plan| plan.bytes() <= limit).ok_or_else(|| IngestError::MaxMemory {
         checkpoint: sizes.checkpoint.to_owned(),
         limit,
-        least: of(SavedActivations::Inputs, least).bytes(),
+        least: sizes.least(request).bytes(),
         smaller: sizes.smaller(request),
     })
 }
 
 impl MemorySizes<'_> {
+    /// Where a batch ends.
+    pub fn limits(&self, request: &IngestRequest) -> BatchLimits {
+        // Each form is summed in double precision, then rounded.
+        let made = request.forms().len().saturating_mul(self.lengths.gradient as usize).saturating_mul(3);
+        BatchLimits::new(request.batch_tokens, self.held.saturating_add(made))
+    }
+
+    fn plan(&self, request: &IngestRequest, keep: SavedActivations, threads: usize) -> MemoryPlan {
+        let (finished, largest) = (self.finished(request), self.largest(request));
+        MemoryPlan {
+            keep,
+            threads,
+            ahead: batches_ahead(threads, finished.of(largest)),
+            shared: PROCESS + self.shared(request),
+            worker: self.worker(request, keep),
+            // One window: the next is read when all batches of this one are on their way. A token
+            // takes its id and its flag.
+            waiting: CELL_ROWS * (TEXT + ENCODED + 5 * u64::from(request.text.max_length).min(512)),
+            finished,
+            stored: self.stored(request),
+            largest,
+        }
+    }
+
+    /// The least memory-hungry way.
+    fn least(&self, request: &IngestRequest) -> MemoryPlan {
+        self.plan(request, SavedActivations::Inputs, request.devices())
+    }
+
     /// Values of a kind's vector.
     fn dim(&self, kind: Kind) -> u64 {
         u64::from(self.lengths.of(kind))
@@ -263,23 +278,43 @@ impl MemorySizes<'_> {
         };
         let samples = request.limit.map_or(CELL_ROWS, |limit| limit.min(CELL_ROWS));
         BatchExtent {
-            rows: self.limits.rows as u64,
+            rows: self.limits(request).rows as u64,
             tokens: (request.batch_tokens as u64).max(longest),
             sample_vectors,
             segment_vectors: samples * sample_vectors,
         }
     }
 
-    /// Options of which a smaller value makes the largest batch or the vectors smaller.
-    fn smaller(&self, request: &IngestRequest) -> Vec<&'static str> {
-        let (batch, longest) = (request.batch_tokens, request.text.max_length as usize);
-        let gradients = request.kinds.iter().any(|kind| kind.takes_gradient());
-        let options = [
-            ("batch_tokens", batch > longest || self.limits.rows > 1),
-            ("max_length", longest > batch),
-            ("module_dim", gradients && self.projection.kind.is_factored()),
+    /// Options of which half takes notably less: by a tenth of what there is besides weights and matrices,
+    /// which most options leave as they are. Those that help only together come together.
+    fn smaller(&self, request: &IngestRequest) -> Vec<&'static [&'static str]> {
+        let now = self.least(request);
+        let notable = (now.bytes() - now.shared) / 10;
+        let is_less = |request: &IngestRequest, sizes: &MemorySizes<'_>| {
+            sizes.least(request).bytes() + notable <= now.bytes()
+        };
+        let half = |batch: bool, length: bool| {
+            let mut less = request.clone();
+            less.batch_tokens /= 1 + usize::from(batch);
+            less.text.max_length /= 1 + u32::from(length);
+            is_less(&less, self)
+        };
+        let (batch, length) = (half(true, false), half(false, true));
+        let kind = self.projection.kind;
+        let dim = self.projection.dim / 2;
+        let projection = ProjectionSpec { kind: kind.for_module_dim(dim), dim, ..self.projection.clone() };
+        // What is formed of gradients stays, and so do the sides of an eigenbasis: it takes even less.
+        let lengths = VectorLengths { gradient: self.lengths.gradient / 2, ..self.lengths };
+        let of_half = MemorySizes { projection: &projection, lengths, ..*self };
+        let vectors = kind != ProjectionKind::None && is_less(request, &of_half);
+        let options: [(&'static [&'static str], bool); 5] = [
+            (&["batch_tokens"], batch),
+            (&["max_length"], length),
+            (&["batch_tokens", "max_length"], !batch && !length && half(true, true)),
+            (&["module_dim"], vectors && kind.is_factored()),
+            (&["dim"], vectors && !kind.is_factored()),
         ];
-        options.into_iter().filter(|(_, is_less)| *is_less).map(|(name, _)| name).collect()
+        options.into_iter().filter(|(_, is_less)| *is_less).map(|(names, _)| names).collect()
     }
 
     /// Bytes of one worker: activations of a batch, and the gradients of its rows.
@@ -393,7 +428,6 @@ mod tests {
             projection,
             lengths: VectorLengths { hidden: 16, gradient: 10, groups: 0 },
             held: 100,
-            limits: BatchLimits { tokens: 64, rows: 4 },
         }
     }
 
@@ -403,7 +437,9 @@ mod tests {
         let sizes = sizes(&decoder, &projection);
         let mut request = IngestRequest::new("pool", "model");
         (request.batch_tokens, request.text.max_length) = (512, 300);
-        let largest = BatchExtent { rows: 4, tokens: 512, sample_vectors: 1, segment_vectors: CELL_ROWS };
+        // Of 8 tokens at least.
+        let largest =
+            BatchExtent { rows: 512 / 8, tokens: 512, sample_vectors: 1, segment_vectors: CELL_ROWS };
         assert_eq!(sizes.largest(&request), largest);
         (request.text.max_length, request.granularity) = (2048, Granularity::Token);
         let of_tokens =
@@ -414,25 +450,37 @@ mod tests {
     #[test]
     fn a_limit_that_is_too_low_is_refused_with_what_takes_less() {
         let decoder = decoder();
-        let refused = |kind: Kind, projection: &ProjectionSpec, [batch, longest, rows]: [usize; 3]| {
-            let limits = BatchLimits { tokens: batch, rows };
-            let sizes = MemorySizes { limits, ..sizes(&decoder, projection) };
+        let long = VectorLengths { hidden: 16, gradient: 100_000, groups: 0 };
+        let refused = |kind: Kind, granularity, projection: &ProjectionSpec, [batch, longest]: [usize; 2]| {
+            let sizes = MemorySizes { lengths: long, ..sizes(&decoder, projection) };
             let mut request = IngestRequest::new("pool", "model");
-            (request.kinds, request.max_memory) = (vec![kind], Some(1));
+            (request.kinds, request.granularity, request.max_memory) = (vec![kind], granularity, Some(1));
             (request.batch_tokens, request.text.max_length) = (batch, longest as u32);
             plan(&request, &sizes).expect_err("too low").to_string()
         };
+        let none = ProjectionSpec::none();
         let flat = ProjectionSpec::default();
         let factored = ProjectionSpec::sized(ProjectionKind::FactSjlt { k_out: 0, k_in: 0 }, 64);
+        let (loss, gradient) = (Kind::Loss, Kind::GradSgd);
+        let (sample, token) = (Granularity::Sample, Granularity::Token);
         for (said, due) in [
-            (refused(Kind::Loss, &factored, [64, 32, 8]), "or give a smaller batch_tokens"),
-            (refused(Kind::Loss, &flat, [64, 2048, 8]), "or give a smaller batch_tokens or max_length"),
+            // Short rows: as many as a batch has tokens for.
+            (refused(loss, sample, &flat, [8192, 32]), "or give a smaller batch_tokens"),
+            // A batch is of one long row at most, whatever the tokens of a batch of short ones.
+            (refused(loss, sample, &factored, [512, 2048]), "or give a smaller max_length"),
+            // Either alone leaves the other.
             (
-                refused(Kind::GradSgd, &factored, [64, 2048, 8]),
-                "or give a smaller batch_tokens, max_length or module_dim",
+                refused(loss, sample, &flat, [8192, 8192]),
+                "or give a smaller batch_tokens together with max_length",
             ),
-            (refused(Kind::GradSgd, &flat, [8, 2048, 1]), "or give a smaller max_length"),
-            (refused(Kind::GradSgd, &flat, [8, 8, 1]), "max_memory allows only 1 B: allow more"),
+            // Vectors of each row, as long as they were asked for.
+            (refused(gradient, sample, &flat, [64, 32]), "or give a smaller batch_tokens or dim"),
+            (refused(gradient, sample, &factored, [64, 32]), "or give a smaller batch_tokens or module_dim"),
+            (refused(gradient, sample, &none, [64, 32]), "or give a smaller batch_tokens"),
+            // The file's block holds all vectors of a sample.
+            (refused(gradient, token, &flat, [64, 512]), "or give a smaller max_length or dim"),
+            // Little but the window of texts.
+            (refused(loss, sample, &flat, [8, 8]), "max_memory allows only 1 B: allow more"),
         ] {
             assert!(said.contains("rows of any length") && said.ends_with(due), "{said}");
         }

@@ -101,9 +101,6 @@ impl TrackedTensors {
             gradient: length(dim)?,
             groups: length(gradient_groups.len())?,
         };
-        // Each form is summed in double precision, then rounded.
-        let made = forms.len().saturating_mul(dim).saturating_mul(3);
-        let limits = BatchLimits::new(request.batch_tokens, held.saturating_add(made));
         let sizes = MemorySizes {
             checkpoint: &arg.name,
             decoder,
@@ -112,10 +109,9 @@ impl TrackedTensors {
             projection: &self.projection,
             lengths,
             held,
-            limits,
         };
         let memory = memory::plan(request, &sizes)?;
-        Ok(GradientSizes { lengths, gradient_groups, limits, memory })
+        Ok(GradientSizes { lengths, gradient_groups, limits: sizes.limits(request), memory })
     }
 
     /// The optimizer's moments of the tensors.

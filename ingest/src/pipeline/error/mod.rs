@@ -130,8 +130,8 @@ pub enum IngestError {
         limit: u64,
         /// Bytes of the least memory-hungry way.
         least: u64,
-        /// Options of which a smaller value needs less.
-        smaller: Vec<&'static str>,
+        /// Options of which a smaller value needs less, alone or together.
+        smaller: Vec<&'static [&'static str]>,
     },
     #[error("{}: the model has {layers} layers, so 0 to {layers} can be asked for", Remedy::Option("embed_layer", &layer.to_string()))]
     NoLayer { layer: usize, layers: usize },

@@ -21,8 +21,12 @@ pub(super) fn other_keys(wrong: &str, keys: &[String]) -> String {
     format!("; besides their text they have {names}{near}")
 }
 
-pub(super) fn or_smaller(options: &[&str]) -> String {
-    let named: Vec<String> = options.iter().map(|name| Remedy::Option(name, "").to_string()).collect();
+pub(super) fn or_smaller(options: &[&[&str]]) -> String {
+    let together = |names: &&[&str]| {
+        let named: Vec<String> = names.iter().map(|name| Remedy::Option(name, "").to_string()).collect();
+        named.join(" together with ")
+    };
+    let named: Vec<String> = options.iter().map(together).collect();
     match named.split_last() {
         None => String::new(),
         Some((only, [])) => format!(", or give a smaller {only}"),
