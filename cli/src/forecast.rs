@@ -69,7 +69,10 @@ pub fn print_copies(forecast: &EnsembleForecast, args: &DaunceTrainArgs, of_loss
     if of_losses > 0 {
         out!("losses       {} of each copy", many(of_losses, "row"));
     }
-    out!("time         {} without losses (about)", time(*seconds));
+    match seconds {
+        Some(seconds) => out!("time         {} without losses (about)", time(*seconds)),
+        None => out!("time         not measured: too little memory"),
+    }
     out!("memory       {} (about)", HumanBytes(*memory));
     out!("disk         {} (about){}", HumanBytes(disk), free(&args.of.output));
     Ok(())

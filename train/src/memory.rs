@@ -40,6 +40,8 @@ pub(crate) enum TrainedModels {
     One,
     /// Copies of a starting point, which stays next to them; how many at once is chosen later.
     Copies,
+    /// None: hidden states of a starting point are computed by forward passes.
+    States,
 }
 
 /// The program, thread stacks, and what allocators hold back.
@@ -66,7 +68,7 @@ pub(crate) struct TrainingSizes<'a> {
     pub state: u64,
     /// Tokens of the largest piece.
     pub piece: u64,
-    /// Tokens of the largest piece of samples that no step is taken on.
+    /// Tokens of the largest piece of samples that no step is taken on; all are, for hidden states alone.
     pub watched: u64,
     /// Bytes of the samples, as tokens and as texts: what held these is not always given back.
     pub samples: u64,
@@ -115,6 +117,11 @@ impl TrainingSizes<'_> {
     fn bytes(&self, keep: SavedActivations, threads: usize) -> u64 {
         match self.models {
             TrainedModels::Copies => self.copies_bytes(keep, threads, 1),
+            TrainedModels::States => {
+                // Of all weights the values that each device's model is made from are there too.
+                let values = if self.is_full { 4 * self.devices as u64 * self.trained } else { 0 };
+                self.process_bytes() + self.models_bytes() + values + threads as u64 * self.thread_bytes(keep)
+            }
             TrainedModels::One => {
                 let of_threads = threads as u64 * self.thread_bytes(keep);
                 let of_training = self.training_bytes(self.devices);
@@ -155,7 +162,8 @@ impl TrainingSizes<'_> {
         (4 * self.trained).max(self.state.max(4) * transposed)
     }
 
-    /// Bytes of a thread: activations of its piece, gradients of a layer, logits.
+    /// Bytes of a thread: activations of its piece, gradients of a layer, logits; of hidden states alone,
+    /// what a forward pass takes and gives.
     fn thread_bytes(&self, keep: SavedActivations) -> u64 {
         let decoder = self.decoder;
         let width = |kind| decoder.linear_shape(LinearId::Layer { layer: 0, kind })[0] as u64;
@@ -191,6 +199,10 @@ impl TrainingSizes<'_> {
         let logits = self.device.logits_bytes(decoder.vocab_size);
         let learning = self.piece * (kept + of_value * (factors + working));
         let watching = self.watched * (2 * of_layer + of_value * working);
+        if self.models == TrainedModels::States {
+            // No logits; results of two pieces wait until they are written.
+            return (watching + 2 * 4 * self.watched * hidden) * 5 / 4;
+        }
         let activations = learning.max(watching);
         let gradients = self.device.gradient_copies() * gradients;
         // Sizes of buffers are rounded up, and one may serve where a smaller one is wanted. Those of smaller
@@ -279,6 +291,16 @@ mod tests {
             assert_eq!(plan.bytes <= limit, limit >= of_copy(Inputs, 1));
             assert_eq!(plan.lack(Some(0)), Some((plan.bytes, plan.present)));
         }
+        // Hidden states alone take no gradients, logits or moments, whatever layers keep.
+        let states = of(TrainedModels::States);
+        let states = TrainingSizes { watched: states.piece, ..states };
+        let of_states = |threads| states.bytes(Inputs, threads);
+        assert_eq!(of_states(3) - of_states(2), 10 * (4 * (2 * 292 + 184 + 40) + 8 * 16) * 5 / 4);
+        for (limit, threads) in [(of_states(3), 3), (of_states(3) - 1, 2), (of_states(1) - 1, 1)] {
+            let plan = states.plan(All, 3, Some(limit));
+            assert_eq!((plan.threads, plan.bytes), (threads, of_states(threads)));
+        }
+        assert!(of_states(1) < of_copy(Inputs, 1));
         // A training of one model has neither the starting point nor its logits next to it.
         let one = of(TrainedModels::One).plan(All, 3, Some(of_copy(All, 3) - 1));
         assert_eq!((one.keep, one.threads), (All, 3));

@@ -185,6 +185,10 @@ impl PreparedTraining {
         // A text that is cut into blocks is there with them.
         let texts = if self.request.batching.text.block.is_some() { 2 * bytes } else { bytes };
         let (trained, adapted) = self.trained_values()?;
+        let only_scored = match self.models {
+            TrainedModels::States => &self.samples,
+            TrainedModels::One | TrainedModels::Copies => &self.held_out,
+        };
         Ok(TrainingSizes {
             decoder: &self.decoder,
             models: self.models,
@@ -196,7 +200,7 @@ impl PreparedTraining {
             adapted,
             state: self.request.steps.optimizer.bytes_of_value(),
             piece: self.largest_piece() as u64,
-            watched: largest_held_out_piece(&self.held_out, compute.piece_tokens) as u64,
+            watched: largest_scored_piece(only_scored, compute.piece_tokens) as u64,
             samples: 5 * tokens as u64 + OF_SAMPLE * all().count() as u64 + OF_RECORD * number + texts,
             // One of the longest on each thread, or all of them.
             encoding: TextEncoder::memory_of_text(bytes.min(longest.saturating_mul(compute.threads as u64))),
@@ -245,9 +249,9 @@ const OF_SAMPLE: u64 = 96;
 /// Bytes of a record without its text.
 const OF_RECORD: u64 = 256;
 
-/// Tokens that no piece of held-out samples has more of.
-fn largest_held_out_piece(held_out: &[Sample], most: usize) -> usize {
-    let lengths: Vec<usize> = held_out.iter().map(|sample| sample.ids.len()).collect();
+/// Tokens that no piece of samples that no step is taken on has more of.
+fn largest_scored_piece(samples: &[Sample], most: usize) -> usize {
+    let lengths: Vec<usize> = samples.iter().map(|sample| sample.ids.len()).collect();
     let longest = lengths.iter().copied().max().unwrap_or(0);
     let count = lengths.len();
     largest(lengths, count, longest, most)

@@ -400,6 +400,53 @@ fn a_limit_of_memory_is_exceeded_only_where_one_copy_takes_more_and_that_is_said
     }
 }
 
+/// Notes what is said.
+#[derive(Default)]
+struct Said(Vec<String>);
+
+impl EnsembleObserver for Said {
+    fn note(&mut self, message: &str) {
+        self.0.push(message.to_owned());
+    }
+}
+
+#[test]
+#[cfg_attr(not(reference_results), ignore = "needs the reference results; set GSTORE_SHARED")]
+fn a_forecast_tells_what_the_machine_has_not_the_memory_for() {
+    let world = World::new();
+    let mut large = request(&world, "large", 0..2);
+    let measured = forecast(&large, &mut Quiet, &Cancel::new()).unwrap();
+    assert!(measured.seconds.is_some());
+    // More than any machine has, by its threads.
+    large.training.compute.threads = 1 << 30;
+    let mut said = Said::default();
+    let told = forecast(&large, &mut said, &Cancel::new()).unwrap();
+    assert_eq!((told.seconds, told.weights, told.states), (None, measured.weights, measured.states));
+    assert!(told.memory > measured.memory);
+    let lack = said.0.iter().filter(|said| said.contains("MB of memory are needed")).count();
+    assert_eq!(lack, 1, "{:?}", said.0);
+    assert!(matches!(go(&large), Err(TrainError::Memory { .. })));
+    assert!(!large.training.output.exists());
+}
+
+#[test]
+#[cfg_attr(not(reference_results), ignore = "needs the reference results; set GSTORE_SHARED")]
+fn hidden_states_alone_need_no_memory_for_a_copy() {
+    let world = World::new();
+    let mut request = request(&world, "states", 0..1);
+    request.training.method = TrainMethod::Full;
+    // Enough for each text, and not for a program: the forecast is of the least that a copy takes.
+    (request.training.compute.threads, request.training.compute.piece_tokens) = (4, 64);
+    request.training.compute.max_memory = Some(16 << 20);
+    let least = forecast(&request, &mut Quiet, &Cancel::new()).unwrap().memory;
+    request.training.compute.max_memory = Some(least - 1);
+    let mut too_low = TooLow(0);
+    forecast(&request, &mut too_low, &Cancel::new()).unwrap();
+    assert_eq!(too_low.0, 1);
+    prepare(&request, &mut too_low, &Cancel::new()).unwrap();
+    assert_eq!(too_low.0, 1);
+}
+
 #[test]
 #[cfg_attr(not(reference_results), ignore = "needs the reference results; set GSTORE_SHARED")]
 fn what_was_killed_goes_on() {

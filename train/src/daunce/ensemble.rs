@@ -38,15 +38,31 @@ pub use forecast::EnsembleForecast;
 pub(super) enum EnsembleWork {
     /// Its models.
     Models,
+    /// A forecast of them.
+    Forecast,
     /// Hidden states of the starting point alone, by forward passes, which take less memory.
     States,
+}
+
+impl EnsembleWork {
+    /// Whether the starting point can be read in the memory that the host has.
+    fn fits(self, training: &Training, observer: &mut dyn EnsembleObserver) -> Result<bool, TrainError> {
+        match (self, training.check_memory()) {
+            (EnsembleWork::Models, Err(lack)) => Err(lack),
+            (EnsembleWork::Forecast, Err(lack)) => {
+                observer.note(&lack.to_string());
+                Ok(false)
+            }
+            _ => Ok(true),
+        }
+    }
 }
 
 /// An ensemble whose data and starting point are loaded.
 pub(super) struct Ensemble<B: Backend> {
     request: EnsembleRequest,
     training: Training,
-    /// On each device, the same.
+    /// On each device, the same; none for a forecast that the host has not the memory to measure.
     starts: Vec<EnsembleStart<B>>,
     /// Of the base, for the identities of adapters.
     digest: Option<BaseDigest>,
@@ -62,7 +78,7 @@ pub(super) struct Ensemble<B: Backend> {
 
 impl<B: MultiDevice> Ensemble<B> {
     /// Reads data and starting point; writes nothing. Where the host has not the memory for one of its models,
-    /// the starting point is not read.
+    /// the starting point is not read: a forecast notes it and has none.
     pub fn load(
         request: &EnsembleRequest,
         work: EnsembleWork,
@@ -73,11 +89,12 @@ impl<B: MultiDevice> Ensemble<B> {
         request.check()?;
         // Before data is read: one may not be there.
         let others = request.training.compute.others(&backend)?;
-        let copies = TrainedModels::Copies;
-        let training = Training::new(&request.training, copies, &mut |said| observer.note(said), cancel)?;
-        if work == EnsembleWork::Models {
-            training.check_memory()?;
-        }
+        let models = match work {
+            EnsembleWork::Models | EnsembleWork::Forecast => TrainedModels::Copies,
+            EnsembleWork::States => TrainedModels::States,
+        };
+        let training = Training::new(&request.training, models, &mut |said| observer.note(said), cancel)?;
+        let fits = work.fits(&training, observer)?;
         let mut request = request.clone();
         request.training = training.request.clone();
         let (size, steps) = request.steps(training.samples.len())?;
@@ -104,7 +121,7 @@ impl<B: MultiDevice> Ensemble<B> {
         };
         let schedule = request.training.schedule(steps.total());
         request.check_rates(schedule)?;
-        let backends = std::iter::once(backend).chain(others);
+        let backends = std::iter::once(backend).chain(others).filter(|_| fits);
         Ok(Ensemble {
             starts: each(backends, |backend| start(&request, base, backend))?,
             schedule,

@@ -47,6 +47,7 @@ pub fn prepare(
 }
 
 /// Tells what [`train`] would take: reads what it reads, and computes one gradient. Nothing is written.
+/// Where the machine has not the memory for one model, it says so and computes no gradient.
 ///
 /// # Errors
 /// As [`train`], before its first step.
@@ -58,6 +59,6 @@ pub fn forecast(
     let compute = &request.training.compute;
     with_backend!(
         (compute.device, compute.precision), TrainError::from,
-        backend => Ensemble::load(request, EnsembleWork::Models, backend, observer, cancel)?.forecast(cancel),
+        backend => Ensemble::load(request, EnsembleWork::Forecast, backend, observer, cancel)?.forecast(cancel),
     )
 }

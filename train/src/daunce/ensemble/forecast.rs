@@ -8,7 +8,7 @@ use gstore_model::MultiDevice;
 use super::super::noise::ModelDraw;
 use super::Ensemble;
 use crate::error::TrainError;
-use crate::perturbed::{PerturbedHead, StatesFile};
+use crate::perturbed::{EnsembleStart, PerturbedHead, StatesFile};
 
 /// What an ensemble will take.
 #[derive(Debug, Clone, PartialEq)]
@@ -31,37 +31,52 @@ pub struct EnsembleForecast {
     pub states: u64,
     /// Bytes of memory at the peak, about.
     pub memory: u64,
-    /// Seconds of all steps, by the time that a gradient took here.
-    pub seconds: f64,
+    /// Seconds of all steps, by the time that a gradient took here; none where memory for it is lacking.
+    pub seconds: Option<f64>,
 }
 
 impl<B: MultiDevice> Ensemble<B> {
-    /// What the models that are missing will take; one gradient is computed, and nothing is written.
+    /// What the models that are missing will take; one gradient is computed if there is a starting point, and
+    /// nothing is written.
     pub fn forecast(&self, cancel: &Cancel) -> Result<EnsembleForecast, TrainError> {
         let (training, range) = (&self.request.training, self.request.models.clone());
         let models = range.end.saturating_sub(range.start);
         let there = self.found(cancel)?.there;
         let at_once = self.at_once()?;
         let draw = ModelDraw::new(training.batching.seed, range.start, &self.training.rows, self.size)?;
-        let start = &self.starts[0];
-        let trainer = self.trainer(start, &draw, (training.compute.threads / at_once).max(1))?;
-        let rows = self.rows(&draw, self.steps.clone().batch(0));
-        let head = PerturbedHead { perturbation: self.request.perturbation, start };
-        let begun = Instant::now();
-        trainer.perturbed_gradient(&rows, &head, cancel)?;
-        let of_model = begun.elapsed().as_secs_f64() * self.steps.total() as f64;
+        let threads = (training.compute.threads / at_once).max(1);
+        let of_step = |start| self.seconds_of_step(start, &draw, threads, cancel);
+        let of_step = self.starts.first().map(of_step).transpose()?;
+        let steps = self.steps.total();
+        let in_turn = models.saturating_sub(there).div_ceil(at_once as u64);
         Ok(EnsembleForecast {
             models,
             there,
             rows: self.training.samples.len(),
             rows_of_model: self.size,
-            steps: self.steps.total(),
+            steps,
             at_once,
-            weights: 4 * trainer.parameters.store().values().len() as u64,
+            weights: 4 * self.training.trained_values()?.0,
             states: self.states_to_write()?,
             memory: self.training.memory_of_copies(at_once)?,
-            seconds: of_model * models.saturating_sub(there).div_ceil(at_once as u64) as f64,
+            seconds: of_step.map(|of_step| of_step * steps as f64 * in_turn as f64),
         })
+    }
+
+    /// Seconds that the gradient of the first step takes.
+    fn seconds_of_step(
+        &self,
+        start: &EnsembleStart<B>,
+        draw: &ModelDraw,
+        threads: usize,
+        cancel: &Cancel,
+    ) -> Result<f64, TrainError> {
+        let trainer = self.trainer(start, draw, threads)?;
+        let rows = self.rows(draw, self.steps.clone().batch(0));
+        let head = PerturbedHead { perturbation: self.request.perturbation, start };
+        let begun = Instant::now();
+        trainer.perturbed_gradient(&rows, &head, cancel)?;
+        Ok(begun.elapsed().as_secs_f64())
     }
 
     /// Bytes of the file of hidden states, where it is wanted and missing.
