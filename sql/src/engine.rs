@@ -27,6 +27,7 @@ use super::projections;
 use super::push_down::PushDown;
 use super::semi_keys;
 use super::shares::SharedPool;
+use super::sorted_inputs;
 use super::spill::Spill;
 
 /// Files of sorted rows that an operator merges at once: each takes memory that another would need.
@@ -151,7 +152,8 @@ impl PhysicalOptimizerRule for PlanRule {
 /// leaves: a limit above a computed projection reaches them only then. Before filters of joins go down, keys
 /// of semi joins are told from other columns; they go down where names tell columns apart. Sorts stay above
 /// limits, groups are not cut to the best where all are wanted, and branches of `CASE` and functions of elements
-/// are computed where they were planned. Sorts that give many rows are of all rows if they can go on from disk.
+/// are computed where they were planned. Sorts that give many rows are of all rows if they can go on from disk,
+/// and none is missing where the engine's check of the plan would miss it.
 pub(super) fn physical_rules(resources: &SqlResources) -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {
     let mut rules = PhysicalOptimizer::new().rules;
     let own = [
@@ -174,6 +176,8 @@ pub(super) fn physical_rules(resources: &SqlResources) -> Vec<Arc<dyn PhysicalOp
     if resources.spills() {
         rules.insert(filters, Arc::new(PlanRule { name: "FullSorts", optimize: full_sorts::optimize }));
     }
+    let check = rules.iter().position(|rule| rule.name() == "SanityCheckPlan").unwrap_or(rules.len());
+    rules.insert(check, Arc::new(PlanRule { name: "SortedInputs", optimize: sorted_inputs::optimize }));
     rules
 }
 

@@ -87,6 +87,7 @@ mod set_keys;
 mod shares;
 mod shown;
 mod shows;
+mod sorted_inputs;
 mod spill;
 mod stable;
 mod system;

@@ -128,6 +128,7 @@ const SQL: Folders = Folders {
             "push_down",
             "semi_keys",
             "set_keys",
+            "sorted_inputs",
             "stable",
             "unordered",
         ],
