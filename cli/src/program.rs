@@ -122,8 +122,8 @@ fn computes(command: &Command) -> bool {
     )
 }
 
-/// Whether what a command says is about its store, for those who have it in a folder. Clients of a server have
-/// no folder of its store, and a restore speaks of the copy that it reads.
+/// Whether the messages of a command are about its store and for users who have that in a folder. Clients of
+/// a server have no folder of its store, and a restore speaks of the copy that it reads.
 fn is_about_store(command: &Command) -> bool {
     #[cfg(feature = "serve")]
     if matches!(command, Command::Serve(_)) {

@@ -1,4 +1,4 @@
-//! What all crates share: names, keys and digests of everything in a store, and what several of them compute.
+//! Shared parts of all crates: names, keys and digests of what is in a store, and common computations.
 //!
 //! - [`content`]: what a record holds, in whichever form it is written
 //! - [`json`]: JSON text, checked and read without building a tree

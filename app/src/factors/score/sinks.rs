@@ -1,4 +1,4 @@
-//! Where the scores of a pass go: lines of a table, Kronfluence's files, sums, or the best rows.
+//! Outputs of the scores of a pass: lines of a table, Kronfluence's files, sums, or the best rows.
 
 use std::collections::BTreeSet;
 use std::path::Path;
