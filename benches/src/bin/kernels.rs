@@ -196,7 +196,9 @@ impl Subject {
                 })
             }
             Self::Codes(kernel, kind, bytes) => {
-                let vectors: Vec<i8> = vectors.iter().map(|value| (value * 127.0) as i8).collect();
+                // As a sketch rounds them.
+                let most = if *kind == CodeKind::Sign { 15.0 } else { 127.0 };
+                let vectors: Vec<i8> = vectors.iter().map(|value| (value * most) as i8).collect();
                 let queries = CodeQueries::new(&vectors, dim);
                 let of_row = kind.row_bytes(dim);
                 Box::new(move || {

@@ -43,8 +43,8 @@ use gstore_core::instructions::Instructions;
 use gstore_store::Values;
 use half::f16;
 
-pub(crate) use codes::MAX_CODE_DIM;
 pub use codes::{CODE_STEP, CodeKind, CodeQueries, Codes};
+pub(crate) use codes::{MAX_CODE_DIM, MAX_SIGN_VALUE};
 pub use device::{
     BlockKey, Combined, EstimatedRows, Folding, KeptRows, ProductsError, RowBlock, RowProducts,
 };

@@ -97,15 +97,15 @@ impl Prepared {
         self.dims(|_| true).saturating_mul(2 * size_of::<f32>() as u64)
     }
 
-    /// The same while each sample has a ranking: packed one by one too, and in bf16 and, for each pool, three
-    /// times in int8, both padded to twice as much at most. Those that are rotated are packed one by one as
-    /// well.
+    /// The same while each sample has a ranking: packed one by one too, and in bf16 and, for each pool, five
+    /// times in int8, each of which is packed as well, and as products with signs of four bytes, all padded to
+    /// twice as much at most. Those that are rotated are packed one by one as well.
     pub fn ranked_sample_bytes(&self) -> u64 {
         let others = (self.pools().len() as u64).saturating_sub(1);
         // Of the eight bytes that a coordinate takes in a sample.
         let (plain, rotated) = (self.plain_bytes(), self.sample_bytes() - self.plain_bytes());
-        let in_int8 = plain / 8 * 6;
-        let packed = plain.saturating_mul(3).saturating_add(in_int8.saturating_mul(others));
+        let in_int8 = plain / 8 * 2 * (2 * 5 + 4);
+        let packed = plain.saturating_mul(5).saturating_add(in_int8.saturating_mul(others));
         packed.saturating_add(rotated.saturating_mul(2))
     }
 }

@@ -5,28 +5,21 @@
 
 use std::arch::x86_64::*;
 
+use super::queries::LARGEST;
 use super::tiles::{Tile, kind};
 use super::{CODE_STEP, CodeKind};
 
-/// Unsigned codes (bits, nibbles) or values (bytes) of 32 coordinates.
+/// Unsigned codes (nibbles) or values (bytes) of 32 coordinates.
 ///
 /// # Safety
-/// 4, 16 or 32 bytes, by the kind, are readable at `p`; the processor has AVX2.
+/// 16 or 32 bytes, by the kind, are readable at `p`; the processor has AVX2.
 #[target_feature(enable = "avx2")]
 #[inline]
 pub(super) unsafe fn load(kind: CodeKind, p: *const u8) -> __m256i {
     // SAFETY: the caller's promise.
     unsafe {
         match kind {
-            CodeKind::Sign => {
-                let bits = _mm256_set1_epi32(p.cast::<i32>().read_unaligned());
-                // Byte k of the register gets byte k / 8 of the bits, then its own bit of it.
-                let spread =
-                    _mm256_set_epi64x(0x0303_0303_0303_0303, 0x0202_0202_0202_0202, 0x0101_0101_0101_0101, 0);
-                let bit = _mm256_set1_epi64x(0x8040_2010_0804_0201u64 as i64);
-                let picked = _mm256_and_si256(_mm256_shuffle_epi8(bits, spread), bit);
-                _mm256_and_si256(_mm256_cmpeq_epi8(picked, bit), _mm256_set1_epi8(1))
-            }
+            CodeKind::Sign => unreachable!("signs are looked up"),
             CodeKind::Nibble => {
                 let pairs = _mm256_cvtepu8_epi16(_mm_loadu_si128(p.cast()));
                 let both = _mm256_or_si256(pairs, _mm256_slli_epi16::<4>(pairs));
@@ -48,14 +41,12 @@ fn products(kind: CodeKind, x: __m256i, query: __m256i) -> __m256i {
     }
 }
 
-/// Steps, of two pairs for each 16-bit number, whose sum 16 bits hold: pairs of bits reach 2 x 127 and those
-/// of nibbles 2 x 15 x 127.
-pub(super) const fn narrow_steps(kind: CodeKind) -> usize {
-    match kind {
-        CodeKind::Sign => 64,
-        CodeKind::Nibble => 4,
-        CodeKind::Int8 => 1,
-    }
+/// Steps of nibbles, of two pairs for each 16-bit number, whose sum 16 bits hold where no value of a query is
+/// larger.
+pub(super) const fn narrow_steps(largest: usize) -> usize {
+    let of_pair = 2 * 15 * largest;
+    let of_step = if of_pair == 0 { 1 } else { 2 * of_pair };
+    i16::MAX as usize / of_step
 }
 
 /// A sum of 32-bit numbers with 16-bit ones added, each with its neighbour.
@@ -77,7 +68,7 @@ impl Tile for Avx2 {
         let kind = kind::<KIND>();
         let half = kind.row_bytes(CODE_STEP) / 2;
         let mut acc = [_mm256_setzero_si256(); Q];
-        let steps = narrow_steps(kind);
+        let steps = if kind == CodeKind::Nibble { narrow_steps(LARGEST) } else { 1 };
         for (codes, packed) in codes.chunks(2 * half * steps).zip(packed.chunks(Q * steps)) {
             let mut narrow = [_mm256_setzero_si256(); Q];
             for (step, packed) in codes.chunks_exact(2 * half).zip(packed.chunks_exact(Q)) {

@@ -28,20 +28,8 @@ pub(super) trait Unpack {
     unsafe fn load(p: *const u8) -> __m512i;
 }
 
-pub(super) struct Sign;
 pub(super) struct Nibble;
 pub(super) struct Int8;
-
-impl Unpack for Sign {
-    const BYTES: usize = 8;
-
-    #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
-    #[inline]
-    unsafe fn load(p: *const u8) -> __m512i {
-        // SAFETY: the caller's promise.
-        _mm512_maskz_set1_epi8(unsafe { p.cast::<u64>().read_unaligned() }, 1)
-    }
-}
 
 impl Unpack for Nibble {
     const BYTES: usize = 32;
@@ -69,13 +57,13 @@ impl Unpack for Int8 {
 }
 
 /// # Safety
-/// The processor has AVX-512F, BW and VNNI; `out` has a value per row and query.
+/// The processor has AVX-512F, BW and VNNI; the codes are no signs; `out` has a value per row and query.
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
 pub(super) unsafe fn rows(rows: CodeRows<'_>, queries: &CodeQueries, out: &mut [i32]) {
     // SAFETY: the caller's promise, passed on.
     unsafe {
         match rows.codes.kind {
-            CodeKind::Sign => of_kind::<Sign>(rows, queries, out),
+            CodeKind::Sign => unreachable!("signs are looked up"),
             CodeKind::Nibble => of_kind::<Nibble>(rows, queries, out),
             CodeKind::Int8 => of_kind::<Int8>(rows, queries, out),
         }

@@ -7,21 +7,16 @@ use std::arch::x86_64::*;
 
 use super::queries::{BIT_STEP, VALUE_BITS};
 use super::{CodeKind, CodeQueries, CodeRows, finish};
-use crate::kernel::packing::CacheLine;
 
 /// Bytes ahead of the scan that are fetched.
 const AHEAD: usize = 4096;
 
 /// # Safety
-/// The processor has AVX-512F, BW and VPOPCNTDQ; the codes are signs; there are `Q` queries, whose bits are
-/// `planes`; `out` has a value per row and query.
+/// The processor has AVX-512F, BW and VPOPCNTDQ; the codes are signs; there are `Q` queries, of values up to
+/// 15; `out` has a value per row and query.
 #[target_feature(enable = "avx512f,avx512bw,avx512vpopcntdq")]
-pub(super) unsafe fn rows<const Q: usize>(
-    rows: CodeRows<'_>,
-    queries: &CodeQueries,
-    planes: &[CacheLine],
-    out: &mut [i32],
-) {
+pub(super) unsafe fn rows<const Q: usize>(rows: CodeRows<'_>, queries: &CodeQueries, out: &mut [i32]) {
+    let planes = queries.bits();
     let chunks = queries.dim().div_ceil(BIT_STEP);
     assert!(planes.len() == chunks * VALUE_BITS * Q && rows.row_bytes == queries.dim() / 8);
     let ahead = AHEAD.div_ceil(rows.row_bytes);
@@ -52,10 +47,7 @@ pub(super) unsafe fn rows<const Q: usize>(
             sum = _mm512_add_epi64(sum, _mm512_slli_epi64::<1>(counts[1]));
             sum = _mm512_add_epi64(sum, _mm512_slli_epi64::<2>(counts[2]));
             sum = _mm512_add_epi64(sum, _mm512_slli_epi64::<3>(counts[3]));
-            sum = _mm512_add_epi64(sum, _mm512_slli_epi64::<4>(counts[4]));
-            sum = _mm512_add_epi64(sum, _mm512_slli_epi64::<5>(counts[5]));
-            sum = _mm512_add_epi64(sum, _mm512_slli_epi64::<6>(counts[6]));
-            sum = _mm512_sub_epi64(sum, _mm512_slli_epi64::<7>(counts[7]));
+            sum = _mm512_sub_epi64(sum, _mm512_slli_epi64::<4>(counts[4]));
             *out = finish(CodeKind::Sign, _mm512_reduce_add_epi64(sum) as i32, queries.sum(q));
         }
     }

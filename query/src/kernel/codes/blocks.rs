@@ -1,4 +1,4 @@
-//! Blocks of rows whose signs or nibbles are unpacked once for all queries, for AVX2.
+//! Blocks of rows whose nibbles are unpacked once for all queries, for AVX2.
 //!
 //! Two rows times four queries stay in registers, so that each load of a row or query serves several products.
 
@@ -6,8 +6,7 @@ use std::arch::x86_64::*;
 
 use super::super::packing::CacheLine;
 use super::avx2::{load, narrow_steps, widened};
-use super::tiles::kind;
-use super::{CODE_STEP, CodeQueries, CodeRows, finish};
+use super::{CODE_STEP, CodeKind, CodeQueries, CodeRows, finish};
 
 /// Queries from which on unpacking apart is worth its stores and loads.
 pub(super) const BLOCKS_FROM: usize = 16;
@@ -26,12 +25,12 @@ const QUERIES: usize = 4;
 /// Unsigned codes of some steps of a row, each in a byte.
 type Unpacked = [CacheLine; STEPS];
 
-/// The products of signs (`KIND` 0) or nibbles (1).
+/// The products of nibbles.
 ///
 /// # Safety
-/// The processor has AVX2; `out` has a value per row and query.
+/// The processor has AVX2; the codes are nibbles; `out` has a value per row and query.
 #[target_feature(enable = "avx2")]
-pub(super) unsafe fn rows<const KIND: u8>(rows: CodeRows<'_>, queries: &CodeQueries, out: &mut [i32]) {
+pub(super) unsafe fn rows(rows: CodeRows<'_>, queries: &CodeQueries, out: &mut [i32]) {
     let mut unpacked = [[CacheLine([0; CODE_STEP]); STEPS]; BLOCK];
     let all = queries.dim() / CODE_STEP;
     for (block, out) in out.chunks_mut(BLOCK * queries.len()).enumerate() {
@@ -40,7 +39,7 @@ pub(super) unsafe fn rows<const KIND: u8>(rows: CodeRows<'_>, queries: &CodeQuer
         for start in (0..all).step_by(STEPS) {
             let steps = STEPS.min(all - start);
             for (i, values) in unpacked[..rows_here].iter_mut().enumerate() {
-                unpack::<KIND>(rows, block * BLOCK + i, start, &mut values[..steps]);
+                unpack(rows, block * BLOCK + i, start, &mut values[..steps]);
             }
             for tile in 0..queries.tiles() {
                 let range = queries.tile_queries(tile);
@@ -51,23 +50,24 @@ pub(super) unsafe fn rows<const KIND: u8>(rows: CodeRows<'_>, queries: &CodeQuer
                     let operands = Operands {
                         rows: &unpacked,
                         steps,
+                        narrow: narrow_steps(queries.largest()),
                         queries: &packed[from..],
                         width: range.len(),
                         row_values: queries.len(),
                     };
                     let out = &mut out[range.start + from..];
                     match part.min(range.len() - from) {
-                        1 => add_products::<KIND, 1>(operands, out),
-                        2 => add_products::<KIND, 2>(operands, out),
-                        3 => add_products::<KIND, 3>(operands, out),
-                        _ => add_products::<KIND, QUERIES>(operands, out),
+                        1 => add_products::<1>(operands, out),
+                        2 => add_products::<2>(operands, out),
+                        3 => add_products::<3>(operands, out),
+                        _ => add_products::<QUERIES>(operands, out),
                     }
                 }
             }
         }
         for out in out.chunks_exact_mut(queries.len()) {
             for (query, out) in out.iter_mut().enumerate() {
-                *out = finish(kind::<KIND>(), *out, queries.sum(query));
+                *out = finish(CodeKind::Nibble, *out, queries.sum(query));
             }
         }
     }
@@ -75,8 +75,8 @@ pub(super) unsafe fn rows<const KIND: u8>(rows: CodeRows<'_>, queries: &CodeQuer
 
 /// Unpacks some steps of the row at a place, and fetches those of the row that has its place in the next block.
 #[target_feature(enable = "avx2")]
-fn unpack<const KIND: u8>(rows: CodeRows<'_>, row: usize, start: usize, values: &mut [CacheLine]) {
-    let half = kind::<KIND>().row_bytes(CODE_STEP) / 2;
+fn unpack(rows: CodeRows<'_>, row: usize, start: usize, values: &mut [CacheLine]) {
+    let half = CodeKind::Nibble.row_bytes(CODE_STEP) / 2;
     let codes = &rows.row(row)[2 * half * start..][..2 * half * values.len()];
     let next = rows.address(row + BLOCK).wrapping_add(2 * half * start);
     for line in (0..codes.len()).step_by(size_of::<CacheLine>()) {
@@ -86,7 +86,7 @@ fn unpack<const KIND: u8>(rows: CodeRows<'_>, row: usize, start: usize, values: 
         for (codes, values) in codes.chunks_exact(half).zip(values.chunks_exact_mut(CODE_STEP / 2)) {
             // SAFETY: half a step of codes, and of values.
             unsafe {
-                _mm256_storeu_si256(values.as_mut_ptr().cast(), load(kind::<KIND>(), codes.as_ptr()));
+                _mm256_storeu_si256(values.as_mut_ptr().cast(), load(CodeKind::Nibble, codes.as_ptr()));
             }
         }
     }
@@ -96,6 +96,8 @@ fn unpack<const KIND: u8>(rows: CodeRows<'_>, row: usize, start: usize, values: 
 struct Operands<'a> {
     rows: &'a [Unpacked; BLOCK],
     steps: usize,
+    /// Steps whose sums 16 bits hold.
+    narrow: usize,
     /// Steps x queries of the tile, from the first of some queries on.
     queries: &'a [[i8; CODE_STEP]],
     /// Queries of the tile.
@@ -106,10 +108,9 @@ struct Operands<'a> {
 
 /// Adds the products with `Q` queries to `out`, which starts at the first row's value of the first query.
 #[target_feature(enable = "avx2")]
-fn add_products<const KIND: u8, const Q: usize>(operands: Operands<'_>, out: &mut [i32]) {
-    let Operands { rows, steps, queries, width, row_values } = operands;
+fn add_products<const Q: usize>(operands: Operands<'_>, out: &mut [i32]) {
+    let Operands { rows, steps, narrow: most, queries, width, row_values } = operands;
     assert!((1..=STEPS).contains(&steps) && Q <= width && (steps - 1) * width + Q <= queries.len());
-    let most = narrow_steps(kind::<KIND>());
     // Of an odd number of rows, the last one is taken with what was unpacked at the next place before.
     for (rows, out) in rows.as_chunks::<ROWS>().0.iter().zip(out.chunks_mut(ROWS * row_values)) {
         let mut sums = [[_mm256_setzero_si256(); QUERIES]; ROWS];

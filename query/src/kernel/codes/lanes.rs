@@ -6,7 +6,7 @@ use std::arch::x86_64::*;
 use std::marker::PhantomData;
 use std::ops::Range;
 
-use super::avx512::{Int8, Nibble, Sign, Unpack};
+use super::avx512::{Int8, Nibble, Unpack};
 use super::{CODE_STEP, CodeKind, CodeQueries, CodeRows, finish};
 use crate::kernel::ahead::RowPrefetch;
 use crate::kernel::lanes::{GroupValues, LanePacking, Lanes, Operands, WORD, multiply, run};
@@ -21,14 +21,14 @@ struct Bytes<'a, U> {
 }
 
 /// # Safety
-/// The processor has AVX-512F, BW and VNNI; `out` has a value per row and query; `lanes`
-/// are those of `queries`.
+/// The processor has AVX-512F, BW and VNNI; the codes are no signs; `out` has a value per row and query.
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
-pub(super) unsafe fn rows(rows: CodeRows<'_>, queries: &CodeQueries, lanes: &LanePacking, out: &mut [i32]) {
+pub(super) unsafe fn rows(rows: CodeRows<'_>, queries: &CodeQueries, out: &mut [i32]) {
+    let lanes = queries.lanes();
     // SAFETY: the caller's promise, passed on.
     unsafe {
         match rows.codes.kind {
-            CodeKind::Sign => of_kind::<Sign>(rows, queries, lanes, out),
+            CodeKind::Sign => unreachable!("signs are looked up"),
             CodeKind::Nibble => of_kind::<Nibble>(rows, queries, lanes, out),
             CodeKind::Int8 => {
                 let done = straight(rows, queries, lanes, out);
@@ -40,7 +40,7 @@ pub(super) unsafe fn rows(rows: CodeRows<'_>, queries: &CodeQueries, lanes: &Lan
 }
 
 /// # Safety
-/// As `rows`.
+/// As `rows`; `lanes` are those of `queries`.
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
 unsafe fn of_kind<U: Unpack>(
     rows: CodeRows<'_>,

@@ -18,13 +18,21 @@ mod lanes;
 #[cfg(target_arch = "aarch64")]
 mod neon;
 mod portable;
+#[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
 mod queries;
+#[cfg(target_arch = "x86_64")]
+mod shuffles;
+#[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
+mod tables;
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 mod tiles;
 #[cfg(target_arch = "x86_64")]
 mod vnni;
 
 pub use queries::CodeQueries;
+#[cfg(target_arch = "x86_64")]
+use queries::LANES_FROM;
+pub(crate) use tables::MAX_SIGN_VALUE;
 
 #[cfg(target_arch = "x86_64")]
 use blocks::BLOCKS_FROM;
@@ -38,6 +46,10 @@ pub const CODE_STEP: usize = 64;
 
 /// Most coordinates of a vector: the largest sum, of bytes, is then 2^17 x 128 x 127 < 2^31.
 pub(crate) const MAX_CODE_DIM: usize = 1 << 17;
+
+/// Most queries whose bits are counted.
+#[cfg(target_arch = "x86_64")]
+const BIT_QUERIES: usize = 2;
 
 /// How a code stands for a coordinate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,8 +87,8 @@ impl Kernel {
     /// the coordinates of the decoded value times the query's.
     ///
     /// # Panics
-    /// When `codes` is not a whole number of vectors of `queries.dim()`, or `out` does not have one
-    /// value per vector and query.
+    /// When `codes` is not a whole number of vectors of `queries.dim()`, `out` does not have one value per
+    /// vector and query, or a value that signs are multiplied with is above 15.
     pub fn code_dots(self, codes: Codes<'_>, queries: &CodeQueries, out: &mut [i32]) {
         let row_bytes = codes.kind.row_bytes(queries.dim());
         assert!(codes.bytes.len().is_multiple_of(row_bytes));
@@ -101,45 +113,62 @@ impl Kernel {
         self.rows(CodeRows { codes, row_bytes, chosen: Some(chosen) }, queries, out);
     }
 
+    /// Whether it multiplies bytes by an instruction that adds the products up as well.
+    pub(crate) fn multiplies_bytes(self) -> bool {
+        match self.0 {
+            #[cfg(target_arch = "x86_64")]
+            Isa::AvxVnni => true,
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512 => byte_products(),
+            _ => false,
+        }
+    }
+
     fn rows(self, rows: CodeRows<'_>, queries: &CodeQueries, out: &mut [i32]) {
         assert_eq!(out.len(), rows.len() * queries.len());
-        match self.0 {
-            Isa::Portable => portable::rows(rows, queries, out),
+        let kind = rows.codes.kind;
+        let largest = if kind == CodeKind::Sign { MAX_SIGN_VALUE as usize } else { queries::LARGEST };
+        assert!(queries.largest() <= largest, "{kind:?} codes are multiplied with values up to {largest}");
+        match (self.0, kind) {
+            (Isa::Portable, _) => portable::rows(rows, queries, out),
             // SAFETY: every 64-bit ARM has NEON; the lengths are checked above.
             #[cfg(target_arch = "aarch64")]
-            Isa::Neon => unsafe { tiles::rows::<neon::Neon>(rows, queries, out) },
-            // SAFETY: the instructions were found; the lengths are checked above, and that of the
-            // planes where they are made.
+            (Isa::Neon, _) => unsafe { tiles::rows::<neon::Neon>(rows, queries, out) },
+            // SAFETY: the instructions were found; the lengths are checked above.
             #[cfg(target_arch = "x86_64")]
-            Isa::Avx512
-                if rows.codes.kind == CodeKind::Sign && queries.planes().is_some() && bit_counts() =>
-            unsafe {
-                let planes = queries.planes().unwrap_or_default();
+            (Isa::Avx512, CodeKind::Sign) if (1..=BIT_QUERIES).contains(&queries.len()) && bit_counts() => unsafe {
                 match queries.len() {
-                    1 => bits::rows::<1>(rows, queries, planes, out),
-                    _ => bits::rows::<2>(rows, queries, planes, out),
+                    1 => bits::rows::<1>(rows, queries, out),
+                    _ => bits::rows::<BIT_QUERIES>(rows, queries, out),
                 }
             },
             // SAFETY: as above.
             #[cfg(target_arch = "x86_64")]
-            Isa::Avx512 if byte_products() => unsafe {
-                match queries.lanes() {
-                    Some(lanes) => lanes::rows(rows, queries, lanes, out),
-                    None => avx512::rows(rows, queries, out),
-                }
+            (Isa::Avx512, CodeKind::Sign) if is_x86_feature_detected!("avx512bw") => unsafe {
+                shuffles::rows::<shuffles::Avx512>(rows, queries, out);
             },
-            // SAFETY: as above.
-            #[cfg(target_arch = "x86_64")]
-            Isa::AvxVnni => unsafe { tiles::rows::<vnni::Vnni>(rows, queries, out) },
             // SAFETY: as above; a processor with AVX-512 has AVX2.
             #[cfg(target_arch = "x86_64")]
-            Isa::Avx2 | Isa::Avx512 => unsafe {
-                match rows.codes.kind {
-                    CodeKind::Sign if queries.len() >= BLOCKS_FROM => blocks::rows::<0>(rows, queries, out),
-                    CodeKind::Nibble if queries.len() >= BLOCKS_FROM => blocks::rows::<1>(rows, queries, out),
-                    _ => tiles::rows::<avx2::Avx2>(rows, queries, out),
+            (_, CodeKind::Sign) => unsafe { shuffles::rows::<shuffles::Avx2>(rows, queries, out) },
+            // SAFETY: as above.
+            #[cfg(target_arch = "x86_64")]
+            (Isa::Avx512, _) if byte_products() => unsafe {
+                match queries.len() {
+                    ..LANES_FROM => avx512::rows(rows, queries, out),
+                    _ => lanes::rows(rows, queries, out),
                 }
             },
+            // SAFETY: as above.
+            #[cfg(target_arch = "x86_64")]
+            (Isa::AvxVnni, _) => unsafe { tiles::rows::<vnni::Vnni>(rows, queries, out) },
+            // SAFETY: as above.
+            #[cfg(target_arch = "x86_64")]
+            (_, CodeKind::Nibble) if queries.len() >= BLOCKS_FROM => unsafe {
+                blocks::rows(rows, queries, out);
+            },
+            // SAFETY: as above.
+            #[cfg(target_arch = "x86_64")]
+            _ => unsafe { tiles::rows::<avx2::Avx2>(rows, queries, out) },
         }
     }
 }
@@ -150,11 +179,6 @@ fn byte_products() -> bool {
     Instructions::Widest.may_be_used()
         && is_x86_feature_detected!("avx512bw")
         && is_x86_feature_detected!("avx512vnni")
-}
-
-#[cfg(not(target_arch = "x86_64"))]
-fn byte_products() -> bool {
-    false
 }
 
 /// Whether the processor counts the bits of registers of AVX-512.

@@ -5,33 +5,36 @@ use std::sync::OnceLock;
 
 use super::super::lanes::{LanePacking, WORD};
 use super::super::packing::{CacheLine, Packing};
-use super::{CODE_STEP, MAX_CODE_DIM, byte_products};
+use super::tables::SignTables;
+use super::{CODE_STEP, MAX_CODE_DIM};
 
-/// Query vectors of -127 to 127, packed the same way for all kinds of codes: in the form that this
-/// processor's kernels read.
+/// Query vectors of -127 to 127, packed as the kernels read them once they ask for it.
 #[derive(Debug, Clone)]
 pub struct CodeQueries {
     dim: usize,
+    vectors: Vec<i8>,
     /// Of each query: the sum of its coordinates.
     sums: Vec<i32>,
-    /// Where there are few queries, their values bit by bit: `[chunk of 512 coordinates][bit][query]`, the
-    /// last chunk padded with zeros.
-    #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
-    planes: Vec<CacheLine>,
-    /// Where there are more than few and the processor multiplies them so, their values side by side.
-    lanes: Option<LanePacking>,
-    /// Their values step by step; filled in addition to `lanes` only once another kernel asks for them.
+    /// The largest of all values.
+    largest: usize,
+    /// Their values step by step.
     steps: OnceLock<Packing>,
+    /// Their values side by side.
+    lanes: OnceLock<LanePacking>,
+    /// Their values bit by bit: `[chunk of 512 coordinates][bit][query]`, the last chunk padded with zeros.
+    bits: OnceLock<Vec<CacheLine>>,
+    /// Their products with signs.
+    tables: OnceLock<SignTables>,
 }
+
+/// The largest value of a query.
+pub(super) const LARGEST: usize = 127;
 
 /// Queries from which on they are multiplied side by side.
 pub(super) const LANES_FROM: usize = 9;
 
-/// Most queries whose bits are kept.
-pub(super) const BIT_QUERIES: usize = 2;
-
-/// Bits of a value, the last of which counts -128.
-pub(super) const VALUE_BITS: usize = 8;
+/// Bits of a value that signs are multiplied with, the last of which counts -16.
+pub(super) const VALUE_BITS: usize = 5;
 
 /// Coordinates whose bits fill a line.
 pub(super) const BIT_STEP: usize = 512;
@@ -48,24 +51,19 @@ impl CodeQueries {
             "no codes of {dim} coordinates"
         );
         assert!(vectors.len().is_multiple_of(dim));
-        assert!(vectors.iter().all(|value| *value != i8::MIN), "a query's values lie in -127..=127");
-        let count = vectors.len() / dim;
         let sum = |vector: &[i8]| vector.iter().map(|value| i32::from(*value)).sum();
-        let queries = Self {
+        let largest = vectors.iter().fold(0, |most, value| value.unsigned_abs().max(most));
+        assert!(usize::from(largest) <= LARGEST, "a query's values lie in -127..=127");
+        Self {
             dim,
             sums: vectors.chunks_exact(dim).map(sum).collect(),
-            planes: if count <= BIT_QUERIES { planes(vectors, dim, count) } else { Vec::new() },
-            lanes: (count >= LANES_FROM && byte_products()).then(|| {
-                LanePacking::new(count, std::slice::from_ref(&(0..dim)), WORD, |query, range| {
-                    std::array::from_fn(|i| vectors[query * dim + range.start + i] as u8)
-                })
-            }),
+            largest: usize::from(largest),
+            vectors: vectors.to_vec(),
             steps: OnceLock::new(),
-        };
-        if queries.lanes.is_none() {
-            queries.steps.get_or_init(|| steps(bytemuck::cast_slice(vectors), dim));
+            lanes: OnceLock::new(),
+            bits: OnceLock::new(),
+            tables: OnceLock::new(),
         }
-        queries
     }
 
     /// Coordinates per vector.
@@ -89,16 +87,28 @@ impl CodeQueries {
         self.sums[query]
     }
 
-    /// The values bit by bit, if there are few queries.
-    #[cfg(target_arch = "x86_64")]
-    pub(super) fn planes(&self) -> Option<&[CacheLine]> {
-        (!self.planes.is_empty()).then_some(&self.planes)
+    /// The largest of all values.
+    pub(super) fn largest(&self) -> usize {
+        self.largest
     }
 
-    /// The values side by side, if there are more than few queries and the processor multiplies them so.
-    #[cfg(target_arch = "x86_64")]
-    pub(super) fn lanes(&self) -> Option<&LanePacking> {
-        self.lanes.as_ref()
+    /// The values bit by bit.
+    pub(super) fn bits(&self) -> &[CacheLine] {
+        self.bits.get_or_init(|| bits(&self.vectors, self.dim, self.len()))
+    }
+
+    /// The values side by side.
+    pub(super) fn lanes(&self) -> &LanePacking {
+        self.lanes.get_or_init(|| {
+            LanePacking::new(self.len(), std::slice::from_ref(&(0..self.dim)), WORD, |query, range| {
+                std::array::from_fn(|i| self.vectors[query * self.dim + range.start + i] as u8)
+            })
+        })
+    }
+
+    /// The products of their values with signs.
+    pub(super) fn tables(&self) -> &SignTables {
+        self.tables.get_or_init(|| SignTables::new(&self.vectors, self.dim))
     }
 
     pub(super) fn tiles(&self) -> usize {
@@ -116,29 +126,24 @@ impl CodeQueries {
 
     fn steps(&self) -> &Packing {
         self.steps.get_or_init(|| {
-            let lanes = self.lanes.iter();
-            let vectors = lanes.flat_map(|lanes| (0..self.len()).flat_map(|query| lanes.vector(query)));
-            steps(&vectors.collect::<Vec<u8>>(), self.dim)
+            let vectors: &[u8] = bytemuck::cast_slice(&self.vectors);
+            Packing::new(self.len(), self.dim, &[], CODE_STEP, |query, range, line| {
+                line.0.copy_from_slice(&vectors[query * self.dim..][range]);
+            })
         })
     }
 }
 
-fn steps(vectors: &[u8], dim: usize) -> Packing {
-    Packing::new(vectors.len() / dim, dim, &[], CODE_STEP, |query, range, line| {
-        line.0.copy_from_slice(&vectors[query * dim..][range]);
-    })
-}
-
-fn planes(vectors: &[i8], dim: usize, count: usize) -> Vec<CacheLine> {
-    let mut planes = vec![CacheLine([0; 64]); dim.div_ceil(BIT_STEP) * VALUE_BITS * count];
+fn bits(vectors: &[i8], dim: usize, count: usize) -> Vec<CacheLine> {
+    let mut bits = vec![CacheLine([0; 64]); dim.div_ceil(BIT_STEP) * VALUE_BITS * count];
     for (query, vector) in vectors.chunks_exact(dim).enumerate() {
         for (k, value) in vector.iter().enumerate() {
-            let of_chunk = &mut planes[k / BIT_STEP * VALUE_BITS * count..][..VALUE_BITS * count];
+            let of_chunk = &mut bits[k / BIT_STEP * VALUE_BITS * count..][..VALUE_BITS * count];
             let (byte, bit) = (k % BIT_STEP / 8, k % 8);
             for (b, of_bit) in of_chunk.chunks_exact_mut(count).enumerate() {
                 of_bit[query].0[byte] |= (*value as u8 >> b & 1) << bit;
             }
         }
     }
-    planes
+    bits
 }

@@ -49,6 +49,14 @@ fn check(codes: Codes<'_>, vectors: &[i8], dim: usize) {
 
 fn all_kinds(bytes: &[u8], rows: usize, vectors: &[i8], dim: usize) {
     for kind in [CodeKind::Sign, CodeKind::Nibble, CodeKind::Int8] {
+        let small: Vec<i8>;
+        let vectors = match kind {
+            CodeKind::Sign => {
+                small = vectors.iter().map(|value| value % (MAX_SIGN_VALUE + 1)).collect();
+                &small
+            }
+            CodeKind::Nibble | CodeKind::Int8 => vectors,
+        };
         check(Codes { kind, bytes: &bytes[..rows * kind.row_bytes(dim)] }, vectors, dim);
     }
 }
@@ -66,6 +74,24 @@ proptest! {
         let bytes: Vec<u8> = (0..rows * dim).map(|i| bytes[(i * 7 + i / 211) % 211]).collect();
         let vectors: Vec<i8> = (0..count * dim).map(|i| values[(i * 11 + i / 223) % 223]).collect();
         all_kinds(&bytes, rows, &vectors, dim);
+        // Sums of nibbles stay narrow for longer.
+        let half: Vec<i8> = vectors.iter().map(|value| value / 2).collect();
+        all_kinds(&bytes, rows, &half, dim);
+    }
+}
+
+/// Values that are looked up, in several parts with a short last one, and rows that do not fill registers and
+/// blocks.
+#[test]
+fn signs_of_several_parts() {
+    let most = MAX_SIGN_VALUE;
+    for (dim, rows, count) in [(64, 1, 3), (2048, 33, 4), (2048 + 64, 65, 5), (3 * 2048, 300, 18)] {
+        let bytes: Vec<u8> = (0..rows * dim).map(|i| (i * i % 251) as u8).collect();
+        let vectors: Vec<i8> = (0..count * dim).map(|i| (i * 29 % 31) as i8 - most).collect();
+        all_kinds(&bytes, rows, &vectors, dim);
+        for (code, value) in [(0u8, most), (0xff, most), (0, -most), (0xff, -most)] {
+            all_kinds(&vec![code; rows * dim], rows, &vec![value; count * dim], dim);
+        }
     }
 }
 
@@ -105,6 +131,13 @@ fn long_rows() {
 #[should_panic(expected = "-127..=127")]
 fn a_query_of_minus_128_is_refused() {
     CodeQueries::new(&[i8::MIN; 64], 64);
+}
+
+#[test]
+#[should_panic(expected = "values up to 15")]
+fn signs_are_not_multiplied_with_more_than_tables_hold() {
+    let queries = CodeQueries::new(&[16; 64], 64);
+    Kernel::detect().code_dots(Codes { kind: CodeKind::Sign, bytes: &[0; 8] }, &queries, &mut [0]);
 }
 
 #[test]

@@ -100,16 +100,6 @@ impl LanePacking {
         (self.width() == 1).then_some(&self.lines)
     }
 
-    /// The bytes of a vector's words, group by group.
-    pub(in crate::kernel) fn vector(&self, query: usize) -> impl Iterator<Item = u8> + '_ {
-        let (line, lane) = (query / LINE_QUERIES, query % LINE_QUERIES);
-        let panel = (0..self.panels()).find(|panel| self.panel(*panel).contains(&line)).unwrap_or(0);
-        let (at, width) = (line - self.panel(panel).start, self.panel(panel).len());
-        let lines =
-            self.cuts.iter().flat_map(move |cut| self.lines(cut, panel).iter().skip(at).step_by(width));
-        lines.flat_map(move |line| line.0[lane * WORD..(lane + 1) * WORD].iter().copied())
-    }
-
     pub(super) fn cuts(&self, group: usize) -> &[GroupValues] {
         &self.cuts[self.groups[group]..self.groups[group + 1]]
     }

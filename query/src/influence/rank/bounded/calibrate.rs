@@ -8,9 +8,11 @@ use gstore_core::{Cancel, Cancelled, parallel};
 use gstore_store::Values;
 use half::f16;
 
-use super::cost::{Costs, Products, QUERIES, TYPICAL};
+use super::cost::{Costs, Products, QUERIES, TYPICAL, WITHOUT_BYTES};
 use crate::influence::scan::ScanPool;
-use crate::kernel::{CodeKind, CodeQueries, Codes, FilterQueries, Kernel, Queries, RowNorms, Scratch};
+use crate::kernel::{
+    CodeKind, CodeQueries, Codes, FilterQueries, Kernel, MAX_SIGN_VALUE, Queries, RowNorms, Scratch,
+};
 use crate::measured::{KeptFile, MeasurementKind, MeasurementsLocation};
 
 /// Bytes of a stream that an exact scan would cost from which on the costs of this machine are measured: it
@@ -32,20 +34,25 @@ const TIMES: usize = 4;
 
 impl Costs {
     /// Those that a question about `rows` rows is planned with. Where rows may be missing from the answer,
-    /// which ones depends on the plan, so that it must not depend on the machine.
+    /// which ones depends on the plan, so that it depends on nothing of the machine but its instruction set.
     pub(super) fn of(pools: &[ScanPool], rows: u64, certain: bool) -> &'static Self {
         static MEASURED: OnceLock<Costs> = OnceLock::new();
-        match !certain || rows as f64 * TYPICAL.exact(pools) < LARGE {
-            true => &TYPICAL,
+        let typical = Self::typical();
+        match !certain || rows as f64 * typical.exact(pools) < LARGE {
+            true => typical,
             false => MEASURED.get_or_init(costs),
         }
+    }
+
+    fn typical() -> &'static Self {
+        if Kernel::detect().multiplies_bytes() { &TYPICAL } else { &WITHOUT_BYTES }
     }
 }
 
 fn costs() -> Costs {
     let place = MeasurementsLocation::of(MeasurementKind::Costs);
     if matches!(place, MeasurementsLocation::Off) {
-        return TYPICAL;
+        return Costs::typical().clone();
     }
     let file = place.file();
     if let Some(costs) = file.as_ref().and_then(read) {
@@ -54,7 +61,7 @@ fn costs() -> Costs {
     let kernel = Kernel::detect();
     let costs = Costs { byte: stream(kernel), products: QUERIES.map(|queries| products(kernel, queries)) };
     if !is_sane(&costs) {
-        return TYPICAL;
+        return Costs::typical().clone();
     }
     if let Some(file) = file {
         // Measured again next time, if it cannot be kept.
@@ -120,10 +127,12 @@ fn products(kernel: Kernel, queries: usize) -> Products {
         })
     });
     let coarse: Vec<i8> = (0..DIM * 2 * queries).map(|i| number(i) as i8).collect();
+    let small: Vec<i8> = coarse.iter().map(|value| value % (MAX_SIGN_VALUE + 1)).collect();
     let codes: Vec<u8> = (0..DIM * ROWS).map(|i| number(i) as u8).collect();
     let planes = [(CodeKind::Sign, 1), (CodeKind::Nibble, 1), (CodeKind::Int8, 1), (CodeKind::Int8, 2)];
     let codes = planes.map(|(kind, each)| {
-        let packed = CodeQueries::new(&coarse[..DIM * each * queries], DIM);
+        let values = if kind == CodeKind::Sign { &small } else { &coarse };
+        let packed = CodeQueries::new(&values[..DIM * each * queries], DIM);
         let codes = Codes { kind, bytes: &codes[..ROWS * kind.row_bytes(DIM)] };
         let mut dots = vec![0; ROWS * each * queries];
         seconds_of(multiplied, || {

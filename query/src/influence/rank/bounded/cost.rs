@@ -47,11 +47,20 @@ pub(super) struct Products {
     pub(super) codes: [f64; 4],
 }
 
-/// Those of a recent processor of two cores, where nothing is measured.
+/// Those of a recent processor of two cores that multiplies bytes, where nothing is measured.
 pub(super) const TYPICAL: Costs = {
-    let few = Products { exact: 0.35, bf16: 0.172, codes: [0.068, 0.117, 0.132, 0.264] };
-    let many = Products { codes: [0.068, 0.117, 0.09, 0.18], ..few };
-    Costs { byte: 1.0, products: [few, few, many] }
+    let two = Products { exact: 0.35, bf16: 0.172, codes: [0.068, 0.117, 0.132, 0.264] };
+    let some = Products { codes: [0.04, 0.117, 0.132, 0.264], ..two };
+    let many = Products { codes: [0.03, 0.117, 0.09, 0.18], ..two };
+    Costs { byte: 1.0, products: [two, some, many] }
+};
+
+/// Those of one that does not: AVX2 without AVX-VNNI, and others.
+pub(super) const WITHOUT_BYTES: Costs = {
+    let two = Products { exact: 0.35, bf16: 0.35, codes: [0.25, 0.23, 0.23, 0.46] };
+    let some = Products { codes: [0.068, 0.165, 0.207, 0.414], ..two };
+    let many = Products { codes: [0.038, 0.118, 0.19, 0.38], ..two };
+    Costs { byte: 1.0, products: [two, some, many] }
 };
 
 impl Costs {
@@ -128,5 +137,6 @@ mod tests {
     #[test]
     fn typical_costs_give_the_numbers_of_the_documents() {
         assert_eq!((TYPICAL.many(), TYPICAL.certified_below()), (12, 62));
+        assert_eq!((WITHOUT_BYTES.many(), WITHOUT_BYTES.certified_below()), (6, 29));
     }
 }

@@ -14,7 +14,7 @@ fn both_loops_say_the_same() {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (state >> 40) as f32 / (1u64 << 24) as f32
     };
-    let query = Query { norm: 1.7, coarse_step: 0.003, fine_step: 0.002, fine_error: 1e-6 };
+    let query = Query { norm: 1.7, byte_step: 0.003, fine_step: 0.002, fine_error: 1e-6, ..Query::default() };
     let count = 101;
     let records: Vec<RowRecord> = (0..count)
         .map(|_| RowRecord { length: 3.0 * next(), norm: next(), ..RowRecord::default() })
@@ -43,6 +43,7 @@ fn compare<const N: usize>(
     ByteFactors: CodeFactors<N>,
 {
     let (unit, count) = (0.5, records.len());
+    let step: fn(&Query) -> f64 = if N == 2 { |query| query.fine_step } else { |query| query.byte_step };
     let arch = gstore_core::instructions::arch();
     // In a stretch, and with places of their own.
     let all: Vec<u32> = (0..count as u32).collect();
@@ -58,7 +59,7 @@ fn compare<const N: usize>(
         let sums = EstimateSums { values, errors, variances, share: share(1) };
         if many {
             let mut parts = QueryParts::default();
-            parts.set(std::slice::from_ref(query), unit, N == 2);
+            parts.set((std::slice::from_ref(query), step), unit, N == 2);
             let of = |(record, factors): (&RowRecord, &ByteFactors)| {
                 CodeFactors::<N>::of(factors, measure, record).narrow()
             };
@@ -66,7 +67,7 @@ fn compare<const N: usize>(
             arch.dispatch(AddMany::<N> { parts: &parts, rows: &rows, dots, places: &found.places, sums });
         } else {
             let (dots, _) = dots.as_chunks::<N>();
-            let query = OneQuery::new(query, unit, N == 2, share(1));
+            let query = OneQuery::new((query, step(query)), unit, share(1));
             arch.dispatch(AddOne { measure, query, records, factors, found, dots, sums });
         }
         let [values, errors, variances] = &mut all;
@@ -80,7 +81,7 @@ fn compare<const N: usize>(
     for i in 0..count {
         assert!(i % 3 == 1 || (0..3).all(|part| scattered[part][i].to_bits() == one[part][i].to_bits()));
         let row = CodeFactors::<N>::of(&factors[i], measure, &records[i]);
-        let step = if N == 2 { query.fine_step } else { query.coarse_step };
+        let step = step(query);
         let dot = match N {
             2 => f64::from(dots[2 * i]) + f64::from(dots[2 * i + 1]) / 254.0,
             _ => f64::from(dots[i]),

@@ -84,9 +84,14 @@ fn failures(shape: &str, dim: usize, rows: usize, miss: f64, trials: u64) -> [u6
                 (of(CodeKind::Int8, bytemuck::cast_slice(&codes.int8)), codes.int8_factor),
             ];
             for (bad, (codes, factor)) in bad.iter_mut().zip(planes) {
+                let (own, step) = match codes.kind {
+                    CodeKind::Sign => (&queries.signs, queries.each[0].sign_step),
+                    CodeKind::Nibble => (&queries.nibbles, queries.each[0].nibble_step),
+                    CodeKind::Int8 => (&queries.bytes, queries.each[0].byte_step),
+                };
                 let mut dots = [0];
-                kernel.code_dots(codes, &queries.coarse, &mut dots);
-                *bad |= bound(&factor, dots[0], &queries, *norm, z) < *truth;
+                kernel.code_dots(codes, own, &mut dots);
+                *bad |= bound(&factor, (dots[0], step), &queries, *norm, z) < *truth;
             }
         }
         failed.iter_mut().zip(bad).for_each(|(failed, bad)| *failed += u64::from(bad));
@@ -95,14 +100,14 @@ fn failures(shape: &str, dim: usize, rows: usize, miss: f64, trials: u64) -> [u6
 }
 
 /// As in [`super::bounds::AddOne`], without what rounding adds to it.
-fn bound(factor: &Factor, dot: i32, queries: &SketchQueries, norm: f64, z: f64) -> f64 {
-    let freedom = (queries.coarse.dim() - 4) as f64;
+fn bound(factor: &Factor, (dot, step): (i32, f64), queries: &SketchQueries, norm: f64, z: f64) -> f64 {
+    let freedom = (queries.bytes.dim() - 4) as f64;
     let measure = Measure { cosine: false, dot_scale: 1.0, slack: 0.0, freedom };
     let record = RowRecord { norm: (norm as f32).next_up(), ..RowRecord::default() };
     let (row, query) = (factor.of(&measure, &record), &queries.each[0]);
-    let rounding = 0.25 * query.coarse_step.powi(2);
+    let rounding = 0.25 * step.powi(2);
     let variance = row.across * query.norm.powi(2) + row.rounded * rounding;
-    row.of_dot * query.coarse_step * f64::from(dot) + z * variance.sqrt()
+    row.of_dot * step * f64::from(dot) + z * variance.sqrt()
 }
 
 /// The most failures that `trials` with probability `miss` each show in 95 of 100 cases, by the normal

@@ -15,7 +15,7 @@ use crate::influence::sides::SketchSide;
 use crate::influence::spec::Sim;
 use crate::influence::spec::mode::Plane;
 use crate::kernel::{CodeKind, Codes};
-use crate::sketch::{ByteFactors, Class, Factor, RowRecord, Section};
+use crate::sketch::{ByteFactors, Class, Factor, Query, RowRecord, Section};
 
 /// Codes that are read, and how their estimates are bounded.
 #[derive(Clone, Copy)]
@@ -152,7 +152,12 @@ impl Checkpoint<'_> {
         let Some(queries) = sketch.rotation_of(block).and_then(|r| self.side.queries.get(r)) else {
             return Err(QueryError::Sketch("a block has no rotation".into()));
         };
-        let packed = if N == 2 { &queries.fine } else { &queries.coarse };
+        let (packed, step): (_, fn(&Query) -> f64) = match self.plane {
+            Plane::Sign => (&queries.signs, |query| query.sign_step),
+            Plane::Nibble => (&queries.nibbles, |query| query.nibble_step),
+            Plane::Int8 => (&queries.bytes, |query| query.byte_step),
+            Plane::Certified => (&queries.fine, |query| query.fine_step),
+        };
         let (kind, of_codes, of_factors) = sections(self.plane);
         let codes = Codes { kind, bytes: sketch.read(block, of_codes, Some(&found.vectors), codes)? };
         found.dots(self.scan.kernel, codes, packed, dots);
@@ -166,7 +171,7 @@ impl Checkpoint<'_> {
             estimates.note_plain(&found.places, self.weighty);
         }
         if let (true, [query]) = (plain, &queries.each[..]) {
-            let query = OneQuery::new(query, self.unit, N == 2, self.share);
+            let query = OneQuery::new((query, step(query)), self.unit, self.share);
             let (values, errors) = estimates.all();
             let sums = EstimateSums { values, errors, variances, share: self.share };
             let dots = dots.as_chunks::<N>().0;
@@ -183,7 +188,7 @@ impl Checkpoint<'_> {
                     Class::Zero | Class::Odd => Coefficients::default(),
                 });
             }
-            parts.set(&queries.each, self.unit, N == 2);
+            parts.set((&queries.each, step), self.unit, N == 2);
             let (values, errors) = estimates.all();
             let sums = EstimateSums { values, errors, variances, share: self.share };
             arch.dispatch(AddMany::<N> { parts, rows: coefficients, dots, places: &found.places, sums });

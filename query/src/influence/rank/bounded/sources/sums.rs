@@ -29,9 +29,9 @@ pub(super) struct QueryParts {
 }
 
 impl QueryParts {
-    /// Of queries in a unit; `fine`: of two products each.
-    pub(super) fn set(&mut self, queries: &[Query], unit: f64, fine: bool) {
-        let step = |query: &Query| unit * if fine { query.fine_step } else { query.coarse_step };
+    /// Of queries in a unit, with the step of their values; `fine`: of two products each.
+    pub(super) fn set(&mut self, (queries, step): (&[Query], fn(&Query) -> f64), unit: f64, fine: bool) {
+        let step = |query: &Query| unit * step(query);
         self.steps.clear();
         self.steps.extend(queries.iter().map(|query| step(query) as f32));
         let set = |all: &mut Vec<f32>, of: &dyn Fn(&Query) -> f64| {
@@ -73,11 +73,10 @@ pub(super) struct OneQuery {
 }
 
 impl OneQuery {
-    /// Of a query in a unit; see [`share`].
-    pub(super) fn new(query: &Query, unit: f64, fine: bool, share: f32) -> Self {
-        let step = unit * if fine { query.fine_step } else { query.coarse_step };
+    /// Of a query and the step of its values in a unit; see [`share`].
+    pub(super) fn new((query, step): (&Query, f64), unit: f64, share: f32) -> Self {
         let (norm, fine_error) = (unit * query.norm, unit * query.fine_error);
-        Self { step, norm, fine_error, share: f64::from(share) }
+        Self { step: unit * step, norm, fine_error, share: f64::from(share) }
     }
 
     /// Value, certain error and variance.
