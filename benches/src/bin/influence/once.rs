@@ -24,7 +24,7 @@ pub struct OnceArgs {
     /// Target samples
     #[arg(long, default_value_t = 1)]
     queries: usize,
-    /// What has a ranking where there are several: sample or subtask
+    /// What has a ranking where there are several: sample, subtask or whole
     #[arg(long, default_value = "sample")]
     each: String,
     /// Rows of a ranking

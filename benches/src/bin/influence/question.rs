@@ -19,8 +19,8 @@ pub struct Question {
     pub mode: String,
     /// Target samples.
     pub queries: usize,
-    /// What each ranking is for, with several target samples: `sample` or `subtask`; each subtask has one
-    /// sample.
+    /// What each ranking is for, with several target samples: `sample` or `subtask`, each of which has one
+    /// sample, or `whole`: the best of them.
     pub each: String,
     /// Rows of each ranking.
     pub k: usize,
@@ -67,7 +67,7 @@ impl Asked {
     pub fn ask(&self) -> Result<Answer> {
         let Question { queries, each, k, threads, .. } = &self.question;
         let never = Cancel::new();
-        if *queries == 1 {
+        if *queries == 1 || each == "whole" {
             let ranking = self.plan.top_k(Order::Best, *k, None, *threads, &never)?;
             return Ok(Answer {
                 rows: ranking.rows.iter().map(|row| row.row).collect(),

@@ -19,7 +19,7 @@ use crate::influence::result::{PlaneSummary, ScanSummary, Scored};
 use crate::influence::scan::Totals;
 use crate::influence::scan::filter::RowFilter;
 use crate::influence::scan::terms::Terms;
-use crate::influence::spec::{Each, Order};
+use crate::influence::spec::{Across, Each, Order};
 use crate::size::needed_and_allowed;
 
 /// What [`Prepared::top_k_each`] is asked for.
@@ -145,8 +145,12 @@ pub(crate) fn check_memory(
 
 pub(crate) fn lists(prepared: &Prepared, target: &TargetVectors, each: Each) -> Result<Lists, QueryError> {
     Ok(match each {
+        // A row whose values are finite has a score then, but for a sum of them.
+        Each::Subtask if target.terms.is_of_values() && target.terms.across != Across::Sum => {
+            Lists::Values((0..target.terms.subtasks.len() as u32).collect())
+        }
         Each::Subtask => Lists::Subtasks(target.terms.subtasks.len()),
-        Each::Sample => Lists::Samples(target.rows.iter().map(|row| row.subtask).collect()),
+        Each::Sample => Lists::Values(target.rows.iter().map(|row| row.subtask).collect()),
         Each::Target => {
             let mut own: Vec<Vec<u32>> = vec![Vec::new(); prepared.targets().len()];
             for (s, name) in target.subtasks.iter().enumerate() {

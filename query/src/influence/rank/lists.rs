@@ -15,8 +15,8 @@ pub(crate) enum Lists {
     Subtasks(usize),
     /// For each target the terms over its own subtasks, and these.
     Targets(Vec<(Terms, Vec<u32>)>),
-    /// Each value by itself, with its subtask.
-    Samples(Vec<u32>),
+    /// Each value by itself, with its subtask: of samples, and of subtasks that have one each.
+    Values(Vec<u32>),
 }
 
 impl Lists {
@@ -25,7 +25,7 @@ impl Lists {
             Lists::Whole => 1,
             Lists::Subtasks(count) => *count,
             Lists::Targets(targets) => targets.len(),
-            Lists::Samples(subtasks) => subtasks.len(),
+            Lists::Values(subtasks) => subtasks.len(),
         }
     }
 
@@ -48,7 +48,7 @@ impl Lists {
                     take(t, score, own.get(subtask as usize).copied().unwrap_or(subtask));
                 }
             }
-            Lists::Samples(subtasks) => {
+            Lists::Values(subtasks) => {
                 subtasks.iter().enumerate().for_each(|(q, subtask)| take(q, values[q], *subtask));
             }
         }

@@ -23,6 +23,17 @@ impl Terms {
         Self { within: Within::Max, across: Across::Max, subtasks }
     }
 
+    /// Whether each subtask has one value, in their order.
+    pub(crate) fn is_of_values(&self) -> bool {
+        self.subtasks.iter().enumerate().all(|(s, values)| *values == (s..s + 1))
+    }
+
+    /// Of subtasks with a value each: one of all values, which makes of them what the score does.
+    pub(crate) fn flat(&self) -> Self {
+        let all = 0..self.subtasks.len();
+        Self { within: self.across.into(), across: self.across, subtasks: std::iter::once(all).collect() }
+    }
+
     /// The value of one subtask. Sums are taken in f64 in the order of the samples, so only the
     /// last rounding is to f32.
     pub fn subtask(&self, subtask: usize, values: &[f32]) -> f32 {

@@ -20,6 +20,11 @@ impl Candidate {
     pub(super) fn new(value: f32, error: f32, (unit, slot): (u32, u32)) -> Self {
         Self { lower: (value - error).next_down(), upper: (value + error).next_up(), unit, slot }
     }
+
+    /// Its estimate.
+    fn middle(&self) -> f32 {
+        0.5 * (self.lower + self.upper)
+    }
 }
 
 /// Rows beyond k before those that cannot rank are dropped, where a quarter of k is less.
@@ -91,13 +96,23 @@ impl Candidates {
         self.entries
     }
 
+    /// How many may still rank if estimates are scores.
+    pub(super) fn expected(&self) -> usize {
+        if self.k == 0 || self.entries.len() <= self.k {
+            return self.entries.len();
+        }
+        let mut middles: Vec<f32> = self.entries.iter().map(Candidate::middle).collect();
+        let kth = *middles.select_nth_unstable_by(self.k - 1, |a, b| b.total_cmp(a)).1;
+        self.entries.iter().filter(|candidate| candidate.upper >= kth).count()
+    }
+
     /// Takes the rows out that are estimated to rank first: k of them and some that are near, since most
     /// errors are a small part of their bounds.
     pub(super) fn take_first(&mut self) -> Vec<Candidate> {
         if self.k == 0 || self.entries.len() <= self.k {
             return std::mem::take(&mut self.entries);
         }
-        let middle = |candidate: &Candidate| 0.5 * (candidate.lower + candidate.upper);
+        let middle = Candidate::middle;
         let descending = |a: &f32, b: &f32| b.total_cmp(a);
         let mut middles: Vec<f32> = self.entries.iter().map(middle).collect();
         let (_, kth, rest) = middles.select_nth_unstable_by(self.k - 1, descending);

@@ -79,7 +79,7 @@ impl Search<'_> {
         candidates: &[Vec<Candidate>],
         tops: &mut [Collector],
     ) -> Result<Totals, QueryError> {
-        if let (Lists::Samples(subtasks), Some(singles)) = (self.lists, self.singles) {
+        if let (Lists::Values(subtasks), Some(singles)) = (self.lists, self.singles) {
             return self.score_pairs(seen, candidates, (singles, subtasks), tops);
         }
         // A row that is a candidate of any ranking is scored for all of them.

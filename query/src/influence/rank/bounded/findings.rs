@@ -39,4 +39,8 @@ impl Findings {
     pub(super) fn candidates(&self) -> usize {
         self.lists.iter().map(Candidates::len).sum()
     }
+    /// How many of them are expected to be left to be computed.
+    pub(super) fn expected(&self) -> usize {
+        self.lists.iter().map(Candidates::expected).sum()
+    }
 }

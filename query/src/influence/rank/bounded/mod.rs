@@ -12,8 +12,8 @@
 //! - a row is left out of a ranking only if its own bound is below the k-th score (or above it by no more
 //!   than the tolerance): a cut that turns out to lie above that score is not trusted, and the rows are asked
 //!   about again
-//! - which rows are read depends on stored bytes and the question, and with large questions on the costs of
-//!   this machine; not on threads
+//! - which rows are read depends on stored bytes, the question and whether the processor multiplies bytes, and
+//!   with large questions on the costs of this machine; not on threads
 //! - memory is bounded: at most [`BATCH_PAIRS`] candidates of 16 bytes wait while as many pairs of a row and
 //!   a ranking are looked at, some 100 MB where every pair may rank; usually some hundred for each ranking
 //!   do. Of one ranking by codes a quarter of that
@@ -35,6 +35,7 @@ use super::collect::Collector;
 use super::lists::Lists;
 use crate::error::QueryError;
 use crate::influence::result::PlaneSummary;
+use crate::influence::scan::terms::Terms;
 use crate::influence::scan::windows::Window;
 use crate::influence::scan::{Scan, Totals, query_count};
 use crate::influence::sides::Singles;
@@ -60,6 +61,8 @@ struct Search<'a> {
     lists: &'a Lists,
     /// Where every query is a ranking.
     singles: Option<&'a Singles>,
+    /// Where there is one, of subtasks with a value each: all of them as one subtask, whose value is the score.
+    flat: Option<Terms>,
     order: Order,
     /// Rows of each ranking.
     k: usize,

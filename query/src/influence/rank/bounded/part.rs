@@ -11,7 +11,9 @@ use super::{CACHED, Search};
 use crate::error::QueryError;
 use crate::influence::rank::lists::Lists;
 use crate::influence::scan::windows::Window;
-use crate::influence::spec::Order;
+
+/// Rows that are estimated together at least: kernels of codes take as many at a time.
+const LEAST_ROWS: usize = 64;
 
 /// Upper bounds that are compared with limits together.
 const STRETCH: usize = 16;
@@ -26,8 +28,9 @@ pub(super) struct ThreadSearch {
     row_limits: Vec<f32>,
     /// Of each stretch of values whether one of them is near its limit.
     marks: Vec<bool>,
+    /// Of a row: at both ends of its values' bounds, these and the scores.
     scores: [Vec<f32>; 2],
-    ends: Vec<(f32, f32)>,
+    ends: [Vec<f32>; 2],
 }
 
 impl ThreadSearch {
@@ -41,7 +44,7 @@ impl ThreadSearch {
             row_limits: Vec::new(),
             marks: Vec::new(),
             scores: Default::default(),
-            ends: Vec::new(),
+            ends: Default::default(),
         }
     }
 
@@ -65,7 +68,7 @@ impl ThreadSearch {
         // A device is asked about all rows at once.
         let most = match of.1.is_of_scores() {
             true => usize::MAX,
-            false => (CACHED / of.0.queries().max(1)).max(48),
+            false => (CACHED / of.0.queries().max(1)).max(LEAST_ROWS),
         };
         for piece in offsets.chunks(most) {
             self.rows(
@@ -147,7 +150,7 @@ impl ThreadSearch {
     ) -> bool {
         let Self { limits, marks, found, .. } = self;
         let (values, errors) = self.estimates.of(place);
-        let is_each = matches!(of.lists, Lists::Samples(_));
+        let is_each = matches!(of.lists, Lists::Values(_));
         let sign = of.order.sign();
         if is_each && !mark(sign, (values, errors), limits, marks) {
             return true;
@@ -180,33 +183,82 @@ impl ThreadSearch {
     /// Compares what rankings make of a row's values with their limits; false where that may overflow. A
     /// score ascends with every value, also as it is computed.
     fn judge(&mut self, of: &Search<'_>, (unit, slot): (u32, u32), place: usize) -> bool {
-        let terms = of.scan.terms;
-        let ([high, low], ends) = (&mut self.scores, &mut self.ends);
-        let (values, errors) = self.estimates.of(place);
-        high.clear();
-        high.extend(values.iter().zip(errors.iter()).map(|(value, error)| (value + error).next_up()));
-        low.clear();
-        low.extend(values.iter().zip(errors.iter()).map(|(value, error)| (value - error).next_down()));
-        let (highest, lowest) = (terms.score(high), terms.score(low));
-        ends.clear();
-        ends.resize(of.lists.len(), (f32::NAN, f32::NAN));
-        of.lists.each(terms, high, highest, |list, score, _| ends[list].0 = score);
-        of.lists.each(terms, low, lowest, |list, score, _| ends[list].1 = score);
-        // A row without a score for the whole question has none at all.
-        let finite = |(high, low): &(f32, f32)| high.is_finite() && low.is_finite();
-        if !finite(&(highest.0, lowest.0)) || !ends.iter().all(finite) {
+        let Self { estimates, scores: [upper, lower], ends, limits, found, .. } = self;
+        let (values, errors) = estimates.of(place);
+        let sign = of.order.sign();
+        // Where no sum can overflow, a row whose upper bounds are below the limits needs no lower ones.
+        let most = f32::MAX / (4.0 * values.len() as f32);
+        let is_small = gstore_core::instructions::arch().dispatch(AreAtMost { values, errors, most });
+        if let Some(flat) = of.flat.as_ref().filter(|_| is_small) {
+            outward(sign, (values, errors), upper);
+            if sign * flat.subtask(0, upper) < limits[0] {
+                return true;
+            }
+        }
+        let upper_ends = &mut ends[0];
+        if !bounds(of, (values, errors), sign, upper, upper_ends) {
             return false;
         }
-        for (list, (high, low)) in ends.iter().enumerate() {
-            let (lower, upper) = match of.order {
-                Order::Best => (*low, *high),
-                Order::Worst => (-high, -low),
-            };
-            if upper >= self.limits[list] {
-                self.limits[list] = self.found.lists[list].push(Candidate { lower, upper, unit, slot });
+        let reaches = |(end, limit): (&f32, &f32)| sign * end >= *limit;
+        if is_small && !upper_ends.iter().zip(&*limits).any(reaches) {
+            return true;
+        }
+        let [upper_ends, lower_ends] = ends;
+        if !bounds(of, (values, errors), -sign, lower, lower_ends) {
+            return false;
+        }
+        for (list, (upper, lower)) in upper_ends.iter().zip(lower_ends).enumerate() {
+            let (lower, upper) = (sign * *lower, sign * upper);
+            if upper >= limits[list] {
+                limits[list] = found.lists[list].push(Candidate { lower, upper, unit, slot });
             }
         }
         true
+    }
+}
+
+/// The scores of rankings at one end of the values' bounds, above them or, with `sign` -1, below; false where
+/// one is not finite. A row without a score for the whole question has none at all.
+fn bounds(
+    of: &Search<'_>,
+    (values, errors): (&[f32], &[f32]),
+    sign: f32,
+    bounds: &mut Vec<f32>,
+    ends: &mut Vec<f32>,
+) -> bool {
+    let terms = of.scan.terms;
+    outward(sign, (values, errors), bounds);
+    let whole = terms.score(bounds);
+    ends.clear();
+    ends.resize(of.lists.len(), f32::NAN);
+    of.lists.each(terms, bounds, whole, |list, score, _| ends[list] = score);
+    whole.0.is_finite() && ends.iter().all(|end| end.is_finite())
+}
+
+/// Values with their errors added or, with `sign` -1, taken off, and more than that rounds.
+fn outward(sign: f32, (values, errors): (&[f32], &[f32]), bounds: &mut Vec<f32>) {
+    bounds.resize(values.len(), 0.0);
+    gstore_core::instructions::arch().dispatch(Outward { sign, values, errors, bounds });
+}
+
+/// See [`outward`].
+struct Outward<'a> {
+    sign: f32,
+    values: &'a [f32],
+    errors: &'a [f32],
+    bounds: &'a mut [f32],
+}
+
+impl pulp::WithSimd for Outward<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: pulp::Simd>(self, _: S) {
+        let Self { sign, values, errors, bounds } = self;
+        for ((bound, value), error) in bounds.iter_mut().zip(values).zip(errors) {
+            let sum = value + sign * error;
+            *bound = sum + sign * (sum.abs() * f32::EPSILON + f32::MIN_POSITIVE);
+        }
     }
 }
 
@@ -274,6 +326,26 @@ impl pulp::WithSimd for AreFinite<'_> {
         let mut any = 0u32;
         for (value, error) in self.values.iter().zip(self.errors) {
             any |= u32::from(!value.is_finite()) | u32::from(!error.is_finite());
+        }
+        any == 0
+    }
+}
+
+/// Whether no value is farther from zero, with its error.
+struct AreAtMost<'a> {
+    values: &'a [f32],
+    errors: &'a [f32],
+    most: f32,
+}
+
+impl pulp::WithSimd for AreAtMost<'_> {
+    type Output = bool;
+
+    #[inline(always)]
+    fn with_simd<S: pulp::Simd>(self, _: S) -> bool {
+        let mut any = 0u32;
+        for (value, error) in self.values.iter().zip(self.errors) {
+            any |= u32::from(value.abs() + error > self.most);
         }
         any == 0
     }

@@ -126,11 +126,14 @@ pub(in super::super) fn by_planes(
 
 fn search<'a>(prepared: &Prepared, operands: &'a Operands, lists: &'a Lists, ask: Ask<'a>) -> Search<'a> {
     let Ask { order, k, filter, threads, cancel } = ask;
-    let each = matches!(lists, Lists::Samples(_));
+    let each = matches!(lists, Lists::Values(_));
+    let terms = &operands.target.terms;
+    let is_flat = matches!(lists, Lists::Whole) && terms.is_of_values();
     Search {
         scan: operands.scan(prepared.spec(), filter, cancel),
         lists,
         singles: each.then(|| operands.bounded.singles(&operands.pools)),
+        flat: is_flat.then(|| terms.flat()),
         order,
         k,
         threads,
@@ -159,16 +162,25 @@ fn sources<'a>(
     let bf16 = || bf16().filter(|_| is_exact_else);
     let reading = |plane, z| EstimateSource::Codes(CodeEstimates { sides, plane, z });
     if !mode.certified {
-        // Bounds of coarser codes leave too much where so many values are asked for.
-        if !all_have(sides, Plane::Int8) {
+        // Bounds of signs leave too much where so many values are asked for. Those of nibbles may as well, and
+        // are given up for bytes where these cost more.
+        let cost = |plane: &Plane| costs.source(&reading(*plane, 0.0), &operands.pools);
+        let mut planes = vec![Plane::Int8, Plane::Nibble];
+        planes.retain(|plane| all_have(sides, *plane));
+        planes.sort_by(|a, b| cost(a).total_cmp(&cost(b)));
+        if let Some(bytes) = planes.iter().position(|plane| *plane == Plane::Int8) {
+            planes.truncate(bytes + 1);
+        }
+        if planes.is_empty() {
             return bf16().into_iter().collect();
         }
         let values = match lists {
-            Lists::Samples(_) => 1,
+            Lists::Values(_) => 1,
             _ => deciding(scan.terms, ask.order),
         };
         let bounds = (ask.k as u64).min(operands.rows(ask.filter)) as f64 * (lists.len() * values) as f64;
-        return vec![reading(Plane::Int8, margin(mode.miss, bounds, sides))];
+        let z = margin(mode.miss, bounds * planes.len() as f64, sides);
+        return planes.into_iter().map(|plane| reading(plane, z)).collect();
     }
     let codes = (operands.queries() < costs.certified_below()).then(|| reading(Plane::Certified, 0.0));
     codes.into_iter().chain(bf16()).collect()
