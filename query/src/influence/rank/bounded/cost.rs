@@ -20,7 +20,7 @@ const SHORT_ROWS: f64 = 1.7;
 const SEEN: f64 = 0.25;
 
 /// Fewer queries than this are never many.
-pub(super) const LEAST_MANY: usize = 4;
+const LEAST_MANY: usize = 4;
 
 /// Where reading is a smaller part of multiplying than this, products are all that counts.
 const NEGLIGIBLE: f64 = 1.0 / 11.0;

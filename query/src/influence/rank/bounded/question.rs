@@ -6,7 +6,7 @@ use gstore_core::normal::upper_quantile;
 use gstore_core::parallel;
 use gstore_store::{DType, FeatureReader};
 
-use super::cost::{Costs, LEAST_MANY};
+use super::cost::Costs;
 use super::sources::{CodeEstimates, EstimateSource};
 use super::{BATCH_PAIRS, Plan, Search, SearchOutcome, choice};
 use crate::error::QueryError;
@@ -46,7 +46,7 @@ pub(in super::super) fn of_many_values(
     ask: Ask<'_>,
 ) -> Result<Option<SearchOutcome>, QueryError> {
     let rows = operands.rows(ask.filter);
-    let few = operands.queries() < LEAST_MANY || ask.k == 0 || rows / LEAST_ROWS < ask.k as u64;
+    let few = ask.k == 0 || rows / LEAST_ROWS < ask.k as u64;
     // Each estimate would take a length under the preconditioner, and each score once more.
     let twice = has_metrics(&operands.pools);
     if prepared.spec().per_token || few || twice || ask.k.saturating_mul(lists.len()) > MOST_WANTED {
@@ -60,7 +60,9 @@ pub(in super::super) fn of_many_values(
         _ => true,
     };
     let costs = Costs::of(&operands.pools, rows, certain);
-    if operands.queries() < costs.many() {
+    // For few values codes are less to read. One ranking by codes finds its planes by a sample.
+    let is_many = operands.queries() >= costs.many();
+    if !is_many && (prepared.spec().mode == Mode::Exact || matches!(lists, Lists::Whole)) {
         return Ok(None);
     }
     let search = search(prepared, operands, lists, ask);
@@ -150,7 +152,8 @@ fn sources<'a>(
 ) -> Vec<EstimateSource<'a>> {
     let scan = operands.scan(prepared.spec(), ask.filter, ask.cancel);
     let sides = || operands.bounded.bf16(&operands.pools);
-    let bf16 = || scan.kernel.filter().map(|filter| EstimateSource::Bf16(filter, sides()));
+    let filter = scan.kernel.filter().filter(|_| operands.queries() >= costs.many());
+    let bf16 = || filter.map(|filter| EstimateSource::Bf16(filter, sides()));
     let Mode::Sketch(mode) = &prepared.spec().mode else { return bf16().into_iter().collect() };
     if mode.planes.is_some() {
         return Vec::new();
