@@ -178,7 +178,7 @@ fn what_does_not_fit_into_memory_is_refused() {
         plan.top_k_each(&EachRequest { memory: 1000, ..request(Each::Subtask, 50) }, &GO).unwrap_err();
     assert!(
         error.to_string().contains(
-            "best 50 rows for each of 2 subtasks need up to 7776 bytes of memory and 1000 bytes are"
+            "best 50 rows for each of 2 subtasks need up to 8160 bytes of memory and 1000 bytes are"
         ),
         "{error}"
     );

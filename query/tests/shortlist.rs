@@ -81,6 +81,13 @@ fn compare(
         let two = plan_all.top_k_each(&EachRequest { filter, ..request(order, k, 3) }, &GO).unwrap();
         assert_eq!(one.rankings, two.rankings);
         assert_eq!(one.rankings.len(), names.len());
+        // Each subtask has one sample, and so its ranking.
+        let each = EachRequest { each: Each::Subtask, filter, ..request(order, k, 2) };
+        let subtasks = plan_all.top_k_each(&each, &GO).unwrap();
+        for (of_sample, of_subtask) in one.rankings.iter().zip(&subtasks.rankings) {
+            assert_eq!((&of_sample.name, bits(&of_sample.rows)), (&of_subtask.name, bits(&of_subtask.rows)));
+        }
+        assert_eq!(one.rankings.len(), subtasks.rankings.len());
         for (ranking, name) in one.rankings.iter().zip(names) {
             let targets = vec![TargetRef { dataset: "val".into(), subtask: Some(name.clone()) }];
             let alone = plan(store, &InfluenceSpec { targets, ..spec.clone() });
@@ -172,6 +179,45 @@ fn a_score_of_many_values_is_that_of_a_scan() {
     }
 }
 
+/// More rows than are scanned for the sake of a sample, and more values than a tile has.
+#[test]
+fn one_ranking_of_many_values_is_found_by_planes() {
+    let mut numbers = Numbers(5);
+    let store = TestStore::with(&[("pool", 9000)]);
+    let names: Vec<String> = (0..20).map(|i| format!("t{i:02}")).collect();
+    store.dataset_of("val", &names.iter().map(|name| Some(name.as_str())).collect::<Vec<_>>());
+    let targets = numbers.vectors(20, 128);
+    let mut rows = numbers.vectors(9000, 128);
+    for (row, target) in rows.iter_mut().step_by(211).zip(targets.iter().cycle()) {
+        row.iter_mut().zip(target).for_each(|(x, t)| *x += t);
+    }
+    store.features(
+        &[
+            Feature::new("pool", "grad-sgd", 0, present(&rows)),
+            Feature::new("val", "grad-sgd", 0, present(&targets)),
+        ],
+        None,
+    );
+    let all = sketches(&store, "pool", 1);
+    for across in [Across::Max, Across::Min, Across::Mean, Across::Sum] {
+        let spec = InfluenceSpec { across, ..ask("pool", "val") };
+        let exact = plan(&store, &spec);
+        let found = sketched(&store, &spec, modes()[1].clone(), &all);
+        for order in [Order::Best, Order::Worst] {
+            let want = exact.top_k(order, 12, None, 1, &GO).unwrap();
+            for threads in [1, 3] {
+                let got = found.top_k(order, 12, None, threads, &GO).unwrap();
+                assert_eq!(bits(&got.rows), bits(&want.rows), "{across} {order}");
+            }
+            if across == Across::Max && order == Order::Best {
+                let got = found.top_k(order, 12, None, 2, &GO).unwrap().summary;
+                assert_eq!(got.planes[0].plane, Plane::Sign, "{got:?}");
+                assert!(got.rows_scored < 2000, "{got:?}");
+            }
+        }
+    }
+}
+
 #[test]
 fn the_answer_says_what_codes_left_out() {
     let mut numbers = Numbers(2);
@@ -191,7 +237,9 @@ fn the_answer_says_what_codes_left_out() {
         .unwrap();
     let summary = &found.summary;
     assert!(summary.guarantee.contains("probability"), "{}", summary.guarantee);
-    assert_eq!((summary.planes[0].plane, summary.planes[0].rows), (Plane::Int8, 4000));
+    // Which of them costs less depends on the processor.
+    assert!(matches!(summary.planes[0].plane, Plane::Nibble | Plane::Int8), "{:?}", summary.planes);
+    assert_eq!(summary.planes[0].rows, 4000);
     assert_eq!(summary.planes[0].excluded + summary.rows_scored, 4000);
     assert!((200..3000).contains(&summary.rows_scored), "{}", summary.rows_scored);
     assert!(summary.notes.is_empty(), "{:?}", summary.notes);

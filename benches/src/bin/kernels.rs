@@ -197,7 +197,11 @@ impl Subject {
             }
             Self::Codes(kernel, kind, bytes) => {
                 // As a sketch rounds them.
-                let most = if *kind == CodeKind::Sign { 15.0 } else { 127.0 };
+                let most = match kind {
+                    CodeKind::Sign => 15.0,
+                    CodeKind::Nibble => 63.0,
+                    CodeKind::Int8 => 127.0,
+                };
                 let vectors: Vec<i8> = vectors.iter().map(|value| (value * most) as i8).collect();
                 let queries = CodeQueries::new(&vectors, dim);
                 let of_row = kind.row_bytes(dim);

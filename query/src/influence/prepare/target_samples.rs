@@ -11,6 +11,7 @@ use super::target_rows::{TargetRow, TargetRows};
 use super::target_vectors::TargetVectors;
 use crate::error::QueryError;
 use crate::influence::result::ExcludedCounts;
+use crate::influence::spec::mode::Mode;
 
 /// The samples of a target that can be compared.
 #[derive(Debug, Clone, PartialEq)]
@@ -97,15 +98,18 @@ impl Prepared {
         self.dims(|_| true).saturating_mul(2 * size_of::<f32>() as u64)
     }
 
-    /// The same while each sample has a ranking: packed one by one too, and in bf16 and, for each pool, five
-    /// times in int8, each of which is packed as well, and as products with signs of four bytes, all padded to
-    /// twice as much at most. Those that are rotated are packed one by one as well.
+    /// The same while each sample has a ranking: packed one by one too, and in bf16, or with sketches for each
+    /// pool in int8, for three planes as such and for two of them packed; both padded to twice as much at most.
+    /// Those that are rotated are packed one by one as well.
     pub fn ranked_sample_bytes(&self) -> u64 {
-        let others = (self.pools().len() as u64).saturating_sub(1);
+        let pools = self.pools().len() as u64;
         // Of the eight bytes that a coordinate takes in a sample.
         let (plain, rotated) = (self.plain_bytes(), self.sample_bytes() - self.plain_bytes());
-        let in_int8 = plain / 8 * 2 * (2 * 5 + 4);
-        let packed = plain.saturating_mul(5).saturating_add(in_int8.saturating_mul(others));
+        let in_int8 = match self.spec().mode {
+            Mode::Sketch(_) => plain / 8 * 2 * (3 + 2),
+            Mode::Exact => 0,
+        };
+        let packed = plain.saturating_mul(2).saturating_add(in_int8.saturating_mul(pools));
         packed.saturating_add(rotated.saturating_mul(2))
     }
 }

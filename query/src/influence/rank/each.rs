@@ -35,7 +35,7 @@ pub struct EachRequest<'a> {
     pub filter: Option<&'a RowFilter>,
     /// Threads; 0 means one per core. The bits of the result do not depend on it.
     pub threads: usize,
-    /// Bytes that candidates and, for samples, the target's vectors may take.
+    /// Bytes that candidates and, for samples and subtasks, the target's vectors may take.
     pub memory: usize,
 }
 
@@ -128,8 +128,8 @@ pub(crate) fn check_memory(
     let threads = threads_for(request.threads, usize::MAX);
     let candidates = small_bytes(request.k.min(prepared.most_results()), threads);
     let vectors = match request.each {
-        Each::Sample => usize::try_from(prepared.ranked_sample_bytes()).unwrap_or(usize::MAX),
-        _ => 0,
+        Each::Sample | Each::Subtask => usize::try_from(prepared.ranked_sample_bytes()).unwrap_or(usize::MAX),
+        Each::Target => 0,
     };
     let needed = candidates.saturating_mul(rankings).saturating_add(vectors.saturating_mul(rankings));
     if needed <= request.memory {
@@ -145,7 +145,8 @@ pub(crate) fn check_memory(
 
 pub(crate) fn lists(prepared: &Prepared, target: &TargetVectors, each: Each) -> Result<Lists, QueryError> {
     Ok(match each {
-        // A row whose values are finite has a score then, but for a sum of them.
+        // Maxima, minima and means of finite values are finite. A sum may overflow, and a row without a score
+        // for the whole question has none at all.
         Each::Subtask if target.terms.is_of_values() && target.terms.across != Across::Sum => {
             Lists::Values((0..target.terms.subtasks.len() as u32).collect())
         }

@@ -21,7 +21,7 @@ use crate::influence::scan::filter::RowFilter;
 use crate::influence::scan::pruning::Skipper;
 use crate::influence::scan::windows::{Window, lacking};
 use crate::influence::scan::{Totals, Worker};
-use crate::influence::spec::mode::{Mode, SketchMode};
+use crate::influence::spec::mode::Mode;
 use crate::influence::spec::{Missing, Order, Sim};
 
 #[derive(Clone, Copy)]
@@ -78,44 +78,28 @@ fn ranked(
     }
 }
 
-/// Scores the rows that may rank: by a sketch, or by estimates of all values of a batch of rows at once, where
-/// there are many query vectors. Where neither is of use, a note for the user, if the question asked for a
-/// sketch.
+/// Scores the rows that may rank: by the planes of a sketch, or by estimates of all values of a batch of rows at
+/// once, where there are many query vectors. Where neither is of use, a note for the user, if the question asked
+/// for a sketch.
 fn by_bounds(
     prepared: &Prepared,
     operands: &Operands,
     ask: Ask<'_>,
 ) -> Result<Result<SearchOutcome, Option<String>>, QueryError> {
     let spec = prepared.spec();
-    // A sample of the rows says which planes exclude most for least. What is certain of a score takes
-    // estimates of all its values either way.
-    let first = match &spec.mode {
-        Mode::Sketch(mode) if !mode.certified => Some(by_planes(prepared, operands, mode, ask)?),
-        _ => None,
-    };
-    if let Some(Ok(found)) = first {
-        return Ok(Ok(found));
-    }
     // The lengths of vectors may say more of dot products, and for less.
     let is_by_lengths = spec.sim == Sim::Dot && spec.mode == Mode::Exact;
+    // Where the planes may be chosen, a sample says which of them pay, however many values there are.
+    let is_by_sample = matches!(&spec.mode, Mode::Sketch(mode) if !mode.certified)
+        && operands.rows(ask.filter) >= bounded::LEAST_SAMPLED
+        && operands.sides(prepared).is_ok();
     if !is_by_lengths
+        && !is_by_sample
         && let Some(found) = bounded::question::of_many_values(prepared, operands, &Lists::Whole, ask)?
     {
         return Ok(Ok(found));
     }
-    match (first, &spec.mode) {
-        (Some(first), _) => Ok(first),
-        (None, Mode::Sketch(mode)) => by_planes(prepared, operands, mode, ask),
-        (None, Mode::Exact) => Ok(Err(None)),
-    }
-}
-
-fn by_planes(
-    prepared: &Prepared,
-    operands: &Operands,
-    mode: &SketchMode,
-    ask: Ask<'_>,
-) -> Result<Result<SearchOutcome, Option<String>>, QueryError> {
+    let Mode::Sketch(mode) = &spec.mode else { return Ok(Err(None)) };
     let found = match operands.sides(prepared) {
         Ok(sides) => bounded::question::by_planes(prepared, operands, (sides, mode), ask)?,
         Err(why) => Err(why.to_owned()),

@@ -71,17 +71,20 @@ pub(super) fn of_lists(
             ScanSummary { guarantee: kept.guarantee(probable), planes, ..summary }
         }
         Mode::Exact => summary,
-        Mode::Sketch(_) => {
+        Mode::Sketch(mode) => {
             let why = match operands.sides(prepared) {
                 Err(why) => why.to_owned(),
-                Ok(sides) if !all_have(sides, Plane::Int8) => {
-                    format!(
-                        "with many target vectors the plane `{}` is read, and not every sketch has it",
-                        Plane::Int8
-                    )
-                }
-                Ok(_) => {
-                    "they pay with many target vectors, where few rows are wanted and few may rank".to_owned()
+                Ok(sides) => {
+                    let planes: &[Plane] =
+                        if mode.certified { &[Plane::Int8] } else { &[Plane::Nibble, Plane::Int8] };
+                    let words: Vec<String> = planes.iter().map(|plane| format!("`{plane}`")).collect();
+                    match planes.iter().any(|plane| all_have(sides, *plane)) {
+                        true => "they pay where few rows are wanted and few may rank".to_owned(),
+                        false => format!(
+                            "several rankings read the plane {}, and not every sketch has it",
+                            words.join(" or ")
+                        ),
+                    }
                 }
             };
             let note = format!("the result is exact, as codes of the sketch left no row out: {why}");

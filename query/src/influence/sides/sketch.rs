@@ -59,6 +59,13 @@ pub(crate) fn sides(
     if has_metrics(pools) {
         return Err("cosines under a preconditioner are taken, and a sketch has no lengths under it".into());
     }
+    let (probable, certain) = match &spec.mode {
+        Mode::Sketch(mode) => {
+            let certain = mode.planes.iter().flatten().any(|plane| *plane == Plane::Certified);
+            (!mode.certified, mode.certified || certain)
+        }
+        Mode::Exact => (false, false),
+    };
     let mut all = Vec::new();
     let mut kept = Planes::ALL;
     for pool in pools {
@@ -90,7 +97,9 @@ pub(crate) fn sides(
             if others.any(|(other, _)| rotations.iter().any(|(seed, _)| seed == other)) {
                 return Err(format!("the sketch of {name} has the seed of another checkpoint's"));
             }
-            let new = |(seed, rotation): &(u64, Rotation)| SketchQueries::new(rotation, *seed, vectors);
+            let new = |(seed, rotation): &(u64, Rotation)| {
+                SketchQueries::new(rotation, *seed, vectors, (probable.then_some(own), certain))
+            };
             let queries: Vec<SketchQueries> = rotations.iter().map(new).collect();
             let mut norms = queries.iter().flat_map(|queries| &queries.each).map(|query| query.norm);
             if let Some(norm) = norms.find(|norm| *norm != 0.0 && !QUERY_NORMS.contains(norm)) {

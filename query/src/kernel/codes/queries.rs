@@ -15,7 +15,7 @@ pub struct CodeQueries {
     vectors: Vec<i8>,
     /// Of each query: the sum of its coordinates.
     sums: Vec<i32>,
-    /// The largest of all values.
+    /// The largest magnitude of a value.
     largest: usize,
     /// Their values step by step.
     steps: OnceLock<Packing>,
@@ -27,7 +27,7 @@ pub struct CodeQueries {
     tables: OnceLock<SignTables>,
 }
 
-/// The largest value of a query.
+/// The largest magnitude of a query's values.
 pub(super) const LARGEST: usize = 127;
 
 /// Queries from which on they are multiplied side by side.
@@ -87,7 +87,7 @@ impl CodeQueries {
         self.sums[query]
     }
 
-    /// The largest of all values.
+    /// The largest magnitude of a value.
     pub(super) fn largest(&self) -> usize {
         self.largest
     }

@@ -16,7 +16,7 @@ use super::{CodeQueries, CodeRows};
 const BLOCK: usize = 256;
 
 /// Rows that are transposed together, 16 bytes of each.
-const LANES: usize = 32;
+const TRANSPOSED_ROWS: usize = 32;
 const COLUMNS: usize = 16;
 
 /// Most rows of a register.
@@ -43,7 +43,8 @@ pub(super) trait Shuffle {
 }
 
 /// # Safety
-/// The processor has the instructions of `S` and AVX2; the codes are signs; `out` has a value per row and query.
+/// The processor has the instructions of `S` and AVX2; the codes are signs; no value of a query is above 15;
+/// `out` has a value per row and query.
 #[target_feature(enable = "avx2")]
 pub(super) unsafe fn rows<S: Shuffle>(rows: CodeRows<'_>, queries: &CodeQueries, out: &mut [i32]) {
     let (count, tables) = (queries.len(), queries.tables());
@@ -61,19 +62,22 @@ pub(super) unsafe fn rows<S: Shuffle>(rows: CodeRows<'_>, queries: &CodeQueries,
             assert!(of_query * size_of::<CacheLine>() == 2 * bytes * ENTRIES && bytes <= PART_BYTES);
             let of_register = 2 * bytes * S::ROWS;
             for first in (0..here).step_by(S::ROWS) {
-                for lanes in (0..S::ROWS).step_by(LANES) {
+                for lanes in (0..S::ROWS).step_by(TRANSPOSED_ROWS) {
                     let place = |lane: usize| {
                         let row = first + (lanes + lane) / 2 + (lane % 2) * (S::ROWS / 2);
                         block * BLOCK + row.min(here - 1)
                     };
-                    // SAFETY: a block has that many registers.
-                    let to = unsafe { codes.add(first / S::ROWS * of_register + lanes) };
-                    transpose(rows, place, start..start + bytes, to, S::ROWS);
+                    // SAFETY: a block has that many registers, of two halves of each byte.
+                    unsafe {
+                        let to = codes.add(first / S::ROWS * of_register + lanes);
+                        transpose(rows, place, start..start + bytes, to, S::ROWS);
+                    }
                 }
             }
+            // Chosen rows are not neighbours.
+            let follow = if here == BLOCK && rows.chosen.is_none() { BLOCK } else { 0 };
             let after = rows.address((block + 1) * BLOCK).wrapping_add(start);
-            let mut next =
-                RowPrefetch::new(after, bytes, rows.row_bytes, if here == BLOCK { BLOCK } else { 0 });
+            let mut next = RowPrefetch::new(after, bytes, rows.row_bytes, follow);
             let times = count.div_ceil(TOGETHER) * here.div_ceil(S::ROWS);
             let ahead = next.lines().div_ceil(times);
             for (quad, lines) in lines.chunks_exact(TOGETHER * of_query).enumerate() {
@@ -132,16 +136,20 @@ fn add(sums: &Sums, count: usize, first: usize, out: &mut [i32]) {
 
 /// Transposes a range of bytes, a multiple of eight, of the rows at 32 places of the call: column after column
 /// of the low halves of bytes and of the high ones, `stride` bytes apart.
+///
+/// # Safety
+/// The processor has AVX2; from `to` on, which is aligned to 32 bytes as `stride` is, there is room for two
+/// columns of each byte.
 #[target_feature(enable = "avx2")]
 #[inline]
-fn transpose(
+unsafe fn transpose(
     rows: CodeRows<'_>,
     place: impl Fn(usize) -> usize,
     bytes: Range<usize>,
     to: *mut u8,
     stride: usize,
 ) {
-    let own: [&[u8]; LANES] = std::array::from_fn(|lane| &rows.row(place(lane))[bytes.clone()]);
+    let own: [&[u8]; TRANSPOSED_ROWS] = std::array::from_fn(|lane| &rows.row(place(lane))[bytes.clone()]);
     let low = _mm256_set1_epi8(15);
     for at in (0..bytes.len()).step_by(COLUMNS) {
         let here = COLUMNS.min(bytes.len() - at);

@@ -6,7 +6,7 @@
 
 use super::super::packing::CacheLine;
 
-/// The largest value of a query that signs are multiplied with: two entries of its tables fit into a byte.
+/// The largest magnitude of a query's values that signs are multiplied with: two entries of its tables fit into a byte.
 pub(crate) const MAX_SIGN_VALUE: i8 = 15;
 
 /// Coordinates of a table.
@@ -24,6 +24,9 @@ const PART: usize = 2048;
 /// Most bytes of signs of a part.
 pub(super) const PART_BYTES: usize = PART / 8;
 
+/// Tables in a line.
+const LINE_TABLES: usize = size_of::<CacheLine>() / ENTRIES;
+
 /// Queries that are multiplied together; tables of zeros fill the last ones up.
 pub(super) const TOGETHER: usize = 4;
 
@@ -33,24 +36,23 @@ pub(super) struct SignTables {
     dim: usize,
     /// With those that fill up.
     queries: usize,
-    /// Four tables in each.
     lines: Vec<CacheLine>,
 }
 
 impl SignTables {
-    /// Of vectors of `dim` values up to [`MAX_SIGN_VALUE`].
+    /// Of vectors of `dim` values of magnitudes up to [`MAX_SIGN_VALUE`].
     pub(super) fn new(vectors: &[i8], dim: usize) -> Self {
         let count = vectors.len() / dim;
         let queries = count.next_multiple_of(TOGETHER);
-        let mut lines = Vec::with_capacity(queries * dim / (size_of::<CacheLine>() / ENTRIES * WIDTH));
+        let mut lines = Vec::with_capacity(queries * dim / (LINE_TABLES * WIDTH));
         for start in (0..dim).step_by(PART) {
             let part = start..dim.min(start + PART);
             for query in 0..queries {
-                let of_lines = part.clone().step_by(4 * WIDTH);
+                let of_lines = part.clone().step_by(LINE_TABLES * WIDTH);
                 lines.extend(of_lines.map(|at| {
                     let mut line = CacheLine([0; 64]);
-                    let values = vectors.get(query * dim + at..query * dim + at + 4 * WIDTH);
-                    let values = values.unwrap_or(&[0; 4 * WIDTH]).as_chunks::<WIDTH>().0;
+                    let values = vectors.get(query * dim + at..query * dim + at + LINE_TABLES * WIDTH);
+                    let values = values.unwrap_or(&[0; LINE_TABLES * WIDTH]).as_chunks::<WIDTH>().0;
                     line.0.as_chunks_mut().0.iter_mut().zip(values).for_each(|(to, of)| *to = table(*of));
                     line
                 }));
@@ -62,8 +64,8 @@ impl SignTables {
     /// The parts of the coordinates: where each starts in bytes of signs, how many it has, and its tables by
     /// query.
     pub(super) fn parts(&self) -> impl Iterator<Item = (usize, usize, &[CacheLine])> {
-        let per_byte = PART / 8 * 2 * ENTRIES / size_of::<CacheLine>() * self.queries;
-        self.lines.chunks(per_byte).enumerate().map(|(part, lines)| {
+        let of_part = PART / (LINE_TABLES * WIDTH) * self.queries;
+        self.lines.chunks(of_part).enumerate().map(|(part, lines)| {
             let start = part * PART;
             (start / 8, (self.dim.min(start + PART) - start) / 8, lines)
         })

@@ -96,8 +96,8 @@ impl Candidates {
         self.entries
     }
 
-    /// How many may still rank if estimates are scores.
-    pub(super) fn expected(&self) -> usize {
+    /// How many may still rank if every estimate is the score.
+    pub(super) fn likely(&self) -> usize {
         if self.k == 0 || self.entries.len() <= self.k {
             return self.entries.len();
         }

@@ -19,8 +19,8 @@ const SAMPLE: usize = 1024;
 const RUN: usize = 8;
 /// Windows that they come from.
 const WINDOWS: usize = 32;
-/// Fewer rows than this many samples are scanned: looking for a plan would cost as much.
-const LEAST_SAMPLES: u64 = 8;
+/// Fewer rows are not sampled: looking for a plan would cost as much as it saves.
+pub(in super::super) const LEAST_SAMPLED: u64 = 8 * SAMPLE as u64;
 
 /// What a sample of rows says.
 struct Sample {
@@ -46,10 +46,9 @@ pub(super) fn plan<'a>(
     if k == 0 {
         return Ok(Err("no row is asked for".into()));
     }
-    let least = LEAST_SAMPLES * SAMPLE as u64;
-    if rows < least {
+    if rows < LEAST_SAMPLED {
         return Ok(Err(format!(
-            "a sketch does not pay off for {}; it does from {least} on",
+            "a sketch does not pay off for {}; it does from {LEAST_SAMPLED} on",
             many(rows, "row")
         )));
     }

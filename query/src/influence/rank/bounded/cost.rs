@@ -1,5 +1,5 @@
 //! The cost model: what it takes to read a row and to multiply it, for every source. It decides speed, and
-//! never an answer.
+//! of answers only which row is missing where one may be.
 
 use serde::{Deserialize, Serialize};
 

@@ -39,8 +39,8 @@ impl Findings {
     pub(super) fn candidates(&self) -> usize {
         self.lists.iter().map(Candidates::len).sum()
     }
-    /// How many of them are expected to be left to be computed.
-    pub(super) fn expected(&self) -> usize {
-        self.lists.iter().map(Candidates::expected).sum()
+    /// How many of them are likely to be left once the scores of the first are known.
+    pub(super) fn likely(&self) -> usize {
+        self.lists.iter().map(Candidates::likely).sum()
     }
 }

@@ -31,6 +31,8 @@ pub(super) mod question;
 mod run;
 mod sources;
 
+pub(super) use choice::LEAST_SAMPLED;
+
 use super::collect::Collector;
 use super::lists::Lists;
 use crate::error::QueryError;
@@ -61,7 +63,8 @@ struct Search<'a> {
     lists: &'a Lists,
     /// Where every query is a ranking.
     singles: Option<&'a Singles>,
-    /// Where there is one, of subtasks with a value each: all of them as one subtask, whose value is the score.
+    /// Where there is one, of subtasks with a value each: all values as one subtask, since its value is the score
+    /// and is found in one pass over them.
     flat: Option<Terms>,
     order: Order,
     /// Rows of each ranking.

@@ -11,9 +11,12 @@ use super::{CACHED, Search};
 use crate::error::QueryError;
 use crate::influence::rank::lists::Lists;
 use crate::influence::scan::windows::Window;
+use crate::influence::spec::mode::Plane;
 
-/// Rows that are estimated together at least: kernels of codes take as many at a time.
+/// Rows that are estimated together at least, however many values they have,
 const LEAST_ROWS: usize = 64;
+/// and by signs: what belongs to the queries is larger there, and read once for as many.
+const LEAST_BY_SIGNS: usize = 256;
 
 /// Upper bounds that are compared with limits together.
 const STRETCH: usize = 16;
@@ -68,7 +71,11 @@ impl ThreadSearch {
         // A device is asked about all rows at once.
         let most = match of.1.is_of_scores() {
             true => usize::MAX,
-            false => (CACHED / of.0.queries().max(1)).max(LEAST_ROWS),
+            false => {
+                let is_by_signs = of.1.plane() == Some(Plane::Sign);
+                let least = if is_by_signs { LEAST_BY_SIGNS } else { LEAST_ROWS };
+                (CACHED / of.0.queries().max(1)).max(least)
+            }
         };
         for piece in offsets.chunks(most) {
             self.rows(
@@ -223,19 +230,19 @@ fn bounds(
     of: &Search<'_>,
     (values, errors): (&[f32], &[f32]),
     sign: f32,
-    bounds: &mut Vec<f32>,
+    moved: &mut Vec<f32>,
     ends: &mut Vec<f32>,
 ) -> bool {
     let terms = of.scan.terms;
-    outward(sign, (values, errors), bounds);
-    let whole = terms.score(bounds);
+    outward(sign, (values, errors), moved);
+    let whole = terms.score(moved);
     ends.clear();
     ends.resize(of.lists.len(), f32::NAN);
-    of.lists.each(terms, bounds, whole, |list, score, _| ends[list] = score);
+    of.lists.each(terms, moved, whole, |list, score, _| ends[list] = score);
     whole.0.is_finite() && ends.iter().all(|end| end.is_finite())
 }
 
-/// Values with their errors added or, with `sign` -1, taken off, and more than that rounds.
+/// Values with their errors added or, with `sign` -1, taken off, moved on by more than rounding can take.
 fn outward(sign: f32, (values, errors): (&[f32], &[f32]), bounds: &mut Vec<f32>) {
     bounds.resize(values.len(), 0.0);
     gstore_core::instructions::arch().dispatch(Outward { sign, values, errors, bounds });

@@ -134,8 +134,7 @@ impl<'a> Run<'a> {
         let pass = self.first_pass(batch, &cuts)?;
         let rows = pass.totals.eligible + pass.unbounded.len() as u64;
         let most = rows * cuts.len() as u64 / DENSE;
-        // Fewer are left once the scores of the first are known.
-        let dense = pass.candidates() as u64 > most && pass.expected() as u64 > most;
+        let dense = pass.candidates() as u64 > most && pass.likely() as u64 > most;
         // Few rows are worth no decision: most are candidates, since so many are wanted.
         let few = 2 * DENSE * of.k as u64;
         let fails = dense && rows > few || pass.unbounded.len() as u64 > rows / DENSE;

@@ -7,7 +7,9 @@ use gstore_core::normal::upper_quantile;
 
 use super::bounds::{CodeFactors, Measure};
 use crate::kernel::{CodeKind, Codes, Kernel};
-use crate::sketch::{Encoder, Factor, Planes, Rotation, RowRecord, SketchQueries, split_mix, tail_excess};
+use crate::sketch::{
+    Encoder, Factor, Planes, Query, Rotation, RowRecord, SketchQueries, split_mix, tail_excess,
+};
 
 /// Numbers in -1..1.
 struct Numbers(u64);
@@ -71,7 +73,7 @@ fn failures(shape: &str, dim: usize, rows: usize, miss: f64, trials: u64) -> [u6
     for trial in 0..trials {
         let seed = trial.wrapping_mul(0x2545_f491_4f6c_dd1d) ^ 0xabcd;
         let rotation = Rotation::new(dim, seed);
-        let queries = SketchQueries::new(&rotation, seed, &query);
+        let queries = SketchQueries::new(&rotation, seed, &query, (Some(Planes::ALL), false));
         let z = upper_quantile(miss / rows.len() as f64 / tail_excess(rotation.padded()));
         let mut encoder = Encoder::new(&rotation, Planes::ALL);
         let mut bad = [false; 3];
@@ -90,8 +92,9 @@ fn failures(shape: &str, dim: usize, rows: usize, miss: f64, trials: u64) -> [u6
                     CodeKind::Int8 => (&queries.bytes, queries.each[0].byte_step),
                 };
                 let mut dots = [0];
-                kernel.code_dots(codes, own, &mut dots);
-                *bad |= bound(&factor, (dots[0], step), &queries, *norm, z) < *truth;
+                kernel.code_dots(codes, own.as_ref().unwrap(), &mut dots);
+                *bad |=
+                    bound(&factor, (dots[0], step), (&queries.each[0], rotation.padded()), *norm, z) < *truth;
             }
         }
         failed.iter_mut().zip(bad).for_each(|(failed, bad)| *failed += u64::from(bad));
@@ -100,11 +103,11 @@ fn failures(shape: &str, dim: usize, rows: usize, miss: f64, trials: u64) -> [u6
 }
 
 /// As in [`super::bounds::AddOne`], without what rounding adds to it.
-fn bound(factor: &Factor, (dot, step): (i32, f64), queries: &SketchQueries, norm: f64, z: f64) -> f64 {
-    let freedom = (queries.bytes.dim() - 4) as f64;
+fn bound(factor: &Factor, (dot, step): (i32, f64), (query, dim): (&Query, usize), norm: f64, z: f64) -> f64 {
+    let freedom = (dim - 4) as f64;
     let measure = Measure { cosine: false, dot_scale: 1.0, slack: 0.0, freedom };
     let record = RowRecord { norm: (norm as f32).next_up(), ..RowRecord::default() };
-    let (row, query) = (factor.of(&measure, &record), &queries.each[0]);
+    let row = factor.of(&measure, &record);
     let rounding = 0.25 * step.powi(2);
     let variance = row.across * query.norm.powi(2) + row.rounded * rounding;
     row.of_dot * step * f64::from(dot) + z * variance.sqrt()

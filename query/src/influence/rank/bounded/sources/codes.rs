@@ -158,6 +158,9 @@ impl Checkpoint<'_> {
             Plane::Int8 => (&queries.bytes, |query| query.byte_step),
             Plane::Certified => (&queries.fine, |query| query.fine_step),
         };
+        let Some(packed) = packed else {
+            return Err(QueryError::Sketch(format!("no query is rounded for the plane {}", self.plane)));
+        };
         let (kind, of_codes, of_factors) = sections(self.plane);
         let codes = Codes { kind, bytes: sketch.read(block, of_codes, Some(&found.vectors), codes)? };
         found.dots(self.scan.kernel, codes, packed, dots);
