@@ -14,9 +14,9 @@
 //!   about again
 //! - which rows are read depends on stored bytes, the question and whether the processor multiplies bytes, and
 //!   with large questions on the costs of this machine; not on threads
-//! - memory is bounded: at most [`BATCH_PAIRS`] candidates of 16 bytes wait while as many pairs of a row and
-//!   a ranking are looked at, some 100 MB where every pair may rank; usually some hundred for each ranking
-//!   do. Of one ranking by codes a quarter of that
+//! - memory is bounded: at most [`BATCH_PAIRS`] candidates of 16 bytes wait while [`PROVEN_PAIRS`] pairs of a
+//!   row and a ranking are looked at, some 170 MB where every pair may rank; usually some hundred for each
+//!   ranking do. Of one ranking by codes a quarter of the former at a time
 
 mod calibrate;
 mod candidates;
@@ -47,6 +47,9 @@ use sources::EstimateSource;
 
 /// Pairs of a row and a ranking that are looked at together; each may be a candidate of 16 bytes.
 const BATCH_PAIRS: usize = 1 << 21;
+
+/// The same once a way has left little of a batch: threads wait for each other at the end of each.
+const PROVEN_PAIRS: usize = 4 * BATCH_PAIRS;
 
 /// Rows for each that is wanted that a way is tried on.
 const TRIAL_ROWS: usize = 256;

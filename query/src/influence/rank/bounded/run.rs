@@ -7,7 +7,7 @@ use super::exact::ScoredRows;
 use super::findings::Findings;
 use super::pass::RequestedRows;
 use super::sources::EstimateSource;
-use super::{BATCH_PAIRS, DENSE, Plan, Search, SearchOutcome, TRIAL_ROWS};
+use super::{BATCH_PAIRS, DENSE, PROVEN_PAIRS, Plan, Search, SearchOutcome, TRIAL_ROWS};
 use crate::error::QueryError;
 use crate::influence::rank::collect::Collector;
 use crate::influence::rank::lists::score_windows;
@@ -77,7 +77,7 @@ impl<'a> Run<'a> {
         }
         // What a way is worth shows on fewer: enough that those that rank are a small part.
         let trial = TRIAL_ROWS.saturating_mul(self.of.k).saturating_mul(self.of.lists.len());
-        if self.proven { BATCH_PAIRS } else { trial.clamp(BATCH_PAIRS / 4, BATCH_PAIRS) }
+        if self.proven { PROVEN_PAIRS } else { trial.clamp(BATCH_PAIRS / 4, BATCH_PAIRS) }
     }
 
     /// Goes on with the way that reads more; false where there is none.
