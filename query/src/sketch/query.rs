@@ -21,7 +21,8 @@ pub(crate) struct SketchQueries {
     /// Rounded at random to so few values that products with signs are looked up. Signs are so far from a row
     /// that this hardly adds to their errors.
     pub signs: Option<CodeQueries>,
-    /// Rounded at random to half of what int8 holds: sums of products with nibbles fit into 16 bits for longer.
+    /// Rounded at random to half of what int8 holds: sums of products with nibbles fit into 16 bits for
+    /// longer.
     pub nibbles: Option<CodeQueries>,
     /// Rounded at random to int8.
     pub bytes: Option<CodeQueries>,
@@ -47,9 +48,9 @@ pub(crate) struct Query {
 }
 
 impl SketchQueries {
-    /// `vectors` holds any number of finite vectors of the rotation's dimension; those for `planes` are rounded
-    /// up or down at random, so that the rounding of every coordinate is independent of everything else and
-    /// zero on average. The draw depends on the seed, the query and the plane.
+    /// `vectors` holds any number of finite vectors of the rotation's dimension; those for `planes` are
+    /// rounded up or down at random, so that the rounding of every coordinate is independent of everything
+    /// else and zero on average. The draw depends on the seed, the query and the plane.
     ///
     /// # Panics
     /// When `vectors` is not a whole number of vectors.

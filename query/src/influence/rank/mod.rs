@@ -78,9 +78,9 @@ fn ranked(
     }
 }
 
-/// Scores the rows that may rank: by the planes of a sketch, or by estimates of all values of a batch of rows at
-/// once, where there are many query vectors. Where neither is of use, a note for the user, if the question asked
-/// for a sketch.
+/// Scores the rows that may rank: by the planes of a sketch, or by estimates of all values of a batch of rows
+/// at once, where there are many query vectors. Where neither is of use, a note for the user, if the question
+/// asked for a sketch.
 fn by_bounds(
     prepared: &Prepared,
     operands: &Operands,

@@ -59,13 +59,8 @@ pub(crate) fn sides(
     if has_metrics(pools) {
         return Err("cosines under a preconditioner are taken, and a sketch has no lengths under it".into());
     }
-    let (probable, certain) = match &spec.mode {
-        Mode::Sketch(mode) => {
-            let certain = mode.planes.iter().flatten().any(|plane| *plane == Plane::Certified);
-            (!mode.certified, mode.certified || certain)
-        }
-        Mode::Exact => (false, false),
-    };
+    let probable = matches!(&spec.mode, Mode::Sketch(mode) if !mode.certified);
+    let certain = needed(spec).contains(&Plane::Certified);
     let mut all = Vec::new();
     let mut kept = Planes::ALL;
     for pool in pools {

@@ -1,6 +1,7 @@
 //! Blocks of rows whose nibbles are unpacked once for all queries, for AVX2.
 //!
-//! Two rows times four queries stay in registers, so that each load of a row or query serves several products.
+//! Two rows times four queries stay in registers, so that each load of a row or query serves several
+//! products.
 
 use std::arch::x86_64::*;
 
@@ -14,8 +15,8 @@ pub(super) const BLOCKS_FROM: usize = 16;
 /// Rows that are unpacked together.
 const BLOCK: usize = 16;
 
-/// Steps of them that are unpacked at a time, so that they stay in the second cache and those of a few queries
-/// in the first.
+/// Steps of them that are unpacked at a time, so that they stay in the second cache and those of a few
+/// queries in the first.
 const STEPS: usize = 32;
 
 /// Rows and queries of a tile.
@@ -73,7 +74,8 @@ pub(super) unsafe fn rows(rows: CodeRows<'_>, queries: &CodeQueries, out: &mut [
     }
 }
 
-/// Unpacks some steps of the row at a place, and fetches those of the row that has its place in the next block.
+/// Unpacks some steps of the row at a place, and fetches those of the row that has its place in the next
+/// block.
 #[target_feature(enable = "avx2")]
 fn unpack(rows: CodeRows<'_>, row: usize, start: usize, values: &mut [CacheLine]) {
     let half = CodeKind::Nibble.row_bytes(CODE_STEP) / 2;

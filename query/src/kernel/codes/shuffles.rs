@@ -31,7 +31,8 @@ type Sums = [[u16; MOST_ROWS]; TOGETHER];
 
 /// An instruction set that looks up bytes.
 pub(super) trait Shuffle {
-    /// Rows of a register. Those of the first half have the even bytes, in order, and the others the odd ones.
+    /// Rows of a register. Those of the first half have the even bytes, in order, and the others the odd
+    /// ones.
     const ROWS: usize;
 
     /// Adds up the entries of tables by the signs of rows.
@@ -134,8 +135,8 @@ fn add(sums: &Sums, count: usize, first: usize, out: &mut [i32]) {
     }
 }
 
-/// Transposes a range of bytes, a multiple of eight, of the rows at 32 places of the call: column after column
-/// of the low halves of bytes and of the high ones, `stride` bytes apart.
+/// Transposes a range of bytes, a multiple of eight, of the rows at 32 places of the call: column after
+/// column of the low halves of bytes and of the high ones, `stride` bytes apart.
 ///
 /// # Safety
 /// The processor has AVX2; from `to` on, which is aligned to 32 bytes as `stride` is, there is room for two

@@ -1,12 +1,13 @@
 //! Tables of the products of four signs with a query's values, for products by a byte shuffle.
 //!
-//! Four signs have 16 products with four values. A query whose values are small has each of them in a byte, so
-//! that one instruction looks up the products of as many rows as a register has bytes (Fast Scan; André,
+//! Four signs have 16 products with four values. A query whose values are small has each of them in a byte,
+//! so that one instruction looks up the products of as many rows as a register has bytes (Fast Scan; André,
 //! Kermarrec and Le Scouarnec 2015).
 
 use super::super::packing::CacheLine;
 
-/// The largest magnitude of a query's values that signs are multiplied with: two entries of its tables fit into a byte.
+/// The largest magnitude of a query's values that signs are multiplied with: two entries of its tables fit
+/// into a byte.
 pub(crate) const MAX_SIGN_VALUE: i8 = 15;
 
 /// Coordinates of a table.

@@ -96,13 +96,18 @@ impl Candidates {
         self.entries
     }
 
+    /// The k-th largest of the candidates' values, of which there are k at least.
+    fn kth(&self, of: impl Fn(&Candidate) -> f32) -> f32 {
+        let mut values: Vec<f32> = self.entries.iter().map(of).collect();
+        *values.select_nth_unstable_by(self.k - 1, |a, b| b.total_cmp(a)).1
+    }
+
     /// How many may still rank if every estimate is the score.
     pub(super) fn likely(&self) -> usize {
         if self.k == 0 || self.entries.len() <= self.k {
             return self.entries.len();
         }
-        let mut middles: Vec<f32> = self.entries.iter().map(Candidate::middle).collect();
-        let kth = *middles.select_nth_unstable_by(self.k - 1, |a, b| b.total_cmp(a)).1;
+        let kth = self.kth(Candidate::middle);
         self.entries.iter().filter(|candidate| candidate.upper >= kth).count()
     }
 
@@ -143,8 +148,7 @@ impl Candidates {
         }
         let mut limit = self.cut.limit;
         if self.entries.len() >= self.k && self.k > 0 {
-            let mut lower: Vec<f32> = self.entries.iter().map(|candidate| candidate.lower).collect();
-            limit = *lower.select_nth_unstable_by(self.k - 1, |a, b| b.total_cmp(a)).1;
+            limit = self.kth(|candidate| candidate.lower);
         }
         self.raise(limit);
         self.room = most_held(self.entries.len().max(self.k), ROOM);

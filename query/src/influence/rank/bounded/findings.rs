@@ -39,6 +39,7 @@ impl Findings {
     pub(super) fn candidates(&self) -> usize {
         self.lists.iter().map(Candidates::len).sum()
     }
+
     /// How many of them are likely to be left once the scores of the first are known.
     pub(super) fn likely(&self) -> usize {
         self.lists.iter().map(Candidates::likely).sum()

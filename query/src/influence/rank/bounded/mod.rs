@@ -12,8 +12,8 @@
 //! - a row is left out of a ranking only if its own bound is below the k-th score (or above it by no more
 //!   than the tolerance): a cut that turns out to lie above that score is not trusted, and the rows are asked
 //!   about again
-//! - which rows are read depends on stored bytes, the question and whether the processor multiplies bytes, and
-//!   with large questions on the costs of this machine; not on threads
+//! - which rows are read depends on stored bytes, the question and whether the processor multiplies bytes,
+//!   and with large questions on the costs of this machine; not on threads
 //! - memory is bounded: at most [`BATCH_PAIRS`] candidates of 16 bytes wait while [`PROVEN_PAIRS`] pairs of a
 //!   row and a ranking are looked at, some 170 MB where every pair may rank; usually some hundred for each
 //!   ranking do. Of one ranking by codes a quarter of the former at a time
@@ -66,8 +66,8 @@ struct Search<'a> {
     lists: &'a Lists,
     /// Where every query is a ranking.
     singles: Option<&'a Singles>,
-    /// Where there is one, of subtasks with a value each: all values as one subtask, since its value is the score
-    /// and is found in one pass over them.
+    /// Where there is one, of subtasks with a value each: all values as one subtask, since its value is the
+    /// score and is found in one pass over them.
     flat: Option<Terms>,
     order: Order,
     /// Rows of each ranking.

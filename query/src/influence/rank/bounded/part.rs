@@ -196,22 +196,21 @@ impl ThreadSearch {
         // Where no sum can overflow, a row whose upper bounds are below the limits needs no lower ones.
         let most = f32::MAX / (4.0 * values.len() as f32);
         let is_small = gstore_core::instructions::arch().dispatch(AreAtMost { values, errors, most });
-        if let Some(flat) = of.flat.as_ref().filter(|_| is_small) {
-            outward(sign, (values, errors), upper);
-            if sign * flat.subtask(0, upper) < limits[0] {
-                return true;
-            }
+        outward(sign, (values, errors), upper);
+        let flat = of.flat.as_ref().filter(|_| is_small);
+        if flat.is_some_and(|flat| sign * flat.subtask(0, upper) < limits[0]) {
+            return true;
         }
-        let upper_ends = &mut ends[0];
-        if !bounds(of, (values, errors), sign, upper, upper_ends) {
+        let [upper_ends, lower_ends] = ends;
+        if !score_lists(of, upper, upper_ends) {
             return false;
         }
         let reaches = |(end, limit): (&f32, &f32)| sign * end >= *limit;
         if is_small && !upper_ends.iter().zip(&*limits).any(reaches) {
             return true;
         }
-        let [upper_ends, lower_ends] = ends;
-        if !bounds(of, (values, errors), -sign, lower, lower_ends) {
+        outward(-sign, (values, errors), lower);
+        if !score_lists(of, lower, lower_ends) {
             return false;
         }
         for (list, (upper, lower)) in upper_ends.iter().zip(lower_ends).enumerate() {
@@ -224,22 +223,15 @@ impl ThreadSearch {
     }
 }
 
-/// The scores of rankings at one end of the values' bounds, above them or, with `sign` -1, below; false where
-/// one is not finite. A row without a score for the whole question has none at all.
-fn bounds(
-    of: &Search<'_>,
-    (values, errors): (&[f32], &[f32]),
-    sign: f32,
-    moved: &mut Vec<f32>,
-    ends: &mut Vec<f32>,
-) -> bool {
+/// The scores that rankings make of values; false where one is not finite. A row without a score for the
+/// whole question has none at all.
+fn score_lists(of: &Search<'_>, values: &[f32], scores: &mut Vec<f32>) -> bool {
     let terms = of.scan.terms;
-    outward(sign, (values, errors), moved);
-    let whole = terms.score(moved);
-    ends.clear();
-    ends.resize(of.lists.len(), f32::NAN);
-    of.lists.each(terms, moved, whole, |list, score, _| ends[list] = score);
-    whole.0.is_finite() && ends.iter().all(|end| end.is_finite())
+    let whole = terms.score(values);
+    scores.clear();
+    scores.resize(of.lists.len(), f32::NAN);
+    of.lists.each(terms, values, whole, |list, score, _| scores[list] = score);
+    whole.0.is_finite() && scores.iter().all(|score| score.is_finite())
 }
 
 /// Values with their errors added or, with `sign` -1, taken off, moved on by more than rounding can take.

@@ -165,8 +165,8 @@ fn sources<'a>(
     let bf16 = || bf16().filter(|_| is_exact_else);
     let reading = |plane, z| EstimateSource::Codes(CodeEstimates { sides, plane, z });
     if !mode.certified {
-        // Bounds of signs leave too much where so many values are asked for. Those of nibbles may as well, and
-        // are given up for bytes where these cost more.
+        // Bounds of signs leave too much where so many values are asked for. Those of nibbles may as
+        // well, and are given up for bytes where these cost more.
         let cost = |plane: &Plane| costs.source(&reading(*plane, 0.0), &operands.pools);
         let mut planes = vec![Plane::Int8, Plane::Nibble];
         planes.retain(|plane| all_have(sides, *plane));
