@@ -244,3 +244,20 @@ fn the_answer_says_what_codes_left_out() {
     assert!((200..3000).contains(&summary.rows_scored), "{}", summary.rows_scored);
     assert!(summary.notes.is_empty(), "{:?}", summary.notes);
 }
+
+/// Processors differ in what rows are rounded to.
+#[test]
+fn all_of_this_holds_with_narrower_instructions() {
+    const NAME: &str = "GSTORE_MAX_ISA";
+    if !cfg!(target_arch = "x86_64") || std::env::var_os(NAME).is_some_and(|name| !name.is_empty()) {
+        return;
+    }
+    for instructions in ["scalar", "avx2", "avxvnni"] {
+        let program = std::env::current_exe().unwrap();
+        let mut again = std::process::Command::new(program);
+        let done =
+            again.args(["shortlist::", "--test-threads", "2"]).env(NAME, instructions).output().unwrap();
+        let told = String::from_utf8_lossy(&done.stdout);
+        assert!(done.status.success() && !told.contains(" 0 passed"), "{instructions}: {told}");
+    }
+}

@@ -200,7 +200,7 @@ fn a_note_names_the_planes_of_the_sketch_that_lacks_one() {
     assert!(got.summary.notes[0].contains("keeps sign, nibble"), "{:?}", got.summary.notes);
 }
 
-/// Else the answer would be exact where the processor has bf16, and may lack rows elsewhere.
+/// Else the answer would be exact where the processor rounds rows, and may lack rows elsewhere.
 #[test]
 fn many_targets_are_searched_by_the_planes_that_are_kept_on_every_processor() {
     let store = store_with(500, 14);
@@ -306,7 +306,7 @@ fn rankings_by_many_values_do_without_a_damaged_sketch() {
         let (found, summary, of_each) = answers(Mode::Sketch(mode));
         assert_eq!((&found, &of_each.rankings), (&rows, &each.rankings));
         for summary in [summary, of_each.summary] {
-            // The rest is found by estimates in bf16 or by a scan, whichever this processor does faster.
+            // The rest is found by estimates from rounded rows or by a scan, whichever this processor does faster.
             assert_says_damage(&summary, "and not used");
             assert_eq!((summary.guarantee.as_str(), summary.planes.len()), (EXACT, 0));
         }

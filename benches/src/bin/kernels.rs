@@ -41,7 +41,7 @@ struct Args {
     #[arg(long, value_delimiter = ',', default_values_t = [1, 4, 16, 64, 256])]
     queries: Vec<usize>,
     /// Kernels to measure
-    #[arg(long, value_delimiter = ',', default_values_t = ["exact".to_owned(), "i8".into(), "i1".into(), "bf16".into(), "int8".into(), "nibble".into(), "sign".into()])]
+    #[arg(long, value_delimiter = ',', default_values_t = ["exact".to_owned(), "i8".into(), "i1".into(), "rounded".into(), "int8".into(), "nibble".into(), "sign".into()])]
     kernels: Vec<String>,
     /// Instruction set of the exact and the code kernels and of the loop that they are held to: portable,
     /// neon, avx2, avxvnni or avx512 [default: the fastest]
@@ -141,11 +141,11 @@ impl Subject {
                 let words = (0..args.rows * each).map(|i| mix(i as u64 + 1)).collect();
                 Some(Self::Signs(kernel, each, words))
             }
-            "bf16" => kernel.filter().map(|filter| Self::Filter(filter, halves())),
+            "rounded" => kernel.filter().map(|filter| Self::Filter(filter, halves())),
             "int8" => Some(codes(CodeKind::Int8)),
             "nibble" => Some(codes(CodeKind::Nibble)),
             "sign" => Some(codes(CodeKind::Sign)),
-            _ => anyhow::bail!("{name} is none of exact, i8, i1, bf16, int8, nibble, sign"),
+            _ => anyhow::bail!("{name} is none of exact, i8, i1, rounded, int8, nibble, sign"),
         })
     }
 
@@ -185,7 +185,7 @@ impl Subject {
                 })
             }
             Self::Filter(filter, values) => {
-                let queries = FilterQueries::new(&vectors, dim, &groups);
+                let queries = FilterQueries::new(*filter, &vectors, dim, &groups);
                 Box::new(move || {
                     in_units(args, 2, |rows, memory| {
                         memory.ready(rows.len(), count, groups.len());

@@ -24,6 +24,12 @@ impl RowPrefetch {
         Self { at, bytes, row_bytes, rows, done: 0 }
     }
 
+    /// Nothing.
+    #[cfg(target_arch = "x86_64")]
+    pub(super) fn none() -> Self {
+        Self::new(std::ptr::null(), 0, 0, 0)
+    }
+
     /// Lines that are fetched.
     pub(super) fn lines(&self) -> usize {
         self.rows * self.bytes.div_ceil(size_of::<CacheLine>())

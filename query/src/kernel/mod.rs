@@ -1,7 +1,7 @@
 //! Dot products of stored rows with query vectors.
 //!
 //! - [`Kernel::scaled_dots`] and [`Kernel::dots`]: exact, for one to a thousand queries
-//! - [`Filter`]: in bf16, for many queries, with a bound on how far it is from the exact ones
+//! - [`Filter`]: in bf16 or bytes, for many queries, with a bound on how far it is from the exact ones
 //! - `Kernel::half_dot`: of two vectors of f16, for graphs of neighbours
 //! - [`Kernel::code_dots`]: of the codes of a sketch with int8 queries
 //! - [`RowProducts`]: the exact ones by something else than this processor, such as a GPU
@@ -48,7 +48,7 @@ pub(crate) use codes::{MAX_CODE_DIM, MAX_SIGN_VALUE};
 pub use device::{
     BlockKey, Combined, EstimatedRows, Folding, KeptRows, ProductsError, RowBlock, RowProducts,
 };
-pub use filter::{Filter, FilterBound, FilterQueries, RowNorms};
+pub use filter::{Filter, FilterBound, FilterQueries, Rounding, RowNorms};
 #[cfg(feature = "ann")]
 pub(crate) use half_dot::usearch_metric;
 pub use panels::Scratch;
@@ -184,7 +184,7 @@ impl Kernel {
         let runs = chosen.chunk_by(|a, b| a + 1 == *b);
         // Long runs are read faster one after the other.
         #[cfg(target_arch = "x86_64")]
-        if self.0 == Isa::Avx512 && queries.len() == 1 && runs.clone().count() * LONG_RUN > chosen.len() {
+        if self.0 != Isa::Portable && queries.len() == 1 && runs.clone().count() * LONG_RUN > chosen.len() {
             out.fill(0.0);
             match rows {
                 Values::F16(values) => {
@@ -215,7 +215,12 @@ impl Kernel {
     fn picked<T: Element>(self, job: Job<'_, T>, chosen: &[usize], out: &mut [f32]) {
         job.check_at(chosen, out);
         // SAFETY: `available` found the instructions; `check_at` has held every pointer range.
-        unsafe { avx512::picked(&job, chosen, out) }
+        unsafe {
+            match self.0 {
+                Isa::Avx512 => avx512::picked(&job, chosen, out),
+                _ => avx2::picked(&job, chosen, out),
+            }
+        }
     }
 
     fn products(

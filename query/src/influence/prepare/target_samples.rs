@@ -98,7 +98,7 @@ impl Prepared {
         self.dims(|_| true).saturating_mul(2 * size_of::<f32>() as u64)
     }
 
-    /// The same while each sample has a ranking: packed one by one too, and in bf16, or with sketches for
+    /// The same while each sample has a ranking: packed one by one too, and rounded, or with sketches for
     /// each pool in int8, for three planes as such and for two of them packed; both padded to twice as
     /// much at most. Those that are rotated are packed one by one as well.
     pub fn ranked_sample_bytes(&self) -> u64 {

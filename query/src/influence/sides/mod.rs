@@ -1,27 +1,28 @@
-//! The query vectors of a question as rankings by bounds multiply them: in bf16, one by one, and in the
+//! The query vectors of a question as rankings by bounds multiply them: rounded, one by one, and in the
 //! rotations of sketches.
 
-mod bf16;
+mod rounded;
 mod singles;
 mod sketch;
 
 use std::sync::OnceLock;
 
-pub(super) use self::bf16::{Bf16Side, Bf16Sides};
+pub(super) use self::rounded::{RoundedSide, RoundedSides};
 pub(super) use self::singles::Singles;
 pub(super) use self::sketch::{PoolSketches, SketchSide, all_have, sides};
 use super::scan::ScanPool;
+use crate::kernel::Filter;
 
 /// What searches need of a question's pools, made for the first one.
 #[derive(Default)]
 pub(crate) struct SearchSides {
-    bf16: OnceLock<Bf16Sides>,
+    rounded: OnceLock<RoundedSides>,
     singles: OnceLock<Singles>,
 }
 
 impl SearchSides {
-    pub(crate) fn bf16(&self, pools: &[ScanPool]) -> &Bf16Sides {
-        self.bf16.get_or_init(|| bf16::bf16_sides(pools))
+    pub(crate) fn rounded(&self, filter: Filter, pools: &[ScanPool]) -> &RoundedSides {
+        self.rounded.get_or_init(|| rounded::rounded_sides(filter, pools))
     }
 
     pub(crate) fn singles(&self, pools: &[ScanPool]) -> &Singles {

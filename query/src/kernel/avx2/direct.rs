@@ -14,41 +14,73 @@ use super::load_part;
 #[target_feature(enable = "avx2,fma,f16c")]
 #[inline]
 pub(super) unsafe fn rows<T: Element, const R: usize, const Q: usize>(job: &Job<'_, T>, out: &mut [f32]) {
-    let count = job.rows();
+    let (count, row_bytes) = (job.rows(), job.queries.dim() * size_of::<T>());
     let mut row = 0;
     while row + R <= count {
-        // SAFETY: rows row..row + R exist.
-        unsafe { strip::<T, R, Q>(job, row, out) };
+        let rows = std::array::from_fn(|r| row + r);
+        // SAFETY: these rows exist.
+        unsafe { strip::<T, R, Q>(job, (rows, row), R * row_bytes, out) };
         row += R;
     }
     while row < count {
         // SAFETY: the row exists.
-        unsafe { strip::<T, 1, Q>(job, row, out) };
+        unsafe { strip::<T, 1, Q>(job, ([row], row), row_bytes, out) };
         row += 1;
     }
 }
 
+/// Rows here and there, for one query. Four at a time: each waits for memory by itself.
+///
 /// # Safety
-/// As `rows`; rows `first..first + R` exist.
+/// The processor has AVX2, FMA and F16C, `Job::check_at` passed and there is one query.
+#[target_feature(enable = "avx2,fma,f16c")]
+pub(in super::super) unsafe fn picked<T: Element>(job: &Job<'_, T>, chosen: &[usize], out: &mut [f32]) {
+    let (fours, rest) = chosen.as_chunks();
+    for (i, rows) in fours.iter().enumerate() {
+        // SAFETY: the caller's promise, passed on.
+        unsafe { strip::<T, 4, 1>(job, (*rows, 4 * i), NEAR, out) };
+    }
+    let first = 4 * fours.len();
+    // SAFETY: as above.
+    unsafe {
+        match *rest {
+            [a] => strip::<T, 1, 1>(job, ([a], first), NEAR, out),
+            [a, b] => strip::<T, 2, 1>(job, ([a, b], first), NEAR, out),
+            [a, b, c] => strip::<T, 3, 1>(job, ([a, b, c], first), NEAR, out),
+            _ => {}
+        }
+    }
+}
+
+/// Bytes ahead in a row that is read by itself.
+const NEAR: usize = 1 << 10;
+
+/// Some rows, whose sums have places from the first on. What lies so many bytes ahead is fetched meanwhile into
+/// the second-level cache: the first is full of queries.
+///
+/// # Safety
+/// As `rows`; the rows exist.
 #[target_feature(enable = "avx2,fma,f16c")]
 #[inline]
-unsafe fn strip<T: Element, const R: usize, const Q: usize>(job: &Job<'_, T>, first: usize, out: &mut [f32]) {
+unsafe fn strip<T: Element, const R: usize, const Q: usize>(
+    job: &Job<'_, T>,
+    (rows, first): ([usize; R], usize),
+    ahead: usize,
+    out: &mut [f32],
+) {
     let dim = job.queries.dim();
-    // Into the second-level cache: the first is full of queries.
-    let ahead = R * dim * size_of::<T>();
     for &group in job.groups {
         let span = job.queries.span(group);
         let packed = job.queries.tile(group, 0);
-        let (base, steps) = (first * dim + span.start, span.len() / LANES);
+        let steps = span.len() / LANES;
+        let values = rows.map(|row| &job.values[row * dim + span.start..row * dim + span.end]);
         let (mut low, mut high) = ([[_mm256_setzero_ps(); Q]; R], [[_mm256_setzero_ps(); Q]; R]);
-        let x0 = job.values.as_ptr();
         let q0 = packed.as_ptr().cast::<f32>();
         for step in 0..steps {
             for r in 0..R {
-                // SAFETY: base + r * dim + span.len() <= values.len(), by `check` and the caller, and
-                // step * 16 + 16 <= span.len(). The prefetch may point anywhere.
+                // SAFETY: each row has as many steps. The prefetch may point anywhere.
                 let x = unsafe {
-                    let p = x0.add(base + r * dim + step * LANES);
+                    let p = values[r].as_ptr().add(step * LANES);
                     _mm_prefetch::<_MM_HINT_T1>(p.wrapping_byte_add(ahead).cast());
                     T::halves(p)
                 };
@@ -64,7 +96,7 @@ unsafe fn strip<T: Element, const R: usize, const Q: usize>(job: &Job<'_, T>, fi
         }
         if steps * LANES < span.len() {
             for r in 0..R {
-                let x = load_part(&job.values[base + r * dim + steps * LANES..base + r * dim + span.len()]);
+                let x = load_part(&values[r][steps * LANES..]);
                 for q in 0..Q {
                     // SAFETY: the padded step is there too.
                     unsafe {

@@ -18,6 +18,46 @@ pub(super) trait Load: Copy {
     /// # Safety
     /// 16 values are readable at `p`; the processor has AVX2 and F16C.
     unsafe fn halves(p: *const Self) -> [__m256; 2];
+
+    /// The larger magnitude of each of the values in two registers, in which this order is that of their bits.
+    ///
+    /// # Safety
+    /// The processor has AVX2; so below.
+    unsafe fn larger(a: __m256i, b: __m256i) -> __m256i;
+
+    /// The bits of magnitudes.
+    ///
+    /// # Safety
+    /// As above.
+    unsafe fn magnitudes(values: __m256i) -> __m256i;
+}
+
+/// The largest magnitude of values; not a number where one of them is none.
+#[target_feature(enable = "avx2,fma,f16c")]
+#[inline]
+pub(super) fn peak<T: Element>(values: &[T]) -> f32 {
+    const CHAINS: usize = 4;
+    let register = size_of::<__m256i>() / size_of::<T>();
+    let mut peaks = [_mm256_setzero_si256(); CHAINS];
+    let mut steps = values.chunks_exact(CHAINS * register);
+    for step in &mut steps {
+        for (i, peak) in peaks.iter_mut().enumerate() {
+            // SAFETY: a register of values; the instructions are there.
+            unsafe {
+                let values = _mm256_loadu_si256(step.as_ptr().add(i * register).cast());
+                *peak = T::larger(*peak, T::magnitudes(values));
+            }
+        }
+    }
+    let mut largest = [T::default(); size_of::<__m256i>()];
+    // SAFETY: as above; there is room for a register.
+    unsafe {
+        let [a, b, c, d] = peaks;
+        let all = T::larger(T::larger(a, b), T::larger(c, d));
+        _mm256_storeu_si256(largest.as_mut_ptr().cast(), all);
+    }
+    let all = largest[..register].iter().chain(steps.remainder()).map(|value| value.widen().abs());
+    all.fold(0.0, |peak, value| if value > peak || value.is_nan() { value } else { peak })
 }
 
 impl Load for f16 {
@@ -29,6 +69,18 @@ impl Load for f16 {
             [_mm256_cvtph_ps(_mm_loadu_si128(p.cast())), _mm256_cvtph_ps(_mm_loadu_si128(p.add(8).cast()))]
         }
     }
+
+    #[target_feature(enable = "avx2")]
+    #[inline]
+    unsafe fn larger(a: __m256i, b: __m256i) -> __m256i {
+        _mm256_max_epu16(a, b)
+    }
+
+    #[target_feature(enable = "avx2")]
+    #[inline]
+    unsafe fn magnitudes(values: __m256i) -> __m256i {
+        _mm256_and_si256(values, _mm256_set1_epi16(i16::MAX))
+    }
 }
 
 impl Load for f32 {
@@ -37,6 +89,18 @@ impl Load for f32 {
     unsafe fn halves(p: *const Self) -> [__m256; 2] {
         // SAFETY: as above.
         unsafe { [_mm256_loadu_ps(p), _mm256_loadu_ps(p.add(8))] }
+    }
+
+    #[target_feature(enable = "avx2")]
+    #[inline]
+    unsafe fn larger(a: __m256i, b: __m256i) -> __m256i {
+        _mm256_max_epu32(a, b)
+    }
+
+    #[target_feature(enable = "avx2")]
+    #[inline]
+    unsafe fn magnitudes(values: __m256i) -> __m256i {
+        _mm256_and_si256(values, _mm256_set1_epi32(i32::MAX))
     }
 }
 
@@ -50,6 +114,18 @@ impl Load for i8 {
         let widen = |bytes| _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(bytes));
         [widen(low), widen(high)]
     }
+
+    #[target_feature(enable = "avx2")]
+    #[inline]
+    unsafe fn larger(a: __m256i, b: __m256i) -> __m256i {
+        _mm256_max_epu8(a, b)
+    }
+
+    #[target_feature(enable = "avx2")]
+    #[inline]
+    unsafe fn magnitudes(values: __m256i) -> __m256i {
+        _mm256_abs_epi8(values)
+    }
 }
 
 /// Loads fewer than 16 values; the others are zeros.
@@ -62,6 +138,7 @@ fn load_part<T: Element>(values: &[T]) -> [__m256; 2] {
     unsafe { T::halves(part.as_ptr()) }
 }
 
+pub(super) use direct::picked;
 pub(super) use signs::signs;
 
 /// # Safety

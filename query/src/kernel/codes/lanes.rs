@@ -9,7 +9,8 @@ use std::ops::Range;
 use super::avx512::{Int8, Nibble, Unpack};
 use super::{CODE_STEP, CodeKind, CodeQueries, CodeRows, finish};
 use crate::kernel::ahead::RowPrefetch;
-use crate::kernel::lanes::{GroupValues, LanePacking, Lanes, Operands, WORD, multiply, run};
+use crate::kernel::lanes::avx512::multiply;
+use crate::kernel::lanes::{GroupValues, LanePacking, Lanes, Operands, WORD, run};
 use crate::kernel::packing::CacheLine;
 use crate::kernel::panels::Scratch;
 
@@ -82,9 +83,16 @@ impl<U: Unpack> Lanes for Bytes<'_, U> {
     fn put(&mut self, row: usize, _: usize, sums: &[CacheLine]) {
         let out = &mut self.out[row * self.queries.len()..][..self.queries.len()];
         let sums: &[i32] = bytemuck::cast_slice(sums);
-        for (query, (out, sum)) in out.iter_mut().zip(sums).enumerate() {
-            *out = finish(self.rows.codes.kind, *sum, self.queries.sum(query));
-        }
+        // SAFETY: `rows` is for a processor that has the instructions.
+        unsafe { finish_all(self.rows.codes.kind, sums, self.queries.sums(), out) };
+    }
+}
+
+/// [`finish`] for a row's sums with all queries.
+#[target_feature(enable = "avx2")]
+fn finish_all(kind: CodeKind, sums: &[i32], of_queries: &[i32], out: &mut [i32]) {
+    for ((out, sum), of_query) in out.iter_mut().zip(sums).zip(of_queries) {
+        *out = finish(kind, *sum, *of_query);
     }
 }
 

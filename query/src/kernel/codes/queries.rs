@@ -87,6 +87,11 @@ impl CodeQueries {
         self.sums[query]
     }
 
+    /// Those of all queries.
+    pub(super) fn sums(&self) -> &[i32] {
+        &self.sums
+    }
+
     /// The largest magnitude of a value.
     pub(super) fn largest(&self) -> usize {
         self.largest

@@ -1,17 +1,51 @@
-//! Error bound of the bf16 filter.
+//! Error bounds of approximate products.
 
 use super::super::lanes::chain;
-use super::{FilterQueries, HUGE, PAIR};
+use super::{FilterQueries, HUGE, PAIR, Rounding};
 
 /// Upper bounds that belong to a row's vector times its factors.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct RowNorms {
     /// L2 norm of the vector that was multiplied.
     pub norm: f32,
-    /// L2 norm of what rounding to bf16 took from it; infinite where nothing can be said.
+    /// L2 norm of what rounding took from it; infinite where nothing can be said.
     pub residual: f32,
     /// What flushing denormals can add to a product.
     pub floor: f32,
+}
+
+/// Sums over a row's groups: squares of the norm and of the residual, times those of the factors, and the floor.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct RowSquares {
+    kept: f64,
+    taken: f64,
+    floor: f64,
+}
+
+impl RowSquares {
+    /// Adds those of `count` values that are multiplied by a factor: upper bounds.
+    pub(super) fn add(&mut self, [kept, taken]: [f64; 2], count: usize, factor: f32) {
+        let factor = f64::from(factor);
+        // False for NaN too.
+        if kept < HUGE * HUGE && taken < HUGE * HUGE && factor.is_finite() {
+            self.kept += kept * factor * factor;
+            self.taken += taken * factor * factor;
+            self.floor += count as f64 * f64::exp2(-124.0) * factor.abs() + f64::exp2(-146.0);
+        } else {
+            self.taken = f64::INFINITY;
+        }
+    }
+
+    pub(super) fn norms(&self) -> RowNorms {
+        let up = |value: f64| (above(value) as f32).next_up();
+        RowNorms { norm: up(self.kept.sqrt()), residual: up(self.taken.sqrt()), floor: up(self.floor) }
+    }
+}
+
+/// An upper bound of a sum of `count` squares that was made in single precision: at most 2^16 additions a lane,
+/// each off by 2^-24 of the sum or, where squares underflow, by 2^-149, and what is squared was rounded once.
+pub(super) fn squares_above(sum: f64, count: usize) -> f64 {
+    sum * (1.0 + (count + 4) as f64 * f64::exp2(-24.0)) + count as f64 * f64::exp2(-148.0)
 }
 
 /// Bounds of |filter - exact kernel| over some module groups.
@@ -52,10 +86,14 @@ impl FilterQueries {
         let most = groups.iter().map(|group| self.groups[*group].len()).max().unwrap_or(0);
         // Additions that a product passes through, of the exact kernel: steps of its lane, the
         // tree, and the padded step.
-        let (filter, exact) = (chain(most, PAIR) as f64, most as f64 / 16.0 + 6.0);
+        let (filter, exact) = match self.filter.rounding() {
+            Rounding::Bf16 => (chain(most, PAIR) as f64 * f64::exp2(-22.0), most as f64 / 16.0 + 6.0),
+            // The sum and what it is multiplied with.
+            Rounding::Bytes => (6.0 * f64::exp2(-24.0), most as f64 / 16.0 + 6.0),
+        };
         // The product with the factor, and the additions over the groups and of what is added up, in both.
         let over_groups = 2.0 * (groups.len() + 1 + added) as f64;
-        let rounded = (filter * f64::exp2(-22.0) + (exact + over_groups) * f64::exp2(-24.0)).exp_m1();
+        let rounded = (filter + (exact + over_groups) * f64::exp2(-24.0)).exp_m1();
         let single = |part: usize| queries.iter().map(|q| (q[part] as f32).next_up()).collect();
         FilterBound {
             norms: single(0),

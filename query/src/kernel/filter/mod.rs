@@ -1,18 +1,22 @@
-//! bf16 approximation of the exact products with an error bound, twice as fast for many queries.
+//! Approximations of the exact products with an error bound, faster for many queries.
 //!
-//! Rows and queries are rounded to bf16 and multiplied by `vdpbf16ps`. With x a row's vector times its
-//! factors, q a query, x' and q' what bf16 makes of them:
+//! Rows and queries are rounded to bf16 or to bytes, whichever the processor multiplies. With x a row's vector
+//! times its factors, q a query, x' and q' what rounding makes of them:
 //!
 //! ```text
 //! <x', q'> - <x, q> = <x' - x, q> + <x', q' - q>, so
 //! |<x', q'> - <x, q>| <= |x' - x||q| + |x'||q' - q|      (Cauchy-Schwarz)
 //! ```
 //!
-//! Both sums are rounded as well. A sum of m terms, each addition of which is off by a factor of at most
-//! 1 + d, is within (e^(md) - 1) sum |x_k q_k| <= (e^(md) - 1)|x||q| of the true one (Higham, Accuracy and
-//! Stability of Numerical Algorithms, section 3.1). For the exact kernel d = 2^-24; for `vdpbf16ps` 2^-22 is
-//! taken for a step of two products, which allows it to truncate and to add in any order. It flushes
-//! denormals, and products and sums below 2^-126 with them: 2^-126 for each of four results a step and lane.
+//! The sums of the exact kernel are rounded as well, and those of bf16. A sum of m terms, each addition of which
+//! is off by a factor of at most 1 + d, is within (e^(md) - 1) sum |x_k q_k| <= (e^(md) - 1)|x||q| of the true
+//! one (Higham, Accuracy and Stability of Numerical Algorithms, section 3.1). For the exact kernel d = 2^-24;
+//! for `vdpbf16ps` 2^-22 is taken for a step of two products, which allows it to truncate and to add in any
+//! order. It flushes denormals, and products and sums below 2^-126 with them: 2^-126 for each of four results a
+//! step and lane. Sums of bytes are exact.
+//!
+//! Bytes are multiples of a step of each vector and group. They leave eight to sixteen times as much as bf16
+//! does to its bound, and are multiplied by every processor with AVX2.
 //!
 //! Invariants
 //! - norms and residuals are upper bounds, whatever was rounded in computing them
@@ -20,115 +24,121 @@
 //!   left out because of it
 
 #[cfg(target_arch = "x86_64")]
-mod avx512;
+mod bf16;
 mod bound;
-
-use std::ops::Range;
+#[cfg(target_arch = "x86_64")]
+mod bytes;
+mod queries;
 
 use gstore_store::Values;
-use half::bf16;
 
 pub use bound::{FilterBound, RowNorms};
+pub use queries::FilterQueries;
 
 #[cfg(target_arch = "x86_64")]
 use super::Isa;
 use super::Kernel;
-use super::lanes::{LanePacking, WORD};
 use super::panels::Scratch;
 use super::signs::as_bytes;
 
-/// Values in a word.
+/// Values of bf16 in a word.
 const PAIR: usize = 2;
+
+/// Pairs of neighbouring values, two words apart, whose products are added up in 16 bits.
+const PAIRS: usize = 2;
 
 /// Norms from which on products could overflow.
 const HUGE: f64 = (1u64 << 60) as f64;
 
-/// The filter of a processor that has the instruction.
+/// What rows and queries are rounded to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Filter(());
+pub enum Rounding {
+    /// To bytes, times a step of each vector and group.
+    Bytes,
+    /// To bf16.
+    Bf16,
+}
+
+/// Approximate products that a processor has the instructions for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Filter(Instructions);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
+enum Instructions {
+    /// `vdpbf16ps`.
+    Bf16,
+    /// `vpmaddubsw`.
+    Avx2,
+    /// `vpdpbusd`, with registers of AVX2,
+    AvxVnni,
+    /// and of AVX-512.
+    Avx512Vnni,
+}
 
 impl Kernel {
-    /// The filter that goes with this kernel, if the processor has one (`avx512_bf16`).
+    /// The filter that goes with this kernel, if there is one for the processor: in bf16 where it has the
+    /// instruction.
     pub fn filter(self) -> Option<Filter> {
-        match self.0 {
+        let instructions = match self.0 {
             #[cfg(target_arch = "x86_64")]
             Isa::Avx512
                 if is_x86_feature_detected!("avx512bw")
                     && is_x86_feature_detected!("avx512dq")
                     && is_x86_feature_detected!("avx512bf16") =>
             {
-                Some(Filter(()))
+                Instructions::Bf16
             }
-            _ => None,
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512 if self.multiplies_bytes() => Instructions::Avx512Vnni,
+            #[cfg(target_arch = "x86_64")]
+            Isa::AvxVnni => Instructions::AvxVnni,
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx2 => Instructions::Avx2,
+            _ => return None,
+        };
+        Some(Filter(instructions))
+    }
+}
+
+impl Filter {
+    /// What it rounds to.
+    pub fn rounding(self) -> Rounding {
+        match self.0 {
+            Instructions::Bf16 => Rounding::Bf16,
+            Instructions::Avx2 | Instructions::AvxVnni | Instructions::Avx512Vnni => Rounding::Bytes,
         }
     }
-}
 
-/// Query vectors rounded to bf16, with the norms of what the rounding left and took.
-#[derive(Debug, Clone)]
-pub struct FilterQueries {
-    dim: usize,
-    groups: Vec<Range<usize>>,
-    packing: LanePacking,
-    /// Groups x queries: squares of the norm and of what rounding took.
-    squares: Vec<[f64; 2]>,
-}
-
-impl FilterQueries {
-    /// As [`super::Queries::new`].
-    ///
-    /// # Panics
-    /// When the lengths disagree or a group reaches beyond `dim`.
-    pub fn new(vectors: &[f32], dim: usize, groups: &[Range<usize>]) -> Self {
-        assert!(dim > 0 && vectors.len().is_multiple_of(dim));
-        let groups = if groups.is_empty() { vec![0..dim] } else { groups.to_vec() };
-        assert!(groups.iter().all(|group| group.start <= group.end && group.end <= dim));
-        let packing = LanePacking::new(vectors.len() / dim, &groups, PAIR, |query, range| {
-            let mut pair = [0u16; PAIR];
-            for (to, value) in pair.iter_mut().zip(&vectors[query * dim..][range]) {
-                *to = round(*value).to_bits();
-            }
-            bytemuck::cast::<_, [u8; WORD]>(pair)
-        });
-        let mut squares = Vec::with_capacity(groups.len() * packing.len());
-        for group in &groups {
-            for vector in vectors.chunks_exact(dim) {
-                let mut sums = [0.0; 2];
-                for value in &vector[group.clone()] {
-                    let (value, kept) = (f64::from(*value), f64::from(round(*value)));
-                    sums[0] += value * value;
-                    sums[1] += (value - kept) * (value - kept);
-                }
-                squares.push(sums);
-            }
+    /// All that this processor has, whatever the kernel prefers.
+    #[cfg(test)]
+    fn all() -> Vec<Self> {
+        let mut all: Vec<Self> = Kernel::available().into_iter().filter_map(Kernel::filter).collect();
+        #[cfg(target_arch = "x86_64")]
+        if Kernel::available().iter().any(|kernel| kernel.0 == Isa::Avx512 && kernel.multiplies_bytes()) {
+            all.push(Self(Instructions::Avx512Vnni));
         }
-        Self { dim, groups, packing, squares }
+        all.dedup();
+        all
     }
 
-    /// Values per vector.
-    pub fn dim(&self) -> usize {
-        self.dim
+    /// The largest magnitude of a row's byte. Where sums are narrow, the larger it is the smaller are those of
+    /// queries: with this one both lose about as much.
+    const fn largest_byte(self) -> i8 {
+        match self.narrow_sum(1) {
+            Some(_) => 85,
+            None => 127,
+        }
     }
 
-    /// Number of vectors.
-    pub fn len(&self) -> usize {
-        self.packing.len()
+    /// Where the products of [`PAIRS`] of bytes are added up in 16 bits: what the magnitudes of a query's come to
+    /// at most, if those of rows, made positive, are up to `largest`.
+    const fn narrow_sum(self, largest: i16) -> Option<i16> {
+        match self.0 {
+            Instructions::Avx2 => Some(i16::MAX / largest),
+            Instructions::Bf16 | Instructions::AvxVnni | Instructions::Avx512Vnni => None,
+        }
     }
-
-    /// True without vectors.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    /// Number of module groups.
-    pub fn groups(&self) -> usize {
-        self.groups.len()
-    }
-}
-
-/// To the nearest, ties to even; below the normal numbers to zero, as which the instruction takes them.
-fn round(value: f32) -> bf16 {
-    if value.abs() < f32::MIN_POSITIVE { bf16::ZERO } else { bf16::from_f32(value) }
 }
 
 impl Filter {
@@ -137,7 +147,8 @@ impl Filter {
     /// rotated ones.
     ///
     /// # Panics
-    /// As [`Kernel::scaled_dots`], and when `norms` does not have one entry per row.
+    /// As [`Kernel::scaled_dots`], when `norms` does not have one entry per row, and with queries of another
+    /// filter.
     #[allow(clippy::too_many_arguments)] // those of the exact kernel, and one more
     pub fn scaled_dots(
         self,
@@ -166,6 +177,7 @@ impl Filter {
                 return;
             }
         };
+        assert_eq!(self, queries.filter);
         let count = len / queries.dim();
         assert!(len == count * queries.dim() && out.len() == count * queries.len() && norms.len() == count);
         assert!(factors.len() == count * queries.groups());
@@ -178,15 +190,41 @@ impl Filter {
         #[cfg(target_arch = "x86_64")]
         unsafe {
             match rows {
-                Values::F16(values) => avx512::products(job, values, scratch, out, norms),
-                Values::F32(values) => avx512::products(job, values, scratch, out, norms),
-                Values::I8(values) => avx512::products(job, values, scratch, out, norms),
+                Values::F16(values) => self.products(job, values, scratch, out, norms),
+                Values::F32(values) => self.products(job, values, scratch, out, norms),
+                Values::I8(values) => self.products(job, values, scratch, out, norms),
                 // Are bytes by now.
                 Values::I1(_) => {}
             }
         }
         #[cfg(not(target_arch = "x86_64"))]
         let _ = (job, scratch);
+    }
+
+    /// # Safety
+    /// The processor has the instructions; the lengths agree as `scaled_dots` asks.
+    #[cfg(target_arch = "x86_64")]
+    unsafe fn products<T: super::Element>(
+        self,
+        job: Job<'_>,
+        values: &[T],
+        scratch: &mut Scratch,
+        out: &mut [f32],
+        norms: &mut [RowNorms],
+    ) {
+        // SAFETY: the caller's promise, passed on.
+        unsafe {
+            match self.0 {
+                Instructions::Bf16 => bf16::products(job, values, scratch, out, norms),
+                Instructions::Avx2 => bytes::products::<bytes::Avx2, T>(job, values, scratch, out, norms),
+                Instructions::AvxVnni => {
+                    bytes::products::<bytes::AvxVnni, T>(job, values, scratch, out, norms)
+                }
+                Instructions::Avx512Vnni => {
+                    bytes::products::<bytes::Avx512Vnni, T>(job, values, scratch, out, norms);
+                }
+            }
+        }
     }
 }
 

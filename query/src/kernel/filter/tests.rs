@@ -5,14 +5,31 @@ use gstore_store::Signs;
 use half::f16;
 use proptest::prelude::*;
 
+use std::ops::Range;
+
 use super::super::Queries;
 use super::*;
 
-/// The largest share of a bound that was used.
-fn check(rows: Values<'_>, vectors: &[f32], dim: usize, groups: &[Range<usize>], factor: f32) -> f32 {
+/// The largest share of a bound that was used, of the filters that round to the same.
+fn check(rows: Values<'_>, vectors: &[f32], dim: usize, groups: &[Range<usize>], factor: f32) -> [f32; 2] {
+    let mut used = [0.0f32; 2];
+    for filter in Filter::all() {
+        let of = &mut used[filter.rounding() as usize];
+        *of = of.max(check_filter(filter, rows, vectors, (dim, groups), factor));
+    }
+    used
+}
+
+fn check_filter(
+    filter: Filter,
+    rows: Values<'_>,
+    vectors: &[f32],
+    (dim, groups): (usize, &[Range<usize>]),
+    factor: f32,
+) -> f32 {
     let kernel = Kernel::detect();
-    let Some(filter) = kernel.filter() else { return 0.0 };
-    let (exact, narrow) = (Queries::new(vectors, dim, groups), FilterQueries::new(vectors, dim, groups));
+    let (exact, narrow) =
+        (Queries::new(vectors, dim, groups), FilterQueries::new(filter, vectors, dim, groups));
     let len = match rows {
         Values::F16(values) => values.len(),
         Values::F32(values) => values.len(),
@@ -61,10 +78,19 @@ fn halves(values: &[f32]) -> Vec<f16> {
 
 #[test]
 fn bounds_of_ordinary_rows_are_small() {
-    let Some(filter) = Kernel::detect().filter() else { return };
+    Filter::all().into_iter().for_each(bounds_are_small);
+}
+
+fn bounds_are_small(filter: Filter) {
     let (dim, rows, count) = (4096, 20, 9);
     let (x, q) = (halves(&numbers(rows * dim, 1)), numbers(count * dim, 2));
-    let queries = FilterQueries::new(&q, dim, &[]);
+    let queries = FilterQueries::new(filter, &q, dim, &[]);
+    // Of bytes the step is 1 or 2 % of the largest value, and most errors are up to half of it.
+    let range = match (filter.rounding(), filter.largest_byte()) {
+        (Rounding::Bf16, _) => 0.002..0.006,
+        (Rounding::Bytes, 85) => 0.01..0.02,
+        (Rounding::Bytes, _) => 0.005..0.01,
+    };
     let (mut out, mut norms) = (vec![0.0; rows * count], vec![RowNorms::default(); rows]);
     let factors = vec![1.0; rows];
     filter.scaled_dots(
@@ -85,7 +111,7 @@ fn bounds_of_ordinary_rows_are_small() {
         for (query, error) in errors.iter().enumerate() {
             let of_query: f64 = q[query * dim..][..dim].iter().map(|q| f64::from(*q).powi(2)).sum();
             let relative = f64::from(*error) / (square * of_query).sqrt();
-            assert!((0.002..0.006).contains(&relative), "{relative}");
+            assert!(range.contains(&relative), "{relative}");
         }
     }
 }
@@ -98,10 +124,15 @@ fn errors_that_all_point_the_same_way() {
     let dim = 4096;
     let rows = halves(&vec![up; 5 * dim]);
     for count in [1, 7, 40, 300] {
-        let used = check(Values::F16(&rows), &vec![up; count * dim], dim, &[], 0.5);
-        assert!(used == 0.0 || used > 0.9, "the bound is met to {used}");
+        let [_, used] = check(Values::F16(&rows), &vec![up; count * dim], dim, &[], 0.5);
+        assert!(used == 0.0 || used > 0.9, "the bound of bf16 is met to {used}");
         check(Values::F16(&rows), &vec![-up; count * dim], dim, &[0..1024, 1024..dim], 0.5);
     }
+    // A part of a step of bytes above the next one, but for the largest value.
+    let mut q = vec![126.2; 9 * dim];
+    q.iter_mut().step_by(dim).for_each(|largest| *largest = 127.0);
+    let [used, _] = check(Values::F32(&q), &q, dim, &[], 0.5);
+    assert!(used == 0.0 || used > 0.9, "the bound of bytes is met to {used}");
     let rows = vec![up + f32::exp2(-20.0); 3 * dim];
     check(Values::F32(&rows), &vec![up; 9 * dim], dim, &[], 1.0);
     // Rows and queries that bf16 holds: what is left is the rounding of the sums.
@@ -113,7 +144,7 @@ fn rows_that_are_taken_in_segments() {
     let dim = 16_384 + 33;
     let rows = halves(&numbers(11 * dim, 5));
     let used = check(Values::F16(&rows), &numbers(17 * dim, 6), dim, &[0..9000, 9000..9001, 9001..dim], 0.5);
-    assert!(used < 0.5, "bounds are met to {used}");
+    assert!(used.iter().all(|used| *used < 0.5), "bounds are met to {used:?}");
 }
 
 #[test]
@@ -157,25 +188,32 @@ fn rows_of_any_magnitude() {
 
 #[test]
 fn nothing_is_said_of_rows_that_overflow() {
-    let Some(filter) = Kernel::detect().filter() else { return };
-    let dim = 64;
-    for (row, query) in [(f32::MAX, 1.0), (1e30, 1e-30), (1.0, f32::MAX)] {
-        let queries = FilterQueries::new(&vec![query; 5 * dim], dim, &[]);
-        let (mut out, mut norms) = ([0.0; 5], [RowNorms::default()]);
-        let rows = vec![row; dim];
-        filter.scaled_dots(
-            Values::F32(&rows),
-            &queries,
-            &[0],
-            &[1.0],
-            &mut Scratch::default(),
-            &mut out,
-            &mut norms,
-        );
-        let mut errors = [0.0; 5];
-        queries.bound(&[0], 1).add_to(norms[0], &mut errors);
-        assert!(errors.iter().all(|error| !error.is_finite()), "{errors:?}");
+    for filter in Filter::all() {
+        for (row, query) in
+            [(f32::MAX, 1.0), (1e30, 1e-30), (1.0, f32::MAX), (f32::NAN, 1.0), (1.0, f32::INFINITY)]
+        {
+            nothing_is_said(filter, row, query);
+        }
     }
+}
+
+fn nothing_is_said(filter: Filter, row: f32, query: f32) {
+    let dim = 64;
+    let queries = FilterQueries::new(filter, &vec![query; 5 * dim], dim, &[]);
+    let (mut out, mut norms) = ([0.0; 5], [RowNorms::default()]);
+    let rows = vec![row; dim];
+    filter.scaled_dots(
+        Values::F32(&rows),
+        &queries,
+        &[0],
+        &[1.0],
+        &mut Scratch::default(),
+        &mut out,
+        &mut norms,
+    );
+    let mut errors = [0.0; 5];
+    queries.bound(&[0], 1).add_to(norms[0], &mut errors);
+    assert!(errors.iter().all(|error| !error.is_finite()), "{errors:?}");
 }
 
 proptest! {

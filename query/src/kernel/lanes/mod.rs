@@ -7,13 +7,13 @@
 //! are known up to a bound.
 
 #[cfg(target_arch = "x86_64")]
-mod avx512;
+pub(super) mod avx2;
+#[cfg(target_arch = "x86_64")]
+pub(super) mod avx512;
 mod packing;
 
 use std::ops::Range;
 
-#[cfg(target_arch = "x86_64")]
-pub(super) use avx512::multiply;
 pub(super) use packing::{GroupValues, LanePacking, chain};
 
 use super::ahead::{FETCH_STEPS, RowPrefetch};

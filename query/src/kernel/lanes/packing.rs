@@ -16,7 +16,7 @@ pub(in crate::kernel) struct GroupValues {
     /// Its first line of queries.
     lines: usize,
     /// Whether the group begins, and ends, with it.
-    pub(super) first: bool,
+    pub(in crate::kernel) first: bool,
     pub(super) last: bool,
 }
 

@@ -11,7 +11,7 @@ use half::f16;
 use super::cost::{Costs, Products, QUERIES, TYPICAL, WITHOUT_BYTES};
 use crate::influence::scan::ScanPool;
 use crate::kernel::{
-    CodeKind, CodeQueries, Codes, FilterQueries, Kernel, MAX_SIGN_VALUE, Queries, RowNorms, Scratch,
+    CodeKind, CodeQueries, Codes, Filter, FilterQueries, Kernel, MAX_SIGN_VALUE, Queries, RowNorms, Scratch,
 };
 use crate::measured::{KeptFile, MeasurementKind, MeasurementsLocation};
 
@@ -76,7 +76,7 @@ fn read(file: &KeptFile) -> Option<Costs> {
 
 /// Whether costs are numbers whose ratios a processor may have.
 fn is_sane(costs: &Costs) -> bool {
-    let of = |of: &Products| [&[of.exact, of.bf16], &of.codes[..]].concat();
+    let of = |of: &Products| [&[of.exact, of.rounded], &of.codes[..]].concat();
     let typical = TYPICAL.products.iter().flat_map(of);
     let mut ratios = costs.products.iter().flat_map(of).zip(typical).map(|(own, typical)| own / typical);
     costs.byte > 0.0
@@ -117,15 +117,16 @@ fn products(kernel: Kernel, queries: usize) -> Products {
         kernel.scaled_dots(Values::F16(&rows), &packed, &[0], &factors, &mut scratch, &mut sums);
         black_box(&sums);
     });
-    let bf16 = kernel.filter().map_or(exact, |filter| {
-        let packed = FilterQueries::new(&vectors, DIM, &[]);
+    let mut of_filter = |filter: Filter| {
+        let packed = FilterQueries::new(filter, &vectors, DIM, &[]);
         let mut norms = vec![RowNorms::default(); ROWS];
         seconds_of(multiplied, || {
             let rows = Values::F16(&rows);
             filter.scaled_dots(rows, &packed, &[0], &factors, &mut scratch, &mut sums, &mut norms);
             black_box(&sums);
         })
-    });
+    };
+    let rounded = kernel.filter().map_or(exact, &mut of_filter);
     let coarse: Vec<i8> = (0..DIM * 2 * queries).map(|i| number(i) as i8).collect();
     let small: Vec<i8> = coarse.iter().map(|value| value % (MAX_SIGN_VALUE + 1)).collect();
     let codes: Vec<u8> = (0..DIM * ROWS).map(|i| number(i) as u8).collect();
@@ -140,7 +141,7 @@ fn products(kernel: Kernel, queries: usize) -> Products {
             black_box(&dots);
         })
     });
-    Products { exact, bf16, codes }
+    Products { exact, rounded, codes }
 }
 
 /// Seconds of one of `count` steps of a piece of work.

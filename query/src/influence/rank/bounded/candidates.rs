@@ -37,13 +37,63 @@ const NEAR: f32 = 1.0 / 6.0;
 const FIRST: usize = 156;
 
 /// What a row has to reach.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) struct ScoreCut {
     /// The least upper bound with which a row may be among the first k, or better than the k-th by more than
     /// the tolerance.
     pub(super) limit: f32,
-    /// Whether the k-th of the lower bounds, which k rows reach, moves it.
-    pub(super) moves: bool,
+    /// The best lower bounds, where the k-th of them, which k rows reach, moves the limit.
+    best: Option<BestBounds>,
+}
+
+impl ScoreCut {
+    /// One that stays where it is.
+    pub(super) fn fixed(limit: f32) -> Self {
+        Self { limit, best: None }
+    }
+
+    /// One that rises with the k-th lower bound.
+    pub(super) fn moving(limit: f32, k: usize) -> Self {
+        Self { limit, best: Some(BestBounds { k, all: Vec::new() }) }
+    }
+
+    pub(super) fn moves(&self) -> bool {
+        self.best.is_some()
+    }
+
+    /// Notes the lower bound of a row.
+    #[inline]
+    fn note(&mut self, lower: f32) {
+        let Some(best) = self.best.as_mut().filter(|_| lower >= self.limit) else { return };
+        best.all.push(lower);
+        if best.all.len() >= most_held(best.k, ROOM) {
+            self.settle();
+        }
+    }
+
+    /// Moves the limit to where the lower bounds are.
+    fn settle(&mut self) {
+        if let Some(kth) = self.best.as_mut().and_then(BestBounds::kth) {
+            self.limit = self.limit.max(kth);
+        }
+    }
+}
+
+/// The k best of some lower bounds, and others.
+#[derive(Debug, Clone)]
+struct BestBounds {
+    k: usize,
+    all: Vec<f32>,
+}
+
+impl BestBounds {
+    /// The k-th, if there are as many; drops those that are worse.
+    fn kth(&mut self) -> Option<f32> {
+        let last = self.k.checked_sub(1).filter(|last| *last < self.all.len())?;
+        let kth = *self.all.select_nth_unstable_by(last, |a, b| b.total_cmp(a)).1;
+        self.all.truncate(self.k);
+        Some(kth)
+    }
 }
 
 /// Candidates of one ranking in some rows.
@@ -58,7 +108,7 @@ pub(super) struct Candidates {
 impl Candidates {
     /// Of a ranking of `k` rows.
     pub(super) fn new(k: usize, cut: ScoreCut) -> Self {
-        let room = if cut.moves { most_held(k, ROOM) } else { usize::MAX };
+        let room = if cut.moves() { most_held(k, ROOM) } else { usize::MAX };
         Self { k, entries: Vec::new(), room, cut }
     }
 
@@ -67,6 +117,7 @@ impl Candidates {
     pub(super) fn push(&mut self, candidate: Candidate) -> f32 {
         if self.k > 0 && candidate.upper >= self.cut.limit {
             self.entries.push(candidate);
+            self.cut.note(candidate.lower);
             if self.entries.len() >= self.room {
                 self.shrink();
             }
@@ -77,6 +128,9 @@ impl Candidates {
     /// Takes over those of other rows.
     pub(super) fn merge(&mut self, other: Self) {
         self.cut.limit = self.cut.limit.max(other.cut.limit);
+        // The k best of all lower bounds are at or above both limits, so the rows that they are of are there.
+        other.entries.iter().for_each(|candidate| self.cut.note(candidate.lower));
+        self.cut.settle();
         if self.entries.is_empty() {
             self.entries = other.entries;
         } else {
@@ -84,8 +138,8 @@ impl Candidates {
         }
     }
 
-    pub(super) fn cut(&self) -> ScoreCut {
-        self.cut
+    pub(super) fn cut(&self) -> &ScoreCut {
+        &self.cut
     }
 
     pub(super) fn len(&self) -> usize {
@@ -96,19 +150,14 @@ impl Candidates {
         self.entries
     }
 
-    /// The k-th largest of the candidates' values, of which there are k at least.
-    fn kth(&self, of: impl Fn(&Candidate) -> f32) -> f32 {
-        let mut values: Vec<f32> = self.entries.iter().map(of).collect();
-        *values.select_nth_unstable_by(self.k - 1, |a, b| b.total_cmp(a)).1
-    }
-
-    /// How many may still rank if every estimate is the score.
-    pub(super) fn likely(&self) -> usize {
-        if self.k == 0 || self.entries.len() <= self.k {
+    /// How many may still rank if every estimate is the score and so many of them rank in the end.
+    pub(super) fn likely(&self, ranking: usize) -> usize {
+        if ranking == 0 || self.entries.len() <= ranking {
             return self.entries.len();
         }
-        let kth = self.kth(Candidate::middle);
-        self.entries.iter().filter(|candidate| candidate.upper >= kth).count()
+        let mut middles: Vec<f32> = self.entries.iter().map(Candidate::middle).collect();
+        let last = *middles.select_nth_unstable_by(ranking - 1, |a, b| b.total_cmp(a)).1;
+        self.entries.iter().filter(|candidate| candidate.upper >= last).count()
     }
 
     /// Takes the rows out that are estimated to rank first: k of them and some that are near, since most
@@ -141,17 +190,13 @@ impl Candidates {
         self.entries.retain(|candidate| candidate.upper >= limit);
     }
 
-    /// Moves the limit to the k-th of the lower bounds, if it may, and drops what is below.
+    /// Drops what is below the limit, where it moves.
     pub(super) fn shrink(&mut self) {
-        if !self.cut.moves {
-            return;
+        if self.cut.moves() {
+            self.cut.settle();
+            self.raise(self.cut.limit);
+            self.room = most_held(self.entries.len().max(self.k), ROOM);
         }
-        let mut limit = self.cut.limit;
-        if self.entries.len() >= self.k && self.k > 0 {
-            limit = self.kth(|candidate| candidate.lower);
-        }
-        self.raise(limit);
-        self.room = most_held(self.entries.len().max(self.k), ROOM);
     }
 }
 
@@ -167,18 +212,24 @@ mod tests {
             (state >> 40) as f32 / (1u64 << 24) as f32
         };
         for k in [1, 3, 100] {
-            let cut = ScoreCut { limit: f32::NEG_INFINITY, moves: true };
-            let mut parts = vec![Candidates::new(k, cut); 3];
+            let mut all = Candidates::new(k, ScoreCut::moving(f32::NEG_INFINITY, k));
             let mut rows: Vec<(f32, u32)> = Vec::new();
-            for slot in 0..5000 {
-                let (score, error) = (next() - 0.5, next() * 0.02);
-                rows.push((score, slot));
-                let off = error * (2.0 * next() - 1.0);
-                let (lower, upper) = (score + off - error, score + off + error);
-                parts[slot as usize % 3].push(Candidate { lower, upper, unit: 0, slot });
+            let mut lowers = Vec::new();
+            // In two passes, each in three parts.
+            for pass in 0..2 {
+                let mut parts = vec![Candidates::new(k, all.cut().clone()); 3];
+                for slot in pass * 2500..(pass + 1) * 2500 {
+                    let (score, error) = (next() - 0.5, next() * 0.02);
+                    rows.push((score, slot));
+                    let off = error * (2.0 * next() - 1.0);
+                    let (lower, upper) = (score + off - error, score + off + error);
+                    lowers.push(lower);
+                    parts[slot as usize % 3].push(Candidate { lower, upper, unit: 0, slot });
+                }
+                parts.into_iter().for_each(|part| all.merge(part));
+                lowers.sort_unstable_by(|a, b| b.total_cmp(a));
+                assert_eq!(all.cut().limit, lowers[k - 1]);
             }
-            let mut all = parts.remove(0);
-            parts.into_iter().for_each(|part| all.merge(part));
             all.shrink();
             let mut first = all.clone();
             assert!(first.take_first().len() >= k);

@@ -7,7 +7,7 @@ use super::candidates::ScoreCut;
 use super::cost::{Costs, scattered};
 use super::pass::RequestedRows;
 use super::sources::{CodeEstimates, EstimateSource, PickedRows};
-use super::{Plan, Search};
+use super::{Plan, Search, Way};
 use crate::error::QueryError;
 use crate::influence::scan::windows::Window;
 use crate::influence::sides::{SketchSide, all_have};
@@ -38,7 +38,7 @@ pub(super) fn plan<'a>(
     rows: u64,
 ) -> Result<Result<Plan<'a>, String>, QueryError> {
     let source = |plane: &Plane| EstimateSource::Codes(CodeEstimates { sides, plane: *plane, z });
-    let plan = |way, expected| Plan { ways: vec![way], chosen: true, expected };
+    let plan = |way, expected| Plan { ways: vec![Way::new(way)], chosen: true, expected };
     if let Some(planes) = &mode.planes {
         return Ok(Ok(plan(planes.iter().map(source).collect(), None)));
     }
@@ -119,7 +119,7 @@ fn sample(
             (at as u32, all.chunks(RUN).step_by(every).flatten().copied().collect())
         })
         .collect();
-    let all = ScoreCut { limit: f32::NEG_INFINITY, moves: false };
+    let all = ScoreCut::fixed(f32::NEG_INFINITY);
     // All planes of a window together: a stage for each would cost as much as what it reads.
     let found = search.read(windows, &read, &RequestedRows::Picked(&picked), &[all])?;
     let lists = found.into_iter().flat_map(|pass| pass.lists);

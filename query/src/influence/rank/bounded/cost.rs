@@ -7,6 +7,7 @@ use super::exact::row_bytes;
 use super::sources::{EstimateSource, sections};
 use crate::influence::scan::ScanPool;
 use crate::influence::spec::mode::Plane;
+use crate::kernel::Rounding;
 use crate::sketch::Section;
 
 /// Single rows cost this much more than rows in a stream.
@@ -19,11 +20,17 @@ const SHORT_ROWS: f64 = 1.7;
 /// What of reading and multiplying the other one does not hide.
 const SEEN: f64 = 0.25;
 
+/// Estimates pay if they cost this part of all exact values at most.
+pub(super) const WORTH: f64 = 0.9;
+
 /// Fewer queries than this are never many.
 const LEAST_MANY: usize = 4;
 
 /// Where reading is a smaller part of multiplying than this, products are all that counts.
 const NEGLIGIBLE: f64 = 1.0 / 11.0;
+
+/// Of the cost of all exact values, what those take that rows rounded to bytes usually leave.
+const LEFT_BY_BYTES: f64 = 0.1;
 
 /// Costs in any unit, of which the ratios count.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -31,36 +38,40 @@ pub(super) struct Costs {
     /// Of a byte that a core reads in a stream while the others do.
     pub(super) byte: f64,
     /// Of a multiply-add, by the number of queries: as many as [`QUERIES`] says, or fewer.
-    pub(super) products: [Products; 3],
+    pub(super) products: [Products; QUERIES.len()],
 }
 
 /// Queries for each of [`Costs::products`], the last of which are for more as well: the kernels have three
-/// forms.
-pub(super) const QUERIES: [usize; 3] = [2, 8, 16];
+/// forms, and what is done once for each row counts for less where there are many.
+pub(super) const QUERIES: [usize; 5] = [2, 8, 16, 64, 256];
 
 /// Costs of a multiply-add of a core.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub(super) struct Products {
     pub(super) exact: f64,
-    pub(super) bf16: f64,
+    /// Of rows as the kernel's filter rounds them.
+    pub(super) rounded: f64,
     /// By plane; of certified bytes two are one.
     pub(super) codes: [f64; 4],
 }
 
-/// Those of a recent processor of two cores that multiplies bytes, where nothing is measured.
+/// Those of a recent processor of two cores that multiplies bytes, and rounds rows to bf16, where nothing is
+/// measured.
 pub(super) const TYPICAL: Costs = {
-    let two = Products { exact: 0.35, bf16: 0.172, codes: [0.068, 0.117, 0.132, 0.264] };
+    let two = Products { exact: 0.35, rounded: 0.172, codes: [0.068, 0.117, 0.132, 0.264] };
     let some = Products { codes: [0.04, 0.117, 0.132, 0.264], ..two };
     let many = Products { codes: [0.03, 0.117, 0.09, 0.18], ..two };
-    Costs { byte: 1.0, products: [two, some, many] }
+    Costs { byte: 1.0, products: [two, some, many, many, many] }
 };
 
-/// Those of one that does not: AVX2 without AVX-VNNI, and others.
+/// Those of one that does not multiply bytes, AVX2 without AVX-VNNI and others, and that rounds rows to them.
 pub(super) const WITHOUT_BYTES: Costs = {
-    let two = Products { exact: 0.35, bf16: 0.35, codes: [0.25, 0.23, 0.23, 0.46] };
+    let two = Products { exact: 0.35, rounded: 0.35, codes: [0.25, 0.23, 0.23, 0.46] };
     let some = Products { codes: [0.068, 0.165, 0.207, 0.414], ..two };
-    let many = Products { codes: [0.038, 0.118, 0.19, 0.38], ..two };
-    Costs { byte: 1.0, products: [two, some, many] }
+    let many = Products { rounded: 0.3, codes: [0.038, 0.118, 0.19, 0.38], ..two };
+    let more = Products { rounded: 0.17, ..many };
+    let most = Products { rounded: 0.14, ..many };
+    Costs { byte: 1.0, products: [two, some, many, more, most] }
 };
 
 impl Costs {
@@ -79,7 +90,7 @@ impl Costs {
     }
 
     fn of_queries(&self, queries: usize) -> &Products {
-        let at = QUERIES.iter().position(|most| queries <= *most).unwrap_or(2);
+        let at = QUERIES.iter().position(|most| queries <= *most).unwrap_or(QUERIES.len() - 1);
         &self.products[at]
     }
 
@@ -93,7 +104,7 @@ impl Costs {
         self.rows_themselves(pools, |products| products.exact)
     }
 
-    fn rows_themselves(&self, pools: &[ScanPool], each: fn(&Products) -> f64) -> f64 {
+    fn rows_themselves(&self, pools: &[ScanPool], each: impl Fn(&Products) -> f64) -> f64 {
         let of = |pool: &ScanPool| {
             let multiplied = pool
                 .queries
@@ -104,10 +115,22 @@ impl Costs {
         pools.iter().map(of).fold(0.0, f64::max)
     }
 
-    /// Of a row that a source estimates.
+    /// Of a row that a source estimates, with what has to be computed of it afterwards where that is known to be
+    /// more than little.
     pub(super) fn source(&self, source: &EstimateSource<'_>, pools: &[ScanPool]) -> f64 {
-        let EstimateSource::Codes(reading) = source else {
-            return self.rows_themselves(pools, |products| products.bf16);
+        let is_bytes =
+            matches!(source, EstimateSource::Rounded(filter, _) if filter.rounding() == Rounding::Bytes);
+        let left = if is_bytes { LEFT_BY_BYTES * self.exact(pools) } else { 0.0 };
+        self.estimate(source, pools) + left
+    }
+
+    /// Of the estimate alone.
+    pub(super) fn estimate(&self, source: &EstimateSource<'_>, pools: &[ScanPool]) -> f64 {
+        let reading = match source {
+            EstimateSource::Codes(reading) => reading,
+            EstimateSource::Rounded(..) => return self.rows_themselves(pools, |products| products.rounded),
+            // What a device takes is not known here.
+            EstimateSource::Device(_) => return self.exact(pools),
         };
         let (_, codes, factors) = sections(reading.plane);
         let short = if reading.plane == Plane::Sign { SHORT_ROWS } else { 1.0 };

@@ -4,6 +4,9 @@ use super::candidates::{Candidates, ScoreCut};
 use super::sources::PickedRows;
 use crate::influence::scan::Totals;
 
+/// Rankings at least that tell how many candidates are left, where there are as many.
+const JUDGED_LISTS: usize = 16;
+
 #[derive(Default)]
 pub(super) struct Findings {
     /// For each ranking.
@@ -16,7 +19,7 @@ pub(super) struct Findings {
 
 impl Findings {
     pub(super) fn new(k: usize, cuts: &[ScoreCut]) -> Self {
-        let lists = cuts.iter().map(|cut| Candidates::new(k, *cut)).collect();
+        let lists = cuts.iter().map(|cut| Candidates::new(k, cut.clone())).collect();
         Self { lists, unbounded: Vec::new(), totals: Totals::default() }
     }
 
@@ -40,8 +43,10 @@ impl Findings {
         self.lists.iter().map(Candidates::len).sum()
     }
 
-    /// How many of them are likely to be left once the scores of the first are known.
-    pub(super) fn likely(&self) -> usize {
-        self.lists.iter().map(Candidates::likely).sum()
+    /// How many of them are likely to be left in the end, where so many rows of each ranking are among them; by
+    /// some of the rankings.
+    pub(super) fn likely(&self, ranking: usize) -> usize {
+        let every = self.lists.len().div_ceil(JUDGED_LISTS).max(1);
+        every * self.lists.iter().step_by(every).map(|list| list.likely(ranking)).sum::<usize>()
     }
 }

@@ -1,7 +1,7 @@
 //! Rankings by bounds: values are estimated up to a bound of the error, and what may rank is computed
 //! exactly.
 //!
-//! An [`EstimateSource`] estimates the values of rows: the rows themselves in bf16, or a plane of the codes
+//! An [`EstimateSource`] estimates the values of rows: the rows themselves in bf16 or bytes, or a plane of the codes
 //! of a sketch. A way to an answer is one source, or several that are asked one after the other about the
 //! rows that the ones before leave. A row is a candidate of a ranking unless its upper bound is below a cut:
 //! the k-th score so far, the k-th of the lower bounds, or what a sample lets expect. Of the candidates those
@@ -51,15 +51,17 @@ const BATCH_PAIRS: usize = 1 << 21;
 /// The same once a way has left little of a batch: threads wait for each other at the end of each.
 const PROVEN_PAIRS: usize = 4 * BATCH_PAIRS;
 
-/// Rows for each that is wanted that a way is tried on.
-const TRIAL_ROWS: usize = 256;
+/// Rows that a way is tried on at least,
+const TRIAL_ROWS: usize = 2048;
+/// and for each that is wanted, of which there have to be [`JUDGED_ROWS`].
+const TRIAL_ROWS_EACH: usize = 32;
+const JUDGED_ROWS: usize = 16;
 
 /// Values that are estimated at a time: what is kept of them then stays in a core's cache.
 const CACHED: usize = 1 << 16;
 
-/// Where more than one in this many pairs has to be computed exactly, it is cheaper to compute all of them at
-/// once.
-const DENSE: u64 = 8;
+/// The share of pairs from which on it is cheaper to compute all of them at once.
+const MOST_LEFT: f64 = 1.0 / 8.0;
 
 struct Search<'a> {
     scan: Scan<'a>,
@@ -77,11 +79,26 @@ struct Search<'a> {
     tolerance: f64,
 }
 
+/// Sources that are asked one after the other.
+struct Way<'a> {
+    sources: Vec<EstimateSource<'a>>,
+    /// Of the pairs of a row and a ranking, the share that it may leave: where more have to be computed exactly,
+    /// what comes after it costs less.
+    most_left: f64,
+}
+
+impl<'a> Way<'a> {
+    /// What comes after it computes everything.
+    fn new(sources: Vec<EstimateSource<'a>>) -> Self {
+        Self { sources, most_left: MOST_LEFT }
+    }
+}
+
 /// How a search goes.
 struct Plan<'a> {
-    /// Sources that are asked one after the other; where there are several ways, each takes over where the
-    /// one before says too little, and in the end every row is scored.
-    ways: Vec<Vec<EstimateSource<'a>>>,
+    /// Where there are several, each takes over where the one before says too little, and in the end every row is
+    /// scored.
+    ways: Vec<Way<'a>>,
     /// Whether a way is known to pay.
     chosen: bool,
     /// What the k-th score of the only ranking may be expected to reach.

@@ -10,7 +10,7 @@ use crate::influence::scan::windows::Window;
 use crate::influence::scan::{Scan, vector_bytes};
 use crate::influence::sides::Singles;
 use crate::influence::spec::modules::used_groups;
-use crate::kernel::{Scratch, rows_of};
+use crate::kernel::Scratch;
 
 /// A thread's memory.
 #[derive(Default)]
@@ -19,10 +19,17 @@ pub(super) struct PairBuffers {
     rows: Vec<u64>,
     wanted: Vec<u64>,
     found: Vec<(usize, usize)>,
-    factors: Vec<f32>,
     groups: Vec<usize>,
     /// The first pair of each row.
     firsts: Vec<usize>,
+    /// Of the rows of a block.
+    row_factors: Vec<f32>,
+    /// Its pairs: query, place of the row among those found, and place of the value.
+    of_block: Vec<(u32, u32, u32)>,
+    /// Of a query: the rows of its pairs, their factors and their products.
+    chosen: Vec<usize>,
+    factors: Vec<f32>,
+    products: Vec<f32>,
     panels: Scratch,
 }
 
@@ -43,7 +50,20 @@ pub(super) fn values(
     memory: &mut PairBuffers,
 ) -> Result<u64, QueryError> {
     let pool = &scan.pools[window.pool as usize];
-    let PairBuffers { scratch, rows, wanted, found, factors, groups, firsts, panels } = memory;
+    let PairBuffers {
+        scratch,
+        rows,
+        wanted,
+        found,
+        groups,
+        firsts,
+        row_factors,
+        of_block,
+        chosen,
+        factors,
+        products,
+        panels,
+    } = memory;
     values.clear();
     values.resize(pairs.len(), 0.0);
     rows.clear();
@@ -70,16 +90,32 @@ pub(super) fn values(
             let block = reader.read_rows(block, wanted, scratch)?;
             slots.find(&block, found);
             bytes += vector_bytes(&block, found.len());
-            for (i, slot) in found.iter() {
+            row_factors.clear();
+            of_block.clear();
+            for (place, (i, slot)) in found.iter().enumerate() {
+                scan.add_factors(&block, *i..i + 1, reader, pool.measure(c), row_factors);
+                let of_row = firsts[*slot]..firsts[slot + 1];
+                of_block.extend(of_row.map(|at| (pairs[at].1, place as u32, at as u32)));
+            }
+            // The rows of a query together: it is then read once for all of them, and they are multiplied some at
+            // a time.
+            of_block.sort_unstable();
+            for pairs in of_block.chunk_by(|a, b| a.0 == b.0) {
+                let query = &singles[pairs[0].0 as usize];
+                let each = query.groups();
+                chosen.clear();
                 factors.clear();
-                scan.add_factors(&block, *i..i + 1, reader, pool.measure(c), factors);
-                for at in firsts[*slot]..firsts[slot + 1] {
-                    let query = &singles[pairs[at].1 as usize];
-                    let row = rows_of(block.values, query.dim(), *i..i + 1);
-                    let mut value = [0.0];
-                    scan.kernel.scaled_dots(row, query, groups, factors, panels, &mut value);
-                    values[at] += value[0];
+                for (_, place, _) in pairs {
+                    let place = *place as usize;
+                    chosen.push(found[place].0);
+                    factors.extend_from_slice(&row_factors[place * each..(place + 1) * each]);
                 }
+                products.resize(pairs.len(), 0.0);
+                scan.kernel.scaled_dots_at(block.values, chosen, query, groups, factors, panels, products);
+                pairs
+                    .iter()
+                    .zip(&*products)
+                    .for_each(|((_, _, at), product)| values[*at as usize] += product);
             }
         }
     }

@@ -6,9 +6,9 @@ use gstore_core::normal::upper_quantile;
 use gstore_core::parallel;
 use gstore_store::{DType, FeatureReader};
 
-use super::cost::Costs;
+use super::cost::{Costs, WORTH};
 use super::sources::{CodeEstimates, EstimateSource};
-use super::{BATCH_PAIRS, Plan, Search, SearchOutcome, choice};
+use super::{BATCH_PAIRS, MOST_LEFT, Plan, Search, SearchOutcome, Way, choice};
 use crate::error::QueryError;
 use crate::influence::prepare::Prepared;
 use crate::influence::prepare::operands::Operands;
@@ -67,13 +67,13 @@ pub(in super::super) fn of_many_values(
     }
     let search = search(prepared, operands, lists, ask);
     let mut sources = sources(prepared, operands, (lists, ask), costs);
-    let exact = costs.exact(&operands.pools);
-    sources.retain(|source| costs.source(source, &operands.pools) < exact);
+    let most = WORTH * costs.exact(&operands.pools);
+    sources.retain(|source| costs.source(source, &operands.pools) < most);
     if sources.is_empty() {
         return Ok(None);
     }
     let windows = windows(&operands.pools, operands.queries());
-    let ways = sources.into_iter().map(|source| vec![source]).collect();
+    let ways = ways(sources, costs, operands, lists);
     let plan = Plan { ways, chosen: false, expected: None };
     parallel::stages(|| search.run(&plan, &windows)).map(Some)
 }
@@ -99,7 +99,8 @@ fn of_device(
         return Ok(None);
     }
     let search = search(prepared, operands, lists, ask);
-    let plan = Plan { ways: vec![vec![EstimateSource::Device(device)]], chosen: false, expected: None };
+    let plan =
+        Plan { ways: vec![Way::new(vec![EstimateSource::Device(device)])], chosen: false, expected: None };
     parallel::stages(|| search.run(&plan, &operands.scan_windows())).map(Some)
 }
 
@@ -151,18 +152,18 @@ fn sources<'a>(
     costs: &Costs,
 ) -> Vec<EstimateSource<'a>> {
     let scan = operands.scan(prepared.spec(), ask.filter, ask.cancel);
-    let sides = || operands.bounded.bf16(&operands.pools);
-    let filter = scan.kernel.filter().filter(|_| operands.queries() >= costs.many());
-    let bf16 = || filter.map(|filter| EstimateSource::Bf16(filter, sides()));
-    let Mode::Sketch(mode) = &prepared.spec().mode else { return bf16().into_iter().collect() };
+    let is_many = operands.queries() >= costs.many();
+    let filter = scan.kernel.filter().filter(|_| is_many);
+    let rounded = || filter.map(|filter| EstimateSource::Rounded(filter, &operands.bounded));
+    let Mode::Sketch(mode) = &prepared.spec().mode else { return rounded().into_iter().collect() };
     if mode.planes.is_some() {
         return Vec::new();
     }
-    let Ok(sides) = operands.sides(prepared) else { return bf16().into_iter().collect() };
-    // Else every row is scored, but for the one ranking by planes that may miss rows: bf16, which not every
-    // processor has, must not decide whether it does.
+    let Ok(sides) = operands.sides(prepared) else { return rounded().into_iter().collect() };
+    // Else every row is scored, but for the one ranking by planes that may miss rows: rounded rows, which not every
+    // processor multiplies, must not decide whether it does.
     let is_exact_else = mode.is_certain() || !matches!(lists, Lists::Whole);
-    let bf16 = || bf16().filter(|_| is_exact_else);
+    let rounded = || rounded().filter(|_| is_exact_else);
     let reading = |plane, z| EstimateSource::Codes(CodeEstimates { sides, plane, z });
     if !mode.certified {
         // Bounds of signs leave too much where so many values are asked for. Those of nibbles may as
@@ -175,7 +176,7 @@ fn sources<'a>(
             planes.truncate(bytes + 1);
         }
         if planes.is_empty() {
-            return bf16().into_iter().collect();
+            return rounded().into_iter().collect();
         }
         let values = match lists {
             Lists::Values(_) => 1,
@@ -186,7 +187,31 @@ fn sources<'a>(
         return planes.into_iter().map(|plane| reading(plane, z)).collect();
     }
     let codes = (operands.queries() < costs.certified_below()).then(|| reading(Plane::Certified, 0.0));
-    codes.into_iter().chain(bf16()).collect()
+    codes.into_iter().chain(rounded()).collect()
+}
+
+/// What single values cost, in those of all at once: where each is of one target sample, and where of all.
+const SINGLE: f64 = 7.0;
+const SCATTERED: f64 = 2.0;
+
+/// A way for each of some sources. Rounded rows are given up where they, with the values that they leave, cost as
+/// much as all values.
+fn ways<'a>(
+    sources: Vec<EstimateSource<'a>>,
+    costs: &Costs,
+    operands: &Operands,
+    lists: &Lists,
+) -> Vec<Way<'a>> {
+    let all = costs.exact(&operands.pools);
+    let each = if matches!(lists, Lists::Values(_)) { SINGLE * all } else { SCATTERED * all };
+    let way = |source: EstimateSource<'a>| match source {
+        EstimateSource::Rounded(..) => {
+            let saved = all - costs.estimate(&source, &operands.pools);
+            Way { sources: vec![source], most_left: (saved / each).clamp(0.0, MOST_LEFT) }
+        }
+        EstimateSource::Codes(_) | EstimateSource::Device(_) => Way::new(vec![source]),
+    };
+    sources.into_iter().map(way).collect()
 }
 
 /// Standard deviations between an estimate and its bound, so that the probability that any of some bounds

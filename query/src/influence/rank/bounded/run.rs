@@ -7,7 +7,10 @@ use super::exact::ScoredRows;
 use super::findings::Findings;
 use super::pass::RequestedRows;
 use super::sources::EstimateSource;
-use super::{BATCH_PAIRS, DENSE, PROVEN_PAIRS, Plan, Search, SearchOutcome, TRIAL_ROWS};
+use super::{
+    BATCH_PAIRS, JUDGED_ROWS, MOST_LEFT, PROVEN_PAIRS, Plan, Search, SearchOutcome, TRIAL_ROWS,
+    TRIAL_ROWS_EACH, Way,
+};
 use crate::error::QueryError;
 use crate::influence::rank::collect::Collector;
 use crate::influence::rank::lists::score_windows;
@@ -23,12 +26,23 @@ pub(super) struct Run<'a> {
     /// The way that is gone now, and what its sources did.
     way: usize,
     stages: Vec<Stage>,
-    /// Whether it was worth it for a batch.
-    proven: bool,
+    /// Whether it was worth it.
+    tried: Tried,
     /// The windows whose candidates wait to be scored,
     waiting: Range<usize>,
     /// and what the first source said of them.
     pass: Findings,
+}
+
+/// Rows of a ranking that a batch may have besides by chance.
+const SPARE: usize = 1;
+
+/// For how many batches a way was worth it.
+#[derive(Clone, Copy)]
+enum Tried {
+    Not,
+    Once,
+    Enough,
 }
 
 #[derive(Clone, Copy, Default)]
@@ -41,8 +55,8 @@ struct Stage {
 /// What became of windows that wait.
 struct RefinedWindows {
     stages: Vec<Stage>,
-    /// Where the cuts are in the end.
-    cuts: Vec<ScoreCut>,
+    /// Where the cuts are in the end, by ranking.
+    limits: Vec<f32>,
     totals: Totals,
 }
 
@@ -55,12 +69,13 @@ impl<'a> Run<'a> {
             planes: Vec::new(),
             tolerance: of.tolerance,
         };
-        let stages = vec![Stage::default(); plan.ways.first().map_or(0, Vec::len)];
+        let stages = vec![Stage::default(); plan.ways.first().map_or(0, |way| way.sources.len())];
         let pass = Findings::default();
         // A device has little to do for an estimate, and more to begin: it is not tried on a few rows.
-        let by_device = plan.ways.first().is_some_and(|way| way.iter().all(EstimateSource::is_of_scores));
-        let proven = plan.chosen || by_device;
-        let mut run = Self { of, plan, windows, found, way: 0, stages, proven, waiting: 0..0, pass };
+        let by_device =
+            plan.ways.first().is_some_and(|way| way.sources.iter().all(EstimateSource::is_of_scores));
+        let tried = if plan.chosen || by_device { Tried::Enough } else { Tried::Not };
+        let mut run = Self { of, plan, windows, found, way: 0, stages, tried, waiting: 0..0, pass };
         run.start(0);
         run
     }
@@ -76,17 +91,22 @@ impl<'a> Run<'a> {
             return BATCH_PAIRS / 4;
         }
         // What a way is worth shows on fewer: enough that those that rank are a small part.
-        let trial = TRIAL_ROWS.saturating_mul(self.of.k).saturating_mul(self.of.lists.len());
-        if self.proven { PROVEN_PAIRS } else { trial.clamp(BATCH_PAIRS / 4, BATCH_PAIRS) }
+        let rows = TRIAL_ROWS_EACH.saturating_mul(self.of.k).max(TRIAL_ROWS);
+        let trial = rows.saturating_mul(self.of.lists.len());
+        match self.tried {
+            Tried::Not => trial.min(BATCH_PAIRS),
+            Tried::Once => BATCH_PAIRS,
+            Tried::Enough => PROVEN_PAIRS,
+        }
     }
 
     /// Goes on with the way that reads more; false where there is none.
     pub(super) fn next_way(&mut self) -> bool {
         self.end_way();
         self.way += 1;
-        self.proven = false;
+        self.tried = Tried::Not;
         let way = self.plan.ways.get(self.way);
-        self.stages = vec![Stage::default(); way.map_or(0, Vec::len)];
+        self.stages = vec![Stage::default(); way.map_or(0, |way| way.sources.len())];
         self.start(self.waiting.end);
         way.is_some()
     }
@@ -94,7 +114,7 @@ impl<'a> Run<'a> {
     /// Codes that were tried and left nothing out decided nothing.
     fn end_way(&mut self) {
         let Some(way) = self.plan.ways.get(self.way) else { return };
-        for (source, stage) in way.iter().zip(std::mem::take(&mut self.stages)) {
+        for (source, stage) in way.sources.iter().zip(std::mem::take(&mut self.stages)) {
             let Stage { rows, excluded, bytes } = stage;
             if let Some(plane) = source.plane().filter(|_| rows > 0 || self.plan.chosen) {
                 self.found.planes.push(PlaneSummary { plane, rows, excluded, bytes_read: bytes });
@@ -105,8 +125,10 @@ impl<'a> Run<'a> {
     /// Nothing waits before a window.
     fn start(&mut self, window: usize) {
         let mut cuts = self.known();
-        if let ([cut @ ScoreCut { moves: true, .. }], Some(expected)) = (&mut cuts[..], self.plan.expected) {
-            *cut = ScoreCut { limit: self.of.limit_of(expected), moves: false };
+        if let ([cut], Some(expected)) = (&mut cuts[..], self.plan.expected)
+            && cut.moves()
+        {
+            *cut = ScoreCut::fixed(self.of.limit_of(expected));
         }
         self.pass = Findings::new(self.of.k, &cuts);
         self.waiting = window..window;
@@ -118,7 +140,10 @@ impl<'a> Run<'a> {
         let (of, chosen) = (self.of, self.plan.chosen);
         let cut = |top: &mut Collector| {
             let limit = of.limit(top);
-            ScoreCut { limit, moves: !chosen || limit == f32::NEG_INFINITY }
+            match chosen && limit > f32::NEG_INFINITY {
+                true => ScoreCut::fixed(limit),
+                false => ScoreCut::moving(limit, of.k),
+            }
         };
         self.found.tops.iter_mut().map(cut).collect()
     }
@@ -126,23 +151,26 @@ impl<'a> Run<'a> {
     /// Finds the candidates of a batch; false where too many of its rows are, which then are not among them.
     pub(super) fn take(&mut self, batch: Range<usize>) -> Result<bool, QueryError> {
         let of = self.of;
-        if self.way == self.plan.ways.len() {
-            return Ok(false);
-        }
-        let cuts: Vec<ScoreCut> = self.pass.lists.iter().map(Candidates::cut).collect();
-        let end = batch.end;
+        let Some(Way { most_left, .. }) = self.plan.ways.get(self.way) else { return Ok(false) };
+        let cuts: Vec<ScoreCut> = self.pass.lists.iter().map(|list| list.cut().clone()).collect();
+        let (end, ranking) = (batch.end, self.ranking(&batch));
         let pass = self.first_pass(batch, &cuts)?;
         let rows = pass.totals.eligible + pass.unbounded.len() as u64;
-        let most = rows * cuts.len() as u64 / DENSE;
-        let dense = pass.candidates() as u64 > most && pass.likely() as u64 > most;
+        let most = (most_left * (rows * cuts.len() as u64) as f64) as u64;
+        let dense = pass.candidates() as u64 > most && pass.likely(ranking) as u64 > most;
         // Few rows are worth no decision: most are candidates, since so many are wanted.
-        let few = 2 * DENSE * of.k as u64;
-        let fails = dense && rows > few || pass.unbounded.len() as u64 > rows / DENSE;
+        let few = (JUDGED_ROWS * of.k) as u64;
+        let unbounded = pass.unbounded.len() as f64 > MOST_LEFT * rows as f64;
+        let fails = dense && rows > few || unbounded;
         if fails && !self.plan.chosen {
             self.found.totals.bytes_read += pass.totals.bytes_read;
             return Ok(false);
         }
-        self.proven = true;
+        self.tried = match self.tried {
+            Tried::Not => Tried::Once,
+            Tried::Once | Tried::Enough => Tried::Enough,
+        };
+
         self.waiting.end = end;
         self.pass.merge(pass);
         self.pass.lists.iter_mut().for_each(Candidates::shrink);
@@ -154,8 +182,17 @@ impl<'a> Run<'a> {
         Ok(true)
     }
 
+    /// How many of a ranking's rows a batch has, if it has them as other windows do.
+    fn ranking(&self, batch: &Range<usize>) -> usize {
+        let rows = |windows: &[Window]| {
+            windows.iter().map(|window| window.rows.end - window.rows.start).sum::<u64>()
+        };
+        let share = rows(&self.windows[batch.clone()]) as f64 / rows(self.windows).max(1) as f64;
+        ((share * self.of.k as f64).ceil() as usize + SPARE).min(self.of.k)
+    }
+
     fn first_pass(&self, windows: Range<usize>, cuts: &[ScoreCut]) -> Result<Findings, QueryError> {
-        let first = self.plan.ways.get(self.way).map_or(&[][..], |way| &way[..1]);
+        let first = self.plan.ways.get(self.way).map_or(&[][..], |way| &way.sources[..1]);
         let found = self.of.read(self.windows, first, &RequestedRows::Every(windows), cuts)?;
         Ok(found.into_iter().next().unwrap_or_default())
     }
@@ -164,7 +201,7 @@ impl<'a> Run<'a> {
         if self.waiting.is_empty() {
             return Ok(());
         }
-        let Some(way) = self.plan.ways.get(self.way) else { return Ok(()) };
+        let Some(Way { sources: way, .. }) = self.plan.ways.get(self.way) else { return Ok(()) };
         let mut pass = std::mem::take(&mut self.pass);
         let guessed = self.plan.expected.is_some() || !way.iter().all(|source| source.is_certain());
         let before = guessed.then(|| self.found.tops.clone());
@@ -173,7 +210,7 @@ impl<'a> Run<'a> {
         loop {
             let refined = self.refine(pass)?;
             let known = self.known();
-            let held = refined.cuts.iter().zip(&known).all(|(cut, known)| cut.limit <= known.limit);
+            let held = refined.limits.iter().zip(&known).all(|(limit, known)| *limit <= known.limit);
             let Some(before) = before.as_ref().filter(|_| !held) else {
                 self.count(&refined);
                 break;
@@ -186,7 +223,10 @@ impl<'a> Run<'a> {
             self.found.tops.clone_from(before);
             let cut = |(cut, asked): (ScoreCut, &f32)| {
                 let limit = if again { cut.limit.min(*asked) } else { cut.limit };
-                ScoreCut { limit, moves: !again && limit == f32::NEG_INFINITY }
+                match again || limit > f32::NEG_INFINITY {
+                    true => ScoreCut::fixed(limit),
+                    false => ScoreCut::moving(limit, self.of.k),
+                }
             };
             let cuts: Vec<ScoreCut> = known.into_iter().zip(&asked).map(cut).collect();
             again = true;
@@ -200,12 +240,12 @@ impl<'a> Run<'a> {
     /// Takes what the first source left through the others, and scores it.
     fn refine(&mut self, mut pass: Findings) -> Result<RefinedWindows, QueryError> {
         let Self { of, plan, windows, found, way, waiting, .. } = self;
-        let way = &plan.ways[*way];
+        let way = &plan.ways[*way].sources;
         let mut seen = ScoredRows::new(windows, waiting.clone());
         let mut totals = pass.totals;
         totals.bytes_read = 0;
         let mut stages = Vec::new();
-        let mut cuts = Vec::new();
+        let mut limits = Vec::new();
         for (at, source) in way.iter().enumerate() {
             let bounded = pass.totals.eligible;
             let mut stage = Stage {
@@ -240,12 +280,13 @@ impl<'a> Run<'a> {
             for (list, top) in pass.lists.iter_mut().zip(&mut found.tops) {
                 list.raise(of.limit(top));
             }
-            cuts = pass.lists.iter().map(|list| ScoreCut { moves: false, ..list.cut() }).collect();
+            limits = pass.lists.iter().map(|list| list.cut().limit).collect();
             let rest: Vec<_> = pass.lists.into_iter().map(Candidates::into_entries).collect();
             if let Some(next) = way.get(at + 1..at + 2) {
                 let picked = seen.new_rows(&rest);
                 let left = picked.iter().map(|(_, rows)| rows.len() as u64).sum();
                 stage.excluded = stage.excluded.saturating_sub(left);
+                let cuts: Vec<ScoreCut> = limits.iter().copied().map(ScoreCut::fixed).collect();
                 let found = of.read(windows, next, &RequestedRows::Picked(&picked), &cuts)?;
                 pass = found.into_iter().next().unwrap_or_default();
             } else {
@@ -257,7 +298,7 @@ impl<'a> Run<'a> {
         if way.iter().all(|source| source.plane().is_none()) {
             totals.scored = totals.eligible;
         }
-        Ok(RefinedWindows { stages, cuts, totals })
+        Ok(RefinedWindows { stages, limits, totals })
     }
 
     fn count(&mut self, refined: &RefinedWindows) {

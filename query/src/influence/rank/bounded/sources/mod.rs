@@ -1,11 +1,10 @@
 //! Sources of estimates: each estimates a row's values, with a bound of the error, before they are computed.
 //!
 //! Each fills [`Estimates`] for some rows of a window: from the rows themselves, by the processor in bf16 or
-//! by a device that keeps them, or from one plane of a sketch's codes.
+//! bytes or by a device that keeps them, or from one plane of a sketch's codes.
 
 #[cfg(test)]
 mod agreement;
-mod bf16;
 mod bounds;
 #[cfg(test)]
 mod calibration;
@@ -13,6 +12,7 @@ mod codes;
 mod device;
 mod estimates;
 mod found;
+mod rounded;
 mod sums;
 mod wants;
 
@@ -26,14 +26,14 @@ pub(super) use self::estimates::Estimates;
 use crate::error::QueryError;
 use crate::influence::scan::Scan;
 use crate::influence::scan::windows::Window;
-use crate::influence::sides::Bf16Sides;
+use crate::influence::sides::SearchSides;
 use crate::influence::spec::mode::Plane;
 use crate::kernel::{Filter, RowProducts};
 
 #[derive(Clone, Copy)]
 pub(super) enum EstimateSource<'a> {
-    /// The rows in bf16: bounds are certain.
-    Bf16(Filter, &'a Bf16Sides),
+    /// The rows in bf16 or bytes: bounds are certain.
+    Rounded(Filter, &'a SearchSides),
     /// The rows on a device: bounds are certain, and of whole scores.
     Device(&'a dyn RowProducts),
     /// Codes of sketches.
@@ -43,7 +43,7 @@ pub(super) enum EstimateSource<'a> {
 /// A thread's memory.
 #[derive(Default)]
 pub(super) struct SourceBuffers {
-    bf16: bf16::Bf16Buffers,
+    rounded: rounded::RoundedBuffers,
     device: device::DeviceBuffers,
     codes: codes::CodeBuffers,
 }
@@ -51,7 +51,7 @@ pub(super) struct SourceBuffers {
 impl SourceBuffers {
     /// What blocks and codes are taken from before they are read.
     pub(super) fn see(&mut self, ahead: Option<&Arc<ReadAhead>>) {
-        self.bf16.see(ahead);
+        self.rounded.see(ahead);
         self.codes.see(ahead);
     }
 }
@@ -60,7 +60,7 @@ impl<'a> EstimateSource<'a> {
     /// The plane of a sketch that is read.
     pub(super) fn plane(&self) -> Option<Plane> {
         match self {
-            Self::Bf16(..) | Self::Device(_) => None,
+            Self::Rounded(..) | Self::Device(_) => None,
             Self::Codes(reading) => Some(reading.plane),
         }
     }
@@ -83,7 +83,7 @@ impl<'a> EstimateSource<'a> {
         wants: &mut SpanRequests<'a>,
     ) {
         match self {
-            Self::Bf16(..) | Self::Device(_) => scan.want(windows, wants),
+            Self::Rounded(..) | Self::Device(_) => scan.want(windows, wants),
             Self::Codes(reading) => wants::want(scan, *reading, (windows, picked), wants),
         }
     }
@@ -97,8 +97,9 @@ impl<'a> EstimateSource<'a> {
         memory: &mut SourceBuffers,
     ) -> Result<u64, QueryError> {
         match self {
-            Self::Bf16(filter, sides) => {
-                bf16::estimate((scan, *filter, sides), rows, estimates, &mut memory.bf16)
+            Self::Rounded(filter, sides) => {
+                let sides = sides.rounded(*filter, scan.pools);
+                rounded::estimate((scan, *filter, sides), rows, estimates, &mut memory.rounded)
             }
             Self::Device(device) => device::estimate((scan, *device), rows, estimates, &mut memory.device),
             Self::Codes(reading) => codes::estimate((scan, *reading), rows, estimates, &mut memory.codes),

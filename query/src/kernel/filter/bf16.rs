@@ -5,19 +5,19 @@ use std::ops::Range;
 
 use super::super::ahead::RowPrefetch;
 use super::super::avx512::load_part;
-use super::super::lanes::{GroupValues, Lanes, Operands, multiply, run};
+use super::super::lanes::avx512::multiply;
+use super::super::lanes::{GroupValues, Lanes, Operands, run};
 use super::super::packing::CacheLine;
 use super::super::panels::Scratch;
 use super::super::{Element, LANES};
-use super::bound::above;
-use super::{HUGE, Job, PAIR, RowNorms};
+use super::bound::{RowSquares, squares_above};
+use super::{Job, PAIR, RowNorms};
 
 struct Narrow<'a, T> {
     job: Job<'a>,
     values: &'a [T],
     out: &'a mut [f32],
-    /// Of each row: squares of the norm and of the residual, times those of the factors, and the floor.
-    sums: Vec<[f64; 3]>,
+    sums: Vec<RowSquares>,
 }
 
 /// # Safety
@@ -29,13 +29,10 @@ pub(super) unsafe fn products<T: Element>(
     out: &mut [f32],
     norms: &mut [RowNorms],
 ) {
-    let mut lanes = Narrow { job, values, out, sums: vec![[0.0; 3]; norms.len()] };
+    let mut lanes = Narrow { job, values, out, sums: vec![RowSquares::default(); norms.len()] };
     // SAFETY: the caller's promise, passed on.
     unsafe { run(&mut lanes, norms.len(), &job.queries.packing, job.groups, scratch) };
-    for (norms, [norm, residual, floor]) in norms.iter_mut().zip(&lanes.sums) {
-        let up = |value: f64| (above(value) as f32).next_up();
-        *norms = RowNorms { norm: up(norm.sqrt()), residual: up(residual.sqrt()), floor: up(*floor) };
-    }
+    norms.iter_mut().zip(&lanes.sums).for_each(|(norms, sums)| *norms = sums.norms());
 }
 
 /// Sums of squares of what bf16 makes of values, and of what it takes from them.
@@ -70,22 +67,13 @@ impl<T: Element> Narrow<'_, T> {
     fn note(&mut self, row: usize, group: usize, squares: Squares, count: usize) {
         let total = |lanes: __m512| {
             let (low, high) = (_mm512_castps512_ps256(lanes), _mm512_extractf32x8_ps::<1>(lanes));
-            let sum = _mm512_reduce_add_pd(_mm512_add_pd(_mm512_cvtps_pd(low), _mm512_cvtps_pd(high)));
-            // At most 2^16 additions a lane, each off by 2^-24 of the sum or, where
-            // squares underflow, by 2^-149.
-            sum * (1.0 + count as f64 * f64::exp2(-24.0)) + count as f64 * f64::exp2(-148.0)
+            squares_above(
+                _mm512_reduce_add_pd(_mm512_add_pd(_mm512_cvtps_pd(low), _mm512_cvtps_pd(high))),
+                count,
+            )
         };
-        let (kept, taken) = (total(squares.kept), total(squares.taken));
-        let factor = f64::from(self.job.factors[row * self.job.queries.groups() + group]);
-        let sums = &mut self.sums[row];
-        // False for NaN too.
-        if kept < HUGE * HUGE && factor.is_finite() {
-            sums[0] += kept * factor * factor;
-            sums[1] += taken * factor * factor;
-            sums[2] += count as f64 * f64::exp2(-124.0) * factor.abs() + f64::exp2(-146.0);
-        } else {
-            sums[1] = f64::INFINITY;
-        }
+        let factor = self.job.factors[row * self.job.queries.groups() + group];
+        self.sums[row].add([total(squares.kept), total(squares.taken)], count, factor);
     }
 }
 
@@ -148,8 +136,14 @@ impl<T: Element> Lanes for Narrow<'_, T> {
         let factor = self.job.factors[row * queries.groups() + group];
         let out = &mut self.out[row * queries.len()..][..queries.len()];
         let sums: &[f32] = bytemuck::cast_slice(sums);
-        out.iter_mut().zip(sums).for_each(|(out, product)| *out += product * factor);
+        // SAFETY: `products` is for a processor that has the instructions.
+        unsafe { add_scaled(out, sums, factor) };
     }
+}
+
+#[target_feature(enable = "avx512f")]
+fn add_scaled(out: &mut [f32], products: &[f32], factor: f32) {
+    out.iter_mut().zip(products).for_each(|(out, product)| *out += product * factor);
 }
 
 /// There is no load of bf16: it is a type, not another layout.

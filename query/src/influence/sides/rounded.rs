@@ -1,14 +1,14 @@
-//! Query vectors that are multiplied with rows in bf16.
+//! Query vectors that are multiplied with rows in bf16 or bytes.
 
 use std::sync::Arc;
 
 use crate::influence::scan::ScanPool;
 use crate::influence::spec::modules::used_groups;
-use crate::kernel::{FilterBound, FilterQueries};
+use crate::kernel::{Filter, FilterBound, FilterQueries};
 use crate::values::groups;
 
 /// The queries of one pool at one checkpoint.
-pub(crate) struct Bf16Side {
+pub(crate) struct RoundedSide {
     pub(crate) queries: Arc<FilterQueries>,
     pub(crate) bound: FilterBound,
     /// The module groups that count.
@@ -16,10 +16,10 @@ pub(crate) struct Bf16Side {
 }
 
 /// By pool and checkpoint.
-pub(crate) type Bf16Sides = Vec<Vec<Bf16Side>>;
+pub(crate) type RoundedSides = Vec<Vec<RoundedSide>>;
 
-pub(super) fn bf16_sides(pools: &[ScanPool]) -> Bf16Sides {
-    let mut all: Bf16Sides = Vec::new();
+pub(super) fn rounded_sides(filter: Filter, pools: &[ScanPool]) -> RoundedSides {
+    let mut all: RoundedSides = Vec::new();
     for (p, pool) in pools.iter().enumerate() {
         let mut sides = Vec::new();
         for (c, reader) in pool.readers.iter().enumerate() {
@@ -34,13 +34,13 @@ pub(super) fn bf16_sides(pools: &[ScanPool]) -> Bf16Sides {
                 None => {
                     let queries = pool.queries[c].of_signs(rotation);
                     let groups = groups(reader.part());
-                    Arc::new(FilterQueries::new(&queries.vectors(), queries.dim(), &groups))
+                    Arc::new(FilterQueries::new(filter, &queries.vectors(), queries.dim(), &groups))
                 }
             };
             let mut groups = Vec::new();
             used_groups(&pool.modules[c], &mut groups);
             let bound = queries.bound(&groups, pool.readers.len());
-            sides.push(Bf16Side { queries, bound, groups });
+            sides.push(RoundedSide { queries, bound, groups });
         }
         all.push(sides);
     }

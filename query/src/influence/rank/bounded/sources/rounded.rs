@@ -1,4 +1,4 @@
-//! Estimates from the rows themselves in bf16, twice as fast as exact values, with bounds that are certain.
+//! Estimates from the rows themselves in bf16 or bytes, with bounds that are certain.
 
 use std::sync::Arc;
 
@@ -8,12 +8,12 @@ use super::found::FoundVectors;
 use super::{Estimates, WindowOffsets};
 use crate::error::QueryError;
 use crate::influence::scan::{Scan, vector_bytes};
-use crate::influence::sides::{Bf16Side, Bf16Sides};
+use crate::influence::sides::{RoundedSide, RoundedSides};
 use crate::kernel::{Filter, RowNorms, Scratch, rows_of};
 
 /// A thread's memory.
 #[derive(Default)]
-pub(super) struct Bf16Buffers {
+pub(super) struct RoundedBuffers {
     scratch: BlockBuffer,
     found: FoundVectors,
     wanted: Vec<u64>,
@@ -23,7 +23,7 @@ pub(super) struct Bf16Buffers {
     panels: Scratch,
 }
 
-impl Bf16Buffers {
+impl RoundedBuffers {
     /// What blocks are taken from before they are read.
     pub(super) fn see(&mut self, ahead: Option<&Arc<ReadAhead>>) {
         self.scratch.see(ahead);
@@ -32,16 +32,16 @@ impl Bf16Buffers {
 
 /// Estimates the values of rows; returns the bytes read.
 pub(super) fn estimate(
-    (scan, filter, sides): (&Scan<'_>, Filter, &Bf16Sides),
+    (scan, filter, sides): (&Scan<'_>, Filter, &RoundedSides),
     rows: WindowOffsets<'_>,
     estimates: &mut Estimates,
-    memory: &mut Bf16Buffers,
+    memory: &mut RoundedBuffers,
 ) -> Result<u64, QueryError> {
     let pool = &scan.pools[rows.pool as usize];
-    let Bf16Buffers { scratch, found, wanted, factors, sums, norms, panels } = memory;
+    let RoundedBuffers { scratch, found, wanted, factors, sums, norms, panels } = memory;
     let mut bytes = 0;
     for ((c, reader), side) in pool.readers.iter().enumerate().zip(&sides[rows.pool as usize]) {
-        let Bf16Side { queries, bound, groups } = side;
+        let RoundedSide { queries, bound, groups } = side;
         let count = queries.len();
         let weighty = scan.weights[c] > 0.0;
         for block in rows.blocks(reader) {
