@@ -306,7 +306,8 @@ fn rankings_by_many_values_do_without_a_damaged_sketch() {
         let (found, summary, of_each) = answers(Mode::Sketch(mode));
         assert_eq!((&found, &of_each.rankings), (&rows, &each.rankings));
         for summary in [summary, of_each.summary] {
-            // The rest is found by estimates from rounded rows or by a scan, whichever this processor does faster.
+            // The rest is found by estimates from rounded rows or by a scan, whichever this processor does
+            // faster.
             assert_says_damage(&summary, "and not used");
             assert_eq!((summary.guarantee.as_str(), summary.planes.len()), (EXACT, 0));
         }

@@ -21,6 +21,7 @@ pub(crate) struct SearchSides {
 }
 
 impl SearchSides {
+    /// As `filter` multiplies them: the same at every call.
     pub(crate) fn rounded(&self, filter: Filter, pools: &[ScanPool]) -> &RoundedSides {
         self.rounded.get_or_init(|| rounded::rounded_sides(filter, pools))
     }

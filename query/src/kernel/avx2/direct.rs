@@ -55,8 +55,8 @@ pub(in super::super) unsafe fn picked<T: Element>(job: &Job<'_, T>, chosen: &[us
 /// Bytes ahead in a row that is read by itself.
 const NEAR: usize = 1 << 10;
 
-/// Some rows, whose sums have places from the first on. What lies so many bytes ahead is fetched meanwhile into
-/// the second-level cache: the first is full of queries.
+/// Some rows, whose sums have places from the first on. What lies so many bytes ahead is fetched meanwhile
+/// into the second-level cache: the first is full of queries.
 ///
 /// # Safety
 /// As `rows`; the rows exist.

@@ -19,7 +19,8 @@ pub(super) trait Load: Copy {
     /// 16 values are readable at `p`; the processor has AVX2 and F16C.
     unsafe fn halves(p: *const Self) -> [__m256; 2];
 
-    /// The larger magnitude of each of the values in two registers, in which this order is that of their bits.
+    /// The larger magnitude of each of the values in two registers, in which this order is that of their
+    /// bits.
     ///
     /// # Safety
     /// The processor has AVX2; so below.

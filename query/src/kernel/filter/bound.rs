@@ -10,11 +10,12 @@ pub struct RowNorms {
     pub norm: f32,
     /// L2 norm of what rounding took from it; infinite where nothing can be said.
     pub residual: f32,
-    /// What flushing denormals can add to a product.
+    /// What underflow can add to a product.
     pub floor: f32,
 }
 
-/// Sums over a row's groups: squares of the norm and of the residual, times those of the factors, and the floor.
+/// Sums over a row's groups: squares of the norm and of the residual, times those of the factors, and the
+/// floor.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct RowSquares {
     kept: f64,
@@ -42,8 +43,9 @@ impl RowSquares {
     }
 }
 
-/// An upper bound of a sum of `count` squares that was made in single precision: at most 2^16 additions a lane,
-/// each off by 2^-24 of the sum or, where squares underflow, by 2^-149, and what is squared was rounded once.
+/// An upper bound of a sum of `count` squares that was made in single precision: at most 2^16 additions a
+/// lane, each off by 2^-24 of the sum or, where squares underflow, by 2^-149, and what is squared was rounded
+/// once.
 pub(super) fn squares_above(sum: f64, count: usize) -> f64 {
     sum * (1.0 + (count + 4) as f64 * f64::exp2(-24.0)) + count as f64 * f64::exp2(-148.0)
 }
@@ -86,10 +88,11 @@ impl FilterQueries {
         let most = groups.iter().map(|group| self.groups[*group].len()).max().unwrap_or(0);
         // Additions that a product passes through, of the exact kernel: steps of its lane, the
         // tree, and the padded step.
-        let (filter, exact) = match self.filter.rounding() {
-            Rounding::Bf16 => (chain(most, PAIR) as f64 * f64::exp2(-22.0), most as f64 / 16.0 + 6.0),
+        let exact = most as f64 / 16.0 + 6.0;
+        let filter = match self.filter.rounding() {
+            Rounding::Bf16 => chain(most, PAIR) as f64 * f64::exp2(-22.0),
             // The sum and what it is multiplied with.
-            Rounding::Bytes => (6.0 * f64::exp2(-24.0), most as f64 / 16.0 + 6.0),
+            Rounding::Bytes => 6.0 * f64::exp2(-24.0),
         };
         // The product with the factor, and the additions over the groups and of what is added up, in both.
         let over_groups = 2.0 * (groups.len() + 1 + added) as f64;

@@ -1,8 +1,8 @@
 //! Rows as bytes, four of which are multiplied with those of many queries at once.
 //!
-//! A vector's values of a module group are rounded to multiples of a step: the largest magnitude over that of a
-//! byte. The products of the bytes are integers; of a row they are made positive, as the instructions want it,
-//! and the sum of a query's bytes is taken off as often.
+//! A vector's values of a module group are rounded to multiples of a step: the largest magnitude over that of
+//! a byte. Sums of products of bytes are integers. Those of a row are made positive, as the instructions want
+//! it, by adding the same to each; so often the sum of a query's bytes is taken off again.
 
 use std::arch::x86_64::*;
 use std::marker::PhantomData;
@@ -16,7 +16,7 @@ use super::super::panels::Scratch;
 use super::super::{Element, LANES};
 use super::bound::{RowSquares, squares_above};
 use super::queries::TINY;
-use super::{Filter, Instructions, Job, PAIRS, RowNorms};
+use super::{Job, NARROW_BYTE, NARROW_WORDS, RowNorms};
 
 /// Values in a line.
 const LINE: usize = 64;
@@ -33,20 +33,20 @@ pub(super) trait ByteProducts {
     unsafe fn multiply<const R: usize, const Q: usize>(at: Operands);
 }
 
-/// `vpmaddubsw`, for [`super::PAIRS`] before the sums of 16 bits are widened.
+/// `vpmaddubsw`: the sums of two words fit 16 bits and are then widened.
 pub(super) struct Avx2;
 
 impl ByteProducts for Avx2 {
-    const LARGEST: i8 = Filter(Instructions::Avx2).largest_byte();
+    const LARGEST: i8 = NARROW_BYTE;
 
     #[target_feature(enable = "avx2")]
     unsafe fn multiply<const R: usize, const Q: usize>(at: Operands) {
-        let step = |sum, x: [__m256i; PAIRS], query: [__m256i; PAIRS]| {
+        let step = |sum, x: [__m256i; NARROW_WORDS], query: [__m256i; NARROW_WORDS]| {
             let [a, b] = [0, 1].map(|w| _mm256_maddubs_epi16(x[w], query[w]));
             _mm256_add_epi32(sum, _mm256_madd_epi16(_mm256_add_epi16(a, b), _mm256_set1_epi16(1)))
         };
         // SAFETY: the caller's promise, passed on.
-        unsafe { lanes::avx2::multiply::<R, Q, PAIRS, false>(at, step) };
+        unsafe { lanes::avx2::multiply::<R, Q, NARROW_WORDS>(at, step) };
     }
 }
 
@@ -54,13 +54,13 @@ impl ByteProducts for Avx2 {
 pub(super) struct AvxVnni;
 
 impl ByteProducts for AvxVnni {
-    const LARGEST: i8 = 127;
+    const LARGEST: i8 = i8::MAX;
 
     #[target_feature(enable = "avx2,avxvnni")]
     unsafe fn multiply<const R: usize, const Q: usize>(at: Operands) {
         let step = |sum, [x]: [__m256i; 1], [query]: [__m256i; 1]| _mm256_dpbusd_avx_epi32(sum, x, query);
         // SAFETY: the caller's promise, passed on.
-        unsafe { lanes::avx2::multiply::<R, Q, 1, true>(at, step) };
+        unsafe { lanes::avx2::multiply::<R, Q, 1>(at, step) };
     }
 }
 
@@ -68,7 +68,7 @@ impl ByteProducts for AvxVnni {
 pub(super) struct Avx512Vnni;
 
 impl ByteProducts for Avx512Vnni {
-    const LARGEST: i8 = 127;
+    const LARGEST: i8 = i8::MAX;
 
     #[target_feature(enable = "avx512f,avx512vnni")]
     unsafe fn multiply<const R: usize, const Q: usize>(at: Operands) {
@@ -82,14 +82,15 @@ struct RoundedRows<'a, P, T> {
     job: Job<'a>,
     values: &'a [T],
     out: &'a mut [f32],
-    /// Rows x groups: what one of a byte stands for.
+    /// Rows x groups: the value of one unit of the bytes.
     steps: Vec<f32>,
     sums: Vec<RowSquares>,
     products: PhantomData<P>,
 }
 
 /// # Safety
-/// The processor has AVX2, F16C and the instructions of `P`; the lengths agree as `Filter::scaled_dots` asks.
+/// The processor has AVX2, FMA, F16C and the instructions of `P`; the lengths agree as `Filter::scaled_dots`
+/// asks.
 pub(super) unsafe fn products<P: ByteProducts, T: Element>(
     job: Job<'_>,
     values: &[T],
@@ -171,17 +172,17 @@ struct ScaledSums<'a> {
     sums: &'a [i32],
     /// What was added to each of the row's bytes.
     positive: i32,
-    /// The sums of the queries' bytes, and what one of them stands for.
+    /// The sums of the queries' bytes, and the value of one unit of them.
     of_queries: &'a [i32],
     steps: &'a [f32],
-    /// What one of the row's stands for.
+    /// The same of the row's.
     step: f32,
     factor: f32,
 }
 
 impl ScaledSums<'_> {
-    /// Wraps where the sum did, so the difference is exact. Steps are multiplied before the factor: what underflows
-    /// then is no more than of a product that is multiplied in single precision.
+    /// Wraps where the sum did, so the difference is exact. Steps are multiplied before the factor: what
+    /// underflows then is no more than of a product that is multiplied in single precision.
     #[target_feature(enable = "avx2,fma")]
     fn add_to(&self, out: &mut [f32]) {
         for (((out, sum), of_query), step) in
@@ -251,8 +252,8 @@ impl Rounded {
         bytes
     }
 
-    /// 16 values as whole numbers of 16 bits, in the order in which they are packed; what they lose goes to two
-    /// chains of sums.
+    /// 16 values as whole numbers of 16 bits, in the order in which they are packed; what they lose goes to
+    /// two chains of sums.
     #[target_feature(enable = "avx2,fma,f16c")]
     #[inline]
     fn words<T: Element>(&mut self, values: &[T; LANES], chain: usize) -> __m256i {

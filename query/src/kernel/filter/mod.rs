@@ -1,34 +1,37 @@
 //! Approximations of the exact products with an error bound, faster for many queries.
 //!
-//! Rows and queries are rounded to bf16 or to bytes, whichever the processor multiplies. With x a row's vector
-//! times its factors, q a query, x' and q' what rounding makes of them:
+//! Rows and queries are rounded to bf16 or to bytes, whichever the processor multiplies. With x a row's
+//! vector times its factors, q a query, x' and q' what rounding makes of them:
 //!
 //! ```text
 //! <x', q'> - <x, q> = <x' - x, q> + <x', q' - q>, so
 //! |<x', q'> - <x, q>| <= |x' - x||q| + |x'||q' - q|      (Cauchy-Schwarz)
 //! ```
 //!
-//! The sums of the exact kernel are rounded as well, and those of bf16. A sum of m terms, each addition of which
-//! is off by a factor of at most 1 + d, is within (e^(md) - 1) sum |x_k q_k| <= (e^(md) - 1)|x||q| of the true
-//! one (Higham, Accuracy and Stability of Numerical Algorithms, section 3.1). For the exact kernel d = 2^-24;
-//! for `vdpbf16ps` 2^-22 is taken for a step of two products, which allows it to truncate and to add in any
-//! order. It flushes denormals, and products and sums below 2^-126 with them: 2^-126 for each of four results a
-//! step and lane. Sums of bytes are exact.
+//! The sums of the exact kernel are rounded as well, and those of bf16. A sum of m terms, each addition of
+//! which is off by a factor of at most 1 + d, is within (e^(md) - 1) sum |x_k q_k| <= (e^(md) - 1)|x||q| of
+//! the true one (Higham, Accuracy and Stability of Numerical Algorithms, section 3.1). For the exact kernel d
+//! = 2^-24; for `vdpbf16ps` 2^-22 is taken for a step of two products, which allows it to truncate and to add
+//! in any order. It flushes denormals, and products and sums below 2^-126 with them: 2^-126 for each of four
+//! results a step and lane. Sums of bytes are exact.
 //!
-//! Bytes are multiples of a step of each vector and group. They leave eight to sixteen times as much as bf16
-//! does to its bound, and are multiplied by every processor with AVX2.
+//! Bytes are multiples of a step of each vector and group. Their bounds are some times as wide as those of
+//! bf16, and every processor with AVX2 multiplies them.
 //!
 //! Invariants
 //! - norms and residuals are upper bounds, whatever was rounded in computing them
 //! - what could overflow or is not finite has an infinite residual: it bounds nothing, and nothing may be
-//!   left out because of it
 
 #[cfg(target_arch = "x86_64")]
 mod bf16;
+#[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
 mod bound;
 #[cfg(target_arch = "x86_64")]
 mod bytes;
+#[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
 mod queries;
+
+use std::ops::Range;
 
 use gstore_store::Values;
 
@@ -38,14 +41,23 @@ pub use queries::FilterQueries;
 #[cfg(target_arch = "x86_64")]
 use super::Isa;
 use super::Kernel;
+use super::MAX_CODE_DIM;
 use super::panels::Scratch;
 use super::signs::as_bytes;
 
 /// Values of bf16 in a word.
 const PAIR: usize = 2;
 
-/// Pairs of neighbouring values, two words apart, whose products are added up in 16 bits.
-const PAIRS: usize = 2;
+/// Words of a row whose products `vpmaddubsw` adds up in 16 bits.
+const NARROW_WORDS: usize = 2;
+
+/// Which of their values meet in one sum.
+const NARROW_SUMS: [[usize; 4]; 2] = [[0, 1, 4, 5], [2, 3, 6, 7]];
+
+/// The largest magnitude of a row's byte there, and what those of a query's in one sum come to at most if the
+/// row's are made positive. The larger the one, the smaller the other: with this one both lose about as much.
+const NARROW_BYTE: i8 = 85;
+const NARROW_SUM: i16 = i16::MAX / (2 * NARROW_BYTE as i16 + 1);
 
 /// Norms from which on products could overflow.
 const HUGE: f64 = (1u64 << 60) as f64;
@@ -61,11 +73,11 @@ pub enum Rounding {
 
 /// Approximate products that a processor has the instructions for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Filter(Instructions);
+pub struct Filter(Multiply);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
-enum Instructions {
+enum Multiply {
     /// `vdpbf16ps`.
     Bf16,
     /// `vpmaddubsw`.
@@ -80,24 +92,24 @@ impl Kernel {
     /// The filter that goes with this kernel, if there is one for the processor: in bf16 where it has the
     /// instruction.
     pub fn filter(self) -> Option<Filter> {
-        let instructions = match self.0 {
+        let multiply = match self.0 {
             #[cfg(target_arch = "x86_64")]
             Isa::Avx512
                 if is_x86_feature_detected!("avx512bw")
                     && is_x86_feature_detected!("avx512dq")
                     && is_x86_feature_detected!("avx512bf16") =>
             {
-                Instructions::Bf16
+                Multiply::Bf16
             }
             #[cfg(target_arch = "x86_64")]
-            Isa::Avx512 if self.multiplies_bytes() => Instructions::Avx512Vnni,
+            Isa::Avx512 if self.multiplies_bytes() => Multiply::Avx512Vnni,
             #[cfg(target_arch = "x86_64")]
-            Isa::AvxVnni => Instructions::AvxVnni,
+            Isa::AvxVnni => Multiply::AvxVnni,
             #[cfg(target_arch = "x86_64")]
-            Isa::Avx2 => Instructions::Avx2,
+            Isa::Avx512 | Isa::Avx2 => Multiply::Avx2,
             _ => return None,
         };
-        Some(Filter(instructions))
+        Some(Filter(multiply))
     }
 }
 
@@ -105,8 +117,8 @@ impl Filter {
     /// What it rounds to.
     pub fn rounding(self) -> Rounding {
         match self.0 {
-            Instructions::Bf16 => Rounding::Bf16,
-            Instructions::Avx2 | Instructions::AvxVnni | Instructions::Avx512Vnni => Rounding::Bytes,
+            Multiply::Bf16 => Rounding::Bf16,
+            Multiply::Avx2 | Multiply::AvxVnni | Multiply::Avx512Vnni => Rounding::Bytes,
         }
     }
 
@@ -116,32 +128,17 @@ impl Filter {
         let mut all: Vec<Self> = Kernel::available().into_iter().filter_map(Kernel::filter).collect();
         #[cfg(target_arch = "x86_64")]
         if Kernel::available().iter().any(|kernel| kernel.0 == Isa::Avx512 && kernel.multiplies_bytes()) {
-            all.push(Self(Instructions::Avx512Vnni));
+            all.push(Self(Multiply::Avx512Vnni));
         }
         all.dedup();
         all
     }
 
-    /// The largest magnitude of a row's byte. Where sums are narrow, the larger it is the smaller are those of
-    /// queries: with this one both lose about as much.
-    const fn largest_byte(self) -> i8 {
-        match self.narrow_sum(1) {
-            Some(_) => 85,
-            None => 127,
-        }
+    /// Whether it bounds anything of vectors with these module groups: sums of bytes have 32 bits.
+    pub(crate) fn takes(self, groups: &[Range<usize>]) -> bool {
+        self.rounding() == Rounding::Bf16 || groups.iter().all(|group| group.len() <= MAX_CODE_DIM)
     }
 
-    /// Where the products of [`PAIRS`] of bytes are added up in 16 bits: what the magnitudes of a query's come to
-    /// at most, if those of rows, made positive, are up to `largest`.
-    const fn narrow_sum(self, largest: i16) -> Option<i16> {
-        match self.0 {
-            Instructions::Avx2 => Some(i16::MAX / largest),
-            Instructions::Bf16 | Instructions::AvxVnni | Instructions::Avx512Vnni => None,
-        }
-    }
-}
-
-impl Filter {
     /// Approximates [`Kernel::scaled_dots`] with the same arguments. `norms` receives for each row what
     /// [`FilterBound`] needs to bound the difference. Signs of rotated rows are for queries that were made of
     /// rotated ones.
@@ -215,12 +212,10 @@ impl Filter {
         // SAFETY: the caller's promise, passed on.
         unsafe {
             match self.0 {
-                Instructions::Bf16 => bf16::products(job, values, scratch, out, norms),
-                Instructions::Avx2 => bytes::products::<bytes::Avx2, T>(job, values, scratch, out, norms),
-                Instructions::AvxVnni => {
-                    bytes::products::<bytes::AvxVnni, T>(job, values, scratch, out, norms)
-                }
-                Instructions::Avx512Vnni => {
+                Multiply::Bf16 => bf16::products(job, values, scratch, out, norms),
+                Multiply::Avx2 => bytes::products::<bytes::Avx2, T>(job, values, scratch, out, norms),
+                Multiply::AvxVnni => bytes::products::<bytes::AvxVnni, T>(job, values, scratch, out, norms),
+                Multiply::Avx512Vnni => {
                     bytes::products::<bytes::Avx512Vnni, T>(job, values, scratch, out, norms);
                 }
             }

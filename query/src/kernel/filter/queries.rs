@@ -4,9 +4,8 @@ use std::ops::Range;
 
 use half::bf16;
 
-use super::super::MAX_CODE_DIM;
 use super::super::lanes::{LanePacking, WORD};
-use super::{Filter, PAIR, PAIRS, Rounding};
+use super::{Filter, Multiply, NARROW_SUM, NARROW_SUMS, NARROW_WORDS, PAIR, Rounding};
 
 /// Query vectors rounded to bf16 or bytes, with the norms of what the rounding left and took.
 #[derive(Debug, Clone)]
@@ -17,7 +16,7 @@ pub struct FilterQueries {
     pub(super) packing: LanePacking,
     /// Groups x queries: squares of the norm and of what rounding took.
     pub(super) squares: Vec<[f64; 2]>,
-    /// Groups x queries, of bytes: what one of a byte stands for,
+    /// Groups x queries, of bytes: the value of one unit,
     pub(super) steps: Vec<f32>,
     /// and the sum of the bytes.
     pub(super) sums: Vec<i32>,
@@ -27,7 +26,8 @@ impl FilterQueries {
     /// As [`super::super::Queries::new`], for the products of `filter`.
     ///
     /// # Panics
-    /// When the lengths disagree or a group reaches beyond `dim`.
+    /// When the lengths disagree, a group reaches beyond `dim`, or one that becomes bytes reaches into
+    /// another.
     pub fn new(filter: Filter, vectors: &[f32], dim: usize, groups: &[Range<usize>]) -> Self {
         assert!(dim > 0 && vectors.len().is_multiple_of(dim));
         let groups = if groups.is_empty() { vec![0..dim] } else { groups.to_vec() };
@@ -52,6 +52,7 @@ impl FilterQueries {
     }
 
     fn of_bytes(filter: Filter, vectors: &[f32], dim: usize, groups: Vec<Range<usize>>) -> Self {
+        assert!(groups.windows(2).all(|pair| pair[0].end <= pair[1].start), "groups lie one after the other");
         let count = vectors.len() / dim;
         let mut bytes = vec![0i8; vectors.len()];
         let (mut all_squares, mut steps, mut sums) = (Vec::new(), Vec::new(), Vec::new());
@@ -64,8 +65,7 @@ impl FilterQueries {
                     *to = if step > 0.0 { (value / step).round_ties_even() as i8 } else { 0 };
                 }
                 let mut kept = bytes.iter().map(|byte| f64::from(*byte) * f64::from(step));
-                // A sum of more products than this could exceed 32 bits.
-                all_squares.push(match group.len() <= MAX_CODE_DIM {
+                all_squares.push(match filter.takes(std::slice::from_ref(group)) {
                     true => squares(values, |_| kept.next().unwrap_or_default()),
                     false => [f64::INFINITY; 2],
                 });
@@ -104,24 +104,25 @@ impl FilterQueries {
     }
 }
 
-/// What one of a query's bytes stands for. Of numbers so small, and of those that are none, nothing is kept.
+/// The value of one unit of a query's bytes. Of numbers so small, and of those that are none, nothing is
+/// kept.
 fn step(filter: Filter, values: &[f32]) -> f32 {
     let peak = values.iter().fold(0.0f32, |peak, value| peak.max(value.abs()));
     if !(TINY..f32::INFINITY).contains(&peak) {
         return 0.0;
     }
     let step = peak / f32::from(i8::MAX);
-    let Some(most) = filter.narrow_sum(2 * i16::from(filter.largest_byte()) + 1) else { return step };
-    // Rounding makes each of four bytes larger by half a unit at most.
-    let most = f32::from(most - PAIRS as i16);
-    let narrow = values.chunks(2 * WORD).flat_map(|words| {
-        let sum = |pair: usize| -> f32 {
-            let of_word = |word: usize| words.iter().skip(word * WORD + 2 * pair).take(2);
-            (0..PAIRS).flat_map(of_word).map(|value| value.abs()).sum()
-        };
-        [sum(0), sum(1)]
+    if filter.0 != Multiply::Avx2 {
+        return step;
+    }
+    let sums = values.chunks(NARROW_WORDS * WORD).flat_map(|words| {
+        NARROW_SUMS.map(|sum| {
+            let values = sum.iter().filter_map(|at| words.get(*at));
+            values.map(|value| value.abs()).sum::<f32>()
+        })
     });
-    step.max(narrow.fold(0.0, f32::max) / most)
+    // Rounding makes each of four bytes larger by half a unit at most.
+    step.max(sums.fold(0.0, f32::max) / f32::from(NARROW_SUM - 2))
 }
 
 /// Largest magnitude of values below which bytes keep nothing of them: their step would be no normal number.

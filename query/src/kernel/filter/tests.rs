@@ -86,10 +86,10 @@ fn bounds_are_small(filter: Filter) {
     let (x, q) = (halves(&numbers(rows * dim, 1)), numbers(count * dim, 2));
     let queries = FilterQueries::new(filter, &q, dim, &[]);
     // Of bytes the step is 1 or 2 % of the largest value, and most errors are up to half of it.
-    let range = match (filter.rounding(), filter.largest_byte()) {
-        (Rounding::Bf16, _) => 0.002..0.006,
-        (Rounding::Bytes, 85) => 0.01..0.02,
-        (Rounding::Bytes, _) => 0.005..0.01,
+    let range = match filter.0 {
+        Multiply::Bf16 => 0.002..0.006,
+        Multiply::Avx2 => 0.01..0.02,
+        Multiply::AvxVnni | Multiply::Avx512Vnni => 0.005..0.01,
     };
     let (mut out, mut norms) = (vec![0.0; rows * count], vec![RowNorms::default(); rows]);
     let factors = vec![1.0; rows];
@@ -137,6 +137,25 @@ fn errors_that_all_point_the_same_way() {
     check(Values::F32(&rows), &vec![up; 9 * dim], dim, &[], 1.0);
     // Rows and queries that bf16 holds: what is left is the rounding of the sums.
     check(Values::I8(&vec![127; 3 * dim]), &vec![1.0 + f32::exp2(-7.0); 9 * dim], dim, &[], 1.0);
+}
+
+#[test]
+fn sums_of_16_bits_are_full_and_hold() {
+    // Rows at their largest; of the queries only the values of one sum are not zero, all at the largest that
+    // it allows. Were others added to it, they would not fit.
+    let dim = 200;
+    let rows = halves(&vec![1.0; 5 * dim]);
+    for at in NARROW_SUMS.into_iter().chain([[0, 1, 2, 3], [4, 5, 6, 7], [0, 2, 4, 6], [1, 3, 5, 7]]) {
+        for groups in [vec![], vec![0..7, 7..90, 90..dim]] {
+            let one = |k: usize| {
+                let start =
+                    groups.iter().rfind(|group: &&Range<usize>| group.start <= k).map_or(0, |g| g.start);
+                if at.contains(&((k - start) % 8)) { 1.0 } else { 0.0 }
+            };
+            let q: Vec<f32> = (0..3 * dim).map(|i| one(i % dim)).collect();
+            check(Values::F16(&rows), &q, dim, &groups, 1.0);
+        }
+    }
 }
 
 #[test]

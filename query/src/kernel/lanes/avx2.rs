@@ -8,18 +8,18 @@ use super::{Operands, WORD};
 /// Rows whose sums are in registers together,
 const ROWS: usize = 4;
 
-/// Adds to the sums of `R` rows what `step` makes of words of theirs and of `Q` lines of queries, `W` words at a
-/// time. A line is two registers; `WIDE`: three of a row at a time, where `step` needs no others. All become part
-/// of the caller, whose instructions they have.
+/// Adds to the sums of `R` rows what `step` makes of words of theirs and of `Q` lines of queries, `W` words
+/// at a time. A line is two registers. All become part of the caller, whose instructions they have.
 ///
 /// # Safety
 /// As `Lanes::multiply`, for a processor with AVX2.
 #[inline(always)]
-pub(in crate::kernel) unsafe fn multiply<const R: usize, const Q: usize, const W: usize, const WIDE: bool>(
+pub(in crate::kernel) unsafe fn multiply<const R: usize, const Q: usize, const W: usize>(
     at: Operands,
     step: impl Fn(__m256i, [__m256i; W], [__m256i; W]) -> __m256i,
 ) {
-    let width = if WIDE && Q == 3 { 3 } else { 2 };
+    // Registers of queries at a time: of single words there is room for three.
+    let width = if W == 1 && Q == 3 { 3 } else { 2 };
     for half in (0..2 * Q).step_by(width) {
         let mut row = 0;
         while row < R {

@@ -8,10 +8,11 @@ use gstore_core::{Cancel, Cancelled, parallel};
 use gstore_store::Values;
 use half::f16;
 
-use super::cost::{Costs, Products, QUERIES, TYPICAL, WITHOUT_BYTES};
+use super::cost::{Costs, Products, QUERIES, TOGETHER, TYPICAL, WITHOUT_BF16, WITHOUT_BYTES};
 use crate::influence::scan::ScanPool;
 use crate::kernel::{
-    CodeKind, CodeQueries, Codes, Filter, FilterQueries, Kernel, MAX_SIGN_VALUE, Queries, RowNorms, Scratch,
+    CodeKind, CodeQueries, Codes, Filter, FilterQueries, Kernel, MAX_SIGN_VALUE, Queries, Rounding, RowNorms,
+    Scratch,
 };
 use crate::measured::{KeptFile, MeasurementKind, MeasurementsLocation};
 
@@ -45,7 +46,12 @@ impl Costs {
     }
 
     fn typical() -> &'static Self {
-        if Kernel::detect().multiplies_bytes() { &TYPICAL } else { &WITHOUT_BYTES }
+        let kernel = Kernel::detect();
+        match kernel.filter().map(Filter::rounding) {
+            Some(Rounding::Bf16) if kernel.multiplies_bytes() => &TYPICAL,
+            _ if kernel.multiplies_bytes() => &WITHOUT_BF16,
+            _ => &WITHOUT_BYTES,
+        }
     }
 }
 
@@ -117,16 +123,16 @@ fn products(kernel: Kernel, queries: usize) -> Products {
         kernel.scaled_dots(Values::F16(&rows), &packed, &[0], &factors, &mut scratch, &mut sums);
         black_box(&sums);
     });
-    let mut of_filter = |filter: Filter| {
+    let rounded = kernel.filter().map_or(exact, |filter| {
         let packed = FilterQueries::new(filter, &vectors, DIM, &[]);
         let mut norms = vec![RowNorms::default(); ROWS];
+        let multiplied = ROWS * DIM * queries.next_multiple_of(TOGETHER);
         seconds_of(multiplied, || {
             let rows = Values::F16(&rows);
             filter.scaled_dots(rows, &packed, &[0], &factors, &mut scratch, &mut sums, &mut norms);
             black_box(&sums);
         })
-    };
-    let rounded = kernel.filter().map_or(exact, &mut of_filter);
+    });
     let coarse: Vec<i8> = (0..DIM * 2 * queries).map(|i| number(i) as i8).collect();
     let small: Vec<i8> = coarse.iter().map(|value| value % (MAX_SIGN_VALUE + 1)).collect();
     let codes: Vec<u8> = (0..DIM * ROWS).map(|i| number(i) as u8).collect();

@@ -79,7 +79,7 @@ impl ScoreCut {
     }
 }
 
-/// The k best of some lower bounds, and others.
+/// Lower bounds of scores, the k best of some rows among them.
 #[derive(Debug, Clone)]
 struct BestBounds {
     k: usize,

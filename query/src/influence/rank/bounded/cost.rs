@@ -11,7 +11,7 @@ use crate::kernel::Rounding;
 use crate::sketch::Section;
 
 /// Single rows cost this much more than rows in a stream.
-const SCATTERED: f64 = 2.0;
+pub(super) const SCATTERED: f64 = 2.0;
 
 /// However few queries there are, rows of so few bytes as those of signs are not read at the speed of memory:
 /// what is done for each row takes longer.
@@ -30,7 +30,7 @@ const LEAST_MANY: usize = 4;
 const NEGLIGIBLE: f64 = 1.0 / 11.0;
 
 /// Of the cost of all exact values, what those take that rows rounded to bytes usually leave.
-const LEFT_BY_BYTES: f64 = 0.1;
+const LEFT_BY_BYTES: f64 = 0.15;
 
 /// Costs in any unit, of which the ratios count.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -43,35 +43,49 @@ pub(super) struct Costs {
 
 /// Queries for each of [`Costs::products`], the last of which are for more as well: the kernels have three
 /// forms, and what is done once for each row counts for less where there are many.
-pub(super) const QUERIES: [usize; 5] = [2, 8, 16, 64, 256];
+pub(super) const QUERIES: [usize; 6] = [2, 8, 16, 32, 64, 256];
+
+/// Queries that are multiplied together with rounded rows, however few there are.
+pub(super) const TOGETHER: usize = 16;
 
 /// Costs of a multiply-add of a core.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub(super) struct Products {
     pub(super) exact: f64,
-    /// Of rows as the kernel's filter rounds them.
+    /// Of rows as the kernel's filter rounds them; queries are multiplied [`TOGETHER`] at a time.
     pub(super) rounded: f64,
     /// By plane; of certified bytes two are one.
     pub(super) codes: [f64; 4],
 }
 
-/// Those of a recent processor of two cores that multiplies bytes, and rounds rows to bf16, where nothing is
-/// measured.
+/// Those of a recent processor of two cores that multiplies bytes and bf16, where nothing is measured.
 pub(super) const TYPICAL: Costs = {
     let two = Products { exact: 0.35, rounded: 0.172, codes: [0.068, 0.117, 0.132, 0.264] };
     let some = Products { codes: [0.04, 0.117, 0.132, 0.264], ..two };
     let many = Products { codes: [0.03, 0.117, 0.09, 0.18], ..two };
-    Costs { byte: 1.0, products: [two, some, many, many, many] }
+    Costs { byte: 1.0, products: [two, some, many, many, many, many] }
 };
 
-/// Those of one that does not multiply bytes, AVX2 without AVX-VNNI and others, and that rounds rows to them.
+/// Those of one without products of bf16: AVX-VNNI, or AVX-512 before them.
+pub(super) const WITHOUT_BF16: Costs = {
+    let [two, some, many, ..] = TYPICAL.products;
+    let (two, some) = (Products { rounded: 0.28, ..two }, Products { rounded: 0.28, ..some });
+    let of_16 = Products { rounded: 0.28, ..many };
+    let of_32 = Products { rounded: 0.19, ..many };
+    let of_64 = Products { rounded: 0.14, ..many };
+    let most = Products { rounded: 0.12, ..many };
+    Costs { byte: 1.0, products: [two, some, of_16, of_32, of_64, most] }
+};
+
+/// Those of one that multiplies neither: AVX2 without AVX-VNNI, and others.
 pub(super) const WITHOUT_BYTES: Costs = {
-    let two = Products { exact: 0.35, rounded: 0.35, codes: [0.25, 0.23, 0.23, 0.46] };
+    let two = Products { exact: 0.35, rounded: 0.3, codes: [0.25, 0.23, 0.23, 0.46] };
     let some = Products { codes: [0.068, 0.165, 0.207, 0.414], ..two };
-    let many = Products { rounded: 0.3, codes: [0.038, 0.118, 0.19, 0.38], ..two };
-    let more = Products { rounded: 0.17, ..many };
-    let most = Products { rounded: 0.14, ..many };
-    Costs { byte: 1.0, products: [two, some, many, more, most] }
+    let of_16 = Products { codes: [0.038, 0.118, 0.19, 0.38], ..two };
+    let of_32 = Products { rounded: 0.21, ..of_16 };
+    let of_64 = Products { rounded: 0.17, ..of_16 };
+    let most = Products { rounded: 0.14, ..of_16 };
+    Costs { byte: 1.0, products: [two, some, of_16, of_32, of_64, most] }
 };
 
 impl Costs {
@@ -82,8 +96,7 @@ impl Costs {
         (self.byte / int8).ceil().clamp(LEAST_MANY as f64, 64.0) as usize
     }
 
-    /// Queries below which certified bytes pay against bf16, as they are fewer. The products of both cost
-    /// much the same, and the bounds of bf16 are closer.
+    /// Queries below which certified codes pay against rounded rows, as they are fewer bytes.
     pub(super) fn certified_below(&self) -> usize {
         let each = self.products[2].codes[Plane::Certified as usize];
         (self.byte / each / NEGLIGIBLE).ceil().clamp(16.0, 1024.0) as usize
@@ -101,22 +114,22 @@ impl Costs {
 
     /// Of a row that is scored.
     pub(super) fn exact(&self, pools: &[ScanPool]) -> f64 {
-        self.rows_themselves(pools, |products| products.exact)
+        self.rows_themselves(pools, |products, queries| products.exact * queries as f64)
     }
 
-    fn rows_themselves(&self, pools: &[ScanPool], each: impl Fn(&Products) -> f64) -> f64 {
+    fn rows_themselves(&self, pools: &[ScanPool], each: impl Fn(&Products, usize) -> f64) -> f64 {
         let of = |pool: &ScanPool| {
             let multiplied = pool
                 .queries
                 .iter()
-                .map(|queries| each(self.of_queries(queries.len())) * (queries.dim() * queries.len()) as f64);
+                .map(|queries| each(self.of_queries(queries.len()), queries.len()) * queries.dim() as f64);
             self.time(row_bytes(&pool.readers) as f64, multiplied.sum())
         };
         pools.iter().map(of).fold(0.0, f64::max)
     }
 
-    /// Of a row that a source estimates, with what has to be computed of it afterwards where that is known to be
-    /// more than little.
+    /// Of a row that a source estimates, with what has to be computed of it afterwards where that is known to
+    /// be more than little.
     pub(super) fn source(&self, source: &EstimateSource<'_>, pools: &[ScanPool]) -> f64 {
         let is_bytes =
             matches!(source, EstimateSource::Rounded(filter, _) if filter.rounding() == Rounding::Bytes);
@@ -128,7 +141,13 @@ impl Costs {
     pub(super) fn estimate(&self, source: &EstimateSource<'_>, pools: &[ScanPool]) -> f64 {
         let reading = match source {
             EstimateSource::Codes(reading) => reading,
-            EstimateSource::Rounded(..) => return self.rows_themselves(pools, |products| products.rounded),
+            EstimateSource::Rounded(..) => {
+                let each = |products: &Products, queries: usize| {
+                    products.rounded * queries.next_multiple_of(TOGETHER) as f64
+                };
+                return self.rows_themselves(pools, each);
+            }
+
             // What a device takes is not known here.
             EstimateSource::Device(_) => return self.exact(pools),
         };

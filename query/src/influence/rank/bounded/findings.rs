@@ -43,10 +43,12 @@ impl Findings {
         self.lists.iter().map(Candidates::len).sum()
     }
 
-    /// How many of them are likely to be left in the end, where so many rows of each ranking are among them; by
-    /// some of the rankings.
+    /// How many of them are likely to be left in the end, where so many rows of each ranking are among them;
+    /// by some of the rankings.
     pub(super) fn likely(&self, ranking: usize) -> usize {
-        let every = self.lists.len().div_ceil(JUDGED_LISTS).max(1);
-        every * self.lists.iter().step_by(every).map(|list| list.likely(ranking)).sum::<usize>()
+        let every = (self.lists.len() / JUDGED_LISTS).max(1);
+        let judged = self.lists.len().div_ceil(every).max(1);
+        let sum: usize = self.lists.iter().step_by(every).map(|list| list.likely(ranking)).sum();
+        sum * self.lists.len() / judged
     }
 }

@@ -1,22 +1,18 @@
 //! Rankings by bounds: values are estimated up to a bound of the error, and what may rank is computed
 //! exactly.
 //!
-//! An [`EstimateSource`] estimates the values of rows: the rows themselves in bf16 or bytes, or a plane of the codes
-//! of a sketch. A way to an answer is one source, or several that are asked one after the other about the
-//! rows that the ones before leave. A row is a candidate of a ranking unless its upper bound is below a cut:
-//! the k-th score so far, the k-th of the lower bounds, or what a sample lets expect. Of the candidates those
-//! with the best estimates are scored first, since their k-th score is a better cut for the others.
+//! An [`EstimateSource`] estimates the values of rows: the rows themselves in bf16 or bytes, or a plane of
+//! the codes of a sketch. A way to an answer is one source, or several that are asked one after the other
+//! about the rows that the ones before leave. A row is a candidate of a ranking unless its upper bound is
+//! below a cut: the k-th score so far, the k-th of the lower bounds, or what a sample lets expect. Of the
+//! candidates those with the best estimates are scored first, since their k-th score is a better cut for the
+//! others.
 //!
 //! Invariants
 //! - a score that is returned is that of the exact scan, bit by bit, and so is the order
 //! - a row is left out of a ranking only if its own bound is below the k-th score (or above it by no more
-//!   than the tolerance): a cut that turns out to lie above that score is not trusted, and the rows are asked
-//!   about again
-//! - which rows are read depends on stored bytes, the question and whether the processor multiplies bytes,
-//!   and with large questions on the costs of this machine; not on threads
+//! - which rows are read depends on stored bytes, the question and what the processor multiplies, and with
 //! - memory is bounded: at most [`BATCH_PAIRS`] candidates of 16 bytes wait while [`PROVEN_PAIRS`] pairs of a
-//!   row and a ranking are looked at, some 170 MB where every pair may rank; usually some hundred for each
-//!   ranking do. Of one ranking by codes a quarter of the former at a time
 
 mod calibrate;
 mod candidates;
@@ -51,10 +47,13 @@ const BATCH_PAIRS: usize = 1 << 21;
 /// The same once a way has left little of a batch: threads wait for each other at the end of each.
 const PROVEN_PAIRS: usize = 4 * BATCH_PAIRS;
 
-/// Rows that a way is tried on at least,
+/// Rows that a way is tried on, and how many for each row of a ranking, if that is more;
 const TRIAL_ROWS: usize = 2048;
-/// and for each that is wanted, of which there have to be [`JUDGED_ROWS`].
 const TRIAL_ROWS_EACH: usize = 32;
+/// but at most one in so many of all rows.
+const TRIAL_SHARE: usize = 8;
+
+/// With fewer rows for each row of a ranking, nothing is said of a way.
 const JUDGED_ROWS: usize = 16;
 
 /// Values that are estimated at a time: what is kept of them then stays in a core's cache.
@@ -77,18 +76,20 @@ struct Search<'a> {
     threads: usize,
     /// Rows may be missing that score at most this much better than the last.
     tolerance: f64,
+    /// The share of the rows that the filter lets through.
+    counted: f64,
 }
 
 /// Sources that are asked one after the other.
 struct Way<'a> {
     sources: Vec<EstimateSource<'a>>,
-    /// Of the pairs of a row and a ranking, the share that it may leave: where more have to be computed exactly,
-    /// what comes after it costs less.
+    /// Of the pairs of a row and a ranking, the share that it may leave: where more have to be computed
+    /// exactly, what comes after it costs less.
     most_left: f64,
 }
 
 impl<'a> Way<'a> {
-    /// What comes after it computes everything.
+    /// One that is given up where computing everything costs less.
     fn new(sources: Vec<EstimateSource<'a>>) -> Self {
         Self { sources, most_left: MOST_LEFT }
     }
@@ -96,8 +97,8 @@ impl<'a> Way<'a> {
 
 /// How a search goes.
 struct Plan<'a> {
-    /// Where there are several, each takes over where the one before says too little, and in the end every row is
-    /// scored.
+    /// Where there are several, each takes over where the one before says too little, and in the end every
+    /// row is scored.
     ways: Vec<Way<'a>>,
     /// Whether a way is known to pay.
     chosen: bool,
@@ -151,7 +152,8 @@ impl Search<'_> {
     fn batch(&self, windows: &[Window], most: usize) -> usize {
         let mut pairs = 0;
         let fits = windows.iter().take_while(|window| {
-            pairs += (window.rows.end - window.rows.start) as usize * self.lists.len();
+            let rows = (window.rows.end - window.rows.start) as f64 * self.counted;
+            pairs += rows.ceil() as usize * self.lists.len();
             pairs <= most
         });
         fits.count().max(1)

@@ -97,8 +97,8 @@ pub(super) fn values(
                 let of_row = firsts[*slot]..firsts[slot + 1];
                 of_block.extend(of_row.map(|at| (pairs[at].1, place as u32, at as u32)));
             }
-            // The rows of a query together: it is then read once for all of them, and they are multiplied some at
-            // a time.
+            // The rows of a query together: it is then read once for all of them, and they are multiplied
+            // some at a time.
             of_block.sort_unstable();
             for pairs in of_block.chunk_by(|a, b| a.0 == b.0) {
                 let query = &singles[pairs[0].0 as usize];

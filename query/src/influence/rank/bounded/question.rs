@@ -6,7 +6,7 @@ use gstore_core::normal::upper_quantile;
 use gstore_core::parallel;
 use gstore_store::{DType, FeatureReader};
 
-use super::cost::{Costs, WORTH};
+use super::cost::{Costs, SCATTERED, WORTH};
 use super::sources::{CodeEstimates, EstimateSource};
 use super::{BATCH_PAIRS, MOST_LEFT, Plan, Search, SearchOutcome, Way, choice};
 use crate::error::QueryError;
@@ -21,12 +21,13 @@ use crate::influence::scan::windows::windows;
 use crate::influence::sides::{SketchSide, all_have};
 use crate::influence::spec::mode::{Mode, Plane, SketchMode};
 use crate::influence::spec::{Across, Order, Within};
-use crate::kernel::RowProducts;
+use crate::kernel::{Filter, Rounding, RowProducts};
 use crate::sketch::tail_excess;
 use crate::values::groups;
 
 /// Fewer rows than this for each that is wanted are scanned: too many would be candidates.
 const LEAST_ROWS: u64 = 32;
+const LEAST_OF_BYTES: u64 = 64;
 
 /// More rows than this in all rankings together are found by a scan: a batch would be too small to tell which
 /// rows rank.
@@ -141,6 +142,7 @@ fn search<'a>(prepared: &Prepared, operands: &'a Operands, lists: &'a Lists, ask
         k,
         threads,
         tolerance: 0.0,
+        counted: operands.rows(filter) as f64 / operands.rows(None).max(1) as f64,
     }
 }
 
@@ -153,15 +155,26 @@ fn sources<'a>(
 ) -> Vec<EstimateSource<'a>> {
     let scan = operands.scan(prepared.spec(), ask.filter, ask.cancel);
     let is_many = operands.queries() >= costs.many();
-    let filter = scan.kernel.filter().filter(|_| is_many);
-    let rounded = || filter.map(|filter| EstimateSource::Rounded(filter, &operands.bounded));
+    let takes = |filter: &Filter| {
+        let mut readers = operands.pools.iter().flat_map(|pool| &pool.readers);
+        // Coarser bounds leave too much where a large part of the rows ranks.
+        let least = if filter.rounding() == Rounding::Bytes { LEAST_OF_BYTES } else { LEAST_ROWS };
+        is_many
+            && operands.rows(ask.filter) / least >= ask.k as u64
+            && readers.all(|reader| filter.takes(&groups(reader.part())))
+    };
+    let filter = scan.kernel.filter().filter(takes);
+    let rounded = || {
+        let sides = |filter| operands.bounded.rounded(filter, &operands.pools);
+        filter.map(|filter| EstimateSource::Rounded(filter, sides(filter)))
+    };
     let Mode::Sketch(mode) = &prepared.spec().mode else { return rounded().into_iter().collect() };
     if mode.planes.is_some() {
         return Vec::new();
     }
     let Ok(sides) = operands.sides(prepared) else { return rounded().into_iter().collect() };
-    // Else every row is scored, but for the one ranking by planes that may miss rows: rounded rows, which not every
-    // processor multiplies, must not decide whether it does.
+    // Else every row is scored, but for the one ranking by planes that may miss rows: rounded rows, which not
+    // every processor multiplies, must not decide whether it does.
     let is_exact_else = mode.is_certain() || !matches!(lists, Lists::Whole);
     let rounded = || rounded().filter(|_| is_exact_else);
     let reading = |plane, z| EstimateSource::Codes(CodeEstimates { sides, plane, z });
@@ -190,12 +203,11 @@ fn sources<'a>(
     codes.into_iter().chain(rounded()).collect()
 }
 
-/// What single values cost, in those of all at once: where each is of one target sample, and where of all.
+/// What the value of a single row and target sample costs, in those of all at once.
 const SINGLE: f64 = 7.0;
-const SCATTERED: f64 = 2.0;
 
-/// A way for each of some sources. Rounded rows are given up where they, with the values that they leave, cost as
-/// much as all values.
+/// A way for each of some sources. Rounded rows are given up where they, with the values that they leave,
+/// cost as much as all values.
 fn ways<'a>(
     sources: Vec<EstimateSource<'a>>,
     costs: &Costs,
@@ -203,7 +215,11 @@ fn ways<'a>(
     lists: &Lists,
 ) -> Vec<Way<'a>> {
     let all = costs.exact(&operands.pools);
-    let each = if matches!(lists, Lists::Values(_)) { SINGLE * all } else { SCATTERED * all };
+    let each = match lists {
+        Lists::Values(_) => SINGLE * all,
+        // A row that is left by one ranking is scored for all.
+        _ => SCATTERED * all * lists.len() as f64,
+    };
     let way = |source: EstimateSource<'a>| match source {
         EstimateSource::Rounded(..) => {
             let saved = all - costs.estimate(&source, &operands.pools);

@@ -9,7 +9,7 @@ use super::pass::RequestedRows;
 use super::sources::EstimateSource;
 use super::{
     BATCH_PAIRS, JUDGED_ROWS, MOST_LEFT, PROVEN_PAIRS, Plan, Search, SearchOutcome, TRIAL_ROWS,
-    TRIAL_ROWS_EACH, Way,
+    TRIAL_ROWS_EACH, TRIAL_SHARE, Way,
 };
 use crate::error::QueryError;
 use crate::influence::rank::collect::Collector;
@@ -34,8 +34,9 @@ pub(super) struct Run<'a> {
     pass: Findings,
 }
 
-/// Rows of a ranking that a batch may have besides by chance.
-const SPARE: usize = 1;
+fn row_count(windows: &[Window]) -> u64 {
+    windows.iter().map(|window| window.rows.end - window.rows.start).sum()
+}
 
 /// For how many batches a way was worth it.
 #[derive(Clone, Copy)]
@@ -90,11 +91,14 @@ impl<'a> Run<'a> {
         if self.plan.chosen {
             return BATCH_PAIRS / 4;
         }
-        // What a way is worth shows on fewer: enough that those that rank are a small part.
+        // What a way is worth shows on fewer: enough that those that rank are a small part, and no more than
+        // a part of all, which would be lost.
+        let lists = self.of.lists.len();
         let rows = TRIAL_ROWS_EACH.saturating_mul(self.of.k).max(TRIAL_ROWS);
-        let trial = rows.saturating_mul(self.of.lists.len());
+        let trial = rows.saturating_mul(lists).clamp(BATCH_PAIRS / 4, BATCH_PAIRS);
+        let all = (row_count(self.windows) as f64 * self.of.counted) as usize;
         match self.tried {
-            Tried::Not => trial.min(BATCH_PAIRS),
+            Tried::Not => trial.min((all / TRIAL_SHARE).saturating_mul(lists)),
             Tried::Once => BATCH_PAIRS,
             Tried::Enough => PROVEN_PAIRS,
         }
@@ -159,7 +163,7 @@ impl<'a> Run<'a> {
         let most = (most_left * (rows * cuts.len() as u64) as f64) as u64;
         let dense = pass.candidates() as u64 > most && pass.likely(ranking) as u64 > most;
         // Few rows are worth no decision: most are candidates, since so many are wanted.
-        let few = (JUDGED_ROWS * of.k) as u64;
+        let few = JUDGED_ROWS.saturating_mul(of.k) as u64;
         let unbounded = pass.unbounded.len() as f64 > MOST_LEFT * rows as f64;
         let fails = dense && rows > few || unbounded;
         if fails && !self.plan.chosen {
@@ -182,13 +186,10 @@ impl<'a> Run<'a> {
         Ok(true)
     }
 
-    /// How many of a ranking's rows a batch has, if it has them as other windows do.
+    /// How many rows of a ranking a batch has, if it has as many as others.
     fn ranking(&self, batch: &Range<usize>) -> usize {
-        let rows = |windows: &[Window]| {
-            windows.iter().map(|window| window.rows.end - window.rows.start).sum::<u64>()
-        };
-        let share = rows(&self.windows[batch.clone()]) as f64 / rows(self.windows).max(1) as f64;
-        ((share * self.of.k as f64).ceil() as usize + SPARE).min(self.of.k)
+        let share = row_count(&self.windows[batch.clone()]) as f64 / row_count(self.windows).max(1) as f64;
+        ((share * self.of.k as f64).round() as usize).max(1)
     }
 
     fn first_pass(&self, windows: Range<usize>, cuts: &[ScoreCut]) -> Result<Findings, QueryError> {

@@ -26,14 +26,14 @@ pub(super) use self::estimates::Estimates;
 use crate::error::QueryError;
 use crate::influence::scan::Scan;
 use crate::influence::scan::windows::Window;
-use crate::influence::sides::SearchSides;
+use crate::influence::sides::RoundedSides;
 use crate::influence::spec::mode::Plane;
 use crate::kernel::{Filter, RowProducts};
 
 #[derive(Clone, Copy)]
 pub(super) enum EstimateSource<'a> {
     /// The rows in bf16 or bytes: bounds are certain.
-    Rounded(Filter, &'a SearchSides),
+    Rounded(Filter, &'a RoundedSides),
     /// The rows on a device: bounds are certain, and of whole scores.
     Device(&'a dyn RowProducts),
     /// Codes of sketches.
@@ -98,7 +98,6 @@ impl<'a> EstimateSource<'a> {
     ) -> Result<u64, QueryError> {
         match self {
             Self::Rounded(filter, sides) => {
-                let sides = sides.rounded(*filter, scan.pools);
                 rounded::estimate((scan, *filter, sides), rows, estimates, &mut memory.rounded)
             }
             Self::Device(device) => device::estimate((scan, *device), rows, estimates, &mut memory.device),
