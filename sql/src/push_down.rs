@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use datafusion::common::plan_err;
 use datafusion::common::tree_node::{Transformed, TransformedResult};
 use datafusion::error::Result as DfResult;
 use datafusion::logical_expr::{Limit, LogicalPlan};
@@ -23,9 +24,27 @@ impl OptimizerRule for PushDown {
 
     fn rewrite(&self, plan: LogicalPlan, config: &dyn OptimizerConfig) -> DfResult<Transformed<LogicalPlan>> {
         let rule = PushDownFilter::new();
-        let push = |plan: LogicalPlan| plan.transform_down_with_subqueries(|node| rule.rewrite(node, config));
+        let push = |plan: LogicalPlan| {
+            plan.transform_down_with_subqueries(|node| {
+                same_columns(&node)?;
+                rule.rewrite(node, config)
+            })
+        };
         let pushed = push(plan.transform_up_with_subqueries(below_barrier).data()?)?;
         pushed.map_data(|plan| plan.transform_up_with_subqueries(without_barrier).data())
+    }
+}
+
+/// Refuses an alias whose columns are not those below it, which the engine's rule would take by their places.
+/// Its rules that make joins of correlated subqueries leave one where a name of the statement around a subquery
+/// stands for another table in a subquery within it.
+fn same_columns(node: &LogicalPlan) -> DfResult<()> {
+    let LogicalPlan::Filter(filter) = node else { return Ok(()) };
+    let LogicalPlan::SubqueryAlias(alias) = filter.input.as_ref() else { return Ok(()) };
+    match alias.input.schema().fields().len() == alias.schema.fields().len() {
+        true => Ok(()),
+        // As errors about columns that such a join lacks, which have this name.
+        false => plan_err!("`{}` has other columns than its subquery (__correlated_sq)", alias.alias),
     }
 }
 

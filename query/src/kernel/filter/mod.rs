@@ -99,17 +99,17 @@ impl Kernel {
                     && is_x86_feature_detected!("avx512dq")
                     && is_x86_feature_detected!("avx512bf16") =>
             {
-                Multiply::Bf16
+                Some(Multiply::Bf16)
             }
             #[cfg(target_arch = "x86_64")]
-            Isa::Avx512 if self.multiplies_bytes() => Multiply::Avx512Vnni,
+            Isa::Avx512 if self.multiplies_bytes() => Some(Multiply::Avx512Vnni),
             #[cfg(target_arch = "x86_64")]
-            Isa::AvxVnni => Multiply::AvxVnni,
+            Isa::AvxVnni => Some(Multiply::AvxVnni),
             #[cfg(target_arch = "x86_64")]
-            Isa::Avx512 | Isa::Avx2 => Multiply::Avx2,
-            _ => return None,
+            Isa::Avx512 | Isa::Avx2 => Some(Multiply::Avx2),
+            _ => None,
         };
-        Some(Filter(multiply))
+        multiply.map(Filter)
     }
 }
 
