@@ -21,6 +21,7 @@
 //! Invariants
 //! - norms and residuals are upper bounds, whatever was rounded in computing them
 //! - what could overflow or is not finite has an infinite residual: it bounds nothing, and nothing may be
+//!   left out because of it
 
 #[cfg(target_arch = "x86_64")]
 mod bf16;

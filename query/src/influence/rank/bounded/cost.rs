@@ -147,7 +147,6 @@ impl Costs {
                 };
                 return self.rows_themselves(pools, each);
             }
-
             // What a device takes is not known here.
             EstimateSource::Device(_) => return self.exact(pools),
         };

@@ -11,8 +11,13 @@
 //! Invariants
 //! - a score that is returned is that of the exact scan, bit by bit, and so is the order
 //! - a row is left out of a ranking only if its own bound is below the k-th score (or above it by no more
+//!   than the tolerance): a cut that turns out to lie above that score is not trusted, and the rows are asked
+//!   about again
 //! - which rows are read depends on stored bytes, the question and what the processor multiplies, and with
+//!   large questions on the costs of this machine; not on threads
 //! - memory is bounded: at most [`BATCH_PAIRS`] candidates of 16 bytes wait while [`PROVEN_PAIRS`] pairs of a
+//!   row and a ranking are looked at, some 170 MB where every pair may rank; usually some hundred for each
+//!   ranking do. Of one ranking by codes a quarter of the former at a time
 
 mod calibrate;
 mod candidates;

@@ -174,7 +174,6 @@ impl<'a> Run<'a> {
             Tried::Not => Tried::Once,
             Tried::Once | Tried::Enough => Tried::Enough,
         };
-
         self.waiting.end = end;
         self.pass.merge(pass);
         self.pass.lists.iter_mut().for_each(Candidates::shrink);
