@@ -36,8 +36,8 @@ impl OptimizerRule for PushDown {
 }
 
 /// Refuses an alias whose columns are not those below it, which the engine's rule would take by their places.
-/// Its rules that make joins of correlated subqueries leave one where a name of the statement around a subquery
-/// stands for another table in a subquery within it.
+/// Its rules that make joins of correlated subqueries leave one where a name of the statement around a
+/// subquery stands for another table in a subquery within it.
 fn same_columns(node: &LogicalPlan) -> DfResult<()> {
     let LogicalPlan::Filter(filter) = node else { return Ok(()) };
     let LogicalPlan::SubqueryAlias(alias) = filter.input.as_ref() else { return Ok(()) };

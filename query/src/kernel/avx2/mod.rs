@@ -19,18 +19,11 @@ pub(super) trait Load: Copy {
     /// 16 values are readable at `p`; the processor has AVX2 and F16C.
     unsafe fn halves(p: *const Self) -> [__m256; 2];
 
-    /// The larger magnitude of each of the values in two registers, in which this order is that of their
-    /// bits.
+    /// The larger of each of some magnitudes and those of values, whose order is that of their bits.
     ///
     /// # Safety
-    /// The processor has AVX2; so below.
-    unsafe fn larger(a: __m256i, b: __m256i) -> __m256i;
-
-    /// The bits of magnitudes.
-    ///
-    /// # Safety
-    /// As above.
-    unsafe fn magnitudes(values: __m256i) -> __m256i;
+    /// The processor has AVX2.
+    unsafe fn larger(magnitudes: __m256i, values: __m256i) -> __m256i;
 }
 
 /// The largest magnitude of values; not a number where one of them is none.
@@ -46,7 +39,7 @@ pub(super) fn peak<T: Element>(values: &[T]) -> f32 {
             // SAFETY: a register of values; the instructions are there.
             unsafe {
                 let values = _mm256_loadu_si256(step.as_ptr().add(i * register).cast());
-                *peak = T::larger(*peak, T::magnitudes(values));
+                *peak = T::larger(*peak, values);
             }
         }
     }
@@ -73,14 +66,8 @@ impl Load for f16 {
 
     #[target_feature(enable = "avx2")]
     #[inline]
-    unsafe fn larger(a: __m256i, b: __m256i) -> __m256i {
-        _mm256_max_epu16(a, b)
-    }
-
-    #[target_feature(enable = "avx2")]
-    #[inline]
-    unsafe fn magnitudes(values: __m256i) -> __m256i {
-        _mm256_and_si256(values, _mm256_set1_epi16(i16::MAX))
+    unsafe fn larger(magnitudes: __m256i, values: __m256i) -> __m256i {
+        _mm256_max_epu16(magnitudes, _mm256_and_si256(values, _mm256_set1_epi16(i16::MAX)))
     }
 }
 
@@ -94,14 +81,8 @@ impl Load for f32 {
 
     #[target_feature(enable = "avx2")]
     #[inline]
-    unsafe fn larger(a: __m256i, b: __m256i) -> __m256i {
-        _mm256_max_epu32(a, b)
-    }
-
-    #[target_feature(enable = "avx2")]
-    #[inline]
-    unsafe fn magnitudes(values: __m256i) -> __m256i {
-        _mm256_and_si256(values, _mm256_set1_epi32(i32::MAX))
+    unsafe fn larger(magnitudes: __m256i, values: __m256i) -> __m256i {
+        _mm256_max_epu32(magnitudes, _mm256_and_si256(values, _mm256_set1_epi32(i32::MAX)))
     }
 }
 
@@ -118,14 +99,8 @@ impl Load for i8 {
 
     #[target_feature(enable = "avx2")]
     #[inline]
-    unsafe fn larger(a: __m256i, b: __m256i) -> __m256i {
-        _mm256_max_epu8(a, b)
-    }
-
-    #[target_feature(enable = "avx2")]
-    #[inline]
-    unsafe fn magnitudes(values: __m256i) -> __m256i {
-        _mm256_abs_epi8(values)
+    unsafe fn larger(magnitudes: __m256i, values: __m256i) -> __m256i {
+        _mm256_max_epu8(magnitudes, _mm256_abs_epi8(values))
     }
 }
 

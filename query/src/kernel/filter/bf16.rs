@@ -116,9 +116,7 @@ impl<T: Element> Lanes for Narrow<'_, T> {
 
     #[inline]
     fn ahead(&self, rows: Range<usize>, cut: &GroupValues) -> RowPrefetch {
-        let (dim, size) = (self.job.queries.dim(), size_of::<T>());
-        let at = self.values.as_ptr().wrapping_add(rows.start * dim + cut.values.start).cast();
-        RowPrefetch::new(at, cut.values.len() * size, dim * size, rows.len())
+        self.job.ahead(self.values, rows, cut)
     }
 
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512bf16")]

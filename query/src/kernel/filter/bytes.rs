@@ -15,7 +15,7 @@ use super::super::packing::CacheLine;
 use super::super::panels::Scratch;
 use super::super::{Element, LANES};
 use super::bound::{RowSquares, squares_above};
-use super::queries::TINY;
+use super::queries::unit;
 use super::{Job, NARROW_BYTE, NARROW_WORDS, RowNorms};
 
 /// Values in a line.
@@ -114,8 +114,7 @@ impl<P: ByteProducts, T: Element> Lanes for RoundedRows<'_, P, T> {
         let of_row = &self.values[row * queries.dim()..(row + 1) * queries.dim()];
         let step = &mut self.steps[row * queries.groups() + cut.group];
         if cut.first {
-            let peak = peak(&of_row[queries.groups[cut.group].clone()]);
-            *step = if (TINY..f32::INFINITY).contains(&peak) { peak / f32::from(P::LARGEST) } else { 0.0 };
+            *step = unit(peak(&of_row[queries.groups[cut.group].clone()]), P::LARGEST);
         }
         let step = *step;
         let mut bytes = Rounded::of(step, P::LARGEST);
@@ -138,9 +137,7 @@ impl<P: ByteProducts, T: Element> Lanes for RoundedRows<'_, P, T> {
 
     #[inline]
     fn ahead(&self, rows: Range<usize>, cut: &GroupValues) -> RowPrefetch {
-        let (dim, size) = (self.job.queries.dim(), size_of::<T>());
-        let at = self.values.as_ptr().wrapping_add(rows.start * dim + cut.values.start).cast();
-        RowPrefetch::new(at, cut.values.len() * size, dim * size, rows.len())
+        self.job.ahead(self.values, rows, cut)
     }
 
     #[inline]

@@ -39,12 +39,12 @@ use gstore_store::Values;
 pub use bound::{FilterBound, RowNorms};
 pub use queries::FilterQueries;
 
-#[cfg(target_arch = "x86_64")]
-use super::Isa;
 use super::Kernel;
 use super::MAX_CODE_DIM;
 use super::panels::Scratch;
 use super::signs::as_bytes;
+#[cfg(target_arch = "x86_64")]
+use super::{Isa, ahead::RowPrefetch, lanes::GroupValues};
 
 /// Values of bf16 in a word.
 const PAIR: usize = 2;
@@ -232,6 +232,17 @@ struct Job<'a> {
     groups: &'a [usize],
     /// Rows x groups of the queries.
     factors: &'a [f32],
+}
+
+#[cfg(target_arch = "x86_64")]
+impl Job<'_> {
+    /// Where a cut of some rows lies, to be fetched ahead; they may be beyond the last of the `values`.
+    #[inline]
+    fn ahead<T>(&self, values: &[T], rows: Range<usize>, cut: &GroupValues) -> RowPrefetch {
+        let (dim, size) = (self.queries.dim(), size_of::<T>());
+        let at = values.as_ptr().wrapping_add(rows.start * dim + cut.values.start).cast();
+        RowPrefetch::new(at, cut.values.len() * size, dim * size, rows.len())
+    }
 }
 
 #[cfg(test)]

@@ -104,15 +104,17 @@ impl FilterQueries {
     }
 }
 
-/// The value of one unit of a query's bytes. Of numbers so small, and of those that are none, nothing is
-/// kept.
+/// The value of one unit of bytes up to `largest` that stand for values up to `peak`. Zero for numbers so
+/// small, and for those that are none: nothing is kept of them.
+pub(super) fn unit(peak: f32, largest: i8) -> f32 {
+    if (TINY..f32::INFINITY).contains(&peak) { peak / f32::from(largest) } else { 0.0 }
+}
+
+/// The value of one unit of a query's bytes.
 fn step(filter: Filter, values: &[f32]) -> f32 {
     let peak = values.iter().fold(0.0f32, |peak, value| peak.max(value.abs()));
-    if !(TINY..f32::INFINITY).contains(&peak) {
-        return 0.0;
-    }
-    let step = peak / f32::from(i8::MAX);
-    if filter.0 != Multiply::Avx2 {
+    let step = unit(peak, i8::MAX);
+    if step == 0.0 || filter.0 != Multiply::Avx2 {
         return step;
     }
     let sums = values.chunks(NARROW_WORDS * WORD).flat_map(|words| {
@@ -126,7 +128,7 @@ fn step(filter: Filter, values: &[f32]) -> f32 {
 }
 
 /// Largest magnitude of values below which bytes keep nothing of them: their step would be no normal number.
-pub(super) const TINY: f32 = 1e-30;
+const TINY: f32 = 1e-30;
 
 /// Squares of the norm of values, and of what rounding takes from them.
 fn squares(values: &[f32], mut rounded: impl FnMut(f32) -> f64) -> [f64; 2] {

@@ -42,57 +42,43 @@ pub(super) struct ScoreCut {
     /// The least upper bound with which a row may be among the first k, or better than the k-th by more than
     /// the tolerance.
     pub(super) limit: f32,
-    /// The best lower bounds, where the k-th of them, which k rows reach, moves the limit.
-    best: Option<BestBounds>,
+    /// Lower bounds with the k best among them, where the k-th, which k rows reach, moves the limit.
+    lowers: Option<Vec<f32>>,
 }
 
 impl ScoreCut {
     /// One that stays where it is.
     pub(super) fn fixed(limit: f32) -> Self {
-        Self { limit, best: None }
+        Self { limit, lowers: None }
     }
 
     /// One that rises with the k-th lower bound.
-    pub(super) fn moving(limit: f32, k: usize) -> Self {
-        Self { limit, best: Some(BestBounds { k, all: Vec::new() }) }
+    pub(super) fn moving(limit: f32) -> Self {
+        Self { limit, lowers: Some(Vec::new()) }
     }
 
     pub(super) fn moves(&self) -> bool {
-        self.best.is_some()
+        self.lowers.is_some()
     }
 
     /// Notes the lower bound of a row.
     #[inline]
-    fn note(&mut self, lower: f32) {
-        let Some(best) = self.best.as_mut().filter(|_| lower >= self.limit) else { return };
-        best.all.push(lower);
-        if best.all.len() >= most_held(best.k, ROOM) {
-            self.settle();
+    fn note(&mut self, lower: f32, k: usize) {
+        let Some(lowers) = self.lowers.as_mut().filter(|_| lower >= self.limit) else { return };
+        lowers.push(lower);
+        if lowers.len() >= most_held(k, ROOM) {
+            self.settle(k);
         }
     }
 
-    /// Moves the limit to where the lower bounds are.
-    fn settle(&mut self) {
-        if let Some(kth) = self.best.as_mut().and_then(BestBounds::kth) {
-            self.limit = self.limit.max(kth);
-        }
-    }
-}
-
-/// Lower bounds of scores, the k best of some rows among them.
-#[derive(Debug, Clone)]
-struct BestBounds {
-    k: usize,
-    all: Vec<f32>,
-}
-
-impl BestBounds {
-    /// The k-th, if there are as many; drops those that are worse.
-    fn kth(&mut self) -> Option<f32> {
-        let last = self.k.checked_sub(1).filter(|last| *last < self.all.len())?;
-        let kth = *self.all.select_nth_unstable_by(last, |a, b| b.total_cmp(a)).1;
-        self.all.truncate(self.k);
-        Some(kth)
+    /// Moves the limit to the k-th of the lower bounds, if there are as many, and drops those that are worse.
+    fn settle(&mut self, k: usize) {
+        let Some(lowers) = self.lowers.as_mut().filter(|lowers| (1..=lowers.len()).contains(&k)) else {
+            return;
+        };
+        let kth = *lowers.select_nth_unstable_by(k - 1, |a, b| b.total_cmp(a)).1;
+        lowers.truncate(k);
+        self.limit = self.limit.max(kth);
     }
 }
 
@@ -117,7 +103,7 @@ impl Candidates {
     pub(super) fn push(&mut self, candidate: Candidate) -> f32 {
         if self.k > 0 && candidate.upper >= self.cut.limit {
             self.entries.push(candidate);
-            self.cut.note(candidate.lower);
+            self.cut.note(candidate.lower, self.k);
             if self.entries.len() >= self.room {
                 self.shrink();
             }
@@ -129,8 +115,8 @@ impl Candidates {
     pub(super) fn merge(&mut self, other: Self) {
         self.cut.limit = self.cut.limit.max(other.cut.limit);
         // The k best of all lower bounds are at or above both limits, so the rows that they are of are there.
-        other.entries.iter().for_each(|candidate| self.cut.note(candidate.lower));
-        self.cut.settle();
+        other.entries.iter().for_each(|candidate| self.cut.note(candidate.lower, self.k));
+        self.cut.settle(self.k);
         if self.entries.is_empty() {
             self.entries = other.entries;
         } else {
@@ -193,7 +179,7 @@ impl Candidates {
     /// Drops what is below the limit, where it moves.
     pub(super) fn shrink(&mut self) {
         if self.cut.moves() {
-            self.cut.settle();
+            self.cut.settle(self.k);
             self.raise(self.cut.limit);
             self.room = most_held(self.entries.len().max(self.k), ROOM);
         }
@@ -212,7 +198,7 @@ mod tests {
             (state >> 40) as f32 / (1u64 << 24) as f32
         };
         for k in [1, 3, 100] {
-            let mut all = Candidates::new(k, ScoreCut::moving(f32::NEG_INFINITY, k));
+            let mut all = Candidates::new(k, ScoreCut::moving(f32::NEG_INFINITY));
             let mut rows: Vec<(f32, u32)> = Vec::new();
             let mut lowers = Vec::new();
             // In two passes, each in three parts.

@@ -27,6 +27,7 @@ use crate::values::groups;
 
 /// Fewer rows than this for each that is wanted are scanned: too many would be candidates.
 const LEAST_ROWS: u64 = 32;
+/// and than this are not rounded to bytes.
 const LEAST_OF_BYTES: u64 = 64;
 
 /// More rows than this in all rankings together are found by a scan: a batch would be too small to tell which
@@ -157,10 +158,10 @@ fn sources<'a>(
     let is_many = operands.queries() >= costs.many();
     let takes = |filter: &Filter| {
         let mut readers = operands.pools.iter().flat_map(|pool| &pool.readers);
-        // Coarser bounds leave too much where a large part of the rows ranks.
-        let least = if filter.rounding() == Rounding::Bytes { LEAST_OF_BYTES } else { LEAST_ROWS };
+        // The bounds of bytes leave too much where a large part of the rows ranks.
+        let enough = || operands.rows(ask.filter) / LEAST_OF_BYTES >= ask.k as u64;
         is_many
-            && operands.rows(ask.filter) / least >= ask.k as u64
+            && (filter.rounding() == Rounding::Bf16 || enough())
             && readers.all(|reader| filter.takes(&groups(reader.part())))
     };
     let filter = scan.kernel.filter().filter(takes);

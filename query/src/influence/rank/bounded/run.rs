@@ -146,7 +146,7 @@ impl<'a> Run<'a> {
             let limit = of.limit(top);
             match chosen && limit > f32::NEG_INFINITY {
                 true => ScoreCut::fixed(limit),
-                false => ScoreCut::moving(limit, of.k),
+                false => ScoreCut::moving(limit),
             }
         };
         self.found.tops.iter_mut().map(cut).collect()
@@ -225,7 +225,7 @@ impl<'a> Run<'a> {
                 let limit = if again { cut.limit.min(*asked) } else { cut.limit };
                 match again || limit > f32::NEG_INFINITY {
                     true => ScoreCut::fixed(limit),
-                    false => ScoreCut::moving(limit, self.of.k),
+                    false => ScoreCut::moving(limit),
                 }
             };
             let cuts: Vec<ScoreCut> = known.into_iter().zip(&asked).map(cut).collect();
