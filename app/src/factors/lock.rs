@@ -16,6 +16,9 @@ use gstore_core::if_there;
 use super::error::FactorJobError;
 use super::stamp::{LOCK, STAMP, is_lock};
 
+/// How often a folder is made that others remove before it is locked.
+const ATTEMPTS: usize = 10;
+
 /// The right to work in a folder. Where the folder was made for it and nothing is written there, both go.
 pub(super) struct FitLock {
     folder: PathBuf,
@@ -32,15 +35,14 @@ impl FitLock {
         let path = folder.join(LOCK);
         let is_missing = |folder: &&Path| !folder.as_os_str().is_empty() && !folder.exists();
         let made = folder.ancestors().take_while(is_missing).map(Path::to_owned).collect();
-        loop {
-            // A fit that has just ended removed a folder.
-            let gone = |error: &Error| error.kind() == ErrorKind::NotFound;
-            match fs_err::create_dir_all(folder) {
-                Err(error) if gone(&error) => continue,
-                made => made?,
-            }
-            let file = match open(&path) {
-                Err(error) if gone(&error) => continue,
+        let mut why = FactorJobError::Busy(folder.to_owned());
+        for _ in 0..ATTEMPTS {
+            let file = match fs_err::create_dir_all(folder).and_then(|()| open(&path)) {
+                // A fit that has just ended removed a folder; or none can be made there.
+                Err(error) if error.kind() == ErrorKind::NotFound => {
+                    why = error.into();
+                    continue;
+                }
                 file => file?,
             };
             let locked = match only {
@@ -59,6 +61,7 @@ impl FitLock {
                 Err(TryLockError::Error(error)) => return Err(failed(&path, &error)),
             }
         }
+        Err(why)
     }
 
     /// Whether no other job has a share in the lock; none gets one then. A share that others have too may be
@@ -193,5 +196,13 @@ mod tests {
         assert!(shared.exists() && !folder.exists());
         drop(FitLock::of(&folder, Some(0)).unwrap());
         assert!(shared.exists() && !folder.exists(), "nothing was written there");
+    }
+
+    #[test]
+    fn a_place_where_no_file_can_be_is_refused_with_its_path() {
+        let place = tempfile::tempdir().unwrap();
+        fs_err::os::unix::fs::symlink(place.path().join("nowhere/lock"), place.path().join(LOCK)).unwrap();
+        let error = FitLock::of(place.path(), None).err().unwrap().to_string();
+        assert!(error.contains(&place.path().join(LOCK).display().to_string()), "{error}");
     }
 }
