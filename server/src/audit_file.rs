@@ -2,9 +2,9 @@
 //!
 //! Invariants
 //! - no other thread waits for the disk: a line that finds the queue full is left out and counted
-//! - lines that were left out are told, by a line with their number
+//! - lines that were left out or could not be written are told, by a line with their number
 
-use std::io::Write;
+use std::io::{Error, ErrorKind, Write};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -71,34 +71,70 @@ impl AuditFile {
 }
 
 /// Writes until no end of the queue is left.
-fn write_all(mut file: impl Write, queue: &Receiver<AuditCommand>, left_out: &AtomicU64) {
-    let mut failing = false;
+fn write_all(file: impl Write, queue: &Receiver<AuditCommand>, left_out: &AtomicU64) {
+    let mut file = LineWriter { file, is_failing: false, is_cut: false };
     while let Ok(first) = queue.recv() {
-        let (mut text, mut flushed) = (String::new(), Vec::new());
+        let (mut text, mut lines, mut flushed) = (String::new(), 0, Vec::new());
         let mut next = Some(first);
         while let Some(told) = next {
             match told {
-                AuditCommand::Line(line) => text.extend([line.as_str(), "\n"]),
+                AuditCommand::Line(line) => {
+                    text.extend([line.as_str(), "\n"]);
+                    lines += 1;
+                }
                 AuditCommand::Flush(done) => flushed.push(done),
             }
             next = if text.len() < AT_ONCE { queue.try_recv().ok() } else { None };
         }
         let missing = left_out.swap(0, Ordering::Relaxed);
         if missing > 0 {
-            tracing::warn!(missing, "the record of requests has gaps: the disk was too slow for it");
+            tracing::warn!(missing, "the record of requests has gaps: the disk was too slow or full");
             let line = json!({"time": since_1970(), "kind": "left_out", "left_out": missing});
             text.extend([line.to_string().as_str(), "\n"]);
         }
-        let written = file.write_all(text.as_bytes());
-        if let Err(error) = &written
-            && !failing
-        {
-            tracing::error!(%error, "the record of requests cannot be written");
+        let whole = file.write(text);
+        if whole < lines + u64::from(missing > 0) {
+            left_out.fetch_add(missing + lines.saturating_sub(whole), Ordering::Relaxed);
         }
-        failing = written.is_err();
         flushed.iter().for_each(|done| {
             let _ = done.try_send(());
         });
+    }
+}
+
+/// A file of lines, and how the last write to it ended.
+struct LineWriter<W> {
+    file: W,
+    is_failing: bool,
+    /// Whether the last line has no end.
+    is_cut: bool,
+}
+
+impl<W: Write> LineWriter<W> {
+    /// Writes lines; returns how many of them the file has whole.
+    fn write(&mut self, lines: String) -> u64 {
+        // A line that was cut off is no part of the next one.
+        let text = if self.is_cut { format!("\n{lines}") } else { lines };
+        let (mut left, mut outcome) = (text.as_bytes(), Ok(()));
+        while !left.is_empty() && outcome.is_ok() {
+            match self.file.write(left) {
+                Ok(0) => outcome = Err(Error::from(ErrorKind::WriteZero)),
+                Ok(written) => left = left.get(written..).unwrap_or_default(),
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => outcome = Err(error),
+            }
+        }
+        if let Err(error) = &outcome
+            && !self.is_failing
+        {
+            tracing::error!(%error, "the record of requests cannot be written");
+        }
+        self.is_failing = outcome.is_err();
+        let written = text.as_bytes().strip_suffix(left).unwrap_or_default();
+        let ends = written.iter().filter(|byte| **byte == b'\n').count() as u64;
+        let whole = ends.saturating_sub(u64::from(self.is_cut));
+        self.is_cut = written.last().map_or(self.is_cut, |byte| *byte != b'\n');
+        whole
     }
 }
 
@@ -141,5 +177,40 @@ mod tests {
         };
         assert_eq!(text.lines().map(count).sum::<u64>(), added);
         assert!(text.contains("left_out"));
+    }
+
+    /// A disk with room for so many bytes.
+    struct Full<'a>(&'a Mutex<(Vec<u8>, usize)>);
+
+    impl Write for Full<'_> {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            let (text, room) = &mut *self.0.lock().unwrap();
+            match bytes.len().min(*room - text.len()) {
+                0 => Err(ErrorKind::StorageFull.into()),
+                fits => {
+                    text.extend(&bytes[..fits]);
+                    Ok(fits)
+                }
+            }
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn lines_that_a_full_disk_did_not_take_are_not_whole_and_the_next_one_begins_anew() {
+        let disk = Mutex::new((Vec::new(), 9));
+        let mut file = LineWriter { file: Full(&disk), is_failing: false, is_cut: false };
+        let mut write = |room: usize, lines: &str| {
+            disk.lock().unwrap().1 = room;
+            file.write(lines.to_owned())
+        };
+        assert_eq!(write(9, "first\nsecond\nthird\n"), 1);
+        assert_eq!(write(9, "lost\n"), 0);
+        assert_eq!(write(10, "lost\n"), 0, "there is room for the end of the line before");
+        assert_eq!(write(99, "fourth\nfifth\n"), 2);
+        assert_eq!(disk.into_inner().unwrap().0, b"first\nsec\nfourth\nfifth\n");
     }
 }
