@@ -15,6 +15,9 @@ use crate::pem::{self, PemFile};
 
 /// How long a server has to answer at first.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How long a server may send nothing before it is asked whether it is still there, and then has as long as at
+/// first. A long statement sends nothing meanwhile, and nor does a machine that went away.
+const SILENCE: Duration = Duration::from_secs(60);
 /// Bytes that may be on their way without an answer of ours.
 const WINDOW: u32 = 8 << 20;
 
@@ -71,6 +74,8 @@ pub(super) async fn channel(options: &RemoteOptions) -> Result<(Channel, bool), 
         .map_err(refused)?
         .connect_timeout(PATIENCE)
         .tcp_nodelay(true)
+        .http2_keep_alive_interval(SILENCE)
+        .keep_alive_timeout(PATIENCE)
         .initial_stream_window_size(WINDOW)
         .initial_connection_window_size(2 * WINDOW);
     if tls {
