@@ -137,7 +137,8 @@ class View {
 
   shown() {
     const { columns, rows, milliseconds, notes } = this.result;
-    if (rows.length < PAGE) this.total = this.page * PAGE + rows.length;
+    // A page behind the last one does not tell how many rows there are.
+    if (rows.length < PAGE && (rows.length > 0 || this.page === 0)) this.total = this.page * PAGE + rows.length;
     this.results.hidden = false;
     this.grid.show({ columns, rows, order: this.order });
     this.state.textContent = `${number.format(rows.length)} ${rows.length === 1 ? 'row' : 'rows'} in ${(milliseconds / 1000).toFixed(2)} s`;
@@ -178,8 +179,9 @@ class View {
 
   async count() {
     say('Counting…');
+    this.counting = new AbortController();
     try {
-      const counted = await ask(`SELECT count(*) AS n FROM (\n${this.ran}\n) AS counted`, { signal: this.abort.signal });
+      const counted = await ask(`SELECT count(*) AS n FROM (\n${this.ran}\n) AS counted`, { signal: this.counting.signal });
       this.total = counted.rows[0].n;
       this.pages();
       say(`${number.format(this.total)} rows.`);
@@ -202,7 +204,10 @@ class View {
     this.grid.element.setAttribute('aria-busy', String(on));
   }
 
-  cancel() { this.abort?.abort(); }
+  cancel() {
+    this.abort?.abort();
+    this.counting?.abort();
+  }
 
   escape() {
     if (!this.detail.hidden) this.close();

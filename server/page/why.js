@@ -52,7 +52,7 @@ async function explaining(question, rest, signal) {
 function scored(row) {
   const parts = [];
   if (row.stderr !== undefined && row.stderr !== null) parts.push(`± ${score(row.stderr)}`);
-  if (row.noise_floor !== undefined && row.noise_floor !== null) {
+  if (row.noise_floor > 0) {
     const times = Math.abs(row.score) / row.noise_floor;
     parts.push(`${number.format(Number(times.toFixed(1)))} × the noise floor of ${score(row.noise_floor)}`);
   }
