@@ -8,6 +8,7 @@ use gstore_store::Store;
 use rustix::io::Errno;
 
 use crate::held::{self, LockedFolder};
+use crate::output::sync_folder;
 
 /// How names of folders begin that hold a store until it has its name.
 const PREFIX: &str = ".gstore-new-";
@@ -67,7 +68,7 @@ impl NewStore {
             }
         }
         if let Some(parent) = place.parent() {
-            fs_err::File::open(parent)?.sync_all()?;
+            sync_folder(parent)?;
         }
         drop(folder);
         Ok(Some(Store::open(&place)?))

@@ -14,7 +14,7 @@ use gstore_core::if_there;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::output::parent;
+use crate::output::{parent, sync_folder};
 
 /// Layout of the journal. One that is read by another version of gstore and has the same number means the
 /// same.
@@ -179,8 +179,7 @@ pub(super) fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
     file.write_all(bytes)?;
     file.as_file().sync_all()?;
     file.persist(path).map_err(|error| error.error).with_context(|| path.display().to_string())?;
-    fs_err::File::open(folder)?.sync_all()?;
-    Ok(())
+    sync_folder(folder)
 }
 
 #[cfg(test)]
