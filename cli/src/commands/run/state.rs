@@ -84,14 +84,13 @@ impl StateFolder {
     }
 
     /// Tells the stage of a run that was killed to stop. It holds its lock, so the process that the journal
-    /// names for the stage that was started last is still that stage. The process of any other one that is
-    /// noted as running is over, and its number may be that of another program.
+    /// names is still that stage: a run that begins takes all others out.
     fn stop_orphan(&self, context: &Context) -> Result<()> {
         let journal = Journal::read(&self.journal())?;
-        let running = journal.stages.iter().filter(|(_, record)| record.state == StageState::Running);
-        let last = running.max_by_key(|(_, record)| record.ran.began);
+        let mut running = journal.stages.iter().filter(|(_, record)| record.state == StageState::Running);
         let process = |number: u32| Pid::from_raw(i32::try_from(number).ok()?);
-        let Some((name, process)) = last.and_then(|(name, r)| Some((name, process(r.process?)?))) else {
+        let orphan = running.find_map(|(name, record)| Some((name, process(record.process?)?)));
+        let Some((name, process)) = orphan else {
             context.say("waiting for a stage of a killed run to end");
             return Ok(());
         };
