@@ -229,6 +229,10 @@ fn read(path: &Path) -> Result<Option<TargetNote>> {
 
 /// The version of a file, or of a folder whatever it is called; none of what is not there.
 fn version(path: &Path) -> Result<Option<String>> {
+    // It is a name, also where it would be a pattern of other files.
+    if !path.exists() {
+        return Ok(None);
+    }
     let (base, path) = if path.is_dir() { (path, Path::new(".")) } else { (Path::new(""), path) };
     Versions::new(base.to_owned()).of(&Resource::Path(path.to_owned()))
 }
@@ -381,6 +385,16 @@ mod tests {
         assert_eq!(found(), "made");
         fs_err::write(&files[1], "of somebody else").expect("written");
         assert_eq!(found(), "nothing");
+    }
+
+    #[test]
+    fn a_name_that_is_like_a_pattern_has_no_version_of_other_files() {
+        let place = tempfile::tempdir().expect("a folder");
+        fs_err::write(place.path().join("best2.jsonl"), "of somebody else").expect("written");
+        let own = place.path().join("best[2].jsonl");
+        assert_eq!(version(&own).expect("read"), None);
+        fs_err::write(&own, "own").expect("written");
+        assert!(version(&own).expect("read").is_some());
     }
 
     #[test]
