@@ -57,7 +57,8 @@ impl PutJob {
             job = store.start_job(plan.clone())?;
         }
         let published = job.rows_done(0);
-        let live = snapshot.live_rows(snapshot.dataset(dataset)?)?;
+        let base = job.snapshot();
+        let live = base.live_rows(base.dataset(dataset)?)?;
         Ok(Self {
             store: store.clone(),
             plan,
