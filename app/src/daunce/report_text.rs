@@ -34,14 +34,15 @@ impl DaunceReport {
 
     /// How far halves of the models agree, in sentences.
     fn agreed(&self) -> Vec<String> {
-        let last = self.agreement.at.last().and_then(|last| Some((last, last.split_half?)));
-        let agreed = last.map(|(last, half)| {
+        let last = self.agreement.at.last();
+        let last = last.and_then(|last| Some((last.models, last.split_half?, last.top_overlap?)));
+        let agreed = last.map(|(models, half, overlap)| {
             format!(
                 "Halves of the {} models rank alike by {half:.2} (Spearman); of their first {} rows they have {:.0} % in common, \
                  by chance {:.0} %.",
-                last.models,
+                models,
                 self.agreement.top,
-                100.0 * last.top_overlap,
+                100.0 * overlap,
                 100.0 * self.agreement.overlap_by_chance
             )
         });

@@ -44,8 +44,8 @@ pub struct AgreementAt {
     /// What all of them together are expected to have with as many others: `2 r / (1 + r)` (Spearman and
     /// Brown). `None` where the halves do not agree: of r below 0 it is no correlation.
     pub spearman_brown: Option<f64>,
-    /// The share of the first `top` rows that the halves have in common, the mean over the queries.
-    pub top_overlap: f64,
+    /// The share of the first `top` rows that the halves have in common, the mean over the same queries.
+    pub top_overlap: Option<f64>,
 }
 
 /// How alike halves of the models rank, for several numbers of them.
@@ -157,22 +157,24 @@ fn compare([even, odd]: [Vec<Vec<f64>>; 2], (models, queries, top): (usize, usiz
             .map(|(a, b)| (*a, *b))
             .unzip()
     };
-    let correlation = |q: usize| {
+    let shared = |a: &[f64], b: &[f64]| {
+        let top = top.min(a.len());
+        let (a, b) = (descending(a), descending(b));
+        a[..top].iter().filter(|i| b[..top].contains(i)).count() as f64 / top.max(1) as f64
+    };
+    // A half that scores all rows alike has no first ones.
+    let of_query = |q: usize| {
         let (a, b) = both(q);
-        spearman(&a, &b)
+        Some((spearman(&a, &b)?, shared(&a, &b)))
     };
-    let found: Vec<f64> = (0..queries).filter_map(correlation).collect();
-    let split_half = (!found.is_empty()).then(|| found.iter().sum::<f64>() / found.len() as f64);
-    let shared = |q: usize| {
-        let (a, b) = (descending(&even[q]), descending(&odd[q]));
-        a[..top].iter().filter(|i| b[..top].contains(i)).count()
-    };
-    let shared: usize = (0..queries).map(shared).sum();
+    let (ranks, overlaps): (Vec<f64>, Vec<f64>) = (0..queries).filter_map(of_query).unzip();
+    let mean = |of: &[f64]| (!of.is_empty()).then(|| of.iter().sum::<f64>() / of.len() as f64);
+    let split_half = mean(&ranks);
     AgreementAt {
         models,
         split_half,
         spearman_brown: split_half.filter(|r| *r > 0.0).map(|r| 2.0 * r / (1.0 + r)),
-        top_overlap: shared as f64 / (queries * top).max(1) as f64,
+        top_overlap: mean(&overlaps),
     }
 }
 
@@ -189,5 +191,17 @@ mod tests {
         let disagree = of([3.0, 4.0, 1.0, 2.0]);
         assert!((disagree.split_half.unwrap() + 0.6).abs() < 1e-12, "{disagree:?}");
         assert_eq!(disagree.spearman_brown, None);
+    }
+
+    #[test]
+    fn a_half_that_scores_all_rows_alike_has_no_first_rows_in_common_with_the_other() {
+        let same = vec![0.0; 4];
+        let at = compare([vec![same.clone()], vec![same.clone()]], (8, 1, 2));
+        assert_eq!((at.split_half, at.top_overlap), (None, None));
+        // Two rows that only one half scores, before the others in their order.
+        let (none, ranked) = (f64::NAN, vec![1.0, 2.0, 3.0, 4.0]);
+        let halves = [vec![same, vec![none, none, 1.0, 2.0]], vec![ranked.clone(), ranked]];
+        let at = compare(halves, (8, 2, 1));
+        assert_eq!((at.split_half, at.top_overlap), (Some(1.0), Some(1.0)));
     }
 }

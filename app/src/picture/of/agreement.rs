@@ -37,7 +37,7 @@ pub fn agreement(agreement: &Agreement) -> Picture {
     let about = format!("Agreement of two halves of the models by their number. {}", notes.join(" "));
     let ranks =
         vec![line("two halves", 0, &|at| at.split_half), line("all, expected", 1, &|at| at.spearman_brown)];
-    let overlap = vec![line("two halves", 0, &|at| Some(at.top_overlap)), chance];
+    let overlap = vec![line("two halves", 0, &|at| at.top_overlap), chance];
     let panels = vec![
         panel("rank correlation (Spearman)".to_owned(), ranks, notes),
         panel(format!("share of the first {} rows in common", agreement.top), overlap, Vec::new()),
@@ -55,8 +55,12 @@ mod tests {
 
     #[test]
     fn lines_have_a_point_for_each_number_of_models() {
-        let at =
-            |models, half| AgreementAt { models, split_half: half, spearman_brown: half, top_overlap: 0.25 };
+        let at = |models, half| AgreementAt {
+            models,
+            split_half: half,
+            spearman_brown: half,
+            top_overlap: Some(0.25),
+        };
         let found = Agreement {
             rows: 100,
             queries: 3,

@@ -46,11 +46,11 @@ fn table(found: &Agreement) -> Result<()> {
     out!("{:>7}  {:>10}  {:>13}  {overlap:>17}", "models", "split half", "all, expected");
     for at in &found.at {
         out!(
-            "{:>7}  {:>10}  {:>13}  {:>16.1}%",
+            "{:>7}  {:>10}  {:>13}  {:>17}",
             at.models,
             number(at.split_half),
             number(at.spearman_brown),
-            100.0 * at.top_overlap
+            at.top_overlap.map_or_else(|| "-".to_owned(), |share| format!("{:.1}%", 100.0 * share))
         );
     }
     out!("{} rows, {} queries; by chance {:.1}%", found.rows, found.queries, 100.0 * found.overlap_by_chance);
