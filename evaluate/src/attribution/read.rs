@@ -179,7 +179,8 @@ fn list(path: &Path, of: &str, scores: &Path) -> Result<Vec<String>, EvaluateErr
         return Err(EvaluateError::File { path: path.to_owned(), what });
     };
     // Editors of Windows begin files with a byte order mark.
-    Ok(text.trim_start_matches('\u{feff}').lines().map(str::to_owned).collect())
+    let lines = text.trim_start_matches('\u{feff}').lines();
+    Ok(lines.filter(|line| !line.is_empty()).map(str::to_owned).collect())
 }
 
 /// A file of numpy.
