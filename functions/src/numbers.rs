@@ -110,7 +110,9 @@ fn buckets(arrays: &[ArrayRef]) -> DfResult<ArrayRef> {
             return Err(FunctionError::invalid(why.to_owned()).into());
         }
         // Descending ends are counted from the high one, as PostgreSQL does.
-        let at = (value - low) / (high - low);
+        // The distance of two numbers may be more than the largest.
+        let unit = if (high - low).is_finite() { 1.0 } else { 0.5 };
+        let at = (unit * value - unit * low) / (unit * high - unit * low);
         found.push(Some(match at {
             at if at < 0.0 => 0,
             at if at >= 1.0 => parts.saturating_add(1),

@@ -10,7 +10,7 @@ use datafusion::sql::sqlparser::ast::{
 };
 use regex::Regex;
 
-use super::exprs::{binary, nested, of_item, text_of};
+use super::exprs::{binary, is_call_of, nested, of_item, text_of};
 use super::headings::{heading, is_heading};
 use super::merged::of_from;
 use super::{Planner, merge, planned};
@@ -80,7 +80,7 @@ pub(crate) fn head(statement: &mut Statement) {
     let SetExpr::Select(select) = &mut *query.body else { return };
     for item in &mut select.projection {
         if let SelectItem::UnnamedExpr(expr) = item
-            && !matches!(&*expr, Expr::Function(function) if is_columns(function))
+            && !is_call_of(expr, "columns")
             && !calls(expr).is_empty()
         {
             *item = SelectItem::ExprWithAlias { expr: expr.clone(), alias: heading(expr) };
@@ -161,15 +161,11 @@ fn probe(query: &Query, select: &Select) -> Statement {
     Statement::Statement(Box::new(Sql::Query(Box::new(probe))))
 }
 
-fn is_columns(function: &Function) -> bool {
-    function.name.to_string().eq_ignore_ascii_case("columns")
-}
-
 /// The calls of COLUMNS in an expression; those in a subquery mean columns of its own.
 fn calls(expr: &Expr) -> Vec<Function> {
     let mut calls = Vec::new();
     visit_own_expressions(expr, |part| match part {
-        Expr::Function(function) if is_columns(function) => calls.push(function.clone()),
+        Expr::Function(function) if is_call_of(part, "columns") => calls.push(function.clone()),
         _ => {}
     });
     calls
@@ -294,7 +290,7 @@ fn renamed(
 fn with_column(of: &Expr, name: &str) -> Expr {
     let mut expr = of.clone();
     visit_own_expressions_mut(&mut expr, |part| {
-        if matches!(part, Expr::Function(function) if is_columns(function)) {
+        if is_call_of(part, "columns") {
             *part = Expr::Identifier(Ident::with_quote('"', name));
         }
     });

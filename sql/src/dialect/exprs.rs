@@ -13,6 +13,7 @@ use datafusion::sql::sqlparser::parser::Parser;
 pub(super) use crate::expanded::of_item;
 
 use crate::expanded::name;
+use crate::walk::visit_own_expressions;
 
 /// A call of a function.
 pub(super) fn call(name: &str, args: Vec<Expr>) -> Expr {
@@ -154,21 +155,25 @@ pub(super) fn text(text: &str) -> Expr {
 
 /// Whether an expression takes lists apart: it may stand for several rows, and for several columns.
 pub(super) fn has_unnest(expr: &Expr) -> bool {
-    has_call(expr, &["unnest("])
+    has_call(expr, &["unnest"])
 }
 
 /// Whether an expression stands for the columns that a pattern fits.
 pub(super) fn has_columns(expr: &Expr) -> bool {
-    has_call(expr, &["columns("])
+    has_call(expr, &["columns"])
 }
 
 /// Whether an expression may stand for several columns.
 pub(super) fn is_many(expr: &Expr) -> bool {
-    has_call(expr, &["unnest(", "columns("])
+    has_call(expr, &["unnest", "columns"])
 }
 
-/// Whether the text of an expression has one of these in any case.
-fn has_call(expr: &Expr, begins: &[&str]) -> bool {
-    let text = expr.to_string().to_ascii_lowercase();
-    begins.iter().any(|begin| text.contains(begin))
+/// Whether an expression is a call of a function, and nothing around it.
+pub(super) fn is_call_of(expr: &Expr, function: &str) -> bool {
+    matches!(expr, Expr::Function(call) if call.name.to_string().eq_ignore_ascii_case(function))
+}
+
+/// Whether an expression has a call of one of some functions that is in no subquery.
+fn has_call(expr: &Expr, functions: &[&str]) -> bool {
+    visit_own_expressions(expr, |part| functions.iter().any(|function| is_call_of(part, function)))
 }

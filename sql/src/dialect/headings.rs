@@ -19,7 +19,7 @@ use datafusion::sql::sqlparser::ast::{
 };
 
 pub(super) use self::tables::{heading, is_heading, put, put_result};
-use crate::dialect::exprs::{has_columns, is_many};
+use crate::dialect::exprs::{has_columns, is_call_of, is_many};
 use crate::expanded::{column, name};
 use crate::types::without_views;
 use crate::walk::visit_expressions_mut;
@@ -186,9 +186,7 @@ fn single(item: &SelectItem) -> Option<Option<String>> {
 
 /// Whether an expression is a call of `unnest()`, and nothing around it.
 fn is_unnest(expr: &Expr) -> bool {
-    let is_call =
-        matches!(expr, Expr::Function(call) if call.name.to_string().eq_ignore_ascii_case("unnest"));
-    is_call && !has_columns(expr)
+    is_call_of(expr, "unnest") && !has_columns(expr)
 }
 
 /// The plan with these headings, and without the views that the engine makes of texts and bytes: pandas, for

@@ -1,10 +1,14 @@
 //! `USING SAMPLE` and `TABLESAMPLE`: a part of the rows, the same each time.
 //!
-//! Which rows those are follows from their values (from `row` and `pos` where a table has them) and from the
-//! number after REPEATABLE, so a sample does not depend on threads, on the machine, or on when it is taken.
+//! Which rows those are follows from their values and from the number after REPEATABLE, so a sample does not
+//! depend on threads, on the machine, or on when it is taken. The rows of a table with numbers (`row`) are told
+//! apart by these, so that nothing else is read of them.
 
 mod clause;
 
+use std::sync::Arc;
+
+use arrow_schema::{DataType, Field, Fields};
 use datafusion::error::Result as DfResult;
 use datafusion::logical_expr::planner::{PlannedRelation, RelationPlannerContext, RelationPlanning};
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, lit};
@@ -41,7 +45,8 @@ fn part_of(plan: LogicalPlan, sample: &TableSample) -> DfResult<LogicalPlan> {
         Some(_) => return Err(wrong().into()),
         None => 0,
     };
-    let key = key(&plan, seed);
+    let values = telling_apart(&plan);
+    let key = gstore_functions::hash().call(values.iter().cloned().chain([lit(seed)]).collect());
     let plan = LogicalPlanBuilder::from(plan);
     match quantity.unit {
         Some(TableSampleUnit::Percent) if amount >= 100.0 => plan.build(),
@@ -50,19 +55,58 @@ fn part_of(plan: LogicalPlan, sample: &TableSample) -> DfResult<LogicalPlan> {
             let bound = (amount / 100.0 * u64::MAX as f64) as u64;
             plan.filter(key.lt(lit(bound)))?.build()
         }
-        _ => plan.sort([key.sort(true, false)])?.limit(0, Some(amount as usize))?.build(),
+        _ => {
+            // Of rows with the same number the values decide which come first.
+            let order = [key].into_iter().chain(values).map(|value| value.sort(true, false));
+            plan.sort(order)?.limit(0, Some((amount as usize).min(MOST_ROWS)))?.build()
+        }
     }
 }
 
-/// A number for each row that depends on its values alone.
-fn key(plan: &LogicalPlan, seed: u64) -> Expr {
-    let columns = || plan.schema().iter().map(|(table, field)| (Expr::Column((table, field).into()), field));
-    let named = columns().filter(|(_, field)| ["pool", "row", "pos"].contains(&field.name().as_str()));
-    let has_row = columns().any(|(_, field)| field.name() == "row");
-    let mut values: Vec<Expr> = match has_row {
-        true => named.map(|(column, _)| column).collect(),
-        false => columns().filter(|(_, f)| !f.data_type().is_nested()).map(|(column, _)| column).collect(),
-    };
-    values.push(lit(seed));
-    gstore_functions::hash().call(values)
+/// Rows of a sample at most: the engine adds to the number in signed arithmetic.
+const MOST_ROWS: usize = usize::MAX >> 2;
+
+/// Columns that together tell the rows of a table with numbers apart, as far as it has them.
+const NUMBERS: [&str; 6] = ["pool", "dataset", "encoding", "target", "row", "pos"];
+
+/// The columns that tell the rows of a relation apart: all that have a value, where it is not known that fewer
+/// do.
+fn telling_apart(plan: &LogicalPlan) -> Vec<Expr> {
+    let is_numbered = is_numbered(plan);
+    let columns = plan.schema().iter().filter(|(_, field)| match is_numbered {
+        true => is_number(field),
+        false => !field.data_type().is_nested(),
+    });
+    columns.map(|column| Expr::Column(column.into())).collect()
+}
+
+fn is_number(column: &Field) -> bool {
+    NUMBERS.contains(&column.name().as_str())
+}
+
+/// Whether the rows of a relation are rows of one table that numbers them, each once at most.
+fn is_numbered(plan: &LogicalPlan) -> bool {
+    match plan {
+        LogicalPlan::TableScan(_) => {
+            let row = plan.schema().field_with_unqualified_name("row");
+            row.is_ok_and(|row| *row.data_type() == DataType::UInt64 && !row.is_nullable())
+        }
+        LogicalPlan::Projection(projection) => {
+            let count = |fields: &Fields| fields.iter().filter(|field| is_number(field)).count();
+            let (own, all) = (projection.schema.fields(), projection.input.schema().fields());
+            // What is called so is what it was called before.
+            let is_own = |(field, expr): (&Arc<Field>, &Expr)| {
+                !is_number(field)
+                    || matches!(expr.clone().unalias(), Expr::Column(column) if column.name() == field.name())
+            };
+            count(own) == count(all)
+                && own.iter().zip(&projection.expr).all(is_own)
+                && is_numbered(&projection.input)
+        }
+        LogicalPlan::SubqueryAlias(_)
+        | LogicalPlan::Filter(_)
+        | LogicalPlan::Sort(_)
+        | LogicalPlan::Limit(_) => plan.inputs().iter().all(|input| is_numbered(input)),
+        _ => false,
+    }
 }
