@@ -42,9 +42,9 @@ const SPREAD: f64 = 0.05;
 const READERS: usize = 4;
 /// Argument of a process that measures one mode.
 const MEASURE: &str = "--measure";
-/// A process that has read nothing for so long has nothing more to fill,
+/// A process that has read nothing for so long has nothing more to fill.
 const QUIET: Duration = Duration::from_secs(1);
-/// and one that goes on for so long is not waited for.
+/// A process that goes on filling for so long is not waited for.
 const PATIENCE: Duration = Duration::from_secs(120);
 
 static GO: Cancel = Cancel::new();

@@ -39,7 +39,6 @@ impl PutJob {
     /// Begins the job of a feature, whatever one that was killed has left of it.
     pub(super) fn start(
         store: &Store,
-        snapshot: &Arc<Snapshot>,
         dataset: &str,
         resolved: ResolvedFeature,
         command: &str,

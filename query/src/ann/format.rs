@@ -146,9 +146,9 @@ impl GraphHeader {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct GraphShape {
     pub nodes: u64,
-    /// Edges of a list above level 0,
+    /// Edges of a list above level 0.
     pub edges: u64,
-    /// and at it.
+    /// Edges of a list at level 0.
     pub base_edges: u64,
     pub top: u64,
     pub entry: u64,

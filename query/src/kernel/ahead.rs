@@ -9,9 +9,9 @@ pub(super) const FETCH_STEPS: usize = 4;
 #[derive(Clone, Copy)]
 pub(super) struct RowPrefetch {
     at: *const u8,
-    /// Of each row,
+    /// Bytes of a row.
     bytes: usize,
-    /// and from row to row.
+    /// Bytes from row to row.
     row_bytes: usize,
     rows: usize,
     /// Bytes of the first row that were fetched.

@@ -64,9 +64,9 @@ pub enum Combined {
 pub struct Folding<'a> {
     /// Queries of each subtask, of which there are some.
     pub subtasks: &'a [Range<usize>],
-    /// How the values of a subtask become one,
+    /// How the values of a subtask become one.
     pub within: Combined,
-    /// and those of all subtasks.
+    /// How those of all subtasks become one.
     pub across: Combined,
 }
 

@@ -21,9 +21,9 @@ use super::Kernel;
 use super::job::{Job, SignJob, words};
 use super::panels::Scratch;
 
-/// Bytes of rows that are made at a time, which stay in the second-level cache,
+/// Bytes of rows that are made at a time: they stay in the second-level cache.
 const MADE: usize = 256 << 10;
-/// and as many rows at least as the widest panels take, whatever they need.
+/// Rows that are made at a time at least, whatever they need: as many as the widest panels take.
 const LEAST: usize = 12;
 /// More rows are of no use to any panel.
 const MOST: usize = 48;

@@ -16,10 +16,10 @@ use crate::values::{groups, norm};
 /// Lengths of vectors that are coded: within them and [`super::query::QUERY_NORMS`] nothing overflows, and
 /// what underflow does is bounded.
 const NORMS: Range<f64> = 9.1e-13..1.1e12;
-/// Scales of module groups of such vectors: these at least,
+/// Scales of module groups of such vectors, at least.
 const LEAST_SCALE: f64 = 7.9e-31;
-/// and these at most, over the length of the vector; what underflow does to products of stored values
-/// is multiplied by them.
+/// The same over the length of the vector, at most: what underflow does to products of stored values is
+/// multiplied by them.
 const MOST_SCALE: f64 = 1.1e12;
 /// Scales over lengths of such vectors.
 const FACTORS: Range<f64> = 7.6e-37..1.3e36;

@@ -20,8 +20,8 @@ use crate::influence::spec::{Fold, Sim};
 /// Ways to divide the classes of coordinates into quarters.
 const WAYS: usize = 5;
 
-/// The scores of a row by the four quarters of a way, then by the halves that two of them make: three times
-/// one and the other.
+/// The scores of a row by the four quarters of a way, then by the two halves of each of their three pairings
+/// ([`HALVES`]).
 type PartScores = [f64; 10];
 
 /// Two masks for each way: the parities of a class under them say in which quarter it is. No two ways have a

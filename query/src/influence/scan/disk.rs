@@ -30,9 +30,9 @@ const READERS: usize = 4;
 /// Groups that wait between those that read and those that compute.
 const WAITING: usize = 2;
 
-/// Bytes of all groups that are read and not yet done with,
+/// Bytes of all groups that are read and not yet done with.
 const ALL: u64 = 64 << 20;
-/// and at most.
+/// The same at most, where the rows of one window are long or many.
 const MOST_OF_ALL: u64 = 256 << 20;
 
 /// Bytes that are read at a time, at least and at most: with fewer, a disk takes longer to begin than to
@@ -41,9 +41,9 @@ const LEAST_GROUP: u64 = 1 << 20;
 const GROUP: u64 = 8 << 20;
 const _: () = assert!(GROUP <= MOST_READ_AHEAD);
 
-/// Units of a group at most,
+/// Units of a group at most.
 const MOST_UNITS: usize = 256;
-/// and those of which only small parts are read.
+/// Units of a group of which only small parts are read.
 const SMALL_UNITS: usize = 16;
 
 /// Units that tell whether the others are in memory: of a tenth that is not, they miss all in one case of
@@ -230,11 +230,11 @@ fn amount(bytes: f64) -> String {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Plan {
-    /// Units of a group,
+    /// Units of a group.
     units: usize,
-    /// groups that are read and not yet done with,
+    /// Groups that are read and not yet done with.
     ahead: usize,
-    /// and bytes of each at most.
+    /// Bytes of a group at most.
     bytes: u64,
 }
 

@@ -53,9 +53,9 @@ pub(super) struct Waiting {
     pub(super) at: Vec<BlockRef>,
     /// By what the device knows them, with the number of vectors.
     pub(super) blocks: Vec<(BlockKey, usize)>,
-    /// By vector its place in the block,
+    /// By vector its place in the block.
     pub(super) places: Vec<usize>,
-    /// and its slot and flags.
+    /// By vector its slot and flags.
     pub(super) slots: Vec<(usize, RowFlags)>,
     /// By vector and module group, as those of a slate.
     pub(super) factors: Vec<f32>,

@@ -50,7 +50,7 @@ impl ByteProducts for Avx2 {
     }
 }
 
-/// `vpdpbusd` in registers of AVX2,
+/// `vpdpbusd` in registers of AVX2.
 pub(super) struct AvxVnni;
 
 impl ByteProducts for AvxVnni {
@@ -64,7 +64,7 @@ impl ByteProducts for AvxVnni {
     }
 }
 
-/// and of AVX-512.
+/// `vpdpbusd` in registers of AVX-512.
 pub(super) struct Avx512Vnni;
 
 impl ByteProducts for Avx512Vnni {
@@ -211,9 +211,9 @@ struct Rounded {
     step: __m256,
     over_step: __m256,
     positive: __m256i,
-    /// Of the bytes,
+    /// Sums of squares of the bytes.
     kept: __m256i,
-    /// and of what they take from the values, in sums that need not wait for each other.
+    /// Sums of squares of what rounding took from the values, in sums that need not wait for each other.
     taken: [__m256; CHAINS],
     step_square: f64,
 }

@@ -83,9 +83,9 @@ enum Multiply {
     Bf16,
     /// `vpmaddubsw`.
     Avx2,
-    /// `vpdpbusd`, with registers of AVX2,
+    /// `vpdpbusd`, with registers of AVX2.
     AvxVnni,
-    /// and of AVX-512.
+    /// `vpdpbusd`, with registers of AVX-512.
     Avx512Vnni,
 }
 

@@ -16,9 +16,9 @@ pub struct FilterQueries {
     pub(super) packing: LanePacking,
     /// Groups x queries: squares of the norm and of what rounding took.
     pub(super) squares: Vec<[f64; 2]>,
-    /// Groups x queries, of bytes: the value of one unit,
+    /// Groups x queries, of bytes: the value of one unit.
     pub(super) steps: Vec<f32>,
-    /// and the sum of the bytes.
+    /// Groups x queries: the sum of the bytes.
     pub(super) sums: Vec<i32>,
 }
 

@@ -44,9 +44,9 @@ pub(in crate::kernel) unsafe fn multiply<const R: usize, const Q: usize, const W
 struct Part {
     at: Operands,
     ahead: RowPrefetch,
-    /// The first row,
+    /// The first row.
     row: usize,
-    /// and the first half of a line of queries, of `stride` for each word.
+    /// The first half of a line of queries, of `stride` for each word.
     half: usize,
     stride: usize,
 }

@@ -42,11 +42,11 @@ const CUT: usize = 192;
 struct PackSizes {
     /// Rows of a block.
     tall: usize,
-    /// Most rows,
+    /// Rows at most.
     rows: usize,
-    /// words of all of them,
+    /// Words of all rows at most.
     packed: usize,
-    /// and words of one.
+    /// Words of one row at most.
     segment: usize,
 }
 
@@ -198,9 +198,9 @@ struct Packed<'a> {
     lines: &'a [CacheLine],
     /// Lines from row to row.
     row_lines: usize,
-    /// Rows,
+    /// Rows.
     count: usize,
-    /// and those of a block.
+    /// Rows of a block.
     tall: usize,
 }
 

@@ -137,9 +137,9 @@ pub(super) use instructions;
 
 /// What one call of the inner kernel multiplies.
 pub(super) struct Operands<'a> {
-    /// `steps` lines of each row of a panel, step by step,
+    /// `steps` lines of each row of a panel, step by step.
     rows: *const CacheLine,
-    /// and of each query of a tile.
+    /// `steps` lines of each query of a tile, step by step.
     queries: *const CacheLine,
     steps: usize,
     /// What is fetched meanwhile, this many lines at a time.

@@ -8,11 +8,11 @@ use super::super::packing::Packing;
 /// A block of rows and the tiles of queries that pass over it.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::kernel) struct Shape {
-    /// Most rows widened at a time, a multiple of the rows of any panel,
+    /// Rows widened at a time at most: a multiple of the rows of any panel.
     pub(in crate::kernel) rows: usize,
-    /// most lines of a cut of them, a multiple of [`FETCH_STEPS`],
+    /// Lines of a cut of these rows at most: a multiple of [`FETCH_STEPS`].
     pub(in crate::kernel) cut: usize,
-    /// and most tiles that pass over the same widened rows: their sums stay in the second-level cache.
+    /// Tiles that pass over the same widened rows at most: their sums stay in the second-level cache.
     pub(in crate::kernel) tiles: usize,
 }
 

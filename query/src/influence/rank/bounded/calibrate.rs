@@ -20,14 +20,14 @@ use crate::measured::{KeptFile, MeasurementKind, MeasurementsLocation};
 /// then takes some ten milliseconds.
 const LARGE: f64 = 256e6;
 
-/// Coordinates of the vectors that are multiplied,
+/// Coordinates of the vectors that are multiplied.
 const DIM: usize = 1024;
-/// and how many of them, which a core's cache holds.
+/// Vectors that are multiplied: a core's cache holds them.
 const ROWS: usize = 32;
 
-/// Values of f16 that the cores read in a stream, more than their caches hold,
+/// Values of f16 that the cores read in a stream together: more than their caches hold.
 const STREAM: usize = 32 << 20;
-/// and each of them at least.
+/// Values that each core reads in a stream at least.
 const LEAST_STREAM: usize = 2 << 20;
 
 /// How often each is measured; the best counts.

@@ -9,9 +9,9 @@ use crate::topk::most_held;
 pub(super) struct Candidate {
     pub(super) lower: f32,
     pub(super) upper: f32,
-    /// The window,
+    /// The window.
     pub(super) unit: u32,
-    /// and the row, from its first.
+    /// The row, counted from the window's first.
     pub(super) slot: u32,
 }
 

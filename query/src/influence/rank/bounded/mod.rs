@@ -17,7 +17,7 @@
 //!   large questions on the costs of this machine; not on threads
 //! - memory is bounded: at most [`BATCH_PAIRS`] candidates of 16 bytes wait while [`PROVEN_PAIRS`] pairs of a
 //!   row and a ranking are looked at, some 170 MB where every pair may rank; usually some hundred for each
-//!   ranking do. Of one ranking by codes a quarter of the former at a time
+//!   ranking do. A single ranking by codes looks at a quarter of [`BATCH_PAIRS`] at a time
 
 mod calibrate;
 mod candidates;
@@ -52,10 +52,11 @@ const BATCH_PAIRS: usize = 1 << 21;
 /// The same once a way has left little of a batch: threads wait for each other at the end of each.
 const PROVEN_PAIRS: usize = 4 * BATCH_PAIRS;
 
-/// Rows that a way is tried on, and how many for each row of a ranking, if that is more;
+/// Rows that a way is tried on at least.
 const TRIAL_ROWS: usize = 2048;
+/// Rows that a way is tried on for each row of a ranking, if that is more than [`TRIAL_ROWS`].
 const TRIAL_ROWS_EACH: usize = 32;
-/// but at most one in so many of all rows.
+/// A way is tried on one in so many of all rows at most.
 const TRIAL_SHARE: usize = 8;
 
 /// With fewer rows for each row of a ranking, nothing is said of a way.

@@ -13,9 +13,9 @@ use crate::influence::rank::lists::Lists;
 use crate::influence::scan::windows::Window;
 use crate::influence::spec::mode::Plane;
 
-/// Rows that are estimated together at least, however many values they have,
+/// Rows that are estimated together at least, however many values they have.
 const LEAST_ROWS: usize = 64;
-/// and by signs: what belongs to the queries is larger there, and read once for as many.
+/// The same for codes of signs: what belongs to the queries is larger there, and read once for as many rows.
 const LEAST_BY_SIGNS: usize = 256;
 
 /// Upper bounds that are compared with limits together.

@@ -27,7 +27,7 @@ use crate::values::groups;
 
 /// Fewer rows than this for each that is wanted are scanned: too many would be candidates.
 const LEAST_ROWS: u64 = 32;
-/// and than this are not rounded to bytes.
+/// Fewer rows than this for each that is wanted are not rounded to bytes.
 const LEAST_OF_BYTES: u64 = 64;
 
 /// More rows than this in all rankings together are found by a scan: a batch would be too small to tell which

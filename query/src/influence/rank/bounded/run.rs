@@ -28,9 +28,9 @@ pub(super) struct Run<'a> {
     stages: Vec<Stage>,
     /// Whether it was worth it.
     tried: Tried,
-    /// The windows whose candidates wait to be scored,
+    /// The windows whose candidates wait to be scored.
     waiting: Range<usize>,
-    /// and what the first source said of them.
+    /// What the first source said of the windows that wait.
     pass: Findings,
 }
 

@@ -74,9 +74,9 @@ pub(super) struct Coefficients<T> {
     pub(super) across: T,
     /// Of a quarter of the square of a query's step: the variance of its rounding.
     pub(super) rounded: T,
-    /// Of a query's length: what is certain of the error,
+    /// Of a query's length: what is certain of the error.
     pub(super) certain: T,
-    /// and of what the fine values of a query are off by.
+    /// Of what the fine values of a query are off by: what is certain of the error.
     pub(super) fine: T,
 }
 
