@@ -292,6 +292,37 @@ fn a_batch_that_does_not_fit_a_device_is_cut() {
 }
 
 #[test]
+fn layers_above_an_embedding_run_only_for_a_loss() {
+    let folder = tempfile::tempdir().unwrap();
+    let checkpoint = Checkpoint::whole(&Tiny::new().write(&folder.path().join("model")));
+    let samples = checkpoint.samples();
+    let batch: Vec<PackedSample<'_>> =
+        samples.iter().map(|(ids, scored)| PackedSample::new(ids, scored)).collect();
+    // Kernels of a pass, and the embeddings' bits.
+    let of = |batch: &[PackedSample<'_>], embed_layer: Option<usize>, loss: bool| -> (usize, Vec<u32>) {
+        let on = Cuda::new(Emulator::default(), ComputePrecision::F32);
+        let options = EngineOptions { embed_layer, ..EngineOptions::default() };
+        let engine = Engine::load(&checkpoint.source, on.clone(), options, None).unwrap();
+        let (loaded, mut found) = (on.runtime().launches(), Vec::new());
+        let want = RequestedOutputs { embed_mean: true, loss, ..RequestedOutputs::default() };
+        engine
+            .run(batch, want, &mut |_, of| found.extend(of.embed_mean.iter().map(|value| value.to_bits())))
+            .unwrap();
+        (on.runtime().launches() - loaded, found)
+    };
+    let mut before = 0;
+    for layer in [Some(0), Some(1), Some(2), None] {
+        let (launches, found) = of(&batch, layer, false);
+        assert!(before < launches, "{layer:?}: {launches} kernels after {before}");
+        before = launches;
+        assert!(found == of(&batch, layer, true).1, "{layer:?}");
+        // The second sample has no scored token.
+        let (unscored, _) = of(&batch[1..2], layer, true);
+        assert_eq!(unscored, of(&batch[1..2], layer, false).0, "{layer:?}");
+    }
+}
+
+#[test]
 fn a_checkpoint_on_two_devices_has_the_bits_of_one() {
     let folder = tempfile::tempdir().unwrap();
     let model = Tiny::new().with_biases().write(&folder.path().join("model"));

@@ -182,22 +182,44 @@ fn pooled(states: &[f32], width: usize, weight: impl Fn(usize, usize) -> f64, un
     sum.iter().map(|v| (v / norm) as f32).collect()
 }
 
+/// The bits of the embeddings of a batch.
+fn embedding_bits(engine: &Engine, samples: &[Sample], want: RequestedOutputs) -> Vec<u32> {
+    let mut found = Vec::new();
+    let mut take = |_: usize, output: SampleOutput<'_>| {
+        let values = [output.embed_mean, output.embed_last, output.embed_weighted].concat();
+        found.extend(values.iter().map(|value| value.to_bits()));
+    };
+    engine.run(&packed(samples), want, &mut take).unwrap();
+    found
+}
+
 #[test]
 #[cfg_attr(not(reference_results), ignore = "needs the reference results; set GSTORE_SHARED")]
 fn embeddings_of_every_layer() {
     for name in MODELS {
-        let Some((source, samples)) = known(name) else { continue };
+        let Some((source, mut samples)) = known(name) else { continue };
+        // The first again, without a scored token.
+        let first = &samples[0].ids;
+        let unscored = Sample { ids: first.clone(), scored: vec![false; first.len()] };
+        samples.push(unscored);
         let golden = Golden::open("objectives", name);
         let layers = ModelFolder::open(&source.model).unwrap().decoder().layers;
         for (layer, unit) in (0..=layers).flat_map(|layer| [(layer, false), (layer, true)]) {
             let options = EngineOptions { embed_layer: Some(layer), embed_unit: unit, ..Default::default() };
             let no_features = || None;
-            on_backends(&source, options, no_features, |engine, _| {
+            on_backends(&source, options, no_features, |engine, same_bits| {
                 let width = engine.decoder().hidden_size;
                 // Whether losses are asked for as well must not matter: the last layer
-                // then has rows for either.
-                for want in [EMBED, RequestedOutputs { loss: true, ..EMBED }] {
+                // then has rows for either. Without anything of the kind the pass ends at the layer.
+                let alone = RequestedOutputs { entropy: false, ..EMBED };
+                if same_bits {
+                    assert!(
+                        embedding_bits(engine, &samples, alone) == embedding_bits(engine, &samples, EMBED)
+                    );
+                }
+                for want in [alone, EMBED, RequestedOutputs { loss: true, ..EMBED }] {
                     each_output(engine, &samples, want, |i, output| {
+                        let i = if i + 1 == samples.len() { 0 } else { i };
                         let states = golden.values(&format!("{i}.hidden.{layer}"));
                         let triangle = |n: usize| (n * (n + 1)) as f64 / 2.0;
                         let mean = pooled(&states, width, |_, n| 1.0 / n as f64, unit);

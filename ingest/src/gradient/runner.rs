@@ -157,8 +157,14 @@ impl<B: GradientBackend> BatchRunner<B> {
         let samples = layout.spans.len();
         let embeds = wants_embeddings(want);
         let scores = !layout.scored_rows.is_empty();
+        let reads_scores = scores && (want.loss || want.entropy || want.grad);
         let mut gradients = GradientPass { runner: self, samples, want, kurtosis_check, cancel, results };
-        if layout.rows() == 0 || !(embeds || scores && (want.loss || want.entropy || want.grad)) {
+        if layout.rows() == 0 || !(embeds || reads_scores) {
+            return gradients.without_scores();
+        }
+        if let (Some(layer), false) = (self.options.embed_layer, reads_scores) {
+            let x = self.model.residual_stream(&layout, layer)?;
+            self.embed(&x, &layout.spans, want, gradients.results)?;
             return gradients.without_scores();
         }
         let keep_from = if scores { gradients.lowest()? } else { None };
@@ -185,7 +191,8 @@ impl<B: GradientBackend> BatchRunner<B> {
         };
         let forward = self.model.forward(layout, pass)?;
         if embeds {
-            self.embed(&forward, want, gradients.results)?;
+            let x = forward.tapped.as_ref().unwrap_or(&forward.hidden);
+            self.embed(x, &forward.layout.spans, want, gradients.results)?;
         }
         if !scores {
             return gradients.without_scores();
@@ -205,15 +212,15 @@ impl<B: GradientBackend> BatchRunner<B> {
         Ok(())
     }
 
+    /// Pools the rows of each sample.
     fn embed(
         &self,
-        forward: &Forward<B>,
+        x: &B::Tensor,
+        spans: &[Range<usize>],
         want: RequestedOutputs,
         results: &mut BatchResults,
     ) -> Result<(), BackendError> {
         let backend = self.model.backend();
-        let x = forward.tapped.as_ref().unwrap_or(&forward.hidden);
-        let spans = &forward.layout.spans;
         let pool = |weight: &dyn Fn(&Range<usize>, usize) -> f32| {
             let weights: Vec<f32> =
                 spans.iter().flat_map(|span| (0..span.len()).map(|i| weight(span, i))).collect();

@@ -156,12 +156,7 @@ impl<B: Backend> Model<B> {
         let rows = RowPlans::new(self, &layout, narrow)?;
         let first_kept = pass.keep_from.unwrap_or(usize::MAX);
         let (mut kept, mut tapped) = (Vec::new(), None);
-        let mut x = b.gather(&self.embedding, &layout.ids)?;
-        if let Some(positions) = &self.positions {
-            x = b.add(x, &b.gather(positions, &layout.positions)?)?;
-        }
-        let dropout = layout.dropout.as_ref().map(|dropout| dropout.of(&dropout.keys, 0));
-        x = dropped(b, dropout, DropoutSite::Embedding, x)?;
+        let mut x = self.embedded(&layout)?;
         for index in 0..self.layers.len() {
             if pass.tap == Some(index) {
                 tapped = Some(x.clone());
@@ -181,6 +176,30 @@ impl<B: Backend> Model<B> {
         }
         let (hidden, stats) = b.norm(&x, &self.norm, self.norm_form())?;
         Ok(Forward { layout, x, hidden, stats, last_rows: pass.last_rows, tapped, kept, first_kept })
+    }
+
+    /// The residual stream after so many layers, with the bits that [`ForwardOptions::tap`] hands out; the
+    /// layers above do not run.
+    pub fn residual_stream(&self, layout: &Layout, layers: usize) -> Result<B::Tensor, BackendError> {
+        let rows = RowPlans::new(self, layout, false)?;
+        let mut x = self.embedded(layout)?;
+        for index in 0..layers.min(self.layers.len()) {
+            let query = rows.of_layer((index, false), layout);
+            let (out, _) = self.layer_forward(index, &x, rows.angles.as_ref(), &query)?;
+            x = out;
+        }
+        Ok(x)
+    }
+
+    /// What the residual stream begins with.
+    fn embedded(&self, layout: &Layout) -> Result<B::Tensor, BackendError> {
+        let b = &self.backend;
+        let mut x = b.gather(&self.embedding, &layout.ids)?;
+        if let Some(positions) = &self.positions {
+            x = b.add(x, &b.gather(positions, &layout.positions)?)?;
+        }
+        let dropout = layout.dropout.as_ref().map(|dropout| dropout.of(&dropout.keys, 0));
+        dropped(b, dropout, DropoutSite::Embedding, x)
     }
 
     /// Logits of rows of final hidden states, row-major on the host; for tests and short prompts.
