@@ -11,8 +11,8 @@ use gstore_ingest::pipeline::{
 };
 use gstore_ingest::projection::ProjectionSpec;
 use gstore_store::{
-    AttachError, AttachOptions, CELL_ROWS, DeleteOptions, FeatureState, RowSet, ShardOutcome, SnapshotName,
-    Store, TokenCount,
+    AttachError, AttachOptions, CELL_ROWS, DeleteOptions, FeatureState, GcOptions, RowSet, ShardOutcome,
+    SnapshotName, Store, TokenCount,
 };
 
 const ROWS: u64 = 2 * CELL_ROWS + 40;
@@ -185,4 +185,24 @@ fn three_shards_are_one_process() {
     limited.limit = Some(5);
     let limited = IngestPlan::for_shard(&store, limited, &shard_request("1/2", &odd), &mut Silent);
     assert!(matches!(limited, Err(IngestError::LimitedShard)));
+}
+
+#[test]
+fn gc_keeps_the_snapshot_of_a_shard_while_it_is_computed() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::create(dir.path().join("s")).unwrap();
+    register(&store, dir.path(), 0..8);
+    let shard = shard_request("1/2", &dir.path().join("shard"));
+    let kept = || -> Vec<u64> {
+        let options = GcOptions { command: "gc".to_owned(), keep: 1, ..GcOptions::default() };
+        store.collect(options).unwrap().kept.iter().map(|kept| kept.snapshot).collect()
+    };
+    let (plan, part) = IngestPlan::for_shard(&store, request(), &shard, &mut Silent).unwrap();
+    let base = part.snapshot().number();
+    register(&store, dir.path(), 8..11);
+    assert_eq!(kept(), [base]);
+    let report = ingest_shard(&store, &plan, part, &mut Silent, &Cancel::new()).unwrap();
+    assert_eq!(report.receipt.unwrap().note.snapshot, base);
+    drop(plan);
+    assert!(kept().is_empty());
 }

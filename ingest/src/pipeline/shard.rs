@@ -1,6 +1,7 @@
 //! Computation of one shard of an ingest.
 //!
-//! A shard is an equal share of a snapshot's rows, computed into a separate folder. The store is only read.
+//! A shard is an equal share of a snapshot's rows, computed into a separate folder. Nothing is written to the
+//! store but a lease of that snapshot.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -8,7 +9,7 @@ use std::sync::Arc;
 use gstore_core::Cancel;
 use gstore_store::{Receipt, ShardIndex, ShardPlan, ShardStart, Snapshot, SnapshotName, Store};
 
-use super::plan::IngestPlan;
+use super::plan::{IngestPlan, lease_command};
 use super::request::IngestRequest;
 use super::{IngestError, IngestReport, Progress, RunEnding, compute_missing};
 
@@ -50,9 +51,11 @@ impl IngestPlan {
             return Err(IngestError::LimitedShard);
         }
         let snapshot = shard.base_snapshot(store)?;
+        let lease = store.lease(&snapshot, &lease_command(&request))?;
         let part = ShardPlan::new(Arc::clone(&snapshot), &request.dataset, shard.shard, &shard.out)?;
         let mut plan = Self::at(snapshot, request, progress)?;
         plan.rows = part.rows().clone();
+        plan.lease = lease;
         Ok((plan, part))
     }
 }

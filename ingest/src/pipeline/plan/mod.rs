@@ -74,7 +74,7 @@ impl IngestPlan {
         progress: &mut dyn Progress,
     ) -> Result<Self, IngestError> {
         // Computing takes hours: the samples must not be collected meanwhile.
-        let (snapshot, lease) = store.snapshot_leased(None, &format!("ingest into run {}", request.run))?;
+        let (snapshot, lease) = store.snapshot_leased(None, &lease_command(&request))?;
         Ok(Self { lease, ..Self::planned(snapshot, request, bases, progress)? })
     }
 
@@ -176,6 +176,11 @@ impl IngestPlan {
     pub fn features(&self) -> impl Iterator<Item = &PlannedFeature> {
         self.checkpoints.iter().flat_map(|checkpoint| &checkpoint.features)
     }
+}
+
+/// The command of a plan's lease.
+pub(super) fn lease_command(request: &IngestRequest) -> String {
+    format!("ingest into run {}", request.run)
 }
 
 /// The first of some rows, or all of them.
