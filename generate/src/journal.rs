@@ -54,7 +54,8 @@ impl Journal {
             Err(TryLockError::WouldBlock) => return Err(GenerateError::Busy(path.to_owned())),
             Err(TryLockError::Error(error)) => return Err(error.into()),
         }
-        let lines = JournalContents::read(&mut file, prompts)?;
+        let header = format!("{}\n", json!({ "version": VERSION, "request": identity }));
+        let lines = JournalContents::read(&mut file, prompts, LONGEST_HEADER.max(header.len()))?;
         let same = lines.header.as_ref().map(|header| difference(header, identity));
         let (places, end, damaged) = match same {
             Some(None) => (lines.places, lines.end, lines.damaged),
@@ -62,16 +63,16 @@ impl Journal {
                 return Err(GenerateError::OtherRequest { path: path.to_owned(), what });
             }
             None if !lines.cut_header && !overwrite => {
-                let what = "it is not work of this command, or an earlier version wrote it".to_owned();
-                return Err(GenerateError::OtherRequest { path: path.to_owned(), what });
+                return Err(GenerateError::OtherRequest {
+                    path: path.to_owned(),
+                    what: NO_HEADER.to_owned(),
+                });
             }
             _ => {
-                let header = json!({ "version": VERSION, "request": identity });
-                let line = format!("{header}\n");
                 file.set_len(0)?;
                 file.seek(SeekFrom::Start(0))?;
-                file.write_all(line.as_bytes())?;
-                (vec![None; prompts], line.len() as u64, 0)
+                file.write_all(header.as_bytes())?;
+                (vec![None; prompts], header.len() as u64, 0)
             }
         };
         file.set_len(end)?;
@@ -197,8 +198,13 @@ impl Journal {
     }
 }
 
-/// Bytes of a first line at most; that of another program's file may go on for gigabytes.
-const LONGEST_HEADER: u64 = 1 << 20;
+/// Bytes that are read of a first line, or as many as that of the request has: another program's may go on
+/// for gigabytes.
+const LONGEST_HEADER: usize = 1 << 20;
+
+/// What is said of a file whose first line names no request that could be this one.
+const NO_HEADER: &str =
+    "it is not work of this command, its request has longer texts, or an earlier version wrote it";
 
 /// Whether a file whose first line this is, is empty or was left while that line was written.
 fn is_cut_header(line: &[u8]) -> bool {
@@ -219,8 +225,9 @@ struct JournalContents {
 }
 
 impl JournalContents {
-    /// Reads a file from its start, one line at a time.
-    fn read(file: &mut File, prompts: usize) -> std::io::Result<JournalContents> {
+    /// Reads a file from its start, one line at a time. A first line of more than `longest` bytes is no
+    /// header.
+    fn read(file: &mut File, prompts: usize, longest: usize) -> std::io::Result<JournalContents> {
         let mut lines = JournalContents {
             header: None,
             cut_header: false,
@@ -231,8 +238,9 @@ impl JournalContents {
         file.seek(SeekFrom::Start(0))?;
         let mut reader = BufReader::new(file);
         let mut line = Vec::new();
-        reader.by_ref().take(LONGEST_HEADER).read_until(b'\n', &mut line)?;
-        lines.cut_header = is_cut_header(&line);
+        reader.by_ref().take(longest as u64).read_until(b'\n', &mut line)?;
+        // One that goes on was not cut short by a crash: answers may stand behind it.
+        lines.cut_header = line.len() < longest && is_cut_header(&line);
         let header = ended_line(&line).and_then(|text| serde_json::from_str::<Value>(text).ok());
         let Some(header) =
             header.filter(|header| header.get("version").and_then(Value::as_u64) == Some(VERSION))
@@ -347,6 +355,27 @@ mod tests {
         }
         open(&identity, true).unwrap().remove().unwrap();
         assert!(!path.exists());
+    }
+
+    #[test]
+    fn a_request_with_long_texts_goes_on_and_others_leave_its_answers() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("answers.part");
+        let identity = |len: usize| json!({ "options": { "system": "a".repeat(len) } });
+        let open = |len, overwrite| Journal::open(Some(&path), 1, &identity(len), overwrite);
+        let long = LONGEST_HEADER + 5;
+        open(long, false).unwrap().push(0, &json!({ "id": 0 })).unwrap();
+        let bytes = fs_err::read(&path).unwrap();
+        for other in [1, LONGEST_HEADER - 1, long - 1, long + 1] {
+            let error = open(other, false).err().expect("refused");
+            assert!(matches!(error, GenerateError::OtherRequest { .. }), "{other}");
+            assert!(fs_err::read(&path).unwrap() == bytes, "{other}");
+        }
+        assert_eq!(open(long, false).unwrap().answered(), 1);
+        // A crash within its first line, behind the bytes that are read of any.
+        fs_err::write(&path, &bytes[..long]).unwrap();
+        assert_eq!(open(long, false).unwrap().answered(), 0);
+        assert_eq!(open(1, true).unwrap().answered(), 0);
     }
 
     #[test]
