@@ -21,7 +21,7 @@ pub struct IngestRequest {
     pub model: PathBuf,
     /// Checkpoints, in the order of the training run.
     pub checkpoints: Vec<CheckpointArg>,
-    /// What to compute; several kinds of a checkpoint come from one pass.
+    /// What to compute, each kind once; several kinds of a checkpoint come from one pass.
     pub kinds: Vec<Kind>,
     /// Which of a model's own weights are differentiated, where there is no adapter.
     pub modules: ModuleSelection,

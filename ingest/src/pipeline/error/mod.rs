@@ -28,6 +28,8 @@ pub enum IngestError {
     UnknownKind(#[from] UnknownKind),
     #[error("no feature was asked for")]
     NoKinds,
+    #[error("{kind} was asked for twice; give each feature once")]
+    RepeatedKind { kind: &'static str },
     /// Hidden states are pooled over tokens, so they have no vector for each.
     #[error(
         "{kind} has one vector a sample; {} is for gradients and the loss",

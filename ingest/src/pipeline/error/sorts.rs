@@ -66,6 +66,7 @@ impl IngestError {
             self,
             Self::UnknownKind(_)
                 | Self::NoKinds
+                | Self::RepeatedKind { .. }
                 | Self::EmbeddingPerToken { .. }
                 | Self::WeightCount { .. }
                 | Self::BadWeight { .. }

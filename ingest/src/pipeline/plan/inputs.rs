@@ -62,6 +62,10 @@ pub(super) fn check_request(request: &IngestRequest) -> Result<(), IngestError> 
     if request.kinds.is_empty() {
         return Err(IngestError::NoKinds);
     }
+    let mut kinds = request.kinds.iter().enumerate();
+    if let Some((_, kind)) = kinds.find(|(at, kind)| request.kinds[..*at].contains(kind)) {
+        return Err(IngestError::RepeatedKind { kind: kind.name() });
+    }
     request.device.check(request.compute).map_err(IngestError::Precision)?;
     devices::check_devices(request)?;
     if let Some(kind) = request.kinds.iter().find(|kind| kind.is_embedding())
@@ -122,7 +126,20 @@ pub(super) fn steps_and_weights(request: &IngestRequest) -> Result<Vec<StepAndWe
 
 #[cfg(test)]
 mod tests {
+    use gstore_core::Kind;
+
     use super::*;
+
+    #[test]
+    fn a_kind_is_asked_for_once() {
+        let of = |kinds: &[Kind]| {
+            check_request(&IngestRequest { kinds: kinds.to_vec(), ..IngestRequest::new("pool", "model") })
+        };
+        of(&[Kind::GradSgd, Kind::GradAdam]).unwrap();
+        let error = of(&[Kind::GradSgd, Kind::Loss, Kind::GradSgd]).unwrap_err();
+        assert!(matches!(error, IngestError::RepeatedKind { kind: "grad-sgd" }), "{error}");
+        assert!(error.is_usage());
+    }
 
     #[test]
     fn a_weight_that_is_given_needs_no_log_of_rates() {
