@@ -236,12 +236,10 @@ fn score<B: Backend>(
         let vocab = model.decoder().vocab_size;
         for (rows, targets) in predicting.chunks(HEAD_ROWS).zip(targets.chunks(HEAD_ROWS)) {
             let logits = model.logits(&model.backend().gather(&forward.hidden, rows)?)?;
-            found.extend(
-                logits
-                    .chunks_exact(vocab)
-                    .zip(targets)
-                    .map(|(logits, token)| token_log_probability(logits, *token)),
-            );
+            found.extend(logits.chunks_exact(vocab).zip(targets).map(|(logits, token)| {
+                let distribution = TokenDistribution::new(logits);
+                (distribution.log_probability(*token), distribution.entropy)
+            }));
         }
     }
     let mut found = found.into_iter();
@@ -268,25 +266,45 @@ fn score<B: Backend>(
     texts.iter().map(of_text).collect()
 }
 
-/// Log-probability of a token, and the entropy of the distribution.
-fn token_log_probability(logits: &[f32], token: u32) -> (f64, f64) {
-    let top = logits.iter().fold(f32::NEG_INFINITY, |top, z| top.max(*z));
-    // Apart from the largest logits: beside their 1, most digits of what the others add would be lost.
-    let (mut largest, mut others, mut mean) = (0.0_f64, 0.0, 0.0);
-    for z in logits {
-        let z = f64::from(*z) - f64::from(top);
-        let weight = z.exp();
-        *(if z < 0.0 { &mut others } else { &mut largest }) += weight;
-        mean += weight * z;
+/// The distribution of the next token.
+pub(crate) struct TokenDistribution<'a> {
+    logits: &'a [f32],
+    top: f64,
+    /// Logarithm of the sum of the exponentials of the logits less `top`.
+    log_total: f64,
+    entropy: f64,
+}
+
+impl TokenDistribution<'_> {
+    pub(crate) fn new(logits: &[f32]) -> TokenDistribution<'_> {
+        let top = f64::from(logits.iter().fold(f32::NEG_INFINITY, |top, z| top.max(*z)));
+        // Apart from the largest logits: beside their 1, most digits of what the others add would be lost.
+        let (mut largest, mut others, mut mean) = (0.0_f64, 0.0, 0.0);
+        for z in logits {
+            let z = f64::from(*z) - top;
+            let weight = z.exp();
+            *(if z < 0.0 { &mut others } else { &mut largest }) += weight;
+            mean += weight * z;
+        }
+        let log_total = (others + (largest - 1.0)).ln_1p();
+        TokenDistribution { logits, top, log_total, entropy: log_total - mean / (largest + others) }
     }
-    let log_total = (others + (largest - 1.0)).ln_1p();
-    let at = logits.get(token as usize).map_or(f64::NAN, |z| f64::from(*z) - f64::from(top));
-    (at - log_total, log_total - mean / (largest + others))
+
+    /// NaN of a token that there is not.
+    pub(crate) fn log_probability(&self, token: u32) -> f64 {
+        let z = self.logits.get(token as usize).map_or(f64::NAN, |z| f64::from(*z));
+        z - self.top - self.log_total
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn token_log_probability(logits: &[f32], token: u32) -> (f64, f64) {
+        let distribution = TokenDistribution::new(logits);
+        (distribution.log_probability(token), distribution.entropy)
+    }
 
     #[test]
     fn a_row_of_equal_logits_is_uniform() {
@@ -295,6 +313,7 @@ mod tests {
         let (log_probability, entropy) = token_log_probability(&[0.0, 100.0], 1);
         assert!(log_probability.abs() < 1e-12 && entropy.abs() < 1e-12);
         assert!(!token_log_probability(&[f32::NAN, 1.0], 1).0.is_finite());
+        assert!((token_log_probability(&[1000.0; 4], 1).0 + 4f64.ln()).abs() < 1e-12);
     }
 
     #[test]

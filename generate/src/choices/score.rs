@@ -7,6 +7,7 @@ use super::ChoiceQuestion;
 use super::encode::EncodedQuestion;
 use crate::error::GenerateError;
 use crate::load::SCORING;
+use crate::perplexity::TokenDistribution;
 
 /// A token whose log-probability is asked for: the row that predicts it, itself, and the number of its option
 /// among those of the piece.
@@ -65,29 +66,11 @@ fn log_likelihoods<B: Backend>(
         let numbers: Vec<u32> = rows.iter().map(|of_row| of_row[0].0).collect();
         let logits = model.logits(&model.backend().gather(hidden, &numbers)?)?;
         for (logits, of_row) in logits.chunks_exact(model.decoder().vocab_size).zip(rows) {
-            let all = log_sum(logits);
+            let distribution = TokenDistribution::new(logits);
             for (_, token, option) in *of_row {
-                let own = logits.get(*token as usize).map_or(f64::NAN, |z| f64::from(*z));
-                sums[*option] += own - all;
+                sums[*option] += distribution.log_probability(*token);
             }
         }
     }
     Ok(sums)
-}
-
-/// Logarithm of the sum of the exponentials.
-fn log_sum(logits: &[f32]) -> f64 {
-    let top = f64::from(logits.iter().fold(f32::NEG_INFINITY, |top, z| top.max(*z)));
-    top + logits.iter().map(|z| (f64::from(*z) - top).exp()).sum::<f64>().ln()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_sum_of_large_logits_does_not_overflow() {
-        assert!((log_sum(&[1000.0; 4]) - 1000.0 - 4f64.ln()).abs() < 1e-9);
-        assert!(log_sum(&[f32::NAN, 1.0]).is_nan());
-    }
 }
