@@ -65,7 +65,7 @@ impl Solver {
         Ok(Self { outweighed: inverse.is_zero(), form: SolverForm::Eigen(inverse) })
     }
 
-    /// For a block of so many coordinates that does not count: all become 0.
+    /// Maps every vector of `size` values to 0: the solver of a block that is left out.
     pub fn zero(size: usize) -> Self {
         Self { form: SolverForm::Scale(vec![0.0; size]), outweighed: true }
     }

@@ -22,9 +22,9 @@ pub trait GenerateObserver {
     fn damaged(&mut self, message: &str) {
         self.note(message);
     }
-    /// The prompts are read and none is answered: an error ends the generation, and nothing is left of it.
-    /// `begun` gives the JSON of the record of a prompt's answer with what is known before it: without the
-    /// answer, `finish` and `new_tokens`.
+    /// Called once, after the prompts are read and before the first is answered. An error ends the generation
+    /// before anything is written. `begun` gives the JSON of the record of a prompt's answer with what is
+    /// known before it: without the answer, `finish` and `new_tokens`.
     ///
     /// # Errors
     /// What keeps the answers from being of use.

@@ -129,9 +129,9 @@ fn check_overwritten(request: &TrainRequest, own: &[Checkpoint]) -> Result<(), T
 /// if it is finished. A training that was stopped goes on, as without the permission to overwrite.
 ///
 /// # Errors
-/// The folder has checkpoints of another training that are not to be removed, or of another program, or an
-/// empty folder where this one may write a checkpoint; the checkpoint to go on from is to be removed or
-/// leaves no step to take.
+/// A folder of another training that may not be overwritten, or of another program; an empty one in the place
+/// of a checkpoint that this training may write. A checkpoint that this training reads and would remove, or
+/// one to resume from that has already taken all steps.
 pub(crate) fn check_output(request: &TrainRequest, identity: &Value, total: u64) -> Result<bool, TrainError> {
     check_folder(request)?;
     let (named, own) = (numbered_checkpoints(&request.output)?, checkpoints(&request.output)?);

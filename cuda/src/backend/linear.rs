@@ -160,7 +160,7 @@ impl<R: Runtime> Cuda<R> {
         })
     }
 
-    /// A product, unless it is empty.
+    /// Computes a product; does nothing if it has no rows or no columns.
     pub(super) fn multiply(&self, product: &Product<'_, R::Memory>) -> Result<()> {
         match product.size[..2].contains(&0) {
             true => Ok(()),

@@ -180,7 +180,7 @@ impl<B: Backend> Model<B> {
             return Ok(None);
         }
         let dproduct = layer.map(LinearKind::Down)?.backward_inside(b, &ddown, dropout)?;
-        // Without a norm in between it shares the memory of `dx`, which is added to below.
+        // `ddown` may share `dx`'s memory. It is dropped here so that the sum below can reuse that memory.
         drop(ddown);
         let dmlp = match (self.decoder.mlp, &saved.gate) {
             (Mlp::Gated(act), Some(gate)) => {
