@@ -4,8 +4,10 @@
 //! read or written, or is of another machine or version, is no error.
 
 use std::ffi::OsString;
+use std::io::Write;
 use std::path::PathBuf;
 
+use gstore_store::vfs::PendingFile;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -96,9 +98,9 @@ impl KeptFile {
             fs_err::create_dir_all(folder)?;
         }
         // A reader meanwhile finds the old file or the new one, whole.
-        let part = self.path.with_extension(format!("{}.part", std::process::id()));
-        fs_err::write(&part, serde_json::to_vec_pretty(&content)?)?;
-        fs_err::rename(&part, &self.path).inspect_err(|_| drop(fs_err::remove_file(&part)))
+        let mut file = PendingFile::new(&self.path)?;
+        file.write_all(&serde_json::to_vec_pretty(&content)?)?;
+        file.finish()
     }
 }
 
@@ -157,6 +159,17 @@ mod tests {
         let folder_itself = KeptFile { path: folder.path().join("deep"), machine: "here".into() };
         assert!(folder_itself.write(5u32).is_err());
         assert_eq!(fs_err::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    /// One of the same number in another container, say.
+    #[test]
+    fn what_another_process_is_writing_stays_as_it_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("costs.json");
+        let other = path.with_extension(format!("{}.part", std::process::id()));
+        fs_err::write(&other, "half").unwrap();
+        KeptFile { path, machine: "here".into() }.write(5u32).unwrap();
+        assert_eq!(fs_err::read_to_string(&other).unwrap(), "half");
     }
 
     #[test]

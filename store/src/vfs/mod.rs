@@ -21,7 +21,7 @@ pub(crate) use gstore_core::if_there;
 pub use os::OsVfs;
 pub use resolve::resolve;
 pub use room::{NoRoom, check_room, free_space};
-pub use unfinished::{parent, remove_leftovers, unfinished_file};
+pub use unfinished::{PendingFile, parent, remove_leftovers, unfinished_file};
 
 use crate::map::FileMap;
 use std::fmt::Debug;

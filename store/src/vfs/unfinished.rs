@@ -1,8 +1,13 @@
 //! Files under temporary names, with a lock that tells them from what a killed process left.
 
 use std::fs::{File, TryLockError};
-use std::io::{ErrorKind, Result};
-use std::path::Path;
+use std::io::{ErrorKind, Result, Write};
+use std::path::{Path, PathBuf};
+
+use uuid::Uuid;
+
+/// What the extension of a file begins with that is being written; a number follows.
+const UNFINISHED: &str = "unfinished-";
 
 /// The folder that a path is in.
 pub fn parent(path: &Path) -> &Path {
@@ -48,5 +53,107 @@ pub fn remove_leftovers(target: &Path, is_temporary: impl Fn(&[u8]) -> bool) {
         if leftover.as_ref().is_ok_and(|file| file.file().try_lock().is_ok()) {
             let _ = fs_err::remove_file(entry.path());
         }
+    }
+}
+
+/// A file that is written next to its place, and gets its name when it is complete. Its temporary one ends in
+/// a number that no other has: processes on several machines, or in several containers, may have one number
+/// and one file system. It goes away when this is dropped before.
+#[derive(Debug)]
+pub struct PendingFile {
+    place: PathBuf,
+    file: fs_err::File,
+}
+
+impl PendingFile {
+    /// Begins one. What killed processes left of such a file is removed.
+    ///
+    /// # Errors
+    /// A folder that cannot be written to.
+    pub fn new(place: &Path) -> Result<Self> {
+        let begin = place.with_extension(UNFINISHED);
+        let begin = begin.file_name().unwrap_or_default().as_encoded_bytes();
+        remove_leftovers(place, |name| {
+            let number = name.strip_prefix(begin);
+            number.is_some_and(|number| !number.is_empty() && number.iter().all(u8::is_ascii_digit))
+        });
+        let make = || {
+            let (number, _) = Uuid::new_v4().as_u64_pair();
+            let path = place.with_extension(format!("{UNFINISHED}{number}"));
+            fs_err::OpenOptions::new().write(true).create_new(true).open(path)
+        };
+        let file = unfinished_file(make, |file| (file.file(), file.path()))?;
+        Ok(Self { place: place.to_owned(), file })
+    }
+
+    /// Puts its bytes on the medium, and gives it its name, in the place of what had that.
+    ///
+    /// # Errors
+    /// A full disk; a place that cannot be taken.
+    pub fn finish(self) -> Result<()> {
+        self.file.sync_all()?;
+        fs_err::rename(self.file.path(), &self.place)?;
+        fs_err::File::open(parent(&self.place))?.sync_all()
+    }
+}
+
+impl Write for PendingFile {
+    fn write(&mut self, bytes: &[u8]) -> Result<usize> {
+        self.file.write(bytes)
+    }
+    fn flush(&mut self) -> Result<()> {
+        self.file.flush()
+    }
+}
+
+impl Drop for PendingFile {
+    /// What was not completed takes room for nothing; where it was, the name is gone already.
+    fn drop(&mut self) {
+        let _ = fs_err::remove_file(self.file.path());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(folder: &Path) -> Vec<String> {
+        let entries = fs_err::read_dir(folder).unwrap();
+        let mut names: Vec<String> =
+            entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn several_write_the_same_file_and_each_has_its_own() {
+        let folder = tempfile::tempdir().unwrap();
+        let place = folder.path().join("values.bin");
+        let [mut first, mut second, dropped] = [(); 3].map(|()| PendingFile::new(&place).unwrap());
+        for (file, bytes) in [(&mut first, b"first "), (&mut second, b"second")] {
+            file.write_all(bytes).unwrap();
+        }
+        drop(dropped);
+        assert_eq!(names(folder.path()).len(), 2);
+        second.finish().unwrap();
+        assert_eq!(fs_err::read(&place).unwrap(), b"second");
+        first.finish().unwrap();
+        assert_eq!(fs_err::read(&place).unwrap(), b"first ");
+        assert_eq!(names(folder.path()), ["values.bin"]);
+    }
+
+    #[test]
+    fn what_a_killed_process_left_is_removed() {
+        let folder = tempfile::tempdir().unwrap();
+        for left in ["values.unfinished-1", "values.unfinished-22"] {
+            fs_err::write(folder.path().join(left), "").unwrap();
+        }
+        // Of a process that runs, of another file, of none.
+        let kept =
+            ["other.unfinished-1", "values.unfinished-", "values.unfinished-333", "values.unfinished-x"];
+        let written = kept.map(|name| fs_err::File::create(folder.path().join(name)).unwrap());
+        written[2].file().lock().unwrap();
+        drop(PendingFile::new(&folder.path().join("values.bin")).unwrap());
+        assert_eq!(names(folder.path()), kept);
     }
 }

@@ -21,13 +21,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
 use gstore_core::{if_there, locked};
-use gstore_store::vfs::{self, CreatedFolder};
+use gstore_store::vfs::{CreatedFolder, PendingFile};
 use serde_json::{Value, json};
 
 use crate::error::TrainError;
-
-/// What the extension of a file that is being written begins with; the process follows.
-const UNFINISHED: &str = "unfinished-";
 
 const MAGIC: &[u8; 8] = b"gsthid01";
 
@@ -175,12 +172,10 @@ fn damaged_states_error(path: &Path, what: &str) -> TrainError {
 
 /// A file that is being written.
 pub(crate) struct StatesWriter {
-    /// Its folder, unless it is in the working one.
-    _made: Option<CreatedFolder>,
-    path: PathBuf,
-    unfinished: PathBuf,
-    file: BufWriter<fs_err::File>,
+    file: BufWriter<PendingFile>,
     index: Vec<u8>,
+    /// Its folder, unless it is in the working one. Goes after the file, where that is not completed.
+    _made: Option<CreatedFolder>,
 }
 
 impl StatesWriter {
@@ -192,11 +187,9 @@ impl StatesWriter {
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
         let made = folder.map(CreatedFolder::of).transpose()?;
         // Several processes may make the same file; each that finishes has all of it.
-        remove_leftovers(path);
-        let unfinished = path.with_extension(format!("{UNFINISHED}{}", std::process::id()));
-        let mut file = BufWriter::new(unfinished_file(&unfinished)?);
+        let mut file = BufWriter::new(PendingFile::new(path)?);
         file.write_all(MAGIC)?;
-        Ok(StatesWriter { _made: made, path: path.to_owned(), unfinished, file, index: Vec::new() })
+        Ok(StatesWriter { file, index: Vec::new(), _made: made })
     }
 
     /// The rows of the next text.
@@ -225,35 +218,8 @@ impl StatesWriter {
         let footer = of.footer(&self.index).to_string();
         self.file.write_all(footer.as_bytes())?;
         self.file.write_all(&(footer.len() as u64).to_le_bytes())?;
-        self.file.flush()?;
-        self.file.get_ref().sync_all()?;
-        fs_err::rename(&self.unfinished, &self.path)?;
-        match self.path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-            Some(folder) => Ok(fs_err::File::open(folder)?.sync_all()?),
-            None => Ok(()),
-        }
-    }
-}
-
-/// A new file with a lock that is held until it is complete or gone.
-fn unfinished_file(path: &Path) -> std::io::Result<fs_err::File> {
-    vfs::unfinished_file(|| fs_err::File::create(path), |file| (file.file(), file.path()))
-}
-
-/// Removes what killed processes left of the file at `path`.
-fn remove_leftovers(path: &Path) {
-    let begin = path.with_extension(UNFINISHED);
-    let begin = begin.file_name().unwrap_or_default().as_encoded_bytes();
-    vfs::remove_leftovers(path, |name| {
-        let process = name.strip_prefix(begin);
-        process.is_some_and(|id| !id.is_empty() && id.iter().all(u8::is_ascii_digit))
-    });
-}
-
-impl Drop for StatesWriter {
-    /// What was not completed takes room for nothing; where it was, the name is gone already.
-    fn drop(&mut self) {
-        let _ = fs_err::remove_file(&self.unfinished);
+        let file = self.file.into_inner().map_err(std::io::IntoInnerError::into_error)?;
+        Ok(file.finish()?)
     }
 }
 
@@ -316,27 +282,23 @@ mod tests {
         }
     }
 
+    /// As two processes of one number do, which containers may have.
     #[test]
-    fn what_a_killed_process_left_is_removed() {
+    fn several_make_the_same_file_at_once() {
         let folder = tempfile::tempdir().unwrap();
-        let at = |name: &str| folder.path().join(name);
-        for left in ["states.unfinished-1", "states.unfinished-22"] {
-            fs_err::write(at(left), MAGIC).unwrap();
+        let path = folder.path().join("base").join("states");
+        let mut writers = [(); 2].map(|()| StatesWriter::new(&path).unwrap());
+        for (values, rows) in [(&[1.0, 2.0][..], 1), (&[], 0), (&[3.0, 4.0, 5.0, 6.0], 2)] {
+            for writer in &mut writers {
+                writer.push(values, rows).unwrap();
+            }
         }
-        // Of a process that runs, of another file, of no process.
-        let kept =
-            ["states.unfinished-333", "other.unfinished-1", "states.unfinished-x", "states.unfinished-"];
-        let written = kept.map(|name| unfinished_file(&at(name)).unwrap());
-        let [_running, others @ ..] = written;
-        drop(others);
-        drop(StatesWriter::new(&at("states")).unwrap());
-        let entries = fs_err::read_dir(folder.path()).unwrap();
-        let mut found: Vec<String> =
-            entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
-        found.sort();
-        let mut kept = kept.map(str::to_owned);
-        kept.sort();
-        assert_eq!(found, kept);
+        for writer in writers {
+            writer.finish(&of()).unwrap();
+            let states = StatesFile::open(&path, &of()).unwrap().unwrap();
+            (0..3).try_for_each(|text| states.read(text, &mut Vec::new())).unwrap();
+        }
+        assert_eq!(fs_err::read_dir(path.parent().unwrap()).unwrap().count(), 1);
     }
 
     #[test]
