@@ -16,6 +16,7 @@ use gstore_model::ComputePrecision;
 use gstore_model::cpu::Cpu;
 use gstore_model::params::ParamStore;
 use gstore_model::weights::{Adapter, ModelFolder, TensorSet, canonical};
+use gstore_store::vfs::FileLock;
 use gstore_train::daunce::{
     BaseStates, EnsembleObserver, EnsembleOutcome, EnsembleRequest, EnsembleStart, FirstRate, MemberOutcome,
     ModelDraw, Normalizer, Perturbation, PerturbedHead, PerturbedRow, SubsetSize, Variant, forecast,
@@ -640,6 +641,75 @@ fn leave_to_overwrite_spares_what_was_stopped_and_what_is_read() {
     fs_err::copy(&given, &own).unwrap();
     go(&other).unwrap();
     assert_ne!(fs_err::read(&own).unwrap(), bytes);
+}
+
+#[test]
+#[cfg_attr(not(reference_results), ignore = "needs the reference results; set GSTORE_SHARED")]
+fn one_process_at_a_time_trains_a_copy() {
+    let world = World::new();
+    let plain = request(&world, "plain", 0..3);
+    go(&plain).unwrap();
+    let shared = request(&world, "shared", 0..3);
+    let members = shared.training.output.join("members");
+    // Another process is writing its weights.
+    let unfinished = members.join(".unfinished-00001");
+    fs_err::create_dir_all(&unfinished).unwrap();
+    let theirs = FileLock::of(&members.join(".00001.lock")).unwrap().unwrap();
+    let error = go(&shared).unwrap_err();
+    assert!(matches!(&error, TrainError::BusyCopy { model: 1, .. }), "{error}");
+    assert!(unfinished.is_dir() && members.join("00000.json").is_file());
+    drop(theirs);
+    // What a killed process left is no lock.
+    fs_err::write(members.join(".00002.lock"), b"").unwrap();
+    go(&shared).unwrap();
+    assert_eq!(models(&shared), models(&plain));
+}
+
+#[test]
+#[cfg_attr(not(reference_results), ignore = "needs the reference results; set GSTORE_SHARED")]
+fn tasks_of_an_array_replace_the_copies_of_a_folder_together() {
+    let world = World::new();
+    let of = |output: &str, models: Range<u64>, rho: f64| {
+        let mut request = request(&world, output, models);
+        request.perturbation.rho = rho;
+        request.training.saving.overwrite = true;
+        request
+    };
+    let [array, plain] = ["array", "plain"].map(|output| of(output, 0..4, 1.0));
+    let members = |output: &str| world.path(output).join("members");
+    go(&array).unwrap();
+    let old = models(&array);
+    std::thread::scope(|scope| {
+        // While one removes copies, the other waits for it; hidden states took it that long, say.
+        let replacing = FileLock::of(&members("array").join(".replacing.lock")).unwrap().unwrap();
+        let second = scope.spawn(|| go(&of("array", 2..4, 2.0)));
+        go(&of("first", 0..2, 2.0)).unwrap();
+        let mut found = models(&array);
+        assert_eq!(found.remove(".replacing.lock"), Some(Vec::new()));
+        assert_eq!(found, old);
+        for model in ["00000", "00001", "00002", "00003"] {
+            let record = format!("{model}.json");
+            fs_err::remove_dir_all(members("array").join(model)).unwrap();
+            fs_err::remove_file(members("array").join(&record)).unwrap();
+            // What the first task has trained since.
+            for name in [model, record.as_str()].into_iter().filter(|_| model < "00002") {
+                fs_err::rename(members("first").join(name), members("array").join(name)).unwrap();
+            }
+        }
+        drop(replacing);
+        second.join().unwrap().unwrap();
+    });
+    go(&of("plain", 0..4, 2.0)).unwrap();
+    assert_eq!(models(&array), models(&plain));
+
+    std::thread::scope(|scope| {
+        let tasks = [0..2, 2..4].map(|models| scope.spawn(move || go(&of("array", models, 3.0))));
+        for task in tasks {
+            task.join().unwrap().unwrap();
+        }
+    });
+    go(&of("plain", 0..4, 3.0)).unwrap();
+    assert_eq!(models(&array), models(&plain));
 }
 
 #[test]

@@ -8,10 +8,10 @@
 
 use std::fs::TryLockError;
 use std::io::{Error, ErrorKind};
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use gstore_core::if_there;
+use gstore_store::vfs::has_name;
 
 use super::error::FactorJobError;
 use super::stamp::{LOCK, STAMP, is_lock};
@@ -157,13 +157,6 @@ fn open(path: &Path) -> std::io::Result<fs_err::File> {
 
 fn failed(path: &Path, error: &Error) -> FactorJobError {
     Error::new(error.kind(), format!("{} cannot be locked: {error}", path.display())).into()
-}
-
-/// Whether an open file still has this name.
-fn has_name(file: &fs_err::File, path: &Path) -> std::io::Result<bool> {
-    let number = |found: std::fs::Metadata| (found.dev(), found.ino());
-    let there = if_there(fs_err::metadata(path))?;
-    Ok(there.map(number) == Some(number(file.metadata()?)))
 }
 
 #[cfg(test)]

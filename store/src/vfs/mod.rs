@@ -10,6 +10,7 @@
 
 mod created_folder;
 mod direct;
+mod file_lock;
 mod os;
 mod resolve;
 mod room;
@@ -17,6 +18,7 @@ mod unfinished;
 
 pub use crate::buffer::AlignedBuffer;
 pub use created_folder::CreatedFolder;
+pub use file_lock::{FileLock, has_name};
 pub(crate) use gstore_core::if_there;
 pub use os::OsVfs;
 pub use resolve::resolve;

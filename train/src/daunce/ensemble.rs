@@ -9,12 +9,13 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use gstore_core::parallel::{each, ordered};
-use gstore_core::{Cancel, CheckpointId, locked};
+use gstore_core::{Cancel, CheckpointId, if_there, locked};
 use gstore_model::weights::{Adapter, BaseDigest, ModelFolder};
 use gstore_model::{Backend, Model, MultiDevice};
+use gstore_store::vfs::CreatedFolder;
 use serde_json::{Value, json};
 
-use super::member::{Member, MemberOutcome, NOTE, RefusedMember, name, remove};
+use super::member::{Member, MemberOutcome, NOTE, RefusedMember, lock, name};
 use super::noise::ModelDraw;
 use super::outcome::{EnsembleObserver, EnsembleOutcome, ModelsCallback, PreparedStates};
 use super::request::{BaseStates, EnsembleRequest};
@@ -160,7 +161,8 @@ impl<B: MultiDevice> Ensemble<B> {
             for start in &mut self.starts {
                 let stored = match start.store_states(&file, states, samples, computing, cancel) {
                     Err(TrainError::OtherTraining { .. }) if self.request.replaces_states() => {
-                        fs_err::remove_file(&file)?;
+                        // Another process of the ensemble may have done so.
+                        if_there(fs_err::remove_file(&file))?;
                         start.store_states(&file, states, samples, computing, cancel)
                     }
                     stored => stored,
@@ -202,9 +204,10 @@ impl<B: MultiDevice> Ensemble<B> {
         // Another ensemble in the folder is refused before anything is written.
         let found = self.found(cancel)?;
         self.states(cancel)?;
-        let members = self.request.members();
-        found.replaced.iter().try_for_each(|model| remove(&members, *model))?;
-        observer.begin(found.there, range.end - range.start, at_once);
+        // Goes after the locks that are in it, where no model is made.
+        let _made = CreatedFolder::of(&self.request.members()).map_err(TrainError::from)?;
+        let there = self.remove_replaced(found, cancel)?;
+        observer.begin(there, range.end - range.start, at_once);
         let mut first = range.start;
         let mut told = false;
         while first < range.end {
@@ -279,7 +282,7 @@ impl<B: MultiDevice> Ensemble<B> {
     }
 
     /// A model: the one on record, or a new one, which is trained along with others, `at_once` in all; and
-    /// what is to be said of its batches.
+    /// what is to be said of its batches. One that another process is training is an error.
     fn model(
         &self,
         model: u64,
@@ -288,6 +291,7 @@ impl<B: MultiDevice> Ensemble<B> {
         cancel: &Cancel,
     ) -> Result<(MemberOutcome, Option<String>), TrainError> {
         let members = self.request.members();
+        let _lock = lock(&members, model)?;
         if let Some(there) = MemberOutcome::read(&members, model, Some(&self.asked))? {
             self.note_start()?;
             return Ok((there, None));

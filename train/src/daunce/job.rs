@@ -14,7 +14,8 @@ use crate::error::TrainError;
 /// A model that diverges is refused by name, and the others are kept.
 ///
 /// # Errors
-/// A request, model or data that cannot be used, another ensemble in the folder, and what `after` gives.
+/// A request, model or data that cannot be used, another ensemble in the folder, a model that another process
+/// is training there, and what `after` gives.
 pub fn train<E: From<TrainError>>(
     request: &EnsembleRequest,
     observer: &mut dyn EnsembleObserver,

@@ -2,10 +2,13 @@
 //!
 //! `members/00007/` has the weights, `members/00007.json` what made them. The record is written last, so a
 //! model without one is trained again, to the same bits.
+//!
+//! Invariant: who makes, changes or removes a model has its lock, `members/.00007.lock`.
 
 use std::path::{Path, PathBuf};
 
-use gstore_core::CheckpointId;
+use gstore_core::{CheckpointId, if_there};
+use gstore_store::vfs::FileLock;
 use serde_json::{Value, json};
 
 use crate::checkpoint::{self, make_json};
@@ -119,12 +122,10 @@ impl MemberOutcome {
         asked: Option<&Value>,
     ) -> Result<Option<MemberOutcome>, TrainError> {
         let path = members.join(format!("{}.json", name(model)));
-        if !path.is_file() {
-            return Ok(None);
-        }
+        // Another process may be replacing the folder's models.
+        let Some(bytes) = if_there(fs_err::read(&path))? else { return Ok(None) };
         let bad = |what: String| TrainError::checkpoint(&path, what);
-        let record: Value =
-            serde_json::from_slice(&fs_err::read(&path)?).map_err(|error| bad(error.to_string()))?;
+        let record: Value = serde_json::from_slice(&bytes).map_err(|error| bad(error.to_string()))?;
         let of = &record["asked"];
         if let Some(what) = asked.and_then(|asked| difference(of, asked, &OPTIONS)) {
             return Err(TrainError::OtherTraining { folder: path, what });
@@ -157,13 +158,14 @@ fn complete(members: &Path, model: u64, record: &Value) -> Option<Member> {
 /// Removes a model's weights; what it was stays on record.
 ///
 /// # Errors
-/// A folder that cannot be changed.
+/// A folder that cannot be changed; another process that trains this model.
 pub fn forget_weights(output: &Path, member: &Member) -> Result<Member, TrainError> {
     let members = output.join("members");
+    let _lock = lock(&members, member.model)?;
     let without = Member { folder: None, ..member.clone() };
     MemberOutcome::Complete(without.clone()).write(&members, &member.asked)?;
     if let Some(folder) = &member.folder {
-        fs_err::remove_dir_all(folder)?;
+        if_there(fs_err::remove_dir_all(folder))?;
     }
     Ok(without)
 }
@@ -235,16 +237,50 @@ pub(super) fn numbers(members: &Path) -> Result<Vec<u64>, TrainError> {
     Ok(numbers)
 }
 
+/// The lock of a model, whose folder is there.
+///
+/// # Errors
+/// Another process has it.
+pub(super) fn lock(members: &Path, model: u64) -> Result<FileLock, TrainError> {
+    let lock = FileLock::of(&members.join(format!(".{}.lock", name(model))))?;
+    lock.ok_or_else(|| TrainError::BusyCopy { folder: members.join(name(model)), model })
+}
+
 /// Removes a model of a folder, its weights first: a record without its weights is no model.
 pub(super) fn remove(members: &Path, model: u64) -> Result<(), TrainError> {
     let folder = members.join(name(model));
     if folder.is_dir() {
         checkpoint::remove(&folder)?;
     }
-    Ok(fs_err::remove_file(members.join(format!("{}.json", name(model))))?)
+    if_there(fs_err::remove_file(members.join(format!("{}.json", name(model)))))?;
+    Ok(())
 }
 
 /// Name of a model's folder; as many digits as sort alike for a hundred thousand models.
 pub(super) fn name(model: u64) -> String {
     format!("{model:05}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_at_a_time_has_a_model_and_one_that_is_gone_is_removed() {
+        let folder = tempfile::tempdir().unwrap();
+        let members = folder.path();
+        let refused = RefusedMember { model: 3, reason: "it diverged".into() };
+        let outcome = MemberOutcome::Refused(refused);
+        outcome.write(members, &json!({})).unwrap();
+        let held = lock(members, 3).unwrap();
+        assert!(matches!(lock(members, 3), Err(TrainError::BusyCopy { model: 3, .. })));
+        let other = lock(members, 4).unwrap();
+        assert_eq!(numbers(members).unwrap(), [3]);
+        for _ in 0..2 {
+            remove(members, 3).unwrap();
+            assert_eq!(MemberOutcome::read(members, 3, None).unwrap(), None);
+        }
+        drop((held, other));
+        assert_eq!(fs_err::read_dir(members).unwrap().count(), 0);
+    }
 }

@@ -1,13 +1,19 @@
 //! Models that are in the folder of an ensemble before a training.
 
 use std::path::Path;
+use std::time::Duration;
 
 use gstore_core::Cancel;
 use gstore_model::Backend;
+use gstore_store::vfs::FileLock;
 
-use super::super::member::{MemberOutcome, numbers};
+use super::super::member::{MemberOutcome, lock, numbers, remove};
 use super::Ensemble;
 use crate::error::TrainError;
+
+/// The file that is locked while models are removed, and the time between two looks at it.
+const REPLACING: &str = ".replacing.lock";
+const PAUSE: Duration = Duration::from_millis(20);
 
 /// Models of a folder, before others are trained.
 pub(super) struct ExistingModels {
@@ -43,6 +49,31 @@ impl<B: Backend + Clone> Ensemble<B> {
             self.check_start_stays(&members)?;
         }
         Ok(ExistingModels { there: there.len() as u64, replaced })
+    }
+
+    /// Removes the models that are to be replaced, and gives how many of those that are asked for stay.
+    ///
+    /// They were `found` before hidden states were computed. Other processes of the ensemble may have replaced
+    /// some since, so that those are looked for again, by one process at a time: each that has done so leaves
+    /// no model of another training, and no other then removes one that it trains.
+    pub(super) fn remove_replaced(&self, found: ExistingModels, cancel: &Cancel) -> Result<u64, TrainError> {
+        if found.replaced.is_empty() {
+            return Ok(found.there);
+        }
+        let members = self.request.members();
+        let _alone = loop {
+            cancel.check()?;
+            match FileLock::of(&members.join(REPLACING))? {
+                Some(lock) => break lock,
+                None => std::thread::sleep(PAUSE),
+            }
+        };
+        let found = self.found(cancel)?;
+        for model in found.replaced {
+            let _lock = lock(&members, model)?;
+            remove(&members, model)?;
+        }
+        Ok(found.there)
     }
 
     fn check_start_stays(&self, members: &Path) -> Result<(), TrainError> {
