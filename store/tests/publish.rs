@@ -3,11 +3,12 @@
 
 use crate::common::crash::CrashVfs;
 use crate::common::hook::HookVfs;
+use crate::common::keep::*;
 use crate::common::*;
 use gstore_store::vfs::{OsVfs, Vfs};
 use gstore_store::*;
 use serde_json::json;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -261,6 +262,57 @@ fn an_interrupted_job_goes_on_and_gives_the_same_content() {
     assert_eq!(job.rows_done(0), RowSet::from_range(0..30));
     let before = store.snapshot().unwrap().number();
     assert_eq!(job.publish(None, true).unwrap().number(), before, "nothing to do makes no snapshot");
+}
+
+/// A store whose dataset had 10 rows when it got the tag `t`, and has 100 now. A job of these 90 rows was
+/// interrupted.
+fn grown_since_a_tag(f: &JobFeature) -> (tempfile::TempDir, PathBuf, Store) {
+    let (dir, path, store) = with_samples(10);
+    store.tag(&tag_name("t"), &store.snapshot().unwrap(), TagOptions::default()).unwrap();
+    add(&store, 10..100).unwrap();
+    let mut job = store.start_job(plan(vec![f.clone()])).unwrap();
+    seal(&mut job, 0, 10..100);
+    drop(job);
+    (dir, path, store)
+}
+
+/// Goes back to `t`, with no other history left, and adds samples that were never there.
+fn back_with_others(store: &Store) -> RowSet {
+    store.collect(gc(1)).unwrap();
+    let tagged = store.snapshot_named(&"t".parse().unwrap()).unwrap();
+    store.revert(&tagged, &RevertOptions::default()).unwrap();
+    add(store, 200..290).unwrap();
+    let snapshot = store.snapshot().unwrap();
+    RowSet::clone(&snapshot.live_rows(&pool(store)).unwrap())
+}
+
+#[test]
+fn sealed_vectors_of_a_dataset_that_was_dropped_are_not_those_of_samples_that_came_later() {
+    let f = feature("grad-sgd", 6, DType::F16);
+    let (_dir, _, store) = grown_since_a_tag(&f);
+    store.drop_dataset(&pool(&store), "drop").unwrap();
+    let live = back_with_others(&store);
+    assert_eq!(live, RowSet::from_ranges([0..10, 101..191]));
+    let mut job = store.start_job(plan(vec![f.clone()])).unwrap();
+    let missing = live.difference(&job.rows_done(0));
+    assert_eq!(missing, live);
+    seal(&mut job, 0, missing.iter());
+    job.publish(None, true).unwrap();
+    let part = snapshot_part(&store);
+    assert_eq!((part.rows(), part.state), (100, FeatureState::Complete));
+    assert_sound(&store, "after the job");
+}
+
+#[test]
+fn a_tag_knows_the_rows_of_a_dataset_that_an_earlier_version_dropped() {
+    let f = feature("grad-sgd", 6, DType::F16);
+    let (_dir, path, store) = grown_since_a_tag(&f);
+    store.tag(&tag_name("late"), &store.snapshot().unwrap(), TagOptions::default()).unwrap();
+    store.drop_dataset(&pool(&store), "drop").unwrap();
+    republish(&path, |root| {
+        root.as_object_mut().unwrap().remove("next_rows");
+    });
+    assert_eq!(back_with_others(&store), RowSet::from_ranges([0..10, 101..191]));
 }
 
 #[test]

@@ -9,12 +9,11 @@
 
 use crate::backup::missing_files;
 use crate::error::{ChangeError, OpenError, StorageError};
-use crate::manifest::{ArtifactPart, DatasetPart};
+use crate::manifest::{ArtifactPart, DatasetPart, Root};
 use crate::rewrite::lock_compact;
 use crate::store::{Chain, Change, Numbered, Snapshot, Store, WriterLock, change_of, publish};
 use gstore_core::{many, many_of};
 use serde::Serialize;
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// How a store goes back.
@@ -147,18 +146,25 @@ fn differing(
     })
 }
 
-/// The first row number that no snapshot from the target on has given out, also where the dataset was dropped
-/// meanwhile.
+/// The first row number that was never given out, also where the dataset was dropped meanwhile.
 fn next_row(store: &Store, base: &Snapshot, target: &Snapshot, old: &DatasetPart) -> Result<u64, OpenError> {
-    let of = |rows: &BTreeMap<u32, u64>| rows.get(&old.number).copied().unwrap_or(0);
-    let now = base.datasets().iter().find(|now| now.number == old.number).map_or(0, |now| now.next_row);
-    let mut next = old.next_row.max(now).max(of(&base.root().next_rows));
+    let of = |root: &Root| root.next_rows.get(&old.number).copied();
+    let now = base.datasets().iter().find(|now| now.number == old.number).map(|now| now.next_row);
+    if let Some(next) = now.max(of(base.root())) {
+        return Ok(next.max(old.next_row));
+    }
+    // Roots of earlier versions leave a dropped dataset out. Older ones have it, as far as they are kept.
+    let mut next = old.next_row;
     for root in Chain::new(store.env(), base) {
         let (_, root) = root?;
         if root.snapshot <= target.number() {
             break;
         }
-        next = next.max(of(&root.next_rows));
+        next = next.max(of(&root).unwrap_or(0));
+    }
+    for tag in base.root().tags.iter().filter(|tag| tag.snapshot > target.number()) {
+        let root: Root = store.env().manifests().read(&tag.root)?;
+        next = next.max(of(&root).unwrap_or(0));
     }
     Ok(next)
 }

@@ -39,7 +39,8 @@ pub(crate) struct Root {
     /// The next numbers of folders.
     pub next: Counters,
     /// The next row of each dataset, by its number, as the dataset's part says it too: a repair without that
-    /// part must not give out a row again. Roots of the first builds do not have it.
+    /// part must not give out a row again, nor must a dataset that was dropped and comes back. Roots of the
+    /// first builds do not have it, and earlier versions left dropped datasets out.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub next_rows: BTreeMap<u32, u64>,
     pub datasets: Vec<PartLink>,

@@ -33,6 +33,8 @@ const DAMAGED: &str = "CURRENT.damaged";
 /// Publishes it. Any error but [`VerifyError::Commit`] means that `CURRENT` does not name it.
 pub(super) fn publish(env: &Arc<Env>, base: &Base, outcome: RepairedSnapshot) -> Result<(), VerifyError> {
     env.create_folder("manifests")?;
+    let mut next_rows = base.root.next_rows.clone();
+    next_rows.extend(outcome.datasets.iter().map(|(part, _)| (part.number, part.next_row)));
     let mut root = Root {
         version: VERSION,
         snapshot: base.next,
@@ -42,7 +44,7 @@ pub(super) fn publish(env: &Arc<Env>, base: &Base, outcome: RepairedSnapshot) ->
         parent: base.link.clone(),
         oldest: outcome.oldest,
         tags: outcome.tags,
-        next_rows: outcome.datasets.iter().map(|(part, _)| (part.number, part.next_row)).collect(),
+        next_rows,
         datasets: links(env, outcome.datasets)?,
         runs: links(env, outcome.runs)?,
         ensembles: links(env, outcome.ensembles)?,

@@ -180,8 +180,6 @@ fn root_without_changes(base: &Snapshot, number: u64, change: &Change) -> Root {
     let left = |links: &[PartLink], gone: &[u32]| {
         links.iter().filter(|link| !gone.contains(&link.number)).cloned().collect()
     };
-    let mut next_rows = before.next_rows.clone();
-    next_rows.retain(|number, _| !removed.datasets.contains(number));
     Root {
         version: VERSION,
         requires: before.requires.clone(),
@@ -195,7 +193,8 @@ fn root_without_changes(base: &Snapshot, number: u64, change: &Change) -> Root {
         tags,
         views: change.views.clone().unwrap_or_else(|| before.views.clone()),
         next: change.next.clone(),
-        next_rows,
+        // Of dropped datasets too: one that comes back goes on from there.
+        next_rows: before.next_rows.clone(),
         datasets: left(&before.datasets, &removed.datasets),
         runs: left(&before.runs, &removed.runs),
         ensembles: left(&before.ensembles, &removed.ensembles),

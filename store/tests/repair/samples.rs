@@ -1,6 +1,7 @@
 //! Damaged sample files, and numbers of rows, which are never given out twice.
 
 use super::support::*;
+use crate::common::keep::{gc, tag_name};
 use crate::common::*;
 use arrow_array::cast::AsArray;
 use gstore_store::*;
@@ -195,4 +196,21 @@ fn rows_that_were_deleted_and_merged_away_are_not_given_out_again() {
     repair(&path);
     let store = Store::open(&path).unwrap();
     assert_eq!(store.snapshot().unwrap().dataset("pool").unwrap().next_row, SAMPLES);
+}
+
+#[test]
+fn rows_of_a_dropped_dataset_are_not_given_out_again_when_it_comes_back() {
+    let (_dir, path, store) = with_samples(10);
+    store.tag(&tag_name("t"), &store.snapshot().unwrap(), TagOptions::default()).unwrap();
+    add(&store, 10..20).unwrap();
+    store.drop_dataset(&pool(&store), "drop").unwrap();
+    drop(store);
+    fs_err::write(path.join("CURRENT"), "rubbish").unwrap();
+    repair(&path);
+    let store = Store::open(&path).unwrap();
+    store.collect(gc(1)).unwrap();
+    let tagged = store.snapshot_named(&"t".parse().unwrap()).unwrap();
+    store.revert(&tagged, &RevertOptions::default()).unwrap();
+    // One is passed over.
+    assert_eq!(pool(&store).next_row, 21);
 }
