@@ -10,7 +10,7 @@ mod files;
 
 pub use files::ArtifactFiles;
 
-pub(crate) use files::{PREFIX, check_file, is_work};
+pub(crate) use files::{check_file, is_work};
 
 use crate::error::{ArtifactError, ReadError, StorageError};
 use crate::layout::names;

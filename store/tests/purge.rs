@@ -319,6 +319,20 @@ fn a_whole_dataset_can_be_purged() {
 }
 
 #[test]
+fn what_others_have_among_the_work_of_the_store_stays_and_is_in_nobodys_way() {
+    let (_dir, path, store) = placed(prepare);
+    let others = ["tmp/append-old/mine", "tmp/append-list", "tmp/job-notes/mine", "tmp/job-list"];
+    for name in others.map(|name| path.join(name)) {
+        fs_err::create_dir_all(name.parent().unwrap()).unwrap();
+        fs_err::write(name, "something").unwrap();
+    }
+    add_secrets(&store, ROWS..ROWS + 1);
+    assert!(purge(&store, NAMED).unwrap().jobs_removed.is_empty());
+    assert!(others.iter().all(|name| path.join(name).exists()), "{:?}", files(&path.join("tmp")));
+    assert_forgotten(&path);
+}
+
+#[test]
 fn live_jobs_readers_and_damage_are_in_the_way() {
     let (_dir, path, store) = placed(prepare);
     let number = store.snapshot().unwrap().number();

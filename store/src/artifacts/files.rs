@@ -19,14 +19,14 @@ use uuid::Uuid;
 use xxhash_rust::xxh3::Xxh3;
 
 /// Names of the folders in `tmp/` start with this.
-pub(crate) const PREFIX: &str = "artifact-";
+const PREFIX: &str = "artifact-";
 
 /// Bytes that are written or read at a time.
 const BUFFER: usize = 1 << 20;
 
 /// Whether a name in `tmp/` is that of a folder with files of an artifact.
 pub(crate) fn is_work(name: &str) -> bool {
-    names::is_held(PREFIX, name)
+    names::is_work(PREFIX, name)
 }
 
 /// Files of an artifact that is not published yet.

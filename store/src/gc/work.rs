@@ -5,11 +5,12 @@ use super::sweep::{StartLockHolder, Sweeper};
 use crate::artifacts;
 use crate::error::StorageError;
 use crate::index;
-use crate::job::{Intents, JobFile, JobFolder, PREFIX, PUBLISH, is_held, read_json_of};
+use crate::job::{Intents, JobFile, JobFolder, PUBLISH, is_held, is_job, read_json_of};
 use crate::layout::names::{self, FileKind};
 use crate::layout::names::{LEASES, START_LOCK, UPLOADS};
 use crate::lease;
 use crate::rewrite::{self, COMPACT_LOCK};
+use crate::samples::is_append;
 
 /// Files in `tmp/` that many processes lock.
 const LOCKS: [&str; 2] = [START_LOCK, COMPACT_LOCK];
@@ -86,10 +87,9 @@ impl Sweeper<'_> {
         let mut removed = false;
         for name in self.list("tmp")?.unwrap_or_default() {
             let path = format!("tmp/{name}");
-            let of = |prefix: &str| name.strip_prefix(prefix).is_some_and(|u| names::uuid(u).is_some());
-            if of("append-") {
+            if is_append(&name) {
                 removed |= self.remove_work(&path, FileKind::Leftovers)?;
-            } else if of(rewrite::PREFIX) {
+            } else if rewrite::is_work(&name) {
                 if !self.options.leave_compactions {
                     removed |= self.remove_unless_held(&path)?;
                 }
@@ -169,8 +169,4 @@ impl Sweeper<'_> {
 /// Whether a folder was made under the start lock, and is in use while its `lock` is held.
 fn is_held_folder(name: &str) -> bool {
     index::is_build(name) || artifacts::is_work(name)
-}
-
-fn is_job(name: &str) -> bool {
-    name.strip_prefix(PREFIX).is_some_and(|id| !id.is_empty() && id.bytes().all(|b| b.is_ascii_hexdigit()))
 }

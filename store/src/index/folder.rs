@@ -4,11 +4,11 @@ use crate::error::StorageError;
 use crate::layout::{Env, HELD_LOCK, names};
 
 /// Names of these folders start with this.
-pub(crate) const PREFIX: &str = "index-";
+pub(super) const PREFIX: &str = "index-";
 
 /// Whether a name in `tmp/` is that of such a folder.
 pub(crate) fn is_build(name: &str) -> bool {
-    names::is_held(PREFIX, name)
+    names::is_work(PREFIX, name)
 }
 
 /// The folders in which indexes are being built. The caller holds the start lock.

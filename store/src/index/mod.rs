@@ -30,7 +30,7 @@ pub use section::Section;
 pub use state::{IndexState, StaleIndex};
 pub use writer::{IndexWriter, SectionId};
 
-pub(crate) use folder::{PREFIX, is_build, live_builds};
+pub(crate) use folder::{is_build, live_builds};
 #[cfg(feature = "fuzzing")]
 pub(crate) use open::open_whole;
 pub(crate) use open::{IndexKey, headers, open};

@@ -1,6 +1,6 @@
 //! The folder of a job and the names in it.
 
-use super::plan::JobFile;
+use super::plan::{JobFile, is_job};
 use crate::error::StorageError;
 use crate::layout::{Env, NamedFile};
 use crate::manifest::{json_text, parse, write_replacing};
@@ -11,8 +11,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use uuid::Uuid;
 
-/// Names of job folders start with this.
-pub(crate) const PREFIX: &str = "job-";
 pub(crate) const JOB: &str = "job.json";
 pub(crate) const PUBLISH: &str = "publish.json";
 /// What a finished shard has and no other job.
@@ -112,7 +110,7 @@ pub(crate) fn jobs(env: &Env) -> Result<Vec<(String, JobFileResult)>, StorageErr
     let names = env.vfs().list(&env.at("tmp")).map_err(Env::io("list", "tmp"))?;
     Ok(names
         .into_iter()
-        .filter(|n| n.starts_with(PREFIX))
+        .filter(|n| is_job(n))
         .map(|id| {
             let name = format!("tmp/{id}/{JOB}");
             let said = read_json_of(env, &name);
@@ -299,6 +297,9 @@ mod tests {
         assert!(folder.is_some() && is_held(&env, "job-a").unwrap());
         drop(folder);
         assert!(!is_held(&env, "job-a").unwrap());
+        env.vfs().create_dir(&env.at("tmp/job-notes")).unwrap();
+        let ids: Vec<String> = jobs(&env).unwrap().into_iter().map(|(id, _)| id).collect();
+        assert_eq!(ids, ["job-a"]);
     }
 
     #[test]

@@ -9,6 +9,14 @@ use serde_json::Value;
 use std::collections::BTreeMap;
 use uuid::Uuid;
 
+/// Names of job folders in `tmp/` start with this.
+const PREFIX: &str = "job-";
+
+/// Whether a name in `tmp/` is that of a job's folder.
+pub(crate) fn is_job(name: &str) -> bool {
+    name.strip_prefix(PREFIX).is_some_and(|id| !id.is_empty() && id.bytes().all(|b| b.is_ascii_hexdigit()))
+}
+
 /// A feature that a job writes.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct JobFeature {
@@ -42,7 +50,7 @@ impl JobPlan {
     /// Name of the job's folder in `tmp/`.
     pub(crate) fn id(&self) -> String {
         let digest = sha256_hex(canonical_json(&self.identity).as_bytes());
-        format!("job-{}", digest.get(..20).unwrap_or(&digest))
+        format!("{PREFIX}{}", digest.get(..20).unwrap_or(&digest))
     }
 }
 

@@ -167,8 +167,8 @@ pub(crate) fn manifest(name: &str) -> Option<FileKind> {
     (numbered && plain).then_some(kind)
 }
 
-/// Name of a held folder of a kind in `tmp/`: `<kind><uuid>`. Its file `lock` is locked while it is in use.
-pub(crate) fn is_held(kind: &str, name: &str) -> bool {
+/// Whether a name in `tmp/` is that of a work folder of a kind: `<kind><uuid>`.
+pub(crate) fn is_work(kind: &str, name: &str) -> bool {
     name.strip_prefix(kind).is_some_and(|u| uuid(u).is_some())
 }
 

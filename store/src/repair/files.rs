@@ -2,11 +2,10 @@
 
 use crate::error::StorageError;
 use crate::layout::Env;
-use crate::samples::TMP;
+use crate::samples::append_folder;
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use uuid::Uuid;
 
 /// Files being made. Unless they are kept, they go away when this is dropped: later repairs would take them
 /// for what was published. After a crash the next append removes those that are not in place.
@@ -22,7 +21,7 @@ pub(super) struct Files {
 
 impl Files {
     pub(super) fn new(env: &Arc<Env>) -> Files {
-        let folder = format!("{TMP}{}", Uuid::new_v4());
+        let folder = append_folder();
         Files { env: Arc::clone(env), folder, made: false, moves: Vec::new(), placed: Vec::new() }
     }
 

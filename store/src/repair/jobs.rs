@@ -5,7 +5,7 @@
 
 use super::locks::work_folders;
 use crate::error::{StorageError, if_sound};
-use crate::job::{Intents, JOB, JobFile, PREFIX, PUBLISH, read_json_of};
+use crate::job::{Intents, JOB, JobFile, PUBLISH, is_job, read_json_of};
 use crate::layout::Env;
 
 /// What an interrupted job was publishing.
@@ -20,7 +20,7 @@ pub(super) struct Publishing {
 /// What all jobs were publishing that died on the way, or right after.
 pub(super) fn publishing(env: &Env) -> Result<Vec<Publishing>, StorageError> {
     let mut out = Vec::new();
-    for id in work_folders(env)?.iter().filter(|n| n.starts_with(PREFIX)) {
+    for id in work_folders(env)?.iter().filter(|n| is_job(n)) {
         // It is flushed before the first file moves, so a damaged one means that none did, or
         // that it cannot be known.
         let intents: Option<Intents> = if_sound(read_json_of(env, &format!("tmp/{id}/{PUBLISH}")))?.flatten();

@@ -3,7 +3,7 @@
 use crate::artifacts;
 use crate::error::{StorageError, VerifyError};
 use crate::index;
-use crate::job;
+use crate::job::is_job;
 use crate::layout::Env;
 use crate::layout::names::START_LOCK;
 use crate::rewrite;
@@ -14,8 +14,11 @@ use std::io::ErrorKind;
 
 /// Locks of whole operations, inside the store.
 const LOCKS: [&str; 2] = [COMPACT_LOCK, START_LOCK];
-/// Folders in `tmp/` whose file `lock` is held by the process at work.
-const WORK: [&str; 4] = [job::PREFIX, rewrite::PREFIX, index::PREFIX, artifacts::PREFIX];
+
+/// Whether a name in `tmp/` is that of a folder whose file `lock` is held by the process at work.
+fn is_work(name: &str) -> bool {
+    is_job(name) || rewrite::is_work(name) || index::is_build(name) || artifacts::is_work(name)
+}
 
 /// What is in `tmp`. A file in its place is reported, and no process works there.
 pub(super) fn work_folders(env: &Env) -> Result<Vec<String>, StorageError> {
@@ -47,9 +50,8 @@ impl RepairLocks {
         let writer = writer.ok_or_else(|| VerifyError::Busy("a writer is at work".into()))?;
         for folder in work_folders(env)? {
             let name = format!("tmp/{folder}/lock");
-            let ours = WORK.iter().any(|w| folder.starts_with(w));
             // New ones cannot start: they need the locks above.
-            if ours && env.is_locked(&name)? {
+            if is_work(&folder) && env.is_locked(&name)? {
                 return Err(VerifyError::Busy(format!("a process works in tmp/{folder}")));
             }
         }

@@ -3,15 +3,19 @@
 //! The lock lets only one process at a time write again what is published.
 
 use crate::error::StorageError;
-use crate::layout::{Env, HeldFolder};
+use crate::layout::{Env, HeldFolder, names};
 use crate::vfs::VfsLock;
 use std::sync::Arc;
-use uuid::Uuid;
 
 /// Held by a compaction or purge.
 pub(crate) const COMPACT_LOCK: &str = "tmp/compact.lock";
 /// Names of work folders in `tmp/` start with this.
-pub(crate) const PREFIX: &str = "compact-";
+const PREFIX: &str = "compact-";
+
+/// Whether a name in `tmp/` is that of such a folder.
+pub(crate) fn is_work(name: &str) -> bool {
+    names::is_work(PREFIX, name)
+}
 
 /// Takes the lock of compactors; `None` if another process has it. Folders that earlier
 /// ones left are removed.
@@ -20,8 +24,7 @@ pub(crate) fn lock_compact(env: &Env) -> Result<Option<Box<dyn VfsLock>>, Storag
     let lock = env.lock(COMPACT_LOCK, false)?;
     if lock.is_some() {
         let names = env.vfs().list(&env.at("tmp")).map_err(Env::io("list", "tmp"))?;
-        for name in names.iter().filter(|n| n.strip_prefix(PREFIX).is_some_and(|u| u.parse::<Uuid>().is_ok()))
-        {
+        for name in names.iter().filter(|n| is_work(n)) {
             env.remove_folder(&format!("tmp/{name}"))?;
         }
     }

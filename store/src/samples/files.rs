@@ -3,7 +3,7 @@
 use super::columns::{ColumnBuilder, schema};
 use super::value::{MetaValue, NewSample};
 use crate::error::{AppendError, StorageError, WriteError};
-use crate::layout::{Env, sample_file};
+use crate::layout::{Env, names, sample_file};
 use crate::manifest::{ColumnDef, DatasetPart, FileEntry};
 use crate::table::{TableMetadata, TableWriter, properties};
 use arrow_array::builder::{BinaryBuilder, StringBuilder, UInt64Builder};
@@ -21,9 +21,19 @@ const BATCH_ROWS: usize = 1024;
 const BATCH_BYTES: usize = 16 << 20;
 /// A file is closed once it has this many bytes.
 pub(crate) const FILE_BYTES: u64 = 1 << 30;
-/// Folders in `tmp/` of appends start with this. Only the holder of the writer lock has one,
-/// so others are leftovers.
-pub(crate) const TMP: &str = "tmp/append-";
+/// Names of the folders of appends in `tmp/` start with this. Only the holder of the writer lock has one, so
+/// others are leftovers.
+const PREFIX: &str = "append-";
+
+/// A new name of such a folder, relative to the store.
+pub(crate) fn append_folder() -> String {
+    format!("tmp/{PREFIX}{}", Uuid::new_v4())
+}
+
+/// Whether a name in `tmp/` is that of such a folder.
+pub(crate) fn is_append(name: &str) -> bool {
+    names::is_work(PREFIX, name)
+}
 
 /// Files being written in a folder of `tmp/`, which goes away when this is dropped.
 pub(crate) struct SampleFiles {
@@ -61,7 +71,7 @@ impl SampleFiles {
     pub(crate) fn new(env: &Arc<Env>, part: &DatasetPart) -> Self {
         SampleFiles {
             env: Arc::clone(env),
-            folder: format!("{TMP}{}", Uuid::new_v4()),
+            folder: append_folder(),
             schema: schema(&part.columns),
             about: TableMetadata::samples(part, &part.columns),
             done: Vec::new(),
@@ -201,8 +211,8 @@ pub(crate) fn sample_properties() -> WriterProperties {
 
 /// Removes folders that appends left behind. The writer lock is held, so none of them is in use.
 pub(crate) fn remove_leftovers(env: &Env) -> Result<(), StorageError> {
-    for name in env.list("tmp")?.iter().map(|n| format!("tmp/{n}")).filter(|n| n.starts_with(TMP)) {
-        env.remove_folder(&name)?;
+    for name in env.list("tmp")?.iter().filter(|n| is_append(n)) {
+        env.remove_folder(&format!("tmp/{name}"))?;
     }
     Ok(())
 }

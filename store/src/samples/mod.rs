@@ -17,7 +17,9 @@ pub use read::SampleReader;
 pub use value::{MetaValue, NewSample};
 
 pub(crate) use columns::{merge, schema, shell_batch};
-pub(crate) use files::{FILE_BYTES, SampleFiles, TMP, remove_leftovers, sample_properties};
+pub(crate) use files::{
+    FILE_BYTES, SampleFiles, append_folder, is_append, remove_leftovers, sample_properties,
+};
 pub(crate) use read::{scan_known, table};
 pub(crate) use value::{MetaRow, sample_digest};
 pub(crate) use widened::check_widened;
