@@ -2,6 +2,7 @@
 //! dies at, the store is as good as before and the next one finishes the work.
 
 use crate::common::crash::CrashVfs;
+use crate::common::hook::HookVfs;
 use crate::common::keep::*;
 use crate::common::*;
 use gstore_store::vfs::{OsVfs, Vfs};
@@ -250,6 +251,22 @@ fn a_compaction_at_work_is_left_alone() {
     drop(starting);
     assert_eq!(store.collect(gc(1)).unwrap().swept.removed[&FileKind::Leftovers].files, 2);
     assert!(!folder.exists());
+}
+
+#[test]
+fn no_compaction_starts_while_folders_of_others_are_looked_at() {
+    let (_dir, path, _) = placed(|path| filled(path, 20, &f(), 5));
+    let (tmp, looked) = (path.join("tmp"), Arc::new(AtomicBool::new(false)));
+    let seen = Arc::clone(&looked);
+    let vfs = HookVfs::new(move |operation, at| {
+        if operation == "list" && at == tmp {
+            assert!(OsVfs.is_locked(&tmp.join("compact.lock")).unwrap(), "a compaction could start now");
+            seen.store(true, Ordering::SeqCst);
+        }
+        Ok(())
+    });
+    Store::open_on(vfs, &path).unwrap().collect(gc(1)).unwrap();
+    assert!(looked.load(Ordering::SeqCst));
 }
 
 #[test]

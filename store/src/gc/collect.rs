@@ -95,11 +95,11 @@ impl Store {
         let oldest = kept.oldest.max(before.oldest());
         let (snapshots_removed, kept) = kept_besides(&before, oldest, &leases);
         leased(env, &mut needed, &before, leases)?;
-        let (compaction, busy) = lock_compaction(env)?;
+        let compaction = lock_compaction(env)?;
         let options = SweepOptions {
             dry_run: options.dry_run,
             drop_jobs: options.drop_jobs,
-            leave_compactions: busy,
+            leave_compactions: compaction.is_none(),
             starting: StartLockHolder::Sweep,
         };
         let swept = sweep_with(self, &lock, needed, options)?;
@@ -153,14 +153,13 @@ fn shorten(
     Ok(published.number())
 }
 
-/// Held while folders of compactions are looked at. While a compaction runs, they are left alone.
-fn lock_compaction(env: &Env) -> Result<(Option<Box<dyn VfsLock>>, bool), StorageError> {
-    if !env.exists(COMPACT_LOCK)? {
-        return Ok((None, false));
+/// Held while folders of compactions are looked at. They are left alone while a compaction runs, and where a
+/// full disk has no room for the lock.
+fn lock_compaction(env: &Env) -> Result<Option<Box<dyn VfsLock>>, StorageError> {
+    match env.create_folder("tmp").and_then(|()| env.lock(COMPACT_LOCK, false)) {
+        Err(e) if e.is_full() => Ok(None),
+        lock => lock,
     }
-    let lock = env.lock(COMPACT_LOCK, false)?;
-    let busy = lock.is_none();
-    Ok((lock, busy))
 }
 
 /// How many snapshots before `oldest` go, and those that stay.

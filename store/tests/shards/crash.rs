@@ -2,10 +2,12 @@
 
 use super::support::*;
 use crate::common::crash::CrashVfs;
+use crate::common::hook::HookVfs;
 use crate::common::*;
 use gstore_store::*;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 #[test]
 fn a_crash_at_any_operation_of_an_attach_leaves_all_or_nothing() {
@@ -73,4 +75,27 @@ fn one_failing_operation_of_an_attach_changes_nothing() {
         fs_err::remove_dir_all(&path).unwrap();
     }
     assert!(failures > 40, "{failures}");
+}
+
+#[test]
+fn an_attach_that_cannot_count_what_it_published_has_published_it() {
+    let (dir, path, store) = placed(|path| store_of(path, 30));
+    // Which rows a segment with gaps has, it says itself.
+    delete(&store, [5]);
+    let out = dir.path().join("o");
+    shard(&store, "1/1", &out);
+    let (segments, committed) = (path.join("segments"), AtomicBool::new(false));
+    let vfs = HookVfs::new(move |operation, at| {
+        committed.fetch_or(operation == "rename" && at.ends_with("CURRENT.new"), Ordering::SeqCst);
+        match committed.load(Ordering::SeqCst) && at.starts_with(&segments) {
+            true => Err(std::io::Error::other("injected")),
+            false => Ok(()),
+        }
+    });
+    let report = attach(&Store::open_on(vfs, &path).unwrap(), std::slice::from_ref(&out)).unwrap();
+    assert!(report.snapshot.is_some() && report.shards[0].outcome == ShardOutcome::Attached, "{report:?}");
+    assert!(report.notes.iter().any(|note| note.contains("injected")), "{report:?}");
+    let again = attach(&store, &[out]).unwrap();
+    assert!(again.snapshot.is_none() && again.features.iter().all(|f| f.complete), "{again:?}");
+    assert_eq!(again.features.len(), 2);
 }

@@ -87,7 +87,12 @@ pub(crate) fn attach(
     if let PublishOutcome::New(now) = &published {
         report.snapshot = Some(now.number());
     }
-    report::features(&mut report, published.snapshot(), &shards, &choice)?;
+    // All is in the store by now, whatever can be said of it.
+    if let Err(e) = report::features(&mut report, published.snapshot(), &shards, &choice) {
+        report.notes.push(format!(
+            "the files are in the store, but what its features have now could not be counted: {e}; the same attach counts it"
+        ));
+    }
     Ok(report)
 }
 
