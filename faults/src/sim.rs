@@ -1,7 +1,7 @@
 //! Power loss on the simulated disk, at every operation, with every fate of changes that were not durable.
 
 use crate::check::{self, Depth, guarded};
-use crate::disk::{Image, Op, Pending, Replay, SimDisk, choices, images};
+use crate::disk::{Image, Op, Pending, Replay, SimDisk, choices, numbers};
 use crate::work::{Context, Plan};
 use crate::{Failure, Random, Report, Stop};
 use gstore_core::locked;
@@ -103,8 +103,8 @@ fn walk(
                 ));
             }
         }
-        let all = images(&replay.pending, options.images);
-        for number in numbers(all, options.images, plan.seed, at) {
+        let random = &mut Random::of(&[plan.seed, at as u64, 77]);
+        for number in numbers(&replay.pending, options.images, random) {
             let choice = choices(&replay.pending, number, &mut Random::of(&[plan.seed, at as u64, number]));
             let image = Image::of(&replay, &choice);
             let digest = image.digest(&mut known);
@@ -126,19 +126,6 @@ fn walk(
             known.retain(|_, (content, _)| Arc::strong_count(content) > 1);
         }
     }
-}
-
-/// Which images of a point are checked: all, or nothing kept, everything kept, and some others.
-fn numbers(all: u64, most: u64, seed: u64, at: usize) -> Vec<u64> {
-    if all <= most {
-        return (0..all).collect();
-    }
-    let mut random = Random::of(&[seed, at as u64, 77]);
-    let mut out = vec![0];
-    out.extend((1..most).map(|_| random.below(all)));
-    out.sort_unstable();
-    out.dedup();
-    out
 }
 
 /// Checks an image, and sometimes continues the work from there.

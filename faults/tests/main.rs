@@ -1,4 +1,5 @@
 //! The tests of this crate's public interface in one program: linked once, run by name.
 
+mod images;
 mod short;
 mod stale_job;

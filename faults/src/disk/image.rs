@@ -3,6 +3,7 @@
 use super::{FileId, Node, Pending, Replay, write_into};
 use crate::Random;
 use std::collections::{BTreeMap, HashMap};
+use std::iter::repeat_with;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use xxhash_rust::xxh3::{Xxh3, xxh3_64};
@@ -178,10 +179,22 @@ pub fn choices(pending: &[Pending], number: u64, random: &mut Random) -> Vec<Cho
     }
 }
 
-/// The number of images of a point: all subsets, and some more if there is data.
-pub fn images(pending: &[Pending], most: u64) -> u64 {
+/// The images of a point that are checked: all subsets, and some more if there is data; or, where these are
+/// too many, nothing kept, everything kept, and some others.
+pub fn numbers(pending: &[Pending], most: u64, random: &mut Random) -> Vec<u64> {
+    let (subsets, ends) = match pending.len() {
+        few @ ..=EXHAUSTIVE => (1u64 << few, vec![0, (1u64 << few) - 1]),
+        // And names alone, and data alone.
+        _ => (most, vec![0, 3, 1, 2]),
+    };
     let data = pending.iter().filter(|p| !p.is_name()).count() as u64;
-    let more = (data * 6).min(most);
-    let subsets = if pending.len() <= EXHAUSTIVE { 1u64 << pending.len() } else { most };
-    subsets + more
+    let all = subsets + (data * 6).min(most);
+    if all <= most {
+        return (0..all).collect();
+    }
+    let others = repeat_with(|| random.below(all));
+    let mut out: Vec<u64> = ends.into_iter().chain(others).take(most as usize).collect();
+    out.sort_unstable();
+    out.dedup();
+    out
 }

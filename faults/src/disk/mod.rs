@@ -13,7 +13,7 @@ mod image;
 mod replay;
 mod vfs;
 
-pub use image::{Choice, Image, choices, images};
+pub use image::{Choice, Image, choices, numbers};
 pub use replay::{Pending, Replay};
 pub use vfs::SimDisk;
 
