@@ -6,8 +6,8 @@ use crate::artifacts;
 use crate::error::StorageError;
 use crate::index;
 use crate::job::{Intents, JobFile, JobFolder, PUBLISH, is_held, is_job, read_json_of};
-use crate::layout::names::{self, FileKind};
-use crate::layout::names::{LEASES, START_LOCK, UPLOADS};
+use crate::layout::HELD_LOCK;
+use crate::layout::names::{self, FileKind, LEASES, START_LOCK, UPLOADS};
 use crate::lease;
 use crate::rewrite::{self, COMPACT_LOCK};
 use crate::samples::is_append;
@@ -102,7 +102,7 @@ impl Sweeper<'_> {
 
     /// Removes a folder whose `lock` is not held.
     fn remove_unless_held(&mut self, folder: &str) -> Result<bool, StorageError> {
-        let name = format!("{folder}/lock");
+        let name = format!("{folder}/{HELD_LOCK}");
         let lock = match self.env.exists(&name)? {
             false => None,
             true => match self.env.lock_there(&name, false)? {
@@ -155,7 +155,7 @@ impl Sweeper<'_> {
         if copies.is_empty() {
             return Ok(());
         }
-        let _making = self.env.lock_there(&format!("{UPLOADS}/lock"), true)?;
+        let _making = self.env.lock_there(&format!("{UPLOADS}/{HELD_LOCK}"), true)?;
         for copy in copies {
             let name = format!("{UPLOADS}/{copy}");
             if let Some(Some(_lock)) = self.env.lock_there(&name, false)? {

@@ -2,7 +2,7 @@
 
 use super::plan::{JobFile, is_job};
 use crate::error::StorageError;
-use crate::layout::{Env, NamedFile};
+use crate::layout::{Env, HELD_LOCK, NamedFile};
 use crate::manifest::{json_text, parse, write_replacing};
 use crate::vfs::{Vfs, VfsLock, if_there};
 use serde::Serialize;
@@ -17,7 +17,6 @@ pub(crate) const PUBLISH: &str = "publish.json";
 pub(crate) const RECEIPT: &str = "receipt.json";
 /// Which samples the rows of a finished shard were.
 pub(crate) const SAMPLES: &str = "samples.xxh3";
-const LOCK: &str = "lock";
 
 /// No JSON file of a job is longer.
 pub(crate) const LIMIT: u64 = 1 << 28;
@@ -82,7 +81,7 @@ pub(crate) fn unfinished(name: &str) -> String {
 
 impl Content {
     pub(crate) fn of(name: &str) -> Content {
-        if [JOB, PUBLISH, RECEIPT, SAMPLES, LOCK].contains(&name) {
+        if [JOB, PUBLISH, RECEIPT, SAMPLES, HELD_LOCK].contains(&name) {
             return Content::Own;
         }
         if let Some(known) = name.strip_suffix(".part").or_else(|| name.strip_suffix(".new")) {
@@ -122,7 +121,7 @@ pub(crate) fn jobs(env: &Env) -> Result<Vec<(String, JobFileResult)>, StorageErr
 /// Whether a live process holds a job. The caller holds the start lock: a job that starts would
 /// take us for its owner.
 pub(crate) fn is_held(env: &Env, id: &str) -> Result<bool, StorageError> {
-    env.is_locked(&format!("tmp/{id}/{LOCK}"))
+    env.is_locked(&format!("tmp/{id}/{HELD_LOCK}"))
 }
 
 /// The jobs that a live process holds, and what they write, if that can be read. The
@@ -159,7 +158,7 @@ impl JobFolder {
         for _ in 0..ATTEMPTS {
             env.create_folder(&name)?;
             env.sync_folder("tmp")?;
-            let lock_name = format!("{name}/{LOCK}");
+            let lock_name = format!("{name}/{HELD_LOCK}");
             // The job that had the folder ended and removed it just now.
             let Some(lock) = env.lock_there(&lock_name, false)? else { continue };
             let Some(lock) = lock else { return Ok(None) };
@@ -183,7 +182,7 @@ impl JobFolder {
         let name = path.display().to_string();
         env.vfs().create_dir(path).map_err(Env::io("make the folder", &name))?;
         env.sync_above(path)?;
-        let lock = env.vfs().lock(&path.join(LOCK), false).map_err(Env::io("lock", &name))?;
+        let lock = env.vfs().lock(&path.join(HELD_LOCK), false).map_err(Env::io("lock", &name))?;
         let folder = |lock| JobFolder {
             env: Arc::clone(env),
             place: FolderLocation::Outside,

@@ -97,7 +97,7 @@ pub(crate) const FLAT: [(&str, FileKind); 2] =
     [(ARTIFACTS, FileKind::Artifacts), (INDEXES, FileKind::Indexes)];
 
 /// What a repair found in the place of `CURRENT`. It stays: it is small, and says what happened.
-const DAMAGED: &str = "CURRENT.damaged";
+pub(crate) const DAMAGED: &str = "CURRENT.damaged";
 
 /// What else a store has in its own folder.
 const OTHERS: [&str; 10] = [CURRENT, DAMAGED, LOCK, LEDGER, SUMS, MARKER, "manifests", LEASES, SERVER, "tmp"];

@@ -4,8 +4,8 @@ use crate::artifacts;
 use crate::error::{StorageError, VerifyError};
 use crate::index;
 use crate::job::is_job;
-use crate::layout::Env;
 use crate::layout::names::START_LOCK;
+use crate::layout::{Env, HELD_LOCK};
 use crate::rewrite;
 use crate::rewrite::COMPACT_LOCK;
 use crate::store::{Store, WriterLock};
@@ -49,7 +49,7 @@ impl RepairLocks {
         let writer = WriterLock::attempt(store, false)?;
         let writer = writer.ok_or_else(|| VerifyError::Busy("a writer is at work".into()))?;
         for folder in work_folders(env)? {
-            let name = format!("tmp/{folder}/lock");
+            let name = format!("tmp/{folder}/{HELD_LOCK}");
             // New ones cannot start: they need the locks above.
             if is_work(&folder) && env.is_locked(&name)? {
                 return Err(VerifyError::Busy(format!("a process works in tmp/{folder}")));

@@ -7,6 +7,7 @@
 use super::base::Base;
 use super::take::Taken;
 use crate::error::{CommitError, StorageError, VerifyError};
+use crate::layout::names::DAMAGED;
 use crate::layout::{Env, now};
 use crate::manifest::{
     Current, DatasetPart, EnsemblePart, FeaturePart, PartLink, Root, RunPart, Tag, VERSION, write_replacing,
@@ -26,9 +27,6 @@ pub(super) struct RepairedSnapshot {
     pub command: String,
     pub changes: Vec<String>,
 }
-
-/// Where a damaged `CURRENT` is kept.
-const DAMAGED: &str = "CURRENT.damaged";
 
 /// Publishes it. Any error but [`VerifyError::Commit`] means that `CURRENT` does not name it.
 pub(super) fn publish(env: &Arc<Env>, base: &Base, outcome: RepairedSnapshot) -> Result<(), VerifyError> {

@@ -8,7 +8,7 @@ use crate::job::{
     Content, EQUAL_ROWS, JOB, Job, JobFile, JobFolder, JobPlan, LIMIT, RECEIPT, SAMPLES, ShardIndex,
     ShardNote, check_plan, read_json, take_over,
 };
-use crate::layout::Env;
+use crate::layout::{Env, HELD_LOCK};
 use crate::manifest::{Extra, RunUpdate, VERSION};
 use crate::store::{Snapshot, Store};
 use crate::vfs::{if_there, resolve};
@@ -187,7 +187,7 @@ fn check_place(store: &Store, shard: &ShardPlan) -> Result<(), ShardError> {
     }
     // Before `job.json` there is nothing but the lock and what a start that was cut short leaves of that
     // file.
-    let early = |n: &String| n == "lock" || Content::of(n) == Content::Leftover;
+    let early = |n: &String| n == HELD_LOCK || Content::of(n) == Content::Leftover;
     match names.into_iter().find(|n| !early(n)) {
         Some(found) => Err(ShardError::NotEmpty { path: shard.shown(), found }),
         None => Ok(()),

@@ -1,10 +1,8 @@
 //! Reading the catalog of one or all snapshots, as far as it can be read.
 
 use super::report::{AffectedRows, Tally};
+use crate::backup::{DataFile, data_files};
 use crate::error::{Damage, OpenError, StorageError};
-use crate::layout::{
-    artifact_file, deleted_ids_file, encoding_file, sample_file, segment_file, tombstone_file,
-};
 use crate::manifest::{
     ArtifactPart, Current, DatasetPart, EnsemblePart, FeaturePart, Link, LostPage, Part, PartLink, Root,
     RunPart,
@@ -12,6 +10,8 @@ use crate::manifest::{
 use crate::store::{Store, load_snapshot};
 use gstore_core::RowSet;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::iter::{empty, once};
+use std::slice::from_ref;
 
 #[derive(Debug, Clone)]
 pub(crate) struct PartFile<T> {
@@ -60,31 +60,28 @@ pub(crate) struct Catalog {
 
 /// The data files of a dataset part, with their lengths.
 pub(crate) fn dataset_files(d: &DatasetPart) -> Vec<(String, u64)> {
-    let mut files: Vec<_> = d.files.iter().map(|f| (sample_file(d.number, f.uuid), f.len)).collect();
-    files.extend(d.tombstones.iter().map(|t| (tombstone_file(d.number, t.uuid), t.len)));
-    files.extend(d.deleted_ids.iter().map(|l| (deleted_ids_file(d.number, l.uuid), l.len)));
-    for e in &d.encodings {
-        files.extend(e.files.iter().map(|f| (encoding_file(e.number, f.uuid), f.len)));
-    }
-    files
+    named(data_files(once(d), empty(), &[])).collect()
 }
 
 /// The data files of a feature part, with their lengths.
 pub(crate) fn feature_files(f: &FeaturePart) -> Vec<(String, u64)> {
-    f.segments.iter().map(|s| (segment_file(f.number, s.uuid), s.len)).collect()
+    named(data_files(empty(), once(f), &[])).collect()
 }
 
 /// The files of an artifact, with their lengths.
 pub(crate) fn artifact_files(link: &PartLink) -> Vec<(String, u64)> {
-    link.files.iter().map(|f| (artifact_file(&f.file), f.len)).collect()
+    named(data_files(empty(), empty(), from_ref(link))).collect()
+}
+
+fn named(files: Vec<DataFile<'_>>) -> impl Iterator<Item = (String, u64)> {
+    files.into_iter().map(|f| (f.name, f.len))
 }
 
 impl Catalog {
     /// Names and lengths of all data files, each once.
     pub(crate) fn data_files(&self) -> BTreeMap<String, u64> {
-        let datasets = self.datasets.iter().flat_map(|d| dataset_files(&d.part));
-        let features = self.features.iter().flat_map(|f| feature_files(&f.part));
-        datasets.chain(features).chain(self.artifacts.iter().flat_map(artifact_files)).collect()
+        let datasets = self.datasets.iter().map(|d| &d.part);
+        named(data_files(datasets, self.features.iter().map(|f| &f.part), &self.artifacts)).collect()
     }
 
     /// Numbers of snapshots (with their tags) that some of these files, relative to the store, belong to.
