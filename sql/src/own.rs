@@ -20,6 +20,7 @@ use arrow_schema::{ArrowError, DataType, Field, FieldRef, Schema, SchemaRef, Tim
 use gstore_core::{DatasetName, shortened};
 use gstore_data::{DataError, DataFile};
 use gstore_functions::{canonical, read_times};
+use gstore_store::batch_rows;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
@@ -32,6 +33,8 @@ use objects::ObjectBatches;
 
 /// Rows that are read at a time.
 const BATCH: usize = 4096;
+/// Bytes of the largest rows that are read at a time, about; of separated text, rows alone count.
+const BATCH_BYTES: u64 = 32 << 20;
 /// Bytes at the beginning of a file that are looked at before it is read.
 const BEGIN: u64 = 64 << 10;
 /// Most characters of what a reader says: it may quote the file.
@@ -177,7 +180,8 @@ impl OwnTable {
             Format::Parquet => {
                 let file = self.parquet()?;
                 let mask = ProjectionMask::roots(file.parquet_schema(), columns.iter().copied());
-                let reader = file.with_projection(mask).with_batch_size(BATCH).build();
+                let rows = batch_rows(file.metadata(), &mask, &[0..u64::MAX], (BATCH_BYTES, BATCH as u64));
+                let reader = file.with_projection(mask).with_batch_size(rows).build();
                 self.named(reader.map_err(|e| self.failed(e))?)
             }
             Format::Separated(delimiter) => {

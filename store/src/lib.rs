@@ -91,6 +91,7 @@ pub use shard::{
 pub use store::{
     Coverage, CoverageState, Snapshot, SnapshotInfo, SnapshotName, SnapshotNameError, Store, TagInfo, TagName,
 };
+pub use table::batch_rows;
 pub use tags::TagOptions;
 pub use tombstones::DeletedIdLookup;
 pub use verify::{AffectedRows, Problem, VerifyOptions, VerifyProgress, VerifyReport};

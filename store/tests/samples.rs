@@ -64,6 +64,24 @@ fn samples_come_back_in_row_order_and_in_any_order() {
 }
 
 #[test]
+fn batches_are_no_larger_where_large_records_follow_small_ones() {
+    let (_dir, store) = created();
+    let large = vec![b'x'; 1 << 20];
+    let mut append = store.append(&dataset(), vec![], options("add")).unwrap();
+    for i in 0..2048 + 64 {
+        let record = if i < 2048 { &large[..20] } else { &large[..] };
+        append.push(NewSample { id: &format!("s{i}"), record: Some(record), metadata: vec![] }).unwrap();
+    }
+    append.finish().unwrap();
+    let batches = scan(&store, &["record"], None);
+    assert_eq!(batches.iter().map(RecordBatch::num_rows).sum::<usize>(), 2048 + 64);
+    for batch in batches {
+        let bytes = batch.column(0).as_binary::<i32>().value_data().len();
+        assert!(bytes <= 33 << 20, "{bytes} bytes in {} rows", batch.num_rows());
+    }
+}
+
+#[test]
 fn the_same_samples_again_add_nothing() {
     let (dir, _, store) = with_samples(50);
     let before = store.snapshot().unwrap().number();

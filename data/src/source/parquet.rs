@@ -6,17 +6,18 @@ use std::sync::Arc;
 
 use arrow_array::{RecordBatch, RecordBatchReader};
 use arrow_schema::{DataType, FieldRef, Fields, Schema, TimeUnit};
-use parquet::arrow::ARROW_SCHEMA_META_KEY;
+use gstore_store::batch_rows;
 use parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder,
 };
+use parquet::arrow::{ARROW_SCHEMA_META_KEY, ProjectionMask};
 use parquet::basic::Type;
 use parquet::errors::ParquetError;
 
 use super::rows::{BatchReader, BatchRows, caught, check, unopened};
 use super::{DataError, DataFile, unpack};
 
-/// Bytes of rows that a batch holds, about.
+/// Bytes that a batch of the largest rows holds, about.
 const BATCH_BYTES: u64 = 8 << 20;
 /// Rows that a batch holds at most.
 const BATCH_ROWS: u64 = 1024;
@@ -63,10 +64,9 @@ fn open(file: File) -> Result<(ParquetRecordBatchReader, u64), String> {
     let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(file, metadata);
     let groups = builder.metadata().row_groups();
     let rows: u64 = groups.iter().filter_map(|group| u64::try_from(group.num_rows()).ok()).sum();
-    let bytes: u64 = groups.iter().filter_map(|group| u64::try_from(group.total_byte_size()).ok()).sum();
-    let fit = BATCH_BYTES / (bytes / rows.max(1)).max(1);
-    let batch = fit.clamp(1, BATCH_ROWS);
-    let reader = builder.with_batch_size(batch as usize).build().map_err(|error| error.to_string())?;
+    let limits = (BATCH_BYTES, BATCH_ROWS);
+    let batch = batch_rows(builder.metadata(), &ProjectionMask::all(), &[0..u64::MAX], limits);
+    let reader = builder.with_batch_size(batch).build().map_err(|error| error.to_string())?;
     Ok((reader, rows))
 }
 

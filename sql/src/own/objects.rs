@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::digits::{as_exact, as_text};
 use super::shape::JsonShape;
-use super::{BATCH, OwnTable, data_error};
+use super::{BATCH, BATCH_BYTES, OwnTable, data_error};
 use crate::error::{SqlError, SqlErrorKind};
 
 /// Batches of the objects of a file.
@@ -30,9 +30,11 @@ impl ObjectBatches {
     }
 
     fn batch(&mut self) -> Result<Option<RecordBatch>, SqlError> {
-        while self.decoder.len() < BATCH {
+        let mut bytes = 0;
+        while self.decoder.len() < BATCH && bytes < BATCH_BYTES {
             let Some(record) = self.records.next_record() else { break };
             let json = record.map_err(data_error)?.json;
+            bytes += json.len() as u64;
             self.decoder.decode(json).map_err(|e| self.table.failed(e))?;
         }
         self.decoder.flush().map_err(|e| self.table.failed(e))

@@ -7,12 +7,14 @@
 //! - nothing is written to a file after [`TableWriter::finish`]
 
 mod about;
+mod batch;
 mod bytes;
 mod read;
 mod region;
 mod write;
 
 pub(crate) use about::{DescribedFile, TableMetadata, describe};
+pub use batch::batch_rows;
 pub(crate) use read::{TableFile, row_ids};
 pub(crate) use region::{Expected, Region, SpanFailure, hash_span, regions};
 pub(crate) use write::{TableWriter, properties};

@@ -1,5 +1,6 @@
 //! Reading a Parquet file: ranges of rows and scattered rows.
 
+use super::batch::batch_rows;
 use super::bytes::VerifiedBytes;
 use crate::error::{Damage, StorageError};
 use crate::layout::NamedFile;
@@ -11,7 +12,7 @@ use arrow_schema::SchemaRef;
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder,
-    RowSelection,
+    RowSelection, RowSelectionPolicy,
 };
 use parquet::file::metadata::PageIndexPolicy;
 use std::ops::Range;
@@ -83,25 +84,18 @@ impl TableFile {
     ) -> Result<TableRead<'_>, StorageError> {
         let metadata = self.metadata()?.clone();
         let (first, total) = (self.entry.first_row, self.entry.rows as usize);
-        let leaves: Vec<usize> = metadata
-            .schema()
-            .fields()
-            .iter()
-            .enumerate()
-            .filter(|(_, f)| columns.contains(&f.name().as_str()))
-            .map(|(i, _)| i)
-            .collect();
-        let groups = metadata.metadata().row_groups();
-        let sizes = groups.iter().flat_map(|g| leaves.iter().filter_map(|i| g.columns().get(*i)));
-        let uncompressed = sizes.fold(0i64, |sum, c| sum.saturating_add(c.uncompressed_size()));
-        let per_row = (uncompressed.max(0) as u64 / self.entry.rows.max(1)).max(1);
-        let batch = (BATCH_BYTES / per_row).clamp(64, BATCH_ROWS) as usize;
+        let fields = metadata.schema().fields().iter().enumerate();
+        let leaves = fields.filter(|(_, f)| columns.contains(&f.name().as_str())).map(|(i, _)| i);
         let mask = ProjectionMask::leaves(metadata.parquet_schema(), leaves);
-        let relative = ranges.iter().map(|r| (r.start - first) as usize..(r.end - first) as usize);
-        let selection = RowSelection::from_consecutive_ranges(relative, total);
+        let rows: Vec<Range<u64>> = ranges.iter().map(|r| r.start - first..r.end - first).collect();
+        let batch = batch_rows(metadata.metadata(), &mask, &rows, (BATCH_BYTES, BATCH_ROWS));
+        let selected = rows.iter().map(|r| r.start as usize..r.end as usize);
+        let selection = RowSelection::from_consecutive_ranges(selected, total);
         let reader = ParquetRecordBatchReaderBuilder::new_with_metadata(self.bytes.clone(), metadata)
             .with_projection(mask)
             .with_row_selection(selection)
+            // A mask, which is taken for short ranges, has the rows between those of a batch in memory.
+            .with_row_selection_policy(RowSelectionPolicy::Selectors)
             .with_batch_size(batch)
             .build()
             .map_err(|e| self.bytes.explain(e))?;

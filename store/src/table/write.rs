@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 use uuid::Uuid;
 use xxhash_rust::xxh3::Xxh3;
 
-/// Bytes of a row group in memory before it is written.
+/// Bytes of a row group in memory before it is written: encoded ones, of which far more may be read.
 const GROUP_BYTES: usize = 64 << 20;
 /// Rows of a page: small, so that a scattered row costs little.
 const PAGE_ROWS: usize = 128;
