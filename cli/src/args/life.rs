@@ -154,7 +154,7 @@ pub struct CompactArgs {
     /// Only this dataset and its features
     #[arg(long, value_name = "NAME")]
     pub dataset: Option<String>,
-    /// Segments are merged up to this size
+    /// Segments are merged up to this size, and while their footers have at most 64 MiB together
     #[arg(long, value_name = "SIZE", default_value = "256MiB", value_parser = size)]
     pub segment_size: u64,
     /// Rewrite a file that needs no merging once more than this share of its rows is deleted; 0

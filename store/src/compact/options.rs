@@ -10,7 +10,8 @@ pub struct CompactOptions {
     /// The command, for the history.
     pub command: String,
     /// Size that files should have. One that has at least half of it is left alone, unless too many of its
-    /// rows are dead. Sample files have at most 1 GiB all the same.
+    /// rows are dead. Sample files have at most 1 GiB all the same, and segments are merged while their
+    /// footers have at most 64 MiB together.
     pub target_bytes: u64,
     /// A file with a greater share of rows that are not live is written again, however large it is.
     pub max_dead_share: f64,

@@ -76,6 +76,12 @@ pub enum WriteError {
     /// An earlier error left the file in an unknown state.
     #[error("an earlier write to {0} failed; the file was abandoned")]
     Poisoned(String),
+    /// No reader would open the file.
+    #[error(
+        "{name} has {blocks} blocks, whose footer would take {bytes} bytes, more than the {limit} that readers \
+         take; put fewer rows into a file"
+    )]
+    Footer { name: String, blocks: usize, bytes: u64, limit: u64 },
     #[error("the writer does not belong to feature {0} of this job")]
     WrongFeature(usize),
     #[error("file {0} of token counts does not belong to this job")]

@@ -110,6 +110,20 @@ pub(crate) fn metadata(
     Ok(pairs)
 }
 
+/// No tail that is written or read is longer: about 115 bytes for each block, and 19 for each module group of
+/// a block.
+pub(crate) const TAIL_LIMIT: u64 = 1 << 28;
+
+/// Bytes that a tail with this metadata has at most.
+pub(crate) fn tail_bound(metadata: &[(&str, String)], blocks: usize) -> u64 {
+    /// Of a block's place, of a pair besides its text, and of all the rest.
+    const PLACE: usize = 24;
+    const PAIR: usize = 64;
+    const REST: usize = 1 << 16;
+    let text: usize = metadata.iter().map(|(key, value)| key.len() + value.len() + PAIR).sum();
+    (text + PLACE * blocks + REST) as u64
+}
+
 /// The last bytes of every Arrow file.
 pub(crate) const MAGIC: &[u8; 6] = b"ARROW1";
 /// Footer length and magic.

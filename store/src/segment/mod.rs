@@ -43,6 +43,7 @@ pub use writer::{SealedSegment, SegmentWriter};
 pub(crate) use crate::ahead::BlockBuffer;
 pub(crate) use block::Vector;
 pub(crate) use file::{SegmentBlock, SegmentFile};
+pub(crate) use footer::TAIL_LIMIT;
 pub(crate) use layout::SegmentShape;
 pub(crate) use many::open_all;
 pub(crate) use open::OpenedSegment;

@@ -1,7 +1,7 @@
 //! Opening a segment: by its entry in the catalog, or by its own metadata.
 
 use super::file::{SegmentBlock, SegmentFile, lost};
-use super::footer::{Footer, RowSpan, TRAILER, TailSource, check_schema, footer_len};
+use super::footer::{Footer, RowSpan, TAIL_LIMIT, TRAILER, TailSource, check_schema, footer_len};
 use super::layout::{Mismatch, SegmentShape};
 use crate::error::{Damage, StorageError};
 use crate::layout::{Env, NamedFile, segment_file};
@@ -11,9 +11,6 @@ use gstore_core::{Digest, FeatureAttrs, FeatureDesc};
 use std::io::ErrorKind;
 use std::sync::OnceLock;
 use uuid::Uuid;
-
-/// No tail is longer: 100 bytes for each block of a segment, with room to spare.
-const TAIL_LIMIT: u64 = 1 << 28;
 
 /// A segment's own metadata.
 pub(crate) struct OpenedSegment {
@@ -135,7 +132,8 @@ impl SegmentFile {
 
 fn read_tail(file: &dyn VfsRead, name: &str, len: u64, n: u64) -> Result<Vec<u8>, StorageError> {
     let Some(start) = len.checked_sub(n).filter(|_| n <= TAIL_LIMIT && n >= TRAILER as u64) else {
-        return Err(Damage::new(name, "length of the footer", format!("{TRAILER} to {len}"), n).into());
+        let most = len.min(TAIL_LIMIT);
+        return Err(Damage::new(name, "length of the footer", format!("{TRAILER} to {most}"), n).into());
     };
     let mut tail = vec![0; n as usize];
     match file.read_at(&mut tail, start) {

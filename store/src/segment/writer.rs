@@ -2,7 +2,7 @@
 
 use super::block::{Block, Vector};
 use super::bounds::BlockBounds;
-use super::footer::{BlockMeta, RowSpan, metadata};
+use super::footer::{BlockMeta, RowSpan, TAIL_LIMIT, metadata, tail_bound};
 use super::layout::SegmentShape;
 use super::pending::Pending;
 use super::quantize::Scratch;
@@ -284,6 +284,8 @@ impl SegmentWriter {
         let pairs =
             metadata(&self.desc, &self.attrs, span, self.head, &self.blocks, &self.vectors, &self.bounds)
                 .map_err(|e| io(std::io::Error::other(e)))?;
+        let bound = tail_bound(&pairs, self.blocks.len());
+        check_tail(&self.name, bound, self.blocks.len())?;
         for (key, value) in pairs {
             writer.write_metadata(key, value);
         }
@@ -302,7 +304,16 @@ impl SegmentWriter {
             footer_digest,
             extra: Extra::new(),
         };
+        debug_assert!(entry.tail_len <= bound, "a tail of {} bytes, not {bound}", entry.tail_len);
         Ok(SealedSegment { path: self.path, entry, rows: self.written })
+    }
+}
+
+/// Refuses what no reader would open.
+fn check_tail(name: &str, bytes: u64, blocks: usize) -> Result<(), WriteError> {
+    match bytes > TAIL_LIMIT {
+        true => Err(WriteError::Footer { name: name.to_owned(), blocks, bytes, limit: TAIL_LIMIT }),
+        false => Ok(()),
     }
 }
 
@@ -330,5 +341,19 @@ fn into_io(e: ArrowError) -> std::io::Error {
     match e {
         ArrowError::IoError(_, e) => e,
         other => std::io::Error::other(other),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_footer_that_no_reader_takes_is_refused() {
+        let blocks = |n: usize| check_tail("a.arrow", tail_bound(&[("gstore.blocks", "x".repeat(90))], n), n);
+        blocks(1_000_000).unwrap();
+        let error = blocks(20_000_000).unwrap_err().to_string();
+        assert!(error.starts_with("a.arrow has 20000000 blocks"), "{error}");
+        assert!(error.ends_with("put fewer rows into a file"), "{error}");
     }
 }
