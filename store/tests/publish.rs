@@ -37,8 +37,8 @@ fn ingest(store: &Store, f: &JobFeature, computed: &mut u64) -> Result<(), Box<d
     Ok(())
 }
 
-#[test]
-fn a_crash_at_any_operation_loses_nothing_that_was_acknowledged() {
+/// Ingests that are cut short after more and more operations, and done again.
+fn crashed_ingests(dying_after: fn(i64) -> CrashVfs) {
     let f = feature("grad-sgd", 6, DType::F16);
     let dir = tempdir().unwrap();
     let whole = Store::create(dir.path().join("whole")).unwrap();
@@ -48,7 +48,7 @@ fn a_crash_at_any_operation_loses_nothing_that_was_acknowledged() {
     for n in 0.. {
         let path = dir.path().join(format!("{n}"));
         Store::create(&path).unwrap();
-        let vfs = CrashVfs::new(n);
+        let vfs = dying_after(n);
         let mut computed = 0;
         let result = Store::open_on(Arc::new(vfs.clone()), &path)
             .map_err(Into::into)
@@ -78,8 +78,8 @@ fn a_crash_at_any_operation_loses_nothing_that_was_acknowledged() {
     assert!(crashes > 50, "{crashes}");
 }
 
-#[test]
-fn one_failing_operation_is_an_error_that_the_same_process_survives() {
+/// Ingests in which one operation after the other fails, and that are done again by the same process.
+fn failing_ingests(failing_after: fn(i64) -> CrashVfs) {
     let f = feature("grad-sgd", 6, DType::F16);
     let dir = tempdir().unwrap();
     let whole = Store::create(dir.path().join("whole")).unwrap();
@@ -89,7 +89,7 @@ fn one_failing_operation_is_an_error_that_the_same_process_survives() {
     for n in 0.. {
         let path = dir.path().join(format!("{n}"));
         Store::create(&path).unwrap();
-        let vfs = CrashVfs::once(n);
+        let vfs = failing_after(n);
         let store = Store::open_on(Arc::new(vfs.clone()), &path).unwrap();
         let mut computed = 0;
         let result = ingest(&store, &f, &mut computed);
@@ -115,6 +115,49 @@ fn one_failing_operation_is_an_error_that_the_same_process_survives() {
         fs_err::remove_dir_all(&path).unwrap();
     }
     assert!(failures > 40, "{failures}");
+}
+
+#[test]
+fn a_crash_at_any_operation_loses_nothing_that_was_acknowledged() {
+    crashed_ingests(CrashVfs::new);
+}
+
+#[test]
+fn one_failing_operation_is_an_error_that_the_same_process_survives() {
+    failing_ingests(CrashVfs::once);
+}
+
+#[test]
+fn the_same_holds_where_files_are_copied_to_other_disks() {
+    crashed_ingests(|n| CrashVfs::new(n).apart());
+    failing_ingests(|n| CrashVfs::once(n).apart());
+}
+
+#[test]
+fn folders_may_be_links_to_other_disks() {
+    let (elsewhere, f) = (tempfile::tempdir().unwrap(), feature("grad-sgd", 6, DType::F16));
+    let (_dir, path) = place();
+    drop(Store::create(&path).unwrap());
+    for folder in ["samples", "segments"] {
+        fs_err::remove_dir(path.join(folder)).unwrap();
+        fs_err::create_dir(elsewhere.path().join(folder)).unwrap();
+        fs_err::os::unix::fs::symlink(elsewhere.path().join(folder), path.join(folder)).unwrap();
+    }
+    for (i, vfs) in
+        [Arc::new(OsVfs) as Arc<dyn Vfs>, Arc::new(CrashVfs::new(i64::MAX).apart())].iter().enumerate()
+    {
+        let store = Store::open_on(Arc::clone(vfs), &path).unwrap();
+        let start = i as u64 * 20;
+        add(&store, start..start + 20).unwrap();
+        for end in [start + 10, start + 20] {
+            publish_rows(&store, &f, end - 10..end, end == start + 20);
+        }
+        let content = digest(&store, &f);
+        store.compact(CompactOptions::default(), &mut |_| {}).unwrap();
+        assert_eq!(digest(&store, &f), content);
+        store.collect(GcOptions { keep: 1, ..GcOptions::default() }).unwrap();
+        assert_tidy(&store);
+    }
 }
 
 #[test]

@@ -6,8 +6,8 @@ use crate::error::{BackupError, Damage, StorageError};
 use crate::layout::Env;
 use crate::manifest::{Link, write_replacing};
 use crate::store::Snapshot;
-use crate::table::{Region, SpanFailure, hash_span};
-use crate::vfs::{VfsRead, if_there};
+use crate::table::Region;
+use crate::vfs::{SpanFailure, VfsRead, hash_span, if_there};
 use gstore_core::Cancel;
 use std::io::{self, Write};
 

@@ -250,7 +250,7 @@ impl JobFolder {
     /// Moves a file into the folder.
     pub(crate) fn rename(&self, from: &Path, file: &str) -> Result<(), StorageError> {
         let name = self.name_of(file);
-        self.env.vfs().rename(from, &self.path_of(file)).map_err(Env::io("move a file to", &name))
+        self.env.move_file(from, (&self.path_of(file), &name), &format!("{file}.new"))
     }
 
     /// Removes the folder with all that is in it. Outside of the store what others put there stays,

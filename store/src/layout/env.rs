@@ -2,11 +2,12 @@
 
 use super::names::START_LOCK;
 use crate::error::StorageError;
-use crate::vfs::{Vfs, VfsLock, if_there, parent};
+use crate::vfs::{SpanFailure, Vfs, VfsLock, hash_span, if_there, parent};
 use std::collections::BTreeSet;
-use std::io::ErrorKind;
+use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use uuid::Uuid;
 
 #[derive(Debug)]
 pub(crate) struct Env {
@@ -103,7 +104,44 @@ impl Env {
 
     /// Moves a finished file to its place. The folder is flushed by the caller, once for all files in it.
     pub(crate) fn rename(&self, from: &Path, to: &str) -> Result<(), StorageError> {
-        self.vfs.rename(from, &self.at(to)).map_err(Self::io("move a file to", to))
+        let file = to.rsplit('/').next().unwrap_or(to);
+        let ending = file.split_once('.').map_or("", |(_, ending)| ending);
+        // Of its own: two processes may write the same index.
+        let beside = format!("{}.{ending}.new", Uuid::new_v4());
+        self.move_file(from, (&self.at(to), to), &beside)
+    }
+
+    /// Moves a finished file. To another file system, where a folder is a link to one, it is copied: the copy
+    /// has the name `beside` in the same folder until it is flushed. The file itself goes when the name of
+    /// the copy is durable, so that one of them is there at any instant.
+    pub(crate) fn move_file(
+        &self,
+        from: &Path,
+        (to, name): (&Path, &str),
+        beside: &str,
+    ) -> Result<(), StorageError> {
+        match self.vfs.rename(from, to) {
+            Err(e) if e.kind() == ErrorKind::CrossesDevices => {}
+            moved => return moved.map_err(Self::io("move a file to", name)),
+        }
+        let beside = to.with_file_name(beside);
+        let copied = self.copy_file(from, &beside).and_then(|()| self.vfs.rename(&beside, to));
+        copied
+            .inspect_err(|_| drop(self.vfs.remove(&beside)))
+            .and_then(|()| self.vfs.sync_dir(parent(to)))
+            .and_then(|()| self.vfs.remove(from))
+            .map_err(Self::io("copy a file to", name))
+    }
+
+    /// Copies a file and flushes the copy, which replaces what an earlier attempt left.
+    fn copy_file(&self, from: &Path, to: &Path) -> std::io::Result<()> {
+        if_there(self.vfs.remove(to))?;
+        let source = self.vfs.open(from)?;
+        let mut target = self.vfs.create(to)?;
+        match hash_span(&*source, 0..source.len()?, &mut Vec::new(), |bytes| target.write_all(bytes)) {
+            Ok(_) => target.flush().and_then(|()| target.sync()),
+            Err(SpanFailure::Read(e) | SpanFailure::Sink(e)) => Err(e),
+        }
     }
 
     /// The names in a folder; none where there is no such folder.

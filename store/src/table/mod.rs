@@ -16,5 +16,5 @@ mod write;
 pub(crate) use about::{DescribedFile, TableMetadata, describe};
 pub use batch::batch_rows;
 pub(crate) use read::{TableFile, row_ids};
-pub(crate) use region::{Expected, Region, SpanFailure, hash_span, regions};
+pub(crate) use region::{Expected, Region, regions};
 pub(crate) use write::{TableWriter, properties};

@@ -14,6 +14,7 @@ mod file_lock;
 mod os;
 mod resolve;
 mod room;
+mod span;
 mod unfinished;
 
 pub use crate::buffer::AlignedBuffer;
@@ -23,6 +24,7 @@ pub(crate) use gstore_core::if_there;
 pub use os::OsVfs;
 pub use resolve::resolve;
 pub use room::{NoRoom, check_room, free_space};
+pub(crate) use span::{SpanFailure, hash_span};
 pub use unfinished::{PendingFile, parent, remove_leftovers, unfinished_file};
 
 use crate::map::FileMap;

@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 pub struct Crash {
     left: Arc<AtomicI64>,
     once: bool,
+    apart: bool,
 }
 
 pub type CrashVfs = Altered<Crash>;
@@ -19,12 +20,17 @@ pub type CrashVfs = Altered<Crash>;
 impl CrashVfs {
     /// Works for `operations` changes of the medium, then fails everything.
     pub fn new(operations: i64) -> Self {
-        Altered(Crash { left: Arc::new(AtomicI64::new(operations)), once: false })
+        Altered(Crash { left: Arc::new(AtomicI64::new(operations)), once: false, apart: false })
     }
 
     /// Fails one change of the medium after `operations` others, and works again after that.
     pub fn once(operations: i64) -> Self {
         Altered(Crash { once: true, ..Self::new(operations).0 })
+    }
+
+    /// The same where each folder is on another disk.
+    pub fn apart(self) -> Self {
+        Altered(Crash { apart: true, ..self.0 })
     }
 }
 
@@ -117,6 +123,12 @@ impl Alter for Crash {
         match operation {
             "open" | "map" | "list" | "exists" | "is_link" | "lock" => self.alive(),
             _ => self.step(),
+        }
+    }
+    fn renamed(&self, from: &Path, to: &Path) -> io::Result<()> {
+        match self.apart && from.parent() != to.parent() {
+            true => Err(io::ErrorKind::CrossesDevices.into()),
+            false => OsVfs.rename(from, to),
         }
     }
     fn file(&self, file: Box<dyn VfsFile>, _: &Path) -> Box<dyn VfsFile> {
