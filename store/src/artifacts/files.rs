@@ -12,16 +12,16 @@ use crate::layout::{Env, HeldFolder, artifact_file};
 use crate::manifest::{ArtifactFile, Extra, Link};
 use crate::map::FileMap;
 use crate::segment::Sink;
+use crate::vfs::hash_span;
 use gstore_core::Digest;
 use std::io::{self, BufWriter, Write};
 use std::sync::Arc;
 use uuid::Uuid;
-use xxhash_rust::xxh3::Xxh3;
 
 /// Names of the folders in `tmp/` start with this.
 const PREFIX: &str = "artifact-";
 
-/// Bytes that are written or read at a time.
+/// Bytes that are written at a time.
 const BUFFER: usize = 1 << 20;
 
 /// Whether a name in `tmp/` is that of a folder with files of an artifact.
@@ -112,17 +112,8 @@ pub(crate) fn check_file(env: &Env, link: &Link) -> Result<(), StorageError> {
     if len != link.len {
         return Err(Damage::new(&name, "length", link.len, len).into());
     }
-    let mut hash = Xxh3::new();
-    let mut buffer = vec![0; BUFFER.min(usize::try_from(len).unwrap_or(BUFFER))];
-    let mut at = 0;
-    while at < len {
-        let n = (len - at).min(BUFFER as u64);
-        let bytes = buffer.split_at_mut(n as usize).0;
-        file.read_at(bytes, at).map_err(failed)?;
-        hash.update(bytes);
-        at += n;
-    }
-    let found = Digest::of_hashed(&hash);
+    let hash = hash_span(&*file, 0..len, &mut Vec::new(), |_| Ok::<(), io::Error>(()));
+    let found = Digest::of_hashed(&hash.map_err(|e| failed(e.into()))?);
     if found == link.digest { Ok(()) } else { Err(Damage::new(&name, "digest", link.digest, found).into()) }
 }
 

@@ -11,7 +11,7 @@ use crate::error::{IndexError, StorageError};
 use crate::layout::names::INDEXES;
 use crate::layout::{Env, HeldFolder};
 use crate::segment::SegmentRef;
-use crate::vfs::{VfsFile, VfsRead};
+use crate::vfs::{SpanFailure, VfsFile, hash_span};
 use gstore_core::Digest;
 use serde_json::Value;
 use std::io::{self, BufWriter, Write};
@@ -32,7 +32,7 @@ pub struct SectionId(usize);
 /// Writes an index of one segment and puts it in its place.
 ///
 /// Dropped before [`IndexWriter::finish`], it leaves nothing. While it lives, a purge is refused.
-/// Memory: 256 KiB and a descriptor for each section, and 32 bytes for each chunk.
+/// Memory: 256 KiB and a descriptor for each section, 32 bytes for each chunk, and 1 MiB at the end.
 pub struct IndexWriter {
     env: Arc<Env>,
     segment: SegmentRef,
@@ -265,15 +265,10 @@ impl IndexWriter {
 /// Copies a section that was written to a separate file.
 fn copy(env: &Env, mut from: Output, to: &mut Output) -> Result<(), StorageError> {
     from.file.flush().map_err(Env::io("write", &from.name))?;
-    let file: Box<dyn VfsRead> = env.vfs().open(&from.path).map_err(Env::io("read", &from.name))?;
-    let mut buffer = vec![0; BUFFER];
-    let mut at = 0;
-    while at < from.len {
-        let n = (from.len - at).min(BUFFER as u64);
-        let part = buffer.split_at_mut(n as usize).0;
-        file.read_at(part, at).map_err(Env::io("read", &from.name))?;
-        to.write(part)?;
-        at += n;
+    let file = env.vfs().open(&from.path).map_err(Env::io("read", &from.name))?;
+    match hash_span(&*file, 0..from.len, &mut Vec::new(), |bytes| to.write(bytes)) {
+        Ok(_) => Ok(()),
+        Err(SpanFailure::Read(e)) => Err(Env::io("read", &from.name)(e)),
+        Err(SpanFailure::Sink(e)) => Err(e),
     }
-    Ok(())
 }

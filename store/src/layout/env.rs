@@ -2,7 +2,7 @@
 
 use super::names::START_LOCK;
 use crate::error::StorageError;
-use crate::vfs::{SpanFailure, Vfs, VfsLock, hash_span, if_there, parent};
+use crate::vfs::{Vfs, VfsLock, hash_span, if_there, parent};
 use std::collections::BTreeSet;
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
@@ -138,10 +138,9 @@ impl Env {
         if_there(self.vfs.remove(to))?;
         let source = self.vfs.open(from)?;
         let mut target = self.vfs.create(to)?;
-        match hash_span(&*source, 0..source.len()?, &mut Vec::new(), |bytes| target.write_all(bytes)) {
-            Ok(_) => target.flush().and_then(|()| target.sync()),
-            Err(SpanFailure::Read(e) | SpanFailure::Sink(e)) => Err(e),
-        }
+        hash_span(&*source, 0..source.len()?, &mut Vec::new(), |bytes| target.write_all(bytes))?;
+        target.flush()?;
+        target.sync()
     }
 
     /// The names in a folder; none where there is no such folder.

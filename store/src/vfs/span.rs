@@ -15,6 +15,13 @@ pub(crate) enum SpanFailure<E> {
     Sink(E),
 }
 
+impl From<SpanFailure<io::Error>> for io::Error {
+    fn from(failure: SpanFailure<io::Error>) -> io::Error {
+        let (SpanFailure::Read(e) | SpanFailure::Sink(e)) = failure;
+        e
+    }
+}
+
 /// Hashes a span of a file and passes its bytes on, some at a time. `buffer` is memory that is used again.
 pub(crate) fn hash_span<E>(
     file: &dyn VfsRead,

@@ -17,13 +17,10 @@ use crate::segment::SealedSegment;
 use crate::shard::ReceiptFile;
 use crate::shard::receipt::FileContent;
 use crate::table::TableFile;
-use crate::vfs::if_there;
+use crate::vfs::{SpanFailure, hash_span, if_there};
 use std::io::ErrorKind;
 use std::path::Path;
 use uuid::Uuid;
-
-/// Bytes read at a time.
-const PIECE: usize = 4 << 20;
 
 /// Copies the chosen files into a job. What the job has already, from an attach that was killed, stays.
 pub(super) fn copy(
@@ -127,20 +124,13 @@ fn copy_bytes(
     let name = folder.name_of(to);
     folder.remove(to)?;
     let mut target = vfs.create(&folder.path_of(to)).map_err(Env::io("create", &name))?;
-    let mut piece = vec![0; PIECE.min(usize::try_from(len).unwrap_or(PIECE))];
-    let mut at = 0;
-    while at < len {
-        let n = usize::try_from(len - at).map_or(piece.len(), |left| left.min(piece.len()));
-        let part = piece.split_at_mut(n).0;
-        match source.read_at(part, at) {
-            Ok(()) => {}
-            Err(e) if e.kind() == ErrorKind::UnexpectedEof => {
-                return Err(bad(format!("it ends before byte {}", at + n as u64)));
-            }
-            Err(e) => return Err(Env::io("read", &shown)(e).into()),
+    match hash_span(&*source, 0..len, &mut Vec::new(), |bytes| target.write_all(bytes)) {
+        Ok(_) => {}
+        Err(SpanFailure::Read(e)) if e.kind() == ErrorKind::UnexpectedEof => {
+            return Err(bad("it became shorter while it was copied".into()));
         }
-        target.write_all(part).map_err(Env::io("write", &name))?;
-        at += n as u64;
+        Err(SpanFailure::Read(e)) => return Err(Env::io("read", &shown)(e).into()),
+        Err(SpanFailure::Sink(e)) => return Err(Env::io("write", &name)(e).into()),
     }
     target.flush().map_err(Env::io("write", &name))?;
     Ok(target.sync().map_err(Env::io("flush", &name))?)
