@@ -13,10 +13,9 @@ use super::files::{KIND, most_kept, usable_header};
 use super::format::SketchHeader;
 use super::planes::Planes;
 use super::random::draw_seed;
-use super::rotation::Rotation;
+use super::rotation::{Rotation, padded_dim};
 use super::section::Section;
 use crate::error::QueryError;
-use crate::indexes::CHUNK;
 
 /// Which sketches that are there a build makes again.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -114,7 +113,7 @@ pub fn build(
     for segment in wanted {
         let blocks = reader.blocks_of(segment)?;
         match blocks.len() {
-            0 => done.bytes += SketchWriter::new(store, segment, planes)?.finish(dim, seed)?,
+            0 => done.bytes += SketchWriter::new(store, (segment, dim), planes)?.finish(dim, seed)?,
             n => units.extend(blocks.into_iter().enumerate().map(|(i, block)| (segment, block, i + 1 == n))),
         }
     }
@@ -130,7 +129,7 @@ pub fn build(
             let mut own = match writing.take() {
                 Some(own) => own,
                 None if cancel.is_raised() => return Err(QueryError::Cancelled),
-                None => SketchWriter::new(store, segment, planes)?,
+                None => SketchWriter::new(store, (segment, dim), planes)?,
             };
             own.append(&codes)?;
             done.coded += block.vectors() as u64;
@@ -155,11 +154,15 @@ struct SketchWriter<'a> {
 }
 
 impl<'a> SketchWriter<'a> {
-    fn new(store: &Store, segment: &'a SegmentRef, planes: Planes) -> Result<Self, QueryError> {
+    fn new(
+        store: &Store,
+        (segment, dim): (&'a SegmentRef, usize),
+        planes: Planes,
+    ) -> Result<Self, QueryError> {
         let mut writer = store.write_index(segment, KIND)?;
         let mut sections = Vec::new();
         for section in planes.sections() {
-            sections.push((section, writer.section(section.name(), CHUNK)?));
+            sections.push((section, writer.section(section.name(), section.chunk_bytes(padded_dim(dim)))?));
         }
         Ok(Self { segment, writer, planes, sections })
     }

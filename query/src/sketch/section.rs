@@ -4,7 +4,11 @@
 //! - vector i of a section is vector i of the segment, in the order of its blocks
 //! - everything is little-endian; a section has a fixed number of bytes for each vector
 
+use crate::indexes::CHUNK;
 use crate::kernel::CodeKind;
+
+/// Bytes of nibbles that are compared with a digest together, at least: the footer then has 32 digits for each.
+const LEAST_CHUNK: u64 = 8 << 10;
 
 /// What a vector's estimate of one plane is made with.
 #[derive(Debug, Clone, Copy, PartialEq, Default, bytemuck::Pod, bytemuck::Zeroable)]
@@ -126,5 +130,28 @@ impl Section {
             Self::Nibbles => CodeKind::Nibble.row_bytes(padded),
             Self::Bytes => CodeKind::Int8.row_bytes(padded),
         }
+    }
+
+    /// Bytes that are compared with a digest together. Of nibbles those of some vectors here and there are read,
+    /// one in a hundred after signs; other sections are read as a whole, or of a few vectors.
+    pub(super) fn chunk_bytes(self, padded: usize) -> u64 {
+        match self {
+            Self::Nibbles => {
+                (2 * self.vector_bytes(padded) as u64).next_power_of_two().clamp(LEAST_CHUNK, CHUNK)
+            }
+            _ => CHUNK,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn chunks_of_nibbles_have_few_vectors() {
+        let chunk = |dim| Section::Nibbles.chunk_bytes(dim);
+        assert_eq!([64, 4096, 8192, 16_384, 1 << 20].map(chunk), [8, 8, 8, 16, 64].map(|kib| kib << 10));
+        assert_eq!(Section::Signs.chunk_bytes(4096), CHUNK);
     }
 }

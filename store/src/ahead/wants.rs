@@ -83,8 +83,9 @@ pub(super) fn places(span: &Range<u64>) -> Option<Range<usize>> {
     Some(usize::try_from(span.start).ok()?..usize::try_from(span.end).ok()?)
 }
 
-/// Spans that are so near are read together: a disk takes as long to begin another read.
-pub(crate) const NEAR: u64 = 64 << 10;
+/// Spans that are so near are read together: a disk with several reads in flight takes about as long to begin
+/// another one.
+pub(crate) const NEAR: u64 = 32 << 10;
 
 /// Small spans that are so near are asked for together, and read together.
 pub(crate) const NEAR_SMALL: usize = 4096;
