@@ -10,7 +10,9 @@ use std::sync::Arc;
 use gstore_model::Attention;
 
 use super::linear::Place;
-use super::tiles::{AttentionShape, Instance, KeyTile, QueryTile, key_tiles, query_tiles};
+use super::tiles::{
+    AttentionShape, Instance, Kernel, KeyTile, QueryTile, check_shared, key_tiles, query_tiles,
+};
 use super::{Cuda, CudaTensor, THREADS, Tensor, number};
 use crate::runtime::{Argument, Memory, Precision, Result, Runtime};
 
@@ -38,8 +40,12 @@ impl<R: Runtime> Cuda<R> {
         number(of.q.size().0.max(of.k.size().0))?;
         let dim = of.form.heads.dim;
         let is_bf16 = self.arithmetic.precision == Precision::Bf16 && dim.is_multiple_of(8);
+        let instance = match is_bf16 {
+            true => Instance::of_bf16(dim)?,
+            false => Instance::of(dim, self.runtime.shared())?,
+        };
         Ok(Planned {
-            instance: if is_bf16 { Instance::of_bf16(dim)? } else { Instance::of(dim)? },
+            instance,
             shape: AttentionShape::new(of.form, of.dropout)?,
             positions: self.uploaded(&of.plan.positions)?,
             drop_keys: of.dropout.map(|dropout| self.upload(dropout.keys)).transpose()?,
@@ -57,18 +63,23 @@ impl<R: Runtime> Cuda<R> {
         Ok(Argument::At(memory, first * if instance.is_bf16 { 2 } else { 4 }))
     }
 
-    /// Tiles of the queries of a plan, for the kernels of an instance.
-    fn query_tiles(&self, of: &Attention<'_, Tensor<R>>, instance: &Instance) -> Result<Vec<QueryTile>> {
+    /// Tiles of so many of the queries of a plan, for the kernels of an instance.
+    fn query_tiles(
+        &self,
+        of: &Attention<'_, Tensor<R>>,
+        instance: &Instance,
+        side: usize,
+    ) -> Result<Vec<QueryTile>> {
         let places = [self.attended(of.k, instance)?, self.attended(of.v, instance)?];
         let width = of.k.size().1;
         let bytes = if instance.is_bf16 { 2 } else { 4 };
         let rows = |row| places.map(|place| row_address(place, row, width, bytes));
-        Ok(query_tiles(of.plan, of.form, rows, instance.side))
+        Ok(query_tiles(of.plan, of.form, rows, side))
     }
 
     pub(super) fn attend(&self, of: &Attention<'_, Tensor<R>>) -> Result<(Tensor<R>, Tensor<R>)> {
         let Planned { instance, shape, positions, drop_keys } = &self.planned(of)?;
-        let tiles = self.query_tiles(of, instance)?;
+        let tiles = self.query_tiles(of, instance, instance.forward.side)?;
         self.attend_tiles(of.q, &tiles, (positions.as_ref(), drop_keys.as_ref()), instance, *shape)
     }
 
@@ -86,7 +97,8 @@ impl<R: Runtime> Cuda<R> {
         instance: &Instance,
         shape: AttentionShape,
     ) -> Result<(Tensor<R>, Tensor<R>)> {
-        let (rows, width) = q.size();
+        let ((rows, width), kernel) = (q.size(), &instance.forward);
+        check_shared(&[kernel], shape.dim, self.runtime.shared(), instance.is_bf16)?;
         let heads = shape.query_heads as usize;
         let is_all = are_all(tiles.iter().map(QueryTile::rows), rows);
         let out = self.written(is_all, self.unspecified(rows, width)?)?;
@@ -104,7 +116,7 @@ impl<R: Runtime> Cuda<R> {
         }
         arguments.extend([self.argument(&log_sums)?, Argument::Bytes(bytemuck::bytes_of(&shape))]);
         let grid = [tiles.len(), heads, 1];
-        self.launch(instance.forward, grid, instance.threads[0], instance.shared[0], &arguments)?;
+        self.launch(kernel.name, grid, kernel.threads, kernel.shared, &arguments)?;
         Ok((out, log_sums))
     }
 
@@ -122,6 +134,8 @@ impl<R: Runtime> Cuda<R> {
         out.expect(rows, width, "outputs of attention")?;
         log_sum.expect(rows, heads.query, "log-sums of attention")?;
         let Planned { instance, shape, positions, drop_keys } = &planned;
+        let (by_query, by_key) = (&instance.queries, &instance.keys);
+        check_shared(&[by_query, by_key], shape.dim, self.runtime.shared(), instance.is_bf16)?;
         let along = self.unspecified(rows, heads.query)?;
         let (dim, count) = (Argument::U32(shape.dim), Argument::U64(along.len() as u64));
         let arguments =
@@ -130,7 +144,8 @@ impl<R: Runtime> Cuda<R> {
         let blocks = (along.len() * 32).div_ceil(THREADS as usize);
         self.launch(instance.along, [blocks, 1, 1], THREADS, 0, &arguments)?;
 
-        let (query_tiles, key_tiles) = (self.query_tiles(of, instance)?, key_tiles(of.plan, instance.side));
+        let query_tiles = self.query_tiles(of, instance, by_query.side)?;
+        let key_tiles = key_tiles(of.plan, by_key.side);
         let is_all = are_all(query_tiles.iter().map(QueryTile::rows), rows);
         let gradient = |rows, cols| self.unspecified_in(instance.is_bf16, rows, cols);
         let dq = self.written(is_all, gradient(rows, width)?)?;
@@ -151,7 +166,7 @@ impl<R: Runtime> Cuda<R> {
         let of_queries = [Argument::At(device_query_tiles.as_ref(), 0), self.operand(&dq, instance)?, shape];
         let arguments = [&both[..], &of_queries].concat();
         let grid = [query_tiles.len(), heads.query, 1];
-        self.launch(instance.queries, grid, instance.threads[0], instance.shared[1], &arguments)?;
+        self.launch(by_query.name, grid, by_query.threads, by_query.shared, &arguments)?;
 
         let mut arguments = both.to_vec();
         arguments.extend([
@@ -161,7 +176,7 @@ impl<R: Runtime> Cuda<R> {
         ]);
         arguments.extend([self.operand(&dk, instance)?, self.operand(&dv, instance)?, shape]);
         let grid = [key_tiles.len(), heads.kv, 1];
-        self.launch(instance.keys, grid, instance.threads[1], instance.shared[2], &arguments)?;
+        self.launch(by_key.name, grid, by_key.threads, by_key.shared, &arguments)?;
         Ok([dq, dk, dv])
     }
 
@@ -173,11 +188,14 @@ impl<R: Runtime> Cuda<R> {
     ) -> Result<Tensor<R>> {
         of.check_tangents(tangents, log_sum, CudaTensor::size)?;
         let planned = self.planned(of)?;
+        let available = self.runtime.shared();
+        let kernel = Kernel::of_tangents(of.form.heads.dim, available)?;
+        check_shared(&[&kernel], planned.shape.dim, available, false)?;
         let places = [self.values(of.k)?, self.values(of.v)?];
         let width = of.k.size().1;
-        let (dim, rows) = (of.form.heads.dim, |row| places.map(|place| row_address(place, row, width, 4)));
+        let rows = |row| places.map(|place| row_address(place, row, width, 4));
         let out = self.zeros(of.q.size().0, of.q.size().1)?;
-        let tiles = query_tiles(of.plan, of.form, rows, Instance::of(dim)?.side);
+        let tiles = query_tiles(of.plan, of.form, rows, kernel.side);
         let device_tiles = self.uploaded(&tiles)?;
         let [dq, dk, dv] = tangents;
         let arguments = [
@@ -191,8 +209,8 @@ impl<R: Runtime> Cuda<R> {
             self.argument(&out)?,
             Argument::Bytes(bytemuck::bytes_of(&planned.shape)),
         ];
-        let (kernel, shared) = Instance::tangent(dim)?;
-        self.launch(kernel, [tiles.len(), of.form.heads.query, 1], 256, shared, &arguments)?;
+        let grid = [tiles.len(), of.form.heads.query, 1];
+        self.launch(kernel.name, grid, kernel.threads, kernel.shared, &arguments)?;
         Ok(out)
     }
 }

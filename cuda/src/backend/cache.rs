@@ -71,7 +71,7 @@ impl<R: Runtime> Cuda<R> {
         of.check(CudaTensor::size)?;
         let CachedAttention { q, k, v, form, spans } = *of;
         number(q.size().0)?;
-        let instance = Instance::of(form.heads.dim)?;
+        let instance = Instance::of(form.heads.dim, self.runtime.shared())?;
         let mut positions = vec![0u32; q.size().0];
         let mut tiles = Vec::new();
         for CacheSpan { slot, keys, queries } in spans {
@@ -86,7 +86,8 @@ impl<R: Runtime> Cuda<R> {
                 positions[row] = position;
             }
             let addresses = [memory[0].address(), memory[1].address()];
-            tiles.extend(QueryTile::cut(queries.clone(), &positions, (addresses, 0), form, instance.side));
+            let side = instance.forward.side;
+            tiles.extend(QueryTile::cut(queries.clone(), &positions, (addresses, 0), form, side));
         }
         let positions = self.uploaded(&positions)?;
         self.attend_tiles(q, &tiles, (positions.as_ref(), None), &instance, AttentionShape::new(form, None)?)

@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use bytemuck::{Pod, Zeroable};
 use gstore_model::sizes::check;
-use gstore_model::{AttentionDropout, AttentionForm, AttentionPlan};
+use gstore_model::{AttentionDropout, AttentionForm, AttentionPlan, BackendError};
 
 use super::number;
 use crate::runtime::Result;
@@ -89,84 +89,118 @@ impl KeyTile {
     }
 }
 
-/// The kernels for heads of a width.
-pub(super) struct Instance {
-    pub(super) forward: &'static str,
-    pub(super) along: &'static str,
-    pub(super) queries: &'static str,
-    pub(super) keys: &'static str,
+/// A kernel for heads of up to some width.
+pub(super) struct Kernel {
+    pub(super) name: &'static str,
     /// Rows of a tile.
     pub(super) side: usize,
-    /// Threads of a block of the forward pass and of the queries' gradient, and of the keys' gradient.
-    pub(super) threads: [u32; 2],
-    /// Bytes of shared memory of the three.
-    pub(super) shared: [usize; 3],
+    /// Threads of a block.
+    pub(super) threads: u32,
+    /// Bytes of shared memory of a block.
+    pub(super) shared: usize,
+}
+
+/// The kernels of outputs and gradients for heads of a width.
+pub(super) struct Instance {
+    pub(super) forward: Kernel,
+    pub(super) along: &'static str,
+    pub(super) queries: Kernel,
+    pub(super) keys: Kernel,
     /// Whether queries, keys, values and gradients are read in bf16.
     pub(super) is_bf16: bool,
-}
-
-/// Bytes of shared memory of `tiles` f32 tiles of rows of heads and `products` tiles of their products.
-fn shared(side: usize, dim: usize, tiles: usize, products: usize) -> usize {
-    4 * side * (tiles * (dim.next_multiple_of(4) + 4) + products * (side + 4))
-}
-
-/// Rows of a tile in f32, by the width of the kernels.
-fn single_side(width: usize) -> usize {
-    if width == 64 { 64 } else { 32 }
 }
 
 /// Rows of a tile in bf16, and the values between two of them (kernels/attention_bf16.cuh).
 const BF16_SIDE: usize = 64;
 const BF16_GAP: usize = 8;
 
-/// The width of the kernels for heads of `dim` columns.
-fn width_of(dim: usize) -> Result<usize> {
-    check(dim <= 256, || format!("heads of {dim} columns; the kernels have up to 256"))?;
-    Ok(dim.next_power_of_two().max(64))
+/// Columns of heads that kernels have at most, in the order of their names.
+const WIDTHS: [usize; 3] = [64, 128, 256];
+
+/// The place of the narrowest kernels for heads of `dim` columns.
+fn place_of(dim: usize) -> Result<usize> {
+    let place = WIDTHS.iter().position(|width| dim <= *width);
+    place.ok_or_else(|| BackendError::new(format!("heads of {dim} columns; the kernels have up to 256")))
 }
 
-/// Names of kernels by the width of heads.
+/// Names of a kernel by the width of heads.
 macro_rules! names {
-    ($width:expr, $($start:literal),+) => {
-        match $width {
-            64 => [$(concat!($start, "_64")),+],
-            128 => [$(concat!($start, "_128")),+],
-            _ => [$(concat!($start, "_256")),+],
-        }
+    ($start:literal) => {
+        [concat!($start, "_64"), concat!($start, "_128"), concat!($start, "_256")]
     };
 }
 
+impl Kernel {
+    /// In f32, with `tiles` tiles of rows of heads and `products` tiles of their products in the shared
+    /// memory of a block, of which there are `available` bytes. Where tiles of 64 rows do not fit there,
+    /// heads of up to 64 columns go through the kernel for 128, whose tiles have 32.
+    fn single(
+        names: [&'static str; 3],
+        dim: usize,
+        available: usize,
+        [tiles, products]: [usize; 2],
+    ) -> Result<Kernel> {
+        let kernel = |place: usize| {
+            let side = if place == 0 { 64 } else { 32 };
+            let shared = 4 * side * (tiles * (dim.next_multiple_of(4) + 4) + products * (side + 4));
+            Kernel { name: names[place], side, threads: 256, shared }
+        };
+        let place = place_of(dim)?;
+        let narrowest = kernel(place);
+        Ok(if place == 0 && narrowest.shared > available { kernel(1) } else { narrowest })
+    }
+
+    /// The kernel of tangents, in f32.
+    pub(super) fn of_tangents(dim: usize, available: usize) -> Result<Kernel> {
+        Kernel::single(names!("attention_tangent"), dim, available, [4, 2])
+    }
+}
+
 impl Instance {
-    /// The kernels in f32 for heads of `dim` columns.
-    pub(super) fn of(dim: usize) -> Result<Instance> {
-        let width = width_of(dim)?;
-        let [forward, queries, keys] =
-            names!(width, "attention_forward", "attention_queries", "attention_keys");
-        let (side, along) = (single_side(width), "attention_along");
-        let shared = [shared(side, dim, 2, 1), shared(side, dim, 4, 1), shared(side, dim, 4, 2)];
-        Ok(Instance { forward, along, queries, keys, side, threads: [256; 2], shared, is_bf16: false })
+    /// The kernels in f32 for heads of `dim` columns, on a device whose blocks may have `available` bytes of
+    /// shared memory.
+    pub(super) fn of(dim: usize, available: usize) -> Result<Instance> {
+        let kernel = |names, operands| Kernel::single(names, dim, available, operands);
+        Ok(Instance {
+            forward: kernel(names!("attention_forward"), [2, 1])?,
+            along: "attention_along",
+            queries: kernel(names!("attention_queries"), [4, 1])?,
+            keys: kernel(names!("attention_keys"), [4, 2])?,
+            is_bf16: false,
+        })
     }
 
     /// The kernels in bf16, for heads of a multiple of 8 columns.
     pub(super) fn of_bf16(dim: usize) -> Result<Instance> {
-        let width = width_of(dim)?;
-        let [forward, queries, keys] =
-            names!(width, "attention_forward_bf16", "attention_queries_bf16", "attention_keys_bf16");
-        let (side, along) = (BF16_SIDE, "attention_along_bf16");
+        let place = place_of(dim)?;
+        let width = WIDTHS[place];
         let rows = |rows: usize| 2 * rows * (width + BF16_GAP);
         // Keys that the gradient of queries takes at a time.
         let at_a_time = if width == 256 { 32 } else { 64 };
-        let products = 2 * 2 * side * (side + BF16_GAP);
-        let shared = [rows(3 * side), rows(2 * side + 2 * at_a_time), rows(4 * side) + products];
-        Ok(Instance { forward, along, queries, keys, side, threads: [128, 256], shared, is_bf16: true })
+        let (side, products) = (BF16_SIDE, 2 * 2 * BF16_SIDE * (BF16_SIDE + BF16_GAP));
+        let kernel =
+            |names: [&'static str; 3], threads, shared| Kernel { name: names[place], side, threads, shared };
+        Ok(Instance {
+            forward: kernel(names!("attention_forward_bf16"), 128, rows(3 * side)),
+            along: "attention_along_bf16",
+            queries: kernel(names!("attention_queries_bf16"), 128, rows(2 * side + 2 * at_a_time)),
+            keys: kernel(names!("attention_keys_bf16"), 256, rows(4 * side) + products),
+            is_bf16: true,
+        })
     }
+}
 
-    /// The kernel of tangents, in f32, and its bytes of shared memory. Its tiles are those of [`Instance::of`].
-    pub(super) fn tangent(dim: usize) -> Result<(&'static str, usize)> {
-        let width = width_of(dim)?;
-        let [kernel] = names!(width, "attention_tangent");
-        Ok((kernel, shared(single_side(width), dim, 4, 2)))
-    }
+/// An error if one of these kernels for heads of `dim` columns takes more shared memory than a block has.
+pub(super) fn check_shared(kernels: &[&Kernel], dim: u32, available: usize, is_bf16: bool) -> Result<()> {
+    let most = kernels.iter().map(|kernel| kernel.shared).max().unwrap_or(0);
+    check(most <= available, || {
+        format!(
+            "heads of {dim} columns need {} KB of shared memory for a block in {} and this GPU has {} KB",
+            most.div_ceil(1 << 10),
+            if is_bf16 { "bf16" } else { "f32" },
+            available >> 10
+        )
+    })
 }
 
 impl AttentionShape {
