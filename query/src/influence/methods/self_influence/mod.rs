@@ -12,7 +12,7 @@ use std::ops::ControlFlow;
 
 use gstore_core::{Cancel, parallel};
 use gstore_curvature::Preconditioner;
-use gstore_store::{BlockBuffer, CELL_ROWS, FeatureReader};
+use gstore_store::{BlockBuffer, FeatureReader};
 
 use self::share::{CheckpointShare, Row, SecondScratch};
 use crate::error::QueryError;
@@ -198,7 +198,7 @@ impl SharedInputs<'_> {
             let inverse = self.inverses.and_then(|inverses| inverses.get(c));
             let scale = reader.part().attrs.dot_scale;
             let mut share = CheckpointShare { weight, modules, scale, inverse, slots, rows };
-            for block in reader.blocks_in(window.rows.start / CELL_ROWS) {
+            for block in window.blocks(reader) {
                 if !slots.touch(block.range()) {
                     continue;
                 }

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use gstore_curvature::Preconditioner;
-use gstore_store::{Block, BlockBuffer, CELL_ROWS, FeatureReader, RowFlags};
+use gstore_store::{Block, BlockBuffer, FeatureReader, RowFlags};
 
 use crate::error::QueryError;
 use crate::influence::result::Reason;
@@ -106,7 +106,7 @@ impl CheckpointShare<'_> {
         }
         let here = span(block);
         let mut bytes = 0;
-        for there in other.blocks_in(window.rows.start / CELL_ROWS) {
+        for there in window.blocks(other) {
             let range = there.range();
             if here.start.max(range.start) >= here.end.min(range.end) || !self.slots.touch(range) {
                 continue;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use gstore_store::{BlockBuffer, CELL_ROWS, ReadAhead};
+use gstore_store::{BlockBuffer, ReadAhead};
 
 use crate::error::QueryError;
 use crate::influence::scan::slots::Slots;
@@ -80,7 +80,7 @@ pub(super) fn values(
     let mut bytes = 0;
     for ((c, reader), singles) in pool.readers.iter().enumerate().zip(&singles[window.pool as usize]) {
         used_groups(&pool.modules[c], groups);
-        for block in reader.blocks_in(window.rows.start / CELL_ROWS) {
+        for block in window.blocks(reader) {
             if !slots.touch(block.range()) {
                 continue;
             }
