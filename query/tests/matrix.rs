@@ -470,6 +470,19 @@ fn links_are_refused_for_a_folder_and_followed_for_a_file() {
 }
 
 #[test]
+fn a_lock_that_leads_nowhere_ends_with_the_reason() {
+    let (_, store) = larger();
+    let plan = plan(&store, &ask("pool", "val"));
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("m");
+    fs_err::create_dir(hidden(&out)).unwrap();
+    let lock = hidden(&out).join("lock");
+    std::os::unix::fs::symlink(folder.path().join("nowhere/lock"), &lock).unwrap();
+    let error = make(&plan, options(9, &plan, 1), MatrixOutput::Folder(&out)).unwrap_err().to_string();
+    assert!(error.contains(&lock.display().to_string()), "{error}");
+}
+
+#[test]
 fn a_file_that_appears_while_a_matrix_is_made_stays() {
     let (_, store) = larger();
     let plan = plan(&store, &ask("pool", "val"));

@@ -6,10 +6,10 @@
 //! - a part counts only for the question whose digest it has
 
 use std::io::ErrorKind::{AlreadyExists, NotFound};
-use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 
 use gstore_core::{Remedy, xxh3_hex};
+use gstore_store::vfs::has_name;
 use serde::{Deserialize, Serialize};
 
 use super::error::MatrixError;
@@ -17,6 +17,9 @@ use super::files::{PartPlace, exists, json, metadata, remove, sync_folder};
 use super::place::{INFO, LOCK, OutputPaths, QUESTION};
 use super::question::MatrixQuestion;
 use crate::influence::ExcludedCounts;
+
+/// How often the folder is made that others remove before it is locked.
+const ATTEMPTS: usize = 10;
 
 pub(super) const TARGETS: &str = "targets.parquet";
 /// The key of a [`PartNote`] in a part's metadata.
@@ -152,35 +155,38 @@ pub(super) fn remove_leftover(place: &OutputPaths, question: &MatrixQuestion) ->
 /// Makes the folder and takes its lock; `None` while another process has it.
 fn lock(place: &OutputPaths) -> Result<Option<fs_err::File>, MatrixError> {
     let path = place.hidden.join(LOCK);
-    loop {
+    let mut why = None;
+    for _ in 0..ATTEMPTS {
         match fs_err::create_dir_all(&place.hidden) {
             // It was there, and had become the result when it was looked at; a file there is an error.
             Err(error) if error.kind() == AlreadyExists => {
                 if fs_err::symlink_metadata(&place.hidden).is_ok_and(|found| !found.is_dir()) {
                     return Err(error.into());
                 }
+                why = Some(error);
                 continue;
             }
             made => made?,
         }
         let mut options = fs_err::OpenOptions::new();
         let lock = match options.read(true).write(true).create(true).truncate(false).open(&path) {
-            // The folder became the result, or was removed, by a run that has just finished.
-            Err(error) if error.kind() == NotFound => continue,
+            // The folder became the result, or was removed, by a run that has just finished; or the lock is a
+            // link to nowhere.
+            Err(error) if error.kind() == NotFound => {
+                why = Some(error);
+                continue;
+            }
             lock => lock?,
         };
         match lock.file().try_lock() {
+            Ok(()) if has_name(&lock, &path)? => return Ok(Some(lock)),
+            // That run removed the file before this was locked.
             Ok(()) => {}
             Err(std::fs::TryLockError::WouldBlock) => return Ok(None),
             Err(std::fs::TryLockError::Error(error)) => return Err(error.into()),
         }
-        let held = lock.metadata()?;
-        match fs_err::metadata(&path) {
-            Ok(there) if (there.dev(), there.ino()) == (held.dev(), held.ino()) => return Ok(Some(lock)),
-            Err(error) if error.kind() != NotFound => return Err(error.into()),
-            _ => {}
-        }
     }
+    why.map_or(Ok(None), |error| Err(error.into()))
 }
 
 /// Removes what this module makes, except the lock; anything else is refused.
