@@ -7,7 +7,7 @@ use super::super::{Element, LANES};
 use super::load_part;
 use super::reduce::reduce;
 
-/// What is fetched into the second-level cache, the first being full of queries, while rows are multiplied.
+/// What is fetched while rows are multiplied.
 #[derive(Clone, Copy)]
 enum Fetch {
     /// The rows that come next, as one stretch of memory this many bytes ahead.
@@ -49,65 +49,22 @@ pub(in super::super) unsafe fn picked<T: Element>(job: &Job<'_, T>, chosen: &[us
     let (fours, rest) = chosen.as_chunks();
     for (i, rows) in fours.iter().enumerate() {
         // SAFETY: the caller's promise, passed on.
-        unsafe { picked_strip::<T, 4>(job, *rows, 4 * i, out) };
+        unsafe { strip::<T, 4, 1, _MM_HINT_T0>(job, (*rows, 4 * i), NEAR, out) };
     }
     let first = 4 * fours.len();
     // SAFETY: as above.
     unsafe {
         match *rest {
-            [a] => picked_strip(job, [a], first, out),
-            [a, b] => picked_strip(job, [a, b], first, out),
-            [a, b, c] => picked_strip(job, [a, b, c], first, out),
+            [a] => strip::<T, 1, 1, _MM_HINT_T0>(job, ([a], first), NEAR, out),
+            [a, b] => strip::<T, 2, 1, _MM_HINT_T0>(job, ([a, b], first), NEAR, out),
+            [a, b, c] => strip::<T, 3, 1, _MM_HINT_T0>(job, ([a, b, c], first), NEAR, out),
             _ => {}
         }
     }
 }
 
-/// Bytes ahead in a row that is read by itself.
-const NEAR: usize = 1 << 10;
-
-/// # Safety
-/// As `picked`; the rows exist.
-#[target_feature(enable = "avx512f")]
-#[inline]
-unsafe fn picked_strip<T: Element, const R: usize>(
-    job: &Job<'_, T>,
-    rows: [usize; R],
-    first: usize,
-    out: &mut [f32],
-) {
-    let dim = job.queries.dim();
-    for &group in job.groups {
-        let span = job.queries.span(group);
-        let steps = span.len() / LANES;
-        let q0 = job.queries.tile(group, 0).as_ptr().cast::<f32>();
-        let values = rows.map(|row| &job.values[row * dim + span.start..row * dim + span.end]);
-        let mut acc = [_mm512_setzero_ps(); R];
-        for step in 0..steps {
-            // SAFETY: the packed query and each row have as many steps. The prefetch may point anywhere.
-            unsafe {
-                let query = _mm512_load_ps(q0.add(step * LANES));
-                for r in 0..R {
-                    let p = values[r].as_ptr().add(step * LANES);
-                    _mm_prefetch::<_MM_HINT_T0>(p.wrapping_byte_add(NEAR).cast());
-                    acc[r] = _mm512_fmadd_ps(T::load(p), query, acc[r]);
-                }
-            }
-        }
-        if steps * LANES < span.len() {
-            // SAFETY: the padded step is there too.
-            let query = unsafe { _mm512_load_ps(q0.add(steps * LANES)) };
-            for r in 0..R {
-                acc[r] = _mm512_fmadd_ps(load_part(&values[r][steps * LANES..]), query, acc[r]);
-            }
-        }
-        let mut products = [0.0f32; R];
-        reduce(&acc, &mut products);
-        for (r, product) in products.iter().enumerate() {
-            job.put(out, first + r, group, 0, &[*product]);
-        }
-    }
-}
+/// Ahead in rows that are read by themselves.
+const NEAR: Fetch = Fetch::Rows(1 << 10);
 
 /// Some rows at a time and of these group by group, so that rows come from memory once however
 /// many groups they have.
@@ -120,14 +77,16 @@ pub(super) unsafe fn rows<T: Element, const R: usize, const Q: usize>(job: &Job<
     let count = job.rows();
     let fetch = Fetch::of(job, R);
     let mut row = 0;
+    // Into the second-level cache: the first is full of queries.
     while row + R <= count {
-        // SAFETY: rows row..row + R exist.
-        unsafe { strip::<T, R, Q>(job, fetch, row, out) };
+        let rows = std::array::from_fn(|r| row + r);
+        // SAFETY: these rows exist.
+        unsafe { strip::<T, R, Q, _MM_HINT_T1>(job, (rows, row), fetch, out) };
         row += R;
     }
     while row < count {
         // SAFETY: the row exists.
-        unsafe { strip::<T, 1, Q>(job, fetch, row, out) };
+        unsafe { strip::<T, 1, Q, _MM_HINT_T1>(job, ([row], row), fetch, out) };
         row += 1;
     }
 }
@@ -195,39 +154,42 @@ pub(super) unsafe fn stream<T: Element>(job: &Job<'_, T>, out: &mut [f32]) {
     }
 }
 
+/// Some rows, whose sums have places from the first on. What is fetched meanwhile goes into the cache that
+/// the hint names.
+///
 /// # Safety
-/// As `rows`; rows `first..first + R` exist.
+/// As `rows` or `picked`; the rows exist.
 #[target_feature(enable = "avx512f")]
 #[inline]
-unsafe fn strip<T: Element, const R: usize, const Q: usize>(
+unsafe fn strip<T: Element, const R: usize, const Q: usize, const HINT: i32>(
     job: &Job<'_, T>,
+    (rows, first): ([usize; R], usize),
     fetch: Fetch,
-    first: usize,
     out: &mut [f32],
 ) {
     let dim = job.queries.dim();
-    let x0 = job.values.as_ptr();
+    let (x0, starts) = (job.values.as_ptr(), rows.map(|row| row * dim));
     for &group in job.groups {
         let span = job.queries.span(group);
         let packed = job.queries.tile(group, 0);
-        let (base, steps) = (first * dim + span.start, span.len() / LANES);
+        let (bases, steps) = (starts.map(|start| start + span.start), span.len() / LANES);
         let mut acc = [[_mm512_setzero_ps(); Q]; R];
         let q0 = packed.as_ptr().cast::<f32>();
         for step in 0..steps {
             let mut x = [_mm512_setzero_ps(); R];
             if let Fetch::Stretch(ahead) = fetch {
-                let at = (first * dim + (span.start + step * LANES) * R) * size_of::<T>() + ahead;
+                let at = (starts[0] + (span.start + step * LANES) * R) * size_of::<T>() + ahead;
                 for line in (0..R * LANES * size_of::<T>()).step_by(64) {
-                    _mm_prefetch::<_MM_HINT_T1>(x0.cast::<u8>().wrapping_add(at + line).cast());
+                    _mm_prefetch::<HINT>(x0.cast::<u8>().wrapping_add(at + line).cast());
                 }
             }
             for r in 0..R {
-                // SAFETY: base + r * dim + span.len() <= values.len(), by `check` and the caller, and
+                // SAFETY: bases[r] + span.len() <= values.len(), by `check` or `check_at` and the caller, and
                 // step * 16 + 16 <= span.len(). The prefetch may point anywhere.
                 unsafe {
-                    let p = x0.add(base + r * dim + step * LANES);
+                    let p = x0.add(bases[r] + step * LANES);
                     if let Fetch::Rows(ahead) = fetch {
-                        _mm_prefetch::<_MM_HINT_T1>(p.wrapping_byte_add(ahead).cast());
+                        _mm_prefetch::<HINT>(p.wrapping_byte_add(ahead).cast());
                     }
                     x[r] = T::load(p);
                 }
@@ -242,7 +204,7 @@ unsafe fn strip<T: Element, const R: usize, const Q: usize>(
         }
         if steps * LANES < span.len() {
             for r in 0..R {
-                let x = load_part(&job.values[base + r * dim + steps * LANES..base + r * dim + span.len()]);
+                let x = load_part(&job.values[bases[r] + steps * LANES..bases[r] + span.len()]);
                 for q in 0..Q {
                     // SAFETY: the padded step is there too.
                     let query = unsafe { _mm512_load_ps(q0.add((steps * Q + q) * LANES)) };
