@@ -1,7 +1,7 @@
 //! Query vectors in half precision, as the tiles that tensor cores read, with the norms that bound the error
 //! of rounding (`estimates.rs` derives the bound).
 
-use gstore_query::kernel::Queries;
+use gstore_query::kernel::{HUGE_NORM, Queries, above};
 use half::f16;
 
 use super::{Cuda, THREADS, from, number};
@@ -14,9 +14,6 @@ pub(super) const EIGHT: usize = 8;
 
 /// Terms that the kernel adds up before it starts a new sum (ESTIMATED_CHAIN in kernels/estimates.cu).
 const CHAIN: usize = 256;
-
-/// Norms from which sums could overflow.
-const HUGE: f64 = (1u64 << 60) as f64;
 
 /// Query vectors in f16, as tiles.
 pub(super) struct Halves<M> {
@@ -47,7 +44,7 @@ impl Norms {
     fn add(&mut self, squares: [f64; 3]) {
         let [exact, rounded, residual] = squares.map(|sum| above(sum.sqrt()));
         // False for NaN too.
-        let [exact, rounded, residual] = match exact < HUGE && rounded < HUGE {
+        let [exact, rounded, residual] = match exact < HUGE_NORM && rounded < HUGE_NORM {
             true => [exact, rounded, residual],
             false => [f64::INFINITY; 3],
         };
@@ -67,11 +64,6 @@ impl Norms {
         let weight = self.residual + units * self.rounded + processor * self.exact;
         if weight.is_finite() { (above(weight) as f32).next_up() } else { f32::INFINITY }
     }
-}
-
-/// An upper bound of a sum of positive terms, despite rounding in double precision.
-fn above(value: f64) -> f64 {
-    value * (1.0 + f64::exp2(-30.0))
 }
 
 /// Rounds query vectors, which are at `vectors` in f32.

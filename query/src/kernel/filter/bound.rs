@@ -1,7 +1,7 @@
 //! Error bounds of approximate products.
 
 use super::super::lanes::chain;
-use super::{FilterQueries, HUGE, PAIR, Rounding};
+use super::{FilterQueries, HUGE_NORM, PAIR, Rounding};
 
 /// Upper bounds that belong to a row's vector times its factors.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
@@ -28,7 +28,7 @@ impl RowSquares {
     pub(super) fn add(&mut self, [kept, taken]: [f64; 2], count: usize, factor: f32) {
         let factor = f64::from(factor);
         // False for NaN too.
-        if kept < HUGE * HUGE && taken < HUGE * HUGE && factor.is_finite() {
+        if kept < HUGE_NORM * HUGE_NORM && taken < HUGE_NORM * HUGE_NORM && factor.is_finite() {
             self.kept += kept * factor * factor;
             self.taken += taken * factor * factor;
             self.floor += count as f64 * f64::exp2(-124.0) * factor.abs() + f64::exp2(-146.0);
@@ -82,7 +82,7 @@ impl FilterQueries {
                 }
                 let [norm, residual] = sums.map(|sum| above(sum.sqrt()));
                 // False for NaN too.
-                if norm < HUGE { [norm, residual] } else { [f64::INFINITY; 2] }
+                if norm < HUGE_NORM { [norm, residual] } else { [f64::INFINITY; 2] }
             })
             .collect();
         let most = groups.iter().map(|group| self.groups[*group].len()).max().unwrap_or(0);
@@ -120,7 +120,7 @@ impl FilterBound {
         let (norm, residual) = (f64::from(row.norm), f64::from(row.residual));
         let sums = self.relative * (norm + residual);
         // Sums that could overflow: nothing can be said.
-        let finite = (norm + residual) * self.largest < HUGE * HUGE;
+        let finite = (norm + residual) * self.largest < HUGE_NORM * HUGE_NORM;
         let up = |value: f64| if finite { ((value * self.up) as f32).next_up() } else { f32::INFINITY };
         // What rounding took from the row times the query's norm, and the other way round; what rounds the
         // sums is relative to the products of both.
@@ -133,7 +133,7 @@ impl FilterBound {
     }
 }
 
-/// A little more: what rounding in double precision may have taken from a sum of positive terms.
-pub(super) fn above(value: f64) -> f64 {
+/// An upper bound of a sum of positive terms, despite rounding in double precision.
+pub fn above(value: f64) -> f64 {
     value * (1.0 + f64::exp2(-30.0))
 }

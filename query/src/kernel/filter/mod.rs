@@ -36,7 +36,7 @@ use std::ops::Range;
 
 use gstore_store::Values;
 
-pub use bound::{FilterBound, RowNorms};
+pub use bound::{FilterBound, RowNorms, above};
 pub use queries::FilterQueries;
 
 use super::Kernel;
@@ -60,8 +60,8 @@ const NARROW_SUMS: [[usize; 4]; 2] = [[0, 1, 4, 5], [2, 3, 6, 7]];
 const NARROW_BYTE: i8 = 85;
 const NARROW_SUM: i16 = i16::MAX / (2 * NARROW_BYTE as i16 + 1);
 
-/// Norms from which on products could overflow.
-const HUGE: f64 = (1u64 << 60) as f64;
+/// Norms from which on sums of products could overflow.
+pub const HUGE_NORM: f64 = (1u64 << 60) as f64;
 
 /// What rows and queries are rounded to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
