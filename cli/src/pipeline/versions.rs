@@ -107,7 +107,9 @@ impl Versions {
         if !is_pattern(path) {
             return Vec::new();
         }
-        let matches = glob::glob(&whole.to_string_lossy());
+        // What looks like a pattern in the name of the pipeline's own folder is none.
+        let base = glob::Pattern::escape(&base.to_string_lossy());
+        let matches = glob::glob(&Path::new(&base).join(path).to_string_lossy());
         matches.map_or_else(|_| Vec::new(), |matches| matches.flatten().collect())
     }
 
@@ -260,6 +262,17 @@ mod tests {
         let after = [of("a.txt"), of("*.txt"), of("in"), of("in/c")];
         assert_eq!(after[0], before[0]);
         assert!((1..4).all(|i| after[i] != before[i]));
+    }
+
+    #[test]
+    fn patterns_find_files_whatever_their_folder_is_called() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let base = dir.path().join("runs [1]*");
+        fs_err::create_dir(&base).expect("made");
+        fs_err::write(base.join("a.txt"), "1").expect("written");
+        assert_eq!(Versions::found(&base, Path::new("*.txt")), [base.join("a.txt")]);
+        let outside = Path::new(&glob::Pattern::escape(&base.to_string_lossy())).join("*.txt");
+        assert_eq!(Versions::found(Path::new("/elsewhere"), &outside), [base.join("a.txt")]);
     }
 
     #[test]
