@@ -1,6 +1,7 @@
 //! The tests of this crate's public interface in one program: linked once, run by name.
 
 mod adding;
+mod columns;
 mod common;
 mod curvature;
 mod data_formats;

@@ -21,12 +21,12 @@ const GONE: [std::ops::Range<u64>; 2] = [100..CELL_ROWS - 96, CELL_ROWS + 104..2
 /// What is left of them: [`three_shards_are_one_process`] cuts them evenly.
 const LIVE: u64 = 196 + 196 + 40;
 
-fn demo() -> PathBuf {
+pub fn demo() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../demo")
 }
 
 /// Short samples, all different.
-fn register(store: &Store, folder: &Path, range: std::ops::Range<u64>) {
+pub fn register(store: &Store, folder: &Path, range: std::ops::Range<u64>) {
     let mut text = String::new();
     for i in range {
         let answer = if i % 97 == 13 { "" } else { ["even", "odd"][i as usize % 2] };
@@ -104,10 +104,10 @@ fn attach(store: &Store, folders: &[&Path]) -> Result<gstore_store::AttachReport
 }
 
 /// Stops after some batches of vectors.
-struct StopAfter<'a> {
-    batches: usize,
-    cancel: &'a Cancel,
-    ingesting: bool,
+pub struct StopAfter<'a> {
+    pub batches: usize,
+    pub cancel: &'a Cancel,
+    pub ingesting: bool,
 }
 
 impl Progress for StopAfter<'_> {

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use gstore_core::{Remedy, first_of, many};
-use gstore_store::{JobFeature, JobPlan, RunCheckpoint, RunPart, RunUpdate, Snapshot};
+use gstore_store::{CheckpointId, JobFeature, JobPlan, RunCheckpoint, RunPart, RunUpdate, Snapshot};
 use serde_json::{Map, Value, json};
 
 use super::super::IngestError;
@@ -30,10 +30,20 @@ impl IngestPlan {
             .map(|feature| JobFeature { desc: feature.desc.clone(), attrs: feature.attrs.clone() })
             .collect();
         let keys: Vec<String> = features.iter().map(|feature| feature.desc.key()).collect();
+        let ids: Vec<&CheckpointId> = self.checkpoints.iter().map(|checkpoint| &checkpoint.id).collect();
         JobPlan {
             command: self.request.command.clone(),
             // Threads, batches and memory change no bit, so one job may go on from another that had others.
-            identity: json!({ "features": keys }),
+            identity: match &self.column {
+                None => json!({ "features": keys }),
+                // After a revert the key of a column may be that of another model's losses, and stand for
+                // differences to offsets that are computed again.
+                Some(column) => json!({
+                    "features": keys,
+                    "checkpoints": ids,
+                    "offset": column.offset.as_ref().map(|reader| reader.part().number),
+                }),
+            },
             detail: json!({ "dataset": self.request.dataset, "rows": self.rows.len() }),
             features,
         }
