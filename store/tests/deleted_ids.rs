@@ -306,6 +306,21 @@ fn an_older_list_in_place_of_a_damaged_one_lacks_what_came_later() {
 }
 
 #[test]
+fn without_a_current_a_restored_sample_stays() {
+    let (_dir, path, store) = with_samples(20);
+    delete(&store, 5..8, false);
+    compact(&store);
+    for (rows, left) in [(5..7, Some(1)), (7..8, None)] {
+        restore(&store, rows).unwrap();
+        fs_err::remove_file(path.join("CURRENT")).unwrap();
+        Store::repair_folder(&path, RepairOptions::default(), &mut |_| {}).unwrap();
+        let store = Store::open(&path).unwrap();
+        assert_eq!(listed(&store), left);
+        assert_sound_and_ours(&store);
+    }
+}
+
+#[test]
 fn restoring_and_merging_happen_as_a_whole_or_not_at_all() {
     let dir = tempdir().unwrap();
     let prepared = dir.path().join("prepared");

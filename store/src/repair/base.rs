@@ -7,10 +7,10 @@ use super::parts::{
 use super::report::RepairReport;
 use crate::error::{OpenError, StorageError, VerifyError, if_sound, is_medium};
 use crate::layout::{Env, now};
-use crate::manifest::{ArtifactPart, Counters, Current, Link, PartLink, Root};
+use crate::manifest::{ArtifactPart, Counters, Current, DatasetPart, Link, PartLink, Root};
 use crate::store::{Numbered, Store, insert_link};
 use crate::verify::{artifact_files, dataset_files, feature_files};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::iter::once;
 use uuid::Uuid;
 
@@ -26,6 +26,9 @@ pub(super) struct Base {
     /// Parts with these numbers and higher ones are newer than the root; lower ones that
     /// it lacks were removed.
     pub limits: Counters,
+    /// Bitmaps of deleted rows and lists of deleted ids that earlier snapshots have and the base has no more.
+    /// They are undone: no later snapshot was lost that could have them again.
+    pub undone_deletes: HashSet<Uuid>,
     /// The content of a `CURRENT` that is damaged.
     pub damaged_current: Option<Vec<u8>>,
     /// The number that the repaired snapshot gets.
@@ -75,7 +78,18 @@ pub(super) fn find(store: &Store, report: &mut RepairReport) -> Result<Base, Ver
         if let Some(root) = root.filter(|root| root.snapshot == current.snapshot) {
             let (number, next) = (Some(root.snapshot), root.snapshot + 1);
             let (link, limits) = (Some(current.root.clone()), root.next.clone());
-            return Ok(Base { link, number, root, certain: true, limits, damaged_current: None, next });
+            let undone_deletes = HashSet::new();
+            let damaged_current = None;
+            return Ok(Base {
+                link,
+                number,
+                root,
+                certain: true,
+                limits,
+                undone_deletes,
+                damaged_current,
+                next,
+            });
         }
     }
     let inventory = Inventory::read(store)?;
@@ -109,13 +123,36 @@ pub(super) fn find(store: &Store, report: &mut RepairReport) -> Result<Base, Ver
     }
     let (link, number) = (found.map(|v| v.link.clone()), found.map(|v| v.part.snapshot));
     let limits = if link.is_some() { root.next.clone() } else { Counters::default() };
+    let undone_deletes = match found {
+        Some(v) if named.is_none() && inventory.damaged_root < number => undone_deletes(&inventory, &v.part),
+        _ => HashSet::new(),
+    };
     take_newer(store, &inventory, (link.is_some(), named), &limits, &mut root, report)?;
     // From here on it is a snapshot of its own, and the one that was found is the first of its history.
     (root.snapshot, root.parent) = (next, link.clone());
     if link.is_none() {
         root.oldest = next;
     }
-    Ok(Base { link, number, root, certain: false, limits, damaged_current, next })
+    Ok(Base { link, number, root, certain: false, limits, undone_deletes, damaged_current, next })
+}
+
+/// The bitmaps and lists of deleted ids that earlier roots have and this one has not.
+fn undone_deletes(inventory: &Inventory, root: &Root) -> HashSet<Uuid> {
+    let earlier = inventory.roots.iter().map(|r| &r.part).filter(|r| r.snapshot < root.snapshot);
+    let own = deletes_of(inventory, once(root));
+    let mut undone = deletes_of(inventory, earlier);
+    undone.retain(|uuid| !own.contains(uuid));
+    undone
+}
+
+/// The bitmaps and lists of deleted ids of the datasets of some roots, as far as their parts are known.
+fn deletes_of<'a>(inventory: &Inventory, roots: impl Iterator<Item = &'a Root>) -> HashSet<Uuid> {
+    let files: HashSet<&str> = roots.flat_map(|r| &r.datasets).map(|l| l.link.file.as_str()).collect();
+    let parts = inventory.datasets.iter().filter(|v| files.contains(v.link.file.as_str())).map(|v| &v.part);
+    let of = |d: &DatasetPart| -> Vec<Uuid> {
+        d.tombstones.iter().map(|t| t.uuid).chain(d.deleted_ids.iter().map(|l| l.uuid)).collect()
+    };
+    parts.flat_map(of).collect()
 }
 
 /// The newest sound root that was not taken back.

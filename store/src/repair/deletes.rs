@@ -15,7 +15,7 @@ use crate::table::{TableFile, row_ids};
 use crate::tombstones::{DeletedIds, parse_bitmap, read_bitmap};
 use crate::verify::data_uuid;
 use gstore_core::{Digest, Remedy, RowSet, many_of};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use uuid::Uuid;
 
 /// How sure it is that the part lists every delete.
@@ -29,11 +29,13 @@ pub(super) enum Trust {
     Rebuilt,
 }
 
-/// Reads the bitmaps of a dataset, and those that it does not list if it may lack some.
+/// Reads the bitmaps of a dataset, and those that it does not list if it may lack some, but for the `undone`
+/// ones.
 pub(super) fn collect(
     work: &mut Repair<'_>,
     part: &mut DatasetPart,
     trust: Trust,
+    undone: &HashSet<Uuid>,
 ) -> Result<DeadRows, VerifyError> {
     let mut dead = DeadRows::default();
     let mut damaged = Vec::new();
@@ -59,7 +61,7 @@ pub(super) fn collect(
     }
     dead.deleted = dead.deleted.difference(&dead.purged);
     let mut trust = trust;
-    let lost: Vec<Uuid> = damaged.iter().map(|t| t.uuid).collect();
+    let lost: HashSet<Uuid> = damaged.iter().map(|t| t.uuid).collect();
     for entry in damaged {
         let name = tombstone_file(part.number, entry.uuid);
         let shells = if entry.purged { shells(work, part)? } else { None };
@@ -89,7 +91,9 @@ pub(super) fn collect(
         }
     }
     if !dead.unknown && trust != Trust::All {
-        unlisted(work, part, &lost, &mut dead)?;
+        // A lost bitmap may have replaced others, so then all count.
+        let without = if lost.is_empty() { undone } else { &lost };
+        unlisted(work, part, without, &mut dead)?;
         if trust == Trust::Rebuilt {
             let purged = part.files.iter().filter_map(|f| empty_ids(work, part, f).ok());
             let purged = purged.fold(dead.purged.clone(), |all, rows| all.union(&rows));
@@ -105,8 +109,14 @@ pub(super) fn collect(
 }
 
 /// The list of deleted ids of a dataset: what the part names, if that is sound and surely the last one, else
-/// the longest sound one of its folder. Lists only get shorter where ids are added again.
-pub(super) fn ids(work: &mut Repair<'_>, part: &mut DatasetPart, trust: Trust) -> Result<(), VerifyError> {
+/// the longest sound one of its folder. Lists only get shorter where ids are added again. An `undone` one
+/// counts only if another one is lost.
+pub(super) fn ids(
+    work: &mut Repair<'_>,
+    part: &mut DatasetPart,
+    trust: Trust,
+    undone: &HashSet<Uuid>,
+) -> Result<(), VerifyError> {
     let name = part.deleted_ids.as_ref().map(|l| deleted_ids_file(part.number, l.uuid));
     let damaged = name.filter(|name| work.is_bad(name));
     if trust == Trust::All && damaged.is_none() {
@@ -118,6 +128,9 @@ pub(super) fn ids(work: &mut Repair<'_>, part: &mut DatasetPart, trust: Trust) -
     let mut taken = None;
     for file in list(work.env, &deleted_ids_folder(part.number))? {
         let Some(uuid) = data_uuid(&file, "ids") else { continue };
+        if damaged.is_none() && undone.contains(&uuid) {
+            continue;
+        }
         match DeletedIds::inspect(work.env, part.number, uuid) {
             Ok(found) if ids_in(&found) > ids_in(&best) => {
                 best = found;
@@ -162,17 +175,17 @@ fn sound_bytes(work: &Repair<'_>, part: &DatasetPart, entry: &TombstoneEntry) ->
 
 /// Adds the rows of bitmaps that no part lists: deletes that were published, or were about to be.
 ///
-/// Not those that are `lost`: what such a file says now is not what it said.
+/// `without`: those that are undone, or lost: what such a file says now is not what it said.
 fn unlisted(
     work: &mut Repair<'_>,
     part: &DatasetPart,
-    lost: &[Uuid],
+    without: &HashSet<Uuid>,
     dead: &mut DeadRows,
 ) -> Result<(), VerifyError> {
     let folder = tombstone_folder(part.number);
     for name in list(work.env, &folder)? {
         let Some(uuid) = data_uuid(&name, "roaring") else { continue };
-        if lost.contains(&uuid) || part.tombstones.iter().any(|t| t.uuid == uuid) {
+        if without.contains(&uuid) || part.tombstones.iter().any(|t| t.uuid == uuid) {
             continue;
         }
         let name = format!("{folder}/{name}");

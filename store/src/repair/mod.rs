@@ -194,8 +194,11 @@ fn repair_dataset(work: &mut Repair<'_>, base: &Base, d: &mut DatasetWork) -> Re
         (false, false) => Trust::Listed,
         (false, true) => Trust::All,
     };
-    d.dead = deletes::collect(work, &mut d.part, trust)?;
-    deletes::ids(work, &mut d.part, trust)?;
+    // Only a part that is whole says what was undone.
+    let none = HashSet::new();
+    let undone = if d.gaps_from == Some(0) { &none } else { &base.undone_deletes };
+    d.dead = deletes::collect(work, &mut d.part, trust, undone)?;
+    deletes::ids(work, &mut d.part, trust, undone)?;
     if d.dead.unknown {
         // Which rows are live is not known, so its samples are left alone; a list of them must fit all the
         // same.

@@ -32,6 +32,8 @@ pub(super) struct Inventory {
     pub artifacts: Vec<Version<ArtifactPart>>,
     /// Numbers of snapshots that file names mention, sound or not.
     pub highest: u64,
+    /// The highest number of a root that is not sound.
+    pub damaged_root: Option<u64>,
     /// Kind and number of every part that a file name mentions, sound or not.
     pub mentioned: HashSet<(String, u32)>,
     /// Parts that some sound root refers to.
@@ -53,7 +55,10 @@ impl Inventory {
             match (kind, u32::try_from(number)) {
                 ("root", _) => {
                     out.highest = out.highest.max(number);
-                    out.roots.extend(read_sound(env, name)?);
+                    match read_sound(env, name)? {
+                        Some(root) => out.roots.push(root),
+                        None => out.damaged_root = out.damaged_root.max(Some(number)),
+                    }
                 }
                 (_, Err(_)) => {}
                 (_, Ok(n)) => {
@@ -181,7 +186,7 @@ pub(super) fn best_feature<'a>(
 /// Whether a version goes on from another one: it has all of its files, or the files it lacks are gone.
 pub(super) fn extends_dataset(env: &Env, new: &DatasetPart, old: &DatasetPart) -> bool {
     let has: HashSet<String> = dataset_files(new).into_iter().map(|f| f.0).collect();
-    // Bitmaps are merged now and then; a repair takes all of them anyway.
+    // Bitmaps are merged now and then; a repair takes those of `old` anyway.
     let needs_nothing = |f: &str| has.contains(f) || f.ends_with(".roaring") || is_gone(env, f);
     let goes_on = new.name == old.name && new.next_row >= old.next_row;
     goes_on && dataset_files(old).iter().all(|(f, _)| needs_nothing(f))

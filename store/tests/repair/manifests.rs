@@ -117,6 +117,60 @@ fn a_damaged_ledger_is_removed_and_a_damaged_current_is_kept_beside() {
 }
 
 #[test]
+fn without_a_current_rows_that_a_revert_restored_stay() {
+    let (_dir, path, mut store) = with_samples(10);
+    let lose_current = || {
+        fs_err::write(path.join("CURRENT"), "rubbish").unwrap();
+        let report = repair(&path);
+        assert!(is_sound(&path) && report.lost.is_empty(), "{report:#?}");
+        Store::open(&path).unwrap()
+    };
+    let change = |store: &Store, of: u64| match of {
+        0 => {
+            delete(store, [3]);
+        }
+        _ => {
+            let replace = AppendOptions { if_changed: IfChanged::Replace, ..options("replace") };
+            let mut append = store.append(&dataset(), vec![], replace).unwrap();
+            append.push(NewSample { id: "s3", record: Some(b"other"), metadata: vec![] }).unwrap();
+            append.finish().unwrap();
+        }
+    };
+    for of in [0, 1] {
+        let before = store.snapshot().unwrap();
+        change(&store, of);
+        let changed = content(&store);
+        assert_eq!(content(&lose_current()), changed, "the delete stays");
+        store.revert(&before, &RevertOptions::default()).unwrap();
+        let was = content(&store);
+        assert_eq!(was.samples.len(), 10);
+        store = lose_current();
+        assert_eq!(content(&store), was);
+    }
+}
+
+#[test]
+fn without_the_root_of_a_delete_that_came_again_its_rows_stay_deleted() {
+    let (_dir, path, store) = with_samples(10);
+    let before = store.snapshot().unwrap();
+    delete(&store, [3]);
+    let after = store.snapshot().unwrap();
+    store.revert(&before, &RevertOptions::default()).unwrap();
+    let older = files(&path);
+    store.revert(&after, &RevertOptions::default()).unwrap();
+    let was = content(&store);
+    drop(store);
+    // Nothing that is left of the last snapshot tells what it has.
+    for file in files(&path).iter().filter(|f| f.starts_with("manifests") && !older.contains(f)) {
+        fs_err::write(path.join(file), "{}").unwrap();
+    }
+    fs_err::write(path.join("CURRENT"), "rubbish").unwrap();
+    repair(&path);
+    assert!(is_sound(&path));
+    assert_eq!(content(&Store::open(&path).unwrap()), was);
+}
+
+#[test]
 fn token_counts_that_nothing_lists_any_more_are_lost_by_their_rows() {
     let (_dir, path) = place();
     let was = content(&original(&path));
