@@ -296,6 +296,47 @@ fn a_lost_manifest_of_an_ensemble_comes_back_as_far_as_it_is_known() {
 }
 
 #[test]
+fn a_lost_manifest_after_a_revert_gives_no_losses_to_the_members_before_it() {
+    let (_dir, path, store) = placed(|path| {
+        let store = filled_with(path, 20);
+        let history = store.history().unwrap();
+        // Before the third member was registered.
+        let before = store.snapshot_at(history[2].number).unwrap();
+        store.revert(&before, &RevertOptions::default()).unwrap();
+        store
+    });
+    let revert = store.snapshot().unwrap().number();
+    store.update_ensemble(&update(3..4), "train").unwrap();
+    let feature = columns(&store).members(2..3, 0);
+    write(&store, feature, 0..20, |row| vec![delta(row, 3)]).unwrap();
+    let last = ensemble(&store);
+    assert_eq!(last.members.iter().map(|m| m.id.as_str()).collect::<Vec<_>>(), ["m0", "m1", "m3"]);
+    drop(store);
+    let manifest = files(&path).into_iter().find(|f| {
+        f.to_string_lossy().starts_with("manifests/ensemble-1-")
+            && fs_err::read_to_string(path.join(f)).unwrap().contains("\"m3\"")
+    });
+    fs_err::remove_file(path.join(manifest.unwrap())).unwrap();
+    let good = path.with_extension("good");
+    copy(&path, &good);
+    let repaired = |path: &Path| {
+        let report = Store::repair_folder(path, RepairOptions::default(), &mut |_| {}).unwrap();
+        let lost: Vec<String> = report.lost.iter().map(|loss| loss.rows.of.clone()).collect();
+        assert!(lost.contains(&"feature pool/loss@e:2".to_owned()), "{report:#?}");
+        let store = Store::open(path).unwrap();
+        assert_sound(&store, "after the repair");
+        assert_eq!(read(&store.snapshot().unwrap()).0.members, [0, 1]);
+        ensemble(&store).members.len()
+    };
+    assert_eq!(repaired(&path), 2, "as it was after the revert, though it once had more");
+    // With the root of the revert gone, the member that it took away is back, without losses of another.
+    let is_revert = |f: &PathBuf| f.to_string_lossy().starts_with(&format!("manifests/root-{revert}-"));
+    let mut roots: Vec<PathBuf> = files(&good).into_iter().filter(is_revert).collect();
+    fs_err::write(good.join(roots.pop().unwrap()), "{}").unwrap();
+    assert_eq!(repaired(&good), 3);
+}
+
+#[test]
 fn at_every_operation_a_member_is_there_with_its_column_or_not_at_all() {
     let dir = tempdir().unwrap();
     let prepared = dir.path().join("prepared");

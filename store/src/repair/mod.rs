@@ -153,8 +153,10 @@ fn repair(
         let members = Stripe::problem_among(&f.desc, ensembles.iter().map(|(e, _)| e));
         let why = if datasets.iter().all(|d| d.part.name != f.desc.dataset) {
             Some("its dataset is no longer known: add the samples again, then")
+        } else if members.is_some() || take::has_others(&inventory, &ensembles, f) {
+            Some("the members of its ensemble are no longer known:")
         } else {
-            members.map(|_| "the members of its ensemble are no longer known:")
+            None
         };
         work.report.lost.extend(why.map(|why| feature::left_out(f, why)));
         why.is_none()

@@ -106,6 +106,13 @@ impl Inventory {
         features.retain(|v| free(feature_files(&v.part)));
     }
 
+    /// The newest of the sound roots with lower numbers than `below` that name a part: its number, and its
+    /// time.
+    pub(super) fn named(&self, link: &Link, below: u64) -> Option<(u64, u64)> {
+        let roots = self.roots.iter().map(|r| &r.part).filter(|r| r.snapshot < below);
+        roots.filter(|r| r.parts().any(|l| l.link == *link)).map(|r| (r.snapshot, r.created)).max()
+    }
+
     /// Versions of a dataset.
     pub(super) fn dataset(&self, number: u32) -> impl Iterator<Item = &Version<DatasetPart>> {
         self.datasets.iter().filter(move |v| v.part.number == number)

@@ -8,7 +8,7 @@ use super::work::{DatasetWork, Repair};
 use super::{dataset, feature, jobs, live_rows};
 use crate::error::VerifyError;
 use crate::layout::Env;
-use crate::manifest::{EnsemblePart, FeaturePart, PartLink, RunPart};
+use crate::manifest::{EnsemblePart, FeaturePart, Link, PartLink, RunPart, Stripe, StripePart};
 use crate::store::Numbered;
 use crate::verify::Catalog;
 use gstore_core::{Remedy, RowSet};
@@ -108,7 +108,8 @@ pub(super) fn take_runs(
         Remedy::Ingest
     );
     let parts = (&base.root.runs[..], &catalog.runs[..], &inventory.runs[..]);
-    let runs = take(work, parts, |run| run.checkpoints.len(), (LostKind::Run, remedy.as_str()));
+    let order = |v: &Version<RunPart>| (named(base, inventory, &v.link), v.part.checkpoints.len());
+    let runs = take(work, parts, order, (LostKind::Run, remedy.as_str()));
     let current = || catalog.features.iter().take(catalog.current_features);
     let gone = base.root.features.iter().filter(|l| current().all(|f| !f.whole || f.file != l.link.file));
     let mut lost: LostFeatures = gone.map(|l| (l.number, Some(l.name.clone()))).collect();
@@ -120,7 +121,7 @@ pub(super) fn take_runs(
     Ok((runs, lost))
 }
 
-/// The ensembles of the base. One whose manifest is lost comes back as an older version had it; members that
+/// The ensembles of the base. One whose manifest is lost comes back as its newest older version; members that
 /// came later are lost with their losses.
 pub(super) fn ensembles(
     work: &mut Repair<'_>,
@@ -130,14 +131,51 @@ pub(super) fn ensembles(
 ) -> Taken<EnsemblePart> {
     let remedy = "make it again as it was made: its members are named again, and their losses";
     let parts = (&base.root.ensembles[..], &catalog.ensembles[..], &inventory.ensembles[..]);
-    take(work, parts, |ensemble| ensemble.members.len(), (LostKind::Ensemble, remedy))
+    let order = |v: &Version<EnsemblePart>| (named(base, inventory, &v.link), v.part.members.len());
+    take(work, parts, order, (LostKind::Ensemble, remedy))
 }
 
-/// The parts of some links: those that are whole, and of the others the largest version that there is.
-fn take<T: Numbered>(
+/// Whether a feature of an ensemble that came back in an older version has losses of other members than that
+/// has at its places, as far as can be told: after a revert others get the places. They are the same if a
+/// snapshot that is known has them with the feature.
+pub(super) fn has_others(
+    inventory: &Inventory,
+    ensembles: &Taken<EnsemblePart>,
+    feature: &FeaturePart,
+) -> bool {
+    let is_its = |(e, link): &&(EnsemblePart, Option<PartLink>)| {
+        link.is_none() && feature.desc.ensemble == Some(e.uuid)
+    };
+    let stripe = Stripe::of(&feature.desc).ok().flatten().map(|stripe| stripe.part);
+    let (Some((taken, _)), Some(StripePart::Members { range, .. })) = (ensembles.iter().find(is_its), stripe)
+    else {
+        return false;
+    };
+    let roots = inventory.roots.iter().map(|r| &r.part);
+    let with_feature = roots.filter(|r| r.features.iter().any(|l| l.number == feature.number));
+    let links: HashSet<&str> =
+        with_feature.flat_map(|r| &r.ensembles).map(|l| l.link.file.as_str()).collect();
+    let known = inventory.ensembles.iter().filter(|v| links.contains(v.link.file.as_str()));
+    let mut known = known.map(|v| &v.part).filter(|e| e.uuid == taken.uuid).peekable();
+    let is_same = |e: &EnsemblePart| {
+        range.clone().all(|place| match (e.members.get(place), taken.members.get(place)) {
+            (Some(own), Some(other)) => own.id == other.id && own.clone().merge(other).is_none(),
+            _ => false,
+        })
+    };
+    known.peek().is_none() || !known.all(is_same)
+}
+
+/// The newest root before the base that names a version of a part.
+fn named(base: &Base, inventory: &Inventory, link: &Link) -> Option<(u64, u64)> {
+    inventory.named(link, base.number.unwrap_or(u64::MAX))
+}
+
+/// The parts of some links: those that are whole, and of the others the last version in an order.
+fn take<T: Numbered, K: Ord>(
     work: &mut Repair<'_>,
     (links, whole, versions): (&[PartLink], &[T], &[Version<T>]),
-    size: impl Fn(&T) -> usize,
+    order: impl Fn(&Version<T>) -> K,
     (kind, remedy): (LostKind, &str),
 ) -> Taken<T> {
     let mut taken = Vec::new();
@@ -146,7 +184,7 @@ fn take<T: Numbered>(
         let own = versions.iter().filter(|v| v.part.number() == link.number);
         if let Some(part) = whole.iter().find(|part| part.number() == link.number) {
             taken.push((part.clone(), Some(link.clone())));
-        } else if let Some(v) = own.max_by_key(|v| size(&v.part)) {
+        } else if let Some(v) = own.max_by_key(|&v| order(v)) {
             work.report.rebuilt(of, format!("manifests/{}", v.link.file));
             taken.push((v.part.clone(), None));
         } else {
