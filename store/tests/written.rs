@@ -39,8 +39,8 @@ fn an_append_is_noted_with_its_samples_also_where_nothing_is_new() {
     let first = append(&store, "a", "x");
     let note = pool(&store).written("a").unwrap();
     assert_eq!((Some(note.snapshot), &note.result["added"]), (first.snapshot, &json!(1)));
-    assert_eq!(write("a", "x").done(&pool(&store)).unwrap().unwrap(), note);
-    assert!(matches!(write("a", "y").done(&pool(&store)), Err(KeyError::Used { .. })));
+    assert_eq!(write("a", "x").done(&pool(&store), &[]).unwrap().unwrap(), note);
+    assert!(matches!(write("a", "y").done(&pool(&store), &[]), Err(KeyError::Used { .. })));
     // Dropped before it is finished, it is not known.
     let mut left = store.append(&dataset(), columns(), options("put")).unwrap();
     left.name(write("b", "z"));
@@ -71,6 +71,31 @@ fn a_job_is_published_once_for_a_key_and_complete_with_all_rows() {
     assert_eq!(jobs.count(), 0);
     let all = put(&store, 3..6, "b", "2").unwrap();
     assert_eq!(all.features()[0].state, FeatureState::Complete);
+    assert!(verify(&store).problems.is_empty());
+}
+
+#[test]
+fn a_key_whose_feature_was_dropped_is_free_and_known_again_when_that_comes_back() {
+    let (_dir, _, store) = with_samples(6);
+    let first = put(&store, 0..3, "a", "1").unwrap();
+    let numbers = pool(&store).written("a").unwrap().features;
+    assert_eq!(numbers, [first.features()[0].number]);
+    store.drop_feature(&first.features()[0], "drop").unwrap();
+    let known = |snapshot: &Snapshot| {
+        snapshot.dataset("pool").unwrap().written_among("a", snapshot.features()).map(|note| note.snapshot)
+    };
+    assert_eq!(known(&store.snapshot().unwrap()), None);
+    let again = put(&store, 0..3, "a", "1").unwrap();
+    assert_eq!(known(&again), Some(again.number()));
+    let part = again.features()[0].clone();
+    assert_eq!(again.open_feature(&part).unwrap().row_set().unwrap(), RowSet::from_range(0..3));
+    // Another feature of that name is not the one of the key.
+    store.drop_feature(&part, "drop").unwrap();
+    put(&store, 0..6, "b", "2").unwrap();
+    assert_eq!(known(&store.snapshot().unwrap()), None);
+    store.revert(&again, &RevertOptions::default()).unwrap();
+    assert_eq!(known(&store.snapshot().unwrap()), Some(again.number()));
+    assert!(matches!(put(&store, 3..6, "a", "2"), Err(CommitError::Key(KeyError::Used { .. }))));
     assert!(verify(&store).problems.is_empty());
 }
 

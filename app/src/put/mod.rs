@@ -4,7 +4,7 @@
 //! - nothing is visible before [`VectorPut::finish`]; one that is dropped before leaves nothing behind, one
 //!   that is killed a job's folder, which the next put of the feature clears and `gc` can take
 //! - a write with a key is done once: what is sent again under it is compared with what was sent first, and
-//!   changes nothing
+//!   changes nothing, as long as the feature is there
 //! - memory: the vectors of one push, a block of the file, and a bit for each row of the dataset
 
 mod error;
@@ -87,7 +87,7 @@ impl VectorPut {
         let mut snapshot = store.snapshot()?;
         let known = |snapshot: &Snapshot| -> Result<bool, PutError> {
             let part = snapshot.dataset(&spec.dataset)?;
-            Ok(key.and_then(|key| part.written(key)).is_some())
+            Ok(key.and_then(|key| part.written_among(key, snapshot.features())).is_some())
         };
         let mut content = Xxh3::new();
         let described = serde_json::to_value(spec).unwrap_or(Value::Null);
@@ -166,7 +166,7 @@ impl VectorPut {
         let write = self.key.clone().map(|key| ClientWrite::new(key, digest)).transpose()?;
         let part = |snapshot: &Snapshot| -> Result<Option<WriteNote>, PutError> {
             let Some(write) = &write else { return Ok(None) };
-            Ok(write.done(snapshot.dataset(&self.spec.dataset)?)?)
+            Ok(write.done(snapshot.dataset(&self.spec.dataset)?, snapshot.features())?)
         };
         let Some(work) = self.work else {
             // The note was there when this began, and only a thousand later ones or a drop take it away.

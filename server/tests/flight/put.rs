@@ -267,6 +267,11 @@ async fn vectors_become_a_feature_bit_for_bit() {
     let error = put(&client, other.clone(), vec![wide]).await.unwrap_err();
     assert!(error.message().contains("not Float64; cast them before they are sent"), "{}", error.message());
     assert_eq!(refused(&client, other, named(&["p1", "p1"])).await, Code::InvalidArgument);
+    // A key is free again once its vectors were dropped.
+    let snapshot = server.store.snapshot().unwrap();
+    server.store.drop_feature(snapshot.feature("pool/embed-mine").unwrap(), "drop").unwrap();
+    let again = put(&client, what("a"), vec![vectors(&[0, 1, 2, 5, 4, 3], 3)]).await.unwrap();
+    assert_eq!((&again["rows"], &again["repeated"]), (&json!(6), &json!(false)), "{again}");
     assert_eq!(leftovers(&server.store), Vec::<String>::new());
 }
 

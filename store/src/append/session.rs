@@ -391,7 +391,7 @@ impl SampleAppend {
             });
         }
         if let Some(write) = &self.write {
-            write.note(&mut self.part, snapshot, client_report(&self.report, snapshot));
+            write.note(&mut self.part, (snapshot, Vec::new()), client_report(&self.report, snapshot));
         }
         let mut change = change_of(&self.base, &self.options.command);
         if self.is_new {

@@ -210,7 +210,7 @@ fn new_label(
     Ok(format!("{label}:{}", desc.key().get(..8).unwrap_or_default()))
 }
 
-/// Notes the write of a client in the part of its dataset.
+/// Notes the write of a client, with the features of the change, in the part of its dataset.
 fn note_write(now: &Snapshot, change: &mut Change, finish: &Finish<'_>) -> Result<(), CommitError> {
     let Some((dataset, write, told)) = &finish.write else { return Ok(()) };
     let changed = change.datasets.iter().position(|d| d.name == *dataset);
@@ -221,7 +221,8 @@ fn note_write(now: &Snapshot, change: &mut Change, finish: &Finish<'_>) -> Resul
     let snapshot = now.number() + 1;
     let mut told = told.clone();
     told.insert("snapshot".to_owned(), snapshot.into());
-    write.note(&mut part, snapshot, told);
+    let features = change.features.iter().map(|feature| feature.number).collect();
+    write.note(&mut part, (snapshot, features), told);
     change.datasets.push(part);
     Ok(())
 }

@@ -134,7 +134,7 @@ impl Job {
         let lock = WriterLock::take(&self.store)?;
         let now = self.store.snapshot()?;
         if let Some((dataset, write, _)) = &finish.write {
-            match write.done(now.dataset(dataset)?) {
+            match write.done(now.dataset(dataset)?, now.features()) {
                 Ok(None) => {}
                 Ok(Some(_)) => {
                     self.folder.delete()?;

@@ -1,14 +1,17 @@
 //! Writes that clients named: keys that make sending one twice harmless.
 //!
 //! Invariants
-//! - a note is part of the commit that did the write, so a key is known exactly if its data is there
+//! - a note is part of the commit that did the write, and counts while the features that it wrote are in the
+//!   snapshot: so a key is known exactly if its data is there
 //! - a key belongs to a dataset, and to the write of one content: its note has the digest
 //! - a dataset keeps the notes of its last [`MOST`] named writes
 
 use super::dataset::DatasetPart;
+use super::feature::FeaturePart;
 use crate::error::KeyError;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+use std::sync::Arc;
 
 /// Where a dataset part keeps its notes. Versions that do not know them keep them as they are.
 const WRITTEN: &str = "written";
@@ -33,6 +36,9 @@ pub struct WriteNote {
     pub digest: String,
     /// The snapshot that it made.
     pub snapshot: u64,
+    /// Numbers of the features that it wrote; none of samples, and in notes of earlier versions.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub features: Vec<u32>,
     /// What the client was told.
     pub result: Map<String, Value>,
 }
@@ -48,12 +54,17 @@ impl ClientWrite {
         Ok(Self { key, digest })
     }
 
-    /// The note of this write in a dataset, if it was done.
+    /// The note of this write in a dataset, if it was done and what it wrote is among the features of the
+    /// snapshot.
     ///
     /// # Errors
     /// The key was used for other content.
-    pub fn done(&self, dataset: &DatasetPart) -> Result<Option<WriteNote>, KeyError> {
-        match dataset.written(&self.key) {
+    pub fn done(
+        &self,
+        dataset: &DatasetPart,
+        features: &[Arc<FeaturePart>],
+    ) -> Result<Option<WriteNote>, KeyError> {
+        match dataset.written_among(&self.key, features) {
             Some(note) if note.digest == self.digest => Ok(Some(note)),
             Some(WriteNote { key, snapshot, .. }) => {
                 Err(KeyError::Used { key, dataset: dataset.name.clone(), snapshot })
@@ -62,9 +73,15 @@ impl ClientWrite {
         }
     }
 
-    pub(crate) fn note(&self, dataset: &mut DatasetPart, snapshot: u64, result: Map<String, Value>) {
+    pub(crate) fn note(
+        &self,
+        dataset: &mut DatasetPart,
+        (snapshot, features): (u64, Vec<u32>),
+        result: Map<String, Value>,
+    ) {
         let (key, digest) = (self.key.clone(), self.digest.clone());
-        let Ok(note) = serde_json::to_value(WriteNote { key, digest, snapshot, result }) else { return };
+        let note = WriteNote { key, digest, snapshot, features, result };
+        let Ok(note) = serde_json::to_value(note) else { return };
         let notes = dataset.extra.entry(WRITTEN).or_insert_with(|| Value::Array(Vec::new()));
         if let Value::Array(notes) = notes {
             notes.push(note);
@@ -89,6 +106,21 @@ impl DatasetPart {
         let named = |note: &&Value| note.get("key").and_then(Value::as_str) == Some(key);
         serde_json::from_value(notes.iter().rev().find(named)?.clone()).ok()
     }
+
+    /// The same, if every feature that it wrote is among those of the snapshot. A note of an earlier version
+    /// has the feature by its label.
+    pub fn written_among(&self, key: &str, features: &[Arc<FeaturePart>]) -> Option<WriteNote> {
+        let note = self.written(key)?;
+        let has = |number: &u32| features.iter().any(|f| f.number == *number);
+        let is_labelled =
+            |label: &str| features.iter().any(|f| f.desc.dataset == self.name && f.attrs.label == label);
+        let label = note.result.get("feature").and_then(Value::as_str);
+        let is_there = match note.features.as_slice() {
+            [] => label.is_none_or(is_labelled),
+            numbers => numbers.iter().all(has),
+        };
+        is_there.then_some(note)
+    }
 }
 
 #[cfg(test)]
@@ -99,12 +131,12 @@ mod tests {
     fn a_key_stands_for_one_content_and_the_oldest_are_forgotten() {
         let mut part = DatasetPart::new("pool", 1);
         let write = |key: &str, digest: &str| ClientWrite::new(key, digest).unwrap();
-        assert_eq!(write("a", "1").done(&part), Ok(None));
-        write("a", "1").note(&mut part, 7, Map::new());
-        assert_eq!(write("a", "1").done(&part).unwrap().unwrap().snapshot, 7);
-        assert!(matches!(write("a", "2").done(&part), Err(KeyError::Used { snapshot: 7, .. })));
+        assert_eq!(write("a", "1").done(&part, &[]), Ok(None));
+        write("a", "1").note(&mut part, (7, vec![]), Map::new());
+        assert_eq!(write("a", "1").done(&part, &[]).unwrap().unwrap().snapshot, 7);
+        assert!(matches!(write("a", "2").done(&part, &[]), Err(KeyError::Used { snapshot: 7, .. })));
         for i in 0..MOST {
-            write(&format!("b{i}"), "1").note(&mut part, 8, Map::new());
+            write(&format!("b{i}"), "1").note(&mut part, (8, vec![]), Map::new());
         }
         assert_eq!(part.written("a"), None);
         assert!(part.written("b0").is_some());
