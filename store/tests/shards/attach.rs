@@ -143,6 +143,11 @@ fn a_shard_is_recognised_after_rows_were_deleted_and_files_compacted() {
     assert!(again.shards.iter().all(|s| s.outcome == ShardOutcome::Already), "{again:?}");
     assert!(again.features.iter().all(|f| f.complete && f.missing == 0), "{again:?}");
     assert_eq!(content(&store).features, before);
+    // Token counts of deleted rows at the ends of a file go too.
+    delete(&store, (0..5).chain(FEW - 3..FEW));
+    let options = CompactOptions { max_dead_share: 0.0, ..CompactOptions::default() };
+    store.compact(options, &mut |_| {}).unwrap();
+    assert_eq!(attach(&store, &out).unwrap().snapshot, None);
 }
 
 #[test]

@@ -7,7 +7,7 @@ use super::checks::Checks;
 use super::read::Shard;
 use crate::error::AttachError;
 use crate::job::{JobFeature, attached, published_rows, purged_rows};
-use crate::manifest::SegmentEntry;
+use crate::manifest::{EncodingEntry, SegmentEntry};
 use crate::shard::ReceiptFile;
 use crate::shard::receipt::FileContent;
 use crate::store::{Snapshot, Store};
@@ -72,6 +72,7 @@ pub(super) fn choose(store: &Store, snapshot: &Snapshot, shards: &[Shard]) -> Re
     let mut choice = Choice::default();
     for shard in shards {
         let dataset = snapshot.dataset(&shard.receipt.note.dataset)?;
+        let live = snapshot.live_rows(dataset)?;
         for (file, of) in shard.receipt.contents() {
             match of {
                 FileContent::Feature(f, entry) => {
@@ -92,7 +93,8 @@ pub(super) fn choose(store: &Store, snapshot: &Snapshot, shards: &[Shard]) -> Re
                 }
                 // Token counts may overlap those that are there: what they say follows from the encoding.
                 FileContent::Encoding(e, entry) => {
-                    if !dataset.encoding(&e.key).is_some_and(|e| e.rows().covers(entry.range())) {
+                    let there = dataset.encoding(&e.key).map_or_else(RowSet::new, EncodingEntry::rows);
+                    if live.within(entry.range()).any(|rows| !there.covers(rows)) {
                         choice.files.insert(entry.uuid, file.row_set());
                     }
                 }
