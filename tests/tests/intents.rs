@@ -150,6 +150,14 @@ fn a_tag_is_on_the_snapshot_that_was_current_when_it_was_asked_for() {
 }
 
 #[test]
+fn a_revert_names_the_state_that_it_replaced() {
+    let place = filled();
+    let finished = after(&place, &["revert", "--to", "0"], &[&["delete", "--dataset", "pool", "--id", "s0"]]);
+    let undo = format!("`gstore revert --to 2{}` undoes this", place.at_store());
+    finished.told(0, &["snapshot 3 has the content of snapshot 0", &undo]);
+}
+
+#[test]
 fn what_ctrl_c_says_of_a_delete_is_so() {
     for more in [&[][..], PURGE] {
         let place = filled();

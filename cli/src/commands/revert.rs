@@ -11,7 +11,6 @@ use crate::streams::{out, print_json};
 pub fn run(context: &Context, args: &RevertArgs) -> Result<()> {
     let store = context.open()?;
     let (target, _lease) = context.snapshot(&store, Some(&args.to))?;
-    let before = store.snapshot()?.number();
     let options = RevertOptions { command: context.command.clone(), dry_run: args.dry_run };
     let report = store.revert(&target, &options)?;
     if args.json {
@@ -22,6 +21,8 @@ pub fn run(context: &Context, args: &RevertArgs) -> Result<()> {
     }
     match report.snapshot {
         Some(snapshot) => {
+            // What was current when the command began may have been replaced before the revert.
+            let before = snapshot.saturating_sub(1);
             let undo = format!("; `gstore revert --to {before}{}` undoes this", context.at_store());
             let undo = if report.can_be_undone { undo } else { String::new() };
             out!("snapshot {snapshot} has the content of snapshot {}{undo}", report.to);
