@@ -35,7 +35,8 @@ pub struct RevertReport {
     pub snapshot: Option<u64>,
     /// What differs, in words.
     pub changes: Vec<String>,
-    /// Whether it can be undone: what the store had before can be read.
+    /// Whether it can be undone: what is deleted of what the store had before can be read, and its files are
+    /// there.
     #[serde(skip)]
     pub can_be_undone: bool,
 }
@@ -77,7 +78,8 @@ impl Store {
         changes.extend(parts(features, to, "vectors"));
         changes.extend(artifacts(&base, target, &mut change)?);
         changes.extend(views(&base, target, &mut change));
-        let can_be_undone = base.datasets().iter().all(|now| base.live_rows(now).is_ok());
+        let can_be_undone = base.datasets().iter().all(|now| base.live_rows(now).is_ok())
+            && missing_files(env, &base).is_ok_and(|missing| missing.is_empty());
         let mut report = RevertReport { to: target.number(), snapshot: None, changes, can_be_undone };
         let Some((_only, lock)) = locks.filter(|_| !report.changes.is_empty()) else { return Ok(report) };
         change.changes.push(format!("back to the content of snapshot {}", report.to));
@@ -304,6 +306,18 @@ mod tests {
         assert!(!report.can_be_undone && is_sound(&store));
         // There is no way forth to it.
         assert!(back(&store, 2).is_err_and(|e| e.is_damage()));
+    }
+
+    #[test]
+    fn a_state_that_lacks_a_file_is_no_way_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::create(dir.path().join("s")).unwrap();
+        push(&store, &["a"]);
+        push(&store, &["b"]);
+        let file = store.snapshot().unwrap().dataset("pool").unwrap().files[1].uuid;
+        fs_err::remove_file(dir.path().join(format!("s/samples/1/{file}.parquet"))).unwrap();
+        assert!(!back(&store, 1).unwrap().can_be_undone);
+        assert!(back(&store, 2).is_err());
     }
 
     #[test]
