@@ -99,6 +99,30 @@ fn a_reader_without_a_lease_is_told_that_its_snapshot_was_collected() {
 }
 
 #[test]
+fn a_reader_is_told_that_the_store_was_restored_in_its_folder() {
+    let (_dir, path, _) = placed(|path| filled(path, 20, &feature("grad-sgd", 6, DType::F16), 5));
+    let aside = path.with_extension("aside");
+    copy(&path, &aside);
+    let reader = Store::open(&path).unwrap();
+    add(&reader, 20..25).unwrap();
+    let snapshot = reader.snapshot().unwrap();
+    fs_err::remove_dir_all(&path).unwrap();
+    fs_err::rename(&aside, &path).unwrap();
+    // It goes on from there, beyond the number that the reader has.
+    let restored = Store::open(&path).unwrap();
+    for first in [30, 35] {
+        add(&restored, first..first + 5).unwrap();
+    }
+    assert!(snapshot.number() < restored.snapshot().unwrap().number());
+    let e = content(&snapshot).unwrap_err();
+    assert!(e.is_collected() && !e.is_damage(), "{e}");
+    let Err(OpenError::Storage(e)) = reader.lease(&snapshot, "read") else { panic!("it has no lease") };
+    assert!(e.is_collected(), "{e}");
+    let e = reader.revert(&snapshot, &RevertOptions::default()).unwrap_err();
+    assert!(matches!(e, ChangeError::Changed(ConcurrentChange::Gone { .. })), "{e}");
+}
+
+#[test]
 fn where_nothing_can_be_written_readers_need_no_lease_and_a_revert_says_what_it_would_do() {
     let (_dir, path, _) = placed(|path| filled(path, 20, &feature("grad-sgd", 6, DType::F16), 5));
     for kind in [ErrorKind::ReadOnlyFilesystem, ErrorKind::PermissionDenied, ErrorKind::StorageFull] {

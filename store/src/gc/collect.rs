@@ -122,7 +122,8 @@ fn leased(
 ) -> Result<(), GcError> {
     for lease in leases {
         let snapshot = lease.snapshot;
-        if has(before.root(), before.link(), snapshot, &lease.root) {
+        // A root that is lost is an error, not a reason to remove what it has.
+        if has(before.root(), before.link(), snapshot, &lease.root, || true) {
             require(env, needed, snapshot, &lease.root)?;
         } else {
             needed.add_rest(env, &lease.root).map_err(|source| GcError::Unknown { snapshot, source })?;

@@ -17,14 +17,27 @@ pub use file::Lease;
 pub(crate) use file::{LeasedSnapshot, held, is_lease};
 pub(crate) use watch::watched;
 
+use crate::layout::Env;
 use crate::manifest::{Link, Root};
 
-/// Whether a snapshot is part of the history of `root`, or tagged there.
-pub(crate) fn has(root: &Root, own: &Link, snapshot: u64, link: &Link) -> bool {
+/// Whether a snapshot is part of the history of `root`, or tagged there. `is_there`: whether the file of its
+/// root is; a store that was restored in its folder has other snapshots under the numbers of later ones.
+pub(crate) fn has(
+    root: &Root,
+    own: &Link,
+    snapshot: u64,
+    link: &Link,
+    is_there: impl FnOnce() -> bool,
+) -> bool {
     let in_history = match snapshot.cmp(&root.snapshot) {
-        std::cmp::Ordering::Less => snapshot >= root.oldest,
+        std::cmp::Ordering::Less => snapshot >= root.oldest && is_there(),
         std::cmp::Ordering::Equal => own == link,
         std::cmp::Ordering::Greater => false,
     };
     in_history || root.tags.iter().any(|t| t.root == *link)
+}
+
+/// Whether the file of a root is in the folder, as far as can be told.
+pub(crate) fn is_there(env: &Env, link: &Link) -> bool {
+    env.exists(&format!("manifests/{}", link.file)).unwrap_or(true)
 }

@@ -1,6 +1,6 @@
 //! Missing files of a snapshot, explained: lost, or garbage-collected.
 
-use super::has;
+use super::{has, is_there};
 use crate::error::SnapshotCollected;
 use crate::layout::Env;
 use crate::manifest::{Current, Link, ManifestFiles, Root};
@@ -42,7 +42,9 @@ impl SnapshotVfs {
             let current = Current::parse(&Current::read_bytes(&*self.inner, &self.store).ok()?).ok()?;
             let manifests = ManifestFiles::new(Arc::clone(&self.inner), &self.store);
             let root: Root = manifests.read(&current.root).ok()?;
-            Some(!has(&root, &current.root, self.snapshot, &self.link))
+            let env = Env::new(Arc::clone(&self.inner), &self.store);
+            let is_there = || is_there(&env, &self.link);
+            Some(!has(&root, &current.root, self.snapshot, &self.link, is_there))
         };
         // The current root is itself removed if two more are published meanwhile.
         current().or_else(current).unwrap_or(false)

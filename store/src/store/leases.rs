@@ -2,7 +2,7 @@
 
 use super::{Snapshot, SnapshotName, Store};
 use crate::error::{OpenError, SnapshotCollected, StorageError};
-use crate::lease::{Lease, has};
+use crate::lease::{Lease, has, is_there};
 use crate::manifest::Current;
 use std::sync::Arc;
 
@@ -44,10 +44,11 @@ impl Store {
             return Ok(None);
         };
         let now = self.snapshot()?;
-        if has(now.root(), now.link(), snapshot.number(), snapshot.link()) {
+        let (number, link) = (snapshot.number(), snapshot.link());
+        if has(now.root(), now.link(), number, link, || is_there(self.env(), link)) {
             return Ok(Some(lease));
         }
-        let gone = SnapshotCollected { snapshot: snapshot.number() };
+        let gone = SnapshotCollected { snapshot: number };
         Err(StorageError::io("hold the snapshot", std::io::Error::other(gone)).into())
     }
 

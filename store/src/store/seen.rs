@@ -7,7 +7,7 @@
 use super::load::Numbered;
 use super::{Snapshot, TagInfo};
 use crate::error::ConcurrentChange;
-use crate::lease::has;
+use crate::lease::{has, is_there};
 use crate::manifest::{DatasetPart, EnsemblePart, FeaturePart, PartLink, RunPart, View};
 use std::sync::Arc;
 
@@ -72,7 +72,8 @@ impl Snapshot {
 
     /// Fails if `seen` is neither part of the history of this snapshot nor tagged.
     pub(crate) fn keeps(&self, seen: &Snapshot) -> Result<(), ConcurrentChange> {
-        match has(self.root(), self.link(), seen.number(), seen.link()) {
+        let is_there = || is_there(self.env(), seen.link());
+        match has(self.root(), self.link(), seen.number(), seen.link(), is_there) {
             true => Ok(()),
             false => {
                 Err(ConcurrentChange::Gone { what: format!("snapshot {}", seen.number()), replaced: false })
