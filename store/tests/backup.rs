@@ -270,6 +270,33 @@ fn a_cancelled_backup_goes_on_where_it_stopped() {
 }
 
 #[test]
+fn a_restore_that_goes_on_with_a_newer_backup_leaves_nothing_of_the_earlier_one() {
+    let dir = tempdir().unwrap();
+    let [path, from, to] = ["s", "b", "r"].map(|n| dir.path().join(n));
+    let store = rich(&path);
+    backup(&store, &from).unwrap();
+    let stop = Cancel::new();
+    let stopped = Store::restore(
+        &from,
+        &to,
+        &mut |p| {
+            if p.files_done == 5 {
+                stop.raise()
+            }
+        },
+        &stop,
+    );
+    assert!(matches!(stopped, Err(BackupError::Cancelled)));
+    assert!(!files(&to.join("segments")).is_empty());
+    drop_features(&path);
+    backup(&store, &from).unwrap();
+    let report = restore(&from, &to).unwrap();
+    assert!(report.files_kept > 0 && report.swept.files() > 0, "{report:?}");
+    assert!(files(&to.join("segments")).is_empty());
+    assert_tidy(&Store::open(&to).unwrap());
+}
+
+#[test]
 fn a_crash_or_a_failure_at_any_operation_leaves_the_old_backup_or_the_new() {
     let dir = tempdir().unwrap();
     let [path, first] = ["s", "b"].map(|n| dir.path().join(n));

@@ -68,7 +68,7 @@ pub struct CopyReport {
     pub files_kept: u64,
     /// Their bytes.
     pub bytes_kept: u64,
-    /// What an earlier backup in the folder needed and this one does not.
+    /// What an earlier copy in the folder needed and this one does not.
     pub swept: Swept,
 }
 
@@ -186,14 +186,13 @@ fn finish(target: &BackupFolder, root: Root, purpose: Purpose) -> Result<Swept, 
     Current::new(number, link.clone()).write(env.vfs(), env.path())?;
     env.sync_folder("")?;
     if purpose == Purpose::Restore {
-        // Nothing else was there before, and nothing is left over but the marker.
         target.finish()?;
-        return Ok(Swept::default());
     }
+    // One that was cut short may have copied files of another snapshot.
     tidy(target, env, &link).map_err(|source| BackupError::Untidy { snapshot: number, source })
 }
 
-/// Readers of the old backup keep what they hold.
+/// Removes what the copy does not need. Readers of the old backup keep what they hold.
 fn tidy(target: &BackupFolder, env: &Env, link: &Link) -> Result<Swept, crate::error::StorageError> {
     let mut needed = NeededFiles::of(env, link)?;
     for lease in held(env)? {
