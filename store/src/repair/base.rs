@@ -6,7 +6,7 @@ use super::parts::{
 };
 use super::report::RepairReport;
 use crate::error::{OpenError, StorageError, VerifyError, if_sound, is_medium};
-use crate::layout::{Env, now};
+use crate::layout::{Env, names, now};
 use crate::manifest::{ArtifactPart, Counters, Current, DatasetPart, Link, PartLink, Root};
 use crate::store::{Numbered, Store, insert_link};
 use crate::verify::{artifact_files, dataset_files, feature_files};
@@ -38,7 +38,7 @@ pub(super) struct Base {
 /// Whether a folder without `CURRENT` holds something that only a store can have lost.
 fn has_data(env: &Env) -> Result<bool, VerifyError> {
     for top in ["samples", "segments"] {
-        for folder in list(env, top)?.iter().filter(|n| n.parse::<u32>().is_ok()) {
+        for folder in list(env, top)?.iter().filter(|n| names::number(n).is_some()) {
             if !list(env, &format!("{top}/{folder}"))?.is_empty() {
                 return Ok(true);
             }
@@ -107,7 +107,7 @@ pub(super) fn find(store: &Store, report: &mut RepairReport) -> Result<Base, Ver
             }
         }
     }
-    let next = inventory.highest.max(named.unwrap_or(0)) + 1;
+    let next = inventory.highest.max(named.unwrap_or(0)).saturating_add(1);
     let found = newest_root(env, &inventory, named.unwrap_or(u64::MAX));
     let mut root = match found {
         Some(v) => v.part.clone(),
@@ -348,13 +348,15 @@ impl Taker<'_> {
 /// A number that was ever in use is not given out again.
 fn raise_counters(env: &Env, inventory: &Inventory, root: &mut Root) -> Result<(), VerifyError> {
     let folders = |name: &str| -> Result<u32, VerifyError> {
-        let numbers = list(env, name)?.into_iter().filter_map(|n| n.parse::<u32>().ok());
-        Ok(numbers.max().map_or(0, |n| n + 1))
+        let numbers = list(env, name)?.into_iter().filter_map(|n| names::number(&n));
+        Ok(numbers.max().map_or(0, |n| n.saturating_add(1)))
     };
     let mentioned = |kind: &str| -> u32 {
-        inventory.mentioned.iter().filter(|(k, _)| k == kind).map(|(_, n)| n + 1).max().unwrap_or(0)
+        let numbers = inventory.mentioned.iter().filter(|(k, _)| k == kind).map(|(_, n)| *n);
+        numbers.max().map_or(0, |n| n.saturating_add(1))
     };
-    let encodings = inventory.datasets.iter().flat_map(|d| d.part.encodings.iter().map(|e| e.number + 1));
+    let encodings = inventory.datasets.iter().flat_map(|d| &d.part.encodings);
+    let encodings = encodings.map(|e| e.number.saturating_add(1));
     let next = &mut root.next;
     next.dataset = next.dataset.max(folders("samples")?).max(mentioned("dataset"));
     next.feature = next.feature.max(folders("segments")?).max(mentioned("feature"));

@@ -4,7 +4,7 @@ use super::parts::{Inventory, best_dataset, is_gone, list};
 use super::report::{Loss, LostKind};
 use super::{Repair, feature};
 use crate::error::{StorageError, VerifyError};
-use crate::layout::{Env, encoding_file, sample_file, sample_folder};
+use crate::layout::{Env, encoding_file, names, sample_file, sample_folder};
 use crate::manifest::{ColumnDef, ColumnType, DatasetPart, EncodingEntry, FeaturePart, FileEntry};
 use crate::table::{DescribedFile, describe};
 use crate::verify::data_uuid;
@@ -161,7 +161,7 @@ fn merge_column(columns: &mut Vec<ColumnDef>, new: ColumnDef) {
 fn encodings(work: &mut Repair<'_>, part: &mut DatasetPart) -> Result<(), VerifyError> {
     let mut unreadable = false;
     for folder in list(work.env, "encodings")? {
-        let Ok(number) = folder.parse::<u32>() else { continue };
+        let Some(number) = names::number(&folder) else { continue };
         let found = described(work.env, &format!("encodings/{folder}"))?;
         for name in list(work.env, &format!("encodings/{folder}"))? {
             let Some(uuid) = data_uuid(&name, "parquet") else { continue };

@@ -5,7 +5,7 @@
 
 use super::jobs;
 use crate::error::{StorageError, VerifyError, if_sound, is_medium};
-use crate::layout::Env;
+use crate::layout::{Env, names};
 use crate::manifest::{
     ArtifactPart, DatasetPart, EnsemblePart, FeaturePart, Link, Part, PartLink, Root, RunPart,
 };
@@ -44,12 +44,11 @@ impl Inventory {
     /// Reads the folder. Damaged files are left out; files of a newer gstore are an error.
     pub(super) fn read(store: &Store) -> Result<Inventory, VerifyError> {
         let env = store.env();
-        let names = list(env, "manifests")?;
         let mut out = Inventory::default();
-        for name in names.iter().filter(|n| n.ends_with(".json")) {
+        // A name that is none of ours is left alone.
+        for name in list(env, "manifests")?.iter().filter(|n| names::manifest(n).is_some()) {
             let mut words = name.split('-');
             let number = |word: &str| word.parse::<u64>().ok();
-            // A name that is none of ours is left alone.
             let (Some(kind), Some(number)) = (words.next(), words.next().and_then(number)) else { continue };
             let page = words.next() == Some("page");
             match (kind, u32::try_from(number)) {

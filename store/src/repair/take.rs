@@ -7,7 +7,7 @@ use super::report::{Loss, LostKind};
 use super::work::{DatasetWork, Repair};
 use super::{dataset, feature, jobs, live_rows};
 use crate::error::VerifyError;
-use crate::layout::Env;
+use crate::layout::{Env, names};
 use crate::manifest::{EnsemblePart, FeaturePart, Link, PartLink, RunPart, Stripe, StripePart};
 use crate::store::Numbered;
 use crate::verify::Catalog;
@@ -84,8 +84,9 @@ pub(super) fn datasets(
 
 /// Folders of parts that are newer than the base.
 fn new_folders(env: &Env, top: &str, limit: u32) -> Result<Vec<u32>, VerifyError> {
-    let names = list(env, top)?;
-    let mut numbers: Vec<u32> = names.iter().filter_map(|n| n.parse().ok()).filter(|n| *n >= limit).collect();
+    let folders = list(env, top)?;
+    let numbers = folders.iter().filter_map(|n| names::number(n)).filter(|n| *n >= limit);
+    let mut numbers: Vec<u32> = numbers.collect();
     numbers.sort_unstable();
     Ok(numbers)
 }

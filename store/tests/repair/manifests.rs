@@ -117,6 +117,24 @@ fn a_damaged_ledger_is_removed_and_a_damaged_current_is_kept_beside() {
 }
 
 #[test]
+fn the_largest_numbers_in_names_do_not_stop_a_repair() {
+    let (_dir, path, store) = placed(original);
+    let was = content(&store);
+    drop(store);
+    for folder in ["segments/4294967295", "encodings/4294967295", "samples/+1"] {
+        fs_err::create_dir_all(path.join(folder)).unwrap();
+    }
+    let digest = "0".repeat(32);
+    for part in [format!("root-{}-x", u64::MAX), format!("run-{}-{digest}", u32::MAX)] {
+        fs_err::write(path.join(format!("manifests/{part}.json")), "{}").unwrap();
+    }
+    fs_err::write(path.join("CURRENT"), "rubbish").unwrap();
+    repair(&path);
+    assert!(is_sound(&path));
+    assert_eq!(content(&Store::open(&path).unwrap()), was);
+}
+
+#[test]
 fn without_a_current_rows_that_a_revert_restored_stay() {
     let (_dir, path, mut store) = with_samples(10);
     let lose_current = || {
