@@ -27,7 +27,7 @@ pub enum ShardOutcome {
     Attached,
     /// They were there already.
     Already,
-    /// It has no files: the snapshot had every row of it, or there were more shards than cells.
+    /// It has no files: the snapshot had every row of it, or there were more shards than rows.
     Empty,
 }
 
