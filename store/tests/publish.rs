@@ -1,6 +1,7 @@
 //! Promise: whatever instant a process dies at, the store holds a whole snapshot, and the same commands
 //! finish the work without computing sealed rows again.
 
+use crate::common::count::CountVfs;
 use crate::common::crash::CrashVfs;
 use crate::common::hook::HookVfs;
 use crate::common::keep::*;
@@ -356,6 +357,36 @@ fn a_tag_knows_the_rows_of_a_dataset_that_an_earlier_version_dropped() {
         root.as_object_mut().unwrap().remove("next_rows");
     });
     assert_eq!(back_with_others(&store), RowSet::from_ranges([0..10, 101..191]));
+}
+
+#[test]
+fn for_all_datasets_that_an_earlier_version_dropped_the_roots_are_read_once() {
+    let (_dir, path, store) = with_samples(10);
+    let other = DatasetName::try_from("other").unwrap();
+    let mut append = store.append(&other, vec![], options("add")).unwrap();
+    append.push(NewSample { id: "a", record: Some(b"{}"), metadata: vec![] }).unwrap();
+    append.finish().unwrap();
+    let both = store.snapshot().unwrap();
+    for end in 11..15 {
+        add(&store, 0..end).unwrap();
+    }
+    for name in ["pool", "other"] {
+        let snapshot = store.snapshot().unwrap();
+        store.drop_dataset(snapshot.dataset(name).unwrap(), "drop").unwrap();
+    }
+    republish(&path, |root| {
+        root.as_object_mut().unwrap().remove("next_rows");
+    });
+    let vfs = CountVfs::default();
+    let store = Store::open_on(Arc::new(vfs.clone()), &path).unwrap();
+    let target = store.snapshot_at(both.number()).unwrap();
+    let before = store.snapshot().unwrap().number() - both.number();
+    vfs.take();
+    let dry = RevertOptions { dry_run: true, ..RevertOptions::default() };
+    assert_eq!(store.revert(&target, &dry).unwrap().changes.len(), 2);
+    assert!(vfs.take().reads_of("manifests/root-") as u64 <= before);
+    store.revert(&target, &RevertOptions::default()).unwrap();
+    assert_eq!(pool(&store).next_row, 15, "one is passed over");
 }
 
 #[test]

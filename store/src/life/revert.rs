@@ -97,6 +97,7 @@ fn datasets(
     change: &mut Change,
 ) -> Result<Vec<String>, ChangeError> {
     let mut told = Vec::new();
+    let next_rows = next_rows(store, base, target)?;
     for gone in base.datasets().iter().filter(|d| target.datasets().iter().all(|t| t.number != d.number)) {
         change.removed.datasets.push(gone.number);
         told.push(format!("dataset {} goes, with {}", gone.name, many(gone.rows, "row")));
@@ -113,7 +114,8 @@ fn datasets(
         };
         told.push(text);
         let mut part = DatasetPart::clone(old);
-        part.next_row = next_row(store, base, target, old)?.saturating_add(1);
+        let own = next_rows.iter().filter(|(number, _)| *number == old.number);
+        part.next_row = own.map(|(_, row)| *row).fold(old.next_row, u64::max).saturating_add(1);
         change.datasets.push(part);
     }
     Ok(told)
@@ -148,27 +150,26 @@ fn differing(
     })
 }
 
-/// The first row number that was never given out, also where the dataset was dropped meanwhile.
-fn next_row(store: &Store, base: &Snapshot, target: &Snapshot, old: &DatasetPart) -> Result<u64, OpenError> {
-    let of = |root: &Root| root.next_rows.get(&old.number).copied();
-    let now = base.datasets().iter().find(|now| now.number == old.number).map(|now| now.next_row);
-    if let Some(next) = now.max(of(base.root())) {
-        return Ok(next.max(old.next_row));
+/// Numbers of datasets, each with a row that the next sample of it got at some time. Of one of `target` the
+/// highest is there, also where it was dropped meanwhile.
+fn next_rows(store: &Store, base: &Snapshot, target: &Snapshot) -> Result<Vec<(u32, u64)>, OpenError> {
+    let now = base.datasets().iter().map(|now| (now.number, now.next_row));
+    let mut rows: Vec<(u32, u64)> = base.root().next_rows.clone().into_iter().chain(now).collect();
+    if target.datasets().iter().all(|old| rows.iter().any(|(number, _)| *number == old.number)) {
+        return Ok(rows);
     }
     // Roots of earlier versions leave a dropped dataset out. Older ones have it, as far as they are kept.
-    let mut next = old.next_row;
     for root in Chain::new(store.env(), base) {
         let (_, root) = root?;
         if root.snapshot <= target.number() {
             break;
         }
-        next = next.max(of(&root).unwrap_or(0));
+        rows.extend(root.next_rows);
     }
     for tag in base.root().tags.iter().filter(|tag| tag.snapshot > target.number()) {
-        let root: Root = store.env().manifests().read(&tag.root)?;
-        next = next.max(of(&root).unwrap_or(0));
+        rows.extend(store.env().manifests().read::<Root>(&tag.root)?.next_rows);
     }
-    Ok(next)
+    Ok(rows)
 }
 
 /// Puts the parts of one kind of a target, `then`, into the `removed` and `changed` ones of a change.
