@@ -6,8 +6,10 @@ use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use crate::served::{Served, place, token};
-use gstore_tests::binary;
+use gstore_ingest::pipeline::Kind;
+use gstore_store::Store;
 use gstore_tests::place::Place;
+use gstore_tests::{binary, world};
 
 /// The same statement here and there.
 struct Both<'a> {
@@ -170,6 +172,7 @@ fn a_remote_selection_writes_what_a_local_one_does() {
     let place = place();
     let token = token(&place, "laptop");
     let server = Served::start(&place, &[]);
+    let both = Both { place: &place, server: &server, token: &token };
     let files = ["rows.jsonl", "rows.jsonl.scores.csv"];
     for (rules, asked) in [
         (false, &["--top", "7"][..]),
@@ -189,18 +192,9 @@ fn a_remote_selection_writes_what_a_local_one_does() {
         (true, &["--top", "9", "--quota", "*=2", "--explain"]),
         (false, &["--top", "0%"]),
         (false, &["--top", "5", "--checkpoints", "nothing"]),
+        (false, &["--top", "5", "--where", "source = 'a' -- and no other"]),
     ] {
-        let mut local = vec!["select", "--pool", "pool", "--target", "target", "-o", files[0]];
-        local.extend(asked);
-        let mut remote = local.clone();
-        remote.extend(["--remote", &server.address, "--token", &token]);
-        let run = |args: &[&str]| {
-            let finished = place.run(args);
-            let written = files.map(|name| fs_err::read(place.path(name)).ok());
-            files.iter().for_each(|name| drop(fs_err::remove_file(place.path(name))));
-            (finished, written)
-        };
-        let (here, there) = (run(&local), run(&remote));
+        let [here, there] = selected(&both, &[&["--pool", "pool"][..], asked].concat(), files);
         assert_eq!((there.0.code, &there.0.stdout), (here.0.code, &here.0.stdout), "{}", there.0.stderr);
         assert_eq!(there.1, here.1, "{asked:?}");
         // What rules passed over is told here only; what is wrong with a question, there in the words of SQL.
@@ -211,6 +205,69 @@ fn a_remote_selection_writes_what_a_local_one_does() {
     let mut remote = table.to_vec();
     remote.extend(["--remote", &server.address, "--token", &token]);
     place.run(&remote).says(2, &[".jsonl"]);
+}
+
+/// How a selection ends here and there, and what it writes.
+fn selected(
+    both: &Both<'_>,
+    asked: &[&str],
+    files: [&str; 2],
+) -> [(binary::Finished, [Option<Vec<u8>>; 2]); 2] {
+    let mut here = vec!["select", "--target", "target", "-o", files[0]];
+    here.extend(asked);
+    let mut there = here.clone();
+    there.extend(["--remote", &both.server.address, "--token", both.token]);
+    [here, there].map(|args| {
+        let finished = both.place.run(&args);
+        let written = files.map(|name| fs_err::read(both.place.path(name)).ok());
+        files.iter().for_each(|name| drop(fs_err::remove_file(both.place.path(name))));
+        (finished, written)
+    })
+}
+
+/// The relation of the scores has a `subtask` and a `score` of its own, which are not the pool's.
+#[test]
+fn a_remote_condition_is_about_the_columns_of_the_pool() {
+    let place = place();
+    let store = Store::open(place.path("store")).expect("opens");
+    let line = |i: usize| {
+        let (subtask, score) = (["easy", "hard"][i % 2], i % 5);
+        let line = serde_json::json!({
+            "id": format!("g{i}"), "text": format!("{i} is {score}"), "source": ["a", "b", "c"][i % 3],
+            "subtask": subtask, "score": score, "pool": format!("p{}", i % 4),
+        });
+        format!("{line}\n")
+    };
+    place.write("graded.jsonl", (0..24).map(line).collect::<String>());
+    world::register(&store, "graded", &place.path("graded.jsonl")).expect("registered");
+    world::run(&store, world::request("graded", &[Kind::GradAdam])).expect("ingested");
+    drop(store);
+    let token = token(&place, "laptop");
+    let server = Served::start(&place, &[]);
+    let both = Both { place: &place, server: &server, token: &token };
+    for (pools, condition, explain) in [
+        (&["graded"][..], "subtask = 'hard'", false),
+        (&["graded"], "score >= 3 AND pool <> 'p1'", true),
+        (&["graded"], "graded.subtask = 'easy' AND text LIKE '%4%'", false),
+        (&["graded"], "id IN (SELECT id FROM graded WHERE score = 2)", false),
+        (&["graded", "pool"], "source = 'b'", false),
+        (&["pool"], "loss >= 0", false),
+        // What the pool's own table lacks is no column here either.
+        (&["pool"], "score > -1", false),
+        (&["graded", "pool"], "subtask = 'hard'", false),
+    ] {
+        let mut asked = vec!["--top", "6", "--where", condition, "--pool"];
+        asked.extend(pools);
+        asked.extend(explain.then_some("--explain"));
+        let [here, there] = selected(&both, &asked, ["rows.jsonl", "rows.jsonl.scores.csv"]);
+        assert_eq!((there.0.code, &there.0.stdout), (here.0.code, &here.0.stdout), "{}", there.0.stderr);
+        assert_eq!(there.1, here.1, "{condition}\n{}{}", here.0.stderr, there.0.stderr);
+        let is_none = condition.contains("-1") || (pools.len() == 2 && condition.contains("subtask"));
+        assert_eq!(here.0.code, i32::from(is_none), "{condition}\n{}", here.0.stderr);
+    }
+    let several = ["--pool", "graded", "pool", "--top", "2", "--where", "loss >= 0"];
+    let [_, there] = selected(&both, &several, ["rows.jsonl", "rows.jsonl.scores.csv"]);
+    there.0.says(2, &["one --pool at a time"]);
 }
 
 #[test]

@@ -4,6 +4,8 @@
 //! - all statements of a selection see one snapshot
 //! - rows, order and scores are those of the same command on the store itself, bit for bit
 
+mod condition;
+
 use std::io::Write;
 use std::sync::Arc;
 
@@ -18,9 +20,10 @@ use gstore_query::influence::{
 };
 use gstore_server::Remote;
 use gstore_sql::output::{ResultWriter, TableStyle};
-use gstore_sql::{Notes, Parameters, SqlError};
+use gstore_sql::{Notes, Parameters};
 use serde_json::Value;
 
+use self::condition::{RankedRows, quoted};
 use super::kept::TargetJournal;
 use super::told::{SelectionReport, summarise, tell_decided};
 use super::{RowsForm, STOPPING, Selection, output, place};
@@ -59,7 +62,8 @@ pub(super) fn run(context: &Context, args: &SelectArgs, kept: Option<&TargetJour
         server.pin(newest);
     }
     let k = wanted(&server, args, &cancel)?;
-    let asked = SqlQuestion::new(args, &spec, ruled.then_some(k), None)?;
+    let ask = |explained| SqlQuestion::new(args, &spec, (ruled.then_some(k), explained), (&server, &cancel));
+    let asked = ask(None)?;
     let scores_to = match &scores {
         Some(path) => Some((format_of_scores(path)?, create(Some(path), args.force)?)),
         None => None,
@@ -67,8 +71,8 @@ pub(super) fn run(context: &Context, args: &SelectArgs, kept: Option<&TargetJour
     let apart = every || args.explain;
     let (first, rest) = if apart { (None, scores_to) } else { (scores_to, None) };
     let mut to = SelectionOutputs { lines: Some(create(Some(output(args)?), args.force)?), scores: first };
-    let order = if args.worst { "score" } else { "score DESC" };
-    let cut = if ruled { String::new() } else { format!(" ORDER BY {order} LIMIT {k}") };
+    let order = asked.rows.order(args.worst);
+    let cut = if ruled { String::new() } else { format!("{order} LIMIT {k}") };
     let (selected, notes) = asked.write(&server, &cut, &mut to, &cancel)?;
     if selected == 0 && k > 0 && args.filter.is_some() {
         bail!("--where: the condition is true for no row that can be ranked");
@@ -78,8 +82,8 @@ pub(super) fn run(context: &Context, args: &SelectArgs, kept: Option<&TargetJour
     if apart {
         // The checkpoints that were used are known once a question is answered.
         let used = note.iter().flat_map(|note| &note.checkpoints).map(|(name, _)| name.clone()).collect();
-        let asked = SqlQuestion::new(args, &spec, ruled.then_some(k), args.explain.then_some(used))?;
-        let cut = if every { format!(" ORDER BY {order}") } else { cut };
+        let asked = ask(args.explain.then_some(used))?;
+        let cut = if every { order } else { cut };
         asked.write(&server, &cut, &mut all, &cancel)?;
     }
     cancel.check().map_err(gstore_query::QueryError::from)?;
@@ -99,8 +103,7 @@ fn wanted(server: &Remote, args: &SelectArgs, cancel: &Cancel) -> Result<usize> 
     let mut live = 0;
     if args.top.contains('%') {
         for pool in args.of.as_ref().map_or(args.pool.as_slice(), std::slice::from_ref) {
-            live +=
-                number(server, &format!("SELECT count(*) FROM \"{}\"", pool.replace('"', "\"\"")), cancel)?;
+            live += number(server, &format!("SELECT count(*) FROM {}", quoted(pool)), cancel)?;
         }
     }
     let resolve = if args.of.is_some() { resolve_share } else { resolve_top };
@@ -127,10 +130,10 @@ fn number(server: &Remote, sql: &str, cancel: &Cancel) -> Result<u64> {
 
 /// The question in SQL, with every value as a parameter.
 struct SqlQuestion {
-    columns: String,
+    columns: Vec<&'static str>,
     /// Whether rank and score are written into the records.
     with_scores: bool,
-    call: String,
+    rows: RankedRows,
     values: Parameters,
     /// The checkpoints that were used, where the scores are explained.
     explained: Option<Vec<String>>,
@@ -140,9 +143,9 @@ impl SqlQuestion {
     fn new(
         args: &SelectArgs,
         spec: &InfluenceSpec,
-        k: Option<usize>,
-        explained: Option<Vec<String>>,
-    ) -> Result<Self, SqlError> {
+        (k, explained): (Option<usize>, Option<Vec<String>>),
+        (server, cancel): (&Remote, &Cancel),
+    ) -> Result<Self> {
         let given = &args.scoring.0;
         let options =
             Function::Influence.options().filter_map(|o| Some((o.name, given.value(o.name)?.clone())));
@@ -166,26 +169,32 @@ impl SqlQuestion {
             values.add(Some(name), value)?;
             arguments.push(format!("{name} => ${name}"));
         }
-        let mut columns = match spec.pools.len() {
-            1 => "id, row, score, subtask".to_owned(),
-            _ => "pool, id, row, score, subtask".to_owned(),
-        };
+        let mut columns = vec!["id", "row", "score", "subtask"];
+        if spec.pools.len() > 1 {
+            columns.insert(0, "pool");
+        }
         if spec.covariance.is_some() {
-            columns += ", se, z, models, noise_floor";
+            columns.extend(["se", "z", "models", "noise_floor"]);
         }
         if explained.is_some() {
-            columns += ", checkpoint_scores, target_dataset, target_id, target_row, target_score, stderr, noise_floor, ignored";
+            columns.extend([
+                "checkpoint_scores",
+                "target_dataset",
+                "target_id",
+                "target_row",
+                "target_score",
+            ]);
+            columns.extend(["stderr", "noise_floor", "ignored"]);
         }
-        let condition = match &args.filter {
+        let call = format!("influence({})", arguments.join(", "));
+        let rows = match &args.filter {
             Some(condition) => {
-                gstore_sql::check_condition(condition)?;
-                // A separate line, so that a comment at the end of the condition hides nothing.
-                format!(" WHERE (\n{condition}\n)")
+                let server = (server, &values, cancel);
+                RankedRows::when(condition, (&call, &columns), &args.pool, server)?
             }
-            None => String::new(),
+            None => RankedRows::all(call),
         };
-        let call = format!("influence({}){condition}", arguments.join(", "));
-        Ok(Self { columns, with_scores: args.with_scores, call, values, explained })
+        Ok(Self { columns, with_scores: args.with_scores, rows, values, explained })
     }
 
     /// Writes the rows of the question; how many there were, and the notes about them.
@@ -196,10 +205,11 @@ impl SqlQuestion {
         to: &mut SelectionOutputs,
         cancel: &Cancel,
     ) -> Result<(usize, Notes)> {
-        let record = if to.lines.is_some() { ", record" } else { "" };
-        let sql = format!("SELECT {}{record} FROM {}{cut}", self.columns, self.call);
+        let width = self.columns.len();
+        let mut columns = self.columns.clone();
+        columns.extend(to.lines.is_some().then_some("record"));
+        let sql = format!("{}{cut}", self.rows.select(&columns));
         let mut rows = server.run(&sql, &self.values, cancel)?;
-        let width = self.columns.split(", ").count();
         let schema = rows.schema().project(&(0..width).collect::<Vec<_>>())?;
         let schema = RecordBatch::new_empty(Arc::new(schema));
         let schema = self.scores(&schema)?.schema();
