@@ -426,8 +426,9 @@ fn a_query_that_cannot_be_solved_for_ends_alone() {
         format!("{}\n", json!({"id": id, "messages": messages}))
     };
     let (first, last) = (line("first", "Is 2 odd?"), line("last", "Is 7 odd?"));
+    let bad = line("bad", "Is ~ odd?");
     for (name, text) in
-        [("good", format!("{first}{last}")), ("mixed", format!("{first}{}{last}", line("bad", "Is ~ odd?")))]
+        [("good", format!("{first}{last}")), ("mixed", format!("{first}{bad}{last}")), ("lone", bad.clone())]
     {
         place.write(&format!("{name}.jsonl"), text);
         place.add(name);
@@ -463,5 +464,13 @@ fn a_query_that_cannot_be_solved_for_ends_alone() {
     }
     let (kept, found) = score("mixed", &["--keep-going"]);
     assert_eq!((kept.code, found), (0, expected), "{}", kept.stderr);
-    assert!(kept.stderr.contains("query `bad`"), "{}", kept.stderr);
+    kept.says(0, &["query `bad`", "12 rows of pool scored for 2 of 3 queries"]);
+
+    // Where there is nothing to score for, no row is scored.
+    let (none, found) = score("lone", &[]);
+    none.says(1, &["nothing was scored", "none of 1 query could be solved for"]);
+    let report = none.json();
+    assert_eq!((&report["passes"], &report["no_scored"]), (&json!(0), &json!(null)), "{report}");
+    assert_eq!((&report["lines"], found.lines().count()), (&json!(0), 1), "{found}");
+    assert_eq!(score("lone", &["--keep-going"]).0.code, 0);
 }

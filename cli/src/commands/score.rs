@@ -85,6 +85,10 @@ fn check_solved(context: &Context, queries: &[SolvedQuery], is_enough: bool) -> 
     match failed.len() {
         0 => Ok(()),
         _ if is_enough => Ok(()),
+        count if count == queries.len() => bail!(
+            "none of {} could be solved for, so there are no scores. With --keep-going this is not a failure",
+            many_of(queries.len() as u64, "query", "queries")
+        ),
         count => bail!(
             "{count} of {} could not be solved for and have no scores; those of the others are written. With --keep-going this is not a failure",
             many_of(queries.len() as u64, "query", "queries")
@@ -351,8 +355,14 @@ fn solver_summary(report: &ScoreReport) -> String {
 
 /// What was done, in a line.
 fn score_summary(report: &ScoreReport) -> String {
-    let of = match report.queries {
-        Some(queries) => format!(" for {}", many_of(queries as u64, "query", "queries")),
+    let solved_for = report.solved.iter().filter(|query| query.failed.is_none()).count();
+    let queries = report.queries.map(|queries| many_of(queries as u64, "query", "queries"));
+    let of = match queries {
+        Some(queries) if solved_for == report.solved.len() => format!(" for {queries}"),
+        Some(_) if solved_for == 0 => {
+            return format!("nothing was scored: no query could be solved for ({})", report.strategy);
+        }
+        Some(queries) => format!(" for {solved_for} of {queries}"),
         None => " for themselves".to_owned(),
     };
     let kept = match report.kept_min.zip(report.kept_median) {

@@ -92,6 +92,8 @@ pub fn score_rows(
     let folder = output.folder.as_deref();
     let folder = folder.map(|path| kronfluence(path, &plan, request)).transpose()?;
     let (mut kept, mut has_bases) = (Vec::new(), None);
+    // As many as there are: none for queries of which none was solved for.
+    report.passes = 0;
     for group in &plan.extent.groups {
         let queries = if has_queries { group.len() } else { 1 };
         let count = queries * plan.how.filters.len();
@@ -125,6 +127,7 @@ pub fn score_rows(
             let is_last = part + 1 == plan.extent.parts.len();
             let take = &mut |rows| sinks.take(rows);
             sums = passes(&plan, (&against, form), (sums, is_last), work, take)?;
+            report.passes += plan.checkpoints();
             if is_last {
                 sinks.finish()?;
             }
@@ -132,7 +135,10 @@ pub fn score_rows(
         kept.extend(shares_of_rank(lengths));
     }
     work.cancel.check()?;
-    report.no_scored = plan.seen.unscored(plan.rows.len(), plan.passes() as u64);
+    report.no_scored = match report.passes {
+        0 => None,
+        passes => plan.seen.unscored(plan.rows.len(), passes as u64),
+    };
     report.lines = lines.map_or(Ok(0), ScoreTableWriter::finish)?;
     (report.kept_min, report.kept_median) = least_and_median(&plan, kept);
     if let (Some(held), Some(out)) = (&held, output.report) {

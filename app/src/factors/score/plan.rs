@@ -167,12 +167,13 @@ impl ScorePlan {
         Ok(plan)
     }
 
-    /// Passes over the pool.
+    /// Passes over the pool, where each query can be solved for.
     pub fn passes(&self) -> usize {
         self.extent.groups.len() * self.extent.parts.len() * self.checkpoints()
     }
 
-    fn checkpoints(&self) -> usize {
+    /// Passes over the pool for some queries and some layers: one for each checkpoint.
+    pub fn checkpoints(&self) -> usize {
         self.segments.iter().map(|segment| segment.checkpoints.len()).sum()
     }
 
