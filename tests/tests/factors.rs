@@ -256,6 +256,12 @@ fn queries_of_another_form_than_the_pool_are_told() {
     for more in [&["--target", "q"][..], &["--target-data", "pairs.json", "--template", "tulu_chat"]] {
         place.run(&[&score[..], more].concat()).says(0, &[]).lacks(&["two forms"]);
     }
+    // Whatever may be replaced, they are not.
+    let pairs = place.read("pairs.json");
+    let score =
+        ["score", "--pool", "pool", "--model", &model, "--target-data", "pairs.json", "--force", "-o"];
+    place.run(&[&score[..], &["pairs.json"]].concat()).says(2, &["pairs.json is read by this command"]);
+    assert_eq!(place.read("pairs.json"), pairs);
 }
 
 /// Their scores of 0 would be above those of opponents.

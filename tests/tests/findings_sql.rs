@@ -99,6 +99,8 @@ fn files_of_ones_own_are_joined_by_name() {
     // Tables from Windows begin with a byte order mark.
     let marked = "\u{feff}{\"id\": \"s1\", \"good\": true}\n{\"id\": \"s2\", \"good\": false}\n";
     place.write("labels.jsonl", marked);
+    let over = ["query", "--with", "labels=labels.csv", "-o", "labels.csv", "--force", sql];
+    place.run(&over).says(2, &["labels.csv is read by this command"]);
     let again = place.ok(&["query", "--format", "csv", "--with", "labels=labels.jsonl", sql]);
     assert_eq!(again, answer);
     // What a query wrote is read again, packed or not.

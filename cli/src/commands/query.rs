@@ -12,6 +12,7 @@ use crate::context::Context;
 use crate::ending::format_of;
 use crate::failure::refuse;
 use crate::models::encoder;
+use crate::output::check_unread;
 use crate::shell::dot::has_commands;
 use crate::statements::{Engine, STOPPING, own_tables, parameters, report, statement_text};
 use crate::streams::out;
@@ -27,6 +28,8 @@ pub fn run(context: &Context, args: &QueryArgs) -> Result<()> {
         refuse!("--param requires a statement");
     }
     let values = parameters(&args.parameters)?;
+    let own = args.with.iter().filter_map(|table| table.split_once('=')).map(|(_, file)| Path::new(file));
+    check_unread(&[args.output.output.as_deref()], own.chain(args.file.as_deref()), [])?;
     #[cfg(feature = "serve")]
     if args.server.remote.is_some() {
         return ask_server(context, args, sql.as_deref(), &values);

@@ -13,7 +13,7 @@ use gstore::factors::{
 };
 use gstore_core::{many, many_of};
 use gstore_data::{SampleSource, TextOptions};
-use gstore_ingest::pipeline::IngestRequest;
+use gstore_ingest::pipeline::{CheckpointArg, IngestRequest};
 use gstore_store::Snapshot;
 use indicatif::HumanBytes;
 
@@ -53,6 +53,7 @@ pub fn run(context: &Context, args: &ScoreArgs) -> Result<()> {
         let report = forecast_scores(&snapshot, &request, held, &mut work)?;
         return preview(&report, args.json);
     }
+    check_unread(args, &request)?;
     let create = Output::creating(&[has_table, args.report.is_some(), args.kronfluence.is_some()]);
     let mut table = has_table.then(|| create(to.output.as_deref(), to.force)).transpose()?;
     let format = format_of(to)?;
@@ -153,6 +154,15 @@ fn check(context: &Context, args: &ScoreArgs, has_table: bool) -> Result<()> {
         true => folder::check(folder, SCORES, args.output.force),
         false => Ok(()),
     }
+}
+
+/// Refuses outputs in the place of the queries' files, and of what is in the folders of models.
+fn check_unread(args: &ScoreArgs, request: &ScoreRequest) -> Result<()> {
+    let checkpoints = request.segments.iter().flat_map(|segment| &segment.checkpoints);
+    let checkpoints = checkpoints.chain(&request.ingest.checkpoints).filter_map(CheckpointArg::folder);
+    let outputs = [args.output.output.as_deref(), args.report.as_deref()];
+    let queries = args.target_data.iter().map(PathBuf::as_path);
+    output::check_unread(&outputs, queries, checkpoints.chain([request.ingest.model.as_path()]))
 }
 
 /// Begins the folder of scores. Those of the other kind that are in its place go on in it, and this is said:
