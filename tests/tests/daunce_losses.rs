@@ -160,6 +160,21 @@ fn members_may_be_computed_in_parts() {
     assert_eq!(losses(&place, "e")[&0].len(), 4);
     compute(&place, &["--members", "3..9"]).says(2, &["has 4 members"]);
     compute(&place, &["--block", "64"]).says(2, &["before they are registered"]);
+    compute_as(&place, "none", &["--members", "0..5"]).says(2, &["has 4 members"]);
+    assert!(place.snapshot().ensemble("none").is_err());
+
+    // Copies that were moved are computed where they are given, by a dry run as by any other.
+    fs_err::create_dir(place.path("old")).expect("made");
+    for name in ["checkpoint-26", "checkpoint-52"] {
+        world::copy_files(&world::demo().join("warmup").join(name), &place.path("old").join(name));
+    }
+    let mut moved = place.with_model("daunce losses --ensemble m --dataset pool --max-length 512");
+    binary::run(moved.args(["--members", "0..1", "--adapters"]).arg(place.path("old/checkpoint-*")))
+        .says(0, &[]);
+    fs_err::remove_dir_all(place.path("old")).expect("removed");
+    let told = compute_as(&place, "m", &["--members", "0..2", "--dry-run"]);
+    told.says(0, &[]);
+    assert!(told.stdout.contains("4: 1 to compute, 1 there already"), "{}", told.stdout);
 
     // A theta_0 that is gone is missed where its losses are missing, by a dry run as by any other.
     let theta = place.path("theta0");

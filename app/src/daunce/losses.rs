@@ -59,6 +59,12 @@ impl LossesRequest {
             false => Ok(wanted),
         }
     }
+
+    /// Models to register that are not among these members.
+    fn new_members(&self, members: &[Member]) -> Vec<&CheckpointArg> {
+        let given = self.given.iter().flat_map(|given| &given.members);
+        given.filter(|arg| members.iter().all(|member| member.id != arg.name)).collect()
+    }
 }
 
 /// What was computed.
@@ -93,9 +99,13 @@ pub fn losses(
     request: &LossesRequest,
     work: &mut JobContext<'_>,
 ) -> Result<LossesReport, DaunceError> {
-    // An unknown dataset must not leave models behind.
-    store.snapshot()?.dataset(&request.ingest.dataset)?;
+    // Neither an unknown dataset nor members that there are not may leave models behind.
+    let snapshot = store.snapshot()?;
+    snapshot.dataset(&request.ingest.dataset)?;
     if let Some(given) = &request.given {
+        let known = snapshot.ensembles().iter().find(|ensemble| ensemble.name == request.ensemble);
+        let members = known.map_or(&[][..], |ensemble| &ensemble.members[..]);
+        request.wanted(members.len() + request.new_members(members).len())?;
         register(store, request, given, work)?;
     }
     let job = LossesJob::new(store, request, work.threads, work.command)?;

@@ -54,10 +54,10 @@ pub fn forecast_losses(
     };
     let ingest = passes(request, work.threads, work.command);
     let rows = RowSet::clone(&*snapshot.live_rows(snapshot.dataset(&ingest.dataset)?)?);
-    let adapter = match (&known, &request.given) {
-        (Some(known), _) => known.base.adapter.as_ref().map(PathBuf::from),
-        (None, given) => given.as_ref().and_then(|given| given.base.clone()),
-    };
+    // What is given takes the place of what is stored.
+    let adapter = request.given.as_ref().and_then(|given| given.base.clone());
+    let stored = || known.as_ref()?.base.adapter.as_ref().map(PathBuf::from);
+    let adapter = adapter.or_else(stored);
     let encoding = ingest.text.encoder(&ingest.model)?.spec().key();
     let job = known.map(|ensemble| LossesJob { store, request: ingest.clone(), ensemble, encoding });
     let columns = MissingColumns::find(job.as_ref(), &snapshot, request, (&rows, adapter))?;
@@ -108,18 +108,18 @@ impl MissingColumns {
             columns.lacks(missing, weights);
         }
         let members = job.map_or(&[][..], |job| &job.ensemble.members[..]);
-        let given = request.given.iter().flat_map(|given| &given.members);
-        let new = given.filter(|arg| members.iter().all(|member| member.id != arg.name));
-        let new: Vec<&CheckpointArg> = new.collect();
+        let new = request.new_members(members);
         let all = members.len() + new.len();
         columns.forecast.members = all;
         for place in request.wanted(all)? {
             let (missing, weights) = match (job, members.get(place)) {
                 (Some(job), Some(member)) => {
+                    let mut given = request.given.iter().flat_map(|given| &given.members);
+                    let given = given.find(|arg| arg.name == member.id).cloned();
                     let folder = member.weights.as_ref().and_then(|weights| weights.folder.as_ref());
                     let folder = folder.map(PathBuf::from).filter(|folder| folder.exists());
-                    let weights = folder.map(|folder| CheckpointArg::of_folder(member.id.clone(), folder));
-                    (rows.difference(&job.rows_of(snapshot, place)?), weights)
+                    let stored = folder.map(|folder| CheckpointArg::of_folder(member.id.clone(), folder));
+                    (rows.difference(&job.rows_of(snapshot, place)?), given.or(stored))
                 }
                 _ => {
                     let arg = place.checked_sub(members.len()).and_then(|at| new.get(at));
