@@ -34,6 +34,23 @@ pub fn stored_folder(folder: &Path) -> String {
     std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned()).display().to_string()
 }
 
+/// `NAME=PATH`, or a path alone. What is a path or a pattern of some with its `=` has no name before that; nor
+/// has what has a `/` there, unless there is something behind it.
+pub fn named_path(text: &str) -> (Option<&str>, &str) {
+    let is_there = |text: &str| {
+        let matches = || glob::glob(text).is_ok_and(|mut paths| paths.next().is_some());
+        Path::new(text).exists() || matches()
+    };
+    match text.split_once('=') {
+        Some((name, path))
+            if !name.is_empty() && !is_there(text) && (!name.contains('/') || is_there(path)) =>
+        {
+            (Some(name), path)
+        }
+        _ => (None, text),
+    }
+}
+
 /// Finds folders, and remembers which of them came from the Hub.
 pub struct Folders<'a> {
     progress: &'a mut dyn Progress,
@@ -85,10 +102,7 @@ impl<'a> Folders<'a> {
         }
         let mut found = Vec::new();
         for pattern in patterns {
-            let (name, pattern) = match pattern.split_once('=') {
-                Some((name, path)) if !name.is_empty() && !name.contains('/') => (Some(name), path),
-                _ => (None, pattern.as_str()),
-            };
+            let (name, pattern) = named_path(pattern);
             let mut folders = expand(pattern)?;
             folders.sort_by_cached_key(|path| (natural_key(path), path.clone()));
             for folder in &folders {
@@ -218,6 +232,18 @@ mod tests {
         assert_eq!(named[0].name, "last");
         assert!(checkpoints(&[format!("{}/nothing-*", dir.path().display())]).is_err());
         assert!(checkpoints(&[format!("x={}/checkpoint-*", dir.path().display())]).is_err());
+        // A `=` in the path of a folder gives it no name.
+        let rate = dir.path().join("lr=1e-4");
+        fs_err::create_dir_all(rate.join("checkpoint-10")).expect("created");
+        for text in [rate.join("checkpoint-10"), rate.join("checkpoint-*")] {
+            let found = checkpoints(&[text.display().to_string()]).expect("a folder");
+            assert_eq!((found[0].name.as_str(), found.len()), ("checkpoint-10", 1));
+            let found = checkpoints(&[format!("new={}", text.display())]).expect("a folder");
+            assert_eq!(
+                (found[0].name.as_str(), found[0].folder()),
+                ("new", Some(&*rate.join("checkpoint-10")))
+            );
+        }
         // The folder of the training: all of them are mostly meant.
         let folder = dir.path().display().to_string();
         let error = checkpoints(std::slice::from_ref(&folder)).expect_err("refused").to_string();

@@ -163,15 +163,17 @@ fn members_may_be_computed_in_parts() {
     compute_as(&place, "none", &["--members", "0..5"]).says(2, &["has 4 members"]);
     assert!(place.snapshot().ensemble("none").is_err());
 
-    // Copies that were moved are computed where they are given, by a dry run as by any other.
-    fs_err::create_dir(place.path("old")).expect("made");
+    // Copies that were moved are computed where they are given, by a dry run as by any other. The `=` of a
+    // folder that is there gives no name.
+    let old = place.path("lr=1e-4");
+    fs_err::create_dir(&old).expect("made");
     for name in ["checkpoint-26", "checkpoint-52"] {
-        world::copy_files(&world::demo().join("warmup").join(name), &place.path("old").join(name));
+        world::copy_files(&world::demo().join("warmup").join(name), &old.join(name));
     }
-    let mut moved = place.with_model("daunce losses --ensemble m --dataset pool --max-length 512");
-    binary::run(moved.args(["--members", "0..1", "--adapters"]).arg(place.path("old/checkpoint-*")))
-        .says(0, &[]);
-    fs_err::remove_dir_all(place.path("old")).expect("removed");
+    let mut first = place.with_model("daunce losses --ensemble m --dataset pool --max-length 512");
+    first.args(["--members", "0..1", "--adapters", "lr=1e-4/checkpoint-*"]);
+    binary::run(&mut first).says(0, &[]);
+    fs_err::remove_dir_all(&old).expect("removed");
     let told = compute_as(&place, "m", &["--members", "0..2", "--dry-run"]);
     told.says(0, &[]);
     assert!(told.stdout.contains("4: 1 to compute, 1 there already"), "{}", told.stdout);

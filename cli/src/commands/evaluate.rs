@@ -16,7 +16,6 @@ mod stored;
 mod tasks;
 mod text;
 
-use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::Result;
@@ -54,19 +53,4 @@ fn base(args: &ComparisonArgs, systems: &[&str]) -> Result<usize> {
     Ok(found.ok_or_else(|| {
         UsageError(format!("--against {name}: there is no such system; available: {}", systems.join(", ")))
     })?)
-}
-
-/// `NAME=PATH`, or a path alone. A file whose path has `=` in it has no name before that, unless another file is
-/// behind it.
-fn named_path(text: &str) -> (Option<&str>, &str) {
-    match text.split_once('=') {
-        Some((name, path))
-            if !name.is_empty()
-                && !Path::new(text).exists()
-                && (!name.contains('/') || Path::new(path).exists()) =>
-        {
-            (Some(name), path)
-        }
-        _ => (None, text),
-    }
 }

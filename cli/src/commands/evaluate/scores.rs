@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, anyhow};
 use gstore::factors::{ScoreFolder, ScoreKind, ScoreSide};
+use gstore::named_path;
 use gstore_core::{Cancel, first_of, many, many_of, visible};
 use gstore_evaluate::EvaluateError;
 use gstore_evaluate::attribution::{
@@ -12,7 +13,6 @@ use gstore_evaluate::attribution::{
 use gstore_sql::output::{Format, ResultWriter, TableStyle};
 use gstore_sql::{SqlOptions, SqlRunner};
 
-use super::named_path;
 use crate::args::{ComparedScoresArgs, ScoresArgs};
 use crate::context::Context;
 use crate::failure::refuse;

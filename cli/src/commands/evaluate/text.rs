@@ -4,10 +4,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::Result;
+use gstore::named_path;
 use gstore_core::{many, visible};
 use gstore_evaluate::{PairSource, PairsRequest, SystemSource, evaluate_texts, read_pairs};
 
-use super::{base, bootstrap, named_path, result};
+use super::{base, bootstrap, result};
 use crate::args::EvaluateTextArgs;
 use crate::context::Context;
 use crate::failure::refuse;
