@@ -63,7 +63,7 @@ pub fn fit_prefilter(
     let wanted = LabelFilter { pool: &request.pool, is_known: &|_| false };
     let found = labels(snapshot, (&request.labels, wanted), work)?;
     let candidates = found.scored_of(live.saturating_sub(found.in_target));
-    let options = among_candidates(&request.options, live, candidates);
+    let options = among_candidates(&request.options, live, candidates)?;
     for (target, noise) in request.labels.targets.iter().zip(&found.noise) {
         tell_ceiling(target, noise.ok(), (options.top, &options.budgets), work);
     }
@@ -120,16 +120,22 @@ pub fn fit_prefilter(
 }
 
 /// The options with a top of as many rows as the asked share of all live ones, as a selection has: among the
-/// candidates, which do not occur in the target and have a score, these are a larger share.
-fn among_candidates(options: &FitOptions, live: u64, candidates: u64) -> FitOptions {
+/// candidates, which do not occur in the target and have a score, these are a larger share, and not all.
+fn among_candidates(options: &FitOptions, live: u64, candidates: u64) -> Result<FitOptions, AnswerError> {
     let mut options = options.clone();
     if candidates < live && candidates > 0 {
-        options.top = kept_rows(options.top, live as usize).max(1) as f64 / candidates as f64;
+        let top = kept_rows(options.top, live as usize).max(1) as u64;
+        if top >= candidates {
+            return Err(AnswerError::Refused(format!(
+                "a prefilter chooses among rows: a top of {top} of the {candidates} that can be selected leaves it no choice"
+            )));
+        }
+        options.top = top as f64 / candidates as f64;
         if let Learner::Logistic { top, .. } = &mut options.learner {
             *top = options.top;
         }
     }
-    options
+    Ok(options)
 }
 
 /// Predictions of a sample of the pool, of which a share of rows is taken, and what of it has none. Labelled
@@ -254,9 +260,14 @@ mod tests {
             top: 0.05,
             ..FitOptions::default()
         };
-        assert_eq!(among_candidates(&options, 1291, 1291).top, 0.05);
-        let found = among_candidates(&options, 1291, 1100);
+        let among = |live, candidates| among_candidates(&options, live, candidates);
+        assert_eq!(among(1291, 1291).expect("a share").top, 0.05);
+        let found = among(1291, 1100).expect("a share");
         assert_eq!((kept_rows(0.05, 1291), kept_rows(found.top, 1100)), (64, 64));
         assert!(matches!(found.learner, Learner::Logistic { top, .. } if top == found.top));
+        for candidates in [64, 20] {
+            let refused = among(1291, candidates).expect_err("all of them").to_string();
+            assert!(refused.contains(&format!("a top of 64 of the {candidates} ")), "{refused}");
+        }
     }
 }
