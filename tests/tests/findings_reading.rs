@@ -485,6 +485,9 @@ fn every_file_makes_a_dataset_and_every_target_a_selection() {
     select(&["--each", "target", "-o", "best.jsonl"]).told(2, &["best.second.jsonl exists"]);
     assert!(!place.path("best.even_odd.jsonl").exists());
     select(&["--each", "target", "-o", "-"]).told(2, &["--each target"]);
+    // Each file of a target is another one than those of the others.
+    let crossed = ["-o", "even_odd{target}.csv", "--scores", "{target}second.csv", "--each", "target"];
+    select(&crossed).told(2, &["two targets would be written to even_oddsecond.csv"]);
     // A pattern stands for the datasets that it matches.
     let of = |targets: &[&str], more: &[&str]| {
         place.run(&[&["select", "--pool", "pool", "--top", "3", "--target"], targets, more].concat())

@@ -9,8 +9,8 @@ use gstore_core::many_of;
 use gstore_query::influence::{Encoder, TargetRef, check_targets, names_for};
 use serde_json::Value;
 
-use super::Selection;
 use super::kept::{TargetJournal, TargetNote, TargetProgress};
+use super::{Selection, scores_path};
 use crate::args::{CascadeArgs, DrawArgs, ScoringArgs, SelectArgs};
 use crate::context::Context;
 use crate::failure::{NothingSaved, is_refused, refuse, text};
@@ -40,13 +40,22 @@ pub(super) fn targets(context: &Context, args: &SelectArgs) -> Result<Vec<Select
         SelectArgs { target, output, scores, draw, cascade, scoring, ..args.clone() }
     };
     let all: Vec<SelectArgs> = names.iter().zip(scorings).map(one).collect();
-    for (at, args) in all.iter().enumerate() {
-        let Some(output) = &args.output else { continue };
-        if all[..at].iter().any(|other| other.output.as_ref() == Some(output)) {
-            refuse!("two targets would be written to {}", output.display());
+    let mut others: Vec<PathBuf> = Vec::new();
+    for args in &all {
+        let own = files(args);
+        if let Some(file) = own.iter().find(|file| others.contains(file)) {
+            refuse!("two targets would be written to {}", file.display());
         }
+        others.extend(own);
     }
     Ok(all)
+}
+
+/// What a selection writes to, but for standard output and pipes.
+fn files(args: &SelectArgs) -> Vec<PathBuf> {
+    let SelectArgs { output, draw, cascade, .. } = args;
+    let named = [output, &draw.plot, &cascade.report].into_iter().flatten().cloned();
+    named.chain(scores_path(args)).filter(|path| OutputTarget::of(Some(path)).is_file()).collect()
 }
 
 /// The targets, and how each is scored: features that are named of other targets are for these.
