@@ -99,19 +99,18 @@ impl GivenQuestion {
         Ok(RecordBatch::try_from_iter_with_nullable(columns)?)
     }
 
-    /// A picture of ranked rows: the distribution of the scores of all rows, and the shares of the values of
-    /// a metadata column among these and in the pool, where the pools have it.
+    /// A picture of ranked rows, with what they are called: the distribution of the scores of all rows, and the
+    /// shares of the values of a metadata column among these and in the pool, where the pools have it.
     ///
     /// # Errors
     /// Damage, and being told to stop.
     pub fn picture(
         &self,
-        rows: &[Scored],
+        (rows, called): (&[Scored], &str),
         by: &str,
         work: &mut JobContext<'_>,
     ) -> Result<Picture, AnswerError> {
-        let of =
-            RankedRows { prepared: &self.prepared, pools: &self.pools, rows, called: "best", in_order: true };
+        let of = RankedRows { prepared: &self.prepared, pools: &self.pools, rows, called, in_order: true };
         ranked(&of, by, work)
     }
 

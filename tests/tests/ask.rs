@@ -118,6 +118,10 @@ fn opponents_texts_and_marks() {
     assert!(best[0]["score"].as_f64().is_some_and(|score| (score - 1.0).abs() < 1e-3), "its own twin");
     assert!(rows.iter().filter(|r| r["in_target"] == true).count() == 1);
     assert!(worst.iter().all(|r| r["score"].as_f64().is_some_and(|score| score < 0.0)));
+    ok(&place, &["--opponents", "--top", "3", "--plot=worst.html"]);
+    let page = place.read("worst.html");
+    assert!(worst.is_empty() || page.contains(&format!("worst {}", worst.len())), "{page}");
+    assert!(!page.contains("best 3"), "{page}");
     assert!(best[0]["text"].as_str().is_some_and(|text| text.contains(PROMPT) && text.contains(ANSWER)));
 
     let without = lines(&ok(&place, &["--format", "json", "--proponents", "--exclude-target", "--top", "2"]));

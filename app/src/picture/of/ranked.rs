@@ -13,7 +13,7 @@ pub(crate) struct RankedRows<'a> {
     pub(crate) prepared: &'a Prepared,
     pub(crate) pools: &'a [Pool],
     pub(crate) rows: &'a [Scored],
-    /// What they are called: `best`, `selected`.
+    /// What they are called: `best`, `worst`, `selected`.
     pub(crate) called: &'a str,
     /// Whether the last of them has the end of the ranking.
     pub(crate) in_order: bool,

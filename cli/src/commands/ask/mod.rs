@@ -60,9 +60,9 @@ pub fn run(context: &Context, args: &AskArgs) -> Result<()> {
         None => rank(context, args, &asked, format, &work),
     })?;
     if let Some(picture) = &picture {
-        let order = if args.opponents { Order::Worst } else { Order::Best };
+        let (order, called) = if args.opponents { (Order::Worst, "worst") } else { (Order::Best, "best") };
         let rows = asked.rank(order, args.top, &work)?.rows;
-        draw(picture, &asked.picture(&rows, SOURCE, &mut work)?)?;
+        draw(picture, &asked.picture((&rows, called), SOURCE, &mut work)?)?;
     }
     Ok(())
 }
