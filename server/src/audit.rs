@@ -152,14 +152,18 @@ impl AuditRecord {
         self.entry.progress().started.get_or_insert(now);
     }
 
-    /// Counts rows that were read.
+    /// Counts rows of a result.
     pub(crate) fn rows(&mut self, rows: usize) {
+        self.batch(rows);
+        self.audit.metrics.rows(rows as u64);
+    }
+
+    fn batch(&mut self, rows: usize) {
         let now = self.entry.elapsed();
         let mut progress = self.entry.progress();
         progress.first_batch.get_or_insert(now);
         progress.last_batch = Some(now);
         progress.rows += rows as u64;
-        self.audit.metrics.rows(rows as u64);
     }
 
     /// Counts bytes that are sent; an error where they are more than `most` by now.
@@ -175,8 +179,9 @@ impl AuditRecord {
         }
     }
 
-    /// Notes how many bytes have come in so far.
-    pub(crate) fn received(&mut self, bytes: u64) {
+    /// Counts rows that came in, and notes how many bytes have so far; metrics are of results.
+    pub(crate) fn received(&mut self, rows: usize, bytes: u64) {
+        self.batch(rows);
         self.entry.progress().bytes = bytes;
     }
 

@@ -53,7 +53,7 @@ impl Default for Metrics {
 }
 
 impl Metrics {
-    /// Rows that were read.
+    /// Rows of results.
     pub(crate) fn rows(&self, rows: u64) {
         self.rows.fetch_add(rows, Ordering::Relaxed);
     }

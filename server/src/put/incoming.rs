@@ -77,8 +77,7 @@ pub(super) async fn send_batches(
             let why = format!("an upload has at most {most} rows and {size} bytes; send it in parts");
             return Err(Status::resource_exhausted(why));
         }
-        record.rows(batch.num_rows());
-        record.received(bytes.load(Ordering::Relaxed));
+        record.received(batch.num_rows(), bytes.load(Ordering::Relaxed));
         if to.send(Some(batch)).await.is_err() {
             // The thread has ended, and says why.
             return Ok(());

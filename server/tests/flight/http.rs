@@ -8,6 +8,7 @@ use gstore_server::{ConnectionLimits, RequestLimits, Scope, ServeOptions};
 use serde_json::{Value, json};
 
 use crate::client::ENDLESS;
+use crate::put::{put, texts, writable};
 use crate::{Server, options, token, token_for};
 
 /// An answer.
@@ -345,6 +346,15 @@ fn one_connection_too_many_is_told_so() {
     assert!(refused.code == 503 && refused.has("content-type: text/plain"), "{}", refused.headers);
     assert!(refused.text().contains("too many connections"), "{}", refused.text());
     drop(held);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_that_came_in_are_none_of_results() {
+    let http = Some("127.0.0.1:0".parse().unwrap());
+    let (server, client) = writable(ServeOptions { http, ..options() }).await;
+    put(&client, json!({"samples": {"dataset": "fresh"}}), vec![texts(0..10)]).await.unwrap();
+    let text = get(&server, "/metrics").text();
+    assert!(text.contains("gstore_rows_total 0\n"), "{text}");
 }
 
 #[test]
