@@ -13,6 +13,7 @@ use prost::Message;
 use serde_json::json;
 use tonic::Status;
 
+use super::get::PLANNING;
 use super::{AuthorizedRequest, tags};
 use crate::answer::ask::check_transaction;
 use crate::answer::stream::schema_bytes;
@@ -111,7 +112,7 @@ async fn history(asking: &AuthorizedRequest) -> Result<Vec<u8>, Status> {
     let held = asking.session(None).await?;
     // Reads the root of each.
     let history = async move { held.snapshot().history().map_err(|e| status::open_status(&e)) };
-    let history = asking.apart(history).await?;
+    let history = asking.apart("reading the snapshots", history).await?;
     serde_json::to_vec(&history).map_err(|e| status::internal("the history cannot be sent", &e))
 }
 
@@ -162,7 +163,7 @@ pub(super) async fn describe_statement(asking: &AuthorizedRequest, sql: &str) ->
             .await
             .map_err(|e| status::sql_status(&e, core.root(), whole.written()))
     };
-    asking.apart(work).await
+    asking.apart(PLANNING, work).await
 }
 
 /// Stops what runs for the tickets of an answer.

@@ -24,6 +24,9 @@ use crate::wire::plain_schema;
 /// the ticket as well.
 const GIVEN_BACK: usize = 64 << 10;
 
+/// Work for a statement before its rows.
+pub(super) const PLANNING: &str = "planning the statement";
+
 impl AuthorizedRequest {
     /// The session that answers: on the snapshot of a handle, else on the one of the headers, else on the
     /// newest.
@@ -34,10 +37,11 @@ impl AuthorizedRequest {
         }
     }
 
-    /// Work that may take a while, on the workers. It holds its turn until it has ended, also when the
-    /// client is gone.
+    /// Work that may take a while, on the workers, by what it is called. It holds its turn until it has ended,
+    /// also when the client is gone.
     pub(super) async fn apart<T: Send + 'static>(
         &self,
+        what: &str,
         work: impl Future<Output = Result<T, Status>> + Send + 'static,
     ) -> Result<T, Status> {
         let permit = self.core.admission.enter(&self.caller.id).await?;
@@ -48,7 +52,7 @@ impl AuthorizedRequest {
         });
         match tokio::time::timeout(limit, done).await {
             Ok(done) => done.unwrap_or_else(|e| Err(status::internal("the request failed", &e))),
-            Err(_) => Err(Status::deadline_exceeded("planning the statement took too long")),
+            Err(_) => Err(Status::deadline_exceeded(format!("{what} took too long"))),
         }
     }
 }
@@ -98,7 +102,7 @@ pub(super) async fn schema(
 /// A table about tables.
 async fn listed(asking: &AuthorizedRequest, about: About) -> Result<RecordBatch, Status> {
     let (core, held) = (Arc::clone(&asking.core), asking.session(None).await?);
-    asking.apart(async move { catalog::batch(&core, &held, about).await }).await
+    asking.apart("listing what there is", async move { catalog::batch(&core, &held, about).await }).await
 }
 
 /// What is asked for, as the record of requests has it.
@@ -170,7 +174,10 @@ pub(super) async fn describe(
     };
     let schema = match known {
         Some(schema) => schema,
-        None => asking.apart(async move { rows::columns(&core, &held, &first, &caller).await }).await?,
+        None => {
+            let columns = async move { rows::columns(&core, &held, &first, &caller).await };
+            asking.apart(PLANNING, columns).await?
+        }
     };
     Ok(DescribedAnswer { snapshot, parts, schema })
 }
@@ -185,7 +192,7 @@ async fn parts(
         return parts::of(held.snapshot(), &wanted);
     }
     let held = Arc::clone(held);
-    asking.apart(async move { parts::of(held.snapshot(), &wanted) }).await
+    asking.apart("finding the files of the answer", async move { parts::of(held.snapshot(), &wanted) }).await
 }
 
 pub(super) async fn rows(asking: &AuthorizedRequest, ticket: &[u8]) -> Result<stream::Messages, Status> {
