@@ -83,11 +83,15 @@ fn copies_are_trained_and_go_on_after_a_kill() {
     let attach = |folders: &[&str]| {
         place.json(&[&["daunce", "attach", "--ensemble", "copies", "--json"], folders].concat())
     };
-    assert_eq!(attach(&parts)["registered"], 12);
+    let first = attach(&parts);
+    assert_eq!((&first["registered"], &first["added"]), (&12.into(), &12.into()));
     // The whole is the same ensemble.
     let mut of_whole: Vec<&str> = parts.to_vec();
     of_whole.reverse();
-    assert_eq!(attach(&of_whole)["registered"], 12);
+    let again = attach(&of_whole);
+    assert_eq!((&again["registered"], &again["added"]), (&12.into(), &0.into()));
+    let told = place.run(&[&["daunce", "attach", "--ensemble", "copies"], &parts[..]].concat());
+    told.says(0, &["0 of 12 copies added to ensemble copies of the store, which has 12"]);
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use anyhow::{Result, bail};
 use gstore_core::many_of;
+use gstore_store::Snapshot;
 use gstore_train::daunce::{MemberOutcome, read_members, read_start};
 use serde_json::json;
 
@@ -38,6 +39,8 @@ pub fn run(context: &Context, args: &DaunceAttachArgs) -> Result<()> {
     }
     // Folders that cannot be read leave no new store.
     let store = context.open_or_create()?;
+    let members = |snapshot: &Snapshot| snapshot.ensemble(&args.ensemble).map_or(0, |e| e.members.len());
+    let before = members(store.snapshot()?.as_ref());
     let mut refused = Vec::new();
     let mut registered = 0;
     for (_, start, copies) in &found {
@@ -47,10 +50,16 @@ pub fn run(context: &Context, args: &DaunceAttachArgs) -> Result<()> {
     for model in &refused {
         context.say(&format!("copy {model} was refused when it was trained, and is left out"));
     }
-    let copies = many_of(registered, "copy", "copies");
-    context.say(&format!("{copies} in ensemble {} of the store", args.ensemble));
+    let all = members(store.snapshot()?.as_ref());
+    let (added, copies) = (all.saturating_sub(before), many_of(registered, "copy", "copies"));
+    context.say(&format!(
+        "{added} of {copies} added to ensemble {} of the store, which has {all}",
+        args.ensemble
+    ));
     if args.json {
-        let report = json!({ "ensemble": args.ensemble, "registered": registered, "refused": refused });
+        let report = json!({
+            "ensemble": args.ensemble, "registered": registered, "added": added, "refused": refused,
+        });
         print_json(&report)?;
     }
     Ok(())
