@@ -92,7 +92,7 @@ impl TopRows {
     fn push(&mut self, row: &RowScores) {
         for (best, score) in self.columns.iter_mut().zip(&row.values) {
             best.push((*score, row.row));
-            if best.len() >= 2 * self.most.max(1) {
+            if best.len() >= self.most.max(1).saturating_mul(2) {
                 cut(best, self.most);
             }
         }
@@ -244,5 +244,8 @@ mod tests {
             best.push(&RowScores { row, is_scored: true, values: vec![value, -value] });
         }
         assert_eq!(best.sorted(), [vec![(5.0, 1), (5.0, 3)], vec![(-0.0, 5), (-1.0, 2)]]);
+        let mut all = TopRows::new(usize::MAX, 1);
+        all.push(&RowScores { row: 4, is_scored: true, values: vec![1.0] });
+        assert_eq!(all.sorted(), [vec![(1.0, 4)]]);
     }
 }
