@@ -263,13 +263,18 @@ fn subsets(
     })
 }
 
+/// Whether a number is written as a whole one.
+fn is_whole(json: &str) -> bool {
+    json.strip_prefix('-').unwrap_or(json).bytes().all(|digit| digit.is_ascii_digit())
+}
+
 /// The group of each row, by a key of its record.
 fn groups(pool: &[TextSample], key: &str) -> Result<Vec<String>> {
     let of = |sample: &TextSample| {
         let json = sample.metadata.iter().find(|(known, _)| known == key).map(|(_, json)| json);
         match json.map(|json| (serde_json::from_str::<Value>(json).unwrap_or_default(), json)) {
             Some((Value::String(text), _)) => Ok(text),
-            Some((Value::Number(_), json)) if !json.contains(['.', 'e']) => Ok(json.clone()),
+            Some((Value::Number(_), json)) if is_whole(json) => Ok(json.clone()),
             Some((Value::Bool(_) | Value::Array(_) | Value::Object(_), json)) => Ok(json.clone()),
             _ => {
                 bail!(
@@ -279,4 +284,15 @@ fn groups(pool: &[TextSample], key: &str) -> Result<Vec<String>> {
         }
     };
     pool.iter().map(of).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_whole;
+
+    #[test]
+    fn groups_are_whole_numbers() {
+        assert!(["0", "-7", "340282366920938463463374607431768211456"].into_iter().all(is_whole));
+        assert!(!["1.0", "1e3", "1E3", "-2.5"].into_iter().any(is_whole));
+    }
 }
