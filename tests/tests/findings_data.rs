@@ -158,6 +158,10 @@ fn datasets_before_one_that_cannot_be_added_stay_and_are_named() {
     finished.told(1, &["new1: 1 sample added", "added before the error and kept: new1;", likely]);
     place.write("qa.csv", "uid,prompt,completion\n1,q,a\n");
     place.run(&files).told(0, &["new1: nothing to add", "qa: 1 sample added"]);
+    // So do those that a model has run over.
+    place.write("none.jsonl", "{\"n\":1}\n");
+    let finished = ingest(&place, &["--data", "new1.jsonl", "none.jsonl"], "loss");
+    finished.told(1, &["ingested before the error and kept: new1; run the same command again"]);
     // Of one dataset it is all or nothing.
     place.write("more.jsonl", "{\"text\":\"c d\"}\n");
     place.write("bad.jsonl", "{\"n\":1}\n");

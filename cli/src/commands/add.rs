@@ -40,7 +40,7 @@ pub fn run(context: &Context, args: &AddArgs) -> Result<()> {
         }
         let done = SampleInputs::new(context, &dataset, &data, &as_given)
             .and_then(|samples| samples.register(context, None).map(|done| (samples, done)));
-        let (samples, (store, report)) = done.inspect_err(|_| tell_kept(context, &added))?;
+        let (samples, (store, report)) = done.inspect_err(|_| tell_kept(context, "added", &added))?;
         added.push(dataset.clone());
         if args.json {
             reports.insert(dataset, serde_json::to_value(report)?);
@@ -81,12 +81,12 @@ fn print(dataset: &str, preview: &AddPreview) -> Result<()> {
     Ok(())
 }
 
-/// Says which datasets an error leaves added: each is a commit of its own.
-fn tell_kept(context: &Context, added: &[String]) {
-    if !added.is_empty() {
+/// Says which datasets an error leaves as `done` to: each has commits of its own.
+pub(super) fn tell_kept(context: &Context, done: &str, datasets: &[String]) {
+    if !datasets.is_empty() {
         context.say(&format!(
-            "added before the error and kept: {}; run the same command again to continue",
-            first_of(added, 8)
+            "{done} before the error and kept: {}; run the same command again to continue",
+            first_of(datasets, 8)
         ));
     }
 }

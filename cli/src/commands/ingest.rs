@@ -18,7 +18,7 @@ use gstore_query::influence::note_of_target;
 use gstore_store::{RowSet, Snapshot};
 use serde_json::{Map, Value, json};
 
-use super::add::SampleInputs;
+use super::add::{SampleInputs, tell_kept};
 use crate::args::IngestArgs;
 use crate::context::Context;
 use crate::datasets;
@@ -36,12 +36,14 @@ use shard::{run_shard, shard};
 
 /// Does it for each dataset of the command line, as long as nothing stops it.
 pub fn run(context: &Context, args: &IngestArgs) -> Result<ExitCode> {
-    let (mut code, mut reports) = (ExitCode::SUCCESS, Map::new());
+    let (mut code, mut reports, mut kept) = (ExitCode::SUCCESS, Map::new(), Vec::new());
     let samples = args.samples.for_dataset(args.dataset.as_deref());
     for (name, data) in datasets::given_datasets(context, args.dataset.as_deref(), &args.data)? {
         let (dataset, samples) = (Some(name.clone()), samples.clone());
-        let (ended, report) =
-            ingest_dataset(context, &IngestArgs { dataset, data, samples, ..args.clone() })?;
+        let done = ingest_dataset(context, &IngestArgs { dataset, data, samples, ..args.clone() });
+        let (ended, report) = done.inspect_err(|_| tell_kept(context, "ingested", &kept))?;
+        let changes = !args.dry_run && !args.gradients.explain;
+        kept.extend(changes.then(|| name.clone()));
         code = ended;
         reports.insert(name, report);
         if code != ExitCode::SUCCESS {
