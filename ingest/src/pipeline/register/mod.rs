@@ -151,7 +151,7 @@ fn append_samples(
     let mut append = append.ok_or(IngestError::Stopped)?;
     if let Some(write) = write {
         if let Ok(part) = append.base().dataset(&name)
-            && let Some(note) = write.done(part).map_err(CommitError::from)?
+            && let Some(note) = write.done(part, append.base().features()).map_err(CommitError::from)?
         {
             return Ok(AddOutcome::Repeated(note));
         }
