@@ -233,7 +233,7 @@ fn a_remote_condition_is_about_the_columns_of_the_pool() {
     let line = |i: usize| {
         let (subtask, score) = (["easy", "hard"][i % 2], i % 5);
         let line = serde_json::json!({
-            "id": format!("g{i}"), "text": format!("{i} is {score}"), "source": ["a", "b", "c"][i % 3],
+            "id": format!("g{i}"), "text": format!("{i} is {score}"), "source": (["a", "b", "c"][i % 3]),
             "subtask": subtask, "score": score, "pool": format!("p{}", i % 4),
         });
         format!("{line}\n")
