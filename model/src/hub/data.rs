@@ -3,6 +3,10 @@
 //! The repository's own description is not read: a split is found by the names of folders and files, as the
 //! tools of the Hub do where there is no description, and else in the tables that the Hub makes of most
 //! datasets (the branch `refs/convert/parquet`).
+//!
+//! - in a name such as `SPLIT-00000-of-00003.parquet`, and in the folders of these tables, a split has its
+//!   own name and no other; only where there is none of them a word in the names tells it
+//! - files of two words for a split are two splits: no sample is to come twice, none from another split
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -63,12 +67,55 @@ impl DataRef {
         })
     }
 
-    /// The split's words; that of training unless one is named.
-    fn words(&self) -> Vec<&str> {
-        let split = self.split.as_deref().unwrap_or("train");
-        match SPLITS.iter().find(|words| words[0] == split) {
-            Some(words) => words.to_vec(),
-            None => vec![split],
+    /// The split's name; that of training unless one is given.
+    fn split(&self) -> &str {
+        self.split.as_deref().unwrap_or("train")
+    }
+
+    /// The same of the tables that the Hub makes of the dataset.
+    fn in_tables(&self) -> Option<Self> {
+        let repo = HubRef::parse(&format!("{}@{TABLES}", self.repo.repo()))?;
+        Some(Self { repo, ..self.clone() })
+    }
+
+    /// The split that a file's name states, if it has such a name.
+    fn stated_split<'n>(&self, name: &'n str) -> Option<&'n str> {
+        let (folder, file) = name.rsplit_once('/').unwrap_or(("", name));
+        if self.repo.revision() == TABLES {
+            return folder.rsplit('/').next().filter(|split| !split.is_empty());
+        }
+        // `train/part-00000-of-00002` says it by the folder.
+        stem(file).filter(|stem| !is_of_split(folder) || is_of_split(stem))
+    }
+
+    /// The files of the split among those that are named by a word of it.
+    fn with_word<'n>(&self, data: Vec<&'n str>) -> Result<Vec<&'n str>, String> {
+        let split = self.split();
+        let own = [split];
+        let words = SPLITS.iter().copied().find(|words| words[0] == split).unwrap_or(&own);
+        let with = |word: &str| -> Vec<&'n str> {
+            data.iter().copied().filter(|name| has_word(name, word)).collect()
+        };
+        let found = words.iter().map(|word| (*word, with(word)));
+        let found: Vec<(&str, Vec<&str>)> = found.filter(|(_, files)| !files.is_empty()).collect();
+        if let Some(((word, files), others)) = found.split_first() {
+            if *word == split || others.iter().all(|(_, other)| other == files) {
+                return Ok(files.clone());
+            }
+            let one = Self { split: Some((*word).to_owned()), ..self.clone() };
+            let all: Vec<&str> = found.iter().map(|(word, _)| *word).collect();
+            return Err(format!(
+                "no split {split}, but several that may be it: {}; name one, for example {one}",
+                all.join(", ")
+            ));
+        }
+        let is_there =
+            |words: &&&[&str]| words.iter().any(|word| data.iter().any(|name| has_word(name, word)));
+        let there: Vec<&str> = SPLITS.iter().filter(is_there).map(|words| words[0]).collect();
+        match (there.is_empty(), split) {
+            (true, _) if self.split.is_none() => Ok(data),
+            (true, _) => Err(format!("no file named after a split {split}")),
+            (false, _) => Err(no_split(split, there)),
         }
     }
 
@@ -82,20 +129,17 @@ impl DataRef {
             let what = self.configuration.as_ref().map_or(String::new(), |wanted| format!(" in {wanted}"));
             return Err(format!("no file of samples{what}; supported are {}", ENDINGS.join(", ")));
         }
-        let words = self.words();
-        let mut chosen: Vec<&str> = data.iter().copied().filter(|name| has_word(name, &words)).collect();
-        if chosen.is_empty() {
-            let there: Vec<&str> = splits(&data);
-            match (there.is_empty(), &self.split) {
-                (true, None) => chosen = data,
-                (true, Some(split)) => return Err(format!("no file named after a split {split}")),
-                (false, _) => {
-                    let split = self.split.as_deref().unwrap_or("train");
-                    return Err(format!("no split {split}; there are {}", there.join(", ")));
-                }
-            }
-        }
-        let configurations: BTreeSet<&str> = chosen.iter().map(|name| configuration(name)).collect();
+        let stated = data.iter().filter_map(|name| Some((self.stated_split(name)?, *name)));
+        let stated: Vec<(&str, &str)> = stated.collect();
+        let mut chosen = match stated.is_empty() {
+            true => self.with_word(data)?,
+            false => with_name(&stated, self.split())?,
+        };
+        let configuration = |name: &&'n str| match name.split_once('/') {
+            Some((first, _)) if first != "data" && (!stated.is_empty() || !is_of_split(first)) => first,
+            _ => "",
+        };
+        let configurations: BTreeSet<&str> = chosen.iter().map(configuration).collect();
         if configurations.len() > 1 && self.configuration.is_none() {
             let first = configurations.iter().find(|name| !name.is_empty()).copied().unwrap_or_default();
             let all: Vec<&str> = configurations.iter().copied().filter(|name| !name.is_empty()).collect();
@@ -159,19 +203,19 @@ pub fn resolve_data(
     config: &HubConfig,
     progress: &mut dyn Progress,
 ) -> Result<ResolvedData, HubError> {
-    let wanted = DataRef::parse(text).ok_or_else(|| HubError::DataName { text: text.to_owned() })?;
-    let found = match download(&wanted.repo, &wanted, config, progress) {
-        Err(first @ (HubError::Data { .. } | HubError::Offline { .. }))
-            if wanted.repo.revision() == "main" =>
-        {
-            let tables = HubRef::parse(&format!("{}@{TABLES}", wanted.repo.repo()));
-            match tables.map(|tables| download(&tables, &wanted, config, progress)) {
-                Some(Ok(found)) => Ok(found),
-                _ => Err(first),
-            }
+    let mut wanted = DataRef::parse(text).ok_or_else(|| HubError::DataName { text: text.to_owned() })?;
+    let mut found = download(&wanted.repo, &wanted, config, progress);
+    if let Err(HubError::Data { .. } | HubError::Offline { .. }) = &found
+        && wanted.repo.revision() == "main"
+        && let Some(tables) = wanted.in_tables()
+    {
+        match download(&tables.repo, &tables, config, progress) {
+            Ok(folder) => (wanted, found) = (tables, Ok(folder)),
+            // The splits of the tables are those that the dataset has.
+            Err(error @ HubError::Data { .. }) => found = Err(error),
+            Err(_) => {}
         }
-        found => found,
-    };
+    }
     let ResolvedFolder { folder, origin } = found.map_err(|error| dataset_error(error, &wanted))?;
     let mut names = Vec::new();
     collect_file_names(&folder, "", &mut names);
@@ -243,28 +287,43 @@ fn is_data(name: &str) -> bool {
     plain && ENDINGS.contains(&ending) && !DESCRIPTIONS.contains(&file)
 }
 
-/// Whether a name has one of these words as a part of its own.
-fn has_word(name: &str, words: &[&str]) -> bool {
-    words.iter().any(|word| {
-        name.match_indices(word).any(|(at, _)| {
-            let apart = |c: Option<char>| c.is_none_or(|c| !c.is_ascii_alphabetic());
-            apart(name[..at].chars().next_back()) && apart(name[at + word.len()..].chars().next())
-        })
+/// Whether a name has a word as a part of its own.
+fn has_word(name: &str, word: &str) -> bool {
+    name.match_indices(word).any(|(at, _)| {
+        let apart = |c: Option<char>| c.is_none_or(|c| !c.is_ascii_alphabetic());
+        apart(name[..at].chars().next_back()) && apart(name[at + word.len()..].chars().next())
     })
 }
 
-/// The splits that files are named after.
-fn splits(names: &[&str]) -> Vec<&'static str> {
-    let named = |words: &&&[&str]| names.iter().any(|name| has_word(name, words));
-    SPLITS.iter().filter(named).map(|words| words[0]).collect()
+/// Whether a name has a word for some split.
+fn is_of_split(name: &str) -> bool {
+    SPLITS.iter().copied().flatten().any(|word| has_word(name, word))
 }
 
-/// The folder that a file's configuration is called after, if it has one.
-fn configuration(name: &str) -> &str {
-    match name.split_once('/') {
-        Some((first, _)) if first != "data" && SPLITS.iter().all(|words| !has_word(first, words)) => first,
-        _ => "",
+/// What stands before the number of a file in parts, such as `-00003-of-00012`; a digest may follow that.
+fn stem(file: &str) -> Option<&str> {
+    let (start, rest) = file.rsplit_once("-of-")?;
+    let (stem, number) = start.rsplit_once('-')?;
+    (!stem.is_empty() && is_number(number, 5) && is_number(rest.get(..5)?, 5)).then_some(stem)
+}
+
+fn is_number(text: &str, digits: usize) -> bool {
+    text.len() == digits && text.bytes().all(|b| b.is_ascii_digit())
+}
+
+/// The files of a split among those that state theirs.
+fn with_name<'n>(stated: &[(&'n str, &'n str)], split: &str) -> Result<Vec<&'n str>, String> {
+    let chosen: Vec<&str> = stated.iter().filter(|(of, _)| *of == split).map(|(_, name)| *name).collect();
+    if chosen.is_empty() {
+        let there: BTreeSet<&str> = stated.iter().map(|(of, _)| *of).collect();
+        return Err(no_split(split, there));
     }
+    Ok(chosen)
+}
+
+fn no_split<'n>(split: &str, there: impl IntoIterator<Item = &'n str>) -> String {
+    let there: Vec<&str> = there.into_iter().collect();
+    format!("no split {split}; there are {}", there.join(", "))
 }
 
 #[cfg(test)]
@@ -302,7 +361,7 @@ mod tests {
         let plain = ["README.md", "data/train-00000-of-00001.parquet", "data/test-00000-of-00001.parquet"];
         assert_eq!(choose("hf://o/n", &plain).unwrap(), [plain[1]]);
         assert_eq!(choose("hf://o/n#test", &plain).unwrap(), [plain[2]]);
-        assert!(choose("hf://o/n#validation", &plain).unwrap_err().contains("there are train, test"));
+        assert!(choose("hf://o/n#validation", &plain).unwrap_err().contains("there are test, train"));
         let folders = ["dev/0.jsonl", "train/1.jsonl.gz", "train/0.jsonl.gz", "train/notes.txt"];
         assert_eq!(choose("hf://o/n", &folders).unwrap(), [folders[2], folders[1]]);
         assert_eq!(choose("hf://o/n#validation", &folders).unwrap(), [folders[0]]);
@@ -314,6 +373,52 @@ mod tests {
                 .unwrap_err()
                 .contains("no file of samples")
         );
+    }
+
+    #[test]
+    fn a_file_in_parts_is_of_the_split_that_it_is_named_after_and_of_no_other() {
+        let kinds = ["data/train_gen-00000-of-00001.parquet", "data/train_sft-00000-of-00001-0a1b2c.parquet"];
+        let error = choose("hf://o/n", &kinds).unwrap_err();
+        assert_eq!(error, "no split train; there are train_gen, train_sft");
+        assert_eq!(choose("hf://o/n#train_sft", &kinds).unwrap(), [kinds[1]]);
+        let all = [
+            "all/auxiliary_train-00000-of-00001.parquet",
+            "all/dev-00000-of-00001.parquet",
+            "all/validation-00000-of-00001.parquet",
+            "auxiliary_train/train-00000-of-00001.parquet",
+        ];
+        assert_eq!(choose("hf://o/n/all#validation", &all).unwrap(), [all[2]]);
+        assert!(choose("hf://o/n/all#train", &all).unwrap_err().starts_with("no split train; there are aux"));
+        assert_eq!(choose("hf://o/n", &all).unwrap(), [all[3]]);
+        // A folder that has a split's name is a configuration like any other.
+        let two = ["test_a/train-00000-of-00001.parquet", "test_b/train-00000-of-00001.parquet"];
+        assert!(choose("hf://o/n", &two).unwrap_err().contains("several configurations: test_a, test_b"));
+        // Files of other names are none of the split's, and no part of one says it where its folder does.
+        let beside = ["data/train-00000-of-00001.parquet", "train.jsonl"];
+        assert_eq!(choose("hf://o/n", &beside).unwrap(), [beside[0]]);
+        let folders = ["test/part-00000-of-00001.parquet", "train/part-00000-of-00001.parquet"];
+        assert_eq!(choose("hf://o/n", &folders).unwrap(), [folders[1]]);
+        assert_eq!(choose("hf://o/n", &["c4-train.00000-of-00002.json.gz"]).unwrap().len(), 1);
+    }
+
+    #[test]
+    fn two_words_for_a_split_are_two_splits() {
+        let both = ["dev.jsonl", "train.jsonl", "validation.jsonl"];
+        assert_eq!(choose("hf://o/n#validation", &both).unwrap(), [both[2]]);
+        assert_eq!(choose("hf://o/n#dev", &both).unwrap(), [both[0]]);
+        let error = choose("hf://o/n#validation", &["dev.jsonl", "val.jsonl"]).unwrap_err();
+        assert!(
+            error.contains("several that may be it: val, dev; name one, for example hf://o/n#val"),
+            "{error}"
+        );
+        assert_eq!(choose("hf://o/n#test", &["eval/testing.jsonl"]).unwrap().len(), 1);
+    }
+
+    #[test]
+    fn a_table_of_the_hub_is_of_the_split_of_its_folder() {
+        let kinds = ["default/train_gen/0000.parquet", "default/train_sft/0000.parquet"];
+        let error = choose("hf://o/n@refs/convert/parquet", &kinds).unwrap_err();
+        assert_eq!(error, "no split train; there are train_gen, train_sft");
     }
 
     #[test]

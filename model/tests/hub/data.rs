@@ -45,7 +45,7 @@ fn what_the_hub_has_not_is_named_with_what_it_has() {
     let cache = tempfile::tempdir().unwrap();
     let online = config(&server, cache.path());
     let refused = |text: &str| resolve_data(text, &online, &mut Silent).unwrap_err().to_string();
-    assert!(refused("hf://org/tiny#validation").contains("no split validation; there are train, test"));
+    assert!(refused("hf://org/tiny#validation").contains("no split validation; there are test, train"));
     assert!(refused("hf://org/tiny/other").contains("no file of samples in other"));
     assert!(refused("hf://tiny").contains("write hf://org/name"));
     let missing = refused("hf://org/missing");
