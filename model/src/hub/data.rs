@@ -23,6 +23,9 @@ pub const DATA_PREFIX: &str = "hf://";
 /// Where the Hub keeps the tables that it makes of a dataset.
 const TABLES: &str = "refs/convert/parquet";
 
+/// What stands before the name of a split in these, where they have only its beginning.
+const PART: &str = "partial-";
+
 /// Endings of files with samples.
 const ENDINGS: [&str; 8] = ["parquet", "jsonl", "json", "ndjson", "csv", "tsv", "arrow", "feather"];
 
@@ -113,7 +116,7 @@ impl DataRef {
             |words: &&&[&str]| words.iter().any(|word| data.iter().any(|name| has_word(name, word)));
         let there: Vec<&str> = SPLITS.iter().filter(is_there).map(|words| words[0]).collect();
         match (there.is_empty(), split) {
-            (true, _) if self.split.is_none() => Ok(data),
+            (true, "train") => Ok(data),
             (true, _) => Err(format!("no file named after a split {split}")),
             (false, _) => Err(no_split(split, there)),
         }
@@ -147,6 +150,14 @@ impl DataRef {
                 "several configurations: {}; name one, for example {DATA_PREFIX}{}/{first}",
                 all.join(", "),
                 self.repo.repo()
+            ));
+        }
+        if !self.split().starts_with(PART) && chosen.iter().any(|name| is_part(name)) {
+            let part = Self { split: Some(format!("{PART}{}", self.split())), ..self.clone() };
+            return Err(format!(
+                "no more than the first part of the split {} as tables of the Hub, which makes no others of \
+                 a large dataset; to take that part, name it: {part}",
+                self.split()
             ));
         }
         chosen.sort_unstable();
@@ -300,6 +311,13 @@ fn is_of_split(name: &str) -> bool {
     SPLITS.iter().copied().flatten().any(|word| has_word(name, word))
 }
 
+/// Whether a file is of the first part of a split, in the tables that the Hub makes of a large dataset.
+fn is_part(name: &str) -> bool {
+    let Some((folder, file)) = name.rsplit_once('/') else { return false };
+    let is_of_part = folder.rsplit('/').next().is_some_and(|folder| folder.starts_with(PART));
+    is_of_part && file.strip_suffix(".parquet").is_some_and(|number| is_number(number, 4))
+}
+
 /// What stands before the number of a file in parts, such as `-00003-of-00012`; a digest may follow that.
 fn stem(file: &str) -> Option<&str> {
     let (start, rest) = file.rsplit_once("-of-")?;
@@ -311,9 +329,10 @@ fn is_number(text: &str, digits: usize) -> bool {
     text.len() == digits && text.bytes().all(|b| b.is_ascii_digit())
 }
 
-/// The files of a split among those that state theirs.
+/// The files of a split, whole or its first part, among those that state theirs.
 fn with_name<'n>(stated: &[(&'n str, &'n str)], split: &str) -> Result<Vec<&'n str>, String> {
-    let chosen: Vec<&str> = stated.iter().filter(|(of, _)| *of == split).map(|(_, name)| *name).collect();
+    let is_it = |of: &str| of == split || of.strip_prefix(PART) == Some(split);
+    let chosen: Vec<&str> = stated.iter().filter(|(of, _)| is_it(of)).map(|(_, name)| *name).collect();
     if chosen.is_empty() {
         let there: BTreeSet<&str> = stated.iter().map(|(of, _)| *of).collect();
         return Err(no_split(split, there));
@@ -367,7 +386,8 @@ mod tests {
         assert_eq!(choose("hf://o/n#validation", &folders).unwrap(), [folders[0]]);
         // Without any split all of it is what there is; a word inside of another is none.
         assert_eq!(choose("hf://o/n", &["alpaca.json", "constrained.csv"]).unwrap().len(), 2);
-        assert!(choose("hf://o/n#train", &["alpaca.json"]).is_err());
+        assert_eq!(choose("hf://o/n#train", &["alpaca.json"]).unwrap(), ["alpaca.json"]);
+        assert!(choose("hf://o/n#test", &["alpaca.json"]).unwrap_err().contains("no file named after"));
         assert!(
             choose("hf://o/n", &["README.md", "dataset_infos.json"])
                 .unwrap_err()
@@ -419,6 +439,18 @@ mod tests {
         let kinds = ["default/train_gen/0000.parquet", "default/train_sft/0000.parquet"];
         let error = choose("hf://o/n@refs/convert/parquet", &kinds).unwrap_err();
         assert_eq!(error, "no split train; there are train_gen, train_sft");
+    }
+
+    #[test]
+    fn the_first_part_of_a_split_is_not_the_split() {
+        let tables = ["default/partial-train/0000.parquet", "default/test/0000.parquet"];
+        for revision in ["refs/convert/parquet", "0123456789abcdef0123456789abcdef01234567"] {
+            let named = |split: &str| choose(&format!("hf://o/n@{revision}{split}"), &tables);
+            let error = named("").unwrap_err();
+            assert!(error.ends_with(&format!("name it: hf://o/n@{revision}#partial-train")), "{error}");
+            assert_eq!(named("#partial-train").unwrap(), [tables[0]]);
+            assert_eq!(named("#test").unwrap(), [tables[1]]);
+        }
     }
 
     #[test]

@@ -62,3 +62,17 @@ fn tables_of_the_hub_stand_in_for_files_of_other_kinds() {
     let again = resolve_data("hf://org/tiny", &offline(cache.path()), &mut Silent).unwrap();
     assert_eq!(again.files, found.files);
 }
+
+#[test]
+fn a_table_of_the_first_part_stands_in_for_nothing() {
+    let resolved = |text: &str| {
+        let server = Server::start(&[("corpus.txt", "text")]);
+        server.convert(&[("default/partial-train/0000.parquet", "a"), ("default/test/0000.parquet", "b")]);
+        let cache = tempfile::tempdir().unwrap();
+        resolve_data(text, &config(&server, cache.path()), &mut Silent)
+    };
+    let error = resolved("hf://org/tiny").unwrap_err().to_string();
+    assert!(error.contains("no more than the first part of the split train"), "{error}");
+    let found = resolved("hf://org/tiny#partial-train").unwrap();
+    assert!(found.files[0].ends_with("default/partial-train/0000.parquet"), "{found:?}");
+}
