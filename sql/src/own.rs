@@ -18,7 +18,7 @@ use arrow_array::cast::AsArray;
 use arrow_array::{ArrayRef, RecordBatch};
 use arrow_schema::{ArrowError, DataType, Field, FieldRef, Schema, SchemaRef, TimeUnit};
 use gstore_core::{DatasetName, shortened};
-use gstore_data::{DataError, DataFile};
+use gstore_data::{DataError, DataFile, parquet_metadata};
 use gstore_functions::{canonical, read_times};
 use gstore_store::batch_rows;
 use parquet::arrow::ProjectionMask;
@@ -140,7 +140,9 @@ impl OwnTable {
     fn parquet(&self) -> Result<ParquetRecordBatchReaderBuilder<std::fs::File>, SqlError> {
         let file = fs_err::File::open(self.path())
             .map_err(|e| SqlError::new(SqlErrorKind::Failed, e.to_string()))?;
-        ParquetRecordBatchReaderBuilder::try_new(file.into_parts().0).map_err(|e| self.failed(e))
+        let file = file.into_parts().0;
+        let metadata = parquet_metadata(&file).map_err(|e| self.failed(e))?;
+        Ok(ParquetRecordBatchReaderBuilder::new_with_metadata(file, metadata))
     }
 
     /// Refuses what is damaged from its beginning on.

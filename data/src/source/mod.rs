@@ -30,6 +30,7 @@ mod value;
 use std::io::Read;
 use std::sync::Arc;
 
+pub use self::parquet::parquet_metadata;
 pub use error::DataError;
 pub use find::find;
 pub use format::{DataFile, conversion_hint};

@@ -59,8 +59,7 @@ impl BatchReader for ParquetReader {
 }
 
 fn open(file: File) -> Result<(ParquetRecordBatchReader, u64), String> {
-    let metadata = ArrowReaderMetadata::load(&file, ArrowReaderOptions::new()).and_then(in_microseconds);
-    let metadata = metadata.map_err(|error| error.to_string())?;
+    let metadata = parquet_metadata(&file).map_err(|error| error.to_string())?;
     let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(file, metadata);
     let groups = builder.metadata().row_groups();
     let rows: u64 = groups.iter().filter_map(|group| u64::try_from(group.num_rows()).ok()).sum();
@@ -68,6 +67,15 @@ fn open(file: File) -> Result<(ParquetRecordBatchReader, u64), String> {
     let batch = batch_rows(builder.metadata(), &ProjectionMask::all(), &[0..u64::MAX], limits);
     let reader = builder.with_batch_size(batch).build().map_err(|error| error.to_string())?;
     Ok((reader, rows))
+}
+
+/// What the footer of a Parquet file says, with the types in which its columns are read: timestamps of 96 bits
+/// in microseconds.
+///
+/// # Errors
+/// A file that is not Parquet, or damaged.
+pub fn parquet_metadata(file: &File) -> Result<ArrowReaderMetadata, ParquetError> {
+    ArrowReaderMetadata::load(file, ArrowReaderOptions::new()).and_then(in_microseconds)
 }
 
 /// Reads timestamps of 96 bits, as Spark, Hive and Impala write them, in microseconds: in nanoseconds the

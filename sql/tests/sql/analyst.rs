@@ -15,6 +15,9 @@ use gstore_sql::{
 };
 use gstore_store::{DatasetName, Store, ViewOptions};
 use parquet::arrow::ArrowWriter;
+use parquet::data_type::{Int96, Int96Type};
+use parquet::file::writer::SerializedFileWriter;
+use parquet::schema::parser::parse_message_type;
 
 use crate::{fixture, session, slt, small_store};
 
@@ -358,7 +361,12 @@ fn with_parquet(name: &str, columns: impl IntoIterator<Item = (&'static str, Arr
     let mut writer = ArrowWriter::try_new(file, batch.schema(), None).unwrap();
     writer.write(&batch).unwrap();
     writer.close().unwrap();
-    let own = vec![OwnTable::open(name, &path).unwrap()];
+    with_file(name, &path)
+}
+
+/// A session with a file as a table.
+fn with_file(name: &str, path: &Path) -> SqlSession {
+    let own = vec![OwnTable::open(name, path).unwrap()];
     let snapshot = Arc::clone(&small_store().snapshot);
     SqlSession::new(snapshot, SqlOptions { threads: 1, own, ..SqlOptions::default() }).unwrap()
 }
@@ -406,6 +414,25 @@ async fn dates_in_milliseconds_in_files_have_no_time_of_day() {
     ] {
         assert_eq!(slt::rows(&session, sql).await.join("\n"), expected, "{sql}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn timestamps_of_96_bits_in_files_keep_their_years() {
+    let schema = parse_message_type("message spark { required int96 t; }").unwrap();
+    let path = tempfile::tempdir().unwrap().keep().join("spark.parquet");
+    let mut writer = SerializedFileWriter::new(Vec::new(), Arc::new(schema), Arc::default()).unwrap();
+    let mut group = writer.next_row_group().unwrap();
+    let mut column = group.next_column().unwrap().unwrap();
+    // Nanoseconds of the day in two halves, and the Julian day.
+    let seconds = 86_399_000_000_000_u64;
+    let last = Int96::from(vec![seconds as u32, (seconds >> 32) as u32, 5_373_484]);
+    let times = [last, Int96::from(vec![0, 0, 2_440_588])];
+    column.typed::<Int96Type>().write_batch(&times, None, None).unwrap();
+    column.close().unwrap();
+    group.close().unwrap();
+    fs_err::write(&path, writer.into_inner().unwrap()).unwrap();
+    let rows = slt::rows(&with_file("spark", &path), "SELECT t FROM spark ORDER BY t DESC").await;
+    assert_eq!(rows, ["9999-12-31T23:59:59", "1970-01-01T00:00:00"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
