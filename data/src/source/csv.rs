@@ -27,6 +27,7 @@ use serde_json::{Map, Value};
 
 use super::super::field::Field;
 use super::super::fields::{ExpectedType, FieldNames};
+use super::super::json::Unique;
 use super::super::jsonl::{CONVERT, LINE_LIMIT, READ_SIZE};
 use super::cells::{Cells, cell_value, text_value};
 use super::quotes::{Quotes, UnclosedQuote};
@@ -107,8 +108,11 @@ impl CsvSource {
                 ColumnUse::Content => Value::from(field),
                 _ if field.is_empty() => continue,
                 ColumnUse::Id => Value::from(field),
-                ColumnUse::Messages => serde_json::from_str(field)
-                    .map_err(|e| bad(format!("a conversation in CSV must be a list in JSON: {e}")))?,
+                ColumnUse::Messages => {
+                    let Unique(list) = serde_json::from_str(field)
+                        .map_err(|e| bad(format!("a conversation in CSV must be a list in JSON: {e}")))?;
+                    list
+                }
                 ColumnUse::Metadata(cells) => cell_value(field, *cells),
                 ColumnUse::Text => text_value(field),
             };

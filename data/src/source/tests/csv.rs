@@ -134,6 +134,9 @@ fn conversations_are_json() {
         message.contains("b.csv, line 2, column \"messages\": a conversation in CSV must be a list in JSON"),
         "{message}"
     );
+    let twice = "messages\n\"[{\"\"role\"\": \"\"user\"\", \"\"role\"\": \"\"assistant\"\"}]\"\n";
+    let message = refusal(&dir.put("c.csv", twice));
+    assert!(message.contains("the key \"role\" appears twice in one object"), "{message}");
 }
 
 #[test]
