@@ -5,6 +5,7 @@
 //! says it, with the space at the start of a text as those classes have it.
 
 use serde_json::{Map, Value};
+use tokenizers::models::ModelWrapper;
 use tokenizers::normalizers::NormalizerWrapper;
 use tokenizers::pre_tokenizers::PreTokenizerWrapper;
 use tokenizers::pre_tokenizers::metaspace::PrependScheme;
@@ -73,6 +74,15 @@ impl Settings {
     /// Follows them. Returns those that change something, with their names.
     pub(super) fn apply(&self, tokenizer: &mut Tokenizer) -> Map<String, Value> {
         let mut changed = Map::new();
+        // A share of the merges is left out by chance in training; here a text has the same tokens each time.
+        if let ModelWrapper::BPE(own) = tokenizer.get_model()
+            && own.dropout.is_some_and(|share| share > 0.0)
+        {
+            let mut model = own.clone();
+            model.dropout = None;
+            tokenizer.with_model(ModelWrapper::BPE(model));
+            changed.insert("dropout".to_owned(), Value::Null);
+        }
         if self.split_special {
             tokenizer.set_encode_special_tokens(true);
             changed.insert("split_special_tokens".to_owned(), true.into());
@@ -340,6 +350,21 @@ mod tests {
             let changed = settings(&config, &json!({})).apply(&mut tokenizer);
             assert_eq!(&tokenize(&tokenizer, "a1", true).unwrap(), wanted, "{class} {processor}");
             assert_eq!(!changed.is_empty(), changes, "{class} {processor}");
+        }
+    }
+
+    #[test]
+    fn no_merge_is_left_out_by_chance() {
+        let bytes = json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true});
+        let mut file = serde_json::to_value(tokenizer(&Value::Null, &bytes)).unwrap();
+        file["model"]["vocab"]["ab"] = 12.into();
+        file["model"]["merges"] = json!([["a", "b"]]);
+        for (dropout, changes) in [(Value::Null, json!({})), (json!(1.0), json!({"dropout": null}))] {
+            file["model"]["dropout"] = dropout;
+            let mut tokenizer = parse_tokenizer(file.to_string().as_bytes()).unwrap();
+            let changed = settings(&json!({}), &json!({})).apply(&mut tokenizer);
+            assert_eq!(Value::from(changed), changes);
+            assert_eq!(tokenize(&tokenizer, "ab", false).unwrap(), [12]);
         }
     }
 
