@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | `openai` | `messages`, with calls of tools | the list |
 //! | `sharegpt` | `conversations`, of `from` and `value` or of `role` and `content`, `system` | `messages` |
-//! | `alpaca` | `instruction`, `input` or `context`, `output` or `response`, `system` | `messages` |
+//! | `alpaca` | `instruction`, `input` or `context`, `output` or `response` (or `chosen`), `system` | `messages` |
 //! | `preference` | `chosen`, `rejected`, `prompt` | what was chosen; `rejected` stays a column |
 //! | `flan` | `inputs`, `targets` | `prompt` and `completion` |
 //! | `trl` | `prompt` and `completion`, each a list of messages | `messages` |
@@ -24,6 +24,10 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use crate::json::{Unique, every_number, parts, write_compact};
+
+/// Names that prompts have elsewhere, in the order of their likelihood.
+pub(super) const PROMPTS: [&str; 9] =
+    ["question", "query", "instruction", "problem", "prompt", "input", "user", "request", "q"];
 
 /// A shape of records that is not gstore's own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
@@ -82,6 +86,25 @@ pub enum LayoutError {
         turn: usize,
         from: String,
     },
+    /// A preference without a prompt, where another key may be it.
+    #[error("{}", no_prompt(key, *has_system))]
+    NoPrompt { key: String, has_system: bool },
+    /// The same where what was chosen is a list.
+    #[error(
+        "`chosen` begins with an answer, and there is no `prompt`; if `{key}` is it, give the key this name"
+    )]
+    NoPromptOfList { key: String },
+}
+
+/// What is said of a preference without a prompt, of which a key may be it.
+fn no_prompt(key: &str, has_system: bool) -> String {
+    let pair = format!("prompt={key},completion=chosen");
+    format!(
+        "`chosen` without `prompt`; if `{key}` is it{}, say so: {}; if `chosen` is the whole text: {}",
+        if has_system { ", without `system`" } else { "" },
+        Remedy::Option("field", &pair),
+        Remedy::Option("field", "text=chosen")
+    )
 }
 
 impl FromStr for Layout {
@@ -127,7 +150,10 @@ impl Layout {
         let found = Self::ALL.into_iter().find(|layout| match layout {
             Self::OpenAi | Self::Trl => false,
             Self::ShareGpt => get("conversations").is_some_and(|list| list.is_array() || is_packed(list)),
-            Self::Alpaca => has("instruction") && (has("output") || has("response")),
+            Self::Alpaca => {
+                let is_compared = has("chosen") && has("rejected") && !has("prompt") && !is_list("chosen");
+                has("instruction") && (has("output") || has("response") || is_compared)
+            }
             Self::Preference => has("chosen") && has("rejected"),
             Self::Flan => has("inputs") && has("targets"),
         });
@@ -193,7 +219,9 @@ impl Layout {
 
     /// Whether a key may be text of records in this layout, and so no metadata.
     pub fn may_read(self, key: &str) -> bool {
-        self.keys().contains(&key) || matches!(key, "conversations" | "conversation" | "system")
+        self.keys().contains(&key)
+            || matches!(key, "conversations" | "conversation" | "system")
+            || self == Self::Alpaca && key == "chosen"
     }
 
     /// A record with the digits of numbers to train on as text; none where there are no such numbers.
@@ -322,8 +350,8 @@ fn instruction(object: &Map<String, Value>) -> Result<TextKeys, LayoutError> {
     let layout = Layout::Alpaca;
     let text = |key: &'static str| object.get(key).and_then(Value::as_str).map(|text| (key, text));
     let asked = text("instruction").ok_or_else(|| wrong(layout, "a text `instruction`"))?;
-    let answer = text("output").or_else(|| text("response"));
-    let answer = answer.ok_or_else(|| wrong(layout, "a text `output` or `response`"))?;
+    let answer = text("output").or_else(|| text("response")).or_else(|| text("chosen"));
+    let answer = answer.ok_or_else(|| wrong(layout, "a text `output` or `response`, or `chosen`"))?;
     let mut from = vec![asked.0, answer.0];
     let mut question = asked.1.to_owned();
     let more = || ["input", "context"].into_iter().filter_map(|key| Some((key, object.get(key)?)));
@@ -357,6 +385,12 @@ fn preference(object: &Map<String, Value>) -> Result<TextKeys, LayoutError> {
                 }
                 _ => chosen.split_at(shared(chosen, object.get("rejected"))),
             };
+            if answers
+                && !prompt.is_some_and(is_said)
+                && let Some(key) = question(object)
+            {
+                return Err(LayoutError::NoPromptOfList { key });
+            }
             let mut all = context(before);
             if let Some(Value::String(prompt)) = prompt.filter(|_| answers) {
                 all.insert(0, turn("user", prompt));
@@ -368,14 +402,33 @@ fn preference(object: &Map<String, Value>) -> Result<TextKeys, LayoutError> {
             from: vec!["prompt", "chosen"],
             keys: vec![("prompt", json!(prompt)), ("completion", json!(chosen))],
         }),
-        (Some(Value::String(chosen)), None | Some(Value::Null)) => {
-            Ok(TextKeys { from: vec!["prompt", "chosen"], keys: vec![("text", json!(chosen))] })
-        }
+        (Some(Value::String(chosen)), None | Some(Value::Null)) => match question(object) {
+            Some(key) => Err(LayoutError::NoPrompt { key, has_system: system(object).is_some() }),
+            None => Ok(TextKeys { from: vec!["prompt", "chosen"], keys: vec![("text", json!(chosen))] }),
+        },
         _ => Err(wrong(
             layout,
             "`chosen`, a text or a list of messages, with `prompt` of the same kind or none",
         )),
     }
+}
+
+/// Whether a value is a text or a list that is not empty.
+fn is_said(value: &Value) -> bool {
+    match value {
+        Value::String(text) => !text.trim().is_empty(),
+        Value::Array(list) => !list.is_empty(),
+        _ => false,
+    }
+}
+
+/// The key of a text or a list that may be the prompt of a record without one.
+fn question(object: &Map<String, Value>) -> Option<String> {
+    let named = |name: &str| {
+        let is_it = |(key, value): &(&String, &Value)| key.eq_ignore_ascii_case(name) && is_said(value);
+        object.iter().find(is_it).map(|(key, _)| key.clone())
+    };
+    PROMPTS.iter().find_map(|name| named(name))
 }
 
 /// How many messages both sides of a preference begin with. Each side keeps one of its own, as in TRL.

@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 
 use super::field::Field;
 use super::json::{Unique, is_long_integer, may_have_long_integers, parts, write_compact};
-use super::layout::{Layout, LayoutError};
+use super::layout::{Layout, LayoutError, PROMPTS};
 use super::nested::is_within;
 
 /// One record.
@@ -123,10 +123,7 @@ impl KeysOf {
 /// Keys that an error lists.
 const KEYS_SHOWN: usize = 40;
 
-/// Names that prompts have elsewhere, in the order of their likelihood.
-const PROMPTS: [&str; 9] =
-    ["question", "query", "instruction", "problem", "prompt", "input", "user", "request", "q"];
-/// The same of completions.
+/// Names that completions have elsewhere, in the order of their likelihood.
 const COMPLETIONS: [&str; 11] = [
     "answer",
     "response",

@@ -130,6 +130,43 @@ fn what_was_chosen_is_trained_on() {
 }
 
 #[test]
+fn a_preference_does_not_lose_its_question() {
+    let compared = r#"{"instruction":"Add","input":"1 2","system":"s","chosen":"3","rejected":"4"}"#;
+    let (text, record) = read(compared, None).unwrap();
+    assert_eq!(record.layout, Some(Layout::Alpaca));
+    let want = [(Role::System, "s"), (Role::User, "Add\n\n1 2"), (Role::Assistant, "3")];
+    assert_eq!(turns(&record.content), want);
+    assert!(text.ends_with(r#","rejected":"4"}"#), "{text}");
+    // A prompt of its own goes before.
+    let (_, own) = read(r#"{"prompt":"p","instruction":"i","chosen":"a","rejected":"b"}"#, None).unwrap();
+    assert_eq!(own.layout, Some(Layout::Preference));
+
+    let orca = r#"{"system":"s","question":"q","chosen":"a","rejected":"b"}"#;
+    let error = read(orca, None).unwrap_err();
+    assert!(error.contains("if `question` is it, without `system`, say so"), "{error}");
+    for (named, content) in [
+        (
+            "prompt=question,completion=chosen",
+            Content::PromptCompletion { prompt: "q".to_owned(), completion: "a".to_owned() },
+        ),
+        ("text=chosen", Content::Text("a".to_owned())),
+    ] {
+        assert!(error.contains(named), "{error}");
+        let fields = FieldNames::parse(&named.split(',').collect::<Vec<_>>()).unwrap();
+        assert_eq!(fields.read(orca.as_bytes()).unwrap().1.content, content);
+    }
+    // What is empty or no text asks nothing.
+    let whole = r#"{"input":"","user":7,"query":null,"chosen":"t","rejected":"b"}"#;
+    assert_eq!(read(whole, None).unwrap().1.content, Content::Text("t".to_owned()));
+
+    let message = |role: &str, text: &str| json!({ "role": role, "content": text });
+    let of = |first: &str| json!({ "question": "q", "chosen": [message(first, "x")], "rejected": [] });
+    let error = read(&of("assistant").to_string(), None).unwrap_err();
+    assert!(error.contains("if `question` is it, give the key this name"), "{error}");
+    assert_eq!(turns(&read(&of("user").to_string(), None).unwrap().1.content), [(Role::User, "x")]);
+}
+
+#[test]
 fn messages_in_halves_and_in_text_are_one_list() {
     let halves = r#"{"prompt":[{"role":"system","content":"s"},{"role":"user","content":"q"}],"completion":[{"role":"assistant","content":"a"}],"label":true}"#;
     let (text, record) = read(halves, None).unwrap();
