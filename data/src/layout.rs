@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | `openai` | `messages`, with calls of tools | the list |
 //! | `sharegpt` | `conversations`, of `from` and `value` or of `role` and `content`, `system` | `messages` |
-//! | `alpaca` | `instruction`, `input` or `context`, `output` or `response` (or `chosen`), `system` | `messages` |
+//! | `alpaca` | `instruction`, `input` or `context`, `output` or `response` (or `chosen`), `system`, `history` | `messages` |
 //! | `preference` | `chosen`, `rejected`, `prompt` | what was chosen; `rejected` stays a column |
 //! | `flan` | `inputs`, `targets` | `prompt` and `completion` |
 //! | `trl` | `prompt` and `completion`, each a list of messages | `messages` |
@@ -221,7 +221,7 @@ impl Layout {
     pub fn may_read(self, key: &str) -> bool {
         self.keys().contains(&key)
             || matches!(key, "conversations" | "conversation" | "system")
-            || self == Self::Alpaca && key == "chosen"
+            || self == Self::Alpaca && matches!(key, "chosen" | "history")
     }
 
     /// A record with the digits of numbers to train on as text; none where there are no such numbers.
@@ -364,12 +364,32 @@ fn instruction(object: &Map<String, Value>) -> Result<TextKeys, LayoutError> {
         question.push_str("\n\n");
         question.push_str(value);
     }
-    let mut all = vec![turn("user", &question), turn("assistant", answer.1)];
+    let mut all = earlier(object)?;
+    if !all.is_empty() {
+        from.push("history");
+    }
+    // What was said before is part of the prompt that two answers are compared for.
+    if answer.0 == "chosen" {
+        all = context(&all);
+    }
+    all.extend([turn("user", &question), turn("assistant", answer.1)]);
     if let Some(system) = system(object) {
         all.insert(0, turn("system", system));
         from.push("system");
     }
     Ok(TextKeys { from, keys: vec![("messages", Value::Array(all))] })
+}
+
+/// The turns before an instruction. As LLaMA-Factory trains on them, their answers are scored like the last.
+fn earlier(object: &Map<String, Value>) -> Result<Vec<Value>, LayoutError> {
+    let mut all = Vec::new();
+    for pair in object.get("history").and_then(unpacked).unwrap_or_default().iter() {
+        let Some([Value::String(asked), Value::String(answer)]) = pair.as_array().map(Vec::as_slice) else {
+            return Err(wrong(Layout::Alpaca, "`history`, if any, as a list of pairs of texts"));
+        };
+        all.extend([turn("user", asked), turn("assistant", answer)]);
+    }
+    Ok(all)
 }
 
 /// What was chosen, after the prompt where it does not begin with it.

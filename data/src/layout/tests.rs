@@ -130,6 +130,38 @@ fn what_was_chosen_is_trained_on() {
 }
 
 #[test]
+fn turns_before_an_instruction_are_read() {
+    let scored = |record: crate::Record| -> Vec<(String, bool)> {
+        let Content::Messages(messages) = record.content else { panic!("no messages") };
+        messages.into_iter().map(|message| (message.content, message.scored)).collect()
+    };
+    let history = json!([["a", "b"], ["c", "d"]]);
+    let told = json!({ "system": "s", "instruction": "q", "output": "x", "history": history });
+    let (text, record) = read(&told.to_string(), None).unwrap();
+    assert!(!text.contains("history"), "{text}");
+    let want =
+        [("s", false), ("a", false), ("b", true), ("c", false), ("d", true), ("q", false), ("x", true)];
+    assert_eq!(scored(record), want.map(|(text, scored)| (text.to_owned(), scored)));
+    let packed = json!({ "instruction": "q", "output": "x", "history": "[[\"a\", \"b\"]]" });
+    assert_eq!(scored(read(&packed.to_string(), None).unwrap().1).len(), 4);
+    // Of two answers the turns before are the prompt.
+    let compared = json!({ "instruction": "q", "chosen": "x", "rejected": "y", "history": [["a", "b"]] });
+    let compared = scored(read(&compared.to_string(), None).unwrap().1);
+    assert_eq!(compared.iter().map(|(_, scored)| *scored).collect::<Vec<_>>(), [false, false, false, true]);
+    // What is no list, or has no turns, is a key like others.
+    for none in [json!([]), json!("of art"), json!(3)] {
+        let record = json!({ "instruction": "q", "output": "x", "history": none });
+        let record = read(&record.to_string(), None).unwrap().1;
+        assert_eq!((turns(&record.content).len(), record.metadata.len()), (2, 1));
+    }
+    for odd in [json!(["a", "b"]), json!([["a"]]), json!([["a", 1]]), json!([{ "a": "b" }])] {
+        let record = json!({ "instruction": "q", "output": "x", "history": odd });
+        let error = read(&record.to_string(), None).unwrap_err();
+        assert!(error.contains("`history`, if any, as a list of pairs of texts"), "{error}");
+    }
+}
+
+#[test]
 fn a_preference_does_not_lose_its_question() {
     let compared = r#"{"instruction":"Add","input":"1 2","system":"s","chosen":"3","rejected":"4"}"#;
     let (text, record) = read(compared, None).unwrap();
