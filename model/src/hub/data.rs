@@ -182,7 +182,7 @@ impl FileSelection for DataRef {
     }
 
     fn select(&self, names: &[&str]) -> Result<Vec<usize>, String> {
-        let chosen = self.choose(names)?;
+        let chosen: BTreeSet<&str> = self.choose(names)?.into_iter().collect();
         Ok((0..names.len()).filter(|at| chosen.contains(&names[*at])).collect())
     }
 

@@ -1,17 +1,18 @@
 //! Downloads from the Hub into the cache.
 //!
-//! - one request tells the commit and its files with sizes and digests; what the cache has
-//!   of them is not fetched
+//! - one request tells the commit and its files with sizes and digests, of a large repository further ones
+//!   tell the files page by page; what the cache has of them is not fetched
 //! - a file gets its name when it is complete, a revision its commit when all files are there: a download
 //!   that was killed leaves the snapshot before it in force, and the next one goes on where it stopped
 //! - of several processes one downloads a file, and the others wait for it
 
+use std::collections::BTreeSet;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 use sha2::{Digest, Sha256};
-use ureq::http::header::CONTENT_RANGE;
+use ureq::http::header::{CONTENT_RANGE, LINK};
 
 use super::cache::{HubCache, RemoteFile, is_hex};
 use super::files::FileSelection;
@@ -19,8 +20,14 @@ use super::http::{FetchError, HubClient, retry_transient};
 use super::{HubConfig, HubError, HubOrigin, HubRef, ResolvedFolder, environment};
 use gstore_core::{Progress, Unit, is_full};
 
-/// The longest listing that is read.
+/// The longest answer that is read as a listing.
 const LISTING: u64 = 64 << 20;
+
+/// More files than this may not all be in the first answer.
+const LISTED: usize = 1000;
+
+/// Pages of a listing: of a thousand files each, more than any repository has.
+const PAGES: usize = 10_000;
 
 /// One repository, and who asks for it.
 struct Download<'a> {
@@ -68,7 +75,7 @@ pub(super) fn download(
 impl Download<'_> {
     fn download(&self, progress: &mut dyn Progress) -> Result<PathBuf, HubError> {
         let failed = |trouble: FetchError| self.error(trouble);
-        let (commit, files) = retry_transient(|| self.listing()).map_err(failed)?;
+        let (commit, files) = self.listing().map_err(failed)?;
         let mut missing: Vec<&RemoteFile> =
             files.iter().filter(|file| !self.cache.has(&commit, file)).collect();
         missing.sort_by_key(|file| &file.digest);
@@ -94,21 +101,52 @@ impl Download<'_> {
     fn listing(&self) -> Result<(String, Vec<RemoteFile>), FetchError> {
         let revision = self.reference.revision().replace('/', "%2F").replace('+', "%2B");
         let (kind, repo) = (self.selection.kind().plural(), self.reference.repo());
-        let path = format!("api/{kind}/{repo}/revision/{revision}?blobs=true");
-        let body = self.client.get(&path, 0)?.into_body().into_with_config().limit(LISTING).read_to_vec();
-        let listing = serde_json::from_slice(&body.map_err(|error| FetchError::Passing(error.to_string()))?);
-        let odd =
-            || FetchError::Other("the answer is not a listing of files with sizes and digests".to_owned());
-        let listing: Value = listing.map_err(|_| odd())?;
+        let (listing, _) = self.json(&format!("api/{kind}/{repo}/revision/{revision}?blobs=true"))?;
         let commit = hex(&listing, "/sha", 40).ok_or_else(odd)?;
-        let all = listing.get("siblings").and_then(Value::as_array).ok_or_else(odd)?;
-        let name =
-            |file: &Value| file.get("rfilename").and_then(Value::as_str).unwrap_or_default().to_owned();
-        let names: Vec<String> = all.iter().map(name).collect();
-        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        let listed = listing.get("siblings").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+        let all: Vec<RemoteFile> = match listed.len() {
+            1..=LISTED => listed.iter().filter_map(remote).collect(),
+            _ => self.tree(&commit)?,
+        };
+        let names: Vec<&str> = all.iter().map(|file| file.name.as_str()).collect();
         let chosen = self.selection.select(&names).map_err(FetchError::Unfit)?;
-        let files = chosen.into_iter().filter_map(|at| all.get(at)).map(remote).collect::<Option<_>>();
-        Ok((commit, files.ok_or_else(odd)?))
+        let chosen: BTreeSet<usize> = chosen.into_iter().collect();
+        let is_chosen = |(at, _): &(usize, RemoteFile)| chosen.contains(at);
+        let files: Vec<RemoteFile> =
+            all.into_iter().enumerate().filter(is_chosen).map(|(_, file)| file).collect();
+        match files.iter().any(|file| file.digest.is_empty()) {
+            true => Err(odd()),
+            false => Ok((commit, files)),
+        }
+    }
+
+    /// All files of a commit.
+    fn tree(&self, commit: &str) -> Result<Vec<RemoteFile>, FetchError> {
+        let (kind, repo) = (self.selection.kind().plural(), self.reference.repo());
+        let mut path = format!("api/{kind}/{repo}/tree/{commit}?recursive=true");
+        let mut all = Vec::new();
+        for _ in 0..PAGES {
+            let (page, next) = self.json(&path)?;
+            let entries = page.as_array().ok_or_else(odd)?;
+            let files = entries.iter().filter(|entry| entry.get("type").is_some_and(|kind| kind == "file"));
+            all.extend(files.filter_map(remote));
+            let Some(next) = next else { return Ok(all) };
+            path = next;
+        }
+        Err(odd())
+    }
+
+    /// An answer in JSON, and the path of the page after it.
+    fn json(&self, path: &str) -> Result<(Value, Option<String>), FetchError> {
+        let (body, next) = retry_transient(|| {
+            let response = self.client.get(path, 0)?;
+            let link = response.headers().get(LINK).map(|link| link.to_str().unwrap_or_default().to_owned());
+            let body = response.into_body().into_with_config().limit(LISTING).read_to_vec();
+            Ok((body.map_err(|error| FetchError::Passing(error.to_string()))?, link))
+        })?;
+        let next = next.filter(|link| link.contains("rel=\"next\""));
+        let next = next.map(|link| self.client.next_page(&link).ok_or_else(odd)).transpose()?;
+        Ok((serde_json::from_slice(&body).map_err(|_| odd())?, next))
     }
 
     /// Brings a file into the cache, unless another process does so meanwhile.
@@ -214,10 +252,18 @@ fn hex(value: &Value, at: &str, digits: usize) -> Option<String> {
     value.pointer(at)?.as_str().filter(|text| is_hex(text, digits)).map(str::to_owned)
 }
 
+fn odd() -> FetchError {
+    FetchError::Other("the answer is not a listing of files with sizes and digests".to_owned())
+}
+
+/// A file of a listing; without a digest where it is not told with its size.
 fn remote(file: &Value) -> Option<RemoteFile> {
-    let digest = hex(file, "/lfs/sha256", 64).or_else(|| hex(file, "/blobId", 40))?;
-    let name = file.get("rfilename")?.as_str()?.to_owned();
-    Some(RemoteFile { name, size: file.get("size")?.as_u64()?, digest })
+    let name = ["rfilename", "path"].iter().find_map(|key| file.get(key)?.as_str())?.to_owned();
+    let large = ["/lfs/sha256", "/lfs/oid"].iter().find_map(|at| hex(file, at, 64));
+    let digest = large.or_else(|| ["/blobId", "/oid"].iter().find_map(|at| hex(file, at, 40)));
+    let size = file.get("size").and_then(Value::as_u64);
+    let digest = digest.filter(|_| size.is_some()).unwrap_or_default();
+    Some(RemoteFile { name, size: size.unwrap_or_default(), digest })
 }
 
 /// How what arrived differs from what the Hub told.

@@ -59,6 +59,11 @@ impl HubClient {
         Self { agent: config.build().into(), endpoint: endpoint.trim_end_matches('/').to_owned(), token }
     }
 
+    /// The path of the page after one with this header `Link`.
+    pub(super) fn next_page(&self, link: &str) -> Option<String> {
+        next_page(link, &self.endpoint)
+    }
+
     /// What the Hub has at a path, without its first bytes if the server can leave them out.
     pub(super) fn get(&self, path: &str, from: u64) -> Result<Response<Body>, FetchError> {
         // As it is, so that lengths are those of the file.
@@ -87,6 +92,15 @@ impl HubClient {
     }
 }
 
+/// The path of the next page that a header names. Another host's is not asked, which is to see no token.
+fn next_page(link: &str, endpoint: &str) -> Option<String> {
+    let (before, _) = link.split_once(">; rel=\"next\"")?;
+    let (_, address) = before.rsplit_once('<')?;
+    let path =
+        address.strip_prefix(endpoint).or_else(|| Some(address.split_once("://")?.1.split_once('/')?.1))?;
+    Some(path.trim_start_matches('/').to_owned())
+}
+
 /// Tries again what may be over the next time.
 pub(super) fn retry_transient<T>(mut work: impl FnMut() -> Result<T, FetchError>) -> Result<T, FetchError> {
     for pause in PAUSES {
@@ -96,4 +110,21 @@ pub(super) fn retry_transient<T>(mut work: impl FnMut() -> Result<T, FetchError>
         }
     }
     work()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::next_page;
+
+    #[test]
+    fn the_next_page_is_asked_of_the_same_host() {
+        let link =
+            "<https://hub.co/api/tree/a?cursor=x,y%3D>; rel=\"next\", <https://hub.co/b>; rel=\"last\"";
+        for endpoint in ["https://hub.co", "https://mirror.co"] {
+            assert_eq!(next_page(link, endpoint).unwrap(), "api/tree/a?cursor=x,y%3D");
+        }
+        let below = "<https://mirror.co/hf/api/b?c=1>; rel=\"next\"";
+        assert_eq!(next_page(below, "https://mirror.co/hf").unwrap(), "api/b?c=1");
+        assert_eq!(next_page("<https://hub.co/b>; rel=\"last\"", "https://hub.co"), None);
+    }
 }

@@ -116,6 +116,27 @@ fn a_model_is_fetched_once_and_is_there_offline() {
 }
 
 #[test]
+fn a_listing_that_may_lack_files_is_read_page_by_page() {
+    let others: Vec<String> = (0..1000).map(|at| format!("logs/{at}.txt")).collect();
+    let mut files: Vec<(&str, &str)> = others.iter().map(|name| (name.as_str(), "")).collect();
+    files.extend(&FILES);
+    for listed in [0, 1001] {
+        let server = Server::start(&files);
+        server.list_only(listed);
+        let cache = tempfile::tempdir().unwrap();
+        let found = model("org/tiny", &config(&server, cache.path())).unwrap();
+        assert_eq!(fs_err::read(found.folder.join("model.safetensors")).unwrap(), b"weights of the model");
+        let pages = server.requests().iter().filter(|request| request.contains("/tree/")).count();
+        assert_eq!(pages, 3, "{listed}");
+    }
+    // What is listed whole needs no other request.
+    let server = Server::start(&FILES);
+    let cache = tempfile::tempdir().unwrap();
+    model("org/tiny", &config(&server, cache.path())).unwrap();
+    assert!(!server.requests().iter().any(|request| request.contains("/tree/")));
+}
+
+#[test]
 fn an_adapter_brings_its_optimizer_only_if_it_is_needed() {
     let server = Server::start(&[
         ("adapter_config.json", "{}"),

@@ -17,6 +17,8 @@ struct State {
     files: Vec<(String, String)>,
     /// The Hub's conversion of a dataset.
     tables: Option<Vec<(String, String)>>,
+    /// How many files the first answer lists; none: all.
+    listed: Option<usize>,
     damaged: HashMap<String, String>,
     faults: Faults,
     requests: Vec<String>,
@@ -76,6 +78,11 @@ impl Server {
     pub fn convert(&self, files: &[(&str, &str)]) {
         let files = files.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned())).collect();
         self.state.lock().unwrap().tables = Some(files);
+    }
+
+    /// Lists no more than so many files where all of them are not asked for page by page.
+    pub fn list_only(&self, count: usize) {
+        self.state.lock().unwrap().listed = Some(count);
     }
 
     pub fn fail(&self, faults: Faults) {
@@ -149,8 +156,34 @@ fn listing(state: &State) -> Reply {
         };
         format!("{{\"rfilename\": \"{name}\", \"size\": {size}, \"blobId\": \"{id}\"{lfs}}}")
     };
-    let files = state.files.iter().map(entry).collect::<Vec<_>>().join(",");
+    let shown = state.listed.unwrap_or(state.files.len());
+    let files = state.files.iter().take(shown).map(entry).collect::<Vec<_>>().join(",");
     whole(format!("{{\"id\": \"org/tiny\", \"sha\": \"{COMMIT}\", \"siblings\": [{files}]}}"))
+}
+
+/// Files from a place on, and the address of what follows them.
+fn page(state: &State, path: &str, from: usize) -> Reply {
+    const FILES: usize = 400;
+    let entry = |(name, text): &(String, String)| {
+        let (digest, size) = (sha256(text), text.len());
+        let id = &digest[..40];
+        let lfs = match is_large(name) {
+            true => format!(", \"lfs\": {{\"oid\": \"{digest}\", \"size\": {size}, \"pointerSize\": 1}}"),
+            false => String::new(),
+        };
+        format!("{{\"type\": \"file\", \"path\": \"{name}\", \"size\": {size}, \"oid\": \"{id}\"{lfs}}}")
+    };
+    let folder = format!(
+        "{{\"type\": \"directory\", \"path\": \"config.json.d\", \"size\": 0, \"oid\": \"{COMMIT}\"}}"
+    );
+    let files = state.files.iter().skip(from).take(FILES).map(entry);
+    let mut reply =
+        whole(format!("[{}]", std::iter::once(folder).chain(files).collect::<Vec<_>>().join(",")));
+    if from + FILES < state.files.len() {
+        let next = format!("http://{}{path}?recursive=true&cursor={}", state.address, from + FILES);
+        reply.headers.push(("Link", format!("<{next}>; rel=\"next\"")));
+    }
+    reply
 }
 
 fn reply(state: &mut State, request: &str) -> Reply {
@@ -169,6 +202,14 @@ fn reply(state: &mut State, request: &str) -> Reply {
         return match revision {
             "main" | "v1" | "refs%2Fpr%2F1" if query == "blobs=true" => listing(state),
             _ => refuse("404 Not Found", "Invalid rev id"),
+        };
+    }
+    if path == format!("/api/models/org/tiny/tree/{COMMIT}") {
+        return match query.strip_prefix("recursive=true") {
+            Some(rest) => {
+                page(state, path, rest.strip_prefix("&cursor=").map_or(0, |at| at.parse().unwrap()))
+            }
+            None => refuse("400 Bad Request", "not of all folders"),
         };
     }
     if let Some(revision) = path.strip_prefix("/api/datasets/org/tiny/revision/") {
