@@ -4,6 +4,8 @@
 //! models--org--name/blobs/DIGEST             a whole file; DIGEST.incomplete while it arrives
 //! models--org--name/snapshots/COMMIT/FILE    a link to one of them
 //! models--org--name/refs/REVISION            the commit of a branch or tag
+//! models--org--name/trees/COMMIT.json        all files of a commit, as huggingface_hub lists them
+//! models--org--name/trees/COMMIT.gstore.json the same, where gstore did: it knows less of them
 //! .locks/models--org--name/DIGEST.lock       locked by who downloads the file
 //! ```
 //! Those of datasets begin with `datasets--`.
@@ -12,8 +14,13 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use serde_json::{Map, Value, json};
+
 use super::HubRef;
 use super::files::RepositoryKind;
+
+/// The version of the form of lists of files.
+const TREE_FORMAT: u64 = 1;
 
 /// A file of a commit.
 pub(super) struct RemoteFile {
@@ -71,9 +78,49 @@ impl HubCache {
         fs_err::write(path, commit)
     }
 
+    /// All files of a commit, if it was listed once.
+    pub(super) fn tree(&self, commit: &str) -> Option<Vec<RemoteFile>> {
+        let file = |(name, file): (&String, &Value)| {
+            let told = |key: &str, digits| file.get(key)?.as_str().filter(|text| is_hex(text, digits));
+            let digest = told("lfs_sha256", 64).or_else(|| told("blob_id", 40))?.to_owned();
+            Some(RemoteFile { name: name.clone(), size: file.get("size")?.as_u64()?, digest })
+        };
+        let read = |path: PathBuf| -> Option<Vec<RemoteFile>> {
+            let list: Value = serde_json::from_slice(&fs_err::read(path).ok()?).ok()?;
+            let files = list.get("files").filter(|_| list["format_version"] == TREE_FORMAT)?.as_object()?;
+            files.iter().map(file).collect()
+        };
+        ["", ".gstore"].into_iter().find_map(|tool| read(self.tree_path(commit, tool)))
+    }
+
+    /// Notes all files of a commit.
+    pub(super) fn keep_tree(&self, commit: &str, files: &[RemoteFile]) -> io::Result<()> {
+        static PARTS: AtomicU64 = AtomicU64::new(0);
+        let entry = |file: &RemoteFile| {
+            let key = if file.is_small() { "blob_id" } else { "lfs_sha256" };
+            (file.name.clone(), json!({ "size": file.size, key: file.digest }))
+        };
+        let files: Map<String, Value> = files.iter().map(entry).collect();
+        let path = self.tree_path(commit, ".gstore");
+        let number = PARTS.fetch_add(1, Ordering::Relaxed);
+        let part = path.with_extension(format!("{}-{number}.part", std::process::id()));
+        fs_err::create_dir_all(path.parent().unwrap_or(&path))?;
+        fs_err::write(&part, json!({ "format_version": TREE_FORMAT, "files": files }).to_string())?;
+        fs_err::rename(&part, &path).inspect_err(|_| drop(fs_err::remove_file(&part)))
+    }
+
+    fn tree_path(&self, commit: &str, tool: &str) -> PathBuf {
+        self.root.join(&self.repository).join("trees").join(format!("{commit}{tool}.json"))
+    }
+
+    /// Whether a file is in a snapshot in its size.
+    pub(super) fn is_linked(&self, commit: &str, file: &RemoteFile) -> bool {
+        is_whole(&self.snapshot(commit).join(&file.name), file)
+    }
+
     /// Whether a file is there in its size; some tools store it in the snapshot itself.
     pub(super) fn has(&self, commit: &str, file: &RemoteFile) -> bool {
-        is_whole(&self.blob(file), file) || is_whole(&self.snapshot(commit).join(&file.name), file)
+        is_whole(&self.blob(file), file) || self.is_linked(commit, file)
     }
 
     /// Puts a file into a snapshot. The link gets its name by a rename: while others do the same, the file is

@@ -4,9 +4,10 @@
 //!   tell the files page by page; what the cache has of them is not fetched
 //! - a file gets its name when it is complete, a revision its commit when all files are there: a download
 //!   that was killed leaves the snapshot before it in force, and the next one goes on where it stopped
+//! - what the cache has is all of a commit only where a list of its files says so, which is kept once they
+//!   are known: other tools, and other selections, leave parts
 //! - of several processes one downloads a file, and the others wait for it
 
-use std::collections::BTreeSet;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
@@ -47,9 +48,18 @@ pub(super) fn download(
     let cache =
         HubCache::new(config.cache.clone().unwrap_or_else(environment::cache), selection.kind(), reference);
     let found = cache.find(reference.revision()).ok_or_else(|| "everything".to_owned());
-    let folder = match found.and_then(|folder| selection.missing_file(&folder).map_or(Ok(folder), Err)) {
+    let found = found.and_then(|folder| Cached::look(folder, &cache, selection));
+    let is_fixed = is_hex(reference.revision(), 40);
+    let folder = match found {
         // A commit never changes, so there is nothing to ask.
-        Ok(folder) if config.offline || is_hex(reference.revision(), 40) => folder,
+        Ok(Cached { folder, is_known: true }) if config.offline || is_fixed => folder,
+        Ok(Cached { folder, .. }) if config.offline => {
+            progress.note(&format!(
+                "{reference}: the cache does not tell which files the repository has; taking those that are \
+                 there"
+            ));
+            folder
+        }
         Err(lacking) if config.offline => {
             return Err(HubError::Offline { reference: reference.clone(), cache: cache.root, lacking });
         }
@@ -57,27 +67,71 @@ pub(super) fn download(
             let endpoint = config.endpoint.clone().or_else(|| environment::variable("HF_ENDPOINT"));
             let endpoint = endpoint.as_deref().unwrap_or("https://huggingface.co");
             let client = HubClient::new(endpoint, config.token.clone().or_else(environment::token));
-            match (Download { reference, selection, cache: &cache, client }.download(progress), cached) {
-                (Err(HubError::Failed { message, .. }), Ok(folder)) => {
+            let downloaded = Download { reference, selection, cache: &cache, client }.download(progress);
+            let why = match &downloaded {
+                Err(HubError::Failed { message, .. }) => Some(message.clone()),
+                // What a commit has is there for who may not see it any more.
+                Err(HubError::Refused { message, .. }) if is_fixed => Some(message.clone()),
+                _ => None,
+            };
+            match (why, cached) {
+                (Some(why), Ok(Cached { folder, .. })) => {
                     progress.note(&format!(
-                        "{reference}: the Hub cannot be asked ({message}); taking what is in the cache"
+                        "{reference}: the Hub cannot be asked ({why}); taking what is in the cache"
                     ));
                     folder
                 }
-                (downloaded, _) => downloaded?,
+                _ => downloaded?,
             }
         }
     };
-    let commit = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let commit = commit_of(&folder);
     Ok(ResolvedFolder { folder, origin: Some(HubOrigin { reference: reference.clone(), commit }) })
+}
+
+/// The folder of a commit in which nothing is missed.
+struct Cached {
+    folder: PathBuf,
+    /// Whether a list of the commit's files says so: without it a file may lack that nothing else names.
+    is_known: bool,
+}
+
+impl Cached {
+    /// A folder with everything that is needed, as far as can be told; or what it lacks.
+    fn look(folder: PathBuf, cache: &HubCache, selection: &dyn FileSelection) -> Result<Self, String> {
+        if let Some(lacking) = selection.missing_file(&folder) {
+            return Err(lacking);
+        }
+        let commit = commit_of(&folder);
+        let Some(all) = cache.tree(&commit) else { return Ok(Self { folder, is_known: false }) };
+        match selected(selection, &all)?.into_iter().find(|file| !cache.is_linked(&commit, file)) {
+            Some(file) => Err(file.name.clone()),
+            None => Ok(Self { folder, is_known: true }),
+        }
+    }
+}
+
+/// The commit whose folder this is.
+fn commit_of(folder: &Path) -> String {
+    folder.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+/// Those of all files of a commit that are read.
+fn selected<'f>(selection: &dyn FileSelection, all: &'f [RemoteFile]) -> Result<Vec<&'f RemoteFile>, String> {
+    let names: Vec<&str> = all.iter().map(|file| file.name.as_str()).collect();
+    Ok(selection.select(&names)?.into_iter().filter_map(|at| all.get(at)).collect())
 }
 
 impl Download<'_> {
     fn download(&self, progress: &mut dyn Progress) -> Result<PathBuf, HubError> {
         let failed = |trouble: FetchError| self.error(trouble);
-        let (commit, files) = self.listing().map_err(failed)?;
+        let (commit, all) = self.listing().map_err(failed)?;
+        let files = selected(self.selection, &all).map_err(|why| failed(FetchError::Unfit(why)))?;
+        if files.iter().any(|file| file.digest.is_empty()) {
+            return Err(failed(odd()));
+        }
         let mut missing: Vec<&RemoteFile> =
-            files.iter().filter(|file| !self.cache.has(&commit, file)).collect();
+            files.iter().copied().filter(|file| !self.cache.has(&commit, file)).collect();
         missing.sort_by_key(|file| &file.digest);
         missing.dedup_by_key(|file| &file.digest);
         if !missing.is_empty() {
@@ -93,11 +147,15 @@ impl Download<'_> {
         if let Some(file) = self.selection.missing_file(&folder) {
             return Err(HubError::Lacking { reference: self.reference.clone(), commit, file });
         }
+        if self.cache.tree(&commit).is_none() {
+            // A cache that may only be read has all that is needed, too.
+            let _ = self.cache.keep_tree(&commit, &all);
+        }
         self.cache.note(self.reference.revision(), &commit).map_err(|error| failed(error.into()))?;
         Ok(folder)
     }
 
-    /// The commit, and those of its files that are read.
+    /// The commit and all of its files.
     fn listing(&self) -> Result<(String, Vec<RemoteFile>), FetchError> {
         let revision = self.reference.revision().replace('/', "%2F").replace('+', "%2B");
         let (kind, repo) = (self.selection.kind().plural(), self.reference.repo());
@@ -108,16 +166,7 @@ impl Download<'_> {
             1..=LISTED => listed.iter().filter_map(remote).collect(),
             _ => self.tree(&commit)?,
         };
-        let names: Vec<&str> = all.iter().map(|file| file.name.as_str()).collect();
-        let chosen = self.selection.select(&names).map_err(FetchError::Unfit)?;
-        let chosen: BTreeSet<usize> = chosen.into_iter().collect();
-        let is_chosen = |(at, _): &(usize, RemoteFile)| chosen.contains(at);
-        let files: Vec<RemoteFile> =
-            all.into_iter().enumerate().filter(is_chosen).map(|(_, file)| file).collect();
-        match files.iter().any(|file| file.digest.is_empty()) {
-            true => Err(odd()),
-            false => Ok((commit, files)),
-        }
+        Ok((commit, all))
     }
 
     /// All files of a commit.

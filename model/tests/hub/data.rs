@@ -1,10 +1,10 @@
 //! Promise: a split of a dataset of the Hub is fetched once, without the others, and is there offline.
 
 use gstore_core::Silent;
-use gstore_model::hub::{HubError, resolve_data};
+use gstore_model::hub::{HubConfig, HubError, resolve_data};
 
 use super::server::{COMMIT, Server};
-use super::{config, offline};
+use super::{Seen, config, offline};
 
 const FILES: [(&str, &str); 4] = [
     ("README.md", "read me"),
@@ -75,4 +75,54 @@ fn a_table_of_the_first_part_stands_in_for_nothing() {
     assert!(error.contains("no more than the first part of the split train"), "{error}");
     let found = resolved("hf://org/tiny#partial-train").unwrap();
     assert!(found.files[0].ends_with("default/partial-train/0000.parquet"), "{found:?}");
+}
+
+#[test]
+fn a_part_in_the_cache_is_not_taken_for_all_of_it() {
+    let server = Server::start(&[("train/a.jsonl", "1"), ("train/b.jsonl", "2"), ("test/a.jsonl", "3")]);
+    let cache = tempfile::tempdir().unwrap();
+    let repository = cache.path().join("datasets--org--tiny");
+    let put = |name: &str, text: &str| {
+        let path = repository.join(name);
+        fs_err::create_dir_all(path.parent().unwrap()).unwrap();
+        fs_err::write(path, text).unwrap();
+    };
+    put("refs/main", COMMIT);
+    put(&format!("snapshots/{COMMIT}/train/a.jsonl"), "1");
+    let of = |name: &str, config: &HubConfig| {
+        let mut seen = Seen::default();
+        let found = resolve_data(&format!("hf://org/{name}@{COMMIT}"), config, &mut seen);
+        (found.map(|found| found.files.len()).map_err(|error| error.to_string()), seen.notes)
+    };
+    let resolved = |config: &HubConfig| of("tiny", config);
+    // Another tool left a part, and nothing tells what else there is.
+    let (found, notes) = resolved(&offline(cache.path()));
+    assert_eq!(found, Ok(1));
+    assert!(notes[0].contains("does not tell which files the repository has"), "{notes:?}");
+    // A list that huggingface_hub keeps tells it.
+    let file =
+        |name: &str| format!("\"{name}\": {{\"size\": 1, \"blob_id\": \"{COMMIT}\", \"xet_hash\": null}}");
+    let files = format!("{}, {}", file("train/a.jsonl"), file("train/b.jsonl"));
+    put(&format!("trees/{COMMIT}.json"), &format!("{{\"format_version\": 1, \"files\": {{{files}}}}}"));
+    let (found, _) = resolved(&offline(cache.path()));
+    assert!(found.clone().is_err_and(|error| error.contains("missing: train/b.jsonl")), "{found:?}");
+    fs_err::remove_dir_all(repository.join("trees")).unwrap();
+
+    // A commit whose files are not known is asked for, once.
+    let online = config(&server, cache.path());
+    assert_eq!(resolved(&online), (Ok(2), Vec::new()));
+    let asked = server.requests().len();
+    assert_eq!(resolved(&online), (Ok(2), Vec::new()));
+    assert_eq!(resolved(&offline(cache.path())), (Ok(2), Vec::new()));
+    assert_eq!(server.requests().len(), asked);
+    // What goes later is missed.
+    fs_err::remove_file(repository.join(format!("snapshots/{COMMIT}/train/b.jsonl"))).unwrap();
+    let (found, _) = resolved(&offline(cache.path()));
+    assert!(found.is_err_and(|error| error.contains("missing: train/b.jsonl")));
+    assert_eq!(resolved(&online).0, Ok(2));
+    // What a commit has stays, also for who may not see the repository any more.
+    put(&format!("../datasets--org--private/snapshots/{COMMIT}/train.jsonl"), "1");
+    let (found, notes) = of("private", &online);
+    assert_eq!(found, Ok(1));
+    assert!(notes[0].contains("taking what is in the cache"), "{notes:?}");
 }

@@ -214,7 +214,7 @@ fn reply(state: &mut State, request: &str) -> Reply {
     }
     if let Some(revision) = path.strip_prefix("/api/datasets/org/tiny/revision/") {
         return match (revision, state.tables.clone()) {
-            ("main", _) => listing(state),
+            ("main" | COMMIT, _) => listing(state),
             ("refs%2Fconvert%2Fparquet", Some(tables)) => {
                 state.files = tables;
                 listing(state)
