@@ -12,9 +12,9 @@
 //! `sharegpt` has its list also under `conversation`, and that of `from` and `value` under `messages`. A list
 //! of these two may be its text in JSON, as tables have it that hold no lists. Where a list under `prompt`
 //! becomes `messages`, answers in it get the weight 0: only those after it are trained on. Without such a
-//! list, the prompt of a preference is what both sides begin with. A record that has one of gstore's own
-//! shapes is never taken for another, so a layout is found only where there would be an error. Other keys
-//! stay as they are, and every number keeps its digits.
+//! list, the prompt of two lists is what both begin with; a `chosen` that is a text is scored as a whole. A
+//! record that has one of gstore's own shapes is never taken for another, so a layout is found only where
+//! there would be an error. Other keys stay as they are, and every number keeps its digits.
 
 use std::borrow::Cow;
 use std::str::FromStr;
