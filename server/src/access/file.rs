@@ -18,6 +18,7 @@ use uuid::Uuid;
 
 use super::Scope;
 use super::folder::{replace, with_lock};
+use super::owner;
 
 const FILE: &str = "tokens.json";
 /// The version of its form.
@@ -81,9 +82,12 @@ pub struct NewToken {
 #[non_exhaustive]
 #[allow(missing_docs, reason = "the message of an error says what its fields are")]
 pub enum TokenError {
-    /// The file cannot be read or written.
+    /// The file cannot be written.
     #[error("the tokens of the store cannot be kept: {0}")]
     Io(#[from] std::io::Error),
+    /// The file cannot be read; whose it is, where that is why.
+    #[error("the tokens of the store cannot be read: {error}{whose}")]
+    Unreadable { error: std::io::Error, whose: String },
     #[error("the tokens of the store cannot be read: {0}")]
     Store(#[from] OpenError),
     #[error("{file} is not a file of tokens of this version: {why}; if it is removed, there are no tokens")]
@@ -185,7 +189,11 @@ impl Tokens {
 
     fn read(&self) -> Result<Vec<TokenEntry>, TokenError> {
         let path = self.folder.join(FILE);
-        let Some(bytes) = if_there(fs_err::read(&path))? else {
+        let unreadable = |error: std::io::Error| {
+            let whose = owner::hint(&error, &path);
+            TokenError::Unreadable { error, whose }
+        };
+        let Some(bytes) = if_there(fs_err::read(&path)).map_err(unreadable)? else {
             // A store whose disk is away has tokens all the same, and it may have come back since.
             self.store.snapshot()?;
             return if path.exists() { self.read() } else { Ok(Vec::new()) };
@@ -202,6 +210,7 @@ impl Tokens {
         &self,
         change: impl FnOnce(&mut Vec<TokenEntry>) -> Result<(), TokenError>,
     ) -> Result<(), TokenError> {
+        owner::check(&self.folder)?;
         with_lock(&self.folder, || {
             let mut tokens = self.read()?;
             change(&mut tokens)?;
@@ -265,6 +274,35 @@ mod tests {
         }
         fs_err::write(&path, "{").unwrap();
         assert!(matches!(tokens.find(&secret), Err(TokenError::Damaged { .. })));
+        fs_err::remove_file(&path).unwrap();
+        fs_err::create_dir(&path).unwrap();
+        assert!(matches!(tokens.find(&secret), Err(TokenError::Unreadable { .. })));
+    }
+
+    /// Needs the right to give files away; without it there is nothing to test.
+    #[test]
+    fn what_root_makes_belongs_to_the_owner_of_the_store() {
+        use fs_err::os::unix::fs::chown;
+        use std::os::unix::fs::MetadataExt;
+        const OWNER: u32 = 65_534;
+        let (folder, tokens) = tokens();
+        let store = folder.path().join("s");
+        if chown(&store, Some(OWNER), Some(OWNER)).is_err() {
+            return;
+        }
+        let owners = || {
+            let paths = ["", super::super::folder::KEY, "lock", FILE].map(|name| tokens.folder.join(name));
+            paths.map(|path| fs_err::metadata(path).unwrap().uid())
+        };
+        tokens.create(new("laptop")).unwrap();
+        super::super::signing_key(&tokens.folder);
+        assert_eq!(owners(), [OWNER; 4]);
+        tokens.revoke("laptop").unwrap();
+        assert_eq!(owners(), [OWNER; 4]);
+        // The user of the server may be another one than the owner of the store.
+        chown(&tokens.folder, Some(1), Some(1)).unwrap();
+        tokens.create(new("laptop")).unwrap();
+        assert_eq!(owners(), [1, OWNER, OWNER, 1]);
     }
 
     #[test]

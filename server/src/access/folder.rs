@@ -7,8 +7,10 @@ use fs_err::{File, OpenOptions};
 use gstore_core::if_there;
 use uuid::Uuid;
 
+use super::owner;
+
 /// The key of signatures.
-const KEY: &str = "key";
+pub(super) const KEY: &str = "key";
 
 /// The key that signs handles. Made when it is missing; where nothing can be written, one that lasts as long
 /// as the server.
@@ -37,20 +39,32 @@ pub(crate) fn with_lock<T, E: From<std::io::Error>>(
     change: impl FnOnce() -> Result<T, E>,
 ) -> Result<T, E> {
     match fs_err::create_dir(folder) {
-        Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(error.into()),
-        _ => {}
+        Ok(()) => owner::give_folder(folder)?,
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+        Err(error) => return Err(error.into()),
     }
-    let lock = OpenOptions::new().create(true).truncate(false).write(true).open(folder.join("lock"))?;
+    let lock = opened_lock(folder)?;
     lock.file().lock()?;
     change()
 }
 
-/// A file of the folder, replaced at once and flushed.
+fn opened_lock(folder: &Path) -> std::io::Result<File> {
+    let (path, mut options) = (folder.join("lock"), OpenOptions::new());
+    options.write(true);
+    match options.clone().create_new(true).open(&path) {
+        Ok(made) => owner::give(made.file(), folder).map(|()| made),
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => options.open(&path),
+        Err(error) => Err(error),
+    }
+}
+
+/// A file of the folder, replaced at once and flushed. It is its owner's, whom root gives it to.
 pub(super) fn replace(folder: &Path, name: &str, bytes: &[u8]) -> std::io::Result<()> {
     let fresh = folder.join(format!("{name}.new"));
     // One that was left behind may have other rights.
     if_there(fs_err::remove_file(&fresh))?;
     let mut file = create_private(&fresh)?;
+    owner::give(file.file(), folder)?;
     file.write_all(bytes)?;
     file.sync_all()?;
     fs_err::rename(&fresh, folder.join(name))?;

@@ -9,6 +9,7 @@
 
 mod file;
 mod folder;
+mod owner;
 mod throttle;
 
 use std::collections::BTreeSet;
