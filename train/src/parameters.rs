@@ -177,8 +177,9 @@ impl<B: Backend + Clone> Parameters<B> {
     }
 
     /// All tensors of an untrained model: weights and tables normal with deviation `deviation`,
-    /// norms one, biases zero. GPT-2's weights that add to the hidden states have less, as transformers
-    /// begins them: the deviation over the root of how many they are (Radford et al. 2019, 2.3).
+    /// norms one, biases and the embedding's row of padding zero. GPT-2's weights that add to the hidden
+    /// states have less, as transformers begins them: the deviation over the root of how many they are
+    /// (Radford et al. 2019, 2.3).
     pub fn random(
         decoder: &Decoder,
         deviation: f64,
@@ -188,7 +189,7 @@ impl<B: Backend + Clone> Parameters<B> {
         let mut store = ParamStore::default();
         for param in &decoder.params {
             let len = param.shape.iter().product();
-            let values = match &param.role {
+            let mut values = match &param.role {
                 TensorRole::NormWeight(_) => vec![1.0 - decoder.norm_offset; len],
                 TensorRole::Bias(_) | TensorRole::NormBias(_) => vec![0.0; len],
                 TensorRole::Embedding | TensorRole::Positions | TensorRole::Weight(_) => {
@@ -198,6 +199,10 @@ impl<B: Backend + Clone> Parameters<B> {
                     (0..len as u64).map(|index| (deviation * stream.normal(index)) as f32).collect()
                 }
             };
+            if let (TensorRole::Embedding, Some(row)) = (&param.role, decoder.padding_row) {
+                let width = decoder.hidden_size;
+                values[row as usize * width..][..width].fill(0.0);
+            }
             store.push(spec_of(param), &values);
         }
         Parameters::of_all(decoder, store, backend)

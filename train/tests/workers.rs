@@ -169,3 +169,22 @@ fn new_weights_have_the_deviation_of_their_family() {
         assert!((deviation / expected - 1.0).abs() < 0.05, "{name}: {deviation}");
     }
 }
+
+/// As transformers begins it, also where the head is the same tensor.
+#[test]
+fn the_new_row_of_padding_is_zero() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("config.json");
+    let config = json!({
+        "architectures": ["Olmo2ForCausalLM"], "model_type": "olmo2", "hidden_act": "silu",
+        "hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 1, "num_attention_heads": 4,
+        "vocab_size": 37, "rms_norm_eps": 1e-6, "rope_theta": 10000.0, "rope_scaling": null,
+        "max_position_embeddings": 64, "tie_word_embeddings": true, "pad_token_id": 3,
+    });
+    fs_err::write(&path, config.to_string()).unwrap();
+    let decoder = Decoder::read(&path).unwrap();
+    let parameters = Parameters::random(&decoder, 0.02, 1, Cpu::new(ComputePrecision::F32)).unwrap();
+    let embedding = parameters.store().get("model.embed_tokens.weight").unwrap();
+    let is_zero = embedding.chunks(16).map(|row| row.iter().all(|value| *value == 0.0));
+    assert_eq!(is_zero.enumerate().filter(|(_, is)| *is).map(|(row, _)| row).collect::<Vec<_>>(), [3]);
+}
