@@ -313,7 +313,7 @@ pub struct Decoder {
     pub embedding_scale: f32,
     /// Form of every norm.
     pub norm: NormForm,
-    /// Added to the weight of every norm but those of heads.
+    /// Added to the weight of every norm, those of queries and keys too.
     pub norm_offset: f32,
     /// How a layer's halves are joined.
     pub residual: Residual,
