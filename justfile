@@ -1,4 +1,4 @@
-# The same recipes that the gate runs; `just --list` shows them.
+# Recipes for contributors, which `just --list` shows; `.ci/run` is the gate.
 
 # formatting, lints and documentation
 check:
@@ -15,6 +15,7 @@ test-full:
 
 # random statements beside DuckDB, by a seed (GSTORE_PYTHON: a Python with docs/python-requirements.txt)
 statements seed count="500":
+    cargo build -p gstore-cli
     GSTORE_STATEMENTS="{{seed}} {{count}}" cargo test -p gstore-tests random_statements -- --nocapture
 
 # what a training writes, gone on from by transformers and peft (GSTORE_PYTHON: a Python that has them and torch)
@@ -42,7 +43,7 @@ demo-model folder *more="":
     cargo build --release -p gstore-cli
     mkdir -p {{folder}}
     python3 demo/make/generate.py --corpus {{folder}}/corpus.jsonl
-    target/release/gstore run examples/pipelines/demo-model.toml --set corpus={{absolute_path(folder)}}/corpus.jsonl --set out={{absolute_path(folder)}}/demo-model {{more}}
+    "${CARGO_TARGET_DIR:-target}/release/gstore" run examples/pipelines/demo-model.toml --set corpus={{absolute_path(folder)}}/corpus.jsonl --set out={{absolute_path(folder)}}/demo-model {{more}}
 
 # sizes, long functions, wide structs, circles of modules, public names without users; several roots are set side by side
 counts *roots=".":
@@ -51,12 +52,12 @@ counts *roots=".":
 # linear datamodeling scores of tiny-llama with LoRA on retrained models, into a folder; goes on after a stop
 lds folder *more="":
     cargo build --release -p gstore-cli
-    python3 benches/lds.py {{folder}} {{more}}
+    python3 benches/lds.py {{folder}} --gstore "${CARGO_TARGET_DIR:-target}/release/gstore" {{more}}
 
 # perturbed copies of tiny-llama beside the reference's losses, LESS and families left out, into a folder; goes on after a stop
 daunce-truth folder *more="":
     cargo build --release -p gstore-cli
-    python3 benches/daunce_truth.py {{folder}} {{more}}
+    python3 benches/daunce_truth.py {{folder}} --gstore "${CARGO_TARGET_DIR:-target}/release/gstore" {{more}}
 
 # benchmarks with their peers; see benches/README.md
 bench:
@@ -65,7 +66,8 @@ bench:
 # a server under clients, beside pyarrow's (GSTORE_PYTHON: a Python with pyarrow); `just serve-bench STORE 0.5 --dropped 100 --idle 500` is the short form
 serve-bench store minutes="30" *more="":
     cargo build --release -p gstore-cli -p gstore-benches --bin gstore --bin statement
-    "${GSTORE_PYTHON:-python3}" benches/serve.py target/release/gstore --statement target/release/statement --store {{store}} --minutes {{minutes}} {{more}}
+    "${GSTORE_PYTHON:-python3}" benches/serve.py "${CARGO_TARGET_DIR:-target}/release/gstore" \
+        --statement "${CARGO_TARGET_DIR:-target}/release/statement" --store {{store}} --minutes {{minutes}} {{more}}
 
 # crashes, failing disks, concurrent processes and servers under clients in full form; the figures go to a page, for example docs/faults/2026-01-31.md
 crash page="target/faults.md":

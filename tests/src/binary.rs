@@ -22,7 +22,7 @@ pub fn bare(folder: &Path) -> Command {
 }
 
 /// The binary of this build. `cargo test --workspace` builds it before any test runs, since
-/// `gstore-cli` has tests of it too.
+/// `gstore-cli` has tests of it too; `cargo test -p gstore-tests` runs the one that is there.
 pub fn path() -> &'static Path {
     static PATH: OnceLock<PathBuf> = OnceLock::new();
     PATH.get_or_init(|| {
@@ -31,7 +31,7 @@ pub fn path() -> &'static Path {
         let path = profile.join(format!("gstore{}", std::env::consts::EXE_SUFFIX));
         assert!(
             path.is_file(),
-            "{} is not built; run the tests with `cargo test --workspace`",
+            "{} is not built: `cargo build -p gstore-cli` does, as `cargo test --workspace` does by itself",
             path.display()
         );
         path
