@@ -42,7 +42,7 @@ sql="SELECT id, score FROM influence('pool', 'gsm8k') ORDER BY score DESC LIMIT 
 : >"$out/query.txt"
 for round in 1 2 3 4 5; do
     begun=$(date +%s%N)
-    "$target/gstore" --store "$store/projected" query --format csv -o "$store/answer.csv" "$sql"
+    "$target/gstore" --store "$store/projected" query --format csv -o "$store/answer.csv" --force "$sql"
     echo "$(((($(date +%s%N) - begun)) / 1000000)) ms" | tee -a "$out/query.txt"
 done
 echo "results: $out"

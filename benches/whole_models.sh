@@ -16,7 +16,12 @@ program="${CARGO_TARGET_DIR:-target}/release/examples/whole_model"
 python="${GSTORE_BERGSON:+$GSTORE_BERGSON/bin/python}"
 python="${python:-python3}"
 work="$(mktemp -d)"
-trap 'rm -rf "$work"' EXIT
+# What a program that failed has said is in the log, which goes with the folder.
+end() {
+    [ "$1" = 0 ] || tail -n 40 "$work/log" >&2 || true
+    rm -rf "$work"
+}
+trap 'end $?' EXIT
 timed() { "$python" benches/peers/timed.py "$@" 2>>"$work/log" | tee -a "$results"; }
 
 ours() { # name model rows.jsonl compute
