@@ -2,7 +2,9 @@
 
     python bm25.py DIR
 
-DIR has pool.jsonl and queries.jsonl; bm25.csv is written there. Words are runs of letters and digits in small
+DIR has pool.jsonl and queries.jsonl; bm25.csv is written there. A line is a record with an `id` and the texts under
+`messages` (a list with the text of each as `content`), or under `prompt`, `completion` and `text`, as far as it has
+them; other forms that `gstore add` takes are not read. Words are runs of letters and digits in small
 letters; k1 = 1.5, b = 0.75, and the inverse document frequency is ln(1 + (N - n + 0.5) / (n + 0.5)), which is
 never negative. A query's words count as often as they occur. Needs Python alone.
 """
