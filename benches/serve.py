@@ -12,6 +12,7 @@ import argparse
 import json
 import os
 import random
+import resource
 import socket
 import statistics
 import subprocess
@@ -43,12 +44,21 @@ class Peer(flight.FlightServerBase):
 
 
 class Server:
+    """A server and a token for it; `stop` ends both."""
+
     def __init__(self, options):
-        secret = [options.gstore, "token", "create", f"bench-{os.getpid()}", "--scope", "read", "--store", options.store]
-        self.token = subprocess.run(secret, check=True, capture_output=True, text=True).stdout.strip()
+        self.gstore, self.store, self.name = options.gstore, options.store, f"bench-{os.getpid()}"
+        self.token, self.process = None, None
+
+    def tokens(self, *words):
+        command = [self.gstore, "token", *words, "--store", self.store]
+        return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
+
+    def start(self):
+        self.token = self.tokens("create", self.name, "--scope", "read", "--expires", "1d")
         self.log = tempfile.NamedTemporaryFile(prefix="gstore-serve-", suffix=".log")
         limits = ["--connections", "20000", "--statements", "64", "--statements-each", "64", "--waiting", "4096"]
-        command = [options.gstore, "serve", "--store", options.store, "--listen", "127.0.0.1:0", "--log-level", "warn"]
+        command = [self.gstore, "serve", "--store", self.store, "--listen", "127.0.0.1:0", "--log-level", "warn"]
         self.process = subprocess.Popen([*command, *limits], stdout=subprocess.PIPE, stderr=self.log, text=True)
         self.address = self.process.stdout.readline().strip().replace("grpc://", "grpc+tcp://")
         self.options = flight.FlightCallOptions(headers=[(b"authorization", f"Bearer {self.token}".encode())])
@@ -78,8 +88,14 @@ class Server:
         return client.do_get(info.endpoints[0].ticket, self.options).read_all().num_rows
 
     def stop(self):
-        self.process.terminate()
-        return self.process.wait(60)
+        """The exit code."""
+        try:
+            if self.process:
+                self.process.terminate()
+                return self.process.wait(60)
+        finally:
+            if self.token:
+                self.tokens("revoke", self.name)
 
 
 def middle(values):
@@ -251,6 +267,21 @@ def mixed(server, options, report):
     report("mixed", minutes=options.minutes, requests=sum(counts), errors=len(errors), early_mib=early, late_mib=late, first_errors=errors[:3])
 
 
+def measure(server, options, report, about):
+    if not (options.dataset and options.feature):
+        sql = "SELECT dataset, number, vectors, dim, dtype FROM gstore.features ORDER BY vectors * dim DESC LIMIT 1"
+        descriptor = flight.FlightDescriptor.for_command(json.dumps({"sql": sql}).encode())
+        info = server.client().get_flight_info(descriptor, server.options)
+        [largest] = server.client().do_get(info.endpoints[0].ticket, server.options).read_all().to_pylist()
+        options.dataset, options.feature = largest["dataset"], str(largest["number"])
+        about.update({name: largest[name] for name in ("vectors", "dim", "dtype")})
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    parts = {"do_get": rows_per_second, "latency": latency, "dropped": dropped, "idle": idle, "mixed": mixed}
+    for name in options.only.split(","):
+        parts[name](server, options, report)
+
+
 def main():
     if sys.argv[1:2] == ["peer"]:
         peer = Peer(sys.argv[2])
@@ -272,7 +303,6 @@ def main():
     arguments.add_argument("--only", default="do_get,latency,dropped,idle,mixed")
     arguments.add_argument("--out")
     options = arguments.parse_args()
-    server = Server(options)
     model = next(line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name"))
     lines = [{"machine": model.split(":")[1].strip(), "cores": os.cpu_count()}]
 
@@ -281,21 +311,10 @@ def main():
         shown = (f"{name} {value:.3f}" if isinstance(value, float) else f"{name} {value}" for name, value in figures.items())
         print(f"{what:10} {', '.join(shown)}", flush=True)
 
-    if not (options.dataset and options.feature):
-        sql = "SELECT dataset, number, vectors, dim, dtype FROM gstore.features ORDER BY vectors * dim DESC LIMIT 1"
-        descriptor = flight.FlightDescriptor.for_command(json.dumps({"sql": sql}).encode())
-        info = server.client().get_flight_info(descriptor, server.options)
-        [largest] = server.client().do_get(info.endpoints[0].ticket, server.options).read_all().to_pylist()
-        options.dataset, options.feature = largest["dataset"], str(largest["number"])
-        lines[0].update({name: largest[name] for name in ("vectors", "dim", "dtype")})
+    server = Server(options)
     try:
-        import resource
-
-        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-        parts = {"do_get": rows_per_second, "latency": latency, "dropped": dropped, "idle": idle, "mixed": mixed}
-        for name in options.only.split(","):
-            parts[name](server, options, report)
+        server.start()
+        measure(server, options, report, lines[0])
     finally:
         code = server.stop()
     report("stopped", code=code)
