@@ -16,7 +16,7 @@ for the copies of this program (`ours`) and for the reference's losses (`referen
 of the own family: not less than the reference's share minus the distance between the shares of two halves of its
 models (`error`: the root mean square over ten random splits).
 
-FOLDER keeps data, store, copies, scores and times: the same command goes on after a stop. One line of JSON is printed,
+FOLDER keeps data, store, copies, scores and times: the same command goes on after a stop, one with other options is refused. One line of JSON is printed,
 and added to --out. Needs nothing but Python and GSTORE_SHARED (default ../shared).
 """
 
@@ -228,9 +228,9 @@ def main():
     folder = args.folder.resolve()
     folder.mkdir(parents=True, exist_ok=True)
     gstore = pathlib.Path(shutil.which(args.gstore) or args.gstore).resolve()
-    asked = {"models": args.models, "steps": args.steps}
+    asked = {"models": args.models, "steps": args.steps, "compute": args.compute, "gstore": str(gstore)}
     if (folder / "asked.json").exists() and json.loads((folder / "asked.json").read_text()) != asked:
-        sys.exit(f"{folder} is of other copies: {(folder / 'asked.json').read_text()}")
+        sys.exit(f"{folder} is of other options: {(folder / 'asked.json').read_text()}")
     write(folder / "asked.json", json.dumps(asked))
     truth, work = Truth(golden), Work(folder, gstore, args.threads)
     rows, queries = data(work, shared, truth)
