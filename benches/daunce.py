@@ -10,12 +10,11 @@ The rows are the first of the pool, LoRA of rank 8 on all linear maps, 16 steps 
 """
 
 import argparse
-import json
 import statistics
 import tempfile
 from pathlib import Path
 
-from measured import ours, peer
+from measured import Notes, ours, peer
 
 STEPS, BATCH, RANK = 16, 16, 8
 
@@ -36,13 +35,7 @@ def main():
     parser.add_argument("--no-compile", action="store_true")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
-    out = options.out.open("a") if options.out else None
-
-    def note(**line):
-        print(json.dumps(line), flush=True)
-        if out:
-            out.write(json.dumps(line) + "\n")
-            out.flush()
+    note = Notes(options.out)
 
     model = options.shared / options.model
     with tempfile.TemporaryDirectory() as work:

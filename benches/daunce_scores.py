@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy
 
-from measured import ours
+from measured import Notes, ours
 
 
 def written(path, name, count):
@@ -34,13 +34,7 @@ def main():
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
-    out = options.out.open("a", encoding="utf-8") if options.out else None
-
-    def note(**line):
-        print(json.dumps(line), flush=True)
-        if out:
-            out.write(json.dumps(line) + "\n")
-            out.flush()
+    note = Notes(options.out)
 
     medians = {}
     for count in map(int, options.rows.split(",")):

@@ -10,13 +10,12 @@ for each has to keep a mean Spearman of 0.995.
 
 import argparse
 import csv
-import json
 import tempfile
 from pathlib import Path
 
 import numpy
 
-from measured import ours
+from measured import Notes, ours
 
 # The largest --module-dim: a module has no more coordinates than there are.
 WHOLE = 16_777_216
@@ -34,13 +33,7 @@ def ranks(values):
 class Bench:
     def __init__(self, options, work):
         self.options, self.store, self.table = options, work / "store", work / "scores.csv"
-        self.out = options.out.open("a", encoding="utf-8") if options.out else None
-
-    def note(self, **line):
-        print(json.dumps(line), flush=True)
-        if self.out:
-            self.out.write(json.dumps(line) + "\n")
-            self.out.flush()
+        self.note = Notes(options.out)
 
     def run(self, *command):
         return ours(self.options.gstore, *command, "--store", self.store, "--quiet")

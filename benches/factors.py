@@ -16,7 +16,7 @@ import statistics
 import tempfile
 from pathlib import Path
 
-from measured import ours, peer
+from measured import Notes, ours, peer
 
 
 def main():
@@ -30,13 +30,7 @@ def main():
     parser.add_argument("--batches", default="1,4,8,16")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
-    out = options.out.open("a") if options.out else None
-
-    def note(**line):
-        print(json.dumps(line), flush=True)
-        if out:
-            out.write(json.dumps(line) + "\n")
-            out.flush()
+    note = Notes(options.out)
 
     model = options.shared / options.model
     with tempfile.TemporaryDirectory() as work:

@@ -1,4 +1,4 @@
-"""Commands and peers of the benchmarks: their output, wall time and peak memory."""
+"""Commands and peers of the benchmarks, their output, wall time and peak memory, and lines of results."""
 
 import json
 import os
@@ -9,6 +9,19 @@ import time
 from pathlib import Path
 
 PEERS = Path(__file__).parent / "peers"
+
+
+class Notes:
+    """Lines of JSON that are printed, and added to a file if one is given."""
+
+    def __init__(self, out):
+        self.out = out.open("a", encoding="utf-8") if out else None
+
+    def __call__(self, **line):
+        text = json.dumps(line)
+        print(text, flush=True)
+        if self.out:
+            print(text, file=self.out, flush=True)
 
 
 def ours(*command, codes=(0,)):

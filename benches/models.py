@@ -17,7 +17,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from measured import ours, peer
+from measured import Notes, ours, peer
 
 HERE = Path(__file__).parent
 STEP = 8
@@ -46,13 +46,7 @@ SHAPES = {
 class Bench:
     def __init__(self, options, work):
         self.options, self.work = options, work
-        self.out = open(options.out, "a") if options.out else None
-
-    def note(self, **line):
-        print(json.dumps(line), flush=True)
-        if self.out:
-            self.out.write(json.dumps(line) + "\n")
-            self.out.flush()
+        self.note = Notes(options.out)
 
     def rounds(self, shape):
         return range(self.options.rounds or shape.rounds)
@@ -136,7 +130,7 @@ def main():
     arguments.add_argument("--only", default="train,generate")
     arguments.add_argument("--shapes", default=",".join(SHAPES), help="tiny: tiny-llama; wide: 1,024 wide, 8 layers, rows of 512 tokens")
     arguments.add_argument("--no-compile", action="store_true")
-    arguments.add_argument("--out")
+    arguments.add_argument("--out", type=Path)
     options = arguments.parse_args()
     chosen = options.shapes.split(",")
     if unknown := set(chosen) - set(SHAPES):

@@ -17,7 +17,7 @@ import tempfile
 
 import numpy
 from lds_same import Ours
-from measured import peer
+from measured import Notes, peer
 from scipy.stats import spearmanr
 
 # Our name of each method, and its peers.
@@ -53,6 +53,7 @@ def main():
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--out", type=pathlib.Path)
     args = parser.parse_args()
+    note = Notes(args.out)
     model = args.shared / "models/tiny-llama"
     checkpoints = sorted(args.shared.glob("models/tiny-llama-warmup/checkpoint-*"), key=lambda path: int(path.name.split("-")[1]))
     with tempfile.TemporaryDirectory() as work:
@@ -77,10 +78,7 @@ def main():
                     done = peer("bergson_scores.py", *more, "--checkpoint", checkpoints[-1], "--method", method)
                 line |= {library: done["seconds"], f"{library}_ratio": round(done["seconds"] / line["ours"], 2),
                          f"{library}_agreement": agreement(found, theirs)}
-            print(json.dumps(line), flush=True)
-            if args.out:
-                with open(args.out, "a", encoding="utf-8") as out:
-                    out.write(json.dumps(line) + "\n")
+            note(**line)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@
            [--parts prefilter,applied,cascade] [--out FILE.jsonl]
 
 GSTORE is a release build; RUN has LoRA checkpoints of tiny-llama with their optimizers. FOLDER keeps the stores; the same
-command goes on after a stop, with the seconds that were measured before it. In four parts:
+command goes on after a stop, with the seconds that were measured before it, and is refused with other options. In four parts:
 
 full      gradients of the whole pool at all checkpoints, timed, and the selection of each target
 prefilter for each set of inputs a ridge is fitted, to a sample of --labels rows and judged on all others (`prefilter evaluate`),
@@ -27,7 +27,7 @@ import subprocess
 import time
 from pathlib import Path
 
-from measured import ours
+from measured import Notes, ours
 
 ROOT = Path(__file__).resolve().parent.parent
 TARGETS = ["gsm8k", "sentiment", "commongen", "paraphrase", "socialqa", "headline", "science"]
@@ -47,12 +47,13 @@ class Bench:
     """Commands on the stores of a folder. What was done and its seconds are kept in `steps.json`."""
 
     def __init__(self, options):
-        self.options = options
+        self.options, self.note = options, Notes(options.out)
         self.folder = options.folder.resolve()
         self.folder.mkdir(parents=True, exist_ok=True)
         self.data, self.model = options.shared / "data", options.shared / "models/tiny-llama"
         self.file = self.folder / "steps.json"
-        asked = {"rows": options.rows, "dim": options.dim, "small": options.small_dim, "checkpoints": options.checkpoints}
+        names = ["rows", "dim", "small_dim", "checkpoints", "learner", "cascade", "cascade_labels", "recall", "threads"]
+        asked = {name: getattr(options, name) for name in names}
         self.done = json.loads(self.file.read_text(encoding="utf-8")) if self.file.exists() else {"asked": asked}
         if self.done["asked"] != asked:
             raise SystemExit(f"{self.folder} is of {self.done['asked']}: name another folder")
@@ -83,12 +84,6 @@ class Bench:
         part = self.file.with_suffix(".part")
         part.write_text(json.dumps(self.done, indent=1), encoding="utf-8")
         part.rename(self.file)
-
-    def note(self, **line):
-        print(json.dumps(line), flush=True)
-        if self.options.out:
-            with self.options.out.open("a", encoding="utf-8") as out:
-                out.write(json.dumps(line) + "\n")
 
     def pool(self):
         """The lines of the pool, the first --rows of it."""
