@@ -133,10 +133,6 @@ impl Accumulator for KeptValues {
 impl ShapeResult {
     /// The result for sorted values.
     fn of(self, values: &[f64]) -> Option<f64> {
-        let n = values.len() as f64;
-        let mean = values.iter().sum::<f64>() / n;
-        // A central moment.
-        let moment = |power: i32| values.iter().map(|x| (x - mean).powi(power)).sum::<f64>() / n;
         let least = match self {
             Self::Skewness => 3,
             Self::Kurtosis => 4,
@@ -146,8 +142,15 @@ impl ShapeResult {
         if values.len() < least {
             return None;
         }
-        // Of values that are all the same there is neither of the first three.
-        let spread = || Some(moment(2)).filter(|spread| *spread != 0.0);
+        let (first, last) = (*values.first()?, *values.last()?);
+        let n = values.len() as f64;
+        // From the first on, so that equal values have exactly theirs: the sum of many is rounded.
+        let mean = first + values.iter().map(|x| x - first).sum::<f64>() / n;
+        // A central moment.
+        let moment = |power: i32| values.iter().map(|x| (x - mean).powi(power)).sum::<f64>() / n;
+        // Of values that are all the same there is neither of the first three, nor of those whose squares are
+        // too small for a number.
+        let spread = || Some(moment(2)).filter(|spread| first != last && *spread != 0.0);
         Some(match self {
             Self::Skewness => (n * (n - 1.0)).sqrt() / (n - 2.0) * moment(3) / spread()?.powf(1.5),
             Self::Kurtosis => {
@@ -201,6 +204,15 @@ mod tests {
             assert_eq!(gives.of(&[1.0; 4]), None, "{gives:?}");
             assert_eq!(gives.of(&[1.0]), None, "{gives:?}");
         }
+        // The sum of so many tenths, divided by their number, is none.
+        for count in 1..100 {
+            let values = vec![0.1; count];
+            for gives in [R::Skewness, R::Kurtosis, R::KurtosisPop] {
+                assert_eq!(gives.of(&values), None, "{gives:?} of {count}");
+            }
+            assert_eq!(R::StandardError.of(&values), Some(0.0), "{count}");
+        }
+        assert_eq!(R::KurtosisPop.of(&[-0.0, 0.0]), None);
         assert_eq!(R::StandardError.of(&[2.0]), Some(0.0));
         assert_eq!(R::Deviation.of(&[1.0, 1.0, 4.0, 6.0]), Some(1.5));
     }
