@@ -106,6 +106,36 @@ async fn statements_give_what_a_session_gives_here() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_file_keeps_no_client_from_the_list_of_tables() {
+    let (server, client) = served(options()).await;
+    let roots = fs_err::read_dir(server.store.path().join("manifests")).unwrap().map(|file| file.unwrap());
+    let number = |file: &fs_err::DirEntry| {
+        let name = file.file_name().into_string().unwrap();
+        name.strip_prefix("root-").and_then(|rest| rest.split(['-', '.']).next()?.parse::<u64>().ok())
+    };
+    let oldest = roots.filter(|file| number(file).is_some()).min_by_key(number).unwrap();
+    fs_err::write(oldest.path(), "{}").unwrap();
+    assert_eq!(client.sql("SELECT number FROM gstore.snapshots").await.unwrap_err().code(), Code::DataLoss);
+    let described = client.sql("DESCRIBE gstore.snapshots").await.unwrap().1;
+    assert!(text(&described).contains("parent"), "{}", text(&described));
+
+    let asked = CommandGetTables { include_schema: true, ..CommandGetTables::default() };
+    let (_, batches) = client.rows(command(&asked)).await.unwrap();
+    let columns = |batch: &RecordBatch| -> Vec<usize> {
+        let schemas = batch.column(2).as_string::<i32>().iter().zip(batch.column(4).as_binary::<i32>());
+        let asked = schemas.filter(|(name, _)| matches!(name, Some("pool" | "snapshots" | "features")));
+        asked
+            .map(|(_, schema)| {
+                let schema = IpcMessage(schema.unwrap().to_vec().into());
+                Schema::try_from(schema).unwrap().fields().len()
+            })
+            .collect()
+    };
+    let columns: Vec<usize> = batches.iter().flat_map(columns).collect();
+    assert!(columns.len() == 3 && columns.iter().all(|count| *count > 5), "{columns:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn every_way_to_ask_for_the_columns_gives_those_of_the_stream() {
     let (_server, client) = served(options()).await;
     let word = "arrow_cast('x', 'Dictionary(Int8, Utf8)')";

@@ -8,9 +8,14 @@ use gstore_store::{Coverage, FeaturePart, Snapshot};
 use super::batch::{Batch, Null, batch, maybe_text, number, text};
 use crate::error::SqlError;
 
-pub(super) fn features(snapshot: &Snapshot) -> Result<Batch, SqlError> {
-    let all = snapshot.features();
-    let coverage = all.iter().map(|f| snapshot.coverage(f)).collect::<Result<Vec<Coverage>, _>>()?;
+/// The features, with how much of their datasets they have.
+pub(super) fn covered(snapshot: &Snapshot) -> Result<Vec<(Arc<FeaturePart>, Coverage)>, SqlError> {
+    let covered = |f: &Arc<FeaturePart>| Ok((Arc::clone(f), snapshot.coverage(f)?));
+    snapshot.features().iter().map(covered).collect()
+}
+
+pub(super) fn features(snapshot: &Snapshot, _: bool, covered: &[(Arc<FeaturePart>, Coverage)]) -> Batch {
+    let (all, coverage): (Vec<&FeaturePart>, Vec<Coverage>) = covered.iter().map(|(f, c)| (&**f, *c)).unzip();
     // A checkpoint may belong to several runs; the first name is as good as any and the id stands next to it.
     let checkpoint = |f: &FeaturePart| {
         let id = f.desc.checkpoint.as_ref()?;
@@ -25,7 +30,7 @@ pub(super) fn features(snapshot: &Snapshot) -> Result<Batch, SqlError> {
         let dataset = snapshot.datasets().iter().find(|d| d.name == f.desc.dataset)?;
         dataset.encoding(&f.desc.encoding).map(|e| dataset.encoding_label(e))
     };
-    Ok(batch([
+    batch([
         ("number", Arc::new(UInt32Array::from_iter_values(all.iter().map(|f| f.number))), Null::No),
         ("label", text(all.iter().map(|f| f.attrs.label.as_str())), Null::No),
         ("dataset", text(all.iter().map(|f| f.desc.dataset.as_str())), Null::No),
@@ -59,7 +64,7 @@ pub(super) fn features(snapshot: &Snapshot) -> Result<Batch, SqlError> {
         ("key", text(all.iter().map(|f| f.key.as_str())), Null::No),
         ("ensemble", maybe_text(all.iter().map(|f| ensemble(f))), Null::Yes),
         ("rotation", text(all.iter().map(|f| f.desc.rotation.name())), Null::No),
-    ]))
+    ])
 }
 
 fn filled(text: &str) -> Option<&str> {

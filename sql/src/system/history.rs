@@ -4,15 +4,14 @@ use std::path::Path;
 use std::sync::Arc;
 
 use arrow_array::{BooleanArray, UInt64Array};
-use gstore_store::{ArtifactPart, Snapshot};
+use gstore_store::{ArtifactPart, Snapshot, SnapshotInfo};
 use serde_json::Value;
 
 use super::batch::{Batch, Null, batch, maybe_text, number, text, time};
 use crate::error::{SqlError, SqlErrorKind};
 
-pub(super) fn snapshots(snapshot: &Snapshot) -> Result<Batch, SqlError> {
-    let all = snapshot.history().map_err(SqlError::open)?;
-    Ok(batch([
+pub(super) fn snapshots(snapshot: &Snapshot, _: bool, all: &[SnapshotInfo]) -> Batch {
+    batch([
         ("number", number(all.iter().map(|s| s.number)), Null::No),
         ("created", time(all.iter().map(|s| s.created)), Null::No),
         ("command", text(all.iter().map(|s| s.command.as_str())), Null::No),
@@ -24,7 +23,7 @@ pub(super) fn snapshots(snapshot: &Snapshot) -> Result<Batch, SqlError> {
             Arc::new(BooleanArray::from_iter(all.iter().map(|s| Some(s.number == snapshot.number())))),
             Null::No,
         ),
-    ]))
+    ])
 }
 
 /// The tags of a snapshot, as one text.
@@ -53,14 +52,16 @@ pub(super) fn views(snapshot: &Snapshot) -> Batch {
 }
 
 /// The artifacts, each of which is read.
-pub(super) fn artifacts(snapshot: &Snapshot, served: bool) -> Result<Batch, SqlError> {
+pub(super) fn read_artifacts(snapshot: &Snapshot) -> Result<Vec<ArtifactPart>, SqlError> {
     let failed = |error: gstore_store::ArtifactError| match error.is_damage() {
         true => SqlError::new(SqlErrorKind::Damaged, error.to_string()),
         false => SqlError::new(SqlErrorKind::Failed, error.to_string()),
     };
     let names = snapshot.artifacts()?;
-    let all = names.iter().map(|name| snapshot.artifact(name).map_err(failed));
-    let all = all.collect::<Result<Vec<ArtifactPart>, SqlError>>()?;
+    names.iter().map(|name| snapshot.artifact(name).map_err(failed)).collect()
+}
+
+pub(super) fn artifacts(snapshot: &Snapshot, served: bool, all: &[ArtifactPart]) -> Batch {
     let provenance = |a: &ArtifactPart| {
         let mut told = a.provenance.clone();
         if served {
@@ -69,14 +70,14 @@ pub(super) fn artifacts(snapshot: &Snapshot, served: bool) -> Result<Batch, SqlE
         }
         serde_json::to_string(&told).unwrap_or_default()
     };
-    Ok(batch([
+    batch([
         ("name", text(all.iter().map(|a| a.name.as_str())), Null::No),
         ("kind", text(all.iter().map(|a| a.kind.as_str())), Null::No),
         ("snapshot", number(all.iter().map(|a| u64::from(a.number))), Null::No),
         ("datasets", text(all.iter().map(|a| a.datasets.join(", "))), Null::No),
         ("bytes", number(all.iter().map(|a| snapshot.artifact_bytes(&a.name))), Null::No),
         ("provenance", text(all.iter().map(provenance)), Null::No),
-    ]))
+    ])
 }
 
 /// Of a value of provenance what clients are shown: of paths the last name.

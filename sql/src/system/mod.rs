@@ -1,7 +1,9 @@
 //! System tables: the catalog of the store in the schema `gstore`.
 //!
-//! All but `samples` are read from the manifests that a snapshot has in memory, and of features of tokens the
-//! footers of their files.
+//! Most are made of the manifests that a snapshot has in memory. Files are read for rows alone, never for
+//! columns: for those of `artifacts` and `snapshots` the manifest of each, for those of `features` the bitmaps
+//! of deleted rows, the blocks of features with gaps where rows were deleted, and the footers of features of
+//! tokens. `samples` reads the files of the datasets.
 
 mod batch;
 mod datasets;
@@ -9,16 +11,21 @@ mod features;
 mod history;
 mod models;
 
+use std::fmt::Debug;
 use std::sync::Arc;
 
-use datafusion::catalog::{MemTable, TableProvider};
+use arrow_schema::SchemaRef;
+use datafusion::catalog::memory::MemorySourceConfig;
+use datafusion::catalog::{MemTable, Session, TableProvider};
+use datafusion::logical_expr::{Expr, TableType};
 use gstore_store::Snapshot;
 
 use self::batch::Batch;
 use self::datasets::{all_samples, columns, datasets};
-use self::features::{features, segments};
-use self::history::{artifacts, snapshots, tags, views};
+use self::features::{covered, features, segments};
+use self::history::{artifacts, read_artifacts, snapshots, tags, views};
 use self::models::{checkpoints, members};
+use super::at_once::{self, PlanResult};
 use super::error::SqlError;
 use super::scan::RowsTable;
 
@@ -27,15 +34,17 @@ type TableOf = fn(&Arc<Snapshot>, bool) -> Result<Arc<dyn TableProvider>, SqlErr
 
 /// The system tables by their names.
 const TABLES: [(&str, TableOf); 11] = [
-    ("artifacts", |snapshot, served| held(artifacts(snapshot, served)?)),
+    ("artifacts", |snapshot, served| FileTable::of(snapshot, served, read_artifacts, artifacts)),
     ("checkpoints", |snapshot, _| held(checkpoints(snapshot.runs()))),
     ("columns", |snapshot, _| held(columns(snapshot)?)),
     ("datasets", |snapshot, _| held(datasets(snapshot.datasets()))),
-    ("features", |snapshot, _| held(features(snapshot)?)),
+    ("features", |snapshot, served| FileTable::of(snapshot, served, covered, features)),
     ("members", |snapshot, served| held(members(snapshot.ensembles(), served))),
     ("samples", |snapshot, _| Ok(Arc::new(RowsTable(Arc::new(all_samples(snapshot)))))),
     ("segments", |snapshot, _| held(segments(snapshot.features()))),
-    ("snapshots", |snapshot, _| held(snapshots(snapshot)?)),
+    ("snapshots", |snapshot, served| {
+        FileTable::of(snapshot, served, |snapshot| snapshot.history().map_err(SqlError::open), snapshots)
+    }),
     ("tags", |snapshot, _| held(tags(snapshot))),
     ("views", |snapshot, _| held(views(snapshot))),
 ];
@@ -44,6 +53,54 @@ const TABLES: [(&str, TableOf); 11] = [
 fn held(batch: Batch) -> Result<Arc<dyn TableProvider>, SqlError> {
     let batch = batch?;
     Ok(Arc::new(MemTable::try_new(batch.schema(), vec![vec![batch]])?))
+}
+
+/// A table whose files are read when a statement wants its rows. Its columns are known without them: one
+/// damaged file keeps no client from the list of tables.
+#[derive(Debug)]
+struct FileTable<T> {
+    snapshot: Arc<Snapshot>,
+    served: bool,
+    schema: SchemaRef,
+    read: fn(&Snapshot) -> Result<Vec<T>, SqlError>,
+    batch: fn(&Snapshot, bool, &[T]) -> Batch,
+}
+
+impl<T: Debug + 'static> FileTable<T> {
+    fn of(
+        snapshot: &Arc<Snapshot>,
+        served: bool,
+        read: fn(&Snapshot) -> Result<Vec<T>, SqlError>,
+        batch: fn(&Snapshot, bool, &[T]) -> Batch,
+    ) -> Result<Arc<dyn TableProvider>, SqlError> {
+        let schema = batch(snapshot, served, &[])?.schema();
+        Ok(Arc::new(Self { snapshot: Arc::clone(snapshot), served, schema, read, batch }))
+    }
+
+    fn planned(
+        &self,
+        _: &dyn Session,
+        projection: Option<&Vec<usize>>,
+        _: &[Expr],
+        _: Option<usize>,
+    ) -> PlanResult {
+        let rows = (self.read)(&self.snapshot)?;
+        let batch = (self.batch)(&self.snapshot, self.served, &rows)?;
+        let schema = Arc::clone(&self.schema);
+        Ok(MemorySourceConfig::try_new_exec(&[vec![batch]], schema, projection.cloned())?)
+    }
+}
+
+impl<T: Debug + 'static> TableProvider for FileTable<T> {
+    fn schema(&self) -> SchemaRef {
+        Arc::clone(&self.schema)
+    }
+
+    fn table_type(&self) -> TableType {
+        TableType::Base
+    }
+
+    at_once::scan!();
 }
 
 /// Names of the system tables.
