@@ -74,6 +74,7 @@ mod sum;
 mod texts;
 mod times;
 mod types;
+mod units;
 mod unnested;
 mod whole;
 mod written;
@@ -130,6 +131,7 @@ pub fn scalar() -> impl Iterator<Item = ScalarUDF> {
         .chain(formatted::functions())
         .chain(edges::functions())
         .chain(zones::functions())
+        .chain(units::functions())
         .chain([dates::function(), strptime::function(), substr::function()])
 }
 

@@ -99,7 +99,6 @@ const FORMS: &[(&str, &str)] = &[
     ("subtract", "a - b"),
     ("switch", CASE),
     ("to_base", "to_hex(n) for base 16, which has four bits a digit"),
-    ("to_quarters", "INTERVAL (3 * n) MONTH"),
     ("try", "TRY_CAST(x AS DOUBLE) of a cast, x / nullif(y, 0) of a division"),
     ("try_strptime", "CASE WHEN text ~ '^[0-9]+-[0-9]+-[0-9]+$' THEN strptime(text, '%Y-%m-%d') END"),
     ("url_decode", URL),

@@ -34,13 +34,6 @@ pub(crate) const SHORTHANDS: &[(&str, &str, &str)] = &[
     ("parse_path", "parse_path(path)", "string_to_array($1, '/')"),
     ("to_base64", "to_base64(x)", "encode($1, 'base64pad')"),
     ("to_binary", "to_binary(n)", BITS),
-    ("to_days", "to_days(n)", "INTERVAL ($1) DAY"),
-    ("to_hours", "to_hours(n)", "INTERVAL ($1) HOUR"),
-    ("to_minutes", "to_minutes(n)", "INTERVAL ($1) MINUTE"),
-    ("to_months", "to_months(n)", "INTERVAL ($1) MONTH"),
-    ("to_seconds", "to_seconds(n)", "INTERVAL ($1) SECOND"),
-    ("to_weeks", "to_weeks(n)", "INTERVAL ($1) WEEK"),
-    ("to_years", "to_years(n)", "INTERVAL ($1) YEAR"),
     ("unhex", "unhex(text)", "decode($1, 'hex')"),
     ("yearweek", "yearweek(time)", "CAST(to_char($1, '%G%V') AS BIGINT)"),
 ];

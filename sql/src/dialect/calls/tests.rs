@@ -116,8 +116,8 @@ fn parts_of_times_and_intervals_are_texts() {
             "SELECT sum(a) OVER (ORDER BY b RANGE BETWEEN INTERVAL '3' DAYS PRECEDING AND CURRENT ROW) FROM t",
         ),
         (
-            "SELECT a + INTERVAL (n) DAY, a - INTERVAL 1 DAY FROM t",
-            "SELECT a + CAST(CAST((n) AS VARCHAR) || ' DAY' AS INTERVAL), a - INTERVAL '1' DAY FROM t",
+            "SELECT a + INTERVAL (n) DAY, a - INTERVAL 1 DAY, INTERVAL (n + 1) QUARTER FROM t",
+            "SELECT a + to_days(n), a - INTERVAL '1' DAY, to_quarters(n + 1) FROM t",
         ),
         ("SELECT year(a), epoch(b) FROM t", "SELECT date_part('year', a), date_part('epoch', b) FROM t"),
         (

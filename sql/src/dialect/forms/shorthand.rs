@@ -5,7 +5,6 @@ use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::parser::Parser;
 use gstore_functions::is_of_elements;
 
-use super::times::interval;
 use crate::dialect::exprs::{call, nested, number, text, text_of, unnested};
 use crate::expanded::number_of;
 use crate::names::SHORTHANDS;
@@ -95,12 +94,7 @@ fn expression(form: &str, args: &[Expr]) -> Option<Expr> {
         }
         false
     });
-    let of_time = match &expr {
-        Expr::Interval(of) => interval(of),
-        _ => None,
-    };
-    let expr = of_time.unwrap_or_else(|| *nested(expr));
-    (!lacks_one && places == args.len()).then_some(expr)
+    (!lacks_one && places == args.len()).then(|| *nested(expr))
 }
 
 #[cfg(test)]

@@ -1,12 +1,10 @@
 //! Parts of times, intervals and written times, as the engine has them.
 
-use datafusion::sql::sqlparser::ast::{
-    BinaryOperator, DataType, DateTimeField, Expr, Interval, UnaryOperator, Value,
-};
+use datafusion::sql::sqlparser::ast::{DataType, DateTimeField, Expr, Interval, UnaryOperator, Value};
 use gstore_functions::spans::{multiplied, usual_interval};
 use gstore_functions::{full_time, no_cast};
 
-use crate::dialect::exprs::{binary, call, cast, nested, number, text, text_of};
+use crate::dialect::exprs::{call, nested, text, text_of, unnested};
 use crate::error::SqlError;
 use crate::expanded::number_of;
 use crate::names::PARTS;
@@ -18,8 +16,8 @@ pub(in crate::dialect) fn part_of(name: &str, time: &Expr) -> Option<Expr> {
     Some(call("date_part", vec![text(part), time.clone()]))
 }
 
-/// `INTERVAL (n) DAY` of what is no constant, which the engine reads from a text, and `INTERVAL 3 DAY` with
-/// the number as one, which is all that it knows in the frame of a window.
+/// `INTERVAL (n) DAY` of what is no constant as `to_days(n)`, and `INTERVAL 3 DAY` with the number as a text,
+/// which is all that the engine knows in the frame of a window.
 pub(in crate::dialect) fn interval(interval: &Interval) -> Option<Expr> {
     if let Some(written) = text_of(&interval.value).filter(|_| interval.leading_field.is_none()) {
         let value = Box::new(text(&usual_interval(written)?));
@@ -34,15 +32,13 @@ pub(in crate::dialect) fn interval(interval: &Interval) -> Option<Expr> {
         return Some(*nested(Expr::UnaryOp { op: UnaryOperator::Minus, expr: nested(of) }));
     }
     let unit = interval.leading_field.as_ref().filter(|_| interval.last_field.is_none())?;
-    if let Some((unit, times)) = in_smaller(unit) {
-        let value = match text_of(&interval.value).or_else(|| number_of(&interval.value)) {
-            Some(count) => text(&multiplied(count.trim(), times)?),
-            None => {
-                *nested(binary(*nested((*interval.value).clone()), BinaryOperator::Multiply, number(times)))
-            }
-        };
-        let of = Interval { value: Box::new(value), leading_field: Some(unit), ..interval.clone() };
-        return Some(self::interval(&of).unwrap_or(Expr::Interval(of)));
+    let smaller = in_smaller(unit);
+    if let Some(count) = text_of(&interval.value).or_else(|| number_of(&interval.value))
+        && let Some((unit, times)) = &smaller
+    {
+        let value = Box::new(text(&multiplied(count.trim(), *times)?));
+        let leading_field = Some(unit.clone());
+        return Some(Expr::Interval(Interval { value, leading_field, ..interval.clone() }));
     }
     if let Some(number) = number_of(&interval.value) {
         let value = Box::new(text(number));
@@ -56,12 +52,32 @@ pub(in crate::dialect) fn interval(interval: &Interval) -> Option<Expr> {
             | Expr::Function(_)
             | Expr::Cast { .. }
     );
-    if !varies {
+    if !varies && smaller.is_none() {
         return None;
     }
-    let number = cast((*interval.value).clone(), DataType::Varchar(None));
-    let written = binary(number, BinaryOperator::StringConcat, text(&format!(" {unit}")));
-    Some(cast(written, DataType::Interval { fields: None, precision: None }))
+    Some(call(counted(unit)?, vec![unnested(&interval.value).clone()]))
+}
+
+/// The function that makes an interval of a number of units.
+fn counted(unit: &DateTimeField) -> Option<&'static str> {
+    let unit = unit.to_string().to_ascii_lowercase();
+    Some(match unit.strip_suffix('s').unwrap_or(&unit) {
+        "millenium" | "millennium" | "millennia" => "to_millennia",
+        "century" | "centurie" => "to_centuries",
+        "decade" => "to_decades",
+        "year" => "to_years",
+        "quarter" => "to_quarters",
+        "month" => "to_months",
+        "week" => "to_weeks",
+        "day" => "to_days",
+        "hour" => "to_hours",
+        "minute" => "to_minutes",
+        "second" => "to_seconds",
+        "millisecond" => "to_milliseconds",
+        "microsecond" => "to_microseconds",
+        "nanosecond" => "to_nanoseconds",
+        _ => return None,
+    })
 }
 
 /// For a unit that the engine lacks one that it has, and how many of these it is.
