@@ -11,7 +11,7 @@
 //! A window that is ordered by what has no distance to the engine, such as a TIME, is one of GROUPS where it
 //! ends at the row's peers, which is the same.
 
-use arrow_schema::{DataType, IntervalUnit};
+use arrow_schema::DataType;
 use datafusion::common::DFSchema;
 use datafusion::error::Result as DfResult;
 use datafusion::logical_expr::{
@@ -20,6 +20,7 @@ use datafusion::logical_expr::{
 use datafusion::scalar::ScalarValue;
 
 use super::compared::nanoseconds;
+use super::spans::written;
 use super::times::is_time;
 use super::whole::type_of;
 use crate::error::FunctionError;
@@ -118,11 +119,7 @@ fn not_below_zero(bound: &WindowFrameBound) -> Result<(), FunctionError> {
         return Ok(());
     };
     // One that is no interval is left to the engine.
-    let of = DataType::Interval(IntervalUnit::MonthDayNano);
-    let span = match ScalarValue::try_from_string(text.clone(), &of) {
-        Ok(ScalarValue::IntervalMonthDayNano(Some(span))) if text.parse::<f64>().is_err() => span,
-        _ => return Ok(()),
-    };
+    let Some(span) = written(text) else { return Ok(()) };
     if nanoseconds(span) >= 0 {
         return Ok(());
     }

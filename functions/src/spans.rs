@@ -2,10 +2,11 @@
 //! text as the engine reads it.
 
 use arrow_array::cast::AsArray;
-use arrow_array::types::{Int64Type, IntervalMonthDayNanoType};
+use arrow_array::types::{Int64Type, IntervalMonthDayNano, IntervalMonthDayNanoType};
 use arrow_array::{Array, StringArray};
 use arrow_json::writer::{Encoder, EncoderFactory, EncoderOptions, NullableEncoder};
 use arrow_schema::{ArrowError, DataType, FieldRef, IntervalUnit, TimeUnit};
+use datafusion::scalar::ScalarValue;
 
 /// Nanoseconds.
 const SECOND: i128 = 1_000_000_000;
@@ -79,6 +80,21 @@ fn text(months: i32, days: i128, nanos: i128) -> String {
         parts.push(clock);
     }
     parts.join(" ")
+}
+
+/// The interval of a text with units, as the engine reads it.
+pub(super) fn written(interval: &str) -> Option<IntervalMonthDayNano> {
+    let of = DataType::Interval(IntervalUnit::MonthDayNano);
+    match ScalarValue::try_from_string(interval.to_owned(), &of) {
+        Ok(ScalarValue::IntervalMonthDayNano(span)) => span.filter(|_| interval.parse::<f64>().is_err()),
+        _ => None,
+    }
+}
+
+/// Whether a text is an interval that has months, or years and other units of them.
+pub fn has_months(interval: &str) -> bool {
+    let usual = usual_interval(interval);
+    written(usual.as_deref().unwrap_or(interval)).is_some_and(|span| span.months != 0)
 }
 
 /// The text of an interval as the engine reads it, if that is another one.
@@ -166,7 +182,6 @@ impl Encoder for SpanTexts {
 
 #[cfg(test)]
 mod tests {
-    use arrow_array::types::IntervalMonthDayNano;
     use arrow_array::{DurationMicrosecondArray, IntervalMonthDayNanoArray};
 
     use super::*;
@@ -198,6 +213,26 @@ mod tests {
             ("3 months", None),
         ] {
             assert_eq!(usual_interval(written).as_deref(), expected);
+        }
+    }
+
+    #[test]
+    fn intervals_of_months_are_known_by_all_names_of_their_units() {
+        for interval in [
+            "1 mon",
+            "2 MONTHS",
+            "1 yr",
+            "3 y",
+            "1 decade",
+            "1 cent",
+            "1 millennium",
+            "1 quarter",
+            "1 day 1 mons",
+        ] {
+            assert!(has_months(interval), "{interval}");
+        }
+        for interval in ["1 day", "90 minutes", "1 m", "01:30", "0 years 3 days", "3", "month", ""] {
+            assert!(!has_months(interval), "{interval}");
         }
     }
 

@@ -1,14 +1,15 @@
 //! Calls of functions that are short for an expression.
 
-use datafusion::sql::sqlparser::ast::{Expr, UnaryOperator, Value};
+use datafusion::sql::sqlparser::ast::{Expr, Interval, UnaryOperator, Value};
 use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::parser::Parser;
 use gstore_functions::is_of_elements;
+use gstore_functions::spans::has_months;
 
 use crate::dialect::exprs::{call, nested, number, text, text_of, unnested};
 use crate::expanded::number_of;
 use crate::names::SHORTHANDS;
-use crate::walk::visit_expressions_mut;
+use crate::walk::{visit_expressions, visit_expressions_mut};
 
 /// Where buckets of time begin that are counted in months, and others: on a Monday.
 const MONTHS_FROM: &str = "2000-01-01";
@@ -18,9 +19,7 @@ const DAYS_FROM: &str = "2000-01-03";
 pub(super) fn written(name: &str, args: &[Expr]) -> Option<Expr> {
     match (name, args) {
         ("time_bucket", [span, time]) => {
-            let span_text = span.to_string().to_ascii_lowercase();
-            let is_of_months = ["month", "quarter", "year"].iter().any(|unit| span_text.contains(unit));
-            let from = text(if is_of_months { MONTHS_FROM } else { DAYS_FROM });
+            let from = text(if is_of_months(span) { MONTHS_FROM } else { DAYS_FROM });
             Some(call("date_bin", vec![span.clone(), time.clone(), call("to_timestamp", vec![from])]))
         }
         ("list_aggregate" | "list_aggr" | "array_aggregate" | "array_aggr", [list, of, rest @ ..]) => {
@@ -35,6 +34,21 @@ pub(super) fn written(name: &str, args: &[Expr]) -> Option<Expr> {
             expression(form, args)
         }
     }
+}
+
+/// Whether an interval, or one that it is computed from, is written with months.
+fn is_of_months(span: &Expr) -> bool {
+    visit_expressions(span, |part: &Expr| match part {
+        Expr::Interval(Interval { value, leading_field: Some(unit), .. }) => {
+            let count = text_of(value).or_else(|| number_of(value)).unwrap_or("1");
+            has_months(&format!("{count} {unit}"))
+        }
+        Expr::Function(function) => {
+            let name = function.name.to_string().to_ascii_lowercase();
+            name.strip_prefix("to_").is_some_and(|units| has_months(&format!("1 {units}")))
+        }
+        other => text_of(other).is_some_and(has_months),
+    })
 }
 
 /// Whether an expression is a written number, also one with a sign.
@@ -113,6 +127,13 @@ mod tests {
             ("list_aggregate(l, 'stddev')", "list_stddev_samp(l)"),
             ("list_aggregate(l, 'distinct')", "list_aggregate(l, 'distinct')"),
             ("epoch_ms(-1500)", "to_timestamp_millis(-1500)"),
+            ("time_bucket(INTERVAL '2 mon', t)", "date_bin(INTERVAL '2 mon', t, to_timestamp('2000-01-01'))"),
+            (
+                "time_bucket(INTERVAL 1 DECADE, t)",
+                "date_bin(INTERVAL '1' DECADE, t, to_timestamp('2000-01-01'))",
+            ),
+            ("time_bucket(to_years(2), t)", "date_bin(to_years(2), t, to_timestamp('2000-01-01'))"),
+            ("time_bucket(INTERVAL 3 DAY, t)", "date_bin(INTERVAL '3' DAY, t, to_timestamp('2000-01-03'))"),
             ("iif(a)", "iif(a)"),
             ("array_first(l, x)", "array_first(l, x)"),
             ("struct_pack(a := 1, B := x)", "named_struct('a', 1, 'b', x)"),
