@@ -86,7 +86,7 @@ pub(super) async fn describe(
 }
 
 /// The statement with stand-ins in the arguments of table functions, and its plan with the other parameters
-/// open.
+/// open; `None` where there is no such plan, though there may be one with values.
 async fn standing_in(
     state: &SessionState,
     statement: &Statement,
@@ -100,6 +100,7 @@ async fn standing_in(
     let firsts: &[&str] = if is("pool") || is("dataset") { &datasets } else { &none };
     let seconds: &[&str] = if is("target") { &datasets } else { &none };
     let pairs = firsts.iter().flat_map(|a| seconds.iter().map(move |b| (*a, *b)));
+    let mut last = None;
     for (first, second) in pairs.take(MOST_TRIES) {
         let mut tried = statement.clone();
         let feature = snapshot.features_of(first).first().map(|f| f.number.to_string());
@@ -119,10 +120,36 @@ async fn standing_in(
             Err(error) if matches!(error.kind(), SqlErrorKind::Syntax | SqlErrorKind::Refused) => {
                 return Err(error);
             }
-            Err(_) => {}
+            Err(error) => last = Some(error),
         }
     }
-    Ok(None)
+    match last.filter(|_| inside.is_empty()) {
+        Some(error) if is_wrong_with_values(state, statement, tables, &error).await => Err(error),
+        _ => Ok(None),
+    }
+}
+
+/// Whether an error about a statement whose parameters are open is one of the statement: it is there with
+/// NULL in their place too, and no other value mends it. What is said of a type that is not known yet is gone
+/// with a value of the right one.
+async fn is_wrong_with_values(
+    state: &SessionState,
+    statement: &Statement,
+    tables: &[String],
+    error: &SqlError,
+) -> bool {
+    let (text, one) = (ScalarValue::Utf8(Some("1".into())), ScalarValue::Int64(Some(1)));
+    let time = ScalarValue::TimestampMicrosecond(Some(0), None);
+    let list = ScalarValue::List(ScalarValue::new_list_nullable(&[one.clone()], &DataType::Int64));
+    for value in [ScalarValue::Null, text, one, time, list] {
+        let mut tried = statement.clone();
+        let is_filled = parameters::replace(&mut tried, |_| Some(literal(&value))).is_ok();
+        match planning::logical(state, tried, tables).await {
+            Err(found) if is_filled && (!value.is_null() || found.to_string() == error.to_string()) => {}
+            _ => return false,
+        }
+    }
+    true
 }
 
 /// Columns as the stream will deliver them, with values of the right types for the parameters; as they were

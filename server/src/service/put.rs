@@ -6,7 +6,7 @@ use arrow_flight::sql::{Any, Command, DoPutPreparedStatementResult};
 use arrow_flight::{FlightData, PutResult};
 use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt};
-use gstore_sql::Parameters;
+use gstore_sql::{Description, Parameters};
 use prost::Message;
 use tonic::Status;
 
@@ -143,6 +143,10 @@ async fn changes(asking: &AuthorizedRequest, sql: String) -> Status {
         Ok(described) if described.parameters.fields().is_empty() => {
             Status::invalid_argument("this statement changes nothing; send it as a query")
         }
+        // To drivers, what has no columns is no query.
+        Ok(Description { schema: None, .. }) => Status::invalid_argument(
+            "this statement changes nothing, and is a query whose columns are known only with the values of its parameters: write those that stand in the arguments of functions in FROM into it",
+        ),
         // Drivers send several rows so, for statements of either kind.
         Ok(_) => Status::invalid_argument(
             "this statement changes nothing; send it as a query, once for each row of values: several rows of parameters, as of executemany, are not supported",

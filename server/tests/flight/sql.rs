@@ -224,6 +224,12 @@ async fn an_update_says_what_does_it_or_that_it_is_a_query() {
     let several = refused(command(&CommandPreparedStatementUpdate { prepared_statement_handle })).await;
     assert_eq!(several.code(), Code::InvalidArgument);
     assert!(several.message().contains("executemany, are not supported"), "{several}");
+    let open = "SELECT * FROM influence('po' || $1, 'target')";
+    let prepared_statement_handle = client.prepare(open).await.unwrap().prepared_statement_handle;
+    let unknown = refused(command(&CommandPreparedStatementUpdate { prepared_statement_handle })).await;
+    assert!(unknown.message().contains("known only with the values of its parameters"), "{unknown}");
+    let wrong = client.prepare("SELECT source, count(*) FROM pool WHERE length > ?").await.unwrap_err();
+    assert!(wrong.code() == Code::InvalidArgument && wrong.message().contains("GROUP BY"), "{wrong}");
     for (sql, says) in [
         ("SELECT 1", "this statement changes nothing; send it as a query"),
         ("SELECT nothing FROM pool", "there is no column"),

@@ -285,6 +285,19 @@ async fn a_statement_says_what_it_takes_and_gives() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_no_values_mend_is_said_before_there_are_any() {
+    let (_store, session) = session(1);
+    let sql = "SELECT source, count(*) FROM pool WHERE length > ?";
+    let told = session.describe(sql).await.unwrap_err();
+    assert_eq!(told.kind(), SqlErrorKind::Invalid, "{told}");
+    let found = rows(&session, sql, &values(&json!([1]))).await.unwrap_err();
+    assert_eq!(told.to_string(), found.to_string());
+    for sql in ["SELECT ? + INTERVAL 1 DAY AS t", "SELECT date_diff('day', ?, ?) AS n"] {
+        assert!(session.describe(sql).await.is_ok(), "{sql}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn headings_have_parameters_as_they_are_written() {
     let (_store, session) = session(1);
     let headings = |schema: &Schema| -> Vec<String> {
