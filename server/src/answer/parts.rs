@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use gstore_store::Snapshot;
+use gstore_store::{Granularity, Snapshot};
 use tonic::Status;
 
 use super::plain::PlainRequest;
@@ -59,8 +59,11 @@ pub(crate) fn of(snapshot: &Snapshot, wanted: &PlainRequest) -> Result<AnswerPar
                 }
             };
             let questions = cut(rows.as_ref(), next, part.bytes(), question);
-            let rows = rows.is_none().then(|| snapshot.coverage(part).ok().map(|c| c.rows)).flatten();
-            Ok(AnswerParts { questions, rows, bytes: rows.is_some().then(|| part.bytes()) })
+            let bytes = rows.is_none().then(|| part.bytes());
+            // How many tokens there are is in the files alone.
+            let is_counted = rows.is_none() && part.desc.granularity == Granularity::Sample;
+            let rows = is_counted.then(|| snapshot.coverage(part).ok().map(|c| c.rows)).flatten();
+            Ok(AnswerParts { questions, rows, bytes })
         }
     }
 }
