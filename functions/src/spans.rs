@@ -9,7 +9,7 @@ use arrow_schema::{ArrowError, DataType, FieldRef, IntervalUnit, TimeUnit};
 use datafusion::scalar::ScalarValue;
 
 /// Nanoseconds.
-const SECOND: i128 = 1_000_000_000;
+pub(super) const SECOND: i128 = 1_000_000_000;
 pub(super) const DAY: i128 = 86_400 * SECOND;
 
 /// Whether a type is of spans of time.

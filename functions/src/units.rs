@@ -16,13 +16,12 @@ use datafusion::error::Result as DfResult;
 use datafusion::logical_expr::ScalarUDF;
 
 use super::columnar::{Compute, checked};
-use super::spans::DAY;
+use super::spans::{DAY, SECOND};
 use super::types::is_text;
 use crate::error::FunctionError;
 use crate::types::name;
 
-/// Nanoseconds, and what doubles are rounded to.
-const SECOND: i128 = 1_000_000_000;
+/// What doubles are rounded to, in nanoseconds.
 const MICROSECOND: i128 = 1000;
 
 /// Digits of a fraction of months that count: what doubles lack of a written number lies behind them.

@@ -14,7 +14,7 @@ pub(crate) const SHORTHANDS: &[(&str, &str, &str)] = &[
     ("days_in_month", "days_in_month(time)", DAYS),
     ("decade", "decade(time)", "date_part('year', $1) // 10"),
     ("epoch_ms", "epoch_ms(time)", "date_diff('millisecond', CAST('1970-01-01' AS TIMESTAMP), $1)"),
-    ("epoch_ns", "epoch_ns(time)", "date_diff('microsecond', CAST('1970-01-01' AS TIMESTAMP), $1) * 1000"),
+    ("epoch_ns", "epoch_ns(time)", "date_diff('nanosecond', CAST('1970-01-01' AS TIMESTAMP), $1)"),
     ("epoch_us", "epoch_us(time)", "date_diff('microsecond', CAST('1970-01-01' AS TIMESTAMP), $1)"),
     ("fdiv", "fdiv(a, b)", "floor($1 / $2)"),
     ("from_base64", "from_base64(text)", "decode($1, 'base64pad')"),
