@@ -16,8 +16,8 @@ use crate::error::FunctionError;
 
 pub(super) fn functions() -> [ScalarUDF; 2] {
     [
-        checked("md5", coerced, DataType::Utf8, |arrays| Ok(Arc::new(digests(arrays, md5_hex)?))),
-        checked("sha256", coerced, DataType::Utf8, |arrays| Ok(Arc::new(digests(arrays, sha256_hex)?))),
+        checked("md5", coerced, DataType::Utf8, |arrays| Ok(Arc::new(of_bytes(arrays, md5_hex)?))),
+        checked("sha256", coerced, DataType::Utf8, |arrays| Ok(Arc::new(of_bytes(arrays, sha256_hex)?))),
     ]
 }
 
@@ -37,13 +37,14 @@ fn md5_hex(bytes: &[u8]) -> String {
     hex(&Md5::digest(bytes))
 }
 
-fn digests(arrays: &[ArrayRef], digits: fn(&[u8]) -> String) -> Result<StringArray, FunctionError> {
-    let values = arrays.first().ok_or_else(|| FunctionError::internal("no value of a digest"))?;
+/// What `text` makes of the bytes of each value of the only column, which are those of its text if it is one.
+pub(super) fn of_bytes(arrays: &[ArrayRef], text: fn(&[u8]) -> String) -> Result<StringArray, FunctionError> {
+    let values = arrays.first().ok_or_else(|| FunctionError::internal("no texts or bytes"))?;
     if let Some(texts) = values.as_string_opt::<i32>() {
-        return Ok(texts.iter().map(|text| text.map(|text| digits(text.as_bytes()))).collect());
+        return Ok(texts.iter().map(|value| value.map(|value| text(value.as_bytes()))).collect());
     }
-    let bytes = values.as_binary_opt::<i32>().ok_or_else(|| FunctionError::internal("type of a digest"))?;
-    Ok(bytes.iter().map(|bytes| bytes.map(digits)).collect())
+    let bytes = values.as_binary_opt::<i32>().ok_or_else(|| FunctionError::internal("type of bytes"))?;
+    Ok(bytes.iter().map(|value| value.map(text)).collect())
 }
 
 #[cfg(test)]
@@ -57,7 +58,7 @@ mod tests {
         assert_eq!(md5_hex(b"message digest"), "f96b697d7cb7938d525a2f31aaf161d0");
         let abc = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
         let bytes: ArrayRef = Arc::new(BinaryArray::from(vec![Some(&b"abc"[..]), None]));
-        let found = digests(&[bytes], sha256_hex).unwrap();
+        let found = of_bytes(&[bytes], sha256_hex).unwrap();
         assert_eq!(found.iter().collect::<Vec<_>>(), [Some(abc), None]);
     }
 }

@@ -1,6 +1,5 @@
 //! `hex(x)` and `bar(x, low, high, width)`.
 
-use std::fmt::Write as _;
 use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
@@ -9,8 +8,10 @@ use arrow_array::{Array, ArrayRef, StringArray};
 use arrow_schema::DataType;
 use datafusion::error::Result as DfResult;
 use datafusion::logical_expr::ScalarUDF;
+use gstore_core::hex;
 
 use super::columnar::checked;
+use super::digests::of_bytes;
 use super::types::is_text;
 use crate::error::FunctionError;
 
@@ -54,13 +55,6 @@ fn of_bar(_: &str, types: &[DataType]) -> DfResult<Vec<DataType>> {
 
 /// The hexadecimal digits of numbers, or those of the bytes of texts.
 fn digits(arrays: &[ArrayRef]) -> Result<StringArray, FunctionError> {
-    let of_bytes = |bytes: &[u8]| {
-        bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
-            // Writing to memory does not fail.
-            let _ = write!(text, "{byte:02X}");
-            text
-        })
-    };
     let Some(values) = arrays.first() else { return Err(FunctionError::internal("no value of hex()")) };
     if let Some(numbers) = values.as_primitive_opt::<Int64Type>() {
         return Ok(numbers.iter().map(|number| number.map(|number| format!("{number:X}"))).collect());
@@ -68,11 +62,7 @@ fn digits(arrays: &[ArrayRef]) -> Result<StringArray, FunctionError> {
     if let Some(numbers) = values.as_primitive_opt::<UInt64Type>() {
         return Ok(numbers.iter().map(|number| number.map(|number| format!("{number:X}"))).collect());
     }
-    if let Some(texts) = values.as_string_opt::<i32>() {
-        return Ok(texts.iter().map(|text| text.map(|text| of_bytes(text.as_bytes()))).collect());
-    }
-    let bytes = values.as_binary_opt::<i32>().ok_or_else(|| FunctionError::internal("type of hex()"))?;
-    Ok(bytes.iter().map(|bytes| bytes.map(of_bytes)).collect())
+    of_bytes(arrays, |bytes| hex(bytes).to_ascii_uppercase())
 }
 
 /// Bars as long as their values say.
