@@ -105,6 +105,7 @@ mod window;
 mod wording;
 
 pub use catalog::SYSTEM;
+pub use datafusion::arrow::ARROW_VERSION;
 pub use describe::Description;
 pub use dialect::{check_condition, statements};
 pub use engine::{HeldMemory, SqlResources};

@@ -11,7 +11,7 @@ use arrow_flight::sql::{
     SupportedSqlGrammar,
 };
 use arrow_select::filter::filter_record_batch;
-use gstore_sql::{MAX_RELATIONS, MAX_SQL_BYTES};
+use gstore_sql::{ARROW_VERSION, MAX_RELATIONS, MAX_SQL_BYTES};
 
 use crate::core::Core;
 
@@ -44,7 +44,7 @@ pub(crate) fn batch(core: &Core, asked: &[u32]) -> Result<RecordBatch> {
 fn server(core: &Core, infos: &mut SqlInfoDataBuilder) {
     infos.append(Info::FlightSqlServerName, "gstore");
     infos.append(Info::FlightSqlServerVersion, env!("CARGO_PKG_VERSION"));
-    infos.append(Info::FlightSqlServerArrowVersion, "59.3");
+    infos.append(Info::FlightSqlServerArrowVersion, ARROW_VERSION);
     infos.append(Info::FlightSqlServerReadOnly, true);
     infos.append(Info::FlightSqlServerSql, true);
     infos.append(Info::FlightSqlServerSubstrait, false);

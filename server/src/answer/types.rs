@@ -1,4 +1,5 @@
-//! Type info of Flight SQL (`GetXdbcTypeInfo`): the SQL types that a client may meet, by the numbers of ODBC.
+//! Type info of Flight SQL (`GetXdbcTypeInfo`): the SQL types that a client may meet, by the numbers of ODBC
+//! and the names that `typeof` and `DESCRIBE` say.
 
 use arrow_array::RecordBatch;
 use arrow_flight::error::Result;
@@ -10,17 +11,17 @@ pub(crate) fn batch(data_type: Option<i32>) -> Result<RecordBatch> {
     let mut types = XdbcTypeInfoDataBuilder::new();
     for (name, data_type, size, quote, unsigned) in [
         ("BIGINT", XdbcDataType::XdbcBigint, 19, None, Some(false)),
-        ("BIGINT UNSIGNED", XdbcDataType::XdbcBigint, 20, None, Some(true)),
+        ("UBIGINT", XdbcDataType::XdbcBigint, 20, None, Some(true)),
         ("INTEGER", XdbcDataType::XdbcInteger, 10, None, Some(false)),
-        ("INTEGER UNSIGNED", XdbcDataType::XdbcInteger, 10, None, Some(true)),
+        ("UINTEGER", XdbcDataType::XdbcInteger, 10, None, Some(true)),
         ("SMALLINT", XdbcDataType::XdbcSmallint, 5, None, Some(false)),
         ("TINYINT", XdbcDataType::XdbcTinyint, 3, None, Some(false)),
         ("BOOLEAN", XdbcDataType::XdbcBit, 1, None, None),
         ("DECIMAL", XdbcDataType::XdbcDecimal, 38, None, Some(false)),
-        ("REAL", XdbcDataType::XdbcReal, 7, None, Some(false)),
+        ("FLOAT", XdbcDataType::XdbcReal, 7, None, Some(false)),
         ("DOUBLE", XdbcDataType::XdbcDouble, 15, None, Some(false)),
         ("VARCHAR", XdbcDataType::XdbcVarchar, i32::MAX, Some("'"), None),
-        ("BYTEA", XdbcDataType::XdbcVarbinary, i32::MAX, Some("'"), None),
+        ("BLOB", XdbcDataType::XdbcVarbinary, i32::MAX, Some("'"), None),
         ("DATE", XdbcDataType::XdbcDate, 10, Some("'"), None),
         ("TIME", XdbcDataType::XdbcTime, 18, Some("'"), None),
         ("TIMESTAMP", XdbcDataType::XdbcTimestamp, 29, Some("'"), None),

@@ -1,9 +1,9 @@
 //! System tables: the catalog of the store in the schema `gstore`.
 //!
 //! Most are made of the manifests that a snapshot has in memory. Files are read for rows alone, never for
-//! columns: for those of `artifacts` and `snapshots` the manifest of each, for those of `features` the bitmaps
-//! of deleted rows, the blocks of features with gaps where rows were deleted, and the footers of features of
-//! tokens. `samples` reads the files of the datasets.
+//! columns: the manifests of artifacts for `artifacts`, the roots of older snapshots for `snapshots`, and for
+//! `features` the bitmaps of deleted rows, blocks of features with gaps where rows were deleted, and footers of
+//! features of tokens. `samples` reads the files of the datasets.
 
 mod batch;
 mod datasets;
