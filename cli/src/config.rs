@@ -4,8 +4,8 @@
 //! working folder. Paths in it count from its folder.
 //!
 //! Keys outside of any table are options common to all commands; a table named after a command holds that
-//! command's, one in it those of its own commands (`[evaluate.tasks]`). What stands on the command line goes
-//! before the file, and the file before defaults:
+//! command's, one in it those of its own commands (`[evaluate.tasks]`). An inner table goes before those
+//! around it, what stands on the command line before the file, and the file before defaults:
 //!
 //! ```toml
 //! store = "my.gstore"
@@ -57,24 +57,10 @@ pub fn expand(
     }
     let name = names.join(" ");
 
-    let mut flags = Vec::new();
-    for (key, value) in options(root, path, &names)? {
-        let Some(arg) = command.get_arguments().chain(root.get_arguments()).find(|arg| is_called(arg, &key))
-        else {
-            return Err(no_option(root, command, path, (&name, &key)));
-        };
-        let Some(long) = arg.get_long() else {
-            bail!(
-                "{}: `{key}` cannot be set in a config file: it is an argument of `gstore {name}` without a flag",
-                path.display()
-            )
-        };
-        if long == "config" {
-            bail!(
-                "{}: `config` cannot be set in a config file: --config and GSTORE_CONFIG name that file",
-                path.display()
-            );
-        }
+    // The flags of each option, with the table that they are of.
+    let mut found: Vec<(usize, ConfiguredOption, Vec<OsString>)> = Vec::new();
+    for (table, (key, value)) in in_tables(options(root, path, &names)?) {
+        let (arg, long) = option_called(root, command, path, (&name, &key))?;
         let is_off = turned_off.iter().any(|off| off == long);
         if is_off || goes_before(given, arg.get_id().as_str(), is_named) || is_excluded(command, arg, given) {
             continue;
@@ -84,10 +70,53 @@ pub fn expand(
             bail!("{}: `{key}` is true or false, not {value}", path.display());
         }
         let value = resolve_paths(path, arg, value);
-        put_in.push(configured_option(path, arg, long, &written, &value));
+        let mut flags = Vec::new();
         push_flag(&mut flags, long, &value).with_context(|| format!("{}: option `{key}`", path.display()))?;
+        // An inner table goes before those around it, also with a `false` and with another list.
+        if found.iter().any(|(of, option, _)| *of == table && option.long == long) {
+            bail!("{}: `{long}` stands twice in a table, under two of its names", path.display());
+        }
+        found.retain(|(_, option, _)| option.long != long);
+        found.push((table, configured_option(path, arg, long, &written, &value), flags));
     }
-    Ok(insert_behind_command(root, argv, &names, flags))
+    let mut all = Vec::new();
+    for (_, option, flags) in found {
+        put_in.push(option);
+        all.extend(flags);
+    }
+    Ok(insert_behind_command(root, argv, &names, all))
+}
+
+/// Keys and values of tables, each with the number of its table.
+fn in_tables(tables: Vec<toml::Table>) -> impl Iterator<Item = (usize, (String, toml::Value))> {
+    let of_table = |(table, keys): (usize, toml::Table)| keys.into_iter().map(move |key| (table, key));
+    tables.into_iter().enumerate().flat_map(of_table)
+}
+
+/// The option of a command that a key of the file is, with its flag.
+fn option_called<'a>(
+    root: &'a Command,
+    command: &'a Command,
+    path: &Path,
+    (name, key): (&str, &str),
+) -> Result<(&'a Arg, &'a str)> {
+    let Some(arg) = command.get_arguments().chain(root.get_arguments()).find(|arg| is_called(arg, key))
+    else {
+        return Err(no_option(root, command, path, (name, key)));
+    };
+    let Some(long) = arg.get_long() else {
+        bail!(
+            "{}: `{key}` cannot be set in a config file: it is an argument of `gstore {name}` without a flag",
+            path.display()
+        )
+    };
+    if long == "config" {
+        bail!(
+            "{}: `config` cannot be set in a config file: --config and GSTORE_CONFIG name that file",
+            path.display()
+        );
+    }
+    Ok((arg, long))
 }
 
 /// The command line with `--switch=true` as `--switch` and without `--switch=false`, which is how one of the
@@ -280,8 +309,9 @@ fn is_of_server(command: &Command, arg: &Arg) -> bool {
         && command.get_arguments().any(|other| other.get_id() == "remote")
 }
 
-/// Options of the file that concern this command, which `names` lead to.
-fn options(root: &Command, path: &Path, names: &[&str]) -> Result<Vec<(String, toml::Value)>> {
+/// Options of the file that concern this command, which `names` lead to: those of each table, outer ones
+/// first.
+fn options(root: &Command, path: &Path, names: &[&str]) -> Result<Vec<toml::Table>> {
     let text = fs_err::read_to_string(path).context("the config file")?;
     let mut table: toml::Table = text
         .parse()
@@ -291,7 +321,7 @@ fn options(root: &Command, path: &Path, names: &[&str]) -> Result<Vec<(String, t
     let takes = |key: &str| run.is_some_and(|run| run.get_arguments().any(|arg| is_called(arg, key)));
     let mut above = String::new();
     for name in names.iter().map(Some).chain([None]) {
-        let mut next = toml::Table::new();
+        let (mut own, mut next) = (toml::Table::new(), toml::Table::new());
         let has_commands = command.is_some_and(Command::has_subcommands);
         for (key, value) in table {
             match value {
@@ -308,9 +338,12 @@ fn options(root: &Command, path: &Path, names: &[&str]) -> Result<Vec<(String, t
                     && !above.is_empty()
                     && !takes(&key)
                     && command.is_some_and(|group| knows(group, &key)) => {}
-                value => found.push((key, value)),
+                value => {
+                    own.insert(key, value);
+                }
             }
         }
+        found.push(own);
         table = next;
         command = command.zip(name).and_then(|(command, name)| command.find_subcommand(name));
         above.extend(name.into_iter().flat_map(|name| [*name, " "]));
@@ -550,6 +583,31 @@ mod tests {
         let error =
             run("store = ../s # mine\n", &["ls", "--config", "FILE"]).expect_err("no TOML").to_string();
         assert!(error.ends_with("(write text in quotes: store = \"../s\")"), "{error}");
+    }
+
+    #[test]
+    fn an_inner_table_goes_before_those_around_it() {
+        let file = "threads = 8\nquiet = true\n[ingest]\nthreads = 16\nquiet = false\n\
+                    [evaluate]\nforce = true\nthreads = 4\n[evaluate.tasks]\nforce = false\n";
+        let of =
+            |words: &[&str]| run(file, &[words, &["--config", "FILE"]].concat()).expect("valid").join(" ");
+        let ingest = of(&["ingest"]);
+        assert!(ingest.contains("--threads=16") && !ingest.contains("--threads=8"), "{ingest}");
+        assert!(!ingest.contains("--quiet"), "{ingest}");
+        let tasks = of(&["evaluate", "tasks"]);
+        assert!(!tasks.contains("--force") && tasks.contains("--threads=4"), "{tasks}");
+        assert_eq!(tasks.matches("--threads").count(), 1, "{tasks}");
+        // Another command of the group has what stands around.
+        let text = of(&["evaluate", "text"]);
+        assert!(text.contains("--force") && text.contains("--quiet"), "{text}");
+        // A list is replaced as a whole.
+        let file = "[evaluate]\ndata = ['a.jsonl', 'b.jsonl']\n[evaluate.text]\ndata = ['c.jsonl']\n";
+        let text = run(file, &["evaluate", "text", "--config", "FILE"]).expect("valid").join(" ");
+        assert!(text.contains("/c.jsonl") && !text.contains("a.jsonl"), "{text}");
+        // Two names in one table are neither outer nor inner.
+        let file = "[ingest]\nmax-length = 5\nmax_length = 6\n";
+        let error = run(file, &["ingest", "--config", "FILE"]).expect_err("refused").to_string();
+        assert!(error.ends_with("`max-length` stands twice in a table, under two of its names"), "{error}");
     }
 
     #[test]
