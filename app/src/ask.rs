@@ -100,7 +100,8 @@ impl GivenQuestion {
     }
 
     /// A picture of ranked rows, with what they are called: the distribution of the scores of all rows, and the
-    /// shares of the values of a metadata column among these and in the pool, where the pools have it.
+    /// shares of the values of a metadata column among these and in the pool, where the pools have it and can
+    /// be drawn. None where no row has a score.
     ///
     /// # Errors
     /// Damage, and being told to stop.
@@ -109,7 +110,7 @@ impl GivenQuestion {
         (rows, called): (&[Scored], &str),
         by: &str,
         work: &mut JobContext<'_>,
-    ) -> Result<Picture, AnswerError> {
+    ) -> Result<Option<Picture>, AnswerError> {
         let of = RankedRows { prepared: &self.prepared, pools: &self.pools, rows, called, in_order: true };
         ranked(&of, by, work)
     }

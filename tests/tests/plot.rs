@@ -151,6 +151,31 @@ fn scores_sources_and_overlap_are_drawn() {
 }
 
 #[test]
+fn a_selection_is_written_also_where_it_cannot_be_drawn() {
+    let place = filled();
+    let none = ["select", "--pool", "target", "--target", "target", "--exclude-target", "--top", "5"];
+    let plot = ["--plot=none.html", "-o", "none.jsonl"];
+    let found = place.run(&[&none[..], &plot[..]].concat());
+    found.says(0, &["note: no picture is drawn, because no row has a score"]);
+    assert!(place.read("none.jsonl").is_empty() && !place.path("none.html").exists());
+    // More sources than there are bars for, of rows that have no vectors.
+    let line = |i: usize| {
+        let id = format!("more{i}");
+        serde_json::json!({ "id": id, "source": id, "text": "No." }).to_string() + "\n"
+    };
+    place.write("more.jsonl", (0..10_001).map(line).collect::<String>());
+    place.ok(&["add", "--dataset", "pool", "--data", "more.jsonl"]);
+    let of = ["--pool", "pool", "--target", "target", "--missing", "exclude", "--partial", "--top", "5"];
+    let found = place.run(&[&["select", "-o", "five.jsonl", "--plot=five.html"][..], &of[..]].concat());
+    let why = "column source of `pool` has more than 10,000 different values, which are too many for bars";
+    found.says(0, &[&format!("note: shares of `source` are not drawn, because {why}")]);
+    assert_eq!(place.read("five.jsonl").lines().count(), 5);
+    assert!(place.read("five.html").contains("Scores of pool"));
+    let found = place.run(&[&["plot", "sources"][..], &of[..]].concat());
+    found.says(1, &[why]);
+}
+
+#[test]
 fn tokens_are_drawn_with_their_losses() {
     let place = Place::of(&[("pool", 12)]);
     let line = "ingest --dataset pool --data pool.jsonl --per-token --features loss --max-length 256";

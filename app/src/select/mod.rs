@@ -167,11 +167,12 @@ impl SelectedRows {
     }
 
     /// A picture of the selected rows: the distribution of the scores of all rows, and the shares of the
-    /// values of a metadata column among these and in the pool, where the pools have it.
+    /// values of a metadata column among these and in the pool, where the pools have it and can be drawn.
+    /// None where no row has a score.
     ///
     /// # Errors
     /// Damage, and being told to stop.
-    pub fn picture(&self, by: &str, work: &mut JobContext<'_>) -> Result<Picture, AnswerError> {
+    pub fn picture(&self, by: &str, work: &mut JobContext<'_>) -> Result<Option<Picture>, AnswerError> {
         let rows = self.rows();
         let Self { prepared, pools, in_order, .. } = self;
         ranked(&RankedRows { prepared, pools, rows, called: "selected", in_order: *in_order }, by, work)

@@ -4,7 +4,7 @@ use gstore_query::influence::{Prepared, Scored};
 
 use super::super::Picture;
 use super::scores::distribution;
-use super::sources::shares_of;
+use super::sources::{TooManyValues, shares_of};
 use crate::answer::{AnswerError, Pool};
 use crate::work::JobContext;
 
@@ -20,26 +20,37 @@ pub(crate) struct RankedRows<'a> {
 }
 
 /// The distribution of all scores, with that of the last row marked where rows are in order, and the shares of
-/// the values of a metadata column, where all pools have it.
+/// the values of a metadata column, where all pools have it and its values are not too many for bars. Where
+/// no row has a score there is no picture. A note says what is not drawn: the rows are the result.
 pub(crate) fn ranked(
     of: &RankedRows<'_>,
     by: &str,
     work: &mut JobContext<'_>,
-) -> Result<Picture, AnswerError> {
+) -> Result<Option<Picture>, AnswerError> {
     let last = of.rows.last().filter(|_| of.in_order);
     let mark = last.map(|row| (f64::from(row.score), format!("{} {}", of.called, of.rows.len())));
-    let mut picture = distribution(of.prepared, mark.into_iter().collect(), work)?;
+    let Some(mut picture) = distribution(of.prepared, mark.into_iter().collect(), work)? else {
+        work.progress.note("note: no picture is drawn, because no row has a score");
+        return Ok(None);
+    };
     let by = of.prepared.metadata_column(by).unwrap_or(by);
     let lacks = |pool: &&Pool| pool.samples.schema().column_with_name(by).is_none();
-    if let Some(pool) = of.pools.iter().find(lacks) {
-        let pool = &pool.name;
-        work.progress.note(&format!(
-            "note: shares of `{by}` are not drawn, because dataset `{pool}` has no such metadata column"
-        ));
-    } else if !of.rows.is_empty() {
-        let sources = shares_of(of.prepared, of.pools, (of.rows, of.called), by, work)?;
-        picture.about = format!("{} {}", picture.about, sources.about);
-        picture.panels.extend(sources.panels);
+    let undrawn = if let Some(pool) = of.pools.iter().find(lacks) {
+        Some(format!("dataset `{}` has no such metadata column", pool.name))
+    } else if of.rows.is_empty() {
+        None
+    } else {
+        match shares_of(of.prepared, of.pools, (of.rows, of.called), by, work)? {
+            Ok(sources) => {
+                picture.about = format!("{} {}", picture.about, sources.about);
+                picture.panels.extend(sources.panels);
+                None
+            }
+            Err(TooManyValues(why)) => Some(why),
+        }
+    };
+    if let Some(why) = undrawn {
+        work.progress.note(&format!("note: shares of `{by}` are not drawn, because {why}"));
     }
-    Ok(picture)
+    Ok(Some(picture))
 }

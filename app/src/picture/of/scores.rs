@@ -42,15 +42,16 @@ pub fn scores(
         Some(top) => mark(&prepared, top, work)?.into_iter().collect(),
         None => Vec::new(),
     };
-    distribution(&prepared, marks, work)
+    let nothing = || AnswerError::Refused("no row has a score, so there is nothing to draw".to_owned());
+    distribution(&prepared, marks, work)?.ok_or_else(nothing)
 }
 
-/// The same of a question that is prepared, with these values marked.
+/// The same of a question that is prepared, with these values marked; none where no row has a score.
 pub(super) fn distribution(
     prepared: &Prepared,
     marks: Vec<(f64, String)>,
     work: &JobContext<'_>,
-) -> Result<Picture, AnswerError> {
+) -> Result<Option<Picture>, AnswerError> {
     let spec = prepared.spec();
     let (mut bins, mut spread) = (Bins::default(), EvenlySpacedRows::default());
     let summary = prepared.scores(None, work.threads, work.cancel, |rows| {
@@ -61,7 +62,7 @@ pub(super) fn distribution(
         ControlFlow::Continue(())
     })?;
     if bins.total() == 0 {
-        return Err(AnswerError::Refused("no row has a score, so there is nothing to draw".to_owned()));
+        return Ok(None);
     }
     let (first, width, counts) = bins.intervals();
     let mut notes = Vec::new();
@@ -93,7 +94,8 @@ pub(super) fn distribution(
     let band = floor.map(|floor| (-floor, floor, "noise floor".to_owned()));
     let (x, y) = ("score".to_owned(), format!("{unit}s"));
     let body = Body::Histogram(Histogram { x, y, first, width, counts, band, marks });
-    Ok(Picture { title: format!("Scores of {what}"), about, panels: vec![Panel { heading, body, notes }] })
+    let panels = vec![Panel { heading, body, notes }];
+    Ok(Some(Picture { title: format!("Scores of {what}"), about, panels }))
 }
 
 /// The lowest score of a selection.

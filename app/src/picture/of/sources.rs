@@ -35,6 +35,9 @@ const POOL: &str = "pool";
 /// Rows by value, among the best and in the pool.
 type SourceCounts = BTreeMap<String, [u64; 2]>;
 
+/// Why there are no bars: a column has too many values.
+pub(super) struct TooManyValues(pub(super) String);
+
 /// Bars of the share that each source has of the best rows, and of the pool.
 ///
 /// # Errors
@@ -55,7 +58,8 @@ pub fn sources(
     if best.is_empty() {
         return Err(AnswerError::Refused("no row has a score, so there is nothing to draw".to_owned()));
     }
-    shares_of(&prepared, &pools, (best.as_slice(), "best"), by, work)
+    let shares = shares_of(&prepared, &pools, (best.as_slice(), "best"), by, work)?;
+    shares.map_err(|TooManyValues(why)| AnswerError::Refused(why))
 }
 
 /// Refuses a column that a pool lacks, and names those that there are.
@@ -84,11 +88,14 @@ pub(super) fn shares_of(
     (rows, called): (&[Scored], &str),
     by: &str,
     work: &JobContext<'_>,
-) -> Result<Picture, AnswerError> {
+) -> Result<Result<Picture, TooManyValues>, AnswerError> {
     let has = |pool: &Pool| pool.samples.schema().column_with_name(by).is_some();
     let counts = match by == POOL && !pools.iter().all(has) {
         true => count_by_pool(pools, rows),
-        false => count_by_value(pools, rows, by, work)?,
+        false => match count_by_value(pools, rows, by, work)? {
+            Ok(counts) => counts,
+            Err(too_many) => return Ok(Err(too_many)),
+        },
     };
     let all = counts.values().map(|count| count[1]).sum::<u64>();
     let number = rows.len() as u64;
@@ -102,7 +109,7 @@ pub(super) fn shares_of(
         )
     });
     let series = vec![format!("{called} {number}"), format!("pool of {}", count(all))];
-    Ok(Picture {
+    Ok(Ok(Picture {
         title: format!("Sources of {what}"),
         about: format!("Shares of {by} among the {called} {number} rows and in the pool.{leading}"),
         panels: vec![Panel {
@@ -110,7 +117,7 @@ pub(super) fn shares_of(
             body: Body::Bars { rows: bars, series, shares: true },
             notes: Vec::new(),
         }],
-    })
+    }))
 }
 
 fn count_by_pool(pools: &[Pool], rows: &[Scored]) -> SourceCounts {
@@ -127,9 +134,11 @@ fn count_by_value(
     rows: &[Scored],
     by: &str,
     work: &JobContext<'_>,
-) -> Result<SourceCounts, AnswerError> {
+) -> Result<Result<SourceCounts, TooManyValues>, AnswerError> {
     let mut counts = SourceCounts::new();
-    count_pools(&mut counts, pools, by, work)?;
+    if let Err(too_many) = count_pools(&mut counts, pools, by, work)? {
+        return Ok(Err(too_many));
+    }
     let mut window = RowWindow::new(pools, rows, |_| vec![Some(by)], work.cancel);
     for start in (0..rows.len()).step_by(CHUNK) {
         let places = start..rows.len().min(start + CHUNK);
@@ -138,7 +147,7 @@ fn count_by_value(
             counts.entry(cell(&value, 0)?).or_default()[0] += 1;
         }
     }
-    Ok(counts)
+    Ok(Ok(counts))
 }
 
 /// Counts the values of a column of all live rows.
@@ -147,7 +156,7 @@ fn count_pools(
     pools: &[Pool],
     by: &str,
     work: &JobContext<'_>,
-) -> Result<(), AnswerError> {
+) -> Result<Result<(), TooManyValues>, AnswerError> {
     for pool in pools {
         for batch in pool.samples.scan(&[by], None) {
             work.cancel.check()?;
@@ -157,15 +166,15 @@ fn count_pools(
                 counts.entry(cell(values, i)?).or_default()[1] += 1;
             }
             if counts.len() > VALUES {
-                return Err(AnswerError::Refused(format!(
+                return Ok(Err(TooManyValues(format!(
                     "column {by} of `{}` has more than {} different values, which are too many for bars",
                     pool.name,
                     count(VALUES as u64)
-                )));
+                ))));
             }
         }
     }
-    Ok(())
+    Ok(Ok(()))
 }
 
 /// Shares by value, the largest first, with one entry for those that have no bars of their own.

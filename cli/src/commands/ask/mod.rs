@@ -62,7 +62,9 @@ pub fn run(context: &Context, args: &AskArgs) -> Result<()> {
     if let Some(picture) = &picture {
         let (order, called) = if args.opponents { (Order::Worst, "worst") } else { (Order::Best, "best") };
         let rows = asked.rank(order, args.top, &work)?.rows;
-        draw(picture, &asked.picture((&rows, called), SOURCE, &mut work)?)?;
+        if let Some(drawn) = asked.picture((&rows, called), SOURCE, &mut work)? {
+            draw(picture, &drawn)?;
+        }
     }
     Ok(())
 }

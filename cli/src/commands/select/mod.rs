@@ -158,9 +158,9 @@ fn one(
     let mut shown = None;
     if let Some(picture) = &picture {
         let drawn = found.picture(args.rules.quota_by(), &mut context.work(&mut reporter, &cancel))?;
-        match begun(picture, &drawn)? {
+        match drawn.as_ref().map(|drawn| begun(picture, drawn)).transpose()?.flatten() {
             Some(file) => outputs.push(file),
-            None => shown = Some((picture, drawn)),
+            None => shown = drawn.map(|drawn| (picture, drawn)),
         }
     }
     cancel.check().map_err(QueryError::from)?;
