@@ -538,7 +538,13 @@ fn a_selection_is_a_saved_dataset_that_can_be_added_again() {
     }
     add(&place, "again", "best", &[]).told(0, &["again: 5 samples added"]);
     place.run(&select).told(2, &["exists; --force replaces it"]);
+    // `datasets` takes two with one fingerprint for the same.
+    let fingerprint = || place.read_json("best/state.json")["_fingerprint"].clone();
+    let plain = fingerprint();
+    place.run(&[&select[..], &["--force", "--with-scores"]].concat()).told(0, &[]);
+    assert_ne!(fingerprint(), plain);
     place.run(&[&select[..], &["--force"]].concat()).told(0, &[]);
+    assert_eq!(fingerprint(), plain);
     // Of the one that was replaced nothing is left.
     assert!(!place.names().iter().any(|name| name.ends_with(".part")));
     place.write("mine/notes.txt", "mine");
