@@ -4,6 +4,7 @@
 use crate::common::support;
 use crate::tensors::{self, Tensors};
 use gstore_core::Cancel;
+use gstore_core::correlation::descending;
 use gstore_learn::judge::{AtBudget, Bootstrap, at_budgets, kept_rows, r2, spearman, top_k};
 use gstore_learn::learners::{FittedLearner, Learner, Means, TreeOptions, fit};
 use gstore_learn::{Labelled, Matrix, OutOfFold, out_of_fold};
@@ -80,7 +81,7 @@ impl Golden {
     fn assert_tables(&self, predictions: &Matrix, table: &Value, of: &str) {
         let data = self.data();
         self.assert_recalls(table, data.x.rows(), of, &|target, budgets| {
-            let (found, scores) = (predictions.column(target), data.y.column(target));
+            let (found, scores) = (without_ties(&predictions.column(target)), data.y.column(target));
             at_budgets(&found, &scores, &self.top(target), budgets, &COUNTED, &RUN).expect("not stopped")
         });
         let of_rank = self.tolerance("spearman", TOLERANCE);
@@ -137,6 +138,15 @@ impl Golden {
         assert_eq!(at, expected.len(), "{name}: coefficients");
         assert!(worst <= tolerance * largest, "{name}: {worst} of {largest}");
     }
+}
+
+/// Values of the same order, no two of them equal: the reference takes equal ones in the order of rows.
+fn without_ties(values: &[f64]) -> Vec<f64> {
+    let mut places = vec![0.0; values.len()];
+    for (place, row) in descending(values).into_iter().enumerate() {
+        places[row] = -(place as f64);
+    }
+    places
 }
 
 /// The budgets as shares of whole rows: rounded down, to the nearest number and up, where these differ.

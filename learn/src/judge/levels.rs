@@ -3,6 +3,8 @@
 use gstore_core::correlation::descending;
 use serde::Serialize;
 
+use super::order::equal;
+
 /// The tercile of each score: 0 below the score at a third of the sorted list, 2 from that at two thirds on.
 /// With ties, levels may have different sizes, or be empty.
 pub(crate) fn levels(scores: &[f64]) -> Vec<u8> {
@@ -14,13 +16,17 @@ pub(crate) fn levels(scores: &[f64]) -> Vec<u8> {
     scores.iter().map(level).collect()
 }
 
-/// Levels of predictions that have none: the best get the highest, as many as there are in truth.
+/// Levels of predictions that have none: the best get the highest, as many as there are in truth. Equal ones
+/// get that of the middle one of their places, so that the order of rows decides nothing; levels may then
+/// have other sizes.
 pub(super) fn levels_of_ranks(predictions: &[f64], truth: &[u8]) -> Vec<u8> {
     let count = |level: u8| truth.iter().filter(|t| **t == level).count();
     let (high, middle) = (count(2), count(1));
     let mut found = vec![0; predictions.len()];
-    for (place, row) in descending(predictions).into_iter().enumerate() {
-        found[row] = if place < high { 2 } else { u8::from(place < high + middle) };
+    for (places, rows) in equal(&descending(predictions), predictions) {
+        let place = places.start + (places.len() - 1) / 2;
+        let level = if place < high { 2 } else { u8::from(place < high + middle) };
+        rows.iter().for_each(|row| found[*row] = level);
     }
     found
 }
@@ -58,6 +64,18 @@ mod tests {
         assert_eq!(levels(&scores), [0, 0, 0, 1, 1, 1, 2, 2, 2, 2]);
         assert_eq!(levels(&[1.0; 6]), [2; 6]);
         assert!(levels(&[]).is_empty());
+    }
+
+    #[test]
+    fn equal_predictions_have_one_level() {
+        let truth = [2, 2, 1, 1, 0, 0];
+        for (predictions, levels) in [
+            ([1.0; 6], [1; 6]),
+            ([5.0, 5.0, 5.0, 1.0, 1.0, 1.0], [2, 2, 2, 0, 0, 0]),
+            ([1.0, 5.0, 1.0, 5.0, 1.0, 5.0], [0, 2, 0, 2, 0, 2]),
+        ] {
+            assert_eq!(levels_of_ranks(&predictions, &truth), levels, "{predictions:?}");
+        }
     }
 
     #[test]

@@ -2,7 +2,8 @@
 //! what noise of the labels lets expect, and what a budget saves.
 //!
 //! Invariants
-//! - rows are ordered by value, largest first, and equal ones by their place: ties never favour a prediction
+//! - the true top takes rows by score, largest first, and equal ones by their place, as a selection does
+//! - equal predictions share what a budget has left, so that the order of rows decides nothing
 //! - an interval depends on the values and the seed alone
 
 mod bounds;

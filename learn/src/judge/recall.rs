@@ -1,10 +1,12 @@
 //! Measures of predicted scores against true ones.
 
+use std::ops::Range;
+
 use gstore_core::correlation::{self, descending};
 use gstore_core::{Cancel, Cancelled};
 use serde::Serialize;
 
-use super::order::{is_predicted, kept_rows};
+use super::order::{equal, is_predicted, kept_rows};
 use super::resample::{Bootstrap, Interval};
 
 /// Rows of the top below which there is no interval: resamples of fewer are few sets of rows, and of
@@ -29,7 +31,8 @@ pub struct AtBudget {
 }
 
 /// The measures at each budget. `top` says which rows are the true top. A prediction is infinite of a row
-/// that is kept at any budget.
+/// that is kept at any budget. Of rows with the prediction at which a budget ends the share counts that is
+/// kept.
 ///
 /// # Errors
 /// Being told to stop.
@@ -44,12 +47,11 @@ pub fn at_budgets(
     let n = scores.len();
     let predicted = predictions.iter().filter(|value| is_predicted(value)).count();
     let mean = scores.iter().sum::<f64>() / n.max(1) as f64;
-    // Place in the order of predictions and weight of each row of the top.
-    let mut tops: Vec<(usize, f64)> = Vec::new();
-    for (place, row) in descending(predictions).into_iter().enumerate() {
-        if top[row] {
-            tops.push((place, (scores[row] - mean).max(0.0)));
-        }
+    // Of each row of the top the places of its prediction in their order, and its weight.
+    let mut tops: Vec<(Range<usize>, f64)> = Vec::new();
+    for (places, rows) in equal(&descending(predictions), predictions) {
+        let of_top = rows.iter().filter(|row| top[**row]);
+        tops.extend(of_top.map(|row| (places.clone(), (scores[*row] - mean).max(0.0))));
     }
     let all: Vec<usize> = (0..tops.len()).collect();
     let drawn = |measure: &dyn Fn(&[usize]) -> f64| match all.len() >= LEAST_TOP {
@@ -58,10 +60,18 @@ pub fn at_budgets(
     };
     let at = |budget: &f64| -> Result<AtBudget, Cancelled> {
         let kept = n - predicted + kept_rows(*budget, predicted);
-        let is_kept = |row: &&usize| tops[**row].0 < kept;
-        let recall = |rows: &[usize]| rows.iter().filter(is_kept).count() as f64 / rows.len().max(1) as f64;
-        let add = |sum: f64, row: &usize| sum + tops[*row].1;
-        let mass = |rows: &[usize]| rows.iter().filter(is_kept).fold(0.0, add) / rows.iter().fold(0.0, add);
+        // How often a row is kept if chance decides between equal predictions.
+        let share = |row: &usize| {
+            let Range { start, end } = tops[*row].0;
+            (kept.clamp(start, end) - start) as f64 / (end - start) as f64
+        };
+        let recall =
+            |rows: &[usize]| rows.iter().fold(0.0, |sum, row| sum + share(row)) / rows.len().max(1) as f64;
+        let weight = |row: &usize| tops[*row].1;
+        let mass = |rows: &[usize]| {
+            let found = rows.iter().fold(0.0, |sum, row| sum + share(row) * weight(row));
+            found / rows.iter().fold(0.0, |sum, row| sum + weight(row))
+        };
         let found = recall(&all);
         let (interval, mass_interval) = (drawn(&recall)?, drawn(&mass)?);
         Ok(AtBudget {
@@ -113,6 +123,29 @@ mod tests {
         assert!((spearman(&scores, &reversed) + 1.0).abs() < 1e-12);
         assert_eq!(spearman(&scores, &[1.0; 100]), 0.0);
         assert_eq!((r2(&scores, &scores), r2(&[49.5; 100], &scores)), (1.0, 0.0));
+    }
+
+    #[test]
+    fn equal_predictions_share_what_a_budget_has_left() {
+        // The better half has one prediction, the other half another: nothing says which of them are kept.
+        let scores: Vec<f64> = (0..100).map(f64::from).collect();
+        let of = |scores: &[f64]| {
+            let predictions: Vec<f64> =
+                scores.iter().map(|score| f64::from(u8::from(*score >= 50.0))).collect();
+            let top = top_k(scores, 10);
+            at_budgets(&predictions, scores, &top, &[0.1, 0.5, 0.6], &Bootstrap::default(), &Cancel::new())
+                .unwrap()
+        };
+        let found = of(&scores);
+        for (at, recall) in found.iter().zip([0.2, 1.0, 1.0]) {
+            assert!((at.recall - recall).abs() < 1e-12 && (at.mass - recall).abs() < 1e-12, "{at:?}");
+            assert!((at.lift - recall / at.budget).abs() < 1e-12, "{at:?}");
+        }
+        // The order of rows decides nothing.
+        let reversed: Vec<f64> = scores.iter().rev().copied().collect();
+        let numbers =
+            |found: &[AtBudget]| -> Vec<[f64; 2]> { found.iter().map(|at| [at.recall, at.lift]).collect() };
+        assert_eq!(numbers(&of(&reversed)), numbers(&found));
     }
 
     #[test]
