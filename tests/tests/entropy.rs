@@ -48,6 +48,15 @@ fn entropies_are_those_of_the_predictions() {
     for (sum, whole) in numbers(&place, sums).iter().zip(&whole) {
         assert!((sum - whole).abs() < 1e-4, "{sum} and {whole}");
     }
+    // A picture shows each token's own.
+    let drawn = ["plot", "tokens", "--dataset", "pool", "--id", "s3", "--feature", "entropy@base:token"];
+    place.ok(&[&drawn[..], &["-o", "tokens.svg"]].concat());
+    let own = "SELECT max(vector[1]) * count(*) FROM vectors('pool', 'entropy@base:token') WHERE row = 3";
+    let largest = numbers(&place, own)[0];
+    let svg = place.read("tokens.svg");
+    let shown = svg.split("The largest is ").nth(1).and_then(|rest| rest.split(' ').next()).expect("told");
+    let shown: f64 = shown.parse().expect("a number");
+    assert!((shown - largest).abs() <= 0.02 * largest, "{shown} of {largest}");
     let refused = place
         .run(&["select", "--pool", "pool", "--target", "pool", "--kind", "entropy", "--top", "5", "-o", "-"]);
     refused.fails(&["single number"]);

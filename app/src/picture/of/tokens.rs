@@ -36,8 +36,8 @@ pub struct TokensRequest {
 /// What the values of tokens are.
 #[derive(Debug, Clone)]
 pub enum TokenValues {
-    /// What a feature of tokens has: a loss, or the length of a vector. Its label or number; none: the loss
-    /// of the newest checkpoint, else the first there is.
+    /// What a feature of tokens has: a loss, an entropy, or the length of a vector. Its label or number;
+    /// none: the loss of the newest checkpoint, else the first there is.
     Feature(Option<String>),
     /// The influence of each token on targets, with these options of `influence()`.
     Target(Vec<String>, Vec<(&'static str, Value)>),
@@ -60,16 +60,14 @@ pub fn tokens(
     let (sql, what) = match &request.values {
         TokenValues::Feature(label) => {
             let feature = feature_of(snapshot, &request.dataset, label.as_deref())?;
-            let is_loss = feature.desc.kind.name == Kind::Loss.name();
-            is_share = is_loss && feature.desc.space.reduction == Reduction::Mean.name();
+            let space = &feature.desc.space;
+            // A loss or an entropy.
+            let is_number = space.family == Family::Loss && feature.desc.dim() == 1;
+            is_share = is_number && space.reduction == Reduction::Mean.name();
             values.add(Some("dataset"), &request.dataset.as_str().into())?;
             values.add(Some("feature"), &feature.number.to_string().into())?;
-            let what = match feature.desc.space.family {
-                Family::Loss if feature.desc.dim() == 1 => {
-                    format!("{} ({})", feature.desc.kind.name, feature.attrs.label)
-                }
-                _ => format!("length of the vector ({})", feature.attrs.label),
-            };
+            let what = if is_number { &*feature.desc.kind.name } else { "length of the vector" };
+            let what = format!("{what} ({})", feature.attrs.label);
             (format!("pos, token, vector FROM vectors($dataset, $feature) WHERE row = {row}"), what)
         }
         TokenValues::Target(targets, options) => {
@@ -88,7 +86,7 @@ pub fn tokens(
     let runner = SqlRunner::new(Arc::clone(snapshot), options)?;
     let mut found = read(&runner, &format!("SELECT {sql} ORDER BY pos"), &values, work.cancel)?;
     if is_share {
-        // Stored is a token's share of the sample's mean, shown its own loss.
+        // Stored is a token's share of the sample's mean, shown its own loss or entropy.
         let tokens = found.len() as f64;
         found.iter_mut().for_each(|(.., value)| *value *= tokens);
     }
