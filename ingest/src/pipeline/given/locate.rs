@@ -2,7 +2,9 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::io;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use gstore_store::{CheckpointId, EncodeFeature, RunCheckpoint, Snapshot};
 
@@ -27,7 +29,20 @@ pub(super) struct WeightFolders {
     pub model: Option<PathBuf>,
     pub checkpoints: Vec<CheckpointArg>,
     /// Identities of folders that were looked at: base, then the checkpoint's own.
-    known: HashMap<(PathBuf, Option<PathBuf>), CheckpointId>,
+    known: HashMap<(PathBuf, Option<PathBuf>), KnownWeights>,
+}
+
+/// The files of folders, unless they could not be listed, and what they are.
+type KnownWeights = (Option<Vec<FileStamp>>, CheckpointId);
+
+/// A file as it is now; other weights under its name are another one.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct FileStamp {
+    path: PathBuf,
+    changed: Option<SystemTime>,
+    len: u64,
+    /// Number of the file on its disk; 0 where there is none.
+    file: u64,
 }
 
 impl WeightFolders {
@@ -100,20 +115,44 @@ impl WeightFolders {
         Ok(None)
     }
 
-    /// Reads the weights, unless they were read before.
+    /// Reads the weights, unless they were read before and are the same files. Those of folders that are gone
+    /// are known as long as nothing reads them.
     fn identity(&mut self, model: &Path, arg: &CheckpointArg) -> Result<&CheckpointId, SampleEncoderError> {
         let key = (model.to_owned(), arg.folder().map(Path::to_owned));
+        // Before they are read: what changes meanwhile is read again.
+        let files = files([Some(arg.model(model)), arg.adapter()].into_iter().flatten()).ok();
         match self.known.entry(key) {
-            Entry::Occupied(known) => Ok(known.into_mut()),
-            Entry::Vacant(unknown) => {
+            Entry::Occupied(known) if files.is_none() || known.get().0 == files => Ok(&known.into_mut().1),
+            unknown => {
                 let folder = ModelFolder::open(arg.model(model)).map_err(IngestError::from)?;
                 let adapter = arg.adapter().map(Adapter::open).transpose().map_err(IngestError::from)?;
                 // One that was trained on another model is none of those that are looked for, and no error.
                 let base = BaseDigest::new(&folder).map_err(IngestError::from)?;
-                Ok(unknown.insert(base.checkpoint(adapter.as_ref()).map_err(IngestError::from)?))
+                let id = base.checkpoint(adapter.as_ref()).map_err(IngestError::from)?;
+                Ok(&unknown.insert_entry((files, id)).into_mut().1)
             }
         }
     }
+}
+
+/// The files of folders.
+fn files<'a>(folders: impl Iterator<Item = &'a Path>) -> io::Result<Vec<FileStamp>> {
+    let mut found = Vec::new();
+    for folder in folders {
+        for entry in fs_err::read_dir(folder)? {
+            let path = entry?.path();
+            let Some(metadata) = fs_err::metadata(&path).ok().filter(|found| found.is_file()) else {
+                continue;
+            };
+            #[cfg(unix)]
+            let file = std::os::unix::fs::MetadataExt::ino(&metadata);
+            #[cfg(not(unix))]
+            let file = 0;
+            found.push(FileStamp { path, changed: metadata.modified().ok(), len: metadata.len(), file });
+        }
+    }
+    found.sort_unstable();
+    Ok(found)
 }
 
 /// The checkpoint as a run has it: that of the question, else any.
@@ -133,5 +172,35 @@ fn present(checkpoint: &str, folder: &Path) -> Result<(), SampleEncoderError> {
         false => {
             Err(SampleEncoderError::Gone { checkpoint: checkpoint.to_owned(), folder: folder.to_owned() })
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn weights_that_were_replaced_are_read_again() {
+        let demo = Path::new(env!("CARGO_MANIFEST_DIR")).join("../demo");
+        let folder = tempfile::tempdir().unwrap();
+        let take = |checkpoint: &str| {
+            for name in ["adapter_config.json", "adapter_model.safetensors"] {
+                let (new, target) = (folder.path().join("new"), folder.path().join(name));
+                fs_err::copy(demo.join("warmup").join(checkpoint).join(name), &new).unwrap();
+                fs_err::rename(new, target).unwrap();
+            }
+        };
+        let mut places = WeightFolders::default();
+        let arg = CheckpointArg::of_folder("tuned", folder.path().to_owned());
+        let mut identity = || places.identity(&demo.join("model"), &arg).unwrap().clone();
+        take("checkpoint-26");
+        let first = identity();
+        assert_eq!(identity(), first);
+        take("checkpoint-52");
+        assert_ne!(identity(), first);
+        take("checkpoint-26");
+        assert_eq!(identity(), first);
+        fs_err::remove_dir_all(folder.path()).unwrap();
+        assert_eq!(identity(), first);
     }
 }
