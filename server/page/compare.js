@@ -6,24 +6,41 @@ import { histogram, line, shares } from './charts.js';
 
 const CLASSES = 60;
 
-async function distribution(host, { pool, target, by }, signal) {
+// Rows whose noise floor is asked for, about.
+const FLOORS = 31;
+
+// The median noise floor of rows that are spread over the pool, and of how many; nothing where there is none: a vector that
+// was not projected has no floor, and a pool of other features may not be explained.
+async function noiseFloor({ pool, target, by }, last, signal) {
+  const every = Math.max(1, Math.ceil(last / FLOORS));
+  const asked = `SELECT noise_floor FROM influence($1, $2${by}, explain => true) WHERE row % ${every} = 0 LIMIT ${FLOORS + 1}`;
+  const found = await rows(asked, { parameters: [pool, target], signal }).catch((error) => {
+    if (error.code === 'cancelled') throw error;
+    return [];
+  });
+  const floors = found.map((row) => row.noise_floor).filter((floor) => floor !== null).map(Number).sort((a, b) => a - b);
+  return { noise: floors[Math.floor(floors.length / 2)], of: floors.length };
+}
+
+async function distribution(host, asked, signal) {
+  const { pool, target, by } = asked;
   const values = { parameters: [pool, target], signal };
-  const [all] = await rows(`SELECT count(score) AS n, min(score) AS low, max(score) AS high, avg(score) AS mean, stddev(score) AS deviation FROM influence($1, $2${by})`, values);
+  const [all] = await rows(`SELECT count(score) AS n, min(score) AS low, max(score) AS high, avg(score) AS mean, stddev(score) AS deviation, max(row) AS last FROM influence($1, $2${by})`, values);
   if (all.n === 0) throw new Error('No row has a score.');
   if (![all.low, all.high].every((end) => Number.isFinite(Number(end)))) throw new Error('Some scores are not finite, so they have no classes.');
-  const width = Math.max((all.high - all.low) / CLASSES, 1e-12);
+  const range = all.high - all.low;
+  const width = range > 0 ? range / CLASSES : 1e-12;
   const counted = await rows(`SELECT CAST(least(${CLASSES - 1}, greatest(0, floor((score - $3) / $4))) AS INT) AS class, count(*) AS n
 FROM influence($1, $2${by}) GROUP BY 1`, { parameters: [pool, target, all.low, width], signal });
   const counts = new Array(CLASSES).fill(0);
   counted.forEach((row) => { counts[row.class] += row.n; });
-  // A vector that was not projected has no floor; a pool of other features may not be explained.
-  const floor = await rows(`SELECT noise_floor FROM influence($1, $2${by}, explain => true) ORDER BY score DESC LIMIT 1`, values).catch(() => []);
-  const noise = floor[0]?.noise_floor;
+  const { noise, of } = await noiseFloor(asked, Number(all.last), signal);
   const marks = [{ at: 0 }];
   if (noise) marks.push({ at: noise, dashed: true }, { at: -noise, dashed: true });
   const lines = marks.filter(({ at, dashed }) => dashed && at >= all.low && at <= all.high).length;
-  const drawn = [`; the noise floor, ${score(noise)}, is outside of this range`, `; the dashed line is the noise floor of ${score(noise)}`,
-    `; the dashed lines are the noise floor of ${score(noise)}`][lines];
+  const floor = `${score(noise)} (median of ${of} rows)`;
+  const drawn = [`; the noise floor, ${floor}, is outside of this range`, `; the dashed line is the noise floor of ${floor}`,
+    `; the dashed lines are the noise floor of ${floor}`][lines];
   const text = `${number.format(all.n)} rows; mean ${score(all.mean)}, standard deviation ${score(all.deviation)}${noise ? drawn : ''}.`;
   histogram(host, { title: `Scores of ${pool} for ${target}`, text, low: all.low, width, counts, marks, label: 'score' }, signal);
 }
