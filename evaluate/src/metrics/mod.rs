@@ -91,7 +91,7 @@ impl Metric {
         }
     }
 
-    /// Whether a row's value is 0 or 1.
+    /// Whether a value says right or wrong: 0 or 1, or of several answers a share of them.
     pub(crate) fn is_share(self) -> bool {
         matches!(self, Metric::ExactMatch | Metric::Acc | Metric::AccNorm | Metric::Flipped)
     }

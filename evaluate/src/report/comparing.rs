@@ -48,33 +48,40 @@ impl ComparisonSetup<'_> {
         let found = resample(&column.values, &ranges, self.base, &self.bootstrap, run)?;
         let mut measures = Vec::new();
         if several {
-            for ((name, _), means) in column.groups.iter().zip(&found.groups) {
-                measures.push(self.measure(column, name, means, true));
+            for ((name, rows), means) in column.groups.iter().zip(&found.groups) {
+                let own = column.values.iter().map(|values| &values[rows.clone()]);
+                measures.push(self.measure(column, name, means, &own.collect::<Vec<_>>()));
             }
         }
-        let all = match units {
+        let of_units: Option<Vec<Vec<f64>>> =
+            units.map(|units| column.values.iter().map(|own| means_of(own, units)).collect());
+        let all = match &of_units {
             None => found.all,
-            Some(units) => {
-                let means: Vec<Vec<f64>> = column.values.iter().map(|own| means_of(own, units)).collect();
+            Some(means) => {
                 let count = means.first().map_or(0, Vec::len);
-                resample(&means, std::slice::from_ref(&(0..count)), self.base, &self.bootstrap, run)?.all
+                resample(means, std::slice::from_ref(&(0..count)), self.base, &self.bootstrap, run)?.all
             }
         };
-        measures.push(self.measure(column, Report::ALL, &all, true));
+        let own: Vec<&[f64]> =
+            of_units.as_ref().unwrap_or(&column.values).iter().map(Vec::as_slice).collect();
+        measures.push(self.measure(column, Report::ALL, &all, &own));
         // The mean of groups weighs tasks alike; of shares of a pool it is that of all rows.
         if column.groups.len() > 1 && self.kind == Report::TASKS {
-            measures.push(self.measure(column, Report::OF_GROUPS, &found.of_groups, false));
+            measures.push(self.measure(column, Report::OF_GROUPS, &found.of_groups, &[]));
         }
         Ok(measures)
     }
 
-    /// `of_rows`: the mean is that of rows, and of 0 and 1 the share of 1.
-    fn measure(&self, column: &Column, group: &str, means: &Means, of_rows: bool) -> Measure {
-        let by_wilson = of_rows && column.metric.is_share();
+    /// `own`: the values whose means these are, by system; none of means of groups. The mean of 0 and 1 is
+    /// the share of 1, and has Wilson's interval.
+    fn measure(&self, column: &Column, group: &str, means: &Means, own: &[&[f64]]) -> Measure {
+        let is_counted =
+            |system: usize| own.get(system).is_some_and(|own| own.iter().all(|v| [0.0, 1.0].contains(v)));
         let enough = means.rows >= LEAST_ROWS;
         let drawn = |interval: Interval| enough.then_some(interval);
         let value = |(system, (mean, interval)): (usize, &(f64, Interval))| {
             let share = || wilson(mean * means.rows as f64, means.rows);
+            let by_wilson = column.metric.is_share() && is_counted(system);
             let interval = if by_wilson { Some(share()) } else { drawn(*interval) };
             let corpus = column.corpus.as_ref().filter(|_| group == Report::ALL);
             Value {
@@ -144,5 +151,33 @@ mod tests {
             measures[0].differences[0].relative_percent
         };
         assert_eq!((relative(0.25), relative(0.0), relative(-0.25)), (Some(100.0), None, None));
+    }
+
+    #[test]
+    fn the_interval_of_wilson_is_of_what_was_counted() {
+        let (name, cancel) = (|name: &str| SystemInfo { name: name.to_owned(), model: None }, Cancel::new());
+        let setup = ComparisonSetup {
+            kind: "brittleness",
+            systems: vec![name("method"), name("random")],
+            base: 0,
+            rows: 8,
+            bootstrap: Bootstrap { resamples: 50, seed: 1 },
+            threads: 1,
+            cancel: &cancel,
+        };
+        // Of a method each answer is right or wrong, of several random removals a part of them.
+        let counted: Vec<f64> = (0..8).map(|row| f64::from(u8::from(row < 6))).collect();
+        let shares: Vec<f64> = (0..8).map(|row| f64::from(row % 3) / 2.0).collect();
+        let groups = vec![("1 %".to_owned(), 0..4), ("5 %".to_owned(), 4..8)];
+        let values = vec![counted, shares];
+        let column = Column { metric: Metric::Flipped, values, groups, corpus: None };
+        // Each query with both shares; with one of them two answers are right.
+        let units: Vec<usize> = (0..8).map(|row| row % 4).collect();
+        let intervals = |units: Option<&[usize]>| -> Vec<[&'static str; 2]> {
+            let measures = setup.measures(&column, units, true).expect("measures");
+            measures.iter().map(|measure| [0, 1].map(|system| measure.values[system].interval)).collect()
+        };
+        assert_eq!(intervals(None), [["wilson", "bootstrap"]; 3]);
+        assert_eq!(intervals(Some(&units))[2], ["bootstrap"; 2]);
     }
 }
