@@ -59,6 +59,15 @@ fn labelled_rows_of_the_top_are_kept_whatever_is_predicted_of_them() {
     let (_, kept) = applied(&place);
     assert!(kept.lines().count() > 60, "labelled rows of the top are kept beside the 60 of the cut");
     assert_eq!(told(&report), kept.lines().count());
+    // A sample that has the id of a labelled row since then has no label.
+    assert_eq!(said("count(*)", "kept AND row IN (321, 642)"), "2");
+    place.ok(&["delete", "--dataset", "pool", "--where", "row = 321"]);
+    let mut again = line(321);
+    again["hint"] = json!(-1.0);
+    place.write("again.jsonl", format!("{again}\n"));
+    place.ok(&["add", "--dataset", "pool", "--data", "again.jsonl"]);
+    assert_eq!(said("count(*)", &format!("row >= {ROWS}")), "1");
+    assert_eq!(said("count(*)", &format!("kept AND (row >= {ROWS} OR row = 642)")), "1");
 }
 
 #[test]

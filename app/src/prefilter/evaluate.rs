@@ -26,7 +26,7 @@ pub fn evaluate_prefilter(
     work: &mut JobContext<'_>,
 ) -> Result<Report, AnswerError> {
     let request = &in_order(prefilter, request);
-    let wanted = LabelFilter { pool, is_known: &|id| prefilter.learned_from(id) };
+    let wanted = LabelFilter { pool, is_known: &|row, id| prefilter.learned_from(pool, row, id) };
     let found = labels(snapshot, (request, wanted), work)?;
     check_scored(prefilter, request, &found)?;
     let features = prefilter.open(snapshot, pool)?;

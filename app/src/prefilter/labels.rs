@@ -69,8 +69,8 @@ impl LabelRequest {
 pub(super) struct LabelFilter<'a> {
     /// The dataset that is filtered: rows that it lacks are no labels.
     pub(super) pool: &'a str,
-    /// Ids of no use, those that were learned from.
-    pub(super) is_known: &'a dyn Fn(&str) -> bool,
+    /// Rows of the pool, with their ids, that are of no use: those that were learned from.
+    pub(super) is_known: &'a dyn Fn(u64, &str) -> bool,
 }
 
 /// Rows with gradients, and those of them that can be labels.
@@ -337,13 +337,13 @@ fn candidates_of(
     let mut places: HashMap<String, u64> = HashMap::new();
     let mut in_pool: HashMap<u64, u64> = HashMap::new();
     let (mut rows, mut known) = (Vec::new(), 0);
-    let mut take = |row: u64, id: &str| match is_known(id) {
+    let mut take = |row: u64, of_pool: u64, id: &str| match is_known(of_pool, id) {
         true => known += 1,
         false => rows.push(row),
     };
     snapshot.samples(snapshot.dataset(dataset)?)?.each_id(|row, id| {
         if with_vectors.contains(row) && pool == dataset {
-            take(row, id);
+            take(row, row, id);
         } else if with_vectors.contains(row) {
             places.insert(id.to_owned(), row);
         }
@@ -352,7 +352,7 @@ fn candidates_of(
         snapshot.samples(snapshot.dataset(pool)?)?.each_id(|of_pool, id| {
             if let Some(row) = places.remove(id) {
                 in_pool.insert(row, of_pool);
-                take(row, id);
+                take(row, of_pool, id);
             }
         })?;
     }

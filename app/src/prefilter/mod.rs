@@ -60,7 +60,7 @@ pub fn fit_prefilter(
     request.options.check()?;
     let live = snapshot.dataset(&request.pool)?.rows;
     let set = FeatureSet::resolve(snapshot, &request.pool, &request.features)?;
-    let wanted = LabelFilter { pool: &request.pool, is_known: &|_| false };
+    let wanted = LabelFilter { pool: &request.pool, is_known: &|_, _| false };
     let found = labels(snapshot, (&request.labels, wanted), work)?;
     let candidates = found.scored_of(live.saturating_sub(found.in_target));
     let options = among_candidates(&request.options, live, candidates)?;
@@ -97,6 +97,7 @@ pub fn fit_prefilter(
         ));
     }
     prefilter.pool = Some(request.pool.clone());
+    prefilter.pool_end = Some(snapshot.dataset(&request.pool)?.next_row);
     let (mut predictions, unpredicted) = predictions(snapshot, request, &prefilter, work)?;
     if let Budget::Share(share) = request.options.budget {
         report.choice = prefilter.cut_at(share, &mut predictions, (&held_out, &data));

@@ -82,6 +82,7 @@ impl Prefilter {
             cuts,
             learned_from: digests(data.ids.iter().chain(&data.lacking.ids)),
             pool: None,
+            pool_end: None,
             labelled_top: digests(in_top(data, options.top)),
             provenance: Map::new(),
             fitted,

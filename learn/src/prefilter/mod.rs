@@ -50,6 +50,10 @@ pub struct Prefilter {
     /// is not known, no row is kept for its label.
     #[serde(default)]
     pub pool: Option<String>,
+    /// The pool's next row when it was fitted: rows from here on are later ones, whatever their ids. None of
+    /// earlier programs, which knew rows by their ids alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pool_end: Option<u64>,
     /// Where labels and features come from.
     pub provenance: Map<String, Value>,
     fitted: FittedLearner,
@@ -79,15 +83,23 @@ impl Prefilter {
         self.features.open(snapshot, dataset)
     }
 
-    /// Whether it has learned from the row with this id, or counted on its label.
-    pub fn learned_from(&self, id: &str) -> bool {
-        self.learned_from.binary_search(&digest(id)).is_ok()
+    /// Whether it has learned from this row of a dataset, or counted on its label. In another dataset than
+    /// its pool rows with the same ids are taken for the same.
+    pub fn learned_from(&self, dataset: &str, row: u64, id: &str) -> bool {
+        let may_be = self.pool.as_deref() != Some(dataset) || self.was_there(row);
+        may_be && self.learned_from.binary_search(&digest(id)).is_ok()
     }
 
-    /// Whether the row of the pool with this id was labelled, and is in the true top: then it is kept
-    /// whatever is predicted of it.
-    fn is_labelled_top(&self, id: &str) -> bool {
-        self.labelled_top.binary_search(&digest(id)).is_ok()
+    /// Whether this row of the pool was labelled, and is in the true top: then it is kept whatever is
+    /// predicted of it.
+    fn is_labelled_top(&self, row: u64, id: &str) -> bool {
+        self.was_there(row) && self.labelled_top.binary_search(&digest(id)).is_ok()
+    }
+
+    /// Whether a row of the pool is older than the fit: a sample that replaces another has its id, and a
+    /// later row.
+    fn was_there(&self, row: u64) -> bool {
+        self.pool_end.is_none_or(|end| row < end)
     }
 
     /// Predictions of rows of a dataset, which ascend. If it is the pool, labelled rows of the
@@ -119,9 +131,9 @@ impl Prefilter {
         if self.pool.as_deref() != Some(features.dataset()) {
             return Ok(());
         }
-        for (prediction, id) in predictions.iter_mut().zip(features.ids(rows)?) {
+        for ((prediction, row), id) in predictions.iter_mut().zip(rows).zip(features.ids(rows)?) {
             if let Some(prediction) = prediction {
-                prediction.labelled_top = self.is_labelled_top(&id);
+                prediction.labelled_top = self.is_labelled_top(*row, &id);
                 prediction.kept |= prediction.labelled_top;
             }
         }

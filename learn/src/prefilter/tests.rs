@@ -37,7 +37,7 @@ fn what_is_stored_predicts_the_same() {
         let again = Prefilter::from_value(serde_json::from_str(&text).unwrap()).unwrap();
         assert_eq!(again, fitted);
         assert_eq!(again.predict(&data.x), fitted.predict(&data.x));
-        assert!(again.learned_from("row3") && !again.learned_from("other"));
+        assert!(again.learned_from("pool", 3, "row3") && !again.learned_from("pool", 4, "other"));
         let judged = again.evaluate(&data, &options, &[None], &RUN).unwrap();
         let text = judged.to_string();
         assert!(judged.targets[0].spearman > 0.8 && text.contains("recall when keeping"));
@@ -90,7 +90,14 @@ fn labelled_rows_of_the_top_are_kept_and_counted() {
     assert_eq!(fitted.labelled_top.len(), 50);
     let best = (0..1000).max_by(|a, b| data.y.row(*a)[0].total_cmp(&data.y.row(*b)[0])).unwrap();
     let worst = (0..1000).min_by(|a, b| data.y.row(*a)[0].total_cmp(&data.y.row(*b)[0])).unwrap();
-    assert!(fitted.is_labelled_top(&data.ids[best]) && !fitted.is_labelled_top(&data.ids[worst]));
+    let is_labelled = |of: &Prefilter, row: usize| of.is_labelled_top(row as u64, &data.ids[row]);
+    assert!(is_labelled(&fitted, best) && !is_labelled(&fitted, worst));
+    // What has the id of a row since then is another sample.
+    let of_pool = Prefilter { pool: Some("pool".into()), pool_end: Some(1000), ..fitted.clone() };
+    let stored = Prefilter::from_value(of_pool.to_value()).unwrap();
+    assert!(is_labelled(&stored, best) && !stored.is_labelled_top(1000, &data.ids[best]));
+    let learned = |dataset: &str, row: u64| stored.learned_from(dataset, row, &data.ids[best]);
+    assert!(learned("pool", best as u64) && !learned("pool", 1000) && learned("other", 1000));
     // Rows of which nothing is known are kept as well, and are too few by themselves.
     let unknown = Labelled { pool: None, ..data.clone() };
     let (alone, told, _) = fit(&unknown, &options);
@@ -118,7 +125,7 @@ fn the_first_version_keeps_no_labelled_row_and_a_later_one_is_refused() {
     assert_eq!((second.labelled_top.len(), second.pool.as_deref()), (10, Some("pool")));
     let first = Prefilter::from_value(value).unwrap();
     assert_eq!(fitted.labelled_top.len(), 10);
-    assert!(first.labelled_top.is_empty() && first.learned_from("row3"));
+    assert!(first.labelled_top.is_empty() && first.learned_from("pool", 3, "row3"));
     let error = Prefilter::from_value(serde_json::json!({"version": 7})).unwrap_err().to_string();
     assert!(error.contains("version 7, and this program reads 1 to 3"), "{error}");
 }
@@ -162,7 +169,7 @@ fn the_top_is_that_of_all_labelled_rows_where_the_others_lack_a_feature() {
     assert_eq!((report.rows, report.lacking, whole + lacking), (whole, lacking, 1000));
     assert_eq!((report.targets[0].top, fitted.labelled_top.len()), (200, 200));
     assert!(report.notes.join("\n").contains("labelled rows lack a feature"), "{:?}", report.notes);
-    assert!(fitted.learned_from(&data.lacking.ids[0]), "its label says what the top is not");
+    assert!(fitted.learned_from("pool", 0, &data.lacking.ids[0]), "its label says what the top is not");
     // A third of the rows with a prediction is of it, and not a fifth.
     let cut = report.choice.cuts[0];
     assert!((cut.share - 200.0 / whole as f64).abs() < 0.05 && cut.share == report.choice.kept, "{cut:?}");
@@ -188,7 +195,7 @@ fn a_top_that_lacks_a_feature_is_kept_by_any_cut() {
     let choice = &report.choice;
     assert!(choice.cuts[0].from.is_some() && choice.kept < 0.01 && choice.recall == 1.0, "{choice:?}");
     assert_eq!(report.targets[0].top, 200);
-    assert!(fitted.labelled_top.len() == 200 && !fitted.is_labelled_top(&data.ids[0]));
+    assert!(fitted.labelled_top.len() == 200 && !fitted.is_labelled_top(0, &data.ids[0]));
     let (_, report, _) = fit(&data, &FitOptions { budget: Budget::Share(0.1), ..options });
     let choice = report.choice;
     assert!(choice.recall == 1.0 && (choice.kept - 0.1).abs() < 0.01, "{choice:?}");
