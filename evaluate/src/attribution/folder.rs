@@ -95,6 +95,30 @@ impl Manifest {
     }
 }
 
+/// Writes the [`DRAWN`] files in their order. Of two ground truths that are begun in a folder at once, the
+/// one that comes second to a file that they differ in writes no more, so that the manifest lists what is
+/// there.
+fn place_drawn(folder: &Path, files: &[(&str, &str)]) -> Result<(), EvaluateError> {
+    for ((name, text), what) in files.iter().zip(["rows", "queries", "subsets", "manifest"]) {
+        if place_new(folder, name, text.as_bytes())? {
+            continue;
+        }
+        // A manifest says more.
+        if TruthFolder::exists(folder) {
+            return Ok(());
+        }
+        let differ = format!("its {what} differ from those given");
+        let way_out = format!("give another folder with {}", Remedy::Option("truth", ""));
+        return Err(EvaluateError::File { path: folder.join(name), what: of_another(&differ, &way_out) });
+    }
+    Ok(())
+}
+
+/// What is said of a ground truth that is another than the one that is asked for.
+fn of_another(differ: &str, way_out: &str) -> String {
+    format!("it is the truth of other subsets, queries or rows: {differ}\n  {way_out}")
+}
+
 /// A design with its name as the option has it: `LeaveOneOut` as `leave-one-out`.
 fn in_words(design: &Value) -> Value {
     let mut design = design.clone();
@@ -188,19 +212,14 @@ impl TruthFolder {
             let files: Vec<(&str, &str)> = DRAWN.into_iter().zip(texts).collect();
             check_unused(folder, &files)?;
             fs_err::create_dir_all(folder.join("outputs"))?;
-            files.iter().try_for_each(|(name, text)| place_new(folder, name, text.as_bytes()))?;
+            place_drawn(folder, &files)?;
         }
         // Another process may have made it meanwhile.
         let found = Self::open(folder, cancel)?;
         if found.manifest == *manifest {
             return Ok(found);
         }
-        let what = format!(
-            "it is the truth of other subsets, queries or rows: {}\n  {}",
-            found.manifest.unlike(manifest),
-            found.remedy()
-        );
-        Err(found.bad("manifest.json", &what))
+        Err(found.bad("manifest.json", &of_another(&found.manifest.unlike(manifest), &found.remedy())))
     }
 
     /// Opens the folder and checks what it holds.
@@ -327,5 +346,31 @@ impl TruthFolder {
             signal: self.manifest.signal,
             outputs,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_truths_that_are_begun_in_a_folder_at_once_leave_one_that_is_whole() {
+        let of = |queries: &'static str| {
+            [("pool.jsonl", "rows"), ("queries.jsonl", queries), ("subsets.jsonl", queries)]
+        };
+        let place = tempfile::tempdir().unwrap();
+        let folder = place.path();
+        let (first, second) = (of("one"), of("two"));
+        let text = |name: &str| fs_err::read_to_string(folder.join(name)).unwrap();
+        // Both have found the folder empty.
+        place_drawn(folder, &first[..2]).unwrap();
+        let error = place_drawn(folder, &[&second[..], &[("manifest.json", "two")]].concat()).unwrap_err();
+        let says = "queries.jsonl: it is the truth of other subsets, queries or rows: its queries differ";
+        assert!(error.to_string().contains(says), "{error}");
+        assert!(!folder.join("subsets.jsonl").exists() && !TruthFolder::exists(folder));
+        place_drawn(folder, &[&first[..], &[("manifest.json", "one")]].concat()).unwrap();
+        // A later one is compared by its manifest.
+        place_drawn(folder, &second).unwrap();
+        assert_eq!(["queries.jsonl", "subsets.jsonl", "manifest.json"].map(text), ["one"; 3]);
     }
 }

@@ -19,12 +19,13 @@ pub(super) fn place(folder: &Path, name: &str, bytes: &[u8]) -> Result<(), Evalu
     Ok(())
 }
 
-/// The same, but one that is there stays: of several processes the first gives it its content.
-pub(super) fn place_new(folder: &Path, name: &str, bytes: &[u8]) -> Result<(), EvaluateError> {
+/// The same, but one that is there stays: of several processes the first gives it its content. Returns
+/// whether it is this.
+pub(super) fn place_new(folder: &Path, name: &str, bytes: &[u8]) -> Result<bool, EvaluateError> {
     let path = folder.join(name);
     match written(&path, bytes)?.persist_noclobber(&path) {
-        Ok(_) => Ok(()),
-        Err(error) if error.error.kind() == ErrorKind::AlreadyExists => Ok(()),
+        Ok(_) => Ok(true),
+        Err(error) if error.error.kind() == ErrorKind::AlreadyExists => Ok(fs_err::read(&path)? == bytes),
         Err(error) => Err(unwritten(&path, &error.error)),
     }
 }

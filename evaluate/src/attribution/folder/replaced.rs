@@ -28,7 +28,9 @@ impl TruthFolder {
     /// Files that cannot be read or written; being told to stop.
     pub fn copy_drawn(&self, folder: &Path, cancel: &Cancel) -> Result<TruthFolder, EvaluateError> {
         fs_err::create_dir_all(folder.join("outputs"))?;
-        DRAWN.iter().try_for_each(|name| place_new(folder, name, &fs_err::read(self.folder.join(name))?))?;
+        for name in DRAWN {
+            place_new(folder, name, &fs_err::read(self.folder.join(name))?)?;
+        }
         Self::open(folder, cancel)
     }
 
