@@ -6,6 +6,7 @@
 
 use std::collections::BTreeSet;
 
+use gstore_core::correlation::descending;
 use gstore_core::{Digest, many, many_of};
 use gstore_generate::uniform;
 
@@ -99,17 +100,14 @@ impl Scores {
 
     /// The same with the other sign, for methods whose low scores are the good ones.
     pub fn negated(mut self) -> Scores {
-        // Not -0: it would rank below 0.
+        // Not -0, which would be written with its sign.
         self.values.iter_mut().for_each(|value| *value = 0.0 - *value);
         self
     }
 
     /// Rows for a query from the highest score down; of equal ones the first counts.
     pub fn ranking(&self, query: usize) -> Vec<u32> {
-        let values = self.of_query(query);
-        let mut rows: Vec<u32> = (0..values.len() as u32).collect();
-        rows.sort_unstable_by(|a, b| values[*b as usize].total_cmp(&values[*a as usize]).then(a.cmp(b)));
-        rows
+        descending(self.of_query(query)).into_iter().map(|row| row as u32).collect()
     }
 }
 
@@ -279,6 +277,12 @@ mod tests {
         assert_eq!((scores.of_query(0), scores.of_query(1)), (&[1.0, 2.0][..], &[3.0, 4.0][..]));
         assert_eq!(scores.unknown, Unknown { rows: 1, queries: 1, columns: BTreeSet::new() });
         assert_eq!((scores.sum(1, &[0, 1]), scores.ranking(0)), (7.0, vec![1, 0]));
+    }
+
+    #[test]
+    fn zeros_rank_in_the_order_of_rows_whatever_their_sign() {
+        let scores = Scores::new("m", 4, vec![-0.0, 0.0, 1.0, -0.0]).expect("scores");
+        assert_eq!(scores.ranking(0), [2, 0, 1, 3]);
     }
 
     #[test]
