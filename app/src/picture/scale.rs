@@ -59,11 +59,17 @@ impl Scale {
         };
         // Half of the smallest number is no number.
         let (low, high) = if high - low >= f64::MIN_POSITIVE { (low, high) } else { (0.0, 1.0) };
-        let (step, power) = step((high - low) / most.max(1) as f64);
-        let (from, to) = ((low / step).ceil(), (high / step).floor());
+        let multiples = |step: f64| ((low / step).ceil(), (high / step).floor());
+        let (mut distance, mut power) = step((high - low) / most.max(1) as f64);
+        let (mut from, mut to) = multiples(distance);
+        // Of a step beyond the range there may be none within, and of the next smaller one there is.
+        if from > to {
+            (distance, power) = step(0.4 * distance);
+            (from, to) = multiples(distance);
+        }
         // Adding zero turns -0.0 into 0.0.
         let ticks: Vec<f64> =
-            (0..=(to - from).max(0.0) as usize).map(|i| (from + i as f64) * step + 0.0).collect();
+            (0..(to - from + 1.0).max(0.0) as usize).map(|i| (from + i as f64) * distance + 0.0).collect();
         let largest = low.abs().max(high.abs());
         let labels = match largest >= 1e7 || power < -4 {
             true => Labels::Scientific,
@@ -206,6 +212,24 @@ mod tests {
         assert_eq!(labels(&[-1200.0, 5200.0], Steps::Linear), ["0", "2,000", "4,000"]);
         assert_eq!(labels(&[1.0, 100_000.0], Steps::Log), ["1", "10", "100", "1000", "10000", "100000"]);
         assert_eq!(labels(&[2.0, 30.0], Steps::Log), ["2", "5", "10", "20"]);
+    }
+
+    #[test]
+    fn an_axis_of_few_ticks_has_them_within() {
+        let ticks = |low: f64, high: f64, most: usize| {
+            let scale = Scale::of([low, high].into_iter(), Steps::Linear, 0.0, most);
+            let within = scale.ticks.iter().all(|tick| (low..=high).contains(tick));
+            assert!(within && !scale.ticks.is_empty(), "{low} to {high}, {most}: {scale:?}");
+            scale.ticks.iter().map(|tick| scale.label(*tick)).collect::<Vec<_>>()
+        };
+        assert_eq!(ticks(0.3, 0.9, 1), ["0.5"]);
+        assert_eq!(ticks(1.05, 1.45, 1), ["1.2", "1.4"]);
+        assert_eq!(ticks(-0.9, -0.3, 2), ["-0.5"]);
+        for most in 1..=3 {
+            for low in 0..50 {
+                ticks(f64::from(low) * 0.13, f64::from(low) * 0.13 + 0.61, most);
+            }
+        }
     }
 
     #[test]
