@@ -1,10 +1,10 @@
 //! Cuts of a cascade: stages that remove rows one after the other, with one bound on the recall of all.
 //!
-//! Each cut lies at a row of the true top. Below a cut and above those before it are statistically equivalent
-//! blocks (Wald 1943, Tukey 1947): where J cuts leave out m of k labelled top rows, the recall is bounded as
-//! that of a single cut which leaves out m + J - 1, whatever the stages predict and however they depend on
-//! each other. Labelled rows have all gradients and take part in the selection whatever is predicted of them:
-//! the bound is that of [`PoolTop`].
+//! Each cut lies at a row of the true top, or below one. Below a cut and above those before it are
+//! statistically equivalent blocks (Wald 1943, Tukey 1947): where J cuts leave out m of k labelled top rows,
+//! the recall is bounded as that of a single cut which leaves out m + J - 1, whatever the stages predict and
+//! however they depend on each other. Labelled rows have all gradients and take part in the selection
+//! whatever is predicted of them: the bound is that of [`PoolTop`].
 
 use serde::{Deserialize, Serialize};
 

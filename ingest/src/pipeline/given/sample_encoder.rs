@@ -207,7 +207,7 @@ impl SampleEncoder {
     }
 }
 
-/// Everything that decides a vector and that a description knows.
+/// Everything that decides a vector, but for what `reproduce` refuses or compares when it is loaded.
 fn key(feature: &EncodeFeature<'_>) -> String {
     let desc = &feature.pool.desc;
     let adam = serde_json::Value::Object(desc.kind.params.clone());
