@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use rustix::io::Errno;
 
-use crate::output::sync_folder;
+use gstore_store::vfs::sync_folder;
 
 /// Gives the folder `new` the name `target`. The one that had it is called `new` after that, or is gone; it
 /// stays where it is if there is an error.

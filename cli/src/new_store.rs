@@ -8,7 +8,7 @@ use gstore_store::Store;
 use rustix::io::Errno;
 
 use crate::held::{self, LockedFolder};
-use crate::output::sync_folder;
+use gstore_store::vfs::sync_folder;
 
 /// How names of folders begin that hold a store until it has its name.
 const PREFIX: &str = ".gstore-new-";

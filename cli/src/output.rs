@@ -225,16 +225,6 @@ pub fn unnamed_folder(around: &Path, name: &str) -> Result<TempDir> {
     Ok(builder.prefix(&hidden).suffix(".part").permissions(permissions).tempdir_in(around)?)
 }
 
-/// Puts the names in a folder on the medium, as far as that can be: who may write to it may not be allowed to
-/// open it, and not every file system does it for folders.
-pub fn sync_folder(folder: &Path) -> Result<()> {
-    use ErrorKind::{InvalidInput, PermissionDenied, Unsupported};
-    match fs_err::File::open(folder).and_then(|folder| folder.sync_all()) {
-        Err(error) if matches!(error.kind(), InvalidInput | PermissionDenied | Unsupported) => Ok(()),
-        synced => Ok(synced?),
-    }
-}
-
 /// The place next to a path that has its name with an ending behind it; of a folder too, whether its path
 /// ends with a slash or not.
 pub fn path_beside(path: &Path, ending: &str) -> PathBuf {

@@ -88,13 +88,14 @@ fn write_all(file: impl Write, queue: &Receiver<AuditCommand>, left_out: &Atomic
         }
         let missing = left_out.swap(0, Ordering::Relaxed);
         if missing > 0 {
-            tracing::warn!(missing, "the record of requests has gaps: the disk was too slow or full");
             let line = json!({"time": since_1970(), "kind": "left_out", "left_out": missing});
             text.extend([line.to_string().as_str(), "\n"]);
         }
         let whole = file.write(text);
         if whole < lines + u64::from(missing > 0) {
             left_out.fetch_add(missing + lines.saturating_sub(whole), Ordering::Relaxed);
+        } else if missing > 0 {
+            tracing::warn!(missing, "the record of requests has gaps: the disk was too slow or full");
         }
         flushed.iter().for_each(|done| {
             let _ = done.try_send(());

@@ -129,9 +129,9 @@ async fn standing_in(
     }
 }
 
-/// Whether an error about a statement whose parameters are open is one of the statement: it is there with
-/// NULL in their place too, and no other value mends it. What is said of a type that is not known yet is gone
-/// with a value of the right one.
+/// Whether an error about a statement whose parameters are open is one of the statement: it is the same with
+/// NULL and with other values in their place. What is said of a type that is not known yet is gone with a value
+/// of the right one, and what is said of a value is another error for another one.
 async fn is_wrong_with_values(
     state: &SessionState,
     statement: &Statement,
@@ -145,7 +145,7 @@ async fn is_wrong_with_values(
         let mut tried = statement.clone();
         let is_filled = parameters::replace(&mut tried, |_| Some(literal(&value))).is_ok();
         match planning::logical(state, tried, tables).await {
-            Err(found) if is_filled && (!value.is_null() || found.to_string() == error.to_string()) => {}
+            Err(found) if is_filled && found.to_string() == error.to_string() => {}
             _ => return false,
         }
     }

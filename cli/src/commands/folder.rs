@@ -10,8 +10,9 @@ use tempfile::TempDir;
 
 use crate::exchange::exchange;
 use crate::failure::{UsageError, refuse, text};
-use crate::output::{FinishedOutput, Output, check_folder, exists, parent, sync_folder, unnamed_folder};
+use crate::output::{FinishedOutput, Output, check_folder, exists, parent, unnamed_folder};
 use crate::stand_ins::{stands_for, stands_for_itself};
+use gstore_store::vfs::sync_folder;
 
 /// What is made in a folder: it takes the place of another one of its kind only.
 #[derive(Clone, Copy)]

@@ -13,8 +13,9 @@ use crate::exchange::exchange;
 use crate::failure::UsageError;
 use crate::held::{LockedFolder, remove_leftovers};
 use crate::models::folder_error;
-use crate::output::{check_outside, path_text, sync_folder};
+use crate::output::{check_outside, path_text};
 use crate::streams::print_json;
+use gstore_store::vfs::sync_folder;
 
 /// How names of folders begin that hold a model until it takes the place of another, and that one after it.
 const PREFIX: &str = ".gstore-merge-";

@@ -14,7 +14,8 @@ use gstore_core::if_there;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::output::{parent, sync_folder};
+use crate::output::parent;
+use gstore_store::vfs::sync_folder;
 
 /// Layout of the journal. One that is read by another version of gstore and has the same number means the
 /// same.
@@ -179,7 +180,7 @@ pub(super) fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
     file.write_all(bytes)?;
     file.as_file().sync_all()?;
     file.persist(path).map_err(|error| error.error).with_context(|| path.display().to_string())?;
-    sync_folder(folder)
+    Ok(sync_folder(folder)?)
 }
 
 #[cfg(test)]

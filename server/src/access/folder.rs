@@ -11,6 +11,8 @@ use super::owner;
 
 /// The key of signatures.
 pub(super) const KEY: &str = "key";
+/// The file that is locked while others are changed.
+const LOCK: &str = "lock";
 
 /// The key that signs handles. Made when it is missing; where nothing can be written, one that lasts as long
 /// as the server.
@@ -40,7 +42,7 @@ pub(crate) fn with_lock<T, E: From<std::io::Error>>(
 ) -> Result<T, E> {
     match fs_err::create_dir(folder) {
         Ok(()) => owner::give_folder(folder)?,
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => owner::give_own(folder, LOCK)?,
         Err(error) => return Err(error.into()),
     }
     let lock = opened_lock(folder)?;
@@ -49,7 +51,7 @@ pub(crate) fn with_lock<T, E: From<std::io::Error>>(
 }
 
 fn opened_lock(folder: &Path) -> std::io::Result<File> {
-    let (path, mut options) = (folder.join("lock"), OpenOptions::new());
+    let (path, mut options) = (folder.join(LOCK), OpenOptions::new());
     options.write(true);
     match options.clone().create_new(true).open(&path) {
         Ok(made) => owner::give(made.file(), folder).map(|()| made),

@@ -48,6 +48,19 @@ pub(super) fn give_folder(folder: &Path) -> Result<()> {
     give(OpenOptions::new().read(true).custom_flags(flags).open(folder)?.file(), folder)
 }
 
+/// Gives a folder that is root's own, and its lock, to the owner of such files, if this is root: an earlier
+/// version made them so. Nobody else can have put a name there.
+pub(super) fn give_own(folder: &Path, lock: &str) -> Result<()> {
+    if !geteuid().is_root() || fs_err::metadata(folder)?.uid() != ROOT {
+        return Ok(());
+    }
+    let opened = OpenOptions::new().write(true).open(folder.join(lock));
+    if let Some(lock) = if_there(opened)? {
+        give(lock.file(), folder)?;
+    }
+    give_folder(folder)
+}
+
 /// Refuses a user who could only write a file that the server cannot read.
 pub(super) fn check(folder: &Path) -> Result<()> {
     let (user, _, place) = owner(folder)?;

@@ -54,11 +54,14 @@ pub(crate) async fn batch(core: &Core, held: &OpenSession, about: About) -> Resu
                     true => held.session.table_schema(schema, &name).await,
                     false => Ok(None),
                 };
-                // Clients show the others, and this one without columns.
-                let columns = columns.unwrap_or_else(|error| {
-                    tracing::error!(%error, table = %name, "the columns of a table cannot be found");
-                    None
-                });
+                let columns = match columns {
+                    // Clients show the others, and this one without columns.
+                    Err(error) if error.is_damage() => {
+                        tracing::error!(%error, table = %name, "the columns of a table cannot be found");
+                        None
+                    }
+                    columns => columns.map_err(|e| status::sql_status(&e, core.root(), None))?,
+                };
                 let columns = columns.unwrap_or_else(|| Arc::new(Schema::empty()));
                 let kind = if schema == SYSTEM { SYSTEM_TABLE } else { TABLE };
                 tables.append(CATALOG, schema, &name, kind, &columns).map_err(failed)?;

@@ -8,7 +8,8 @@ mod clause;
 
 use std::sync::Arc;
 
-use arrow_schema::{DataType, Field, Fields};
+use arrow_schema::{Field, Fields};
+use datafusion::datasource::source_as_provider;
 use datafusion::error::Result as DfResult;
 use datafusion::logical_expr::planner::{PlannedRelation, RelationPlannerContext, RelationPlanning};
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, lit};
@@ -17,6 +18,7 @@ use datafusion::sql::sqlparser::ast::{TableFactor, TableSample, TableSampleKind,
 pub(super) use self::clause::tokens;
 use crate::error::SqlError;
 use crate::expanded::number_of;
+use crate::influence::is_of_samples;
 
 /// The relation that a sample is of, planned, with the sample taken; the relation itself where it is none.
 pub(crate) fn sampled(
@@ -66,8 +68,8 @@ fn part_of(plan: LogicalPlan, sample: &TableSample) -> DfResult<LogicalPlan> {
 /// Rows of a sample at most: the engine adds to the number in signed arithmetic.
 const MOST_ROWS: usize = usize::MAX >> 2;
 
-/// Columns that together tell the rows of a table with numbers apart, as far as it has them.
-const NUMBERS: [&str; 6] = ["pool", "dataset", "encoding", "target", "row", "pos"];
+/// Columns that together tell the rows of samples and of rankings apart, as far as there are such.
+const NUMBERS: [&str; 4] = ["pool", "target", "row", "pos"];
 
 /// The columns that tell the rows of a relation apart: all that have a value, where it is not known that fewer
 /// do.
@@ -84,12 +86,11 @@ fn is_number(column: &Field) -> bool {
     NUMBERS.contains(&column.name().as_str())
 }
 
-/// Whether the rows of a relation are rows of one table that numbers them, each once at most.
+/// Whether the rows of a relation are samples, or rows of a ranking, each once at most.
 fn is_numbered(plan: &LogicalPlan) -> bool {
     match plan {
-        LogicalPlan::TableScan(_) => {
-            let row = plan.schema().field_with_unqualified_name("row");
-            row.is_ok_and(|row| *row.data_type() == DataType::UInt64 && !row.is_nullable())
+        LogicalPlan::TableScan(scan) => {
+            source_as_provider(&scan.source).is_ok_and(|table| is_of_samples(&*table))
         }
         LogicalPlan::Projection(projection) => {
             let count = |fields: &Fields| fields.iter().filter(|field| is_number(field)).count();

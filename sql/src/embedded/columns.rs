@@ -13,8 +13,7 @@ use datafusion::logical_expr::utils::{grouping_set_to_exprlist, merge_schema};
 use datafusion::logical_expr::{Aggregate, Distinct, Expr, LogicalPlan, RecursiveQuery, TableScan};
 use gstore_functions::marked::{JSON, either, plain};
 
-use crate::influence::InfluenceTable;
-use crate::scan::RowsTable;
+use crate::influence::is_of_samples;
 
 /// What the expressions of a node may name.
 pub(super) struct Scope {
@@ -167,10 +166,7 @@ impl MarkedColumns {
         if let Some(rows) = before.and_then(|before| self.rows_before.get(before.name())) {
             return rows.to_vec();
         }
-        let has_records = table.is_some_and(|table| {
-            table.is::<InfluenceTable>()
-                || table.downcast_ref::<RowsTable>().is_some_and(|rows| rows.0.has_records())
-        });
+        let has_records = table.is_some_and(|table| is_of_samples(&*table));
         let fields = scan.projected_schema.fields().iter();
         fields
             .map(|field| match has_records && field.name() == "record" {

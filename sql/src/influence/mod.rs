@@ -40,6 +40,11 @@ use super::args::Arguments;
 use super::error::SqlError;
 use super::scan::RowsTable;
 
+/// Whether a table has a row for each sample, or for each of a ranking, with its number and its record.
+pub(crate) fn is_of_samples(table: &dyn TableProvider) -> bool {
+    table.is::<InfluenceTable>() || table.downcast_ref::<RowsTable>().is_some_and(|rows| rows.0.has_records())
+}
+
 /// The table function `influence`.
 pub(crate) fn influence_table(call: &FunctionCall<'_>) -> DfResult<Arc<dyn TableProvider>> {
     ranked_table(call, options(&call.args, Function::Influence)?)

@@ -25,7 +25,7 @@ pub use os::OsVfs;
 pub use resolve::resolve;
 pub use room::{NoRoom, check_room, free_space};
 pub(crate) use span::{SpanFailure, hash_span};
-pub use unfinished::{PendingFile, parent, remove_leftovers, unfinished_file};
+pub use unfinished::{PendingFile, parent, remove_leftovers, sync_folder, unfinished_file};
 
 use crate::map::FileMap;
 use std::fmt::Debug;

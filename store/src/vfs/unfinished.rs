@@ -14,6 +14,19 @@ pub fn parent(path: &Path) -> &Path {
     path.parent().filter(|folder| *folder != Path::new("")).unwrap_or(Path::new("."))
 }
 
+/// Puts the names in a folder on the medium, as far as that can be: who may write to it may not be allowed to
+/// open it, and not every file system does it for folders.
+///
+/// # Errors
+/// Those of the medium, and a folder that is not there.
+pub fn sync_folder(folder: &Path) -> Result<()> {
+    use ErrorKind::{InvalidInput, PermissionDenied, Unsupported};
+    match fs_err::File::open(folder).and_then(|folder| folder.sync_all()) {
+        Err(error) if matches!(error.kind(), InvalidInput | PermissionDenied | Unsupported) => Ok(()),
+        synced => synced,
+    }
+}
+
 /// A file under a temporary name, with a lock that is held until it has its name or is gone. `make` makes it;
 /// `parts` are its file and where it is.
 ///

@@ -10,8 +10,9 @@ use super::stored;
 use crate::args::EvaluateRetrainArgs;
 use crate::context::Context;
 use crate::exchange::exchange;
-use crate::output::{parent, sync_folder, unnamed_folder};
+use crate::output::{parent, unnamed_folder};
 use crate::stand_ins::stands_for;
+use gstore_store::vfs::sync_folder;
 
 /// Replaces the ground truth of the folder, with the ensemble of its models, if the flags ask for another
 /// one: by what was drawn, or by its own rows, queries and subsets. An equal one stays as it is.
