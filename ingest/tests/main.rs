@@ -11,6 +11,7 @@ mod gauss_newton;
 mod golden_ekfac;
 mod less_parity;
 mod objectives;
+mod planned;
 mod projection_factored;
 mod projection_factored_noise;
 mod projection_golden;

@@ -396,6 +396,35 @@ fn a_dropped_ensemble_takes_its_losses_along() {
 }
 
 #[test]
+fn a_column_that_was_planned_for_one_model_is_not_written_for_another() {
+    let (_dir, _, store) = placed(|path| filled_with(path, 20));
+    let before = store.snapshot().unwrap();
+    store.update_ensemble(&update(3..4), "train").unwrap();
+    let planned = store.snapshot().unwrap();
+    let start = |place: usize| {
+        let feature = columns(&store).members(place..place + 1, 1);
+        let plan = LossColumns::plan("losses", vec![feature], &Value::Null);
+        store.start_job_on(&planned, plan).map(drop)
+    };
+    store.update_ensemble(&update(4..5), "train").unwrap();
+    start(3).unwrap();
+    let changed = |error: JobError, says: &str| {
+        let said = error.to_string();
+        assert!(matches!(error, JobError::Changed(_)) && said.contains(says), "{said}");
+    };
+    // The place of a model is given to another one.
+    store.revert(&before, &RevertOptions::default()).unwrap();
+    store.update_ensemble(&update(5..6), "train").unwrap();
+    changed(start(3).unwrap_err(), "model m3 of ensemble e");
+    start(2).unwrap();
+    // Losses are differences to offsets, which may be others when they are computed again.
+    store.revert(&store.snapshot_at(2).unwrap(), &RevertOptions::default()).unwrap();
+    let offset = columns(&store).offset(OffsetOf::Base);
+    write(&store, offset, 0..20, |row| vec![3.0 + row as f32]).unwrap();
+    changed(start(0).unwrap_err(), "loss@e:base");
+}
+
+#[test]
 fn several_losses_of_a_dataset_are_told_apart() {
     let (_dir, _, store) = placed(filled);
     let mut margin = columns(&store);

@@ -125,6 +125,73 @@ fn features_and_runs_that_were_made_again_are_others() {
     assert_eq!(store.snapshot().unwrap().features().len(), 2);
 }
 
+/// What is said of a job that does not start because of what it was planned on.
+fn refused(start: Result<Job, JobError>) -> String {
+    match start {
+        Err(e @ JobError::Changed(_)) => e.to_string(),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_job_starts_on_what_it_was_planned_on_or_not_at_all() {
+    let wanted = || plan(vec![feature("grad-sgd", 6, DType::F16)]);
+    let changes: [(fn(&Store), &str); 4] = [
+        (
+            |store| {
+                store.drop_dataset(&pool(store), "drop").unwrap();
+                add(store, 0..20).unwrap();
+            },
+            "its name belongs to another one now",
+        ),
+        (
+            |store| {
+                let seen = store.snapshot().unwrap();
+                store.drop_feature(seen.feature("grad-sgd@checkpoint-7").unwrap(), "drop").unwrap();
+            },
+            "grad-sgd@checkpoint-7 was dropped",
+        ),
+        (|store| revert(store, 5), "vectors of feature pool/grad-sgd@checkpoint-7"),
+        (|store| revert(store, 4), "token counts (tulu) of dataset pool"),
+    ];
+    for (change, says) in changes {
+        let (_dir, path, store) = placed(made);
+        add(&store, 20..30).unwrap();
+        let mut job = store.start_job(wanted()).unwrap();
+        seal_counts(&mut job, 0..30).unwrap();
+        job.publish(None, false).unwrap();
+        publish_rows(&store, &feature("grad-sgd", 6, DType::F16), 20..30, true);
+        let planned = store.snapshot().unwrap();
+        assert_eq!(planned.number(), 6);
+        change(&store);
+        let error = refused(store.start_job_on(&planned, wanted()));
+        assert!(error.contains(says) && error.ends_with("run the command again"), "{error}");
+        assert!(
+            fs_err::read_dir(path.join("tmp"))
+                .unwrap()
+                .all(|entry| { !entry.unwrap().file_name().to_string_lossy().starts_with("job-") })
+        );
+        drop(store.start_job(wanted()).unwrap());
+    }
+}
+
+fn revert(store: &Store, to: u64) {
+    store.revert(&store.snapshot_at(to).unwrap(), &RevertOptions::default()).unwrap();
+}
+
+#[test]
+fn what_comes_after_the_plan_is_not_in_the_way_of_its_job() {
+    let (_dir, _, store) = placed(made);
+    let planned = store.snapshot().unwrap();
+    add(&store, 20..30).unwrap();
+    delete(&store, [3, 4]);
+    store.compact(CompactOptions::default(), &mut |_| {}).unwrap();
+    let f = feature("grad-sgd", 6, DType::F16);
+    publish_rows(&store, &f, 20..25, false);
+    let job = store.start_job_on(&planned, plan(vec![f])).unwrap();
+    assert!(job.rows_done(0).contains(24) && !job.rows_done(0).contains(25));
+}
+
 #[test]
 fn a_tag_is_on_the_snapshot_that_was_meant() {
     let (_dir, _, store) = placed(made);

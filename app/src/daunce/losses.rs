@@ -14,7 +14,7 @@ use gstore_ingest::pipeline::{
 use gstore_model::weights::{Adapter, ModelFolder, checkpoint_id};
 use gstore_model::{ComputePrecision, Reduction};
 use gstore_store::{
-    CheckpointId, EnsembleBase, EnsemblePart, EnsembleUpdate, FeaturePart, JobFeature, LossColumns,
+    CheckpointId, EnsembleBase, EnsemblePart, EnsembleUpdate, FeaturePart, JobError, JobFeature, LossColumns,
     LossError, LossWanted, Member, MemberWeights, OffsetOf, Snapshot, Store,
 };
 use serde::Serialize;
@@ -239,7 +239,11 @@ impl<'a> LossesJob<'a> {
         work: &mut JobContext<'_>,
     ) -> Result<IngestPlan, DaunceError> {
         let request = IngestRequest { checkpoints: vec![weights], compute, ..self.request.clone() };
-        Ok(IngestPlan::new(self.store, request, work.progress)?)
+        let plan = IngestPlan::new(self.store, request, work.progress)?;
+        // The members before took hours: a place may be another model's by now.
+        let members = 0..self.ensemble.members.len();
+        plan.snapshot.same_members(&self.ensemble, members).map_err(JobError::from)?;
+        Ok(plan)
     }
 
     fn wanted(&self, snapshot: &Snapshot) -> Result<RowSet, DaunceError> {
@@ -310,6 +314,10 @@ impl<'a> LossesJob<'a> {
         work.progress.note(&format!("{} ({} of {})", member.id, place + 1, self.ensemble.members.len()));
         let plan = self.plan(arg, self.request.compute, work)?;
         self.check_weights(&plan, &member.id, &weights.checkpoint)?;
+        // The plan may be made on a later state, which its job starts from.
+        let planned = Arc::clone(&plan.snapshot);
+        let done = self.rows_of(&planned, place)?;
+        let Some(offset) = planned.loss_offset(&columns, OffsetOf::Base) else { return Ok(true) };
         let plan = plan.into_column(columns.members(place..place + 1, 0), Some(&**offset), &done)?;
         let finished = self.run(&plan, work, report)?;
         report.computed += usize::from(finished);

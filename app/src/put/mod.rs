@@ -98,7 +98,7 @@ impl VectorPut {
             if resolved.run.is_some() && !add_runs {
                 return Err(PutError::Run);
             }
-            let started = PutJob::start(store, &spec.dataset, resolved, command)?;
+            let started = PutJob::start((store, &snapshot), &spec.dataset, resolved, command)?;
             // The same write may have been done before this one had the feature for itself.
             snapshot = started.base(&snapshot);
             if !known(&snapshot)? {

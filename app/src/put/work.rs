@@ -36,9 +36,9 @@ pub(super) struct PutJob {
 }
 
 impl PutJob {
-    /// Begins the job of a feature, whatever one that was killed has left of it.
+    /// Begins the job of a feature as it was resolved in `seen`, whatever one that was killed has left of it.
     pub(super) fn start(
-        store: &Store,
+        (store, seen): (&Store, &Snapshot),
         dataset: &str,
         resolved: ResolvedFeature,
         command: &str,
@@ -49,11 +49,11 @@ impl PutJob {
             features: vec![resolved.feature.clone()],
             detail: Value::Null,
         };
-        let mut job = store.start_job(plan.clone())?;
+        let mut job = store.start_job_on(seen, plan.clone())?;
         if job.resumed() {
             // What a put that was killed has sealed is not known to be what comes now.
             job.abandon()?;
-            job = store.start_job(plan.clone())?;
+            job = store.start_job_on(seen, plan.clone())?;
         }
         let published = job.rows_done(0);
         let base = job.snapshot();

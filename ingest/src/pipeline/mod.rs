@@ -115,7 +115,7 @@ fn compute_and_publish(
     progress: &mut dyn Progress,
     cancel: &Cancel,
 ) -> Result<IngestReport, IngestError> {
-    let mut job = store.start_job(plan.job())?;
+    let mut job = store.start_job_on(&plan.snapshot, plan.job())?;
     let give_up = format!("{} gives it up", Remedy::DropJobs);
     let mut report = compute_missing(&mut job, plan, store.path(), progress, cancel, &give_up)?;
     if report.ending == RunEnding::Finished {

@@ -39,7 +39,7 @@ pub(super) fn put_status(error: &PutError, dataset: &str, root: &Path) -> Status
         PutError::Run => Code::PermissionDenied,
         PutError::NoRow { .. } | PutError::NoId { .. } => Code::NotFound,
         PutError::There { .. } | PutError::Key(KeyError::Used { .. }) => Code::AlreadyExists,
-        PutError::Job(JobError::Busy { .. }) => Code::Aborted,
+        PutError::Job(JobError::Busy { .. } | JobError::Changed(_)) => Code::Aborted,
         PutError::Commit(error) => commit_code(error),
         error if io_in(error).is_some() => Code::Internal,
         _ => Code::InvalidArgument,

@@ -1,6 +1,6 @@
 //! Errors of changing a store.
 
-use super::{StorageError, StoreError};
+use super::{ConcurrentChange, StorageError, StoreError};
 use gstore_core::{Remedy, RowSet};
 use std::fmt;
 
@@ -169,6 +169,9 @@ pub enum JobError {
     Description { feature: String, detail: String },
     #[error("feature {feature} is in the store with different attributes: {detail}")]
     Mismatch { feature: String, detail: String },
+    /// What was planned on is not there any more.
+    #[error("{0}; run the command again")]
+    Changed(#[from] ConcurrentChange),
     #[error(transparent)]
     Store(StoreError),
 }

@@ -8,8 +8,11 @@
 //! - `publish.json` exists from before the first file leaves the folder until after `CURRENT` names all of
 //!   them; a process that takes the job over moves the files back, unless a snapshot has them
 //! - two live jobs never have a feature in common
+//! - what a job is planned on is there when it starts, under the same numbers: between the two, reading
+//!   weights takes minutes
 //! - no row that was purged while a job ran is published by it
 
+mod basis;
 mod changes;
 mod folder;
 mod plan;
@@ -41,11 +44,20 @@ pub(crate) use run_part::{KnownCheckpoint, run_part};
 pub(crate) use shard_note::EQUAL_ROWS;
 
 use crate::error::JobError;
-use crate::store::Store;
+use crate::store::{Snapshot, Store};
 
 impl Store {
     /// Starts a job, or goes on with one of the same identity that was interrupted.
     pub fn start_job(&self, plan: JobPlan) -> Result<Job, JobError> {
-        resume::start(self.clone(), plan)
+        resume::start(self.clone(), plan, None)
+    }
+
+    /// The same for a plan made on an earlier snapshot.
+    ///
+    /// # Errors
+    /// As [`Store::start_job`]; a dataset, model, feature or token counts that the plan goes by, and that are
+    /// gone or replaced since.
+    pub fn start_job_on(&self, planned: &Snapshot, plan: JobPlan) -> Result<Job, JobError> {
+        resume::start(self.clone(), plan, Some(planned))
     }
 }

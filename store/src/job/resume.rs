@@ -1,5 +1,6 @@
 //! Start of a job, and resumption of what an earlier process left.
 
+use super::basis;
 use super::folder::{
     Content, JOB, JobFolder, PUBLISH, encoding_name, is_held, jobs, note_name, read_json_of,
 };
@@ -16,9 +17,15 @@ use gstore_core::{DatasetName, RowSet};
 use std::sync::Arc;
 use uuid::Uuid;
 
-pub(super) fn start(store: Store, plan: JobPlan) -> Result<Job, JobError> {
+/// Starts a job, which may have been planned on an earlier snapshot.
+pub(super) fn start(store: Store, plan: JobPlan, planned: Option<&Snapshot>) -> Result<Job, JobError> {
+    let check = |now: &Snapshot| {
+        planned
+            .map_or(Ok(()), |planned| basis::check(planned, now, &plan))
+            .and_then(|()| check_plan(now, &plan))
+    };
     let snapshot = store.snapshot()?;
-    check_plan(&snapshot, &plan)?;
+    check(&snapshot)?;
     let id = plan.id();
     let folder = claim(&store, &plan, &id, &snapshot)?;
     let before: Option<JobFile> =
@@ -27,7 +34,7 @@ pub(super) fn start(store: Store, plan: JobPlan) -> Result<Job, JobError> {
     // No lease: what a job needs of its base is in memory. A caller that reads its samples for days takes
     // one.
     let base = store.snapshot()?;
-    check_plan(&base, &plan)?;
+    check(&base)?;
     let resumed = before.as_ref().is_some_and(|old| old.fits(&plan, &base));
     // The files of a job with another plan under this id would be taken for ours.
     let file = JobFile::new(&plan, &base);

@@ -105,6 +105,11 @@ impl Member {
         }
     }
 
+    /// Whether another description is of the same member: nothing of it contradicts.
+    pub(crate) fn is_same(&self, other: &Member) -> bool {
+        self.id == other.id && self.clone().merge(other).is_none()
+    }
+
     /// Takes over what another description of the same member has more. Gives the name of what
     /// contradicts, if anything does; nothing is changed then.
     pub(crate) fn merge(&mut self, other: &Member) -> Option<&'static str> {

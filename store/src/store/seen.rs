@@ -9,6 +9,7 @@ use super::{Snapshot, TagInfo};
 use crate::error::ConcurrentChange;
 use crate::lease::{has, is_there};
 use crate::manifest::{DatasetPart, EnsemblePart, FeaturePart, PartLink, RunPart, View};
+use std::ops::Range;
 use std::sync::Arc;
 
 impl Snapshot {
@@ -44,6 +45,23 @@ impl Snapshot {
     /// The ensemble that another snapshot had as `seen`, as it is here.
     pub(crate) fn same_ensemble(&self, seen: &EnsemblePart) -> Result<&Arc<EnsemblePart>, ConcurrentChange> {
         same(self.ensembles(), seen, || self.ensemble(&seen.name).is_ok())
+    }
+
+    /// Fails if the models in some places of an ensemble are not those that another snapshot, which had it as
+    /// `seen`, had there.
+    ///
+    /// # Errors
+    /// The first that went, or gave its place to another.
+    pub fn same_members(&self, seen: &EnsemblePart, places: Range<usize>) -> Result<(), ConcurrentChange> {
+        let now = self.same_ensemble(seen)?;
+        for (place, member) in seen.members.iter().enumerate().filter(|(place, _)| places.contains(place)) {
+            let there = now.members.get(place);
+            if !there.is_some_and(|there| there.is_same(member)) {
+                let what = format!("model {} of ensemble {}", member.id, seen.name);
+                return Err(ConcurrentChange::Gone { what, replaced: there.is_some() });
+            }
+        }
+        Ok(())
     }
 
     /// Fails if a tag that another snapshot had as `seen` is not here, or was set again.

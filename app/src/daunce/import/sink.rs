@@ -25,14 +25,19 @@ pub(super) struct LossJobWriter {
 }
 
 impl LossJobWriter {
-    pub fn start(store: &Store, features: Vec<JobFeature>, command: &str) -> Result<Self, DaunceError> {
+    /// Starts a job whose features were planned in `seen`.
+    pub fn start(
+        (store, seen): (&Store, &Snapshot),
+        features: Vec<JobFeature>,
+        command: &str,
+    ) -> Result<Self, DaunceError> {
         let writers = features.iter().map(|_| None).collect();
         let plan = LossColumns::plan(command, features, &json!("given"));
-        let mut job = store.start_job(plan.clone())?;
+        let mut job = store.start_job_on(seen, plan.clone())?;
         if job.resumed() {
             // What an import that was killed has sealed is not known to be what is given now.
             job.abandon().map_err(StoreError::from)?;
-            job = store.start_job(plan.clone())?;
+            job = store.start_job_on(seen, plan.clone())?;
         }
         let snapshot = Arc::clone(job.snapshot());
         Ok(Self { store: store.clone(), plan, job: Some(job), snapshot, writers })

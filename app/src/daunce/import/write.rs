@@ -11,8 +11,8 @@ use std::sync::Arc;
 
 use gstore_core::{CELL_ROWS, RowSet, Unit};
 use gstore_store::{
-    EnsemblePart, FeaturePart, FeatureReader, JobFeature, LossBlock, LossColumns, LossError, LossReader,
-    LossWanted, OffsetOf, Snapshot, Store,
+    EnsemblePart, FeaturePart, FeatureReader, JobError, JobFeature, LossBlock, LossColumns, LossError,
+    LossReader, LossWanted, OffsetOf, Snapshot, Store,
 };
 
 use super::TableReport;
@@ -48,6 +48,7 @@ pub(super) fn write(
     work: &mut JobContext<'_>,
 ) -> Result<(TableReport, u64), DaunceError> {
     let snapshot = store.snapshot()?;
+    snapshot.same_members(ensemble, 0..ensemble.members.len()).map_err(JobError::from)?;
     let mut table = ImportedTable::open(&snapshot, ensemble, source, replace)?;
     let live = snapshot.live_rows(snapshot.dataset(&source.dataset)?)?;
     let mut report = TableReport {
@@ -310,7 +311,7 @@ impl<'a> ImportedTable<'a> {
         features: Vec<JobFeature>,
         command: &str,
     ) -> Result<LossJobWriter, DaunceError> {
-        let sink = LossJobWriter::start(store, features, command)?;
+        let sink = LossJobWriter::start((store, compared), features, command)?;
         let dataset = &self.columns.dataset;
         let now = sink.snapshot();
         let is_there = now.same_dataset(seen.dataset(dataset)?).is_ok();

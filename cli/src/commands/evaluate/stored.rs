@@ -136,7 +136,10 @@ fn patiently(pauses: &[Duration], cancel: &Cancel, mut work: impl FnMut() -> Res
 /// Whether another process wrote the same losses at the same time.
 fn is_met(error: &Error) -> bool {
     use DaunceError::{Importing, Job, Meanwhile};
-    matches!(error.downcast_ref(), Some(Meanwhile(_) | Importing { .. } | Job(JobError::Busy { .. })))
+    matches!(
+        error.downcast_ref(),
+        Some(Meanwhile(_) | Importing { .. } | Job(JobError::Busy { .. } | JobError::Changed(_)))
+    )
 }
 
 /// An error of the import in words of the folder and its runs: the files of the export are gone with it.

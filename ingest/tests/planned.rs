@@ -1,0 +1,62 @@
+//! Promise: what was planned and read of one dataset is never published as that of another, whatever happened
+//! to the store while weights were read.
+
+use gstore_core::Cancel;
+use gstore_data::{TemplateKind, TextOptions};
+use gstore_ingest::pipeline::{
+    CheckpointArg, IngestError, IngestPlan, IngestReport, IngestRequest, Kind, Silent, ingest,
+};
+use gstore_store::{JobError, Store};
+
+use super::shards::{demo, register};
+
+const ROWS: u64 = 40;
+
+fn planned(store: &Store) -> IngestPlan {
+    let request = IngestRequest {
+        checkpoints: vec![CheckpointArg::base()],
+        kinds: vec![Kind::Loss],
+        text: TextOptions::new(TemplateKind::Plain, 64),
+        batch_tokens: 32,
+        threads: 2,
+        run: "base".to_owned(),
+        command: "ingest".to_owned(),
+        ..IngestRequest::new("pool", demo().join("model"))
+    };
+    IngestPlan::new(store, request, &mut Silent).unwrap()
+}
+
+fn done(store: &Store, plan: &IngestPlan) -> Result<IngestReport, IngestError> {
+    ingest(store, plan, &mut Silent, &Cancel::new())
+}
+
+#[test]
+fn a_dataset_that_got_the_name_gets_no_vectors_of_the_one_that_was_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::create(folder.path().join("s")).unwrap();
+    register(&store, folder.path(), 0..ROWS);
+    let plan = planned(&store);
+    store.drop_dataset(store.snapshot().unwrap().dataset("pool").unwrap(), "drop").unwrap();
+    register(&store, folder.path(), 100..100 + ROWS);
+    let error = done(&store, &plan).unwrap_err();
+    assert!(matches!(error, IngestError::Job(JobError::Changed(_))), "{error}");
+    assert!(error.to_string().ends_with("run the command again"), "{error}");
+    assert!(store.snapshot().unwrap().features().is_empty());
+    let report = done(&store, &planned(&store)).unwrap();
+    assert_eq!((report.resumed, report.computed), (0, ROWS));
+}
+
+#[test]
+fn rows_of_a_feature_that_was_dropped_are_not_taken_for_there() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::create(folder.path().join("s")).unwrap();
+    register(&store, folder.path(), 0..ROWS);
+    done(&store, &planned(&store)).unwrap();
+    register(&store, folder.path(), ROWS..ROWS + 10);
+    let plan = planned(&store);
+    let snapshot = store.snapshot().unwrap();
+    store.drop_feature(&snapshot.features()[0], "drop").unwrap();
+    let error = done(&store, &plan).unwrap_err();
+    assert!(matches!(error, IngestError::Job(JobError::Changed(_))), "{error}");
+    assert!(store.snapshot().unwrap().features().is_empty(), "none that is complete with ten of fifty rows");
+}
