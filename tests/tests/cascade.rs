@@ -4,6 +4,8 @@
 use std::collections::BTreeSet;
 use std::os::unix::fs::MetadataExt;
 
+use gstore::{CascadeRequest, InfluenceSpec, JobContext, Order, TargetRef, prepare_cascade};
+use gstore_ingest::pipeline::SampleEncoderOptions;
 use gstore_tests::binary;
 use gstore_tests::place::Place;
 use serde_json::{Value, json};
@@ -272,6 +274,42 @@ fn hinted() -> Place {
     place.add("pool");
     place.ingested("q", Some(&place.path("q.jsonl")), "grad-sgd");
     place
+}
+
+#[test]
+fn rows_of_a_pool_are_not_those_of_the_one_that_got_its_name() {
+    let place = hinted();
+    let store = place.store();
+    let request = CascadeRequest {
+        spec: InfluenceSpec {
+            pools: vec!["pool".to_owned()],
+            targets: vec![TargetRef::parse("q")],
+            ..InfluenceSpec::default()
+        },
+        top: "50%".to_owned(),
+        order: Order::Best,
+        condition: None,
+        stages: "hint -> all".to_owned(),
+        recall: 0.8,
+        labels: Some(60),
+        learner: serde_json::from_value(json!({ "ridge": { "alphas": [0.1, 1.0, 10.0] } }))
+            .expect("a learner"),
+        rounds: 1,
+        seed: 0,
+        models: SampleEncoderOptions { threads: 2, ..SampleEncoderOptions::default() },
+    };
+    let mut work = JobContext::silent("select");
+    let cascade = prepare_cascade(&store, &request, &mut work).expect("decided");
+    let snapshot = place.snapshot();
+    store.drop_dataset(snapshot.dataset("pool").expect("there"), "drop").expect("dropped");
+    // As many rows with the same columns, in another order.
+    let pool: Vec<String> = place.read("pool.jsonl").lines().rev().map(|line| format!("{line}\n")).collect();
+    place.write("pool.jsonl", pool.concat());
+    place.add("pool");
+    let error = cascade.run(&store, &mut work).expect_err("refused").to_string();
+    assert!(error.contains("dataset pool was dropped") && error.contains("run the command again"), "{error}");
+    let snapshot = place.snapshot();
+    assert!(snapshot.features_of("pool").is_empty());
 }
 
 #[test]

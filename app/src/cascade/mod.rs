@@ -3,6 +3,7 @@
 //! Invariants
 //! - everything that is decided follows from a sample of rows, drawn by the seed, which has all features:
 //!   learners, cuts and the bound of the recall are there before the other rows cost anything
+//! - rows are numbers of one dataset from beginning to end: where another one has its name, the cascade ends
 //! - what is computed are features of the pool, published stage by stage: the same request goes on from them,
 //!   and decides the same
 
@@ -26,9 +27,8 @@ use gstore_ingest::pipeline::SampleEncoderOptions;
 use gstore_learn::FitOptions;
 use gstore_learn::judge::StageCut;
 use gstore_learn::learners::{FittedLearner, Learner};
-use gstore_query::QueryError;
 use gstore_query::influence::{InfluenceSpec, Order, named_targets};
-use gstore_store::{Lease, RowSet, Snapshot, Store};
+use gstore_store::{RowSet, Store};
 
 pub use report::{CascadeReport, LastReport, StageReport};
 
@@ -38,7 +38,7 @@ use self::known::{StageColumns, reliability_of};
 use self::labelled::{LabelledSample, check_columns};
 use self::report::expected_outcome;
 use self::sample::{compute_sample, draw, inputs};
-use self::source::CascadeSource;
+use self::source::{CascadeSource, open_newest};
 use self::stages::{Stage, parse};
 use crate::answer::{AnswerError, note_of_target};
 use crate::ceiling::{notes_of, tell_ceiling};
@@ -123,7 +123,7 @@ pub fn prepare_cascade(
     check_columns(&snapshot, &source, &stages, &pool.labelled, request)?;
     drop((snapshot, lease));
     let keys = compute_sample(store, &source, &stages, (&pool.labelled, &mut spent), work)?;
-    let (snapshot, _lease) = open_newest(store, work)?;
+    let (snapshot, _lease) = source.open_newest(store, work)?;
     let inputs = inputs(&snapshot, &stages, &keys)?;
     let sample = LabelledSample::read(&snapshot, &source, (&stages, &inputs), &pool.labelled, request, work)?;
     // Rows without a score are never selected, so the top is a larger share of the others.
@@ -155,9 +155,4 @@ impl Cascade {
     pub fn spec(&self) -> &InfluenceSpec {
         &self.source.spec
     }
-}
-
-/// The store as it is now; the lease keeps it while it is read.
-fn open_newest(store: &Store, work: &JobContext<'_>) -> Result<(Arc<Snapshot>, Option<Lease>), AnswerError> {
-    store.snapshot_leased(None, work.command).map_err(|error| QueryError::from(error).into())
 }

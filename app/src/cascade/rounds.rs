@@ -4,8 +4,8 @@
 use gstore_core::many;
 use gstore_store::{RowSet, Store};
 
+use super::Cascade;
 use super::known::{OpenStageColumns, labels_of};
-use super::{Cascade, open_newest};
 use crate::answer::{AnswerError, ids_of};
 use crate::rows::SmallestKeys;
 use crate::work::JobContext;
@@ -73,7 +73,7 @@ impl Cascade {
 
     /// Adds labelled rows to those that are learned from.
     fn add(&mut self, store: &Store, rows: &RowSet, work: &mut JobContext<'_>) -> Result<(), AnswerError> {
-        let (snapshot, _lease) = open_newest(store, work)?;
+        let (snapshot, _lease) = self.source.open_newest(store, work)?;
         let rows: Vec<u64> = rows.iter().collect();
         let columns = self.steps.iter().map(|step| &step.columns);
         let x = OpenStageColumns::open(&snapshot, &self.source, columns)?.read(&rows, work)?;

@@ -6,7 +6,7 @@ use gstore_store::{RowSet, Store};
 use super::candidates::unscored_rows;
 use super::known::OpenStageColumns;
 use super::report::CascadeReport;
-use super::{CalibratedStage, Cascade, open_newest};
+use super::{CalibratedStage, Cascade};
 use crate::answer::AnswerError;
 use crate::rows::cells;
 use crate::work::JobContext;
@@ -85,7 +85,7 @@ impl Cascade {
         if !self.steps[..=place].iter().any(is_counted) {
             return Ok(rows.clone());
         }
-        let (snapshot, _lease) = open_newest(store, work)?;
+        let (snapshot, _lease) = self.source.open_newest(store, work)?;
         Ok(rows.difference(&unscored_rows(&snapshot, &self.source, rows)?))
     }
 
@@ -117,7 +117,7 @@ impl Cascade {
         work: &mut JobContext<'_>,
         mut take: impl FnMut(u64, Option<f64>),
     ) -> Result<(), AnswerError> {
-        let (snapshot, _lease) = open_newest(store, work)?;
+        let (snapshot, _lease) = self.source.open_newest(store, work)?;
         let columns = self.steps[..=place].iter().map(|step| &step.columns);
         let known = OpenStageColumns::open(&snapshot, &self.source, columns)?;
         work.progress.start("predict", rows.len(), Unit::Rows);

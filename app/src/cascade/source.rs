@@ -14,7 +14,10 @@ use gstore_query::QueryError;
 use gstore_query::influence::{
     InfluenceSpec, Missing, Mode, Prepared, named_kind, names_for, names_of, rows_in_targets,
 };
-use gstore_store::{DType, EncodeFeature, FeatureDesc, FeatureState, RowSet, SignRotation, Snapshot, Store};
+use gstore_store::{
+    DType, DatasetPart, EncodeFeature, FeatureDesc, FeatureState, JobError, Lease, RowSet, SignRotation,
+    Snapshot, Store,
+};
 
 use super::stages::Stage;
 use super::twins::check_twins;
@@ -36,6 +39,8 @@ pub(super) struct CascadeSource {
     base: String,
     /// Key of the encoding of all that is computed.
     pub(super) encoding: String,
+    /// The pool and the targets as they were found.
+    datasets: Vec<Arc<DatasetPart>>,
 }
 
 /// A checkpoint of the question.
@@ -92,15 +97,12 @@ pub(super) struct ComputedFeatures {
     pub(super) keys: Vec<String>,
 }
 
-/// The plan of a request. Embeddings that the pool has in another storage type are taken as they are.
-fn plan(store: &Store, request: IngestRequest, work: &mut JobContext<'_>) -> Result<IngestPlan, AnswerError> {
-    let plan = IngestPlan::new(store, request, work.progress)?;
-    match stored_dtype(&plan) {
-        Some(dtype) => {
-            Ok(IngestPlan::new(store, IngestRequest { dtype, ..plan.request.clone() }, work.progress)?)
-        }
-        None => Ok(plan),
-    }
+/// The store as it is now; the lease keeps it while it is read.
+pub(super) fn open_newest(
+    store: &Store,
+    work: &JobContext<'_>,
+) -> Result<(Arc<Snapshot>, Option<Lease>), AnswerError> {
+    store.snapshot_leased(None, work.command).map_err(|error| QueryError::from(error).into())
 }
 
 /// The storage type in which the pool has the most of the planned embeddings, where that is not that of the
@@ -219,7 +221,47 @@ impl CascadeSource {
             mode: Mode::Exact,
             ..spec.clone()
         };
-        Ok(Self { spec, among, gradients: IngestRequest { run, ..like }, by_weight, base, encoding })
+        let named = [pool].into_iter().chain(&targets);
+        let datasets = named.map(|name| snapshot.dataset(name).cloned()).collect::<Result<_, _>>()?;
+        let gradients = IngestRequest { run, ..like };
+        Ok(Self { spec, among, gradients, by_weight, base, encoding, datasets })
+    }
+
+    /// As [`open_newest`].
+    ///
+    /// # Errors
+    /// The pool or a target is another dataset than when the cascade began: the row numbers that it keeps are
+    /// those of other samples there.
+    pub(super) fn open_newest(
+        &self,
+        store: &Store,
+        work: &JobContext<'_>,
+    ) -> Result<(Arc<Snapshot>, Option<Lease>), AnswerError> {
+        let (snapshot, lease) = open_newest(store, work)?;
+        self.check_datasets(&snapshot)?;
+        Ok((snapshot, lease))
+    }
+
+    fn check_datasets(&self, snapshot: &Snapshot) -> Result<(), IngestError> {
+        for seen in &self.datasets {
+            snapshot.same_dataset(seen).map_err(JobError::from)?;
+        }
+        Ok(())
+    }
+
+    /// The plan of a request. Embeddings that the pool has in another storage type are taken as they are.
+    fn plan(
+        &self,
+        store: &Store,
+        request: IngestRequest,
+        work: &mut JobContext<'_>,
+    ) -> Result<IngestPlan, AnswerError> {
+        let mut plan = IngestPlan::new(store, request, work.progress)?;
+        if let Some(dtype) = stored_dtype(&plan) {
+            plan = IngestPlan::new(store, IngestRequest { dtype, ..plan.request.clone() }, work.progress)?;
+        }
+        self.check_datasets(&plan.snapshot)?;
+        Ok(plan)
     }
 
     /// The rows of the pool that occur in the target, where the question leaves them out.
@@ -302,14 +344,14 @@ impl CascadeSource {
         let mut missing = MissingFeatures::all(stages, self.checkpoints());
         for (stage, is_missing) in stages.iter().zip(&mut missing.forward) {
             if may_have(&stage.kinds) {
-                let plan = plan(store, self.forward(&stage.kinds), work)?;
+                let plan = self.plan(store, self.forward(&stage.kinds), work)?;
                 *is_missing = plan.checkpoints.iter().any(|at| lacks(&at.features));
             }
         }
         // Also where all are missing: what cannot be computed is refused here, before the first stage. That
         // reads the weights once more.
         let gradients = IngestRequest { rows: Some(rows.clone()), ..self.gradients.clone() };
-        let plan = plan(store, gradients, work)?;
+        let plan = self.plan(store, gradients, work)?;
         self.check(&plan)?;
         for (checkpoint, is_missing) in self.by_weight.iter().zip(&mut missing.gradients) {
             let planned = plan.checkpoints.iter().find(|at| at.arg.name == checkpoint.name);
@@ -332,7 +374,7 @@ impl CascadeSource {
             command: work.command.to_owned(),
             ..request
         };
-        let plan = plan(store, request, work)?;
+        let plan = self.plan(store, request, work)?;
         let keys = plan.features().map(|feature| feature.desc.key()).collect();
         let begun = Instant::now();
         let report = match rows.is_empty() {
