@@ -366,6 +366,21 @@ fn folders_of_builds_stay_while_they_are_held_and_go_when_they_are_not() {
 }
 
 #[test]
+fn what_a_build_copies_to_another_disk_stays_until_no_build_is_left() {
+    let (_dir, path, store) = placed(|path| filled(path, 40, &f(), 20));
+    let w = store.write_index(&open(&store).segments()[0], KIND).unwrap();
+    fs_err::create_dir_all(path.join("indexes")).unwrap();
+    let copy = path.join(format!("indexes/00000000-0000-4000-8000-000000000000.{KIND}.new"));
+    fs_err::write(&copy, "copied so far").unwrap();
+    let report = store.collect(gc(u64::MAX)).unwrap();
+    assert_eq!((report.swept.files(), copy.exists()), (0, true), "{report:?}");
+    drop(w);
+    let report = store.collect(gc(u64::MAX)).unwrap();
+    assert_eq!((report.swept.files(), copy.exists()), (1, false), "{report:?}");
+    assert_clean(&store);
+}
+
+#[test]
 fn a_purge_takes_the_indexes_of_its_rows_and_none_is_built_behind_its_back() {
     let (_dir, path, store) = placed(small);
     let reader = open(&store);

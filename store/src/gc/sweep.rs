@@ -11,11 +11,12 @@
 use super::needed::NeededFiles;
 use super::report::Swept;
 use crate::error::StorageError;
+use crate::index::live_builds;
 use crate::layout::Env;
 use crate::layout::names::{self, FLAT, FileKind, NUMBERED, TopLevelName};
 use crate::manifest::Current;
 use crate::store::{Store, WriterLock};
-use crate::vfs::is_missing;
+use crate::vfs::{VfsLock, is_missing};
 use std::collections::HashSet;
 use std::io::ErrorKind;
 use std::sync::Arc;
@@ -189,6 +190,8 @@ impl Sweeper<'_> {
         };
         let there: HashSet<Uuid> = files.iter().filter_map(|file| names::artifact(file)).collect();
         let complete = self.needed.of_kind(kind).all(|(_, uuid)| there.contains(&uuid));
+        let has_unfinished = files.iter().any(|file| names::finished(file).1);
+        let is_indexing = kind == FileKind::Indexes && has_unfinished && self.is_indexing()?;
         for file in files {
             let name = format!("{top}/{file}");
             let (stem, unfinished) = names::finished(&file);
@@ -199,12 +202,29 @@ impl Sweeper<'_> {
                         && (segments.contains(&uuid)
                             || self.needed.has_data(&(kind, 0, uuid))
                             || self.needed.mentions(uuid)) => {}
+                Some(_) if unfinished && is_indexing => {}
                 Some(_) if unfinished && !complete => self.swept.unfinished(name),
                 Some(_) if unfinished => removed |= self.remove(FileKind::Leftovers, &name)?,
                 Some(_) => removed |= self.remove(kind, &name)?,
             }
         }
         self.flush(top, removed)
+    }
+
+    /// Whether indexes are being built: where their folder is on another file system, an unfinished file there
+    /// may be what a build copies, without the writer lock. Asked after the folder was listed: a build that
+    /// begins later copies to another name.
+    fn is_indexing(&self) -> Result<bool, StorageError> {
+        let _starting = self.lock_start()?;
+        Ok(!live_builds(self.env)?.is_empty())
+    }
+
+    /// The start lock, unless the caller holds it.
+    pub(super) fn lock_start(&self) -> Result<Option<Box<dyn VfsLock>>, StorageError> {
+        match self.options.starting {
+            StartLockHolder::Caller => Ok(None),
+            StartLockHolder::Sweep => self.env.lock_start().map(Some),
+        }
     }
 
     /// The names in a folder; `None` if it is a file or not there.

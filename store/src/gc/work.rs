@@ -1,7 +1,7 @@
 //! Sweep of what processes at work keep in the store: jobs, appends, compactions, leases, copies of uploads.
 
 use super::report::JobNote;
-use super::sweep::{StartLockHolder, Sweeper};
+use super::sweep::Sweeper;
 use crate::artifacts;
 use crate::error::StorageError;
 use crate::index;
@@ -19,10 +19,7 @@ impl Sweeper<'_> {
     /// Notes the jobs, and that the files which they were publishing are theirs. With
     /// `drop_jobs`, interrupted ones go.
     pub(super) fn jobs(&mut self) -> Result<(), StorageError> {
-        let _starting = match self.options.starting {
-            StartLockHolder::Caller => None,
-            StartLockHolder::Sweep => Some(self.env.lock_start()?),
-        };
+        let _starting = self.lock_start()?;
         for id in self.list("tmp")?.unwrap_or_default().into_iter().filter(|n| is_job(n)) {
             // Gone meanwhile, or a file of a stranger.
             let Some(files) = self.list(&format!("tmp/{id}"))? else { continue };

@@ -128,7 +128,7 @@ pub(crate) fn top(name: &str) -> TopLevelName {
 }
 
 /// Ending of a file that is not complete yet. Its writer holds the writer lock, except in the folder of a
-/// job.
+/// job, and of an index that is copied from another disk.
 const UNFINISHED: &str = ".new";
 
 /// The name without the ending of an unfinished file, and whether it had that.
