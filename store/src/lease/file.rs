@@ -5,6 +5,7 @@ use crate::layout::Env;
 use crate::layout::names::LEASES;
 use crate::manifest::{Link, VERSION, json_text, parse};
 use crate::vfs::{VfsLock, if_there};
+use libc::ENOLCK;
 use serde::{Deserialize, Serialize};
 use std::io::{self, ErrorKind};
 use std::sync::Arc;
@@ -98,7 +99,9 @@ fn make(env: &Env, content: &[u8]) -> io::Result<Option<(String, Box<dyn VfsLock
     let name = format!("{LEASES}/{}.json", Uuid::new_v4());
     let (path, beside) = (env.at(&name), env.at(&format!("{name}.new")));
     env.vfs().create_dir(&env.at(LEASES))?;
-    let Some(lock) = env.vfs().lock(&beside, false)? else { return Ok(None) };
+    // What cannot be locked was made all the same, by each reader anew.
+    let locked = env.vfs().lock(&beside, false).inspect_err(|_| drop(env.vfs().remove(&beside)));
+    let Some(lock) = locked? else { return Ok(None) };
     let filled = lock.fill(content).and_then(|()| env.vfs().rename(&beside, &path));
     match filled {
         Ok(()) => Ok(Some((name, lock))),
@@ -109,16 +112,18 @@ fn make(env: &Env, content: &[u8]) -> io::Result<Option<(String, Box<dyn VfsLock
     }
 }
 
-/// Whether an error says that nothing can be written here, at all or by this process.
+/// Whether an error says that nothing can be written or locked here, at all or by this process.
 fn cannot_write(e: &io::Error) -> bool {
-    matches!(
+    let is_of_kind = matches!(
         e.kind(),
         ErrorKind::ReadOnlyFilesystem
             | ErrorKind::PermissionDenied
             | ErrorKind::StorageFull
             | ErrorKind::QuotaExceeded
             | ErrorKind::Unsupported
-    )
+    );
+    // As NFS says it whose server locks nothing; it has no kind.
+    is_of_kind || e.raw_os_error() == Some(ENOLCK)
 }
 
 /// Whether a name in the folder is one of ours.
