@@ -10,7 +10,7 @@ use gstore_store::*;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 use uuid::Uuid;
 
@@ -286,6 +286,43 @@ fn copies_of_uploads_go_unless_a_server_holds_them() {
     drop(lock);
     assert_eq!(of(&store.collect(gc(1)).unwrap()), 1);
     assert!(!path.join(&held).exists() && others.iter().all(|name| path.join(name).exists()));
+}
+
+#[test]
+fn what_another_user_left_goes_if_it_may_and_is_in_nobodys_way_if_not() {
+    let (_dir, path, _) = placed(|path| filled(path, 20, &f(), 5));
+    let u = Uuid::new_v4();
+    let lease = format!("leases/{u}.json.new");
+    let mine = format!("leases/{}.json.new", Uuid::new_v4());
+    let build = format!("tmp/index-{u}");
+    let theirs = [lease.clone(), format!("{build}/index"), format!("{build}/lock")];
+    put(&path, &theirs);
+    let denied = || -> std::io::Result<()> { Err(std::io::ErrorKind::PermissionDenied.into()) };
+    let is_theirs = move |p: &Path| p.to_string_lossy().contains(&u.to_string());
+    // Neither locked nor looked at; looked at, but not removed.
+    for operation in ["lock", "remove"] {
+        put(&path, std::slice::from_ref(&mine));
+        let vfs = HookVfs::new(move |o, p| if o == operation && is_theirs(p) { denied() } else { Ok(()) });
+        let report = Store::open_on(vfs, &path).unwrap().collect(gc(u64::MAX)).unwrap();
+        assert_eq!(report.swept.denied, [build.clone(), lease.clone()], "{operation}");
+        assert_eq!((report.swept.files(), path.join(&mine).exists()), (1, false), "{operation}");
+        assert!(theirs.iter().all(|f| path.join(f).exists()), "{operation}");
+    }
+    // A purge does everything else first.
+    let vfs = HookVfs::new(move |o, p| if o == "remove" && is_theirs(p) { denied() } else { Ok(()) });
+    let store = Store::open_on(vfs, &path).unwrap();
+    let error = purge(&store, [3]).unwrap_err();
+    assert!(matches!(error, ChangeError::Unfinished { .. }) && error.to_string().contains(&build), "{error}");
+    assert!(theirs.iter().all(|f| path.join(f).exists()));
+    // Looked at with a lock that was refused, and free: the folder lets it go.
+    let refused = AtomicUsize::new(0);
+    let vfs = HookVfs::new(move |o, p| match o == "lock" && is_theirs(p) {
+        true if refused.fetch_add(1, Ordering::SeqCst) % 2 == 0 => denied(),
+        _ => Ok(()),
+    });
+    let report = Store::open_on(vfs, &path).unwrap().collect(gc(u64::MAX)).unwrap();
+    assert!(report.swept.denied.is_empty() && theirs.iter().all(|f| !path.join(f).exists()), "{report:?}");
+    assert_clean(&Store::open(&path).unwrap());
 }
 
 fn damage(path: &Path, starts: &str) {

@@ -68,6 +68,11 @@ fn print(report: &GcReport) -> Result<()> {
             Remedy::Verify
         );
     }
+    let denied = swept.denied.len() as u64 + swept.more_denied;
+    if denied > 0 {
+        let stay = many_of(denied, "leftover of another user stays", "leftovers of another user stay");
+        out!("{stay}: {}", first_of(&swept.denied, 5));
+    }
     let (would, freed) = if report.dry_run { ("would go", "to free") } else { ("went", "freed") };
     out!(
         "{} {would}, {}, {} {freed}; the history begins with snapshot {}",

@@ -120,6 +120,11 @@ impl StorageError {
         matches!(self, StorageError::Io { source, .. } if is_full(source))
     }
 
+    /// Whether a permission is missing.
+    pub(crate) fn is_denied(&self) -> bool {
+        matches!(self, StorageError::Io { source, .. } if source.kind() == io::ErrorKind::PermissionDenied)
+    }
+
     /// Whether a file of the store is damaged.
     pub fn is_damage(&self) -> bool {
         self.damage().is_some()

@@ -50,10 +50,15 @@ pub struct Swept {
     pub unfinished: Vec<String>,
     /// How many more there are.
     pub more_unfinished: u64,
+    /// Leases and folders of work that processes of another user left, and that this one may not remove: at
+    /// most `STRANGERS` of them.
+    pub denied: Vec<String>,
+    /// How many more there are.
+    pub more_denied: u64,
 }
 
 impl Swept {
-    /// The most foreign files, and the most unfinished ones, that are listed by name.
+    /// The most of each of these lists that are given by name.
     pub(crate) const STRANGERS: usize = 1000;
 
     /// Files removed.
@@ -72,6 +77,10 @@ impl Swept {
 
     pub(super) fn unfinished(&mut self, name: String) {
         list(&mut self.unfinished, &mut self.more_unfinished, name);
+    }
+
+    pub(super) fn denied(&mut self, name: String) {
+        list(&mut self.denied, &mut self.more_denied, name);
     }
 
     pub(super) fn count(&mut self, kind: FileKind, bytes: u64) {

@@ -11,6 +11,7 @@ use crate::layout::names::{self, FileKind, LEASES, START_LOCK, UPLOADS};
 use crate::lease;
 use crate::rewrite::{self, COMPACT_LOCK};
 use crate::samples::is_append;
+use crate::vfs::VfsLock;
 
 /// Files in `tmp/` that many processes lock.
 const LOCKS: [&str; 2] = [START_LOCK, COMPACT_LOCK];
@@ -34,7 +35,8 @@ impl Sweeper<'_> {
                 id,
             };
             if self.options.drop_jobs && !note.running {
-                note.dropped = self.drop_job(&note.id)?;
+                let dropped = self.drop_job(&note.id);
+                note.dropped = self.unless_denied(&format!("tmp/{}", note.id), dropped)?;
             }
             if !note.dropped {
                 for m in self.moves(&note.id)? {
@@ -85,7 +87,8 @@ impl Sweeper<'_> {
         for name in self.list("tmp")?.unwrap_or_default() {
             let path = format!("tmp/{name}");
             if is_append(&name) {
-                removed |= self.remove_work(&path, FileKind::Leftovers)?;
+                let gone = self.remove_work(&path, FileKind::Leftovers);
+                removed |= self.unless_denied(&path, gone)?;
             } else if rewrite::is_work(&name) {
                 if !self.options.leave_compactions {
                     removed |= self.remove_unless_held(&path)?;
@@ -99,18 +102,55 @@ impl Sweeper<'_> {
 
     /// Removes a folder whose `lock` is not held.
     fn remove_unless_held(&mut self, folder: &str) -> Result<bool, StorageError> {
+        let removed = self.remove_if_free(folder);
+        self.unless_denied(folder, removed)
+    }
+
+    fn remove_if_free(&mut self, folder: &str) -> Result<bool, StorageError> {
         let name = format!("{folder}/{HELD_LOCK}");
         let lock = match self.env.exists(&name)? {
             false => None,
-            true => match self.env.lock_there(&name, false)? {
-                Some(Some(lock)) => Some(lock),
+            true => match self.free_lock(&name)? {
+                Some(lock) => lock,
                 // Its owner is at work, or has finished and removes it.
-                Some(None) | None => return Ok(false),
+                None => return Ok(false),
             },
         };
         let removed = self.remove_work(folder, FileKind::Leftovers);
         drop(lock);
         removed
+    }
+
+    /// Removes a file that is not locked.
+    fn remove_unlocked(&mut self, kind: FileKind, name: &str) -> Result<(), StorageError> {
+        let removed = match self.free_lock(name) {
+            Ok(Some(_lock)) => self.remove(kind, name),
+            Ok(None) => Ok(false),
+            Err(e) => Err(e),
+        };
+        self.unless_denied(name, removed).map(drop)
+    }
+
+    /// The lock of a file that nobody holds; `None` if somebody does, or it is gone. The lock of another user
+    /// can only be looked at: whether its file goes is for the folder's permissions to say.
+    fn free_lock(&self, name: &str) -> Result<Option<Option<Box<dyn VfsLock>>>, StorageError> {
+        match self.env.lock_there(name, false) {
+            Ok(Some(Some(lock))) => Ok(Some(Some(lock))),
+            Ok(_) => Ok(None),
+            Err(e) if e.is_denied() => Ok((!self.env.is_locked(name)?).then_some(None)),
+            Err(e) => Err(e),
+        }
+    }
+
+    /// What another user's process left, and this one may not touch, stays and is listed.
+    fn unless_denied(&mut self, name: &str, done: Result<bool, StorageError>) -> Result<bool, StorageError> {
+        match done {
+            Err(e) if e.is_denied() => {
+                self.swept.denied(name.to_owned());
+                Ok(false)
+            }
+            done => done,
+        }
     }
 
     /// Removes a folder of ours in `tmp/` with the files in it.
@@ -138,9 +178,7 @@ impl Sweeper<'_> {
                 self.swept.stranger(name);
                 continue;
             }
-            if let Some(Some(_lock)) = self.env.lock_there(&name, false)? {
-                self.remove(FileKind::Leases, &name)?;
-            }
+            self.remove_unlocked(FileKind::Leases, &name)?;
         }
         Ok(())
     }
@@ -152,14 +190,16 @@ impl Sweeper<'_> {
         if copies.is_empty() {
             return Ok(());
         }
-        let _making = self.env.lock_there(&format!("{UPLOADS}/{HELD_LOCK}"), true)?;
-        for copy in copies {
-            let name = format!("{UPLOADS}/{copy}");
-            if let Some(Some(_lock)) = self.env.lock_there(&name, false)? {
-                self.remove(FileKind::Leftovers, &name)?;
+        let _making = match self.env.lock_there(&format!("{UPLOADS}/{HELD_LOCK}"), true) {
+            Err(e) if e.is_denied() => {
+                self.swept.denied(UPLOADS.to_owned());
+                return Ok(());
             }
-        }
-        Ok(())
+            making => making?,
+        };
+        copies
+            .iter()
+            .try_for_each(|copy| self.remove_unlocked(FileKind::Leftovers, &format!("{UPLOADS}/{copy}")))
     }
 }
 

@@ -35,6 +35,7 @@ use crate::store::{Change, History, Snapshot, Store, WriterLock, change_of};
 use crate::tombstones::{ids, new_files, set_dead};
 use gstore_core::{RowSet, many};
 use rewrite::{Rewrite, unreadable};
+use std::io::ErrorKind;
 use std::sync::Arc;
 use uuid::Uuid;
 
@@ -201,7 +202,11 @@ fn clear(
         env.sync_folder(LEASES)?;
     }
     env.sync_folder("")?;
-    Ok(readers)
+    // A lease names no row. Files of work have some, or what was computed of them.
+    match swept.denied.iter().find(|name| !name.starts_with(LEASES)) {
+        Some(name) => Err(Env::io("remove", name)(ErrorKind::PermissionDenied.into())),
+        None => Ok(readers),
+    }
 }
 
 /// Whether an interrupted job has rows that were purged, or rows of a dataset that was dropped. Of a job
