@@ -1,7 +1,8 @@
 //! Promise: the key of a client's write is known exactly if what was written under it is there.
 
 use crate::common::{
-    add, columns, created, dataset, delete, feature, options, plan, pool, seal, verify, warmup, with_samples,
+    add, columns, created, dataset, delete, feature, options, plan, pool, purge, seal, verify, warmup,
+    with_samples,
 };
 use gstore_store::*;
 use serde_json::{Map, Value, json};
@@ -97,6 +98,27 @@ fn a_key_whose_feature_was_dropped_is_free_and_known_again_when_that_comes_back(
     assert_eq!(known(&store.snapshot().unwrap()), Some(again.number()));
     assert!(matches!(put(&store, 3..6, "a", "2"), Err(CommitError::Key(KeyError::Used { .. }))));
     assert!(verify(&store).problems.is_empty());
+}
+
+#[test]
+fn a_purge_forgets_the_keys_of_writes_that_may_have_had_its_rows() {
+    let (_dir, store) = created();
+    append(&store, "early", "w");
+    put(&store, 0..1, "early vectors", "1").unwrap();
+    append(&store, "gone", "x");
+    append(&store, "other", "y");
+    append(&store, "same", "x");
+    put(&store, 2..3, "vectors", "2").unwrap();
+    let known = || -> Vec<&str> {
+        let all = ["early", "early vectors", "gone", "other", "same", "vectors"];
+        all.into_iter().filter(|key| pool(&store).written(key).is_some()).collect()
+    };
+    delete(&store, [1]);
+    assert_eq!(known().len(), 6);
+    purge(&store, []).unwrap();
+    assert_eq!(known(), ["early", "early vectors", "other"]);
+    assert_eq!(purge(&store, []).unwrap().snapshot, None, "nothing is left to forget");
+    assert!(verify(&store).is_sound());
 }
 
 /// A feature of a space that was made elsewhere.

@@ -4,11 +4,13 @@
 //! - a note is part of the commit that did the write, and counts while the features that it wrote are in the
 //!   snapshot: so a key is known exactly if its data is there
 //! - a key belongs to a dataset, and to the write of one content: its note has the digest
+//! - no note is left of a write that may have had a purged row: key and digest are what its client said of it
 //! - a dataset keeps the notes of its last [`MOST`] named writes
 
 use super::dataset::DatasetPart;
 use super::feature::FeaturePart;
 use crate::error::KeyError;
+use gstore_core::RowSet;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::sync::Arc;
@@ -121,6 +123,28 @@ impl DatasetPart {
         };
         is_there.then_some(note)
     }
+}
+
+impl DatasetPart {
+    /// Drops the notes of writes that may have had a row which is not live. Says whether there were any.
+    pub(crate) fn forget_writes(&mut self, live: &RowSet) -> bool {
+        let lost = self.sources.iter().filter(|note| !live.covers(note.first_row..note.end_row));
+        let lost: Vec<u64> = lost.map(|note| note.snapshot).collect();
+        let Some(Value::Array(notes)) = self.extra.get_mut(WRITTEN) else { return false };
+        let before = notes.len();
+        notes.retain(|note| !may_have(note, &lost));
+        notes.len() < before
+    }
+}
+
+/// Whether a write may have had a row of the samples that these snapshots added.
+fn may_have(note: &Value, lost: &[u64]) -> bool {
+    let Ok(note) = serde_json::from_value::<WriteNote>(note.clone()) else { return !lost.is_empty() };
+    let is_none = |count: &str| note.result.get(count).and_then(Value::as_u64) == Some(0);
+    // Vectors, and samples that were there, are of rows of any snapshot before; which ones is not noted.
+    let has_own =
+        note.result.contains_key("added") && ["unchanged", "kept", "left_out"].into_iter().all(is_none);
+    lost.iter().any(|added| if has_own { *added == note.snapshot } else { *added <= note.snapshot })
 }
 
 #[cfg(test)]

@@ -81,7 +81,7 @@ pub(super) fn purge(
     for feature in base.features_of(&old.name) {
         features.extend(rewrite.feature(feature)?);
     }
-    let unnamed = forget_sources(&mut part, &rewrite.live);
+    let unnamed = forget_sources(&mut part, &rewrite.live) | part.forget_writes(&rewrite.live);
     let alone = base.root().parent.is_none() && base.root().tags.is_empty();
     let snapshot = if alone && gone.is_empty() && rewrite.replaced == 0 && !unnamed {
         Arc::clone(&base)
