@@ -278,3 +278,27 @@ fn requirements(store: &Store) -> (String, String) {
     let tail = String::from_utf8_lossy(&bytes[bytes.len() - 4096.min(bytes.len())..]).into_owned();
     (fs_err::read_to_string(listed).unwrap(), tail)
 }
+
+#[test]
+fn the_command_of_a_feature_is_not_that_of_another_of_its_label() {
+    let (_dir, path, store) = with_samples(20);
+    let start = |f: JobFeature, command: &str| {
+        store.start_job(JobPlan { command: command.into(), ..plan(vec![f]) }).unwrap()
+    };
+    let mut job = start(feature("grad-sgd", 4, DType::F16), "first");
+    seal(&mut job, 0, 0..20);
+    job.publish(None, true).unwrap();
+    let mut job = start(token_feature(4, DType::F16), "second");
+    seal_tokens(&mut job, 0..20);
+    let snapshot = job.publish(None, true).unwrap();
+    let [samples, tokens] = snapshot.features() else { panic!("{:?}", snapshot.features()) };
+    assert_eq!(samples.attrs.label, tokens.attrs.label);
+    let commands = [samples, tokens].map(|part| snapshot.command_of(part));
+    assert_eq!(commands, ["first", "second"].map(|command| Some(command.to_owned())));
+    drop(store);
+    let folder = path.join(format!("segments/{}", samples.number));
+    files(&folder).into_iter().for_each(|file| fs_err::remove_file(folder.join(file)).unwrap());
+    let report = Store::repair_folder(&path, RepairOptions::default(), &mut |_| {}).unwrap();
+    let lost: Vec<Option<&str>> = report.lost.iter().map(|loss| loss.command.as_deref()).collect();
+    assert_eq!(lost, [Some("first")], "{report:#?}");
+}

@@ -113,6 +113,7 @@ fn loss(part: &FeaturePart, lost: &LostRows) -> Loss {
     loss.rows.count = lost.count;
     loss.dataset = Some(part.desc.dataset.clone());
     loss.label = Some(part.attrs.label.clone());
+    loss.number = Some(part.number);
     loss.feature_kind = Some(part.desc.kind.name.clone());
     loss.checkpoint = part.desc.checkpoint.as_ref().map(|c| c.short().to_owned());
     loss

@@ -68,18 +68,22 @@ pub(super) fn keep(
 /// Notes the commands that computed what features lost: after the repair the history may no longer have them.
 pub(super) fn add_commands(base: &Base, env: &Env, lost: &mut [Loss]) {
     let mut open: Vec<&mut Loss> = lost.iter_mut().filter(|loss| loss.kind == LostKind::Feature).collect();
-    let before = Chain::before(env, &base.root).map_while(Result::ok).map(|(_, root)| root);
-    for root in once(base.root.clone()).chain(before) {
+    let chain = Chain::before(env, &base.root).map_while(Result::ok).map(|(_, root)| Some(root));
+    let mut root = base.root.clone();
+    for before in chain.chain(once(None)) {
         open.retain_mut(|loss| {
-            let (Some(dataset), Some(label)) = (&loss.dataset, &loss.label) else { return false };
-            let adds = adds_rows(&root.changes, &format!("{dataset}/{label}"));
+            let (Some(number), Some(dataset), Some(label)) = (loss.number, &loss.dataset, &loss.label) else {
+                return false;
+            };
+            let adds = adds_rows(&root, before.as_ref(), (number, &format!("{dataset}/{label}")));
             if adds {
                 loss.command = Some(root.command.clone()).filter(|command| !command.is_empty());
             }
             !adds
         });
-        if open.is_empty() {
-            break;
+        match before {
+            Some(before) if !open.is_empty() => root = before,
+            _ => break,
         }
     }
 }

@@ -59,6 +59,9 @@ pub struct Loss {
     pub dataset: Option<String>,
     /// Label of the feature or the encoding.
     pub label: Option<String>,
+    /// Number of the feature: others may have its label.
+    #[serde(skip)]
+    pub(super) number: Option<u32>,
     /// Kind of the feature.
     pub feature_kind: Option<String>,
     /// Its checkpoint.
@@ -81,6 +84,7 @@ impl Loss {
             rows: AffectedRows::new(of, rows),
             dataset: None,
             label: None,
+            number: None,
             feature_kind: None,
             checkpoint: None,
             ids: Vec::new(),

@@ -19,10 +19,25 @@ impl Snapshot {
 
     /// The command that last added rows to a feature, if the history has it.
     pub fn command_of(&self, feature: &FeaturePart) -> Option<String> {
+        if !self.is_whole() {
+            return None;
+        }
         let name = feature.display_name();
-        let adds = |info: &SnapshotInfo| adds_rows(&info.changes, &name);
-        let command = self.history().ok()?.into_iter().find(adds)?.command;
-        (!command.is_empty()).then_some(command)
+        let feature = (feature.number, name.as_str());
+        let said = |root: Root| (!root.command.is_empty()).then_some(root.command);
+        let mut root = self.root().clone();
+        for before in Chain::new(self.env(), self) {
+            let (_, before) = before.ok()?;
+            if adds_rows(&root, Some(&before), feature) {
+                return said(root);
+            }
+            root = before;
+        }
+        if adds_rows(&root, None, feature) {
+            return said(root);
+        }
+        let older = self.older_tags().into_iter().map(|tag| self.env().manifests().read::<Root>(&tag.root));
+        said(older.map_while(Result::ok).find(|root| adds_rows(root, None, feature))?)
     }
 
     fn whole_history(&self) -> Result<Vec<SnapshotInfo>, OpenError> {
@@ -32,21 +47,32 @@ impl Snapshot {
             let (link, root) = link?;
             out.push(SnapshotInfo::new(&link, &root, tags));
         }
-        let mut older: Vec<&Tag> = tags.iter().filter(|t| t.snapshot < self.oldest()).collect();
-        older.sort_by_key(|t| std::cmp::Reverse(t.snapshot));
-        older.dedup_by_key(|t| t.snapshot);
-        for tag in older {
+        for tag in self.older_tags() {
             let root: Root = self.env().manifests().read(&tag.root)?;
             out.push(SnapshotInfo::new(&tag.root, &root, tags));
         }
         Ok(out)
     }
+
+    /// One tag of each snapshot that is older than the history, newest first.
+    fn older_tags(&self) -> Vec<&Tag> {
+        let mut older: Vec<&Tag> = self.all_tags().iter().filter(|t| t.snapshot < self.oldest()).collect();
+        older.sort_by_key(|t| std::cmp::Reverse(t.snapshot));
+        older.dedup_by_key(|t| t.snapshot);
+        older
+    }
 }
 
-/// Whether the changes of a snapshot add rows to a feature, given as `dataset/label`.
-pub(crate) fn adds_rows(changes: &[String], feature: &str) -> bool {
-    let begin = format!("feature {feature}: ");
-    changes.iter().any(|change| change.starts_with(&begin) && change.contains(" added"))
+/// Whether a snapshot added rows to a feature, given by its number and as `dataset/label`. Its words may mean
+/// another of this label: so the part has to differ from that in `before`, the snapshot before it, where that
+/// is known.
+pub(crate) fn adds_rows(root: &Root, before: Option<&Root>, (number, name): (u32, &str)) -> bool {
+    let part =
+        |root: &Root| root.features.iter().find(|link| link.number == number).map(|link| link.link.clone());
+    let (now, begin) = (part(root), format!("feature {name}: "));
+    now.is_some()
+        && before.is_none_or(|before| part(before) != now)
+        && root.changes.iter().any(|change| change.starts_with(&begin) && change.contains(" added"))
 }
 
 /// The roots before a snapshot, newest first, down to the first one of the history.
