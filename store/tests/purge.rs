@@ -305,6 +305,35 @@ fn rows_that_a_compaction_took_out_are_purged_from_the_history_too() {
 }
 
 #[test]
+fn counts_of_rows_that_a_compaction_took_out_are_made_again_when_these_come_back() {
+    let (_dir, path, store) = with_samples(30);
+    let before = store.snapshot().unwrap();
+    let wanted = || plan(vec![feature("grad-sign", 6, DType::F32)]);
+    let fails = Arc::new(AtomicBool::new(false));
+    let failing = Arc::clone(&fails);
+    let vfs = HookVfs::new(move |operation, path| {
+        let is_commit = operation == "create" && path.ends_with("CURRENT.new");
+        match is_commit && failing.load(Ordering::SeqCst) {
+            true => Err(std::io::ErrorKind::StorageFull.into()),
+            false => Ok(()),
+        }
+    });
+    let mut job = Store::open_on(vfs, &path).unwrap().start_job(wanted()).unwrap();
+    seal(&mut job, 0, 0..30);
+    seal_counts(&mut job, 0..30).unwrap();
+    delete(&store, 10..20);
+    store.compact(CompactOptions::default(), &mut |_| {}).unwrap();
+    // The rows are taken out of the sealed files, which stay when the publish fails.
+    fails.store(true, Ordering::SeqCst);
+    job.publish(None, true).unwrap_err();
+    store.revert(&before, &RevertOptions::default()).unwrap();
+    let job = store.start_job(wanted()).unwrap();
+    let left = RowSet::from_ranges([0..10, 20..30]);
+    assert_eq!((job.resumed(), job.rows_done(0)), (true, left.clone()));
+    assert_eq!(job.encoding_rows_done("pool", &encoding_spec().key()), left);
+}
+
+#[test]
 fn a_whole_dataset_can_be_purged() {
     let (_dir, path, store) = placed(prepare);
     let report = purge(&store, 0..ROWS).unwrap();

@@ -1,11 +1,11 @@
 //! Purged rows in running jobs: sealed files are written again without them before they are published.
 
-use super::folder::{JobFolder, encoding_name, note_name, unfinished};
+use super::folder::{JobFolder, encoding_name, note_name};
 use super::plan::SealedEncoding;
 use super::rows::purged_rows;
 use super::run::Job;
 use super::work::FeatureWork;
-use crate::encodings::{EncodingReader, EncodingWriter, TokenCount};
+use crate::encodings::EncodingReader;
 use crate::error::CommitError;
 use crate::segment::{BlockBuffer, SegmentFile, SegmentWriter};
 use crate::store::Snapshot;
@@ -14,8 +14,9 @@ use gstore_core::RowSet;
 use uuid::Uuid;
 
 impl Job {
-    /// Takes rows that `now` has purged out of the sealed files. Segments lose them; token counts, whose
-    /// files have no gaps, become 0.
+    /// Takes rows that `now` has purged out of the sealed files. Token counts, whose files have no gaps, get
+    /// one for each stretch between them: zeros would be taken for counts where a row comes back, which it
+    /// may if a compaction took it out.
     ///
     /// A file is replaced by sealing the new one before the old one is removed; the next start drops
     /// whichever comes second.
@@ -41,21 +42,17 @@ impl Job {
     }
 
     fn rewrite_counts(&mut self, sealed: SealedEncoding, purged: &RowSet) -> Result<(), CommitError> {
-        let vfs = self.store.env().shared_vfs();
         let old = encoding_name(sealed.file.uuid);
         let file = TableFile::new(self.folder.file(&old), &sealed.file);
         let reader = EncodingReader::new(sealed.entry(), vec![file]);
-        let uuid = Uuid::new_v4();
-        let path = self.folder.path_of(&unfinished(&encoding_name(uuid)));
         let SealedEncoding { dataset, spec, label, file } = sealed;
-        let mut writer = EncodingWriter::new(vfs, path, uuid, dataset.clone(), spec.clone(), label.clone());
-        for mut count in reader.counts(file.range())? {
-            if purged.contains(count.row) {
-                count = TokenCount { row: count.row, tokens: 0, scored: 0, truncated: false };
+        for rows in RowSet::from_range(file.range()).difference(purged).ranges() {
+            let mut writer = self.encoding_writer(&dataset, spec.clone(), &label)?;
+            for count in reader.counts(rows.clone())? {
+                writer.push(count)?;
             }
-            writer.push(count)?;
+            self.seal_encoding(writer)?;
         }
-        self.adopt_encoding(SealedEncoding { dataset, spec, label, file: writer.finish()? })?;
         self.folder.remove(&note_name(file.uuid))?;
         Ok(self.folder.remove(&old)?)
     }
