@@ -155,42 +155,37 @@ impl JobFolder {
     /// Makes or takes over the folder of a job; `None` if a live process has it.
     pub(crate) fn take(env: &Arc<Env>, id: &str) -> Result<Option<JobFolder>, StorageError> {
         let name = format!("tmp/{id}");
-        for _ in 0..ATTEMPTS {
-            env.create_folder(&name)?;
-            env.sync_folder("tmp")?;
-            let lock_name = format!("{name}/{HELD_LOCK}");
-            // The job that had the folder ended and removed it just now.
-            let Some(lock) = env.lock_there(&lock_name, false)? else { continue };
-            let Some(lock) = lock else { return Ok(None) };
-            // The same: then this is the lock of a file that is gone.
-            if env.exists(&lock_name)? {
-                let path = env.at(&name);
-                return Ok(Some(JobFolder {
-                    env: Arc::clone(env),
-                    place: FolderLocation::Store,
-                    path,
-                    name,
-                    lock,
-                }));
-            }
-        }
-        Ok(None)
+        Self::take_at(env, FolderLocation::Store, env.at(&name), name)
     }
 
     /// Makes or takes over a folder outside of the store; `None` if a live process has it.
     pub(crate) fn take_outside(env: &Arc<Env>, path: &Path) -> Result<Option<JobFolder>, StorageError> {
-        let name = path.display().to_string();
-        env.vfs().create_dir(path).map_err(Env::io("make the folder", &name))?;
-        env.sync_above(path)?;
-        let lock = env.vfs().lock(&path.join(HELD_LOCK), false).map_err(Env::io("lock", &name))?;
-        let folder = |lock| JobFolder {
-            env: Arc::clone(env),
-            place: FolderLocation::Outside,
-            path: path.to_owned(),
-            name,
-            lock,
-        };
-        Ok(lock.map(folder))
+        Self::take_at(env, FolderLocation::Outside, path.to_owned(), path.display().to_string())
+    }
+
+    fn take_at(
+        env: &Arc<Env>,
+        place: FolderLocation,
+        path: PathBuf,
+        name: String,
+    ) -> Result<Option<JobFolder>, StorageError> {
+        for _ in 0..ATTEMPTS {
+            env.vfs().create_dir(&path).map_err(Env::io("make the folder", &name))?;
+            match place {
+                FolderLocation::Store => env.sync_folder("tmp")?,
+                FolderLocation::Outside => env.sync_above(&path)?,
+            }
+            let locked = if_there(env.vfs().lock(&path.join(HELD_LOCK), false));
+            match locked.map_err(Env::io("lock", &format!("{name}/{HELD_LOCK}")))? {
+                Some(Some(lock)) => {
+                    return Ok(Some(JobFolder { env: Arc::clone(env), place, path, name, lock }));
+                }
+                Some(None) => return Ok(None),
+                // The job that had the folder ended and removed it just now.
+                None => {}
+            }
+        }
+        Ok(None)
     }
 
     /// A file of the folder, relative to the store.

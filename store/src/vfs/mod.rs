@@ -153,8 +153,9 @@ pub trait Vfs: Debug + Send + Sync {
         Ok(false)
     }
     /// Takes the exclusive lock of a file, making the file if needed. Waits if `wait`, else `None`
-    /// says that it is held. A lock is never durable: it ends with the process, and a file that was
-    /// made for it may be lost.
+    /// says that it is held. The file has this name when it is locked, also where who had the lock before has
+    /// removed it. A lock is never durable: it ends with the process, and a file that was made for it may be
+    /// lost.
     fn lock(&self, path: &Path, wait: bool) -> io::Result<Option<Box<dyn VfsLock>>>;
     /// Whether the lock of a file is held. Makes no file: the lock of a missing file is not held.
     fn is_locked(&self, path: &Path) -> io::Result<bool> {

@@ -3,8 +3,11 @@
 use std::io::{self, Write};
 use std::path::Path;
 
-use super::{Vfs, VfsFile, VfsLock, VfsRandom, VfsRead, direct, is_missing};
+use super::{Vfs, VfsFile, VfsLock, VfsRandom, VfsRead, direct, has_name, is_missing};
 use crate::map::FileMap;
+
+/// How often a file is locked that others remove before.
+const ATTEMPTS: usize = 100;
 
 /// The operating system's file system.
 #[derive(Debug, Clone, Copy, Default)]
@@ -171,22 +174,16 @@ impl Vfs for OsVfs {
         Ok(fs_err::symlink_metadata(path)?.is_symlink())
     }
     fn lock(&self, path: &Path, wait: bool) -> io::Result<Option<Box<dyn VfsLock>>> {
-        let opened =
-            fs_err::OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path);
-        let file = opened.map_err(|e| match is_missing(&e) && self.exists(path).unwrap_or(false) {
-            true => io::Error::new(e.kind(), format!("{} is a link to nothing; remove it", path.display())),
-            false => e,
-        })?;
-        if wait {
-            file.file().lock()?;
-        } else {
-            match file.file().try_lock() {
-                Ok(()) => {}
-                Err(std::fs::TryLockError::WouldBlock) => return Ok(None),
-                Err(std::fs::TryLockError::Error(e)) => return Err(e),
+        let mut attempts = 0;
+        loop {
+            let Some(file) = open_locked(path, wait)? else { return Ok(None) };
+            attempts += 1;
+            // Who had it may have removed the file before it was locked here: others do not find this lock
+            // then. Where files have no lasting numbers that cannot be told.
+            if attempts == ATTEMPTS || has_name(&file, path)? {
+                return Ok(Some(Box::new(OsLock(file))));
             }
         }
-        Ok(Some(Box::new(OsLock(file))))
     }
     fn is_locked(&self, path: &Path) -> io::Result<bool> {
         let file = match open_at_once(path) {
@@ -206,9 +203,42 @@ impl Vfs for OsVfs {
     }
 }
 
+/// A file that is made if it is not there, and locked; `None` if it is held and `wait` is not set.
+fn open_locked(path: &Path, wait: bool) -> io::Result<Option<fs_err::File>> {
+    let opened = fs_err::OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path);
+    let file = opened.map_err(|e| match is_missing(&e) && OsVfs.exists(path).unwrap_or(false) {
+        true => io::Error::new(e.kind(), format!("{} is a link to nothing; remove it", path.display())),
+        false => e,
+    })?;
+    if wait {
+        file.file().lock()?;
+        return Ok(Some(file));
+    }
+    match file.file().try_lock() {
+        Ok(()) => Ok(Some(file)),
+        Err(std::fs::TryLockError::WouldBlock) => Ok(None),
+        Err(std::fs::TryLockError::Error(e)) => Err(e),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_lock_is_of_the_file_that_has_the_name_when_it_is_there() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("lock");
+        let held = OsVfs.lock(&path, false).unwrap().unwrap();
+        let waiting = path.clone();
+        let waiter = std::thread::spawn(move || OsVfs.lock(&waiting, true).unwrap().unwrap());
+        std::thread::sleep(std::time::Duration::from_millis(50));
+        fs_err::remove_file(&path).unwrap();
+        drop(held);
+        let lock = waiter.join().unwrap();
+        assert!(OsVfs.lock(&path, false).unwrap().is_none(), "others find it");
+        drop(lock);
+    }
 
     #[test]
     fn a_dropped_lock_is_free_while_another_descriptor_is_open() {
