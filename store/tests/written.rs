@@ -1,4 +1,5 @@
-//! Promise: the key of a client's write is known exactly if what was written under it is there.
+//! Promise: the key of a client's write is known as long as its feature is there, or the dataset of its
+//! samples, and no purge has taken a row of it.
 
 use crate::common::{
     add, columns, created, dataset, delete, feature, options, plan, pool, purge, seal, verify, warmup,

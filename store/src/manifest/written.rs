@@ -1,8 +1,9 @@
 //! Writes that clients named: keys that make sending one twice harmless.
 //!
 //! Invariants
-//! - a note is part of the commit that did the write, and counts while the features that it wrote are in the
-//!   snapshot: so a key is known exactly if its data is there
+//! - a note is part of the commit that did the write. A key of vectors is known while the features that it
+//!   wrote are in the snapshot; one of samples as long as the dataset, whatever became of its rows,
+//!   unless they were purged
 //! - a key belongs to a dataset, and to the write of one content: its note has the digest
 //! - no note is left of a write that may have had a purged row: key and digest are what its client said of it
 //! - a dataset keeps the notes of its last [`MOST`] named writes
