@@ -34,15 +34,14 @@ pub fn stored_folder(folder: &Path) -> String {
     std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned()).display().to_string()
 }
 
-/// `NAME=PATH`, or a path alone. What is a path or a pattern of some with its `=` has no name before that, and
-/// no name has a `/`.
+/// `NAME=PATH`, or a path alone. What is a path or a pattern of some with its `=` has no name before that.
 pub fn named_path(text: &str) -> (Option<&str>, &str) {
     let is_there = || {
         let matches = || glob::glob(text).is_ok_and(|mut paths| paths.next().is_some());
         Path::new(text).exists() || matches()
     };
     match text.split_once('=') {
-        Some((name, path)) if !name.is_empty() && !name.contains('/') && !is_there() => (Some(name), path),
+        Some((name, path)) if !name.is_empty() && !is_there() => (Some(name), path),
         _ => (None, text),
     }
 }
@@ -98,7 +97,10 @@ impl<'a> Folders<'a> {
         }
         let mut found = Vec::new();
         for pattern in patterns {
-            let (name, pattern) = named_path(pattern);
+            let (name, pattern) = match named_path(pattern) {
+                (Some(name), _) if name.contains('/') => (None, pattern),
+                named => named,
+            };
             let mut folders = expand(pattern)?;
             folders.sort_by_cached_key(|path| (natural_key(path), path.clone()));
             for folder in &folders {
