@@ -5,7 +5,7 @@
 //! datasets (the branch `refs/convert/parquet`).
 //!
 //! - in a name such as `SPLIT-00000-of-00003.parquet`, and in the folders of these tables, a split has its
-//!   own name and no other; only where there is none of them a word in the names tells it
+//!   own name and no other; only where no file is called after a split like that, a word in the names tells it
 //! - files of two words for a split are two splits: no sample is to come twice, none from another split
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -133,7 +133,12 @@ impl DataRef {
             return Err(format!("no file of samples{what}; supported are {}", ENDINGS.join(", ")));
         }
         let stated = data.iter().filter_map(|name| Some((self.stated_split(name)?, *name)));
-        let stated: Vec<(&str, &str)> = stated.collect();
+        let mut stated: Vec<(&str, &str)> = stated.collect();
+        let is_split = |of: &str| of == self.split() || is_of_split(of);
+        if self.repo.revision() != TABLES && !stated.iter().any(|(of, _)| is_split(of)) {
+            // `data-00000-of-00002.arrow` numbers parts, and names no split.
+            stated.clear();
+        }
         let mut chosen = match stated.is_empty() {
             true => self.with_word(data)?,
             false => with_name(&stated, self.split())?,
@@ -413,6 +418,12 @@ mod tests {
         // A folder that has a split's name is a configuration like any other.
         let two = ["test_a/train-00000-of-00001.parquet", "test_b/train-00000-of-00001.parquet"];
         assert!(choose("hf://o/n", &two).unwrap_err().contains("several configurations: test_a, test_b"));
+        // Parts that are called after no split are of the one that is there.
+        let saved = ["data-00000-of-00002.arrow", "data-00001-of-00002.arrow", "state.json"];
+        assert_eq!(choose("hf://o/n", &saved).unwrap(), saved[..2]);
+        assert!(choose("hf://o/n#test", &saved).unwrap_err().contains("no file named after a split test"));
+        let own = ["data/en-00000-of-00001.parquet", "data/fr-00000-of-00001.parquet"];
+        assert_eq!(choose("hf://o/n#fr", &own).unwrap(), [own[1]]);
         // Files of other names are none of the split's, and no part of one says it where its folder does.
         let beside = ["data/train-00000-of-00001.parquet", "train.jsonl"];
         assert_eq!(choose("hf://o/n", &beside).unwrap(), [beside[0]]);
