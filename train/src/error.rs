@@ -124,10 +124,10 @@ pub enum TrainError {
     /// Another process writes to the output folder.
     #[error("{} is being written by another training", .0.display())]
     Busy(PathBuf),
-    /// Another process trains this copy of an ensemble, whose folder this is.
+    /// Another process trains or removes this copy of an ensemble, whose folder this is.
     #[error(
-        "{folder}: another process is training copy {model}; wait until it has ended and give the same command again, or \
-         train copies of other numbers, or in another folder"
+        "{folder}: another process is training or removing copy {model}; wait until it has ended and give the same \
+         command again, or train copies of other numbers, or in another folder"
     )]
     BusyCopy { folder: PathBuf, model: u64 },
     #[error("stopped")]

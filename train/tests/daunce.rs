@@ -663,6 +663,9 @@ fn one_process_at_a_time_trains_a_copy() {
     fs_err::write(members.join(".00002.lock"), b"").unwrap();
     go(&shared).unwrap();
     assert_eq!(models(&shared), models(&plain));
+    // A copy on record needs none.
+    let _theirs = FileLock::of(&members.join(".00001.lock")).unwrap().unwrap();
+    assert_eq!(go(&shared).unwrap().models.len(), 3);
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Locks whose files go with them.
 
 use std::fs::TryLockError;
-use std::io::{Error, Result};
+use std::io::{Error, ErrorKind, Result};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
@@ -11,7 +11,7 @@ use super::if_there;
 /// the lock back where the process ends, however it does: the file that stays then goes with the next lock.
 ///
 /// Invariant: who removes the file has it locked, so who has locked it and still finds it under its name has
-/// the lock that others find.
+/// the lock that others find. A file system without locks keeps nobody out.
 #[derive(Debug)]
 pub struct FileLock(fs_err::File);
 
@@ -19,7 +19,7 @@ impl FileLock {
     /// The lock of a file, which is made if it is not there; none where it is held.
     ///
     /// # Errors
-    /// A folder that cannot be written to, and a file system without locks.
+    /// A folder that cannot be written to, and a file that cannot be locked though its file system has locks.
     pub fn of(path: &Path) -> Result<Option<Self>> {
         loop {
             let mut options = fs_err::OpenOptions::new();
@@ -29,6 +29,9 @@ impl FileLock {
                 // It was removed before this was locked.
                 Ok(()) => {}
                 Err(TryLockError::WouldBlock) => return Ok(None),
+                Err(TryLockError::Error(error)) if error.kind() == ErrorKind::Unsupported => {
+                    return Ok(Some(Self(file)));
+                }
                 Err(TryLockError::Error(error)) => {
                     let what = format!("{} cannot be locked: {error}", path.display());
                     return Err(Error::new(error.kind(), what));

@@ -282,7 +282,7 @@ impl<B: MultiDevice> Ensemble<B> {
     }
 
     /// A model: the one on record, or a new one, which is trained along with others, `at_once` in all; and
-    /// what is to be said of its batches. One that another process is training is an error.
+    /// what is to be said of its batches. One that another process is training or removing is an error.
     fn model(
         &self,
         model: u64,
@@ -291,8 +291,13 @@ impl<B: MultiDevice> Ensemble<B> {
         cancel: &Cancel,
     ) -> Result<(MemberOutcome, Option<String>), TrainError> {
         let members = self.request.members();
-        let _lock = lock(&members, model)?;
-        if let Some(there) = MemberOutcome::read(&members, model, Some(&self.asked))? {
+        let read = || MemberOutcome::read(&members, model, Some(&self.asked));
+        // One on record needs no lock: its folder may be one that can only be read.
+        let (_lock, there) = match read()? {
+            None => (Some(lock(&members, model)?), read()?),
+            there => (None, there),
+        };
+        if let Some(there) = there {
             self.note_start()?;
             return Ok((there, None));
         }

@@ -15,7 +15,7 @@ use crate::error::TrainError;
 ///
 /// # Errors
 /// A request, model or data that cannot be used, another ensemble in the folder, a model that another process
-/// is training there, and what `after` gives.
+/// is training or removing there, and what `after` gives.
 pub fn train<E: From<TrainError>>(
     request: &EnsembleRequest,
     observer: &mut dyn EnsembleObserver,

@@ -3,7 +3,7 @@
 //! `members/00007/` has the weights, `members/00007.json` what made them. The record is written last, so a
 //! model without one is trained again, to the same bits.
 //!
-//! Invariant: who makes, changes or removes a model has its lock, `members/.00007.lock`.
+//! Invariant: who makes, changes or removes a model has its lock, `members/.00007.lock`, where there are locks.
 
 use std::path::{Path, PathBuf};
 
@@ -158,7 +158,7 @@ fn complete(members: &Path, model: u64, record: &Value) -> Option<Member> {
 /// Removes a model's weights; what it was stays on record.
 ///
 /// # Errors
-/// A folder that cannot be changed; another process that trains this model.
+/// A folder that cannot be changed; another process that trains or removes this model.
 pub fn forget_weights(output: &Path, member: &Member) -> Result<Member, TrainError> {
     let members = output.join("members");
     let _lock = lock(&members, member.model)?;
