@@ -26,7 +26,7 @@ const TREE_FORMAT: u64 = 1;
 pub(super) struct RemoteFile {
     pub(super) name: String,
     pub(super) size: u64,
-    /// SHA-256 of a large file in 64 digits, git's name of another in 40.
+    /// SHA-256 of a large file in 64 digits, git's name of another in 40; empty if neither is told.
     pub(super) digest: String,
 }
 
@@ -82,8 +82,10 @@ impl HubCache {
     pub(super) fn tree(&self, commit: &str) -> Option<Vec<RemoteFile>> {
         let file = |(name, file): (&String, &Value)| {
             let told = |key: &str, digits| file.get(key)?.as_str().filter(|text| is_hex(text, digits));
-            let digest = told("lfs_sha256", 64).or_else(|| told("blob_id", 40))?.to_owned();
-            Some(RemoteFile { name: name.clone(), size: file.get("size")?.as_u64()?, digest })
+            // One without a digest is listed like any other; it is an error only where it is wanted.
+            let digest = told("lfs_sha256", 64).or_else(|| told("blob_id", 40)).unwrap_or_default();
+            let size = file.get("size")?.as_u64()?;
+            Some(RemoteFile { name: name.clone(), size, digest: digest.to_owned() })
         };
         let read = |path: PathBuf| -> Option<Vec<RemoteFile>> {
             let list: Value = serde_json::from_slice(&fs_err::read(path).ok()?).ok()?;

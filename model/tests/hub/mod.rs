@@ -137,6 +137,19 @@ fn a_listing_that_may_lack_files_is_read_page_by_page() {
 }
 
 #[test]
+fn a_kept_list_has_files_without_a_digest() {
+    let server = Server::start(&FILES);
+    let cache = tempfile::tempdir().unwrap();
+    model("org/tiny", &config(&server, cache.path())).unwrap();
+    let list = repository(cache.path()).join(format!("trees/{COMMIT}.gstore.json"));
+    let text = fs_err::read_to_string(&list).unwrap();
+    fs_err::write(&list, text.replace(&sha256("read me")[..40], "")).unwrap();
+    let mut seen = Seen::default();
+    resolve("org/tiny", FolderContent::Model, &offline(cache.path()), &mut seen).unwrap();
+    assert_eq!(seen.notes, [""; 0]);
+}
+
+#[test]
 fn an_adapter_brings_its_optimizer_only_if_it_is_needed() {
     let server = Server::start(&[
         ("adapter_config.json", "{}"),
