@@ -5,7 +5,8 @@
 //! - a file gets its name when it is complete, a revision its commit when all files are there: a download
 //!   that was killed leaves the snapshot before it in force, and the next one goes on where it stopped
 //! - what the cache has is all of a commit only where a list of its files says so, which is kept once they
-//!   are known: other tools, and other selections, leave parts
+//!   are known: other tools, and other selections, leave parts. Where the Hub cannot be asked, a model
+//!   without files that are not required is taken, with a note
 //! - of several processes one downloads a file, and the others wait for it
 
 use std::io::{self, Read, Write};
@@ -16,7 +17,7 @@ use sha2::{Digest, Sha256};
 use ureq::http::header::{CONTENT_RANGE, LINK};
 
 use super::cache::{HubCache, RemoteFile, is_hex};
-use super::files::FileSelection;
+use super::files::{FileSelection, RepositoryKind};
 use super::http::{FetchError, HubClient, retry_transient};
 use super::{HubConfig, HubError, HubOrigin, HubRef, ResolvedFolder, environment};
 use gstore_core::{Progress, Unit, is_full};
@@ -52,12 +53,9 @@ pub(super) fn download(
     let is_fixed = is_hex(reference.revision(), 40);
     let folder = match found {
         // A commit never changes, so there is nothing to ask.
-        Ok(Cached { folder, is_known: true }) if config.offline || is_fixed => folder,
-        Ok(Cached { folder, .. }) if config.offline => {
-            progress.note(&format!(
-                "{reference}: the cache does not tell which files the repository has; taking those that are \
-                 there"
-            ));
+        Ok(Cached { folder, doubt: None }) if config.offline || is_fixed => folder,
+        Ok(Cached { folder, doubt: Some(doubt) }) if config.offline => {
+            progress.note(&format!("{reference}: {doubt}; taking the files that are there"));
             folder
         }
         Err(lacking) if config.offline => {
@@ -75,9 +73,10 @@ pub(super) fn download(
                 _ => None,
             };
             match (why, cached) {
-                (Some(why), Ok(Cached { folder, .. })) => {
+                (Some(why), Ok(Cached { folder, doubt })) => {
+                    let doubt = doubt.map_or_else(String::new, |doubt| format!(", and {doubt}"));
                     progress.note(&format!(
-                        "{reference}: the Hub cannot be asked ({why}); taking what is in the cache"
+                        "{reference}: the Hub cannot be asked ({why}){doubt}; taking what is in the cache"
                     ));
                     folder
                 }
@@ -89,11 +88,11 @@ pub(super) fn download(
     Ok(ResolvedFolder { folder, origin: Some(HubOrigin { reference: reference.clone(), commit }) })
 }
 
-/// The folder of a commit in which nothing is missed.
+/// The folder of a commit in which nothing is missed that is required.
 struct Cached {
     folder: PathBuf,
-    /// Whether a list of the commit's files says so: without it a file may lack that nothing else names.
-    is_known: bool,
+    /// What may lack all the same; none: a list of the commit's files says that nothing does.
+    doubt: Option<String>,
 }
 
 impl Cached {
@@ -103,11 +102,23 @@ impl Cached {
             return Err(lacking);
         }
         let commit = commit_of(&folder);
-        let Some(all) = cache.tree(&commit) else { return Ok(Self { folder, is_known: false }) };
-        match selected(selection, &all)?.into_iter().find(|file| !cache.is_linked(&commit, file)) {
-            Some(file) => Err(file.name.clone()),
-            None => Ok(Self { folder, is_known: true }),
+        let Some(all) = cache.tree(&commit) else {
+            let doubt = "the cache does not tell which files the repository has".to_owned();
+            return Ok(Self { folder, doubt: Some(doubt) });
+        };
+        let mut lacking = selected(selection, &all)?;
+        lacking.retain(|file| !cache.is_linked(&commit, file));
+        // Of a dataset only the list says what is required: all that is selected. What a model or an adapter
+        // requires was found, so what is not there at all is optional; what is there in part is damaged.
+        let is_required = |file: &RemoteFile| {
+            selection.kind() == RepositoryKind::Dataset || folder.join(&file.name).exists()
+        };
+        if let Some(file) = lacking.iter().find(|file| is_required(file)) {
+            return Err(file.name.clone());
         }
+        let names: Vec<&str> = lacking.iter().map(|file| file.name.as_str()).collect();
+        let doubt = (!names.is_empty()).then(|| format!("the cache lacks {}", names.join(", ")));
+        Ok(Self { folder, doubt })
     }
 }
 

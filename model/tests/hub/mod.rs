@@ -116,6 +116,36 @@ fn a_model_is_fetched_once_and_is_there_offline() {
 }
 
 #[test]
+fn optional_files_that_lack_are_named_where_the_hub_is_not_asked() {
+    let server = Server::start(&FILES);
+    let cache = tempfile::tempdir().unwrap();
+    let online = config(&server, cache.path());
+    let found = model("org/tiny", &online).unwrap();
+    let optional = ["chat_template.jinja", "tokenizer_config.json"].map(|name| found.folder.join(name));
+    optional.iter().for_each(|file| fs_err::remove_file(file).unwrap());
+    let away = HubConfig { offline: false, ..offline(cache.path()) };
+    for config in [&offline(cache.path()), &away] {
+        for text in ["org/tiny".to_owned(), format!("org/tiny@{COMMIT}")] {
+            let mut seen = Seen::default();
+            let again = resolve(&text, FolderContent::Model, config, &mut seen).unwrap();
+            assert_eq!(again.folder, found.folder);
+            let note = &seen.notes[0];
+            assert!(note.contains("the cache lacks ") && !note.contains("special"), "{note}");
+            assert!(note.contains("chat_template.jinja") && note.contains("tokenizer_config.json"), "{note}");
+        }
+    }
+    // Weights that are there in part are not optional.
+    let weights = found.folder.join("model.safetensors");
+    fs_err::remove_file(&weights).unwrap();
+    fs_err::write(&weights, "weights").unwrap();
+    let error = model("org/tiny", &offline(cache.path())).unwrap_err().to_string();
+    assert!(error.contains("missing: model.safetensors"), "{error}");
+    assert_eq!(model("org/tiny", &online).unwrap(), found);
+    assert!(optional.iter().all(|file| file.exists()));
+    assert_eq!(fs_err::read(&weights).unwrap(), b"weights of the model");
+}
+
+#[test]
 fn a_listing_that_may_lack_files_is_read_page_by_page() {
     let others: Vec<String> = (0..1000).map(|at| format!("logs/{at}.txt")).collect();
     let mut files: Vec<(&str, &str)> = others.iter().map(|name| (name.as_str(), "")).collect();
