@@ -27,7 +27,7 @@ pub(super) struct Base {
     /// it lacks were removed.
     pub limits: Counters,
     /// Bitmaps of deleted rows and lists of deleted ids that earlier snapshots have and the base has no more.
-    /// They are undone: no later snapshot was lost that could have them again.
+    /// They are undone: nothing tells of a lost later snapshot, which could have them again.
     pub undone_deletes: HashSet<Uuid>,
     /// The content of a `CURRENT` that is damaged.
     pub damaged_current: Option<Vec<u8>>,
@@ -124,7 +124,9 @@ pub(super) fn find(store: &Store, report: &mut RepairReport) -> Result<Base, Ver
     let (link, number) = (found.map(|v| v.link.clone()), found.map(|v| v.part.snapshot));
     let limits = if link.is_some() { root.next.clone() } else { Counters::default() };
     let undone_deletes = match found {
-        Some(v) if named.is_none() && inventory.damaged_root < number => undone_deletes(&inventory, &v.part),
+        Some(v) if named.is_none() && !inventory.lacks_root_after(number) => {
+            undone_deletes(&inventory, &v.part)
+        }
         _ => HashSet::new(),
     };
     take_newer(store, &inventory, (link.is_some(), named), &limits, &mut root, report)?;

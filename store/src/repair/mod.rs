@@ -196,9 +196,9 @@ fn repair_dataset(work: &mut Repair<'_>, base: &Base, d: &mut DatasetWork) -> Re
         (false, false) => Trust::Listed,
         (false, true) => Trust::All,
     };
-    // Only a part that is whole says what was undone.
+    // Only a part that is whole, and that nothing was added to after it, says what was undone.
     let none = HashSet::new();
-    let undone = if d.gaps_from == Some(0) { &none } else { &base.undone_deletes };
+    let undone = if d.gaps_from.is_some() { &none } else { &base.undone_deletes };
     d.dead = deletes::collect(work, &mut d.part, trust, undone)?;
     deletes::ids(work, &mut d.part, trust, undone)?;
     if d.dead.unknown {

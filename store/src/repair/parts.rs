@@ -34,6 +34,8 @@ pub(super) struct Inventory {
     pub highest: u64,
     /// The highest number of a root that is not sound.
     pub damaged_root: Option<u64>,
+    /// Files of parts of datasets that are not sound.
+    pub damaged_datasets: Vec<String>,
     /// Kind and number of every part that a file name mentions, sound or not.
     pub mentioned: HashSet<(String, u32)>,
     /// Parts that some sound root refers to.
@@ -64,7 +66,10 @@ impl Inventory {
                     out.mentioned.insert((kind.to_owned(), n));
                     match kind {
                         _ if page => {}
-                        "dataset" => out.datasets.extend(read_sound(env, name)?),
+                        "dataset" => match read_sound(env, name)? {
+                            Some(dataset) => out.datasets.push(dataset),
+                            None => out.damaged_datasets.push(name.clone()),
+                        },
                         "run" => out.runs.extend(read_sound(env, name)?),
                         "ensemble" => out.ensembles.extend(read_sound(env, name)?),
                         "feature" => out.features.extend(read_sound(env, name)?),
@@ -110,6 +115,13 @@ impl Inventory {
     pub(super) fn named(&self, link: &Link, below: u64) -> Option<(u64, u64)> {
         let roots = self.roots.iter().map(|r| &r.part).filter(|r| r.snapshot < below);
         roots.filter(|r| r.parts().any(|l| l.link == *link)).map(|r| (r.snapshot, r.created)).max()
+    }
+
+    /// Whether some snapshot after one with this number seems to be lost: a root after it is not sound, or a
+    /// part of a dataset came with a root that is not there.
+    pub(super) fn lacks_root_after(&self, number: Option<u64>) -> bool {
+        let mut datasets = self.datasets.iter().map(|v| &v.link.file).chain(&self.damaged_datasets);
+        self.damaged_root >= number || datasets.any(|file| !self.known.contains(file))
     }
 
     /// Versions of a dataset.
