@@ -1,6 +1,12 @@
 //! Groups of neighbouring files that are merged into one each, and forecasts of the result.
 
 use super::options::{CompactOptions, CompactedPart};
+use crate::segment::TAIL_LIMIT;
+
+/// Most bytes of the tails of segments that become one, which is refused where its own would be longer than
+/// readers take. The new tail may be longer than they are together: it has bounds of the blocks, which those
+/// of older segments lack.
+const MERGED_TAILS: u64 = TAIL_LIMIT / 4;
 
 /// When files are merged.
 pub(super) struct Limits {
@@ -18,6 +24,8 @@ impl Limits {
 pub(super) struct Candidate<T> {
     file: T,
     len: u64,
+    /// How much of that the file of a segment has as its tail.
+    tail: u64,
     rows: u64,
     dead: u64,
     dead_share: f64,
@@ -26,9 +34,9 @@ pub(super) struct Candidate<T> {
 }
 
 impl<T> Candidate<T> {
-    pub(super) fn new(file: T, len: u64, rows: u64, dead: u64, joins: bool) -> Self {
+    pub(super) fn new(file: T, (len, tail): (u64, u64), rows: u64, dead: u64, joins: bool) -> Self {
         let dead_share = dead as f64 / rows.max(1) as f64;
-        Candidate { file, len, rows, dead, dead_share, joins }
+        Candidate { file, len, tail, rows, dead, dead_share, joins }
     }
 
     /// What is left of bytes that belong to its rows, about.
@@ -76,7 +84,7 @@ pub(super) fn grouped<T>(
 ) -> Vec<Merge<T>> {
     let mut out = Vec::new();
     let mut open: Vec<Candidate<T>> = Vec::new();
-    let mut bytes = 0u64;
+    let (mut bytes, mut tails) = (0u64, 0u64);
     let mut close = |open: &mut Vec<Candidate<T>>| {
         let group = std::mem::take(open);
         if group.len() > 1 || group.iter().any(|c| c.dead_share > limits.dead_share) {
@@ -86,12 +94,15 @@ pub(super) fn grouped<T>(
     for c in candidates {
         let alone = c.len >= limits.target.div_ceil(2) && c.dead_share <= limits.dead_share;
         let live = c.left_of(c.len);
-        if alone || !c.joins || bytes.saturating_add(live) > limits.target {
+        let is_full =
+            bytes.saturating_add(live) > limits.target || tails.saturating_add(c.tail) > MERGED_TAILS;
+        if alone || !c.joins || is_full {
             close(&mut open);
-            bytes = 0;
+            (bytes, tails) = (0, 0);
         }
         if !alone {
             bytes += live;
+            tails += c.tail;
             open.push(c);
         }
     }
@@ -104,7 +115,8 @@ mod tests {
     use super::*;
 
     fn run(files: &[(u64, u64)]) -> Vec<Vec<usize>> {
-        let candidate = |(i, (len, dead)): (usize, &(u64, u64))| Candidate::new(i, *len, 100, *dead, true);
+        let candidate =
+            |(i, (len, dead)): (usize, &(u64, u64))| Candidate::new(i, (*len, 0), 100, *dead, true);
         let limits = Limits { target: 100, dead_share: 0.2 };
         let merges = grouped(files.iter().enumerate().map(candidate), &limits);
         merges.iter().map(|merge| merge.files().copied().collect()).collect()
@@ -120,11 +132,26 @@ mod tests {
     }
 
     #[test]
+    fn segments_are_merged_while_their_tails_fit_a_reader() {
+        let merged = |files: &[(u64, u64)]| -> Vec<Vec<usize>> {
+            let candidate =
+                |(i, (len, mib)): (usize, &(u64, u64))| Candidate::new(i, (*len, *mib << 20), 100, 0, true);
+            let limits = Limits { target: 100, dead_share: 0.2 };
+            let merges = grouped(files.iter().enumerate().map(candidate), &limits);
+            merges.iter().map(|merge| merge.files().copied().collect()).collect()
+        };
+        let tails = [30, 30, 5, 30, 34, 1, 300, 1, 1].map(|mib| (1, mib));
+        assert_eq!(merged(&tails), [[0, 1], [2, 3], [4, 5], [7, 8]]);
+        // What is not merged does not count.
+        assert_eq!(merged(&[(1, 40), (60, 40), (1, 30), (1, 30)]), [[2, 3]]);
+    }
+
+    #[test]
     fn what_is_left_is_known_before() {
         let limits = Limits { target: 100, dead_share: 0.2 };
         let expected = |files: &[(u64, u64)], fixed: u64| {
             let merges = grouped(
-                files.iter().map(|(len, dead)| Candidate::new(*len, *len, 100, *dead, true)),
+                files.iter().map(|(len, dead)| Candidate::new(*len, (*len, 0), 100, *dead, true)),
                 &limits,
             );
             let [one] = merges.as_slice() else { panic!("{} merges", merges.len()) };

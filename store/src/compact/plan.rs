@@ -7,7 +7,7 @@ use crate::layout::{Env, encoding_file, sample_file, segment_file};
 use crate::manifest::{DatasetPart, EncodingEntry, FeaturePart, FileEntry, SegmentEntry};
 use crate::rewrite::{GAP_ROWS, has_counts, rows_of};
 use crate::samples::FILE_BYTES;
-use crate::segment::{SegmentFile, TAIL_LIMIT};
+use crate::segment::SegmentFile;
 use crate::store::{Snapshot, Store};
 use crate::table::TableFile;
 use crate::tombstones::ids::salt_of;
@@ -129,7 +129,7 @@ fn dataset(
         let dead = rows.deleted.within(f.range()).map(|r| r.end - r.start).sum::<u64>();
         let gap = end.map_or(0, |end| f.first_row.saturating_sub(end));
         end = Some(f.end_row);
-        Candidate::new(f.clone(), f.len, f.rows, dead, gap <= GAP_ROWS)
+        Candidate::new(f.clone(), (f.len, 0), f.rows, dead, gap <= GAP_ROWS)
     });
     let of = |merge| Group::Samples(Arc::clone(part), merge);
     groups.extend(grouped(samples, &limits).into_iter().map(of));
@@ -170,7 +170,7 @@ fn counts(env: &Env, encoding: &EncodingEntry, live: &RowSet) -> Vec<Candidate<F
         });
         end = Some(end.map_or(f.end_row, |e| e.max(f.end_row)));
         let dead = if costs { dead.len() } else { 0 };
-        out.push(Candidate::new(f.clone(), f.len, f.rows, dead, joins));
+        out.push(Candidate::new(f.clone(), (f.len, 0), f.rows, dead, joins));
     }
     out
 }
@@ -183,9 +183,7 @@ fn feature(
 ) -> Result<Unit, CompactError> {
     let dataset = base.dataset(&part.desc.dataset)?;
     let live = base.live_rows(dataset)?;
-    let mut tails = MergedTails::default();
     let segments = part.segments.iter().map(|s| {
-        let joins = tails.take(s.tail_len);
         let dead = if live.covers(s.range()) {
             0
         } else {
@@ -193,7 +191,7 @@ fn feature(
             let own = env.file(segment_file(part.number, s.uuid));
             rows_of(own, part, s).map_or(0, |rows| rows.difference(&live).len())
         };
-        Candidate::new(s.clone(), s.len, s.rows, dead, joins)
+        Candidate::new(s.clone(), (s.len, s.tail_len), s.rows, dead, true)
     });
     let merges = grouped(segments, &Limits::new(options, u64::MAX));
     Ok(Unit {
@@ -203,35 +201,4 @@ fn feature(
         deleted: RowSet::new(),
         groups: merges.into_iter().map(|merge| Group::Segments(Arc::clone(part), merge)).collect(),
     })
-}
-
-/// Adds up the tails of segments that become one, which is refused where its own would be longer than readers
-/// take.
-#[derive(Default)]
-struct MergedTails(u64);
-
-impl MergedTails {
-    /// Most bytes of them together. The new tail may be longer than they are: it has bounds of the blocks,
-    /// which those of older segments lack.
-    const MOST: u64 = TAIL_LIMIT / 4;
-
-    /// Whether the next segment may be in one file with those before it.
-    fn take(&mut self, tail: u64) -> bool {
-        let together = self.0.saturating_add(tail);
-        let joins = together <= Self::MOST;
-        self.0 = if joins { together } else { tail };
-        joins
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn segments_are_merged_while_their_tails_fit_a_reader() {
-        let mut tails = MergedTails::default();
-        let joins = [30, 30, 5, 30, 34, 1, 300, 1, 1].map(|mib: u64| tails.take(mib << 20));
-        assert_eq!(joins, [true, true, false, true, false, true, false, false, true]);
-    }
 }
