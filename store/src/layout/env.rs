@@ -1,13 +1,12 @@
 //! The folder of a store on a file system: paths, and errors that name them.
 
-use super::names::START_LOCK;
+use super::names::{START_LOCK, unfinished};
 use crate::error::StorageError;
 use crate::vfs::{Vfs, VfsLock, hash_span, if_there, parent};
 use std::collections::BTreeSet;
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use uuid::Uuid;
 
 #[derive(Debug)]
 pub(crate) struct Env {
@@ -104,11 +103,8 @@ impl Env {
 
     /// Moves a finished file to its place. The folder is flushed by the caller, once for all files in it.
     pub(crate) fn rename(&self, from: &Path, to: &str) -> Result<(), StorageError> {
-        let file = to.rsplit('/').next().unwrap_or(to);
-        let ending = file.split_once('.').map_or("", |(_, ending)| ending);
-        // Of its own: two processes may write the same index.
-        let beside = format!("{}.{ending}.new", Uuid::new_v4());
-        self.move_file(from, (&self.at(to), to), &beside)
+        // The name beside it is its own: two processes may write the same index.
+        self.move_by(from, (&self.at(to), to), || self.at(&unfinished(to)))
     }
 
     /// Moves a finished file. To another file system, where a folder is a link to one, it is copied: the copy
@@ -120,11 +116,20 @@ impl Env {
         (to, name): (&Path, &str),
         beside: &str,
     ) -> Result<(), StorageError> {
+        self.move_by(from, (to, name), || to.with_file_name(beside))
+    }
+
+    fn move_by(
+        &self,
+        from: &Path,
+        (to, name): (&Path, &str),
+        beside: impl FnOnce() -> PathBuf,
+    ) -> Result<(), StorageError> {
         match self.vfs.rename(from, to) {
             Err(e) if e.kind() == ErrorKind::CrossesDevices => {}
             moved => return moved.map_err(Self::io("move a file to", name)),
         }
-        let beside = to.with_file_name(beside);
+        let beside = beside();
         let copied = self.copy_file(from, &beside).and_then(|()| self.vfs.rename(&beside, to));
         copied
             .inspect_err(|_| drop(self.vfs.remove(&beside)))

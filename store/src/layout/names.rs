@@ -139,6 +139,13 @@ pub(crate) fn finished(name: &str) -> (&str, bool) {
     }
 }
 
+/// A new name beside a file of the store: one that counts as unfinished.
+pub(crate) fn unfinished(name: &str) -> String {
+    let (folder, file) = name.split_at(name.rfind('/').map_or(0, |at| at + 1));
+    let ending = file.split_once('.').map_or("", |(_, ending)| ending);
+    format!("{folder}{}.{ending}{UNFINISHED}", Uuid::new_v4())
+}
+
 /// A UUID as we write it.
 pub(crate) fn uuid(text: &str) -> Option<Uuid> {
     text.parse::<Uuid>().ok().filter(|u| u.to_string() == text)

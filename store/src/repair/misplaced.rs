@@ -11,7 +11,7 @@ use super::parts::list;
 use crate::backup::{DataFile, data_files};
 use crate::error::{StorageError, VerifyError, if_sound, is_medium};
 use crate::layout::Env;
-use crate::layout::names::NUMBERED;
+use crate::layout::names::{NUMBERED, unfinished};
 use crate::table::{Expected, Region};
 use crate::verify::Catalog;
 use crate::vfs::{SpanFailure, VfsRead, hash_span};
@@ -19,7 +19,6 @@ use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::io::{self, ErrorKind, Write};
 use std::ops::Range;
-use uuid::Uuid;
 use xxhash_rust::xxh3::Xxh3;
 
 /// A damaged file, and the name under which its content is.
@@ -241,13 +240,6 @@ fn copy_beside(work: &mut Repair<'_>, file: &DataFile<'_>, from: &str) -> Result
     work.files.placed(vec![copy.clone()]);
     copy_checked(work.env, file, from, &copy)?;
     Ok(copy)
-}
-
-/// A new name beside a file: one that counts as unfinished.
-fn unfinished(name: &str) -> String {
-    let file = name.rsplit('/').next().unwrap_or_default();
-    let ending = file.split_once('.').map_or("", |(_, ending)| ending);
-    format!("{}/{}.{ending}.new", folder(name), Uuid::new_v4())
 }
 
 /// Copies the content of a file and flushes the copy.
