@@ -4,13 +4,14 @@
 //! |---|---|---|
 //! | `openai` | `messages`, with calls of tools | the list |
 //! | `sharegpt` | `conversations`, of `from` and `value` or of `role` and `content`, `system` | `messages` |
-//! | `alpaca` | `instruction`, `input` or `context`, `output` or `response` (or `chosen`), `system`, `history` | `messages` |
+//! | `alpaca` | `instruction`, `input`, `output` (or `chosen`), `system`, `history` | `messages` |
 //! | `preference` | `chosen`, `rejected`, `prompt` | what was chosen; `rejected` stays a column |
 //! | `flan` | `inputs`, `targets` | `prompt` and `completion` |
 //! | `trl` | `prompt` and `completion`, each a list of messages | `messages` |
 //!
-//! `sharegpt` has its list also under `conversation`, and that of `from` and `value` under `messages`. A list
-//! of these two may be its text in JSON, as tables have it that hold no lists. Where a list under `prompt`
+//! `sharegpt` has its list also under `conversation`, and that of `from` and `value` under `messages`;
+//! `alpaca` has `context` for `input` and `response` for `output`. A list of `openai` or `sharegpt`, and a
+//! `history`, may be its text in JSON, as tables have it that hold no lists. Where a list under `prompt`
 //! becomes `messages`, answers in it get the weight 0: only those after it are trained on. Without such a
 //! list, the prompt of two lists is what both begin with; a `chosen` that is a text is scored as a whole. A
 //! record that has one of gstore's own shapes is never taken for another, so a layout is found only where
@@ -85,6 +86,15 @@ pub enum LayoutError {
         /// The turn, from 0.
         turn: usize,
         from: String,
+    },
+    #[error(
+        "alpaca records have `history`, if any, as a list of pairs of texts; if it is something else, give the \
+         key another name, or read the record without it, `input` and `system`: {}",
+        Remedy::Option("field", &format!("prompt=instruction,completion={answer}"))
+    )]
+    History {
+        /// The key of the answer.
+        answer: &'static str,
     },
     /// A preference without a prompt, where another key may be it.
     #[error("{}", no_prompt(key, *has_system))]
@@ -364,7 +374,7 @@ fn instruction(object: &Map<String, Value>) -> Result<TextKeys, LayoutError> {
         question.push_str("\n\n");
         question.push_str(value);
     }
-    let mut all = earlier(object)?;
+    let mut all = earlier(object, answer.0)?;
     if !all.is_empty() {
         from.push("history");
     }
@@ -381,13 +391,13 @@ fn instruction(object: &Map<String, Value>) -> Result<TextKeys, LayoutError> {
 }
 
 /// The turns before an instruction. As LLaMA-Factory trains on them, their answers are scored like the last.
-fn earlier(object: &Map<String, Value>) -> Result<Vec<Value>, LayoutError> {
+fn earlier(object: &Map<String, Value>, answer: &'static str) -> Result<Vec<Value>, LayoutError> {
     let mut all = Vec::new();
     for pair in object.get("history").and_then(unpacked).unwrap_or_default().iter() {
-        let Some([Value::String(asked), Value::String(answer)]) = pair.as_array().map(Vec::as_slice) else {
-            return Err(wrong(Layout::Alpaca, "`history`, if any, as a list of pairs of texts"));
+        let Some([Value::String(asked), Value::String(said)]) = pair.as_array().map(Vec::as_slice) else {
+            return Err(LayoutError::History { answer });
         };
-        all.extend([turn("user", asked), turn("assistant", answer)]);
+        all.extend([turn("user", asked), turn("assistant", said)]);
     }
     Ok(all)
 }

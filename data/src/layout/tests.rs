@@ -155,9 +155,15 @@ fn turns_before_an_instruction_are_read() {
         assert_eq!((turns(&record.content).len(), record.metadata.len()), (2, 1));
     }
     for odd in [json!(["a", "b"]), json!([["a"]]), json!([["a", 1]]), json!([{ "a": "b" }])] {
-        let record = json!({ "instruction": "q", "output": "x", "history": odd });
-        let error = read(&record.to_string(), None).unwrap_err();
+        let record = json!({ "instruction": "q", "output": "x", "history": odd }).to_string();
+        let error = read(&record, None).unwrap_err();
         assert!(error.contains("`history`, if any, as a list of pairs of texts"), "{error}");
+        // As the message says.
+        let named = "prompt=instruction,completion=output";
+        assert!(error.contains(named), "{error}");
+        let fields = FieldNames::parse(&named.split(',').collect::<Vec<_>>()).unwrap();
+        let content = Content::PromptCompletion { prompt: "q".to_owned(), completion: "x".to_owned() };
+        assert_eq!(fields.read(record.as_bytes()).unwrap().1.content, content);
     }
 }
 
