@@ -99,9 +99,9 @@ impl GivenQuestion {
         Ok(RecordBatch::try_from_iter_with_nullable(columns)?)
     }
 
-    /// A picture of ranked rows, with what they are called: the distribution of the scores of all rows, and the
-    /// shares of the values of a metadata column among these and in the pool, where the pools have it and can
-    /// be drawn. None where no row has a score.
+    /// A picture of ranked rows, with what they are called: the distribution of the scores of all rows, and
+    /// the shares of the values of a metadata column among these and in the pool, where the pools have it and
+    /// can be drawn. None where no row has a score.
     ///
     /// # Errors
     /// Damage, and being told to stop.

@@ -54,8 +54,8 @@ pub(super) fn texts(values: &ArrayRef, safe: bool) -> DfResult<Option<StringArra
     })
 }
 
-/// A time in the manner of DuckDB: `2024-05-29T10:46:11.500` as `2024-05-29 10:46:11.5`. Its fraction has up to
-/// nine digits, where DuckDB's TIMESTAMP has six.
+/// A time in the manner of DuckDB: `2024-05-29T10:46:11.500` as `2024-05-29 10:46:11.5`. Its fraction has up
+/// to nine digits, where DuckDB's TIMESTAMP has six.
 fn usual(time: &str) -> String {
     let blank = time.replacen('T', " ", 1);
     let (time, zone) = match blank.strip_suffix('Z') {

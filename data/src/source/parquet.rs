@@ -69,8 +69,8 @@ fn open(file: File) -> Result<(ParquetRecordBatchReader, u64), String> {
     Ok((reader, rows))
 }
 
-/// What the footer of a Parquet file says, with the types in which its columns are read: timestamps of 96 bits
-/// in microseconds.
+/// What the footer of a Parquet file says, with the types in which its columns are read: timestamps of 96
+/// bits in microseconds.
 ///
 /// # Errors
 /// A file that is not Parquet, or damaged.

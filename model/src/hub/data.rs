@@ -5,7 +5,7 @@
 //! datasets (the branch `refs/convert/parquet`).
 //!
 //! - in a name such as `SPLIT-00000-of-00003.parquet`, and in the folders of these tables, a split has its
-//!   own name and no other; only where no file is called after a split like that, a word in the names tells it
+//!   own name and no other; only where no file is called after a split so, a word in the names tells it
 //! - files of two words for a split are two splits: no sample is to come twice, none from another split
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -7,7 +7,7 @@
 use crate::indexes::CHUNK;
 use crate::kernel::CodeKind;
 
-/// Bytes of nibbles that are compared with a digest together, at least: the footer then has 32 digits for each.
+/// Least bytes of nibbles that are compared with a digest together: the footer has 32 digits for each.
 const LEAST_CHUNK: u64 = 8 << 10;
 
 /// What a vector's estimate of one plane is made with.
@@ -132,8 +132,8 @@ impl Section {
         }
     }
 
-    /// Bytes that are compared with a digest together. Of nibbles those of some vectors here and there are read,
-    /// one in a hundred after signs; other sections are read as a whole, or of a few vectors.
+    /// Bytes that are compared with a digest together. Of nibbles those of some vectors here and there are
+    /// read, one in a hundred after signs; other sections are read as a whole, or of a few vectors.
     pub(super) fn chunk_bytes(self, padded: usize) -> u64 {
         match self {
             Self::Nibbles => {

@@ -15,8 +15,8 @@ use crate::pem::{self, PemFile};
 
 /// How long a server has to answer at first.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// How long a server may send nothing before it is asked whether it is still there, and then has as long as at
-/// first. A long statement sends nothing meanwhile, and nor does a machine that went away.
+/// How long a server may send nothing before it is asked whether it is still there, and then has as long as
+/// at first. A long statement sends nothing meanwhile, and nor does a machine that went away.
 const SILENCE: Duration = Duration::from_secs(60);
 /// Bytes that may be on their way without an answer of ours.
 const WINDOW: u32 = 8 << 20;

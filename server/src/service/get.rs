@@ -37,8 +37,8 @@ impl AuthorizedRequest {
         }
     }
 
-    /// Work that may take a while, on the workers, by what it is called. It holds its turn until it has ended,
-    /// also when the client is gone.
+    /// Work that may take a while, on the workers, by what it is called. It holds its turn until it has
+    /// ended, also when the client is gone.
     pub(super) async fn apart<T: Send + 'static>(
         &self,
         what: &str,

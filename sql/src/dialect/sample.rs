@@ -1,8 +1,8 @@
 //! `USING SAMPLE` and `TABLESAMPLE`: a part of the rows, the same each time.
 //!
 //! Which rows those are follows from their values and from the number after REPEATABLE, so a sample does not
-//! depend on threads, on the machine, or on when it is taken. The rows of a table with numbers (`row`) are told
-//! apart by these, so that nothing else is read of them.
+//! depend on threads, on the machine, or on when it is taken. The rows of a table with numbers (`row`) are
+//! told apart by these, so that nothing else is read of them.
 
 mod clause;
 
@@ -71,8 +71,8 @@ const MOST_ROWS: usize = usize::MAX >> 2;
 /// Columns that together tell the rows of samples and of rankings apart, as far as there are such.
 const NUMBERS: [&str; 4] = ["pool", "target", "row", "pos"];
 
-/// The columns that tell the rows of a relation apart: all that have a value, where it is not known that fewer
-/// do.
+/// The columns that tell the rows of a relation apart: all that have a value, where it is not known that
+/// fewer do.
 fn telling_apart(plan: &LogicalPlan) -> Vec<Expr> {
     let is_numbered = is_numbered(plan);
     let columns = plan.schema().iter().filter(|(_, field)| match is_numbered {

@@ -2,8 +2,8 @@
 //!
 //! Most are made of the manifests that a snapshot has in memory. Files are read for rows alone, never for
 //! columns: the manifests of artifacts for `artifacts`, the roots of older snapshots for `snapshots`, and for
-//! `features` the bitmaps of deleted rows, blocks of features with gaps where rows were deleted, and footers of
-//! features of tokens. `samples` reads the files of the datasets.
+//! `features` the bitmaps of deleted rows, blocks of features with gaps where rows were deleted, and footers
+//! of features of tokens. `samples` reads the files of the datasets.
 
 mod batch;
 mod datasets;

@@ -18,8 +18,8 @@ use std::time::{Duration, Instant};
 
 /// Bytes of a turn that are counted.
 const TURN: u64 = 64 << 20;
-/// Bytes of a turn before those that are counted. The system reads ahead of ordinary reads, for nothing at the
-/// end of a turn; so a turn counts from where the reads ahead of what is not counted help it.
+/// Bytes of a turn before those that are counted. The system reads ahead of ordinary reads, for nothing at
+/// the end of a turn; so a turn counts from where the reads ahead of what is not counted help it.
 const WARM: u64 = 32 << 20;
 /// Turns, of both ways together. The better one of each way counts: other work may have disturbed the other.
 const TURNS: usize = 4;

@@ -3,7 +3,7 @@
 //! `members/00007/` has the weights, `members/00007.json` what made them. The record is written last, so a
 //! model without one is trained again, to the same bits.
 //!
-//! Invariant: who makes, changes or removes a model has its lock, `members/.00007.lock`, where there are locks.
+//! Invariant: where there are locks, who makes, changes or removes a model has its, `members/.00007.lock`.
 
 use std::path::{Path, PathBuf};
 

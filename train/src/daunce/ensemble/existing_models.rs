@@ -53,9 +53,9 @@ impl<B: Backend + Clone> Ensemble<B> {
 
     /// Removes the models that are to be replaced, and gives how many of those that are asked for stay.
     ///
-    /// They were `found` before hidden states were computed. Other processes of the ensemble may have replaced
-    /// some since, so that those are looked for again, by one process at a time: each that has done so leaves
-    /// no model of another training, and no other then removes one that it trains.
+    /// They were `found` before hidden states were computed. Other processes of the ensemble may have
+    /// replaced some since, so that those are looked for again, by one process at a time: each that has done
+    /// so leaves no model of another training, and no other then removes one that it trains.
     pub(super) fn remove_replaced(&self, found: ExistingModels, cancel: &Cancel) -> Result<u64, TrainError> {
         if found.replaced.is_empty() {
             return Ok(found.there);

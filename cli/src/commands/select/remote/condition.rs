@@ -1,9 +1,9 @@
-//! What a selection that a server makes takes its rows from: the relation of the scores, or the rows of it for
-//! which a condition is true of the pools' own tables.
+//! What a selection that a server makes takes its rows from: the relation of the scores, or the rows of it
+//! for which a condition is true of the pools' own tables.
 //!
 //! That relation has the pools' columns too, but under other names where it has such a column itself: there
-//! `subtask` is the target's. So a condition is asked of the relation under the names of the tables, and still
-//! chooses what is scored.
+//! `subtask` is the target's. So a condition is asked of the relation under the names of the tables, and
+//! still chooses what is scored.
 
 use std::sync::Arc;
 
@@ -50,8 +50,8 @@ impl RankedRows {
         let relation = schema(&format!("SELECT * FROM {call} LIMIT 0"), values)?;
         let mut tables = Vec::with_capacity(pools.len());
         for pool in pools {
-            // With the computed columns that the condition names; what it says wrong is said of this table. It
-            // has lines of its own, so that a comment at its end hides nothing.
+            // With the computed columns that the condition names; what it says wrong is said of this table.
+            // It has lines of its own, so that a comment at its end hides nothing.
             let sql = format!("SELECT * FROM {} WHERE (\n{condition}\n) LIMIT 0", quoted(pool));
             let table = schema(&sql, &Parameters::default());
             tables.push(table.map_err(|error| condition_error(FindError::Condition(error)))?);
