@@ -161,17 +161,6 @@ mod tests {
         assert_eq!(fs_err::read_dir(folder.path()).unwrap().count(), 1);
     }
 
-    /// One of the same number in another container, say.
-    #[test]
-    fn what_another_process_is_writing_stays_as_it_is() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("costs.json");
-        let other = path.with_extension(format!("{}.part", std::process::id()));
-        fs_err::write(&other, "half").unwrap();
-        KeptFile { path, machine: "here".into() }.write(5u32).unwrap();
-        assert_eq!(fs_err::read_to_string(&other).unwrap(), "half");
-    }
-
     #[test]
     fn each_kind_has_its_file() {
         assert_eq!(file_name("A B, 2 cores", MeasurementKind::Costs), "costs-A-B--2-cores.json");

@@ -1,7 +1,7 @@
 //! Query vectors in half precision, as the tiles that tensor cores read, with the norms that bound the error
 //! of rounding (`estimates.rs` derives the bound).
 
-use gstore_query::kernel::{HUGE_NORM, Queries, above};
+use gstore_query::kernel::{HUGE_NORM, Queries, sum_upper_bound};
 use half::f16;
 
 use super::{Cuda, THREADS, from, number};
@@ -42,7 +42,7 @@ pub(super) struct Norms {
 impl Norms {
     /// Includes the squares of one more query.
     fn add(&mut self, squares: [f64; 3]) {
-        let [exact, rounded, residual] = squares.map(|sum| above(sum.sqrt()));
+        let [exact, rounded, residual] = squares.map(|sum| sum_upper_bound(sum.sqrt()));
         // False for NaN too.
         let [exact, rounded, residual] = match exact < HUGE_NORM && rounded < HUGE_NORM {
             true => [exact, rounded, residual],
@@ -62,7 +62,7 @@ impl Norms {
         let units = (chain * f64::exp2(-22.0) + chains * f64::exp2(-24.0) + of_device).exp_m1();
         let processor = ((terms / 16.0 + 6.0) * f64::exp2(-24.0) + of_processor).exp_m1();
         let weight = self.residual + units * self.rounded + processor * self.exact;
-        if weight.is_finite() { (above(weight) as f32).next_up() } else { f32::INFINITY }
+        if weight.is_finite() { (sum_upper_bound(weight) as f32).next_up() } else { f32::INFINITY }
     }
 }
 

@@ -48,7 +48,7 @@ pub(crate) use codes::{MAX_CODE_DIM, MAX_SIGN_VALUE};
 pub use device::{
     BlockKey, Combined, EstimatedRows, Folding, KeptRows, ProductsError, RowBlock, RowProducts,
 };
-pub use filter::{Filter, FilterBound, FilterQueries, HUGE_NORM, Rounding, RowNorms, above};
+pub use filter::{Filter, FilterBound, FilterQueries, HUGE_NORM, Rounding, RowNorms, sum_upper_bound};
 #[cfg(feature = "ann")]
 pub(crate) use half_dot::usearch_metric;
 pub use panels::Scratch;

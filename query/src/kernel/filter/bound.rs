@@ -38,7 +38,7 @@ impl RowSquares {
     }
 
     pub(super) fn norms(&self) -> RowNorms {
-        let up = |value: f64| (above(value) as f32).next_up();
+        let up = |value: f64| (sum_upper_bound(value) as f32).next_up();
         RowNorms { norm: up(self.kept.sqrt()), residual: up(self.taken.sqrt()), floor: up(self.floor) }
     }
 }
@@ -80,7 +80,7 @@ impl FilterQueries {
                     sums[0] += of_group[0];
                     sums[1] += of_group[1];
                 }
-                let [norm, residual] = sums.map(|sum| above(sum.sqrt()));
+                let [norm, residual] = sums.map(|sum| sum_upper_bound(sum.sqrt()));
                 // False for NaN too.
                 if norm < HUGE_NORM { [norm, residual] } else { [f64::INFINITY; 2] }
             })
@@ -102,7 +102,7 @@ impl FilterQueries {
             norms: single(0),
             residuals: single(1),
             largest: queries.iter().map(|q| q[0] + q[1]).fold(0.0, f64::max),
-            relative: above(2.0 * rounded),
+            relative: sum_upper_bound(2.0 * rounded),
             up: 1.0 + (added + 8) as f64 * f64::exp2(-23.0),
         }
     }
@@ -134,6 +134,6 @@ impl FilterBound {
 }
 
 /// An upper bound of a sum of positive terms, despite rounding in double precision.
-pub fn above(value: f64) -> f64 {
+pub fn sum_upper_bound(value: f64) -> f64 {
     value * (1.0 + f64::exp2(-30.0))
 }

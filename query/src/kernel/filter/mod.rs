@@ -36,7 +36,7 @@ use std::ops::Range;
 
 use gstore_store::Values;
 
-pub use bound::{FilterBound, RowNorms, above};
+pub use bound::{FilterBound, RowNorms, sum_upper_bound};
 pub use queries::FilterQueries;
 
 use super::Kernel;
