@@ -22,6 +22,8 @@ use std::sync::{Arc, OnceLock};
 const BATCH_BYTES: u64 = 32 << 20;
 /// Rows that a batch has at most.
 const BATCH_ROWS: u64 = 8192;
+/// Batches that rows between those that are wanted may take in memory.
+const MOST_BETWEEN: u64 = 4;
 
 #[derive(Clone)]
 pub(crate) struct TableFile {
@@ -91,11 +93,17 @@ impl TableFile {
         let batch = batch_rows(metadata.metadata(), &mask, &rows, (BATCH_BYTES, BATCH_ROWS));
         let selected = rows.iter().map(|r| r.start as usize..r.end as usize);
         let selection = RowSelection::from_consecutive_ranges(selected, total);
+        // A mask, which is faster for short ranges, has the rows between those of a batch in memory.
+        let wanted: u64 = rows.iter().map(|r| r.end - r.start).sum();
+        let span = rows.first().zip(rows.last()).map_or(0, |(first, last)| last.end - first.start);
+        let policy = match span <= MOST_BETWEEN * wanted {
+            true => RowSelectionPolicy::default(),
+            false => RowSelectionPolicy::Selectors,
+        };
         let reader = ParquetRecordBatchReaderBuilder::new_with_metadata(self.bytes.clone(), metadata)
             .with_projection(mask)
             .with_row_selection(selection)
-            // A mask, which is taken for short ranges, has the rows between those of a batch in memory.
-            .with_row_selection_policy(RowSelectionPolicy::Selectors)
+            .with_row_selection_policy(policy)
             .with_batch_size(batch)
             .build()
             .map_err(|e| self.bytes.explain(e))?;
