@@ -98,7 +98,7 @@ impl<'a> Folders<'a> {
         let mut found = Vec::new();
         for pattern in patterns {
             let (name, pattern) = match named_path(pattern) {
-                (Some(name), _) if name.contains('/') => (None, pattern),
+                (Some(name), _) if name.contains('/') => (None, pattern.as_str()),
                 named => named,
             };
             let mut folders = expand(pattern)?;
