@@ -140,7 +140,8 @@ async fn is_wrong_with_values(
 ) -> bool {
     let (text, one) = (ScalarValue::Utf8(Some("1".into())), ScalarValue::Int64(Some(1)));
     let time = ScalarValue::TimestampMicrosecond(Some(0), None);
-    let list = ScalarValue::List(ScalarValue::new_list_nullable(&[one.clone()], &DataType::Int64));
+    let list =
+        ScalarValue::List(ScalarValue::new_list_nullable(std::slice::from_ref(&one), &DataType::Int64));
     for value in [ScalarValue::Null, text, one, time, list] {
         let mut tried = statement.clone();
         let is_filled = parameters::replace(&mut tried, |_| Some(literal(&value))).is_ok();

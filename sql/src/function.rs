@@ -20,6 +20,7 @@ use datafusion::sql::sqlparser::ast::{
 use super::args::check_name;
 use super::dialect;
 use super::error::SqlError;
+use super::influence::is_of_samples;
 use super::names::table_functions;
 use super::table_functions::options_of;
 use super::wording;
@@ -37,7 +38,7 @@ impl RelationPlanner for FunctionPlanner {
         relation: TableFactor,
         cx: &mut dyn RelationPlannerContext,
     ) -> Result<RelationPlanning> {
-        let relation = match dialect::sampled(relation, cx)? {
+        let relation = match dialect::sampled(relation, cx, &is_of_samples)? {
             RelationPlanning::Original(relation) => *relation,
             planned => return Ok(planned),
         };

@@ -317,7 +317,7 @@ fn what_another_user_left_goes_if_it_may_and_is_in_nobodys_way_if_not() {
     // Looked at with a lock that was refused, and free: the folder lets it go.
     let refused = AtomicUsize::new(0);
     let vfs = HookVfs::new(move |o, p| match o == "lock" && is_theirs(p) {
-        true if refused.fetch_add(1, Ordering::SeqCst) % 2 == 0 => denied(),
+        true if refused.fetch_add(1, Ordering::SeqCst).is_multiple_of(2) => denied(),
         _ => Ok(()),
     });
     let report = Store::open_on(vfs, &path).unwrap().collect(gc(u64::MAX)).unwrap();

@@ -136,7 +136,8 @@ fn refused(start: Result<Job, JobError>) -> String {
 #[test]
 fn a_job_starts_on_what_it_was_planned_on_or_not_at_all() {
     let wanted = || plan(vec![feature("grad-sgd", 6, DType::F16)]);
-    let changes: [(fn(&Store), &str); 4] = [
+    type Change = (fn(&Store), &'static str);
+    let changes: [Change; 4] = [
         (
             |store| {
                 store.drop_dataset(&pool(store), "drop").unwrap();

@@ -65,7 +65,7 @@ fn labelled_rows_of_the_top_are_kept_whatever_is_predicted_of_them() {
     let mut again = line(321);
     again["hint"] = json!(-1.0);
     place.write("again.jsonl", format!("{again}\n"));
-    place.ok(&["add", "--dataset", "pool", "--data", "again.jsonl"]);
+    place.ok(&["add", "--dataset", "pool", "--data", "again.jsonl", "--restore-deleted"]);
     assert_eq!(said("count(*)", &format!("row >= {ROWS}")), "1");
     assert_eq!(said("count(*)", &format!("kept AND (row >= {ROWS} OR row = 642)")), "1");
 }

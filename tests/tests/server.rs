@@ -265,7 +265,7 @@ fn a_remote_condition_is_about_the_columns_of_the_pool() {
         assert_eq!(here.0.code, i32::from(condition.contains("-1")), "{condition}\n{}", here.0.stderr);
     }
     for (pools, condition, why) in [
-        (&["graded"][..], "loss >= 0", "of the question's checkpoints"),
+        (&["pool"][..], "loss >= 0", "of the question's checkpoints"),
         (&["graded", "pool"], "source = 'b'", "with the same columns"),
     ] {
         let asked = [&["--top", "2", "--where", condition, "--pool"], pools].concat();

@@ -9,6 +9,7 @@ mod clause;
 use std::sync::Arc;
 
 use arrow_schema::{Field, Fields};
+use datafusion::catalog::TableProvider;
 use datafusion::datasource::source_as_provider;
 use datafusion::error::Result as DfResult;
 use datafusion::logical_expr::planner::{PlannedRelation, RelationPlannerContext, RelationPlanning};
@@ -18,12 +19,15 @@ use datafusion::sql::sqlparser::ast::{TableFactor, TableSample, TableSampleKind,
 pub(super) use self::clause::tokens;
 use crate::error::SqlError;
 use crate::expanded::number_of;
-use crate::influence::is_of_samples;
+
+/// Whether a table has a row for each sample, or for each of a ranking.
+type IsOfSamples<'a> = &'a dyn Fn(&dyn TableProvider) -> bool;
 
 /// The relation that a sample is of, planned, with the sample taken; the relation itself where it is none.
 pub(crate) fn sampled(
     mut relation: TableFactor,
     cx: &mut dyn RelationPlannerContext,
+    is_of_samples: IsOfSamples<'_>,
 ) -> DfResult<RelationPlanning> {
     let sample = match &mut relation {
         TableFactor::Table { sample, .. } | TableFactor::Derived { sample, .. } => sample.take(),
@@ -34,11 +38,11 @@ pub(crate) fn sampled(
         return Ok(RelationPlanning::Original(Box::new(relation)));
     };
     let plan = cx.plan(relation)?;
-    let plan = part_of(plan, &sample)?;
+    let plan = part_of(plan, &sample, is_of_samples)?;
     Ok(RelationPlanning::Planned(Box::new(PlannedRelation::new(plan, None))))
 }
 
-fn part_of(plan: LogicalPlan, sample: &TableSample) -> DfResult<LogicalPlan> {
+fn part_of(plan: LogicalPlan, sample: &TableSample, is_of_samples: IsOfSamples<'_>) -> DfResult<LogicalPlan> {
     let wrong = || SqlError::invalid("write a sample as TABLESAMPLE (10 ROWS) or (10 PERCENT)".to_owned());
     let quantity = sample.quantity.as_ref().ok_or_else(wrong)?;
     let amount: f64 = number_of(&quantity.value).and_then(|n| n.parse().ok()).ok_or_else(wrong)?;
@@ -47,7 +51,7 @@ fn part_of(plan: LogicalPlan, sample: &TableSample) -> DfResult<LogicalPlan> {
         Some(_) => return Err(wrong().into()),
         None => 0,
     };
-    let values = telling_apart(&plan);
+    let values = telling_apart(&plan, is_of_samples);
     let key = gstore_functions::hash().call(values.iter().cloned().chain([lit(seed)]).collect());
     let plan = LogicalPlanBuilder::from(plan);
     match quantity.unit {
@@ -73,8 +77,8 @@ const NUMBERS: [&str; 4] = ["pool", "target", "row", "pos"];
 
 /// The columns that tell the rows of a relation apart: all that have a value, where it is not known that
 /// fewer do.
-fn telling_apart(plan: &LogicalPlan) -> Vec<Expr> {
-    let is_numbered = is_numbered(plan);
+fn telling_apart(plan: &LogicalPlan, is_of_samples: IsOfSamples<'_>) -> Vec<Expr> {
+    let is_numbered = is_numbered(plan, is_of_samples);
     let columns = plan.schema().iter().filter(|(_, field)| match is_numbered {
         true => is_number(field),
         false => !field.data_type().is_nested(),
@@ -87,7 +91,7 @@ fn is_number(column: &Field) -> bool {
 }
 
 /// Whether the rows of a relation are samples, or rows of a ranking, each once at most.
-fn is_numbered(plan: &LogicalPlan) -> bool {
+fn is_numbered(plan: &LogicalPlan, is_of_samples: IsOfSamples<'_>) -> bool {
     match plan {
         LogicalPlan::TableScan(scan) => {
             source_as_provider(&scan.source).is_ok_and(|table| is_of_samples(&*table))
@@ -102,12 +106,12 @@ fn is_numbered(plan: &LogicalPlan) -> bool {
             };
             count(own) == count(all)
                 && own.iter().zip(&projection.expr).all(is_own)
-                && is_numbered(&projection.input)
+                && is_numbered(&projection.input, is_of_samples)
         }
         LogicalPlan::SubqueryAlias(_)
         | LogicalPlan::Filter(_)
         | LogicalPlan::Sort(_)
-        | LogicalPlan::Limit(_) => plan.inputs().iter().all(|input| is_numbered(input)),
+        | LogicalPlan::Limit(_) => plan.inputs().iter().all(|input| is_numbered(input, is_of_samples)),
         _ => false,
     }
 }
