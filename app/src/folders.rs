@@ -34,14 +34,16 @@ pub fn stored_folder(folder: &Path) -> String {
     std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned()).display().to_string()
 }
 
-/// `NAME=PATH`, or a path alone. What is a path or a pattern of some with its `=` has no name before that.
+/// `NAME=PATH`, or a path alone. What is a path or a pattern of some with its `=` has no name before that; nor
+/// has what has a `/` there, unless there is something behind it.
 pub fn named_path(text: &str) -> (Option<&str>, &str) {
-    let is_there = || {
+    let is_there = |text: &str| {
         let matches = || glob::glob(text).is_ok_and(|mut paths| paths.next().is_some());
         Path::new(text).exists() || matches()
     };
+    let is_name = |name: &str, path: &str| !name.is_empty() && (!name.contains('/') || is_there(path));
     match text.split_once('=') {
-        Some((name, path)) if !name.is_empty() && !is_there() => (Some(name), path),
+        Some((name, path)) if is_name(name, path) && !is_there(text) => (Some(name), path),
         _ => (None, text),
     }
 }
