@@ -290,10 +290,10 @@ impl RowCounters {
     }
 
     /// Rows without a scored token, where each of so many rows was seen in so many passes; none where some
-    /// were not.
+    /// were not, or there was no pass.
     pub(super) fn unscored(&self, rows: u64, passes: u64) -> Option<u64> {
         let [seen, unscored] = [&self.rows, &self.unscored].map(|count| count.load(Ordering::Relaxed));
-        (seen == rows * passes).then(|| unscored / passes.max(1))
+        unscored.checked_div(passes).filter(|_| seen == rows * passes)
     }
 }
 
@@ -386,5 +386,6 @@ mod tests {
             seen.add(&batch);
         }
         assert_eq!((seen.unscored(3, 2), seen.unscored(4, 2), seen.unscored(3, 1)), (Some(2), None, None));
+        assert_eq!(seen.unscored(3, 0), None);
     }
 }

@@ -89,8 +89,7 @@ pub fn score_rows(
     let samples = plan.batches.samples();
     let mut lines = output.table.map(|table| ScoreTableWriter::new(table, layout, samples)).transpose()?;
     let mut held = holding.any().then(|| HeldScores::new(&plan, request));
-    let folder = output.folder.as_deref();
-    let folder = folder.map(|path| kronfluence(path, &plan, request)).transpose()?;
+    let folder = output.folder.as_deref().map(|path| kronfluence(path, &plan, request)).transpose()?;
     let (mut kept, mut has_bases) = (Vec::new(), None);
     // As many as there are: none for queries of which none was solved for.
     report.passes = 0;
@@ -135,10 +134,7 @@ pub fn score_rows(
         kept.extend(shares_of_rank(lengths));
     }
     work.cancel.check()?;
-    report.no_scored = match report.passes {
-        0 => None,
-        passes => plan.seen.unscored(plan.rows.len(), passes as u64),
-    };
+    report.no_scored = plan.seen.unscored(plan.rows.len(), report.passes as u64);
     report.lines = lines.map_or(Ok(0), ScoreTableWriter::finish)?;
     (report.kept_min, report.kept_median) = least_and_median(&plan, kept);
     if let (Some(held), Some(out)) = (&held, output.report) {
