@@ -245,7 +245,7 @@ impl JobFolder {
     /// Moves a file into the folder.
     pub(crate) fn rename(&self, from: &Path, file: &str) -> Result<(), StorageError> {
         let name = self.name_of(file);
-        self.env.move_file(from, (&self.path_of(file), &name), &format!("{file}.new"))
+        self.env.move_file(from, (&self.path_of(file), &name), &self.path_of(&format!("{file}.new")))
     }
 
     /// Removes the folder with all that is in it. Outside of the store what others put there stays,

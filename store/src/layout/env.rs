@@ -104,35 +104,25 @@ impl Env {
     /// Moves a finished file to its place. The folder is flushed by the caller, once for all files in it.
     pub(crate) fn rename(&self, from: &Path, to: &str) -> Result<(), StorageError> {
         // The name beside it is its own: two processes may write the same index.
-        self.move_by(from, (&self.at(to), to), || self.at(&unfinished(to)))
+        self.move_file(from, (&self.at(to), to), &self.at(&unfinished(to)))
     }
 
     /// Moves a finished file. To another file system, where a folder is a link to one, it is copied: the copy
-    /// has the name `beside` in the same folder until it is flushed. The file itself goes when the name of
+    /// is `beside`, in the same folder, until it is flushed. The file itself goes when the name of
     /// the copy is durable, so that one of them is there at any instant.
     pub(crate) fn move_file(
         &self,
         from: &Path,
         (to, name): (&Path, &str),
-        beside: &str,
-    ) -> Result<(), StorageError> {
-        self.move_by(from, (to, name), || to.with_file_name(beside))
-    }
-
-    fn move_by(
-        &self,
-        from: &Path,
-        (to, name): (&Path, &str),
-        beside: impl FnOnce() -> PathBuf,
+        beside: &Path,
     ) -> Result<(), StorageError> {
         match self.vfs.rename(from, to) {
             Err(e) if e.kind() == ErrorKind::CrossesDevices => {}
             moved => return moved.map_err(Self::io("move a file to", name)),
         }
-        let beside = beside();
-        let copied = self.copy_file(from, &beside).and_then(|()| self.vfs.rename(&beside, to));
+        let copied = self.copy_file(from, beside).and_then(|()| self.vfs.rename(beside, to));
         copied
-            .inspect_err(|_| drop(self.vfs.remove(&beside)))
+            .inspect_err(|_| drop(self.vfs.remove(beside)))
             .and_then(|()| self.vfs.sync_dir(parent(to)))
             .and_then(|()| self.vfs.remove(from))
             .map_err(Self::io("copy a file to", name))

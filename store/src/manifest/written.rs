@@ -124,9 +124,7 @@ impl DatasetPart {
         };
         is_there.then_some(note)
     }
-}
 
-impl DatasetPart {
     /// Drops the notes of writes that may have had a row which is not live. Says whether there were any.
     pub(crate) fn forget_writes(&mut self, live: &RowSet) -> bool {
         let lost = self.sources.iter().filter(|note| !live.covers(note.first_row..note.end_row));

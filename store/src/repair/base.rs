@@ -76,19 +76,15 @@ pub(super) fn find(store: &Store, report: &mut RepairReport) -> Result<Base, Ver
     if let Some((current, _)) = &current {
         let root = if_sound(env.manifests().read::<Root>(&current.root))?;
         if let Some(root) = root.filter(|root| root.snapshot == current.snapshot) {
-            let (number, next) = (Some(root.snapshot), root.snapshot + 1);
-            let (link, limits) = (Some(current.root.clone()), root.next.clone());
-            let undone_deletes = HashSet::new();
-            let damaged_current = None;
             return Ok(Base {
-                link,
-                number,
+                link: Some(current.root.clone()),
+                number: Some(root.snapshot),
+                limits: root.next.clone(),
+                next: root.snapshot + 1,
                 root,
                 certain: true,
-                limits,
-                undone_deletes,
-                damaged_current,
-                next,
+                undone_deletes: HashSet::new(),
+                damaged_current: None,
             });
         }
     }

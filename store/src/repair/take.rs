@@ -160,7 +160,7 @@ pub(super) fn has_others(
     let mut known = known.map(|v| &v.part).filter(|e| e.uuid == taken.uuid).peekable();
     let is_same = |e: &EnsemblePart| {
         range.clone().all(|place| match (e.members.get(place), taken.members.get(place)) {
-            (Some(own), Some(other)) => own.id == other.id && own.clone().merge(other).is_none(),
+            (Some(own), Some(other)) => own.is_same(other),
             _ => false,
         })
     };
