@@ -49,12 +49,7 @@ impl PutJob {
             features: vec![resolved.feature.clone()],
             detail: Value::Null,
         };
-        let mut job = store.start_job_on(seen, plan.clone())?;
-        if job.resumed() {
-            // What a put that was killed has sealed is not known to be what comes now.
-            job.abandon()?;
-            job = store.start_job_on(seen, plan.clone())?;
-        }
+        let job = store.start_job_without_resume(seen, plan.clone())?;
         let published = job.rows_done(0);
         let base = job.snapshot();
         let live = base.live_rows(base.dataset(dataset)?)?;

@@ -60,4 +60,18 @@ impl Store {
     pub fn start_job_on(&self, planned: &Snapshot, plan: JobPlan) -> Result<Job, JobError> {
         resume::start(self.clone(), plan, Some(planned))
     }
+
+    /// The same for work that cannot tell whether an interrupted job of its identity had the same input: what
+    /// that one has sealed is removed.
+    ///
+    /// # Errors
+    /// As [`Store::start_job_on`]; files of the interrupted job that cannot be removed.
+    pub fn start_job_without_resume(&self, planned: &Snapshot, plan: JobPlan) -> Result<Job, JobError> {
+        let job = self.start_job_on(planned, plan.clone())?;
+        if !job.resumed() {
+            return Ok(job);
+        }
+        job.abandon()?;
+        self.start_job_on(planned, plan)
+    }
 }

@@ -2,9 +2,7 @@
 
 use std::sync::Arc;
 
-use gstore_store::{
-    Job, JobFeature, JobPlan, LossColumns, RowFlags, SegmentWriter, Snapshot, Store, StoreError,
-};
+use gstore_store::{Job, JobFeature, JobPlan, LossColumns, RowFlags, SegmentWriter, Snapshot, Store};
 use serde_json::json;
 
 use crate::daunce::DaunceError;
@@ -33,12 +31,7 @@ impl LossJobWriter {
     ) -> Result<Self, DaunceError> {
         let writers = features.iter().map(|_| None).collect();
         let plan = LossColumns::plan(command, features, &json!("given"));
-        let mut job = store.start_job_on(seen, plan.clone())?;
-        if job.resumed() {
-            // What an import that was killed has sealed is not known to be what is given now.
-            job.abandon().map_err(StoreError::from)?;
-            job = store.start_job_on(seen, plan.clone())?;
-        }
+        let job = store.start_job_without_resume(seen, plan.clone())?;
         let snapshot = Arc::clone(job.snapshot());
         Ok(Self { store: store.clone(), plan, job: Some(job), snapshot, writers })
     }
