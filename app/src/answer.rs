@@ -58,6 +58,9 @@ pub enum AnswerError {
     /// Something that was asked for and makes no sense.
     #[error("{0}")]
     Usage(String),
+    /// A column with too many values for bars.
+    #[error("{0}")]
+    TooManyValues(String),
     /// A cascade whose numbers leave nothing to save.
     #[error("{0}")]
     Cascade(String),

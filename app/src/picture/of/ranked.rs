@@ -4,7 +4,7 @@ use gstore_query::influence::{Prepared, Scored};
 
 use super::super::Picture;
 use super::scores::distribution;
-use super::sources::{TooManyValues, shares_of};
+use super::sources::shares_of;
 use crate::answer::{AnswerError, Pool};
 use crate::work::JobContext;
 
@@ -40,13 +40,14 @@ pub(crate) fn ranked(
     } else if of.rows.is_empty() {
         None
     } else {
-        match shares_of(of.prepared, of.pools, (of.rows, of.called), by, work)? {
+        match shares_of(of.prepared, of.pools, (of.rows, of.called), by, work) {
             Ok(sources) => {
                 picture.about = format!("{} {}", picture.about, sources.about);
                 picture.panels.extend(sources.panels);
                 None
             }
-            Err(TooManyValues(why)) => Some(why),
+            Err(AnswerError::TooManyValues(why)) => Some(why),
+            Err(error) => return Err(error),
         }
     };
     if let Some(why) = undrawn {

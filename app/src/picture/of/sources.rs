@@ -35,9 +35,6 @@ const POOL: &str = "pool";
 /// Rows by value, among the best and in the pool.
 type SourceCounts = BTreeMap<String, [u64; 2]>;
 
-/// Why there are no bars: a column has too many values.
-pub(super) struct TooManyValues(pub(super) String);
-
 /// Bars of the share that each source has of the best rows, and of the pool.
 ///
 /// # Errors
@@ -58,8 +55,7 @@ pub fn sources(
     if best.is_empty() {
         return Err(AnswerError::Refused("no row has a score, so there is nothing to draw".to_owned()));
     }
-    let shares = shares_of(&prepared, &pools, (best.as_slice(), "best"), by, work)?;
-    shares.map_err(|TooManyValues(why)| AnswerError::Refused(why))
+    shares_of(&prepared, &pools, (best.as_slice(), "best"), by, work)
 }
 
 /// Refuses a column that a pool lacks, and names those that there are.
@@ -88,14 +84,11 @@ pub(super) fn shares_of(
     (rows, called): (&[Scored], &str),
     by: &str,
     work: &JobContext<'_>,
-) -> Result<Result<Picture, TooManyValues>, AnswerError> {
+) -> Result<Picture, AnswerError> {
     let has = |pool: &Pool| pool.samples.schema().column_with_name(by).is_some();
     let counts = match by == POOL && !pools.iter().all(has) {
         true => count_by_pool(pools, rows),
-        false => match count_by_value(pools, rows, by, work)? {
-            Ok(counts) => counts,
-            Err(too_many) => return Ok(Err(too_many)),
-        },
+        false => count_by_value(pools, rows, by, work)?,
     };
     let all = counts.values().map(|count| count[1]).sum::<u64>();
     let number = rows.len() as u64;
@@ -109,7 +102,7 @@ pub(super) fn shares_of(
         )
     });
     let series = vec![format!("{called} {number}"), format!("pool of {}", count(all))];
-    Ok(Ok(Picture {
+    Ok(Picture {
         title: format!("Sources of {what}"),
         about: format!("Shares of {by} among the {called} {number} rows and in the pool.{leading}"),
         panels: vec![Panel {
@@ -117,7 +110,7 @@ pub(super) fn shares_of(
             body: Body::Bars { rows: bars, series, shares: true },
             notes: Vec::new(),
         }],
-    }))
+    })
 }
 
 fn count_by_pool(pools: &[Pool], rows: &[Scored]) -> SourceCounts {
@@ -134,11 +127,8 @@ fn count_by_value(
     rows: &[Scored],
     by: &str,
     work: &JobContext<'_>,
-) -> Result<Result<SourceCounts, TooManyValues>, AnswerError> {
-    let mut counts = SourceCounts::new();
-    if let Err(too_many) = count_pools(&mut counts, pools, by, work)? {
-        return Ok(Err(too_many));
-    }
+) -> Result<SourceCounts, AnswerError> {
+    let mut counts = count_pools(pools, by, work)?;
     let mut window = RowWindow::new(pools, rows, |_| vec![Some(by)], work.cancel);
     for start in (0..rows.len()).step_by(CHUNK) {
         let places = start..rows.len().min(start + CHUNK);
@@ -147,16 +137,12 @@ fn count_by_value(
             counts.entry(cell(&value, 0)?).or_default()[0] += 1;
         }
     }
-    Ok(Ok(counts))
+    Ok(counts)
 }
 
 /// Counts the values of a column of all live rows.
-fn count_pools(
-    counts: &mut SourceCounts,
-    pools: &[Pool],
-    by: &str,
-    work: &JobContext<'_>,
-) -> Result<Result<(), TooManyValues>, AnswerError> {
+fn count_pools(pools: &[Pool], by: &str, work: &JobContext<'_>) -> Result<SourceCounts, AnswerError> {
+    let mut counts = SourceCounts::new();
     for pool in pools {
         for batch in pool.samples.scan(&[by], None) {
             work.cancel.check()?;
@@ -166,15 +152,15 @@ fn count_pools(
                 counts.entry(cell(values, i)?).or_default()[1] += 1;
             }
             if counts.len() > VALUES {
-                return Ok(Err(TooManyValues(format!(
+                return Err(AnswerError::TooManyValues(format!(
                     "column {by} of `{}` has more than {} different values, which are too many for bars",
                     pool.name,
                     count(VALUES as u64)
-                ))));
+                )));
             }
         }
     }
-    Ok(Ok(()))
+    Ok(counts)
 }
 
 /// Shares by value, the largest first, with one entry for those that have no bars of their own.
