@@ -3,10 +3,9 @@
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
+use gstore_store::vfs::sync_folder;
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use rustix::io::Errno;
-
-use gstore_store::vfs::sync_folder;
 
 /// Gives the folder `new` the name `target`. The one that had it is called `new` after that, or is gone; it
 /// stays where it is if there is an error.

@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
 use gstore_store::Store;
+use gstore_store::vfs::sync_folder;
 use rustix::io::Errno;
 
 use crate::held::{self, LockedFolder};
-use gstore_store::vfs::sync_folder;
 
 /// How names of folders begin that hold a store until it has its name.
 const PREFIX: &str = ".gstore-new-";

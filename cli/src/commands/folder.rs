@@ -5,14 +5,13 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, anyhow};
 use gstore_core::if_there;
-use gstore_store::vfs::CreatedFolder;
+use gstore_store::vfs::{CreatedFolder, sync_folder};
 use tempfile::TempDir;
 
 use crate::exchange::exchange;
 use crate::failure::{UsageError, refuse, text};
 use crate::output::{FinishedOutput, Output, check_folder, exists, parent, unnamed_folder};
 use crate::stand_ins::{stands_for, stands_for_itself};
-use gstore_store::vfs::sync_folder;
 
 /// What is made in a folder: it takes the place of another one of its kind only.
 #[derive(Clone, Copy)]

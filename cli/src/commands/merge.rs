@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Result, anyhow};
 use gstore::Folders;
 use gstore_model::weights::{Adapter, ModelFolder};
+use gstore_store::vfs::sync_folder;
 use serde_json::json;
 
 use crate::args::MergeArgs;
@@ -15,7 +16,6 @@ use crate::held::{LockedFolder, remove_leftovers};
 use crate::models::folder_error;
 use crate::output::{check_outside, path_text};
 use crate::streams::print_json;
-use gstore_store::vfs::sync_folder;
 
 /// How names of folders begin that hold a model until it takes the place of another, and that one after it.
 const PREFIX: &str = ".gstore-merge-";

@@ -11,11 +11,11 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use gstore_core::if_there;
+use gstore_store::vfs::sync_folder;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::output::parent;
-use gstore_store::vfs::sync_folder;
 
 /// Layout of the journal. One that is read by another version of gstore and has the same number means the
 /// same.

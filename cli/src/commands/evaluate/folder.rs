@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use gstore_core::if_there;
 use gstore_evaluate::File;
+use gstore_store::vfs::sync_folder;
 
 use crate::commands::folder::{FolderKind, NewFolder};
-use gstore_store::vfs::sync_folder;
 
 /// Names the files of the folder, one on each line: what else is there is its user's.
 const LIST: &str = ".report-files";

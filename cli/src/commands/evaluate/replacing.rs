@@ -3,6 +3,7 @@
 use anyhow::Result;
 use gstore_core::Cancel;
 use gstore_evaluate::attribution::TruthFolder;
+use gstore_store::vfs::sync_folder;
 
 use super::asked::{RunModel, asked, check_training};
 use super::draw::Drawing;
@@ -12,7 +13,6 @@ use crate::context::Context;
 use crate::exchange::exchange;
 use crate::output::{parent, unnamed_folder};
 use crate::stand_ins::stands_for;
-use gstore_store::vfs::sync_folder;
 
 /// Replaces the ground truth of the folder, with the ensemble of its models, if the flags ask for another
 /// one: by what was drawn, or by its own rows, queries and subsets. An equal one stays as it is.
