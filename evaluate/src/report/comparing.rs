@@ -131,19 +131,23 @@ fn means_of(values: &[f64], units: &[usize]) -> Vec<f64> {
 mod tests {
     use super::*;
 
+    fn of_8_rows<'a>(kind: &'static str, names: [&str; 2], cancel: &'a Cancel) -> ComparisonSetup<'a> {
+        ComparisonSetup {
+            kind,
+            systems: names.map(|name| SystemInfo { name: name.to_owned(), model: None }).into(),
+            base: 0,
+            rows: 8,
+            bootstrap: Bootstrap { resamples: 50, seed: 1 },
+            threads: 1,
+            cancel,
+        }
+    }
+
     #[test]
     fn a_difference_is_a_part_of_what_is_above_0_alone() {
-        let (name, cancel) = (|name: &str| SystemInfo { name: name.to_owned(), model: None }, Cancel::new());
+        let cancel = Cancel::new();
+        let setup = of_8_rows(Report::TASKS, ["base", "other"], &cancel);
         let relative = |base: f64| {
-            let setup = ComparisonSetup {
-                kind: Report::TASKS,
-                systems: vec![name("base"), name("other")],
-                base: 0,
-                rows: 8,
-                bootstrap: Bootstrap { resamples: 50, seed: 1 },
-                threads: 1,
-                cancel: &cancel,
-            };
             let values = vec![vec![base; 8], vec![0.5; 8]];
             let column =
                 Column { metric: Metric::Lds, values, groups: vec![(String::new(), 0..8)], corpus: None };
@@ -155,16 +159,8 @@ mod tests {
 
     #[test]
     fn the_interval_of_wilson_is_of_what_was_counted() {
-        let (name, cancel) = (|name: &str| SystemInfo { name: name.to_owned(), model: None }, Cancel::new());
-        let setup = ComparisonSetup {
-            kind: "brittleness",
-            systems: vec![name("method"), name("random")],
-            base: 0,
-            rows: 8,
-            bootstrap: Bootstrap { resamples: 50, seed: 1 },
-            threads: 1,
-            cancel: &cancel,
-        };
+        let cancel = Cancel::new();
+        let setup = of_8_rows("brittleness", ["method", "random"], &cancel);
         // Of a method each answer is right or wrong, of several random removals a part of them.
         let counted: Vec<f64> = (0..8).map(|row| f64::from(u8::from(row < 6))).collect();
         let shares: Vec<f64> = (0..8).map(|row| f64::from(row % 3) / 2.0).collect();

@@ -5,6 +5,14 @@ use crate::common::*;
 use gstore_store::*;
 use std::path::{Path, PathBuf};
 
+/// Repairs a store whose `CURRENT` is damaged; it is sound then.
+fn repair_without_current(path: &Path) -> RepairReport {
+    fs_err::write(path.join("CURRENT"), "rubbish").unwrap();
+    let report = repair(path);
+    assert!(is_sound(path), "{report:#?}");
+    report
+}
+
 #[test]
 fn a_store_without_any_manifest_is_put_together_from_its_data() {
     let (_dir, path, store) = placed(original);
@@ -107,11 +115,9 @@ fn a_damaged_ledger_is_removed_and_a_damaged_current_is_kept_beside() {
         assert!(report.snapshot.is_none() && !ledger.exists(), "{report:#?}");
         assert_eq!(Store::open(&path).unwrap().snapshot().unwrap().number(), before);
     }
-    fs_err::write(path.join("CURRENT"), "rubbish").unwrap();
-    let report = repair(&path);
+    let report = repair_without_current(&path);
     assert_eq!(report.snapshot, Some(before + 1));
     assert_eq!(fs_err::read_to_string(path.join("CURRENT.damaged")).unwrap(), "rubbish");
-    assert!(is_sound(&path));
     add(&Store::open(&path).unwrap(), 0..50).unwrap();
     assert!(is_sound(&path));
 }
@@ -128,9 +134,7 @@ fn the_largest_numbers_in_names_do_not_stop_a_repair() {
     for part in [format!("root-{}-x", u64::MAX), format!("run-{}-{digest}", u32::MAX)] {
         fs_err::write(path.join(format!("manifests/{part}.json")), "{}").unwrap();
     }
-    fs_err::write(path.join("CURRENT"), "rubbish").unwrap();
-    repair(&path);
-    assert!(is_sound(&path));
+    repair_without_current(&path);
     assert_eq!(content(&Store::open(&path).unwrap()), was);
 }
 
@@ -138,9 +142,8 @@ fn the_largest_numbers_in_names_do_not_stop_a_repair() {
 fn without_a_current_rows_that_a_revert_restored_stay() {
     let (_dir, path, mut store) = with_samples(10);
     let lose_current = || {
-        fs_err::write(path.join("CURRENT"), "rubbish").unwrap();
-        let report = repair(&path);
-        assert!(is_sound(&path) && report.lost.is_empty(), "{report:#?}");
+        let report = repair_without_current(&path);
+        assert!(report.lost.is_empty(), "{report:#?}");
         Store::open(&path).unwrap()
     };
     let change = |store: &Store, of: u64| match of {
@@ -186,9 +189,7 @@ fn without_the_root_of_a_delete_that_came_again_its_rows_stay_deleted() {
                 false => fs_err::remove_file(path.join(file)).unwrap(),
             }
         }
-        fs_err::write(path.join("CURRENT"), "rubbish").unwrap();
-        repair(&path);
-        assert!(is_sound(&path));
+        repair_without_current(&path);
         assert_eq!(content(&Store::open(&path).unwrap()), was);
     }
 }
@@ -207,9 +208,7 @@ fn a_part_of_a_lost_root_tells_of_its_deletes_though_it_is_not_taken_up() {
     let number = store.snapshot().unwrap().number();
     drop(store);
     remove_manifests(&path, &format!("root-{number}-"));
-    fs_err::write(path.join("CURRENT"), "rubbish").unwrap();
-    repair(&path);
-    assert!(is_sound(&path));
+    repair_without_current(&path);
     let mut left = was.samples;
     left.remove(&3).unwrap();
     assert_eq!(content(&Store::open(&path).unwrap()).samples, left);
