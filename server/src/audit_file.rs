@@ -114,7 +114,7 @@ struct LineWriter<W> {
 impl<W: Write> LineWriter<W> {
     /// Writes lines; returns how many of them the file has whole.
     fn write(&mut self, lines: String) -> u64 {
-        // A line that was cut off is no part of the next one.
+        // Ends a line that was cut off, so that the next one stands alone.
         let text = if self.is_cut { format!("\n{lines}") } else { lines };
         let (mut left, mut outcome) = (text.as_bytes(), Ok(()));
         while !left.is_empty() && outcome.is_ok() {
@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_that_a_full_disk_did_not_take_are_not_whole_and_the_next_one_begins_anew() {
+    fn lines_that_a_full_disk_cut_off_are_not_counted_and_the_next_starts_on_a_new_line() {
         let disk = Mutex::new((Vec::new(), 9));
         let mut file = LineWriter { file: Full(&disk), is_failing: false, is_cut: false };
         let mut write = |room: usize, lines: &str| {

@@ -289,7 +289,7 @@ fn copies_of_uploads_go_unless_a_server_holds_them() {
 }
 
 #[test]
-fn what_another_user_left_goes_if_it_may_and_is_in_nobodys_way_if_not() {
+fn what_another_user_left_is_removed_where_that_is_allowed_and_blocks_nothing_elsewhere() {
     let (_dir, path, _) = placed(|path| filled(path, 20, &f(), 5));
     let u = Uuid::new_v4();
     let lease = format!("leases/{u}.json.new");

@@ -1,8 +1,8 @@
-//! Owners of the files in the server's folder: only the owner may read them, and that has to be the user of
-//! the server, whoever writes them.
+//! Ownership of the files in the server's folder: only the owner may read them, so they belong to the user
+//! that the server runs as, even where root writes them.
 //!
 //! Invariants
-//! - they are those of the owner of the folder; of the folder around it where there is none yet, or where it
+//! - it is that of the owner of the folder; of the folder around it where there is none yet, or where it
 //!   is root's, who may have made it for the server
 //! - root gives that user what it makes, and nothing else: in a folder of others any name may lead elsewhere
 //! - no other user writes what only its owner may read
@@ -49,7 +49,7 @@ pub(super) fn give_folder(folder: &Path) -> Result<()> {
 }
 
 /// Gives a folder that is root's own, and its lock, to the owner of such files, if this is root: an earlier
-/// version made them so. Nobody else can have put a name there.
+/// version made them so. Only root can have created a name there.
 pub(super) fn give_own(folder: &Path, lock: &str) -> Result<()> {
     if !geteuid().is_root() || fs_err::metadata(folder)?.uid() != ROOT {
         return Ok(());

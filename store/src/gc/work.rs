@@ -131,8 +131,8 @@ impl Sweeper<'_> {
         self.unless_denied(name, removed).map(drop)
     }
 
-    /// The lock of a file that nobody holds; `None` if somebody does, or it is gone. The lock of another user
-    /// can only be looked at: whether its file goes is for the folder's permissions to say.
+    /// The lock of a file that no process holds; `None` if one does, or the file is gone. Whether a file of
+    /// another user is locked can only be looked at; the folder's permissions decide whether it can be removed.
     fn free_lock(&self, name: &str) -> Result<Option<Option<Box<dyn VfsLock>>>, StorageError> {
         match self.env.lock_there(name, false) {
             Ok(Some(Some(lock))) => Ok(Some(Some(lock))),

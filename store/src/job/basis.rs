@@ -10,8 +10,7 @@ use std::sync::Arc;
 
 /// Fails unless `now` still has what a plan made on `planned` goes by: the datasets whose samples are read,
 /// the models that losses are of, and the vectors, offsets and token counts that are not computed again
-/// because they were there. What came since is in nobody's way, and rows that were deleted since are missed by
-/// nobody.
+/// because they were there. Additions since then do not matter, and neither do rows deleted since.
 pub(super) fn check(planned: &Snapshot, now: &Snapshot, plan: &JobPlan) -> Result<(), JobError> {
     if planned.digest() == now.digest() {
         return Ok(());

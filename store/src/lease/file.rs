@@ -99,7 +99,7 @@ fn make(env: &Env, content: &[u8]) -> io::Result<Option<(String, Box<dyn VfsLock
     let name = format!("{LEASES}/{}.json", Uuid::new_v4());
     let (path, beside) = (env.at(&name), env.at(&format!("{name}.new")));
     env.vfs().create_dir(&env.at(LEASES))?;
-    // What cannot be locked was made all the same, by each reader anew.
+    // A file that cannot be locked exists all the same, and every reader would leave one more.
     let locked = env.vfs().lock(&beside, false).inspect_err(|_| drop(env.vfs().remove(&beside)));
     let Some(lock) = locked? else { return Ok(None) };
     let filled = lock.fill(content).and_then(|()| env.vfs().rename(&beside, &path));

@@ -11,7 +11,7 @@ use super::if_there;
 /// the lock back where the process ends, however it does: the file that stays then goes with the next lock.
 ///
 /// Invariant: who removes the file has it locked, so who has locked it and still finds it under its name has
-/// the lock that others find. A file system without locks keeps nobody out.
+/// the lock that others find. On a file system without locks it excludes no one else.
 #[derive(Debug)]
 pub struct FileLock(fs_err::File);
 

@@ -1,5 +1,5 @@
-//! What a selection that a server makes takes its rows from: the relation of the scores, or the rows of it
-//! for which a condition is true of the pools' own tables.
+//! Source of the rows of a selection on a server: the relation of the scores, or its rows for which a
+//! condition on the pools' own tables is true.
 //!
 //! That relation has the pools' columns too, but under other names where it has such a column itself: there
 //! `subtask` is the target's. So a condition is asked of the relation under the names of the tables, and
