@@ -11,7 +11,7 @@ use std::io::{Error, ErrorKind};
 use std::path::{Path, PathBuf};
 
 use gstore_core::if_there;
-use gstore_store::vfs::has_name;
+use gstore_store::vfs::{FileLock, has_name};
 
 use super::error::FactorJobError;
 use super::stamp::{LOCK, STAMP, is_lock};
@@ -24,7 +24,7 @@ pub(super) struct FitLock {
     folder: PathBuf,
     file: fs_err::File,
     /// The file of the partition, of a job that computes one.
-    partition: Option<fs_err::File>,
+    partition: Option<FileLock>,
     /// The folders that were made for it, the innermost first.
     made: Vec<PathBuf>,
 }
@@ -126,28 +126,18 @@ impl Drop for FitLock {
     /// so that closing it here would not unlock it. The second time since the removal may have locked it
     /// again.
     fn drop(&mut self) {
-        if let Some(partition) = &self.partition {
-            let _ = partition.file().unlock();
-        }
+        self.partition = None;
         let _ = self.file.file().unlock();
         self.remove_unused();
         let _ = self.file.file().unlock();
     }
 }
 
-/// Locks a partition, numbered from 0. Its file is not removed meanwhile, since the job also has a share in
-/// the lock of the folder.
-fn of_partition(folder: &Path, only: usize) -> Result<fs_err::File, FactorJobError> {
+/// Locks a partition, numbered from 0.
+fn of_partition(folder: &Path, only: usize) -> Result<FileLock, FactorJobError> {
     let number = only + 1;
-    let path = folder.join(format!("{LOCK}-{number}"));
-    let file = open(&path)?;
-    match file.file().try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => {
-            Err(FactorJobError::BusyPartition { folder: folder.to_owned(), number })
-        }
-        Err(TryLockError::Error(error)) => Err(failed(&path, &error)),
-    }
+    let lock = FileLock::of(&folder.join(format!("{LOCK}-{number}")))?;
+    lock.ok_or_else(|| FactorJobError::BusyPartition { folder: folder.to_owned(), number })
 }
 
 /// Opens a file that is locked, or makes it.

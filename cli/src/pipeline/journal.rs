@@ -6,16 +6,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use gstore_core::if_there;
-use gstore_store::vfs::sync_folder;
+use gstore_store::vfs::PendingFile;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-
-use crate::output::parent;
 
 /// Layout of the journal. One that is read by another version of gstore and has the same number means the
 /// same.
@@ -174,13 +171,9 @@ impl Journal {
 
 /// Writes a file in one step: under its name there is the old one or the new one.
 pub(super) fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
-    let folder = parent(path);
-    let readable = std::fs::Permissions::from_mode(0o666);
-    let mut file = tempfile::Builder::new().prefix(".part-").permissions(readable).tempfile_in(folder)?;
+    let mut file = PendingFile::new(path)?;
     file.write_all(bytes)?;
-    file.as_file().sync_all()?;
-    file.persist(path).map_err(|error| error.error).with_context(|| path.display().to_string())?;
-    Ok(sync_folder(folder)?)
+    Ok(file.finish()?)
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use gstore_core::if_there;
+use gstore_store::vfs::{parent, sync_folder};
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use serde::Serialize;
 
@@ -26,10 +27,7 @@ impl PartPlace {
     pub(super) fn publish(&self, file: &fs_err::File) -> Result<(), MatrixError> {
         file.sync_all()?;
         fs_err::rename(&self.temporary, &self.path)?;
-        match self.path.parent() {
-            Some(folder) => sync_folder(folder),
-            None => Ok(()),
-        }
+        Ok(sync_folder(parent(&self.path))?)
     }
 
     /// What was made of the file, or why there is none: then what was begun of it goes, as no run goes on
@@ -95,11 +93,6 @@ pub(super) fn unwritable(error: serde_json::Error) -> MatrixError {
 
 pub(super) fn exists(path: &Path) -> Result<bool, MatrixError> {
     Ok(if_there(fs_err::metadata(path))?.is_some())
-}
-
-pub(super) fn sync_folder(folder: &Path) -> Result<(), MatrixError> {
-    let folder = if folder == Path::new("") { Path::new(".") } else { folder };
-    Ok(fs_err::File::open(folder)?.sync_all()?)
 }
 
 /// Removes a file or an empty folder; a missing one is no error, and a folder in use stays.

@@ -7,11 +7,11 @@
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use gstore_store::vfs::parent;
+use gstore_store::vfs::{parent, sync_folder};
 
 use super::MatrixOutput;
 use super::error::MatrixError;
-use super::files::{self, exists, metadata, remove, sync_folder};
+use super::files::{self, exists, metadata, remove};
 use super::question::{MatrixInfo, MatrixQuestion};
 
 /// The question and its outcome.

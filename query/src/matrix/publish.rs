@@ -5,10 +5,10 @@
 //! - work is removed after its result is on the medium
 
 use gstore_core::Cancel;
-use gstore_store::vfs::parent;
+use gstore_store::vfs::{parent, sync_folder};
 
 use super::error::MatrixError;
-use super::files::{PartPlace, json, pretty, remove_temporary, sync_folder};
+use super::files::{PartPlace, json, pretty, remove_temporary};
 use super::join;
 use super::place::{INFO, INFO_KEY};
 use super::question::MatrixInfo;

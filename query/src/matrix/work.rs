@@ -9,11 +9,11 @@ use std::io::ErrorKind::{AlreadyExists, NotFound};
 use std::path::PathBuf;
 
 use gstore_core::{Remedy, xxh3_hex};
-use gstore_store::vfs::has_name;
+use gstore_store::vfs::{OsVfs, Vfs, VfsLock, sync_folder};
 use serde::{Deserialize, Serialize};
 
 use super::error::MatrixError;
-use super::files::{PartPlace, exists, json, metadata, remove, sync_folder};
+use super::files::{PartPlace, exists, json, metadata, remove};
 use super::place::{INFO, LOCK, OutputPaths, QUESTION};
 use super::question::MatrixQuestion;
 use crate::influence::ExcludedCounts;
@@ -153,7 +153,7 @@ pub(super) fn remove_leftover(place: &OutputPaths, question: &MatrixQuestion) ->
 }
 
 /// Makes the folder and takes its lock; `None` while another process has it.
-fn lock(place: &OutputPaths) -> Result<Option<fs_err::File>, MatrixError> {
+fn lock(place: &OutputPaths) -> Result<Option<Box<dyn VfsLock>>, MatrixError> {
     let path = place.hidden.join(LOCK);
     let mut why = None;
     for _ in 0..ATTEMPTS {
@@ -168,22 +168,11 @@ fn lock(place: &OutputPaths) -> Result<Option<fs_err::File>, MatrixError> {
             }
             made => made?,
         }
-        let mut options = fs_err::OpenOptions::new();
-        let lock = match options.read(true).write(true).create(true).truncate(false).open(&path) {
+        match OsVfs.lock(&path, false) {
             // The folder became the result, or was removed, by a run that has just finished; or the lock is a
             // link to nowhere.
-            Err(error) if error.kind() == NotFound => {
-                why = Some(error);
-                continue;
-            }
-            lock => lock?,
-        };
-        match lock.file().try_lock() {
-            Ok(()) if has_name(&lock, &path)? => return Ok(Some(lock)),
-            // That run removed the file before this was locked.
-            Ok(()) => {}
-            Err(std::fs::TryLockError::WouldBlock) => return Ok(None),
-            Err(std::fs::TryLockError::Error(error)) => return Err(error.into()),
+            Err(error) if error.kind() == NotFound => why = Some(error),
+            lock => return Ok(lock?),
         }
     }
     why.map_or(Ok(None), |error| Err(error.into()))
@@ -215,7 +204,7 @@ fn clear(place: &OutputPaths) -> Result<(), MatrixError> {
         cleared = true;
     }
     match cleared {
-        true => sync_folder(&place.hidden),
+        true => Ok(sync_folder(&place.hidden)?),
         false => Ok(()),
     }
 }

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use fs_err::{File, OpenOptions};
 use gstore_core::if_there;
+use gstore_store::vfs::sync_folder;
 use uuid::Uuid;
 
 use super::owner;
@@ -70,9 +71,7 @@ pub(super) fn replace(folder: &Path, name: &str, bytes: &[u8]) -> std::io::Resul
     file.write_all(bytes)?;
     file.sync_all()?;
     fs_err::rename(&fresh, folder.join(name))?;
-    #[cfg(unix)]
-    File::open(folder)?.sync_all()?;
-    Ok(())
+    sync_folder(folder)
 }
 
 /// A new file that only its owner may read.

@@ -1,11 +1,10 @@
 //! Locks whose files go with them.
 
-use std::fs::TryLockError;
-use std::io::{Error, ErrorKind, Result};
+use std::io::{ErrorKind, Result};
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use super::if_there;
+use super::{OsVfs, Vfs, VfsLock, if_there};
 
 /// The exclusive lock of a file that is there for it alone, and goes when this is dropped. The system gives
 /// the lock back where the process ends, however it does: the file that stays then goes with the next lock.
@@ -13,7 +12,12 @@ use super::if_there;
 /// Invariant: who removes the file has it locked, so who has locked it and still finds it under its name has
 /// the lock that others find. On a file system without locks it excludes no one else.
 #[derive(Debug)]
-pub struct FileLock(fs_err::File);
+pub struct FileLock {
+    path: PathBuf,
+    /// Given back after the file is gone.
+    #[expect(dead_code, reason = "is locked as long as it is there")]
+    lock: Option<Box<dyn VfsLock>>,
+}
 
 impl FileLock {
     /// The lock of a file, which is made if it is not there; none where it is held.
@@ -21,31 +25,18 @@ impl FileLock {
     /// # Errors
     /// A folder that cannot be written to, and a file that cannot be locked though its file system has locks.
     pub fn of(path: &Path) -> Result<Option<Self>> {
-        loop {
-            let mut options = fs_err::OpenOptions::new();
-            let file = options.read(true).write(true).create(true).truncate(false).open(path)?;
-            match file.file().try_lock() {
-                Ok(()) if has_name(&file, path)? => return Ok(Some(Self(file))),
-                // It was removed before this was locked.
-                Ok(()) => {}
-                Err(TryLockError::WouldBlock) => return Ok(None),
-                Err(TryLockError::Error(error)) if error.kind() == ErrorKind::Unsupported => {
-                    return Ok(Some(Self(file)));
-                }
-                Err(TryLockError::Error(error)) => {
-                    let what = format!("{} cannot be locked: {error}", path.display());
-                    return Err(Error::new(error.kind(), what));
-                }
-            }
-        }
+        let lock = match OsVfs.lock(path, false) {
+            Ok(None) => return Ok(None),
+            Err(error) if error.kind() == ErrorKind::Unsupported => None,
+            lock => lock?,
+        };
+        Ok(Some(Self { path: path.to_owned(), lock }))
     }
 }
 
 impl Drop for FileLock {
-    /// Unlocks explicitly: a child that was forked a moment ago has the file open until it runs its program.
     fn drop(&mut self) {
-        let _ = fs_err::remove_file(self.0.path());
-        let _ = self.0.file().unlock();
+        let _ = fs_err::remove_file(&self.path);
     }
 }
 

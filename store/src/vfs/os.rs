@@ -210,14 +210,15 @@ fn open_locked(path: &Path, wait: bool) -> io::Result<Option<fs_err::File>> {
         true => io::Error::new(e.kind(), format!("{} is a link to nothing; remove it", path.display())),
         false => e,
     })?;
+    let failed = |e: io::Error| io::Error::new(e.kind(), format!("{} cannot be locked: {e}", path.display()));
     if wait {
-        file.file().lock()?;
+        file.file().lock().map_err(failed)?;
         return Ok(Some(file));
     }
     match file.file().try_lock() {
         Ok(()) => Ok(Some(file)),
         Err(std::fs::TryLockError::WouldBlock) => Ok(None),
-        Err(std::fs::TryLockError::Error(e)) => Err(e),
+        Err(std::fs::TryLockError::Error(e)) => Err(failed(e)),
     }
 }
 

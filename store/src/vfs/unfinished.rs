@@ -106,7 +106,7 @@ impl PendingFile {
     pub fn finish(self) -> Result<()> {
         self.file.sync_all()?;
         fs_err::rename(self.file.path(), &self.place)?;
-        fs_err::File::open(parent(&self.place))?.sync_all()
+        sync_folder(parent(&self.place))
     }
 }
 

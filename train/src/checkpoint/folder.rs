@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use gstore_store::vfs::{CreatedFolder, OsVfs, Vfs, VfsLock};
+use gstore_store::vfs::{CreatedFolder, OsVfs, Vfs, VfsLock, sync_folder};
 use serde_json::Value;
 
 use super::json::write_json;
@@ -66,7 +66,7 @@ pub(crate) fn write_folder(
         fs_err::remove_dir_all(&unfinished)?;
     }
     fs_err::create_dir(&unfinished)?;
-    let filled = fill(&unfinished).and_then(|()| Ok(sync(&unfinished)?));
+    let filled = fill(&unfinished).and_then(|()| Ok(sync_folder(&unfinished)?));
     if let Err(error) = filled {
         // The disk may be full: what is there in part takes room for nothing.
         let _ = fs_err::remove_dir_all(&unfinished);
@@ -76,7 +76,7 @@ pub(crate) fn write_folder(
         remove(&finished)?;
     }
     fs_err::rename(&unfinished, &finished)?;
-    Ok(sync(output)?)
+    Ok(sync_folder(output)?)
 }
 
 /// Writes a file of JSON that is there as a whole or not at all; what has its name already is replaced.
@@ -85,11 +85,7 @@ pub(crate) fn make_json(folder: &Path, name: &str, value: &Value) -> Result<(), 
     let unfinished = folder.join(format!("{UNFINISHED}{name}"));
     write_json(&unfinished, value)?;
     fs_err::rename(&unfinished, folder.join(name))?;
-    Ok(sync(folder)?)
-}
-
-fn sync(folder: &Path) -> std::io::Result<()> {
-    fs_err::File::open(folder)?.sync_all()
+    Ok(sync_folder(folder)?)
 }
 
 /// An error unless folders can be made in `output`, which is made if it is not there: before steps are taken,

@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use gstore_core::if_there;
-use gstore_store::vfs::parent;
+use gstore_store::vfs::{parent, sync_folder};
 use serde::Serialize;
 use serde_json::ser::{PrettyFormatter, Serializer};
 
@@ -32,8 +32,7 @@ pub(super) fn place(
     drop(out);
     file.as_file().sync_all().map_err(named)?;
     file.persist(path).map_err(|error| named(error.error))?;
-    fs_err::File::open(folder)?.sync_all()?;
-    Ok(())
+    Ok(sync_folder(folder)?)
 }
 
 /// Writes a value as Python's json does with an indent of 4.
