@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
 use gstore_store::Store;
-use gstore_store::vfs::sync_folder;
+use gstore_store::vfs::{create_flushed, sync_folder};
 use rustix::io::Errno;
 
 use crate::held::{self, LockedFolder};
@@ -34,7 +34,7 @@ impl NewStore {
             _ => return Ok(Self { store: Store::open_or_create(&place)?, folder: None, place }),
         };
         refuse_dangling(&place)?;
-        fs_err::create_dir_all(parent)?;
+        create_flushed(parent)?;
         let folder = LockedFolder::make(parent, PREFIX, &place)?;
         let store = Store::create(folder.content())?;
         Ok(Self { store, folder: Some(folder), place })

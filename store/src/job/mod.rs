@@ -36,7 +36,7 @@ pub(crate) use folder::{
     Content, JOB, JobFolder, LIMIT, PUBLISH, RECEIPT, SAMPLES, encoding_name, held_jobs, is_held, jobs,
     note_name, read_json, read_json_of, segment_name, unfinished,
 };
-pub(crate) use plan::{Intents, JobFile, SealedEncoding, is_job};
+pub(crate) use plan::{EncodingNote, Intents, JobFile, SealedEncoding, is_job};
 pub(crate) use publish::{Completion, Finish, PublishOutcome};
 pub(crate) use resume::{check_plan, sound_rows, take_over};
 pub(crate) use rows::{published_rows, purged_rows};

@@ -35,6 +35,12 @@ pub(super) fn start(store: Store, plan: JobPlan, planned: Option<&Snapshot>) -> 
     // one.
     let base = store.snapshot()?;
     check(&base)?;
+    // A writer may have died before it flushed what it published. If a loss of power took that away after rows
+    // of it were sealed here, other samples would get their numbers.
+    match store.is_unsettled() {
+        true => drop(WriterLock::take(&store)?),
+        false => store.env().sync_folder("")?,
+    }
     let resumed = before.as_ref().is_some_and(|old| old.fits(&plan, &base));
     // The files of a job with another plan under this id would be taken for ours.
     let file = JobFile::new(&plan, &base);

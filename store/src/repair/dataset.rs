@@ -83,7 +83,7 @@ pub(super) fn take_added(
         }
         let rows = RowSet::from_ranges(part.files.iter().map(FileEntry::range));
         let rows = rows.difference(&RowSet::from_range(0..before.0));
-        let what = format!("rows {rows} of dataset {}", part.name);
+        let what = format!("{rows} of dataset {}", part.name);
         work.report.rebuilt(what, "sample files that no part lists");
     }
     part.next_row = part.next_row.max(end);

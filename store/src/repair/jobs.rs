@@ -1,12 +1,15 @@
-//! Files that interrupted jobs were publishing.
+//! What interrupted jobs have: files that they were publishing, and rows that they have computed.
 //!
-//! They lie in the folders of the store and belong to the jobs: the command that is started again moves them
-//! back, unless the snapshot that its note names has them.
+//! The files of a publish lie in the folders of the store and belong to the jobs: the command that is started
+//! again moves them back, unless the snapshot that its note names has them.
 
 use super::locks::work_folders;
-use crate::error::{StorageError, if_sound};
-use crate::job::{Intents, JOB, JobFile, PUBLISH, is_job, read_json_of};
+use super::parts::list;
+use crate::error::{StorageError, VerifyError, if_sound};
+use crate::job::{Content, EncodingNote, Intents, JOB, JobFile, PUBLISH, is_job, read_json_of};
 use crate::layout::Env;
+use crate::segment::SegmentFile;
+use std::collections::BTreeMap;
 
 /// What an interrupted job was publishing.
 pub(super) struct Publishing {
@@ -32,4 +35,37 @@ pub(super) fn publishing(env: &Env) -> Result<Vec<Publishing>, StorageError> {
         }));
     }
     Ok(out)
+}
+
+/// The datasets that interrupted jobs have computed rows of, by number, and one past the last of these rows.
+/// The same command goes on from them, so neither number may be given to something else. A job whose note
+/// cannot be read goes on from nothing.
+pub(super) fn computed_rows(env: &Env) -> Result<BTreeMap<u32, u64>, VerifyError> {
+    let mut ends = BTreeMap::new();
+    for id in work_folders(env)?.iter().filter(|n| is_job(n)) {
+        let folder = format!("tmp/{id}");
+        let Some(job) = if_sound(read_json_of::<JobFile>(env, &format!("{folder}/{JOB}")))?.flatten() else {
+            continue;
+        };
+        for number in job.datasets.values() {
+            ends.entry(*number).or_insert(0);
+        }
+        for name in list(env, &folder)? {
+            let path = format!("{folder}/{name}");
+            let computed = match Content::of(&name) {
+                Content::Segment { uuid, .. } => if_sound(SegmentFile::open_unlisted(env.file(path), uuid))?
+                    .map(|opened| (opened.desc.dataset, opened.entry.end_row)),
+                Content::EncodingNote(_) => if_sound(read_json_of::<EncodingNote>(env, &path))?
+                    .flatten()
+                    .map(|note| (note.dataset, note.encoding.rows().ranges().last().map_or(0, |r| r.end))),
+                _ => None,
+            };
+            let of = computed.and_then(|(dataset, end)| Some((job.datasets.get(&dataset)?, end)));
+            if let Some((number, end)) = of {
+                let known = ends.entry(*number).or_insert(0);
+                *known = end.max(*known);
+            }
+        }
+    }
+    Ok(ends)
 }

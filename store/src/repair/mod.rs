@@ -161,12 +161,14 @@ fn repair(
         work.report.lost.extend(why.map(|why| feature::left_out(f, why)));
         why.is_none()
     });
+    let computed = jobs::computed_rows(store.env())?;
     for d in &mut datasets {
         let own = features.iter().filter(|(f, _)| f.desc.dataset == d.part.name);
         let end = own.flat_map(|(f, _)| &f.segments).map(|s| s.end_row).max().unwrap_or(0);
         // Rows that were deleted and merged away are in no file any more; the root remembers
         // that they were given out.
-        let end = end.max(base.root.next_rows.get(&d.part.number).copied().unwrap_or(0));
+        let given = [&base.root.next_rows, &computed].map(|rows| rows.get(&d.part.number).copied());
+        let end = given.into_iter().flatten().fold(end, u64::max);
         if end > d.part.next_row {
             d.part.next_row = end;
             d.link = None;
@@ -175,6 +177,7 @@ fn repair(
             samples::report_gaps(&mut work, &d.part, from);
         }
         if d.rebuilt || !base.certain {
+            samples::report_unlisted(&mut work, &inventory, &d.part)?;
             let features: Vec<&FeaturePart> = features.iter().map(|(f, _)| f).collect();
             dataset::report_lost_counts(&mut work, &d.part, &features, &d.dead.live(&d.part));
         }

@@ -2,18 +2,21 @@
 
 use super::Repair;
 use super::dead::DeadRows;
+use super::parts::{Inventory, list};
 use super::report::{Loss, LostKind};
 use crate::error::{StorageError, VerifyError, WriteError, if_sound};
 use crate::layout::names::LEDGER;
-use crate::layout::sample_file;
+use crate::layout::{sample_file, sample_folder};
 use crate::ledger::Ledger;
 use crate::manifest::{DatasetPart, FileEntry};
 use crate::samples::{sample_properties, shell_batch, table};
-use crate::table::{TableFile, TableMetadata, TableWriter, row_ids};
+use crate::table::{TableFile, TableMetadata, TableWriter, describe, row_ids};
 use crate::tombstones::{ids, new_files};
+use crate::verify::data_uuid;
 use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
 use gstore_core::{Remedy, RowSet, many};
+use std::collections::HashSet;
 use std::ops::Range;
 use std::sync::Arc;
 use uuid::Uuid;
@@ -94,6 +97,45 @@ pub(super) fn report_gaps(work: &mut Repair<'_>, part: &DatasetPart, from: u64) 
     }
     let remedy = format!("unless they were purged before, add the samples again and run {}", Remedy::Ingest);
     report(work, part, &gaps, &remedy);
+}
+
+/// Reports samples of files that cannot be read and that nothing lists: neither the part nor an older version of
+/// it. They came with the part that is lost, unless they were merged away; the ledger may have their ids.
+pub(super) fn report_unlisted(
+    work: &mut Repair<'_>,
+    inventory: &Inventory,
+    part: &DatasetPart,
+) -> Result<(), VerifyError> {
+    let folder = sample_folder(part.number);
+    let versions = inventory.dataset(part.number).flat_map(|v| &v.part.files);
+    let listed: HashSet<Uuid> = part.files.iter().chain(versions).map(|f| f.uuid).collect();
+    let mut unread = Vec::new();
+    for file in list(work.env, &folder)? {
+        let name = format!("{folder}/{file}");
+        let unlisted = data_uuid(&file, "parquet").filter(|uuid| !listed.contains(uuid));
+        if let Some(uuid) = unlisted
+            && !work.handled.contains(&name)
+            && if_sound(describe(work.env.file(name.clone()), uuid))?.is_none()
+        {
+            unread.push(name);
+        }
+    }
+    if unread.is_empty() {
+        return Ok(());
+    }
+    let of = format!("samples of dataset {} in {}", part.name, unread.join(", "));
+    let remedy = format!(
+        "add the samples again (those that are there stay as they are), then run {} with the original command",
+        Remedy::Ingest
+    );
+    let mut loss = Loss::new(LostKind::Samples, &of, &RowSet::new(), &remedy);
+    loss.dataset = Some(part.name.clone());
+    if !work.options.dry_run {
+        let later = RowSet::from_range(part.next_row..u64::MAX);
+        loss.ids = ledger_ids(work, part, &later, Loss::IDS).into_iter().map(|(_, id)| id).collect();
+    }
+    work.report.lost.push(loss);
+    Ok(())
 }
 
 fn report(work: &mut Repair<'_>, part: &DatasetPart, lost: &RowSet, remedy: &str) {

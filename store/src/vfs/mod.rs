@@ -25,7 +25,7 @@ pub use os::OsVfs;
 pub use resolve::resolve;
 pub use room::{NoRoom, check_room, free_space};
 pub(crate) use span::{SpanFailure, hash_span};
-pub use unfinished::{PendingFile, parent, remove_leftovers, sync_folder, unfinished_file};
+pub use unfinished::{PendingFile, create_flushed, parent, remove_leftovers, sync_folder, unfinished_file};
 
 use crate::map::FileMap;
 use std::fmt::Debug;
@@ -135,8 +135,8 @@ pub trait Vfs: Debug + Send + Sync {
     /// Removes a file. Readers that have it open or mapped keep it. Until [`Vfs::sync_dir`] of the
     /// folder, it may come back.
     fn remove(&self, path: &Path) -> io::Result<()>;
-    /// Makes a folder and those above it; one that exists is fine. Each name is durable after
-    /// [`Vfs::sync_dir`] of the folder above.
+    /// Makes a folder and those above it, whose names are durable then; one that exists is fine. Its own name
+    /// is durable after [`Vfs::sync_dir`] of the folder above.
     fn create_dir(&self, path: &Path) -> io::Result<()>;
     /// Removes an empty folder. Until [`Vfs::sync_dir`] of the folder above, it may come back.
     fn remove_dir(&self, path: &Path) -> io::Result<()>;

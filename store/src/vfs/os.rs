@@ -3,7 +3,9 @@
 use std::io::{self, Write};
 use std::path::Path;
 
-use super::{Vfs, VfsFile, VfsLock, VfsRandom, VfsRead, direct, has_name, is_missing};
+use super::{
+    Vfs, VfsFile, VfsLock, VfsRandom, VfsRead, create_flushed, direct, has_name, is_missing, parent,
+};
 use crate::map::FileMap;
 
 /// How often a file is locked that others remove before.
@@ -142,7 +144,7 @@ impl Vfs for OsVfs {
         fs_err::remove_file(path)
     }
     fn create_dir(&self, path: &Path) -> io::Result<()> {
-        fs_err::create_dir_all(path).map_err(|e| match e.kind() {
+        create_flushed(parent(path)).and_then(|()| fs_err::create_dir_all(path)).map_err(|e| match e.kind() {
             io::ErrorKind::AlreadyExists => {
                 io::Error::new(e.kind(), format!("{} is not a folder; move it away", path.display()))
             }

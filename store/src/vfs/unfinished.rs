@@ -27,6 +27,17 @@ pub fn sync_folder(folder: &Path) -> Result<()> {
     }
 }
 
+/// Makes a folder and those above it, and puts the names of those that were missing on the medium.
+///
+/// # Errors
+/// A folder that cannot be made, and those of the medium.
+pub fn create_flushed(folder: &Path) -> Result<()> {
+    let is_missing = |folder: &&Path| !folder.as_os_str().is_empty() && !folder.exists();
+    let made: Vec<&Path> = folder.ancestors().take_while(is_missing).collect();
+    fs_err::create_dir_all(folder)?;
+    made.into_iter().try_for_each(|made| sync_folder(parent(made)))
+}
+
 /// A file under a temporary name, with a lock that is held until it has its name or is gone. `make` makes it;
 /// `parts` are its file and where it is.
 ///

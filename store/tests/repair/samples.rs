@@ -214,3 +214,54 @@ fn rows_of_a_dropped_dataset_are_not_given_out_again_when_it_comes_back() {
     // One is passed over.
     assert_eq!(pool(&store).next_row, 21);
 }
+
+#[test]
+fn rows_that_an_interrupted_job_has_computed_are_not_given_out_again() {
+    let f = features()[0].clone();
+    let merged_away = |store: &Store| {
+        delete(store, 10..30);
+        let all = CompactOptions { max_dead_share: 0.0, ..CompactOptions::default() };
+        store.compact(all, &mut |_| {}).unwrap();
+    };
+    let dropped = |store: &Store| {
+        store.drop_dataset(&pool(store), "drop").unwrap();
+    };
+    for (change, kept) in [(&merged_away as &dyn Fn(&Store), 10), (&dropped, 0)] {
+        let (_dir, path, store) = with_samples(30);
+        let mut job = store.start_job(plan(vec![f.clone()])).unwrap();
+        seal(&mut job, 0, 0..20);
+        seal_counts(&mut job, 0..25).unwrap();
+        drop(job);
+        change(&store);
+        store.collect(gc(1)).unwrap();
+        drop(store);
+        fs_err::remove_dir_all(path.join("manifests")).unwrap();
+        repair(&path);
+        let store = Store::open(&path).unwrap();
+        add(&store, 40..60).unwrap();
+        let added = pool(&store).next_row - 20;
+        let job = store.start_job(plan(vec![f.clone()])).unwrap();
+        let done = job.rows_done(0).intersection(&RowSet::from_range(added..u64::MAX));
+        assert!(done.is_empty(), "{done} of other samples");
+        assert_eq!(job.rows_done(0).len(), kept);
+    }
+}
+
+#[test]
+fn a_sample_file_that_nothing_lists_and_that_cannot_be_read_is_said_to_be_lost() {
+    let (_dir, path, store) = with_samples(30);
+    let before = files(&path);
+    add(&store, 30..SAMPLES).unwrap();
+    drop(store);
+    let new = files(&path).into_iter().filter(|f| !before.contains(f));
+    let (samples, manifests): (Vec<PathBuf>, Vec<PathBuf>) =
+        new.filter(|f| !f.starts_with("ledger.redb")).partition(|f| f.starts_with("samples"));
+    let [samples] = &samples[..] else { panic!("{samples:?}") };
+    manifests.iter().for_each(|f| fs_err::remove_file(path.join(f)).unwrap());
+    fs_err::OpenOptions::new().write(true).open(path.join(samples)).unwrap().set_len(100).unwrap();
+    let report = repair(&path);
+    assert!(is_sound(&path), "{report:#?}");
+    let [loss] = &report.lost[..] else { panic!("{report:#?}") };
+    assert_eq!((loss.kind, loss.ids.len()), (LostKind::Samples, 10), "{loss:?}");
+    assert!(loss.rows.of.contains(samples.to_str().unwrap()), "{loss:?}");
+}
