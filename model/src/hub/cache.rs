@@ -10,7 +10,7 @@
 //! ```
 //! Those of datasets begin with `datasets--`.
 
-use std::io;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -74,8 +74,23 @@ impl HubCache {
         if revision == commit || fs_err::read_to_string(&path).is_ok_and(|noted| noted == commit) {
             return Ok(());
         }
-        fs_err::create_dir_all(path.parent().unwrap_or(&path))?;
-        fs_err::write(path, commit)
+        self.put(&path, commit)
+    }
+
+    /// Writes a file that is there in whole or not at all, whatever stops this. Until it is whole it is where
+    /// no tool looks for revisions.
+    fn put(&self, path: &Path, text: &str) -> io::Result<()> {
+        static PARTS: AtomicU64 = AtomicU64::new(0);
+        let number = PARTS.fetch_add(1, Ordering::Relaxed);
+        let part = self.root.join(&self.repository).join(format!(".{}-{number}.part", std::process::id()));
+        fs_err::create_dir_all(path.parent().unwrap_or(path))?;
+        let write = || {
+            let mut file = fs_err::File::create(&part)?;
+            file.write_all(text.as_bytes())?;
+            file.sync_all()?;
+            fs_err::rename(&part, path)
+        };
+        write().inspect_err(|_| drop(fs_err::remove_file(&part)))
     }
 
     /// All files of a commit, if it was listed once.
@@ -97,18 +112,13 @@ impl HubCache {
 
     /// Notes all files of a commit.
     pub(super) fn keep_tree(&self, commit: &str, files: &[RemoteFile]) -> io::Result<()> {
-        static PARTS: AtomicU64 = AtomicU64::new(0);
         let entry = |file: &RemoteFile| {
             let key = if file.is_small() { "blob_id" } else { "lfs_sha256" };
             (file.name.clone(), json!({ "size": file.size, key: file.digest }))
         };
         let files: Map<String, Value> = files.iter().map(entry).collect();
-        let path = self.tree_path(commit, ".gstore");
-        let number = PARTS.fetch_add(1, Ordering::Relaxed);
-        let part = path.with_extension(format!("{}-{number}.part", std::process::id()));
-        fs_err::create_dir_all(path.parent().unwrap_or(&path))?;
-        fs_err::write(&part, json!({ "format_version": TREE_FORMAT, "files": files }).to_string())?;
-        fs_err::rename(&part, &path).inspect_err(|_| drop(fs_err::remove_file(&part)))
+        let list = json!({ "format_version": TREE_FORMAT, "files": files });
+        self.put(&self.tree_path(commit, ".gstore"), &list.to_string())
     }
 
     fn tree_path(&self, commit: &str, tool: &str) -> PathBuf {

@@ -344,9 +344,14 @@ fn the_snapshot_before_holds_until_the_next_is_whole() {
     );
     assert_eq!(model("org/tiny", &offline(cache.path())).unwrap().folder, folder);
     server.repair();
+    let noted = cache.path().join("noted");
+    fs_err::hard_link(refs.join("main"), &noted).unwrap();
     let found = model("org/tiny", &config(&server, cache.path())).unwrap();
     assert_eq!(found.origin.unwrap().commit, COMMIT);
     assert_eq!(fs_err::read_to_string(refs.join("main")).unwrap(), COMMIT);
+    // Another file has the name now: none was there in part, which would be no commit.
+    assert_eq!(fs_err::read_to_string(noted).unwrap(), before);
+    assert_eq!(fs_err::read_dir(&refs).unwrap().count(), 1);
     // A branch whose name is a path.
     let found = model("org/tiny@refs/pr/1", &config(&server, cache.path())).unwrap();
     assert_eq!(model("org/tiny@refs/pr/1", &offline(cache.path())).unwrap(), found);
