@@ -221,12 +221,23 @@ pub fn resolve_data(
 ) -> Result<ResolvedData, HubError> {
     let mut wanted = DataRef::parse(text).ok_or_else(|| HubError::DataName { text: text.to_owned() })?;
     let mut found = download(&wanted.repo, &wanted, config, progress);
-    if let Err(HubError::Data { .. } | HubError::Offline { .. }) = &found
+    if let Err(error @ (HubError::Data { .. } | HubError::Offline { .. } | HubError::Failed { .. })) = &found
         && wanted.repo.revision() == "main"
         && let Some(tables) = wanted.in_tables()
     {
-        match download(&tables.repo, &tables, config, progress) {
-            Ok(folder) => (wanted, found) = (tables, Ok(folder)),
+        let failed = if let HubError::Failed { message, .. } = error { Some(message.clone()) } else { None };
+        // Tables are of a dataset without files of its own. Where the Hub does not say that it has none,
+        // those in the cache do, which were fetched when it said so.
+        let config = HubConfig { offline: config.offline || failed.is_some(), ..config.clone() };
+        match download(&tables.repo, &tables, &config, progress) {
+            Ok(folder) => {
+                if let Some(message) = failed {
+                    progress.note(&format!(
+                        "{wanted}: the Hub cannot be asked ({message}); taking its tables in the cache"
+                    ));
+                }
+                (wanted, found) = (tables, Ok(folder));
+            }
             // The splits of the tables are those that the dataset has.
             Err(error @ HubError::Data { .. }) => found = Err(error),
             Err(_) => {}

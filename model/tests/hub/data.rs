@@ -61,6 +61,14 @@ fn tables_of_the_hub_stand_in_for_files_of_other_kinds() {
     assert!(found.files.len() == 1 && found.files[0].ends_with("default/train/0000.parquet"), "{found:?}");
     let again = resolve_data("hf://org/tiny", &offline(cache.path()), &mut Silent).unwrap();
     assert_eq!(again.files, found.files);
+    // So they do where the Hub cannot be asked, if they are in the cache.
+    let away = HubConfig { offline: false, ..offline(cache.path()) };
+    let mut seen = Seen::default();
+    let again = resolve_data("hf://org/tiny", &away, &mut seen).unwrap();
+    assert_eq!(again.files, found.files);
+    assert!(seen.notes[0].contains("its tables in the cache"), "{:?}", seen.notes);
+    let error = resolve_data("hf://org/other", &away, &mut Silent).unwrap_err();
+    assert!(matches!(error, HubError::DataFailed { .. }), "{error}");
 }
 
 #[test]
