@@ -4,6 +4,7 @@
 //! models--org--name/blobs/DIGEST             a whole file; DIGEST.incomplete while it arrives
 //! models--org--name/snapshots/COMMIT/FILE    a link to one of them
 //! models--org--name/refs/REVISION            the commit of a branch or tag
+//! models--org--name/refs.gstore/REVISION/COMMIT empty: gstore was told that commit of the revision
 //! models--org--name/trees/COMMIT.json        all files of a commit, as huggingface_hub lists them
 //! models--org--name/trees/COMMIT.gstore.json the same, where gstore did: it knows less of them
 //! .locks/models--org--name/DIGEST.lock       locked by who downloads the file
@@ -68,13 +69,38 @@ impl HubCache {
         Some(self.snapshot(&commit)).filter(|folder| is_hex(&commit, 40) && folder.is_dir())
     }
 
-    /// Notes what commit a revision is.
+    /// The snapshots that a revision was when it was asked for, the last one first. No others are taken for
+    /// it: those of other branches are in the same folder.
+    pub(super) fn earlier(&self, revision: &str) -> Vec<PathBuf> {
+        let marks = fs_err::read_dir(self.marks(revision)).into_iter().flatten().flatten();
+        let snapshot = |mark: fs_err::DirEntry| {
+            let commit = mark.file_name().into_string().ok().filter(|name| is_hex(name, 40))?;
+            Some((mark.metadata().ok()?.modified().ok()?, self.snapshot(&commit)))
+        };
+        let mut found: Vec<_> = marks.filter_map(snapshot).filter(|(_, folder)| folder.is_dir()).collect();
+        found.sort_unstable();
+        found.into_iter().rev().map(|(_, folder)| folder).collect()
+    }
+
+    fn marks(&self, revision: &str) -> PathBuf {
+        self.root.join(&self.repository).join("refs.gstore").join(revision)
+    }
+
+    /// Notes what commit a revision is, and that it was the one noted before.
     pub(super) fn note(&self, revision: &str, commit: &str) -> io::Result<()> {
-        let path = self.revision(revision);
-        if revision == commit || fs_err::read_to_string(&path).is_ok_and(|noted| noted == commit) {
+        if revision == commit {
             return Ok(());
         }
-        self.put(&path, commit)
+        let path = self.revision(revision);
+        let noted = fs_err::read_to_string(&path).unwrap_or_default();
+        for commit in [noted.trim(), commit] {
+            let mark = self.marks(revision).join(commit);
+            if is_hex(commit, 40) && !mark.exists() {
+                fs_err::create_dir_all(self.marks(revision))?;
+                fs_err::write(mark, "")?;
+            }
+        }
+        if noted == commit { Ok(()) } else { self.put(&path, commit) }
     }
 
     /// Writes a file that is there in whole or not at all, whatever stops this. Until it is whole it is where

@@ -7,6 +7,8 @@
 //! - what the cache has is all of a commit only where a list of its files says so, which is kept once they
 //!   are known: other tools, and other selections, leave parts. Where the Hub cannot be asked, a model
 //!   without files that are not required is taken, with a note
+//! - a revision goes on to the next commit with the first files of it. Where the Hub cannot be asked for
+//!   more, an earlier commit of the revision that has all that is needed is taken, with a note
 //! - of several processes one downloads a file, and the others wait for it
 
 use std::io::{self, Read, Write};
@@ -50,6 +52,11 @@ pub(super) fn download(
         HubCache::new(config.cache.clone().unwrap_or_else(environment::cache), selection.kind(), reference);
     let found = cache.find(reference.revision()).ok_or_else(|| "everything".to_owned());
     let found = found.and_then(|folder| Cached::look(folder, &cache, selection));
+    let found = found.or_else(|lacking| {
+        let mut earlier = cache.earlier(reference.revision()).into_iter();
+        let whole = earlier.find_map(|folder| Cached::look(folder, &cache, selection).ok());
+        whole.map(|whole| whole.instead(&lacking)).ok_or(lacking)
+    });
     let is_fixed = is_hex(reference.revision(), 40);
     let folder = match found {
         // A commit never changes, so there is nothing to ask.
@@ -98,11 +105,15 @@ struct Cached {
 impl Cached {
     /// A folder with everything that is needed, as far as can be told; or what it lacks.
     fn look(folder: PathBuf, cache: &HubCache, selection: &dyn FileSelection) -> Result<Self, String> {
-        if let Some(lacking) = selection.missing_file(&folder) {
+        let commit = commit_of(&folder);
+        let all = cache.tree(&commit);
+        // Files of other splits that are there do not tell which splits a dataset has; a list does.
+        if (selection.kind() == RepositoryKind::Model || all.is_none())
+            && let Some(lacking) = selection.missing_file(&folder)
+        {
             return Err(lacking);
         }
-        let commit = commit_of(&folder);
-        let Some(all) = cache.tree(&commit) else {
+        let Some(all) = all else {
             let doubt = "the cache does not tell which files the repository has".to_owned();
             return Ok(Self { folder, doubt: Some(doubt) });
         };
@@ -119,6 +130,16 @@ impl Cached {
         let names: Vec<&str> = lacking.iter().map(|file| file.name.as_str()).collect();
         let doubt = (!names.is_empty()).then(|| format!("the cache lacks {}", names.join(", ")));
         Ok(Self { folder, doubt })
+    }
+
+    /// This as what is taken in place of a commit that lacks something.
+    fn instead(self, lacking: &str) -> Self {
+        let commit = commit_of(&self.folder);
+        let mut doubt = format!(
+            "the last commit is incomplete in the cache (missing: {lacking}), so this is commit {commit}"
+        );
+        self.doubt.iter().for_each(|own| doubt.push_str(&format!(", and {own}")));
+        Self { doubt: Some(doubt), ..self }
     }
 }
 

@@ -36,7 +36,27 @@ fn a_split_is_fetched_once_and_is_there_offline() {
     // A part that is gone is noticed without a network.
     fs_err::remove_file(&found.files[0]).unwrap();
     let error = resolve_data("hf://org/tiny", &offline(cache.path()), &mut Silent).unwrap_err().to_string();
-    assert!(error.contains("1 of 00002 parts of data/train"), "{error}");
+    assert!(error.contains("missing: data/train-00000-of-00002.jsonl"), "{error}");
+}
+
+#[test]
+fn a_split_of_an_earlier_commit_stays_in_use() {
+    let server = Server::start(&FILES);
+    let cache = tempfile::tempdir().unwrap();
+    let online = config(&server, cache.path());
+    let found = resolve_data("hf://org/tiny", &online, &mut Silent).unwrap();
+    let next = "a".repeat(40);
+    server.move_on(&next, &FILES.map(|(name, _)| (name, "{\"text\": \"d\"}\n")));
+    let test = resolve_data("hf://org/tiny#test", &online, &mut Silent).unwrap();
+    assert_eq!(test.origin.unwrap().commit, next);
+    let mut seen = Seen::default();
+    let again = resolve_data("hf://org/tiny", &offline(cache.path()), &mut seen).unwrap();
+    assert_eq!(again, found);
+    assert!(seen.notes[0].contains(&format!("so this is commit {COMMIT}")), "{:?}", seen.notes);
+    // A split that is not in the cache is no split that the dataset has not.
+    fs_err::remove_dir_all(cache.path().join("datasets--org--tiny/refs.gstore")).unwrap();
+    let error = resolve_data("hf://org/tiny", &offline(cache.path()), &mut Silent).unwrap_err().to_string();
+    assert!(error.contains("missing: data/train-00000-of-00002.jsonl"), "{error}");
 }
 
 #[test]

@@ -358,6 +358,40 @@ fn the_snapshot_before_holds_until_the_next_is_whole() {
 }
 
 #[test]
+fn an_earlier_commit_stays_in_use_until_the_last_one_is_whole() {
+    let server = Server::start(&FILES);
+    let cache = tempfile::tempdir().unwrap();
+    let (online, next) = (config(&server, cache.path()), "a".repeat(40));
+    let found = model("org/tiny", &online).unwrap();
+    server.move_on(
+        &next,
+        &[("config.json", "{}"), ("tokenizer.json", "{\"a\": 2}"), ("model.safetensors", "other")],
+    );
+    let tokenizer = |config: &HubConfig| resolve("org/tiny", FolderContent::Tokenizer, config, &mut Silent);
+    let smaller = tokenizer(&online).unwrap();
+    assert_eq!(smaller.origin.as_ref().unwrap().commit, next);
+    server.fail(Faults { busy: 1000, ..Faults::default() });
+    for config in [&offline(cache.path()), &online] {
+        let mut seen = Seen::default();
+        let again = resolve("org/tiny", FolderContent::Model, config, &mut seen).unwrap();
+        assert_eq!(again, found);
+        let note = &seen.notes[0];
+        assert!(note.contains("missing: model.safetensors") && note.contains(COMMIT), "{note}");
+    }
+    assert_eq!(tokenizer(&offline(cache.path())).unwrap(), smaller);
+    // What was never this revision is not taken for it.
+    for text in [format!("org/tiny@{next}"), "org/tiny@v1".to_owned()] {
+        let error = model(&text, &offline(cache.path())).unwrap_err();
+        assert!(matches!(error, HubError::Offline { .. }), "{text}: {error}");
+    }
+    server.repair();
+    assert_eq!(model("org/tiny", &online).unwrap().folder, smaller.folder);
+    let mut seen = Seen::default();
+    let last = resolve("org/tiny", FolderContent::Model, &offline(cache.path()), &mut seen).unwrap();
+    assert_eq!((last.folder, seen.notes), (smaller.folder, Vec::new()));
+}
+
+#[test]
 fn several_at_once_fetch_each_file_once() {
     let server = Server::start(&FILES);
     server.fail(Faults { slow: 50, ..Faults::default() });
