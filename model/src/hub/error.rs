@@ -48,6 +48,8 @@ pub enum HubError {
         cache.display()
     )]
     DiskFull { reference: HubRef, cache: PathBuf },
+    #[error("{reference}: the download cannot be written to the cache: {message}")]
+    Unwritable { reference: HubRef, message: String },
     #[error(
         "{reference}: {file} did not arrive as it is on the Hub ({message}); it was removed, run the command again"
     )]

@@ -73,18 +73,20 @@ pub(super) fn download(
             let endpoint = endpoint.as_deref().unwrap_or("https://huggingface.co");
             let client = HubClient::new(endpoint, config.token.clone().or_else(environment::token));
             let downloaded = Download { reference, selection, cache: &cache, client }.download(progress);
+            let unasked = |message: &str| Some(format!("the Hub cannot be asked ({message})"));
             let why = match &downloaded {
-                Err(HubError::Failed { message, .. }) => Some(message.clone()),
+                Err(HubError::Failed { message, .. }) => unasked(message),
                 // What a commit has is there for who may not see it any more.
-                Err(HubError::Refused { message, .. }) if is_fixed => Some(message.clone()),
+                Err(HubError::Refused { message, .. }) if is_fixed => unasked(message),
+                Err(HubError::Unwritable { message, .. }) => {
+                    Some(format!("the cache cannot be written ({message})"))
+                }
                 _ => None,
             };
             match (why, cached) {
                 (Some(why), Ok(Cached { folder, doubt })) => {
                     let doubt = doubt.map_or_else(String::new, |doubt| format!(", and {doubt}"));
-                    progress.note(&format!(
-                        "{reference}: the Hub cannot be asked ({why}){doubt}; taking what is in the cache"
-                    ));
+                    progress.note(&format!("{reference}: {why}{doubt}; taking what is in the cache"));
                     folder
                 }
                 _ => downloaded?,
@@ -179,11 +181,11 @@ impl Download<'_> {
         if let Some(file) = self.selection.missing_file(&folder) {
             return Err(HubError::Lacking { reference: self.reference.clone(), commit, file });
         }
+        // A cache that may only be read has all that is needed, too.
         if self.cache.tree(&commit).is_none() {
-            // A cache that may only be read has all that is needed, too.
             let _ = self.cache.keep_tree(&commit, &all);
         }
-        self.cache.note(self.reference.revision(), &commit).map_err(|error| failed(error.into()))?;
+        let _ = self.cache.note(self.reference.revision(), &commit);
         Ok(folder)
     }
 
@@ -321,7 +323,7 @@ impl Download<'_> {
             FetchError::Disk(error) if is_full(&error) => {
                 HubError::DiskFull { reference, cache: self.cache.root.clone() }
             }
-            FetchError::Disk(error) => HubError::Failed { reference, message: error.to_string() },
+            FetchError::Disk(error) => HubError::Unwritable { reference, message: error.to_string() },
             FetchError::Passing(message) | FetchError::Other(message) => {
                 HubError::Failed { reference, message }
             }

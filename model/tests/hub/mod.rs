@@ -418,6 +418,28 @@ fn a_full_disk_is_named() {
     assert!(matches!(error, HubError::DiskFull { .. }), "{error}");
 }
 
+#[test]
+fn a_cache_that_cannot_be_written_is_read() {
+    let server = Server::start(&FILES);
+    let cache = tempfile::tempdir().unwrap();
+    let online = config(&server, cache.path());
+    let found = model("org/tiny", &online).unwrap();
+    // What stands in the way of a note does so for every user, other than permissions.
+    fs_err::create_dir_all(repository(cache.path()).join("refs/v1")).unwrap();
+    assert_eq!(model("org/tiny@v1", &online).unwrap().folder, found.folder);
+    server.move_on(&"a".repeat(40), &[("config.json", "1"), ("tokenizer.json", "2"), FILES[5]]);
+    let locks = cache.path().join(".locks");
+    fs_err::remove_dir_all(&locks).unwrap();
+    fs_err::write(&locks, "").unwrap();
+    let mut seen = Seen::default();
+    let again = resolve("org/tiny", FolderContent::Model, &online, &mut seen).unwrap();
+    assert_eq!(again, found);
+    assert!(seen.notes[0].starts_with("org/tiny: the cache cannot be written ("), "{:?}", seen.notes);
+    fs_err::remove_dir_all(repository(cache.path())).unwrap();
+    let error = model("org/tiny", &online).unwrap_err();
+    assert!(matches!(error, HubError::Unwritable { .. }), "{error}");
+}
+
 /// What the test of the environment runs, in a process with that environment.
 #[test]
 fn resolved_in_this_environment() {
