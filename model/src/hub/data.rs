@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 
 use gstore_core::Progress;
 
-use super::files::{FileSelection, RepositoryKind};
+use super::files::{FileSelection, RepositoryKind, is_url_safe};
 use super::{HubConfig, HubError, HubOrigin, HubRef, ResolvedFolder, download};
 
 /// What stands before the name of a dataset of the Hub.
@@ -186,7 +186,7 @@ impl FileSelection for DataRef {
         RepositoryKind::Dataset
     }
 
-    fn select(&self, names: &[&str]) -> Result<Vec<usize>, String> {
+    fn select(&self, _: &Path, names: &[&str]) -> Result<Vec<usize>, String> {
         let chosen: BTreeSet<&str> = self.choose(names)?.into_iter().collect();
         Ok((0..names.len()).filter(|at| chosen.contains(&names[*at])).collect())
     }
@@ -295,11 +295,6 @@ fn missing_part(names: &[&str]) -> Option<String> {
     let lacking =
         parts.into_iter().find(|((_, count), there)| count.parse().is_ok_and(|n: usize| *there < n));
     lacking.map(|((stem, count), there)| format!("{} of {count} parts of {stem}", there))
-}
-
-/// Characters that have no meaning in an address.
-fn is_url_safe(c: char) -> bool {
-    c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.')
 }
 
 fn is_data(name: &str) -> bool {

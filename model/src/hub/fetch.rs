@@ -119,7 +119,7 @@ impl Cached {
             let doubt = "the cache does not tell which files the repository has".to_owned();
             return Ok(Self { folder, doubt: Some(doubt) });
         };
-        let mut lacking = selected(selection, &all)?;
+        let mut lacking = selected(selection, &folder, &all)?;
         lacking.retain(|file| !cache.is_linked(&commit, file));
         // Of a dataset only the list says what is required: all that is selected. What a model or an adapter
         // requires was found, so what is not there at all is optional; what is there in part is damaged.
@@ -150,34 +150,27 @@ fn commit_of(folder: &Path) -> String {
     folder.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 
-/// Those of all files of a commit that are read.
-fn selected<'f>(selection: &dyn FileSelection, all: &'f [RemoteFile]) -> Result<Vec<&'f RemoteFile>, String> {
+/// Those of all files of a commit that are read, as far as its folder tells.
+fn selected<'f>(
+    selection: &dyn FileSelection,
+    folder: &Path,
+    all: &'f [RemoteFile],
+) -> Result<Vec<&'f RemoteFile>, String> {
     let names: Vec<&str> = all.iter().map(|file| file.name.as_str()).collect();
-    Ok(selection.select(&names)?.into_iter().filter_map(|at| all.get(at)).collect())
+    Ok(selection.select(folder, &names)?.into_iter().filter_map(|at| all.get(at)).collect())
 }
 
 impl Download<'_> {
     fn download(&self, progress: &mut dyn Progress) -> Result<PathBuf, HubError> {
         let failed = |trouble: FetchError| self.error(trouble);
         let (commit, all) = self.listing().map_err(failed)?;
-        let files = selected(self.selection, &all).map_err(|why| failed(FetchError::Unfit(why)))?;
-        if files.iter().any(|file| file.digest.is_empty()) {
-            return Err(failed(odd()));
-        }
-        let mut missing: Vec<&RemoteFile> =
-            files.iter().copied().filter(|file| !self.cache.has(&commit, file)).collect();
-        missing.sort_by_key(|file| &file.digest);
-        missing.dedup_by_key(|file| &file.digest);
-        if !missing.is_empty() {
-            let total = missing.iter().map(|file| file.size).sum();
-            progress.start(&format!("downloading {}", self.reference), total, Unit::Bytes);
-            let fetched = missing.into_iter().try_for_each(|file| self.fetch(&commit, file, progress));
-            progress.finish();
-            fetched.map_err(failed)?;
-        }
-        let linked = files.iter().try_for_each(|file| self.cache.link(&commit, file));
-        linked.map_err(|error| failed(error.into()))?;
         let folder = self.cache.snapshot(&commit);
+        // The index of the weights is there after the first time, and names others.
+        for _ in 0..2 {
+            let files = selected(self.selection, &folder, &all);
+            let files = files.map_err(|why| failed(FetchError::Unfit(why)))?;
+            self.bring(&commit, &files, progress).map_err(failed)?;
+        }
         if let Some(file) = self.selection.missing_file(&folder) {
             return Err(HubError::Lacking { reference: self.reference.clone(), commit, file });
         }
@@ -187,6 +180,30 @@ impl Download<'_> {
         }
         let _ = self.cache.note(self.reference.revision(), &commit);
         Ok(folder)
+    }
+
+    /// Puts files into the folder of a commit.
+    fn bring(
+        &self,
+        commit: &str,
+        files: &[&RemoteFile],
+        progress: &mut dyn Progress,
+    ) -> Result<(), FetchError> {
+        if files.iter().any(|file| file.digest.is_empty()) {
+            return Err(odd());
+        }
+        let mut missing: Vec<&RemoteFile> =
+            files.iter().copied().filter(|file| !self.cache.has(commit, file)).collect();
+        missing.sort_by_key(|file| &file.digest);
+        missing.dedup_by_key(|file| &file.digest);
+        if !missing.is_empty() {
+            let total = missing.iter().map(|file| file.size).sum();
+            progress.start(&format!("downloading {}", self.reference), total, Unit::Bytes);
+            let fetched = missing.into_iter().try_for_each(|file| self.fetch(commit, file, progress));
+            progress.finish();
+            fetched?;
+        }
+        Ok(files.iter().try_for_each(|file| self.cache.link(commit, file))?)
     }
 
     /// The commit and all of its files.

@@ -146,6 +146,50 @@ fn optional_files_that_lack_are_named_where_the_hub_is_not_asked() {
 }
 
 #[test]
+fn weights_in_several_files_are_those_that_the_index_names() {
+    let named = |other: &str| {
+        let index = format!(
+            "{{\"weight_map\": {{\"a\": \"pytorch_model-00001-of-00001.safetensors\", \"b\": \"{other}\"}}}}"
+        );
+        let server = Server::start(&[
+            ("config.json", "{}"),
+            ("tokenizer.json", "{}"),
+            ("model.safetensors.index.json", index.as_str()),
+            ("pytorch_model-00001-of-00001.safetensors", "weights"),
+            ("own.safetensors", "others"),
+            ("model-00001-of-00002.safetensors", "of no index"),
+            ("../own.safetensors", "outside"),
+            ("/own.safetensors", "outside"),
+        ]);
+        let cache = tempfile::tempdir().unwrap();
+        let found = model("org/tiny", &config(&server, cache.path()));
+        (found, server, cache)
+    };
+    let (found, server, cache) = named("own.safetensors");
+    let folder = found.unwrap().folder;
+    for (name, is_there) in [
+        ("pytorch_model-00001-of-00001.safetensors", true),
+        ("own.safetensors", true),
+        ("model-00001-of-00002.safetensors", false),
+    ] {
+        assert_eq!(folder.join(name).exists(), is_there, "{name}");
+    }
+    assert_eq!(bodies(&server), 4);
+    assert_eq!(model("org/tiny", &offline(cache.path())).unwrap().folder, folder);
+    // One that is there in part is missing.
+    fs_err::remove_file(folder.join("own.safetensors")).unwrap();
+    fs_err::write(folder.join("own.safetensors"), "oth").unwrap();
+    let error = model("org/tiny", &offline(cache.path())).unwrap_err().to_string();
+    assert!(error.contains("missing: own.safetensors"), "{error}");
+    // The folder is not left.
+    for outside in ["../own.safetensors", "/own.safetensors"] {
+        let (found, server, _cache) = named(outside);
+        assert!(matches!(found.unwrap_err(), HubError::Lacking { file, .. } if file == outside));
+        assert!(!server.requests().iter().any(|request| request.contains("/own")), "{outside}");
+    }
+}
+
+#[test]
 fn a_listing_that_may_lack_files_is_read_page_by_page() {
     let others: Vec<String> = (0..1000).map(|at| format!("logs/{at}.txt")).collect();
     let mut files: Vec<(&str, &str)> = others.iter().map(|name| (name.as_str(), "")).collect();
