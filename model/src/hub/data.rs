@@ -256,6 +256,7 @@ fn dataset_error(error: HubError, wanted: &DataRef) -> HubError {
     let reference = wanted.to_string();
     match error {
         HubError::Failed { message, .. } => HubError::DataFailed { reference, message },
+        HubError::Offline { cache, lacking, .. } => HubError::DataOffline { reference, cache, lacking },
         HubError::Refused { message, .. } => {
             let message = format!(
                 "it has no such dataset or revision, or does not show it to you: {message}\n  \

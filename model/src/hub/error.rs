@@ -41,6 +41,11 @@ pub enum HubError {
     /// A dataset without what was asked for.
     #[error("{reference}: the dataset has {message}")]
     Data { reference: String, message: String },
+    #[error(
+        "{reference}: the dataset is incomplete in the cache {} (missing: {lacking}) while HF_HUB_OFFLINE is set\n  \
+         unset it to download", cache.display()
+    )]
+    DataOffline { reference: String, cache: PathBuf, lacking: String },
     #[error("{reference}: the download from the Hugging Face Hub failed: {message}")]
     DataFailed { reference: String, message: String },
     #[error(

@@ -30,7 +30,10 @@ fn a_split_is_fetched_once_and_is_there_offline() {
         found.files
     );
     let error = resolve_data("hf://org/tiny#test", &offline(cache.path()), &mut Silent).unwrap_err();
-    assert!(matches!(error, HubError::Offline { .. }), "{error}");
+    assert!(matches!(error, HubError::DataOffline { .. }), "{error}");
+    let error = error.to_string();
+    assert!(error.starts_with("hf://org/tiny#test: the dataset is incomplete in the cache"), "{error}");
+    assert!(error.contains("HF_HUB_OFFLINE") && !error.contains("folder"), "{error}");
     assert_eq!(resolve_data("hf://org/tiny#test", &online, &mut Silent).unwrap().files.len(), 1);
     assert_eq!(bodies(), 3);
     // A part that is gone is noticed without a network.
