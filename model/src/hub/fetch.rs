@@ -11,6 +11,7 @@
 //!   more, an earlier commit of the revision that has all that is needed is taken, with a note
 //! - of several processes one downloads a file, and the others wait for it
 
+use std::fs::TryLockError;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
@@ -252,10 +253,7 @@ impl Download<'_> {
     /// Brings a file into the cache, unless another process does so meanwhile.
     fn fetch(&self, commit: &str, file: &RemoteFile, progress: &mut dyn Progress) -> Result<(), FetchError> {
         let lock = self.cache.lock(file)?;
-        if lock.try_lock().is_err() {
-            progress.note(&format!("waiting for another download of {}", file.name));
-            lock.lock()?;
-        }
+        let is_held = hold(&lock, &file.name, progress);
         if self.cache.has(commit, file) {
             progress.advance(file.size);
             return Ok(());
@@ -267,7 +265,9 @@ impl Download<'_> {
             told += more;
         };
         let blob = self.cache.blob(file);
-        let part = blob.with_extension("incomplete");
+        // Where there are no locks, another download may write at the same time: to a file of its own.
+        let own = if is_held { String::new() } else { format!("{}.", std::process::id()) };
+        let part = blob.with_extension(own + "incomplete");
         fs_err::create_dir_all(blob.parent().unwrap_or(&blob))?;
         if file.is_small() && part.exists() {
             // Without a digest there is no way to tell whether what an earlier run left is sound.
@@ -348,6 +348,18 @@ impl Download<'_> {
     }
 }
 
+/// Takes a lock, once no other download has it. Whether it is held: some file systems have none.
+fn hold(lock: &fs_err::File, name: &str, progress: &mut dyn Progress) -> bool {
+    match lock.try_lock() {
+        Ok(()) => true,
+        Err(TryLockError::WouldBlock) => {
+            progress.note(&format!("waiting for another download of {name}"));
+            lock.lock().is_ok()
+        }
+        Err(TryLockError::Error(_)) => false,
+    }
+}
+
 fn hex(value: &Value, at: &str, digits: usize) -> Option<String> {
     value.pointer(at)?.as_str().filter(|text| is_hex(text, digits)).map(str::to_owned)
 }
@@ -379,4 +391,22 @@ fn download_mismatch(part: &Path, file: &RemoteFile) -> io::Result<Option<String
     }
     let sum = gstore_core::hex(&hash.finalize());
     Ok((sum != file.digest).then(|| "another SHA-256".to_owned()))
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn where_there_are_no_locks_none_is_waited_for() {
+        use fs_err::os::unix::fs::OpenOptionsExt;
+
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.lock");
+        let lock = fs_err::File::create(&path).unwrap();
+        assert!(hold(&lock, "a", &mut gstore_core::Silent));
+        // A file that is only named has no locks, like those of such a file system.
+        let named = fs_err::OpenOptions::new().read(true).custom_flags(libc::O_PATH).open(&path).unwrap();
+        assert!(!hold(&named, "a", &mut gstore_core::Silent));
+    }
 }
