@@ -8,6 +8,7 @@
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
+use gstore_store::vfs::parent;
 use serde_json::Value;
 
 use super::format::is_data_name;
@@ -38,7 +39,10 @@ pub fn find(paths: &[PathBuf]) -> Result<Vec<DataFile>, DataError> {
     }
     let mut seen = HashSet::new();
     for path in &found {
-        if !seen.insert(fs_err::canonicalize(path)?) {
+        // Links of two names in one folder are two files: in the cache of the Hub, parts of equal content are
+        // links to one.
+        let folder = fs_err::canonicalize(parent(path))?;
+        if !seen.insert(folder.join(path.file_name().unwrap_or_default())) {
             return Err(DataError::Twice(path.clone()));
         }
     }

@@ -4,13 +4,14 @@
 //! models--org--name/blobs/DIGEST             a whole file; DIGEST.incomplete while it arrives
 //! models--org--name/snapshots/COMMIT/FILE    a link to one of them
 //! models--org--name/refs/REVISION            the commit of a branch or tag
+//! models--org--name/refs.gstore/REVISION/COMMIT empty: gstore was told that commit of the revision
 //! models--org--name/trees/COMMIT.json        all files of a commit, as huggingface_hub lists them
 //! models--org--name/trees/COMMIT.gstore.json the same, where gstore did: it knows less of them
 //! .locks/models--org--name/DIGEST.lock       locked by who downloads the file
 //! ```
 //! Those of datasets begin with `datasets--`.
 
-use std::io;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -68,14 +69,54 @@ impl HubCache {
         Some(self.snapshot(&commit)).filter(|folder| is_hex(&commit, 40) && folder.is_dir())
     }
 
-    /// Notes what commit a revision is.
+    /// The snapshots that a revision was when it was asked for, the last one first. No others are taken for
+    /// it: those of other branches are in the same folder.
+    pub(super) fn earlier(&self, revision: &str) -> Vec<PathBuf> {
+        let marks = fs_err::read_dir(self.marks(revision)).into_iter().flatten().flatten();
+        let snapshot = |mark: fs_err::DirEntry| {
+            let commit = mark.file_name().into_string().ok().filter(|name| is_hex(name, 40))?;
+            Some((mark.metadata().ok()?.modified().ok()?, self.snapshot(&commit)))
+        };
+        let mut found: Vec<_> = marks.filter_map(snapshot).filter(|(_, folder)| folder.is_dir()).collect();
+        found.sort_unstable();
+        found.into_iter().rev().map(|(_, folder)| folder).collect()
+    }
+
+    fn marks(&self, revision: &str) -> PathBuf {
+        self.root.join(&self.repository).join("refs.gstore").join(revision)
+    }
+
+    /// Notes what commit a revision is, and that it was the one noted before.
     pub(super) fn note(&self, revision: &str, commit: &str) -> io::Result<()> {
-        let path = self.revision(revision);
-        if revision == commit || fs_err::read_to_string(&path).is_ok_and(|noted| noted == commit) {
+        if revision == commit {
             return Ok(());
         }
-        fs_err::create_dir_all(path.parent().unwrap_or(&path))?;
-        fs_err::write(path, commit)
+        let path = self.revision(revision);
+        let noted = fs_err::read_to_string(&path).unwrap_or_default();
+        for commit in [noted.trim(), commit] {
+            let mark = self.marks(revision).join(commit);
+            if is_hex(commit, 40) && !mark.exists() {
+                fs_err::create_dir_all(self.marks(revision))?;
+                fs_err::write(mark, "")?;
+            }
+        }
+        if noted == commit { Ok(()) } else { self.put(&path, commit) }
+    }
+
+    /// Writes a file that is there in whole or not at all, whatever stops this. Until it is whole it is where
+    /// no tool looks for revisions.
+    fn put(&self, path: &Path, text: &str) -> io::Result<()> {
+        static PARTS: AtomicU64 = AtomicU64::new(0);
+        let number = PARTS.fetch_add(1, Ordering::Relaxed);
+        let part = self.root.join(&self.repository).join(format!(".{}-{number}.part", std::process::id()));
+        fs_err::create_dir_all(path.parent().unwrap_or(path))?;
+        let write = || {
+            let mut file = fs_err::File::create(&part)?;
+            file.write_all(text.as_bytes())?;
+            file.sync_all()?;
+            fs_err::rename(&part, path)
+        };
+        write().inspect_err(|_| drop(fs_err::remove_file(&part)))
     }
 
     /// All files of a commit, if it was listed once.
@@ -97,18 +138,13 @@ impl HubCache {
 
     /// Notes all files of a commit.
     pub(super) fn keep_tree(&self, commit: &str, files: &[RemoteFile]) -> io::Result<()> {
-        static PARTS: AtomicU64 = AtomicU64::new(0);
         let entry = |file: &RemoteFile| {
             let key = if file.is_small() { "blob_id" } else { "lfs_sha256" };
             (file.name.clone(), json!({ "size": file.size, key: file.digest }))
         };
         let files: Map<String, Value> = files.iter().map(entry).collect();
-        let path = self.tree_path(commit, ".gstore");
-        let number = PARTS.fetch_add(1, Ordering::Relaxed);
-        let part = path.with_extension(format!("{}-{number}.part", std::process::id()));
-        fs_err::create_dir_all(path.parent().unwrap_or(&path))?;
-        fs_err::write(&part, json!({ "format_version": TREE_FORMAT, "files": files }).to_string())?;
-        fs_err::rename(&part, &path).inspect_err(|_| drop(fs_err::remove_file(&part)))
+        let list = json!({ "format_version": TREE_FORMAT, "files": files });
+        self.put(&self.tree_path(commit, ".gstore"), &list.to_string())
     }
 
     fn tree_path(&self, commit: &str, tool: &str) -> PathBuf {

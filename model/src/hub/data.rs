@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 
 use gstore_core::Progress;
 
-use super::files::{FileSelection, RepositoryKind};
+use super::files::{FileSelection, RepositoryKind, is_url_safe};
 use super::{HubConfig, HubError, HubOrigin, HubRef, ResolvedFolder, download};
 
 /// What stands before the name of a dataset of the Hub.
@@ -186,7 +186,7 @@ impl FileSelection for DataRef {
         RepositoryKind::Dataset
     }
 
-    fn select(&self, names: &[&str]) -> Result<Vec<usize>, String> {
+    fn select(&self, _: &Path, names: &[&str]) -> Result<Vec<usize>, String> {
         let chosen: BTreeSet<&str> = self.choose(names)?.into_iter().collect();
         Ok((0..names.len()).filter(|at| chosen.contains(&names[*at])).collect())
     }
@@ -221,12 +221,23 @@ pub fn resolve_data(
 ) -> Result<ResolvedData, HubError> {
     let mut wanted = DataRef::parse(text).ok_or_else(|| HubError::DataName { text: text.to_owned() })?;
     let mut found = download(&wanted.repo, &wanted, config, progress);
-    if let Err(HubError::Data { .. } | HubError::Offline { .. }) = &found
+    if let Err(error @ (HubError::Data { .. } | HubError::Offline { .. } | HubError::Failed { .. })) = &found
         && wanted.repo.revision() == "main"
         && let Some(tables) = wanted.in_tables()
     {
-        match download(&tables.repo, &tables, config, progress) {
-            Ok(folder) => (wanted, found) = (tables, Ok(folder)),
+        let failed = if let HubError::Failed { message, .. } = error { Some(message.clone()) } else { None };
+        // Tables are of a dataset without files of its own. Where the Hub does not say that it has none,
+        // those in the cache do, which were fetched when it said so.
+        let config = HubConfig { offline: config.offline || failed.is_some(), ..config.clone() };
+        match download(&tables.repo, &tables, &config, progress) {
+            Ok(folder) => {
+                if let Some(message) = failed {
+                    progress.note(&format!(
+                        "{wanted}: the Hub cannot be asked ({message}); taking its tables in the cache"
+                    ));
+                }
+                (wanted, found) = (tables, Ok(folder));
+            }
             // The splits of the tables are those that the dataset has.
             Err(error @ HubError::Data { .. }) => found = Err(error),
             Err(_) => {}
@@ -245,6 +256,7 @@ fn dataset_error(error: HubError, wanted: &DataRef) -> HubError {
     let reference = wanted.to_string();
     match error {
         HubError::Failed { message, .. } => HubError::DataFailed { reference, message },
+        HubError::Offline { cache, lacking, .. } => HubError::DataOffline { reference, cache, lacking },
         HubError::Refused { message, .. } => {
             let message = format!(
                 "it has no such dataset or revision, or does not show it to you: {message}\n  \
@@ -284,11 +296,6 @@ fn missing_part(names: &[&str]) -> Option<String> {
     let lacking =
         parts.into_iter().find(|((_, count), there)| count.parse().is_ok_and(|n: usize| *there < n));
     lacking.map(|((stem, count), there)| format!("{} of {count} parts of {stem}", there))
-}
-
-/// Characters that have no meaning in an address.
-fn is_url_safe(c: char) -> bool {
-    c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.')
 }
 
 fn is_data(name: &str) -> bool {

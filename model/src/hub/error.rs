@@ -41,6 +41,11 @@ pub enum HubError {
     /// A dataset without what was asked for.
     #[error("{reference}: the dataset has {message}")]
     Data { reference: String, message: String },
+    #[error(
+        "{reference}: the dataset is incomplete in the cache {} (missing: {lacking}) while HF_HUB_OFFLINE is set\n  \
+         unset it to download", cache.display()
+    )]
+    DataOffline { reference: String, cache: PathBuf, lacking: String },
     #[error("{reference}: the download from the Hugging Face Hub failed: {message}")]
     DataFailed { reference: String, message: String },
     #[error(
@@ -48,6 +53,8 @@ pub enum HubError {
         cache.display()
     )]
     DiskFull { reference: HubRef, cache: PathBuf },
+    #[error("{reference}: the download cannot be written to the cache: {message}")]
+    Unwritable { reference: HubRef, message: String },
     #[error(
         "{reference}: {file} did not arrive as it is on the Hub ({message}); it was removed, run the command again"
     )]

@@ -7,8 +7,11 @@
 //! - what the cache has is all of a commit only where a list of its files says so, which is kept once they
 //!   are known: other tools, and other selections, leave parts. Where the Hub cannot be asked, a model
 //!   without files that are not required is taken, with a note
+//! - a revision goes on to the next commit with the first files of it. Where the Hub cannot be asked for
+//!   more, an earlier commit of the revision that has all that is needed is taken, with a note
 //! - of several processes one downloads a file, and the others wait for it
 
+use std::fs::TryLockError;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
@@ -50,6 +53,11 @@ pub(super) fn download(
         HubCache::new(config.cache.clone().unwrap_or_else(environment::cache), selection.kind(), reference);
     let found = cache.find(reference.revision()).ok_or_else(|| "everything".to_owned());
     let found = found.and_then(|folder| Cached::look(folder, &cache, selection));
+    let found = found.or_else(|lacking| {
+        let mut earlier = cache.earlier(reference.revision()).into_iter();
+        let whole = earlier.find_map(|folder| Cached::look(folder, &cache, selection).ok());
+        whole.map(|whole| whole.instead(&lacking)).ok_or(lacking)
+    });
     let is_fixed = is_hex(reference.revision(), 40);
     let folder = match found {
         // A commit never changes, so there is nothing to ask.
@@ -66,18 +74,20 @@ pub(super) fn download(
             let endpoint = endpoint.as_deref().unwrap_or("https://huggingface.co");
             let client = HubClient::new(endpoint, config.token.clone().or_else(environment::token));
             let downloaded = Download { reference, selection, cache: &cache, client }.download(progress);
+            let unasked = |message: &str| Some(format!("the Hub cannot be asked ({message})"));
             let why = match &downloaded {
-                Err(HubError::Failed { message, .. }) => Some(message.clone()),
+                Err(HubError::Failed { message, .. }) => unasked(message),
                 // What a commit has is there for who may not see it any more.
-                Err(HubError::Refused { message, .. }) if is_fixed => Some(message.clone()),
+                Err(HubError::Refused { message, .. }) if is_fixed => unasked(message),
+                Err(HubError::Unwritable { message, .. }) => {
+                    Some(format!("the cache cannot be written ({message})"))
+                }
                 _ => None,
             };
             match (why, cached) {
                 (Some(why), Ok(Cached { folder, doubt })) => {
                     let doubt = doubt.map_or_else(String::new, |doubt| format!(", and {doubt}"));
-                    progress.note(&format!(
-                        "{reference}: the Hub cannot be asked ({why}){doubt}; taking what is in the cache"
-                    ));
+                    progress.note(&format!("{reference}: {why}{doubt}; taking what is in the cache"));
                     folder
                 }
                 _ => downloaded?,
@@ -98,15 +108,19 @@ struct Cached {
 impl Cached {
     /// A folder with everything that is needed, as far as can be told; or what it lacks.
     fn look(folder: PathBuf, cache: &HubCache, selection: &dyn FileSelection) -> Result<Self, String> {
-        if let Some(lacking) = selection.missing_file(&folder) {
+        let commit = commit_of(&folder);
+        let all = cache.tree(&commit);
+        // Files of other splits that are there do not tell which splits a dataset has; a list does.
+        if (selection.kind() == RepositoryKind::Model || all.is_none())
+            && let Some(lacking) = selection.missing_file(&folder)
+        {
             return Err(lacking);
         }
-        let commit = commit_of(&folder);
-        let Some(all) = cache.tree(&commit) else {
+        let Some(all) = all else {
             let doubt = "the cache does not tell which files the repository has".to_owned();
             return Ok(Self { folder, doubt: Some(doubt) });
         };
-        let mut lacking = selected(selection, &all)?;
+        let mut lacking = selected(selection, &folder, &all)?;
         lacking.retain(|file| !cache.is_linked(&commit, file));
         // Of a dataset only the list says what is required: all that is selected. What a model or an adapter
         // requires was found, so what is not there at all is optional; what is there in part is damaged.
@@ -120,6 +134,16 @@ impl Cached {
         let doubt = (!names.is_empty()).then(|| format!("the cache lacks {}", names.join(", ")));
         Ok(Self { folder, doubt })
     }
+
+    /// This as what is taken in place of a commit that lacks something.
+    fn instead(self, lacking: &str) -> Self {
+        let commit = commit_of(&self.folder);
+        let mut doubt = format!(
+            "the last commit is incomplete in the cache (missing: {lacking}), so this is commit {commit}"
+        );
+        self.doubt.iter().for_each(|own| doubt.push_str(&format!(", and {own}")));
+        Self { doubt: Some(doubt), ..self }
+    }
 }
 
 /// The commit whose folder this is.
@@ -127,43 +151,60 @@ fn commit_of(folder: &Path) -> String {
     folder.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 
-/// Those of all files of a commit that are read.
-fn selected<'f>(selection: &dyn FileSelection, all: &'f [RemoteFile]) -> Result<Vec<&'f RemoteFile>, String> {
+/// Those of all files of a commit that are read, as far as its folder tells.
+fn selected<'f>(
+    selection: &dyn FileSelection,
+    folder: &Path,
+    all: &'f [RemoteFile],
+) -> Result<Vec<&'f RemoteFile>, String> {
     let names: Vec<&str> = all.iter().map(|file| file.name.as_str()).collect();
-    Ok(selection.select(&names)?.into_iter().filter_map(|at| all.get(at)).collect())
+    Ok(selection.select(folder, &names)?.into_iter().filter_map(|at| all.get(at)).collect())
 }
 
 impl Download<'_> {
     fn download(&self, progress: &mut dyn Progress) -> Result<PathBuf, HubError> {
         let failed = |trouble: FetchError| self.error(trouble);
         let (commit, all) = self.listing().map_err(failed)?;
-        let files = selected(self.selection, &all).map_err(|why| failed(FetchError::Unfit(why)))?;
+        let folder = self.cache.snapshot(&commit);
+        // The index of the weights is there after the first time, and names others.
+        for _ in 0..2 {
+            let files = selected(self.selection, &folder, &all);
+            let files = files.map_err(|why| failed(FetchError::Unfit(why)))?;
+            self.bring(&commit, &files, progress).map_err(failed)?;
+        }
+        if let Some(file) = self.selection.missing_file(&folder) {
+            return Err(HubError::Lacking { reference: self.reference.clone(), commit, file });
+        }
+        // A cache that may only be read has all that is needed, too.
+        if self.cache.tree(&commit).is_none() {
+            let _ = self.cache.keep_tree(&commit, &all);
+        }
+        let _ = self.cache.note(self.reference.revision(), &commit);
+        Ok(folder)
+    }
+
+    /// Puts files into the folder of a commit.
+    fn bring(
+        &self,
+        commit: &str,
+        files: &[&RemoteFile],
+        progress: &mut dyn Progress,
+    ) -> Result<(), FetchError> {
         if files.iter().any(|file| file.digest.is_empty()) {
-            return Err(failed(odd()));
+            return Err(odd());
         }
         let mut missing: Vec<&RemoteFile> =
-            files.iter().copied().filter(|file| !self.cache.has(&commit, file)).collect();
+            files.iter().copied().filter(|file| !self.cache.has(commit, file)).collect();
         missing.sort_by_key(|file| &file.digest);
         missing.dedup_by_key(|file| &file.digest);
         if !missing.is_empty() {
             let total = missing.iter().map(|file| file.size).sum();
             progress.start(&format!("downloading {}", self.reference), total, Unit::Bytes);
-            let fetched = missing.into_iter().try_for_each(|file| self.fetch(&commit, file, progress));
+            let fetched = missing.into_iter().try_for_each(|file| self.fetch(commit, file, progress));
             progress.finish();
-            fetched.map_err(failed)?;
+            fetched?;
         }
-        let linked = files.iter().try_for_each(|file| self.cache.link(&commit, file));
-        linked.map_err(|error| failed(error.into()))?;
-        let folder = self.cache.snapshot(&commit);
-        if let Some(file) = self.selection.missing_file(&folder) {
-            return Err(HubError::Lacking { reference: self.reference.clone(), commit, file });
-        }
-        if self.cache.tree(&commit).is_none() {
-            // A cache that may only be read has all that is needed, too.
-            let _ = self.cache.keep_tree(&commit, &all);
-        }
-        self.cache.note(self.reference.revision(), &commit).map_err(|error| failed(error.into()))?;
-        Ok(folder)
+        Ok(files.iter().try_for_each(|file| self.cache.link(commit, file))?)
     }
 
     /// The commit and all of its files.
@@ -212,10 +253,7 @@ impl Download<'_> {
     /// Brings a file into the cache, unless another process does so meanwhile.
     fn fetch(&self, commit: &str, file: &RemoteFile, progress: &mut dyn Progress) -> Result<(), FetchError> {
         let lock = self.cache.lock(file)?;
-        if lock.try_lock().is_err() {
-            progress.note(&format!("waiting for another download of {}", file.name));
-            lock.lock()?;
-        }
+        let is_held = hold(&lock, &file.name, progress);
         if self.cache.has(commit, file) {
             progress.advance(file.size);
             return Ok(());
@@ -227,7 +265,9 @@ impl Download<'_> {
             told += more;
         };
         let blob = self.cache.blob(file);
-        let part = blob.with_extension("incomplete");
+        // Where there are no locks, another download may write at the same time: to a file of its own.
+        let own = if is_held { String::new() } else { format!("{}.", std::process::id()) };
+        let part = blob.with_extension(own + "incomplete");
         fs_err::create_dir_all(blob.parent().unwrap_or(&blob))?;
         if file.is_small() && part.exists() {
             // Without a digest there is no way to tell whether what an earlier run left is sound.
@@ -300,11 +340,23 @@ impl Download<'_> {
             FetchError::Disk(error) if is_full(&error) => {
                 HubError::DiskFull { reference, cache: self.cache.root.clone() }
             }
-            FetchError::Disk(error) => HubError::Failed { reference, message: error.to_string() },
+            FetchError::Disk(error) => HubError::Unwritable { reference, message: error.to_string() },
             FetchError::Passing(message) | FetchError::Other(message) => {
                 HubError::Failed { reference, message }
             }
         }
+    }
+}
+
+/// Takes a lock, once no other download has it. Whether it is held: some file systems have none.
+fn hold(lock: &fs_err::File, name: &str, progress: &mut dyn Progress) -> bool {
+    match lock.try_lock() {
+        Ok(()) => true,
+        Err(TryLockError::WouldBlock) => {
+            progress.note(&format!("waiting for another download of {name}"));
+            lock.lock().is_ok()
+        }
+        Err(TryLockError::Error(_)) => false,
     }
 }
 
@@ -339,4 +391,22 @@ fn download_mismatch(part: &Path, file: &RemoteFile) -> io::Result<Option<String
     }
     let sum = gstore_core::hex(&hash.finalize());
     Ok((sum != file.digest).then(|| "another SHA-256".to_owned()))
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn where_there_are_no_locks_none_is_waited_for() {
+        use fs_err::os::unix::fs::OpenOptionsExt;
+
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.lock");
+        let lock = fs_err::File::create(&path).unwrap();
+        assert!(hold(&lock, "a", &mut gstore_core::Silent));
+        // A file that is only named has no locks, like those of such a file system.
+        let named = fs_err::OpenOptions::new().read(true).custom_flags(libc::O_PATH).open(&path).unwrap();
+        assert!(!hold(&named, "a", &mut gstore_core::Silent));
+    }
 }

@@ -37,8 +37,9 @@ pub(super) trait FileSelection {
     /// What the repository is of.
     fn kind(&self) -> RepositoryKind;
 
-    /// Places of the files that are read among the names of all; or why there are none.
-    fn select(&self, names: &[&str]) -> Result<Vec<usize>, String>;
+    /// Places of the files that are read among the names of all; or why there are none. What is in the folder
+    /// of the commit may name some of them.
+    fn select(&self, folder: &Path, names: &[&str]) -> Result<Vec<usize>, String>;
 
     /// What has to be in the folder of a commit and is not, if anything.
     fn missing_file(&self, folder: &Path) -> Option<String>;
@@ -49,16 +50,18 @@ impl FileSelection for FolderContent {
         RepositoryKind::Model
     }
 
-    fn select(&self, names: &[&str]) -> Result<Vec<usize>, String> {
-        Ok((0..names.len()).filter(|at| self.reads(names[*at])).collect())
+    fn select(&self, folder: &Path, names: &[&str]) -> Result<Vec<usize>, String> {
+        let shards = self.shards(folder).unwrap_or_default();
+        let is_shard = |name: &str| is_plain(name) && shards.iter().any(|shard| shard == name);
+        Ok((0..names.len()).filter(|at| self.reads(names[*at]) || is_shard(names[*at])).collect())
     }
 
     fn missing_file(&self, folder: &Path) -> Option<String> {
         let is_there = |name: &str| folder.join(name).exists();
-        let (first, stem) = match *self {
-            Self::Model => (&["config.json", "tokenizer.json"][..], "model"),
-            Self::Adapter { .. } => (&["adapter_config.json"][..], "adapter_model"),
-            Self::Tokenizer => (&["tokenizer.json"][..], ""),
+        let first: &[&str] = match self {
+            Self::Model => &["config.json", "tokenizer.json"],
+            Self::Adapter { .. } => &["adapter_config.json"],
+            Self::Tokenizer => &["tokenizer.json"],
         };
         if let Some(name) = first.iter().find(|name| !is_there(name)) {
             return Some((*name).to_owned());
@@ -69,16 +72,9 @@ impl FileSelection for FolderContent {
         {
             return Some("optimizer.pt".to_owned());
         }
-        if *self == Self::Tokenizer {
-            return None;
-        }
-        let single = format!("{stem}.safetensors");
-        if is_there(&single) {
-            return None;
-        }
-        match shards(&folder.join(format!("{stem}.safetensors.index.json"))) {
+        match self.shards(folder) {
             Some(shards) => shards.into_iter().find(|name| !is_there(name)),
-            None => Some(single),
+            None => Some(format!("{}.safetensors", self.stem()?)),
         }
     }
 }
@@ -120,45 +116,62 @@ const TOKENIZER: &[&str] = &[
 ];
 
 impl FolderContent {
-    /// Whether a file of a repository is read; `*` stands for any characters.
+    /// Whether a file of a repository is read by its name alone.
     #[cfg_attr(not(feature = "hub"), allow(dead_code, reason = "only downloads need it"))]
     pub(super) fn reads(self, name: &str) -> bool {
-        let patterns: &[&str] = match self {
+        let own: &[&str] = match self {
             Self::Tokenizer => &[],
-            Self::Model => &["model.safetensors", "model.safetensors.index.json", "model-*-of-*.safetensors"],
+            Self::Model => &["model.safetensors", "model.safetensors.index.json"],
             Self::Adapter { .. } => &[
                 "adapter_config.json",
                 "adapter_model.safetensors",
                 "adapter_model.safetensors.index.json",
-                "adapter_model-*-of-*.safetensors",
                 "trainer_state.json",
                 "gstore_state.json",
                 "scheduler.pt",
             ],
         };
         let moments = self == (Self::Adapter { moments: true });
-        // No other character has a meaning in an address.
-        let plain = name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'));
         let optimizer = moments && matches!(name, "optimizer.pt" | "optimizer.bin");
         let tokenizer = !matches!(self, Self::Adapter { .. }) && TOKENIZER.contains(&name);
-        plain && (optimizer || tokenizer || patterns.iter().any(|pattern| fits(pattern, name)))
+        optimizer || tokenizer || own.contains(&name)
+    }
+
+    /// What the names of files of weights begin with.
+    fn stem(self) -> Option<&'static str> {
+        match self {
+            Self::Model => Some("model"),
+            Self::Adapter { .. } => Some("adapter_model"),
+            Self::Tokenizer => None,
+        }
+    }
+
+    /// The files that the index of the weights names: none where one file has them all. `None` if there is
+    /// neither that file nor an index that can be read.
+    fn shards(self, folder: &Path) -> Option<Vec<String>> {
+        let single = format!("{}.safetensors", self.stem()?);
+        if folder.join(&single).exists() {
+            return Some(Vec::new());
+        }
+        let index = fs_err::read(folder.join(format!("{single}.index.json"))).ok()?;
+        let value: Value = serde_json::from_slice(&index).ok()?;
+        let map = value.get("weight_map")?.as_object()?;
+        let names = map.values().filter_map(|name| Some(name.as_str()?.to_owned()));
+        let mut names: Vec<String> = names.collect();
+        names.sort_unstable();
+        names.dedup();
+        Some(names)
     }
 }
 
-fn fits(pattern: &str, name: &str) -> bool {
-    let Some((start, rest)) = pattern.split_once('*') else { return pattern == name };
-    let name = name.strip_prefix(start);
-    name.is_some_and(|name| (0..=name.len()).any(|at| name.get(at..).is_some_and(|end| fits(rest, end))))
+/// Whether a name is that of a file in the folder itself.
+fn is_plain(name: &str) -> bool {
+    name.chars().all(is_url_safe) && Path::new(name).file_name().is_some_and(|file| file == name)
 }
 
-/// The files that an index names; `None` if there is no index that can be read.
-fn shards(index: &Path) -> Option<Vec<String>> {
-    let value: Value = serde_json::from_slice(&fs_err::read(index).ok()?).ok()?;
-    let map = value.get("weight_map")?.as_object()?;
-    let mut names: Vec<String> = map.values().filter_map(|name| Some(name.as_str()?.to_owned())).collect();
-    names.sort_unstable();
-    names.dedup();
-    Some(names)
+/// Characters that have no meaning in an address.
+pub(super) fn is_url_safe(c: char) -> bool {
+    c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.')
 }
 
 #[cfg(test)]
@@ -168,10 +181,7 @@ mod tests {
     #[test]
     fn what_is_read() {
         let adapter = FolderContent::Adapter { moments: false };
-        assert!(
-            FolderContent::Model.reads("model-00001-of-00002.safetensors")
-                && FolderContent::Model.reads("config.json")
-        );
+        assert!(FolderContent::Model.reads("model.safetensors") && FolderContent::Model.reads("config.json"));
         assert!(
             !adapter.reads("optimizer.pt") && FolderContent::Adapter { moments: true }.reads("optimizer.pt")
         );
@@ -179,10 +189,12 @@ mod tests {
             FolderContent::Tokenizer.reads("tokenizer.json")
                 && !FolderContent::Tokenizer.reads("model.safetensors")
         );
-        for name in
-            ["model-1.safetensors", "a/config.json", "model-a/b-of-2.safetensors", "model-1-of-?.safetensors"]
-        {
+        for name in ["model-1.safetensors", "a/config.json"] {
             assert!(!FolderContent::Model.reads(name) && !adapter.reads(name), "{name}");
+        }
+        assert!(is_plain("pytorch_model-1-of-2.safetensors"));
+        for name in ["", ".", "..", "../a", "/a", "a/b", "a/", "a?", "a b"] {
+            assert!(!is_plain(name), "{name}");
         }
     }
 

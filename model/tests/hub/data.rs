@@ -30,13 +30,36 @@ fn a_split_is_fetched_once_and_is_there_offline() {
         found.files
     );
     let error = resolve_data("hf://org/tiny#test", &offline(cache.path()), &mut Silent).unwrap_err();
-    assert!(matches!(error, HubError::Offline { .. }), "{error}");
+    assert!(matches!(error, HubError::DataOffline { .. }), "{error}");
+    let error = error.to_string();
+    assert!(error.starts_with("hf://org/tiny#test: the dataset is incomplete in the cache"), "{error}");
+    assert!(error.contains("HF_HUB_OFFLINE") && !error.contains("folder"), "{error}");
     assert_eq!(resolve_data("hf://org/tiny#test", &online, &mut Silent).unwrap().files.len(), 1);
     assert_eq!(bodies(), 3);
     // A part that is gone is noticed without a network.
     fs_err::remove_file(&found.files[0]).unwrap();
     let error = resolve_data("hf://org/tiny", &offline(cache.path()), &mut Silent).unwrap_err().to_string();
-    assert!(error.contains("1 of 00002 parts of data/train"), "{error}");
+    assert!(error.contains("missing: data/train-00000-of-00002.jsonl"), "{error}");
+}
+
+#[test]
+fn a_split_of_an_earlier_commit_stays_in_use() {
+    let server = Server::start(&FILES);
+    let cache = tempfile::tempdir().unwrap();
+    let online = config(&server, cache.path());
+    let found = resolve_data("hf://org/tiny", &online, &mut Silent).unwrap();
+    let next = "a".repeat(40);
+    server.move_on(&next, &FILES.map(|(name, _)| (name, "{\"text\": \"d\"}\n")));
+    let test = resolve_data("hf://org/tiny#test", &online, &mut Silent).unwrap();
+    assert_eq!(test.origin.unwrap().commit, next);
+    let mut seen = Seen::default();
+    let again = resolve_data("hf://org/tiny", &offline(cache.path()), &mut seen).unwrap();
+    assert_eq!(again, found);
+    assert!(seen.notes[0].contains(&format!("so this is commit {COMMIT}")), "{:?}", seen.notes);
+    // A split that is not in the cache is no split that the dataset has not.
+    fs_err::remove_dir_all(cache.path().join("datasets--org--tiny/refs.gstore")).unwrap();
+    let error = resolve_data("hf://org/tiny", &offline(cache.path()), &mut Silent).unwrap_err().to_string();
+    assert!(error.contains("missing: data/train-00000-of-00002.jsonl"), "{error}");
 }
 
 #[test]
@@ -61,6 +84,14 @@ fn tables_of_the_hub_stand_in_for_files_of_other_kinds() {
     assert!(found.files.len() == 1 && found.files[0].ends_with("default/train/0000.parquet"), "{found:?}");
     let again = resolve_data("hf://org/tiny", &offline(cache.path()), &mut Silent).unwrap();
     assert_eq!(again.files, found.files);
+    // So they do where the Hub cannot be asked, if they are in the cache.
+    let away = HubConfig { offline: false, ..offline(cache.path()) };
+    let mut seen = Seen::default();
+    let again = resolve_data("hf://org/tiny", &away, &mut seen).unwrap();
+    assert_eq!(again.files, found.files);
+    assert!(seen.notes[0].contains("its tables in the cache"), "{:?}", seen.notes);
+    let error = resolve_data("hf://org/other", &away, &mut Silent).unwrap_err();
+    assert!(matches!(error, HubError::DataFailed { .. }), "{error}");
 }
 
 #[test]

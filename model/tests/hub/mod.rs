@@ -146,6 +146,50 @@ fn optional_files_that_lack_are_named_where_the_hub_is_not_asked() {
 }
 
 #[test]
+fn weights_in_several_files_are_those_that_the_index_names() {
+    let named = |other: &str| {
+        let index = format!(
+            "{{\"weight_map\": {{\"a\": \"pytorch_model-00001-of-00001.safetensors\", \"b\": \"{other}\"}}}}"
+        );
+        let server = Server::start(&[
+            ("config.json", "{}"),
+            ("tokenizer.json", "{}"),
+            ("model.safetensors.index.json", index.as_str()),
+            ("pytorch_model-00001-of-00001.safetensors", "weights"),
+            ("own.safetensors", "others"),
+            ("model-00001-of-00002.safetensors", "of no index"),
+            ("../own.safetensors", "outside"),
+            ("/own.safetensors", "outside"),
+        ]);
+        let cache = tempfile::tempdir().unwrap();
+        let found = model("org/tiny", &config(&server, cache.path()));
+        (found, server, cache)
+    };
+    let (found, server, cache) = named("own.safetensors");
+    let folder = found.unwrap().folder;
+    for (name, is_there) in [
+        ("pytorch_model-00001-of-00001.safetensors", true),
+        ("own.safetensors", true),
+        ("model-00001-of-00002.safetensors", false),
+    ] {
+        assert_eq!(folder.join(name).exists(), is_there, "{name}");
+    }
+    assert_eq!(bodies(&server), 4);
+    assert_eq!(model("org/tiny", &offline(cache.path())).unwrap().folder, folder);
+    // One that is there in part is missing.
+    fs_err::remove_file(folder.join("own.safetensors")).unwrap();
+    fs_err::write(folder.join("own.safetensors"), "oth").unwrap();
+    let error = model("org/tiny", &offline(cache.path())).unwrap_err().to_string();
+    assert!(error.contains("missing: own.safetensors"), "{error}");
+    // The folder is not left.
+    for outside in ["../own.safetensors", "/own.safetensors"] {
+        let (found, server, _cache) = named(outside);
+        assert!(matches!(found.unwrap_err(), HubError::Lacking { file, .. } if file == outside));
+        assert!(!server.requests().iter().any(|request| request.contains("/own")), "{outside}");
+    }
+}
+
+#[test]
 fn a_listing_that_may_lack_files_is_read_page_by_page() {
     let others: Vec<String> = (0..1000).map(|at| format!("logs/{at}.txt")).collect();
     let mut files: Vec<(&str, &str)> = others.iter().map(|name| (name.as_str(), "")).collect();
@@ -344,12 +388,51 @@ fn the_snapshot_before_holds_until_the_next_is_whole() {
     );
     assert_eq!(model("org/tiny", &offline(cache.path())).unwrap().folder, folder);
     server.repair();
+    let noted = cache.path().join("noted");
+    fs_err::hard_link(refs.join("main"), &noted).unwrap();
     let found = model("org/tiny", &config(&server, cache.path())).unwrap();
     assert_eq!(found.origin.unwrap().commit, COMMIT);
     assert_eq!(fs_err::read_to_string(refs.join("main")).unwrap(), COMMIT);
+    // Another file has the name now: none was there in part, which would be no commit.
+    assert_eq!(fs_err::read_to_string(noted).unwrap(), before);
+    assert_eq!(fs_err::read_dir(&refs).unwrap().count(), 1);
     // A branch whose name is a path.
     let found = model("org/tiny@refs/pr/1", &config(&server, cache.path())).unwrap();
     assert_eq!(model("org/tiny@refs/pr/1", &offline(cache.path())).unwrap(), found);
+}
+
+#[test]
+fn an_earlier_commit_stays_in_use_until_the_last_one_is_whole() {
+    let server = Server::start(&FILES);
+    let cache = tempfile::tempdir().unwrap();
+    let (online, next) = (config(&server, cache.path()), "a".repeat(40));
+    let found = model("org/tiny", &online).unwrap();
+    server.move_on(
+        &next,
+        &[("config.json", "{}"), ("tokenizer.json", "{\"a\": 2}"), ("model.safetensors", "other")],
+    );
+    let tokenizer = |config: &HubConfig| resolve("org/tiny", FolderContent::Tokenizer, config, &mut Silent);
+    let smaller = tokenizer(&online).unwrap();
+    assert_eq!(smaller.origin.as_ref().unwrap().commit, next);
+    server.fail(Faults { busy: 1000, ..Faults::default() });
+    for config in [&offline(cache.path()), &online] {
+        let mut seen = Seen::default();
+        let again = resolve("org/tiny", FolderContent::Model, config, &mut seen).unwrap();
+        assert_eq!(again, found);
+        let note = &seen.notes[0];
+        assert!(note.contains("missing: model.safetensors") && note.contains(COMMIT), "{note}");
+    }
+    assert_eq!(tokenizer(&offline(cache.path())).unwrap(), smaller);
+    // What was never this revision is not taken for it.
+    for text in [format!("org/tiny@{next}"), "org/tiny@v1".to_owned()] {
+        let error = model(&text, &offline(cache.path())).unwrap_err();
+        assert!(matches!(error, HubError::Offline { .. }), "{text}: {error}");
+    }
+    server.repair();
+    assert_eq!(model("org/tiny", &online).unwrap().folder, smaller.folder);
+    let mut seen = Seen::default();
+    let last = resolve("org/tiny", FolderContent::Model, &offline(cache.path()), &mut seen).unwrap();
+    assert_eq!((last.folder, seen.notes), (smaller.folder, Vec::new()));
 }
 
 #[test]
@@ -377,6 +460,28 @@ fn a_full_disk_is_named() {
     fs_err::os::unix::fs::symlink("/dev/full", part).unwrap();
     let error = model("org/tiny", &config(&server, cache.path())).unwrap_err();
     assert!(matches!(error, HubError::DiskFull { .. }), "{error}");
+}
+
+#[test]
+fn a_cache_that_cannot_be_written_is_read() {
+    let server = Server::start(&FILES);
+    let cache = tempfile::tempdir().unwrap();
+    let online = config(&server, cache.path());
+    let found = model("org/tiny", &online).unwrap();
+    // What stands in the way of a note does so for every user, other than permissions.
+    fs_err::create_dir_all(repository(cache.path()).join("refs/v1")).unwrap();
+    assert_eq!(model("org/tiny@v1", &online).unwrap().folder, found.folder);
+    server.move_on(&"a".repeat(40), &[("config.json", "1"), ("tokenizer.json", "2"), FILES[5]]);
+    let locks = cache.path().join(".locks");
+    fs_err::remove_dir_all(&locks).unwrap();
+    fs_err::write(&locks, "").unwrap();
+    let mut seen = Seen::default();
+    let again = resolve("org/tiny", FolderContent::Model, &online, &mut seen).unwrap();
+    assert_eq!(again, found);
+    assert!(seen.notes[0].starts_with("org/tiny: the cache cannot be written ("), "{:?}", seen.notes);
+    fs_err::remove_dir_all(repository(cache.path())).unwrap();
+    let error = model("org/tiny", &online).unwrap_err();
+    assert!(matches!(error, HubError::Unwritable { .. }), "{error}");
 }
 
 /// What the test of the environment runs, in a process with that environment.

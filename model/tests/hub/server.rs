@@ -8,12 +8,14 @@ use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 
-/// The only commit there is.
+/// The first commit.
 pub const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
 
 #[derive(Default)]
 struct State {
     address: String,
+    /// Of all revisions.
+    commit: String,
     files: Vec<(String, String)>,
     /// The Hub's conversion of a dataset.
     tables: Option<Vec<(String, String)>>,
@@ -48,7 +50,8 @@ impl Server {
         let files = files.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned())).collect();
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap().to_string();
-        let state = Arc::new(Mutex::new(State { address, files, ..State::default() }));
+        let commit = COMMIT.to_owned();
+        let state = Arc::new(Mutex::new(State { address, commit, files, ..State::default() }));
         let served = Arc::clone(&state);
         // Ends with the process.
         std::thread::spawn(move || {
@@ -78,6 +81,13 @@ impl Server {
     pub fn convert(&self, files: &[(&str, &str)]) {
         let files = files.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned())).collect();
         self.state.lock().unwrap().tables = Some(files);
+    }
+
+    /// Has another commit, of these files, from now on.
+    pub fn move_on(&self, commit: &str, files: &[(&str, &str)]) {
+        let files = files.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned())).collect();
+        let mut state = self.state.lock().unwrap();
+        (state.commit, state.files) = (commit.to_owned(), files);
     }
 
     /// Lists no more than so many files where all of them are not asked for page by page.
@@ -158,7 +168,8 @@ fn listing(state: &State) -> Reply {
     };
     let shown = state.listed.unwrap_or(state.files.len());
     let files = state.files.iter().take(shown).map(entry).collect::<Vec<_>>().join(",");
-    whole(format!("{{\"id\": \"org/tiny\", \"sha\": \"{COMMIT}\", \"siblings\": [{files}]}}"))
+    let commit = &state.commit;
+    whole(format!("{{\"id\": \"org/tiny\", \"sha\": \"{commit}\", \"siblings\": [{files}]}}"))
 }
 
 /// Files from a place on, and the address of what follows them.
@@ -204,7 +215,7 @@ fn reply(state: &mut State, request: &str) -> Reply {
             _ => refuse("404 Not Found", "Invalid rev id"),
         };
     }
-    if path == format!("/api/models/org/tiny/tree/{COMMIT}") {
+    if path == format!("/api/models/org/tiny/tree/{}", state.commit) {
         return match query.strip_prefix("recursive=true") {
             Some(rest) => {
                 page(state, path, rest.strip_prefix("&cursor=").map_or(0, |at| at.parse().unwrap()))
@@ -223,7 +234,7 @@ fn reply(state: &mut State, request: &str) -> Reply {
         };
     }
     let path = path.strip_prefix("/datasets").unwrap_or(path);
-    let resolved = path.strip_prefix(&format!("/org/tiny/resolve/{COMMIT}/"));
+    let resolved = path.strip_prefix(&format!("/org/tiny/resolve/{}/", state.commit));
     if let Some(name) = resolved.filter(|name| is_large(name)) {
         let port = state.address.rsplit(':').next().unwrap_or_default();
         let headers = vec![("Location", format!("http://localhost:{port}/cdn/{name}"))];

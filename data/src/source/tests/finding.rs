@@ -47,6 +47,23 @@ fn what_names_nothing_is_refused() {
     let path = dir.put("a.jsonl", "");
     let twice = find(&[path.clone(), path]).unwrap_err().to_string();
     assert!(twice.ends_with("a.jsonl: named twice"), "{twice}");
+    let other_way = dir.path().join("../").join(dir.path().file_name().unwrap()).join("a.jsonl");
+    let twice = find(&[dir.path().to_owned(), other_way]).unwrap_err().to_string();
+    assert!(twice.ends_with("a.jsonl: named twice"), "{twice}");
+}
+
+#[test]
+fn parts_of_equal_content_are_files_of_their_own() {
+    let dir = Dir::new();
+    dir.put("blobs/0a1b", "{\"text\": \"a\"}\n");
+    fs_err::create_dir(dir.path().join("data")).unwrap();
+    let parts = ["train-00000-of-00002.jsonl", "train-00001-of-00002.jsonl"];
+    let links = parts.map(|name| dir.path().join("data").join(name));
+    links.iter().for_each(|link| fs_err::os::unix::fs::symlink("../blobs/0a1b", link).unwrap());
+    assert_eq!(found(&links).unwrap(), parts);
+    assert_eq!(found(&[dir.path().join("data")]).unwrap(), parts);
+    let twice = find(&[links[1].clone(), dir.path().join("data")]).unwrap_err().to_string();
+    assert!(twice.ends_with("train-00001-of-00002.jsonl: named twice"), "{twice}");
 }
 
 #[test]
