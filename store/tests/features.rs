@@ -259,19 +259,32 @@ fn content_digest_does_not_depend_on_the_cut() {
 
 #[test]
 fn what_is_not_finite_is_flagged_and_zero() {
-    let (_dir, _, store) = with_samples(3);
-    let mut job = store.start_job(plan(vec![feature("grad-sgd", 4, DType::F16)])).unwrap();
-    let mut w = job.segment_writer(0).unwrap();
-    w.push(0, &[1.0, f32::NAN, 0.0, 0.0], RowFlags::TRUNCATED).unwrap();
-    w.push(1, &[0.0; 4], RowFlags::NO_SCORED).unwrap();
-    w.push(2, &[1.0; 4], RowFlags::empty()).unwrap();
-    job.seal(0, w).unwrap();
-    let snapshot = job.publish(None, true).unwrap();
-    let reader = snapshot.open_feature(&snapshot.features()[0]).unwrap();
-    let row = |r| reader.row(r).unwrap().unwrap();
-    assert_eq!((row(0).flags.bits(), row(0).vector, row(0).norm), (2 | 4, vec![0.0; 4], vec![0.0; 2]));
-    assert_eq!((row(1).flags, row(1).vector), (RowFlags::NO_SCORED, vec![0.0; 4]));
-    assert_eq!((row(2).flags.bits(), row(2).vector), (0, vec![1.0; 4]));
+    for dtype in [DType::F32, DType::F16, DType::I8, DType::I1] {
+        let (_dir, _, store) = with_samples(4);
+        let mut job = store.start_job(plan(vec![unrotated(feature("grad-sgd", 4, dtype))])).unwrap();
+        let mut w = job.segment_writer(0).unwrap();
+        w.push(0, &[1.0, f32::NAN, 0.0, 0.0], RowFlags::TRUNCATED).unwrap();
+        w.push(1, &[0.0; 4], RowFlags::NO_SCORED).unwrap();
+        w.push(2, &[1.0; 4], RowFlags::empty()).unwrap();
+        // What a vector was made of may be no numbers though the vector is.
+        w.push(3, &[1.0, -2.0, 3.0, 4.0], RowFlags::NON_FINITE).unwrap();
+        assert_eq!(w.not_finite(), 2);
+        job.seal(0, w).unwrap();
+        let snapshot = job.publish(None, true).unwrap();
+        let reader = snapshot.open_feature(&snapshot.features()[0]).unwrap();
+        let row = |r| reader.row(r).unwrap().unwrap();
+        for (at, bits) in [(0, 2 | 4), (3, 2)] {
+            let found = (row(at).flags.bits(), row(at).vector, row(at).norm);
+            assert_eq!(found, (bits, vec![0.0; 4], vec![0.0; 2]), "{dtype} row {at}");
+        }
+        assert_eq!((row(1).flags, row(1).vector), (RowFlags::NO_SCORED, vec![0.0; 4]));
+        assert_eq!((row(2).flags.bits(), row(2).vector), (0, vec![1.0; 4]));
+        let of_zeros = if dtype == DType::I1 { 0.0 } else { 1.0 };
+        let mut buffer = BlockBuffer::new();
+        let block = reader.read_block(reader.blocks()[0], &mut buffer).unwrap();
+        assert_eq!((&block.scale[..2], &block.scale[6..]), (&[of_zeros; 2][..], &[of_zeros; 2][..]));
+        assert!(verify(&store).is_sound());
+    }
 }
 
 #[test]

@@ -1,12 +1,17 @@
 //! The learning rate of every optimiser step, rebuilt from a log that holds only some of them.
 //!
 //! The rate is taken as piecewise linear through the logged points. Step n of a linear warm-up over w steps
-//! uses peak * (n - 1) / w, so a warm-up starts at (1, 0) and ends at (1 + w, peak); where its end lies
-//! between two logged points, or before the first, it is found by meeting the neighbouring line at the peak.
-//! After the last point the last line goes on. A schedule that is linear between its kinks is rebuilt
-//! exactly. So is one whose points lie on a cosine that falls to 0, or to a least rate, where the run ends,
-//! after such a warm-up; other curves are approximated within one logging interval. Where points lie on a
-//! cosine and on a line to 0 at the end of the run as well, they are of the line.
+//! uses peak * (n - 1) / w. In the entry of a step, a log has the rate of that step, or of the next one. So a
+//! warm-up starts at (1, 0) and ends at (1 + w, peak), or it starts at (0, 0) and ends at (w, peak), and a
+//! curve of M steps ends at M + 1 or at M, which tells the two apart; without an end, the first points tell.
+//! A rate stays with the step of its entry: a mean is that of the entries of a log of all steps.
+//!
+//! Where the end of a warm-up lies between two logged points, or before the first, it is found by meeting the
+//! neighbouring line at the peak. After the last point the last line goes on. A schedule that is linear
+//! between its kinks is rebuilt exactly. So is one whose points lie on a cosine that falls to 0, or to a
+//! least rate, where the run ends, after such a warm-up; other curves are approximated within one logging
+//! interval. Where points lie on a cosine and on a line to 0 at the end of the run as well, they are of the
+//! line.
 //!
 //! A log may have too few points for that: [`LoggedSchedule::tells`].
 
@@ -17,6 +22,9 @@ const SAME: f64 = 1e-9;
 
 /// Distance below which two steps count as the same one.
 const SAME_STEP: f64 = 1e-6;
+
+/// Where a warm-up is at 0: in a log of the rates of next steps, and in one of the rates of its own steps.
+const BEGINS: [f64; 2] = [0.0, 1.0];
 
 /// Steps that may be the end of a warm-up, at most: each is tried.
 const MOST_STARTS: u64 = 1_000_000;
@@ -59,8 +67,8 @@ impl LoggedSchedule {
         let peak = peak.filter(|p| points.iter().all(|(_, rate)| *rate <= p * (1.0 + SAME)));
         let most = peak.unwrap_or_else(|| points.iter().fold(0.0_f64, |most, (_, rate)| most.max(*rate)));
         let confirmed = |curve| Some(Self { curve, unconfirmed: Vec::new(), most });
-        let falling = peak.and_then(|peak| FallingLine::through(&points, peak));
-        let ends_run = falling.as_ref().is_some_and(|line| line.ends_run(max_steps));
+        let falling = peak.and_then(|peak| FallingLine::through(&points, peak, max_steps));
+        let ends_run = falling.as_ref().is_some_and(|line| line.ends_run);
         let cosine = peak.zip(max_steps).filter(|_| !ends_run).and_then(|(peak, steps)| {
             Cosine::through(&points, peak, steps).or_else(|| Cosine::above_zero(&points, peak, steps))
         });
@@ -84,7 +92,7 @@ impl LoggedSchedule {
         Some(Self { curve: Curve::Lines(knots), unconfirmed, most })
     }
 
-    /// The rate that step `n` used, counted from 1.
+    /// The rate that a log has in the entry of step `n`, counted from 1.
     pub fn rate(&self, n: u64) -> f64 {
         match &self.curve {
             Curve::Lines(knots) => on_lines(knots, n as f64),
@@ -92,7 +100,7 @@ impl LoggedSchedule {
         }
     }
 
-    /// Mean rate of the steps `first..=last`.
+    /// Mean rate of the entries of the steps `first..=last`.
     pub fn mean(&self, first: u64, last: u64) -> f64 {
         let count = last.saturating_sub(first) + 1;
         (first..=last).map(|n| self.rate(n)).sum::<f64>() / count as f64
@@ -128,6 +136,8 @@ pub(crate) struct Cosine {
     peak: f64,
     /// The least rate as a part of the peak.
     least: f64,
+    /// Where the warm-up is at 0.
+    begin: f64,
     start: f64,
     length: f64,
 }
@@ -142,10 +152,9 @@ impl Cosine {
         let (b, a) = (slope.next()?, slope.next()?);
         let part = |rate: f64| (2.0 * rate / peak - 1.0).acos() / PI;
         let length = ((b.0 - a.0) / (part(b.1) - part(a.1))).round();
-        let found = Self { peak, least: 0.0, start: (a.0 - part(a.1) * length).round(), length };
-        // Logs have the rate of their own step, or that of the next one.
-        let ends = [max_steps as f64, max_steps as f64 + 1.0].contains(&(found.start + length));
-        (ends && length >= 1.0 && found.start >= 0.0 && found.is_through(points)).then_some(found)
+        let start = (a.0 - part(a.1) * length).round();
+        let found = Self { peak, least: 0.0, begin: begin_of_run(start + length, max_steps)?, start, length };
+        (length >= 1.0 && start >= 0.0 && found.is_through(points)).then_some(found)
     }
 
     /// The same for one that does not fall to 0. Of each start, the last point tells how far it falls, and
@@ -154,9 +163,9 @@ impl Cosine {
         let falls = points.windows(2).rev().take_while(|pair| pair[0].1 > pair[1].1).count();
         let (last, second) = (points.last()?, points.get(points.len().checked_sub(falls)?)?);
         let starts = (0..=MOST_STARTS).map(|start| start as f64).take_while(|start| *start <= second.0);
-        let ends = [max_steps as f64, max_steps as f64 + 1.0];
-        let mut all = starts.flat_map(|start| ends.map(|end| (start, end - start))).map(|(start, length)| {
-            let to_zero = Self { peak, least: 0.0, start, length };
+        let mut all = starts.flat_map(|start| BEGINS.map(|begin| (begin, start))).map(|(begin, start)| {
+            let length = max_steps as f64 + begin - start;
+            let to_zero = Self { peak, least: 0.0, begin, start, length };
             let part = to_zero.rate(last.0) / peak;
             Self { least: (last.1 / peak - part) / (1.0 - part), ..to_zero }
         });
@@ -172,7 +181,7 @@ impl Cosine {
 
     fn rate(&self, x: f64) -> f64 {
         if x < self.start {
-            return self.peak * (x - 1.0) / (self.start - 1.0);
+            return self.peak * (x - self.begin) / (self.start - self.begin);
         }
         let part = ((x - self.start) / self.length).min(1.0);
         self.peak * (self.least + (1.0 - self.least) * (1.0 + (PI * part).cos()) / 2.0)
@@ -202,36 +211,54 @@ struct FallingLine {
     knots: Vec<(f64, f64)>,
     /// How many of the logged points are on the line.
     points: usize,
-    /// The step at which it is at 0.
-    end: f64,
+    /// Whether it falls to 0 where the run ends.
+    ends_run: bool,
 }
 
 impl FallingLine {
     /// The one of the last two points, if all others lie on it and on its warm-up.
-    fn through(points: &[(f64, f64)], peak: f64) -> Option<Self> {
+    fn through(points: &[(f64, f64)], peak: f64, max_steps: Option<u64>) -> Option<Self> {
         let [.., a, b] = points[..] else { return None };
         if a.1 <= b.1 {
             return None;
         }
         let steps_for_rate = (b.0 - a.0) / (a.1 - b.1);
         let top = a.0 - (peak - a.1) * steps_for_rate;
-        let knots = match top > 1.0 + SAME_STEP {
-            true => vec![(1.0, 0.0), (top, peak), b],
-            false => vec![(1.0, line(a, b, 1.0)), b],
+        let of_run = max_steps.and_then(|steps| begin_of_run(b.0 + b.1 * steps_for_rate, steps));
+        let begin = of_run.unwrap_or_else(|| begin_of_warm_up(points, peak));
+        let knots = match top > begin + SAME_STEP {
+            true => vec![(begin, 0.0), (top, peak), b],
+            false => vec![(begin, line(a, b, begin)), b],
         };
         let is_on = |(step, rate): &(f64, f64)| (on_lines(&knots, *step) - rate).abs() <= SAME * peak;
         if !points.iter().all(is_on) {
             return None;
         }
         let falling = points.iter().filter(|(step, _)| *step > top - SAME_STEP).count();
-        Some(Self { knots, points: falling, end: b.0 + b.1 * steps_for_rate })
+        Some(Self { knots, points: falling, ends_run: of_run.is_some() })
     }
+}
 
-    /// Whether it falls to 0 where the run ends: logs have the rate of their own step, or that of the next one.
-    fn ends_run(&self, max_steps: Option<u64>) -> bool {
-        let is_end = |step: f64| (self.end - step).abs() <= SAME_STEP;
-        max_steps.is_some_and(|steps| is_end(steps as f64) || is_end(steps as f64 + 1.0))
+/// Where the warm-up of a curve is at 0 that ends at `end`, if that is the end of the run.
+fn begin_of_run(end: f64, max_steps: u64) -> Option<f64> {
+    BEGINS.into_iter().find(|begin| (end - begin - max_steps as f64).abs() <= SAME_STEP)
+}
+
+/// Where the warm-up of a curve is at 0 of which only points are known. A warm-up takes whole steps, which
+/// the first point tells if it is in it; if the second is in it too, both are on a line from the start. Where
+/// both logs may be, it is that of the steps' own rates.
+fn begin_of_warm_up(points: &[(f64, f64)], peak: f64) -> f64 {
+    let [of_next, of_own] = BEGINS;
+    let [a, b, ..] = points[..] else { return of_own };
+    if a.1 <= 0.0 || b.1 <= a.1 {
+        return of_own;
     }
+    let is_whole = |begin: f64| {
+        let steps = peak * (a.0 - begin) / a.1;
+        steps >= 1.0 - SAME_STEP && (steps - steps.round()).abs() <= SAME_STEP
+    };
+    let is_second = b.1 < peak * (1.0 - SAME) && (line((of_next, 0.0), a, b.0) - b.1).abs() <= SAME * peak;
+    if is_whole(of_next) && (is_second || !is_whole(of_own)) { of_next } else { of_own }
 }
 
 /// Without a peak, the first line goes back to step 1.
@@ -250,7 +277,7 @@ fn with_warm_up(points: Vec<(f64, f64)>, peak: f64) -> Vec<(f64, f64)> {
 }
 
 /// The log starts after the warm-up: its first line goes back until it reaches the peak, and
-/// the warm-up leads there.
+/// the warm-up leads there, from (1, 0) since nothing tells another start.
 fn falling(mut points: Vec<(f64, f64)>, peak: f64) -> Vec<(f64, f64)> {
     let [a, b, ..] = points[..] else { return points };
     let slope = (b.1 - a.1) / (b.0 - a.0);
@@ -270,19 +297,20 @@ fn falling(mut points: Vec<(f64, f64)>, peak: f64) -> Vec<(f64, f64)> {
     extended_to_start(points)
 }
 
-/// The log starts inside the warm-up: its line from (1, 0) goes up to the peak.
+/// The log starts inside the warm-up: its line from 0 goes up to the peak.
 fn rising(mut points: Vec<(f64, f64)>, peak: f64) -> Vec<(f64, f64)> {
-    let Some(from) = points.iter().position(|p| p.0 > 1.0 && p.1 > 0.0) else { return points };
-    let slope = points[from].1 / (points[from].0 - 1.0);
-    let on_line = |p: &(f64, f64)| (p.1 - slope * (p.0 - 1.0)).abs() <= 1e-6 * peak;
-    let beyond = points.iter().position(|p| p.0 > 1.0 && !on_line(p)).unwrap_or(points.len());
-    let top = 1.0 + peak / slope;
+    let begin = begin_of_warm_up(&points, peak);
+    let Some(from) = points.iter().position(|p| p.0 > begin && p.1 > 0.0) else { return points };
+    let slope = points[from].1 / (points[from].0 - begin);
+    let on_line = |p: &(f64, f64)| (p.1 - slope * (p.0 - begin)).abs() <= 1e-6 * peak;
+    let beyond = points.iter().position(|p| p.0 > begin && !on_line(p)).unwrap_or(points.len());
+    let top = begin + peak / slope;
     let last_on_line = points[beyond.saturating_sub(1)].0;
     if beyond < points.len() && top > last_on_line && top < points[beyond].0 {
         points.insert(beyond, (top, peak));
     }
-    if points[0].0 > 1.0 {
-        points.insert(0, (1.0, 0.0));
+    if points[0].0 > begin {
+        points.insert(0, (begin, 0.0));
     }
     points
 }
@@ -410,6 +438,55 @@ mod tests {
         }
     }
 
+    /// Logs that have the rate of the next step in the entry of each.
+    #[test]
+    fn rates_of_next_steps_are_rebuilt_from_a_sparse_log() {
+        let (peak, max) = (Some(2e-3), 224);
+        for warmup in [0, 1, 5, 13, 25, 60] {
+            let (line, wave) = (linear(2e-3, warmup, max), cosine(2e-3, warmup, max));
+            let constant = |s: u64| 2e-3 * (s as f64 / warmup.max(1) as f64).min(1.0);
+            let above_zero = |n: u64| match n > warmup {
+                true => 2e-4 + 0.9 * wave(n),
+                false => wave(n),
+            };
+            for every in [1, 7, 10, 25, 50] {
+                let logged = || (every..=max).step_by(every as usize);
+                assert_rebuilt(|n| line(n + 1), logged(), peak, max);
+                assert_rebuilt(|n| wave(n + 1), logged(), peak, max);
+                assert_rebuilt(|n| above_zero(n + 1), logged(), peak, max);
+                // Without an end, points of the warm-up tell.
+                if every < warmup {
+                    assert_rebuilt(constant, logged(), peak, max);
+                    assert_rebuilt(|n| constant(n - 1), logged(), peak, max);
+                }
+            }
+        }
+    }
+
+    /// Twelve epochs of five steps, of which the first is the warm-up, and every seventh step is logged.
+    #[test]
+    fn epochs_of_a_sparse_log_weigh_what_those_of_a_whole_one_do() {
+        let (line, wave) = (linear(1e-3, 5, 60), cosine(1e-3, 5, 60));
+        let curves: [&dyn Fn(u64) -> f64; 2] = [&line, &wave];
+        // A log of the steps' own rates, and one of those of the next steps.
+        for (later, first_epoch) in [(0, 4e-4), (1, 6e-4)] {
+            for rate in curves {
+                let of_log = |every: u64| {
+                    let points: Vec<_> =
+                        (every..=60).step_by(every as usize).map(|n| (n, rate(n + later))).collect();
+                    LoggedSchedule::new(&points, Some(1e-3), Some(60)).unwrap()
+                };
+                let (whole, sparse) = (of_log(1), of_log(7));
+                assert!((sparse.mean(1, 5) - first_epoch).abs() <= 1e-12);
+                for last in (5..=60).step_by(5) {
+                    let (found, due) = (sparse.mean(last - 4, last), whole.mean(last - 4, last));
+                    assert!((found - due).abs() <= 1e-12, "{last}: {found} instead of {due}");
+                    assert!(sparse.tells(last - 4, last));
+                }
+            }
+        }
+    }
+
     #[test]
     fn a_line_is_no_cosine() {
         // Both are at the same quarters of the peak.
@@ -467,14 +544,16 @@ mod tests {
         // That passage counts the steps from 1 in lr(s) itself, so its rate of step n is
         // our rate of step n + 1.
         let rate = linear(2e-5, 13, 420);
-        let points: Vec<_> = (1..=420).map(|n| (n, rate(n + 1))).collect();
-        let schedule = LoggedSchedule::new(&points, None, None).unwrap();
-        let means = [(1, 105), (106, 211), (212, 317), (318, 420)].map(|(a, b)| schedule.mean(a, b));
-        for (mean, expected) in means.iter().zip([1.6855e-5, 1.2850e-5, 7.641e-6, 2.506e-6]) {
-            assert!((mean - expected).abs() <= 1e-9, "{mean} instead of {expected}");
-        }
-        for (mean, less) in means.iter().zip([1.6877e-5, 1.2859e-5, 7.7030e-6, 2.5616e-6]) {
-            assert!((mean / less - 1.0).abs() < 0.025);
+        for (every, peak, max_steps) in [(1, None, None), (10, Some(2e-5), Some(420))] {
+            let points: Vec<_> = (every..=420).step_by(every as usize).map(|n| (n, rate(n + 1))).collect();
+            let schedule = LoggedSchedule::new(&points, peak, max_steps).unwrap();
+            let means = [(1, 105), (106, 211), (212, 317), (318, 420)].map(|(a, b)| schedule.mean(a, b));
+            for (mean, expected) in means.iter().zip([1.6855e-5, 1.2850e-5, 7.641e-6, 2.506e-6]) {
+                assert!((mean - expected).abs() <= 1e-9, "{mean} instead of {expected}");
+            }
+            for (mean, less) in means.iter().zip([1.6877e-5, 1.2859e-5, 7.7030e-6, 2.5616e-6]) {
+                assert!((mean / less - 1.0).abs() < 0.025);
+            }
         }
     }
 }

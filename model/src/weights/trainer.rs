@@ -45,7 +45,7 @@ pub struct LogEntry {
     pub step: u64,
     /// Epochs done, with a fraction.
     pub epoch: Option<f64>,
-    /// Rate that this step used.
+    /// Rate that this step used, or the next one: trainers differ.
     pub learning_rate: Option<f64>,
     /// Mean training loss since the previous entry.
     pub loss: Option<f64>,

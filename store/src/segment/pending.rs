@@ -2,7 +2,7 @@
 
 use super::block::{Block, Vector, row_check};
 use super::layout::SegmentShape;
-use super::quantize::{Scratch, store_row};
+use super::quantize::{Scratch, store_row, store_zeros};
 use super::values::ValueVec;
 use arrow_array::types::{Float16Type, Float32Type, Int8Type, UInt64Type};
 use arrow_array::{
@@ -65,7 +65,7 @@ impl Pending {
     }
 
     /// Quantises a vector and adds it. One with a value or a norm that is not finite becomes zeros and is
-    /// flagged; whether it was finite.
+    /// flagged, and one that has that flag becomes zeros; whether it was finite.
     pub fn push(
         &mut self,
         key: (u64, Option<u32>),
@@ -80,8 +80,14 @@ impl Pending {
             false => Vec::new(),
         };
         let known = if gaps { &filled } else { vector };
-        let is_finite =
-            store_row(known, &shape.groups, &mut self.values, &mut self.scale, &mut self.norm, scratch);
+        let (values, scale, norm) = (&mut self.values, &mut self.scale, &mut self.norm);
+        let is_finite = match flags.contains(RowFlags::NON_FINITE) {
+            false => store_row(known, &shape.groups, values, scale, norm, scratch),
+            true => {
+                store_zeros(known.len(), &shape.groups, values, scale, norm);
+                false
+            }
+        };
         if !is_finite {
             flags.insert(RowFlags::NON_FINITE);
         } else if gaps {

@@ -168,7 +168,8 @@ fn store_group(
     }
 }
 
-fn store_zeros(
+/// Appends zeros for a vector of `dim` coordinates.
+pub(super) fn store_zeros(
     dim: usize,
     groups: &[Range<usize>],
     values: &mut ValueVec,

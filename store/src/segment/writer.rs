@@ -175,9 +175,9 @@ impl SegmentWriter {
         block.vectors().filter(|v| wanted.contains(v.row)).try_for_each(|v| self.push_stored(&v))
     }
 
-    /// Adds the vector of a row. Rows ascend. A vector with a value or a length that is not finite is stored
-    /// as zeros and flagged; in a feature of an ensemble NaN is a missing value, which is kept, and the row is
-    /// flagged.
+    /// Adds the vector of a row. Rows ascend. A vector with a value or a length that is not finite, or with the
+    /// flag for that, is stored as zeros and flagged; in a feature of an ensemble NaN is a missing value, which
+    /// is kept, and the row is flagged.
     pub fn push(&mut self, row: u64, vector: &[f32], flags: RowFlags) -> Result<(), WriteError> {
         self.add((row, None), vector, flags)
     }
@@ -229,8 +229,8 @@ impl SegmentWriter {
         self.written.len()
     }
 
-    /// Vectors added so far that became zeros, since a value or a length is not finite; also those that were
-    /// taken back.
+    /// Vectors added so far that became zeros, since a value or a length is not finite or their flags say so;
+    /// also those that were taken back.
     pub fn not_finite(&self) -> u64 {
         self.not_finite
     }

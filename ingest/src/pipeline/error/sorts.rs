@@ -70,6 +70,7 @@ impl IngestError {
                 | Self::EmbeddingPerToken { .. }
                 | Self::WeightCount { .. }
                 | Self::BadWeight { .. }
+                | Self::ZeroWeights { .. }
                 | Self::Precision(_)
                 | Self::Name(_)
                 | Self::ColumnOption { .. }

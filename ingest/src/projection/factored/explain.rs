@@ -9,10 +9,10 @@ use crate::projection::kind::ProjectionKind;
 use crate::projection::modules::{GradientShape, ModuleShape};
 use crate::projection::spec::ProjectionSpec;
 
-/// One module of a [`ProjectionSummary`].
+/// One module of a [`ProjectionSummary`], or one tensor where the kind is flat.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ModuleSummary {
-    /// The module.
+    /// What is projected.
     pub module: ModuleShape,
     /// Its coordinates; none where modules share them.
     pub dim: Option<u32>,
@@ -33,7 +33,7 @@ pub struct ProjectionSummary {
     pub kind: &'static str,
     /// Tokens of the sample.
     pub tokens: u64,
-    /// Modules, in order.
+    /// Modules or tensors, in order.
     pub rows: Vec<ModuleSummary>,
     /// Coordinates of the whole vector.
     pub dim: u64,
@@ -51,17 +51,17 @@ pub(crate) fn explain(
     needs_formed: bool,
 ) -> Result<ProjectionSummary, ProjectionError> {
     spec.check()?;
-    let rows: Vec<ModuleSummary> = modules
-        .iter()
-        .map(|module| ModuleSummary {
-            module: module.clone(),
-            dim: spec.kind.is_factored().then(|| spec.module_dim(module)),
-            way: cost::choose_module(spec, module, tokens, needs_formed),
-            cost: cost::module_cost(spec, module, tokens),
-            table_bytes: cost::table_bytes(spec, module),
-            noise: noise(spec, module.shape, tokens),
-        })
-        .collect();
+    let is_factored = spec.kind.is_factored();
+    let row = |module: ModuleShape| ModuleSummary {
+        dim: is_factored.then(|| spec.module_dim(&module)),
+        way: cost::choose_module(spec, &module, tokens, needs_formed),
+        cost: cost::module_cost(spec, &module, tokens),
+        table_bytes: cost::table_bytes(spec, &module),
+        noise: noise(spec, module.shape, tokens),
+        module,
+    };
+    let projected = |module: &ModuleShape| if is_factored { vec![module.clone()] } else { module.tensors() };
+    let rows: Vec<ModuleSummary> = modules.iter().flat_map(projected).map(row).collect();
     let inputs = modules.iter().fold(0u64, |n, m| n.saturating_add(m.shape.numel()));
     let (dim, noise) = match spec.kind {
         ProjectionKind::None => (inputs, ProjectionNoise::default()),
@@ -190,6 +190,12 @@ total                                        3072                     8.40M   14
         assert!(flat.rows.iter().all(|r| r.way == ProjectionRoute::Formed && r.dim.is_none()));
         assert_eq!(flat.dim, 8192);
         assert!((flat.noise.unrelated.sqrt() - 0.011).abs() < 1e-3);
+        // A bias is the last column of its weight only where modules are projected.
+        let tensors: Vec<ModuleShape> = flat.rows.iter().map(|r| r.module.clone()).collect();
+        let weight = ModuleShape::linear("h.0.q_proj.weight", 2048, 2048, false);
+        assert_eq!(tensors[..2], [weight, ModuleShape::vector("h.0.q_proj.bias", 2048)]);
+        assert_eq!(tensors[2..], modules[1..]);
+        assert!(!flat.to_string().contains("+ 1)"), "{flat}");
     }
 
     #[test]

@@ -86,6 +86,13 @@ impl ModuleShape {
         Self { name: name.into(), shape: GradientShape::Vector { len } }
     }
 
+    /// Its tensors, as a flat projection takes them: a bias is one of its own.
+    pub(in crate::projection) fn tensors(&self) -> Vec<ModuleShape> {
+        let GradientShape::Linear { out, input, bias: true } = self.shape else { return vec![self.clone()] };
+        let stem = self.name.strip_suffix("weight").unwrap_or(&self.name);
+        vec![Self::linear(&self.name, out, input, false), Self::vector(format!("{stem}bias"), out)]
+    }
+
     /// Values of the weight alone, as a formed gradient has them before those of the bias.
     pub fn weight_len(&self) -> usize {
         match self.shape {
