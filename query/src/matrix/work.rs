@@ -54,7 +54,7 @@ pub(super) struct WorkFolder<'a> {
     pub(super) question: &'a MatrixQuestion,
     pub(super) digest: String,
     /// Held until the work is dropped.
-    _lock: fs_err::File,
+    _lock: Box<dyn VfsLock>,
 }
 
 impl<'a> WorkFolder<'a> {
