@@ -69,6 +69,11 @@ pub trait RecordSource {
         Vec::new()
     }
 
+    /// Columns of the table that the file has no name for: `column_1` is the first.
+    fn unnamed(&self) -> Vec<String> {
+        Vec::new()
+    }
+
     /// From now on, floats of 16 and 32 bits of a table stand with all digits of their value, not with the
     /// fewest that give them back: for a reader that calculates with them.
     fn give_exact_floats(&mut self) {}
