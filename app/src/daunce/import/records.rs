@@ -287,7 +287,9 @@ impl RecordReader<'_> {
             return take(place, RecordCell { id, model, column, is_told, value });
         }
         if self.models.known().is_empty() {
-            for (model, value) in record.iter().filter(|(key, _)| *key != "id") {
+            let is_model =
+                |key: &str, value: &Value| key != "id" && !(value.is_null() && self.is_beside(key));
+            for (model, value) in record.iter().filter(|(key, value)| is_model(key, value)) {
                 let (value, id) = (self.value(place, model, value)?, id.clone());
                 take(place, RecordCell { id, model: model.clone(), column: model, is_told: true, value })?;
             }
@@ -311,9 +313,10 @@ impl RecordReader<'_> {
         if known.iter().any(|model| record.contains_key(model)) {
             return Ok(());
         }
+        let has = |key: &&str| record.get(*key).is_some_and(|value| !value.is_null());
         // Where the models are known, a table with a column for each may have other columns.
         let tokens = known.is_empty().then_some("n_tokens");
-        let of_cell = self.keys().into_iter().chain(tokens).find(|key| record.contains_key(*key));
+        let of_cell = self.keys().into_iter().chain(tokens).find(has);
         let Some(key) = of_cell else { return Ok(()) };
         let detail = format!(
             "the record has `{key}` and does not name its `model`; in a table with one record for each sample, each model has a \
@@ -500,6 +503,21 @@ mod tests {
         assert_eq!(models, ["m0", "m1"]);
         assert!([values[1], values[3]].iter().all(|loss| loss.is_nan()));
         assert_eq!([values[0], values[2]], [1.5, 2.0]);
+    }
+
+    #[test]
+    fn what_is_null_in_all_records_is_no_model() {
+        let nulls = r#""model": null, "loss": null, "neg_margin": null, "n_tokens": null"#;
+        let text =
+            format!("{{\"id\": \"a\", \"m0\": 1.5, {nulls}}}\n{{\"id\": \"b\", \"m0\": null, {nulls}}}\n");
+        let (ids, models, values) = table_of(Signal::NegMargin, &text, RecordModels::Named(&[])).unwrap();
+        assert_eq!((ids.len(), models), (2, vec!["m0".to_owned()]));
+        assert!(values[0] == 1.5 && values[1].is_nan(), "{values:?}");
+        for key in ["loss", "neg_margin", "n_tokens"] {
+            let text = format!("{text}{{\"id\": \"c\", \"m0\": 2.5, \"{key}\": 3}}\n");
+            let error = table_of(Signal::NegMargin, &text, RecordModels::Named(&[])).unwrap_err();
+            assert!(error.contains(&format!("line 3: the record has `{key}` and does not name")), "{error}");
+        }
     }
 
     #[test]
