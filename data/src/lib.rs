@@ -47,6 +47,6 @@ pub use samples::{
 pub use schema::{ColumnOverride, FixedBy, ObservedType, Schema, SchemaBuilder, SchemaError};
 pub use source::{
     DataError, DataFile, Place, RawRecord, RecordSource, Unit, conversion_hint, find, parquet_batches,
-    parquet_metadata, shortest_f32,
+    parquet_metadata,
 };
 pub use template::TemplateKind;

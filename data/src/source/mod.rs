@@ -38,7 +38,7 @@ pub use find::find;
 pub use format::{DataFile, conversion_hint};
 pub use pages::parquet_batches;
 pub use place::{Place, Unit};
-pub use value::shortest_f32;
+pub(crate) use value::shortest_float;
 
 use super::fields::FieldNames;
 use format::Format;
