@@ -109,8 +109,12 @@ impl CsvSource {
                 _ if field.is_empty() => continue,
                 ColumnUse::Id => Value::from(field),
                 ColumnUse::Messages => {
-                    let Unique(list) = serde_json::from_str(field)
-                        .map_err(|e| bad(format!("a conversation in CSV must be a list in JSON: {e}")))?;
+                    let Unique(list) = serde_json::from_str(field).map_err(|e| {
+                        bad(format!(
+                            "a conversation in CSV must be a list in JSON: {e}; if Python wrote its own lists, write \
+                             the file with `to_json` or `to_parquet`"
+                        ))
+                    })?;
                     list
                 }
                 ColumnUse::Metadata(cells) => cell_value(field, *cells),
