@@ -11,11 +11,12 @@
 //!
 //! `sharegpt` has its list also under `conversation`, and that of `from` and `value` under `messages`;
 //! `alpaca` has `context` for `input` and `response` for `output`. A list of `openai` or `sharegpt`, and a
-//! `history`, may be its text in JSON, as tables have it that hold no lists. Where a list under `prompt`
-//! becomes `messages`, answers in it get the weight 0: only those after it are trained on. Without such a
-//! list, the prompt of two lists is what both begin with; a `chosen` that is a text is scored as a whole. A
-//! record that has one of gstore's own shapes is never taken for another, so a layout is found only where
-//! there would be an error. Other keys stay as they are, and every number keeps its digits.
+//! `history`, may be its text in JSON, as tables have it that hold no lists; the former two may also be an
+//! object with a list for each key, which `datasets` makes of a `Sequence` of objects. Where a list under
+//! `prompt` becomes `messages`, answers in it get the weight 0: only those after it are trained on. Without
+//! such a list, the prompt of two lists is what both begin with; a `chosen` that is a text is scored as a
+//! whole. A record that has one of gstore's own shapes is never taken for another, so a layout is found only
+//! where there would be an error. Other keys stay as they are, and every number keeps its digits.
 
 use std::borrow::Cow;
 use std::str::FromStr;
@@ -150,16 +151,20 @@ impl Layout {
             let only = !(has("text") || has("prompt") && has("completion"));
             return match get("messages").filter(|_| only)? {
                 value if begins_with(value, SHARED) => Some(Self::ShareGpt),
-                value if is_packed(value) => Some(Self::OpenAi),
+                value if is_packed(value) || value.is_object() && begins_with(value, OWN) => {
+                    Some(Self::OpenAi)
+                }
                 _ => None,
             };
         }
         if has("prompt") && has("completion") {
             return (is_list("prompt") && is_list("completion")).then_some(Self::Trl);
         }
+        let is_talk = |list: &Value| begins_with(list, SHARED) || begins_with(list, OWN);
         let found = Self::ALL.into_iter().find(|layout| match layout {
             Self::OpenAi | Self::Trl => false,
-            Self::ShareGpt => get("conversations").is_some_and(|list| list.is_array() || is_packed(list)),
+            Self::ShareGpt => get("conversations")
+                .is_some_and(|list| list.is_array() || is_packed(list) || list.is_object() && is_talk(list)),
             Self::Alpaca => {
                 let is_compared = has("chosen") && has("rejected") && !has("prompt") && !is_list("chosen");
                 has("instruction") && (has("output") || has("response") || is_compared)
@@ -167,9 +172,9 @@ impl Layout {
             Self::Preference => has("chosen") && has("rejected"),
             Self::Flan => has("inputs") && has("targets"),
         });
-        let is_talk = |list: &&Value| begins_with(list, SHARED) || begins_with(list, OWN);
         found.or_else(|| {
-            get("conversation").filter(is_talk).filter(|_| !has("prompt")).map(|_| Self::ShareGpt)
+            let talk = get("conversation").filter(|list| is_talk(list) && !has("prompt"));
+            talk.map(|_| Self::ShareGpt)
         })
     }
 
@@ -252,10 +257,9 @@ impl Layout {
 const OWN: [&str; 2] = ["role", "content"];
 const SHARED: [&str; 2] = ["from", "value"];
 
-/// Whether a value is a list, or the text of one, whose first item is a turn with these keys, and without the
-/// other ones.
+/// Whether a value is a conversation whose first turn has these keys, and not the other ones.
 fn begins_with(list: &Value, keys: [&str; 2]) -> bool {
-    let list = unpacked(list).unwrap_or_default();
+    let list = turns(list).unwrap_or_default();
     let is_other = |key: &str| OWN.contains(&key) && !keys.contains(&key);
     let is_turn = |turn: &Map<String, Value>| {
         keys.iter().all(|key| turn.contains_key(*key)) && !turn.keys().any(|key| is_other(key))
@@ -275,10 +279,34 @@ fn unpacked(value: &Value) -> Option<Cow<'_, [Value]>> {
     }
 }
 
+/// The turns of a conversation: a list, its text, or an object with a list of their values for each key.
+fn turns(value: &Value) -> Option<Cow<'_, [Value]>> {
+    let Value::Object(columns) = value else { return unpacked(value) };
+    let columns = columns.iter().map(|(key, values)| Some((key, values.as_array()?)));
+    let columns: Vec<(&String, &Vec<Value>)> = columns.collect::<Option<_>>()?;
+    let count = columns.first()?.1.len();
+    if columns.iter().any(|(_, values)| values.len() != count) {
+        return None;
+    }
+    let turn = |at: usize| {
+        let of = |(key, values): &(&String, &Vec<Value>)| Some(((*key).clone(), values.get(at)?.clone()));
+        // What a turn lacks is null where another has it.
+        let parts = columns.iter().filter_map(of).filter(|(_, value)| !value.is_null());
+        Value::Object(parts.collect())
+    };
+    Some(Cow::Owned((0..count).map(turn).collect()))
+}
+
 /// Whether a key could be read as text to train on.
 fn is_content(key: &str) -> bool {
     matches!(key, "messages" | "text" | "prompt" | "completion")
 }
+
+/// What is expected where a list is not there; Python writes its own into CSV.
+const LIST_OF_MESSAGES: &str = "`messages`, a list or the JSON text of one; files of `to_json` and `to_parquet` have it, \
+     those of `to_csv` do not";
+const LIST_OF_TURNS: &str = "`conversations`, a list or the JSON text of one; files of `to_json` and `to_parquet` have \
+     it, those of `to_csv` do not";
 
 fn wrong(layout: Layout, expected: &'static str) -> LayoutError {
     LayoutError::Keys { layout, expected }
@@ -290,8 +318,8 @@ fn turn(role: &str, text: &str) -> Value {
 
 /// A conversation as it stands; only what else could be taken for text gets another name.
 fn messages(object: &Map<String, Value>) -> Result<TextKeys, LayoutError> {
-    let list = object.get("messages").and_then(unpacked);
-    let list = list.ok_or_else(|| wrong(Layout::OpenAi, "`messages`, a list or the JSON text of one"))?;
+    let list = object.get("messages").and_then(turns);
+    let list = list.ok_or_else(|| wrong(Layout::OpenAi, LIST_OF_MESSAGES))?;
     Ok(TextKeys { from: vec!["messages"], keys: vec![("messages", Value::Array(list.into_owned()))] })
 }
 
@@ -319,12 +347,11 @@ fn context(prompt: &[Value]) -> Vec<Value> {
 
 fn conversation(object: &Map<String, Value>) -> Result<TextKeys, LayoutError> {
     let layout = Layout::ShareGpt;
-    let list = |key: &'static str| Some((key, unpacked(object.get(key)?)?));
-    let turns = ["conversations", "conversation", "messages"].into_iter().find_map(list);
-    let (key, turns) =
-        turns.ok_or_else(|| wrong(layout, "`conversations`, a list or the JSON text of one"))?;
-    let mut all = Vec::with_capacity(turns.len() + 1);
-    for (at, value) in turns.iter().enumerate() {
+    let list = |key: &'static str| Some((key, turns(object.get(key)?)?));
+    let found = ["conversations", "conversation", "messages"].into_iter().find_map(list);
+    let (key, list) = found.ok_or_else(|| wrong(layout, LIST_OF_TURNS))?;
+    let mut all = Vec::with_capacity(list.len() + 1);
+    for (at, value) in list.iter().enumerate() {
         // A message with all that it may hold, such as calls of tools.
         if value.get("role").is_some() {
             all.push(value.clone());

@@ -46,7 +46,7 @@ pub use samples::{
 };
 pub use schema::{ColumnOverride, FixedBy, ObservedType, Schema, SchemaBuilder, SchemaError};
 pub use source::{
-    DataError, DataFile, Place, RawRecord, RecordSource, Unit, conversion_hint, find, parquet_metadata,
-    shortest_f32,
+    DataError, DataFile, Place, RawRecord, RecordSource, Unit, conversion_hint, find, parquet_batches,
+    parquet_metadata,
 };
 pub use template::TemplateKind;

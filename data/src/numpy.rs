@@ -2,6 +2,8 @@
 
 use std::io::{Error, ErrorKind, Read};
 
+use super::source::shortest_float;
+
 /// Longest header that is read.
 const MAX_HEADER: usize = 1 << 16;
 
@@ -65,8 +67,32 @@ impl NumpyArray {
         let shape = after("shape").ok_or_else(bad)?;
         let shape = shape.strip_prefix('(').and_then(|s| s.split_once(')')).ok_or_else(bad)?.0;
         let sizes = shape.split(',').map(str::trim).filter(|size| !size.is_empty());
+        // Python 2 writes an L behind a number.
+        let sizes = sizes.map(|size| size.strip_suffix('L').unwrap_or(size));
         let shape: Vec<usize> =
             sizes.map(|size| size.parse().map_err(|_| bad())).collect::<Result<_, _>>()?;
         Ok(Self { offset: (lead + len) as u64, big_endian: descr.starts_with('>'), descr, shape, fortran })
+    }
+
+    /// Bytes of a value, if the values are floats.
+    pub fn float_size(&self) -> Option<usize> {
+        match self.descr.trim_start_matches(['<', '>']) {
+            "f2" => Some(2),
+            "f4" => Some(4),
+            "f8" => Some(8),
+            _ => None,
+        }
+    }
+
+    /// The float of some bytes of the file, which are as many as a value has. It is what it is in tables, so
+    /// that sums that tie in decimal digits tie in every kind of file.
+    pub fn float(&self, bytes: &[u8]) -> Option<f64> {
+        let mut turned = [0; 8];
+        let turned = turned.get_mut(..bytes.len())?;
+        turned.copy_from_slice(bytes);
+        if self.big_endian {
+            turned.reverse();
+        }
+        shortest_float(turned)
     }
 }

@@ -18,11 +18,11 @@ use arrow_array::cast::AsArray;
 use arrow_array::{ArrayRef, RecordBatch};
 use arrow_schema::{ArrowError, DataType, Field, FieldRef, Schema, SchemaRef, TimeUnit};
 use gstore_core::{DatasetName, shortened};
-use gstore_data::{DataError, DataFile, parquet_metadata};
+use gstore_data::{DataError, DataFile, parquet_batches, parquet_metadata};
 use gstore_functions::{canonical, read_times};
 use gstore_store::batch_rows;
 use parquet::arrow::ProjectionMask;
-use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use parquet::arrow::arrow_reader::ArrowReaderMetadata;
 
 use super::blocking::Demand;
 use super::error::{SqlError, SqlErrorKind};
@@ -74,7 +74,7 @@ impl OwnTable {
         table.look_inside()?;
         let format = table.format;
         let schema = match format {
-            Format::Parquet => with_usual_times(table.parquet()?.schema()),
+            Format::Parquet => with_usual_times(table.parquet()?.1.schema()),
             Format::Separated(usual) => {
                 table.check_begin()?;
                 let delimiter = table.file.delimiter().unwrap_or(usual);
@@ -137,12 +137,13 @@ impl OwnTable {
         Ok(text)
     }
 
-    fn parquet(&self) -> Result<ParquetRecordBatchReaderBuilder<std::fs::File>, SqlError> {
+    /// A Parquet file, and what its footer says.
+    fn parquet(&self) -> Result<(std::fs::File, ArrowReaderMetadata), SqlError> {
         let file = fs_err::File::open(self.path())
             .map_err(|e| SqlError::new(SqlErrorKind::Failed, e.to_string()))?;
         let file = file.into_parts().0;
         let metadata = parquet_metadata(&file).map_err(|e| self.failed(e))?;
-        Ok(ParquetRecordBatchReaderBuilder::new_with_metadata(file, metadata))
+        Ok((file, metadata))
     }
 
     /// Refuses what is damaged from its beginning on.
@@ -180,10 +181,11 @@ impl OwnTable {
     fn batches(&self, columns: &[usize]) -> Result<Batches, SqlError> {
         Ok(match self.format {
             Format::Parquet => {
-                let file = self.parquet()?;
-                let mask = ProjectionMask::roots(file.parquet_schema(), columns.iter().copied());
-                let rows = batch_rows(file.metadata(), &mask, &[0..u64::MAX], (BATCH_BYTES, BATCH as u64));
-                let reader = file.with_projection(mask).with_batch_size(rows).build();
+                let (file, metadata) = self.parquet()?;
+                let mask = ProjectionMask::roots(metadata.parquet_schema(), columns.iter().copied());
+                let limits = (BATCH_BYTES, BATCH as u64);
+                let rows = batch_rows(metadata.metadata(), &mask, &[0..u64::MAX], limits);
+                let reader = parquet_batches(file, &metadata, mask, rows);
                 self.named(reader.map_err(|e| self.failed(e))?)
             }
             Format::Separated(delimiter) => {

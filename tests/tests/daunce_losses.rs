@@ -445,6 +445,9 @@ fn what_cannot_be_right_is_refused_and_changes_nothing() {
     place.write("losses.npy", npy(&values[..2 * ROWS], (2, ROWS)));
     refused(manifest(3), "it has 2 models, 3 are expected");
     place.write("losses.npy", npy(&values, (3, ROWS)));
+    let mut array = manifest(3);
+    array["tables"][0]["rows"] = json!("losses.npy");
+    refused(array, "losses.npy: it is not text; `rows` is a file with one id per line, or with a JSON list");
     place.write("ids.txt", ids[1..].join("\n"));
     refused(manifest(3), "losses of 40 examples, and there are 39 ids");
     place.write("ids.txt", [&ids[1..], &["s1".to_owned()][..]].concat().join("\n"));

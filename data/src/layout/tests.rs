@@ -225,10 +225,27 @@ fn messages_in_halves_and_in_text_are_one_list() {
         let (_, same) = read(&json!({ key: list.to_string() }).to_string(), None).unwrap();
         assert_eq!((same.layout, same.content), (Some(Layout::ShareGpt), record.content.clone()), "{key}");
     }
+    // As `datasets` has a `Sequence` of objects.
+    let own = json!({ "role": ["user", "assistant"], "content": ["q", "a"], "weight": [null, 1] });
+    let shared = json!({ "from": ["human", "gpt"], "value": ["q", "a"] });
+    for (key, columns, layout) in [
+        ("messages", &own, Layout::OpenAi),
+        ("conversations", &own, Layout::ShareGpt),
+        ("conversation", &shared, Layout::ShareGpt),
+        ("messages", &shared, Layout::ShareGpt),
+    ] {
+        let (text, same) = read(&json!({ "id": "x", key: columns }).to_string(), None).unwrap();
+        assert_eq!((same.layout, &same.content), (Some(layout), &record.content), "{key}");
+        assert!(text.starts_with(r#"{"id":"x","messages":[{"role":"user","content":"q"},{"#), "{text}");
+    }
+    let uneven = json!({ "messages": { "role": ["user", "assistant"], "content": ["q"] } });
+    let uneven = read(&uneven.to_string(), None).unwrap_err();
+    assert!(uneven.contains("`messages` must be a list of messages, found an object"), "{uneven}");
     let cut = read(r#"{"conversations":"[{"}"#, None).unwrap_err();
     assert!(cut.contains("sharegpt records have `conversations`, a list or the JSON text of one"), "{cut}");
     let cut = read(r#"{"messages":"[{"}"#, None).unwrap_err();
     assert!(cut.contains("openai records have `messages`, a list or the JSON text of one"), "{cut}");
+    assert!(cut.contains("files of `to_json` and `to_parquet` have it"), "{cut}");
     let word = read(r#"{"messages":"hello"}"#, None).unwrap_err();
     assert!(word.contains("`messages` must be a list of messages, found a string"), "{word}");
 }

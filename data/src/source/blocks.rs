@@ -12,10 +12,12 @@ use std::sync::Arc;
 use arrow_array::RecordBatch;
 use arrow_buffer::Buffer;
 use arrow_ipc::reader::{FileDecoder, read_footer_length};
-use arrow_ipc::{Block, convert::fb_to_schema, root_as_footer};
+use arrow_ipc::{Block, convert::fb_to_schema, root_as_footer, root_as_message};
 use arrow_schema::Fields;
 
 use super::rows::{BatchReader, BatchRows, caught, check, unopened};
+use super::sizes::check_message;
+use super::stream::CONTINUATION;
 use super::{DataError, DataFile, unpack};
 
 /// Length of the index and the magic word.
@@ -62,12 +64,18 @@ impl BlockReader {
         Ok(reader)
     }
 
+    /// The bytes of a block, of which no buffer says more than it can hold.
     fn block(&mut self, block: &Block) -> Result<Buffer, String> {
         let start = u64::try_from(block.offset()).map_err(text)?;
         let parts = (u64::try_from(block.metaDataLength()), u64::try_from(block.bodyLength()));
         let (Ok(head), Ok(body)) = parts else { return Err("a block of negative length".to_owned()) };
         let length = head.checked_add(body).ok_or("a block longer than the file")?;
-        read_at(&mut self.file, self.length, start, length).map(Buffer::from)
+        let bytes = read_at(&mut self.file, self.length, start, length)?;
+        let (head, body) = bytes.split_at(usize::try_from(head).map_err(text)?);
+        let prefix = if head.starts_with(&CONTINUATION) { 8 } else { 4 };
+        let description = head.get(prefix..).ok_or("a block without a description")?;
+        check_message(&root_as_message(description).map_err(text)?, body)?;
+        Ok(Buffer::from(bytes))
     }
 
     fn batch(&mut self) -> Result<Option<RecordBatch>, String> {

@@ -109,8 +109,12 @@ impl CsvSource {
                 _ if field.is_empty() => continue,
                 ColumnUse::Id => Value::from(field),
                 ColumnUse::Messages => {
-                    let Unique(list) = serde_json::from_str(field)
-                        .map_err(|e| bad(format!("a conversation in CSV must be a list in JSON: {e}")))?;
+                    let Unique(list) = serde_json::from_str(field).map_err(|e| {
+                        bad(format!(
+                            "a conversation in CSV must be a list in JSON: {e}; if Python wrote its own lists, write \
+                             the file with `to_json` or `to_parquet`"
+                        ))
+                    })?;
                     list
                 }
                 ColumnUse::Metadata(cells) => cell_value(field, *cells),
@@ -148,6 +152,10 @@ impl RecordSource for CsvSource {
         self.columns.iter().map(|(name, _)| name.clone()).collect()
     }
 
+    fn unnamed(&self) -> Vec<String> {
+        self.text.unnamed.clone()
+    }
+
     fn bytes_read(&self) -> u64 {
         self.count.get()
     }
@@ -181,6 +189,8 @@ struct Text {
     /// Lines of the records that the reader gives.
     lines: Receiver<u64>,
     header: Vec<String>,
+    /// Columns that the header does not name.
+    unnamed: Vec<String>,
     record: ByteRecord,
 }
 
@@ -193,7 +203,8 @@ impl Text {
         builder.delimiter(delimiter).flexible(true).buffer_capacity(READ_SIZE);
         let reader = builder.from_reader(quotes);
         let path = Arc::clone(path);
-        let mut text = Self { path, reader, since, lines, header: Vec::new(), record: ByteRecord::new() };
+        let (names, unnamed, record) = (Vec::new(), Vec::new(), ByteRecord::new());
+        let mut text = Self { path, reader, since, lines, header: names, unnamed, record };
         let header = text.reader.byte_headers().cloned();
         let line = text.line();
         let header = header.map_err(|error| text.error(&error, line))?;
@@ -211,7 +222,11 @@ impl Text {
             let name = std::str::from_utf8(name)
                 .map_err(|_| text.damaged(format!("the header line is not UTF-8; {CONVERT}")))?;
             // Data frames write their index under no name.
-            let name = if name.is_empty() { format!("column_{}", i + 1) } else { name.to_owned() };
+            let is_unnamed = name.is_empty();
+            let name = if is_unnamed { format!("column_{}", i + 1) } else { name.to_owned() };
+            if is_unnamed {
+                text.unnamed.push(name.clone());
+            }
             if !known.insert(name.clone()) {
                 return Err(text.damaged(format!("two columns are called {name:?}; rename one")));
             }

@@ -29,6 +29,8 @@ pub enum DataError {
     Pattern { pattern: String, message: String },
     #[error("{}: the folder has no data files; supported: {UNDERSTOOD}", .0.display())]
     EmptyFolder(PathBuf),
+    #[error("{}: a saved dataset without rows; save it again with those that it should have", .0.display())]
+    NoRows(PathBuf),
     /// A name that says nothing.
     #[error("{}: unknown format; supported: {UNDERSTOOD}{}", .0.display(), conversion_hint(.0))]
     Unknown(PathBuf),

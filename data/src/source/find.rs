@@ -21,7 +21,7 @@ const DEPTH: usize = 32;
 ///
 /// # Errors
 /// A path or pattern that names nothing, a folder without data, a file of unknown format, a saved
-/// dataset of several splits.
+/// dataset of several splits or without rows.
 pub fn find(paths: &[PathBuf]) -> Result<Vec<DataFile>, DataError> {
     let mut found = Vec::new();
     for path in paths {
@@ -30,7 +30,10 @@ pub fn find(paths: &[PathBuf]) -> Result<Vec<DataFile>, DataError> {
                 let before = found.len();
                 folder(&path, 0, &mut found)?;
                 if found.len() == before {
-                    return Err(DataError::EmptyFolder(path));
+                    return Err(match saved(&path)? {
+                        Some(_) => DataError::NoRows(path),
+                        None => DataError::EmptyFolder(path),
+                    });
                 }
             } else {
                 found.push(path);

@@ -19,10 +19,12 @@ mod find;
 mod format;
 mod lines;
 mod list;
+mod pages;
 mod parquet;
 mod place;
 mod quotes;
 mod rows;
+mod sizes;
 mod stream;
 mod unpack;
 mod value;
@@ -34,8 +36,9 @@ pub use self::parquet::parquet_metadata;
 pub use error::DataError;
 pub use find::find;
 pub use format::{DataFile, conversion_hint};
+pub use pages::parquet_batches;
 pub use place::{Place, Unit};
-pub use value::shortest_f32;
+pub(crate) use value::shortest_float;
 
 use super::fields::FieldNames;
 use format::Format;
@@ -63,6 +66,11 @@ pub trait RecordSource {
 
     /// Columns of the table that the last record stands in; none where records name their own keys.
     fn columns(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    /// Columns of the table that the file has no name for: `column_1` is the first.
+    fn unnamed(&self) -> Vec<String> {
         Vec::new()
     }
 

@@ -7,13 +7,12 @@ use std::sync::Arc;
 use arrow_array::{RecordBatch, RecordBatchReader};
 use arrow_schema::{DataType, FieldRef, Fields, Schema, TimeUnit};
 use gstore_store::batch_rows;
-use parquet::arrow::arrow_reader::{
-    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder,
-};
+use parquet::arrow::arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader};
 use parquet::arrow::{ARROW_SCHEMA_META_KEY, ProjectionMask};
 use parquet::basic::Type;
 use parquet::errors::ParquetError;
 
+use super::pages::parquet_batches;
 use super::rows::{BatchReader, BatchRows, caught, check, unopened};
 use super::{DataError, DataFile, unpack};
 
@@ -60,12 +59,11 @@ impl BatchReader for ParquetReader {
 
 fn open(file: File) -> Result<(ParquetRecordBatchReader, u64), String> {
     let metadata = parquet_metadata(&file).map_err(|error| error.to_string())?;
-    let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(file, metadata);
-    let groups = builder.metadata().row_groups();
+    let groups = metadata.metadata().row_groups();
     let rows: u64 = groups.iter().filter_map(|group| u64::try_from(group.num_rows()).ok()).sum();
-    let limits = (BATCH_BYTES, BATCH_ROWS);
-    let batch = batch_rows(builder.metadata(), &ProjectionMask::all(), &[0..u64::MAX], limits);
-    let reader = builder.with_batch_size(batch).build().map_err(|error| error.to_string())?;
+    let all = ProjectionMask::all();
+    let batch = batch_rows(metadata.metadata(), &all, &[0..u64::MAX], (BATCH_BYTES, BATCH_ROWS));
+    let reader = parquet_batches(file, &metadata, all, batch).map_err(|error| error.to_string())?;
     Ok((reader, rows))
 }
 

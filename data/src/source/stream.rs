@@ -1,6 +1,6 @@
 //! Arrow IPC streams, as `datasets` writes them.
 //!
-//! Messages are framed here and decoded by the library from pieces that really arrived, so that a damaged
+//! Messages are framed here and decoded by the library when all of one has really arrived, so that a damaged
 //! length never asks for memory, and a stream without its end mark is noticed.
 
 use std::collections::VecDeque;
@@ -14,13 +14,14 @@ use arrow_ipc::reader::StreamDecoder;
 
 use super::DataError;
 use super::rows::{BatchReader, BatchRows, caught, check};
+use super::sizes::check_message;
 use super::unpack::{ByteCount, Input};
 
 /// What a message begins with.
 pub(super) const CONTINUATION: [u8; 4] = [0xFF; 4];
 /// The longest description of a message that is read; a real one takes kilobytes.
 const LONGEST_MESSAGE: u32 = 64 << 20;
-/// Bytes handed to the decoder at a time.
+/// Bytes that are asked for at a time.
 const PIECE: u64 = 1 << 20;
 const CUT: &str = "the file ends before the end mark of its Arrow stream, so rows may be missing; copy or download it again";
 
@@ -93,18 +94,18 @@ impl StreamReader {
             return Err(format!("not Arrow IPC, or damaged: it announces a message of {length} bytes"));
         }
         let description = self.take(u64::from(length))?;
-        let body =
-            gstore_store::caught(|| arrow_ipc::root_as_message(&description).map(|m| m.bodyLength()).ok());
-        let Some(mut left) = body.flatten().and_then(|length| u64::try_from(length).ok()) else {
+        let found = gstore_store::caught(|| {
+            let message = arrow_ipc::root_as_message(&description).ok()?;
+            Some((message, u64::try_from(message.bodyLength()).ok()?))
+        });
+        let Some((message, length)) = found.flatten() else {
             return Err("not Arrow IPC, or damaged: a message without a description".to_owned());
         };
+        let body = self.take(length)?;
+        caught(|| check_message(&message, &body))
+            .map_err(|message| format!("not Arrow IPC, or damaged: {message}"))?;
         self.decode(description)?;
-        while left > 0 {
-            let piece = self.take(left.min(PIECE))?;
-            left -= piece.len() as u64;
-            self.decode(piece)?;
-        }
-        Ok(())
+        self.decode(body)
     }
 
     fn decode(&mut self, bytes: Vec<u8>) -> Result<(), String> {

@@ -193,7 +193,7 @@ fn float(value: f64) -> Result<Value, UnsupportedValue> {
 }
 
 /// The number of the fewest digits that gives this one back: 0.1 and not 0.100000001.
-pub fn shortest_f32(value: f32) -> f64 {
+fn shortest_f32(value: f32) -> f64 {
     value.to_string().parse().unwrap_or(f64::from(value))
 }
 
@@ -204,6 +204,15 @@ fn shortest_f16(value: Half) -> f64 {
     let exact = value.to_f64();
     let rounded = |digits: usize| format!("{exact:.digits$e}").parse().unwrap_or(exact);
     (0..5).map(rounded).find(|short| Half::from_f64(*short) == value).unwrap_or(exact)
+}
+
+/// The same of the float that is 2, 4 or 8 bytes, the lowest first.
+pub(crate) fn shortest_float(bytes: &[u8]) -> Option<f64> {
+    Some(match bytes.len() {
+        2 => shortest_f16(Half::from_le_bytes(bytes.try_into().ok()?)),
+        4 => shortest_f32(f32::from_le_bytes(bytes.try_into().ok()?)),
+        _ => f64::from_le_bytes(bytes.try_into().ok()?),
+    })
 }
 
 fn bytes(bytes: &[u8], ty: &DataType) -> Result<Value, UnsupportedValue> {

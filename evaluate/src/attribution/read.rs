@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use gstore_core::{Cancel, if_there};
-use gstore_data::{NumpyArray, shortest_f32};
+use gstore_data::NumpyArray;
 use serde_json::Value;
 
 use super::scores::ScoresBuilder;
@@ -62,7 +62,7 @@ pub fn files_of_scores(path: &Path) -> Vec<PathBuf> {
 }
 
 fn is_array(path: &Path) -> bool {
-    path.extension().is_some_and(|ending| ending == "npy")
+    path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("npy"))
 }
 
 /// A key of a record with a score that is the id of a query.
@@ -185,12 +185,11 @@ fn list(path: &Path, of: &str, scores: &Path) -> Result<Vec<String>, EvaluateErr
 
 /// A file of numpy.
 struct Array<'a> {
+    header: NumpyArray,
     rows: usize,
     columns: Option<usize>,
-    wide: bool,
-    big_endian: bool,
-    /// Whether the rows of a column lie one after the other.
-    by_column: bool,
+    /// Bytes of a value.
+    size: usize,
     data: &'a [u8],
 }
 
@@ -198,42 +197,35 @@ impl<'a> Array<'a> {
     /// Reads the header.
     fn of(bytes: &'a [u8]) -> Result<Array<'a>, String> {
         let mut data = bytes;
-        let NumpyArray { descr, big_endian, shape, fortran, .. } = NumpyArray::read(&mut data)?;
-        let wide = match descr.trim_start_matches(['<', '>']) {
-            "f4" => false,
-            "f8" => true,
-            _ => return Err(format!("its numbers are {descr}; float32 and float64 are read")),
+        let header = NumpyArray::read(&mut data)?;
+        let Some(size) = header.float_size() else {
+            return Err(format!("its numbers are {}; float16, float32 and float64 are read", header.descr));
         };
-        let (rows, columns) = match shape[..] {
+        let (rows, columns) = match header.shape[..] {
             [rows] => (rows, None),
             [rows, columns] => (rows, Some(columns)),
-            _ => return Err(format!("its shape is {shape:?}; rows, or rows times queries, are read")),
+            _ => {
+                return Err(format!(
+                    "its shape is {:?}; rows, or rows times queries, are read",
+                    header.shape
+                ));
+            }
         };
         let cells = rows.checked_mul(columns.unwrap_or(1));
-        let size = cells.and_then(|cells| cells.checked_mul(if wide { 8 } else { 4 }));
-        match size == Some(data.len()) {
-            true => Ok(Array { rows, columns, wide, big_endian, by_column: fortran, data }),
+        match cells.and_then(|cells| cells.checked_mul(size)) == Some(data.len()) {
+            true => Ok(Array { header, rows, columns, size, data }),
             false => Err("its length is not that of its shape".to_owned()),
         }
     }
 
-    /// NaN beyond the last. A float32 is what it is in tables, so that sums that tie in decimal digits tie in
-    /// every kind of file.
+    /// NaN beyond the last.
     fn value(&self, row: usize, column: usize) -> f64 {
-        let at = match self.by_column {
+        let at = match self.header.fortran {
             true => column * self.rows + row,
             false => row * self.columns.unwrap_or(1) + column,
         };
-        let size = if self.wide { 8 } else { 4 };
-        let number = |bytes: &[u8]| -> Option<f64> {
-            Some(match (self.wide, self.big_endian) {
-                (true, false) => f64::from_le_bytes(bytes.try_into().ok()?),
-                (true, true) => f64::from_be_bytes(bytes.try_into().ok()?),
-                (false, false) => shortest_f32(f32::from_le_bytes(bytes.try_into().ok()?)),
-                (false, true) => shortest_f32(f32::from_be_bytes(bytes.try_into().ok()?)),
-            })
-        };
-        self.data.get(at * size..(at + 1) * size).and_then(number).unwrap_or(f64::NAN)
+        let bytes = self.data.get(at * self.size..(at + 1) * self.size);
+        bytes.and_then(|bytes| self.header.float(bytes)).unwrap_or(f64::NAN)
     }
 }
 
@@ -289,6 +281,10 @@ mod tests {
         let start = turned.len() - 4 * 4;
         turned[start..].chunks_exact_mut(4).for_each(<[u8]>::reverse);
         assert_eq!(read(&[("s.npy", &turned), lists[0], lists[1]]).expect("read"), expected);
+        let mut half = npy_of("'<f2', 'fortran_order': False", "(2L, 2L)", &[]);
+        half.extend([0x3C00_u16, 0x4200, 0x2E66, 0xC400].iter().flat_map(|bits| bits.to_le_bytes()));
+        let upper = [("S.NPY", &half[..]), ("S.rows.txt", lists[0].1), ("S.queries.txt", lists[1].1)];
+        assert_eq!(read(&upper).expect("read"), expected);
         // Columns of no query are named, and what is no number is no score.
         let wider = read(&[("s.csv", b"id,q,text,r,s,t\na,1,x,3,5,6\nb,0.1,y,-4,7,8\n")]).expect("read");
         assert_eq!((wider.unknown.rows, wider.unknown.queries), (0, 0));
@@ -319,6 +315,10 @@ mod tests {
             (npy("(2,)", &[1.0, 2.0]), "name 1 rows"),
             (npy("(3,)", &[1.0, 2.0]), "not that of its shape"),
             (npy("(1, 1, 2)", &[1.0, 2.0]), "its shape is"),
+            (
+                npy_of("'<V2', 'fortran_order': False", "(1,)", &[]),
+                "its numbers are <V2; float16, float32 and",
+            ),
             (b"something else".to_vec(), "not a NumPy array"),
         ] {
             let error = read(&[("s.npy", &array), lists]).unwrap_err().to_string();

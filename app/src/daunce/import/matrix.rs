@@ -98,7 +98,7 @@ impl LossMatrix {
         let len = about.len();
         let ending = ending(path);
         let array = match ending.as_str() {
-            "npy" => numpy(&mut file, wanted.values).map_err(|detail| wanted.wrong(detail))?,
+            "npy" => numpy(&mut file, wanted).map_err(|detail| wanted.wrong(detail))?,
             "safetensors" => tensor(wanted)?,
             "npz" => {
                 return Err(wanted.wrong("an .npz is an archive of arrays; save that of the losses as .npy"));
@@ -219,11 +219,15 @@ impl MatrixSpec<'_> {
     }
 }
 
-fn numpy(file: &mut File, values: MatrixValues) -> Result<Array, String> {
+fn numpy(file: &mut File, wanted: &MatrixSpec<'_>) -> Result<Array, String> {
     let NumpyArray { offset, descr, big_endian, shape, fortran } = NumpyArray::read(file)?;
-    let number = values.number(&descr.replacen('>', "<", 1));
-    let number =
-        number.ok_or_else(|| format!("it holds {} ({descr}); {}", described(&descr), values.forms()))?;
+    let number = match (descr.as_str(), wanted.number) {
+        // NumPy has no name for these floats.
+        ("<V2" | "|V2", Some(NumberType::Bf16)) => Some(NumberType::Bf16),
+        _ => wanted.values.number(&descr.replacen('>', "<", 1)),
+    };
+    let forms = wanted.values.forms();
+    let number = number.ok_or_else(|| format!("it holds {} ({descr}); {forms}", described(&descr)))?;
     Ok(Array { offset, number, big_endian, shape, fortran })
 }
 
@@ -235,6 +239,7 @@ fn described(descr: &str) -> String {
         (Some('i' | 'u'), bytes) => format!("integers of {bytes} bytes"),
         (Some('f'), bytes) => format!("floats of {bytes} bytes"),
         (Some('O'), _) => "Python objects".to_owned(),
+        (Some('V'), "2") => "values without a type: bfloat16, if `dtype` of the manifest is bf16".to_owned(),
         _ => "no floats".to_owned(),
     }
 }
@@ -327,6 +332,30 @@ mod tests {
         assert_eq!(open(&turned, "a.npy", Orientation::ModelMajor, (3, 2)), expected);
         let raw: Vec<u8> = by_model.iter().flat_map(|v: &f32| v.to_le_bytes()).collect();
         assert_eq!(open(&raw, "a.f32", Orientation::ModelMajor, (3, 2)), expected);
+    }
+
+    #[test]
+    fn the_manifest_says_that_values_are_bfloat16() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.npy");
+        let values = [0x3F80_u16, 0x4000, 0x4040].map(u16::to_le_bytes).concat();
+        fs_err::write(&path, [npy("<V2", false, "(3L, 1L)", &[]), values].concat()).unwrap();
+        let open = |number| {
+            let (tensor, orientation) = (None, Orientation::ExampleMajor);
+            let (values, examples, models) = (MatrixValues::Losses, 3, 1);
+            let wanted = MatrixSpec { path: &path, tensor, orientation, values, number, examples, models };
+            LossMatrix::open(&wanted).map_err(|error| error.to_string())
+        };
+        let mut out = Vec::new();
+        open(Some(NumberType::Bf16)).unwrap().read(&[0, 1, 2], &mut out).unwrap();
+        assert_eq!(out, [1.0, 2.0, 3.0]);
+        for number in [None, Some(NumberType::F16)] {
+            let refused = open(number).unwrap_err();
+            assert!(
+                refused.contains("bfloat16, if `dtype` of the manifest is bf16 (<V2); losses"),
+                "{refused}"
+            );
+        }
     }
 
     #[test]

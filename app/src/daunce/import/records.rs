@@ -8,7 +8,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use gstore_core::Unit;
+use gstore_core::{Unit, first_of};
 use gstore_data::{DataFile, FieldNames, Place, RawRecord, RecordSource, parse_object};
 use serde_json::{Map, Value};
 
@@ -102,10 +102,13 @@ pub(super) fn read(
         }
         Ok(())
     };
-    let (records, source) = reading.each(("finding samples", 0), &mut found, work)?;
+    let (records, source, left_out) = reading.each(("finding samples", 0), &mut found, work)?;
     let precision = precision(source.as_ref(), &columns);
     // Columns of a table without any loss.
     told.extend(source.columns());
+    if has_columns_of_models && !left_out.is_empty() {
+        work.progress.note(&left_out_note(path, &left_out));
+    }
     if has_columns_of_models && matches!(of, RecordModels::Named([])) {
         for model in reading.columns_of_losses(source.as_ref()) {
             models.add(&model);
@@ -190,23 +193,30 @@ impl RecordReader<'_> {
     /// Columns that losses stand in, of a table with one for each model.
     fn columns_of_losses(&self, source: &dyn RecordSource) -> Vec<String> {
         let mut columns = source.columns();
-        columns.retain(|column| !BESIDE.iter().chain(&self.keys()).any(|key| key == column));
+        let unnamed = source.unnamed();
+        columns.retain(|column| !self.is_beside(column) && !is_index(column) && !unnamed.contains(column));
         columns
     }
 
-    /// Reads all records, of which there are `total` (0: unknown), and returns how many there are, and what
-    /// they were read from.
+    /// Whether no model of a table with a column for each has this name.
+    fn is_beside(&self, column: &str) -> bool {
+        BESIDE.iter().chain(&self.keys()).any(|key| *key == column)
+    }
+
+    /// Reads all records, of which there are `total` (0: unknown), and returns how many there are, what they
+    /// were read from, and the columns that were left out where no models are known.
     fn each(
         &self,
         (stage, total): (&str, u64),
         take: &mut dyn FnMut(&Place, RecordCell<'_>) -> Result<(), DaunceError>,
         work: &mut JobContext<'_>,
-    ) -> Result<(u64, Box<dyn RecordSource>), DaunceError> {
+    ) -> Result<(u64, Box<dyn RecordSource>, BTreeSet<String>), DaunceError> {
         let file = DataFile::detect(self.path)?;
         let mut source = file.open(&FieldNames::default())?;
         // The same losses as an array have to be the same numbers.
         source.give_exact_floats();
         let (mut records, mut columns) = (0, Vec::new());
+        let (unnamed, mut left_out) = (source.unnamed(), BTreeSet::new());
         work.progress.start(stage, total, Unit::Rows);
         while let Some(record) = source.next_record() {
             let RawRecord { place, json } = record?;
@@ -221,6 +231,11 @@ impl RecordReader<'_> {
             if record.len() < columns.len() && matches!(self.models, RecordModels::Named(_)) {
                 add_nans(&mut record, &columns, &source.nulls());
             }
+            if self.models.known().is_empty() {
+                let is_left = |key: &String| is_index(key) || unnamed.contains(key);
+                left_out.extend(record.keys().filter(|key| is_left(key)).cloned());
+                record.retain(|key, _| !is_left(key));
+            }
             self.cells(&place, (&record, &columns), take)?;
             records += 1;
             if records % STEP == 0 {
@@ -230,7 +245,7 @@ impl RecordReader<'_> {
         }
         work.progress.advance(records % STEP);
         work.progress.finish();
-        Ok((records, source))
+        Ok((records, source, left_out))
     }
 
     fn cells(
@@ -272,7 +287,9 @@ impl RecordReader<'_> {
             return take(place, RecordCell { id, model, column, is_told, value });
         }
         if self.models.known().is_empty() {
-            for (model, value) in record.iter().filter(|(key, _)| *key != "id") {
+            let is_model =
+                |key: &str, value: &Value| key != "id" && !(value.is_null() && self.is_beside(key));
+            for (model, value) in record.iter().filter(|(key, value)| is_model(key, value)) {
                 let (value, id) = (self.value(place, model, value)?, id.clone());
                 take(place, RecordCell { id, model: model.clone(), column: model, is_told: true, value })?;
             }
@@ -296,9 +313,10 @@ impl RecordReader<'_> {
         if known.iter().any(|model| record.contains_key(model)) {
             return Ok(());
         }
+        let has = |key: &&str| record.get(*key).is_some_and(|value| !value.is_null());
         // Where the models are known, a table with a column for each may have other columns.
         let tokens = known.is_empty().then_some("n_tokens");
-        let of_cell = self.keys().into_iter().chain(tokens).find(|key| record.contains_key(*key));
+        let of_cell = self.keys().into_iter().chain(tokens).find(has);
         let Some(key) = of_cell else { return Ok(()) };
         let detail = format!(
             "the record has `{key}` and does not name its `model`; in a table with one record for each sample, each model has a \
@@ -339,6 +357,22 @@ impl RecordReader<'_> {
             .map(Some)
             .ok_or_else(|| self.at(place, &format!("`n_tokens` is {value}, which is not a number of tokens")))
     }
+}
+
+/// Whether a column is by its name the index of a data frame: as pandas writes it into Parquet and Arrow, and
+/// as it reads one of CSV.
+fn is_index(column: &str) -> bool {
+    let of_table = column.strip_prefix("__index_level_").and_then(|rest| rest.strip_suffix("__"));
+    let number = of_table.or_else(|| column.strip_prefix("Unnamed: "));
+    number.is_some_and(|number| number.parse::<u32>().is_ok())
+}
+
+fn left_out_note(path: &Path, columns: &BTreeSet<String>) -> String {
+    format!(
+        "{}: left out as no models: {}; a column without a name, or of the index of a data frame, has no losses",
+        path.display(),
+        first_of(columns, 10)
+    )
 }
 
 /// Adds columns of a table that its record lacks although they are not null, which are NaN, as texts: only a
@@ -384,9 +418,9 @@ mod tests {
 
     use super::*;
 
-    /// Stages with their totals, and what was done in each.
+    /// Stages with their totals, and what was done in each; and notes.
     #[derive(Default)]
-    struct Stages(Vec<(String, u64, u64)>);
+    struct Stages(Vec<(String, u64, u64)>, Vec<String>);
 
     impl Progress for Stages {
         fn start(&mut self, stage: &str, total: u64, _: Unit) {
@@ -396,7 +430,9 @@ mod tests {
             self.0.last_mut().unwrap().2 += done;
         }
         fn finish(&mut self) {}
-        fn note(&mut self, _: &str) {}
+        fn note(&mut self, note: &str) {
+            self.1.push(note.to_owned());
+        }
     }
 
     /// Models, ids and losses.
@@ -467,6 +503,49 @@ mod tests {
         assert_eq!(models, ["m0", "m1"]);
         assert!([values[1], values[3]].iter().all(|loss| loss.is_nan()));
         assert_eq!([values[0], values[2]], [1.5, 2.0]);
+    }
+
+    #[test]
+    fn what_is_null_in_all_records_is_no_model() {
+        let nulls = r#""model": null, "loss": null, "neg_margin": null, "n_tokens": null"#;
+        let text =
+            format!("{{\"id\": \"a\", \"m0\": 1.5, {nulls}}}\n{{\"id\": \"b\", \"m0\": null, {nulls}}}\n");
+        let (ids, models, values) = table_of(Signal::NegMargin, &text, RecordModels::Named(&[])).unwrap();
+        assert_eq!((ids.len(), models), (2, vec!["m0".to_owned()]));
+        assert!(values[0] == 1.5 && values[1].is_nan(), "{values:?}");
+        for key in ["loss", "neg_margin", "n_tokens"] {
+            let text = format!("{text}{{\"id\": \"c\", \"m0\": 2.5, \"{key}\": 3}}\n");
+            let error = table_of(Signal::NegMargin, &text, RecordModels::Named(&[])).unwrap_err();
+            assert!(error.contains(&format!("line 3: the record has `{key}` and does not name")), "{error}");
+        }
+    }
+
+    #[test]
+    fn the_index_of_a_data_frame_is_no_model() {
+        let folder = tempfile::tempdir().unwrap();
+        let models = |name: &str, text: &str, of: RecordModels<'_>| {
+            let path = folder.path().join(name);
+            fs_err::write(&path, text).unwrap();
+            let (mut stages, cancel) = (Stages::default(), Cancel::new());
+            let mut work =
+                JobContext { progress: &mut stages, cancel: &cancel, ..JobContext::silent("test") };
+            let table = read(&path, Signal::Loss, of, &mut work).unwrap();
+            (table.models, stages.1)
+        };
+        let known = ["column_1".to_owned()];
+        let named = |known| models("a.csv", ",id,m0,Unnamed: 4\n0,a,1.5,7\n1,b,2,8\n", known);
+        let (found, notes) = named(RecordModels::Named(&[]));
+        assert_eq!(found, ["m0"]);
+        assert!(notes.len() == 1 && notes[0].contains("no models: Unnamed: 4, column_1;"), "{notes:?}");
+        // The manifest may name them.
+        assert_eq!(named(RecordModels::Named(&known)), (known.to_vec(), Vec::new()));
+        let line = r#"{"id": "a", "m0": 1.5, "__index_level_0__": 7, "column_1": 2}"#;
+        let (found, notes) = models("b.jsonl", line, RecordModels::Named(&[]));
+        assert_eq!((found.join(" ").as_str(), notes.len()), ("column_1 m0", 1), "{notes:?}");
+        let base = models("c.csv", ",id,theta\n0,a,1.5\n", RecordModels::One("theta_0"));
+        assert_eq!((base.0.join(" ").as_str(), base.1.len()), ("theta", 1), "{base:?}");
+        let cells = models("d.csv", ",model,id,loss\n0,m0,a,1.5\n", RecordModels::Named(&[]));
+        assert_eq!(cells, (vec!["m0".to_owned()], Vec::new()));
     }
 
     #[test]

@@ -45,7 +45,11 @@ impl SampleRows {
         let (path, ids) = match list {
             RowList::Ids(ids) => (losses, ids.iter().map(TextOrNumber::text).collect::<Vec<String>>()),
             RowList::File(path) => {
-                let text = fs_err::read_to_string(path)?;
+                let text = String::from_utf8(fs_err::read(path)?).map_err(|_| {
+                    let expected =
+                        "it is not text; `rows` is a file with one id per line, or with a JSON list of ids";
+                    DaunceError::file(path, expected)
+                })?;
                 // Editors of Windows begin files with a byte order mark.
                 let text = text.trim_start_matches('\u{feff}');
                 let ids = match text.trim_start().starts_with('[') {

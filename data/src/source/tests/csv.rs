@@ -131,7 +131,8 @@ fn conversations_are_json() {
     assert_eq!(texts(&path, &[]), [r#"{"messages":[{"role":"user","content":"q"}]}"#]);
     let message = refusal(&dir.put("b.csv", "messages\n[{'role': 'user'}]\n"));
     assert!(
-        message.contains("b.csv, line 2, column \"messages\": a conversation in CSV must be a list in JSON"),
+        message.contains("b.csv, line 2, column \"messages\": a conversation in CSV must be a list in JSON")
+            && message.ends_with("write the file with `to_json` or `to_parquet`"),
         "{message}"
     );
     let twice = "messages\n\"[{\"\"role\"\": \"\"user\"\", \"\"role\"\": \"\"assistant\"\"}]\"\n";

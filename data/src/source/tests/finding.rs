@@ -85,6 +85,10 @@ fn saved_datasets() {
         message.contains("splits train, test; name one") && message.ends_with("saved/train"),
         "{message}"
     );
+    dir.put("empty/dataset_info.json", "{}");
+    dir.put("empty/state.json", r#"{"_data_files": []}"#);
+    let message = find(&[dir.path().join("empty")]).unwrap_err().to_string();
+    assert!(message.contains("empty: a saved dataset without rows; save it again"), "{message}");
     fs_err::write(&state, "{").unwrap();
     let message = find(&[dir.path().join("saved/train")]).unwrap_err().to_string();
     assert!(message.contains("state.json: not the description of a saved dataset"), "{message}");

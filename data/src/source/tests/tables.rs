@@ -3,12 +3,15 @@
 use std::sync::Arc;
 
 use ::parquet::arrow::ArrowWriter;
+use ::parquet::basic::Encoding;
 use ::parquet::file::properties::WriterProperties;
 use ::parquet::file::writer::SerializedFileWriter;
+use ::parquet::schema::types::ColumnPath;
 use arrow_array::builder::{ListBuilder, MapBuilder, StringBuilder};
 use arrow_array::types::Int32Type;
 use arrow_array::*;
-use arrow_ipc::writer::{FileWriter, StreamWriter};
+use arrow_ipc::CompressionType;
+use arrow_ipc::writer::{FileWriter, IpcWriteOptions, StreamWriter};
 use arrow_schema::{DataType, Field, Schema};
 
 use super::*;
@@ -44,6 +47,31 @@ fn file_of(batches: &[RecordBatch]) -> Vec<u8> {
     let mut writer = FileWriter::try_new(Vec::new(), &batches[0].schema()).unwrap();
     batches.iter().for_each(|batch| writer.write(batch).unwrap());
     writer.into_inner().unwrap()
+}
+
+/// A stream and a file of a batch, compressed.
+fn packed_of(batch: &RecordBatch, codec: CompressionType) -> [Vec<u8>; 2] {
+    let options = || IpcWriteOptions::default().try_with_compression(Some(codec)).unwrap();
+    let mut stream = StreamWriter::try_new_with_options(Vec::new(), &batch.schema(), options()).unwrap();
+    stream.write(batch).unwrap();
+    let mut file = FileWriter::try_new_with_options(Vec::new(), &batch.schema(), options()).unwrap();
+    file.write(batch).unwrap();
+    [stream.into_inner().unwrap(), file.into_inner().unwrap()]
+}
+
+/// Parquet whose `text` is encoded so.
+fn encoded_of(batch: &RecordBatch, encoding: Encoding) -> Vec<u8> {
+    let text = ColumnPath::from("text");
+    let properties = WriterProperties::builder().set_column_dictionary_enabled(text.clone(), false);
+    let properties = properties.set_column_encoding(text, encoding).build();
+    let mut writer = ArrowWriter::try_new(Vec::new(), batch.schema(), Some(properties)).unwrap();
+    writer.write(batch).unwrap();
+    writer.into_inner().unwrap()
+}
+
+/// Where some bytes stand in others.
+fn places(bytes: &[u8], of: &[u8]) -> Vec<usize> {
+    (0..bytes.len()).filter(|at| bytes[*at..].starts_with(of)).collect()
 }
 
 /// The only row of a table, from every format that holds it.
@@ -317,10 +345,15 @@ fn cut_files_are_refused_wherever_the_cut_is() {
 fn damaged_files_never_end_the_process() {
     let dir = Dir::new();
     let all = numbers(40);
+    let [stream, _] = packed_of(&all, CompressionType::LZ4_FRAME);
+    let [_, file] = packed_of(&all, CompressionType::ZSTD);
     for (name, bytes) in [
         ("a.arrow", stream_of(std::slice::from_ref(&all))),
         ("b.feather", file_of(std::slice::from_ref(&all))),
         ("c.parquet", parquet_of(&all, 50)),
+        ("d.arrow", stream),
+        ("e.feather", file),
+        ("f.parquet", encoded_of(&all, Encoding::DELTA_BYTE_ARRAY)),
     ] {
         for at in (0..bytes.len()).step_by(3) {
             let mut damaged = bytes.clone();
@@ -334,8 +367,6 @@ fn damaged_files_never_end_the_process() {
 #[test]
 fn compressed_parquet_and_feather() {
     use ::parquet::basic::{BrotliLevel, Compression, GzipLevel, ZstdLevel};
-    use arrow_ipc::CompressionType;
-    use arrow_ipc::writer::IpcWriteOptions;
     let dir = Dir::new();
     let all = numbers(300);
     let want = texts(&dir.put("a.arrow", stream_of(std::slice::from_ref(&all))), &[]);
@@ -352,9 +383,56 @@ fn compressed_parquet_and_feather() {
         assert_eq!(texts(&dir.put("b.parquet", writer.into_inner().unwrap()), &[]), want, "{codec:?}");
     }
     for codec in [CompressionType::LZ4_FRAME, CompressionType::ZSTD] {
-        let options = IpcWriteOptions::default().try_with_compression(Some(codec)).unwrap();
-        let mut writer = FileWriter::try_new_with_options(Vec::new(), &all.schema(), options).unwrap();
-        writer.write(&all).unwrap();
-        assert_eq!(texts(&dir.put("c.feather", writer.into_inner().unwrap()), &[]), want, "{codec:?}");
+        for bytes in packed_of(&all, codec) {
+            assert_eq!(texts(&dir.put("c.feather", bytes), &[]), want, "{codec:?}");
+        }
+    }
+}
+
+#[test]
+fn compressed_buffers_that_say_too_much_are_refused() {
+    let dir = Dir::new();
+    let text = Arc::clone(numbers(300).column(0));
+    let words = DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8));
+    let coded = arrow_cast::cast(&text, &words).unwrap();
+    let all = batch(vec![("text", text), ("coded", coded)]);
+    let lz4 = (CompressionType::LZ4_FRAME, [0x04, 0x22, 0x4D, 0x18]);
+    let zstd = (CompressionType::ZSTD, [0x28, 0xB5, 0x2F, 0xFD]);
+    for (codec, start) in [lz4, zstd] {
+        for bytes in packed_of(&all, codec) {
+            assert_eq!(texts(&dir.put("a.arrow", &bytes), &[]).len(), 300);
+            // The text of the column, and that of its dictionary.
+            let starts = places(&bytes, &start);
+            assert!(starts.len() >= 2, "{codec:?}: {starts:?}");
+            for at in starts {
+                for says in [1_i64 << 50, -2] {
+                    let mut damaged = bytes.clone();
+                    damaged[at - 8..at].copy_from_slice(&says.to_le_bytes());
+                    let message = refusal(&dir.put("a.arrow", damaged));
+                    let wanted = format!("compressed bytes that should be unpacked to {says}");
+                    assert!(message.contains("damaged") && message.contains(&wanted), "{message}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn pages_that_say_too_much_are_refused() {
+    let dir = Dir::new();
+    let all = numbers(300);
+    for (encoding, lists) in [(Encoding::DELTA_LENGTH_BYTE_ARRAY, 1), (Encoding::DELTA_BYTE_ARRAY, 2)] {
+        let bytes = encoded_of(&all, encoding);
+        assert_eq!(texts(&dir.put("a.parquet", &bytes), &[]).len(), 300);
+        // Blocks of 128 in 4 parts, 300 values.
+        let starts = places(&bytes, &[0x80, 0x01, 0x04, 0xAC, 0x02]);
+        assert_eq!(starts.len(), lists, "{encoding}");
+        for at in starts {
+            let mut damaged = bytes.clone();
+            damaged[at + 3..at + 8].copy_from_slice(&[0xFF, 0xFF, 0xFF, 0xFF, 0x7F]);
+            let message = refusal(&dir.put("a.parquet", damaged));
+            let wanted = "column \"text\": a page of 300 values that has 34359738367 lengths";
+            assert!(message.contains("damaged") && message.contains(wanted), "{message}");
+        }
     }
 }
