@@ -135,6 +135,11 @@ impl Covariance {
         if off > 0.0 { (off / all).sqrt() } else { 0.0 }
     }
 
+    /// The sum of the diagonal of the mean, which is that of its eigenvalues.
+    pub fn trace(&self) -> f64 {
+        self.rows().map(|row| self.sums[row.start]).sum::<f64>() / self.count.max(1) as f64
+    }
+
     /// Reduced to these blocks, without what is outside them; none if it has other blocks.
     pub fn cut(self, blocks: Blocks) -> Option<Self> {
         let own = self.blocks().filter(|own| own.size() == blocks.size())?;

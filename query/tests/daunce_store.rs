@@ -425,6 +425,40 @@ fn too_few_models_are_refused_and_few_are_mentioned() {
 }
 
 #[test]
+fn too_few_copies_of_several_base_models_are_refused() {
+    // One copy of a base model and two of another: less the mean of each, the rows lie on a line.
+    let world = World::grouped(10, &[0..3], true, |_| {});
+    let refused = |world: &World, change: &dyn Fn(&mut Covariance)| {
+        let error = Prepared::new(&world.store.snapshot(), &world.spec("target", change)).err();
+        error.expect("it is refused").to_string()
+    };
+    for center in [Center::Row, Center::Both] {
+        let error = refused(&world, &|covariance| covariance.how.center = center);
+        for says in [
+            "3 models of ensemble `e` with losses of every dataset are copies of 2 base models",
+            "leaves 1 degree of freedom, where a score takes at least 2",
+            "`groups => 'NAME'`, or ask with `center => 'model'`, or say how few are enough, as with `min_models => 2`",
+        ] {
+            assert!(error.contains(says), "{center}: {error}");
+        }
+    }
+    for center in [Center::Model, Center::Base] {
+        let plan = world.plan(|covariance| covariance.how.center = center);
+        assert_eq!(all_scores(&plan, 1).len(), 10, "{center}");
+    }
+    assert_eq!(all_scores(&world.plan(|covariance| covariance.min_models = 2), 1).len(), 10);
+    let world = World::grouped(10, &[0..2], true, |_| {});
+    let error = refused(&world, &|covariance| covariance.min_models = 2);
+    assert!(error.contains("leaves no degree of freedom, where a score takes at least 1"), "{error}");
+    assert!(error.ends_with("or ask with `center => 'model'`"), "{error}");
+    // A model that is dropped takes one too.
+    let world = World::grouped(10, &[0..4], true, |pool| pool[5][2] = f32::NAN);
+    let plan = world.plan(|covariance| covariance.missing = MissingCells::DropModel);
+    let error = plan.top_k(Order::Best, 3, None, 1, &GO).unwrap_err().to_string();
+    assert!(error.contains("3 models with the losses of every row are copies of 2 base models"), "{error}");
+}
+
+#[test]
 fn questions_that_take_vectors_say_so() {
     let world = World::new(10, &STRIPES, |_| {});
     let plan = world.plan(|_| {});

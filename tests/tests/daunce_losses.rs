@@ -422,6 +422,13 @@ fn losses_that_come_later_are_added_and_never_silently_replaced() {
     let found = losses(&place, "gpt");
     assert!((found[&7][1] - 9.5).abs() < 1e-6);
     assert!((found[&7][0] - given(7, 0)).abs() < 1e-7 && (found[&8][1] - given(8, 1)).abs() < 1e-7);
+
+    // The log of a job that was retried.
+    let line = |loss: f64| json!({"model": "ft-2", "id": "s9", "loss": loss}).to_string();
+    place.write("losses.jsonl", [line(7.5), line(8.5)].join("\n"));
+    import(&place, &table).says(1, &["appears twice, as 7.5 and as 8.5", "--replace takes the later one"]);
+    import(&place, &[&table[..], &["--replace"][..]].concat()).says(0, &[]);
+    assert!((losses(&place, "gpt")[&9][2] - 8.5).abs() < 1e-6);
 }
 
 #[test]

@@ -150,7 +150,10 @@ fn factors_of_something_else_are_refused() {
         (&["--target", "q", "--report", "f.md", "--sum-queries"], "whole rows for each query"),
         (&["--target", "q", "--report", "f.md", "--sum-pool"], "whole rows for each query"),
         (&["--target", "q", "--report", "f.md", "--damping", "auto,1e-3"], "one filter and one damping"),
-        (&["--target", "q", "--kronfluence", "k", "--per-token"], "scores of tokens where all samples"),
+        (
+            &["--target", "q", "--kronfluence", "k", "--per-token"],
+            "are not written with --per-token: --output FILE.parquet has such scores of any rows",
+        ),
     ] {
         place.run(&[&score[..], more].concat()).says(2, &[says]);
     }

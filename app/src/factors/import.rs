@@ -86,6 +86,7 @@ fn check(folder: &FactorFolder, stamp: &FactorStamp) -> Result<usize, FactorErro
         reader.check_counts(name)?;
         check_blocks(&folder.path, name, &factors, stamp.max_block)?;
         reader.check_bases(name, &factors)?;
+        reader.check_eigenvalues(name, &factors)?;
         reader.check_squares(name, &factors)?;
         // With a damping, which each scoring chooses, eigenvalues of 0 have an inverse too.
         factors

@@ -33,7 +33,8 @@ pub struct ImportArgs {
     /// A table of losses without a manifest, or in addition to those of the manifest
     #[arg(long, value_name = "FILE", requires = "dataset")]
     pub losses: Option<PathBuf>,
-    /// Take losses that differ from those of the store in their place; else they are refused
+    /// Take losses that differ from those of the store, or of an earlier record or file, in their place; else they are
+    /// refused
     #[arg(long)]
     pub replace: bool,
     /// Print what was done as JSON

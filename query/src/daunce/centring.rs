@@ -2,7 +2,7 @@
 
 use gstore_core::correlation::is_constant;
 
-use super::how::CovarianceOptions;
+use super::how::{Center, CovarianceOptions};
 
 /// Lanes in which means are summed, so that the sum has one order and still keeps a processor busy.
 const LANES: usize = 8;
@@ -49,6 +49,11 @@ impl Models {
     /// The group of each model.
     pub fn group(&self) -> &[u32] {
         &self.group
+    }
+
+    /// Dimensions of the losses of a row once they are centred.
+    pub(crate) fn dimensions(&self, center: Center) -> usize {
+        self.len().saturating_sub(if center.of_rows() { self.groups } else { 0 })
     }
 
     /// Some of the models, by their places.
@@ -99,12 +104,11 @@ impl Centring {
 
     /// Dimensions of the losses of a row once they are centred.
     pub(crate) fn dimensions(&self) -> usize {
-        let centred = if self.how.center.of_rows() { self.models.groups } else { 0 };
-        self.models.len().saturating_sub(centred)
+        self.models.dimensions(self.how.center)
     }
 
     /// What sums of products are divided by.
-    pub(super) fn degrees(&self) -> f64 {
+    pub(crate) fn degrees(&self) -> f64 {
         let estimated = if self.how.center.of_rows() { self.models.groups } else { 1 };
         self.models.len() as f64 - f64::from(self.how.ddof) * estimated as f64
     }

@@ -20,15 +20,17 @@ pub(super) struct CellWriter {
     pub file: File,
     waiting: Vec<(u64, f64)>,
     bytes: Vec<u8>,
+    /// Of two values of a cell the later one counts.
+    replaces: bool,
 }
 
 impl CellWriter {
-    pub fn new(file: File, examples: usize, models: usize) -> Result<Self, DaunceError> {
+    pub fn new(file: File, (examples, models): (usize, usize), replaces: bool) -> Result<Self, DaunceError> {
         file.set_len(examples as u64 * models as u64 * 8)?;
-        Ok(Self { file, waiting: Vec::new(), bytes: Vec::new() })
+        Ok(Self { file, waiting: Vec::new(), bytes: Vec::new(), replaces })
     }
 
-    /// Takes a cell. Gives one that has two values, if one was found.
+    /// Takes a cell. Gives one that has two values, if one was found and none of them counts.
     pub fn push(&mut self, key: u64, value: f64) -> Result<Option<DuplicateCell>, DaunceError> {
         // One that is missing stays a hole.
         if !value.is_nan() {
@@ -39,6 +41,7 @@ impl CellWriter {
 
     pub fn flush(&mut self) -> Result<Option<DuplicateCell>, DaunceError> {
         let mut cells = std::mem::take(&mut self.waiting);
+        // Values of one cell stay in their order.
         cells.sort_by_key(|(key, _)| *key);
         // The same record twice says the same.
         cells.dedup();
@@ -63,7 +66,7 @@ impl CellWriter {
         for (key, value) in run {
             let Some(cell) = cells.get_mut((key - first) as usize) else { continue };
             let there = f64::from_bits(!u64::from_le_bytes(*cell));
-            if !there.is_nan() && there != *value {
+            if !self.replaces && !there.is_nan() && there != *value {
                 return Ok(Some(DuplicateCell { key: *key, values: [there, *value] }));
             }
             *cell = (!value.to_bits()).to_le_bytes();

@@ -40,7 +40,7 @@ pub struct ImportRequest {
     pub base: Option<String>,
     /// Tables without a manifest: a dataset, and the file with the losses of its samples.
     pub tables: Vec<(String, PathBuf)>,
-    /// Take losses that differ from those of the store in their place.
+    /// Take losses that differ from those of the store, or from earlier records of their file, in their place.
     pub replace: bool,
 }
 
@@ -121,7 +121,7 @@ pub fn import(
     if manifest.tables.is_empty() {
         return Err(wrong("the manifest names no file of losses"));
     }
-    let sources = open_sources(&seen, &manifest, work)?;
+    let sources = open_sources(&seen, &manifest, request.replace, work)?;
     let _lock = ImportLock::take(store, &name, &sources, work.command)?;
     let now = store.snapshot()?;
     for source in &sources {
@@ -163,12 +163,13 @@ pub fn import(
 fn open_sources(
     snapshot: &Snapshot,
     manifest: &Manifest,
+    replace: bool,
     work: &mut JobContext<'_>,
 ) -> Result<Vec<LossSource>, DaunceError> {
     let signal = manifest.signal.unwrap_or(Signal::Loss);
     let mut sources = Vec::with_capacity(manifest.tables.len());
     for table in &manifest.tables {
-        let source = LossSource::open(snapshot, manifest, table, signal, work)?;
+        let source = LossSource::open(snapshot, manifest, table, (signal, replace), work)?;
         source.check(work)?;
         sources.push(source);
     }

@@ -8,7 +8,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use gstore_core::{Unit, first_of};
+use gstore_core::{Remedy, Unit, first_of};
 use gstore_data::{DataFile, FieldNames, Place, RawRecord, RecordSource, parse_object};
 use serde_json::{Map, Value};
 
@@ -76,11 +76,12 @@ struct RecordCell<'a> {
     value: f64,
 }
 
-/// Reads a table. With models of a manifest, a record of any other one is refused.
+/// Reads a table. With models of a manifest, a record of any other one is refused. A cell has one value, or,
+/// with `replace`, the last one that is given.
 pub(super) fn read(
     path: &Path,
     signal: Signal,
-    of: RecordModels<'_>,
+    (of, replace): (RecordModels<'_>, bool),
     work: &mut JobContext<'_>,
 ) -> Result<RecordTable, DaunceError> {
     let (mut reading, known) = (RecordReader { path, signal, models: of, key: None }, of.known());
@@ -134,7 +135,7 @@ pub(super) fn read(
     }
     reading.key = reading.keys().into_iter().find(|key| told.contains(*key));
     let places = SampleRows::of(models.clone()).places;
-    let mut cells = CellWriter::new(tempfile::tempfile()?, rows.ids.len(), models.len())?;
+    let mut cells = CellWriter::new(tempfile::tempfile()?, (rows.ids.len(), models.len()), replace)?;
     let mut place_of = |place: &Place, cell: RecordCell<'_>| {
         let example = rows.places.get(&cell.id);
         let model = places.get(&cell.model);
@@ -144,12 +145,12 @@ pub(super) fn read(
         let key = (*example * models.len() + *model) as u64;
         match cells.push(key, cell.value)? {
             None => Ok(()),
-            Some(twice) => Err(reading.twice(place, twice, (&rows, &models))),
+            Some(twice) => Err(reading.twice(Some(place), twice, (&rows, &models))),
         }
     };
     reading.each(("reading losses", records), &mut place_of, work)?;
     if let Some(twice) = cells.flush()? {
-        return Err(reading.wrong(duplicate_message(twice, (&rows, &models))));
+        return Err(reading.twice(None, twice, (&rows, &models)));
     }
     let matrix = LossMatrix::of_own(cells.file, path, rows.ids.len(), models.len());
     Ok(RecordTable { rows, models, absent, precision, matrix })
@@ -186,8 +187,14 @@ impl RecordReader<'_> {
         self.wrong(format!("{place}: {detail}"))
     }
 
-    fn twice(&self, place: &Place, cell: DuplicateCell, of: (&SampleRows, &[String])) -> DaunceError {
-        self.wrong(format!("{}, found up to {place}", duplicate_message(cell, of)))
+    fn twice(&self, place: Option<&Place>, cell: DuplicateCell, of: (&SampleRows, &[String])) -> DaunceError {
+        let found = place.map_or_else(String::new, |place| format!(", found up to {place}"));
+        let way = match self.models {
+            RecordModels::Named(_) => format!("; {} takes the later one", Remedy::Option("replace", "")),
+            // What losses are relative to is never replaced.
+            RecordModels::One(_) => String::new(),
+        };
+        self.wrong(format!("{}{found}{way}", duplicate_message(cell, of)))
     }
 
     /// Columns that losses stand in, of a table with one for each model.
@@ -448,7 +455,7 @@ mod tests {
         let name = if text.starts_with('{') { "losses.jsonl" } else { "losses.csv" };
         let path = folder.path().join(name);
         fs_err::write(&path, text).unwrap();
-        let table = read(&path, signal, models, &mut JobContext::silent("test"));
+        let table = read(&path, signal, (models, false), &mut JobContext::silent("test"));
         let table = table.map_err(|e| e.to_string())?;
         let all: Vec<usize> = (0..table.rows.ids.len()).collect();
         let mut values = Vec::new();
@@ -482,9 +489,9 @@ mod tests {
         fs_err::write(&path, format!("id,m\n{rows}")).unwrap();
         let (mut stages, cancel) = (Stages::default(), Cancel::new());
         let mut work = JobContext { progress: &mut stages, cancel: &cancel, ..JobContext::silent("test") };
-        read(&path, Signal::Loss, RecordModels::Named(&[]), &mut work).unwrap();
+        read(&path, Signal::Loss, (RecordModels::Named(&[]), false), &mut work).unwrap();
         cancel.raise();
-        let stopped = read(&path, Signal::Loss, RecordModels::Named(&[]), &mut work).unwrap_err();
+        let stopped = read(&path, Signal::Loss, (RecordModels::Named(&[]), false), &mut work).unwrap_err();
         assert!(matches!(stopped, DaunceError::Stopped), "{stopped}");
         let all = STEP + 1;
         let found = ("finding samples".to_owned(), 0, all);
@@ -560,7 +567,7 @@ mod tests {
             let mut writer = StreamWriter::try_new(Vec::new(), &batch.schema()).unwrap();
             writer.write(&batch).unwrap();
             fs_err::write(&path, writer.into_inner().unwrap()).unwrap();
-            let table = read(&path, Signal::Loss, models, &mut JobContext::silent("test"));
+            let table = read(&path, Signal::Loss, (models, false), &mut JobContext::silent("test"));
             let table = table.map_err(|error| error.to_string())?;
             let mut values = Vec::new();
             let all: Vec<usize> = (0..table.rows.ids.len()).collect();
@@ -677,6 +684,36 @@ mod tests {
         assert!(error.contains("line 3: `n_tokens` is \"n/a\", which is not a number of tokens"), "{error}");
         let text = "{\"model\": 1, \"id\": \"a\", \"loss\": 0.5, \"n_tokens\": \"0\"}";
         assert!(table(text, &[]).unwrap().2[0].is_nan());
+    }
+
+    #[test]
+    fn the_later_of_two_records_of_a_cell_counts_where_it_may_replace_the_other() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("losses.jsonl");
+        let line = |id: &str, loss: &str| format!("{{\"model\": 1, \"id\": \"{id}\", \"loss\": {loss}}}");
+        let lines = [line("a", "0.6"), line("b", "1.5"), line("a", "0.5"), line("a", "null")];
+        fs_err::write(&path, lines.join("\n")).unwrap();
+        let losses = |models: RecordModels<'_>, replace: bool| {
+            let table = read(&path, Signal::Loss, (models, replace), &mut JobContext::silent("test"));
+            let table = table.map_err(|error| error.to_string())?;
+            let mut values = Vec::new();
+            table.matrix.read(&[0, 1], &mut values).map_err(|error| error.to_string())?;
+            Ok::<_, String>(values)
+        };
+        assert_eq!(losses(RecordModels::Named(&[]), true), Ok(vec![0.5, 1.5]));
+        let refused = losses(RecordModels::Named(&[]), false).unwrap_err();
+        assert!(refused.ends_with("twice, as 0.6 and as 0.5; replace takes the later one"), "{refused}");
+        let refused = losses(RecordModels::One("theta_0"), false).unwrap_err();
+        assert!(refused.ends_with("twice, as 0.6 and as 0.5"), "{refused}");
+        // Also where the first of them is in the file already.
+        let mut cells = CellWriter::new(tempfile::tempfile().unwrap(), (1, 1), true).unwrap();
+        for value in [1.0, 2.0] {
+            cells.push(0, value).unwrap();
+            assert_eq!(cells.flush().unwrap(), None);
+        }
+        let mut values = Vec::new();
+        LossMatrix::of_own(cells.file, &path, 1, 1).read(&[0], &mut values).unwrap();
+        assert_eq!(values, [2.0]);
     }
 
     #[test]

@@ -34,7 +34,7 @@ pub(super) struct LossSource {
 }
 
 impl LossSource {
-    /// Opens a table and finds its rows.
+    /// Opens a table and finds its rows. With `replace`, of two records of a cell the later one counts.
     ///
     /// # Errors
     /// A file that does not fit to the manifest; ids that the dataset does not have.
@@ -42,7 +42,7 @@ impl LossSource {
         snapshot: &Snapshot,
         manifest: &Manifest,
         table: &TableRecord,
-        signal: Signal,
+        (signal, replace): (Signal, bool),
         work: &mut JobContext<'_>,
     ) -> Result<Self, DaunceError> {
         let dataset = snapshot.dataset(&table.dataset)?;
@@ -55,7 +55,7 @@ impl LossSource {
         }
         let mut source = match is_matrix(&table.losses) {
             true => Self::of_matrix(table, known, signal)?,
-            false => Self::of_records(table, &known, signal, work)?,
+            false => Self::of_records(table, &known, (signal, replace), work)?,
         };
         source.rows.find(snapshot, dataset, &table.losses)?;
         Ok(source)
@@ -107,7 +107,7 @@ impl LossSource {
     fn of_records(
         table: &TableRecord,
         known: &[String],
-        signal: Signal,
+        (signal, replace): (Signal, bool),
         work: &mut JobContext<'_>,
     ) -> Result<Self, DaunceError> {
         let path = &table.losses;
@@ -124,7 +124,7 @@ impl LossSource {
         }
         let stated = table.dtype.as_deref().map(|name| number(path, name)).transpose()?;
         let records::RecordTable { rows, models, absent, precision, matrix } =
-            records::read(path, signal, RecordModels::Named(known), work)?;
+            records::read(path, signal, (RecordModels::Named(known), replace), work)?;
         let base = table.base_losses.as_ref();
         let base = base.map(|beside| base_of_records(&beside.file, signal, &rows, work));
         Ok(Self {
@@ -259,14 +259,14 @@ fn base_of_records(
     rows: &SampleRows,
     work: &mut JobContext<'_>,
 ) -> Result<LossMatrix, DaunceError> {
-    let table = records::read(path, signal, RecordModels::One("theta_0"), work)?;
+    let table = records::read(path, signal, (RecordModels::One("theta_0"), false), work)?;
     if table.models.len() != 1 {
         return Err(DaunceError::file(
             path,
             format!("it has {} models, and the losses of theta_0 have one", table.models.len()),
         ));
     }
-    let mut cells = CellWriter::new(tempfile::tempfile()?, rows.ids.len(), 1)?;
+    let mut cells = CellWriter::new(tempfile::tempfile()?, (rows.ids.len(), 1), false)?;
     let (all, mut values) = ((0..table.rows.ids.len()).collect::<Vec<usize>>(), Vec::new());
     for (places, ids) in all.chunks(CELL_ROWS as usize).zip(table.rows.ids.chunks(CELL_ROWS as usize)) {
         table.matrix.read(places, &mut values)?;

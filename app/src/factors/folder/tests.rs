@@ -143,6 +143,65 @@ fn eigenvectors_that_are_not_orthogonal_are_refused() {
 }
 
 #[test]
+fn eigenvalues_that_are_not_those_of_the_covariances_are_refused() {
+    // Those of Kronfluence are in f32.
+    let reader = FactorFolder::open(&given("factors_mlp")).unwrap().reader().unwrap();
+    for name in reader.chosen(None).unwrap() {
+        reader.check_eigenvalues(&name, &reader.module(&name).unwrap().1).unwrap();
+    }
+    let place = tempfile::tempdir().unwrap();
+    let module = Module { name: "m".to_owned(), out: 1, input: 2, bias: false };
+    let modules = std::slice::from_ref(&module);
+    let check = |sums: Option<[f64; 4]>, values: [f64; 2]| {
+        let path = place.path().join(if sums.is_some() { "sums" } else { "none" });
+        let folder = FactorFolder::create(&path, &FactorArguments::new(Strategy::Kfac).in_f64()).unwrap();
+        let activation = Eigen { values: values.to_vec(), vectors: vec![1.0, 0.0, 0.0, 1.0] };
+        let gradient = Eigen { values: vec![1.0], vectors: vec![1.0] };
+        folder.write_eigen(modules, &[(activation, gradient)]).unwrap();
+        if let Some(sums) = sums {
+            let activation = Covariance { size: 2, sums: sums.to_vec(), count: 2 };
+            let gradient = Covariance { size: 1, sums: vec![2.0], count: 2 };
+            folder.write_covariances(None, modules, &[(activation, gradient)]).unwrap();
+        }
+        let reader = folder.reader().unwrap();
+        let checked = reader.check_eigenvalues("m", &reader.module("m").unwrap().1);
+        checked.map_err(|error| error.to_string())
+    };
+    let diagonal = Some([4.0, 0.0, 0.0, 6.0]);
+    // As rounding may leave it: one value is below 0, or was and is 0.
+    let indefinite = Some([2.0, 4.0, 4.0, 2.0]);
+    for (sums, values) in [
+        (diagonal, [2.0, 3.0]),
+        (diagonal, [2.0, 3.0002]),
+        (indefinite, [-1.0, 3.0]),
+        (indefinite, [0.0, 3.0]),
+        (Some([0.0; 4]), [0.0, 0.0]),
+        (None, [-1e-5, 3.0]),
+        (None, [0.0, 1e9]),
+    ] {
+        check(sums, values).unwrap();
+    }
+    for (sums, values, says) in [
+        (
+            diagonal,
+            [2.0, 3.01],
+            "add up to 5.0100e0, but the diagonal of the covariance beside them to 5.0000e0",
+        ),
+        (diagonal, [-1000.0, 3.0], "add up to -9.9700e2"),
+        (diagonal, [2.0, 1e9], "add up to 1.0000e9"),
+        (diagonal, [0.0, 1e9], "add up to 1.0000e9"),
+        (diagonal, [0.0, 3.0], "add up to 3.0000e0"),
+        (indefinite, [0.0, 3.1], "add up to 3.1000e0"),
+        (None, [-0.01, 3.0], "eigenvalue 1 of 2 is -0.01, and those of a covariance are not below 0"),
+        (None, [-1000.0, 3.0], "eigenvalue 1 of 2 is -1000"),
+    ] {
+        let refused = check(sums, values).unwrap_err();
+        let of = "activation_eigenvalues.safetensors: module `m`: ";
+        assert!(refused.contains(of) && refused.contains(says), "{sums:?} {values:?}: {refused}");
+    }
+}
+
+#[test]
 fn sums_over_nothing_and_missing_files_are_refused() {
     let place = tempfile::tempdir().unwrap();
     let folder = FactorFolder::create(place.path(), &FactorArguments::new(Strategy::Kfac).in_f64()).unwrap();

@@ -70,7 +70,11 @@ fn check_held(request: &ScoreRequest, held: HeldOutputs) -> Result<(), FactorJob
         return refuse("Kronfluence's files and reports have scores of one filter and one damping");
     }
     if held.any() && request.form.per == ScorePer::Token {
-        return refuse("Kronfluence's files have scores of tokens where all samples have as many of them");
+        let (per, table) = (Remedy::Option("per_token", ""), Remedy::Option("output", "FILE.parquet"));
+        return refuse(&format!(
+            "Kronfluence's files have scores of tokens only where all rows have the same number of them, and are not \
+             written with {per}: {table} has such scores of any rows"
+        ));
     }
     Ok(())
 }

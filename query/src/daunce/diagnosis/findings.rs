@@ -2,7 +2,7 @@
 
 use gstore_core::many;
 
-use super::{CountedRows, Diagnosing, Finding, ModelNotes, Severity};
+use super::{CountedRows, Diagnosing, FAR, Finding, ModelNotes, Severity};
 use crate::daunce::how::{FEW_MODELS, MIN_MODELS};
 
 /// A model that has more than so many times its share of the variation dominates.
@@ -94,13 +94,29 @@ impl Diagnosing {
 
     pub(super) fn look_at_format(&self, findings: &mut Vec<Finding>) {
         if self.coarse.count > 0 {
+            let (numbers, place) = match self.ask.compute.as_str() {
+                "f64" => ("f32", "distance from what they are stored relative to"),
+                other => (other, "level"),
+            };
             let text = format!(
-                "{} of {} rows vary by less than neighbouring numbers of {} differ at their level: their scores are \
-                 rounding",
-                self.coarse.count, self.rows, self.ask.compute
+                "{} of {} rows vary by less than neighbouring numbers of {numbers} differ at their {place}: their scores \
+                 are rounding",
+                self.coarse.count, self.rows
             );
             let rows = self.coarse.first.clone();
             findings.push(Finding { rows, ..finding(Severity::Warning, "resolution", text) });
+        }
+        if self.far.count > 0 {
+            let text = format!(
+                "{} of {} rows vary by less than {:.2}% of their distance from the losses of the base model, and the \
+                 differences from these are stored in f32, which costs more than 1/10,000 of the variation: to keep it, \
+                 import into another ensemble without `base_losses`",
+                self.far.count,
+                self.rows,
+                100.0 * FAR
+            );
+            let rows = self.far.first.clone();
+            findings.push(Finding { rows, ..finding(Severity::Warning, "far_from_base", text) });
         }
         let share = |like: u64| self.cells > 0 && like as f64 >= NEARLY_ALL * self.cells as f64;
         let seen = match (share(self.like_bf16), share(self.like_f16)) {

@@ -11,6 +11,10 @@ use serde::Serialize;
 /// Rows that a finding names at most.
 const NAMED: usize = 5;
 
+/// Variation of a row, as a part of its distance from the base model's loss, below which the rounding of
+/// their differences to f32 is more than 1/10,000 of it.
+const FAR: f64 = 1e4 / 16_777_216.0;
+
 /// What the losses are of.
 #[derive(Debug, Clone, Default)]
 pub struct DiagnosisAsk {
@@ -95,6 +99,8 @@ pub(crate) struct Diagnosing {
     empty: CountedRows,
     /// Rows whose losses vary by less than two neighbouring numbers of the format differ.
     coarse: CountedRows,
+    /// Rows whose losses were more exact than what is stored of them.
+    far: CountedRows,
     cells: u64,
     like_bf16: u64,
     like_f16: u64,
@@ -179,12 +185,18 @@ impl Diagnosing {
     fn look_at_precision(&mut self, row: u64, present: &[f64], (offset, mean): (f64, f64), squares: f64) {
         let level = (offset + mean).abs();
         self.level += level;
+        let (least, most) = present
+            .iter()
+            .fold((f64::INFINITY, f64::NEG_INFINITY), |(least, most), x| (least.min(*x), most.max(*x)));
+        let spread = most - least;
+        // Numbers of a format are the same or at least a step apart, whatever they are near to.
+        let stepped = |bits: i32| spread == 0.0 || spread >= level * 2f64.powi(-bits - 1);
         for value in present {
             let loss = (offset + value) as f32;
             let near = |rounded: f32| (rounded - loss).abs() <= loss.abs() * 5e-7;
             self.cells += 1;
-            self.like_bf16 += u64::from(near(as_bf16(loss)));
-            self.like_f16 += u64::from(near(f16::from_f32(loss).to_f32()));
+            self.like_bf16 += u64::from(stepped(8) && near(as_bf16(loss)));
+            self.like_f16 += u64::from(stepped(11) && near(f16::from_f32(loss).to_f32()));
         }
         let deviation = (squares / (present.len() as f64 - 1.0).max(1.0)).sqrt();
         let step = match self.ask.compute.as_str() {
@@ -192,10 +204,19 @@ impl Diagnosing {
             "f16" | "tf32" => level * 2f64.powi(-10),
             "bf16x3" => level * 2f64.powi(-15),
             "f32" => level * 2f64.powi(-23),
+            // What is stored of them are differences, in f32.
+            "f64" => least.abs().max(most.abs()) * 2f64.powi(-23),
             _ => 0.0,
         };
-        if deviation > 0.0 && deviation < step {
+        if spread > 0.0 && deviation < step {
             self.coarse.add(row);
+        }
+        let is_far = self.ask.base && self.ask.compute == "f64" && deviation < mean.abs() * FAR;
+        // Numbers of f32 in a wider type keep all digits in differences that are no larger than they are.
+        let is_single = |x: &f64| f64::from((offset + x) as f32) == offset + x;
+        let keeps_all = || mean.abs() <= level && present.iter().all(is_single);
+        if spread > 0.0 && is_far && !keeps_all() {
+            self.far.add(row);
         }
     }
 

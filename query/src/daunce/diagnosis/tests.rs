@@ -83,6 +83,37 @@ fn coarse_numbers_are_recognised() {
 }
 
 #[test]
+fn losses_in_double_precision_are_as_exact_as_their_differences() {
+    let rows: Vec<u64> = (0..20).collect();
+    let found_in = |base: bool, scale: f32, drift: f32| {
+        let all: Vec<f32> = values(20, 40).iter().map(|x| drift + x * scale).collect();
+        let ask = DiagnosisAsk { compute: "f64".into(), ..ask(40, base) };
+        diagnose(ask, &rows, &all, &[2.0 - drift; 20])
+    };
+    // The values vary by about 0.06.
+    for (base, scale, drift, expected) in [
+        (true, 1.0, 0.5, &[][..]),
+        (true, 1e-2, 0.5, &[]),
+        (true, 1e-3, 0.5, &["far_from_base"]),
+        // Steps of f32 at 0.5 are 6e-8 wide.
+        (true, 5e-7, 0.5, &["resolution", "far_from_base"]),
+        // However near losses are to a number of few digits: those of such numbers are farther apart.
+        (true, 1e-6, 0.0, &["like_base"]),
+        (false, 1e-6, 0.0, &[]),
+    ] {
+        let diagnosis = found_in(base, scale, drift);
+        assert_eq!(found(&diagnosis), expected, "{base} {scale} {drift}: {:?}", diagnosis.findings);
+    }
+    // Losses in f32, and so is their difference from 1.5, exactly.
+    let single: Vec<f32> = values(20, 40).iter().map(|x| (2.0 + x * 1e-3) - 1.5).collect();
+    let ask = DiagnosisAsk { compute: "f64".into(), ..ask(40, true) };
+    assert!(found(&diagnose(ask, &rows, &single, &[1.5; 20])).is_empty());
+    let far = found_in(true, 1e-3, 0.5).findings.remove(0);
+    assert!(far.text.starts_with("20 of 20 rows vary by less than 0.06% of"), "{}", far.text);
+    assert_eq!(far.rows, [0, 1, 2, 3, 4]);
+}
+
+#[test]
 fn few_models_are_noted() {
     let rows: Vec<u64> = (0..9).collect();
     assert_eq!(found(&diagnose(ask(2, false), &rows, &values(9, 2), &[2.0; 9])), ["too_few_models"]);

@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use gstore_core::many;
 use gstore_store::{EnsemblePart, LossTable, Snapshot};
 
 use super::{Plan, PlanSide, PlanTarget, resolve};
@@ -224,32 +225,52 @@ fn members(
     let members: Vec<usize> =
         (0..ensemble.members.len()).filter(|place| wanted(place) && everywhere(place)).collect();
     let groups = Models::grouped(numbers.iter().map(|group| *group as u32).collect());
-    let group = groups.some(&members).group().to_vec();
-    check_count(
-        members.len(),
-        covariance.min_models,
-        &format!("of ensemble `{}` with losses of every dataset", ensemble.name),
-    )?;
+    let models = groups.some(&members);
+    let which = format!("of ensemble `{}` with losses of every dataset", ensemble.name);
+    check_count(&models, covariance, &which)?;
     Ok(PlanModels {
         ensemble: ensemble.name.clone(),
         signal: tables.first().map(|table| table.signal.clone()).unwrap_or_default(),
         encodings: tables.iter().map(|table| table.encoding.clone()).collect(),
         members,
-        group,
+        group: models.group().to_vec(),
     })
 }
 
-/// Refuses fewer models than a score takes.
-pub(in crate::influence) fn check_count(models: usize, least: usize, which: &str) -> Result<(), QueryError> {
-    if models >= least {
+/// Refuses fewer models than a score takes. Where the copies of each base model are centred by themselves,
+/// each base model takes one of them.
+pub(in crate::influence) fn check_count(
+    models: &Models,
+    covariance: &Covariance,
+    which: &str,
+) -> Result<(), QueryError> {
+    let (count, least) = (models.len(), covariance.min_models);
+    if count < least {
+        return Err(QueryError::Spec(format!(
+            "a score takes at least {least} models, and there {} only {count} {which}: with few a covariance is \
+             noise, and two models always correlate by 1 or -1; record the losses of more models, or say how few are \
+             enough, as with `min_models => {}`",
+            if count == 1 { "is" } else { "are" },
+            count.max(2)
+        )));
+    }
+    let free = models.dimensions(covariance.how.center);
+    if free + 1 >= least {
         return Ok(());
     }
+    let (degrees, enough) = match free {
+        0 => ("no degree".to_owned(), String::new()),
+        free => (
+            many(free as u64, "degree"),
+            format!(", or say how few are enough, as with `min_models => {}`", free + 1),
+        ),
+    };
     Err(QueryError::Spec(format!(
-        "a score takes at least {least} models, and there {} only {models} {which}: with few a covariance is \
-         noise, and two models always correlate by 1 or -1; record the losses of more models, or say how few are \
-         enough, as with `min_models => {}`",
-        if models == 1 { "is" } else { "are" },
-        models.max(2)
+        "{count} models {which} are copies of {} base models, and to centre those of each by themselves leaves \
+         {degrees} of freedom, where a score takes at least {}; record the losses of more copies, choose base models with \
+         `groups => 'NAME'`, or ask with `center => 'model'`{enough}",
+        models.groups(),
+        least - 1
     )))
 }
 

@@ -132,7 +132,8 @@ impl LossSides {
             note(losses, &losses.reader.read_rows(&RowSet::from_rows(own))?);
         }
         let kept: Vec<usize> = (0..models.len()).filter(|k| !lacks[*k]).collect();
-        check_count(kept.len(), covariance.min_models, "with the losses of every row")?;
+        let left = models.some(&kept);
+        check_count(&left, covariance, "with the losses of every row")?;
         if kept.len() < models.len() {
             self.notes.push(format!(
                 "{} of {} models lack the loss of some row and are left out",
@@ -143,7 +144,7 @@ impl LossSides {
         for losses in self.pools.iter_mut().chain(&mut self.targets) {
             losses.columns = kept.iter().map(|k| losses.columns[*k]).collect();
         }
-        Ok(models.some(&kept))
+        Ok(left)
     }
 
     /// The mean of each model over the live rows of all pools that have its loss. Sums are taken cell by cell

@@ -50,7 +50,8 @@ fn of_two_imports_of_a_table_at_once_one_is_refused() {
     let ensemble = snapshot.ensemble("e").unwrap();
     let record = TableRecord::of_file("pool".into(), dir.path().join("losses.jsonl"));
     let mut work = JobContext::silent("import");
-    let source = LossSource::open(&snapshot, &Manifest::default(), &record, Signal::Loss, &mut work).unwrap();
+    let source =
+        LossSource::open(&snapshot, &Manifest::default(), &record, (Signal::Loss, false), &mut work).unwrap();
     let mut table = ImportedTable::open(&snapshot, ensemble, &source, false).unwrap();
     table.compare(&mut TableReport::default(), &mut JobContext::silent("import")).unwrap();
     let features = table.plan(&snapshot, ensemble);
@@ -85,7 +86,8 @@ fn an_import_that_is_stopped_leaves_no_file() {
     let snapshot = store.snapshot().unwrap();
     let record = TableRecord::of_file("pool".into(), dir.path().join("losses.jsonl"));
     let mut work = JobContext::silent("import");
-    let source = LossSource::open(&snapshot, &Manifest::default(), &record, Signal::Loss, &mut work).unwrap();
+    let source =
+        LossSource::open(&snapshot, &Manifest::default(), &record, (Signal::Loss, false), &mut work).unwrap();
     let mut table = ImportedTable::open(&snapshot, snapshot.ensemble("e").unwrap(), &source, false).unwrap();
     table.compare(&mut TableReport::default(), &mut work).unwrap();
     let features = table.plan(&snapshot, snapshot.ensemble("e").unwrap());
@@ -208,7 +210,8 @@ fn an_import_that_is_refused_leaves_nothing() {
     let snapshot = store.snapshot().unwrap();
     let record = TableRecord::of_file("pool".into(), dir.path().join("losses.jsonl"));
     let mut work = JobContext::silent("import");
-    let source = LossSource::open(&snapshot, &Manifest::default(), &record, Signal::Loss, &mut work).unwrap();
+    let source =
+        LossSource::open(&snapshot, &Manifest::default(), &record, (Signal::Loss, false), &mut work).unwrap();
     let lock = ImportLock::take(&store, "e", &[source], "import").unwrap();
     let both = ImportRequest { replace: true, ..both };
     let busy = take_in(&store, both.clone()).unwrap_err();

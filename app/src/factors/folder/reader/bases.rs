@@ -30,6 +30,47 @@ pub(super) fn check_symmetric(file: &Tensors, name: &str, sums: &Covariance) -> 
     Err(file.wrong(name, &detail))
 }
 
+/// Refuses eigenvalues of a module that do not add up to the diagonal of their covariance; up to `most` of
+/// their lengths may be from rounding.
+fn check_sum(
+    file: &Tensors,
+    name: &str,
+    (values, sums): (&[f64], &Covariance),
+    most: f64,
+) -> Result<(), FactorError> {
+    let squares = |values: &[f64]| values.iter().map(|value| value * value).sum::<f64>();
+    let (sum, trace) = (values.iter().sum::<f64>(), sums.trace());
+    let off = most * values.iter().map(|value| value.abs()).sum::<f64>();
+    // Where none is below 0, those that were may have been set to 0: a covariance has the squares of all.
+    let zeros = match values.iter().any(|value| *value < 0.0) {
+        true => 0,
+        false => values.iter().filter(|value| **value == 0.0).count(),
+    };
+    let lost = squares(&sums.sums) / (sums.count.max(1) as f64).powi(2) - squares(values);
+    let raised = (zeros as f64 * lost.max(0.0)).sqrt();
+    if sum >= trace - off && sum <= trace + off + raised {
+        return Ok(());
+    }
+    let detail = format!(
+        "its eigenvalues add up to {sum:.4e}, but the diagonal of the covariance beside them to {trace:.4e}, and \
+         {most:.0e} of them at most may be from rounding"
+    );
+    Err(file.wrong(name, &detail))
+}
+
+/// Refuses eigenvalues of a module that are farther below 0 than rounding of a covariance takes them.
+fn check_signs(file: &Tensors, name: &str, values: &[f64]) -> Result<(), FactorError> {
+    let rounding = OFF.max(8.0 * file.rounding(name)? * values.len() as f64).min(1.0);
+    let least = -rounding * values.iter().copied().fold(0.0, f64::max);
+    let Some(at) = values.iter().position(|value| *value < least) else { return Ok(()) };
+    let (number, all, value) = (at + 1, values.len(), values[at]);
+    let detail = format!(
+        "eigenvalue {number} of {all} is {value}, and those of a covariance are not below 0 but for rounding, here not \
+         below {least:.1e}"
+    );
+    Err(file.wrong(name, &detail))
+}
+
 impl FactorReader {
     /// Refuses sums of a module over nothing.
     pub(crate) fn check_counts(&self, name: &str) -> Result<(), FactorError> {
@@ -72,6 +113,22 @@ impl FactorReader {
                 );
                 return Err(file.wrong(name, &detail));
             }
+        }
+        Ok(())
+    }
+
+    /// Refuses eigenvalues of a module that are not those of its covariances, or, without these, of any.
+    pub(crate) fn check_eigenvalues(&self, name: &str, factors: &ModuleFactors) -> Result<(), FactorError> {
+        let Some(files) = &self.eigen else { return Ok(()) };
+        let sides = files.second.iter().zip([&factors.activation, &factors.gradient]);
+        for (side, (file, covariance)) in sides.enumerate() {
+            let values = file.finite(name)?;
+            let Some((beside, sums)) = self.covariances.as_ref().zip(covariance.as_ref()) else {
+                check_signs(file, name, &values)?;
+                continue;
+            };
+            let most = from_rounding(file, name)?.max(from_rounding(&beside.first[side], name)?);
+            check_sum(file, name, (&values, sums), most)?;
         }
         Ok(())
     }
