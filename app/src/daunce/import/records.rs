@@ -536,7 +536,7 @@ mod tests {
             let (mut stages, cancel) = (Stages::default(), Cancel::new());
             let mut work =
                 JobContext { progress: &mut stages, cancel: &cancel, ..JobContext::silent("test") };
-            let table = read(&path, Signal::Loss, of, &mut work).unwrap();
+            let table = read(&path, Signal::Loss, (of, false), &mut work).unwrap();
             (table.models, stages.1)
         };
         let known = ["column_1".to_owned()];
