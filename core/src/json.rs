@@ -29,6 +29,8 @@ pub enum Step {
     Key(String),
     /// An element by its place, from 0; a negative one counts from the end.
     Index(i64),
+    /// A place in a list, or a key of an object: which of them it is depends on the value.
+    Token(String),
     /// Every element, or every value.
     Each,
 }
@@ -49,10 +51,13 @@ pub fn steps(text: &str) -> Option<Vec<Step>> {
 
 /// One part of a path in the manner of RFC 6901.
 fn pointer(part: &str) -> Step {
-    match part.parse() {
-        Ok(index) => Step::Index(index),
-        Err(_) => Step::Key(part.replace("~1", "/").replace("~0", "~")),
-    }
+    Step::Token(part.replace("~1", "/").replace("~0", "~"))
+}
+
+/// A place in a list as RFC 6901 writes it: no sign, and no zeros before it.
+fn place(token: &str) -> Option<usize> {
+    let is_place = token == "0" || !token.starts_with('0') && token.bytes().all(|b| b.is_ascii_digit());
+    is_place.then(|| token.parse().ok()).flatten()
 }
 
 fn dollar(text: &str) -> Option<Vec<Step>> {
@@ -114,7 +119,10 @@ fn every<'a>(json: &'a str, steps: &[Step], found: &mut Vec<&'a str>) {
 
 fn child<'a>(json: &'a str, step: &Step) -> Option<&'a str> {
     match step {
-        Step::Key(key) => parts(json).find(|(name, _)| name.is_some_and(|n| is_key(n, key))).map(|(_, v)| v),
+        Step::Token(token) if json.starts_with('[') => list(json)?.nth(place(token)?),
+        Step::Key(key) | Step::Token(key) => {
+            parts(json).find(|(name, _)| name.is_some_and(|n| is_key(n, key))).map(|(_, v)| v)
+        }
         Step::Index(index) => {
             let mut elements = list(json)?;
             match usize::try_from(*index) {
@@ -291,6 +299,31 @@ mod tests {
             assert_eq!(get(json, path).as_deref(), found, "{path}");
         }
         assert_eq!(get(json, "$").as_deref(), Some(json.trim()));
+    }
+
+    #[test]
+    fn what_a_pointer_says_is_a_key_where_the_value_is_an_object() {
+        let json = r#"{"a": {"0": 1, "01": 2, "-1": 3, "": 4, "b/~1": 5}, "l": [6, {"2": 7}]}"#;
+        for (path, found) in [
+            ("/a/0", Some("1")),
+            ("/a/01", Some("2")),
+            ("/a/-1", Some("3")),
+            ("/a/", Some("4")),
+            ("/a/b~1~01", Some("5")),
+            ("/a/1", None),
+            ("/l/0", Some("6")),
+            ("/l/1/2", Some("7")),
+            ("/l/2", None),
+            ("/l/00", None),
+            ("/l/01", None),
+            ("/l/+1", None),
+            ("/l/-1", None),
+            ("/l/-", None),
+            ("/l/", None),
+            ("/l/18446744073709551617", None),
+        ] {
+            assert_eq!(get(json, path).as_deref(), found, "{path}");
+        }
     }
 
     #[test]

@@ -48,7 +48,7 @@ pub fn cut_records(
         }
         let whole: Map<String, Value> = serde_json::from_slice(bytes).map_err(std::io::Error::from)?;
         let text = String::from_utf8_lossy(bytes);
-        let values = parts(&text);
+        let values: Vec<&str> = parts(&text).collect();
         for (number, part) in cut.into_iter().enumerate() {
             let mut line = format!("{{\"id\":{}", json!(part_id(&id, number)));
             // Values as they stand: a number is what its digits say.

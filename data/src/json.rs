@@ -6,7 +6,6 @@
 
 use std::fmt;
 
-use memchr::memchr2;
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 
@@ -134,45 +133,8 @@ pub(super) fn write_compact(
 }
 
 /// The texts of the items of a list, or of the values of an object; `text` is known to be JSON.
-pub(super) fn parts(text: &str) -> Vec<&str> {
-    let bytes = text.as_bytes();
-    let (mut parts, mut depth, mut start, mut at) = (Vec::new(), 0_usize, 0, 0);
-    while let Some(byte) = bytes.get(at) {
-        match byte {
-            b'"' => at = end_of_string(bytes, at + 1),
-            b'[' | b'{' => depth += 1,
-            b']' | b'}' => depth = depth.saturating_sub(1),
-            _ => {}
-        }
-        let ends = match byte {
-            b'[' | b'{' | b':' if depth == 1 => false,
-            b',' if depth == 1 => true,
-            b']' | b'}' if depth == 0 => true,
-            _ => {
-                at += 1;
-                continue;
-            }
-        };
-        let part = text[start..at].trim_ascii();
-        if ends && !part.is_empty() {
-            parts.push(part);
-        }
-        at += 1;
-        start = at;
-    }
-    parts
-}
-
-/// Where the quote stands that closes a string, which begins at `at`.
-fn end_of_string(bytes: &[u8], mut at: usize) -> usize {
-    while let Some(found) = bytes.get(at..).and_then(|rest| memchr2(b'"', b'\\', rest)) {
-        at += found;
-        if bytes[at] == b'"' {
-            return at;
-        }
-        at += 2;
-    }
-    bytes.len()
+pub(super) fn parts(text: &str) -> impl Iterator<Item = &str> {
+    gstore_core::json::parts(text).map(|(_, part)| part)
 }
 
 #[cfg(test)]
@@ -188,6 +150,7 @@ mod tests {
 
     #[test]
     fn parts_are_the_values_of_one_level() {
+        let parts = |text| parts(text).collect::<Vec<_>>();
         assert_eq!(
             parts(r#"{ "a" : [1, {"b": "}"}] , "c,\"]": "x\\" ,"d":-0 }"#),
             [r#"[1, {"b": "}"}]"#, r#""x\\""#, "-0"]

@@ -152,11 +152,8 @@ fn killed(plan: &Plan, replay: &Replay) -> Result<(), Failure> {
     for (i, step) in plan.steps.iter().enumerate().take(to).skip(from) {
         step.run(&mut context).map_err(|e| check::in_step(i, step, &e))?;
     }
-    let mut replay = replay.clone();
-    for op in disk.trace() {
-        replay.apply(&op);
-    }
-    let vfs: Arc<dyn Vfs> = Arc::new(SimDisk::from_image(&replay.nothing_kept()));
+    let lost = replay.clone().after(&disk.trace()).nothing_kept();
+    let vfs: Arc<dyn Vfs> = Arc::new(SimDisk::from_image(&lost));
     let done = check::look(plan, &vfs, &path(), to, Depth::Current)
         .map_err(|e| format!("after the step again and a loss of power: {e}"))?;
     if done == to { Ok(()) } else { Err(format!("{done} steps are done, expected {to}").into()) }
@@ -166,10 +163,7 @@ fn killed(plan: &Plan, replay: &Replay) -> Result<(), Failure> {
 pub fn replay_killed(seed: u64, at: usize, options: &SimOptions) -> Result<(), Failure> {
     let plan = Plan::new(seed, options.steps);
     let (disk, _) = record(&plan)?;
-    let mut replay = Replay::default();
-    for op in disk.trace().iter().take(at + 1) {
-        replay.apply(op);
-    }
+    let replay = Replay::default().after(disk.trace().iter().take(at + 1));
     println!("{} steps acknowledged", replay.acknowledged);
     guarded(|| killed(&plan, &replay))
 }
@@ -179,10 +173,7 @@ pub fn replay(seed: u64, at: usize, number: u64, options: &SimOptions) -> Result
     let plan = Plan::new(seed, options.steps);
     let (disk, _) = record(&plan)?;
     let trace = disk.trace();
-    let mut replay = Replay::default();
-    for op in trace.iter().take(at + 1) {
-        replay.apply(op);
-    }
+    let replay = Replay::default().after(trace.iter().take(at + 1));
     for (i, op) in trace.iter().enumerate().skip(at.saturating_sub(15)).take(18) {
         println!("{} {i}: {}", if i == at { ">" } else { " " }, op.describe());
     }

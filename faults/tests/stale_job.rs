@@ -72,14 +72,12 @@ fn nor_what_a_publish_that_was_cut_short_had_moved() {
     let disk = SimDisk::new();
     let (mut now, mut expected) = (context(&disk), State::default());
     run(&mut now, &mut expected, [Step::Create, append(0..10)]);
-    let mut replay = Replay::new(disk.image(), 0);
-    let done = disk.trace().len();
+    let (before, done) = (disk.image(), disk.trace().len());
     job(None).run(&mut now).unwrap();
     // Killed with every file in place, just before the commit.
     let trace = disk.trace();
     let commit = trace.iter().rposition(|op| op.describe().ends_with("to /store/CURRENT")).unwrap();
-    trace[done..commit].iter().for_each(|op| replay.apply(op));
-    let disk = SimDisk::from_image(&replay.live());
+    let disk = SimDisk::from_image(&Replay::new(before, 0).after(&trace[done..commit]).live());
 
     let mut now = context(&disk);
     run(&mut now, &mut expected, [Step::DropDataset("side".into()), append(100..110)]);

@@ -1,7 +1,7 @@
 //! A read-only file system with one file.
 
 use gstore_store::FileMap;
-use gstore_store::vfs::{Vfs, VfsFile, VfsLock, VfsRandom, VfsRead};
+use gstore_store::vfs::{Vfs, VfsRead};
 use std::io::{self, ErrorKind};
 use std::path::Path;
 use std::sync::Arc;
@@ -9,10 +9,6 @@ use std::sync::Arc;
 /// Every path leads to the same bytes.
 #[derive(Debug, Clone)]
 pub struct OneFile(pub Arc<[u8]>);
-
-fn refused<T>() -> io::Result<T> {
-    Err(ErrorKind::ReadOnlyFilesystem.into())
-}
 
 impl VfsRead for OneFile {
     fn len(&self) -> io::Result<u64> {
@@ -31,14 +27,8 @@ impl VfsRead for OneFile {
 }
 
 impl Vfs for OneFile {
-    fn create(&self, _: &Path) -> io::Result<Box<dyn VfsFile>> {
-        refused()
-    }
     fn open(&self, _: &Path) -> io::Result<Box<dyn VfsRead>> {
         Ok(Box::new(self.clone()))
-    }
-    fn open_random(&self, _: &Path) -> io::Result<Box<dyn VfsRandom>> {
-        refused()
     }
     fn map(&self, _: &Path, len: u64) -> io::Result<FileMap> {
         if len == self.0.len() as u64 {
@@ -47,28 +37,10 @@ impl Vfs for OneFile {
             Err(ErrorKind::InvalidData.into())
         }
     }
-    fn rename(&self, _: &Path, _: &Path) -> io::Result<()> {
-        refused()
-    }
-    fn remove(&self, _: &Path) -> io::Result<()> {
-        refused()
-    }
-    fn create_dir(&self, _: &Path) -> io::Result<()> {
-        refused()
-    }
-    fn remove_dir(&self, _: &Path) -> io::Result<()> {
-        refused()
-    }
     fn list(&self, _: &Path) -> io::Result<Vec<String>> {
         Ok(Vec::new())
     }
-    fn sync_dir(&self, _: &Path) -> io::Result<()> {
-        refused()
-    }
     fn exists(&self, _: &Path) -> io::Result<bool> {
         Ok(true)
-    }
-    fn lock(&self, _: &Path, _: bool) -> io::Result<Option<Box<dyn VfsLock>>> {
-        refused()
     }
 }

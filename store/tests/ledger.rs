@@ -4,7 +4,6 @@
 use crate::common::count::CountVfs;
 use crate::common::crash::CrashVfs;
 use crate::common::*;
-use crate::ledger_power::change;
 use gstore_core::{Progress, Silent, Unit};
 use gstore_store::*;
 use std::collections::HashSet;
@@ -239,6 +238,18 @@ fn sums_are_there_only_while_nobody_writes() {
     drop(append);
     assert!(path.join(SUMS).exists());
     assert!(verify(&store).is_sound());
+}
+
+/// Appends new rows, and others for some that are there.
+fn change(store: &Store) -> Result<(), CommitError> {
+    let options = AppendOptions { if_changed: IfChanged::Replace, ..options("add") };
+    let mut append = store.append(&dataset(), columns(), options)?;
+    for i in 15..25u64 {
+        let record = if i < 18 { b"changed".to_vec() } else { record(i) };
+        let metadata = vec![MetaValue::Null, MetaValue::Int(i as i64)];
+        append.push(NewSample { id: &format!("s{i}"), record: Some(&record), metadata })?;
+    }
+    append.finish().map(|_| ())
 }
 
 #[test]

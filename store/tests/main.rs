@@ -18,7 +18,6 @@ mod indexes;
 mod intent;
 mod lease;
 mod ledger;
-mod ledger_power;
 mod publish;
 mod purge;
 mod python;

@@ -82,6 +82,21 @@ fn batches_are_no_larger_where_large_records_follow_small_ones() {
 }
 
 #[test]
+fn more_text_than_a_batch_can_hold_is_refused() {
+    let (_dir, store) = created();
+    let large = vec![b'x'; 1 << 20];
+    let mut append = store.append(&dataset(), vec![], options("add")).unwrap();
+    append.push(NewSample { id: "s0", record: Some(&large), metadata: vec![] }).unwrap();
+    append.finish().unwrap();
+    let snapshot = store.snapshot().unwrap();
+    let reader = snapshot.samples(snapshot.dataset("pool").unwrap()).unwrap();
+    assert_eq!(reader.get(&[0; 3], &["record"]).unwrap().column(0).as_binary::<i32>().value(2), large);
+    let refused = reader.get(&[0; 2048], &["record"]);
+    assert!(matches!(refused, Err(ReadError::TooLarge { rows: 2048, .. })), "{refused:?}");
+    assert_eq!(reader.get(&[0; 2048], &["id"]).unwrap().num_rows(), 2048);
+}
+
+#[test]
 fn the_same_samples_again_add_nothing() {
     let (dir, _, store) = with_samples(50);
     let before = store.snapshot().unwrap().number();

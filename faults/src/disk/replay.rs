@@ -109,6 +109,12 @@ impl Replay {
         Image::of(self, &vec![Choice::Lost; self.pending.len()])
     }
 
+    /// The disk some changes later.
+    pub fn after<'a>(mut self, ops: impl IntoIterator<Item = &'a Op>) -> Self {
+        ops.into_iter().for_each(|op| self.apply(op));
+        self
+    }
+
     /// Applies the next change.
     pub fn apply(&mut self, op: &Op) {
         match op {

@@ -112,11 +112,7 @@ fn look(plan: &Plan, disk: &SimDisk, acknowledged: usize) -> Result<usize, Failu
 
 /// The disk when everything that is not durable is lost.
 fn after_power_loss(disk: &SimDisk, base: &Image) -> SimDisk {
-    let mut replay = Replay::new(base.clone(), 0);
-    for op in disk.trace() {
-        replay.apply(&op);
-    }
-    SimDisk::from_image(&replay.nothing_kept())
+    SimDisk::from_image(&Replay::new(base.clone(), 0).after(&disk.trace()).nothing_kept())
 }
 
 /// An error names a file, a folder or an action, in addition to the system's message.

@@ -1,8 +1,8 @@
 //! Commands of the pairs: arguments, execution as a front end does it, and expected outcome.
 
 use crate::sim::path;
-use crate::work::content::{id_of, label};
-use crate::work::ensemble::{self, ENSEMBLE};
+use crate::work::content::id_of;
+use crate::work::ensemble;
 use crate::work::{State, Step, append, shard, start_append};
 use crate::{Failure, Random};
 use arrow_array::cast::AsArray;
@@ -67,38 +67,20 @@ pub enum Command {
     Replace(Vec<u64>),
     /// Adds samples to "side".
     Add(Vec<u64>),
-    /// Drops the dataset.
-    DropDataset,
     /// Drops the dataset and creates one with other samples under its name.
     Remake,
-    /// Drops a feature.
-    DropFeature,
-    /// Drops the run.
-    DropRun,
     /// Merges all files.
     Compact,
     /// Attaches a shard.
     Attach,
     /// Tags the current snapshot.
     Tag,
-    /// Removes the store's tag.
-    Untag,
-    /// Registers more members of the ensemble.
-    Members,
     /// Computes the losses of a member.
     Losses,
-    /// Drops the ensemble.
-    DropEnsemble,
-    /// Publishes an artifact in place of the store's.
-    Artifact,
-    /// Drops the artifact.
-    DropArtifact,
-    /// Saves a view in place of the store's.
-    View,
-    /// Removes the view.
-    DropView,
     /// Reverts to the store's tag.
     Revert,
+    /// A step of the workload, about what the store has of that kind.
+    Step(Step),
 }
 
 /// Outcome of a command.
@@ -116,27 +98,28 @@ impl Command {
     /// One command of each kind, on some of the ids.
     pub(super) fn all(live: &[u64], random: &mut Random) -> Vec<Command> {
         let mut some = || random.some(live, 30);
+        let named = || NAMED.to_owned();
         vec![
             Command::Delete(some()),
             Command::DeleteWhere,
             Command::Purge(some()),
             Command::Replace(some().into_iter().chain([500, 501]).collect()),
             Command::Add(some()),
-            Command::DropDataset,
+            Command::Step(Step::DropDataset("pool".to_owned())),
             Command::Remake,
-            Command::DropFeature,
-            Command::DropRun,
+            Command::Step(Step::DropFeature(0)),
+            Command::Step(Step::DropRun),
             Command::Compact,
             Command::Attach,
             Command::Tag,
-            Command::Untag,
-            Command::Members,
+            Command::Step(Step::Untag(KEPT.to_owned())),
+            Command::Step(Step::Members(MEMBERS)),
             Command::Losses,
-            Command::DropEnsemble,
-            Command::Artifact,
-            Command::DropArtifact,
-            Command::View,
-            Command::DropView,
+            Command::Step(Step::DropEnsemble),
+            Command::Step(Step::Artifact { name: named(), content: VERSION }),
+            Command::Step(Step::DropArtifact(named())),
+            Command::Step(Step::View { name: named(), sql: STATEMENT.to_owned() }),
+            Command::Step(Step::DropView(named())),
             Command::Revert,
         ]
     }
@@ -144,16 +127,12 @@ impl Command {
     /// What must exist when it commits.
     pub(super) fn needs(&self) -> Option<Thing> {
         match self {
-            Command::DropFeature => Some(Thing::Feature),
-            Command::DropRun => Some(Thing::Run),
             Command::Tag => Some(Thing::Snapshot),
-            Command::Untag => Some(Thing::Tag),
-            Command::DropEnsemble => Some(Thing::Ensemble),
-            Command::Artifact | Command::DropArtifact => Some(Thing::Artifact),
-            Command::DropView => Some(Thing::View),
             Command::Revert => Some(Thing::Tagged),
-            Command::Add(_) | Command::Compact => None,
-            Command::Members | Command::Losses | Command::View => None,
+            Command::Add(_) | Command::Compact | Command::Losses => None,
+            Command::Step(Step::Members(_) | Step::View { .. }) => None,
+            // What is removed has to be there.
+            Command::Step(step) => removed_by(step).first().copied(),
             _ => Some(Thing::Dataset),
         }
     }
@@ -161,17 +140,11 @@ impl Command {
     /// What it removes.
     pub(super) fn removes(&self) -> &'static [Thing] {
         match self {
-            Command::DropDataset | Command::Remake => &[Thing::Dataset, Thing::Feature],
-            Command::DropFeature => &[Thing::Feature],
-            Command::DropRun => &[Thing::Run],
+            Command::Remake => &[Thing::Dataset, Thing::Feature],
             Command::Purge(_) => &[Thing::Snapshot, Thing::Tag, Thing::Tagged],
-            Command::Untag => &[Thing::Tag],
-            Command::DropEnsemble => &[Thing::Ensemble],
-            // What replaces something has its name, and is not what was meant.
-            Command::Artifact | Command::DropArtifact => &[Thing::Artifact],
-            Command::View | Command::DropView => &[Thing::View],
             // The view and the artifact of the store are newer than the tag.
             Command::Revert => &[Thing::Artifact, Thing::View],
+            Command::Step(step) => removed_by(step),
             _ => &[],
         }
     }
@@ -207,34 +180,19 @@ impl Command {
             Command::Purge(ids) => return delete(store, Some(ids), true),
             Command::Replace(ids) => return add(store, "pool", ids, VERSION),
             Command::Add(ids) => return add(store, "side", ids, 0),
-            Command::DropDataset => store.drop_dataset(seen.dataset("pool")?, "drop").map(drop)?,
             Command::Remake => {
                 store.drop_dataset(seen.dataset("pool")?, "drop")?;
                 return add(store, "pool", &REMADE, OTHER);
             }
-            Command::DropFeature => store.drop_feature(seen.feature(&label(0))?, "drop").map(drop)?,
-            Command::DropRun => store.drop_run(seen.run("warmup")?, "drop").map(drop)?,
             Command::Compact => store.compact(CompactOptions::default(), &mut |_| {}).map(drop)?,
             Command::Attach => store.attach(&[folder()], &AttachOptions::default(), &mut |_| {}).map(drop)?,
             Command::Tag => store.tag(&NEW.parse()?, &seen, TagOptions::default()).map(drop)?,
-            Command::Untag => store.untag(&seen.tag(KEPT)?, "untag").map(drop)?,
             Command::Losses => ensemble::losses(store, MEMBER)?,
-            Command::DropEnsemble => store.drop_ensemble(seen.ensemble(ENSEMBLE)?, "drop").map(drop)?,
-            Command::DropArtifact => store.drop_artifact(&seen, NAMED, "drop").map(drop)?,
-            Command::DropView => store.drop_view(seen.view(NAMED)?, "view").map(drop)?,
             Command::Revert => {
                 let target = store.snapshot_named(&SnapshotName::Tag(KEPT.parse()?))?;
                 store.revert(&target, &RevertOptions::default())?;
             }
-            Command::Members => ensemble::register(store, MEMBERS)?,
-            Command::Artifact => {
-                let artifact = ArtifactPart::new(NAMED, "prefilter", Vec::new(), VERSION.into());
-                store.put_artifact(artifact, None, Some(&*seen), "fit")?;
-            }
-            Command::View => {
-                let options = ViewOptions { command: "view".into(), replace: true };
-                store.create_view(&DatasetName::try_from(NAMED)?, STATEMENT, options)?;
-            }
+            Command::Step(step) => step.run_in(store)?,
         }
         Ok(Outcome::Done)
     }
@@ -273,10 +231,7 @@ impl Command {
             }
             Command::Replace(ids) => vec![add("pool", ids, VERSION)],
             Command::Add(ids) => vec![add("side", ids, 0)],
-            Command::DropDataset => vec![Step::DropDataset(pool())],
             Command::Remake => vec![Step::DropDataset(pool()), add("pool", &REMADE, OTHER)],
-            Command::DropFeature => vec![Step::DropFeature(0)],
-            Command::DropRun => vec![Step::DropRun],
             Command::Compact => Vec::new(),
             Command::Attach => {
                 let upto = before.datasets.get("pool").map_or(0, |d| d.next_row);
@@ -284,26 +239,35 @@ impl Command {
                 Vec::new()
             }
             Command::Tag => vec![Step::Tag(NEW.to_owned())],
-            Command::Untag => vec![Step::Untag(KEPT.to_owned())],
-            Command::Members => vec![Step::Members(MEMBERS)],
             Command::Losses => {
                 let upto = before.datasets.get("pool").map_or(0, |d| d.next_row);
                 ensemble::apply_losses(state, MEMBER, upto);
                 Vec::new()
             }
-            Command::DropEnsemble => vec![Step::DropEnsemble],
-            Command::Artifact => vec![Step::Artifact { name: NAMED.to_owned(), content: VERSION }],
-            Command::DropArtifact => vec![Step::DropArtifact(NAMED.to_owned())],
-            Command::View => vec![Step::View { name: NAMED.to_owned(), sql: STATEMENT.to_owned() }],
-            Command::DropView => vec![Step::DropView(NAMED.to_owned())],
             Command::Revert => {
                 if let Some(then) = before.tagged(KEPT) {
                     state.go_back(&then);
                 }
                 Vec::new()
             }
+            Command::Step(step) => vec![step.clone()],
         };
         steps.iter().for_each(|step| step.apply(state));
+    }
+}
+
+/// What a step removes.
+fn removed_by(step: &Step) -> &'static [Thing] {
+    match step {
+        Step::DropDataset(_) => &[Thing::Dataset, Thing::Feature],
+        Step::DropFeature(_) => &[Thing::Feature],
+        Step::DropRun => &[Thing::Run],
+        Step::Untag(_) => &[Thing::Tag],
+        Step::DropEnsemble => &[Thing::Ensemble],
+        // What replaces something has its name, and is not what was meant.
+        Step::Artifact { .. } | Step::DropArtifact(_) => &[Thing::Artifact],
+        Step::View { .. } | Step::DropView(_) => &[Thing::View],
+        _ => &[],
     }
 }
 

@@ -167,15 +167,22 @@ impl Step {
     pub fn run(&self, context: &mut Context) -> Result<(), Failure> {
         match self {
             Step::Create => context.create(),
+            other => other.run_in(context.store()?),
+        }
+    }
+
+    /// Runs it in a store that is there.
+    pub(crate) fn run_in(&self, store: &Store) -> Result<(), Failure> {
+        match self {
             Step::Append { dataset, samples, changed, restore } => {
-                append(start_append(context.store()?, dataset, *changed, *restore)?, samples)
+                append(start_append(store, dataset, *changed, *restore)?, samples)
             }
             Step::Job { features, upto, window, stop, checkpoint } => {
-                job(context.store()?, features, *upto, *window, *stop, *checkpoint)
+                job(store, features, *upto, *window, *stop, *checkpoint)
             }
-            Step::Members(members) => ensemble::register(context.store()?, *members),
-            Step::Losses(member) => ensemble::losses(context.store()?, *member),
-            other => life::run(other, context.store()?),
+            Step::Members(members) => ensemble::register(store, *members),
+            Step::Losses(member) => ensemble::losses(store, *member),
+            other => life::run(other, store),
         }
     }
 

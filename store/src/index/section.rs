@@ -169,13 +169,11 @@ impl<'a> Section<'a> {
     /// # Errors
     /// Those of [`Section::read`].
     pub fn view(&self, range: Range<u64>) -> Result<&'a [u8], ReadError> {
-        let mut buffer = BlockBuffer::new();
+        let (mut buffer, at) = (BlockBuffer::new(), self.info.offset);
         for c in self.chunks(&range)? {
             if !self.own.is_verified(c..c + 1) {
                 let span = self.info.span(&(c..c + 1));
-                let buffer = buffer.resize(self.size(span.end - span.start, &range)?);
-                self.file.fill(self.file.open_again()?.as_deref(), &span, buffer)?;
-                self.file.compare(self.own, c..c + 1, buffer)?;
+                self.read(span.start - at..span.end - at, &mut buffer)?;
             }
         }
         Ok(self.mapped(&range))

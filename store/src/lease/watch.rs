@@ -5,14 +5,13 @@ use crate::error::SnapshotCollected;
 use crate::layout::Env;
 use crate::manifest::{Current, Link, ManifestFiles, Root};
 use crate::map::FileMap;
-
-use crate::vfs::{Vfs, VfsFile, VfsLock, VfsRandom, VfsRead};
+use crate::vfs::{Vfs, VfsRead};
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// The file system as the reader of one snapshot sees it: that a file is not there is explained by
-/// what `CURRENT` says now.
+/// what `CURRENT` says now. Readers change nothing, so changes are refused.
 #[derive(Debug)]
 struct SnapshotVfs {
     inner: Arc<dyn Vfs>,
@@ -64,29 +63,8 @@ impl Vfs for SnapshotVfs {
     fn map(&self, path: &Path, len: u64) -> io::Result<FileMap> {
         self.inner.map(path, len).map_err(|e| self.explain(e))
     }
-    fn create(&self, path: &Path) -> io::Result<Box<dyn VfsFile>> {
-        self.inner.create(path)
-    }
-    fn open_random(&self, path: &Path) -> io::Result<Box<dyn VfsRandom>> {
-        self.inner.open_random(path)
-    }
-    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        self.inner.rename(from, to)
-    }
-    fn remove(&self, path: &Path) -> io::Result<()> {
-        self.inner.remove(path)
-    }
-    fn create_dir(&self, path: &Path) -> io::Result<()> {
-        self.inner.create_dir(path)
-    }
-    fn remove_dir(&self, path: &Path) -> io::Result<()> {
-        self.inner.remove_dir(path)
-    }
     fn list(&self, path: &Path) -> io::Result<Vec<String>> {
         self.inner.list(path)
-    }
-    fn sync_dir(&self, path: &Path) -> io::Result<()> {
-        self.inner.sync_dir(path)
     }
     fn exists(&self, path: &Path) -> io::Result<bool> {
         self.inner.exists(path)
@@ -94,10 +72,37 @@ impl Vfs for SnapshotVfs {
     fn is_link(&self, path: &Path) -> io::Result<bool> {
         self.inner.is_link(path)
     }
-    fn lock(&self, path: &Path, wait: bool) -> io::Result<Option<Box<dyn VfsLock>>> {
-        self.inner.lock(path, wait)
-    }
     fn is_locked(&self, path: &Path) -> io::Result<bool> {
         self.inner.is_locked(path)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::Store;
+    use std::io::{ErrorKind, Result};
+
+    #[test]
+    fn a_snapshot_is_read_and_nothing_is_changed_by_way_of_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("store");
+        let snapshot = Store::create(&path).unwrap().snapshot().unwrap();
+        let (vfs, current, new) = (snapshot.env().vfs(), path.join("CURRENT"), path.join("new"));
+        let before = vfs.list(&path).unwrap();
+        let changes: [Result<()>; 8] = [
+            vfs.create(&new).map(drop),
+            vfs.open_random(&current).map(drop),
+            vfs.rename(&current, &new),
+            vfs.remove(&current),
+            vfs.create_dir(&new),
+            vfs.remove_dir(&path.join("tmp")),
+            vfs.sync_dir(&path),
+            vfs.lock(&new, false).map(drop),
+        ];
+        for change in changes {
+            assert_eq!(change.unwrap_err().kind(), ErrorKind::ReadOnlyFilesystem);
+        }
+        assert_eq!(vfs.list(&path).unwrap(), before);
+        assert!(vfs.exists(&current).unwrap() && !vfs.is_locked(&new).unwrap());
     }
 }

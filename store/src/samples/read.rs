@@ -8,10 +8,9 @@ use crate::manifest::{DatasetPart, FileEntry};
 use crate::table::TableFile;
 use arrow_array::cast::AsArray;
 use arrow_array::types::UInt64Type;
-use arrow_array::{Array, ArrayRef, RecordBatch, RecordBatchOptions, UInt64Array, new_null_array};
-use arrow_schema::{DataType, Schema, SchemaRef};
-use arrow_select::concat::concat_batches;
-use arrow_select::take::take;
+use arrow_array::{Array, ArrayRef, RecordBatch, RecordBatchOptions, new_null_array};
+use arrow_schema::{ArrowError, Schema, SchemaRef};
+use arrow_select::interleave::interleave;
 use gstore_core::{Digest, RowSet, nearest};
 use std::ops::Range;
 use std::sync::Arc;
@@ -180,73 +179,43 @@ impl SampleReader {
         target: &SchemaRef,
         batches: &[RecordBatch],
     ) -> Result<RecordBatch, ReadError> {
+        if rows.is_empty() {
+            return Ok(RecordBatch::new_empty(Arc::clone(target)));
+        }
         let read: usize = batches.iter().map(RecordBatch::num_rows).sum();
         if read as u64 != found.len() {
             let file = format!("samples of {}", self.part.name);
             return Err(Damage::new(file, "rows read", found.len(), read).into());
         }
-        // Positions of the ranges among the rows that were read.
-        let mut starts = Vec::with_capacity(found.ranges().len());
-        let mut next = 0u64;
-        for r in found.ranges() {
-            starts.push(next);
-            next += r.end - r.start;
-        }
-        let place = |row: u64| {
-            let i = found.ranges().partition_point(|r| r.end <= row);
-            let (range, start) = (found.ranges().get(i)?, starts.get(i)?);
-            Some(start + (row - range.start))
+        let of_batch = |(i, batch): (usize, &RecordBatch)| (0..batch.num_rows()).map(move |at| (i, at));
+        let places: Vec<(u64, (usize, usize))> =
+            found.iter().zip(batches.iter().enumerate().flat_map(of_batch)).collect();
+        let place = |row: &u64| {
+            let at = places.binary_search_by_key(row, |(row, _)| *row).ok()?;
+            places.get(at).map(|(_, place)| *place)
         };
-        let indices: UInt64Array = rows.iter().map(|r| place(*r)).collect();
-        let arrow =
-            |e: arrow_schema::ArrowError| StorageError::io("arrange samples", std::io::Error::other(e));
-        let too_large = || ReadError::TooLarge { dataset: self.part.name.clone(), rows: rows.len() };
+        let wanted: Vec<(usize, usize)> = rows.iter().filter_map(place).collect();
+        let column = |i: usize| {
+            let parts: Vec<&dyn Array> = batches.iter().map(|batch| &**batch.column(i)).collect();
+            interleave(&parts, &wanted)
+        };
+        let columns: Result<Vec<ArrayRef>, ArrowError> = (0..target.fields().len()).map(column).collect();
         let options = RecordBatchOptions::new().with_row_count(Some(rows.len()));
-        let mut columns = Vec::with_capacity(target.fields().len());
-        for (i, _) in target.fields().iter().enumerate() {
-            let parts: Vec<&ArrayRef> = batches.iter().map(|b| b.column(i)).collect();
-            if parts.iter().map(|p| text_bytes(p)).sum::<u64>() > i32::MAX as u64 {
-                return Err(too_large());
+        let all = columns
+            .and_then(|columns| RecordBatch::try_new_with_options(Arc::clone(target), columns, &options));
+        all.map_err(|e| match e {
+            ArrowError::OffsetOverflowError(_) => {
+                ReadError::TooLarge { dataset: self.part.name.clone(), rows: rows.len() }
             }
-            let field = Arc::new(Schema::new(vec![target.field(i).clone()]));
-            let one: Result<Vec<_>, _> =
-                parts.iter().map(|p| RecordBatch::try_new(Arc::clone(&field), vec![Arc::clone(p)])).collect();
-            let all = concat_batches(&field, &one.map_err(arrow)?).map_err(arrow)?;
-            let column = all.column(0);
-            if taken_bytes(column, &indices) > i32::MAX as u64 {
-                return Err(too_large());
-            }
-            columns.push(take(column, &indices, None).map_err(arrow)?);
-        }
-        RecordBatch::try_new_with_options(Arc::clone(target), columns, &options).map_err(|e| arrow(e).into())
+            e => StorageError::io("arrange samples", std::io::Error::other(e)).into(),
+        })
     }
-}
-
-fn text_bytes(a: &ArrayRef) -> u64 {
-    match a.data_type() {
-        DataType::Utf8 => a.as_string::<i32>().value_data().len() as u64,
-        DataType::Binary => a.as_binary::<i32>().value_data().len() as u64,
-        _ => 0,
-    }
-}
-
-fn taken_bytes(a: &ArrayRef, indices: &UInt64Array) -> u64 {
-    let offsets = match a.data_type() {
-        DataType::Utf8 => a.as_string::<i32>().value_offsets(),
-        DataType::Binary => a.as_binary::<i32>().value_offsets(),
-        _ => return 0,
-    };
-    let size = |i: u64| match offsets.get(i as usize..i as usize + 2) {
-        Some([a, b]) => (b - a) as u64,
-        _ => 0,
-    };
-    indices.values().iter().map(|i| size(*i)).sum()
 }
 
 /// The columns of `target` from a batch of a file: a column that the file does not have yet is null, one
 /// whose type was widened since is converted.
 fn adapt(batch: &RecordBatch, target: &SchemaRef) -> Result<RecordBatch, ReadError> {
-    let arrow = |e: arrow_schema::ArrowError| StorageError::io("convert a column", std::io::Error::other(e));
+    let arrow = |e: ArrowError| StorageError::io("convert a column", std::io::Error::other(e));
     let mut columns = Vec::with_capacity(target.fields().len());
     for field in target.fields() {
         columns.push(match batch.column_by_name(field.name()) {

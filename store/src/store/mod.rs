@@ -141,22 +141,30 @@ impl Store {
 
     /// The current snapshot. Reads `CURRENT`; loads only what changed since the last call.
     pub fn snapshot(&self) -> Result<Arc<Snapshot>, OpenError> {
-        // A root can go away between reading CURRENT and reading it; then CURRENT names another one.
+        self.with_current(|bytes| self.load(bytes))
+    }
+
+    /// What is found by way of the bytes of `CURRENT`. What it leads to can go away before it is read; then
+    /// `CURRENT` names another root: an error counts only if it still says the same.
+    pub(crate) fn with_current<T>(
+        &self,
+        find: impl Fn(&[u8]) -> Result<T, OpenError>,
+    ) -> Result<T, OpenError> {
         const ATTEMPTS: usize = 5;
-        let mut bytes = Current::read_bytes(self.env().vfs(), self.path())?;
+        let read = || Current::read_bytes(self.env().vfs(), self.path());
+        let mut bytes = read()?;
         for _ in 1..ATTEMPTS {
-            match self.load(&bytes) {
-                Ok(snapshot) => return Ok(snapshot),
-                Err(e) => {
-                    let again = Current::read_bytes(self.env().vfs(), self.path())?;
-                    if again == bytes {
-                        return Err(e);
-                    }
-                    bytes = again;
-                }
+            let found = find(&bytes);
+            if found.is_ok() {
+                return found;
             }
+            let again = read()?;
+            if again == bytes {
+                return found;
+            }
+            bytes = again;
         }
-        self.load(&bytes)
+        find(&bytes)
     }
 
     fn load(&self, bytes: &[u8]) -> Result<Arc<Snapshot>, OpenError> {
@@ -243,24 +251,9 @@ impl Store {
         })
     }
 
-    /// What is found by way of the current snapshot. What is older may be collected meanwhile: an error
-    /// counts only if `CURRENT` still says the same.
+    /// What is found by way of the current snapshot. What is older may be collected meanwhile.
     fn settled<T>(&self, find: impl Fn(&Arc<Snapshot>) -> Result<T, OpenError>) -> Result<T, OpenError> {
-        const ATTEMPTS: usize = 5;
-        let mut current = self.snapshot()?;
-        for _ in 1..ATTEMPTS {
-            match find(&current) {
-                Err(OpenError::Storage(e)) => {
-                    let again = self.snapshot()?;
-                    if again.link() == current.link() {
-                        return Err(e.into());
-                    }
-                    current = again;
-                }
-                found => return found,
-            }
-        }
-        find(&current)
+        self.with_current(|bytes| find(&self.load(bytes)?))
     }
 
     fn find_in_history(&self, current: &Snapshot, number: u64) -> Result<Option<Link>, OpenError> {

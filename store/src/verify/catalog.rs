@@ -108,7 +108,11 @@ struct Reader<'a, 't, 'p> {
 
 /// Reads what `CURRENT` names.
 pub(crate) fn read(store: &Store, all: bool, tally: &mut Tally<'_>) -> Result<Catalog, OpenError> {
-    let (current, root) = current(store)?;
+    let (current, root) = store.with_current(|bytes| {
+        let current = Current::parse(bytes)?;
+        let root = store.env().manifests().read::<Root>(&current.root)?;
+        Ok((current, root))
+    })?;
     let number = (current.snapshot != root.snapshot).then_some(root.snapshot);
     let catalog = walk(store, Some(&current.root), &root, all, tally);
     if let Some(number) = number {
@@ -121,30 +125,6 @@ pub(crate) fn read(store: &Store, all: bool, tally: &mut Tally<'_>) -> Result<Ca
         }
     }
     Ok(catalog)
-}
-
-/// What `CURRENT` names. A root can go away between reading `CURRENT` and reading it; then
-/// `CURRENT` names another one.
-fn current(store: &Store) -> Result<(Current, Root), OpenError> {
-    const ATTEMPTS: usize = 5;
-    let read = || Current::read_bytes(store.env().vfs(), store.path());
-    let mut bytes = read()?;
-    for _ in 1..ATTEMPTS {
-        let current = Current::parse(&bytes)?;
-        match store.env().manifests().read::<Root>(&current.root) {
-            Ok(root) => return Ok((current, root)),
-            Err(e) => {
-                let again = read()?;
-                if again == bytes {
-                    return Err(e.into());
-                }
-                bytes = again;
-            }
-        }
-    }
-    let current = Current::parse(&bytes)?;
-    let root = store.env().manifests().read(&current.root)?;
-    Ok((current, root))
 }
 
 /// Reads the parts of a root and, with `all`, its history and the snapshots that its tags keep.

@@ -86,11 +86,18 @@ pub trait VfsLock: Send + Sync + Debug {
     }
 }
 
-/// The file system.
+/// Refuses a change.
+fn read_only<T>(_: impl Sized) -> io::Result<T> {
+    Err(io::ErrorKind::ReadOnlyFilesystem.into())
+}
+
+/// The file system. A change that it does not say how to make is refused, as on a read-only medium.
 pub trait Vfs: Debug + Send + Sync {
     /// Makes a new file; one that exists is an error. Nothing is durable: the bytes are after
     /// [`VfsFile::sync`], the name after [`Vfs::sync_dir`] of the folder.
-    fn create(&self, path: &Path) -> io::Result<Box<dyn VfsFile>>;
+    fn create(&self, path: &Path) -> io::Result<Box<dyn VfsFile>> {
+        read_only(path)
+    }
     /// Opens a file for reading. A folder is an error of kind `IsADirectory`; what is neither is not waited for,
     /// and an error of kind `InvalidData`.
     fn open(&self, path: &Path) -> io::Result<Box<dyn VfsRead>>;
@@ -110,7 +117,9 @@ pub trait Vfs: Debug + Send + Sync {
     }
     /// Opens or makes a file that is changed in place. The name of a new one is durable
     /// after [`Vfs::sync_dir`].
-    fn open_random(&self, path: &Path) -> io::Result<Box<dyn VfsRandom>>;
+    fn open_random(&self, path: &Path) -> io::Result<Box<dyn VfsRandom>> {
+        read_only(path)
+    }
     /// Maps a file that has exactly `len` bytes.
     fn map(&self, path: &Path, len: u64) -> io::Result<FileMap>;
     /// The whole file, which must not be longer than `limit`.
@@ -131,20 +140,30 @@ pub trait Vfs: Debug + Send + Sync {
     /// loss of power, has the old file or the new one under that name. Durable after [`Vfs::sync_dir`] of the
     /// folder, of both folders if they differ. The bytes must have been flushed before, or the name may lead
     /// to a file without them.
-    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        read_only((from, to))
+    }
     /// Removes a file. Readers that have it open or mapped keep it. Until [`Vfs::sync_dir`] of the
     /// folder, it may come back.
-    fn remove(&self, path: &Path) -> io::Result<()>;
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        read_only(path)
+    }
     /// Makes a folder and those above it, whose names are durable then; one that exists is fine. Its own name
     /// is durable after [`Vfs::sync_dir`] of the folder above.
-    fn create_dir(&self, path: &Path) -> io::Result<()>;
+    fn create_dir(&self, path: &Path) -> io::Result<()> {
+        read_only(path)
+    }
     /// Removes an empty folder. Until [`Vfs::sync_dir`] of the folder above, it may come back.
-    fn remove_dir(&self, path: &Path) -> io::Result<()>;
+    fn remove_dir(&self, path: &Path) -> io::Result<()> {
+        read_only(path)
+    }
     /// The names in a folder, sorted.
     fn list(&self, path: &Path) -> io::Result<Vec<String>>;
     /// Flushes the names in a folder: on return, what was made, renamed and removed in it is durable. It says
     /// nothing of the bytes of the files, and nothing of the folder's own name.
-    fn sync_dir(&self, path: &Path) -> io::Result<()>;
+    fn sync_dir(&self, path: &Path) -> io::Result<()> {
+        read_only(path)
+    }
     /// Whether something has this name.
     fn exists(&self, path: &Path) -> io::Result<bool>;
     /// Whether a name is a link to another one, which has the content.
@@ -156,7 +175,9 @@ pub trait Vfs: Debug + Send + Sync {
     /// says that it is held. The file has this name when it is locked, also where who had the lock before has
     /// removed it. A lock is never durable: it ends with the process, and a file that was made for it may be
     /// lost.
-    fn lock(&self, path: &Path, wait: bool) -> io::Result<Option<Box<dyn VfsLock>>>;
+    fn lock(&self, path: &Path, wait: bool) -> io::Result<Option<Box<dyn VfsLock>>> {
+        read_only((path, wait))
+    }
     /// Whether the lock of a file is held. Makes no file: the lock of a missing file is not held.
     fn is_locked(&self, path: &Path) -> io::Result<bool> {
         Ok(self.exists(path)? && self.lock(path, false)?.is_none())

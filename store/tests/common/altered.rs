@@ -19,7 +19,7 @@ pub trait Alter: Debug + Send + Sync {
     fn reading(&self, file: Box<dyn VfsRead>) -> Box<dyn VfsRead> {
         file
     }
-    fn random(&self, file: Box<dyn VfsRandom>, _path: &Path) -> Box<dyn VfsRandom> {
+    fn random(&self, file: Box<dyn VfsRandom>) -> Box<dyn VfsRandom> {
         file
     }
     fn locked(&self, lock: Box<dyn VfsLock>) -> Box<dyn VfsLock> {
@@ -69,7 +69,7 @@ impl<A: Alter> Vfs for Altered<A> {
     }
     fn open_random(&self, path: &Path) -> io::Result<Box<dyn VfsRandom>> {
         self.0.before("open_random", path)?;
-        Ok(self.0.random(OsVfs.open_random(path)?, path))
+        Ok(self.0.random(OsVfs.open_random(path)?))
     }
     fn map(&self, path: &Path, len: u64) -> io::Result<FileMap> {
         self.0.before("map", path)?;

@@ -153,7 +153,7 @@ impl Alter for Count {
     fn reading(&self, file: Box<dyn VfsRead>) -> Box<dyn VfsRead> {
         Box::new(Reading(file, self.clone()))
     }
-    fn random(&self, file: Box<dyn VfsRandom>, _: &Path) -> Box<dyn VfsRandom> {
+    fn random(&self, file: Box<dyn VfsRandom>) -> Box<dyn VfsRandom> {
         Box::new(Random(file, self.clone()))
     }
     fn synced(&self, folder: &Path) -> io::Result<()> {

@@ -134,7 +134,7 @@ impl Alter for Crash {
     fn file(&self, file: Box<dyn VfsFile>, _: &Path) -> Box<dyn VfsFile> {
         Box::new(File(file, self.clone()))
     }
-    fn random(&self, file: Box<dyn VfsRandom>, _: &Path) -> Box<dyn VfsRandom> {
+    fn random(&self, file: Box<dyn VfsRandom>) -> Box<dyn VfsRandom> {
         Box::new(Random(file, self.clone()))
     }
     fn locked(&self, lock: Box<dyn VfsLock>) -> Box<dyn VfsLock> {

@@ -117,10 +117,6 @@ impl Overlay {
     }
 }
 
-fn refused<T>() -> io::Result<T> {
-    Err(io::Error::new(ErrorKind::ReadOnlyFilesystem, "this medium is read-only"))
-}
-
 struct MemoryRead(Overlay, PathBuf);
 
 impl VfsRead for MemoryRead {
@@ -141,16 +137,10 @@ impl VfsRead for MemoryRead {
 }
 
 impl Vfs for Overlay {
-    fn create(&self, _: &Path) -> io::Result<Box<dyn VfsFile>> {
-        refused()
-    }
     fn open(&self, path: &Path) -> io::Result<Box<dyn VfsRead>> {
         self.note(path, 0..0);
         self.bytes(path)?;
         Ok(Box::new(MemoryRead(self.clone(), path.to_owned())))
-    }
-    fn open_random(&self, _: &Path) -> io::Result<Box<dyn VfsRandom>> {
-        refused()
     }
     fn map(&self, path: &Path, len: u64) -> io::Result<FileMap> {
         let mut bytes = self.bytes(path)?;
@@ -170,18 +160,6 @@ impl Vfs for Overlay {
         self.note(path, shown.start as u64..shown.end as u64);
         Ok(FileMap::from_bytes(&bytes))
     }
-    fn rename(&self, _: &Path, _: &Path) -> io::Result<()> {
-        refused()
-    }
-    fn remove(&self, _: &Path) -> io::Result<()> {
-        refused()
-    }
-    fn create_dir(&self, _: &Path) -> io::Result<()> {
-        refused()
-    }
-    fn remove_dir(&self, _: &Path) -> io::Result<()> {
-        refused()
-    }
     fn list(&self, path: &Path) -> io::Result<Vec<String>> {
         let below = self.0.files.keys().filter_map(|f| f.strip_prefix(path).ok());
         let mut names: Vec<String> = below
@@ -191,13 +169,7 @@ impl Vfs for Overlay {
         names.dedup();
         Ok(names)
     }
-    fn sync_dir(&self, _: &Path) -> io::Result<()> {
-        refused()
-    }
     fn exists(&self, path: &Path) -> io::Result<bool> {
         Ok(self.0.files.keys().any(|f| f.starts_with(path)))
-    }
-    fn lock(&self, _: &Path, _: bool) -> io::Result<Option<Box<dyn VfsLock>>> {
-        refused()
     }
 }

@@ -1,10 +1,12 @@
-//! Files of the folder of a ground truth: each appears when it is whole, and what its user keeps there stays.
+//! Files of the folder of a ground truth: each appears when it is whole, with a name that a loss of power does not
+//! take again, and what its user keeps there stays.
 
 use std::io::{Error, ErrorKind, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use gstore_core::{Remedy, if_there, without_path};
+use gstore_store::vfs::sync_folder;
 use tempfile::NamedTempFile;
 
 use crate::error::EvaluateError;
@@ -16,18 +18,21 @@ pub(super) const UNFINISHED: &str = ".truth.";
 pub(super) fn place(folder: &Path, name: &str, bytes: &[u8]) -> Result<(), EvaluateError> {
     let path = folder.join(name);
     written(&path, bytes)?.persist(&path).map_err(|error| unwritten(&path, &error.error))?;
-    Ok(())
+    sync_folder(folder).map_err(|error| unwritten(&path, &error))
 }
 
 /// The same, but one that is there stays: of several processes the first gives it its content. Returns
 /// whether it is this.
 pub(super) fn place_new(folder: &Path, name: &str, bytes: &[u8]) -> Result<bool, EvaluateError> {
     let path = folder.join(name);
-    match written(&path, bytes)?.persist_noclobber(&path) {
-        Ok(_) => Ok(true),
-        Err(error) if error.error.kind() == ErrorKind::AlreadyExists => Ok(fs_err::read(&path)? == bytes),
-        Err(error) => Err(unwritten(&path, &error.error)),
-    }
+    let is_this = match written(&path, bytes)?.persist_noclobber(&path) {
+        Ok(_) => true,
+        Err(error) if error.error.kind() == ErrorKind::AlreadyExists => fs_err::read(&path)? == bytes,
+        Err(error) => return Err(unwritten(&path, &error.error)),
+    };
+    // Also where another process has just named it.
+    sync_folder(folder).map_err(|error| unwritten(&path, &error))?;
+    Ok(is_this)
 }
 
 /// The bytes of a file on the medium, without a name that stays.
