@@ -9,27 +9,24 @@ use arrow_array::{ArrayRef, Float64Array, Int64Array, StringArray};
 use arrow_schema::DataType;
 use datafusion::error::Result as DfResult;
 use datafusion::logical_expr::{ScalarUDF, TypeSignature};
+use strsim::{generic_jaro, generic_jaro_winkler};
 
 use super::columnar::{Compute, function};
 use crate::error::FunctionError;
 
-/// The similarity above which a common prefix counts.
-const ALIKE: f64 = 0.7;
-/// Most characters of a common prefix that count, and the weight of each.
-const BEGINNING: usize = 4;
-const EACH: f64 = 0.1;
-
 /// The functions: the mean of the shares of common characters, and of these in order; the same, and more for
-/// texts that begin alike; the share of the characters of either text that both have; in how many places two
+/// texts that are alike and begin alike; the share of the characters of either text that both have; in how many places two
 /// texts of one length differ.
 pub(super) fn functions() -> [ScalarUDF; 4] {
     fn of_texts(name: &'static str, gives: DataType, compute: Compute) -> ScalarUDF {
         function(name, TypeSignature::Exact(vec![DataType::Utf8; 2]), gives, compute)
     }
     [
-        of_texts("jaro_similarity", DataType::Float64, |arrays| shares(arrays, jaro)),
-        of_texts("jaro_winkler_similarity", DataType::Float64, |arrays| shares(arrays, jaro_winkler)),
-        of_texts("jaccard", DataType::Float64, |arrays| shares(arrays, jaccard)),
+        of_texts("jaro_similarity", DataType::Float64, |arrays| shares(arrays, |a, b| generic_jaro(a, b))),
+        of_texts("jaro_winkler_similarity", DataType::Float64, |arrays| {
+            shares(arrays, |a, b| generic_jaro_winkler(a, b))
+        }),
+        of_texts("jaccard", DataType::Float64, |arrays| shares(arrays, |a, b| jaccard(a, b))),
         of_texts("hamming", DataType::Int64, |arrays| {
             let (a, b) = texts(arrays)?;
             Ok(Arc::new(differences(a, b)?))
@@ -45,10 +42,21 @@ fn texts(arrays: &[ArrayRef]) -> Result<(&StringArray, &StringArray), FunctionEr
     texts.ok_or_else(|| FunctionError::internal("types of texts that are compared"))
 }
 
-fn shares(arrays: &[ArrayRef], share: fn(&[char], &[char]) -> f64) -> DfResult<ArrayRef> {
+/// How much two texts have in common, from 0 to 1.
+type Share = fn(&Vec<char>, &Vec<char>) -> f64;
+
+fn shares(arrays: &[ArrayRef], of: Share) -> DfResult<ArrayRef> {
     let (a, b) = texts(arrays)?;
-    let of_row = |(a, b): (Option<&str>, Option<&str>)| Some(share(&chars(a?), &chars(b?)));
+    let of_row = |(a, b): (Option<&str>, Option<&str>)| Some(share(a?, b?, of));
     Ok(Arc::new(a.iter().zip(b).map(of_row).collect::<Float64Array>()))
+}
+
+fn share(a: &str, b: &str, of: Share) -> f64 {
+    match (chars(a), chars(b)) {
+        // Nothing is common to two texts of which neither has a character.
+        (a, b) if a.is_empty() && b.is_empty() => 0.0,
+        (a, b) => of(&a, &b),
+    }
 }
 
 fn chars(text: &str) -> Vec<char> {
@@ -69,42 +77,9 @@ fn differences(a: &StringArray, b: &StringArray) -> Result<Int64Array, FunctionE
     a.iter().zip(b).map(of_row).collect()
 }
 
-fn jaro(a: &[char], b: &[char]) -> f64 {
-    let near = (a.len().max(b.len()) / 2).saturating_sub(1);
-    let mut taken = vec![false; b.len()];
-    let mut of_a = Vec::new();
-    for (place, c) in a.iter().enumerate() {
-        let mut window = place.saturating_sub(near)..b.len().min(place.saturating_add(near + 1));
-        let found = window.find(|other| b.get(*other) == Some(c) && taken.get(*other) == Some(&false));
-        if let Some(taken) = found.and_then(|other| taken.get_mut(other)) {
-            *taken = true;
-            of_a.push(*c);
-        }
-    }
-    if of_a.is_empty() {
-        return 0.0;
-    }
-    let of_b = b.iter().zip(&taken).filter(|(_, taken)| **taken).map(|(c, _)| c);
-    let moved = of_a.iter().zip(of_b).filter(|(a, b)| a != b).count() / 2;
-    let (common, moved) = (of_a.len() as f64, moved as f64);
-    (common / a.len() as f64 + common / b.len() as f64 + (common - moved) / common) / 3.0
-}
-
-fn jaro_winkler(a: &[char], b: &[char]) -> f64 {
-    let jaro = jaro(a, b);
-    let same = a.iter().zip(b).take(BEGINNING).take_while(|(a, b)| a == b).count();
-    match jaro > ALIKE {
-        true => jaro + EACH * same as f64 * (1.0 - jaro),
-        false => jaro,
-    }
-}
-
 fn jaccard(a: &[char], b: &[char]) -> f64 {
     let (a, b): (BTreeSet<_>, BTreeSet<_>) = (a.iter().collect(), b.iter().collect());
-    match a.union(&b).count() {
-        0 => 0.0,
-        all => a.intersection(&b).count() as f64 / all as f64,
-    }
+    a.intersection(&b).count() as f64 / a.union(&b).count() as f64
 }
 
 #[cfg(test)]
@@ -123,13 +98,13 @@ mod tests {
             ("", "a", 0.0, 0.0),
             ("", "", 0.0, 0.0),
         ] {
-            let (a, b) = (chars(a), chars(b));
-            assert!(near(jaro(&a, &b), of_jaro), "{a:?}, {b:?}: {}", jaro(&a, &b));
-            assert!(near(jaro_winkler(&a, &b), of_winkler), "{a:?}, {b:?}: {}", jaro_winkler(&a, &b));
+            let jaro = share(a, b, |a, b| generic_jaro(a, b));
+            let winkler = share(a, b, |a, b| generic_jaro_winkler(a, b));
+            assert!(near(jaro, of_jaro) && near(winkler, of_winkler), "{a}, {b}: {jaro}, {winkler}");
         }
-        assert!(near(jaccard(&chars("duck"), &chars("luck")), 0.6));
-        assert!(near(jaccard(&chars("aab"), &chars("ba")), 1.0));
-        assert!(near(jaccard(&[], &[]), 0.0));
+        for (a, b, expected) in [("duck", "luck", 0.6), ("aab", "ba", 1.0), ("", "a", 0.0), ("", "", 0.0)] {
+            assert!(near(share(a, b, |a, b| jaccard(a, b)), expected), "{a}, {b}");
+        }
     }
 
     #[test]

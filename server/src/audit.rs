@@ -6,17 +6,17 @@
 
 use std::net::SocketAddr;
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use gstore_core::locked;
 use serde_json::json;
 use tonic::Status;
 
 use crate::access::{Caller, since_1970};
 use crate::audit_file::AuditFile;
 use crate::metrics::Metrics;
+use crate::rare::RareNotes;
 use crate::statements::{RecentRequests, RequestEntry, word};
 
 /// Refused requests that are written down in a second.
@@ -26,7 +26,7 @@ const REFUSALS: u32 = 10;
 #[derive(Default)]
 pub(crate) struct Audit {
     file: Option<AuditFile>,
-    refusals: Mutex<Refusals>,
+    refusals: RareNotes<REFUSALS>,
     pub(crate) statements: Arc<RecentRequests>,
     pub(crate) metrics: Metrics,
     /// Whether requests that are dropped now end with the server and not with their client.
@@ -41,7 +41,7 @@ impl Audit {
 
     /// Notes that a request was refused before it was known whose it is.
     pub(crate) fn refused(&self, peer: Option<SocketAddr>, status: &Status) {
-        let Some(left_out) = locked(&self.refusals).note(Instant::now()) else { return };
+        let Some(left_out) = self.refusals.due(Instant::now()) else { return };
         let (peer, outcome) = (peer.map(|peer| peer.to_string()), word(Some(status.code())));
         let address = peer.as_deref().unwrap_or("-");
         tracing::warn!(peer = address, outcome, why = status.message(), left_out, "a token was refused");
@@ -55,8 +55,7 @@ impl Audit {
 
     /// Tells how many refused requests were left out, once there are no more of them in this second.
     pub(crate) fn tell_left_out(&self) {
-        let left_out = locked(&self.refusals).over(Instant::now());
-        self.left_out(left_out);
+        self.left_out(self.refusals.over(Instant::now()));
     }
 
     fn left_out(&self, left_out: u64) {
@@ -72,8 +71,7 @@ impl Audit {
 
     /// Waits until the file has all that was recorded, for a while.
     pub(crate) fn finish(&self) {
-        let left_out = std::mem::take(&mut locked(&self.refusals).left_out);
-        self.left_out(left_out);
+        self.left_out(self.refusals.rest());
         if let Some(file) = &self.file {
             file.flush();
         }
@@ -95,38 +93,6 @@ impl Audit {
             "milliseconds": milliseconds, "outcome": outcome,
         });
         file.add(line.to_string());
-    }
-}
-
-/// How many requests were refused in a second.
-#[derive(Debug, Default)]
-struct Refusals {
-    second: Option<Instant>,
-    written: u32,
-    left_out: u64,
-}
-
-impl Refusals {
-    /// Counts one. To be written with this many that were left out before it, or left out as well.
-    fn note(&mut self, now: Instant) -> Option<u64> {
-        if self.is_over(now) {
-            (self.second, self.written) = (Some(now), 0);
-        }
-        if self.written == REFUSALS {
-            self.left_out += 1;
-            return None;
-        }
-        self.written += 1;
-        Some(std::mem::take(&mut self.left_out))
-    }
-
-    /// How many were left out in a second that is over.
-    fn over(&mut self, now: Instant) -> u64 {
-        if self.is_over(now) { std::mem::take(&mut self.left_out) } else { 0 }
-    }
-
-    fn is_over(&self, now: Instant) -> bool {
-        self.second.is_none_or(|begun| now.saturating_duration_since(begun) >= Duration::from_secs(1))
     }
 }
 
@@ -199,22 +165,5 @@ impl Drop for AuditRecord {
         self.entry.progress().ended = Some(now);
         self.audit.metrics.ended(&self.entry);
         self.audit.write(&self.entry);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_flood_of_refusals_is_some_lines_and_a_count() {
-        let mut refusals = Refusals::default();
-        let now = Instant::now();
-        let later = |ms| now + Duration::from_millis(ms);
-        let written: Vec<_> = (0..100).filter_map(|i| refusals.note(later(i))).collect();
-        assert_eq!(written, [0; REFUSALS as usize]);
-        assert_eq!(refusals.over(later(999)), 0, "more may come");
-        assert_eq!(refusals.note(later(1000)), Some(90));
-        assert_eq!((refusals.note(later(1001)), refusals.over(later(3000))), (Some(0), 0));
     }
 }

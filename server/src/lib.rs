@@ -32,6 +32,7 @@ mod metrics;
 mod options;
 mod pem;
 mod put;
+mod rare;
 mod run;
 mod running;
 mod service;

@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
 use arrow_array::{ArrayRef, RecordBatch};
-use arrow_schema::{ArrowError, DataType, Field, FieldRef, Schema, SchemaRef, TimeUnit};
+use arrow_schema::{ArrowError, DataType, Field, FieldRef, Fields, Schema, SchemaRef, TimeUnit};
 use gstore_core::{DatasetName, shortened};
 use gstore_data::{DataError, DataFile, parquet_batches, parquet_metadata};
 use gstore_functions::{canonical, read_times};
@@ -28,7 +28,7 @@ use super::blocking::Demand;
 use super::error::{SqlError, SqlErrorKind};
 use super::formats::Format;
 use super::leaf::{BatchConsumer, ReadRequest, RowReader, batch_of};
-use super::types::with_leaves;
+use super::types::field_with_leaves;
 use objects::ObjectBatches;
 
 /// Rows that are read at a time.
@@ -214,9 +214,7 @@ impl OwnTable {
 
 /// The columns with dates and times of the types that statements write.
 fn with_usual_times(schema: &Schema) -> Schema {
-    let typed =
-        |field: &FieldRef| field.as_ref().clone().with_data_type(with_leaves(field.data_type(), usual_time));
-    let fields: Vec<Field> = schema.fields().iter().map(typed).collect();
+    let fields: Fields = schema.fields().iter().map(|field| field_with_leaves(field, usual_time)).collect();
     Schema::new_with_metadata(fields, schema.metadata().clone())
 }
 

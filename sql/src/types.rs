@@ -21,12 +21,11 @@ pub(crate) fn without_views(ty: &DataType) -> DataType {
     })
 }
 
-/// The type with others in the place of those that are no lists, structs or maps, at any depth.
-pub(crate) fn with_leaves(ty: &DataType, other: fn(&DataType) -> DataType) -> DataType {
+/// The type with others in the place of its leaves, at any depth: of all that is no list, struct, map, union or
+/// run of values. A dictionary is a leaf.
+pub fn with_leaves(ty: &DataType, other: fn(&DataType) -> DataType) -> DataType {
     use DataType as D;
-    let of = |field: &FieldRef| {
-        Arc::new(field.as_ref().clone().with_data_type(with_leaves(field.data_type(), other)))
-    };
+    let of = |field: &FieldRef| field_with_leaves(field, other);
     match ty {
         D::List(item) => D::List(of(item)),
         D::LargeList(item) => D::LargeList(of(item)),
@@ -35,8 +34,15 @@ pub(crate) fn with_leaves(ty: &DataType, other: fn(&DataType) -> DataType) -> Da
         D::FixedSizeList(item, length) => D::FixedSizeList(of(item), *length),
         D::Struct(fields) => D::Struct(fields.iter().map(of).collect()),
         D::Map(entries, sorted) => D::Map(of(entries), *sorted),
+        D::Union(fields, mode) => D::Union(fields.iter().map(|(id, field)| (id, of(field))).collect(), *mode),
+        D::RunEndEncoded(ends, values) => D::RunEndEncoded(Arc::clone(ends), of(values)),
         leaf => other(leaf),
     }
+}
+
+/// The field with a type as [`with_leaves`] gives it.
+pub fn field_with_leaves(field: &FieldRef, other: fn(&DataType) -> DataType) -> FieldRef {
+    Arc::new(field.as_ref().clone().with_data_type(with_leaves(field.data_type(), other)))
 }
 
 /// `DESCRIBE` with these names in the place of the engine's.

@@ -10,6 +10,7 @@
 use std::error::Error as _;
 use std::fmt;
 
+use chrono::{NaiveDate, NaiveTime};
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::{Rest, ValueKind};
 use minijinja::{Environment, Error, ErrorKind, Value};
@@ -164,7 +165,7 @@ fn strftime_fixed(format: &str) -> String {
         let mut chars = flagged.strip_prefix(['E', 'O']).unwrap_or(flagged).chars();
         match chars.next().and_then(directive) {
             Some(text) => {
-                out.push_str(&with_flag(text, flag));
+                out.push_str(&with_flag(&text, flag));
                 rest = chars.as_str();
             }
             None => {
@@ -176,40 +177,18 @@ fn strftime_fixed(format: &str) -> String {
     out + rest
 }
 
-fn directive(letter: char) -> Option<&'static str> {
-    Some(match letter {
-        'a' => "Fri",
-        'A' => "Friday",
-        'b' | 'h' => "Jul",
-        'B' => "July",
-        'c' => "Fri Jul 26 00:00:00 2024",
-        'C' => "20",
-        'd' | 'e' => "26",
-        'D' | 'x' => "07/26/24",
-        'f' => "000000",
-        'F' => "2024-07-26",
-        'g' | 'y' => "24",
-        'G' | 'Y' => "2024",
-        'H' | 'M' | 'S' => "00",
-        'I' | 'l' => "12",
-        'j' => "208",
-        'k' => " 0",
-        'm' => "07",
-        'n' => "\n",
-        'p' => "AM",
-        'P' => "am",
-        'r' => "12:00:00 AM",
-        'R' => "00:00",
-        's' => "1721952000",
-        't' => "\t",
-        'T' | 'X' => "00:00:00",
-        'u' | 'w' => "5",
-        'U' => "29",
-        'V' | 'W' => "30",
-        'z' | 'Z' => "",
-        '%' => "%",
-        _ => return None,
-    })
+/// What a directive of Python stands for on that day.
+fn directive(letter: char) -> Option<String> {
+    match letter {
+        'f' => Some("000000".to_owned()),
+        // The day has no zone.
+        'z' | 'Z' => Some(String::new()),
+        letter if "aAbBcCdDeFgGhHIjklmMnpPrRsStTuUVwWxXyY%".contains(letter) => {
+            let day = NaiveDate::from_ymd_opt(2024, 7, 26)?.and_time(NaiveTime::MIN);
+            Some(day.format(&format!("%{letter}")).to_string())
+        }
+        _ => None,
+    }
 }
 
 /// A number with other padding, a name in other letters.

@@ -15,12 +15,11 @@ mod tls;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
+use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
-use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use futures::Stream;
-use gstore_core::locked;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, mpsc};
 use tokio_rustls::LazyConfigAcceptor;
@@ -28,6 +27,7 @@ use tokio_rustls::rustls::server::Acceptor;
 use tokio_rustls::server::TlsStream;
 
 use crate::options::ConnectionLimits;
+use crate::rare::RareNotes;
 pub(crate) use connection::{Connection, Peer};
 pub(crate) use line::BusyGuard;
 use lines::ConnectionTable;
@@ -42,8 +42,6 @@ const WAITING: usize = 64;
 /// How often connections are looked through.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// How often the log is told of refused certificates, and of refused connections, at most.
-const TOLD: Duration = Duration::from_secs(1);
 /// What is waited for after a connection could not be taken: mostly there is no free descriptor.
 const BREATH: Duration = Duration::from_millis(100);
 /// How many that are refused are told so at once.
@@ -65,8 +63,8 @@ struct ConnectionAcceptor {
     lines: Arc<ConnectionTable>,
     handshakes: Semaphore,
     farewells: Arc<Semaphore>,
-    certificates_refused: RareNote,
-    too_many: RareNote,
+    certificates_refused: RareNotes<1>,
+    too_many: RareNotes<1>,
 }
 
 impl ConnectionAcceptor {
@@ -79,24 +77,6 @@ impl ConnectionAcceptor {
             }
             None => tracing::debug!(%address, %error, "a handshake failed"),
         }
-    }
-}
-
-/// What the log is told of once in a second at most, so that who makes it happen often does not fill the log.
-#[derive(Default)]
-struct RareNote(Mutex<(Option<Instant>, u64)>);
-
-impl RareNote {
-    /// How many were left out since the last that was told, if this one is to be.
-    fn due(&self, now: Instant) -> Option<u64> {
-        let mut noted = locked(&self.0);
-        let (told, left_out) = &mut *noted;
-        if told.is_some_and(|at| now.saturating_duration_since(at) < TOLD) {
-            *left_out += 1;
-            return None;
-        }
-        *told = Some(now);
-        Some(std::mem::take(left_out))
     }
 }
 
@@ -115,8 +95,8 @@ pub(crate) fn incoming(
         lines: Arc::new(ConnectionTable::new(limits, count)),
         handshakes: Semaphore::new(HANDSHAKES),
         farewells: Arc::new(Semaphore::new(FAREWELLS)),
-        certificates_refused: RareNote::default(),
-        too_many: RareNote::default(),
+        certificates_refused: RareNotes::default(),
+        too_many: RareNotes::default(),
     });
     let (send, receive) = mpsc::channel(WAITING);
     tokio::spawn(take(listener, door, send));
@@ -243,14 +223,6 @@ mod tests {
                 Err(_) => return all,
             }
         }
-    }
-
-    #[test]
-    fn what_happens_often_is_told_once_in_a_second() {
-        let (note, now) = (RareNote::default(), Instant::now());
-        let due = |milliseconds| note.due(now + Duration::from_millis(milliseconds));
-        assert_eq!([0, 1, 999].map(due), [Some(0), None, None]);
-        assert_eq!([1000, 1001, 9000, 10_000].map(due), [Some(2), None, Some(1), Some(0)]);
     }
 
     #[tokio::test]

@@ -8,35 +8,19 @@ use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
 use arrow_array::{Array, ArrayRef, RecordBatch, RecordBatchOptions, make_array};
-use arrow_schema::{ArrowError, DataType, FieldRef, Fields, Schema, SchemaRef};
+use arrow_schema::{ArrowError, DataType, Fields, Schema, SchemaRef};
 use arrow_select::take::take;
+use gstore_sql::{field_with_leaves, with_leaves};
 
 /// The columns as a client sees them.
 pub(crate) fn plain_schema(schema: &Schema) -> SchemaRef {
-    let fields: Fields = schema.fields().iter().map(plain_field).collect();
+    let fields: Fields = schema.fields().iter().map(|field| field_with_leaves(field, plain_leaf)).collect();
     Arc::new(Schema::new_with_metadata(fields, schema.metadata().clone()))
 }
 
-fn plain_field(field: &FieldRef) -> FieldRef {
-    Arc::new(field.as_ref().clone().with_data_type(plain_type(field.data_type())))
-}
-
-fn plain_type(of: &DataType) -> DataType {
+fn plain_leaf(of: &DataType) -> DataType {
     match of {
-        DataType::Dictionary(_, values) => plain_type(values),
-        DataType::List(item) => DataType::List(plain_field(item)),
-        DataType::LargeList(item) => DataType::LargeList(plain_field(item)),
-        DataType::ListView(item) => DataType::ListView(plain_field(item)),
-        DataType::LargeListView(item) => DataType::LargeListView(plain_field(item)),
-        DataType::FixedSizeList(item, size) => DataType::FixedSizeList(plain_field(item), *size),
-        DataType::Struct(fields) => DataType::Struct(fields.iter().map(plain_field).collect()),
-        DataType::Map(entries, sorted) => DataType::Map(plain_field(entries), *sorted),
-        DataType::Union(fields, mode) => {
-            DataType::Union(fields.iter().map(|(id, field)| (id, plain_field(field))).collect(), *mode)
-        }
-        DataType::RunEndEncoded(ends, values) => {
-            DataType::RunEndEncoded(Arc::clone(ends), plain_field(values))
-        }
+        DataType::Dictionary(_, values) => with_leaves(values, plain_leaf),
         other => other.clone(),
     }
 }
@@ -53,7 +37,7 @@ pub(super) fn plain_batch(batch: RecordBatch) -> Result<RecordBatch, ArrowError>
 }
 
 fn plain_values(array: &ArrayRef) -> Result<ArrayRef, ArrowError> {
-    let plain = plain_type(array.data_type());
+    let plain = with_leaves(array.data_type(), plain_leaf);
     if plain == *array.data_type() {
         return Ok(Arc::clone(array));
     }

@@ -30,11 +30,10 @@ use datafusion::physical_plan::{
     DisplayAs, DisplayFormatType, ExecutionPlan, Partitioning, PlanProperties, SendableRecordBatchStream,
     SortOrderPushdownResult,
 };
-use gstore_query::daunce::Covariance;
-use gstore_query::influence::{Order, PlanModels};
+use gstore_query::influence::Order;
 
 use super::job::InfluenceJob;
-use super::question::{InfluenceQuestion, RankedRelation};
+use super::question::{InfluenceQuestion, RankedRelation, checkpoint_names, question_text};
 use super::search::NearestSearch;
 use crate::blocking;
 use crate::filter::{self, Filter, columns_of};
@@ -136,11 +135,14 @@ fn properties(
 impl DisplayAs for InfluenceExec {
     fn fmt_as(&self, _: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let plan = &self.question.plan;
-        match (&self.question.relation, &plan.spec().covariance, plan.plan().models()) {
-            (RankedRelation::Nearest { k, search }, ..) => self.fmt_nearest(*k, search, f)?,
-            (_, Some(covariance), Some(models)) => self.fmt_daunce(covariance, models, f)?,
-            _ => self.fmt_influence(f)?,
+        match &self.question.relation {
+            RankedRelation::Nearest { k, search } => self.fmt_nearest(*k, search, f)?,
+            _ => {
+                let (name, columns) = (self.name(), self.column_names());
+                write!(f, "{name}: {}, columns=[{columns}]", question_text(plan, &self.targets()))?;
+            }
         }
+        self.fmt_rules(f)?;
         self.fmt_cut(f)
     }
 }
@@ -160,64 +162,14 @@ impl InfluenceExec {
             plan.spec().pools.join(", "),
             search.about,
             kinds.join(", "),
-            self.checkpoints(),
+            checkpoint_names(plan),
             search.by(plan, k.or(self.cut()), !self.after.is_empty()),
             self.column_names()
         )
     }
 
-    fn fmt_daunce(
-        &self,
-        covariance: &Covariance,
-        models: &PlanModels,
-        f: &mut fmt::Formatter<'_>,
-    ) -> fmt::Result {
-        let spec = self.question.plan.spec();
-        let excluded = if spec.exclude_target { ", exclude_target=true" } else { "" };
-        write!(
-            f,
-            "DaunceExec: pool=[{}], target=[{}], ensemble={}, models={}, score={}, center={}, ddof={}, missing={}, within={}, across={}{excluded}, columns=[{}]",
-            spec.pools.join(", "),
-            self.targets(),
-            models.ensemble,
-            models.members.len(),
-            covariance.how.score,
-            covariance.how.center,
-            covariance.how.ddof,
-            covariance.missing,
-            spec.within,
-            spec.across,
-            self.column_names()
-        )
-    }
-
-    fn fmt_influence(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let spec = self.question.plan.spec();
-        let modules = match &spec.modules {
-            Some(modules) => format!(", modules=[{}]", modules.text()),
-            None => String::new(),
-        };
-        let under = match (&spec.precondition, spec.damping) {
-            (Some(name), _) => format!(", precondition={name}"),
-            (None, Some(damping)) => format!(", damping={damping}"),
-            (None, None) => String::new(),
-        };
-        let filter = spec.filter.map_or_else(String::new, |filter| format!(", filter={filter}"));
-        let per_token = if spec.per_token { ", per_token=true" } else { "" };
-        let excluded = if spec.exclude_target { ", exclude_target=true" } else { "" };
-        write!(
-            f,
-            "InfluenceExec: pool=[{}], target=[{}], mode={}, checkpoints=[{}], sim={}, fold={}, within={}, across={}{modules}{under}{filter}{per_token}{excluded}, columns=[{}]",
-            spec.pools.join(", "),
-            self.targets(),
-            spec.mode,
-            self.checkpoints(),
-            spec.sim,
-            spec.fold,
-            spec.within,
-            spec.across,
-            self.column_names()
-        )?;
+    /// The rules of one ranking.
+    fn fmt_rules(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let RankedRelation::Best { rules, .. } = &self.question.relation else { return Ok(()) };
         if let Some(quota) = &rules.quota {
             write!(f, ", quota=[{quota}]")?;
@@ -238,11 +190,6 @@ impl InfluenceExec {
                 self.question.plan.spec().target_names().join(", ")
             }
         }
-    }
-
-    fn checkpoints(&self) -> String {
-        let names: Vec<&str> = self.question.plan.checkpoints().iter().map(|c| c.name.as_str()).collect();
-        names.join(", ")
     }
 
     fn column_names(&self) -> String {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use datafusion::common::stats::Precision;
 use datafusion::execution::memory_pool::MemoryReservation;
 use gstore_core::Cancel;
+use gstore_query::daunce::Covariance;
 use gstore_query::influence::{Diversity, Order, Prepared};
 
 use super::columns::InfluenceColumns;
@@ -63,6 +64,47 @@ impl InfluenceQuestion {
     pub(super) fn rows(&self) -> Precision<usize> {
         Precision::Inexact(self.plan.most_results().min(self.relation.k().unwrap_or(usize::MAX)))
     }
+}
+
+/// What is asked of a target, in EXPLAIN.
+pub(super) fn question_text(plan: &Prepared, target: &str) -> String {
+    let spec = plan.spec();
+    let method = match (&spec.covariance, plan.plan().models()) {
+        (Some(Covariance { how, missing, .. }), Some(models)) => format!(
+            "ensemble={}, models={}, score={}, center={}, ddof={}, missing={missing}",
+            models.ensemble,
+            models.members.len(),
+            how.score,
+            how.center,
+            how.ddof
+        ),
+        _ => format!(
+            "mode={}, checkpoints=[{}], sim={}, fold={}",
+            spec.mode,
+            checkpoint_names(plan),
+            spec.sim,
+            spec.fold
+        ),
+    };
+    let others = [
+        spec.modules.as_ref().map(|modules| format!("modules=[{}]", modules.text())),
+        spec.precondition
+            .as_ref()
+            .map(|name| format!("precondition={name}, inversion={}", spec.inversion.name())),
+        spec.damping.map(|damping| format!("damping={damping}")),
+        spec.filter.map(|filter| format!("filter={filter}")),
+        spec.per_token.then(|| "per_token=true".to_owned()),
+        spec.exclude_target.then(|| "exclude_target=true".to_owned()),
+    ];
+    let others: String = others.into_iter().flatten().map(|other| format!(", {other}")).collect();
+    let (pools, within, across) = (spec.pools.join(", "), spec.within, spec.across);
+    format!("pool=[{pools}], target=[{target}], {method}, within={within}, across={across}{others}")
+}
+
+/// The checkpoints that are compared, in EXPLAIN.
+pub(super) fn checkpoint_names(plan: &Prepared) -> String {
+    let names: Vec<&str> = plan.checkpoints().iter().map(|checkpoint| checkpoint.name.as_str()).collect();
+    names.join(", ")
 }
 
 /// Makes the inverses of a preconditioner on `threads`. What they take until then is in `memory`, where others

@@ -24,7 +24,7 @@ use std::sync::Arc;
 use arrow_array::RecordBatch;
 use arrow_array::cast::AsArray;
 use arrow_cast::{CastOptions, cast_with_options};
-use arrow_schema::{ArrowError, DataType, Field, Schema, SchemaRef, TimeUnit};
+use arrow_schema::{ArrowError, DataType, Field, Fields, Schema, SchemaRef, TimeUnit};
 use datafusion::arrow::ipc::writer::FileWriter;
 use gstore_core::visible;
 use gstore_functions::spans::has_intervals;
@@ -39,7 +39,7 @@ pub use table::TableStyle;
 use table::TableWriter;
 
 use super::error::{SqlError, SqlErrorKind};
-use super::types::{in_sql, with_leaves};
+use super::types::{field_with_leaves, in_sql};
 use super::wording::{beyond_calendar, no_text};
 
 /// Bytes of a row group of Parquet, which is in memory until it is complete. The usual limit, a million rows,
@@ -269,12 +269,9 @@ fn written_schema(format: Format, schema: &SchemaRef) -> SchemaRef {
         Format::Csv | Format::Tsv | Format::Markdown | Format::Html => cell::flat_schema(schema),
         Format::Json | Format::Arrow => unique_names(schema),
         Format::Parquet => {
-            let fields = unique_names(schema);
-            let fields = fields.fields().iter();
-            let typed = fields.map(|field| {
-                field.as_ref().clone().with_data_type(with_leaves(field.data_type(), parquet_type))
-            });
-            Arc::new(Schema::new(typed.collect::<Vec<Field>>()))
+            let named = unique_names(schema);
+            let typed = named.fields().iter().map(|field| field_with_leaves(field, parquet_type));
+            Arc::new(Schema::new(typed.collect::<Fields>()))
         }
         Format::Table | Format::Lines => Arc::clone(schema),
     }

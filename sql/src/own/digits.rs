@@ -6,6 +6,8 @@ use arrow_array::Array;
 use arrow_array::cast::AsArray;
 use arrow_schema::{DataType, FieldRef};
 
+use crate::types::field_with_leaves;
+
 /// Integers up to here are exact as floats.
 const EXACT: u64 = 1 << 53;
 
@@ -56,38 +58,26 @@ impl NumberTexts {
 
 /// A column with texts in place of floats, also of those within lists and structs.
 pub(super) fn as_text(field: &FieldRef) -> FieldRef {
-    with_type(
-        field,
-        match field.data_type() {
-            DataType::Float64 => DataType::Utf8,
-            DataType::List(item) => DataType::List(as_text(item)),
-            DataType::Struct(fields) => DataType::Struct(fields.iter().map(as_text).collect()),
-            other => other.clone(),
-        },
-    )
+    field_with_leaves(field, |leaf| match leaf {
+        DataType::Float64 => DataType::Utf8,
+        other => other.clone(),
+    })
 }
 
 /// A column with texts in place of those floats that would lose digits, by some of its values as
 /// [`as_text`] has them.
 pub(super) fn as_exact(field: &FieldRef, values: &dyn Array) -> FieldRef {
-    with_type(
-        field,
-        match field.data_type() {
-            DataType::Float64 if values.as_string::<i32>().iter().flatten().any(is_cut) => DataType::Utf8,
-            DataType::List(item) => DataType::List(as_exact(item, values.as_list::<i32>().values())),
-            DataType::Struct(fields) => {
-                let columns = values.as_struct().columns();
-                DataType::Struct(
-                    fields.iter().zip(columns).map(|(field, column)| as_exact(field, column)).collect(),
-                )
-            }
-            other => other.clone(),
-        },
-    )
-}
-
-fn with_type(field: &FieldRef, kind: DataType) -> FieldRef {
-    Arc::new(field.as_ref().clone().with_data_type(kind))
+    let exact = match field.data_type() {
+        DataType::Float64 if values.as_string::<i32>().iter().flatten().any(is_cut) => DataType::Utf8,
+        DataType::List(item) => DataType::List(as_exact(item, values.as_list::<i32>().values())),
+        DataType::Struct(fields) => {
+            let columns = values.as_struct().columns();
+            let exact = fields.iter().zip(columns).map(|(field, column)| as_exact(field, column));
+            DataType::Struct(exact.collect())
+        }
+        other => other.clone(),
+    };
+    Arc::new(field.as_ref().clone().with_data_type(exact))
 }
 
 #[cfg(test)]

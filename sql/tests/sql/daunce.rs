@@ -151,6 +151,12 @@ async fn each_ranking_has_the_errors_of_its_own_question() {
     let each = "SELECT row, score, se FROM daunce('pool', 'target', each => 'sample', k => 5, order => 'worst') WHERE target = 't1' ORDER BY rank";
     let alone = "SELECT row, score, se FROM daunce('pool', 'target:b') ORDER BY score LIMIT 5";
     assert_eq!(rows(&session, each).await, rows(&session, alone).await);
+    let each = "EXPLAIN SELECT row FROM daunce('pool', 'target', ddof => 0, each => 'sample', k => 5)";
+    let plan = rows(&session, each).await.join("\n");
+    for part in ["DaunceEachExec: each=sample, order=best, k=5, pool=[pool]", "center=row, ddof=0, missing="]
+    {
+        assert!(plan.contains(part), "{part}: {plan}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -173,6 +179,9 @@ async fn the_method_is_an_option_of_influence_too() {
         found,
         rows(&session, "SELECT row, score, z FROM daunce('pool', 'target', score => 'corr', k => 6)").await
     );
+    let ruled = "influence('pool', 'target', method => 'daunce', quota => 'math=50%', k => 6)";
+    let plan = rows(&session, &format!("EXPLAIN SELECT row FROM {ruled}")).await.join("\n");
+    assert!(plan.contains("DaunceExec") && plan.contains("quota=[source: math=50%]"), "{plan}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -101,6 +101,24 @@ async fn rankings_come_one_after_the_other_with_ranks_from_one() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn rankings_that_differ_have_plans_that_do() {
+    let (_store, session) = session(1);
+    let text = async |options: &str| {
+        let sql = format!("EXPLAIN SELECT row FROM influence('pool', 'target'{options}, k => 3)");
+        let plan = rows(&session, &sql).await.join("\n");
+        let (_, question) = plan.split_once("pool=[pool]").unwrap();
+        question.split_once(", columns=").unwrap().0.to_owned()
+    };
+    let mut texts = Vec::new();
+    for options in ["", ", exclude_target => true", ", sim => 'dot'", ", checkpoints => [2]"] {
+        let each = text(&format!("{options}, each => 'subtask'")).await;
+        assert_eq!(each, text(options).await, "{options}");
+        assert!(!texts.contains(&each), "{options}");
+        texts.push(each);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn targets_that_do_not_fit_into_memory_at_once_are_taken_in_passes() {
     let (store, whole) = session(2);
     let sql = "SELECT target, rank, row, score FROM influence('pool', 'target', each => 'sample', k => 5)";

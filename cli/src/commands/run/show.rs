@@ -31,7 +31,6 @@ pub struct RunContext {
 #[derive(Debug, Default)]
 struct StageNeeds {
     seconds: Option<f64>,
-    time: Option<String>,
     disk: Option<String>,
     memory: Option<String>,
 }
@@ -125,38 +124,20 @@ fn time_summary(known: usize, unknown: usize, seconds: f64) -> String {
 }
 
 fn needs_line(needs: &StageNeeds) -> String {
-    let taken = needs.time.clone().or(needs.seconds.map(time));
+    let taken = needs.seconds.map(time);
     let parts = [("time", &taken), ("disk", &needs.disk), ("memory", &needs.memory)];
     let parts = parts.iter().filter_map(|(name, value)| Some(format!("; {name} {}", value.as_ref()?)));
     parts.collect()
 }
 
 impl StageNeeds {
-    /// What the command itself says that it would take.
+    /// What the command itself says that it would take, as JSON.
     fn read(&mut self, text: &str) {
-        match serde_json::from_str::<Value>(text) {
-            Ok(value) => read_json_needs(&value, self),
-            Err(_) => read_line_needs(text, self),
-        }
+        let Ok(told) = serde_json::from_str::<Value>(text) else { return };
+        let bytes = |key| told.get(key).and_then(Value::as_u64).map(|bytes| HumanBytes(bytes).to_string());
+        self.seconds = told.get("seconds").and_then(Value::as_f64).or(self.seconds);
+        (self.disk, self.memory) = (bytes("disk"), bytes("memory"));
     }
-}
-
-fn read_json_needs(value: &Value, needs: &mut StageNeeds) {
-    let bytes = |key: &str| value.get(key).and_then(Value::as_u64).map(|bytes| HumanBytes(bytes).to_string());
-    if let Some(seconds) = value.get("seconds").and_then(Value::as_f64) {
-        (needs.seconds, needs.time) = (Some(seconds), Some(time(seconds)));
-    }
-    (needs.disk, needs.memory) = (bytes("disk"), bytes("memory"));
-}
-
-/// Lines such as `disk         3.1 MiB, 20 GiB free`.
-fn read_line_needs(text: &str, needs: &mut StageNeeds) {
-    let line = |name: &str| {
-        let rest = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-        rest.map(|rest| rest.trim().to_owned())
-    };
-    (needs.disk, needs.memory) = (line("disk"), line("memory"));
-    needs.time = line("time").or(needs.time.take());
 }
 
 #[cfg(test)]
@@ -170,5 +151,14 @@ mod tests {
         assert_eq!(of(0, 34, 0.0), "; how long that takes is not known yet");
         assert_eq!(of(7, 0, 65.0), ", in about 1 min 5 s");
         assert_eq!(of(5, 2, 3.21), ", 5 of them in about 3.2 s, and 2 whose time is not known yet");
+    }
+
+    #[test]
+    fn a_stage_needs_what_its_dry_run_says() {
+        let mut needs = StageNeeds { seconds: Some(4.0), ..StageNeeds::default() };
+        needs.read("grad-adam: one_sided");
+        assert_eq!(needs_line(&needs), "; time 4.0 s");
+        needs.read(r#"{"rows": 3, "seconds": 2.5, "disk": 2048, "memory": null}"#);
+        assert_eq!(needs_line(&needs), "; time 2.5 s; disk 2.00 KiB");
     }
 }

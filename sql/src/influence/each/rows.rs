@@ -6,7 +6,7 @@ use datafusion::execution::memory_pool::{MemoryConsumer, MemoryLimit};
 use super::{AnswerStatistics, EachOptions, EachRows};
 use crate::blocking::Demand;
 use crate::error::SqlError;
-use crate::influence::question::hold_inverses;
+use crate::influence::question::{hold_inverses, question_text};
 use crate::leaf::{self, ReadRequest, RowReader};
 
 /// Most bytes that rankings take where the engine has no limit.
@@ -14,32 +14,10 @@ const MEMORY: usize = 1 << 30;
 
 impl RowReader for EachRows {
     fn describe(&self) -> (&'static str, String) {
-        let spec = self.plan.spec();
         let EachOptions { each, order, k } = self.options;
-        let checkpoints: Vec<&str> = self.plan.checkpoints().iter().map(|c| c.name.as_str()).collect();
-        let (pools, targets) = (spec.pools.join(", "), spec.target_names().join(", "));
-        if let (Some(covariance), Some(models)) = (&spec.covariance, self.plan.plan().models()) {
-            let text = format!(
-                "each={each}, order={order}, k={k}, pool=[{pools}], target=[{targets}], ensemble={}, models={}, score={}, center={}, within={}, across={}",
-                models.ensemble,
-                models.members.len(),
-                covariance.how.score,
-                covariance.how.center,
-                spec.within,
-                spec.across
-            );
-            return ("DaunceEachExec", text);
-        }
-        let text = format!(
-            "each={each}, order={order}, k={k}, pool=[{pools}], target=[{targets}], mode={}, checkpoints=[{}], sim={}, fold={}, within={}, across={}",
-            spec.mode,
-            checkpoints.join(", "),
-            spec.sim,
-            spec.fold,
-            spec.within,
-            spec.across
-        );
-        ("InfluenceEachExec", text)
+        let asked = question_text(&self.plan, &self.plan.spec().target_names().join(", "));
+        let name = if self.plan.plan().models().is_some() { "DaunceEachExec" } else { "InfluenceEachExec" };
+        (name, format!("each={each}, order={order}, k={k}, {asked}"))
     }
 
     fn schema(&self) -> &SchemaRef {
