@@ -3,6 +3,7 @@
 
 use std::time::Instant;
 
+use gstore_core::Cancel;
 use gstore_ingest::projection::{FlatProjector, ProjectionKind, ProjectionSpec};
 use gstore_model::params::TensorSpec;
 
@@ -33,7 +34,7 @@ fn coordinates_per_second() {
             let best = (0..5)
                 .map(|_| {
                     let start = Instant::now();
-                    projector.project(&grad, &mut out);
+                    projector.project(&grad, &mut out, &Cancel::new());
                     start.elapsed().as_secs_f64()
                 })
                 .fold(f64::MAX, f64::min);

@@ -375,7 +375,7 @@ impl<'a, B: GradientBackend> GradientPass<'a, B> {
                 form.apply(grad, m, v, &mut formed);
                 let start = self.results.grads.len();
                 self.results.grads.resize(start + flat.dim(), 0.0);
-                flat.project_until(&formed, &mut self.results.grads[start..], self.cancel);
+                flat.project(&formed, &mut self.results.grads[start..], self.cancel);
                 self.results.sound.push(form.is_sound(grad));
             }
         }

@@ -132,19 +132,11 @@ impl FlatProjector {
         }
     }
 
-    /// Projects one gradient.
+    /// Projects one gradient, until `cancel` is raised: the output is of no use then.
     ///
     /// # Panics
     /// If `grad` has not [`Self::inputs`] values or `out` not [`Self::dim`].
-    pub fn project(&self, grad: &[f32], out: &mut [f32]) {
-        self.project_until(grad, out, &Cancel::new());
-    }
-
-    /// The same until `cancel` is raised: the output is of no use then.
-    ///
-    /// # Panics
-    /// As [`Self::project`].
-    pub(crate) fn project_until(&self, grad: &[f32], out: &mut [f32], cancel: &Cancel) {
+    pub fn project(&self, grad: &[f32], out: &mut [f32], cancel: &Cancel) {
         let lengths = (grad.len(), out.len());
         assert_eq!(lengths, (self.inputs, self.dim), "lengths of the gradient and of the output");
         match &self.layout {
@@ -289,7 +281,7 @@ mod tests {
         let spec = ProjectionSpec::sized(ProjectionKind::Gaussian, 64);
         let flat = FlatProjector::new(&spec, &tensors, None).unwrap();
         let mut out = vec![0.0; 64];
-        flat.project_until(&vec![1.0; 1 << 20], &mut out, &Cancel::raised());
+        flat.project(&vec![1.0; 1 << 20], &mut out, &Cancel::raised());
         assert_eq!(out, [0.0; 64]);
     }
 

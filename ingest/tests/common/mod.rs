@@ -12,6 +12,7 @@ pub mod zoo;
 
 use std::path::Path;
 
+use gstore_core::Cancel;
 use gstore_ingest::gradient::{CheckpointSource, Engine, EngineOptions, GradientBackend, RequestedOutputs};
 use gstore_ingest::projection::FlatProjector;
 use gstore_model::PackedSample;
@@ -121,7 +122,7 @@ pub fn moments(values: &[f64]) -> (f64, f64) {
 /// The projected vector.
 pub fn project(projector: &FlatProjector, x: &[f32]) -> Vec<f32> {
     let mut out = vec![0.0; projector.dim()];
-    projector.project(x, &mut out);
+    projector.project(x, &mut out, &Cancel::new());
     out
 }
 
