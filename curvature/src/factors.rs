@@ -306,12 +306,4 @@ impl Inverse {
         rotated.iter_mut().zip(scale).for_each(|(value, scale)| *value *= scale);
         self.unrotated(&rotated)
     }
-
-    /// `<P(G), G>` of a gradient that is already rotated.
-    pub fn energy(&self, rotated: impl Iterator<Item = f64>) -> f64 {
-        match &self.scale {
-            None => rotated.map(|value| value * value).sum(),
-            Some(scale) => rotated.zip(scale).map(|(value, scale)| value * value * scale).sum(),
-        }
-    }
 }

@@ -2,7 +2,7 @@
 
 use gstore_curvature::{Damping, Module, ModuleFactors, Strategy, dot, low_rank, product};
 
-use crate::common::{Tokens, assert_close, fit, gradient, module, scores, sum, token};
+use crate::common::{Tokens, assert_close, energy, fit, gradient, module, scores, sum, token};
 
 /// The reference prints six decimals.
 const TOLERANCE: f64 = 1e-6;
@@ -37,7 +37,7 @@ fn check(module: &Module, factors: &ModuleFactors, queries: &[Tokens], samples: 
             let gradient = gradient(module, tokens);
             let inverse = factors.inverse(module, table.strategy, table.damping).expect("an inverse");
             let score = dot(&inverse.apply(&gradient), &gradient);
-            let energy = inverse.energy(inverse.rotated(&gradient).into_iter());
+            let energy = energy(&inverse, &gradient);
             assert_close("energy", &[energy], &[score], 1e-9);
             score
         })

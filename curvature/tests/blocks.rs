@@ -2,7 +2,7 @@
 
 use gstore_curvature::{Blocks, Covariance, Damping, Filter, Module, ModuleFactors, Strategy, dot, product};
 
-use crate::common::{Tokens, assert_close, covariances, fit, fit_with, gradient, module, sum, token};
+use crate::common::{Tokens, assert_close, covariances, energy, fit, fit_with, gradient, module, sum, token};
 
 /// A module with a bias, and samples whose covariances have full rank.
 fn case() -> (Module, Vec<Tokens>) {
@@ -45,7 +45,7 @@ fn everything_is_as_with_zeros_outside_of_the_blocks() {
             for filter in filters {
                 let through = |factors: &ModuleFactors| {
                     let inverse = factors.filtered(&module, strategy, filter).expect("a filter");
-                    let own = inverse.energy(inverse.rotated(&query).into_iter());
+                    let own = energy(&inverse, &query);
                     (inverse.apply(&query), own)
                 };
                 let ((found, own), (expected, of_dense)) = (through(&found), through(&expected));

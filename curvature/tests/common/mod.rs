@@ -3,7 +3,7 @@
 #[path = "../../../data/tests/support/mod.rs"]
 pub mod support;
 
-use gstore_curvature::{Covariance, Damping, Module, ModuleFactors, Squares, Strategy, dot};
+use gstore_curvature::{Covariance, Damping, Inverse, Module, ModuleFactors, Squares, Strategy, dot};
 
 /// A token: input with the constant of a bias, gradient of the output, and whether the mask includes it.
 #[derive(Debug, Clone)]
@@ -44,6 +44,14 @@ pub fn sum<'a>(len: usize, vectors: impl IntoIterator<Item = &'a Vec<f64>>) -> V
 pub fn gradient(module: &Module, tokens: &[Token]) -> Vec<f64> {
     let parts: Vec<Vec<f64>> = tokens.iter().map(|token| outer(&token.gradient, &token.input)).collect();
     sum(module.len(), &parts)
+}
+
+/// `<P(G), G>` of a gradient, in the eigenbasis.
+pub fn energy(inverse: &Inverse, gradient: &[f64]) -> f64 {
+    let mut scaled = inverse.rotated(gradient);
+    let rotated = scaled.clone();
+    scaled.iter_mut().zip(inverse.scale().into_iter().flatten()).for_each(|(value, scale)| *value *= scale);
+    dot(&scaled, &rotated)
 }
 
 /// Sums of covariances: of inputs, and of gradients of outputs.
