@@ -33,48 +33,6 @@ impl fmt::Display for Mode {
     }
 }
 
-impl Mode {
-    /// The mode that a user's options name: `mode` is `exact` or `sketch`, by default exact; the others are
-    /// those of a [`SketchMode`].
-    ///
-    /// # Errors
-    /// Another word, options of a sketch without it, and those that contradict each other. What the values
-    /// promise is checked with the question.
-    pub fn from_options(
-        mode: Option<&str>,
-        miss: Option<f64>,
-        tolerance: Option<f64>,
-        certified: Option<bool>,
-    ) -> Result<Self, QueryError> {
-        let default = SketchMode::default();
-        match mode {
-            Some("sketch") if certified == Some(true) && miss.is_some() => Err(QueryError::Spec(
-                "`certified` leaves no row to chance, and `miss` is a probability of missing one: leave one of them out".into(),
-            )),
-            Some("sketch") => Ok(Self::Sketch(SketchMode {
-                miss: miss.unwrap_or(default.miss),
-                tolerance: tolerance.unwrap_or(default.tolerance),
-                certified: certified.unwrap_or(default.certified),
-                planes: None,
-            })),
-            None | Some("exact") => {
-                let given = [
-                    ("miss", miss.is_some()),
-                    ("tolerance", tolerance.is_some()),
-                    ("certified", certified.is_some()),
-                ];
-                match given.iter().find(|(_, given)| *given) {
-                    Some((name, _)) => Err(QueryError::Spec(format!(
-                        "`{name}` is an option of the mode `sketch`, which is not asked for"
-                    ))),
-                    None => Ok(Self::Exact),
-                }
-            }
-            Some(other) => Err(QueryError::option("mode", other, &["exact", "sketch"])),
-        }
-    }
-}
-
 /// What a sketch may leave open.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SketchMode {
@@ -167,40 +125,5 @@ impl Plane {
             Self::Nibble => CodeKind::Nibble,
             Self::Int8 | Self::Certified => CodeKind::Int8,
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn options_name_a_mode_or_are_refused() {
-        assert_eq!(Mode::from_options(None, None, None, None).unwrap(), Mode::Exact);
-        assert_eq!(Mode::from_options(Some("exact"), None, None, None).unwrap(), Mode::Exact);
-        let sketch = |miss, tolerance, certified| {
-            Mode::Sketch(SketchMode { miss, tolerance, certified, ..SketchMode::default() })
-        };
-        assert_eq!(Mode::from_options(Some("sketch"), None, None, None).unwrap(), sketch(1e-6, 0.0, false));
-        let all = Mode::from_options(Some("sketch"), None, Some(0.5), Some(true)).unwrap();
-        assert_eq!(all, sketch(1e-6, 0.5, true));
-        let all = Mode::from_options(Some("sketch"), Some(0.1), Some(0.5), Some(false)).unwrap();
-        assert_eq!(all, sketch(0.1, 0.5, false));
-        let both = Mode::from_options(Some("sketch"), Some(0.1), None, Some(true)).unwrap_err().to_string();
-        assert!(both.contains("`certified`") && both.contains("`miss`"), "{both}");
-        for (miss, tolerance, certified, named) in [
-            (Some(0.1), None, None, "`miss`"),
-            (None, Some(0.0), None, "`tolerance`"),
-            (None, None, Some(false), "`certified`"),
-        ] {
-            let error = Mode::from_options(None, miss, tolerance, certified).unwrap_err().to_string();
-            assert!(error.contains(named) && error.contains("sketch"), "{error}");
-        }
-        assert!(
-            Mode::from_options(Some("fast"), None, None, None)
-                .unwrap_err()
-                .to_string()
-                .contains("exact, sketch")
-        );
     }
 }

@@ -222,22 +222,29 @@ fn mode(options: &Options) -> Result<Mode, OptionError> {
         }
         None => None,
     };
-    let word = options.text("mode")?;
-    let found = Mode::from_options(word.as_deref(), miss, tolerance, certified).map_err(|error| {
-        let blamed = match &error {
-            QueryError::Option { .. } => "mode",
-            _ if miss.is_some() => "miss",
-            _ if tolerance.is_some() => "tolerance",
-            _ => "certified",
-        };
-        OptionError::of(blamed, &error)
-    })?;
-    match (found, planes) {
-        (Mode::Sketch(sketch), planes) => Ok(Mode::Sketch(SketchMode { planes, ..sketch })),
-        (Mode::Exact, None) => Ok(Mode::Exact),
-        (Mode::Exact, Some(_)) => Err(OptionError::new(
-            "planes",
-            "`planes` is an option of the mode `sketch`, which is not asked for",
+    match options.text("mode")?.as_deref() {
+        Some("sketch") if certified == Some(true) && miss.is_some() => Err(OptionError::new(
+            "miss",
+            "`certified` leaves no row to chance, and `miss` is a probability of missing one: leave one of them out",
         )),
+        Some("sketch") => {
+            let default = SketchMode::default();
+            Ok(Mode::Sketch(SketchMode {
+                miss: miss.unwrap_or(default.miss),
+                tolerance: tolerance.unwrap_or(default.tolerance),
+                certified: certified.unwrap_or(default.certified),
+                planes,
+            }))
+        }
+        None | Some("exact") => {
+            match ["miss", "tolerance", "certified", "planes"].into_iter().find(|name| options.has(name)) {
+                Some(name) => {
+                    let why = format!("`{name}` is an option of the mode `sketch`, which is not asked for");
+                    Err(OptionError::new(name, why))
+                }
+                None => Ok(Mode::Exact),
+            }
+        }
+        Some(other) => Err(OptionError::of("mode", &QueryError::option("mode", other, &["exact", "sketch"]))),
     }
 }

@@ -132,6 +132,47 @@ fn json_is_read_as_options_of_sql_are() {
 }
 
 #[test]
+fn options_name_a_mode_or_are_refused() {
+    let read = |given: Value| {
+        let mut options = Options::new(Function::Influence);
+        let Value::Object(given) = given else { panic!("{given} is no object") };
+        given.into_iter().for_each(|(name, value)| options.set(&name, value).unwrap());
+        InfluenceSpec::from_options(&options).map(|spec| spec.mode)
+    };
+    let sketch = |miss, tolerance, certified| {
+        Mode::Sketch(SketchMode { miss, tolerance, certified, ..SketchMode::default() })
+    };
+    for (given, mode) in [
+        (json!({}), Mode::Exact),
+        (json!({"mode": "exact", "miss": null}), Mode::Exact),
+        (json!({"mode": "sketch"}), sketch(1e-6, 0.0, false)),
+        (json!({"mode": "sketch", "tolerance": 0.5, "certified": true}), sketch(1e-6, 0.5, true)),
+        (
+            json!({"mode": "sketch", "miss": 0.1, "tolerance": 0.5, "certified": false}),
+            sketch(0.1, 0.5, false),
+        ),
+    ] {
+        assert_eq!(read(given.clone()), Ok(mode), "{given}");
+    }
+    let unasked = |name| format!("`{name}` is an option of the mode `sketch`, which is not asked for");
+    for (given, blamed, why) in [
+        (json!({"miss": 0.1, "certified": true}), "miss", unasked("miss")),
+        (json!({"mode": "exact", "certified": true, "tolerance": 0}), "tolerance", unasked("tolerance")),
+        (json!({"planes": "sign", "certified": false}), "certified", unasked("certified")),
+        (json!({"planes": "sign"}), "planes", unasked("planes")),
+        (json!({"mode": "fast", "miss": 0.1}), "mode", "mode cannot be `fast`: it is one of exact, sketch".into()),
+        (
+            json!({"mode": "sketch", "miss": 0.1, "certified": true}),
+            "miss",
+            "`certified` leaves no row to chance, and `miss` is a probability of missing one: leave one of them out"
+                .into(),
+        ),
+    ] {
+        assert_eq!(read(given.clone()), Err(OptionError::new(blamed, why)), "{given}");
+    }
+}
+
+#[test]
 fn the_table_names_each_option_once_and_says_what_it_is_for() {
     use super::super::options::{OPTIONS, Takes};
     for (at, option) in OPTIONS.iter().enumerate() {
