@@ -3,7 +3,7 @@
 
 use crate::common::*;
 use gstore_query::influence::*;
-use gstore_query::kernel::{Kernel, Queries};
+use gstore_query::kernel::{Kernel, Queries, Scratch};
 use gstore_store::{DType, Signs, Values};
 use half::f16;
 
@@ -68,8 +68,8 @@ fn products_of_every_kernel_and_stored_type() {
             let queries = Queries::new(&q, dim, &[]);
             for (values, exact) in &stored {
                 for kernel in Kernel::available() {
-                    let mut got = vec![0.0; rows * count];
-                    kernel.dots(*values, &queries, 0, &mut got);
+                    let (mut got, mut scratch) = (vec![0.0; rows * count], Scratch::default());
+                    kernel.scaled_dots(*values, &queries, &[0], &vec![1.0; rows], &mut scratch, &mut got);
                     for (i, got) in got.iter().enumerate() {
                         let row = &exact[i / count * dim..][..dim];
                         let query = wide(&q[i % count * dim..][..dim]);

@@ -1,6 +1,6 @@
 //! Products of the exact kernels against double precision, in units of both lengths.
 
-use gstore_query::kernel::{Kernel, Queries};
+use gstore_query::kernel::{Kernel, Queries, Scratch};
 use gstore_store::Values;
 use half::f16;
 use serde_json::{Value, json};
@@ -58,8 +58,9 @@ pub fn measure(dim: usize, dtype: &str, family: &str, seed: u64) -> Accuracy {
         "i8" => Values::I8(&bytes),
         _ => Values::F32(&rows),
     };
-    let mut got = vec![0.0f32; ROWS * QUERIES];
-    Kernel::detect().dots(values, &Queries::new(&queries, dim, &[]), 0, &mut got);
+    let (mut got, mut scratch) = (vec![0.0f32; ROWS * QUERIES], Scratch::default());
+    let queries_of_dim = Queries::new(&queries, dim, &[]);
+    Kernel::detect().scaled_dots(values, &queries_of_dim, &[0], &[1.0; ROWS], &mut scratch, &mut got);
     let (mut max, mut squares) = (0.0f64, 0.0);
     for (row, got) in exact.chunks_exact(dim).zip(got.chunks_exact(QUERIES)) {
         let norm = row.iter().map(|x| x * x).sum::<f64>().sqrt();

@@ -1,6 +1,6 @@
 //! Dot products of stored rows with query vectors.
 //!
-//! - [`Kernel::scaled_dots`] and [`Kernel::dots`]: exact, for one to a thousand queries
+//! - [`Kernel::scaled_dots`]: exact, for one to a thousand queries
 //! - [`Filter`]: in bf16 or bytes, for many queries, with a bound on how far it is from the exact ones
 //! - `Kernel::half_dot`: of two vectors of f16, for graphs of neighbours
 //! - [`Kernel::code_dots`]: of the codes of a sketch with int8 queries
@@ -127,19 +127,8 @@ impl Kernel {
         }
     }
 
-    /// Dot products of every row with every query over the coordinates of one module group.
-    ///
-    /// `rows` holds vectors of `queries.dim()` values; `group` is an index into the groups of
-    /// `queries`. `out[r * queries.len() + q]` receives the product of row r and query q, not
-    /// multiplied by the row's scale.
-    ///
-    /// # Panics
-    /// When `rows` is not a whole number of vectors, or `out` does not have one value per row and query.
-    pub fn dots(self, rows: Values<'_>, queries: &Queries, group: usize, out: &mut [f32]) {
-        self.products(rows, queries, &[group], None, &mut Scratch::default(), out);
-    }
-
-    /// Sums over module groups of the dot products of every row with every query:
+    /// Sums over module groups of the dot products of every row with every query. `rows` holds vectors of
+    /// `queries.dim()` values; `groups` are indices into the groups of `queries`.
     /// `out[r * queries.len() + q]` starts at zero and receives, group after group in the order of `groups`,
     /// the product rounded to f32, times `factors[r * queries.groups() + group]`, rounded, added, rounded.
     /// Rows come from memory once, however many groups there are.
@@ -157,7 +146,14 @@ impl Kernel {
         out: &mut [f32],
     ) {
         out.fill(0.0);
-        self.products(rows, queries, groups, Some(factors), scratch, out);
+        match rows {
+            Values::F16(values) => self.run(Job { values, queries, groups, factors }, scratch, out),
+            Values::F32(values) => self.run(Job { values, queries, groups, factors }, scratch, out),
+            Values::I8(values) => self.run(Job { values, queries, groups, factors }, scratch, out),
+            Values::I1(rows) => {
+                SignJob { rows, chosen: None, queries, groups, factors }.run(self, scratch, out);
+            }
+        }
     }
 
     /// The same of the rows at `chosen` alone, whose factors and sums follow one another:
@@ -178,7 +174,7 @@ impl Kernel {
     ) {
         if let Values::I1(rows) = rows {
             out.fill(0.0);
-            let job = SignJob { rows, chosen: Some(chosen), queries, groups, factors: Some(factors) };
+            let job = SignJob { rows, chosen: Some(chosen), queries, groups, factors };
             return job.run(self, scratch, out);
         }
         let runs = chosen.chunk_by(|a, b| a + 1 == *b);
@@ -188,13 +184,13 @@ impl Kernel {
             out.fill(0.0);
             match rows {
                 Values::F16(values) => {
-                    return self.picked(Job { values, queries, groups, factors: Some(factors) }, chosen, out);
+                    return self.picked(Job { values, queries, groups, factors }, chosen, out);
                 }
                 Values::F32(values) => {
-                    return self.picked(Job { values, queries, groups, factors: Some(factors) }, chosen, out);
+                    return self.picked(Job { values, queries, groups, factors }, chosen, out);
                 }
                 Values::I8(values) => {
-                    return self.picked(Job { values, queries, groups, factors: Some(factors) }, chosen, out);
+                    return self.picked(Job { values, queries, groups, factors }, chosen, out);
                 }
                 // As above.
                 Values::I1(_) => {}
@@ -219,25 +215,6 @@ impl Kernel {
             match self.0 {
                 Isa::Avx512 => avx512::picked(&job, chosen, out),
                 _ => avx2::picked(&job, chosen, out),
-            }
-        }
-    }
-
-    fn products(
-        self,
-        rows: Values<'_>,
-        queries: &Queries,
-        groups: &[usize],
-        factors: Option<&[f32]>,
-        scratch: &mut Scratch,
-        out: &mut [f32],
-    ) {
-        match rows {
-            Values::F16(values) => self.run(Job { values, queries, groups, factors }, scratch, out),
-            Values::F32(values) => self.run(Job { values, queries, groups, factors }, scratch, out),
-            Values::I8(values) => self.run(Job { values, queries, groups, factors }, scratch, out),
-            Values::I1(rows) => {
-                SignJob { rows, chosen: None, queries, groups, factors }.run(self, scratch, out);
             }
         }
     }

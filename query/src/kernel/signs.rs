@@ -46,14 +46,13 @@ static VALUES: [[i8; 8]; 256] = {
 };
 
 impl SignJob<'_> {
-    /// The products of the rows with all groups and queries into `out`, as of any other type.
+    /// Adds the products of the rows with all groups and queries to `out`, as of any other type.
     pub(super) fn run(mut self, kernel: Kernel, scratch: &mut Scratch, out: &mut [f32]) {
         let queries = self.queries.of_signs(self.rows.rotation());
         self.queries = queries;
         let spans: Vec<Range<usize>> = (0..queries.groups()).map(|group| queries.span(group)).collect();
         assert!(out.len() == self.count() * queries.len());
-        assert!(self.factors.is_none_or(|factors| factors.len() == self.count() * spans.len()));
-        assert!(self.factors.is_some() || self.groups.len() == 1);
+        assert!(self.factors.len() == self.count() * spans.len());
         #[cfg(target_arch = "x86_64")]
         if queries.len() == 1 && kernel.0 != Isa::Portable {
             let firsts = firsts(self.rows, &spans);
@@ -69,7 +68,7 @@ impl SignJob<'_> {
         }
         let mut bytes = std::mem::take(&mut scratch.bytes);
         as_bytes(self.rows, self.chosen, &spans, self.groups, &mut bytes, |some, values| {
-            let factors = self.factors.map(|all| &all[some.start * spans.len()..some.end * spans.len()]);
+            let factors = &self.factors[some.start * spans.len()..some.end * spans.len()];
             let out = &mut out[some.start * queries.len()..some.end * queries.len()];
             kernel.run(Job { values, queries, groups: self.groups, factors }, scratch, out);
         });

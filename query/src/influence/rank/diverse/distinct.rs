@@ -7,7 +7,7 @@ use gstore_store::Values;
 use super::{Operands, Prepared, Scored};
 use crate::error::QueryError;
 use crate::influence::spec::modules;
-use crate::kernel::{Kernel, Queries};
+use crate::kernel::{Kernel, Queries, Scratch};
 use crate::size::needed_and_allowed;
 use crate::values::MIN_NORM;
 
@@ -97,9 +97,8 @@ impl<'a> TakenRows<'a> {
         }
         let query = Queries::new(&ahead.vector, self.dim, &[]);
         for other in &mut self.ahead {
-            let mut product = [0.0f32];
-            self.kernel.dots(Values::F32(&other.vector), &query, 0, &mut product);
-            let similarity = similarity(&self.operands.weights, product[0], &other.has, &ahead.has);
+            let product = products(self.kernel, &other.vector, &query)[0];
+            let similarity = similarity(&self.operands.weights, product, &other.has, &ahead.has);
             other.largest = other.largest.max(similarity);
         }
         self.rows.extend_from_slice(&ahead.vector);
@@ -117,8 +116,7 @@ impl<'a> TakenRows<'a> {
             has.push(self.read(scored, &mut vectors)?);
         }
         let queries = Queries::new(&vectors, self.dim, &[]);
-        let mut products = vec![0.0f32; self.has.len() * batch.len()];
-        self.kernel.dots(Values::F32(&self.rows), &queries, 0, &mut products);
+        let products = products(self.kernel, &self.rows, &queries);
         for (i, (scored, has)) in batch.iter().zip(has).enumerate() {
             let similar = |(taken, products): (&Vec<bool>, &[f32])| {
                 similarity(&self.operands.weights, products[i], &has, taken)
@@ -155,6 +153,14 @@ impl<'a> TakenRows<'a> {
         }
         Ok(has)
     }
+}
+
+/// The product of each row with each query.
+fn products(kernel: Kernel, rows: &[f32], queries: &Queries) -> Vec<f32> {
+    let count = rows.len() / queries.dim();
+    let (ones, mut found) = (vec![1.0; count], vec![0.0; count * queries.len()]);
+    kernel.scaled_dots(Values::F32(rows), queries, &[0], &ones, &mut Scratch::default(), &mut found);
+    found
 }
 
 /// The cosine of two rows over the checkpoints that both have; 0 where there is none.
