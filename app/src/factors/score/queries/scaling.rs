@@ -25,14 +25,19 @@ impl FilterScaling {
         if filters.is_empty() {
             return Err(FactorJobError::Option("there is no filter to score with".to_owned()));
         }
-        let mut first = None;
+        let mut first: Option<Inverse> = None;
         let mut scales = Vec::with_capacity(filters.len());
         for filter in filters {
-            let inverse = factors.filtered(module, strategy, *filter).map_err(FactorJobError::of_inverse)?;
-            scales.push(inverse.scale().map(<[f64]>::to_vec));
-            if inverse.scale().is_some() {
-                first.get_or_insert(inverse);
-            }
+            // Each inverse has copies of the bases, of which one is enough.
+            let scale = match first.is_some() {
+                true => factors.scale(module, strategy, *filter).map(|(scale, _)| scale),
+                false => factors.filtered(module, strategy, *filter).map(|inverse| {
+                    let scale = inverse.scale().map(<[f64]>::to_vec);
+                    first = Some(inverse).filter(|_| scale.is_some());
+                    scale
+                }),
+            };
+            scales.push(scale.map_err(FactorJobError::of_inverse)?);
         }
         let columns = vec![Vec::new(); scales.len()];
         Ok(Self { inverse: first, rotation: None, scales, rotated: Vec::new(), columns })
