@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
+use gstore_core::parallel::threads_for;
 use gstore_core::{Digest, locked};
 use gstore_store::{Family, FeaturePart, FeatureReader, Granularity, IndexFile, IndexState, SegmentRef};
 
@@ -53,13 +54,13 @@ fn on_disk(reader: &FeatureReader, vectors: u64) -> (u64, u64) {
     (graph, graph.saturating_add(vectors.saturating_mul(NODE_BYTES)))
 }
 
-/// What a build takes at most: one segment is in memory at a time.
+/// What a build takes at most: one segment is in memory at a time. `threads` 0 means one per core.
 pub fn estimate(reader: &FeatureReader, threads: usize) -> Estimate {
     let vectors = reader.segments().iter().map(SegmentRef::vectors).max().unwrap_or(0);
     let (graph, beside) = on_disk(reader, vectors);
     let block = reader.blocks().iter().map(|block| block.vectors() as u64).max().unwrap_or(0);
     let own = block.saturating_mul(4 * u64::from(reader.part().desc.dim()));
-    let own = own.saturating_mul(threads.max(1) as u64);
+    let own = own.saturating_mul(threads_for(threads, usize::MAX) as u64);
     Estimate {
         vectors,
         memory: graph.saturating_add(own).saturating_add(vectors.saturating_mul(NODE_MEMORY)),

@@ -3,6 +3,7 @@
 use std::io::ErrorKind;
 use std::time::{Duration, Instant};
 
+use gstore_core::parallel::threads_for;
 use gstore_store::Values;
 use half::f16;
 use serde::Serialize;
@@ -53,8 +54,8 @@ impl MatrixForecast {
 }
 
 impl MatrixJob<'_> {
-    /// What the matrix will take, on this many threads.
-    pub fn forecast(&self, threads: usize) -> MatrixForecast {
+    /// What the matrix will take.
+    pub fn forecast(&self) -> MatrixForecast {
         let question = &self.question;
         let (rows, samples) = (question.candidates.min(self.most_rows()), question.samples);
         let passes = question.groups.len() as u64;
@@ -72,7 +73,7 @@ impl MatrixJob<'_> {
             // In addition to the scores, a row number and an id of a few characters.
             bytes: rows.saturating_mul(samples.saturating_mul(4) + passes * 24),
             memory: (largest.saturating_mul(self.prepared.sample_bytes()))
-                + OF_THREAD * threads.max(1) as u64,
+                + OF_THREAD * threads_for(self.options.threads, usize::MAX) as u64,
             products: rows.saturating_mul(samples).saturating_mul(dims),
             read: rows.saturating_mul(of_row).saturating_mul(passes),
         }
@@ -107,12 +108,12 @@ impl MatrixJob<'_> {
             Err(MatrixError::Io(error)) if error.kind() == ErrorKind::NotFound => 0,
             Err(error) => return Err(error),
         };
-        Ok(self.forecast(1).disk(output).saturating_sub(begun))
+        Ok(self.forecast().disk(output).saturating_sub(begun))
     }
 }
 
 /// Products of two numbers that this machine does in a second, for vectors of `dim` values and `samples`
-/// samples: a tenth of a second is spent on finding out.
+/// samples: a tenth of a second is spent on finding out. `threads` 0 means one per core.
 pub fn products_per_second(dim: usize, samples: usize, threads: usize) -> f64 {
     let (dim, samples) = (dim.clamp(1, 1 << 16), samples.clamp(1, 256));
     let rows = ((4 << 20) / (2 * dim)).clamp(12, 192);
@@ -133,7 +134,7 @@ pub fn products_per_second(dim: usize, samples: usize, threads: usize) -> f64 {
         done as f64 / begun.elapsed().as_secs_f64()
     };
     std::thread::scope(|scope| {
-        let helpers: Vec<_> = (1..threads.max(1)).map(|_| scope.spawn(run)).collect();
+        let helpers: Vec<_> = (1..threads_for(threads, usize::MAX)).map(|_| scope.spawn(run)).collect();
         let own = run();
         own + helpers.into_iter().map(|helper| helper.join().unwrap_or(0.0)).sum::<f64>()
     })
