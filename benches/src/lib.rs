@@ -3,6 +3,8 @@
 
 pub mod evidence;
 pub mod machine;
+#[path = "../../query/tests/common/matrix.rs"]
+pub mod matrix;
 pub mod pool;
 pub mod probe;
 pub mod workload;

@@ -1,6 +1,7 @@
 //! Promise: every number of the acceptance example of LESS (specification, section 8) comes out of a real
 //! store, and its invariants hold.
 
+use crate::common::matrix::{Matrix, matrix};
 use crate::common::*;
 use gstore_query::influence::*;
 
@@ -93,19 +94,15 @@ impl Example {
     }
 }
 
-fn matrix(example: &Example, spec: &InfluenceSpec) -> testing::Matrix {
-    testing::matrix(&plan(&example.store(), spec), None, &GO).unwrap()
-}
-
-fn flat(values: &[Option<f32>]) -> Vec<f32> {
-    values.iter().map(|v| v.unwrap()).collect()
+fn all_values(store: &TestStore, spec: &InfluenceSpec) -> Matrix {
+    matrix(&plan(store, spec), None).unwrap()
 }
 
 const CLOSE: f64 = 1.2e-6;
 
 #[test]
 fn cosines_influence_and_subtask_means() {
-    let m = matrix(&Example::default(), &ask("pool", "val"));
+    let m = all_values(&Example::default().store(), &ask("pool", "val"));
     let first = [
         0.830081, 0.795377, -0.559505, 0.014806, -0.325607, -0.456474, 0.644783, 0.924804, 0.825047,
         0.534543, -0.709836, 0.043594,
@@ -118,11 +115,11 @@ fn cosines_influence_and_subtask_means() {
         0.837534, 0.737859, -0.581956, -0.084199, -0.343206, -0.386204, 0.686503, 0.933040, 0.754541,
         0.481411, -0.716347, -0.179610,
     ];
-    close(&flat(&m.sim[0]), &first, CLOSE);
-    close(&flat(&m.sim[1]), &second, CLOSE);
-    close(&flat(&m.influence), &a, CLOSE);
-    close(&flat(&m.subtask), &[0.787697, -0.333078, -0.364705, 0.809771, 0.617976, -0.447979], CLOSE);
-    assert_eq!(m.subtasks, ["s0", "s1"]);
+    close(&m.sim[0], &first, CLOSE);
+    close(&m.sim[1], &second, CLOSE);
+    close(&m.influence, &a, CLOSE);
+    close(&m.subtask, &[0.787697, -0.333078, -0.364705, 0.809771, 0.617976, -0.447979], CLOSE);
+    assert_eq!((m.rows, m.subtasks), (vec![(0, 0), (0, 1), (0, 2)], vec!["s0".into(), "s1".into()]));
     assert_eq!(
         m.targets.iter().map(|t| (t.row, t.subtask)).collect::<Vec<_>>(),
         [(0, 0), (1, 0), (2, 1), (3, 1)]
@@ -157,19 +154,19 @@ fn other_terms() {
         change(&mut spec);
         spec
     };
-    let raw_mean = matrix(&example, &ask(|s| s.fold = Fold::Mean));
-    close(&flat(&raw_mean.subtask), &[0.853257, -0.430135, -0.369076, 0.915638, 0.714199, -0.569754], CLOSE);
-    let unit_mean = matrix(&example, &ask(|s| s.fold = Fold::UnitMean));
-    close(&flat(&unit_mean.subtask), &[0.843930, -0.384986, -0.389092, 0.942906, 0.657373, -0.515918], CLOSE);
+    let raw_mean = all_values(&example.store(), &ask(|s| s.fold = Fold::Mean));
+    close(&raw_mean.subtask, &[0.853257, -0.430135, -0.369076, 0.915638, 0.714199, -0.569754], CLOSE);
+    let unit_mean = all_values(&example.store(), &ask(|s| s.fold = Fold::UnitMean));
+    close(&unit_mean.subtask, &[0.843930, -0.384986, -0.389092, 0.942906, 0.657373, -0.515918], CLOSE);
     close(&example.values(ask(|s| s.within = Within::Max)), &[0.837534, 0.933040, 0.754541], CLOSE);
     close(&example.values(ask(|s| s.within = Within::Min)), &[0.737859, 0.686503, 0.481411], CLOSE);
 
     let plain = Example { kind: "grad-sgd", form: sgd, ..Default::default() };
-    let m = matrix(&plain, &ask(|_| {}));
-    close(&flat(&m.subtask), &[0.882214, -0.218269, -0.717333, 0.745464, 0.0, 0.0], CLOSE);
+    let m = all_values(&plain.store(), &ask(|_| {}));
+    close(&m.subtask, &[0.882214, -0.218269, -0.717333, 0.745464, 0.0, 0.0], CLOSE);
     let signs = Example { kind: "grad-sign", form: sign, ..Default::default() };
-    let m = matrix(&signs, &ask(|s| s.pool_kind = Some("grad-sign".into())));
-    close(&flat(&m.subtask), &[0.711757, -0.126070, -0.696936, 0.713250, 0.0, 0.0], CLOSE);
+    let m = all_values(&signs.store(), &ask(|s| s.pool_kind = Some("grad-sign".into())));
+    close(&m.subtask, &[0.711757, -0.126070, -0.696936, 0.713250, 0.0, 0.0], CLOSE);
 }
 
 /// The query vectors, read off by pool rows that are unit vectors: with `dot` their value is the coordinate.
@@ -190,20 +187,20 @@ fn query_vectors() {
     }
     let run = store.run("warmup", &WEIGHTS);
     store.features(&features, Some(run));
-    let m = testing::matrix(&plan(&store, &ask("pool", "val")), None, &GO).unwrap();
+    let m = all_values(&store, &ask("pool", "val"));
     // Unit rows have length 1, so a cosine with them is the coordinate; both checkpoints add up.
     for row in 0..4 {
         for s in 0..2 {
             let sum = want[0][s][row] + want[1][s][row];
-            close(&[m.subtask[row * 2 + s].unwrap()], &[sum], CLOSE);
+            close(&[m.subtask[row * 2 + s]], &[sum], CLOSE);
         }
     }
     for (c, want) in want.iter().enumerate() {
         let weight = [0.75, 0.25][c];
         let one = InfluenceSpec { checkpoints: Some(vec![checkpoint_name(c)]), ..ask("pool", "val") };
-        let m = testing::matrix(&plan(&store, &one), None, &GO).unwrap();
+        let m = all_values(&store, &one);
         for row in 0..4 {
-            let got = [m.subtask[row * 2].unwrap(), m.subtask[row * 2 + 1].unwrap()];
+            let got = [m.subtask[row * 2], m.subtask[row * 2 + 1]];
             close(&got, &[want[0][row] / weight, want[1][row] / weight], 2.0 * CLOSE / weight);
         }
     }
@@ -251,10 +248,10 @@ fn degenerate_shapes() {
 
     let rows = [0, 1, 2, 3];
     let single = Example { target: rows.map(|r| (r, "all")).to_vec(), ..Default::default() };
-    let mean = matrix(&single, &ask("pool", "val"));
-    for (row, line) in flat(&mean.influence).chunks(4).enumerate() {
+    let mean = all_values(&single.store(), &ask("pool", "val"));
+    for (row, line) in mean.influence.chunks(4).enumerate() {
         let plain = line.iter().map(|&x| f64::from(x)).sum::<f64>() / 4.0;
-        close(&[mean.subtask[row].unwrap()], &[plain], 1e-6);
+        close(&[mean.subtask[row]], &[plain], 1e-6);
     }
 
     let each = Example {
@@ -278,11 +275,11 @@ fn a_flipped_target_mirrors_max_and_min() {
 /// Invariant 6: what is collapsed into one vector per subtask agrees with the full product.
 #[test]
 fn collapsed_and_full_products_agree() {
-    let m = matrix(&Example::default(), &ask("pool", "val"));
+    let m = all_values(&Example::default().store(), &ask("pool", "val"));
     for (line, subtasks) in m.influence.chunks(4).zip(m.subtask.chunks(2)) {
         for s in 0..2 {
-            let mean = line[2 * s..2 * s + 2].iter().map(|v| f64::from(v.unwrap())).sum::<f64>() / 2.0;
-            close(&[subtasks[s].unwrap()], &[mean], 1e-6);
+            let mean = line[2 * s..2 * s + 2].iter().map(|v| f64::from(*v)).sum::<f64>() / 2.0;
+            close(&[subtasks[s]], &[mean], 1e-6);
         }
     }
 }

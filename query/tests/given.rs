@@ -92,7 +92,7 @@ fn vectors_are_computed_once_and_only_for_an_answer() {
     let plan = asked(&store, &spec, &known);
     assert_eq!(known.calls.load(Ordering::SeqCst), 0);
     let best = best(&plan, 1)[0];
-    testing::matrix(&plan, None, &GO).unwrap();
+    plan.top_k_each(&request(Each::Sample, 1), &GO).unwrap();
     plan.pair(0, best.0, 1, &GO).unwrap().unwrap();
     assert_eq!(plan.given_tokens(&GO).unwrap(), [(7, 3)]);
     // As messages number them.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use crate::common::matrix::values;
 use crate::common::world::*;
 use crate::common::*;
 use gstore_query::influence::*;
@@ -37,22 +38,17 @@ fn check(world: &World, store: &TestStore, spec: &InfluenceSpec, tolerance: f64)
         }
     }
     // The subtask is checked by value: near ties may go either way.
-    let matrix = testing::matrix(&plan, None, &GO).unwrap();
-    for (i, key) in matrix.rows.iter().enumerate() {
-        if let Some((score, name)) = got.get(key) {
-            let line: Vec<f32> = matrix.subtask[i * matrix.subtasks.len()..][..matrix.subtasks.len()]
-                .iter()
-                .map(|v| v.unwrap())
-                .collect();
-            let at = matrix.subtasks.iter().position(|s| s == name).unwrap();
-            let decides = match spec.across {
-                Across::Min => line.iter().all(|v| *v >= line[at]),
-                _ => line.iter().all(|v| *v <= line[at]),
-            };
-            assert!(decides, "row {key:?}: {name} of {line:?}");
-            if matches!(spec.across, Across::Max | Across::Min) {
-                assert_eq!(score.to_bits(), line[at].to_bits());
-            }
+    let (subtasks, lines) = values(&plan, Each::Subtask, None).unwrap();
+    assert!(lines.keys().eq(got.keys()));
+    for ((key, line), (score, name)) in lines.iter().zip(got.values()) {
+        let at = subtasks.iter().position(|(s, _)| s == name).unwrap();
+        let decides = match spec.across {
+            Across::Min => line.iter().all(|v| *v >= line[at]),
+            _ => line.iter().all(|v| *v <= line[at]),
+        };
+        assert!(decides, "row {key:?}: {name} of {line:?}");
+        if matches!(spec.across, Across::Max | Across::Min) {
+            assert_eq!(score.to_bits(), line[at].to_bits());
         }
     }
     // The ranking is the order of the scores.

@@ -7,6 +7,8 @@ pub mod binary;
 pub mod disk;
 pub mod golden;
 pub mod made;
+#[path = "../../query/tests/common/matrix.rs"]
+pub mod matrix;
 pub mod place;
 pub mod rates;
 pub mod reference;

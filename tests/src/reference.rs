@@ -6,12 +6,12 @@ use std::sync::Arc;
 use gstore_data::TextOptions;
 use gstore_ingest::pipeline::{CheckpointArg, IngestRequest, Kind, positions};
 use gstore_ingest::projection::ProjectionSpec;
-use gstore_query::influence::testing::{Matrix, matrix};
 use gstore_query::influence::{InfluenceSpec, Prepared, SubtaskBy, TargetRef};
-use gstore_store::{Cancel, DType, Snapshot, Store};
+use gstore_store::{DType, Snapshot, Store};
 use tempfile::TempDir;
 
 use crate::golden::Manifest;
+use crate::matrix::{Matrix, matrix};
 use crate::rates::{LoggedRate, logged_rates};
 use crate::{shared, world};
 
@@ -95,7 +95,7 @@ impl Reference {
 
     /// Every similarity of it.
     pub fn matrix(&self) -> Matrix {
-        matrix(&self.plan(), None, &Cancel::new()).expect("scored")
+        matrix(&self.plan(), None).expect("scored")
     }
 }
 

@@ -1,9 +1,8 @@
 //! Promise: similarities of gradients at the point that an ensemble starts from are those of the reference,
 //! `golden/daunce`, up to 1e-4 of the largest.
 
-use gstore_query::influence::testing::matrix;
 use gstore_query::influence::{InfluenceSpec, Prepared, Sim, TargetRef};
-use gstore_store::Cancel;
+use gstore_tests::matrix::matrix;
 use gstore_tests::place::Place;
 
 use crate::golden_daunce_losses::Golden;
@@ -54,15 +53,15 @@ fn golden_daunce_gradients() {
             ..InfluenceSpec::default()
         };
         let prepared = Prepared::new(&place.snapshot(), &spec).expect("planned");
-        let found = matrix(&prepared, None, &Cancel::new()).expect("scored");
+        let found = matrix(&prepared, None).expect("scored");
         assert_eq!((found.rows.len(), found.targets.len()), (rows.len(), columns), "{name}");
         let largest = expected.iter().fold(0.0_f64, |most, value| most.max(value.abs()));
         for ((_, row), line) in found.rows.iter().zip(found.sim[0].chunks_exact(columns)) {
             let row = *row as usize * every;
             for (value, target) in line.iter().zip(&found.targets) {
-                let (value, query) = (value.expect("a value"), target.row as usize);
+                let query = target.row as usize;
                 let due = expected[row * columns + query];
-                let off = (f64::from(value) - due).abs();
+                let off = (f64::from(*value) - due).abs();
                 assert!(off <= TOLERANCE * largest, "{name}: row {row}, query {query}: {value} not {due}");
             }
         }

@@ -202,15 +202,13 @@ fn cosines_influence_and_scores_agree() {
     let width = matrix.targets.len();
     let columns: Vec<usize> =
         matrix.targets.iter().map(|t| golden_column(&reference.manifest, t.target as usize, t.row)).collect();
-    let value =
-        |values: &[Option<f32>], i: usize, j: usize, width: usize| values[i * width + j].expect("a value");
     for (step, sims) in reference.manifest.checkpoints.iter().zip(&matrix.sim) {
         let (shape, expected) = golden.get(&format!("cos.{step}"));
         assert_eq!(shape, [matrix.rows.len(), width]);
         for i in 0..matrix.rows.len() {
             for (j, column) in columns.iter().enumerate() {
                 close(
-                    value(sims, i, j, width),
+                    sims[i * width + j],
                     expected[i * width + column],
                     &format!("cosine {i},{column} at {step}"),
                 );
@@ -223,14 +221,14 @@ fn cosines_influence_and_scores_agree() {
     for i in 0..matrix.rows.len() {
         for (j, column) in columns.iter().enumerate() {
             close(
-                value(&matrix.influence, i, j, width),
+                matrix.influence[i * width + j],
                 influence[i * width + column],
                 &format!("influence {i},{column}"),
             );
         }
         for (s, name) in matrix.subtasks.iter().enumerate() {
             let column = subtasks.iter().position(|n| n == name).expect("a subtask of the manifest");
-            let got = value(&matrix.subtask, i, s, matrix.subtasks.len());
+            let got = matrix.subtask[i * matrix.subtasks.len() + s];
             close(got, means[i * subtasks.len() + column], &format!("mean of {name}, row {i}"));
         }
     }

@@ -67,7 +67,7 @@ fn cosines_of_the_default_projection_spread_as_predicted() {
     let dim = f64::from(ProjectionSpec::default().dim);
     let (mut observed, mut predicted, mut bias, mut squares, mut count) = (0.0, 0.0, 0.0, 0.0, 0.0);
     for (got, expected) in projected.sim.iter().flatten().zip(exact.sim.iter().flatten()) {
-        let (got, rho) = (f64::from(got.expect("a cosine")), f64::from(expected.expect("a cosine")));
+        let (got, rho) = (f64::from(*got), f64::from(*expected));
         observed += (got - rho).powi(2);
         bias += got - rho;
         // The lengths are projected too, so the errors of numerator and denominator partly cancel: to

@@ -6,16 +6,16 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use arrow_array::Array;
 use arrow_array::cast::AsArray;
 use clap::Parser;
 use gstore_benches::machine;
+use gstore_benches::matrix::matrix;
 use gstore_benches::workload::{How, Inputs};
 use gstore_ingest::pipeline::Kind;
 use gstore_ingest::projection::ProjectionSpec;
 use gstore_model::ComputePrecision;
-use gstore_query::influence::testing::matrix;
 use gstore_query::influence::{InfluenceSpec, Order, Prepared, Ranking, RowFilter, RowMask, TargetRef};
 use gstore_store::{Cancel, DType, Snapshot, Store};
 use serde_json::{Value, json};
@@ -118,14 +118,12 @@ fn compare(projected: &Arc<Snapshot>, exact: &Arc<Snapshot>, target: &str, threa
     let live = a.live();
     let mut mask = RowMask::new();
     (0..COMPARED.min(live)).for_each(|i| mask.insert(i * live / COMPARED.min(live)));
-    let (a, b) = (
-        matrix(&a, Some(&RowFilter::single(mask.clone())), &never)?,
-        matrix(&b, Some(&RowFilter::single(mask)), &never)?,
-    );
+    let (a, b) =
+        (matrix(&a, Some(&RowFilter::single(mask.clone())))?, matrix(&b, Some(&RowFilter::single(mask)))?);
+    ensure!(a.rows == b.rows, "the stores have scores of different rows");
     let dim = ProjectionSpec::default().dim;
     let (mut squares, mut predicted, mut count) = (0.0, 0.0, 0u64);
     for (ours, theirs) in a.sim.iter().flatten().zip(b.sim.iter().flatten()) {
-        let (Some(ours), Some(theirs)) = (ours, theirs) else { continue };
         let rho = f64::from(*theirs);
         squares += (f64::from(*ours) - rho).powi(2);
         // A cosine divides by the projected lengths, whose errors are correlated with the inner product's: (1

@@ -29,8 +29,6 @@ mod result;
 mod scan;
 mod sides;
 mod spec;
-#[doc(hidden)]
-pub mod testing;
 
 pub use gstore_curvature::Inversion;
 

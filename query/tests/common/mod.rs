@@ -13,6 +13,7 @@ pub mod altered;
 #[path = "../../../store/tests/common/cold.rs"]
 #[allow(dead_code)]
 pub mod cold;
+pub mod matrix;
 pub mod memory;
 pub mod sketches;
 #[path = "../../../data/tests/support/mod.rs"]

@@ -1,6 +1,5 @@
 //! Both sides of the products: the pools' readers, and the query vectors packed for them.
 
-use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 
 use gstore_core::Cancel;
@@ -54,7 +53,7 @@ impl Operands {
         cancel: &Cancel,
     ) -> Result<Self, QueryError> {
         let vectors = std::mem::take(&mut target.vectors);
-        let pools = open_pools(prepared, 0..prepared.checkpoints().len(), &vectors, cancel)?;
+        let pools = open_pools(prepared, &vectors, cancel)?;
         let candidates: u64 = pools.iter().map(|pool| pool.live.len()).sum();
         let left_out = prepared.left_out().map_or(0, |_| 1);
         let device = prepared.encoder().map_or(Ok(None), |encoder| encoder.products()).map_err(failed)?;
@@ -149,11 +148,9 @@ fn find_sketch(prepared: &Prepared, reader: &FeatureReader) -> Result<Arc<Sketch
     }
 }
 
-/// The readers of the pools at some checkpoints, with queries packed for them. `vectors[c]` are the query
-/// vectors of checkpoint `checkpoints.start + c`.
-pub(crate) fn open_pools(
+/// The readers of the pools, with queries packed for them. `vectors[c]` are the query vectors of checkpoint c.
+fn open_pools(
     prepared: &Prepared,
-    checkpoints: Range<usize>,
     vectors: &[Vec<f32>],
     cancel: &Cancel,
 ) -> Result<Vec<ScanPool>, QueryError> {
@@ -162,12 +159,11 @@ pub(crate) fn open_pools(
         Sim::Cosine => prepared.inverses(cancel)?,
         Sim::Dot => None,
     };
-    let metrics = metrics.and_then(|metrics| metrics.get(checkpoints.clone()));
     let mut pools: Vec<ScanPool> = Vec::new();
     for (side, candidates) in prepared.pools().iter().zip(prepared.candidates(cancel)?) {
         let mut pool =
             ScanPool { granularity: spec.granularity(), live: candidates.clone(), ..ScanPool::default() };
-        for (c, feature) in side.features[checkpoints.clone()].iter().enumerate() {
+        for (c, feature) in side.features.iter().enumerate() {
             let reader = prepared.snapshot().open_feature_shared(feature)?;
             let dim = feature.desc.dim() as usize;
             // Pools whose module groups agree share the packed queries.
