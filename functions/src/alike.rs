@@ -15,8 +15,8 @@ use super::columnar::{Compute, function};
 use crate::error::FunctionError;
 
 /// The functions: the mean of the shares of common characters, and of these in order; the same, and more for
-/// texts that are alike and begin alike; the share of the characters of either text that both have; in how many places two
-/// texts of one length differ.
+/// texts that are alike and begin alike; the share of the characters of either text that both have; in how
+/// many places two texts of one length differ.
 pub(super) fn functions() -> [ScalarUDF; 4] {
     fn of_texts(name: &'static str, gives: DataType, compute: Compute) -> ScalarUDF {
         function(name, TypeSignature::Exact(vec![DataType::Utf8; 2]), gives, compute)

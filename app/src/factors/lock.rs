@@ -71,17 +71,17 @@ impl FitLock {
         self.file.file().try_lock().is_ok() && has_name(&self.file, &path).unwrap_or(false)
     }
 
-    /// Removes the files in the folder whose names are of those that a fit writes. The stamp goes after all
-    /// others, so that what a kill leaves still has it; and only if nothing else stays, since a fit begins in
-    /// no folder that has files and no stamp.
+    /// Removes the files in the folder whose names are of those that a fit writes, but no locks: other jobs
+    /// may have them. The stamp goes after all others, so that what a kill leaves still has it; and only if
+    /// nothing else stays, since a fit begins in no folder that has files and no stamp.
     pub(super) fn clear(&self, is_written: impl Fn(&str) -> bool) -> std::io::Result<()> {
         let mut others_stay = false;
         for entry in fs_err::read_dir(&self.folder)? {
             let entry = entry?;
             let name = entry.file_name();
             match entry.file_type()?.is_dir() {
-                _ if name == STAMP || name == LOCK => {}
-                _ if !is_lock(&name) && !is_written(&name.to_string_lossy()) => others_stay = true,
+                _ if name == STAMP || is_lock(&name) => {}
+                _ if !is_written(&name.to_string_lossy()) => others_stay = true,
                 true => fs_err::remove_dir_all(entry.path())?,
                 false => fs_err::remove_file(entry.path())?,
             }
@@ -95,10 +95,21 @@ impl FitLock {
     /// Removes the folder of a whole fit.
     pub(super) fn remove(self) -> std::io::Result<()> {
         self.clear(|_| true)?;
-        fs_err::remove_file(self.folder.join(LOCK))?;
+        self.remove_locks()?;
         // Another fit may begin there.
         let _ = fs_err::remove_dir(&self.folder);
         Ok(())
+    }
+
+    /// Removes the locks, of which no other job has one. The one of the folder goes last.
+    fn remove_locks(&self) -> std::io::Result<()> {
+        for entry in fs_err::read_dir(&self.folder)? {
+            let entry = entry?;
+            if entry.file_name() != LOCK && is_lock(&entry.file_name()) {
+                fs_err::remove_file(entry.path())?;
+            }
+        }
+        fs_err::remove_file(self.folder.join(LOCK))
     }
 
     /// Removes the folders that were made, unless something else was written there or others share the lock.
@@ -109,12 +120,7 @@ impl FitLock {
         // Locked only where there is something to remove, so that no other run finds the folder busy; and
         // looked at once more then, since others may have written before.
         if !self.made.is_empty() && is_unused() && self.is_alone() && is_unused() {
-            for entry in fs_err::read_dir(&self.folder).into_iter().flatten().flatten() {
-                if entry.file_name() != LOCK && is_lock(&entry.file_name()) {
-                    let _ = fs_err::remove_file(entry.path());
-                }
-            }
-            let _ = fs_err::remove_file(self.folder.join(LOCK));
+            let _ = self.remove_locks();
             // Removal ends at the first folder that is not empty.
             let _ = self.made.iter().try_for_each(fs_err::remove_dir);
         }

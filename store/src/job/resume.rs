@@ -39,7 +39,7 @@ pub(super) fn start(store: Store, plan: JobPlan, planned: Option<&Snapshot>) -> 
     // of it were sealed here, other samples would get their numbers.
     match store.is_unsettled() {
         true => drop(WriterLock::take(&store)?),
-        false => store.env().sync_folder("")?,
+        false => store.env().sync_folder("").inspect_err(|_| store.set_unsettled(true))?,
     }
     let resumed = before.as_ref().is_some_and(|old| old.fits(&plan, &base));
     // The files of a job with another plan under this id would be taken for ours.

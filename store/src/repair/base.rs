@@ -356,9 +356,9 @@ fn raise_counters(env: &Env, inventory: &Inventory, root: &mut Root) -> Result<(
     };
     let encodings = inventory.datasets.iter().flat_map(|d| &d.part.encodings);
     let encodings = encodings.map(|e| e.number.saturating_add(1));
-    let computed = jobs::computed_rows(env)?.into_keys().last().map_or(0, |n| n.saturating_add(1));
     let next = &mut root.next;
-    next.dataset = next.dataset.max(folders("samples")?).max(mentioned("dataset")).max(computed);
+    next.dataset =
+        next.dataset.max(folders("samples")?).max(mentioned("dataset")).max(jobs::next_dataset(env)?);
     next.feature = next.feature.max(folders("segments")?).max(mentioned("feature"));
     next.run = next.run.max(mentioned("run"));
     next.ensemble = next.ensemble.max(mentioned("ensemble")).max(1);

@@ -37,19 +37,28 @@ pub(super) fn publishing(env: &Env) -> Result<Vec<Publishing>, StorageError> {
     Ok(out)
 }
 
-/// The datasets that interrupted jobs have computed rows of, by number, and one past the last of these rows.
-/// The same command goes on from them, so neither number may be given to something else. A job whose note
-/// cannot be read goes on from nothing.
-pub(super) fn computed_rows(env: &Env) -> Result<BTreeMap<u32, u64>, VerifyError> {
-    let mut ends = BTreeMap::new();
+/// The folders and notes of interrupted jobs. A job whose note is damaged goes on from nothing.
+fn notes(env: &Env) -> Result<Vec<(String, JobFile)>, StorageError> {
+    let mut out = Vec::new();
     for id in work_folders(env)?.iter().filter(|n| is_job(n)) {
         let folder = format!("tmp/{id}");
-        let Some(job) = if_sound(read_json_of::<JobFile>(env, &format!("{folder}/{JOB}")))?.flatten() else {
-            continue;
-        };
-        for number in job.datasets.values() {
-            ends.entry(*number).or_insert(0);
-        }
+        let note = if_sound(read_json_of(env, &format!("{folder}/{JOB}")))?.flatten();
+        out.extend(note.map(|note| (folder, note)));
+    }
+    Ok(out)
+}
+
+/// One past the highest number of a dataset that interrupted jobs have.
+pub(super) fn next_dataset(env: &Env) -> Result<u32, StorageError> {
+    let highest = notes(env)?.iter().flat_map(|(_, job)| job.datasets.values()).max().copied();
+    Ok(highest.map_or(0, |number| number.saturating_add(1)))
+}
+
+/// One past the last row that interrupted jobs have computed, by the number of its dataset. The same command
+/// goes on from there, so these rows may not be given to other samples.
+pub(super) fn computed_rows(env: &Env) -> Result<BTreeMap<u32, u64>, VerifyError> {
+    let mut ends = BTreeMap::new();
+    for (folder, job) in notes(env)? {
         for name in list(env, &folder)? {
             let path = format!("{folder}/{name}");
             let computed = match Content::of(&name) {
@@ -62,7 +71,7 @@ pub(super) fn computed_rows(env: &Env) -> Result<BTreeMap<u32, u64>, VerifyError
             };
             let of = computed.and_then(|(dataset, end)| Some((job.datasets.get(&dataset)?, end)));
             if let Some((number, end)) = of {
-                let known = ends.entry(*number).or_insert(0);
+                let known: &mut u64 = ends.entry(*number).or_default();
                 *known = end.max(*known);
             }
         }

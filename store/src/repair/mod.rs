@@ -49,7 +49,7 @@ use files::Files;
 use finish::{Repaired, finish};
 use gstore_core::RowSet;
 use parts::Inventory;
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 use work::{DatasetWork, Repair};
@@ -161,7 +161,9 @@ fn repair(
         work.report.lost.extend(why.map(|why| feature::left_out(f, why)));
         why.is_none()
     });
-    let computed = jobs::computed_rows(store.env())?;
+    // A part that is as it was has a next row above those of all jobs.
+    let as_they_were = base.certain && datasets.iter().all(|d| !d.rebuilt);
+    let computed = if as_they_were { BTreeMap::new() } else { jobs::computed_rows(store.env())? };
     for d in &mut datasets {
         let own = features.iter().filter(|(f, _)| f.desc.dataset == d.part.name);
         let end = own.flat_map(|(f, _)| &f.segments).map(|s| s.end_row).max().unwrap_or(0);
@@ -169,7 +171,8 @@ fn repair(
         // that they were given out.
         let given = [&base.root.next_rows, &computed].map(|rows| rows.get(&d.part.number).copied());
         let end = given.into_iter().flatten().fold(end, u64::max);
-        if end > d.part.next_row {
+        let known = d.part.next_row;
+        if end > known {
             d.part.next_row = end;
             d.link = None;
         }
@@ -177,7 +180,9 @@ fn repair(
             samples::report_gaps(&mut work, &d.part, from);
         }
         if d.rebuilt || !base.certain {
-            samples::report_unlisted(&mut work, &inventory, &d.part)?;
+            // Those before are among the gaps.
+            let from = d.gaps_from.map_or(known, |_| d.part.next_row);
+            samples::report_unlisted(&mut work, &inventory, &d.part, from)?;
             let features: Vec<&FeaturePart> = features.iter().map(|(f, _)| f).collect();
             dataset::report_lost_counts(&mut work, &d.part, &features, &d.dead.live(&d.part));
         }

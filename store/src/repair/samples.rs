@@ -99,12 +99,14 @@ pub(super) fn report_gaps(work: &mut Repair<'_>, part: &DatasetPart, from: u64) 
     report(work, part, &gaps, &remedy);
 }
 
-/// Reports samples of files that cannot be read and that nothing lists: neither the part nor an older version of
-/// it. They came with the part that is lost, unless they were merged away; the ledger may have their ids.
+/// Reports samples of files that cannot be read and that nothing lists: neither the part nor an older version
+/// of it. They came with the part that is lost, unless they were merged away; the ledger may have their ids,
+/// `from` the first row of which nothing is reported yet.
 pub(super) fn report_unlisted(
     work: &mut Repair<'_>,
     inventory: &Inventory,
     part: &DatasetPart,
+    from: u64,
 ) -> Result<(), VerifyError> {
     let folder = sample_folder(part.number);
     let versions = inventory.dataset(part.number).flat_map(|v| &v.part.files);
@@ -131,7 +133,7 @@ pub(super) fn report_unlisted(
     let mut loss = Loss::new(LostKind::Samples, &of, &RowSet::new(), &remedy);
     loss.dataset = Some(part.name.clone());
     if !work.options.dry_run {
-        let later = RowSet::from_range(part.next_row..u64::MAX);
+        let later = RowSet::from_range(from..u64::MAX);
         loss.ids = ledger_ids(work, part, &later, Loss::IDS).into_iter().map(|(_, id)| id).collect();
     }
     work.report.lost.push(loss);

@@ -4,7 +4,8 @@ use std::io::{ErrorKind, Result};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use super::{OsVfs, Vfs, VfsLock, if_there};
+use super::if_there;
+use super::os::{self, OsLock};
 
 /// The exclusive lock of a file that is there for it alone, and goes when this is dropped. The system gives
 /// the lock back where the process ends, however it does: the file that stays then goes with the next lock.
@@ -15,8 +16,7 @@ use super::{OsVfs, Vfs, VfsLock, if_there};
 pub struct FileLock {
     path: PathBuf,
     /// Given back after the file is gone.
-    #[expect(dead_code, reason = "is locked as long as it is there")]
-    lock: Option<Box<dyn VfsLock>>,
+    lock: Option<OsLock>,
 }
 
 impl FileLock {
@@ -25,7 +25,7 @@ impl FileLock {
     /// # Errors
     /// A folder that cannot be written to, and a file that cannot be locked though its file system has locks.
     pub fn of(path: &Path) -> Result<Option<Self>> {
-        let lock = match OsVfs.lock(path, false) {
+        let lock = match os::lock(path, false) {
             Ok(None) => return Ok(None),
             Err(error) if error.kind() == ErrorKind::Unsupported => None,
             lock => lock?,
@@ -35,8 +35,12 @@ impl FileLock {
 }
 
 impl Drop for FileLock {
+    /// What has the name by now may be the lock of another.
     fn drop(&mut self) {
-        let _ = fs_err::remove_file(&self.path);
+        let is_own = |lock: &OsLock| has_name(&lock.0, &self.path).unwrap_or(false);
+        if self.lock.as_ref().is_none_or(is_own) {
+            let _ = fs_err::remove_file(&self.path);
+        }
     }
 }
 
@@ -65,6 +69,13 @@ mod tests {
         assert!(has_name(&opened, &path).unwrap());
         drop(lock);
         assert!(!path.exists() && !has_name(&opened, &path).unwrap());
+        // Of another that has the name, where someone removed the first.
+        let lock = FileLock::of(&path).unwrap().unwrap();
+        fs_err::remove_file(&path).unwrap();
+        let other = FileLock::of(&path).unwrap().unwrap();
+        drop(lock);
+        assert!(path.exists());
+        drop(other);
         // What a killed process left is no lock.
         fs_err::write(&path, "").unwrap();
         let lock = FileLock::of(&path).unwrap().unwrap();

@@ -148,8 +148,9 @@ pub trait Vfs: Debug + Send + Sync {
     fn remove(&self, path: &Path) -> io::Result<()> {
         read_only(path)
     }
-    /// Makes a folder and those above it, whose names are durable then; one that exists is fine. Its own name
-    /// is durable after [`Vfs::sync_dir`] of the folder above.
+    /// Makes a folder and those above it; one that exists is fine. Its name is durable after
+    /// [`Vfs::sync_dir`] of the folder above. [`OsVfs`] flushes the names of missing folders above, which are
+    /// outside of a store.
     fn create_dir(&self, path: &Path) -> io::Result<()> {
         read_only(path)
     }

@@ -64,8 +64,9 @@ impl VfsRandom for OsRead {
     }
 }
 
+/// A file that is locked as long as this is there.
 #[derive(Debug)]
-struct OsLock(fs_err::File);
+pub(super) struct OsLock(pub(super) fs_err::File);
 
 impl VfsLock for OsLock {
     fn fill(&self, content: &[u8]) -> io::Result<()> {
@@ -144,7 +145,8 @@ impl Vfs for OsVfs {
         fs_err::remove_file(path)
     }
     fn create_dir(&self, path: &Path) -> io::Result<()> {
-        create_flushed(parent(path)).and_then(|()| fs_err::create_dir_all(path)).map_err(|e| match e.kind() {
+        create_flushed(parent(path))?;
+        fs_err::create_dir_all(path).map_err(|e| match e.kind() {
             io::ErrorKind::AlreadyExists => {
                 io::Error::new(e.kind(), format!("{} is not a folder; move it away", path.display()))
             }
@@ -176,16 +178,7 @@ impl Vfs for OsVfs {
         Ok(fs_err::symlink_metadata(path)?.is_symlink())
     }
     fn lock(&self, path: &Path, wait: bool) -> io::Result<Option<Box<dyn VfsLock>>> {
-        let mut attempts = 0;
-        loop {
-            let Some(file) = open_locked(path, wait)? else { return Ok(None) };
-            attempts += 1;
-            // Who had it may have removed the file before it was locked here: others do not find this lock
-            // then. Where files have no lasting numbers that cannot be told.
-            if attempts == ATTEMPTS || has_name(&file, path)? {
-                return Ok(Some(Box::new(OsLock(file))));
-            }
-        }
+        Ok(lock(path, wait)?.map(|lock| -> Box<dyn VfsLock> { Box::new(lock) }))
     }
     fn is_locked(&self, path: &Path) -> io::Result<bool> {
         let file = match open_at_once(path) {
@@ -201,6 +194,20 @@ impl Vfs for OsVfs {
             }
             Err(std::fs::TryLockError::WouldBlock) => Ok(true),
             Err(std::fs::TryLockError::Error(e)) => Err(e),
+        }
+    }
+}
+
+/// The lock of a file, as of [`Vfs::lock`].
+pub(super) fn lock(path: &Path, wait: bool) -> io::Result<Option<OsLock>> {
+    let mut attempts = 0;
+    loop {
+        let Some(file) = open_locked(path, wait)? else { return Ok(None) };
+        attempts += 1;
+        // Who had it may have removed the file before it was locked here: others do not find this lock then.
+        // Where files have no lasting numbers that cannot be told.
+        if attempts == ATTEMPTS || has_name(&file, path)? {
+            return Ok(Some(OsLock(file)));
         }
     }
 }

@@ -34,6 +34,9 @@ pub fn sync_folder(folder: &Path) -> Result<()> {
 pub fn create_flushed(folder: &Path) -> Result<()> {
     let is_missing = |folder: &&Path| !folder.as_os_str().is_empty() && !folder.exists();
     let made: Vec<&Path> = folder.ancestors().take_while(is_missing).collect();
+    if made.is_empty() {
+        return Ok(());
+    }
     fs_err::create_dir_all(folder)?;
     made.into_iter().try_for_each(|made| sync_folder(parent(made)))
 }

@@ -29,15 +29,12 @@ impl FilterScaling {
         let mut scales = Vec::with_capacity(filters.len());
         for filter in filters {
             // Each inverse has copies of the bases, of which one is enough.
-            let scale = match first.is_some() {
-                true => factors.scale(module, strategy, *filter).map(|(scale, _)| scale),
-                false => factors.filtered(module, strategy, *filter).map(|inverse| {
-                    let scale = inverse.scale().map(<[f64]>::to_vec);
-                    first = Some(inverse).filter(|_| scale.is_some());
-                    scale
-                }),
-            };
-            scales.push(scale.map_err(FactorJobError::of_inverse)?);
+            let (scale, _) = factors.scale(module, strategy, *filter).map_err(FactorJobError::of_inverse)?;
+            if scale.is_some() && first.is_none() {
+                first =
+                    Some(factors.filtered(module, strategy, *filter).map_err(FactorJobError::of_inverse)?);
+            }
+            scales.push(scale);
         }
         let columns = vec![Vec::new(); scales.len()];
         Ok(Self { inverse: first, rotation: None, scales, rotated: Vec::new(), columns })
