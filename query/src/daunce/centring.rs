@@ -56,6 +56,11 @@ impl Models {
         self.len().saturating_sub(if center.of_rows() { self.groups } else { 0 })
     }
 
+    /// The largest `min_models` that they are enough for: a score takes so many models, and one dimension less.
+    pub(crate) fn enough_for(&self, center: Center) -> usize {
+        self.len().min(self.dimensions(center) + 1)
+    }
+
     /// Some of the models, by their places.
     pub(crate) fn some(&self, places: &[usize]) -> Self {
         let mut known: Vec<u32> = Vec::new();
@@ -100,11 +105,6 @@ impl Centring {
     /// How the score is taken.
     pub fn how(&self) -> CovarianceOptions {
         self.how
-    }
-
-    /// Dimensions of the losses of a row once they are centred.
-    pub(crate) fn dimensions(&self) -> usize {
-        self.models.dimensions(self.how.center)
     }
 
     /// What sums of products are divided by.
