@@ -451,6 +451,20 @@ fn too_few_copies_of_several_base_models_are_refused() {
     let error = refused(&world, &|covariance| covariance.min_models = 2);
     assert!(error.contains("leaves no degree of freedom, where a score takes at least 1"), "{error}");
     assert!(error.ends_with("or ask with `center => 'model'`"), "{error}");
+    // Neither is a way out that is refused again.
+    let error = refused(&world, &|_| {});
+    assert!(error.contains("only 2 of ensemble `e`"), "{error}");
+    assert!(error.ends_with("record the losses of more models"), "{error}");
+    let alone = refused(&world, &|covariance| covariance.groups = vec!["theta".into()]);
+    assert!(alone.contains("there is only 1 of") && alone.ends_with("of more models"), "{alone}");
+    for min_models in [0, 1] {
+        let error = refused(&world, &|covariance| covariance.min_models = min_models);
+        assert!(error.contains(&format!("`min_models => {min_models}` is fewer")), "{error}");
+    }
+    let four = World::grouped(10, &[0..4], true, |_| {});
+    let error = refused(&four, &|covariance| covariance.min_models = 5);
+    assert!(error.contains("only 4 of") && error.ends_with("as with `min_models => 3`"), "{error}");
+    assert_eq!(all_scores(&four.plan(|covariance| covariance.min_models = 3), 1).len(), 10);
     // What is left of a row that lacks losses counts in the same way.
     let world = World::grouped(10, &[0..6], true, |pool| {
         // Of both base models, of one, and one of each.

@@ -108,7 +108,7 @@ impl Centring {
     }
 
     /// What sums of products are divided by.
-    pub(crate) fn degrees(&self) -> f64 {
+    pub(super) fn degrees(&self) -> f64 {
         let estimated = if self.how.center.of_rows() { self.models.groups } else { 1 };
         self.models.len() as f64 - f64::from(self.how.ddof) * estimated as f64
     }

@@ -198,9 +198,8 @@ impl<'a> Scan<'a> {
 
     /// Why a row that has losses has no score.
     fn why(&self, losses: &[f64]) -> Reason {
-        let lacks = losses.iter().any(|x| !x.is_finite())
-            || self.covariance.missing == MissingCells::Pairwise
-            || self.sides.centring.degrees() <= 0.0;
+        let lacks =
+            losses.iter().any(|x| !x.is_finite()) || self.covariance.missing == MissingCells::Pairwise;
         let mut finite = losses.iter().filter(|x| x.is_finite());
         let first = finite.next();
         match self.covariance.how.score {
