@@ -367,11 +367,14 @@ impl RecordReader<'_> {
 }
 
 /// Whether a column is by its name the index of a data frame: as pandas writes it into Parquet and Arrow, and
-/// as it reads one of CSV.
+/// as it reads one of CSV, which has more numbers if it was saved again or the header has several lines.
 fn is_index(column: &str) -> bool {
-    let of_table = column.strip_prefix("__index_level_").and_then(|rest| rest.strip_suffix("__"));
-    let number = of_table.or_else(|| column.strip_prefix("Unnamed: "));
-    number.is_some_and(|number| number.parse::<u32>().is_ok())
+    let is_number = |text: &str| text.parse::<u32>().is_ok();
+    if let Some(number) = column.strip_prefix("__index_level_").and_then(|rest| rest.strip_suffix("__")) {
+        return is_number(number);
+    }
+    let numbers = |rest: &str| rest.split("_level_").flat_map(|part| part.split('.')).all(is_number);
+    column.strip_prefix("Unnamed: ").is_some_and(numbers)
 }
 
 fn left_out_note(path: &Path, columns: &BTreeSet<String>) -> String {
@@ -549,6 +552,10 @@ mod tests {
         let line = r#"{"id": "a", "m0": 1.5, "__index_level_0__": 7, "column_1": 2}"#;
         let (found, notes) = models("b.jsonl", line, RecordModels::Named(&[]));
         assert_eq!((found.join(" ").as_str(), notes.len()), ("column_1 m0", 1), "{notes:?}");
+        // Of a frame that was saved twice or thrice, or has names of columns in two lines.
+        let line = "id,Unnamed: 0.1,Unnamed: 0.1.1,Unnamed: 1_level_0,Unnamed: 0.x\na,0,1,2,1.5\n";
+        let (found, notes) = models("e.csv", line, RecordModels::Named(&[]));
+        assert_eq!((found.join(" ").as_str(), notes.len()), ("Unnamed: 0.x", 1), "{notes:?}");
         let base = models("c.csv", ",id,theta\n0,a,1.5\n", RecordModels::One("theta_0"));
         assert_eq!((base.0.join(" ").as_str(), base.1.len()), ("theta", 1), "{base:?}");
         let cells = models("d.csv", ",model,id,loss\n0,m0,a,1.5\n", RecordModels::Named(&[]));
