@@ -5,6 +5,7 @@
 //!
 //! Memory: about 200 bytes for each id, and [`CellWriter`] of a batch.
 
+use std::cell::OnceCell;
 use std::collections::BTreeSet;
 use std::path::Path;
 
@@ -46,6 +47,8 @@ struct RecordReader<'a> {
     models: RecordModels<'a>,
     /// Key of the losses in records of cells, once all records were seen.
     key: Option<&'static str>,
+    /// Of each key of losses the first record that names no model and has a null under it.
+    nulls: [OnceCell<Place>; 2],
 }
 
 /// Models that the records of a file are of.
@@ -84,7 +87,8 @@ pub(super) fn read(
     (of, replace): (RecordModels<'_>, bool),
     work: &mut JobContext<'_>,
 ) -> Result<RecordTable, DaunceError> {
-    let (mut reading, known) = (RecordReader { path, signal, models: of, key: None }, of.known());
+    let mut reading = RecordReader { path, signal, models: of, key: None, nulls: Default::default() };
+    let known = of.known();
     let (mut rows, mut models) = (SampleRows::default(), SampleRows::of(known.to_vec()));
     // Keys of losses, and those that some record has.
     let (mut columns, mut told): (BTreeSet<String>, BTreeSet<String>) = Default::default();
@@ -104,6 +108,7 @@ pub(super) fn read(
         Ok(())
     };
     let (records, source, left_out) = reading.each(("finding samples", 0), &mut found, work)?;
+    reading.check_nulls(&columns)?;
     let precision = precision(source.as_ref(), &columns);
     // Columns of a table without any loss.
     told.extend(source.columns());
@@ -270,15 +275,12 @@ impl RecordReader<'_> {
         };
         let id = text("id").ok_or_else(|| self.at(place, "a record needs an `id`"))?;
         let named = text("model");
-        // A column of a table that is null is left out of its record.
-        let is_there =
-            |key: &&str| record.contains_key(*key) || columns.iter().any(|column| column.as_str() == *key);
-        let found = self.keys().into_iter().find(is_there);
+        let found = self.keys().into_iter().find(|key| is_told(key, (record, columns)));
         let model = match (named, self.models) {
             (Some(named), _) => Some(named),
             (None, RecordModels::One(model)) => found.map(|_| model.to_owned()),
             (None, RecordModels::Named(known)) => {
-                self.check_unnamed(place, record, known)?;
+                self.check_unnamed(place, (record, columns), known)?;
                 None
             }
         };
@@ -310,11 +312,12 @@ impl RecordReader<'_> {
         Ok(())
     }
 
-    /// Refuses the record of a cell that names no model: its columns would be taken for models.
+    /// Refuses the record of a cell that names no model: its columns would be taken for models. One with a
+    /// null for its loss is noted.
     fn check_unnamed(
         &self,
         place: &Place,
-        record: &Map<String, Value>,
+        (record, columns): (&Map<String, Value>, &[String]),
         known: &[String],
     ) -> Result<(), DaunceError> {
         if known.iter().any(|model| record.contains_key(model)) {
@@ -324,12 +327,31 @@ impl RecordReader<'_> {
         // Where the models are known, a table with a column for each may have other columns.
         let tokens = known.is_empty().then_some("n_tokens");
         let of_cell = self.keys().into_iter().chain(tokens).find(has);
-        let Some(key) = of_cell else { return Ok(()) };
+        if let Some(key) = of_cell {
+            return Err(self.unnamed(place, key));
+        }
+        for (key, first) in self.keys().iter().zip(&self.nulls) {
+            if is_told(key, (record, columns)) {
+                first.get_or_init(|| place.clone());
+            }
+        }
+        Ok(())
+    }
+
+    /// Refuses a null for the loss of no model under a key that has losses elsewhere.
+    fn check_nulls(&self, keys_of_losses: &BTreeSet<String>) -> Result<(), DaunceError> {
+        let nulls = self.keys().into_iter().zip(&self.nulls);
+        let mut of_cells = nulls.filter(|(key, _)| keys_of_losses.contains(*key));
+        let first = of_cells.find_map(|(key, first)| Some(self.unnamed(first.get()?, key)));
+        first.map_or(Ok(()), Err)
+    }
+
+    fn unnamed(&self, place: &Place, key: &str) -> DaunceError {
         let detail = format!(
             "the record has `{key}` and does not name its `model`; in a table with one record for each sample, each model has a \
              column, which is named by its id"
         );
-        Err(self.at(place, &detail))
+        self.at(place, &detail)
     }
 
     fn check_model(&self, place: &Place, model: &str) -> Result<(), DaunceError> {
@@ -375,6 +397,11 @@ fn is_index(column: &str) -> bool {
     }
     let numbers = |rest: &str| rest.split("_level_").flat_map(|part| part.split('.')).all(is_number);
     column.strip_prefix("Unnamed: ").is_some_and(numbers)
+}
+
+/// Whether a record has a key, or its table a column of that name: one that is null is left out of its record.
+fn is_told(key: &str, (record, columns): (&Map<String, Value>, &[String])) -> bool {
+    record.contains_key(key) || columns.iter().any(|column| column == key)
 }
 
 fn left_out_note(path: &Path, columns: &BTreeSet<String>) -> String {
@@ -527,6 +554,28 @@ mod tests {
             let text = format!("{text}{{\"id\": \"c\", \"m0\": 2.5, \"{key}\": 3}}\n");
             let error = table_of(Signal::NegMargin, &text, RecordModels::Named(&[])).unwrap_err();
             assert!(error.contains(&format!("line 3: the record has `{key}` and does not name")), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_null_is_the_loss_of_a_model_where_others_have_losses_under_its_key() {
+        let named = r#"{"model": "ft-0", "id": "a", "loss": 1.0}"#;
+        let null = r#"{"id": "b", "loss": null}"#;
+        let both = r#"{"id": "b", "loss": null, "neg_margin": null}"#;
+        for known in [&[][..], &["ft-0"]] {
+            for (text, line) in [
+                (format!("{named}\n{null}\n{null}"), 2),
+                (format!("{null}\n{named}"), 1),
+                (format!("{both}\n{named}"), 1),
+                ("model,id,loss\nft-0,a,1.0\n,b,\n".to_owned(), 3),
+            ] {
+                let ids: Vec<String> = known.iter().map(|id| (*id).to_owned()).collect();
+                for signal in [Signal::Loss, Signal::NegMargin] {
+                    let error = table_of(signal, &text, RecordModels::Named(&ids)).unwrap_err();
+                    let says = format!("line {line}: the record has `loss` and does not name its `model`");
+                    assert!(error.contains(&says), "{text}: {error}");
+                }
+            }
         }
     }
 
