@@ -9,7 +9,7 @@ use std::cell::OnceCell;
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use gstore_core::{Remedy, Unit, first_of};
+use gstore_core::{Remedy, Unit, first_of, many_of};
 use gstore_data::{DataFile, FieldNames, Place, RawRecord, RecordSource, parse_object};
 use serde_json::{Map, Value};
 
@@ -139,25 +139,7 @@ pub(super) fn read(
         models.sort_by_cached_key(|id| natural(id));
     }
     reading.key = reading.keys().into_iter().find(|key| told.contains(*key));
-    let places = SampleRows::of(models.clone()).places;
-    let mut cells = CellWriter::new(tempfile::tempfile()?, (rows.ids.len(), models.len()), replace)?;
-    let mut place_of = |place: &Place, cell: RecordCell<'_>| {
-        let example = rows.places.get(&cell.id);
-        let model = places.get(&cell.model);
-        let (Some(example), Some(model)) = (example, model) else {
-            return Err(reading.wrong("it changed while it was read"));
-        };
-        let key = (*example * models.len() + *model) as u64;
-        match cells.push(key, cell.value)? {
-            None => Ok(()),
-            Some(twice) => Err(reading.twice(Some(place), twice, (&rows, &models))),
-        }
-    };
-    reading.each(("reading losses", records), &mut place_of, work)?;
-    if let Some(twice) = cells.flush()? {
-        return Err(reading.twice(None, twice, (&rows, &models)));
-    }
-    let matrix = LossMatrix::of_own(cells.file, path, rows.ids.len(), models.len());
+    let matrix = reading.matrix((&rows, &models), (records, replace), work)?;
     Ok(RecordTable { rows, models, absent, precision, matrix })
 }
 
@@ -213,6 +195,39 @@ impl RecordReader<'_> {
     /// Whether no model of a table with a column for each has this name.
     fn is_beside(&self, column: &str) -> bool {
         BESIDE.iter().chain(&self.keys()).any(|key| *key == column)
+    }
+
+    /// Reads the losses of all `records` to their places.
+    fn matrix(
+        &self,
+        (rows, models): (&SampleRows, &[String]),
+        (records, replace): (u64, bool),
+        work: &mut JobContext<'_>,
+    ) -> Result<LossMatrix, DaunceError> {
+        let places = SampleRows::of(models.to_vec()).places;
+        let mut cells = CellWriter::new(tempfile::tempfile()?, (rows.ids.len(), models.len()), replace)?;
+        let mut place_of = |place: &Place, cell: RecordCell<'_>| {
+            let example = rows.places.get(&cell.id);
+            let model = places.get(&cell.model);
+            let (Some(example), Some(model)) = (example, model) else {
+                return Err(self.wrong("it changed while it was read"));
+            };
+            let key = (*example * models.len() + *model) as u64;
+            match cells.push(key, cell.value)? {
+                None => Ok(()),
+                Some(twice) => Err(self.twice(Some(place), twice, (rows, models))),
+            }
+        };
+        self.each(("reading losses", records), &mut place_of, work)?;
+        if let Some(twice) = cells.flush()? {
+            return Err(self.twice(None, twice, (rows, models)));
+        }
+        if cells.replaced > 0 {
+            let losses = many_of(cells.replaced, "loss is", "losses are");
+            let note = format!("{losses} given again with another value; the later one counts");
+            work.progress.note(&format!("{}: {note}", self.path.display()));
+        }
+        Ok(LossMatrix::of_own(cells.file, self.path, rows.ids.len(), models.len()))
     }
 
     /// Reads all records, of which there are `total` (0: unknown), and returns how many there are, what they
@@ -749,8 +764,11 @@ mod tests {
         let line = |id: &str, loss: &str| format!("{{\"model\": 1, \"id\": \"{id}\", \"loss\": {loss}}}");
         let lines = [line("a", "0.6"), line("b", "1.5"), line("a", "0.5"), line("a", "null")];
         fs_err::write(&path, lines.join("\n")).unwrap();
-        let losses = |models: RecordModels<'_>, replace: bool| {
-            let table = read(&path, Signal::Loss, (models, replace), &mut JobContext::silent("test"));
+        let (mut stages, cancel) = (Stages::default(), Cancel::new());
+        let mut losses = |models: RecordModels<'_>, replace: bool| {
+            let mut work =
+                JobContext { progress: &mut stages, cancel: &cancel, ..JobContext::silent("test") };
+            let table = read(&path, Signal::Loss, (models, replace), &mut work);
             let table = table.map_err(|error| error.to_string())?;
             let mut values = Vec::new();
             table.matrix.read(&[0, 1], &mut values).map_err(|error| error.to_string())?;
@@ -761,12 +779,15 @@ mod tests {
         assert!(refused.ends_with("twice, as 0.6 and as 0.5; replace takes the later one"), "{refused}");
         let refused = losses(RecordModels::One("theta_0"), false).unwrap_err();
         assert!(refused.ends_with("twice, as 0.6 and as 0.5"), "{refused}");
+        let note = "1 loss is given again with another value; the later one counts";
+        assert_eq!(stages.1, [format!("{}: {note}", path.display())]);
         // Also where the first of them is in the file already.
         let mut cells = CellWriter::new(tempfile::tempfile().unwrap(), (1, 1), true).unwrap();
         for value in [1.0, 2.0] {
             cells.push(0, value).unwrap();
             assert_eq!(cells.flush().unwrap(), None);
         }
+        assert_eq!(cells.replaced, 1);
         let mut values = Vec::new();
         LossMatrix::of_own(cells.file, &path, 1, 1).read(&[0], &mut values).unwrap();
         assert_eq!(values, [2.0]);
