@@ -56,7 +56,7 @@ impl Models {
         self.len().saturating_sub(if center.of_rows() { self.groups } else { 0 })
     }
 
-    /// The largest `min_models` that they are enough for: a score takes so many models, and one dimension less.
+    /// The largest `min_models` that they are enough for: a score takes that many, and one dimension less.
     pub(crate) fn enough_for(&self, center: Center) -> usize {
         self.len().min(self.dimensions(center) + 1)
     }

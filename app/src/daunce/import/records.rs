@@ -414,7 +414,8 @@ fn is_index(column: &str) -> bool {
     column.strip_prefix("Unnamed: ").is_some_and(numbers)
 }
 
-/// Whether a record has a key, or its table a column of that name: one that is null is left out of its record.
+/// Whether a record has a key, or its table a column of that name, which is left out of a record where it is
+/// null.
 fn is_told(key: &str, (record, columns): (&Map<String, Value>, &[String])) -> bool {
     record.contains_key(key) || columns.iter().any(|column| column == key)
 }
