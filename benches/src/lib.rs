@@ -3,8 +3,8 @@
 
 pub mod evidence;
 pub mod machine;
-#[path = "../../query/tests/common/matrix.rs"]
-pub mod matrix;
+#[path = "../../query/tests/common/pair_scores.rs"]
+pub mod pair_scores;
 pub mod pool;
 pub mod probe;
 pub mod workload;

@@ -1,7 +1,7 @@
 //! Promise: every number of the acceptance example of LESS (specification, section 8) comes out of a real
 //! store, and its invariants hold.
 
-use crate::common::matrix::{Matrix, matrix};
+use crate::common::pair_scores::{PairScores, pair_scores};
 use crate::common::*;
 use gstore_query::influence::*;
 
@@ -94,8 +94,8 @@ impl Example {
     }
 }
 
-fn all_values(store: &TestStore, spec: &InfluenceSpec) -> Matrix {
-    matrix(&plan(store, spec), None).unwrap()
+fn all_values(store: &TestStore, spec: &InfluenceSpec) -> PairScores {
+    pair_scores(&plan(store, spec), None, 2).unwrap()
 }
 
 const CLOSE: f64 = 1.2e-6;

@@ -149,6 +149,24 @@ fn groups_and_missing_cells_of_the_specification() {
 }
 
 #[test]
+fn what_a_row_and_a_query_share_is_scored_where_it_leaves_enough_dimensions() {
+    let models = Models::grouped(vec![0, 0, 0, 1, 1, 1]);
+    let row = [1.0, 2.0, 4.0, 3.0, 5.0, f64::NAN];
+    // Both have three models of a base and one of the other; two and one.
+    let query = [0.5, 1.0, 0.0, 2.0, f64::NAN, 1.0];
+    let queries = [query, [f64::NAN, 1.0, 0.0, 2.0, f64::NAN, 1.0]].concat();
+    for (score, ddof) in [(Score::Cov, 0), (Score::Cov, 1), (Score::Corr, 1)] {
+        let centring = Centring::new(models.clone(), how(score, Center::Row, ddof), Vec::new());
+        for (least, has_both) in [(3, false), (2, true)] {
+            let products = Products::new(centring.clone(), queries.clone(), least);
+            let mut out = [0.0; 2];
+            products.scores((&row[..], 6), None, &mut ProductScratch::default(), &mut out);
+            assert_eq!(out.map(f64::is_finite), [true, has_both], "{score} {ddof} {least}: {out:?}");
+        }
+    }
+}
+
+#[test]
 fn the_scores_without_a_model_have_the_score_as_their_mean() {
     let (a, b) = (by_row(&A), by_row(&B));
     let centring = centring(&a, &Models::one(4), CovarianceOptions::default());

@@ -451,6 +451,40 @@ fn too_few_copies_of_several_base_models_are_refused() {
     let error = refused(&world, &|covariance| covariance.min_models = 2);
     assert!(error.contains("leaves no degree of freedom, where a score takes at least 1"), "{error}");
     assert!(error.ends_with("or ask with `center => 'model'`"), "{error}");
+    // Neither is a way out that is refused again.
+    let error = refused(&world, &|_| {});
+    assert!(error.contains("only 2 of ensemble `e`"), "{error}");
+    assert!(error.ends_with("record the losses of more models"), "{error}");
+    let alone = refused(&world, &|covariance| covariance.groups = vec!["theta".into()]);
+    assert!(alone.contains("there is only 1 of") && alone.ends_with("of more models"), "{alone}");
+    for min_models in [0, 1] {
+        let error = refused(&world, &|covariance| covariance.min_models = min_models);
+        assert!(error.contains(&format!("`min_models => {min_models}` is fewer")), "{error}");
+    }
+    let four = World::grouped(10, &[0..4], true, |_| {});
+    let error = refused(&four, &|covariance| covariance.min_models = 5);
+    assert!(error.contains("only 4 of") && error.ends_with("as with `min_models => 3`"), "{error}");
+    assert_eq!(all_scores(&four.plan(|covariance| covariance.min_models = 3), 1).len(), 10);
+    // What is left of a row that lacks losses counts in the same way.
+    let world = World::grouped(10, &[0..6], true, |pool| {
+        // Of both base models, of one, and one of each.
+        for (row, lacks) in [(5, &[3, 4, 5][..]), (7, &[0, 3, 5][..]), (8, &[2, 3, 4, 5][..])] {
+            lacks.iter().for_each(|k| pool[row][*k] = f32::NAN);
+        }
+    });
+    for (score, ddof) in [(Score::Cov, 0), (Score::Cov, 1), (Score::Corr, 1)] {
+        let ask = |center, min_models| {
+            world.plan(|covariance| {
+                covariance.how = CovarianceOptions { score, center, ddof };
+                (covariance.missing, covariance.min_models) = (MissingCells::Pairwise, min_models);
+            })
+        };
+        let (few, two) = ([5, 8].map(|row| (row, Reason::Missing)), [(8, Reason::Missing)]);
+        assert_eq!(left_out(&ask(Center::Row, 3)), few, "{score} {ddof}");
+        assert_eq!(left_out(&ask(Center::Row, 2)), two, "{score} {ddof}");
+        assert_eq!(left_out(&ask(Center::Model, 3)), two, "{score} {ddof}");
+        assert_eq!(all_scores(&ask(Center::Row, 3), 1).len(), 8, "{score} {ddof}");
+    }
     // A model that is dropped takes one too.
     let world = World::grouped(10, &[0..4], true, |pool| pool[5][2] = f32::NAN);
     let plan = world.plan(|covariance| covariance.missing = MissingCells::DropModel);

@@ -8,8 +8,8 @@
 
 use std::sync::Arc;
 
-use crate::common::matrix::values;
 use crate::common::memory::MemorySections;
+use crate::common::pair_scores::each_score;
 use crate::common::*;
 use gstore_core::Cancel;
 use gstore_query::QueryError;
@@ -79,7 +79,7 @@ fn pool_rows_that_are_not_finite_are_left_out_of_every_answer() {
                 assert!(all.len() == 37 && wrong.iter().all(|row| !all.contains_key(&(0, *row))));
                 let left: Vec<_> = excluded(&plan).iter().map(|e| (e.row, e.reason)).collect();
                 assert_eq!(left, wrong.map(|row| (row, Reason::NonFinite)));
-                let (_, alone) = values(&plan, Each::Sample, None).unwrap();
+                let (_, alone) = each_score(&plan, Each::Sample, None, 2).unwrap();
                 assert!(alone.len() == 37 && alone.values().flatten().all(|x| x.is_finite()));
             }
         }

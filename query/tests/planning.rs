@@ -279,7 +279,7 @@ fn checkpoints_by_name_step_or_id_in_any_order() {
     assert!(error(&store, &named(&["100", "checkpoint-100"], None)).contains("named twice"));
     assert!(error(&store, &named(&["100", "200"], Some(vec![1.0]))).contains("1 weight for 2 checkpoints"));
     for (wrong, says) in [
-        (vec![0.0, 0.0], "not be all zero"),
+        (vec![0.0, 0.0], "not be all zero; give others with `weights`"),
         (vec![1.0, -1.0], "not negative; these are not: -1.0"),
         (vec![f64::NAN, 1.0], "these are not: NaN"),
         (vec![f64::INFINITY, 1.0], "these are not: inf"),

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::common::matrix::values;
+use crate::common::pair_scores::each_score;
 use crate::common::world::*;
 use crate::common::*;
 use gstore_query::influence::*;
@@ -38,7 +38,7 @@ fn check(world: &World, store: &TestStore, spec: &InfluenceSpec, tolerance: f64)
         }
     }
     // The subtask is checked by value: near ties may go either way.
-    let (subtasks, lines) = values(&plan, Each::Subtask, None).unwrap();
+    let (subtasks, lines) = each_score(&plan, Each::Subtask, None, 2).unwrap();
     assert!(lines.keys().eq(got.keys()));
     for ((key, line), (score, name)) in lines.iter().zip(got.values()) {
         let at = subtasks.iter().position(|(s, _)| s == name).unwrap();

@@ -21,8 +21,8 @@ pub(crate) fn without_views(ty: &DataType) -> DataType {
     })
 }
 
-/// The type with others in the place of its leaves, at any depth: of all that is no list, struct, map, union or
-/// run of values. A dictionary is a leaf.
+/// The type with others in the place of its leaves, at any depth: of all that is no list, struct, map or run of
+/// values. A dictionary is a leaf, and so is a union, which cannot be cast into another one.
 pub fn with_leaves(ty: &DataType, other: fn(&DataType) -> DataType) -> DataType {
     use DataType as D;
     let of = |field: &FieldRef| field_with_leaves(field, other);
@@ -34,7 +34,6 @@ pub fn with_leaves(ty: &DataType, other: fn(&DataType) -> DataType) -> DataType 
         D::FixedSizeList(item, length) => D::FixedSizeList(of(item), *length),
         D::Struct(fields) => D::Struct(fields.iter().map(of).collect()),
         D::Map(entries, sorted) => D::Map(of(entries), *sorted),
-        D::Union(fields, mode) => D::Union(fields.iter().map(|(id, field)| (id, of(field))).collect(), *mode),
         D::RunEndEncoded(ends, values) => D::RunEndEncoded(Arc::clone(ends), of(values)),
         leaf => other(leaf),
     }
@@ -66,7 +65,7 @@ pub(crate) fn with_sql_types(plan: LogicalPlan) -> DfResult<LogicalPlan> {
 
 #[cfg(test)]
 mod tests {
-    use arrow_schema::{Field, Fields};
+    use arrow_schema::{Field, Fields, UnionFields, UnionMode};
 
     use super::*;
 
@@ -90,5 +89,12 @@ mod tests {
         assert_eq!(viewed.each_ref().map(without_views), of(DataType::Utf8, DataType::Binary));
         let others = of(DataType::LargeUtf8, DataType::LargeBinary);
         assert_eq!(others.each_ref().map(without_views), others);
+        // A column that has a union too can be cast.
+        let union = UnionFields::from_fields(vec![Field::new("v", DataType::Utf8View, true)]);
+        let union = Field::new("union", DataType::Union(union, UnionMode::Sparse), false);
+        let [text, plain] = [DataType::Utf8View, DataType::Utf8]
+            .map(|text| DataType::Struct(Fields::from(vec![Field::new("text", text, true), union.clone()])));
+        assert_eq!(without_views(&text), plain);
+        assert!(arrow_cast::can_cast_types(&text, &plain));
     }
 }

@@ -7,8 +7,8 @@ pub mod binary;
 pub mod disk;
 pub mod golden;
 pub mod made;
-#[path = "../../query/tests/common/matrix.rs"]
-pub mod matrix;
+#[path = "../../query/tests/common/pair_scores.rs"]
+pub mod pair_scores;
 pub mod place;
 pub mod rates;
 pub mod reference;

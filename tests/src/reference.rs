@@ -11,7 +11,7 @@ use gstore_store::{DType, Snapshot, Store};
 use tempfile::TempDir;
 
 use crate::golden::Manifest;
-use crate::matrix::{Matrix, matrix};
+use crate::pair_scores::{PairScores, pair_scores};
 use crate::rates::{LoggedRate, logged_rates};
 use crate::{shared, world};
 
@@ -94,8 +94,8 @@ impl Reference {
     }
 
     /// Every similarity of it.
-    pub fn matrix(&self) -> Matrix {
-        matrix(&self.plan(), None).expect("scored")
+    pub fn pair_scores(&self) -> PairScores {
+        pair_scores(&self.plan(), None, 2).expect("scored")
     }
 }
 

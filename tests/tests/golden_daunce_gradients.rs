@@ -2,7 +2,7 @@
 //! `golden/daunce`, up to 1e-4 of the largest.
 
 use gstore_query::influence::{InfluenceSpec, Prepared, Sim, TargetRef};
-use gstore_tests::matrix::matrix;
+use gstore_tests::pair_scores::pair_scores;
 use gstore_tests::place::Place;
 
 use crate::golden_daunce_losses::Golden;
@@ -53,7 +53,7 @@ fn golden_daunce_gradients() {
             ..InfluenceSpec::default()
         };
         let prepared = Prepared::new(&place.snapshot(), &spec).expect("planned");
-        let found = matrix(&prepared, None).expect("scored");
+        let found = pair_scores(&prepared, None, 2).expect("scored");
         assert_eq!((found.rows.len(), found.targets.len()), (rows.len(), columns), "{name}");
         let largest = expected.iter().fold(0.0_f64, |most, value| most.max(value.abs()));
         for ((_, row), line) in found.rows.iter().zip(found.sim[0].chunks_exact(columns)) {

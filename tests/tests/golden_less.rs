@@ -198,14 +198,14 @@ fn embeddings_agree() {
 fn cosines_influence_and_scores_agree() {
     let Some(reference) = reference("cosines_influence_and_scores_agree") else { return };
     let golden = Tensors::read(&reference.shared, "influence");
-    let matrix = reference.matrix();
-    let width = matrix.targets.len();
+    let found = reference.pair_scores();
+    let width = found.targets.len();
     let columns: Vec<usize> =
-        matrix.targets.iter().map(|t| golden_column(&reference.manifest, t.target as usize, t.row)).collect();
-    for (step, sims) in reference.manifest.checkpoints.iter().zip(&matrix.sim) {
+        found.targets.iter().map(|t| golden_column(&reference.manifest, t.target as usize, t.row)).collect();
+    for (step, sims) in reference.manifest.checkpoints.iter().zip(&found.sim) {
         let (shape, expected) = golden.get(&format!("cos.{step}"));
-        assert_eq!(shape, [matrix.rows.len(), width]);
-        for i in 0..matrix.rows.len() {
+        assert_eq!(shape, [found.rows.len(), width]);
+        for i in 0..found.rows.len() {
             for (j, column) in columns.iter().enumerate() {
                 close(
                     sims[i * width + j],
@@ -218,17 +218,17 @@ fn cosines_influence_and_scores_agree() {
     let (_, influence) = golden.get("influence");
     let (_, means) = golden.get("subtask_mean");
     let subtasks = &reference.manifest.subtasks;
-    for i in 0..matrix.rows.len() {
+    for i in 0..found.rows.len() {
         for (j, column) in columns.iter().enumerate() {
             close(
-                matrix.influence[i * width + j],
+                found.influence[i * width + j],
                 influence[i * width + column],
                 &format!("influence {i},{column}"),
             );
         }
-        for (s, name) in matrix.subtasks.iter().enumerate() {
+        for (s, name) in found.subtasks.iter().enumerate() {
             let column = subtasks.iter().position(|n| n == name).expect("a subtask of the manifest");
-            let got = matrix.subtask[i * matrix.subtasks.len() + s];
+            let got = found.subtask[i * found.subtasks.len() + s];
             close(got, means[i * subtasks.len() + column], &format!("mean of {name}, row {i}"));
         }
     }

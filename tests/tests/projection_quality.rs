@@ -61,9 +61,10 @@ fn cosines_of_the_default_projection_spread_as_predicted() {
     let Some(exact) = reference("cosines_of_the_default_projection_spread_as_predicted") else { return };
     let kinds = vec![Kind::GradAdam];
     let default = How { kinds, projection: ProjectionSpec::default(), dtype: DType::F16 };
-    let projected = Reference::new(exact.shared.clone(), &default).matrix();
+    let projected = Reference::new(exact.shared.clone(), &default).pair_scores();
     let [alike, alike_squares] = correlations(exact);
-    let exact = exact.matrix();
+    let exact = exact.pair_scores();
+    assert_eq!(projected.rows, exact.rows);
     let dim = f64::from(ProjectionSpec::default().dim);
     let (mut observed, mut predicted, mut bias, mut squares, mut count) = (0.0, 0.0, 0.0, 0.0, 0.0);
     for (got, expected) in projected.sim.iter().flatten().zip(exact.sim.iter().flatten()) {

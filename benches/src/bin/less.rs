@@ -11,7 +11,7 @@ use arrow_array::Array;
 use arrow_array::cast::AsArray;
 use clap::Parser;
 use gstore_benches::machine;
-use gstore_benches::matrix::matrix;
+use gstore_benches::pair_scores::pair_scores;
 use gstore_benches::workload::{How, Inputs};
 use gstore_ingest::pipeline::Kind;
 use gstore_ingest::projection::ProjectionSpec;
@@ -118,8 +118,8 @@ fn compare(projected: &Arc<Snapshot>, exact: &Arc<Snapshot>, target: &str, threa
     let live = a.live();
     let mut mask = RowMask::new();
     (0..COMPARED.min(live)).for_each(|i| mask.insert(i * live / COMPARED.min(live)));
-    let (a, b) =
-        (matrix(&a, Some(&RowFilter::single(mask.clone())))?, matrix(&b, Some(&RowFilter::single(mask)))?);
+    let some = RowFilter::single(mask);
+    let (a, b) = (pair_scores(&a, Some(&some), threads)?, pair_scores(&b, Some(&some), threads)?);
     ensure!(a.rows == b.rows, "the stores have scores of different rows");
     let dim = ProjectionSpec::default().dim;
     let (mut squares, mut predicted, mut count) = (0.0, 0.0, 0u64);

@@ -56,6 +56,11 @@ impl Models {
         self.len().saturating_sub(if center.of_rows() { self.groups } else { 0 })
     }
 
+    /// The largest `min_models` that they are enough for: a score takes that many, and one dimension less.
+    pub(crate) fn enough_for(&self, center: Center) -> usize {
+        self.len().min(self.dimensions(center) + 1)
+    }
+
     /// Some of the models, by their places.
     pub(crate) fn some(&self, places: &[usize]) -> Self {
         let mut known: Vec<u32> = Vec::new();
@@ -102,13 +107,8 @@ impl Centring {
         self.how
     }
 
-    /// Dimensions of the losses of a row once they are centred.
-    pub(crate) fn dimensions(&self) -> usize {
-        self.models.dimensions(self.how.center)
-    }
-
     /// What sums of products are divided by.
-    pub(crate) fn degrees(&self) -> f64 {
+    pub(super) fn degrees(&self) -> f64 {
         let estimated = if self.how.center.of_rows() { self.models.groups } else { 1 };
         self.models.len() as f64 - f64::from(self.how.ddof) * estimated as f64
     }

@@ -92,6 +92,13 @@ pub struct Covariance {
 }
 
 impl Covariance {
+    /// Why no covariance can be taken of so few models, if none can.
+    pub(crate) fn refuses_min_models(min_models: usize) -> Option<String> {
+        let why =
+            || format!("a covariance takes at least 2 models, and `min_models => {min_models}` is fewer");
+        (min_models < 2).then(why)
+    }
+
     /// How the score is taken but for the means of the models, before these are known.
     pub(crate) fn how_without_means(&self) -> CovarianceOptions {
         let center = if self.how.center.of_rows() { Center::Row } else { Center::Base };

@@ -36,7 +36,7 @@ pub struct Products {
     squares: Vec<f64>,
     /// Whether each query has all cells.
     whole: Vec<bool>,
-    /// The fewest models of a score, where cells are missing.
+    /// The fewest models of a score where cells are missing, and one more than its dimensions.
     least: usize,
 }
 
@@ -49,7 +49,7 @@ pub struct ProductScratch {
 
 impl Products {
     /// `queries`: their losses, one query after the other. Where cells are missing, a score is taken over the
-    /// models that have both, if those are at least `least`.
+    /// models that have both, if those are at least `least` and their centred losses have a dimension less.
     ///
     /// # Panics
     /// When there is not a loss for each model and query.
@@ -185,7 +185,7 @@ impl Products {
 
     fn of_pair(&self, row: &[f64], query: usize) -> f64 {
         let pair = Pair::new(&self.centring, row, self.query(query));
-        if pair.models() < self.least {
+        if pair.models().min(pair.dimensions + 1) < self.least {
             return f64::NAN;
         }
         pair.score(self.centring.how().score).unwrap_or(f64::NAN)

@@ -13,8 +13,8 @@ pub mod altered;
 #[path = "../../../store/tests/common/cold.rs"]
 #[allow(dead_code)]
 pub mod cold;
-pub mod matrix;
 pub mod memory;
+pub mod pair_scores;
 pub mod sketches;
 #[path = "../../../data/tests/support/mod.rs"]
 pub mod support;

@@ -21,6 +21,10 @@ pub(crate) fn plain_schema(schema: &Schema) -> SchemaRef {
 fn plain_leaf(of: &DataType) -> DataType {
     match of {
         DataType::Dictionary(_, values) => with_leaves(values, plain_leaf),
+        DataType::Union(fields, mode) => {
+            let plain = fields.iter().map(|(id, field)| (id, field_with_leaves(field, plain_leaf)));
+            DataType::Union(plain.collect(), *mode)
+        }
         other => other.clone(),
     }
 }

@@ -7,7 +7,7 @@ use datafusion::common::stats::Precision;
 use datafusion::execution::memory_pool::MemoryReservation;
 use gstore_core::Cancel;
 use gstore_query::daunce::Covariance;
-use gstore_query::influence::{Diversity, Order, Prepared};
+use gstore_query::influence::{Diversity, Inversion, Order, Prepared};
 
 use super::columns::InfluenceColumns;
 use super::search::NearestSearch;
@@ -88,9 +88,9 @@ pub(super) fn question_text(plan: &Prepared, target: &str) -> String {
     };
     let others = [
         spec.modules.as_ref().map(|modules| format!("modules=[{}]", modules.text())),
-        spec.precondition
-            .as_ref()
-            .map(|name| format!("precondition={name}, inversion={}", spec.inversion.name())),
+        spec.precondition.as_ref().map(|name| format!("precondition={name}")),
+        // Factors have a filter in its place.
+        (spec.inversion != Inversion::default()).then(|| format!("inversion={}", spec.inversion.name())),
         spec.damping.map(|damping| format!("damping={damping}")),
         spec.filter.map(|filter| format!("filter={filter}")),
         spec.per_token.then(|| "per_token=true".to_owned()),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use gstore_sql::{SqlOptions, SqlSession};
 
 use crate::slt::{self, refused, rows};
-use crate::{session, small_store};
+use crate::{fixture, session, small_store};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn each_ranking_is_the_one_that_its_target_has_alone() {
@@ -102,7 +102,11 @@ async fn rankings_come_one_after_the_other_with_ranks_from_one() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn rankings_that_differ_have_plans_that_do() {
-    let (_store, session) = session(1);
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("store");
+    fixture::store(&path);
+    let snapshot = fixture::put_grams(&path, "gram");
+    let session = SqlSession::new(snapshot, SqlOptions { threads: 1, ..SqlOptions::default() }).unwrap();
     let text = async |options: &str| {
         let sql = format!("EXPLAIN SELECT row FROM influence('pool', 'target'{options}, k => 3)");
         let plan = rows(&session, &sql).await.join("\n");
@@ -110,10 +114,21 @@ async fn rankings_that_differ_have_plans_that_do() {
         question.split_once(", columns=").unwrap().0.to_owned()
     };
     let mut texts = Vec::new();
-    for options in ["", ", exclude_target => true", ", sim => 'dot'", ", checkpoints => [2]"] {
+    let preconditioned = ", kind => 'grad-sgd', precondition => 'gram'";
+    for options in [
+        "",
+        ", exclude_target => true",
+        ", sim => 'dot'",
+        ", checkpoints => [2]",
+        preconditioned,
+        &format!("{preconditioned}, inversion => 'absolute'"),
+        &format!("{preconditioned}, damping => 0.5"),
+    ] {
         let each = text(&format!("{options}, each => 'subtask'")).await;
         assert_eq!(each, text(options).await, "{options}");
         assert!(!texts.contains(&each), "{options}");
+        // The usual one goes without saying.
+        assert_eq!(each.contains("inversion="), options.contains("inversion"), "{each}");
         texts.push(each);
     }
 }

@@ -4,9 +4,12 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use gstore_core::{Cancel, Silent};
+use gstore_query::gram::{self, GramContent, GramDataset};
+use gstore_query::influence::{InfluenceSpec, Missing, Prepared, Sim, TargetRef};
 use gstore_store::{
-    AppendOptions, CheckpointId, ColumnSpec, ColumnType, DType, DatasetName, EncodingSpec, Family,
-    FeatureAttrs, FeatureDesc, Granularity, Job, JobFeature, JobPlan, MetaValue, NewSample, RowFlags,
+    AppendOptions, ArtifactPart, CheckpointId, ColumnSpec, ColumnType, DType, DatasetName, EncodingSpec,
+    Family, FeatureAttrs, FeatureDesc, Granularity, Job, JobFeature, JobPlan, MetaValue, NewSample, RowFlags,
     RunCheckpoint, RunUpdate, Snapshot, Space, Store, TokenCount,
 };
 use serde_json::{Map, Value, json};
@@ -30,6 +33,35 @@ pub fn store(path: &Path) -> Arc<Snapshot> {
     features(&store);
     tokens(&store);
     store.snapshot().unwrap()
+}
+
+/// Puts Gram matrices of the gradients of the pool into the store.
+pub fn put_grams(path: &Path, name: &str) -> Arc<Snapshot> {
+    let store = Store::open(path).unwrap();
+    let snapshot = store.snapshot().unwrap();
+    let kind = "grad-sgd".to_owned();
+    let itself = InfluenceSpec {
+        pools: vec!["pool".into()],
+        targets: vec![TargetRef::parse("pool")],
+        sim: Sim::Dot,
+        missing: Missing::Exclude,
+        pool_kind: Some(kind.clone()),
+        target_kind: Some(kind.clone()),
+        ..InfluenceSpec::default()
+    };
+    let plan = Prepared::new(&snapshot, &itself).unwrap();
+    let all = plan.grams(&[], 1, &Cancel::new(), &mut Silent).unwrap();
+    let content = GramContent {
+        kind,
+        datasets: vec![GramDataset { name: "pool".into(), end: snapshot.dataset("pool").unwrap().next_row }],
+        checkpoints: all.iter().map(|grams| grams.checkpoint.clone()).collect(),
+        mixture: None,
+    };
+    let mut files = store.artifact_files().unwrap();
+    files.write(gram::FILE, |out| gram::write(out, &all)).unwrap();
+    let content = serde_json::to_value(content).unwrap();
+    let artifact = ArtifactPart::new(name, gram::KIND, vec!["pool".into()], content);
+    store.put_artifact(artifact, Some(files), None, "test").unwrap()
 }
 
 fn pool(store: &Store) {

@@ -22,12 +22,14 @@ pub(super) struct CellWriter {
     bytes: Vec<u8>,
     /// Of two values of a cell the later one counts.
     replaces: bool,
+    /// Values in whose place another one came.
+    pub replaced: u64,
 }
 
 impl CellWriter {
     pub fn new(file: File, (examples, models): (usize, usize), replaces: bool) -> Result<Self, DaunceError> {
         file.set_len(examples as u64 * models as u64 * 8)?;
-        Ok(Self { file, waiting: Vec::new(), bytes: Vec::new(), replaces })
+        Ok(Self { file, waiting: Vec::new(), bytes: Vec::new(), replaces, replaced: 0 })
     }
 
     /// Takes a cell. Gives one that has two values, if one was found and none of them counts.
@@ -66,8 +68,11 @@ impl CellWriter {
         for (key, value) in run {
             let Some(cell) = cells.get_mut((key - first) as usize) else { continue };
             let there = f64::from_bits(!u64::from_le_bytes(*cell));
-            if !self.replaces && !there.is_nan() && there != *value {
-                return Ok(Some(DuplicateCell { key: *key, values: [there, *value] }));
+            if !there.is_nan() && there != *value {
+                if !self.replaces {
+                    return Ok(Some(DuplicateCell { key: *key, values: [there, *value] }));
+                }
+                self.replaced += 1;
             }
             *cell = (!value.to_bits()).to_le_bytes();
         }

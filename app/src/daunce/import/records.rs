@@ -5,10 +5,11 @@
 //!
 //! Memory: about 200 bytes for each id, and [`CellWriter`] of a batch.
 
+use std::cell::OnceCell;
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use gstore_core::{Remedy, Unit, first_of};
+use gstore_core::{Remedy, Unit, first_of, many_of};
 use gstore_data::{DataFile, FieldNames, Place, RawRecord, RecordSource, parse_object};
 use serde_json::{Map, Value};
 
@@ -46,6 +47,8 @@ struct RecordReader<'a> {
     models: RecordModels<'a>,
     /// Key of the losses in records of cells, once all records were seen.
     key: Option<&'static str>,
+    /// Of each key of losses the first record that names no model and has a null under it.
+    nulls: [OnceCell<Place>; 2],
 }
 
 /// Models that the records of a file are of.
@@ -84,7 +87,8 @@ pub(super) fn read(
     (of, replace): (RecordModels<'_>, bool),
     work: &mut JobContext<'_>,
 ) -> Result<RecordTable, DaunceError> {
-    let (mut reading, known) = (RecordReader { path, signal, models: of, key: None }, of.known());
+    let mut reading = RecordReader { path, signal, models: of, key: None, nulls: Default::default() };
+    let known = of.known();
     let (mut rows, mut models) = (SampleRows::default(), SampleRows::of(known.to_vec()));
     // Keys of losses, and those that some record has.
     let (mut columns, mut told): (BTreeSet<String>, BTreeSet<String>) = Default::default();
@@ -104,6 +108,7 @@ pub(super) fn read(
         Ok(())
     };
     let (records, source, left_out) = reading.each(("finding samples", 0), &mut found, work)?;
+    reading.check_nulls(&columns)?;
     let precision = precision(source.as_ref(), &columns);
     // Columns of a table without any loss.
     told.extend(source.columns());
@@ -134,25 +139,7 @@ pub(super) fn read(
         models.sort_by_cached_key(|id| natural(id));
     }
     reading.key = reading.keys().into_iter().find(|key| told.contains(*key));
-    let places = SampleRows::of(models.clone()).places;
-    let mut cells = CellWriter::new(tempfile::tempfile()?, (rows.ids.len(), models.len()), replace)?;
-    let mut place_of = |place: &Place, cell: RecordCell<'_>| {
-        let example = rows.places.get(&cell.id);
-        let model = places.get(&cell.model);
-        let (Some(example), Some(model)) = (example, model) else {
-            return Err(reading.wrong("it changed while it was read"));
-        };
-        let key = (*example * models.len() + *model) as u64;
-        match cells.push(key, cell.value)? {
-            None => Ok(()),
-            Some(twice) => Err(reading.twice(Some(place), twice, (&rows, &models))),
-        }
-    };
-    reading.each(("reading losses", records), &mut place_of, work)?;
-    if let Some(twice) = cells.flush()? {
-        return Err(reading.twice(None, twice, (&rows, &models)));
-    }
-    let matrix = LossMatrix::of_own(cells.file, path, rows.ids.len(), models.len());
+    let matrix = reading.matrix((&rows, &models), (records, replace), work)?;
     Ok(RecordTable { rows, models, absent, precision, matrix })
 }
 
@@ -208,6 +195,39 @@ impl RecordReader<'_> {
     /// Whether no model of a table with a column for each has this name.
     fn is_beside(&self, column: &str) -> bool {
         BESIDE.iter().chain(&self.keys()).any(|key| *key == column)
+    }
+
+    /// Reads the losses of all `records` to their places.
+    fn matrix(
+        &self,
+        (rows, models): (&SampleRows, &[String]),
+        (records, replace): (u64, bool),
+        work: &mut JobContext<'_>,
+    ) -> Result<LossMatrix, DaunceError> {
+        let places = SampleRows::of(models.to_vec()).places;
+        let mut cells = CellWriter::new(tempfile::tempfile()?, (rows.ids.len(), models.len()), replace)?;
+        let mut place_of = |place: &Place, cell: RecordCell<'_>| {
+            let example = rows.places.get(&cell.id);
+            let model = places.get(&cell.model);
+            let (Some(example), Some(model)) = (example, model) else {
+                return Err(self.wrong("it changed while it was read"));
+            };
+            let key = (*example * models.len() + *model) as u64;
+            match cells.push(key, cell.value)? {
+                None => Ok(()),
+                Some(twice) => Err(self.twice(Some(place), twice, (rows, models))),
+            }
+        };
+        self.each(("reading losses", records), &mut place_of, work)?;
+        if let Some(twice) = cells.flush()? {
+            return Err(self.twice(None, twice, (rows, models)));
+        }
+        if cells.replaced > 0 {
+            let losses = many_of(cells.replaced, "loss is", "losses are");
+            let note = format!("{losses} given again with another value; the later one counts");
+            work.progress.note(&format!("{}: {note}", self.path.display()));
+        }
+        Ok(LossMatrix::of_own(cells.file, self.path, rows.ids.len(), models.len()))
     }
 
     /// Reads all records, of which there are `total` (0: unknown), and returns how many there are, what they
@@ -270,15 +290,12 @@ impl RecordReader<'_> {
         };
         let id = text("id").ok_or_else(|| self.at(place, "a record needs an `id`"))?;
         let named = text("model");
-        // A column of a table that is null is left out of its record.
-        let is_there =
-            |key: &&str| record.contains_key(*key) || columns.iter().any(|column| column.as_str() == *key);
-        let found = self.keys().into_iter().find(is_there);
+        let found = self.keys().into_iter().find(|key| is_told(key, (record, columns)));
         let model = match (named, self.models) {
             (Some(named), _) => Some(named),
             (None, RecordModels::One(model)) => found.map(|_| model.to_owned()),
             (None, RecordModels::Named(known)) => {
-                self.check_unnamed(place, record, known)?;
+                self.check_unnamed(place, (record, columns), known)?;
                 None
             }
         };
@@ -310,11 +327,12 @@ impl RecordReader<'_> {
         Ok(())
     }
 
-    /// Refuses the record of a cell that names no model: its columns would be taken for models.
+    /// Refuses the record of a cell that names no model: its columns would be taken for models. One with a
+    /// null for its loss is noted.
     fn check_unnamed(
         &self,
         place: &Place,
-        record: &Map<String, Value>,
+        (record, columns): (&Map<String, Value>, &[String]),
         known: &[String],
     ) -> Result<(), DaunceError> {
         if known.iter().any(|model| record.contains_key(model)) {
@@ -324,12 +342,31 @@ impl RecordReader<'_> {
         // Where the models are known, a table with a column for each may have other columns.
         let tokens = known.is_empty().then_some("n_tokens");
         let of_cell = self.keys().into_iter().chain(tokens).find(has);
-        let Some(key) = of_cell else { return Ok(()) };
+        if let Some(key) = of_cell {
+            return Err(self.unnamed(place, key));
+        }
+        for (key, first) in self.keys().iter().zip(&self.nulls) {
+            if is_told(key, (record, columns)) {
+                first.get_or_init(|| place.clone());
+            }
+        }
+        Ok(())
+    }
+
+    /// Refuses a null for the loss of no model under a key that has losses elsewhere.
+    fn check_nulls(&self, keys_of_losses: &BTreeSet<String>) -> Result<(), DaunceError> {
+        let nulls = self.keys().into_iter().zip(&self.nulls);
+        let mut of_cells = nulls.filter(|(key, _)| keys_of_losses.contains(*key));
+        let first = of_cells.find_map(|(key, first)| Some(self.unnamed(first.get()?, key)));
+        first.map_or(Ok(()), Err)
+    }
+
+    fn unnamed(&self, place: &Place, key: &str) -> DaunceError {
         let detail = format!(
             "the record has `{key}` and does not name its `model`; in a table with one record for each sample, each model has a \
              column, which is named by its id"
         );
-        Err(self.at(place, &detail))
+        self.at(place, &detail)
     }
 
     fn check_model(&self, place: &Place, model: &str) -> Result<(), DaunceError> {
@@ -367,11 +404,20 @@ impl RecordReader<'_> {
 }
 
 /// Whether a column is by its name the index of a data frame: as pandas writes it into Parquet and Arrow, and
-/// as it reads one of CSV.
+/// as it reads one of CSV, which has more numbers if it was saved again or the header has several lines.
 fn is_index(column: &str) -> bool {
-    let of_table = column.strip_prefix("__index_level_").and_then(|rest| rest.strip_suffix("__"));
-    let number = of_table.or_else(|| column.strip_prefix("Unnamed: "));
-    number.is_some_and(|number| number.parse::<u32>().is_ok())
+    let is_number = |text: &str| text.parse::<u32>().is_ok();
+    if let Some(number) = column.strip_prefix("__index_level_").and_then(|rest| rest.strip_suffix("__")) {
+        return is_number(number);
+    }
+    let numbers = |rest: &str| rest.split("_level_").flat_map(|part| part.split('.')).all(is_number);
+    column.strip_prefix("Unnamed: ").is_some_and(numbers)
+}
+
+/// Whether a record has a key, or its table a column of that name, which is left out of a record where it is
+/// null.
+fn is_told(key: &str, (record, columns): (&Map<String, Value>, &[String])) -> bool {
+    record.contains_key(key) || columns.iter().any(|column| column == key)
 }
 
 fn left_out_note(path: &Path, columns: &BTreeSet<String>) -> String {
@@ -528,6 +574,28 @@ mod tests {
     }
 
     #[test]
+    fn a_null_is_the_loss_of_a_model_where_others_have_losses_under_its_key() {
+        let named = r#"{"model": "ft-0", "id": "a", "loss": 1.0}"#;
+        let null = r#"{"id": "b", "loss": null}"#;
+        let both = r#"{"id": "b", "loss": null, "neg_margin": null}"#;
+        for known in [&[][..], &["ft-0"]] {
+            for (text, line) in [
+                (format!("{named}\n{null}\n{null}"), 2),
+                (format!("{null}\n{named}"), 1),
+                (format!("{both}\n{named}"), 1),
+                ("model,id,loss\nft-0,a,1.0\n,b,\n".to_owned(), 3),
+            ] {
+                let ids: Vec<String> = known.iter().map(|id| (*id).to_owned()).collect();
+                for signal in [Signal::Loss, Signal::NegMargin] {
+                    let error = table_of(signal, &text, RecordModels::Named(&ids)).unwrap_err();
+                    let says = format!("line {line}: the record has `loss` and does not name its `model`");
+                    assert!(error.contains(&says), "{text}: {error}");
+                }
+            }
+        }
+    }
+
+    #[test]
     fn the_index_of_a_data_frame_is_no_model() {
         let folder = tempfile::tempdir().unwrap();
         let models = |name: &str, text: &str, of: RecordModels<'_>| {
@@ -549,6 +617,10 @@ mod tests {
         let line = r#"{"id": "a", "m0": 1.5, "__index_level_0__": 7, "column_1": 2}"#;
         let (found, notes) = models("b.jsonl", line, RecordModels::Named(&[]));
         assert_eq!((found.join(" ").as_str(), notes.len()), ("column_1 m0", 1), "{notes:?}");
+        // Of a frame that was saved twice or thrice, or has names of columns in two lines.
+        let line = "id,Unnamed: 0.1,Unnamed: 0.1.1,Unnamed: 1_level_0,Unnamed: 0.x\na,0,1,2,1.5\n";
+        let (found, notes) = models("e.csv", line, RecordModels::Named(&[]));
+        assert_eq!((found.join(" ").as_str(), notes.len()), ("Unnamed: 0.x", 1), "{notes:?}");
         let base = models("c.csv", ",id,theta\n0,a,1.5\n", RecordModels::One("theta_0"));
         assert_eq!((base.0.join(" ").as_str(), base.1.len()), ("theta", 1), "{base:?}");
         let cells = models("d.csv", ",model,id,loss\n0,m0,a,1.5\n", RecordModels::Named(&[]));
@@ -693,8 +765,11 @@ mod tests {
         let line = |id: &str, loss: &str| format!("{{\"model\": 1, \"id\": \"{id}\", \"loss\": {loss}}}");
         let lines = [line("a", "0.6"), line("b", "1.5"), line("a", "0.5"), line("a", "null")];
         fs_err::write(&path, lines.join("\n")).unwrap();
-        let losses = |models: RecordModels<'_>, replace: bool| {
-            let table = read(&path, Signal::Loss, (models, replace), &mut JobContext::silent("test"));
+        let (mut stages, cancel) = (Stages::default(), Cancel::new());
+        let mut losses = |models: RecordModels<'_>, replace: bool| {
+            let mut work =
+                JobContext { progress: &mut stages, cancel: &cancel, ..JobContext::silent("test") };
+            let table = read(&path, Signal::Loss, (models, replace), &mut work);
             let table = table.map_err(|error| error.to_string())?;
             let mut values = Vec::new();
             table.matrix.read(&[0, 1], &mut values).map_err(|error| error.to_string())?;
@@ -705,12 +780,15 @@ mod tests {
         assert!(refused.ends_with("twice, as 0.6 and as 0.5; replace takes the later one"), "{refused}");
         let refused = losses(RecordModels::One("theta_0"), false).unwrap_err();
         assert!(refused.ends_with("twice, as 0.6 and as 0.5"), "{refused}");
+        let note = "1 loss is given again with another value; the later one counts";
+        assert_eq!(stages.1, [format!("{}: {note}", path.display())]);
         // Also where the first of them is in the file already.
         let mut cells = CellWriter::new(tempfile::tempfile().unwrap(), (1, 1), true).unwrap();
         for value in [1.0, 2.0] {
             cells.push(0, value).unwrap();
             assert_eq!(cells.flush().unwrap(), None);
         }
+        assert_eq!(cells.replaced, 1);
         let mut values = Vec::new();
         LossMatrix::of_own(cells.file, &path, 1, 1).read(&[0], &mut values).unwrap();
         assert_eq!(values, [2.0]);

@@ -44,9 +44,6 @@ pub enum IngestError {
     WeightCount { weights: usize, checkpoints: usize },
     #[error("{weight} is not a weight; weights are finite and not negative")]
     BadWeight { weight: f64 },
-    /// No question can be weighed by these.
-    #[error("all {weights} weights are 0; at least one has to be greater")]
-    ZeroWeights { weights: usize },
     #[error("two checkpoints are called `{name}`; tell them apart with name=folder")]
     CheckpointNamedTwice { name: String },
     #[error("checkpoints `{a}` and `{b}` hold the same weights; leave one out")]

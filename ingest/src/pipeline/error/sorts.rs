@@ -70,7 +70,6 @@ impl IngestError {
                 | Self::EmbeddingPerToken { .. }
                 | Self::WeightCount { .. }
                 | Self::BadWeight { .. }
-                | Self::ZeroWeights { .. }
                 | Self::Precision(_)
                 | Self::Name(_)
                 | Self::ColumnOption { .. }

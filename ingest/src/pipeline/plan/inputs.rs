@@ -82,10 +82,6 @@ pub(super) fn check_request(request: &IngestRequest) -> Result<(), IngestError> 
     if let Some(weight) = request.weights.iter().find(|w| !w.is_finite() || **w < 0.0) {
         return Err(IngestError::BadWeight { weight: *weight });
     }
-    // That of a single checkpoint may be one of many in its run, and is not used where it is alone.
-    if request.weights.len() > 1 && request.weights.iter().all(|weight| *weight == 0.0) {
-        return Err(IngestError::ZeroWeights { weights: request.weights.len() });
-    }
     Ok(())
 }
 
@@ -146,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn weights_that_no_question_can_use_are_refused() {
+    fn weights_are_one_for_each_checkpoint_and_not_negative() {
         let of = |weights: &[f64]| {
             let names = ["a", "b", "c"];
             let folder = |name: &&str| CheckpointArg::of_folder(*name, PathBuf::from(name));
@@ -157,14 +153,14 @@ mod tests {
                 ..IngestRequest::new("pool", "model")
             })
         };
-        for sound in [&[][..], &[0.0, 0.0, 1e-5], &[1.0, 2.0, 3.0]] {
+        // The run may have other checkpoints.
+        for sound in [&[][..], &[0.0, 0.0, 1e-5], &[1.0, 2.0, 3.0], &[0.0, -0.0, 0.0]] {
             of(sound).unwrap();
         }
         for (refused, says) in [
             (&[1.0, 2.0][..], "2 weights for 3 checkpoints"),
             (&[1.0, -2.0, 0.0], "-2 is not a weight"),
             (&[1.0, f64::NAN, 0.0], "NaN is not a weight"),
-            (&[0.0, -0.0, 0.0], "all 3 weights are 0"),
         ] {
             let error = of(refused).unwrap_err();
             assert!(error.is_usage() && error.to_string().starts_with(says), "{error}");

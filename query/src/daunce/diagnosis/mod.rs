@@ -22,7 +22,7 @@ pub struct DiagnosisAsk {
     pub models: Vec<String>,
     /// Values are differences from the base model's losses, not from some other number of the row.
     pub base: bool,
-    /// The precision that the losses were computed or given in: `f32`, `bf16`, `f16` or another word.
+    /// The precision that the losses were computed or given in: `f64`, `f32`, `bf16`, `f16` or another word.
     pub compute: String,
 }
 
@@ -213,8 +213,7 @@ impl Diagnosing {
         }
         let is_far = self.ask.base && self.ask.compute == "f64" && deviation < mean.abs() * FAR;
         // Numbers of f32 in a wider type keep all digits in differences that are no larger than they are.
-        let is_single = |x: &f64| f64::from((offset + x) as f32) == offset + x;
-        let keeps_all = || mean.abs() <= level && present.iter().all(is_single);
+        let keeps_all = || mean.abs() <= level && present.iter().all(|x| is_single(offset, *x));
         if spread > 0.0 && is_far && !keeps_all() {
             self.far.add(row);
         }
@@ -247,6 +246,23 @@ impl Diagnosing {
             findings,
         }
     }
+}
+
+/// Whether a loss whose difference from an offset is known in f32 is one of f32 itself: exactly, or with the
+/// fewest digits, as CSV and JSON have it, if the difference is fine enough to tell.
+fn is_single(offset: f64, difference: f64) -> bool {
+    let loss = offset + difference;
+    let single = loss as f32;
+    if f64::from(single) == loss {
+        return true;
+    }
+    let is_written = |single: f32| {
+        let digits = single.to_string().parse::<f64>();
+        digits.is_ok_and(|loss| f64::from((loss - offset) as f32) == difference)
+    };
+    // The digits may be half a step of f32 off, so that the sum is nearer to the next number.
+    let mut near = [single, single.next_up(), single.next_down()].into_iter();
+    difference.abs() <= loss.abs() / 2.0 && near.any(is_written)
 }
 
 fn as_bf16(x: f32) -> f32 {

@@ -104,6 +104,17 @@ fn losses_in_double_precision_are_as_exact_as_their_differences() {
         let diagnosis = found_in(base, scale, drift);
         assert_eq!(found(&diagnosis), expected, "{base} {scale} {drift}: {:?}", diagnosis.findings);
     }
+    // Losses in f32 with the fewest digits, as in CSV, keep all of them too.
+    let base = 1.4837f32;
+    let of_csv = |exact: bool| {
+        let losses = values(20, 40).into_iter().map(|x| 2.0 + f64::from(x) * 1e-3);
+        let digits = |loss: f64| (loss as f32).to_string().parse::<f64>().unwrap();
+        let stored = losses.map(|loss| ((if exact { loss } else { digits(loss) }) - f64::from(base)) as f32);
+        let ask = DiagnosisAsk { compute: "f64".into(), ..ask(40, true) };
+        diagnose(ask, &rows, &stored.collect::<Vec<_>>(), &[base; 20])
+    };
+    assert!(found(&of_csv(false)).is_empty());
+    assert_eq!(found(&of_csv(true)), ["far_from_base"]);
     // Losses in f32, and so is their difference from 1.5, exactly.
     let single: Vec<f32> = values(20, 40).iter().map(|x| (2.0 + x * 1e-3) - 1.5).collect();
     let ask = DiagnosisAsk { compute: "f64".into(), ..ask(40, true) };

@@ -420,7 +420,7 @@ fn weights(
         )));
     }
     if sum <= 0.0 {
-        return Err(QueryError::Spec("weights must not be all zero".into()));
+        return Err(QueryError::Spec("weights must not be all zero; give others with `weights`".into()));
     }
     if !sum.is_finite() {
         let why = "the sum of the weights is too large: use smaller ones with the same ratios";

@@ -245,30 +245,33 @@ pub(in crate::influence) fn check_count(
     which: &str,
 ) -> Result<(), QueryError> {
     let (count, least) = (models.len(), covariance.min_models);
+    if let Some(why) = Covariance::refuses_min_models(least) {
+        return Err(QueryError::Spec(why));
+    }
+    let center = covariance.how.center;
+    let enough_for = models.enough_for(center);
+    if enough_for >= least {
+        return Ok(());
+    }
+    let fewer = match Covariance::refuses_min_models(enough_for) {
+        None => format!(", or say how few are enough, as with `min_models => {enough_for}`"),
+        Some(_) => String::new(),
+    };
     if count < least {
         return Err(QueryError::Spec(format!(
             "a score takes at least {least} models, and there {} only {count} {which}: with few a covariance is \
-             noise, and two models always correlate by 1 or -1; record the losses of more models, or say how few are \
-             enough, as with `min_models => {}`",
+             noise, and two models always correlate by 1 or -1; record the losses of more models{fewer}",
             if count == 1 { "is" } else { "are" },
-            count.max(2)
         )));
     }
-    let free = models.dimensions(covariance.how.center);
-    if free + 1 >= least {
-        return Ok(());
-    }
-    let (degrees, enough) = match free {
-        0 => ("no degree".to_owned(), String::new()),
-        free => (
-            many(free as u64, "degree"),
-            format!(", or say how few are enough, as with `min_models => {}`", free + 1),
-        ),
+    let degrees = match models.dimensions(center) {
+        0 => "no degree".to_owned(),
+        free => many(free as u64, "degree"),
     };
     Err(QueryError::Spec(format!(
         "{count} models {which} are copies of {} base models, and to centre those of each by themselves leaves \
          {degrees} of freedom, where a score takes at least {}; record the losses of more copies, choose base models with \
-         `groups => 'NAME'`, or ask with `center => 'model'`{enough}",
+         `groups => 'NAME'`, or ask with `center => 'model'`{fewer}",
         models.groups(),
         least - 1
     )))

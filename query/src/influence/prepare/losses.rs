@@ -11,7 +11,7 @@ use super::Prepared;
 use super::loss_sides::LossSides;
 use super::target_rows::TargetRow;
 use super::target_vectors::TargetVectors;
-use crate::daunce::{Center, Covariance, MissingCells, Products, Score};
+use crate::daunce::{Center, Covariance, MissingCells, Models, Products, Score};
 use crate::error::QueryError;
 use crate::influence::plan::covariance::PlanModels;
 use crate::influence::result::Reason;
@@ -135,7 +135,7 @@ fn usable(
                 continue;
             };
             let own: Vec<f64> = losses.of_row(&block, i).collect();
-            left_out.push(match cells(covariance, &own) {
+            left_out.push(match cells(covariance, sides.centring.models(), &own) {
                 Cells::Lacking => {
                     lacking += 1;
                     Some(Reason::Missing)
@@ -176,13 +176,15 @@ pub(crate) enum Cells {
 }
 
 /// What the losses of a row allow.
-pub(crate) fn cells(covariance: &Covariance, values: &[f64]) -> Cells {
-    let finite = values.iter().filter(|x| x.is_finite()).count();
+pub(crate) fn cells(covariance: &Covariance, models: &Models, values: &[f64]) -> Cells {
+    let there = || (0..values.len()).filter(|k| values[*k].is_finite());
+    let enough_for = || models.some(&there().collect::<Vec<_>>()).enough_for(covariance.how.center);
+    let finite = there().count();
     match covariance.missing {
         _ if finite == 0 => Cells::Without(Reason::NonFinite),
         _ if finite == values.len() => Cells::Enough,
         MissingCells::Error => Cells::Lacking,
-        _ if finite < covariance.min_models => Cells::Without(Reason::Missing),
+        _ if enough_for() < covariance.min_models => Cells::Without(Reason::Missing),
         _ => Cells::Enough,
     }
 }

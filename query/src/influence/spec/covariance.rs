@@ -32,8 +32,7 @@ pub(super) fn read(options: &Options) -> Result<Option<Covariance>, OptionError>
         other => Err(OptionError::new("ddof", format!("`ddof => {other}` is neither 0 nor 1"))),
     })?;
     let min_models = options.count("min_models")?.unwrap_or(usual.min_models);
-    if min_models < 2 {
-        let why = format!("a covariance takes at least 2 models, and `min_models => {min_models}` is fewer");
+    if let Some(why) = Covariance::refuses_min_models(min_models) {
         return Err(OptionError::new("min_models", why));
     }
     Ok(Some(Covariance {

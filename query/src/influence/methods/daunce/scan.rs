@@ -139,7 +139,7 @@ impl<'a> Scan<'a> {
             }
             own.clear();
             own.extend(losses.of_row(block, i));
-            match cells(self.covariance, own) {
+            match cells(self.covariance, self.sides.centring.models(), own) {
                 Cells::Lacking => totals.lacking += 1,
                 Cells::Without(reason) => exclude(row, reason, &mut totals),
                 Cells::Enough => {
@@ -198,9 +198,8 @@ impl<'a> Scan<'a> {
 
     /// Why a row that has losses has no score.
     fn why(&self, losses: &[f64]) -> Reason {
-        let lacks = losses.iter().any(|x| !x.is_finite())
-            || self.covariance.missing == MissingCells::Pairwise
-            || self.sides.centring.degrees() <= 0.0;
+        let lacks =
+            losses.iter().any(|x| !x.is_finite()) || self.covariance.missing == MissingCells::Pairwise;
         let mut finite = losses.iter().filter(|x| x.is_finite());
         let first = finite.next();
         match self.covariance.how.score {
@@ -225,14 +224,15 @@ impl<'a> Scan<'a> {
                 "{without} rows have no losses under these models{under}, or too few, and are left out"
             ));
         }
-        let dimensions = self.sides.centring.dimensions();
+        let models = self.sides.centring.models();
+        let dimensions = models.dimensions(self.covariance.how.center);
         if let (Some(one), Some(largest)) =
             (noise_of_correlations(dimensions), largest_of(totals.eligible, dimensions))
         {
             notes.push(format!(
                 "losses that have nothing to do with each other correlate by {one:.2} ({} models); the largest of {} such \
                  correlations is about {largest:.2}",
-                self.sides.centring.models().len(),
+                models.len(),
                 totals.eligible
             ));
         }

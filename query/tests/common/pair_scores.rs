@@ -9,10 +9,10 @@ use gstore_store::Cancel;
 /// What a value is of: a subtask, or also a sample.
 pub type Name = (String, Option<TargetRow>);
 /// Of each (pool, row) that has a score its values, one for each subtask or sample.
-pub type Values = BTreeMap<(u32, u64), Vec<f32>>;
+pub type RowScores = BTreeMap<(u32, u64), Vec<f32>>;
 
 /// Similarities of pool rows with single target rows.
-pub struct Matrix {
+pub struct PairScores {
     /// (pool, row) of each line.
     pub rows: Vec<(u32, u64)>,
     /// The target row of each column, by subtask, then target and row.
@@ -28,17 +28,22 @@ pub struct Matrix {
 }
 
 /// The values behind the scores of the rows that `filter` lets through, which have all checkpoints.
-pub fn matrix(plan: &Prepared, filter: Option<&RowFilter>) -> Result<Matrix, QueryError> {
-    let (names, influence) = values(plan, Each::Sample, filter)?;
-    let (subtasks, subtask) = values(plan, Each::Subtask, filter)?;
+pub fn pair_scores(
+    plan: &Prepared,
+    filter: Option<&RowFilter>,
+    threads: usize,
+) -> Result<PairScores, QueryError> {
+    let (names, influence) = each_score(plan, Each::Sample, filter, threads)?;
+    let (subtasks, subtask) = each_score(plan, Each::Subtask, filter, threads)?;
     let mut sim = Vec::new();
     for checkpoint in plan.checkpoints() {
         let checkpoints = Some(vec![checkpoint.name.clone()]);
         let spec = InfluenceSpec { checkpoints, weights: None, ..plan.spec().clone() };
-        let (_, alone) = values(&Prepared::new(plan.snapshot(), &spec)?, Each::Sample, filter)?;
+        let alone = Prepared::new(plan.snapshot(), &spec)?;
+        let (_, alone) = each_score(&alone, Each::Sample, filter, threads)?;
         sim.push(influence.keys().flat_map(|row| alone[row].clone()).collect());
     }
-    Ok(Matrix {
+    Ok(PairScores {
         rows: influence.keys().copied().collect(),
         targets: names.into_iter().filter_map(|(_, sample)| sample).collect(),
         subtasks: subtasks.into_iter().map(|(name, _)| name).collect(),
@@ -49,15 +54,16 @@ pub fn matrix(plan: &Prepared, filter: Option<&RowFilter>) -> Result<Matrix, Que
 }
 
 /// What has a value, and the values of all rows.
-pub fn values(
+pub fn each_score(
     plan: &Prepared,
     each: Each,
     filter: Option<&RowFilter>,
-) -> Result<(Vec<Name>, Values), QueryError> {
+    threads: usize,
+) -> Result<(Vec<Name>, RowScores), QueryError> {
     let k = plan.most_results();
-    let request = EachRequest { each, order: Order::Best, k, filter, threads: 2, memory: usize::MAX };
+    let request = EachRequest { each, order: Order::Best, k, filter, threads, memory: usize::MAX };
     let found = plan.top_k_each(&request, &Cancel::new())?;
-    let mut values = Values::new();
+    let mut values = RowScores::new();
     for scored in found.rankings.iter().flat_map(|ranking| &ranking.rows) {
         values.entry((scored.pool, scored.row)).or_default().push(scored.score);
     }
