@@ -22,10 +22,11 @@ use std::borrow::Cow;
 use std::str::FromStr;
 
 use gstore_core::Remedy;
+use gstore_core::json::parts;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use crate::json::{Unique, every_number, parts, write_compact};
+use crate::json::{Unique, every_number, write_compact};
 
 /// Names that prompts have elsewhere, in the order of their likelihood.
 pub(super) const PROMPTS: [&str; 9] =
@@ -204,7 +205,7 @@ impl Layout {
             write_compact(&value, text, every_number, &mut line);
             renamed.insert(key, value);
         };
-        for ((key, value), text) in object.iter().zip(parts(text)) {
+        for ((key, value), (_, text)) in object.iter().zip(parts(text)) {
             if from.contains(&key.as_str()) {
                 // The text stands where the first of its keys stood.
                 for (key, made) in keys.drain(..) {
@@ -245,7 +246,7 @@ impl Layout {
         if !self.keys().iter().any(is_number) {
             return None;
         }
-        let of = |((key, value), text): ((&String, &Value), &str)| {
+        let of = |((key, value), (_, text)): ((&String, &Value), (Option<&str>, &str))| {
             let is_text = value.is_number() && self.keys().contains(&key.as_str());
             (key.clone(), if is_text { text.trim().into() } else { value.clone() })
         };
