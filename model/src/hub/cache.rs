@@ -4,7 +4,7 @@
 //! models--org--name/blobs/DIGEST             a whole file; DIGEST.incomplete while it arrives
 //! models--org--name/snapshots/COMMIT/FILE    a link to one of them
 //! models--org--name/refs/REVISION            the commit of a branch or tag
-//! models--org--name/refs.gstore/REVISION/COMMIT empty: gstore was told that commit of the revision
+//! models--org--name/refs.gstore/REVISION.commits which ones gstore knows it was, the last one last
 //! models--org--name/trees/COMMIT.json        all files of a commit, as huggingface_hub lists them
 //! models--org--name/trees/COMMIT.gstore.json the same, where gstore did: it knows less of them
 //! .locks/models--org--name/DIGEST.lock       locked by who downloads the file
@@ -19,6 +19,9 @@ use serde_json::{Map, Value, json};
 
 use super::HubRef;
 use super::files::RepositoryKind;
+
+/// So many commits of a revision are known at most.
+const COMMITS: usize = 32;
 
 /// The version of the form of lists of files.
 const TREE_FORMAT: u64 = 1;
@@ -72,18 +75,13 @@ impl HubCache {
     /// The snapshots that a revision was when it was asked for, the last one first. No others are taken for
     /// it: those of other branches are in the same folder.
     pub(super) fn earlier(&self, revision: &str) -> Vec<PathBuf> {
-        let marks = fs_err::read_dir(self.marks(revision)).into_iter().flatten().flatten();
-        let snapshot = |mark: fs_err::DirEntry| {
-            let commit = mark.file_name().into_string().ok().filter(|name| is_hex(name, 40))?;
-            Some((mark.metadata().ok()?.modified().ok()?, self.snapshot(&commit)))
-        };
-        let mut found: Vec<_> = marks.filter_map(snapshot).filter(|(_, folder)| folder.is_dir()).collect();
-        found.sort_unstable();
-        found.into_iter().rev().map(|(_, folder)| folder).collect()
+        let commits = fs_err::read_to_string(self.commits(revision)).unwrap_or_default();
+        let snapshots = commits.lines().rev().filter(|commit| is_hex(commit, 40));
+        snapshots.map(|commit| self.snapshot(commit)).filter(|folder| folder.is_dir()).collect()
     }
 
-    fn marks(&self, revision: &str) -> PathBuf {
-        self.root.join(&self.repository).join("refs.gstore").join(revision)
+    fn commits(&self, revision: &str) -> PathBuf {
+        self.root.join(&self.repository).join("refs.gstore").join(format!("{revision}.commits"))
     }
 
     /// Notes what commit a revision is, and that it was the one noted before.
@@ -93,14 +91,25 @@ impl HubCache {
         }
         let path = self.revision(revision);
         let noted = fs_err::read_to_string(&path).unwrap_or_default();
-        for commit in [noted.trim(), commit] {
-            let mark = self.marks(revision).join(commit);
-            if is_hex(commit, 40) && !mark.exists() {
-                fs_err::create_dir_all(self.marks(revision))?;
-                fs_err::write(mark, "")?;
-            }
+        if noted.trim() != commit {
+            self.put(&path, commit)?;
         }
-        if noted == commit { Ok(()) } else { self.put(&path, commit) }
+        // Without its earlier commits the revision is the right one: a cache that may only be read has none.
+        let _ = self.note_commits(revision, [noted.trim(), commit]);
+        Ok(())
+    }
+
+    /// Puts commits at the end of the list of those that a revision was.
+    fn note_commits(&self, revision: &str, last: [&str; 2]) -> io::Result<()> {
+        let path = self.commits(revision);
+        let noted = fs_err::read_to_string(&path).unwrap_or_default();
+        let mut commits: Vec<&str> = noted.lines().collect();
+        for commit in last.into_iter().filter(|commit| is_hex(commit, 40)) {
+            commits.retain(|other| *other != commit);
+            commits.push(commit);
+        }
+        let commits = commits[commits.len().saturating_sub(COMMITS)..].join("\n");
+        if noted == commits { Ok(()) } else { self.put(&path, &commits) }
     }
 
     /// Writes a file that is there in whole or not at all, whatever stops this. Until it is whole it is where
@@ -195,4 +204,52 @@ fn is_whole(path: &Path, file: &RemoteFile) -> bool {
 /// Whether a text has so many hexadecimal digits, as the names of commits and files do.
 pub(super) fn is_hex(text: &str, digits: usize) -> bool {
     text.len() == digits && text.bytes().all(|b| b.is_ascii_hexdigit())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cache(root: &Path) -> HubCache {
+        HubCache::new(root.to_owned(), RepositoryKind::Model, &HubRef::parse("org/tiny").unwrap())
+    }
+
+    #[test]
+    fn the_commits_of_a_revision_are_known_in_their_order() {
+        for digits in [["1", "2", "3"], ["3", "2", "1"], ["2", "3", "1"]] {
+            let dir = tempfile::tempdir().unwrap();
+            let cache = cache(dir.path());
+            let [a, b, c] = digits.map(|digit| digit.repeat(40));
+            let folders = |commits: &[&String]| commits.iter().map(|c| cache.snapshot(c)).collect::<Vec<_>>();
+            folders(&[&a, &b, &c]).iter().for_each(|folder| fs_err::create_dir_all(folder).unwrap());
+            for commit in [&a, &b, &a, &a, &c] {
+                cache.note("main", commit).unwrap();
+                assert_eq!(cache.find("main"), Some(cache.snapshot(commit)));
+            }
+            assert_eq!(cache.earlier("main"), folders(&[&c, &a, &b]));
+            assert_eq!(cache.earlier("v1"), folders(&[]));
+            // What another tool noted was the revision as well.
+            fs_err::write(cache.revision("main"), &b).unwrap();
+            cache.note("main", &a).unwrap();
+            assert_eq!(cache.earlier("main"), folders(&[&a, &b, &c]));
+            // No more than so many are kept, nor is one that is gone taken.
+            fs_err::remove_dir_all(cache.snapshot(&a)).unwrap();
+            for at in 0..COMMITS - 1 {
+                cache.note("main", &format!("{at:040x}")).unwrap();
+            }
+            assert_eq!(cache.earlier("main"), folders(&[]));
+            assert_eq!(fs_err::read_to_string(cache.commits("main")).unwrap().lines().count(), COMMITS);
+        }
+    }
+
+    #[test]
+    fn a_revision_is_noted_where_its_earlier_commits_cannot_be() {
+        let dir = tempfile::tempdir().unwrap();
+        let (cache, commit) = (cache(dir.path()), "a".repeat(40));
+        fs_err::create_dir_all(cache.snapshot(&commit)).unwrap();
+        // It stands in the way of a folder.
+        fs_err::write(dir.path().join("models--org--tiny/refs.gstore"), "").unwrap();
+        cache.note("main", &commit).unwrap();
+        assert_eq!(cache.find("main"), Some(cache.snapshot(&commit)));
+    }
 }

@@ -436,6 +436,26 @@ fn an_earlier_commit_stays_in_use_until_the_last_one_is_whole() {
 }
 
 #[test]
+fn of_earlier_commits_the_last_one_that_is_whole_is_taken() {
+    for digits in ["12", "21"] {
+        let server = Server::start(&FILES);
+        let cache = tempfile::tempdir().unwrap();
+        let online = config(&server, cache.path());
+        for digit in digits.chars() {
+            server.move_on(&digit.to_string().repeat(40), &FILES);
+            model("org/tiny", &online).unwrap();
+        }
+        server.move_on(&"a".repeat(40), &[("config.json", "1"), ("tokenizer.json", "2"), FILES[5]]);
+        resolve("org/tiny", FolderContent::Tokenizer, &online, &mut Silent).unwrap();
+        // It has the weights of the others.
+        let weights = repository(cache.path()).join("snapshots").join("a".repeat(40)).join(FILES[5].0);
+        assert!(!weights.exists());
+        let found = model("org/tiny", &offline(cache.path())).unwrap();
+        assert_eq!(found.origin.unwrap().commit, digits[1..].repeat(40));
+    }
+}
+
+#[test]
 fn several_at_once_fetch_each_file_once() {
     let server = Server::start(&FILES);
     server.fail(Faults { slow: 50, ..Faults::default() });
