@@ -179,7 +179,13 @@ impl Download<'_> {
         if self.cache.tree(&commit).is_none() {
             let _ = self.cache.keep_tree(&commit, &all);
         }
-        let _ = self.cache.note(self.reference.revision(), &commit);
+        if let Err(error) = self.cache.note(self.reference.revision(), &commit) {
+            progress.note(&format!(
+                "{}: the cache cannot note that this is commit {commit} ({error}); without the Hub it has \
+                 an earlier one, or none",
+                self.reference
+            ));
+        }
         Ok(folder)
     }
 

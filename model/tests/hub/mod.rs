@@ -490,7 +490,14 @@ fn a_cache_that_cannot_be_written_is_read() {
     let found = model("org/tiny", &online).unwrap();
     // What stands in the way of a note does so for every user, other than permissions.
     fs_err::create_dir_all(repository(cache.path()).join("refs/v1")).unwrap();
-    assert_eq!(model("org/tiny@v1", &online).unwrap().folder, found.folder);
+    let mut seen = Seen::default();
+    let tag = resolve("org/tiny@v1", FolderContent::Model, &online, &mut seen).unwrap();
+    assert_eq!(tag.folder, found.folder);
+    let note = &seen.notes[0];
+    assert!(
+        note.starts_with(&format!("org/tiny@v1: the cache cannot note that this is commit {COMMIT} (")),
+        "{note}"
+    );
     server.move_on(&"a".repeat(40), &[("config.json", "1"), ("tokenizer.json", "2"), FILES[5]]);
     let locks = cache.path().join(".locks");
     fs_err::remove_dir_all(&locks).unwrap();
