@@ -82,6 +82,7 @@ pub(super) fn download(
                 Err(HubError::Unwritable { message, .. }) => {
                     Some(format!("the cache cannot be written ({message})"))
                 }
+                Err(HubError::DiskFull { .. }) => Some("no space is left for the download".to_owned()),
                 _ => None,
             };
             match (why, cached) {

@@ -473,13 +473,26 @@ fn several_at_once_fetch_each_file_once() {
 #[cfg(target_os = "linux")]
 fn a_full_disk_is_named() {
     let server = Server::start(&FILES);
+    let fill = |cache: &Path, weights: &str| {
+        let blobs = repository(cache).join("blobs");
+        fs_err::create_dir_all(&blobs).unwrap();
+        let part = blobs.join(format!("{}.incomplete", sha256(weights)));
+        fs_err::os::unix::fs::symlink("/dev/full", part).unwrap();
+    };
     let cache = tempfile::tempdir().unwrap();
-    let blobs = repository(cache.path()).join("blobs");
-    fs_err::create_dir_all(&blobs).unwrap();
-    let part = blobs.join(format!("{}.incomplete", sha256("weights of the model")));
-    fs_err::os::unix::fs::symlink("/dev/full", part).unwrap();
+    fill(cache.path(), FILES[5].1);
     let error = model("org/tiny", &config(&server, cache.path())).unwrap_err();
     assert!(matches!(error, HubError::DiskFull { .. }), "{error}");
+    // What is whole in the cache is taken.
+    let cache = tempfile::tempdir().unwrap();
+    let online = config(&server, cache.path());
+    let found = model("org/tiny", &online).unwrap();
+    let next = [("config.json", "1"), ("tokenizer.json", "2"), ("model.safetensors", "other weights")];
+    server.move_on(&"a".repeat(40), &next);
+    fill(cache.path(), next[2].1);
+    let mut seen = Seen::default();
+    assert_eq!(resolve("org/tiny", FolderContent::Model, &online, &mut seen).unwrap(), found);
+    assert!(seen.notes[0].contains("no space is left for the download; taking what is"), "{:?}", seen.notes);
 }
 
 #[test]
