@@ -174,7 +174,7 @@ impl Download<'_> {
             self.bring(&commit, &files, progress).map_err(failed)?;
         }
         if let Some(file) = self.selection.missing_file(&folder) {
-            return Err(HubError::Lacking { reference: self.reference.clone(), commit, file });
+            return Err(HubError::Lacking { reference: self.reference.to_string(), commit, file });
         }
         // A cache that may only be read has all that is needed, too.
         if self.cache.tree(&commit).is_none() {
@@ -340,17 +340,17 @@ impl Download<'_> {
     }
 
     fn error(&self, trouble: FetchError) -> HubError {
-        let reference = self.reference.clone();
+        let (repository, reference) = (self.reference.clone(), self.reference.to_string());
         match trouble {
-            FetchError::Refused(message) => HubError::Refused { reference, message },
-            FetchError::Unfit(message) => HubError::Data { reference: reference.to_string(), message },
+            FetchError::Refused(message) => HubError::Refused { reference: repository, message },
+            FetchError::Unfit(message) => HubError::Data { reference, message },
             FetchError::Damaged { file, message } => HubError::Damaged { reference, file, message },
             FetchError::Disk(error) if is_full(&error) => {
                 HubError::DiskFull { reference, cache: self.cache.root.clone() }
             }
             FetchError::Disk(error) => HubError::Unwritable { reference, message: error.to_string() },
             FetchError::Passing(message) | FetchError::Other(message) => {
-                HubError::Failed { reference, message }
+                HubError::Failed { reference: repository, message }
             }
         }
     }
