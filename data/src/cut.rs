@@ -4,11 +4,11 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use gstore_core::Cancel;
+use gstore_core::json::parts;
 use serde_json::{Map, Value, json};
 
 use crate::encode::TextEncoder;
 use crate::fields::FieldNames;
-use crate::json::parts;
 use crate::samples::{Reading, SampleError, each_record, part_id};
 
 /// Why files could not be cut.
@@ -48,11 +48,11 @@ pub fn cut_records(
         }
         let whole: Map<String, Value> = serde_json::from_slice(bytes).map_err(std::io::Error::from)?;
         let text = String::from_utf8_lossy(bytes);
-        let values: Vec<&str> = parts(&text).collect();
+        let values: Vec<(Option<&str>, &str)> = parts(&text).collect();
         for (number, part) in cut.into_iter().enumerate() {
             let mut line = format!("{{\"id\":{}", json!(part_id(&id, number)));
             // Values as they stand: a number is what its digits say.
-            for (key, value) in whole.keys().zip(&values) {
+            for (key, (_, value)) in whole.keys().zip(&values) {
                 match key.as_str() {
                     "id" => {}
                     "text" => line.push_str(&format!(",\"text\":{}", json!(part))),

@@ -6,6 +6,7 @@
 
 use std::fmt;
 
+use gstore_core::json::parts;
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 
@@ -112,7 +113,7 @@ pub(super) fn write_compact(
         Value::Number(number) if as_it_stands(number, text) => out.push_str(text),
         Value::Array(items) => {
             out.push('[');
-            for (item, text) in items.iter().zip(parts(text)) {
+            for (item, (_, text)) in items.iter().zip(parts(text)) {
                 out.push_str(std::mem::replace(&mut next, ","));
                 write_compact(item, text, as_it_stands, out);
             }
@@ -120,7 +121,7 @@ pub(super) fn write_compact(
         }
         Value::Object(members) => {
             out.push('{');
-            for ((key, member), text) in members.iter().zip(parts(text)) {
+            for ((key, member), (_, text)) in members.iter().zip(parts(text)) {
                 out.push_str(std::mem::replace(&mut next, ","));
                 out.push_str(&Value::from(key.as_str()).to_string());
                 out.push(':');
@@ -132,11 +133,6 @@ pub(super) fn write_compact(
     }
 }
 
-/// The texts of the items of a list, or of the values of an object; `text` is known to be JSON.
-pub(super) fn parts(text: &str) -> impl Iterator<Item = &str> {
-    gstore_core::json::parts(text).map(|(_, part)| part)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -146,18 +142,6 @@ mod tests {
         let mut out = String::new();
         write_compact(&value, text.trim_ascii(), as_it_stands, &mut out);
         out
-    }
-
-    #[test]
-    fn parts_are_the_values_of_one_level() {
-        let parts = |text| parts(text).collect::<Vec<_>>();
-        assert_eq!(
-            parts(r#"{ "a" : [1, {"b": "}"}] , "c,\"]": "x\\" ,"d":-0 }"#),
-            [r#"[1, {"b": "}"}]"#, r#""x\\""#, "-0"]
-        );
-        assert_eq!(parts("[1 , [2,3],{}, \"\\\"\"]"), ["1", "[2,3]", "{}", "\"\\\"\""]);
-        assert_eq!(parts(" [ ] "), [""; 0]);
-        assert_eq!(parts("{}"), [""; 0]);
     }
 
     #[test]

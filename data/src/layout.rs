@@ -22,10 +22,11 @@ use std::borrow::Cow;
 use std::str::FromStr;
 
 use gstore_core::Remedy;
+use gstore_core::json::parts;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use crate::json::{Unique, every_number, parts, write_compact};
+use crate::json::{Unique, every_number, write_compact};
 
 /// Names that prompts have elsewhere, in the order of their likelihood.
 pub(super) const PROMPTS: [&str; 9] =
@@ -69,6 +70,12 @@ pub enum LayoutError {
     /// A key that is missing, or holds something else.
     #[error("{layout} records have {expected}")]
     Keys { layout: Layout, expected: &'static str },
+    /// A conversation that is none. Python writes its own form into CSV.
+    #[error(
+        "{layout} records have `{key}`, a list, the JSON text of one, or an object with a list for each key; \
+         files of `to_json` and `to_parquet` have it, those of `to_csv` do not"
+    )]
+    List { layout: Layout, key: &'static str },
     #[error(
         "{layout} records have `{key}`, a list of objects with the texts `from` and `value`, or `role` and \
          `content`; turn {turn} is not one; if the texts have other names, give them with {}",
@@ -204,7 +211,7 @@ impl Layout {
             write_compact(&value, text, every_number, &mut line);
             renamed.insert(key, value);
         };
-        for ((key, value), text) in object.iter().zip(parts(text)) {
+        for ((key, value), (_, text)) in object.iter().zip(parts(text)) {
             if from.contains(&key.as_str()) {
                 // The text stands where the first of its keys stood.
                 for (key, made) in keys.drain(..) {
@@ -245,7 +252,7 @@ impl Layout {
         if !self.keys().iter().any(is_number) {
             return None;
         }
-        let of = |((key, value), text): ((&String, &Value), &str)| {
+        let of = |((key, value), (_, text)): ((&String, &Value), (Option<&str>, &str))| {
             let is_text = value.is_number() && self.keys().contains(&key.as_str());
             (key.clone(), if is_text { text.trim().into() } else { value.clone() })
         };
@@ -302,12 +309,6 @@ fn is_content(key: &str) -> bool {
     matches!(key, "messages" | "text" | "prompt" | "completion")
 }
 
-/// What is expected where a list is not there; Python writes its own into CSV.
-const LIST_OF_MESSAGES: &str = "`messages`, a list or the JSON text of one; files of `to_json` and `to_parquet` have it, \
-     those of `to_csv` do not";
-const LIST_OF_TURNS: &str = "`conversations`, a list or the JSON text of one; files of `to_json` and `to_parquet` have \
-     it, those of `to_csv` do not";
-
 fn wrong(layout: Layout, expected: &'static str) -> LayoutError {
     LayoutError::Keys { layout, expected }
 }
@@ -319,7 +320,7 @@ fn turn(role: &str, text: &str) -> Value {
 /// A conversation as it stands; only what else could be taken for text gets another name.
 fn messages(object: &Map<String, Value>) -> Result<TextKeys, LayoutError> {
     let list = object.get("messages").and_then(turns);
-    let list = list.ok_or_else(|| wrong(Layout::OpenAi, LIST_OF_MESSAGES))?;
+    let list = list.ok_or_else(|| LayoutError::List { layout: Layout::OpenAi, key: "messages" })?;
     Ok(TextKeys { from: vec!["messages"], keys: vec![("messages", Value::Array(list.into_owned()))] })
 }
 
@@ -349,7 +350,7 @@ fn conversation(object: &Map<String, Value>) -> Result<TextKeys, LayoutError> {
     let layout = Layout::ShareGpt;
     let list = |key: &'static str| Some((key, turns(object.get(key)?)?));
     let found = ["conversations", "conversation", "messages"].into_iter().find_map(list);
-    let (key, list) = found.ok_or_else(|| wrong(layout, LIST_OF_TURNS))?;
+    let (key, list) = found.ok_or_else(|| LayoutError::List { layout, key: "conversations" })?;
     let mut all = Vec::with_capacity(list.len() + 1);
     for (at, value) in list.iter().enumerate() {
         // A message with all that it may hold, such as calls of tools.

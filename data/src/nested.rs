@@ -1,8 +1,9 @@
 //! Keys within objects, named by their path with dots: `translation.en`.
 
+use gstore_core::json::parts;
 use serde_json::{Map, Value};
 
-use crate::json::{every_number, parts, write_compact};
+use crate::json::{every_number, write_compact};
 
 /// Whether a path leads into the object of another one.
 pub(super) fn is_within(path: &str, object: &str) -> bool {
@@ -36,7 +37,7 @@ pub(super) fn lifted(
 ) -> Option<(String, Map<String, Value>)> {
     let mut lift = Lift { wanted, lifted: Map::new(), line: String::new() };
     let (mut line, mut all) = (String::with_capacity(text.len()), Map::new());
-    for ((key, value), text) in object.iter().zip(parts(text)) {
+    for ((key, value), (_, text)) in object.iter().zip(parts(text)) {
         let before = lift.lifted.len();
         let rest = lift.take(key, value, text);
         for (path, value) in lift.lifted.iter().skip(before) {
@@ -65,7 +66,7 @@ impl Lift<'_> {
         let inside = value.as_object().filter(|_| self.wanted.iter().any(|wanted| is_within(wanted, path)));
         let Some(object) = inside else { return Some((value.clone(), compact(value, text))) };
         let (mut rest, mut line) = (Map::new(), String::new());
-        for ((key, value), text) in object.iter().zip(parts(text)) {
+        for ((key, value), (_, text)) in object.iter().zip(parts(text)) {
             let path = format!("{path}.{key}");
             // A path may be that of two values, if a key within has a dot.
             if self.wanted.contains(&path.as_str()) && !self.lifted.contains_key(&path) {

@@ -5,12 +5,13 @@
 use std::collections::HashMap;
 
 use gstore_core::content::{Content, ContentError, json_type};
+use gstore_core::json::parts;
 use gstore_core::{Remedy, did_you_mean, first_of};
 use gstore_store::MetaValue;
 use serde_json::{Map, Value};
 
 use super::field::Field;
-use super::json::{Unique, is_long_integer, may_have_long_integers, parts, write_compact};
+use super::json::{Unique, is_long_integer, may_have_long_integers, write_compact};
 use super::layout::{Layout, LayoutError, PROMPTS};
 use super::nested::is_within;
 
@@ -380,7 +381,7 @@ fn long_integers(object: &Map<String, Value>, line: &[u8]) -> HashMap<String, St
     else {
         return HashMap::new();
     };
-    let text = |((key, value), text): ((&String, &Value), &str)| {
+    let text = |((key, value), (_, text)): ((&String, &Value), (Option<&str>, &str))| {
         let mut exact = String::new();
         match value {
             Value::Number(number) if !is_long_integer(number, text) => return None,

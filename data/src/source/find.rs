@@ -42,14 +42,21 @@ pub fn find(paths: &[PathBuf]) -> Result<Vec<DataFile>, DataError> {
     }
     let mut seen = HashSet::new();
     for path in &found {
-        // Links of two names in one folder are two files: in the cache of the Hub, parts of equal content are
-        // links to one.
-        let folder = fs_err::canonicalize(parent(path))?;
-        if !seen.insert(folder.join(path.file_name().unwrap_or_default())) {
+        if !seen.insert(place(path)?) {
             return Err(DataError::Twice(path.clone()));
         }
     }
     found.iter().map(|path| DataFile::detect(path)).collect()
+}
+
+/// What tells a file from others: where it really is. In the cache of the Hub, where parts of equal content
+/// are links to one of its `blobs`, it is the place of the link, as it is for a pipe, which is in no folder.
+fn place(path: &Path) -> std::io::Result<PathBuf> {
+    let target = fs_err::canonicalize(path).ok();
+    match target.filter(|target| parent(target).file_name().is_none_or(|folder| folder != "blobs")) {
+        Some(target) => Ok(target),
+        None => Ok(fs_err::canonicalize(parent(path))?.join(path.file_name().unwrap_or_default())),
+    }
 }
 
 /// What is there goes before what a pattern matches: a file may have `[` in its name.

@@ -267,10 +267,33 @@ fn integer(bytes: &mut &[u8]) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
+    use parquet::arrow::arrow_reader::ArrowReaderOptions;
+    use parquet::data_type::FixedLenByteArrayType;
+    use parquet::file::writer::SerializedFileWriter;
     use parquet::schema::parser::parse_message_type;
     use parquet::schema::types::SchemaDescriptor;
 
     use super::*;
+
+    #[test]
+    fn rows_that_there_is_no_memory_for_are_refused() {
+        // Without a value, so that the file is small.
+        let nulls = vec![0; 1 << 20];
+        let message = "message m { optional fixed_len_byte_array(2147483647) a; }";
+        let schema = Arc::new(parse_message_type(message).unwrap());
+        let mut file = tempfile::tempfile().unwrap();
+        let mut writer = SerializedFileWriter::new(&mut file, schema, Arc::default()).unwrap();
+        let mut group = writer.next_row_group().unwrap();
+        let mut column = group.next_column().unwrap().unwrap();
+        column.typed::<FixedLenByteArrayType>().write_batch(&[], Some(&nulls), None).unwrap();
+        column.close().unwrap();
+        group.close().unwrap();
+        writer.close().unwrap();
+        let metadata = ArrowReaderMetadata::load(&file, ArrowReaderOptions::new()).unwrap();
+        let all = ProjectionMask::all();
+        let error = parquet_batches(file, &metadata, all, nulls.len()).err().unwrap().to_string();
+        assert!(error.contains("rows of 2147483647 bytes, which there is no memory for"), "{error}");
+    }
 
     #[test]
     fn a_dictionary_has_the_bytes_of_its_values() {

@@ -60,7 +60,41 @@ pub(super) fn check_message(message: &Message<'_>, body: &[u8]) -> Result<(), St
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use arrow_array::{ArrayRef, Int8Array, RecordBatch};
+    use arrow_ipc::root_as_message;
+    use arrow_ipc::writer::{IpcWriteOptions, StreamWriter};
+
     use super::*;
+
+    #[test]
+    fn a_batch_that_there_is_no_memory_for_is_refused() {
+        let column: ArrayRef = Arc::new(Int8Array::from(vec![1]));
+        let columns = (0..4096).map(|name| (name.to_string(), Arc::clone(&column)));
+        let batch = RecordBatch::try_from_iter(columns).unwrap();
+        let options = IpcWriteOptions::default().try_with_compression(Some(CompressionType::ZSTD)).unwrap();
+        let mut writer = StreamWriter::try_new_with_options(Vec::new(), &batch.schema(), options).unwrap();
+        let start = writer.get_ref().len();
+        writer.write(&batch).unwrap();
+        let stream = writer.into_inner().unwrap();
+        let length = u32::from_le_bytes(*stream[start + 4..].first_chunk().unwrap());
+        let mut message = stream[start + 8..][..length as usize].to_vec();
+        // Every buffer becomes the same bytes, which say that they are unpacked to the most that they can be.
+        let mut body = vec![0; 4 << 20];
+        let says = (body.len() as u64 - 8) * ZSTD_RATIO;
+        body[..8].copy_from_slice(&says.to_le_bytes());
+        let place = [0_u64.to_le_bytes(), (body.len() as u64).to_le_bytes()].concat();
+        let (at, count) = {
+            let batch = root_as_message(&message).unwrap().header_as_record_batch().unwrap();
+            let places = batch.buffers().unwrap();
+            (places.bytes().as_ptr() as usize - message.as_ptr() as usize, places.len())
+        };
+        message[at..][..count * place.len()].copy_from_slice(&place.repeat(count));
+        let error = check_message(&root_as_message(&message).unwrap(), &body).unwrap_err();
+        let total = says * count as u64;
+        assert!(error.starts_with(&format!("a batch that should be unpacked to {total} bytes")), "{error}");
+    }
 
     #[test]
     fn there_is_room_for_what_can_be_had() {

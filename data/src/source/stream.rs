@@ -61,7 +61,11 @@ impl StreamReader {
         let mut bytes = Vec::with_capacity(length.min(PIECE) as usize);
         let read = self.input.by_ref().take(length).read_to_end(&mut bytes);
         match read.map_err(|error| error.to_string())? as u64 == length {
-            true => Ok(bytes),
+            true => {
+                // It grew by doubling, and lives as long as the batches that are slices of it.
+                bytes.shrink_to_fit();
+                Ok(bytes)
+            }
             false => Err(CUT.to_owned()),
         }
     }
@@ -130,5 +134,20 @@ impl BatchReader for StreamReader {
 
     fn bytes_read(&self, _: u64) -> u64 {
         self.count.get()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_takes_no_more_room_than_its_bytes() {
+        let length = 3 * PIECE + 7;
+        let bytes = Box::new(Cursor::new(vec![1; length as usize]));
+        let mut reader = StreamReader::open(Input { bytes, count: ByteCount::default() }).unwrap();
+        let taken = reader.take(length).unwrap();
+        assert_eq!((taken.len() as u64, taken.capacity() as u64), (length, length));
+        assert_eq!(reader.take(1), Err(CUT.to_owned()));
     }
 }

@@ -226,21 +226,22 @@ pub fn resolve_data(
         && let Some(tables) = wanted.in_tables()
     {
         let failed = if let HubError::Failed { message, .. } = error { Some(message.clone()) } else { None };
-        // Tables are of a dataset without files of its own. Where the Hub does not say that it has none,
-        // those in the cache do, which were fetched when it said so.
+        // Tables are of a dataset without files of its own. Where the Hub does not say that it has none, or
+        // does not give those that it has, tables in the cache do, which were fetched when it said so.
         let config = HubConfig { offline: config.offline || failed.is_some(), ..config.clone() };
         match download(&tables.repo, &tables, &config, progress) {
             Ok(folder) => {
                 if let Some(message) = failed {
                     progress.note(&format!(
-                        "{wanted}: the Hub cannot be asked ({message}); taking its tables in the cache"
+                        "{wanted}: no files of its own can be had ({message}); taking its tables in the cache"
                     ));
                 }
                 (wanted, found) = (tables, Ok(folder));
             }
-            // The splits of the tables are those that the dataset has.
-            Err(error @ HubError::Data { .. }) => found = Err(error),
-            Err(_) => {}
+            // There are no tables, or none that can be had: it is as the dataset itself says.
+            Err(HubError::Offline { .. } | HubError::Refused { .. }) => {}
+            // The splits of the tables are those that the dataset has, and what hinders them is to be mended.
+            Err(error) => found = Err(error),
         }
     }
     let ResolvedFolder { folder, origin } = found.map_err(|error| dataset_error(error, &wanted))?;
@@ -251,7 +252,8 @@ pub fn resolve_data(
     Ok(ResolvedData { files: chosen.into_iter().map(|name| folder.join(name)).collect(), origin })
 }
 
-/// The same error without a word of the folder that a model or an adapter could be.
+/// The same error of the dataset as it was named, without a word of the folder that a model or an adapter
+/// could be.
 fn dataset_error(error: HubError, wanted: &DataRef) -> HubError {
     let reference = wanted.to_string();
     match error {
@@ -264,6 +266,11 @@ fn dataset_error(error: HubError, wanted: &DataRef) -> HubError {
             );
             HubError::DataFailed { reference, message }
         }
+        HubError::Data { message, .. } => HubError::Data { reference, message },
+        HubError::Damaged { file, message, .. } => HubError::Damaged { reference, file, message },
+        HubError::DiskFull { cache, .. } => HubError::DiskFull { reference, cache },
+        HubError::Unwritable { message, .. } => HubError::Unwritable { reference, message },
+        HubError::Lacking { commit, file, .. } => HubError::Lacking { reference, commit, file },
         other => other,
     }
 }
@@ -384,6 +391,23 @@ mod tests {
             "hf://org/na me",
         ] {
             assert_eq!(DataRef::parse(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn errors_name_the_dataset_as_it_was_named() {
+        let wanted = DataRef::parse("hf://o/n#test").unwrap();
+        let (reference, message, file) = ("o/n".to_owned(), String::new(), String::new());
+        for error in [
+            HubError::DiskFull { reference: reference.clone(), cache: PathBuf::new() },
+            HubError::Unwritable { reference: reference.clone(), message: message.clone() },
+            HubError::Lacking { reference: reference.clone(), commit: String::new(), file: file.clone() },
+            HubError::Data { reference: reference.clone(), message: message.clone() },
+            HubError::Failed { reference: wanted.repo.clone(), message: message.clone() },
+            HubError::Damaged { reference, file, message },
+        ] {
+            let error = dataset_error(error, &wanted).to_string();
+            assert!(error.starts_with("hf://o/n#test: "), "{error}");
         }
     }
 

@@ -33,7 +33,7 @@ pub enum HubError {
     )]
     Refused { reference: HubRef, message: String },
     #[error("{reference}: the repository has no {file}, which is needed here (at commit {commit})")]
-    Lacking { reference: HubRef, commit: String, file: String },
+    Lacking { reference: String, commit: String, file: String },
     #[error(
         "{text:?} is not a dataset of the Hub: write hf://org/name, with /configuration, @revision or #split"
     )]
@@ -52,13 +52,13 @@ pub enum HubError {
         "{reference}: no space is left for the download in {}; free some, or set HF_HUB_CACHE to a folder on another disk",
         cache.display()
     )]
-    DiskFull { reference: HubRef, cache: PathBuf },
+    DiskFull { reference: String, cache: PathBuf },
     #[error("{reference}: the download cannot be written to the cache: {message}")]
-    Unwritable { reference: HubRef, message: String },
+    Unwritable { reference: String, message: String },
     #[error(
         "{reference}: {file} did not arrive as it is on the Hub ({message}); it was removed, run the command again"
     )]
-    Damaged { reference: HubRef, file: String, message: String },
+    Damaged { reference: String, file: String, message: String },
     #[error(
         "{reference}: there is no such folder, and the download from the Hugging Face Hub failed: {message}"
     )]

@@ -12,7 +12,7 @@
 //! - of several processes one downloads a file, and the others wait for it
 
 use std::fs::TryLockError;
-use std::io::{self, Read, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
@@ -82,6 +82,7 @@ pub(super) fn download(
                 Err(HubError::Unwritable { message, .. }) => {
                     Some(format!("the cache cannot be written ({message})"))
                 }
+                Err(HubError::DiskFull { .. }) => Some("no space is left for the download".to_owned()),
                 _ => None,
             };
             match (why, cached) {
@@ -173,13 +174,19 @@ impl Download<'_> {
             self.bring(&commit, &files, progress).map_err(failed)?;
         }
         if let Some(file) = self.selection.missing_file(&folder) {
-            return Err(HubError::Lacking { reference: self.reference.clone(), commit, file });
+            return Err(HubError::Lacking { reference: self.reference.to_string(), commit, file });
         }
         // A cache that may only be read has all that is needed, too.
         if self.cache.tree(&commit).is_none() {
             let _ = self.cache.keep_tree(&commit, &all);
         }
-        let _ = self.cache.note(self.reference.revision(), &commit);
+        if let Err(error) = self.cache.note(self.reference.revision(), &commit) {
+            progress.note(&format!(
+                "{}: the cache cannot note that this is commit {commit} ({error}); without the Hub it has \
+                 an earlier one, or none",
+                self.reference
+            ));
+        }
         Ok(folder)
     }
 
@@ -253,7 +260,7 @@ impl Download<'_> {
     /// Brings a file into the cache, unless another process does so meanwhile.
     fn fetch(&self, commit: &str, file: &RemoteFile, progress: &mut dyn Progress) -> Result<(), FetchError> {
         let lock = self.cache.lock(file)?;
-        let is_held = hold(&lock, &file.name, progress);
+        let is_held = hold(&lock, &file.name, progress)?;
         if self.cache.has(commit, file) {
             progress.advance(file.size);
             return Ok(());
@@ -265,11 +272,12 @@ impl Download<'_> {
             told += more;
         };
         let blob = self.cache.blob(file);
-        // Where there are no locks, another download may write at the same time: to a file of its own.
-        let own = if is_held { String::new() } else { format!("{}.", std::process::id()) };
-        let part = blob.with_extension(own + "incomplete");
         fs_err::create_dir_all(blob.parent().unwrap_or(&blob))?;
-        if file.is_small() && part.exists() {
+        // Where there are no locks, another download may write at the same time: to a file of its own, which
+        // goes with this one.
+        let own = if is_held { None } else { Some(self.cache.own_part(file)?) };
+        let part = own.as_deref().map_or_else(|| blob.with_extension("incomplete"), Path::to_owned);
+        if own.is_none() && file.is_small() && part.exists() {
             // Without a digest there is no way to tell whether what an earlier run left is sound.
             fs_err::remove_file(&part)?;
         }
@@ -332,32 +340,40 @@ impl Download<'_> {
     }
 
     fn error(&self, trouble: FetchError) -> HubError {
-        let reference = self.reference.clone();
+        let (repository, reference) = (self.reference.clone(), self.reference.to_string());
         match trouble {
-            FetchError::Refused(message) => HubError::Refused { reference, message },
-            FetchError::Unfit(message) => HubError::Data { reference: reference.to_string(), message },
+            FetchError::Refused(message) => HubError::Refused { reference: repository, message },
+            FetchError::Unfit(message) => HubError::Data { reference, message },
             FetchError::Damaged { file, message } => HubError::Damaged { reference, file, message },
             FetchError::Disk(error) if is_full(&error) => {
                 HubError::DiskFull { reference, cache: self.cache.root.clone() }
             }
             FetchError::Disk(error) => HubError::Unwritable { reference, message: error.to_string() },
             FetchError::Passing(message) | FetchError::Other(message) => {
-                HubError::Failed { reference, message }
+                HubError::Failed { reference: repository, message }
             }
         }
     }
 }
 
 /// Takes a lock, once no other download has it. Whether it is held: some file systems have none.
-fn hold(lock: &fs_err::File, name: &str, progress: &mut dyn Progress) -> bool {
+fn hold(lock: &fs_err::File, name: &str, progress: &mut dyn Progress) -> io::Result<bool> {
     match lock.try_lock() {
-        Ok(()) => true,
+        Ok(()) => Ok(true),
         Err(TryLockError::WouldBlock) => {
             progress.note(&format!("waiting for another download of {name}"));
-            lock.lock().is_ok()
+            lock.lock().map(|()| true)
         }
-        Err(TryLockError::Error(_)) => false,
+        Err(TryLockError::Error(error)) if means_no_locks(&error) => Ok(false),
+        Err(TryLockError::Error(error)) => {
+            Err(io::Error::new(error.kind(), format!("the lock of {name} cannot be taken: {error}")))
+        }
     }
+}
+
+/// Whether an error of a lock says that the file system has none.
+fn means_no_locks(error: &io::Error) -> bool {
+    error.kind() == ErrorKind::Unsupported || error.raw_os_error() == Some(libc::ENOLCK)
 }
 
 fn hex(value: &Value, at: &str, digits: usize) -> Option<String> {
@@ -398,15 +414,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn where_there_are_no_locks_none_is_waited_for() {
+    fn only_where_there_are_no_locks_it_goes_without_one() {
         use fs_err::os::unix::fs::OpenOptionsExt;
 
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("a.lock");
         let lock = fs_err::File::create(&path).unwrap();
-        assert!(hold(&lock, "a", &mut gstore_core::Silent));
-        // A file that is only named has no locks, like those of such a file system.
+        assert!(hold(&lock, "a", &mut gstore_core::Silent).unwrap());
+        // A file that is only named cannot be locked.
         let named = fs_err::OpenOptions::new().read(true).custom_flags(libc::O_PATH).open(&path).unwrap();
-        assert!(!hold(&named, "a", &mut gstore_core::Silent));
+        let error = hold(&named, "a", &mut gstore_core::Silent).unwrap_err();
+        assert!(error.to_string().starts_with("the lock of a cannot be taken: "), "{error}");
+        let means_no_locks = |code| means_no_locks(&io::Error::from_raw_os_error(code));
+        assert!([libc::ENOLCK, libc::EOPNOTSUPP, libc::ENOSYS].into_iter().all(means_no_locks));
+        assert!(![libc::EBADF, libc::EINTR, libc::EIO].into_iter().any(means_no_locks));
     }
 }

@@ -89,9 +89,23 @@ fn tables_of_the_hub_stand_in_for_files_of_other_kinds() {
     let mut seen = Seen::default();
     let again = resolve_data("hf://org/tiny", &away, &mut seen).unwrap();
     assert_eq!(again.files, found.files);
-    assert!(seen.notes[0].contains("its tables in the cache"), "{:?}", seen.notes);
+    assert!(seen.notes[0].contains("no files of its own can be had ("), "{:?}", seen.notes);
+    assert!(seen.notes[0].contains("taking its tables in the cache"), "{:?}", seen.notes);
     let error = resolve_data("hf://org/other", &away, &mut Silent).unwrap_err();
     assert!(matches!(error, HubError::DataFailed { .. }), "{error}");
+}
+
+#[test]
+fn what_hinders_tables_is_told() {
+    let server = Server::start(&[("script.py", "print()")]);
+    server.convert(&[("default/train/0000.parquet", "rows")]);
+    let cache = tempfile::tempdir().unwrap();
+    // It stands in the way of a folder.
+    fs_err::write(cache.path().join(".locks"), "").unwrap();
+    let error = resolve_data("hf://org/tiny", &config(&server, cache.path()), &mut Silent).unwrap_err();
+    assert!(matches!(error, HubError::Unwritable { .. }), "{error}");
+    let error = error.to_string();
+    assert!(error.starts_with("hf://org/tiny: the download cannot be written to the cache: "), "{error}");
 }
 
 #[test]

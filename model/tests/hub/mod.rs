@@ -436,6 +436,26 @@ fn an_earlier_commit_stays_in_use_until_the_last_one_is_whole() {
 }
 
 #[test]
+fn of_earlier_commits_the_last_one_that_is_whole_is_taken() {
+    for digits in ["12", "21"] {
+        let server = Server::start(&FILES);
+        let cache = tempfile::tempdir().unwrap();
+        let online = config(&server, cache.path());
+        for digit in digits.chars() {
+            server.move_on(&digit.to_string().repeat(40), &FILES);
+            model("org/tiny", &online).unwrap();
+        }
+        server.move_on(&"a".repeat(40), &[("config.json", "1"), ("tokenizer.json", "2"), FILES[5]]);
+        resolve("org/tiny", FolderContent::Tokenizer, &online, &mut Silent).unwrap();
+        // It has the weights of the others.
+        let weights = repository(cache.path()).join("snapshots").join("a".repeat(40)).join(FILES[5].0);
+        assert!(!weights.exists());
+        let found = model("org/tiny", &offline(cache.path())).unwrap();
+        assert_eq!(found.origin.unwrap().commit, digits[1..].repeat(40));
+    }
+}
+
+#[test]
 fn several_at_once_fetch_each_file_once() {
     let server = Server::start(&FILES);
     server.fail(Faults { slow: 50, ..Faults::default() });
@@ -453,13 +473,26 @@ fn several_at_once_fetch_each_file_once() {
 #[cfg(target_os = "linux")]
 fn a_full_disk_is_named() {
     let server = Server::start(&FILES);
+    let fill = |cache: &Path, weights: &str| {
+        let blobs = repository(cache).join("blobs");
+        fs_err::create_dir_all(&blobs).unwrap();
+        let part = blobs.join(format!("{}.incomplete", sha256(weights)));
+        fs_err::os::unix::fs::symlink("/dev/full", part).unwrap();
+    };
     let cache = tempfile::tempdir().unwrap();
-    let blobs = repository(cache.path()).join("blobs");
-    fs_err::create_dir_all(&blobs).unwrap();
-    let part = blobs.join(format!("{}.incomplete", sha256("weights of the model")));
-    fs_err::os::unix::fs::symlink("/dev/full", part).unwrap();
+    fill(cache.path(), FILES[5].1);
     let error = model("org/tiny", &config(&server, cache.path())).unwrap_err();
     assert!(matches!(error, HubError::DiskFull { .. }), "{error}");
+    // What is whole in the cache is taken.
+    let cache = tempfile::tempdir().unwrap();
+    let online = config(&server, cache.path());
+    let found = model("org/tiny", &online).unwrap();
+    let next = [("config.json", "1"), ("tokenizer.json", "2"), ("model.safetensors", "other weights")];
+    server.move_on(&"a".repeat(40), &next);
+    fill(cache.path(), next[2].1);
+    let mut seen = Seen::default();
+    assert_eq!(resolve("org/tiny", FolderContent::Model, &online, &mut seen).unwrap(), found);
+    assert!(seen.notes[0].contains("no space is left for the download; taking what is"), "{:?}", seen.notes);
 }
 
 #[test]
@@ -470,7 +503,14 @@ fn a_cache_that_cannot_be_written_is_read() {
     let found = model("org/tiny", &online).unwrap();
     // What stands in the way of a note does so for every user, other than permissions.
     fs_err::create_dir_all(repository(cache.path()).join("refs/v1")).unwrap();
-    assert_eq!(model("org/tiny@v1", &online).unwrap().folder, found.folder);
+    let mut seen = Seen::default();
+    let tag = resolve("org/tiny@v1", FolderContent::Model, &online, &mut seen).unwrap();
+    assert_eq!(tag.folder, found.folder);
+    let note = &seen.notes[0];
+    assert!(
+        note.starts_with(&format!("org/tiny@v1: the cache cannot note that this is commit {COMMIT} (")),
+        "{note}"
+    );
     server.move_on(&"a".repeat(40), &[("config.json", "1"), ("tokenizer.json", "2"), FILES[5]]);
     let locks = cache.path().join(".locks");
     fs_err::remove_dir_all(&locks).unwrap();

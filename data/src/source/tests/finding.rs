@@ -53,6 +53,19 @@ fn what_names_nothing_is_refused() {
 }
 
 #[test]
+fn a_file_and_links_to_it_are_one() {
+    let dir = Dir::new();
+    let path = dir.put("a.jsonl", "");
+    fs_err::create_dir(dir.path().join("other")).unwrap();
+    for (name, target) in [("b.jsonl", "a.jsonl"), ("other/a.jsonl", "../a.jsonl")] {
+        let link = dir.path().join(name);
+        fs_err::os::unix::fs::symlink(target, &link).unwrap();
+        let twice = find(&[path.clone(), link]).unwrap_err().to_string();
+        assert!(twice.ends_with(&format!("{name}: named twice")), "{twice}");
+    }
+}
+
+#[test]
 fn parts_of_equal_content_are_files_of_their_own() {
     let dir = Dir::new();
     dir.put("blobs/0a1b", "{\"text\": \"a\"}\n");
