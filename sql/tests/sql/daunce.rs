@@ -179,9 +179,6 @@ async fn the_method_is_an_option_of_influence_too() {
         found,
         rows(&session, "SELECT row, score, z FROM daunce('pool', 'target', score => 'corr', k => 6)").await
     );
-    let ruled = "influence('pool', 'target', method => 'daunce', quota => 'math=50%', k => 6)";
-    let plan = rows(&session, &format!("EXPLAIN SELECT row FROM {ruled}")).await.join("\n");
-    assert!(plan.contains("DaunceExec") && plan.contains("quota=[source: math=50%]"), "{plan}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

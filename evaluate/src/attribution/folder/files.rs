@@ -1,5 +1,5 @@
-//! Files of the folder of a ground truth: each appears when it is whole, with a name that a loss of power does not
-//! take again, and what its user keeps there stays.
+//! Files of the folder of a ground truth: each appears when it is whole, with a name that a loss of power
+//! does not take again, and what its user keeps there stays.
 
 use std::io::{Error, ErrorKind, Write};
 use std::os::unix::fs::PermissionsExt;

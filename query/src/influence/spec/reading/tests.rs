@@ -134,7 +134,7 @@ fn json_is_read_as_options_of_sql_are() {
 #[test]
 fn options_name_a_mode_or_are_refused() {
     let read = |given: Value| {
-        let mut options = Options::new(Function::Influence);
+        let mut options = Options::new(Function::Question);
         let Value::Object(given) = given else { panic!("{given} is no object") };
         given.into_iter().for_each(|(name, value)| options.set(&name, value).unwrap());
         InfluenceSpec::from_options(&options).map(|spec| spec.mode)
