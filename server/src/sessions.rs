@@ -17,8 +17,8 @@ use std::time::{Duration, Instant};
 use arrow_schema::SchemaRef;
 use gstore_core::{Cancel, Digest, locked};
 use gstore_sql::{
-    HeldMemory, LiveTable, PreparedStatement, RowWindow, SqlError, SqlOptions, SqlResources, SqlResult,
-    SqlSession, StatementOptions, with_whole_views,
+    HeldMemory, LiveTable, Parameters, PreparedStatement, RowWindow, SqlError, SqlOptions, SqlResources,
+    SqlResult, SqlSession, StatementOptions, with_whole_views,
 };
 use gstore_store::{Lease, OpenError, Snapshot, SnapshotName, Store};
 use tonic::Status;
@@ -96,6 +96,14 @@ impl OpenSession {
             all.push_front(PlannedStatement { client, statement: statement.clone(), prepared });
         }
         Ok(Ok(schema))
+    }
+
+    /// The columns of a view. Its plan is not kept: who lists views does not read each.
+    pub(crate) async fn view_columns(&self, view: &str, caller: &Caller) -> Result<SchemaRef, SqlError> {
+        let memory = self.resources.of_client(&caller.client());
+        let sql = format!("SELECT * FROM \"{view}\"");
+        let prepared = self.session.prepare(&sql, &Parameters::default(), Some(&memory)).await?;
+        Ok(Arc::clone(prepared.schema()))
     }
 
     /// Starts a statement, by the plan that was made for its columns where there is one. `cancel` ends it.

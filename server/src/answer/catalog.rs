@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use arrow_array::{ArrayRef, BooleanArray, Int32Array, RecordBatch, StringArray};
+use arrow_flight::error::FlightError;
 use arrow_flight::sql::metadata::GetCatalogsBuilder;
-use arrow_flight::sql::{CommandGetPrimaryKeys, CommandGetTableTypes};
+use arrow_flight::sql::{CommandGetPrimaryKeys, CommandGetTableTypes, CommandGetTables};
 use arrow_schema::{ArrowError, DataType, Field, Schema};
 use arrow_string::like::like;
 use gstore_sql::{CATALOG, DATA, SYSTEM};
@@ -12,19 +13,26 @@ use tonic::Status;
 
 use super::ask::About;
 use super::{info, types};
+use crate::access::Caller;
 use crate::core::Core;
 use crate::sessions::OpenSession;
 use crate::status;
+use crate::wire::plain_schema;
 
 /// The kind of the tables of datasets.
 const TABLE: &str = "TABLE";
 /// The kind of the tables in the schema `gstore`.
 const SYSTEM_TABLE: &str = "SYSTEM TABLE";
+/// The kind of the views, which have the schema of the datasets.
+const VIEW: &str = "VIEW";
 
 /// The table that a command asks for.
-pub(crate) async fn batch(core: &Core, held: &OpenSession, about: About) -> Result<RecordBatch, Status> {
-    let failed =
-        |e: arrow_flight::error::FlightError| status::internal("a list of tables cannot be made", &e);
+pub(crate) async fn batch(
+    core: &Core,
+    held: &OpenSession,
+    caller: &Caller,
+    about: About,
+) -> Result<RecordBatch, Status> {
     match about {
         About::Catalogs => {
             let mut catalogs = GetCatalogsBuilder::new();
@@ -36,41 +44,10 @@ pub(crate) async fn batch(core: &Core, held: &OpenSession, about: About) -> Resu
             [DATA, SYSTEM].into_iter().for_each(|schema| schemas.append(CATALOG, schema));
             schemas.build().map_err(failed)
         }
-        About::Tables(command) => {
-            let all = held.session.tables();
-            let (schemas, names) = (all.iter().map(|(schema, _)| *schema), all.iter().map(|(_, name)| name));
-            let schemas = fitting(schemas, command.db_schema_filter_pattern.as_deref())
-                .map_err(|e| failed(e.into()))?;
-            let names =
-                fitting(names, command.table_name_filter_pattern.as_deref()).map_err(|e| failed(e.into()))?;
-            let mut tables = command.into_builder();
-            let with_schema = tables.include_schema();
-            for (i, (schema, name)) in all.into_iter().enumerate() {
-                // The columns of thousands of tables that are not asked for need not be found out.
-                if !(schemas.value(i) && names.value(i)) {
-                    continue;
-                }
-                let columns = match with_schema {
-                    true => held.session.table_schema(schema, &name).await,
-                    false => Ok(None),
-                };
-                let columns = match columns {
-                    // Clients show the others, and this one without columns.
-                    Err(error) if error.is_damage() => {
-                        tracing::error!(%error, table = %name, "the columns of a table cannot be found");
-                        None
-                    }
-                    columns => columns.map_err(|e| status::sql_status(&e, core.root(), None))?,
-                };
-                let columns = columns.unwrap_or_else(|| Arc::new(Schema::empty()));
-                let kind = if schema == SYSTEM { SYSTEM_TABLE } else { TABLE };
-                tables.append(CATALOG, schema, &name, kind, &columns).map_err(failed)?;
-            }
-            tables.build().map_err(failed)
-        }
+        About::Tables(command) => tables(core, held, caller, command).await,
         About::TableTypes => {
             let mut types = CommandGetTableTypes {}.into_builder();
-            [TABLE, SYSTEM_TABLE].into_iter().for_each(|kind| types.append(kind));
+            [TABLE, SYSTEM_TABLE, VIEW].into_iter().for_each(|kind| types.append(kind));
             types.build().map_err(failed)
         }
         About::PrimaryKeys(CommandGetPrimaryKeys { catalog, db_schema, table }) => {
@@ -83,6 +60,55 @@ pub(crate) async fn batch(core: &Core, held: &OpenSession, about: About) -> Resu
         About::SqlInfo(command) => info::batch(core, &command.info).map_err(failed),
         About::Types(command) => types::batch(command.data_type).map_err(failed),
     }
+}
+
+/// The tables and views that a command asks for, with their columns if it asks for these.
+async fn tables(
+    core: &Core,
+    held: &OpenSession,
+    caller: &Caller,
+    command: CommandGetTables,
+) -> Result<RecordBatch, Status> {
+    let kind = |schema: &str| if schema == SYSTEM { SYSTEM_TABLE } else { TABLE };
+    let listed = held.session.tables().into_iter().map(|(schema, name)| (schema, name, kind(schema)));
+    let views = held.snapshot().views().iter().map(|view| (DATA, view.name.clone(), VIEW));
+    let all: Vec<(&str, String, &str)> = listed.chain(views).collect();
+    let (schemas, names) = (all.iter().map(|(schema, ..)| *schema), all.iter().map(|(_, name, _)| name));
+    let schemas =
+        fitting(schemas, command.db_schema_filter_pattern.as_deref()).map_err(|e| failed(e.into()))?;
+    let names = fitting(names, command.table_name_filter_pattern.as_deref()).map_err(|e| failed(e.into()))?;
+    let kinds = command.table_types.clone();
+    let mut tables = command.into_builder();
+    let with_schema = tables.include_schema();
+    for (i, (schema, name, kind)) in all.into_iter().enumerate() {
+        let is_of_kind = kinds.is_empty() || kinds.iter().any(|wanted| wanted == kind);
+        // The columns of thousands of tables that are not asked for need not be found out.
+        if !(is_of_kind && schemas.value(i) && names.value(i)) {
+            continue;
+        }
+        let columns = match with_schema {
+            true if kind == VIEW => held.view_columns(&name, caller).await.map(Some),
+            true => held.session.table_schema(schema, &name).await,
+            false => Ok(None),
+        };
+        let columns = match columns {
+            // Clients show the others, and this one without columns.
+            Err(error) if error.is_damage() => {
+                tracing::error!(%error, table = %name, "the columns of a table cannot be found");
+                None
+            }
+            // It names what is gone. Who reads it hears so.
+            Err(_) if kind == VIEW => None,
+            columns => columns.map_err(|e| status::sql_status(&e, core.root(), None))?,
+        };
+        let columns = columns.map_or_else(|| Arc::new(Schema::empty()), |columns| plain_schema(&columns));
+        tables.append(CATALOG, schema, &name, kind, &columns).map_err(failed)?;
+    }
+    tables.build().map_err(failed)
+}
+
+fn failed(error: FlightError) -> Status {
+    status::internal("a list of tables cannot be made", &error)
 }
 
 /// The key of a dataset's table: its row number.

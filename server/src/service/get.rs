@@ -101,8 +101,10 @@ pub(super) async fn schema(
 
 /// A table about tables.
 async fn listed(asking: &AuthorizedRequest, about: About) -> Result<RecordBatch, Status> {
-    let (core, held) = (Arc::clone(&asking.core), asking.session(None).await?);
-    asking.apart("listing what there is", async move { catalog::batch(&core, &held, about).await }).await
+    let (core, caller) = (Arc::clone(&asking.core), asking.caller.clone());
+    let held = asking.session(None).await?;
+    let work = async move { catalog::batch(&core, &held, &caller, about).await };
+    asking.apart("listing what there is", work).await
 }
 
 /// What is asked for, as the record of requests has it.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use arrow_array::{ArrayRef, Int64Array, RecordBatch};
 use arrow_flight::flight_service_client::FlightServiceClient;
-use arrow_flight::sql::CommandGetTableTypes;
+use arrow_flight::sql::{CommandGetTableTypes, CommandGetTables};
 use arrow_flight::{Criteria, FlightDescriptor, Ticket};
 use futures::TryStreamExt;
 use gstore_server::{NewToken, Scope, ServeError, ServeOptions, Tokens, serve};
@@ -114,7 +114,8 @@ async fn a_token_for_some_datasets_sees_no_others() {
     }
     let missing = client.rows(FlightDescriptor::new_path(vec!["dataset".into(), "other".into()])).await;
     assert_eq!(missing.unwrap_err().code(), Code::NotFound);
-    let mut shown = vec![("flights", client.flights("").await.join(" "))];
+    let tables = text(&client.rows(command(&CommandGetTables::default())).await.unwrap().1);
+    let mut shown = vec![("flights", client.flights("").await.join(" ")), ("tables", tables)];
     for table in [
         "gstore.artifacts",
         "gstore.datasets",

@@ -17,7 +17,7 @@ use arrow_schema::Schema;
 use gstore_core::Cancel;
 use gstore_server::{Remote, RemoteOptions};
 use gstore_sql::{Parameters, SqlErrorKind, SqlOptions, SqlRunner};
-use gstore_store::{BackupOptions, Store};
+use gstore_store::{BackupOptions, DatasetName, Store, ViewOptions};
 use prost::Message;
 use tonic::Code;
 
@@ -141,6 +141,43 @@ async fn a_damaged_file_keeps_no_client_from_the_list_of_tables() {
     };
     let columns: Vec<usize> = batches.iter().flat_map(columns).collect();
     assert!(columns.len() == 3 && columns.iter().all(|count| *count > 5), "{columns:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn views_are_listed_with_their_columns() {
+    let (server, client) = served(options()).await;
+    for (name, sql) in [("few", "SELECT id, row AS n FROM pool LIMIT 3"), ("lost", "SELECT id FROM gone")] {
+        let name = DatasetName::try_from(name).unwrap();
+        server.store.create_view(&name, sql, ViewOptions::default()).unwrap();
+    }
+    let listed = async |asked: CommandGetTables| -> Vec<(String, String, Vec<String>)> {
+        let (_, batches) = client.rows(command(&asked)).await.unwrap();
+        let of = |batch: &RecordBatch| -> Vec<(String, String, Vec<String>)> {
+            let texts = |column: usize| batch.column(column).as_string::<i32>();
+            let columns = |row: usize| {
+                let schema = IpcMessage(batch.column(4).as_binary::<i32>().value(row).to_vec().into());
+                let schema = Schema::try_from(schema).unwrap();
+                schema.fields().iter().map(|field| field.name().clone()).collect()
+            };
+            let row =
+                |i| (format!("{}.{}", texts(1).value(i), texts(2).value(i)), texts(3).value(i).to_owned());
+            (0..batch.num_rows()).map(|i| (row(i).0, row(i).1, columns(i))).collect()
+        };
+        batches.iter().flat_map(of).collect()
+    };
+    let all = CommandGetTables { include_schema: true, ..CommandGetTables::default() };
+    let views = CommandGetTables { table_types: vec!["VIEW".into()], ..all.clone() };
+    let expected = [("data.few", vec!["id", "n"]), ("data.lost", vec![])].map(|(name, columns)| {
+        (name.to_owned(), "VIEW".to_owned(), columns.into_iter().map(str::to_owned).collect::<Vec<_>>())
+    });
+    assert_eq!(listed(views).await, expected);
+    let everything = listed(all.clone()).await;
+    assert!(expected.iter().all(|view| everything.contains(view)), "{everything:?}");
+    assert!(everything.iter().any(|(name, kind, _)| name == "data.pool" && kind == "TABLE"));
+    let tables = listed(CommandGetTables { table_types: vec!["TABLE".into()], ..all }).await;
+    assert!(!tables.is_empty() && tables.iter().all(|(_, kind, _)| kind == "TABLE"), "{tables:?}");
+    let kinds = text(&client.rows(command(&CommandGetTableTypes {})).await.unwrap().1);
+    assert!(["| SYSTEM TABLE ", "| TABLE ", "| VIEW "].iter().all(|kind| kinds.contains(kind)), "{kinds}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
