@@ -1,5 +1,7 @@
 //! Vectors and losses of an upload, from the columns of the stream to a feature.
 
+use std::collections::HashSet;
+
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Float32Type, UInt8Type, UInt64Type};
 use arrow_array::{Array, ArrayRef, RecordBatch};
@@ -70,8 +72,12 @@ impl VectorBatch {
     pub(super) fn of(batch: &RecordBatch, losses: bool) -> Result<Self, Status> {
         let value = if losses { "loss" } else { "vector" };
         let (mut samples, mut vectors, mut flags) = (None, None, None);
+        let mut seen = HashSet::new();
         for (field, column) in batch.schema_ref().fields().iter().zip(batch.columns()) {
             let name = field.name().as_str();
+            if !seen.insert(name) {
+                return Err(refused(&format!("two columns are called {name:?}; send one")));
+            }
             if column.null_count() > 0 {
                 return Err(refused(&format!("column `{}` has nulls", name.escape_debug())));
             }

@@ -8,7 +8,7 @@ use arrow_array::cast::AsArray;
 use arrow_array::types::{Float16Type, Float32Type, Float64Type, UInt8Type, UInt64Type};
 use arrow_array::{
     Array, ArrayRef, FixedSizeListArray, Float32Array, Float64Array, Int64Array, PrimitiveArray, RecordBatch,
-    StringArray, UInt64Array,
+    StringArray, UInt8Array, UInt64Array,
 };
 use arrow_flight::{FlightData, FlightDescriptor};
 use arrow_ipc::CompressionType;
@@ -266,7 +266,16 @@ async fn vectors_become_a_feature_bit_for_bit() {
     let wide = batch(vec![("id", ids(&["p1"])), ("vector", list::<Float64Type>(vec![0.5], 1))]);
     let error = put(&client, other.clone(), vec![wide]).await.unwrap_err();
     assert!(error.message().contains("not Float64; cast them before they are sent"), "{}", error.message());
-    assert_eq!(refused(&client, other, named(&["p1", "p1"])).await, Code::InvalidArgument);
+    assert_eq!(refused(&client, other.clone(), named(&["p1", "p1"])).await, Code::InvalidArgument);
+    let row: ArrayRef = Arc::new(UInt64Array::from(vec![0]));
+    let flags: ArrayRef = Arc::new(UInt8Array::from(vec![0]));
+    let columns = [("row", row), ("vector", list::<Float32Type>(vec![0.5], 1)), ("flags", flags)];
+    for twice in &columns {
+        let sent = batch(columns.iter().chain([twice]).cloned().collect());
+        let error = put(&client, other.clone(), vec![sent]).await.unwrap_err();
+        let why = format!("two columns are called {:?}", twice.0);
+        assert!(error.code() == Code::InvalidArgument && error.message().contains(&why), "{error}");
+    }
     // A key is free again once its vectors were dropped.
     let snapshot = server.store.snapshot().unwrap();
     server.store.drop_feature(snapshot.feature("pool/embed-mine").unwrap(), "drop").unwrap();
