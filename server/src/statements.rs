@@ -5,6 +5,7 @@
 //! - a token sees its own; one that may write and sees every dataset sees those of all tokens
 
 use std::collections::VecDeque;
+use std::error::Error as _;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Instant;
 
@@ -62,6 +63,10 @@ impl RequestEntry {
 
     /// Notes how it ends; what is noted first counts.
     pub(crate) fn outcome(&self, status: Result<(), &Status>) {
+        // Only an error of the transport has a source: the client is gone.
+        if status.is_err_and(|status| status.source().is_some()) {
+            return;
+        }
         let mut progress = self.progress();
         if progress.outcome.is_none() {
             progress.outcome = Some(status.map_or_else(Status::code, |()| Code::Ok));
@@ -228,6 +233,15 @@ mod tests {
         runs.outcome(Err(&Status::cancelled("stopped")));
         runs.outcome(Ok(()));
         assert_eq!(word(runs.progress().outcome), "cancelled", "the first counts");
+    }
+
+    #[test]
+    fn what_breaks_off_was_dropped() {
+        let broken = std::io::Error::from(std::io::ErrorKind::ConnectionReset);
+        let entry = RecentRequests::default().begin("put", "{}", &caller("a"));
+        entry.outcome(Err(&Status::from_error(Box::new(broken))));
+        assert_eq!(word(entry.progress().outcome), "dropped");
+        assert_eq!(entry.progress().message, None);
     }
 
     #[test]
