@@ -147,7 +147,10 @@ pub(crate) fn cells(rows: &RowSet) -> impl Iterator<Item = Vec<u64>> + '_ {
 
 /// Refuses what is not an expression of its own: text that closes the parentheses around it would ask for
 /// other rows than it says.
-fn check_form(condition: &str) -> Result<(), &'static str> {
+///
+/// # Errors
+/// What else it is.
+pub fn check_form(condition: &str) -> Result<(), &'static str> {
     if condition.trim().is_empty() {
         return Err("is empty: write one, such as source = 'scraped'");
     }

@@ -62,6 +62,18 @@ impl SqlError {
         Self { kind, message, position: None, hint: None, argument: None, exact_name: None, for_log: None }
     }
 
+    /// The error that another process has shown.
+    pub fn shown(kind: SqlErrorKind, text: &str) -> Self {
+        let (first, hint) = text.split_once("\n  ").map_or((text, None), |(first, hint)| (first, Some(hint)));
+        let placed = || -> Option<(&str, TextPosition)> {
+            let (message, place) = first.strip_suffix(')')?.rsplit_once(" (line ")?;
+            let (line, column) = place.split_once(", column ")?;
+            Some((message, (line.parse().ok()?, column.parse().ok()?)))
+        };
+        let (message, place) = placed().map_or((first, None), |(message, place)| (message, Some(place)));
+        Self::new(kind, message.to_owned()).at(place).maybe_hint(hint.map(str::to_owned))
+    }
+
     pub(crate) fn refused(message: String) -> Self {
         Self::new(SqlErrorKind::Refused, message)
     }
@@ -339,6 +351,21 @@ mod tests {
             let found = SqlError::from(error);
             assert_eq!(found.kind(), SqlErrorKind::Invalid);
             assert_eq!(found.to_string(), format!("'soon' is not a date\n  {TIMES}"));
+        }
+    }
+
+    #[test]
+    fn a_shown_error_has_its_place() {
+        for (text, place) in [
+            ("there is no column `a (b)` (line 2, column 15)\n  did you mean `a`?\n  or `b`", Some((2, 15))),
+            ("there is no column `a`\n  `b` (line 1, column 2)", None),
+            ("the view `v` cannot be read: no `a` (line 1, column 6 of its text)", None),
+            ("no (line x, column 6)", None),
+            ("(line 1, column 6", None),
+            ("", None),
+        ] {
+            let error = SqlError::shown(SqlErrorKind::Invalid, text);
+            assert_eq!((error.position(), error.to_string()), (place, text.to_owned()));
         }
     }
 

@@ -200,6 +200,7 @@ fn a_remote_selection_writes_what_a_local_one_does() {
         // What rules passed over is told here only; what is wrong with a question, there in the words of SQL.
         let alike = rules || here.0.code == 1 || there.0.stderr == here.0.stderr;
         assert!(alike, "{asked:?}\n{}\n{}", there.0.stderr, here.0.stderr);
+        there.0.lacks(&["(line "]);
     }
     let table = ["select", "--pool", "pool", "--target", "target", "--top", "3", "-o", "rows.csv"];
     let mut remote = table.to_vec();
@@ -271,6 +272,19 @@ fn a_remote_condition_is_about_the_columns_of_the_pool() {
         let asked = [&["--top", "2", "--where", condition, "--pool"], pools].concat();
         let [_, there] = selected(&both, &asked, ["rows.jsonl", "rows.jsonl.scores.csv"]);
         there.0.says(2, &[why]);
+    }
+    for (condition, code, why) in [
+        ("", 2, "--where: the condition is empty"),
+        ("(source = 'a'", 2, "--where: the condition opens a parenthesis"),
+        ("source = 'a') OR (source = 'b'", 2, "--where: the condition closes a parenthesis"),
+        ("source = 'a';", 2, "--where: the condition ends at its `;`"),
+        ("source = 'a' 7", 1, "--where: syntax error at 7"),
+        ("source = 'a'\nAND sorce = 'b'", 1, "--where: there is no column `sorce` (line 2, column 5)"),
+    ] {
+        let asked = ["--pool", "pool", "--top", "2", "--where", condition];
+        for finished in selected(&both, &asked, ["rows.jsonl", "rows.jsonl.scores.csv"]) {
+            finished.0.says(code, &[why]);
+        }
     }
 }
 

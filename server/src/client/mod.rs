@@ -220,7 +220,7 @@ impl Remote {
             }
             message => message.to_owned(),
         };
-        SqlError::new(kind, message)
+        SqlError::shown(kind, &message)
     }
 }
 

@@ -23,7 +23,7 @@ use gstore_sql::output::{ResultWriter, TableStyle};
 use gstore_sql::{Notes, Parameters};
 use serde_json::Value;
 
-use self::condition::{RankedRows, quoted};
+use self::condition::{RankedRows, quoted, statement_error};
 use super::kept::TargetJournal;
 use super::told::{SelectionReport, summarise, tell_decided};
 use super::{RowsForm, STOPPING, Selection, output, place};
@@ -113,7 +113,8 @@ fn wanted(server: &Remote, args: &SelectArgs, cancel: &Cancel) -> Result<usize> 
 /// The number that a statement gives.
 fn number(server: &Remote, sql: &str, cancel: &Cancel) -> Result<u64> {
     let values = Parameters::default();
-    let batch = server.run(sql, &values, cancel)?.next().transpose()?;
+    let mut rows = server.run(sql, &values, cancel).map_err(statement_error)?;
+    let batch = rows.next().transpose().map_err(statement_error)?;
     let column = batch.filter(|batch| batch.num_rows() == 1).map(|batch| ArrayRef::clone(batch.column(0)));
     let number = column.as_ref().and_then(|column| match column.as_primitive_opt::<UInt64Type>() {
         Some(numbers) => numbers.iter().next().flatten(),
@@ -209,7 +210,7 @@ impl SqlQuestion {
         let mut columns = self.columns.clone();
         columns.extend(to.lines.is_some().then_some("record"));
         let sql = format!("{}{cut}", self.rows.select(&columns));
-        let mut rows = server.run(&sql, &self.values, cancel)?;
+        let mut rows = server.run(&sql, &self.values, cancel).map_err(statement_error)?;
         let schema = rows.schema().project(&(0..width).collect::<Vec<_>>())?;
         let schema = RecordBatch::new_empty(Arc::new(schema));
         let schema = self.scores(&schema)?.schema();
@@ -219,7 +220,7 @@ impl SqlQuestion {
         let mut writer = writer.transpose()?;
         let mut count = 0;
         for batch in &mut rows {
-            let batch = batch?;
+            let batch = batch.map_err(statement_error)?;
             if let Some(lines) = &mut to.lines {
                 write_lines(lines, &batch, self.with_scores.then_some(count))?;
             }

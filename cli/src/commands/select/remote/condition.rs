@@ -7,9 +7,9 @@
 
 use std::sync::Arc;
 
-use anyhow::{Result, bail};
+use anyhow::{Error, Result, bail};
 use arrow_schema::{FieldRef, SchemaRef};
-use gstore::FindError;
+use gstore::{FindError, check_form};
 use gstore_core::Cancel;
 use gstore_server::Remote;
 use gstore_sql::{Parameters, SqlError};
@@ -43,18 +43,19 @@ impl RankedRows {
         pools: &[String],
         (server, values, cancel): (&Remote, &Parameters, &Cancel),
     ) -> Result<Self> {
-        gstore_sql::check_condition(condition)?;
+        check_form(condition).map_err(|why| condition_error(FindError::Form(why)))?;
+        gstore_sql::check_condition(condition).map_err(|error| condition_error(error.into()))?;
         let schema = |sql: &str, values: &Parameters| -> Result<SchemaRef, SqlError> {
             Ok(Arc::clone(server.run(sql, values, cancel)?.schema()))
         };
-        let relation = schema(&format!("SELECT * FROM {call} LIMIT 0"), values)?;
+        let relation = schema(&format!("SELECT * FROM {call} LIMIT 0"), values).map_err(statement_error)?;
         let mut tables = Vec::with_capacity(pools.len());
         for pool in pools {
             // With the computed columns that the condition names; what it says wrong is said of this table.
             // It has lines of its own, so that a comment at its end hides nothing.
             let sql = format!("SELECT * FROM {} WHERE (\n{condition}\n) LIMIT 0", quoted(pool));
             let table = schema(&sql, &Parameters::default());
-            tables.push(table.map_err(|error| condition_error(FindError::Condition(error)))?);
+            tables.push(table.map_err(|error| condition_error(placed(error).into()))?);
         }
         let Some((table, others)) = tables.split_first() else { return Ok(Self::all(call.to_owned())) };
         if others.iter().any(|other| other.fields() != table.fields()) {
@@ -90,6 +91,24 @@ impl RankedRows {
     pub(super) fn order(&self, worst: bool) -> String {
         let score = if self.renamed { hidden("score") } else { "score".to_owned() };
         format!(" ORDER BY {score}{}", if worst { "" } else { " DESC" })
+    }
+}
+
+/// An error of a statement that the command has made, for those who have not read it.
+pub(super) fn statement_error(error: SqlError) -> Error {
+    let error = placed(error);
+    match error.position() {
+        Some(_) => condition_error(error.into()),
+        None => error.into(),
+    }
+}
+
+/// The error with its place in the condition, whose lines are all but the first and the last of a statement;
+/// without one that is elsewhere.
+fn placed(error: SqlError) -> SqlError {
+    match error.position() {
+        Some((line, _)) if line > 1 => error.further_up(1),
+        _ => error.nowhere(),
     }
 }
 
@@ -136,4 +155,23 @@ fn hidden(name: &str) -> String {
 /// A name in SQL.
 pub(super) fn quoted(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+#[cfg(test)]
+mod tests {
+    use gstore_sql::SqlErrorKind;
+
+    use super::*;
+
+    #[test]
+    fn places_are_those_of_the_condition() {
+        for (said, shown) in [
+            ("no column (line 1, column 70)\n  a hint", "no column\n  a hint"),
+            ("no column (line 3, column 7)", "--where: no column (line 2, column 7)"),
+            ("no column", "no column"),
+        ] {
+            let error = statement_error(SqlError::shown(SqlErrorKind::Unknown, said));
+            assert_eq!(format!("{error:#}"), shown);
+        }
+    }
 }
