@@ -192,7 +192,8 @@ impl Context {
 
     /// Raised by the first Ctrl-C (or SIGTERM, or SIGHUP), which then says what happens; the second ends the
     /// process at once. A signal that the process was started to ignore stays ignored. A command of several
-    /// stages asks again at each: the flag stays the same, the message is the stage's.
+    /// stages asks again at each: the flag stays the same, the message is the stage's. An empty one is not
+    /// said.
     pub fn cancel_on_interrupt(&self, message: &'static str) -> Result<Arc<Cancel>> {
         let installed = self.interrupt.get();
         let interrupt = installed.cloned().unwrap_or_default();
@@ -211,7 +212,10 @@ impl Context {
                     std::process::exit(STOPPED.into());
                 }
                 raised.raise();
-                say!("\n{}", locked(&message));
+                let message = *locked(&message);
+                if !message.is_empty() {
+                    say!("\n{message}");
+                }
             };
             keep_ignored_signals(|| ctrlc::set_handler(handler))?;
         }

@@ -43,6 +43,11 @@ pub fn begin(format: LogFormat, level: &str) -> Result<(), String> {
     begun.map_err(|e| e.to_string())
 }
 
+/// Writes what the process has to say of itself into the log.
+pub fn note(text: &str) {
+    tracing::warn!("{text}");
+}
+
 /// The fields of an event as a line of text, in which [`visible`] escapes what JSON escapes by itself.
 struct LineFields;
 

@@ -172,7 +172,7 @@ async fn answer(
             let _ = tokio::task::spawn_blocking(move || own.sessions.give_up_idle()).await;
             core.audit.tell_left_out();
         }
-        tracing::info!(running = core.running.count(), "stopping");
+        tracing::info!(running = core.running.count(), "stopping; a second signal stops at once");
         core.running.close();
         health.set_service_status("", ServingStatus::NotServing).await;
         health.set_not_serving::<FlightServiceServer<Service>>().await;

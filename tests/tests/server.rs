@@ -370,6 +370,21 @@ fn no_statement_makes_a_line_of_the_log_or_drives_a_terminal() {
     assert!(lines.any(|line| line["what"] == sql), "{audit}");
 }
 
+#[test]
+fn a_log_of_json_has_nothing_else() {
+    let place = Place::with_store();
+    let server = Served::start(&place, &["--log", "json"]);
+    assert_eq!(server.stop().code, 0);
+    let log = place.read("serve.log");
+    let lines: Vec<serde_json::Value> =
+        log.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|e| panic!("{e}: {log}"))).collect();
+    for said in ["there is no token yet", "stopping; a second signal", "stopped"] {
+        let is_said =
+            |line: &serde_json::Value| line["message"].as_str().is_some_and(|m| m.starts_with(said));
+        assert!(lines.iter().any(is_said), "{said}: {log}");
+    }
+}
+
 /// A file of options that is handed out: every line of it is understood, and it serves.
 #[test]
 fn options_stand_in_a_file() {

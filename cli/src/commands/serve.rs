@@ -21,12 +21,13 @@ pub fn run(context: &Context, args: &ServeArgs) -> Result<()> {
     let options = options(context, args)?;
     logs::begin(args.log, &args.log_level).map_err(UsageError)?;
     if !args.without_tokens && Tokens::of(&store).list()?.is_empty() {
-        context.say(&format!(
+        logs::note(&format!(
             "there is no token yet, so no client can ask; `gstore token create NAME --scope read{}` makes one",
             context.at_store()
         ));
     }
-    let stop = context.cancel_on_interrupt("stopping; press Ctrl-C again to stop at once")?;
+    // The log says it.
+    let stop = context.cancel_on_interrupt("")?;
     let scheme = if args.tls_cert.is_some() { "grpc+tls" } else { "grpc" };
     let page = if args.tls_cert.is_some() { "https" } else { "http" };
     let announce = |addresses: Addresses| -> Result<()> {
