@@ -59,6 +59,7 @@ pub(super) async fn take_upload(
         Command::CommandStatementIngest(_) => Err(Status::unimplemented(
             "tables are not written by Flight SQL; plain Flight adds samples to a dataset, and `gstore add` on the server data files",
         )),
+        Command::Unknown(_) => Err(wrong()),
         other => {
             let what = other.type_url().rsplit('.').next().unwrap_or_default().escape_debug().to_string();
             Err(Status::unimplemented(format!("nothing is put by {what}")))
