@@ -58,9 +58,10 @@ fn of_server(error: &SqlError) -> String {
 /// A snapshot that cannot be opened.
 pub(crate) fn open_status(error: &OpenError) -> Status {
     match error {
-        OpenError::NoSnapshot { .. } => {
-            Status::not_found("there is no such snapshot, or it is gone; ask without one for the newest")
-        }
+        // Not all may know the tags, which the error lists.
+        OpenError::NoSnapshot { wanted, oldest, newest, .. } => Status::not_found(format!(
+            "there is no snapshot {wanted}; the history goes from {oldest} to {newest}"
+        )),
         OpenError::Lookup(error) => Status::not_found(error.to_string()),
         error if error.is_damage() => {
             tracing::error!(%error, "the store is damaged");

@@ -265,6 +265,10 @@ async fn an_update_says_what_does_it_or_that_it_is_a_query() {
         let sent = messages(update, vec![rows.clone()], IpcWriteOptions::default()).await;
         client.inner.clone().do_put(client.request(futures::stream::iter(sent))).await.err().unwrap()
     };
+    // A message of the type "".
+    let nothing = refused(FlightDescriptor::new_cmd(vec![0x0a, 0x00])).await;
+    assert_eq!(nothing.code(), Code::InvalidArgument);
+    assert!(nothing.message().contains("neither with a command of Flight SQL nor"), "{nothing}");
     let prepared_statement_handle = client.prepare("SELECT $1").await.unwrap().prepared_statement_handle;
     let several = refused(command(&CommandPreparedStatementUpdate { prepared_statement_handle })).await;
     assert_eq!(several.code(), Code::InvalidArgument);
@@ -407,7 +411,10 @@ async fn a_request_reads_one_snapshot_and_the_next_one_what_was_published() {
     assert_eq!(number(&pinned.sql(count).await.unwrap().1), 3);
     pinned.headers.pop();
     pinned.headers.push(("gstore-snapshot", "999".to_owned()));
-    assert_eq!(pinned.sql(count).await.unwrap_err().code(), Code::NotFound);
+    let unknown = pinned.sql(count).await.unwrap_err();
+    assert_eq!(unknown.code(), Code::NotFound);
+    let why = "there is no snapshot 999; the history goes from ";
+    assert!(unknown.message().starts_with(why), "{unknown}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
