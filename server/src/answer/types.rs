@@ -6,7 +6,10 @@ use arrow_flight::error::Result;
 use arrow_flight::sql::metadata::{XdbcTypeInfo, XdbcTypeInfoDataBuilder};
 use arrow_flight::sql::{Nullable, Searchable, XdbcDataType, XdbcDatetimeSubcode};
 
-/// The types, or the one of a number.
+/// The type of instants.
+const ZONED: &str = "TIMESTAMP WITH TIME ZONE";
+
+/// The types, or those of a number.
 pub(crate) fn batch(data_type: Option<i32>) -> Result<RecordBatch> {
     let mut types = XdbcTypeInfoDataBuilder::new();
     for (name, data_type, size, quote, unsigned) in [
@@ -15,7 +18,9 @@ pub(crate) fn batch(data_type: Option<i32>) -> Result<RecordBatch> {
         ("INTEGER", XdbcDataType::XdbcInteger, 10, None, Some(false)),
         ("UINTEGER", XdbcDataType::XdbcInteger, 10, None, Some(true)),
         ("SMALLINT", XdbcDataType::XdbcSmallint, 5, None, Some(false)),
+        ("USMALLINT", XdbcDataType::XdbcSmallint, 5, None, Some(true)),
         ("TINYINT", XdbcDataType::XdbcTinyint, 3, None, Some(false)),
+        ("UTINYINT", XdbcDataType::XdbcTinyint, 3, None, Some(true)),
         ("BOOLEAN", XdbcDataType::XdbcBit, 1, None, None),
         ("DECIMAL", XdbcDataType::XdbcDecimal, 38, None, Some(false)),
         ("FLOAT", XdbcDataType::XdbcReal, 7, None, Some(false)),
@@ -25,6 +30,9 @@ pub(crate) fn batch(data_type: Option<i32>) -> Result<RecordBatch> {
         ("DATE", XdbcDataType::XdbcDate, 10, Some("'"), None),
         ("TIME", XdbcDataType::XdbcTime, 18, Some("'"), None),
         ("TIMESTAMP", XdbcDataType::XdbcTimestamp, 29, Some("'"), None),
+        (ZONED, XdbcDataType::XdbcTimestamp, 35, Some("'"), None),
+        // Months, days and nanoseconds, for which the protocol has no subcode.
+        ("INTERVAL", XdbcDataType::XdbcInterval, i32::MAX, Some("'"), None),
     ] {
         let numeric = unsigned.is_some();
         let scaled = data_type == XdbcDataType::XdbcDecimal;
@@ -32,6 +40,9 @@ pub(crate) fn batch(data_type: Option<i32>) -> Result<RecordBatch> {
             // The number of a date in ODBC; the protocol has no name for it.
             XdbcDataType::XdbcDate => Some(XdbcDatetimeSubcode::XdbcSubcodeYear),
             XdbcDataType::XdbcTime => Some(XdbcDatetimeSubcode::XdbcSubcodeTime),
+            XdbcDataType::XdbcTimestamp if name == ZONED => {
+                Some(XdbcDatetimeSubcode::XdbcSubcodeTimestampWithTimezone)
+            }
             XdbcDataType::XdbcTimestamp => Some(XdbcDatetimeSubcode::XdbcSubcodeTimestamp),
             _ => None,
         };
@@ -67,14 +78,19 @@ mod tests {
 
     #[test]
     fn dates_and_times_are_one_type_of_sql_told_apart_by_subcodes() {
-        for (data_type, sql_data_type, subcode) in
-            [(91, 9, Some(1)), (92, 9, Some(2)), (93, 9, Some(3)), (3, 3, None)]
-        {
-            let one = batch(Some(data_type)).unwrap();
-            let value =
-                |name| one.column_by_name(name).unwrap().as_primitive::<Int32Type>().iter().next().unwrap();
-            assert_eq!((one.num_rows(), value("sql_data_type")), (1, Some(sql_data_type)), "{data_type}");
-            assert_eq!(value("datetime_subcode"), subcode, "{data_type}");
+        for (data_type, sql_data_type, subcodes) in [
+            (91, 9, &[Some(1)][..]),
+            (92, 9, &[Some(2)]),
+            (93, 9, &[Some(3), Some(5)]),
+            (3, 3, &[None]),
+            (10, 10, &[None]),
+        ] {
+            let found = batch(Some(data_type)).unwrap();
+            let values = |name| -> Vec<Option<i32>> {
+                found.column_by_name(name).unwrap().as_primitive::<Int32Type>().iter().collect()
+            };
+            assert_eq!(values("sql_data_type"), vec![Some(sql_data_type); subcodes.len()], "{data_type}");
+            assert_eq!(values("datetime_subcode"), subcodes, "{data_type}");
         }
     }
 }

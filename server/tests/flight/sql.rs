@@ -102,12 +102,13 @@ async fn statements_give_what_a_session_gives_here() {
     let nulls = text(&client.rows(command(&nulls)).await.unwrap().1);
     assert!(nulls.contains("{bigint_value=3}"), "at the end in both orders: {nulls}");
     let types = text(&client.rows(command(&CommandGetXdbcTypeInfo::default())).await.unwrap().1);
-    let said =
-        "SELECT unnest([typeof(1::UBIGINT), typeof(1::UINTEGER), typeof(1::REAL), typeof('a'::BYTEA)]) AS t";
+    let said = "SELECT unnest([typeof(1::UBIGINT), typeof(1::UINTEGER), typeof(1::REAL), typeof('a'::BYTEA), \
+         typeof(1::USMALLINT), typeof(1::UTINYINT), typeof(now()), typeof(INTERVAL '1 day')]) AS t";
     let (_, said) = client.sql(said).await.unwrap();
     let said: Vec<&str> =
         said.iter().flat_map(|batch| batch.column(0).as_string::<i32>().iter().flatten()).collect();
-    assert_eq!(said, ["UBIGINT", "UINTEGER", "FLOAT", "BLOB"]);
+    assert_eq!(said[..4], ["UBIGINT", "UINTEGER", "FLOAT", "BLOB"]);
+    assert_eq!(said[4..], ["USMALLINT", "UTINYINT", "TIMESTAMP WITH TIME ZONE", "INTERVAL"]);
     assert!(said.iter().all(|name| types.contains(&format!("| {name} "))), "{types}");
     let unknown = CommandGetSqlInfo { info: vec![90_000] };
     assert!(client.rows(command(&unknown)).await.unwrap().1.is_empty());
