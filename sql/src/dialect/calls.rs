@@ -17,7 +17,6 @@ pub(crate) use self::functions::known;
 pub(super) use self::functions::name_aggregates;
 use self::functions::{not_of_rows, not_ordered, not_within, renamed};
 use super::aliases;
-use super::arrows::tighten;
 use super::by_all;
 use super::chained;
 use super::compared;
@@ -30,7 +29,6 @@ use super::headings;
 use super::joins;
 use super::lambdas;
 use super::lists;
-use super::operators::regroup;
 use super::outer_fields;
 use super::tuples;
 use super::twice;
@@ -70,8 +68,6 @@ impl VisitorMut for Words {
 
     fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<Self::Break> {
         chained::apart(expr);
-        tighten(expr);
-        regroup(expr);
         match expr {
             Expr::Function(function) => break_on_error(frames::of_function(function)),
             _ => ControlFlow::Continue(()),
@@ -171,6 +167,9 @@ fn put_expr(expr: &mut Expr) -> Result<(), SqlError> {
         Expr::BinaryOp { left, op: op @ (BinaryOperator::Arrow | BinaryOperator::LongArrow), right } => {
             let name = if *op == BinaryOperator::Arrow { "json_extract" } else { "json_extract_string" };
             *expr = call(name, vec![(**left).clone(), (**right).clone()]);
+        }
+        Expr::BinaryOp { left, op: BinaryOperator::BitwiseXor, right } => {
+            *expr = call("power", vec![taken(left), taken(right)]);
         }
         Expr::BinaryOp { left, op: BinaryOperator::PGStartsWith, right } => {
             *expr = call("starts_with", vec![unnested(left).clone(), unnested(right).clone()]);

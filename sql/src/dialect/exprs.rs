@@ -4,11 +4,12 @@
 use datafusion::sql::sqlparser::ast::helpers::attached_token::AttachedToken;
 use datafusion::sql::sqlparser::ast::{
     BinaryOperator, CaseWhen, CastKind, DataType, Expr, Function, FunctionArg, FunctionArgExpr,
-    FunctionArgumentList, FunctionArguments, Ident, ObjectName, Query, SelectItem, SetExpr, TableFactor,
-    UnaryOperator, Value,
+    FunctionArgumentList, FunctionArguments, Ident, LambdaFunction, LambdaFunctionParameter, LambdaSyntax,
+    ObjectName, OneOrManyWithParens, Query, SelectItem, SetExpr, TableFactor, UnaryOperator, Value,
 };
 use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::parser::Parser;
+use datafusion::sql::sqlparser::tokenizer::Span;
 
 pub(super) use crate::expanded::of_item;
 
@@ -17,9 +18,14 @@ use crate::walk::visit_own_expressions;
 
 /// A call of a function.
 pub(super) fn call(name: &str, args: Vec<Expr>) -> Expr {
+    call_at(name, args, Span::empty())
+}
+
+/// A call of a function whose errors name a place.
+pub(super) fn call_at(name: &str, args: Vec<Expr>, span: Span) -> Expr {
     let list = FunctionArgumentList { duplicate_treatment: None, args: arguments(args), clauses: Vec::new() };
     Expr::Function(Function {
-        name: ObjectName::from(vec![Ident::new(name)]),
+        name: ObjectName::from(vec![Ident::with_span(span, name)]),
         uses_odbc_syntax: false,
         parameters: FunctionArguments::None,
         args: FunctionArguments::List(list),
@@ -43,6 +49,13 @@ pub(super) fn plain_args(function: &Function) -> Option<Vec<&Expr>> {
         _ => None,
     });
     args.collect()
+}
+
+/// `parameter -> body`
+pub(super) fn lambda(parameter: Ident, body: Expr) -> Expr {
+    let parameter = LambdaFunctionParameter { name: parameter, data_type: None };
+    let params = OneOrManyWithParens::One(parameter);
+    Expr::Lambda(LambdaFunction { params, body: Box::new(body), syntax: LambdaSyntax::Arrow })
 }
 
 /// An operation of two expressions.
@@ -115,7 +128,7 @@ pub(super) fn alias(item: &SelectItem) -> Option<String> {
     }
 }
 
-/// The query of a text that is written here.
+/// The query of a text that is written here, without operators.
 pub(super) fn query(text: &str) -> Option<Box<Query>> {
     Parser::new(&GenericDialect {}).try_with_sql(text).and_then(|mut parser| parser.parse_query()).ok()
 }

@@ -120,10 +120,10 @@ fn precedes_query(token: &TokenWithSpan, with: bool, outermost: bool) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use datafusion::sql::sqlparser::dialect::GenericDialect;
     use datafusion::sql::sqlparser::tokenizer::Tokenizer;
 
     use super::*;
+    use crate::dialect::grammar::Grammar;
 
     #[test]
     fn queries_without_columns_have_all() {
@@ -156,7 +156,7 @@ mod tests {
             ("DESCRIBE TABLE t", "DESCRIBE  t"),
             ("DESCRIBE table", "DESCRIBE table"),
         ] {
-            let found = Tokenizer::new(&GenericDialect {}, sql).tokenize_with_location().unwrap();
+            let found = Tokenizer::new(&Grammar, sql).tokenize_with_location().unwrap();
             let text: String = tokens(found).iter().map(|token| token.token.to_string()).collect();
             assert_eq!(text, expected);
         }

@@ -3,13 +3,17 @@
 use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 
-use super::nulls::ends_value;
 use super::tokens::{is_one_of, is_word, last_before, next};
 use crate::names::FREE;
 
 /// Words behind such a name.
 const BEHIND: &str = "ANTI CROSS EXCEPT FETCH FROM FULL GROUP HAVING INNER INTERSECT JOIN LEFT LIMIT \
     NATURAL OFFSET ON ORDER QUALIFY RIGHT SEMI TABLESAMPLE UNION USING WHERE WINDOW";
+
+/// Words behind which a value begins, so that none ends with them.
+const BEFORE_VALUES: &str = "ALL AND AS BETWEEN BY CASE DISTINCT ELSE EXCEPT EXCLUDE FILTER FROM HAVING \
+    ILIKE IN INTERSECT INTERVAL INTO JOIN LIKE LIMIT NOT OFFSET ON OR OVER QUALIFY REPLACE SELECT THEN \
+    UNION USING WHEN WHERE";
 
 /// The tokens with these words as names where nothing else is meant.
 pub(super) fn tokens(mut tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
@@ -36,6 +40,21 @@ fn is_name(tokens: &[TokenWithSpan], at: usize) -> bool {
         && after.is_none_or(|after| {
             matches!(after.token, Token::Comma | Token::RParen | Token::SemiColon) || is_one_of(after, BEHIND)
         })
+}
+
+/// Whether a value may end with a token.
+fn ends_value(token: &TokenWithSpan) -> bool {
+    let is_end = matches!(
+        token.token,
+        Token::Word(_)
+            | Token::Number(..)
+            | Token::SingleQuotedString(_)
+            | Token::Placeholder(_)
+            | Token::RParen
+            | Token::RBracket
+            | Token::RBrace
+    );
+    is_end && !is_one_of(token, BEFORE_VALUES)
 }
 
 #[cfg(test)]

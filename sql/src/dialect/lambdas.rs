@@ -1,21 +1,17 @@
-//! Functions of each element of a list: `list_transform(l, x -> x + 1)`, `list_filter(l, lambda x: x > 2)`,
-//! and `[x + 1 FOR x IN l IF x > 2]` in the words of both.
+//! Functions of each element of a list: `list_transform(l, x -> x + 1)`, `list_filter(l, lambda x: x > 2)`.
 //!
 //! The parser reads no lambda in this dialect, where an arrow is that of JSON: among the tokens one becomes a
 //! call with its parameter before what it computes, and in the parsed statement the lambda that the engine
 //! knows.
 
-use std::ops::Range;
-
 use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast::{
-    AccessExpr, Expr, Function, Ident, LambdaFunction, LambdaFunctionParameter, LambdaSyntax,
-    OneOrManyWithParens, Statement as Sql, Subscript,
+    AccessExpr, Expr, Function, Ident, LambdaFunction, OneOrManyWithParens, Statement as Sql, Subscript,
 };
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 use gstore_query::hint::{did_you_mean, nearest};
 
-use super::exprs::{call, plain_args, text};
+use super::exprs::{call, lambda, plain_args, text};
 use super::tokens::{is_any, is_word, last_before, made, next, outside};
 use crate::elements::NAME;
 use crate::error::SqlError;
@@ -57,19 +53,6 @@ pub(super) fn tokens(mut tokens: Vec<TokenWithSpan>) -> Result<Vec<TokenWithSpan
             Token::RParen | Token::RBracket | Token::RBrace => {
                 around.pop();
             }
-            Token::Word(_) if is_word(token, "FOR") => {
-                let is_list = |open: &usize| tokens.get(*open).is_some_and(|t| t.token == Token::LBracket);
-                let list = around.last().copied().filter(is_list);
-                if let Some(begin) = list
-                    && let Some(each) = Each::of(&tokens, begin)
-                {
-                    let calls = each.calls(&tokens);
-                    drop(tokens.splice(begin..=each.end, calls));
-                    around.pop();
-                    from = begin;
-                    put += 1;
-                }
-            }
             Token::Word(_) if is_word(token, "LAMBDA") => {
                 let open = around.last().copied();
                 if let Some(error) = open.and_then(|open| of_other(&tokens, open, at)) {
@@ -92,13 +75,16 @@ pub(super) fn tokens(mut tokens: Vec<TokenWithSpan>) -> Result<Vec<TokenWithSpan
             }
             _ => {}
         }
-        if put > MOST {
-            return Err(SqlError::refused(format!(
-                "the statement has more than {MOST} functions of elements"
-            )));
-        }
+        check_count(put)?;
     }
     Ok(tokens)
+}
+
+fn check_count(functions: usize) -> Result<(), SqlError> {
+    match functions <= MOST {
+        true => Ok(()),
+        false => Err(SqlError::refused(format!("the statement has more than {MOST} functions of elements"))),
+    }
 }
 
 /// The error about `lambda x: ..` in the call of a function that takes none.
@@ -137,11 +123,6 @@ fn put_call(tokens: &mut Vec<TokenWithSpan>, function: usize, open: usize) -> Re
             end(open + 1).filter(is_comma).map(|comma| comma + 1)
         }
     };
-    let first = begin.and_then(|begin| next(all, begin)).map(|(_, token)| &token.token);
-    // Of a list around this one, whose tokens were read before.
-    if matches!(first, Some(Token::Word(word)) if word.quote_style.is_some() && word.value == LAMBDA) {
-        return Ok(true);
-    }
     let Some(lambda) = begin.and_then(|begin| Lambda::of(all, begin)) else {
         if is_any(called, &SHORT) {
             return Ok(false);
@@ -187,88 +168,30 @@ impl Lambda {
     }
 }
 
-/// `[body FOR parameter IN list IF condition]`, by the places of its parts.
-struct Each {
-    body: Range<usize>,
-    parameter: usize,
-    list: Range<usize>,
-    condition: Option<Range<usize>>,
-    end: usize,
-}
-
-impl Each {
-    fn of(tokens: &[TokenWithSpan], open: usize) -> Option<Self> {
-        let (mut of, mut list, mut condition) = (None, None, None);
-        for (i, token) in outside(tokens, open + 1) {
-            match token.token {
-                Token::RBracket => {
-                    let ((of, parameter), list) = (of?, list?);
-                    return Some(Self {
-                        body: open + 1..of,
-                        parameter,
-                        list: list..condition.unwrap_or(i),
-                        condition: condition.map(|begins| begins + 1..i),
-                        end: i,
-                    });
-                }
-                Token::RParen | Token::RBrace | Token::SemiColon | Token::EOF => return None,
-                Token::Word(_) if of.is_none() && is_word(token, "FOR") => {
-                    let (parameter, _) =
-                        next(tokens, i + 1).filter(|(_, token)| matches!(token.token, Token::Word(_)))?;
-                    let (within, _) =
-                        next(tokens, parameter + 1).filter(|(_, token)| is_word(token, "IN"))?;
-                    (of, list) = (Some((i, parameter)), Some(within + 1));
-                }
-                Token::Word(_) if of.is_some() && condition.is_none() && is_word(token, "IF") => {
-                    condition = Some(i);
-                }
-                _ => {}
-            }
-        }
-        None
-    }
-
-    /// `list_transform(list_filter(list, parameter -> condition), parameter -> body)`.
-    fn calls(&self, tokens: &[TokenWithSpan]) -> Vec<TokenWithSpan> {
-        let Some(parameter) = tokens.get(self.parameter) else { return Vec::new() };
-        let part = |range: &Range<usize>| tokens.get(range.clone()).unwrap_or_default();
-        let sign = |token: Token| TokenWithSpan { token, span: parameter.span };
-        let call = |function: &str, list: &[TokenWithSpan], body: &[TokenWithSpan]| {
-            let mut all = made(&[function, "("], parameter.span);
-            all.extend_from_slice(list);
-            all.extend([sign(Token::Comma), parameter.clone(), sign(Token::Arrow)]);
-            all.extend_from_slice(body);
-            all.push(sign(Token::RParen));
-            all
-        };
-        let list = match &self.condition {
-            Some(condition) => call("list_filter", part(&self.list), part(condition)),
-            None => part(&self.list).to_vec(),
-        };
-        call("list_transform", &list, part(&self.body))
-    }
-}
-
 /// Puts lambdas in the place of such calls of a parsed statement.
-pub(super) fn put(statement: &mut Statement) {
-    let Some(sql) = inner(statement) else { return };
+///
+/// # Errors
+/// Too many lambdas, with those that the parser has read.
+pub(super) fn put(statement: &mut Statement) -> Result<(), SqlError> {
+    let Some(sql) = inner(statement) else { return Ok(()) };
+    let mut count = 0;
     visit_expressions_mut(sql, |expr: &mut Expr| {
         if let Expr::Function(function) = expr
             && let Some(lambda) = lambda_of(function)
         {
-            *expr = Expr::Lambda(lambda);
+            *expr = lambda;
         }
+        count += usize::from(matches!(expr, Expr::Lambda(_)));
     });
+    check_count(count)
 }
 
-fn lambda_of(function: &Function) -> Option<LambdaFunction> {
+fn lambda_of(function: &Function) -> Option<Expr> {
     let [called] = function.name.0.as_slice() else { return None };
     called.as_ident().filter(|called| called.value == LAMBDA)?;
     let args = plain_args(function)?;
     let &[Expr::Identifier(parameter), body] = args.as_slice() else { return None };
-    let parameter = LambdaFunctionParameter { name: parameter.clone(), data_type: None };
-    let params = OneOrManyWithParens::One(parameter);
-    Some(LambdaFunction { params, body: Box::new(body.clone()), syntax: LambdaSyntax::Arrow })
+    Some(lambda(parameter.clone(), body.clone()))
 }
 
 /// Gives parameters names that no column has: whatever comes after takes a name in them for that of a column.
@@ -374,5 +297,7 @@ mod tests {
                 "{error}"
             );
         }
+        let many = vec!["[x FOR x IN l]"; MOST + 1].join(", ");
+        assert!(read(&format!("SELECT {many}")).unwrap_err().contains("more than 100 functions"));
     }
 }

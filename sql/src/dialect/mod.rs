@@ -1,11 +1,10 @@
 //! Translation of statements for DuckDB or PostgreSQL into what the engine understands.
 //!
-//! Forms that the parser does not know are changed in the token stream, where each token keeps its place in
-//! the text; the rest in the parsed statement, before it is planned. What has no meaning here is refused in
-//! one line that says how to write it.
+//! The parser reads them by a grammar of ours, as far as it asks for one. Other forms that it does not know are
+//! changed in the token stream, where each token keeps its place in the text; the rest in the parsed statement,
+//! before it is planned. What has no meaning here is refused in one line that says how to write it.
 
 mod aliases;
-mod arrows;
 mod by_all;
 mod calls;
 mod casts;
@@ -13,7 +12,6 @@ mod chained;
 mod column_names;
 mod columns;
 mod compared;
-mod differs;
 mod distinct_on;
 mod exprs;
 mod fields;
@@ -24,6 +22,7 @@ mod frames;
 mod free;
 mod given;
 mod globs;
+mod grammar;
 mod headings;
 mod hidden;
 mod joins;
@@ -33,9 +32,7 @@ mod lookups;
 mod merged;
 mod named;
 mod negated;
-mod nulls;
 mod numbers;
-mod operators;
 mod ordered;
 mod outer_fields;
 mod pivot;

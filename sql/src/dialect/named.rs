@@ -89,6 +89,7 @@ fn ends_result(tokens: &[TokenWithSpan], at: usize) -> bool {
     let Some(token) = tokens.get(at).filter(|token| is_one_of(token, AFTER_RESULT)) else { return false };
     match last_before(tokens, at) {
         Some(before) if is_word(token, "GROUP") => !is_word(before, "WITHIN"),
+        Some(before) if is_word(token, "FROM") => !is_word(before, "DISTINCT"),
         Some(before) if is_word(token, "EXCEPT") => before.token != Token::Mul,
         _ => true,
     }

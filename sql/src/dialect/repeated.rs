@@ -214,14 +214,14 @@ fn refused(form: &TokenWithSpan) -> SqlError {
 
 #[cfg(test)]
 mod tests {
-    use datafusion::sql::sqlparser::dialect::GenericDialect;
     use datafusion::sql::sqlparser::tokenizer::Tokenizer;
 
     use super::*;
+    use crate::dialect::grammar::Grammar;
     use crate::dialect::parse;
 
     fn checked(sql: &str) -> Result<(), SqlError> {
-        check(&Tokenizer::new(&GenericDialect {}, sql).tokenize_with_location().unwrap())
+        check(&Tokenizer::new(&Grammar, sql).tokenize_with_location().unwrap())
     }
 
     /// The beginnings and ends of forms that are read again.

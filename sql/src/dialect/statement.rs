@@ -1,14 +1,13 @@
 //! Parsing of a statement: its tokens in the words of the parser, within the limits of [`guard`].
 
 use datafusion::sql::parser::{DFParserBuilder, Statement};
-use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::parser::Parser;
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer};
 
+use super::grammar::Grammar;
 use super::tokens::{Replacement, is_any, is_word, next, replaced};
 use super::{
-    differs, first, free, globs, lambdas, named, nulls, numbers, pivot, places, refused, repeated, sample,
-    summarize, tokens, within,
+    first, free, globs, lambdas, named, numbers, pivot, places, refused, repeated, sample, summarize, tokens,
 };
 use crate::error::{SqlError, SqlErrorKind};
 use crate::guard;
@@ -26,15 +25,13 @@ const CLAUSES: [&str; 8] = ["FETCH", "GROUP", "HAVING", "LIMIT", "OFFSET", "ORDE
 type Form = fn(&[TokenWithSpan], usize) -> Option<Replacement>;
 
 /// Forms of DuckDB, none of which stands in another, and what takes their place.
-const FORMS: [Form; 8] = [
+const FORMS: [Form; 6] = [
     tokens::power,
     tokens::interval,
     tokens::last_comma,
     tokens::filter,
     tokens::materialized,
     tokens::lateral,
-    differs::operator,
-    nulls::test,
 ];
 
 /// Parses one statement and refuses what is not a small read-only query.
@@ -44,7 +41,6 @@ pub(crate) fn parse(sql: &str) -> Result<Statement, SqlError> {
 
 /// The same of a text whose places are those that it has below so many lines.
 pub(crate) fn parse_below(sql: &str, lines: u64) -> Result<Statement, SqlError> {
-    let generic = GenericDialect {};
     let mut tokens = tokens_of(sql)?;
     guard::check_begun(&tokens)?;
     for token in &mut tokens {
@@ -53,7 +49,7 @@ pub(crate) fn parse_below(sql: &str, lines: u64) -> Result<Statement, SqlError> 
     }
     let (clause, is_deep, open) = (clause_as_name(&tokens), is_too_deep(&tokens), unclosed(&tokens));
     let mut statements = DFParserBuilder::new(tokens)
-        .with_dialect(&generic)
+        .with_dialect(&Grammar)
         .build()
         .and_then(|mut p| p.parse_statements())
         .map_err(|e| {
@@ -78,9 +74,7 @@ pub(crate) fn parse_below(sql: &str, lines: u64) -> Result<Statement, SqlError> 
     if let Some(sql) = inner(&mut statement) {
         refused::check_clauses(sql)?;
     }
-    differs::put(&mut statement);
-    lambdas::put(&mut statement);
-    within::put(&mut statement);
+    lambdas::put(&mut statement)?;
     places::put(&mut statement)?;
     pivot::put(&mut statement)?;
     Ok(statement)
@@ -148,7 +142,7 @@ fn is_too_deep(tokens: &[TokenWithSpan]) -> bool {
 /// The tokens of a text of bearable size.
 fn tokens_of(sql: &str) -> Result<Vec<TokenWithSpan>, SqlError> {
     guard::check_length(sql)?;
-    let mut tokens = Tokenizer::new(&GenericDialect {}, sql).tokenize_with_location().map_err(|e| {
+    let mut tokens = Tokenizer::new(&Grammar, sql).tokenize_with_location().map_err(|e| {
         let why = match e.message.as_str() {
             "Unterminated string literal" => "the text that begins here is not closed: add a '".to_owned(),
             _ => e.message,
@@ -167,7 +161,6 @@ fn tokens_of(sql: &str) -> Result<Vec<TokenWithSpan>, SqlError> {
 /// The tokens of a statement as the parser understands them.
 fn understood(tokens: Vec<TokenWithSpan>) -> Result<Vec<TokenWithSpan>, SqlError> {
     let tokens = replaced(&lambdas::tokens(numbers::tokens(tokens)?)?, globs::pattern);
-    let tokens = replaced(&tokens, within::list);
     refused::check(&tokens)?;
     let usual = |tokens: &[TokenWithSpan], at: usize| FORMS.iter().find_map(|form| form(tokens, at));
     let tokens = replaced(&free::tokens(tokens), usual);
@@ -179,9 +172,8 @@ fn understood(tokens: Vec<TokenWithSpan>) -> Result<Vec<TokenWithSpan>, SqlError
 /// # Errors
 /// Any other text: one that ends the expression early would mean something else inside a statement.
 pub fn check_condition(text: &str) -> Result<(), SqlError> {
-    let mut parser = Parser::new(&GenericDialect {})
-        .with_recursion_limit(NESTING)
-        .with_tokens_with_locations(tokens_of(text)?);
+    let mut parser =
+        Parser::new(&Grammar).with_recursion_limit(NESTING).with_tokens_with_locations(tokens_of(text)?);
     let condition = parser.parse_expr().map_err(|e| SqlError::from_datafusion(e.into(), &[]))?;
     refused::check_clauses(&condition)?;
     let after = parser.peek_token();

@@ -3,11 +3,11 @@
 use arrow_schema::{DataType, Field};
 use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast::{Query, Statement as Sql};
-use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::parser::Parser;
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 
+use super::grammar::Grammar;
 use super::tokens::{is, is_word, made, next};
 use super::{Planner, merge, planned, put_before};
 use crate::bounds::check_part_count;
@@ -61,7 +61,7 @@ pub(crate) async fn expand(planner: Planner<'_>, statement: &mut Statement) -> R
         let why = format!("SUMMARIZE of {} columns, more than {MOST_COLUMNS}", fields.len());
         return Err(SqlError::refused(why).hint("write SUMMARIZE SELECT with the columns that are meant"));
     }
-    let summary = Parser::new(&GenericDialect {})
+    let summary = Parser::new(&Grammar)
         .with_recursion_limit(200)
         .try_with_sql(&summary(&fields))
         .and_then(|mut parser| parser.parse_query())
@@ -165,7 +165,7 @@ mod tests {
     fn a_summary_is_a_query_whatever_the_names_of_columns_are() {
         let fields = [Field::new("a\"b'c", DataType::Utf8, true), Field::new("n", DataType::Float32, true)];
         let text = summary(&fields.iter().collect::<Vec<_>>());
-        let parsed = Parser::new(&GenericDialect {}).try_with_sql(&text).unwrap().parse_query();
+        let parsed = Parser::new(&Grammar).try_with_sql(&text).unwrap().parse_query();
         assert!(parsed.is_ok(), "{text}");
         assert!(
             text.contains("min(\"a\"\"b'c\")") && text.contains("CAST(avg(CAST(\"n\" AS DOUBLE)) AS DOUBLE)"),

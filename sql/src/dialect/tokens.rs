@@ -2,15 +2,16 @@
 
 use std::ops::Range;
 
-use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::tokenizer::{Location, Span, Token, TokenWithSpan, Tokenizer, Word};
+
+use super::grammar::Grammar;
 
 /// The statements of a text, without those that are empty. Each has as many lines and blanks before it as the
 /// text has, so that places in messages are those of the text. Text that cannot be cut into tokens is one
 /// statement, which says why when it runs.
 pub fn statements(text: &str) -> Vec<String> {
-    let Ok(tokens) = Tokenizer::new(&GenericDialect {}, text).tokenize_with_location() else {
+    let Ok(tokens) = Tokenizer::new(&Grammar, text).tokenize_with_location() else {
         return vec![text.to_owned()];
     };
     let mut found = Vec::new();
@@ -76,17 +77,15 @@ pub(super) fn replaced(
     all
 }
 
-/// Nothing in the place of a comma that ends a list: before FROM, or behind a value before what closes it.
+/// Nothing in the place of a comma behind a value that ends a list; before FROM the parser knows such a comma.
 pub(super) fn last_comma(tokens: &[TokenWithSpan], at: usize) -> Option<Replacement> {
     tokens.get(at).filter(|token| token.token == Token::Comma)?;
-    let (_, behind) = next(tokens, at + 1)?;
-    let is_end = match behind.token {
-        Token::RParen | Token::RBracket | Token::RBrace => last_before(tokens, at).is_some_and(|before| {
-            !matches!(before.token, Token::LParen | Token::LBracket | Token::LBrace | Token::Comma)
-        }),
-        _ => is(behind, Keyword::FROM),
-    };
-    is_end.then(|| (Vec::new(), at))
+    next(tokens, at + 1)
+        .filter(|(_, behind)| matches!(behind.token, Token::RParen | Token::RBracket | Token::RBrace))?;
+    last_before(tokens, at).filter(|before| {
+        !matches!(before.token, Token::LParen | Token::LBracket | Token::LBrace | Token::Comma)
+    })?;
+    Some((Vec::new(), at))
 }
 
 /// `FILTER (condition)` as `FILTER (WHERE condition)`.
@@ -232,7 +231,7 @@ mod tests {
     use super::*;
 
     fn tokens_of(sql: &str) -> Vec<TokenWithSpan> {
-        Tokenizer::new(&GenericDialect {}, sql).tokenize_with_location().unwrap()
+        Tokenizer::new(&Grammar, sql).tokenize_with_location().unwrap()
     }
 
     fn text(tokens: &[TokenWithSpan]) -> String {
@@ -259,13 +258,13 @@ mod tests {
     #[test]
     fn a_comma_may_end_a_list() {
         for (sql, expected) in [
-            ("SELECT a, FROM t", "SELECT a FROM t"),
             ("x IN (1, 2,) AND [1,\n] = f(2 ,)", "x IN (1, 2) AND [1\n] = f(2 )"),
             ("{'a': 1,}", "{'a': 1}"),
             ("f(,), f(1,,), (1,) x", "f(,), f(1,,), (1) x"),
         ] {
             assert_eq!(text(&replaced(&tokens_of(sql), last_comma)), expected);
         }
+        assert_eq!(crate::dialect::parse("SELECT a, FROM t").unwrap().to_string(), "SELECT a FROM t");
     }
 
     #[test]

@@ -1,12 +1,12 @@
 //! Calls of functions that are short for an expression.
 
 use datafusion::sql::sqlparser::ast::{Expr, Interval, UnaryOperator, Value};
-use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::parser::Parser;
 use gstore_functions::is_of_elements;
 use gstore_functions::spans::has_months;
 
 use crate::dialect::exprs::{call, nested, number, text, text_of, unnested};
+use crate::dialect::grammar::Grammar;
 use crate::expanded::number_of;
 use crate::names::SHORTHANDS;
 use crate::walk::{visit_expressions, visit_expressions_mut};
@@ -86,7 +86,7 @@ fn aggregate(list: &Expr, of: &str, rest: &[Expr]) -> Option<Expr> {
 
 /// The expression with the arguments in their places; `None` if it has places for more or fewer.
 fn expression(form: &str, args: &[Expr]) -> Option<Expr> {
-    let parser = Parser::new(&GenericDialect {}).try_with_sql(form);
+    let parser = Parser::new(&Grammar).try_with_sql(form);
     let mut expr = parser.and_then(|mut parser| parser.parse_expr()).ok()?;
     let mut places = 0;
     let lacks_one = visit_expressions_mut(&mut expr, |part: &mut Expr| {

@@ -3,7 +3,7 @@
 use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::tokenizer::{Span, Token, TokenWithSpan};
 
-use crate::dialect::tokens::{is, is_word, made, next};
+use crate::dialect::tokens::{is, is_word, last_before, made, next};
 use crate::error::{SqlError, SqlErrorKind};
 
 /// Words that end the FROM of a query.
@@ -81,7 +81,8 @@ fn table(tokens: &[TokenWithSpan], using: usize, span: Span) -> Result<usize, Sq
             Token::LParen => depth -= 1,
             _ => {}
         }
-        depth == 0 && is(token, Keyword::FROM)
+        let differs = || last_before(tokens, *i).is_some_and(|before| is(before, Keyword::DISTINCT));
+        depth == 0 && is(token, Keyword::FROM) && !differs()
     });
     let begun = begun.ok_or_else(|| wrong("USING SAMPLE must follow the tables of a query", span))?;
     let (mut depth, mut end) = (0i64, begun + 1);
@@ -186,13 +187,13 @@ fn wrong(why: &str, span: Span) -> SqlError {
 
 #[cfg(test)]
 mod tests {
-    use datafusion::sql::sqlparser::dialect::GenericDialect;
     use datafusion::sql::sqlparser::tokenizer::Tokenizer;
 
     use super::*;
+    use crate::dialect::grammar::Grammar;
 
     fn rewritten(sql: &str) -> Result<String, SqlError> {
-        let found = Tokenizer::new(&GenericDialect {}, sql).tokenize_with_location().unwrap();
+        let found = Tokenizer::new(&Grammar, sql).tokenize_with_location().unwrap();
         let text: String = tokens(found)?.iter().map(|token| token.token.to_string()).collect();
         Ok(text.split_whitespace().collect::<Vec<_>>().join(" "))
     }
@@ -221,6 +222,10 @@ mod tests {
             (
                 "SELECT (SELECT 1 FROM u) FROM t USING SAMPLE 1",
                 "SELECT (SELECT 1 FROM u) FROM t TABLESAMPLE ( 1 ROWS )",
+            ),
+            (
+                "SELECT * FROM t WHERE a IS DISTINCT FROM b USING SAMPLE 1",
+                "SELECT * FROM t TABLESAMPLE ( 1 ROWS ) WHERE a IS DISTINCT FROM b",
             ),
             ("SELECT * FROM a JOIN b USING (row)", "SELECT * FROM a JOIN b USING (row)"),
         ] {
