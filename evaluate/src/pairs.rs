@@ -1,14 +1,13 @@
 //! Predictions of one or several systems, joined with their references: from files or datasets of a store.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
 
 use gstore_core::{Cancel, Remedy};
 use serde_json::{Value, json};
 
 use crate::error::EvaluateError;
 use crate::keys::{COMPLETION, PREDICTION, REFERENCE};
-use crate::records::{PairSource, RecordLocation, each_record, text_of};
+use crate::records::{PairSource, RecordId, RecordLocation, each_record, text_of};
 use crate::report::{RunParameters, files};
 
 /// A system whose predictions are compared with references.
@@ -109,18 +108,20 @@ pub fn read_pairs(request: &PairsRequest, cancel: &Cancel) -> Result<Pairs, Eval
     let references = references.map(|source| references_of(source, request.reference.as_deref(), cancel));
     let references = references.transpose()?;
     let mut pairs = Pairs { systems: Vec::new(), rows: Vec::new(), unanswered: None };
-    let mut places: HashMap<String, usize> = HashMap::new();
+    let mut places: HashMap<RecordId, usize> = HashMap::new();
     let mut answered: HashSet<usize> = HashSet::new();
     for system in &request.systems {
         let first = pairs.systems.is_empty();
-        let mut seen: HashSet<String> = HashSet::new();
+        let (mut seen, mut ids): (HashSet<RecordId>, _) = (HashSet::new(), JoinedBy::default());
         let mut names: Vec<String> = Vec::new();
         // A source of several files is one system, called after the first.
         let mut source_name = system.name.clone();
         let before = pairs.systems.len();
         each_record(&system.source, cancel, &mut |at, mut record| {
-            let id = at.id_of(&record);
-            if !seen.insert(id.clone()) {
+            let row_id = at.id_of(&record);
+            let id = row_id.to_string();
+            ids.note(&row_id, &at)?;
+            if !seen.insert(row_id.clone()) {
                 return Err(EvaluateError::RepeatedId { id, of: at.source() });
             }
             let of_source = source_name.get_or_insert_with(|| at.name());
@@ -132,23 +133,25 @@ pub fn read_pairs(request: &PairsRequest, cancel: &Cancel) -> Result<Pairs, Eval
                 .ok_or_else(|| at.error("it has other completions than the first record"))?;
             if first {
                 let expected = match &references {
-                    Some(references) => references.of(&id, &mut answered),
+                    Some(references) => references.of(&row_id, &at, &mut answered)?,
                     None => reference(&record, request.reference.as_deref()).unwrap_or_default(),
                 };
                 if expected.is_empty() {
                     let key = request.reference.clone().filter(|_| references.is_none());
                     return Err(EvaluateError::NoReference { id, key });
                 }
-                places.insert(id.clone(), pairs.rows.len());
+                places.insert(row_id, pairs.rows.len());
                 let prompt = prompt(&mut record);
                 pairs.rows.push(Pair { id, prompt, references: expected, predictions: texts });
-            } else if let Some(row) = places.get(&id).and_then(|place| pairs.rows.get_mut(*place)) {
+            } else if let Some(row) = places.get(&row_id).and_then(|place| pairs.rows.get_mut(*place)) {
                 let own = reference(&record, request.reference.as_deref()).filter(|_| references.is_none());
                 if own.is_some_and(|own| !is_same(&own, &row.references)) {
                     let (first, other) = (source_of(&request.systems[0].source), at.source());
                     return Err(EvaluateError::OtherReference { id, first, other });
                 }
                 row.predictions.extend(texts);
+            } else if places.keys().any(|other| is_stated(other) != is_stated(&row_id)) {
+                return Err(unlike(&row_id, &at, &source_of(&request.systems[0].source)));
             } else {
                 let (system, base) = (pairs.systems[0].clone(), at.source());
                 return Err(EvaluateError::Missing { system, id, base });
@@ -165,8 +168,48 @@ pub fn read_pairs(request: &PairsRequest, cancel: &Cancel) -> Result<Pairs, Eval
             return Err(EvaluateError::Missing { system, id: row.id.clone(), base });
         }
     }
-    pairs.unanswered = references.map(|references| references.records - answered.len());
+    pairs.unanswered = references.map(|references| references.texts.len() - answered.len());
     check(pairs)
+}
+
+/// Whether the records of a source state their ids: all of them do, or none does, as a position among records
+/// with ids says nothing.
+#[derive(Default)]
+struct JoinedBy {
+    ids: bool,
+    /// What is wrong with the first record without one, if another has one.
+    without: Option<EvaluateError>,
+}
+
+impl JoinedBy {
+    fn note(&mut self, id: &RecordId, at: &RecordLocation<'_>) -> Result<(), EvaluateError> {
+        if is_stated(id) {
+            self.ids = true;
+        } else if self.without.is_none() {
+            self.without =
+                Some(at.error("it has no id, and others have one: give one to all records, or to none"));
+        }
+        match self.without.take() {
+            Some(mixed) if self.ids => Err(mixed),
+            without => {
+                self.without = without;
+                Ok(())
+            }
+        }
+    }
+}
+
+fn is_stated(id: &RecordId) -> bool {
+    matches!(id, RecordId::Stated(_))
+}
+
+/// A record with an id cannot be joined with `others` that have none, nor the other way round.
+fn unlike(id: &RecordId, at: &RecordLocation<'_>, others: &str) -> EvaluateError {
+    let (this, they) = if is_stated(id) { ("an id", "none") } else { ("no id", "ids") };
+    at.error(&format!(
+        "it has {this}, and the records of {others} have {they}: give both the same ids, or leave out the ids of \
+         both, which joins them by their position"
+    ))
 }
 
 /// Whether two lists have the same texts, in whatever order.
@@ -297,19 +340,40 @@ fn without_reference(record: &Value) -> String {
     format!("there is no reference; {option} names the key that holds it, of {}", keys.join(", "))
 }
 
-/// References by id; those of records without one by their places, and by the ids that answers to them have.
+/// References by id, and those of records without one by the ids that answers to them have; where no record has
+/// one, also by their places.
 struct References {
-    /// Of each id the number of its record, and the texts.
-    by_id: HashMap<String, (usize, Arc<[String]>)>,
-    records: usize,
+    /// What they are read from, for messages.
+    source: String,
+    /// Of each id the number of its record.
+    by_id: HashMap<String, usize>,
+    /// The texts of each record.
+    texts: Vec<Vec<String>>,
+    /// Whether a record states its id.
+    ids: bool,
 }
 
 impl References {
     /// Those of an id, whose record is noted as answered; empty where there is none.
-    fn of(&self, id: &str, answered: &mut HashSet<usize>) -> Vec<String> {
-        let Some((number, texts)) = self.by_id.get(id) else { return Vec::new() };
-        answered.insert(*number);
-        texts.to_vec()
+    fn of(
+        &self,
+        id: &RecordId,
+        at: &RecordLocation<'_>,
+        answered: &mut HashSet<usize>,
+    ) -> Result<Vec<String>, EvaluateError> {
+        let number = match id {
+            RecordId::Stated(id) => self.by_id.get(id).copied(),
+            RecordId::Number(number) if !self.ids => usize::try_from(*number).ok(),
+            RecordId::Number(_) => None,
+        };
+        match number.and_then(|number| Some((number, self.texts.get(number)?))) {
+            Some((number, texts)) => {
+                answered.insert(number);
+                Ok(texts.clone())
+            }
+            None if is_stated(id) != self.ids => Err(unlike(id, at, &self.source)),
+            None => Ok(Vec::new()),
+        }
     }
 }
 
@@ -318,7 +382,8 @@ fn references_of(
     key: Option<&str>,
     cancel: &Cancel,
 ) -> Result<References, EvaluateError> {
-    let mut found = References { by_id: HashMap::new(), records: 0 };
+    let mut found =
+        References { source: source_of(source), by_id: HashMap::new(), texts: Vec::new(), ids: false };
     each_record(source, cancel, &mut |at, record| {
         let id = at.id_of(&record);
         let said = || PREDICTION.iter().find_map(|key| texts(record.get(*key)?));
@@ -328,14 +393,17 @@ fn references_of(
         });
         let texts = texts.filter(|texts| !texts.is_empty());
         let texts = texts.ok_or_else(|| at.error(&without_reference(&record)))?;
-        let texts: Arc<[String]> = Arc::from(texts);
-        let made = at.made.clone().map(|made| (made, Arc::clone(&texts)));
-        for (id, texts) in made.into_iter().chain([(id, texts)]) {
-            if found.by_id.insert(id.clone(), (found.records, texts)).is_some() {
-                return Err(EvaluateError::RepeatedId { id, of: at.source() });
-            }
+        found.ids |= is_stated(&id);
+        let id = match id {
+            RecordId::Stated(id) => Some(id),
+            RecordId::Number(_) => at.made.clone(),
+        };
+        if let Some(id) = id
+            && found.by_id.insert(id.clone(), found.texts.len()).is_some()
+        {
+            return Err(EvaluateError::RepeatedId { id, of: at.source() });
         }
-        found.records += 1;
+        found.texts.push(texts);
         Ok(())
     })?;
     Ok(found)

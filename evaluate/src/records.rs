@@ -42,6 +42,24 @@ pub(crate) fn text_of(value: Option<&Value>) -> Option<String> {
     }
 }
 
+/// What a record is joined by. A number is never equal to a stated id, whatever that reads.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) enum RecordId {
+    /// The id that it states.
+    Stated(String),
+    /// It states none: how many records there are before it.
+    Number(u64),
+}
+
+impl std::fmt::Display for RecordId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Stated(id) => f.write_str(id),
+            Self::Number(number) => write!(f, "{number}"),
+        }
+    }
+}
+
 /// Where a record stands.
 pub(crate) struct RecordLocation<'a> {
     /// How many records there are before it.
@@ -69,11 +87,11 @@ impl RecordLocation<'_> {
     }
 
     /// The id that a record states, or its number; null is none.
-    pub fn id_of(&self, record: &Value) -> String {
+    pub fn id_of(&self, record: &Value) -> RecordId {
         match record.get("id") {
-            None | Some(Value::Null) => self.number.to_string(),
-            Some(Value::String(id)) => id.clone(),
-            Some(id) => id.to_string(),
+            None | Some(Value::Null) => RecordId::Number(self.number),
+            Some(Value::String(id)) => RecordId::Stated(id.clone()),
+            Some(id) => RecordId::Stated(id.to_string()),
         }
     }
 

@@ -109,6 +109,41 @@ fn samples_without_ids_are_references_of_the_answers_to_them() {
 }
 
 #[test]
+fn a_position_is_never_taken_for_an_id() {
+    let folder = folder(&[
+        ("places.jsonl", "{\"prediction\": \"v\"}\n{\"prediction\": \"w\"}\n"),
+        ("ids.jsonl", "{\"id\": \"1\", \"expected\": \"w\"}\n{\"id\": 0, \"expected\": \"v\"}\n"),
+        ("answers.jsonl", "{\"id\": \"1\", \"prediction\": \"w\", \"expected\": \"w\"}\n"),
+        (
+            "texts.jsonl",
+            "{\"expected\": \"v\", \"prediction\": \"v\"}\n{\"expected\": \"w\", \"prediction\": \"w\"}\n",
+        ),
+        (
+            "late.jsonl",
+            "{\"id\": \"1\", \"prediction\": \"w\", \"expected\": \"w\"}\n{\"prediction\": \"v\", \"expected\": \"v\"}\n",
+        ),
+        (
+            "early.jsonl",
+            "{\"prediction\": \"v\", \"expected\": \"v\"}\n{\"id\": \"0\", \"prediction\": \"w\", \"expected\": \"w\"}\n",
+        ),
+    ]);
+    let place = folder.path();
+    let refused = |request: &PairsRequest, words: &[&str]| {
+        let error = read(request).expect_err("ids on one side alone");
+        assert!(words.iter().all(|word| error.contains(word)), "{error}");
+    };
+    let by_id = ["places.jsonl: line 1: it has no id", "ids.jsonl have ids", "leave out"];
+    refused(&with_references(place, "ids.jsonl", &["places.jsonl"]), &by_id);
+    let by_place = ["answers.jsonl: line 1: it has an id", "texts.jsonl have none"];
+    refused(&with_references(place, "texts.jsonl", &["answers.jsonl"]), &by_place);
+    refused(&request(place, &["texts.jsonl", "answers.jsonl"]), &by_place);
+    refused(&request(place, &["late.jsonl"]), &["late.jsonl: line 2: it has no id, and others have one"]);
+    refused(&request(place, &["early.jsonl"]), &["early.jsonl: line 1: it has no id, and others have one"]);
+    let rows = read(&with_references(place, "ids.jsonl", &["answers.jsonl"])).expect("joined").rows;
+    assert_eq!((rows[0].id.as_str(), rows[0].references[0].as_str()), ("1", "w"));
+}
+
+#[test]
 fn references_that_contradict_each_other_are_refused() {
     let row = |id: &str, expected: &str| format!("{{{id}\"prediction\": \"a\", \"expected\": {expected}}}\n");
     for (id, named) in [("\"id\": \"2\", ", "\"2\""), ("", "\"0\"")] {

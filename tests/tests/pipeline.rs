@@ -153,6 +153,42 @@ fn what_others_made_is_never_replaced() {
 }
 
 #[test]
+fn what_a_stage_finds_as_it_would_make_it_stays_that_of_others() {
+    let place = place();
+    let file = |rank: u32, tokens: u32| {
+        let answer = format!(
+            "[[stage]]\nname = 'answer'\ncommand = 'generate'\nmodel = 'MODEL'\ndata = 'target.jsonl'\n\
+             max-new-tokens = {tokens}\noutput = 'mine.jsonl'\n"
+        );
+        write(&place, &[answer, alone(rank, "")].concat());
+    };
+    let whole = |said: &[&str]| {
+        without_store(&place, &[]).says(0, said);
+    };
+    file(2, 4);
+    whole(&["2 run"]);
+    let found = || (place.read("mine.jsonl"), files(&place.path("warm")));
+    let before = found();
+    // As if they had been made by hand, with the same options.
+    fs_err::remove_dir_all(place.path("p.state")).expect("a journal");
+    whole(&["2 run", "nothing to do", "already trained"]);
+    assert_eq!(found(), before);
+    file(4, 5);
+    for more in [&["--keep-going"][..], &["--keep-going", "--force", "answer", "--force", "warm"]] {
+        let refused = without_store(&place, more);
+        refused.says(1, &["stage answer failed", "stage warm failed"]);
+        assert_eq!(found(), before);
+    }
+    // What it makes itself after that is its own.
+    fs_err::remove_file(place.path("mine.jsonl")).expect("it was there");
+    fs_err::remove_dir_all(place.path("warm")).expect("it was there");
+    whole(&["2 run"]);
+    file(2, 4);
+    whole(&["2 run"]);
+    assert_eq!(found().0, before.0);
+}
+
+#[test]
 fn a_training_that_is_refused_leaves_the_one_before_with_its_run() {
     let place = place();
     go(&place, &[]);

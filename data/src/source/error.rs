@@ -31,6 +31,9 @@ pub enum DataError {
     EmptyFolder(PathBuf),
     #[error("{}: a saved dataset without rows; save it again with those that it should have", .0.display())]
     NoRows(PathBuf),
+    /// What has no bytes of its own.
+    #[error("{}: a pipe or a device can be read only once; write what it gives to a file, and name that", .0.display())]
+    NoFile(PathBuf),
     /// A name that says nothing.
     #[error("{}: unknown format; supported: {UNDERSTOOD}{}", .0.display(), conversion_hint(.0))]
     Unknown(PathBuf),

@@ -21,7 +21,7 @@ const DEPTH: usize = 32;
 ///
 /// # Errors
 /// A path or pattern that names nothing, a folder without data, a file of unknown format, a saved
-/// dataset of several splits or without rows.
+/// dataset of several splits or without rows, a pipe or a device, as a file is opened more than once.
 pub fn find(paths: &[PathBuf]) -> Result<Vec<DataFile>, DataError> {
     let mut found = Vec::new();
     for path in paths {
@@ -42,6 +42,9 @@ pub fn find(paths: &[PathBuf]) -> Result<Vec<DataFile>, DataError> {
     }
     let mut seen = HashSet::new();
     for path in &found {
+        if path.exists() && !path.is_file() {
+            return Err(DataError::NoFile(path.clone()));
+        }
         if !seen.insert(place(path)?) {
             return Err(DataError::Twice(path.clone()));
         }
@@ -50,7 +53,7 @@ pub fn find(paths: &[PathBuf]) -> Result<Vec<DataFile>, DataError> {
 }
 
 /// What tells a file from others: where it really is. In the cache of the Hub, where parts of equal content
-/// are links to one of its `blobs`, it is the place of the link, as it is for a pipe, which is in no folder.
+/// are links to one of its `blobs`, it is the place of the link.
 fn place(path: &Path) -> std::io::Result<PathBuf> {
     let target = fs_err::canonicalize(path).ok();
     match target.filter(|target| parent(target).file_name().is_none_or(|folder| folder != "blobs")) {

@@ -70,7 +70,7 @@ pub(super) fn read(source: &TasksSource, cancel: &Cancel) -> Result<Vec<Question
         let entry = entry(&at, &record)?;
         let id = at.id_of(&record);
         if !ids.insert((entry.task.clone(), id.clone())) {
-            return Err(EvaluateError::RepeatedId { id, of: at.source() });
+            return Err(EvaluateError::RepeatedId { id: id.to_string(), of: at.source() });
         }
         let text = text(&entry, letters);
         let choose = matches!(entry.right, ExpectedAnswer::Choice { .. });
@@ -89,7 +89,7 @@ pub(super) fn read(source: &TasksSource, cancel: &Cancel) -> Result<Vec<Question
             ExpectedAnswer::Texts(expected) => Ask::Answer { expected, rule: Arc::clone(&rule) },
         };
         questions.push(Question {
-            id,
+            id: id.to_string(),
             header: Arc::from(entry.instruction.map(|text| format!("{text}\n\n")).unwrap_or_default()),
             shots,
             task: Arc::from(entry.task),

@@ -1,6 +1,6 @@
 //! Ownership of results: a stage replaces those of its own earlier runs, and nothing that others put there.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::path::Path;
 
@@ -77,21 +77,27 @@ impl Runner<'_> {
         Ok(version.is_some() && version.as_ref() == done.outputs.get(&output.to_string()))
     }
 
-    /// The names of what a stage may replace, and whether all that it would replace is among them.
+    /// The names of what a stage may replace, and the versions of what is there that it may not.
     pub(super) fn own(
         &mut self,
         stage: &PlannedStage,
         old: Option<&StageRecord>,
-    ) -> Result<(BTreeSet<String>, bool)> {
+    ) -> Result<(BTreeSet<String>, BTreeMap<String, String>)> {
         let mut own = old.map_or_else(BTreeSet::new, |old| old.own.clone());
-        let mut ours = true;
+        let mut others = BTreeMap::new();
         for written in replaced_resources(stage) {
-            if self.versions.of(written)?.is_none() {
-                own.insert(written.to_string());
+            let name = written.to_string();
+            match self.versions.of(written)? {
+                None => {
+                    own.insert(name);
+                }
+                Some(version) if !own.contains(&name) => {
+                    others.insert(name, version);
+                }
+                Some(_) => {}
             }
-            ours &= own.contains(&written.to_string());
         }
-        Ok((own, ours))
+        Ok((own, others))
     }
 
     /// Why a stage cannot run whose folder others have changed: a training would go on from what they left of

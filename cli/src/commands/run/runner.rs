@@ -91,7 +91,8 @@ impl Runner<'_> {
         let forced = self.forced.contains(&place);
         let stays = !forced && self.has_done(stage, old.as_ref(), &asked)?;
         let again = old.as_ref().is_some_and(|old| forced || old.asked != asked && !stays);
-        let (own, ours) = self.own(stage, old.as_ref())?;
+        let (own, others) = self.own(stage, old.as_ref())?;
+        let ours = others.is_empty();
         let more = self.options(stage, old.as_ref().filter(|_| ours && !stays), again)?;
         let done = old.as_ref().and_then(StageRecord::last_done);
         let before = match old {
@@ -123,13 +124,19 @@ impl Runner<'_> {
         self.journal.stages.insert(stage.name().to_owned(), record);
         self.journal.write(&self.state.journal())?;
         if drops && let Some(outcome) = self.drop_run(stage)? {
-            return self.note(place, outcome, StageRun { began, ..StageRun::default() });
+            return self.note(place, outcome, StageRun { began, ..StageRun::default() }, &others);
         }
-        self.process(place, began, &more)
+        self.process(place, began, &more, &others)
     }
 
-    /// The stage's process.
-    fn process(&mut self, place: usize, began: u64, more: &[String]) -> Result<StageOutcome> {
+    /// The stage's process, with the versions of what is there that it did not make.
+    fn process(
+        &mut self,
+        place: usize,
+        began: u64,
+        more: &[String],
+        others: &BTreeMap<String, String>,
+    ) -> Result<StageOutcome> {
         let stage = &self.plan.stages[place];
         let (name, begun) = (stage.name(), Instant::now());
         let argv = stage.call.argv_with(more);
@@ -163,7 +170,7 @@ impl Runner<'_> {
                 StageOutcome::Failed(format!("{how}, {said}; log: {}", task.log.display()))
             }
         };
-        self.note(place, outcome, ran)
+        self.note(place, outcome, ran, others)
     }
 
     /// What ended well must have left what it is to write.
@@ -175,7 +182,15 @@ impl Runner<'_> {
         }
     }
 
-    fn note(&mut self, place: usize, outcome: StageOutcome, ran: StageRun) -> Result<StageOutcome> {
+    /// Notes how a stage ended. Of what `others` had made, it takes over what it has written anew: a command
+    /// that finds its result there leaves it untouched.
+    fn note(
+        &mut self,
+        place: usize,
+        outcome: StageOutcome,
+        ran: StageRun,
+        others: &BTreeMap<String, String>,
+    ) -> Result<StageOutcome> {
         let stage = &self.plan.stages[place];
         if let Some(record) = self.journal.stages.get_mut(stage.name()) {
             record.state = match outcome {
@@ -187,11 +202,13 @@ impl Runner<'_> {
         }
         self.plan.note(place, &mut self.journal, &mut self.versions)?;
         if let Some(record) = self.journal.stages.get_mut(stage.name()) {
-            let written: BTreeSet<String> = replaced_resources(stage).map(Resource::to_string).collect();
             if record.state == StageState::Done {
-                record.own.extend(written);
+                let written =
+                    others.iter().filter(|(name, version)| record.outputs.get(*name) != Some(*version));
+                record.own.extend(written.map(|(name, _)| name.clone()));
             } else {
                 // What it did not make, others may make before it runs again.
+                let written: BTreeSet<String> = replaced_resources(stage).map(Resource::to_string).collect();
                 record.own.retain(|name| record.outputs.contains_key(name) || !written.contains(name));
             }
         }

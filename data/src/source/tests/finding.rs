@@ -44,6 +44,11 @@ fn what_names_nothing_is_refused() {
         unknown.contains("notes.txt: unknown format; supported:") && unknown.contains(".zst"),
         "{unknown}"
     );
+    let socket = dir.path().join("socket.jsonl");
+    let _open = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+    let refused = message(socket.clone());
+    assert!(refused.contains("socket.jsonl: a pipe or a device can be read only once; write"), "{refused}");
+    fs_err::remove_file(socket).unwrap();
     let path = dir.put("a.jsonl", "");
     let twice = find(&[path.clone(), path]).unwrap_err().to_string();
     assert!(twice.ends_with("a.jsonl: named twice"), "{twice}");
