@@ -4,7 +4,6 @@
 //! again moves them back, unless the snapshot that its note names has them.
 
 use super::locks::work_folders;
-use super::parts::list;
 use crate::error::{StorageError, VerifyError, if_sound};
 use crate::job::{Content, EncodingNote, Intents, JOB, JobFile, PUBLISH, is_job, read_json_of};
 use crate::layout::Env;
@@ -59,7 +58,7 @@ pub(super) fn next_dataset(env: &Env) -> Result<u32, StorageError> {
 pub(super) fn computed_rows(env: &Env) -> Result<BTreeMap<u32, u64>, VerifyError> {
     let mut ends = BTreeMap::new();
     for (folder, job) in notes(env)? {
-        for name in list(env, &folder)? {
+        for name in if_sound(env.list(&folder))?.unwrap_or_default() {
             let path = format!("{folder}/{name}");
             let computed = match Content::of(&name) {
                 Content::Segment { uuid, .. } => if_sound(SegmentFile::open_unlisted(env.file(path), uuid))?
