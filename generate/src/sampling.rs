@@ -52,7 +52,7 @@ impl SamplingOptions {
     pub fn check(&self) -> Result<(), GenerateError> {
         let refuse = |what: String| Err(GenerateError::Option(what));
         // As single precision computes with them.
-        let usable = |x: f64| (1e-30..1e30).contains(&x);
+        let usable = |x: f64| (1e-30..=1e30).contains(&x);
         if self.temperature != 0.0 && !usable(self.temperature) {
             return refuse(format!(
                 "a temperature of {} cannot be used: expected 0, or a number from 1e-30 to 1e30",

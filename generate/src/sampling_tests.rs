@@ -155,4 +155,6 @@ fn numbers_that_cannot_be_used_are_refused() {
         SamplingOptions { top_p: Some(0.5), ..SamplingOptions::default() },
     ];
     assert!(bad.iter().all(|sampling| sampling.check().is_err()));
+    let most = SamplingOptions { temperature: 1e30, repetition_penalty: 1e30, ..SamplingOptions::default() };
+    assert!(most.check().is_ok());
 }

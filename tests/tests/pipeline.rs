@@ -176,7 +176,9 @@ fn what_a_stage_finds_as_it_would_make_it_stays_that_of_others() {
     file(4, 5);
     for more in [&["--keep-going"][..], &["--keep-going", "--force", "answer", "--force", "warm"]] {
         let refused = without_store(&place, more);
-        refused.says(1, &["stage answer failed", "stage warm failed"]);
+        let advice = "was there before this stage ran: move it away, or give another output";
+        refused.says(1, &["stage answer failed: mine.jsonl exists; mine.jsonl ", "; warm ", advice]);
+        refused.says(1, &["stage warm failed"]).lacks(&["again to continue"]);
         assert_eq!(found(), before);
     }
     // What it makes itself after that is its own.

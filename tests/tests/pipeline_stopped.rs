@@ -154,8 +154,9 @@ fn an_interrupt_ends_the_wait_for_a_stage_of_a_killed_run() {
 fn an_interrupt_ends_a_dry_run_that_does_not_look_up_from_what_it_reads() {
     for more in [&[][..], &["--dry-run"]] {
         let place = place();
-        write(&place, &alone(2, ""));
-        let data = place.path("pool.jsonl");
+        gstore_tests::world::copy_files(&gstore_tests::world::demo().join("model"), &place.path("model"));
+        place.write("p.toml", alone(2, "").replace("MODEL", "model"));
+        let data = place.path("model/tokenizer.json");
         fs_err::remove_file(&data).expect("removed");
         assert!(Command::new("mkfifo").arg(&data).status().expect("mkfifo runs").success());
         let mut command = place.bare(&["run", "p.toml"]);

@@ -12,6 +12,7 @@ use gstore_core::Cancel;
 use super::added::{OVERWRITE, replaced_resources};
 use super::child::{ChildCommand, header};
 use super::outcome::StageOutcome;
+use super::replacing::in_the_way;
 use super::state::{RunLocks, StateFolder};
 use crate::context::Context;
 use crate::failure::{REFUSED, STOPPED};
@@ -167,7 +168,11 @@ impl Runner<'_> {
             code => {
                 let how = code.map_or("a signal ended it".to_owned(), |code| format!("exit code {code}"));
                 let said = ran.said.as_deref().unwrap_or("it said nothing");
-                StageOutcome::Failed(format!("{how}, {said}; log: {}", task.log.display()))
+                let log = task.log.display();
+                match in_the_way(stage, said, others) {
+                    Some(why) => StageOutcome::Changed(format!("{why}; log: {log}")),
+                    None => StageOutcome::Failed(format!("{how}, {said}; log: {log}")),
+                }
             }
         };
         self.note(place, outcome, ran, others)
