@@ -1,5 +1,6 @@
 //! Options that a run adds to those of a stage: threads, a summary, and permission to replace results.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use crate::output::OutputTarget;
@@ -69,5 +70,18 @@ pub fn replaced_resources(stage: &PlannedStage) -> impl Iterator<Item = &Resourc
             written,
             Resource::Path(_) | Resource::Run { .. } | Resource::Artifact { .. } | Resource::View { .. }
         )
+    })
+}
+
+/// What is said where a command advises to replace what is there, which its stage may not.
+pub fn in_the_way(stage: &PlannedStage, said: &str, others: &BTreeMap<String, String>) -> Option<String> {
+    let is_allowed = stage.call.has("force") || stage.call.has("overwrite_output_dir");
+    let is_advised = said.contains("--force") || said.contains(OVERWRITE);
+    let names: Vec<&str> = others.keys().map(String::as_str).collect();
+    (is_advised && !is_allowed && !names.is_empty()).then(|| {
+        // The advice follows on what is wrong.
+        let wrong = said.trim_start_matches("error: ").split("; ").next().unwrap_or_default();
+        let names = names.join(", ");
+        format!("{wrong}; {names} was there before this stage ran: move it away, or give another output")
     })
 }

@@ -193,16 +193,3 @@ impl Runner<'_> {
         })
     }
 }
-
-/// What is said where a command advises to replace what is there, which its stage may not.
-pub fn in_the_way(stage: &PlannedStage, said: &str, others: &BTreeMap<String, String>) -> Option<String> {
-    let is_allowed = stage.call.has("force") || stage.call.has("overwrite_output_dir");
-    let is_advised = said.contains("--force") || said.contains(OVERWRITE);
-    let names: Vec<&str> = others.keys().map(String::as_str).collect();
-    (is_advised && !is_allowed && !names.is_empty()).then(|| {
-        // The advice follows on what is wrong.
-        let wrong = said.trim_start_matches("error: ").split("; ").next().unwrap_or_default();
-        let names = names.join(", ");
-        format!("{wrong}; {names} was there before this stage ran: move it away, or give another output")
-    })
-}

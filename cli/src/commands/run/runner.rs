@@ -9,10 +9,9 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use anyhow::Result;
 use gstore_core::Cancel;
 
-use super::added::{OVERWRITE, replaced_resources};
+use super::added::{OVERWRITE, in_the_way, replaced_resources};
 use super::child::{ChildCommand, header};
 use super::outcome::StageOutcome;
-use super::replacing::in_the_way;
 use super::state::{RunLocks, StateFolder};
 use crate::context::Context;
 use crate::failure::{REFUSED, STOPPED};
