@@ -68,7 +68,7 @@ with connect(**bearer) as connection, connection.cursor() as cursor:
     tables = {t["table_name"]: t for t in schemas["data"]}
     assert set(tables) == {"pool", "target"} and "features" in {t["table_name"] for t in schemas["gstore"]}
     assert [c["column_name"] for c in tables["pool"]["table_columns"]][:2] == ["row", "id"]
-    assert sorted(connection.adbc_get_table_types()) == ["SYSTEM TABLE", "TABLE"]
+    assert sorted(connection.adbc_get_table_types()) == ["SYSTEM TABLE", "TABLE", "VIEW"]
     schema = connection.adbc_get_table_schema("pool", db_schema_filter="data")
     assert schema.equals(local("SELECT * FROM pool").schema), schema
     assert cursor.adbc_execute_schema("SELECT row, id FROM pool").names == ["row", "id"]

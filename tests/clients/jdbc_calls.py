@@ -80,7 +80,7 @@ schemas = ask("CommandGetDbSchemas", text(1, None) + text(2, "%"))
 assert names(schemas) == [("catalog_name", "string"), ("db_schema_name", "string")]
 assert schemas["db_schema_name"].to_pylist() == ["data", "gstore"]
 assert ask("CommandGetDbSchemas", text(2, "da_a")).num_rows == 1
-assert ask("CommandGetTableTypes")["table_type"].to_pylist() == ["SYSTEM TABLE", "TABLE"]
+assert ask("CommandGetTableTypes")["table_type"].to_pylist() == ["SYSTEM TABLE", "TABLE", "VIEW"]
 
 # getTables, and getColumns, which is getTables with schemas.
 four = [("catalog_name", "string"), ("db_schema_name", "string"), ("table_name", "string"), ("table_type", "string")]
