@@ -320,7 +320,7 @@ fn turn(role: &str, text: &str) -> Value {
 /// A conversation as it stands; only what else could be taken for text gets another name.
 fn messages(object: &Map<String, Value>) -> Result<TextKeys, LayoutError> {
     let list = object.get("messages").and_then(turns);
-    let list = list.ok_or_else(|| LayoutError::List { layout: Layout::OpenAi, key: "messages" })?;
+    let list = list.ok_or(LayoutError::List { layout: Layout::OpenAi, key: "messages" })?;
     Ok(TextKeys { from: vec!["messages"], keys: vec![("messages", Value::Array(list.into_owned()))] })
 }
 
@@ -350,7 +350,7 @@ fn conversation(object: &Map<String, Value>) -> Result<TextKeys, LayoutError> {
     let layout = Layout::ShareGpt;
     let list = |key: &'static str| Some((key, turns(object.get(key)?)?));
     let found = ["conversations", "conversation", "messages"].into_iter().find_map(list);
-    let (key, list) = found.ok_or_else(|| LayoutError::List { layout, key: "conversations" })?;
+    let (key, list) = found.ok_or(LayoutError::List { layout, key: "conversations" })?;
     let mut all = Vec::with_capacity(list.len() + 1);
     for (at, value) in list.iter().enumerate() {
         // A message with all that it may hold, such as calls of tools.
