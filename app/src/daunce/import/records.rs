@@ -79,6 +79,14 @@ struct RecordCell<'a> {
     value: f64,
 }
 
+/// What reading all records gives.
+struct ReadRecords {
+    count: u64,
+    source: Box<dyn RecordSource>,
+    /// The columns that were left out, where no models are known.
+    left_out: BTreeSet<String>,
+}
+
 /// Reads a table. With models of a manifest, a record of any other one is refused. A cell has one value, or,
 /// with `replace`, the last one that is given.
 pub(super) fn read(
@@ -107,7 +115,7 @@ pub(super) fn read(
         }
         Ok(())
     };
-    let (records, source, left_out) = reading.each(("finding samples", 0), &mut found, work)?;
+    let ReadRecords { count, source, left_out } = reading.each(("finding samples", 0), &mut found, work)?;
     reading.check_nulls(&columns)?;
     let precision = precision(source.as_ref(), &columns);
     // Columns of a table without any loss.
@@ -139,7 +147,7 @@ pub(super) fn read(
         models.sort_by_cached_key(|id| natural(id));
     }
     reading.key = reading.keys().into_iter().find(|key| told.contains(*key));
-    let matrix = reading.matrix((&rows, &models), (records, replace), work)?;
+    let matrix = reading.matrix((&rows, &models), (count, replace), work)?;
     Ok(RecordTable { rows, models, absent, precision, matrix })
 }
 
@@ -230,19 +238,18 @@ impl RecordReader<'_> {
         Ok(LossMatrix::of_own(cells.file, self.path, rows.ids.len(), models.len()))
     }
 
-    /// Reads all records, of which there are `total` (0: unknown), and returns how many there are, what they
-    /// were read from, and the columns that were left out where no models are known.
+    /// Reads all records, of which there are `total` (0: unknown).
     fn each(
         &self,
         (stage, total): (&str, u64),
         take: &mut dyn FnMut(&Place, RecordCell<'_>) -> Result<(), DaunceError>,
         work: &mut JobContext<'_>,
-    ) -> Result<(u64, Box<dyn RecordSource>, BTreeSet<String>), DaunceError> {
+    ) -> Result<ReadRecords, DaunceError> {
         let file = DataFile::detect(self.path)?;
         let mut source = file.open(&FieldNames::default())?;
         // The same losses as an array have to be the same numbers.
         source.give_exact_floats();
-        let (mut records, mut columns) = (0, Vec::new());
+        let (mut count, mut columns) = (0, Vec::new());
         let (unnamed, mut left_out) = (source.unnamed(), BTreeSet::new());
         work.progress.start(stage, total, Unit::Rows);
         while let Some(record) = source.next_record() {
@@ -264,15 +271,15 @@ impl RecordReader<'_> {
                 record.retain(|key, _| !is_left(key));
             }
             self.cells(&place, (&record, &columns), take)?;
-            records += 1;
-            if records % STEP == 0 {
+            count += 1;
+            if count % STEP == 0 {
                 work.cancel.check()?;
                 work.progress.advance(STEP);
             }
         }
-        work.progress.advance(records % STEP);
+        work.progress.advance(count % STEP);
         work.progress.finish();
-        Ok((records, source, left_out))
+        Ok(ReadRecords { count, source, left_out })
     }
 
     fn cells(
