@@ -75,7 +75,7 @@ fn a_ledger_that_was_closed_in_order() {
 }
 
 #[test]
-fn a_ledger_that_is_made_anew_because_it_was_damaged() {
+fn a_ledger_that_is_rebuilt_because_it_was_damaged() {
     let disk = begun();
     disk.remove(&path().join("ledger.sums")).unwrap();
     let ledger = disk.open_random(&path().join("ledger.redb")).unwrap();

@@ -1,4 +1,4 @@
-//! What the log is told of a few times in a second at most, so that who makes it happen often does not fill it.
+//! Rate-limited notes of the log: clients that fail again and again do not fill it.
 
 use std::sync::Mutex;
 use std::time::{Duration, Instant};

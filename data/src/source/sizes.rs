@@ -1,4 +1,4 @@
-//! What a file says of the sizes of its parts, held against what they can be.
+//! Checks of the sizes that a data file states, before memory is taken for them.
 //!
 //! A library makes room for as many bytes as a file says, and a process that cannot have them ends at once,
 //! with no error that could name the file. So what says too much is found before it is decoded.

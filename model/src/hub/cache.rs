@@ -25,7 +25,7 @@ use super::files::RepositoryKind;
 /// What the name of a part ends in.
 const PART: &str = ".gstore-part";
 
-/// A part that nobody has written to for so long is of no process that runs.
+/// A part that was not written to for so long belongs to no running process.
 const LEFT: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// So many commits of a revision are known at most.

@@ -86,7 +86,8 @@ impl Dialect for Grammar {
         parser.consume_token(&Token::LBracket).then(|| list(parser))
     }
 
-    /// Of `a IS DISTINCT FROM b AND c` the right side is `b`, where the general dialect has all of the rest.
+    /// `IN` with a list that is a value, `ISNULL`, and `IS [NOT] DISTINCT FROM`: of
+    /// `a IS DISTINCT FROM b AND c` the right side is `b`, where the general dialect has all of the rest.
     fn parse_infix(
         &self,
         parser: &mut Parser<'_>,
@@ -176,7 +177,8 @@ fn list(parser: &mut Parser<'_>) -> Result<Expr, ParserError> {
     Ok(list)
 }
 
-/// Whether IN stands at a place from here on with a list behind it, and no parentheses: those the parser knows.
+/// Whether IN stands at a place from here on with a list behind it, and no parentheses: those the parser
+/// knows.
 fn is_in_list(parser: &Parser<'_>, at: usize) -> bool {
     keyword(parser, at) == Keyword::IN
         && match &parser.peek_nth_token_ref(at + 1).token {
@@ -200,7 +202,7 @@ fn is_null_test(parser: &Parser<'_>) -> bool {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+mod tests {
     use datafusion::sql::sqlparser::ast::Expr;
 
     use crate::dialect::calls::resolve;
@@ -208,7 +210,7 @@ pub(super) mod tests {
     use crate::walk::{inner, visit_expressions_mut};
 
     /// The condition of a statement with each operation in parentheses.
-    pub(in crate::dialect) fn read(condition: &str) -> String {
+    fn read(condition: &str) -> String {
         let mut statement = crate::dialect::parse(&format!("SELECT 1 FROM t WHERE {condition}")).unwrap();
         resolve(&mut statement).unwrap();
         visit_expressions_mut(inner(&mut statement).unwrap(), |expr| {

@@ -1,4 +1,4 @@
-//! What interrupted jobs have: files that they were publishing, and rows that they have computed.
+//! Interrupted jobs in a repair: files that they were publishing, and rows that they have computed.
 //!
 //! The files of a publish lie in the folders of the store and belong to the jobs: the command that is started
 //! again moves them back, unless the snapshot that its note names has them.

@@ -186,8 +186,8 @@ impl Runner<'_> {
         }
     }
 
-    /// Notes how a stage ended. Of what `others` had made, it takes over what it has written anew: a command
-    /// that finds its result there leaves it untouched.
+    /// Notes how a stage ended. Of what `others` had made, the stage owns what it has replaced, and not what
+    /// it has left as it was because it fits.
     fn note(
         &mut self,
         place: usize,
