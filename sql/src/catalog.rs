@@ -25,10 +25,6 @@ use super::virtuals::NamedVirtuals;
 /// The schema of the system tables.
 pub const SYSTEM: &str = "gstore";
 
-/// What `SHOW TABLES` asks: the engine's own answer lists its information schema too.
-pub(crate) const SHOW_TABLES: &str = "SELECT table_schema AS schema, table_name AS name FROM information_schema.tables \
-     WHERE table_schema <> 'information_schema' UNION ALL SELECT 'view', name FROM gstore.views ORDER BY 1, 2";
-
 /// What the tables of a session are made from.
 #[derive(Clone)]
 pub(crate) struct Tables {

@@ -187,7 +187,7 @@ async fn views_stand_for_their_statements_in_each_snapshot_that_has_them() {
     for sql in ["SUMMARIZE few", "SUMMARIZE WITH a AS (FROM few) SELECT * FROM a"] {
         assert_eq!(slt::rows(&session, sql).await.len(), 3, "{sql}");
     }
-    assert!(slt::rows(&session, "SHOW TABLES").await.contains(&"view | few".to_owned()));
+    assert!(slt::rows(&session, "SHOW TABLES").await.contains(&"data | few | view".to_owned()));
     let error = slt::run(&session, "SELECT * FROM twisted").await.unwrap_err();
     assert!(error.to_string().contains("names itself"), "{error}");
     let error = slt::run(&session, "SELECT * FROM fews").await.unwrap_err();
