@@ -1,4 +1,4 @@
-//! Values that look like options: `-1` after an option, and a statement that begins with a comment.
+//! Values that look like options: `-1` or `- a text` after an option, and a statement that begins with a comment.
 
 use std::ffi::{OsStr, OsString};
 
@@ -29,9 +29,9 @@ fn without_empty_variable(arg: Arg) -> Arg {
     if value.is_some_and(|value| value.is_empty()) { arg.env(None::<&'static str>) } else { arg }
 }
 
-/// Puts an option and a value such as `-1GB` or `-5%` into one word, so that the message is about the value:
-/// alone, it would be taken for an option `-1`. A statement that begins with a comment gets a blank before
-/// it.
+/// Puts an option and a value that begins with a dash into one word, since clap would take the value for an option:
+/// texts such as `- first item` or `---`, and `-1GB` or `-5%`, for a message about the value. A statement that begins
+/// with a comment gets a blank before it.
 pub fn join_negative(root: &clap::Command, argv: Vec<OsString>) -> Vec<OsString> {
     let mut joined: Vec<OsString> = Vec::with_capacity(argv.len());
     let mut ended = false;
@@ -39,7 +39,7 @@ pub fn join_negative(root: &clap::Command, argv: Vec<OsString>) -> Vec<OsString>
         ended |= word == "--";
         let option = joined.last().and_then(|last| last.to_str()).and_then(|last| last.strip_prefix("--"));
         match option {
-            Some(name) if !ended && is_negative(&word) && takes_one_value(root, name) => {
+            Some(name) if !ended && is_value(&word) && takes_one_value(root, name) => {
                 if let Some(last) = joined.last_mut() {
                     last.push("=");
                     last.push(word);
@@ -64,17 +64,21 @@ fn is_comment(word: &OsStr) -> bool {
         || (rest.lines().count() > 1 && rest.lines().next().is_some_and(|line| line.contains(' ')))
 }
 
-/// Whether it is `-` and a digit, and then something that makes it no number.
-fn is_negative(word: &OsStr) -> bool {
+/// Whether a word that begins with `-` can be no option: it is `---`, or something else than a letter follows. Numbers
+/// are left to clap, and `--` ends the options.
+fn is_value(word: &OsStr) -> bool {
     let text = word.to_str().unwrap_or_default();
-    let digit = text.strip_prefix('-').is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()));
-    digit && text.parse::<f64>().is_err()
+    let rest = text.trim_start_matches('-');
+    match rest.chars().next() {
+        None => text.len() > 2,
+        Some(next) => rest.len() < text.len() && !next.is_alphabetic() && text.parse::<f64>().is_err(),
+    }
 }
 
 fn takes_one_value(command: &clap::Command, name: &str) -> bool {
     let fits = |arg: &clap::Arg| {
-        let several = arg.get_num_args().is_some_and(|values| values.max_values() > 1);
-        arg.get_long() == Some(name) && arg.get_action().takes_values() && !several
+        let one = arg.get_num_args().is_none_or(|values| values == 1.into());
+        arg.get_long() == Some(name) && arg.get_action().takes_values() && one
     };
     command.get_arguments().any(fits) || command.get_subcommands().any(|c| takes_one_value(c, name))
 }
@@ -101,8 +105,15 @@ mod tests {
             joined(&["gstore", "query", "-- why\nSELECT 1"]),
             ["gstore", "query", " -- why\nSELECT 1"]
         );
+        for text in ["- item", "---", "-> x", "-\nb", "-- a"] {
+            let expected = ["gstore", "ask", &format!("--prompt={text}"), "-k", "3"];
+            assert_eq!(joined(&["gstore", "ask", "--prompt", text, "-k", "3"]), expected);
+        }
         for same in [
             &["gstore", "--top", "--worst"][..],
+            &["gstore", "ask", "--prompt", "-"],
+            &["gstore", "ask", "--prompt", "--completion=- a"],
+            &["gstore", "ask", "--prompt", "-k", "3"],
             &["gstore", "--weights", "-1", "-2x"],
             &["gstore", "--", "--top", "-1x"],
         ] {
