@@ -54,7 +54,7 @@ fn candle_gives_the_vectors_of_the_cpu_backend() {
     let whole = || IngestRequest {
         checkpoints: vec![CheckpointArg::base()],
         kinds: vec![Kind::GradSgd, Kind::EmbedLast],
-        projection: ProjectionChoice::Suitable { dim: 256, module_dim: 64, seed: 0 },
+        projection: ProjectionChoice::Suitable { dim: 256, module_dim: 64, seed: 0, per_checkpoint: false },
         ..adapters()
     };
     let requests: [(&str, &dyn Fn() -> IngestRequest); 2] = [("adapters", &adapters), ("whole", &whole)];

@@ -237,27 +237,33 @@ fn an_adapter_is_not_used_with_another_model_of_the_same_sizes() {
 #[test]
 fn constants_of_adam_that_an_ingest_does_not_take_are_told() {
     let place = place();
-    let ingest = |training: &str, features: &str| {
+    let constants = ["--adam-beta1", "0.5", "--adam-epsilon", "1e-6"];
+    let ingest = |training: &str, features: &str, adam: &[&str]| {
         let mut command = place.with_model("ingest --dataset pool --data pool.jsonl --dim 64");
-        command.args(["--features", features, "--run", training, "--checkpoints"]);
+        command.args(["--features", features, "--run", training]).args(adam).arg("--checkpoints");
         binary::run(command.args([1, 2].map(|step| format!("{training}/checkpoint-{step}"))))
     };
-    for (training, betas) in
-        [("usual", &[][..]), ("other", &["--adam-beta1", "0.5", "--adam-epsilon", "1e-6"][..])]
-    {
+    for (training, betas) in [("usual", &[][..]), ("other", &constants[..])] {
         let line = format!("train --data pool.jsonl --output {training} --max-length 64 --max-steps 2");
         binary::ok(place.with_model(&line).args(["--save-steps", "1"]).args(betas));
     }
-    let told = ingest("other", "grad-adam");
+    let told = ingest("other", "grad-adam", &[]);
     told.says(
         0,
         &["checkpoint-1/optimizer.pt and 1 other file: Adam had betas 0.5 and 0.999, eps 1e-6; \
-           grad-adam takes betas 0.9 and 0.999, eps 1e-8 anyway"],
+           grad-adam takes betas 0.9 and 0.999, eps 1e-8"],
     );
     assert_eq!(told.stderr.matches("Adam had").count(), 1, "{}", told.stderr);
-    for quiet in [ingest("other", "grad-normalised"), ingest("usual", "grad-adam")] {
+    for quiet in [
+        ingest("other", "grad-normalised", &[]),
+        ingest("usual", "grad-adam", &[]),
+        ingest("other", "grad-adam", &constants),
+    ] {
         quiet.says(0, &[]).lacks(&["Adam had"]);
     }
+    place.run(&["ls"]).says(0, &["grad-adam@checkpoint-1:b1_0.5+eps_1e-6"]);
+    let stray = ingest("usual", "grad-sgd", &["--adam-epsilon-outside"]);
+    stray.says(2, &["--adam-epsilon-outside has no effect: no kind in --features is grad-adam"]);
 }
 
 #[test]

@@ -20,7 +20,7 @@ const KINDS: [Kind; 4] = [Kind::GradSgd, Kind::EmbedMean, Kind::EmbedWeighted, K
 fn request(dataset: &str) -> IngestRequest {
     IngestRequest {
         checkpoints: vec![CheckpointArg::base()],
-        projection: ProjectionChoice::Suitable { dim: 256, module_dim: 64, seed: 0 },
+        projection: ProjectionChoice::Suitable { dim: 256, module_dim: 64, seed: 0, per_checkpoint: false },
         ..world::request(dataset, &KINDS)
     }
 }

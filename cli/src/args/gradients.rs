@@ -1,5 +1,7 @@
 //! Gradient flags of `gstore ingest`: differentiated modules, losses and projections.
 
+use std::str::FromStr;
+
 use clap::Args;
 use clap::builder::TypedValueParser;
 use gstore_ingest::gradient::LossForm;
@@ -40,15 +42,32 @@ pub struct GradientArgs {
     /// Seed of the projection [default: 0]
     #[arg(long, value_name = "N", value_parser = super::at_least::<u64>(0))]
     pub seed: Option<u64>,
+    /// A projection of its own for each checkpoint: the errors of a score over several checkpoints average
+    /// out, and vectors of different checkpoints cannot be compared with each other
+    #[arg(long)]
+    pub projection_per_checkpoint: bool,
     /// Loss of a scored token [default: cross-entropy]
     #[arg(long, value_parser = one_of(LOSSES))]
     pub loss: Option<LossForm>,
     /// Share of the uniform distribution that is mixed into the target of cross-entropy [default: 0]
-    #[arg(long, value_name = "SHARE", value_parser = share)]
+    #[arg(long, value_name = "SHARE", value_parser = share::<f32>)]
     pub label_smoothing: Option<f32>,
     /// How the losses of a sample's tokens become one [default: mean; with --projection ekfac: sum]
     #[arg(long, value_parser = one_of(REDUCTIONS))]
     pub reduction: Option<Reduction>,
+    /// Decay of the first moment in grad-adam [default: 0.9]
+    #[arg(long, value_name = "X", value_parser = share::<f64>)]
+    pub adam_beta1: Option<f64>,
+    /// Decay of the second moment in grad-adam [default: 0.999]
+    #[arg(long, value_name = "X", value_parser = share::<f64>)]
+    pub adam_beta2: Option<f64>,
+    /// Epsilon of grad-adam, added to the second moment below its root, and of grad-normalised, added to the root
+    /// [default: 1e-8]
+    #[arg(long, value_name = "X", value_parser = above_zero)]
+    pub adam_epsilon: Option<f64>,
+    /// The epsilon of grad-adam is added to the root, as by PyTorch
+    #[arg(long)]
+    pub adam_epsilon_outside: bool,
     /// A vector for each scored token: its part of the sample's loss, or the gradient of that part. Each
     /// token takes a pass of its own
     #[arg(long)]
@@ -167,9 +186,14 @@ pub(super) fn precision() -> impl TypedValueParser<Value = ComputePrecision> {
     one_of(&COMPUTED)
 }
 
-fn share(text: &str) -> Result<f32, String> {
-    let value = text.parse().ok().filter(|value: &f32| (0.0..1.0).contains(value));
-    value.ok_or_else(|| "expected a share of at least 0 and below 1".to_owned())
+fn share<T: FromStr + Into<f64> + Copy>(text: &str) -> Result<T, String> {
+    let value = text.parse().ok().filter(|value: &T| (0.0..1.0).contains(&(*value).into()));
+    value.ok_or_else(|| "expected a number of at least 0 and below 1".to_owned())
+}
+
+fn above_zero(text: &str) -> Result<f64, String> {
+    let value = text.parse().ok().filter(|value: &f64| *value > 0.0 && value.is_finite());
+    value.ok_or_else(|| "expected a number above 0".to_owned())
 }
 
 #[cfg(test)]
@@ -178,7 +202,13 @@ mod tests {
 
     #[test]
     fn shares() {
-        assert_eq!(share("0.1"), Ok(0.1));
-        assert!(share("1").is_err() && share("-0.1").is_err() && share("nan").is_err());
+        assert_eq!(share::<f32>("0.1"), Ok(0.1));
+        for wrong in ["1", "-0.1", "nan"] {
+            assert!(share::<f64>(wrong).is_err(), "{wrong}");
+        }
+        assert_eq!(above_zero("1e-8"), Ok(1e-8));
+        for wrong in ["0", "-1", "nan", "inf"] {
+            assert!(above_zero(wrong).is_err(), "{wrong}");
+        }
     }
 }

@@ -4,7 +4,7 @@
 
 use anyhow::Result;
 use gstore::factors::EigenProjection;
-use gstore_ingest::gradient::{LossForm, ModuleSelection};
+use gstore_ingest::gradient::{AdamParams, EpsPlacement, LossForm, ModuleSelection};
 use gstore_ingest::pipeline::{CheckpointArg, EmbeddingForm, Kind, ProjectionChoice, gpus};
 use gstore_ingest::projection::{DEFAULT_MODULE_DIM, ProjectionKind, ProjectionSpec};
 use gstore_model::{Device, Reduction};
@@ -33,6 +33,18 @@ pub fn reduction(args: &GradientArgs) -> Reduction {
     // Curvature is of summed losses.
     let of_curvature = args.projection == Some(ProjectionKind::Ekfac);
     args.reduction.unwrap_or(if of_curvature { Reduction::Sum } else { Reduction::Mean })
+}
+
+/// The constants of `grad-adam`.
+pub fn adam(args: &GradientArgs) -> AdamParams {
+    let usual = AdamParams::default();
+    AdamParams {
+        b1: args.adam_beta1.unwrap_or(usual.b1),
+        b2: args.adam_beta2.unwrap_or(usual.b2),
+        eps: args.adam_epsilon.unwrap_or(usual.eps),
+        eps_placement: if args.adam_epsilon_outside { EpsPlacement::Outside } else { EpsPlacement::Inside },
+        ..usual
+    }
 }
 
 /// Source of embeddings among the hidden states.
@@ -66,9 +78,12 @@ pub fn eigenbasis(context: &Context, args: &GradientArgs) -> Result<Option<Eigen
     let (Some(ProjectionKind::Ekfac), Some(factors)) = (args.projection, &args.factors) else {
         return Ok(None);
     };
-    if let Some((flag, _)) =
-        [("--dim", args.dim.is_some()), ("--seed", args.seed.is_some())].iter().find(|f| f.1)
-    {
+    let stray = [
+        ("--dim", args.dim.is_some()),
+        ("--seed", args.seed.is_some()),
+        ("--projection-per-checkpoint", args.projection_per_checkpoint),
+    ];
+    if let Some((flag, _)) = stray.iter().find(|(_, given)| *given) {
         refuse!("{flag} has no effect with --projection ekfac");
     }
     let snapshot = context.open()?.snapshot()?;
@@ -92,7 +107,7 @@ pub fn projection(
     checkpoints: &[CheckpointArg],
     kinds: &[Kind],
 ) -> Result<ProjectionChoice> {
-    let seed = args.seed.unwrap_or(0);
+    let (seed, per_checkpoint) = (args.seed.unwrap_or(0), args.projection_per_checkpoint);
     let module_dim = args.module_dim.unwrap_or(DEFAULT_MODULE_DIM);
     let dim = args.dim.unwrap_or(ProjectionSpec::default().dim);
     let Some(kind) = args.projection else {
@@ -110,20 +125,23 @@ pub fn projection(
                  fact_sjlt"
             );
         }
-        return Ok(ProjectionChoice::Suitable { dim, module_dim, seed });
+        return Ok(ProjectionChoice::Suitable { dim, module_dim, seed, per_checkpoint });
     };
     let none = kind == ProjectionKind::None;
     let stray = [
         ("--dim", args.dim.is_some() && (none || kind.is_factored())),
         ("--module-dim", args.module_dim.is_some() && (none || !kind.is_factored())),
         ("--seed", args.seed.is_some() && none),
+        ("--projection-per-checkpoint", per_checkpoint && none),
     ];
     if let Some((flag, _)) = stray.iter().find(|(_, stray)| *stray) {
         refuse!("{flag} has no effect with --projection {}", kind.name());
     }
     Ok(ProjectionChoice::Spec(match kind {
         ProjectionKind::None => ProjectionSpec::none(),
-        kind if kind.is_factored() => ProjectionSpec { seed, ..ProjectionSpec::sized(kind, module_dim) },
-        kind => ProjectionSpec { kind, dim, seed, per_checkpoint: false, basis: None },
+        kind if kind.is_factored() => {
+            ProjectionSpec { seed, per_checkpoint, ..ProjectionSpec::sized(kind, module_dim) }
+        }
+        kind => ProjectionSpec { kind, dim, seed, per_checkpoint, basis: None },
     }))
 }

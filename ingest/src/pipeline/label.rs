@@ -9,8 +9,9 @@
 use gstore_core::Kind;
 use gstore_store::{EncodingSpec, FeatureDesc, FeaturePart, SignRotation, Snapshot};
 
+use super::describe::parse_adam;
 use super::request::{EmbeddingForm, IngestRequest, ProjectionChoice};
-use crate::gradient::{LossForm, ModuleSelection};
+use crate::gradient::{AdamParams, LossForm, ModuleSelection};
 use crate::projection::{ProjectionKind, ProjectionSpec};
 use gstore_data::{TemplateKind, TextOptions};
 use gstore_model::ComputePrecision;
@@ -147,6 +148,12 @@ impl LabelProperty {
                 }),
             ]);
         }
+        if kind == Kind::GradAdam {
+            let usual = request.adam == AdamParams::default();
+            words.push(word(adam(&request.adam), usual, |a, b| {
+                parse_adam(&a.kind.params) != parse_adam(&b.kind.params)
+            }));
+        }
         if !kind.is_full() {
             let rotation = if SignRotation::of(request.dtype).is_none() { "unrotated" } else { "rotated" };
             words.extend([
@@ -195,6 +202,20 @@ fn loss(loss: LossForm) -> String {
     }
 }
 
+/// What is not as in LESS: `b2_0.95+eps_1e-6`.
+fn adam(adam: &AdamParams) -> String {
+    let less = AdamParams::default();
+    let outside = "eps_outside".to_owned();
+    let words = [
+        (adam.b1 != less.b1).then(|| format!("b1_{}", adam.b1)),
+        (adam.b2 != less.b2).then(|| format!("b2_{}", adam.b2)),
+        (adam.eps != less.eps).then(|| format!("eps_{:?}", adam.eps)),
+        (adam.eps_placement != less.eps_placement).then_some(outside),
+    ];
+    let words: Vec<String> = words.into_iter().flatten().collect();
+    if words.is_empty() { "less".to_owned() } else { words.join("+") }
+}
+
 /// `*.mlp.*` and `lm_head` as `mlp+lm_head`.
 fn modules(selection: &ModuleSelection) -> String {
     let bare = |pattern: &String| pattern.trim_matches(['*', '.']).to_owned();
@@ -216,15 +237,16 @@ fn is_usual(projection: &ProjectionSpec) -> bool {
 }
 
 fn projected(projection: &ProjectionSpec) -> String {
-    let ProjectionSpec { kind, dim, seed, basis, .. } = projection;
+    let ProjectionSpec { kind, dim, seed, per_checkpoint, basis } = projection;
     if let Some(basis) = basis {
         return format!("{kind}_{dim}_{:.8}", basis.digest());
     }
-    match (kind, seed) {
-        (ProjectionKind::None, _) => "none".to_owned(),
-        (kind, 0) => format!("{kind}_{dim}"),
-        (kind, seed) => format!("{kind}_{dim}_seed_{seed}"),
+    if *kind == ProjectionKind::None {
+        return "none".to_owned();
     }
+    let seed = if *seed == 0 { String::new() } else { format!("_seed_{seed}") };
+    let scope = if *per_checkpoint { "_each" } else { "" };
+    format!("{kind}_{dim}{seed}{scope}")
 }
 
 #[cfg(test)]

@@ -176,6 +176,8 @@ pub enum ProjectionChoice {
         module_dim: u32,
         /// Seed.
         seed: u64,
+        /// Whether each checkpoint has its own matrix.
+        per_checkpoint: bool,
     },
     /// This one.
     Spec(ProjectionSpec),
@@ -183,21 +185,24 @@ pub enum ProjectionChoice {
 
 impl Default for ProjectionChoice {
     fn default() -> Self {
-        Self::Suitable { dim: ProjectionSpec::default().dim, module_dim: DEFAULT_MODULE_DIM, seed: 0 }
+        let ProjectionSpec { dim, seed, per_checkpoint, .. } = ProjectionSpec::default();
+        Self::Suitable { dim, module_dim: DEFAULT_MODULE_DIM, seed, per_checkpoint }
     }
 }
 
 impl ProjectionChoice {
     /// The projection of a checkpoint, with or without an adapter.
     pub fn spec(&self, adapter: bool) -> ProjectionSpec {
-        match self {
-            Self::Spec(spec) => spec.clone(),
-            Self::Suitable { dim, seed, .. } if adapter => {
-                ProjectionSpec { dim: *dim, seed: *seed, ..ProjectionSpec::default() }
-            }
-            Self::Suitable { module_dim, seed, .. } => {
-                let kind = ProjectionKind::FactSjlt { k_out: 0, k_in: 0 };
-                ProjectionSpec { seed: *seed, ..ProjectionSpec::sized(kind, *module_dim) }
+        match *self {
+            Self::Spec(ref spec) => spec.clone(),
+            Self::Suitable { dim, module_dim, seed, per_checkpoint } => {
+                let sized = match adapter {
+                    true => ProjectionSpec { dim, ..ProjectionSpec::default() },
+                    false => {
+                        ProjectionSpec::sized(ProjectionKind::FactSjlt { k_out: 0, k_in: 0 }, module_dim)
+                    }
+                };
+                ProjectionSpec { seed, per_checkpoint, ..sized }
             }
         }
     }

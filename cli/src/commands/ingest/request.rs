@@ -3,7 +3,6 @@
 use anyhow::Result;
 use gstore::Folders;
 use gstore::factors::EigenProjection;
-use gstore_ingest::gradient::AdamParams;
 use gstore_ingest::pipeline::IngestRequest;
 
 use super::super::gradients;
@@ -70,7 +69,7 @@ pub(super) fn request(
         max_memory: args.gradients.max_memory,
         dtype: args.dtype,
         text,
-        adam: AdamParams::default(),
+        adam: gradients::adam(&args.gradients),
         batch_tokens: args.batch_tokens as usize,
         threads: context.threads,
         limit: args.limit,

@@ -293,7 +293,7 @@ pub(super) fn adam_notes(request: &IngestRequest, checkpoints: &[CheckpointPlan]
             0 => String::new(),
             n => format!(" and {}", many(n, "other file")),
         };
-        Some(format!("{}{others}: Adam had {had}; grad-adam takes {taken} anyway", first.display()))
+        Some(format!("{}{others}: Adam had {had}; grad-adam takes {taken}", first.display()))
     };
     files.iter().filter_map(note).collect()
 }
