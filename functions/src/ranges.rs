@@ -3,7 +3,8 @@
 //! It derives the range of the values of each part of a key, and takes a key in which that fails for one that
 //! no rows are sorted by, also above a sort by that very key. It fails in comparisons and negations of what
 //! has no range of its type: of functions and most operators. So these stand in a function that gives back
-//! its argument, in the same order, and has all values of a type as its range.
+//! its argument, in the same order, and has all values of a type as its range. It also fails in functions such
+//! as `abs` and `ln` unless it knows that their argument is where they ascend; there nothing is known instead.
 //!
 //! Keys of ordered aggregates that come again are left out: the engine leaves them out of the order of the
 //! rows, and counts on their values in each row (DataFusion #25398).
@@ -26,7 +27,7 @@ use datafusion::logical_expr::{
     ScalarUDF, ScalarUDFImpl, Signature,
 };
 
-use crate::forward::of_its_type;
+use crate::forward::{from_engine, of_its_type};
 use crate::signatures;
 
 /// An optimised plan whose sorts, windows and ordered aggregates have keys with ranges.
@@ -105,6 +106,12 @@ fn ranged(key: Expr, schema: &DFSchema) -> DfResult<Transformed<Expr>> {
                 changed = true;
             }
         }
+        let of = expr.get_type(schema);
+        if let (Expr::ScalarFunction(call), Ok(of)) = (&mut expr, of) {
+            let engine = Arc::clone(&call.func);
+            call.func = Arc::new(ScalarUDF::from(KeyFunction { engine, of }));
+            changed = true;
+        }
         Ok(if changed { Transformed::yes(expr) } else { Transformed::no(expr) })
     })
 }
@@ -143,5 +150,41 @@ impl ScalarUDFImpl for Ranged {
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> DfResult<ColumnarValue> {
         let [of] = take_function_args(self.name(), args.args)?;
         Ok(of)
+    }
+}
+
+/// A function in a key, of whose order and range nothing is known where the engine's answer is an error.
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct KeyFunction {
+    engine: Arc<ScalarUDF>,
+    /// Type of its values.
+    of: DataType,
+}
+
+impl ScalarUDFImpl for KeyFunction {
+    from_engine! {
+        name() -> &str;
+        aliases() -> &[String];
+        schema_name(args: &[Expr]) -> DfResult<String>;
+        signature() -> &Signature;
+        coerce_types(types: &[DataType]) -> DfResult<Vec<DataType>>;
+        return_type(types: &[DataType]) -> DfResult<DataType>;
+        return_field_from_args(args: ReturnFieldArgs) -> DfResult<FieldRef>;
+        is_strict() -> bool;
+        short_circuits() -> bool;
+        invoke_with_args(args: ScalarFunctionArgs) -> DfResult<ColumnarValue>;
+    }
+
+    fn output_ordering(&self, inputs: &[ExprProperties]) -> DfResult<SortProperties> {
+        Ok(self.engine.output_ordering(inputs).unwrap_or_default())
+    }
+
+    fn strictly_order_preserving(&self, inputs: &[ExprProperties]) -> DfResult<bool> {
+        Ok(self.engine.inner().strictly_order_preserving(inputs).unwrap_or_default())
+    }
+
+    fn evaluate_bounds(&self, inputs: &[&Interval]) -> DfResult<Interval> {
+        let known = self.engine.evaluate_bounds(inputs).ok().filter(|range| range.data_type() == self.of);
+        known.map_or_else(|| Interval::make_unbounded(&self.of), Ok)
     }
 }

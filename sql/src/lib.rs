@@ -47,6 +47,7 @@ mod function;
 mod guard;
 mod influence;
 mod join_filters;
+mod key_names;
 mod lasting;
 mod lateral;
 mod leaf;

@@ -34,6 +34,7 @@ use super::error::{SqlError, SqlErrorKind};
 use super::exists;
 use super::expanded;
 use super::guard;
+use super::key_names::with_key_names;
 use super::lasting;
 use super::lateral;
 use super::leaf::LeafOptions;
@@ -139,7 +140,7 @@ pub(super) async fn plan(
     }
     let logical = equal_nulls::with_keys(logical, state).map_err(translate)?;
     bounds::check(&logical).map_err(translate)?;
-    let logical = functions::with_ranges(logical).map_err(translate)?;
+    let logical = with_key_names(logical).and_then(functions::with_ranges).map_err(translate)?;
     let plan = match window {
         Some(window) => window.planned(&logical, state).await,
         None => state.query_planner().create_physical_plan(&logical, state).await,

@@ -6,6 +6,9 @@
 //!   The engine keeps it when it moves a part of a condition to a side of the join, and when it merges a
 //!   projection with the one below, where there are other columns.
 //!
+//! - Projections that filters do themselves: the engine moves another projection below such a filter as if it
+//!   had all columns of its input. So they are operators of their own while projections move.
+//!
 //! The engine pushes parts of the conditions of all joins of a plan at once. So where a plan has one such
 //! condition or projection, all its conditions stay whole.
 
@@ -14,10 +17,13 @@ use std::sync::Arc;
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
 use datafusion::error::Result as DfResult;
-use datafusion::physical_expr::expressions::{CaseExpr, LambdaVariable};
+use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_expr::expressions::{CaseExpr, Column, LambdaVariable};
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_optimizer::projection_pushdown::ProjectionPushdown;
 use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::execution_plan::replace_children_if_necessary;
+use datafusion::physical_plan::filter::{FilterExec, FilterExecBuilder};
 use datafusion::physical_plan::joins::NestedLoopJoinExec;
 use datafusion::physical_plan::projection::{ProjectionExec, remove_unnecessary_projections};
 
@@ -25,10 +31,28 @@ pub(super) fn optimize(
     plan: Arc<dyn ExecutionPlan>,
     options: &ConfigOptions,
 ) -> DfResult<Arc<dyn ExecutionPlan>> {
+    let plan = plan.transform_up(apart).data()?;
     match plan.exists(|node| Ok(stays_whole(node)? || has_elements(node)?))? {
         true => plan.transform_down(pushed).data(),
         false => ProjectionPushdown::new().optimize(plan, options),
     }
+}
+
+/// A projection over a filter that has one of its own, with this one as an operator between them.
+fn apart(node: Arc<dyn ExecutionPlan>) -> DfResult<Transformed<Arc<dyn ExecutionPlan>>> {
+    let filter = node.downcast_ref::<ProjectionExec>().map(ProjectionExec::input);
+    let filter = filter.and_then(|input| input.downcast_ref::<FilterExec>());
+    let Some((filter, kept)) = filter.and_then(|filter| Some((filter, filter.projection().as_ref()?))) else {
+        return Ok(Transformed::no(node));
+    };
+    let whole = FilterExecBuilder::from(filter).apply_projection(None)?.build()?;
+    let schema = whole.schema();
+    let kept = kept.iter().map(|index| {
+        let name = schema.field(*index).name();
+        (Arc::new(Column::new(name, *index)) as Arc<dyn PhysicalExpr>, name.clone())
+    });
+    let own = ProjectionExec::try_new(kept, Arc::new(whole))?;
+    Ok(Transformed::yes(replace_children_if_necessary(node, vec![Arc::new(own)])?))
 }
 
 /// A projection below what it reads, merged with those there unless an element would be taken for a column.
