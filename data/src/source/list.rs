@@ -1,7 +1,8 @@
 //! Files that are one JSON list: their items are records, read one after the other.
 //!
 //! An item is framed here, byte by byte, and given without the white space between its parts; whether it is
-//! JSON is found when it is parsed. So memory is bounded by the longest item, which has the limit of a line.
+//! JSON is found when it is parsed, so nothing is joined that was apart: a blank stays between two numbers
+//! or words. Memory is bounded by the longest item, which has the limit of a line.
 
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
@@ -25,8 +26,18 @@ pub(super) fn is_list(input: Input) -> std::io::Result<(bool, Bytes, ByteCount)>
         }
     };
     let start = start.strip_prefix(UTF8_MARK).unwrap_or(start);
-    let is_list = start.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'[');
+    let is_list = start.iter().find(|byte| !is_blank(**byte)) == Some(&b'[');
     Ok((is_list, bytes, input.count))
+}
+
+/// White space of JSON, which has no form feed.
+fn is_blank(byte: u8) -> bool {
+    matches!(byte, b' ' | b'\t' | b'\r' | b'\n')
+}
+
+/// Whether a byte outside of texts is part of a number or word.
+fn is_of_word(byte: u8) -> bool {
+    !matches!(byte, b'{' | b'}' | b'[' | b']' | b',' | b':' | b'"')
 }
 
 /// How far the list was read.
@@ -80,7 +91,7 @@ impl ListSource {
     fn next_byte(&mut self) -> Result<u8, DataError> {
         loop {
             match self.peek()? {
-                Some(byte) if byte.is_ascii_whitespace() => self.pass(byte),
+                Some(byte) if is_blank(byte) => self.pass(byte),
                 Some(byte) => return Ok(byte),
                 None => return Err(self.cut_off()),
             }
@@ -127,7 +138,7 @@ impl ListSource {
     fn after_list(&mut self) -> Result<(), DataError> {
         self.at = ListState::End;
         while let Some(byte) = self.peek()? {
-            if !byte.is_ascii_whitespace() {
+            if !is_blank(byte) {
                 return Err(self.damaged("there is more after the list that the file begins with".to_owned()));
             }
             self.pass(byte);
@@ -138,18 +149,25 @@ impl ListSource {
     /// Reads an item without the white space between its parts.
     fn read_item(&mut self) -> Result<(), DataError> {
         self.item.clear();
-        let (mut depth, mut in_text, mut escaped) = (0_usize, false, false);
+        let (mut depth, mut in_text, mut escaped, mut is_apart) = (0_usize, false, false, false);
         loop {
             let Some(byte) = self.peek()? else { return Err(self.cut_off()) };
             let is_plain = depth == 0 && !in_text && !self.item.is_empty();
             // A number or word has no end of its own.
-            if is_plain && (matches!(byte, b',' | b']' | b'}') || byte.is_ascii_whitespace()) {
+            if is_plain && (matches!(byte, b',' | b']' | b'}') || is_blank(byte)) {
                 return Ok(());
             }
             self.pass(byte);
-            if in_text || !byte.is_ascii_whitespace() {
-                self.item.push(byte);
+            if !in_text && is_blank(byte) {
+                is_apart = true;
+                continue;
             }
+            // Without a blank `1 2` would be 12.
+            if is_apart && is_of_word(byte) && self.item.last().is_some_and(|last| is_of_word(*last)) {
+                self.item.push(b' ');
+            }
+            is_apart = false;
+            self.item.push(byte);
             if self.item.len() > LINE_LIMIT {
                 let message = format!("item {} is longer than {LINE_LIMIT} bytes", self.number + 1);
                 return Err(self.damaged(message));
@@ -239,6 +257,21 @@ mod tests {
         assert_eq!(items(b"[1,2]").unwrap(), ["1", "2"]);
     }
 
+    /// Each of them is refused when it is parsed.
+    #[test]
+    fn numbers_and_words_are_not_joined() {
+        for (text, want) in [
+            (&b"[[1 2\n\t3]]"[..], "[1 2 3]"),
+            (b"[{\"n\": 1 000}]", r#"{"n":1 000}"#),
+            (b"[{\"n\": - 1, \"ok\" : fal\r\nse }]", r#"{"n":- 1,"ok":fal se}"#),
+            (b"[{\"n\": \x0C1}]", "{\"n\":\x0C1}"),
+            (b"[\x0C{\"n\": 1}]", "\x0C{\"n\":1}"),
+        ] {
+            assert_eq!(items(text).unwrap(), [want]);
+            assert!(serde_json::from_str::<serde_json::Value>(want).is_err());
+        }
+    }
+
     #[test]
     fn a_list_that_is_none_names_its_line() {
         for (text, want) in [
@@ -250,6 +283,7 @@ mod tests {
             (b"[{\"a\": 1},\n]", "line 2: there is a comma after item 1, which is the last one; remove it"),
             (b"[{\"a\": \"x", "line 1: the file ends inside its list"),
             (b"[1]\n[2]", "line 2: there is more after the list"),
+            (b"[1 2]", "line 1: expected a comma or `]` after item 1, found `2`"),
             (b"[\"\xFF\"]", "item 1 from line 1 on is not valid UTF-8 (its byte 2)"),
         ] {
             let error = items(text).unwrap_err();
