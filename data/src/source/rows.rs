@@ -125,15 +125,24 @@ pub(super) fn check(fields: &Fields) -> Result<(), String> {
         if !seen.insert(field.name()) {
             return Err(format!("two columns are called {:?}; rename one", field.name()));
         }
-        match field.data_type() {
-            DataType::Struct(fields) => check(fields)?,
-            DataType::List(item) | DataType::LargeList(item) | DataType::FixedSizeList(item, _) => {
-                check(&Fields::from(vec![Arc::clone(item)]))?;
-            }
-            _ => {}
-        }
+        check_type(field.data_type())?;
     }
     Ok(())
+}
+
+/// The same of the objects within values of a type.
+fn check_type(ty: &DataType) -> Result<(), String> {
+    match ty {
+        DataType::Struct(fields) => check(fields),
+        DataType::List(item)
+        | DataType::LargeList(item)
+        | DataType::FixedSizeList(item, _)
+        | DataType::ListView(item)
+        | DataType::LargeListView(item)
+        | DataType::Map(item, _) => check_type(item.data_type()),
+        DataType::Dictionary(_, values) => check_type(values),
+        _ => Ok(()),
+    }
 }
 
 fn unfit_error(place: Place, unfit: UnsupportedValue) -> DataError {
@@ -152,4 +161,43 @@ pub(super) fn unopened(what: &str, message: &str) -> String {
 /// A call into a library that panics on some invalid files; after a panic nothing of it is used again.
 pub(super) fn caught<T>(f: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
     gstore_store::caught(f).unwrap_or_else(|| Err("its parts do not fit together".to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow_schema::Field;
+
+    use super::*;
+
+    #[test]
+    fn names_are_distinct_in_objects_wherever_they_are() {
+        let object = |names: [&str; 2]| {
+            let fields = names.map(|name| Field::new(name, DataType::Int64, true));
+            DataType::Struct(Fields::from(fields.to_vec()))
+        };
+        let within = |object: DataType| {
+            let item = || Arc::new(Field::new("item", object.clone(), true));
+            let entry =
+                vec![Field::new("key", DataType::Utf8, false), Field::new("value", object.clone(), true)];
+            let entries = Field::new("entries", DataType::Struct(Fields::from(entry)), false);
+            [
+                object.clone(),
+                DataType::List(item()),
+                DataType::LargeList(item()),
+                DataType::FixedSizeList(item(), 2),
+                DataType::ListView(item()),
+                DataType::LargeListView(item()),
+                DataType::Map(Arc::new(entries), false),
+                DataType::Dictionary(Box::new(DataType::Int32), Box::new(object.clone())),
+            ]
+        };
+        let checked = |ty: DataType| check(&Fields::from(vec![Field::new("x", ty, true)]));
+        for ty in within(object(["a", "b"])) {
+            assert_eq!(checked(ty.clone()), Ok(()), "{ty}");
+        }
+        for ty in within(object(["a", "a"])) {
+            let refused = checked(ty.clone()).expect_err("refused");
+            assert_eq!(refused, "two columns are called \"a\"; rename one", "{ty}");
+        }
+    }
 }
