@@ -1,7 +1,7 @@
 //! Arrow IPC streams, as `datasets` writes them.
 //!
 //! Messages are framed here and decoded by the library when all of one has really arrived, so that a damaged
-//! length never asks for memory, and a stream without its end mark is noticed.
+//! length never asks for memory, and a stream without its end mark, or with more behind it, is noticed.
 
 use std::collections::VecDeque;
 use std::io::{Cursor, Read};
@@ -81,7 +81,7 @@ impl StreamReader {
             self.decode(head)?;
             if length == 0 {
                 self.done = true;
-                return Ok(());
+                return self.check_end();
             }
             self.message(length)?;
             if let (false, Some(schema)) = (self.checked, self.decoder.schema()) {
@@ -90,6 +90,16 @@ impl StreamReader {
             }
         }
         Ok(())
+    }
+
+    /// Refuses what stands after the end mark: of streams that were put together only the first would be read.
+    fn check_end(&mut self) -> Result<(), String> {
+        let mut more = Vec::new();
+        let read = self.input.by_ref().take(1).read_to_end(&mut more);
+        match read.map_err(|error| error.to_string())? {
+            0 => Ok(()),
+            _ => Err("there is more after the end of its Arrow stream: give each file by itself".to_owned()),
+        }
     }
 
     /// One message after its length: the description and the body that it announces.

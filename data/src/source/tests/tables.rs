@@ -342,6 +342,21 @@ fn cut_files_are_refused_wherever_the_cut_is() {
 }
 
 #[test]
+fn streams_that_were_put_together_are_refused() {
+    let dir = Dir::new();
+    let [first, second] = [0, 100].map(|start| stream_of(&[numbers(200).slice(start, 100)]));
+    for (name, bytes) in [
+        ("a.arrow", [&first[..], &second].concat()),
+        ("b.arrow.gz", [gzip(&first), gzip(&second)].concat()),
+        ("c.arrow", [&first[..], b"\n"].concat()),
+    ] {
+        let message = refusal(&dir.put(name, bytes));
+        let says = "row 100: there is more after the end of its Arrow stream: give each file by itself";
+        assert!(message.ends_with(&format!("{name}, {says}")), "{message}");
+    }
+}
+
+#[test]
 fn damaged_files_never_end_the_process() {
     let dir = Dir::new();
     let all = numbers(40);
