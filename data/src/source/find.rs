@@ -2,11 +2,12 @@
 //!
 //! Paths are read in the order of the arguments. A folder gives every data file below it, a pattern every
 //! file that it matches, both sorted by path, byte by byte; hidden files and files of no known ending are
-//! left out of folders, as are stores. A folder that `save_to_disk` wrote gives its files in the order
-//! that it lists.
+//! left out of folders, as are stores; a pattern takes hidden ones where it writes their dot, as in a shell.
+//! A folder that `save_to_disk` wrote gives its files in the order that it lists.
 
 use std::collections::HashSet;
-use std::path::{Path, PathBuf};
+use std::ffi::OsStr;
+use std::path::{Component, Path, PathBuf};
 
 use gstore_store::vfs::parent;
 use serde_json::Value;
@@ -75,8 +76,21 @@ fn named(path: &Path) -> Result<Vec<PathBuf>, DataError> {
     let matches = glob::glob(&pattern)
         .map_err(|error| DataError::Pattern { pattern: pattern.clone(), message: error.to_string() })?;
     let mut found = matches.collect::<Result<Vec<_>, _>>().map_err(std::io::Error::from)?;
+    // The hidden names that the pattern writes are in each path, so wildcards matched any further ones. The
+    // library's own option for these panics at names that are not UTF-8.
+    found.retain(|found| hidden_parts(found) == hidden_parts(path));
     found.sort_unstable();
     if found.is_empty() { Err(DataError::Missing { pattern, glob }) } else { Ok(found) }
+}
+
+/// How many names in a path begin with a dot.
+fn hidden_parts(path: &Path) -> usize {
+    let parts = path.components();
+    parts.filter(|part| matches!(part, Component::Normal(name) if is_hidden(name))).count()
+}
+
+fn is_hidden(name: &OsStr) -> bool {
+    name.as_encoded_bytes().starts_with(b".")
 }
 
 fn folder(path: &Path, depth: usize, found: &mut Vec<PathBuf>) -> Result<(), DataError> {
@@ -98,7 +112,7 @@ fn folder(path: &Path, depth: usize, found: &mut Vec<PathBuf>) -> Result<(), Dat
     let mut entries = Vec::new();
     for entry in fs_err::read_dir(path)? {
         let entry = entry?;
-        if !entry.file_name().as_encoded_bytes().starts_with(b".") {
+        if !is_hidden(&entry.file_name()) {
             entries.push(entry.path());
         }
     }

@@ -30,6 +30,32 @@ fn order_is_that_of_the_names() {
     assert_eq!(found(&[dir.path().join("odd[1].jsonl")]).unwrap(), ["odd[1].jsonl"]);
 }
 
+/// As in a shell: a wildcard matches no dot at the beginning of a name.
+#[test]
+fn patterns_take_hidden_files_where_they_write_the_dot() {
+    let dir = Dir::new();
+    for name in ["a.jsonl", ".b.jsonl", "sub/c.jsonl", "sub/.d.jsonl", ".git/e.jsonl", ".git/.f.jsonl"] {
+        dir.put(name, "");
+    }
+    for (pattern, want) in [
+        ("*.jsonl", &["a.jsonl"][..]),
+        ("?b.jsonl", &[]),
+        (".*.jsonl", &[".b.jsonl"]),
+        ("**/*.jsonl", &["a.jsonl", "c.jsonl"]),
+        ("*/*.jsonl", &["c.jsonl"]),
+        (".git/*.jsonl", &["e.jsonl"]),
+        (".g*/.*.jsonl", &[".f.jsonl"]),
+        ("./sub/../*/c.jsonl", &["c.jsonl"]),
+    ] {
+        match found(&[dir.path().join(pattern)]) {
+            Ok(names) => assert_eq!(names, want, "{pattern}"),
+            Err(error) => {
+                assert!(want.is_empty() && error.to_string().contains("nothing matches"), "{error}")
+            }
+        }
+    }
+}
+
 #[test]
 fn what_names_nothing_is_refused() {
     let dir = Dir::new();
