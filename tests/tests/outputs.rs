@@ -344,6 +344,19 @@ fn a_table_of_selected_records_can_be_added_again() {
 }
 
 #[test]
+fn records_of_several_shapes_are_in_one_table_that_can_be_added_again() {
+    let place = place();
+    for (i, file) in ["x.csv", "x.tsv", "x.csv.gz", "x.parquet", "x.arrow"].into_iter().enumerate() {
+        let back = format!("back{i}");
+        place.ok(&[&SELECT[..], &[file]].concat());
+        place.ok(&["add", "--dataset", &back, "--data", file]);
+        let sql =
+            format!("SELECT count(*) FROM pool p JOIN {back} b ON p.id = b.id WHERE p.record = b.record");
+        assert_eq!(place.value(&sql), "4", "{file}");
+    }
+}
+
+#[test]
 fn ranks_and_scores_are_in_the_records_if_they_are_asked_for() {
     let place = place();
     let select = |pool: &str, name: &str| {

@@ -2,7 +2,8 @@
 //!
 //! Rules
 //! - fields may be quoted with `"` and then hold delimiters, line breaks and doubled quotes
-//! - an empty field is null, but the empty text in a column of text to train on
+//! - an empty field is null, but the empty text in a column of text to train on; in a table of records of
+//!   several shapes it is null where the row has text of other shapes only
 //! - columns of text to train on, also those of a layout, and of ids are text whatever they look like;
 //!   `messages` is JSON; any other column is `int`, `float` or `bool` if every field in it that is not empty
 //!   is, found by reading the file once beforehand, else text; in one that is said to be of another type each
@@ -54,6 +55,8 @@ enum ColumnUse {
 pub(super) struct CsvSource {
     text: Text,
     columns: Vec<(String, ColumnUse)>,
+    /// The shape of records of which a column is the text, where the header has all columns of that shape.
+    shapes: Vec<Option<u8>>,
     count: ByteCount,
     json: Vec<u8>,
     failed: bool,
@@ -94,17 +97,28 @@ impl CsvSource {
         let cells = cells.iter().copied().chain(std::iter::repeat(Cells::default()));
         let columns = text.header.iter().zip(cells).map(|(name, cells)| (name.clone(), uses(name, cells)));
         let columns = columns.collect();
-        Ok(Self { text, columns, count: input.count, json: Vec::new(), failed: false })
+        let shapes = match layout {
+            Some(_) => vec![None; text.header.len()],
+            None => shapes_of(&text.header, fields),
+        };
+        Ok(Self { text, columns, shapes, count: input.count, json: Vec::new(), failed: false })
     }
 
     fn fill(&mut self) -> Result<Option<Place>, DataError> {
         let Some(place) = self.text.next()? else { return Ok(None) };
         let mut object = Map::new();
-        for ((name, usage), field) in self.columns.iter().zip(&self.text.record) {
+        let texts = self.shapes.iter().zip(&self.text.record).filter(|(_, field)| !field.is_empty());
+        let filled: Vec<u8> = texts.filter_map(|(shape, _)| *shape).collect();
+        // In a row without any text the empty ones stand, so that it is refused if they are of two shapes.
+        let is_absent =
+            |shape: Option<u8>| !filled.is_empty() && shape.is_some_and(|shape| !filled.contains(&shape));
+        let columns = self.columns.iter().zip(&self.shapes);
+        for (((name, usage), shape), field) in columns.zip(&self.text.record) {
             let bad =
                 |message: String| DataError::Value { place: place.clone(), column: name.clone(), message };
             let field = utf8(field, &place, name)?;
             let value = match usage {
+                ColumnUse::Content if field.is_empty() && is_absent(*shape) => continue,
                 ColumnUse::Content => Value::from(field),
                 _ if field.is_empty() => continue,
                 ColumnUse::Id => Value::from(field),
@@ -127,6 +141,15 @@ impl CsvSource {
         written.map_err(|e| self.text.damaged(e.to_string()))?;
         Ok(Some(place))
     }
+}
+
+/// The shapes of records of which columns are the text. Half of a pair is none: next to text it is metadata.
+fn shapes_of(header: &[String], fields: &FieldNames) -> Vec<Option<u8>> {
+    let of = |name: &String| fields.field_of(name);
+    let has = |half: Field| header.iter().any(|name| of(name) == Some(half));
+    let is_pair = has(Field::Prompt) && has(Field::Completion);
+    let is_half = |field: Field| matches!(field, Field::Prompt | Field::Completion) && !is_pair;
+    header.iter().map(|name| of(name).filter(|field| !is_half(*field))?.shape()).collect()
 }
 
 impl RecordSource for CsvSource {

@@ -124,6 +124,38 @@ fn columns_of_a_layout_are_text() {
     assert_eq!(other, [r#"{"text":"t","instruction":1}"#]);
 }
 
+/// As `select` writes records of several shapes.
+#[test]
+fn an_empty_field_of_another_shape_is_null() {
+    let dir = Dir::new();
+    let file = "id,messages,prompt,completion,text,note\n\
+                a,,p,c,,\n\
+                b,,,c,,\n\
+                c,,p,,,\n\
+                d,,,,t,x\n\
+                e,\"[{\"\"role\"\":\"\"user\"\",\"\"content\"\":\"\"q\"\"}]\",,,,\n";
+    let want = [
+        r#"{"id":"a","prompt":"p","completion":"c"}"#,
+        r#"{"id":"b","prompt":"","completion":"c"}"#,
+        r#"{"id":"c","prompt":"p","completion":""}"#,
+        r#"{"id":"d","text":"t","note":"x"}"#,
+        r#"{"id":"e","messages":[{"role":"user","content":"q"}]}"#,
+    ];
+    assert_eq!(texts(&dir.put("a.csv", file), &[]), want);
+    // Text of no shape or of two is not cut down to one.
+    let open = texts(&dir.put("b.csv", "prompt,completion,text,n\n,,,1\np,,t,1\n"), &[]);
+    let want = [
+        r#"{"prompt":"","completion":"","text":"","n":1}"#,
+        r#"{"prompt":"p","completion":"","text":"t","n":1}"#,
+    ];
+    assert_eq!(open, want);
+    // Half of a pair is metadata, and stands as it did.
+    let half = texts(&dir.put("c.csv", "prompt,text\n,t\np,\n"), &[]);
+    assert_eq!(half, [r#"{"prompt":"","text":"t"}"#, r#"{"prompt":"p","text":""}"#]);
+    let named = texts(&dir.put("d.csv", "q,a,text\n,b,\n"), &["prompt=q", "completion=a"]);
+    assert_eq!(named, [r#"{"q":"","a":"b"}"#]);
+}
+
 #[test]
 fn conversations_are_json() {
     let dir = Dir::new();
