@@ -357,6 +357,32 @@ fn records_of_several_shapes_are_in_one_table_that_can_be_added_again() {
 }
 
 #[test]
+fn a_key_that_is_text_in_one_record_and_metadata_in_another_is_no_column() {
+    let place = Place::new();
+    let pool = [
+        r#"{"id":"a","prompt":"one?","completion":"it is 1"}"#,
+        r#"{"id":"b","text":"two is a text","prompt":"and this is no part of it"}"#,
+        r#"{"id":"c","prompt":"three?","completion":"it is 3"}"#,
+    ];
+    place.write("pool.jsonl", pool.join("\n") + "\n");
+    place.ingested("pool", Some(Path::new("pool.jsonl")), "grad-sgd");
+    let select = |name: &str| {
+        place.run(&["select", "--pool", "pool", "--target", "pool", "--top", "100%", "-o", name])
+    };
+    for name in ["x.csv", "x.parquet", "x.arrow"] {
+        select(name)
+            .says(1, &["`prompt` is text to train on in one record and metadata in another", ".jsonl"]);
+        assert!(!place.path(name).exists(), "{name}");
+    }
+    select("x.jsonl").says(0, &[]);
+    // Without such a record in the table, its column is none of it.
+    place.ok(&["delete", "--dataset", "pool", "--id", "b"]);
+    select("y.csv").says(0, &[]);
+    let text = place.read("y.csv");
+    assert!(text.starts_with("id,prompt,completion\n"), "{text}");
+}
+
+#[test]
 fn ranks_and_scores_are_in_the_records_if_they_are_asked_for() {
     let place = place();
     let select = |pool: &str, name: &str| {

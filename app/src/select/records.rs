@@ -35,7 +35,7 @@ pub(super) struct Records<'a> {
     with_scores: bool,
     /// Their ids, their records, and the metadata that is neither lists nor objects.
     window: RowWindow<'a>,
-    /// Keys of the records' text, in the order of the columns.
+    /// Keys of the records' text, in the order of the columns; none of them is a key of the metadata.
     texts: Vec<&'static str>,
     /// What messages with weights are; none where no message has one.
     weighed: Option<NestedValues>,
@@ -61,26 +61,7 @@ impl<'a> Records<'a> {
         with_scores: bool,
         work: &mut JobContext<'w>,
     ) -> Result<Self, AnswerError> {
-        let mut metadata: Vec<ColumnDef> = Vec::new();
-        for pool in pools {
-            for own in &pool.samples.part().columns {
-                match metadata.iter_mut().find(|seen| seen.key == own.key) {
-                    Some(seen) if is_number(seen.ty) && is_number(own.ty) => {
-                        if own.ty == ColumnType::Float {
-                            seen.ty = ColumnType::Float;
-                        }
-                    }
-                    Some(seen) if seen.ty != own.ty => {
-                        return Err(AnswerError::Refused(format!(
-                            "`{}` is {} in one pool and {} in `{}`, so they do not fit into one table; write .jsonl",
-                            own.key, seen.ty, own.ty, pool.name
-                        )));
-                    }
-                    Some(_) => {}
-                    None => metadata.push(own.clone()),
-                }
-            }
-        }
+        let metadata = metadata_columns(pools)?;
         if with_scores {
             for pool in pools {
                 let own = &pool.samples.part().columns;
@@ -91,7 +72,8 @@ impl<'a> Records<'a> {
         let is_open = |own: &ColumnDef| nested == NestedValues::Typed && own.ty == ColumnType::Text;
         let mut shapes: Vec<Option<NestedShape>> =
             metadata.iter().map(|own| is_open(own).then_some(NestedShape::Null)).collect();
-        let (mut found, mut has_weights) = (BTreeSet::new(), false);
+        let order = ["messages", "prompt", "completion", "text"];
+        let (mut found, mut beside, mut has_weights) = (BTreeSet::new(), BTreeSet::new(), false);
         let mut window = RowWindow::new(pools, rows, |_| vec![Some("record")], work.cancel);
         work.progress.start("reading records", rows.len() as u64, Unit::Rows);
         for start in (0..rows.len()).step_by(CHUNK) {
@@ -112,17 +94,30 @@ impl<'a> Records<'a> {
                         Some(_) => None,
                     });
                 }
-                found.extend(texts(record)?.into_iter().map(|(key, _)| key));
+                let texts = texts(record)?;
+                let is_metadata = |key: &&str| {
+                    values.get(*key).is_some_and(|value| !value.is_null())
+                        && texts.iter().all(|(text, _)| text != key)
+                };
+                beside.extend(order.into_iter().filter(is_metadata));
+                found.extend(texts.into_iter().map(|(key, _)| key));
             }
             work.progress.advance(places.len() as u64);
         }
         work.progress.finish();
         // Before another one is made.
         drop(window);
-        let order = ["messages", "prompt", "completion", "text"];
+        if let Some(key) = beside.intersection(&found).next() {
+            return Err(AnswerError::Refused(format!(
+                "`{key}` is text to train on in one record and metadata in another, so they do not fit into \
+                 one table; write .jsonl"
+            )));
+        }
         let texts = order.into_iter().filter(|key| found.contains(key)).collect();
         let types = shapes.into_iter().map(|shape| shape?.nested());
-        let metadata: Vec<(ColumnDef, Option<DataType>)> = metadata.into_iter().zip(types).collect();
+        // A key that is text in these records is metadata of others only.
+        let metadata = metadata.into_iter().zip(types).filter(|(own, _)| !found.contains(own.key.as_str()));
+        let metadata: Vec<(ColumnDef, Option<DataType>)> = metadata.collect();
         let names = |pool: &'a Pool| -> Vec<Option<&'a str>> {
             let own = &pool.samples.part().columns;
             let stored = metadata.iter().filter(|(_, nested)| nested.is_none());
@@ -195,6 +190,31 @@ impl<'a> Records<'a> {
         let names: Vec<&str> = self.pools.iter().map(|pool| pool.name.as_str()).collect();
         Err(ReadError::TooLarge { dataset: names.join(", "), rows: records.len() }.into())
     }
+}
+
+/// The metadata columns of the pools, with types that hold all values.
+fn metadata_columns(pools: &[Pool]) -> Result<Vec<ColumnDef>, AnswerError> {
+    let mut metadata: Vec<ColumnDef> = Vec::new();
+    for pool in pools {
+        for own in &pool.samples.part().columns {
+            match metadata.iter_mut().find(|seen| seen.key == own.key) {
+                Some(seen) if is_number(seen.ty) && is_number(own.ty) => {
+                    if own.ty == ColumnType::Float {
+                        seen.ty = ColumnType::Float;
+                    }
+                }
+                Some(seen) if seen.ty != own.ty => {
+                    return Err(AnswerError::Refused(format!(
+                        "`{}` is {} in one pool and {} in `{}`, so they do not fit into one table; write .jsonl",
+                        own.key, seen.ty, own.ty, pool.name
+                    )));
+                }
+                Some(_) => {}
+                None => metadata.push(own.clone()),
+            }
+        }
+    }
+    Ok(metadata)
 }
 
 /// A metadata column; null where a pool has none.
