@@ -60,7 +60,7 @@ const HEADER: u64 = 64 << 10;
 /// What separates the columns of a text's header line where the separator of its ending does not.
 fn other_separator(text: &[u8], usual: u8) -> Option<(u8, &'static str)> {
     let text = text.strip_prefix(UTF8_MARK).unwrap_or(text);
-    let header = text.split(|byte| *byte == b'\n').next().filter(|header| !header.contains(&usual))?;
+    let header = text.split(|byte| *byte == b'\n').next()?;
     separator(String::from_utf8_lossy(header).trim_end(), usual)
 }
 

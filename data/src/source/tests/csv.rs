@@ -84,6 +84,12 @@ fn columns_are_separated_as_the_header_line_has_it() {
         let says = called.map(|called| format!("D/{name}: its columns are separated by {called}"));
         assert_eq!(note, says);
     }
+    // Names with other characters, in quotes also with those that separate columns.
+    for header in ["Q;A;what's it?", "Q;A;\"the \"\"n\"\"\"", "Q;A;\"n, in cm\""] {
+        let (found, note) = of("f.csv", &format!("{header}\na, b;c;1\n"));
+        assert!(note.is_some_and(|note| note.ends_with("separated by `;`")), "{header}");
+        assert!(found[0].starts_with(r#"{"Q":"a, b","A":"c","#), "{found:?}");
+    }
     // A header that is a sentence is one column.
     assert_eq!(
         texts(&dir.put("e.csv", "Text (a; b)\nx\n"), &["text=Text (a; b)"]),
