@@ -404,7 +404,13 @@ fn json_error(error: &serde_json::Error, line: &[u8]) -> RecordError {
     // What Python's `json` writes of floats that are none of JSON's.
     let message = match ["NaN", "Infinity"].into_iter().find(|word| rest.starts_with(word.as_bytes())) {
         Some(word) => format!("{word} is not valid JSON; write null"),
-        None => text.strip_suffix(&place).unwrap_or(&text).to_owned(),
+        None => match text.strip_suffix(&place).unwrap_or(&text) {
+            // Of `\ud83d` without what should follow, and of what should without it.
+            "unexpected end of hex escape" | "lone leading surrogate in hex escape" => {
+                "an escape `\\u` that is half of a surrogate pair, without the other half".to_owned()
+            }
+            other => other.to_owned(),
+        },
     };
     RecordError::Json { column, message }
 }

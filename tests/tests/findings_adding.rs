@@ -246,5 +246,11 @@ fn text_in_utf_16_is_named_as_such_wherever_it_is_read() {
             place.run(&["query", "--with", &format!("t={name}"), "SELECT * FROM t"]).told(2, &[name, says]);
         }
     }
+    let says = "it is text in UTF-32; save it as UTF-8, or `iconv -f UTF-32 -t UTF-8 FILE > NEW` makes it so";
+    for wide in [u32::to_le_bytes, u32::to_be_bytes] {
+        let text = "\u{feff}{\"text\":\"a\"}\n";
+        place.write("u.jsonl", text.chars().map(u32::from).flat_map(wide).collect::<Vec<u8>>());
+        add(&place, "pool", "u.jsonl", &[]).told(1, &["u.jsonl", says]);
+    }
     assert_eq!(place.value("SELECT count(*) FROM pool"), "1");
 }

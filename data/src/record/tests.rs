@@ -102,6 +102,12 @@ fn refusals_of_json_say_where_it_is_wrong() {
         ("[1]", "expected a JSON object, found a list"),
         ("null", "expected a JSON object, found null"),
         (r#"{"text": "a", "x": 1e999}"#, "number out of range"),
+        (
+            r#"{"text": "a\ud800"}"#,
+            "malformed JSON at column 18: an escape `\\u` that is half of a surrogate pair",
+        ),
+        (r#"{"text": "a\udc00"}"#, "half of a surrogate pair, without the other half"),
+        (r#"{"text": "a\ud800\u0041"}"#, "half of a surrogate pair, without the other half"),
         (r#"{"text": "a", "x": NaN}"#, "malformed JSON at column 20: NaN is not valid JSON; write null"),
         (r#"{"text": "a", "x": [-Infinity]}"#, "Infinity is not valid JSON; write null"),
         (r#"{"text": "a", "x": None}"#, "malformed JSON at column 20: expected value"),

@@ -67,11 +67,15 @@ fn other_separator(text: &[u8], usual: u8) -> Option<(u8, &'static str)> {
 /// Why a file is no text in UTF-8, as far as its first bytes tell.
 fn no_text(start: &[u8]) -> Option<&'static str> {
     let is_control = |byte: &u8| byte.is_ascii_control() && !byte.is_ascii_whitespace();
-    if is_utf16(start) {
+    // Of bzip2, which begins with letters.
+    let is_packed = matches!(start, [b'B', b'Z', b'h', b'1'..=b'9', b'1', b'A', b'Y', b'&']);
+    if matches!(start, [0xFF, 0xFE, 0, 0, ..] | [0, 0, 0xFE, 0xFF, ..]) {
+        Some("it is text in UTF-32; save it as UTF-8, or `iconv -f UTF-32 -t UTF-8 FILE > NEW` makes it so")
+    } else if is_utf16(start) {
         Some(CONVERT_WIDE)
     } else if compression_of(start) != Compression::None {
         Some("it is compressed twice; unpack it once, as with `gzip -dc FILE > NEW.gz` or `zstd -dc`")
-    } else if start.iter().any(is_control) {
+    } else if is_packed || start.iter().any(is_control) {
         Some("it is binary data, not text; if its format is supported, give it the ending of that format")
     } else {
         None

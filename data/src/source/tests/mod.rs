@@ -94,6 +94,7 @@ fn what_is_no_text_is_not_taken_for_another_encoding() {
         ("b.jsonl", gzip(&zstandard(plain)), "b.jsonl: it is compressed twice"),
         ("c.jsonl", b"PK\x03\x04\x14\0\0\0zip".to_vec(), "c.jsonl: it is binary data, not text"),
         ("d.csv", b"\x80\x04\x95\xff pickle".to_vec(), "d.csv: it is binary data, not text"),
+        ("e.jsonl", b"BZh91AY&SY\xf9\x8b".to_vec(), "e.jsonl: it is binary data, not text"),
     ] {
         let message = refusal(&dir.put(name, bytes));
         assert!(message.contains(says) && !message.contains("iconv"), "{message}");
