@@ -6,7 +6,7 @@ use gstore_data::{TemplateKind, TextOptions};
 use gstore_ingest::pipeline::{
     CheckpointArg, IngestError, IngestPlan, IngestReport, IngestRequest, Kind, Silent, ingest,
 };
-use gstore_store::{JobError, Store};
+use gstore_store::{DeleteOptions, JobError, RowSet, Store};
 
 use super::shards::{demo, register};
 
@@ -59,4 +59,29 @@ fn rows_of_a_feature_that_was_dropped_are_not_taken_for_there() {
     let error = done(&store, &plan).unwrap_err();
     assert!(matches!(error, IngestError::Job(JobError::Changed(_))), "{error}");
     assert!(store.snapshot().unwrap().features().is_empty(), "none that is complete with ten of fifty rows");
+}
+
+#[test]
+fn the_counts_of_rows_between_deleted_ones_are_one_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::create(folder.path().join("s")).unwrap();
+    register(&store, folder.path(), 0..ROWS);
+    let odd = RowSet::from_rows((0..ROWS).filter(|row| row % 2 == 1));
+    let delete = |rows: &RowSet| {
+        let snapshot = store.snapshot().unwrap();
+        store.delete(snapshot.dataset("pool").unwrap(), rows, DeleteOptions::default()).unwrap();
+    };
+    delete(&odd);
+    done(&store, &planned(&store)).unwrap();
+    register(&store, folder.path(), ROWS..ROWS + 10);
+    delete(&RowSet::from_range(ROWS + 4..ROWS + 6));
+    done(&store, &planned(&store)).unwrap();
+    let snapshot = store.snapshot().unwrap();
+    let part = snapshot.dataset("pool").unwrap();
+    let ranges: Vec<_> = part.encodings[0].files.iter().map(|file| file.range()).collect();
+    assert_eq!(ranges, [0..ROWS - 1, ROWS..ROWS + 10]);
+    let live = snapshot.live_rows(part).unwrap();
+    for count in snapshot.encoding(&part.encodings[0]).unwrap().counts(0..ROWS + 10).unwrap() {
+        assert_eq!(count.tokens > 0, live.contains(count.row), "{count:?}");
+    }
 }

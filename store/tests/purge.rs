@@ -334,6 +334,44 @@ fn counts_of_rows_that_a_compaction_took_out_are_made_again_when_these_come_back
 }
 
 #[test]
+fn a_gap_of_deleted_rows_in_token_counts_is_no_purged_row_and_no_count_of_one_that_comes_back() {
+    let (_dir, _, store) = with_samples(30);
+    let before = store.snapshot().unwrap();
+    delete(&store, 10..20);
+    store.compact(CompactOptions::default(), &mut |_| {}).unwrap();
+    let start = || store.start_job(plan(vec![feature("grad-sign", 6, DType::F32)])).unwrap();
+    let compute = |job: &mut Job| {
+        let live = before.live_rows(before.dataset("pool").unwrap()).unwrap();
+        let mut w = job.encoding_writer("pool", encoding_spec(), "tulu").unwrap();
+        for row in (0..10).chain(20..30) {
+            assert!(row != 20 || !w.fill_to(row, &live).unwrap(), "a live row is no gap");
+            assert!(w.fill_to(row, &RowSet::new()).unwrap());
+            w.push(TokenCount { row, tokens: 7, scored: 3, truncated: false }).unwrap();
+        }
+        assert!(!w.fill_to(1 << 20, &RowSet::new()).unwrap(), "too many");
+        job.seal_encoding(w).unwrap();
+    };
+    let mut job = start();
+    compute(&mut job);
+    seal(&mut job, 0, (0..10).chain(20..30));
+    drop(job);
+    let done = |job: &Job| job.encoding_rows_done("pool", &encoding_spec().key());
+    let job = start();
+    assert_eq!((job.resumed(), done(&job)), (true, RowSet::from_range(0..30)));
+    drop(job);
+    store.revert(&before, &RevertOptions::default()).unwrap();
+    let mut job = start();
+    assert_eq!((job.resumed(), done(&job)), (true, RowSet::new()));
+    job.abandon().unwrap();
+    delete(&store, 10..20);
+    store.compact(CompactOptions::default(), &mut |_| {}).unwrap();
+    job = start();
+    compute(&mut job);
+    let snapshot = job.publish(None, false).unwrap();
+    assert_eq!(snapshot.dataset("pool").unwrap().encodings[0].files.len(), 1, "the gap stays");
+}
+
+#[test]
 fn a_whole_dataset_can_be_purged() {
     let (_dir, path, store) = placed(prepare);
     let report = purge(&store, 0..ROWS).unwrap();

@@ -87,9 +87,11 @@ pub fn count(
     let key = plan.encoding.key();
     let entry = plan.dataset.encoding(&key);
     let stored = entry.map(|entry| entry.rows()).unwrap_or_default();
-    // A file has its rows without gaps, and rows that were chosen have many: all are counted then.
-    let live = plan.chosen().map(|_| plan.snapshot.live_rows(&plan.dataset)).transpose()?;
-    let rows = live.as_deref().unwrap_or(&plan.rows);
+    // Rows that were chosen have gaps with live rows, which no file fills: all are counted then.
+    let all = plan.chosen().map(|_| plan.snapshot.live_rows(&plan.dataset)).transpose()?;
+    let rows = all.as_deref().unwrap_or(&plan.rows);
+    // As of now: one that was deleted when this was planned may be back.
+    let live = job.snapshot().live_rows(job.snapshot().dataset(&plan.request.dataset)?)?;
     let reader = entry.map(|entry| plan.snapshot.encoding(entry)).transpose()?;
     let missing = rows.difference(&stored).difference(&job.encoding_rows_done(&plan.request.dataset, &key));
     let preparer = BatchPreparer {
@@ -104,42 +106,42 @@ pub fn count(
     let mut writer: Option<EncodingWriter> = None;
     let mut counts = TokenCounts { is_new: !missing.is_empty(), ..TokenCounts::default() };
     progress.start("counting tokens", rows.len(), Unit::Rows);
-    for range in rows.ranges() {
-        let mut start = range.start;
-        while start < range.end && !cancel.is_raised() {
-            let end = ((start / CELL_ROWS + 1) * CELL_ROWS).min(range.end);
-            match &reader {
-                Some(reader) if stored.covers(start..end) => {
-                    reader.counts(start..end)?.iter().for_each(|count| counts.add(count));
-                }
-                _ => {
-                    for row in preparer.encode(start..end)? {
-                        let count = row.count();
-                        counts.add(&count);
-                        if missing.contains(row.row) {
-                            // A file has its rows without gaps.
-                            let is_gap = |open: &mut EncodingWriter| {
-                                open.next_row().is_some_and(|next| next != row.row)
-                            };
-                            if let Some(before) = writer.take_if(is_gap) {
-                                job.seal_encoding(before)?;
-                            }
-                            let open = match &mut writer {
-                                Some(open) => open,
-                                None => writer.insert(job.encoding_writer(
-                                    &plan.request.dataset,
-                                    plan.encoding.clone(),
-                                    &plan.encoding.template,
-                                )?),
-                            };
-                            open.push(count)?;
-                        }
-                    }
-                }
-            }
-            progress.advance(end - start);
-            start = end;
+    for cell in rows.cells() {
+        if cancel.is_raised() {
+            break;
         }
+        let range = cell * CELL_ROWS..(cell + 1) * CELL_ROWS;
+        let here = RowSet::from_ranges(rows.within(range.clone()));
+        let done = here.len();
+        if let Some(reader) = reader.as_ref().filter(|_| here.difference(&stored).is_empty()) {
+            let there = reader.counts(range)?;
+            there.iter().filter(|count| here.contains(count.row)).for_each(|count| counts.add(count));
+        } else {
+            for row in preparer.encode_rows(here)? {
+                let count = row.count();
+                counts.add(&count);
+                if !missing.contains(row.row) {
+                    continue;
+                }
+                let joins = match &mut writer {
+                    Some(open) => open.fill_to(row.row, &live)?,
+                    None => true,
+                };
+                if !joins && let Some(before) = writer.take() {
+                    job.seal_encoding(before)?;
+                }
+                let open = match &mut writer {
+                    Some(open) => open,
+                    None => writer.insert(job.encoding_writer(
+                        &plan.request.dataset,
+                        plan.encoding.clone(),
+                        &plan.encoding.template,
+                    )?),
+                };
+                open.push(count)?;
+            }
+        }
+        progress.advance(done);
     }
     progress.finish();
     if let Some(writer) = writer

@@ -1,13 +1,15 @@
 //! Encodings: token counts of samples under a tokenizer, a template and a maximum length.
 //!
 //! Invariants
-//! - a file's rows are dense; files may overlap, because the counts of a sample follow
-//!   from the encoding's key
+//! - a file's rows are dense: a row that was not live when it was written, between rows that were, has counts
+//!   of zero
+//! - files may overlap, because the counts of a sample follow from the encoding's key
 //! - where files overlap, the earlier one is read
 
 use crate::error::{Damage, ReadError, StorageError, WriteError};
 use crate::layout::{Env, encoding_file};
 use crate::manifest::{EncodingEntry, FileEntry};
+use crate::rewrite::GAP_ROWS;
 use crate::table::{TableFile, TableMetadata, TableWriter, properties};
 use crate::vfs::Vfs;
 use arrow_array::cast::AsArray;
@@ -33,6 +35,18 @@ pub struct TokenCount {
     pub truncated: bool,
 }
 
+impl TokenCount {
+    /// What a file has of a row that was not live.
+    pub(crate) fn nothing(row: u64) -> Self {
+        TokenCount { row, tokens: 0, scored: 0, truncated: false }
+    }
+
+    /// Whether it is what a file has of a row that was not live. That of an empty text is the same.
+    pub(crate) fn is_nothing(&self) -> bool {
+        *self == Self::nothing(self.row)
+    }
+}
+
 fn schema() -> SchemaRef {
     Arc::new(Schema::new(vec![
         Field::new("row", DataType::UInt64, false),
@@ -45,7 +59,7 @@ fn schema() -> SchemaRef {
 /// Rows that wait in memory before they are written.
 const BATCH_ROWS: usize = 8192;
 
-/// Writes the counts of an encoding for rows without gaps.
+/// Writes the counts of an encoding for rows without gaps, or with those that it fills.
 pub struct EncodingWriter {
     pub(crate) dataset: String,
     pub(crate) spec: EncodingSpec,
@@ -80,8 +94,8 @@ impl EncodingWriter {
         }
     }
 
-    /// Adds the counts of a row. Each row follows the one before it; where rows are missing, seal
-    /// and start another file.
+    /// Adds the counts of a row. Each row follows the one before it; where rows are missing, fill the gap, or
+    /// seal and start another file.
     pub fn push(&mut self, count: TokenCount) -> Result<(), WriteError> {
         if let Some(last) = self.last.filter(|l| l.checked_add(1) != Some(count.row)) {
             return Err(WriteError::Order { row: count.row, last });
@@ -102,9 +116,18 @@ impl EncodingWriter {
         self.writer.as_ref().map_or(0, |writer| writer.rows) + self.waiting.len() as u64
     }
 
-    /// The row that must come next; `None` before the first.
-    pub fn next_row(&self) -> Option<u64> {
-        self.last.map(|l| l + 1)
+    /// Lets this row come next: those missing before it get counts of zero. Returns `false`, and adds nothing,
+    /// if one of them is live or they are too many for a file.
+    pub fn fill_to(&mut self, row: u64, live: &RowSet) -> Result<bool, WriteError> {
+        let Some(last) = self.last else { return Ok(true) };
+        let gap = last.saturating_add(1)..row;
+        if row.saturating_sub(gap.start) > GAP_ROWS || live.within(gap.clone()).next().is_some() {
+            return Ok(false);
+        }
+        for missing in gap {
+            self.push(TokenCount::nothing(missing))?;
+        }
+        Ok(true)
     }
 
     fn flush(&mut self) -> Result<(), WriteError> {
@@ -171,6 +194,20 @@ impl EncodingReader {
         }
         out.sort_unstable_by_key(|c| c.row);
         Ok(out)
+    }
+
+    /// Whether it has such counts of some row of a range.
+    pub(crate) fn has(
+        &self,
+        rows: Range<u64>,
+        such: impl Fn(&TokenCount) -> bool,
+    ) -> Result<bool, ReadError> {
+        for batch in self.scan(Some(rows)) {
+            if counts_of(&batch?)?.iter().any(&such) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// The counts of a range of rows (all for `None`) as batches, each row once, in row order if no

@@ -14,9 +14,9 @@ use gstore_core::RowSet;
 use uuid::Uuid;
 
 impl Job {
-    /// Takes rows that `now` has purged out of the sealed files. Token counts, whose files have no gaps, get
-    /// one for each stretch between them: zeros would be taken for counts where a row comes back, which it
-    /// may if a compaction took it out.
+    /// Takes rows that `now` has purged out of the sealed files. Token counts get a file for each stretch
+    /// between those that have any: zeros would be taken for counts where a row comes back, which it may if a
+    /// compaction took it out.
     ///
     /// A file is replaced by sealing the new one before the old one is removed; the next start drops
     /// whichever comes second.
@@ -45,8 +45,15 @@ impl Job {
         let old = encoding_name(sealed.file.uuid);
         let file = TableFile::new(self.folder.file(&old), &sealed.file);
         let reader = EncodingReader::new(sealed.entry(), vec![file]);
+        // Rows that were not live when the others were counted have none, and are in nobody's way.
+        let counted = reader.counts(sealed.file.range())?.into_iter().filter(|c| !c.is_nothing());
+        let gone = RowSet::from_rows(counted.map(|c| c.row)).intersection(purged);
+        if gone.is_empty() {
+            self.encodings.push(sealed);
+            return Ok(());
+        }
         let SealedEncoding { dataset, spec, label, file } = sealed;
-        for rows in RowSet::from_range(file.range()).difference(purged).ranges() {
+        for rows in RowSet::from_range(file.range()).difference(&gone).ranges() {
             let mut writer = self.encoding_writer(&dataset, spec.clone(), &label)?;
             for count in reader.counts(rows.clone())? {
                 writer.push(count)?;

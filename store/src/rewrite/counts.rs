@@ -20,13 +20,7 @@ pub(crate) fn has_counts(
     rows: &RowSet,
 ) -> Result<bool, ReadError> {
     let reader = reader(env, encoding, std::slice::from_ref(file));
-    let says = |c: &TokenCount| c.tokens != 0 || c.scored != 0 || c.truncated;
-    for batch in reader.scan(Some(file.range())) {
-        if counts_of(&batch?)?.iter().any(|c| says(c) && rows.contains(c.row)) {
-            return Ok(true);
-        }
-    }
-    Ok(false)
+    reader.has(file.range(), |c| !c.is_nothing() && rows.contains(c.row))
 }
 
 /// Writes the counts of the live rows of some files of an encoding to files in the folder.
@@ -73,16 +67,13 @@ fn copy(
     let (spec, label) = (encoding.spec.clone(), encoding.label.clone());
     let mut writer = EncodingWriter::new(env.shared_vfs(), path, uuid, dataset.to_owned(), spec, label);
     let reader = reader(env, encoding, inputs);
-    let nothing = |row| TokenCount { row, tokens: 0, scored: 0, truncated: false };
     let (Some(first), Some(last)) = (live.ranges().first(), live.ranges().last()) else {
         return Err(RewriteError::Target(WriteError::Empty));
     };
     for batch in reader.scan(Some(first.start..last.end)) {
         for count in batch.and_then(|batch| counts_of(&batch)).map_err(RewriteError::source)? {
-            while let Some(row) = writer.next_row().filter(|row| *row < count.row) {
-                writer.push(nothing(row))?;
-            }
-            writer.push(if live.contains(count.row) { count } else { nothing(count.row) })?;
+            writer.fill_to(count.row, live)?;
+            writer.push(if live.contains(count.row) { count } else { TokenCount::nothing(count.row) })?;
         }
         watch.advance(0)?;
     }

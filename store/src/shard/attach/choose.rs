@@ -91,10 +91,12 @@ pub(super) fn choose(store: &Store, snapshot: &Snapshot, shards: &[Shard]) -> Re
                         choice.files.insert(file.uuid(), take);
                     }
                 }
-                // Token counts may overlap those that are there: what they say follows from the encoding.
+                // Token counts may overlap those that are there: what they say follows from the encoding. Of rows
+                // that were deleted then they are zeros: if one is back, the next ingest counts.
                 FileContent::Encoding(e, entry) => {
                     let there = dataset.encoding(&e.key).map_or_else(RowSet::new, EncodingEntry::rows);
-                    if live.within(entry.range()).any(|rows| !there.covers(rows)) {
+                    let missing = RowSet::from_ranges(live.within(entry.range())).difference(&there);
+                    if !missing.is_empty() && missing.difference(&shard.receipt.row_set()).is_empty() {
                         choice.files.insert(entry.uuid, file.row_set());
                     }
                 }
