@@ -30,11 +30,20 @@ impl Sum {
         (count > 0.0).then(|| Sum { total: total / count, slack: slack / count })
     }
 
-    /// Adds values in ascending order, and what each addition loses at the end (Neumaier 1974).
+    /// Adds values from the largest size down, and what each addition loses at the end (Neumaier 1974). A value
+    /// and its negative take no part: rounding moves the sum by a share of what is left.
     fn of_values(mut values: Vec<f64>) -> Sum {
         values.sort_unstable_by(f64::total_cmp);
         let (mut total, mut lost, mut slack) = (0.0f64, 0.0, 0.0);
-        for value in values {
+        let mut rest = values.as_slice();
+        loop {
+            let value: f64;
+            (value, rest) = match rest {
+                [] => break,
+                [least, others @ .., most] if *least == -*most => (0.0, others),
+                [least, others @ .., most] if least.abs() > most.abs() => (*least, &rest[1..]),
+                [others @ .., most] => (*most, others),
+            };
             let next = total + value;
             lost += if total.abs() >= value.abs() { (total - next) + value } else { (value - next) + total };
             total = next;
@@ -43,9 +52,9 @@ impl Sum {
         Sum { total: total + lost, slack }
     }
 
-    /// Whether rounding explains what a sum that is no smaller has more.
+    /// Whether the rounding of one of them explains what a sum that is no smaller has more.
     fn ties(&self, above: &Sum) -> bool {
-        above.total - self.total <= self.slack.min(above.slack)
+        above.total - self.total <= self.slack.max(above.slack)
     }
 }
 
@@ -89,6 +98,10 @@ mod tests {
         // As f64 both sides of 0.1 + 0.2 = 0.3 differ.
         let found = of(&[0.1, 0.2, 0.3], &[&[2], &[0, 1], &[0]]);
         assert!(found[0] == found[1] && found[2] == 0.1, "{found:?}");
+        // A sum that is 0 as decimals is that of scores that are all 0, and of none.
+        let found = of(&[0.1, 0.2, -0.3, 0.0], &[&[0, 1, 2], &[3], &[], &[0], &[2]]);
+        assert_eq!(found[..3], [found[0]; 3]);
+        assert_eq!(found[3..], [0.1, -0.3]);
         let close = 1.0 + 1e-14;
         assert_eq!(of(&[1.0, close], &[&[0], &[1]]), [1.0, close]);
         // A large score that another one cancels makes no tie of what is small.
@@ -99,6 +112,10 @@ mod tests {
 
     #[test]
     fn means_of_which_rounding_makes_several_are_one() {
+        let zeros: Vec<Sum> =
+            [vec![0.1, 0.2, -0.3], vec![0.0; 3]].into_iter().filter_map(Sum::mean).collect();
+        let found = tied(&zeros);
+        assert!(found.len() == 2 && found[0] == found[1], "{found:?}");
         let runs = [vec![0.1, 0.2, 0.3], vec![0.2, 0.2, 0.2], vec![0.3, 0.2, 0.1], vec![0.5, 0.5, 0.5]];
         let plain = |runs: &Vec<f64>| runs.iter().sum::<f64>() / 3.0;
         assert_ne!(plain(&runs[0]), plain(&runs[2]));
