@@ -112,6 +112,9 @@ fn a_query_without_a_correlation_is_left_out_and_counted() {
     let nothing = Scores::new("nothing", 3, vec![0.0; 6]).expect("a matrix");
     let error = lds(&example(), &[covariances(), nothing], &comparison()).unwrap_err().to_string();
     assert!(error.contains("nothing") && error.contains("the same for all subsets"), "{error}");
+    let huge = Scores::new("huge", 3, vec![1e308; 6]).expect("a matrix");
+    let error = lds(&example(), &[covariances(), huge], &comparison()).unwrap_err().to_string();
+    assert!(error.contains("huge") && error.contains("their sums are not finite"), "{error}");
     let twice = lds(&example(), &[covariances(), covariances()], &comparison());
     assert!(twice.unwrap_err().to_string().contains("two methods are called daunce"));
     let mut first = example();

@@ -49,7 +49,7 @@ pub fn lds(
         (truth, names),
         &[(Metric::Lds, "lds")],
         |query| is_constant(&outputs(query)),
-        |method, query| Some(vec![spearman(&predictions(method, query), &outputs(query))?]),
+        (predictions, |predicted: &[f64], query: usize| Some(vec![spearman(predicted, &outputs(query))?])),
         comparison,
     )?;
     outcome.say(format!(

@@ -43,10 +43,10 @@ pub fn leave_out(
         (truth, names),
         &[(Metric::LeaveOutSpearman, "spearman"), (Metric::LeaveOutPearson, "pearson")],
         |query| is_constant(&effects(query)),
-        |method, query| {
-            let (predicted, effects) = (predicted(method, query), effects(query));
-            Some(vec![spearman(&predicted, &effects)?, pearson(&predicted, &effects)?])
-        },
+        (predicted, |predicted: &[f64], query: usize| {
+            let effects = effects(query);
+            Some(vec![spearman(predicted, &effects)?, pearson(predicted, &effects)?])
+        }),
         comparison,
     )?;
     let largest = left_out.iter().map(Vec::len).max().unwrap_or_default();

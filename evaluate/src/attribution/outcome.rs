@@ -129,39 +129,46 @@ pub(super) struct Correlated {
     pub notes: Vec<String>,
 }
 
-/// Compares methods by what `of` gives for each method and query: a value for each metric, which the table of
-/// single values calls by its second name, or nothing where it is not defined. A query whose outputs are
-/// `constant`, and one that is not defined for some method, counts for none. The picture shows the first
-/// metric.
+/// Compares methods by what `of` makes of what a method has `predicted` for a query: a value for each metric,
+/// which the table of single values calls by its second name, or nothing where it is not defined. A query whose
+/// outputs are `constant`, and one that is not defined for some method, counts for none. The picture shows the
+/// first metric.
 pub(super) fn correlate(
     (kind, picture, title): (&'static str, &'static str, &str),
     (truth, names): (&Truth, Vec<String>),
     metrics: &[(Metric, &str)],
     constant: impl Fn(usize) -> bool,
-    of: impl Fn(usize, usize) -> Option<Vec<f64>>,
+    (predicted, of): (impl Fn(usize, usize) -> Vec<f64>, impl Fn(&[f64], usize) -> Option<Vec<f64>>),
     comparison: &Comparison<'_>,
 ) -> Result<Correlated, EvaluateError> {
     let (constant, rest): (Vec<usize>, Vec<usize>) =
         (0..truth.queries.len()).partition(|query| constant(*query));
+    let of_query = |method: usize, query: usize| of(&predicted(method, query), query);
     let found: Vec<Vec<Option<Vec<f64>>>> =
-        (0..names.len()).map(|method| rest.iter().map(|query| of(method, *query)).collect()).collect();
+        (0..names.len()).map(|method| rest.iter().map(|query| of_query(method, *query)).collect()).collect();
     let mut notes = Vec::new();
     if !constant.is_empty() {
         let queries = many_of(constant.len() as u64, "query is", "queries are");
         notes.push(format!("{queries} left out: the outputs are the same for all subsets."));
     }
-    for (name, found) in names.iter().zip(&found) {
+    for (method, (name, found)) in names.iter().zip(&found).enumerate() {
         let none = found.iter().filter(|value| value.is_none()).count();
-        if none == rest.len() && none > 0 {
-            let what = "what they predict is the same for all subsets, whatever the query".to_owned();
-            return Err(EvaluateError::Scores { method: name.clone(), what });
+        if none == 0 {
+            continue;
         }
-        if none > 0 {
-            let queries = many_of(none as u64, "query is", "queries are");
-            notes.push(format!(
-                "{queries} left out for all methods: {name} predicts the same for all subsets."
-            ));
+        let is_finite = |query: &usize| predicted(method, *query).iter().all(|sum| sum.is_finite());
+        let (are, predicts) = match rest.iter().all(is_finite) {
+            true => (
+                "what they predict is the same for all subsets, whatever the query",
+                "the same for all subsets",
+            ),
+            false => ("they are so large that their sums are not finite", "sums that are not finite"),
+        };
+        if none == rest.len() {
+            return Err(EvaluateError::Scores { method: name.clone(), what: are.to_owned() });
         }
+        let queries = many_of(none as u64, "query is", "queries are");
+        notes.push(format!("{queries} left out for all methods: {name} predicts {predicts}."));
     }
     let whole = |at: &usize| found.iter().all(|method| method[*at].is_some());
     let kept: Vec<usize> = (0..rest.len()).filter(whole).collect();
