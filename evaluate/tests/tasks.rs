@@ -96,6 +96,14 @@ fn bbh_has_the_prompts_of_its_script() {
     let bare = TasksSource { without_thoughts: true, ..source(Layout::Bbh, folder.path()) };
     assert_eq!(prompt(&questions(&bare)[0], 9, true).0, "Sort.\n\nQ: 2 1\nA: 1 2.\n\nQ: 8 7");
 
+    let bbh = source(Layout::Bbh, folder.path());
+    assert_eq!(too_few_examples(&bbh, &all), None);
+    fs_err::write(folder.path().join("cot-prompts/sort.txt"), "BENCHMARK DATA\n-----\nSort.\n")
+        .expect("written");
+    let all = questions(&bbh);
+    assert_eq!(too_few_examples(&bbh, &all).as_deref(), Some("there is no example for sort (0)"));
+    assert_eq!(too_few_examples(&TasksSource { few_shot: Some(0), ..bbh }, &all), None);
+
     let targets = targets(Layout::Bbh, folder.path(), true).expect("targets");
     assert_eq!(targets.len(), 3);
     let expected = "<|user|>\nSort.\n\nQ: 2 1\nA: So the answer is 1 2.\n\nQ: 6 5\nA: So the answer is 5 6.\n\nQ: 4 3\n<|assistant|>\nA:";

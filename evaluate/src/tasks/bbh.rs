@@ -90,6 +90,7 @@ fn questions_of(path: &Path) -> Result<Vec<(String, String)>, EvaluateError> {
 
 /// What stands before the examples, and the examples, each with the empty line behind it.
 fn examples_of(prompt: &str) -> (String, Vec<String>) {
+    let prompt = prompt.replace("\r\n", "\n");
     let text: String = prompt.split_inclusive('\n').skip(WARNING_LINES).collect();
     let (mut header, mut shots) = (String::new(), Vec::<String>::new());
     for part in text.trim().split("\n\n") {
@@ -151,6 +152,7 @@ mod tests {
     fn examples_are_what_begins_with_a_question() {
         let prompt = "Warning\n-----\nSort words.\n\nQ: b a\nA: Think.\n\nMore. So the answer is a b.\n\nQ: d c\nA: So the answer is c d.\n";
         let (header, shots) = examples_of(prompt);
+        assert_eq!(examples_of(&prompt.replace('\n', "\r\n")), (header.clone(), shots.clone()));
         assert_eq!(header, "Sort words.\n\n");
         assert_eq!(shots[0], "Q: b a\nA: Think.\n\nMore. So the answer is a b.\n\n");
         assert_eq!(shots[1], "Q: d c\nA: So the answer is c d.\n\n");

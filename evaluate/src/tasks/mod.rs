@@ -182,7 +182,9 @@ pub fn too_few_examples(source: &TasksSource, questions: &[Question]) -> Option<
         Layout::Own if !source.shots.is_empty() => source.few_shot.unwrap_or(own::SHOTS),
         Layout::Mmlu => source.few_shot.unwrap_or(mmlu::SHOTS),
         Layout::Tydiqa => source.few_shot.unwrap_or(tydiqa::SHOTS),
-        Layout::Own | Layout::Harness | Layout::Bbh => source.few_shot.unwrap_or(0),
+        // All that there are: a task has some.
+        Layout::Bbh => source.few_shot.unwrap_or(1),
+        Layout::Own | Layout::Harness => source.few_shot.unwrap_or(0),
     };
     // A question that is one of the examples has one less than others.
     let fewest = |questions: &[Question]| {
