@@ -325,6 +325,11 @@ fn options_that_no_question_has_a_use_for_are_refused() {
         let tasks = ["evaluate", "tasks", "--data", data, "--model", "nowhere"];
         place.run(&[&tasks[..], &more].concat()).says(2, &[more[0], "has no effect here"]);
     }
+    for name in ["", ".", ".."] {
+        let tasks =
+            ["evaluate", "tasks", "--data", "choices.jsonl", "--model", "nowhere", "--benchmark", name];
+        place.run(&tasks).says(2, &["--benchmark", "the name of a folder"]);
+    }
 }
 
 #[test]

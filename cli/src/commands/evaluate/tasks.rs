@@ -114,6 +114,9 @@ fn write_targets(context: &Context, args: &EvaluateTasksArgs, path: &Path) -> Re
 fn check_options(args: &TaskArgs) -> Result<()> {
     use Layout::{Bbh, Harness, Mmlu, Own, Tydiqa};
     const GENERATED: &[Layout] = &[Own, Harness, Bbh, Tydiqa];
+    if let Some(name @ ("" | "." | "..")) = args.benchmark.as_deref() {
+        refuse!("--benchmark {name:?} cannot be the name of a folder of the report; give another name");
+    }
     let options: [(&str, bool, &[Layout]); 7] = [
         ("--shots", !args.shots.is_empty(), &[Own]),
         ("--choices letters", args.choices == Choices::Letters, &[Own]),
