@@ -12,7 +12,7 @@ pub use files::ArtifactFiles;
 
 pub(crate) use files::{check_file, is_work};
 
-use crate::error::{ArtifactError, ReadError, StorageError};
+use crate::error::{ArtifactError, ConcurrentChange, ReadError, StorageError};
 use crate::layout::names;
 use crate::manifest::{ArtifactPart, PartLink};
 use crate::map::FileMap;
@@ -71,7 +71,12 @@ impl Store {
                 change.removed.artifacts.push(seen.number);
             }
             None if link_of(&base, &artifact.name).is_some() => {
-                return Err(ArtifactError::Exists(artifact.name));
+                let what = format!("artifact {}", artifact.name);
+                return Err(match over {
+                    // Not one to be replaced: it came since, and what was looked at had none.
+                    Some(_) => ConcurrentChange::Gone { what, replaced: true }.into(),
+                    None => ArtifactError::Exists(artifact.name),
+                });
             }
             None => {}
         }

@@ -116,7 +116,7 @@ fn an_artifact_is_published_replaced_and_dropped() {
     let none = store.snapshot().unwrap();
     store.put_artifact(artifact("cheap", json!(6)), None, Some(&*none), "fit").unwrap();
     let e = store.put_artifact(artifact("cheap", json!(7)), None, Some(&*none), "fit").unwrap_err();
-    assert!(matches!(&e, ArtifactError::Exists(name) if name == "cheap"), "{e}");
+    assert!(matches!(&e, ArtifactError::Changed(ConcurrentChange::Gone { replaced: true, .. })), "{e}");
     assert_eq!(content_of(&store.snapshot().unwrap(), "cheap"), json!(6));
     assert_clean(&store);
 }
