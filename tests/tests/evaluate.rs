@@ -273,7 +273,7 @@ fn weights_that_cannot_be_used_are_found_before_the_first_model_answers() {
     let is_refused = |told: binary::Finished, says: &str| {
         told.says(1, &[says]);
         assert!(
-            !told.stderr.contains("with choices") && !place.path("r.json.part/0").exists(),
+            !told.stderr.contains("with choices") && !place.path("r.json.part").exists(),
             "{}",
             told.stderr
         );

@@ -39,6 +39,17 @@ impl WorkFolder {
         Ok(WorkFolder(Some(folder)))
     }
 
+    /// Removes it after a failure, unless some work is kept in it.
+    pub fn remove_unused(&self) {
+        let Some(folder) = &self.0 else { return };
+        let is_unused = fs_err::read_dir(folder)
+            .is_ok_and(|mut entries| entries.all(|entry| entry.is_ok_and(|entry| entry.file_name() == MARK)));
+        if is_unused {
+            // Best effort: the failure is what is told, and the next run takes the folder.
+            let _ = held::remove(folder, MARK);
+        }
+    }
+
     /// Removes what the report has made useless.
     pub fn remove(self) -> Result<()> {
         let Some(folder) = self.0 else { return Ok(()) };

@@ -80,7 +80,7 @@ pub fn run(context: &Context, args: &EvaluateTasksArgs) -> Result<()> {
             context.say("finished answers are kept: run the same command again to continue");
             return Err(EvaluateError::Stopped.into());
         }
-        found => found?,
+        found => found.inspect_err(|_| kept.remove_unused())?,
     };
     made.extend(std::mem::take(&mut found.report.made));
     found.report.made = made;
