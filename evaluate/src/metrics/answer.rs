@@ -1,6 +1,9 @@
 //! Exact match and F1 of short answers, as the SQuAD scripts compare them (Rajpurkar et al. 2016, 2018).
 
 use std::collections::HashMap;
+use std::sync::LazyLock;
+
+use regex::{Captures, Regex};
 
 /// What is left out of answers before they are compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,19 +67,17 @@ fn f1_of(words: &[String], right: &[String]) -> f64 {
     2.0 * precision * recall / (precision + recall)
 }
 
+/// Words as Python's `\b` ends them: letters and numbers, without the marks that Rust counts as alphabetic.
+static WORDS: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new(r"[\p{L}\p{N}_]+").ok());
+
 /// The text with a space in the place of each article that stands alone.
 fn without_articles(text: &str) -> String {
-    let is_word = |c: char| c.is_alphanumeric() || c == '_';
-    let mut out = String::with_capacity(text.len());
-    let mut rest = text;
-    while let Some(first) = rest.chars().next() {
-        let inside = is_word(first);
-        let end = rest.find(|c: char| is_word(c) != inside).unwrap_or(rest.len());
-        let (part, after) = rest.split_at(end);
-        out.push_str(if ["a", "an", "the"].contains(&part) { " " } else { part });
-        rest = after;
-    }
-    out
+    let Some(words) = WORDS.as_ref() else { return text.to_owned() };
+    let without = |word: &Captures<'_>| match &word[0] {
+        "a" | "an" | "the" => " ".to_owned(),
+        word => word.to_owned(),
+    };
+    words.replace_all(text, without).into_owned()
 }
 
 #[cfg(test)]
@@ -115,5 +116,7 @@ mod tests {
             assert_eq!(f1(Normal::WithArticles, answer, &[right]), expected, "{answer}");
         }
         assert_eq!(without_articles("the theatre an a-b"), "  theatre    -b");
+        // A vowel sign is no letter.
+        assert_eq!(without_articles("a\u{93e} \u{915}a \u{2160}a"), " \u{93e} \u{915}a \u{2160}a");
     }
 }
