@@ -72,6 +72,9 @@ fn mmlu_has_the_prompts_of_its_script() {
     fs_err::write(folder.path().join("test/zoo_test.csv"), eleven).expect("written");
     let error = read(&source(Layout::Mmlu, folder.path()), &Cancel::new()).expect_err("eleven").to_string();
     assert!(error.contains("line 1") && error.contains("more than ten choices"), "{error}");
+    fs_err::write(folder.path().join("test/zoo_test.csv"), "").expect("written");
+    let error = read(&source(Layout::Mmlu, folder.path()), &Cancel::new()).expect_err("none").to_string();
+    assert!(error.contains("zoo_test.csv") && error.contains("there is no question"), "{error}");
 }
 
 #[test]

@@ -51,7 +51,11 @@ pub(super) fn read(source: &TasksSource) -> Result<Vec<Question>, EvaluateError>
         let of_example = |row: &Row| format!("{} {}\n\n", row.text(), LETTERS[row.answer]);
         let shots: Arc<[String]> = examples.iter().take(few_shot).map(of_example).collect();
         let (task, header): (Arc<str>, Arc<str>) = (Arc::from(subject.as_str()), Arc::from(header(&subject)));
-        for (number, row) in rows(&test)?.into_iter().enumerate() {
+        let asked = rows(&test)?;
+        if asked.is_empty() {
+            return Err(EvaluateError::File { path: test, what: "there is no question in it".to_owned() });
+        }
+        for (number, row) in asked.into_iter().enumerate() {
             let options = LETTERS.iter().take(row.choices.len()).map(|letter| format!(" {letter}"));
             questions.push(Question {
                 id: format!("{subject}-{number}"),
