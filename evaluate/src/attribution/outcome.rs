@@ -129,10 +129,10 @@ pub(super) struct Correlated {
     pub notes: Vec<String>,
 }
 
-/// Compares methods by what `of` makes of what a method has `predicted` for a query: a value for each metric,
-/// which the table of single values calls by its second name, or nothing where it is not defined. A query whose
-/// outputs are `constant`, and one that is not defined for some method, counts for none. The picture shows the
-/// first metric.
+/// Compares methods by what `of` makes of what a method has `predicted` for a query: a value for each
+/// metric, which the table of single values calls by its second name, or nothing where it is not defined. A
+/// query whose outputs are `constant`, and one that is not defined for some method, counts for none. The
+/// picture shows the first metric.
 pub(super) fn correlate(
     (kind, picture, title): (&'static str, &'static str, &str),
     (truth, names): (&Truth, Vec<String>),

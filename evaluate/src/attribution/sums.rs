@@ -30,8 +30,8 @@ impl Sum {
         (count > 0.0).then(|| Sum { total: total / count, slack: slack / count })
     }
 
-    /// Adds values from the largest size down, and what each addition loses at the end (Neumaier 1974). A value
-    /// and its negative take no part: rounding moves the sum by a share of what is left.
+    /// Adds values from the largest size down, and what each addition loses at the end (Neumaier 1974). A
+    /// value and its negative take no part: rounding moves the sum by a share of what is left.
     fn of_values(mut values: Vec<f64>) -> Sum {
         values.sort_unstable_by(f64::total_cmp);
         let (mut total, mut lost, mut slack) = (0.0f64, 0.0, 0.0);
@@ -41,7 +41,7 @@ impl Sum {
             (value, rest) = match rest {
                 [] => break,
                 [least, others @ .., most] if *least == -*most => (0.0, others),
-                [least, others @ .., most] if least.abs() > most.abs() => (*least, &rest[1..]),
+                [least, .., most] if least.abs() > most.abs() => (*least, &rest[1..]),
                 [others @ .., most] => (*most, others),
             };
             let next = total + value;

@@ -116,8 +116,8 @@ impl EncodingWriter {
         self.writer.as_ref().map_or(0, |writer| writer.rows) + self.waiting.len() as u64
     }
 
-    /// Lets this row come next: those missing before it get counts of zero. Returns `false`, and adds nothing,
-    /// if one of them is live or they are too many for a file.
+    /// Lets this row come next: those missing before it get counts of zero. Returns `false`, and adds
+    /// nothing, if one of them is live or they are too many for a file.
     pub fn fill_to(&mut self, row: u64, live: &RowSet) -> Result<bool, WriteError> {
         let Some(last) = self.last else { return Ok(true) };
         let gap = last.saturating_add(1)..row;

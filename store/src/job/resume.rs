@@ -324,8 +324,8 @@ fn collect_encoding(job: &mut Job, name: &str, uuid: Uuid) -> Result<bool, JobEr
     Ok(sound)
 }
 
-/// Drops files of token counts that have none of a row that is live: it may have come back since, by a revert.
-/// What is dropped is counted again in no time.
+/// Drops files of token counts that have none of a row that is live: it may have come back since, by a
+/// revert. What is dropped is counted again in no time.
 fn drop_outdated_counts(job: &mut Job) -> Result<(), JobError> {
     for sealed in std::mem::take(&mut job.encodings) {
         let (uuid, rows) = (sealed.file.uuid, sealed.file.range());

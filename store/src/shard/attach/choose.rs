@@ -91,8 +91,8 @@ pub(super) fn choose(store: &Store, snapshot: &Snapshot, shards: &[Shard]) -> Re
                         choice.files.insert(file.uuid(), take);
                     }
                 }
-                // Token counts may overlap those that are there: what they say follows from the encoding. Of rows
-                // that were deleted then they are zeros: if one is back, the next ingest counts.
+                // Token counts may overlap those that are there: what they say follows from the encoding. Of
+                // rows that were deleted then they are zeros: if one is back, the next ingest counts.
                 FileContent::Encoding(e, entry) => {
                     let there = dataset.encoding(&e.key).map_or_else(RowSet::new, EncodingEntry::rows);
                     let missing = RowSet::from_ranges(live.within(entry.range())).difference(&there);
