@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use gstore_store::vfs::{OsVfs, Vfs};
 use gstore_tests::place::Place;
@@ -145,7 +145,7 @@ fn a_merged_adapter_answers_as_base_and_adapter() {
     let checkpoint = "tuned/checkpoint-3";
     place.ok(&["merge", checkpoint, "-o", "merged"]);
     place.run(&["merge", "nope", "-o", "other"]).says(1, &["error: no folder matches nope"]);
-    place.run(&["merge", checkpoint, "-o", "merged"]).says(2, &["there already; --force replaces it"]);
+    place.run(&["merge", checkpoint, "-o", "merged"]).says(2, &["merged exists; --force replaces it"]);
     let weights = || fs_err::read(place.path("merged/model.safetensors")).expect("written");
     let first = weights();
     place.write("merged/model.safetensors", "of another adapter");
@@ -194,6 +194,27 @@ fn a_merged_adapter_answers_as_base_and_adapter() {
     lost.says(1, &["adapter_config.json names the base model `model`: model: there is no such folder"]);
     lost.says(1, &["; if it is elsewhere, give it with --model"]);
     place.run(&["merge", "merged", "-o", "twice"]).says(2, &["nothing to merge"]);
+}
+
+#[test]
+fn of_two_merges_into_one_folder_one_writes_it_and_the_other_is_refused() {
+    let place = Place::new();
+    for output in ["one", "two", "three"] {
+        let merges = ["26", "104"].map(|step| {
+            let mut command = place.with_model(&format!("merge -o in/{output}"));
+            command.arg(world::demo().join(format!("warmup/checkpoint-{step}")));
+            command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("started")
+        });
+        let mut ended = merges.map(|merge| binary::Finished::from(merge.wait_with_output().expect("ended")));
+        ended.sort_by_key(|ended| ended.code);
+        ended[0].says(0, &[]);
+        ended[1].fails(&[&format!("in/{output} exists; --force replaces it")]);
+        for file in ["config.json", "tokenizer.json", "gstore_merged.json", "model.safetensors"] {
+            assert!(place.path(&format!("in/{output}/{file}")).is_file(), "{file}");
+        }
+    }
+    let left = fs_err::read_dir(place.path("in")).expect("listed").count();
+    assert_eq!(left, 3, "what was refused is still there");
 }
 
 #[test]

@@ -3,15 +3,16 @@
 use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
-use gstore_core::{Remedy, python_json};
+use gstore_core::python_json;
 use gstore_model::architectures::TensorRole;
 use gstore_model::gradients::HostFactors;
 use gstore_model::weights::{
     Adapter, ModelFolder, TrainedTensor, check_finite, checkpoint_id, write_tensors,
 };
+use gstore_store::vfs::sync_folder;
 use serde_json::{Value, json};
 
-use crate::checkpoint::{copy_model_files, write_folder, write_json};
+use crate::checkpoint::{copy_model_files, write_json};
 use crate::error::TrainError;
 
 /// Says in a model's folder what was merged into it.
@@ -23,20 +24,24 @@ pub fn is_merged(folder: &Path) -> bool {
 }
 
 /// Writes `W + scaling B A` of every adapted weight, and all others as they are, in f32 under the names of
-/// transformers, with the base's configuration and tokenizer. The folder appears when it is complete.
+/// transformers, with the base's configuration and tokenizer, into the new folder `output`. An error leaves
+/// nothing of it; a process that is killed does, so who shows it to others gives it its name after this.
 ///
 /// Memory: the weights in f32.
 ///
 /// # Errors
 /// An adapter that does not fit the model or is not finite, an output that is there already, a full disk.
 pub fn merge(model: &Path, adapter: &Path, output: &Path) -> Result<(), TrainError> {
-    if output.exists() {
-        let force = Remedy::Option("force", "");
-        return Err(TrainError::Option(format!(
-            "{} is there already; {force} replaces it",
-            output.display()
-        )));
-    }
+    fs_err::create_dir(output)?;
+    write(model, adapter, output).map_err(|error| {
+        // The disk may be full: what is there in part takes room for nothing.
+        let _ = fs_err::remove_dir_all(output);
+        let again = "what was unfinished is removed; free some space there and run the same command again";
+        error.with_disk_full_hint(|| again.to_owned())
+    })
+}
+
+fn write(model: &Path, adapter: &Path, output: &Path) -> Result<(), TrainError> {
     let base = ModelFolder::open(model)?;
     let adapter = Adapter::open(adapter)?;
     let checkpoint = checkpoint_id(&base, Some(&adapter))?;
@@ -53,20 +58,10 @@ pub fn merge(model: &Path, adapter: &Path, output: &Path) -> Result<(), TrainErr
         let stored = trained.stored(&values).into_owned();
         tensors.push((param.name.clone(), trained.stored_shape(), Cow::Owned(stored)));
     }
-    let folder = output.parent().filter(|parent| !parent.as_os_str().is_empty());
-    let name = output
-        .file_name()
-        .and_then(|name| name.to_str())
-        .ok_or_else(|| TrainError::Option(format!("{} cannot be the name of a folder", output.display())))?;
-    write_folder(folder.unwrap_or(Path::new(".")), name, |folder| {
-        copy_model_files(model, model, folder)?;
-        write_json(&folder.join(MERGED), &json!({ "merged": checkpoint.to_string() }))?;
-        Ok(write_tensors(&folder.join("model.safetensors"), tensors)?)
-    })
-    .map_err(|error| {
-        let again = "what was unfinished is removed; free some space there and run the same command again";
-        error.with_disk_full_hint(|| again.to_owned())
-    })
+    copy_model_files(model, model, output)?;
+    write_json(&output.join(MERGED), &json!({ "merged": checkpoint.to_string() }))?;
+    write_tensors(&output.join("model.safetensors"), tensors)?;
+    Ok(sync_folder(output)?)
 }
 
 /// The base that an adapter names in its configuration.

@@ -120,7 +120,7 @@ fn a_merged_adapter_has_the_losses_of_base_and_adapter() {
     );
     let merged = world.path("merged");
     merge(&world.model, adapter, &merged).unwrap();
-    assert!(merge(&world.model, adapter, &merged).unwrap_err().to_string().contains("there already"));
+    assert!(merge(&world.model, adapter, &merged).unwrap_err().to_string().contains("exists"));
 
     let base = ModelFolder::open(&world.model).unwrap();
     let of = |parameters: Parameters<Cpu>| {

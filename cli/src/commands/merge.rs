@@ -1,20 +1,22 @@
 //! `gstore merge`: a LoRA adapter and its base as one model folder.
 
+use std::io::Error;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Result, anyhow};
+use anyhow::{Context as _, Result, anyhow, bail};
 use gstore::Folders;
 use gstore_model::weights::{Adapter, ModelFolder};
-use gstore_store::vfs::sync_folder;
+use gstore_store::vfs::{CreatedFolder, sync_folder};
+use rustix::io::Errno;
 use serde_json::json;
 
 use crate::args::MergeArgs;
 use crate::context::Context;
 use crate::exchange::exchange;
-use crate::failure::UsageError;
+use crate::failure::{UsageError, refuse};
 use crate::held::{LockedFolder, remove_leftovers};
 use crate::models::folder_error;
-use crate::output::{check_outside, path_text};
+use crate::output::{check_outside, exists, parent, path_text};
 use crate::streams::print_json;
 
 /// How names of folders begin that hold a model until it takes the place of another, and that one after it.
@@ -58,12 +60,12 @@ pub fn run(context: &Context, args: &MergeArgs) -> Result<()> {
         );
         if error.is::<UsageError>() { UsageError(why).into() } else { anyhow!(why) }
     })?;
-    if args.force && args.output.exists() {
-        replace(&base, adapter, &args.output)?;
-    } else {
-        remove_leftovers(PREFIX, &args.output);
-        gstore_train::merge(&base, adapter, &args.output)?;
-    }
+    let replaced = match args.output.exists() {
+        true if args.force => Some(check_replaced(&base, adapter, &args.output)?),
+        true => refuse!("{}", exists(&args.output)),
+        false => None,
+    };
+    write(&base, adapter, &args.output, replaced.as_deref())?;
     ModelFolder::open(&base)?.unused_note().iter().for_each(|note| context.say(note));
     let [output, model, adapter] = [args.output.as_path(), base.as_path(), adapter].map(path_text);
     match args.json {
@@ -76,17 +78,29 @@ pub fn run(context: &Context, args: &MergeArgs) -> Result<()> {
     Ok(())
 }
 
-/// Writes the model next to the one in `output`, then exchanges both and removes the old one.
-fn replace(base: &Path, adapter: &Path, output: &Path) -> Result<()> {
-    let old = check_replaced(base, adapter, output)?;
-    let folder = old.parent().unwrap_or(Path::new("/"));
-    remove_leftovers(PREFIX, &old);
-    let place = LockedFolder::make(folder, PREFIX, &old)?;
-    let new = place.content();
+/// Writes the model next to its place, and gives it the name when it is complete: that of the folder which it
+/// replaces, or one that nothing has by then.
+fn write(base: &Path, adapter: &Path, output: &Path, replaced: Option<&Path>) -> Result<()> {
+    let place = replaced.unwrap_or(output);
+    let around = parent(place);
+    remove_leftovers(PREFIX, place);
+    let _made = CreatedFolder::of(around)?;
+    let folder = LockedFolder::make(around, PREFIX, place)?;
+    let new = folder.content();
     gstore_train::merge(base, adapter, &new)?;
-    exchange(&new, &old)?;
-    sync_folder(folder)?;
-    Ok(place.close()?)
+    match replaced {
+        Some(old) => exchange(&new, old)?,
+        None => match rustix::fs::rename(&new, place) {
+            Ok(()) => {}
+            // The command line was right when the command began.
+            Err(Errno::EXIST | Errno::NOTEMPTY | Errno::NOTDIR) => bail!("{}", exists(place)),
+            Err(error) => {
+                return Err(Error::from(error)).with_context(|| format!("cannot make {}", place.display()));
+            }
+        },
+    }
+    sync_folder(around)?;
+    Ok(folder.close()?)
 }
 
 /// The folder that is replaced: one that a merge has written, without folders in it, and not one that is
@@ -100,7 +114,7 @@ fn check_replaced(base: &Path, adapter: &Path, output: &Path) -> Result<PathBuf>
         }
     }
     if !gstore_train::is_merged(&old) {
-        return Err(refused("no merge has written it").into());
+        return Err(refused("no merge has written it, or not all of it; move or remove it yourself").into());
     }
     for entry in fs_err::read_dir(&old)? {
         if entry?.file_type()?.is_dir() {

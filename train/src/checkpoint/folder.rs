@@ -54,8 +54,9 @@ impl Drop for FolderLock {
     }
 }
 
-/// Makes `output/name` by `fill`, which flushes what it writes. What has that name already is replaced.
-pub(crate) fn write_folder(
+/// Makes `output/name` by `fill`, which flushes what it writes. What has that name already is replaced, so the
+/// caller has the [`FolderLock`] of `output`, or one of the name.
+pub(super) fn write_folder(
     output: &Path,
     name: &str,
     fill: impl FnOnce(&Path) -> Result<(), TrainError>,

@@ -26,7 +26,7 @@ pub(crate) use digests::{check_files, start_digests};
 pub use folder::{CURVES, FolderLock};
 pub(crate) use folder::{
     check_writable, make_json, remove, remove_all, remove_replaced, remove_unfinished,
-    superseded_checkpoints, unfinished_paths, write_folder,
+    superseded_checkpoints, unfinished_paths,
 };
 pub(crate) use json::write_json;
 pub(crate) use read::{
