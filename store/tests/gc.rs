@@ -237,6 +237,61 @@ fn files_of_unfinished_jobs_stay_until_the_jobs_are_dropped() {
 }
 
 #[test]
+fn what_a_job_leaves_that_has_published_goes_and_keeps_nothing() {
+    let (dir, path, _) = placed(|path| filled(path, 20, &f(), 5));
+    let wanted = feature("grad-adam", 4, DType::F32);
+    let is_job = |file: &PathBuf| file.starts_with("tmp") && file.to_string_lossy().contains("job-");
+    let mut left = 0;
+    // A job that dies at each step of its publish, and while its folder is removed.
+    for n in 0.. {
+        let [copied, repeated] = ["c", "r"].map(|name| dir.path().join(format!("{name}{n}")));
+        copy(&path, &copied);
+        let vfs = CrashVfs::new(i64::MAX / 2);
+        let crashing = Store::open_on(Arc::new(vfs.clone()), &copied).unwrap();
+        let mut job = crashing.start_job(plan(vec![wanted.clone()])).unwrap();
+        seal(&mut job, 0, 0..10);
+        seal_counts(&mut job, 0..10).unwrap();
+        vfs.set_left(n);
+        let done = job.publish(None, false).is_ok() && vfs.left() > 0;
+        let store = Store::open(&copied).unwrap();
+        let published = store.snapshot().unwrap();
+        if published.feature_by_key(&wanted.desc.key()).is_some() {
+            left += u64::from(files(&copied).iter().any(is_job));
+            copy(&copied, &repeated);
+            let again = Store::open(&repeated).unwrap();
+            again.clear_published_job(&published, plan(vec![wanted.clone()])).unwrap();
+            assert!(!files(&repeated).iter().any(is_job), "after {n} operations");
+            content(&again.snapshot().unwrap()).unwrap();
+
+            drop_features(&copied);
+            let report = store.collect(gc(1)).unwrap();
+            assert!(report.swept.jobs.is_empty(), "after {n} operations: {report:?}");
+            let needless = |file: &PathBuf| is_job(file) || file.starts_with("segments");
+            assert!(!files(&copied).iter().any(needless), "after {n} operations");
+            assert_clean(&store);
+        }
+        if done {
+            break;
+        }
+    }
+    assert!(left > 2, "none was killed between its commit and the end");
+}
+
+#[test]
+fn folders_of_jobs_with_nothing_in_them_go_and_those_of_others_stay() {
+    let (_dir, path, store) = placed(|path| filled(path, 20, &f(), 5));
+    fs_err::create_dir_all(path.join("tmp/job-00")).unwrap();
+    put(&path, &["tmp/job-01/lock".into(), "tmp/job-02/notes.txt".into()]);
+    fs_err::create_dir_all(path.join("tmp/job-03")).unwrap();
+    let _held = OsVfs.lock(&path.join("tmp/job-03/lock"), false).unwrap();
+    let dry = store.collect(GcOptions { dry_run: true, ..gc(10) }).unwrap();
+    let report = store.collect(gc(10)).unwrap();
+    assert_eq!(report.swept, dry.swept);
+    let there = [0, 1, 2, 3].map(|job| path.join(format!("tmp/job-0{job}")).exists());
+    assert_eq!(there, [false, false, true, true]);
+}
+
+#[test]
 fn a_compaction_at_work_is_left_alone() {
     let (_dir, path, store) = placed(|path| filled(path, 20, &f(), 5));
     let u = Uuid::new_v4();

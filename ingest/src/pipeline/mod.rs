@@ -102,6 +102,8 @@ pub fn ingest(
     cancel: &Cancel,
 ) -> Result<IngestReport, IngestError> {
     if plan.is_done() {
+        // A run that was killed once it had published left its folder. What cannot be removed now is gc's.
+        let _ = store.clear_published_job(&plan.snapshot, plan.job());
         return Ok(IngestReport::default());
     }
     plan.check_run_name()?;

@@ -6,6 +6,7 @@ use super::options::GcOptions;
 use super::report::Swept;
 use super::sweep::{StartLockHolder, SweepOptions, sweep_with};
 use crate::error::{CommitError, GcError, StorageError, StoreError};
+use crate::job::published_files;
 use crate::layout::{Env, now};
 use crate::lease::{LeasedSnapshot, has, held};
 use crate::manifest::Link;
@@ -86,6 +87,8 @@ impl Store {
         // Leases that are there already are looked at before anything changes, so that a
         // damaged one stops us in time.
         leased(env, &mut needed, &before, held(env)?)?;
+        // Asked while the snapshots that jobs announced are still in the history.
+        let published = published_files(self, &before);
         let cut = kept.oldest > before.oldest();
         let snapshot = match cut && !options.dry_run {
             true => Some(shorten(self, &lock, &before, kept.oldest, &options.command, &mut needed)?),
@@ -102,7 +105,7 @@ impl Store {
             leave_compactions: compaction.is_none(),
             starting: StartLockHolder::Sweep,
         };
-        let swept = sweep_with(self, &lock, needed, options)?;
+        let swept = sweep_with(self, &lock, needed, published, options)?;
         drop(compaction);
         Ok(GcReport { dry_run: options.dry_run, snapshot, oldest, snapshots_removed, kept, swept })
     }

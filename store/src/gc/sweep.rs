@@ -52,16 +52,18 @@ pub(crate) enum StartLockHolder {
 ///
 /// Time is linear in the number of files; memory is that of `keep` and of the longest folder's list of names.
 pub(crate) fn sweep(store: &Store, lock: &WriterLock, keep: NeededFiles) -> Result<Swept, StorageError> {
-    sweep_with(store, lock, keep, SweepOptions::default())
+    sweep_with(store, lock, keep, HashSet::new(), SweepOptions::default())
 }
 
+/// The same. Files of jobs that are known to be `published` are not those of unfinished ones.
 pub(crate) fn sweep_with(
     store: &Store,
     _lock: &WriterLock,
     keep: NeededFiles,
+    published: HashSet<Uuid>,
     options: SweepOptions,
 ) -> Result<Swept, StorageError> {
-    let mut sweeper = Sweeper { env: store.env(), needed: keep, options, swept: Swept::default() };
+    let mut sweeper = Sweeper { env: store.env(), needed: keep, published, options, swept: Swept::default() };
     sweeper.check_current()?;
     sweeper.jobs()?;
     sweeper.top()?;
@@ -81,6 +83,7 @@ pub(crate) fn sweep_with(
 pub(super) struct Sweeper<'a> {
     pub(super) env: &'a Arc<Env>,
     pub(super) needed: NeededFiles,
+    pub(super) published: HashSet<Uuid>,
     pub(super) options: SweepOptions,
     pub(super) swept: Swept,
 }

@@ -5,27 +5,34 @@ use super::sweep::Sweeper;
 use crate::artifacts;
 use crate::error::StorageError;
 use crate::index;
-use crate::job::{Intents, JobFile, JobFolder, PUBLISH, is_held, is_job, read_json_of};
+use crate::job::{Content, Intents, JOB, JobFile, JobFolder, PUBLISH, is_held, is_job, read_json_of};
 use crate::layout::HELD_LOCK;
 use crate::layout::names::{self, FileKind, LEASES, START_LOCK, UPLOADS};
 use crate::lease;
 use crate::rewrite::{self, COMPACT_LOCK};
 use crate::samples::is_append;
 use crate::vfs::VfsLock;
+use uuid::Uuid;
 
 /// Files in `tmp/` that many processes lock.
 const LOCKS: [&str; 2] = [START_LOCK, COMPACT_LOCK];
 
 impl Sweeper<'_> {
-    /// Notes the jobs, and that the files which they were publishing are theirs. With
-    /// `drop_jobs`, interrupted ones go.
+    /// Notes the jobs, and that the files which they were publishing are theirs. What is left of one that has
+    /// published goes; with `drop_jobs`, interrupted ones go as well.
     pub(super) fn jobs(&mut self) -> Result<(), StorageError> {
         let _starting = self.lock_start()?;
+        let mut removed = false;
         for id in self.list("tmp")?.unwrap_or_default().into_iter().filter(|n| is_job(n)) {
             // Gone meanwhile, or a file of a stranger.
             let Some(files) = self.list(&format!("tmp/{id}"))? else { continue };
+            let intents = self.intents(&id)?;
+            if self.is_over(&files, intents.as_ref()) && self.remove_unless_held(&format!("tmp/{id}"))? {
+                removed = true;
+                continue;
+            }
             let mut note = JobNote {
-                command: read_json_of(self.env, &format!("tmp/{id}/job.json"))
+                command: read_json_of(self.env, &format!("tmp/{id}/{JOB}"))
                     .ok()
                     .flatten()
                     .map(|j: JobFile| j.command),
@@ -39,13 +46,14 @@ impl Sweeper<'_> {
                 note.dropped = self.unless_denied(&format!("tmp/{}", note.id), dropped)?;
             }
             if !note.dropped {
-                for m in self.moves(&note.id)? {
-                    note.bytes += self.len(&m);
-                    self.needed.add_file(&m);
+                for m in intents.into_iter().flat_map(|intents| intents.moves) {
+                    note.bytes += self.len(&m.to);
+                    self.needed.add_file(&m.to);
                 }
             }
             self.swept.jobs.push(note);
         }
+        self.flush("tmp", removed)?;
         self.held_folders()
     }
 
@@ -59,14 +67,30 @@ impl Sweeper<'_> {
         self.flush("tmp", removed)
     }
 
-    /// The files of the store that a job was publishing. The note is flushed before the first one moves, so a
-    /// damaged one means that none did.
-    fn moves(&self, id: &str) -> Result<Vec<String>, StorageError> {
-        let intents: Option<Intents> = match read_json_of(self.env, &format!("tmp/{id}/{PUBLISH}")) {
-            Err(e) if e.is_damage() => None,
-            other => other?,
+    /// What a job was publishing. The note is flushed before the first file moves, so a damaged one means that
+    /// none did.
+    fn intents(&self, id: &str) -> Result<Option<Intents>, StorageError> {
+        match read_json_of(self.env, &format!("tmp/{id}/{PUBLISH}")) {
+            Err(e) if e.is_damage() => Ok(None),
+            intents => intents,
+        }
+    }
+
+    /// Whether these files of a job are what a kill left of it after its publish: all that it announced is
+    /// known to be published, and it has sealed nothing else. A folder without either note is being removed.
+    fn is_over(&self, files: &[String], intents: Option<&Intents>) -> bool {
+        let is_published = |uuid: &Uuid| self.published.contains(uuid);
+        let goes = |file: &String| match Content::of(file) {
+            Content::Segment { uuid, .. } | Content::Encoding(uuid) => is_published(&uuid),
+            Content::EncodingNote(_) | Content::Own | Content::Leftover => true,
+            Content::Stranger => false,
         };
-        Ok(intents.map_or_else(Vec::new, |i| i.moves.into_iter().map(|m| m.to).collect()))
+        let is_noted = |note: &str| files.iter().any(|file| file == note);
+        let announced = match intents {
+            Some(intents) => intents.moves.iter().all(|m| is_published(&m.uuid)),
+            None => !is_noted(JOB) && !is_noted(PUBLISH),
+        };
+        announced && files.iter().all(goes)
     }
 
     /// Removes an interrupted job. None can start meanwhile.

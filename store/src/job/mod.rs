@@ -38,7 +38,7 @@ pub(crate) use folder::{
 };
 pub(crate) use plan::{EncodingNote, Intents, JobFile, SealedEncoding, is_job};
 pub(crate) use publish::{Completion, Finish, PublishOutcome};
-pub(crate) use resume::{check_plan, sound_rows, take_over};
+pub(crate) use resume::{check_plan, published_files, sound_rows, take_over};
 pub(crate) use rows::{published_rows, purged_rows};
 pub(crate) use run_part::{KnownCheckpoint, run_part};
 pub(crate) use shard_note::EQUAL_ROWS;
@@ -73,5 +73,21 @@ impl Store {
         }
         job.abandon()?;
         self.start_job_on(planned, plan)
+    }
+
+    /// Removes what a job of this identity left that was killed when it had published. What it has sealed and
+    /// not published stays.
+    ///
+    /// # Errors
+    /// As [`Store::start_job_on`]; files that cannot be removed.
+    pub fn clear_published_job(&self, planned: &Snapshot, plan: JobPlan) -> Result<(), JobError> {
+        if !self.env().exists(&format!("tmp/{}", plan.id()))? {
+            return Ok(());
+        }
+        let job = self.start_job_on(planned, plan)?;
+        if !job.resumed() {
+            job.abandon()?;
+        }
+        Ok(())
     }
 }

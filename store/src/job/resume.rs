@@ -15,6 +15,7 @@ use crate::segment::{BlockBuffer, OpenedSegment, SealedSegment, SegmentFile, che
 use crate::store::{Snapshot, Store, WriterLock};
 use crate::table::TableFile;
 use gstore_core::{DatasetName, RowSet};
+use std::collections::HashSet;
 use std::sync::Arc;
 use uuid::Uuid;
 
@@ -230,13 +231,32 @@ fn kept_since(store: &Store, now: &Snapshot, number: u64) -> Result<Option<Vec<A
 
 /// Whether a snapshot has a file of this name.
 fn is_published(snapshot: &Snapshot, uuid: Uuid) -> bool {
-    let segment = snapshot.features().iter().any(|f| f.segments.iter().any(|s| s.uuid == uuid));
-    let encoding = || {
-        let mut files =
-            snapshot.datasets().iter().flat_map(|d| d.encodings.iter()).flat_map(|e| e.files.iter());
-        files.any(|f| f.uuid == uuid)
-    };
-    segment || encoding()
+    files_of(snapshot).any(|file| file == uuid)
+}
+
+/// The files of a snapshot that jobs publish.
+fn files_of(snapshot: &Snapshot) -> impl Iterator<Item = Uuid> {
+    let segments = snapshot.features().iter().flat_map(|f| f.segments.iter()).map(|s| s.uuid);
+    let encodings = snapshot.datasets().iter().flat_map(|d| d.encodings.iter());
+    segments.chain(encodings.flat_map(|e| e.files.iter()).map(|f| f.uuid))
+}
+
+/// Those files that jobs have announced and that are in the snapshot which they announced, or in the current
+/// one: they were published, whatever became of them. Of what cannot be known, none.
+pub(crate) fn published_files(store: &Store, now: &Snapshot) -> HashSet<Uuid> {
+    let env = store.env();
+    let mut published = HashSet::new();
+    for (id, _) in jobs(env).unwrap_or_default() {
+        let Ok(Some(intents)) = read_json_of::<Intents>(env, &format!("tmp/{id}/{PUBLISH}")) else {
+            continue;
+        };
+        let announced: HashSet<Uuid> = intents.moves.iter().map(|m| m.uuid).collect();
+        let then = store.snapshot_at(intents.snapshot).ok();
+        for snapshot in then.as_deref().into_iter().chain([now]) {
+            published.extend(files_of(snapshot).filter(|uuid| announced.contains(uuid)));
+        }
+    }
+    published
 }
 
 /// Looks at every file of the folder: sealed ones are verified and kept, all others removed.
