@@ -32,8 +32,33 @@ impl Store {
         sql: &str,
         options: ViewOptions,
     ) -> Result<Arc<Snapshot>, ViewError> {
+        self.save_view(None, name, sql, options)
+    }
+
+    /// The same for a statement that was planned on an earlier snapshot.
+    ///
+    /// # Errors
+    /// As [`Store::create_view`]; a view that was saved or dropped since, which may read the one of this name.
+    pub fn create_view_on(
+        &self,
+        planned: &Snapshot,
+        name: &DatasetName,
+        sql: &str,
+        options: ViewOptions,
+    ) -> Result<Arc<Snapshot>, ViewError> {
+        self.save_view(Some(planned), name, sql, options)
+    }
+
+    fn save_view(
+        &self,
+        planned: Option<&Snapshot>,
+        name: &DatasetName,
+        sql: &str,
+        options: ViewOptions,
+    ) -> Result<Arc<Snapshot>, ViewError> {
         let lock = WriterLock::take(self)?;
         let base = self.snapshot()?;
+        planned.map_or(Ok(()), |planned| base.same_views(planned))?;
         let name: &str = name.as_ref();
         if base.datasets().iter().any(|dataset| dataset.name == name) {
             return Err(ViewError::Dataset { name: name.to_owned() });

@@ -42,6 +42,23 @@ fn views_are_versioned() {
 }
 
 #[test]
+fn a_view_is_saved_beside_the_views_that_it_was_planned_with() {
+    let (_dir, path, store) = placed(|path| filled(path, 20, &feature("grad-sgd", 6, DType::F16), 5));
+    let options = || ViewOptions { command: "view".into(), replace: true };
+    let seen = store.create_view(&view("a"), "SELECT 1", options()).unwrap();
+    // What is no view may change.
+    drop_features(&path);
+    let saved = store.create_view_on(&seen, &view("b"), "SELECT * FROM a", options()).unwrap();
+    let changed = match store.create_view_on(&seen, &view("a"), "SELECT * FROM b", options()) {
+        Err(ViewError::Changed(changed)) => changed,
+        other => panic!("{other:?}"),
+    };
+    assert!(matches!(changed, ConcurrentChange::Store { .. }) && changed.can_repeat(), "{changed}");
+    assert_eq!(store.snapshot().unwrap().number(), saved.number());
+    store.create_view_on(&saved, &view("a"), "SELECT 2", options()).unwrap();
+}
+
+#[test]
 fn who_may_not_see_a_dataset_sees_no_view_that_names_it() {
     let (_dir, _, store) = placed(|path| filled(path, 20, &feature("grad-sgd", 6, DType::F16), 5));
     let statements = [

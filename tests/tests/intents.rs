@@ -150,6 +150,24 @@ fn a_tag_is_on_the_snapshot_that_was_current_when_it_was_asked_for() {
 }
 
 #[test]
+fn a_view_is_planned_with_the_views_that_are_there_when_it_is_saved() {
+    let place = filled();
+    for name in ["a", "b"] {
+        place.ok(&["view", "create", name, "SELECT 1 AS x"]);
+    }
+    let other = ["view", "create", "b", "SELECT x FROM a", "--force"];
+    let finished = after(&place, &["view", "create", "a", "SELECT x FROM b", "--force"], &[&other]);
+    finished.says(2, &["the view a would name itself"]);
+    assert_eq!(place.value("SELECT x FROM b"), "1");
+    let other = ["view", "drop", "b"];
+    after(&place, &["view", "create", "a", "SELECT x + 1 AS x FROM b", "--force"], &[&other]).fails(&["b"]);
+    assert_eq!(place.value("SELECT x FROM a"), "1");
+    let other = ["view", "create", "c", "SELECT 2 AS x"];
+    after(&place, &["view", "create", "a", "SELECT 3 AS x", "--force"], &[&other]).says(0, &[]);
+    assert_eq!(place.value("SELECT a.x + c.x FROM a, c"), "5");
+}
+
+#[test]
 fn a_revert_names_the_state_that_it_replaced() {
     let place = filled();
     let finished = after(&place, &["revert", "--to", "0"], &[&["delete", "--dataset", "pool", "--id", "s0"]]);

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use gstore_core::Cancel;
 use gstore_query::hint::listing;
 use gstore_sql::{SqlOptions, SqlRunner};
-use gstore_store::{DatasetName, ViewOptions};
+use gstore_store::{DatasetName, Snapshot, Store, ViewError, ViewOptions};
 use serde_json::json;
 
 use crate::args::{ViewArgs, ViewWhat};
@@ -14,6 +14,9 @@ use crate::context::Context;
 use crate::failure::{UsageError, refuse};
 use crate::statements::Engine;
 use crate::streams::{out, print_json};
+
+/// Times that a statement is planned and saved, where other processes change the views in between.
+const ATTEMPTS: usize = 10;
 
 /// Does what the flags say.
 pub fn run(context: &Context, args: &ViewArgs) -> Result<()> {
@@ -27,17 +30,7 @@ pub fn run(context: &Context, args: &ViewArgs) -> Result<()> {
             };
             let sql = sql.trim();
             gstore_sql::check_view(sql)?;
-            // What cannot be planned now is refused now, by the place in it.
-            let options = SqlOptions { threads: context.threads, ..SqlOptions::default() };
-            let seen = store.snapshot()?;
-            SqlRunner::new(Arc::clone(&seen), options)?.columns(sql, &Cancel::new())?;
-            // It was planned with the view that it takes the place of.
-            let replaces = *force && seen.view(&name).is_ok();
-            if replaces && gstore_sql::view_names_itself(&seen, &name, sql) {
-                refuse!("the view {name} would name itself; put its old statement in the place of its name");
-            }
-            let options = ViewOptions { command: context.command.clone(), replace: *force };
-            let snapshot = store.create_view(&name, sql, options)?;
+            let snapshot = create(context, &store, &name, sql, *force)?;
             match json {
                 true => print_json(&json!({ "view": name, "snapshot": snapshot.number() }))?,
                 false => {
@@ -64,6 +57,36 @@ pub fn run(context: &Context, args: &ViewArgs) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Saves a statement. Where another process has changed the views in between, it is planned again.
+fn create(
+    context: &Context,
+    store: &Store,
+    name: &DatasetName,
+    sql: &str,
+    force: bool,
+) -> Result<Arc<Snapshot>> {
+    for _ in 0..ATTEMPTS {
+        // What cannot be planned now is refused now, by the place in it.
+        let options = SqlOptions { threads: context.threads, ..SqlOptions::default() };
+        let seen = store.snapshot()?;
+        SqlRunner::new(Arc::clone(&seen), options)?.columns(sql, &Cancel::new())?;
+        // It was planned with the view that it takes the place of.
+        let replaces = force && seen.view(name).is_ok();
+        if replaces && gstore_sql::view_names_itself(&seen, name, sql) {
+            refuse!("the view {name} would name itself; put its old statement in the place of its name");
+        }
+        let options = ViewOptions { command: context.command.clone(), replace: force };
+        match store.create_view_on(&seen, name, sql, options) {
+            Err(ViewError::Changed(changed)) if changed.can_repeat() => {}
+            saved => return Ok(saved?),
+        }
+    }
+    bail!(
+        "the views were changed by other processes each of the {ATTEMPTS} times that the statement was planned; \
+         {name} is not saved\n  try again when less is written to the store"
+    )
 }
 
 /// Says which views cannot be read any more without a table that is gone.

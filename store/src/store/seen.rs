@@ -80,6 +80,11 @@ impl Snapshot {
         is_same("view", &seen.name, self.view(&seen.name).ok(), seen)
     }
 
+    /// Fails if a view was saved or dropped since `seen`.
+    pub(crate) fn same_views(&self, seen: &Snapshot) -> Result<(), ConcurrentChange> {
+        if self.views() == seen.views() { Ok(()) } else { self.is_still(seen) }
+    }
+
     /// Fails if this is another snapshot than `seen`.
     pub(crate) fn is_still(&self, seen: &Snapshot) -> Result<(), ConcurrentChange> {
         match self.link() == seen.link() {
