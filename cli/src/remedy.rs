@@ -66,7 +66,7 @@ pub fn words(remedy: &Remedy<'_>) -> String {
         Remedy::Backup => return "`gstore backup --to DIR`".into(),
         Remedy::Restore => return "`gstore restore`".into(),
         Remedy::Delete(dataset) => format!("delete --dataset {dataset} --id ID ..."),
-        Remedy::Purge => "delete --purge".into(),
+        Remedy::Purge(dataset) => format!("delete --dataset {dataset} --purge --yes"),
         Remedy::DropFeature(name) => format!("drop feature {name}"),
         Remedy::DropEnsemble(name) => format!("drop ensemble {name}"),
         Remedy::RemoveLeftovers => {
@@ -415,7 +415,7 @@ mod tests {
             (Remedy::Backup, "`gstore backup --to DIR`"),
             (Remedy::Restore, "`gstore restore`"),
             (Remedy::Delete("pool"), "`gstore delete --dataset pool --id ID ...`"),
-            (Remedy::Purge, "`gstore delete --purge`"),
+            (Remedy::Purge("pool"), "`gstore delete --dataset pool --purge --yes`"),
             (Remedy::DropFeature("4"), "`gstore drop feature 4`"),
             (Remedy::DropEnsemble("ens"), "`gstore drop ensemble ens`"),
             (Remedy::RemoveLeftovers, "`gstore gc --keep N` with N at least the number of snapshots"),

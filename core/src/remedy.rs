@@ -74,8 +74,8 @@ pub enum Remedy<'a> {
     Restore,
     /// Delete samples of this dataset by their ids.
     Delete(&'a str),
-    /// Finish a purge.
-    Purge,
+    /// Finish a purge of this dataset.
+    Purge(&'a str),
     /// Remove a feature, by its number or label.
     DropFeature(&'a str),
     /// Remove an ensemble, with its losses.
@@ -189,7 +189,7 @@ impl Remedy<'_> {
             Self::Backup => "a backup".into(),
             Self::Restore => "a restore".into(),
             Self::Delete(dataset) => format!("a delete from dataset {dataset}"),
-            Self::Purge => "a purge".into(),
+            Self::Purge(dataset) => format!("a purge of dataset {dataset}"),
             Self::DropFeature(name) => format!("a drop of feature {name}"),
             Self::DropEnsemble(name) => format!("a drop of ensemble {name}"),
             Self::RemoveLeftovers => "a collection that keeps all snapshots".into(),

@@ -341,7 +341,8 @@ fn a_reader_that_comes_at_the_commit_keeps_its_files_until_it_ends() {
     let before = made(&path).snapshot().unwrap().number();
     let (done, snapshot, lease) = purge_with_reader(&path, ("create", "CURRENT.new", 0));
     match done {
-        Err(ChangeError::Kept { snapshot, readers }) => {
+        Err(ChangeError::Kept { dataset, snapshot, readers }) => {
+            assert_eq!(dataset, "pool");
             assert_eq!((snapshot, readers.len()), (before + 1, 1));
             assert!(readers[0].starts_with(&format!("snapshot {before}: ")), "{readers:?}");
         }

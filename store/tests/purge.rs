@@ -282,6 +282,7 @@ fn a_purge_of_any_dataset_finishes_one_that_was_cut_short() {
     });
     let e = purge(&Store::open_on(vfs, &path).unwrap(), NAMED).unwrap_err();
     assert!(matches!(e, ChangeError::Unfinished { .. }), "{e}");
+    assert!(e.to_string().contains("run a purge of dataset pool again"), "{e}");
     assert!(path.join("tmp").join(&doomed).exists());
     let options = DeleteOptions { purge: true, ..DeleteOptions::default() };
     let report =

@@ -155,6 +155,17 @@ fn a_purge_leaves_nothing_behind() {
     assert!(!place.path("store/ledger.redb").exists());
     let report = place.json(&["verify", "--all", "--json"]);
     assert_eq!((&report["problems"], &report["unreferenced"]), (&json!([]), &json!([])));
+    // What one that was cut short has left goes with the command that its message names.
+    let samples = fs_err::read_dir(place.path("store/samples")).expect("listed").next();
+    let samples = samples.expect("a folder").expect("an entry").path();
+    let left = samples.join("00000000-0000-4000-8000-000000000000.parquet");
+    fs_err::write(&left, "rows").expect("written");
+    let finished = place.ok(&["delete", "--dataset", "pool", "--purge", "--yes"]);
+    assert!(
+        finished.contains("pool: nothing to delete; 1 file that nothing needs was removed"),
+        "{finished}"
+    );
+    assert!(!left.exists());
     // The id can be used again, and what comes under it is another row.
     place.ok(&["add", "--dataset", "pool", "--data", "pool.jsonl", "--restore-deleted"]);
     assert_eq!(place.value("SELECT \"row\" FROM pool WHERE id = 's5'"), "41");

@@ -247,6 +247,14 @@ fn print(context: &Context, args: &DeleteArgs, found: &MatchedRows, report: &Del
         return print_json(&value);
     }
     match report.snapshot {
+        None if report.files_removed > 0 => {
+            let removed = many_of(
+                report.files_removed,
+                "file that nothing needs was removed",
+                "files that nothing needs were removed",
+            );
+            out!("{}: nothing to delete; {removed}", args.dataset);
+        }
         None => out!("{}: nothing to delete", args.dataset),
         Some(snapshot) if args.purge => {
             let purged = many(report.purged, "row");

@@ -65,12 +65,12 @@ pub enum ChangeError {
     /// The rows are out of the current snapshot, but not yet out of the folder.
     #[error(
         "snapshot {snapshot} has no trace of the purged rows, but files of older snapshots could not be removed: {source}\n  run {} again (it needs no rows) to finish the removal",
-        Remedy::Purge
+        Remedy::Purge(dataset)
     )]
-    Unfinished { snapshot: u64, source: StorageError },
+    Unfinished { dataset: String, snapshot: u64, source: StorageError },
     /// Readers began while the purge was at work. They keep the files of their snapshots.
-    #[error("snapshot {snapshot} has no trace of the purged rows, but files of older snapshots are being read and stay; wait for these readers or stop them, then run {} again (it needs no rows) to finish the removal\n  {}", Remedy::Purge, .readers.join("\n  "))]
-    Kept { snapshot: u64, readers: Vec<String> },
+    #[error("snapshot {snapshot} has no trace of the purged rows, but files of older snapshots are being read and stay; wait for these readers or stop them, then run {} again (it needs no rows) to finish the removal\n  {}", Remedy::Purge(dataset), .readers.join("\n  "))]
+    Kept { dataset: String, snapshot: u64, readers: Vec<String> },
     #[error(
         "{feature} holds what losses of an ensemble are relative to, and without it they would mean nothing; drop the features of its members first, or the ensemble"
     )]

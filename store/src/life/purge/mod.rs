@@ -107,11 +107,11 @@ pub(super) fn purge(
     };
     drop(rewrite);
     let cleared = clear(store, &lock, &snapshot, &old.name, &mut report);
-    let readers =
-        cleared.map_err(|source| ChangeError::Unfinished { snapshot: snapshot.number(), source })?;
-    match readers.is_empty() {
-        true => Ok(report),
-        false => Err(ChangeError::Kept { snapshot: snapshot.number(), readers }),
+    let (dataset, snapshot) = (old.name.clone(), snapshot.number());
+    match cleared {
+        Ok(readers) if readers.is_empty() => Ok(report),
+        Ok(readers) => Err(ChangeError::Kept { dataset, snapshot, readers }),
+        Err(source) => Err(ChangeError::Unfinished { dataset, snapshot, source }),
     }
 }
 
