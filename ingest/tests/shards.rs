@@ -11,8 +11,8 @@ use gstore_ingest::pipeline::{
 };
 use gstore_ingest::projection::ProjectionSpec;
 use gstore_store::{
-    AttachError, AttachOptions, CELL_ROWS, DeleteOptions, FeatureState, GcOptions, RowSet, ShardOutcome,
-    SnapshotName, Store, TokenCount,
+    AttachError, AttachOptions, CELL_ROWS, DeleteOptions, FeatureState, GcOptions, KeptBecause, RowSet,
+    ShardOutcome, SnapshotName, Store, TokenCount,
 };
 
 const ROWS: u64 = 2 * CELL_ROWS + 40;
@@ -195,7 +195,12 @@ fn gc_keeps_the_snapshot_of_a_shard_while_it_is_computed() {
     let shard = shard_request("1/2", &dir.path().join("shard"));
     let kept = || -> Vec<u64> {
         let options = GcOptions { command: "gc".to_owned(), keep: 1, ..GcOptions::default() };
-        store.collect(options).unwrap().kept.iter().map(|kept| kept.snapshot).collect()
+        let kept = store.collect(options).unwrap().kept;
+        for kept in &kept {
+            let KeptBecause::Lease { command, .. } = &kept.because else { panic!("{kept:?}") };
+            assert_eq!(command, "gstore ingest");
+        }
+        kept.iter().map(|kept| kept.snapshot).collect()
     };
     let (plan, part) = IngestPlan::for_shard(&store, request(), &shard, &mut Silent).unwrap();
     let base = part.snapshot().number();

@@ -74,7 +74,7 @@ impl IngestPlan {
         progress: &mut dyn Progress,
     ) -> Result<Self, IngestError> {
         // Computing takes hours: the samples must not be collected meanwhile.
-        let (snapshot, lease) = store.snapshot_leased(None, &lease_command(&request))?;
+        let (snapshot, lease) = store.snapshot_leased(None, LEASE_COMMAND)?;
         Ok(Self { lease, ..Self::planned(snapshot, request, bases, progress)? })
     }
 
@@ -178,10 +178,8 @@ impl IngestPlan {
     }
 }
 
-/// The command of a plan's lease.
-pub(super) fn lease_command(request: &IngestRequest) -> String {
-    format!("ingest into run {}", request.run)
-}
+/// The command of a plan's lease, which messages name to those who wait for it.
+pub(super) const LEASE_COMMAND: &str = "gstore ingest";
 
 /// The first of some rows, or all of them.
 pub(super) fn first_rows(live: &RowSet, limit: Option<u64>) -> RowSet {
