@@ -9,6 +9,7 @@
 use std::collections::HashMap;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
@@ -31,7 +32,7 @@ use super::caught::PanicGuard;
 use super::describe::{self, Description};
 use super::dialect::{self, Headings};
 use super::engine::{SqlResources, logical_rules, physical_rules};
-use super::error::SqlError;
+use super::error::{SqlError, SqlErrorKind};
 use super::function::FunctionPlanner;
 use super::lasting;
 use super::leaf::LeafOptions;
@@ -111,6 +112,7 @@ impl SqlSession {
         resources: &SqlResources,
         live: Vec<Arc<dyn LiveTable>>,
     ) -> Result<Self, SqlError> {
+        check_clock(SystemTime::now())?;
         let threads = options.threads.max(1);
         let mut config = SessionConfig::new()
             .with_default_catalog_and_schema(CATALOG, DATA)
@@ -326,10 +328,33 @@ impl SqlSession {
     }
 }
 
+/// The engine notes when a session begins, and panics before 1970.
+fn check_clock(now: SystemTime) -> Result<(), SqlError> {
+    let set = "set the clock of this computer, and ask again";
+    let early =
+        || SqlError::new(SqlErrorKind::Failed, "the clock shows a time before 1970".to_owned()).hint(set);
+    now.duration_since(UNIX_EPOCH).map(drop).map_err(|_| early())
+}
+
 /// The context with this memory for operators.
 fn with_memory(context: TaskContext, memory: Option<&SqlResources>) -> TaskContext {
     match memory {
         Some(memory) => context.with_runtime(memory.env()),
         None => context,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn a_clock_before_1970_is_an_error_that_says_so() {
+        check_clock(UNIX_EPOCH).unwrap();
+        check_clock(SystemTime::now()).unwrap();
+        let error = check_clock(UNIX_EPOCH - Duration::from_secs(1)).unwrap_err();
+        assert!(error.to_string().contains("the clock shows a time before 1970"), "{error}");
     }
 }
