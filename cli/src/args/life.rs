@@ -174,7 +174,8 @@ pub struct CompactArgs {
 #[command(
     after_help = "Examples:\n  gstore gc --store s --dry-run\n  gstore gc --store s --keep 5 --keep-within 7d\n\n\
     Keeps the last --keep snapshots and those younger than --keep-within, every tagged one, and those that a running reader holds; removes the\n\
-    files that none of them needs. Files that gstore did not make are never touched.\n\nMemory: about 50 bytes for each file of the kept snapshots."
+    files that none of them needs. A snapshot that was made while the clock was behind counts as older, and so do all before it. Files that gstore did not\n\
+    make are never touched.\n\nMemory: about 50 bytes for each file of the kept snapshots."
 )]
 pub struct GcArgs {
     /// Keep this many of the last snapshots
