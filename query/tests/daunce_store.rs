@@ -199,6 +199,44 @@ fn scores_are_the_definition_whatever_the_terms() {
 }
 
 #[test]
+fn a_sum_is_that_of_the_samples_whatever_is_subtracted() {
+    const ROWS: usize = 60;
+    let world = World::new(ROWS, &STRIPES, |_| {});
+    for center in [Center::Row, Center::Model, Center::Both, Center::Base] {
+        let how = CovarianceOptions { score: Score::Cov, center, ddof: 1 };
+        // Of samples 0 and 2.
+        let plan = |within| {
+            let spec = InfluenceSpec { within, ..world.spec("target:a", |covariance| covariance.how = how) };
+            Prepared::new(&world.store.snapshot(), &spec).unwrap()
+        };
+        let (sum, mean) = (plan(Within::Sum), plan(Within::Mean));
+        let rows = sum.top_k(Order::Best, ROWS, None, 1, &GO).unwrap().rows;
+        assert_eq!(rows.len(), ROWS);
+        let of_each = EachRequest { memory: 1 << 24, ..request(Each::Sample, ROWS) };
+        let mut parts: Vec<Vec<f64>> = vec![Vec::new(); ROWS];
+        for ranking in sum.top_k_each(&of_each, &GO).unwrap().rankings {
+            ranking.rows.iter().for_each(|row| parts[row.row as usize].push(f64::from(row.score)));
+        }
+        let sums = sum.estimates(&rows, false, &GO).unwrap();
+        let means = mean.estimates(&rows, false, &GO).unwrap();
+        let near = |got: Option<f64>, want: f64| (got.unwrap() - want).abs() <= 1e-9 * (1.0 + want.abs());
+        for ((row, sum), mean) in rows.iter().zip(sums).zip(means) {
+            let (sum, mean) = (sum.estimate, mean.estimate);
+            assert!(near(sum.score, 2.0 * mean.score.unwrap()), "{center}: {sum:?} {mean:?}");
+            assert!(near(sum.se, 2.0 * mean.se.unwrap()), "{center}: {sum:?} {mean:?}");
+            assert!(near(sum.z(), mean.z().unwrap()), "{center}: {sum:?} {mean:?}");
+            assert!(near(sum.noise_floor, 2.0 * mean.noise_floor.unwrap()), "{center}: {sum:?} {mean:?}");
+            assert!(close(row.score, sum.score.unwrap(), Score::Cov), "{center}: {row:?} {sum:?}");
+            let parts = &parts[row.row as usize];
+            assert_eq!(parts.len(), 2);
+            let scale: f64 = parts.iter().map(|part| part.abs()).sum();
+            let difference = (f64::from(row.score) - parts.iter().sum::<f64>()).abs();
+            assert!(difference <= 1e-6 * scale, "{center}: {row:?} {parts:?}");
+        }
+    }
+}
+
+#[test]
 fn a_ranking_is_a_full_sort_and_its_errors_are_those_of_the_pairs() {
     let world = World::new(300, &STRIPES, |pool| {
         // Ties go to the lower row.

@@ -113,6 +113,13 @@ impl Centring {
         self.models.len() as f64 - f64::from(self.how.ddof) * estimated as f64
     }
 
+    /// Subtracts from the sum of so many rows' losses the means of the models for all rows but one, so that
+    /// centring, which subtracts them once, leaves the sum of what it leaves of each row.
+    pub(crate) fn subtract_other_means(&self, sum: &mut [f64], rows: usize) {
+        let others = rows.saturating_sub(1) as f64;
+        sum.iter_mut().zip(&self.means).for_each(|(sum, mean)| *sum -= others * mean);
+    }
+
     /// Centres the losses of a row that has all of them.
     pub(super) fn centre(&self, values: &mut [f64]) {
         for (value, mean) in values.iter_mut().zip(&self.means) {

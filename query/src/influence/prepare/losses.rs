@@ -11,7 +11,7 @@ use super::Prepared;
 use super::loss_sides::LossSides;
 use super::target_rows::TargetRow;
 use super::target_vectors::TargetVectors;
-use crate::daunce::{Center, Covariance, MissingCells, Models, Products, Score};
+use crate::daunce::{Center, Centring, Covariance, MissingCells, Models, Products, Score};
 use crate::error::QueryError;
 use crate::influence::plan::covariance::PlanModels;
 use crate::influence::result::Reason;
@@ -89,7 +89,7 @@ impl LossOperands {
             false => rows.iter().flat_map(of).copied().collect(),
             true => spans
                 .iter()
-                .flat_map(|span| together(rows[span.clone()].iter().map(of), k, is_mean))
+                .flat_map(|span| together(rows[span.clone()].iter().map(of), &sides.centring, is_mean))
                 .collect(),
         };
         let subtask_values = if collapse { (0..spans.len()).map(|s| s..s + 1).collect() } else { spans };
@@ -103,15 +103,16 @@ impl LossOperands {
     }
 }
 
-/// The sum of some queries, or their mean.
-fn together<'a>(queries: impl Iterator<Item = &'a [f64]>, models: usize, is_mean: bool) -> Vec<f64> {
-    let (mut sum, mut count) = (vec![0.0; models], 0usize);
+/// The mean of some queries, or what has their sum once it is centred.
+fn together<'a>(queries: impl Iterator<Item = &'a [f64]>, centring: &Centring, is_mean: bool) -> Vec<f64> {
+    let (mut sum, mut count) = (vec![0.0; centring.models().len()], 0usize);
     for query in queries {
         sum.iter_mut().zip(query).for_each(|(sum, x)| *sum += x);
         count += 1;
     }
-    if is_mean {
-        sum.iter_mut().for_each(|x| *x /= count.max(1) as f64);
+    match is_mean {
+        true => sum.iter_mut().for_each(|x| *x /= count.max(1) as f64),
+        false => centring.subtract_other_means(&mut sum, count),
     }
     sum
 }
