@@ -129,6 +129,16 @@ fn copies_and_only_copies_are_passed_over_at_one() {
 }
 
 #[test]
+fn what_several_rankings_pass_over_counts_once() {
+    let case = case();
+    let plan = plan(&case.store, &ask("pool", "val"));
+    // No row is unlike enough to stand beside the first, so each ranking comes to its end.
+    let first = Diversity { distinct: Some(-1.0), round_robin: Some(Each::Sample), ..Diversity::default() };
+    let found = select(&plan, 200, &first);
+    assert_eq!((found.ranking.rows.len(), found.near_duplicates), (1, ROWS as u64 - 1));
+}
+
+#[test]
 fn every_mixture_of_rules_is_a_greedy_pass() {
     let case = case();
     let plan = plan(&case.store, &ask("pool", "val"));
@@ -209,6 +219,15 @@ fn a_filter_holds_in_every_pass() {
     let limit = |source: Option<&str>| if source == Some("math") { 1 } else { usize::MAX };
     assert_eq!(found.ranking.rows, case.naive(&[whole.rows], 900, limit, 2.0));
     assert!(found.passes > 1, "more candidates were needed than one page has");
+
+    // Without quotas what is seen is left out of the rows of the filter.
+    let in_turn = Diversity { distinct: Some(0.9), round_robin: Some(Each::Sample), ..Diversity::default() };
+    let found = plan.select(&SelectRequest { diversity: &in_turn, memory: 1 << 30, ..request }, &GO).unwrap();
+    let of_each = EachRequest { filter: Some(&filter), ..crate::common::request(Each::Sample, ROWS) };
+    let lists: Vec<Vec<Scored>> =
+        plan.top_k_each(&of_each, &GO).unwrap().rankings.into_iter().map(|r| r.rows).collect();
+    assert_eq!(found.ranking.rows, case.naive(&lists, 900, |_| usize::MAX, 0.9));
+    assert!(found.passes > 1, "as above");
 }
 
 #[test]

@@ -7,12 +7,15 @@
 //! Invariants
 //! - what is taken depends on the ranking alone, not on how many candidates are fetched at a time
 //! - memory is bounded by k and the page, not by the number of candidates that are passed over: a page begins
-//!   after the last candidate of the one before
+//!   after the last candidate of the one before. Of several rankings each candidate is remembered, of rows by
+//!   one bit
+//! - no rule looks at a candidate twice
 
 mod distinct;
 mod quota;
+mod seen;
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::VecDeque;
 
 use gstore_core::Cancel;
 use serde::Serialize;
@@ -20,6 +23,7 @@ use serde::Serialize;
 use self::distinct::TakenRows;
 pub use self::quota::Quota;
 use self::quota::Sources;
+use self::seen::SeenRows;
 use super::each::{self, Page, Ranked};
 use super::lists::Lists;
 use super::{Ask, summary};
@@ -114,7 +118,7 @@ pub struct Selection {
     /// The rows in the order in which they were taken; where subtasks or targets take turns, each with the
     /// score and subtask of the turn.
     pub ranking: Ranking,
-    /// Candidates before the last row taken that a full source kept out.
+    /// Candidates before the last row taken that a full source kept out, each counted once.
     pub over_quota: u64,
     /// Those that were too much like a row taken before.
     pub near_duplicates: u64,
@@ -130,14 +134,13 @@ struct List {
     done: bool,
 }
 
-/// A row or a token.
-type Key = (u32, u64, Option<u32>);
-
 struct Candidates<'a> {
     prepared: &'a Prepared,
     operands: &'a Operands,
     lists: Lists,
     all: Vec<List>,
+    /// What was handed out, where there are several rankings.
+    seen: SeenRows,
     page: usize,
     /// Of the first pass.
     totals: Option<Totals>,
@@ -180,7 +183,6 @@ impl Prepared {
             rules.quota.as_ref().map(|quota| Sources::new(self, quota, request.k)).transpose()?;
         let taken = rules.distinct.map(|limit| TakenRows::new(self, operands, limit, k, request.memory));
         let mut taken = taken.transpose()?;
-        let mut taken_rows: HashSet<Key> = HashSet::new();
         let mut rows: Vec<Scored> = Vec::new();
         let (mut over_quota, mut near_duplicates) = (0, 0);
         let none = VecDeque::new();
@@ -191,11 +193,6 @@ impl Prepared {
                 turn = (turn + 1) % count;
                 continue;
             };
-            let key = (next.pool, next.row, next.pos);
-            // Where there is one ranking no row comes twice.
-            if count > 1 && taken_rows.contains(&key) {
-                continue;
-            }
             if let Some(sources) = &mut sources
                 && !sources.has_room(&next, &candidates.all[turn].waiting)?
             {
@@ -210,11 +207,6 @@ impl Prepared {
             }
             if let Some(sources) = &mut sources {
                 sources.take(&next);
-            }
-            // What a rule forbids once it forbids in the other rankings too, so only rows that were taken
-            // are remembered.
-            if count > 1 {
-                taken_rows.insert(key);
             }
             rows.push(next);
             empty = 0;
@@ -242,9 +234,11 @@ impl<'a> Candidates<'a> {
         let page =
             k.saturating_mul(2).max(FIRST_PAGE).div_ceil(count.max(1)).clamp(LEAST_PAGE, most_page(count));
         let all = (0..count).map(|_| List::default()).collect();
-        Self { prepared, operands, lists, all, page, totals: None, passes: 0 }
+        let seen = SeenRows::new(operands);
+        Self { prepared, operands, lists, all, seen, page, totals: None, passes: 0 }
     }
 
+    /// The next candidate of a ranking that none of the others has had.
     fn next(
         &mut self,
         list: usize,
@@ -252,17 +246,23 @@ impl<'a> Candidates<'a> {
         sources: Option<&Sources<'_>>,
         cancel: &Cancel,
     ) -> Result<Option<Scored>, QueryError> {
-        if self.all[list].waiting.is_empty() && !self.all[list].done {
-            if self.totals.is_some() {
-                self.page = self.page.saturating_mul(2).min(most_page(self.all.len()));
+        loop {
+            if self.all[list].waiting.is_empty() && !self.all[list].done {
+                if self.totals.is_some() {
+                    self.page = self.page.saturating_mul(2).min(most_page(self.all.len()));
+                }
+                // The others that are nearly empty are filled by the same pass.
+                let low = |l: &List| !l.done && l.waiting.len() * 2 <= self.page;
+                let wanted: Vec<usize> = (0..self.all.len()).filter(|i| low(&self.all[*i])).collect();
+                let totals = self.fetch(request, &wanted, sources, cancel)?;
+                self.totals.get_or_insert(totals);
             }
-            // The others that are nearly empty are filled by the same pass.
-            let low = |l: &List| !l.done && l.waiting.len() * 2 <= self.page;
-            let wanted: Vec<usize> = (0..self.all.len()).filter(|i| low(&self.all[*i])).collect();
-            let totals = self.fetch(request, &wanted, sources, cancel)?;
-            self.totals.get_or_insert(totals);
+            let next = self.all[list].waiting.pop_front();
+            // Where there is one ranking no row comes twice.
+            if next.is_none_or(|row| self.all.len() == 1 || self.seen.insert(&row)) {
+                return Ok(next);
+            }
         }
-        Ok(self.all[list].waiting.pop_front())
     }
 
     fn fetch(
@@ -272,13 +272,16 @@ impl<'a> Candidates<'a> {
         sources: Option<&Sources<'_>>,
         cancel: &Cancel,
     ) -> Result<Totals, QueryError> {
-        // Rows of full sources would be passed over; from the second pass on they are not even scored.
+        // Rows of full sources would be passed over, and so would those that another ranking has had; from
+        // the second pass on they are not even scored.
         let open = match sources {
             Some(sources) if self.totals.is_some() => sources.open_rows(request.filter)?,
             _ => None,
         };
+        let filter = open.as_ref().or(request.filter);
+        let others = self.seen.others(self.operands, filter);
         let &SelectRequest { order, threads, .. } = request;
-        let ask = Ask { order, k: self.page, filter: open.as_ref().or(request.filter), threads, cancel };
+        let ask = Ask { order, k: self.page, filter: others.as_ref().or(filter), threads, cancel };
         let mut pages = vec![Page::None; self.all.len()];
         wanted.iter().for_each(|i| pages[*i] = self.all[*i].last.map_or(Page::First, Page::After));
         let Ranked { lists: found, mut totals, .. } = self
