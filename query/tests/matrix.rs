@@ -299,6 +299,24 @@ fn work_for_another_question_is_refused() {
 }
 
 #[test]
+fn a_refused_question_leaves_nothing_in_the_way_of_another() {
+    let (mut world, _) = larger();
+    world.pool[1][5] = None;
+    let store = world.store(DType::F16);
+    let all = plan(&store, &InfluenceSpec { missing: Missing::Error, ..ask("pool", "val") });
+    let rest = plan(&store, &InfluenceSpec { missing: Missing::Exclude, ..ask("pool", "val") });
+    let folder = tempfile::tempdir().unwrap();
+    let (m, file) = (folder.path().join("m"), folder.path().join("m.parquet"));
+    for output in [MatrixOutput::Folder(&m), MatrixOutput::File(&file)] {
+        let error = make(&all, options(9, &all, 1), output).unwrap_err().to_string();
+        assert!(error.contains("missing => 'exclude'"), "{error}");
+        assert!(fs_err::read_dir(folder.path()).unwrap().all(|entry| entry.unwrap().path() == m));
+        let report = make(&rest, options(9, &rest, 1), output).unwrap();
+        assert_eq!((report.rows, report.excluded.missing), (699, 1));
+    }
+}
+
+#[test]
 fn a_row_against_itself_is_on_the_diagonal() {
     let mut numbers = Numbers(3);
     let vectors = numbers.vectors(40, 10);
