@@ -125,6 +125,10 @@ DEVICE float score(float product, const AttentionShape& shape, float* slope) {
 // Whether the query at `position` sees the key at `place`.
 DEVICE bool sees(u32 position, u32 place, u32 window) { return place <= position && position - place < window; }
 
+// Whether the query at `position` sees a single key, whose weight is 1 for any score: the score has no gradient, and the
+// gradient of the weight differs from the mean by rounding alone.
+DEVICE bool sees_one(u32 position, u32 window) { return position == 0 || window == 1; }
+
 // Whether queries up to this position come before all keys of a tile.
 DEVICE bool all_before(const KeyTile& tile, u32 last_position) { return last_position < tile.place; }
 

@@ -59,11 +59,11 @@ DEVICE void query_gradient(const AttentionSaved& saved, const AttentionTile& til
     load_tile(queries, SIDE, stride, saved.q + first, wide, tile.queries, dim);
     load_tile(grads, SIDE, stride, saved.grad + first, wide, tile.queries, dim);
     Rows<R> rows = rows_of<R>(tile.first_query, tile.queries, saved.positions, saved.drop_keys, head);
-    float log_sum[R], along[R], sums[R][NJ], ones[R];
+    float log_sum[R], along[R], sums[R][NJ], factors[R];
     row_values<R>(log_sum, saved.log_sums, tile.first_query, rows, head, shape.query_heads);
     row_values<R>(along, saved.along, tile.first_query, rows, head, shape.query_heads);
     UNROLL for (int i = 0; i < R; ++i) {
-        ones[i] = 1.0f;
+        factors[i] = sees_one(rows.position[i], shape.window) ? 0.0f : 1.0f;
         UNROLL for (int j = 0; j < NJ; ++j) sums[i][j] = 0.0f;
     }
     for (u32 from = tile.from; from < tile.to; from += SIDE) {
@@ -85,7 +85,7 @@ DEVICE void query_gradient(const AttentionSaved& saved, const AttentionTile& til
         SYNC();
         add_product<R, NJ>(sums, products, keys, stride, dim);
     }
-    store_rows<R, NJ>(dq + first, wide, tile.queries, dim, sums, ones);
+    store_rows<R, NJ>(dq + first, wide, tile.queries, dim, sums, factors);
 }
 
 // Gradients of keys and values: one block for a tile of keys (blockIdx.x) and a head of theirs (blockIdx.y).
@@ -132,7 +132,7 @@ DEVICE void key_gradients(const AttentionSaved& saved, const KeyTile& tile, cons
                 UNROLL for (int j = 0; j < R; ++j) {
                     u32 to = (at.x + 16 * j) * (SIDE + 4) + at.y * R + i;
                     by_key[to] = weights[i][j];
-                    products[to] = dproducts[i][j];
+                    products[to] = sees_one(rows.position[i], shape.window) ? 0.0f : dproducts[i][j];
                 }
             SYNC();
             add_product<R, NJ>(value_sums, by_key, grads, stride, dim);

@@ -104,9 +104,9 @@ DEVICE void query_gradient_bf16(const RoundedSaved& saved, const AttentionTile& 
             add_columns<WIDTH, WIDTH / 8>(sums, x, keys + 16 * k * ROW);
         }
     }
-    const float ones[2] = {1.0f, 1.0f};
-    float* none = nullptr;
-    store_pairs(none, dq + first, wide, row, tile.queries, 0, dim, sums, ones);
+    float factors[2], *none = nullptr;
+    UNROLL for (int i = 0; i < 2; ++i) factors[i] = sees_one(rows.position[i], shape.window) ? 0.0f : 1.0f;
+    store_pairs(none, dq + first, wide, row, tile.queries, 0, dim, sums, factors);
 }
 
 // Gradients of keys and values: one block of 256 threads for a tile of keys (blockIdx.x) and a head of theirs
@@ -155,7 +155,9 @@ DEVICE void key_gradients_bf16(const RoundedSaved& saved, const KeyTile& tile, c
                     u32 to = (row + 8 * i) * (PRODUCTS / 2) + column + 8 * n;
                     *reinterpret_cast<u32*>(weight_tile + to) = bf16_pair(weights[n][2 * i], weights[n][2 * i + 1]);
                     *reinterpret_cast<u32*>(product_tile + to) =
-                        bf16_pair(dproducts[n][2 * i], dproducts[n][2 * i + 1]);
+                        sees_one(rows.position[i], shape.window)
+                            ? 0
+                            : bf16_pair(dproducts[n][2 * i], dproducts[n][2 * i + 1]);
                 }
             SYNC();
             // Transposed: rows of the tiles are queries, over which the gradients sum.

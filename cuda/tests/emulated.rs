@@ -50,6 +50,12 @@ macro_rules! on_the_emulator {
 
 oracle::every_operation!(on_the_emulator);
 
+/// The tests above are in f32, which has other kernels.
+#[test]
+fn scores_of_a_single_key_have_no_gradient_in_half_precision() {
+    oracle::attend::scores_of_a_single_key_have_no_gradient(&cuda(ComputePrecision::Bf16));
+}
+
 /// All rows of the tests above are one chunk.
 #[test]
 fn losses_and_gradients_of_several_chunks_agree() {

@@ -72,6 +72,9 @@ impl Candle {
             if let Some(slopes) = slopes {
                 ds = (ds * slopes)?;
             }
+            if let Some(factors) = block.score_factors(form, plan)? {
+                ds = ds.broadcast_mul(&factors)?;
+            }
             dq.slice_set(&joined(&ds.matmul(&block.keys(k, form)?)?)?, 0, block.queries.start)?;
             let by_key = |x: &Tensor| x.transpose(1, 2)?.contiguous();
             block.add_to_keys(&dk, &by_key(&ds)?.matmul(&block.queries(q, form.heads.dim)?)?, form)?;
@@ -150,6 +153,18 @@ impl QueryBlock {
         let Some(cap) = form.softcap else { return Ok((scores.broadcast_add(&self.mask)?, None)) };
         let (scores, slopes) = softcap_with_slope(&scores, cap)?;
         Ok((scores.broadcast_add(&self.mask)?, Some(slopes)))
+    }
+
+    /// Factors of the scores' gradients, `[queries, 1]`: 0 for a query that sees one key, whose weight is 1
+    /// for any score, so that what is computed of its gradient is rounding. None where all see more.
+    fn score_factors(&self, form: AttentionForm, plan: &AttentionPlan) -> Result<Option<Tensor>> {
+        let sees_more = |position: &u32| form.visible_keys(*position).len() > 1;
+        let positions = &plan.positions[self.queries.clone()];
+        if positions.iter().all(sees_more) {
+            return Ok(None);
+        }
+        let factors: Vec<f32> = positions.iter().map(|position| f32::from(sees_more(position))).collect();
+        Ok(Some(Tensor::from_vec(factors, (positions.len(), 1), self.mask.device())?))
     }
 
     /// Factors of the weights, `[heads, queries, keys]`: 0 of what is dropped.

@@ -267,9 +267,7 @@ impl<B: Backend> Run<'_, B> {
             rows.iter().map(|row| s.seed << 16 | u64::from(*row)).collect()
         };
         let keys: Vec<u64> = self.batch.samples.iter().zip(&self.batch.scored).flat_map(of).collect();
-        // Of a single key the gradient of the query is what rounding leaves of two equal numbers.
-        let rate = if self.shape.lengths.iter().all(|len| *len < 2) { 0.0 } else { 0.3 };
-        let dropped = AttentionDropout { rate, keys: &keys };
+        let dropped = AttentionDropout { rate: 0.3, keys: &keys };
         let plain = [
             "attention",
             "attention's log-sums",

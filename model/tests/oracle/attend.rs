@@ -1,7 +1,9 @@
 //! Attention: softcap, window, scale, and queries that are a part of the rows.
 
 use super::*;
-use gstore_model::{Attention, AttentionForm, AttentionPlan, AttentionSpan, Backend, Heads};
+use gstore_model::{
+    Attention, AttentionDropout, AttentionForm, AttentionPlan, AttentionSpan, Backend, Heads,
+};
 
 const HEADS: Heads = Heads { query: 4, kv: 2, dim: 12 };
 
@@ -88,6 +90,33 @@ pub fn outputs_and_gradients_agree<B: Backend>(on: &B) {
             let found: Vec<f32> = found.into_iter().step_by(every).collect();
             assert_close(&found, &expected, 1e-5);
         }
+    }
+}
+
+/// A single key has the weight 1 for any score: no difference of two sums that ought to be equal is left.
+pub fn scores_of_a_single_key_have_no_gradient<B: Backend>(on: &B) {
+    let heads = Heads { query: 4, kv: 2, dim: 64 };
+    let (width, key_width) = (heads.query * heads.dim, heads.kv * heads.dim);
+    let base = AttentionForm { heads, scale: 0.3, softcap: None, window: None };
+    // Three queries of one sequence, and one of another.
+    let spans =
+        vec![AttentionSpan { keys: 0..3, queries: 0..3 }, AttentionSpan { keys: 3..4, queries: 3..4 }];
+    let plan = AttentionPlan { spans, positions: vec![0, 1, 2, 0] };
+    let [q, grad] = [1, 2].map(|seed| matrix(on, &noise(seed, 4 * width), 4, width));
+    let [k, v] = [3, 4].map(|seed| matrix(on, &noise(seed, 4 * key_width), 4, key_width));
+    let dropped = AttentionDropout { rate: 0.3, keys: &[1, 2, 3, 4] };
+    let soft = AttentionForm { softcap: Some(1.5), ..base };
+    let narrow = AttentionForm { window: Some(1), ..base };
+    for (form, dropout) in [(base, None), (base, Some(dropped)), (soft, None), (narrow, None)] {
+        let of = Attention { q: &q, k: &k, v: &v, form, plan: &plan, dropout };
+        let (out, log_sum) = on.attention(&of).unwrap();
+        let [dq, dk, _] = on.attention_backward(&of, &grad, &out, &log_sum).unwrap();
+        let zeros = |x: &B::Tensor, width: usize| -> Vec<bool> {
+            host(on, x).chunks_exact(width).map(|row| row.iter().all(|value| *value == 0.0)).collect()
+        };
+        let one_key = form.window == Some(1);
+        assert_eq!(zeros(&dq, width), [true, one_key, one_key, true], "queries, {form:?}");
+        assert_eq!(zeros(&dk, key_width), [one_key, one_key, one_key, true], "keys, {form:?}");
     }
 }
 

@@ -17,7 +17,7 @@ macro_rules! every_operation {
     ($tests:ident) => {
         $tests! {
                 activations: values_agree, gradients_agree;
-                attend: outputs_and_gradients_agree, tangents_agree;
+                attend: outputs_and_gradients_agree, scores_of_a_single_key_have_no_gradient, tangents_agree;
                 gradients: weight_and_table_gradients_are_added, gradients_of_factors_are_added, rows_are_gathered_added_and_summed, columns_are_mapped_like_by_the_matrix, rows_begin_at_zero_in_any_memory;
                 heads: losses_and_gradients_agree, a_model_does_not_diverge_from_itself, a_perturbed_loss_begins_at_zero, curvature_along_a_tangent_agrees;
                 norms: norms_and_their_gradients_agree, a_partial_rotation_leaves_the_rest_of_a_head;

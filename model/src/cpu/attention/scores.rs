@@ -155,7 +155,11 @@ pub(super) fn probabilities(
             }
         }
         zero_hidden(row, &visible);
-        zero_hidden(grad, &visible);
+        match visible.len() {
+            // The only key has the weight 1 for any score: what is left of the difference is rounding.
+            1 => grad.fill(0.0),
+            _ => zero_hidden(grad, &visible),
+        }
     }
 }
 
