@@ -222,6 +222,9 @@ fn what_is_not_implemented_is_refused_by_name() {
         ),
         ("llama", json!({"partial_rotary_factor": 0.5}), &["partial_rotary_factor 0.5"]),
         ("llama", json!({"is_causal": false}), &["is_causal false"]),
+        ("llama", json!({"is_causal": null}), &["is_causal null is not supported; only causal attention is"]),
+        ("llama", json!({"is_causal": 0}), &["is_causal 0"]),
+        ("gpt2", json!({"is_causal": {}}), &["is_causal {}"]),
         (
             "llama",
             json!({"transformers_weights": "other.safetensors"}),

@@ -88,7 +88,8 @@ pub(super) fn refuse_unknown_mathematics(config: JsonObject<'_>, family: &Family
             return Err(ModelError::Quantised { path: config.path.to_owned(), what });
         }
     }
-    if config.get("is_causal").is_some_and(|v| v.as_bool() == Some(false)) {
+    // Transformers takes any value that Python counts as false for one that is not causal, null among them.
+    if config.value.get("is_causal").is_some_and(|value| value.as_bool() != Some(true)) {
         return Err(unsupported(config, "is_causal", "only causal attention is"));
     }
     let file = "transformers_weights";
