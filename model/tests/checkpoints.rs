@@ -394,6 +394,15 @@ fn unsupported_adapters_are_refused_by_name() {
     for variant in ["kasa_config", "monteclora_config", "velora_config"] {
         assert_says(&adapter_error(variant, json!({"scale": 1.0})), &[variant, "plain LoRA and rsLoRA are"]);
     }
+    for variant in ["arrow_config", "kasa_config", "monteclora_config", "velora_config", "use_bdlora"] {
+        assert_says(&adapter_error(variant, json!({})), &[&format!("{variant} {{}}"), "plain LoRA and"]);
+    }
+    // PEFT takes these for unset.
+    let mut plain = TinyAdapter::new(&["q_proj"], 2);
+    for unused in ["loftq_config", "megatron_config", "trainable_token_indices"] {
+        plain.config[unused] = json!({});
+    }
+    use_adapter(&TempDir::new().unwrap(), &plain).unwrap();
     assert_says(&adapter_error("use_some_future_variant", json!(true)), &["use_some_future_variant"]);
     assert_says(&adapter_error("layer_replication", json!([[0, 2]])), &["layer_replication"]);
     assert_says(&adapter_error("target_modules", json!(["q_proj"])), &["target_modules", "o_proj"]);

@@ -141,13 +141,15 @@ fn refuse_unsupported(config: JsonObject<'_>) -> Result<(), ModelError> {
         "velora_config",
     ];
     for (key, value) in object {
+        let variant = key.starts_with("use_") && key != "use_rslora";
+        // PEFT makes a variant with its defaults of an empty object, but takes that of Megatron for none.
+        let has_defaults = variant || (key.ends_with("_config") && key != "megatron_config");
         let set = match value {
             Value::Null | Value::Bool(false) => false,
             Value::Array(a) => !a.is_empty(),
-            Value::Object(o) => !o.is_empty(),
+            Value::Object(o) => has_defaults || !o.is_empty(),
             _ => true,
         };
-        let variant = key.starts_with("use_") && key != "use_rslora";
         if set && (variant || KEYS.contains(&key.as_str())) {
             return Err(refuse(key, value, "plain LoRA and rsLoRA are"));
         }
