@@ -46,7 +46,8 @@ pub struct Space {
     /// The weights that the vectors were taken at.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub checkpoint: Option<CheckpointId>,
-    /// SHA-256 of the canonical JSON of the module map `[[name, shape], ...]`; empty when not a gradient.
+    /// SHA-256 of the canonical JSON of the module map `[[name, shape], ...]`, or of `{modules, padding_row}`
+    /// where a row of the embedding has no gradient; empty when not a gradient.
     pub modules: String,
     /// Fingerprint of the projection, or `none`.
     pub projection: String,

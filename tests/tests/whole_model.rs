@@ -116,6 +116,32 @@ fn other_questions_are_other_features() {
     }
 }
 
+/// The row of padding is no part of a checkpoint.
+#[test]
+fn gradients_of_an_embedding_with_another_row_of_padding_are_another_feature() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let (demo, other) = (world::demo().join("model"), dir.path().join("other"));
+    world::copy_files(&demo, &other);
+    let config = other.join("config.json");
+    let text = fs_err::read_to_string(&config).expect("read");
+    assert!(text.contains("\"pad_token_id\": 3"), "{text}");
+    fs_err::write(&config, text.replace("\"pad_token_id\": 3", "\"pad_token_id\": 5")).expect("written");
+    let of = |modules: &str, model: &Path| {
+        let mut of = IngestRequest { kinds: vec![Kind::GradSgd], model: model.to_owned(), ..request("pool") };
+        of.modules.patterns = vec![modules.to_owned()];
+        of
+    };
+    let store = ingested(dir.path(), "store", 5, of("model.embed_tokens", &demo));
+    let mut features = 1;
+    for (modules, added) in [("model.embed_tokens", 1), ("*", 2), ("*.mlp.*", 1)] {
+        for model in [&demo, &other] {
+            world::run(&store, of(modules, model)).expect("ingested");
+        }
+        features += added;
+        assert_eq!(world::digests(&store).len(), features, "{modules}");
+    }
+}
+
 #[test]
 fn a_label_says_what_is_unlike_the_plain_one() {
     let dir = tempfile::tempdir().expect("a folder");

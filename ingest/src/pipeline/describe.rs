@@ -95,7 +95,7 @@ impl FeatureContext<'_> {
         Space {
             family,
             checkpoint: Some(self.checkpoint.clone()),
-            modules: if gradient { module_map_digest(&self.tracked.tensors) } else { String::new() },
+            modules: if gradient { module_map_digest(self.tracked) } else { String::new() },
             projection: if gradient { self.tracked.projection.fingerprint() } else { "none".to_owned() },
             layer,
             loss,
@@ -195,10 +195,15 @@ pub(super) fn parse_adam(params: &Map<String, Value>) -> AdamParams {
     adam
 }
 
-/// Digest of the canonical module map: names and shapes of the trainable parameters, in order.
-fn module_map_digest(params: &[TensorSpec]) -> String {
-    let map: Vec<(&str, &[usize])> = params.iter().map(|p| (p.name.as_str(), p.shape.as_slice())).collect();
-    key_of(&map)
+/// Digest of the canonical module map: names and shapes of the trainable parameters, in order. With the
+/// embedding among them also the row whose lookups have no gradient, which the checkpoint's id does not know.
+fn module_map_digest(tracked: &TrackedTensors) -> String {
+    let pair = |tensor: &TensorSpec| json!([tensor.name, tensor.shape]);
+    let map: Value = tracked.tensors.iter().map(pair).collect();
+    match tracked.padding_row() {
+        None => key_of(&map),
+        Some(row) => key_of(&json!({ "modules": map, "padding_row": row })),
+    }
 }
 
 /// The constants of the Adam feature, as they enter its identity.

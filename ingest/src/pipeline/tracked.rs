@@ -13,7 +13,7 @@ use super::request::{CheckpointArg, CheckpointWeights, IngestRequest};
 use super::window::BatchLimits;
 use crate::gradient::{LossForm, ModuleSelection, tensor_specs};
 use crate::projection::{ProjectionError, ProjectionSpec};
-use gstore_model::architectures::{Decoder, PositionEncoding};
+use gstore_model::architectures::{Decoder, PositionEncoding, TensorRole};
 use gstore_model::params::{TensorSpec, total_len};
 use gstore_model::weights::{Adapter, ModelFolder, MomentsFile};
 
@@ -75,6 +75,13 @@ impl TrackedTensors {
             None => (Vec::new(), Vec::new()),
         };
         Ok(TrackedTensors { folder, adapter, indices, tensors, projection })
+    }
+
+    /// The row of the embedding whose lookups have no gradient; none where the embedding itself has none.
+    pub fn padding_row(&self) -> Option<u32> {
+        let decoder = self.folder.decoder();
+        let mut tracked = self.indices.iter().filter_map(|index| decoder.params.get(*index));
+        decoder.padding_row.filter(|_| tracked.any(|param| param.role == TensorRole::Embedding))
     }
 
     /// Sizes of vectors, of batches and of memory. `checkpoint` is the checkpoint's id, or

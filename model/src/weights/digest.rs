@@ -259,7 +259,8 @@ fn add_form(hasher: &mut Hasher, decoder: &Decoder) {
         hidden_size: _,
         intermediate_size: _,
         params: _,
-        // Limits, and what is trained, are no part of the function.
+        // Limits, and what is trained, are no part of the function. The row is part of the spaces whose
+        // gradients depend on it.
         max_positions: _,
         padding_row: _,
         // Above.
