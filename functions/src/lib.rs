@@ -40,6 +40,7 @@ mod input_order;
 mod json;
 mod kinds;
 mod leads;
+mod lengths;
 mod lists;
 pub mod marked;
 mod matches;
@@ -125,6 +126,7 @@ pub fn scalar() -> impl Iterator<Item = ScalarUDF> {
         .chain(matches::functions())
         .chain(kinds::functions())
         .chain(lists::functions())
+        .chain(lengths::functions())
         .chain(gathered::functions())
         .chain(printf::functions())
         .chain(alike::functions())

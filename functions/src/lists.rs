@@ -85,8 +85,8 @@ impl ScalarUDFImpl for ListFunction {
             Takes::Lists => null_as_list(types),
             Takes::Elements(_) => types.to_vec(),
         };
-        self.of_engine(&given).or_else(|error| match self.in_common(&given) {
-            Some(common) => self.of_engine(&common),
+        engine_types(&self.engine, &given).or_else(|error| match self.in_common(&given) {
+            Some(common) => engine_types(&self.engine, &common),
             None => Err(error),
         })
     }
@@ -122,14 +122,6 @@ impl ScalarUDFImpl for ListFunction {
 }
 
 impl ListFunction {
-    /// The types that the engine's function takes in the place of these.
-    fn of_engine(&self, types: &[DataType]) -> DfResult<Vec<DataType>> {
-        let field = |of: &DataType| Arc::new(Field::new("", of.clone(), true));
-        let fields: Vec<FieldRef> = types.iter().map(field).collect();
-        let fields = fields_with_udf(&fields, &*self.engine)?;
-        Ok(fields.iter().map(|field| field.data_type().clone()).collect())
-    }
-
     /// The types with one type of numbers in the place of several.
     fn in_common(&self, types: &[DataType]) -> Option<Vec<DataType>> {
         let Takes::Elements(count) = self.takes else { return None };
@@ -143,6 +135,14 @@ impl ListFunction {
         };
         Some(own.iter().map(put).chain(places.iter().cloned()).collect())
     }
+}
+
+/// The types that a function of the engine takes in the place of these.
+pub(super) fn engine_types(engine: &ScalarUDF, types: &[DataType]) -> DfResult<Vec<DataType>> {
+    let field = |of: &DataType| Arc::new(Field::new("", of.clone(), true));
+    let fields: Vec<FieldRef> = types.iter().map(field).collect();
+    let fields = fields_with_udf(&fields, engine)?;
+    Ok(fields.iter().map(|field| field.data_type().clone()).collect())
 }
 
 /// Whether a constant list has a value, as the function says it of a column: a NULL in the list is no answer.

@@ -145,7 +145,7 @@ fn fnv(bytes: &[u8]) -> u64 {
 }
 
 /// Characters of a text, elements of a list.
-fn lengths(arrays: &[ArrayRef]) -> DfResult<ArrayRef> {
+pub(super) fn lengths(arrays: &[ArrayRef]) -> DfResult<ArrayRef> {
     let [values] = take_function_args("len", arrays)?;
     if values.data_type().is_nested() {
         let lengths = datafusion::arrow::compute::kernels::length::length(values)?;

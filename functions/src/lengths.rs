@@ -1,0 +1,95 @@
+//! `length(x)` of a list, which is how many elements it has, and `reverse(x)`, which takes no list: the engine's
+//! would read the text of the list.
+
+use std::sync::Arc;
+
+use arrow_schema::DataType;
+use datafusion::common::utils::take_function_args;
+use datafusion::error::Result as DfResult;
+use datafusion::functions::unicode;
+use datafusion::logical_expr::{
+    ColumnarValue, Documentation, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature,
+};
+
+use super::columnar::by_column;
+use super::lists::{element, engine_types};
+use super::numbers::lengths;
+use crate::error::FunctionError;
+use crate::forward::from_engine;
+use crate::signatures;
+
+pub(super) fn functions() -> [ScalarUDF; 2] {
+    [
+        ScalarUDF::from(Length { engine: unicode::character_length() }),
+        ScalarUDF::from(Reverse { engine: unicode::reverse() }),
+    ]
+}
+
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Length {
+    engine: Arc<ScalarUDF>,
+}
+
+impl ScalarUDFImpl for Length {
+    from_engine! {
+        name() -> &str;
+        aliases() -> &[String];
+        documentation() -> Option<&Documentation>;
+    }
+
+    fn signature(&self) -> &Signature {
+        signatures::own()
+    }
+
+    fn coerce_types(&self, types: &[DataType]) -> DfResult<Vec<DataType>> {
+        let [of] = take_function_args("length", types)?;
+        match element(of) {
+            Some(_) => Ok(types.to_vec()),
+            None => engine_types(&self.engine, types),
+        }
+    }
+
+    fn return_type(&self, types: &[DataType]) -> DfResult<DataType> {
+        match types {
+            [of] if element(of).is_some() => Ok(DataType::Int64),
+            _ => self.engine.return_type(types),
+        }
+    }
+
+    fn invoke_with_args(&self, args: ScalarFunctionArgs) -> DfResult<ColumnarValue> {
+        match args.args.as_slice() {
+            [of] if element(&of.data_type()).is_some() => by_column(&args, lengths),
+            _ => self.engine.invoke_with_args(args),
+        }
+    }
+}
+
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Reverse {
+    engine: Arc<ScalarUDF>,
+}
+
+impl ScalarUDFImpl for Reverse {
+    from_engine! {
+        name() -> &str;
+        aliases() -> &[String];
+        return_type(types: &[DataType]) -> DfResult<DataType>;
+        invoke_with_args(args: ScalarFunctionArgs) -> DfResult<ColumnarValue>;
+        documentation() -> Option<&Documentation>;
+    }
+
+    fn signature(&self) -> &Signature {
+        signatures::own()
+    }
+
+    fn coerce_types(&self, types: &[DataType]) -> DfResult<Vec<DataType>> {
+        let [of] = take_function_args(self.name(), types)?;
+        match element(of) {
+            Some(_) => {
+                let error = FunctionError::invalid("reverse() takes a text".to_owned());
+                Err(error.hint("list_reverse(list) has the elements of a list from the last on").into())
+            }
+            None => engine_types(&self.engine, types),
+        }
+    }
+}
