@@ -64,7 +64,8 @@ impl AggregateUDFImpl for CountResult {
 
     fn accumulator(&self, args: AccumulatorArgs) -> DfResult<Box<dyn Accumulator>> {
         let of = args.expr_fields.first().map_or(DataType::Null, |field| field.data_type().clone());
-        Ok(Box::new(ValueCounts { gives: *self, of, counts: HashMap::new(), bytes: 0 }))
+        let is_distinct = args.is_distinct;
+        Ok(Box::new(ValueCounts { gives: *self, of, is_distinct, counts: HashMap::new(), bytes: 0 }))
     }
 
     fn state_fields(&self, args: StateFieldsArgs) -> DfResult<Vec<FieldRef>> {
@@ -83,6 +84,8 @@ struct ValueCounts {
     gives: CountResult,
     /// Type of the values.
     of: DataType,
+    /// Whether each value counts once.
+    is_distinct: bool,
     counts: HashMap<ScalarValue, u64>,
     bytes: usize,
 }
@@ -93,7 +96,9 @@ impl ValueCounts {
             return Ok(());
         }
         if let Some(known) = self.counts.get_mut(&value) {
-            *known = known.saturating_add(count);
+            if !self.is_distinct {
+                *known = known.saturating_add(count);
+            }
             return Ok(());
         }
         // A part of a batch would keep the whole of it.
@@ -210,7 +215,7 @@ mod tests {
     use super::*;
 
     fn counts(gives: CountResult) -> ValueCounts {
-        ValueCounts { gives, of: DataType::Utf8, counts: HashMap::new(), bytes: 0 }
+        ValueCounts { gives, of: DataType::Utf8, is_distinct: false, counts: HashMap::new(), bytes: 0 }
     }
 
     #[test]
@@ -229,6 +234,10 @@ mod tests {
         let entries = list.value(0);
         let found = entries.as_struct().column(1).as_primitive::<UInt64Type>().values().to_vec();
         assert_eq!(found, [2, 2, 1]);
+        let mut distinct = ValueCounts { is_distinct: true, ..counts(CountResult::Entropy) };
+        distinct.update_batch(&batch(vec![Some("a"), Some("a"), Some("b")])).unwrap();
+        distinct.merge_batch(&state).unwrap();
+        assert!(distinct.counts.values().all(|count| *count == 1) && distinct.counts.len() == 3);
     }
 
     #[test]

@@ -15,7 +15,7 @@ use gstore_functions::spans;
 
 pub(crate) use self::functions::known;
 pub(super) use self::functions::name_aggregates;
-use self::functions::{not_of_rows, not_ordered, not_within, renamed};
+use self::functions::{not_distinct, not_of_rows, not_ordered, not_within, renamed};
 use super::aliases;
 use super::by_all;
 use super::chained;
@@ -186,6 +186,7 @@ fn put_expr(expr: &mut Expr) -> Result<(), SqlError> {
         }
         Expr::Function(function) => {
             let refused = not_ordered(function).or_else(|| not_within(function));
+            let refused = refused.or_else(|| not_distinct(function));
             if let Some(error) = refused.or_else(|| not_of_rows(function)) {
                 return Err(error);
             }

@@ -193,13 +193,30 @@ pub(super) fn not_within(function: &Function) -> Option<SqlError> {
     Some(error.at_name(name).hint(format!("write {call}")))
 }
 
+/// The error about DISTINCT in a function of pairs of values, and in an approximate quantile: the engine would
+/// take no note of it.
+pub(super) fn not_distinct(function: &Function) -> Option<SqlError> {
+    let name = function.name.0.last()?.as_ident().filter(|_| is_distinct(function))?;
+    let (called, lower) = (&name.value, name.value.to_ascii_lowercase());
+    let hint = match lower.as_str() {
+        "approx_quantile" | "approx_percentile_cont" => "write quantile_cont(DISTINCT x, 0.5)".to_owned(),
+        of_pairs if OF_PAIRS.contains(&of_pairs) || of_pairs.starts_with("regr_") => {
+            format!("write SELECT {called}(a, b) FROM (SELECT DISTINCT a, b FROM t)")
+        }
+        _ => return None,
+    };
+    Some(SqlError::invalid(format!("{called}() takes no DISTINCT")).at_name(name).hint(hint))
+}
+
+/// Functions of pairs of values, but for those that begin with `regr_`.
+const OF_PAIRS: [&str; 4] = ["corr", "covar", "covar_pop", "covar_samp"];
+
 /// The error about FILTER, a window, DISTINCT or an order of rows in a function of the values of one row: the
 /// engine would take no note of them.
 pub(super) fn not_of_rows(function: &Function) -> Option<SqlError> {
-    let FunctionArguments::List(list) = &function.args else { return None };
-    let is_distinct = list.duplicate_treatment == Some(DuplicateTreatment::Distinct);
+    let FunctionArguments::List(_) = &function.args else { return None };
     let [only] = function.name.0.as_slice() else { return None };
-    let is_of_rows = is_distinct
+    let is_of_rows = is_distinct(function)
         || is_ordered(function)
         || function.filter.is_some()
         || function.over.is_some()
@@ -213,6 +230,12 @@ pub(super) fn not_of_rows(function: &Function) -> Option<SqlError> {
     let error = SqlError::invalid(why).at_name(name);
     let hint = "write them in the aggregate function, round(avg(x) FILTER (WHERE ok), 1)";
     is_scalar(known(&name.value.to_lowercase())).then(|| error.hint(hint))
+}
+
+/// Whether a function is of distinct values.
+fn is_distinct(function: &Function) -> bool {
+    let FunctionArguments::List(list) = &function.args else { return false };
+    list.duplicate_treatment == Some(DuplicateTreatment::Distinct)
 }
 
 /// Whether a function is given an order of its rows.
