@@ -3,7 +3,8 @@
 //! - `to_timestamp(n)` of a number of seconds that no TIMESTAMP reaches, and of NaN, is an error: of fractions
 //!   the engine's gives the last time that there is, and 1970
 //! - `round(x, n)` and `trunc(x, n)` are x where it has no more than n digits behind the point: the engine's
-//!   multiply by a power of ten, and that or the product may be infinite
+//!   multiply by a power of ten, and that or the product may be infinite. For the digits of a REAL the product
+//!   is computed in 64 bits, as in DuckDB: in 32, round(0.0350804999, 6) is 0.035081
 //! - `ceil(x)` and `floor(x)` of a decimal have room for a digit more than x, up to 38, which the next whole
 //!   number may have
 
@@ -90,6 +91,16 @@ impl ScalarUDFImpl for ToDigits {
     }
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> DfResult<ColumnarValue> {
+        let to = args.return_type().clone();
+        if self.name() == "round" && to == DataType::Float32 {
+            return self.rounded(in_double(args)?)?.cast_to(&to, None);
+        }
+        self.rounded(args)
+    }
+}
+
+impl ToDigits {
+    fn rounded(&self, args: ScalarFunctionArgs) -> DfResult<ColumnarValue> {
         let given = args.args.clone();
         let result = self.engine.invoke_with_args(args)?;
         match given.as_slice() {
@@ -97,9 +108,7 @@ impl ScalarUDFImpl for ToDigits {
             _ => Ok(result),
         }
     }
-}
 
-impl ToDigits {
     /// The results, with others for those that are not finite.
     fn kept_finite(
         &self,
@@ -129,6 +138,17 @@ impl ToDigits {
             false => ColumnarValue::Array(kept),
         })
     }
+}
+
+/// The same call with a DOUBLE in the place of a REAL.
+fn in_double(mut args: ScalarFunctionArgs) -> DfResult<ScalarFunctionArgs> {
+    let double = |field: &FieldRef| Arc::new(field.as_ref().clone().with_data_type(DataType::Float64));
+    if let (Some(of), Some(field)) = (args.args.first_mut(), args.arg_fields.first_mut()) {
+        *of = of.cast_to(&DataType::Float64, None)?;
+        *field = double(field);
+    }
+    args.return_field = double(&args.return_field);
+    Ok(args)
 }
 
 /// What a number to so many digits is, of which this was found.

@@ -27,6 +27,7 @@ mod compared;
 mod counts;
 mod dates;
 mod digests;
+mod doubles;
 mod edges;
 mod elements;
 mod error;
@@ -132,6 +133,7 @@ pub fn scalar() -> impl Iterator<Item = ScalarUDF> {
         .chain(alike::functions())
         .chain(formatted::functions())
         .chain(edges::functions())
+        .chain(doubles::functions())
         .chain(zones::functions())
         .chain(units::functions())
         .chain([dates::function(), strptime::function(), substr::function()])
