@@ -15,7 +15,7 @@ use gstore_functions::spans;
 
 pub(crate) use self::functions::known;
 pub(super) use self::functions::name_aggregates;
-use self::functions::{not_distinct, not_of_rows, not_ordered, not_within, renamed};
+use self::functions::{not_distinct, not_of_rows, not_ordered, not_within, renamed, take_null_treatment};
 use super::aliases;
 use super::by_all;
 use super::chained;
@@ -69,7 +69,10 @@ impl VisitorMut for Words {
     fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<Self::Break> {
         chained::apart(expr);
         match expr {
-            Expr::Function(function) => break_on_error(frames::of_function(function)),
+            Expr::Function(function) => {
+                take_null_treatment(function);
+                break_on_error(frames::of_function(function))
+            }
             _ => ControlFlow::Continue(()),
         }
     }

@@ -86,6 +86,29 @@ pub(super) fn renamed(function: &mut Function) -> Option<Expr> {
     }
 }
 
+/// Gives a function the IGNORE NULLS behind its arguments, `first_value(abs(x) IGNORE NULLS) OVER (..)`, which the
+/// parser takes for that of a call at their end. One of a window there has its own before OVER, and an aggregate
+/// function may have it outside of a window.
+pub(super) fn take_null_treatment(function: &mut Function) {
+    let FunctionArguments::List(list) = &mut function.args else { return };
+    let Some(FunctionArg::Unnamed(FunctionArgExpr::Expr(last))) = list.args.last_mut() else { return };
+    let Some(inner) = last_call(last).filter(|inner| inner.over.is_none()) else { return };
+    let is_argument =
+        function.over.is_some() || is_scalar(known(&inner.name.to_string().to_ascii_lowercase()));
+    if is_argument && function.null_treatment.is_none() {
+        function.null_treatment = inner.null_treatment.take();
+    }
+}
+
+/// The call at the end of an expression.
+fn last_call(expr: &mut Expr) -> Option<&mut Function> {
+    match expr {
+        Expr::Function(call) => Some(call),
+        Expr::BinaryOp { right: last, .. } | Expr::UnaryOp { expr: last, .. } => last_call(last),
+        _ => None,
+    }
+}
+
 /// Gives aggregate functions the names that they have in plans: by another one the engine calls a column by
 /// its arguments alone, and takes `mean(x)` and `mean(x) FILTER (WHERE ok)` for two of one name.
 pub(in crate::dialect) fn name_aggregates(sql: &mut Statement) {

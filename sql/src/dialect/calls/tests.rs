@@ -76,6 +76,10 @@ fn functions_have_the_names_of_the_engine() {
             "SELECT quantile_cont(a, 0.5 ORDER BY b), quantile(a, 0.5 ORDER BY b) FROM t",
             r#"SELECT quantile_cont(a, 0.5), percentile_cont(a, 0.5) AS "percentile_cont(a, 0.5)_1" FROM t"#,
         ),
+        (
+            "SELECT first_value(abs(a) IGNORE NULLS) OVER (ORDER BY b), first(a || upper(b) IGNORE NULLS), lag(sum(a) IGNORE NULLS) OVER w, max(last(a) IGNORE NULLS) FROM t",
+            "SELECT first_value(abs(a)) IGNORE NULLS OVER (ORDER BY b), first_value(a || upper(b)) IGNORE NULLS, lag(sum(a)) IGNORE NULLS OVER w, max(last_value(a) IGNORE NULLS) FROM t",
+        ),
         ("SELECT ceil(a), ceiling(a) FROM t", r#"SELECT CEIL(a), ceil(a) AS "ceil(a)_1" FROM t"#),
         ("SELECT list_distinct(a) FROM t", "SELECT array_compact(array_distinct(a)) FROM t"),
         ("SELECT mod(a, 2) FROM t", "SELECT ((a) % (2)) FROM t"),
