@@ -72,7 +72,7 @@ impl ScalarUDFImpl for BoundedFunction {
                 let why = format!("{}() would make {bytes} bytes for each row", self.name());
                 return Err(SqlError::refused(why).into());
             }
-            return self.engine.invoke_with_args(args);
+            return self.made(args);
         }
         let mut bytes = self.growth.bytes(&args.args, args.number_rows)?;
         bytes.resize(args.number_rows, 0);
@@ -85,7 +85,7 @@ impl ScalarUDFImpl for BoundedFunction {
         let is_ordinary = total <= ORDINARY;
         let takes_long = self.growth.takes_long();
         if is_ordinary && !(takes_long && args.number_rows > 0) {
-            return self.engine.invoke_with_args(args);
+            return self.made(args);
         }
         let piece = |rows: Range<usize>| {
             if is_ordinary {
@@ -111,6 +111,14 @@ impl ScalarUDFImpl for BoundedFunction {
 }
 
 impl BoundedFunction {
+    /// What the engine's function makes. Joined lists have the type that the plan says: of a batch that is all
+    /// NULL, and of lists of lists, they have that of an argument, in which elements may be called otherwise.
+    fn made(&self, args: ScalarFunctionArgs) -> DfResult<ColumnarValue> {
+        let to = args.return_type().clone();
+        let made = self.engine.invoke_with_args(args)?;
+        if self.name() == "array_concat" { made.cast_to(&to, None) } else { Ok(made) }
+    }
+
     /// What the function gives for rows with so many pairs each, in runs of at most `most`, unless the
     /// statement is stopped.
     fn compared(&self, args: ScalarFunctionArgs, pairs: &[u64], most: u64) -> DfResult<ColumnarValue> {
@@ -124,7 +132,7 @@ impl BoundedFunction {
             let found = at_length(|| self.each(runs(pairs, most), |rows| self.of_rows(&args, rows)))?;
             return Ok(ColumnarValue::Array(joined(&found)?));
         }
-        let compare = || self.engine.invoke_with_args(args);
+        let compare = || self.made(args);
         match self.budget.gives_way(total) {
             true => at_length(compare),
             false => compare(),
@@ -192,7 +200,7 @@ impl BoundedFunction {
                 *array = array.slice(rows.start, rows.len());
             }
         }
-        self.engine.invoke_with_args(args)?.into_array(rows.len())
+        self.made(args)?.into_array(rows.len())
     }
 }
 
@@ -263,13 +271,14 @@ mod tests {
     use std::sync::atomic::{AtomicBool, AtomicU64};
 
     use arrow_array::types::Int64Type;
-    use arrow_array::{ListArray, StringArray};
+    use arrow_array::{ListArray, StringArray, new_null_array};
     use arrow_schema::Field;
     use datafusion::common::config::ConfigOptions;
     use datafusion::execution::memory_pool::UnboundedMemoryPool;
     use datafusion::functions::regex::{regexp_match, regexp_replace};
     use datafusion::functions::string::levenshtein;
     use datafusion::functions_nested::array_has::{array_has_all_udf, array_has_any_udf};
+    use datafusion::functions_nested::concat::array_concat_udf;
     use datafusion::scalar::ScalarValue;
     use gstore_core::Cancel;
 
@@ -382,6 +391,16 @@ mod tests {
             .compared(call(two, 3, DataType::Int32), &[9; 3], 0)
             .unwrap();
         assert!(matches!(found, ColumnarValue::Scalar(ScalarValue::Int32(Some(0)))), "{found:?}");
+    }
+
+    #[test]
+    fn joined_lists_have_the_type_of_the_plan() {
+        let of = DataType::List(Arc::new(Field::new("element", DataType::Int64, true)));
+        let nulls = ColumnarValue::Array(new_null_array(&of, 2));
+        let gives = DataType::new_list(DataType::Int64, true);
+        let args = call([nulls.clone(), nulls], 2, gives.clone());
+        let joined = bounded(array_concat_udf(), Growth::Sum(1)).invoke_with_args(args).unwrap();
+        assert_eq!(joined.data_type(), gives);
     }
 
     #[test]
