@@ -17,8 +17,16 @@ use crate::wording::{
 
 /// Columns outside of a grouping, and values of types that a function does not take.
 pub(super) fn misused(text: &str) -> Option<SqlError> {
-    let known: [fn(&str) -> Option<SqlError>; 7] =
-        [ungrouped, no_signature, unreadable, no_field, outer_element, wrong_arguments, wrong_clause];
+    let known: [fn(&str) -> Option<SqlError>; 8] = [
+        ungrouped,
+        no_signature,
+        unreadable,
+        no_field,
+        outer_element,
+        other_element,
+        wrong_arguments,
+        wrong_clause,
+    ];
     known.into_iter().find_map(|known| known(text))
 }
 
@@ -89,6 +97,14 @@ fn outer_element(text: &str) -> Option<SqlError> {
     let element = named.strip_suffix(" not found").unwrap_or(named).trim_start_matches(NAME);
     let why = format!("`{element}`, the element of a list, cannot be used in a subquery");
     Some(SqlError::invalid(why).hint(OTHERWISE))
+}
+
+/// An element of lists that got another type after its function was planned.
+fn other_element(text: &str) -> Option<SqlError> {
+    let (_, fields) = text.split_once("LambdaVariable field and schema field mismatch ")?;
+    let element = between(fields, NAME, "\"")?;
+    let why = format!("the lists of `{element}` have several types, in CASE or UNION");
+    Some(SqlError::invalid(why).hint("cast them to one: list_transform(list::DOUBLE[], x -> x + 1)"))
 }
 
 fn wrong_arguments(text: &str) -> Option<SqlError> {
