@@ -130,6 +130,16 @@ fn dot_commands_work_through_a_pipe() {
     let (_, said, fine) = piped(&place, &["query"], half);
     assert!(!fine && said.contains("divided by 0"), "{said}");
     assert_eq!(place.read("part.csv"), "n\n1\n");
+    // A script that failed can be repeated.
+    for statement in ["SELECT nothing", "SELECT 1 // (9000 - range) AS n FROM range(30000)"] {
+        for command in [".once", ".output"] {
+            let (_, said, fine) = piped(&place, &["query"], format!("{command} none.parquet\n{statement};"));
+            assert!(!fine && !said.contains("exists"), "{said}");
+            assert!(!place.path("none.parquet").exists());
+        }
+    }
+    let (_, said, fine) = piped(&place, &["query"], ".output missing/one.csv\nSELECT 1 AS a;");
+    assert!(!fine && said.contains("there is no such folder"), "{said}");
     // An ending says the format, as for `-o`, and without one the mode does.
     let (_, said, fine) = piped(&place, &["query"], ".output one.foo\nSELECT 1 AS a;");
     assert!(!fine && said.contains("one.foo: the format cannot be told from the ending"), "{said}");

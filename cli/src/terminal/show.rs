@@ -63,7 +63,8 @@ fn into_file(
     let named = format_of_name(path)?;
     let mode = named.map_or(settings.mode, Mode::Format);
     let is_whole = matches!(mode, Mode::Format(format) if format.is_whole());
-    let file = fs_err::OpenOptions::new().append(true).open(path)?;
+    let is_new = !path.exists();
+    let file = fs_err::OpenOptions::new().append(true).create(true).open(path)?;
     let found = file.metadata()?;
     if is_whole && found.len() > 0 {
         bail!(
@@ -87,6 +88,7 @@ fn into_file(
     let written = writer.and_then(|writer| fill(writer, None, rows, shown));
     match &written {
         Ok(()) => settings.header = header.or(settings.header.take()),
+        Err(_) if is_new => fs_err::remove_file(path)?,
         // A device has what was written to it.
         Err(_) if found.is_file() => {
             fs_err::OpenOptions::new().write(true).open(path)?.set_len(found.len())?;
