@@ -163,7 +163,7 @@ fn understood(tokens: Vec<TokenWithSpan>) -> Result<Vec<TokenWithSpan>, SqlError
     let tokens = replaced(&lambdas::tokens(numbers::tokens(tokens)?)?, globs::pattern);
     refused::check(&tokens)?;
     let usual = |tokens: &[TokenWithSpan], at: usize| FORMS.iter().find_map(|form| form(tokens, at));
-    let tokens = replaced(&free::tokens(tokens), usual);
+    let tokens = replaced(&replaced(&free::tokens(tokens), usual), tokens::grouping);
     pivot::tokens(summarize::tokens(named::tokens(sample::tokens(first::tokens(tokens))?)))
 }
 

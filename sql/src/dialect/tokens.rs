@@ -143,6 +143,38 @@ pub(super) fn interval(tokens: &[TokenWithSpan], at: usize) -> Option<Replacemen
     Some((kept.filter_map(|place| tokens.get(place).cloned()).collect(), close))
 }
 
+/// `ROLLUP ((a) + 1, b)` as `ROLLUP (((a) + 1), b)`: the parser takes parentheses at the beginning of an item for
+/// those of several keys.
+pub(super) fn grouping(tokens: &[TokenWithSpan], at: usize) -> Option<Replacement> {
+    let word = tokens.get(at).filter(|token| is_one_of(token, "CUBE ROLLUP SETS"))?;
+    last_before(tokens, at).filter(|token| token.token == Token::Comma || is_one_of(token, "BY GROUPING"))?;
+    let (open, _) = next(tokens, at + 1).filter(|(_, token)| token.token == Token::LParen)?;
+    let (mut all, mut from) = (tokens.get(at..=open)?.to_vec(), open + 1);
+    loop {
+        let ends = |token: &TokenWithSpan| matches!(token.token, Token::Comma | Token::RParen);
+        let (end, token) = outside(tokens, from).find(|(_, token)| ends(token))?;
+        let goes_on = opens_with_part(tokens, from, end);
+        let around = |sign: &str| if goes_on { made(&[sign], word.span) } else { Vec::new() };
+        all.extend(around("("));
+        all.extend_from_slice(tokens.get(from..end)?);
+        all.extend(around(")"));
+        all.push(token.clone());
+        if token.token == Token::RParen {
+            return Some((all, end));
+        }
+        from = end + 1;
+    }
+}
+
+/// Whether what stands between two places begins with parentheses and goes on behind them.
+fn opens_with_part(tokens: &[TokenWithSpan], from: usize, end: usize) -> bool {
+    let open = next(tokens, from).filter(|(_, token)| token.token == Token::LParen);
+    let close =
+        open.and_then(|(open, _)| outside(tokens, open + 1).find(|(_, token)| token.token == Token::RParen));
+    let behind = close.and_then(|(close, _)| next(tokens, close + 1));
+    behind.is_some_and(|(behind, _)| behind < end)
+}
+
 /// The first token from a place on that is not white space, and its place.
 pub(super) fn next(tokens: &[TokenWithSpan], from: usize) -> Option<(usize, &TokenWithSpan)> {
     let written =
@@ -274,6 +306,19 @@ mod tests {
             ("x::INTERVAL (3) AS y, interval (3)", "x::INTERVAL (3) AS y, interval (3)"),
         ] {
             assert_eq!(text(&replaced(&tokens_of(sql), interval)), expected);
+        }
+    }
+
+    #[test]
+    fn keys_of_groups_may_begin_with_parentheses() {
+        for (sql, expected) in [
+            ("BY ROLLUP ((a) + 1, b)", "BY ROLLUP (( (a) + 1) , b)"),
+            ("BY a, CUBE(b, (x->>'a')::INT)", "BY a, CUBE(b,(  (x->>'a')::INT) )"),
+            ("GROUPING SETS ((l)[1], (a, b), ())", "GROUPING SETS (( (l)[1]) , (a, b), ())"),
+            ("BY ROLLUP ((a, b), ((a) + 1), (c) )", "BY ROLLUP ((a, b), ((a) + 1), (c) )"),
+            ("SELECT cube((a) + 1), rollup, SETS ((a) + 1", "SELECT cube((a) + 1), rollup, SETS ((a) + 1"),
+        ] {
+            assert_eq!(text(&replaced(&tokens_of(sql), grouping)), expected);
         }
     }
 
