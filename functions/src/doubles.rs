@@ -1,5 +1,5 @@
-//! Functions of one number that give a DOUBLE, also of a REAL, as in DuckDB: the engine computes those of a REAL in
-//! 32 bits.
+//! Functions of one number that give a DOUBLE, also of a REAL, as in DuckDB: the engine computes those of a
+//! REAL in 32 bits.
 
 use std::sync::{Arc, LazyLock};
 

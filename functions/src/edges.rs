@@ -3,8 +3,8 @@
 //! - `to_timestamp(n)` of a number of seconds that no TIMESTAMP reaches, and of NaN, is an error: of fractions
 //!   the engine's gives the last time that there is, and 1970
 //! - `round(x, n)` and `trunc(x, n)` are x where it has no more than n digits behind the point: the engine's
-//!   multiply by a power of ten, and that or the product may be infinite. For the digits of a REAL the product
-//!   is computed in 64 bits, as in DuckDB: in 32, round(0.0350804999, 6) is 0.035081
+//!   multiply by a power of ten, and that or the product may be infinite. The product of a REAL is rounded in
+//!   64 bits, as in DuckDB: in 32, round(0.0350804999, 6) is 0.035081
 //! - `ceil(x)` and `floor(x)` of a decimal have room for a digit more than x, up to 38, which the next whole
 //!   number may have
 

@@ -1,5 +1,5 @@
-//! `length(x)` of a list, which is how many elements it has, and `reverse(x)`, which takes no list: the engine's
-//! would read the text of the list.
+//! `length(x)` of a list, which is how many elements it has, and `reverse(x)`, which takes no list: the
+//! engine's would read the text of the list.
 
 use std::sync::Arc;
 

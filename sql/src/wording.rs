@@ -137,8 +137,8 @@ pub(super) fn worded(text: &str, tables: &[String]) -> Option<SqlError> {
     }
     if text.starts_with("Conflicting ordering requirements in aggregate functions") {
         let why = "aggregate functions of one SELECT put their rows in different orders";
-        let hint = "write each in a subquery: SELECT (SELECT list(x ORDER BY y) FROM t), (SELECT list(x ORDER BY z) FROM t); \
-                    the value at the largest or smallest y is max_by(x, y), min_by(x, y)";
+        let hint = "write array_to_string(list(x ORDER BY y), ',') for string_agg(x, ',' ORDER BY y), and list(x ORDER BY y)[n] \
+                    for nth_value(x, n ORDER BY y)";
         return Some(SqlError::invalid(why.into()).hint(hint));
     }
     if let Some((_, types)) = text.split_once("Cannot infer common argument type for operation ")

@@ -247,8 +247,8 @@ impl<'a> Shell<'a> {
         Ok(())
     }
 
-    /// Sends results, or only the next one, to a new file, which the first of them makes, or to the screen again.
-    /// Where the file is refused, so is the next statement: its result may be too long for the screen.
+    /// Sends results, or only the next one, to a new file, which the first of them makes, or to the screen
+    /// again. Where the file is refused, so is the next statement: its result may be too long for the screen.
     fn direct(&mut self, path: Option<PathBuf>, once: bool) -> Result<()> {
         let settings = &mut self.settings;
         (settings.output, settings.header, settings.once) = (None, None, false);

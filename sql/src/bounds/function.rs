@@ -111,8 +111,8 @@ impl ScalarUDFImpl for BoundedFunction {
 }
 
 impl BoundedFunction {
-    /// What the engine's function makes. Joined lists have the type that the plan says: of a batch that is all
-    /// NULL, and of lists of lists, they have that of an argument, in which elements may be called otherwise.
+    /// What the engine's function makes. Joined lists have the type that the plan says: of a batch of NULLs,
+    /// and of lists of lists, they have that of an argument, in which elements may be called otherwise.
     fn made(&self, args: ScalarFunctionArgs) -> DfResult<ColumnarValue> {
         let to = args.return_type().clone();
         let made = self.engine.invoke_with_args(args)?;

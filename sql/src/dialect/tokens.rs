@@ -143,8 +143,8 @@ pub(super) fn interval(tokens: &[TokenWithSpan], at: usize) -> Option<Replacemen
     Some((kept.filter_map(|place| tokens.get(place).cloned()).collect(), close))
 }
 
-/// `ROLLUP ((a) + 1, b)` as `ROLLUP (((a) + 1), b)`: the parser takes parentheses at the beginning of an item for
-/// those of several keys.
+/// `ROLLUP ((a) + 1, b)` as `ROLLUP (((a) + 1), b)`: the parser takes parentheses at the beginning of an item
+/// for those of several keys.
 pub(super) fn grouping(tokens: &[TokenWithSpan], at: usize) -> Option<Replacement> {
     let word = tokens.get(at).filter(|token| is_one_of(token, "CUBE ROLLUP SETS"))?;
     last_before(tokens, at).filter(|token| token.token == Token::Comma || is_one_of(token, "BY GROUPING"))?;

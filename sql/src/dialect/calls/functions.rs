@@ -86,9 +86,9 @@ pub(super) fn renamed(function: &mut Function) -> Option<Expr> {
     }
 }
 
-/// Gives a function the IGNORE NULLS behind its arguments, `first_value(abs(x) IGNORE NULLS) OVER (..)`, which the
-/// parser takes for that of a call at their end. One of a window there has its own before OVER, and an aggregate
-/// function may have it outside of a window.
+/// Gives a function the IGNORE NULLS behind its arguments, `first_value(abs(x) IGNORE NULLS) OVER (..)`: the
+/// parser takes it for that of a call at their end. One of a window there has its own before OVER, and an
+/// aggregate function may have it outside of a window.
 pub(super) fn take_null_treatment(function: &mut Function) {
     let FunctionArguments::List(list) = &mut function.args else { return };
     let Some(FunctionArg::Unnamed(FunctionArgExpr::Expr(last))) = list.args.last_mut() else { return };
@@ -216,8 +216,8 @@ pub(super) fn not_within(function: &Function) -> Option<SqlError> {
     Some(error.at_name(name).hint(format!("write {call}")))
 }
 
-/// The error about DISTINCT in a function of pairs of values, and in an approximate quantile: the engine would
-/// take no note of it.
+/// The error about DISTINCT in a function of pairs of values, and in an approximate quantile: the engine
+/// would take no note of it.
 pub(super) fn not_distinct(function: &Function) -> Option<SqlError> {
     let name = function.name.0.last()?.as_ident().filter(|_| is_distinct(function))?;
     let (called, lower) = (&name.value, name.value.to_ascii_lowercase());
