@@ -172,10 +172,10 @@ impl RowSet {
         self.ranges.get(i).is_some_and(|r| r.start <= rows.start && rows.end <= r.end)
     }
 
-    /// The ranges of the set that lie in a range of rows, cut to it. Costs what it gives, and a binary
-    /// search.
+    /// The ranges of the set that lie in a range of rows, cut to it; none of an empty one. Costs what it gives, and a
+    /// binary search.
     pub fn within(&self, rows: Range<u64>) -> impl Iterator<Item = Range<u64>> + '_ {
-        let first = self.ranges.partition_point(|r| r.end <= rows.start);
+        let first = self.ranges.partition_point(|r| r.end <= rows.start || rows.is_empty());
         let rest = self.ranges.get(first..).unwrap_or_default();
         rest.iter()
             .take_while(move |r| r.start < rows.end)
@@ -311,6 +311,8 @@ mod tests {
         let set = RowSet::from_pairs(&[[8, 9], [0, 4], [5, 5]]);
         assert_eq!(set, RowSet::from_ranges([0..4, 8..9]));
         assert_eq!(set.pairs(), [[0, 4], [8, 9]]);
+        assert_eq!(set.within(2..9).collect::<Vec<_>>(), [2..4, 8..9]);
+        assert_eq!(set.within(2..2).next(), None);
     }
 
     #[test]

@@ -80,7 +80,9 @@ fn content(store: &Store) -> (Vec<(String, String, bool)>, String, Vec<TokenCoun
         (part.display_name(), digest, part.state == FeatureState::Complete)
     });
     let part = snapshot.dataset("pool").unwrap();
-    let counts = snapshot.encoding(&part.encodings[0]).unwrap().counts(0..u64::MAX).unwrap();
+    let mut counts = snapshot.encoding(&part.encodings[0]).unwrap().counts(0..u64::MAX).unwrap();
+    let live = snapshot.live_rows(part).unwrap();
+    counts.retain(|count| live.contains(count.row));
     (features.collect(), serde_json::to_string(&**snapshot.run("warmup").unwrap()).unwrap(), counts)
 }
 
