@@ -87,6 +87,7 @@ impl Store {
         // Leases that are there already are looked at before anything changes, so that a
         // damaged one stops us in time.
         leased(env, &mut needed, &before, held(env)?)?;
+        let compaction = lock_compaction(env)?;
         // Asked while the snapshots that jobs announced are still in the history.
         let published = published_files(self, &before);
         let cut = kept.oldest > before.oldest();
@@ -98,7 +99,6 @@ impl Store {
         let oldest = kept.oldest.max(before.oldest());
         let (snapshots_removed, kept) = kept_besides(&before, oldest, &leases);
         leased(env, &mut needed, &before, leases)?;
-        let compaction = lock_compaction(env)?;
         let options = SweepOptions {
             dry_run: options.dry_run,
             drop_jobs: options.drop_jobs,
