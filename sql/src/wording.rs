@@ -341,7 +341,7 @@ mod tests {
             ),
             (
                 "Conflicting ordering requirements in aggregate functions is not supported",
-                "(SELECT list(x ORDER BY z) FROM t)",
+                "array_to_string(list(x ORDER BY y), ',')",
             ),
             (
                 "Cannot coerce arithmetic expression Utf8 - Utf8View to valid types",
