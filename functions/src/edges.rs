@@ -91,24 +91,19 @@ impl ScalarUDFImpl for ToDigits {
     }
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> DfResult<ColumnarValue> {
-        let to = args.return_type().clone();
-        if self.name() == "round" && to == DataType::Float32 {
-            return self.rounded(in_double(args)?)?.cast_to(&to, None);
+        let (given, to) = (args.args.clone(), args.return_type().clone());
+        let result = match self.name() == "round" && to == DataType::Float32 {
+            true => self.engine.invoke_with_args(in_double(args)?)?.cast_to(&to, None)?,
+            false => self.engine.invoke_with_args(args)?,
+        };
+        match given.as_slice() {
+            [of, digits] if to.is_floating() => self.kept_finite(result, of, digits),
+            _ => Ok(result),
         }
-        self.rounded(args)
     }
 }
 
 impl ToDigits {
-    fn rounded(&self, args: ScalarFunctionArgs) -> DfResult<ColumnarValue> {
-        let given = args.args.clone();
-        let result = self.engine.invoke_with_args(args)?;
-        match given.as_slice() {
-            [of, digits] if result.data_type().is_floating() => self.kept_finite(result, of, digits),
-            _ => Ok(result),
-        }
-    }
-
     /// The results, with others for those that are not finite.
     fn kept_finite(
         &self,

@@ -42,10 +42,13 @@ impl ScalarUDFImpl for Length {
     }
 
     fn coerce_types(&self, types: &[DataType]) -> DfResult<Vec<DataType>> {
-        let [of] = take_function_args("length", types)?;
-        match element(of) {
-            Some(_) => Ok(types.to_vec()),
-            None => engine_types(&self.engine, types),
+        let [of] = take_function_args(self.name(), types)?;
+        match (element(of), of) {
+            (Some(_), _) => Ok(types.to_vec()),
+            (None, DataType::Struct(_) | DataType::Map(..)) => {
+                Err(FunctionError::invalid("length() takes a text or a list".to_owned()).into())
+            }
+            (None, _) => engine_types(&self.engine, types),
         }
     }
 

@@ -12,7 +12,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use arrow_schema::{DataType, FieldRef};
+use arrow_schema::{DataType, FieldRef, SortOptions};
 use datafusion::common::DFSchema;
 use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
 use datafusion::common::utils::take_function_args;
@@ -89,12 +89,16 @@ fn leave_out_repeated(keys: &mut Vec<SortKey>) -> bool {
 fn ranged(key: Expr, schema: &DFSchema) -> DfResult<Transformed<Expr>> {
     use Operator as O;
     key.transform_up(|mut expr| {
+        let of_times = expr.get_type(schema).is_ok_and(|of| of.is_temporal());
         let parts: Vec<&mut Expr> = match &mut expr {
             Expr::BinaryExpr(BinaryExpr { left, op: O::Lt | O::LtEq | O::Gt | O::GtEq, right }) => {
                 vec![&mut **left, &mut **right]
             }
             Expr::Between(Between { expr: of, low, high, .. }) => {
                 vec![&mut **of, &mut **low, &mut **high]
+            }
+            Expr::BinaryExpr(BinaryExpr { left, op: O::Plus | O::Minus, right }) if of_times => {
+                vec![&mut **left, &mut **right]
             }
             Expr::Negative(of) => vec![&mut **of],
             _ => Vec::new(),
@@ -107,12 +111,40 @@ fn ranged(key: Expr, schema: &DFSchema) -> DfResult<Transformed<Expr>> {
             }
         }
         let of = expr.get_type(schema);
-        if let (Expr::ScalarFunction(call), Ok(of)) = (&mut expr, of) {
+        if let (Expr::ScalarFunction(call), Ok(of)) = (&mut expr, of)
+            && fails(&call.func, &call.args, schema)
+        {
             let engine = Arc::clone(&call.func);
             call.func = Arc::new(ScalarUDF::from(KeyFunction { engine, of }));
             changed = true;
         }
         Ok(if changed { Transformed::yes(expr) } else { Transformed::no(expr) })
+    })
+}
+
+/// Whether the engine's answers about the order or the range of a function may be errors.
+fn fails(function: &ScalarUDF, args: &[Expr], schema: &DFSchema) -> bool {
+    let unknown = || Interval::make_unbounded(&DataType::Null);
+    let of_type = |arg: &Expr| Interval::make_unbounded(&arg.get_type(schema)?);
+    let given = |has_type: bool| -> DfResult<Vec<ExprProperties>> {
+        let given = args.iter().map(|arg| {
+            let (order, range) = match arg {
+                Expr::Literal(value, _) => {
+                    (SortProperties::Singleton, Interval::try_new(value.clone(), value.clone()))
+                }
+                _ if has_type || has_range(arg) => {
+                    (SortProperties::Ordered(SortOptions::default()), of_type(arg))
+                }
+                _ => (SortProperties::Ordered(SortOptions::default()), unknown()),
+            };
+            Ok(ExprProperties::new_unknown().with_order(order).with_range(range.or_else(|_| unknown())?))
+        });
+        given.collect()
+    };
+    [true, false].into_iter().any(|has_type| {
+        let Ok(given) = given(has_type) else { return true };
+        let ranges: Vec<&Interval> = given.iter().map(|of| &of.range).collect();
+        function.output_ordering(&given).is_err() || function.evaluate_bounds(&ranges).is_err()
     })
 }
 

@@ -81,7 +81,7 @@ impl AggregateUDFImpl for Statistic {
     }
 
     fn accumulator(&self, args: AccumulatorArgs) -> DfResult<Box<dyn Accumulator>> {
-        match Moments::result(self.name()).filter(|_| self.name().starts_with("regr_") && !args.is_distinct) {
+        match Moments::result(self.name()).filter(|_| self.name().starts_with("regr_")) {
             Some(result) => Ok(Box::new(Regression { moments: Moments::default(), result })),
             None => self.engine.accumulator(args).map(nans::accumulator),
         }

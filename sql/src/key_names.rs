@@ -3,7 +3,7 @@
 //! The engine adds such keys to the columns of their side, under names of their own only if they are casts. The
 //! functions in the place of casts are called as their argument, as casts are.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use datafusion::common::DFSchema;
 use datafusion::common::tree_node::{Transformed, TransformedResult};
@@ -15,16 +15,24 @@ pub(super) fn with_key_names(plan: LogicalPlan) -> DfResult<LogicalPlan> {
     let named = plan.transform_up_with_subqueries(|node| {
         let LogicalPlan::Join(mut join) = node else { return Ok(Transformed::no(node)) };
         let Join { left, right, on, .. } = &mut join;
-        let mut taken = [names_of(left.schema()), names_of(right.schema())];
+        let mut sides = [left, right].map(|side| (names_of(side.schema()), HashMap::new()));
         let mut changed = false;
         for (number, (of_left, of_right)) in on.iter_mut().enumerate() {
-            for (key, taken) in [of_left, of_right].into_iter().zip(&mut taken) {
-                let is_computed = !matches!(key, Expr::Column(_) | Expr::Cast(_) | Expr::TryCast(_));
-                if is_computed && !taken.insert(key.schema_name().to_string()) {
-                    let name = format!("{key}, key {}", number + 1);
-                    *key = std::mem::take(key).alias(name);
-                    changed = true;
+            for (key, (taken, known)) in [of_left, of_right].into_iter().zip(&mut sides) {
+                if matches!(key, Expr::Column(_) | Expr::Cast(_) | Expr::TryCast(_)) {
+                    continue;
                 }
+                // One that stands in several conditions is computed once.
+                let named = known.entry(key.clone()).or_insert_with(|| {
+                    let is_free = taken.insert(key.schema_name().to_string());
+                    if is_free {
+                        key.clone()
+                    } else {
+                        key.clone().alias(format!("{key}, key {}", number + 1))
+                    }
+                });
+                changed |= named != key;
+                *key = named.clone();
             }
         }
         let node = LogicalPlan::Join(join);

@@ -5,10 +5,12 @@ use std::fmt;
 use std::sync::Arc;
 
 use arrow_schema::SchemaRef;
+use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::error::Result;
 use datafusion::execution::TaskContext;
 use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_plan::filter_pushdown::{FilterDescription, FilterPushdownPhase};
 use datafusion::physical_plan::{
     DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties, SendableRecordBatchStream,
 };
@@ -21,6 +23,8 @@ pub(crate) trait Passage: fmt::Debug + Clone + Send + Sync + 'static {
     const NAME: &'static str;
     /// Whether the engine may take the order of the input for that of the result.
     const KEEPS_ORDER: bool = true;
+    /// Whether filters of what is above may be applied below: all rows are passed on as they are.
+    const KEEPS_ROWS: bool = false;
 
     /// The operator's properties: the input's where the columns stay.
     fn properties(input: &Arc<PlanProperties>) -> Result<Arc<PlanProperties>> {
@@ -88,6 +92,18 @@ impl<P: Passage> ExecutionPlan for PassageExec<P> {
         match <[_; 1]>::try_from(children) {
             Ok([input]) => Self::above(input, self.passage.clone()),
             Err(_) => Err(SqlError::internal("an operator with one input has another number").into()),
+        }
+    }
+
+    fn gather_filters_for_pushdown(
+        &self,
+        _: FilterPushdownPhase,
+        filters: Vec<Arc<dyn PhysicalExpr>>,
+        _: &ConfigOptions,
+    ) -> Result<FilterDescription> {
+        match P::KEEPS_ROWS {
+            true => FilterDescription::from_children(filters, &self.children()),
+            false => Ok(FilterDescription::all_unsupported(&filters, &self.children())),
         }
     }
 

@@ -6,11 +6,11 @@
 //!   The engine keeps it when it moves a part of a condition to a side of the join, and when it merges a
 //!   projection with the one below, where there are other columns.
 //!
-//! - Projections that filters do themselves: the engine moves another projection below such a filter as if it
-//!   had all columns of its input. So they are operators of their own while projections move.
-//!
 //! The engine pushes parts of the conditions of all joins of a plan at once. So where a plan has one such
 //! condition or projection, all its conditions stay whole.
+//!
+//! The engine moves a projection below a filter as if that had all columns of its input, also where it does a
+//! projection itself. So that is an operator of its own while projections move, and then goes back into the filter.
 
 use std::sync::Arc;
 
@@ -22,7 +22,6 @@ use datafusion::physical_expr::expressions::{CaseExpr, Column, LambdaVariable};
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_optimizer::projection_pushdown::ProjectionPushdown;
 use datafusion::physical_plan::ExecutionPlan;
-use datafusion::physical_plan::execution_plan::replace_children_if_necessary;
 use datafusion::physical_plan::filter::{FilterExec, FilterExecBuilder};
 use datafusion::physical_plan::joins::NestedLoopJoinExec;
 use datafusion::physical_plan::projection::{ProjectionExec, remove_unnecessary_projections};
@@ -38,10 +37,9 @@ pub(super) fn optimize(
     }
 }
 
-/// A projection over a filter that has one of its own, with this one as an operator between them.
+/// A filter that does a projection itself, with that as an operator above it.
 fn apart(node: Arc<dyn ExecutionPlan>) -> DfResult<Transformed<Arc<dyn ExecutionPlan>>> {
-    let filter = node.downcast_ref::<ProjectionExec>().map(ProjectionExec::input);
-    let filter = filter.and_then(|input| input.downcast_ref::<FilterExec>());
+    let filter = node.downcast_ref::<FilterExec>();
     let Some((filter, kept)) = filter.and_then(|filter| Some((filter, filter.projection().as_ref()?))) else {
         return Ok(Transformed::no(node));
     };
@@ -51,8 +49,7 @@ fn apart(node: Arc<dyn ExecutionPlan>) -> DfResult<Transformed<Arc<dyn Execution
         let name = schema.field(*index).name();
         (Arc::new(Column::new(name, *index)) as Arc<dyn PhysicalExpr>, name.clone())
     });
-    let own = ProjectionExec::try_new(kept, Arc::new(whole))?;
-    Ok(Transformed::yes(replace_children_if_necessary(node, vec![Arc::new(own)])?))
+    Ok(Transformed::yes(Arc::new(ProjectionExec::try_new(kept, Arc::new(whole))?)))
 }
 
 /// A projection below what it reads, merged with those there unless an element would be taken for a column.

@@ -2,9 +2,10 @@
 //!
 //! Of a hash join it takes the order of the rows that it collects for one within equal keys of the other side,
 //! which several rows may have (apache/datafusion#25052); of grouping sets the order of the keys, of which some
-//! are NULL in the result (#24421); of lists made to rows that of another column of one name (#23394). Columns
-//! with one value on the optional side of an outer join it takes for columns with one value in the result, where
-//! rows without a match have NULL, and so leaves them out of sorts.
+//! are NULL in the result (#24421); of lists made to rows that of another column of one name (#23394). It also
+//! takes columns with one value on the optional side of an outer join, or among the keys of grouping sets, for
+//! columns with one value in the result, where others are NULL: it leaves them out of sorts, and takes groups
+//! for complete that are not.
 
 use std::sync::Arc;
 
@@ -55,31 +56,34 @@ fn optional_sides(node: &Arc<dyn ExecutionPlan>) -> [bool; 2] {
 }
 
 fn misleads(node: &Arc<dyn ExecutionPlan>) -> bool {
-    let is_ordered = |child: &&Arc<dyn ExecutionPlan>| child.properties().output_ordering().is_some();
     let inputs = node.children();
-    if inputs.is_empty() || !inputs.iter().all(is_ordered) {
-        return false;
-    }
     if let Some(join) = node.downcast_ref::<HashJoinExec>() {
-        return matches!(join.join_type(), JoinType::Inner | JoinType::Right);
+        let is_ordered = |child: &&Arc<dyn ExecutionPlan>| child.properties().output_ordering().is_some();
+        let keeps_order = matches!(join.join_type(), JoinType::Inner | JoinType::Right);
+        return keeps_order && inputs.iter().all(is_ordered);
     }
-    if let Some(groups) = node.downcast_ref::<AggregateExec>() {
-        return groups.group_expr().has_grouping_set();
+    let [input] = inputs.as_slice() else { return false };
+    let is_known = || {
+        let known = input.equivalence_properties();
+        known.output_ordering().is_some() || !known.constants().is_empty()
+    };
+    match node.downcast_ref::<AggregateExec>() {
+        Some(groups) => groups.group_expr().has_grouping_set() && is_known(),
+        None => node.is::<UnnestExec>() && has_equal_names(input) && is_known(),
     }
-    node.is::<UnnestExec>() && has_equal_names(inputs[0])
 }
 
-/// Passes rows on, and reports no order of them.
+/// Passes rows on, and reports no order of them, nor that a column has one value.
 #[derive(Debug, Clone)]
 struct Unordered;
 
 impl Passage for Unordered {
     const NAME: &'static str = "UnorderedExec";
     const KEEPS_ORDER: bool = false;
+    const KEEPS_ROWS: bool = true;
 
     fn properties(input: &Arc<PlanProperties>) -> DfResult<Arc<PlanProperties>> {
-        let mut equivalence = input.eq_properties.clone();
-        equivalence.clear_orderings();
+        let equivalence = EquivalenceProperties::new(Arc::clone(input.eq_properties.schema()));
         Ok(Arc::new(PlanProperties::clone(input).with_eq_properties(equivalence)))
     }
 
@@ -99,6 +103,7 @@ struct Inconstant;
 
 impl Passage for Inconstant {
     const NAME: &'static str = "InconstantExec";
+    const KEEPS_ROWS: bool = true;
 
     fn properties(input: &Arc<PlanProperties>) -> DfResult<Arc<PlanProperties>> {
         let known = &input.eq_properties;

@@ -149,8 +149,8 @@ impl<'a> MatrixJob<'a> {
         let rows = &self.samples.rows[first as usize..(first + count) as usize];
         let part = self.prepared.of_samples(rows, cancel)?;
         let tiles = match part.tiles(self.options.part / size_of::<f32>() as u64, cancel) {
-            // What helps against a refusal is another question, and there is nothing yet that it could spoil.
-            Err(error) if work.part(0, 0)?.is_none() => {
+            // What helps is another question, and there is nothing yet that it could spoil.
+            Err(error @ (QueryError::Missing { .. } | QueryError::Spec(_))) if work.part(0, 0)?.is_none() => {
                 work::discard(work.place)?;
                 return Err(error.into());
             }

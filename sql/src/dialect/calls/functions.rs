@@ -87,24 +87,36 @@ pub(super) fn renamed(function: &mut Function) -> Option<Expr> {
 }
 
 /// Gives a function the IGNORE NULLS behind its arguments, `first_value(abs(x) IGNORE NULLS) OVER (..)`: the
-/// parser takes it for that of a call at their end. One of a window there has its own before OVER, and an
-/// aggregate function may have it outside of a window.
+/// parser takes it for that of a call at their end. One of a window there has its own before OVER; an aggregate
+/// function there keeps it unless the outer one is a function of windows that takes it.
 pub(super) fn take_null_treatment(function: &mut Function) {
     let FunctionArguments::List(list) = &mut function.args else { return };
     let Some(FunctionArg::Unnamed(FunctionArgExpr::Expr(last))) = list.args.last_mut() else { return };
     let Some(inner) = last_call(last).filter(|inner| inner.over.is_none()) else { return };
-    let is_argument =
-        function.over.is_some() || is_scalar(known(&inner.name.to_string().to_ascii_lowercase()));
-    if is_argument && function.null_treatment.is_none() {
+    let is_outer = |name: &ObjectName| TAKES_NULLS.contains(&known(&name.to_string().to_ascii_lowercase()));
+    let goes_out = match function.over {
+        Some(_) => is_outer(&function.name),
+        None => is_scalar(known(&inner.name.to_string().to_ascii_lowercase())),
+    };
+    if goes_out && function.null_treatment.is_none() {
         function.null_treatment = inner.null_treatment.take();
     }
 }
+
+/// Functions of windows that take IGNORE NULLS.
+const TAKES_NULLS: [&str; 5] = ["first_value", "last_value", "nth_value", "lag", "lead"];
 
 /// The call at the end of an expression.
 fn last_call(expr: &mut Expr) -> Option<&mut Function> {
     match expr {
         Expr::Function(call) => Some(call),
-        Expr::BinaryOp { right: last, .. } | Expr::UnaryOp { expr: last, .. } => last_call(last),
+        Expr::BinaryOp { right: last, .. }
+        | Expr::UnaryOp { expr: last, .. }
+        | Expr::Between { high: last, .. }
+        | Expr::Like { pattern: last, .. }
+        | Expr::ILike { pattern: last, .. }
+        | Expr::IsDistinctFrom(_, last)
+        | Expr::IsNotDistinctFrom(_, last) => last_call(last),
         _ => None,
     }
 }
@@ -216,13 +228,15 @@ pub(super) fn not_within(function: &Function) -> Option<SqlError> {
     Some(error.at_name(name).hint(format!("write {call}")))
 }
 
-/// The error about DISTINCT in a function of pairs of values, and in an approximate quantile: the engine
-/// would take no note of it.
+/// The error about DISTINCT in a function of pairs of values, of a rank or of an approximate quantile: the engine
+/// would take no note of it, or fail.
 pub(super) fn not_distinct(function: &Function) -> Option<SqlError> {
     let name = function.name.0.last()?.as_ident().filter(|_| is_distinct(function))?;
     let (called, lower) = (&name.value, name.value.to_ascii_lowercase());
     let hint = match lower.as_str() {
         "approx_quantile" | "approx_percentile_cont" => "write quantile_cont(DISTINCT x, 0.5)".to_owned(),
+        "nth_value" => "write list(DISTINCT x ORDER BY x)[2]".to_owned(),
+        "max_by" | "min_by" | "arg_max" | "arg_min" => "leave it out: the value is the same".to_owned(),
         of_pairs if OF_PAIRS.contains(&of_pairs) || of_pairs.starts_with("regr_") => {
             format!("write SELECT {called}(a, b) FROM (SELECT DISTINCT a, b FROM t)")
         }

@@ -139,7 +139,7 @@ struct Candidates<'a> {
     operands: &'a Operands,
     lists: Lists,
     all: Vec<List>,
-    /// What was handed out, where there are several rankings.
+    /// What none of several rankings has to hand out again.
     seen: SeenRows,
     page: usize,
     /// Of the first pass.
@@ -208,6 +208,7 @@ impl Prepared {
             if let Some(sources) = &mut sources {
                 sources.take(&next);
             }
+            candidates.seen.take(&next);
             rows.push(next);
             empty = 0;
             turn = (turn + 1) % count;
@@ -259,7 +260,7 @@ impl<'a> Candidates<'a> {
             }
             let next = self.all[list].waiting.pop_front();
             // Where there is one ranking no row comes twice.
-            if next.is_none_or(|row| self.all.len() == 1 || self.seen.insert(&row)) {
+            if next.is_none_or(|row| self.all.len() == 1 || self.seen.is_new(&row)) {
                 return Ok(next);
             }
         }

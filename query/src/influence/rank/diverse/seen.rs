@@ -9,7 +9,7 @@ use crate::influence::RowMask;
 pub(super) struct SeenRows {
     /// Of each pool, where samples are scored.
     rows: Vec<RowMask>,
-    /// Pool, row and position, where tokens are scored.
+    /// Pool, row and position of those that are taken, where tokens are scored.
     tokens: HashSet<(u32, u64, u32)>,
 }
 
@@ -19,15 +19,23 @@ impl SeenRows {
         Self { rows: vec![RowMask::new(); operands.pools.len()], tokens: HashSet::new() }
     }
 
-    /// Adds a row or a token; false if it was there.
-    pub(super) fn insert(&mut self, scored: &Scored) -> bool {
+    /// Adds a row; whether it was not there, nor a token among the taken ones. Tokens that are forbidden may be as
+    /// many as the pools have: the rules look at them again.
+    pub(super) fn is_new(&mut self, scored: &Scored) -> bool {
         if let Some(pos) = scored.pos {
-            return self.tokens.insert((scored.pool, scored.row, pos));
+            return !self.tokens.contains(&(scored.pool, scored.row, pos));
         }
         let rows = &mut self.rows[scored.pool as usize];
         let is_new = !rows.contains(scored.row);
         rows.insert(scored.row);
         is_new
+    }
+
+    /// Adds a token that is taken.
+    pub(super) fn take(&mut self, scored: &Scored) {
+        if let Some(pos) = scored.pos {
+            self.tokens.insert((scored.pool, scored.row, pos));
+        }
     }
 
     /// The others of the rows that a filter lets through; `None` where these are all.
