@@ -2,10 +2,11 @@
 
 use super::group::{Candidate, Limits, Merge, grouped};
 use super::options::{CompactOptions, CompactedPart};
+use crate::encodings::GAP_ROWS;
 use crate::error::{CompactError, ReadError};
 use crate::layout::{Env, encoding_file, sample_file, segment_file};
 use crate::manifest::{DatasetPart, EncodingEntry, FeaturePart, FileEntry, SegmentEntry};
-use crate::rewrite::{GAP_ROWS, has_counts, rows_of};
+use crate::rewrite::{has_counts, rows_of};
 use crate::samples::FILE_BYTES;
 use crate::segment::SegmentFile;
 use crate::store::{Snapshot, Store};

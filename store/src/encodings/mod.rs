@@ -9,7 +9,6 @@
 use crate::error::{Damage, ReadError, StorageError, WriteError};
 use crate::layout::{Env, encoding_file};
 use crate::manifest::{EncodingEntry, FileEntry};
-use crate::rewrite::GAP_ROWS;
 use crate::table::{TableFile, TableMetadata, TableWriter, properties};
 use crate::vfs::Vfs;
 use arrow_array::cast::AsArray;
@@ -55,6 +54,9 @@ fn schema() -> SchemaRef {
         Field::new("truncated", DataType::Boolean, false),
     ]))
 }
+
+/// Most rows that are not live between two in one file, of token counts or of samples.
+pub(crate) const GAP_ROWS: u64 = 65_536;
 
 /// Rows that wait in memory before they are written.
 const BATCH_ROWS: usize = 8192;

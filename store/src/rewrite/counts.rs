@@ -72,6 +72,7 @@ fn copy(
     };
     for batch in reader.scan(Some(first.start..last.end)) {
         for count in batch.and_then(|batch| counts_of(&batch)).map_err(RewriteError::source)? {
+            // Always true: a stretch has no other gaps. If a file lacks rows that it should have, the push fails.
             writer.fill_to(count.row, live)?;
             writer.push(if live.contains(count.row) { count } else { TokenCount::nothing(count.row) })?;
         }

@@ -20,12 +20,10 @@ pub(crate) use samples::merge_samples;
 pub(crate) use segments::{merge_segments, rows_of};
 pub(crate) use work::{COMPACT_LOCK, is_work, lock_compact, work_folder};
 
+use crate::encodings::GAP_ROWS;
 use crate::error::RewriteError;
 use gstore_core::{Cancel, RowSet};
 use std::ops::Range;
-
-/// Most shells that may be put between two rows to keep them in one file.
-pub(crate) const GAP_ROWS: u64 = 65_536;
 
 /// What a rewrite tells while it works, and what can stop it.
 pub(crate) struct Watch<'a> {
