@@ -76,7 +76,8 @@ impl Store {
     }
 
     /// Removes what a job of this identity left that was killed when it had published. What it has sealed and
-    /// not published stays.
+    /// not published stays, unless its `job.json` is missing, unreadable or of other work: no start would go on
+    /// from that.
     ///
     /// # Errors
     /// As [`Store::start_job_on`]; files that cannot be removed.
