@@ -347,14 +347,15 @@ fn a_gap_of_deleted_rows_in_token_counts_is_no_purged_row_and_no_count_of_one_th
         for row in (0..10).chain(20..30) {
             assert!(row != 20 || !w.fill_to(row, &live).unwrap(), "a live row is no gap");
             assert!(w.fill_to(row, &RowSet::new()).unwrap());
-            w.push(TokenCount { row, tokens: 7, scored: 3, truncated: false }).unwrap();
+            // The text of one row is empty.
+            let tokens = 7 * u32::from(row != 5);
+            w.push(TokenCount { row, tokens, scored: tokens / 2, truncated: false }).unwrap();
         }
         assert!(!w.fill_to(1 << 20, &RowSet::new()).unwrap(), "too many");
         job.seal_encoding(w).unwrap();
     };
     let mut job = start();
     compute(&mut job);
-    seal(&mut job, 0, (0..10).chain(20..30));
     drop(job);
     let done = |job: &Job| job.encoding_rows_done("pool", &encoding_spec().key());
     let job = start();
@@ -362,7 +363,7 @@ fn a_gap_of_deleted_rows_in_token_counts_is_no_purged_row_and_no_count_of_one_th
     drop(job);
     store.revert(&before, &RevertOptions::default()).unwrap();
     let mut job = start();
-    assert_eq!((job.resumed(), done(&job)), (true, RowSet::new()));
+    assert_eq!((job.resumed(), done(&job)), (false, RowSet::new()));
     job.abandon().unwrap();
     delete(&store, 10..20);
     store.compact(CompactOptions::default(), &mut |_| {}).unwrap();

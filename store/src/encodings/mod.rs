@@ -68,6 +68,8 @@ pub struct EncodingWriter {
     pub(crate) label: String,
     pub(crate) path: PathBuf,
     pub(crate) uuid: Uuid,
+    /// Rows without counts, which [`EncodingWriter::fill_to`] has put between others.
+    pub(crate) filled: RowSet,
     vfs: Arc<dyn Vfs>,
     writer: Option<TableWriter>,
     waiting: Vec<TokenCount>,
@@ -89,6 +91,7 @@ impl EncodingWriter {
             label,
             path,
             uuid,
+            filled: RowSet::new(),
             vfs,
             writer: None,
             waiting: Vec::new(),
@@ -126,6 +129,7 @@ impl EncodingWriter {
         if row.saturating_sub(gap.start) > GAP_ROWS || live.within(gap.clone()).next().is_some() {
             return Ok(false);
         }
+        self.filled.insert(gap.clone());
         for missing in gap {
             self.push(TokenCount::nothing(missing))?;
         }

@@ -3,7 +3,7 @@
 use super::shard_note::ShardNote;
 use crate::manifest::{EncodingEntry, FileEntry, RunCheckpoint, VERSION};
 use crate::store::Snapshot;
-use gstore_core::{EncodingSpec, FeatureAttrs, FeatureDesc, canonical_json, sha256_hex};
+use gstore_core::{EncodingSpec, FeatureAttrs, FeatureDesc, RowSet, canonical_json, sha256_hex};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -108,6 +108,9 @@ pub(crate) struct EncodingNote {
     pub dataset: String,
     /// Number 0: it is allotted when the job is published.
     pub encoding: EncodingEntry,
+    /// Rows that were not live, whose zeros are no counts.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub filled: Vec<[u64; 2]>,
 }
 
 /// A sealed file of token counts.
@@ -117,6 +120,8 @@ pub(crate) struct SealedEncoding {
     pub spec: EncodingSpec,
     pub label: String,
     pub file: FileEntry,
+    /// Rows that were not live, whose zeros are no counts.
+    pub filled: RowSet,
 }
 
 impl SealedEncoding {
@@ -124,12 +129,13 @@ impl SealedEncoding {
     pub(crate) fn of_note(note: EncodingNote) -> Option<Self> {
         let EncodingEntry { key, spec, label, files, .. } = note.encoding;
         let [file] = <[FileEntry; 1]>::try_from(files).ok()?;
-        (spec.key() == key).then_some(SealedEncoding { dataset: note.dataset, spec, label, file })
+        let (dataset, filled) = (note.dataset, RowSet::from_pairs(&note.filled));
+        (spec.key() == key).then_some(SealedEncoding { dataset, spec, label, file, filled })
     }
 
     pub(crate) fn note(&self) -> EncodingNote {
-        let dataset = self.dataset.clone();
-        EncodingNote { version: VERSION, requires: Vec::new(), dataset, encoding: self.entry() }
+        let (dataset, filled) = (self.dataset.clone(), self.filled.pairs());
+        EncodingNote { version: VERSION, requires: Vec::new(), dataset, encoding: self.entry(), filled }
     }
 
     /// An encoding that has this file.

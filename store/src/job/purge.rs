@@ -42,22 +42,23 @@ impl Job {
     }
 
     fn rewrite_counts(&mut self, sealed: SealedEncoding, purged: &RowSet) -> Result<(), CommitError> {
-        let old = encoding_name(sealed.file.uuid);
-        let file = TableFile::new(self.folder.file(&old), &sealed.file);
-        let reader = EncodingReader::new(sealed.entry(), vec![file]);
         // Rows that were not live when the others were counted have none, and are in nobody's way.
-        let counted = reader.counts(sealed.file.range())?.into_iter().filter(|c| !c.is_nothing());
-        let gone = RowSet::from_rows(counted.map(|c| c.row)).intersection(purged);
+        let counted = RowSet::from_range(sealed.file.range()).difference(&sealed.filled);
+        let gone = counted.intersection(purged);
         if gone.is_empty() {
             self.encodings.push(sealed);
             return Ok(());
         }
-        let SealedEncoding { dataset, spec, label, file } = sealed;
+        let old = encoding_name(sealed.file.uuid);
+        let table = TableFile::new(self.folder.file(&old), &sealed.file);
+        let reader = EncodingReader::new(sealed.entry(), vec![table]);
+        let SealedEncoding { dataset, spec, label, file, filled } = sealed;
         for rows in RowSet::from_range(file.range()).difference(&gone).ranges() {
             let mut writer = self.encoding_writer(&dataset, spec.clone(), &label)?;
             for count in reader.counts(rows.clone())? {
                 writer.push(count)?;
             }
+            writer.filled = filled.intersection(&RowSet::from_range(rows.clone()));
             self.seal_encoding(writer)?;
         }
         self.folder.remove(&note_name(file.uuid))?;

@@ -7,7 +7,6 @@ use super::folder::{
 use super::plan::{EncodingNote, Intents, JobFeature, JobFile, JobPlan, SealedEncoding};
 use super::run::Job;
 use super::work::FeatureWork;
-use crate::encodings::EncodingReader;
 use crate::error::{JobError, OpenError, StorageError};
 use crate::lease;
 use crate::manifest::Stripe;
@@ -46,8 +45,7 @@ pub(super) fn start(store: Store, plan: JobPlan, planned: Option<&Snapshot>) -> 
     let resumed = before.as_ref().is_some_and(|old| old.fits(&plan, &base));
     // The files of a job with another plan under this id would be taken for ours.
     let file = JobFile::new(&plan, &base);
-    let mut job = take_over(store, folder, id, plan, base, resumed)?;
-    drop_outdated_counts(&mut job)?;
+    let job = take_over(store, folder, id, plan, base, resumed)?;
     job.folder.write(JOB, &file)?;
     Ok(job)
 }
@@ -336,29 +334,15 @@ fn collect_encoding(job: &mut Job, name: &str, uuid: Uuid) -> Result<bool, JobEr
     let note = job.folder.read::<EncodingNote>(name).ok().flatten();
     let sealed = note.and_then(SealedEncoding::of_note).filter(|sealed| sealed.file.uuid == uuid);
     let Some(sealed) = sealed else { return Ok(false) };
+    // A row that had no counts may be live again, by a revert.
+    let live = job.base.live_rows(job.base.dataset(&sealed.dataset)?)?;
+    if !sealed.filled.intersection(&live).is_empty() {
+        return Ok(false);
+    }
     let mut sound = true;
     TableFile::new(job.folder.file(&encoding_name(uuid)), &sealed.file).verify(|_| {}, |_| sound = false);
     if sound {
         job.encodings.push(sealed);
     }
     Ok(sound)
-}
-
-/// Drops files of token counts that have none of a row that is live: it may have come back since, by a
-/// revert. What is dropped is counted again in no time.
-fn drop_outdated_counts(job: &mut Job) -> Result<(), JobError> {
-    for sealed in std::mem::take(&mut job.encodings) {
-        let (uuid, rows) = (sealed.file.uuid, sealed.file.range());
-        let live = job.base.live_rows(job.base.dataset(&sealed.dataset)?)?;
-        let file = TableFile::new(job.folder.file(&encoding_name(uuid)), &sealed.file);
-        let reader = EncodingReader::new(sealed.entry(), vec![file]);
-        if reader.has(rows, |count| count.is_nothing() && live.contains(count.row))? {
-            job.folder.remove(&note_name(uuid))?;
-            job.folder.remove(&encoding_name(uuid))?;
-            job.discarded.push(encoding_name(uuid));
-        } else {
-            job.encodings.push(sealed);
-        }
-    }
-    Ok(())
 }

@@ -110,8 +110,9 @@ impl Job {
             return Err(WriteError::WrongEncoding(uuid));
         }
         let (dataset, spec, label) = (writer.dataset.clone(), writer.spec.clone(), writer.label.clone());
+        let filled = writer.filled.clone();
         let file = writer.finish()?;
-        Ok(self.adopt_encoding(SealedEncoding { dataset, spec, label, file })?)
+        Ok(self.adopt_encoding(SealedEncoding { dataset, spec, label, file, filled })?)
     }
 
     /// Makes a finished file of token counts part of the job's progress. It lies in the job's folder, under

@@ -98,9 +98,10 @@ fn take(
             copy_bytes(&job.folder, &from, &part, entry.len, &bad)?;
             let check = |path: &Path| check_table(&job.folder.env, path, entry);
             verified(&job.folder.path_of(&part), &from, check, bad)?;
+            let filled = file.row_set().difference(&shard.receipt.row_set());
             let (dataset, file) = (shard.receipt.note.dataset.clone(), entry.clone());
             let (spec, label) = (e.spec.clone(), e.label.clone());
-            Ok(job.adopt_encoding(SealedEncoding { dataset, spec, label, file })?)
+            Ok(job.adopt_encoding(SealedEncoding { dataset, spec, label, file, filled })?)
         }
     }
 }
