@@ -371,6 +371,7 @@ fn a_gap_of_deleted_rows_in_token_counts_is_no_purged_row_and_no_count_of_one_th
     compute(&mut job);
     let snapshot = job.publish(None, false).unwrap();
     assert_eq!(snapshot.dataset("pool").unwrap().encodings[0].files.len(), 1, "the gap stays");
+    assert_eq!(snapshot.info().changes, ["dataset pool: token counts of 20 rows (tulu)"]);
 }
 
 #[test]

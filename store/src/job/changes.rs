@@ -158,11 +158,12 @@ impl Job {
             }
             if let Some(number) = add_encoding(part, sealed, &mut change.next) {
                 let uuid = file.uuid;
+                let counted = file.rows.saturating_sub(sealed.filled.len());
                 moves.push(Move { uuid, from: encoding_name(uuid), to: encoding_file(number, uuid) });
                 change.changes.push(format!(
                     "dataset {}: token counts of {} ({})",
                     part.name,
-                    many(file.rows, "row"),
+                    many(counted, "row"),
                     sealed.label
                 ));
             }
