@@ -251,6 +251,12 @@ fn what_a_job_leaves_that_has_published_goes_and_keeps_nothing() {
         let mut job = crashing.start_job(plan(vec![wanted.clone()])).unwrap();
         seal(&mut job, 0, 0..10);
         seal_counts(&mut job, 0..10).unwrap();
+        seal_counts(&mut job, 10..20).unwrap();
+        // Half of the counts are published by another job, and stay in the folder of this one.
+        let store = Store::open(&copied).unwrap();
+        let mut other = store.start_job(plan(vec![feature("grad-norm", 4, DType::F32)])).unwrap();
+        seal_counts(&mut other, 0..10).unwrap();
+        other.publish(None, false).unwrap();
         vfs.set_left(n);
         let done = job.publish(None, false).is_ok() && vfs.left() > 0;
         let store = Store::open(&copied).unwrap();

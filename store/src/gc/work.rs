@@ -77,12 +77,13 @@ impl Sweeper<'_> {
     }
 
     /// Whether these files of a job are what a kill left of it after its publish: all that it announced is
-    /// known to be published, and it has sealed nothing else. A folder without either note is being removed.
+    /// known to be published, and it has sealed no other vectors. Token counts that it did not announce are those
+    /// that another job published first. A folder without either note is being removed.
     fn is_over(&self, files: &[String], intents: Option<&Intents>) -> bool {
         let is_published = |uuid: &Uuid| self.published.contains(uuid);
         let goes = |file: &String| match Content::of(file) {
-            Content::Segment { uuid, .. } | Content::Encoding(uuid) => is_published(&uuid),
-            Content::EncodingNote(_) | Content::Own | Content::Leftover => true,
+            Content::Segment { uuid, .. } => is_published(&uuid),
+            Content::Encoding(_) | Content::EncodingNote(_) | Content::Own | Content::Leftover => true,
             Content::Stranger => false,
         };
         let is_noted = |note: &str| files.iter().any(|file| file == note);

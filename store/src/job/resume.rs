@@ -339,6 +339,10 @@ fn collect_encoding(job: &mut Job, name: &str, uuid: Uuid) -> Result<bool, JobEr
     if !sealed.filled.intersection(&live).is_empty() {
         return Ok(false);
     }
+    // Another job may have published the same counts meanwhile.
+    if job.encoding_rows_done(&sealed.dataset, &sealed.spec.key()).covers(sealed.file.range()) {
+        return Ok(false);
+    }
     let mut sound = true;
     TableFile::new(job.folder.file(&encoding_name(uuid)), &sealed.file).verify(|_| {}, |_| sound = false);
     if sound {
