@@ -284,6 +284,16 @@ fn what_a_job_leaves_that_has_published_goes_and_keeps_nothing() {
 }
 
 #[test]
+fn a_job_whose_note_is_of_a_newer_gstore_can_be_dropped() {
+    let (_dir, path, store) = placed(|path| filled(path, 20, &f(), 5));
+    fs_err::create_dir_all(path.join("tmp/job-01")).unwrap();
+    fs_err::write(path.join("tmp/job-01/publish.json"), r#"{"version":99,"requires":[]}"#).unwrap();
+    assert!(store.collect(gc(10)).is_err(), "it may name files");
+    let report = store.collect(GcOptions { drop_jobs: true, ..gc(10) }).unwrap();
+    assert!(report.swept.jobs[0].dropped && !path.join("tmp/job-01").exists(), "{report:?}");
+}
+
+#[test]
 fn folders_of_jobs_with_nothing_in_them_go_and_those_of_others_stay() {
     let (_dir, path, store) = placed(|path| filled(path, 20, &f(), 5));
     fs_err::create_dir_all(path.join("tmp/job-00")).unwrap();

@@ -26,8 +26,10 @@ impl Sweeper<'_> {
         for id in self.list("tmp")?.unwrap_or_default().into_iter().filter(|n| is_job(n)) {
             // Gone meanwhile, or a file of a stranger.
             let Some(files) = self.list(&format!("tmp/{id}"))? else { continue };
-            let intents = self.intents(&id)?;
-            if self.is_over(&files, intents.as_ref()) && self.remove_unless_held(&format!("tmp/{id}"))? {
+            // What cannot be read is no error where the job is dropped.
+            let intents = self.intents(&id);
+            let is_over = intents.as_ref().is_ok_and(|intents| self.is_over(&files, intents.as_ref()));
+            if is_over && self.remove_unless_held(&format!("tmp/{id}"))? {
                 removed = true;
                 continue;
             }
@@ -46,7 +48,7 @@ impl Sweeper<'_> {
                 note.dropped = self.unless_denied(&format!("tmp/{}", note.id), dropped)?;
             }
             if !note.dropped {
-                for m in intents.into_iter().flat_map(|intents| intents.moves) {
+                for m in intents?.into_iter().flat_map(|intents| intents.moves) {
                     note.bytes += self.len(&m.to);
                     self.needed.add_file(&m.to);
                 }
