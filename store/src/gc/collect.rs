@@ -1,12 +1,11 @@
 //! `gc`: retained snapshots, the root that lists them, and the sweep.
 
 use super::history;
-use super::needed::NeededFiles;
+use super::needed::{NeededFiles, published_files};
 use super::options::GcOptions;
 use super::report::Swept;
 use super::sweep::{StartLockHolder, SweepOptions, sweep_with};
 use crate::error::{CommitError, GcError, StorageError, StoreError};
-use crate::job::published_files;
 use crate::layout::{Env, now};
 use crate::lease::{LeasedSnapshot, has, held};
 use crate::manifest::Link;

@@ -1,10 +1,11 @@
-//! Reachable files: everything that some snapshots refer to.
+//! Reachable files: everything that some snapshots refer to, and what of it jobs have published.
 
 use crate::error::StorageError;
+use crate::job::{Intents, PUBLISH, is_job, job_files, read_json_of};
 use crate::layout::names::{DataKey, FileKind, data_key};
 use crate::layout::{Env, artifact_file};
 use crate::manifest::{DatasetPart, EnsemblePart, FeaturePart, Link, Part, Root, RunPart};
-
+use crate::store::{Snapshot, Store};
 use serde_json::{Map, Value};
 use std::collections::{HashMap, HashSet};
 use uuid::Uuid;
@@ -171,4 +172,22 @@ impl NeededFiles {
 
 fn exists(env: &Env, link: &Link) -> Result<bool, StorageError> {
     env.exists(&format!("manifests/{}", link.file))
+}
+
+/// Those files that jobs have announced and that are in the snapshot which they announced, or in the current
+/// one: they were published, whatever became of them. Of what cannot be known, none.
+pub(super) fn published_files(store: &Store, now: &Snapshot) -> HashSet<Uuid> {
+    let env = store.env();
+    let mut published = HashSet::new();
+    for id in env.list("tmp").unwrap_or_default().iter().filter(|name| is_job(name)) {
+        let Ok(Some(intents)) = read_json_of::<Intents>(env, &format!("tmp/{id}/{PUBLISH}")) else {
+            continue;
+        };
+        let announced: HashSet<Uuid> = intents.moves.iter().map(|m| m.uuid).collect();
+        let then = store.snapshot_at(intents.snapshot).ok();
+        for snapshot in then.as_deref().into_iter().chain([now]) {
+            published.extend(job_files(snapshot).filter(|uuid| announced.contains(uuid)));
+        }
+    }
+    published
 }

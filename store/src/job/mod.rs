@@ -38,7 +38,7 @@ pub(crate) use folder::{
 };
 pub(crate) use plan::{EncodingNote, Intents, JobFile, SealedEncoding, is_job};
 pub(crate) use publish::{Completion, Finish, PublishOutcome};
-pub(crate) use resume::{check_plan, published_files, sound_rows, take_over};
+pub(crate) use resume::{check_plan, job_files, sound_rows, take_over};
 pub(crate) use rows::{published_rows, purged_rows};
 pub(crate) use run_part::{KnownCheckpoint, run_part};
 pub(crate) use shard_note::EQUAL_ROWS;

@@ -14,7 +14,6 @@ use crate::segment::{BlockBuffer, OpenedSegment, SealedSegment, SegmentFile, che
 use crate::store::{Snapshot, Store, WriterLock};
 use crate::table::TableFile;
 use gstore_core::{DatasetName, RowSet};
-use std::collections::HashSet;
 use std::sync::Arc;
 use uuid::Uuid;
 
@@ -168,8 +167,8 @@ fn recover(store: &Store, folder: &JobFolder) -> Result<(), JobError> {
                 continue;
             }
             // What cannot be known counts as published: then nothing is moved back.
-            let published = is_published(&now, m.uuid)
-                || then.as_ref().is_none_or(|then| then.iter().any(|s| is_published(s, m.uuid)));
+            let has = |snapshot: &Snapshot| job_files(snapshot).any(|uuid| uuid == m.uuid);
+            let published = has(&now) || then.as_ref().is_none_or(|then| then.iter().any(|s| has(s)));
             if !published {
                 folder.rename(&env.at(&m.to), &m.from)?;
             } else {
@@ -227,34 +226,11 @@ fn kept_since(store: &Store, now: &Snapshot, number: u64) -> Result<Option<Vec<A
     Ok(Some(snapshots))
 }
 
-/// Whether a snapshot has a file of this name.
-fn is_published(snapshot: &Snapshot, uuid: Uuid) -> bool {
-    files_of(snapshot).any(|file| file == uuid)
-}
-
 /// The files of a snapshot that jobs publish.
-fn files_of(snapshot: &Snapshot) -> impl Iterator<Item = Uuid> {
+pub(crate) fn job_files(snapshot: &Snapshot) -> impl Iterator<Item = Uuid> {
     let segments = snapshot.features().iter().flat_map(|f| f.segments.iter()).map(|s| s.uuid);
     let encodings = snapshot.datasets().iter().flat_map(|d| d.encodings.iter());
     segments.chain(encodings.flat_map(|e| e.files.iter()).map(|f| f.uuid))
-}
-
-/// Those files that jobs have announced and that are in the snapshot which they announced, or in the current
-/// one: they were published, whatever became of them. Of what cannot be known, none.
-pub(crate) fn published_files(store: &Store, now: &Snapshot) -> HashSet<Uuid> {
-    let env = store.env();
-    let mut published = HashSet::new();
-    for (id, _) in jobs(env).unwrap_or_default() {
-        let Ok(Some(intents)) = read_json_of::<Intents>(env, &format!("tmp/{id}/{PUBLISH}")) else {
-            continue;
-        };
-        let announced: HashSet<Uuid> = intents.moves.iter().map(|m| m.uuid).collect();
-        let then = store.snapshot_at(intents.snapshot).ok();
-        for snapshot in then.as_deref().into_iter().chain([now]) {
-            published.extend(files_of(snapshot).filter(|uuid| announced.contains(uuid)));
-        }
-    }
-    published
 }
 
 /// Looks at every file of the folder: sealed ones are verified and kept, all others removed.
