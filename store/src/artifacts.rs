@@ -74,7 +74,7 @@ impl Store {
                 let what = format!("artifact {}", artifact.name);
                 return Err(match over {
                     // Not one to be replaced: it came since, and what was looked at had none.
-                    Some(_) => ConcurrentChange::Gone { what, replaced: true }.into(),
+                    Some(_) => ConcurrentChange::Came { what }.into(),
                     None => ArtifactError::Exists(artifact.name),
                 });
             }

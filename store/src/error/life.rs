@@ -14,6 +14,11 @@ pub enum ConcurrentChange {
         /// Whether something else has its name.
         replaced: bool,
     },
+    #[error("{what} was made by another process in the meantime; nothing was changed")]
+    Came {
+        /// `artifact cheap`, where there was none.
+        what: String,
+    },
     /// Rows came or went, so that ids may belong to other rows.
     #[error(
         "rows of dataset {dataset} were added or deleted by another process in the meantime; nothing was changed"
@@ -26,9 +31,9 @@ pub enum ConcurrentChange {
 
 impl ConcurrentChange {
     /// Whether the same question to the current snapshot gives an answer that can be acted on. Not so if what
-    /// was meant is gone.
+    /// was meant is gone, or has come.
     pub fn can_repeat(&self) -> bool {
-        !matches!(self, ConcurrentChange::Gone { .. })
+        !matches!(self, ConcurrentChange::Gone { .. } | ConcurrentChange::Came { .. })
     }
 }
 
