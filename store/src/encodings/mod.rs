@@ -2,8 +2,8 @@
 //!
 //! Invariants
 //! - a file's rows are dense: a row that was not live when it was written, between rows that were, has counts
-//!   of zero
-//! - files may overlap, because the counts of a sample follow from the encoding's key
+//!   of zero. Where it comes back, by a revert or by a repair that forgets deletes, the snapshot lacks the file
+//! - files may overlap, because the counts of a live sample follow from the encoding's key
 //! - where files overlap, the earlier one is read
 
 use crate::error::{Damage, ReadError, StorageError, WriteError};

@@ -54,7 +54,7 @@ pub struct EncodingEntry {
     pub spec: EncodingSpec,
     /// Short name.
     pub label: String,
-    /// Its files. Their rows may overlap: the counts of a sample follow from the key.
+    /// Its files. Their rows may overlap: the counts of a live sample follow from the key.
     pub files: Vec<FileEntry>,
     /// Files that hold the older ones.
     #[serde(default, skip_serializing_if = "Pages::is_empty")]

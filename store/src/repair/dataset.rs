@@ -1,12 +1,14 @@
 //! Repair of dataset parts and token counts, from older versions and from self-describing files.
 
+use super::dead::DeadRows;
 use super::parts::{Inventory, best_dataset, is_gone, list};
 use super::report::{Loss, LostKind};
 use super::{Repair, feature};
+use crate::encodings::EncodingReader;
 use crate::error::{StorageError, VerifyError};
 use crate::layout::{Env, encoding_file, names, sample_file, sample_folder};
 use crate::manifest::{ColumnDef, ColumnType, DatasetPart, EncodingEntry, FeaturePart, FileEntry};
-use crate::table::{DescribedFile, describe};
+use crate::table::{DescribedFile, TableFile, describe};
 use crate::verify::data_uuid;
 use gstore_core::{Remedy, RowSet};
 use std::collections::BTreeMap;
@@ -251,22 +253,44 @@ fn lost_counts(dataset: &str, key: &str, label: Option<String>, rows: &RowSet) -
     Loss { dataset: Some(dataset.to_owned()), label, ..Loss::new(LostKind::Encoding, &of, rows, &remedy) }
 }
 
-/// Drops damaged files of token counts.
-pub(super) fn drop_counts(work: &mut Repair<'_>, part: &mut DatasetPart, live: &RowSet) {
+/// Drops damaged files of token counts and, if rows came back, those with zeros for a live one: it may not have
+/// been live when they were written.
+pub(super) fn drop_counts(
+    work: &mut Repair<'_>,
+    part: &mut DatasetPart,
+    dead: &DeadRows,
+) -> Result<(), VerifyError> {
+    let live = dead.live(part);
     for e in &mut part.encodings {
         let before = e.rows();
-        let number = e.number;
-        e.files.retain(|f| {
-            let name = encoding_file(number, f.uuid);
-            let bad = work.is_bad(&name);
-            if bad {
+        for f in std::mem::take(&mut e.files) {
+            let name = encoding_file(e.number, f.uuid);
+            if work.is_bad(&name) {
                 work.handled.insert(name);
+            } else if !dead.forgotten || !has_zeros(work, e, &f, &live)? {
+                e.files.push(f);
             }
-            !bad
-        });
-        let lost = before.difference(&e.rows()).intersection(live);
+        }
+        let lost = before.difference(&e.rows()).intersection(&live);
         if !lost.is_empty() {
             work.report.lost.push(lost_counts(&part.name, &e.key, Some(e.label.clone()), &lost));
         }
+    }
+    Ok(())
+}
+
+/// Whether a file has zeros as the counts of one of these rows, or other content than it should.
+fn has_zeros(
+    work: &Repair<'_>,
+    encoding: &EncodingEntry,
+    file: &FileEntry,
+    rows: &RowSet,
+) -> Result<bool, VerifyError> {
+    let name = encoding_file(encoding.number, file.uuid);
+    let table = TableFile::new(work.env.file(work.place_of(&name)), file);
+    let reader = EncodingReader::new(encoding.clone(), vec![table]);
+    match reader.has(file.range(), |count| count.is_nothing() && rows.contains(count.row)) {
+        Err(e) if e.is_damage() => Ok(true),
+        found => Ok(found?),
     }
 }

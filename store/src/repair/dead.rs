@@ -14,6 +14,8 @@ pub(super) struct DeadRows {
     pub changed: bool,
     /// A bitmap is lost: which rows are deleted is not known.
     pub unknown: bool,
+    /// A lost bitmap was given up: rows that were deleted are live.
+    pub forgotten: bool,
 }
 
 impl DeadRows {

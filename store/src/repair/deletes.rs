@@ -77,7 +77,7 @@ pub(super) fn collect(
             loss.dataset = Some(part.name.clone());
             work.report.lost.push(loss);
             part.tombstones.retain(|t| t.uuid != entry.uuid);
-            dead.changed = true;
+            (dead.changed, dead.forgotten) = (true, true);
             trust = if trust == Trust::All { Trust::Listed } else { trust };
         } else {
             dead.unknown = true;

@@ -216,8 +216,7 @@ fn repair_dataset(work: &mut Repair<'_>, base: &Base, d: &mut DatasetWork) -> Re
     } else {
         samples::repair(work, &mut d.part, &mut d.dead)?;
     }
-    let live = d.dead.live(&d.part);
-    dataset::drop_counts(work, &mut d.part, &live);
+    dataset::drop_counts(work, &mut d.part, &d.dead)?;
     if d.dead.changed && !d.dead.unknown {
         let names = before.tombstones.iter().map(|t| crate::layout::tombstone_file(before.number, t.uuid));
         work.handled.extend(names);

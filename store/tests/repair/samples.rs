@@ -269,3 +269,27 @@ fn a_sample_file_that_nothing_lists_and_that_cannot_be_read_is_said_to_be_lost()
     assert_eq!((loss.kind, loss.ids.len()), (LostKind::Samples, 10), "{loss:?}");
     assert!(loss.rows.of.contains(samples.to_str().unwrap()), "{loss:?}");
 }
+
+#[test]
+fn zeros_of_rows_that_come_back_are_no_counts() {
+    let (_dir, path, store) = with_samples(30);
+    delete(&store, 10..20);
+    let mut job = store.start_job(plan(vec![features()[0].clone()])).unwrap();
+    let mut w = job.encoding_writer("pool", encoding_spec(), "tulu").unwrap();
+    for row in (0..10).chain(20..25) {
+        assert!(w.fill_to(row, &RowSet::new()).unwrap());
+        w.push(TokenCount { row, tokens: 7, scored: 3, truncated: false }).unwrap();
+    }
+    job.seal_encoding(w).unwrap();
+    seal_counts(&mut job, 25..30).unwrap();
+    job.publish(None, false).unwrap();
+    drop(store);
+    let bitmap = files(&path).into_iter().find(|f| f.starts_with("tombstones")).unwrap();
+    flip(&path.join(bitmap), |bytes| bytes.len() / 2);
+    let report = try_repair(&path, RepairOptions { forget_deletes: true, ..Default::default() }).unwrap();
+    assert_eq!(lost(&report, LostKind::Encoding, None), (0..25).collect());
+    let store = Store::open(&path).unwrap();
+    let part = pool(&store);
+    assert_eq!((part.rows, part.encodings[0].rows()), (30, RowSet::from_range(25..30)));
+    assert!(is_sound(&path));
+}
