@@ -179,3 +179,33 @@ fn rows_that_a_repair_lost_come_back_from_the_shard() {
     assert!(verify(&store).is_sound());
     assert_eq!(attach(&store, &[out]).unwrap().snapshot, None);
 }
+
+#[test]
+fn zeros_of_deleted_rows_are_not_taken_for_counts_when_these_are_back() {
+    let (dir, path, store) = placed(|path| store_of(path, 30));
+    let before = store.snapshot().unwrap();
+    delete(&store, 10..20);
+    let out = dir.path().join("o");
+    let Ok(ShardStart::Job(mut job)) = store.start_shard(plan(features()), shard_plan(&store, "1/1", &out))
+    else {
+        panic!()
+    };
+    let rows = job.plan().rows().clone();
+    let mut w = job.encoding_writer("pool", encoding_spec(), "tulu").unwrap();
+    for row in rows.iter() {
+        assert!(w.fill_to(row, &rows).unwrap());
+        w.push(TokenCount { row, tokens: 7, scored: 3, truncated: false }).unwrap();
+    }
+    job.seal_encoding(w).unwrap();
+    compute(&mut job, &rows, usize::MAX);
+    job.finish(None).unwrap();
+    let still_deleted = dir.path().join("copy");
+    copy(&path, &still_deleted);
+    let still_deleted = Store::open(&still_deleted).unwrap();
+    store.revert(&before, &RevertOptions::default()).unwrap();
+    for (store, counted) in [(&still_deleted, 30), (&store, 0)] {
+        attach(store, std::slice::from_ref(&out)).unwrap();
+        assert!(store.snapshot().unwrap().features().iter().all(|f| f.rows() == 20));
+        assert_eq!(pool(store).encodings.iter().map(|e| e.rows().len()).sum::<u64>(), counted);
+    }
+}
