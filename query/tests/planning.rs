@@ -336,6 +336,12 @@ fn projections_that_differ_are_described_and_the_way_out_is_told() {
                grad-sgd for val with projection=fact_sjlt, module_dim=6, seed=3 computes those of `val` as `pool` \
                has its own";
     assert!(known.ends_with(end), "{known}");
+    let each = said(|a| {
+        let text = "sjlt, 6, seed 3, another matrix for each checkpoint";
+        a.provenance.insert("projection".into(), text.into());
+    });
+    let way = "with projection=sjlt, dim=6, seed=3, projection_per_checkpoint computes those of `val`";
+    assert!(each.contains(way), "{each}");
     let of_factors = said(|a| {
         a.provenance.insert("projection".into(), "ekfac, 6 a module, factors 2bcae9c5fef4".into());
     });

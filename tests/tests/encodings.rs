@@ -507,6 +507,24 @@ fn checkpoints_of_a_run_are_named_and_what_lacks_at_others_is_told() {
     changed.says(0, &["published snapshot", "run `r` was updated; nothing was computed"]);
 }
 
+#[test]
+fn the_proposed_command_projects_the_target_as_the_pool() {
+    let (one, each) = (&[][..], &["--projection-per-checkpoint"][..]);
+    let text = "sjlt, 8192, seed 0";
+    let text_each = format!("{text}, another matrix for each checkpoint");
+    for (of_pool, of_target, other) in [(one, each, text_each.as_str()), (each, one, text)] {
+        let place = Place::of(&[("pool", 6), ("q", 6)]);
+        computed(&place, "grad-sgd", "pool", of_pool).says(0, &["published"]);
+        computed(&place, "grad-sgd", "q", of_target).says(0, &["published"]);
+        let select = ["select", "--pool", "pool", "--target", "q", "--top", "2", "-o", "-"];
+        let told = place.run(&select);
+        told.fails(&[" has its own"]);
+        let command = between(&told.stderr, &format!(" against {other}; `"), "` computes those of `q`");
+        follow(&place, command);
+        place.run(&select).says(0, &[]);
+    }
+}
+
 /// Another dataset may add the model as it was before training to a run, where there are no moments.
 #[test]
 fn a_checkpoint_is_told_of_only_where_a_dataset_has_its_feature() {

@@ -357,8 +357,8 @@ fn projections(snapshot: &Snapshot, a: &FeaturePart, b: &FeaturePart) -> Option<
     }
     let difference = format!("projection: {own} against {other}");
     let Some(options) = projection_options(&own) else { return Some(difference) };
-    let is_own =
-        |word: &str| matches!(word.trim_start_matches('-'), "projection" | "dim" | "module-dim" | "seed");
+    let of_projection = ["projection", "dim", "module-dim", "seed", "projection-per-checkpoint"];
+    let is_own = |word: &str| of_projection.contains(&word.trim_start_matches('-'));
     let has_own = |command: &String| command.split([' ', '=']).any(is_own);
     let command = snapshot.command_of(b).filter(|command| !has_own(command)).unwrap_or_default();
     let run = b.desc.checkpoint.as_ref().and_then(|id| snapshot.run_with(id));

@@ -37,12 +37,19 @@ pub(super) fn ingest_options(dataset: &DatasetPart, feature: &FeaturePart) -> Op
     Some(options)
 }
 
+/// How the description of a projection ends that is another one for each checkpoint.
+const EACH: &str = ", another matrix for each checkpoint";
+
 /// The options of an ingest that projects by what is described like this: `sjlt, 8192, seed 0`; `fact_sjlt,
-/// 1024 a module, seed 0`; `none`. `None` for what takes more than these.
+/// 1024 a module, seed 0`, either with [`EACH`] behind it; `none`. `None` for what takes more than these.
 pub(super) fn projection_options(text: &str) -> Option<Vec<String>> {
     if text == "none" {
         return Some(vec![Remedy::Option("projection", text).to_string()]);
     }
+    let (text, each) = match text.strip_suffix(EACH) {
+        Some(rest) => (rest, Some(Remedy::Option("projection_per_checkpoint", ""))),
+        None => (text, None),
+    };
     let mut parts = text.split(", ");
     let (kind, dim, seed) = (parts.next()?, parts.next()?, parts.next()?.strip_prefix("seed ")?);
     let dim = match dim.strip_suffix(" a module") {
@@ -50,5 +57,6 @@ pub(super) fn projection_options(text: &str) -> Option<Vec<String>> {
         None => Remedy::Option("dim", dim),
     };
     let options = [Remedy::Option("projection", kind), dim, Remedy::Option("seed", seed)];
-    parts.next().is_none().then(|| options.map(|option| option.to_string()).to_vec())
+    let options = options.into_iter().chain(each).map(|option| option.to_string());
+    parts.next().is_none().then(|| options.collect())
 }
