@@ -125,7 +125,7 @@ fn a_config_file_and_a_dry_run() {
     world::write_samples(&world.path("pool.jsonl"), 30);
     let demo = world::demo();
     let config = format!(
-        "store = {:?}\n[ingest]\nmodel = {:?}\ncheckpoints = [{:?}]\nfeatures = [\"grad-sgd\", \"loss\"]\ndim = 128\n[add]\ndata = {:?}\n",
+        "store = {:?}\n[ingest]\nmodel = {:?}\ncheckpoints = [{:?}]\nfeatures = [\"grad-sgd\", \"loss\"]\ndim = 128\nadam-epsilon-outside = true\n[add]\ndata = {:?}\n",
         world.path("store"),
         demo.join("model"),
         demo.join("warmup/checkpoint-*"),
@@ -142,7 +142,7 @@ fn a_config_file_and_a_dry_run() {
     assert_eq!(fs_err::read(world.path("store/CURRENT")).expect("a store"), before);
     bare(&["ingest"]);
     assert!(world.ok(&["ls"]).contains("loss@checkpoint-"));
-    // The dimension is for those ingests that project.
+    // The dimension is for those ingests that project, the place of epsilon for those of grad-adam.
     bare(&["ingest", "--features", "loss"]);
 }
 

@@ -57,7 +57,12 @@ pub fn check(args: &GradientArgs, kinds: &[Kind]) -> Result<()> {
             adam || kinds.contains(&Kind::GradNormalised),
             "grad-adam or grad-normalised",
         ),
-        ("--adam-epsilon-outside", args.adam_epsilon_outside, adam, "grad-adam"),
+        (
+            "--adam-epsilon-outside",
+            of_line("adam-epsilon-outside", args.adam_epsilon_outside),
+            adam,
+            "grad-adam",
+        ),
         ("--embed-layer", args.embed_layer.is_some(), embeddings, "an embedding"),
         ("--embed-unit", args.embed_unit, embeddings, "an embedding"),
     ];
