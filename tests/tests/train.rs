@@ -197,24 +197,27 @@ fn a_merged_adapter_answers_as_base_and_adapter() {
 }
 
 #[test]
-fn of_two_merges_into_one_folder_one_writes_it_and_the_other_is_refused() {
+fn of_two_merges_into_one_folder_one_writes_it_and_the_other_is_refused_or_replaces_it() {
     let place = Place::new();
-    for output in ["one", "two", "three"] {
+    for (output, force) in [("one", ""), ("two", ""), ("three", " --force"), ("four", " --force")] {
         let merges = ["26", "104"].map(|step| {
-            let mut command = place.with_model(&format!("merge -o in/{output}"));
+            let mut command = place.with_model(&format!("merge -o in/{output}{force}"));
             command.arg(world::demo().join(format!("warmup/checkpoint-{step}")));
             command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("started")
         });
         let mut ended = merges.map(|merge| binary::Finished::from(merge.wait_with_output().expect("ended")));
         ended.sort_by_key(|ended| ended.code);
         ended[0].says(0, &[]);
-        ended[1].fails(&[&format!("in/{output} exists; --force replaces it")]);
+        match force {
+            "" => ended[1].fails(&[&format!("in/{output} exists; --force replaces it")]),
+            _ => ended[1].says(0, &[]),
+        };
         for file in ["config.json", "tokenizer.json", "gstore_merged.json", "model.safetensors"] {
             assert!(place.path(&format!("in/{output}/{file}")).is_file(), "{file}");
         }
     }
     let left = fs_err::read_dir(place.path("in")).expect("listed").count();
-    assert_eq!(left, 3, "what was refused is still there");
+    assert_eq!(left, 4, "what was refused or replaced is still there");
 }
 
 #[test]

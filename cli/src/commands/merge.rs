@@ -65,7 +65,7 @@ pub fn run(context: &Context, args: &MergeArgs) -> Result<()> {
         true => refuse!("{}", exists(&args.output)),
         false => None,
     };
-    write(&base, adapter, &args.output, replaced.as_deref())?;
+    write(&base, adapter, args, replaced.as_deref())?;
     ModelFolder::open(&base)?.unused_note().iter().for_each(|note| context.say(note));
     let [output, model, adapter] = [args.output.as_path(), base.as_path(), adapter].map(path_text);
     match args.json {
@@ -79,9 +79,9 @@ pub fn run(context: &Context, args: &MergeArgs) -> Result<()> {
 }
 
 /// Writes the model next to its place, and gives it the name when it is complete: that of the folder which it
-/// replaces, or one that nothing has by then.
-fn write(base: &Path, adapter: &Path, output: &Path, replaced: Option<&Path>) -> Result<()> {
-    let place = replaced.unwrap_or(output);
+/// replaces, or one that nothing has by then; with `--force` it may also be one of another merge since.
+fn write(base: &Path, adapter: &Path, args: &MergeArgs, replaced: Option<&Path>) -> Result<()> {
+    let place = replaced.unwrap_or(&args.output);
     let around = parent(place);
     remove_leftovers(PREFIX, place);
     let _made = CreatedFolder::of(around)?;
@@ -92,6 +92,9 @@ fn write(base: &Path, adapter: &Path, output: &Path, replaced: Option<&Path>) ->
         Some(old) => exchange(&new, old)?,
         None => match rustix::fs::rename(&new, place) {
             Ok(()) => {}
+            Err(Errno::EXIST | Errno::NOTEMPTY | Errno::NOTDIR) if args.force => {
+                exchange(&new, &check_replaced(base, adapter, place)?)?;
+            }
             // The command line was right when the command began.
             Err(Errno::EXIST | Errno::NOTEMPTY | Errno::NOTDIR) => bail!("{}", exists(place)),
             Err(error) => {
