@@ -58,18 +58,24 @@ impl Sum {
     }
 }
 
-/// Totals of sums. Those from the smallest up that lie within rounding of the first of them become that one.
+/// Totals of sums. Those from the smallest up that lie within rounding of the first of them, and of the one
+/// among them that rounding moves least, become the first: a rough sum ties no exact ones with each other.
 pub(super) fn tied(found: &[Sum]) -> Vec<f64> {
     let mut order: Vec<usize> = (0..found.len()).collect();
     let by_sum = |a: &Sum, b: &Sum| a.total.total_cmp(&b.total).then(a.slack.total_cmp(&b.slack));
     order.sort_unstable_by(|a, b| by_sum(&found[*a], &found[*b]));
     let mut tied = vec![0.0; found.len()];
-    let mut first: Option<Sum> = None;
+    let mut tie: Option<(Sum, Sum)> = None;
     for place in order {
         let own = found[place];
-        let of_tie = first.filter(|first| first.ties(&own)).unwrap_or(own);
-        tied[place] = of_tie.total;
-        first = Some(of_tie);
+        let (first, exact) = match tie {
+            Some((first, exact)) if first.ties(&own) && exact.ties(&own) => {
+                (first, if own.slack < exact.slack { own } else { exact })
+            }
+            _ => (own, own),
+        };
+        tied[place] = first.total;
+        tie = Some((first, exact));
     }
     tied
 }
@@ -102,6 +108,11 @@ mod tests {
         let found = of(&[0.1, 0.2, -0.3, 0.0], &[&[0, 1, 2], &[3], &[], &[0], &[2]]);
         assert_eq!(found[..3], [found[0]; 3]);
         assert_eq!(found[3..], [0.1, -0.3]);
+        let found = of(&[-0.1, -0.2, 0.3, 0.0], &[&[3], &[0, 1, 2], &[], &[3, 3]]);
+        assert!(found[0] < 0.0 && found == [found[0]; 4], "{found:?}");
+        // A rough sum makes no tie of exact ones.
+        let found = of(&[1e15, 0.5 - 1e15, 0.6, 0.7], &[&[0, 1], &[2], &[3]]);
+        assert_eq!(found, [0.5, 0.5, 0.7]);
         let close = 1.0 + 1e-14;
         assert_eq!(of(&[1.0, close], &[&[0], &[1]]), [1.0, close]);
         // A large score that another one cancels makes no tie of what is small.
