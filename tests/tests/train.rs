@@ -282,10 +282,13 @@ fn constants_of_adam_that_an_ingest_does_not_take_are_told() {
         ingest("other", "grad-normalised", &[]),
         ingest("usual", "grad-adam", &[]),
         ingest("other", "grad-adam", &constants),
+        ingest("other", "grad-normalised", &constants[2..]),
     ] {
         quiet.says(0, &[]).lacks(&["Adam had"]);
     }
-    place.run(&["ls"]).says(0, &["grad-adam@checkpoint-1:b1_0.5+eps_1e-6"]);
+    let named = "'grad-adam@checkpoint-1:b1_0.5+eps_1e-6', 'grad-normalised@checkpoint-1:eps_1e-6'";
+    let count = format!("SELECT count(*) FROM gstore.features WHERE label IN ({named})");
+    assert_eq!(place.value(&count), "2");
     let stray = ingest("usual", "grad-sgd", &["--adam-epsilon-outside"]);
     stray.says(2, &["--adam-epsilon-outside has no effect: no kind in --features is grad-adam"]);
 }

@@ -148,11 +148,14 @@ impl LabelProperty {
                 }),
             ]);
         }
-        if kind == Kind::GradAdam {
-            let usual = request.adam == AdamParams::default();
-            words.push(word(adam(&request.adam), usual, |a, b| {
-                parse_adam(&a.kind.params) != parse_adam(&b.kind.params)
-            }));
+        let (given, less) = (request.adam, AdamParams::default());
+        let constants = match kind {
+            Kind::GradAdam => Some((adam(&given), given == less)),
+            Kind::GradNormalised => Some((format!("eps_{:?}", given.eps), given.eps == less.eps)),
+            _ => None,
+        };
+        if let Some((text, usual)) = constants {
+            words.push(word(text, usual, |a, b| parse_adam(&a.kind.params) != parse_adam(&b.kind.params)));
         }
         if !kind.is_full() {
             let rotation = if SignRotation::of(request.dtype).is_none() { "unrotated" } else { "rotated" };
