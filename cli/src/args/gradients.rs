@@ -191,9 +191,11 @@ fn share<T: FromStr + Into<f64> + Copy>(text: &str) -> Result<T, String> {
     value.ok_or_else(|| "expected a number of at least 0 and below 1".to_owned())
 }
 
+/// A number that is above 0, and finite, in single precision too: gradients are divided in that.
 fn above_zero(text: &str) -> Result<f64, String> {
-    let value = text.parse().ok().filter(|value: &f64| *value > 0.0 && value.is_finite());
-    value.ok_or_else(|| "expected a number above 0".to_owned())
+    let is_above = |value: &f64| *value as f32 > 0.0 && (*value as f32).is_finite();
+    let value = text.parse().ok().filter(is_above);
+    value.ok_or_else(|| "expected a number above 0, also in single precision".to_owned())
 }
 
 #[cfg(test)]
@@ -207,7 +209,8 @@ mod tests {
             assert!(share::<f64>(wrong).is_err(), "{wrong}");
         }
         assert_eq!(above_zero("1e-8"), Ok(1e-8));
-        for wrong in ["0", "-1", "nan", "inf"] {
+        assert_eq!(above_zero("1e-38"), Ok(1e-38));
+        for wrong in ["0", "-1", "nan", "inf", "1e-50", "1e39"] {
             assert!(above_zero(wrong).is_err(), "{wrong}");
         }
     }
