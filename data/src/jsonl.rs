@@ -44,21 +44,21 @@ pub enum ReadError {
         /// The limit in bytes.
         limit: usize,
     },
-    #[error("{}: line {line} is not valid UTF-8 (byte {byte} of the line); {}", path.display(), if *utf16 { CONVERT_WIDE } else { CONVERT })]
+    #[error("{}: line {line} is not valid UTF-8 (byte {byte} of the line); {}", path.display(), wide.unwrap_or(CONVERT))]
     NotUtf8 {
         path: PathBuf,
         line: u64,
         /// The first bad byte, from 1.
         byte: usize,
-        /// Whether the file starts with a UTF-16 byte order mark.
-        utf16: bool,
+        /// What to do about the file, if it starts with a byte order mark of UTF-16 or UTF-32.
+        wide: Option<&'static str>,
     },
 }
 
 impl ReadError {
     /// Whether one line is not text and the next may be.
     pub(crate) fn is_of_line(&self) -> bool {
-        matches!(self, ReadError::NotUtf8 { utf16: false, .. })
+        matches!(self, ReadError::NotUtf8 { wide: None, .. })
     }
 }
 
@@ -66,13 +66,17 @@ impl ReadError {
 pub(crate) const CONVERT: &str =
     "if the file is in Latin-1, `iconv -f latin1 -t utf8 FILE > NEW` makes it UTF-8";
 
-/// What to do about a file in UTF-16.
-pub(crate) const CONVERT_WIDE: &str =
-    "it is text in UTF-16; save it as UTF-8, or `iconv -f UTF-16 -t UTF-8 FILE > NEW` makes it so";
-
-/// Whether text begins with the byte order mark of UTF-16.
-pub(crate) fn is_utf16(start: &[u8]) -> bool {
-    matches!(start, [0xFF, 0xFE, ..] | [0xFE, 0xFF, ..])
+/// What to do about text that begins with the byte order mark of UTF-16 or UTF-32.
+pub(crate) fn convert_wide(start: &[u8]) -> Option<&'static str> {
+    match start {
+        [0xFF, 0xFE, 0, 0, ..] | [0, 0, 0xFE, 0xFF, ..] => Some(
+            "it is text in UTF-32; save it as UTF-8, or `iconv -f UTF-32 -t UTF-8 FILE > NEW` makes it so",
+        ),
+        [0xFF, 0xFE, ..] | [0xFE, 0xFF, ..] => Some(
+            "it is text in UTF-16; save it as UTF-8, or `iconv -f UTF-16 -t UTF-8 FILE > NEW` makes it so",
+        ),
+        _ => None,
+    }
 }
 
 /// Reads a file line by line.
@@ -144,7 +148,7 @@ impl JsonlReader {
             path: self.path.clone(),
             line: self.number,
             byte: error.valid_up_to() + 1,
-            utf16: self.number == 1 && is_utf16(&self.line),
+            wide: convert_wide(&self.line).filter(|_| self.number == 1),
         })
     }
 }
@@ -189,9 +193,16 @@ mod tests {
         assert!(message.starts_with(said), "{message}");
         assert_eq!(reader.next_line().unwrap().unwrap().number, 3);
         assert!(reader.next_line().is_none());
-        let mut reader = JsonlReader::from_reader("f.jsonl", &b"\xFF\xFE{\0}\0\n\0"[..]);
-        assert!(reader.next_line().unwrap().unwrap_err().to_string().contains("UTF-16"));
-        assert!(reader.next_line().is_none());
+        for (bytes, named) in [
+            (&b"\xFF\xFE{\0}\0\n\0"[..], "UTF-16"),
+            (&b"\xFF\xFE\0\0{\0\0\0}\0\0\0\n\0\0\0"[..], "UTF-32"),
+            (&b"\0\0\xFE\xFF\0\0\0{\0\0\0}\0\0\0\n"[..], "UTF-32"),
+        ] {
+            let mut reader = JsonlReader::from_reader("f.jsonl", bytes);
+            let message = reader.next_line().unwrap().unwrap_err().to_string();
+            assert!(message.contains(&format!("it is text in {named}")), "{message}");
+            assert!(reader.next_line().is_none());
+        }
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use gstore_core::separator;
 
-use super::super::jsonl::{CONVERT_WIDE, UTF8_MARK, is_utf16};
+use super::super::jsonl::{UTF8_MARK, convert_wide};
 use super::format::{Compression, Format, format_of};
 use super::stream::CONTINUATION;
 use super::unpack::Input;
@@ -16,8 +16,8 @@ impl DataFile {
     /// Looks at the name and the first bytes of a file.
     ///
     /// # Errors
-    /// A file that cannot be read, text in UTF-16, what is no text by its first bytes though its name says so,
-    /// and a file whose format is not known.
+    /// A file that cannot be read, text in UTF-16 or UTF-32, what is no text by its first bytes though its
+    /// name says so, and a file whose format is not known.
     pub fn detect(path: &Path) -> Result<Self, DataError> {
         let compression = compression_of(&first_bytes(&mut fs_err::File::open(path)?)?);
         let (mut start, mut header) = (Vec::new(), Vec::new());
@@ -69,10 +69,8 @@ fn no_text(start: &[u8]) -> Option<&'static str> {
     let is_control = |byte: &u8| byte.is_ascii_control() && !byte.is_ascii_whitespace();
     // Of bzip2, which begins with letters.
     let is_packed = matches!(start, [b'B', b'Z', b'h', b'1'..=b'9', b'1', b'A', b'Y', b'&']);
-    if matches!(start, [0xFF, 0xFE, 0, 0, ..] | [0, 0, 0xFE, 0xFF, ..]) {
-        Some("it is text in UTF-32; save it as UTF-8, or `iconv -f UTF-32 -t UTF-8 FILE > NEW` makes it so")
-    } else if is_utf16(start) {
-        Some(CONVERT_WIDE)
+    if let Some(why) = convert_wide(start) {
+        Some(why)
     } else if compression_of(start) != Compression::None {
         Some("it is compressed twice; unpack it once, as with `gzip -dc FILE > NEW.gz` or `zstd -dc`")
     } else if is_packed || start.iter().any(is_control) {
