@@ -114,7 +114,16 @@ fn a_query_without_a_correlation_is_left_out_and_counted() {
     assert!(error.contains("nothing") && error.contains("the same for all subsets"), "{error}");
     let huge = Scores::new("huge", 3, vec![1e308; 6]).expect("a matrix");
     let error = lds(&example(), &[covariances(), huge], &comparison()).unwrap_err().to_string();
-    assert!(error.contains("huge") && error.contains("their sums are not finite"), "{error}");
+    assert!(error.contains("huge") && error.contains("they are so large that their sums are not"), "{error}");
+    let of_two = |second: [f64; 3]| {
+        let values = [1e308; 3].into_iter().chain(second).collect();
+        lds(&example(), &[covariances(), Scores::new("two", 3, values).expect("a matrix")], &comparison())
+    };
+    let error = of_two([0.0; 3]).unwrap_err().to_string();
+    assert!(error.contains("is the same for all subsets, or their sums are not finite"), "{error}");
+    let said = of_two([0.1, 0.2, 0.4]).expect("the other query").report.findings.join("\n");
+    let note = "1 query is left out for all methods: two predicts sums that are not finite.";
+    assert!(said.contains(note) && !said.contains("two predicts the same"), "{said}");
     let twice = lds(&example(), &[covariances(), covariances()], &comparison());
     assert!(twice.unwrap_err().to_string().contains("two methods are called daunce"));
     let mut first = example();

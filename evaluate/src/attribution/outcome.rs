@@ -152,23 +152,24 @@ pub(super) fn correlate(
         notes.push(format!("{queries} left out: the outputs are the same for all subsets."));
     }
     for (method, (name, found)) in names.iter().zip(&found).enumerate() {
-        let none = found.iter().filter(|value| value.is_none()).count();
-        if none == 0 {
-            continue;
-        }
+        let none = rest.iter().zip(found).filter(|(_, value)| value.is_none()).map(|(query, _)| *query);
         let is_finite = |query: &usize| predicted(method, *query).iter().all(|sum| sum.is_finite());
-        let (are, predicts) = match rest.iter().all(is_finite) {
-            true => (
-                "what they predict is the same for all subsets, whatever the query",
-                "the same for all subsets",
-            ),
-            false => ("they are so large that their sums are not finite", "sums that are not finite"),
-        };
-        if none == rest.len() {
-            return Err(EvaluateError::Scores { method: name.clone(), what: are.to_owned() });
+        let (same, large): (Vec<usize>, Vec<usize>) = none.partition(is_finite);
+        if !rest.is_empty() && same.len() + large.len() == rest.len() {
+            let what = match (same.len(), large.len()) {
+                (_, 0) => "what they predict is the same for all subsets, whatever the query",
+                (0, _) => "they are so large that their sums are not finite",
+                _ => "what they predict is the same for all subsets, or their sums are not finite",
+            };
+            return Err(EvaluateError::Scores { method: name.clone(), what: what.to_owned() });
         }
-        let queries = many_of(none as u64, "query is", "queries are");
-        notes.push(format!("{queries} left out for all methods: {name} predicts {predicts}."));
+        for (left_out, predicts) in [(same, "the same for all subsets"), (large, "sums that are not finite")]
+        {
+            if !left_out.is_empty() {
+                let queries = many_of(left_out.len() as u64, "query is", "queries are");
+                notes.push(format!("{queries} left out for all methods: {name} predicts {predicts}."));
+            }
+        }
     }
     let whole = |at: &usize| found.iter().all(|method| method[*at].is_some());
     let kept: Vec<usize> = (0..rest.len()).filter(whole).collect();
