@@ -55,7 +55,7 @@ impl Drop for FolderLock {
 }
 
 /// Makes `output/name` by `fill`, which flushes what it writes. What has that name already is replaced, so the
-/// caller has the [`FolderLock`] of `output`, or one of the name.
+/// caller has the [`FolderLock`] of `output`, or for a model of an ensemble the lock of that model.
 pub(super) fn write_folder(
     output: &Path,
     name: &str,
