@@ -87,12 +87,14 @@ impl ScalarUDFImpl for Reverse {
 
     fn coerce_types(&self, types: &[DataType]) -> DfResult<Vec<DataType>> {
         let [of] = take_function_args(self.name(), types)?;
-        match element(of) {
-            Some(_) => {
-                let error = FunctionError::invalid("reverse() takes a text".to_owned());
-                Err(error.hint("list_reverse(list) has the elements of a list from the last on").into())
+        let refused = || FunctionError::invalid("reverse() takes a text".to_owned());
+        match (element(of), of) {
+            (Some(_), _) => {
+                let hint = "list_reverse(list) has the elements of a list from the last on";
+                Err(refused().hint(hint).into())
             }
-            None => engine_types(&self.engine, types),
+            (None, DataType::Struct(_) | DataType::Map(..)) => Err(refused().into()),
+            (None, _) => engine_types(&self.engine, types),
         }
     }
 }

@@ -34,12 +34,15 @@ fn without_empty_variable(arg: Arg) -> Arg {
 /// with a comment gets a blank before it.
 pub fn join_negative(root: &clap::Command, argv: Vec<OsString>) -> Vec<OsString> {
     let mut joined: Vec<OsString> = Vec::with_capacity(argv.len());
-    let mut ended = false;
+    let (mut ended, mut command) = (false, root);
     for word in argv {
         ended |= word == "--";
+        command = word.to_str().and_then(|name| command.find_subcommand(name)).unwrap_or(command);
         let option = joined.last().and_then(|last| last.to_str()).and_then(|last| last.strip_prefix("--"));
         match option {
-            Some(name) if !ended && is_value(&word) && takes_one_value(root, name) => {
+            Some(name)
+                if !ended && is_value(&word) && [root, command].iter().any(|c| takes_one_value(c, name)) =>
+            {
                 if let Some(last) = joined.last_mut() {
                     last.push("=");
                     last.push(word);
@@ -64,14 +67,14 @@ fn is_comment(word: &OsStr) -> bool {
         || (rest.lines().count() > 1 && rest.lines().next().is_some_and(|line| line.contains(' ')))
 }
 
-/// Whether a word that begins with `-` can be no option: it is `---`, or something else than a letter follows. Numbers
-/// are left to clap, and `--` ends the options.
+/// Whether a word that begins with `-` can be no option: it is `---`, or something else than a letter follows. `--`
+/// ends the options.
 fn is_value(word: &OsStr) -> bool {
     let text = word.to_str().unwrap_or_default();
     let rest = text.trim_start_matches('-');
     match rest.chars().next() {
         None => text.len() > 2,
-        Some(next) => rest.len() < text.len() && !next.is_alphabetic() && text.parse::<f64>().is_err(),
+        Some(next) => rest.len() < text.len() && !next.is_alphabetic(),
     }
 }
 
@@ -80,7 +83,7 @@ fn takes_one_value(command: &clap::Command, name: &str) -> bool {
         let one = arg.get_num_args().is_none_or(|values| values == 1.into());
         arg.get_long() == Some(name) && arg.get_action().takes_values() && one
     };
-    command.get_arguments().any(fits) || command.get_subcommands().any(|c| takes_one_value(c, name))
+    command.get_arguments().any(fits)
 }
 
 #[cfg(test)]
@@ -109,6 +112,12 @@ mod tests {
             let expected = ["gstore", "ask", &format!("--prompt={text}"), "-k", "3"];
             assert_eq!(joined(&["gstore", "ask", "--prompt", text, "-k", "3"]), expected);
         }
+        for number in ["-1e-5", "-.5", "-3"] {
+            let expected = ["gstore", "select", &format!("--damping={number}")];
+            assert_eq!(joined(&["gstore", "select", "--damping", number]), expected);
+        }
+        let commented = ["gstore", "query", "--force", "-- a\nSELECT 1"];
+        assert_eq!(joined(&commented)[2..], ["--force", " -- a\nSELECT 1"]);
         for same in [
             &["gstore", "--top", "--worst"][..],
             &["gstore", "ask", "--prompt", "-"],

@@ -77,6 +77,8 @@ pub struct Settings {
     pub once: bool,
     /// Whether the file for the next result was refused.
     pub refused: bool,
+    /// Whether a result has made the file, so that others are added to it.
+    pub begun: bool,
     /// The mode before records were shown below each other.
     pub before: Option<Mode>,
     /// The columns of that file, once it has some and begins with them.
@@ -94,6 +96,7 @@ impl Default for Settings {
             output: None,
             once: false,
             refused: false,
+            begun: false,
             before: None,
             header: None,
         }

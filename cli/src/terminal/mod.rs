@@ -251,7 +251,7 @@ impl<'a> Shell<'a> {
     /// again. Where the file is refused, so is the next statement: its result may be too long for the screen.
     fn direct(&mut self, path: Option<PathBuf>, once: bool) -> Result<()> {
         let settings = &mut self.settings;
-        (settings.output, settings.header, settings.once) = (None, None, false);
+        (settings.output, settings.header, settings.once, settings.begun) = (None, None, false, false);
         settings.refused = path.is_some();
         let Some(path) = path else { return Ok(()) };
         if OutputTarget::of(Some(&path)).is_file() && path.is_file() {

@@ -12,6 +12,7 @@ use gstore_sql::output::{Format, RecordWriter, ResultWriter, TableStyle};
 use super::screen::Screen;
 use crate::context::Context;
 use crate::ending::format_of_name;
+use crate::output::OutputTarget;
 use crate::shell::settings::{Mode, Settings};
 use crate::shell::shown::ShownResult;
 use crate::statements::style;
@@ -63,8 +64,8 @@ fn into_file(
     let named = format_of_name(path)?;
     let mode = named.map_or(settings.mode, Mode::Format);
     let is_whole = matches!(mode, Mode::Format(format) if format.is_whole());
-    let is_new = !path.exists();
-    let file = fs_err::OpenOptions::new().append(true).create(true).open(path)?;
+    let is_new = !settings.begun && OutputTarget::of(Some(path)).is_file();
+    let file = fs_err::OpenOptions::new().append(true).create_new(is_new).open(path)?;
     let found = file.metadata()?;
     if is_whole && found.len() > 0 {
         bail!(
@@ -87,7 +88,7 @@ fn into_file(
     };
     let written = writer.and_then(|writer| fill(writer, None, rows, shown));
     match &written {
-        Ok(()) => settings.header = header.or(settings.header.take()),
+        Ok(()) => (settings.header, settings.begun) = (header.or(settings.header.take()), true),
         Err(_) if is_new => fs_err::remove_file(path)?,
         // A device has what was written to it.
         Err(_) if found.is_file() => {

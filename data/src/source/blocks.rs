@@ -20,6 +20,9 @@ use super::sizes::check_message;
 use super::stream::CONTINUATION;
 use super::{DataError, DataFile, unpack};
 
+/// Bytes between the last block and the index: the mark of the end, which may be padded.
+const MOST_BEHIND_BLOCKS: u64 = 72;
+
 /// Length of the index and the magic word.
 const TAIL: u64 = 10;
 
@@ -48,14 +51,23 @@ impl BlockReader {
         let tail = read_at(&mut file, length, start, TAIL)?;
         let tail: [u8; TAIL as usize] = tail.try_into().map_err(|_| "it is too short")?;
         let index = read_footer_length(tail).map_err(text)? as u64;
-        let index =
-            read_at(&mut file, length, start.checked_sub(index).ok_or("its index is too long")?, index)?;
+        let index_start = start.checked_sub(index).ok_or("its index is too long")?;
+        let index = read_at(&mut file, length, index_start, index)?;
         let footer = root_as_footer(&index).map_err(text)?;
         let schema = fb_to_schema(footer.schema().ok_or("its index has no schema")?);
         let fields = schema.fields().clone();
         let decoder = FileDecoder::new(Arc::new(schema), footer.version());
         let dictionaries: Vec<Block> = footer.dictionaries().iter().flatten().copied().collect();
-        let batches = footer.recordBatches().iter().flatten().copied().collect();
+        let batches: Vec<Block> = footer.recordBatches().iter().flatten().copied().collect();
+        let ends = dictionaries.iter().chain(&batches).filter_map(|block| {
+            let length = i64::from(block.metaDataLength()).checked_add(block.bodyLength())?;
+            u64::try_from(block.offset().checked_add(length)?).ok()
+        });
+        if ends.max().is_some_and(|end| index_start.saturating_sub(end) > MOST_BEHIND_BLOCKS) {
+            return Err(
+                "its index leaves out a part of it; if files were joined, give each by itself".to_owned()
+            );
+        }
         let mut reader = Self { file, length, decoder, fields, batches, next: 0, file_bytes };
         for block in dictionaries {
             let bytes = reader.block(&block)?;

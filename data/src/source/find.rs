@@ -78,7 +78,7 @@ fn named(path: &Path) -> Result<Vec<PathBuf>, DataError> {
     let mut found = matches.collect::<Result<Vec<_>, _>>().map_err(std::io::Error::from)?;
     // The hidden names that the pattern writes are in each path, so wildcards matched any further ones. The
     // library's own option for these panics at names that are not UTF-8.
-    found.retain(|found| hidden_parts(found) == hidden_parts(path));
+    found.retain(|found| hidden_parts(found) == hidden_parts(path) && steps(found) <= steps(path));
     found.sort_unstable();
     if found.is_empty() { Err(DataError::Missing { pattern, glob }) } else { Ok(found) }
 }
@@ -87,6 +87,12 @@ fn named(path: &Path) -> Result<Vec<PathBuf>, DataError> {
 fn hidden_parts(path: &Path) -> usize {
     let parts = path.components();
     parts.filter(|part| matches!(part, Component::Normal(name) if is_hidden(name))).count()
+}
+
+/// How often a path names its own folder or the one above, which `.*` matches too.
+fn steps(path: &Path) -> usize {
+    let parts = path.as_os_str().as_encoded_bytes().split(|byte| *byte == b'/');
+    parts.filter(|part| [&b"."[..], b".."].contains(part)).count()
 }
 
 fn is_hidden(name: &OsStr) -> bool {

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use arrow_array::{Array, ArrayRef};
 use arrow_schema::{DataType, FieldRef};
+use datafusion::common::utils::list_ndims;
 use datafusion::error::Result as DfResult;
 use datafusion::logical_expr::{
     ColumnarValue, Documentation, Expr, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl,
@@ -111,12 +112,20 @@ impl ScalarUDFImpl for BoundedFunction {
 }
 
 impl BoundedFunction {
-    /// What the engine's function makes. Joined lists have the type that the plan says: of a batch of NULLs,
-    /// and of lists of lists, they have that of an argument, in which elements may be called otherwise.
-    fn made(&self, args: ScalarFunctionArgs) -> DfResult<ColumnarValue> {
+    /// What the engine's function makes. Lists are joined, and come out, with the type that the plan says: in their
+    /// own ones elements may be called otherwise, which of lists of lists the engine does not join.
+    fn made(&self, mut args: ScalarFunctionArgs) -> DfResult<ColumnarValue> {
+        if self.name() != "array_concat" {
+            return self.engine.invoke_with_args(args);
+        }
         let to = args.return_type().clone();
-        let made = self.engine.invoke_with_args(args)?;
-        if self.name() == "array_concat" { made.cast_to(&to, None) } else { Ok(made) }
+        for (list, field) in args.args.iter_mut().zip(&mut args.arg_fields) {
+            if list_ndims(&list.data_type()) == list_ndims(&to) {
+                *list = list.cast_to(&to, None)?;
+                *field = Arc::new(field.as_ref().clone().with_data_type(to.clone()));
+            }
+        }
+        self.engine.invoke_with_args(args)?.cast_to(&to, None)
     }
 
     /// What the function gives for rows with so many pairs each, in runs of at most `most`, unless the

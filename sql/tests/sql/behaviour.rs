@@ -101,6 +101,11 @@ async fn only_rows_that_can_be_in_the_result_are_scored() {
             "SELECT t.row FROM influence('pool', 'target') t JOIN (VALUES ('p1'), ('p2')) v(id) ON t.id = v.id",
             2,
         ),
+        (
+            "SELECT v.id, t.score FROM (VALUES ('p1'), ('p2')) v(id) \
+             LEFT JOIN (SELECT id, score, 'x' AS t FROM influence('pool', 'target')) t ON t.id = v.id",
+            2,
+        ),
         // The three best come before the join, so the join must not choose what is scored.
         (
             "SELECT t.row FROM (SELECT * FROM influence('pool', 'target') ORDER BY score DESC LIMIT 3) t \

@@ -45,6 +45,7 @@ fn patterns_take_hidden_files_where_they_write_the_dot() {
         ("*/*.jsonl", &["c.jsonl"]),
         (".git/*.jsonl", &["e.jsonl"]),
         (".g*/.*.jsonl", &[".f.jsonl"]),
+        (".*/*.jsonl", &["e.jsonl"]),
         ("./sub/../*/c.jsonl", &["c.jsonl"]),
     ] {
         match found(&[dir.path().join(pattern)]) {

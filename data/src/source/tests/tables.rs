@@ -354,6 +354,10 @@ fn streams_that_were_put_together_are_refused() {
         let says = "row 100: there is more after the end of its Arrow stream: give each file by itself";
         assert!(message.ends_with(&format!("{name}, {says}")), "{message}");
     }
+    // The index of the last file would be taken for one of the first.
+    let [first, second] = [2, 50].map(|rows| file_of(&[numbers(rows)]));
+    let message = refusal(&dir.put("d.arrow", [first, second].concat()));
+    assert!(message.contains("if files were joined, give each by itself"), "{message}");
 }
 
 #[test]
