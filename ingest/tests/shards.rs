@@ -67,7 +67,7 @@ fn request() -> IngestRequest {
         batch_tokens: 32,
         threads: 2,
         run: "warmup".to_owned(),
-        command: "ingest".to_owned(),
+        command: "gstore ingest --dataset pool".to_owned(),
         ..IngestRequest::new("pool", demo().join("model"))
     }
 }

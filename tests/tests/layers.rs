@@ -115,6 +115,7 @@ const SQL: Folders = Folders {
             "full_sorts",
             "guard",
             "join_filters",
+            "key_names",
             "lateral",
             "limited",
             "no_keys",

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use gstore_core::Cancel;
 use gstore_store::{Receipt, ShardIndex, ShardPlan, ShardStart, Snapshot, SnapshotName, Store};
 
-use super::plan::{IngestPlan, LEASE_COMMAND};
+use super::plan::IngestPlan;
 use super::request::IngestRequest;
 use super::{IngestError, IngestReport, Progress, RunEnding, compute_missing};
 
@@ -51,7 +51,7 @@ impl IngestPlan {
             return Err(IngestError::LimitedShard);
         }
         let snapshot = shard.base_snapshot(store)?;
-        let lease = store.lease(&snapshot, LEASE_COMMAND)?;
+        let lease = store.lease(&snapshot, &request.command)?;
         let part = ShardPlan::new(Arc::clone(&snapshot), &request.dataset, shard.shard, &shard.out)?;
         let mut plan = Self::at(snapshot, request, progress)?;
         plan.rows = part.rows().clone();

@@ -12,7 +12,7 @@ use super::place::OutputPaths;
 use super::question::{MatrixGroup, MatrixInfo, MatrixQuestion};
 use super::work::{self, PartNote, WorkFolder};
 use super::{MatrixOptions, MatrixOutput, MatrixReport, join, of_stored_samples, open_samples, targets};
-use crate::QueryError;
+use crate::error::QueryError;
 use crate::influence::{MOST_SAMPLES, Prepared, TargetNames, TargetSamples, TileWorker, Tiles};
 use crate::size::{needed_and_allowed, runs};
 

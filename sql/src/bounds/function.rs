@@ -56,8 +56,20 @@ impl ScalarUDFImpl for BoundedFunction {
         return_type(types: &[DataType]) -> DfResult<DataType>;
         return_field_from_args(args: ReturnFieldArgs) -> DfResult<FieldRef>;
         is_strict() -> bool;
-        coerce_types(types: &[DataType]) -> DfResult<Vec<DataType>>;
         documentation() -> Option<&Documentation>;
+    }
+
+    fn coerce_types(&self, types: &[DataType]) -> DfResult<Vec<DataType>> {
+        if self.name() != "array_concat" {
+            return self.engine.coerce_types(types);
+        }
+        // The engine would take a list of nothing but NULLs for an element of lists of lists.
+        let deepest = types.iter().max_by_key(|of| list_ndims(of));
+        let given = types.iter().map(|of| match deepest {
+            Some(deepest) if is_of_nulls(of) => deepest.clone(),
+            _ => of.clone(),
+        });
+        self.engine.coerce_types(&given.collect::<Vec<_>>())
     }
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> DfResult<ColumnarValue> {
@@ -109,6 +121,11 @@ impl ScalarUDFImpl for BoundedFunction {
             }
         }
     }
+}
+
+/// Whether a type is that of `[]` and of `[NULL]`.
+fn is_of_nulls(of: &DataType) -> bool {
+    matches!(of, DataType::List(item) if item.data_type().is_null())
 }
 
 impl BoundedFunction {

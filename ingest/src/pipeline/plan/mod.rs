@@ -74,7 +74,7 @@ impl IngestPlan {
         progress: &mut dyn Progress,
     ) -> Result<Self, IngestError> {
         // Computing takes hours: the samples must not be collected meanwhile.
-        let (snapshot, lease) = store.snapshot_leased(None, LEASE_COMMAND)?;
+        let (snapshot, lease) = store.snapshot_leased(None, &request.command)?;
         Ok(Self { lease, ..Self::planned(snapshot, request, bases, progress)? })
     }
 
@@ -177,9 +177,6 @@ impl IngestPlan {
         self.checkpoints.iter().flat_map(|checkpoint| &checkpoint.features)
     }
 }
-
-/// The command of a plan's lease, which messages name to those who wait for it.
-pub(super) const LEASE_COMMAND: &str = "gstore ingest";
 
 /// The first of some rows, or all of them.
 pub(super) fn first_rows(live: &RowSet, limit: Option<u64>) -> RowSet {

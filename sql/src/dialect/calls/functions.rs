@@ -236,13 +236,19 @@ pub(super) fn not_distinct(function: &Function) -> Option<SqlError> {
     let hint = match lower.as_str() {
         "approx_quantile" | "approx_percentile_cont" => "write quantile_cont(DISTINCT x, 0.5)".to_owned(),
         "nth_value" => "write list(DISTINCT x ORDER BY x)[2]".to_owned(),
-        "max_by" | "min_by" | "arg_max" | "arg_min" => "leave it out: the value is the same".to_owned(),
+        "max_by" | "min_by" | "arg_max" | "arg_min" if has_two(function) => {
+            "leave it out: the value is the same".to_owned()
+        }
         of_pairs if OF_PAIRS.contains(&of_pairs) || of_pairs.starts_with("regr_") => {
             format!("write SELECT {called}(a, b) FROM (SELECT DISTINCT a, b FROM t)")
         }
         _ => return None,
     };
     Some(SqlError::invalid(format!("{called}() takes no DISTINCT")).at_name(name).hint(hint))
+}
+
+fn has_two(function: &Function) -> bool {
+    matches!(&function.args, FunctionArguments::List(list) if list.args.len() == 2)
 }
 
 /// Functions of pairs of values, but for those that begin with `regr_`.
