@@ -200,9 +200,15 @@ fn leading_value(json: &str) -> Option<&str> {
     json.get(at..value_end(json.as_bytes(), at)?)
 }
 
+/// White space of JSON, which has no form feed.
+#[inline]
+pub fn is_space(byte: u8) -> bool {
+    matches!(byte, b' ' | b'\t' | b'\n' | b'\r')
+}
+
 fn space(bytes: &[u8], from: usize) -> usize {
     let rest = bytes.get(from..).unwrap_or_default();
-    from + rest.iter().take_while(|b| matches!(b, b' ' | b'\t' | b'\n' | b'\r')).count()
+    from + rest.iter().take_while(|byte| is_space(**byte)).count()
 }
 
 /// One past the closing quote of a string that begins here.
@@ -244,7 +250,7 @@ fn value_end(bytes: &[u8], at: usize) -> Option<usize> {
         }
         _ => {
             let rest = bytes.get(at..)?;
-            let ends = |b: &u8| matches!(b, b',' | b']' | b'}' | b':' | b' ' | b'\t' | b'\n' | b'\r');
+            let ends = |b: &u8| matches!(b, b',' | b']' | b'}' | b':') || is_space(*b);
             let length = rest.iter().position(ends).unwrap_or(rest.len());
             (length > 0).then_some(at + length)
         }

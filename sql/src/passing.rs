@@ -31,13 +31,16 @@ pub(crate) trait Passage: fmt::Debug + Clone + Send + Sync + 'static {
         Ok(Arc::clone(input))
     }
 
-    /// The batches of the input as they are passed on, with columns of this `schema`.
+    /// The batches of the input as they are passed on, with columns of this `schema`; as they are where only what
+    /// the engine knows of them is another.
     fn pass(
         &self,
         input: SendableRecordBatchStream,
-        schema: SchemaRef,
-        context: &TaskContext,
-    ) -> SendableRecordBatchStream;
+        _schema: SchemaRef,
+        _context: &TaskContext,
+    ) -> SendableRecordBatchStream {
+        input
+    }
 }
 
 /// An operator with one input.

@@ -9,11 +9,9 @@
 
 use std::sync::Arc;
 
-use arrow_schema::SchemaRef;
 use datafusion::common::JoinType;
 use datafusion::common::tree_node::Transformed;
 use datafusion::error::Result as DfResult;
-use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_expr::EquivalenceProperties;
 use datafusion::physical_plan::aggregates::AggregateExec;
 use datafusion::physical_plan::execution_plan::replace_children_if_necessary;
@@ -86,15 +84,6 @@ impl Passage for Unordered {
         let equivalence = EquivalenceProperties::new(Arc::clone(input.eq_properties.schema()));
         Ok(Arc::new(PlanProperties::clone(input).with_eq_properties(equivalence)))
     }
-
-    fn pass(
-        &self,
-        input: SendableRecordBatchStream,
-        _: SchemaRef,
-        _: &TaskContext,
-    ) -> SendableRecordBatchStream {
-        input
-    }
 }
 
 /// Passes rows on, and reports of none of their columns that it has one value.
@@ -110,14 +99,5 @@ impl Passage for Inconstant {
         let orders = known.oeq_class().iter().cloned();
         let equivalence = EquivalenceProperties::new_with_orderings(Arc::clone(known.schema()), orders);
         Ok(Arc::new(PlanProperties::clone(input).with_eq_properties(equivalence)))
-    }
-
-    fn pass(
-        &self,
-        input: SendableRecordBatchStream,
-        _: SchemaRef,
-        _: &TaskContext,
-    ) -> SendableRecordBatchStream {
-        input
     }
 }

@@ -8,6 +8,8 @@ use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 use std::sync::Arc;
 
+use gstore_core::json::is_space;
+
 use super::super::jsonl::{CONVERT, LINE_LIMIT, READ_SIZE, UTF8_MARK};
 use super::unpack::{ByteCount, Input};
 use super::{DataError, Place, RawRecord, RecordSource, Unit};
@@ -26,13 +28,8 @@ pub(super) fn is_list(input: Input) -> std::io::Result<(bool, Bytes, ByteCount)>
         }
     };
     let start = start.strip_prefix(UTF8_MARK).unwrap_or(start);
-    let is_list = start.iter().find(|byte| !is_blank(**byte)) == Some(&b'[');
+    let is_list = start.iter().find(|byte| !is_space(**byte)) == Some(&b'[');
     Ok((is_list, bytes, input.count))
-}
-
-/// White space of JSON, which has no form feed.
-fn is_blank(byte: u8) -> bool {
-    matches!(byte, b' ' | b'\t' | b'\r' | b'\n')
 }
 
 /// Whether a byte outside of texts is part of a number or word.
@@ -91,7 +88,7 @@ impl ListSource {
     fn next_byte(&mut self) -> Result<u8, DataError> {
         loop {
             match self.peek()? {
-                Some(byte) if is_blank(byte) => self.pass(byte),
+                Some(byte) if is_space(byte) => self.pass(byte),
                 Some(byte) => return Ok(byte),
                 None => return Err(self.cut_off()),
             }
@@ -138,7 +135,7 @@ impl ListSource {
     fn after_list(&mut self) -> Result<(), DataError> {
         self.at = ListState::End;
         while let Some(byte) = self.peek()? {
-            if !is_blank(byte) {
+            if !is_space(byte) {
                 return Err(self.damaged("there is more after the list that the file begins with".to_owned()));
             }
             self.pass(byte);
@@ -154,11 +151,11 @@ impl ListSource {
             let Some(byte) = self.peek()? else { return Err(self.cut_off()) };
             let is_plain = depth == 0 && !in_text && !self.item.is_empty();
             // A number or word has no end of its own.
-            if is_plain && (matches!(byte, b',' | b']' | b'}') || is_blank(byte)) {
+            if is_plain && (matches!(byte, b',' | b']' | b'}') || is_space(byte)) {
                 return Ok(());
             }
             self.pass(byte);
-            if !in_text && is_blank(byte) {
+            if !in_text && is_space(byte) {
                 is_apart = true;
                 continue;
             }
