@@ -116,7 +116,7 @@ fn other_questions_are_other_features() {
     }
 }
 
-/// The row of padding is no part of a checkpoint.
+/// The padding row is not part of the identity of a checkpoint.
 #[test]
 fn gradients_of_an_embedding_with_another_row_of_padding_are_another_feature() {
     let dir = tempfile::tempdir().expect("a folder");

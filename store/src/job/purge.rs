@@ -42,7 +42,7 @@ impl Job {
     }
 
     fn rewrite_counts(&mut self, sealed: SealedEncoding, purged: &RowSet) -> Result<(), CommitError> {
-        // Rows that were not live when the others were counted have none, and are in nobody's way.
+        // Rows that were not live when the others were counted have none, so they need no gap.
         let counted = RowSet::from_range(sealed.file.range()).difference(&sealed.filled);
         let gone = counted.intersection(purged);
         if gone.is_empty() {

@@ -7,9 +7,9 @@
 //! Invariants
 //! - what is taken depends on the ranking alone, not on how many candidates are fetched at a time
 //! - memory is bounded by k and the page, not by the number of candidates that are passed over: a page begins
-//!   after the last candidate of the one before. Of several rankings each candidate is remembered, of rows by
-//!   one bit
-//! - no rule looks at a candidate twice
+//!   after the last candidate of the one before. Where there are several rankings it also has a bit for each row
+//!   of the pools, and the tokens that are taken
+//! - no rule looks at a row twice
 
 mod distinct;
 mod quota;
@@ -118,7 +118,7 @@ pub struct Selection {
     /// The rows in the order in which they were taken; where subtasks or targets take turns, each with the
     /// score and subtask of the turn.
     pub ranking: Ranking,
-    /// Candidates before the last row taken that a full source kept out, each counted once.
+    /// Candidates before the last row taken that a full source kept out, each row counted once.
     pub over_quota: u64,
     /// Those that were too much like a row taken before.
     pub near_duplicates: u64,
@@ -208,7 +208,9 @@ impl Prepared {
             if let Some(sources) = &mut sources {
                 sources.take(&next);
             }
-            candidates.seen.take(&next);
+            if count > 1 {
+                candidates.seen.take(&next);
+            }
             rows.push(next);
             empty = 0;
             turn = (turn + 1) % count;

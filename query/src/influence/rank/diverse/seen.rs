@@ -1,5 +1,5 @@
 //! Rows that one of several rankings has come to: they are taken, or forbidden for good, since what a rule
-//! forbids once it forbids in the other rankings too.
+//! forbids once it forbids in the other rankings too. Of tokens only those that are taken.
 
 use std::collections::HashSet;
 
