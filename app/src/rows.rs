@@ -3,8 +3,6 @@
 use std::collections::{BinaryHeap, HashSet};
 use std::sync::Arc;
 
-use arrow_array::cast::AsArray;
-use arrow_array::types::UInt64Type;
 use gstore_core::{Cancel, MIX_STEP, many, mix};
 use gstore_sql::{SqlError, SqlOptions, SqlRunner};
 use gstore_store::{CELL_ROWS, DatasetName, DatasetPart, NameError, ReadError, RowSet, Snapshot};
@@ -81,16 +79,8 @@ pub(crate) fn matching(
 ) -> Result<RowSet, FindError> {
     check_form(condition).map_err(FindError::Form)?;
     let name = DatasetName::try_from(dataset)?;
-    gstore_sql::check_condition(condition)?;
     let runner = SqlRunner::new(Arc::clone(snapshot), SqlOptions { threads, ..SqlOptions::default() })?;
-    // A separate line, so that a comment at the end of the condition hides nothing.
-    let sql = format!("SELECT \"row\" FROM \"{name}\" WHERE (\n{condition}\n)");
-    let mut rows = Vec::new();
-    for batch in runner.run(&sql, cancel).map_err(|error| error.further_up(1))? {
-        let batch = batch.map_err(|error| error.further_up(1))?;
-        rows.extend_from_slice(batch.column(0).as_primitive::<UInt64Type>().values());
-    }
-    Ok(RowSet::from_rows(rows))
+    Ok(runner.matching(&name, condition, cancel)?)
 }
 
 /// What rows are drawn by: those with the smallest keys.

@@ -42,6 +42,13 @@ pub struct SqlResources {
     each: Option<usize>,
 }
 
+impl From<RuntimeEnv> for SqlResources {
+    /// Those of one client, or of all.
+    fn from(env: RuntimeEnv) -> Self {
+        Self { env: Arc::new(env), clients: Arc::default(), each: None }
+    }
+}
+
 impl SqlResources {
     /// As much as the options allow, for all sessions together.
     ///

@@ -7,13 +7,16 @@ use std::thread::Thread;
 use std::time::Duration;
 
 use arrow_array::RecordBatch;
+use arrow_array::cast::AsArray;
+use arrow_array::types::UInt64Type;
 use arrow_schema::SchemaRef;
 use futures::StreamExt;
 use gstore_core::{Cancel, CancelOnDrop};
-use gstore_store::Snapshot;
+use gstore_store::{DatasetName, RowSet, Snapshot};
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc::Receiver;
 
+use super::dialect::check_condition;
 use super::error::{SqlError, SqlErrorKind};
 use super::notes::{Notes, RunNotes};
 use super::options::SqlOptions;
@@ -36,13 +39,19 @@ pub struct SqlRunner {
 impl SqlRunner {
     /// Opens a session on a snapshot and starts `options.threads` threads.
     pub fn new(snapshot: Arc<Snapshot>, options: SqlOptions) -> Result<Self, SqlError> {
+        let threads = options.threads;
+        Self::over(SqlSession::new(snapshot, options)?, threads)
+    }
+
+    /// The same over a session.
+    pub(crate) fn over(session: SqlSession, threads: usize) -> Result<Self, SqlError> {
         let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(options.threads.max(1))
+            .worker_threads(threads.max(1))
             .thread_name("gstore-sql")
             .thread_stack_size(WORKER_STACK)
             .build()
             .map_err(|e| SqlError::new(SqlErrorKind::Failed, format!("threads cannot be started: {e}")))?;
-        Ok(Self { session: SqlSession::new(snapshot, options)?, runtime: Some(runtime) })
+        Ok(Self { session, runtime: Some(runtime) })
     }
 
     /// The columns that a statement without parameters gives. It is planned and not run.
@@ -53,6 +62,28 @@ impl SqlRunner {
         let runtime = self.runtime.as_ref().ok_or_else(|| SqlError::internal("the runner is gone"))?;
         let _inside = runtime.enter();
         unless_cancelled(cancel, self.session.columns(sql, &Parameters::default()))?
+    }
+
+    /// The live rows of a dataset for which a condition over its columns is true. Places in errors are those
+    /// of the condition.
+    ///
+    /// # Errors
+    /// A text that is no condition on its own, and those of a statement.
+    pub fn matching(
+        &self,
+        dataset: &DatasetName,
+        condition: &str,
+        cancel: &Cancel,
+    ) -> Result<RowSet, SqlError> {
+        check_condition(condition)?;
+        // A separate line, so that a comment at the end of the condition hides nothing.
+        let sql = format!("SELECT \"row\" FROM \"{dataset}\" WHERE (\n{condition}\n)");
+        let mut rows = Vec::new();
+        for batch in self.run(&sql, cancel).map_err(|error| error.further_up(1))? {
+            let batch = batch.map_err(|error| error.further_up(1))?;
+            rows.extend_from_slice(batch.column(0).as_primitive::<UInt64Type>().values());
+        }
+        Ok(RowSet::from_rows(rows))
     }
 
     /// Starts one statement. Raising `cancel` ends it and its rows with an error of the kind

@@ -40,6 +40,7 @@ impl TableFunctionImpl for TableFunction {
         let asked = args.session().config().get_extension::<NamedVirtuals>();
         (self.table)(&FunctionCall {
             source: &self.source,
+            session: args.session(),
             args: Arguments::read(self.name, args.exprs())?,
             asked: asked.map_or_else(NamedVirtuals::default, |asked| *asked),
         })

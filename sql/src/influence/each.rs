@@ -14,11 +14,12 @@ use std::sync::Arc;
 use arrow_array::{ArrayRef, RecordBatch, StringArray, UInt64Array};
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
 use gstore_query::influence::{
-    EXACT, Each, EachRanking, EachRequest, NO_SUBTASK, Prepared, Rankings, ScanSummary, Scored, TargetNames,
-    TargetRow, TargetSamples, small_bytes,
+    EXACT, Each, EachRanking, EachRequest, NO_SUBTASK, Prepared, Rankings, RowFilter, ScanSummary, Scored,
+    TargetNames, TargetRow, TargetSamples, small_bytes,
 };
 
 pub(super) use self::options::EachOptions;
+use super::candidates::Candidates;
 use super::columns::InfluenceColumns;
 use super::question::{InfluenceQuestion, RankedRelation};
 use crate::blocking::Demand;
@@ -32,19 +33,25 @@ const OWN: usize = 2;
 /// The rankings of a question as rows.
 pub(super) struct EachRows {
     plan: Prepared,
+    candidates: Option<Candidates>,
     columns: Arc<InfluenceColumns>,
     options: EachOptions,
     schema: SchemaRef,
 }
 
 impl EachRows {
-    pub(super) fn new(plan: Prepared, columns: InfluenceColumns, options: EachOptions) -> Self {
+    pub(super) fn new(
+        (plan, candidates): (Prepared, Option<Candidates>),
+        columns: InfluenceColumns,
+        options: EachOptions,
+    ) -> Self {
         let mut fields: Vec<Arc<Field>> = vec![
             Arc::new(Field::new("target", DataType::Utf8, false)),
             Arc::new(Field::new("rank", DataType::UInt64, false)),
         ];
         fields.extend(columns.schema().fields().iter().cloned());
-        Self { plan, columns: Arc::new(columns), options, schema: Arc::new(Schema::new(fields)) }
+        let (columns, schema) = (Arc::new(columns), Arc::new(Schema::new(fields)));
+        Self { plan, candidates, columns, options, schema }
     }
 
     /// The samples of each pass; one pass of all where a ranking is of a whole target.
@@ -82,20 +89,19 @@ impl EachRows {
         &self,
         plan: Prepared,
         whole: &TargetSamples,
-        (want, memory): (&ReadRequest, usize),
+        (want, memory, filter): (&ReadRequest, usize, Option<&RowFilter>),
         seen: &mut AnswerStatistics,
         each: BatchConsumer<'_>,
     ) -> Result<Demand, SqlError> {
         let EachOptions { each: of, order, k } = self.options;
         // Samples that are given with the question are one subtask of no dataset.
         let of = if plan.targets().is_empty() && of == Each::Target { Each::Subtask } else { of };
-        let request = EachRequest { each: of, order, k, filter: None, threads: want.threads, memory };
+        let request = EachRequest { each: of, order, k, filter, threads: want.threads, memory };
         let found = plan.top_k_each(&request, &want.cancelled)?;
         let Rankings { rankings, summary, .. } = found;
         seen.add(summary);
         let names = self.names(&plan, whole, &rankings)?;
-        let question =
-            InfluenceQuestion { plan, columns: Arc::clone(&self.columns), relation: RankedRelation::All };
+        let question = self.question(plan);
         let inner: Vec<usize> = want.columns.iter().filter(|c| **c >= OWN).map(|c| c - OWN).collect();
         let most = if inner.contains(&self.columns.record) { 1024 } else { 32 * 1024 };
         // What is delivered is not kept.
@@ -186,8 +192,13 @@ impl EachRows {
             name.and_then(|name| now.iter().position(|other| other == name)).map_or(NO_SUBTASK, |s| s as u32)
         };
         let rows = ranking.rows.iter().map(|s| Scored { subtask: number(s.subtask), ..*s }).collect();
+        Ok(Some((self.question(plan), rows)))
+    }
+
+    /// The question behind columns of rows that are ranked already.
+    fn question(&self, plan: Prepared) -> InfluenceQuestion {
         let columns = Arc::clone(&self.columns);
-        Ok(Some((InfluenceQuestion { plan, columns, relation: RankedRelation::All }, rows)))
+        InfluenceQuestion { plan, columns, relation: RankedRelation::All, candidates: None }
     }
 
     /// The columns asked for, of rows of one ranking.

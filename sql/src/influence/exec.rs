@@ -32,6 +32,7 @@ use datafusion::physical_plan::{
 };
 use gstore_query::influence::Order;
 
+use super::candidates::Candidates;
 use super::job::InfluenceJob;
 use super::question::{InfluenceQuestion, RankedRelation, checkpoint_names, question_text};
 use super::search::NearestSearch;
@@ -142,6 +143,7 @@ impl DisplayAs for InfluenceExec {
                 write!(f, "{name}: {}, columns=[{columns}]", question_text(plan, &self.targets()))?;
             }
         }
+        f.write_str(&Candidates::shown(self.question.candidates.as_ref()))?;
         self.fmt_rules(f)?;
         self.fmt_cut(f)
     }
@@ -252,6 +254,7 @@ impl ExecutionPlan for InfluenceExec {
             served: limits.is_some_and(|limits| limits.served),
             notes: config.get_extension::<RunNotes>(),
             memory: MemoryConsumer::new("influence").register(context.memory_pool()),
+            pool: Arc::clone(context.memory_pool()),
             metrics: BaselineMetrics::new(&self.metrics, partition),
             set: self.metrics.clone(),
             partition,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use arrow_array::UInt64Array;
 use arrow_schema::SchemaRef;
-use datafusion::execution::memory_pool::MemoryReservation;
+use datafusion::execution::memory_pool::{MemoryPool, MemoryReservation};
 use datafusion::physical_plan::metrics::{BaselineMetrics, ExecutionPlanMetricsSet, MetricBuilder};
 use gstore_query::influence::{
     Collector, Diversity, ExcludedCounts, Order, Ranking, RowFilter, RowMask, ScanSummary, Scored,
@@ -34,6 +34,8 @@ pub(super) struct InfluenceJob {
     pub(super) threads: usize,
     pub(super) notes: Option<Arc<RunNotes>>,
     pub(super) memory: MemoryReservation,
+    /// What that is a part of.
+    pub(super) pool: Arc<dyn MemoryPool>,
     /// Whether others ask than the session's owner.
     pub(super) served: bool,
     pub(super) metrics: BaselineMetrics,
@@ -60,9 +62,13 @@ impl InfluenceJob {
         Ok(self.memory.try_grow(bytes)?)
     }
 
-    /// Rows that pass the filters over the pools' columns; `None` when they are not awaited any more.
+    /// Candidates that pass the filters over the pools' columns; `None` when they are not awaited any more.
     fn choose(&self, sink: &BatchSink) -> Result<Option<RowFilter>, SqlError> {
-        let mut chosen = RowFilter::new();
+        let InfluenceQuestion { plan, candidates, .. } = &*self.question;
+        let (pools, cancel) = (&plan.spec().pools, &sink.cancelled());
+        let candidates =
+            candidates.as_ref().map(|own| own.rows(pools, Some(&self.pool), self.threads, cancel));
+        let mut chosen = candidates.transpose()?.unwrap_or_default();
         if self.before.is_empty() {
             return Ok(Some(chosen));
         }
@@ -77,9 +83,9 @@ impl InfluenceJob {
             columns.samples.read_part(pool, &want, &mut |batch| {
                 let batch = self.before.apply(&have, batch)?;
                 let numbers = batch.column(number).as_any().downcast_ref::<UInt64Array>();
-                rows.extend(
-                    numbers.ok_or_else(|| SqlError::internal("row numbers"))?.values().iter().copied(),
-                );
+                let numbers = numbers.ok_or_else(|| SqlError::internal("row numbers"))?.values();
+                let is_candidate = |row: &u64| chosen.pool(pool).is_none_or(|of| of.contains(*row));
+                rows.extend(numbers.iter().copied().filter(is_candidate));
                 Ok(if sink.is_cancelled() { Demand::Enough } else { Demand::More })
             })?;
             chosen = chosen.with(pool, rows);

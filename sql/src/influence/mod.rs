@@ -6,6 +6,7 @@
 //!
 //! The question is resolved when the statement is planned; rows are scored when the result is read.
 
+mod candidates;
 mod columns;
 mod each;
 mod excluded;
@@ -27,6 +28,7 @@ use datafusion::catalog::TableProvider;
 use datafusion::error::Result as DfResult;
 use gstore_query::influence::{Diversity, Function, InfluenceSpec, Mode, Options, Order};
 
+use self::candidates::Candidates;
 use self::columns::{ExtraColumns, InfluenceColumns};
 use self::each::{EachOptions, EachRows};
 use self::excluded::ExcludedRows;
@@ -79,6 +81,7 @@ fn ranked_table(call: &FunctionCall<'_>, options: Options) -> DfResult<Arc<dyn T
     };
     let each = EachOptions::read(&options, k, &rules, besides)?;
     let order = options.word("order").map_err(SqlError::option)?;
+    let candidates = Candidates::read(&options, call)?;
     let plan = resolve(call.source, &spec)?;
     plan.check_rules(&rules).map_err(|error| {
         let named = if options.has("quota_by") { "quota_by" } else { "quota" };
@@ -90,8 +93,8 @@ fn ranked_table(call: &FunctionCall<'_>, options: Options) -> DfResult<Arc<dyn T
         None => RankedRelation::All,
     };
     Ok(match each {
-        Some(options) => Arc::new(RowsTable(Arc::new(EachRows::new(plan, columns, options)))),
-        None => Arc::new(InfluenceTable::new(plan, columns, relation)),
+        Some(options) => Arc::new(RowsTable(Arc::new(EachRows::new((plan, candidates), columns, options)))),
+        None => Arc::new(InfluenceTable::new((plan, candidates), columns, relation)),
     })
 }
 

@@ -15,6 +15,7 @@ use gstore_query::influence::{
 };
 use gstore_store::Snapshot;
 
+use super::candidates::Candidates;
 use super::columns::{ExtraColumns, InfluenceColumns};
 use super::question::RankedRelation;
 use super::search::NearestSearch;
@@ -45,6 +46,7 @@ pub(crate) fn nearest_table(call: &FunctionCall<'_>) -> DfResult<Arc<dyn TablePr
              `checkpoint` names another"
         )
     });
+    let candidates = Candidates::read(&given, call)?;
     let (about, plan) = plan(call.source, &given, spec)?;
     let count = |name| given.count(name).map_err(SqlError::option);
     let exact = given.flag("exact").map_err(SqlError::option)?;
@@ -61,7 +63,8 @@ pub(crate) fn nearest_table(call: &FunctionCall<'_>) -> DfResult<Arc<dyn TablePr
     let extra = ExtraColumns { neighbours: true, asked: call.asked, ..ExtraColumns::default() };
     let columns = InfluenceColumns::new(&plan, extra);
     let search = NearestSearch { options, graphs: Arc::clone(&call.source.graphs), about, note };
-    Ok(Arc::new(InfluenceTable::new(plan, columns, RankedRelation::Nearest { k, search })))
+    let relation = RankedRelation::Nearest { k, search };
+    Ok(Arc::new(InfluenceTable::new((plan, candidates), columns, relation)))
 }
 
 /// The question, and what it is about.

@@ -9,6 +9,7 @@ use gstore_core::Cancel;
 use gstore_query::daunce::Covariance;
 use gstore_query::influence::{Diversity, Inversion, Order, Prepared};
 
+use super::candidates::Candidates;
 use super::columns::InfluenceColumns;
 use super::search::NearestSearch;
 use crate::error::SqlError;
@@ -18,6 +19,8 @@ pub(super) struct InfluenceQuestion {
     pub(super) plan: Prepared,
     pub(super) columns: Arc<InfluenceColumns>,
     pub(super) relation: RankedRelation,
+    /// The rows that are ranked; all without them.
+    pub(super) candidates: Option<Candidates>,
 }
 
 /// Which rows the relation has, and by what they are ranked.

@@ -6,6 +6,7 @@ use datafusion::catalog::TableProvider;
 use datafusion::error::Result as DfResult;
 use gstore_query::influence::{Function, InfluenceSpec, Options, Sim, TargetRef};
 
+use super::candidates::Candidates;
 use super::columns::{ExtraColumns, InfluenceColumns};
 use super::question::RankedRelation;
 use super::source::{FunctionCall, resolve};
@@ -16,10 +17,11 @@ use crate::error::SqlError;
 pub(crate) fn self_influence_table(call: &FunctionCall<'_>) -> DfResult<Arc<dyn TableProvider>> {
     let options = call.args.options(Function::SelfInfluence, ["pool"])?;
     let k = options.count("k").map_err(SqlError::option)?;
+    let candidates = Candidates::read(&options, call)?;
     let plan = resolve(call.source, &spec(&options)?)?;
     let extra = ExtraColumns { own: true, asked: call.asked, ..ExtraColumns::default() };
     let columns = InfluenceColumns::new(&plan, extra);
-    Ok(Arc::new(InfluenceTable::new(plan, columns, RankedRelation::SelfInfluence { k })))
+    Ok(Arc::new(InfluenceTable::new((plan, candidates), columns, RankedRelation::SelfInfluence { k })))
 }
 
 /// The question whose target is the pool itself.

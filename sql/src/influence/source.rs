@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use datafusion::catalog::Session;
 use gstore_query::ann::Graphs;
 use gstore_query::influence::{Encoder, InfluenceSpec, Prepared};
 use gstore_query::{QueryError, SideOf};
@@ -24,6 +25,8 @@ pub(crate) struct FunctionSource {
 /// A call of a table function.
 pub(crate) struct FunctionCall<'a> {
     pub(crate) source: &'a FunctionSource,
+    /// What its statement is planned in.
+    pub(crate) session: &'a dyn Session,
     pub(crate) args: Arguments,
     /// The virtual columns that its statement names.
     pub(crate) asked: NamedVirtuals,

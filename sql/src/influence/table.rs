@@ -10,6 +10,7 @@ use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
 use datafusion::physical_plan::ExecutionPlan;
 use gstore_query::influence::Prepared;
 
+use super::candidates::Candidates;
 use super::columns::InfluenceColumns;
 use super::exec::InfluenceExec;
 use super::question::{InfluenceQuestion, RankedRelation};
@@ -24,8 +25,13 @@ pub(crate) struct InfluenceTable {
 }
 
 impl InfluenceTable {
-    pub(super) fn new(plan: Prepared, columns: InfluenceColumns, relation: RankedRelation) -> Self {
-        Self { shared: Arc::new(InfluenceQuestion { plan, columns: Arc::new(columns), relation }) }
+    pub(super) fn new(
+        (plan, candidates): (Prepared, Option<Candidates>),
+        columns: InfluenceColumns,
+        relation: RankedRelation,
+    ) -> Self {
+        let columns = Arc::new(columns);
+        Self { shared: Arc::new(InfluenceQuestion { plan, columns, relation, candidates }) }
     }
 
     fn planned(

@@ -4,26 +4,23 @@
 //! - all statements of a selection see one snapshot
 //! - rows, order and scores are those of the same command on the store itself, bit for bit
 
-mod condition;
-
 use std::io::Write;
 use std::sync::Arc;
 
-use anyhow::{Result, bail};
+use anyhow::{Error, Result, anyhow, bail};
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Float32Type, UInt64Type};
 use arrow_array::{ArrayRef, Float32Array, RecordBatch};
-use gstore::write_scored_line;
+use gstore::{FindError, check_form, write_scored_line};
 use gstore_core::Cancel;
 use gstore_query::influence::{
     Diversity, Function, InfluenceSpec, Order, ScanSummary, resolve_share, resolve_top,
 };
 use gstore_server::Remote;
 use gstore_sql::output::{ResultWriter, TableStyle};
-use gstore_sql::{Notes, Parameters};
+use gstore_sql::{Notes, Parameters, SqlError};
 use serde_json::Value;
 
-use self::condition::{RankedRows, quoted, statement_error};
 use super::kept::TargetJournal;
 use super::told::{SelectionReport, summarise, tell_decided};
 use super::{RowsForm, STOPPING, Selection, output, place};
@@ -31,7 +28,7 @@ use crate::args::SelectArgs;
 use crate::commands::query::connect;
 use crate::context::Context;
 use crate::ending::format_of_scores;
-use crate::failure::{UsageError, refuse};
+use crate::failure::{UsageError, condition_error, refuse};
 use crate::output::Output;
 use crate::question::tell_notes;
 
@@ -50,10 +47,8 @@ pub(super) fn run(context: &Context, args: &SelectArgs, kept: Option<&TargetJour
             "a server sends rows as their original lines, without the types that the columns of a table need; end the name of --output in .jsonl"
         );
     }
-    if ruled && args.filter.is_some() {
-        refuse!(
-            "with rules of the selection a server cannot take --where: it would filter what the rules have chosen"
-        );
+    if let Some(condition) = &args.filter {
+        check_form(condition).map_err(|why| condition_error(FindError::Form(why)))?;
     }
     let cancel = context.cancel_on_interrupt(STOPPING)?;
     let mut server = connect(context, &args.server, args.state.snapshot.as_ref())?;
@@ -62,7 +57,7 @@ pub(super) fn run(context: &Context, args: &SelectArgs, kept: Option<&TargetJour
         server.pin(newest);
     }
     let k = wanted(&server, args, &cancel)?;
-    let ask = |explained| SqlQuestion::new(args, &spec, (ruled.then_some(k), explained), (&server, &cancel));
+    let ask = |explained| SqlQuestion::new(args, &spec, ruled.then_some(k), explained);
     let asked = ask(None)?;
     let scores_to = match &scores {
         Some(path) => Some((format_of_scores(path)?, create(Some(path), args.force)?)),
@@ -71,7 +66,7 @@ pub(super) fn run(context: &Context, args: &SelectArgs, kept: Option<&TargetJour
     let apart = every || args.explain;
     let (first, rest) = if apart { (None, scores_to) } else { (scores_to, None) };
     let mut to = SelectionOutputs { lines: Some(create(Some(output(args)?), args.force)?), scores: first };
-    let order = asked.rows.order(args.worst);
+    let order = if args.worst { " ORDER BY score" } else { " ORDER BY score DESC" };
     let cut = if ruled { String::new() } else { format!("{order} LIMIT {k}") };
     let (selected, notes) = asked.write(&server, &cut, &mut to, &cancel)?;
     if selected == 0 && k > 0 && args.filter.is_some() {
@@ -83,8 +78,8 @@ pub(super) fn run(context: &Context, args: &SelectArgs, kept: Option<&TargetJour
         // The checkpoints that were used are known once a question is answered.
         let used = note.iter().flat_map(|note| &note.checkpoints).map(|(name, _)| name.clone()).collect();
         let asked = ask(args.explain.then_some(used))?;
-        let cut = if every { order } else { cut };
-        asked.write(&server, &cut, &mut all, &cancel)?;
+        let cut = if every { order } else { &cut };
+        asked.write(&server, cut, &mut all, &cancel)?;
     }
     cancel.check().map_err(gstore_query::QueryError::from)?;
     let outputs = [to.scores, all.scores].into_iter().flatten().map(|(_, output)| output).chain(to.lines);
@@ -134,7 +129,7 @@ struct SqlQuestion {
     columns: Vec<&'static str>,
     /// Whether rank and score are written into the records.
     with_scores: bool,
-    rows: RankedRows,
+    call: String,
     values: Parameters,
     /// The checkpoints that were used, where the scores are explained.
     explained: Option<Vec<String>>,
@@ -144,8 +139,8 @@ impl SqlQuestion {
     fn new(
         args: &SelectArgs,
         spec: &InfluenceSpec,
-        (k, explained): (Option<usize>, Option<Vec<String>>),
-        (server, cancel): (&Remote, &Cancel),
+        k: Option<usize>,
+        explained: Option<Vec<String>>,
     ) -> Result<Self> {
         let given = &args.scoring.0;
         let options =
@@ -163,6 +158,7 @@ impl SqlQuestion {
             options.extend(args.rules.round_robin.as_deref().map(|word| ("round_robin", word.into())));
             options.extend(args.worst.then(|| ("order", Order::Worst.word().into())));
         }
+        options.extend(args.filter.as_deref().map(|condition| ("where", condition.into())));
         options.extend(explained.is_some().then(|| ("explain", true.into())));
         let mut values = Parameters::default();
         let mut arguments = Vec::new();
@@ -188,14 +184,7 @@ impl SqlQuestion {
             columns.extend(["stderr", "noise_floor", "ignored"]);
         }
         let call = format!("influence({})", arguments.join(", "));
-        let rows = match &args.filter {
-            Some(condition) => {
-                let server = (server, &values, cancel);
-                RankedRows::when(condition, (&call, &columns), &args.pool, server)?
-            }
-            None => RankedRows::all(call),
-        };
-        Ok(Self { columns, with_scores: args.with_scores, rows, values, explained })
+        Ok(Self { columns, with_scores: args.with_scores, call, values, explained })
     }
 
     /// Writes the rows of the question; how many there were, and the notes about them.
@@ -209,7 +198,7 @@ impl SqlQuestion {
         let width = self.columns.len();
         let mut columns = self.columns.clone();
         columns.extend(to.lines.is_some().then_some("record"));
-        let sql = format!("{}{cut}", self.rows.select(&columns));
+        let sql = format!("SELECT {} FROM {}{cut}", columns.join(", "), self.call);
         let mut rows = server.run(&sql, &self.values, cancel).map_err(statement_error)?;
         let schema = rows.schema().project(&(0..width).collect::<Vec<_>>())?;
         let schema = RecordBatch::new_empty(Arc::new(schema));
@@ -255,6 +244,20 @@ impl SqlQuestion {
         }
         Ok(RecordBatch::try_from_iter_with_nullable(columns)?)
     }
+}
+
+/// An error of a statement that the command has made, for those who have not read it.
+fn statement_error(error: SqlError) -> Error {
+    let error = error.nowhere();
+    match error.to_string() {
+        of_condition if of_condition.starts_with("where: ") => anyhow!("--{of_condition}"),
+        _ => error.into(),
+    }
+}
+
+/// A name in SQL.
+fn quoted(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
 }
 
 /// The value of a list at a place.

@@ -214,6 +214,7 @@ pub const OPTIONS: &[OptionInfo] = &[
     option("checkpoint", Text, NEAREST, "", "The checkpoint whose vectors are compared, by name or step"),
     option("exact", Flag, NEAREST, "", "Whether graphs are not searched, or all of them"),
     option("ef", Count, NEAREST, "", "Candidates that a search of a graph keeps"),
+    option("where", Text, SHOWN | SELF | NEAREST | DAUNCE, "all", "The rows that are ranked: an SQL condition over the columns of the pools' tables"),
     option("k", Count, SHOWN | SELF | NEAREST | DAUNCE, "", "The relation is the first k rows"),
 ];
 

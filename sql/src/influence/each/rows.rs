@@ -6,6 +6,7 @@ use datafusion::execution::memory_pool::{MemoryConsumer, MemoryLimit};
 use super::{AnswerStatistics, EachOptions, EachRows};
 use crate::blocking::Demand;
 use crate::error::SqlError;
+use crate::influence::candidates::Candidates;
 use crate::influence::question::{hold_inverses, question_text};
 use crate::leaf::{self, ReadRequest, RowReader};
 
@@ -17,7 +18,13 @@ impl RowReader for EachRows {
         let EachOptions { each, order, k } = self.options;
         let asked = question_text(&self.plan, &self.plan.spec().target_names().join(", "));
         let name = if self.plan.plan().models().is_some() { "DaunceEachExec" } else { "InfluenceEachExec" };
-        (name, format!("each={each}, order={order}, k={k}, {asked}"))
+        (
+            name,
+            format!(
+                "each={each}, order={order}, k={k}, {asked}{}",
+                Candidates::shown(self.candidates.as_ref())
+            ),
+        )
     }
 
     fn schema(&self) -> &SchemaRef {
@@ -41,13 +48,18 @@ impl RowReader for EachRows {
             _ => MEMORY,
         };
         reserved.iter().try_for_each(|reserved| reserved.try_grow(memory))?;
+        let (pools, pool) = (&self.plan.spec().pools, want.memory.as_ref());
+        let candidates = self.candidates.as_ref();
+        let filter =
+            candidates.map(|own| own.rows(pools, pool, want.threads, &want.cancelled)).transpose()?;
         let samples = self.plan.target_samples(&want.cancelled)?;
         let mut seen = AnswerStatistics { summary: None, passes: 0 };
         let passes = self.passes(&samples, want.threads, memory);
         for rows in &passes {
             // What may be missed is shared by the passes.
             let plan = self.plan.of_samples(rows, &want.cancelled)?.with_share(passes.len());
-            if self.pass(plan, &samples, (want, memory), &mut seen, each)? == Demand::Enough {
+            if self.pass(plan, &samples, (want, memory, filter.as_ref()), &mut seen, each)? == Demand::Enough
+            {
                 break;
             }
         }
