@@ -145,6 +145,8 @@ fn scores_sources_and_overlap_are_drawn() {
         (&[][..], "--with"),
         (&["--with-option", "simm=dot"][..], "simm"),
         (&["--with-option", "partial=yes"][..], "true or false"),
+        (&["--with-option", "k=3"], "which rows of a ranking are shown"),
+        (&["--with-option", "target=gsm8k"], "are given with `--with`"),
     ] {
         place.run(&[&["plot", "overlap"][..], &of[..], more].concat()).says(2, &[words]);
     }

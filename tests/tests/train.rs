@@ -170,7 +170,10 @@ fn a_merged_adapter_answers_as_base_and_adapter() {
     for name in ["config.json", "model.safetensors"] {
         fs_err::copy(place.path("merged").join(name), foreign.join(name)).expect("copied");
     }
-    place.run(&["merge", checkpoint, "-o", "foreign", "--force"]).says(2, &["no merge has written it"]);
+    for force in [&[][..], &["--force"]] {
+        let merge = [&["merge", checkpoint, "-o", "foreign"], force].concat();
+        place.run(&merge).says(2, &["no merge has written it"]);
+    }
     place.run(&["merge", checkpoint, "-o", ".", "--force"]).says(2, &["does not replace it"]);
 
     place.run(&["merge", "tuned", "-o", "above"]).says(1, &["tuned/checkpoint-3", "name one"]);

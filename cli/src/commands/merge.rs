@@ -61,8 +61,13 @@ pub fn run(context: &Context, args: &MergeArgs) -> Result<()> {
         if error.is::<UsageError>() { UsageError(why).into() } else { anyhow!(why) }
     })?;
     let replaced = match args.output.exists() {
-        true if args.force => Some(check_replaced(&base, adapter, &args.output)?),
-        true => refuse!("{}", exists(&args.output)),
+        true => {
+            let replaced = check_replaced(&base, adapter, &args.output)?;
+            if !args.force {
+                refuse!("{}", exists(&args.output));
+            }
+            Some(replaced)
+        }
         false => None,
     };
     write(&base, adapter, args, replaced.as_deref())?;

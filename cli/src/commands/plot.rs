@@ -104,6 +104,17 @@ fn set(options: &mut Options, text: &str) -> Result<(), OptionError> {
     let (name, value) = text.split_once('=').unwrap_or((text, "true"));
     let name = name.replace('-', "_");
     let takes = Function::Influence.options().find(|option| option.name == name).map(|option| option.takes);
+    let refused = match name.as_str() {
+        "target" => Some("targets of the second ranking are given with `--with`"),
+        "pool" => Some("both rankings are of the same pools"),
+        other if takes.is_some() && !Function::Question.options().any(|option| option.name == other) => {
+            Some("it says which rows of a ranking are shown, and these are whole rankings")
+        }
+        _ => None,
+    };
+    if let Some(message) = refused {
+        return Err(OptionError { option: None, message: message.to_owned(), hint: None });
+    }
     let value = match takes {
         Some(Takes::Flag) => match value {
             "true" => Value::Bool(true),
