@@ -4,6 +4,7 @@
 //! The way back takes `a v_s + s v_a` multiplications for each query and filter; rows take `v_s + v_a` for
 //! each token, where bases of `s` outputs and `a` inputs have `v_s` and `v_a` values in their blocks.
 
+use gstore_core::Remedy;
 use gstore_curvature::{Filter, ModuleFactors, SampleGradient};
 use gstore_ingest::pipeline::IngestRequest;
 use gstore_model::ComputePrecision;
@@ -32,9 +33,10 @@ impl ScorePlan {
                  of their eigenvalues: without a rank or a solver, and not by token"
                     .to_owned(),
             )),
-            Some(_) if !rotates => Err(FactorJobError::Option(
-                "only kfac and ekfac have eigenvectors to rotate with: leave out what is rotated".to_owned(),
-            )),
+            Some(_) if !rotates => Err(FactorJobError::Option(format!(
+                "only kfac and ekfac have eigenvectors to rotate with: leave {} out",
+                Remedy::Option("rotate", "")
+            ))),
             Some(side) => Ok(Some(side)),
             None if !rotates || (self.scaled_columns() == 0 && self.solve.is_none()) => Ok(None),
             None => {
