@@ -234,6 +234,13 @@ fn scores_are_the_sums_of_their_parts() {
         pairs.iter().filter(|(key, _)| key[0] == key[2]).map(|(key, v)| (key[1..].to_vec(), *v)).collect();
     assert!(own.values().all(|score| *score >= 0.0));
     assert_near(&own, &diagonal, 1e-4);
+    let margin = ["--factors", "f", "--measurement", "margin"];
+    let pairs = scores(&place, &[&margin[..], &["--target", "pool"]].concat());
+    let measured = scores(&place, &[&margin[..], &["--self"]].concat());
+    let diagonal: BTreeMap<Vec<String>, f64> =
+        pairs.iter().filter(|(key, _)| key[0] == key[2]).map(|(key, v)| (key[1..].to_vec(), *v)).collect();
+    assert_near(&measured, &diagonal, 1e-4);
+    assert!(measured.iter().all(|(key, score)| (score - own[key]).abs() > 1e-3 * own[key]));
     assert_near(&of(&["--sum-queries"]), &summed(&whole, 0), 1e-4);
 
     let best = of(&["--top", "2"]);

@@ -63,7 +63,7 @@ pub struct ScoreArgs {
     #[arg(long = "field", value_name = "FIELD=KEY", value_delimiter = ',', requires = "target_data", conflicts_with_all = ["target", "of_self"])]
     pub fields: Vec<String>,
     /// Score each row for itself: what is memorised, mislabelled or odd comes first
-    #[arg(long = "self", conflicts_with_all = ["target", "target_data", "queries", "measurement", "sum_queries"])]
+    #[arg(long = "self", conflicts_with_all = ["target", "target_data", "queries", "sum_queries"])]
     pub of_self: bool,
     /// Only the first N samples of the target
     #[arg(long, value_name = "N", value_parser = at_least::<usize>(1))]
@@ -109,7 +109,7 @@ pub struct ScoreArgs {
     /// End with success though some queries could not be solved for: they have no scores in any case
     #[arg(long, requires = "solver", conflicts_with_all = NOT_SOLVED)]
     pub keep_going: bool,
-    /// What is measured of a query
+    /// What is measured of a query, or with --self of each row
     #[arg(long, value_parser = one_of(MEASUREMENTS), default_value = "loss")]
     pub measurement: Measurement,
     /// A score for each module

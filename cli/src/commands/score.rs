@@ -300,7 +300,7 @@ fn text(
 
 fn target(args: &ScoreArgs, snapshot: &Arc<Snapshot>) -> Result<ScoreTarget> {
     let source = match &args.target {
-        _ if args.of_self => return Ok(ScoreTarget::Own),
+        _ if args.of_self => return Ok(ScoreTarget::Own { measurement: args.measurement }),
         Some(name) => SampleSource::of_dataset(Arc::clone(snapshot), name)?,
         None => SampleSource::Files { paths: args.target_data.clone(), fields: args.fields.clone() },
     };

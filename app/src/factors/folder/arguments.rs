@@ -197,6 +197,11 @@ impl ScoreArguments {
             .with("aggregate_train_gradients", json!(training))
     }
 
+    /// Whether one of the two gradients of a sample's score for itself is that of the measurement.
+    pub(crate) fn self_influence_of(self, measurement: bool) -> Self {
+        self.with("use_measurement_for_self_influence", json!(measurement))
+    }
+
     /// Of the data and of the modules.
     #[cfg(test)]
     pub(crate) fn partitions(self, (data, modules): (usize, usize)) -> Self {

@@ -99,6 +99,8 @@ pub(super) struct ScoreSizes<'a> {
     pub queries: Option<usize>,
     /// Whether queries become one, their sum.
     pub sum_queries: bool,
+    /// Whether rows scored for themselves have gradients of something else than the loss as well.
+    pub measures_rows: bool,
     /// Whether gradients are rotated into eigenbases.
     pub rotates: bool,
     /// Whether those of rows are.
@@ -162,9 +164,10 @@ impl ScoreSizes<'_> {
         self.widest(|module| bytes(module, making).max(bytes(module, rotating)))
     }
 
-    /// What a worker has of a batch of rows.
+    /// What a worker has of a batch of rows, and of the one whose measured gradient waits for that of its loss.
     fn worker(&self) -> u64 {
-        self.workers(1, self.batch, self.by_token)
+        let measured = if self.measures_rows { SINGLE * self.all(|module| module.len() as u64) } else { 0 };
+        self.workers(1, self.batch, self.by_token) + measured
     }
 
     /// What workers have of the batches that they are at, of so many tokens and samples in all: activations,

@@ -178,23 +178,64 @@ fn row_scores(
                 Ok(())
             })?;
         }
-        Multiplier::Own(scales) => {
-            engine.gradients(&samples, Measurement::Loss, &wanted, rotated, &mut |module, gradients| {
-                let len = modules[module].len().max(1);
-                let at = part(module);
-                let blame = |error| engine.check_gradients(module, gradients).and(Err(error));
-                for (sample, (scores, gradient)) in
-                    scores.iter_mut().zip(gradients.chunks_exact(len)).enumerate()
-                {
-                    let energies = energies(gradient, scales[module].as_deref().unwrap_or_default());
-                    check(&modules[module], sample, &energies).or_else(blame)?;
-                    scores[at..at + count].iter_mut().zip(energies).for_each(|(sum, value)| *sum += value);
-                }
-                Ok(())
-            })?;
-        }
+        Multiplier::Own(scales) => own_scores((plan, engine), (scales, per), (&samples, &mut scores))?,
     }
     Ok(scores)
+}
+
+/// Adds the scores of samples for themselves.
+fn own_scores(
+    (plan, engine): (&ScorePlan, &CurvatureEngine),
+    (scales, per): (&FilterScales, ScorePer),
+    (samples, scores): (&[TargetSample<'_>], &mut [Vec<f64>]),
+) -> Result<(), PassError> {
+    let (modules, count) = (engine.modules(), plan.how.filters.len());
+    let wanted: Vec<usize> = (0..modules.len()).filter(|at| scales[*at].is_some()).collect();
+    let (rotated, measurement) = (plan.how.rotates_rows(), plan.how.measurement);
+    let mut add = |module: usize, first: usize, measured: &[f32], gradients: &[f32]| {
+        let (of, scales) = (&modules[module], scales[module].as_deref().unwrap_or_default());
+        let (len, at) = (of.len().max(1), if per == ScorePer::Module { module * count } else { 0 });
+        let blame = |error| engine.check_gradients(module, gradients).and(Err(error));
+        let pairs = measured.chunks_exact(len).zip(gradients.chunks_exact(len));
+        for (sample, pair) in (first..).zip(pairs) {
+            let products = products(pair, scales);
+            check(of, sample, &products).or_else(blame)?;
+            let sums = scores[sample][at..at + count].iter_mut();
+            sums.zip(products).for_each(|(sum, value)| *sum += value);
+        }
+        Ok(())
+    };
+    if measurement == Measurement::Loss {
+        let mut each = |module: usize, gradients: &[f32]| add(module, 0, gradients, gradients);
+        return engine.gradients(samples, measurement, &wanted, rotated, &mut each).map(drop);
+    }
+    // The two gradients come from passes of their own, and the first waits: so of one sample at a time.
+    let mut measured: Vec<Vec<f32>> = vec![Vec::new(); modules.len()];
+    for (at, sample) in samples.chunks(1).enumerate() {
+        let mut keep = |module: usize, gradient: &[f32]| {
+            engine.check_gradients(module, gradient)?;
+            measured[module].clear();
+            measured[module].extend_from_slice(gradient);
+            Ok(())
+        };
+        let kept = engine.gradients(sample, measurement, &wanted, rotated, &mut keep);
+        kept.map_err(|error| of_sample(error, at))?;
+        let mut each = |module: usize, gradient: &[f32]| add(module, at, &measured[module], gradient);
+        let added = engine.gradients(sample, Measurement::Loss, &wanted, rotated, &mut each);
+        added.map_err(|error| of_sample(error, at))?;
+    }
+    Ok(())
+}
+
+/// An error of a batch of one sample as one of the batch in which that is at `at`.
+fn of_sample(error: PassError, at: usize) -> PassError {
+    match error {
+        PassError::NotFinite { module, what, value, sample: 0 } => {
+            PassError::NotFinite { module, what, value, sample: at }
+        }
+        PassError::Loss { value, .. } => PassError::Loss { value, sample: at },
+        error => error,
+    }
 }
 
 impl Multiplier {
@@ -224,13 +265,14 @@ impl Multiplier {
     }
 }
 
-/// `<P(G), G>` of a gradient in the eigenbasis, with each filter.
-fn energies(gradient: &[f32], scales: &[Option<Vec<f64>>]) -> Vec<f64> {
-    let square = |value: &f32| f64::from(*value) * f64::from(*value);
+/// `<P(M), G>` of two gradients in the eigenbasis, with each filter.
+fn products((measured, gradient): (&[f32], &[f32]), scales: &[Option<Vec<f64>>]) -> Vec<f64> {
+    let product = |(a, b): (&f32, &f32)| f64::from(*a) * f64::from(*b);
     let of = |scale: &Option<Vec<f64>>| -> f64 {
+        let products = measured.iter().zip(gradient).map(product);
         match scale {
-            Some(scale) => gradient.iter().zip(scale).map(|(value, scale)| square(value) * scale).sum(),
-            None => gradient.iter().map(square).sum(),
+            Some(scale) => products.zip(scale).map(|(product, scale)| product * scale).sum(),
+            None => products.sum(),
         }
     };
     scales.iter().map(of).collect()
@@ -258,7 +300,7 @@ mod tests {
         let module = Module { name: "m".into(), out: 1, input: 2, bias: false };
         assert!(check(&module, 0, &[1e300, -1.0]).is_ok());
         // A scale that is finite, of a length that is not.
-        let scores = energies(&[1e20, 0.0], &[Some(vec![1e300, 1.0]), None]);
+        let scores = products((&[1e20, 0.0], &[1e20, 0.0]), &[Some(vec![1e300, 1.0]), None]);
         let error = check(&module, 3, &scores).unwrap_err().to_string();
         assert_eq!(error, "module `m`: the score of sample 3 of the batch is inf");
         assert!(check(&module, 0, &[f64::NAN]).is_err());

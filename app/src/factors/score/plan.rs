@@ -80,7 +80,7 @@ impl ScoreOptions {
     fn new(request: &ScoreRequest, strategy: Strategy, segments: &[ScoredSegment]) -> Self {
         let (measurement, sum_queries) = match &request.target {
             ScoreTarget::Samples { measurement, summed, .. } => (*measurement, *summed),
-            ScoreTarget::Own => (Measurement::Loss, false),
+            ScoreTarget::Own { measurement } => (*measurement, false),
         };
         Self {
             measurement,
@@ -260,7 +260,7 @@ impl ScorePlan {
     ) -> Result<(), FactorJobError> {
         self.how.rotated = self.rotated(request, ingest, work)?;
         // Rows that are scored for themselves have no other side.
-        let is_chosen = request.rotate.is_none() && !matches!(request.target, ScoreTarget::Own);
+        let is_chosen = request.rotate.is_none() && !matches!(request.target, ScoreTarget::Own { .. });
         self.extent = match self.extent(request, ingest, is_held) {
             Err(FactorJobError::Memory { .. }) if self.how.rotates_rows() && is_chosen => {
                 let why =
@@ -366,8 +366,10 @@ impl ScorePlan {
             segments: self.segments.len(),
             rank: how.rank,
             top: request.top.map(|top| top.min(usize::try_from(self.rows.len()).unwrap_or(usize::MAX))),
-            queries: (!matches!(request.target, ScoreTarget::Own)).then_some(self.queries.len()),
+            queries: (!matches!(request.target, ScoreTarget::Own { .. })).then_some(self.queries.len()),
             sum_queries: how.sum_queries,
+            measures_rows: how.measurement != Measurement::Loss
+                && matches!(request.target, ScoreTarget::Own { .. }),
             rotates: how.strategy.rotates(),
             rotates_rows: how.rotates_rows(),
             solves: self.solve.is_some(),

@@ -101,8 +101,11 @@ pub enum ScoreTarget {
         /// Their gradients are summed: one query.
         summed: bool,
     },
-    /// Each row for itself.
-    Own,
+    /// Each row for itself: what is measured of it, and the gradient of its loss.
+    Own {
+        /// What one of the two gradients is of.
+        measurement: Measurement,
+    },
 }
 
 /// The side of a score that is rotated for it.

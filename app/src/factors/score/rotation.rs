@@ -24,7 +24,7 @@ impl ScorePlan {
         work: &JobContext<'_>,
     ) -> Result<Option<RotatedSide>, FactorJobError> {
         let rotates = self.how.strategy.rotates();
-        if matches!(request.target, ScoreTarget::Own) {
+        if matches!(request.target, ScoreTarget::Own { .. }) {
             return Ok(rotates.then_some(RotatedSide::Rows));
         }
         match request.rotate {

@@ -29,6 +29,7 @@ fn sizes(modules: &[Module]) -> ScoreSizes<'_> {
         top: None,
         queries: Some(3),
         sum_queries: false,
+        measures_rows: false,
         rotates: true,
         rotates_rows: false,
         solves: false,
