@@ -127,7 +127,7 @@ fn append_samples(
         follows = Some(then);
     }
     let before = store.snapshot()?.dataset(&name).ok().cloned();
-    let columns = before.as_ref().map_or_else(|| request.known_columns.clone(), |part| part.columns.clone());
+    let columns = request.columns_with(before.as_deref());
     input.fields = request.field_names(&columns)?;
     let bytes = input.bytes()?;
     progress.start("checking samples", bytes, Unit::Bytes);

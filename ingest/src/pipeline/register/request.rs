@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::super::IngestError;
 use gstore_data::{ColumnOverride, Duplicates, ExpectedType, FieldNames, Layout};
-use gstore_store::{ColumnDef, ColumnType, IfChanged, IfDeleted, WriteNote};
+use gstore_store::{ColumnDef, ColumnType, DatasetPart, IfChanged, IfDeleted, WriteNote};
 
 /// Data to register.
 #[derive(Debug, Clone, Default)]
@@ -32,8 +32,8 @@ pub struct AddRequest {
     pub if_deleted: IfDeleted,
     /// What data the dataset takes if it is there.
     pub existing: ExistingDataset,
-    /// The columns that the dataset has, for a store that lacks it: what is registered for a forecast alone is
-    /// read as it will be for the dataset.
+    /// Columns whose types are known, of which those of the dataset go first. For a forecast in a store that
+    /// lacks the dataset they are the columns that it has: records are read as they will be for it.
     pub known_columns: Vec<ColumnDef>,
     /// The command as the history shows it.
     pub command: String,
@@ -67,8 +67,20 @@ impl AddRequest {
         Ok(names.with_expected(self.expected(stored)?))
     }
 
+    /// The columns that are known before its records are: those of the dataset, and others of the request.
+    pub fn columns_with(&self, part: Option<&DatasetPart>) -> Vec<ColumnDef> {
+        let mut columns = part.map_or_else(Vec::new, |part| part.columns.clone());
+        let is_other =
+            |known: &&ColumnDef| part.is_none_or(|part| part.columns.iter().all(|own| own.key != known.key));
+        columns.extend(self.known_columns.iter().filter(is_other).cloned());
+        columns
+    }
+
     /// The types of columns that it asks for.
-    pub(super) fn overrides(&self) -> Result<Vec<ColumnOverride>, IngestError> {
+    ///
+    /// # Errors
+    /// One that is not written as a column and its type.
+    pub fn overrides(&self) -> Result<Vec<ColumnOverride>, IngestError> {
         let parsed = self.columns.iter().map(|text| text.parse());
         parsed.collect::<Result<_, _>>().map_err(|source| IngestError::ColumnOption { source })
     }
