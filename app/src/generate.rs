@@ -9,14 +9,17 @@ use arrow_array::{
     Array, ArrayRef, BooleanArray, Float64Array, RecordBatch, StringArray, UInt32Array, UInt64Array,
 };
 use arrow_schema::ArrowError;
-use gstore_data::{DataFile, SampleError};
+use gstore_data::{DataFile, FieldNames, SampleError, SchemaBuilder};
 use gstore_generate::{
     GenerateError, Journal, Perplexity, PerplexityRequest, Prompt, TextScore, TokenScore, perplexity,
 };
 use gstore_ingest::pipeline::{self, AddReport, AddRequest, IngestError};
 use gstore_sql::SqlError;
 use gstore_sql::output::{Format, ResultWriter, TableStyle};
-use gstore_store::{AppendError, ReadError, RecordDifference, Snapshot, Store, record_columns};
+use gstore_store::{
+    AppendError, ColumnDef, DatasetPart, IfChanged, ReadError, RecordDifference, Snapshot, Store,
+    record_columns,
+};
 use serde_json::Value;
 
 use crate::answer::nullable_table;
@@ -25,22 +28,63 @@ use crate::work::JobContext;
 /// Stored records that are compared at a time.
 const RECORDS_AT_ONCE: usize = 1024;
 
-/// Refuses prompts whose ids a dataset has, unless what it has under them are answers of the same model to
-/// the same prompts with the same options: registering the answers would be refused after all of them were
-/// made.
+/// Refuses prompts whose answers `request` could not register after all of them were made: their keys fit
+/// into no columns; or, where it refuses what has changed, the dataset has their ids, and under one of them
+/// anything but an answer of the same model to the same prompt with the same options. `snapshot` is the
+/// state of the store, if there is one.
 ///
 /// `begun` gives the JSON of the record of a prompt's answer without the answer:
 /// [`gstore_generate::GenerateObserver::check`].
 ///
 /// # Errors
-/// The first such row; samples that cannot be read.
+/// The first such row or key; samples that cannot be read.
 pub fn check_answers(
-    snapshot: &Snapshot,
-    dataset: &str,
+    snapshot: Option<&Snapshot>,
+    request: &AddRequest,
     prompts: &[Prompt],
     begun: &dyn Fn(&Prompt) -> String,
 ) -> Result<(), GenerateError> {
-    let Ok(part) = snapshot.dataset(dataset) else { return Ok(()) };
+    let part = snapshot.and_then(|snapshot| snapshot.dataset(&request.dataset).ok());
+    if let (Some(snapshot), Some(part), IfChanged::Refuse) = (snapshot, part, request.if_changed) {
+        check_ids(snapshot, part, prompts, begun)?;
+    }
+    check_columns(&request.columns_with(part.map(|part| &**part)), request, prompts, begun)
+}
+
+/// Refuses answers whose keys fit into no columns, beside those that are known.
+fn check_columns(
+    known: &[ColumnDef],
+    request: &AddRequest,
+    prompts: &[Prompt],
+    begun: &dyn Fn(&Prompt) -> String,
+) -> Result<(), GenerateError> {
+    let overrides = request.overrides().map_err(|error| GenerateError::Option(error.to_string()))?;
+    let mut builder = SchemaBuilder::new(overrides, known);
+    let fields = FieldNames::default();
+    let refused = |source| GenerateError::Columns { dataset: request.dataset.clone(), source };
+    for (line, prompt) in (1u64..).zip(prompts) {
+        let json = begun(prompt);
+        // What is no sample is left to the registration.
+        let Ok((_, record)) = fields.read(json.as_bytes()) else { continue };
+        builder.observe(line, &record).map_err(refused)?;
+    }
+    builder.finish().map(drop).map_err(refused)
+}
+
+/// Keys of the record of an answer that its prompt's sample has no say in.
+const OWN_KEYS: [&str; 5] = ["expected", "finish", "new_tokens", "model", "generation"];
+
+/// The columns that answers to samples of a dataset have from these, with the types that they have there.
+pub fn columns_of_prompts(part: &DatasetPart) -> Vec<ColumnDef> {
+    part.columns.iter().filter(|column| !OWN_KEYS.contains(&column.key.as_str())).cloned().collect()
+}
+
+fn check_ids(
+    snapshot: &Snapshot,
+    part: &DatasetPart,
+    prompts: &[Prompt],
+    begun: &dyn Fn(&Prompt) -> String,
+) -> Result<(), GenerateError> {
     let by_id: HashMap<&str, &Prompt> = prompts.iter().map(|prompt| (prompt.id.as_str(), prompt)).collect();
     let failed = |error: ReadError| GenerateError::from(SampleError::from(error));
     let samples = snapshot.samples(part).map_err(failed)?;
@@ -60,7 +104,7 @@ pub fn check_answers(
         for (at, (row, prompt)) in some.iter().enumerate() {
             let stored = if records.is_valid(at) { records.value(at) } else { b"null".as_slice() };
             if !is_answer_to(stored, &begun(prompt)) {
-                let (dataset, id) = (dataset.to_owned(), prompt.id.clone());
+                let (dataset, id) = (part.name.clone(), prompt.id.clone());
                 let differs = RecordDifference::Otherwise;
                 let changed = AppendError::Changed { dataset, id, row: *row, differs };
                 return Err(GenerateError::Taken(Box::new(changed)));
@@ -135,8 +179,8 @@ fn answers_error(mut error: IngestError, dataset: &str, path: &Path) -> IngestEr
     error
 }
 
-/// Registers answers as samples, by the same code as those of files; `request` names the dataset and what
-/// happens to an answer whose id is there already, its files are not looked at.
+/// Registers answers as samples, by the same code as those of files; `request` names the dataset, types of
+/// columns, and what happens to an answer whose id is there already, its files are not looked at.
 ///
 /// # Errors
 /// As [`crate::add`].

@@ -87,7 +87,8 @@ pub use cascade::{Cascade, CascadeReport, CascadeRequest, LastReport, StageRepor
 pub use factors::{GramAt, GramReport, GramRequest, GramShare, MixRequest, fit_gram, mix_grams};
 pub use folders::{FolderError, Folders, named_path, stored_folder};
 pub use generate::{
-    PerplexityRows, add_answers, answers_in, begins_with_answer, check_answers, perplexity_table,
+    PerplexityRows, add_answers, answers_in, begins_with_answer, check_answers, columns_of_prompts,
+    perplexity_table,
 };
 pub use jobs::{add, add_of, ingest, pretty, query};
 pub use models::Models;

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
-use gstore::{GenerateError, Snapshot, answers_in, check_answers};
+use gstore::{AddRequest, GenerateError, Snapshot, answers_in, check_answers};
 use gstore_generate::{GenerateObserver, Prompt};
 use indicatif::HumanCount;
 
@@ -15,9 +15,10 @@ pub struct GenerationProgress {
     count: Counter,
     answered: u64,
     tokens: u64,
-    /// Where the answers are to be added to, if none of their ids may be there with anything else than an
-    /// answer to the same request.
-    pub dataset: Option<(Arc<Snapshot>, String)>,
+    /// What is to register the answers, if they are for a dataset: it has to take them.
+    pub registration: Option<AddRequest>,
+    /// The state of the store that it is for, if that is there.
+    pub snapshot: Option<Arc<Snapshot>>,
     /// The file that the answers are for, if it is there already: no prompt may be left to answer.
     pub file: Option<PathBuf>,
     /// The same where no other file keeps them: all answers are taken from it.
@@ -26,7 +27,15 @@ pub struct GenerationProgress {
 
 impl GenerationProgress {
     pub fn new(quiet: bool) -> Self {
-        Self { count: Counter::new(quiet), answered: 0, tokens: 0, dataset: None, file: None, result: None }
+        Self {
+            count: Counter::new(quiet),
+            answered: 0,
+            tokens: 0,
+            registration: None,
+            snapshot: None,
+            file: None,
+            result: None,
+        }
     }
 
     pub fn finish(&mut self) {
@@ -40,8 +49,8 @@ impl GenerateObserver for GenerationProgress {
     }
 
     fn check(&mut self, prompts: &[Prompt], begun: &dyn Fn(&Prompt) -> String) -> Result<(), GenerateError> {
-        match &self.dataset {
-            Some((snapshot, dataset)) => check_answers(snapshot, dataset, prompts, begun),
+        match &self.registration {
+            Some(request) => check_answers(self.snapshot.as_deref(), request, prompts, begun),
             None => Ok(()),
         }
     }

@@ -5,7 +5,7 @@
 use std::path::PathBuf;
 
 use gstore_core::{Cancelled, Remedy};
-use gstore_data::{EncodeError, SampleError};
+use gstore_data::{EncodeError, SampleError, SchemaError};
 use gstore_model::weights::{ModelError, NOT_NUMBERS};
 use gstore_model::{BackendError, Device, LoadError, OutOfMemory};
 use gstore_store::AppendError;
@@ -69,6 +69,9 @@ pub enum GenerateError {
     /// An id that the place for the answers has with something else.
     #[error("{0}")]
     Taken(Box<AppendError>),
+    /// Answers without common columns, or with others than the place for them has.
+    #[error("the answers for {dataset}: {source}")]
+    Columns { dataset: String, source: SchemaError },
     #[error("stopped")]
     Stopped,
 }

@@ -24,7 +24,7 @@ pub trait GenerateObserver {
     }
     /// Called once, after the prompts are read and before the first is answered. An error ends the generation
     /// before anything is written. `begun` gives the JSON of the record of a prompt's answer with what is
-    /// known before it: without the answer, `finish` and `new_tokens`.
+    /// known before it: the answer and `finish` are empty, and `new_tokens` is 0.
     ///
     /// # Errors
     /// What keeps the answers from being of use.
@@ -126,7 +126,7 @@ pub fn generate_on<B: Backend>(
     let options = request.options(&encoding);
     let identity = identity((&model, &options, &encoding), (&prompts, &ends));
     let begun =
-        |prompt: &Prompt| prompt.answered("", &answer_fields((Value::Null, Value::Null), &model, &options));
+        |prompt: &Prompt| prompt.answered("", &answer_fields((json!(""), json!(0)), &model, &options));
     observer.check(&prompts, &begun)?;
     let mut answers = match observer.made(&prompts, &begun)? {
         Some(records) => Journal::of(records.into_iter().map(Some).collect()),

@@ -23,6 +23,14 @@ pub fn lines(place: &Place, name: &str) -> Vec<Value> {
     text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
 }
 
+/// Prompts with a key that needs a column of text.
+pub const TWO_TYPES: &str = concat!(
+    r#"{"id": "a", "prompt": "What is 7 times 8?", "completion": "56", "difficulty": 1}"#,
+    "\n",
+    r#"{"id": "b", "prompt": "Name a colour.", "completion": "red", "difficulty": "hard"}"#,
+    "\n",
+);
+
 #[test]
 fn a_terminal_has_answers_as_text() {
     let place = Place::new();
@@ -100,6 +108,51 @@ fn other_keys_of_a_record_come_out_as_they_were() {
     assert_eq!(stored("SELECT record FROM answers"), printed);
     let columns = stored("SELECT big || tags FROM answers WHERE word = '[1]'");
     assert_eq!(columns.trim(), r#"12345678901234567890["x","y"]"#);
+}
+
+#[test]
+fn columns_of_answers_have_the_types_that_are_asked_for_or_known() {
+    let place = Place::new();
+    place.write("two.jsonl", TWO_TYPES);
+    place.write("plain.jsonl", "{\"id\": \"c\", \"prompt\": \"Hi\", \"completion\": \"x\", \"finish\": 7}\n");
+    let is_text = ["--column", "difficulty:utf8"];
+    place.ok(&[&["add", "--dataset", "two", "--data", "two.jsonl"][..], &is_text].concat());
+    place.add("plain");
+    let ask = |args: &[&str], says: &str| {
+        binary::run(&mut generate(&place, args)).says(0, &[says]);
+    };
+    let given = ["--data", "two.jsonl", "--as", "given"];
+    ask(&[&given[..], &is_text].concat(), "given: 2 answers added");
+    ask(&given, "given: 0 answers added, 2 there already");
+    // Of what is in a dataset, with the types that it has there: also where one row alone would say another,
+    // and beside the columns of other answers. Keys that answers have themselves are another matter.
+    ask(&["--dataset", "two", "--where", "id = 'a'", "--as", "stored"], "stored: 1 answer added");
+    ask(&["--dataset", "two", "--as", "stored"], "stored: 1 answer added, 1 there already");
+    ask(&["--dataset", "plain", "--as", "mixed"], "mixed: 1 answer added");
+    ask(&["--dataset", "two", "--as", "mixed"], "mixed: 2 answers added");
+    for dataset in ["given", "stored", "mixed"] {
+        let sql = format!("SELECT count(*) FROM {dataset} WHERE difficulty IN ('1', 'hard')");
+        assert_eq!(place.value(&sql), "2");
+    }
+}
+
+#[test]
+fn finished_answers_are_registered_once_a_type_is_given() {
+    let place = Place::new();
+    let record = |id: &str, votes: &str| {
+        format!("{{\"id\": \"{id}\", \"prompt\": \"Hi\", \"completion\": \"x\", \"votes\": {votes}}}\n")
+    };
+    // Only the registration looks at stored integers.
+    place.write("votes.jsonl", record("a", "9007199254740993"));
+    place.add("votes");
+    place.write("half.jsonl", record("b", "0.5"));
+    let ask = ["--data", "half.jsonl", "--as", "votes", "--json"];
+    binary::run(&mut generate(&place, &ask)).says(1, &["--column votes:float"]);
+    assert!(place.path("store.votes.part").exists());
+    let report = binary::json(&mut generate(&place, &[&ask[..], &["--column", "votes:float"]].concat()));
+    assert_eq!((&report["answers"], &report["tokens"]), (&Value::from(1), &Value::from(0)), "{report}");
+    assert!(!place.path("store.votes.part").exists());
+    assert_eq!(place.value("SELECT count(*) FROM votes"), "2");
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Promise: input that a generation cannot use is refused, with the reason, before a model runs.
 
-use crate::generate::{generate, lines};
+use crate::generate::{TWO_TYPES, generate, lines};
 use gstore_tests::place::Place;
 use gstore_tests::{binary, world};
 use serde_json::{Value, json};
@@ -19,6 +19,39 @@ fn a_line_that_is_no_sample_is_named_with_its_file() {
         refused.says(1, &["bad.jsonl, line 2: "]);
         // Not even the header of a table.
         assert!(refused.stdout.is_empty(), "{command:?}: {}", refused.stdout);
+    }
+}
+
+#[test]
+fn keys_that_fit_into_no_column_are_refused_before_a_prompt_is_answered() {
+    let place = Place::new();
+    place.write("two.jsonl", TWO_TYPES);
+    let ask = |more: &[&str]| {
+        let refused =
+            binary::run(&mut generate(&place, &[&["--data", "two.jsonl", "--as"][..], more].concat()));
+        assert!(!place.path(&format!("store.{}.part", more[0])).exists(), "{more:?}");
+        refused
+    };
+    let held = "the answers for answers: column \"difficulty\" holds int in line 1 and utf8 in line 2";
+    ask(&["answers"]).says(1, &[held, "--column difficulty:utf8"]);
+    ask(&["answers", "--column", "difficulty:int"]).says(1, &["is int as asked, but line 2 holds utf8"]);
+    ask(&["answers", "--column", "difficult:utf8"]).says(1, &["no record has a key \"difficult\""]);
+    ask(&["answers", "--column", "difficulty"]).says(2, &["--column: ", "write name:type"]);
+    // No store for answers that there are not.
+    assert!(!place.path("store").exists());
+
+    // Columns that the dataset has, of a key of the samples and of one that answers have themselves.
+    for (dataset, key) in [("hard", "difficulty"), ("ended", "finish")] {
+        place.write(
+            &format!("{dataset}.jsonl"),
+            format!("{{\"id\": \"c\", \"text\": \"x\", \"{key}\": 1}}\n"),
+        );
+        place.add(dataset);
+        let held = format!("column \"{key}\" is int in the dataset, but line ");
+        let more = [dataset, "--column", "difficulty:utf8"];
+        let more = if key == "finish" { &more[..] } else { &more[..1] };
+        ask(more).says(1, &[&held, &format!("--column {key}:utf8")]);
+        assert_eq!(place.value(&format!("SELECT count(*) FROM {dataset}")), "1");
     }
 }
 
@@ -130,6 +163,8 @@ fn options_that_would_say_nothing_are_refused() {
         &["--data", "pool.jsonl", "--seed", "7"],
         &["--data", "pool.jsonl", "--seed", "7", "--temperature", "0"],
         &["--data", "pool.jsonl", "--perplexity", "--if-changed", "keep"],
+        &["--data", "pool.jsonl", "--perplexity", "--column", "source:utf8"],
+        &["--data", "pool.jsonl", "--column", "source:utf8"],
         &["--data", "pool.jsonl", "--chat"],
         &["--dataset", "pool", "--field", "prompt=question"],
     ] {

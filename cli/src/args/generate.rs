@@ -184,6 +184,10 @@ pub struct AnswerArgs {
     /// Register the answers as samples of this dataset of the store
     #[arg(long = "as", id = "as", value_name = "NAME")]
     pub dataset_as: Option<String>,
+    /// With --as: type of a metadata column, as in `gstore add`: bool, int, float or utf8 (may be repeated)
+    /// [default: that of --dataset, else by the values]
+    #[arg(long = "column", value_name = "NAME:TYPE", requires = "as", conflicts_with = "perplexity")]
+    pub columns: Vec<String>,
     /// What to do with an answer that differs from the dataset's sample of the same id
     #[arg(long, value_parser = one_of(IF_CHANGED), default_value = "refuse", requires = "as", conflicts_with = "perplexity")]
     pub if_changed: IfChanged,

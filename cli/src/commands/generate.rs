@@ -11,15 +11,14 @@ use std::sync::Arc;
 use anyhow::Result;
 use arrow_array::{ArrayRef, RecordBatch, StringArray};
 use gstore::{
-    AddReport, AddRequest, GenerateRequest, Generated, PerplexityRequest, StopStrings, add_answers,
-    begins_with_answer,
+    AddReport, AddRequest, GenerateRequest, Generated, PerplexityRequest, PromptSource, StopStrings,
+    add_answers, begins_with_answer, columns_of_prompts,
 };
 use gstore_core::{Cancel, many};
 use gstore_data::TemplateKind;
 use gstore_generate::{ComputeOptions, StoppingCriteria};
 use gstore_ingest::pipeline::IngestRequest;
 use gstore_sql::output::{ResultWriter, write_below};
-use gstore_store::IfChanged;
 use serde_json::Value;
 
 use self::model::{ChosenModel, chosen};
@@ -98,7 +97,7 @@ pub fn run(context: &Context, args: &GenerateArgs) -> Result<ExitCode> {
         journal,
         overwrite: args.answers.force,
     };
-    let mut live = observer(context, args, there)?;
+    let mut live = observer(context, args, &request.prompts, there)?;
     let generated = gstore::generate(&request, &mut live, &cancel);
     live.finish();
     let mut generated = generated?;
@@ -115,7 +114,7 @@ pub fn run(context: &Context, args: &GenerateArgs) -> Result<ExitCode> {
     if let Some(note) = empty_answers_note(&mut generated, &args.prompts, roleless)? {
         context.say(&note);
     }
-    finish(context, args, generated, there, &cancel)
+    finish(context, args, (generated, there), live.registration, &cancel)
 }
 
 /// Refuses flags that do not go together, before anything is read.
@@ -140,6 +139,7 @@ fn check_flags(context: &Context, args: &GenerateArgs) -> Result<()> {
     if let Some(dataset) = &args.answers.dataset_as {
         context.store_path()?;
         gstore::DatasetName::try_from(dataset.as_str()).map_err(|error| UsageError(error.to_string()))?;
+        AddRequest { columns: args.answers.columns.clone(), ..AddRequest::default() }.overrides()?;
     }
     Ok(())
 }
@@ -157,13 +157,25 @@ fn compute_options(context: &Context, args: &GenerateArgs) -> Result<ComputeOpti
 }
 
 /// The progress on the terminal, which also compares the prompts with the answers that exist already.
-fn observer(context: &Context, args: &GenerateArgs, there: ExistingAnswers) -> Result<GenerationProgress> {
+fn observer(
+    context: &Context,
+    args: &GenerateArgs,
+    prompts: &PromptSource,
+    there: ExistingAnswers,
+) -> Result<GenerationProgress> {
     let mut live = GenerationProgress::new(context.quiet);
-    if let Some(dataset) = &args.answers.dataset_as
-        && args.answers.if_changed == IfChanged::Refuse
-        && let Some(store) = context.open_if_there()?
-    {
-        live.dataset = Some((store.snapshot()?, dataset.clone()));
+    if let Some(dataset) = &args.answers.dataset_as {
+        live.snapshot = context.open_if_there()?.map(|store| store.snapshot()).transpose()?;
+        live.registration = Some(AddRequest {
+            columns: args.answers.columns.clone(),
+            known_columns: match prompts {
+                PromptSource::Dataset { part, .. } => columns_of_prompts(part),
+                _ => Vec::new(),
+            },
+            if_changed: args.answers.if_changed,
+            command: context.command.clone(),
+            ..AddRequest::new(dataset, [])
+        });
     }
     match (there, args.answers.output.as_deref()) {
         (ExistingAnswers::ResultAndKept, Some(file)) => live.file = Some(file.to_owned()),
@@ -225,15 +237,14 @@ impl ExistingAnswers {
 fn finish(
     context: &Context,
     args: &GenerateArgs,
-    mut generated: Generated,
-    there: ExistingAnswers,
+    (mut generated, there): (Generated, ExistingAnswers),
+    registration: Option<AddRequest>,
     cancel: &Cancel,
 ) -> Result<ExitCode> {
     let path = args.answers.output.as_deref();
     // First the store, which may refuse an answer: nothing is lost then.
-    let dataset = args.answers.dataset_as.as_deref();
     let added =
-        dataset.map(|dataset| register(context, args, dataset, &mut generated, cancel)).transpose()?;
+        registration.map(|request| register(context, &request, &mut generated, cancel)).transpose()?;
     if there == ExistingAnswers::Nothing && (path.is_some() || added.is_none()) {
         let mut file = Output::create(path, args.answers.force)?;
         match path.is_none() && std::io::stdout().is_terminal() {
@@ -299,20 +310,14 @@ fn answer(record: &Value) -> Option<&str> {
 /// The answers as samples of a dataset.
 fn register(
     context: &Context,
-    args: &GenerateArgs,
-    dataset: &str,
+    request: &AddRequest,
     generated: &mut Generated,
     cancel: &Cancel,
 ) -> Result<AddReport> {
     let store = context.open_or_create()?;
-    let request = AddRequest {
-        if_changed: args.answers.if_changed,
-        command: context.command.clone(),
-        ..AddRequest::new(dataset, [])
-    };
     let mut reporter = context.reporter();
     let work = &mut context.work(&mut reporter, cancel);
-    Ok(add_answers(&store, &request, &mut generated.answers, work)?)
+    Ok(add_answers(&store, request, &mut generated.answers, work)?)
 }
 
 /// The file next to the result that keeps answers until all exist; none for a stream.
