@@ -5,6 +5,7 @@ use std::collections::HashMap;
 
 use crate::common::*;
 use gstore_query::influence::*;
+use gstore_store::{AppendOptions, ColumnSpec, ColumnType, DatasetName, MetaValue, NewSample};
 
 const ROWS: usize = 6_000;
 const DIM: usize = 10;
@@ -278,4 +279,47 @@ fn a_quota_of_a_value_that_no_row_has_is_told() {
     assert_eq!(notes.len(), 2, "{notes:?}");
     assert!(notes[0].contains("`maht`") && notes[0].contains("did you mean `math`?"), "{notes:?}");
     assert!(notes[1].contains("`nothing at all`") && !notes[1].contains("did you mean"), "{notes:?}");
+}
+
+/// Appends four samples with the levels 0, 1, 0 and 1, in a column of whole numbers or of floats.
+fn levels(store: &TestStore, name: &str, ty: ColumnType) {
+    let options = AppendOptions { command: "test".into(), ..AppendOptions::default() };
+    let columns = vec![ColumnSpec::inferred("level", ty)];
+    let mut append = store.store.append(&DatasetName::try_from(name).unwrap(), columns, options).unwrap();
+    for i in 0..4i64 {
+        let level = match ty {
+            ColumnType::Int => MetaValue::Int(i % 2),
+            _ => MetaValue::Float((i % 2) as f64),
+        };
+        append.push(NewSample { id: &format!("{name}{i}"), record: None, metadata: vec![level] }).unwrap();
+    }
+    append.finish().unwrap();
+}
+
+#[test]
+fn a_number_is_one_value_whatever_its_type_in_each_pool() {
+    let store = TestStore::new();
+    levels(&store, "whole", ColumnType::Int);
+    levels(&store, "float", ColumnType::Float);
+    store.dataset("val", 1);
+    let mut numbers = Numbers(8);
+    let features = [("whole", 4), ("float", 4), ("val", 1)]
+        .map(|(name, rows)| Feature::new(name, "grad-sgd", 0, present(&numbers.vectors(rows, DIM))));
+    store.features(&features, None);
+    let both = InfluenceSpec { pools: vec!["whole".into(), "float".into()], ..ask("whole", "val") };
+    let plan = plan(&store, &both);
+    let rules = |quota: &str| {
+        let quota: Quota = quota.parse().unwrap();
+        Diversity { quota: Some(quota.by("level")), ..Diversity::default() }
+    };
+    let found = select(&plan, 8, &rules("*=1"));
+    assert_eq!((found.ranking.rows.len(), found.over_quota), (2, 6));
+    for one in ["1", "1.0"] {
+        let ranking = select(&plan, 8, &rules(&format!("{one}=1"))).ranking;
+        let ones = ranking.rows.iter().filter(|row| row.row % 2 == 1).count();
+        assert_eq!((ranking.rows.len(), ones), (5, 1), "{one}");
+        assert!(ranking.summary.notes.iter().all(|note| !note.contains("no effect")), "{one}");
+    }
+    let error = plan.check_rules(&rules("1=1,1.0=2")).unwrap_err().to_string();
+    assert_eq!(error, "the quotas name `1.0` of the metadata column `level` twice");
 }

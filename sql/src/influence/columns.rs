@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
 use gstore_query::influence::{Prepared, PreparedSide};
+use gstore_store::ColumnType;
 
 use crate::samples::{COUNTS, ColumnSource, PartSource, SampleTable, free_name};
 use crate::union::{SampleUnion, UnionPart};
@@ -208,20 +209,14 @@ impl InfluenceColumns {
     }
 }
 
-/// Metadata columns of all pools in order of first appearance. Where the types differ, numbers become
-/// floats and the rest text.
+/// Metadata columns of all pools in order of first appearance, each with the type that holds its values.
 fn metadata(tables: &[SampleTable]) -> Vec<(String, DataType)> {
-    let mut all: Vec<(String, DataType)> = Vec::new();
+    let mut all: Vec<(&str, ColumnType)> = Vec::new();
     for column in tables.iter().flat_map(|t| &t.dataset().columns) {
-        let ty = column.ty.arrow_type();
         match all.iter_mut().find(|(name, _)| *name == column.name) {
-            None => all.push((column.name.clone(), ty)),
-            Some((_, known)) if *known != ty => {
-                let numbers = known.is_numeric() && ty.is_numeric();
-                *known = if numbers { DataType::Float64 } else { DataType::Utf8 };
-            }
-            Some(_) => {}
+            None => all.push((&column.name, column.ty)),
+            Some((_, known)) => *known = known.joined(column.ty),
         }
     }
-    all
+    all.into_iter().map(|(name, ty)| (name.to_owned(), ty.arrow_type())).collect()
 }

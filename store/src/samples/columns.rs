@@ -115,6 +115,16 @@ impl ColumnType {
             ColumnType::Text => DataType::Utf8,
         }
     }
+
+    /// The type of a column that some datasets have with this type and others with another: numbers become
+    /// floats, everything else text.
+    pub fn joined(self, other: Self) -> Self {
+        match (self, other) {
+            _ if self == other => self,
+            (ColumnType::Int, ColumnType::Float) | (ColumnType::Float, ColumnType::Int) => ColumnType::Float,
+            _ => ColumnType::Text,
+        }
+    }
 }
 
 /// The schema of a dataset's samples.

@@ -151,14 +151,14 @@ impl Prepared {
     /// Refuses rules that cannot be applied to the pools, from the catalog.
     ///
     /// # Errors
-    /// Quotas by a metadata column that no pool has.
+    /// Quotas by a metadata column that no pool has, and two quotas of one value.
     pub fn check_rules(&self, rules: &Diversity) -> Result<(), QueryError> {
         if self.plan().models().is_some() && *rules != Diversity::default() {
             return Err(QueryError::Spec(
                 "quota, distinct and round_robin are rules of rankings by vectors; leave them out with the method daunce".into(),
             ));
         }
-        rules.quota.as_ref().map_or(Ok(()), |quota| quota.column_of(self).map(drop))
+        rules.quota.as_ref().map_or(Ok(()), |quota| quota.of_pools(self).map(drop))
     }
 
     /// The k best or worst rows that the rules allow.
@@ -246,7 +246,7 @@ impl<'a> Candidates<'a> {
         &mut self,
         list: usize,
         request: &SelectRequest<'_>,
-        sources: Option<&Sources<'_>>,
+        sources: Option<&Sources>,
         cancel: &Cancel,
     ) -> Result<Option<Scored>, QueryError> {
         loop {
@@ -272,7 +272,7 @@ impl<'a> Candidates<'a> {
         &mut self,
         request: &SelectRequest<'_>,
         wanted: &[usize],
-        sources: Option<&Sources<'_>>,
+        sources: Option<&Sources>,
         cancel: &Cancel,
     ) -> Result<Totals, QueryError> {
         // Rows of full sources would be passed over, and so would those that another ranking has had; from

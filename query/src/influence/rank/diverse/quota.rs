@@ -3,13 +3,14 @@
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::UInt64Type;
-use arrow_array::{Array, ArrayRef};
+use arrow_array::{Array, ArrayRef, Float64Array};
 use arrow_schema::DataType;
 use gstore_core::Cancel;
-use gstore_store::SampleReader;
+use gstore_store::{ColumnType, SampleReader};
 
 use super::{Prepared, RowFilter, Scored};
 use crate::error::QueryError;
@@ -84,9 +85,31 @@ impl Quota {
         Self { column: column.into(), ..self }
     }
 
-    /// The column as the pools name it. One that none of them has is refused; a pool that lacks it has rows
-    /// without a value.
-    pub(super) fn column_of(&self, prepared: &Prepared) -> Result<String, QueryError> {
+    /// The same, with the column as the pools name it and with the values as their rows have them, and the
+    /// type that holds the column's values in all pools. A pool that lacks it has rows without a value.
+    ///
+    /// # Errors
+    /// A column that no pool has, and two limits of one value.
+    pub(super) fn of_pools(&self, prepared: &Prepared) -> Result<(Self, ColumnType), QueryError> {
+        let column = self.column_of(prepared)?;
+        let columns = prepared.pools().iter().flat_map(|side| &side.dataset.columns);
+        let types = columns.filter(|own| own.name == column).map(|own| own.ty);
+        let ty = types.reduce(ColumnType::joined).unwrap_or(ColumnType::Text);
+        let mut limits: Vec<(Option<String>, Limit)> = Vec::new();
+        for (value, limit) in &self.limits {
+            let value = value.as_deref().map(|value| value_in(ty, value)).transpose()?;
+            if limits.iter().any(|(other, _)| *other == value) {
+                let value = value.as_deref().unwrap_or("*");
+                let why = format!("the quotas name `{value}` of the metadata column `{column}` twice");
+                return Err(QueryError::Spec(why));
+            }
+            limits.push((value, *limit));
+        }
+        Ok((Self { column, limits }, ty))
+    }
+
+    /// The column as the pools name it. One that none of them has is refused.
+    fn column_of(&self, prepared: &Prepared) -> Result<String, QueryError> {
         if let Some(column) = prepared.metadata_column(&self.column) {
             return Ok(column.to_owned());
         }
@@ -126,9 +149,9 @@ const READ: usize = 1024;
 const CACHED: usize = 1 << 16;
 
 /// How many rows each source has so far.
-pub(super) struct Sources<'a> {
-    quota: &'a Quota,
-    column: String,
+pub(super) struct Sources {
+    quota: Quota,
+    ty: ColumnType,
     k: usize,
     pools: Vec<(SampleReader, bool)>,
     counts: HashMap<Option<String>, usize>,
@@ -136,15 +159,15 @@ pub(super) struct Sources<'a> {
     known: HashMap<(u32, u64), Option<String>>,
 }
 
-impl<'a> Sources<'a> {
-    pub(super) fn new(prepared: &Prepared, quota: &'a Quota, k: usize) -> Result<Self, QueryError> {
-        let column = quota.column_of(prepared)?;
+impl Sources {
+    pub(super) fn new(prepared: &Prepared, quota: &Quota, k: usize) -> Result<Self, QueryError> {
+        let (quota, ty) = quota.of_pools(prepared)?;
         let mut pools = Vec::new();
         for side in prepared.pools() {
-            let has = side.dataset.columns.iter().any(|own| own.name == column);
+            let has = side.dataset.columns.iter().any(|own| own.name == quota.column);
             pools.push((prepared.snapshot().samples(&side.dataset)?, has));
         }
-        Ok(Self { quota, column, k, pools, counts: HashMap::new(), known: HashMap::new() })
+        Ok(Self { quota, ty, k, pools, counts: HashMap::new(), known: HashMap::new() })
     }
 
     /// Whether a row's source may have one more. `next` are the candidates that may follow.
@@ -175,8 +198,8 @@ impl<'a> Sources<'a> {
             self.known.extend(rows.iter().map(|number| ((row.pool, *number), None)));
             return Ok(());
         }
-        let batch = pool.get(&rows, &[self.column.as_str()])?;
-        for (number, source) in rows.iter().zip(text(batch.column(0))?) {
+        let batch = pool.get(&rows, &[self.quota.column.as_str()])?;
+        for (number, source) in rows.iter().zip(text(batch.column(0), self.ty)?) {
             self.known.insert((row.pool, *number), source);
         }
         Ok(())
@@ -195,12 +218,12 @@ impl<'a> Sources<'a> {
         for (p, (pool, has)) in self.pools.iter().enumerate() {
             let mask = filter.and_then(|filter| filter.pool(p));
             let mut rows = RowMask::new();
-            let columns = ["row", self.column.as_str()];
+            let columns = ["row", self.quota.column.as_str()];
             for batch in pool.scan(if *has { &columns } else { &columns[..1] }, None) {
                 let batch = batch?;
                 let numbers = batch.column(0).as_primitive::<UInt64Type>();
                 let sources = match has {
-                    true => text(batch.column(1))?,
+                    true => text(batch.column(1), self.ty)?,
                     false => vec![None; batch.num_rows()],
                 };
                 for (row, source) in numbers.values().iter().zip(sources) {
@@ -225,12 +248,13 @@ impl<'a> Sources<'a> {
         let mut absent: Vec<(&str, Option<String>)> =
             self.quota.named().filter(|value| !seen(value)).map(|value| (value, None)).collect();
         for (pool, _) in self.pools.iter().filter(|(_, has)| *has) {
-            for batch in pool.scan(&[self.column.as_str()], None) {
+            for batch in pool.scan(&[self.quota.column.as_str()], None) {
                 if absent.is_empty() {
                     return Ok(Vec::new());
                 }
                 cancel.check()?;
-                let values: BTreeSet<String> = text(batch?.column(0))?.into_iter().flatten().collect();
+                let values: BTreeSet<String> =
+                    text(batch?.column(0), self.ty)?.into_iter().flatten().collect();
                 absent.retain(|(value, _)| !values.contains(*value));
                 for (value, best) in &mut absent {
                     let near = best.as_deref().into_iter().chain(values.iter().map(String::as_str));
@@ -242,18 +266,27 @@ impl<'a> Sources<'a> {
             let hint = best.map_or_else(String::new, |best| format!("; {}", did_you_mean(&best)));
             format!(
                 "the quota of `{value}` has no effect: no row of the pools has it as its {}{hint}",
-                self.column
+                self.quota.column
             )
         };
         Ok(absent.into_iter().map(note).collect())
     }
 }
 
-/// The values of a column as text.
-fn text(column: &ArrayRef) -> Result<Vec<Option<String>>, QueryError> {
-    let column = arrow_cast::cast(column, &DataType::Utf8)?;
+/// The values of a pool's column as text, as a column of the type that holds those of all pools shows them.
+fn text(column: &ArrayRef, ty: ColumnType) -> Result<Vec<Option<String>>, QueryError> {
+    let column = arrow_cast::cast(&arrow_cast::cast(column, &ty.arrow_type())?, &DataType::Utf8)?;
     let column = column.as_string::<i32>();
     Ok((0..column.len()).map(|i| column.is_valid(i).then(|| column.value(i).to_owned())).collect())
+}
+
+/// A value that was written down, as [`text`] gives it: of floats `1` is `1.0`.
+fn value_in(ty: ColumnType, written: &str) -> Result<String, QueryError> {
+    let Some(number) = written.parse::<f64>().ok().filter(|_| ty == ColumnType::Float) else {
+        return Ok(written.to_owned());
+    };
+    let column: ArrayRef = Arc::new(Float64Array::from(vec![number]));
+    Ok(text(&column, ty)?.pop().flatten().unwrap_or_else(|| written.to_owned()))
 }
 
 #[cfg(test)]
