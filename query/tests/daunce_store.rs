@@ -297,6 +297,32 @@ fn each_sample_has_the_ranking_that_it_has_alone() {
 }
 
 #[test]
+fn a_missing_loss_of_one_target_changes_no_bit_of_another() {
+    const ROWS: usize = 200;
+    let world = World::new(ROWS, &STRIPES, |_| {});
+    world.store.dataset("second", 4);
+    let mut second = table(7, 4);
+    second[1][3] = f32::NAN;
+    write(&world.store, "second", &STRIPES, (&second, &[]));
+    let pairwise = |covariance: &mut Covariance| covariance.missing = MissingCells::Pairwise;
+    let bits = |rows: &[Scored]| rows.iter().map(|row| (row.row, row.score.to_bits())).collect::<Vec<_>>();
+    for within in [Within::Mean, Within::Sum] {
+        let spec = |targets: &[&str]| InfluenceSpec {
+            targets: targets.iter().copied().map(TargetRef::parse).collect(),
+            within,
+            ..world.spec("target", pairwise)
+        };
+        // Of samples 0 and 2; the samples of the other cannot be compared as one.
+        let plan = |targets: &[&str]| Prepared::new(&world.store.snapshot(), &spec(targets)).unwrap();
+        let alone = plan(&["target:a"]).top_k(Order::Best, ROWS, None, 1, &GO).unwrap();
+        let of_each = EachRequest { memory: 1 << 24, ..request(Each::Target, ROWS) };
+        let found = plan(&["target:a", "second"]).top_k_each(&of_each, &GO).unwrap();
+        assert_eq!(found.rankings.len(), 2);
+        assert_eq!(bits(&found.rankings[0].rows), bits(&alone.rows), "{within}");
+    }
+}
+
+#[test]
 fn a_target_whose_rows_are_gone_is_refused_among_others_too() {
     let world = World::new(50, &[0..MODELS], |_| {});
     world.store.dataset("second", 4);

@@ -82,17 +82,21 @@ impl LossOperands {
         };
         let spans: Vec<Range<usize>> =
             (0..subtasks.len() as u32).map(|s| TargetRow::of_subtask(&rows, s)).collect();
-        // Means of losses stand for the samples only where all have the same models.
-        let collapse = collapse && values.iter().all(|x| x.is_finite());
         let is_mean = prepared.spec().within == Within::Mean;
-        let queries: Vec<f64> = match collapse {
-            false => rows.iter().flat_map(of).copied().collect(),
-            true => spans
-                .iter()
-                .flat_map(|span| together(rows[span.clone()].iter().map(of), &sides.centring, is_mean))
-                .collect(),
-        };
-        let subtask_values = if collapse { (0..spans.len()).map(|s| s..s + 1).collect() } else { spans };
+        let mut queries: Vec<f64> = Vec::new();
+        let mut subtask_values: Vec<Range<usize>> = Vec::with_capacity(spans.len());
+        for span in spans {
+            let own = || rows[span.clone()].iter().map(of);
+            // Means of losses stand for samples only where all of these have the same models. What another
+            // subtask lacks is no matter: the bits of a score are those of a question about this one alone.
+            let is_one = collapse && own().flatten().all(|x| x.is_finite());
+            match is_one {
+                true => queries.extend(together(own(), &sides.centring, is_mean)),
+                false => queries.extend(own().flatten()),
+            }
+            let start = subtask_values.last().map_or(0, |values| values.end);
+            subtask_values.push(start..start + if is_one { 1 } else { span.len() });
+        }
         let spec = prepared.spec();
         let terms = Terms { within: spec.within, across: spec.across, subtasks: subtask_values };
         Ok(Self {
