@@ -31,7 +31,8 @@ pub enum Reason {
     NoScored,
     /// The vector of one of the checkpoints used was not finite.
     NonFinite,
-    /// A checkpoint used has no vector for the row (`missing` says what happens), or none of them has.
+    /// A checkpoint used has no vector for the row (`missing` says what happens), or none of them has; or the
+    /// row lacks the losses of all models, or of too many.
     Missing,
     /// The vectors are finite and the score is not.
     Overflow,

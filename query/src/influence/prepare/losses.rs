@@ -70,10 +70,7 @@ impl LossOperands {
         let places: BTreeMap<(u32, u64), usize> =
             usable.enumerate().map(|(i, (row, _))| ((row.target, row.row), i)).collect();
         let (rows, subtasks, excluded) = members.compared(&left_out, |excluded| {
-            format!(
-                "{} lack losses, {} have none that is a number, {} do not vary over the models",
-                excluded.missing, excluded.non_finite, excluded.constant
-            )
+            format!("{} lack losses, {} do not vary over the models", excluded.missing, excluded.constant)
         })?;
         let k = sides.centring.models().len();
         let of = |row: &TargetRow| {
@@ -186,7 +183,8 @@ pub(crate) fn cells(covariance: &Covariance, models: &Models, values: &[f64]) ->
     let enough_for = || models.some(&there().collect::<Vec<_>>()).enough_for(covariance.how.center);
     let finite = there().count();
     match covariance.missing {
-        _ if finite == 0 => Cells::Without(Reason::NonFinite),
+        // A loss is finite or missing: a row that lacks all of these is as one without any.
+        _ if finite == 0 => Cells::Without(Reason::Missing),
         _ if finite == values.len() => Cells::Enough,
         MissingCells::Error => Cells::Lacking,
         _ if enough_for() < covariance.min_models => Cells::Without(Reason::Missing),
