@@ -28,8 +28,8 @@ pub struct SelectArgs {
     /// allowed, with commas between them (a subtask with a comma can be named in SQL only)
     #[arg(long, value_name = "NAME", value_delimiter = ',', num_args = 1.., required = true)]
     pub target: Vec<String>,
-    /// How many rows: a number, or a share of the live rows such as 5%, rounded down; less than one row is
-    /// refused
+    /// How many rows: a number, or a share of the live rows such as 5%, multiplied in float64 and rounded
+    /// down (29% of 100 is 28, as in LESS); less than one row is refused
     #[arg(long, value_name = "N|P%", value_parser = super::top)]
     pub top: String,
     /// The dataset that a percentage of --top refers to, such as the one that a prefilter kept rows of; not
