@@ -122,7 +122,7 @@ pub use prepared::PreparedStatement;
 pub use runner::{SqlRows, SqlRunner};
 pub use session::{SqlResult, SqlSession, SqlStream, StatementOptions};
 pub use shown::{that_read as views_that_read, with_whole_views};
-pub use types::{field_with_leaves, in_sql as types_in_sql, with_leaves};
+pub use types::in_sql as types_in_sql;
 pub use views::{check as check_view, named_tables, names_itself as view_names_itself};
 pub use window::RowWindow;
 

@@ -23,7 +23,7 @@ pub(crate) fn without_views(ty: &DataType) -> DataType {
 
 /// The type with others in the place of its leaves, at any depth: of all that is no list, struct, map or run of
 /// values. A dictionary is a leaf, and so is a union, which cannot be cast into another one.
-pub fn with_leaves(ty: &DataType, other: fn(&DataType) -> DataType) -> DataType {
+pub(crate) fn with_leaves(ty: &DataType, other: fn(&DataType) -> DataType) -> DataType {
     use DataType as D;
     let of = |field: &FieldRef| field_with_leaves(field, other);
     match ty {
@@ -40,7 +40,7 @@ pub fn with_leaves(ty: &DataType, other: fn(&DataType) -> DataType) -> DataType 
 }
 
 /// The field with a type as [`with_leaves`] gives it.
-pub fn field_with_leaves(field: &FieldRef, other: fn(&DataType) -> DataType) -> FieldRef {
+pub(crate) fn field_with_leaves(field: &FieldRef, other: fn(&DataType) -> DataType) -> FieldRef {
     Arc::new(field.as_ref().clone().with_data_type(with_leaves(field.data_type(), other)))
 }
 

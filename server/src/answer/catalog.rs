@@ -8,6 +8,7 @@ use arrow_flight::sql::metadata::GetCatalogsBuilder;
 use arrow_flight::sql::{CommandGetPrimaryKeys, CommandGetTableTypes, CommandGetTables};
 use arrow_schema::{ArrowError, DataType, Field, Schema};
 use arrow_string::like::like;
+use gstore_sql::output::plain_schema;
 use gstore_sql::{CATALOG, DATA, SYSTEM};
 use tonic::Status;
 
@@ -17,7 +18,6 @@ use crate::access::Caller;
 use crate::core::Core;
 use crate::sessions::OpenSession;
 use crate::status;
-use crate::wire::plain_schema;
 
 /// The kind of the tables of datasets.
 const TABLE: &str = "TABLE";

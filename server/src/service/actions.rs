@@ -9,6 +9,7 @@ use arrow_flight::sql::{
 use arrow_flight::{Action, CancelFlightInfoRequest, CancelFlightInfoResult, CancelStatus, FlightInfo};
 use arrow_schema::Schema;
 use gstore_sql::Description;
+use gstore_sql::output::plain_schema;
 use prost::Message;
 use serde_json::json;
 use tonic::Status;
@@ -19,7 +20,6 @@ use crate::answer::ask::check_transaction;
 use crate::answer::stream::schema_bytes;
 use crate::handle::{PinnedSnapshot, Question, QuestionHandle, Statement};
 use crate::status;
-use crate::wire::plain_schema;
 
 /// The actions and what they do.
 pub(super) const ACTIONS: &[(&str, &str)] = &[

@@ -6,6 +6,7 @@ use arrow_array::RecordBatch;
 use arrow_flight::sql::{ProstMessageExt, TicketStatementQuery};
 use arrow_flight::{FlightDescriptor, FlightEndpoint, FlightInfo, Ticket};
 use arrow_schema::SchemaRef;
+use gstore_sql::output::plain_schema;
 use prost::Message;
 use tonic::Status;
 
@@ -18,7 +19,6 @@ use crate::audit::AuditRecord;
 use crate::handle::{PinnedSnapshot, Question, QuestionHandle};
 use crate::sessions::OpenSession;
 use crate::status;
-use crate::wire::plain_schema;
 
 /// Bytes of a command that an answer gives back: what a longer one has, such as values of parameters, is in
 /// the ticket as well.

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use arrow_flight::{FlightDescriptor, FlightInfo};
+use gstore_sql::output::plain_schema;
 use gstore_store::Snapshot;
 use tonic::Status;
 
@@ -11,7 +12,6 @@ use super::get;
 use crate::answer::ask::FlightRequest;
 use crate::answer::plain::PlainRequest;
 use crate::status;
-use crate::wire::plain_schema;
 
 /// The flights whose path, with slashes, contains the text, all of one snapshot.
 pub(super) async fn flights(asking: &AuthorizedRequest, text: &[u8]) -> Result<Vec<FlightInfo>, Status> {

@@ -13,9 +13,9 @@ use arrow_schema::{ArrowError, SchemaRef};
 use bytes::Bytes;
 use futures::stream::BoxStream;
 use futures::{Stream, StreamExt, stream};
+use gstore_sql::output::{plain_batch, plain_schema};
 
 use super::FlightMessage;
-use super::plain::{plain_batch, plain_schema};
 
 /// Bytes of the mark and the length that begin a message in a stream of Arrow IPC.
 const MARK: usize = 8;

@@ -6,8 +6,6 @@
 
 mod encode;
 mod message;
-mod plain;
 
 pub(crate) use encode::{messages, parts};
 pub(crate) use message::{FlightMessage, PREFIX};
-pub(crate) use plain::plain_schema;

@@ -55,7 +55,6 @@ pub(super) enum CellTruncation {
 impl Layout {
     pub(super) fn of(data_type: &DataType) -> Self {
         let cut = match data_type {
-            DataType::Dictionary(_, values) => return Self { right: false, ..Self::of(values) },
             text if text.is_string() => CellTruncation::OutsideLabels,
             nested if nested.is_nested() => CellTruncation::OutsideNumbers,
             other if is_plain(other) || is_span(other) => CellTruncation::Never,

@@ -5,6 +5,8 @@
 //! - a format may be written to a pipe: nothing seeks
 //! - column names are unique in every format that needs it; a repeated name gets `_2`, `_3`, ...
 //! - numbers are written with all their digits except in a table, which is for reading
+//! - a dictionary is written as its values, except in Parquet, so that a result of a server, which has none,
+//!   is written alike
 
 mod below;
 mod cell;
@@ -12,6 +14,7 @@ mod exact;
 mod html;
 mod layout;
 mod markdown;
+mod plain;
 mod plan;
 mod record;
 mod table;
@@ -34,6 +37,7 @@ use parquet::file::properties::WriterProperties;
 
 pub use below::write_below;
 use cell::is_plain;
+pub use plain::{plain_batch, plain_schema};
 pub use record::RecordWriter;
 pub use table::TableStyle;
 use table::TableWriter;
@@ -124,7 +128,7 @@ enum FormatWriter<W: Write + Send> {
 /// Writes the batches of one result.
 pub struct ResultWriter<W: Write + Send> {
     inner: FormatWriter<W>,
-    /// Of what is written; not of a table or of lines.
+    /// Of what is written.
     schema: SchemaRef,
     rows: u64,
 }
@@ -151,7 +155,7 @@ impl<W: Write + Send> ResultWriter<W> {
     fn begun(format: Format, columns: &SchemaRef, mut out: W, style: TableStyle) -> Result<Self, ArrowError> {
         let schema = written_schema(format, columns);
         let inner = match format {
-            Format::Table => FormatWriter::Table(TableWriter::new(columns, out, style)),
+            Format::Table => FormatWriter::Table(TableWriter::new(&schema, out, style)),
             Format::Csv | Format::Tsv => {
                 let mut out = csv_builder(format).build(out);
                 out.write(&RecordBatch::new_empty(Arc::clone(&schema)))?;
@@ -218,6 +222,10 @@ impl<W: Write + Send> ResultWriter<W> {
 
     fn put(&mut self, batch: &RecordBatch) -> Result<(), ArrowError> {
         let schema = &self.schema;
+        let batch = &match self.inner {
+            FormatWriter::Parquet(_) => batch.clone(),
+            _ => plain_batch(batch.clone())?,
+        };
         match &mut self.inner {
             FormatWriter::Table(out) => out.write(batch),
             FormatWriter::Csv(out) => out.write(&cell::flatten(batch, schema)?),
@@ -266,14 +274,16 @@ impl<W: Write + Send> ResultWriter<W> {
 /// The columns as a format has them.
 fn written_schema(format: Format, schema: &SchemaRef) -> SchemaRef {
     match format {
-        Format::Csv | Format::Tsv | Format::Markdown | Format::Html => cell::flat_schema(schema),
-        Format::Json | Format::Arrow => unique_names(schema),
+        Format::Csv | Format::Tsv | Format::Markdown | Format::Html => {
+            cell::flat_schema(&plain_schema(schema))
+        }
+        Format::Json | Format::Arrow => unique_names(&plain_schema(schema)),
         Format::Parquet => {
             let named = unique_names(schema);
             let typed = named.fields().iter().map(|field| field_with_leaves(field, parquet_type));
             Arc::new(Schema::new(typed.collect::<Fields>()))
         }
-        Format::Table | Format::Lines => Arc::clone(schema),
+        Format::Table | Format::Lines => plain_schema(schema),
     }
 }
 

@@ -7,8 +7,8 @@ use arrow_array::builder::{
 };
 use arrow_array::types::{Float64Type, IntervalMonthDayNano};
 use arrow_array::{
-    ArrayRef, BinaryArray, Date32Array, Date64Array, Float16Array, Float32Array, Int64Array,
-    IntervalMonthDayNanoArray, ListArray, StringArray, StructArray, Time32MillisecondArray,
+    ArrayRef, BinaryArray, Date32Array, Date64Array, DictionaryArray, Float16Array, Float32Array, Int32Array,
+    Int64Array, IntervalMonthDayNanoArray, ListArray, StringArray, StructArray, Time32MillisecondArray,
     Time32SecondArray, TimestampMillisecondArray, TimestampSecondArray,
 };
 use arrow_schema::IntervalUnit;
@@ -270,6 +270,44 @@ fn arrow_and_parquet_keep_the_values_and_the_types() {
         ParquetRecordBatchReaderBuilder::try_new(bytes::Bytes::from(bytes)).unwrap().build().unwrap();
     let back: Vec<RecordBatch> = reader.map(Result::unwrap).collect();
     assert_eq!(back[0].columns()[3..], sample().columns()[3..]);
+}
+
+#[test]
+fn a_dictionary_is_written_as_its_values_except_in_parquet() {
+    let batch = |texts: [&str; 2], numbers: [i64; 2], coded: bool| {
+        let of = |values: ArrayRef| -> ArrayRef {
+            match coded {
+                true => Arc::new(DictionaryArray::new(Int32Array::from(vec![0, 1]), values)),
+                false => values,
+            }
+        };
+        let texts = of(Arc::new(StringArray::from(texts.to_vec())));
+        let numbers = of(Arc::new(Int64Array::from(numbers.to_vec())));
+        let item = Arc::new(Field::new_list_field(texts.data_type().clone(), true));
+        let lists = ListArray::new(item, OffsetBuffer::from_lengths([1, 1]), Arc::clone(&texts), None);
+        let columns: [(&str, ArrayRef); 3] =
+            [("text", texts), ("number", numbers), ("list", Arc::new(lists))];
+        RecordBatch::try_from_iter_with_nullable(columns.map(|(n, c)| (n, c, true))).unwrap()
+    };
+    // Each batch has its own dictionaries.
+    let [coded, plain] =
+        [true, false].map(|coded| vec![batch(["a", "b"], [1, 20], coded), batch(["c", "a"], [30, 1], coded)]);
+    let written = |format, batches: &[RecordBatch]| {
+        styled(format, &batches[0].schema(), batches, TableStyle::default())
+    };
+    for format in [Format::Table, Format::Csv, Format::Json, Format::Markdown, Format::Html] {
+        let [of_coded, of_plain] =
+            [&coded, &plain].map(|batches| String::from_utf8(written(format, batches)).unwrap());
+        assert_eq!(of_coded, of_plain);
+    }
+    let file = std::io::Cursor::new(written(Format::Arrow, &coded));
+    let reader = datafusion::arrow::ipc::reader::FileReader::try_new(file, None).unwrap();
+    assert_eq!(reader.map(Result::unwrap).collect::<Vec<_>>(), plain);
+    let texts = [0, 1].map(|place: usize| coded[place].project(&[0]).unwrap());
+    let bytes = bytes::Bytes::from(written(Format::Parquet, &texts));
+    let mut reader = ParquetRecordBatchReaderBuilder::try_new(bytes).unwrap().build().unwrap();
+    let back = reader.next().unwrap().unwrap();
+    assert_eq!(back.column(0).data_type(), texts[0].column(0).data_type());
 }
 
 #[test]

@@ -1,4 +1,5 @@
-//! Values in the place of dictionaries, which not all clients read.
+//! Values in the place of dictionaries: not all clients read these, and in a file of Arrow IPC a column has
+//! one for all batches.
 //!
 //! Invariants
 //! - nothing but dictionaries changes its type: an answer has the types of the rows, at any depth
@@ -10,10 +11,11 @@ use arrow_array::cast::AsArray;
 use arrow_array::{Array, ArrayRef, RecordBatch, RecordBatchOptions, make_array};
 use arrow_schema::{ArrowError, DataType, Fields, Schema, SchemaRef};
 use arrow_select::take::take;
-use gstore_sql::{field_with_leaves, with_leaves};
 
-/// The columns as a client sees them.
-pub(crate) fn plain_schema(schema: &Schema) -> SchemaRef {
+use crate::types::{field_with_leaves, with_leaves};
+
+/// The columns with values in the place of dictionaries, at any depth.
+pub fn plain_schema(schema: &Schema) -> SchemaRef {
     let fields: Fields = schema.fields().iter().map(|field| field_with_leaves(field, plain_leaf)).collect();
     Arc::new(Schema::new_with_metadata(fields, schema.metadata().clone()))
 }
@@ -30,7 +32,10 @@ fn plain_leaf(of: &DataType) -> DataType {
 }
 
 /// A batch with the columns of [`plain_schema`].
-pub(super) fn plain_batch(batch: RecordBatch) -> Result<RecordBatch, ArrowError> {
+///
+/// # Errors
+/// More bytes of text in a column than its type can count.
+pub fn plain_batch(batch: RecordBatch) -> Result<RecordBatch, ArrowError> {
     let schema = plain_schema(batch.schema_ref());
     if schema == *batch.schema_ref() {
         return Ok(batch);
@@ -64,9 +69,9 @@ mod tests {
         DictionaryArray, FixedSizeListArray, Int8Array, Int32Array, LargeListArray, LargeListViewArray,
         ListArray, ListViewArray, MapArray, RunArray, StringArray, StructArray, UnionArray,
     };
-    use arrow_buffer::{NullBuffer, OffsetBuffer};
     use arrow_cast::pretty::pretty_format_batches;
     use arrow_schema::{Field, UnionFields};
+    use datafusion::arrow::buffer::{NullBuffer, OffsetBuffer};
 
     use super::*;
 
