@@ -186,6 +186,7 @@ fn a_remote_selection_writes_what_a_local_one_does() {
         (false, &["--top", "500"]),
         (true, &["--top", "20", "--quota", "*=3"]),
         (true, &["--top", "12", "--distinct", "0.99", "--round-robin", "sample"]),
+        (true, &["--top", "12", "--round-robin", "sample", "--within", "mean", "--fold", "none"]),
         (true, &["--top", "12", "--quota", "*=3", "--worst"]),
         (false, &["--top", "7", "--explain"]),
         (false, &["--top", "4", "--scores-of", "all", "--explain", "--worst"]),

@@ -6,7 +6,7 @@ use gstore_core::Remedy;
 use serde_json::Value;
 
 use super::Each;
-use super::options::{Function, SELF, TARGET};
+use super::options::{Function, OPTIONS, SELF, TARGET};
 use crate::error::QueryError;
 use crate::hint::{did_you_mean, listing, nearest};
 
@@ -127,6 +127,12 @@ impl Options {
         self.value(name).is_some()
     }
 
+    /// Whether another value of an option was given than its default.
+    fn differs(&self, name: &str) -> bool {
+        let known = OPTIONS.iter().find(|option| option.name == name);
+        self.value(name).is_some_and(|value| value.as_str() != known.map(|option| option.default))
+    }
+
     /// An option that is one word.
     pub fn text(&self, name: &'static str) -> Result<Option<String>, OptionError> {
         self.value(name).map(|value| text(name, value)).transpose()
@@ -149,7 +155,7 @@ impl Options {
     /// The unit that has its own ranking, or takes turns.
     ///
     /// # Errors
-    /// Also where terms are given that rankings for each would not make use of.
+    /// Also where terms are given, other than as by default, that rankings for each would not make use of.
     pub fn each(&self, name: &'static str) -> Result<Option<Each>, OptionError> {
         let Some(word) = self.text(name)? else { return Ok(None) };
         let each: Each =
@@ -159,7 +165,7 @@ impl Options {
             Each::Subtask => (&["across"], "how subtasks combine"),
             Each::Target => (&[], ""),
         };
-        if let Some(unused) = unused.iter().copied().find(|unused| self.has(unused)) {
+        if let Some(unused) = unused.iter().copied().find(|unused| self.differs(unused)) {
             let other = if unused == "across" { Each::Target } else { Each::Subtask };
             let why = format!(
                 "`{unused}` says {how}, and with `{name} => '{each}'` each has a ranking by itself; leave `{unused}` out, or ask with \
