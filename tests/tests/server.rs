@@ -269,6 +269,17 @@ fn a_remote_condition_is_about_the_columns_of_the_pool() {
         assert_eq!(there.1, here.1, "{condition}\n{}{}", here.0.stderr, there.0.stderr);
         assert_eq!(here.0.code, i32::from(condition.contains("-1")), "{condition}\n{}", here.0.stderr);
     }
+    // All rows that occur in the target, and no row.
+    for (condition, code, says) in [
+        ("row < 3", 0, "6 rows occur in the target and were left out"),
+        ("row < 0", 1, "--where: the condition is true for none of 120 rows"),
+    ] {
+        let asked = ["--pool", "pool", "--top", "2", "--exclude-target", "--where", condition];
+        let [here, there] = selected(&both, &asked, ["rows.jsonl", "rows.jsonl.scores.csv"]);
+        here.0.says(code, &[says]);
+        there.0.says(code, &[says]);
+        assert_eq!(there.1, here.1, "{condition}");
+    }
     let ruled = ["--pool", "graded", "--top", "4", "--where", "score_ < 3", "--quota", "*=2"];
     let [here, there] = selected(&both, &ruled, ["rows.jsonl", "rows.jsonl.scores.csv"]);
     assert_eq!((here.0.code, there.0.code), (0, 0), "{}{}", here.0.stderr, there.0.stderr);

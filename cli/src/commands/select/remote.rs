@@ -69,10 +69,11 @@ pub(super) fn run(context: &Context, args: &SelectArgs, kept: Option<&TargetJour
     let order = if args.worst { " ORDER BY score" } else { " ORDER BY score DESC" };
     let cut = if ruled { String::new() } else { format!("{order} LIMIT {k}") };
     let (selected, notes) = asked.write(&server, &cut, &mut to, &cancel)?;
-    if selected == 0 && k > 0 && args.filter.is_some() {
-        bail!("--where: the condition is true for no row that can be ranked");
-    }
     let note = notes.influence.into_iter().next();
+    if selected == 0 && !may_have_candidates(&server, args, &cancel)? {
+        let rows = note.as_ref().map_or(0, |note| note.summary.live);
+        return Err(condition_error(FindError::NoRow { rows }));
+    }
     let mut all = SelectionOutputs { lines: None, scores: rest };
     if apart {
         // The checkpoints that were used are known once a question is answered.
@@ -103,6 +104,19 @@ fn wanted(server: &Remote, args: &SelectArgs, cancel: &Cancel) -> Result<usize> 
     }
     let resolve = if args.of.is_some() { resolve_share } else { resolve_top };
     resolve(&args.top, live).map_err(|error| UsageError(error.to_string()).into())
+}
+
+/// Whether there is no condition, or one that is true for a row of a pool.
+fn may_have_candidates(server: &Remote, args: &SelectArgs, cancel: &Cancel) -> Result<bool> {
+    let Some(condition) = &args.filter else { return Ok(true) };
+    for pool in &args.pool {
+        // A separate line, so that a comment at the end of the condition hides nothing.
+        let sql = format!("SELECT count(*) FROM {} WHERE (\n{condition}\n)", quoted(pool));
+        if number(server, &sql, cancel)? > 0 {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// The number that a statement gives.
