@@ -203,6 +203,16 @@ fn a_remote_selection_writes_what_a_local_one_does() {
         assert!(alike, "{asked:?}\n{}\n{}", there.0.stderr, here.0.stderr);
         there.0.lacks(&["(line "]);
     }
+    // Nobody has read the statement that a server is asked.
+    let itself = ["select", "--pool", "pool", "--target", "pool", "--top", "3", "-o", "rows.jsonl"];
+    let missing = ["select", "--pool", "pol", "--target", "target", "--top", "5%", "-o", "rows.jsonl"];
+    for (here, says) in [(itself, "rank by `--kind embed-mean`"), (missing, "there is no dataset")] {
+        let mut there = here.to_vec();
+        there.extend(["--remote", &server.address, "--token", &token]);
+        for args in [here.as_slice(), there.as_slice()] {
+            place.run(args).says(1, &[says]).lacks(&["=>"]);
+        }
+    }
     let table = ["select", "--pool", "pool", "--target", "target", "--top", "3", "-o", "rows.csv"];
     let mut remote = table.to_vec();
     remote.extend(["--remote", &server.address, "--token", &token]);

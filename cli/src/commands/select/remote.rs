@@ -18,7 +18,7 @@ use gstore_query::influence::{
 };
 use gstore_server::Remote;
 use gstore_sql::output::{ResultWriter, TableStyle};
-use gstore_sql::{Notes, Parameters, SqlError};
+use gstore_sql::{Notes, Parameters, SqlError, SqlErrorKind};
 use serde_json::Value;
 
 use super::kept::TargetJournal;
@@ -260,12 +260,17 @@ impl SqlQuestion {
     }
 }
 
-/// An error of a statement that the command has made, for those who have not read it.
+/// An error of a statement that the command has made, for those who have not read it: without the type of an
+/// error of SQL its options are named as flags.
 fn statement_error(error: SqlError) -> Error {
-    let error = error.nowhere();
-    match error.to_string() {
-        of_condition if of_condition.starts_with("where: ") => anyhow!("--{of_condition}"),
-        _ => error.into(),
+    if error.kind() == SqlErrorKind::Cancelled || error.is_damage() {
+        return error.into();
+    }
+    let said = error.nowhere().to_string();
+    match said.strip_prefix("there is no table ") {
+        Some(rest) => anyhow!("there is no dataset {rest}"),
+        None if said.starts_with("where: ") => anyhow!("--{said}"),
+        None => anyhow!("{said}"),
     }
 }
 
