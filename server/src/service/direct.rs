@@ -71,16 +71,26 @@ impl Tower<http::Request<Body>> for DirectService {
             let request = request.map(|body| Body::new(TimedBody::new(body, patience)));
             match request.uri().path() == DO_GET {
                 true => Ok(answer(&service, request, most).await),
-                false => generated.call(request).await.map(|response| {
-                    // Nothing but the reading of messages says this, in words of its own.
-                    let told = Status::from_header_map(response.headers());
-                    match told.is_some_and(|status| status.code() == Code::OutOfRange) {
-                        true => too_long(most).into_http(),
-                        false => response,
-                    }
-                }),
+                false => generated.call(request).await.map(|response| with_own_status(response, most)),
             }
         })
+    }
+}
+
+/// How the generated service begins to say what is wrong with the messages of a request.
+const UNREADABLE: [&str; 4] =
+    ["failed to decode Protobuf message", "protocol error", "Unexpected EOF", "Missing request message"];
+
+/// An answer of the generated service with the code that this server has for requests that cannot be read.
+fn with_own_status(response: http::Response<Body>, most: usize) -> http::Response<Body> {
+    let Some(told) = Status::from_header_map(response.headers()) else { return response };
+    match told.code() {
+        // Nothing but the reading of messages says this.
+        Code::OutOfRange => too_long(most).into_http(),
+        Code::Internal if UNREADABLE.iter().any(|begin| told.message().starts_with(begin)) => {
+            Status::invalid_argument(told.message()).into_http()
+        }
+        _ => response,
     }
 }
 
@@ -199,6 +209,22 @@ mod tests {
     async fn read(bytes: &[u8], each: usize) -> Result<Ticket, Status> {
         let frames = bytes.chunks(each).map(Bytes::copy_from_slice).collect();
         ticket(Body::new(Sent(frames)), 100).await
+    }
+
+    #[test]
+    fn a_message_that_cannot_be_decoded_is_a_wrong_request() {
+        let unreadable = Ticket::decode(&[0xff, 0xff][..]).unwrap_err().to_string();
+        for (said, code) in [
+            (Status::internal(unreadable), Code::InvalidArgument),
+            (Status::internal("Unexpected EOF decoding stream."), Code::InvalidArgument),
+            (Status::internal("reading failed; the log of the server says why"), Code::Internal),
+            (Status::out_of_range("too long"), Code::ResourceExhausted),
+            (Status::not_found("there is no dataset `p`"), Code::NotFound),
+        ] {
+            let response = with_own_status(said.into_http(), 100);
+            assert_eq!(Status::from_header_map(response.headers()).unwrap().code(), code);
+        }
+        assert!(Status::from_header_map(with_own_status(http::Response::default(), 100).headers()).is_none());
     }
 
     #[tokio::test]
