@@ -83,9 +83,7 @@ pub enum RecordError {
         first_of(keys.iter().map(|key| Remedy::Option("field", &format!("{field}={key}")).to_string()), KEYS_SHOWN)
     )]
     NestedField { field: Field, key: String, keys: Vec<String> },
-    #[error(
-        "column {0:?} is null here, so there is nothing to train on: fill it, or leave the row out of the file"
-    )]
+    #[error("column {0:?} is null here, so there is nothing to train on: fill it, or leave the row out")]
     Null(String),
     #[error("`id` must be a string or an integer, found {0}")]
     IdType(&'static str),

@@ -5,7 +5,7 @@ use std::io::{self, ErrorKind};
 use std::path::Path;
 
 use gstore::{IngestError, PutError};
-use gstore_core::{causes, is_full};
+use gstore_core::{Remedy, causes, is_full};
 use gstore_store::{AppendError, CommitError, JobError, KeyError, StoreError};
 use tonic::{Code, Status};
 
@@ -23,7 +23,10 @@ pub(super) fn ingest_status(error: &IngestError, spool: &Path, root: &Path) -> S
         error if io_in(error).is_some() => Code::Internal,
         _ => Code::InvalidArgument,
     };
-    let message = error.to_string().replace(&*spool.to_string_lossy(), "the stream");
+    let mut message = error.to_string().replace(&*spool.to_string_lossy(), "the stream");
+    if error.may_be_skipped() {
+        message.push_str(&format!("\n  {} leaves it out", Remedy::Option("skip_bad", "1")));
+    }
     visible_status(error, code, &message, root)
 }
 

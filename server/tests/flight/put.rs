@@ -214,6 +214,12 @@ async fn samples_come_in_all_forms_of_data_files() {
     let told = put(&client, first, twice()).await.unwrap();
     assert_eq!((&told["added"], &told["duplicates"]), (&json!(1), &json!(1)), "{told}");
     assert_eq!(value(&client, "SELECT text FROM twice").await, "one");
+    let gap: ArrayRef = Arc::new(StringArray::from(vec![Some("one"), None]));
+    let gap = || vec![batch(vec![("id", column(&["a", "b"])), ("text", Arc::clone(&gap))])];
+    let error = put(&client, json!({"samples": {"dataset": "gap"}}), gap()).await.unwrap_err();
+    assert!(error.message().ends_with("leave the row out\n  \"skip_bad\":1 leaves it out"), "{error}");
+    let skip = json!({"samples": {"dataset": "gap", "skip_bad": 1}});
+    assert_eq!(put(&client, skip, gap()).await.unwrap()["added"], json!(1));
     for (what, code) in [
         (json!({"samples": {"dataset": "No Name"}}), Code::InvalidArgument),
         (json!({"samples": {"dataset": "x", "fields": {"text": "nothing"}}}), Code::InvalidArgument),
