@@ -109,12 +109,11 @@ impl ScalarUDFImpl for ListFunction {
             if let Some(wanted) = args.args.get_mut(1) {
                 *wanted = without_nulls(wanted)?;
             }
-            let nulls = nulls_of_any(&args.args);
+            let (nulls, rows) = (nulls_of_any(&args.args), args.number_rows);
             return Ok(match (self.engine.invoke_with_args(args)?, nulls) {
-                (ColumnarValue::Array(found), Some(nulls)) => {
-                    ColumnarValue::Array(with_nulls(&found, &nulls))
-                }
-                (found, _) => found,
+                // Of an empty constant the engine's answer is one for all rows.
+                (found, Some(nulls)) => ColumnarValue::Array(with_nulls(&found.into_array(rows)?, &nulls)),
+                (found, None) => found,
             });
         }
         self.engine.invoke_with_args(args)
