@@ -64,11 +64,16 @@ const COMPUTING: [&str; 18] = [
 ];
 
 /// The same of others: of lists, of text, and of numbers that may be whole or decimals.
-const OF_OTHERS: [&str; 12] = [
+const OF_OTHERS: [&str; 16] = [
     "array_avg",
     "array_distance",
     "array_product",
     "array_sum",
+    // The engine makes casts of these later.
+    "arrow_cast",
+    "arrow_try_cast",
+    "cast_to_type",
+    "try_cast_to_type",
     "ceil",
     "converted",
     "cosine_distance",
@@ -277,6 +282,11 @@ mod tests {
             ("round(x, 1) > floor(x)", 2),
             ("round(x, 1) + floor(x)", 1),
             ("CAST(make_array(s) AS DOUBLE[])", 1),
+            ("arrow_cast(s, 'Float64')", 1),
+            ("arrow_try_cast(x, 'Float32')", 1),
+            ("arrow_cast(make_array(s), 'List(Float64)')", 1),
+            ("arrow_cast(x, 'Int64')", 0),
+            ("try_cast_to_type(s, x)", 1),
             ("k + k * k", 0),
             ("-k", 0),
             ("CAST(k AS DOUBLE)", 0),
