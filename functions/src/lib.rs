@@ -24,6 +24,7 @@ mod casts;
 mod clashes;
 mod columnar;
 mod compared;
+mod composed;
 mod counts;
 mod dates;
 mod digests;
@@ -127,6 +128,7 @@ pub fn scalar() -> impl Iterator<Item = ScalarUDF> {
         .chain(matches::functions())
         .chain(kinds::functions())
         .chain(lists::functions())
+        .chain(composed::functions())
         .chain(lengths::functions())
         .chain(gathered::functions())
         .chain(printf::functions())

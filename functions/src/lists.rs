@@ -25,6 +25,7 @@ use datafusion::logical_expr::{
 };
 use datafusion::scalar::ScalarValue;
 
+use super::composed::lists_of_nulls;
 use super::spelled::item;
 use crate::forward::from_engine;
 use crate::signatures;
@@ -115,6 +116,11 @@ impl ScalarUDFImpl for ListFunction {
                 (found, Some(nulls)) => ColumnarValue::Array(with_nulls(&found.into_array(rows)?, &nulls)),
                 (found, None) => found,
             });
+        }
+        if matches!(self.name(), "array_append" | "array_prepend")
+            && let Some(lists) = lists_of_nulls(&args, 1)?
+        {
+            return Ok(lists);
         }
         self.engine.invoke_with_args(args)
     }

@@ -375,7 +375,7 @@ async fn meant_as_written(
     let logical = embedded::embed(logical).map_err(translate)?;
     let logical = copies::count_copies(logical).map_err(translate)?;
     let logical = match state.config().get_extension::<Budget>() {
-        Some(budget) => bounds::rewrite(logical, &budget).map_err(translate)?,
+        Some(budget) => bounds::rewrite(logical, &state, &budget).map_err(translate)?,
         None => logical,
     };
     elements::check(&logical).map_err(translate)?;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use arrow_schema::DataType;
 use datafusion::common::tree_node::{Transformed, TransformedResult, TreeNode};
 use datafusion::error::Result as DfResult;
+use datafusion::execution::SessionState;
 use datafusion::logical_expr::expr::{Cast, TryCast};
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::{BinaryExpr, Expr, LogicalPlan, Operator};
@@ -20,8 +21,16 @@ const MAX_WIDTH: u64 = 1 << 20;
 /// Most types that a type is composed of.
 const MAX_PARTS: usize = 2000;
 
-/// Puts limits on what the planner has made of operators and brackets, and refuses types that are too wide.
-pub(crate) fn rewrite(plan: LogicalPlan, budget: &Arc<Budget>) -> DfResult<LogicalPlan> {
+/// What the planner makes of brackets and of operators of lists: always the engine's functions.
+const OF_LISTS: [&str; 5] = ["array_append", "array_concat", "array_has_all", "array_prepend", "make_array"];
+
+/// Puts limits on what the planner has made of operators and brackets, in the place of which come the functions
+/// that the session has by these names, and refuses types that are too wide.
+pub(crate) fn rewrite(
+    plan: LogicalPlan,
+    state: &SessionState,
+    budget: &Arc<Budget>,
+) -> DfResult<LogicalPlan> {
     plan.transform_down_with_subqueries(|node| {
         // Types are shared while a statement is read, and walked by all that comes after.
         if !matches!(node, LogicalPlan::TableScan(_)) {
@@ -30,7 +39,7 @@ pub(crate) fn rewrite(plan: LogicalPlan, budget: &Arc<Budget>) -> DfResult<Logic
         let names = NamePreserver::new(&node);
         node.map_expressions(|expr| {
             let name = names.save(&expr);
-            let limited = expr.transform_up(|expr| with_limit(expr, budget))?;
+            let limited = expr.transform_up(|expr| with_limit(expr, state, budget))?;
             Ok(match limited.transformed {
                 true => limited.update_data(|expr| name.restore(expr)),
                 false => limited,
@@ -40,7 +49,7 @@ pub(crate) fn rewrite(plan: LogicalPlan, budget: &Arc<Budget>) -> DfResult<Logic
     .data()
 }
 
-fn with_limit(expr: Expr, budget: &Arc<Budget>) -> DfResult<Transformed<Expr>> {
+fn with_limit(expr: Expr, state: &SessionState, budget: &Arc<Budget>) -> DfResult<Transformed<Expr>> {
     match expr {
         Expr::BinaryExpr(BinaryExpr { left, op: Operator::StringConcat, right }) => {
             let function = limit_function(Arc::new(join::function()), Growth::Sum(1), budget);
@@ -51,7 +60,12 @@ fn with_limit(expr: Expr, budget: &Arc<Budget>) -> DfResult<Transformed<Expr>> {
                 budget.has(growth);
                 let is_limited = call.func.inner().is::<BoundedFunction>();
                 if !is_limited {
-                    call.func = Arc::new(limit_function(call.func, growth, budget));
+                    let name = call.func.name();
+                    let own = OF_LISTS.contains(&name).then(|| state.scalar_functions().get(name)).flatten();
+                    call.func = match own {
+                        Some(own) => Arc::clone(own),
+                        None => Arc::new(limit_function(call.func, growth, budget)),
+                    };
                 }
                 Ok(Transformed::new_transformed(Expr::ScalarFunction(call), !is_limited))
             }
