@@ -89,6 +89,7 @@ use datafusion::prelude::SessionContext;
 
 pub use casts::nearest as nearest_whole;
 pub use clashes::no_cast;
+pub use composed::NullLists;
 pub use error::{BEYOND, FunctionError, FunctionErrorKind, NO_TIMES, TIMES};
 pub use gathered::is_of_elements;
 pub use kinds::AS_TYPE;

@@ -145,8 +145,9 @@ impl SqlSession {
         tables.check()?;
         config.set_extension(Arc::clone(&tables));
         let state = SessionStateBuilder::new()
-            // Before those of the engine, to which all brackets are of lists.
-            .with_expr_planners(vec![Arc::new(functions::TextSlices)])
+            // Before those of the engine, to which all brackets are of lists, and a list with fewer levels
+            // than the other an element of it.
+            .with_expr_planners(vec![Arc::new(functions::TextSlices), Arc::new(functions::NullLists)])
             .with_default_features()
             .with_config(config)
             .with_runtime_env(resources.env())

@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 
 use arrow_array::{Array, ArrayRef};
 use arrow_schema::{DataType, FieldRef};
-use datafusion::common::utils::list_ndims;
 use datafusion::error::Result as DfResult;
 use datafusion::logical_expr::{
     ColumnarValue, Documentation, Expr, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl,
@@ -53,23 +52,11 @@ impl ScalarUDFImpl for BoundedFunction {
         aliases() -> &[String];
         schema_name(args: &[Expr]) -> DfResult<String>;
         signature() -> &Signature;
+        coerce_types(types: &[DataType]) -> DfResult<Vec<DataType>>;
         return_type(types: &[DataType]) -> DfResult<DataType>;
         return_field_from_args(args: ReturnFieldArgs) -> DfResult<FieldRef>;
         is_strict() -> bool;
         documentation() -> Option<&Documentation>;
-    }
-
-    fn coerce_types(&self, types: &[DataType]) -> DfResult<Vec<DataType>> {
-        if self.name() != "array_concat" {
-            return self.engine.coerce_types(types);
-        }
-        // The engine would take a list of nothing but NULLs for an element of lists of lists.
-        let deepest = types.iter().max_by_key(|of| list_ndims(of));
-        let given = types.iter().map(|of| match deepest {
-            Some(deepest) if is_of_nulls(of) => deepest.clone(),
-            _ => of.clone(),
-        });
-        self.engine.coerce_types(&given.collect::<Vec<_>>())
     }
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> DfResult<ColumnarValue> {
@@ -85,7 +72,7 @@ impl ScalarUDFImpl for BoundedFunction {
                 let why = format!("{}() would make {bytes} bytes for each row", self.name());
                 return Err(SqlError::refused(why).into());
             }
-            return self.made(args);
+            return self.engine.invoke_with_args(args);
         }
         let mut bytes = self.growth.bytes(&args.args, args.number_rows)?;
         bytes.resize(args.number_rows, 0);
@@ -98,7 +85,7 @@ impl ScalarUDFImpl for BoundedFunction {
         let is_ordinary = total <= ORDINARY;
         let takes_long = self.growth.takes_long();
         if is_ordinary && !(takes_long && args.number_rows > 0) {
-            return self.made(args);
+            return self.engine.invoke_with_args(args);
         }
         let piece = |rows: Range<usize>| {
             if is_ordinary {
@@ -123,28 +110,7 @@ impl ScalarUDFImpl for BoundedFunction {
     }
 }
 
-/// Whether a type is that of `[]` and of `[NULL]`.
-fn is_of_nulls(of: &DataType) -> bool {
-    matches!(of, DataType::List(item) if item.data_type().is_null())
-}
-
 impl BoundedFunction {
-    /// What the engine's function makes. Lists are joined, and come out, with the type that the plan says: in their
-    /// own ones elements may be called otherwise, which of lists of lists the engine does not join.
-    fn made(&self, mut args: ScalarFunctionArgs) -> DfResult<ColumnarValue> {
-        if self.name() != "array_concat" {
-            return self.engine.invoke_with_args(args);
-        }
-        let to = args.return_type().clone();
-        for (list, field) in args.args.iter_mut().zip(&mut args.arg_fields) {
-            if list_ndims(&list.data_type()) == list_ndims(&to) {
-                *list = list.cast_to(&to, None)?;
-                *field = Arc::new(field.as_ref().clone().with_data_type(to.clone()));
-            }
-        }
-        self.engine.invoke_with_args(args)?.cast_to(&to, None)
-    }
-
     /// What the function gives for rows with so many pairs each, in runs of at most `most`, unless the
     /// statement is stopped.
     fn compared(&self, args: ScalarFunctionArgs, pairs: &[u64], most: u64) -> DfResult<ColumnarValue> {
@@ -158,7 +124,7 @@ impl BoundedFunction {
             let found = at_length(|| self.each(runs(pairs, most), |rows| self.of_rows(&args, rows)))?;
             return Ok(ColumnarValue::Array(joined(&found)?));
         }
-        let compare = || self.made(args);
+        let compare = || self.engine.invoke_with_args(args);
         match self.budget.gives_way(total) {
             true => at_length(compare),
             false => compare(),
@@ -226,7 +192,7 @@ impl BoundedFunction {
                 *array = array.slice(rows.start, rows.len());
             }
         }
-        self.made(args)?.into_array(rows.len())
+        self.engine.invoke_with_args(args)?.into_array(rows.len())
     }
 }
 
@@ -297,14 +263,13 @@ mod tests {
     use std::sync::atomic::{AtomicBool, AtomicU64};
 
     use arrow_array::types::Int64Type;
-    use arrow_array::{ListArray, StringArray, new_null_array};
+    use arrow_array::{ListArray, StringArray};
     use arrow_schema::Field;
     use datafusion::common::config::ConfigOptions;
     use datafusion::execution::memory_pool::UnboundedMemoryPool;
     use datafusion::functions::regex::{regexp_match, regexp_replace};
     use datafusion::functions::string::levenshtein;
     use datafusion::functions_nested::array_has::{array_has_all_udf, array_has_any_udf};
-    use datafusion::functions_nested::concat::array_concat_udf;
     use datafusion::scalar::ScalarValue;
     use gstore_core::Cancel;
 
@@ -417,16 +382,6 @@ mod tests {
             .compared(call(two, 3, DataType::Int32), &[9; 3], 0)
             .unwrap();
         assert!(matches!(found, ColumnarValue::Scalar(ScalarValue::Int32(Some(0)))), "{found:?}");
-    }
-
-    #[test]
-    fn joined_lists_have_the_type_of_the_plan() {
-        let of = DataType::List(Arc::new(Field::new("element", DataType::Int64, true)));
-        let nulls = ColumnarValue::Array(new_null_array(&of, 2));
-        let gives = DataType::new_list(DataType::Int64, true);
-        let args = call([nulls.clone(), nulls], 2, gives.clone());
-        let joined = bounded(array_concat_udf(), Growth::Sum(1)).invoke_with_args(args).unwrap();
-        assert_eq!(joined.data_type(), gives);
     }
 
     #[test]

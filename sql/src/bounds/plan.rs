@@ -24,8 +24,8 @@ const MAX_PARTS: usize = 2000;
 /// What the planner makes of brackets and of operators of lists: always the engine's functions.
 const OF_LISTS: [&str; 5] = ["array_append", "array_concat", "array_has_all", "array_prepend", "make_array"];
 
-/// Puts limits on what the planner has made of operators and brackets, in the place of which come the functions
-/// that the session has by these names, and refuses types that are too wide.
+/// Puts limits on what the planner has made of operators and brackets, in the place of which come the
+/// functions that the session has by these names, and refuses types that are too wide.
 pub(crate) fn rewrite(
     plan: LogicalPlan,
     state: &SessionState,
