@@ -3,6 +3,7 @@
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 
 use super::tokens::{is_any, is_one_of, is_word, last_before, made, next};
+use crate::error::{SqlError, SqlErrorKind};
 
 /// Words that end the result of a SELECT.
 const AFTER_RESULT: &str = "EXCEPT FETCH FROM GROUP HAVING INTERSECT INTO LIMIT OFFSET ORDER QUALIFY UNION \
@@ -15,22 +16,32 @@ struct BracketContents {
     in_result: bool,
     /// At the beginning of an item of it.
     begins: bool,
-    /// The name that is to stand behind its item.
-    name: Option<TokenWithSpan>,
+    /// The name that is to stand behind its item, and how many tokens come before that.
+    name: Option<(TokenWithSpan, usize)>,
 }
 
 impl BracketContents {
     /// Ends an item, with its name.
-    fn end(&mut self, all: &mut Vec<TokenWithSpan>) {
-        if let Some(name) = self.name.take() {
+    fn end(&mut self, all: &mut Vec<TokenWithSpan>) -> Result<(), SqlError> {
+        if let Some((name, start)) = self.name.take() {
+            let is_blank = |token: &TokenWithSpan| matches!(token.token, Token::Whitespace(_));
+            if all.iter().skip(start).all(is_blank) {
+                let why = format!("syntax error: there is no expression behind `{}:`", name.token);
+                let place = (name.span.start.line, name.span.start.column);
+                return Err(SqlError::new(SqlErrorKind::Syntax, why).at(place));
+            }
             all.extend(made(&["AS"], name.span));
             all.push(name);
         }
+        Ok(())
     }
 }
 
 /// The tokens with such names behind what they name.
-pub(super) fn tokens(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
+///
+/// # Errors
+/// A name of nothing.
+pub(super) fn tokens(tokens: Vec<TokenWithSpan>) -> Result<Vec<TokenWithSpan>, SqlError> {
     let mut all: Vec<TokenWithSpan> = Vec::with_capacity(tokens.len());
     let mut around = vec![BracketContents::default()];
     // Where the tokens behind the last name begin.
@@ -42,31 +53,31 @@ pub(super) fn tokens(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
             Token::Whitespace(_) => inside.begins = begins,
             Token::LParen | Token::LBracket | Token::LBrace => around.push(BracketContents::default()),
             Token::RParen | Token::RBracket | Token::RBrace => {
-                inside.end(&mut all);
+                inside.end(&mut all)?;
                 if around.len() > 1 {
                     around.pop();
                 }
             }
             Token::Comma => {
-                inside.end(&mut all);
+                inside.end(&mut all)?;
                 inside.begins = inside.in_result;
             }
             Token::SemiColon | Token::EOF => {
-                inside.end(&mut all);
+                inside.end(&mut all)?;
                 inside.in_result = false;
             }
             Token::Word(_) if begins && colon(&tokens, i).is_some() => {
-                inside.name = Some(token.clone());
+                inside.name = Some((token.clone(), all.len()));
                 behind = colon(&tokens, i).map_or(i, |colon| colon + 1);
                 continue;
             }
             Token::Word(_) if begins && is_any(token, &["ALL", "DISTINCT"]) => inside.begins = true,
             Token::Word(_) if is_word(token, "SELECT") => {
-                inside.end(&mut all);
+                inside.end(&mut all)?;
                 (inside.in_result, inside.begins) = (true, true);
             }
             Token::Word(_) if inside.in_result && ends_result(&tokens, i) => {
-                inside.end(&mut all);
+                inside.end(&mut all)?;
                 inside.in_result = false;
             }
             _ => {}
@@ -74,9 +85,9 @@ pub(super) fn tokens(tokens: Vec<TokenWithSpan>) -> Vec<TokenWithSpan> {
         all.push(token.clone());
     }
     if let Some(inside) = around.last_mut() {
-        inside.end(&mut all);
+        inside.end(&mut all)?;
     }
-    all
+    Ok(all)
 }
 
 /// Where the colon stands behind the name that a token is.
@@ -110,6 +121,21 @@ mod tests {
             ),
         ] {
             assert_eq!(crate::dialect::parse(sql).unwrap().to_string(), expected);
+        }
+    }
+
+    #[test]
+    fn a_name_of_nothing_is_told_so() {
+        for (sql, name, column) in [
+            ("SELECT a: 1, b:", "b", 14),
+            ("SELECT a: /* nothing */, b", "a", 8),
+            ("SELECT 1, (SELECT \"b c\": )", "\"b c\"", 19),
+            ("FROM pool SELECT x:", "x", 18),
+            ("SELECT x: FROM pool", "x", 8),
+        ] {
+            let error = crate::dialect::parse(sql).expect_err(sql).to_string();
+            let expected = format!("there is no expression behind `{name}:` (line 1, column {column})");
+            assert!(error.contains(&expected), "{sql}: {error}");
         }
     }
 }

@@ -164,7 +164,7 @@ fn understood(tokens: Vec<TokenWithSpan>) -> Result<Vec<TokenWithSpan>, SqlError
     refused::check(&tokens)?;
     let usual = |tokens: &[TokenWithSpan], at: usize| FORMS.iter().find_map(|form| form(tokens, at));
     let tokens = replaced(&replaced(&free::tokens(tokens), usual), tokens::grouping);
-    pivot::tokens(summarize::tokens(named::tokens(sample::tokens(first::tokens(tokens))?)))
+    pivot::tokens(summarize::tokens(named::tokens(sample::tokens(first::tokens(tokens))?)?))
 }
 
 /// Whether a text is one expression, as it can stand after WHERE.
