@@ -197,11 +197,12 @@ fn table<'t, 'i>(value: &'t DeValue<'i>, line: usize) -> Result<&'t DeTable<'i>>
     }
 }
 
-/// A text or a number, as it stands in the file.
+/// A text or a number, as it stands in the file; of integers of any base the decimal digits.
 fn single_value(value: &DeValue<'_>, line: usize) -> Result<String> {
     match value {
         DeValue::String(text) => Ok(text.to_string()),
-        DeValue::Integer(number) => Ok(number.to_string()),
+        DeValue::Integer(number) => Ok(i128::from_str_radix(number.as_str(), number.radix())
+            .map_or_else(|_| number.to_string(), |whole| whole.to_string())),
         DeValue::Float(number) => Ok(number.as_str().to_owned()),
         DeValue::Boolean(_) | DeValue::Datetime(_) | DeValue::Array(_) | DeValue::Table(_) => {
             Err(PipelineError::new(line, "expected a text or a number here"))
@@ -236,6 +237,18 @@ mod tests {
         let keys: Vec<(&str, usize)> = stage.settings.iter().map(|s| (s.key.as_str(), s.line)).collect();
         assert_eq!(keys, [("learning-rate", 10), ("full", 11), ("data", 12)]);
         assert_eq!(stage.settings[1].given, OptionSetting::Flag(true));
+    }
+
+    #[test]
+    fn integers_of_any_base_are_decimal() {
+        let file = PipelineFile::parse(
+            "threads = 0x10\n[variables]\nl = [1_0, 0x1F, 0o17, 0b1_1, -5, 18446744073709551615]\n\
+             [[stage]]\nname = 'a'\ncommand = 'ls'\ntop = 0xff\n",
+        )
+        .expect("a pipeline");
+        assert_eq!(file.threads.map(NonZeroUsize::get), Some(16));
+        assert_eq!(file.variables[0].value, "10,31,15,3,-5,18446744073709551615");
+        assert_eq!(file.stages[0].settings[0].given, OptionSetting::Values(vec!["255".into()]));
     }
 
     #[test]
