@@ -256,7 +256,8 @@ fn histogram(numbers: &[NamedColumn], at: usize) -> Body {
     let band = floors.and_then(|column| {
         let mut known: Vec<f64> = column.values.iter().copied().filter(|value| value.is_finite()).collect();
         known.sort_unstable_by(f64::total_cmp);
-        known.get(known.len() / 2).map(|floor| (-floor, *floor, "noise floor".to_owned()))
+        let floor = known.get(known.len() / 2).filter(|floor| **floor > 0.0)?;
+        Some((-floor, *floor, "noise floor".to_owned()))
     });
     let (x, y) = (numbers[at].name.clone(), "rows".to_owned());
     Body::Histogram(Histogram { x, y, first, width, counts, band, marks: Vec::new() })
@@ -409,6 +410,12 @@ mod tests {
         assert_eq!((histogram.x.as_str(), histogram.y.as_str()), ("score", "rows"));
         assert_eq!(histogram.counts.iter().sum::<u64>(), 2);
         assert!(histogram.band.is_some_and(|(_, high, _)| (high - 0.2).abs() < 1e-6));
+        // A band has a width.
+        for floor in [-0.2f32, 0.0] {
+            let floor: ArrayRef = Arc::new(Float32Array::from(vec![floor; 3]));
+            let none = drawn(&[("score", Arc::clone(&score)), ("noise_floor", floor)]).unwrap();
+            assert!(matches!(&none, Body::Histogram(shown) if shown.band.is_none()), "{none:?}");
+        }
 
         let body = drawn(&[("pos", step), ("token", Arc::clone(&text)), ("score", score)]).unwrap();
         let Body::Tokens(tokens) = body else { panic!("{body:?}") };
