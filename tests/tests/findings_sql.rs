@@ -151,6 +151,8 @@ fn views_are_saved_listed_read_and_dropped() {
     done.fails(&[says]);
     let done = place.run(&["query", "SELECT 1 AS a; SELECT 2 AS b", "--plot"]);
     done.says(2, &["of one statement, and these are 2"]);
+    place.write("one.sql", "SELECT 1");
+    place.run(&["query", "-f", "one.sql", "--plot=x.svg"]).says(2, &["--plot does not go with -f FILE"]);
     place.run(&["query", ".tables", "--plot"]).says(2, &["of one statement, and dot commands have none"]);
     place.run(&["query", "SELECT * FROM odd"]).fails(&["no table"]);
     place.run(&["query", "CREATE VIEW v AS SELECT 1"]).fails(&["`gstore view create --store "]);

@@ -78,7 +78,9 @@ fn plot_request(args: &QueryArgs) -> Result<(String, PictureArgs)> {
     let words = given.output.as_deref().and_then(std::path::Path::to_str).map(str::to_owned);
     let words = words.filter(|text| text.contains(char::is_whitespace));
     let (sql, picture) = match (&args.sql, words) {
-        _ if args.file.is_some() => refuse!("--plot draws the result of one statement; -f FILE has several"),
+        _ if args.file.is_some() => {
+            refuse!("--plot does not go with -f FILE; give the one statement that it draws as an argument")
+        }
         (Some(sql), _) if sql != "-" => (sql.clone(), given),
         (None, Some(sql)) => {
             let terminal = DrawArgs { plot: Some("-".into()) };
