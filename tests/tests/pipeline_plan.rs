@@ -107,6 +107,9 @@ fn mistakes_are_refused_before_anything_runs() {
     let names: Vec<String> = files(&place.path("")).into_keys().collect();
     assert_eq!(names.len(), 3, "{names:?}");
     write(&place, FILE);
+    // Its state would be that of p.toml.
+    place.write("p.conf", FILE);
+    place.run(&["run", "p.conf"]).says(2, &["p.conf: name the file of a pipeline NAME.toml"]);
     place.run(&["run", "p.toml", "--only", "wram"]).says(2, &["did you mean `warm`"]);
     let refused = place.run(&["run", "p.toml", "--only", "sel-3"]).stderr;
     assert!(refused.contains("the stages are ") && refused.contains("warm"), "{refused}");

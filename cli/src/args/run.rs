@@ -14,7 +14,7 @@ use clap::Args;
     reads. A stage whose options, inputs and results are unchanged is skipped. Ctrl-C stops the running stage cleanly; run the same command again to continue, also\n\
     after a crash. What ran is kept in NAME.state next to NAME.toml: a journal, the stages' logs, and a report as HTML and Markdown.")]
 pub struct RunArgs {
-    /// The pipeline: a TOML file
+    /// The pipeline: a file NAME.toml
     #[arg(value_name = "FILE")]
     pub pipeline: PathBuf,
     /// Show which stages would run and why, with time, disk and memory where they are known, and do nothing

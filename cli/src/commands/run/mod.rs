@@ -31,6 +31,12 @@ use state::StateFolder;
 /// Plans the pipeline, then shows the plan or runs it.
 pub fn run(context: &Context, args: &RunArgs) -> Result<ExitCode> {
     let path = fs_err::canonicalize(&args.pipeline)?;
+    if path.extension().is_none_or(|ending| ending != "toml") {
+        refuse!(
+            "{}: name the file of a pipeline NAME.toml: NAME.state next to it is its own",
+            path.display()
+        );
+    }
     let base = path.parent().unwrap_or(Path::new("/")).to_owned();
     let at = |error: crate::pipeline::PipelineError| {
         UsageError(format!("{}:{}: {}", args.pipeline.display(), error.line, error.message))
