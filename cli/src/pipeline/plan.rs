@@ -75,7 +75,7 @@ impl Plan {
         check_models(&stages, &calls, base)?;
         let after = (0..stages.len()).map(|i| stages_after(&stages, i)).collect::<Result<Vec<_>>>()?;
         let needs: Vec<BTreeSet<usize>> = (0..stages.len()).map(|i| &needs(&uses, i) | &after[i]).collect();
-        let order = order(&stages, &needs)?;
+        let order = order(&stages, &uses, &needs)?;
         check_views(&stages, &calls, &uses, (&order, base))?;
         let place = |i: &usize| order.iter().position(|at| at == i).unwrap_or_default();
         let planned = order.iter().map(|&i| PlannedStage {
@@ -376,8 +376,13 @@ fn needs(uses: &[StageUses], i: usize) -> BTreeSet<usize> {
     for read in &uses[i].reads {
         let above = writers(read, 0..i);
         // What reads a whole store, as the readers of a view do, stays where it stands in the file.
+        // So does a query of samples that a stage below changes: their features would be of what is left.
+        let is_of_before = |samples: Resource| {
+            !writers(&samples, 0..i).is_empty() && !writers(&samples, i + 1..uses.len()).is_empty()
+        };
         let stays = matches!(read, Resource::Store { .. } | Resource::View { .. })
-            || uses[i].from_above.contains(read);
+            || uses[i].from_above.contains(read)
+            || uses[i].may_lack_features && read.samples().is_some_and(is_of_before);
         let below = above.is_empty() && !stays;
         found.extend(if below { writers(read, i + 1..uses.len()) } else { above });
     }
@@ -392,18 +397,54 @@ fn needs(uses: &[StageUses], i: usize) -> BTreeSet<usize> {
 }
 
 /// An order that keeps that of the file where it can.
-fn order(stages: &[PipelineStage], needs: &[BTreeSet<usize>]) -> Result<Vec<usize>> {
+fn order(stages: &[PipelineStage], uses: &[StageUses], needs: &[BTreeSet<usize>]) -> Result<Vec<usize>> {
     let mut order: Vec<usize> = Vec::new();
     let mut waiting: BTreeSet<usize> = (0..stages.len()).collect();
     while let Some(&first) = waiting.first() {
         let ready = waiting.iter().copied().find(|i| needs[*i].iter().all(|need| !waiting.contains(need)));
         let Some(ready) = ready else {
-            let names: Vec<&str> = waiting.iter().map(|i| stages[*i].name.as_str()).collect();
-            let message = format!("these stages depend on each other in a circle: {}", names.join(", "));
-            return Err(PipelineError::new(stages[first].says.line, message));
+            let waits = |i: &usize| needs[*i].iter().copied().find(|need| waiting.contains(need));
+            let circle = circle(first, waits);
+            let others = circle.iter().skip(1).chain(&circle);
+            let why: Vec<String> =
+                circle.iter().zip(others).map(|(i, other)| reason(stages, uses, (*i, *other))).collect();
+            let message = format!("these stages depend on each other in a circle: {}", why.join("; "));
+            return Err(PipelineError::new(stages[circle[0]].says.line, message));
         };
         waiting.remove(&ready);
         order.push(ready);
     }
     Ok(order)
+}
+
+/// The stages of a circle that one leads to, where each waits for another; each needs the next.
+fn circle(first: usize, waits: impl Fn(&usize) -> Option<usize>) -> Vec<usize> {
+    let mut path = vec![first];
+    while let Some(next) = path.last().and_then(&waits) {
+        if let Some(start) = path.iter().position(|at| *at == next) {
+            return path.split_off(start);
+        }
+        path.push(next);
+    }
+    path
+}
+
+/// Why a stage needs another.
+fn reason(stages: &[PipelineStage], uses: &[StageUses], (i, j): (usize, usize)) -> String {
+    let (name, other) = (&stages[i].name, &stages[j].name);
+    let (mine, theirs) = (&uses[i], &uses[j]);
+    let meet = |all: &[Resource], others: &[Resource]| {
+        all.iter().find(|one| others.iter().any(|other| other.overlaps(one))).cloned()
+    };
+    if stages[i].says.after.iter().any(|after| stages[j].is(after)) {
+        format!("{name} has {other} in its `after`")
+    } else if let Some(read) = meet(&mine.reads, &theirs.writes) {
+        format!("{name} reads {read}, which {other} writes")
+    } else if let Some(written) = meet(&mine.writes, &theirs.reads) {
+        format!("{name} writes {written}, which {other} reads before")
+    } else if let Some(written) = meet(&mine.writes, &theirs.writes) {
+        format!("{name} writes {written}, which {other} writes before")
+    } else {
+        format!("{name} comes after {other}")
+    }
 }

@@ -42,6 +42,8 @@ pub struct StageUses {
     pub changes: Vec<Resource>,
     /// What of its reads only stages above it in the file give it: it may do without.
     pub from_above: Vec<Resource>,
+    /// Whether it may do without features of samples that stages below it change first.
+    pub may_lack_features: bool,
     /// Folders that it reads, if they are none of the Hub.
     pub may_read: Vec<Resource>,
     pub writes: Vec<Resource>,
@@ -95,10 +97,10 @@ impl Resource {
         }
     }
 
-    /// The samples that these features are of.
+    /// The samples that these features, or the features of these runs, are of.
     pub fn samples(&self) -> Option<Self> {
         match self {
-            Self::Features { store, dataset, .. } => {
+            Self::Features { store, dataset, .. } | Self::Runs { store, dataset } => {
                 Some(Self::Samples { store: store.clone(), dataset: dataset.clone() })
             }
             _ => None,

@@ -228,6 +228,7 @@ impl StageStore<'_> {
     fn query(&self, call: &StageCall, uses: &mut StageUses) {
         let (named, is_open) = self.tables(call.values("sql").iter().chain(call.values("parameters")));
         uses.reads.extend(named);
+        uses.may_lack_features = true;
         if is_open {
             uses.reads.push(self.whole());
         }

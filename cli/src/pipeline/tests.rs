@@ -247,7 +247,11 @@ fn plans_that_cannot_run_are_refused_with_a_line() {
     let one_run = format!("store = \"st\"\n{}{}", training("one"), training("two"));
     for (text, line, says) in [
         (missing, 21, "text.jsonl is missing, and no stage makes it"),
-        (circle, 2, "circle: score, answer"),
+        (
+            circle,
+            2,
+            "circle: score reads answers.jsonl, which answer writes; answer reads scores.csv, which score writes",
+        ),
         (twice, 23, "also written by stage score"),
         (own, 14, "its pattern *s.jsonl matches answers.jsonl, which it writes"),
         (one_run, 14, "run r in st is also written by stage one"),
@@ -284,6 +288,28 @@ stage = [
     assert_eq!(needs("features-2"), ["warm-2", "pool"]);
     assert_eq!(needs("best-1"), ["warm-1", "pool", "features-1"]);
     assert_eq!(needs("count"), ["pool", "features-1", "features-2"]);
+}
+
+#[test]
+fn a_query_of_rows_that_are_deleted_below_it_does_not_wait_for_features() {
+    let world = World::new();
+    let text = "
+store = 'st'
+stage = [
+  {name = 'add', command = 'add', dataset = 'pool', data = 'texts.jsonl'},
+  {name = 'before', command = 'query', args = 'SELECT id FROM pool', output = 'before.csv'},
+  {name = 'cut', command = 'delete', dataset = 'pool', where = 'row > 1'},
+  {name = 'ing', command = 'ingest', dataset = 'pool', model = 'model', features = 'loss'},
+]
+";
+    let names = |plan: &Plan| plan.stages.iter().map(|stage| stage.name().to_owned()).collect::<Vec<_>>();
+    let plan = world.plan(text);
+    assert_eq!(names(&plan), ["add", "before", "cut", "ing"]);
+    assert_eq!(needs(&plan, "before"), ["add"]);
+    assert_eq!(needs(&plan, "cut"), ["add", "before"]);
+    // Of rows that stay as they are it reads the features too, which a stage below computes.
+    let kept = text.replace("{name = 'cut', command = 'delete', dataset = 'pool', where = 'row > 1'},", "");
+    assert_eq!(names(&world.plan(&kept)), ["add", "ing", "before"]);
 }
 
 /// Stages that a stage needs, by their names.
