@@ -299,6 +299,46 @@ fn work_for_another_question_is_refused() {
 }
 
 #[test]
+fn another_matrix_is_replaced_where_that_is_allowed_and_nothing_of_others() {
+    let (_, store) = larger();
+    let first = plan(&store, &ask("pool", "val"));
+    let dot = plan(&store, &InfluenceSpec { sim: Sim::Dot, ..ask("pool", "val") });
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    let replacing =
+        |samples: u64, plan: &Prepared| MatrixOptions { replace: true, ..options(samples, plan, 1) };
+    make(&first, options(9, &first, 1), MatrixOutput::Folder(&at("whole"))).unwrap();
+    make(&dot, options(4, &dot, 1), MatrixOutput::Folder(&at("whole-dot"))).unwrap();
+    let (whole, whole_dot) = (files(&at("whole")), files(&at("whole-dot")));
+    let out = at("m");
+    // Unfinished work.
+    begin(&first, &out);
+    let report = make(&dot, replacing(4, &dot), MatrixOutput::Folder(&out)).unwrap();
+    assert_eq!((report.kept, files(&out)), (0, whole_dot.clone()));
+    // A matrix of more groups, which stays until the other is complete.
+    let job = MatrixJob::new(&first, replacing(9, &first), &GO).unwrap();
+    job.write(MatrixOutput::Folder(&out), &mut |_, _| assert_eq!(files(&out), whole_dot), &GO).unwrap();
+    assert_eq!(files(&out), whole);
+    assert!(!hidden(&out).exists());
+    // A run that was killed when it had put the former one aside.
+    let killed = at("killed");
+    begin(&dot, &killed);
+    fs_err::rename(&out, hidden(&killed).join(".replaced")).unwrap();
+    make(&dot, options(4, &dot, 1), MatrixOutput::Folder(&killed)).unwrap();
+    assert_eq!(files(&killed), whole_dot);
+    for mine in ["notes.txt", "scores-000/notes.txt"] {
+        let (mine, job) = (killed.join(mine), MatrixJob::new(&first, replacing(9, &first), &GO).unwrap());
+        fs_err::write(&mine, "mine").unwrap();
+        let before = files(&killed);
+        let asked = job.check(MatrixOutput::Folder(&killed)).unwrap_err().to_string();
+        let made = job.write(MatrixOutput::Folder(&killed), &mut |_, _| {}, &GO).unwrap_err().to_string();
+        assert!(asked == made && made.contains("notes.txt is not a file of the matrix"), "{made}");
+        assert_eq!(files(&killed), before);
+        fs_err::remove_file(mine).unwrap();
+    }
+}
+
+#[test]
 fn a_refused_question_leaves_nothing_in_the_way_of_another() {
     let (mut world, _) = larger();
     world.pool[1][5] = None;

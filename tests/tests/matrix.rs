@@ -94,13 +94,20 @@ fn a_changed_store_is_refused_until_its_old_state_is_named() {
     let store = place.store();
     let before = store.snapshot().expect("a snapshot").number().to_string();
     append(&store, "more", 3);
-    place.run(&args("m", MEMORY)).says(1, &["unfinished work", "--snapshot"]);
+    for more in [&[][..], &["--dry-run"]] {
+        let refused = place.run(&[&args("m", MEMORY)[..], more].concat());
+        refused.says(1, &["unfinished work", "--snapshot", "--force"]);
+    }
     let mut old = args("m", MEMORY);
     old.extend(["--snapshot", &before]);
     place.ok(&old);
     assert!(place.run(&old).stderr.contains("nothing to do"));
-    let finished = place.run(&args("m", MEMORY));
-    assert!(finished.stderr.contains("another question"), "{}", finished.stderr);
+    for more in [&[][..], &["--dry-run"]] {
+        let refused = place.run(&[&args("m", MEMORY)[..], more].concat());
+        refused.says(1, &["another question", "--force replaces it"]);
+    }
+    place.run(&[&args("m", MEMORY)[..], &["--force"]].concat()).says(0, &["target samples written to m"]);
+    assert!(place.run(&args("m", MEMORY)).stderr.contains("nothing to do"));
 }
 
 #[test]

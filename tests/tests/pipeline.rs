@@ -228,6 +228,32 @@ fn a_ground_truth_of_other_options_takes_the_place_of_the_former() {
     assert_eq!(fs_err::read_dir(place.path("truth/outputs")).expect("listed").count(), 3);
 }
 
+#[test]
+fn a_matrix_in_a_folder_is_made_again_when_its_inputs_or_options_change() {
+    let place = place();
+    let file = |more: &str| {
+        let stages = "[[stage]]\nname = 'add'\ncommand = 'add'\ndataset = 'pool'\ndata = 'target.jsonl'\n\
+            [[stage]]\nname = 'features'\ncommand = 'ingest'\ndataset = 'pool'\nmodel = 'MODEL'\n\
+            features = 'embed-mean'\n\
+            [[stage]]\nname = 'm'\ncommand = 'matrix'\npool = 'pool'\ntarget = 'pool'\nkind = 'embed-mean'\n\
+            output = 'scores'\n";
+        write(&place, &[stages, more].concat());
+    };
+    file("");
+    let all = ["add", "features", "m"];
+    assert_eq!(ran(&go(&place, &[])), all);
+    write_target(&place, 6);
+    assert_eq!(ran(&go(&place, &[])), all);
+    file("sim = 'dot'\n");
+    assert_eq!(ran(&go(&place, &[])), ["m"]);
+    assert!(place.read("scores/matrix.json").contains("\"dot\""));
+    assert!(ran(&go(&place, &[])).is_empty());
+    // What others put into it stays.
+    place.write("scores/notes.txt", "mine");
+    place.run(&["run", "p.toml", "--force", "m"]).says(1, &["notes.txt is not a file of the matrix"]);
+    assert_eq!(place.read("scores/notes.txt"), "mine");
+}
+
 /// Trains with a rank of 2, then asks for one of 3 while another process has the folder.
 fn tried_in_vain(place: &Place) {
     write(place, &alone(2, ""));

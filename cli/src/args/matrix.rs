@@ -18,7 +18,7 @@ use super::{PairArgs, StateArgs};
     A name that ends in .parquet is one file; one without an ending, or with a slash at its end, is a folder, whose parts may be of any number of target samples.\n\
     If the disk has too little room, nothing is begun. One file takes twice its size while it is written, and has at most 32,768 target samples.\n\
     Nothing is visible under the name until all of it is complete. Ctrl-C, a full disk or a crash lose at most one part: run the same command again to continue;\n\
-    if the store or a flag has changed, it says so instead.\n\n\
+    if the store or a flag has changed, it says so instead, and --force begins again.\n\n\
     Memory: --memory for the vectors of the target samples, and 48 MiB for each thread.")]
 pub struct MatrixArgs {
     /// Datasets whose rows are scored
@@ -31,14 +31,14 @@ pub struct MatrixArgs {
     /// A file ending in .parquet, or a folder
     #[arg(long, short, value_name = "FILE|DIR")]
     pub output: PathBuf,
-    /// Replace the file if it exists; a folder is never replaced
+    /// Replace a file, a folder with another matrix only, and unfinished work for another question
     #[arg(long)]
     pub force: bool,
     /// Bytes for the vectors of target samples, e.g. 4GB; where they do not fit, there are
     /// several passes over the pool
     #[arg(long, value_name = "SIZE", value_parser = size, default_value = "1GiB")]
     pub memory: u64,
-    /// Show rows, time, disk and memory, and write nothing
+    /// Show rows, time, disk and memory, or why the output is refused, and write nothing
     #[arg(long)]
     pub dry_run: bool,
     /// Print the report as JSON

@@ -51,6 +51,7 @@ pub fn run(context: &Context, args: &MatrixArgs) -> Result<()> {
     let job = MatrixJob::new(&plan, options, &cancel)?;
     let forecast = job.forecast();
     if args.dry_run {
+        job.check(output).map_err(told)?;
         let disk = forecast.disk(output);
         return preview(context, args, &plan, forecast, disk);
     }
@@ -71,11 +72,15 @@ pub fn run(context: &Context, args: &MatrixArgs) -> Result<()> {
         &cancel,
     );
     compared.finish();
-    let made = made.map_err(|error| match error {
+    report(context, args, &made.map_err(told)?)
+}
+
+/// An error with what the command can do about it.
+fn told(error: MatrixError) -> anyhow::Error {
+    match error {
         MatrixError::Exists(_) => UsageError(format!("{error}; --force replaces it")).into(),
-        error => anyhow::Error::from(error),
-    });
-    report(context, args, &made?)
+        error => error.into(),
+    }
 }
 
 /// A file or a folder, by the name.

@@ -98,7 +98,7 @@ impl MatrixJob<'_> {
     /// # Errors
     /// Where the output is something else.
     pub fn room(&self, output: MatrixOutput<'_>) -> Result<u64, MatrixError> {
-        let place = OutputPaths::new(output)?;
+        let place = OutputPaths::new(output, self.options.replace)?;
         if place.finished(&self.question)?.is_some() {
             return Ok(0);
         }

@@ -52,36 +52,11 @@ impl<'a> MatrixJob<'a> {
         progress: Compared<'_>,
         cancel: &Cancel,
     ) -> Result<MatrixReport, MatrixError> {
-        if let (MatrixOutput::File(path), [_, _, ..]) = (output, &self.question.groups[..]) {
-            if self.samples.rows.len() as u64 > MOST_SAMPLES {
-                return Err(MatrixError::Refused(format!(
-                    "a single file ({}) has the scores of at most {MOST_SAMPLES} target samples, and these are {}; name a folder",
-                    path.display(),
-                    self.samples.rows.len(),
-                )));
-            }
-            let samples = self.samples.rows.len();
-            let needed = self.prepared.sample_bytes().saturating_mul(samples as u64);
-            let (needed, allowed) = needed_and_allowed(needed, self.options.memory);
-            return Err(MatrixError::Refused(format!(
-                "the vectors of {samples} target samples do not fit into {allowed} at once, so their scores cannot be a single file ({}); name a \
-                 folder, or allow {needed}",
-                path.display(),
-            )));
-        }
-        let place = OutputPaths::new(output)?;
-        // In this order: another process may finish the same matrix at any time.
-        let taken = place.is_taken()?;
-        if let Some(info) = place.finished(&self.question)? {
+        let (place, finished) = self.place(output)?;
+        if let Some(info) = finished {
             work::remove_leftover(&place, &self.question)?;
             return self.finished(&place, &info);
         }
-        place.check()?;
-        let refuse = |taken: bool| match taken && !self.options.replace {
-            true => Err(MatrixError::Exists(place.path.clone())),
-            false => Ok(()),
-        };
-        refuse(taken)?;
         let work = WorkFolder::open(&place, &self.question)?;
         // By another process, between the first look and the lock.
         if let Some(info) = place.finished(&self.question)? {
@@ -106,12 +81,60 @@ impl<'a> MatrixJob<'a> {
             }
             MatrixOutput::File(_) => {
                 // What was put there meanwhile stays, and so do the parts.
-                refuse(place.is_taken()?)?;
+                self.refuse_taken(&place, place.is_taken()?)?;
                 let targets = targets::as_json(&self.samples, &names)?;
                 work.publish_file(&info, &targets, cancel)?;
             }
         }
         Ok(self.report(&info, kept, false, place.bytes()?))
+    }
+
+    /// Refuses an output that the matrix cannot have as things are; nothing is written.
+    ///
+    /// # Errors
+    /// Those with which [`Self::write`] would begin.
+    pub fn check(&self, output: MatrixOutput<'_>) -> Result<(), MatrixError> {
+        match self.place(output)? {
+            (_, Some(_)) => Ok(()),
+            (place, None) => work::is_begun(&place, &self.question).map(|_| ()),
+        }
+    }
+
+    /// The place of an output, and the matrix if it is there already.
+    fn place(&self, output: MatrixOutput<'_>) -> Result<(OutputPaths, Option<MatrixInfo>), MatrixError> {
+        if let (MatrixOutput::File(path), [_, _, ..]) = (output, &self.question.groups[..]) {
+            if self.samples.rows.len() as u64 > MOST_SAMPLES {
+                return Err(MatrixError::Refused(format!(
+                    "a single file ({}) has the scores of at most {MOST_SAMPLES} target samples, and these are {}; name a folder",
+                    path.display(),
+                    self.samples.rows.len(),
+                )));
+            }
+            let samples = self.samples.rows.len();
+            let needed = self.prepared.sample_bytes().saturating_mul(samples as u64);
+            let (needed, allowed) = needed_and_allowed(needed, self.options.memory);
+            return Err(MatrixError::Refused(format!(
+                "the vectors of {samples} target samples do not fit into {allowed} at once, so their scores cannot be a single file ({}); name a \
+                 folder, or allow {needed}",
+                path.display(),
+            )));
+        }
+        let place = OutputPaths::new(output, self.options.replace)?;
+        // In this order: another process may finish the same matrix at any time.
+        let taken = place.is_taken()?;
+        let finished = place.finished(&self.question)?;
+        if finished.is_none() {
+            place.check()?;
+            self.refuse_taken(&place, taken)?;
+        }
+        Ok((place, finished))
+    }
+
+    fn refuse_taken(&self, place: &OutputPaths, taken: bool) -> Result<(), MatrixError> {
+        match taken && !self.options.replace {
+            true => Err(MatrixError::Exists(place.path.clone())),
+            false => Ok(()),
+        }
     }
 
     fn finished(&self, place: &OutputPaths, info: &MatrixInfo) -> Result<MatrixReport, MatrixError> {

@@ -43,7 +43,7 @@ pub struct MatrixOptions {
     pub part: u64,
     /// Threads; 0 means one per core.
     pub threads: usize,
-    /// Whether a file that is there may be replaced.
+    /// Whether a file that is there, another matrix in a folder, and unfinished work for one may be replaced.
     pub replace: bool,
 }
 

@@ -3,22 +3,28 @@
 //! Invariants
 //! - both are on one file system, so that the result appears in one step
 //! - what cannot become the output is refused before anything is computed
+//! - a folder that is replaced has the matrix of another question and nothing else, and stays under its name
+//!   until the new one is complete
 
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use gstore_core::{Remedy, if_there};
 use gstore_store::vfs::{parent, sync_folder};
 
 use super::MatrixOutput;
 use super::error::MatrixError;
 use super::files::{self, exists, metadata, remove};
 use super::question::{MatrixInfo, MatrixQuestion};
+use super::work::TARGETS;
 
 /// The question and its outcome.
 pub(super) const INFO: &str = "matrix.json";
 /// What is being made, while it is.
 pub(super) const QUESTION: &str = "question.json";
 pub(super) const LOCK: &str = "lock";
+/// The folder that a new one replaces, in that: first while it is hidden, then until it is tidied.
+pub(super) const REPLACED: &str = ".replaced";
 /// The key of a [`MatrixInfo`] in the metadata of a single file.
 pub(super) const INFO_KEY: &str = "gstore.matrix";
 
@@ -29,10 +35,12 @@ pub(super) struct OutputPaths {
     /// Whether it is one file.
     pub(super) single: bool,
     pub(super) hidden: PathBuf,
+    /// Whether another matrix that is there, and unfinished work for one, may be replaced.
+    pub(super) replace: bool,
 }
 
 impl OutputPaths {
-    pub(super) fn new(output: MatrixOutput<'_>) -> Result<Self, MatrixError> {
+    pub(super) fn new(output: MatrixOutput<'_>, replace: bool) -> Result<Self, MatrixError> {
         let (given, single) = match output {
             MatrixOutput::File(path) => (path, true),
             MatrixOutput::Folder(path) => (path, false),
@@ -48,7 +56,7 @@ impl OutputPaths {
         hidden.push(name);
         hidden.push(".part");
         // Without a slash at the end, which would follow a symlink.
-        Ok(Self { hidden: path.with_file_name(hidden), path: path.with_file_name(name), single })
+        Ok(Self { hidden: path.with_file_name(hidden), path: path.with_file_name(name), single, replace })
     }
 
     /// Whether a file is there that would be replaced.
@@ -56,7 +64,8 @@ impl OutputPaths {
         Ok(self.single && exists(&self.path)?)
     }
 
-    /// The matrix that is in the place already, if it is the one that is asked for.
+    /// The matrix that is in the place already, if it is the one that is asked for. A folder with something
+    /// that may not be replaced is refused.
     pub(super) fn finished(&self, question: &MatrixQuestion) -> Result<Option<MatrixInfo>, MatrixError> {
         let path = &self.path;
         if !exists(path)? {
@@ -82,24 +91,69 @@ impl OutputPaths {
             },
         };
         let info: Option<MatrixInfo> = serde_json::from_str(&text).ok();
-        match question.unlike(info.as_ref().map(|info| &info.question), INFO) {
-            None => Ok(info),
-            Some(_) if self.single => Ok(None),
-            Some(difference) => Err(MatrixError::Refused(format!(
-                "{} has the matrix of another question: {difference}; name another folder, or remove this one",
-                path.display()
-            ))),
-        }
+        let asked = info.as_ref().map(|info| &info.question);
+        let Some(difference) = question.unlike(asked, INFO) else { return Ok(info) };
+        let remedy = match info {
+            _ if self.single => return Ok(None),
+            Some(info) if self.replace => return self.check_alone(&info).map(|()| None),
+            Some(_) => format!("{} replaces it", Remedy::Option("force", "")),
+            None => "remove this one".to_owned(),
+        };
+        Err(MatrixError::Refused(format!(
+            "{} has the matrix of another question: {difference}; name another folder, or {remedy}",
+            path.display()
+        )))
     }
 
-    /// Removes working files other than the result, which a run that was killed at its end left
-    /// in the published folder.
+    /// Refuses to replace a folder that has more in it than its matrix.
+    fn check_alone(&self, info: &MatrixInfo) -> Result<(), MatrixError> {
+        let groups: Vec<&str> = info.question.groups.iter().map(|group| group.folder.as_str()).collect();
+        let mut other = other_entry(&self.path, |name, is_folder| match is_folder {
+            true => name == REPLACED || groups.contains(&name),
+            false => [INFO, TARGETS, QUESTION, LOCK].contains(&name),
+        })?;
+        let is_part = |name: &str, is_folder: bool| {
+            let number = name.strip_suffix(".parquet").filter(|_| !is_folder);
+            number.is_some_and(|number| number.bytes().all(|digit| digit.is_ascii_digit()))
+        };
+        for folder in groups.iter().map(|group| self.path.join(group)).filter(|folder| folder.is_dir()) {
+            other = other.or(other_entry(&folder, is_part)?);
+        }
+        other.map_or(Ok(()), |other| {
+            Err(MatrixError::Refused(format!(
+                "{} is not a file of the matrix in {}, which is not replaced; move it, or name another folder",
+                other.display(),
+                self.path.display()
+            )))
+        })
+    }
+
+    /// Moves the matrix that is replaced into the hidden folder, which takes its name next. A run that was
+    /// killed in between goes on with the complete work.
+    pub(super) fn set_aside(&self) -> Result<(), MatrixError> {
+        if !self.replace {
+            return Ok(());
+        }
+        let Some(text) = if_there(fs_err::read_to_string(self.path.join(INFO)))? else { return Ok(()) };
+        let info: MatrixInfo = serde_json::from_str(&text).map_err(|error| {
+            MatrixError::Refused(format!("{} cannot be read: {error}", self.path.join(INFO).display()))
+        })?;
+        // Others may have put something there since.
+        self.check_alone(&info)?;
+        let replaced = self.hidden.join(REPLACED);
+        if_there(fs_err::remove_dir_all(&replaced))?;
+        Ok(fs_err::rename(&self.path, &replaced)?)
+    }
+
+    /// Removes what is not the result from the published folder: working files, also those of a run that was
+    /// killed at its end, and the matrix that was replaced.
     pub(super) fn tidy(&self) -> Result<(), MatrixError> {
         if self.single {
             return Ok(());
         }
-        let left = [QUESTION, LOCK].map(|name| self.path.join(name));
+        let left = [QUESTION, LOCK, REPLACED].map(|name| self.path.join(name));
         if left.iter().any(|path| path.exists()) {
+            if_there(fs_err::remove_dir_all(self.path.join(REPLACED)))?;
             left.iter().try_for_each(|path| remove(path))?;
             sync_folder(&self.path)?;
         }
@@ -144,4 +198,15 @@ impl OutputPaths {
         let path: &Path = &self.path;
         path.display()
     }
+}
+
+/// The first entry of a folder that is none of those `known` by their name and whether they are folders.
+fn other_entry(folder: &Path, known: impl Fn(&str, bool) -> bool) -> Result<Option<PathBuf>, MatrixError> {
+    for entry in fs_err::read_dir(folder)? {
+        let entry = entry?;
+        if !known(&entry.file_name().to_string_lossy(), entry.file_type()?.is_dir()) {
+            return Ok(Some(entry.path()));
+        }
+    }
+    Ok(None)
 }

@@ -24,6 +24,7 @@ impl WorkFolder<'_> {
         }
         remove_temporary(hidden)?;
         sync_folder(hidden)?;
+        self.place.set_aside()?;
         // An empty folder may stand in the place.
         fs_err::rename(hidden, &self.place.path)?;
         sync_folder(parent(&self.place.path))?;

@@ -8,13 +8,13 @@
 use std::io::ErrorKind::{AlreadyExists, NotFound};
 use std::path::PathBuf;
 
-use gstore_core::{Remedy, xxh3_hex};
+use gstore_core::{Remedy, if_there, xxh3_hex};
 use gstore_store::vfs::{OsVfs, Vfs, VfsLock, sync_folder};
 use serde::{Deserialize, Serialize};
 
 use super::error::MatrixError;
 use super::files::{PartPlace, exists, json, metadata, remove};
-use super::place::{INFO, LOCK, OutputPaths, QUESTION};
+use super::place::{INFO, LOCK, OutputPaths, QUESTION, REPLACED};
 use super::question::MatrixQuestion;
 use crate::influence::ExcludedCounts;
 
@@ -67,21 +67,10 @@ impl<'a> WorkFolder<'a> {
             )));
         };
         let folder = &place.hidden;
-        let begun = folder.join(QUESTION);
-        if exists(&begun)? {
-            let theirs: Option<MatrixQuestion> = serde_json::from_str(&fs_err::read_to_string(&begun)?).ok();
-            if let Some(difference) = question.unlike(theirs.as_ref(), QUESTION) {
-                return Err(MatrixError::Refused(format!(
-                    "{} has unfinished work for another question or another state of the store: {difference}; ask as it was asked then \
-                     ({} names the state), or remove that folder",
-                    folder.display(),
-                    Remedy::Option("snapshot", "")
-                )));
-            }
-        } else {
-            // The origin of these files is not known.
+        if !is_begun(place, question)? {
+            // These files are of nobody knows what, or may be replaced.
             clear(place)?;
-            PartPlace::new(begun).write(json(question)?.as_bytes())?;
+            PartPlace::new(folder.join(QUESTION)).write(json(question)?.as_bytes())?;
         }
         for group in &question.groups {
             fs_err::create_dir_all(folder.join(&group.folder))?;
@@ -132,6 +121,27 @@ impl<'a> WorkFolder<'a> {
     /// Gives the work up, with all that was made.
     pub(super) fn discard(self) -> Result<(), MatrixError> {
         discard(self.place)
+    }
+}
+
+/// Whether work for this question was begun.
+///
+/// # Errors
+/// Work for another question that may not be replaced.
+pub(super) fn is_begun(place: &OutputPaths, question: &MatrixQuestion) -> Result<bool, MatrixError> {
+    let text = if_there(fs_err::read_to_string(place.hidden.join(QUESTION)))?;
+    let Some(text) = text else { return Ok(false) };
+    let theirs: Option<MatrixQuestion> = serde_json::from_str(&text).ok();
+    match question.unlike(theirs.as_ref(), QUESTION) {
+        None => Ok(true),
+        Some(_) if place.replace => Ok(false),
+        Some(difference) => Err(MatrixError::Refused(format!(
+            "{} has unfinished work for another question or another state of the store: {difference}; ask as it was asked then \
+             ({} names the state), or give that work up by {}",
+            place.hidden.display(),
+            Remedy::Option("snapshot", ""),
+            Remedy::Option("force", "")
+        ))),
     }
 }
 
@@ -189,7 +199,7 @@ fn clear(place: &OutputPaths) -> Result<(), MatrixError> {
             continue;
         }
         let folder = entry.file_type()?.is_dir();
-        if folder && name.starts_with("scores-") {
+        if folder && (name.starts_with("scores-") || name == REPLACED) {
             fs_err::remove_dir_all(path)?;
         } else if !folder && (name == INFO || name == TARGETS || name == QUESTION || name.ends_with(".tmp")) {
             remove(&path)?;
