@@ -7,7 +7,7 @@ const WORDS = ('SELECT FROM WHERE ORDER BY GROUP HAVING LIMIT OFFSET JOIN LEFT U
   + 'UNION ALL WITH CASE WHEN THEN ELSE END OVER PARTITION EXPLAIN ANALYZE DESCRIBE SHOW TABLES').split(' ');
 const FUNCTIONS = ['influence', 'daunce', 'self_influence', 'excluded', 'nearest', 'predicted', 'vectors'];
 const OPTIONS = ('method ensemble signal score center ddof groups min_models checkpoints weights run sim within across fold modules precondition damping inversion filter stale by kind pool_kind target_kind features missing partial per_token prompt completion '
-  + 'messages text raw exclude_target in_target mode miss tolerance certified explain quota quota_by distinct each order round_robin k id vector checkpoint ef exact').split(' ');
+  + 'messages text raw exclude_target in_target mode miss tolerance certified explain quota quota_by distinct each order round_robin where k id vector checkpoint ef exact').split(' ');
 
 // What can be completed: name, what it is, and what is put in.
 let known;
