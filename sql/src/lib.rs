@@ -27,6 +27,7 @@ mod branches;
 mod cases;
 mod catalog;
 mod caught;
+mod common_types;
 mod cooperative;
 mod copies;
 mod correlated;

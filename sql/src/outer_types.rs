@@ -38,7 +38,8 @@ impl AnalyzerRule for OuterTypes {
     }
 }
 
-fn of_node(node: LogicalPlan) -> DfResult<Transformed<LogicalPlan>> {
+/// Gives the subqueries of a node the types of its inputs.
+pub(super) fn of_node(node: LogicalPlan) -> DfResult<Transformed<LogicalPlan>> {
     if !node_has_expr(&node, |part| subquery(part).is_some())? {
         return Ok(Transformed::no(node));
     }

@@ -23,6 +23,7 @@ use gstore_functions as functions;
 use super::bounds::{self, Budget, SessionBounds};
 use super::cases;
 use super::catalog::Tables;
+use super::common_types;
 use super::cooperative::cooperative;
 use super::copies;
 use super::correlated::CorrelatedSubqueries;
@@ -359,10 +360,12 @@ async fn meant_as_written(
     let keys = keys.map_err(|error| names.explain(error, &state))?;
     ordinals::resolve(&mut statement)?;
     dialect::check_given_keys(planner, &mut statement).await?;
+    let is_described = types::take_described(&mut statement);
     let logical = dialect::planned(planner, statement).await;
     let logical = logical.and_then(|plan| dialect::check_names(&plan, planner).map(|()| plan));
     let logical = logical.map_err(|error| keys.explain(names.explain(error, &state)))?;
-    let logical = types::with_sql_types(logical).map_err(translate)?;
+    let logical = if is_described { types::described(logical) } else { Ok(logical) };
+    let logical = logical.and_then(types::with_sql_types).map_err(translate)?;
     let logical = lateral::resolve(logical).map_err(translate)?;
     let logical = no_keys::resolve(logical).map_err(translate)?;
     // Subqueries in keys of sets are values of a SELECT from here on.
@@ -371,8 +374,10 @@ async fn meant_as_written(
     let logical = no_row::resolve(logical).map_err(translate)?;
     let logical = not_in::resolve(logical).map_err(translate)?;
     let logical = exists::resolve(logical).map_err(translate)?;
-    let logical = functions::as_written(logical, state.config_options()).map_err(translate)?;
+    // Before CASE has casts, through which JSON is not followed.
     let logical = embedded::embed(logical).map_err(translate)?;
+    let logical = common_types::resolve(logical).map_err(translate)?;
+    let logical = functions::as_written(logical, state.config_options()).map_err(translate)?;
     let logical = copies::count_copies(logical).map_err(translate)?;
     let logical = match state.config().get_extension::<Budget>() {
         Some(budget) => bounds::rewrite(logical, &state, &budget).map_err(translate)?,

@@ -5,12 +5,16 @@ mod said;
 use std::sync::Arc;
 
 use arrow_schema::{DataType, FieldRef};
+use datafusion::common::DFSchema;
 use datafusion::error::Result as DfResult;
 use datafusion::logical_expr::{DescribeTable, LogicalPlan, LogicalPlanBuilder, col, lit};
+use datafusion::sql::parser::Statement;
+use datafusion::sql::sqlparser::ast::{DescribeAlias, Statement as Sql};
 pub(crate) use gstore_functions::type_name as name;
 
 pub use self::said::in_sql;
 use crate::bounds::check_part_count;
+use crate::common_types;
 
 /// The type with plain arrays in the place of views of texts and bytes, at any depth.
 pub(crate) fn without_views(ty: &DataType) -> DataType {
@@ -42,6 +46,29 @@ pub(crate) fn with_leaves(ty: &DataType, other: fn(&DataType) -> DataType) -> Da
 /// The field with a type as [`with_leaves`] gives it.
 pub(crate) fn field_with_leaves(field: &FieldRef, other: fn(&DataType) -> DataType) -> FieldRef {
     Arc::new(field.as_ref().clone().with_data_type(with_leaves(field.data_type(), other)))
+}
+
+/// Puts the query in the place of `DESCRIBE` of it; false of any other statement.
+pub(crate) fn take_described(statement: &mut Statement) -> bool {
+    let Statement::Statement(sql) = statement else { return false };
+    let query = match &**sql {
+        Sql::Explain {
+            describe_alias: DescribeAlias::Describe | DescribeAlias::Desc,
+            statement: query,
+            ..
+        } if matches!(**query, Sql::Query(_)) => query.clone(),
+        _ => return false,
+    };
+    *sql = query;
+    true
+}
+
+/// `DESCRIBE` of the rows of a plan; of its query the engine would take types that it has not made agree yet.
+pub(crate) fn described(rows: LogicalPlan) -> DfResult<LogicalPlan> {
+    let rows = common_types::resolve(rows)?;
+    let schema = Arc::clone(rows.schema().inner());
+    let output_schema = Arc::new(DFSchema::try_from(LogicalPlan::describe_schema())?);
+    Ok(LogicalPlan::DescribeTable(DescribeTable { schema, output_schema }))
 }
 
 /// `DESCRIBE` with these names in the place of the engine's.

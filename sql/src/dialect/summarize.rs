@@ -11,6 +11,7 @@ use super::grammar::Grammar;
 use super::tokens::{is, is_word, made, next};
 use super::{Planner, merge, planned, put_before};
 use crate::bounds::check_part_count;
+use crate::common_types;
 use crate::error::SqlError;
 use crate::types;
 use crate::walk::inner;
@@ -53,6 +54,7 @@ pub(crate) async fn expand(planner: Planner<'_>, statement: &mut Statement) -> R
     let mut probe = Statement::Statement(Box::new(Sql::Query(Box::new(alone))));
     merge(planner, &mut probe).await?;
     let plan = planned(planner, probe).await?;
+    let plan = common_types::resolve(plan).map_err(|e| planner.translate(e))?;
     let fields: Vec<&Field> = plan.schema().fields().iter().map(|field| field.as_ref()).collect();
     // The name of a type is as long as the type.
     let counted = fields.iter().try_for_each(|field| check_part_count(field.data_type()));
