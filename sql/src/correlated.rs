@@ -276,7 +276,10 @@ fn reason(message: &str) -> Option<(&'static str, &'static str)> {
         ));
     }
     if message.contains("Correlated scalar subquery") {
-        return Some(("is allowed only in SELECT and WHERE", "give it a name in SELECT, and use that name"));
+        return Some((
+            "is allowed only in SELECT and WHERE",
+            "give it a name in SELECT, in a subquery in FROM where there is DISTINCT ON, and use that name",
+        ));
     }
     if message.contains("ScalarSubquery(") || message.contains("OuterReferenceColumn") || has_no_join(message)
     {
