@@ -1,4 +1,5 @@
-//! Blocking leaves: threads that read files, so that the async workers stay free.
+//! Blocking leaves: threads that read files, so that the async workers stay free; and threads that wait for
+//! what these workers do.
 //!
 //! Dropping the stream stops them.
 //!
@@ -7,18 +8,25 @@
 //!   before that can be used
 //! - at most two batches wait to be taken
 
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread::Thread;
+use std::time::Duration;
 
 use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
 use datafusion::error::{DataFusionError, Result as DfResult};
 use datafusion::physical_plan::SendableRecordBatchStream;
 use datafusion::physical_plan::stream::{RecordBatchReceiverStreamBuilder, RecordBatchStreamAdapter};
-use futures::{StreamExt, TryStreamExt};
+use futures::{Stream, StreamExt, TryStreamExt};
 use gstore_core::{Cancel, CancelOnDrop};
-use tokio::sync::mpsc::Sender;
+use tokio::sync::mpsc::{Receiver, Sender};
 
 use super::error::SqlError;
+
+/// How long a raised flag may go unnoticed.
+const GLANCE: Duration = Duration::from_millis(50);
 
 /// Where a leaf puts its batches.
 pub(crate) struct BatchSink {
@@ -69,4 +77,50 @@ where
         }))
     });
     Box::pin(RecordBatchStreamAdapter::new(schema, started.try_flatten()))
+}
+
+/// Polls the stream on a worker, so that the consumer of the batches can stop waiting at any time.
+/// Dropping the receiver ends it.
+pub(crate) fn pump(
+    mut stream: impl Stream<Item = Result<RecordBatch, SqlError>> + Send + Unpin + 'static,
+) -> Receiver<Result<RecordBatch, SqlError>> {
+    let (send, receive) = tokio::sync::mpsc::channel(2);
+    tokio::spawn(async move {
+        loop {
+            let next = tokio::select! {
+                next = stream.next() => next,
+                () = send.closed() => None,
+            };
+            let Some(batch) = next else { return };
+            if send.send(batch).await.is_err() {
+                return;
+            }
+        }
+    });
+    receive
+}
+
+/// What `work` gives, or an error soon after the flag is raised.
+///
+/// Waits on the calling thread and not by a timer of the runtime: its workers run the timers, and may all be
+/// inside long operators.
+pub(crate) fn unless_cancelled<T>(cancel: &Cancel, work: impl Future<Output = T>) -> Result<T, SqlError> {
+    let mut work = pin!(work);
+    let waker = Waker::from(Arc::new(UnparkWaker(std::thread::current())));
+    let mut context = Context::from_waker(&waker);
+    while !cancel.is_raised() {
+        if let Poll::Ready(done) = work.as_mut().poll(&mut context) {
+            return Ok(done);
+        }
+        std::thread::park_timeout(GLANCE);
+    }
+    Err(SqlError::cancelled())
+}
+
+struct UnparkWaker(Thread);
+
+impl Wake for UnparkWaker {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
+    }
 }

@@ -17,12 +17,12 @@ use datafusion::logical_expr::type_coercion::binary::type_union_coercion;
 use datafusion::logical_expr::type_coercion::other::get_coerce_type_for_case_expression;
 use datafusion::logical_expr::utils::merge_schema;
 use datafusion::logical_expr::{Case, Expr, ExprSchemable, LogicalPlan, Projection, Union};
+use gstore_functions::type_name as name;
 
 use super::bounds::check_part_count;
 use super::error::SqlError;
 use super::outer_types;
 use super::plans::{change_named, node_has_expr};
-use super::types::name;
 
 /// Gives `UNION` and `CASE` these types, and columns above them theirs.
 ///

@@ -42,6 +42,7 @@ mod error;
 mod exists;
 mod expanded;
 mod filter;
+mod find_rows;
 mod formats;
 mod full_sorts;
 mod function;

@@ -1,33 +1,23 @@
 //! SQL for a program without an async runtime: statements in, batches out.
 
-use std::pin::pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, Wake, Waker};
-use std::thread::Thread;
-use std::time::Duration;
 
 use arrow_array::RecordBatch;
-use arrow_array::cast::AsArray;
-use arrow_array::types::UInt64Type;
 use arrow_schema::SchemaRef;
-use futures::StreamExt;
 use gstore_core::{Cancel, CancelOnDrop};
 use gstore_store::{DatasetName, RowSet, Snapshot};
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc::Receiver;
 
-use super::dialect::check_condition;
+use super::blocking::{pump, unless_cancelled};
 use super::error::{SqlError, SqlErrorKind};
 use super::notes::{Notes, RunNotes};
 use super::options::SqlOptions;
 use super::parameters::Parameters;
-use super::session::{SqlSession, SqlStream, StatementOptions};
+use super::session::{SqlSession, StatementOptions};
 
 /// Operators recurse over the expressions that the planner accepted.
 const WORKER_STACK: usize = 16 << 20;
-
-/// How long a raised flag may go unnoticed.
-const GLANCE: Duration = Duration::from_millis(50);
 
 /// A session with its own runtime.
 pub struct SqlRunner {
@@ -39,19 +29,13 @@ pub struct SqlRunner {
 impl SqlRunner {
     /// Opens a session on a snapshot and starts `options.threads` threads.
     pub fn new(snapshot: Arc<Snapshot>, options: SqlOptions) -> Result<Self, SqlError> {
-        let threads = options.threads;
-        Self::over(SqlSession::new(snapshot, options)?, threads)
-    }
-
-    /// The same over a session.
-    pub(crate) fn over(session: SqlSession, threads: usize) -> Result<Self, SqlError> {
         let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(threads.max(1))
+            .worker_threads(options.threads.max(1))
             .thread_name("gstore-sql")
             .thread_stack_size(WORKER_STACK)
             .build()
             .map_err(|e| SqlError::new(SqlErrorKind::Failed, format!("threads cannot be started: {e}")))?;
-        Ok(Self { session, runtime: Some(runtime) })
+        Ok(Self { session: SqlSession::new(snapshot, options)?, runtime: Some(runtime) })
     }
 
     /// The columns that a statement without parameters gives. It is planned and not run.
@@ -75,15 +59,9 @@ impl SqlRunner {
         condition: &str,
         cancel: &Cancel,
     ) -> Result<RowSet, SqlError> {
-        check_condition(condition)?;
-        // A separate line, so that a comment at the end of the condition hides nothing.
-        let sql = format!("SELECT \"row\" FROM \"{dataset}\" WHERE (\n{condition}\n)");
-        let mut rows = Vec::new();
-        for batch in self.run(&sql, cancel).map_err(|error| error.further_up(1))? {
-            let batch = batch.map_err(|error| error.further_up(1))?;
-            rows.extend_from_slice(batch.column(0).as_primitive::<UInt64Type>().values());
-        }
-        Ok(RowSet::from_rows(rows))
+        let runtime = self.runtime.as_ref().ok_or_else(|| SqlError::internal("the runner is gone"))?;
+        let _inside = runtime.enter();
+        unless_cancelled(cancel, self.session.matching(dataset, condition))?
     }
 
     /// Starts one statement. Raising `cancel` ends it and its rows with an error of the kind
@@ -153,49 +131,5 @@ impl Iterator for SqlRows<'_> {
             self.ends.0.raise();
             Some(Err(cancelled))
         })
-    }
-}
-
-/// Polls the stream on a worker, so that the consumer of the batches can stop waiting at any time.
-/// Dropping the receiver ends it.
-fn pump(mut stream: SqlStream) -> Receiver<Result<RecordBatch, SqlError>> {
-    let (send, receive) = tokio::sync::mpsc::channel(2);
-    tokio::spawn(async move {
-        loop {
-            let next = tokio::select! {
-                next = stream.next() => next,
-                () = send.closed() => None,
-            };
-            let Some(batch) = next else { return };
-            if send.send(batch).await.is_err() {
-                return;
-            }
-        }
-    });
-    receive
-}
-
-/// What `work` gives, or an error soon after the flag is raised.
-///
-/// Waits on the calling thread and not by a timer of the runtime: its workers run the timers, and may all be
-/// inside long operators.
-fn unless_cancelled<T>(cancel: &Cancel, work: impl Future<Output = T>) -> Result<T, SqlError> {
-    let mut work = pin!(work);
-    let waker = Waker::from(Arc::new(UnparkWaker(std::thread::current())));
-    let mut context = Context::from_waker(&waker);
-    while !cancel.is_raised() {
-        if let Poll::Ready(done) = work.as_mut().poll(&mut context) {
-            return Ok(done);
-        }
-        std::thread::park_timeout(GLANCE);
-    }
-    Err(SqlError::cancelled())
-}
-
-struct UnparkWaker(Thread);
-
-impl Wake for UnparkWaker {
-    fn wake(self: Arc<Self>) {
-        self.0.unpark();
     }
 }

@@ -12,8 +12,11 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use arrow_array::RecordBatch;
+use arrow_array::cast::AsArray;
+use arrow_array::types::UInt64Type;
 use arrow_schema::SchemaRef;
 use datafusion::execution::FunctionRegistry;
+use datafusion::execution::runtime_env::RuntimeEnv;
 use datafusion::execution::session_state::SessionStateBuilder;
 use datafusion::execution::{SessionState, TaskContext};
 use datafusion::functions::datetime::planner::DatetimeFunctionPlanner;
@@ -23,8 +26,10 @@ use datafusion::prelude::{SessionConfig, SessionContext};
 use futures::{Stream, StreamExt};
 use gstore_core::{Cancel, CancelOnDrop};
 use gstore_functions as functions;
-use gstore_store::Snapshot;
+use gstore_query::influence::Encoder;
+use gstore_store::{DatasetName, RowSet, Snapshot};
 
+use super::blocking::{pump, unless_cancelled};
 use super::bounds::{self, Budget};
 use super::branches::BranchNames;
 use super::catalog::Tables;
@@ -33,6 +38,7 @@ use super::describe::{self, Description};
 use super::dialect::{self, Headings};
 use super::engine::{SqlResources, logical_rules, physical_rules};
 use super::error::{SqlError, SqlErrorKind};
+use super::find_rows::{FindRows, FindWork, RowFinder};
 use super::function::FunctionPlanner;
 use super::lasting;
 use super::leaf::LeafOptions;
@@ -144,6 +150,9 @@ impl SqlSession {
         let tables = Arc::new(Tables { snapshot: Arc::clone(&snapshot), live, own: options.own.clone() });
         tables.check()?;
         config.set_extension(Arc::clone(&tables));
+        let (of_leaves, env) = (Arc::clone(&tables), resources.env());
+        let of_leaves = LeafSessions { tables: of_leaves, env, encoder: options.encoder.clone() };
+        config.set_extension(Arc::new(RowFinder(Arc::new(of_leaves))));
         let state = SessionStateBuilder::new()
             // Before those of the engine, to which all brackets are of lists, and a list with fewer levels
             // than the other an element of it.
@@ -284,6 +293,22 @@ impl SqlSession {
         Ok(SqlResult { schema, stream: Box::pin(PanicGuard::new(stream)), notes })
     }
 
+    /// The live rows of a dataset for which a condition over its columns is true. Places in errors are those
+    /// of the condition.
+    pub(crate) async fn matching(&self, dataset: &DatasetName, condition: &str) -> Result<RowSet, SqlError> {
+        dialect::check_condition(condition)?;
+        // A separate line, so that a comment at the end of the condition hides nothing.
+        let sql = format!("SELECT \"row\" FROM \"{dataset}\" WHERE (\n{condition}\n)");
+        let found = self.run(&sql).await.map_err(|error| error.further_up(1))?;
+        let mut batches = pump(found.stream);
+        let mut rows = Vec::new();
+        while let Some(batch) = batches.recv().await {
+            let batch = batch.map_err(|error| error.further_up(1))?;
+            rows.extend_from_slice(batch.column(0).as_primitive::<UInt64Type>().values());
+        }
+        Ok(RowSet::from_rows(rows))
+    }
+
     /// The columns that a statement with these values gives, without running it.
     pub async fn columns(&self, sql: &str, values: &Parameters) -> Result<SchemaRef, SqlError> {
         Ok(self.plan_with(self.state(None)?.0, sql, values, None).await?.plan.schema())
@@ -326,6 +351,28 @@ impl SqlSession {
         })
         .await
         .map_err(|error| views::explain(error, self.snapshot()))
+    }
+}
+
+/// What a session for the conditions of leaves is made from: it sees the tables of the one around it.
+struct LeafSessions {
+    tables: Arc<Tables>,
+    env: Arc<RuntimeEnv>,
+    encoder: Option<Arc<dyn Encoder>>,
+}
+
+impl FindRows for LeafSessions {
+    fn find(&self, dataset: &DatasetName, condition: &str, work: &FindWork<'_>) -> Result<RowSet, SqlError> {
+        let Tables { snapshot, live, own } = &*self.tables;
+        let mut env = RuntimeEnv::clone(&self.env);
+        if let Some(memory) = work.memory {
+            env.memory_pool = Arc::clone(memory);
+        }
+        let (threads, encoder, own) = (work.threads, self.encoder.clone(), own.clone());
+        let options = SqlOptions { threads, encoder, own, ..SqlOptions::default() };
+        let resources = SqlResources::from(env);
+        let session = SqlSession::with_tables(Arc::clone(snapshot), options, &resources, live.clone())?;
+        unless_cancelled(work.cancel, session.matching(dataset, condition))?
     }
 }
 

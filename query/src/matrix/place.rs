@@ -16,13 +16,14 @@ use super::MatrixOutput;
 use super::error::MatrixError;
 use super::files::{self, exists, metadata, remove};
 use super::question::{MatrixInfo, MatrixQuestion};
-use super::work::TARGETS;
 
 /// The question and its outcome.
 pub(super) const INFO: &str = "matrix.json";
 /// What is being made, while it is.
 pub(super) const QUESTION: &str = "question.json";
 pub(super) const LOCK: &str = "lock";
+/// The target samples of all parts.
+pub(super) const TARGETS: &str = "targets.parquet";
 /// The folder that a new one replaces, in that: first while it is hidden, then until it is tidied.
 pub(super) const REPLACED: &str = ".replaced";
 /// The key of a [`MatrixInfo`] in the metadata of a single file.

@@ -11,8 +11,9 @@ use serde::Serialize;
 use super::encode::properties;
 use super::error::MatrixError;
 use super::files::json;
+use super::place::TARGETS;
 use super::question::MatrixQuestion;
-use super::work::{TARGETS, WorkFolder};
+use super::work::WorkFolder;
 use crate::error::QueryError;
 use crate::influence::{TargetNames, TargetSamples};
 

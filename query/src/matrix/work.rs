@@ -14,14 +14,13 @@ use serde::{Deserialize, Serialize};
 
 use super::error::MatrixError;
 use super::files::{PartPlace, exists, json, metadata, remove};
-use super::place::{INFO, LOCK, OutputPaths, QUESTION, REPLACED};
+use super::place::{INFO, LOCK, OutputPaths, QUESTION, REPLACED, TARGETS};
 use super::question::MatrixQuestion;
 use crate::influence::ExcludedCounts;
 
 /// How often the folder is made that others remove before it is locked.
 const ATTEMPTS: usize = 10;
 
-pub(super) const TARGETS: &str = "targets.parquet";
 /// The key of a [`PartNote`] in a part's metadata.
 pub(super) const PART_KEY: &str = "gstore.part";
 /// The key of the target samples, in the order of the scores, in the metadata of a single file or of batches.

@@ -2,28 +2,19 @@
 
 use std::sync::Arc;
 
-use datafusion::execution::memory_pool::MemoryPool;
-use datafusion::execution::runtime_env::RuntimeEnv;
-use gstore_core::Cancel;
 use gstore_query::influence::{Options, RowFilter};
 use gstore_store::DatasetName;
 
-use super::source::{FunctionCall, FunctionSource};
-use crate::catalog::Tables;
+use super::source::FunctionCall;
 use crate::dialect::check_condition;
-use crate::engine::SqlResources;
 use crate::error::{SqlError, SqlErrorKind};
-use crate::options::SqlOptions;
-use crate::runner::SqlRunner;
-use crate::session::SqlSession;
+use crate::find_rows::{FindWork, RowFinder};
 
 /// A condition over the tables of the pools. It comes before `k`, `each` and rules, where a filter over the
 /// relation chooses among the rows that these have left.
 pub(super) struct Candidates {
     condition: String,
-    source: FunctionSource,
-    tables: Arc<Tables>,
-    env: Arc<RuntimeEnv>,
+    finder: Arc<RowFinder>,
 }
 
 impl Candidates {
@@ -31,40 +22,17 @@ impl Candidates {
     pub(super) fn read(options: &Options, call: &FunctionCall<'_>) -> Result<Option<Self>, SqlError> {
         let Some(condition) = options.text("where").map_err(SqlError::option)? else { return Ok(None) };
         check_condition(&condition).map_err(of_condition)?;
-        let tables = call.session.config().get_extension::<Tables>();
-        Ok(Some(Self {
-            condition,
-            source: call.source.clone(),
-            tables: tables.ok_or_else(|| SqlError::internal("a session without tables"))?,
-            env: Arc::clone(call.session.runtime_env()),
-        }))
+        let finder = call.session.config().get_extension();
+        let finder = finder.ok_or_else(|| SqlError::internal("a session that finds no rows"))?;
+        Ok(Some(Self { condition, finder }))
     }
 
-    /// The live rows of each pool for which the condition is true. What that takes counts in `memory`.
-    pub(super) fn rows(
-        &self,
-        pools: &[String],
-        memory: Option<&Arc<dyn MemoryPool>>,
-        threads: usize,
-        cancel: &Cancel,
-    ) -> Result<RowFilter, SqlError> {
-        let mut env = RuntimeEnv::clone(&self.env);
-        if let Some(memory) = memory {
-            env.memory_pool = Arc::clone(memory);
-        }
-        let options = SqlOptions {
-            threads,
-            encoder: self.source.encoder.clone(),
-            own: self.tables.own.clone(),
-            ..SqlOptions::default()
-        };
-        let (snapshot, live) = (Arc::clone(&self.source.snapshot), self.tables.live.clone());
-        let session = SqlSession::with_tables(snapshot, options, &SqlResources::from(env), live)?;
-        let runner = SqlRunner::over(session, threads)?;
+    /// The live rows of each pool for which the condition is true.
+    pub(super) fn rows(&self, pools: &[String], work: &FindWork<'_>) -> Result<RowFilter, SqlError> {
         let mut candidates = RowFilter::new();
         for (place, pool) in pools.iter().enumerate() {
             let name = DatasetName::try_from(pool.as_str()).map_err(|e| SqlError::invalid(e.to_string()))?;
-            let rows = runner.matching(&name, &self.condition, cancel).map_err(of_condition)?;
+            let rows = self.finder.0.find(&name, &self.condition, work).map_err(of_condition)?;
             candidates = candidates.with(place, rows.iter().collect());
         }
         Ok(candidates)

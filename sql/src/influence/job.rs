@@ -18,6 +18,7 @@ use crate::blocking::{BatchSink, Demand};
 use crate::distinct::distinct;
 use crate::error::SqlError;
 use crate::filter::Filter;
+use crate::find_rows::FindWork;
 use crate::leaf::{ReadRequest, batch_of};
 use crate::notes::{InfluenceNote, RunNotes, ScanCounters};
 
@@ -66,8 +67,8 @@ impl InfluenceJob {
     fn choose(&self, sink: &BatchSink) -> Result<Option<RowFilter>, SqlError> {
         let InfluenceQuestion { plan, candidates, .. } = &*self.question;
         let (pools, cancel) = (&plan.spec().pools, &sink.cancelled());
-        let candidates =
-            candidates.as_ref().map(|own| own.rows(pools, Some(&self.pool), self.threads, cancel));
+        let work = FindWork { memory: Some(&self.pool), threads: self.threads, cancel };
+        let candidates = candidates.as_ref().map(|own| own.rows(pools, &work));
         let mut chosen = candidates.transpose()?.unwrap_or_default();
         if self.before.is_empty() {
             return Ok(Some(chosen));

@@ -6,6 +6,7 @@ use datafusion::execution::memory_pool::{MemoryConsumer, MemoryLimit};
 use super::{AnswerStatistics, EachOptions, EachRows};
 use crate::blocking::Demand;
 use crate::error::SqlError;
+use crate::find_rows::FindWork;
 use crate::influence::candidates::Candidates;
 use crate::influence::question::{hold_inverses, question_text};
 use crate::leaf::{self, ReadRequest, RowReader};
@@ -48,10 +49,10 @@ impl RowReader for EachRows {
             _ => MEMORY,
         };
         reserved.iter().try_for_each(|reserved| reserved.try_grow(memory))?;
-        let (pools, pool) = (&self.plan.spec().pools, want.memory.as_ref());
-        let candidates = self.candidates.as_ref();
-        let filter =
-            candidates.map(|own| own.rows(pools, pool, want.threads, &want.cancelled)).transpose()?;
+        let (pools, candidates) = (&self.plan.spec().pools, self.candidates.as_ref());
+        let (memory_of, threads, cancel) = (want.memory.as_ref(), want.threads, &*want.cancelled);
+        let work = FindWork { memory: memory_of, threads, cancel };
+        let filter = candidates.map(|own| own.rows(pools, &work)).transpose()?;
         let samples = self.plan.target_samples(&want.cancelled)?;
         let mut seen = AnswerStatistics { summary: None, passes: 0 };
         let passes = self.passes(&samples, want.threads, memory);
