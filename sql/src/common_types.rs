@@ -57,7 +57,7 @@ fn typed(node: LogicalPlan, changed: &mut bool) -> DfResult<Transformed<LogicalP
 
 /// The branches keep their own types: the engine's analysis casts them.
 fn of_union(of: Union) -> DfResult<Transformed<LogicalPlan>> {
-    let branches: Vec<DFSchemaRef> = of.inputs.iter().map(|branch| columns(branch)).collect();
+    let branches: Vec<DFSchemaRef> = of.inputs.iter().map(columns).collect();
     let mut changed = false;
     let mut fields = Vec::with_capacity(of.schema.fields().len());
     for (place, (table, field)) in of.schema.iter().enumerate() {
