@@ -17,7 +17,7 @@ use gstore_ingest::pipeline::{self, AddReport, AddRequest, IngestError};
 use gstore_sql::SqlError;
 use gstore_sql::output::{Format, ResultWriter, TableStyle};
 use gstore_store::{
-    AppendError, ColumnDef, DatasetPart, IfChanged, ReadError, RecordDifference, Snapshot, Store,
+    AppendError, ColumnDef, ColumnType, DatasetPart, IfChanged, ReadError, RecordDifference, Snapshot, Store,
     record_columns,
 };
 use serde_json::Value;
@@ -72,11 +72,14 @@ fn check_columns(
 }
 
 /// Keys of the record of an answer that its prompt's sample has no say in.
-const OWN_KEYS: [&str; 5] = ["expected", "finish", "new_tokens", "model", "generation"];
+const OWN_KEYS: [&str; 4] = ["finish", "new_tokens", "model", "generation"];
 
-/// The columns that answers to samples of a dataset have from these, with the types that they have there.
+/// The columns of a dataset that are texts for answers to its samples too, whatever the values of these are.
+/// The types of others follow from the values.
 pub fn columns_of_prompts(part: &DatasetPart) -> Vec<ColumnDef> {
-    part.columns.iter().filter(|column| !OWN_KEYS.contains(&column.key.as_str())).cloned().collect()
+    let is_text =
+        |column: &&ColumnDef| column.ty == ColumnType::Text && !OWN_KEYS.contains(&column.key.as_str());
+    part.columns.iter().filter(is_text).cloned().collect()
 }
 
 fn check_ids(

@@ -19,6 +19,7 @@ use arrow_schema::SchemaRef;
 use datafusion::error::{DataFusionError, Result as DfResult};
 use datafusion::physical_plan::SendableRecordBatchStream;
 use datafusion::physical_plan::stream::{RecordBatchReceiverStreamBuilder, RecordBatchStreamAdapter};
+use futures::future::BoxFuture;
 use futures::{Stream, StreamExt, TryStreamExt};
 use gstore_core::{Cancel, CancelOnDrop};
 use tokio::sync::mpsc::{Receiver, Sender};
@@ -60,17 +61,24 @@ impl BatchSink {
     }
 }
 
-/// A stream of the batches that `work` sends.
-pub(crate) fn stream<F>(schema: SchemaRef, work: F) -> SendableRecordBatchStream
+/// A stream of the batches that `work` sends, which begins with what is found before. No thread waits for that:
+/// other leaves find it, and threads are limited.
+pub(crate) fn stream<T, F>(
+    schema: SchemaRef,
+    found: BoxFuture<'static, Result<T, SqlError>>,
+    work: F,
+) -> SendableRecordBatchStream
 where
-    F: FnOnce(&BatchSink) -> Result<(), SqlError> + Send + 'static,
+    T: Send + 'static,
+    F: FnOnce(&BatchSink, T) -> Result<(), SqlError> + Send + 'static,
 {
     let inner = Arc::clone(&schema);
     let started = futures::stream::once(async move {
+        let found = found.await?;
         let cancelled = Arc::new(Cancel::new());
         let mut builder = RecordBatchReceiverStreamBuilder::new(inner, 2);
         let sink = BatchSink { to: builder.tx(), cancelled: Arc::clone(&cancelled) };
-        builder.spawn_blocking(move || work(&sink).map_err(DataFusionError::from));
+        builder.spawn_blocking(move || work(&sink, found).map_err(DataFusionError::from));
         let raises = CancelOnDrop(cancelled);
         Ok::<_, DataFusionError>(builder.build().inspect(move |_| {
             let _ = &raises;

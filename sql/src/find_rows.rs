@@ -3,23 +3,28 @@
 use std::sync::Arc;
 
 use datafusion::execution::memory_pool::MemoryPool;
-use gstore_core::Cancel;
+use futures::future::BoxFuture;
 use gstore_store::{DatasetName, RowSet};
 
 use super::error::SqlError;
 
-/// Finds rows. It waits for them, so a thread that may wait calls it.
+/// Finds rows, without a thread that waits for them. Dropping the future ends it.
 pub(crate) trait FindRows: Send + Sync {
     /// The live rows of a dataset for which a condition over its columns is true.
-    fn find(&self, dataset: &DatasetName, condition: &str, work: &FindWork<'_>) -> Result<RowSet, SqlError>;
+    fn find(
+        &self,
+        dataset: DatasetName,
+        condition: String,
+        work: &FindWork,
+    ) -> BoxFuture<'static, Result<RowSet, SqlError>>;
 }
 
 /// What finding rows may take.
-pub(crate) struct FindWork<'a> {
-    /// The memory of operators; that of the session without it.
-    pub(crate) memory: Option<&'a Arc<dyn MemoryPool>>,
+#[derive(Clone)]
+pub(crate) struct FindWork {
+    /// The memory of operators.
+    pub(crate) memory: Arc<dyn MemoryPool>,
     pub(crate) threads: usize,
-    pub(crate) cancel: &'a Cancel,
 }
 
 /// Who finds rows, in the configuration of a session.

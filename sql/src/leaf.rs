@@ -9,11 +9,14 @@ use arrow_schema::{ArrowError, SchemaRef};
 use datafusion::common::stats::Precision;
 use datafusion::common::{ColumnStatistics, Statistics};
 use datafusion::execution::memory_pool::MemoryPool;
+use futures::future::{BoxFuture, ready};
 use gstore_core::Cancel;
+use gstore_query::influence::RowFilter;
 
 use super::blocking::{BatchSink, Demand};
 use super::error::SqlError;
 use super::filter::Filter;
+use super::find_rows::FindWork;
 use super::notes::{RunNotes, ScanCounters};
 
 /// Takes the batches of a table, each with the columns that were asked for.
@@ -28,6 +31,8 @@ pub(crate) struct ReadRequest {
     pub(crate) rows: Range<u64>,
     /// Threads that may be used.
     pub(crate) threads: usize,
+    /// Rows of its samples' datasets that it may rank.
+    pub(crate) candidates: RowFilter,
     /// What is dropped afterwards; a reader may skip what this drops anyway.
     pub(crate) filter: Option<Arc<Filter>>,
     /// Raised when the rows are not wanted any more; long work that yields no rows looks at it.
@@ -49,6 +54,7 @@ impl ReadRequest {
             columns,
             rows: 0..u64::MAX,
             threads: 1,
+            candidates: RowFilter::new(),
             filter: None,
             cancelled: sink.cancelled(),
             notes: None,
@@ -79,6 +85,10 @@ pub(crate) trait RowReader: Send + Sync + 'static {
     /// Whether the column `record` is that of samples: each is an object, as JSON.
     fn has_records(&self) -> bool {
         false
+    }
+    /// The rows that it may rank, which are found before it is read; all by default.
+    fn candidates(&self, _: FindWork) -> BoxFuture<'static, Result<RowFilter, SqlError>> {
+        Box::pin(ready(Ok(RowFilter::new())))
     }
     /// Reads from front to back until no more is wanted.
     fn read(&self, want: &ReadRequest, each: BatchConsumer<'_>) -> Result<(), SqlError>;

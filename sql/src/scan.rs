@@ -28,12 +28,14 @@ use datafusion::physical_plan::statistics::StatisticsArgs;
 use datafusion::physical_plan::{
     DisplayAs, DisplayFormatType, ExecutionPlan, Partitioning, PlanProperties, SendableRecordBatchStream,
 };
+use gstore_query::influence::RowFilter;
 
 use super::at_once;
 use super::blocking::{self, BatchSink, Demand};
 use super::distinct::distinct;
 use super::error::{SqlError, SqlErrorKind};
 use super::filter::{self, Filter};
+use super::find_rows::FindWork;
 use super::leaf::{LeafOptions, ReadRequest, RowReader, batch_of, leaf_methods, statistics};
 use super::notes::{RunNotes, ScanCounters};
 
@@ -167,7 +169,11 @@ impl ExecutionPlan for RowsExec {
             counters: ScanCounters::new(&self.metrics, partition),
             metrics: BaselineMetrics::new(&self.metrics, partition),
         };
-        Ok(blocking::stream(self.schema(), move |sink| job.run(sink)))
+        let limits = job.context.session_config().get_extension::<LeafOptions>();
+        let threads = limits.map_or(1, |limits| limits.threads);
+        let work = FindWork { memory: Arc::clone(job.context.memory_pool()), threads };
+        let found = self.rows.candidates(work);
+        Ok(blocking::stream(self.schema(), found, move |sink, rows| job.run(rows, sink)))
     }
 
     fn statistics_from_inputs(&self, _: &[Arc<Statistics>], _: &StatisticsArgs) -> DfResult<Arc<Statistics>> {
@@ -198,7 +204,7 @@ struct ScanJob {
 }
 
 impl ScanJob {
-    fn run(mut self, sink: &BatchSink) -> Result<(), SqlError> {
+    fn run(mut self, candidates: RowFilter, sink: &BatchSink) -> Result<(), SqlError> {
         let rows = self.scan.rows.row_column().map_or(0..u64::MAX, |c| self.filter.row_bounds(c));
         if self.left == 0 || rows.is_empty() {
             return Ok(());
@@ -210,6 +216,7 @@ impl ScanJob {
         let most = config.batch_size().max(1);
         let want = ReadRequest {
             rows,
+            candidates,
             threads: limits.as_ref().map_or(1, |limits| limits.threads),
             served: limits.is_some_and(|limits| limits.served),
             filter: Some(Arc::clone(&self.filter)),

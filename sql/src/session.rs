@@ -23,13 +23,14 @@ use datafusion::functions::datetime::planner::DatetimeFunctionPlanner;
 use datafusion::functions::unicode::planner::UnicodeFunctionPlanner;
 use datafusion::physical_plan::execute_stream;
 use datafusion::prelude::{SessionConfig, SessionContext};
+use futures::future::BoxFuture;
 use futures::{Stream, StreamExt};
 use gstore_core::{Cancel, CancelOnDrop};
 use gstore_functions as functions;
 use gstore_query::influence::Encoder;
 use gstore_store::{DatasetName, RowSet, Snapshot};
 
-use super::blocking::{pump, unless_cancelled};
+use super::blocking::pump;
 use super::bounds::{self, Budget};
 use super::branches::BranchNames;
 use super::catalog::Tables;
@@ -60,6 +61,9 @@ use super::window::RowWindow;
 /// Rows of a result, as they come; dropping it cancels the query. While one is computed only
 /// [`StatementOptions::cancel`] does.
 pub type SqlStream = Pin<Box<dyn Stream<Item = Result<RecordBatch, SqlError>> + Send>>;
+
+/// Conditions in one another, at most: each has a session of its own.
+const MAX_DEPTH: usize = 4;
 
 /// A result under way.
 pub struct SqlResult {
@@ -118,6 +122,16 @@ impl SqlSession {
         resources: &SqlResources,
         live: Vec<Arc<dyn LiveTable>>,
     ) -> Result<Self, SqlError> {
+        let around = Around { served: !live.is_empty(), depth: 0 };
+        Self::within(snapshot, options, resources, (live, around))
+    }
+
+    fn within(
+        snapshot: Arc<Snapshot>,
+        options: SqlOptions,
+        resources: &SqlResources,
+        (live, Around { served, depth }): (Vec<Arc<dyn LiveTable>>, Around),
+    ) -> Result<Self, SqlError> {
         check_clock(SystemTime::now())?;
         let threads = options.threads.max(1);
         let mut config = SessionConfig::new()
@@ -145,13 +159,14 @@ impl SqlSession {
         // name that it is computed of (apache/datafusion#25414), and what is random is computed twice
         // (apache/datafusion#24678).
         optimizer.enable_leaf_expression_pushdown = false;
-        let limits = Arc::new(LeafOptions { threads, served: !live.is_empty() });
+        let limits = Arc::new(LeafOptions { threads, served });
         config.set_extension(limits);
         let tables = Arc::new(Tables { snapshot: Arc::clone(&snapshot), live, own: options.own.clone() });
         tables.check()?;
         config.set_extension(Arc::clone(&tables));
         let (of_leaves, env) = (Arc::clone(&tables), resources.env());
-        let of_leaves = LeafSessions { tables: of_leaves, env, encoder: options.encoder.clone() };
+        let encoder = options.encoder.clone();
+        let of_leaves = LeafSessions { tables: of_leaves, env, encoder, served, depth };
         config.set_extension(Arc::new(RowFinder(Arc::new(of_leaves))));
         let state = SessionStateBuilder::new()
             // Before those of the engine, to which all brackets are of lists, and a list with fewer levels
@@ -354,26 +369,47 @@ impl SqlSession {
     }
 }
 
-/// What a session for the conditions of leaves is made from: it sees the tables of the one around it.
+/// What a session for the conditions of leaves is made from. It sees the tables of the one around it, except
+/// those of the program, which are of who asks.
+#[derive(Clone)]
 struct LeafSessions {
     tables: Arc<Tables>,
     env: Arc<RuntimeEnv>,
     encoder: Option<Arc<dyn Encoder>>,
+    served: bool,
+    depth: usize,
 }
 
 impl FindRows for LeafSessions {
-    fn find(&self, dataset: &DatasetName, condition: &str, work: &FindWork<'_>) -> Result<RowSet, SqlError> {
-        let Tables { snapshot, live, own } = &*self.tables;
-        let mut env = RuntimeEnv::clone(&self.env);
-        if let Some(memory) = work.memory {
-            env.memory_pool = Arc::clone(memory);
-        }
-        let (threads, encoder, own) = (work.threads, self.encoder.clone(), own.clone());
-        let options = SqlOptions { threads, encoder, own, ..SqlOptions::default() };
-        let resources = SqlResources::from(env);
-        let session = SqlSession::with_tables(Arc::clone(snapshot), options, &resources, live.clone())?;
-        unless_cancelled(work.cancel, session.matching(dataset, condition))?
+    fn find(
+        &self,
+        dataset: DatasetName,
+        condition: String,
+        work: &FindWork,
+    ) -> BoxFuture<'static, Result<RowSet, SqlError>> {
+        let (own, FindWork { memory, threads }) = (self.clone(), work.clone());
+        Box::pin(async move {
+            if own.depth >= MAX_DEPTH {
+                let why = format!("conditions are nested in one another more than {MAX_DEPTH} times");
+                return Err(SqlError::refused(why));
+            }
+            let env = RuntimeEnv { memory_pool: memory, ..RuntimeEnv::clone(&own.env) };
+            let Tables { snapshot, own: files, .. } = &*own.tables;
+            let options =
+                SqlOptions { threads, encoder: own.encoder, own: files.clone(), ..SqlOptions::default() };
+            let around = Around { served: own.served, depth: own.depth + 1 };
+            let session =
+                SqlSession::within(Arc::clone(snapshot), options, &env.into(), (Vec::new(), around))?;
+            session.matching(&dataset, &condition).await
+        })
     }
+}
+
+/// The sessions around one.
+struct Around {
+    /// Whether others ask than the session's owner.
+    served: bool,
+    depth: usize,
 }
 
 /// The engine notes when a session begins, and panics before 1970.

@@ -246,7 +246,7 @@ pub(super) fn no_part(part: &str) -> SqlError {
 }
 
 /// Values of types that have nothing in common.
-fn no_operation(text: &str) -> Option<SqlError> {
+pub(super) fn no_operation(text: &str) -> Option<SqlError> {
     let is_time = text.starts_with("Cannot get result type for temporal operation ");
     let types = [
         ("Cannot coerce arithmetic expression ", " to valid types"),

@@ -255,6 +255,20 @@ fn a_matrix_in_a_folder_is_made_again_when_its_inputs_or_options_change() {
     assert_eq!(place.read("scores/notes.txt"), "mine");
 }
 
+#[test]
+fn what_a_query_said_of_rows_that_a_later_stage_deletes_stays() {
+    let place = place();
+    let stages = "[[stage]]\nname = 'add'\ncommand = 'add'\ndataset = 'pool'\ndata = 'target.jsonl'\n\
+        [[stage]]\nname = 'ids'\ncommand = 'query'\nargs = ['SELECT id FROM pool']\noutput = 'ids.csv'\n\
+        [[stage]]\nname = 'less'\ncommand = 'delete'\ndataset = 'pool'\nwhere = 'row = 1'\n\
+        [[stage]]\nname = 'losses'\ncommand = 'ingest'\ndataset = 'pool'\nmodel = 'MODEL'\nfeatures = 'loss'\n";
+    write(&place, stages);
+    assert_eq!(ran(&go(&place, &[])), ["add", "ids", "less", "losses"]);
+    let ids = place.read("ids.csv");
+    assert!(ran(&go(&place, &[])).is_empty());
+    assert_eq!(place.read("ids.csv"), ids);
+}
+
 /// Trains with a rank of 2, then asks for one of 3 while another process has the folder.
 fn tried_in_vain(place: &Place) {
     write(place, &alone(2, ""));

@@ -300,7 +300,7 @@ fn a_remote_condition_is_about_the_columns_of_the_pool() {
         ("source = 'a') OR (source = 'b'", 2, "--where: the condition closes a parenthesis"),
         ("source = 'a';", 2, "--where: the condition ends at its `;`"),
         ("source = 'a' 7", 1, "--where: syntax error at 7"),
-        ("source = 'a'\nAND sorce = 'b'", 1, "--where: there is no column `sorce`"),
+        ("source = 'a'\nAND sorce = 'b'", 1, "line 2, column 5"),
     ] {
         let asked = ["--pool", "pool", "--top", "2", "--where", condition];
         for finished in selected(&both, &asked, ["rows.jsonl", "rows.jsonl.scores.csv"]) {

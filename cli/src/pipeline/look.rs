@@ -155,7 +155,8 @@ impl Decider<'_> {
         if now.is_some() && matches!(resource, Resource::Tag { .. }) {
             return Ok(true);
         }
-        let (Some(now), Some(_)) = (now, noted) else { return Ok(false) };
+        // What was not there then is what later stages make, as features of rows that a query reads first.
+        let Some(now) = now else { return Ok(false) };
         let writes = |i: &usize| self.plan.stages[*i].writes.iter().any(|written| written.overlaps(resource));
         let by_later = (place + 1..self.plan.stages.len()).any(|i| writes(&i));
         let since = (0..place).filter(writes).any(|i| self.number(i) > record.number);

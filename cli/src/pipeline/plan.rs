@@ -376,15 +376,20 @@ fn needs(uses: &[StageUses], i: usize) -> BTreeSet<usize> {
     for read in &uses[i].reads {
         let above = writers(read, 0..i);
         // What reads a whole store, as the readers of a view do, stays where it stands in the file.
-        // So does a query of samples that a stage below changes: their features would be of what is left.
-        let is_of_before = |samples: Resource| {
-            !writers(&samples, 0..i).is_empty() && !writers(&samples, i + 1..uses.len()).is_empty()
-        };
         let stays = matches!(read, Resource::Store { .. } | Resource::View { .. })
-            || uses[i].from_above.contains(read)
-            || uses[i].may_lack_features && read.samples().is_some_and(is_of_before);
-        let below = above.is_empty() && !stays;
-        found.extend(if below { writers(read, i + 1..uses.len()) } else { above });
+            || uses[i].from_above.contains(read);
+        if !above.is_empty() || stays {
+            found.extend(above);
+            continue;
+        }
+        // Features are of other rows than those that a query reads where a stage between changes these.
+        let is_of_others = |j: &usize, samples: &Resource| {
+            !writers(samples, 0..i).is_empty() && !writers(samples, i + 1..*j).is_empty()
+        };
+        let lacks = |j: &usize| {
+            uses[i].may_lack_features && read.samples().is_some_and(|samples| is_of_others(j, &samples))
+        };
+        found.extend(writers(read, i + 1..uses.len()).into_iter().filter(|j| !lacks(j)));
     }
     for written in &uses[i].writes {
         found.extend(writers(written, 0..i));

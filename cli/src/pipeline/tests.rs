@@ -310,6 +310,11 @@ stage = [
     // Of rows that stay as they are it reads the features too, which a stage below computes.
     let kept = text.replace("{name = 'cut', command = 'delete', dataset = 'pool', where = 'row > 1'},", "");
     assert_eq!(names(&world.plan(&kept)), ["add", "ing", "before"]);
+    // So it does of those that are changed only after that.
+    let (cut, ing) = (text.find("  {name = 'cut'").unwrap(), text.find("  {name = 'ing'").unwrap());
+    let end = text.rfind(']').unwrap();
+    let later = [&text[..cut], &text[ing..end], &text[cut..ing], &text[end..]].concat();
+    assert_eq!(names(&world.plan(&later)), ["add", "ing", "before", "cut"]);
 }
 
 /// Stages that a stage needs, by their names.

@@ -136,7 +136,9 @@ fn check_text(text: &str) -> Result<(), Failure> {
         ".parquet",
         ".roaring",
         "/store",
-        "list ",
+        "list deleted",
+        "list .",
+        "list server/",
     ];
     if text.starts_with("PANIC") {
         return Err(text.into());

@@ -2,8 +2,9 @@
 //!
 //! Invariants
 //! - the reduction order is fixed: blocks of [`BLOCK`] coordinates of the concatenated vector, or of what is
-//!   added of it at a time (a tensor of a model's own weights), f32 inside a block, in index order; block sums are added in index order in f64. Bits therefore depend neither on
-//!   threads nor on whether entries come from the table or are drawn again
+//!   added of it at a time (a tensor of a model's own weights), f32 inside a block, in index order; block sums
+//!   are added in index order in f64. Bits therefore depend neither on threads nor on whether entries come from
+//!   the table or are drawn again
 //! - zero coordinates contribute nothing and cost nothing but the look
 
 use std::ops::Range;

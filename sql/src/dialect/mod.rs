@@ -63,7 +63,7 @@ pub(crate) use pivot::{PivotValues, expand as expand_pivots};
 pub(crate) use planned::{Planner, check_names, planned};
 pub(crate) use sample::sampled;
 pub(crate) use scopes::{put_before, rename_hiding, visit_outer_tables_mut};
-pub use statement::check_condition;
+pub(crate) use statement::check_condition;
 pub(crate) use statement::{parse, parse_below};
 pub(crate) use summarize::expand as expand_summary;
 pub use tokens::statements;

@@ -171,7 +171,7 @@ fn understood(tokens: Vec<TokenWithSpan>) -> Result<Vec<TokenWithSpan>, SqlError
 ///
 /// # Errors
 /// Any other text: one that ends the expression early would mean something else inside a statement.
-pub fn check_condition(text: &str) -> Result<(), SqlError> {
+pub(crate) fn check_condition(text: &str) -> Result<(), SqlError> {
     let mut parser =
         Parser::new(&Grammar).with_recursion_limit(NESTING).with_tokens_with_locations(tokens_of(text)?);
     let condition = parser.parse_expr().map_err(|e| SqlError::from_datafusion(e.into(), &[]))?;

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use futures::future::{BoxFuture, ready};
 use gstore_query::influence::{Options, RowFilter};
 use gstore_store::DatasetName;
 
@@ -27,15 +28,26 @@ impl Candidates {
         Ok(Some(Self { condition, finder }))
     }
 
-    /// The live rows of each pool for which the condition is true.
-    pub(super) fn rows(&self, pools: &[String], work: &FindWork<'_>) -> Result<RowFilter, SqlError> {
-        let mut candidates = RowFilter::new();
-        for (place, pool) in pools.iter().enumerate() {
-            let name = DatasetName::try_from(pool.as_str()).map_err(|e| SqlError::invalid(e.to_string()))?;
-            let rows = self.finder.0.find(&name, &self.condition, work).map_err(of_condition)?;
-            candidates = candidates.with(place, rows.iter().collect());
-        }
-        Ok(candidates)
+    /// The live rows of each pool for which the condition is true; all without candidates.
+    pub(super) fn rows(
+        candidates: Option<&Self>,
+        pools: &[String],
+        work: FindWork,
+    ) -> BoxFuture<'static, Result<RowFilter, SqlError>> {
+        let Some(Self { condition, finder }) = candidates else {
+            return Box::pin(ready(Ok(RowFilter::new())));
+        };
+        let (condition, finder, pools) = (condition.clone(), Arc::clone(finder), pools.to_vec());
+        Box::pin(async move {
+            let mut found = RowFilter::new();
+            for (place, pool) in pools.iter().enumerate() {
+                let name =
+                    DatasetName::try_from(pool.as_str()).map_err(|e| SqlError::invalid(e.to_string()))?;
+                let rows = finder.0.find(name, condition.clone(), &work).await.map_err(of_condition)?;
+                found = found.with(place, rows.iter().collect());
+            }
+            Ok(found)
+        })
     }
 
     /// What EXPLAIN says of them.
@@ -48,6 +60,10 @@ impl Candidates {
 fn of_condition(error: SqlError) -> SqlError {
     use SqlErrorKind::{Invalid, Refused, Syntax, Unknown};
     if ![Syntax, Refused, Unknown, Invalid].contains(&error.kind()) {
+        return error;
+    }
+    // Of a condition within this one.
+    if error.message().starts_with("where: ") {
         return error;
     }
     let place = error.position().map(|(line, column)| format!(", in its line {line}, column {column}"));

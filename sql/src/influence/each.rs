@@ -14,8 +14,8 @@ use std::sync::Arc;
 use arrow_array::{ArrayRef, RecordBatch, StringArray, UInt64Array};
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
 use gstore_query::influence::{
-    EXACT, Each, EachRanking, EachRequest, NO_SUBTASK, Prepared, Rankings, RowFilter, ScanSummary, Scored,
-    TargetNames, TargetRow, TargetSamples, small_bytes,
+    EXACT, Each, EachRanking, EachRequest, NO_SUBTASK, Prepared, Rankings, ScanSummary, Scored, TargetNames,
+    TargetRow, TargetSamples, small_bytes,
 };
 
 pub(super) use self::options::EachOptions;
@@ -89,14 +89,15 @@ impl EachRows {
         &self,
         plan: Prepared,
         whole: &TargetSamples,
-        (want, memory, filter): (&ReadRequest, usize, Option<&RowFilter>),
+        (want, memory): (&ReadRequest, usize),
         seen: &mut AnswerStatistics,
         each: BatchConsumer<'_>,
     ) -> Result<Demand, SqlError> {
         let EachOptions { each: of, order, k } = self.options;
         // Samples that are given with the question are one subtask of no dataset.
         let of = if plan.targets().is_empty() && of == Each::Target { Each::Subtask } else { of };
-        let request = EachRequest { each: of, order, k, filter, threads: want.threads, memory };
+        let request =
+            EachRequest { each: of, order, k, filter: Some(&want.candidates), threads: want.threads, memory };
         let found = plan.top_k_each(&request, &want.cancelled)?;
         let Rankings { rankings, summary, .. } = found;
         seen.add(summary);

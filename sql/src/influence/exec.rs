@@ -38,6 +38,7 @@ use super::question::{InfluenceQuestion, RankedRelation, checkpoint_names, quest
 use super::search::NearestSearch;
 use crate::blocking;
 use crate::filter::{self, Filter, columns_of};
+use crate::find_rows::FindWork;
 use crate::leaf::{LeafOptions, leaf_methods, statistics};
 use crate::notes::RunNotes;
 
@@ -254,12 +255,14 @@ impl ExecutionPlan for InfluenceExec {
             served: limits.is_some_and(|limits| limits.served),
             notes: config.get_extension::<RunNotes>(),
             memory: MemoryConsumer::new("influence").register(context.memory_pool()),
-            pool: Arc::clone(context.memory_pool()),
             metrics: BaselineMetrics::new(&self.metrics, partition),
             set: self.metrics.clone(),
             partition,
         };
-        Ok(blocking::stream(self.schema(), move |sink| job.run(sink)))
+        let work = FindWork { memory: Arc::clone(context.memory_pool()), threads: job.threads };
+        let InfluenceQuestion { plan, candidates, .. } = &*self.question;
+        let found = Candidates::rows(candidates.as_ref(), &plan.spec().pools, work);
+        Ok(blocking::stream(self.schema(), found, move |sink, rows| job.run(rows, sink)))
     }
 
     fn statistics_from_inputs(&self, _: &[Arc<Statistics>], _: &StatisticsArgs) -> DfResult<Arc<Statistics>> {

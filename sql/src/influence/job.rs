@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use arrow_array::UInt64Array;
 use arrow_schema::SchemaRef;
-use datafusion::execution::memory_pool::{MemoryPool, MemoryReservation};
+use datafusion::execution::memory_pool::MemoryReservation;
 use datafusion::physical_plan::metrics::{BaselineMetrics, ExecutionPlanMetricsSet, MetricBuilder};
 use gstore_query::influence::{
     Collector, Diversity, ExcludedCounts, Order, Ranking, RowFilter, RowMask, ScanSummary, Scored,
@@ -18,7 +18,6 @@ use crate::blocking::{BatchSink, Demand};
 use crate::distinct::distinct;
 use crate::error::SqlError;
 use crate::filter::Filter;
-use crate::find_rows::FindWork;
 use crate::leaf::{ReadRequest, batch_of};
 use crate::notes::{InfluenceNote, RunNotes, ScanCounters};
 
@@ -35,8 +34,6 @@ pub(super) struct InfluenceJob {
     pub(super) threads: usize,
     pub(super) notes: Option<Arc<RunNotes>>,
     pub(super) memory: MemoryReservation,
-    /// What that is a part of.
-    pub(super) pool: Arc<dyn MemoryPool>,
     /// Whether others ask than the session's owner.
     pub(super) served: bool,
     pub(super) metrics: BaselineMetrics,
@@ -45,11 +42,11 @@ pub(super) struct InfluenceJob {
 }
 
 impl InfluenceJob {
-    pub(super) fn run(self, sink: &BatchSink) -> Result<(), SqlError> {
+    pub(super) fn run(self, candidates: RowFilter, sink: &BatchSink) -> Result<(), SqlError> {
         if self.cut == Some(0) {
             return Ok(());
         }
-        let Some(rows) = self.choose(sink)? else { return Ok(()) };
+        let Some(rows) = self.choose(candidates, sink)? else { return Ok(()) };
         let limited = self.served.then_some(&self.memory);
         hold_inverses(&self.question.plan, limited, self.threads, &sink.cancelled())?;
         match self.order {
@@ -64,12 +61,7 @@ impl InfluenceJob {
     }
 
     /// Candidates that pass the filters over the pools' columns; `None` when they are not awaited any more.
-    fn choose(&self, sink: &BatchSink) -> Result<Option<RowFilter>, SqlError> {
-        let InfluenceQuestion { plan, candidates, .. } = &*self.question;
-        let (pools, cancel) = (&plan.spec().pools, &sink.cancelled());
-        let work = FindWork { memory: Some(&self.pool), threads: self.threads, cancel };
-        let candidates = candidates.as_ref().map(|own| own.rows(pools, &work));
-        let mut chosen = candidates.transpose()?.unwrap_or_default();
+    fn choose(&self, mut chosen: RowFilter, sink: &BatchSink) -> Result<Option<RowFilter>, SqlError> {
         if self.before.is_empty() {
             return Ok(Some(chosen));
         }

@@ -12,7 +12,7 @@ use crate::elements::{NAME, OTHERWISE};
 use crate::error::SqlError;
 use crate::wording::{
     DISTINCT_ORDER, EXISTS, IN_ROWS, IN_WHERE, JOINED, LIST_FIELDS, NO_ELEMENTS, NO_FIELD, NO_FIELDS,
-    NO_VALUE, TEXT_AS_NUMBER, TYPES,
+    NO_VALUE, TEXT_AS_NUMBER, TYPES, no_operation,
 };
 
 /// Columns outside of a grouping, and values of types that a function does not take.
@@ -188,8 +188,23 @@ fn no_elements(call: &str) -> Option<SqlError> {
     Some(SqlError::invalid(format!("{what}{NO_ELEMENTS}")).hint(hint))
 }
 
+/// The functions of operators of integers, with these.
+const OPERATORS: [(&str, &str); 5] =
+    [("add", "+"), ("subtract", "-"), ("multiply", "*"), ("divide", "/"), ("modulo", "%")];
+
+/// What the engine says of an operator, by a call of its function.
+fn of_operator(name: &str, call: &str) -> Option<String> {
+    let (_, sign) = OPERATORS.iter().find(|(function, _)| *function == name)?;
+    let types = call.strip_prefix(name)?.strip_prefix('(')?.strip_suffix(')')?;
+    let (left, right) = types.split_once(", ").filter(|(_, right)| !right.contains(", "))?;
+    Some(format!("Cannot coerce arithmetic expression {left} {sign} {right} to valid types"))
+}
+
 /// A call with values of types that the function does not take.
 fn wrong_types(name: &str, call: &str) -> SqlError {
+    if let Some(error) = of_operator(name, call).and_then(|text| no_operation(&text)) {
+        return error;
+    }
     let several = call.contains(", ");
     let is_time = call.contains("Timestamp(") || call.contains("(Date");
     if matches!(name, "array_element" | "array_slice")

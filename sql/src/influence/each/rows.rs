@@ -2,6 +2,8 @@
 
 use arrow_schema::SchemaRef;
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryLimit};
+use futures::future::BoxFuture;
+use gstore_query::influence::RowFilter;
 
 use super::{AnswerStatistics, EachOptions, EachRows};
 use crate::blocking::Demand;
@@ -36,6 +38,10 @@ impl RowReader for EachRows {
         true
     }
 
+    fn candidates(&self, work: FindWork) -> BoxFuture<'static, Result<RowFilter, SqlError>> {
+        Candidates::rows(self.candidates.as_ref(), &self.plan.spec().pools, work)
+    }
+
     fn read(&self, want: &ReadRequest, each: leaf::BatchConsumer<'_>) -> Result<(), SqlError> {
         if self.options.k == 0 {
             return Ok(());
@@ -49,18 +55,13 @@ impl RowReader for EachRows {
             _ => MEMORY,
         };
         reserved.iter().try_for_each(|reserved| reserved.try_grow(memory))?;
-        let (pools, candidates) = (&self.plan.spec().pools, self.candidates.as_ref());
-        let (memory_of, threads, cancel) = (want.memory.as_ref(), want.threads, &*want.cancelled);
-        let work = FindWork { memory: memory_of, threads, cancel };
-        let filter = candidates.map(|own| own.rows(pools, &work)).transpose()?;
         let samples = self.plan.target_samples(&want.cancelled)?;
         let mut seen = AnswerStatistics { summary: None, passes: 0 };
         let passes = self.passes(&samples, want.threads, memory);
         for rows in &passes {
             // What may be missed is shared by the passes.
             let plan = self.plan.of_samples(rows, &want.cancelled)?.with_share(passes.len());
-            if self.pass(plan, &samples, (want, memory, filter.as_ref()), &mut seen, each)? == Demand::Enough
-            {
+            if self.pass(plan, &samples, (want, memory), &mut seen, each)? == Demand::Enough {
                 break;
             }
         }
