@@ -314,7 +314,10 @@ impl SqlSession {
         dialect::check_condition(condition)?;
         // A separate line, so that a comment at the end of the condition hides nothing.
         let sql = format!("SELECT \"row\" FROM \"{dataset}\" WHERE (\n{condition}\n)");
-        let found = self.run(&sql).await.map_err(|error| error.further_up(1))?;
+        // Raised when this is dropped, also while an operator is at work that does not yield.
+        let ends = CancelOnDrop(Arc::default());
+        let asked = StatementOptions { cancel: Arc::clone(&ends.0), ..StatementOptions::default() };
+        let found = self.run_asked(&sql, asked).await.map_err(|error| error.further_up(1))?;
         let mut batches = pump(found.stream);
         let mut rows = Vec::new();
         while let Some(batch) = batches.recv().await {

@@ -64,7 +64,7 @@ fn of_condition(error: SqlError) -> SqlError {
     }
     // Of a condition within this one.
     if error.message().starts_with("where: ") {
-        return error;
+        return error.nowhere().about("where");
     }
     let place = error.position().map(|(line, column)| format!(", in its line {line}, column {column}"));
     let message = format!("where: {}{}", error.message(), place.unwrap_or_default());

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::UInt64Type;
-use arrow_array::{Array, ArrayRef, Float64Array};
+use arrow_array::{ArrayRef, Float64Array};
 use arrow_schema::DataType;
 use gstore_core::Cancel;
 use gstore_store::{ColumnType, SampleReader};
@@ -277,7 +277,9 @@ impl Sources {
 fn text(column: &ArrayRef, ty: ColumnType) -> Result<Vec<Option<String>>, QueryError> {
     let column = arrow_cast::cast(&arrow_cast::cast(column, &ty.arrow_type())?, &DataType::Utf8)?;
     let column = column.as_string::<i32>();
-    Ok((0..column.len()).map(|i| column.is_valid(i).then(|| column.value(i).to_owned())).collect())
+    // There is one zero.
+    let shown = |value| if ty == ColumnType::Float && value == "-0.0" { "0.0" } else { value };
+    Ok(column.iter().map(|value| value.map(|value| shown(value).to_owned())).collect())
 }
 
 /// A value that was written down, as [`text`] gives it: of floats `1` is `1.0`.
@@ -312,5 +314,11 @@ mod tests {
         {
             assert!(text.parse::<Quota>().is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn there_is_one_zero_among_floats_and_none_among_texts() {
+        assert_eq!(value_in(ColumnType::Float, "-0").unwrap(), "0.0");
+        assert_eq!(value_in(ColumnType::Text, "-0.0").unwrap(), "-0.0");
     }
 }
