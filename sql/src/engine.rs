@@ -42,13 +42,6 @@ pub struct SqlResources {
     each: Option<usize>,
 }
 
-impl From<RuntimeEnv> for SqlResources {
-    /// Those of one client, or of all.
-    fn from(env: RuntimeEnv) -> Self {
-        Self { env: Arc::new(env), clients: Arc::default(), each: None }
-    }
-}
-
 impl SqlResources {
     /// As much as the options allow, for all sessions together.
     ///
@@ -80,6 +73,11 @@ impl SqlResources {
         let pool = self.clients.pool(client, &self.env.memory_pool, most, self.spills());
         let env = RuntimeEnv { memory_pool: Arc::new(pool), ..RuntimeEnv::clone(&self.env) };
         Self { env: Arc::new(env), clients: Arc::clone(&self.clients), each: None }
+    }
+
+    /// Those that the engine has in this.
+    pub(super) fn of(env: RuntimeEnv) -> Self {
+        Self { env: Arc::new(env), clients: Arc::default(), each: None }
     }
 
     /// Takes memory for what is answered without a statement.

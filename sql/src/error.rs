@@ -179,7 +179,7 @@ impl SqlError {
     }
 
     /// The same for a text that has fewer lines before it than the statement that ran.
-    pub fn further_up(mut self, lines: u64) -> Self {
+    pub(crate) fn further_up(mut self, lines: u64) -> Self {
         if let Some((line, _)) = &mut self.position {
             *line = line.saturating_sub(lines).max(1);
         }

@@ -161,17 +161,18 @@ impl ExecutionPlan for RowsExec {
 
     fn execute(&self, partition: usize, context: Arc<TaskContext>) -> DfResult<SendableRecordBatchStream> {
         let filter = Arc::new(Filter::new(self.rows.schema(), &self.filters)?);
+        let limits = context.session_config().get_extension::<LeafOptions>();
         let job = ScanJob {
             scan: self.clone(),
+            threads: limits.as_ref().map_or(1, |limits| limits.threads),
+            served: limits.is_some_and(|limits| limits.served),
             filter,
             left: self.limit.unwrap_or(usize::MAX),
             context,
             counters: ScanCounters::new(&self.metrics, partition),
             metrics: BaselineMetrics::new(&self.metrics, partition),
         };
-        let limits = job.context.session_config().get_extension::<LeafOptions>();
-        let threads = limits.map_or(1, |limits| limits.threads);
-        let work = FindWork { memory: Arc::clone(job.context.memory_pool()), threads };
+        let work = FindWork { memory: Arc::clone(job.context.memory_pool()), threads: job.threads };
         let found = self.rows.candidates(work);
         Ok(blocking::stream(self.schema(), found, move |sink, rows| job.run(rows, sink)))
     }
@@ -196,6 +197,9 @@ impl ExecutionPlan for RowsExec {
 /// One run of a [`RowsExec`].
 struct ScanJob {
     scan: RowsExec,
+    threads: usize,
+    /// Whether others ask than the session's owner.
+    served: bool,
     filter: Arc<Filter>,
     left: usize,
     context: Arc<TaskContext>,
@@ -212,13 +216,12 @@ impl ScanJob {
         let first = self.first_columns();
         let late: Vec<usize> = self.scan.projection.iter().copied().filter(|c| !first.contains(c)).collect();
         let config = self.context.session_config();
-        let limits = config.get_extension::<LeafOptions>();
         let most = config.batch_size().max(1);
         let want = ReadRequest {
             rows,
             candidates,
-            threads: limits.as_ref().map_or(1, |limits| limits.threads),
-            served: limits.is_some_and(|limits| limits.served),
+            threads: self.threads,
+            served: self.served,
             filter: Some(Arc::clone(&self.filter)),
             notes: config.get_extension::<RunNotes>(),
             counters: Some(self.counters.clone()),

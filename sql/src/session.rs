@@ -312,8 +312,7 @@ impl SqlSession {
     /// of the condition.
     pub(crate) async fn matching(&self, dataset: &DatasetName, condition: &str) -> Result<RowSet, SqlError> {
         dialect::check_condition(condition)?;
-        // A separate line, so that a comment at the end of the condition hides nothing.
-        let sql = format!("SELECT \"row\" FROM \"{dataset}\" WHERE (\n{condition}\n)");
+        let sql = format!("SELECT \"row\" FROM \"{dataset}\" {}", dialect::where_clause(condition));
         // Raised when this is dropped, also while an operator is at work that does not yield.
         let ends = CancelOnDrop(Arc::default());
         let asked = StatementOptions { cancel: Arc::clone(&ends.0), ..StatementOptions::default() };
@@ -401,8 +400,12 @@ impl FindRows for LeafSessions {
             let options =
                 SqlOptions { threads, encoder: own.encoder, own: files.clone(), ..SqlOptions::default() };
             let around = Around { served: own.served, depth: own.depth + 1 };
-            let session =
-                SqlSession::within(Arc::clone(snapshot), options, &env.into(), (Vec::new(), around))?;
+            let session = SqlSession::within(
+                Arc::clone(snapshot),
+                options,
+                &SqlResources::of(env),
+                (Vec::new(), around),
+            )?;
             session.matching(&dataset, &condition).await
         })
     }

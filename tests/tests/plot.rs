@@ -145,7 +145,7 @@ fn scores_sources_and_overlap_are_drawn() {
         (&[][..], "--with"),
         (&["--with-option", "simm=dot"][..], "simm"),
         (&["--with-option", "partial=yes"][..], "true or false"),
-        (&["--with-option", "k=3"], "no part of how rows are scored"),
+        (&["--with-option", "k=3"], "it does not change how rows are scored"),
         (&["--with-option", "target=gsm8k"], "are given with `--with`"),
     ] {
         place.run(&[&["plot", "overlap"][..], &of[..], more].concat()).says(2, &[words]);

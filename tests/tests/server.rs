@@ -203,7 +203,7 @@ fn a_remote_selection_writes_what_a_local_one_does() {
         assert!(alike, "{asked:?}\n{}\n{}", there.0.stderr, here.0.stderr);
         there.0.lacks(&["(line "]);
     }
-    // Nobody has read the statement that a server is asked.
+    // Users do not see the SQL that is sent to the server, so no message refers to it.
     let itself = ["select", "--pool", "pool", "--target", "pool", "--top", "3", "-o", "rows.jsonl"];
     let missing = ["select", "--pool", "pol", "--target", "target", "--top", "5%", "-o", "rows.jsonl"];
     for (here, says) in [(itself, "rank by `--kind embed-mean`"), (missing, "there is no dataset")] {
@@ -300,11 +300,12 @@ fn a_remote_condition_is_about_the_columns_of_the_pool() {
         ("source = 'a') OR (source = 'b'", 2, "--where: the condition closes a parenthesis"),
         ("source = 'a';", 2, "--where: the condition ends at its `;`"),
         ("source = 'a' 7", 1, "--where: syntax error at 7"),
-        ("source = 'a'\nAND sorce = 'b'", 1, "line 2, column 5"),
+        ("source = 'a'\nAND sorce = 'b'", 1, "--where: there is no column `sorce`"),
     ] {
         let asked = ["--pool", "pool", "--top", "2", "--where", condition];
         for finished in selected(&both, &asked, ["rows.jsonl", "rows.jsonl.scores.csv"]) {
-            finished.0.says(code, &[why]);
+            let place = if condition.contains("sorce") { "line 2, column 5" } else { "" };
+            finished.0.says(code, &[why, place]);
         }
     }
 }

@@ -108,7 +108,7 @@ fn set(options: &mut Options, text: &str) -> Result<(), OptionError> {
         "target" => Some("targets of the second ranking are given with `--with`"),
         "pool" => Some("both rankings are of the same pools"),
         other if takes.is_some() && !Function::Question.options().any(|option| option.name == other) => {
-            Some("it is no part of how rows are scored, and whole rankings are compared")
+            Some("it does not change how rows are scored, and whole rankings are compared")
         }
         _ => None,
     };

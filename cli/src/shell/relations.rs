@@ -1,6 +1,6 @@
 //! Tables and table functions of a statement that is being typed, and their columns.
 
-use gstore_sql::{TableFunctionInfo, virtual_columns};
+use gstore_sql::{TableFunctionInfo, quoted, virtual_columns};
 
 use super::lexer::{Token, TokenKind, pieces};
 use super::words::{CompletionNames, is_keyword, table_function};
@@ -77,7 +77,7 @@ fn function_columns(words: &CompletionNames, function: TableFunctionInfo, pool: 
 fn quote_name(name: &str) -> String {
     let plain = name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
         && !name.starts_with(|c: char| c.is_ascii_digit());
-    if plain { name.to_owned() } else { format!("\"{}\"", name.replace('"', "\"\"")) }
+    if plain { name.to_owned() } else { quoted(name) }
 }
 
 /// The name of a table, whose schema stays as it is.

@@ -67,7 +67,7 @@ impl<'a> WorkFolder<'a> {
         };
         let folder = &place.hidden;
         if !is_begun(place, question)? {
-            // These files are of nobody knows what, or may be replaced.
+            // Leftovers of unknown origin, or work that may be replaced.
             clear(place)?;
             PartPlace::new(folder.join(QUESTION)).write(json(question)?.as_bytes())?;
         }

@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use gstore_sql::quoted;
 use gstore_store::{Granularity, Snapshot};
 use tonic::Status;
 
@@ -76,11 +77,6 @@ fn rows_of(relation: &str, rows: &Range<u64>, whole: bool) -> Question {
         false => format!("{all} WHERE \"row\" >= {} AND \"row\" < {}", rows.start, rows.end),
     };
     Question::Statement(Statement { sql, made: true, ..Statement::default() })
-}
-
-/// A name as SQL takes it literally.
-fn quoted(name: &str) -> String {
-    format!("\"{}\"", name.replace('"', "\"\""))
 }
 
 /// Cuts all rows into ranges of like size, as many as there are parts of a good length; a range that is asked

@@ -64,6 +64,7 @@ pub(crate) use planned::{Planner, check_names, planned};
 pub(crate) use sample::sampled;
 pub(crate) use scopes::{put_before, rename_hiding, visit_outer_tables_mut};
 pub(crate) use statement::check_condition;
+pub use statement::where_clause;
 pub(crate) use statement::{parse, parse_below};
 pub(crate) use summarize::expand as expand_summary;
 pub use tokens::statements;

@@ -16,6 +16,7 @@ use super::exprs::{self, has_unnest, is_many, number, of_item, subquery};
 use super::twice::key;
 use crate::error::SqlError;
 use crate::expanded::{column, is_grouped, name};
+use crate::names::quoted;
 use crate::walk::{visit_expressions, visit_queries_mut};
 use crate::wording::DISTINCT_ORDER;
 
@@ -37,8 +38,7 @@ pub(super) fn apart(query: &mut Query) {
     if !keys.iter().all(is_known) {
         return;
     }
-    let shown =
-        |(place, name): (usize, &String)| format!("\"column {place}\" AS \"{}\"", name.replace('"', "\"\""));
+    let shown = |(place, name): (usize, &String)| format!("\"column {place}\" AS {}", quoted(name));
     let shown: Vec<String> = names.iter().enumerate().map(shown).collect();
     let around = format!("SELECT {} FROM (SELECT 1) AS \"in order\"", shown.join(", "));
     let Some(mut around) = exprs::query(&around) else { return };

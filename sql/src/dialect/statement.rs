@@ -187,6 +187,11 @@ pub(crate) fn check_condition(text: &str) -> Result<(), SqlError> {
     }
 }
 
+/// WHERE with a condition as its own lines, from the second on, so that a comment at its end hides nothing.
+pub fn where_clause(condition: &str) -> String {
+    format!("WHERE (\n{condition}\n)")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -13,6 +13,7 @@ use super::{Planner, merge, planned, put_before};
 use crate::bounds::check_part_count;
 use crate::common_types;
 use crate::error::SqlError;
+use crate::names::quoted;
 use crate::types;
 use crate::walk::inner;
 
@@ -107,7 +108,7 @@ fn is_moment(ty: &DataType) -> bool {
 /// The values of [`COLUMNS`] for a column, each of one type; those of its middle and its quarters of the type
 /// `middle`.
 fn of_column(field: &Field, middle: &str) -> String {
-    let name = format!("\"{}\"", field.name().replace('"', "\"\""));
+    let name = quoted(field.name());
     let ty = field.data_type();
     let ordered = !ty.is_nested() && *ty != DataType::Null;
     let number = ty.is_integer() || ty.is_floating() || ty.is_decimal();

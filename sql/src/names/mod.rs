@@ -23,6 +23,11 @@ pub(crate) const FREE: &str = "CLUSTER CONNECT DISTRIBUTE EXPLAIN FORMAT GLOBAL 
 /// Words that name nothing without AS and double quotes; DuckDB has some of them as names.
 const TAKEN: [&str; 4] = ["ANALYZE", "EXCLUDE", "LATERAL", "RETURNING"];
 
+/// A name as a statement takes it literally, in double quotes.
+pub fn quoted(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
 /// Whether a word is one that the parser takes for the beginning of a clause where a name was meant.
 pub(crate) fn is_taken(word: &str) -> bool {
     FREE.split(' ').chain(TAKEN).any(|taken| word.eq_ignore_ascii_case(taken))

@@ -192,7 +192,7 @@ fn no_elements(call: &str) -> Option<SqlError> {
 const OPERATORS: [(&str, &str); 5] =
     [("add", "+"), ("subtract", "-"), ("multiply", "*"), ("divide", "/"), ("modulo", "%")];
 
-/// What the engine says of an operator, by a call of its function.
+/// The engine's message about an operator between these types, from the call of the function behind it.
 fn of_operator(name: &str, call: &str) -> Option<String> {
     let (_, sign) = OPERATORS.iter().find(|(function, _)| *function == name)?;
     let types = call.strip_prefix(name)?.strip_prefix('(')?.strip_suffix(')')?;

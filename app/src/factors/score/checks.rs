@@ -14,7 +14,7 @@ use crate::factors::stored::StoredFactors;
 /// Refuses forms of scores that there are not.
 pub(super) fn check(request: &ScoreRequest, held: HeldOutputs) -> Result<(), FactorJobError> {
     let refuse = |text: &str| Err(FactorJobError::Option(text.to_owned()));
-    let own = matches!(request.target, ScoreTarget::Own { .. });
+    let own = request.target.is_own();
     if request.ingest.checkpoints.len() > 1 {
         return refuse("scores are of one checkpoint; name one");
     }
@@ -84,7 +84,7 @@ fn check_solve(request: &ScoreRequest) -> Result<(), FactorJobError> {
     let refuse = |text: &str| Err(FactorJobError::Option(text.to_owned()));
     let Some(solve) = &request.solve else { return Ok(()) };
     let SolveLimits { tolerance, iterations } = solve.limits;
-    let own = matches!(request.target, ScoreTarget::Own { .. });
+    let own = request.target.is_own();
     if !request.segments.is_empty() {
         return refuse("an iterative solve is with the curvature of one checkpoint, and has no segments");
     }

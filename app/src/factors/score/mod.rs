@@ -75,7 +75,7 @@ pub fn score_rows(
     let mut plan = ScorePlan::new(snapshot, request, holding, work)?;
     check_room(&plan.scratch, plan.disk)?;
     let mut report = report(&plan, request);
-    let (is_own, form) = (matches!(request.target, ScoreTarget::Own { .. }), request.form);
+    let (is_own, form) = (request.target.is_own(), request.form);
     let has_queries = !is_own && !plan.how.sum_queries;
     // The engine is given eigenvectors while a table is written.
     let modules = plan.engine.modules().to_vec();
@@ -170,10 +170,7 @@ fn least_and_median(plan: &ScorePlan, shares: Vec<f64>) -> (Option<f64>, Option<
 }
 
 fn report(plan: &ScorePlan, request: &ScoreRequest) -> ScoreReport {
-    let queries = match request.target {
-        ScoreTarget::Own { .. } => None,
-        ScoreTarget::Samples { .. } => Some(plan.queries.len()),
-    };
+    let queries = (!request.target.is_own()).then_some(plan.queries.len());
     ScoreReport {
         pool: request.ingest.dataset.clone(),
         rows: plan.rows.len(),

@@ -260,7 +260,7 @@ impl ScorePlan {
     ) -> Result<(), FactorJobError> {
         self.how.rotated = self.rotated(request, ingest, work)?;
         // Rows that are scored for themselves have no other side.
-        let is_chosen = request.rotate.is_none() && !matches!(request.target, ScoreTarget::Own { .. });
+        let is_chosen = request.rotate.is_none() && !request.target.is_own();
         self.extent = match self.extent(request, ingest, is_held) {
             Err(FactorJobError::Memory { .. }) if self.how.rotates_rows() && is_chosen => {
                 let why =
@@ -366,10 +366,9 @@ impl ScorePlan {
             segments: self.segments.len(),
             rank: how.rank,
             top: request.top.map(|top| top.min(usize::try_from(self.rows.len()).unwrap_or(usize::MAX))),
-            queries: (!matches!(request.target, ScoreTarget::Own { .. })).then_some(self.queries.len()),
+            queries: (!request.target.is_own()).then_some(self.queries.len()),
             sum_queries: how.sum_queries,
-            measures_rows: how.measurement != Measurement::Loss
-                && matches!(request.target, ScoreTarget::Own { .. }),
+            measures_rows: request.target.measures_rows(),
             rotates: how.strategy.rotates(),
             rotates_rows: how.rotates_rows(),
             solves: self.solve.is_some(),

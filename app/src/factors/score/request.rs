@@ -108,6 +108,18 @@ pub enum ScoreTarget {
     },
 }
 
+impl ScoreTarget {
+    /// Whether rows are scored for themselves.
+    pub(super) fn is_own(&self) -> bool {
+        matches!(self, Self::Own { .. })
+    }
+
+    /// Whether rows scored for themselves have gradients of something else than the loss as well.
+    pub(super) fn measures_rows(&self) -> bool {
+        matches!(self, Self::Own { measurement } if *measurement != Measurement::Loss)
+    }
+}
+
 /// The side of a score that is rotated for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]

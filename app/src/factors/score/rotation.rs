@@ -10,7 +10,7 @@ use gstore_ingest::pipeline::IngestRequest;
 use gstore_model::ComputePrecision;
 
 use super::plan::{ScorePlan, is_on_cpu};
-use super::request::{RotatedSide, ScoreRequest, ScoreTarget};
+use super::request::{RotatedSide, ScoreRequest};
 use crate::factors::error::FactorJobError;
 use crate::work::JobContext;
 
@@ -24,7 +24,7 @@ impl ScorePlan {
         work: &JobContext<'_>,
     ) -> Result<Option<RotatedSide>, FactorJobError> {
         let rotates = self.how.strategy.rotates();
-        if matches!(request.target, ScoreTarget::Own { .. }) {
+        if request.target.is_own() {
             return Ok(rotates.then_some(RotatedSide::Rows));
         }
         match request.rotate {

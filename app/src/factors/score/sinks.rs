@@ -4,13 +4,12 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use arrow_array::cast::AsArray;
-use gstore_ingest::curvature::Measurement;
 use gstore_model::architectures::transformers_name;
 
 use super::lines::{ScoreTableWriter, number};
 use super::pass::RowScores;
 use super::plan::ScorePlan;
-use super::request::{ScorePer, ScoreRequest, ScoreTarget};
+use super::request::{ScorePer, ScoreRequest};
 use crate::factors::error::FactorJobError;
 use crate::factors::folder::{
     ALL_MODULES, DatasetNote, ScoreArguments, ScoreFolder, ScoreKind, ScoreSide, ScoreTable,
@@ -128,7 +127,7 @@ pub(super) struct HeldScores {
 
 impl HeldScores {
     pub fn new(plan: &ScorePlan, request: &ScoreRequest) -> Self {
-        let own = matches!(request.target, ScoreTarget::Own { .. });
+        let own = request.target.is_own();
         let rows = match request.form.summed {
             true => 1,
             false => usize::try_from(plan.rows.len()).unwrap_or(usize::MAX),
@@ -191,20 +190,18 @@ pub(super) fn kronfluence(
         .low_rank(plan.how.rank)
         .apart(request.form.per == ScorePer::Module, false)
         .aggregated(plan.how.sum_queries, request.form.summed)
-        .self_influence_of(
-            plan.how.measurement != Measurement::Loss && matches!(request.target, ScoreTarget::Own { .. }),
-        );
+        .self_influence_of(request.target.measures_rows());
     let folder = ScoreFolder::create(path, &arguments, &plan.arguments())?;
     // A sum over rows, or over queries, has no id.
     if !request.form.summed {
         folder.settle_ids(ScoreSide::Train, &row_ids(plan)?)?;
     }
-    if !matches!(request.target, ScoreTarget::Own { .. }) && !plan.how.sum_queries {
+    if !request.target.is_own() && !plan.how.sum_queries {
         folder.settle_ids(ScoreSide::Query, &plan.names.ids)?;
     }
     let note = |size: u64| DatasetNote { kind: "Dataset".to_owned(), dataset_size: size, indices: None };
     folder.write_dataset(ScoreSide::Train, &note(plan.rows.len()))?;
-    if !matches!(request.target, ScoreTarget::Own { .. }) {
+    if !request.target.is_own() {
         let queries = note(plan.queries.len() as u64);
         folder.write_dataset(ScoreSide::Query, &queries)?;
     }

@@ -18,7 +18,7 @@ use gstore_query::influence::{
 };
 use gstore_server::Remote;
 use gstore_sql::output::{ResultWriter, TableStyle};
-use gstore_sql::{Notes, Parameters, SqlError, SqlErrorKind};
+use gstore_sql::{Notes, Parameters, SqlError, SqlErrorKind, quoted, where_clause};
 use serde_json::Value;
 
 use super::kept::TargetJournal;
@@ -110,8 +110,7 @@ fn wanted(server: &Remote, args: &SelectArgs, cancel: &Cancel) -> Result<usize> 
 fn may_have_candidates(server: &Remote, args: &SelectArgs, cancel: &Cancel) -> Result<bool> {
     let Some(condition) = &args.filter else { return Ok(true) };
     for pool in &args.pool {
-        // A separate line, so that a comment at the end of the condition hides nothing.
-        let sql = format!("SELECT count(*) FROM {} WHERE (\n{condition}\n)", quoted(pool));
+        let sql = format!("SELECT count(*) FROM {} {}", quoted(pool), where_clause(condition));
         if number(server, &sql, cancel)? > 0 {
             return Ok(true);
         }
@@ -272,11 +271,6 @@ fn statement_error(error: SqlError) -> Error {
         None if said.starts_with("where: ") => anyhow!("--{said}"),
         None => anyhow!("{said}"),
     }
-}
-
-/// A name in SQL.
-fn quoted(name: &str) -> String {
-    format!("\"{}\"", name.replace('"', "\"\""))
 }
 
 /// The value of a list at a place.

@@ -44,8 +44,7 @@ impl Prepared {
         let models = sides.centring.models();
         let mut found = agreement(&rows, &queries, models, &AgreementAsk::up_to(models.len(), how, top));
         found.rows_left_out += without;
-        found.queries_left_out +=
-            (operands.target.excluded.missing + operands.target.excluded.non_finite) as usize;
+        found.queries_left_out += operands.target.excluded.missing as usize;
         Ok(found)
     }
 }
