@@ -9,14 +9,13 @@ use arrow_schema::{ArrowError, SchemaRef};
 use datafusion::common::stats::Precision;
 use datafusion::common::{ColumnStatistics, Statistics};
 use datafusion::execution::memory_pool::MemoryPool;
-use futures::future::{BoxFuture, ready};
 use gstore_core::Cancel;
 use gstore_query::influence::RowFilter;
 
 use super::blocking::{BatchSink, Demand};
+use super::candidates::Candidates;
 use super::error::SqlError;
 use super::filter::Filter;
-use super::find_rows::FindWork;
 use super::notes::{RunNotes, ScanCounters};
 
 /// Takes the batches of a table, each with the columns that were asked for.
@@ -87,8 +86,8 @@ pub(crate) trait RowReader: Send + Sync + 'static {
         false
     }
     /// The rows that it may rank, which are found before it is read; all by default.
-    fn candidates(&self, _: FindWork) -> BoxFuture<'static, Result<RowFilter, SqlError>> {
-        Box::pin(ready(Ok(RowFilter::new())))
+    fn candidates(&self) -> Option<&Candidates> {
+        None
     }
     /// Reads from front to back until no more is wanted.
     fn read(&self, want: &ReadRequest, each: BatchConsumer<'_>) -> Result<(), SqlError>;

@@ -24,6 +24,7 @@ use super::bounds::{self, Budget, SessionBounds};
 use super::cases;
 use super::catalog::Tables;
 use super::common_types;
+use super::conditions;
 use super::cooperative::cooperative;
 use super::copies;
 use super::correlated::CorrelatedSubqueries;
@@ -269,7 +270,10 @@ async fn meant(
             continue;
         }
         match written {
-            Ok(logical) => return Ok((logical, (respelled > 0).then_some(statement))),
+            Ok(logical) => {
+                conditions::check(&logical, &mut statement).await?;
+                return Ok((logical, (respelled > 0).then_some(statement)));
+            }
             Err(error) => {
                 let is_same = |before: &SqlError| before.exact_name() == error.missing_column();
                 let error = before.filter(is_same).unwrap_or(error);

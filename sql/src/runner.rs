@@ -61,7 +61,7 @@ impl SqlRunner {
     ) -> Result<RowSet, SqlError> {
         let runtime = self.runtime.as_ref().ok_or_else(|| SqlError::internal("the runner is gone"))?;
         let _inside = runtime.enter();
-        unless_cancelled(cancel, self.session.matching(dataset, condition))?
+        unless_cancelled(cancel, self.session.matching(dataset, condition, None))?
     }
 
     /// Starts one statement. Raising `cancel` ends it and its rows with an error of the kind

@@ -32,10 +32,10 @@ use gstore_query::influence::RowFilter;
 
 use super::at_once;
 use super::blocking::{self, BatchSink, Demand};
+use super::candidates::{Candidates, FindWork};
 use super::distinct::distinct;
 use super::error::{SqlError, SqlErrorKind};
 use super::filter::{self, Filter};
-use super::find_rows::FindWork;
 use super::leaf::{LeafOptions, ReadRequest, RowReader, batch_of, leaf_methods, statistics};
 use super::notes::{RunNotes, ScanCounters};
 
@@ -172,8 +172,10 @@ impl ExecutionPlan for RowsExec {
             counters: ScanCounters::new(&self.metrics, partition),
             metrics: BaselineMetrics::new(&self.metrics, partition),
         };
-        let work = FindWork { memory: Arc::clone(job.context.memory_pool()), threads: job.threads };
-        let found = self.rows.candidates(work);
+        let notes = job.context.session_config().get_extension::<RunNotes>();
+        let memory = Arc::clone(job.context.memory_pool());
+        let work = FindWork { memory, threads: job.threads, notes };
+        let found = Candidates::rows(self.rows.candidates(), work);
         Ok(blocking::stream(self.schema(), found, move |sink, rows| job.run(rows, sink)))
     }
 

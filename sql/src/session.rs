@@ -33,13 +33,13 @@ use gstore_store::{DatasetName, RowSet, Snapshot};
 use super::blocking::pump;
 use super::bounds::{self, Budget};
 use super::branches::BranchNames;
+use super::candidates::{FindRows, FindWork, RowFinder};
 use super::catalog::Tables;
 use super::caught::PanicGuard;
 use super::describe::{self, Description};
 use super::dialect::{self, Headings};
 use super::engine::{SqlResources, logical_rules, physical_rules};
 use super::error::{SqlError, SqlErrorKind};
-use super::find_rows::{FindRows, FindWork, RowFinder};
 use super::function::FunctionPlanner;
 use super::lasting;
 use super::leaf::LeafOptions;
@@ -308,20 +308,38 @@ impl SqlSession {
         Ok(SqlResult { schema, stream: Box::pin(PanicGuard::new(stream)), notes })
     }
 
-    /// The live rows of a dataset for which a condition over its columns is true. Places in errors are those
-    /// of the condition.
-    pub(crate) async fn matching(&self, dataset: &DatasetName, condition: &str) -> Result<RowSet, SqlError> {
-        dialect::check_condition(condition)?;
-        let sql = format!("SELECT \"row\" FROM \"{dataset}\" {}", dialect::where_clause(condition));
+    /// Plans a condition over the columns of a dataset. Places in errors are those of the condition.
+    pub(crate) async fn check_matching(
+        &self,
+        dataset: &DatasetName,
+        condition: &str,
+    ) -> Result<(), SqlError> {
+        let sql = matching_sql(dataset, condition)?;
+        self.columns(&sql, &Parameters::default()).await.map(drop).map_err(|error| error.further_up(1))
+    }
+
+    /// The live rows of a dataset for which a condition over its columns is true; notes of rankings in it go to
+    /// `notes`. Places in errors are those of the condition.
+    pub(crate) async fn matching(
+        &self,
+        dataset: &DatasetName,
+        condition: &str,
+        notes: Option<&RunNotes>,
+    ) -> Result<RowSet, SqlError> {
+        let sql = matching_sql(dataset, condition)?;
         // Raised when this is dropped, also while an operator is at work that does not yield.
         let ends = CancelOnDrop(Arc::default());
         let asked = StatementOptions { cancel: Arc::clone(&ends.0), ..StatementOptions::default() };
         let found = self.run_asked(&sql, asked).await.map_err(|error| error.further_up(1))?;
+        let noted = found.notes_handle();
         let mut batches = pump(found.stream);
         let mut rows = Vec::new();
         while let Some(batch) = batches.recv().await {
             let batch = batch.map_err(|error| error.further_up(1))?;
             rows.extend_from_slice(batch.column(0).as_primitive::<UInt64Type>().values());
+        }
+        if let Some(notes) = notes {
+            noted.get().influence.into_iter().for_each(|note| notes.add(note));
         }
         Ok(RowSet::from_rows(rows))
     }
@@ -371,6 +389,12 @@ impl SqlSession {
     }
 }
 
+/// The statement that finds the rows for which a condition is true, with the condition from its second line on.
+fn matching_sql(dataset: &DatasetName, condition: &str) -> Result<String, SqlError> {
+    dialect::check_condition(condition)?;
+    Ok(format!("SELECT \"row\" FROM \"{dataset}\" {}", dialect::where_clause(condition)))
+}
+
 /// What a session for the conditions of leaves is made from. It sees the tables of the one around it, except
 /// those of the program, which are of who asks.
 #[derive(Clone)]
@@ -382,31 +406,39 @@ struct LeafSessions {
     depth: usize,
 }
 
+impl LeafSessions {
+    fn session(&self, threads: usize, env: RuntimeEnv) -> Result<SqlSession, SqlError> {
+        if self.depth >= MAX_DEPTH {
+            let why = format!("conditions are nested in one another more than {MAX_DEPTH} times");
+            return Err(SqlError::refused(why));
+        }
+        let Tables { snapshot, own, .. } = &*self.tables;
+        let (encoder, own) = (self.encoder.clone(), own.clone());
+        let options = SqlOptions { threads, encoder, own, ..SqlOptions::default() };
+        let around = Around { served: self.served, depth: self.depth + 1 };
+        SqlSession::within(Arc::clone(snapshot), options, &SqlResources::of(env), (Vec::new(), around))
+    }
+}
+
 impl FindRows for LeafSessions {
+    fn check(&self, dataset: DatasetName, condition: String) -> BoxFuture<'static, Result<(), SqlError>> {
+        let own = self.clone();
+        Box::pin(async move {
+            let session = own.session(1, RuntimeEnv::clone(&own.env))?;
+            session.check_matching(&dataset, &condition).await
+        })
+    }
+
     fn find(
         &self,
         dataset: DatasetName,
         condition: String,
         work: &FindWork,
     ) -> BoxFuture<'static, Result<RowSet, SqlError>> {
-        let (own, FindWork { memory, threads }) = (self.clone(), work.clone());
+        let (own, FindWork { memory, threads, notes }) = (self.clone(), work.clone());
         Box::pin(async move {
-            if own.depth >= MAX_DEPTH {
-                let why = format!("conditions are nested in one another more than {MAX_DEPTH} times");
-                return Err(SqlError::refused(why));
-            }
             let env = RuntimeEnv { memory_pool: memory, ..RuntimeEnv::clone(&own.env) };
-            let Tables { snapshot, own: files, .. } = &*own.tables;
-            let options =
-                SqlOptions { threads, encoder: own.encoder, own: files.clone(), ..SqlOptions::default() };
-            let around = Around { served: own.served, depth: own.depth + 1 };
-            let session = SqlSession::within(
-                Arc::clone(snapshot),
-                options,
-                &SqlResources::of(env),
-                (Vec::new(), around),
-            )?;
-            session.matching(&dataset, &condition).await
+            own.session(threads, env)?.matching(&dataset, &condition, notes.as_deref()).await
         })
     }
 }

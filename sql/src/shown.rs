@@ -6,44 +6,14 @@
 
 use std::collections::BTreeSet;
 
-use datafusion::sql::sqlparser::ast::{
-    Expr, FunctionArg, FunctionArgExpr, Ident, ObjectName, TableFactor, Value,
-};
+use datafusion::sql::sqlparser::ast::{Ident, ObjectName, TableFactor};
 use gstore_store::{Snapshot, View};
 
+use super::calls::{ArgumentKind, NamingArgument, arguments, query_of_condition};
 use super::dialect::{self, visit_outer_tables_mut};
 use super::expanded;
-use super::names::{DATA, TABLE_FUNCTIONS, TableFunctionInfo};
+use super::names::DATA;
 use super::walk::inner;
-
-/// What an argument names.
-#[derive(Clone, Copy)]
-enum ArgumentKind {
-    Datasets,
-    Artifact,
-    Ensemble,
-}
-
-impl ArgumentKind {
-    /// Of an argument by its name.
-    fn by_name(name: &str) -> Option<Self> {
-        match name.to_lowercase().as_str() {
-            "pool" | "target" | "dataset" => Some(Self::Datasets),
-            "precondition" | "prefilter" => Some(Self::Artifact),
-            "ensemble" => Some(Self::Ensemble),
-            _ => None,
-        }
-    }
-
-    /// Of an argument of a function by its place, with how many of the first are datasets.
-    fn by_place(function: &str, place: usize, datasets: usize) -> Option<Self> {
-        match function {
-            _ if place < datasets => Some(Self::Datasets),
-            "predicted" if place == datasets => Some(Self::Artifact),
-            _ => None,
-        }
-    }
-}
 
 /// The snapshot of a client without the views that name a table or dataset that it lacks, and those that name
 /// such a view in turn.
@@ -63,7 +33,7 @@ fn is_whole(snapshot: &Snapshot, view: &View) -> bool {
         snapshot.datasets().iter().any(|dataset| dataset.name.eq_ignore_ascii_case(name))
             || snapshot.views().iter().any(|view| view.name.eq_ignore_ascii_case(name))
     };
-    ViewNames::of(view).is_some_and(|names| {
+    ViewNames::of(&view.sql).is_some_and(|names| {
         !names.is_open
             && names.tables.iter().all(has)
             && names.artifacts.iter().all(|name| snapshot.artifact(name).is_ok())
@@ -73,7 +43,7 @@ fn is_whole(snapshot: &Snapshot, view: &View) -> bool {
 
 /// The views of a snapshot that name this dataset or view.
 pub fn that_read(snapshot: &Snapshot, table: &str) -> Vec<String> {
-    let is_read = |view: &&View| ViewNames::of(view).is_some_and(|names| names.tables.contains(table));
+    let is_read = |view: &&View| ViewNames::of(&view.sql).is_some_and(|names| names.tables.contains(table));
     snapshot.views().iter().filter(is_read).map(|view| view.name.clone()).collect()
 }
 
@@ -90,22 +60,31 @@ struct ViewNames {
 
 impl ViewNames {
     /// `None` of a text that cannot be parsed.
-    fn of(view: &View) -> Option<Self> {
-        let mut statement = dialect::parse(&view.sql).ok()?;
-        let sql = inner(&mut statement)?;
+    fn of(sql: &str) -> Option<Self> {
         let mut names = Self::default();
-        visit_outer_tables_mut(sql, |factor| names.add(factor));
-        Some(names)
+        names.add_all(sql).then_some(names)
+    }
+
+    /// Adds what a text names; false of one that cannot be parsed.
+    fn add_all(&mut self, sql: &str) -> bool {
+        let Ok(mut statement) = dialect::parse(sql) else { return false };
+        let Some(sql) = inner(&mut statement) else { return false };
+        visit_outer_tables_mut(sql, |factor| self.add(factor));
+        true
     }
 
     fn add(&mut self, factor: &TableFactor) {
         match factor {
             TableFactor::Table { name, args: None, .. } => self.add_table(name),
-            TableFactor::Table { name, args: Some(args), .. } => self.add_arguments(name, &args.args),
-            TableFactor::Function { name, args, .. } => self.add_arguments(name, args),
             // A call in brackets.
             TableFactor::TableFunction { .. } => self.is_open = true,
             _ => {}
+        }
+        for NamingArgument { kind, texts, .. } in arguments(factor) {
+            match texts {
+                Some(texts) => texts.into_iter().for_each(|text| self.add_argument(kind, text)),
+                None => self.is_open = true,
+            }
         }
     }
 
@@ -123,24 +102,6 @@ impl ViewNames {
         }
     }
 
-    fn add_arguments(&mut self, function: &ObjectName, args: &[FunctionArg]) {
-        let name = idents(function).last().map(|name| name.value.to_lowercase());
-        let known = TABLE_FUNCTIONS.into_iter().find(|known| name.as_deref() == Some(known.name));
-        let Some(TableFunctionInfo { name: function, datasets, .. }) = known else { return };
-        for (place, arg) in args.iter().enumerate() {
-            let (kind, value) = match arg {
-                FunctionArg::Named { name, arg, .. } => (ArgumentKind::by_name(&name.value), arg),
-                FunctionArg::ExprNamed { name, arg, .. } => (ArgumentKind::by_name(&name.to_string()), arg),
-                FunctionArg::Unnamed(arg) => (ArgumentKind::by_place(function, place, datasets), arg),
-            };
-            let Some(kind) = kind else { continue };
-            match texts(value) {
-                Some(texts) => texts.into_iter().for_each(|text| self.add_argument(kind, text)),
-                None => self.is_open = true,
-            }
-        }
-    }
-
     fn add_argument(&mut self, kind: ArgumentKind, text: &str) {
         match kind {
             // Several with commas, each with its subtask after a colon.
@@ -150,36 +111,13 @@ impl ViewNames {
             }
             ArgumentKind::Artifact => self.artifacts.push(text.trim().to_owned()),
             ArgumentKind::Ensemble => self.ensembles.push(text.trim().to_owned()),
+            ArgumentKind::Condition => self.is_open |= !self.add_all(&query_of_condition(text)),
         }
     }
 }
 
 fn idents(name: &ObjectName) -> Vec<&Ident> {
     name.0.iter().filter_map(|part| part.as_ident()).collect()
-}
-
-/// The texts of an argument; `None` where they are known only once it is computed.
-fn texts(value: &FunctionArgExpr) -> Option<Vec<&str>> {
-    match value {
-        FunctionArgExpr::Expr(expr) => of_expr(expr),
-        _ => None,
-    }
-}
-
-fn of_expr(expr: &Expr) -> Option<Vec<&str>> {
-    match expr {
-        Expr::Value(value) => match &value.value {
-            Value::SingleQuotedString(text) => Some(vec![text.as_str()]),
-            Value::Null => Some(Vec::new()),
-            _ => None,
-        },
-        Expr::Array(array) => {
-            let each: Option<Vec<_>> = array.elem.iter().map(of_expr).collect();
-            each.map(|texts| texts.concat())
-        }
-        Expr::Nested(inner) => of_expr(inner),
-        _ => None,
-    }
 }
 
 #[cfg(test)]
@@ -215,6 +153,14 @@ mod tests {
             ("named_gone", "SELECT id FROM predicted(dataset => 'a', prefilter => 'gone')"),
             ("inside", "SELECT 1 AS x WHERE EXISTS (SELECT 1 FROM gone)"),
             ("own_gone", "WITH gone AS (SELECT id FROM gone) SELECT id FROM gone"),
+            ("of_some", "SELECT id FROM influence('a', 'b', where => 'id IN (SELECT x FROM b)')"),
+            ("of_gone", "SELECT id FROM influence('a', 'b', where => $$id IN (SELECT id FROM gone)$$)"),
+            (
+                "deep_gone",
+                "SELECT id FROM nearest('a', id => 'x', where => $$id IN (SELECT id FROM \
+                 influence('a', 'b', where => 'id IN (SELECT id FROM gone)'))$$)",
+            ),
+            ("of_open", "SELECT id FROM self_influence('a', where => 'id' || ' IN (SELECT id FROM gone)')"),
         ] {
             let name = DatasetName::try_from(name).unwrap();
             store.create_view(&name, sql, ViewOptions::default()).unwrap();
@@ -222,10 +168,23 @@ mod tests {
         let snapshot = store.snapshot().unwrap().only(|_| true);
         assert_eq!(
             that_read(&snapshot, "gone"),
-            ["inside", "list_gone", "own_gone", "pool_gone", "second_gone", "table_gone", "target_gone"]
+            [
+                "deep_gone",
+                "inside",
+                "list_gone",
+                "of_gone",
+                "own_gone",
+                "pool_gone",
+                "second_gone",
+                "table_gone",
+                "target_gone"
+            ]
         );
         let shown = with_whole_views(snapshot);
         let names: Vec<&str> = shown.views().iter().map(|view| view.name.as_str()).collect();
-        assert_eq!(names, ["a", "b", "listed", "of_none", "subtask_of", "system", "upon", "whole"]);
+        assert_eq!(
+            names,
+            ["a", "b", "listed", "of_none", "of_some", "subtask_of", "system", "upon", "whole"]
+        );
     }
 }

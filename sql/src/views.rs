@@ -16,6 +16,7 @@ use datafusion::sql::sqlparser::ast::{
 };
 use gstore_store::{Snapshot, View};
 
+use super::calls::{ArgumentKind, arguments, query_of_condition};
 use super::dialect::{self, put_before, visit_outer_tables_mut};
 use super::error::SqlError;
 use super::expanded;
@@ -170,7 +171,8 @@ fn inside(error: SqlError, view: &str, place: Option<(u64, u64)>) -> SqlError {
     error.worded(format!("the view `{view}` cannot be read: {message}{place}")).nowhere().maybe_hint(hint)
 }
 
-/// The datasets and views that a statement names where a table stands; one that cannot be parsed names none.
+/// The datasets and views that a statement names where a table stands, in the conditions of rankings too; one
+/// that cannot be parsed names none.
 pub fn named_tables(sql: &str) -> BTreeSet<String> {
     let mut names = BTreeSet::new();
     let Ok(mut statement) = dialect::parse(sql) else { return names };
@@ -180,6 +182,10 @@ pub fn named_tables(sql: &str) -> BTreeSet<String> {
             if let TableFactor::Table { name, args: None, .. } = table {
                 names.extend(table_name(name));
             }
+            let conditions = arguments(table).into_iter();
+            let conditions = conditions.filter(|argument| argument.kind == ArgumentKind::Condition);
+            let texts = conditions.filter_map(|argument| argument.texts).flatten();
+            names.extend(texts.flat_map(|text| named_tables(&query_of_condition(text))));
         }),
         // A table that is described stands in no query.
         _ => visit_relations(&*sql, |name| names.extend(table_name(name))),

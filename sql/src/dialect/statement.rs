@@ -2,7 +2,7 @@
 
 use datafusion::sql::parser::{DFParserBuilder, Statement};
 use datafusion::sql::sqlparser::parser::Parser;
-use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer};
+use datafusion::sql::sqlparser::tokenizer::{Location, Token, TokenWithSpan, Tokenizer};
 
 use super::grammar::Grammar;
 use super::tokens::{Replacement, is_any, is_word, next, replaced};
@@ -172,8 +172,12 @@ fn understood(tokens: Vec<TokenWithSpan>) -> Result<Vec<TokenWithSpan>, SqlError
 /// # Errors
 /// Any other text: one that ends the expression early would mean something else inside a statement.
 pub(crate) fn check_condition(text: &str) -> Result<(), SqlError> {
-    let mut parser =
-        Parser::new(&Grammar).with_recursion_limit(NESTING).with_tokens_with_locations(tokens_of(text)?);
+    let tokens = tokens_of(text)?;
+    if let Some((name, at)) = tokens.iter().find_map(parameter) {
+        let why = format!("a condition has no parameters, and this one has {name}");
+        return Err(SqlError::invalid(why).at((at.line, at.column)));
+    }
+    let mut parser = Parser::new(&Grammar).with_recursion_limit(NESTING).with_tokens_with_locations(tokens);
     let condition = parser.parse_expr().map_err(|e| SqlError::from_datafusion(e.into(), &[]))?;
     refused::check_clauses(&condition)?;
     let after = parser.peek_token();
@@ -184,6 +188,14 @@ pub(crate) fn check_condition(text: &str) -> Result<(), SqlError> {
             let why = format!("syntax error at {token}: the condition ends before it");
             Err(SqlError::new(SqlErrorKind::Syntax, why).at((place.line, place.column)))
         }
+    }
+}
+
+/// The name of a parameter, and its place.
+fn parameter(token: &TokenWithSpan) -> Option<(&str, Location)> {
+    match &token.token {
+        Token::Placeholder(name) => Some((name, token.span.start)),
+        _ => None,
     }
 }
 

@@ -19,10 +19,10 @@ use gstore_query::influence::{
 };
 
 pub(super) use self::options::EachOptions;
-use super::candidates::Candidates;
 use super::columns::InfluenceColumns;
 use super::question::{InfluenceQuestion, RankedRelation};
 use crate::blocking::Demand;
+use crate::candidates::Candidates;
 use crate::error::SqlError;
 use crate::leaf::{BatchConsumer, ReadRequest, batch_of};
 use crate::notes::InfluenceNote;

@@ -32,13 +32,12 @@ use datafusion::physical_plan::{
 };
 use gstore_query::influence::Order;
 
-use super::candidates::Candidates;
 use super::job::InfluenceJob;
 use super::question::{InfluenceQuestion, RankedRelation, checkpoint_names, question_text};
 use super::search::NearestSearch;
 use crate::blocking;
+use crate::candidates::{Candidates, FindWork};
 use crate::filter::{self, Filter, columns_of};
-use crate::find_rows::FindWork;
 use crate::leaf::{LeafOptions, leaf_methods, statistics};
 use crate::notes::RunNotes;
 
@@ -259,9 +258,9 @@ impl ExecutionPlan for InfluenceExec {
             set: self.metrics.clone(),
             partition,
         };
-        let work = FindWork { memory: Arc::clone(context.memory_pool()), threads: job.threads };
-        let InfluenceQuestion { plan, candidates, .. } = &*self.question;
-        let found = Candidates::rows(candidates.as_ref(), &plan.spec().pools, work);
+        let memory = Arc::clone(context.memory_pool());
+        let work = FindWork { memory, threads: job.threads, notes: job.notes.clone() };
+        let found = Candidates::rows(self.question.candidates.as_ref(), work);
         Ok(blocking::stream(self.schema(), found, move |sink, rows| job.run(rows, sink)))
     }
 

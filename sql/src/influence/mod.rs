@@ -6,7 +6,6 @@
 //!
 //! The question is resolved when the statement is planned; rows are scored when the result is read.
 
-mod candidates;
 mod columns;
 mod each;
 mod excluded;
@@ -28,7 +27,6 @@ use datafusion::catalog::TableProvider;
 use datafusion::error::Result as DfResult;
 use gstore_query::influence::{Diversity, Function, InfluenceSpec, Mode, Options, Order};
 
-use self::candidates::Candidates;
 use self::columns::{ExtraColumns, InfluenceColumns};
 use self::each::{EachOptions, EachRows};
 use self::excluded::ExcludedRows;
@@ -39,12 +37,21 @@ use self::source::resolve;
 pub(crate) use self::source::{FunctionCall, FunctionSource};
 pub(crate) use self::table::InfluenceTable;
 use super::args::Arguments;
+use super::candidates::Candidates;
 use super::error::SqlError;
 use super::scan::RowsTable;
 
 /// Whether a table has a row for each sample, or for each of a ranking, with its number and its record.
 pub(crate) fn is_of_samples(table: &dyn TableProvider) -> bool {
     table.is::<InfluenceTable>() || table.downcast_ref::<RowsTable>().is_some_and(|rows| rows.0.has_records())
+}
+
+/// The rows that a table may rank, where an option chooses them.
+pub(crate) fn candidates_of(table: &dyn TableProvider) -> Option<&Candidates> {
+    match table.downcast_ref::<InfluenceTable>() {
+        Some(ranked) => ranked.candidates(),
+        None => table.downcast_ref::<RowsTable>()?.0.candidates(),
+    }
 }
 
 /// The table function `influence`.
@@ -81,8 +88,8 @@ fn ranked_table(call: &FunctionCall<'_>, options: Options) -> DfResult<Arc<dyn T
     };
     let each = EachOptions::read(&options, k, &rules, besides)?;
     let order = options.word("order").map_err(SqlError::option)?;
-    let candidates = Candidates::read(&options, call)?;
     let plan = resolve(call.source, &spec)?;
+    let candidates = Candidates::read(&options, &plan.spec().pools, call.session)?;
     plan.check_rules(&rules).map_err(|error| {
         let named = if options.has("quota_by") { "quota_by" } else { "quota" };
         SqlError::from(error).about(named)

@@ -15,12 +15,12 @@ use gstore_query::influence::{
 };
 use gstore_store::Snapshot;
 
-use super::candidates::Candidates;
 use super::columns::{ExtraColumns, InfluenceColumns};
 use super::question::RankedRelation;
 use super::search::NearestSearch;
 use super::source::{FunctionCall, FunctionSource, argument_error, resolve};
 use super::table::InfluenceTable;
+use crate::candidates::Candidates;
 use crate::distinct::distinct;
 use crate::error::SqlError;
 
@@ -46,8 +46,8 @@ pub(crate) fn nearest_table(call: &FunctionCall<'_>) -> DfResult<Arc<dyn TablePr
              `checkpoint` names another"
         )
     });
-    let candidates = Candidates::read(&given, call)?;
     let (about, plan) = plan(call.source, &given, spec)?;
+    let candidates = Candidates::read(&given, &plan.spec().pools, call.session)?;
     let count = |name| given.count(name).map_err(SqlError::option);
     let exact = given.flag("exact").map_err(SqlError::option)?;
     let options = NearestOptions { ef: count("ef")?, exact };

@@ -9,9 +9,9 @@ use gstore_core::Cancel;
 use gstore_query::daunce::Covariance;
 use gstore_query::influence::{Diversity, Inversion, Order, Prepared};
 
-use super::candidates::Candidates;
 use super::columns::InfluenceColumns;
 use super::search::NearestSearch;
+use crate::candidates::Candidates;
 use crate::error::SqlError;
 
 /// What every node of a plan that answers the question shares.

@@ -6,19 +6,19 @@ use datafusion::catalog::TableProvider;
 use datafusion::error::Result as DfResult;
 use gstore_query::influence::{Function, InfluenceSpec, Options, Sim, TargetRef};
 
-use super::candidates::Candidates;
 use super::columns::{ExtraColumns, InfluenceColumns};
 use super::question::RankedRelation;
 use super::source::{FunctionCall, resolve};
 use super::table::InfluenceTable;
+use crate::candidates::Candidates;
 use crate::error::SqlError;
 
 /// The table function `self_influence`.
 pub(crate) fn self_influence_table(call: &FunctionCall<'_>) -> DfResult<Arc<dyn TableProvider>> {
     let options = call.args.options(Function::SelfInfluence, ["pool"])?;
     let k = options.count("k").map_err(SqlError::option)?;
-    let candidates = Candidates::read(&options, call)?;
     let plan = resolve(call.source, &spec(&options)?)?;
+    let candidates = Candidates::read(&options, &plan.spec().pools, call.session)?;
     let extra = ExtraColumns { own: true, asked: call.asked, ..ExtraColumns::default() };
     let columns = InfluenceColumns::new(&plan, extra);
     Ok(Arc::new(InfluenceTable::new((plan, candidates), columns, RankedRelation::SelfInfluence { k })))

@@ -10,11 +10,11 @@ use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
 use datafusion::physical_plan::ExecutionPlan;
 use gstore_query::influence::Prepared;
 
-use super::candidates::Candidates;
 use super::columns::InfluenceColumns;
 use super::exec::InfluenceExec;
 use super::question::{InfluenceQuestion, RankedRelation};
 use crate::at_once;
+use crate::candidates::Candidates;
 use crate::filter;
 use crate::leaf::statistics;
 
@@ -32,6 +32,10 @@ impl InfluenceTable {
     ) -> Self {
         let columns = Arc::new(columns);
         Self { shared: Arc::new(InfluenceQuestion { plan, columns, relation, candidates }) }
+    }
+
+    pub(super) fn candidates(&self) -> Option<&Candidates> {
+        self.shared.candidates.as_ref()
     }
 
     fn planned(

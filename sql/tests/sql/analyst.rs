@@ -208,6 +208,8 @@ async fn views_stand_for_their_statements_in_each_snapshot_that_has_them() {
         ("SELECT * FROM gstore.good", false),
         ("DESCRIBE good", true),
         ("SELECT * FROM good WHERE", false),
+        ("SELECT id FROM influence('pool', 'good', where => 'id IN (SELECT id FROM good)')", true),
+        ("SELECT id FROM self_influence('good', where => $$id IN (SELECT 'good' FROM pool)$$)", false),
     ] {
         assert_eq!(named_tables(sql).contains("good"), is_read, "{sql}");
     }
@@ -215,6 +217,7 @@ async fn views_stand_for_their_statements_in_each_snapshot_that_has_them() {
         ("good", "FROM fewer", true),
         ("good", "FROM counted", false),
         ("few", "SELECT id FROM few", true),
+        ("few", "SELECT id FROM self_influence('pool', where => 'id IN (SELECT id FROM fewer)')", true),
         ("few", "WITH few AS (FROM good) FROM few", false),
         ("few", "SELECT * FROM twisted", false),
     ] {

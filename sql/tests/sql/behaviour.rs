@@ -47,6 +47,19 @@ async fn a_scan_that_ends_early_says_how_it_was_resolved_and_not_what_it_left_ou
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn rankings_within_a_condition_are_noted_before_the_one_around_it() {
+    let (_store, session) = session(2);
+    let sql = "SELECT row FROM influence('pool', 'target', k => 2, \
+               where => $$row IN (SELECT row FROM self_influence('pool', k => 3))$$)";
+    let mut result = session.run(sql).await.unwrap();
+    (&mut result.stream).try_collect::<Vec<_>>().await.unwrap();
+    let notes = result.notes();
+    let [within, around] = notes.influence.as_slice() else { panic!("{notes:?}") };
+    assert_eq!((within.targets.as_slice(), within.summary.scanned), (&["pool".into()][..], 12));
+    assert_eq!((around.targets.as_slice(), around.summary.scanned), (&["target".into()][..], 3));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn rules_choose_from_the_other_end_too() {
     let (_store, session) = session(2);
     let rows = async |sql: &str| slt::run(&session, sql).await.unwrap_or_else(|e| panic!("{sql}: {e}")).1;

@@ -69,7 +69,8 @@ pub(super) fn run(context: &Context, args: &SelectArgs, kept: Option<&TargetJour
     let order = if args.worst { " ORDER BY score" } else { " ORDER BY score DESC" };
     let cut = if ruled { String::new() } else { format!("{order} LIMIT {k}") };
     let (selected, notes) = asked.write(&server, &cut, &mut to, &cancel)?;
-    let note = notes.influence.into_iter().next();
+    // Those before it are of rankings within its condition.
+    let note = notes.influence.into_iter().next_back();
     if selected == 0 && !may_have_candidates(&server, args, &cancel)? {
         let rows = note.as_ref().map_or(0, |note| note.summary.live);
         return Err(condition_error(FindError::NoRow { rows }));

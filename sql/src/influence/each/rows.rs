@@ -2,14 +2,11 @@
 
 use arrow_schema::SchemaRef;
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryLimit};
-use futures::future::BoxFuture;
-use gstore_query::influence::RowFilter;
 
 use super::{AnswerStatistics, EachOptions, EachRows};
 use crate::blocking::Demand;
+use crate::candidates::Candidates;
 use crate::error::SqlError;
-use crate::find_rows::FindWork;
-use crate::influence::candidates::Candidates;
 use crate::influence::question::{hold_inverses, question_text};
 use crate::leaf::{self, ReadRequest, RowReader};
 
@@ -38,8 +35,8 @@ impl RowReader for EachRows {
         true
     }
 
-    fn candidates(&self, work: FindWork) -> BoxFuture<'static, Result<RowFilter, SqlError>> {
-        Candidates::rows(self.candidates.as_ref(), &self.plan.spec().pools, work)
+    fn candidates(&self) -> Option<&Candidates> {
+        self.candidates.as_ref()
     }
 
     fn read(&self, want: &ReadRequest, each: leaf::BatchConsumer<'_>) -> Result<(), SqlError> {

@@ -1,0 +1,122 @@
+//! Candidates of a ranking: the rows of its pools for which the option `where` is true. A session finds them,
+//! and sessions are made above the leaves of plans.
+
+use std::sync::Arc;
+
+use datafusion::catalog::Session;
+use datafusion::execution::memory_pool::MemoryPool;
+use futures::future::{BoxFuture, ready};
+use gstore_query::influence::{Options, RowFilter};
+use gstore_store::{DatasetName, RowSet};
+
+use super::error::{SqlError, SqlErrorKind};
+use super::notes::RunNotes;
+
+/// Finds rows of a dataset by a condition over its columns. Dropping a future ends its work.
+pub(crate) trait FindRows: Send + Sync {
+    /// Plans the condition, and reads nothing.
+    fn check(&self, dataset: DatasetName, condition: String) -> BoxFuture<'static, Result<(), SqlError>>;
+
+    /// The live rows for which it is true, without a thread that waits for them.
+    fn find(
+        &self,
+        dataset: DatasetName,
+        condition: String,
+        work: &FindWork,
+    ) -> BoxFuture<'static, Result<RowSet, SqlError>>;
+}
+
+/// What finding rows may take.
+#[derive(Clone)]
+pub(crate) struct FindWork {
+    /// The memory of operators.
+    pub(crate) memory: Arc<dyn MemoryPool>,
+    pub(crate) threads: usize,
+    /// Receiver of the notes of rankings within the condition.
+    pub(crate) notes: Option<Arc<RunNotes>>,
+}
+
+/// Who finds rows, in the configuration of a session.
+pub(crate) struct RowFinder(pub(crate) Arc<dyn FindRows>);
+
+/// A condition over the tables of the pools. It comes before `k`, `each` and rules, where a filter over the
+/// relation chooses among the rows that these have left.
+#[derive(Clone)]
+pub(crate) struct Candidates {
+    pools: Vec<DatasetName>,
+    condition: String,
+    finder: Arc<RowFinder>,
+}
+
+impl Candidates {
+    /// Those of a call that has the option.
+    pub(crate) fn read(
+        options: &Options,
+        pools: &[String],
+        session: &dyn Session,
+    ) -> Result<Option<Self>, SqlError> {
+        let Some(condition) = options.text("where").map_err(SqlError::option)? else { return Ok(None) };
+        let finder = session.config().get_extension();
+        let finder = finder.ok_or_else(|| SqlError::internal("a session that finds no rows"))?;
+        let named = |pool: &String| DatasetName::try_from(pool.as_str());
+        let pools = pools.iter().map(named).collect::<Result<_, _>>();
+        Ok(Some(Self { pools: pools.map_err(|e| SqlError::invalid(e.to_string()))?, condition, finder }))
+    }
+
+    /// Of what rows it is true.
+    pub(crate) fn condition(&self) -> &str {
+        &self.condition
+    }
+
+    /// Whether these are the same rows.
+    pub(crate) fn are(&self, other: &Self) -> bool {
+        self.pools == other.pools && self.condition == other.condition
+    }
+
+    /// Plans the condition over each pool.
+    ///
+    /// # Errors
+    /// A condition that cannot be planned.
+    pub(crate) async fn check(&self) -> Result<(), SqlError> {
+        for pool in &self.pools {
+            self.finder.0.check(pool.clone(), self.condition.clone()).await.map_err(of_condition)?;
+        }
+        Ok(())
+    }
+
+    /// The live rows of each pool for which the condition is true; all without candidates.
+    pub(crate) fn rows(
+        candidates: Option<&Self>,
+        work: FindWork,
+    ) -> BoxFuture<'static, Result<RowFilter, SqlError>> {
+        let Some(own) = candidates.cloned() else { return Box::pin(ready(Ok(RowFilter::new()))) };
+        Box::pin(async move {
+            let mut found = RowFilter::new();
+            for (place, pool) in own.pools.into_iter().enumerate() {
+                let rows = own.finder.0.find(pool, own.condition.clone(), &work).await;
+                found = found.with(place, rows.map_err(of_condition)?.iter().collect());
+            }
+            Ok(found)
+        })
+    }
+
+    /// What EXPLAIN says of them.
+    pub(crate) fn shown(candidates: Option<&Self>) -> String {
+        candidates.map_or_else(String::new, |own| format!(", where=[{}]", own.condition.replace('\n', " ")))
+    }
+}
+
+/// What is wrong with the condition. Its lines are not those of the statement.
+fn of_condition(error: SqlError) -> SqlError {
+    use SqlErrorKind::{Invalid, Refused, Syntax, Unknown};
+    if ![Syntax, Refused, Unknown, Invalid].contains(&error.kind()) {
+        return error;
+    }
+    // Of a condition within this one.
+    if error.message().starts_with("where: ") {
+        return error.nowhere().about("where");
+    }
+    let place = error.position().map(|(line, column)| format!(", in its line {line}, column {column}"));
+    let message = format!("where: {}{}", error.message(), place.unwrap_or_default());
+    error.nowhere().worded(message).about("where")
+}
