@@ -43,6 +43,26 @@ impl FromStr for ColumnOverride {
     }
 }
 
+impl ColumnOverride {
+    /// Several of them, each as `key:type`.
+    ///
+    /// # Errors
+    /// One that is written otherwise, and a column that is given two types.
+    pub fn all(texts: &[String]) -> Result<Vec<Self>, SchemaError> {
+        let mut all: Vec<Self> = Vec::with_capacity(texts.len());
+        for text in texts {
+            let next: Self = text.parse()?;
+            if let Some(Self { key, ty }) =
+                all.iter().find(|other| other.key == next.key && other.ty != next.ty)
+            {
+                return Err(SchemaError::TwoOverrides { key: key.clone(), first: *ty, second: next.ty });
+            }
+            all.push(next);
+        }
+        Ok(all)
+    }
+}
+
 #[derive(Debug)]
 struct Candidate {
     key: String,

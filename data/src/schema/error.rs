@@ -24,6 +24,9 @@ pub enum SchemaError {
     /// Not `key:type`.
     #[error("{0:?} is not a column and its type: write name:type, where type is bool, int, float or utf8")]
     BadOverride(String),
+    /// A column that is given two types.
+    #[error("column {key:?} is given two types, {} and {}: leave one out", type_text(*first), type_text(*second))]
+    TwoOverrides { key: String, first: ColumnType, second: ColumnType },
     #[error("no record has a key {key:?} to give a type to{}", did_you_mean(nearest))]
     UnknownOverride { key: String, nearest: Option<String> },
     /// Values of two types.

@@ -111,6 +111,10 @@ fn overrides_decide() {
         assert!(bad.parse::<ColumnOverride>().is_err(), "{bad}");
     }
     assert_eq!("a:b:int".parse::<ColumnOverride>().unwrap().key, "a:b");
+    let all = |texts: [&str; 2]| ColumnOverride::all(&texts.map(str::to_owned)).map(|all| all.len());
+    assert_eq!(all(["x:int", "y:utf8"]), Ok(2));
+    let error = all(["x:int", "x:utf8"]).unwrap_err().to_string();
+    assert_eq!(error, "column \"x\" is given two types, int and utf8: leave one out");
 }
 
 #[test]

@@ -5,14 +5,15 @@ use super::samples;
 use super::split::split_rows;
 use crate::error::{LookupError, ShardError};
 use crate::job::{
-    Content, EQUAL_ROWS, JOB, Job, JobFile, JobFolder, JobPlan, LIMIT, RECEIPT, SAMPLES, ShardIndex,
-    ShardNote, check_plan, read_json, take_over,
+    Content, EQUAL_ROWS, JOB, Job, JobFeature, JobFile, JobFolder, JobPlan, LIMIT, RECEIPT, SAMPLES,
+    ShardIndex, ShardNote, check_plan, read_json, take_over,
 };
 use crate::layout::{Env, HELD_LOCK};
 use crate::manifest::{Extra, RunUpdate, VERSION};
 use crate::store::{Snapshot, Store};
 use crate::vfs::{if_there, resolve};
 use gstore_core::{RowSet, canonical_json, xxh3_hex};
+use serde_json::json;
 use std::ops::{Deref, DerefMut, Range};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -203,14 +204,35 @@ fn check_same(file: &JobFile, plan: &JobPlan, shard: &ShardPlan) -> Result<(), S
     if let Some((what, wanted, found)) = shard.note.difference(note) {
         return other(what, wanted, found);
     }
-    let labels = |features: &[crate::job::JobFeature]| -> String {
-        features.iter().map(|f| f.attrs.label.clone()).collect::<Vec<_>>().join(", ")
-    };
-    if !file.features.iter().map(|f| &f.desc).eq(plan.features.iter().map(|f| &f.desc)) {
-        return other("the list of features", labels(&plan.features), labels(&file.features));
+    if let Some((wanted, found)) = other_features(&plan.features, &file.features) {
+        return other("the list of features", wanted, found);
     }
     let (wanted, found) = (canonical_json(&plan.identity), canonical_json(&file.identity));
     if wanted != found { other("the work", wanted, found) } else { Ok(()) }
+}
+
+/// How two lists of features differ: by their labels, or else by what is not the same in the first of each that
+/// differ.
+fn other_features(wanted: &[JobFeature], found: &[JobFeature]) -> Option<(String, String)> {
+    let pair = wanted.iter().zip(found).find(|(wanted, found)| wanted.desc != found.desc);
+    if pair.is_none() && wanted.len() == found.len() {
+        return None;
+    }
+    let labels = |features: &[JobFeature]| -> Vec<String> {
+        features.iter().map(|feature| feature.attrs.label.clone()).collect()
+    };
+    let (wanted_labels, found_labels) = (labels(wanted), labels(found));
+    let Some((wanted, found)) = pair.filter(|_| wanted_labels == found_labels) else {
+        return Some((wanted_labels.join(", "), found_labels.join(", ")));
+    };
+    let differing = |of: &JobFeature, from: &JobFeature| {
+        let (mut own, other) = (json!(of.desc), json!(from.desc));
+        if let Some(own) = own.as_object_mut() {
+            own.retain(|key, value| other.get(key) != Some(value));
+        }
+        format!("{} {}", of.attrs.label, canonical_json(&own))
+    };
+    Some((differing(wanted, found), differing(found, wanted)))
 }
 
 /// The receipt, if there is one and every file it speaks of is there and sound. Otherwise it goes, and the

@@ -87,6 +87,27 @@ fn only_a_folder_for_shards_is_written_to() {
         Err(ShardError::Other { what, .. }) => assert_eq!(what, "the work"),
         other => panic!("{other:?}"),
     }
+    // The same labels for other vectors.
+    let mut wider = features();
+    wider[1].desc.dtype = DType::F32;
+    match store.start_shard(plan(wider), shard_plan(&store, "1/2", &out)) {
+        Err(ShardError::Other { what, wanted, found, .. }) => {
+            assert_eq!(what, "the list of features");
+            let as_said = |dtype| format!(r#"grad-adam@checkpoint-7 {{"dtype":"{dtype}"}}"#);
+            assert_eq!((wanted, found), (as_said("f32"), as_said("i8")));
+        }
+        other => panic!("{other:?}"),
+    }
+    let fewer = features().into_iter().take(1).collect();
+    match store.start_shard(plan(fewer), shard_plan(&store, "1/2", &out)) {
+        Err(ShardError::Other { wanted, found, .. }) => {
+            assert_eq!(
+                (&*wanted, &*found),
+                ("grad-sgd@checkpoint-7", "grad-sgd@checkpoint-7, grad-adam@checkpoint-7")
+            );
+        }
+        other => panic!("{other:?}"),
+    }
 }
 
 #[test]

@@ -79,10 +79,9 @@ impl AddRequest {
     /// The types of columns that it asks for.
     ///
     /// # Errors
-    /// One that is not written as a column and its type.
+    /// One that is not written as a column and its type, and a column that is given two types.
     pub fn overrides(&self) -> Result<Vec<ColumnOverride>, IngestError> {
-        let parsed = self.columns.iter().map(|text| text.parse());
-        parsed.collect::<Result<_, _>>().map_err(|source| IngestError::ColumnOption { source })
+        ColumnOverride::all(&self.columns).map_err(|source| IngestError::ColumnOption { source })
     }
 
     /// What it says of columns by their keys, or else the dataset does.

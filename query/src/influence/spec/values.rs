@@ -129,8 +129,9 @@ impl Options {
 
     /// Whether another value of an option was given than its default.
     fn differs(&self, name: &str) -> bool {
-        let known = OPTIONS.iter().find(|option| option.name == name);
-        self.value(name).is_some_and(|value| value.as_str() != known.map(|option| option.default))
+        let default = OPTIONS.iter().find(|option| option.name == name).map_or("", |option| option.default);
+        let is_default = |word: &str| word.trim().eq_ignore_ascii_case(default);
+        self.value(name).is_some_and(|value| !value.as_str().is_some_and(is_default))
     }
 
     /// An option that is one word.
