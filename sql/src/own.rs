@@ -2,6 +2,7 @@
 //!
 //! Invariants
 //! - the program names the file, never a statement
+//! - no column is a dictionary: functions of numbers and of texts do not all take one
 //! - nothing but a batch is in memory: a table is read from its file each time that a statement reads it
 
 mod digits;
@@ -28,6 +29,7 @@ use super::blocking::Demand;
 use super::error::{SqlError, SqlErrorKind};
 use super::formats::Format;
 use super::leaf::{BatchConsumer, ReadRequest, RowReader, batch_of};
+use super::output::{plain_batch, plain_schema};
 use super::types::field_with_leaves;
 use objects::ObjectBatches;
 
@@ -74,7 +76,7 @@ impl OwnTable {
         table.look_inside()?;
         let format = table.format;
         let schema = match format {
-            Format::Parquet => with_usual_times(table.parquet()?.1.schema()),
+            Format::Parquet => with_usual_times(&plain_schema(table.parquet()?.1.schema())),
             Format::Separated(usual) => {
                 table.check_begin()?;
                 let delimiter = table.file.delimiter().unwrap_or(usual);
@@ -219,12 +221,11 @@ fn with_usual_times(schema: &Schema) -> Schema {
 }
 
 /// The type in which dates and times are read. Times of the day in another unit go together with no other,
-/// dates in milliseconds are shown with a time of day, and nothing calculates with a dictionary.
+/// and dates in milliseconds are shown with a time of day.
 fn usual_time(leaf: &DataType) -> DataType {
     match leaf {
         DataType::Time32(_) | DataType::Time64(_) => DataType::Time64(TimeUnit::Nanosecond),
         DataType::Date64 => DataType::Date32,
-        DataType::Dictionary(_, values) if values.is_temporal() => usual_time(values),
         other => other.clone(),
     }
 }
@@ -248,7 +249,7 @@ impl RowReader for OwnTable {
         let columns = if want.columns.is_empty() { vec![0] } else { want.columns.clone() };
         let schema = Arc::new(self.schema.project(&want.columns).map_err(|e| self.failed(e))?);
         for batch in self.batches(&columns)? {
-            let batch = batch?;
+            let batch = plain_batch(batch?).map_err(|e| self.failed(e))?;
             let column = |(values, field): (&ArrayRef, &FieldRef)| {
                 self.typed(values, field.data_type()).map(|values| canonical(&values))
             };

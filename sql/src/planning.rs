@@ -134,7 +134,7 @@ pub(super) async fn plan(
     let logical = pull_up::named_apart(logical).map_err(translate)?;
     bounds::written_out(&logical).map_err(translate)?;
     let logical = state.optimize(&logical).map_err(translate)?;
-    // EXPLAIN has what a rule refuses as a line of the plan.
+    // EXPLAIN has what a rule refuses as a line of the plan, and what cannot be planned further down.
     if let LogicalPlan::Explain(explain) = &logical
         && !explain.logical_optimization_succeeded
     {
@@ -143,6 +143,10 @@ pub(super) async fn plan(
     let logical = equal_nulls::with_keys(logical, state).map_err(translate)?;
     bounds::check(&logical).map_err(translate)?;
     let logical = with_key_names(logical).and_then(functions::with_ranges).map_err(translate)?;
+    if let LogicalPlan::Explain(explain) = &logical {
+        let explained = state.query_planner().create_physical_plan(&explain.plan, state).await;
+        explained.map_err(translate)?;
+    }
     let plan = match window {
         Some(window) => window.planned(&logical, state).await,
         None => state.query_planner().create_physical_plan(&logical, state).await,

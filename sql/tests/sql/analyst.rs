@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use arrow_array::types::{Date64Type, Time32SecondType};
 use arrow_array::{
-    ArrayRef, Date32Array, Date64Array, DictionaryArray, Int8Array, ListArray, RecordBatch,
+    ArrayRef, Date32Array, Date64Array, DictionaryArray, Int8Array, ListArray, RecordBatch, StringArray,
     Time32MillisecondArray, Time64MicrosecondArray,
 };
 use gstore_sql::{
@@ -439,7 +439,7 @@ async fn timestamps_of_96_bits_in_files_keep_their_years() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn dates_and_times_in_dictionaries_are_like_others() {
+async fn columns_of_dictionaries_are_like_others() {
     let coded = |values: ArrayRef| -> ArrayRef {
         Arc::new(DictionaryArray::new(Int8Array::from(vec![Some(1), None, Some(0), Some(1)]), values))
     };
@@ -450,6 +450,8 @@ async fn dates_and_times_in_dictionaries_are_like_others() {
             ("d", coded(Arc::new(Date32Array::from(vec![1, 19_723])))),
             ("m", coded(Arc::new(Date64Array::from(vec![86_400_000, 1_704_067_200_000])))),
             ("t", coded(Arc::new(Time32MillisecondArray::from(vec![3_600_000, 43_200_000])))),
+            ("i", coded(Arc::new(Int8Array::from(vec![1, 3])))),
+            ("w", coded(Arc::new(StringArray::from(vec!["a", "b"])))),
         ],
     );
     for day in ["d", "m"] {
@@ -466,9 +468,12 @@ async fn dates_and_times_in_dictionaries_are_like_others() {
     for (sql, expected) in [
         ("SELECT t, typeof(t) FROM coded WHERE t < TIME '12:00:00'", "01:00:00 | TIME"),
         ("SELECT arrow_typeof(d), arrow_typeof(m) FROM coded WHERE n = 0", "Date32 | Date32"),
+        ("SELECT i / 2, abs(i), i + 1, arrow_typeof(i) FROM coded WHERE n = 0", "1.5 | 3 | 4 | Int8"),
+        ("SELECT approx_count_distinct(w), approx_count_distinct(i), max(w) FROM coded", "2 | 2 | b"),
     ] {
         assert_eq!(slt::rows(&session, sql).await.join("\n"), expected, "{sql}");
     }
+    assert_eq!(slt::rows(&session, "SUMMARIZE coded").await.len(), 6);
 }
 
 #[tokio::test(flavor = "multi_thread")]
