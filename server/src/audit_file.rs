@@ -4,14 +4,14 @@
 //! - no other thread waits for the disk: a line that finds the queue full is left out and counted
 //! - lines that were left out or could not be written are told, by a line with their number
 
-use std::io::{Error, ErrorKind, Write};
+use std::io::{Error, ErrorKind, Read, Seek, SeekFrom, Write};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 
-use fs_err::OpenOptions;
+use fs_err::{File, OpenOptions};
 use serde_json::json;
 
 use crate::access::since_1970;
@@ -37,10 +37,13 @@ pub(crate) struct AuditFile {
 impl AuditFile {
     /// Opens the file, to add to its end.
     pub(crate) fn open(path: &Path) -> std::io::Result<Self> {
-        Self::begin(OpenOptions::new().create(true).append(true).open(path)?, WAITING)
+        let file = OpenOptions::new().create(true).append(true).open(path)?;
+        // One that cannot be read can be written all the same.
+        let is_cut = file.metadata()?.is_file() && is_cut_off(path).unwrap_or(false);
+        Self::begin(LineWriter { file, is_failing: false, is_cut }, WAITING)
     }
 
-    fn begin(file: impl Write + Send + 'static, waiting: usize) -> std::io::Result<Self> {
+    fn begin(file: LineWriter<impl Write + Send + 'static>, waiting: usize) -> std::io::Result<Self> {
         let (queue, told) = sync_channel(waiting);
         let left_out = Arc::new(AtomicU64::new(0));
         let counted = Arc::clone(&left_out);
@@ -70,9 +73,19 @@ impl AuditFile {
     }
 }
 
+/// Whether the last line of a file has no end: the server before was killed, or its disk was full.
+fn is_cut_off(path: &Path) -> std::io::Result<bool> {
+    let mut file = File::open(path)?;
+    let mut last = [b'\n'];
+    if file.metadata()?.len() > 0 {
+        file.seek(SeekFrom::End(-1))?;
+        file.read_exact(&mut last)?;
+    }
+    Ok(last != [b'\n'])
+}
+
 /// Writes until no end of the queue is left.
-fn write_all(file: impl Write, queue: &Receiver<AuditCommand>, left_out: &AtomicU64) {
-    let mut file = LineWriter { file, is_failing: false, is_cut: false };
+fn write_all(mut file: LineWriter<impl Write>, queue: &Receiver<AuditCommand>, left_out: &AtomicU64) {
     while let Ok(first) = queue.recv() {
         let (mut text, mut lines, mut flushed) = (String::new(), 0, Vec::new());
         let mut next = Some(first);
@@ -162,7 +175,8 @@ mod tests {
     #[test]
     fn a_stuck_disk_holds_no_request_up_and_what_is_left_out_is_counted() {
         let disk = Arc::new(Mutex::new(Vec::new()));
-        let file = AuditFile::begin(Stuck(Arc::clone(&disk)), 2).unwrap();
+        let writer = LineWriter { file: Stuck(Arc::clone(&disk)), is_failing: false, is_cut: false };
+        let file = AuditFile::begin(writer, 2).unwrap();
         let stuck = disk.lock().unwrap();
         let mut added = 0;
         while file.left_out.load(Ordering::Relaxed) == 0 {
@@ -178,6 +192,19 @@ mod tests {
         };
         assert_eq!(text.lines().map(count).sum::<u64>(), added);
         assert!(text.contains("left_out"));
+    }
+
+    #[test]
+    fn a_line_that_the_server_before_left_cut_off_stays_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("audit.jsonl");
+        for (there, after) in [("", "new\n"), ("old\n", "old\nnew\n"), ("old\ncu", "old\ncu\nnew\n")] {
+            fs_err::write(&path, there).unwrap();
+            let file = AuditFile::open(&path).unwrap();
+            file.add("new".to_owned());
+            file.flush();
+            assert_eq!(fs_err::read_to_string(&path).unwrap(), after);
+        }
     }
 
     /// A disk with room for so many bytes.
