@@ -81,17 +81,23 @@ impl Tower<http::Request<Body>> for DirectService {
 const UNREADABLE: [&str; 4] =
     ["failed to decode Protobuf message", "protocol error", "Unexpected EOF", "Missing request message"];
 
-/// An answer of the generated service with the code that this server has for requests that cannot be read.
-fn with_own_status(response: http::Response<Body>, most: usize) -> http::Response<Body> {
-    let Some(told) = Status::from_header_map(response.headers()) else { return response };
+/// What this server says in the place of the generated service about messages that cannot be read; `None` of
+/// anything else.
+pub(super) fn own_status(told: &Status, most: usize) -> Option<Status> {
     match told.code() {
         // Nothing but the reading of messages says this.
-        Code::OutOfRange => too_long(most).into_http(),
+        Code::OutOfRange => Some(too_long(most)),
         Code::Internal if UNREADABLE.iter().any(|begin| told.message().starts_with(begin)) => {
-            Status::invalid_argument(told.message()).into_http()
+            Some(Status::invalid_argument(told.message()))
         }
-        _ => response,
+        _ => None,
     }
+}
+
+/// An answer of the generated service as this server gives it.
+fn with_own_status(response: http::Response<Body>, most: usize) -> http::Response<Body> {
+    let told = Status::from_header_map(response.headers());
+    told.and_then(|told| own_status(&told, most)).map_or(response, Status::into_http)
 }
 
 /// The answer to a `DoGet`.

@@ -217,7 +217,12 @@ impl Service {
 
     async fn do_put(self, request: Request<Streaming<FlightData>>) -> Reply<MessageStream<PutResult>> {
         let asking = self.asking(&request)?;
-        let messages = request.into_inner().boxed();
+        let most = self.0.limits.message_bytes;
+        // Here, so that what is recorded is what the client hears.
+        let messages = request
+            .into_inner()
+            .map_err(move |status| direct::own_status(&status, most).unwrap_or(status))
+            .boxed();
         Ok(Response::new(once(put::take_upload(&asking, messages).await?)))
     }
 

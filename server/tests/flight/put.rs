@@ -456,6 +456,12 @@ async fn only_those_who_may_write_add_something_and_only_what_can_be() {
         assert!(error.code() == Code::InvalidArgument && error.message().contains(why), "{kind}: {error}");
     }
     assert_eq!(refused(&client, what.clone(), texts(0..51)).await, Code::ResourceExhausted);
+    let long: ArrayRef = Arc::new(StringArray::from(vec!["x".repeat(2 << 20)]));
+    let error = put(&client, what.clone(), vec![batch(vec![("text", long)])]).await.unwrap_err();
+    assert!(error.message().contains("more than 1048576 bytes"), "{error}");
+    let recorded = "SELECT outcome || ': ' || message FROM gstore.statements WHERE kind = 'put' \
+                    ORDER BY id DESC LIMIT 1";
+    assert_eq!(value(&client, recorded).await, format!("resource_exhausted: {}", error.message()));
     let packed = IpcWriteOptions::default().try_with_compression(Some(CompressionType::ZSTD));
     if let Ok(packed) = packed {
         let repeated: ArrayRef = Arc::new(StringArray::from(vec!["text text text text".repeat(100)]));
