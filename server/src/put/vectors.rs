@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Float32Type, UInt8Type, UInt64Type};
-use arrow_array::{Array, ArrayRef, RecordBatch};
+use arrow_array::{Array, ArrayRef, RecordBatch, StringViewArray};
 use arrow_cast::{CastOptions, cast_with_options};
 use arrow_schema::DataType;
 use gstore::{DType, PutError, PutReport, UPLOAD, VectorPut, VectorSamples, VectorShape, VectorSpec};
@@ -63,8 +63,7 @@ pub(super) struct VectorBatch {
 /// Which samples the vectors are of.
 enum SampleRefs {
     Rows(Vec<u64>),
-    /// Texts.
-    Ids(ArrayRef),
+    Ids(StringViewArray),
 }
 
 impl VectorBatch {
@@ -78,7 +77,7 @@ impl VectorBatch {
             if !seen.insert(name) {
                 return Err(refused(&format!("two columns are called {name:?}; send one")));
             }
-            if column.null_count() > 0 {
+            if column.logical_null_count() > 0 {
                 return Err(refused(&format!("column `{}` has nulls", name.escape_debug())));
             }
             match name {
@@ -90,15 +89,14 @@ impl VectorBatch {
                     let rows = convert(column, &DataType::UInt64).map_err(negative)?;
                     samples = Some(SampleRefs::Rows(rows.as_primitive::<UInt64Type>().values().to_vec()));
                 }
-                "id" if column.data_type().is_string() => {
-                    let length =
-                        column.as_string_view_opt().map(|ids| ids.lengths().map(u64::from).sum::<u64>());
-                    if length.is_some_and(|length| length > IDS) {
+                "id" if is_text(column.data_type()) => {
+                    let ids = convert(column, &DataType::Utf8View)?.as_string_view().clone();
+                    if ids.lengths().map(u64::from).sum::<u64>() > IDS {
                         return Err(refused(
                             "the ids of a batch have at most 64 MiB; send fewer rows in one",
                         ));
                     }
-                    samples = Some(SampleRefs::Ids(convert(column, &DataType::Utf8)?));
+                    samples = Some(SampleRefs::Ids(ids));
                 }
                 "flags" if *column.data_type() == DataType::UInt8 => {
                     flags = Some(column.as_primitive::<UInt8Type>().values().to_vec());
@@ -126,10 +124,18 @@ impl VectorBatch {
                 put.push(VectorSamples::Rows(rows), &self.values, self.flags.as_deref())
             }
             SampleRefs::Ids(ids) => {
-                let ids: Vec<&str> = ids.as_string::<i32>().iter().flatten().collect();
+                let ids: Vec<&str> = ids.iter().flatten().collect();
                 put.push(VectorSamples::Ids(&ids), &self.values, self.flags.as_deref())
             }
         }
+    }
+}
+
+/// Whether values are texts, by themselves or as numbers of those in a dictionary.
+fn is_text(ty: &DataType) -> bool {
+    match ty {
+        DataType::Dictionary(_, values) => values.is_string(),
+        ty => ty.is_string(),
     }
 }
 

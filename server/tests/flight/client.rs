@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use arrow_array::RecordBatch;
 use arrow_flight::decode::FlightRecordBatchStream;
-use arrow_flight::encode::FlightDataEncoderBuilder;
+use arrow_flight::encode::{DictionaryHandling, FlightDataEncoderBuilder};
 use arrow_flight::error::FlightError;
 use arrow_flight::flight_service_client::FlightServiceClient;
 use arrow_flight::sql::{
@@ -179,6 +179,7 @@ pub async fn messages(
     let encoder = FlightDataEncoderBuilder::new()
         .with_schema(batches[0].schema())
         .with_options(options)
+        .with_dictionary_handling(DictionaryHandling::Resend)
         .with_flight_descriptor(Some(descriptor));
     let batches = futures::stream::iter(batches.into_iter().map(Ok));
     encoder.build(batches).try_collect().await.unwrap()

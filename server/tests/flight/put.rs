@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use arrow_array::builder::{ListBuilder, StringBuilder, StructBuilder};
 use arrow_array::cast::AsArray;
-use arrow_array::types::{Float16Type, Float32Type, Float64Type, UInt8Type, UInt64Type};
+use arrow_array::types::{Float16Type, Float32Type, Float64Type, Int32Type, UInt8Type, UInt64Type};
 use arrow_array::{
-    Array, ArrayRef, FixedSizeListArray, Float32Array, Float64Array, Int64Array, PrimitiveArray, RecordBatch,
-    StringArray, UInt8Array, UInt64Array,
+    Array, ArrayRef, DictionaryArray, FixedSizeListArray, Float32Array, Float64Array, Int64Array,
+    PrimitiveArray, RecordBatch, StringArray, UInt8Array, UInt64Array,
 };
 use arrow_flight::{FlightData, FlightDescriptor};
 use arrow_ipc::CompressionType;
@@ -243,9 +243,11 @@ async fn vectors_become_a_feature_bit_for_bit() {
     let again = put(&client, what("a"), vec![vectors(&[0, 1, 2, 5, 4, 3], 3)]).await.unwrap();
     assert_eq!((&again["repeated"], &again["snapshot"]), (&json!(true), &told["snapshot"]), "{again}");
     assert_eq!(refused(&client, what("a"), vectors(&[0, 1, 2], 3)).await, Code::AlreadyExists);
-    // The rest by their ids, in any order, out of two bytes each.
+    // The rest by their ids as a dictionary, in any order, out of two bytes each.
     let live = rows(&client, "SELECT row FROM pool WHERE row > 5 ORDER BY row DESC").await;
-    let ids: ArrayRef = Arc::new(StringArray::from_iter_values(live.iter().map(|row| format!("p{row}"))));
+    let names = live.iter().map(|row| format!("p{row}")).collect::<Vec<String>>();
+    let names = names.iter().map(String::as_str).collect::<DictionaryArray<Int32Type>>();
+    let ids: ArrayRef = Arc::new(names);
     let half =
         live.iter().flat_map(|row| (0..3).map(move |j| half::f16::from_f32(*row as f32 + j as f32 / 8.0)));
     let rest = batch(vec![("id", ids), ("vector", list::<Float16Type>(half.collect(), 3))]);
