@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::body::{Body, to_bytes};
+use axum::body::{Body, HttpBody, to_bytes};
 use axum::extract::{Request, State};
 use axum::http::header;
 use axum::response::Response;
@@ -92,8 +92,11 @@ const REFUSED_PATIENCE: Duration = Duration::from_secs(1);
 pub(super) async fn answer(State(core): State<Arc<Core>>, request: Request) -> Response {
     let (head, body) = request.into_parts();
     let head = Request::from_parts(head, Body::empty());
-    let answered = match admit(&core, &head) {
+    let admitted = admit(&core, &head).and_then(|admitted| check_size(&core, &body).map(|()| admitted));
+    let answered = match admitted {
         Ok((caller, busy)) => answer_statement(&core, caller, busy, body).await,
+        // Of one that is larger than what is read, nothing is.
+        Err(status) if body.size_hint().lower() > REFUSED_BYTES as u64 => Err(status),
         Err(status) => {
             // HTTP/2 resets a stream whose request was not read, and clients may drop the answer with it.
             let _ = tokio::time::timeout(REFUSED_PATIENCE, to_bytes(body, REFUSED_BYTES)).await;
@@ -118,17 +121,27 @@ fn admit(core: &Arc<Core>, head: &Request) -> Result<(Caller, Option<BusyGuard>)
     }
 }
 
+/// Refuses a request that says that it is too large.
+fn check_size(core: &Core, body: &Body) -> Result<(), Status> {
+    match body.size_hint().lower() > core.limits.message_bytes as u64 {
+        true => Err(too_large(core)),
+        false => Ok(()),
+    }
+}
+
+fn too_large(core: &Core) -> Status {
+    Status::out_of_range(format!("a request has at most {} bytes", core.limits.message_bytes))
+}
+
 async fn answer_statement(
     core: &Arc<Core>,
     caller: Caller,
     busy: Option<BusyGuard>,
     body: Body,
 ) -> Result<Response, Status> {
-    let most = core.limits.message_bytes;
-    let too_large = |_| Status::out_of_range(format!("a request has at most {most} bytes"));
     let patience = core.limits.connections.reader;
-    let body = tokio::time::timeout(patience, to_bytes(body, most)).await;
-    let bytes = body.map_err(|_| status::timed_out(patience))?.map_err(too_large)?;
+    let body = tokio::time::timeout(patience, to_bytes(body, core.limits.message_bytes)).await;
+    let bytes = body.map_err(|_| status::timed_out(patience))?.map_err(|_| too_large(core))?;
     let form: SqlRequestBody = read_object("the request", &bytes)?;
     let mut record = AuditRecord::begin(&core.audit, "statement", &form.sql, &caller);
     let begun = begin(core, &caller, &form, &record).await;
