@@ -160,6 +160,7 @@ mod tests {
                 "SELECT id FROM nearest('a', id => 'x', where => $$id IN (SELECT id FROM \
                  influence('a', 'b', where => 'id IN (SELECT id FROM gone)'))$$)",
             ),
+            ("of_escaped", "SELECT id FROM influence('a', 'b', where => E'id IN (SELECT id FROM g\\x6fne)')"),
             ("of_open", "SELECT id FROM self_influence('a', where => 'id' || ' IN (SELECT id FROM gone)')"),
         ] {
             let name = DatasetName::try_from(name).unwrap();

@@ -114,6 +114,11 @@ fn options_that_do_not_fit_an_address_are_refused_before_anything_is_sent() {
     for address in ["grpc://localhost", "http://localhost:8815"] {
         place.run(&["query", "SELECT 1", "--remote", address]).says(2, &["grpc://host:port", address]);
     }
+    for address in ["grpc://me:gst_secret@127.0.0.1:1", "gst_secret@127.0.0.1:1"] {
+        let refused = place.run(&["query", "SELECT 1", "--remote", address]);
+        refused.says(2, &["grpc://host:port", "a token is given with --token or GSTORE_TOKEN"]);
+        assert!(!refused.stderr.contains("gst_secret"), "{}", refused.stderr);
+    }
 }
 
 #[test]

@@ -56,6 +56,13 @@ pub(super) async fn channel(options: &RemoteOptions) -> Result<(Channel, bool), 
     let failed = |why: String| SqlError::new(SqlErrorKind::Failed, why);
     let wrong = |why: String| SqlError::new(SqlErrorKind::Invalid, why);
     let shown = &options.address;
+    if shown.contains('@') {
+        // It is not shown: what stands there is a secret.
+        return Err(wrong(format!(
+            "the address of a server is grpc://host:port or grpc+tls://host:port, without a user; a token is given with {} or GSTORE_TOKEN",
+            Remedy::Option("token", "")
+        )));
+    }
     let (uri, tls) = address(shown).ok_or_else(|| {
         wrong(format!("the address of a server is grpc://host:port or grpc+tls://host:port, not `{shown}`"))
     })?;
