@@ -167,6 +167,11 @@ impl Remedy<'_> {
         found.take()
     }
 
+    /// The words of the front end, whoever this thread writes for; nouns without one.
+    pub fn of_front_end(&self) -> String {
+        WORDING.get().map_or_else(|| self.plain(), |wording| wording(self))
+    }
+
     /// Nouns, for programs without commands.
     pub fn plain(&self) -> String {
         match *self {
@@ -215,8 +220,7 @@ impl fmt::Display for Remedy<'_> {
                 tell(self);
             }
         });
-        let wording = OWN_WORDING.get().or_else(|| WORDING.get().copied());
-        f.write_str(&wording.map_or_else(|| self.plain(), |wording| wording(self)))
+        f.write_str(&OWN_WORDING.get().map_or_else(|| self.of_front_end(), |wording| wording(self)))
     }
 }
 

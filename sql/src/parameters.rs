@@ -138,8 +138,12 @@ impl Parameters {
         }
         let missing: Vec<&String> = names.iter().filter(|name| by_name(name).is_none()).collect();
         if unnamed.len() > missing.len() {
-            let why =
-                format!("{} parameters are given, and the statement has {}", self.values.len(), names.len());
+            let given = match self.values.len() {
+                1 => "1 parameter is".to_owned(),
+                several => format!("{several} parameters are"),
+            };
+            let has = if names.is_empty() { "none".to_owned() } else { names.len().to_string() };
+            let why = format!("{given} given, and the statement has {has}");
             return Err(SqlError::invalid(why).hint(listed("it has", names)));
         }
         if let Some(name) = missing.get(unnamed.len()) {

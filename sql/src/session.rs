@@ -25,10 +25,11 @@ use datafusion::physical_plan::execute_stream;
 use datafusion::prelude::{SessionConfig, SessionContext};
 use futures::future::BoxFuture;
 use futures::{Stream, StreamExt};
-use gstore_core::{Cancel, CancelOnDrop};
+use gstore_core::{Cancel, CancelOnDrop, Remedy};
 use gstore_functions as functions;
 use gstore_query::influence::Encoder;
 use gstore_store::{DatasetName, RowSet, Snapshot};
+use tokio::runtime::Handle;
 
 use super::blocking::pump;
 use super::bounds::{self, Budget};
@@ -90,6 +91,8 @@ impl SqlResult {
 pub struct SqlSession {
     tables: Arc<Tables>,
     context: SessionContext,
+    /// Whether others ask than its owner.
+    served: bool,
 }
 
 /// How a statement is asked, except for its text.
@@ -198,7 +201,7 @@ impl SqlSession {
         }
         functions::register(&context);
         context.register_relation_planner(Arc::new(FunctionPlanner))?;
-        Ok(Self { tables, context })
+        Ok(Self { tables, context, served })
     }
 
     /// The snapshot this session reads.
@@ -353,11 +356,21 @@ impl SqlSession {
     pub async fn describe(&self, sql: &str) -> Result<Description, SqlError> {
         let (state, tables) = (self.state(None)?.0, self.tables.names());
         let (sql, snapshot) = (sql.to_owned(), Arc::clone(self.snapshot()));
-        apart(move |runtime| {
-            let described = runtime.block_on(describe::describe(&state, &sql, &tables, &snapshot));
-            described.map_err(|error| views::explain(error, &snapshot))
-        })
-        .await
+        self.apart(move |runtime| runtime.block_on(describe::describe(&state, &sql, &tables, &snapshot)))
+            .await
+    }
+
+    /// Does work on a thread with a large stack. What its errors propose is worded for who asks.
+    async fn apart<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Handle) -> Result<T, SqlError> + Send + 'static,
+    ) -> Result<T, SqlError> {
+        let served = self.served;
+        let done = apart(move |runtime| match served {
+            true => Remedy::worded(words_for_clients, || work(runtime)),
+            false => work(runtime),
+        });
+        done.await.map_err(|error| views::explain(error, self.snapshot()))
     }
 
     /// What one statement is planned with: functions that have limits for it.
@@ -377,7 +390,7 @@ impl SqlSession {
         window: Option<RowWindow>,
     ) -> Result<Planned, SqlError> {
         let (sql, values, tables) = (sql.to_owned(), values.clone(), self.tables.names());
-        apart(move |runtime| {
+        self.apart(move |runtime| {
             let mut statement = dialect::parse(&sql)?;
             let names = parameters::names(&mut statement)?;
             let headings = Headings::of(&statement);
@@ -385,7 +398,6 @@ impl SqlSession {
             runtime.block_on(plan(&state, statement, &headings, window.as_ref(), &tables))
         })
         .await
-        .map_err(|error| views::explain(error, self.snapshot()))
     }
 }
 
@@ -448,6 +460,16 @@ struct Around {
     /// Whether others ask than the session's owner.
     served: bool,
     depth: usize,
+}
+
+/// How a client of a server does what a message proposes: options are parts of its request, and commands are
+/// for who may run them.
+fn words_for_clients(remedy: &Remedy<'_>) -> String {
+    match *remedy {
+        Remedy::Option("param", _) => "the statement: send one value for each parameter".to_owned(),
+        Remedy::Option(..) => remedy.plain(),
+        _ => remedy.of_front_end(),
+    }
 }
 
 /// The engine notes when a session begins, and panics before 1970.

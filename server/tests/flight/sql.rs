@@ -223,7 +223,9 @@ async fn prepared_statements_take_values_also_in_the_arguments_of_functions() {
     assert_eq!(dataset.fields().iter().map(|f| f.name().as_str()).collect::<Vec<_>>(), ["id", "score"]);
     let handle = prepared.prepared_statement_handle;
     let unbound = client.run_prepared(handle.clone()).await.unwrap_err();
-    assert!(unbound.message().contains("$1 has no value"), "{unbound}");
+    let says =
+        "the parameter $1 has no value\n  it is given with the statement: send one value for each parameter";
+    assert!(unbound.message().contains(says), "{unbound}");
     let row = |k: i64| {
         let columns: [(&str, ArrayRef); 3] = [
             ("0", Arc::new(StringArray::from(vec!["pool"]))),

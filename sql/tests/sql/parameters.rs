@@ -105,6 +105,7 @@ async fn values_that_do_not_fit_are_refused() {
         ("SELECT $1", json!([]), "the parameter $1 has no value"),
         ("SELECT id FROM influence($a, 'target')", json!([]), "the parameter $a has no value"),
         ("SELECT $1", json!([1, 2]), "2 parameters are given, and the statement has 1"),
+        ("SELECT 1", json!([1]), "1 parameter is given, and the statement has none"),
         ("SELECT $a", json!({"b": 1}), "the statement has no parameter $b"),
         ("SELECT $1, ?", json!([1]), "`?` among other parameters"),
         ("SELECT $0", json!([1]), "`$0` is not a parameter; write $1 or $name for each"),
