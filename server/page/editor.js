@@ -18,11 +18,11 @@ async function names(signal) {
     const plain = (name) => (/^[a-z_][a-z0-9_]*$/.test(name) ? name : `"${name.replaceAll('"', '""')}"`);
     FUNCTIONS.forEach((name) => put(name, 'table function', `${name}(`));
     const [tables, columns, routines] = await Promise.all([
-      rows("SELECT table_schema AS s, table_name AS t FROM information_schema.tables WHERE table_schema <> 'information_schema' LIMIT 2000", { signal }),
+      rows("SELECT table_schema AS s, table_name AS t, CASE table_type WHEN 'VIEW' THEN 'view' ELSE 'table' END AS k FROM information_schema.tables WHERE table_schema <> 'information_schema' LIMIT 2000", { signal }),
       rows('SELECT DISTINCT column_name AS c FROM information_schema.columns LIMIT 4000', { signal }),
       rows('SELECT DISTINCT routine_name AS f FROM information_schema.routines LIMIT 2000', { signal }).catch(() => []),
     ]);
-    tables.forEach(({ s, t }) => put(s === 'gstore' ? `gstore.${t}` : t, 'table', s === 'gstore' ? `gstore.${t}` : plain(t)));
+    tables.forEach(({ s, t, k }) => put(s === 'gstore' ? `gstore.${t}` : t, k, s === 'gstore' ? `gstore.${t}` : plain(t)));
     ['score', 'subtask', 'stderr', 'noise_floor', 'ignored', 'checkpoint_scores', 'target_id', 'similarity'].forEach((c) => put(c, 'column'));
     columns.forEach(({ c }) => put(c, 'column', plain(c)));
     OPTIONS.forEach((name) => put(name, 'option', `${name} => `));

@@ -8,9 +8,9 @@ use datafusion::sql::sqlparser::ast::{
 use super::names;
 
 /// The tables of the session and the views of the store, under the schema that both are read by.
-const SHOW_TABLES: &str = "SELECT table_schema AS schema, table_name AS name, 'table' AS kind \
-     FROM information_schema.tables WHERE table_schema <> 'information_schema' \
-     UNION ALL SELECT 'data', name, 'view' FROM gstore.views ORDER BY 1, 2";
+const SHOW_TABLES: &str = "SELECT table_schema AS schema, table_name AS name, \
+     CASE table_type WHEN 'VIEW' THEN 'view' ELSE 'table' END AS kind \
+     FROM information_schema.tables WHERE table_schema <> 'information_schema' ORDER BY 1, 2";
 
 /// The views of the store.
 const SHOW_VIEWS: &str = "SELECT name, statement, created FROM gstore.views ORDER BY name";

@@ -1,4 +1,5 @@
-//! Views of a store in a statement: the text of each that it names becomes a table expression of it.
+//! Views of a store in a statement: the text of each that it names becomes a table expression of it. So do
+//! relations of the information schema that have views, of which the engine knows none.
 //!
 //! Invariants
 //! - what a view reads is limited like the statement's own text, since it is part of it by then
@@ -29,11 +30,22 @@ use crate::walk::visit_relations;
 /// Lines that lie between the texts of two views, of which none and no statement has as many.
 const APART: u64 = 1 << 32;
 
-/// Puts in the views that a statement names.
+/// Relations of the information schema in the place of those of the engine.
+const RELATIONS: [(&str, &str); 2] = [
+    (
+        "information_schema.tables",
+        "SELECT * FROM information_schema.tables \
+         UNION ALL SELECT 'store', 'data', name, 'VIEW' FROM gstore.views",
+    ),
+    (
+        "information_schema.views",
+        "SELECT 'store' AS table_catalog, 'data' AS table_schema, name AS table_name, statement AS definition \
+         FROM gstore.views",
+    ),
+];
+
+/// Puts in the views that a statement names, and relations that have them.
 pub(crate) fn expand(statement: &mut Statement, snapshot: &Snapshot) -> Result<(), SqlError> {
-    if snapshot.views().is_empty() {
-        return Ok(());
-    }
     describe_view(statement, snapshot)?;
     let Some(sql) = inner(statement) else { return Ok(()) };
     let mut found = NeededViews { snapshot, done: HashSet::new(), open: Vec::new(), tables: Vec::new() };
@@ -65,10 +77,13 @@ fn query_of(sql: &mut Sql) -> Option<&mut Query> {
     }
 }
 
+fn parts(object: &ObjectName) -> Option<Vec<String>> {
+    object.0.iter().map(|part| part.as_ident().map(expanded::name)).collect()
+}
+
 /// The name of a dataset or view, with the schema of these or without.
 fn table_name(object: &ObjectName) -> Option<String> {
-    let parts = object.0.iter().map(|part| part.as_ident().map(expanded::name));
-    let parts = parts.collect::<Option<Vec<String>>>()?;
+    let parts = parts(object)?;
     let (table, schemas) = parts.split_last()?;
     let is_of_data = match schemas {
         [] => true,
@@ -99,9 +114,22 @@ struct NeededViews<'a> {
 
 impl<'a> NeededViews<'a> {
     fn of(&mut self, sql: &mut Sql) -> Result<(), SqlError> {
-        let (snapshot, mut views) = (self.snapshot, Vec::new());
-        visit_outer_tables_mut(sql, |table| views.extend(put_view(table, snapshot)));
+        let (snapshot, mut views, mut relations) = (self.snapshot, Vec::new(), Vec::new());
+        visit_outer_tables_mut(sql, |table| {
+            views.extend(put_view(table, snapshot));
+            relations.extend(put_relation(table, snapshot));
+        });
+        relations.into_iter().try_for_each(|relation| self.add_relation(relation))?;
         views.into_iter().try_for_each(|view| self.add(view))
+    }
+
+    fn add_relation(&mut self, (name, text): (&'static str, &'static str)) -> Result<(), SqlError> {
+        if self.done.insert(name)
+            && let Some(Sql::Query(query)) = inner(&mut dialect::parse_below(text, below_all(self.snapshot))?)
+        {
+            self.tables.push(table(name, query.clone()));
+        }
+        Ok(())
     }
 
     fn add(&mut self, view: &'a View) -> Result<(), SqlError> {
@@ -130,14 +158,39 @@ impl<'a> NeededViews<'a> {
     }
 }
 
-/// Puts the table expression of a view in the place of its name, by which the statement names its columns.
+/// Puts the table expression of a view in the place of its name.
 fn put_view<'a>(table: &mut TableFactor, snapshot: &'a Snapshot) -> Option<&'a View> {
     let TableFactor::Table { name, alias, args: None, .. } = table else { return None };
     let view = named_view(name, snapshot)?;
-    let written = name.0.last()?.as_ident()?.clone();
-    *name = Ident { span: written.span, ..own_name(&view.name) }.into();
-    alias.get_or_insert(TableAlias { explicit: true, name: written, columns: Vec::new(), at: None });
+    put_name(name, alias, &view.name)?;
     Some(view)
+}
+
+/// Puts the table expression of a relation in the place of its name. In its own text that is the engine's.
+fn put_relation(table: &mut TableFactor, snapshot: &Snapshot) -> Option<(&'static str, &'static str)> {
+    let TableFactor::Table { name, alias, args: None, .. } = table else { return None };
+    let parts = parts(name)?;
+    let meant = parts.strip_prefix(&[CATALOG.to_owned()]).unwrap_or(&parts).join(".");
+    let relation = RELATIONS.into_iter().find(|(known, _)| *known == meant)?;
+    let is_own = name.0.last()?.as_ident()?.span.start.line >= below_all(snapshot);
+    if is_own {
+        return None;
+    }
+    put_name(name, alias, relation.0)?;
+    Some(relation)
+}
+
+/// Puts the name of a table expression in the place of another, by which the statement names its columns.
+fn put_name(name: &mut ObjectName, alias: &mut Option<TableAlias>, expression: &str) -> Option<()> {
+    let written = name.0.last()?.as_ident()?.clone();
+    *name = Ident { span: written.span, ..own_name(expression) }.into();
+    alias.get_or_insert(TableAlias { explicit: true, name: written, columns: Vec::new(), at: None });
+    Some(())
+}
+
+/// Lines below the texts of all views.
+fn below_all(snapshot: &Snapshot) -> u64 {
+    APART * (snapshot.views().len() as u64 + 1)
 }
 
 /// The name of the table expression of a view, which nothing else has by chance.

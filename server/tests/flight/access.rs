@@ -127,6 +127,7 @@ async fn a_token_for_some_datasets_sees_no_others() {
         "gstore.tags",
         "gstore.views",
         "information_schema.tables",
+        "information_schema.views",
     ] {
         shown.push((table, text(&client.sql(&format!("SELECT * FROM {table}")).await.unwrap().1)));
     }

@@ -188,6 +188,20 @@ async fn views_stand_for_their_statements_in_each_snapshot_that_has_them() {
         assert_eq!(slt::rows(&session, sql).await.len(), 3, "{sql}");
     }
     assert!(slt::rows(&session, "SHOW TABLES").await.contains(&"data | few | view".to_owned()));
+    for (sql, expected) in [
+        (
+            "SELECT * FROM information_schema.tables WHERE table_name IN ('few', 'pool') ORDER BY table_name",
+            "store | data | few | VIEW, store | data | pool | BASE TABLE",
+        ),
+        (
+            "SELECT views.definition FROM store.INFORMATION_SCHEMA.views WHERE table_name = 'few'",
+            "FROM good ORDER BY id LIMIT 3",
+        ),
+        ("SELECT count(*) FROM information_schema.views JOIN gstore.views ON table_name = name", "12"),
+        ("SELECT count(*) FROM information_schema.views", "12"),
+    ] {
+        assert_eq!(slt::rows(&session, sql).await.join(", "), expected, "{sql}");
+    }
     let error = slt::run(&session, "SELECT * FROM twisted").await.unwrap_err();
     assert!(error.to_string().contains("names itself"), "{error}");
     let error = slt::run(&session, "SELECT * FROM fews").await.unwrap_err();
