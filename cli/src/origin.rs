@@ -43,7 +43,7 @@ impl ConfiguredOption {
         };
         has_word(text, &format!("--{}", self.long))
             || self.values.iter().any(|value| match self.is_path {
-                true => has_word(text, value),
+                true => has_path(text, value),
                 false => !value.is_empty() && quoted(value),
             })
     }
@@ -98,15 +98,29 @@ pub fn reword(error: &str, given: &[ConfiguredOption]) -> Option<String> {
     (text != error).then_some(text)
 }
 
-/// Whether a text has a word or a path, and not only as a part of another.
+/// Whether a text has a word, and not only as a part of another.
 fn has_word(text: &str, word: &str) -> bool {
+    words(text, word).next().is_some()
+}
+
+/// Whether a text has a path. One that is a single name may be that of a dataset or a table: it counts where the
+/// text begins with it, behind `at`, and with more of a path behind it.
+fn has_path(text: &str, path: &str) -> bool {
+    let is_name = !path.contains(['/', '.']);
+    words(text, path).any(|(before, after)| {
+        !is_name || before.is_empty() || before.ends_with(" at ") || after.starts_with('/')
+    })
+}
+
+/// What stands before and behind a word or a path, wherever it is not only a part of another.
+fn words<'a>(text: &'a str, word: &'a str) -> impl Iterator<Item = (&'a str, &'a str)> {
     let of_word = |c: char| c.is_alphanumeric() || matches!(c, '_' | '-');
-    !word.is_empty()
-        && text.match_indices(word).any(|(at, _)| {
-            let before = text.get(..at).and_then(|before| before.chars().next_back());
-            let after = text.get(at + word.len()..).and_then(|after| after.chars().next());
-            !before.is_some_and(|c| of_word(c) || c == '/') && !after.is_some_and(of_word)
-        })
+    let around = text.match_indices(word).filter(|_| !word.is_empty());
+    let around = around.filter_map(move |(at, _)| Some((text.get(..at)?, text.get(at + word.len()..)?)));
+    around.filter(move |(before, after)| {
+        !before.chars().next_back().is_some_and(|c| of_word(c) || c == '/')
+            && !after.chars().next().is_some_and(of_word)
+    })
 }
 
 #[cfg(test)]
@@ -131,6 +145,16 @@ mod tests {
             with_origins("there is no store at /x".into(), &store),
             "there is no store at /x\n  the environment has GSTORE_STORE=/x"
         );
+        let store = [ConfiguredOption::of_environment("store", "GSTORE_STORE", "s")];
+        for (said, is_about) in [
+            ("there is no store at s", true),
+            ("s is not a store", true),
+            ("s/MANIFEST is damaged", true),
+            ("Kronfluence's files have scores of one filter", false),
+            ("there is no dataset \"x\"; available: s, t", false),
+        ] {
+            assert_eq!(with_origins(said.into(), &store).contains("GSTORE_STORE"), is_about, "{said}");
+        }
         for (said, adds) in [
             ("there is no dataset \"p\"; did you mean `many`?", "\n  /c/gstore.toml has target = \"p\""),
             ("--top counts rows", "\n  /c/gstore.toml has top = \"many\""),
