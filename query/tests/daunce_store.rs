@@ -323,6 +323,47 @@ fn a_missing_loss_of_one_target_changes_no_bit_of_another() {
 }
 
 #[test]
+fn a_row_that_shares_too_few_models_with_one_target_has_its_scores_with_others() {
+    const MINIMUM: usize = 11;
+    let world = World::new(6, &[0..MODELS], |pool| pool[2][4] = f32::NAN);
+    world.store.dataset_of("second", &[Some("x"), Some("y")]);
+    let mut second = table(7, 2);
+    second[1][9] = f32::NAN;
+    write(&world.store, "second", &[0..MODELS], (&second, &[]));
+    let change = |covariance: &mut Covariance| {
+        (covariance.missing, covariance.min_models) = (MissingCells::Pairwise, MINIMUM);
+    };
+    let bits = |rows: &[Scored]| rows.iter().map(|row| (row.row, row.score.to_bits())).collect::<Vec<_>>();
+    let targets: Vec<TargetRef> = ["target:a", "second"].map(TargetRef::parse).into();
+    let spec = InfluenceSpec { targets, ..world.spec("second", change) };
+    let plan = Prepared::new(&world.store.snapshot(), &spec).unwrap();
+    // Row 2 shares 10 models with the second sample of the second target, and 11 with all others.
+    assert_eq!(plan.top_k(Order::Best, 6, None, 1, &GO).unwrap().rows.len(), 5);
+    assert_eq!(left_out(&plan), [(2, Reason::Missing)]);
+    let of_each = |each| EachRequest { memory: 1 << 24, ..request(each, 6) };
+    let found = plan.top_k_each(&of_each(Each::Sample), &GO).unwrap();
+    assert_eq!((found.summary.eligible, found.summary.excluded.total()), (6, 0));
+    for ranking in &found.rankings {
+        let alone = plan.of_samples(&[ranking.sample.unwrap()], &GO).unwrap();
+        let want = alone.top_k(Order::Best, 6, None, 1, &GO).unwrap();
+        assert_eq!(bits(&ranking.rows), bits(&want.rows));
+    }
+    let counts = |each| {
+        let found = plan.top_k_each(&of_each(each), &GO).unwrap();
+        found.rankings.iter().map(|ranking| ranking.rows.len()).collect::<Vec<_>>()
+    };
+    assert_eq!(counts(Each::Sample), [6, 6, 6, 5]);
+    assert_eq!(counts(Each::Subtask), [6, 6, 5]);
+    assert_eq!(counts(Each::Target), [6, 5]);
+    // A row that has a score with none is left out of all.
+    let only = plan.of_samples(&[found.rankings[3].sample.unwrap()], &GO).unwrap();
+    let alone = only.top_k_each(&of_each(Each::Sample), &GO).unwrap().summary;
+    assert_eq!((alone.eligible, alone.excluded.missing), (5, 1));
+    let said = "1 row is left out: it has no losses under these models, or too few";
+    assert!(alone.notes.iter().any(|note| note == said), "{:?}", alone.notes);
+}
+
+#[test]
 fn a_target_whose_rows_are_gone_is_refused_among_others_too() {
     let world = World::new(50, &[0..MODELS], |_| {});
     world.store.dataset("second", 4);

@@ -46,7 +46,8 @@ pub struct EachRanking {
     pub name: String,
     /// The target sample, where each has a ranking.
     pub sample: Option<TargetRow>,
-    /// min(k, eligible) rows in order. Their scores are those of this subtask, target or sample alone.
+    /// min(k, eligible) rows in order, of covariances those with a score. Their scores are those of this
+    /// subtask, target or sample alone.
     pub rows: Vec<Scored>,
 }
 
@@ -71,7 +72,7 @@ pub(super) struct Ranked {
 impl Prepared {
     /// The k best or worst rows for each subtask, target or sample, in one pass over the pools. Rows are
     /// eligible as they are for the whole question; a score that is not finite for one of the rankings
-    /// excludes the row from all.
+    /// excludes the row from all. Of covariances the finite scores count, and a row without any is excluded.
     ///
     /// Memory: of each ranking at most k candidates of 24 bytes and a quarter more, or 64, in whose place its
     /// k results of 32 bytes come in the end; and 16 candidates for each thread.

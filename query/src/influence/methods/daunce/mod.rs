@@ -13,7 +13,7 @@ use crate::influence::prepare::Prepared;
 use crate::influence::rank::collect::{Collector, into_lists};
 use crate::influence::rank::each::{EachRanking, EachRequest, Rankings, check_memory, lists, names};
 use crate::influence::rank::lists::Lists;
-use crate::influence::result::{ExcludedRow, Ranking, ScanSummary, Scored};
+use crate::influence::result::{ExcludedRow, Ranking, ScanSummary};
 use crate::influence::scan::Totals;
 use crate::influence::scan::filter::RowFilter;
 use crate::influence::spec::{Each, Order};
@@ -83,8 +83,8 @@ impl Prepared {
                 let pool = scan.units[unit].0 as u32;
                 let totals = scan.unit(
                     unit,
-                    worker,
-                    |row, _, (score, subtask)| scored.push(Scored { pool, row, pos: None, score, subtask }),
+                    (&Lists::Whole, worker),
+                    |_, row| scored.push(row),
                     |row, reason| excluded.push(ExcludedRow { pool, row, pos: None, reason }),
                 )?;
                 Ok((scored, excluded, totals))

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use gstore_core::{Cancel, parallel};
+use gstore_core::{Cancel, many_of, parallel};
 use gstore_store::{CELL_ROWS, LossBlock, RowSet};
 
 use crate::daunce::{
@@ -82,17 +82,8 @@ impl<'a> Scan<'a> {
             self.cancel,
             || (Worker::default(), tops.waiting(), Totals::default()),
             |(worker, waiting, totals), unit| {
-                let pool = self.units[unit].0 as u32;
-                let own = self.unit(
-                    unit,
-                    worker,
-                    |row, values, whole| {
-                        lists.each(&self.operands.target.terms, values, whole, |list, score, subtask| {
-                            waiting.offer(list, &Scored { pool, row, pos: None, score, subtask });
-                        });
-                    },
-                    |_, _| {},
-                )?;
+                let own =
+                    self.unit(unit, (lists, worker), |list, scored| waiting.offer(list, &scored), |_, _| {})?;
                 totals.merge(&own);
                 Ok(())
             },
@@ -100,13 +91,13 @@ impl<'a> Scan<'a> {
         Ok(finish(states))
     }
 
-    /// Scores the rows of a cell: hands out (row, values of the queries, score and subtask), and rows without
-    /// one.
+    /// Scores the rows of a cell: hands out the scores that are finite with their rankings, and the rows that
+    /// have none. What a row lacks with one target leaves it out of no ranking of another.
     pub(super) fn unit(
         &self,
         unit: usize,
-        worker: &mut Worker,
-        mut score: impl FnMut(u64, &[f32], (f32, u32)),
+        (lists, worker): (&Lists, &mut Worker),
+        mut score: impl FnMut(usize, Scored),
         mut without: impl FnMut(u64, Reason),
     ) -> Result<Totals, QueryError> {
         let (pool, cell) = self.units[unit];
@@ -119,6 +110,7 @@ impl<'a> Scan<'a> {
         let Worker { block, work, scores, values, row: own, losses: whole } = worker;
         losses.reader.read_cell(cell, Some(&wanted), block)?;
         self.products(losses, block, (work, whole), scores);
+        let (pool, terms) = (pool as u32, &self.operands.target.terms);
         let queries = self.products_of().len();
         let mut exclude = |row, reason, totals: &mut Totals| {
             totals.excluded.add(reason);
@@ -145,12 +137,16 @@ impl<'a> Scan<'a> {
                 Cells::Enough => {
                     values.clear();
                     values.extend(scores[i * queries..(i + 1) * queries].iter().map(|x| *x as f32));
-                    let whole = self.operands.target.terms.score(values);
-                    if whole.0.is_finite() {
-                        totals.eligible += 1;
-                        score(row, values, whole);
-                    } else {
-                        exclude(row, self.why(own), &mut totals);
+                    let mut has_score = false;
+                    lists.each(terms, values, terms.score(values), |list, value, subtask| {
+                        if value.is_finite() {
+                            has_score = true;
+                            score(list, Scored { pool, row, pos: None, score: value, subtask });
+                        }
+                    });
+                    match has_score {
+                        true => totals.eligible += 1,
+                        false => exclude(row, self.why(own), &mut totals),
                     }
                 }
             }
@@ -220,9 +216,8 @@ impl<'a> Scan<'a> {
         let without = totals.excluded.missing;
         if without > 0 {
             let under = if self.covariance.how.center == Center::Base { " or theta_0" } else { "" };
-            notes.push(format!(
-                "{without} rows have no losses under these models{under}, or too few, and are left out"
-            ));
+            let left_out = many_of(without, "row is left out: it has", "rows are left out: they have");
+            notes.push(format!("{left_out} no losses under these models{under}, or too few"));
         }
         let models = self.sides.centring.models();
         let dimensions = models.dimensions(self.covariance.how.center);
