@@ -5,7 +5,7 @@ use gstore_core::{many, many_of};
 use serde::Serialize;
 
 use super::centring::{Centring, Models};
-use super::how::CovarianceOptions;
+use super::how::{CovarianceOptions, Score};
 use super::products::{ProductScratch, Products};
 
 /// What [`agreement()`] is asked for.
@@ -15,8 +15,9 @@ pub struct AgreementAsk {
     pub how: CovarianceOptions,
     /// Rows at the top of the rankings whose overlap is counted.
     pub top: usize,
-    /// Numbers of models: of each, the first so many are halved. Those that cannot be halved into two of at
-    /// least two are left out.
+    /// Numbers of models: of each, the first so many are halved. Those whose halves do not rank are left out:
+    /// a half has at least two models, and after centring one dimension, or two for correlations, which are
+    /// 1 or -1 in one.
     pub at: Vec<usize>,
 }
 
@@ -24,11 +25,7 @@ impl AgreementAsk {
     /// Of a number of models, and about ten steps on the way to it.
     pub fn up_to(models: usize, how: CovarianceOptions, top: usize) -> Self {
         let step = (models / 10).max(1);
-        let mut at: Vec<usize> =
-            (1..).map(|i| i * step).take_while(|n| *n < models).filter(|n| *n >= 4).collect();
-        if models >= 4 {
-            at.push(models);
-        }
+        let at = (1..).map(|i| i * step).take_while(|n| *n < models).chain([models]).collect();
         Self { how, top, at }
     }
 }
@@ -106,18 +103,29 @@ pub fn agreement(rows: &[f64], queries: &[f64], models: &Models, ask: &Agreement
     let (n, m) = (rows.len() / k, queries.len() / k);
     let [rows_left_out, queries_left_out] = [given[0] / k - n, given[1] / k - m];
     let top = ask.top.min(n);
-    let mut at: Vec<usize> =
-        ask.at.iter().map(|models| (*models).min(k)).filter(|models| *models >= 4).collect();
+    let mut at: Vec<usize> = ask.at.iter().map(|models| (*models).min(k)).collect();
     at.sort_unstable();
     at.dedup();
-    let at = at.into_iter().map(|first| {
-        let half = |odd: usize| -> Vec<usize> { (0..first).filter(|k| k % 2 == odd).collect() };
-        let halves = [half(0), half(1)].map(|places| scores(&rows, &queries, models, &places, ask.how));
-        compare(halves, (first, m, top))
+    let at = at.into_iter().filter_map(|first| {
+        let halves = [0, 1].map(|odd| (0..first).filter(|k| k % 2 == odd).collect::<Vec<usize>>());
+        let all_rank = halves.iter().all(|places| ranks(&models.some(places), ask.how));
+        all_rank.then(|| {
+            let halves = halves.map(|places| scores(&rows, &queries, models, &places, ask.how));
+            compare(halves, (first, m, top))
+        })
     });
     let at = if n == 0 || m == 0 { Vec::new() } else { at.collect() };
     let overlap_by_chance = if n == 0 { 0.0 } else { top as f64 / n as f64 };
     Agreement { rows: n, queries: m, rows_left_out, queries_left_out, top, overlap_by_chance, at }
+}
+
+/// Whether the scores of a half differ by more than rounding.
+fn ranks(half: &Models, how: CovarianceOptions) -> bool {
+    let least = match how.score {
+        Score::Cov => 1,
+        Score::Corr => 2,
+    };
+    half.len() >= 2 && half.dimensions(how.center) >= least
 }
 
 /// Scores of all rows with all queries under some of the models, by query.
@@ -180,6 +188,7 @@ fn compare([even, odd]: [Vec<Vec<f64>>; 2], (models, queries, top): (usize, usiz
 
 #[cfg(test)]
 mod tests {
+    use super::super::how::Center;
     use super::*;
 
     #[test]
@@ -191,6 +200,23 @@ mod tests {
         let disagree = of([3.0, 4.0, 1.0, 2.0]);
         assert!((disagree.split_half.unwrap() + 0.6).abs() < 1e-12, "{disagree:?}");
         assert_eq!(disagree.spearman_brown, None);
+    }
+
+    #[test]
+    fn halves_without_a_ranking_are_not_compared() {
+        let values: Vec<f64> = (0..6 * 8_i32).map(|i| f64::from(i * i % 17)).collect();
+        let counts = |models: Models, score, center| {
+            let how = CovarianceOptions { score, center, ddof: 1 };
+            let found = agreement(&values, &values[..16], &models, &AgreementAsk::up_to(8, how, 2));
+            found.at.iter().map(|at| at.models).collect::<Vec<usize>>()
+        };
+        assert_eq!(counts(Models::one(8), Score::Cov, Center::Row), [4, 5, 6, 7, 8]);
+        // Two losses less their mean correlate by 1 or -1.
+        assert_eq!(counts(Models::one(8), Score::Corr, Center::Row), [6, 7, 8]);
+        assert_eq!(counts(Models::one(8), Score::Corr, Center::Model), [4, 5, 6, 7, 8]);
+        let of_two = || Models::grouped(vec![0, 0, 1, 1, 0, 0, 1, 1]);
+        assert_eq!(counts(of_two(), Score::Cov, Center::Row), [6, 7, 8]);
+        assert_eq!(counts(of_two(), Score::Corr, Center::Row), [8]);
     }
 
     #[test]
