@@ -75,7 +75,8 @@ mod tests {
         for refused in refused {
             let said = refused.unwrap_err().to_string();
             assert!(
-                said.contains("its text of 14000 bytes") && said.contains("max_memory allows 4 MB"),
+                said.contains("its text of 14000 bytes takes about 4.01 MiB")
+                    && said.ends_with("max_memory allows 4.01 MiB\n  allow more"),
                 "{said}"
             );
         }
