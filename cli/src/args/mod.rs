@@ -46,7 +46,7 @@ mod train;
 mod view;
 mod words;
 
-use std::num::NonZeroUsize;
+use std::num::{IntErrorKind, NonZeroUsize};
 use std::path::PathBuf;
 
 pub use ask::{AskArgs, ModelArgs};
@@ -132,8 +132,12 @@ fn backends() -> String {
 /// A whole number from `least` on.
 fn at_least<T: TryFrom<u64>>(least: u64) -> impl Fn(&str) -> Result<T, String> + Clone {
     move |text| {
-        let number = text.parse().ok().filter(|n: &u64| *n >= least).and_then(|n| T::try_from(n).ok());
-        number.ok_or_else(|| format!("expected a whole number of at least {least}"))
+        let number = match text.parse::<u64>() {
+            Ok(n) if n >= least => T::try_from(n).ok(),
+            Err(error) if *error.kind() == IntErrorKind::PosOverflow => None,
+            _ => return Err(format!("expected a whole number of at least {least}")),
+        };
+        number.ok_or_else(|| format!("expected {}", numbers::SMALLER))
     }
 }
 

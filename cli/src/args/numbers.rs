@@ -5,6 +5,9 @@ use std::num::{IntErrorKind, ParseFloatError, ParseIntError};
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
+/// What would do in place of a number that does not fit.
+pub(super) const SMALLER: &str = "a smaller whole number";
+
 /// What is said of an error, which says of a number what would do.
 pub fn with_expected_number(error: &clap::Error) -> String {
     let text = error.to_string();
@@ -30,7 +33,7 @@ fn expected(source: &(dyn Error + 'static), found: &str, value: &str) -> Option<
         let is_negative =
             value.strip_prefix('-').is_some_and(|rest| rest.chars().all(|c| c.is_ascii_digit()));
         return Some(match error.kind() {
-            IntErrorKind::PosOverflow => "a smaller whole number".to_owned(),
+            IntErrorKind::PosOverflow => SMALLER.to_owned(),
             // A number that may be negative has no such error.
             IntErrorKind::InvalidDigit if is_negative => "a whole number of at least 0".to_owned(),
             _ => "a whole number".to_owned(),
@@ -72,6 +75,9 @@ mod tests {
             (&train, "--learning-rate=0.1.2", ": expected a number\n"),
             // Options with words of their own keep them.
             (&train, "--batch-size=x", ": expected a whole number of at least 1\n"),
+            (&train, "--max-steps=0", ": expected a whole number of at least 1\n"),
+            (&train, "--max-steps=18446744073709551616", ": expected a smaller whole number\n"),
+            (&train, "--lr-cycles=4294967296", ": expected a smaller whole number\n"),
         ] {
             let error = command().try_get_matches_from(words.iter().chain([&option])).expect_err("refused");
             let text = with_expected_number(&error);
