@@ -184,8 +184,11 @@ impl Labels {
             )
         });
         let unscored = (self.unscored.0 > 0).then(|| {
-            let lack = many_of(self.unscored.0, "labelled row lacks", "labelled rows lack");
-            format!("{lack} a score: they are left out, as they are never selected")
+            many_of(
+                self.unscored.0,
+                "labelled row lacks a score: it is left out, as it is never selected",
+                "labelled rows lack a score: they are left out, as they are never selected",
+            )
         });
         let besides = elsewhere.into_iter().chain(self.other_form.clone()).chain(unused).chain(unscored);
         notes_of(&self.noise).chain(note_of_target(self.in_target)).chain(besides).collect()
