@@ -67,7 +67,7 @@ pub use missing::if_there;
 pub use mix::{MIX_STEP, mix};
 pub use names::{CheckpointId, DatasetName, NameError};
 pub use nearest::{did_you_mean, nearest};
-pub use number::exact_float;
+pub use number::{exact_float, written_number};
 pub use progress::{Progress, Silent, TotalProgress, Unit};
 pub use python::{python_json, python_json_with};
 pub use remedy::Remedy;

@@ -9,6 +9,8 @@
 //! 6. softmax in f64; the token is the first one whose cumulative probability, by ascending id, exceeds a
 //!    uniform number
 
+use gstore_core::written_number;
+
 use crate::error::GenerateError;
 
 /// How a token is chosen.
@@ -56,11 +58,14 @@ impl SamplingOptions {
         if self.temperature != 0.0 && !usable(self.temperature) {
             return refuse(format!(
                 "a temperature of {} cannot be used: expected 0, or a number from 1e-30 to 1e30",
-                self.temperature
+                written_number(self.temperature)
             ));
         }
         if let Some(p) = self.top_p.filter(|p| !(*p > 0.0 && *p <= 1.0)) {
-            return refuse(format!("a top-p of {p} cannot be used: expected a number above 0 and at most 1"));
+            return refuse(format!(
+                "a top-p of {} cannot be used: expected a number above 0 and at most 1",
+                written_number(p)
+            ));
         }
         if self.top_k == Some(0) {
             return refuse("a top-k of 0 leaves no token".to_owned());
@@ -68,7 +73,7 @@ impl SamplingOptions {
         if !usable(self.repetition_penalty) {
             return refuse(format!(
                 "a repetition penalty of {} cannot be used: expected a number above 0, from 1e-30 to 1e30",
-                self.repetition_penalty
+                written_number(self.repetition_penalty)
             ));
         }
         if self.temperature == 0.0 && (self.top_k.is_some() || self.top_p.is_some()) {

@@ -1,6 +1,6 @@
 //! The choice of modules that get LoRA factors.
 
-use gstore_core::Remedy;
+use gstore_core::{Remedy, written_number};
 use gstore_model::architectures::{Decoder, LinearId, LinearKind, Param, TensorRole};
 
 use crate::error::TrainError;
@@ -76,7 +76,7 @@ impl LoraChoice {
         Err(TrainError::Option(format!(
             "a LoRA alpha of {} cannot be used, as the adapter's update is alpha / rank times its factors: give a finite \
              number above 0, such as {}",
-            self.alpha,
+            written_number(self.alpha),
             Remedy::Option("lora_alpha", &(2 * self.rank).to_string())
         )))
     }

@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use gstore_core::Remedy;
 use gstore_core::parallel::each;
+use gstore_core::{Remedy, written_number};
 use gstore_data::{SampleSource, TextOptions};
 use gstore_model::{ComputePrecision, Device, MultiDevice, SavedActivations, gpu_names};
 use serde_json::{Value, json};
@@ -277,7 +277,8 @@ impl TrainRequest {
     pub(crate) fn check(&self) -> Result<(), TrainError> {
         const SHARE: &str = "a number of at least 0 and below 1";
         const SIZE: &str = "a finite number of at least 0";
-        let refuse = |what: &str, value: &dyn std::fmt::Display, expected: &str| {
+        let refuse = |what: &str, value: f64, expected: &str| {
+            let value = written_number(value);
             Err(TrainError::Option(format!("{what} of {value} cannot be used: expected {expected}")))
         };
         let StepOptions {
@@ -293,10 +294,10 @@ impl TrainRequest {
         let is_share = |v: f64| (0.0..1.0).contains(&v);
         let is_size = |v: f64| v >= 0.0 && v.is_finite();
         if !is_size(*learning_rate) {
-            return refuse("a learning rate", learning_rate, SIZE);
+            return refuse("a learning rate", *learning_rate, SIZE);
         }
         if !(0.0..=1.0).contains(warmup_ratio) {
-            return refuse("a warm-up share", warmup_ratio, "a number from 0 to 1");
+            return refuse("a warm-up share", *warmup_ratio, "a number from 0 to 1");
         }
         let has_warmup = warmup_steps.map_or(*warmup_ratio > 0.0, |steps| steps > 0);
         if *schedule == ScheduleKind::Constant && has_warmup {
@@ -306,42 +307,43 @@ impl TrainRequest {
         }
         if *schedule == ScheduleKind::Polynomial && *learning_rate <= POLYNOMIAL_END {
             return Err(TrainError::Option(format!(
-                "{} ends at a rate of {POLYNOMIAL_END:e}, so its learning rate is higher, not {learning_rate}",
-                schedule.name()
+                "{} ends at a rate of {POLYNOMIAL_END:e}, so its learning rate is higher, not {}",
+                schedule.name(),
+                written_number(*learning_rate)
             )));
         }
         if let Some(number) = schedule.bad_number() {
-            return refuse("an option of the schedule", &number, SIZE);
+            return refuse("an option of the schedule", number, SIZE);
         }
         if let Some(norm) = max_grad_norm.filter(|norm| !is_size(*norm)) {
             return Err(TrainError::Option(format!(
                 "{}: expected {SIZE}; 0 does not clip",
-                Remedy::Option("max_grad_norm", &norm.to_string())
+                Remedy::Option("max_grad_norm", &written_number(norm))
             )));
         }
         match optimizer {
-            OptimizerKind::AdamW(a) if !is_share(a.beta1) => refuse("a beta1", &a.beta1, SHARE),
-            OptimizerKind::AdamW(a) if !is_share(a.beta2) => refuse("a beta2", &a.beta2, SHARE),
-            OptimizerKind::AdamW(a) if !is_size(a.eps) => refuse("an epsilon", &a.eps, SIZE),
+            OptimizerKind::AdamW(a) if !is_share(a.beta1) => refuse("a beta1", a.beta1, SHARE),
+            OptimizerKind::AdamW(a) if !is_share(a.beta2) => refuse("a beta2", a.beta2, SHARE),
+            OptimizerKind::AdamW(a) if !is_size(a.eps) => refuse("an epsilon", a.eps, SIZE),
             // In the f32 of the moments.
             OptimizerKind::AdamW(a) if a.eps as f32 == 0.0 => Err(TrainError::Option(format!(
                 "an epsilon of {} cannot be used: AdamW would divide by zero wherever a gradient is zero; give {} for example",
-                a.eps,
+                written_number(a.eps),
                 Remedy::Option("adam_epsilon", "1e-8")
             ))),
             OptimizerKind::AdamW(a) if !is_size(a.weight_decay) => {
-                refuse("a weight decay", &a.weight_decay, SIZE)
+                refuse("a weight decay", a.weight_decay, SIZE)
             }
-            OptimizerKind::Sgd(s) if !is_share(s.momentum) => refuse("a momentum", &s.momentum, SHARE),
+            OptimizerKind::Sgd(s) if !is_share(s.momentum) => refuse("a momentum", s.momentum, SHARE),
             OptimizerKind::Sgd(s) if !is_size(s.weight_decay) => {
-                refuse("a weight decay", &s.weight_decay, SIZE)
+                refuse("a weight decay", s.weight_decay, SIZE)
             }
             _ if self.saving.every == Some(0)
                 || self.saving.log_every == 0
                 || self.saving.limit == Some(0)
                 || self.evaluation.as_ref().is_some_and(|evaluation| evaluation.every == Some(0)) =>
             {
-                refuse("an interval", &0, "at least 1")
+                refuse("an interval", 0.0, "at least 1")
             }
             _ => Ok(()),
         }

@@ -3,7 +3,7 @@
 //! Minimises |y - X w - b|^2 + alpha |w|^2 for each target, b free, over standardised columns. With more
 //! columns than rows the system is that of the rows (w = X^T (X X^T + alpha)^-1 y).
 
-use gstore_core::Cancel;
+use gstore_core::{Cancel, written_number};
 
 use super::linear::Linear;
 use crate::error::LearnError;
@@ -39,7 +39,8 @@ pub(super) fn ridge(
         (0..size).for_each(|i| system.row_mut(i)[i] += alpha);
         let Some(factor) = Cholesky::new(system, cancel)? else {
             return Err(LearnError::Invalid(format!(
-                "the system of the ridge with alpha {alpha} is not positive definite; a larger alpha is needed"
+                "the system of the ridge with alpha {} is not positive definite; a larger alpha is needed",
+                written_number(*alpha)
             )));
         };
         let mut coefficients = Matrix::new(features, Vec::new());

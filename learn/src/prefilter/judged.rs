@@ -1,7 +1,7 @@
 //! Rows that a prefilter keeps: at a share of the pool, and of labelled rows that it has not learned from.
 
 use gstore_core::correlation::descending;
-use gstore_core::{Cancel, many_of};
+use gstore_core::{Cancel, many_of, written_number};
 
 use super::{Prediction, Prefilter};
 use crate::data::Labelled;
@@ -154,7 +154,7 @@ pub(super) fn report(
     }
     let learner = match learner {
         Learner::Ridge { alphas } => match alphas.as_slice() {
-            [alpha] => format!("ridge with alpha {alpha}"),
+            [alpha] => format!("ridge with alpha {}", written_number(*alpha)),
             _ => "ridge".to_owned(),
         },
         other => other.name().to_owned(),
