@@ -38,6 +38,24 @@ fn a_dry_run_writes_nothing() {
 }
 
 #[test]
+fn a_dry_run_counts_the_disk_of_all_checkpoints_with_their_logs() {
+    let place = place();
+    for method in [&[][..], &["--full"][..]] {
+        let line = "train --data pool.jsonl --output tuned --max-length 64 --max-steps 40 --json";
+        let saved =
+            [&["--save-steps", "1", "--logging-steps", "1", "--overwrite-output-dir"][..], method].concat();
+        let told = binary::json(place.with_model(line).args(&saved).arg("--dry-run"));
+        binary::ok(place.with_model(line).args(&saved));
+        let written: usize = world::bytes(&place.path("tuned")).values().map(Vec::len).sum();
+        let disk = told["disk"].as_u64().expect("a number") as usize;
+        assert!(
+            written <= disk && disk < written * 5 / 4,
+            "{method:?}: {disk} were told, {written} are there"
+        );
+    }
+}
+
+#[test]
 fn a_random_share_has_the_seed_that_help_says() {
     let place = place();
     let losses = |output: &str, more: &[&str]| {

@@ -8,13 +8,13 @@ use gstore_model::gradients::HostFactors;
 use gstore_model::weights::Adapter;
 use gstore_model::{MultiDevice, with_backend};
 
-use crate::checkpoint::{ResumedTraining, check_files, last_checkpoint};
+use crate::checkpoint::{CheckpointsAtOnce, ResumedTraining, check_files, last_checkpoint};
 use crate::error::TrainError;
 use crate::memory::TrainedModels;
 use crate::observer::TrainObserver;
 use crate::optimizer::Optimizer;
 use crate::parameters::Parameters;
-use crate::prepare::PreparedTraining;
+use crate::prepare::{PreparedTraining, TrainedSizes};
 use crate::request::{TrainMethod, TrainRequest};
 use crate::resumption::steps_of;
 use crate::sample::Sample;
@@ -42,7 +42,7 @@ pub struct Forecast {
     pub parameters: u64,
     /// Checkpoints that will be there at its end.
     pub checkpoints: u64,
-    /// Bytes of all that are there at once, about.
+    /// Bytes of all that are there at once, about, and not less.
     pub disk: u64,
     /// Bytes of memory at the peak, about.
     pub memory: u64,
@@ -109,7 +109,7 @@ fn measure<B: MultiDevice>(
     observer: &mut dyn TrainObserver,
     cancel: &Cancel,
 ) -> Result<Forecast, TrainError> {
-    let (values, _) = prepared.trained_values()?;
+    let TrainedSizes { values, tensors, .. } = prepared.trained()?;
     let PreparedTraining { request, base, decoder, samples, held_out, sequences, steps, memory, .. } =
         prepared;
     let (identity, _) = identity(&request, base.as_ref(), (&samples, &held_out), &steps)?;
@@ -145,7 +145,7 @@ fn measure<B: MultiDevice>(
     let checkpoints = total.div_ceil(every).min(request.saving.limit.map_or(u64::MAX, |limit| limit as u64));
     // One more than is kept is there until the next step is found to be finite.
     let at_once = checkpoints + u64::from(total.div_ceil(every) > checkpoints);
-    let of_state = request.steps.optimizer.bytes_of_value();
+    let at_once = CheckpointsAtOnce { count: at_once, every, total, per_epoch };
     Ok(Forecast {
         samples: samples.len(),
         sequences: sequences.map(|sequences| sequences.len()),
@@ -156,7 +156,7 @@ fn measure<B: MultiDevice>(
         taken,
         parameters: values,
         checkpoints,
-        disk: at_once.saturating_mul(values).saturating_mul(4 + of_state),
+        disk: at_once.bytes(&request, (values, tensors)),
         memory: memory.peak(),
         threads: memory.threads,
         recomputes: memory.keep == gstore_model::SavedActivations::Inputs,

@@ -38,6 +38,14 @@ pub(crate) struct PreparedTraining {
     texts: TextSizes,
 }
 
+/// What is trained.
+pub(crate) struct TrainedSizes {
+    pub values: u64,
+    pub tensors: u64,
+    /// Maps of layers that have factors next to them.
+    pub adapted: Vec<LinearKind>,
+}
+
 impl PreparedTraining {
     /// Reads the data, and of the model all but its weights; `tell` hears what the user should know.
     pub fn new(
@@ -148,10 +156,11 @@ impl PreparedTraining {
         }
     }
 
-    /// Values that are trained, by the shapes of the weights, and the maps that have factors next to them.
-    pub(crate) fn trained_values(&self) -> Result<(u64, Vec<LinearKind>), TrainError> {
-        let (mut values, mut adapted) = (0, Vec::new());
+    /// What is trained, by the shapes of the weights.
+    pub(crate) fn trained(&self) -> Result<TrainedSizes, TrainError> {
+        let (mut values, mut tensors, mut adapted) = (0, 0, Vec::new());
         let mut add = |rank: usize, param: &Param| {
+            tensors += 2;
             values += (rank * param.shape.iter().sum::<usize>()) as u64;
             if let TensorRole::Weight(pieces) = &param.role {
                 adapted.extend(pieces.iter().filter_map(|piece| match piece.linear {
@@ -172,9 +181,10 @@ impl PreparedTraining {
             (TrainMethod::Adapter(_), None) => {}
             (TrainMethod::Full | TrainMethod::FromScratch, _) => {
                 values = self.decoder.params.iter().map(values_of).sum();
+                tensors = self.decoder.params.len() as u64;
             }
         }
-        Ok((values, adapted))
+        Ok(TrainedSizes { values, tensors, adapted })
     }
 
     fn sizes(&self) -> Result<TrainingSizes<'_>, TrainError> {
@@ -184,7 +194,7 @@ impl PreparedTraining {
         let TextSizes { number, bytes, longest } = self.texts;
         // A text that is cut into blocks is there with them.
         let texts = if self.request.batching.text.block.is_some() { 2 * bytes } else { bytes };
-        let (trained, adapted) = self.trained_values()?;
+        let TrainedSizes { values: trained, adapted, .. } = self.trained()?;
         let only_scored = match self.models {
             TrainedModels::States => &self.samples,
             TrainedModels::One | TrainedModels::Copies => &self.held_out,

@@ -101,7 +101,8 @@ fn a_forecast_writes_nothing_and_counts_what_the_training_has() {
         "{told:?}"
     );
     let written: usize = files(&request.output).values().map(Vec::len).sum();
-    assert!((told.disk as usize) < written && written < 2 * told.disk as usize + 1_000_000, "{told:?}");
+    let disk = told.disk as usize;
+    assert!(written <= disk && disk < 2 * written + 100_000, "{written} bytes were written: {told:?}");
 
     let mut small = request.clone();
     (small.compute.threads, small.compute.max_memory) = (4, Some(LITTLE));

@@ -1,6 +1,6 @@
 //! `adapter_config.json` of a new adapter, and the configuration files of a whole model.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use gstore_core::python_json;
 use gstore_model::architectures::Decoder;
@@ -97,17 +97,28 @@ pub(crate) fn copy_model_files(model: &Path, tokenizer: &Path, folder: &Path) ->
         }
     }
     write_json(&folder.join("config.json"), &config)?;
-    let of_tokenizer = OF_TOKENIZER.map(|name| (tokenizer, name));
-    for (of, name) in [(model, "generation_config.json")].into_iter().chain(of_tokenizer) {
-        let (from, to) = (of.join(name), folder.join(name));
-        if from.is_file() {
-            // Without the permissions, which `fs::copy` takes over: a model may be read-only.
-            let mut file = fs_err::File::create(&to)?;
-            std::io::copy(&mut fs_err::File::open(from)?, &mut file)?;
-            file.sync_all()?;
-        }
+    for (from, name) in copied_files(model, tokenizer) {
+        // Without the permissions, which `fs::copy` takes over: a model may be read-only.
+        let mut file = fs_err::File::create(folder.join(name))?;
+        std::io::copy(&mut fs_err::File::open(from)?, &mut file)?;
+        file.sync_all()?;
     }
     Ok(())
+}
+
+/// Files of a model and of a tokenizer that are copied as they are, and their names.
+fn copied_files(model: &Path, tokenizer: &Path) -> impl Iterator<Item = (PathBuf, &'static str)> {
+    let of_tokenizer = OF_TOKENIZER.map(|name| (tokenizer, name));
+    let all = [(model, "generation_config.json")].into_iter().chain(of_tokenizer);
+    all.map(|(of, name)| (of.join(name), name)).filter(|(from, _)| from.is_file())
+}
+
+/// Bytes of what [`copy_model_files`] writes, about.
+pub(super) fn copied_bytes(model: &Path, tokenizer: &Path) -> u64 {
+    let length = |path: &Path| fs_err::metadata(path).map_or(0, |file| file.len());
+    // Written with a line for each value, whatever lines it had.
+    let config = length(&model.join("config.json")).saturating_mul(2);
+    copied_files(model, tokenizer).fold(config, |sum, (from, _)| sum.saturating_add(length(&from)))
 }
 
 /// The dropout of LoRA factors that the configuration of an adapter says.

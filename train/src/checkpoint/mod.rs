@@ -14,6 +14,7 @@ mod folder;
 mod json;
 mod read;
 mod settings;
+mod size;
 mod state;
 mod write;
 
@@ -32,6 +33,7 @@ pub(crate) use json::write_json;
 pub(crate) use read::{
     ResumedTraining, check_config, check_json, check_step, resume, stored_identity, trainer_state,
 };
+pub(crate) use size::CheckpointsAtOnce;
 pub(crate) use state::TrainingState;
 pub(crate) use write::{write, write_weights};
 

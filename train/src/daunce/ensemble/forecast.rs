@@ -56,7 +56,7 @@ impl<B: MultiDevice> Ensemble<B> {
             rows_of_model: self.size,
             steps,
             at_once,
-            weights: 4 * self.training.trained_values()?.0,
+            weights: 4 * self.training.trained()?.values,
             states: self.states_to_write()?,
             memory: self.training.memory_of_copies(at_once)?,
             seconds: of_step.map(|of_step| of_step * steps as f64 * in_turn as f64),
