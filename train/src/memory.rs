@@ -45,7 +45,7 @@ pub(crate) enum TrainedModels {
 }
 
 /// The program, thread stacks, and what allocators hold back.
-const PROCESS: u64 = 48 << 20;
+const PROCESS: u64 = 52 << 20;
 
 /// Bytes of a token in the tables of a tokenizer: its text and number both ways, and its merge.
 const OF_VOCABULARY: u64 = 400;
