@@ -58,7 +58,7 @@ pub struct ComparedScoresArgs {
     gstore evaluate lds --subsets subsets.jsonl --outputs outputs.csv --scores mine=scores.parquet\n\n\
     All methods are compared over the same queries and retrained models; each difference comes with its paired bootstrap.\n\n\
     Memory: 8 bytes for each row, query and method, and 8 bytes for each resample and method; \
-    16 for each row, query and module while a folder of Kronfluence's is read.")]
+    16 for each row, query and module while a folder of Kronfluence's is read, and a page of each column while a file of Parquet is.")]
 pub struct EvaluateAttributionArgs {
     #[command(flatten)]
     pub truth: TruthArgs,
@@ -135,7 +135,7 @@ pub struct EvaluateFlipsArgs {
     The report is the one that `gstore score --report` writes, for scores computed before; several methods follow one another. \
     Rows and queries are joined by id.\n\n\
     Memory: the texts of all rows and queries, and 8 bytes for each row, query and method; \
-    16 for each row, query and module while a folder of Kronfluence's is read.")]
+    16 for each row, query and module while a folder of Kronfluence's is read, and a page of each column while a file of Parquet is.")]
 pub struct EvaluateScoresArgs {
     /// File for the report, in Markdown: .md or .txt [default: standard output]
     #[arg(long, short, value_name = "FILE")]

@@ -1,6 +1,7 @@
 //! Scores in files of any program: records of rows and queries, tables with a column for each query, and
 //! arrays of numpy with lists of ids.
 
+use std::io::{BufReader, Read};
 use std::path::{Path, PathBuf};
 
 use gstore_core::{Cancel, if_there};
@@ -126,18 +127,19 @@ pub(super) fn same_as_loss(at: &RecordLocation<'_>, value: &Value, output: f64) 
 /// An array of numpy.
 fn read_array(path: &Path, into: &mut ScoresBuilder<'_>, cancel: &Cancel) -> Result<(), EvaluateError> {
     let bad = |what: String| EvaluateError::File { path: path.to_owned(), what };
-    let bytes = fs_err::read(path)?;
-    let array = Array::of(&bytes).map_err(bad)?;
+    let file = fs_err::File::open(path)?;
+    let length = file.metadata()?.len();
+    let mut file = BufReader::new(file);
+    let array = Array::of(&mut file, length).map_err(bad)?;
     let [of_rows, of_queries] = LISTS.map(|ending| path.with_extension(ending));
     let of_queries = (array.columns.is_some() || of_queries.exists()).then_some(of_queries);
-    let columns = array.columns.unwrap_or(1);
-    let value = |row: usize, column: usize| array.value(row, column);
-    add_matrix(path, (&of_rows, of_queries.as_deref()), (array.rows, columns), value, into, cancel)
+    let size = (array.rows, array.columns.unwrap_or(1));
+    add_matrix(path, (&of_rows, of_queries.as_deref()), size, array.values(file), into, cancel)
 }
 
-/// Adds scores of rows times columns, by row and column, whose ids are in `lists`, one on each line: those of
-/// the rows, and those of the queries that the columns are of. One column without a list is of every query.
-/// Errors name `path`.
+/// Adds scores of rows times columns, each with its row and column, whose ids are in `lists`, one on each
+/// line: those of the rows, and those of the queries that the columns are of. One column without a list is of
+/// every query. Errors name `path`.
 ///
 /// # Errors
 /// Lists that cannot be read, or that have another number of ids, and what the builder refuses.
@@ -145,7 +147,7 @@ pub fn add_matrix(
     path: &Path,
     lists: (&Path, Option<&Path>),
     (rows, columns): (usize, usize),
-    value: impl Fn(usize, usize) -> f64,
+    values: impl Iterator<Item = Result<(usize, usize, f64), EvaluateError>>,
     into: &mut ScoresBuilder<'_>,
     cancel: &Cancel,
 ) -> Result<(), EvaluateError> {
@@ -159,12 +161,11 @@ pub fn add_matrix(
             format!("it has {rows} rows and {columns} columns, and its lists name {given} rows{of_queries}");
         return Err(EvaluateError::File { path: path.to_owned(), what });
     }
-    for (row, id) in ids.iter().enumerate() {
+    for found in values {
         cancel.check()?;
-        for column in 0..columns {
-            let query = queries.as_ref().and_then(|queries| queries.get(column)).map(String::as_str);
-            into.add(id, query, value(row, column))?;
-        }
+        let (row, column, score) = found?;
+        let query = queries.as_ref().and_then(|queries| queries.get(column)).map(String::as_str);
+        into.add(&ids[row], query, score)?;
     }
     Ok(())
 }
@@ -183,21 +184,19 @@ fn list(path: &Path, of: &str, scores: &Path) -> Result<Vec<String>, EvaluateErr
     Ok(lines.filter(|line| !line.is_empty()).map(str::to_owned).collect())
 }
 
-/// A file of numpy.
-struct Array<'a> {
+/// A file of numpy, whose values are not kept next to the scores.
+struct Array {
     header: NumpyArray,
     rows: usize,
     columns: Option<usize>,
     /// Bytes of a value.
     size: usize,
-    data: &'a [u8],
 }
 
-impl<'a> Array<'a> {
-    /// Reads the header.
-    fn of(bytes: &'a [u8]) -> Result<Array<'a>, String> {
-        let mut data = bytes;
-        let header = NumpyArray::read(&mut data)?;
+impl Array {
+    /// Reads the header of a file of so many bytes.
+    fn of(file: &mut impl Read, length: u64) -> Result<Array, String> {
+        let header = NumpyArray::read(file)?;
         let Some(size) = header.float_size() else {
             return Err(format!("its numbers are {}; float16, float32 and float64 are read", header.descr));
         };
@@ -212,20 +211,26 @@ impl<'a> Array<'a> {
             }
         };
         let cells = rows.checked_mul(columns.unwrap_or(1));
-        match cells.and_then(|cells| cells.checked_mul(size)) == Some(data.len()) {
-            true => Ok(Array { header, rows, columns, size, data }),
+        let bytes = cells.and_then(|cells| cells.checked_mul(size)).map(|bytes| bytes as u64);
+        match bytes.and_then(|bytes| bytes.checked_add(header.offset)) == Some(length) {
+            true => Ok(Array { header, rows, columns, size }),
             false => Err("its length is not that of its shape".to_owned()),
         }
     }
 
-    /// NaN beyond the last.
-    fn value(&self, row: usize, column: usize) -> f64 {
-        let at = match self.header.fortran {
-            true => column * self.rows + row,
-            false => row * self.columns.unwrap_or(1) + column,
-        };
-        let bytes = self.data.get(at * self.size..(at + 1) * self.size);
-        bytes.and_then(|bytes| self.header.float(bytes)).unwrap_or(f64::NAN)
+    /// Row, column and value of each, read one after the other behind the header.
+    fn values(self, mut file: impl Read) -> impl Iterator<Item = Result<(usize, usize, f64), EvaluateError>> {
+        let (rows, columns) = (self.rows, self.columns.unwrap_or(1));
+        (0..rows * columns).map(move |at| -> Result<_, EvaluateError> {
+            let (row, column) = match self.header.fortran {
+                true => (at % rows, at / rows),
+                false => (at / columns, at % columns),
+            };
+            let mut bytes = [0; size_of::<f64>()];
+            let bytes = &mut bytes[..self.size];
+            file.read_exact(bytes)?;
+            Ok((row, column, self.header.float(bytes).unwrap_or(f64::NAN)))
+        })
     }
 }
 

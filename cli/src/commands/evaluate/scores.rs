@@ -77,11 +77,13 @@ fn of_folder(path: &Path, into: &mut ScoresBuilder<'_>, cancel: &Cancel) -> Resu
     let table = folder.total(kind)?;
     let rows = table.shape.last().copied().unwrap_or_default();
     let queries = table.shape.iter().rev().nth(1).copied();
+    let columns = queries.unwrap_or(1);
     let of_queries = queries.map(|_| folder.ids_file(ScoreSide::Query));
     let of_rows = folder.ids_file(ScoreSide::Train);
     let lists = (of_rows.as_path(), of_queries.as_deref());
     let value = |row: usize, query: usize| table.values.get(query * rows + row).copied().unwrap_or(f64::NAN);
-    Ok(add_matrix(path, lists, (rows, queries.unwrap_or(1)), value, into, cancel)?)
+    let values = (0..rows).flat_map(|row| (0..columns).map(move |query| Ok((row, query, value(row, query)))));
+    Ok(add_matrix(path, lists, (rows, columns), values, into, cancel)?)
 }
 
 /// The files and folders that scores are read from.
