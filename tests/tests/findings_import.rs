@@ -52,6 +52,11 @@ fn standard_input_is_called_so() {
     piped(mixed, &[])
         .told(1, &["error: standard input: column \"n\" holds int in line 1 and utf8 in line 2"]);
     piped("", &[]).told(1, &["standard input has no samples"]);
+    piped("{\"text\":\"a\"}\n", &["--data", "/dev/stdin"]).told(1, &["error: standard input: named twice"]);
+    let mut by_its_path = place.gstore(&["add", "--dataset", "other", "--data", "/dev/stdin"]);
+    place.write("piped", "{\"text\":\"a\"}\n");
+    let input = fs_err::File::open(place.path("piped")).expect("opens");
+    binary::run(by_its_path.stdin(input.into_file())).told(0, &["1 sample added"]);
     piped(cut, &["--skip-bad", "1"])
         .told(0, &["1 sample added", "\n  standard input, line 2: malformed JSON"]);
 }

@@ -97,7 +97,8 @@ pub(super) fn is_data_name(path: &Path) -> bool {
 
 /// The format that a name says.
 pub(super) fn format_of(path: &Path) -> Option<Format> {
-    let name = path.file_name()?.to_str()?.to_ascii_lowercase();
+    // What is no text in a name is in no ending.
+    let name = path.file_name()?.to_string_lossy().to_ascii_lowercase();
     let name = [".gz", ".zst"].iter().find_map(|end| name.strip_suffix(end)).unwrap_or(&name);
     let (_, ending) = name.rsplit_once('.')?;
     Some(match ending {
@@ -131,7 +132,7 @@ fn conversion(path: &Path) -> Option<String> {
             stem.display()
         )
     };
-    match path.extension()?.to_str()?.to_ascii_lowercase().as_str() {
+    match path.extension()?.to_string_lossy().to_ascii_lowercase().as_str() {
         "pkl" | "pickle" => Some(pandas("read_pickle")),
         "xlsx" | "xls" => Some(pandas("read_excel")),
         "zip" => Some(format!("unzip {name} -d {}", stem.display())),

@@ -107,7 +107,7 @@ pub(crate) fn copy_model_files(model: &Path, tokenizer: &Path, folder: &Path) ->
 }
 
 /// Files of a model and of a tokenizer that are copied as they are, and their names.
-fn copied_files(model: &Path, tokenizer: &Path) -> impl Iterator<Item = (PathBuf, &'static str)> {
+fn copied_files<'a>(model: &'a Path, tokenizer: &'a Path) -> impl Iterator<Item = (PathBuf, &'static str)> {
     let of_tokenizer = OF_TOKENIZER.map(|name| (tokenizer, name));
     let all = [(model, "generation_config.json")].into_iter().chain(of_tokenizer);
     all.map(|(of, name)| (of.join(name), name)).filter(|(from, _)| from.is_file())

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Result, anyhow, bail};
 use gstore_core::Cancel;
+use gstore_data::DataError;
 use gstore_ingest::pipeline::IngestError;
 use gstore_store::vfs;
 use tempfile::NamedTempFile;
@@ -22,12 +23,24 @@ pub(super) fn check_room(folder: &Path, data: &[PathBuf]) -> Result<()> {
 
 /// What data is called in messages and in the history.
 pub(super) fn input_label(data: &Path) -> String {
-    if data == Path::new("-") { "standard input".to_owned() } else { data.display().to_string() }
+    if is_standard_input(data) { "standard input".to_owned() } else { data.display().to_string() }
+}
+
+fn is_standard_input(data: &Path) -> bool {
+    ["-", "/dev/stdin", "/dev/fd/0", "/proc/self/fd/0"].iter().any(|name| data == Path::new(name))
+}
+
+/// Refuses standard input that is named twice: the first would take all of it.
+pub(super) fn check_input_once(data: &[PathBuf]) -> Result<()> {
+    match data.iter().filter(|data| is_standard_input(data)).count() {
+        0 | 1 => Ok(()),
+        _ => bail!(DataError::Twice(PathBuf::from("standard input"))),
+    }
 }
 
 /// A pipe can be read once and registration reads twice, so what is no regular file is copied first.
 pub(super) fn spool(data: &Path, cancel: &Cancel) -> Result<Option<NamedTempFile>> {
-    let mut source: Box<dyn Read + Send> = if data == Path::new("-") {
+    let mut source: Box<dyn Read + Send> = if is_standard_input(data) {
         Box::new(std::io::stdin())
     } else if fs_err::metadata(data).is_ok_and(|m| !m.is_file() && !m.is_dir()) {
         Box::new(fs_err::File::open(data)?)

@@ -17,7 +17,7 @@ use gstore_store::{AppendError, ColumnDef, IfDeleted, Store};
 use rustix::fs::{Access, access};
 use tempfile::NamedTempFile;
 
-use super::input::{check_room, input_label, spool};
+use super::input::{check_input_once, check_room, input_label, spool};
 use super::told::add_summary;
 use crate::args::SampleArgs;
 use crate::context::Context;
@@ -54,6 +54,7 @@ impl SampleInputs {
         // Only now, so that one Ctrl-C ends a download.
         let cancel = context.cancel_on_interrupt("stopping; press Ctrl-C again to stop at once")?;
         let mut copies = Vec::new();
+        check_input_once(&paths)?;
         for path in &mut paths {
             if let Some(copy) = spool(path, &cancel)? {
                 *path = copy.path().to_owned();

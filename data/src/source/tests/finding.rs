@@ -1,5 +1,8 @@
 //! File discovery.
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+
 use super::*;
 
 fn found(paths: &[PathBuf]) -> Result<Vec<String>, DataError> {
@@ -26,6 +29,10 @@ fn order_is_that_of_the_names() {
     assert_eq!(found(&named).unwrap(), ["c.csv", "b.jsonl"]);
     assert_eq!(found(&[dir.path().join("*.jsonl*")]).unwrap(), ["a.jsonl.gz", "b.jsonl"]);
     assert_eq!(found(&[dir.path().join("**/*.csv")]).unwrap(), ["c.csv"]);
+    let strange = dir.path().join("sub").join(OsStr::from_bytes(b"\xff.jsonl"));
+    fs_err::write(&strange, "").unwrap();
+    assert_eq!(found(&[dir.path().join("sub")]).unwrap(), ["c.csv", "\u{fffd}.jsonl"]);
+    assert_eq!(found(&[strange]).unwrap(), ["\u{fffd}.jsonl"]);
     dir.put("odd[1].jsonl", "");
     assert_eq!(found(&[dir.path().join("odd[1].jsonl")]).unwrap(), ["odd[1].jsonl"]);
 }

@@ -258,6 +258,12 @@ pub enum IngestError {
     /// The backend does not compute in the precision that is asked for.
     #[error(transparent)]
     Precision(gstore_model::BackendError),
+    /// The records of a file are not those that were checked.
+    #[error(
+        "{} changed while it was read, and nothing of it was added\n  run the command again once the file is complete",
+        path.display()
+    )]
+    DataChanged { path: PathBuf },
     /// The files of a checkpoint are not what they were when the run was planned.
     #[error("the weights of checkpoint `{checkpoint}` changed while the ingest ran; run the command again")]
     WeightsChanged { checkpoint: String },

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use gstore_core::content::REASONING;
-use gstore_core::{Cancel, Remedy, first_of, many};
+use gstore_core::{Cancel, Digest as RecordDigest, Remedy, first_of, many};
 use sha2::{Digest, Sha256};
 
 use gstore_data::{Duplicates, Field, Layout, Schema, SchemaBuilder};
@@ -18,9 +18,24 @@ use super::repeated::NewTexts;
 /// Columns without values that are named.
 const SHOWN: usize = 10;
 
+/// The records of a file, one after the other.
+#[derive(Default, PartialEq, Eq)]
+pub(super) struct FileContent(u128);
+
+impl FileContent {
+    pub(super) fn add(&mut self, json: &[u8]) {
+        let mut both = [0; 32];
+        both[..16].copy_from_slice(&self.0.to_le_bytes());
+        both[16..].copy_from_slice(&RecordDigest::of(json).number().to_le_bytes());
+        self.0 = RecordDigest::of(&both).number();
+    }
+}
+
 #[derive(Default)]
 pub(super) struct RecordFindings {
     pub(super) records: u64,
+    /// Of each file.
+    pub(super) contents: Vec<FileContent>,
     pub(super) skipped: u64,
     pub(super) duplicates: u64,
     pub(super) unscorable: u64,
@@ -55,10 +70,11 @@ pub(super) fn find_columns(
     let (mut named, mut order) = (Vec::new(), Vec::new());
     for file in &input.files {
         found.notes.extend(file.note());
-        let before = builder.keys().count();
+        let (before, mut of_file) = (builder.keys().count(), FileContent::default());
         let read =
             input.each_of(file, progress, cancel, &mut |error| bad.note(error), |place, json, record| {
                 records += 1;
+                of_file.add(json);
                 let new = record.layout.filter(|layout| !found.layouts.contains(layout));
                 found.layouts.extend(new);
                 unscorable.look(&place, &record.content);
@@ -72,6 +88,7 @@ pub(super) fn find_columns(
                 builder.observe(place, &record).map_err(|source| IngestError::Schema { path, source })
             });
         bad.good = records;
+        found.contents.push(of_file);
         match read {
             Ok(columns) => {
                 let new: Vec<&str> = builder.keys().skip(before).collect();

@@ -31,7 +31,9 @@ use gstore_model::weights::BaseDigests;
 pub use foreign::check_texts;
 pub use request::{AddClient, AddOutcome, AddPreview, AddReport, AddRequest, ExistingDataset};
 
-use columns::{RecordFindings, find_columns, reasoning_note, renamed_columns_note, widened_columns_note};
+use columns::{
+    FileContent, RecordFindings, find_columns, reasoning_note, renamed_columns_note, widened_columns_note,
+};
 use input::InputFiles;
 use repeated::NewTexts;
 
@@ -240,7 +242,8 @@ fn fill(
     let rows = then.map(|then| then.limit.map_or(found.records, |limit| found.records.min(limit)));
     let wanted = sample_rows(&RowSet::from_range(0..rows.unwrap_or(0)));
     let mut bad = BadRecords::default();
-    let add = |place: Place, json: &[u8], record: Record| {
+    let contents = std::mem::take(&mut found.contents);
+    let mut add = |place: Place, json: &[u8], record: Record| {
         if wanted.contains(records) {
             texts.push((place.clone(), record.content.clone()));
         }
@@ -264,9 +267,18 @@ fn fill(
             (pushed, _) => pushed.map(|_| ()),
         }
     };
-    // What cannot be read was counted before.
+    // What cannot be read was counted before, in records that are the same now.
     let mut left_out = |error: IngestError| if error.is_of_text() { Ok(()) } else { bad.note(error) };
-    input.each(progress, cancel, &mut left_out, add)?;
+    for (file, before) in input.files.iter().zip(&contents) {
+        let mut now = FileContent::default();
+        input.each_of(file, progress, cancel, &mut left_out, |place, json, record| {
+            now.add(json);
+            add(place, json, record)
+        })?;
+        if now != *before {
+            return Err(IngestError::DataChanged { path: file.path().to_owned() });
+        }
+    }
     bad.check()?;
     found.notes.extend(reasoning_note(found.reasoning));
     if records == 0 {
