@@ -411,6 +411,10 @@ fn unsupported_adapters_are_refused_by_name() {
         &["v_proj", "no factors"],
     );
     assert_says(&adapter_error("target_modules", json!("(")), &["target_modules", "pattern"]);
+    let says = ["target_modules", "look-around", "adapter_config.json by the list of the adapted modules"];
+    assert_says(&adapter_error("target_modules", json!(r"(?!lm_head).*_proj")), &says);
+    let says = ["rank_pattern", "write it without look-around"];
+    assert_says(&adapter_error("rank_pattern", json!({ "(?<!x)q_proj": 2 })), &says);
     assert_says(
         &adapter_error("target_modules", Value::Null),
         &["target_modules is missing or null", "PEFT"],
@@ -505,6 +509,22 @@ fn adapters_of_some_layers_have_all_of_their_factors() {
     for layers in [json!([0, 1]), json!([])] {
         shallow.config["layers_to_transform"] = layers;
         assert_says(&use_adapter(&folder, &shallow).unwrap_err(), &["covers model.layers.1.", "no factors"]);
+    }
+    // The number of a layer stands behind the pattern, if there is one.
+    shallow.config["layers_to_transform"] = json!([0]);
+    for any in [json!("layers"), json!(["h", "layers"]), json!("l.*s"), json!(""), json!([]), Value::Null] {
+        shallow.config["layers_pattern"] = any;
+        assert_eq!(use_adapter(&folder, &shallow).unwrap().len(), 2);
+    }
+    for none in [json!("h"), json!("ayers"), json!(["blocks", "h"])] {
+        shallow.config["layers_pattern"] = none;
+        assert_says(&use_adapter(&folder, &shallow).unwrap_err(), &["does not cover", "layers.0.self_attn"]);
+    }
+    for (wrong, says) in
+        [(json!(1), "must be a pattern or a list"), (json!("(?!h)"), "write it without look")]
+    {
+        shallow.config["layers_pattern"] = wrong;
+        assert_says(&use_adapter(&folder, &shallow).unwrap_err(), &["layers_pattern", says]);
     }
     // Layers do not limit modules that are named in full.
     let mut full = good;

@@ -58,6 +58,8 @@ pub(super) struct LoraConfig {
     exclude: Option<ModuleMatch>,
     /// The layers of `layers_to_transform`, of modules that are not named in full; empty: all.
     layers: Vec<u64>,
+    /// `layers_pattern`: where the number of a layer stands in a module's name; empty: it is the first one.
+    layer_patterns: Vec<Regex>,
 }
 
 impl LoraConfig {
@@ -78,16 +80,25 @@ impl LoraConfig {
             target,
             exclude: ModuleMatch::parse(config, "exclude_modules")?,
             layers: layers(config)?,
+            layer_patterns: layer_patterns(config)?,
         })
     }
 
     pub fn targets(&self, module: &str) -> bool {
-        let layer = module.split('.').find_map(|part| part.parse::<u64>().ok());
         // As in PEFT, layers limit what the end of a name means, not a module that is named in full.
         let in_layers = self.layers.is_empty()
             || self.target.names_in_full(module)
-            || layer.is_some_and(|layer| self.layers.contains(&layer));
+            || self.layer(module).is_some_and(|layer| self.layers.contains(&layer));
         in_layers && self.target.matches(module) && !self.exclude.as_ref().is_some_and(|e| e.matches(module))
+    }
+
+    /// The layer that a module is in, as far as its name says it.
+    fn layer(&self, module: &str) -> Option<u64> {
+        if self.layer_patterns.is_empty() {
+            return module.split('.').find_map(|part| part.parse().ok());
+        }
+        let found = self.layer_patterns.iter().find_map(|pattern| pattern.captures(module))?;
+        found.name("layer")?.as_str().parse().ok()
     }
 
     pub(crate) fn rank_and_scaling(&self, module: &str) -> (usize, f64) {
@@ -180,11 +191,14 @@ fn pattern(config: JsonObject<'_>, key: &str) -> Result<Vec<(Regex, f64)>, Model
 const PATTERN_BYTES: usize = 1 << 20;
 
 fn compile(config: JsonObject<'_>, key: &str, pattern: &str) -> Result<Regex, ModelError> {
-    RegexBuilder::new(pattern)
-        .size_limit(PATTERN_BYTES)
-        .dfa_size_limit(PATTERN_BYTES)
-        .build()
-        .map_err(|e| config.error(format!("{key} is not a pattern that gstore understands: {e}")))
+    RegexBuilder::new(pattern).size_limit(PATTERN_BYTES).dfa_size_limit(PATTERN_BYTES).build().map_err(|e| {
+        let instead = match key {
+            "target_modules" => "replace it in adapter_config.json by the list of the adapted modules",
+            "exclude_modules" => "replace it in adapter_config.json by the list of the modules to leave out",
+            _ => "write it without look-around and references to groups",
+        };
+        config.error(format!("{key} is not a pattern that gstore understands: {e}; {instead}"))
+    })
 }
 
 fn finite(config: JsonObject<'_>, key: &str) -> Result<Option<f64>, ModelError> {
@@ -203,4 +217,24 @@ fn layers(config: JsonObject<'_>) -> Result<Vec<u64>, ModelError> {
         Some(Value::Array(list)) => list.iter().map(|v| v.as_u64().ok_or_else(wrong)).collect(),
         Some(value) => Ok(vec![value.as_u64().ok_or_else(wrong)?]),
     }
+}
+
+/// `layers_pattern`: the name before the number of a layer, or a list of them, as patterns. An empty one means
+/// any, as in PEFT.
+fn layer_patterns(config: JsonObject<'_>) -> Result<Vec<Regex>, ModelError> {
+    const KEY: &str = "layers_pattern";
+    let wrong = || config.error(format!("{KEY} must be a pattern or a list of them"));
+    let patterns: Vec<&str> = match config.get(KEY) {
+        None => Vec::new(),
+        Some(Value::String(pattern)) => {
+            Some(pattern.as_str()).filter(|p| !p.is_empty()).into_iter().collect()
+        }
+        Some(Value::Array(list)) => {
+            list.iter().map(|v| v.as_str().ok_or_else(wrong)).collect::<Result<_, _>>()?
+        }
+        Some(_) => return Err(wrong()),
+    };
+    let compiled =
+        |pattern: &str| compile(config, KEY, &format!(r"^(?:(?:|.*?\.){pattern}\.(?P<layer>\d+)\.)"));
+    patterns.into_iter().map(compiled).collect()
 }
