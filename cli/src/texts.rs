@@ -25,6 +25,14 @@ pub fn options(folders: &mut Folders<'_>, args: &TextArgs) -> Result<TextOptions
     })
 }
 
+/// Refuses blocks of samples that are registered, which no command cuts.
+pub fn refuse_blocks(args: &TextArgs) -> Result<()> {
+    if args.block.is_some() {
+        refuse!("--block cuts texts before they are registered: give it to `gstore ingest --data`");
+    }
+    Ok(())
+}
+
 /// The options with samples that are cut off where the model's positions end, unless a length was given.
 ///
 /// # Errors

@@ -38,7 +38,12 @@ fn help_lists_the_options_of_its_command_alone() {
         (&["evaluate", "text"], "--against", &["--random"]),
         (&["train"], "the maps of attention]", &["daunce train"]),
         (&["daunce", "prepare"], "[default: all-linear]", &["the maps of attention"]),
-        (&["ingest"], "devices]", &[]),
+        (&["ingest"], "devices]", &["longer are refused"]),
+        (&["generate"], "Prompts that are longer are refused", &[]),
+        (&["evaluate", "tasks"], "without examples are refused", &["--block"]),
+        (&["factors", "fit"], "--max-length", &["--block"]),
+        (&["daunce", "losses"], "--max-length", &["--block"]),
+        (&["score"], "--max-length", &["--block"]),
     ] {
         let help = ok(&[command, &["--help"]].concat());
         let listed: Vec<_> = lacks.iter().filter(|word| help.contains(**word)).collect();

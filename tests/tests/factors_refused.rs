@@ -234,6 +234,12 @@ fn factors_that_do_not_say_how_texts_became_tokens_take_the_flags() {
     in_sql.fails(&["`gstore score --solver cg --store "]);
     let other = ["score", "--pool", "pool", "--factors", "f", "--target", "q", "--solver", "cg"];
     place.run(&[&other[..], &["--solver-data", "q"]].concat()).says(2, &["not of `q`"]);
+
+    // Rows are texts as they were registered.
+    let blocks = ["score", "--pool", "pool", "--factors", "g", "--target", "q", "--block", "16"];
+    for refused in [place.run(&blocks), fit_run(&place, "blocks", &["--block", "16"])] {
+        refused.says(2, &["before they are registered: give it to `gstore ingest --data`"]);
+    }
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
+use gstore_data::TextOptions;
 use gstore_evaluate::statistics::Bootstrap;
 use gstore_evaluate::tasks::{Choices, Layout};
 use gstore_generate::ComputeOptions;
@@ -93,7 +94,11 @@ pub struct EvaluateTextArgs {
     gstore evaluate tasks --store s --run warmup --layout bbh --data eval/bbh --report bbh-report\n  \
     gstore evaluate tasks --layout mmlu --data eval/mmlu --targets mmlu-target.jsonl\n\n\
     The base and all checkpoints answer the same questions. Those that share a tokenizer must also share the template: where their own templates write different prompts, give one with --template. A model with another tokenizer reads the prompts by its own tokenizer and template, which the report names; --tokenizer and --template apply to all models. If the result is a file, Ctrl-C keeps what is done; run the same command again to continue.\n\n\
-    Memory: one model's weights, the questions with their tokens, and what `gstore generate` takes.")]
+    Memory: one model's weights, the questions with their tokens, and what `gstore generate` takes.",
+    mut_arg("max_length", |length| length.help(format!(
+        "Questions that are longer without examples are refused; with them, the last ones are left out [default: {}]",
+        TextOptions::MAX_LENGTH
+    ))))]
 pub struct EvaluateTasksArgs {
     #[command(flatten)]
     pub models: EvaluateModelArgs,

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use gstore_data::TextOptions;
 use gstore_generate::{ComputeOptions, StoppingCriteria};
 use gstore_model::ComputePrecision;
 use gstore_store::IfChanged;
@@ -23,7 +24,11 @@ use super::{DevicesArgs, Format, GivenTextArgs, at_least};
     Without --temperature, --top-k or --top-p the most likely token is taken each time. An answer depends only on its prompt, the options and the seed,\n\
     not on the number of threads or on the other prompts. Ctrl-C keeps finished answers; run the same command again to continue.\n\
     Flags may be written with underscores, as in transformers. More: docs/generate.md\n\n\
-    Memory: the weights, the prompts, and for each prompt of --batch-size the keys and values of its tokens and two rows of logits.")]
+    Memory: the weights, the prompts, and for each prompt of --batch-size the keys and values of its tokens and two rows of logits.",
+    mut_arg("max_length", |length| length.help(format!(
+        "Prompts that are longer are refused; with --perplexity, texts are cut off after this many tokens [default: {}]",
+        TextOptions::MAX_LENGTH
+    ))))]
 pub struct GenerateArgs {
     #[command(flatten)]
     pub weights: GenerateWeightArgs,

@@ -34,7 +34,7 @@ fn options_of<A: Args>(heading: &'static str) -> OptionGroup {
 /// The command line with its options in groups and its texts as wide as the terminal.
 pub(super) fn arrange_help(root: Command) -> Command {
     let width = console::Term::stdout().size_checked().map_or(WIDEST, |(_, columns)| usize::from(columns));
-    fit_width(group_options(root), width.min(WIDEST))
+    fit_width(hide_blocks(group_options(root)), width.min(WIDEST))
 }
 
 fn group_options(root: Command) -> Command {
@@ -115,6 +115,15 @@ fn group_options(root: Command) -> Command {
 /// options of covariances of losses and of rows without gradients.
 fn label_command(command: Command) -> Command {
     hide_options(command, &[METHOD, COVARIANCE_OPTIONS, &["missing", "partial"]])
+}
+
+/// Commands that cannot cut texts into blocks: their samples are registered, or are questions.
+fn hide_blocks(root: Command) -> Command {
+    let hide = |command: Command| hide_options(command, &[&["block"]]);
+    root.mut_subcommand("score", hide)
+        .mut_subcommand("factors", |factors| factors.mut_subcommand("fit", hide))
+        .mut_subcommand("daunce", |daunce| daunce.mut_subcommand("losses", hide))
+        .mut_subcommand("evaluate", |evaluate| evaluate.mut_subcommand("tasks", hide))
 }
 
 /// The command without these options in its help. They are parsed, so that the error says why they are

@@ -24,9 +24,9 @@ pub struct TextArgs {
     /// Hub
     #[arg(long, alias = "tokenizer-name", value_name = "DIR|REPO")]
     pub tokenizer: Option<String>,
-    /// Samples are cut off after this many tokens; prompts that are longer are refused
+    /// Samples are cut off after this many tokens; a prompt that leaves none of its completion has no score
     #[arg(long, alias = "max-seq-length", value_name = "N", value_parser = clap::value_parser!(u32).range(1..),
-        help = format!("Samples are cut off after this many tokens; prompts that are longer are refused [default: {}]", TextOptions::MAX_LENGTH))]
+        help = format!("Samples are cut off after this many tokens; a prompt that leaves none of its completion has no score [default: {}]", TextOptions::MAX_LENGTH))]
     pub max_length: Option<u32>,
     /// Cut each long `text` into samples of N tokens in place of cutting it off
     #[arg(long, alias = "block-size", value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]

@@ -292,6 +292,7 @@ fn text(
     (snapshot, model): (&Snapshot, &Path),
 ) -> Result<TextOptions> {
     let flags = &args.text.text;
+    texts::refuse_blocks(flags)?;
     let text = texts::within_positions(model, flags, texts::options(folders, flags)?)?;
     snapshot.dataset(&args.pool)?;
     texts::tell_cut(context, flags, (model, &text))?;

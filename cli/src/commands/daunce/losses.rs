@@ -21,9 +21,7 @@ use crate::{forecast, texts};
 
 /// Computes what is missing.
 pub fn run(context: &Context, args: &DaunceLossesArgs) -> Result<ExitCode> {
-    if args.text.block.is_some() {
-        refuse!("--block cuts texts before they are registered: give it to gstore ingest");
-    }
+    texts::refuse_blocks(&args.text)?;
     let store = context.open()?;
     let request = request(context, &store, args)?;
     let cancel = context

@@ -94,9 +94,7 @@ fn print_forecast(forecast: &FitForecast, as_json: bool) -> Result<()> {
 /// The plain values of the flags.
 fn request(context: &Context, args: &FactorsFitArgs) -> Result<FitRequest> {
     let flags = &args.text.text;
-    if flags.block.is_some() {
-        refuse!("--block cuts texts before they are registered: give it to gstore add");
-    }
+    texts::refuse_blocks(flags)?;
     let fisher = fisher(args)?;
     if let Some(folder) = &args.folder {
         check_outside(context, folder)?;
