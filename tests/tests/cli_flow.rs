@@ -131,7 +131,7 @@ fn a_config_file_and_a_dry_run() {
         demo.join("warmup/checkpoint-*"),
         world.path("pool.jsonl"),
     );
-    world.write("g.toml", config);
+    world.write("g.toml", &config);
     let bare = |args: &[&str]| binary::ok(world.bare(args).args(["--dataset", "pool", "--config", "g.toml"]));
     bare(&["add"]);
     let before = fs_err::read(world.path("store/CURRENT")).expect("a store");
@@ -144,6 +144,12 @@ fn a_config_file_and_a_dry_run() {
     assert!(world.ok(&["ls"]).contains("loss@checkpoint-"));
     // The dimension is for those ingests that project, the place of epsilon for those of grad-adam.
     bare(&["ingest", "--features", "loss"]);
+    // Nor does a loss mind a projection that lacks its factors, or values that exclude each other.
+    for projection in ["\"ekfac\"", "\"none\"\nseed = 1"] {
+        let more = format!("[ingest]\nprojection = {projection}\nmodule-dim = 64\n");
+        world.write("g.toml", config.replace("[ingest]\n", &more));
+        bare(&["ingest", "--features", "loss"]);
+    }
 }
 
 #[test]

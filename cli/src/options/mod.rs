@@ -11,7 +11,7 @@ use gstore_store::RunPart;
 use crate::args::{Command, SamplingArgs};
 use crate::failure::{UsageError, refuse};
 
-pub use ingest::kinds;
+pub use ingest::{kinds, of_kinds};
 pub use training::{optimizer, saving, steps};
 
 /// Refuses what a command refuses by its options alone, before it reads anything. `has_run` says whether a

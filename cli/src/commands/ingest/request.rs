@@ -14,7 +14,7 @@ use crate::args::IngestArgs;
 use crate::context::Context;
 use crate::failure::refuse;
 use crate::models::folders_of;
-use crate::options::kinds;
+use crate::options::{kinds, of_kinds};
 use crate::texts;
 
 /// The plain values of the flags, as the pipeline wants them, and the eigenbasis that gradients are projected
@@ -24,6 +24,7 @@ pub(super) fn request(
     args: &IngestArgs,
 ) -> Result<(IngestRequest, Option<EigenProjection>)> {
     let kinds = kinds(&args.features)?;
+    let flags = of_kinds(&args.gradients, &kinds);
     let (device, beside) = gradients::devices(&args.devices)?;
     let mut reporter = context.reporter();
     let mut folders = Folders::new(&mut reporter, kinds.iter().any(|kind| kind.needs_moments()));
@@ -39,7 +40,7 @@ pub(super) fn request(
     let text = texts::options(&mut folders, &args.text.text)?;
     let text = with_run(context, text, (args.model.as_ref(), args.run.as_ref()), &model)?;
     let text = texts::within_positions(&model, &args.text.text, text)?;
-    let eigenbasis = gradients::eigenbasis(context, &args.gradients)?;
+    let eigenbasis = gradients::eigenbasis(context, &flags)?;
     let run = args.run.clone().unwrap_or_else(|| folders.run_name(&model, &checkpoints));
     let text = match &eigenbasis {
         Some(eigenbasis) => with_fit(context, (&args.text, text), eigenbasis, &model)?,
@@ -54,22 +55,22 @@ pub(super) fn request(
         model,
         projection: match &eigenbasis {
             Some(eigenbasis) => eigenbasis.spec.clone().into(),
-            None => gradients::projection(&args.gradients, &checkpoints, &kinds)?,
+            None => gradients::projection(&flags, &checkpoints, &kinds)?,
         },
         checkpoints,
         kinds,
-        modules: gradients::modules(&args.gradients),
-        loss: gradients::loss(&args.gradients)?,
-        reduction: gradients::reduction(&args.gradients),
-        granularity: gradients::granularity(&args.gradients),
-        embedding: gradients::embedding(&args.gradients),
+        modules: gradients::modules(&flags),
+        loss: gradients::loss(&flags)?,
+        reduction: gradients::reduction(&flags),
+        granularity: gradients::granularity(&flags),
+        embedding: gradients::embedding(&flags),
         device,
         beside,
-        compute: args.gradients.compute.unwrap_or(device.default_compute()),
-        max_memory: args.gradients.max_memory,
+        compute: flags.compute.unwrap_or(device.default_compute()),
+        max_memory: flags.max_memory,
         dtype: args.dtype,
         text,
-        adam: gradients::adam(&args.gradients),
+        adam: gradients::adam(&flags),
         batch_tokens: args.batch_tokens as usize,
         threads: context.threads,
         limit: args.limit,
