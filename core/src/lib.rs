@@ -45,6 +45,7 @@ mod rows;
 mod separator;
 mod signals;
 mod tensors;
+mod threads;
 mod words;
 
 pub use cancel::{Cancel, CancelOnDrop, Cancelled};
@@ -76,4 +77,5 @@ pub use rows::{CELL_ROWS, RowFlags, RowSet};
 pub use separator::separator;
 pub use signals::keep_ignored_signals;
 pub use tensors::{TensorNote, header_bytes, tensor_header};
+pub use threads::{no_thread, try_threads};
 pub use words::{first_of, human_bytes, many, many_of, one_line, shortened, without_path, wrapped};

@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use arrow_flight::flight_service_server::FlightServiceServer;
-use gstore_core::{Cancel, causes};
+use gstore_core::{Cancel, causes, try_threads};
 use gstore_store::Store;
 use tokio::net::TcpListener;
 use tokio::runtime::{Builder, Runtime};
@@ -117,8 +117,10 @@ fn check(options: &ServeOptions) -> Result<(), ServeError> {
 }
 
 fn runtime(name: &str, threads: usize) -> std::io::Result<Runtime> {
+    let threads = threads.max(1);
+    try_threads(threads, WORKER_STACK)?;
     Builder::new_multi_thread()
-        .worker_threads(threads.max(1))
+        .worker_threads(threads)
         .thread_name(name)
         .thread_stack_size(WORKER_STACK)
         .enable_all()

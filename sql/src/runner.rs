@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
-use gstore_core::{Cancel, CancelOnDrop};
+use gstore_core::{Cancel, CancelOnDrop, try_threads};
 use gstore_store::{DatasetName, RowSet, Snapshot};
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc::Receiver;
@@ -29,12 +29,15 @@ pub struct SqlRunner {
 impl SqlRunner {
     /// Opens a session on a snapshot and starts `options.threads` threads.
     pub fn new(snapshot: Arc<Snapshot>, options: SqlOptions) -> Result<Self, SqlError> {
+        let threads = options.threads.max(1);
+        let failed = |error: std::io::Error| SqlError::new(SqlErrorKind::Failed, error.to_string());
+        try_threads(threads, WORKER_STACK).map_err(failed)?;
         let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(options.threads.max(1))
+            .worker_threads(threads)
             .thread_name("gstore-sql")
             .thread_stack_size(WORKER_STACK)
             .build()
-            .map_err(|e| SqlError::new(SqlErrorKind::Failed, format!("threads cannot be started: {e}")))?;
+            .map_err(failed)?;
         Ok(Self { session: SqlSession::new(snapshot, options)?, runtime: Some(runtime) })
     }
 

@@ -22,10 +22,10 @@ use arrow_flight::sql::{
 use arrow_flight::{Action, FlightData, FlightDescriptor, FlightInfo, IpcMessage, Ticket};
 use arrow_schema::{Schema, SchemaRef};
 use futures::{StreamExt, TryStreamExt};
-use gstore_core::{Cancel, Remedy, locked};
+use gstore_core::{Cancel, Remedy, locked, try_threads};
 use gstore_sql::{Notes, Parameters, SqlError, SqlErrorKind};
 use prost::Message;
-use tokio::runtime::Runtime;
+use tokio::runtime::{Builder, Runtime};
 use tonic::metadata::{AsciiMetadataValue, MetadataMap};
 use tonic::transport::Channel;
 use tonic::{Code, Request, Status};
@@ -34,6 +34,8 @@ pub use connect::RemoteOptions;
 
 use crate::service::{NOTES, SNAPSHOT};
 
+/// Bytes of a thread's stack, as the standard library has it.
+const STACK: usize = 2 << 20;
 /// How long a raised flag may go unnoticed.
 const GLANCE: Duration = Duration::from_millis(50);
 
@@ -63,8 +65,11 @@ impl Remote {
     /// An invalid address and options that do not fit it, of the kind [`SqlErrorKind::Invalid`]; a
     /// certificate that is not trusted, and no server there.
     pub fn connect(options: &RemoteOptions) -> Result<Self, SqlError> {
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
-        let runtime = runtime.map_err(|e| failed(format!("threads cannot be started: {e}")))?;
+        let mut runtime = Builder::new_multi_thread();
+        runtime.worker_threads(1).thread_stack_size(STACK).enable_all();
+        let runtime = try_threads(1, STACK)
+            .and_then(|()| runtime.build())
+            .map_err(|error| failed(error.to_string()))?;
         let (channel, tls) = runtime.block_on(connect::channel(options))?;
         let client = FlightServiceClient::new(channel)
             .max_decoding_message_size(usize::MAX)
