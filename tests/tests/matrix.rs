@@ -151,6 +151,14 @@ fn a_full_disk_is_told_and_the_same_command_goes_on() {
 }
 
 #[test]
+fn work_that_cannot_begin_promises_no_parts() {
+    let place = place();
+    place.write(".m.part", "notes");
+    place.run(&args("m", MEMORY)).fails(&[".m.part"]).lacks(&["parts are kept"]);
+    assert_eq!(fs_err::read(place.path(".m.part")).expect("readable"), b"notes");
+}
+
+#[test]
 fn a_file_that_cannot_have_its_name_leaves_its_parts_alone() {
     let place = place();
     let plan = question(&place);
@@ -160,7 +168,9 @@ fn a_file_that_cannot_have_its_name_leaves_its_parts_alone() {
     let output = place.path("m.parquet");
     // Another program puts a folder there meanwhile.
     let mut take = |_: u64, _: bool| fs_err::create_dir_all(&output).expect("made");
-    job.write(MatrixOutput::File(&output), &mut take, &cancel).expect_err("a folder has the name");
+    let error =
+        job.write(MatrixOutput::File(&output), &mut take, &cancel).expect_err("a folder has the name");
+    assert!(error.to_string().contains("finished parts are kept"), "{error}");
     let left = world::files(&place.path(".m.parquet.part"));
     let has = |ending: &str| left.iter().any(|path| path.extension().is_some_and(|e| e == ending));
     assert!(has("parquet") && !has("tmp"), "{left:?}");

@@ -17,8 +17,11 @@ pub enum MatrixError {
     #[error(transparent)]
     Query(#[from] QueryError),
     /// A file could not be read or written.
-    #[error("{0}; finished parts are kept: run the same command again to continue")]
+    #[error("{0}")]
     Io(#[from] io::Error),
+    /// The same once work is begun, which the next run continues.
+    #[error("{0}; finished parts are kept: run the same command again to continue")]
+    Begun(#[source] io::Error),
     /// A part could not be written, or was damaged from outside.
     #[error("{path}: {error}")]
     Parquet { path: String, error: ParquetError },
@@ -40,6 +43,14 @@ impl MatrixError {
     /// Whether a damaged file of the store is behind it.
     pub fn is_damage(&self) -> bool {
         matches!(self, Self::Query(error) if error.is_damage())
+    }
+
+    /// The same error, where work is begun.
+    pub(super) fn of_begun_work(self) -> Self {
+        match self {
+            Self::Io(error) => Self::Begun(error),
+            other => other,
+        }
     }
 
     /// A failure of the Parquet library, as one of the file or of the operating system.

@@ -63,6 +63,18 @@ impl<'a> MatrixJob<'a> {
             work.discard()?;
             return self.finished(&place, &info);
         }
+        self.make(output, work, progress, cancel).map_err(MatrixError::of_begun_work)
+    }
+
+    /// Makes what is left to do, and publishes the result.
+    fn make(
+        &self,
+        output: MatrixOutput<'_>,
+        work: WorkFolder<'_>,
+        progress: Compared<'_>,
+        cancel: &Cancel,
+    ) -> Result<MatrixReport, MatrixError> {
+        let place = work.place;
         let samples = open_samples(self.prepared)?;
         let mut note = PartNote::default();
         let mut kept = 0;
@@ -81,7 +93,7 @@ impl<'a> MatrixJob<'a> {
             }
             MatrixOutput::File(_) => {
                 // What was put there meanwhile stays, and so do the parts.
-                self.refuse_taken(&place, place.is_taken()?)?;
+                self.refuse_taken(place, place.is_taken()?)?;
                 let targets = targets::as_json(&self.samples, &names)?;
                 work.publish_file(&info, &targets, cancel)?;
             }
