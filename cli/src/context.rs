@@ -3,11 +3,11 @@
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex};
 
-use anyhow::{Result, bail};
+use anyhow::{Result, anyhow, bail};
 use gstore::JobContext;
-use gstore_core::{Cancel, first_of, keep_ignored_signals, locked};
+use gstore_core::{Cancel, first_of, keep_ignored_signals, locked, no_thread};
 use gstore_store::{Checks, Lease, Snapshot, SnapshotName, Store};
 use rustix::fs::{Access, access};
 use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
@@ -39,14 +39,15 @@ pub struct Context {
     pub quiet: bool,
     /// The command line as the history of the store shows it.
     pub command: String,
-    interrupt: OnceLock<Interrupt>,
+    interrupt: Interrupt,
 }
 
-/// What Ctrl-C raises, and what it says then.
+/// What Ctrl-C (or SIGTERM, or SIGHUP) raises, and what it says then.
 #[derive(Clone, Default)]
 struct Interrupt {
     raised: Arc<Cancel>,
-    message: Arc<Mutex<&'static str>>,
+    /// None while the command does nothing that could be stopped in its own way: a signal ends the process.
+    message: Arc<Mutex<Option<&'static str>>>,
     /// Whether Ctrl-C is meant for another program in the terminal.
     elsewhere: Arc<AtomicBool>,
     /// While the terminal is asked for a line: how the terminal was before.
@@ -54,7 +55,8 @@ struct Interrupt {
 }
 
 impl Context {
-    /// Reads the common options; `store_of_environment` says where the store's comes from.
+    /// Reads the common options, and handles signals from here on. `store_of_environment` says where the
+    /// store's comes from.
     pub fn new(common: Common, store_of_environment: bool) -> Result<Self> {
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get);
         Ok(Self {
@@ -64,7 +66,7 @@ impl Context {
             threads: common.threads.map_or(cores, std::num::NonZeroUsize::get),
             quiet: common.quiet,
             command: command_line(),
-            interrupt: OnceLock::new(),
+            interrupt: Interrupt::installed()?,
         })
     }
 
@@ -190,46 +192,18 @@ impl Context {
         }
     }
 
-    /// Raised by the first Ctrl-C (or SIGTERM, or SIGHUP), which then says what happens; the second ends the
-    /// process at once. A signal that the process was started to ignore stays ignored. A command of several
-    /// stages asks again at each: the flag stays the same, the message is the stage's. An empty one is not
-    /// said.
-    pub fn cancel_on_interrupt(&self, message: &'static str) -> Result<Arc<Cancel>> {
-        let installed = self.interrupt.get();
-        let interrupt = installed.cloned().unwrap_or_default();
-        *locked(&interrupt.message) = message;
-        if installed.is_none() {
-            let Interrupt { raised, message, elsewhere, before } =
-                self.interrupt.get_or_init(|| interrupt.clone()).clone();
-            let handler = move || {
-                if elsewhere.load(Ordering::Relaxed) {
-                    return;
-                }
-                if locked(&before).as_ref().is_some_and(left_editor) {
-                    std::process::exit(STOPPED.into());
-                }
-                if raised.is_raised() {
-                    std::process::exit(STOPPED.into());
-                }
-                raised.raise();
-                let message = *locked(&message);
-                if !message.is_empty() {
-                    say!("\n{message}");
-                }
-            };
-            keep_ignored_signals(|| ctrlc::set_handler(handler))?;
-        }
-        Ok(interrupt.raised)
+    /// Raised by the first Ctrl-C from here on, which then says what happens; the second ends the process at
+    /// once. A command of several stages asks again at each: the flag stays the same, the message is the
+    /// stage's. An empty one is not said.
+    pub fn cancel_on_interrupt(&self, message: &'static str) -> Arc<Cancel> {
+        *locked(&self.interrupt.message) = Some(message);
+        Arc::clone(&self.interrupt.raised)
     }
 
     /// Asks the terminal for a line. Ctrl-C is a key of the line editor, so a signal is one from outside: it
     /// ends the process at once, as nothing runs that could be stopped.
     pub fn at_prompt<T>(&self, ask: impl FnOnce() -> T) -> T {
-        let set = |terminal: Option<Termios>| {
-            if let Some(interrupt) = self.interrupt.get() {
-                *locked(&interrupt.before) = terminal;
-            }
-        };
+        let set = |terminal: Option<Termios>| *locked(&self.interrupt.before) = terminal;
         set(tcgetattr(std::io::stdin()).ok());
         let line = ask();
         set(None);
@@ -239,15 +213,40 @@ impl Context {
     /// Does work during which Ctrl-C is a key of another program in the terminal, such as a pager, and stops
     /// nothing here.
     pub fn without_interrupts<T>(&self, work: impl FnOnce() -> T) -> T {
-        let set = |elsewhere: bool| {
-            if let Some(interrupt) = self.interrupt.get() {
-                interrupt.elsewhere.store(elsewhere, Ordering::Relaxed);
-            }
-        };
+        let set = |elsewhere: bool| self.interrupt.elsewhere.store(elsewhere, Ordering::Relaxed);
         set(true);
         let done = work();
         set(false);
         done
+    }
+}
+
+impl Interrupt {
+    /// Takes the signals, of which those stay ignored that the process was started to ignore.
+    fn installed() -> Result<Self> {
+        let interrupt = Self::default();
+        let own = interrupt.clone();
+        keep_ignored_signals(|| ctrlc::set_handler(move || own.answer())).map_err(|error| match error {
+            ctrlc::Error::System(error) => anyhow!("signals cannot be handled: {}", no_thread(&error)),
+            error => anyhow!("signals cannot be handled: {error}"),
+        })?;
+        Ok(interrupt)
+    }
+
+    /// What is done at a signal, in a thread of its own.
+    fn answer(&self) {
+        if self.elsewhere.load(Ordering::Relaxed) {
+            return;
+        }
+        let left = locked(&self.before).as_ref().is_some_and(left_editor);
+        let message = *locked(&self.message);
+        let Some(message) = message.filter(|_| !left && !self.raised.is_raised()) else {
+            std::process::exit(STOPPED.into());
+        };
+        self.raised.raise();
+        if !message.is_empty() {
+            say!("\n{message}");
+        }
     }
 }
 

@@ -195,6 +195,24 @@ fn what_ctrl_c_says_of_a_delete_is_so() {
 }
 
 #[test]
+fn a_command_that_only_commits_ends_at_once() {
+    let place = filled();
+    let lock = fs_err::OpenOptions::new().write(true).open(place.path("store/LOCK")).expect("a lock");
+    lock.file().lock().expect("locked");
+    let sends: [fn(&Child); 2] = [binary::interrupt, |child| binary::signal(child, "TERM")];
+    for args in [&["drop", "dataset", "pool"][..], &["gc", "--keep", "1", "--keep-within", "0s"]] {
+        for send in sends {
+            let child = waiting(&place, args);
+            send(&child);
+            let finished = Finished::from(child.wait_with_output().expect("ends"));
+            finished.says(130, &[]).lacks(&["error"]);
+        }
+    }
+    drop(lock);
+    assert_eq!(ids(&place).len(), 10);
+}
+
+#[test]
 fn signals_that_are_ignored_at_the_start_stop_nothing() {
     let place = filled();
     let lock = fs_err::OpenOptions::new().write(true).open(place.path("store/LOCK")).expect("a lock");

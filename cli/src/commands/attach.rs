@@ -33,7 +33,7 @@ pub fn run(context: &Context, args: &AttachArgs) -> Result<ExitCode> {
     if !args.sketch {
         return Ok(ExitCode::SUCCESS);
     }
-    let cancel = context.cancel_on_interrupt(sketches::STOPPING)?;
+    let cancel = context.cancel_on_interrupt(sketches::STOPPING);
     let keys = keys(&report);
     let wanted = |part: &FeaturePart| keys.contains(part.desc.key().as_str());
     sketches::complete(context, &store, wanted, args.kept.planes, &cancel)

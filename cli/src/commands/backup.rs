@@ -14,7 +14,7 @@ use crate::streams::{out, print_json};
 
 pub fn backup(context: &Context, args: &BackupArgs) -> Result<()> {
     let store = context.open()?;
-    let cancel = context.cancel_on_interrupt("stopping; run the same command again to continue")?;
+    let cancel = context.cancel_on_interrupt("stopping; run the same command again to continue");
     note_fewer_rows(context, &store, args)?;
     let mut reporter = context.reporter();
     let mut bytes = TotalProgress::new(&mut reporter, "backup", Unit::Bytes);
@@ -61,7 +61,7 @@ pub fn restore(context: &Context, args: &RestoreArgs) -> Result<()> {
         bail!("there is no backup at {}: it has no CURRENT file", args.from.display());
     }
     refuse_dangling(to)?;
-    let cancel = context.cancel_on_interrupt("stopping; run the same command again to continue")?;
+    let cancel = context.cancel_on_interrupt("stopping; run the same command again to continue");
     let mut reporter = context.reporter();
     let mut bytes = TotalProgress::new(&mut reporter, "restore", Unit::Bytes);
     let report = Store::restore(&args.from, to, &mut |p| bytes.at(p.bytes_done, p.bytes_total), &cancel)?;

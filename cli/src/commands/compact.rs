@@ -15,7 +15,7 @@ use crate::streams::{out, print_json};
 
 pub fn run(context: &Context, args: &CompactArgs) -> Result<ExitCode> {
     let store = context.open()?;
-    let cancel = context.cancel_on_interrupt("stopping; what was merged stays merged")?;
+    let cancel = context.cancel_on_interrupt("stopping; what was merged stays merged");
     let options = CompactOptions {
         command: context.command.clone(),
         datasets: args.dataset.iter().cloned().collect(),
@@ -37,7 +37,7 @@ pub fn run(context: &Context, args: &CompactArgs) -> Result<ExitCode> {
         tell_all_lost(context, &store, dataset)?;
         return Ok(ExitCode::from(STOPPED));
     }
-    let cancel = context.cancel_on_interrupt(STOPPING)?;
+    let cancel = context.cancel_on_interrupt(STOPPING);
     let restored = restore(context, &store, dataset, &cancel)?;
     Ok(match restored == ExitCode::SUCCESS && !report.skipped.is_empty() {
         // What was merged is published; what could not be read is as it was.

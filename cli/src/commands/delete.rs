@@ -38,7 +38,7 @@ pub fn run(context: &Context, args: &DeleteArgs) -> Result<ExitCode> {
     }
     let store = context.open()?;
     let cancel = context
-        .cancel_on_interrupt("stopping, if nothing is deleted yet; press Ctrl-C again to stop at once")?;
+        .cancel_on_interrupt("stopping, if nothing is deleted yet; press Ctrl-C again to stop at once");
     let dataset = Arc::clone(store.snapshot()?.dataset(&args.dataset)?);
     let names = RowNames { ids: ids_to_delete(args)?, condition: args.filter.clone() };
     let request = Deletion { context, args, store: &store, names, dataset, cancel };
@@ -64,7 +64,7 @@ pub fn run(context: &Context, args: &DeleteArgs) -> Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     // What Ctrl-C could have kept from happening has happened.
-    let cancel = context.cancel_on_interrupt(STOPPING)?;
+    let cancel = context.cancel_on_interrupt(STOPPING);
     let restored = restore(context, &store, Some(args.dataset.as_str()), &cancel)?;
     naming.context("the rows are purged, but artifacts that name them by id could not be looked for")?;
     Ok(restored)

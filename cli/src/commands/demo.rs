@@ -60,7 +60,7 @@ pub fn run(context: &Context, args: &DemoArgs) -> Result<ExitCode> {
         "1. Input: a small Llama, its LoRA checkpoints, a pool of several skills, and a few examples of what we want."
     );
     let store = Store::open_or_create(&store_path)?;
-    let cancel = context.cancel_on_interrupt("stopping; run the same command again to continue")?;
+    let cancel = context.cancel_on_interrupt("stopping; run the same command again to continue");
     out!("   {}", input.display());
     out!("");
     out!("2. Ingest: run every row through the model at every checkpoint, and store");

@@ -98,7 +98,7 @@ fn gram(context: &Context, args: &FactorsGramArgs) -> Result<()> {
         extend: args.extend,
     };
     let store = context.open()?;
-    let cancel = context.cancel_on_interrupt(STOPPING)?;
+    let cancel = context.cancel_on_interrupt(STOPPING);
     let mut reporter = context.reporter();
     let work = &mut context.work(&mut reporter, &cancel);
     let report = match &mix {
@@ -164,7 +164,7 @@ fn inspect(context: &Context, args: &FactorsInspectArgs) -> Result<()> {
     }
     let (snapshot, _lease) = context.open_at(args.snapshot.as_ref())?;
     if let Some(dataset) = &args.dataset {
-        let cancel = context.cancel_on_interrupt(STOPPING)?;
+        let cancel = context.cancel_on_interrupt(STOPPING);
         let (of, meant) = ((args.name.as_str(), dataset.as_str()), (args.layer, args.modules.as_slice()));
         let shares = kept_shares(&snapshot, of, meant, &cancel)?;
         for note in kept_notes(&shares) {
@@ -240,7 +240,7 @@ fn list(context: &Context, args: &ListOfStateArgs) -> Result<()> {
 fn export(context: &Context, args: &FactorsExportArgs) -> Result<()> {
     check_outside(context, &args.folder)?;
     let (snapshot, _lease) = context.open_at(args.snapshot.as_ref())?;
-    let cancel = context.cancel_on_interrupt("stopping; nothing was exported")?;
+    let cancel = context.cancel_on_interrupt("stopping; nothing was exported");
     let folder = NewFolder::begin(&args.folder, FACTORS, args.force)?;
     let content = export_factors(&snapshot, &args.name, folder.path(), &cancel)?;
     cancel.check().map_err(FactorJobError::from)?;
@@ -254,7 +254,7 @@ fn import(context: &Context, args: &FactorsImportArgs) -> Result<()> {
     let mut reporter = context.reporter();
     let of = import_request(context, &mut Folders::new(&mut reporter, false), args)?;
     let store = context.open()?;
-    let cancel = context.cancel_on_interrupt("stopping; nothing was imported")?;
+    let cancel = context.cancel_on_interrupt("stopping; nothing was imported");
     let mut work = context.work(&mut reporter, &cancel);
     let from = (args.folder.as_path(), args.name.as_str());
     let (snapshot, stamp) = import_factors(&store, from, of.as_ref(), args.force, &mut work)?;

@@ -51,7 +51,7 @@ pub fn run(context: &Context, args: &GenerateArgs) -> Result<ExitCode> {
     let ChosenModel { mut weights, base, checkpoint, run, origins } = chosen(context, args)?;
     // Only now, so that one Ctrl-C ends a download.
     let message = "stopping after the current token; press Ctrl-C again to stop at once";
-    let cancel = context.cancel_on_interrupt(message)?;
+    let cancel = context.cancel_on_interrupt(message);
     let data = args.prompts.data.iter().map(PathBuf::as_path);
     output::check_unread(&[path], data, weights.folders().chain([base.as_path()]))?;
     let within = texts::within_positions(&weights.model, &args.text.text, weights.text.clone())?;

@@ -89,7 +89,7 @@ pub fn eigenbasis(context: &Context, args: &GradientArgs) -> Result<Option<Eigen
     let snapshot = context.open()?.snapshot()?;
     let module_dim = args.module_dim.unwrap_or(DEFAULT_MODULE_DIM);
     // The rows of the fit are read.
-    let cancel = context.cancel_on_interrupt("stopping; press Ctrl-C again to stop at once")?;
+    let cancel = context.cancel_on_interrupt("stopping; press Ctrl-C again to stop at once");
     let found = EigenProjection::of(&snapshot, factors, module_dim, args.stale, &cancel)?;
     if let Some((all, (module, least))) = found.kept().filter(|(all, _)| *all < 1.0) {
         context.say(&format!(

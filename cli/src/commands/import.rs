@@ -20,7 +20,7 @@ pub fn run(context: &Context, args: &ImportArgs) -> Result<()> {
         replace: args.replace,
     };
     let store = context.open()?;
-    let cancel = context.cancel_on_interrupt("stopping; nothing more is written")?;
+    let cancel = context.cancel_on_interrupt("stopping; nothing more is written");
     let report = import(&store, &request, &mut context.work(&mut context.reporter(), &cancel))?;
     if args.json {
         print_json(&as_json(&report))?;

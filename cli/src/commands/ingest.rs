@@ -125,8 +125,8 @@ fn ingest_dataset(context: &Context, args: &IngestArgs) -> Result<(ExitCode, Val
         store
     };
     let registered = !args.data.is_empty();
-    let cancel = context
-        .cancel_on_interrupt("stopping once the weights are read; press Ctrl-C again to stop at once")?;
+    let cancel =
+        context.cancel_on_interrupt("stopping once the weights are read; press Ctrl-C again to stop at once");
     if cancel.is_raised() {
         context.say(&stopped::stopped_summary(&IngestReport::default(), 0, registered));
         return Ok((ExitCode::from(STOPPED), empty_report()));
@@ -142,8 +142,8 @@ fn ingest_dataset(context: &Context, args: &IngestArgs) -> Result<(ExitCode, Val
     if let Some(eigenbasis) = eigenbasis {
         eigenbasis.publish(&store, &plan.request.command)?;
     }
-    let cancel = context
-        .cancel_on_interrupt("stopping after the current batch; press Ctrl-C again to stop at once")?;
+    let cancel =
+        context.cancel_on_interrupt("stopping after the current batch; press Ctrl-C again to stop at once");
     let done = ingest(&store, &plan, &mut reporter, &cancel)?;
     let code = match done.ending {
         RunEnding::Stopped => {

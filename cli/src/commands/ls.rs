@@ -33,7 +33,7 @@ SELECT name, dataset, state, number, run, granularity, vectors, dim, dtype, byte
 /// scored token, as the granularity says).
 pub fn run(context: &Context, args: &ListOfStateArgs) -> Result<()> {
     let (snapshot, _lease) = context.open_at(args.snapshot.as_ref())?;
-    let cancel = context.cancel_on_interrupt("stopping")?;
+    let cancel = context.cancel_on_interrupt("stopping");
     Engine::new(context, snapshot)?.run(context, LIST, &args.output.to, &cancel)?;
     Ok(())
 }

@@ -47,7 +47,7 @@ pub fn run(context: &Context, args: &MatrixArgs) -> Result<()> {
         ..MatrixOptions::default()
     };
     let cancel = context
-        .cancel_on_interrupt("stopping; finished parts are kept: run the same command again to continue")?;
+        .cancel_on_interrupt("stopping; finished parts are kept: run the same command again to continue");
     let job = MatrixJob::new(&plan, options, &cancel)?;
     let forecast = job.forecast();
     if args.dry_run {

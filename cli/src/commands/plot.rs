@@ -140,7 +140,7 @@ fn answered(
     picture: impl FnOnce(&Arc<Snapshot>, &mut JobContext<'_>) -> Result<Picture, AnswerError>,
 ) -> Result<Picture> {
     let (snapshot, _lease) = context.open_at(ranking.snapshot.as_ref())?;
-    let cancel = context.cancel_on_interrupt(STOPPING)?;
+    let cancel = context.cancel_on_interrupt(STOPPING);
     Ok(picture(&snapshot, &mut context.work(&mut context.reporter(), &cancel))?)
 }
 
@@ -169,6 +169,6 @@ fn of_sample(
     let (snapshot, _lease) = context.open_at(snapshot)?;
     let encoder = encoder(context, models)?;
     // Only now, so that one Ctrl-C ends a download.
-    let cancel = context.cancel_on_interrupt(STOPPING)?;
+    let cancel = context.cancel_on_interrupt(STOPPING);
     Ok(tokens(&snapshot, request, Some(encoder), &context.work(&mut context.reporter(), &cancel))?)
 }

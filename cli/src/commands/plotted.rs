@@ -39,7 +39,7 @@ pub fn run(context: &Context, args: &QueryArgs) -> Result<()> {
     let (snapshot, _lease) = context.state(&context.open()?, &args.state)?;
     let models = encoder(context, &args.models)?;
     // Only now, so that one Ctrl-C ends a download.
-    let cancel = context.cancel_on_interrupt(STOPPING)?;
+    let cancel = context.cancel_on_interrupt(STOPPING);
     let options = args.sql_options(Some(models), own_tables(context, &args.with)?);
     let engine = Engine::with_options(context, snapshot, options)?;
     let runner = engine.runner().context("the statement runs on a store here")?;

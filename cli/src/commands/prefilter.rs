@@ -69,7 +69,7 @@ fn fit(context: &Context, args: &PrefilterFitArgs) -> Result<()> {
         options: options(args)?,
         seconds: args.feature_seconds.zip(args.gradient_seconds),
     };
-    let cancel = context.cancel_on_interrupt(STOPPING)?;
+    let cancel = context.cancel_on_interrupt(STOPPING);
     let mut reporter = context.reporter();
     let work = &mut context.work(&mut reporter, &cancel);
     let (prefilter, report) = gstore::fit_prefilter(&snapshot, &request, work)?;
@@ -130,7 +130,7 @@ fn evaluate(context: &Context, args: &PrefilterEvaluateArgs) -> Result<()> {
         resamples: args.report.resamples,
         ..FitOptions::default()
     };
-    let cancel = context.cancel_on_interrupt(STOPPING)?;
+    let cancel = context.cancel_on_interrupt(STOPPING);
     let mut reporter = context.reporter();
     let work = &mut context.work(&mut reporter, &cancel);
     let asked = (args.labels.pool.as_str(), &labels);
@@ -147,7 +147,7 @@ fn apply(context: &Context, args: &PrefilterApplyArgs) -> Result<()> {
     }
     let (snapshot, _lease) = context.open_at(args.snapshot.as_ref())?;
     let prefilter = gstore::prefilter(&snapshot, &args.name)?;
-    let cancel = context.cancel_on_interrupt(STOPPING)?;
+    let cancel = context.cancel_on_interrupt(STOPPING);
     let mut reporter = context.reporter();
     let work = &mut context.work(&mut reporter, &cancel);
     let folder = output.filter(|_| form == RowsForm::Folder);

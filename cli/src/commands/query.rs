@@ -42,13 +42,13 @@ pub fn run(context: &Context, args: &QueryArgs) -> Result<()> {
         Some(text) if has_commands(&text) => {
             // Each statement takes the newest snapshot, as in the shell.
             drop(lease);
-            terminal::script(context, &store, args, &*cancel()?, place(args), &text)?;
+            terminal::script(context, &store, args, &cancel(), place(args), &text)?;
         }
         Some(sql) => {
             let encoder = encoder(context, &args.models)?;
             let options = args.sql_options(Some(encoder), own_tables(context, &args.with)?);
             let engine = Engine::with_options(context, snapshot, options)?;
-            run_all(context, &engine, &sql, &values, &args.output, &*cancel()?)?;
+            run_all(context, &engine, &sql, &values, &args.output, &cancel())?;
             drop(lease);
         }
         None if args.output.output.is_some() => {
@@ -57,7 +57,7 @@ pub fn run(context: &Context, args: &QueryArgs) -> Result<()> {
         None => {
             // An idle shell keeps nothing: each statement takes the newest snapshot.
             drop(lease);
-            terminal::run(context, &store, args, &*cancel()?)?;
+            terminal::run(context, &store, args, &cancel())?;
         }
     }
     Ok(())
@@ -102,7 +102,7 @@ fn ask_server(context: &Context, args: &QueryArgs, sql: Option<&str>, values: &P
             "dot commands are for a store on this machine: ask a server SHOW TABLES and DESCRIBE, and say with --format and --output how and where results are written"
         );
     }
-    let cancel = context.cancel_on_interrupt(STOPPING)?;
+    let cancel = context.cancel_on_interrupt(STOPPING);
     let server = connect(context, &args.server, args.state.snapshot.as_ref())?;
     run_all(context, &Engine::Server(Box::new(server)), sql, values, &args.output, &cancel)
 }

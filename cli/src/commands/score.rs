@@ -46,7 +46,7 @@ pub fn run(context: &Context, args: &ScoreArgs) -> Result<()> {
     check(context, args, has_table)?;
     let (snapshot, _lease) = context.open_at(args.snapshot.as_ref())?;
     let request = request(context, args, &snapshot)?;
-    let cancel = context.cancel_on_interrupt(STOPPING)?;
+    let cancel = context.cancel_on_interrupt(STOPPING);
     let mut reporter = context.reporter();
     let mut work = context.work(&mut reporter, &cancel);
     if args.dry_run {

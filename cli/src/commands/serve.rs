@@ -27,7 +27,7 @@ pub fn run(context: &Context, args: &ServeArgs) -> Result<()> {
         ));
     }
     // The log says it.
-    let stop = context.cancel_on_interrupt("")?;
+    let stop = context.cancel_on_interrupt("");
     let scheme = if args.tls_cert.is_some() { "grpc+tls" } else { "grpc" };
     let page = if args.tls_cert.is_some() { "https" } else { "http" };
     let announce = |addresses: Addresses| -> Result<()> {

@@ -20,7 +20,7 @@ pub fn run(context: &Context, args: &SnapshotsArgs) -> Result<()> {
     let to = &args.output.to;
     let is_table = format_of(to)? == Format::Table;
     let store = context.open()?;
-    let cancel = context.cancel_on_interrupt("stopping")?;
+    let cancel = context.cancel_on_interrupt("stopping");
     let options = SqlOptions { threads: context.threads, ..SqlOptions::default() };
     let runner = SqlRunner::new(store.snapshot()?, options)?;
     let rows = runner.run(SNAPSHOTS, &cancel)?;

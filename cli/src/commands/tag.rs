@@ -14,7 +14,7 @@ use crate::streams::{out, print_json};
 pub fn run(context: &Context, args: &TagArgs) -> Result<()> {
     let store = context.open()?;
     let Some(name) = args.name.as_ref().filter(|_| !args.lists()) else {
-        let cancel = context.cancel_on_interrupt("stopping")?;
+        let cancel = context.cancel_on_interrupt("stopping");
         Engine::new(context, store.snapshot()?)?.run(
             context,
             "SELECT tag, snapshot, created FROM gstore.tags ORDER BY tag",

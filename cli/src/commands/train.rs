@@ -64,7 +64,7 @@ pub fn run(context: &Context, args: &TrainArgs) -> Result<ExitCode> {
     let base = folders.origins().get(&model).cloned();
     // Only now, so that one Ctrl-C ends a download.
     let cancel =
-        context.cancel_on_interrupt("stopping after the current step; press Ctrl-C again to stop at once")?;
+        context.cancel_on_interrupt("stopping after the current step; press Ctrl-C again to stop at once");
     let request = TrainRequest {
         method: method(&args.weights),
         data: source(&args.data.samples, store.as_ref())?,

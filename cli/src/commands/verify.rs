@@ -26,7 +26,7 @@ pub fn run(context: &Context, args: &VerifyArgs) -> Result<ExitCode> {
 
 fn verify(context: &Context, args: &VerifyArgs) -> Result<ExitCode> {
     let cancel =
-        context.cancel_on_interrupt("stopping after the current file; press Ctrl-C again to stop at once")?;
+        context.cancel_on_interrupt("stopping after the current file; press Ctrl-C again to stop at once");
     let options = VerifyOptions { all_snapshots: args.all, cancel: Some(Arc::clone(&cancel)) };
     let mut reporter = context.reporter();
     let mut bytes = TotalProgress::new(&mut reporter, "verify", Unit::Bytes);

@@ -39,7 +39,7 @@ pub fn run(context: &Context, args: &ViewArgs) -> Result<()> {
             }
         }
         ViewWhat::List { output } => {
-            let cancel = context.cancel_on_interrupt("stopping")?;
+            let cancel = context.cancel_on_interrupt("stopping");
             Engine::new(context, store.snapshot()?)?.run(context, "SHOW VIEWS", &output.to, &cancel)?;
         }
         ViewWhat::Drop { name, json } => {

@@ -52,7 +52,7 @@ impl SampleInputs {
             }
         }
         // Only now, so that one Ctrl-C ends a download.
-        let cancel = context.cancel_on_interrupt("stopping; press Ctrl-C again to stop at once")?;
+        let cancel = context.cancel_on_interrupt("stopping; press Ctrl-C again to stop at once");
         let mut copies = Vec::new();
         check_input_once(&paths)?;
         for path in &mut paths {

@@ -51,7 +51,7 @@ pub fn run(context: &Context, args: &AskArgs) -> Result<()> {
     }
     let models = encoder(context, &args.models)?;
     let cancel = context
-        .cancel_on_interrupt("stopping after the current checkpoint; press Ctrl-C again to stop at once")?;
+        .cancel_on_interrupt("stopping after the current checkpoint; press Ctrl-C again to stop at once");
     let mut reporter = context.reporter();
     let mut work = context.work(&mut reporter, &cancel);
     let asked = gstore::ask(&snapshot, &spec, models, &mut work)?;

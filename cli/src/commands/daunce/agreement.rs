@@ -15,7 +15,7 @@ pub fn run(context: &Context, args: &DaunceAgreementArgs) -> Result<()> {
     check_file(context, args.picture.output.as_deref(), args.picture.force)?;
     let spec = spec(&args.ranking)?;
     let (snapshot, _lease) = context.open_at(args.ranking.snapshot.as_ref())?;
-    let cancel = context.cancel_on_interrupt(STOPPING)?;
+    let cancel = context.cancel_on_interrupt(STOPPING);
     let mut reporter = context.reporter();
     let mut work = context.work(&mut reporter, &cancel);
     let rankings = gstore::daunce::rank_losses(&snapshot, &spec, &mut work)?;

@@ -23,7 +23,7 @@ struct LossesDiagnosis<'a> {
 /// Looks at the losses of each dataset.
 pub fn run(context: &Context, args: &DaunceDiagnoseArgs) -> Result<()> {
     let (snapshot, _lease) = context.open_at(args.snapshot.as_ref())?;
-    let cancel = context.cancel_on_interrupt(STOPPING)?;
+    let cancel = context.cancel_on_interrupt(STOPPING);
     let found = gstore::daunce::diagnose(&snapshot, &args.ensemble, &args.datasets, &cancel)?;
     if args.json {
         let losses: Vec<LossesDiagnosis<'_>> =

@@ -24,8 +24,8 @@ pub fn run(context: &Context, args: &DaunceLossesArgs) -> Result<ExitCode> {
     texts::refuse_blocks(&args.text)?;
     let store = context.open()?;
     let request = request(context, &store, args)?;
-    let cancel = context
-        .cancel_on_interrupt("stopping after the current batch; press Ctrl-C again to stop at once")?;
+    let cancel =
+        context.cancel_on_interrupt("stopping after the current batch; press Ctrl-C again to stop at once");
     let mut reporter = context.reporter();
     let mut work = context.work(&mut reporter, &cancel);
     if args.dry_run {

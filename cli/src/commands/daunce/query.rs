@@ -19,7 +19,7 @@ pub fn run(context: &Context, args: &DaunceQueryArgs) -> Result<()> {
     check(context, &[args.output.output.as_deref()], args.output.force)?;
     let spec = spec(&args.ranking)?;
     let (snapshot, _lease) = context.open_at(args.ranking.snapshot.as_ref())?;
-    let cancel = context.cancel_on_interrupt(STOPPING)?;
+    let cancel = context.cancel_on_interrupt(STOPPING);
     let mut reporter = context.reporter();
     let mut work = context.work(&mut reporter, &cancel);
     let rankings = gstore::daunce::rank_losses(&snapshot, &spec, &mut work)?;

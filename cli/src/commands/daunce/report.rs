@@ -44,7 +44,7 @@ pub fn run(context: &Context, args: &DaunceReportArgs) -> Result<()> {
     check(context, &[args.output.as_deref()], args.force)?;
     let request = ReportRequest { spec: spec(&args.ranking)?, top: args.top, queries: args.queries };
     let (snapshot, _lease) = context.open_at(args.ranking.snapshot.as_ref())?;
-    let cancel = context.cancel_on_interrupt(STOPPING)?;
+    let cancel = context.cancel_on_interrupt(STOPPING);
     let is_whole = args.full || matches!(form, ReportForm::Json);
     let text = |record: &[u8]| text::record_text(record, is_whole);
     let mut reporter = context.reporter();

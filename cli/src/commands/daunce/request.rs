@@ -37,7 +37,7 @@ pub fn training(
     let text = texts::options(&mut folders, &args.text)?;
     let text = texts::within_positions(&model, &args.text, text)?;
     // Only now, so that one Ctrl-C ends a download.
-    let cancel = context.cancel_on_interrupt(stopping)?;
+    let cancel = context.cancel_on_interrupt(stopping);
     texts::tell_cut(context, &args.text, (&model, &text))?;
     let training = TrainRequest {
         subset: subset(context, &args.data, store, &cancel)?,

@@ -80,7 +80,7 @@ fn begin(
 ) -> Result<(ReportFormat, std::sync::Arc<Cancel>)> {
     let format = result::check(context, args)?;
     result::check_unread((args, None), read.iter(), std::iter::empty())?;
-    Ok((format, context.cancel_on_interrupt("stopping; nothing was written")?))
+    Ok((format, context.cancel_on_interrupt("stopping; nothing was written")))
 }
 
 /// What the results of retraining are read from, as far as it is files.

@@ -25,7 +25,7 @@ pub fn run(context: &Context, args: &EvaluateScoresArgs) -> Result<()> {
     if args.scores.is_empty() {
         refuse!("which scores? give --scores or --sql");
     }
-    let cancel = context.cancel_on_interrupt("stopping; nothing was written")?;
+    let cancel = context.cancel_on_interrupt("stopping; nothing was written");
     let (pool, queries) = draw::rows_and_queries(context, &args.of, &cancel)?;
     let ids = |samples: &[TextSample], of| Ids::new(samples.iter().map(|s| s.id.clone()), of);
     let (rows, asked) = (ids(&pool, "the rows")?, ids(&queries, "the queries")?);

@@ -32,7 +32,7 @@ pub fn run(context: &Context, args: &EvaluateRetrainArgs) -> Result<ExitCode> {
     let model = model(context, args)?;
     // Only now, so that one Ctrl-C ends a download.
     let cancel =
-        context.cancel_on_interrupt("stopping after the current step; press Ctrl-C again to stop at once")?;
+        context.cancel_on_interrupt("stopping after the current step; press Ctrl-C again to stop at once");
     if args.force {
         replacing::replace(context, args, (drawing.as_ref(), model.as_ref()), &cancel)?;
     }

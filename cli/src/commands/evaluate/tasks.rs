@@ -42,7 +42,7 @@ pub fn run(context: &Context, args: &EvaluateTasksArgs) -> Result<()> {
     let systems = systems(context, args)?;
     // Only now, so that one Ctrl-C ends a download.
     let message = "stopping after the current answers; press Ctrl-C again to stop at once";
-    let cancel = context.cancel_on_interrupt(message)?;
+    let cancel = context.cancel_on_interrupt(message);
     let data = args.tasks.data.iter().chain(&args.tasks.shots);
     let folders = systems.iter().flat_map(|system| system.weights.folders());
     result::check_unread((&args.result, Some(&args.combine)), data, folders)?;

@@ -17,7 +17,7 @@ use crate::failure::refuse;
 pub fn run(context: &Context, args: &EvaluateTextArgs) -> Result<()> {
     let format = result::check(context, &args.result)?;
     result::check_combined(&args.combine, "text")?;
-    let cancel = context.cancel_on_interrupt("stopping; nothing was written")?;
+    let cancel = context.cancel_on_interrupt("stopping; nothing was written");
     let request = request(context, args)?;
     let read = request.systems.iter().map(|system| &system.source).chain(&request.references);
     let files = read.filter_map(|source| match source {

@@ -34,7 +34,7 @@ pub(super) fn fit(context: &Context, args: &FactorsFitArgs) -> Result<()> {
         _ => request,
     };
     texts::tell_cut(context, &args.text.text, (&request.ingest.model, &request.ingest.text))?;
-    let cancel = context.cancel_on_interrupt(STOPPING)?;
+    let cancel = context.cancel_on_interrupt(STOPPING);
     let mut reporter = context.reporter();
     let mut work = context.work(&mut reporter, &cancel);
     if args.dry_run {

@@ -34,7 +34,7 @@ pub fn run(
             "stopping; finished graphs are kept; the same command without --rebuild builds the missing ones"
         }
         false => "stopping; finished graphs are kept: run the same command again to continue",
-    })?;
+    });
     let named = !args.features.is_empty() || !args.kinds.is_empty();
     let mut all = Vec::new();
     for part in features {

@@ -90,7 +90,7 @@ pub fn run(context: &Context, args: &IndexArgs) -> Result<()> {
         let cancel = context.cancel_on_interrupt(match args.rebuild {
             true => "stopping; finished sketches are kept; the same command without --rebuild builds the missing ones",
             false => "stopping; finished sketches are kept: run the same command again to continue",
-        })?;
+        });
         for part in &features {
             let reader = snapshot.open_feature(part)?;
             let refused = match check(&reader) {

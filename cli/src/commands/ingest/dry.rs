@@ -51,7 +51,7 @@ fn dry_run_with_data(
     let folder = tempfile::tempdir()?;
     let scratch = Store::create(folder.path().join("store"))?;
     let samples = samples(context, args, request, Some(folder.path()))?;
-    let cancel = context.cancel_on_interrupt("stopping; press Ctrl-C again to stop at once")?;
+    let cancel = context.cancel_on_interrupt("stopping; press Ctrl-C again to stop at once");
     let AddReport { skipped, duplicates, .. } = samples.read(context, &scratch, None)?;
     let add = samples.request();
     let preview = IngestPreview::new(store.as_ref(), &scratch, request, add, &mut context.reporter())?;

@@ -46,8 +46,8 @@ pub(super) fn run_shard(
     let (plan, part) = IngestPlan::for_shard(&store, request, shard, &mut reporter)?;
     texts::tell_cut(context, &args.text.text, (&plan.request.model, &plan.request.text))?;
     plan.other_texts().iter().for_each(|note| context.say(note));
-    let cancel = context
-        .cancel_on_interrupt("stopping after the current batch; press Ctrl-C again to stop at once")?;
+    let cancel =
+        context.cancel_on_interrupt("stopping after the current batch; press Ctrl-C again to stop at once");
     let (name, out, rows) = (part.shard(), shard.out.display(), part.rows().len());
     let snapshot = part.snapshot().number();
     let with_rows = part.shards_with_rows();

@@ -28,7 +28,7 @@ pub fn make(context: &Context, args: &IngestArgs, store: &Store, plan: &IngestPl
     if !args.sketch {
         return Ok(ExitCode::SUCCESS);
     }
-    let cancel = context.cancel_on_interrupt(sketches::STOPPING)?;
+    let cancel = context.cancel_on_interrupt(sketches::STOPPING);
     let keys: HashSet<String> = plan.features().map(|feature| feature.desc.key()).collect();
     let wanted = |part: &FeaturePart| keys.contains(&part.key);
     sketches::complete(context, store, wanted, args.kept.planes, &cancel)

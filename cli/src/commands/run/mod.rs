@@ -55,7 +55,7 @@ pub fn run(context: &Context, args: &RunArgs) -> Result<ExitCode> {
     versions.files = journal.files.clone();
     let threads = threads(context, &file);
     if args.dry_run {
-        let cancel = context.cancel_on_interrupt("stopping the dry run of the stage")?;
+        let cancel = context.cancel_on_interrupt("stopping the dry run of the stage");
         versions.cancel = Some(Arc::clone(&cancel));
         let known = show::RunContext { journal, versions, chosen, forced, threads, cancel };
         return show::plan(context, args, &plan, known);
@@ -64,7 +64,7 @@ pub fn run(context: &Context, args: &RunArgs) -> Result<ExitCode> {
         let name = plan.stages[*place].name();
         refuse!("--force {name}: the stage is not among those that --only or --from name");
     }
-    let cancel = context.cancel_on_interrupt("stopping the running stage; what it has done is kept")?;
+    let cancel = context.cancel_on_interrupt("stopping the running stage; what it has done is kept");
     let Some(locks) = state.lock(context, &cancel)? else {
         context
             .say("stopped; a stage of a killed run is still running; the same command waits for it to end");

@@ -95,7 +95,7 @@ pub(super) fn computed(
 ) -> Result<Option<(InfluenceSpec, Option<Output>)>> {
     let Some(stages) = &args.cascade.cascade else { return Ok(Some((spec, None))) };
     let request = request(context, args, stages, spec)?;
-    let cancel = context.cancel_on_interrupt(STOPPING)?;
+    let cancel = context.cancel_on_interrupt(STOPPING);
     let mut reporter = context.reporter();
     let mut work = context.work(&mut reporter, &cancel);
     let prepared = gstore::prepare_cascade(store, &request, &mut work);

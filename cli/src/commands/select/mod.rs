@@ -128,7 +128,7 @@ fn one(
         with_scores: args.with_scores,
         models: Some(models),
     };
-    let cancel = context.cancel_on_interrupt(STOPPING)?;
+    let cancel = context.cancel_on_interrupt(STOPPING);
     let found = gstore::select(&snapshot, &request, &mut context.work(&mut context.reporter(), &cancel));
     let found = found.map_err(|error| match error {
         AnswerError::Condition(error) => condition_error(error),

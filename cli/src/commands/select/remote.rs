@@ -50,7 +50,7 @@ pub(super) fn run(context: &Context, args: &SelectArgs, kept: Option<&TargetJour
     if let Some(condition) = &args.filter {
         check_form(condition).map_err(|why| condition_error(FindError::Form(why)))?;
     }
-    let cancel = context.cancel_on_interrupt(STOPPING)?;
+    let cancel = context.cancel_on_interrupt(STOPPING);
     let mut server = connect(context, &args.server, args.state.snapshot.as_ref())?;
     if args.state.snapshot.is_none() {
         let newest = number(&server, "SELECT max(number) FROM gstore.snapshots", &cancel)?;
