@@ -103,8 +103,8 @@ fn has_word(text: &str, word: &str) -> bool {
     words(text, word).next().is_some()
 }
 
-/// Whether a text has a path. One that is a single name may be that of a dataset or a table: it counts where the
-/// text begins with it, behind `at`, and with more of a path behind it.
+/// Whether a text has a path. One that is a single name may be that of a dataset or a table: it counts where
+/// the text begins with it, behind `at`, and with more of a path behind it.
 fn has_path(text: &str, path: &str) -> bool {
     let is_name = !path.contains(['/', '.']);
     words(text, path).any(|(before, after)| {

@@ -6,9 +6,6 @@ use std::path::PathBuf;
 
 use gstore_core::{Remedy, human_bytes};
 
-/// Bytes from which on a text is worth splitting: the memory of a shorter one is less than the program's.
-const SHORT: u64 = 1 << 16;
-
 /// Why a tokenizer cannot be loaded, or a record not be encoded.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -95,15 +92,15 @@ pub enum EncodeError {
     #[error("the tokenizer failed: {0}")]
     Tokenizer(String),
     #[error(
-        "its text of {bytes} bytes takes about {} of memory to become tokens, and {}\n  {}",
+        "its text of {bytes} bytes takes about {} of memory to become tokens, and {}\n  {}split it into several samples, or leave it out",
         human_bytes(*needed),
         match is_given {
             true => format!("{} allows {}", Remedy::Option("max_memory", ""), human_bytes(*limit)),
             false => format!("{} are available", human_bytes(*limit)),
         },
-        match *is_given && *bytes < SHORT {
-            true => "allow more",
-            false => "split it into several samples, or leave it out",
+        match is_given {
+            true => format!("give {}, ", Remedy::Option("max_memory", &format!("{}MB", needed.div_ceil(1_000_000)))),
+            false => String::new(),
         }
     )]
     TooLarge {

@@ -1,5 +1,5 @@
-//! Promise: an add whose index of ids is unfinished shows that it finishes it, and can be stopped there; a file
-//! that changes while it is read is refused.
+//! Promise: an add whose index of ids is unfinished shows that it finishes it, and can be stopped there; a
+//! file that changes while it is read is refused.
 
 use std::path::Path;
 

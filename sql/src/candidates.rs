@@ -6,16 +6,27 @@ use std::sync::Arc;
 use datafusion::catalog::Session;
 use datafusion::execution::memory_pool::MemoryPool;
 use futures::future::{BoxFuture, ready};
+use gstore_core::Cancel;
 use gstore_query::influence::{Options, RowFilter};
 use gstore_store::{DatasetName, RowSet};
 
 use super::error::{SqlError, SqlErrorKind};
 use super::notes::RunNotes;
 
+/// Conditions in one another, at most: each has a session of its own.
+pub(crate) const MOST_NESTED: usize = 4;
+
 /// Finds rows of a dataset by a condition over its columns. Dropping a future ends its work.
 pub(crate) trait FindRows: Send + Sync {
-    /// Plans the condition, and reads nothing.
-    fn check(&self, dataset: DatasetName, condition: String) -> BoxFuture<'static, Result<(), SqlError>>;
+    /// Plans the condition, and reads nothing but what planning needs: the values of a PIVOT. Raising `cancel`
+    /// ends that.
+    fn check(
+        &self,
+        dataset: DatasetName,
+        condition: String,
+        work: &FindWork,
+        cancel: &Arc<Cancel>,
+    ) -> BoxFuture<'static, Result<(), SqlError>>;
 
     /// The live rows for which it is true, without a thread that waits for them.
     fn find(
@@ -77,9 +88,13 @@ impl Candidates {
     ///
     /// # Errors
     /// A condition that cannot be planned.
-    pub(crate) async fn check(&self) -> Result<(), SqlError> {
+    pub(crate) async fn check(&self, work: &FindWork, cancel: &Arc<Cancel>) -> Result<(), SqlError> {
         for pool in &self.pools {
-            self.finder.0.check(pool.clone(), self.condition.clone()).await.map_err(of_condition)?;
+            self.finder
+                .0
+                .check(pool.clone(), self.condition.clone(), work, cancel)
+                .await
+                .map_err(of_condition)?;
         }
         Ok(())
     }

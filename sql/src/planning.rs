@@ -117,10 +117,12 @@ pub(super) async fn plan(
     let names = named(&mut statement)?;
     let decimals = MixedComparison::decimals(&mut statement);
     let meant = meant(state, statement, &names, tables).await.map_err(|error| names.of_plan(error))?;
-    let (logical, respelled) = meant;
-    let headings = match &respelled {
-        Some(statement) => Cow::Owned(headings.in_letters_of(&Headings::of(statement))),
-        None => Cow::Borrowed(headings),
+    let (logical, mut statement, is_respelled) = meant;
+    let checked = conditions::check(state, &logical, &mut statement).await;
+    checked.map_err(|error| names.of_plan(error))?;
+    let headings = match is_respelled {
+        true => Cow::Owned(headings.in_letters_of(&Headings::of(&statement))),
+        false => Cow::Borrowed(headings),
     };
     let logical = match window {
         Some(window) => window.ordered(logical)?,
@@ -134,7 +136,7 @@ pub(super) async fn plan(
     let logical = pull_up::named_apart(logical).map_err(translate)?;
     bounds::written_out(&logical).map_err(translate)?;
     let logical = state.optimize(&logical).map_err(translate)?;
-    // EXPLAIN has what a rule refuses as a line of the plan, and what cannot be planned further down.
+    // EXPLAIN has what a rule refuses as a line of the plan.
     if let LogicalPlan::Explain(explain) = &logical
         && !explain.logical_optimization_succeeded
     {
@@ -143,6 +145,7 @@ pub(super) async fn plan(
     let logical = equal_nulls::with_keys(logical, state).map_err(translate)?;
     bounds::check(&logical).map_err(translate)?;
     let logical = with_key_names(logical).and_then(functions::with_ranges).map_err(translate)?;
+    // It has an error of planning as one, too.
     if let LogicalPlan::Explain(explain) = &logical {
         let explained = state.query_planner().create_physical_plan(&explain.plan, state).await;
         explained.map_err(translate)?;
@@ -246,13 +249,14 @@ fn named(statement: &mut Statement) -> Result<AmbiguousNames, SqlError> {
 /// Most names of a statement that have other letters than their columns.
 const MOST_RESPELLED: usize = 200;
 
-/// What a statement with these names means, and the statement where names in it have other letters now.
+/// What a statement with these names means; the statement with its views, and whether names in it have other
+/// letters now.
 async fn meant(
     state: &SessionState,
     mut statement: Statement,
     names: &AmbiguousNames,
     tables: &[String],
-) -> Result<(LogicalPlan, Option<Statement>), SqlError> {
+) -> Result<(LogicalPlan, Statement, bool), SqlError> {
     // Before names are respelled, since those of views may need it too.
     if let Some(all) = state.config().get_extension::<Tables>() {
         views::expand(&mut statement, &all.snapshot)?;
@@ -274,10 +278,7 @@ async fn meant(
             continue;
         }
         match written {
-            Ok(logical) => {
-                conditions::check(&logical, &mut statement).await?;
-                return Ok((logical, (respelled > 0).then_some(statement)));
-            }
+            Ok(logical) => return Ok((logical, statement, respelled > 0)),
             Err(error) => {
                 let is_same = |before: &SqlError| before.exact_name() == error.missing_column();
                 let error = before.filter(is_same).unwrap_or(error);

@@ -34,7 +34,7 @@ use tokio::runtime::Handle;
 use super::blocking::pump;
 use super::bounds::{self, Budget};
 use super::branches::BranchNames;
-use super::candidates::{FindRows, FindWork, RowFinder};
+use super::candidates::{FindRows, FindWork, MOST_NESTED, RowFinder};
 use super::catalog::Tables;
 use super::caught::PanicGuard;
 use super::describe::{self, Description};
@@ -63,9 +63,6 @@ use super::window::RowWindow;
 /// [`StatementOptions::cancel`] does.
 pub type SqlStream = Pin<Box<dyn Stream<Item = Result<RecordBatch, SqlError>> + Send>>;
 
-/// Conditions in one another, at most: each has a session of its own.
-const MAX_DEPTH: usize = 4;
-
 /// A result under way.
 pub struct SqlResult {
     /// Columns of every batch, exactly as the stream delivers them.
@@ -91,7 +88,7 @@ impl SqlResult {
 pub struct SqlSession {
     tables: Arc<Tables>,
     context: SessionContext,
-    /// Whether others ask than its owner.
+    /// Whether clients of a server ask, not the owner.
     served: bool,
 }
 
@@ -316,13 +313,17 @@ impl SqlSession {
         &self,
         dataset: &DatasetName,
         condition: &str,
+        cancel: &Arc<Cancel>,
     ) -> Result<(), SqlError> {
         let sql = matching_sql(dataset, condition)?;
-        self.columns(&sql, &Parameters::default()).await.map(drop).map_err(|error| error.further_up(1))
+        let (state, budget) = self.state(None)?;
+        budget.ends_with(cancel);
+        let planned = self.plan_with(state, &sql, &Parameters::default(), None).await;
+        planned.map(drop).map_err(|error| error.further_up(1))
     }
 
-    /// The live rows of a dataset for which a condition over its columns is true; notes of rankings in it go to
-    /// `notes`. Places in errors are those of the condition.
+    /// The live rows of a dataset for which a condition over its columns is true; notes of rankings in it go
+    /// to `notes`. Places in errors are those of the condition.
     pub(crate) async fn matching(
         &self,
         dataset: &DatasetName,
@@ -401,7 +402,8 @@ impl SqlSession {
     }
 }
 
-/// The statement that finds the rows for which a condition is true, with the condition from its second line on.
+/// The statement that finds the rows for which a condition is true, with the condition from its second line
+/// on.
 fn matching_sql(dataset: &DatasetName, condition: &str) -> Result<String, SqlError> {
     dialect::check_condition(condition)?;
     Ok(format!("SELECT \"row\" FROM \"{dataset}\" {}", dialect::where_clause(condition)))
@@ -419,9 +421,11 @@ struct LeafSessions {
 }
 
 impl LeafSessions {
-    fn session(&self, threads: usize, env: RuntimeEnv) -> Result<SqlSession, SqlError> {
-        if self.depth >= MAX_DEPTH {
-            let why = format!("conditions are nested in one another more than {MAX_DEPTH} times");
+    fn session(&self, work: FindWork) -> Result<SqlSession, SqlError> {
+        let FindWork { memory, threads, .. } = work;
+        let env = RuntimeEnv { memory_pool: memory, ..RuntimeEnv::clone(&self.env) };
+        if self.depth >= MOST_NESTED {
+            let why = format!("conditions are nested in one another more than {MOST_NESTED} times");
             return Err(SqlError::refused(why));
         }
         let Tables { snapshot, own, .. } = &*self.tables;
@@ -433,12 +437,15 @@ impl LeafSessions {
 }
 
 impl FindRows for LeafSessions {
-    fn check(&self, dataset: DatasetName, condition: String) -> BoxFuture<'static, Result<(), SqlError>> {
-        let own = self.clone();
-        Box::pin(async move {
-            let session = own.session(1, RuntimeEnv::clone(&own.env))?;
-            session.check_matching(&dataset, &condition).await
-        })
+    fn check(
+        &self,
+        dataset: DatasetName,
+        condition: String,
+        work: &FindWork,
+        cancel: &Arc<Cancel>,
+    ) -> BoxFuture<'static, Result<(), SqlError>> {
+        let (own, work, cancel) = (self.clone(), work.clone(), Arc::clone(cancel));
+        Box::pin(async move { own.session(work)?.check_matching(&dataset, &condition, &cancel).await })
     }
 
     fn find(
@@ -447,10 +454,10 @@ impl FindRows for LeafSessions {
         condition: String,
         work: &FindWork,
     ) -> BoxFuture<'static, Result<RowSet, SqlError>> {
-        let (own, FindWork { memory, threads, notes }) = (self.clone(), work.clone());
+        let (own, work) = (self.clone(), work.clone());
         Box::pin(async move {
-            let env = RuntimeEnv { memory_pool: memory, ..RuntimeEnv::clone(&own.env) };
-            own.session(threads, env)?.matching(&dataset, &condition, notes.as_deref()).await
+            let notes = work.notes.clone();
+            own.session(work)?.matching(&dataset, &condition, notes.as_deref()).await
         })
     }
 }
@@ -468,6 +475,7 @@ fn words_for_clients(remedy: &Remedy<'_>) -> String {
     match *remedy {
         Remedy::Option("param", _) => "the statement: send one value for each parameter".to_owned(),
         Remedy::Option(..) => remedy.plain(),
+        Remedy::OwnTable => "an upload".to_owned(),
         _ => remedy.of_front_end(),
     }
 }

@@ -10,6 +10,7 @@ use datafusion::sql::sqlparser::ast::{Ident, ObjectName, TableFactor};
 use gstore_store::{Snapshot, View};
 
 use super::calls::{ArgumentKind, NamingArgument, arguments, query_of_condition};
+use super::candidates::MOST_NESTED;
 use super::dialect::{self, visit_outer_tables_mut};
 use super::expanded;
 use super::names::DATA;
@@ -56,6 +57,8 @@ struct ViewNames {
     ensembles: Vec<String>,
     /// Whether some names are known only once they are computed.
     is_open: bool,
+    /// Conditions around the text that is read.
+    depth: usize,
 }
 
 impl ViewNames {
@@ -111,7 +114,13 @@ impl ViewNames {
             }
             ArgumentKind::Artifact => self.artifacts.push(text.trim().to_owned()),
             ArgumentKind::Ensemble => self.ensembles.push(text.trim().to_owned()),
-            ArgumentKind::Condition => self.is_open |= !self.add_all(&query_of_condition(text)),
+            // Those further inside cannot run.
+            ArgumentKind::Condition if self.depth == MOST_NESTED => self.is_open = true,
+            ArgumentKind::Condition => {
+                self.depth += 1;
+                self.is_open |= !self.add_all(&query_of_condition(text));
+                self.depth -= 1;
+            }
         }
     }
 }

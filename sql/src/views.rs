@@ -18,6 +18,7 @@ use datafusion::sql::sqlparser::ast::{
 use gstore_store::{Snapshot, View};
 
 use super::calls::{ArgumentKind, arguments, query_of_condition};
+use super::candidates::MOST_NESTED;
 use super::dialect::{self, put_before, visit_outer_tables_mut};
 use super::error::SqlError;
 use super::expanded;
@@ -227,7 +228,15 @@ fn inside(error: SqlError, view: &str, place: Option<(u64, u64)>) -> SqlError {
 /// The datasets and views that a statement names where a table stands, in the conditions of rankings too; one
 /// that cannot be parsed names none.
 pub fn named_tables(sql: &str) -> BTreeSet<String> {
+    named_within(sql, 0)
+}
+
+/// Those of a statement, or of a condition that lies within so many others. Those further inside cannot run.
+fn named_within(sql: &str, depth: usize) -> BTreeSet<String> {
     let mut names = BTreeSet::new();
+    if depth > MOST_NESTED {
+        return names;
+    }
     let Ok(mut statement) = dialect::parse(sql) else { return names };
     let Some(sql) = inner(&mut statement) else { return names };
     match sql {
@@ -238,7 +247,7 @@ pub fn named_tables(sql: &str) -> BTreeSet<String> {
             let conditions = arguments(table).into_iter();
             let conditions = conditions.filter(|argument| argument.kind == ArgumentKind::Condition);
             let texts = conditions.filter_map(|argument| argument.texts).flatten();
-            names.extend(texts.flat_map(|text| named_tables(&query_of_condition(text))));
+            names.extend(texts.flat_map(|text| named_within(&query_of_condition(text), depth + 1)));
         }),
         // A table that is described stands in no query.
         _ => visit_relations(&*sql, |name| names.extend(table_name(name))),

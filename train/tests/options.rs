@@ -162,7 +162,7 @@ fn options_that_mean_nothing_are_refused() {
     // One of the texts has 7,200 bytes and more.
     let mut long = world.request("long", lora());
     long.compute.max_memory = Some(1_000_000);
-    refused(&long, "max_memory allows 1 MB");
+    refused(&long, "max_memory allows 976.56 KiB\n  give max_memory=3MB, split it");
 }
 
 #[test]

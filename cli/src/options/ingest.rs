@@ -21,8 +21,8 @@ pub fn kinds(names: &[String]) -> Result<Vec<Kind>> {
     Ok(kinds)
 }
 
-/// The flags without those of a config file that belong to kinds which are not asked for: a projection and the
-/// numbers of Adam are there for all ingests.
+/// The flags without those of a config file that belong to kinds which are not asked for: a projection and
+/// the numbers of Adam are there for all ingests.
 pub fn of_kinds(args: &GradientArgs, kinds: &[Kind]) -> GradientArgs {
     let gradients = kinds.iter().any(|kind| kind.takes_gradient());
     let adam = kinds.contains(&Kind::GradAdam);

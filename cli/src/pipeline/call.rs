@@ -131,8 +131,8 @@ impl StageCall {
         let texts = self.values("sql").iter().map(String::as_str).chain(file);
         let statements = texts.flat_map(gstore_sql::statements);
         let conditions = ["where", "filter"].into_iter().flat_map(|id| self.values(id));
-        // A comment at the end of a condition hides nothing on another line.
-        let conditions = conditions.map(|condition| format!("SELECT 1 WHERE (\n{condition}\n)"));
+        let conditions =
+            conditions.map(|condition| format!("SELECT 1 {}", gstore_sql::where_clause(condition)));
         let mut names: BTreeSet<String> =
             statements.chain(conditions).flat_map(|sql| gstore_sql::named_tables(&sql)).collect();
         for (own, _) in self.values("with").iter().filter_map(|table| table.split_once('=')) {

@@ -76,7 +76,7 @@ mod tests {
             let said = refused.unwrap_err().to_string();
             assert!(
                 said.contains("its text of 14000 bytes takes about 4.01 MiB")
-                    && said.ends_with("max_memory allows 4.01 MiB\n  allow more"),
+                    && said.contains("max_memory allows 4.01 MiB\n  give max_memory=5MB, split it into"),
                 "{said}"
             );
         }

@@ -134,7 +134,8 @@ fn read_array(path: &Path, into: &mut ScoresBuilder<'_>, cancel: &Cancel) -> Res
     let [of_rows, of_queries] = LISTS.map(|ending| path.with_extension(ending));
     let of_queries = (array.columns.is_some() || of_queries.exists()).then_some(of_queries);
     let size = (array.rows, array.columns.unwrap_or(1));
-    add_matrix(path, (&of_rows, of_queries.as_deref()), size, array.values(file), into, cancel)
+    let values = array.values(path.to_owned(), file);
+    add_matrix(path, (&of_rows, of_queries.as_deref()), size, values, into, cancel)
 }
 
 /// Adds scores of rows times columns, each with its row and column, whose ids are in `lists`, one on each
@@ -219,7 +220,11 @@ impl Array {
     }
 
     /// Row, column and value of each, read one after the other behind the header.
-    fn values(self, mut file: impl Read) -> impl Iterator<Item = Result<(usize, usize, f64), EvaluateError>> {
+    fn values(
+        self,
+        path: PathBuf,
+        mut file: impl Read,
+    ) -> impl Iterator<Item = Result<(usize, usize, f64), EvaluateError>> {
         let (rows, columns) = (self.rows, self.columns.unwrap_or(1));
         (0..rows * columns).map(move |at| -> Result<_, EvaluateError> {
             let (row, column) = match self.header.fortran {
@@ -228,7 +233,11 @@ impl Array {
             };
             let mut bytes = [0; size_of::<f64>()];
             let bytes = &mut bytes[..self.size];
-            file.read_exact(bytes)?;
+            let cut = |e| EvaluateError::File {
+                path: path.clone(),
+                what: format!("it changed while it was read: {e}"),
+            };
+            file.read_exact(bytes).map_err(cut)?;
             Ok((row, column, self.header.float(bytes).unwrap_or(f64::NAN)))
         })
     }

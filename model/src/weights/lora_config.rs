@@ -195,7 +195,10 @@ fn compile(config: JsonObject<'_>, key: &str, pattern: &str) -> Result<Regex, Mo
         let instead = match key {
             "target_modules" => "replace it in adapter_config.json by the list of the adapted modules",
             "exclude_modules" => "replace it in adapter_config.json by the list of the modules to leave out",
-            _ => "write it without look-around and references to groups",
+            _ if ["look-around", "backreference"].iter().any(|what| e.to_string().contains(what)) => {
+                "write it without look-around and references to groups"
+            }
+            _ => "correct it",
         };
         config.error(format!("{key} is not a pattern that gstore understands: {e}; {instead}"))
     })
@@ -219,8 +222,8 @@ fn layers(config: JsonObject<'_>) -> Result<Vec<u64>, ModelError> {
     }
 }
 
-/// `layers_pattern`: the name before the number of a layer, or a list of them, as patterns. An empty one means
-/// any, as in PEFT.
+/// `layers_pattern`: the name before the number of a layer, or a list of them, as patterns. An empty one
+/// means any, as in PEFT.
 fn layer_patterns(config: JsonObject<'_>) -> Result<Vec<Regex>, ModelError> {
     const KEY: &str = "layers_pattern";
     let wrong = || config.error(format!("{KEY} must be a pattern or a list of them"));

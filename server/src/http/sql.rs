@@ -95,7 +95,7 @@ pub(super) async fn answer(State(core): State<Arc<Core>>, request: Request) -> R
     let admitted = admit(&core, &head).and_then(|admitted| check_size(&core, &body).map(|()| admitted));
     let answered = match admitted {
         Ok((caller, busy)) => answer_statement(&core, caller, busy, body).await,
-        // Of one that is larger than what is read, nothing is.
+        // A part of a larger body would not save the answer either.
         Err(status) if body.size_hint().lower() > REFUSED_BYTES as u64 => Err(status),
         Err(status) => {
             // HTTP/2 resets a stream whose request was not read, and clients may drop the answer with it.

@@ -227,6 +227,13 @@ async fn views_stand_for_their_statements_in_each_snapshot_that_has_them() {
     ] {
         assert_eq!(named_tables(sql).contains("good"), is_read, "{sql}");
     }
+    // What is further inside cannot run, and takes no stack.
+    let around = |inside: String, i: usize| {
+        format!("SELECT 1 FROM self_influence('pool', where => $q{i}$1 IN ({inside})$q{i}$)")
+    };
+    let nested = |levels: usize| (0..levels).fold("SELECT 1 FROM good".to_owned(), around);
+    assert!(named_tables(&nested(4)).contains("good"));
+    assert!(named_tables(&nested(5_000)).is_empty());
     for (name, sql, itself) in [
         ("good", "FROM fewer", true),
         ("good", "FROM counted", false),

@@ -211,8 +211,8 @@ fn check_same(file: &JobFile, plan: &JobPlan, shard: &ShardPlan) -> Result<(), S
     if wanted != found { other("the work", wanted, found) } else { Ok(()) }
 }
 
-/// How two lists of features differ: by their labels, or else by what is not the same in the first of each that
-/// differ.
+/// How two lists of features differ: by their labels, or else by what is not the same in the first of each
+/// that differ.
 fn other_features(wanted: &[JobFeature], found: &[JobFeature]) -> Option<(String, String)> {
     let pair = wanted.iter().zip(found).find(|(wanted, found)| wanted.desc != found.desc);
     if pair.is_none() && wanted.len() == found.len() {

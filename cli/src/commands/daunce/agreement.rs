@@ -44,6 +44,9 @@ fn table(found: &Agreement) -> Result<()> {
     let number = |x: Option<f64>| x.map_or_else(|| "-".to_owned(), |x| format!("{x:.3}"));
     let overlap = format!("top {} in common", found.top);
     out!("{:>7}  {:>10}  {:>13}  {overlap:>17}", "models", "split half", "all, expected");
+    if found.at.is_empty() {
+        out!("too few models: halves of them have no rankings to compare");
+    }
     for at in &found.at {
         out!(
             "{:>7}  {:>10}  {:>13}  {:>17}",

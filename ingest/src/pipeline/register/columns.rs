@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use gstore_core::content::REASONING;
-use gstore_core::{Cancel, Digest as RecordDigest, Remedy, first_of, many};
+use gstore_core::{Cancel, Digest as Xxh3Digest, Remedy, first_of, many};
 use sha2::{Digest, Sha256};
 
 use gstore_data::{Duplicates, Field, Layout, Schema, SchemaBuilder};
@@ -18,16 +18,16 @@ use super::repeated::NewTexts;
 /// Columns without values that are named.
 const SHOWN: usize = 10;
 
-/// The records of a file, one after the other.
+/// Digest of the records of a file in their order.
 #[derive(Default, PartialEq, Eq)]
-pub(super) struct FileContent(u128);
+pub(super) struct RecordsDigest(u128);
 
-impl FileContent {
+impl RecordsDigest {
     pub(super) fn add(&mut self, json: &[u8]) {
         let mut both = [0; 32];
         both[..16].copy_from_slice(&self.0.to_le_bytes());
-        both[16..].copy_from_slice(&RecordDigest::of(json).number().to_le_bytes());
-        self.0 = RecordDigest::of(&both).number();
+        both[16..].copy_from_slice(&Xxh3Digest::of(json).number().to_le_bytes());
+        self.0 = Xxh3Digest::of(&both).number();
     }
 }
 
@@ -35,7 +35,7 @@ impl FileContent {
 pub(super) struct RecordFindings {
     pub(super) records: u64,
     /// Of each file.
-    pub(super) contents: Vec<FileContent>,
+    pub(super) contents: Vec<RecordsDigest>,
     pub(super) skipped: u64,
     pub(super) duplicates: u64,
     pub(super) unscorable: u64,
@@ -70,7 +70,7 @@ pub(super) fn find_columns(
     let (mut named, mut order) = (Vec::new(), Vec::new());
     for file in &input.files {
         found.notes.extend(file.note());
-        let (before, mut of_file) = (builder.keys().count(), FileContent::default());
+        let (before, mut of_file) = (builder.keys().count(), RecordsDigest::default());
         let read =
             input.each_of(file, progress, cancel, &mut |error| bad.note(error), |place, json, record| {
                 records += 1;

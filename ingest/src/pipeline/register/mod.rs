@@ -32,7 +32,7 @@ pub use foreign::check_texts;
 pub use request::{AddClient, AddOutcome, AddPreview, AddReport, AddRequest, ExistingDataset};
 
 use columns::{
-    FileContent, RecordFindings, find_columns, reasoning_note, renamed_columns_note, widened_columns_note,
+    RecordFindings, RecordsDigest, find_columns, reasoning_note, renamed_columns_note, widened_columns_note,
 };
 use input::InputFiles;
 use repeated::NewTexts;
@@ -270,7 +270,7 @@ fn fill(
     // What cannot be read was counted before, in records that are the same now.
     let mut left_out = |error: IngestError| if error.is_of_text() { Ok(()) } else { bad.note(error) };
     for (file, before) in input.files.iter().zip(&contents) {
-        let mut now = FileContent::default();
+        let mut now = RecordsDigest::default();
         input.each_of(file, progress, cancel, &mut left_out, |place, json, record| {
             now.add(json);
             add(place, json, record)

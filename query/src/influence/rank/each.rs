@@ -147,7 +147,7 @@ pub(crate) fn check_memory(
 pub(crate) fn lists(prepared: &Prepared, target: &TargetVectors, each: Each) -> Result<Lists, QueryError> {
     Ok(match each {
         // Maxima, minima and means of finite values are finite. A sum may overflow, and a row without a score
-        // for the whole question has none at all.
+        // for the whole question has none at all, except of covariances.
         Each::Subtask if target.terms.is_of_values() && target.terms.across != Across::Sum => {
             Lists::Values((0..target.terms.subtasks.len() as u32).collect())
         }

@@ -17,7 +17,8 @@ pub struct Terms {
 }
 
 impl Terms {
-    /// Each of so many values by itself. A row counts if all of them are finite.
+    /// Each of so many values by itself. A row counts if all of them are finite, of
+    /// covariances those that are.
     pub(crate) fn each(values: usize) -> Self {
         let subtasks = (0..values).map(|value| value..value + 1).collect();
         Self { within: Within::Max, across: Across::Max, subtasks }
