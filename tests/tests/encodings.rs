@@ -367,8 +367,10 @@ fn every_pool_of_another_form_is_told_and_finds_its_own_features_of_the_target()
     let select = ["select", "--pool", "chats", "--target", "eval", "--top", "2", "-o", "-"];
     let token = token(&place, "laptop");
     let server = Served::start(&place, &[]);
-    for on in [&[][..], &["--remote", &server.address, "--token", &token]] {
-        place.run(&[&select[..], on].concat()).says(0, &[&used("chat"), "`--features NUMBERS` names others"]);
+    // A server says options without the flags of a command, which its clients may not have.
+    let remote = ["--remote", &server.address, "--token", &token];
+    for (on, used) in [(&[][..], used("chat")), (&remote, used("chat").replace("--template ", "template="))] {
+        place.run(&[&select[..], on].concat()).says(0, &[&used, "`--features NUMBERS` names others"]);
     }
     let matrix = ["matrix", "--pool", "chats", "--target", "eval", "-o", "scores", "--dry-run"];
     place.run(&matrix).says(0, &[&used("chat"), "`--features NUMBERS` names others"]);

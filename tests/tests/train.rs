@@ -40,13 +40,12 @@ fn a_dry_run_writes_nothing() {
 #[test]
 fn a_dry_run_counts_the_disk_of_all_checkpoints_with_their_logs() {
     let place = place();
-    for method in [&[][..], &["--full"][..]] {
-        let line = "train --data pool.jsonl --output tuned --max-length 64 --max-steps 40 --json";
-        let saved =
-            [&["--save-steps", "1", "--logging-steps", "1", "--overwrite-output-dir"][..], method].concat();
-        let told = binary::json(place.with_model(line).args(&saved).arg("--dry-run"));
-        binary::ok(place.with_model(line).args(&saved));
-        let written: usize = world::bytes(&place.path("tuned")).values().map(Vec::len).sum();
+    for (output, method) in [("adapted", &[][..]), ("tuned", &["--full"])] {
+        let line = format!("train --data pool.jsonl --output {output} --max-length 64 --max-steps 40 --json");
+        let saved = [&["--save-steps", "1", "--logging-steps", "1"][..], method].concat();
+        let told = binary::json(place.with_model(&line).args(&saved).arg("--dry-run"));
+        binary::ok(place.with_model(&line).args(&saved));
+        let written: usize = world::bytes(&place.path(output)).values().map(Vec::len).sum();
         let disk = told["disk"].as_u64().expect("a number") as usize;
         assert!(
             written <= disk && disk < written * 5 / 4,
