@@ -321,24 +321,29 @@ fn limits_hold_and_a_result_that_breaks_off_is_no_shorter_one() {
 fn a_request_whose_body_does_not_come_is_given_up() {
     let connections = ConnectionLimits { reader: Duration::from_millis(200), ..ConnectionLimits::default() };
     let limits = RequestLimits { connections, ..RequestLimits::default() };
-    let told = told_of_a_beginning(&started(ServeOptions { limits, ..options() }), 100);
+    let server = started(ServeOptions { limits, ..options() });
+    let told = told_of_a_beginning(&server, &server.token, 100);
     assert!(told.starts_with("HTTP/1.1 504"), "{told}");
 }
 
 #[test]
 fn a_request_that_says_that_it_is_too_large_is_refused_before_it_is_read() {
-    let told = told_of_a_beginning(&started(options()), RequestLimits::default().message_bytes + 1);
+    let server = started(options());
+    let length = RequestLimits::default().message_bytes + 1;
+    let told = told_of_a_beginning(&server, &server.token, length);
     assert!(told.starts_with("HTTP/1.1 413") && told.contains("out_of_range"), "{told}");
+    // Whoever may not ask is not told how much may be sent.
+    let told = told_of_a_beginning(&server, "wrong", length);
+    assert!(told.starts_with("HTTP/1.1 401") && !told.contains("bytes"), "{told}");
 }
 
 /// The answer to a statement of which a single byte is sent, and this length announced.
-fn told_of_a_beginning(server: &Server, length: usize) -> String {
+fn told_of_a_beginning(server: &Server, token: &str, length: usize) -> String {
     let mut socket = TcpStream::connect(server.http.unwrap()).unwrap();
     socket.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
     let begins = format!(
         "POST /sql HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-type: application/json\r\n\
-         authorization: Bearer {}\r\ncontent-length: {length}\r\n\r\n{{",
-        server.token
+         authorization: Bearer {token}\r\ncontent-length: {length}\r\n\r\n{{"
     );
     socket.write_all(begins.as_bytes()).unwrap();
     let mut told = Vec::new();

@@ -7,7 +7,7 @@ use arrow_array::builder::{ListBuilder, StringBuilder, StructBuilder};
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Float16Type, Float32Type, Float64Type, Int32Type, UInt8Type, UInt64Type};
 use arrow_array::{
-    Array, ArrayRef, DictionaryArray, FixedSizeListArray, Float32Array, Float64Array, Int64Array,
+    Array, ArrayRef, DictionaryArray, FixedSizeListArray, Float32Array, Float64Array, Int32Array, Int64Array,
     PrimitiveArray, RecordBatch, StringArray, UInt8Array, UInt64Array,
 };
 use arrow_flight::{FlightData, FlightDescriptor};
@@ -271,6 +271,13 @@ async fn vectors_become_a_feature_bit_for_bit() {
         batch(vec![("id", ids(names)), ("vector", list::<Float32Type>(values, 1))])
     };
     assert_eq!(refused(&client, other.clone(), named(&["p1", "nobody"])).await, Code::NotFound);
+    // A null may be among the values of a dictionary, too.
+    let keys = Int32Array::from(vec![0, 1]);
+    let values = Arc::new(StringArray::from(vec![Some("p1"), None]));
+    let gap: ArrayRef = Arc::new(DictionaryArray::<Int32Type>::new(keys, values));
+    let gap = batch(vec![("id", gap), ("vector", list::<Float32Type>(vec![0.5; 2], 1))]);
+    let error = put(&client, other.clone(), vec![gap]).await.unwrap_err();
+    assert!(error.message().contains("column `id` has nulls"), "{}", error.message());
     let wide = batch(vec![("id", ids(&["p1"])), ("vector", list::<Float64Type>(vec![0.5], 1))]);
     let error = put(&client, other.clone(), vec![wide]).await.unwrap_err();
     assert!(error.message().contains("not Float64; cast them before they are sent"), "{}", error.message());
