@@ -7,7 +7,7 @@ use arrow_array::Array;
 use gstore_core::Cancel;
 use gstore_query::daunce::Agreement;
 use gstore_query::influence::{
-    Each, EachRanking, EachRequest, InfluenceSpec, Order, Prepared, TargetNames, TargetRow,
+    Each, EachRanking, EachRequest, InfluenceSpec, Order, Prepared, ScanSummary, TargetNames, TargetRow,
 };
 use gstore_store::Snapshot;
 use serde::Serialize;
@@ -140,15 +140,15 @@ pub fn report(
     };
     let shown = &samples.rows[..samples.rows.len().min(request.queries)];
     let mut notes = prepared.notes().to_vec();
+    let mut summary: Option<ScanSummary> = None;
     if shown.len() < samples.rows.len() {
         notes.push(format!("the first {} of {} queries are shown", shown.len(), samples.rows.len()));
     }
     let mut queries = Vec::new();
     for part in shown.chunks(AT_ONCE) {
-        let (found, said) = pass.queries(part, request.top)?;
-        queries.extend(found);
-        notes.extend(said);
+        queries.extend(pass.queries(part, request.top, &mut summary)?);
     }
+    notes.extend(summary.unwrap_or_default().notes);
     notes.sort_unstable();
     notes.dedup();
     Ok(DaunceReport {
@@ -180,9 +180,9 @@ impl PoolPass<'_> {
         &self,
         part: &[TargetRow],
         top: usize,
-    ) -> Result<(Vec<QueryReport>, Vec<String>), AnswerError> {
+        seen: &mut Option<ScanSummary>,
+    ) -> Result<Vec<QueryReport>, AnswerError> {
         let plan = self.prepared.of_samples(part, self.cancel)?;
-        let mut notes = Vec::new();
         let mut ranked = |order| -> Result<Vec<EachRanking>, AnswerError> {
             let request = EachRequest {
                 each: Each::Sample,
@@ -193,7 +193,7 @@ impl PoolPass<'_> {
                 memory: MEMORY,
             };
             let found = plan.top_k_each(&request, self.cancel)?;
-            notes.extend(found.summary.notes);
+            ScanSummary::add_pass(seen, found.summary);
             Ok(found.rankings)
         };
         let (best, worst) = (ranked(Order::Best)?, ranked(Order::Worst)?);
@@ -212,7 +212,7 @@ impl PoolPass<'_> {
                 worst: self.rows(&own, worst)?,
             });
         }
-        Ok((queries, notes))
+        Ok(queries)
     }
 
     fn text_of(&self, sample: &TargetRow) -> Result<Option<String>, AnswerError> {

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::influence::rank::summary::EXACT;
 use crate::influence::spec::mode::Plane;
 
 /// `Scored::subtask` where no subtask can be named.
@@ -140,6 +141,47 @@ pub struct ScanSummary {
     pub disk: DiskSummary,
 }
 
+impl ScanSummary {
+    /// Adds a pass over the same rows for other target samples to those before it. What is read adds up. Rows
+    /// with and without a score are those of the pass in which most have one, and so are the notes, which
+    /// count them.
+    pub fn add_pass(passes: &mut Option<Self>, pass: Self) {
+        match passes {
+            Some(all) => all.merge(pass),
+            None => *passes = Some(pass),
+        }
+    }
+
+    fn merge(&mut self, mut pass: Self) {
+        if pass.eligible > self.eligible {
+            std::mem::swap(self, &mut pass);
+        }
+        self.bytes_read += pass.bytes_read;
+        self.target_rows += pass.target_rows;
+        self.rows_scored += pass.rows_scored;
+        self.disk.merge(&pass.disk);
+        for plane in pass.planes {
+            match self.planes.iter_mut().find(|own| own.plane == plane.plane) {
+                Some(own) => {
+                    own.rows += plane.rows;
+                    own.excluded += plane.excluded;
+                    own.bytes_read += plane.bytes_read;
+                }
+                None => self.planes.push(plane),
+            }
+        }
+        // What the weakest pass promises.
+        if pass.guarantee != EXACT {
+            self.guarantee = pass.guarantee;
+        }
+        if pass.eligible == self.eligible {
+            self.notes.extend(pass.notes);
+            self.notes.sort_unstable();
+            self.notes.dedup();
+        }
+    }
+}
+
 /// What was read ahead from disk.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DiskSummary {
@@ -187,4 +229,42 @@ pub struct Ranking {
     pub subtasks: Vec<String>,
     /// Everything about the scan.
     pub summary: ScanSummary,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pass(eligible: u64, guarantee: &str, notes: &[&str]) -> ScanSummary {
+        ScanSummary {
+            scanned: 10,
+            eligible,
+            excluded: ExcludedCounts { missing: 10 - eligible, ..ExcludedCounts::default() },
+            bytes_read: 5,
+            target_rows: 1,
+            guarantee: guarantee.to_owned(),
+            notes: notes.iter().map(|note| (*note).to_owned()).collect(),
+            ..ScanSummary::default()
+        }
+    }
+
+    #[test]
+    fn rows_of_several_passes_are_counted_once() {
+        let mut passes = None;
+        for (eligible, guarantee, notes) in
+            [(4, EXACT, ["6 left out"]), (7, EXACT, ["3 left out"]), (5, "to 1e-3", ["5 left out"])]
+        {
+            ScanSummary::add_pass(&mut passes, pass(eligible, guarantee, &notes));
+        }
+        let all = passes.expect("three passes");
+        assert_eq!((all.scanned, all.eligible, all.excluded.missing), (10, 7, 3));
+        assert_eq!((all.bytes_read, all.target_rows, &all.guarantee[..]), (15, 3, "to 1e-3"));
+        assert_eq!(all.notes, ["3 left out"]);
+
+        let mut passes = None;
+        for notes in [["of the first", "of both"], ["of both", "of the second"]] {
+            ScanSummary::add_pass(&mut passes, pass(7, EXACT, &notes));
+        }
+        assert_eq!(passes.expect("two passes").notes, ["of both", "of the first", "of the second"]);
+    }
 }

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use arrow_array::{ArrayRef, RecordBatch, StringArray, UInt64Array};
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
 use gstore_query::influence::{
-    EXACT, Each, EachRanking, EachRequest, NO_SUBTASK, Prepared, Rankings, ScanSummary, Scored, TargetNames,
+    Each, EachRanking, EachRequest, NO_SUBTASK, Prepared, Rankings, ScanSummary, Scored, TargetNames,
     TargetRow, TargetSamples, small_bytes,
 };
 
@@ -90,7 +90,7 @@ impl EachRows {
         plan: Prepared,
         whole: &TargetSamples,
         (want, memory): (&ReadRequest, usize),
-        seen: &mut AnswerStatistics,
+        seen: &mut Option<ScanSummary>,
         each: BatchConsumer<'_>,
     ) -> Result<Demand, SqlError> {
         let EachOptions { each: of, order, k } = self.options;
@@ -100,7 +100,7 @@ impl EachRows {
             EachRequest { each: of, order, k, filter: Some(&want.candidates), threads: want.threads, memory };
         let found = plan.top_k_each(&request, &want.cancelled)?;
         let Rankings { rankings, summary, .. } = found;
-        seen.add(summary);
+        ScanSummary::add_pass(seen, summary);
         let names = self.names(&plan, whole, &rankings)?;
         let question = self.question(plan);
         let inner: Vec<usize> = want.columns.iter().filter(|c| **c >= OWN).map(|c| c - OWN).collect();
@@ -224,58 +224,19 @@ impl EachRows {
         Ok(batch_of(schema, values, rows)?)
     }
 
-    fn note(&self, want: &ReadRequest, seen: AnswerStatistics) {
-        let Some(mut summary) = seen.summary else { return };
+    fn note(&self, want: &ReadRequest, seen: Option<ScanSummary>, passes: usize) {
+        let Some(mut summary) = seen else { return };
         if let Some(counters) = &want.counters {
             counters.add(&summary);
         }
         let Some(notes) = &want.notes else { return };
-        if seen.passes > 1 {
+        if passes > 1 {
             let each = self.options.each;
-            summary.notes.push(format!("the {each}s were taken in {} passes, as memory allows", seen.passes));
+            summary.notes.push(format!("the {each}s were taken in {passes} passes, as memory allows"));
         }
         // Each has its own ranking: there is none that one target decides.
         let mut note = InfluenceNote::new(&self.plan, summary);
         note.resolution.extend_from_slice(&self.columns.notes);
         notes.add(note);
-    }
-}
-
-/// What is known of the answer after several passes.
-struct AnswerStatistics {
-    summary: Option<ScanSummary>,
-    passes: usize,
-}
-
-impl AnswerStatistics {
-    /// Counts a pass: each sees the same rows and other target samples.
-    fn add(&mut self, summary: ScanSummary) {
-        self.passes += 1;
-        match &mut self.summary {
-            None => self.summary = Some(summary),
-            Some(all) => {
-                all.bytes_read += summary.bytes_read;
-                all.target_rows += summary.target_rows;
-                all.rows_scored += summary.rows_scored;
-                all.disk.merge(&summary.disk);
-                for plane in summary.planes {
-                    match all.planes.iter_mut().find(|other| other.plane == plane.plane) {
-                        Some(other) => {
-                            other.rows += plane.rows;
-                            other.excluded += plane.excluded;
-                            other.bytes_read += plane.bytes_read;
-                        }
-                        None => all.planes.push(plane),
-                    }
-                }
-                // What the weakest pass promises.
-                if summary.guarantee != EXACT {
-                    all.guarantee = summary.guarantee;
-                }
-                all.notes.extend(summary.notes);
-                all.notes.sort_unstable();
-                all.notes.dedup();
-            }
-        }
     }
 }

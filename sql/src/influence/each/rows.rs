@@ -3,7 +3,7 @@
 use arrow_schema::SchemaRef;
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryLimit};
 
-use super::{AnswerStatistics, EachOptions, EachRows};
+use super::{EachOptions, EachRows};
 use crate::blocking::Demand;
 use crate::candidates::Candidates;
 use crate::error::SqlError;
@@ -53,16 +53,17 @@ impl RowReader for EachRows {
         };
         reserved.iter().try_for_each(|reserved| reserved.try_grow(memory))?;
         let samples = self.plan.target_samples(&want.cancelled)?;
-        let mut seen = AnswerStatistics { summary: None, passes: 0 };
+        let (mut seen, mut done) = (None, 0);
         let passes = self.passes(&samples, want.threads, memory);
         for rows in &passes {
+            done += 1;
             // What may be missed is shared by the passes.
             let plan = self.plan.of_samples(rows, &want.cancelled)?.with_share(passes.len());
             if self.pass(plan, &samples, (want, memory), &mut seen, each)? == Demand::Enough {
                 break;
             }
         }
-        self.note(want, seen);
+        self.note(want, seen, done);
         Ok(())
     }
 }
