@@ -9,6 +9,7 @@ use gstore_model::hub::DATA_PREFIX;
 
 use crate::context::Context;
 use crate::failure::{UsageError, refuse};
+use crate::streams::is_standard_input;
 use crate::wording::shell_word;
 
 /// A dataset and the data that goes into it.
@@ -85,7 +86,7 @@ fn name_datasets(dataset: Option<&str>, data: &[PathBuf]) -> Result<Vec<DatasetD
 
 /// What a path is, or what a pattern matches.
 fn parts(path: &Path) -> Result<Vec<PathBuf>> {
-    if is_of_hub(path) || path.exists() || path == Path::new("-") {
+    if is_of_hub(path) || is_standard_input(path) || path.exists() {
         return Ok(vec![path.to_owned()]);
     }
     Ok(find(&[path.to_owned()])?.iter().map(|file| file.path().to_owned()).collect())
@@ -97,7 +98,7 @@ fn is_of_hub(path: &Path) -> bool {
 
 /// The name of a dataset after that of a file, a folder or a repository.
 fn name_of(path: &Path) -> Result<String> {
-    let shown = if path == Path::new("-") { Path::new("standard input") } else { path };
+    let shown = if is_standard_input(path) { Path::new("standard input") } else { path };
     let refused = || {
         UsageError(format!("{} has no part that can name a dataset: give --dataset NAME", shown.display()))
     };

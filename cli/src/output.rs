@@ -22,7 +22,7 @@ use tempfile::{NamedTempFile, TempDir};
 use crate::context::{Context, is_store, unwritable};
 use crate::failure::{UsageError, refuse};
 use crate::packing::{Packing, packing_of};
-use crate::streams::{UntilClosed, note_closed_pipe};
+use crate::streams::{UntilClosed, is_standard_output, note_closed_pipe};
 
 /// Where an output goes.
 #[derive(Debug, PartialEq, Eq)]
@@ -38,8 +38,7 @@ pub enum OutputTarget {
 impl OutputTarget {
     /// The place that a path names; `None` and `-` are standard output.
     pub fn of(path: Option<&Path>) -> Self {
-        const STDOUT: [&str; 4] = ["-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"];
-        let Some(path) = path.filter(|path| !STDOUT.iter().any(|name| *path == Path::new(name))) else {
+        let Some(path) = path.filter(|path| !is_standard_output(path)) else {
             return Self::Stdout;
         };
         // Descriptors of this process are links to files that others hold open.

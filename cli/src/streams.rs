@@ -1,11 +1,22 @@
-//! Standard output and standard error: lines that are printed there, and a reader that has left.
+//! Standard input, output and error: their names as paths, lines that are printed, and a reader that has left.
 
 use std::fmt::Arguments;
 use std::io::{ErrorKind, Write};
+use std::path::Path;
 
 use anyhow::Result;
 use gstore_core::Cancel;
 use serde::Serialize;
+
+/// Whether a path names standard input.
+pub fn is_standard_input(path: impl AsRef<Path>) -> bool {
+    ["-", "/dev/stdin", "/dev/fd/0", "/proc/self/fd/0"].iter().any(|name| path.as_ref() == Path::new(name))
+}
+
+/// Whether a path names standard output.
+pub fn is_standard_output(path: &Path) -> bool {
+    ["-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"].iter().any(|name| path == Path::new(name))
+}
 
 /// Whether a reader of a result, of any length, has closed its end of a pipe.
 static CLOSED: Cancel = Cancel::new();

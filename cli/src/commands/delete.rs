@@ -17,7 +17,7 @@ use crate::args::DeleteArgs;
 use crate::context::Context;
 use crate::failure::{condition_error, refuse};
 use crate::sketches::{STOPPING, restore};
-use crate::streams::{out, print_json, say};
+use crate::streams::{is_standard_input, out, print_json, say};
 
 /// Ids that a message lists at most.
 const LISTED: usize = 5;
@@ -166,7 +166,7 @@ fn ids_to_delete(args: &DeleteArgs) -> Result<HashSet<String>> {
 }
 
 fn read_ids(file: &Path, ids: &mut HashSet<String>) -> Result<()> {
-    let source: Box<dyn Read> = match file == Path::new("-") {
+    let source: Box<dyn Read> = match is_standard_input(file) {
         true => Box::new(std::io::stdin()),
         false => Box::new(fs_err::File::open(file)?),
     };

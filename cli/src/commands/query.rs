@@ -15,7 +15,7 @@ use crate::models::encoder;
 use crate::output::check_unread;
 use crate::shell::dot::has_commands;
 use crate::statements::{Engine, STOPPING, own_tables, parameters, report, statement_text};
-use crate::streams::out;
+use crate::streams::{is_standard_input, out};
 use crate::terminal;
 
 /// Runs the statements, or the shell.
@@ -68,7 +68,7 @@ fn statements(args: &QueryArgs) -> Result<Option<String>> {
     let bytes = match (args.sql.as_deref(), &args.file) {
         (Some("-"), _) => read_stdin()?,
         (Some(sql), _) => return Ok(Some(sql.to_owned())),
-        (None, Some(file)) if file == Path::new("-") => read_stdin()?,
+        (None, Some(file)) if is_standard_input(file) => read_stdin()?,
         (None, Some(file)) => fs_err::read(file)?,
         (None, None) if !std::io::stdin().is_terminal() => read_stdin()?,
         (None, None) => return Ok(None),
@@ -79,7 +79,7 @@ fn statements(args: &QueryArgs) -> Result<Option<String>> {
 /// What a message calls the place that they are from.
 fn place(args: &QueryArgs) -> &Path {
     match (&args.file, args.sql.as_deref()) {
-        (Some(file), _) if file != Path::new("-") => file.as_path(),
+        (Some(file), _) if !is_standard_input(file) => file.as_path(),
         (None, Some(sql)) if sql != "-" => Path::new("the statements given"),
         _ => Path::new("standard input"),
     }

@@ -13,6 +13,7 @@ use super::{OptionSetting, PipelineError, PipelineStage, Setting};
 use crate::args::{Cli, in_place_of, with_expected_number};
 use crate::config::flags;
 use crate::options::check_options;
+use crate::streams::is_standard_input;
 use crate::wording::shell_word;
 
 type Result<T> = std::result::Result<T, PipelineError>;
@@ -85,16 +86,18 @@ impl StageCall {
         {
             call.common.push(format!("--store={store}"));
         }
-        if call.args.iter().any(|arg| arg == "-") {
-            return Err(at("`-`: a stage has no standard input".to_owned()));
+        if let Some(arg) = call.args.iter().find(|arg| is_standard_input(arg)) {
+            return Err(at(format!("`{arg}`: a stage has no standard input")));
         }
         let (matches, cli) =
             parse_words(root, call.argv()).map_err(|error| refusal(&error, stage, &lines))?;
         // The store may be one that an earlier stage makes.
         check_options(&cli.command, |_| Ok(false)).map_err(|error| at(error.to_string()))?;
         call.values = values(&matches, &known, call.words.len());
-        if let Some((id, _)) = call.values.iter().find(|(id, v)| is_input(id) && v.iter().any(|v| v == "-")) {
-            return Err(at(format!("`{id}` is `-`: a stage has no standard input")));
+        for (id, values) in call.values.iter().filter(|(id, _)| is_input(id)) {
+            if let Some(value) = values.iter().find(|value| is_standard_input(value)) {
+                return Err(at(format!("`{id}` is `{value}`: a stage has no standard input")));
+            }
         }
         Ok(call)
     }
@@ -217,7 +220,7 @@ fn parse_words(root: &Command, argv: Vec<OsString>) -> std::result::Result<(ArgM
     Ok((matches, cli))
 }
 
-/// Arguments that name what is read, of which `-` is standard input.
+/// Arguments that name what is read, of which one may be standard input.
 fn is_input(id: &str) -> bool {
     matches!(id, "data" | "ids" | "rows")
 }
@@ -377,6 +380,7 @@ mod tests {
                 "--dim has no effect: no kind in --features is a gradient",
             ),
             ("command = 'add'\ndataset = 'd'\ndata = '-'\n", 1, "standard input"),
+            ("command = 'add'\ndataset = 'd'\ndata = '/dev/stdin'\n", 1, "standard input"),
         ] {
             let error = call(stage).expect_err(stage);
             assert!(error.line == line && error.message.contains(says), "{stage}{error}");

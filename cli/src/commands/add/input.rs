@@ -13,6 +13,7 @@ use gstore_store::vfs;
 use tempfile::NamedTempFile;
 
 use crate::stand_ins::stands_for;
+use crate::streams::is_standard_input;
 
 /// Refuses, before hours of work, a folder without room for the texts of files.
 pub(super) fn check_room(folder: &Path, data: &[PathBuf]) -> Result<()> {
@@ -24,10 +25,6 @@ pub(super) fn check_room(folder: &Path, data: &[PathBuf]) -> Result<()> {
 /// What data is called in messages and in the history.
 pub(super) fn input_label(data: &Path) -> String {
     if is_standard_input(data) { "standard input".to_owned() } else { data.display().to_string() }
-}
-
-fn is_standard_input(data: &Path) -> bool {
-    ["-", "/dev/stdin", "/dev/fd/0", "/proc/self/fd/0"].iter().any(|name| data == Path::new(name))
 }
 
 /// Refuses standard input that is named twice: the first would take all of it.
