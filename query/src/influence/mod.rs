@@ -52,10 +52,10 @@ pub use prepare::{Prepared, PreparedSide};
 pub use rank::collect::{Collector, ranking_bytes, small_bytes};
 pub use rank::diverse::{Diversity, Quota, SelectRequest, Selection};
 pub use rank::each::{EachRanking, EachRequest, Rankings};
-pub use rank::summary::EXACT;
 pub use rank::top::{resolve_share, resolve_top};
 pub use result::{
-    DiskSummary, ExcludedCounts, ExcludedRow, NO_SUBTASK, PlaneSummary, Ranking, Reason, ScanSummary, Scored,
+    DiskSummary, EXACT, ExcludedCounts, ExcludedRow, NO_SUBTASK, PlaneSummary, Ranking, Reason, ScanSummary,
+    Scored,
 };
 pub use scan::filter::{RowFilter, RowMask};
 pub use scan::terms::Terms;

@@ -2,7 +2,6 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::influence::rank::summary::EXACT;
 use crate::influence::spec::mode::Plane;
 
 /// `Scored::subtask` where no subtask can be named.
@@ -103,6 +102,11 @@ impl ExcludedCounts {
         self.constant += other.constant;
     }
 }
+
+/// What exact scans promise: the answer is that of comparing every eligible row with every target row, from
+/// the stored values. Rows that are shown to be out of the running by the lengths of their vectors need not
+/// be read for it.
+pub const EXACT: &str = "exact";
 
 /// What a scan did. Where tokens are scored, `scanned`, `eligible` and `excluded` count those; a sample that
 /// has none counts once, and in `whole_rows`.

@@ -3,15 +3,10 @@
 use crate::influence::prepare::Prepared;
 use crate::influence::prepare::operands::Operands;
 use crate::influence::prepare::target_vectors::TargetVectors;
-use crate::influence::result::{PlaneSummary, ScanSummary};
+use crate::influence::result::{EXACT, PlaneSummary, ScanSummary};
 use crate::influence::scan::{Totals, disk};
 use crate::influence::sides::all_have;
 use crate::influence::spec::mode::{Mode, Plane, SketchMode};
-
-/// What exact scans promise: the answer is that of comparing every eligible row with every target row, from
-/// the stored values. Rows that are shown to be out of the running by the lengths of their vectors need not
-/// be read for it.
-pub const EXACT: &str = "exact";
 
 /// Of an exact scan.
 pub(crate) fn exact(prepared: &Prepared, operands: &Operands, totals: &Totals) -> ScanSummary {
