@@ -84,6 +84,25 @@ fn a_given_sample_scores_as_the_same_sample_of_a_dataset() {
 }
 
 #[test]
+fn given_samples_are_one_target_for_rules_and_rankings() {
+    let world = world(1).normal();
+    let store = world.store(DType::F32);
+    let known = Known::new(world.target.clone());
+    let spec = InfluenceSpec { missing: Missing::Renormalise, ..given(&ask("pool", "val"), 2) };
+    let plan = asked(&store, &spec, &known);
+    let best = plan.top_k(Order::Best, 5, None, 1, &GO).unwrap().rows;
+    let found = plan.top_k_each(&request(Each::Target, 5), &GO).unwrap();
+    assert_eq!(found.rankings.len(), 1);
+    assert_eq!((&found.rankings[0].name[..], &found.rankings[0].rows), (GIVEN, &best));
+    for each in [Each::Target, Each::Subtask] {
+        let diversity = &Diversity { round_robin: Some(each), ..Diversity::default() };
+        let request =
+            SelectRequest { order: Order::Best, k: 5, filter: None, diversity, threads: 1, memory: 0 };
+        assert_eq!(plan.select(&request, &GO).unwrap().ranking.rows, best, "{each}");
+    }
+}
+
+#[test]
 fn vectors_are_computed_once_and_only_for_an_answer() {
     let world = world(1).normal();
     let store = world.store(DType::F16);

@@ -381,6 +381,26 @@ fn attributes_forbid_what_would_mean_nothing() {
 }
 
 #[test]
+fn what_is_behind_a_score_is_scaled_as_the_score() {
+    let mut numbers = Numbers(1);
+    let mut features = [
+        Feature::new("pool", "grad-adam", 0, present(&numbers.vectors(9, 6))),
+        Feature::new("val", "grad-sgd", 0, present(&numbers.vectors(2, 6))),
+    ];
+    features.iter_mut().for_each(|feature| feature.change = |attrs| attrs.dot_scale = 0.5);
+    let plan = plan(&TestStore::of(&features), &with(|s| s.sim = Sim::Dot));
+    for scored in plan.top_k(Order::Best, 9, None, 1, &GO).unwrap().rows {
+        let pair = plan.pair(0, scored.row, 1, &GO).unwrap().unwrap();
+        assert!(
+            (pair.value - f64::from(scored.score)).abs() < 1e-5,
+            "{} is not {}",
+            pair.value,
+            scored.score
+        );
+    }
+}
+
+#[test]
 fn a_feature_that_is_being_built_needs_partial() {
     let mut numbers = Numbers(1);
     let store = TestStore::with(&[("pool", 4), ("val", 1)]);

@@ -6,6 +6,7 @@ use gstore_core::Silent;
 use gstore_query::QueryError;
 use gstore_query::gram::{self, CheckpointGrams, FILE, GramContent, GramDataset, KIND};
 use gstore_query::influence::*;
+use gstore_query::matrix::{MatrixJob, MatrixOptions};
 use gstore_store::{ArtifactPart, RowFlags};
 
 /// More than a window.
@@ -120,6 +121,13 @@ fn all_answers_agree(store: &TestStore, sim: Sim) {
             assert_eq!(squares(inversion, threads), inverses + 8 * beside * largest, "{inversion:?}");
         }
     }
+    // A matrix takes the same more than without a preconditioner.
+    let forecast = |spec| {
+        let options = MatrixOptions { threads: 3, ..MatrixOptions::default() };
+        MatrixJob::new(&plan(store, spec), options, &GO).unwrap().forecast().unwrap().memory
+    };
+    let more = forecast(&spec) - forecast(&plain);
+    assert_eq!(more, plan(store, &spec).inverse_making_bytes(3).unwrap());
     prepared.make_inverses(1, &GO).unwrap();
     assert_eq!(prepared.inverse_making_bytes(3).unwrap(), inverses, "they are made");
     let scores = scores(&prepared);

@@ -55,7 +55,10 @@ impl MatrixForecast {
 
 impl MatrixJob<'_> {
     /// What the matrix will take.
-    pub fn forecast(&self) -> MatrixForecast {
+    ///
+    /// # Errors
+    /// The artifact of a preconditioner that cannot be read.
+    pub fn forecast(&self) -> Result<MatrixForecast, MatrixError> {
         let question = &self.question;
         let (rows, samples) = (question.candidates.min(self.most_rows()), question.samples);
         let passes = question.groups.len() as u64;
@@ -66,17 +69,22 @@ impl MatrixJob<'_> {
             of_row += feature.attrs.value_bytes(feature.desc.dtype);
         }
         let largest = question.groups.iter().map(|group| group.samples).max().unwrap_or_default();
-        MatrixForecast {
+        let threads = self.options.threads;
+        let of_threads = OF_THREAD * threads_for(threads, usize::MAX) as u64;
+        let inverses = self.prepared.inverse_making_bytes(threads)?;
+        Ok(MatrixForecast {
             rows,
             samples,
             passes,
             // In addition to the scores, a row number and an id of a few characters.
             bytes: rows.saturating_mul(samples.saturating_mul(4) + passes * 24),
-            memory: (largest.saturating_mul(self.prepared.sample_bytes()))
-                + OF_THREAD * threads_for(self.options.threads, usize::MAX) as u64,
+            memory: largest
+                .saturating_mul(self.prepared.sample_bytes())
+                .saturating_add(of_threads)
+                .saturating_add(inverses),
             products: rows.saturating_mul(samples).saturating_mul(dims),
             read: rows.saturating_mul(of_row).saturating_mul(passes),
-        }
+        })
     }
 
     /// Rows that have vectors enough for a score, at most.
@@ -108,7 +116,7 @@ impl MatrixJob<'_> {
             Err(MatrixError::Io(error)) if error.kind() == ErrorKind::NotFound => 0,
             Err(error) => return Err(error),
         };
-        Ok(self.forecast().disk(output).saturating_sub(begun))
+        Ok(self.forecast()?.disk(output).saturating_sub(begun))
     }
 }
 

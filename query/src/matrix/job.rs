@@ -75,6 +75,7 @@ impl<'a> MatrixJob<'a> {
         cancel: &Cancel,
     ) -> Result<MatrixReport, MatrixError> {
         let place = work.place;
+        self.prepared.make_inverses(self.options.threads, cancel)?;
         let samples = open_samples(self.prepared)?;
         let mut note = PartNote::default();
         let mut kept = 0;

@@ -94,8 +94,6 @@ impl EachRows {
         each: BatchConsumer<'_>,
     ) -> Result<Demand, SqlError> {
         let EachOptions { each: of, order, k } = self.options;
-        // Samples that are given with the question are one subtask of no dataset.
-        let of = if plan.targets().is_empty() && of == Each::Target { Each::Subtask } else { of };
         let request =
             EachRequest { each: of, order, k, filter: Some(&want.candidates), threads: want.threads, memory };
         let found = plan.top_k_each(&request, &want.cancelled)?;
@@ -180,7 +178,7 @@ impl EachRows {
             (_, Some(sample)) => (row.target, row.row) == (sample.target, sample.row),
             (Each::Target, None) => {
                 let target = pass.plan.targets().get(row.target as usize);
-                target.is_some_and(|target| target.dataset.name == ranking.name)
+                target.is_none_or(|target| target.dataset.name == ranking.name)
             }
             (_, None) => whole.subtasks.get(row.subtask as usize) == Some(&ranking.name),
         };

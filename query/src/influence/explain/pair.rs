@@ -141,7 +141,7 @@ fn parts(prepared: &Prepared, scored: &Scored, cancel: &Cancel) -> Result<Vec<Pa
                 let metric = prepared.inverses(cancel)?.and_then(|inverses| inverses.get(c));
                 under(&stored.vector, length, (&modules, metric))
             }
-            Sim::Dot => 1.0,
+            Sim::Dot => 1.0 / feature.attrs.dot_scale,
         };
         let target_norm = target_norm(prepared, &target, subtask, c, &modules)?;
         let dim = feature.desc.dim() as usize;

@@ -12,7 +12,7 @@ use crate::influence::scan::{Totals, Worker};
 
 impl Prepared {
     /// Hands out every eligible row in (pool, row) order, tokens in (pool, row, pos) order, in slices;
-    /// `Break` ends the scan early. Memory is bounded: a slice is at most one cell, or the tokens of few
+    /// `Break` ends the scan early. Memory is bounded: a slice has the rows of a window or the tokens of few
     /// blocks, and few wait at a time.
     pub fn scores(
         &self,
@@ -22,7 +22,7 @@ impl Prepared {
         mut emit: impl FnMut(&[Scored]) -> ControlFlow<()>,
     ) -> Result<ScanSummary, QueryError> {
         if self.plan().models().is_none() {
-            check_missing(self, self.operands(cancel)?, filter)?;
+            check_missing(self, self.operands_on(threads, cancel)?, filter)?;
         }
         let mut summary = self.stream(filter, threads, cancel, &mut |scored, _| {
             if scored.is_empty() { ControlFlow::Continue(()) } else { emit(scored) }
@@ -56,7 +56,7 @@ impl Prepared {
         if self.plan().models().is_some() {
             return self.stream_covariances(filter, threads, cancel, emit);
         }
-        let operands = self.operands(cancel)?;
+        let operands = self.operands_on(threads, cancel)?;
         let scan = operands.scan(self.spec(), filter, cancel);
         let windows = operands.scan_windows();
         let mut totals = Totals::default();

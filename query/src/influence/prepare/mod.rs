@@ -216,6 +216,12 @@ impl Prepared {
         })
     }
 
+    /// The same, with the inverses of a preconditioner made on `threads`.
+    pub(super) fn operands_on(&self, threads: usize, cancel: &Cancel) -> Result<&Operands, QueryError> {
+        self.make_inverses(threads, cancel)?;
+        self.operands(cancel)
+    }
+
     /// The pools with one query vector for each target sample.
     pub(super) fn operands_by_sample(&self, cancel: &Cancel) -> Result<&Operands, QueryError> {
         self.loaded.by_sample.get_or_try_init(|| {

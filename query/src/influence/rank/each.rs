@@ -19,7 +19,7 @@ use crate::influence::result::{PlaneSummary, ScanSummary, Scored};
 use crate::influence::scan::Totals;
 use crate::influence::scan::filter::RowFilter;
 use crate::influence::scan::terms::Terms;
-use crate::influence::spec::{Across, Each, Order};
+use crate::influence::spec::{Across, Each, GIVEN, Order};
 use crate::size::needed_and_allowed;
 
 /// What [`Prepared::top_k_each`] is asked for.
@@ -83,14 +83,14 @@ impl Prepared {
         if self.plan().models().is_some() {
             return self.covariances_each(request, cancel);
         }
-        let whole = self.operands(cancel)?;
+        let whole = self.operands_on(request.threads, cancel)?;
         let names = names(self, &whole.target, request.each);
         check_memory(self, request, names.len())?;
         let operands = match request.each {
             Each::Sample => self.operands_by_sample(cancel)?,
             _ => whole,
         };
-        let lists = lists(self, &operands.target, request.each)?;
+        let lists = lists(self, &operands.target, request.each);
         let &EachRequest { order, k, filter, threads, .. } = request;
         let ask = Ask { order, k, filter, threads, cancel };
         let pages = vec![Page::First; lists.len()];
@@ -113,6 +113,8 @@ pub(crate) fn names(
     let subtasks = &target.subtasks;
     match each {
         Each::Subtask => subtasks.iter().map(|name| (name.clone(), None)).collect(),
+        // Samples that are given with the question are one target, and one subtask.
+        Each::Target if prepared.targets().is_empty() => vec![(GIVEN.to_owned(), None)],
         Each::Target => prepared.targets().iter().map(|t| (t.dataset.name.clone(), None)).collect(),
         Each::Sample => {
             let name = |row: &TargetRow| subtasks.get(row.subtask as usize).cloned().unwrap_or_default();
@@ -144,8 +146,8 @@ pub(crate) fn check_memory(
     )))
 }
 
-pub(crate) fn lists(prepared: &Prepared, target: &TargetVectors, each: Each) -> Result<Lists, QueryError> {
-    Ok(match each {
+pub(crate) fn lists(prepared: &Prepared, target: &TargetVectors, each: Each) -> Lists {
+    match each {
         // Maxima, minima and means of finite values are finite. A sum may overflow, and a row without a score
         // for the whole question has none at all, except of covariances.
         Each::Subtask if target.terms.is_of_values() && target.terms.across != Across::Sum => {
@@ -154,17 +156,12 @@ pub(crate) fn lists(prepared: &Prepared, target: &TargetVectors, each: Each) -> 
         Each::Subtask => Lists::Subtasks(target.terms.subtasks.len()),
         Each::Sample => Lists::Values(target.rows.iter().map(|row| row.subtask).collect()),
         Each::Target => {
-            let mut own: Vec<Vec<u32>> = vec![Vec::new(); prepared.targets().len()];
-            for (s, name) in target.subtasks.iter().enumerate() {
-                let rows = &target.rows[TargetRow::of_subtask(&target.rows, s as u32)];
-                let mut owners: Vec<u32> = rows.iter().map(|row| row.target).collect();
-                owners.dedup();
-                let [owner] = owners[..] else {
-                    return Err(QueryError::Spec(format!(
-                        "subtask `{name}` has samples of several targets, so it belongs to none; ask with `by => 'dataset'`"
-                    )));
-                };
-                own[owner as usize].push(s as u32);
+            let mut own: Vec<Vec<u32>> = vec![Vec::new(); prepared.targets().len().max(1)];
+            // Subtasks of one name in several targets have numbers of their own.
+            for s in 0..target.subtasks.len() as u32 {
+                if let Some(row) = target.rows[TargetRow::of_subtask(&target.rows, s)].first() {
+                    own[row.target as usize].push(s);
+                }
             }
             let terms = |own: &[u32]| Terms {
                 subtasks: own.iter().map(|s| target.terms.subtasks[*s as usize].clone()).collect(),
@@ -172,7 +169,7 @@ pub(crate) fn lists(prepared: &Prepared, target: &TargetVectors, each: Each) -> 
             };
             Lists::Targets(own.into_iter().map(|own| (terms(&own), own)).collect())
         }
-    })
+    }
 }
 
 /// Which k results of a ranking are wanted of a pass.

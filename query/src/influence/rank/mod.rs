@@ -50,7 +50,7 @@ impl Prepared {
         if self.plan().models().is_some() {
             return self.top_covariances((order, k), filter, threads, cancel);
         }
-        let operands = self.operands(cancel)?;
+        let operands = self.operands_on(threads, cancel)?;
         check_missing(self, operands, filter)?;
         let ask = Ask { order, k, filter, threads, cancel };
         let (top, summary) = operands.despite_sketches(|| ranked(self, operands, ask))?;

@@ -26,7 +26,7 @@ const LEAST_SLOTS: usize = 64;
 pub(crate) const MOST_SAMPLES: u64 = (MOST_VALUES / LEAST_SLOTS) as u64;
 
 /// Rows or tokens that a thread keeps values for at a time.
-pub(super) fn most_slots(queries: usize) -> usize {
+pub(crate) fn most_slots(queries: usize) -> usize {
     (MOST_VALUES / queries.max(1)).max(LEAST_SLOTS)
 }
 

@@ -48,7 +48,7 @@ impl Prepared {
         };
         let names = names(self, &operands.target, request.each);
         check_memory(self, request, names.len())?;
-        let lists = lists(self, &operands.target, request.each)?;
+        let lists = lists(self, &operands.target, request.each);
         let scan = Scan::new(self, operands, request.filter, cancel)?;
         let most = self.most_results();
         let collector = |_| Collector::new(request.order, request.k, false).small().with_memory(most);

@@ -12,7 +12,7 @@ use crate::error::QueryError;
 use crate::influence::rank::collect::{Collector, finish, shared};
 use crate::influence::rank::lists::Lists;
 use crate::influence::result::Scored;
-use crate::influence::scan::windows::Window;
+use crate::influence::scan::windows::{Window, most_slots};
 use crate::influence::scan::{Totals, Worker, kept};
 use crate::influence::sides::Singles;
 
@@ -136,11 +136,12 @@ impl Search<'_> {
         let mut units = Vec::new();
         let mut start = 0;
         let mut rows = 0;
+        let most = TOGETHER.min(most_slots(self.queries()));
         for (at, (window, offsets)) in picked.iter().enumerate() {
             rows += offsets.len();
             let pool = windows[*window as usize].pool;
             let next = picked.get(at + 1).map(|next| windows[next.0 as usize].pool);
-            if self.scan.device.is_none() || next != Some(pool) || rows >= TOGETHER {
+            if self.scan.device.is_none() || next != Some(pool) || rows >= most {
                 units.push(&picked[start..=at]);
                 (start, rows) = (at + 1, 0);
             }

@@ -169,12 +169,15 @@ impl Prepared {
     pub fn select(&self, request: &SelectRequest<'_>, cancel: &Cancel) -> Result<Selection, QueryError> {
         let rules = request.diversity;
         let operands = match rules.round_robin {
-            Some(Each::Sample) => self.operands_by_sample(cancel)?,
-            _ => self.operands(cancel)?,
+            Some(Each::Sample) => {
+                self.make_inverses(request.threads, cancel)?;
+                self.operands_by_sample(cancel)?
+            }
+            _ => self.operands_on(request.threads, cancel)?,
         };
         let lists = match rules.round_robin {
             None => Lists::Whole,
-            Some(each) => each::lists(self, &operands.target, each)?,
+            Some(each) => each::lists(self, &operands.target, each),
         };
         let k = request.k.min(self.most_results());
         let count = lists.len();
@@ -188,6 +191,7 @@ impl Prepared {
         let none = VecDeque::new();
         let (mut turn, mut empty) = (0, 0);
         while rows.len() < k && empty < count {
+            cancel.check()?;
             let Some(next) = candidates.next(turn, request, sources.as_ref(), cancel)? else {
                 empty += 1;
                 turn = (turn + 1) % count;
@@ -278,7 +282,7 @@ impl<'a> Candidates<'a> {
         // Rows of full sources would be passed over, and so would those that another ranking has had; from
         // the second pass on they are not even scored.
         let open = match sources {
-            Some(sources) if self.totals.is_some() => sources.open_rows(request.filter)?,
+            Some(sources) if self.totals.is_some() => sources.open_rows(request.filter, cancel)?,
             _ => None,
         };
         let filter = open.as_ref().or(request.filter);

@@ -206,7 +206,11 @@ impl Sources {
     }
 
     /// Rows that a filter lets through and whose sources are not full; `None` while no source is.
-    pub(super) fn open_rows(&self, filter: Option<&RowFilter>) -> Result<Option<RowFilter>, QueryError> {
+    pub(super) fn open_rows(
+        &self,
+        filter: Option<&RowFilter>,
+        cancel: &Cancel,
+    ) -> Result<Option<RowFilter>, QueryError> {
         let full = |source: &Option<String>| {
             let count = self.counts.get(source).copied().unwrap_or(0);
             count >= self.quota.limit(source.as_deref(), self.k)
@@ -220,6 +224,7 @@ impl Sources {
             let mut rows = RowMask::new();
             let columns = ["row", self.quota.column.as_str()];
             for batch in pool.scan(if *has { &columns } else { &columns[..1] }, None) {
+                cancel.check()?;
                 let batch = batch?;
                 let numbers = batch.column(0).as_primitive::<UInt64Type>();
                 let sources = match has {
