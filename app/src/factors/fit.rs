@@ -141,15 +141,14 @@ pub fn fit_factors(
     let rows: u64 = fit.data().into_iter().map(|data| fit.plan.new[data].len()).sum();
     fit.report.no_scored = fit.plan.seen.unscored(rows, fit.plan.checkpoints() as u64);
     if fit.report.waiting.is_none() {
-        work.cancel.check()?;
         if request.folder.is_some() {
-            seal(&fit.path, &fit.plan.stamp)?;
+            seal(&fit.path, &fit.plan.stamp, work.cancel)?;
         }
         let mut provenance = places(&request.ingest);
         provenance.insert("command".to_owned(), json!(work.command));
         let of = (&fit.plan.stamp, provenance);
         let over = request.replace.then_some(&*fit.plan.snapshot);
-        let snapshot = publish(store, &request.name, &fit.path, of, (over, work.command))?;
+        let snapshot = publish(store, &request.name, &fit.path, of, (over, work.command), work.cancel)?;
         fit.report.snapshot = Some(snapshot.number());
         if request.folder.is_none() {
             remove_own(lock, store)?;

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use gstore_core::{Remedy, RowSet};
+use gstore_core::{Cancel, Remedy, RowSet};
 use gstore_curvature::{Damping, Module, ModuleFactors, Strategy};
 use gstore_ingest::gradient::ModuleSelection;
 use gstore_ingest::pipeline::{IngestRequest, RowBatches};
@@ -28,7 +28,8 @@ use crate::work::JobContext;
 ///
 /// # Errors
 /// A folder that holds no factors, or whose factors are unfinished, belong to another model, or count other
-/// samples or tokens; files that changed after the folder was written; a name that is taken.
+/// samples or tokens; files that changed after the folder was written; a name that is taken; being told to
+/// stop, which leaves the store as it was.
 pub fn import_factors(
     store: &Store,
     (folder, name): (&Path, &str),
@@ -40,7 +41,7 @@ pub fn import_factors(
     let opened = FactorFolder::open(folder)?;
     let stamp = match (FactorStamp::read(folder)?, of) {
         (Some(stamp), of) => {
-            check_seal(folder)?;
+            check_seal(folder, work.cancel)?;
             of.map_or(Ok(()), |request| check_model(&stamp, request))?;
             stamp
         }
@@ -55,7 +56,7 @@ pub fn import_factors(
     };
     // Missing or torn files show now, not when the factors are used.
     if opened.arguments.strategy() != Strategy::Identity {
-        let checked = check(&opened, &stamp)?;
+        let checked = check(&opened, &stamp, work.cancel)?;
         if checked != stamp.modules.len() {
             return Err(FactorJobError::Refused(format!(
                 "{} has factors of {checked} modules",
@@ -70,18 +71,19 @@ pub fn import_factors(
     provenance.insert("command".to_owned(), json!(work.command));
     provenance.insert("folder".to_owned(), json!(folder.display().to_string()));
     let over = replace.then_some(&*seen);
-    let snapshot = publish(store, name, folder, (&stamp, provenance), (over, work.command))?;
+    let snapshot = publish(store, name, folder, (&stamp, provenance), (over, work.command), work.cancel)?;
     Ok((snapshot, stamp))
 }
 
 /// Refuses factors of modules that cannot be used; returns the number of modules.
-fn check(folder: &FactorFolder, stamp: &FactorStamp) -> Result<usize, FactorError> {
+fn check(folder: &FactorFolder, stamp: &FactorStamp, cancel: &Cancel) -> Result<usize, FactorJobError> {
     let strategy = folder.arguments.strategy();
     let reader = folder.reader()?;
     let names: Vec<String> =
         stamp.modules.iter().map(|module| reader.name_in_files(&module.name).to_owned()).collect();
     let chosen = reader.chosen(Some(&names))?;
     for name in &chosen {
+        cancel.check()?;
         let (module, factors) = reader.module(name)?;
         reader.check_counts(name)?;
         check_blocks(&folder.path, name, &factors, stamp.max_block)?;
@@ -178,6 +180,7 @@ fn foreign(
     let mut found = Vec::new();
     let reader = folder.reader()?;
     for name in reader.chosen(None)? {
+        work.cancel.check()?;
         let (module, factors) = reader.module(&name)?;
         if let Some(fitted_on) = &fitted_on {
             fitted_on.check(&folder.path, &module, &factors)?;
@@ -226,4 +229,54 @@ fn foreign(
         max_block: None,
         backend: request.device.name().to_owned(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use super::*;
+    use crate::factors::sealed::{finished_files, seal};
+    use crate::factors::stamp::tests::stamp;
+
+    fn repository(path: &str) -> PathBuf {
+        Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
+    }
+
+    #[test]
+    fn an_import_that_is_told_to_stop_publishes_nothing() {
+        let place = tempfile::tempdir().unwrap();
+        let store = Store::create(place.path().join("store")).unwrap();
+        // Factors that Kronfluence wrote: without a stamp.
+        let (given, folder) = (repository("tests/kronfluence/factors_mlp"), place.path().join("factors_mlp"));
+        fs_err::create_dir(&folder).unwrap();
+        for name in finished_files(&given).unwrap() {
+            fs_err::copy(given.join(&name), folder.join(&name)).unwrap();
+        }
+        let stop = Cancel::raised();
+        let import = |of: Option<&IngestRequest>, cancel: &Cancel| {
+            let work = &mut JobContext { cancel, ..JobContext::silent("test") };
+            import_factors(&store, (folder.as_path(), "f"), of, false, work).map(drop)
+        };
+        let is_stopped = |result: Result<(), FactorJobError>| {
+            assert!(matches!(result, Err(FactorJobError::Stopped)), "{result:?}");
+        };
+        // Before it finds that the modules are not those of the model.
+        is_stopped(import(Some(&IngestRequest::new("", repository("../demo/model"))), &stop));
+
+        let opened = FactorFolder::open(&folder).unwrap();
+        let modules = opened.factors(None).unwrap().into_iter().map(|(module, _)| module).collect();
+        let stamp = FactorStamp { modules, ..stamp() };
+        seal(&folder, &stamp, &Cancel::new()).unwrap();
+        is_stopped(import(None, &stop));
+        // So does each of its later steps.
+        is_stopped(check(&opened, &stamp, &stop).map(drop));
+        let to_publish = (&stamp, Map::new());
+        is_stopped(publish(&store, "f", &folder, to_publish, (None, "test"), &stop).map(drop));
+        let artifacts = || store.snapshot().unwrap().artifacts().unwrap();
+        assert!(artifacts().is_empty());
+
+        import(None, &Cancel::new()).unwrap();
+        assert_eq!(artifacts(), ["f"]);
+    }
 }

@@ -91,12 +91,14 @@ pub fn list_factors(snapshot: &Snapshot) -> Result<(Vec<FactorNote>, u64), Facto
 
 /// Publishes the finished factors of a folder: all its files but those of partitions, with the names of the
 /// stamp for modules that transformers names otherwise. They take the place of what `over` has under the name.
+/// Told to stop, it leaves the store as it was.
 pub(super) fn publish(
     store: &Store,
     name: &str,
     folder: &Path,
     (stamp, provenance): (&FactorStamp, Map<String, Value>),
     (over, command): (Option<&Snapshot>, &str),
+    cancel: &Cancel,
 ) -> Result<Arc<Snapshot>, FactorJobError> {
     let samples = stamp.row_set().len();
     let content = FactorContent { stamp: stamp.clone(), samples };
@@ -107,6 +109,7 @@ pub(super) fn publish(
         modules.find(|own| [*own, transformers_name(own)].contains(&name)).unwrap_or(name).to_owned()
     };
     for name in finished_files(folder)? {
+        cancel.check()?;
         let path = folder.join(&name);
         let copy = |out: &mut dyn Write| {
             let mut file = fs_err::File::open(&path)?;
@@ -126,6 +129,7 @@ pub(super) fn publish(
     let datasets = stamp.dataset.iter().filter(known).cloned().collect();
     let mut part = ArtifactPart::new(name, FACTORS, datasets, content);
     part.provenance = provenance;
+    cancel.check()?;
     Ok(store.put_artifact(part, Some(files), over, command)?)
 }
 
@@ -175,6 +179,6 @@ pub fn export_factors(
         let opened = FactorFolder::open(folder)?;
         opened.write_whole(what, map)?;
     }
-    seal(folder, &content.stamp)?;
+    seal(folder, &content.stamp, cancel)?;
     Ok(content)
 }

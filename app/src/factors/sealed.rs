@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use gstore_core::Digest;
+use gstore_core::{Cancel, Digest};
 use serde::{Deserialize, Serialize};
 
 use super::error::FactorJobError;
@@ -28,13 +28,13 @@ struct FileDigests {
 }
 
 /// Writes the stamp of a folder of finished factors, with the digests of its files.
-pub(super) fn seal(folder: &Path, stamp: &FactorStamp) -> Result<(), FactorJobError> {
-    let sealed = StampFile { stamp, files: FileDigests { files: digests(folder)? } };
+pub(super) fn seal(folder: &Path, stamp: &FactorStamp, cancel: &Cancel) -> Result<(), FactorJobError> {
+    let sealed = StampFile { stamp, files: FileDigests { files: digests(folder, cancel)? } };
     Ok(write_document(&folder.join(STAMP), &sealed)?)
 }
 
 /// Refuses a folder whose files are not those of its stamp.
-pub(super) fn check_seal(folder: &Path) -> Result<(), FactorJobError> {
+pub(super) fn check_seal(folder: &Path, cancel: &Cancel) -> Result<(), FactorJobError> {
     let path = folder.join(STAMP);
     let refuse = |what: String| {
         FactorJobError::Refused(format!(
@@ -49,7 +49,7 @@ pub(super) fn check_seal(folder: &Path) -> Result<(), FactorJobError> {
             "{STAMP} does not list the files of its factors: their fit is not finished"
         )));
     }
-    let found = digests(folder)?;
+    let found = digests(folder, cancel)?;
     let names = files.keys().chain(found.keys().filter(|name| !files.contains_key(*name)));
     let other: Vec<&str> =
         names.filter(|name| files.get(*name) != found.get(*name)).map(String::as_str).collect();
@@ -77,9 +77,10 @@ pub(super) fn finished_files(folder: &Path) -> Result<Vec<String>, FactorJobErro
 }
 
 /// Digests of the files of finished factors, by their names, but for that of the stamp.
-fn digests(folder: &Path) -> Result<BTreeMap<String, Digest>, FactorJobError> {
+fn digests(folder: &Path, cancel: &Cancel) -> Result<BTreeMap<String, Digest>, FactorJobError> {
     let mut digests = BTreeMap::new();
     for name in finished_files(folder)?.into_iter().filter(|name| name != STAMP) {
+        cancel.check()?;
         let digest = Digest::of_read(fs_err::File::open(folder.join(&name))?)?;
         digests.insert(name, digest);
     }
@@ -99,12 +100,13 @@ mod tests {
             fs_err::write(path(name), text).unwrap();
         }
         stamp().settle(&path("begun")).unwrap();
-        let refused = |folder: &Path| check_seal(folder).unwrap_err().to_string();
+        let go_on = Cancel::new();
+        let refused = |folder: &Path| check_seal(folder, &go_on).unwrap_err().to_string();
         assert!(refused(&path("begun")).contains("their fit is not finished"));
-        seal(folder.path(), &stamp()).unwrap();
+        seal(folder.path(), &stamp(), &go_on).unwrap();
         assert_eq!(FactorStamp::read(folder.path()).unwrap(), Some(stamp()));
         stamp().settle(folder.path()).unwrap();
-        check_seal(folder.path()).unwrap();
+        check_seal(folder.path(), &go_on).unwrap();
 
         fs_err::write(path("lambda_matrix.safetensors"), "ac").unwrap();
         assert!(refused(folder.path()).contains("or removed: lambda_matrix.safetensors"));
