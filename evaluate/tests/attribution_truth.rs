@@ -471,7 +471,7 @@ fn a_folder_without_the_whole_pool_says_which_runs_are_missing() {
     let place = around.path().join("truth");
     let pool: Vec<TextSample> = (0..3).map(|row| sample(row, "x")).collect();
     let queries: Vec<TextSample> = (0..2).map(|row| sample(row, "y")).collect();
-    let subsets = leave_one_out(3, None, 0, |_| "r").expect("subsets");
+    let subsets = leave_one_out(3, None, 0, |_| "r", &Cancel::new()).expect("subsets");
     let design = serde_json::json!({});
     let plan = TruthPlan { pool: &pool, queries: &queries, subsets: &subsets, repeats: 2, design };
     let made = TruthFolder::create(&place, &plan, &Cancel::new()).expect("made");

@@ -84,7 +84,7 @@ fn influence_predicts(
     assert!(found[0] >= least_lds && found[1].abs() < 0.3, "LDS {found:?}");
 
     let names: Vec<String> = (0..ROWS).map(|row| row.to_string()).collect();
-    let subsets = leave_one_out(ROWS, None, 0, |row| names[row].as_str()).expect("subsets");
+    let subsets = leave_one_out(ROWS, None, 0, |row| names[row].as_str(), &Cancel::new()).expect("subsets");
     let ones = truth(model, (&problem, &queries), subsets, &parameters);
     let found = means(|comparison| leave_out(&ones, &methods, comparison).expect("compared"));
     assert!(found[0] >= least_of_ones && found[1].abs() < 0.3, "leave-one-out {found:?}");

@@ -75,8 +75,8 @@ fn climb(
     let train = |subsets| retrain(model, (pool, queries), subsets, &parameters, (0, &GO));
     let halves = train(random_subsets(pool.rows(), HALVES, 0.5, seed, &GO)?)?;
     let halves = column(&lds(&halves, &methods, &comparison)?);
-    let ones =
-        train(leave_one_out(pool.rows(), Some(LEFT_OUT.min(pool.rows())), seed, |row| ids[row].as_str())?)?;
+    let left_out = Some(LEFT_OUT.min(pool.rows()));
+    let ones = train(leave_one_out(pool.rows(), left_out, seed, |row| ids[row].as_str(), &GO)?)?;
     let ones = column(&leave_out(&ones, &methods, &comparison)?);
     println!("{name:<32} {:<24} {:<24}", "LDS", "leave-one-out");
     for (method, (halves, ones)) in methods.iter().zip(halves.iter().zip(&ones)) {

@@ -211,12 +211,13 @@ pub fn random_subsets(
 /// a row.
 ///
 /// # Errors
-/// Fewer than two rows, more than there are, and more than there is memory for.
+/// Fewer than two rows, more than there are, and more than there is memory for; being told to stop.
 pub fn leave_one_out<'a>(
     pool: usize,
     count: Option<usize>,
     seed: u64,
     id: impl Fn(usize) -> &'a str,
+    cancel: &Cancel,
 ) -> Result<Vec<Subset>, EvaluateError> {
     let count = count.unwrap_or(pool);
     if count > pool {
@@ -229,19 +230,21 @@ pub fn leave_one_out<'a>(
         ));
     }
     check_room(count, pool, &[pool - 1], "count")?;
-    let rows = drawn(pool, count, seed, 0);
-    let without = |row: &u32| {
-        let kind = SubsetKind::Without { group: id(*row as usize).to_owned() };
-        Subset::without(pool, &[*row], kind)
-    };
-    Ok(std::iter::once(Subset::full(pool)).chain(rows.iter().map(without)).collect())
+    let mut subsets = vec![Subset::full(pool)];
+    for row in drawn(pool, count, seed, 0) {
+        cancel.check()?;
+        let kind = SubsetKind::Without { group: id(row as usize).to_owned() };
+        subsets.push(Subset::without(pool, &[row], kind));
+    }
+    Ok(subsets)
 }
 
 /// The whole pool, and the pool without each of its groups. `groups` has the group of each row.
 ///
 /// # Errors
-/// Fewer than two groups.
-pub fn leave_groups_out(groups: &[String]) -> Result<Vec<Subset>, EvaluateError> {
+/// Fewer than two groups, and more than there is memory for; being told to stop.
+pub fn leave_groups_out(groups: &[String], cancel: &Cancel) -> Result<Vec<Subset>, EvaluateError> {
+    let pool = groups.len();
     let mut names: Vec<&String> = groups.iter().collect();
     names.sort_unstable();
     names.dedup();
@@ -250,11 +253,17 @@ pub fn leave_groups_out(groups: &[String]) -> Result<Vec<Subset>, EvaluateError>
             "groups are compared with each other: at least two are needed".into(),
         ));
     }
-    let without = |name: &&String| {
-        let rows = (0..groups.len() as u32).filter(|row| groups[*row as usize] != **name).collect();
-        Subset { kind: SubsetKind::Without { group: (*name).clone() }, rows }
-    };
-    Ok(std::iter::once(Subset::full(groups.len())).chain(names.iter().map(without)).collect())
+    check_room(names.len(), pool, &[pool - 1], "group")?;
+    // Of each row, so that texts are not compared for each group again.
+    let numbers: Vec<usize> =
+        groups.iter().map(|group| names.partition_point(|name| *name < group)).collect();
+    let mut subsets = vec![Subset::full(pool)];
+    for (number, name) in names.into_iter().enumerate() {
+        cancel.check()?;
+        let rows = (0..pool as u32).filter(|row| numbers[*row as usize] != number).collect();
+        subsets.push(Subset { kind: SubsetKind::Without { group: name.clone() }, rows });
+    }
+    Ok(subsets)
 }
 
 /// Name of the removal of random rows, which no method has.
@@ -278,12 +287,13 @@ pub struct Removals {
 ///
 /// # Errors
 /// Shares that are none, or of which two remove as many rows, no random removal to compare with, or a method
-/// that is called as that; more subsets than there is memory for.
+/// that is called as that; more subsets than there is memory for; being told to stop.
 pub fn removals<'a>(
     pool: usize,
     methods: &[Scores],
     asked: &Removals,
     query: impl Fn(usize) -> &'a str,
+    cancel: &Cancel,
 ) -> Result<Vec<Subset>, EvaluateError> {
     if asked.shares.is_empty() || asked.draws == 0 || methods.is_empty() || asked.queries.is_empty() {
         return Err(EvaluateError::Option(
@@ -312,12 +322,14 @@ pub fn removals<'a>(
     let mut subsets = vec![Subset::full(pool)];
     for (number, (share, rows)) in asked.shares.iter().zip(sizes).enumerate() {
         for draw in 0..asked.draws {
+            cancel.check()?;
             let draw = (number * asked.draws + draw) as u64;
             let kind = SubsetKind::RemovedAtRandom { share: *share };
             subsets.push(Subset::without(pool, &drawn(pool, rows, asked.seed, draw), kind));
         }
         for scores in methods {
             for place in &asked.queries {
+                cancel.check()?;
                 let mut top = scores.ranking(*place);
                 top.truncate(rows);
                 top.sort_unstable();
@@ -375,15 +387,26 @@ mod tests {
         assert_eq!(all, [[0, 1], [0, 2], [0, 3], [1, 2], [1, 3], [2, 3]]);
         let error = random_subsets(4, 32, 0.5, 1, &Cancel::new()).unwrap_err();
         assert!(error.to_string().contains("there are 6 of 2 of 4 rows") && error.is_usage(), "{error}");
-        let error = leave_one_out(40, Some(100), 0, |_| "").unwrap_err();
+        let go_on = Cancel::new();
+        let error = leave_one_out(40, Some(100), 0, |_| "", &go_on).unwrap_err();
         assert!(error.to_string().contains("100 rows are to be left out, and there are 40 rows"), "{error}");
-        assert!(leave_one_out(40, Some(40), 0, |_| "").is_ok() && leave_one_out(1, None, 0, |_| "").is_err());
+        assert!(leave_one_out(40, Some(40), 0, |_| "", &go_on).is_ok());
+        assert!(leave_one_out(1, None, 0, |_| "", &go_on).is_err());
     }
 
     #[test]
     fn drawing_can_be_stopped_and_what_does_not_fit_in_memory_is_not_begun() {
-        let stopped = random_subsets(560, 1000, 0.5, 1, &Cancel::raised());
-        assert!(matches!(stopped, Err(EvaluateError::Stopped)));
+        let stop = Cancel::raised();
+        let scores = Scores::new("m", 4, vec![0.1, 0.9, 0.5, 0.7]).expect("a matrix");
+        let asked = Removals { shares: vec![0.5], queries: vec![0], draws: 2, seed: 1 };
+        for stopped in [
+            random_subsets(560, 1000, 0.5, 1, &stop),
+            leave_one_out(560, None, 1, |_| "", &stop),
+            leave_groups_out(&["x", "y"].map(str::to_owned), &stop),
+            removals(4, &[scores], &asked, |_| "q", &stop),
+        ] {
+            assert!(matches!(stopped, Err(EvaluateError::Stopped)), "{stopped:?}");
+        }
         assert_eq!(bytes_of(2, 10, 7), 2 * (7 * 8 + 3 * OF_ID + OF_SUBSET));
         assert_eq!(bytes_of(usize::MAX, 10, 7), u64::MAX);
         // Where the system says how much there is.
@@ -393,34 +416,42 @@ mod tests {
                 error.is_usage() && error.to_string().contains(" MB are available: ask for fewer"),
                 "{error}"
             );
+            // One for each row, by a key such as its id.
+            let groups: Vec<String> = (0..1_000_000).map(|row| format!("{row:06}")).collect();
+            let error = leave_groups_out(&groups, &Cancel::new()).unwrap_err().to_string();
+            assert!(
+                error.starts_with("1000000 subsets of up to 999999 rows take") && error.contains("group"),
+                "{error}"
+            );
         }
     }
 
     #[test]
     fn what_is_left_out_is_a_row_a_group_or_the_top() {
-        let ones = leave_one_out(3, None, 0, |row| ["a", "b", "c"][row]).expect("subsets");
+        let go_on = Cancel::new();
+        let ones = leave_one_out(3, None, 0, |row| ["a", "b", "c"][row], &go_on).expect("subsets");
         assert_eq!((ones.len(), &ones[2].rows), (4, &vec![0, 2]));
         assert_eq!(ones[2].kind, SubsetKind::Without { group: "b".to_owned() });
-        assert_eq!(leave_one_out(30, Some(4), 0, |_| "").expect("subsets").len(), 5);
-        let groups = leave_groups_out(&["x", "y", "x"].map(str::to_owned)).expect("subsets");
+        assert_eq!(leave_one_out(30, Some(4), 0, |_| "", &go_on).expect("subsets").len(), 5);
+        let groups = leave_groups_out(&["x", "y", "x"].map(str::to_owned), &go_on).expect("subsets");
         assert_eq!((&groups[1].rows, groups[1].left_out(3)), (&vec![1], vec![0, 2]));
-        assert!(leave_groups_out(&["x", "x"].map(str::to_owned)).is_err());
+        assert!(leave_groups_out(&["x", "x"].map(str::to_owned), &go_on).is_err());
         let scores = Scores::new("m", 4, vec![0.1, 0.9, 0.5, 0.7]).expect("a matrix");
         let asked = Removals { shares: vec![0.5], queries: vec![0], draws: 2, seed: 1 };
-        let removed = removals(4, &[scores], &asked, |_| "q").expect("subsets");
+        let removed = removals(4, &[scores], &asked, |_| "q", &go_on).expect("subsets");
         assert_eq!((removed.len(), &removed[3].rows), (4, &vec![0, 2]));
         assert!(removed[1..3].iter().all(|subset| subset.rows.len() == 2));
         let scores = Scores::new("m", 4, vec![0.1, 0.9, 0.5, 0.7]).expect("a matrix");
         let twice = Removals { shares: vec![0.5, 0.25, 0.5], ..asked };
-        let error = removals(4, &[scores], &twice, |_| "q").unwrap_err().to_string();
+        let error = removals(4, &[scores], &twice, |_| "q", &go_on).unwrap_err().to_string();
         assert!(error.contains("share 0.5 is named twice"), "{error}");
         let alike = Removals { shares: vec![0.1, 0.5, 0.101], ..twice };
         let scores = [Scores::new("m", 40, (0..40).map(f64::from).collect()).expect("a matrix")];
-        let error = removals(40, &scores, &alike, |_| "q").unwrap_err().to_string();
+        let error = removals(40, &scores, &alike, |_| "q", &go_on).unwrap_err().to_string();
         assert!(error.contains("shares 0.1 and 0.101 of 40 rows both remove 4 rows"), "{error}");
         if available_memory().is_some() {
             let many = Removals { shares: vec![0.1, 0.5], draws: usize::MAX, ..alike };
-            let error = removals(40, &scores, &many, |_| "q").unwrap_err().to_string();
+            let error = removals(40, &scores, &many, |_| "q", &go_on).unwrap_err().to_string();
             assert!(
                 error.contains("subsets of up to 36 rows take about") && error.contains("draws"),
                 "{error}"

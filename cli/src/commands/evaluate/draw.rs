@@ -237,12 +237,12 @@ fn subsets(
     let (rows, seed) = (pool.len(), draw.subset_seed());
     Ok(match draw.design() {
         Design::Random => random_subsets(rows, draw.count.unwrap_or(SUBSETS), draw.fraction(), seed, cancel)?,
-        Design::LeaveOneOut => leave_one_out(rows, draw.count, seed, |row| pool[row].id.as_str())?,
+        Design::LeaveOneOut => leave_one_out(rows, draw.count, seed, |row| pool[row].id.as_str(), cancel)?,
         Design::LeaveGroupOut => {
             let Some(key) = &draw.group else {
                 refuse!("--design leave-group-out requires --group KEY");
             };
-            leave_groups_out(&groups(pool, key)?)?
+            leave_groups_out(&groups(pool, key)?, cancel)?
         }
         Design::Removal => {
             let ids = |samples: &[TextSample], of| Ids::new(samples.iter().map(|s| s.id.clone()), of);
@@ -258,7 +258,7 @@ fn subsets(
             }
             let asked =
                 Removals { shares: draw.shares(), queries: (0..count).collect(), draws: draw.draws(), seed };
-            removals(pool.len(), &methods, &asked, |query| queries.id(query))?
+            removals(pool.len(), &methods, &asked, |query| queries.id(query), cancel)?
         }
     })
 }
