@@ -450,6 +450,18 @@ fn hidden_states_alone_need_no_memory_for_a_copy() {
 
 #[test]
 #[cfg_attr(not(reference_results), ignore = "needs the reference results; set GSTORE_SHARED")]
+fn hidden_states_that_the_machine_has_not_the_memory_for_are_refused() {
+    let world = World::new();
+    let mut request = request(&world, "states", 0..1);
+    // More than any machine has, by its threads.
+    request.training.compute.threads = 1 << 30;
+    let refused = prepare(&request, &mut Quiet, &Cancel::new());
+    assert!(matches!(refused, Err(TrainError::Memory { .. })), "{refused:?}");
+    assert!(!request.training.output.exists());
+}
+
+#[test]
+#[cfg_attr(not(reference_results), ignore = "needs the reference results; set GSTORE_SHARED")]
 fn what_was_killed_goes_on() {
     let world = World::new();
     let plain = request(&world, "plain", 0..4);

@@ -46,15 +46,16 @@ pub(super) enum EnsembleWork {
 }
 
 impl EnsembleWork {
-    /// Whether the starting point can be read in the memory that the host has.
+    /// Whether the host has the memory for this work, before the starting point is read. Without it a forecast
+    /// says so, and all else is refused.
     fn fits(self, training: &Training, observer: &mut dyn EnsembleObserver) -> Result<bool, TrainError> {
         match (self, training.check_memory()) {
-            (EnsembleWork::Models, Err(lack)) => Err(lack),
+            (_, Ok(())) => Ok(true),
             (EnsembleWork::Forecast, Err(lack)) => {
                 observer.note(&lack.to_string());
                 Ok(false)
             }
-            _ => Ok(true),
+            (EnsembleWork::Models | EnsembleWork::States, Err(lack)) => Err(lack),
         }
     }
 }
@@ -78,8 +79,9 @@ pub(super) struct Ensemble<B: Backend> {
 }
 
 impl<B: MultiDevice> Ensemble<B> {
-    /// Reads data and starting point; writes nothing. Where the host has not the memory for one of its models,
-    /// the starting point is not read: a forecast notes it and has none.
+    /// Reads data and starting point; writes nothing. Where the host has not the memory for the work (one of
+    /// the models, or the hidden states), the starting point is not read: a forecast notes it and has none, all
+    /// else is refused.
     pub fn load(
         request: &EnsembleRequest,
         work: EnsembleWork,
