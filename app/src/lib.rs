@@ -78,6 +78,7 @@ pub mod picture;
 mod prefilter;
 mod put;
 mod rows;
+mod scratch;
 mod select;
 mod work;
 

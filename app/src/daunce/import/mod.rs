@@ -4,7 +4,8 @@
 //! other, before anything is written. Then members are registered in one commit, and the losses of each table
 //! published in one more.
 //!
-//! Memory: about 200 bytes for each id, and a cell of rows x models.
+//! Memory: about 200 bytes for each id, and a cell of rows x models. Losses of a table of records are in an
+//! unnamed file on the store's disk meanwhile.
 
 mod cells;
 mod lock;
@@ -18,7 +19,7 @@ mod window;
 mod write;
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use gstore_core::{Remedy, first_of, many};
 use gstore_store::{EnsembleUpdate, Member, Snapshot, Store};
@@ -81,10 +82,10 @@ pub struct TableReport {
 /// Takes losses into a store.
 ///
 /// # Errors
-/// A file or manifest that cannot be understood, ids that the dataset does not have, too few losses, a loss
-/// that is no number, one that differs from that of the store or of a table before it. Nothing is written
-/// then. Where another process changes a dataset meanwhile, or the work is stopped while it writes, members
-/// and the tables before may be there, which is noted.
+/// A file or manifest that cannot be understood, ids that the dataset does not have, too few losses, too little
+/// room on the disk, a loss that is no number, one that differs from that of the store or of a table before
+/// it. Nothing is written then. Where another process changes a dataset meanwhile, or the work is stopped while
+/// it writes, members and the tables before may be there, which is noted.
 pub fn import(
     store: &Store,
     request: &ImportRequest,
@@ -121,7 +122,7 @@ pub fn import(
     if manifest.tables.is_empty() {
         return Err(wrong("the manifest names no file of losses"));
     }
-    let sources = open_sources(&seen, &manifest, request.replace, work)?;
+    let sources = open_sources((&seen, store.path()), &manifest, request.replace, work)?;
     let _lock = ImportLock::take(store, &name, &sources, work.command)?;
     let now = store.snapshot()?;
     for source in &sources {
@@ -159,9 +160,10 @@ pub fn import(
     Ok(report)
 }
 
-/// Opens the tables, makes sure that each can be taken, and notes what they lack.
+/// Opens the tables, with temporary files in the folder `scratch`, makes sure that each can be taken, and notes
+/// what they lack.
 fn open_sources(
-    snapshot: &Snapshot,
+    (snapshot, scratch): (&Snapshot, &Path),
     manifest: &Manifest,
     replace: bool,
     work: &mut JobContext<'_>,
@@ -169,7 +171,7 @@ fn open_sources(
     let signal = manifest.signal.unwrap_or(Signal::Loss);
     let mut sources = Vec::with_capacity(manifest.tables.len());
     for table in &manifest.tables {
-        let source = LossSource::open(snapshot, manifest, table, (signal, replace), work)?;
+        let source = LossSource::open(snapshot, manifest, (table, scratch), (signal, replace), work)?;
         source.check(work)?;
         sources.push(source);
     }

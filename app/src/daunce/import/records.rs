@@ -1,4 +1,4 @@
-//! Tables of losses: JSON lines, CSV, Parquet or Arrow, as a matrix in a temporary file.
+//! Tables of losses: JSON lines, CSV, Parquet or Arrow, as a matrix in a temporary file without a name.
 //!
 //! Two forms: a record for each cell (`model`, `id`, `loss`, and `n_tokens` if it is known), in any order; or
 //! a record for each example, with its `id` and a column for each model.
@@ -51,15 +51,16 @@ impl<'a> RecordModels<'a> {
     }
 }
 
-/// Reads a table. With models of a manifest, a record of any other one is refused. A cell has one value, or,
-/// with `replace`, the last one that is given.
+/// Reads a table into a file in the folder `scratch`. With models of a manifest, a record of any other one is
+/// refused. A cell has one value, or, with `replace`, the last one that is given.
 pub(super) fn read(
-    path: &Path,
+    (path, scratch): (&Path, &Path),
     signal: Signal,
     (of, replace): (RecordModels<'_>, bool),
     work: &mut JobContext<'_>,
 ) -> Result<RecordTable, DaunceError> {
-    let mut reading = RecordReader { path, signal, models: of, key: None, nulls: Default::default() };
+    let mut reading =
+        RecordReader { path, scratch, signal, models: of, key: None, nulls: Default::default() };
     let known = of.known();
     let (mut rows, mut models) = (SampleRows::default(), SampleRows::of(known.to_vec()));
     // Keys of losses, and those that some record has.
@@ -179,7 +180,7 @@ mod tests {
         let name = if text.starts_with('{') { "losses.jsonl" } else { "losses.csv" };
         let path = folder.path().join(name);
         fs_err::write(&path, text).unwrap();
-        let table = read(&path, signal, (models, false), &mut JobContext::silent("test"));
+        let table = read((&path, folder.path()), signal, (models, false), &mut JobContext::silent("test"));
         let table = table.map_err(|e| e.to_string())?;
         let all: Vec<usize> = (0..table.rows.ids.len()).collect();
         let mut values = Vec::new();
@@ -213,9 +214,13 @@ mod tests {
         fs_err::write(&path, format!("id,m\n{rows}")).unwrap();
         let (mut stages, cancel) = (Stages::default(), Cancel::new());
         let mut work = JobContext { progress: &mut stages, cancel: &cancel, ..JobContext::silent("test") };
-        read(&path, Signal::Loss, (RecordModels::Named(&[]), false), &mut work).unwrap();
+        let mut read = || {
+            let models = (RecordModels::Named(&[]), false);
+            read((&path, folder.path()), Signal::Loss, models, &mut work)
+        };
+        read().unwrap();
         cancel.raise();
-        let stopped = read(&path, Signal::Loss, (RecordModels::Named(&[]), false), &mut work).unwrap_err();
+        let stopped = read().unwrap_err();
         assert!(matches!(stopped, DaunceError::Stopped), "{stopped}");
         let all = STEP + 1;
         let found = ("finding samples".to_owned(), 0, all);
@@ -282,7 +287,7 @@ mod tests {
             let (mut stages, cancel) = (Stages::default(), Cancel::new());
             let mut work =
                 JobContext { progress: &mut stages, cancel: &cancel, ..JobContext::silent("test") };
-            let table = read(&path, Signal::Loss, (of, false), &mut work).unwrap();
+            let table = read((&path, folder.path()), Signal::Loss, (of, false), &mut work).unwrap();
             (table.models, stages.1)
         };
         let known = ["column_1".to_owned()];
@@ -317,7 +322,8 @@ mod tests {
             let mut writer = StreamWriter::try_new(Vec::new(), &batch.schema()).unwrap();
             writer.write(&batch).unwrap();
             fs_err::write(&path, writer.into_inner().unwrap()).unwrap();
-            let table = read(&path, Signal::Loss, (models, false), &mut JobContext::silent("test"));
+            let work = &mut JobContext::silent("test");
+            let table = read((&path, folder.path()), Signal::Loss, (models, false), work);
             let table = table.map_err(|error| error.to_string())?;
             let mut values = Vec::new();
             let all: Vec<usize> = (0..table.rows.ids.len()).collect();
@@ -447,7 +453,7 @@ mod tests {
         let mut losses = |models: RecordModels<'_>, replace: bool| {
             let mut work =
                 JobContext { progress: &mut stages, cancel: &cancel, ..JobContext::silent("test") };
-            let table = read(&path, Signal::Loss, (models, replace), &mut work);
+            let table = read((&path, folder.path()), Signal::Loss, (models, replace), &mut work);
             let table = table.map_err(|error| error.to_string())?;
             let mut values = Vec::new();
             table.matrix.read(&[0, 1], &mut values).map_err(|error| error.to_string())?;
@@ -461,7 +467,7 @@ mod tests {
         let note = "1 loss is given again with another value; the later one counts";
         assert_eq!(stages.1, [format!("{}: {note}", path.display())]);
         // Also where the first of them is in the file already.
-        let mut cells = CellWriter::new(tempfile::tempfile().unwrap(), (1, 1), true).unwrap();
+        let mut cells = CellWriter::new(folder.path(), &path, (1, 1), true).unwrap();
         for value in [1.0, 2.0] {
             cells.push(0, value).unwrap();
             assert_eq!(cells.flush().unwrap(), None);

@@ -35,13 +35,14 @@ pub(super) struct LossSource {
 
 impl LossSource {
     /// Opens a table and finds its rows. With `replace`, of two records of a cell the later one counts.
+    /// Temporary files are in the folder `scratch`.
     ///
     /// # Errors
-    /// A file that does not fit to the manifest; ids that the dataset does not have.
+    /// A file that does not fit to the manifest; ids that the dataset does not have; a disk without room.
     pub fn open(
         snapshot: &Snapshot,
         manifest: &Manifest,
-        table: &TableRecord,
+        (table, scratch): (&TableRecord, &Path),
         (signal, replace): (Signal, bool),
         work: &mut JobContext<'_>,
     ) -> Result<Self, DaunceError> {
@@ -55,7 +56,7 @@ impl LossSource {
         }
         let mut source = match is_matrix(&table.losses) {
             true => Self::of_matrix(table, known, signal)?,
-            false => Self::of_records(table, &known, (signal, replace), work)?,
+            false => Self::of_records((table, scratch), &known, (signal, replace), work)?,
         };
         source.rows.find(snapshot, dataset, &table.losses)?;
         Ok(source)
@@ -105,7 +106,7 @@ impl LossSource {
     }
 
     fn of_records(
-        table: &TableRecord,
+        (table, scratch): (&TableRecord, &Path),
         known: &[String],
         (signal, replace): (Signal, bool),
         work: &mut JobContext<'_>,
@@ -124,9 +125,9 @@ impl LossSource {
         }
         let stated = table.dtype.as_deref().map(|name| number(path, name)).transpose()?;
         let records::RecordTable { rows, models, absent, precision, matrix } =
-            records::read(path, signal, (RecordModels::Named(known), replace), work)?;
+            records::read((path, scratch), signal, (RecordModels::Named(known), replace), work)?;
         let base = table.base_losses.as_ref();
-        let base = base.map(|beside| base_of_records(&beside.file, signal, &rows, work));
+        let base = base.map(|beside| base_of_records((&beside.file, scratch), signal, &rows, work));
         Ok(Self {
             dataset: table.dataset.clone(),
             path: path.clone(),
@@ -254,19 +255,19 @@ impl LossSource {
 
 /// The losses of theta_0 that come with a table, joined by id: those of a table with one model.
 fn base_of_records(
-    path: &Path,
+    (path, scratch): (&Path, &Path),
     signal: Signal,
     rows: &SampleRows,
     work: &mut JobContext<'_>,
 ) -> Result<LossMatrix, DaunceError> {
-    let table = records::read(path, signal, (RecordModels::One("theta_0"), false), work)?;
+    let table = records::read((path, scratch), signal, (RecordModels::One("theta_0"), false), work)?;
     if table.models.len() != 1 {
         return Err(DaunceError::file(
             path,
             format!("it has {} models, and the losses of theta_0 have one", table.models.len()),
         ));
     }
-    let mut cells = CellWriter::new(tempfile::tempfile()?, (rows.ids.len(), 1), false)?;
+    let mut cells = CellWriter::new(scratch, path, (rows.ids.len(), 1), false)?;
     let (all, mut values) = ((0..table.rows.ids.len()).collect::<Vec<usize>>(), Vec::new());
     for (places, ids) in all.chunks(CELL_ROWS as usize).zip(table.rows.ids.chunks(CELL_ROWS as usize)) {
         table.matrix.read(places, &mut values)?;

@@ -15,10 +15,11 @@ use super::forms::ModuleColumns;
 use super::memory::AHEAD;
 use super::plan::ScorePlan;
 use super::request::ScorePer;
-use super::sums::{in_folder, read_floats};
+use super::sums::read_floats;
 use crate::factors::blame::{BatchSamples, batch_error, id_of};
 use crate::factors::engine::{Engines, SampleTokens, tokens};
 use crate::factors::error::FactorJobError;
+use crate::scratch::in_folder;
 use crate::work::JobContext;
 
 pub(super) struct RowScores {

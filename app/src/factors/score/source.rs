@@ -6,9 +6,10 @@ use std::io::BufWriter;
 use super::pass::{Multiplier, RowScores, pass};
 use super::plan::ScorePlan;
 use super::request::ScoreForm;
-use super::sums::{WaitingSums, add_to, in_folder, reopen, write_floats};
+use super::sums::{WaitingSums, add_to, reopen, write_floats};
 use crate::factors::engine;
 use crate::factors::error::FactorJobError;
+use crate::scratch::in_folder;
 use crate::work::JobContext;
 
 /// Hands the scores of the pool's rows to `take`, in their order: sums over segments, of means over the

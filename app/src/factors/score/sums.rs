@@ -20,11 +20,6 @@ pub(super) fn check_room(folder: &Path, needed: u64) -> Result<(), FactorJobErro
     })
 }
 
-/// An error of a temporary file, which has no name, with its folder.
-pub(super) fn in_folder(folder: &Path, error: std::io::Error) -> std::io::Error {
-    std::io::Error::new(error.kind(), format!("temporary file in {}: {error}", folder.display()))
-}
-
 /// Adds the next numbers of a file.
 pub(super) fn add_to(values: &mut [f64], from: &mut impl Read) -> std::io::Result<()> {
     let mut more = vec![0.0; values.len()];
@@ -78,7 +73,5 @@ mod tests {
         check_room(folder.path(), 1).unwrap();
         let error = check_room(folder.path(), u64::MAX).unwrap_err().to_string();
         assert!(error.contains(&folder.path().display().to_string()), "{error}");
-        let torn = in_folder(folder.path(), std::io::Error::from(std::io::ErrorKind::StorageFull));
-        assert!(torn.to_string().contains(&folder.path().display().to_string()), "{torn}");
     }
 }

@@ -23,6 +23,8 @@ pub(super) const STEP: u64 = 4096;
 /// How the records of a file are read.
 pub(super) struct RecordReader<'a> {
     pub(super) path: &'a Path,
+    /// Folder of the temporary file of its losses.
+    pub(super) scratch: &'a Path,
     pub(super) signal: Signal,
     pub(super) models: RecordModels<'a>,
     /// Key of the losses in records of cells, once all records were seen.
@@ -86,7 +88,8 @@ impl RecordReader<'_> {
         work: &mut JobContext<'_>,
     ) -> Result<LossMatrix, DaunceError> {
         let places = SampleRows::of(models.to_vec()).places;
-        let mut cells = CellWriter::new(tempfile::tempfile()?, (rows.ids.len(), models.len()), replace)?;
+        let sizes = (rows.ids.len(), models.len());
+        let mut cells = CellWriter::new(self.scratch, self.path, sizes, replace)?;
         let mut place_of = |place: &Place, cell: RecordCell<'_>| {
             let example = rows.places.get(&cell.id);
             let model = places.get(&cell.model);

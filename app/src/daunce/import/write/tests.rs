@@ -38,6 +38,13 @@ fn add(store: &Store, dataset: &str) {
     append.finish().unwrap();
 }
 
+/// A table of records, opened at the store's last snapshot.
+fn opened(store: &Store, record: &TableRecord) -> LossSource {
+    let (snapshot, work) = (store.snapshot().unwrap(), &mut JobContext::silent("import"));
+    let table = (record, store.path());
+    LossSource::open(&snapshot, &Manifest::default(), table, (Signal::Loss, false), work).unwrap()
+}
+
 fn take_in(store: &Store, request: ImportRequest) -> Result<(), DaunceError> {
     import(store, &request, &mut JobContext::silent("import")).map(drop)
 }
@@ -49,9 +56,7 @@ fn of_two_imports_of_a_table_at_once_one_is_refused() {
     let snapshot = store.snapshot().unwrap();
     let ensemble = snapshot.ensemble("e").unwrap();
     let record = TableRecord::of_file("pool".into(), dir.path().join("losses.jsonl"));
-    let mut work = JobContext::silent("import");
-    let source =
-        LossSource::open(&snapshot, &Manifest::default(), &record, (Signal::Loss, false), &mut work).unwrap();
+    let source = opened(&store, &record);
     let mut table = ImportedTable::open(&snapshot, ensemble, &source, false).unwrap();
     table.compare(&mut TableReport::default(), &mut JobContext::silent("import")).unwrap();
     let features = table.plan(&snapshot, ensemble);
@@ -85,11 +90,9 @@ fn an_import_that_is_stopped_leaves_no_file() {
     let store = filled(dir.path());
     let snapshot = store.snapshot().unwrap();
     let record = TableRecord::of_file("pool".into(), dir.path().join("losses.jsonl"));
-    let mut work = JobContext::silent("import");
-    let source =
-        LossSource::open(&snapshot, &Manifest::default(), &record, (Signal::Loss, false), &mut work).unwrap();
+    let source = opened(&store, &record);
     let mut table = ImportedTable::open(&snapshot, snapshot.ensemble("e").unwrap(), &source, false).unwrap();
-    table.compare(&mut TableReport::default(), &mut work).unwrap();
+    table.compare(&mut TableReport::default(), &mut JobContext::silent("import")).unwrap();
     let features = table.plan(&snapshot, snapshot.ensemble("e").unwrap());
     let jobs = || {
         let entries = fs_err::read_dir(dir.path().join("s/tmp")).unwrap();
@@ -207,11 +210,8 @@ fn an_import_that_is_refused_leaves_nothing() {
     assert_eq!(store.snapshot().unwrap().number(), before);
 
     // The same at once: another import is at work on one of the tables.
-    let snapshot = store.snapshot().unwrap();
     let record = TableRecord::of_file("pool".into(), dir.path().join("losses.jsonl"));
-    let mut work = JobContext::silent("import");
-    let source =
-        LossSource::open(&snapshot, &Manifest::default(), &record, (Signal::Loss, false), &mut work).unwrap();
+    let source = opened(&store, &record);
     let lock = ImportLock::take(&store, "e", &[source], "import").unwrap();
     let both = ImportRequest { replace: true, ..both };
     let busy = take_in(&store, both.clone()).unwrap_err();
