@@ -26,7 +26,7 @@ use std::path::{Path, PathBuf};
 
 use gstore_curvature::{Covariance, Eigen, Module, ModuleFactors, Squares};
 
-pub(super) use documents::{PART, write as write_document};
+pub(super) use documents::{PART, write as write_document, write_or_read};
 pub(super) use whole::{check_blocks, check_room, matrices};
 
 pub use arguments::FactorArguments;

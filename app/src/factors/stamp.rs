@@ -12,7 +12,7 @@ use serde_json::{Map, Value};
 use xxhash_rust::xxh3::Xxh3;
 
 use super::error::FactorJobError;
-use super::folder::{PART, some_names, write_document};
+use super::folder::{PART, some_names, write_or_read};
 
 /// File of the stamp in a folder of factors.
 pub(super) const STAMP: &str = "gstore.json";
@@ -158,28 +158,22 @@ impl FactorStamp {
             .map_err(|error| FactorJobError::Refused(format!("{}: {error}", path.display())))
     }
 
-    /// Writes it into a folder, in one step.
-    pub(super) fn write(&self, folder: &Path) -> Result<(), FactorJobError> {
-        Ok(write_document(&folder.join(STAMP), self)?)
-    }
-
     /// Takes a folder for these factors: an empty one, or one that has this stamp. Jobs of an array may do so
-    /// at the same time.
+    /// at the same time; of different fits the first one has it.
     pub(super) fn settle(&self, folder: &Path) -> Result<(), FactorJobError> {
         fs_err::create_dir_all(folder)?;
         // Looked at first: a job writes the stamp before all other files.
         let is_empty = is_empty(folder)?;
-        let differences = match Self::read(folder)? {
-            Some(found) => self.differences(&found),
-            None if is_empty => return self.write(folder),
-            None => {
-                return Err(FactorJobError::Refused(format!(
-                    "{} has files but no {STAMP}, which says what they belong to: a fit that was killed may have left them; \
-                     remove the folder if you do not need them, or fit factors of another name",
-                    folder.display()
-                )));
-            }
-        };
+        let path = folder.join(STAMP);
+        if !is_empty && !path.exists() {
+            return Err(FactorJobError::Refused(format!(
+                "{} has files but no {STAMP}, which says what they belong to: a fit that was killed may have left them; \
+                 remove the folder if you do not need them, or fit factors of another name",
+                folder.display()
+            )));
+        }
+        let found: Option<Self> = write_or_read(&path, self)?;
+        let differences = found.map_or_else(Vec::new, |found| self.differences(&found));
         if differences.is_empty() {
             return Ok(());
         }
@@ -274,7 +268,10 @@ fn add(hash: &mut Xxh3, batch: &arrow_array::RecordBatch) {
 
 #[cfg(test)]
 pub(super) mod tests {
+    use std::sync::Barrier;
+
     use super::*;
+    use crate::factors::folder::write_document;
 
     pub(in crate::factors) fn stamp() -> FactorStamp {
         let encoding = EncodingSpec {
@@ -352,6 +349,31 @@ pub(super) mod tests {
         other = of(&names, 2);
         other.modules.reverse();
         assert_eq!(said(&other), ["modules: the same in another order"]);
+    }
+
+    #[test]
+    fn of_different_fits_that_take_a_folder_at_once_one_has_it() {
+        let place = tempfile::tempdir().unwrap();
+        let stamps = [stamp(), FactorStamp { seed: Some(2), ..stamp() }];
+        for round in 0..20 {
+            let (folder, both) = (place.path().join(round.to_string()), Barrier::new(stamps.len()));
+            let settle = |stamp: &FactorStamp| {
+                both.wait();
+                stamp.settle(&folder)
+            };
+            let settle = &settle;
+            let settled = std::thread::scope(|scope| {
+                let jobs = stamps.each_ref().map(|stamp| scope.spawn(move || settle(stamp)));
+                jobs.map(|job| job.join().unwrap())
+            });
+            let there = FactorStamp::read(&folder).unwrap();
+            for (stamp, settled) in stamps.iter().zip(settled) {
+                match settled {
+                    Ok(()) => assert_eq!(there.as_ref(), Some(stamp)),
+                    Err(error) => assert!(error.is_of_other_factors() && there.as_ref() != Some(stamp)),
+                }
+            }
+        }
     }
 
     #[test]

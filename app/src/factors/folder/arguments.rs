@@ -243,9 +243,7 @@ pub(crate) struct DatasetNote {
 
 /// Writes arguments, or compares them with those that are there.
 pub(super) fn settle(path: &Path, values: &Map<String, Value>) -> Result<(), FactorError> {
-    let Some(found) = documents::read::<Map<String, Value>>(path)? else {
-        return documents::write(path, values);
-    };
+    let Some(found) = documents::write_or_read::<Map<String, Value>>(path, values)? else { return Ok(()) };
     // 1 and 1.0 are the same number to Python.
     let same = |a: &Value, b: &Value| a == b || a.as_f64().is_some_and(|a| b.as_f64() == Some(a));
     let names = values.keys().chain(found.keys().filter(|name| !values.contains_key(*name)));

@@ -1,5 +1,6 @@
 //! Kronfluence's folder of scores: pairwise and of samples with themselves, whole or in partitions.
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use gstore_core::first_of;
@@ -127,20 +128,21 @@ impl ScoreFolder {
                 format!("it has an id on each line, and {id:?} has a line break: rename that sample");
             return Err(FactorError::file(path, detail));
         }
-        if path.exists() {
-            let listed = fs_err::read_to_string(&path)?;
-            // A list that a user wrote may begin with a byte order mark.
-            return match listed.trim_start_matches('\u{feff}').lines().eq(ids.iter().map(String::as_str)) {
-                true => Ok(()),
-                false => {
-                    let detail = "it lists different ids: the folder has scores of other samples; name another, or remove it";
-                    Err(FactorError::file(path, detail))
-                }
-            };
-        }
-        documents::place(&path, |out| {
+        let fill = |out: &mut dyn Write| {
             ids.iter().try_for_each(|id| writeln!(out, "{id}")).map_err(FactorError::from)
-        })
+        };
+        if !path.exists() && documents::place_new(&path, fill)? {
+            return Ok(());
+        }
+        let listed = fs_err::read_to_string(&path)?;
+        // A list that a user wrote may begin with a byte order mark.
+        match listed.trim_start_matches('\u{feff}').lines().eq(ids.iter().map(String::as_str)) {
+            true => Ok(()),
+            false => {
+                let detail = "it lists different ids: the folder has scores of other samples; name another, or remove it";
+                Err(FactorError::file(path, detail))
+            }
+        }
     }
 
     /// Writes scores.

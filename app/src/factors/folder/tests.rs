@@ -564,8 +564,11 @@ fn sums_keep_f64_where_arguments_say_so_and_bad_files_are_named() {
     let full = std::io::ErrorKind::StorageFull;
     let refused = documents::place(&path, |_| Err(FactorError::Io(full.into()))).unwrap_err().to_string();
     assert!(refused.starts_with(&format!("{}: ", path.display())), "{refused}");
-
+    // Nor has what came too late.
     let whole = fs_err::read(&path).unwrap();
+    let late = documents::place_new(&path, |out| Ok(out.write_all(b"late")?)).unwrap();
+    assert!(!late && fs_err::read(&path).unwrap() == whole);
+
     fs_err::write(&path, &whole[..whole.len() - 1]).unwrap();
     let refused = folder.read_lambda(None).unwrap_err().to_string();
     assert!(refused.contains("lambda_matrix.safetensors is not a valid safetensors file"), "{refused}");
