@@ -1,11 +1,12 @@
 //! Atomically written folders: written under another name, flushed, then renamed, by one process at a time.
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use gstore_store::vfs::{CreatedFolder, OsVfs, Vfs, VfsLock, sync_folder};
+use gstore_store::vfs::{CreatedFolder, OsVfs, PendingFile, Vfs, VfsLock, sync_folder};
 use serde_json::Value;
 
-use super::json::write_json;
+use super::json::json_text;
 use super::read::is_interim;
 use super::{Checkpoint, checkpoints};
 use crate::error::TrainError;
@@ -80,13 +81,13 @@ pub(super) fn write_folder(
     Ok(sync_folder(output)?)
 }
 
-/// Writes a file of JSON that is there as a whole or not at all; what has its name already is replaced.
+/// Writes a file of JSON that is there as a whole or not at all; what has its name already is replaced. Several
+/// processes may write it at once: that of the last one stays.
 pub(crate) fn make_json(folder: &Path, name: &str, value: &Value) -> Result<(), TrainError> {
     fs_err::create_dir_all(folder)?;
-    let unfinished = folder.join(format!("{UNFINISHED}{name}"));
-    write_json(&unfinished, value)?;
-    fs_err::rename(&unfinished, folder.join(name))?;
-    Ok(sync_folder(folder)?)
+    let mut file = PendingFile::new(&folder.join(name))?;
+    file.write_all(&json_text(value)?)?;
+    Ok(file.finish()?)
 }
 
 /// An error unless folders can be made in `output`, which is made if it is not there: before steps are taken,
@@ -171,6 +172,8 @@ pub(crate) fn remove_all(output: &Path) -> Result<(), TrainError> {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]
@@ -187,6 +190,20 @@ mod tests {
         let file = folder.path().join("file");
         fs_err::write(&file, b"").unwrap();
         assert!(check_writable(&file.join("one")).is_err());
+    }
+
+    #[test]
+    fn several_write_the_same_json_at_once_and_it_is_whole() {
+        let folder = tempfile::tempdir().unwrap();
+        let value = json!({ "numbers": (0..1000).collect::<Vec<u32>>() });
+        let write = || (0..10).try_for_each(|_| make_json(folder.path(), "note.json", &value));
+        std::thread::scope(|scope| {
+            let writers = [(); 4].map(|()| scope.spawn(write));
+            writers.into_iter().for_each(|writer| writer.join().unwrap().unwrap());
+        });
+        let text = fs_err::read(folder.path().join("note.json")).unwrap();
+        assert_eq!(serde_json::from_slice::<Value>(&text).unwrap(), value);
+        assert_eq!(fs_err::read_dir(folder.path()).unwrap().count(), 1);
     }
 
     #[test]

@@ -13,10 +13,15 @@ use crate::error::TrainError;
 /// Writes JSON and flushes it.
 pub(crate) fn write_json(path: &Path, value: &Value) -> Result<(), TrainError> {
     let mut file = fs_err::File::create(path)?;
+    file.write_all(&json_text(value)?)?;
+    Ok(file.sync_all()?)
+}
+
+/// Text of a file of JSON.
+pub(super) fn json_text(value: &Value) -> Result<Vec<u8>, TrainError> {
     let mut text = serde_json::to_vec_pretty(value).map_err(std::io::Error::from)?;
     text.push(b'\n');
-    file.write_all(&text)?;
-    Ok(file.sync_all()?)
+    Ok(text)
 }
 
 /// A file of JSON of a checkpoint.

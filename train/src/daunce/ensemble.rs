@@ -274,10 +274,11 @@ impl<B: MultiDevice> Ensemble<B> {
         let adapter = training.method.adapter().map(std::path::absolute).transpose()?;
         let model = std::path::absolute(&training.model)?;
         let note = json!({ "version": 1, "start": self.asked["model"], "model": model, "adapter": adapter });
-        match make_json(&training.output, NOTE, &note) {
-            // Another process may be writing the same.
-            Err(_) if training.output.join(NOTE).is_file() => {}
-            written => written?,
+        let is_same =
+            |there: Vec<u8>| serde_json::from_slice::<Value>(&there).is_ok_and(|there| there == note);
+        // The same one stays: a folder whose models are on record may be one that can only be read.
+        if !if_there(fs_err::read(training.output.join(NOTE)))?.is_some_and(is_same) {
+            make_json(&training.output, NOTE, &note)?;
         }
         *noted = true;
         Ok(())
