@@ -58,11 +58,12 @@ impl LossRankings {
         order: Order,
         rows: &[Scored],
         text: impl Fn(&[u8]) -> String,
+        cancel: &Cancel,
     ) -> Result<RecordBatch, AnswerError> {
         let side = if order == Order::Best { "best" } else { "worst" };
         let texts = text_column(rows, &self.pools, text)?;
         let mut columns = rank_columns(side, rows);
-        columns.extend(errors(&self.prepared, rows)?);
+        columns.extend(errors(&self.prepared, rows, cancel)?);
         columns.extend(row_columns(rows, &self.pools, ids(rows, &self.pools)?));
         columns.push(texts);
         let may_lack = |name: &str| matches!(name, "se" | "z" | "noise_floor" | "id" | "text");
@@ -75,8 +76,9 @@ impl LossRankings {
 pub(crate) fn errors(
     prepared: &Prepared,
     rows: &[Scored],
+    cancel: &Cancel,
 ) -> Result<Vec<(&'static str, ArrayRef)>, AnswerError> {
-    let found = prepared.estimates(rows, false, &Cancel::new())?;
+    let found = prepared.estimates(rows, false, cancel)?;
     let floats = |of: fn(&RowEstimate) -> Option<f64>| -> ArrayRef {
         Arc::new(found.iter().map(of).collect::<Float64Array>())
     };
@@ -87,4 +89,50 @@ pub(crate) fn errors(
         ("models", Arc::new(UInt32Array::from_iter_values(found.iter().map(models)))),
         ("noise_floor", floats(|row| row.estimate.noise_floor)),
     ])
+}
+
+#[cfg(test)]
+mod tests {
+    use gstore_query::QueryError;
+    use gstore_query::daunce::Covariance;
+    use gstore_query::influence::TargetRef;
+    use gstore_store::{AppendOptions, DatasetName, NewSample, Store};
+
+    use super::*;
+    use crate::daunce::{ImportRequest, import};
+
+    #[test]
+    fn a_table_of_rows_can_be_stopped() {
+        let place = tempfile::tempdir().unwrap();
+        let store = Store::create(place.path().join("store")).unwrap();
+        let mut tables = Vec::new();
+        for dataset in ["pool", "val"] {
+            let name = DatasetName::try_from(dataset).unwrap();
+            let mut append = store.append(&name, vec![], AppendOptions::default()).unwrap();
+            for id in ["a", "b"] {
+                let record = format!("{{\"text\": \"{id} of {dataset}\"}}");
+                append.push(NewSample { id, record: Some(record.as_bytes()), metadata: vec![] }).unwrap();
+            }
+            append.finish().unwrap();
+            let losses = place.path().join(format!("{dataset}.csv"));
+            fs_err::write(&losses, "id,m0,m1,m2,m3\na,1,2,3,5\nb,2,1,4,3\n").unwrap();
+            tables.push((dataset.to_owned(), losses));
+        }
+        let (ensemble, base) = (Some("e".to_owned()), Some("theta".to_owned()));
+        let request = ImportRequest { ensemble, base, tables, ..ImportRequest::default() };
+        let mut work = JobContext::silent("test");
+        import(&store, &request, &mut work).unwrap();
+        let spec = InfluenceSpec {
+            pools: vec!["pool".to_owned()],
+            targets: vec![TargetRef { dataset: "val".to_owned(), subtask: None }],
+            covariance: Some(Covariance::default()),
+            ..InfluenceSpec::default()
+        };
+        let rankings = rank_losses(&store.snapshot().unwrap(), &spec, &mut work).unwrap();
+        let rows = rankings.rank(Order::Best, 2, &work).unwrap().rows;
+        let table = |cancel: &Cancel| rankings.table(Order::Best, &rows, |_| String::new(), cancel);
+        assert_eq!(table(&Cancel::new()).unwrap().num_rows(), 2);
+        let stopped = table(&Cancel::raised()).unwrap_err();
+        assert!(matches!(stopped, AnswerError::Query(QueryError::Cancelled)), "{stopped}");
+    }
 }

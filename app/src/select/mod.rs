@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use arrow_array::{ArrayRef, Float32Array, RecordBatch, StringArray};
-use gstore_core::Unit;
+use gstore_core::{Cancel, Unit};
 use gstore_query::influence::{
     Diversity, Encoder, InfluenceSpec, NO_SUBTASK, Order, Prepared, Ranking, RowFilter, Scored,
     SelectRequest, resolve_share, resolve_top,
@@ -237,12 +237,12 @@ impl SelectedRows {
         work: &mut JobContext<'_>,
     ) -> Result<(), AnswerError> {
         let explain = explain.then(|| Explained::new(&self.prepared, work.cancel)).transpose()?;
-        let ranked = &self.ranking.rows;
-        let mut window = RowWindow::new(&self.pools, ranked, |_| vec![Some("id")], work.cancel);
+        let (ranked, cancel) = (&self.ranking.rows, work.cancel);
+        let mut window = RowWindow::new(&self.pools, ranked, |_| vec![Some("id")], cancel);
         write_batches((out, format), ("writing scores", ranked.len()), work, |places| {
             window.hold(&places)?;
             let ids: Vec<ArrayRef> = window.column(0, &places).into_iter().flatten().collect();
-            self.scores(&ranked[places], id_column(&ids), explain.as_ref())
+            self.scores(&ranked[places], id_column(&ids), explain.as_ref(), cancel)
         })
     }
 
@@ -252,6 +252,7 @@ impl SelectedRows {
         rows: &[Scored],
         ids: StringArray,
         explain: Option<&Explained<'_>>,
+        cancel: &Cancel,
     ) -> Result<RecordBatch, AnswerError> {
         let subtask = |scored: &Scored| match scored.subtask {
             NO_SUBTASK => None,
@@ -261,7 +262,7 @@ impl SelectedRows {
         columns.push(("score", Arc::new(Float32Array::from_iter_values(rows.iter().map(|r| r.score)))));
         columns.push(("subtask", Arc::new(rows.iter().map(subtask).collect::<StringArray>())));
         if self.prepared.plan().models().is_some() {
-            columns.extend(crate::daunce::errors(&self.prepared, rows)?);
+            columns.extend(crate::daunce::errors(&self.prepared, rows, cancel)?);
         }
         if let Some(explain) = explain {
             columns.extend(explain.columns(rows)?);

@@ -27,7 +27,7 @@ pub fn run(context: &Context, args: &DaunceQueryArgs) -> Result<()> {
     let mut last: Option<Ranking> = None;
     for order in [Order::Best, Order::Worst] {
         let ranking = rankings.rank(order, args.top, &work)?;
-        batches.push(rankings.table(order, &ranking.rows, text::record)?);
+        batches.push(rankings.table(order, &ranking.rows, text::record, &cancel)?);
         last = Some(ranking);
     }
     write(context, (&args.output, args.full), format, &batches)?;
