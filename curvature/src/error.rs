@@ -45,7 +45,8 @@ pub enum CurvatureError {
     )]
     Components { asked: usize, most: usize },
     #[error(
-        "a segment of training has steps and a positive learning rate, not {steps} steps at a rate of {rate}"
+        "a segment of training has steps and a positive learning rate, with a finite product, not {steps} steps at a rate \
+         of {rate}"
     )]
     Segment { steps: u64, rate: f64 },
     #[error("a filter is inverse, identity or source:STEPS*RATE, not `{0}`")]

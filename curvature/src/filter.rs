@@ -68,9 +68,9 @@ impl Filter {
     /// SOURCE's filter.
     ///
     /// # Errors
-    /// No step, or a rate that is not positive and finite.
+    /// No step, a rate that is not positive, and one of which so many steps are no finite number.
     pub fn source(steps: u64, rate: f64) -> Result<Self, CurvatureError> {
-        match steps > 0 && rate.is_finite() && rate > 0.0 {
+        match steps > 0 && rate > 0.0 && (steps as f64 * rate).is_finite() {
             true => Ok(Filter::Source { steps, rate }),
             false => Err(CurvatureError::Segment { steps, rate }),
         }
@@ -183,7 +183,9 @@ mod tests {
         ] {
             assert_eq!(filter.most(0.25), most, "{filter}");
         }
-        assert!(Filter::source(0, 1.0).is_err() && Filter::source(1, f64::NAN).is_err());
+        for (steps, rate) in [(0, 1.0), (1, f64::NAN), (1, f64::INFINITY), (10, f64::MAX)] {
+            assert!(Filter::source(steps, rate).is_err(), "{steps} {rate}");
+        }
         let source = Filter::Source { steps: 100, rate: 1e-3 };
         assert_eq!(source.to_string(), "source:100*0.001");
         for filter in [source, Filter::Identity, Filter::Inverse(Damping::OfMean)] {

@@ -75,28 +75,39 @@ impl Solver {
     /// inverse is the fitted one.
     ///
     /// # Errors
-    /// An invalid damping, and one of 0 with an eigenvalue that is 0 up to rounding.
+    /// An invalid damping, one of 0 with an eigenvalue that is 0 up to rounding, and one so small, or a segment
+    /// so long, that a factor is not finite.
     pub fn rescaling(
         eigenvalues: &[f64],
         fitted: f64,
         filter: Filter,
         name: &str,
     ) -> Result<Self, CurvatureError> {
-        let damping = match filter {
-            Filter::Inverse(Damping::OfMean) => fitted,
-            Filter::Inverse(Damping::Value(damping)) => damping,
-            _ => {
+        let damping = match filter.damping() {
+            Some(Damping::OfMean) => Some(fitted),
+            Some(Damping::Value(damping)) => Some(damping),
+            None => None,
+        };
+        let (scale, outweighed): (Vec<f64>, bool) = match damping {
+            None => {
                 let scale = eigenvalues.iter().map(|value| filter.of(*value, 0.0) * (value + fitted));
-                return Ok(Self { form: SolverForm::Scale(scale.collect()), outweighed: false });
+                (scale.collect(), false)
+            }
+            Some(damping) if !damping.is_finite() || damping < 0.0 => {
+                return Err(CurvatureError::Damping(damping));
+            }
+            Some(damping) => {
+                check_damped(eigenvalues, damping, name)?;
+                let scale = eigenvalues.iter().map(|value| (value + fitted) / (value + damping));
+                let mean = eigenvalues.iter().sum::<f64>() / eigenvalues.len().max(1) as f64;
+                (scale.collect(), damping > OUTWEIGHS * mean)
             }
         };
-        if !damping.is_finite() || damping < 0.0 {
-            return Err(CurvatureError::Damping(damping));
+        if scale.iter().any(|scale| !scale.is_finite()) {
+            let (module, what) = (name.to_owned(), "the curvature through this filter");
+            return Err(CurvatureError::NotFinite { module, what });
         }
-        check_damped(eigenvalues, damping, name)?;
-        let scale = eigenvalues.iter().map(|value| (value + fitted) / (value + damping));
-        let mean = eigenvalues.iter().sum::<f64>() / eigenvalues.len().max(1) as f64;
-        Ok(Self { form: SolverForm::Scale(scale.collect()), outweighed: damping > OUTWEIGHS * mean })
+        Ok(Self { form: SolverForm::Scale(scale), outweighed })
     }
 
     /// `H^-1 v` in place.
@@ -249,6 +260,15 @@ mod tests {
         assert_eq!((flat[0], flat[1]), (2.0 * 3.0, -(-2.0_f64).exp_m1() * 4.0));
         assert!(matches!(of(0.0), Err(CurvatureError::Singular { zeros: 1, all: 3, .. })));
         assert!(matches!(of(-1.0), Err(CurvatureError::Damping(_))));
+        // Products with these would be infinite or no numbers.
+        for filter in [
+            Filter::Inverse(Damping::Value(1e-320)),
+            Filter::Source { steps: 1, rate: f64::MAX },
+            Filter::Source { steps: 10, rate: f64::MAX },
+        ] {
+            let refused = through(filter).map(drop);
+            assert!(matches!(refused, Err(CurvatureError::NotFinite { .. })), "{filter}: {refused:?}");
+        }
     }
 
     #[test]
