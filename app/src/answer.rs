@@ -141,7 +141,7 @@ pub(crate) fn note_of_target(rows: u64) -> Option<String> {
 
 /// Hands on what a user should know of how a question was understood.
 pub(crate) fn tell_notes(prepared: &Prepared, work: &mut JobContext<'_>) {
-    prepared.notes().iter().for_each(|note| work.progress.note(&format!("note: {note}")));
+    prepared.notes().iter().for_each(|note| work.progress.note(note));
 }
 
 /// A column of some ranked rows, in their order, whichever pools they are of.

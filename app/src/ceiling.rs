@@ -63,7 +63,7 @@ pub(crate) fn tell_ceiling(
     };
     let recalls: Vec<String> = budgets.iter().map(recall).collect();
     work.progress.note(&format!(
-        "note: {target}: {:.2} [{:.2}, {:.2}] of the variance of the scores is not noise ({}); with that a perfect \
+        "{target}: {:.2} [{:.2}, {:.2}] of the variance of the scores is not noise ({}); with that a perfect \
          prediction is expected to have a recall of the top {} of {}",
         noise.value,
         noise.interval.low,
@@ -97,7 +97,7 @@ mod tests {
              prediction would reach, is not known: why"])
         );
         let [told] = notes.0.as_slice() else { panic!("{:?}", notes.0) };
-        assert!(told.starts_with("note: a: 0.50 [0.40, 0.60] of the variance"), "{told}");
+        assert!(told.starts_with("a: 0.50 [0.40, 0.60] of the variance"), "{told}");
         // The table of docs/prefilter.md.
         assert!(told.contains("(224 rows)") && told.contains("of 0.59 when keeping 10.0 %, 0.9"), "{told}");
     }

@@ -31,7 +31,7 @@ impl EnsembleProgress {
 
 impl EnsembleObserver for EnsembleProgress {
     fn note(&mut self, message: &str) {
-        self.count.line(message);
+        self.count.note(message);
     }
 
     fn begin(&mut self, done: u64, total: u64, at_once: usize) {

@@ -45,7 +45,7 @@ impl GenerationProgress {
 
 impl GenerateObserver for GenerationProgress {
     fn note(&mut self, message: &str) {
-        self.count.line(message);
+        self.count.note(message);
     }
 
     fn check(&mut self, prompts: &[Prompt], begun: &dyn Fn(&Prompt) -> String) -> Result<(), GenerateError> {

@@ -133,9 +133,20 @@ impl Progress for Reporter {
 
     fn note(&mut self, message: &str) {
         if !self.quiet && self.notes.insert(message.to_owned()) {
-            self.line(&by_their_names(in_flags(message)));
+            self.line(&noted(message));
         }
     }
+
+    fn part(&mut self, name: &str) {
+        if !self.quiet {
+            self.line(&by_their_names(in_flags(name)));
+        }
+    }
+}
+
+/// What a job notes, as users see it: marked as a note, in the words of the command line.
+fn noted(message: &str) -> String {
+    format!("note: {}", by_their_names(in_flags(message)))
 }
 
 /// The unit after an amount; bytes include theirs.
@@ -235,6 +246,10 @@ impl Counter {
         }
     }
 
+    pub fn note(&self, message: &str) {
+        self.line(&noted(message));
+    }
+
     /// Whether a plain line is due; if so, the caller must print it.
     pub fn line_due(&mut self, is_last: bool) -> bool {
         let due = is_last || self.last_line.is_none_or(|last| last.elapsed() >= LINE_EVERY);
@@ -276,6 +291,11 @@ pub fn time(seconds: f64) -> HumanDuration {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn notes_are_marked_in_one_place() {
+        assert_eq!(noted("1 row has no text"), "note: 1 row has no text");
+    }
 
     #[test]
     fn a_rate_has_no_digits_that_nobody_reads() {

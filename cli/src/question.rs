@@ -28,7 +28,7 @@ pub fn named(snapshot: &Snapshot, targets: &[String]) -> Result<Vec<String>> {
 /// Prints what a user should know of a question.
 pub fn tell_notes<'a>(context: &Context, notes: impl IntoIterator<Item = &'a String>) {
     let mut reporter = context.reporter();
-    notes.into_iter().for_each(|note| reporter.note(&format!("note: {note}")));
+    notes.into_iter().for_each(|note| reporter.note(note));
 }
 
 /// The question that flags ask, of no pool and no target yet.

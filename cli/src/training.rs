@@ -28,7 +28,7 @@ impl TrainingProgress {
 
 impl TrainObserver for TrainingProgress {
     fn note(&mut self, message: &str) {
-        self.count.line(message);
+        self.count.note(message);
     }
 
     fn begin(&mut self, taken: u64, total: u64) {

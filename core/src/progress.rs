@@ -8,8 +8,12 @@ pub trait Progress {
     fn advance(&mut self, done: u64);
     /// The stage ended.
     fn finish(&mut self);
-    /// Something the user should know, which is no error.
+    /// Something the user should know, which is no error. Front ends say that it is a note.
     fn note(&mut self, message: &str);
+    /// A part of the work begins that has stages of its own, such as one of several models.
+    fn part(&mut self, name: &str) {
+        self.note(name);
+    }
 }
 
 /// What progress counts.

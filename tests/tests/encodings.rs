@@ -24,7 +24,8 @@ fn place() -> Place {
     place
 }
 
-const NOTE: &str = "pool has loss@base with --max-length 256; this computes another feature, for all 9 rows";
+const NOTE: &str =
+    "note: pool has loss@base with --max-length 256; this computes another feature, for all 9 rows";
 
 /// What is said where the defaults apply, since nothing says which of the encodings is meant.
 const SEVERAL: &str = "note: the features of pool have 2 encodings that could be meant, with --max-length 256 or \

@@ -219,7 +219,7 @@ fn killed_at_any_instant_the_same_command_goes_on() {
     // over.
     if sealed_before_a_kill {
         assert!(
-            finished.stderr.contains("going on with an interrupted run")
+            finished.stderr.contains("note: going on with an interrupted run")
                 || finished.stderr.contains("nothing to compute"),
             "{}",
             finished.stderr

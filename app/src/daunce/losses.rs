@@ -311,7 +311,7 @@ impl<'a> LossesJob<'a> {
             return Ok(true);
         };
         let arg = CheckpointArg::of_folder(member.id.clone(), folder.into());
-        work.progress.note(&format!("{} ({} of {})", member.id, place + 1, self.ensemble.members.len()));
+        work.progress.part(&format!("{} ({} of {})", member.id, place + 1, self.ensemble.members.len()));
         let plan = self.plan(arg, self.request.compute, work)?;
         self.check_weights(&plan, &member.id, &weights.checkpoint)?;
         // The plan may be made on a later state, which its job starts from.

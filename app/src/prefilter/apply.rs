@@ -100,7 +100,7 @@ pub fn apply_prefilter(
     }
     if applied.unpredicted > 0 {
         work.progress.note(&format!(
-            "note: {} without a prediction, because a feature is missing or not finite: kept",
+            "{} without a prediction, because a feature is missing or not finite: kept",
             many(applied.unpredicted, "row")
         ));
     }

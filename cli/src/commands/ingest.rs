@@ -138,7 +138,7 @@ fn ingest_dataset(context: &Context, args: &IngestArgs) -> Result<(ExitCode, Val
     }
     sketch::check(args, &plan)?;
     texts::tell_cut(context, &args.text.text, (&plan.request.model, &plan.request.text))?;
-    plan.other_texts().iter().chain(&plan.moved()).for_each(|note| context.say(note));
+    tell_notes(context, plan.other_texts().iter().chain(&plan.moved()));
     if let Some(eigenbasis) = eigenbasis {
         eigenbasis.publish(&store, &plan.request.command)?;
     }

@@ -71,7 +71,7 @@ pub fn run(context: &Context, args: &MergeArgs) -> Result<()> {
         false => None,
     };
     write(&base, adapter, args, replaced.as_deref())?;
-    ModelFolder::open(&base)?.unused_note().iter().for_each(|note| context.say(note));
+    ModelFolder::open(&base)?.unused_note().iter().for_each(|note| context.say(&format!("note: {note}")));
     let [output, model, adapter] = [args.output.as_path(), base.as_path(), adapter].map(path_text);
     match args.json {
         true => {

@@ -16,6 +16,7 @@ use crate::context::Context;
 use crate::ending::format_of;
 use crate::failure::{STOPPED, refuse};
 use crate::output::Output;
+use crate::question::tell_notes;
 use crate::streams::print_json;
 use crate::texts;
 
@@ -93,7 +94,7 @@ fn store(context: &Context, request: IngestRequest, per_token: bool, cancel: &Ca
         let request = IngestRequest { granularity, reduction, ..request.clone() };
         let mut reporter = context.reporter();
         let plan = IngestPlan::new(&store, request, &mut reporter)?;
-        plan.other_texts().iter().for_each(|note| context.say(note));
+        tell_notes(context, &plan.other_texts());
         if ingest(&store, &plan, &mut reporter, cancel)?.ending == RunEnding::Stopped {
             return Ok(false);
         }

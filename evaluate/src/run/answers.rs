@@ -42,12 +42,12 @@ impl ModelRun<'_> {
             (0..questions.len()).filter(|row| matches!(questions[*row].ask, Ask::Choose { .. })).collect();
         if !choosing.is_empty() {
             let questions = many(choosing.len() as u64, "question");
-            progress.note(&format!("{}: {questions} with choices", self.system.name));
+            progress.part(&format!("{}: {questions} with choices", self.system.name));
             model = self.choose(&choosing, &mut found, progress, cancel)?;
         }
         for (number, (rule, rows)) in by_rule(questions).into_iter().enumerate() {
             let answers = many(rows.len() as u64, "answer");
-            progress.note(&format!("{}: {answers} to generate", self.system.name));
+            progress.part(&format!("{}: {answers} to generate", self.system.name));
             model = self.generate(number, rule, &rows, &mut found, progress, cancel)?;
         }
         let found: Option<Vec<ModelAnswer>> = found.into_iter().collect();

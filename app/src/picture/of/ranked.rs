@@ -30,7 +30,7 @@ pub(crate) fn ranked(
     let last = of.rows.last().filter(|_| of.in_order);
     let mark = last.map(|row| (f64::from(row.score), format!("{} {}", of.called, of.rows.len())));
     let Some(mut picture) = distribution(of.prepared, mark.into_iter().collect(), work)? else {
-        work.progress.note("note: no picture is drawn, because no row has a score");
+        work.progress.note("no picture is drawn, because no row has a score");
         return Ok(None);
     };
     let by = of.prepared.metadata_column(by).unwrap_or(by);
@@ -51,7 +51,7 @@ pub(crate) fn ranked(
         }
     };
     if let Some(why) = undrawn {
-        work.progress.note(&format!("note: shares of `{by}` are not drawn, because {why}"));
+        work.progress.note(&format!("shares of `{by}` are not drawn, because {why}"));
     }
     Ok(Some(picture))
 }

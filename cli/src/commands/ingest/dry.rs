@@ -18,6 +18,7 @@ use super::{samples, sketch};
 use crate::args::IngestArgs;
 use crate::context::Context;
 use crate::progress::time;
+use crate::question::tell_notes;
 use crate::streams::out;
 use crate::texts;
 
@@ -72,7 +73,8 @@ fn print(
     if let Some(plan) = plans.first() {
         texts::tell_cut(context, &args.text.text, (&plan.request.model, &plan.request.text))?;
     }
-    plans.iter().flat_map(|plan| plan.other_texts()).for_each(|note| context.say(&note));
+    let others: Vec<String> = plans.iter().flat_map(|plan| plan.other_texts()).collect();
+    tell_notes(context, &others);
     if let (true, Some(plan)) = (args.gradients.explain, plans.first()) {
         print_explanation(plan)?;
     }

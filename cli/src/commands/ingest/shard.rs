@@ -11,6 +11,7 @@ use super::report;
 use crate::args::IngestArgs;
 use crate::context::Context;
 use crate::failure::{STOPPED, refuse};
+use crate::question::tell_notes;
 use crate::{stopped, texts};
 
 /// Which shard to compute, if not everything.
@@ -45,7 +46,7 @@ pub(super) fn run_shard(
     let mut reporter = context.reporter();
     let (plan, part) = IngestPlan::for_shard(&store, request, shard, &mut reporter)?;
     texts::tell_cut(context, &args.text.text, (&plan.request.model, &plan.request.text))?;
-    plan.other_texts().iter().for_each(|note| context.say(note));
+    tell_notes(context, &plan.other_texts());
     let cancel =
         context.cancel_on_interrupt("stopping after the current batch; press Ctrl-C again to stop at once");
     let (name, out, rows) = (part.shard(), shard.out.display(), part.rows().len());

@@ -64,7 +64,7 @@ impl IngestPlan {
         let begins = self.features().any(|feature| feature.published.is_empty());
         (begins && first.key != self.encoding.key()).then(|| {
             format!(
-                "note: with this, {} has two encodings: `tokens`, `scored_tokens` and `truncated` are no \
+                "with this, {} has two encodings: `tokens`, `scored_tokens` and `truncated` are no \
                  longer columns of its table; gstore.samples has those of both",
                 self.dataset.name
             )
