@@ -523,11 +523,10 @@ fn links_are_refused_for_a_folder_and_followed_for_a_file() {
     job.write(MatrixOutput::File(&at("m.parquet")), &mut beside, &GO).unwrap();
     assert!(fs_err::symlink_metadata(at("m.parquet")).unwrap().is_symlink());
     assert_eq!(read(&at("real/m.parquet")).len(), 700);
-    let forecast = job.forecast().unwrap();
+    let forecast = job.forecast();
     assert_eq!(forecast.disk(MatrixOutput::File(&at("m.parquet"))), 2 * forecast.bytes);
     assert_eq!(forecast.disk(MatrixOutput::Folder(&at("m"))), forecast.bytes);
-    let memory =
-        |threads| MatrixJob::new(&plan, options(9, &plan, threads), &GO).unwrap().forecast().unwrap().memory;
+    let memory = |threads| MatrixJob::new(&plan, options(9, &plan, threads), &GO).unwrap().forecast().memory;
     assert_eq!(memory(0), memory(threads_for(0, usize::MAX)), "0 threads are one per core");
     assert!(memory(2) > memory(1));
 }

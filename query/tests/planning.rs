@@ -388,7 +388,8 @@ fn what_is_behind_a_score_is_scaled_as_the_score() {
         Feature::new("val", "grad-sgd", 0, present(&numbers.vectors(2, 6))),
     ];
     features.iter_mut().for_each(|feature| feature.change = |attrs| attrs.dot_scale = 0.5);
-    let plan = plan(&TestStore::of(&features), &with(|s| s.sim = Sim::Dot));
+    let store = TestStore::of(&features);
+    let plan = plan(&store, &with(|s| s.sim = Sim::Dot));
     for scored in plan.top_k(Order::Best, 9, None, 1, &GO).unwrap().rows {
         let pair = plan.pair(0, scored.row, 1, &GO).unwrap().unwrap();
         assert!(

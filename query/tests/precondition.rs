@@ -124,7 +124,7 @@ fn all_answers_agree(store: &TestStore, sim: Sim) {
     // A matrix takes the same more than without a preconditioner.
     let forecast = |spec| {
         let options = MatrixOptions { threads: 3, ..MatrixOptions::default() };
-        MatrixJob::new(&plan(store, spec), options, &GO).unwrap().forecast().unwrap().memory
+        MatrixJob::new(&plan(store, spec), options, &GO).unwrap().forecast().memory
     };
     let more = forecast(&spec) - forecast(&plain);
     assert_eq!(more, plan(store, &spec).inverse_making_bytes(3).unwrap());

@@ -49,7 +49,7 @@ pub fn run(context: &Context, args: &MatrixArgs) -> Result<()> {
     let cancel = context
         .cancel_on_interrupt("stopping; finished parts are kept: run the same command again to continue");
     let job = MatrixJob::new(&plan, options, &cancel)?;
-    let forecast = job.forecast()?;
+    let forecast = job.forecast();
     if args.dry_run {
         job.check(output).map_err(told)?;
         let disk = forecast.disk(output);

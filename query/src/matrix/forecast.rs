@@ -55,10 +55,7 @@ impl MatrixForecast {
 
 impl MatrixJob<'_> {
     /// What the matrix will take.
-    ///
-    /// # Errors
-    /// The artifact of a preconditioner that cannot be read.
-    pub fn forecast(&self) -> Result<MatrixForecast, MatrixError> {
+    pub fn forecast(&self) -> MatrixForecast {
         let question = &self.question;
         let (rows, samples) = (question.candidates.min(self.most_rows()), question.samples);
         let passes = question.groups.len() as u64;
@@ -69,10 +66,8 @@ impl MatrixJob<'_> {
             of_row += feature.attrs.value_bytes(feature.desc.dtype);
         }
         let largest = question.groups.iter().map(|group| group.samples).max().unwrap_or_default();
-        let threads = self.options.threads;
-        let of_threads = OF_THREAD * threads_for(threads, usize::MAX) as u64;
-        let inverses = self.prepared.inverse_making_bytes(threads)?;
-        Ok(MatrixForecast {
+        let of_threads = OF_THREAD * threads_for(self.options.threads, usize::MAX) as u64;
+        MatrixForecast {
             rows,
             samples,
             passes,
@@ -81,10 +76,10 @@ impl MatrixJob<'_> {
             memory: largest
                 .saturating_mul(self.prepared.sample_bytes())
                 .saturating_add(of_threads)
-                .saturating_add(inverses),
+                .saturating_add(self.inverses),
             products: rows.saturating_mul(samples).saturating_mul(dims),
             read: rows.saturating_mul(of_row).saturating_mul(passes),
-        })
+        }
     }
 
     /// Rows that have vectors enough for a score, at most.
@@ -116,7 +111,7 @@ impl MatrixJob<'_> {
             Err(MatrixError::Io(error)) if error.kind() == ErrorKind::NotFound => 0,
             Err(error) => return Err(error),
         };
-        Ok(self.forecast()?.disk(output).saturating_sub(begun))
+        Ok(self.forecast().disk(output).saturating_sub(begun))
     }
 }
 

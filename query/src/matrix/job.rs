@@ -25,18 +25,22 @@ pub struct MatrixJob<'a> {
     pub(super) options: MatrixOptions,
     pub(super) samples: TargetSamples,
     pub(super) question: MatrixQuestion,
+    /// Bytes that the inverses of a preconditioner take at most, until they are made and afterwards.
+    pub(super) inverses: u64,
 }
 
 impl<'a> MatrixJob<'a> {
-    /// Finds the samples and cuts them into groups.
+    /// Finds the samples and cuts them into groups. Makes the inverses of a preconditioner.
     ///
     /// # Errors
-    /// Where tokens are scored, or samples are given with the question.
+    /// Also where tokens are scored, or samples are given with the question.
     pub fn new(prepared: &'a Prepared, options: MatrixOptions, cancel: &Cancel) -> Result<Self, MatrixError> {
         of_stored_samples(prepared)?;
+        let inverses = prepared.inverse_making_bytes(options.threads)?;
+        prepared.make_inverses(options.threads, cancel)?;
         let samples = prepared.target_samples(cancel)?;
         let question = MatrixQuestion::new(prepared, &samples, options, cancel)?;
-        Ok(Self { prepared, options, samples, question })
+        Ok(Self { prepared, options, samples, question, inverses })
     }
 
     /// Makes the matrix, or what an earlier run left to do. `progress` is told how many rows were compared,
@@ -75,7 +79,6 @@ impl<'a> MatrixJob<'a> {
         cancel: &Cancel,
     ) -> Result<MatrixReport, MatrixError> {
         let place = work.place;
-        self.prepared.make_inverses(self.options.threads, cancel)?;
         let samples = open_samples(self.prepared)?;
         let mut note = PartNote::default();
         let mut kept = 0;
