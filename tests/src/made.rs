@@ -51,19 +51,19 @@ pub fn append(store: &Store, dataset: &str, rows: u64) {
 
 /// Gives the first `rows` samples of a dataset a feature `grad-sgd` of one checkpoint.
 pub fn gradients(store: &Store, dataset: &str, rows: u64, dim: u32, vector: impl FnMut(u64) -> Vec<f32>) {
-    publish(store, dataset, rows, feature(dataset, dim, "none"), vector);
+    publish(store, dataset, 0..rows, feature(dataset, dim, "none"), vector);
 }
 
 /// The same as projected gradients, whose scores have a noise that is known.
 pub fn projected(store: &Store, dataset: &str, rows: u64, dim: u32, vector: impl FnMut(u64) -> Vec<f32>) {
-    publish(store, dataset, rows, feature(dataset, dim, "p"), vector);
+    publish(store, dataset, 0..rows, feature(dataset, dim, "p"), vector);
 }
 
-/// Gives the first `rows` samples of a dataset a feature, such as a changed [`feature`].
+/// Gives samples of a dataset a feature, such as a changed [`feature`].
 pub fn publish(
     store: &Store,
     dataset: &str,
-    rows: u64,
+    rows: impl IntoIterator<Item = u64>,
     feature: JobFeature,
     mut vector: impl FnMut(u64) -> Vec<f32>,
 ) {
@@ -75,7 +75,7 @@ pub fn publish(
     };
     let mut job = store.start_job(plan).expect("a job");
     let mut writer = job.segment_writer(0).expect("a segment");
-    for row in 0..rows {
+    for row in rows {
         writer.push(row, &vector(row), RowFlags::empty()).expect("a vector");
     }
     job.seal(0, writer).expect("sealed");

@@ -1,8 +1,8 @@
 //! Promise: a pipeline runs only what is not up to date, and replaces nothing that others made.
 
 use gstore_store::vfs::{OsVfs, Vfs};
-use gstore_tests::binary;
 use gstore_tests::place::Place;
+use gstore_tests::{binary, made};
 use serde_json::Value;
 
 use crate::staged::{FILE, alone, files, go, place, ran, without_store, write, write_target};
@@ -267,6 +267,41 @@ fn what_a_query_said_of_rows_that_a_later_stage_deletes_stays() {
     let ids = place.read("ids.csv");
     assert!(ran(&go(&place, &[])).is_empty());
     assert_eq!(place.read("ids.csv"), ids);
+}
+
+#[test]
+fn what_reads_features_follows_the_rows_that_they_gain_and_lose() {
+    let place = Place::of(&[("pool", 10)]);
+    place.add("pool");
+    let publish = |rows: &[u64]| {
+        let rows = rows.iter().copied();
+        made::publish(&place.store(), "pool", rows, made::feature("pool", 4, "none"), |_| vec![1.0; 4]);
+    };
+    place.write(
+        "p.toml",
+        "[[stage]]\nname = 'add'\ncommand = 'add'\ndataset = 'pool'\ndata = 'pool.jsonl'\n\
+         [[stage]]\nname = 'count'\ncommand = 'query'\noutput = 'n.csv'\n\
+         args = \"SELECT count(*) AS n FROM vectors('pool', 'grad-sgd-sample')\"\n\
+         [[stage]]\nname = 'cut'\ncommand = 'delete'\ndataset = 'pool'\nwhere = 'row = 9'\n",
+    );
+    let counted = || place.read("n.csv").lines().nth(1).map(str::to_owned);
+    publish(&[0, 9]);
+    assert_eq!(ran(&go(&place, &[])), ["add", "count", "cut"]);
+    assert_eq!(counted().as_deref(), Some("2"));
+    // The row that it counted and that a later stage deletes.
+    assert!(ran(&go(&place, &[])).is_empty());
+    // Rows between those that there are.
+    publish(&[2, 4, 7]);
+    assert_eq!(ran(&go(&place, &[])), ["count"]);
+    assert_eq!(counted().as_deref(), Some("4"));
+    assert!(ran(&go(&place, &[])).is_empty());
+    // Two files become one, without the deleted row.
+    place.ok(&["compact"]);
+    assert_eq!(place.snapshot().features_of("pool")[0].rows(), 4);
+    assert!(ran(&go(&place, &[])).is_empty());
+    place.ok(&["delete", "--dataset", "pool", "--where", "row = 4"]);
+    go(&place, &[]);
+    assert_eq!(counted().as_deref(), Some("3"));
 }
 
 /// Trains with a rank of 2, then asks for one of 3 while another process has the folder.

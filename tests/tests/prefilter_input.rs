@@ -194,7 +194,7 @@ fn gradients_as_inputs_spare_labels_only_where_they_are_those_of_the_labels() {
     let mut small = JobFeature { attrs: FeatureAttrs::new("small", 4), ..feature("pool", 4, "none") };
     // Whatever the kind of a gradient is called, it takes a backward pass.
     small.desc.kind.name = "gradient".into();
-    publish(&store, "pool", ROWS, small, |row| vector(&mut numbers, row)[..4].to_vec());
+    publish(&store, "pool", 0..ROWS, small, |row| vector(&mut numbers, row)[..4].to_vec());
     let (shared, saving) = cost("x,small", &["--labels-of", "few"]);
     assert!(shared == 0.0 && saving < 0.0, "{shared}, {saving}");
     // The same projection in another dataset.

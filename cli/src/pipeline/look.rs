@@ -2,7 +2,7 @@
 //!
 //! A version that differs from the noted one is no change where later stages of the pipeline made it: a
 //! selection is still that of its pool when a later stage computes further features of the pool. So a
-//! difference counts unless the version is the one that the pipeline itself left, a later stage writes the
+//! difference counts unless the version is the one that the pipeline itself left, a later stage changes the
 //! resource, and no earlier one has since.
 
 use std::collections::BTreeMap;
@@ -157,9 +157,10 @@ impl Decider<'_> {
         }
         // What was not there then is what later stages make, as features of rows that a query reads first.
         let Some(now) = now else { return Ok(false) };
-        let writes = |i: &usize| self.plan.stages[*i].writes.iter().any(|written| written.overlaps(resource));
-        let by_later = (place + 1..self.plan.stages.len()).any(|i| writes(&i));
-        let since = (0..place).filter(writes).any(|i| self.number(i) > record.number);
+        let changes =
+            |i: &usize| self.plan.stages[*i].writes.iter().any(|written| written.may_change(resource));
+        let by_later = (place + 1..self.plan.stages.len()).any(|i| changes(&i));
+        let since = (0..place).filter(changes).any(|i| self.number(i) > record.number);
         Ok(by_later && !since && self.journal.current.get(&resource.to_string()) == Some(&now))
     }
 
@@ -189,7 +190,7 @@ impl Plan {
             (record.outputs, record.number, record.process) = (outputs, number, None);
         }
         for resource in self.resources() {
-            if stage.writes.iter().any(|written| written.overlaps(resource)) {
+            if stage.writes.iter().any(|written| written.may_change(resource)) {
                 match now.of(resource)? {
                     Some(version) => journal.current.insert(resource.to_string(), version),
                     None => journal.current.remove(&resource.to_string()),

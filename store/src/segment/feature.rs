@@ -94,8 +94,13 @@ impl FeatureReader {
         let mut scratch = BlockBuffer::new();
         let mut sets = Vec::new();
         for b in &self.index {
-            let (segment, block) = self.own_block(*b)?;
-            sets.extend(segment.block_rows(block, &mut scratch)?.ranges().iter().cloned());
+            match b.is_dense() {
+                true => sets.push(b.range()),
+                false => {
+                    let rows = RowSet::from_rows(self.read_block(*b, &mut scratch)?.rows.iter().copied());
+                    sets.extend(rows.ranges().iter().cloned());
+                }
+            }
         }
         Ok(RowSet::from_ranges(sets))
     }

@@ -54,14 +54,17 @@ impl Snapshot {
     /// the dataset were deleted.
     pub fn coverage(&self, part: &FeaturePart) -> Result<Coverage, ReadError> {
         let dataset = self.dataset_of(part)?;
-        let rows = if dataset.rows == dataset.next_row {
-            part.rows()
-        } else if part.has_gaps() {
-            self.open_feature(part)?.row_set()?.len()
-        } else {
-            part.row_ranges().intersection(&*self.live_rows(dataset)?).len()
-        };
+        let rows =
+            if dataset.rows == dataset.next_row { part.rows() } else { self.feature_rows(part)?.len() };
         Ok(Coverage::new(part.state, rows, dataset.rows))
+    }
+
+    /// The live rows that a feature has. Opens its files and reads blocks only if it has gaps.
+    pub fn feature_rows(&self, part: &FeaturePart) -> Result<RowSet, ReadError> {
+        match part.has_gaps() {
+            true => self.open_feature(part)?.row_set(),
+            false => Ok(part.row_ranges().intersection(&*self.live_rows(self.dataset_of(part)?)?)),
+        }
     }
 
     pub(super) fn dataset_of(&self, part: &FeaturePart) -> Result<&Arc<DatasetPart>, ReadError> {
