@@ -250,7 +250,9 @@ impl RowSource {
                 }
                 Ok(())
             }
-            Self::Vectors(reading) => from_thread(permit, to, move |to, _| reading.send_all(to)).await,
+            Self::Vectors(reading) => {
+                from_thread(permit, to, move |to, cancel| reading.send_all(to, cancel)).await
+            }
             Self::Matrix(rows, memory) => {
                 let (bytes, threads) = (core.limits.batch_bytes, core.workers.metrics().num_workers());
                 let root = core.root().to_owned();

@@ -12,6 +12,7 @@ use arrow_buffer::Buffer;
 use arrow_schema::{ArrowError, DataType, Field, Schema, SchemaRef};
 use arrow_select::filter::filter_record_batch;
 use bytes::Bytes;
+use gstore_core::Cancel;
 use gstore_store::{
     DType, FeaturePart, FeatureReader, Granularity, LookupError, SharedBlock, SharedColumn, Snapshot,
 };
@@ -80,19 +81,24 @@ pub(crate) fn schema(feature: &FeaturePart) -> Result<SchemaRef, Status> {
 }
 
 impl OpenFeature {
-    /// Reads all and hands it over; waits while the reader is behind.
-    pub(crate) fn send_all(&self, to: &mpsc::Sender<RecordBatch>) -> Result<(), Status> {
+    /// Reads all and hands it over; waits while the reader is behind. Blocks of rows that are deleted are not
+    /// read.
+    pub(crate) fn send_all(&self, to: &mpsc::Sender<RecordBatch>, cancel: &Cancel) -> Result<(), Status> {
+        let live = self.reader.live();
         for cell in self.reader.cells() {
             for place in self.reader.blocks_in(cell) {
+                // Where no row is left there is no sending that would fail.
+                cancel.check().map_err(|_| unread())?;
                 let range = place.range();
-                if range.end <= self.rows.start || range.start >= self.rows.end {
+                let asked = range.start.max(self.rows.start)..range.end.min(self.rows.end);
+                if live.within(asked).next().is_none() {
                     continue;
                 }
                 let block = self.reader.share_block(place).map_err(|e| status::read_status(&e))?;
                 let batch =
                     self.batch(&block, range).map_err(|e| status::internal("vectors cannot be sent", &e))?;
                 if batch.num_rows() > 0 && to.blocking_send(batch).is_err() {
-                    return Err(Status::cancelled("the rows are no longer read"));
+                    return Err(unread());
                 }
             }
         }
@@ -130,6 +136,10 @@ impl OpenFeature {
     }
 }
 
+fn unread() -> Status {
+    Status::cancelled("the rows are no longer read")
+}
+
 fn list<T: ArrowPrimitiveType>(field: &Field, values: PrimitiveArray<T>) -> Result<ArrayRef, ArrowError> {
     let DataType::FixedSizeList(item, length) = field.data_type() else {
         return Err(ArrowError::SchemaError("a vector that is not a list".to_owned()));
@@ -141,4 +151,74 @@ fn list<T: ArrowPrimitiveType>(field: &Field, values: PrimitiveArray<T>) -> Resu
 fn shared<T: ArrowPrimitiveType>(column: SharedColumn) -> PrimitiveArray<T> {
     let values = Buffer::from(Bytes::from_owner(column));
     PrimitiveArray::new(values.into(), None)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use gstore_store::{
+        AppendOptions, CheckpointId, DatasetName, DeleteOptions, Family, FeatureAttrs, FeatureDesc,
+        JobFeature, JobPlan, NewSample, RowFlags, RowSet, Space, Store,
+    };
+    use tonic::Code;
+
+    use super::*;
+
+    /// A store with a pool of two rows, whose vectors are in a damaged block.
+    fn damaged(path: &Path) -> Store {
+        let store = Store::create(path).unwrap();
+        let options = AppendOptions { command: "test".into(), ..AppendOptions::default() };
+        let pool = DatasetName::try_from("pool").unwrap();
+        let mut append = store.append(&pool, Vec::new(), options).unwrap();
+        for id in ["a", "b"] {
+            append.push(NewSample { id, record: Some(b"{}".as_slice()), metadata: Vec::new() }).unwrap();
+        }
+        append.finish().unwrap();
+        let checkpoint = CheckpointId::try_from(format!("{:064x}", 1)).unwrap();
+        let space = Space {
+            modules: "m".into(),
+            projection: "none".into(),
+            ..Space::new(Family::Gradient, Some(checkpoint), 4)
+        };
+        let plan = JobPlan {
+            command: "test".into(),
+            identity: serde_json::json!("test"),
+            features: vec![JobFeature {
+                desc: FeatureDesc::new("pool", "e", "grad-sgd", space, DType::F32),
+                attrs: FeatureAttrs::new("g".to_owned(), 4),
+            }],
+            detail: serde_json::Value::Null,
+        };
+        let mut job = store.start_job(plan).unwrap();
+        let mut writer = job.segment_writer(0).unwrap();
+        (0..2).for_each(|row| writer.push(row, &[1.5; 4], RowFlags::empty()).unwrap());
+        job.seal(0, writer).unwrap();
+        let snapshot = job.publish(None, true).unwrap();
+        let part = snapshot.features_of("pool")[0];
+        let file = path.join(format!("segments/{}/{}.arrow", part.number, part.segments[0].uuid));
+        let (mut bytes, vector) = (fs_err::read(&file).unwrap(), 1.5_f32.to_le_bytes().repeat(4));
+        let at = bytes.windows(vector.len()).position(|window| window == vector).unwrap();
+        bytes[at] ^= 1;
+        fs_err::write(&file, bytes).unwrap();
+        store
+    }
+
+    #[test]
+    fn no_block_is_read_of_deleted_rows_nor_once_nobody_waits() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = damaged(&folder.path().join("s"));
+        let any_sent = |cancel: &Cancel| {
+            let all = Vectors { dataset: "pool".into(), feature: "g".into(), first: 0, end: u64::MAX };
+            let (to, mut batches) = mpsc::channel(2);
+            open(&store.snapshot().unwrap(), &all)?.send_all(&to, cancel)?;
+            Ok::<_, Status>(batches.try_recv().is_ok())
+        };
+        assert_eq!(any_sent(&Cancel::new()).unwrap_err().code(), Code::DataLoss);
+        assert_eq!(any_sent(&Cancel::raised()).unwrap_err().code(), Code::Cancelled);
+        let (snapshot, rows) = (store.snapshot().unwrap(), RowSet::from_range(0..2));
+        let options = DeleteOptions { command: "test".into(), ..DeleteOptions::default() };
+        store.delete(snapshot.dataset("pool").unwrap(), &rows, options).unwrap();
+        assert!(!any_sent(&Cancel::new()).unwrap());
+    }
 }
