@@ -7,6 +7,7 @@ use axum::body::{Body, HttpBody, to_bytes};
 use axum::extract::{Request, State};
 use axum::http::header;
 use axum::response::Response;
+use futures::StreamExt;
 use gstore_sql::RowWindow;
 use gstore_sql::output::Format;
 use gstore_store::SnapshotName;
@@ -133,6 +134,21 @@ fn too_large(core: &Core) -> Status {
     Status::out_of_range(format!("a request has at most {} bytes", core.limits.message_bytes))
 }
 
+/// The bytes of a body, which may come without its length.
+async fn whole_body(core: &Core, body: Body) -> Result<Vec<u8>, Status> {
+    let mut parts = body.into_data_stream();
+    let mut bytes = Vec::new();
+    while let Some(part) = parts.next().await {
+        let broken = |_| Status::invalid_argument("the body of the request is malformed, or broke off");
+        let part = part.map_err(broken)?;
+        if bytes.len() + part.len() > core.limits.message_bytes {
+            return Err(too_large(core));
+        }
+        bytes.extend_from_slice(&part);
+    }
+    Ok(bytes)
+}
+
 async fn answer_statement(
     core: &Arc<Core>,
     caller: Caller,
@@ -140,8 +156,8 @@ async fn answer_statement(
     body: Body,
 ) -> Result<Response, Status> {
     let patience = core.limits.connections.reader;
-    let body = tokio::time::timeout(patience, to_bytes(body, core.limits.message_bytes)).await;
-    let bytes = body.map_err(|_| status::timed_out(patience))?.map_err(|_| too_large(core))?;
+    let whole = tokio::time::timeout(patience, whole_body(core, body)).await;
+    let bytes = whole.map_err(|_| status::timed_out(patience))??;
     let form: SqlRequestBody = read_object("the request", &bytes)?;
     let mut record = AuditRecord::begin(&core.audit, "statement", &form.sql, &caller);
     let begun = begin(core, &caller, &form, &record).await;

@@ -1,7 +1,7 @@
 //! The HTTP side: who gets in, what a browser is told, formats of rows, limits, and ends of statements.
 
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use gstore_server::{ConnectionLimits, RequestLimits, Scope, ServeOptions};
@@ -337,15 +337,42 @@ fn a_request_that_says_that_it_is_too_large_is_refused_before_it_is_read() {
     assert!(told.starts_with("HTTP/1.1 401") && !told.contains("bytes"), "{told}");
 }
 
+#[test]
+fn a_body_that_does_not_come_whole_is_not_called_too_large() {
+    let limits = RequestLimits { message_bytes: 4096, ..RequestLimits::default() };
+    let server = started(ServeOptions { limits, ..options() });
+    let long = format!("1001\r\n{}\r\n", "x".repeat(4097));
+    for (length, body, says) in [
+        ("transfer-encoding: chunked", "zz\r\n", ["HTTP/1.1 400", "invalid_argument", "broke off"]),
+        ("content-length: 100", "{\"sql\": \"S", ["HTTP/1.1 400", "invalid_argument", "broke off"]),
+        ("transfer-encoding: chunked", long.as_str(), ["HTTP/1.1 413", "out_of_range", "at most 4096 bytes"]),
+    ] {
+        let socket = begin(&server, &server.token, length, body);
+        // It may have been answered already.
+        let _ = socket.shutdown(Shutdown::Write);
+        let told = told(socket);
+        assert!(says.iter().all(|says| told.contains(says)), "{length}: {told}");
+    }
+}
+
 /// The answer to a statement of which a single byte is sent, and this length announced.
 fn told_of_a_beginning(server: &Server, token: &str, length: usize) -> String {
+    told(begin(server, token, &format!("content-length: {length}"), "{"))
+}
+
+/// Sends some of a statement, with a header that says how long it is.
+fn begin(server: &Server, token: &str, length: &str, body: &str) -> TcpStream {
     let mut socket = TcpStream::connect(server.http.unwrap()).unwrap();
     socket.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
     let begins = format!(
         "POST /sql HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\ncontent-type: application/json\r\n\
-         authorization: Bearer {token}\r\ncontent-length: {length}\r\n\r\n{{"
+         authorization: Bearer {token}\r\n{length}\r\n\r\n{body}"
     );
     socket.write_all(begins.as_bytes()).unwrap();
+    socket
+}
+
+fn told(mut socket: TcpStream) -> String {
     let mut told = Vec::new();
     let _ = socket.read_to_end(&mut told);
     String::from_utf8_lossy(&told).into_owned()
