@@ -35,7 +35,7 @@ pub struct PlannedStage {
     pub writes: Vec<Resource>,
     /// Places of the stages that must be done before.
     pub needs: Vec<usize>,
-    /// Those of them that its `stages_after` names.
+    /// Those of them that its `after` names.
     pub after: Vec<usize>,
 }
 
@@ -349,7 +349,7 @@ fn names(resource: &Resource, value: &str, base: &Path) -> bool {
     }
 }
 
-/// The stages that the `stages_after` of a stage names.
+/// The stages that the `after` of a stage names.
 fn stages_after(stages: &[PipelineStage], i: usize) -> Result<BTreeSet<usize>> {
     let mut found = BTreeSet::new();
     let says = &stages[i].says;
