@@ -18,7 +18,7 @@ use crate::options::RequestLimits;
 /// How long a statement waits for its turn.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// The door.
+/// The turns of statements: those that are taken, in all and by each token, and how many wait for one.
 pub(crate) struct Admission {
     all: Arc<Semaphore>,
     waiting: AtomicUsize,

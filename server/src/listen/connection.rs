@@ -13,8 +13,8 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tonic::transport::server::Connected;
 
-use super::line::{BusyGuard, ConnectionUse};
-use super::lines::ConnectionSlot;
+use super::table::ConnectionSlot;
+use super::usage::{BusyGuard, ConnectionUse};
 
 /// More bytes at once than the frames with which two sides keep a connection alive.
 const TRAFFIC: usize = 128;
@@ -24,13 +24,13 @@ const TRAFFIC: usize = 128;
 pub(crate) struct Peer {
     /// Where it is.
     pub(crate) address: SocketAddr,
-    line: Arc<ConnectionUse>,
+    usage: Arc<ConnectionUse>,
 }
 
 impl Peer {
     /// Marks a request that is being answered.
     pub(crate) fn busy(&self) -> BusyGuard {
-        self.line.busy()
+        self.usage.busy()
     }
 }
 
@@ -47,7 +47,7 @@ pub(crate) struct Connection {
 
 impl Connection {
     pub(super) fn new(bytes: impl ByteStream + 'static, address: SocketAddr, place: ConnectionSlot) -> Self {
-        let peer = Peer { address, line: Arc::clone(&place.line) };
+        let peer = Peer { address, usage: Arc::clone(&place.usage) };
         Self { bytes: Box::new(bytes), peer, _place: place }
     }
 
@@ -55,7 +55,7 @@ impl Connection {
         if let Poll::Ready(Ok(bytes)) = written
             && bytes > TRAFFIC
         {
-            self.peer.line.touch();
+            self.peer.usage.touch();
         }
         written
     }
@@ -76,14 +76,14 @@ impl AsyncRead for Connection {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         // Before the flag is looked at: one that is raised meanwhile wakes this task.
-        self.peer.line.wakes(cx.waker());
-        if self.peer.line.is_cut() {
+        self.peer.usage.wakes(cx.waker());
+        if self.peer.usage.is_cut() {
             return Poll::Ready(Ok(()));
         }
         let before = buf.filled().len();
         let read = Pin::new(&mut self.bytes).poll_read(cx, buf);
         if buf.filled().len() - before > TRAFFIC {
-            self.peer.line.touch();
+            self.peer.usage.touch();
         }
         read
     }

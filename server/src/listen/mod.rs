@@ -7,10 +7,10 @@
 //! - one that is too many is told so in the protocol, where it can be: without TLS
 
 mod connection;
-mod line;
-mod lines;
 mod refusal;
+mod table;
 mod tls;
+mod usage;
 
 use std::io;
 use std::net::SocketAddr;
@@ -29,9 +29,9 @@ use tokio_rustls::server::TlsStream;
 use crate::options::ConnectionLimits;
 use crate::rare::RareNotes;
 pub(crate) use connection::{Connection, Peer};
-pub(crate) use line::BusyGuard;
-use lines::ConnectionTable;
+use table::ConnectionTable;
 pub(crate) use tls::Certificates;
+pub(crate) use usage::BusyGuard;
 
 /// How long a client has for the handshake of TLS, the wait for its turn included.
 const HANDSHAKE: Duration = Duration::from_secs(10);
@@ -56,11 +56,11 @@ pub(crate) enum Protocol {
     Http,
 }
 
-/// What is known about those who come in.
+/// How connections are taken at an address, and who is refused.
 struct ConnectionAcceptor {
     protocol: Protocol,
     certificates: Option<Certificates>,
-    lines: Arc<ConnectionTable>,
+    table: Arc<ConnectionTable>,
     handshakes: Semaphore,
     farewells: Arc<Semaphore>,
     certificates_refused: RareNotes<1>,
@@ -89,36 +89,36 @@ pub(crate) fn incoming(
     count: &Arc<AtomicUsize>,
 ) -> impl Stream<Item = std::io::Result<Connection>> + use<> {
     room_for_files();
-    let door = Arc::new(ConnectionAcceptor {
+    let acceptor = Arc::new(ConnectionAcceptor {
         protocol,
         certificates,
-        lines: Arc::new(ConnectionTable::new(limits, count)),
+        table: Arc::new(ConnectionTable::new(limits, count)),
         handshakes: Semaphore::new(HANDSHAKES),
         farewells: Arc::new(Semaphore::new(FAREWELLS)),
         certificates_refused: RareNotes::default(),
         too_many: RareNotes::default(),
     });
     let (send, receive) = mpsc::channel(WAITING);
-    tokio::spawn(take(listener, door, send));
+    tokio::spawn(take(listener, acceptor, send));
     futures::stream::unfold(receive, |mut receive| async move {
         let connection = receive.recv().await?;
         Some((Ok(connection), receive))
     })
 }
 
-async fn take(listener: TcpListener, door: Arc<ConnectionAcceptor>, to: mpsc::Sender<Connection>) {
+async fn take(listener: TcpListener, acceptor: Arc<ConnectionAcceptor>, to: mpsc::Sender<Connection>) {
     let mut look = tokio::time::interval(LOOK);
     look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         tokio::select! {
             taken = listener.accept() => match taken {
-                Ok((socket, address)) => enter(&door, socket, address, &to),
+                Ok((socket, address)) => enter(&acceptor, socket, address, &to),
                 Err(error) => {
                     tracing::warn!(%error, "a connection cannot be taken");
                     tokio::time::sleep(BREATH).await;
                 }
             },
-            _ = look.tick() => door.lines.give_up_idle(Instant::now()),
+            _ = look.tick() => acceptor.table.give_up_idle(Instant::now()),
             () = to.closed() => return,
         }
     }
@@ -126,21 +126,21 @@ async fn take(listener: TcpListener, door: Arc<ConnectionAcceptor>, to: mpsc::Se
 
 /// Makes a connection of a socket, without waiting for it.
 fn enter(
-    door: &Arc<ConnectionAcceptor>,
+    acceptor: &Arc<ConnectionAcceptor>,
     socket: TcpStream,
     address: SocketAddr,
     to: &mpsc::Sender<Connection>,
 ) {
     let _ = socket.set_nodelay(true);
     let now = Instant::now();
-    let Some(place) = door.lines.enter(now) else {
-        if let Some(left_out) = door.too_many.due(now) {
-            let most = door.lines.most;
+    let Some(place) = acceptor.table.enter(now) else {
+        if let Some(left_out) = acceptor.too_many.due(now) {
+            let most = acceptor.table.most;
             tracing::warn!(%address, most, left_out, "a connection is refused: there are too many");
         }
-        let told = Arc::clone(&door.farewells).try_acquire_owned();
-        if let (Ok(told), None) = (told, &door.certificates) {
-            let protocol = door.protocol;
+        let told = Arc::clone(&acceptor.farewells).try_acquire_owned();
+        if let (Ok(told), None) = (told, &acceptor.certificates) {
+            let protocol = acceptor.protocol;
             tokio::spawn(async move {
                 refusal::refuse(socket, protocol).await;
                 drop(told);
@@ -148,15 +148,15 @@ fn enter(
         }
         return;
     };
-    let (door, to) = (Arc::clone(door), to.clone());
+    let (acceptor, to) = (Arc::clone(acceptor), to.clone());
     tokio::spawn(async move {
-        let connection = match &door.certificates {
+        let connection = match &acceptor.certificates {
             None => Connection::new(socket, address, place),
             Some(certificates) => {
-                let shaken = handshake(certificates, &door.handshakes, socket);
+                let shaken = handshake(certificates, &acceptor.handshakes, socket);
                 match tokio::time::timeout(HANDSHAKE, shaken).await {
                     Ok(Ok(stream)) => Connection::new(stream, address, place),
-                    Ok(Err(error)) => return door.failed(address, &error, Instant::now()),
+                    Ok(Err(error)) => return acceptor.failed(address, &error, Instant::now()),
                     Err(_) => return tracing::debug!(%address, "a handshake took too long"),
                 }
             }
@@ -173,7 +173,7 @@ async fn handshake(
     socket: TcpStream,
 ) -> io::Result<TlsStream<TcpStream>> {
     let hello = LazyConfigAcceptor::new(Acceptor::default(), socket).await?;
-    // Closed only with the door itself.
+    // Closed only with the acceptor itself.
     let mut turn = Some(turns.acquire().await.map_err(io::Error::other)?);
     let acceptor = certificates.acceptor();
     let mut rest = pin!(hello.into_stream(Arc::clone(acceptor.config())));
