@@ -83,7 +83,7 @@ impl Context {
     /// command as it stands. Nothing where the environment names it, which is there for the next command too.
     pub fn at_store(&self) -> String {
         match self.named_store().filter(|_| !self.store_of_environment) {
-            Some(store) => format!(" --store {}", shell_word(&store.display().to_string())),
+            Some(store) => format!(" --store {}", shell_word(store)),
             None => String::new(),
         }
     }
@@ -277,7 +277,7 @@ pub fn unwritable(folder: &Path) -> Option<String> {
 
 /// The command line as the history of the store shows it: a shell takes it as it stands.
 fn command_line() -> String {
-    let words = std::env::args_os().skip(1).map(|word| shell_word(&word.to_string_lossy()));
+    let words = std::env::args_os().skip(1).map(|word| shell_word(&word));
     words.fold("gstore".to_owned(), |line, word| line + " " + &word)
 }
 

@@ -51,7 +51,7 @@ fn joined_note(name: &str, folder: &Path) -> Result<Option<String>> {
     let way = match ending.filter(|_| files.iter().all(|file| is_like(file.path()))) {
         Some(ending) => {
             let pattern = folder.join(format!("*.{}", ending.to_string_lossy()));
-            format!("{} makes a dataset of each", shell_word(&pattern.display().to_string()))
+            format!("{} makes a dataset of each", shell_word(&pattern))
         }
         None => "name the files one by one for a dataset of each".to_owned(),
     };

@@ -160,7 +160,7 @@ fn of_stored(command: &str, dataset: &str) -> String {
 fn options_of(command: &str) -> Vec<(&str, Vec<&str>)> {
     let mut options: Vec<(&str, Vec<&str>)> = Vec::new();
     for word in quoted_words(command) {
-        let name = word.trim_start_matches('\'').split('=').next().unwrap_or_default();
+        let name = unquoted(word).split('=').next().unwrap_or_default();
         let behind = name.strip_prefix('-').unwrap_or_default();
         let is_option = behind.starts_with(|c: char| c == '-' || c.is_alphabetic());
         match options.last_mut() {
@@ -187,10 +187,7 @@ fn without(options: &[(&str, Vec<&str>)], is_left_out: impl Fn(&str) -> bool) ->
 /// A command of the history with further options. A template among them replaces its own; what else it says
 /// itself stays.
 fn with_options(command: &str, options: &[String]) -> String {
-    let name = |word: &str| {
-        let word = word.trim_start_matches('\'');
-        word.split(['=', ' ']).next().unwrap_or_default().replace('_', "-")
-    };
+    let name = |word: &str| unquoted(word).split(['=', ' ']).next().unwrap_or_default().replace('_', "-");
     let is_template = |word: &str| matches!(name(word).as_str(), "--template" | "--conversation-template");
     let has_template = options.iter().any(|option| is_template(option));
     let (mut line, mut own) = (Vec::new(), Vec::new());
@@ -214,11 +211,11 @@ fn with_options(command: &str, options: &[String]) -> String {
 /// One that names none, since its environment did, ends `at_store`.
 fn with_store(command: &str, store: Option<&Path>, at_store: &str) -> String {
     let Some(store) = store else { return command.to_owned() };
-    let store = format!("--store {}", shell_word(&store.display().to_string()));
+    let store = format!("--store {}", shell_word(store));
     let (mut line, mut is_named) = (Vec::new(), false);
     let mut words = quoted_words(command);
     while let Some(word) = words.next() {
-        let is_whole = word.trim_start_matches('\'').starts_with("--store=");
+        let is_whole = unquoted(word).starts_with("--store=");
         if word == "--store" {
             // Its value.
             words.next();
@@ -238,6 +235,11 @@ fn quoted_words(command: &str) -> impl Iterator<Item = &str> {
         is_escaped = c == '\\' && !in_quotes;
         c == ' ' && !in_quotes
     })
+}
+
+/// A word without the quotes that it begins with.
+fn unquoted(word: &str) -> &str {
+    word.strip_prefix('$').unwrap_or(word).trim_start_matches('\'')
 }
 
 /// Whether a command of the history computes more rows if it is given again: an ingest of all of them.
@@ -272,6 +274,7 @@ mod tests {
         for (said, says) in [
             ("gstore --store /old ingest --dim 8", "gstore --store 'new place' ingest --dim 8"),
             ("gstore ingest '--store=old place' --dim 8", "gstore ingest --store 'new place' --dim 8"),
+            (r"gstore ingest $'--store=\xff b' --dim 8", "gstore ingest --store 'new place' --dim 8"),
             ("gstore ingest --dim 8 --store 'old place'", "gstore ingest --dim 8 --store 'new place'"),
             (
                 "gstore ingest --system 'a --store b'",

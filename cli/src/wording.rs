@@ -1,7 +1,9 @@
 //! Messages of libraries and of the operating system in the words of the command
 //! line, and quoting for shells.
 
+use std::ffi::OsStr;
 use std::io::{Error, ErrorKind};
+use std::os::unix::ffi::OsStrExt;
 
 use gstore_query::influence::OPTIONS;
 
@@ -156,12 +158,15 @@ fn failure(text: &str) -> Option<(String, &str)> {
     Some((said, behind))
 }
 
-/// A word as a shell reads it.
-pub fn shell_word(text: &str) -> String {
+/// A word as a shell reads it; one that is not UTF-8 in the quotes of bash, zsh and ksh that name bytes.
+pub fn shell_word(word: &(impl AsRef<OsStr> + ?Sized)) -> String {
     let plain = |c: char| c.is_alphanumeric() || "/._-+@%:,=".contains(c);
-    match !text.is_empty() && text.chars().all(plain) {
-        true => text.to_owned(),
-        false => format!("'{}'", text.replace('\'', r"'\''")),
+    let word = word.as_ref();
+    match word.to_str() {
+        Some(text) if !text.is_empty() && text.chars().all(plain) => text.to_owned(),
+        Some(text) => format!("'{}'", text.replace('\'', r"'\''")),
+        // No quote inside, so that the words of a line can be told apart by their quotes alone.
+        None => format!("$'{}'", word.as_bytes().escape_ascii().to_string().replace(r"\'", r"\x27")),
     }
 }
 
@@ -193,6 +198,18 @@ mod tests {
             "C:\\k => x",
         ] {
             assert_eq!(in_flags(stays), stays);
+        }
+    }
+
+    #[test]
+    fn words_of_any_bytes_are_quoted_for_a_shell() {
+        for (word, quoted) in [
+            (&b"a/b-1.csv"[..], "a/b-1.csv"),
+            (b"", "''"),
+            (b"a b's", r"'a b'\''s'"),
+            (b"a\xff b's\\", r"$'a\xff b\x27s\\'"),
+        ] {
+            assert_eq!(shell_word(OsStr::from_bytes(word)), quoted);
         }
     }
 

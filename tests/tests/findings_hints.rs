@@ -1,5 +1,8 @@
 //! Promise: what a new user tripped over in hints that led to other errors stays fixed.
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+
 use gstore_tests::binary::{self, Finished};
 use gstore_tests::place::Place;
 use gstore_tests::world;
@@ -16,6 +19,15 @@ fn all_stores_of_a_folder_are_named_and_backups_last() {
     let mut other = binary::gstore(&place.path("other"));
     binary::ok(other.args(["add", "--dataset", "pool", "--data", "pool.jsonl"]).current_dir(place.path("")));
     binary::run(&mut place.bare(&["ls"])).told(2, &["; there are other, store, a.bak (a backup) here"]);
+}
+
+#[test]
+fn a_store_whose_name_is_not_utf_8_is_named_as_a_shell_takes_it() {
+    let place = Place::new();
+    place.write("pool.jsonl", "{\"text\":\"a\"}\n");
+    let mut command = binary::gstore(&place.path("").join(OsStr::from_bytes(b"a\xffb")));
+    command.args(["add", "--dataset", "pool", "--data", "pool.jsonl"]).current_dir(place.path(""));
+    binary::run(&mut command).says(0, &["grad-sgd --store $'", r"/a\xffb'` runs a model over it"]);
 }
 
 #[test]

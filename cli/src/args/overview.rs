@@ -170,7 +170,7 @@ fn with_option(what: &str, argv: &[OsString], word: &str, option: &str) -> Strin
     let found = argv.iter().position(|given| given == word);
     let words = argv.iter().enumerate().skip(1).flat_map(|(at, given)| {
         let flag = (Some(at) == found).then(|| format!("--{option}"));
-        flag.into_iter().chain([shell_word(&given.to_string_lossy())])
+        flag.into_iter().chain([shell_word(given)])
     });
     let line = words.fold("gstore".to_owned(), |line, word| line + " " + &word);
     format!("error: {what} given with --{option} {}\n  {line}", shell_word(word))

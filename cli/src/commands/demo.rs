@@ -264,7 +264,7 @@ fn print_rows(pool: &SampleReader, ranking: &Ranking) -> Result<()> {
 
 /// Commands that work where they are pasted.
 fn print_next_steps(store: &Path, target: &str) -> Result<()> {
-    let store = shell_word(&store.display().to_string());
+    let store = shell_word(store);
     out!("4. Ask more (the last command is a shell, where SHOW TABLES; lists what there is):");
     out!("");
     out!("   gstore select --store {store} --pool pool --target {target} --top 5% -o selected.jsonl");

@@ -45,7 +45,7 @@ impl RowsForm {
             format!(
                 "rows are not written as .txt, .md or .html; end the name in .jsonl for the original lines, or in .csv, .tsv, .parquet or .arrow \
                  for a table; a page with scores and texts is `gstore query \"SELECT id, score, text FROM influence('POOL', 'TARGET', k => 30)\" -o {}`, and --plot FILE.html draws a picture",
-                shell_word(&file.to_string_lossy())
+                shell_word(file)
             )
         };
         match format_for_programs(file, refused)? {

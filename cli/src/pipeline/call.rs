@@ -146,7 +146,7 @@ impl StageCall {
 
     /// The command line for people.
     pub fn line(&self) -> String {
-        let words = self.argv().into_iter().map(|word| shell_word(&word.to_string_lossy()));
+        let words = self.argv().into_iter().map(|word| shell_word(&word));
         words.collect::<Vec<_>>().join(" ")
     }
 

@@ -15,6 +15,7 @@ use gstore_store::{EnsemblePart, JobError, Snapshot};
 use crate::args::EvaluateRetrainArgs;
 use crate::commands::import;
 use crate::context::Context;
+use crate::wording::shell_word;
 
 /// Pauses before losses are taken in again that met those of another job of the same array.
 const PAUSES: [Duration; 4] =
@@ -89,10 +90,10 @@ pub fn keep(
     });
     match taken {
         Err(error) if is_met(&error) => {
-            let (store, folder, (ensemble, dataset)) = (context.store_path()?, args.truth.display(), to);
+            let (at_store, folder, (ensemble, dataset)) = (context.at_store(), args.truth.display(), to);
             Err(error.context(format!(
-                "other processes keep adding to ensemble {ensemble:?}: the finished runs are in {folder}, and `gstore evaluate retrain --store {} --truth {folder} --draw-only --ensemble {ensemble} --query-dataset {dataset}` takes them in",
-                store.display()
+                "other processes keep adding to ensemble {ensemble:?}: the finished runs are in {folder}, and `gstore evaluate retrain{at_store} --truth {} --draw-only --ensemble {ensemble} --query-dataset {dataset}` takes them in",
+                shell_word(&args.truth)
             )))
         }
         taken => taken,
