@@ -1,9 +1,11 @@
 //! Decompressing reader that counts the bytes of the file.
 
-use std::io::{BufReader, Read, Seek, SeekFrom};
+use std::io::{BufRead, BufReader, Read, Seek, SeekFrom};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+
+use flate2::bufread::GzDecoder;
 
 use super::super::jsonl::READ_SIZE;
 use super::format::Compression;
@@ -37,7 +39,7 @@ impl Input {
         let bytes: Box<dyn Read + Send> = match compression {
             Compression::None => Box::new(raw),
             Compression::Gzip => Box::new(ExplainedReader {
-                inner: flate2::bufread::MultiGzDecoder::new(BufReader::with_capacity(READ_SIZE, raw)),
+                inner: GzipMembers { member: Some(GzDecoder::new(BufReader::with_capacity(READ_SIZE, raw))) },
                 name: "gzip",
             }),
             Compression::Zstd => Box::new(ExplainedReader {
@@ -72,6 +74,48 @@ impl<R: Read> Read for CountedReader<R> {
         let n = self.inner.read(buf)?;
         self.count.0.fetch_add(n as u64, Ordering::Relaxed);
         Ok(n)
+    }
+}
+
+/// The members of a gzip file, one after another. Zeros after a whole one are padding, as tapes and block
+/// devices leave it.
+struct GzipMembers<R> {
+    /// `None` after the last.
+    member: Option<GzDecoder<R>>,
+}
+
+impl<R: BufRead> Read for GzipMembers<R> {
+    fn read(&mut self, buf: &mut [u8]) -> std::io::Result<usize> {
+        while let Some(member) = &mut self.member {
+            let n = member.read(buf)?;
+            if n > 0 || buf.is_empty() {
+                return Ok(n);
+            }
+            self.member = match first_after_zeros(member.get_mut())? {
+                None => None,
+                Some(MEMBER) => self.member.take().map(|ended| GzDecoder::new(ended.into_inner())),
+                Some(_) => {
+                    return Err(std::io::Error::other("after its end there are bytes of something else"));
+                }
+            };
+        }
+        Ok(0)
+    }
+}
+
+/// The first byte of a member.
+const MEMBER: u8 = 0x1f;
+
+/// Passes over zeros; the byte after them, if there is one, is the next to be read.
+fn first_after_zeros(input: &mut impl BufRead) -> std::io::Result<Option<u8>> {
+    loop {
+        let bytes = input.fill_buf()?;
+        let zeros = bytes.iter().take_while(|byte| **byte == 0).count();
+        let (first, is_end) = (bytes.get(zeros).copied(), bytes.is_empty());
+        input.consume(zeros);
+        if first.is_some() || is_end {
+            return Ok(first);
+        }
     }
 }
 

@@ -72,6 +72,9 @@ fn lines_stand_as_they_are_also_when_packed() {
         .map(|(place, text)| (place.to_owned(), text.to_owned()));
     // The bytes tell what the name does not, and the other way round.
     let twice = [gzip(&plain[..17]), gzip(&plain[17..])].concat();
+    // As tapes and block devices fill up what is written to them.
+    let padded = [gzip(plain), vec![0; 700_000]].concat();
+    let padded_twice = [gzip(&plain[..17]), vec![0; 512], gzip(&plain[17..]), vec![0; 3]].concat();
     for (name, bytes) in [
         ("a.jsonl", plain.to_vec()),
         ("b.jsonl.gz", gzip(plain)),
@@ -79,6 +82,8 @@ fn lines_stand_as_they_are_also_when_packed() {
         ("d.json", gzip(plain)),
         ("e.ndjson.gz", plain.to_vec()),
         ("f.jsonl.gz", twice),
+        ("padded.jsonl.gz", padded),
+        ("twice.jsonl.gz", padded_twice),
         ("g.jsonl.zst", [zstandard(&plain[..17]), zstandard(&plain[17..])].concat()),
     ] {
         assert_eq!(read(&dir.put(name, bytes), &[]).unwrap(), want, "{name}");
@@ -113,8 +118,19 @@ fn packed_files_that_are_cut_are_refused() {
         let message = refusal(&dir.put(name, &bytes[..bytes.len() / 2]));
         assert!(message.contains(name) && message.contains("copy or download the file again"), "{message}");
     }
-    let message = refusal(&dir.put("d.jsonl.gz", [gzip(&plain), b"rubbish".to_vec()].concat()));
-    assert!(message.contains("d.jsonl.gz") && message.contains("damaged or cut off"), "{message}");
+    let whole = gzip(&plain);
+    let (half, zeros, after) =
+        (&whole[..whole.len() / 2], &[0; 4096][..], "after its end there are bytes of");
+    for (parts, says) in [
+        ([&whole[..], &[], b"rubbish"], after),
+        ([&whole[..], zeros, b"rubbish"], after),
+        ([&whole[..], zeros, half], "the file ends in the middle of it"),
+        ([half, zeros, &[]], "copy or download the file again"),
+    ] {
+        let message = refusal(&dir.put("d.jsonl.gz", parts.concat()));
+        let begins = "the gzip data is damaged or cut off: ";
+        assert!(["d.jsonl.gz", begins, says].iter().all(|says| message.contains(says)), "{message}");
+    }
 }
 
 #[test]
