@@ -5,7 +5,6 @@ use crate::layout::Env;
 use crate::layout::names::LEASES;
 use crate::manifest::{Link, VERSION, json_text, parse};
 use crate::vfs::{VfsLock, if_there};
-use libc::ENOLCK;
 use serde::{Deserialize, Serialize};
 use std::io::{self, ErrorKind};
 use std::sync::Arc;
@@ -114,16 +113,14 @@ fn make(env: &Env, content: &[u8]) -> io::Result<Option<(String, Box<dyn VfsLock
 
 /// Whether an error says that nothing can be written or locked here, at all or by this process.
 fn cannot_write(e: &io::Error) -> bool {
-    let is_of_kind = matches!(
+    matches!(
         e.kind(),
         ErrorKind::ReadOnlyFilesystem
             | ErrorKind::PermissionDenied
             | ErrorKind::StorageFull
             | ErrorKind::QuotaExceeded
             | ErrorKind::Unsupported
-    );
-    // As NFS says it whose server locks nothing; it has no kind.
-    is_of_kind || e.raw_os_error() == Some(ENOLCK)
+    )
 }
 
 /// Whether a name in the folder is one of ours.

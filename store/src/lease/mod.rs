@@ -7,7 +7,7 @@
 //!   under a temporary name
 //! - a lease counts once `CURRENT` was read again after it was made, and still had the
 //!   snapshot in its history
-//! - where nothing can be written there is no lease: then a reader finds out that its snapshot was
+//! - where nothing can be written or locked there is no lease: then a reader finds out that its snapshot was
 //!   collected, and says so
 
 mod file;

@@ -175,7 +175,7 @@ pub trait Vfs: Debug + Send + Sync {
     /// Takes the exclusive lock of a file, making the file if needed. Waits if `wait`, else `None`
     /// says that it is held. The file has this name when it is locked, also where who had the lock before has
     /// removed it. A lock is never durable: it ends with the process, and a file that was made for it may be
-    /// lost.
+    /// lost. Where files cannot be locked, this is an error of kind `Unsupported`.
     fn lock(&self, path: &Path, wait: bool) -> io::Result<Option<Box<dyn VfsLock>>> {
         read_only((path, wait))
     }

@@ -219,16 +219,25 @@ fn open_locked(path: &Path, wait: bool) -> io::Result<Option<fs_err::File>> {
         true => io::Error::new(e.kind(), format!("{} is a link to nothing; remove it", path.display())),
         false => e,
     })?;
-    let failed = |e: io::Error| io::Error::new(e.kind(), format!("{} cannot be locked: {e}", path.display()));
     if wait {
-        file.file().lock().map_err(failed)?;
+        file.file().lock().map_err(|e| not_locked(path, &e))?;
         return Ok(Some(file));
     }
     match file.file().try_lock() {
         Ok(()) => Ok(Some(file)),
         Err(std::fs::TryLockError::WouldBlock) => Ok(None),
-        Err(std::fs::TryLockError::Error(e)) => Err(failed(e)),
+        Err(std::fs::TryLockError::Error(e)) => Err(not_locked(path, &e)),
     }
+}
+
+/// An error of a lock, with its file: of kind `Unsupported` wherever files cannot be locked. What NFS says whose
+/// server locks nothing has no kind of its own.
+fn not_locked(path: &Path, e: &io::Error) -> io::Error {
+    let kind = match e.raw_os_error() {
+        Some(libc::ENOLCK) => io::ErrorKind::Unsupported,
+        _ => e.kind(),
+    };
+    io::Error::new(kind, format!("{} cannot be locked: {e}", path.display()))
 }
 
 #[cfg(test)]
@@ -248,6 +257,20 @@ mod tests {
         let lock = waiter.join().unwrap();
         assert!(OsVfs.lock(&path, false).unwrap().is_none(), "others find it");
         drop(lock);
+    }
+
+    #[test]
+    fn files_that_cannot_be_locked_anywhere_are_of_one_kind() {
+        let path = Path::new("a/lock");
+        let failed = |code| not_locked(path, &io::Error::from_raw_os_error(code));
+        for code in [libc::ENOLCK, libc::EOPNOTSUPP, libc::ENOSYS] {
+            let e = failed(code);
+            assert_eq!(e.kind(), io::ErrorKind::Unsupported, "{code}");
+            assert!(e.to_string().starts_with("a/lock cannot be locked: "), "{e}");
+        }
+        for code in [libc::EBADF, libc::EIO, libc::EACCES] {
+            assert_eq!(failed(code).kind(), io::Error::from_raw_os_error(code).kind(), "{code}");
+        }
     }
 
     #[test]
