@@ -2,6 +2,7 @@
 
 use gstore_core::{Remedy, is_full};
 use serde::Serialize;
+use std::error::Error as _;
 use std::fmt;
 use std::io;
 
@@ -147,8 +148,14 @@ fn is_not_whole(e: &io::Error) -> bool {
 
 /// Whether an error is one of the medium: a file that is gone, short, or in a sector that cannot be read.
 pub(crate) fn is_medium(e: &io::Error) -> bool {
-    const EIO: i32 = 5;
-    is_not_whole(e) || e.raw_os_error() == Some(EIO)
+    is_not_whole(e) || is_unreadable(e)
+}
+
+/// Whether an error is that of a sector that cannot be read: "Input/output error".
+pub(crate) fn is_unreadable(e: &io::Error) -> bool {
+    // An error that names its file has that of the system as its source.
+    let of_system = e.source().and_then(|source| source.downcast_ref::<io::Error>());
+    of_system.unwrap_or(e).raw_os_error() == Some(libc::EIO)
 }
 
 /// What was found; `None` if it is damaged, or the medium does not give it.

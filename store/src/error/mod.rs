@@ -20,7 +20,7 @@ mod shard;
 pub use catalog::{CreateError, LookupError, OpenError, VerifyError};
 pub use change::{AppendError, CommitError, JobError, KeyError, RecordDifference};
 pub use damage::{Damage, StorageError};
-pub(crate) use damage::{if_sound, is_medium};
+pub(crate) use damage::{if_sound, is_medium, is_unreadable};
 pub use data::{ReadError, StoreError, WriteError};
 pub use index::IndexError;
 pub(crate) use keep::SnapshotCollected;

@@ -1,6 +1,6 @@
 //! Progress and report of a verification.
 
-use crate::error::StorageError;
+use crate::error::{StorageError, is_unreadable};
 use gstore_core::{Cancel, RowSet};
 use serde::Serialize;
 use std::collections::HashSet;
@@ -111,9 +111,6 @@ pub(crate) struct Tally<'a> {
     pub(super) strangers: Vec<String>,
 }
 
-/// "Input/output error": a sector that cannot be read.
-const EIO: i32 = 5;
-
 impl<'a> Tally<'a> {
     pub(crate) fn new(progress: &'a mut dyn FnMut(VerifyProgress), cancel: Option<Arc<Cancel>>) -> Self {
         Tally {
@@ -173,7 +170,7 @@ impl<'a> Tally<'a> {
     /// Something is wrong with a file.
     pub(crate) fn problem(&mut self, file: &str, e: &StorageError, rows: Option<AffectedRows>) {
         let refused = match e {
-            StorageError::Io { source, .. } => source.raw_os_error() != Some(EIO),
+            StorageError::Io { source, .. } => !is_unreadable(source),
             StorageError::Newer { .. } | StorageError::Folder(_) => true,
             _ => false,
         };

@@ -1,7 +1,7 @@
 //! The operating system's files and locks.
 
 use std::io::{self, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::{
     Vfs, VfsFile, VfsLock, VfsRandom, VfsRead, create_flushed, direct, has_name, is_missing, parent,
@@ -37,7 +37,7 @@ struct OsRead(fs_err::File);
 
 impl VfsRead for OsRead {
     fn len(&self) -> io::Result<u64> {
-        Ok(self.0.metadata()?.len())
+        Ok(self.0.file().metadata()?.len())
     }
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
         use std::os::unix::fs::FileExt;
@@ -84,6 +84,21 @@ impl Drop for OsLock {
     }
 }
 
+/// An error of the system in the words of `fs_err`, with the system's as its source: by the number of that, one of
+/// the medium is known.
+#[derive(Debug, thiserror::Error)]
+#[error("failed to {job} `{}`: {source}", path.display())]
+struct PlaceError {
+    job: &'static str,
+    path: PathBuf,
+    source: io::Error,
+}
+
+/// Says what was to be done where.
+fn failed_to(job: &'static str, path: &Path) -> impl Fn(io::Error) -> io::Error {
+    move |source| io::Error::new(source.kind(), PlaceError { job, path: path.to_owned(), source })
+}
+
 /// Opens a file for reading. What is none is refused.
 fn open(path: &Path) -> io::Result<fs_err::File> {
     let file = open_at_once(path)?;
@@ -93,18 +108,19 @@ fn open(path: &Path) -> io::Result<fs_err::File> {
 
 /// Opens for reading without waiting: a named pipe would wait until somebody writes to it.
 fn open_at_once(path: &Path) -> io::Result<fs_err::File> {
-    use fs_err::os::unix::fs::OpenOptionsExt;
-    let open = |flags: i32| fs_err::OpenOptions::new().read(true).custom_flags(flags).open(path);
-    match open(rustix::fs::OFlags::NONBLOCK.bits().cast_signed()) {
+    use std::os::unix::fs::OpenOptionsExt;
+    let open = |flags: i32| std::fs::OpenOptions::new().read(true).custom_flags(flags).open(path);
+    let opened = match open(rustix::fs::OFlags::NONBLOCK.bits().cast_signed()) {
         // Another host that has the file has to give it back first.
         Err(e) if e.kind() == io::ErrorKind::WouldBlock => open(0),
         opened => opened,
-    }
+    };
+    opened.map(|file| fs_err::File::from_parts(file, path)).map_err(failed_to("open file", path))
 }
 
 /// An error for what cannot be a file of a store: a pipe is no better than a file without the right content.
 fn check_kind(file: &fs_err::File) -> io::Result<()> {
-    let kind = file.metadata()?.file_type();
+    let kind = file.file().metadata()?.file_type();
     match kind.is_file() {
         true => Ok(()),
         // Systems open them for reading.
@@ -157,9 +173,10 @@ impl Vfs for OsVfs {
         fs_err::remove_dir(path)
     }
     fn list(&self, path: &Path) -> io::Result<Vec<String>> {
+        let failed = failed_to("read directory", path);
         let mut names = Vec::new();
-        for entry in fs_err::read_dir(path)? {
-            names.push(entry?.file_name().to_string_lossy().into_owned());
+        for entry in path.read_dir().map_err(&failed)? {
+            names.push(entry.map_err(&failed)?.file_name().to_string_lossy().into_owned());
         }
         names.sort_unstable();
         Ok(names)
@@ -243,6 +260,8 @@ fn not_locked(path: &Path, e: &io::Error) -> io::Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::{is_medium, is_unreadable};
+    use std::error::Error as _;
 
     #[test]
     fn a_lock_is_of_the_file_that_has_the_name_when_it_is_there() {
@@ -257,6 +276,30 @@ mod tests {
         let lock = waiter.join().unwrap();
         assert!(OsVfs.lock(&path, false).unwrap().is_none(), "others find it");
         drop(lock);
+    }
+
+    #[test]
+    fn an_error_names_its_place_and_keeps_the_number_of_the_system() {
+        let dir = tempfile::tempdir().unwrap();
+        let (file, missing) = (dir.path().join("file"), dir.path().join("missing"));
+        fs_err::write(&file, "").unwrap();
+        let below = file.join("below");
+        let errors = [
+            (OsVfs.open(&missing).err().unwrap(), fs_err::File::open(&missing).unwrap_err(), libc::ENOENT),
+            (OsVfs.map(&below, 1).err().unwrap(), fs_err::File::open(&below).unwrap_err(), libc::ENOTDIR),
+            (OsVfs.list(&missing).unwrap_err(), fs_err::read_dir(&missing).unwrap_err(), libc::ENOENT),
+            (OsVfs.list(&file).unwrap_err(), fs_err::read_dir(&file).unwrap_err(), libc::ENOTDIR),
+        ];
+        for (error, as_fs_err, number) in errors {
+            assert_eq!((error.kind(), error.to_string()), (as_fs_err.kind(), as_fs_err.to_string()));
+            let of_system = error.source().unwrap().downcast_ref::<io::Error>().unwrap();
+            assert_eq!(of_system.raw_os_error(), Some(number), "{error}");
+            assert!(!is_unreadable(&error), "{error}");
+        }
+        for job in ["open file", "read directory"] {
+            let error = failed_to(job, &file)(io::Error::from_raw_os_error(libc::EIO));
+            assert!(is_unreadable(&error) && is_medium(&error), "{error}");
+        }
     }
 
     #[test]
