@@ -209,6 +209,29 @@ fn columns_may_come_later_and_become_text() {
     assert!(verify(&store).is_sound());
 }
 
+/// The index of ids may be made anew from the files, which have the column as it was.
+#[test]
+fn a_large_float_is_the_same_sample_once_its_column_is_text() {
+    let (dir, store) = created();
+    let push = |column: ColumnSpec, samples: &[(&str, MetaValue)]| {
+        let mut append = store.append(&dataset(), vec![column], options("add")).unwrap();
+        for (id, value) in samples {
+            append.push(NewSample { id, record: None, metadata: vec![value.clone()] }).unwrap();
+        }
+        append.finish().unwrap()
+    };
+    let float = ("x", MetaValue::Float(1e20));
+    push(ColumnSpec::inferred("a", ColumnType::Float), std::slice::from_ref(&float));
+    let text = ColumnSpec::declared("a", ColumnType::Text);
+    push(text.clone(), &[("y", MetaValue::Text("one".into())), ("z", MetaValue::Float(1e20))]);
+    fs_err::remove_file(dir.path().join("s/ledger.redb")).unwrap();
+    let again = push(text, &[float, ("z", MetaValue::Float(1e20))]);
+    assert_eq!((again.added, again.unchanged), (0, 2));
+    let batches = scan(&store, &["a"], None);
+    let texts = batches.iter().flat_map(|batch| batch.column(0).as_string::<i32>().iter().flatten());
+    assert_eq!(texts.collect::<Vec<_>>(), ["1e+20", "one", "1e+20"]);
+}
+
 #[test]
 fn integers_become_floats_if_none_is_lost_by_it() {
     let (_dir, store) = created();

@@ -1,15 +1,15 @@
 //! Reading samples: in row order, or scattered rows.
 
 use super::columns::{schema, value_at};
-use super::value::{MetaRow, sample_digest};
+use super::value::{MetaRow, float_text, sample_digest};
 use crate::error::{Damage, ReadError, StorageError};
 use crate::layout::{Env, sample_file};
 use crate::manifest::{DatasetPart, FileEntry};
 use crate::table::TableFile;
 use arrow_array::cast::AsArray;
-use arrow_array::types::UInt64Type;
-use arrow_array::{Array, ArrayRef, RecordBatch, RecordBatchOptions, new_null_array};
-use arrow_schema::{ArrowError, Schema, SchemaRef};
+use arrow_array::types::{Float64Type, UInt64Type};
+use arrow_array::{Array, ArrayRef, RecordBatch, RecordBatchOptions, StringArray, new_null_array};
+use arrow_schema::{ArrowError, DataType, Schema, SchemaRef};
 use arrow_select::interleave::interleave;
 use gstore_core::{Digest, RowSet, nearest};
 use std::ops::Range;
@@ -221,11 +221,22 @@ fn adapt(batch: &RecordBatch, target: &SchemaRef) -> Result<RecordBatch, ReadErr
         columns.push(match batch.column_by_name(field.name()) {
             None => new_null_array(field.data_type(), batch.num_rows()),
             Some(c) if c.data_type() == field.data_type() => Arc::clone(c),
-            Some(c) => arrow_cast::cast(c, field.data_type()).map_err(arrow)?,
+            Some(c) => widened(c, field.data_type()).map_err(arrow)?,
         });
     }
     let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
     RecordBatch::try_new_with_options(Arc::clone(target), columns, &options).map_err(|e| arrow(e).into())
+}
+
+/// A column of a file as the type that its column has by now, as an append makes it of single values.
+fn widened(column: &ArrayRef, ty: &DataType) -> Result<ArrayRef, ArrowError> {
+    match column.as_primitive_opt::<Float64Type>() {
+        // Arrow spells large ones otherwise: `1e20`.
+        Some(floats) if *ty == DataType::Utf8 => {
+            Ok(Arc::new(floats.iter().map(|value| value.map(float_text)).collect::<StringArray>()))
+        }
+        _ => arrow_cast::cast(column, ty),
+    }
 }
 
 /// Id, row and digest of each sample from a row on, without those that were purged: of them nothing is left
@@ -263,4 +274,56 @@ fn known_of(batch: &RecordBatch) -> Vec<(String, u64, Digest)> {
         (ids.value(i).to_owned(), rows.value(i), digest)
     };
     (0..batch.num_rows()).filter(|i| !ids.value(*i).is_empty()).map(one).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::manifest::ColumnType;
+    use crate::samples::MetaValue;
+    use arrow_array::{BooleanArray, Float64Array, Int64Array};
+
+    /// A column as texts, and what an append makes of its values.
+    fn both_ways(column: ArrayRef) -> (Vec<MetaValue>, Vec<MetaValue>) {
+        let read = widened(&column, &DataType::Utf8).unwrap();
+        let each = |i: usize| (value_at(&read, i), value_at(&column, i).fit(ColumnType::Text).unwrap());
+        (0..column.len()).map(each).unzip()
+    }
+
+    #[test]
+    fn a_column_that_became_text_reads_as_its_values_are_stored_in_one() {
+        let special = [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, -0.0];
+        let floats = [1e15, 1e16, -1e16, 1.5e17, 1e20, 1e300, 1e-5, 1e-7, 5e-324, f64::MAX, 0.1, 3.0];
+        let floats = floats.into_iter().chain(special).map(Some).chain([None]).collect::<Float64Array>();
+        let columns: [ArrayRef; 3] = [
+            Arc::new(floats),
+            Arc::new(Int64Array::from(vec![Some(i64::MIN), Some(0), None])),
+            Arc::new(BooleanArray::from(vec![Some(true), Some(false), None])),
+        ];
+        for column in columns {
+            let (read, stored) = both_ways(column);
+            assert_eq!(read, stored);
+        }
+    }
+
+    /// The digests of stores that are there are made of these.
+    #[test]
+    fn the_texts_of_floats_stay_as_they_are() {
+        for (float, text) in [
+            (1e15, "1000000000000000.0"),
+            (1e16, "1e+16"),
+            (-1.5e17, "-1.5e+17"),
+            (1e300, "1e+300"),
+            (f64::MAX, "1.7976931348623157e+308"),
+            (1e-5, "0.00001"),
+            (1e-7, "1e-7"),
+            (5e-324, "5e-324"),
+            (-0.0, "-0.0"),
+            (3.0, "3.0"),
+            (f64::NAN, "NaN"),
+            (f64::NEG_INFINITY, "-inf"),
+        ] {
+            assert_eq!(float_text(float), text);
+        }
+    }
 }

@@ -42,12 +42,16 @@ impl MetaValue {
             (MetaValue::Int(i), ColumnType::Float) => Some(MetaValue::Float(*i as f64)),
             (MetaValue::Bool(b), ColumnType::Text) => Some(MetaValue::Text(b.to_string())),
             (MetaValue::Int(i), ColumnType::Text) => Some(MetaValue::Text(i.to_string())),
-            (MetaValue::Float(f), ColumnType::Text) => Some(MetaValue::Text(
-                serde_json::Number::from_f64(*f).map_or_else(|| f.to_string(), |n| n.to_string()),
-            )),
+            (MetaValue::Float(f), ColumnType::Text) => Some(MetaValue::Text(float_text(*f))),
             _ => None,
         }
     }
+}
+
+/// A float in a column of texts, as JSON has it: `1e+20`. The digests of samples without a record are made of such
+/// texts, so each way to a column of texts has to spell them alike, and as long as there are stores.
+pub(super) fn float_text(value: f64) -> String {
+    serde_json::Number::from_f64(value).map_or_else(|| value.to_string(), |number| number.to_string())
 }
 
 /// The metadata of a row as (column name, stored value).
