@@ -5,6 +5,7 @@ use crate::common::*;
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Float64Type, Int64Type, UInt64Type};
 use arrow_array::{Array, RecordBatch};
+use gstore_core::Silent;
 use gstore_store::*;
 
 fn scan(store: &Store, columns: &[&str], rows: Option<std::ops::Range<u64>>) -> Vec<RecordBatch> {
@@ -262,6 +263,19 @@ fn integers_become_floats_if_none_is_lost_by_it() {
     let of = |column: usize, row: usize| b.column(column).as_primitive::<Float64Type>().value(row);
     assert_eq!((of(0, 0), of(1, 1), of(0, 2), of(1, 3)), (1.0, 9007199254740992.0, 0.5, 0.5));
     assert!(verify(&store).is_sound());
+}
+
+#[test]
+fn looking_at_the_integers_of_a_column_can_be_stopped() {
+    let (_dir, _, store) = with_samples(5);
+    let column = ColumnSpec::inferred("n", ColumnType::Float);
+    let start = |cancel: &Cancel| {
+        let columns = vec![column.clone()];
+        let append = store.append_until(&dataset(), columns, options("add"), &mut Silent, cancel);
+        append.unwrap().is_some()
+    };
+    assert!(!start(&Cancel::raised()));
+    assert!(start(&Cancel::new()));
 }
 
 #[test]

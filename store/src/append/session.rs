@@ -148,8 +148,10 @@ impl SampleAppend {
         let is_new = existing.is_none();
         let Some(ids) = KnownIds::open(&store, &base, existing, progress, cancel)? else { return Ok(None) };
         let (merged, places) = merge(&part, &columns)?;
-        if let Some(part) = existing {
-            check_widened(&base.samples(part)?, &merged, &columns)?;
+        if let Some(part) = existing
+            && check_widened(&base.samples(part)?, &merged, &columns, progress, cancel)?.is_none()
+        {
+            return Ok(None);
         }
         part.columns = merged;
         let files = SampleFiles::new(store.env(), &part);
