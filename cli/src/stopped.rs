@@ -15,11 +15,9 @@ pub fn stopped_summary(report: &IngestReport, checkpoints: usize, registered: bo
         many_of(report.resumed, "vector of an earlier run is kept", "vectors of earlier runs are kept");
     match (report.computed, report.resumed) {
         (0, 0) if registered => {
-            format!("stopped before the first vectors were sealed; the samples are registered: {CONTINUE}")
+            format!("stopped before new vectors were sealed; the samples are registered: {CONTINUE}")
         }
-        (0, 0) => {
-            "stopped before the first vectors were sealed; run the same command to begin again".to_owned()
-        }
+        (0, 0) => format!("stopped before new vectors were sealed: {CONTINUE}"),
         (0, _) => format!("stopped; {earlier}, those of {asked} are missing: {CONTINUE}"),
         (rows, 0) => format!("stopped; vectors of {rows} of {asked} are kept: {CONTINUE}"),
         (rows, _) => {
@@ -49,7 +47,7 @@ mod tests {
                 1,
                 "stopped; 90 vectors of earlier runs are kept, those of 6000 rows are missing: run",
             ),
-            (report(0, 0), 1, "before the first vectors were sealed; run the same command to begin again"),
+            (report(0, 0), 1, "before new vectors were sealed: run the same command again to continue"),
         ] {
             let text = stopped_summary(&report, checkpoints, false);
             assert!(text.contains(says), "{text}");

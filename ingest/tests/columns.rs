@@ -69,6 +69,8 @@ fn a_model_at_the_place_of_another_does_not_get_its_rows() {
         member(&store, "checkpoint-26", &mut stop, &cancel)
     };
     assert_eq!(stop(5).ending, RunEnding::Stopped);
+    let at_once = member(&store, "checkpoint-26", &mut Silent, &Cancel::raised());
+    assert_eq!((at_once.ending, at_once.resumed), (RunEnding::Stopped, 0), "what is sealed is not read");
     let resumed = stop(5);
     assert!(resumed.ending == RunEnding::Stopped && resumed.resumed > 0, "the same model goes on");
     store.revert(&before, &RevertOptions::default()).unwrap();

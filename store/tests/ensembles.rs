@@ -404,7 +404,7 @@ fn a_column_that_was_planned_for_one_model_is_not_written_for_another() {
     let start = |place: usize| {
         let feature = columns(&store).members(place..place + 1, 1);
         let plan = LossColumns::plan("losses", vec![feature], &Value::Null);
-        store.start_job_on(&planned, plan).map(drop)
+        store.start_job_on(&planned, plan, &Cancel::new()).map(drop)
     };
     store.update_ensemble(&update(4..5), "train").unwrap();
     start(3).unwrap();

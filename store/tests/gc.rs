@@ -265,7 +265,7 @@ fn what_a_job_leaves_that_has_published_goes_and_keeps_nothing() {
             left += u64::from(files(&copied).iter().any(is_job));
             copy(&copied, &repeated);
             let again = Store::open(&repeated).unwrap();
-            again.clear_published_job(&published, plan(vec![wanted.clone()])).unwrap();
+            again.clear_published_job(&published, plan(vec![wanted.clone()]), &Cancel::new()).unwrap();
             assert!(!files(&repeated).iter().any(is_job), "after {n} operations");
             content(&again.snapshot().unwrap()).unwrap();
 

@@ -165,7 +165,7 @@ fn a_job_starts_on_what_it_was_planned_on_or_not_at_all() {
         let planned = store.snapshot().unwrap();
         assert_eq!(planned.number(), 6);
         change(&store);
-        let error = refused(store.start_job_on(&planned, wanted()));
+        let error = refused(store.start_job_on(&planned, wanted(), &Cancel::new()));
         assert!(error.contains(says) && error.ends_with("run the command again"), "{error}");
         assert!(
             fs_err::read_dir(path.join("tmp"))
@@ -189,7 +189,7 @@ fn what_comes_after_the_plan_is_not_in_the_way_of_its_job() {
     store.compact(CompactOptions::default(), &mut |_| {}).unwrap();
     let f = feature("grad-sgd", 6, DType::F16);
     publish_rows(&store, &f, 20..25, false);
-    let job = store.start_job_on(&planned, plan(vec![f])).unwrap();
+    let job = store.start_job_on(&planned, plan(vec![f]), &Cancel::new()).unwrap();
     assert!(job.rows_done(0).contains(24) && !job.rows_done(0).contains(25));
 }
 

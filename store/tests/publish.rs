@@ -308,6 +308,20 @@ fn an_interrupted_job_goes_on_and_gives_the_same_content() {
     assert_eq!(job.publish(None, true).unwrap().number(), before, "nothing to do makes no snapshot");
 }
 
+#[test]
+fn a_start_that_is_stopped_leaves_what_is_sealed_to_the_next() {
+    let (_dir, path, store) = with_samples(30);
+    let f = feature("grad-sgd", 6, DType::F16);
+    let mut job = store.start_job(plan(vec![f.clone()])).unwrap();
+    seal(&mut job, 0, 0..10);
+    drop(job);
+    let (planned, before) = (store.snapshot().unwrap(), files(&path));
+    let start = |cancel: &Cancel| store.start_job_on(&planned, plan(vec![f.clone()]), cancel);
+    assert!(matches!(start(&Cancel::raised()), Err(JobError::Stopped)));
+    assert_eq!(files(&path), before);
+    assert_eq!(start(&Cancel::new()).unwrap().rows_done(0), RowSet::from_range(0..10));
+}
+
 /// A store whose dataset had 10 rows when it got the tag `t`, and has 100 now. A job of these 90 rows was
 /// interrupted.
 fn grown_since_a_tag(f: &JobFeature) -> (tempfile::TempDir, PathBuf, Store) {

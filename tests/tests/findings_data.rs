@@ -76,7 +76,7 @@ fn a_first_ingest_that_is_stopped_early_says_what_it_left() {
         // Long enough for the command to get there; if not, it is tried again.
         let finished = binary::interrupted_at(&path, &mut command, seconds);
         if finished.code == 130 {
-            let says = "stopped before the first vectors were sealed; run the same command to begin again";
+            let says = "stopped before new vectors were sealed: run the same command again to continue";
             finished.told(130, &["stopping", says]);
             return;
         }

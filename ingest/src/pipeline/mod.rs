@@ -41,7 +41,7 @@ use std::sync::Arc;
 
 use gstore_core::parallel::each;
 use gstore_core::{Cancel, Remedy};
-use gstore_store::{Job, JobFeature, RowSet, Snapshot, Store};
+use gstore_store::{Job, JobError, JobFeature, RowSet, Snapshot, Store};
 
 pub use batches::{EncodedRow, RowBatches};
 pub use devices::{check_devices, gpus};
@@ -88,6 +88,13 @@ pub struct IngestReport {
     pub ending: RunEnding,
 }
 
+impl IngestReport {
+    /// Of a run that was stopped before it had begun.
+    fn stopped() -> Self {
+        Self { ending: RunEnding::Stopped, ..Self::default() }
+    }
+}
+
 /// Computes and publishes what a plan says is missing.
 ///
 /// `cancel` stops the run after the current batch; what is computed is sealed and kept for the next
@@ -103,7 +110,7 @@ pub fn ingest(
 ) -> Result<IngestReport, IngestError> {
     if plan.is_done() {
         // A run that was killed once it had published left its folder. What cannot be removed now is gc's.
-        let _ = store.clear_published_job(&plan.snapshot, plan.job());
+        let _ = store.clear_published_job(&plan.snapshot, plan.job(), cancel);
         return Ok(IngestReport::default());
     }
     plan.check_run_name()?;
@@ -117,7 +124,10 @@ fn compute_and_publish(
     progress: &mut dyn Progress,
     cancel: &Cancel,
 ) -> Result<IngestReport, IngestError> {
-    let mut job = store.start_job_on(&plan.snapshot, plan.job())?;
+    let mut job = match store.start_job_on(&plan.snapshot, plan.job(), cancel) {
+        Err(JobError::Stopped) => return Ok(IngestReport::stopped()),
+        job => job?,
+    };
     let give_up = format!("{} gives it up", Remedy::DropJobs);
     let mut report = compute_missing(&mut job, plan, store.path(), progress, cancel, &give_up)?;
     if report.ending == RunEnding::Finished {

@@ -7,7 +7,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use gstore_core::Cancel;
-use gstore_store::{Receipt, ShardIndex, ShardPlan, ShardStart, Snapshot, SnapshotName, Store};
+use gstore_store::{
+    JobError, Receipt, ShardError, ShardIndex, ShardPlan, ShardStart, Snapshot, SnapshotName, Store,
+};
 
 use super::plan::IngestPlan;
 use super::request::IngestRequest;
@@ -96,11 +98,17 @@ pub fn ingest_shard(
 ) -> Result<ShardReport, IngestError> {
     plan.check_run_name()?;
     let out = shard.out().to_owned();
-    let mut job = match store.start_shard(plan.job(), shard)? {
-        ShardStart::Finished(receipt) => {
-            return Ok(ShardReport { receipt: Some(*receipt), already: true, work: IngestReport::default() });
+    let mut job = match store.start_shard_until(plan.job(), shard, cancel) {
+        Err(ShardError::Job(JobError::Stopped)) => {
+            return Ok(ShardReport { receipt: None, already: false, work: IngestReport::stopped() });
         }
-        ShardStart::Job(job) => job,
+        started => match started? {
+            ShardStart::Job(job) => job,
+            ShardStart::Finished(receipt) => {
+                let work = IngestReport::default();
+                return Ok(ShardReport { receipt: Some(*receipt), already: true, work });
+            }
+        },
     };
     for name in job.discarded() {
         progress.note(&format!("{name} was unfinished or damaged; its rows are computed again"));

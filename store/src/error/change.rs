@@ -172,6 +172,9 @@ pub enum JobError {
     /// What was planned on is not there any more.
     #[error("{0}; run the command again")]
     Changed(#[from] ConcurrentChange),
+    /// While it looked at the files of an interrupted job, which are all there still.
+    #[error("stopped; what is sealed is kept")]
+    Stopped,
     #[error(transparent)]
     Store(StoreError),
 }

@@ -45,20 +45,22 @@ pub(crate) use shard_note::EQUAL_ROWS;
 
 use crate::error::JobError;
 use crate::store::{Snapshot, Store};
+use gstore_core::Cancel;
 
 impl Store {
     /// Starts a job, or goes on with one of the same identity that was interrupted.
     pub fn start_job(&self, plan: JobPlan) -> Result<Job, JobError> {
-        resume::start(self.clone(), plan, None)
+        resume::start(self.clone(), plan, None, &Cancel::new())
     }
 
-    /// The same for a plan made on an earlier snapshot.
+    /// The same for a plan made on an earlier snapshot. `cancel` ends it between the files that an interrupted job
+    /// has sealed, each of which is read.
     ///
     /// # Errors
     /// As [`Store::start_job`]; a dataset, model, feature or token counts that the plan goes by, and that are
-    /// gone or replaced since.
-    pub fn start_job_on(&self, planned: &Snapshot, plan: JobPlan) -> Result<Job, JobError> {
-        resume::start(self.clone(), plan, Some(planned))
+    /// gone or replaced since; [`JobError::Stopped`].
+    pub fn start_job_on(&self, planned: &Snapshot, plan: JobPlan, cancel: &Cancel) -> Result<Job, JobError> {
+        resume::start(self.clone(), plan, Some(planned), cancel)
     }
 
     /// The same for work that cannot tell whether an interrupted job of its identity had the same input: what
@@ -67,12 +69,12 @@ impl Store {
     /// # Errors
     /// As [`Store::start_job_on`]; files of the interrupted job that cannot be removed.
     pub fn start_job_without_resume(&self, planned: &Snapshot, plan: JobPlan) -> Result<Job, JobError> {
-        let job = self.start_job_on(planned, plan.clone())?;
+        let job = self.start_job_on(planned, plan.clone(), &Cancel::new())?;
         if !job.resumed() {
             return Ok(job);
         }
         job.abandon()?;
-        self.start_job_on(planned, plan)
+        self.start_job_on(planned, plan, &Cancel::new())
     }
 
     /// Removes what a job of this identity left that was killed when it had published. What it has sealed and
@@ -81,11 +83,16 @@ impl Store {
     ///
     /// # Errors
     /// As [`Store::start_job_on`]; files that cannot be removed.
-    pub fn clear_published_job(&self, planned: &Snapshot, plan: JobPlan) -> Result<(), JobError> {
+    pub fn clear_published_job(
+        &self,
+        planned: &Snapshot,
+        plan: JobPlan,
+        cancel: &Cancel,
+    ) -> Result<(), JobError> {
         if !self.env().exists(&format!("tmp/{}", plan.id()))? {
             return Ok(());
         }
-        let job = self.start_job_on(planned, plan)?;
+        let job = self.start_job_on(planned, plan, cancel)?;
         if !job.resumed() {
             job.abandon()?;
         }

@@ -13,12 +13,17 @@ use crate::manifest::Stripe;
 use crate::segment::{BlockBuffer, OpenedSegment, SealedSegment, SegmentFile, check_description};
 use crate::store::{Snapshot, Store, WriterLock};
 use crate::table::TableFile;
-use gstore_core::{DatasetName, RowSet};
+use gstore_core::{Cancel, DatasetName, RowSet};
 use std::sync::Arc;
 use uuid::Uuid;
 
 /// Starts a job, which may have been planned on an earlier snapshot.
-pub(super) fn start(store: Store, plan: JobPlan, planned: Option<&Snapshot>) -> Result<Job, JobError> {
+pub(super) fn start(
+    store: Store,
+    plan: JobPlan,
+    planned: Option<&Snapshot>,
+    cancel: &Cancel,
+) -> Result<Job, JobError> {
     let check = |now: &Snapshot| {
         planned
             .map_or(Ok(()), |planned| basis::check(planned, now, &plan))
@@ -44,7 +49,7 @@ pub(super) fn start(store: Store, plan: JobPlan, planned: Option<&Snapshot>) -> 
     let resumed = before.as_ref().is_some_and(|old| old.fits(&plan, &base));
     // The files of a job with another plan under this id would be taken for ours.
     let file = JobFile::new(&plan, &base);
-    let job = take_over(store, folder, id, plan, base, resumed)?;
+    let job = take_over(store, folder, id, plan, base, resumed, cancel)?;
     job.folder.write(JOB, &file)?;
     Ok(job)
 }
@@ -58,13 +63,14 @@ pub(crate) fn take_over(
     plan: JobPlan,
     base: Arc<Snapshot>,
     resumed: bool,
+    cancel: &Cancel,
 ) -> Result<Job, JobError> {
     let JobPlan { command, identity, features, .. } = plan;
     let work = FeatureWork::all(features, &base)?;
     let (encodings, discarded) = (Vec::new(), Vec::new());
     let mut job =
         Job { store, folder, id, command, identity, resumed: false, base, work, encodings, discarded };
-    collect(&mut job, resumed)?;
+    collect(&mut job, resumed, cancel)?;
     job.resumed = resumed && (job.work.iter().any(|w| !w.sealed.is_empty()) || !job.encodings.is_empty());
     Ok(job)
 }
@@ -234,10 +240,14 @@ pub(crate) fn job_files(snapshot: &Snapshot) -> impl Iterator<Item = Uuid> {
 }
 
 /// Looks at every file of the folder: sealed ones are verified and kept, all others removed.
-fn collect(job: &mut Job, keep: bool) -> Result<(), JobError> {
+fn collect(job: &mut Job, keep: bool, cancel: &Cancel) -> Result<(), JobError> {
     let mut unwanted: Vec<String> = Vec::new();
     let names = job.folder.list()?;
     for name in &names {
+        // Nothing was removed so far: the next start looks at all of it again.
+        if keep && cancel.is_raised() {
+            return Err(JobError::Stopped);
+        }
         let kept = match Content::of(name) {
             Content::Own => true,
             content @ (Content::Leftover | Content::Stranger) => !job.folder.clears(&content),

@@ -24,6 +24,7 @@ pub use start::{ShardJob, ShardPlan, ShardStart};
 use crate::error::{AttachError, JobError, ShardError};
 use crate::job::{JobPlan, ShardNote};
 use crate::store::Store;
+use gstore_core::Cancel;
 use std::path::{Path, PathBuf};
 
 impl Store {
@@ -32,11 +33,24 @@ impl Store {
     /// # Errors
     /// A folder that is in use, or holds anything but this shard.
     pub fn start_shard(&self, plan: JobPlan, shard: ShardPlan) -> Result<ShardStart, ShardError> {
+        self.start_shard_until(plan, shard, &Cancel::new())
+    }
+
+    /// The same; `cancel` ends it between the files that an earlier process has sealed, each of which is read.
+    ///
+    /// # Errors
+    /// As [`Store::start_shard`]; [`JobError::Stopped`].
+    pub fn start_shard_until(
+        &self,
+        plan: JobPlan,
+        shard: ShardPlan,
+        cancel: &Cancel,
+    ) -> Result<ShardStart, ShardError> {
         if let Some(feature) = plan.features.iter().find(|f| f.desc.ensemble.is_some()) {
             let detail = "losses of an ensemble are published column by column, and are in no shard".into();
             return Err(JobError::Description { feature: feature.name(), detail }.into());
         }
-        start::start(self.clone(), plan, shard)
+        start::start(self.clone(), plan, shard, cancel)
     }
 
     /// What the folder of a shard was started for; `None` if it is not one yet.

@@ -12,7 +12,7 @@ use crate::layout::{Env, HELD_LOCK};
 use crate::manifest::{Extra, RunUpdate, VERSION};
 use crate::store::{Snapshot, Store};
 use crate::vfs::{if_there, resolve};
-use gstore_core::{RowSet, canonical_json, xxh3_hex};
+use gstore_core::{Cancel, RowSet, canonical_json, xxh3_hex};
 use serde_json::json;
 use std::ops::{Deref, DerefMut, Range};
 use std::path::{Path, PathBuf};
@@ -141,7 +141,12 @@ pub(super) fn job_file(store: &Store, out: &Path) -> Result<Option<JobFile>, Sha
 }
 
 /// Starts a shard or goes on with it.
-pub(crate) fn start(store: Store, plan: JobPlan, shard: ShardPlan) -> Result<ShardStart, ShardError> {
+pub(crate) fn start(
+    store: Store,
+    plan: JobPlan,
+    shard: ShardPlan,
+    cancel: &Cancel,
+) -> Result<ShardStart, ShardError> {
     check_plan(&shard.snapshot, &plan)?;
     if let Some(f) = plan.features.iter().find(|f| f.desc.dataset != shard.note.dataset) {
         return Err(LookupError::Unknown {
@@ -165,7 +170,7 @@ pub(crate) fn start(store: Store, plan: JobPlan, shard: ShardPlan) -> Result<Sha
     file.shard = Some(shard.note.clone());
     folder.write(JOB, &file)?;
     let base = Arc::clone(&shard.snapshot);
-    let job = take_over(store, folder, shard.shown(), plan, base, before.is_some())?;
+    let job = take_over(store, folder, shard.shown(), plan, base, before.is_some(), cancel)?;
     match finished(&job, &shard)? {
         Some(receipt) => Ok(ShardStart::Finished(Box::new(receipt))),
         None => {

@@ -23,6 +23,11 @@ fn a_stopped_shard_goes_on_and_a_finished_one_does_nothing() {
         Err(AttachError::Unfinished { shard, .. }) => assert_eq!(shard, "1/1"),
         other => panic!("{other:?}"),
     }
+    let whole = shard_plan(&store, "1/1", &out);
+    match store.start_shard_until(plan(features()), whole, &Cancel::raised()) {
+        Err(ShardError::Job(JobError::Stopped)) => {}
+        other => panic!("{other:?}"),
+    }
     // What others put there stays, what was unfinished goes.
     fs_err::write(out.join("slurm-1.out"), "log").unwrap();
     let name = files(&out).into_iter().find(|f| f.extension().is_some_and(|e| e == "arrow")).unwrap();
