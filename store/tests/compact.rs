@@ -9,9 +9,10 @@ use arrow_array::cast::AsArray;
 use gstore_core::Cancel;
 use gstore_store::vfs::{OsVfs, Vfs};
 use gstore_store::*;
+use std::collections::BTreeSet;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
 fn compact(store: &Store) -> CompactReport {
     store.compact(CompactOptions::default(), &mut |_| {}).unwrap()
@@ -307,13 +308,37 @@ fn what_only_a_forecast_says_is_not_read_by_a_compaction() {
         Ok(())
     });
     let store = Store::open_on(vfs, &path).unwrap();
-    let cancel = Arc::new(Cancel::new());
-    cancel.raise();
+    assert_eq!(store.forecast_compact(&CompactOptions::default()).unwrap().files_after, 1);
+    let by_forecast = read.load(Ordering::SeqCst);
+    assert!(by_forecast > 0);
+    let mut chosen = None;
+    let report = store.compact(CompactOptions::default(), &mut |_| {
+        chosen.get_or_insert(read.load(Ordering::SeqCst));
+    });
+    assert_eq!((report.unwrap().files_after, chosen), (1, Some(by_forecast)), "when it has its files");
+}
+
+#[test]
+fn it_can_be_stopped_while_it_chooses_its_files() {
+    let (_dir, path, store) = placed(|path| filled(path, 60, &feature("grad-sgd", 6, DType::F16), 10));
+    // Of segments with such rows it reads how many of them they have.
+    delete(&store, [5, 15, 25]);
+    let (cancel, seen) = (Arc::new(Cancel::new()), Arc::new(Mutex::new(BTreeSet::new())));
+    let (raise, touched) = (Arc::clone(&cancel), Arc::clone(&seen));
+    let vfs = hook::HookVfs::new(move |_, p| {
+        if p.extension().is_some_and(|e| e == "arrow") {
+            touched.lock().unwrap().insert(p.to_owned());
+            raise.raise();
+        }
+        Ok(())
+    });
+    let store = Store::open_on(vfs, &path).unwrap();
     let options = CompactOptions { cancel: Some(cancel), ..CompactOptions::default() };
-    assert!(store.compact(options.clone(), &mut |_| {}).unwrap().stopped, "after it has chosen its files");
-    assert_eq!(read.load(Ordering::SeqCst), 0);
-    assert_eq!(store.forecast_compact(&options).unwrap().files_after, 1);
-    assert!(read.load(Ordering::SeqCst) > 0);
+    let report = store.compact(options.clone(), &mut |_| panic!("nothing is merged")).unwrap();
+    assert!(report.stopped && report.changed.is_empty(), "{report:?}");
+    assert_eq!(seen.lock().unwrap().len(), 1);
+    let forecast = store.forecast_compact(&options).unwrap();
+    assert!(forecast.stopped && forecast.changed.is_empty(), "{forecast:?}");
 }
 
 #[test]

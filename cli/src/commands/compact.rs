@@ -25,7 +25,9 @@ pub fn run(context: &Context, args: &CompactArgs) -> Result<ExitCode> {
         ..CompactOptions::default()
     };
     if args.dry_run {
-        return tell(&store.forecast_compact(&options)?, args.json).map(|()| ExitCode::SUCCESS);
+        let forecast = store.forecast_compact(&options)?;
+        tell(&forecast, args.json)?;
+        return Ok(if forecast.stopped { ExitCode::from(STOPPED) } else { ExitCode::SUCCESS });
     }
     let mut reporter = context.reporter();
     let mut bytes = TotalProgress::new(&mut reporter, "compact", Unit::Bytes);
@@ -88,6 +90,7 @@ fn print(report: &CompactReport) -> Result<()> {
              the snapshots of the old files"
         ),
         Some(snapshot) => out!("snapshot {snapshot}; older snapshots keep the old files until `gstore gc`"),
+        None if report.stopped => out!("stopped; nothing was changed"),
         None => out!("nothing to compact"),
     }
     Ok(())

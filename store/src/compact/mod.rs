@@ -54,7 +54,8 @@ impl Store {
         // What is dropped and collected meanwhile stays until we are done with it.
         let (base, _lease) = self.snapshot_leased(None, &options.command)?;
         let units = plan::plan(self, &base, &options)?;
-        let mut report = CompactReport::default();
+        let mut report = CompactReport { stopped: units.is_none(), ..CompactReport::default() };
+        let units = units.unwrap_or_default();
         if units.is_empty() {
             return Ok(report);
         }
@@ -75,17 +76,21 @@ impl Store {
         Ok(report)
     }
 
-    /// What [`Store::compact`] would do, by the sizes, rows and footers of the files. Writes nothing and
-    /// takes no lock.
+    /// What [`Store::compact`] would do, by the sizes, rows and footers of the files; nothing if it is stopped
+    /// while it looks at them. Writes nothing and takes no lock.
     ///
     /// # Errors
     /// A dataset or feature that is not there, and deletions that cannot be read.
     pub fn forecast_compact(&self, options: &CompactOptions) -> Result<CompactReport, CompactError> {
         let snapshot = self.snapshot()?;
-        let units = plan::plan(self, &snapshot, options)?;
         let mut report = CompactReport { dry_run: true, ..CompactReport::default() };
+        let stopped = CompactReport { stopped: true, ..report.clone() };
+        let Some(units) = plan::plan(self, &snapshot, options)? else { return Ok(stopped) };
         for unit in &units {
             for group in &unit.groups {
+                if options.is_stopped() {
+                    return Ok(stopped);
+                }
                 report.add(CompactedPart { of: unit.name.clone(), ..group.expected(self.env()) });
             }
         }

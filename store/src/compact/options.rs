@@ -23,6 +23,13 @@ pub struct CompactOptions {
     pub cancel: Option<Arc<Cancel>>,
 }
 
+impl CompactOptions {
+    /// Whether the call is to end.
+    pub(super) fn is_stopped(&self) -> bool {
+        self.cancel.as_ref().is_some_and(|cancel| cancel.is_raised())
+    }
+}
+
 impl Default for CompactOptions {
     fn default() -> Self {
         CompactOptions {

@@ -88,12 +88,13 @@ impl Group {
     }
 }
 
-/// The units that have something to do. Reads segments with gaps, of datasets with deleted rows.
+/// The units that have something to do; `None` if it is told to stop, which it asks before each file. Reads
+/// segments with gaps, of datasets with deleted rows.
 pub(super) fn plan(
     store: &Store,
     base: &Snapshot,
     options: &CompactOptions,
-) -> Result<Vec<Unit>, CompactError> {
+) -> Result<Option<Vec<Unit>>, CompactError> {
     let all = options.datasets.is_empty() && options.features.is_empty();
     for name in &options.datasets {
         base.dataset(name)?;
@@ -105,14 +106,20 @@ pub(super) fn plan(
     let mut units = Vec::new();
     for part in base.datasets().iter().filter(|d| all || options.datasets.contains(&d.name)) {
         units.push(dataset(store.env(), base, part, options)?);
+        if options.is_stopped() {
+            return Ok(None);
+        }
     }
     for part in base.features() {
         if all || options.datasets.contains(&part.desc.dataset) || features.contains(&part.number) {
             units.push(feature(store.env(), base, part, options)?);
         }
+        if options.is_stopped() {
+            return Ok(None);
+        }
     }
     units.retain(|u| !u.groups.is_empty());
-    Ok(units)
+    Ok(Some(units))
 }
 
 fn dataset(
@@ -135,7 +142,7 @@ fn dataset(
     let of = |merge| Group::Samples(Arc::clone(part), merge);
     groups.extend(grouped(samples, &limits).into_iter().map(of));
     for encoding in &part.encodings {
-        let counts = counts(env, encoding, &rows.live);
+        let counts = counts(env, encoding, &rows.live, options);
         let of = |merge| Group::Counts(Arc::clone(part), Box::new(encoding.clone()), merge);
         groups.extend(grouped(counts, &limits).into_iter().map(of));
     }
@@ -154,12 +161,17 @@ fn fixed_bytes(env: &Env, name: String, entry: &FileEntry) -> u64 {
     TableFile::new(env.file(name), entry).fixed_bytes().unwrap_or(0)
 }
 
-fn counts(env: &Env, encoding: &EncodingEntry, live: &RowSet) -> Vec<Candidate<FileEntry>> {
+fn counts(
+    env: &Env,
+    encoding: &EncodingEntry,
+    live: &RowSet,
+    options: &CompactOptions,
+) -> Vec<Candidate<FileEntry>> {
     let mut files = encoding.files.clone();
     files.sort_by_key(|f| (f.first_row, f.end_row));
     let mut end: Option<u64> = None;
     let mut out = Vec::new();
-    for f in files {
+    for f in files.into_iter().take_while(|_| !options.is_stopped()) {
         let dead = RowSet::from_range(f.range()).difference(live);
         let ends = dead.contains(f.first_row) || dead.contains(f.end_row - 1);
         // Rows inside that have no counts already cost nothing. A file that cannot be read is
@@ -184,7 +196,7 @@ fn feature(
 ) -> Result<Unit, CompactError> {
     let dataset = base.dataset(&part.desc.dataset)?;
     let live = base.live_rows(dataset)?;
-    let segments = part.segments.iter().map(|s| {
+    let segments = part.segments.iter().take_while(|_| !options.is_stopped()).map(|s| {
         let dead = if live.covers(s.range()) {
             0
         } else {
