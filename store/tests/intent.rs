@@ -6,9 +6,10 @@ use crate::common::keep::{gc, tag_name};
 use crate::common::*;
 use gstore_core::Cancel;
 use gstore_store::*;
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
 /// Twenty samples, two features, a run.
 fn made(path: &Path) -> Store {
@@ -243,6 +244,26 @@ fn who_stops_a_delete_in_time_stops_all_of_it() {
             assert_eq!(bytes(&path), before, "{moment:?}");
         }
     }
+}
+
+#[test]
+fn a_purge_is_stopped_between_the_files_whose_ids_it_reads() {
+    let (_dir, path, store) = with_samples(10);
+    add(&store, 10..20).unwrap();
+    let (cancel, seen) = (Arc::new(Cancel::new()), Arc::new(Mutex::new(BTreeSet::new())));
+    let (raise, touched) = (Arc::clone(&cancel), Arc::clone(&seen));
+    let vfs = HookVfs::new(move |_, file| {
+        if file.extension().is_some_and(|e| e == "parquet") {
+            touched.lock().unwrap().insert(file.to_owned());
+            raise.raise();
+        }
+        Ok(())
+    });
+    let store = Store::open_on(vfs, &path).unwrap();
+    let options = DeleteOptions { cancel: Some(cancel), ..purge() };
+    let e = store.delete(&pool(&store), &RowSet::from_rows([3, 13]), options).unwrap_err();
+    assert!(matches!(e, ChangeError::Stopped), "{e}");
+    assert_eq!(seen.lock().unwrap().len(), 1);
 }
 
 #[test]

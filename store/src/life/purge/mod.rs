@@ -73,8 +73,9 @@ pub(super) fn purge(
     let mut part = DatasetPart::clone(old);
     let salt = ids::salt_of(&part);
     let remembered = gone.difference(&before.superseded);
-    let (forgotten, lost) = ids::readable_digests(env, &part, &remembered, salt)
+    let digests = ids::readable_digests(env, &part, &remembered, salt, cancel)
         .map_err(|e| unreadable(&format!("dataset {}", part.name), e))?;
+    let (forgotten, lost) = digests.ok_or(ChangeError::Stopped)?;
     report.unremembered = lost.len();
     rewrite.dataset(&mut part, &gone)?;
     let mut features = Vec::new();

@@ -15,7 +15,7 @@ use crate::error::{ReadError, StorageError};
 use crate::layout::{Env, sample_file};
 use crate::manifest::{DatasetPart, FileEntry};
 use crate::table::{TableFile, row_ids};
-use gstore_core::RowSet;
+use gstore_core::{Cancel, RowSet};
 use sha2::{Digest as _, Sha256};
 use std::collections::HashSet;
 use uuid::Uuid;
@@ -49,13 +49,14 @@ pub(crate) fn salt_of(part: &DatasetPart) -> Uuid {
 }
 
 /// The digests of the ids that some rows of a dataset have, and the rows whose ids cannot be read because
-/// their file is damaged there: a damaged file is read in pieces.
+/// their file is damaged there: a damaged file is read in pieces. `None`: it was told to stop.
 pub(crate) fn readable_digests(
     env: &Env,
     part: &DatasetPart,
     rows: &RowSet,
     salt: Uuid,
-) -> Result<(Vec<IdDigest>, RowSet), StorageError> {
+    cancel: Option<&Cancel>,
+) -> Result<Option<(Vec<IdDigest>, RowSet)>, StorageError> {
     let (mut out, mut lost) = (Vec::new(), RowSet::new());
     let mut read = |file: &FileEntry, rows: &RowSet| -> Result<bool, StorageError> {
         match digests_of(env, part, std::slice::from_ref(file), rows, salt) {
@@ -66,6 +67,9 @@ pub(crate) fn readable_digests(
         Ok(true)
     };
     for file in &part.files {
+        if cancel.is_some_and(|flag| flag.is_raised()) {
+            return Ok(None);
+        }
         if read(file, rows)? {
             continue;
         }
@@ -78,7 +82,7 @@ pub(crate) fn readable_digests(
             }
         }
     }
-    Ok((out, lost))
+    Ok(Some((out, lost)))
 }
 
 /// The digests of the ids that some rows of sample files have, with their rows. A row of which nothing is
