@@ -29,6 +29,8 @@ pub enum Step {
     Key(String),
     /// An element by its place, from 0; a negative one counts from the end.
     Index(i64),
+    /// An element by how far it is from the end, where none is at 0: the last is at 1.
+    FromEnd(u64),
     /// A place in a list, or a key of an object: which of them it is depends on the value.
     Token(String),
     /// Every element, or every value.
@@ -70,7 +72,9 @@ fn dollar(text: &str) -> Option<Vec<Step>> {
             steps.push(match place {
                 "*" => Step::Each,
                 _ => match place.strip_prefix("#-") {
-                    Some(back) => Step::Index(-back.parse::<i64>().ok()?),
+                    // A number may have a sign.
+                    Some(back) if back.starts_with('+') => return None,
+                    Some(back) => Step::FromEnd(back.parse().ok()?),
                     None => Step::Index(place.parse().ok()?),
                 },
             });
@@ -123,19 +127,18 @@ fn child<'a>(json: &'a str, step: &Step) -> Option<&'a str> {
         Step::Key(key) | Step::Token(key) => {
             parts(json).find(|(name, _)| name.is_some_and(|n| is_key(n, key))).map(|(_, v)| v)
         }
-        Step::Index(index) => {
-            let mut elements = list(json)?;
-            match usize::try_from(*index) {
-                Ok(index) => elements.nth(index),
-                Err(_) => {
-                    let back = usize::try_from(index.unsigned_abs()).ok()?;
-                    let place = list(json)?.count().checked_sub(back)?;
-                    elements.nth(place)
-                }
-            }
-        }
+        Step::Index(index) => match usize::try_from(*index) {
+            Ok(index) => list(json)?.nth(index),
+            Err(_) => from_end(json, index.unsigned_abs()),
+        },
+        Step::FromEnd(back) => from_end(json, *back),
         Step::Each => None,
     }
+}
+
+fn from_end(json: &str, back: u64) -> Option<&str> {
+    let place = list(json)?.count().checked_sub(usize::try_from(back).ok()?)?;
+    list(json)?.nth(place)
 }
 
 fn list(json: &str) -> Option<impl Iterator<Item = &str>> {
@@ -291,6 +294,11 @@ mod tests {
             ("$.a.b[1].c", Some(r#""x\ny""#)),
             ("$.a.b[-1]", Some("2.50")),
             ("$.a.b[#-3]", Some("1")),
+            ("$.a.b[#-1]", Some("2.50")),
+            ("$.a.b[#-0]", None),
+            ("$.a.b[#-4]", None),
+            ("$.a.b[#-18446744073709551615]", None),
+            ("$.a.b[-9223372036854775808]", None),
             ("$.a.b[3]", None),
             ("$.a.b[-4]", None),
             ("/a/b/2", Some("2.50")),
@@ -336,6 +344,9 @@ mod tests {
     fn what_is_no_path_or_no_json_gives_nothing() {
         for path in ["$a", "$.a[", "$[x]", "$.\"a", "$..a", "$."] {
             assert_eq!(steps(path), None, "{path}");
+        }
+        for back in ["", "-1", "+1", " 1", "-9223372036854775808", "18446744073709551616"] {
+            assert_eq!(steps(&format!("$[#-{back}]")), None, "{back}");
         }
         for json in ["", "{", "{\"a\"", "{\"a\":", "{\"a\" 1}", "[1", "\"a", "{\"a\":[1}"] {
             assert_eq!(get(json, "$.a").as_deref(), None, "{json}");
