@@ -64,8 +64,9 @@ pub(super) fn collect(
     let lost: HashSet<Uuid> = damaged.iter().map(|t| t.uuid).collect();
     for entry in damaged {
         let name = tombstone_file(part.number, entry.uuid);
-        let shells = if entry.purged { shells(work, part)? } else { None };
-        let found = shells.map(|s| s.difference(&dead.purged)).filter(|s| s.len() == entry.rows);
+        let shells = if entry.purged { Some(shells(work, part)?) } else { None };
+        let whole = shells.and_then(|(rows, is_whole)| is_whole.then_some(rows));
+        let found = whole.map(|s| s.difference(&dead.purged)).filter(|s| s.len() == entry.rows);
         if let Some(rows) = found {
             work.report.rebuilt(&name, "the purged rows of the sample files");
             dead.purged = dead.purged.union(&rows);
@@ -95,8 +96,7 @@ pub(super) fn collect(
         let without = if lost.is_empty() { undone } else { &lost };
         unlisted(work, part, without, &mut dead)?;
         if trust == Trust::Rebuilt {
-            let purged = part.files.iter().filter_map(|f| empty_ids(work, part, f).ok());
-            let purged = purged.fold(dead.purged.clone(), |all, rows| all.union(&rows));
+            let purged = dead.purged.union(&shells(work, part)?.0);
             dead.changed |= purged != dead.purged;
             dead.purged = purged;
             dead.deleted = dead.deleted.difference(&dead.purged);
@@ -214,14 +214,17 @@ fn unlisted(
     Ok(())
 }
 
-/// Purged rows by the sample files: their ids are empty. `None` if some file cannot be read.
-fn shells(work: &Repair<'_>, part: &DatasetPart) -> Result<Option<RowSet>, VerifyError> {
-    let mut all = RowSet::new();
+/// Purged rows by the sample files: their ids are empty. With whether all files could be read; others are
+/// salvaged later.
+fn shells(work: &Repair<'_>, part: &DatasetPart) -> Result<(RowSet, bool), VerifyError> {
+    let (mut all, mut is_whole) = (RowSet::new(), true);
     for entry in &part.files {
-        let Some(rows) = if_sound(empty_ids(work, part, entry))? else { return Ok(None) };
-        all = all.union(&rows);
+        match if_sound(empty_ids(work, part, entry))? {
+            Some(rows) => all = all.union(&rows),
+            None => is_whole = false,
+        }
     }
-    Ok(Some(all))
+    Ok((all, is_whole))
 }
 
 fn empty_ids(work: &Repair<'_>, part: &DatasetPart, entry: &FileEntry) -> Result<RowSet, StorageError> {
@@ -260,13 +263,13 @@ fn bury_older_twins(
     let mut older = RowSet::new();
     for entry in &part.files {
         // A file that cannot be read is salvaged later.
-        let _ = each_id(work, part, entry, |row, id| {
+        if_sound(each_id(work, part, entry, |row, id| {
             if live.contains(row)
                 && let Some(before) = seen.insert(Digest::of(id.as_bytes()), row)
             {
                 older.insert(before..before + 1);
             }
-        });
+        }))?;
     }
     if !older.is_empty() {
         work.report
@@ -277,4 +280,73 @@ fn bury_older_twins(
         dead.changed = true;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::files::Files;
+    use super::super::report::{RepairOptions, RepairReport};
+    use super::*;
+    use crate::append::AppendOptions;
+    use crate::map::FileMap;
+    use crate::samples::NewSample;
+    use crate::store::Store;
+    use crate::vfs::{OsVfs, Vfs, VfsRead};
+    use gstore_core::DatasetName;
+    use std::io;
+    use std::path::Path;
+    use std::sync::Arc;
+
+    /// No sample file can be opened: as many files are open as the process may have.
+    #[derive(Debug)]
+    struct FewFiles;
+
+    impl Vfs for FewFiles {
+        fn open(&self, path: &Path) -> io::Result<Box<dyn VfsRead>> {
+            match path.extension().is_some_and(|ending| ending == "parquet") {
+                true => Err(io::Error::from_raw_os_error(libc::EMFILE)),
+                false => OsVfs.open(path),
+            }
+        }
+        fn map(&self, path: &Path, len: u64) -> io::Result<FileMap> {
+            OsVfs.map(path, len)
+        }
+        fn list(&self, path: &Path) -> io::Result<Vec<String>> {
+            OsVfs.list(path)
+        }
+        fn exists(&self, path: &Path) -> io::Result<bool> {
+            OsVfs.exists(path)
+        }
+    }
+
+    #[test]
+    fn an_error_that_is_not_the_mediums_ends_the_search_for_deletes() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::create(dir.path().join("s")).unwrap();
+        let name = DatasetName::try_from("pool").unwrap();
+        let mut append = store.append(&name, vec![], AppendOptions::default()).unwrap();
+        append.push(NewSample { id: "a", record: Some(b"1"), metadata: vec![] }).unwrap();
+        append.finish().unwrap();
+        let part = DatasetPart::clone(store.snapshot().unwrap().dataset("pool").unwrap());
+        let env = Arc::new(Env::new(Arc::new(FewFiles), store.path()));
+        for (trust, forget_deletes, ends) in
+            [(Trust::Rebuilt, false, true), (Trust::Listed, true, true), (Trust::Listed, false, false)]
+        {
+            let options = RepairOptions { dry_run: true, forget_deletes, ..RepairOptions::default() };
+            let mut work = Repair {
+                env: &env,
+                options: &options,
+                store_id: Uuid::nil(),
+                ledger_bad: false,
+                report: RepairReport::default(),
+                files: Files::new(&env),
+                bad: HashSet::new(),
+                places: HashMap::new(),
+                handled: HashSet::new(),
+                claimed: HashSet::new(),
+            };
+            let found = collect(&mut work, &mut part.clone(), trust, &HashSet::new());
+            assert_eq!(found.is_err(), ends, "{trust:?} {forget_deletes}");
+        }
+    }
 }
