@@ -3,12 +3,14 @@
 
 use crate::common::count::CountVfs;
 use crate::common::crash::CrashVfs;
+use crate::common::hook::HookVfs;
 use crate::common::*;
 use gstore_core::{Progress, Silent, Unit};
 use gstore_store::*;
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 const LEDGER: &str = "ledger.redb";
 const SUMS: &str = "ledger.sums";
@@ -227,6 +229,30 @@ fn datasets_that_it_is_behind_are_one_note() {
     let report = verify(&store);
     let said: Vec<&String> = report.notes.iter().filter(|n| n.contains("behind")).collect();
     assert!(report.is_sound() && said.len() == 1 && said[0].contains("behind 2 datasets"), "{report:?}");
+}
+
+#[test]
+fn a_ledger_that_only_this_process_cannot_open_stays() {
+    let (_dir, path, _) = with_samples(50);
+    let good = Good::of(&path);
+    let add_after = |number: i32| {
+        let failed = AtomicBool::new(false);
+        let vfs = HookVfs::new(move |operation, p| {
+            let fails = operation == "open_random" && p.ends_with(LEDGER);
+            match fails && !failed.swap(true, Ordering::SeqCst) {
+                true => Err(std::io::Error::from_raw_os_error(number)),
+                false => Ok(()),
+            }
+        });
+        add(&Store::open_on(vfs, &path).unwrap(), 0..50)
+    };
+    for number in [libc::EMFILE, libc::EACCES] {
+        let e = add_after(number).unwrap_err().to_string();
+        assert!(e.contains("could not open ledger.redb"), "{e}");
+        assert!(fs_err::read(path.join(LEDGER)).unwrap() == good.ledger, "{e}");
+        assert!(fs_err::read(path.join(SUMS)).unwrap() == good.sums, "{e}");
+    }
+    assert_eq!(add_after(libc::EIO).unwrap().unchanged, 50, "made anew");
 }
 
 #[test]

@@ -25,7 +25,7 @@ mod sums;
 
 pub(crate) use ids::LedgerEntry;
 
-use crate::error::{Damage, StorageError};
+use crate::error::{Damage, StorageError, is_medium};
 use crate::layout::names::{LEDGER, SUMS};
 use crate::vfs::{Vfs, VfsRandom, if_there};
 use backend::Backend;
@@ -109,29 +109,38 @@ fn path_of(store: &Path) -> PathBuf {
 }
 
 impl Ledger {
-    /// Opens the ledger; one that is damaged or belongs to another store is rebuilt.
+    /// Opens the ledger; one that is damaged or belongs to another store is rebuilt. One that only this process
+    /// cannot open, for want of a permission or with too many open files, stays as it is.
     pub(crate) fn open(vfs: &Arc<dyn Vfs>, store: &Path, id: Uuid) -> Result<Ledger, StorageError> {
         let io = |e| StorageError::io(format!("open {LEDGER}"), e);
         if vfs.exists(&path_of(store)).map_err(io)? {
-            if let Ok(ledger) = Self::open_existing(vfs, store, id) {
-                return Ok(ledger);
+            match vfs.open_random(&path_of(store)) {
+                Ok(file) => {
+                    if let Ok(ledger) = Self::open_existing(file, vfs, store, id) {
+                        return Ok(ledger);
+                    }
+                }
+                Err(e) if is_medium(&e) => {}
+                Err(e) => return Err(io(e)),
             }
             Self::remove(vfs, store)?;
         }
-        let fresh = || {
-            let file = vfs.open_random(&path_of(store)).map_err(Unusable::new)?;
-            let sums = PageSums { len: 0, pages: Vec::new() };
-            Self::start(file, sums, Self::home(vfs, store, id), |db| ids::name_store(db, id))
-        };
-        fresh().map_err(|e| io(std::io::Error::other(e)))
+        let file = vfs.open_random(&path_of(store)).map_err(io)?;
+        let sums = PageSums { len: 0, pages: Vec::new() };
+        let fresh = Self::start(file, sums, Self::home(vfs, store, id), |db| ids::name_store(db, id));
+        fresh.map_err(|e| io(std::io::Error::other(e)))
     }
 
     fn home(vfs: &Arc<dyn Vfs>, store: &Path, id: Uuid) -> Option<Home> {
         Some(Home { vfs: Arc::clone(vfs), store: store.to_owned(), id })
     }
 
-    fn open_existing(vfs: &Arc<dyn Vfs>, store: &Path, id: Uuid) -> Result<Ledger, Unusable> {
-        let file = vfs.open_random(&path_of(store)).map_err(Unusable::new)?;
+    fn open_existing(
+        file: Box<dyn VfsRandom>,
+        vfs: &Arc<dyn Vfs>,
+        store: &Path,
+        id: Uuid,
+    ) -> Result<Ledger, Unusable> {
         let len = file.len().map_err(Unusable::new)?;
         let home = Self::home(vfs, store, id);
         match PageSums::read(&**vfs, store, id) {

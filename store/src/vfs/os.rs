@@ -146,8 +146,9 @@ impl Vfs for OsVfs {
         Some(fs_err::metadata(path).ok()?.dev())
     }
     fn open_random(&self, path: &Path) -> io::Result<Box<dyn VfsRandom>> {
-        let file =
-            fs_err::OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
+        let opened =
+            std::fs::OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path);
+        let file = fs_err::File::from_parts(opened.map_err(failed_to("open file", path))?, path);
         check_kind(&file)?;
         Ok(Box::new(OsRead(file)))
     }
@@ -287,6 +288,11 @@ mod tests {
         let errors = [
             (OsVfs.open(&missing).err().unwrap(), fs_err::File::open(&missing).unwrap_err(), libc::ENOENT),
             (OsVfs.map(&below, 1).err().unwrap(), fs_err::File::open(&below).unwrap_err(), libc::ENOTDIR),
+            (
+                OsVfs.open_random(&below).err().unwrap(),
+                fs_err::File::open(&below).unwrap_err(),
+                libc::ENOTDIR,
+            ),
             (OsVfs.list(&missing).unwrap_err(), fs_err::read_dir(&missing).unwrap_err(), libc::ENOENT),
             (OsVfs.list(&file).unwrap_err(), fs_err::read_dir(&file).unwrap_err(), libc::ENOTDIR),
         ];
