@@ -9,7 +9,7 @@ use serde::Serialize;
 pub struct RepairOptions {
     /// Only says what would be done. Takes no lock, so what it says is of no use while a writer is at work.
     pub dry_run: bool,
-    /// The command, for the history; `gstore verify --repair` if empty.
+    /// The command, for the history; `repair` if empty.
     pub command: String,
     /// Gives up bitmaps of deleted rows that cannot be read: their rows come back.
     pub forget_deletes: bool,
