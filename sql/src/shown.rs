@@ -173,7 +173,7 @@ mod tests {
             ("of_open", "SELECT id FROM self_influence('a', where => 'id' || ' IN (SELECT id FROM gone)')"),
         ] {
             let name = DatasetName::try_from(name).unwrap();
-            store.create_view(&name, sql, ViewOptions::default()).unwrap();
+            store.create_view(None, &name, sql, ViewOptions::default()).unwrap();
         }
         let snapshot = store.snapshot().unwrap().only(|_| true);
         assert_eq!(

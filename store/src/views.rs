@@ -21,35 +21,13 @@ pub struct ViewOptions {
 }
 
 impl Store {
-    /// Saves a query under a name. Returns the snapshot that has it, which is the current one if
-    /// it does already.
+    /// Saves a query under a name. `planned`: the snapshot on which it was planned, if it was. Returns the snapshot
+    /// that has it, which is the current one if it does already.
     ///
     /// # Errors
-    /// A dataset or another query has the name.
+    /// A dataset or another query has the name; a view that was saved or dropped since it was planned, which may
+    /// read the one of this name.
     pub fn create_view(
-        &self,
-        name: &DatasetName,
-        sql: &str,
-        options: ViewOptions,
-    ) -> Result<Arc<Snapshot>, ViewError> {
-        self.save_view(None, name, sql, options)
-    }
-
-    /// The same for a statement that was planned on an earlier snapshot.
-    ///
-    /// # Errors
-    /// As [`Store::create_view`]; a view that was saved or dropped since, which may read the one of this name.
-    pub fn create_view_on(
-        &self,
-        planned: &Snapshot,
-        name: &DatasetName,
-        sql: &str,
-        options: ViewOptions,
-    ) -> Result<Arc<Snapshot>, ViewError> {
-        self.save_view(Some(planned), name, sql, options)
-    }
-
-    fn save_view(
         &self,
         planned: Option<&Snapshot>,
         name: &DatasetName,

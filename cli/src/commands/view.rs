@@ -78,7 +78,7 @@ fn create(
             refuse!("the view {name} would name itself; put its old statement in the place of its name");
         }
         let options = ViewOptions { command: context.command.clone(), replace: force };
-        match store.create_view_on(&seen, name, sql, options) {
+        match store.create_view(Some(&seen), name, sql, options) {
             Err(ViewError::Changed(changed)) if changed.can_repeat() => {}
             saved => return Ok(saved?),
         }

@@ -65,7 +65,7 @@ pub(super) fn run(step: &Step, store: &Store) -> Result<(), Failure> {
         Step::View { name, sql } => {
             let name = DatasetName::try_from(name.as_str()).map_err(|e| e.to_string())?;
             let options = ViewOptions { command: "view".into(), replace: true };
-            Ok(store.create_view(&name, sql, options).map(drop)?)
+            Ok(store.create_view(None, &name, sql, options).map(drop)?)
         }
         Step::DropView(name) => take(store, seen.view(name), |view| store.drop_view(view, "view")),
         Step::Revert(name) => {

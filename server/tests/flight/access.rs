@@ -91,7 +91,7 @@ async fn a_token_for_some_datasets_sees_no_others() {
     let narrow = token(&server.store, "narrow", Some(&["pool", "target"]));
     // A dataset that was dropped may be one that was hidden.
     let of_dropped = DatasetName::try_from("left_over").unwrap();
-    server.store.create_view(&of_dropped, "SELECT id FROM gone", ViewOptions::default()).unwrap();
+    server.store.create_view(None, &of_dropped, "SELECT id FROM gone", ViewOptions::default()).unwrap();
     let client = Client::with(&server, &narrow).await;
     for sql in [
         "SELECT count(*) FROM pool",
@@ -179,7 +179,7 @@ async fn members_and_artifacts_are_seen_by_who_sees_their_datasets() {
         ] {
             let name = DatasetName::try_from(format!("{name}_by_{of}").as_str()).unwrap();
             let sql = format!("SELECT id FROM {call}");
-            server.store.create_view(&name, &sql, ViewOptions::default()).unwrap();
+            server.store.create_view(None, &name, &sql, ViewOptions::default()).unwrap();
         }
     }
     let narrow = token(&server.store, "narrow", Some(&["pool", "target"]));

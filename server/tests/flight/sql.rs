@@ -149,7 +149,7 @@ async fn views_are_listed_with_their_columns() {
     let (server, client) = served(options()).await;
     for (name, sql) in [("few", "SELECT id, row AS n FROM pool LIMIT 3"), ("lost", "SELECT id FROM gone")] {
         let name = DatasetName::try_from(name).unwrap();
-        server.store.create_view(&name, sql, ViewOptions::default()).unwrap();
+        server.store.create_view(None, &name, sql, ViewOptions::default()).unwrap();
     }
     let listed = async |asked: CommandGetTables| -> Vec<(String, String, Vec<String>)> {
         let (_, batches) = client.rows(command(&asked)).await.unwrap();

@@ -129,7 +129,7 @@ async fn views_stand_for_their_statements_in_each_snapshot_that_has_them() {
     let store = Store::open(&path).unwrap();
     let save = |name: &str, sql: &str| {
         check_view(sql).unwrap();
-        store.create_view(&DatasetName::try_from(name).unwrap(), sql, ViewOptions::default()).unwrap();
+        store.create_view(None, &DatasetName::try_from(name).unwrap(), sql, ViewOptions::default()).unwrap();
     };
     save("good", "SELECT id, source, text FROM pool WHERE ok");
     save("few", "FROM good ORDER BY id LIMIT 3");

@@ -254,7 +254,7 @@ async fn views_upon_views_are_one_chain() {
     let store = Store::create(folder.path().join("s")).unwrap();
     let save = |i: usize, sql: &str| {
         let name = DatasetName::try_from(format!("v{i}").as_str()).unwrap();
-        store.create_view(&name, sql, ViewOptions::default()).unwrap();
+        store.create_view(None, &name, sql, ViewOptions::default()).unwrap();
     };
     save(0, "SELECT generate_series AS x FROM generate_series(1, 3)");
     (1..=25).for_each(|i| save(i, &format!("SELECT v.x + v.x AS x FROM v{} AS v", i - 1)));

@@ -342,7 +342,7 @@ mod tests {
         push(&store, &["a"]);
         let view = |sql: &str| {
             let options = ViewOptions { command: "view".to_owned(), replace: true };
-            store.create_view(&DatasetName::try_from("v").unwrap(), sql, options).unwrap();
+            store.create_view(None, &DatasetName::try_from("v").unwrap(), sql, options).unwrap();
         };
         view("SELECT 1");
         let artifact = || ArtifactPart::new("f", "prefilter", vec!["pool".to_owned()], serde_json::json!(1));
