@@ -31,18 +31,12 @@ struct LeaseFile {
 pub struct Lease {
     env: Arc<Env>,
     name: String,
-    snapshot: u64,
     /// Released after the file was removed.
     #[allow(dead_code)]
     lock: Box<dyn VfsLock>,
 }
 
 impl Lease {
-    /// Number of the snapshot.
-    pub fn snapshot(&self) -> u64 {
-        self.snapshot
-    }
-
     /// Makes a lease; `None` where nothing can be written. Of the command it names program and subcommand.
     pub(crate) fn take(
         env: &Arc<Env>,
@@ -64,7 +58,7 @@ impl Lease {
         for _ in 0..ATTEMPTS {
             match make(env, text.as_bytes()) {
                 Ok(Some((name, lock))) => {
-                    return Ok(Some(Lease { env: Arc::clone(env), name, snapshot, lock }));
+                    return Ok(Some(Lease { env: Arc::clone(env), name, lock }));
                 }
                 Ok(None) => {}
                 Err(e) if cannot_write(&e) => return Ok(None),
