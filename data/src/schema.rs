@@ -156,8 +156,10 @@ impl SchemaBuilder {
         }
         let column = |candidate: Candidate| {
             let ty = candidate.ty()?;
-            let declared = matches!(candidate.fixed, Some((_, FixedBy::User)));
-            Some(ColumnSpec { key: candidate.key, ty, declared })
+            Some(match candidate.fixed {
+                Some((_, FixedBy::User)) => ColumnSpec::declared(candidate.key, ty),
+                _ => ColumnSpec::inferred(candidate.key, ty),
+            })
         };
         let columns: Vec<ColumnSpec> = self.candidates.into_iter().filter_map(column).collect();
         let by_key = columns.iter().enumerate().map(|(i, c)| (c.key.clone(), i)).collect();
