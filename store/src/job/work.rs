@@ -43,7 +43,8 @@ impl FeatureWork {
 
     /// Rows that need not be computed: published ones and sealed ones.
     pub(crate) fn rows_done(&self) -> RowSet {
-        self.sealed.iter().fold(self.published.clone(), |done, s| done.union(&s.rows))
+        let sealed = self.sealed.iter().flat_map(|segment| segment.rows.ranges());
+        RowSet::from_ranges(self.published.ranges().iter().chain(sealed).cloned())
     }
 
     /// Makes a finished segment part of the progress. It lies in the job's folder, under its unfinished name.
