@@ -36,7 +36,7 @@ pub enum AnswerError {
     Read(#[from] ReadError),
     #[error(transparent)]
     Record(#[from] RecordError),
-    #[error(transparent)]
+    #[error("{0}")]
     Table(#[from] SqlError),
     #[error(transparent)]
     Condition(FindError),
@@ -93,21 +93,6 @@ impl AnswerError {
              which take none of these, so there would be nothing to save: leave the method daunce and its ensemble out, \
              or rank by losses alone"
         ))
-    }
-
-    /// Whether the cause is a damaged file of the store.
-    pub fn is_damage(&self) -> bool {
-        match self {
-            Self::Query(error) => error.is_damage(),
-            Self::Read(error) => error.is_damage(),
-            Self::Learn(error) => error.is_damage(),
-            Self::Artifact(error) => error.is_damage(),
-            Self::Condition(FindError::Read(error)) => error.is_damage(),
-            Self::Condition(FindError::Condition(error)) => error.is_damage(),
-            Self::Compute(error) => error.is_damage(),
-            Self::Given(error) => matches!(&**error, SampleEncoderError::Ingest(error) if error.is_damage()),
-            _ => false,
-        }
     }
 }
 

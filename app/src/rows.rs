@@ -39,7 +39,7 @@ pub enum FindError {
     Form(&'static str),
     #[error("the condition is true for none of {}", many(*rows, "row"))]
     NoRow { rows: u64 },
-    #[error(transparent)]
+    #[error("{0}")]
     Condition(#[from] SqlError),
 }
 

@@ -16,7 +16,7 @@ use gstore_learn::LearnError;
 use gstore_query::QueryError;
 use gstore_query::matrix::MatrixError;
 use gstore_sql::{SqlError, SqlErrorKind};
-use gstore_store::{ArtifactError, BackupError, ChangeError, VerifyError};
+use gstore_store::{ArtifactError, BackupError, ChangeError, VerifyError, is_of_damage};
 use gstore_train::TrainError;
 
 use crate::stand_ins::by_their_names;
@@ -172,13 +172,13 @@ pub fn text(error: &anyhow::Error) -> String {
 }
 
 fn is_stopped(error: &anyhow::Error) -> bool {
-    let by_sql = error.downcast_ref::<SqlError>().is_some_and(|e| e.kind() == SqlErrorKind::Cancelled);
-    by_sql
+    sql_errors(error).any(|error| error.kind() == SqlErrorKind::Cancelled)
         || matches!(error.downcast_ref(), Some(IngestError::Stopped))
         || matches!(error.downcast_ref(), Some(DaunceError::Stopped))
         || matches!(error.downcast_ref(), Some(FactorJobError::Stopped))
         || matches!(error.downcast_ref(), Some(TrainError::Stopped))
         || matches!(error.downcast_ref(), Some(GenerateError::Stopped))
+        || matches!(error.downcast_ref(), Some(SampleError::Stopped))
         || matches!(error.downcast_ref(), Some(CutError::Samples(SampleError::Stopped)))
         || matches!(error.downcast_ref(), Some(EvaluateError::Stopped))
         || matches!(error.downcast_ref(), Some(QueryError::Cancelled))
@@ -192,46 +192,32 @@ fn is_stopped(error: &anyhow::Error) -> bool {
 
 /// Whether a damaged file of the store is behind it.
 fn is_damage(error: &anyhow::Error) -> bool {
-    macro_rules! any_of {
-        ($($kind:ty),+ $(,)?) => { false $(|| error.downcast_ref::<$kind>().is_some_and(<$kind>::is_damage))+ };
-    }
-    any_of!(
-        AnswerError,
-        gstore_store::AttachError,
-        gstore_store::BackupError,
-        gstore_store::ChangeError,
-        gstore_store::CompactError,
-        gstore_store::GcError,
-        gstore_store::ArtifactError,
-        gstore_store::TagError,
-        gstore_store::ViewError,
-        gstore_store::CreateError,
-        gstore_store::OpenError,
-        gstore_store::ReadError,
-        gstore_store::VerifyError,
-        DaunceError,
-        EvaluateError,
-        FactorJobError,
-        IngestError,
-        MatrixError,
-        QueryError,
-        SqlError,
-    )
+    is_of_damage(error.as_ref()) || sql_errors(error).any(SqlError::is_damage)
+}
+
+/// The errors of statements among the causes of an error: they have what caused them in words alone.
+fn sql_errors(error: &anyhow::Error) -> impl Iterator<Item = &SqlError> {
+    error.chain().filter_map(|cause| cause.downcast_ref())
 }
 
 #[cfg(test)]
 mod tests {
+    use gstore_store::{CommitError, Damage, ReadError, StoreError};
+
     use super::*;
 
     #[test]
     fn what_was_stopped_is_no_error() {
-        let cancelled = SqlError::new(SqlErrorKind::Cancelled, "the query was cancelled".into());
+        let cancelled = || SqlError::new(SqlErrorKind::Cancelled, "the query was cancelled".into());
         for (error, says) in [
             (anyhow::Error::from(QueryError::Cancelled), "stopped"),
-            (cancelled.into(), "the query was cancelled"),
+            (cancelled().into(), "the query was cancelled"),
             (IngestError::Stopped.into(), "stopped"),
             (VerifyError::Cancelled.into(), ""),
             (ChangeError::Stopped.into(), "nothing was changed"),
+            (SampleError::Stopped.into(), "stopped"),
+            (AnswerError::Table(cancelled()).into(), "the query was cancelled"),
+            (AnswerError::Condition(FindError::Condition(cancelled())).into(), "the query was cancelled"),
             (anyhow::Error::from(QueryError::Cancelled).context("the sketch of pool"), "the sketch of pool"),
         ] {
             let (line, code) = ending(&error);
@@ -245,6 +231,31 @@ mod tests {
         assert_eq!((line.as_deref(), code), (Some("error: which?"), USAGE));
         let (line, code) = ending(&NothingSaved("it would save -3.0 %".into()).into());
         assert_eq!((line.as_deref(), code), (Some("error: it would save -3.0 %"), REFUSED));
+    }
+
+    #[test]
+    fn damage_has_its_exit_code_wherever_it_is_met_and_is_told_once() {
+        let damage = || ReadError::from(Damage::new("samples/1.parquet", "length", "2 bytes", "1 byte"));
+        let by_sql = || SqlError::new(SqlErrorKind::Damaged, "samples/1.parquet is damaged: length".into());
+        for error in [
+            anyhow::Error::from(damage()),
+            SampleError::Read(damage()).into(),
+            CutError::from(SampleError::Read(damage())).into(),
+            TrainError::from(SampleError::Read(damage())).into(),
+            GenerateError::from(SampleError::Read(damage())).into(),
+            EvaluateError::Samples(SampleError::Read(damage())).into(),
+            CommitError::Store(StoreError::Read(damage())).into(),
+            AnswerError::Query(QueryError::Read(damage())).into(),
+            AnswerError::Table(by_sql()).into(),
+            anyhow::Error::from(by_sql()).context("--where"),
+            anyhow::Error::from(damage()).context("the sketch of pool"),
+        ] {
+            let (line, code) = ending(&error);
+            let line = line.expect("a line");
+            assert_eq!((code, line.matches("is damaged: length").count()), (DAMAGED, 1), "{line}");
+        }
+        let sound = ReadError::NoRow { dataset: "pool".to_owned(), row: 7 };
+        assert_eq!(ending(&SampleError::Read(sound).into()).1, FAILED);
     }
 
     #[test]

@@ -109,16 +109,6 @@ fn to_have_one(key: Option<&str>) -> String {
 }
 
 impl EvaluateError {
-    /// Whether a damaged file of the store is behind it.
-    pub fn is_damage(&self) -> bool {
-        match self {
-            EvaluateError::Read(error) => error.is_damage(),
-            EvaluateError::Loss(error) => error.is_damage(),
-            EvaluateError::Artifact(error) => error.is_damage(),
-            _ => false,
-        }
-    }
-
     /// Whether what was asked for cannot be done as it was asked.
     pub fn is_usage(&self) -> bool {
         match self {

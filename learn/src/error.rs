@@ -48,13 +48,6 @@ impl From<Cancelled> for LearnError {
     }
 }
 
-impl LearnError {
-    /// Whether the cause is a damaged file of the store.
-    pub fn is_damage(&self) -> bool {
-        matches!(self, Self::Read(error) if error.is_damage())
-    }
-}
-
 /// So many rows, and that they have something.
 fn have(rows: &usize) -> String {
     many_of(*rows as u64, "labelled row has", "labelled rows have")

@@ -7,6 +7,7 @@ use gstore_core::{Cancelled, Kind, Remedy};
 use gstore_curvature::CurvatureError;
 use gstore_store::{
     ArtifactError, FeaturePart, IndexError, LookupError, LossError, OpenError, ReadError, Snapshot,
+    is_of_damage,
 };
 
 /// A side of a comparison.
@@ -188,14 +189,7 @@ impl From<Cancelled> for QueryError {
 impl QueryError {
     /// Whether the cause is a damaged file of the store.
     pub fn is_damage(&self) -> bool {
-        match self {
-            Self::Open(error) => error.is_damage(),
-            Self::Read(error) => error.is_damage(),
-            Self::Index(error) => error.is_damage(),
-            Self::Artifact(error) => error.is_damage(),
-            Self::Losses(LossError::Read(error)) => error.is_damage(),
-            _ => false,
-        }
+        is_of_damage(self)
     }
 
     /// An option with a value that is not allowed.

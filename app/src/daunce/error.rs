@@ -168,21 +168,6 @@ impl DaunceError {
         Self::File { path: path.to_owned(), detail: detail.into() }
     }
 
-    /// Whether the cause is a damaged file of the store.
-    pub fn is_damage(&self) -> bool {
-        match self {
-            Self::Ingest(error) => error.is_damage(),
-            Self::Loss(error) => error.is_damage(),
-            Self::Open(error) => error.is_damage(),
-            Self::Read(error) => error.is_damage(),
-            Self::Write(error) => error.is_damage(),
-            Self::Job(error) => error.is_damage(),
-            Self::Commit(error) => error.is_damage(),
-            Self::Store(error) => error.is_damage(),
-            _ => false,
-        }
-    }
-
     /// Whether the request itself was wrong, whatever the files and the store hold.
     pub fn is_usage(&self) -> bool {
         match self {

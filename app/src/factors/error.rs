@@ -54,7 +54,7 @@ pub enum FactorJobError {
     Read(#[from] ReadError),
     #[error(transparent)]
     Artifact(#[from] ArtifactError),
-    #[error(transparent)]
+    #[error("{0}")]
     Table(#[from] SqlError),
     #[error(transparent)]
     Columns(#[from] ArrowError),
@@ -143,17 +143,6 @@ impl FactorJobError {
         match self {
             Self::OtherFactors { .. } => true,
             Self::Other(error) => matches!(error.downcast_ref(), Some(FactorError::OtherArguments { .. })),
-            _ => false,
-        }
-    }
-
-    /// Whether the cause is a damaged file of the store.
-    pub fn is_damage(&self) -> bool {
-        match self {
-            Self::Ingest(error) => error.is_damage(),
-            Self::Open(error) => error.is_damage(),
-            Self::Read(error) => error.is_damage(),
-            Self::Artifact(error) => error.is_damage(),
             _ => false,
         }
     }

@@ -54,15 +54,3 @@ macro_rules! through_store {
 }
 
 through_store!(LookupError, OpenError, ReadError, WriteError, StorageError);
-
-impl PutError {
-    /// Whether a damaged file of the store is behind it.
-    pub fn is_damage(&self) -> bool {
-        match self {
-            Self::Job(e) => e.is_damage(),
-            Self::Commit(e) => e.is_damage(),
-            Self::Store(e) => e.is_damage(),
-            _ => false,
-        }
-    }
-}

@@ -118,7 +118,7 @@ pub fn select(
 }
 
 /// Damage is damage, whatever was looked for.
-fn rows_error(error: FindError) -> AnswerError {
+pub(crate) fn rows_error(error: FindError) -> AnswerError {
     match error {
         FindError::Read(error) => error.into(),
         error => AnswerError::Condition(error),

@@ -40,11 +40,6 @@ impl From<Cancelled> for MatrixError {
 }
 
 impl MatrixError {
-    /// Whether a damaged file of the store is behind it.
-    pub fn is_damage(&self) -> bool {
-        matches!(self, Self::Query(error) if error.is_damage())
-    }
-
     /// The same error, where work is begun.
     pub(super) fn of_begun_work(self) -> Self {
         match self {

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use gstore::{IngestError, PutError};
 use gstore_core::{Remedy, causes, is_full};
-use gstore_store::{AppendError, CommitError, JobError, KeyError, StoreError};
+use gstore_store::{AppendError, CommitError, JobError, KeyError, StoreError, is_of_damage};
 use tonic::{Code, Status};
 
 use crate::status;
@@ -14,7 +14,7 @@ use crate::status;
 /// Samples that could not be registered. `spool` is the copy that they were read from.
 pub(super) fn ingest_status(error: &IngestError, spool: &Path, root: &Path) -> Status {
     let code = match error {
-        error if error.is_damage() => return status::damaged(),
+        error if is_of_damage(error) => return status::damaged(),
         IngestError::Stopped => Code::Cancelled,
         IngestError::File(error) => return io_status(error),
         IngestError::Append { source: AppendError::Changed { .. }, .. } => Code::AlreadyExists,
@@ -33,7 +33,7 @@ pub(super) fn ingest_status(error: &IngestError, spool: &Path, root: &Path) -> S
 /// Vectors of a dataset that could not be stored.
 pub(super) fn put_status(error: &PutError, dataset: &str, root: &Path) -> Status {
     let code = match error {
-        error if error.is_damage() => return status::damaged(),
+        error if is_of_damage(error) => return status::damaged(),
         // Its own message names those that there are, which not everybody sees.
         PutError::Store(StoreError::Lookup(_))
         | PutError::Commit(CommitError::Store(StoreError::Lookup(_))) => {

@@ -1,8 +1,8 @@
 //! Damage of a file, and what else can go wrong with any file.
 
-use gstore_core::{Remedy, is_full};
+use gstore_core::{Remedy, causes, is_full};
 use serde::Serialize;
-use std::error::Error as _;
+use std::error::Error;
 use std::fmt;
 use std::io;
 
@@ -69,6 +69,14 @@ impl fmt::Display for Damage {
     }
 }
 
+impl Error for Damage {}
+
+/// Whether the cause of an error is a damaged file of a store.
+pub fn is_of_damage(error: &(dyn Error + 'static)) -> bool {
+    // A [`StorageError`] has the box as its source, not what is in it.
+    causes(error).any(|cause| cause.is::<Damage>() || cause.is::<Box<Damage>>())
+}
+
 /// What can go wrong with any file of a store.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -78,10 +86,10 @@ pub enum StorageError {
     Io { action: String, source: io::Error },
     /// A file is not what it should be.
     #[error("{0}")]
-    Damaged(Box<Damage>),
+    Damaged(#[source] Box<Damage>),
     /// A folder has the name of a file, which may be somewhere else, unharmed: so no repair goes on.
     #[error("{0}\n  {way}", way = move_away())]
-    Folder(Box<Damage>),
+    Folder(#[source] Box<Damage>),
     #[error("{file} was written by a newer gstore: {detail}\n  use that version to open this store")]
     Newer {
         /// The file, relative to the store.

@@ -3,6 +3,7 @@
 //! Invariants
 //! - damage names the file, the place, what was expected and what was found; `is_damage` is true for it and
 //!   for nothing else
+//! - damage is a source of every error that it causes, which `is_of_damage` finds in errors of other crates too
 //! - a file's name is relative to the store's folder, so a message reads the same wherever the store lies
 
 #![allow(missing_docs, reason = "the message of an error says what its fields are")]
@@ -19,7 +20,7 @@ mod shard;
 
 pub use catalog::{CreateError, LookupError, OpenError, VerifyError};
 pub use change::{AppendError, CommitError, JobError, KeyError, RecordDifference};
-pub use damage::{Damage, StorageError};
+pub use damage::{Damage, StorageError, is_of_damage};
 pub(crate) use damage::{if_sound, is_medium, is_unreadable};
 pub use data::{ReadError, StoreError, WriteError};
 pub use index::IndexError;

@@ -1,4 +1,4 @@
-//! Sorts of errors: of the request, of one record, of a damaged file, of a full disk, of a device's memory.
+//! Sorts of errors: of the request, of one record, of a full disk, of a device's memory.
 
 use gstore_data::RecordError;
 use gstore_model::OutOfMemory;
@@ -78,21 +78,6 @@ impl IngestError {
                 | Self::LimitedShard
                 | Self::TooLong { .. }
         )
-    }
-
-    /// Whether the cause is a damaged file of the store.
-    pub fn is_damage(&self) -> bool {
-        match self {
-            Self::Append { source, .. } | Self::Register(source) => source.is_damage(),
-            Self::Open(source) => source.is_damage(),
-            Self::Read(source) => source.is_damage(),
-            Self::Write(source) => source.is_damage(),
-            Self::Job(source) => source.is_damage(),
-            Self::Commit(source) => source.is_damage(),
-            Self::Shard(source) => source.is_damage(),
-            Self::ShardSnapshot { source, .. } => source.is_damage(),
-            _ => false,
-        }
     }
 }
 
