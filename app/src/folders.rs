@@ -148,7 +148,10 @@ impl<'a> Folders<'a> {
             return origin.reference.name().to_owned();
         }
         let folder = match adapter {
-            Some(adapter) => adapter.canonicalize().ok().and_then(|path| path.parent().map(Path::to_owned)),
+            Some(adapter) => adapter
+                .canonicalize()
+                .ok()
+                .and_then(|path| hub_repository(&path).or_else(|| path.parent().map(Path::to_owned))),
             None => model.canonicalize().ok().map(|path| hub_repository(&path).unwrap_or(path)),
         };
         folder
@@ -215,6 +218,17 @@ mod tests {
             "Llama-3.2-1B"
         );
         assert_eq!(name("tiny-llama"), "tiny-llama");
+        let of_adapter = |folder: &str| {
+            let folder = dir.path().join(folder);
+            fs_err::create_dir_all(&folder).expect("created");
+            let adapter = CheckpointArg::of_folder("last", folder);
+            Folders::new(&mut Silent, false).run_name(dir.path(), &[adapter])
+        };
+        assert_eq!(
+            of_adapter("models--someone--warmup-lora/snapshots/0c1d8f362430cd3b72f300e6b0f18e50e7166e08"),
+            "warmup-lora"
+        );
+        assert_eq!(of_adapter("warmup/checkpoint-56"), "warmup");
     }
 
     #[test]
