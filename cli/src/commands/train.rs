@@ -247,7 +247,7 @@ fn check_run(context: &Context, store: Option<&Store>, run: &str, args: &TrainAr
 }
 
 /// A folder without links and `..`, as far as it is there.
-fn place_of(folder: &Path) -> Result<PathBuf> {
+pub(super) fn place_of(folder: &Path) -> Result<PathBuf> {
     let absolute = std::path::absolute(folder)?;
     let there = absolute.ancestors().find_map(|above| Some((above, above.canonicalize().ok()?)));
     Ok(match there {

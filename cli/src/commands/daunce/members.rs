@@ -1,7 +1,7 @@
 //! Registration of trained copies as members of an ensemble of the store.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::Result;
 use gstore::stored_folder;
@@ -9,6 +9,7 @@ use gstore_store::{EnsembleBase, EnsembleUpdate, Member, MemberSettings, MemberW
 use gstore_train::daunce::{self, MemberOutcome, StartRecord, read_members};
 use serde_json::{Map, Value, json};
 
+use crate::commands::train::place_of;
 use crate::context::Context;
 use crate::failure::refuse;
 
@@ -71,10 +72,11 @@ fn as_member(copy: &daunce::Member, start: &StartRecord) -> Member {
 pub fn check(store: &Store, name: &str, output: &Path) -> Result<()> {
     let snapshot = store.snapshot()?;
     let Ok(part) = snapshot.ensemble(name) else { return Ok(()) };
-    let output = std::path::absolute(output)?;
+    let output = place_of(output)?;
     let is_own = |member: &Member| {
         let folder = member.weights.as_ref().and_then(|weights| weights.folder.as_ref());
-        folder.is_none_or(|folder| PathBuf::from(folder).starts_with(&output))
+        folder
+            .is_none_or(|folder| place_of(Path::new(folder)).is_ok_and(|folder| folder.starts_with(&output)))
     };
     if !part.members.iter().all(is_own) {
         refuse!(
@@ -105,4 +107,34 @@ pub fn drop_replaced(
         store.drop_ensemble(part, &context.command)?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use gstore_core::CheckpointId;
+
+    use super::*;
+
+    #[test]
+    #[cfg(unix)]
+    fn copies_are_those_of_their_folder_however_it_is_reached() -> Result<()> {
+        let dir = tempfile::tempdir()?;
+        let (copies, link) = (dir.path().join("copies"), dir.path().join("link"));
+        fs_err::create_dir(&copies)?;
+        std::os::unix::fs::symlink(&copies, &link)?;
+        let store = Store::create(dir.path().join("store"))?;
+        let weights = MemberWeights {
+            checkpoint: CheckpointId::of_hash(&[7; 32]),
+            folder: Some(stored_folder(&link.join("copy-00000"))),
+        };
+        let member = Member { weights: Some(weights), ..Member::new(id(0), "base") };
+        let base = EnsembleBase { id: "base".to_owned(), name: None, adapter: None };
+        let update = EnsembleUpdate { name: "e".to_owned(), base, members: vec![member] };
+        store.update_ensemble(&update, "gstore daunce train")?;
+        for output in [&copies, &link, &copies.join("../link"), &dir.path().join("store/../copies")] {
+            check(&store, "e", output)?;
+        }
+        assert!(check(&store, "e", &dir.path().join("others")).is_err());
+        Ok(())
+    }
 }
