@@ -12,6 +12,9 @@ const LARGEST_BOUND: f64 = 2.0 * LARGEST;
 /// Smallest step, whose power of ten is a normal number.
 const SMALLEST: f64 = 1e-300;
 
+/// Digits after the first of a number whose size is what matters.
+const DIGITS: usize = 3;
+
 /// A mapping of values to 0..1, with its ticks.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Scale {
@@ -29,8 +32,8 @@ enum Labels {
     Decimals(usize),
     /// Each with the digits that it needs.
     Powers,
-    /// As `2e-5`.
-    Scientific,
+    /// As `2e-5`, with so many digits after the first at most.
+    Scientific(usize),
     /// As times to this part, with the date if they are of several days.
     Times(Part, bool),
 }
@@ -71,8 +74,9 @@ impl Scale {
         let ticks: Vec<f64> =
             (0..(to - from + 1.0).max(0.0) as usize).map(|i| (from + i as f64) * distance + 0.0).collect();
         let largest = low.abs().max(high.abs());
-        let labels = match largest >= 1e7 || power < -4 {
-            true => Labels::Scientific,
+        let labels = match largest >= 1e7 || (power < -4 && largest < 1e-3) {
+            // Those that tell ticks apart, which may lie close together far from 0.
+            true => Labels::Scientific(decimals(power - exponent(largest)).clamp(DIGITS, 16)),
             false => Labels::Decimals(decimals(power)),
         };
         Self { low, high, log: false, ticks, labels }
@@ -97,7 +101,7 @@ impl Scale {
 
     fn logarithmic(low: f64, high: f64, most: usize) -> Self {
         let (low, high) = if low < high { (low, high) } else { (low / 2.0, high * 2.0) };
-        let powers = (low.log10().floor() as i32, high.log10().ceil() as i32);
+        let powers = (exponent(low), high.log10().ceil() as i32);
         let decades = (high / low).log10();
         let every = ((decades / most.max(1) as f64).ceil() as usize).max(1);
         let within: &[f64] = if decades <= 2.0 { &[1.0, 2.0, 5.0] } else { &[1.0] };
@@ -106,7 +110,7 @@ impl Scale {
             .flat_map(|power| within.iter().map(move |w| w * 10f64.powi(power)))
             .filter(|tick| (low..=high).contains(tick))
             .collect();
-        let labels = if low < 1e-4 || high >= 1e7 { Labels::Scientific } else { Labels::Powers };
+        let labels = if low < 1e-4 || high >= 1e7 { Labels::Scientific(DIGITS) } else { Labels::Powers };
         Self { low, high, log: true, ticks, labels }
     }
 
@@ -123,8 +127,8 @@ impl Scale {
 
     pub(super) fn label(&self, tick: f64) -> String {
         match self.labels {
-            Labels::Scientific => scientific(tick),
-            Labels::Powers => format!("{}", rounded(tick)),
+            Labels::Scientific(digits) => scientific(tick, digits),
+            Labels::Powers => format!("{}", rounded(tick, DIGITS)),
             Labels::Decimals(decimals) => grouped(&format!("{tick:.decimals$}")),
             Labels::Times(part, dated) => calendar::written(tick, part, dated),
         }
@@ -144,7 +148,7 @@ pub(super) fn round_step(least: f64) -> f64 {
 /// A step of 1, 2 or 5 times a power of ten, not below `least`, and the power.
 fn step(least: f64) -> (f64, i32) {
     let least = least.max(SMALLEST);
-    let power = least.log10().floor() as i32;
+    let power = exponent(least);
     let base = |power: i32| if power < 0 { 1.0 / 10f64.powi(-power) } else { 10f64.powi(power) };
     for times in [1.0, 2.0, 5.0] {
         if times * base(power) >= least * (1.0 - 1e-9) {
@@ -154,14 +158,19 @@ fn step(least: f64) -> (f64, i32) {
     (base(power + 1), power + 1)
 }
 
-/// A value without the digits that only rounding has made.
-fn rounded(value: f64) -> f64 {
-    format!("{value:.3e}").parse().unwrap_or(value)
+/// The power of ten of the first digit of a positive value.
+fn exponent(value: f64) -> i32 {
+    value.log10().floor() as i32
 }
 
-/// `2e-5`, with at most three digits.
-fn scientific(value: f64) -> String {
-    if value == 0.0 { "0".to_owned() } else { format!("{:e}", rounded(value)) }
+/// A value with so many digits after the first at most, without those that only rounding has made.
+fn rounded(value: f64, digits: usize) -> f64 {
+    format!("{value:.digits$e}").parse().unwrap_or(value)
+}
+
+/// `2e-5`.
+fn scientific(value: f64, digits: usize) -> String {
+    if value == 0.0 { "0".to_owned() } else { format!("{:e}", rounded(value, digits)) }
 }
 
 /// A written number with commas between thousands.
@@ -186,12 +195,12 @@ pub(crate) fn number(value: f64) -> String {
         return "0".to_owned();
     }
     if !(1e-4..1e7).contains(&size) {
-        return scientific(value);
+        return scientific(value, DIGITS);
     }
     if size >= 1000.0 || value.fract() == 0.0 {
         return grouped(&format!("{value:.0}"));
     }
-    let digits = usize::try_from(3 - size.log10().floor() as i32).unwrap_or(0);
+    let digits = usize::try_from(3 - exponent(size)).unwrap_or(0);
     let text = format!("{value:.digits$}");
     text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
@@ -212,6 +221,20 @@ mod tests {
         assert_eq!(labels(&[-1200.0, 5200.0], Steps::Linear), ["0", "2,000", "4,000"]);
         assert_eq!(labels(&[1.0, 100_000.0], Steps::Log), ["1", "10", "100", "1000", "10000", "100000"]);
         assert_eq!(labels(&[2.0, 30.0], Steps::Log), ["2", "5", "10", "20"]);
+    }
+
+    #[test]
+    fn labels_of_narrow_ranges_differ() {
+        let few = ["2.00002", "2.00004", "2.00006", "2.00008"];
+        assert_eq!(labels(&[2.00001, 2.00009], Steps::Linear), few);
+        let far = ["1.7e9", "1.7000002e9", "1.7000004e9", "1.7000006e9", "1.7000008e9", "1.700001e9"];
+        assert_eq!(labels(&[1.7e9, 1.7e9 + 1000.0], Steps::Linear), far);
+        for (low, span) in
+            [(1.7e9, 1e-3), (1e12, 1.0), (-1e12, 30.0), (1e8, 4e7), (0.5, 1e-8), (1e-4, 1e-9), (1e300, 1e290)]
+        {
+            let labels = labels(&[low, low + span], Steps::Linear);
+            assert!(labels.len() > 1 && labels.windows(2).all(|two| two[0] != two[1]), "{labels:?}");
+        }
     }
 
     #[test]
