@@ -120,7 +120,7 @@ impl GivenQuestion {
     /// # Errors
     /// An id that no row or several have, a row without a score, damage, and being told to stop.
     pub fn explain(&self, id: &str, work: &JobContext<'_>) -> Result<ExplainedRow, AnswerError> {
-        let (number, row) = self.find(id)?;
+        let (number, row) = self.find(id, work.cancel)?;
         let pool = &self.pools[number];
         let Some(pair) = self.prepared.pair(number, row, work.threads, work.cancel)? else {
             let why = self.why_none(number, row, work.cancel)?;
@@ -176,11 +176,12 @@ impl GivenQuestion {
     }
 
     /// The pool and row of an id.
-    fn find(&self, id: &str) -> Result<(usize, u64), AnswerError> {
+    fn find(&self, id: &str, cancel: &Cancel) -> Result<(usize, u64), AnswerError> {
         let mut found: Vec<(usize, u64)> = Vec::new();
         let mut best: Option<String> = None;
         for (number, pool) in self.pools.iter().enumerate() {
             for batch in pool.samples.scan(&["row", "id"], None) {
+                cancel.check()?;
                 let batch = batch?;
                 let (rows, ids) =
                     (batch.column(0).as_primitive::<UInt64Type>(), batch.column(1).as_string::<i32>());

@@ -3,7 +3,10 @@
 use std::collections::{BinaryHeap, HashSet};
 use std::sync::Arc;
 
+use arrow_array::cast::AsArray;
+use arrow_array::types::UInt64Type;
 use gstore_core::{Cancel, MIX_STEP, many, mix};
+use gstore_query::QueryError;
 use gstore_sql::{SqlError, SqlOptions, SqlRunner};
 use gstore_store::{CELL_ROWS, DatasetName, DatasetPart, NameError, ReadError, RowSet, Snapshot};
 
@@ -58,7 +61,14 @@ pub fn find_rows(
     let mut rows = RowSet::new();
     if !missing.is_empty() {
         let mut hits = Vec::new();
-        snapshot.samples(dataset)?.each_id(|row, id| hits.extend(missing.remove(id).then_some(row)))?;
+        for batch in snapshot.samples(dataset)?.scan(&["row", "id"], None) {
+            cancel.check().map_err(QueryError::from).map_err(SqlError::from)?;
+            let batch = batch?;
+            let numbers = batch.column(0).as_primitive::<UInt64Type>().values();
+            for (row, id) in numbers.iter().zip(batch.column(1).as_string::<i32>()) {
+                hits.extend(id.and_then(|id| missing.remove(id).then_some(*row)));
+            }
+        }
         rows = RowSet::from_rows(hits);
     }
     if let Some(condition) = &names.condition {
@@ -169,7 +179,31 @@ pub fn check_form(condition: &str) -> Result<(), &'static str> {
 
 #[cfg(test)]
 mod tests {
-    use super::{RowSet, cells, check_form, random_rows};
+    use gstore_core::Cancel;
+    use gstore_sql::SqlErrorKind;
+    use gstore_store::{AppendOptions, DatasetName, NewSample, Store};
+
+    use super::{FindError, RowNames, RowSet, cells, check_form, find_rows, random_rows};
+
+    #[test]
+    fn rows_are_found_by_their_ids_until_told_to_stop() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::create(folder.path().join("store")).unwrap();
+        let name = DatasetName::try_from("pool").unwrap();
+        let mut append = store.append(&name, Vec::new(), AppendOptions::default()).unwrap();
+        for id in ["a", "b", "c"] {
+            append.push(NewSample { id, record: None, metadata: Vec::new() }).unwrap();
+        }
+        append.finish().unwrap();
+        let snapshot = store.snapshot().unwrap();
+        let names = RowNames { ids: ["c", "x"].map(str::to_owned).into(), condition: None };
+        let dataset = snapshot.dataset("pool").unwrap();
+        let find = |cancel: &Cancel| find_rows(&snapshot, dataset, &names, 1, cancel);
+        let found = find(&Cancel::new()).unwrap();
+        assert_eq!((found.rows, found.missing), (RowSet::from_range(2..3), vec!["x".to_owned()]));
+        let stopped = find(&Cancel::raised()).unwrap_err();
+        assert!(matches!(stopped, FindError::Condition(e) if e.kind() == SqlErrorKind::Cancelled));
+    }
 
     #[test]
     fn as_many_rows_are_drawn_as_asked_for() {
