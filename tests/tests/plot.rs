@@ -131,6 +131,10 @@ fn scores_sources_and_overlap_are_drawn() {
     assert!(drawn_by.code == 0 && !drawn_by.stderr.contains("not drawn"), "{drawn_by:?}");
     let page = place.read("five.html");
     assert!(page.contains("share of rows by source"), "{page}");
+    let both = ["select", "--pool", "pool", "target", "--target", "target", "--top", "5", "-o", "both.jsonl"];
+    let by_pool = place.run(&[&both[..], &["--quota-by", "pool", "--plot=both.html"]].concat());
+    assert!(by_pool.code == 0 && !by_pool.stderr.contains("not drawn"), "{by_pool:?}");
+    assert!(place.read("both.html").contains("share of rows by pool"), "{by_pool:?}");
     let missing = select(&["sauce", "--plot=none.html"]);
     let note = "note: shares of `sauce` are not drawn, because dataset `pool` has no such metadata column";
     missing.says(0, &[note]);

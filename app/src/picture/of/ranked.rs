@@ -4,7 +4,7 @@ use gstore_query::influence::{Prepared, Scored};
 
 use super::super::Picture;
 use super::scores::distribution;
-use super::sources::shares_of;
+use super::sources::{names_pools, shares_of};
 use crate::answer::{AnswerError, Pool};
 use crate::work::JobContext;
 
@@ -20,8 +20,8 @@ pub(crate) struct RankedRows<'a> {
 }
 
 /// The distribution of all scores, with that of the last row marked where rows are in order, and the shares of
-/// the values of a metadata column, where all pools have it and its values are not too many for bars. Where
-/// no row has a score there is no picture. A note says what is not drawn: the rows are the result.
+/// the values of a metadata column, where all pools have it and its values are not too many for bars, or of the
+/// pools. Where no row has a score there is no picture. A note says what is not drawn: the rows are the result.
 pub(crate) fn ranked(
     of: &RankedRows<'_>,
     by: &str,
@@ -34,7 +34,8 @@ pub(crate) fn ranked(
         return Ok(None);
     };
     let by = of.prepared.metadata_column(by).unwrap_or(by);
-    let lacks = |pool: &&Pool| pool.samples.schema().column_with_name(by).is_none();
+    let are_pools = names_pools(by, of.pools.len());
+    let lacks = |pool: &&Pool| !are_pools && pool.samples.schema().column_with_name(by).is_none();
     let undrawn = if let Some(pool) = of.pools.iter().find(lacks) {
         Some(format!("dataset `{}` has no such metadata column", pool.name))
     } else if of.rows.is_empty() {

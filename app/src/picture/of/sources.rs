@@ -58,12 +58,17 @@ pub fn sources(
     shares_of(&prepared, &pools, (best.as_slice(), "best"), by, work)
 }
 
+/// Whether the pools themselves are the sources where a pool lacks the column.
+pub(super) fn names_pools(by: &str, pools: usize) -> bool {
+    by == POOL && pools > 1
+}
+
 /// Refuses a column that a pool lacks, and names those that there are.
 fn check_column(snapshot: &Snapshot, request: &SourcesRequest, by: &str) -> Result<(), AnswerError> {
     for pool in &request.spec.pools {
         let columns: Vec<&str> = snapshot.dataset(pool)?.columns.iter().map(|c| c.name.as_str()).collect();
-        let tells_apart = by == POOL && request.spec.pools.len() > 1;
-        if columns.contains(&by) || tells_apart || ["id", "row", "record"].contains(&by) {
+        let are_pools = names_pools(by, request.spec.pools.len());
+        if columns.contains(&by) || are_pools || ["id", "row", "record"].contains(&by) {
             continue;
         }
         let there = match columns.as_slice() {
