@@ -4,7 +4,7 @@ mod known;
 
 use std::path::PathBuf;
 
-use super::lexer::{is_complete, pieces};
+use super::lexer::{is_complete_with, pieces};
 use super::settings::Mode;
 
 pub use known::{COMMANDS, complete_word, help};
@@ -55,11 +55,10 @@ pub fn has_commands(text: &str) -> bool {
         return false;
     }
     let mut held = String::new();
-    text.lines().any(|line| {
+    text.split_inclusive('\n').any(|line| {
         held.push_str(line);
-        held.push('\n');
         let found = is_dot(&held) || is_misplaced(&held);
-        if is_complete(&held) {
+        if is_complete_with(&held, line) {
             held.clear();
         }
         found

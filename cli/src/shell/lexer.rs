@@ -104,9 +104,34 @@ pub fn is_complete(text: &str) -> bool {
         .is_none_or(|last| last.kind == TokenKind::End)
 }
 
+/// [`is_complete`] of a text that ends with this line and was not complete before it, unless it is the first.
+/// Only a line that can end something has the whole text taken apart, as statements may have many lines.
+pub fn is_complete_with(text: &str, line: &str) -> bool {
+    let can_end = text.len() == line.len() || line.contains(';') || line.contains("*/");
+    can_end && is_complete(text)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_line_that_ends_nothing_need_not_be_looked_at() {
+        for text in [
+            "SELECT 1,\n2\n-- ;\n;\nSELECT 3; -- done\n\n-- none\n/* a\n; */\nSELECT 4",
+            "SELECT ';\n--'\n;\nSELECT \";\n*/\"; /* ;\n\n--\n*/ -- x\n\nSELECT 1; SELECT\n\n2;",
+        ] {
+            let mut held = String::new();
+            for line in text.split_inclusive('\n') {
+                held.push_str(line);
+                let complete = is_complete(&held);
+                assert_eq!(is_complete_with(&held, line), complete, "{held:?}");
+                if complete {
+                    held.clear();
+                }
+            }
+        }
+    }
 
     #[test]
     fn texts_and_comments_hide_what_is_in_them() {

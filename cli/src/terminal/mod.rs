@@ -290,7 +290,7 @@ impl<'a> Shell<'a> {
                     number + 1
                 );
             }
-            let ends = dot::is_dot(&held) || lexer::is_complete(&held);
+            let ends = dot::is_dot(&held) || lexer::is_complete_with(&held, line);
             if ends && self.take_line(path, begun, &mut held, depth)? == Flow::Quit {
                 return Ok(Flow::Quit);
             }
