@@ -354,7 +354,7 @@ fn options(root: &Command, path: &Path, names: &[&str]) -> Result<Vec<toml::Tabl
 /// What is said of the first line whose text stands without quotes, if there is one.
 fn unquoted_hint(toml: &str) -> String {
     let line = |line: &str| {
-        let (key, value) = line.split_once('=')?;
+        let (key, value) = line.split_once('=').filter(|(key, _)| !key.trim_start().starts_with('#'))?;
         let value = value.split(" #").next()?.trim();
         let begins = value.starts_with(|c: char| c.is_ascii_alphabetic() || "./~".contains(c));
         let is_word = matches!(value, "true" | "false" | "inf" | "nan");
@@ -582,6 +582,10 @@ mod tests {
         assert!(error.contains("did you mean `tasks`"), "{error}");
         let error =
             run("store = ../s # mine\n", &["ls", "--config", "FILE"]).expect_err("no TOML").to_string();
+        assert!(error.ends_with("(write text in quotes: store = \"../s\")"), "{error}");
+        let error = run("# store = ../t\nstore = ../s\n", &["ls", "--config", "FILE"])
+            .expect_err("no TOML")
+            .to_string();
         assert!(error.ends_with("(write text in quotes: store = \"../s\")"), "{error}");
     }
 
