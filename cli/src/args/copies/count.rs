@@ -5,7 +5,7 @@ use std::ops::Range;
 use clap::Args;
 use gstore_train::daunce::EnsembleRequest;
 
-use super::super::at_least;
+use super::super::{at_least, fraction};
 
 /// Which copies, and how many rows each is trained on.
 #[derive(Args, Debug, Clone)]
@@ -35,8 +35,8 @@ pub struct DaunceModelsArgs {
     /// Rows of a step
     #[arg(long, alias = "per-device-train-batch-size", value_name = "N", default_value_t = 16, value_parser = at_least::<usize>(1))]
     pub batch_size: usize,
-    /// Rows of each copy, drawn without replacement: a number, or a share below 1 [default: as many as its
-    /// steps take once; without --steps all]
+    /// Rows of each copy, drawn without replacement: a number, or a share up to 1.0 or 100% [default: as
+    /// many as its steps take once; without --steps all]
     #[arg(long, value_name = "N|SHARE", value_parser = subset)]
     pub subset: Option<Subset>,
     /// Passes over a copy's rows, where --steps does not say how many steps
@@ -94,15 +94,13 @@ fn parse_horizon(text: &str) -> Result<f64, String> {
 }
 
 fn subset(text: &str) -> Result<Subset, String> {
-    let wrong = || "expected a number of rows, or a share above 0 and below 1".to_owned();
-    match text.parse::<usize>() {
-        Ok(0) => Err(wrong()),
-        Ok(rows) => Ok(Subset::Rows(rows)),
-        Err(_) => {
-            let share: f64 = text.parse().map_err(|_| wrong())?;
-            if share > 0.0 && share <= 1.0 { Ok(Subset::Share(share)) } else { Err(wrong()) }
-        }
-    }
+    let found = match text.parse::<usize>() {
+        Ok(rows) => (rows > 0).then_some(Subset::Rows(rows)),
+        Err(_) => fraction(text).filter(|share| *share > 0.0 && *share <= 1.0).map(Subset::Share),
+    };
+    found.ok_or_else(|| {
+        "expected a number of rows, or a share above 0 and at most 1.0, such as 0.5 or 50%".to_owned()
+    })
 }
 
 #[cfg(test)]
@@ -122,8 +120,11 @@ mod tests {
     #[test]
     fn subsets_are_rows_or_a_share() {
         assert_eq!(subset("256"), Ok(Subset::Rows(256)));
-        assert_eq!(subset("0.3"), Ok(Subset::Share(0.3)));
-        for bad in ["0", "-1", "1.5", "nan", "0.0", "all"] {
+        assert_eq!(subset("1"), Ok(Subset::Rows(1)));
+        for (text, share) in [("0.3", 0.3), ("50%", 0.5), ("1.0", 1.0), ("100%", 1.0)] {
+            assert_eq!(subset(text), Ok(Subset::Share(share)), "{text}");
+        }
+        for bad in ["0", "-1", "1.5", "nan", "0.0", "all", "0%", "101%", "%"] {
             assert!(subset(bad).is_err(), "{bad}");
         }
     }
