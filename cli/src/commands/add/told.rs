@@ -7,10 +7,14 @@ use gstore_ingest::pipeline::AddReport;
 pub(super) fn add_summary(dataset: &str, report: &AddReport) -> String {
     let added = format!("{} added", many(report.added, "sample"));
     let mut text = match (report.added + report.replaced, report.unchanged) {
-        (0, 1) if report.left_out == 0 => format!("{dataset}: nothing to add; the 1 sample is there already"),
         (0, 0) if report.left_out == 0 => format!("{dataset}: nothing to add"),
         (0, unchanged) if report.left_out == 0 => {
-            format!("{dataset}: nothing to add; all {unchanged} samples are there already")
+            let there = match (unchanged, report.kept + report.skipped) {
+                (1, 0) => "the 1 sample is".to_owned(),
+                (_, 0) => format!("all {unchanged} samples are"),
+                _ => many_of(unchanged, "sample is", "samples are"),
+            };
+            format!("{dataset}: nothing to add; {there} there already")
         }
         (_, 0) if report.left_out == 0 => format!("{dataset}: {added}"),
         (_, unchanged) => format!("{dataset}: {added}, {} there already", many_of(unchanged, "was", "were")),
@@ -58,4 +62,28 @@ pub fn add_forecast(dataset: &str, report: &AddReport) -> String {
         text.push_str(&format!(", {} that cannot be read to leave out", many(report.skipped, "record")));
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_samples_are_there_only_where_none_is_skipped() {
+        let said = |unchanged, kept, skipped| {
+            add_summary("pool", &AddReport { unchanged, kept, skipped, ..AddReport::default() })
+        };
+        assert_eq!(said(5, 0, 0), "pool: nothing to add; all 5 samples are there already");
+        assert_eq!(said(1, 0, 0), "pool: nothing to add; the 1 sample is there already");
+        let kept = said(5, 2, 0);
+        assert!(
+            kept.starts_with("pool: nothing to add; 5 samples are there already; 2 changed lines"),
+            "{kept}"
+        );
+        let skipped = said(1, 0, 1);
+        assert!(
+            skipped.starts_with("pool: nothing to add; 1 sample is there already, 1 record"),
+            "{skipped}"
+        );
+    }
 }
