@@ -3,9 +3,9 @@
 use clap::Args;
 use gstore_model::ComputePrecision;
 
-use super::DevicesArgs;
 use super::gradients::precision;
 use super::size::size;
+use super::{DevicesArgs, at_least};
 
 /// The model that is passed through, and how.
 #[derive(Args, Debug, Clone)]
@@ -16,7 +16,7 @@ pub struct EngineArgs {
     pub modules: Vec<String>,
     /// Tokens in one batch of whole rows; the last bits of sums depend on it [default: 512; for scores with
     /// many queries on the CPU up to 8192]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", value_parser = at_least::<u32>(1))]
     pub batch_tokens: Option<u32>,
     #[command(flatten)]
     pub devices: DevicesArgs,

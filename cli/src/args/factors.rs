@@ -220,7 +220,7 @@ pub struct FactorsInspectArgs {
     #[arg(value_name = "NAME")]
     pub name: String,
     /// Only the modules of this layer
-    #[arg(long, value_name = "L")]
+    #[arg(long, value_name = "L", value_parser = at_least::<u32>(0))]
     pub layer: Option<u32>,
     /// Only these modules, as globs over their names
     #[arg(long, value_name = "GLOB", value_delimiter = ',', num_args = 1..)]

@@ -57,7 +57,7 @@ pub struct IngestArgs {
     #[command(flatten)]
     pub text: GivenTextArgs,
     /// Tokens in one batch of whole rows; changes speed and memory, not the results
-    #[arg(long, value_name = "N", default_value_t = IngestRequest::BATCH_TOKENS, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", default_value_t = IngestRequest::BATCH_TOKENS, value_parser = at_least::<u32>(1))]
     pub batch_tokens: u32,
     #[command(flatten)]
     pub devices: DevicesArgs,

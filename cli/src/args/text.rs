@@ -7,6 +7,8 @@ use clap::parser::ValueSource;
 use clap::{ArgMatches, Args, Command, FromArgMatches};
 use gstore_data::{TemplateKind, TextOptions};
 
+use super::at_least;
+
 /// How records become tokens.
 #[derive(Args, Debug, Clone)]
 #[command(next_help_heading = "Text and tokens")]
@@ -25,11 +27,11 @@ pub struct TextArgs {
     #[arg(long, alias = "tokenizer-name", value_name = "DIR|REPO")]
     pub tokenizer: Option<String>,
     /// Samples are cut off after this many tokens; a prompt that leaves none of its completion has no score
-    #[arg(long, alias = "max-seq-length", value_name = "N", value_parser = clap::value_parser!(u32).range(1..),
+    #[arg(long, alias = "max-seq-length", value_name = "N", value_parser = at_least::<u32>(1),
         help = format!("Samples are cut off after this many tokens; a prompt that leaves none of its completion has no score [default: {}]", TextOptions::MAX_LENGTH))]
     pub max_length: Option<u32>,
     /// Cut each long `text` into samples of N tokens in place of cutting it off
-    #[arg(long, alias = "block-size", value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, alias = "block-size", value_name = "N", value_parser = at_least::<u32>(1))]
     pub block: Option<u32>,
 }
 
