@@ -395,7 +395,7 @@ fn an_iterative_solve_goes_on_where_factors_end() {
         (&["--strategy", "identity"], "needs factors of curvature"),
         (&["--rank", "4"], "--rank"),
         (&["--kronfluence", "k"], "--kronfluence"),
-        (&["--tolerance", "1"], "between 0 and 1"),
+        (&["--tolerance", "1"], "above 0 and below 1"),
     ] {
         let args = [&["score", "--pool", "pool", "--factors", "f"][..], &solve[..], more].concat();
         place.run(&args).says(2, &[says]);

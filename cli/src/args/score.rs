@@ -8,6 +8,7 @@ use gstore::factors::{Damping, Filter, Measurement, RotatedSide, Strategy};
 use gstore_store::SnapshotName;
 
 use super::factors::{STRATEGIES, damping};
+use super::prefilter::share;
 use super::words::{Word, one_of};
 use super::{EngineArgs, FactorsModelArgs, GivenTextArgs, OutputArgs, at_least};
 
@@ -98,7 +99,7 @@ pub struct ScoreArgs {
     #[arg(long, value_name = "N", requires = "solver", conflicts_with_all = NOT_SOLVED, value_parser = at_least::<usize>(1))]
     pub iterations: Option<usize>,
     /// Residual at which a query is solved for, as a part of the length of its gradient [default: 1e-3]
-    #[arg(long, value_name = "T", requires = "solver", conflicts_with_all = NOT_SOLVED, value_parser = part_of_one)]
+    #[arg(long, value_name = "T", requires = "solver", conflicts_with_all = NOT_SOLVED, value_parser = share)]
     pub tolerance: Option<f64>,
     /// Dataset of the rows of the solver's passes, where the factors do not say on which they were fitted
     #[arg(long, value_name = "NAME", requires = "solver", conflicts_with_all = NOT_SOLVED)]
@@ -173,12 +174,6 @@ pub enum ScoreSolver {
     Cg,
 }
 
-/// A number between 0 and 1.
-fn part_of_one(text: &str) -> Result<f64, String> {
-    let found = text.parse().ok().filter(|part: &f64| *part > 0.0 && *part < 1.0);
-    found.ok_or_else(|| "expected a number between 0 and 1".to_owned())
-}
-
 /// A segment of training as a flag has it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ScoreSegmentArg {
@@ -216,8 +211,8 @@ mod tests {
     fn filters() {
         assert_eq!(filter("source:500*1e-4"), Ok(Filter::Source { steps: 500, rate: 1e-4 }));
         assert_eq!(filter("identity"), Ok(Filter::Identity));
-        assert_eq!(part_of_one("1e-3"), Ok(1e-3));
-        assert!(["0", "1", "nan", "x"].iter().all(|text| part_of_one(text).is_err()));
+        assert_eq!(share("1e-3"), Ok(1e-3));
+        assert!(["0", "1", "nan", "x"].iter().all(|text| share(text).is_err()));
         assert!(["source:0*1", "source:1*-1", "source:1", "x"].iter().all(|text| filter(text).is_err()));
     }
 
