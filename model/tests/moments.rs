@@ -9,8 +9,8 @@ use crate::common::optimizer::{index_keyed, name_keyed, specs, state};
 use crate::common::tiny::{noise, write_json};
 use gstore_model::params::{TensorSpec, total_len};
 use gstore_model::weights::{
-    AdamConstants, Moments, MomentsError, MomentsFile, SavedOptimizer, TorchArchive, TrainedTensor,
-    TrainerState, peak_rate, trainer_folder,
+    AdamConstants, Moments, MomentsError, MomentsFile, MomentumFile, SavedOptimizer, TorchArchive,
+    TrainedTensor, TrainerState, peak_rate, trainer_folder,
 };
 use serde_json::json;
 use tempfile::TempDir;
@@ -141,8 +141,10 @@ fn constants_of_adam_are_those_of_the_groups_that_say_them() {
         && let Obj::Dict(group) = &mut groups[0]
     {
         group.push((text("amsgrad"), Obj::Raw(vec![0x88])));
+        group.push((text("maximize"), Obj::Raw(vec![0x88])));
     }
     with_maximum(&root);
+    assert!(!file.is_maximizing() && open(&folder, &root).unwrap().is_maximizing());
 }
 
 #[test]
@@ -173,6 +175,24 @@ fn a_state_tells_its_optimizer_by_what_it_keeps_or_by_its_groups() {
         let kept = kept.into_iter().map(|kept| (Obj::Int(0), kept)).collect();
         archive::write(&path, &dict([("state", Obj::Dict(kept)), ("param_groups", Obj::List(vec![group]))]));
         assert_eq!(SavedOptimizer::of(&TorchArchive::open(&path).unwrap()), expected);
+    }
+}
+
+#[test]
+fn momentum_is_finite() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("optimizer.pt");
+    let read = |value: f32| {
+        let kept = specs().iter().map(|spec| {
+            dict([("momentum_buffer", tensor(&spec.shape, vec![value; spec.shape.iter().product()]))])
+        });
+        archive::write(&path, &index_keyed(kept.collect()));
+        let trained = specs().iter().cloned().map(TrainedTensor::factor).collect();
+        MomentumFile::of(TorchArchive::open(&path).unwrap(), trained).unwrap().read()
+    };
+    assert_eq!(read(-0.5).unwrap()[0], [-0.5; 10]);
+    for value in [f32::NAN, f32::INFINITY] {
+        assert_says(&read(value).unwrap_err().to_string(), &["momentum_buffer of model.layers.0", "holds"]);
     }
 }
 

@@ -93,7 +93,8 @@ pub struct GenerateWeightArgs {
     /// [default: that of --run]
     #[arg(long, alias = "model-name-or-path", value_name = "DIR|REPO", required_unless_present = "run")]
     pub model: Option<String>,
-    /// LoRA adapter for it, or a whole fine-tune of it: a folder, org/name or org/name@revision on the Hub
+    /// LoRA adapter for it: a folder, org/name or org/name@revision on the Hub; or a folder of a whole
+    /// fine-tune of it
     #[arg(long, value_name = "DIR|REPO", requires = "model")]
     pub adapter: Option<String>,
     /// Model and adapter of this run of the store

@@ -116,5 +116,8 @@ pub fn moments(
     if kind == Kind::GradAdam && !file.has_first() {
         return Err(IngestError::NoFirstMoment { checkpoint: arg.name.clone() });
     }
+    if kind == Kind::GradAdam && file.is_maximizing() {
+        return Err(IngestError::Maximizing { checkpoint: arg.name.clone() });
+    }
     Ok(file)
 }

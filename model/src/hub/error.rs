@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use super::HubRef;
 
-/// Why a model or adapter could not be found or fetched.
+/// Why a model, an adapter or a dataset could not be found or fetched.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum HubError {
@@ -24,7 +24,7 @@ pub enum HubError {
     NotBuilt { reference: HubRef },
     #[error(
         "{reference}: there is no such folder, and as a repository of the Hugging Face Hub it is incomplete \
-         in the cache {} (missing: {lacking}) while HF_HUB_OFFLINE is set\n  unset it to download, or give a folder", cache.display()
+         in the cache {} (missing: {lacking}) while HF_HUB_OFFLINE or TRANSFORMERS_OFFLINE is set\n  unset it to download, or give a folder", cache.display()
     )]
     Offline { reference: HubRef, cache: PathBuf, lacking: String },
     #[error(
@@ -42,7 +42,7 @@ pub enum HubError {
     #[error("{reference}: the dataset has {message}")]
     Data { reference: String, message: String },
     #[error(
-        "{reference}: the dataset is incomplete in the cache {} (missing: {lacking}) while HF_HUB_OFFLINE is set\n  \
+        "{reference}: the dataset is incomplete in the cache {} (missing: {lacking}) while HF_HUB_OFFLINE or TRANSFORMERS_OFFLINE is set\n  \
          unset it to download", cache.display()
     )]
     DataOffline { reference: String, cache: PathBuf, lacking: String },

@@ -168,20 +168,21 @@ fn refuse_unsupported(config: JsonObject<'_>) -> Result<(), ModelError> {
     Ok(())
 }
 
-/// `rank_pattern` and `alpha_pattern`: module-name patterns, matched like PEFT does, to positive numbers.
+/// `rank_pattern` and `alpha_pattern`: module-name patterns, matched like PEFT does, to whole numbers from
+/// 1 of the first, and any finite ones of the second.
 fn pattern(config: JsonObject<'_>, key: &str) -> Result<Vec<(Regex, f64)>, ModelError> {
     let Some(object) = config.object(key)? else { return Ok(Vec::new()) };
     let entries = object.value.as_object().into_iter().flatten();
+    let (of_ranks, wanted) = match key {
+        "rank_pattern" => (true, "a whole number from 1"),
+        _ => (false, "a finite number"),
+    };
     entries
         .map(|(name, value)| {
             let number = value
                 .as_f64()
-                .filter(|v| {
-                    v.is_finite() && (key != "rank_pattern" || (v.fract() == 0.0 && (1.0..1e9).contains(v)))
-                })
-                .ok_or_else(|| {
-                    config.error(format!("{key}.{name} must be a positive number, not {value}"))
-                })?;
+                .filter(|v| v.is_finite() && (!of_ranks || (v.fract() == 0.0 && (1.0..1e9).contains(v))))
+                .ok_or_else(|| config.error(format!("{key}.{name} must be {wanted}, not {value}")))?;
             Ok((compile(config, key, &format!(r"^(?:.*\.)?(?:{name})$"))?, number))
         })
         .collect()

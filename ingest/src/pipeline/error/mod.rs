@@ -90,6 +90,11 @@ pub enum IngestError {
     )]
     NoFirstMoment { checkpoint: String },
     #[error(
+        "the optimizer of checkpoint `{checkpoint}` had maximize set, which steps up the gradient: its first moment has the other sign, \
+         so grad-adam cannot be made; take grad-normalised"
+    )]
+    Maximizing { checkpoint: String },
+    #[error(
         "residual is what the blocks of an eigenbasis leave out of gradients; the gradients of checkpoint `{checkpoint}` are not projected \
          to one: give {}",
         Remedy::Option("projection", "ekfac")

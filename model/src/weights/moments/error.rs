@@ -43,7 +43,7 @@ pub enum MomentsError {
     #[error("{path}: {moment} of {name} holds {value}")]
     BadValue {
         path: PathBuf,
-        /// `exp_avg`, `exp_avg_sq` or one of the latter's factors.
+        /// `exp_avg`, `exp_avg_sq` or one of the latter's factors, or `momentum_buffer`.
         moment: &'static str,
         name: String,
         value: f32,

@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::Path;
 
 use super::error::MomentsError;
+use super::optimizer::is_maximizing;
 use super::state;
 use super::trained::TrainedTensor;
 use crate::files::TorchArchive;
@@ -115,6 +116,12 @@ impl MomentsFile {
     pub fn is_amsgrad(&self) -> bool {
         let has = |place: &usize| self.tensor(*place, "max_exp_avg_sq").is_some();
         state::is_set(&self.archive, "amsgrad") || self.places.iter().any(has)
+    }
+
+    /// Whether the optimizer went up the gradient, for some of the tensors at least: first moments are those of
+    /// the negated gradient then.
+    pub fn is_maximizing(&self) -> bool {
+        is_maximizing(&self.archive)
     }
 
     /// The number of each parameter group that has one under this key.
@@ -266,16 +273,8 @@ impl MomentsFile {
         values: &TensorRef,
     ) -> Result<Vec<f32>, MomentsError> {
         let values = self.archive.read_f32(values)?;
-        let good = |v: f32| v.is_finite() && (v >= 0.0 || moment == "exp_avg");
-        match values.iter().find(|v| !good(**v)) {
-            None => Ok(values),
-            Some(value) => Err(MomentsError::BadValue {
-                path: self.archive.path().to_owned(),
-                moment,
-                name: tensor.spec.name.clone(),
-                value: *value,
-            }),
-        }
+        check_values(self.archive.path(), moment, &tensor.spec, &values)?;
+        Ok(values)
     }
 
     fn mismatch(&self, message: String) -> MomentsError {
@@ -295,6 +294,23 @@ pub(super) fn check_float(
         Some(dtype) => {
             let (path, name) = (path.to_owned(), spec.name.clone());
             Err(MomentsError::NotFloat { path, moment, name, dtype })
+        }
+    }
+}
+
+/// An error if a moment has a value that no optimizer makes: one that is not finite, or a negative square.
+pub(super) fn check_values(
+    path: &Path,
+    moment: &'static str,
+    spec: &TensorSpec,
+    values: &[f32],
+) -> Result<(), MomentsError> {
+    let may_be_negative = matches!(moment, "exp_avg" | "momentum_buffer");
+    match values.iter().find(|v| !v.is_finite() || (**v < 0.0 && !may_be_negative)) {
+        None => Ok(()),
+        Some(value) => {
+            let (path, name) = (path.to_owned(), spec.name.clone());
+            Err(MomentsError::BadValue { path, moment, name, value: *value })
         }
     }
 }

@@ -1,7 +1,7 @@
 //! State of SGD in a checkpoint, with its momentum.
 
 use super::error::MomentsError;
-use super::file::check_float;
+use super::file::{check_float, check_values};
 use super::state;
 use super::trained::TrainedTensor;
 use crate::files::TorchArchive;
@@ -41,7 +41,7 @@ impl MomentumFile {
     /// Reads the momentum of each trained tensor, row-major in its canonical sizes.
     ///
     /// # Errors
-    /// A tensor without momentum or of another shape, and a damaged archive.
+    /// A tensor without momentum or of another shape, a value that is not finite, and a damaged archive.
     pub fn read(&self) -> Result<Vec<Vec<f32>>, MomentsError> {
         let path = self.archive.path();
         let mismatch = |message: String| MomentsError::Mismatch { path: path.to_owned(), message };
@@ -61,7 +61,9 @@ impl MomentumFile {
                     tensor.stored_shape()
                 )));
             }
-            Ok(tensor.canonical(self.archive.read_f32(momentum)?))
+            let values = self.archive.read_f32(momentum)?;
+            check_values(path, "momentum_buffer", &tensor.spec, &values)?;
+            Ok(tensor.canonical(values))
         };
         self.trained.iter().zip(&self.places).map(read).collect()
     }
