@@ -4,6 +4,7 @@
 //! - the program names the file, never a statement
 //! - no column is a dictionary: functions of numbers and of texts do not all take one
 //! - nothing but a batch is in memory: a table is read from its file each time that a statement reads it
+//! - columns are read by their places only of a file that still has them there
 
 mod digits;
 mod objects;
@@ -18,7 +19,7 @@ use std::sync::Arc;
 use arrow_array::cast::AsArray;
 use arrow_array::{ArrayRef, RecordBatch};
 use arrow_schema::{ArrowError, DataType, Field, FieldRef, Fields, Schema, SchemaRef, TimeUnit};
-use gstore_core::{DatasetName, shortened};
+use gstore_core::{DatasetName, Remedy, shortened};
 use gstore_data::{DataError, DataFile, parquet_batches, parquet_metadata};
 use gstore_functions::{canonical, read_times};
 use gstore_store::batch_rows;
@@ -76,7 +77,7 @@ impl OwnTable {
         table.look_inside()?;
         let format = table.format;
         let schema = match format {
-            Format::Parquet => with_usual_times(&plain_schema(table.parquet()?.1.schema())),
+            Format::Parquet => columns_of(&table.parquet()?.1),
             Format::Separated(usual) => {
                 table.check_begin()?;
                 let delimiter = table.file.delimiter().unwrap_or(usual);
@@ -179,11 +180,29 @@ impl OwnTable {
         )
     }
 
+    /// Refuses a file that was written anew with other columns than it was opened with.
+    fn check_columns(
+        &self,
+        now: &Fields,
+        is_same: impl Fn(&FieldRef, &FieldRef) -> bool,
+    ) -> Result<(), SqlError> {
+        let then = self.schema.fields();
+        if now.len() == then.len() && now.iter().zip(then).all(|(now, then)| is_same(now, then)) {
+            return Ok(());
+        }
+        let why = "the file has other columns than when it was opened";
+        Err(self.failed(why).hint(format!("{} opens it as it is now", Remedy::OwnTable)))
+    }
+
     /// Some columns of the file.
     fn batches(&self, columns: &[usize]) -> Result<Batches, SqlError> {
         Ok(match self.format {
             Format::Parquet => {
                 let (file, metadata) = self.parquet()?;
+                let now = columns_of(&metadata);
+                self.check_columns(now.fields(), |now, then| {
+                    (now.name(), now.data_type()) == (then.name(), then.data_type())
+                })?;
                 let mask = ProjectionMask::roots(metadata.parquet_schema(), columns.iter().copied());
                 let limits = (BATCH_BYTES, BATCH as u64);
                 let rows = batch_rows(metadata.metadata(), &mask, &[0..u64::MAX], limits);
@@ -191,6 +210,8 @@ impl OwnTable {
                 self.named(reader.map_err(|e| self.failed(e))?)
             }
             Format::Separated(delimiter) => {
+                let now = Fields::from(self.headed(delimiter, Some(0))?);
+                self.check_columns(&now, |now, then| now.name() == then.name())?;
                 let written = |field: &FieldRef| match field.data_type().is_temporal() {
                     true => field.as_ref().clone().with_data_type(DataType::Utf8),
                     false => field.as_ref().clone(),
@@ -212,6 +233,11 @@ impl OwnTable {
             None => arrow_cast::cast(values, to).map_err(|e| self.failed(e)),
         }
     }
+}
+
+/// The columns of a Parquet file as a table has them.
+fn columns_of(metadata: &ArrowReaderMetadata) -> Schema {
+    with_usual_times(&plain_schema(metadata.schema()))
 }
 
 /// The columns with dates and times of the types that statements write.

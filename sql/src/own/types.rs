@@ -18,14 +18,7 @@ impl OwnTable {
     /// beyond their digits: a number would not read back. Dates and times are told by their form, so each is
     /// read as a cast reads it: a column in which one is none, such as `2024-02-30`, is text as well.
     pub(super) fn columns(&self, delimiter: u8) -> Result<Schema, SqlError> {
-        let format = arrow_csv::reader::Format::default().with_header(true).with_delimiter(delimiter);
-        let found = format.infer_schema(self.text()?, None).map_err(|e| self.failed(e))?.0;
-        // Data frames write their index under no name. Datasets call such a column so, too.
-        let named = |(i, field): (usize, &Arc<Field>)| match field.as_ref().clone() {
-            field if field.name().is_empty() => field.with_name(format!("column_{}", i + 1)),
-            field => field,
-        };
-        let found = found.fields().iter().enumerate().map(named).collect();
+        let found = self.headed(delimiter, None)?;
         let mut typed = self.with_told_texts(found, delimiter)?;
         let is_open = |ty: &DataType| matches!(ty, DataType::Int64 | DataType::Float64) || ty.is_temporal();
         let open = places(&typed, is_open);
@@ -52,6 +45,19 @@ impl OwnTable {
             }
         }
         Ok(Schema::new(typed))
+    }
+
+    /// The columns of the header, with the types that the engine finds in the first rows; in all without a
+    /// number.
+    pub(super) fn headed(&self, delimiter: u8, rows: Option<usize>) -> Result<Vec<Field>, SqlError> {
+        let format = arrow_csv::reader::Format::default().with_header(true).with_delimiter(delimiter);
+        let found = format.infer_schema(self.text()?, rows).map_err(|e| self.failed(e))?.0;
+        // Data frames write their index under no name. Datasets call such a column so, too.
+        let named = |(i, field): (usize, &Arc<Field>)| match field.as_ref().clone() {
+            field if field.name().is_empty() => field.with_name(format!("column_{}", i + 1)),
+            field => field,
+        };
+        Ok(found.fields().iter().enumerate().map(named).collect())
     }
 
     /// The columns with floats in place of texts that are all numbers, infinite or none, and with times in

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use arrow_array::types::{Date64Type, Time32SecondType};
 use arrow_array::{
-    ArrayRef, Date32Array, Date64Array, DictionaryArray, Int8Array, ListArray, RecordBatch, StringArray,
-    Time32MillisecondArray, Time64MicrosecondArray,
+    ArrayRef, Date32Array, Date64Array, DictionaryArray, Int8Array, Int64Array, ListArray, RecordBatch,
+    StringArray, Time32MillisecondArray, Time64MicrosecondArray,
 };
 use gstore_sql::{
     OwnTable, SqlError, SqlErrorKind, SqlOptions, SqlSession, check_view, named_tables, view_names_itself,
@@ -377,15 +377,62 @@ async fn files_of_ones_own_are_tables_that_no_statement_can_name_by_itself() {
     assert!(slt::run(&session, "SELECT * FROM 'labels.csv'").await.is_err());
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_has_other_columns_by_now_is_refused() {
+    let _store = small_store();
+    let folder = tempfile::tempdir().unwrap();
+    let others = |session: SqlSession| async move {
+        for sql in ["SELECT b FROM t", "SELECT count(*) FROM t"] {
+            let error = slt::refused(&session, sql).await;
+            assert!(error.contains("the file has other columns than when it was opened\n  "), "{error}");
+        }
+    };
+    let path = folder.path().join("t.csv");
+    let opened = |text: &str| {
+        fs_err::write(&path, "a,b,\nx,y,z\n").unwrap();
+        let session = with_file("t", &path);
+        fs_err::write(&path, text).unwrap();
+        session
+    };
+    let session = opened("a,b,\nx,y,z\n1,2,3\n");
+    assert_eq!(slt::rows(&session, "SELECT b, column_3 FROM t").await, ["y | z", "2 | 3"]);
+    for text in ["b,a,\nx,y,z\n", "a,b\nx,y\n", "a,b,,d\nx,y,z,1\n", "b;a;c\nx;y;z\n"] {
+        others(opened(text)).await;
+    }
+    let path = folder.path().join("t.parquet");
+    let texts = |text: &str| -> ArrayRef { Arc::new(StringArray::from(vec![text])) };
+    let numbers = || -> ArrayRef { Arc::new(Int64Array::from(vec![1])) };
+    let opened = |columns: Vec<(&'static str, ArrayRef)>| {
+        write_parquet(&path, [("a", texts("x")), ("b", texts("y"))]);
+        let session = with_file("t", &path);
+        write_parquet(&path, columns);
+        session
+    };
+    let session = opened(vec![("a", texts("z")), ("b", texts("w"))]);
+    assert_eq!(slt::rows(&session, "SELECT b FROM t").await, ["w"]);
+    for columns in [
+        vec![("b", texts("x")), ("a", texts("y"))],
+        vec![("a", texts("x"))],
+        vec![("a", texts("x")), ("b", numbers())],
+        vec![("a", texts("x")), ("b", texts("y")), ("c", numbers())],
+    ] {
+        others(opened(columns)).await;
+    }
+}
+
 /// A session with a Parquet file of these columns as a table.
 fn with_parquet(name: &str, columns: impl IntoIterator<Item = (&'static str, ArrayRef)>) -> SqlSession {
-    let batch = RecordBatch::try_from_iter(columns).unwrap();
     let path = tempfile::tempdir().unwrap().keep().join("table.parquet");
-    let file = fs_err::File::create(&path).unwrap();
+    write_parquet(&path, columns);
+    with_file(name, &path)
+}
+
+fn write_parquet(path: &Path, columns: impl IntoIterator<Item = (&'static str, ArrayRef)>) {
+    let batch = RecordBatch::try_from_iter(columns).unwrap();
+    let file = fs_err::File::create(path).unwrap();
     let mut writer = ArrowWriter::try_new(file, batch.schema(), None).unwrap();
     writer.write(&batch).unwrap();
     writer.close().unwrap();
-    with_file(name, &path)
 }
 
 /// A session with a file as a table.
