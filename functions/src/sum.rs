@@ -3,7 +3,8 @@
 //!
 //! Invariants
 //! - what is added are decimals of 128 bits, beyond which no number of rows takes a sum of 64-bit numbers, and
-//!   in the place of decimals of 128 bits those of 256
+//!   in the place of decimals of up to 128 bits those of 256
+//! - a total of decimals has 128 bits, also of those that a file keeps in 32 or 64
 //! - the total alone decides, so neither the order of rows nor the number of threads does
 //!
 //! Sums of other types are the engine's own, but for those of doubles in windows, which [`sliding`] has; that
@@ -14,7 +15,9 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
-use arrow_array::types::{Decimal128Type, Decimal256Type, DecimalType, Int64Type, UInt64Type};
+use arrow_array::types::{
+    Decimal32Type, Decimal64Type, Decimal128Type, Decimal256Type, DecimalType, Int64Type, UInt64Type,
+};
 use arrow_array::{Array, ArrayRef, BooleanArray, Decimal128Array, new_null_array};
 use arrow_schema::{DECIMAL256_MAX_PRECISION, DataType, Field, FieldRef};
 use datafusion::arrow::datatypes::i256;
@@ -75,6 +78,9 @@ impl AggregateUDFImpl for Sum {
     fn return_type(&self, types: &[DataType]) -> DfResult<DataType> {
         match types {
             [DataType::Null] => Ok(DataType::Int64),
+            [DataType::Decimal32(digits, scale) | DataType::Decimal64(digits, scale)] => {
+                self.engine.return_type(&[DataType::Decimal128(*digits, *scale)])
+            }
             types => self.engine.return_type(types),
         }
     }
@@ -135,16 +141,22 @@ fn widen(values: &[ArrayRef]) -> DfResult<Vec<ArrayRef>> {
             DataType::Int64 => values.as_primitive::<Int64Type>().unary(i128::from),
             DataType::UInt64 => values.as_primitive::<UInt64Type>().unary(i128::from),
             DataType::Null => return Ok(new_null_array(&DataType::Decimal128(DIGITS, 0), values.len())),
-            DataType::Decimal128(_, scale) => {
-                let wide =
-                    values.as_primitive::<Decimal128Type>().unary::<_, Decimal256Type>(i256::from_i128);
-                return Ok(Arc::new(wide.with_precision_and_scale(DECIMAL256_MAX_PRECISION, *scale)?));
-            }
+            DataType::Decimal32(_, scale) => return wide_decimals::<Decimal32Type>(values, *scale),
+            DataType::Decimal64(_, scale) => return wide_decimals::<Decimal64Type>(values, *scale),
+            DataType::Decimal128(_, scale) => return wide_decimals::<Decimal128Type>(values, *scale),
             _ => return Ok(Arc::clone(values)),
         };
         Ok(Arc::new(wide.with_precision_and_scale(DIGITS, 0)?))
     };
     values.iter().map(wide).collect()
+}
+
+fn wide_decimals<T: DecimalType>(values: &ArrayRef, scale: i8) -> DfResult<ArrayRef>
+where
+    i256: From<T::Native>,
+{
+    let wide = values.as_primitive::<T>().unary::<_, Decimal256Type>(i256::from);
+    Ok(Arc::new(wide.with_precision_and_scale(DECIMAL256_MAX_PRECISION, scale)?))
 }
 
 fn fitting<T: TryFrom<i128>>(total: i128) -> Result<T, FunctionError> {

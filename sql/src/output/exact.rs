@@ -10,8 +10,8 @@ use std::io::Write;
 use arrow_array::Array;
 use arrow_array::cast::AsArray;
 use arrow_array::types::{
-    ArrowPrimitiveType, Decimal128Type, Decimal256Type, Float16Type, Float32Type, Float64Type, Int64Type,
-    UInt64Type,
+    ArrowPrimitiveType, Decimal64Type, Decimal128Type, Decimal256Type, DecimalType, Float16Type, Float32Type,
+    Float64Type, Int64Type, UInt64Type,
 };
 use arrow_json::writer::{Encoder, EncoderFactory, EncoderOptions, NullableEncoder};
 use arrow_schema::{ArrowError, DataType, FieldRef};
@@ -42,14 +42,10 @@ impl EncoderFactory for ExactNumbers {
             }
             DataType::Float32 => numbers::<Float32Type, _>(array, |value| (value.is_finite(), value)),
             DataType::Float64 => numbers::<Float64Type, _>(array, |value| (value.is_finite(), value)),
-            DataType::Decimal128(..) => {
-                let values = array.as_primitive::<Decimal128Type>();
-                row_encoder(array, move |row, out| decimal(out, &values.value_as_string(row)))
-            }
-            DataType::Decimal256(..) => {
-                let values = array.as_primitive::<Decimal256Type>();
-                row_encoder(array, move |row, out| decimal(out, &values.value_as_string(row)))
-            }
+            // Those of 32 bits have no more digits than a double.
+            DataType::Decimal64(..) => decimals::<Decimal64Type>(array),
+            DataType::Decimal128(..) => decimals::<Decimal128Type>(array),
+            DataType::Decimal256(..) => decimals::<Decimal256Type>(array),
             _ => return TextKeys.make_default_encoder(field, array, options),
         })
     }
@@ -65,6 +61,15 @@ fn numbers<'a, T: ArrowPrimitiveType, N: Debug + 'static>(
     row_encoder(array, move |row, out| {
         let (is_same, number) = number(values.value(row));
         write_value(out, is_same, format_args!("{number:?}"));
+    })
+}
+
+fn decimals<T: DecimalType>(array: &dyn Array) -> Option<NullableEncoder<'_>> {
+    let values = array.as_primitive::<T>();
+    row_encoder(array, move |row, out| {
+        let value = values.value_as_string(row);
+        let is_same = value.bytes().filter(u8::is_ascii_digit).count() <= DIGITS;
+        write_value(out, is_same, value);
     })
 }
 
@@ -91,17 +96,13 @@ fn write_value(out: &mut Vec<u8>, as_number: bool, value: impl Display) {
     };
 }
 
-fn decimal(out: &mut Vec<u8>, value: &str) {
-    write_value(out, value.bytes().filter(u8::is_ascii_digit).count() <= DIGITS, value);
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
 
     use arrow_array::{
-        ArrayRef, Decimal128Array, Float32Array, Float64Array, Int64Array, ListArray, RecordBatch,
-        StringArray, StructArray,
+        ArrayRef, Decimal64Array, Decimal128Array, Float32Array, Float64Array, Int64Array, ListArray,
+        RecordBatch, StringArray, StructArray,
     };
     use arrow_schema::Field;
 
@@ -109,13 +110,17 @@ mod tests {
 
     #[test]
     fn no_number_is_changed() {
-        let columns: [(&str, ArrayRef); 5] = [
+        let columns: [(&str, ArrayRef); 6] = [
             ("i", Arc::new(Int64Array::from(vec![Some(9_007_199_254_740_993), Some(-5), None]))),
             ("f", Arc::new(Float64Array::from(vec![0.1, f64::NAN, f64::NEG_INFINITY]))),
             ("g", Arc::new(Float32Array::from(vec![0.1, 1e20, -0.0]))),
             ("d", {
                 let values = Decimal128Array::from(vec![12345, 1234567890123456789, 0]);
                 Arc::new(values.with_precision_and_scale(38, 2).unwrap())
+            }),
+            ("e", {
+                let values = Decimal64Array::from(vec![12345, 123456789012345678, 0]);
+                Arc::new(values.with_precision_and_scale(18, 2).unwrap())
             }),
             ("l", {
                 let lists = [Some(vec![Some(1.5), Some(f64::INFINITY), None]), None, Some(vec![])];
@@ -129,10 +134,11 @@ mod tests {
         assert_eq!(writer.finish().unwrap(), 3);
         assert_eq!(
             String::from_utf8(out).unwrap(),
-            "{\"i\":{\"\\u0024number\":\"9007199254740993\"},\"f\":0.1,\"g\":0.1,\"d\":123.45,\
+            "{\"i\":{\"\\u0024number\":\"9007199254740993\"},\"f\":0.1,\"g\":0.1,\"d\":123.45,\"e\":123.45,\
              \"l\":[1.5,{\"\\u0024number\":\"inf\"},null]}\n\
-             {\"i\":-5,\"f\":{\"\\u0024number\":\"NaN\"},\"g\":1e20,\"d\":{\"\\u0024number\":\"12345678901234567.89\"},\"l\":null}\n\
-             {\"i\":null,\"f\":{\"\\u0024number\":\"-inf\"},\"g\":-0.0,\"d\":0.00,\"l\":[]}\n"
+             {\"i\":-5,\"f\":{\"\\u0024number\":\"NaN\"},\"g\":1e20,\"d\":{\"\\u0024number\":\"12345678901234567.89\"},\
+             \"e\":{\"\\u0024number\":\"1234567890123456.78\"},\"l\":null}\n\
+             {\"i\":null,\"f\":{\"\\u0024number\":\"-inf\"},\"g\":-0.0,\"d\":0.00,\"e\":0.00,\"l\":[]}\n"
         );
     }
 
