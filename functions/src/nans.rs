@@ -42,7 +42,7 @@ use crate::signatures;
 
 /// Functions of numbers that give NaN or -0.0 for some that are neither, those in the place of operators
 /// among them.
-const COMPUTING: [&str; 18] = [
+const COMPUTING: [&str; 19] = [
     "acos",
     "acosh",
     "add",
@@ -51,6 +51,7 @@ const COMPUTING: [&str; 18] = [
     "atanh",
     "cos",
     "cot",
+    "fmod",
     "ln",
     "log",
     "log10",
@@ -64,10 +65,14 @@ const COMPUTING: [&str; 18] = [
 ];
 
 /// The same of others: of lists, of text, and of numbers that may be whole or decimals.
-const OF_OTHERS: [&str; 16] = [
+const OF_OTHERS: [&str; 20] = [
+    "array_add",
     "array_avg",
     "array_distance",
+    "array_normalize",
     "array_product",
+    "array_scale",
+    "array_subtract",
     "array_sum",
     // The engine makes casts of these later.
     "arrow_cast",

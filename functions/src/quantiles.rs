@@ -13,6 +13,7 @@ use arrow_array::ArrayRef;
 use arrow_schema::{DataType, Field, FieldRef, TimeUnit};
 use datafusion::common::types::{NativeType, logical_date};
 use datafusion::error::Result as DfResult;
+use datafusion::functions_aggregate::approx_median::approx_median_udaf;
 use datafusion::functions_aggregate::approx_percentile_cont::approx_percentile_cont_udaf;
 use datafusion::functions_aggregate::approx_percentile_cont_with_weight::approx_percentile_cont_with_weight_udaf;
 use datafusion::functions_aggregate::median::median_udaf;
@@ -30,7 +31,7 @@ use super::nans;
 use crate::error::FunctionError;
 use crate::forward::{accumulate_in, from_engine};
 
-pub(super) fn functions() -> [AggregateUDF; 4] {
+pub(super) fn functions() -> [AggregateUDF; 5] {
     let of = |engine: Arc<AggregateUDF>, signature: fn(&AggregateUDF) -> Signature| {
         let signature = signature(&engine);
         AggregateUDF::from(Quantile { engine, signature })
@@ -38,6 +39,7 @@ pub(super) fn functions() -> [AggregateUDF; 4] {
     [
         of(median_udaf(), with_times),
         of(percentile_cont_udaf(), with_times),
+        of(approx_median_udaf(), |engine| engine.signature().clone()),
         of(approx_percentile_cont_udaf(), |engine| engine.signature().clone()),
         of(approx_percentile_cont_with_weight_udaf(), |engine| engine.signature().clone()),
     ]
