@@ -153,6 +153,14 @@ pub(crate) fn check_relations(sql: &Sql) -> Result<(), SqlError> {
     Ok(())
 }
 
+/// Refuses more of something than a statement may have.
+pub(crate) fn check_count(found: usize, most: usize, what: &str) -> Result<(), SqlError> {
+    match found <= most {
+        true => Ok(()),
+        false => Err(SqlError::refused(format!("the statement has more than {most} {what}"))),
+    }
+}
+
 /// The word or two a statement starts with, for the message.
 fn verb(sql: &Sql) -> String {
     let text = sql.to_string();

@@ -16,6 +16,7 @@ use super::tokens::{is_any, is_word, last_before, made, next, outside};
 use crate::elements::NAME;
 use crate::error::SqlError;
 use crate::expanded::name;
+use crate::guard::check_count;
 use crate::walk::{inner, visit_expressions_mut};
 
 /// The call that a lambda is until the statement is parsed, which no statement makes by chance.
@@ -38,6 +39,7 @@ const WRITTEN: &str = "write list_transform(list, x -> x + 1), list_filter(list,
 
 /// Most of them in a statement.
 const MOST: usize = 100;
+const OF_ELEMENTS: &str = "functions of elements";
 
 /// The tokens with such calls.
 ///
@@ -75,16 +77,9 @@ pub(super) fn tokens(mut tokens: Vec<TokenWithSpan>) -> Result<Vec<TokenWithSpan
             }
             _ => {}
         }
-        check_count(put)?;
+        check_count(put, MOST, OF_ELEMENTS)?;
     }
     Ok(tokens)
-}
-
-fn check_count(functions: usize) -> Result<(), SqlError> {
-    match functions <= MOST {
-        true => Ok(()),
-        false => Err(SqlError::refused(format!("the statement has more than {MOST} functions of elements"))),
-    }
 }
 
 /// The error about `lambda x: ..` in the call of a function that takes none.
@@ -183,7 +178,7 @@ pub(super) fn put(statement: &mut Statement) -> Result<(), SqlError> {
         }
         count += usize::from(matches!(expr, Expr::Lambda(_)));
     });
-    check_count(count)
+    check_count(count, MOST, OF_ELEMENTS)
 }
 
 fn lambda_of(function: &Function) -> Option<Expr> {

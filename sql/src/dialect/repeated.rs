@@ -9,7 +9,7 @@
 
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 
-use super::tokens::{is_any, is_one_of, is_word};
+use super::tokens::{closes, is_any, is_one_of, is_word};
 use crate::error::SqlError;
 use crate::translate::nested_too_deeply;
 
@@ -18,8 +18,9 @@ use crate::translate::nested_too_deeply;
 const MAX_DEPTH: usize = 64;
 /// Most tokens read, about a second of them.
 const MAX_READ: u64 = 1 << 22;
-/// How often each token may be read in any statement, also in one with a long list.
-const TIMES: u64 = 1 << 6;
+/// How often each token may be read in any statement, also in one with a long list: in one of the greatest
+/// length twice as many are read.
+const TIMES: u64 = 1 << 3;
 
 /// Words whose brackets are read again as those of a function, or of a list.
 const TWICE: &str = "ARRAY CAST CEIL CONVERT CURRENT_DATE CURRENT_TIME CURRENT_TIMESTAMP EXTRACT FLOOR IN LOCALTIME \
@@ -141,6 +142,23 @@ impl<'a> Level<'a> {
     }
 }
 
+/// Refuses a statement whose brackets stand in one another too deeply. What puts forms into other words looks
+/// for the ends of brackets from each of those around.
+pub(super) fn check_depth(tokens: &[TokenWithSpan]) -> Result<(), SqlError> {
+    let mut depth = 0usize;
+    for token in tokens {
+        match token.token {
+            Token::LParen | Token::LBracket | Token::LBrace => depth += 1,
+            _ if closes(token) => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        if depth >= MAX_DEPTH {
+            return Err(nested_too_deeply());
+        }
+    }
+    Ok(())
+}
+
 /// Refuses a statement that the parser would read too often.
 pub(super) fn check(tokens: &[TokenWithSpan]) -> Result<(), SqlError> {
     let mut levels = vec![Level::new(false, 1, None)];
@@ -150,7 +168,7 @@ pub(super) fn check(tokens: &[TokenWithSpan]) -> Result<(), SqlError> {
     let mut written = tokens.iter().filter(written).peekable();
     while let Some(token) = written.next() {
         let behind = written.peek().copied();
-        if matches!(token.token, Token::RParen | Token::RBracket | Token::RBrace) {
+        if closes(token) {
             close(&mut levels, |level| !level.is_case);
         } else if is_word(token, "END") && levels.last().is_some_and(|l| l.is_case && l.follows_value()) {
             close(&mut levels, |level| level.is_case);

@@ -153,6 +153,7 @@ fn tokens_of(sql: &str) -> Result<Vec<TokenWithSpan>, SqlError> {
     let is_blank = |token: &TokenWithSpan| matches!(token.token, Token::Whitespace(_));
     tokens.dedup_by(|token, before| is_blank(token) && is_blank(before));
     guard::check_operators(&tokens)?;
+    repeated::check_depth(&tokens)?;
     let tokens = understood(super::chained::tokens(tokens))?;
     repeated::check(&tokens)?;
     Ok(tokens)
@@ -226,6 +227,24 @@ mod tests {
         }
         let wrong = parse("SELECT CASE WHEN true THEN 1 1 END").expect_err("a number too many").to_string();
         assert!(wrong.contains("syntax error"), "{wrong}");
+    }
+
+    #[test]
+    fn depth_is_limited_before_forms_are_looked_for() {
+        let error = parse(&format!("SELECT {}", "list_filter(".repeat(64))).expect_err("deep").to_string();
+        assert!(error.contains("nested too deeply"), "{error}");
+    }
+
+    #[test]
+    fn there_are_as_many_samples_and_pivots_as_tables() {
+        for table in
+            ["t TABLESAMPLE 1", "(FROM t USING SAMPLE 1)", "(PIVOT t ON a)", "t PIVOT (sum(b) FOR a IN (1))"]
+        {
+            let of = |count: usize| parse(&format!("SELECT * FROM {}", vec![table; count].join(", ")));
+            assert!(of(100).is_ok(), "{table}");
+            let error = of(101).expect_err(table).to_string();
+            assert!(error.contains("more than 100 samples") || error.contains("names 101 tables"), "{error}");
+        }
     }
 
     #[test]

@@ -80,8 +80,7 @@ pub(super) fn replaced(
 /// Nothing in the place of a comma behind a value that ends a list; before FROM the parser knows such a comma.
 pub(super) fn last_comma(tokens: &[TokenWithSpan], at: usize) -> Option<Replacement> {
     tokens.get(at).filter(|token| token.token == Token::Comma)?;
-    next(tokens, at + 1)
-        .filter(|(_, behind)| matches!(behind.token, Token::RParen | Token::RBracket | Token::RBrace))?;
+    next(tokens, at + 1).filter(|(_, behind)| closes(behind))?;
     last_before(tokens, at).filter(|before| {
         !matches!(before.token, Token::LParen | Token::LBracket | Token::LBrace | Token::Comma)
     })?;
@@ -151,7 +150,7 @@ pub(super) fn grouping(tokens: &[TokenWithSpan], at: usize) -> Option<Replacemen
     let (open, _) = next(tokens, at + 1).filter(|(_, token)| token.token == Token::LParen)?;
     let (mut all, mut from) = (tokens.get(at..=open)?.to_vec(), open + 1);
     loop {
-        let ends = |token: &TokenWithSpan| matches!(token.token, Token::Comma | Token::RParen);
+        let ends = |token: &TokenWithSpan| token.token == Token::Comma || closes(token);
         let (end, token) = outside(tokens, from).find(|(_, token)| ends(token))?;
         let goes_on = opens_with_part(tokens, from, end);
         let around = |sign: &str| if goes_on { made(&[sign], word.span) } else { Vec::new() };
@@ -159,18 +158,18 @@ pub(super) fn grouping(tokens: &[TokenWithSpan], at: usize) -> Option<Replacemen
         all.extend_from_slice(tokens.get(from..end)?);
         all.extend(around(")"));
         all.push(token.clone());
-        if token.token == Token::RParen {
-            return Some((all, end));
+        match token.token {
+            Token::Comma => from = end + 1,
+            Token::RParen => return Some((all, end)),
+            _ => return None,
         }
-        from = end + 1;
     }
 }
 
 /// Whether what stands between two places begins with parentheses and goes on behind them.
 fn opens_with_part(tokens: &[TokenWithSpan], from: usize, end: usize) -> bool {
     let open = next(tokens, from).filter(|(_, token)| token.token == Token::LParen);
-    let close =
-        open.and_then(|(open, _)| outside(tokens, open + 1).find(|(_, token)| token.token == Token::RParen));
+    let close = open.and_then(|(open, _)| outside(tokens, open + 1).find(|(_, token)| closes(token)));
     let behind = close.and_then(|(close, _)| next(tokens, close + 1));
     behind.is_some_and(|(behind, _)| behind < end)
 }
@@ -206,6 +205,11 @@ pub(super) fn outside(
         Token::SemiColon | Token::EOF => true,
         _ => depth == 0,
     })
+}
+
+/// Whether a token ends what stands in brackets; the parser sees whether they are of one kind.
+pub(super) fn closes(token: &TokenWithSpan) -> bool {
+    matches!(token.token, Token::RParen | Token::RBracket | Token::RBrace)
 }
 
 pub(super) fn is(token: &TokenWithSpan, keyword: Keyword) -> bool {

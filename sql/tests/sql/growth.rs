@@ -63,6 +63,27 @@ async fn calls_that_would_make_too_much_are_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn forms_that_are_looked_for_in_all_that_follows_are_few() {
+    let (_store, session) = session(1);
+    for (form, says) in [
+        ("list_filter(", "nested too deeply"),
+        ("GROUP BY ROLLUP (", "nested too deeply"),
+        ("(PIVOT a ", "nested too deeply"),
+        ("TABLESAMPLE 1 ", "more than 100 samples"),
+        ("FROM USING SAMPLE 1 ", "more than 100 samples"),
+        ("(PIVOT a ON b) ", "too long for as many PIVOTs"),
+        ("(a) PIVOT a ", "too long for as many PIVOTs"),
+        ("(a) UNPIVOT a ON b ", "too long for as many PIVOTs"),
+        ("PIVOT (a) ", "too long for as many PIVOTs"),
+    ] {
+        let sql = format!("SELECT {}", form.repeat((1 << 18) / form.len()));
+        let Err(error) = slt::run(&session, &sql).await else { panic!("{form}") };
+        assert_eq!(error.kind(), SqlErrorKind::Refused, "{form}: {error}");
+        assert!(error.to_string().contains(says), "{form}: {error}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn rows_are_grouped_by_as_many_sets_and_columns_as_are_allowed() {
     let (_store, session) = session(1);
     let grouped = |columns: usize| {

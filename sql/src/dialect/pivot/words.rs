@@ -10,9 +10,11 @@ use datafusion::sql::sqlparser::tokenizer::{Span, Token, TokenWithSpan};
 
 use super::several;
 use crate::dialect::exprs::plain_args;
-use crate::dialect::tokens::{is_any, is_word, made, next, outside};
+use crate::dialect::tokens::{closes, is_any, is_word, made, next, outside};
 use crate::error::SqlError;
 
+/// Most tokens behind PIVOT and UNPIVOT: each looks for its end among them, and copies those up to it.
+const MOST_PASSED: usize = 1 << 22;
 /// The function whose arguments are the keys, which no statement calls by chance.
 const KEYS: &str = "group by";
 /// Words behind a table that is called `pivot`.
@@ -25,24 +27,30 @@ const BEHIND: [&str; 9] =
 /// The tokens with both behind the table that they are of.
 ///
 /// # Errors
-/// PIVOT by several columns.
+/// PIVOT by several columns, and more of them than are looked through in a statement of this length.
 pub(in crate::dialect) fn tokens(mut tokens: Vec<TokenWithSpan>) -> Result<Vec<TokenWithSpan>, SqlError> {
     let mut before: Option<Token> = None;
-    let mut from = 0;
+    let (mut from, mut passed) = (0, 0);
     while let Some((at, token)) = next(&tokens, from) {
         from = at + 1;
         let (span, is_pivot) = (token.span, is_any(token, &["PIVOT", "PIVOT_WIDER"]));
         let is_unpivot = is_any(token, &["UNPIVOT", "PIVOT_LONGER"]);
         let here = token.token.clone();
-        if is_pivot || is_unpivot {
-            let form = begins(&tokens, at, before.as_ref()).then(|| Form::of(&tokens, at)).flatten();
-            match form {
+        let is_first = (is_pivot || is_unpivot) && begins(&tokens, at, before.as_ref());
+        let is_behind = is_pivot && next(&tokens, from).is_some_and(|(_, open)| open.token == Token::LParen);
+        if is_first || is_behind {
+            passed += tokens.len() - at;
+            if passed > MOST_PASSED {
+                let why = "the statement is too long for as many PIVOTs as it has".to_owned();
+                return Err(SqlError::refused(why));
+            }
+            match is_first.then(|| Form::of(&tokens, at)).flatten() {
                 Some(form) => {
                     let made =
                         if is_pivot { form.pivot(&tokens, span)? } else { form.unpivot(&tokens, span) };
                     drop(tokens.splice(at..form.end, made));
                 }
-                None if is_pivot => put_keys(&mut tokens, at, span),
+                None if is_behind => put_keys(&mut tokens, at, span),
                 None => {}
             }
         }
@@ -189,9 +197,7 @@ fn part<'a>(tokens: &'a [TokenWithSpan], range: &Range<usize>) -> &'a [TokenWith
 fn put_keys(tokens: &mut Vec<TokenWithSpan>, pivot: usize, span: Span) {
     let opened = next(tokens, pivot + 1).filter(|(_, token)| token.token == Token::LParen);
     let Some((open, _)) = opened else { return };
-    let is_closing =
-        |token: &TokenWithSpan| matches!(token.token, Token::RParen | Token::RBracket | Token::RBrace);
-    let close = outside(tokens, open + 1).find(|(_, token)| is_closing(token)).map(|(i, _)| i);
+    let close = outside(tokens, open + 1).find(|(_, token)| closes(token)).map(|(i, _)| i);
     let begins = |(group, token): (usize, &TokenWithSpan)| {
         let (by, _) =
             next(tokens, group + 1).filter(|(_, by)| is_word(token, "GROUP") && is_word(by, "BY"))?;

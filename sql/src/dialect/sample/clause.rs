@@ -5,6 +5,7 @@ use datafusion::sql::sqlparser::tokenizer::{Span, Token, TokenWithSpan};
 
 use crate::dialect::tokens::{is, is_word, last_before, made, next};
 use crate::error::{SqlError, SqlErrorKind};
+use crate::guard::{MAX_RELATIONS, check_count};
 
 /// Words that end the FROM of a query.
 const AFTER_FROM: [Keyword; 14] = [
@@ -35,23 +36,28 @@ struct SampleClause {
 
 /// The tokens with each sample as `TABLESAMPLE (n ROWS|PERCENT) REPEATABLE (seed)` behind the table that it
 /// is of.
+///
+/// # Errors
+/// A sample that is written in another way, and more of them than a statement may have tables.
 pub(in crate::dialect) fn tokens(mut tokens: Vec<TokenWithSpan>) -> Result<Vec<TokenWithSpan>, SqlError> {
-    let mut from = 0;
+    let (mut from, mut samples) = (0, 0);
     while let Some((at, token)) = next(&tokens, from) {
         from = at + 1;
-        let span = token.span;
-        if is(token, Keyword::TABLESAMPLE) {
-            let clause = clause(&tokens, from, span)?;
-            let made = written(&clause, span);
-            from = at + made.len();
+        let (span, is_behind_table) = (token.span, is(token, Keyword::TABLESAMPLE));
+        let using =
+            next(&tokens, from).filter(|(_, word)| is(token, Keyword::USING) && is_word(word, "SAMPLE"));
+        let using = using.map(|(sample, _)| sample + 1);
+        let Some(begin) = using.or_else(|| is_behind_table.then_some(from)) else { continue };
+        // Each is of a table, and moves all that follows it.
+        samples += 1;
+        check_count(samples, MAX_RELATIONS, "samples")?;
+        let clause = clause(&tokens, begin, span)?;
+        let made = written(&clause, span);
+        from = at + made.len();
+        if is_behind_table {
             drop(tokens.splice(at..clause.end, made));
-        } else if is(token, Keyword::USING)
-            && let Some((sample, _)) = next(&tokens, from).filter(|(_, token)| is_word(token, "SAMPLE"))
-        {
-            let clause = clause(&tokens, sample + 1, span)?;
+        } else {
             let table = table(&tokens, at, span)?;
-            let made = written(&clause, span);
-            from = at;
             drop(tokens.drain(at..clause.end));
             drop(tokens.splice(table..table, made));
         }
