@@ -34,6 +34,8 @@ pub(super) struct InfluenceColumns {
     pub(super) in_target: Option<usize>,
     /// Index of `record`.
     pub(super) record: usize,
+    /// Indexes of the columns for which records are read: that, parts of it, and the texts of tokens.
+    of_records: Vec<usize>,
     /// Indexes of the columns of explanations, if they were asked for.
     pub(super) explained: Option<Range<usize>>,
     /// Indexes of [`ERRORS`], which only covariances have.
@@ -160,10 +162,12 @@ impl InfluenceColumns {
             b.add(name, ty, true, of(cell));
         }
         let record = b.add("record", DataType::Utf8, true, of(ColumnSource::Record));
+        let mut of_records: Vec<usize> = token.into_iter().chain([record]).collect();
         for column in besides.asked.columns().filter(|column| !taken.iter().any(|n| n == column.name())) {
             let sources = of(ColumnSource::Virtual(column));
             if sources.iter().any(|source| matches!(source, PartSource::Sample(_))) {
-                b.add(column.name(), column.data_type(), true, sources);
+                let at = b.add(column.name(), column.data_type(), true, sources);
+                of_records.extend(column.is_of_record().then_some(at));
             }
         }
         let parts =
@@ -180,6 +184,7 @@ impl InfluenceColumns {
             subtask,
             in_target,
             record,
+            of_records,
             explained,
             errors,
             notes,
@@ -200,6 +205,11 @@ impl InfluenceColumns {
             || Some(column) == self.token
             || Some(column) == self.in_target
             || [&self.explained, &self.errors].into_iter().flatten().any(|range| range.contains(&column))
+    }
+
+    /// Whether records are read for some of these columns, which are then read for few rows at a time.
+    pub(super) fn reads_records(&self, columns: &[usize]) -> bool {
+        columns.iter().any(|column| self.of_records.contains(column))
     }
 
     /// Whether the pools' names ascend, so that the order of pools is the order of the column `pool`.

@@ -102,7 +102,7 @@ impl EachRows {
         let names = self.names(&plan, whole, &rankings)?;
         let question = self.question(plan);
         let inner: Vec<usize> = want.columns.iter().filter(|c| **c >= OWN).map(|c| c - OWN).collect();
-        let most = if inner.contains(&self.columns.record) { 1024 } else { 32 * 1024 };
+        let most = if self.columns.reads_records(&inner) { 1024 } else { 32 * 1024 };
         // What is delivered is not kept.
         for (ranking, name) in rankings.into_iter().zip(names) {
             let own = self.of_one(&question, whole, &ranking, want)?;

@@ -182,7 +182,7 @@ impl InfluenceJob {
     /// Ranked rows whose columns are read together. They lie scattered over the sample files, so each reading
     /// may touch every page; few readings, then, but not so many rows that their text fills the memory.
     fn rows_at_once(&self) -> usize {
-        let records = self.projection.contains(&self.question.columns.record);
+        let records = self.question.columns.reads_records(&self.projection);
         if records { self.batch } else { self.batch.saturating_mul(32) }
     }
 

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
+use futures::StreamExt;
 use gstore_sql::{SqlOptions, SqlSession};
+use gstore_store::Store;
 
 use crate::slt::{self, refused, rows};
 use crate::{fixture, session, small_store};
@@ -98,6 +100,26 @@ async fn rankings_come_one_after_the_other_with_ranks_from_one() {
     let pools =
         rows(&session, &format!("SELECT pool, count(*) FROM {several} GROUP BY pool ORDER BY pool")).await;
     assert_eq!(pools, ["extra | 3", "pool | 10"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn records_are_read_for_few_rows_at_a_time() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("store");
+    fixture::large(&path, 1500, 1, 4, 1);
+    let snapshot = Store::open(&path).unwrap().snapshot().unwrap();
+    let session = SqlSession::new(snapshot, SqlOptions { threads: 1, ..SqlOptions::default() }).unwrap();
+    for (column, most) in [("record", 1024), ("text", 1024), ("prompt", 1024), ("id", 1500)] {
+        let sql =
+            format!("SELECT rank, {column} FROM influence('pool', 'target', each => 'target', k => 1500)");
+        let mut rows = session.run(&sql).await.unwrap().stream;
+        let (mut all, mut largest) = (0, 0);
+        while let Some(batch) = rows.next().await {
+            let n = batch.unwrap().num_rows();
+            (all, largest) = (all + n, largest.max(n));
+        }
+        assert_eq!((all, largest), (1500, most), "{column}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
