@@ -5,13 +5,14 @@ use datafusion::execution::SessionState;
 use datafusion::logical_expr::Volatility;
 
 use super::catalog::Tables;
+use super::dialect;
 
 /// Whether the answer of a statement stays the same, by its words, and those of all views where it names one:
 /// a column that has the name of a function or table that would change it counts as one.
 pub(super) fn is_lasting(sql: &str, state: &SessionState, tables: &Tables) -> bool {
     let passes = |word: &str| {
         let word = word.to_ascii_lowercase();
-        let function = state.scalar_functions().get(&word);
+        let function = state.scalar_functions().get(dialect::known(&word));
         function.is_some_and(|function| function.signature().volatility != Volatility::Immutable)
             || tables.live.iter().any(|table| table.name() == word)
     };

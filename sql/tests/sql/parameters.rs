@@ -328,6 +328,9 @@ async fn a_prepared_statement_gives_what_it_gives_when_it_is_asked() {
         // Its functions look at the end of one run.
         ("SELECT levenshtein(id, source) AS n FROM pool", 1),
         ("SELECT count(*) FROM pool WHERE now() IS NOT NULL", 0),
+        // By their other names, too.
+        ("SELECT count(*) FROM pool WHERE get_current_timestamp() IS NOT NULL", 0),
+        ("SELECT count(*) FROM pool WHERE Transaction_Timestamp() IS NOT NULL", 0),
         ("SELECT random() < 2 FROM pool", 0),
     ] {
         let prepared = session.prepare(sql, &none, None).await.unwrap();
