@@ -84,12 +84,15 @@ impl Candidates {
         self.pools == other.pools && self.condition == other.condition
     }
 
-    /// Plans the condition over each pool.
+    /// Plans the condition over each pool, until the statement is over.
     ///
     /// # Errors
-    /// A condition that cannot be planned.
+    /// A condition that cannot be planned, and a raised flag.
     pub(crate) async fn check(&self, work: &FindWork, cancel: &Arc<Cancel>) -> Result<(), SqlError> {
         for pool in &self.pools {
+            if cancel.is_raised() {
+                return Err(SqlError::cancelled());
+            }
             self.finder
                 .0
                 .check(pool.clone(), self.condition.clone(), work, cancel)
@@ -134,4 +137,54 @@ fn of_condition(error: SqlError) -> SqlError {
     let place = error.position().map(|(line, column)| format!(", in its line {line}, column {column}"));
     let message = format!("where: {}{}", error.message(), place.unwrap_or_default());
     error.nowhere().worded(message).about("where")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use datafusion::execution::memory_pool::UnboundedMemoryPool;
+
+    use super::*;
+
+    /// Counts the conditions that are planned, and ends the statement with the first.
+    #[derive(Default)]
+    struct EndingFinder(AtomicUsize);
+
+    impl FindRows for EndingFinder {
+        fn check(
+            &self,
+            _: DatasetName,
+            _: String,
+            _: &FindWork,
+            cancel: &Arc<Cancel>,
+        ) -> BoxFuture<'static, Result<(), SqlError>> {
+            self.0.fetch_add(1, Ordering::Relaxed);
+            cancel.raise();
+            Box::pin(ready(Ok(())))
+        }
+
+        fn find(
+            &self,
+            _: DatasetName,
+            _: String,
+            _: &FindWork,
+        ) -> BoxFuture<'static, Result<RowSet, SqlError>> {
+            Box::pin(ready(Ok(RowSet::new())))
+        }
+    }
+
+    #[tokio::test]
+    async fn no_condition_is_planned_for_a_statement_that_is_over() {
+        let finder = Arc::new(EndingFinder::default());
+        let own: Arc<dyn FindRows> = Arc::clone(&finder) as _;
+        let candidates = Candidates {
+            pools: ["a", "b"].map(|name| DatasetName::try_from(name).unwrap()).into(),
+            condition: "true".to_owned(),
+            finder: Arc::new(RowFinder(own)),
+        };
+        let work = FindWork { memory: Arc::new(UnboundedMemoryPool::default()), threads: 1, notes: None };
+        let stopped = candidates.check(&work, &Arc::default()).await.unwrap_err();
+        assert_eq!((stopped.kind(), finder.0.load(Ordering::Relaxed)), (SqlErrorKind::Cancelled, 1));
+    }
 }
