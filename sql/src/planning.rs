@@ -20,6 +20,7 @@ use datafusion::sql::parser::Statement;
 use futures::future::BoxFuture;
 use gstore_functions as functions;
 
+use super::blocking::unless_cancelled;
 use super::bounds::{self, Budget, SessionBounds};
 use super::cases;
 use super::catalog::Tables;
@@ -204,17 +205,21 @@ fn rows_of<'a>(
         let pool = Arc::clone(&memory.memory_pool);
         let context = planned.context(TaskContext::from(&state).with_runtime(memory));
         let Planned { plan, mixed, .. } = planned;
-        // Not on this thread, which has to see when the time is over.
+        // Not on this thread, which has to see when the time is over, or the statement.
         let rows = SpawnedTask::spawn(collect(plan, Arc::new(context)));
-        let rows = match served {
-            true => tokio::time::timeout(LONGEST_ANSWER, rows).await.map_err(|_| {
+        let in_time = async {
+            if !served {
+                return Ok(rows.await);
+            }
+            tokio::time::timeout(LONGEST_ANSWER, rows).await.map_err(|_| {
                 cancel.raise();
                 let seconds = LONGEST_ANSWER.as_secs();
                 SqlError::refused(format!("the values of a PIVOT were not found within {seconds} s"))
                     .hint(NAMED)
-            })?,
-            false => rows.await,
+            })
         };
+        // This thread plans and does nothing else: it may wait here, and gives way to no other work.
+        let rows = unless_cancelled(&cancel, tokio::task::unconstrained(in_time))??;
         let rows = rows.unwrap_or_else(|error| Err(DataFusionError::ExecutionJoin(Box::new(error))));
         rows.map_err(|e| {
             memory::explain(MixedComparison::explain(&mixed, SqlError::from_datafusion(e, tables)), &pool)

@@ -249,6 +249,17 @@ async fn a_raised_flag_stops_a_statement_that_does_not_yield() {
     }
 }
 
+/// The query for them is a part of planning.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_raised_flag_stops_the_search_for_the_values_of_a_pivot() {
+    let (_store, session) = session(1);
+    let sql = "PIVOT (SELECT range % 2 AS x FROM range(1000)) ON x";
+    assert_eq!(slt::rows(&session, sql).await, ["500 | 500"]);
+    let asked = StatementOptions { cancel: Arc::new(Cancel::raised()), ..StatementOptions::default() };
+    let ended = session.run_asked(sql, asked).await.err().unwrap();
+    assert_eq!(ended.kind(), SqlErrorKind::Cancelled);
+}
+
 /// A condition that holds for no pair gives no batch to yield after.
 #[tokio::test]
 async fn joins_yield_while_they_compare_and_give_nothing() {
