@@ -13,12 +13,14 @@ use datafusion::sql::sqlparser::ast::{
 };
 
 use super::exprs::{alias, has_unnest, nested, of_item, wrap};
+use super::given::{ExpressionParts, computed_again};
 use super::ordered;
 use super::twice::{cast_of, column_name};
 use super::using::joins_without_condition;
+use crate::error::SqlError;
 use crate::expanded::{column, is_aggregate_call, is_grouped, name, unqualified};
 use crate::names::SERIES;
-use crate::walk::{VisitMut, count_subqueries, visit_expressions};
+use crate::walk::{VisitMut, break_on_error, count_subqueries, error_of, visit_expressions};
 
 /// Most names of one `HAVING` that are looked up, and the longest expression that may stand for each: what
 /// they stand for is repeated.
@@ -26,16 +28,19 @@ const MOST_NAMES: usize = 100;
 const LONGEST: usize = 1000;
 
 /// Puts the names of a statement where the engine finds them.
-pub(super) fn put(sql: &mut Statement) {
-    let _ = sql.visit(&mut Aliases);
+///
+/// # Errors
+/// A name in `HAVING` or `QUALIFY` of what has another value each time: it would be computed once more there.
+pub(super) fn put(sql: &mut Statement) -> Result<(), SqlError> {
+    error_of(sql.visit(&mut Aliases))
 }
 
 struct Aliases;
 
 impl VisitorMut for Aliases {
-    type Break = ();
+    type Break = Box<SqlError>;
 
-    fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
+    fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<Self::Break> {
         for table in query.with.iter_mut().flat_map(|with| &mut with.cte_tables) {
             unnested(&mut table.query);
         }
@@ -45,26 +50,26 @@ impl VisitorMut for Aliases {
     }
 
     // Its tables have their names then.
-    fn post_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
+    fn post_visit_query(&mut self, query: &mut Query) -> ControlFlow<Self::Break> {
         ordered_by_aggregates(query);
         ControlFlow::Continue(())
     }
 
-    fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<()> {
-        having(select);
+    fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<Self::Break> {
+        break_on_error(having(select))?;
         named(select);
         several_series(select);
         ControlFlow::Continue(())
     }
 
-    fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+    fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<Self::Break> {
         if let Expr::InSubquery { subquery, .. } | Expr::Exists { subquery, .. } = expr {
             selected(subquery);
         }
         ControlFlow::Continue(())
     }
 
-    fn pre_visit_table_factor(&mut self, table: &mut TableFactor) -> ControlFlow<()> {
+    fn pre_visit_table_factor(&mut self, table: &mut TableFactor) -> ControlFlow<Self::Break> {
         match table {
             TableFactor::Table { name: function, args: Some(_), alias, .. } => series(function, alias),
             TableFactor::UNNEST { array_exprs, alias, .. } if array_exprs.len() == 1 => elements(alias),
@@ -171,10 +176,43 @@ fn named(select: &mut Select) {
 }
 
 /// Puts what is computed under a name in its place in `HAVING`, where the engine reads a column
-/// of the table that has this name. In an argument of an aggregate function the column is meant, and
-/// where the rows are grouped by it.
-fn having(select: &mut Select) {
-    let Some(condition) = &mut select.having else { return };
+/// of the table that has this name.
+fn having(select: &mut Select) -> Result<(), SqlError> {
+    if select.having.is_none() && select.qualify.is_none() {
+        return Ok(());
+    }
+    let computed = computed(select);
+    let of = |column: &Ident, in_aggregate: bool| {
+        let column = name(column);
+        computed.iter().find(|(alias, _)| !in_aggregate && *alias == column)
+    };
+    let mut again = None;
+    for condition in select.having.iter_mut().chain(&mut select.qualify) {
+        replace_names(condition, |column, in_aggregate| {
+            let (alias, computed) = of(column, in_aggregate)?;
+            if ExpressionParts::of(computed).volatile {
+                again.get_or_insert_with(|| computed_again(alias).at_name(column));
+            }
+            None
+        });
+    }
+    if let Some(again) = again {
+        return Err(again);
+    }
+    let mut put = 0;
+    if let Some(condition) = &mut select.having {
+        replace_names(condition, |column, in_aggregate| {
+            let (_, computed) = of(column, in_aggregate).filter(|_| put < MOST_NAMES)?;
+            put += 1;
+            Some(*nested(computed.clone()))
+        });
+    }
+    Ok(())
+}
+
+/// What a SELECT computes under names that may be meant in its `HAVING`. In an argument of an aggregate
+/// function a column is meant, and where the rows are grouped by it.
+fn computed(select: &Select) -> Vec<(String, Expr)> {
     let grouped: Vec<String> = match &select.group_by {
         GroupByExpr::Expressions(groups, _) => groups.iter().filter_map(column).map(name).collect(),
         GroupByExpr::All(_) => Vec::new(),
@@ -191,15 +229,7 @@ fn having(select: &mut Select) {
         let fits = is_aggregate(expr) && !is_own && expr.to_string().len() <= LONGEST;
         fits.then(|| (alias, expr.clone()))
     };
-    let computed: Vec<(String, Expr)> = select.projection.iter().filter_map(computed).collect();
-    let mut put = 0;
-    replace_names(condition, |column, in_aggregate| {
-        let is_meant = !in_aggregate && put < MOST_NAMES;
-        let column = is_meant.then(|| name(column))?;
-        let (_, computed) = computed.iter().find(|(alias, _)| *alias == column)?;
-        put += 1;
-        Some(*nested(computed.clone()))
-    });
+    select.projection.iter().filter_map(computed).collect()
 }
 
 /// Puts the name of the table before its columns in aggregate functions that rows are ordered by, where the
@@ -343,6 +373,26 @@ mod tests {
             "SELECT k FROM t WHERE k IN (SELECT x FROM u WHERE y = k) AND k IN (SELECT x::INT FROM u ORDER BY x LIMIT 1)",
         ] {
             assert_eq!(changed(sql, put).1, sql);
+        }
+    }
+
+    #[test]
+    fn what_has_another_value_each_time_has_no_name_in_conditions_of_groups() {
+        for sql in [
+            "SELECT count(*) + random() AS r FROM t HAVING r > 0.5",
+            "SELECT k, uuid() AS r FROM t GROUP BY k HAVING k > 1 AND lower(r) > 'a'",
+            "SELECT k, max(n) + (SELECT Random()) AS r FROM t GROUP BY k HAVING r > 1",
+            "SELECT rank() OVER (ORDER BY k) AS n, random() AS r FROM t QUALIFY n > 1 AND r > 0.5",
+        ] {
+            let error = changed(sql, put).0.expect_err(sql).to_string();
+            assert!(error.starts_with("`r` is computed again wherever it is used"), "{error}");
+            assert!(error.contains("(line 1, column ") && error.contains("into WITH"), "{error}");
+        }
+        for sql in [
+            "SELECT random() AS r, max(r) FROM t HAVING max(r) > 1",
+            "SELECT k, max(n) + (SELECT 1) AS r, random() FROM t GROUP BY k HAVING r > 1",
+        ] {
+            assert!(changed(sql, put).0.is_ok(), "{sql}");
         }
     }
 }

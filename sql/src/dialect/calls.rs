@@ -40,7 +40,7 @@ use crate::walk::{VisitMut, break_on_error, error_of, inner};
 pub(crate) fn resolve(statement: &mut Statement) -> Result<(), SqlError> {
     let Some(sql) = inner(statement) else { return Ok(()) };
     headings::put(sql);
-    aliases::put(sql);
+    aliases::put(sql)?;
     error_of(sql.visit(&mut Words::default()))?;
     lambdas::rename(sql);
     lists::sort(sql);

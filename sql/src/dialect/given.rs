@@ -13,11 +13,11 @@ mod kinds;
 mod tests;
 mod uses;
 
-use datafusion::execution::SessionState;
 use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast::{Expr, Ident, Select, SelectItem};
 
-use self::kinds::{ExpressionParts, ExpressionSize};
+pub(super) use self::kinds::ExpressionParts;
+use self::kinds::ExpressionSize;
 use self::uses::{NameUses, put};
 use super::twice::is_given;
 use crate::error::{SqlError, SqlErrorKind};
@@ -32,18 +32,14 @@ const MOST: usize = 50;
 const DEEPEST: usize = MAX_OPERATORS + 100;
 
 /// The names of one statement.
-pub(super) struct AliasNames<'a> {
-    state: &'a SessionState,
+#[derive(Default)]
+pub(super) struct AliasNames {
     names: usize,
     /// Expressions that stand in the place of names.
     repeated: usize,
 }
 
-impl<'a> AliasNames<'a> {
-    pub(super) fn new(state: &'a SessionState) -> Self {
-        Self { state, names: 0, repeated: 0 }
-    }
-
+impl AliasNames {
     /// Puts what is computed in the place of the name that an error is about; false if there is no such name.
     pub(super) fn put(&mut self, statement: &mut Statement, error: &SqlError) -> Result<bool, SqlError> {
         let Some(column) = error.missing_column().filter(|_| error.kind() == SqlErrorKind::Unknown) else {
@@ -80,10 +76,9 @@ impl<'a> AliasNames<'a> {
             let why = format!("{TWICE}called `{column}`, and one of them is meant here");
             return Err(refused(why, "give one of them another name with AS"));
         }
-        let kinds = ExpressionParts::of(value, self.state);
-        if kinds.volatile {
-            let why = format!("`{column}` is computed again wherever it is used, or by a subquery");
-            return Err(refused(why, "put the SELECT that gives it into WITH or a subquery"));
+        let kinds = ExpressionParts::of(value);
+        if kinds.volatile || kinds.query {
+            return Err(computed_again(column).at(place));
         }
         // Before anything is copied.
         let mut size = ExpressionSize::default();
@@ -110,6 +105,12 @@ impl<'a> AliasNames<'a> {
         }
         Ok(())
     }
+}
+
+/// The error about a name for what cannot stand in two places.
+pub(super) fn computed_again(column: &str) -> SqlError {
+    let why = format!("`{column}` is computed again wherever it is used, or by a subquery");
+    SqlError::invalid(why).hint("put the SELECT that gives it into WITH or a subquery")
 }
 
 /// What a SELECT gives a name, with the places among the columns of the result.

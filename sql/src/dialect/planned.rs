@@ -38,7 +38,7 @@ impl Planner<'_> {
 
 /// Plans a statement.
 pub(crate) async fn planned(planner: Planner<'_>, mut statement: Statement) -> Result<LogicalPlan, SqlError> {
-    let mut given = AliasNames::new(planner.state);
+    let mut given = AliasNames::default();
     let mut again = ReplannedParts::default();
     // What was said before columns had names of their own.
     let mut unnamed: Option<SqlError> = None;
@@ -206,8 +206,7 @@ mod tests {
         let doubled: String = (1..=11).map(|n| format!(", (x{0} + x{0}) AS x{n}", n - 1)).collect();
         let sql =
             format!("WITH c AS (SELECT a AS x0{doubled} FROM t) SELECT 1 FROM {}", vec!["c"; 60].join(", "));
-        let state = datafusion::prelude::SessionContext::new().state();
-        let mut given = AliasNames::new(&state);
+        let mut given = AliasNames::default();
         let mut again = ReplannedParts::default();
         let mut statement = crate::dialect::parse(&sql).unwrap();
         let put = (0..=11).try_for_each(|n| {

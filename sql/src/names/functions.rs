@@ -4,44 +4,65 @@ use std::collections::HashMap;
 use std::sync::LazyLock;
 
 use datafusion::execution::SessionStateDefaults as Defaults;
+use datafusion::logical_expr::Volatility;
 use gstore_functions::{aggregate, scalar};
 
 use super::calls::calls;
 
 /// Whether a function is one of rows, by a name in lower case that it has here.
 pub(crate) fn is_aggregate(name: &str) -> bool {
-    known(name).is_some_and(|(kind, _)| *kind == "AGGREGATE")
+    known(name).is_some_and(|known| known.kind == "AGGREGATE")
 }
 
 /// Whether a function is one of the values of a row, by such a name.
 pub(crate) fn is_scalar(name: &str) -> bool {
-    known(name).is_some_and(|(kind, _)| *kind == "SCALAR")
+    known(name).is_some_and(|known| known.kind == "SCALAR")
+}
+
+/// Whether a function gives another value each time, by such a name.
+pub(crate) fn is_volatile(name: &str) -> bool {
+    known(name).is_some_and(|known| known.volatility == Volatility::Volatile)
 }
 
 /// What plans call a function, by any of its names in lower case: `power` for `pow`.
 pub(crate) fn called(name: &str) -> &str {
-    known(name).map_or(name, |(_, called)| called)
+    known(name).map_or(name, |known| &known.called)
 }
 
-/// The kind of a function, and its name in plans.
-fn known(name: &str) -> Option<&'static (&'static str, String)> {
-    static NAMES: LazyLock<HashMap<String, (&str, String)>> = LazyLock::new(names);
+struct KnownFunction {
+    kind: &'static str,
+    /// Its name in plans.
+    called: String,
+    volatility: Volatility,
+}
+
+fn known(name: &str) -> Option<&'static KnownFunction> {
+    static NAMES: LazyLock<HashMap<String, KnownFunction>> = LazyLock::new(names);
     NAMES.get(name)
 }
 
 /// The names of all functions; of two of the same name the one that a call finds.
-fn names() -> HashMap<String, (&'static str, String)> {
-    let rewritten = calls().map(|(name, kind, _)| (name.to_owned(), (kind, name.to_owned())));
-    let mut names: HashMap<_, _> = rewritten.collect();
-    let mut add = |kind, name: &str, aliases: &[String]| {
+fn names() -> HashMap<String, KnownFunction> {
+    let mut names = HashMap::new();
+    let mut add = |kind, name: &str, aliases: &[String], volatility| {
         let all = aliases.iter().map(String::as_str).chain([name]);
-        names.extend(all.map(|other| (other.to_owned(), (kind, name.to_owned()))));
+        let function =
+            |other: &str| (other.to_owned(), KnownFunction { kind, called: name.to_owned(), volatility });
+        names.extend(all.map(function));
     };
-    Defaults::default_window_functions().iter().for_each(|f| add("WINDOW", f.name(), f.aliases()));
-    Defaults::default_aggregate_functions().iter().for_each(|f| add("AGGREGATE", f.name(), f.aliases()));
-    aggregate().for_each(|f| add("AGGREGATE", f.name(), f.aliases()));
-    Defaults::default_scalar_functions().iter().for_each(|f| add("SCALAR", f.name(), f.aliases()));
-    scalar().for_each(|f| add("SCALAR", f.name(), f.aliases()));
+    // What these stand for has nothing that differs each time.
+    calls().for_each(|(name, kind, _)| add(kind, name, &[], Volatility::Immutable));
+    for f in Defaults::default_window_functions() {
+        add("WINDOW", f.name(), f.aliases(), f.signature().volatility);
+    }
+    for f in Defaults::default_aggregate_functions() {
+        add("AGGREGATE", f.name(), f.aliases(), f.signature().volatility);
+    }
+    aggregate().for_each(|f| add("AGGREGATE", f.name(), f.aliases(), f.signature().volatility));
+    for f in Defaults::default_scalar_functions() {
+        add("SCALAR", f.name(), f.aliases(), f.signature().volatility);
+    }
+    scalar().for_each(|f| add("SCALAR", f.name(), f.aliases(), f.signature().volatility));
     names
 }
 
@@ -59,5 +80,6 @@ mod tests {
         }
         assert!(!is_scalar("row_number") && !is_aggregate("row_number") && !is_scalar("nothing"));
         assert_eq!(["pow", "count_if", "nothing"].map(called), ["power", "count_if", "nothing"]);
+        assert!(is_volatile("random") && is_volatile("uuid") && !is_volatile("now") && !is_volatile("pow"));
     }
 }

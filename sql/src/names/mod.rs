@@ -7,7 +7,7 @@ mod otherwise;
 mod shorthand;
 
 pub(crate) use calls::{PARTS, RENAMED, call_of, calls as own_calls, renamed as renamed_functions};
-pub(crate) use functions::{called, is_aggregate, is_scalar};
+pub(crate) use functions::{called, is_aggregate, is_scalar, is_volatile};
 pub(crate) use otherwise::{catalog_otherwise, nearly_written_otherwise, written_otherwise};
 pub(crate) use shorthand::SHORTHANDS;
 

@@ -2,32 +2,30 @@
 
 use std::ops::ControlFlow;
 
-use datafusion::execution::SessionState;
-use datafusion::logical_expr::Volatility;
 use datafusion::sql::sqlparser::ast::{Expr, Visitor};
 
+use crate::names::{is_aggregate, is_volatile};
 use crate::walk::{visit_expressions, visit_queries};
 
-pub(super) struct ExpressionParts {
+pub(in crate::dialect) struct ExpressionParts {
     pub(super) aggregate: bool,
     pub(super) window: bool,
-    /// Functions that give another value each time, and subqueries.
-    pub(super) volatile: bool,
+    pub(super) query: bool,
+    /// Functions that give another value each time, also in a subquery.
+    pub(in crate::dialect) volatile: bool,
 }
 
 impl ExpressionParts {
-    pub(super) fn of(value: &Expr, state: &SessionState) -> Self {
-        let has_query = visit_queries(value, |_| true);
-        let mut parts = Self { aggregate: false, window: false, volatile: has_query };
+    pub(in crate::dialect) fn of(value: &Expr) -> Self {
+        let query = visit_queries(value, |_| true);
+        let mut parts = Self { aggregate: false, window: false, query, volatile: false };
         visit_expressions(value, |expr| {
             let Expr::Function(function) = expr else { return };
             let called = function.name.to_string().to_ascii_lowercase();
-            let scalar = state.scalar_functions().get(&called);
-            parts.volatile |=
-                scalar.is_some_and(|scalar| scalar.signature().volatility == Volatility::Volatile);
+            parts.volatile |= is_volatile(&called);
             match function.over.is_some() {
                 true => parts.window = true,
-                false => parts.aggregate |= state.aggregate_functions().contains_key(&called),
+                false => parts.aggregate |= is_aggregate(&called),
             }
         });
         parts

@@ -1,14 +1,12 @@
 //! Promise: what is computed stands in the place of the name that a SELECT gives it, and nowhere else.
 
 use super::*;
-use datafusion::prelude::SessionContext;
 
 fn put(sql: &str, column: &str, place: Option<(u64, u64)>) -> Result<Option<String>, String> {
-    let state = SessionContext::new().state();
     let mut statement = crate::dialect::parse(sql).unwrap();
     let error = SqlError::unknown(format!("there is no column `{column}`"));
     let error = error.at(place);
-    let found = AliasNames::new(&state).put(&mut statement, &error).map_err(|error| error.to_string())?;
+    let found = AliasNames::default().put(&mut statement, &error).map_err(|error| error.to_string())?;
     Ok(found.then(|| statement.to_string()))
 }
 
