@@ -99,17 +99,43 @@ fn of_expr(expr: &Expr) -> Option<Vec<&str>> {
     }
 }
 
-/// Where a condition stands in a statement.
+/// Where a condition stands in a statement; `None` of one that several rankings have: an error may be that of
+/// any of them.
 pub(crate) fn place_of_condition(sql: &Statement, condition: &str) -> Option<TextPosition> {
     let is_it = |argument: &NamingArgument<'_>| {
         argument.kind == ArgumentKind::Condition && argument.texts.as_deref() == Some(&[condition])
     };
-    visit_tables(sql, |table| {
-        arguments(table).iter().find(|argument| is_it(argument)).map(|found| found.place)
-    })
+    let mut places = Vec::new();
+    visit_tables(sql, |table| places.extend(arguments(table).iter().filter(|a| is_it(a)).map(|a| a.place)));
+    match places.as_slice() {
+        [only] => Some(*only),
+        _ => None,
+    }
 }
 
 /// A condition as a statement that names the same tables.
 pub(crate) fn query_of_condition(condition: &str) -> String {
     format!("SELECT 1 {}", dialect::where_clause(condition))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::walk::inner;
+
+    #[test]
+    fn a_condition_has_a_place_if_it_stands_in_one_only() {
+        let place = |sql: &str| {
+            let mut statement = dialect::parse(sql).unwrap();
+            place_of_condition(inner(&mut statement).unwrap(), "a = 1")
+        };
+        let with = |first: &str, second: &str| {
+            place(&format!(
+                "SELECT 1 FROM influence('p', 't', where => '{first}'), influence('q', 't', where => '{second}')"
+            ))
+        };
+        assert_eq!(with("a = 1", "a = 2"), Some((1, 35)));
+        assert_eq!(with("a = 1", "a = 1"), None);
+        assert_eq!(with("a = 3", "a = 2"), None);
+    }
 }
