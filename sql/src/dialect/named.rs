@@ -66,6 +66,8 @@ pub(super) fn tokens(tokens: Vec<TokenWithSpan>) -> Result<Vec<TokenWithSpan>, S
                 inside.end(&mut all)?;
                 inside.in_result = false;
             }
+            // A column of a table, whatever clause its name begins elsewhere.
+            Token::Word(_) if last_before(&tokens, i).is_some_and(|dot| dot.token == Token::Period) => {}
             Token::Word(_) if begins && colon(&tokens, i).is_some() => {
                 inside.name = Some((token.clone(), all.len()));
                 behind = colon(&tokens, i).map_or(i, |colon| colon + 1);
@@ -115,6 +117,10 @@ mod tests {
             ("SELECT DISTINCT a: b FROM t ORDER BY a", "SELECT DISTINCT b AS a FROM t ORDER BY a"),
             ("SELECT x, a: (SELECT b: 2), {'k': 1}", "SELECT x, (SELECT 2 AS b) AS a, {'k': 1}"),
             ("FROM t SELECT a: l[1:2], b: x::INT", "FROM t SELECT l[1:2] AS a, x::INT AS b"),
+            (
+                "SELECT t.limit, a: t.from + t . where, b: 2, t.select, c: 3 FROM t",
+                "SELECT t.limit, t.from + t.where AS a, 2 AS b, t.select, 3 AS c FROM t",
+            ),
             (
                 "SELECT a: x IS DISTINCT FROM y, * EXCEPT (z), b: percentile_cont(0.5) WITHIN GROUP (ORDER BY x) UNION ALL SELECT c: 1",
                 "SELECT x IS DISTINCT FROM y AS a, * EXCEPT (z), percentile_cont(0.5) WITHIN GROUP (ORDER BY x) AS b UNION ALL SELECT 1 AS c",
