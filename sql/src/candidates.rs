@@ -7,8 +7,8 @@ use datafusion::catalog::Session;
 use datafusion::execution::memory_pool::MemoryPool;
 use futures::future::{BoxFuture, ready};
 use gstore_core::Cancel;
-use gstore_query::influence::{Options, RowFilter};
-use gstore_store::{DatasetName, RowSet};
+use gstore_query::influence::{Options, RowFilter, RowMask};
+use gstore_store::DatasetName;
 
 use super::error::{SqlError, SqlErrorKind};
 use super::notes::RunNotes;
@@ -34,7 +34,7 @@ pub(crate) trait FindRows: Send + Sync {
         dataset: DatasetName,
         condition: String,
         work: &FindWork,
-    ) -> BoxFuture<'static, Result<RowSet, SqlError>>;
+    ) -> BoxFuture<'static, Result<RowMask, SqlError>>;
 }
 
 /// What finding rows may take.
@@ -112,7 +112,7 @@ impl Candidates {
             let mut found = RowFilter::new();
             for (place, pool) in own.pools.into_iter().enumerate() {
                 let rows = own.finder.0.find(pool, own.condition.clone(), &work).await;
-                found = found.with(place, rows.map_err(of_condition)?.iter().collect());
+                found = found.with(place, rows.map_err(of_condition)?);
             }
             Ok(found)
         })
@@ -169,8 +169,8 @@ mod tests {
             _: DatasetName,
             _: String,
             _: &FindWork,
-        ) -> BoxFuture<'static, Result<RowSet, SqlError>> {
-            Box::pin(ready(Ok(RowSet::new())))
+        ) -> BoxFuture<'static, Result<RowMask, SqlError>> {
+            Box::pin(ready(Ok(RowMask::new())))
         }
     }
 

@@ -64,7 +64,8 @@ impl SqlRunner {
     ) -> Result<RowSet, SqlError> {
         let runtime = self.runtime.as_ref().ok_or_else(|| SqlError::internal("the runner is gone"))?;
         let _inside = runtime.enter();
-        unless_cancelled(cancel, self.session.matching(dataset, condition, None))?
+        let rows = unless_cancelled(cancel, self.session.matching(dataset, condition, None))??;
+        Ok(RowSet::from_rows_sorted(rows.iter()))
     }
 
     /// Starts one statement. Raising `cancel` ends it and its rows with an error of the kind

@@ -27,8 +27,8 @@ use futures::future::BoxFuture;
 use futures::{Stream, StreamExt};
 use gstore_core::{Cancel, CancelOnDrop, Remedy};
 use gstore_functions as functions;
-use gstore_query::influence::Encoder;
-use gstore_store::{DatasetName, RowSet, Snapshot};
+use gstore_query::influence::{Encoder, RowMask};
+use gstore_store::{DatasetName, Snapshot};
 use tokio::runtime::Handle;
 
 use super::blocking::pump;
@@ -329,7 +329,7 @@ impl SqlSession {
         dataset: &DatasetName,
         condition: &str,
         notes: Option<&RunNotes>,
-    ) -> Result<RowSet, SqlError> {
+    ) -> Result<RowMask, SqlError> {
         let sql = matching_sql(dataset, condition)?;
         // Raised when this is dropped, also while an operator is at work that does not yield.
         let ends = CancelOnDrop(Arc::default());
@@ -337,15 +337,16 @@ impl SqlSession {
         let found = self.run_asked(&sql, asked).await.map_err(|error| error.further_up(1))?;
         let noted = found.notes_handle();
         let mut batches = pump(found.stream);
-        let mut rows = Vec::new();
+        // A bit for each row: there may be many, in any order, and none of them counts as memory.
+        let mut rows = RowMask::new();
         while let Some(batch) = batches.recv().await {
             let batch = batch.map_err(|error| error.further_up(1))?;
-            rows.extend_from_slice(batch.column(0).as_primitive::<UInt64Type>().values());
+            rows.extend(batch.column(0).as_primitive::<UInt64Type>().values().iter().copied());
         }
         if let Some(notes) = notes {
             noted.get().influence.into_iter().for_each(|note| notes.add(note));
         }
-        Ok(RowSet::from_rows(rows))
+        Ok(rows)
     }
 
     /// The columns that a statement with these values gives, without running it.
@@ -453,7 +454,7 @@ impl FindRows for LeafSessions {
         dataset: DatasetName,
         condition: String,
         work: &FindWork,
-    ) -> BoxFuture<'static, Result<RowSet, SqlError>> {
+    ) -> BoxFuture<'static, Result<RowMask, SqlError>> {
         let (own, work) = (self.clone(), work.clone());
         Box::pin(async move {
             let notes = work.notes.clone();
