@@ -25,7 +25,7 @@ impl<S: Stream<Item = Result<RecordBatch, SqlError>> + Unpin> Stream for PanicGu
         let polled = gstore_store::caught(|| rows.poll_next_unpin(context));
         polled.unwrap_or_else(|| {
             self.0 = None;
-            let why = "the engine failed on this statement; this happens where the texts of a batch or of a \
+            let why = "the engine failed on this statement; this may happen where the texts of a batch or of a \
             group have more than 2 GiB";
             Poll::Ready(Some(Err(SqlError::new(SqlErrorKind::Failed, why.into()))))
         })
