@@ -3,9 +3,10 @@
 
 use datafusion::sql::sqlparser::ast::helpers::attached_token::AttachedToken;
 use datafusion::sql::sqlparser::ast::{
-    BinaryOperator, CaseWhen, CastKind, DataType, Expr, Function, FunctionArg, FunctionArgExpr,
-    FunctionArgumentList, FunctionArguments, Ident, LambdaFunction, LambdaFunctionParameter, LambdaSyntax,
-    ObjectName, OneOrManyWithParens, Query, SelectItem, SetExpr, TableFactor, UnaryOperator, Value,
+    BinaryOperator, CaseWhen, CastKind, DataType, DuplicateTreatment, Expr, Function, FunctionArg,
+    FunctionArgExpr, FunctionArgumentClause, FunctionArgumentList, FunctionArguments, Ident, LambdaFunction,
+    LambdaFunctionParameter, LambdaSyntax, ObjectName, OneOrManyWithParens, OrderByExpr, Query, SelectItem,
+    SetExpr, TableFactor, UnaryOperator, Value,
 };
 use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::parser::Parser;
@@ -49,6 +50,30 @@ pub(super) fn plain_args(function: &Function) -> Option<Vec<&Expr>> {
         _ => None,
     });
     args.collect()
+}
+
+/// Whether a call is of distinct values.
+pub(super) fn is_distinct(function: &Function) -> bool {
+    let FunctionArguments::List(list) = &function.args else { return false };
+    list.duplicate_treatment == Some(DuplicateTreatment::Distinct)
+}
+
+/// The order that a call gives its rows, in its brackets.
+pub(super) fn order_of(function: &Function) -> Option<&[OrderByExpr]> {
+    let FunctionArguments::List(list) = &function.args else { return None };
+    list.clauses.iter().find_map(|clause| match clause {
+        FunctionArgumentClause::OrderBy(keys) => Some(keys.as_slice()),
+        _ => None,
+    })
+}
+
+/// The same, which the call is without then.
+pub(super) fn take_order(function: &mut Function) -> Option<Vec<OrderByExpr>> {
+    let keys = order_of(function)?.to_vec();
+    if let FunctionArguments::List(list) = &mut function.args {
+        list.clauses.retain(|clause| !matches!(clause, FunctionArgumentClause::OrderBy(_)));
+    }
+    Some(keys)
 }
 
 /// `parameter -> body`

@@ -4,10 +4,10 @@
 //! all of them.
 
 use datafusion::sql::sqlparser::ast::{
-    DuplicateTreatment, Function, FunctionArgumentClause, FunctionArguments, WindowFrame, WindowFrameBound,
-    WindowFrameUnits, WindowType,
+    Function, WindowFrame, WindowFrameBound, WindowFrameUnits, WindowType,
 };
 
+use super::exprs::{is_distinct, order_of, take_order};
 use crate::error::SqlError;
 
 /// Puts such an order into the window.
@@ -15,21 +15,13 @@ use crate::error::SqlError;
 /// # Errors
 /// A window with another order or a frame, one that is named, and DISTINCT, which forgets the order.
 pub(super) fn order(function: &mut Function) -> Result<(), SqlError> {
-    let Function { name, args: FunctionArguments::List(list), over: Some(window), .. } = function else {
-        return Ok(());
-    };
-    let order = |clause: &FunctionArgumentClause| match clause {
-        FunctionArgumentClause::OrderBy(keys) => Some(keys.clone()),
-        _ => None,
-    };
-    let Some(keys) = list.clauses.iter().find_map(order) else { return Ok(()) };
-    let is_distinct = list.duplicate_treatment == Some(DuplicateTreatment::Distinct);
+    let (keys, is_distinct) = (order_of(function).map(<[_]>::to_vec), is_distinct(function));
+    let (Some(keys), Some(window)) = (keys, &mut function.over) else { return Ok(()) };
     let hint = match window {
         _ if is_distinct => "write list_sort(list(DISTINCT x) OVER (PARTITION BY g))",
         WindowType::WindowSpec(spec) if spec.window_name.is_none() => {
             let is_same = spec.order_by == keys;
             if is_same || spec.order_by.is_empty() && spec.window_frame.is_none() {
-                list.clauses.retain(|clause| order(clause).is_none());
                 if !is_same {
                     spec.order_by = keys;
                     spec.window_frame = Some(WindowFrame {
@@ -38,13 +30,14 @@ pub(super) fn order(function: &mut Function) -> Result<(), SqlError> {
                         end_bound: Some(WindowFrameBound::Following(None)),
                     });
                 }
+                take_order(function);
                 return Ok(());
             }
             "write list_sort(list({'y': y, 'x': x}) OVER (..)), a list in the order of y"
         }
         _ => "write the window where it is used, OVER (PARTITION BY g)",
     };
-    let called = name.0.last().and_then(|part| part.as_ident());
+    let called = function.name.0.last().and_then(|part| part.as_ident());
     let why = "a function over a window takes an order of its own for all rows of a partition only, and not with DISTINCT";
     let error = SqlError::invalid(why.to_owned()).hint(hint);
     Err(called.into_iter().fold(error, SqlError::at_name))

@@ -6,12 +6,13 @@
 
 use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast::{
-    AccessExpr, Expr, Function, Ident, LambdaFunction, OneOrManyWithParens, Statement as Sql, Subscript,
+    Expr, Function, Ident, LambdaFunction, OneOrManyWithParens, Statement as Sql,
 };
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 use gstore_query::hint::{did_you_mean, nearest};
 
-use super::exprs::{call, lambda, plain_args, text};
+use super::exprs::{call, lambda, plain_args};
+use super::outer_fields::in_brackets;
 use super::tokens::{is_any, is_word, last_before, made, next, outside};
 use crate::elements::NAME;
 use crate::error::SqlError;
@@ -208,7 +209,7 @@ pub(super) fn rename(sql: &mut Sql) {
                         && name(of) == old
                     {
                         let of = Ident { span: of.span, ..new.clone() };
-                        *part = field(Expr::Identifier(of), fields);
+                        *part = in_brackets(&of, None, fields);
                     }
                 }
                 Expr::Array(array) => *part = call("make_array", std::mem::take(&mut array.elem)),
@@ -216,11 +217,6 @@ pub(super) fn rename(sql: &mut Sql) {
             });
         }
     });
-}
-
-fn field(of: Expr, fields: &[Ident]) -> Expr {
-    let key = |field: &Ident| AccessExpr::Subscript(Subscript::Index { index: text(&name(field)) });
-    Expr::CompoundFieldAccess { root: Box::new(of), access_chain: fields.iter().map(key).collect() }
 }
 
 #[cfg(test)]

@@ -6,11 +6,10 @@
 use std::collections::HashSet;
 
 use datafusion::sql::sqlparser::ast::{
-    Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentClause, FunctionArguments, OrderByExpr,
-    Select, Statement,
+    Expr, Function, FunctionArg, FunctionArgExpr, FunctionArguments, OrderByExpr, Select, Statement,
 };
 
-use super::exprs::{call, text};
+use super::exprs::{call, order_of, text};
 use crate::walk::{visit_own_expressions_mut, visit_selects_mut};
 
 /// Sorts such lists where a SELECT has aggregate functions in several orders.
@@ -44,11 +43,7 @@ fn replace_calls(select: &mut Select, mut other: impl FnMut(&Function) -> Option
 
 /// The order of the rows of an aggregate function.
 fn order(function: &Function) -> Option<&[OrderByExpr]> {
-    let FunctionArguments::List(list) = &function.args else { return None };
-    list.clauses.iter().filter(|_| function.over.is_none()).find_map(|clause| match clause {
-        FunctionArgumentClause::OrderBy(keys) => Some(keys.as_slice()),
-        _ => None,
-    })
+    order_of(function).filter(|_| function.over.is_none())
 }
 
 /// A list in the order of its own values, as one that is sorted.

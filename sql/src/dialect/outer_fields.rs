@@ -65,7 +65,8 @@ fn bracketed(parts: &[Ident], column: &Column, is_no_table: bool) -> Option<Expr
     (!fields.is_empty()).then(|| in_brackets(root, within, fields))
 }
 
-fn in_brackets(root: &Ident, within: Option<&Ident>, fields: &[Ident]) -> Expr {
+/// A name, or a column of the table that it is, with fields of it in brackets.
+pub(super) fn in_brackets(root: &Ident, within: Option<&Ident>, fields: &[Ident]) -> Expr {
     let within = within.map(|of| AccessExpr::Dot(Expr::Identifier(of.clone())));
     let key = |field: &Ident| AccessExpr::Subscript(Subscript::Index { index: text(&name(field)) });
     Expr::CompoundFieldAccess {

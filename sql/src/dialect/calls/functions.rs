@@ -3,11 +3,11 @@
 mod quantiles;
 
 use datafusion::sql::sqlparser::ast::{
-    BinaryOperator, DuplicateTreatment, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentClause,
-    FunctionArguments, Ident, NullTreatment, ObjectName, Statement, Value,
+    BinaryOperator, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentClause, FunctionArguments,
+    Ident, NullTreatment, ObjectName, Statement, Value,
 };
 
-use crate::dialect::exprs::{self, arguments, binary, call, nested, text};
+use crate::dialect::exprs::{self, arguments, binary, call, is_distinct, nested, order_of, take_order, text};
 use crate::dialect::forms;
 use crate::error::SqlError;
 use crate::expanded::{self, number_of};
@@ -158,10 +158,8 @@ fn aggregate<'a>(function: &mut Function, known: &'a str) -> Option<&'a str> {
         }
         // The engine would take the order for what the quantile is of.
         "percentile_cont" | "quantile_cont" | "approx_percentile_cont" if is_ordered(function) => {
-            if let FunctionArguments::List(list) = &mut function.args
-                && list.args.len() > 1
-            {
-                list.clauses.retain(|clause| !matches!(clause, FunctionArgumentClause::OrderBy(_)));
+            if matches!(&function.args, FunctionArguments::List(list) if list.args.len() > 1) {
+                take_order(function);
             }
             known
         }
@@ -275,16 +273,9 @@ pub(super) fn not_of_rows(function: &Function) -> Option<SqlError> {
     is_scalar(known(&name.value.to_lowercase())).then(|| error.hint(hint))
 }
 
-/// Whether a function is of distinct values.
-fn is_distinct(function: &Function) -> bool {
-    let FunctionArguments::List(list) = &function.args else { return false };
-    list.duplicate_treatment == Some(DuplicateTreatment::Distinct)
-}
-
 /// Whether a function is given an order of its rows.
 fn is_ordered(function: &Function) -> bool {
-    let FunctionArguments::List(list) = &function.args else { return false };
-    list.clauses.iter().any(|clause| matches!(clause, FunctionArgumentClause::OrderBy(_)))
+    order_of(function).is_some()
 }
 
 /// The names and values of `struct_pack(a := 1, b := 2)`.

@@ -5,12 +5,11 @@
 //! their sorted list.
 
 use datafusion::sql::sqlparser::ast::{
-    Array, BinaryOperator, Expr, Function, FunctionArgumentClause, FunctionArguments, Ident, ObjectName,
-    OrderByExpr,
+    Array, BinaryOperator, Expr, Function, Ident, ObjectName, OrderByExpr,
 };
 
-use super::{known, plain_args, renamed, set_args};
-use crate::dialect::exprs::{binary, call, case, number, text};
+use super::{is_ordered, known, plain_args, renamed, set_args};
+use crate::dialect::exprs::{binary, call, case, number, take_order, text};
 use crate::expanded::number_of;
 
 /// Most digits of a share behind its point: so many times the number of rows is a whole number of 64 bits.
@@ -26,10 +25,7 @@ pub(super) fn order(function: &mut Function, name: &str) {
         return;
     }
     let Some(args) = plain_args(function) else { return };
-    let FunctionArguments::List(list) = &mut function.args else { return };
-    let is_order = |clause: &FunctionArgumentClause| matches!(clause, FunctionArgumentClause::OrderBy(_));
-    let Some(at) = list.clauses.iter().position(is_order) else { return };
-    let FunctionArgumentClause::OrderBy(keys) = list.clauses.remove(at) else { return };
+    let Some(keys) = take_order(function) else { return };
     let ([key], None) = (keys.as_slice(), &function.over) else { return };
     let (of, share) = match args.as_slice() {
         [share] => (&key.expr, share),
@@ -83,8 +79,7 @@ fn one_of(function: &Function, args: &[Expr], share: &Expr) -> Option<Expr> {
     let mut of_values = function.clone();
     of_values.within_group.clear();
     set_args(&mut of_values, vec![of.clone()]);
-    let FunctionArguments::List(list) = &of_values.args else { return None };
-    if list.clauses.iter().any(|clause| matches!(clause, FunctionArgumentClause::OrderBy(_))) {
+    if is_ordered(&of_values) {
         return None;
     }
     let called = |name: &str| {
