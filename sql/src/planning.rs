@@ -199,7 +199,7 @@ fn rows_of<'a>(
         // It has limits and notes of its own, apart from the statement that it is for, and ends with that.
         let cancel = state.config().get_extension::<Budget>().and_then(|budget| budget.cancel());
         let cancel = cancel.unwrap_or_default();
-        bounds::limit(&mut state, &memory.memory_pool)?.ends_with(&cancel);
+        bounds::limit(&mut state, &memory.memory_pool)?.ended_by(&cancel);
         state.config_mut().set_extension(Arc::new(RunNotes::default()));
         let planned = plan(&state, statement, &Headings::default(), None, tables).await?;
         let pool = Arc::clone(&memory.memory_pool);

@@ -236,7 +236,7 @@ impl SqlSession {
     pub async fn run_asked(&self, sql: &str, asked: StatementOptions) -> Result<SqlResult, SqlError> {
         let notes = Arc::new(RunNotes::default());
         let (mut state, budget) = self.state(asked.memory.as_ref())?;
-        budget.ends_with(&asked.cancel);
+        budget.ended_by(&asked.cancel);
         state.config_mut().set_extension(Arc::clone(&notes));
         if let Some(asker) = asked.asker {
             state.config_mut().set_extension(Arc::new(asker));
@@ -289,7 +289,7 @@ impl SqlSession {
         let context = planned.context(context);
         let Planned { plan, mixed, budget, .. } = planned;
         if let Some(budget) = budget {
-            budget.ends_with(&cancel);
+            budget.ended_by(&cancel);
         }
         let (schema, tables, snapshot) = (plan.schema(), self.tables.names(), Arc::clone(self.snapshot()));
         let pool = Arc::clone(context.memory_pool());
@@ -317,7 +317,7 @@ impl SqlSession {
     ) -> Result<(), SqlError> {
         let sql = matching_sql(dataset, condition)?;
         let (state, budget) = self.state(None)?;
-        budget.ends_with(cancel);
+        budget.ended_by(cancel);
         let planned = self.plan_with(state, &sql, &Parameters::default(), None).await;
         planned.map(drop).map_err(|error| error.further_up(1))
     }

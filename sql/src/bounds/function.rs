@@ -390,7 +390,7 @@ mod tests {
         let function = bounded(levenshtein(), Growth::Pairs);
         let args = call([words.clone(), words], 2, DataType::Int32);
         let cancel = Arc::new(Cancel::new());
-        function.budget.ends_with(&cancel);
+        function.budget.ended_by(&cancel);
         assert!(function.compared(args.clone(), &[36, 49], 40).is_ok());
         cancel.raise();
         // In two runs, and in one.
@@ -471,7 +471,7 @@ mod tests {
             let function = bounded(regexp_replace(), Growth::Matches);
             let args = call([words, patterns, constant(&texts(&[Some("x")]))], rows, DataType::Utf8);
             let cancel = Arc::new(Cancel::new());
-            function.budget.ends_with(&cancel);
+            function.budget.ended_by(&cancel);
             assert!(function.invoke_with_args(args.clone()).is_ok());
             cancel.raise();
             let error = SqlError::from(function.invoke_with_args(args).unwrap_err());

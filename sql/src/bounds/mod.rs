@@ -102,7 +102,7 @@ impl Budget {
     }
 
     /// The statement ends when this flag is raised. It runs once: the first flag counts.
-    pub(super) fn ends_with(&self, cancel: &Arc<Cancel>) {
+    pub(super) fn ended_by(&self, cancel: &Arc<Cancel>) {
         let _ = self.cancel.set(Arc::clone(cancel));
     }
 

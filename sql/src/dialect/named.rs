@@ -45,9 +45,9 @@ pub(super) fn tokens(tokens: Vec<TokenWithSpan>) -> Result<Vec<TokenWithSpan>, S
     let mut all: Vec<TokenWithSpan> = Vec::with_capacity(tokens.len());
     let mut around = vec![BracketContents::default()];
     // Where the tokens behind the last name begin.
-    let mut behind = 0;
+    let mut next_at = 0;
     for (i, token) in tokens.iter().enumerate() {
-        let Some(inside) = around.last_mut().filter(|_| i >= behind) else { continue };
+        let Some(inside) = around.last_mut().filter(|_| i >= next_at) else { continue };
         let begins = std::mem::take(&mut inside.begins);
         match &token.token {
             Token::Whitespace(_) => inside.begins = begins,
@@ -70,7 +70,7 @@ pub(super) fn tokens(tokens: Vec<TokenWithSpan>) -> Result<Vec<TokenWithSpan>, S
             Token::Word(_) if last_before(&tokens, i).is_some_and(|dot| dot.token == Token::Period) => {}
             Token::Word(_) if begins && colon(&tokens, i).is_some() => {
                 inside.name = Some((token.clone(), all.len()));
-                behind = colon(&tokens, i).map_or(i, |colon| colon + 1);
+                next_at = colon(&tokens, i).map_or(i, |colon| colon + 1);
                 continue;
             }
             Token::Word(_) if begins && is_any(token, &["ALL", "DISTINCT"]) => inside.begins = true,

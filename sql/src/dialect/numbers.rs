@@ -15,19 +15,19 @@ use crate::error::{SqlError, SqlErrorKind};
 pub(super) fn tokens(tokens: Vec<TokenWithSpan>) -> Result<Vec<TokenWithSpan>, SqlError> {
     let mut all: Vec<TokenWithSpan> = Vec::with_capacity(tokens.len());
     // Where the tokens behind the last number begin.
-    let mut behind = 0;
+    let mut next_at = 0;
     for (i, token) in tokens.iter().enumerate() {
-        if i < behind {
+        if i < next_at {
             continue;
         }
         all.push(token.clone());
         let Some(mut written) = begun(token) else { continue };
-        behind = i + 1;
-        while let Some(part) = tokens.get(behind).and_then(|token| part(token, behind > i + 1)) {
+        next_at = i + 1;
+        while let Some(part) = tokens.get(next_at).and_then(|token| part(token, next_at > i + 1)) {
             written.push_str(part);
-            behind += 1;
+            next_at += 1;
         }
-        if behind == i + 1 && matches!(token.token, Token::Number(..)) {
+        if next_at == i + 1 && matches!(token.token, Token::Number(..)) {
             continue;
         }
         let place = token.span.start;
@@ -47,7 +47,7 @@ pub(super) fn tokens(tokens: Vec<TokenWithSpan>) -> Result<Vec<TokenWithSpan>, S
         };
         if let Some(last) = all.last_mut() {
             last.token = Token::Number(number, false);
-            last.span.end = tokens.get(behind - 1).map_or(last.span.end, |token| token.span.end);
+            last.span.end = tokens.get(next_at - 1).map_or(last.span.end, |token| token.span.end);
         }
     }
     Ok(all)
