@@ -183,10 +183,10 @@ fn momentum_is_finite() {
     let folder = TempDir::new().unwrap();
     let path = folder.path().join("optimizer.pt");
     let read = |value: f32| {
-        let kept = specs().iter().map(|spec| {
+        let kept = |spec: &TensorSpec| {
             dict([("momentum_buffer", tensor(&spec.shape, vec![value; spec.shape.iter().product()]))])
-        });
-        archive::write(&path, &index_keyed(kept.collect()));
+        };
+        archive::write(&path, &index_keyed(specs().iter().map(kept).collect()));
         let trained = specs().iter().cloned().map(TrainedTensor::factor).collect();
         MomentumFile::of(TorchArchive::open(&path).unwrap(), trained).unwrap().read()
     };
