@@ -345,6 +345,27 @@ fn a_checkpoint_with_a_changed_bit_is_used_by_no_command() {
         let refused = place.run(&[command, weights].concat());
         refused.says(1, &[&format!("checkpoint-3: {file}.safetensors is damaged: its digest is ")]);
     }
+    // Sound factors, and another number to multiply them with.
+    world::flip(&place.path("tuned/checkpoint-3/adapter_model.safetensors"), 4);
+    let config = place.path("tuned/checkpoint-3/adapter_config.json");
+    let written = fs_err::read_to_string(&config).expect("read");
+    let edited = written.replace("\"lora_alpha\": ", "\"lora_alpha\": 9");
+    assert_ne!(edited, written);
+    fs_err::write(&config, edited).expect("written");
+    for (command, weights) in [
+        (&merge[..], &["tuned/checkpoint-3"][..]),
+        (&answer[..], &of_adapter[..]),
+        (&score[..], &of_adapter[..]),
+        (&onward[..], &of_adapter[..]),
+        (&onward[..], &resumed[..]),
+        (&ingest[..], &computed[..]),
+    ] {
+        let refused = place.run(&[command, weights].concat());
+        refused.says(
+            1,
+            &["checkpoint-3: adapter_config.json is damaged: its digest is ", "put back what was edited"],
+        );
+    }
     assert!(!place.path("merged").exists() && !place.path("on").exists() && !has_samples(&place));
 }
 

@@ -100,13 +100,15 @@ pub enum ModelError {
         value: f32,
     },
     #[error(
-        "{folder}: {file}\n  put the file back from a copy, or move the folder away and train again; where another program \
-         trained on in this folder, remove gstore_state.json from it: then the files are taken as they are"
+        "{folder}: {file}\n  {edited}put the file back from a copy, or move the folder away and train again; where another \
+         program trained on in this folder, remove gstore_state.json from it: then the files are taken as they are"
     )]
     Damaged {
         folder: PathBuf,
         /// Which file, and its digests.
         file: String,
+        /// What to try first, with the word that joins it to the rest; empty for most files.
+        edited: &'static str,
     },
     #[error(
         "{checkpoint} was trained on {trained}, but the weights of {base} are different (their digest begins with {found})\n  \

@@ -40,6 +40,7 @@ impl GstoreState {
             Err(ModelError::Json { source, .. }) => Err(ModelError::Damaged {
                 folder: folder.to_owned(),
                 file: format!("{} is damaged: {source}", Self::FILE),
+                edited: "",
             }),
             Err(error) => Err(error),
         }
@@ -122,16 +123,21 @@ impl GstoreState {
     }
 }
 
-/// An error if the weights in a checkpoint's folder are not those that its training wrote. What another
-/// program or an earlier version wrote says no digests, and is taken as it is.
+/// An error if the weights in a checkpoint's folder, or the configuration of an adapter, are not those that
+/// its training wrote. What another program or an earlier version wrote says no digests, and is taken as it
+/// is.
 ///
 /// # Errors
-/// Such weights; files that cannot be read.
+/// Such files; files that cannot be read.
 pub fn check_written(folder: &Path) -> Result<(), ModelError> {
     let Some(state) = GstoreState::read(folder)? else { return Ok(()) };
-    match state.damaged(&GstoreState::WEIGHTS)? {
+    let [adapter, whole] = GstoreState::WEIGHTS;
+    match state.damaged(&[adapter, whole, GstoreState::ADAPTER])? {
         None => Ok(()),
-        Some(file) => Err(ModelError::Damaged { folder: folder.to_owned(), file: file.to_string() }),
+        Some(file) => {
+            let (what, edited) = (file.to_string(), file.edited());
+            Err(ModelError::Damaged { folder: folder.to_owned(), file: what, edited })
+        }
     }
 }
 
@@ -142,6 +148,16 @@ pub struct DamagedFile {
     pub name: &'static str,
     /// What is wrong with it.
     what: String,
+}
+
+impl DamagedFile {
+    /// What to try before all else: of a file that is edited by hand to take the edit back.
+    pub fn edited(&self) -> &'static str {
+        match self.name == GstoreState::ADAPTER {
+            true => "put back what was edited there, or ",
+            false => "",
+        }
+    }
 }
 
 impl fmt::Display for DamagedFile {
@@ -155,6 +171,30 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn an_adapter_with_an_edited_configuration_is_not_the_one_that_was_written() {
+        let place = tempfile::tempdir().unwrap();
+        let folder = place.path();
+        let write = |name: &str, text: &str| fs_err::write(folder.join(name), text).unwrap();
+        let told = || check_written(folder).map_err(|error| error.to_string());
+        write(GstoreState::ADAPTER, r#"{"base_model_name_or_path": "a", "lora_alpha": 32}"#);
+        let digest = GstoreState::digest(folder, GstoreState::ADAPTER).unwrap().to_string();
+        write(GstoreState::FILE, &json!({ "files": { (GstoreState::ADAPTER): digest } }).to_string());
+        assert_eq!(told(), Ok(()));
+        write(GstoreState::ADAPTER, r#"{"base_model_name_or_path": "b", "lora_alpha": 32}"#);
+        assert_eq!(told(), Ok(()));
+        write(GstoreState::ADAPTER, r#"{"base_model_name_or_path": "a", "lora_alpha": 96}"#);
+        let refused = told().unwrap_err();
+        for says in
+            ["adapter_config.json is damaged: its digest is", "put back what was edited there, or put"]
+        {
+            assert!(refused.contains(says), "{refused}");
+        }
+        // As of another program.
+        fs_err::remove_file(folder.join(GstoreState::FILE)).unwrap();
+        assert_eq!(told(), Ok(()));
+    }
 
     #[test]
     fn the_configuration_of_an_adapter_may_name_another_place_of_its_base() {

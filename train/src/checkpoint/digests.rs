@@ -31,11 +31,7 @@ pub(crate) fn check_files(folder: &Path) -> Result<(), TrainError> {
 
 fn refuse_damaged(folder: &Path, file: Option<DamagedFile>) -> Result<(), TrainError> {
     let Some(file) = file else { return Ok(()) };
-    let edited = match file.name == GstoreState::ADAPTER {
-        true => "put back what was edited there, or ",
-        false => "",
-    };
-    let what = format!("{file}\n  {edited}{}", recovery_hint(folder));
+    let what = format!("{file}\n  {}{}", file.edited(), recovery_hint(folder));
     Err(TrainError::checkpoint(folder, what))
 }
 
