@@ -445,19 +445,37 @@ fn parts_of_nobody_knows_what_are_made_again() {
     let report = make(&dot, options(4, &dot, 2), MatrixOutput::Folder(&at("lost"))).unwrap();
     assert_eq!(report.kept, 0);
     assert_eq!(files(&at("lost")), files(&at("whole-dot")));
-    // A part is another question's, or damaged.
-    for damage in [true, false] {
-        let out = at(&format!("damage-{damage}"));
+    // A part is cut off, is another question's, has a changed bit, or is of a version without digests.
+    for damage in ["cut", "other", "bit", "version"] {
+        let out = at(damage);
         begin(&first, &out);
         let part = hidden(&out).join(&parts(&hidden(&out))[0]);
-        let bytes = match damage {
-            true => fs_err::read(&part).unwrap()[..100].to_vec(),
-            false => fs_err::read(at("whole-dot").join("scores-000/00000.parquet")).unwrap(),
-        };
+        let mut bytes = fs_err::read(&part).unwrap();
+        match damage {
+            "cut" => bytes.truncate(100),
+            "other" => bytes = fs_err::read(at("whole-dot").join("scores-000/00000.parquet")).unwrap(),
+            "bit" => bytes[200] ^= 1,
+            _ => fs_err::remove_dir_all(hidden(&out).join(".digests")).unwrap(),
+        }
+        let begun = files(&hidden(&out)).into_keys();
+        let begun = begun.filter(|path| path.extension().is_some_and(|ending| ending == "parquet")).count();
+        let kept = if damage == "version" { 0 } else { begun - 1 };
         fs_err::write(&part, bytes).unwrap();
-        make(&first, options(4, &first, 2), MatrixOutput::Folder(&out)).unwrap();
-        assert_eq!(files(&out), files(&at("whole")), "damaged: {damage}");
+        let report = make(&first, options(4, &first, 2), MatrixOutput::Folder(&out)).unwrap();
+        assert_eq!(report.kept, kept, "{damage}");
+        assert_eq!(files(&out), files(&at("whole")), "{damage}");
     }
+    // A folder in the place of a part.
+    let out = at("folder");
+    begin(&first, &out);
+    let part = hidden(&out).join(&parts(&hidden(&out))[0]);
+    fs_err::remove_file(&part).unwrap();
+    fs_err::create_dir(&part).unwrap();
+    let error = make(&first, options(4, &first, 2), MatrixOutput::Folder(&out)).unwrap_err().to_string();
+    assert!(error.contains(&format!("{} is in the place of a part", part.display())), "{error}");
+    fs_err::remove_dir(&part).unwrap();
+    make(&first, options(4, &first, 2), MatrixOutput::Folder(&out)).unwrap();
+    assert_eq!(files(&out), files(&at("whole")));
     // Foreign files are never removed.
     fs_err::create_dir(hidden(&at("notes"))).unwrap();
     fs_err::write(hidden(&at("notes")).join("notes.txt"), "mine").unwrap();
@@ -475,6 +493,8 @@ fn what_a_run_that_was_killed_at_its_end_left_is_removed() {
     let whole = files(&out);
     fs_err::write(out.join("question.json"), "{}").unwrap();
     fs_err::write(out.join("lock"), "").unwrap();
+    fs_err::create_dir(out.join(".digests")).unwrap();
+    fs_err::write(out.join(".digests/scores-000-00000"), "").unwrap();
     assert!(make(&plan, options(4, &plan, 2), MatrixOutput::Folder(&out)).unwrap().already_there);
     assert_eq!(files(&out), whole);
     // The parts of a single file stay until it is on the medium.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use arrow_array::{ArrayRef, FixedSizeListArray, Float32Array, StringArray, UInt64Array};
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
+use gstore_core::Digest;
 use gstore_store::SampleReader;
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_writer::{ArrowColumnChunk, ArrowRowGroupWriterFactory, compute_leaves};
@@ -158,12 +159,14 @@ impl PartWriter {
         Ok(())
     }
 
-    /// Puts the part on the medium, then under its name.
-    pub(super) fn finish(mut self, note: &PartNote) -> Result<(), MatrixError> {
+    /// Puts the part and its digest on the medium, then the part under its name.
+    pub(super) fn finish(mut self, note: &PartNote, digest: &PartPlace) -> Result<(), MatrixError> {
         self.out.append_key_value_metadata(KeyValue::new(PART_KEY.to_owned(), json(note)?));
         let mut file =
             self.out.into_inner().map_err(|error| MatrixError::parquet(&self.place.temporary, error))?;
         file.flush()?;
+        let written = Digest::of_read(fs_err::File::open(&self.place.temporary)?)?;
+        digest.made(digest.write(written.to_string().as_bytes()))?;
         self.place.publish(file.get_ref())
     }
 }

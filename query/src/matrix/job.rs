@@ -247,7 +247,7 @@ impl<'a> MatrixJob<'a> {
                 Ok(ControlFlow::Continue(()))
             },
         )?;
-        writer.finish(&note)?;
+        writer.finish(&note, &work.digest_place(group, part)?)?;
         Ok(note)
     }
 }

@@ -26,6 +26,8 @@ pub(super) const LOCK: &str = "lock";
 pub(super) const TARGETS: &str = "targets.parquet";
 /// The folder that a new one replaces, in that: first while it is hidden, then until it is tidied.
 pub(super) const REPLACED: &str = ".replaced";
+/// The folder with the digests of finished parts, until the matrix has its name.
+pub(super) const DIGESTS: &str = ".digests";
 /// The key of a [`MatrixInfo`] in the metadata of a single file.
 pub(super) const INFO_KEY: &str = "gstore.matrix";
 
@@ -110,7 +112,7 @@ impl OutputPaths {
     fn check_alone(&self, info: &MatrixInfo) -> Result<(), MatrixError> {
         let groups: Vec<&str> = info.question.groups.iter().map(|group| group.folder.as_str()).collect();
         let mut other = other_entry(&self.path, |name, is_folder| match is_folder {
-            true => name == REPLACED || groups.contains(&name),
+            true => [REPLACED, DIGESTS].contains(&name) || groups.contains(&name),
             false => [INFO, TARGETS, QUESTION, LOCK].contains(&name),
         })?;
         let is_part = |name: &str, is_folder: bool| {
@@ -152,10 +154,13 @@ impl OutputPaths {
         if self.single {
             return Ok(());
         }
-        let left = [QUESTION, LOCK, REPLACED].map(|name| self.path.join(name));
-        if left.iter().any(|path| path.exists()) {
-            if_there(fs_err::remove_dir_all(self.path.join(REPLACED)))?;
-            left.iter().try_for_each(|path| remove(path))?;
+        let files = [QUESTION, LOCK].map(|name| self.path.join(name));
+        let folders = [REPLACED, DIGESTS].map(|name| self.path.join(name));
+        if files.iter().chain(&folders).any(|path| path.exists()) {
+            for folder in folders {
+                if_there(fs_err::remove_dir_all(folder))?;
+            }
+            files.iter().try_for_each(|path| remove(path))?;
             sync_folder(&self.path)?;
         }
         Ok(())

@@ -38,7 +38,7 @@ impl WorkFolder<'_> {
         targets: &str,
         cancel: &Cancel,
     ) -> Result<(), MatrixError> {
-        let Some(notes) = self.finished_group(0)? else {
+        let Some(notes) = self.noted_group(0)? else {
             return Err(MatrixError::Refused("a part is missing".into()));
         };
         let parts = (0..notes.len()).map(|part| self.part_path(0, part)).collect::<Result<Vec<_>, _>>()?;

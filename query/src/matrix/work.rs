@@ -2,19 +2,20 @@
 //!
 //! Invariants
 //! - one process works in it at a time
-//! - a part under its name is complete: it was durable before it got the name
+//! - a part under its name is complete: it was durable before it got the name, and so was its digest
+//! - a part counts only with the bytes that were written
 //! - a part counts only for the question whose digest it has
 
 use std::io::ErrorKind::{AlreadyExists, NotFound};
 use std::path::PathBuf;
 
-use gstore_core::{Remedy, if_there, xxh3_hex};
+use gstore_core::{Digest, Remedy, if_there, xxh3_hex};
 use gstore_store::vfs::{OsVfs, Vfs, VfsLock, sync_folder};
 use serde::{Deserialize, Serialize};
 
 use super::error::MatrixError;
-use super::files::{PartPlace, exists, json, metadata, remove};
-use super::place::{INFO, LOCK, OutputPaths, QUESTION, REPLACED, TARGETS};
+use super::files::{PartPlace, json, metadata, remove};
+use super::place::{DIGESTS, INFO, LOCK, OutputPaths, QUESTION, REPLACED, TARGETS};
 use super::question::MatrixQuestion;
 use crate::influence::ExcludedCounts;
 
@@ -71,8 +72,8 @@ impl<'a> WorkFolder<'a> {
             clear(place)?;
             PartPlace::new(folder.join(QUESTION)).write(json(question)?.as_bytes())?;
         }
-        for group in &question.groups {
-            fs_err::create_dir_all(folder.join(&group.folder))?;
+        for name in question.groups.iter().map(|group| group.folder.as_str()).chain([DIGESTS]) {
+            fs_err::create_dir_all(folder.join(name))?;
         }
         Ok(Self { place, question, digest: xxh3_hex(json(question)?.as_bytes()), _lock: lock })
     }
@@ -83,17 +84,47 @@ impl<'a> WorkFolder<'a> {
     }
 
     pub(super) fn part_path(&self, group: usize, part: usize) -> Result<PathBuf, MatrixError> {
-        let group = self.question.groups.get(group);
-        let group = group.ok_or_else(|| MatrixError::Refused("a part of no group".into()))?;
-        Ok(self.place.hidden.join(&group.folder).join(format!("{part:05}.parquet")))
+        Ok(self.place.hidden.join(self.group_folder(group)?).join(format!("{part:05}.parquet")))
     }
 
-    /// What a part holds, if it is finished. One that cannot be read, or is of another
-    /// question, is made again.
+    fn group_folder(&self, group: usize) -> Result<&str, MatrixError> {
+        let group = self.question.groups.get(group);
+        Ok(&group.ok_or_else(|| MatrixError::Refused("a part of no group".into()))?.folder)
+    }
+
+    /// The file with the digest of a part. It is not next to that: readers of a folder take every file there.
+    pub(super) fn digest_place(&self, group: usize, part: usize) -> Result<PartPlace, MatrixError> {
+        let name = format!("{}-{part:05}", self.group_folder(group)?);
+        Ok(PartPlace::new(self.place.hidden.join(DIGESTS).join(name)))
+    }
+
+    /// What a part holds, if it is finished. One that cannot be read, is of another question, or is not the
+    /// one that was written is made again.
     pub(super) fn part(&self, group: usize, part: usize) -> Result<Option<PartNote>, MatrixError> {
+        match self.noted(group, part)? {
+            Some(note) if self.is_sound(group, part)? => Ok(Some(note)),
+            _ => Ok(None),
+        }
+    }
+
+    /// Whether a part has the bytes that were written: another score is still a number, and nothing else
+    /// would notice. Those of an earlier version have no digest.
+    fn is_sound(&self, group: usize, part: usize) -> Result<bool, MatrixError> {
+        let said = if_there(fs_err::read(self.digest_place(group, part)?.path))?;
+        let Some(said) = said else { return Ok(false) };
+        let found = Digest::of_read(fs_err::File::open(self.part_path(group, part)?)?)?;
+        Ok(found.to_string().as_bytes() == said)
+    }
+
+    /// What a part says of itself; its scores are not read.
+    fn noted(&self, group: usize, part: usize) -> Result<Option<PartNote>, MatrixError> {
         let path = self.part_path(group, part)?;
-        if !exists(&path)? {
-            return Ok(None);
+        let Some(found) = if_there(fs_err::metadata(&path))? else { return Ok(None) };
+        if !found.is_file() {
+            return Err(MatrixError::Refused(format!(
+                "{} is in the place of a part of the matrix and is not a file; remove it, and run the same command again",
+                path.display()
+            )));
         }
         let text = match metadata(&path, PART_KEY) {
             Err(MatrixError::Parquet { .. }) => None,
@@ -105,11 +136,22 @@ impl<'a> WorkFolder<'a> {
 
     /// What the parts of a group hold, if all are finished.
     pub(super) fn finished_group(&self, group: usize) -> Result<Option<Vec<PartNote>>, MatrixError> {
-        let Some(first) = self.part(group, 0)? else { return Ok(None) };
+        let Some(notes) = self.noted_group(group)? else { return Ok(None) };
+        for part in 0..notes.len() {
+            if !self.is_sound(group, part)? {
+                return Ok(None);
+            }
+        }
+        Ok(Some(notes))
+    }
+
+    /// What the parts of a group say of themselves, if all are there; their scores are not read.
+    pub(super) fn noted_group(&self, group: usize) -> Result<Option<Vec<PartNote>>, MatrixError> {
+        let Some(first) = self.noted(group, 0)? else { return Ok(None) };
         let parts = first.parts;
         let mut notes = vec![first];
         for part in 1..parts {
-            match self.part(group, part)? {
+            match self.noted(group, part)? {
                 Some(note) => notes.push(note),
                 None => return Ok(None),
             }
@@ -198,7 +240,7 @@ fn clear(place: &OutputPaths) -> Result<(), MatrixError> {
             continue;
         }
         let folder = entry.file_type()?.is_dir();
-        if folder && (name.starts_with("scores-") || name == REPLACED) {
+        if folder && (name.starts_with("scores-") || name == REPLACED || name == DIGESTS) {
             fs_err::remove_dir_all(path)?;
         } else if !folder && (name == INFO || name == TARGETS || name == QUESTION || name.ends_with(".tmp")) {
             remove(&path)?;
