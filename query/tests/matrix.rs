@@ -581,6 +581,24 @@ fn a_file_that_appears_while_a_matrix_is_made_stays() {
 }
 
 #[test]
+fn a_pipe_is_refused_without_opening_it() {
+    let (_, store) = larger();
+    let plan = plan(&store, &ask("pool", "val"));
+    let folder = tempfile::tempdir().unwrap();
+    let pipe = folder.path().join("m.parquet");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    for replace in [false, true] {
+        let options = MatrixOptions { replace, ..options(9, &plan, 1) };
+        let job = MatrixJob::new(&plan, options, &GO).unwrap();
+        let mut none = |_, _| panic!("computed before it was refused");
+        let asked = job.check(MatrixOutput::File(&pipe)).unwrap_err().to_string();
+        let made = job.write(MatrixOutput::File(&pipe), &mut none, &GO).unwrap_err().to_string();
+        assert!(asked == made && made.contains("m.parquet is not a regular file"), "{made}");
+    }
+    assert!(!hidden(&pipe).exists());
+}
+
+#[test]
 fn a_mount_point_is_refused_before_anything_is_computed() {
     let (_, store) = larger();
     let plan = plan(&store, &ask("pool", "val"));

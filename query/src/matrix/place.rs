@@ -75,6 +75,8 @@ impl OutputPaths {
             return Ok(None);
         }
         let text = match self.single {
+            // What is no file is refused later; to open a pipe would be to wait for its other end.
+            true if !fs_err::metadata(path)?.is_file() => return Ok(None),
             // A file that is something else may be replaced when the new one is complete.
             true => match metadata(path, INFO_KEY) {
                 Ok(Some(text)) => text,
@@ -180,9 +182,10 @@ impl OutputPaths {
         let Ok(found) = fs_err::symlink_metadata(path) else { return Ok(()) };
         let refused = |why: &str| Err(MatrixError::Refused(format!("{} is {why}", path.display())));
         if self.single {
-            return match found.is_dir() {
-                true => refused("a folder; name a file"),
-                false => Ok(()),
+            return match found.file_type() {
+                kind if kind.is_dir() => refused("a folder; name a file"),
+                kind if kind.is_file() || kind.is_symlink() => Ok(()),
+                _ => refused("not a regular file; name another one"),
             };
         }
         if found.is_symlink() {

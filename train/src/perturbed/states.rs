@@ -78,7 +78,12 @@ impl StatesFile {
     /// # Errors
     /// A damaged file, and one of another model or other texts.
     pub fn open(path: &Path, of: &StatesDescription) -> Result<Option<StatesFile>, TrainError> {
-        let Some(mut file) = if_there(fs_err::File::open(path))? else { return Ok(None) };
+        let Some(found) = if_there(fs_err::metadata(path))? else { return Ok(None) };
+        if !found.is_file() {
+            // To open a pipe would be to wait for its other end.
+            return Err(other_file_error(path));
+        }
+        let mut file = fs_err::File::open(path)?;
         let (index, footer) = read_end(path, &mut file)?;
         let expected = of.footer(&index);
         for (key, what) in [("model", "another model"), ("texts", "other texts"), ("width", "another model")]
@@ -135,7 +140,7 @@ impl StatesFile {
 fn read_end(path: &Path, file: &mut fs_err::File) -> Result<(Vec<u8>, Value), TrainError> {
     let mut begin = [0; MAGIC.len()];
     if file.read_exact(&mut begin).is_err() || begin != *MAGIC {
-        return Err(TrainError::checkpoint(path, "this is not a file of hidden states; give another name"));
+        return Err(other_file_error(path));
     }
     read_index(file).map_err(|what| damaged_states_error(path, &what))
 }
@@ -161,6 +166,10 @@ fn read_index(file: &mut fs_err::File) -> Result<(Vec<u8>, Value), String> {
     let lines = count.checked_mul(LINE as u64).ok_or_else(short)?;
     let index = part(start.checked_sub(lines).ok_or_else(short)?, lines)?;
     Ok((index, footer))
+}
+
+fn other_file_error(path: &Path) -> TrainError {
+    TrainError::checkpoint(path, "this is not a file of hidden states; give another name")
 }
 
 fn damaged_states_error(path: &Path, what: &str) -> TrainError {
@@ -279,6 +288,17 @@ mod tests {
             };
             let result = StatesFile::open(&path, &of()).and_then(read_all);
             assert!(result.is_err(), "byte {at}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_regular_file_is_refused_without_opening_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let pipe = folder.path().join("pipe");
+        assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+        for path in [pipe.as_path(), folder.path()] {
+            let error = StatesFile::open(path, &of()).map(|_| ()).unwrap_err().to_string();
+            assert!(error.contains("not a file of hidden states"), "{error}");
         }
     }
 
