@@ -144,9 +144,12 @@ fn losses_are_computed_round_by_round() {
     };
     run(&["--models", "4", "--losses", "pool,target", "--output", "several", "--devices", "cpu,cpu"]);
     assert_eq!(query("several"), query("gone"));
-    // The same again trains and computes nothing.
+    // The same again trains and computes nothing, and removes weights that a killed process left.
+    let left = place.path("gone/members/00001");
+    fs_err::create_dir(&left).expect("made");
+    fs_err::write(left.join("adapter_model.safetensors"), "left").expect("written");
     let again = run(&["--models", "4", "--losses", "pool,target", "--keep", "none", "--output", "gone"]);
-    assert_eq!(again["models"], 4);
+    assert!(again["models"] == 4 && !left.exists());
     assert!(weights(&place.path("gone")).is_empty());
 
     let until = ["--until", "agreement=1", "--target", "target", "--max-models", "6", "--output", "enough"];

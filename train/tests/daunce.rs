@@ -497,6 +497,12 @@ fn what_was_killed_goes_on() {
     let MemberOutcome::Complete(member) = &read_members(&plain.training.output).unwrap()[3] else { panic!() };
     let without = forget_weights(&plain.training.output, member).unwrap();
     assert_eq!(without.folder, None);
+    // As a process leaves them that is killed between the record and their removal.
+    let left = plain.training.output.join("members/00003");
+    fs_err::create_dir(&left).unwrap();
+    fs_err::write(left.join("adapter_model.safetensors"), b"left").unwrap();
+    assert_eq!(forget_weights(&plain.training.output, &without).unwrap(), without);
+    assert!(!left.exists());
     assert_eq!(go(&plain).unwrap().models[3], MemberOutcome::Complete(without));
     fs_err::remove_dir_all(members.join("00000")).unwrap();
     go(&killed).unwrap();

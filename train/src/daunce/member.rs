@@ -155,18 +155,21 @@ fn complete(members: &Path, model: u64, record: &Value) -> Option<Member> {
     })
 }
 
-/// Removes a model's weights; what it was stays on record.
+/// Removes a model's weights; what it was stays on record. Of one that is on record without weights, those
+/// that a process has left which was killed before it had removed them.
 ///
 /// # Errors
 /// A folder that cannot be changed; another process that trains or removes this model.
 pub fn forget_weights(output: &Path, member: &Member) -> Result<Member, TrainError> {
     let members = output.join("members");
-    let _lock = lock(&members, member.model)?;
+    let folder = members.join(name(member.model));
     let without = Member { folder: None, ..member.clone() };
-    MemberOutcome::Complete(without.clone()).write(&members, &member.asked)?;
-    if let Some(folder) = &member.folder {
-        if_there(fs_err::remove_dir_all(folder))?;
+    if *member == without && !folder.is_dir() {
+        return Ok(without);
     }
+    let _lock = lock(&members, member.model)?;
+    MemberOutcome::Complete(without.clone()).write(&members, &member.asked)?;
+    if_there(fs_err::remove_dir_all(folder))?;
     Ok(without)
 }
 

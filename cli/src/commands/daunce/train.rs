@@ -87,9 +87,7 @@ fn rounds_of_copies(
         let before = kept.len();
         for copy in copies {
             kept.push(match copy {
-                MemberOutcome::Complete(member)
-                    if args.keeping.keep == KeepWeights::None && member.folder.is_some() =>
-                {
+                MemberOutcome::Complete(member) if args.keeping.keep == KeepWeights::None => {
                     MemberOutcome::Complete(forget_weights(output, member)?)
                 }
                 copy => copy.clone(),
