@@ -14,7 +14,7 @@ use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr
 
 use crate::args::{Common, StateArgs};
 use crate::failure::{STOPPED, UsageError};
-use crate::new_store::NewStore;
+use crate::new_store::{NewStore, refuse_inside};
 use crate::progress::Reporter;
 use crate::streams::say;
 use crate::wording::shell_word;
@@ -95,7 +95,9 @@ impl Context {
 
     /// The store; an empty or missing folder becomes one.
     pub fn open_or_create(&self) -> Result<Store> {
-        Ok(Store::open_or_create(self.store_path()?)?)
+        let place = self.store_path()?;
+        refuse_inside(place)?;
+        Ok(Store::open_or_create(place)?)
     }
 
     /// The store, if one was named and there is one in its folder.
@@ -132,6 +134,9 @@ impl Context {
     /// also one that cannot be made.
     pub fn check_writable(&self, may_make: bool) -> Result<()> {
         let Some(path) = self.named_store() else { return Ok(()) };
+        if may_make {
+            refuse_inside(path)?;
+        }
         let shown = path.display();
         if path.exists() {
             // What is no store has an error of its own.

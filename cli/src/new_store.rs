@@ -5,9 +5,11 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
 use gstore_store::Store;
-use gstore_store::vfs::{create_flushed, sync_folder};
+use gstore_store::vfs::{create_flushed, resolve, sync_folder};
 use rustix::io::Errno;
 
+use crate::context::is_store;
+use crate::failure::refuse;
 use crate::held::{self, LockedFolder};
 
 /// How names of folders begin that hold a store until it has its name.
@@ -26,8 +28,10 @@ impl NewStore {
     /// Makes one. A folder that is there, which may be the root of a file system, becomes it at once.
     ///
     /// # Errors
-    /// A place that holds something else or is a link to nothing, and a folder that cannot be written to.
+    /// A place that holds something else, is a link to nothing or is inside another store, and a folder that
+    /// cannot be written to.
     pub fn at(place: &Path) -> Result<Self> {
+        refuse_inside(place)?;
         let place = std::path::absolute(place)?;
         let parent = match place.parent() {
             Some(parent) if !place.exists() => parent,
@@ -81,6 +85,20 @@ pub fn refuse_dangling(place: &Path) -> Result<()> {
         bail!("{} is a link to a place that is not there; make that or remove the link", place.display());
     }
     Ok(())
+}
+
+/// Refuses the place of a new store inside another one, every file of which is its own.
+pub fn refuse_inside(place: &Path) -> Result<()> {
+    let place = resolve(place);
+    if is_store(&place) {
+        return Ok(());
+    }
+    match place.ancestors().find(|folder| is_store(folder)) {
+        None => Ok(()),
+        Some(store) => {
+            refuse!("{} is inside the store {}; name a place outside it", place.display(), store.display())
+        }
+    }
 }
 
 /// Removes what processes that were killed left next to the place of a store.

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use gstore_store::Store;
 use gstore_tests::place::Place;
-use gstore_tests::world;
+use gstore_tests::{binary, world};
 use serde_json::{Value, json};
 
 /// Forty samples with every feature kind that the demo's checkpoints allow, and a target.
@@ -69,6 +69,22 @@ fn deleted_rows_are_in_no_answer_and_in_every_older_one() {
     let again = place.json(&["delete", "--dataset", "pool", "--where", "source = 'a'", "--json"]);
     assert_eq!(again["snapshot"], Value::Null, "nothing left to delete, nothing published");
     assert_eq!(place.run(&["verify", "--all"]).code, 0);
+}
+
+#[test]
+fn no_store_is_made_inside_another_one() {
+    let place = Place::with_store();
+    place.samples("x", 3);
+    let names = world::files(&place.path("store")).len();
+    for command in [
+        "add --dataset p --data x.jsonl --store store/segments/new",
+        "add --dry-run --dataset p --data x.jsonl --store store/segments/new",
+        "restore --from store --store store/new",
+    ] {
+        let refused = binary::run(&mut place.bare(&command.split(' ').collect::<Vec<_>>()));
+        refused.says(2, &["is inside the store", "/store; name a place outside it"]);
+    }
+    assert_eq!(world::files(&place.path("store")).len(), names);
 }
 
 #[test]
@@ -189,7 +205,7 @@ fn a_backup_is_a_store_and_comes_back_whole() {
     assert!(report["files_kept"].as_u64() > Some(0), "only what is new is copied: {report}");
     place.run(&["backup", "--to", "saved"]).says(0, &[]).lacks(&["note: "]);
     let mut restore = gstore_tests::binary::gstore(&place.path("again"));
-    gstore_tests::binary::ok(restore.args(["restore", "--from"]).arg(place.path("saved")));
+    binary::ok(restore.args(["restore", "--from"]).arg(place.path("saved")));
     assert_eq!(digests(&place.path("again")), digests(&place.path("store")));
     let mut verify = gstore_tests::binary::gstore(&place.path("again"));
     gstore_tests::binary::ok(verify.args(["verify", "--all"]));

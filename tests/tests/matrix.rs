@@ -230,6 +230,10 @@ fn places_that_a_matrix_cannot_have_are_refused_before_the_work() {
         vec![
             "daunce", "train", "--model", "none", "--data", "x.jsonl", "--models", "4", "--output", "other/c",
         ],
+        "daunce train --model none --data x.jsonl --models 4 --output c --hidden-states other/states"
+            .split(' ')
+            .collect(),
+        "daunce prepare --model none --data x.jsonl --output other/states".split(' ').collect(),
     ] {
         place.run(&command).says(2, &["is inside the store", "/other; name a place outside it"]);
     }

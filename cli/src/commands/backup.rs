@@ -9,7 +9,7 @@ use indicatif::HumanBytes;
 
 use crate::args::{BackupArgs, RestoreArgs};
 use crate::context::Context;
-use crate::new_store::refuse_dangling;
+use crate::new_store::{refuse_dangling, refuse_inside};
 use crate::streams::{out, print_json};
 
 pub fn backup(context: &Context, args: &BackupArgs) -> Result<()> {
@@ -61,6 +61,7 @@ pub fn restore(context: &Context, args: &RestoreArgs) -> Result<()> {
         bail!("there is no backup at {}: it has no CURRENT file", args.from.display());
     }
     refuse_dangling(to)?;
+    refuse_inside(to)?;
     let cancel = context.cancel_on_interrupt("stopping; run the same command again to continue");
     let mut reporter = context.reporter();
     let mut bytes = TotalProgress::new(&mut reporter, "restore", Unit::Bytes);

@@ -8,10 +8,12 @@ use super::{STOPPING, request};
 use crate::args::DauncePrepareArgs;
 use crate::context::Context;
 use crate::copies::EnsembleProgress;
+use crate::output::check_outside;
 use crate::streams::print_json;
 
 /// Writes the file if it is missing.
 pub fn run(context: &Context, args: &DauncePrepareArgs) -> Result<()> {
+    check_outside(context, &args.of.output)?;
     let store = args.of.data.dataset.as_ref().map(|_| context.open()).transpose()?;
     let (training, cancel) = request::training(context, &args.of, store.as_ref(), STOPPING)?;
     let request = EnsembleRequest {

@@ -140,7 +140,9 @@ fn enough_complete(outcome: &EnsembleOutcome, is_part: bool) -> Result<()> {
 
 /// Refuses flags that contradict each other.
 fn check(context: &Context, args: &DaunceTrainArgs) -> Result<()> {
-    check_outside(context, &args.of.output)?;
+    for place in [Some(&args.of.output), args.objective.hidden_states.as_ref()].into_iter().flatten() {
+        check_outside(context, place)?;
+    }
     let usage = |what: &str| Err(UsageError(what.to_owned()).into());
     let (keeping, models) = (&args.keeping, &args.models);
     if context.named_store().is_none() {
