@@ -150,8 +150,13 @@ pub fn fit_factors(
         let over = request.replace.then_some(&*fit.plan.snapshot);
         let snapshot = publish(store, &request.name, &fit.path, of, (over, work.command), work.cancel)?;
         fit.report.snapshot = Some(snapshot.number());
-        if request.folder.is_none() {
-            remove_own(lock, store)?;
+        // The factors are published: what stays is as a kill would leave it.
+        if request.folder.is_none()
+            && let Err(error) = remove_own(lock, store)
+        {
+            let left = fit.path.display();
+            work.progress
+                .note(&format!("{left} is not needed any more, and was not removed: {error}; remove it"));
         }
     }
     Ok(fit.report)

@@ -70,8 +70,14 @@ pub fn run(context: &Context, args: &MergeArgs) -> Result<()> {
         }
         false => None,
     };
-    write(&base, adapter, args, replaced.as_deref())?;
-    ModelFolder::open(&base)?.unused_note().iter().for_each(|note| context.say(&format!("note: {note}")));
+    let note = ModelFolder::open(&base)?.unused_note();
+    let hidden = write(&base, adapter, args, replaced.as_deref())?;
+    // The model has its place: nothing from here on is a failure of the merge.
+    if let Err(error) = hidden.close() {
+        context
+            .say(&format!("note: {error}; the next merge into that folder removes what is left of this one"));
+    }
+    note.iter().for_each(|note| context.say(&format!("note: {note}")));
     let [output, model, adapter] = [args.output.as_path(), base.as_path(), adapter].map(path_text);
     match args.json {
         true => {
@@ -85,7 +91,8 @@ pub fn run(context: &Context, args: &MergeArgs) -> Result<()> {
 
 /// Writes the model next to its place, and gives it the name when it is complete: that of the folder which it
 /// replaces, or one that nothing has by then; with `--force` it may also be one of another merge since.
-fn write(base: &Path, adapter: &Path, args: &MergeArgs, replaced: Option<&Path>) -> Result<()> {
+/// Returns what it was written in, which has the model that was replaced.
+fn write(base: &Path, adapter: &Path, args: &MergeArgs, replaced: Option<&Path>) -> Result<LockedFolder> {
     let place = replaced.unwrap_or(&args.output);
     let around = parent(place);
     remove_leftovers(PREFIX, place);
@@ -108,7 +115,7 @@ fn write(base: &Path, adapter: &Path, args: &MergeArgs, replaced: Option<&Path>)
         },
     }
     sync_folder(around)?;
-    Ok(folder.close()?)
+    Ok(folder)
 }
 
 /// The folder that is replaced: one that a merge has written, without folders in it, and not one that is
