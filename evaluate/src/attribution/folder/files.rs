@@ -6,13 +6,14 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use gstore_core::{Remedy, if_there, without_path};
-use gstore_store::vfs::sync_folder;
+use gstore_store::vfs::{parent, remove_leftovers, sync_folder, unfinished_file};
 use tempfile::NamedTempFile;
 
 use crate::error::EvaluateError;
 
-/// How the name of a file begins that is not whole yet.
+/// How the name of a file begins that is not whole yet, and how many random letters and digits follow.
 pub(super) const UNFINISHED: &str = ".truth.";
+const RANDOM: usize = 6;
 
 /// Writes a file that appears when it is whole, in the place of one that is there.
 pub(super) fn place(folder: &Path, name: &str, bytes: &[u8]) -> Result<(), EvaluateError> {
@@ -35,12 +36,22 @@ pub(super) fn place_new(folder: &Path, name: &str, bytes: &[u8]) -> Result<bool,
     Ok(is_this)
 }
 
-/// The bytes of a file on the medium, without a name that stays.
+/// The bytes of a file on the medium, without a name that stays. What killed processes left in the folder of
+/// such files is removed.
 fn written(path: &Path, bytes: &[u8]) -> Result<NamedTempFile, EvaluateError> {
-    let open = std::fs::Permissions::from_mode(0o666);
-    let folder = path.parent().unwrap_or(Path::new("."));
+    remove_leftovers(path, |name| {
+        let random = name.strip_prefix(UNFINISHED.as_bytes());
+        random.is_some_and(|random| random.len() == RANDOM && random.iter().all(u8::is_ascii_alphanumeric))
+    });
+    let make = || {
+        tempfile::Builder::new()
+            .prefix(UNFINISHED)
+            .rand_bytes(RANDOM)
+            .permissions(std::fs::Permissions::from_mode(0o666))
+            .tempfile_in(parent(path))
+    };
     let write = || {
-        let mut file = tempfile::Builder::new().prefix(UNFINISHED).permissions(open).tempfile_in(folder)?;
+        let mut file = unfinished_file(make, |made| (made.as_file(), made.path()))?;
         file.write_all(bytes)?;
         file.as_file().sync_all()?;
         Ok(file)
@@ -87,6 +98,23 @@ pub(super) fn foreign(folder: &Path, name: &str) -> EvaluateError {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_killed_process_left_goes_with_the_next_file_and_what_one_writes_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path();
+        for name in [".truth.a1B2c3", ".truth.notes.md", ".other.a1b2c3"] {
+            fs_err::write(path.join(name), "").unwrap();
+        }
+        let unfinished = written(&path.join("subsets.jsonl"), b"other").unwrap();
+        assert!(place_new(path, "subsets.jsonl", b"mine").unwrap());
+        assert!(unfinished.path().exists() && !path.join(".truth.a1B2c3").exists());
+        drop(unfinished);
+        let mut names: Vec<_> =
+            fs_err::read_dir(path).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        names.sort();
+        assert_eq!(names, [".other.a1b2c3", ".truth.notes.md", "subsets.jsonl"]);
+    }
 
     #[test]
     fn errors_have_the_name_of_the_file_and_the_words_of_the_system() {
