@@ -39,10 +39,18 @@ pub(super) fn put_status(error: &PutError, dataset: &str, root: &Path) -> Status
         | PutError::Commit(CommitError::Store(StoreError::Lookup(_))) => {
             return Status::not_found(format!("there is no dataset `{}`", dataset.escape_debug()));
         }
+        // Its own message is of processes of this machine, such as the server.
+        PutError::Job(JobError::Busy { feature, .. }) => {
+            return Status::aborted(format!(
+                "feature {} is being written by another upload or command; send this one again when that has \
+                 ended",
+                feature.escape_debug()
+            ));
+        }
         PutError::Run => Code::PermissionDenied,
         PutError::NoRow { .. } | PutError::NoId { .. } => Code::NotFound,
         PutError::There { .. } | PutError::Key(KeyError::Used { .. }) => Code::AlreadyExists,
-        PutError::Job(JobError::Busy { .. } | JobError::Changed(_)) => Code::Aborted,
+        PutError::Job(JobError::Changed(_)) => Code::Aborted,
         PutError::Commit(error) => commit_code(error),
         error if io_in(error).is_some() => Code::Internal,
         _ => Code::InvalidArgument,
@@ -103,6 +111,16 @@ fn io_in<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a io::Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_feature_that_is_being_written_says_nothing_of_processes_of_the_server() {
+        let busy = JobError::Busy { feature: "embed-x".into(), job: "j1".into(), pid: 4711 };
+        let seen = put_status(&PutError::Job(busy), "pool", Path::new("s"));
+        assert_eq!(seen.code(), Code::Aborted);
+        let message = seen.message();
+        assert!(message.starts_with("feature embed-x is being written by another upload"), "{message}");
+        assert!(!message.contains("4711") && !message.contains("j1"), "{message}");
+    }
 
     #[test]
     fn a_disk_that_takes_nothing_is_told_apart_from_other_failures() {
