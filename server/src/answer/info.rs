@@ -23,7 +23,7 @@ const TEXT: &str = "\
     ascii btrim character_length chr concat concat_ws ends_with initcap left length lower lpad ltrim \
     octet_length repeat replace reverse right rpad rtrim split_part starts_with strpos substr translate \
     trim upper";
-const TIME: &str = "current_date current_time date_bin date_part date_trunc extract now to_timestamp";
+const TIME: &str = "current_date current_time date_bin date_part date_trunc now to_timestamp";
 const SYSTEM: &str = "arrow_typeof version";
 const KEYWORDS: &str = "EXCEPT EXPLAIN ILIKE LIMIT OFFSET QUALIFY SHOW DESCRIBE";
 
@@ -120,7 +120,7 @@ fn possible(infos: &mut SqlInfoDataBuilder) {
         (Info::SqlSchemasSupportedActions, 0),
         (Info::SqlCatalogsSupportedActions, 0),
         (Info::SqlSupportedPositionedCommands, 0),
-        (Info::SqlSupportedSubqueries, 0b111),
+        (Info::SqlSupportedSubqueries, 0b1111),
         (Info::SqlSupportedUnions, 0b11),
         (Info::SqlSupportedTransactionsIsolationLevels, 1),
         (Info::SqlSupportedResultSetTypes, 0b10),

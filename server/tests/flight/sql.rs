@@ -101,6 +101,14 @@ async fn statements_give_what_a_session_gives_here() {
     let nulls = CommandGetSqlInfo { info: vec![SqlInfo::SqlNullOrdering as u32] };
     let nulls = text(&client.rows(command(&nulls)).await.unwrap().1);
     assert!(nulls.contains("{bigint_value=3}"), "at the end in both orders: {nulls}");
+    let subqueries = CommandGetSqlInfo { info: vec![SqlInfo::SqlSupportedSubqueries as u32] };
+    let subqueries = text(&client.rows(command(&subqueries)).await.unwrap().1);
+    assert!(subqueries.contains("=15}"), "compared, EXISTS, IN, and ANY and ALL: {subqueries}");
+    client.sql("SELECT row FROM pool WHERE row = ANY (SELECT row FROM target)").await.unwrap();
+    client.sql("SELECT row FROM pool WHERE row < ALL (SELECT row + 1 FROM target)").await.unwrap();
+    let times = CommandGetSqlInfo { info: vec![SqlInfo::SqlDatetimeFunctions as u32] };
+    let times = text(&client.rows(command(&times)).await.unwrap().1);
+    assert!(times.contains("date_part") && !times.contains("extract"), "{times}");
     let types = text(&client.rows(command(&CommandGetXdbcTypeInfo::default())).await.unwrap().1);
     let said = "SELECT unnest([typeof(1::UBIGINT), typeof(1::UINTEGER), typeof(1::REAL), typeof('a'::BYTEA), \
          typeof(1::USMALLINT), typeof(1::UTINYINT), typeof(now()), typeof(INTERVAL '1 day')]) AS t";
