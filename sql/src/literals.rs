@@ -108,7 +108,19 @@ fn decimal(value: &ScalarValue, digits: u8, scale: i8) -> Result<Ast, SqlError> 
 
 fn timestamp(time: &ScalarValue, zone: Option<&str>) -> Result<Ast, SqlError> {
     let ty = if zone.is_some() { "TIMESTAMPTZ" } else { "TIMESTAMP" };
-    parse_literal(&format!("CAST('{}' AS {ty})", literal_text(time)?))
+    parse_literal(&format!("CAST('{}' AS {ty}{})", literal_text(time)?, precision(time)))
+}
+
+/// What follows the name of the type: nothing, which are nanoseconds, or the unit of a time that these do not
+/// reach.
+fn precision(time: &ScalarValue) -> &'static str {
+    let reaches = |time: i64, unit: i64| time.checked_mul(unit).is_some();
+    match time {
+        ScalarValue::TimestampSecond(Some(time), _) if !reaches(*time, 1_000_000_000) => "(0)",
+        ScalarValue::TimestampMillisecond(Some(time), _) if !reaches(*time, 1_000_000) => "(3)",
+        ScalarValue::TimestampMicrosecond(Some(time), _) if !reaches(*time, 1000) => "(6)",
+        _ => "",
+    }
 }
 
 /// A number or a time as its digits.
@@ -145,6 +157,24 @@ mod tests {
         ] {
             let error = literal(&beyond).unwrap_err();
             assert!(error.to_string().contains("out of range"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_time_that_nanoseconds_do_not_reach_keeps_its_unit() {
+        let second = 32_503_680_000;
+        for (time, text) in [
+            (ScalarValue::TimestampSecond(Some(second), None), "CAST('3000-01-01T00:00:00' AS TIMESTAMP(0))"),
+            (
+                ScalarValue::TimestampMillisecond(Some(second * 1000), Some("UTC".into())),
+                "CAST('3000-01-01T00:00:00' AS TIMESTAMPTZ(3))",
+            ),
+            (
+                ScalarValue::TimestampMicrosecond(Some(second * 1_000_000 + 1), None),
+                "CAST('3000-01-01T00:00:00.000001' AS TIMESTAMP(6))",
+            ),
+        ] {
+            assert_eq!(literal(&time).unwrap().to_string(), text);
         }
     }
 

@@ -148,11 +148,13 @@ impl Budget {
     fn constant(&self, function: &str, growth: Growth, bytes: u64) -> DfResult<()> {
         // A list of numbers may be meant as rows, by `unnest`.
         let most = if growth == Growth::Range { MAX_CONSTANTS } else { MAX_CONSTANT };
+        // Nobody writes the function of brackets and of parameters that are lists.
+        let makes = match function {
+            "make_array" => "a list would be".to_owned(),
+            other => format!("{other}() would make"),
+        };
         if bytes > most {
-            let why = format!(
-                "{function}() would make a constant of up to {bytes} bytes, more than {} MiB",
-                most >> 20
-            );
+            let why = format!("{makes} a constant of up to {bytes} bytes, more than {} MiB", most >> 20);
             let refused = SqlError::refused(why);
             return Err(match growth {
                 Growth::Range => refused.hint("write FROM generate_series(..) for that many rows").into(),
@@ -162,8 +164,7 @@ impl Budget {
         let made = self.constants.load(Ordering::Relaxed).saturating_add(bytes);
         if made > MAX_CONSTANTS {
             let why = format!(
-                "{function}() would make a constant of up to {bytes} bytes; those of a statement have at most {} MiB \
-                 together",
+                "{makes} a constant of up to {bytes} bytes; those of a statement have at most {} MiB together",
                 MAX_CONSTANTS >> 20
             );
             return Err(SqlError::refused(why).into());

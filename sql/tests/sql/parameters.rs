@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arrow_array::types::Int64Type;
 use arrow_array::{
     ArrayRef, Decimal128Array, Float64Array, Int32Array, ListArray, RecordBatch, StringArray,
-    Time64MicrosecondArray,
+    Time64MicrosecondArray, TimestampSecondArray,
 };
 use arrow_schema::{DataType, Schema, TimeUnit};
 use futures::TryStreamExt;
@@ -148,6 +148,26 @@ async fn a_whole_decimal_is_a_number_of_rows() {
     let row = RecordBatch::try_from_iter([("1", Arc::new(three) as ArrayRef)]).unwrap();
     let sql = "SELECT count(*) FROM influence('pool', 'target', k => $1)";
     assert_eq!(rows(&session, sql, &Parameters::of_row(&row).unwrap()).await.unwrap(), "|3|");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_time_reaches_as_far_as_its_type() {
+    let (_store, session) = session(1);
+    let late = TimestampSecondArray::from(vec![32_503_680_000]);
+    let zoned: ArrayRef = Arc::new(late.clone().with_timezone("UTC"));
+    let row = RecordBatch::try_from_iter([("1", Arc::new(late) as ArrayRef), ("2", zoned)]).unwrap();
+    let sql = "SELECT $1::DATE AS d, year(CAST($1 AS TIMESTAMP_S)) AS y, $2 AS t";
+    let found = rows(&session, sql, &Parameters::of_row(&row).unwrap()).await.unwrap();
+    assert_eq!(found, "|3000-01-01|3000|3000-01-01T00:00:00Z|");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_list_that_is_too_long_is_refused_as_a_list() {
+    let (_store, session) = session(1);
+    let long = values(&json!([vec![1; 200_000]]));
+    assert_eq!(rows(&session, "SELECT 1 IN $1 AS a", &long).await.unwrap(), "|true|");
+    let error = rows(&session, "SELECT len($1)", &long).await.unwrap_err().to_string();
+    assert!(error.contains("a list would be a constant of up to"), "{error}");
 }
 
 #[test]
