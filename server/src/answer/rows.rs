@@ -4,9 +4,10 @@
 //! - at most two batches wait; a reader that is behind holds the statement up, and one that goes away ends it
 //! - rows end with an outcome: a statement that breaks off, for whatever reason, is an error and never a
 //!   shorter result
-//! - a permit and a place among the running statements are held until the last batch is handed over or the
-//!   work, which the limit of time ends, has come to its next yield; a thread of its own that a statement has
-//!   holds the permit until it has ended, tasks that its operators have do not
+//! - a permit and a place among the running statements are held until all that was made of the rows is taken,
+//!   or the statement has broken off and its work has come to its next yield; a thread of its own that a
+//!   statement has holds the permit until it has ended, tasks that its operators have do not
+//! - the limits of time hold as long: the work may be over long before its rows are read
 //! - what ends a statement is waited for apart from its work, which may go without a yield for long, and the
 //!   client hears of it at once
 
@@ -30,6 +31,7 @@ use crate::admission::Permit;
 use crate::audit::AuditRecord;
 use crate::core::Core;
 use crate::handle::{Matrix, Question, QuestionHandle};
+use crate::running::RegisteredStatement;
 use crate::sessions::OpenSession;
 use crate::status;
 
@@ -40,6 +42,8 @@ pub(crate) struct AnswerRows {
     batches: mpsc::Receiver<RecordBatch>,
     taken: Arc<AtomicU64>,
     outcome: Outcome,
+    /// Ends once the turn of the statement is given back.
+    given_back: oneshot::Receiver<()>,
 }
 
 impl AnswerRows {
@@ -58,15 +62,48 @@ impl AnswerRows {
             None => ended(&mut self.outcome).await.err().map(Err),
         }
     }
+
+    /// Waits until the client takes something that was made of the rows; an error where the statement breaks
+    /// off before.
+    pub(crate) async fn until_taken<T>(&mut self, taken: impl Future<Output = T>) -> Result<T, Status> {
+        let done = tokio::select! {
+            biased;
+            done = taken => done,
+            status = broken_off(&mut self.outcome) => return Err(status),
+        };
+        self.taken.fetch_add(1, Ordering::Relaxed);
+        Ok(done)
+    }
+
+    /// Counts what the client has taken: one for whom it does not change does not read.
+    pub(super) fn progress(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.taken)
+    }
+
+    /// Gives the turn back after the last batch. Who finds the end of an answer after this finds the turn
+    /// free.
+    pub(crate) async fn finish(self) {
+        let Self { batches, outcome, given_back, .. } = self;
+        drop((batches, outcome));
+        let _ = given_back.await;
+    }
 }
 
-/// How a statement has ended, once that is known; its work may go on for a while.
+/// How a statement has ended, once that is known; its work may go on for a while. After a success it may still
+/// break off while its rows are not read.
 type Outcome = watch::Receiver<Option<Result<(), Status>>>;
 
 async fn ended(outcome: &mut Outcome) -> Result<(), Status> {
     let known = outcome.wait_for(Option::is_some).await.ok();
     // Without one there was a panic.
     known.and_then(|ended| (*ended).clone()).unwrap_or_else(|| Err(failed()))
+}
+
+/// Comes back if the statement breaks off.
+async fn broken_off(outcome: &mut Outcome) -> Status {
+    let is_error = |ended: &Option<Result<(), Status>>| matches!(ended, Some(Err(_)));
+    let known = outcome.wait_for(is_error).await.ok();
+    known.and_then(|ended| (*ended).clone()?.err()).unwrap_or_else(failed)
 }
 
 /// The status after a panic, which the runtime has caught and the log has.
@@ -96,40 +133,33 @@ pub(crate) async fn start(
         None => None,
     };
     let permit = Arc::new(entered.turn(&core.admission).await?);
-    let deadline = tokio::time::Instant::now() + core.limits.time;
+    let mut limits = StatementLimits::begin(core, entered);
     record.started();
     let (send, batches) = mpsc::channel(2);
     let (begin, mut begun) = oneshot::channel();
     let (known, mut outcome) = watch::channel(None);
-    let taken = Arc::new(AtomicU64::new(0));
+    let (give_back, given_back) = oneshot::channel();
+    let taken = Arc::clone(&limits.taken);
     let ends = CancelOnDrop(Arc::new(Cancel::new()));
     let mut work = core.workers.spawn({
         let (core, caller, to, cancel) =
             (Arc::clone(core), caller.clone(), send.clone(), Arc::clone(&ends.0));
+        let permit = Arc::clone(&permit);
         async move {
             let _held = held;
             produce((&core, &permit), &caller, (handle, window), &to, begin, cancel).await
         }
     });
-    let (core, read) = (Arc::clone(core), Arc::clone(&taken));
     // On the threads of connections: those of the work may all be inside long operators.
     tokio::spawn(async move {
-        let limit = core.limits.time;
         let ended = tokio::select! {
             ended = &mut work => {
                 ended.unwrap_or_else(|error| Err(status::internal("the statement failed", &error)))
             }
-            why = entered.ended() => Err(why),
-            () = tokio::time::sleep_until(deadline) => {
-                let seconds = limit.as_secs_f64();
-                Err(Status::deadline_exceeded(format!("the statement ran for {seconds} s, the longest allowed")))
-            }
-            () = unread(&send, &read, core.limits.connections.reader) => {
-                let seconds = core.limits.connections.reader.as_secs_f64();
-                Err(Status::deadline_exceeded(format!("the rows were not read for {seconds} s")))
-            }
+            why = limits.exceeded(|| send.capacity() == 0) => Err(why),
             () = send.closed() => Err(Status::cancelled("the rows are no longer read")),
         };
+        let succeeded = ended.is_ok();
         // Noted before the channel closes: a reader that finds it closed finds the outcome.
         let _ = known.send(Some(ended));
         drop(ends);
@@ -137,7 +167,17 @@ pub(crate) async fn start(
         if !work.is_finished() {
             let _ = work.await;
         }
-        drop((send, entered));
+        drop(send);
+        if succeeded {
+            tokio::select! {
+                () = known.closed() => {}
+                why = limits.exceeded(|| true) => {
+                    let _ = known.send(Some(Err(why)));
+                }
+            }
+        }
+        // The turn is free once none is counted.
+        drop((permit, limits, give_back));
     });
     let begun = tokio::select! {
         biased;
@@ -145,19 +185,61 @@ pub(crate) async fn start(
         Err(status) = ended(&mut outcome) => Some(begun.try_recv().unwrap_or(Err(status))),
     };
     match begun {
-        Some(Ok(AnswerStart { schema, notes })) => Ok(AnswerRows { schema, notes, batches, taken, outcome }),
+        Some(Ok(AnswerStart { schema, notes })) => {
+            Ok(AnswerRows { schema, notes, batches, taken, outcome, given_back })
+        }
         Some(Err(status)) => Err(status),
         // The work has ended without beginning.
         None => Err(ended(&mut outcome).await.err().unwrap_or_else(failed)),
     }
 }
 
-/// Comes back when batches have waited for their reader for this long.
-async fn unread(to: &mpsc::Sender<RecordBatch>, taken: &AtomicU64, limit: Duration) {
+/// What ends a statement besides its work and its client.
+struct StatementLimits {
+    entered: RegisteredStatement,
+    deadline: tokio::time::Instant,
+    time: Duration,
+    /// How long rows wait for a client that does not read them.
+    unread: Duration,
+    taken: Arc<AtomicU64>,
+}
+
+impl StatementLimits {
+    /// Those of a statement whose turn has come.
+    fn begin(core: &Core, entered: RegisteredStatement) -> Self {
+        let time = core.limits.time;
+        Self {
+            entered,
+            deadline: tokio::time::Instant::now() + time,
+            time,
+            unread: core.limits.connections.reader,
+            taken: Arc::default(),
+        }
+    }
+
+    /// Comes back when the statement is to end, and says why. `waits` tells whether the client has something
+    /// to take.
+    async fn exceeded(&mut self, waits: impl Fn() -> bool) -> Status {
+        tokio::select! {
+            why = self.entered.ended() => why,
+            () = tokio::time::sleep_until(self.deadline) => {
+                let seconds = self.time.as_secs_f64();
+                Status::deadline_exceeded(format!("the statement ran for {seconds} s, the longest allowed"))
+            }
+            () = unread(waits, &self.taken, self.unread) => {
+                let seconds = self.unread.as_secs_f64();
+                Status::deadline_exceeded(format!("the rows were not read for {seconds} s"))
+            }
+        }
+    }
+}
+
+/// Comes back when something has waited for its reader for this long.
+async fn unread(waits: impl Fn() -> bool, taken: &AtomicU64, limit: Duration) {
     let mut before = None;
     loop {
         // Twice in the same state, this long apart.
-        let now = (to.capacity() == 0).then(|| taken.load(Ordering::Relaxed));
+        let now = waits().then(|| taken.load(Ordering::Relaxed));
         if now.is_some() && now == before {
             return;
         }
@@ -309,7 +391,8 @@ mod tests {
         let (send, _batches) = mpsc::channel(1);
         let taken = AtomicU64::new(0);
         let limit = Duration::from_millis(10);
-        let unread = |time| tokio::time::timeout(time, unread(&send, &taken, limit));
+        let full = || send.capacity() == 0;
+        let unread = |time| tokio::time::timeout(time, unread(&full, &taken, limit));
         let (short, long) = (Duration::from_millis(200), Duration::from_secs(60));
         assert!(unread(short).await.is_err(), "there is nothing to read");
         let batch = || RecordBatch::new_empty(Arc::new(arrow_schema::Schema::empty()));

@@ -3,10 +3,11 @@
 //! Invariants
 //! - the first message is the schema that was told before, exactly: clients compare the two
 //! - a batch is cut into messages by bytes; the next one is made when the last was taken
+//! - the turn of the statement is given back when the last message was taken, before the answer ends
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::task::{Context, Poll, ready};
 
 use arrow_array::RecordBatch;
@@ -37,12 +38,15 @@ pub(crate) fn schema_bytes(schema: &Schema) -> Result<bytes::Bytes, Status> {
 pub(crate) fn row_messages(core: &Core, rows: AnswerRows, record: AuditRecord, notes: bool) -> Messages {
     let notes = rows.notes.clone().filter(|_| notes);
     let schema = Arc::clone(&rows.schema);
-    let read = Arc::new(AtomicUsize::new(0));
+    let (read, taken) = (Arc::new(AtomicUsize::new(0)), rows.progress());
     let counter = Arc::clone(&read);
     let batches = futures::stream::unfold(rows, move |mut rows| {
         let counter = Arc::clone(&counter);
         async move {
-            let batch = rows.next().await?;
+            let Some(batch) = rows.next().await else {
+                rows.finish().await;
+                return None;
+            };
             if let Ok(batch) = &batch {
                 counter.fetch_add(batch.num_rows(), Ordering::Relaxed);
             }
@@ -50,7 +54,15 @@ pub(crate) fn row_messages(core: &Core, rows: AnswerRows, record: AuditRecord, n
         }
     });
     let encoded = wire::messages(schema, core.limits.batch_bytes, batches);
-    Box::pin(CountedMessages { encoded, read, record, most: core.limits.result_bytes, notes, over: false })
+    Box::pin(CountedMessages {
+        encoded,
+        read,
+        taken,
+        record,
+        most: core.limits.result_bytes,
+        notes,
+        over: false,
+    })
 }
 
 /// One batch that is at hand.
@@ -65,6 +77,8 @@ struct CountedMessages {
     encoded: BoxStream<'static, Result<FlightMessage, FlightError>>,
     /// Rows that were read and are not in the record yet.
     read: Arc<AtomicUsize>,
+    /// What the client has taken.
+    taken: Arc<AtomicU64>,
     record: AuditRecord,
     most: u64,
     notes: Option<Arc<RunNotes>>,
@@ -87,6 +101,7 @@ impl Stream for CountedMessages {
             return Poll::Ready(None);
         }
         let next = ready!(self.encoded.poll_next_unpin(cx));
+        self.taken.fetch_add(1, Ordering::Relaxed);
         match self.read.swap(0, Ordering::Relaxed) {
             0 => {}
             rows => self.record.rows(rows),

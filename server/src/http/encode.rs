@@ -1,7 +1,9 @@
 //! Encoding of rows for HTTP: the bytes of a format, one piece after the other.
 //!
 //! Invariants
-//! - two pieces wait; a reader that is behind holds its statement up, and one that goes away ends it
+//! - two pieces wait, and what they are cut from: at most a batch, or a row group of Parquet; a reader that is
+//!   behind holds its statement up, and one that goes away ends it
+//! - the turn of the statement is given back, and its end noted, when the last piece was taken
 //! - a result that breaks off is never taken for a shorter one: it is an error object where nothing was sent
 //!   yet; after that the body ends with an error, or, for the page, with a line that has it
 
@@ -51,6 +53,9 @@ impl BodyShape {
         }
     }
 }
+
+/// Bytes of a row group of Parquet: it is in memory once while it is made and once while it is sent.
+const ROW_GROUP: usize = 8 << 20;
 
 type BodySender = mpsc::Sender<Result<Bytes, Status>>;
 
@@ -106,20 +111,28 @@ async fn pump(core: &Core, mut rows: AnswerRows, mut record: AuditRecord, shape:
         ended = send_all(core, &mut rows, &mut record, shape, &to) => ended,
         () = reader.closed() => Err(SendFailure::Gone),
     };
-    match ended {
-        Ok(()) => record.ended(Ok(())),
-        Err(SendFailure::Gone) => {}
+    let last = match ended {
+        Ok(()) => {
+            record.ended(Ok(()));
+            rows.finish().await;
+            None
+        }
+        Err(SendFailure::Gone) => None,
         Err(SendFailure::Failed(status)) => {
             record.ended(Err(&status));
-            let last = match shape {
+            // The statement ends with its rows, whenever the client reads why.
+            drop(rows);
+            Some(match shape {
                 BodyShape::Page => Ok(line(&json!({"error": reply::object(&status)}))),
                 BodyShape::File(_) => Err(status),
-            };
-            let _ = to.send(last).await;
+            })
         }
-    }
+    };
     // Before the body ends, which it does with the last sender: who has read it finds the request ended.
     drop(record);
+    if let Some(last) = last {
+        let _ = to.send(last).await;
+    }
 }
 
 async fn send_all(
@@ -135,13 +148,15 @@ async fn send_all(
     // where these fail, the answer is an error object.
     if shape == BodyShape::Page {
         buffer.add(&columns(rows, record));
-        hand_over(core, &buffer, record, to).await?;
+        hand_over(core, rows, &buffer, record, to).await?;
     }
     let mut writer = match shape {
         // The numbers of a browser are doubles.
         BodyShape::Page => ResultWriter::exact_json(&rows.schema, buffer.clone()),
         BodyShape::File(format) => {
-            ResultWriter::new(format, &rows.schema, buffer.clone(), TableStyle::default()).map_err(failed)?
+            let style = TableStyle::default();
+            ResultWriter::in_row_groups(ROW_GROUP, format, &rows.schema, buffer.clone(), style)
+                .map_err(failed)?
         }
     };
     while let Some(batch) = rows.next().await {
@@ -149,7 +164,7 @@ async fn send_all(
         record.rows(batch.num_rows());
         for part in parts(&batch, core.limits.batch_bytes) {
             writer.write(&part).map_err(failed)?;
-            hand_over(core, &buffer, record, to).await?;
+            hand_over(core, rows, &buffer, record, to).await?;
         }
     }
     let count = writer.finish().map_err(failed)?;
@@ -157,7 +172,10 @@ async fn send_all(
         let notes = rows.notes.as_ref().map(|notes| notes.get());
         buffer.add(&line(&json!({"rows": count, "notes": notes})));
     }
-    hand_over(core, &buffer, record, to).await
+    hand_over(core, rows, &buffer, record, to).await?;
+    // There is room for all again: the body has taken them.
+    let taken = rows.until_taken(to.reserve_many(to.max_capacity())).await;
+    taken.map_err(SendFailure::Failed)?.map(|_| ()).map_err(|_| SendFailure::Gone)
 }
 
 /// The columns, before the rows.
@@ -172,19 +190,22 @@ fn line(value: &serde_json::Value) -> Bytes {
     format!("{value}\n").into()
 }
 
-/// Sends what was written so far.
+/// Sends what was written so far, in pieces.
 async fn hand_over(
     core: &Core,
+    rows: &mut AnswerRows,
     buffer: &SharedBuffer,
     record: &mut AuditRecord,
     to: &BodySender,
 ) -> Result<(), SendFailure> {
-    let bytes = buffer.take();
+    let mut bytes = Bytes::from(buffer.take());
     record.bytes(bytes.len(), core.limits.result_bytes).map_err(SendFailure::Failed)?;
-    match bytes.is_empty() {
-        true => Ok(()),
-        false => to.send(Ok(bytes.into())).await.map_err(|_| SendFailure::Gone),
+    while !bytes.is_empty() {
+        let piece = bytes.split_to(bytes.len().min(core.limits.batch_bytes.max(1)));
+        let taken = rows.until_taken(to.send(Ok(piece))).await;
+        taken.map_err(SendFailure::Failed)?.map_err(|_| SendFailure::Gone)?;
     }
+    Ok(())
 }
 
 /// What a writer has written and what is not taken yet.

@@ -317,6 +317,60 @@ fn limits_hold_and_a_result_that_breaks_off_is_no_shorter_one() {
     assert_eq!(ask(&server, &json!({"sql": "SELECT 1"})).code, 200);
 }
 
+/// Larger than all that waits on the way to a client: as much as one batch, and several row groups of Parquet.
+const UNREAD: [(&str, &str); 2] = [
+    ("json", "SELECT range AS n, repeat('x', 8000) AS x FROM range(8000)"),
+    ("parquet", "SELECT random() AS x FROM range(6000000)"),
+];
+
+#[test]
+fn an_answer_keeps_its_turn_until_its_body_is_taken() {
+    let limits = RequestLimits { statements: 1, statements_each: 1, waiting: 0, ..RequestLimits::default() };
+    let server = started(ServeOptions { limits, ..options() });
+    let bearer = format!("Bearer {}", server.token);
+    let headers = [("content-type", "application/json"), ("authorization", bearer.as_str())];
+    for (format, sql) in UNREAD {
+        let body = json!({"sql": sql, "format": format}).to_string();
+        let mut unread = open(server.http.unwrap(), "POST /sql", &headers, body.as_bytes());
+        // More than the head and the first bytes of a file.
+        unread.read_exact(&mut vec![0; 1 << 20]).unwrap();
+        let metrics = get(&server, "/metrics").text();
+        assert!(metrics.contains("gstore_statements_running 1\n"), "{format}: {metrics}");
+        assert_eq!(ask(&server, &json!({"sql": "SELECT 1"})).code, 429, "{format}");
+        drop(unread);
+        until_none_runs(&server);
+    }
+    let sql = "SELECT outcome FROM gstore.statements WHERE rows > 0 ORDER BY id";
+    assert_eq!(ask(&server, &json!({"sql": sql, "format": "csv"})).text(), "outcome\ndropped\ndropped\n");
+    // Who has read an answer finds its turn free.
+    for format in ["json", "page", "parquet", "arrow"].repeat(5) {
+        let answer = ask(&server, &json!({"sql": "SELECT row FROM pool", "format": format}));
+        assert!(answer.code == 200 && answer.whole, "{format}: {}", answer.code);
+    }
+}
+
+#[test]
+fn what_waits_after_the_last_row_has_the_limits_of_time() {
+    let connections = ConnectionLimits { reader: Duration::from_millis(300), ..ConnectionLimits::default() };
+    let unread = RequestLimits { connections, ..RequestLimits::default() };
+    let late = RequestLimits { time: Duration::from_secs(3), ..RequestLimits::default() };
+    for limits in [unread, late] {
+        let server = started(ServeOptions { limits, ..options() });
+        let bearer = format!("Bearer {}", server.token);
+        let headers = [("content-type", "application/json"), ("authorization", bearer.as_str())];
+        let body = json!({"sql": UNREAD[0].1}).to_string();
+        let held = open(server.http.unwrap(), "POST /sql", &headers, body.as_bytes());
+        let sql = "SELECT outcome FROM gstore.statements WHERE rows > 0 ORDER BY id LIMIT 1";
+        let begun = Instant::now();
+        while ask(&server, &json!({"sql": sql, "format": "csv"})).text() != "outcome\ndeadline_exceeded\n" {
+            assert!(begun.elapsed() < Duration::from_secs(60), "it waits for its reader");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        until_none_runs(&server);
+        drop(held);
+    }
+}
+
 #[test]
 fn a_request_whose_body_does_not_come_is_given_up() {
     let connections = ConnectionLimits { reader: Duration::from_millis(200), ..ConnectionLimits::default() };

@@ -46,8 +46,8 @@ use super::error::{SqlError, SqlErrorKind};
 use super::types::{field_with_leaves, in_sql};
 use super::wording::{beyond_calendar, no_text};
 
-/// Bytes of a row group of Parquet, which is in memory until it is complete. The usual limit, a million rows,
-/// is too much for rows of long vectors.
+/// Bytes of a row group of Parquet in a file. The usual limit, a million rows, is too much for rows of long
+/// vectors.
 const ROW_GROUP: usize = 128 << 20;
 
 /// A way to write a result.
@@ -136,6 +136,17 @@ pub struct ResultWriter<W: Write + Send> {
 impl<W: Write + Send> ResultWriter<W> {
     /// Starts a result. Formats with a header write it now, so that an empty result is still a valid file.
     pub fn new(format: Format, schema: &SchemaRef, out: W, style: TableStyle) -> Result<Self, SqlError> {
+        Self::in_row_groups(ROW_GROUP, format, schema, out, style)
+    }
+
+    /// The same with row groups of about so many bytes in Parquet. Each is in memory until it is complete.
+    pub fn in_row_groups(
+        bytes: usize,
+        format: Format,
+        schema: &SchemaRef,
+        out: W,
+        style: TableStyle,
+    ) -> Result<Self, SqlError> {
         if format == Format::Lines && schema.fields().len() != 1 {
             let n = schema.fields().len();
             let why = format!("the format lines is for one column, and the result has {n}");
@@ -149,10 +160,16 @@ impl<W: Write + Send> ResultWriter<W> {
             let way = "CAST(.. AS VARCHAR) makes them texts; the format arrow keeps them";
             return Err(SqlError::invalid(why).hint(way));
         }
-        Self::begun(format, schema, out, style).map_err(output_error)
+        Self::begun(bytes, format, schema, out, style).map_err(output_error)
     }
 
-    fn begun(format: Format, columns: &SchemaRef, mut out: W, style: TableStyle) -> Result<Self, ArrowError> {
+    fn begun(
+        row_group: usize,
+        format: Format,
+        columns: &SchemaRef,
+        mut out: W,
+        style: TableStyle,
+    ) -> Result<Self, ArrowError> {
         let schema = written_schema(format, columns);
         let inner = match format {
             Format::Table => FormatWriter::Table(TableWriter::new(&schema, out, style)),
@@ -165,7 +182,7 @@ impl<W: Write + Send> ResultWriter<W> {
             Format::Parquet => {
                 let properties = WriterProperties::builder()
                     .set_compression(Compression::ZSTD(ZstdLevel::try_new(3)?))
-                    .set_max_row_group_bytes(Some(ROW_GROUP))
+                    .set_max_row_group_bytes(Some(row_group))
                     .build();
                 FormatWriter::Parquet(ArrowWriter::try_new(out, Arc::clone(&schema), Some(properties))?)
             }

@@ -357,6 +357,24 @@ fn parquet_has_times_in_units_of_its_own() {
 }
 
 #[test]
+fn row_groups_of_parquet_have_the_size_that_is_asked_for() {
+    let numbers: ArrayRef = Arc::new((0..100_000).map(i64::from).collect::<Int64Array>());
+    let batch = RecordBatch::try_from_iter([("n", numbers)]).unwrap();
+    let groups = |bytes: usize| {
+        let mut out = Vec::new();
+        let style = TableStyle::default();
+        let mut writer =
+            ResultWriter::in_row_groups(bytes, Format::Parquet, &batch.schema(), &mut out, style).unwrap();
+        (0..10).for_each(|i| writer.write(&batch.slice(i * 10_000, 10_000)).unwrap());
+        assert_eq!(writer.finish().unwrap(), 100_000);
+        let file = ParquetRecordBatchReaderBuilder::try_new(bytes::Bytes::from(out)).unwrap();
+        file.metadata().num_row_groups()
+    };
+    assert_eq!(groups(ROW_GROUP), 1);
+    assert!(groups(100_000) > 3);
+}
+
+#[test]
 fn parquet_has_no_intervals() {
     let interval = DataType::Interval(IntervalUnit::MonthDayNano);
     let item = Arc::new(Field::new("item", interval.clone(), true));
