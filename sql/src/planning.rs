@@ -160,6 +160,7 @@ pub(super) async fn plan(
     let asking = asking(state);
     let (plan, rows) = bounds::count_constants(plan)
         .and_then(|plan| stable_sorts(plan, window.is_some()))
+        .and_then(bounds::count_windows)
         .and_then(|plan| bounds::limit_repetition(plan, asking))
         .map_err(translate)?;
     let plan = cooperative(plan).and_then(|plan| dialect::renamed(plan, &headings)).map_err(translate)?;

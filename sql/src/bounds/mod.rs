@@ -28,6 +28,7 @@ mod plan;
 mod repeated;
 mod sizes;
 mod substituted;
+mod windows;
 mod written;
 
 use std::hash::{Hash, Hasher};
@@ -48,6 +49,7 @@ pub(super) use literal::{check, count_constants};
 pub(super) use plan::{check_part_count, rewrite};
 pub(super) use repeated::{SessionBounds, limit_repetition, windows_of};
 pub(super) use substituted::PredicateLimit;
+pub(super) use windows::count_windows;
 pub(super) use written::written_out;
 
 /// Most bytes of one value that a function makes.
@@ -148,7 +150,7 @@ impl Budget {
     fn constant(&self, function: &str, growth: Growth, bytes: u64) -> DfResult<()> {
         // A list of numbers may be meant as rows, by `unnest`.
         let most = if growth == Growth::Range { MAX_CONSTANTS } else { MAX_CONSTANT };
-        // Nobody writes the function of brackets and of parameters that are lists.
+        // Brackets and parameters that are lists are calls of it, too.
         let makes = match function {
             "make_array" => "a list would be".to_owned(),
             other => format!("{other}() would make"),

@@ -105,7 +105,7 @@ fn rows_at_once(schema: &Schema, asking: SessionBounds) -> Option<usize> {
 }
 
 /// Bytes of every value of a type; `None` where values have their own lengths.
-fn fixed_width(ty: &DataType) -> Option<u64> {
+pub(super) fn fixed_width(ty: &DataType) -> Option<u64> {
     match ty {
         DataType::Boolean | DataType::Null => Some(1),
         DataType::FixedSizeBinary(n) => u64::try_from(*n).ok(),

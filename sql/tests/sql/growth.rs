@@ -312,6 +312,38 @@ async fn chains_of_steps_as_analysts_write_them_run() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn rows_that_windows_hold_are_counted() {
+    let store = small_store();
+    let options = SqlOptions { threads: 1, memory_limit: 4 << 20, ..SqlOptions::default() };
+    let session = SqlSession::new(Arc::clone(&store.snapshot), options).unwrap();
+    // Rows of about 100 bytes, 10 MB in all, each with its number.
+    let rows = "(SELECT i, repeat('x', 90) AS x FROM generate_series(1, 100000) AS t(i))";
+    for (window, is_held) in [
+        ("count(*) OVER ()", true),
+        ("percent_rank() OVER ()", true),
+        ("lead(x, 90000) OVER ()", true),
+        ("lag(x, 90000) OVER ()", true),
+        ("max(x) OVER (ROWS BETWEEN 90000 PRECEDING AND CURRENT ROW)", true),
+        ("row_number() OVER ()", false),
+        ("lag(x) OVER ()", false),
+        ("max(x) OVER (ROWS BETWEEN 100 PRECEDING AND 100 FOLLOWING)", false),
+        ("sum(i) OVER (ROWS UNBOUNDED PRECEDING)", false),
+    ] {
+        let sql = format!("SELECT count(w), max(x) FROM (SELECT x, {window} AS w FROM {rows})");
+        let found = slt::run(&session, &sql).await;
+        match is_held {
+            true => {
+                let error = found.expect_err(&sql);
+                assert_eq!(error.kind(), SqlErrorKind::Memory, "{sql}: {error}");
+            }
+            false => {
+                found.unwrap_or_else(|error| panic!("{sql}: {error}"));
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_a_nested_loop_holds_is_counted_once() {
     let store = small_store();
     let options = SqlOptions { threads: 1, memory_limit: 160 << 20, ..SqlOptions::default() };
