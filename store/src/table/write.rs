@@ -22,6 +22,9 @@ use xxhash_rust::xxh3::Xxh3;
 const GROUP_BYTES: usize = 64 << 20;
 /// Rows of a page: small, so that a scattered row costs little.
 const PAGE_ROWS: usize = 128;
+/// Columns of a table whose pages have so many rows. Each page takes about a kilobyte of memory while it waits
+/// for its row group, also where all of its values are null, so those of wider tables have more rows.
+const COLUMNS: usize = 64;
 
 /// What all files here have in common.
 pub(crate) fn properties() -> WriterPropertiesBuilder {
@@ -90,6 +93,9 @@ impl TableWriter {
         let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
         let file = vfs.create(path).map_err(|e| StorageError::io(format!("create {name}"), e))?;
         let sink = Sink { file, pos: 0, hash: Xxh3::new(), chunks: Vec::new() };
+        let rows = PAGE_ROWS.saturating_mul((schema.fields().len() / COLUMNS).max(1));
+        let properties =
+            properties.into_builder().set_data_page_row_count_limit(rows).set_write_batch_size(rows).build();
         let writer = ArrowWriter::try_new(sink, schema, Some(properties))
             .map_err(|e| StorageError::io(format!("create {name}"), into_io(e)))?;
         let about = TableMetadata::default();
