@@ -147,8 +147,8 @@ pub struct ScanSummary {
 
 impl ScanSummary {
     /// Adds a pass over the same rows for other target samples to those before it. What is read adds up. Rows
-    /// with and without a score are those of the pass in which most have one, and so are the notes, which
-    /// count them.
+    /// with and without a score are those of the pass in which most have one. Notes count them, so they are
+    /// of passes with as many, and of one that promises less, which they explain.
     pub fn add_pass(passes: &mut Option<Self>, pass: Self) {
         match passes {
             Some(all) => all.merge(pass),
@@ -175,10 +175,11 @@ impl ScanSummary {
             }
         }
         // What the weakest pass promises.
-        if pass.guarantee != EXACT {
+        let is_weaker = pass.guarantee != EXACT;
+        if is_weaker {
             self.guarantee = pass.guarantee;
         }
-        if pass.eligible == self.eligible {
+        if is_weaker || pass.eligible == self.eligible {
             self.notes.extend(pass.notes);
             self.notes.sort_unstable();
             self.notes.dedup();
@@ -256,14 +257,14 @@ mod tests {
     fn rows_of_several_passes_are_counted_once() {
         let mut passes = None;
         for (eligible, guarantee, notes) in
-            [(4, EXACT, ["6 left out"]), (7, EXACT, ["3 left out"]), (5, "to 1e-3", ["5 left out"])]
+            [(4, EXACT, ["6 left out"]), (7, EXACT, ["3 left out"]), (5, "to 1e-3", ["by a sketch"])]
         {
             ScanSummary::add_pass(&mut passes, pass(eligible, guarantee, &notes));
         }
         let all = passes.expect("three passes");
         assert_eq!((all.scanned, all.eligible, all.excluded.missing), (10, 7, 3));
         assert_eq!((all.bytes_read, all.target_rows, &all.guarantee[..]), (15, 3, "to 1e-3"));
-        assert_eq!(all.notes, ["3 left out"]);
+        assert_eq!(all.notes, ["3 left out", "by a sketch"]);
 
         let mut passes = None;
         for notes in [["of the first", "of both"], ["of both", "of the second"]] {

@@ -33,7 +33,8 @@ impl<'a> MatrixJob<'a> {
     /// Finds the samples and cuts them into groups. Makes the inverses of a preconditioner.
     ///
     /// # Errors
-    /// Also where tokens are scored, or samples are given with the question.
+    /// Where tokens are scored, or samples are given with the question; an artifact that cannot be read, a
+    /// matrix without an inverse, and being told to stop.
     pub fn new(prepared: &'a Prepared, options: MatrixOptions, cancel: &Cancel) -> Result<Self, MatrixError> {
         of_stored_samples(prepared)?;
         let inverses = prepared.inverse_making_bytes(options.threads)?;
@@ -180,7 +181,7 @@ impl<'a> MatrixJob<'a> {
         cancel: &Cancel,
     ) -> Result<(PartNote, usize), MatrixError> {
         let MatrixGroup { first, samples: count, .. } = self.question.groups[group];
-        if let Some(notes) = work.finished_group(group)? {
+        if let Some(notes) = work.finished_group(group, cancel)? {
             let mut all = PartNote::default();
             notes.iter().for_each(|note| all.merge(note));
             progress(all.rows + all.excluded.total(), true);
@@ -190,7 +191,9 @@ impl<'a> MatrixJob<'a> {
         let part = self.prepared.of_samples(rows, cancel)?;
         let tiles = match part.tiles(self.options.part / size_of::<f32>() as u64, cancel) {
             // What helps is another question, and there is nothing yet that it could spoil.
-            Err(error @ (QueryError::Missing { .. } | QueryError::Spec(_))) if work.part(0, 0)?.is_none() => {
+            Err(error @ (QueryError::Missing { .. } | QueryError::Spec(_)))
+                if work.part(0, 0, cancel)?.is_none() =>
+            {
                 work::discard(work.place)?;
                 return Err(error.into());
             }
@@ -204,7 +207,7 @@ impl<'a> MatrixJob<'a> {
         let mut all = PartNote::default();
         let mut kept = 0;
         for (part, range) in parts.iter().enumerate() {
-            let note = match work.part(group, part)? {
+            let note = match work.part(group, part, cancel)? {
                 Some(note) => {
                     progress(note.rows + note.excluded.total(), true);
                     kept += 1;

@@ -9,7 +9,7 @@
 use std::io::ErrorKind::{AlreadyExists, NotFound};
 use std::path::PathBuf;
 
-use gstore_core::{Digest, Remedy, if_there, xxh3_hex};
+use gstore_core::{Cancel, Digest, Remedy, if_there, xxh3_hex};
 use gstore_store::vfs::{OsVfs, Vfs, VfsLock, sync_folder};
 use serde::{Deserialize, Serialize};
 
@@ -99,8 +99,14 @@ impl<'a> WorkFolder<'a> {
     }
 
     /// What a part holds, if it is finished. One that cannot be read, is of another question, or is not the
-    /// one that was written is made again.
-    pub(super) fn part(&self, group: usize, part: usize) -> Result<Option<PartNote>, MatrixError> {
+    /// one that was written is made again. Its bytes are read.
+    pub(super) fn part(
+        &self,
+        group: usize,
+        part: usize,
+        cancel: &Cancel,
+    ) -> Result<Option<PartNote>, MatrixError> {
+        cancel.check()?;
         match self.noted(group, part)? {
             Some(note) if self.is_sound(group, part)? => Ok(Some(note)),
             _ => Ok(None),
@@ -135,9 +141,14 @@ impl<'a> WorkFolder<'a> {
     }
 
     /// What the parts of a group hold, if all are finished.
-    pub(super) fn finished_group(&self, group: usize) -> Result<Option<Vec<PartNote>>, MatrixError> {
+    pub(super) fn finished_group(
+        &self,
+        group: usize,
+        cancel: &Cancel,
+    ) -> Result<Option<Vec<PartNote>>, MatrixError> {
         let Some(notes) = self.noted_group(group)? else { return Ok(None) };
         for part in 0..notes.len() {
+            cancel.check()?;
             if !self.is_sound(group, part)? {
                 return Ok(None);
             }

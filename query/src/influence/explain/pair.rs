@@ -92,6 +92,7 @@ impl Prepared {
         if self.spec().per_token {
             return Err(QueryError::Spec("a pair is of samples; ask without `per_token`".into()));
         }
+        self.make_inverses(threads, cancel)?;
         let mut filter = RowFilter::new();
         for other in 0..self.pools().len() {
             filter =

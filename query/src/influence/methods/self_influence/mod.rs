@@ -64,6 +64,7 @@ impl Prepared {
         threads: usize,
         cancel: &Cancel,
     ) -> Result<Ranking, QueryError> {
+        self.make_inverses(threads, cancel)?;
         let question = question(self, filter, cancel)?;
         let windows = windows(&question.operands.pools, 1);
         let new = || Collector::new(order, k, false);
@@ -97,6 +98,7 @@ impl Prepared {
         cancel: &Cancel,
         emit: &mut dyn FnMut(&[Scored]) -> ControlFlow<()>,
     ) -> Result<ScanSummary, QueryError> {
+        self.make_inverses(threads, cancel)?;
         let question = question(self, filter, cancel)?;
         let windows = windows(&question.operands.pools, 1);
         let mut totals = Totals::default();
