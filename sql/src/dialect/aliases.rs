@@ -184,15 +184,13 @@ fn having(select: &mut Select) -> Result<(), SqlError> {
     let computed = computed(select);
     let of = |column: &Ident, in_aggregate: bool| {
         let column = name(column);
-        computed.iter().find(|(alias, _)| !in_aggregate && *alias == column)
+        computed.iter().find(|computed| !in_aggregate && computed.alias == column)
     };
     let mut again = None;
     for condition in select.having.iter_mut().chain(&mut select.qualify) {
         replace_names(condition, |column, in_aggregate| {
-            let (alias, computed) = of(column, in_aggregate)?;
-            if ExpressionParts::of(computed).volatile {
-                again.get_or_insert_with(|| computed_again(alias).at_name(column));
-            }
+            let computed = of(column, in_aggregate).filter(|computed| computed.is_volatile)?;
+            again.get_or_insert_with(|| computed_again(&computed.alias).at_name(column));
             None
         });
     }
@@ -202,17 +200,25 @@ fn having(select: &mut Select) -> Result<(), SqlError> {
     let mut put = 0;
     if let Some(condition) = &mut select.having {
         replace_names(condition, |column, in_aggregate| {
-            let (_, computed) = of(column, in_aggregate).filter(|_| put < MOST_NAMES)?;
+            let computed = of(column, in_aggregate).filter(|_| put < MOST_NAMES)?;
             put += 1;
-            Some(*nested(computed.clone()))
+            Some(*nested(computed.expr.clone()))
         });
     }
     Ok(())
 }
 
+/// What a SELECT computes under a name.
+struct ComputedItem {
+    alias: String,
+    expr: Expr,
+    /// Whether it is another value each time, as that of `random()`.
+    is_volatile: bool,
+}
+
 /// What a SELECT computes under names that may be meant in its `HAVING`. In an argument of an aggregate
 /// function a column is meant, and where the rows are grouped by it.
-fn computed(select: &Select) -> Vec<(String, Expr)> {
+fn computed(select: &Select) -> Vec<ComputedItem> {
     let grouped: Vec<String> = match &select.group_by {
         GroupByExpr::Expressions(groups, _) => groups.iter().filter_map(column).map(name).collect(),
         GroupByExpr::All(_) => Vec::new(),
@@ -227,7 +233,8 @@ fn computed(select: &Select) -> Vec<(String, Expr)> {
         let is_unclear = is_joined && aliases.iter().any(|alias| mentions(expr, alias));
         let is_own = grouped.contains(&alias) || is_twice || is_unclear;
         let fits = is_aggregate(expr) && !is_own && expr.to_string().len() <= LONGEST;
-        fits.then(|| (alias, expr.clone()))
+        let is_volatile = fits && ExpressionParts::of(expr).volatile;
+        fits.then(|| ComputedItem { alias, expr: expr.clone(), is_volatile })
     };
     select.projection.iter().filter_map(computed).collect()
 }
