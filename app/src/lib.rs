@@ -123,5 +123,5 @@ pub use gstore_sql::output::Format;
 pub use gstore_sql::{SqlError, SqlOptions, SqlRunner};
 pub use gstore_store::{
     AppendOptions, DeleteOptions, FeatureReader, IfChanged, JobFeature, JobPlan, NewSample, OpenError,
-    ReadError, SampleReader, Snapshot, Store,
+    ReadError, SampleReader, Snapshot, Store, is_of_damage,
 };

@@ -14,7 +14,7 @@ use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr
 
 use crate::args::{Common, StateArgs};
 use crate::failure::{STOPPED, UsageError};
-use crate::new_store::{NewStore, refuse_inside};
+use crate::new_store::{NewStore, is_store, refuse_inside};
 use crate::progress::Reporter;
 use crate::streams::say;
 use crate::wording::shell_word;
@@ -284,11 +284,6 @@ pub fn unwritable(folder: &Path) -> Option<String> {
 fn command_line() -> String {
     let words = std::env::args_os().skip(1).map(|word| shell_word(&word));
     words.fold("gstore".to_owned(), |line, word| line + " " + &word)
-}
-
-/// Whether a folder looks like a store, from outside.
-pub fn is_store(path: &Path) -> bool {
-    path.join("CURRENT").is_file() && path.join("manifests").is_dir()
 }
 
 /// Asks for the store, and names those that are in the working folder, backups last.

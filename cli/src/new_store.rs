@@ -1,4 +1,4 @@
-//! A store that appears with its first commit: it is made in a held folder and renamed.
+//! Places of stores, and a store that appears with its first commit: it is made in a held folder and renamed.
 
 use std::io::Error;
 use std::path::{Path, PathBuf};
@@ -8,7 +8,6 @@ use gstore_store::Store;
 use gstore_store::vfs::{create_flushed, resolve, sync_folder};
 use rustix::io::Errno;
 
-use crate::context::is_store;
 use crate::failure::refuse;
 use crate::held::{self, LockedFolder};
 
@@ -87,18 +86,30 @@ pub fn refuse_dangling(place: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Refuses the place of a new store inside another one, every file of which is its own.
-pub fn refuse_inside(place: &Path) -> Result<()> {
-    let place = resolve(place);
-    if is_store(&place) {
-        return Ok(());
-    }
-    match place.ancestors().find(|folder| is_store(folder)) {
+/// Whether a folder looks like a store, from outside.
+pub fn is_store(path: &Path) -> bool {
+    path.join("CURRENT").is_file() && path.join("manifests").is_dir()
+}
+
+/// The store whose folder a place is in, or is.
+pub fn store_around(place: &Path) -> Option<&Path> {
+    place.ancestors().find(|folder| is_store(folder))
+}
+
+/// Refuses a path in a store.
+pub fn refuse_in(store: Option<&Path>, path: &Path) -> Result<()> {
+    match store {
         None => Ok(()),
         Some(store) => {
-            refuse!("{} is inside the store {}; name a place outside it", place.display(), store.display())
+            refuse!("{} is inside the store {}; name a place outside it", path.display(), store.display())
         }
     }
+}
+
+/// Refuses the place of a new store inside another one, every file of which is its own.
+pub fn refuse_inside(path: &Path) -> Result<()> {
+    let place = resolve(path);
+    refuse_in(store_around(&place).filter(|store| *store != place), path)
 }
 
 /// Removes what processes that were killed left next to the place of a store.

@@ -19,8 +19,9 @@ pub use gstore_store::vfs::parent;
 use gstore_store::vfs::{self, resolve};
 use tempfile::{NamedTempFile, TempDir};
 
-use crate::context::{Context, is_store, unwritable};
+use crate::context::{Context, unwritable};
 use crate::failure::{UsageError, refuse};
+use crate::new_store::{refuse_in, store_around};
 use crate::packing::{Packing, packing_of};
 use crate::streams::{UntilClosed, is_standard_output, note_closed_pipe};
 
@@ -467,10 +468,5 @@ impl Write for Output {
 pub fn check_outside(context: &Context, path: &Path) -> Result<()> {
     let place = resolve(path);
     let named = context.named_store().filter(|store| place.starts_with(resolve(store)));
-    match named.or_else(|| place.ancestors().find(|folder| is_store(folder))) {
-        None => Ok(()),
-        Some(store) => {
-            refuse!("{} is inside the store {}; name a place outside it", path.display(), store.display())
-        }
-    }
+    refuse_in(named.or_else(|| store_around(&place)), path)
 }

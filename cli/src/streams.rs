@@ -1,4 +1,5 @@
-//! Standard input, output and error: their names as paths, lines that are printed, and a reader that has left.
+//! Standard input, output and error: their names as paths, lines that are printed, and a reader that has
+//! left.
 
 use std::fmt::Arguments;
 use std::io::{ErrorKind, Write};

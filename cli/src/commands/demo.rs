@@ -19,6 +19,7 @@ use gstore_store::{DType, SampleReader, Store};
 use crate::args::DemoArgs;
 use crate::context::Context;
 use crate::failure::{STOPPED, refuse};
+use crate::new_store::refuse_inside;
 use crate::output::Output;
 use crate::streams::out;
 use crate::wording::shell_word;
@@ -53,6 +54,7 @@ pub fn run(context: &Context, args: &DemoArgs) -> Result<ExitCode> {
     });
     let targets = target_names();
     let target = choose(&targets, args.target.as_deref())?;
+    refuse_inside(&store_path)?;
     unpack(&input)?;
     out!("gstore demo, in {}", folder.display());
     out!("");

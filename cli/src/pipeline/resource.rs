@@ -72,8 +72,8 @@ impl Resource {
         }
     }
 
-    /// Whether a change of this one may give the other another version: rows that leave the samples leave their
-    /// features too, though what reads features waits for no stage that deletes.
+    /// Whether a change of this one may give the other another version: rows that leave the samples leave
+    /// their features too, though what reads features waits for no stage that deletes.
     pub fn may_change(&self, other: &Self) -> bool {
         let are_features = matches!(other, Self::Features { .. });
         self.overlaps(other) || are_features && other.samples().as_ref() == Some(self)

@@ -82,10 +82,10 @@ pub struct TableReport {
 /// Takes losses into a store.
 ///
 /// # Errors
-/// A file or manifest that cannot be understood, ids that the dataset does not have, too few losses, too little
-/// room on the disk, a loss that is no number, one that differs from that of the store or of a table before
-/// it. Nothing is written then. Where another process changes a dataset meanwhile, or the work is stopped while
-/// it writes, members and the tables before may be there, which is noted.
+/// A file or manifest that cannot be understood, ids that the dataset does not have, too few losses, too
+/// little room on the disk, a loss that is no number, one that differs from that of the store or of a table
+/// before it. Nothing is written then. Where another process changes a dataset meanwhile, or the work is
+/// stopped while it writes, members and the tables before may be there, which is noted.
 pub fn import(
     store: &Store,
     request: &ImportRequest,
@@ -160,8 +160,8 @@ pub fn import(
     Ok(report)
 }
 
-/// Opens the tables, with temporary files in the folder `scratch`, makes sure that each can be taken, and notes
-/// what they lack.
+/// Opens the tables, with temporary files in the folder `scratch`, makes sure that each can be taken, and
+/// notes what they lack.
 fn open_sources(
     (snapshot, scratch): (&Snapshot, &Path),
     manifest: &Manifest,

@@ -20,8 +20,9 @@ pub(crate) struct RankedRows<'a> {
 }
 
 /// The distribution of all scores, with that of the last row marked where rows are in order, and the shares of
-/// the values of a metadata column, where all pools have it and its values are not too many for bars, or of the
-/// pools. Where no row has a score there is no picture. A note says what is not drawn: the rows are the result.
+/// the values of a metadata column, where all pools have it and its values are not too many for bars, or of
+/// the pools. Where no row has a score there is no picture. A note says what is not drawn: the rows are the
+/// result.
 pub(crate) fn ranked(
     of: &RankedRows<'_>,
     by: &str,
