@@ -17,8 +17,8 @@ use crate::filter::{Damping, Filter};
 use crate::gram::Gram;
 use crate::inversion::{BlockInverse, Inversion, rounding_error};
 
-/// A damping of more than this many times the mean eigenvalue is all that there is of an inverse: even of 8,192
-/// rows with only one eigenvalue above 0 it is off by less than 1 %.
+/// A damping of more than this many times the mean eigenvalue is all that there is of an inverse: even of
+/// 8,192 rows with only one eigenvalue above 0 it is off by less than 1 %.
 const OUTWEIGHS: f64 = 1e6;
 
 /// `H^-1 v` for the mean matrix H of one block.
@@ -75,8 +75,8 @@ impl Solver {
     /// inverse is the fitted one.
     ///
     /// # Errors
-    /// An invalid damping, one of 0 with an eigenvalue that is 0 up to rounding, and one so small, or a segment
-    /// so long, that a factor is not finite.
+    /// An invalid damping, one of 0 with an eigenvalue that is 0 up to rounding, and one so small, or a
+    /// segment so long, that a factor is not finite.
     pub fn rescaling(
         eigenvalues: &[f64],
         fitted: f64,
@@ -103,7 +103,8 @@ impl Solver {
                 (scale.collect(), damping > OUTWEIGHS * mean)
             }
         };
-        if scale.iter().any(|scale| !scale.is_finite()) {
+        // Vectors are of 32 bits.
+        if scale.iter().any(|scale| !(*scale as f32).is_finite()) {
             let (module, what) = (name.to_owned(), "the curvature through this filter");
             return Err(CurvatureError::NotFinite { module, what });
         }
@@ -191,8 +192,8 @@ impl Preconditioner {
         Self { blocks: blocks.into() }
     }
 
-    /// Whether the damping leaves no eigenvalue of a block a part: each inverse is a multiple of the identity,
-    /// or 0 where a pseudoinverse leaves all of them out.
+    /// Whether the damping leaves no eigenvalue of a block a part: each inverse is a multiple of the
+    /// identity, or 0 where a pseudoinverse leaves all of them out.
     pub fn is_outweighed(&self) -> bool {
         self.blocks.iter().all(|(_, block)| block.outweighed)
     }
@@ -263,6 +264,7 @@ mod tests {
         // Products with these would be infinite or no numbers.
         for filter in [
             Filter::Inverse(Damping::Value(1e-320)),
+            Filter::Inverse(Damping::Value(1e-40)),
             Filter::Source { steps: 1, rate: f64::MAX },
             Filter::Source { steps: 10, rate: f64::MAX },
         ] {

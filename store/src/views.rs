@@ -21,12 +21,12 @@ pub struct ViewOptions {
 }
 
 impl Store {
-    /// Saves a query under a name. `planned`: the snapshot on which it was planned, if it was. Returns the snapshot
-    /// that has it, which is the current one if it does already.
+    /// Saves a query under a name. `planned`: the snapshot on which it was planned, if it was. Returns the
+    /// snapshot that has it, which is the current one if it does already.
     ///
     /// # Errors
-    /// A dataset or another query has the name; a view that was saved or dropped since it was planned, which may
-    /// read the one of this name.
+    /// A dataset or another query has the name; a view that was saved or dropped since it was planned, which
+    /// may read the one of this name.
     pub fn create_view(
         &self,
         planned: Option<&Snapshot>,

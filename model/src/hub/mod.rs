@@ -5,8 +5,8 @@
 //! - `org/name` or `org/name@revision` of no folder is a repository of the Hub; `./org/name` never is
 //! - downloads go into the cache that all Hugging Face tools share, and only files that
 //!   gstore reads are fetched
-//! - `HF_HOME`, `HF_HUB_CACHE`, `HF_TOKEN`, `HF_ENDPOINT`, `HF_HUB_OFFLINE` and `TRANSFORMERS_OFFLINE` mean what
-//!   they mean elsewhere
+//! - `HF_HOME`, `HF_HUB_CACHE`, `HF_TOKEN`, `HF_ENDPOINT`, `HF_HUB_OFFLINE` and `TRANSFORMERS_OFFLINE` mean
+//!   what they mean elsewhere
 //! - without the feature `hub` everything but the download is there, and the error says how to get it
 
 #[cfg(feature = "hub")]

@@ -89,8 +89,8 @@ impl AnswerRows {
     }
 }
 
-/// How a statement has ended, once that is known; its work may go on for a while. After a success it may still
-/// break off while its rows are not read.
+/// How a statement has ended, once that is known; its work may go on for a while. After a success it may
+/// still break off while its rows are not read.
 type Outcome = watch::Receiver<Option<Result<(), Status>>>;
 
 async fn ended(outcome: &mut Outcome) -> Result<(), Status> {

@@ -1,8 +1,8 @@
 //! Encoding of rows for HTTP: the bytes of a format, one piece after the other.
 //!
 //! Invariants
-//! - two pieces wait, and what they are cut from: at most a batch, or a row group of Parquet; a reader that is
-//!   behind holds its statement up, and one that goes away ends it
+//! - two pieces wait, and what they are cut from: at most a batch, or a row group of Parquet; a reader that
+//!   is behind holds its statement up, and one that goes away ends it
 //! - the turn of the statement is given back, and its end noted, when the last piece was taken
 //! - a result that breaks off is never taken for a shorter one: it is an error object where nothing was sent
 //!   yet; after that the body ends with an error, or, for the page, with a line that has it

@@ -317,7 +317,8 @@ fn limits_hold_and_a_result_that_breaks_off_is_no_shorter_one() {
     assert_eq!(ask(&server, &json!({"sql": "SELECT 1"})).code, 200);
 }
 
-/// Larger than all that waits on the way to a client: as much as one batch, and several row groups of Parquet.
+/// Larger than all that waits on the way to a client: as much as one batch, and several row groups of
+/// Parquet.
 const UNREAD: [(&str, &str); 2] = [
     ("json", "SELECT range AS n, repeat('x', 8000) AS x FROM range(8000)"),
     ("parquet", "SELECT random() AS x FROM range(6000000)"),
@@ -353,7 +354,7 @@ fn an_answer_keeps_its_turn_until_its_body_is_taken() {
 fn what_waits_after_the_last_row_has_the_limits_of_time() {
     let connections = ConnectionLimits { reader: Duration::from_millis(300), ..ConnectionLimits::default() };
     let unread = RequestLimits { connections, ..RequestLimits::default() };
-    let late = RequestLimits { time: Duration::from_secs(3), ..RequestLimits::default() };
+    let late = RequestLimits { time: Duration::from_secs(6), ..RequestLimits::default() };
     for limits in [unread, late] {
         let server = started(ServeOptions { limits, ..options() });
         let bearer = format!("Bearer {}", server.token);

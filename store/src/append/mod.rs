@@ -32,8 +32,8 @@ impl Store {
         append.ok_or_else(|| known::missing_ledger().into())
     }
 
-    /// The same, and shows how far it is with what takes long: the index of ids, which the last append may have
-    /// left to this one, and columns of integers that become floats. `None`: it was told to stop there.
+    /// The same, and shows how far it is with what takes long: the index of ids, which the last append may
+    /// have left to this one, and columns of integers that become floats. `None`: it was told to stop there.
     pub fn append_until(
         &self,
         dataset: &DatasetName,

@@ -76,8 +76,8 @@ impl Store {
         Ok(report)
     }
 
-    /// What [`Store::compact`] would do, by the sizes, rows and footers of the files; nothing if it is stopped
-    /// while it looks at them. Writes nothing and takes no lock.
+    /// What [`Store::compact`] would do, by the sizes, rows and footers of the files; nothing if it is
+    /// stopped while it looks at them. Writes nothing and takes no lock.
     ///
     /// # Errors
     /// A dataset or feature that is not there, and deletions that cannot be read.

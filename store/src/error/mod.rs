@@ -3,7 +3,8 @@
 //! Invariants
 //! - damage names the file, the place, what was expected and what was found; `is_damage` is true for it and
 //!   for nothing else
-//! - damage is a source of every error that it causes, which `is_of_damage` finds in errors of other crates too
+//! - damage is a source of every error that it causes, which `is_of_damage` finds in errors of other crates
+//!   too
 //! - a file's name is relative to the store's folder, so a message reads the same wherever the store lies
 
 #![allow(missing_docs, reason = "the message of an error says what its fields are")]

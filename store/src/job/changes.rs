@@ -32,8 +32,8 @@ impl Job {
             if let Some(part) = self.feature_part(work, now, &mut change, finish)? {
                 let added: u64 = work.sealed.iter().map(|s| s.rows()).sum();
                 let what = if part.state == FeatureState::Complete { "complete" } else { "building" };
-                // Which snapshot added rows to a feature is told from these words, `feature NAME: ` and ` added`
-                // (`store::history`): those of the snapshots that are there stay as they are.
+                // Which snapshot added rows to a feature is told from these words, `feature NAME: ` and `
+                // added` (`store::history`): those of the snapshots that are there stay as they are.
                 change.changes.push(format!(
                     "feature {}: {} added, {what}",
                     part.display_name(),

@@ -53,8 +53,8 @@ impl Store {
         resume::start(self.clone(), plan, None, &Cancel::new())
     }
 
-    /// The same for a plan made on an earlier snapshot. `cancel` ends it between the files that an interrupted job
-    /// has sealed, each of which is read.
+    /// The same for a plan made on an earlier snapshot. `cancel` ends it between the files that an
+    /// interrupted job has sealed, each of which is read.
     ///
     /// # Errors
     /// As [`Store::start_job`]; a dataset, model, feature or token counts that the plan goes by, and that are

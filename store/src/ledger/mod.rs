@@ -109,8 +109,8 @@ fn path_of(store: &Path) -> PathBuf {
 }
 
 impl Ledger {
-    /// Opens the ledger; one that is damaged or belongs to another store is rebuilt. One that only this process
-    /// cannot open, for want of a permission or with too many open files, stays as it is.
+    /// Opens the ledger; one that is damaged or belongs to another store is rebuilt. One that only this
+    /// process cannot open, for want of a permission or with too many open files, stays as it is.
     pub(crate) fn open(vfs: &Arc<dyn Vfs>, store: &Path, id: Uuid) -> Result<Ledger, StorageError> {
         let io = |e| StorageError::io(format!("open {LEDGER}"), e);
         if vfs.exists(&path_of(store)).map_err(io)? {

@@ -48,8 +48,8 @@ impl MetaValue {
     }
 }
 
-/// A float in a column of texts, as JSON has it: `1e+20`. The digests of samples without a record are made of such
-/// texts, so each way to a column of texts has to spell them alike, and as long as there are stores.
+/// A float in a column of texts, as JSON has it: `1e+20`. The digests of samples without a record are made of
+/// such texts, so each way to a column of texts has to spell them alike, and as long as there are stores.
 pub(super) fn float_text(value: f64) -> String {
     serde_json::Number::from_f64(value).map_or_else(|| value.to_string(), |number| number.to_string())
 }

@@ -44,7 +44,8 @@ pub(crate) fn check_widened(
     Ok(Some(()))
 }
 
-/// The same of a batch of `row`, `record` and the columns; for each of these, whether its integers may be rounded.
+/// The same of a batch of `row`, `record` and the columns; for each of these, whether its integers may be
+/// rounded.
 fn check_batch(
     batch: &RecordBatch,
     dataset: &str,

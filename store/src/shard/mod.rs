@@ -36,7 +36,8 @@ impl Store {
         self.start_shard_until(plan, shard, &Cancel::new())
     }
 
-    /// The same; `cancel` ends it between the files that an earlier process has sealed, each of which is read.
+    /// The same; `cancel` ends it between the files that an earlier process has sealed, each of which is
+    /// read.
     ///
     /// # Errors
     /// As [`Store::start_shard`]; [`JobError::Stopped`].

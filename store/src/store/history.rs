@@ -65,8 +65,8 @@ impl Snapshot {
 
 /// Whether a snapshot added rows to a feature, given by its number and as `dataset/label`. Its words may mean
 /// another of this label: so the part has to differ from that in `before`, the snapshot before it, where that
-/// is known. The words are those of `job::changes`: nothing else in a root says whether rows were added, or only
-/// files were merged.
+/// is known. The words are those of `job::changes`: nothing else in a root says whether rows were added, or
+/// only files were merged.
 pub(crate) fn adds_rows(root: &Root, before: Option<&Root>, (number, name): (u32, &str)) -> bool {
     let part =
         |root: &Root| root.features.iter().find(|link| link.number == number).map(|link| link.link.clone());

@@ -84,8 +84,8 @@ impl Drop for OsLock {
     }
 }
 
-/// An error of the system in the words of `fs_err`, with the system's as its source: by the number of that, one of
-/// the medium is known.
+/// An error of the system in the words of `fs_err`, with the system's as its source: by the number of that,
+/// one of the medium is known.
 #[derive(Debug, thiserror::Error)]
 #[error("failed to {job} `{}`: {source}", path.display())]
 struct PlaceError {
@@ -248,8 +248,8 @@ fn open_locked(path: &Path, wait: bool) -> io::Result<Option<fs_err::File>> {
     }
 }
 
-/// An error of a lock, with its file: of kind `Unsupported` wherever files cannot be locked. What NFS says whose
-/// server locks nothing has no kind of its own.
+/// An error of a lock, with its file: of kind `Unsupported` wherever files cannot be locked. What NFS says
+/// whose server locks nothing has no kind of its own.
 fn not_locked(path: &Path, e: &io::Error) -> io::Error {
     let kind = match e.raw_os_error() {
         Some(libc::ENOLCK) => io::ErrorKind::Unsupported,

@@ -81,8 +81,8 @@ pub(super) fn write_folder(
     Ok(sync_folder(output)?)
 }
 
-/// Writes a file of JSON that is there as a whole or not at all; what has its name already is replaced. Several
-/// processes may write it at once: that of the last one stays.
+/// Writes a file of JSON that is there as a whole or not at all; what has its name already is replaced.
+/// Several processes may write it at once: that of the last one stays.
 pub(crate) fn make_json(folder: &Path, name: &str, value: &Value) -> Result<(), TrainError> {
     fs_err::create_dir_all(folder)?;
     let mut file = PendingFile::new(&folder.join(name))?;

@@ -3,6 +3,7 @@
 mod existing_models;
 mod forecast;
 
+use std::io::ErrorKind;
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Mutex;
@@ -46,8 +47,8 @@ pub(super) enum EnsembleWork {
 }
 
 impl EnsembleWork {
-    /// Whether the host has the memory for this work, before the starting point is read. Without it a forecast
-    /// says so, and all else is refused.
+    /// Whether the host has the memory for this work, before the starting point is read. Without it a
+    /// forecast says so, and all else is refused.
     fn fits(self, training: &Training, observer: &mut dyn EnsembleObserver) -> Result<bool, TrainError> {
         match (self, training.check_memory()) {
             (_, Ok(())) => Ok(true),
@@ -80,8 +81,8 @@ pub(super) struct Ensemble<B: Backend> {
 
 impl<B: MultiDevice> Ensemble<B> {
     /// Reads data and starting point; writes nothing. Where the host has not the memory for the work (one of
-    /// the models, or the hidden states), the starting point is not read: a forecast notes it and has none, all
-    /// else is refused.
+    /// the models, or the hidden states), the starting point is not read: a forecast notes it and has none,
+    /// all else is refused.
     pub fn load(
         request: &EnsembleRequest,
         work: EnsembleWork,
@@ -274,11 +275,19 @@ impl<B: MultiDevice> Ensemble<B> {
         let adapter = training.method.adapter().map(std::path::absolute).transpose()?;
         let model = std::path::absolute(&training.model)?;
         let note = json!({ "version": 1, "start": self.asked["model"], "model": model, "adapter": adapter });
-        let is_same =
-            |there: Vec<u8>| serde_json::from_slice::<Value>(&there).is_ok_and(|there| there == note);
-        // The same one stays: a folder whose models are on record may be one that can only be read.
-        if !if_there(fs_err::read(training.output.join(NOTE)))?.is_some_and(is_same) {
-            make_json(&training.output, NOTE, &note)?;
+        let there = if_there(fs_err::read(training.output.join(NOTE)))?;
+        let there = there.and_then(|there| serde_json::from_slice::<Value>(&there).ok());
+        // A folder whose models are on record may be one that can only be read: the same weights may be
+        // elsewhere by now.
+        let is_of_start = there.as_ref().is_some_and(|there| there["start"] == note["start"]);
+        let is_read_only = |error: &std::io::Error| {
+            matches!(error.kind(), ErrorKind::ReadOnlyFilesystem | ErrorKind::PermissionDenied)
+        };
+        if there.as_ref() != Some(&note) {
+            match make_json(&training.output, NOTE, &note) {
+                Err(TrainError::Io(error)) if is_of_start && is_read_only(&error) => {}
+                made => made?,
+            }
         }
         *noted = true;
         Ok(())

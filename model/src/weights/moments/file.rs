@@ -118,8 +118,8 @@ impl MomentsFile {
         state::is_set(&self.archive, "amsgrad") || self.places.iter().any(has)
     }
 
-    /// Whether the optimizer went up the gradient, for some of the tensors at least: first moments are those of
-    /// the negated gradient then.
+    /// Whether the optimizer went up the gradient, for some of the tensors at least: first moments are those
+    /// of the negated gradient then.
     pub fn is_maximizing(&self) -> bool {
         is_maximizing(&self.archive)
     }
