@@ -59,7 +59,7 @@ impl HeldRows {
 fn reach(window: &Arc<dyn WindowExpr>) -> usize {
     // As of a row in the middle of very many.
     const ROW: usize = usize::MAX / 2;
-    let standard = window.downcast_ref::<StandardWindowExpr>();
+    let standard = window.as_any().downcast_ref::<StandardWindowExpr>();
     let own = standard.and_then(|window| window.get_standard_func_expr().create_evaluator().ok());
     // Functions such as `lag` look at other rows than those of the frame.
     match own.filter(|own| !own.uses_window_frame()).and_then(|own| own.get_range(ROW, usize::MAX).ok()) {
