@@ -72,6 +72,16 @@ impl From<Cancelled> for AnswerError {
     }
 }
 
+impl From<FindError> for AnswerError {
+    /// Damage is damage, whatever was looked for.
+    fn from(error: FindError) -> Self {
+        match error {
+            FindError::Read(error) => error.into(),
+            error => Self::Condition(error),
+        }
+    }
+}
+
 impl From<IngestError> for AnswerError {
     fn from(error: IngestError) -> Self {
         Self::Compute(Box::new(error))

@@ -94,7 +94,7 @@ pub fn select(
     };
     let pools = (spec.pools.as_slice(), prepared.live());
     let filter = request.condition.as_ref().map(|condition| candidates(snapshot, pools, condition, work));
-    let filter = filter.transpose().map_err(rows_error)?;
+    let filter = filter.transpose()?;
     let (ranking, passed_over) = if *rules == Diversity::default() {
         let wanted = if request.rank_all { usize::MAX } else { k };
         (prepared.top_k(*order, wanted, filter.as_ref(), work.threads, work.cancel)?, None)
@@ -115,14 +115,6 @@ pub fn select(
     let with_scores = request.with_scores;
     let in_order = rules.round_robin.is_none();
     Ok(SelectedRows { prepared, pools, ranking, wanted: k, with_scores, in_order, passed_over })
-}
-
-/// Damage is damage, whatever was looked for.
-pub(crate) fn rows_error(error: FindError) -> AnswerError {
-    match error {
-        FindError::Read(error) => error.into(),
-        error => AnswerError::Condition(error),
-    }
 }
 
 /// The rows of each pool for which a condition is true; of all pools there is one.
@@ -148,7 +140,7 @@ pub(crate) fn rows_where(
     condition: &str,
     work: &JobContext<'_>,
 ) -> Result<RowSet, AnswerError> {
-    matching(snapshot, pool, condition, work.threads, work.cancel).map_err(rows_error)
+    Ok(matching(snapshot, pool, condition, work.threads, work.cancel)?)
 }
 
 impl SelectedRows {

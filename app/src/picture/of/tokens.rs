@@ -17,7 +17,6 @@ use super::super::{Body, Panel, Picture, Token};
 use super::count;
 use crate::answer::AnswerError;
 use crate::rows::{RowNames, find_rows};
-use crate::select::rows_error;
 use crate::work::JobContext;
 
 /// Tokens that are drawn of a sample.
@@ -150,7 +149,7 @@ fn row_of(
 ) -> Result<u64, AnswerError> {
     let names = RowNames { ids: [request.id.clone()].into(), condition: None };
     let dataset = snapshot.dataset(&request.dataset)?;
-    let found = find_rows(snapshot, dataset, &names, work.threads, work.cancel).map_err(rows_error)?;
+    let found = find_rows(snapshot, dataset, &names, work.threads, work.cancel)?;
     let row = found.rows.ranges().first().map(|range| range.start);
     row.ok_or_else(|| {
         AnswerError::Refused(format!(
