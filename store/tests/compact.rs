@@ -320,8 +320,17 @@ fn what_only_a_forecast_says_is_not_read_by_a_compaction() {
 
 #[test]
 fn it_can_be_stopped_while_it_chooses_its_files() {
-    let (_dir, path, store) = placed(|path| filled(path, 60, &feature("grad-sgd", 6, DType::F16), 10));
-    // Of segments with such rows it reads how many of them they have.
+    let (_dir, path, store) = placed(|path| {
+        let store = Store::create(path).unwrap();
+        add(&store, 0..60).unwrap();
+        let mut job = store.start_job(plan(vec![feature("grad-sgd", 6, DType::F16)])).unwrap();
+        for start in (0..60).step_by(10) {
+            seal(&mut job, 0, (start..start + 10).filter(|row| row % 10 != 3));
+        }
+        job.publish(None, true).unwrap();
+        store
+    });
+    // Of segments with gaps it reads how many deleted rows they have.
     delete(&store, [5, 15, 25]);
     let (cancel, seen) = (Arc::new(Cancel::new()), Arc::new(Mutex::new(BTreeSet::new())));
     let (raise, touched) = (Arc::clone(&cancel), Arc::clone(&seen));
