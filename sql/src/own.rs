@@ -180,7 +180,7 @@ impl OwnTable {
         )
     }
 
-    /// Refuses a file that was written anew with other columns than it was opened with.
+    /// Refuses a file that has been rewritten with other columns since it was opened.
     fn check_columns(
         &self,
         now: &Fields,

@@ -203,7 +203,7 @@ fn what_a_crash_explains_is_a_note() {
     let report = verify(&store);
     assert!(report.is_sound() && report.notes.iter().any(|n| n.contains("no index of ids")), "{report:?}");
     assert!(!path.join(LEDGER).exists());
-    again(&store, 60, 0, "made anew");
+    again(&store, 60, 0, "rebuilt");
     assert!(verify(&store).notes.is_empty());
 }
 

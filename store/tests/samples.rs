@@ -210,7 +210,7 @@ fn columns_may_come_later_and_become_text() {
     assert!(verify(&store).is_sound());
 }
 
-/// The index of ids may be made anew from the files, which have the column as it was.
+/// The index of ids may be rebuilt from the files, which have the column as it was.
 #[test]
 fn a_large_float_is_the_same_sample_once_its_column_is_text() {
     let (dir, store) = created();

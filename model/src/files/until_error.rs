@@ -128,7 +128,7 @@ mod tests {
                 assert!(left > 10, "nothing failed");
                 return;
             }
-            // As when it is dropped, which tells nobody but by printing.
+            // Dropping it ends it as well, and could only print an error.
             let ended = zip.finish();
             assert!(ended.is_ok(), "after {left}: {:?}", ended.err());
         }

@@ -122,7 +122,7 @@ impl<'a> WorkFolder<'a> {
         Ok(found.to_string().as_bytes() == said)
     }
 
-    /// What a part says of itself; its scores are not read.
+    /// The note in the footer of a part; its scores are not read.
     fn noted(&self, group: usize, part: usize) -> Result<Option<PartNote>, MatrixError> {
         let path = self.part_path(group, part)?;
         let Some(found) = if_there(fs_err::metadata(&path))? else { return Ok(None) };
@@ -156,7 +156,7 @@ impl<'a> WorkFolder<'a> {
         Ok(Some(notes))
     }
 
-    /// What the parts of a group say of themselves, if all are there; their scores are not read.
+    /// The notes in the footers of all parts of a group, if all are there; their scores are not read.
     pub(super) fn noted_group(&self, group: usize) -> Result<Option<Vec<PartNote>>, MatrixError> {
         let Some(first) = self.noted(group, 0)? else { return Ok(None) };
         let parts = first.parts;

@@ -205,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn no_block_is_read_of_deleted_rows_nor_once_nobody_waits() {
+    fn blocks_of_deleted_rows_and_of_cancelled_requests_are_not_read() {
         let folder = tempfile::tempdir().unwrap();
         let store = damaged(&folder.path().join("s"));
         let any_sent = |cancel: &Cancel| {

@@ -387,7 +387,7 @@ fn a_request_that_says_that_it_is_too_large_is_refused_before_it_is_read() {
     let length = RequestLimits::default().message_bytes + 1;
     let told = told_of_a_beginning(&server, &server.token, length);
     assert!(told.starts_with("HTTP/1.1 413") && told.contains("out_of_range"), "{told}");
-    // Whoever may not ask is not told how much may be sent.
+    // A client without a valid token is not told the limit.
     let told = told_of_a_beginning(&server, "wrong", length);
     assert!(told.starts_with("HTTP/1.1 401") && !told.contains("bytes"), "{told}");
 }

@@ -168,12 +168,10 @@ impl Prepared {
     /// for a column that a pool does not have.
     pub fn select(&self, request: &SelectRequest<'_>, cancel: &Cancel) -> Result<Selection, QueryError> {
         let rules = request.diversity;
+        self.make_inverses(request.threads, cancel)?;
         let operands = match rules.round_robin {
-            Some(Each::Sample) => {
-                self.make_inverses(request.threads, cancel)?;
-                self.operands_by_sample(cancel)?
-            }
-            _ => self.operands_on(request.threads, cancel)?,
+            Some(Each::Sample) => self.operands_by_sample(cancel)?,
+            _ => self.operands(cancel)?,
         };
         let lists = match rules.round_robin {
             None => Lists::Whole,
