@@ -8,7 +8,7 @@ use gstore_query::gram::{
     CheckpointGrams, FILE, GramCheckpoint, GramContent, GramDataset, GramFile, KIND, write as write_grams,
 };
 use gstore_query::influence::{
-    InfluenceSpec, Missing, Prepared, PreparedSide, Sim, TargetRef, named_kind, names_of,
+    InfluenceSpec, Missing, PlanSide, Prepared, Sim, TargetRef, named_kind, names_of,
 };
 use gstore_store::{ArtifactError, ArtifactPart, FeaturePart, Granularity, RowSet, Snapshot, Store};
 use serde::{Deserialize, Serialize};
@@ -160,7 +160,7 @@ pub fn fit_gram(
 impl ExistingGrams {
     /// The rows that are in the sums already, for each checkpoint and pool of a question.
     fn known(&self, name: &str, prepared: &Prepared) -> Result<Vec<Vec<RowSet>>, AnswerError> {
-        let of_pool = |c: usize, pool: &PreparedSide| -> Result<RowSet, AnswerError> {
+        let of_pool = |c: usize, pool: &PlanSide| -> Result<RowSet, AnswerError> {
             let (dataset, id) = (&pool.dataset, &prepared.checkpoints()[c].id);
             let own = self.content.checkpoints.iter().find(|own| own.id == *id);
             let is_in = self.content.datasets.iter().any(|own| own.name == dataset.name);

@@ -12,7 +12,7 @@ use super::error::MatrixError;
 use super::files::bytes;
 use super::place::OutputPaths;
 use super::{MatrixJob, MatrixOutput};
-use crate::influence::{Missing, PreparedSide};
+use crate::influence::{Missing, PlanSide};
 use crate::kernel::{Kernel, Queries, Scratch};
 
 /// Bytes of a thread at most, without the samples' vectors: values and sums of a window, a tile, its
@@ -84,7 +84,7 @@ impl MatrixJob<'_> {
 
     /// Rows that have vectors enough for a score, at most.
     fn most_rows(&self) -> u64 {
-        let of_pool = |pool: &PreparedSide| -> u64 {
+        let of_pool = |pool: &PlanSide| -> u64 {
             let rows =
                 pool.features.iter().map(|feature| feature.segments.iter().map(|s| s.rows).sum::<u64>());
             match self.prepared.spec().missing {

@@ -7,7 +7,7 @@ use super::MatrixOptions;
 use super::error::MatrixError;
 use super::files::{json, unwritable};
 use crate::error::QueryError;
-use crate::influence::{ExcludedCounts, MOST_SAMPLES, Prepared, PreparedSide, TargetSamples};
+use crate::influence::{ExcludedCounts, MOST_SAMPLES, PlanSide, Prepared, TargetSamples};
 
 /// The state of the store and the question. Work goes on only where it was begun for the same.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -116,7 +116,7 @@ impl MatrixQuestion {
     ) -> Result<Self, MatrixError> {
         let spec = prepared.spec();
         let info = prepared.snapshot().info();
-        let keys = |sides: &[PreparedSide], c: usize| -> Vec<String> {
+        let keys = |sides: &[PlanSide], c: usize| -> Vec<String> {
             sides.iter().filter_map(|side| Some(side.features.get(c)?.key.clone())).collect()
         };
         let checkpoint = |(c, checkpoint): (usize, &crate::influence::PlanCheckpoint)| {

@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
-use gstore_query::influence::{Prepared, PreparedSide};
+use gstore_query::influence::{PlanSide, Prepared};
 use gstore_store::ColumnType;
 
 use crate::samples::{COUNTS, ColumnSource, PartSource, SampleTable, free_name};
@@ -118,7 +118,7 @@ impl ColumnsBuilder {
 impl InfluenceColumns {
     /// The columns of a question's answer, with the additional ones that were asked for.
     pub(super) fn new(plan: &Prepared, besides: ExtraColumns) -> Self {
-        let table = |side: &PreparedSide| {
+        let table = |side: &PlanSide| {
             let dataset = Arc::clone(&side.dataset);
             SampleTable::new(
                 Arc::clone(plan.snapshot()),

@@ -21,7 +21,7 @@ impl<'a> TargetNames<'a> {
     /// # Errors
     /// What opening sample files gives.
     pub fn new(prepared: &'a Prepared) -> Result<Self, QueryError> {
-        let open = |side: &'a crate::influence::PreparedSide| -> Result<_, QueryError> {
+        let open = |side: &'a crate::influence::PlanSide| -> Result<_, QueryError> {
             Ok((side.dataset.name.as_str(), prepared.snapshot().samples(&side.dataset)?))
         };
         Ok(Self { targets: prepared.targets().iter().map(open).collect::<Result<_, _>>()? })

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use gstore_core::many;
 use gstore_store::{EnsemblePart, LossTable, Snapshot};
 
-use super::{Plan, PlanSide, PlanTarget, resolve};
+use super::side::PlanSide;
+use super::{Plan, resolve};
 use crate::daunce::{Center, Covariance, FEW_MODELS, Models};
 use crate::error::{QueryError, SideOf};
 use crate::hint::quoted;
@@ -23,8 +24,6 @@ pub struct PlanModels {
     pub ensemble: String,
     /// What was recorded of the models.
     pub signal: String,
-    /// Encoding of each pool's losses, then of each target's; empty where it is not known.
-    pub encodings: Vec<String>,
     /// Places of the models in the ensemble, ascending.
     pub members: Vec<usize>,
     /// The group of each: the copies of one base model.
@@ -71,19 +70,22 @@ pub(super) fn plan(
     }
     let models = members(&ensemble, covariance, &tables)?;
     let notes = notes(&ensemble, &models, covariance);
-    let side =
-        |dataset: &str| PlanSide { dataset: dataset.to_owned(), kind: KIND.to_owned(), features: Vec::new() };
+    let datasets = pools.iter().chain(targets.iter().map(|(target, _)| target));
+    let mut sides = datasets.zip(tables).map(|(dataset, table)| PlanSide {
+        dataset: Arc::clone(dataset),
+        kind: KIND.to_owned(),
+        features: Vec::new(),
+        losses: Some(table.encoding),
+    });
     Ok(Plan {
         spec: spec.clone(),
         given: Vec::new(),
         vector: None,
         run: None,
         checkpoints: Vec::new(),
-        pools: pools.iter().map(|pool| side(&pool.name)).collect(),
-        targets: targets
-            .into_iter()
-            .map(|(target, subtasks)| PlanTarget { side: side(&target.name), subtasks })
-            .collect(),
+        pools: sides.by_ref().take(pools.len()).collect(),
+        targets: sides.collect(),
+        subtasks: targets.into_iter().map(|(_, subtasks)| subtasks).collect(),
         target_kind: KIND.to_owned(),
         notes,
         models: Some(models),
@@ -231,7 +233,6 @@ fn members(
     Ok(PlanModels {
         ensemble: ensemble.name.clone(),
         signal: tables.first().map(|table| table.signal.clone()).unwrap_or_default(),
-        encodings: tables.iter().map(|table| table.encoding.clone()).collect(),
         members,
         group: models.group().to_vec(),
     })

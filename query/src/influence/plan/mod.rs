@@ -1,7 +1,7 @@
 //! A question resolved against a snapshot, as plain data.
 //!
 //! Invariants
-//! - a plan names datasets, checkpoints and features and holds nothing of the store
+//! - a plan holds parts of the catalog, and no file of the store is open in it
 //! - it belongs to one state of one store, and is answered for that state alone
 
 pub(super) mod checkpoints;
@@ -13,6 +13,7 @@ pub(super) mod named;
 pub(super) mod precondition;
 mod projection;
 pub(super) mod resolve;
+pub(super) mod side;
 pub(super) mod vector;
 
 use std::collections::BTreeSet;
@@ -25,6 +26,7 @@ use self::conversation::SideTexts;
 use self::covariance::PlanModels;
 use self::precondition::PlanPrecondition;
 use self::resolve::NeededFeatures;
+use self::side::PlanSide;
 use self::vector::AtHandVector;
 use crate::error::{QueryError, SideOf};
 use crate::influence::spec::InfluenceSpec;
@@ -47,33 +49,15 @@ pub struct Plan {
     pub(super) checkpoints: Vec<PlanCheckpoint>,
     pub(super) pools: Vec<PlanSide>,
     /// None where samples are given with the question.
-    pub(super) targets: Vec<PlanTarget>,
+    pub(super) targets: Vec<PlanSide>,
+    /// For each target the subtasks that are asked about; `None`: all its rows.
+    pub(super) subtasks: Vec<Option<BTreeSet<String>>>,
     pub(super) target_kind: String,
     pub(super) notes: Vec<String>,
     /// The models whose losses are compared, where the question asks for that.
     pub(super) models: Option<PlanModels>,
     /// What the target's vectors are preconditioned by, where the question asks for that.
     pub(super) precondition: Option<PlanPrecondition>,
-}
-
-/// A dataset of a plan and its feature at each checkpoint of the plan.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PlanSide {
-    /// Name of the dataset.
-    pub dataset: String,
-    /// The feature kind.
-    pub kind: String,
-    /// Number of one feature per checkpoint of the plan, in step with it.
-    pub features: Vec<u32>,
-}
-
-/// A target of a plan.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PlanTarget {
-    /// The dataset and its features.
-    pub side: PlanSide,
-    /// The subtasks that are asked about; `None`: all its rows.
-    pub subtasks: Option<BTreeSet<String>>,
 }
 
 impl Plan {
@@ -137,9 +121,10 @@ impl Plan {
         let (precondition, own) = precondition::resolve(snapshot, spec, asked)?;
         notes.extend(own);
         let side = |(side, features): (resolve::QuestionDataset, Vec<Arc<FeaturePart>>)| PlanSide {
-            dataset: side.dataset.name.clone(),
+            dataset: side.dataset,
             kind: side.kind,
-            features: features.iter().map(|feature| feature.number).collect(),
+            features,
+            losses: None,
         };
         let mut sides = sides.into_iter().zip(features).map(side);
         Ok(Self {
@@ -149,7 +134,8 @@ impl Plan {
             run: chosen.run,
             checkpoints: chosen.checkpoints,
             pools: sides.by_ref().take(pools.len()).collect(),
-            targets: sides.zip(targets).map(|(side, (_, subtasks))| PlanTarget { side, subtasks }).collect(),
+            targets: sides.collect(),
+            subtasks: targets.into_iter().map(|(_, subtasks)| subtasks).collect(),
             target_kind,
             notes,
             models: None,

@@ -2,9 +2,9 @@
 
 use gstore_store::{DType, RowFlags, Snapshot, StoredRow};
 
-use super::PreparedSide;
 use super::encoder::GivenSamples;
 use crate::error::QueryError;
+use crate::influence::plan::side::PlanSide;
 use crate::influence::plan::vector::AtHandVector;
 
 /// The vector of length 1, or zeros.
@@ -25,7 +25,7 @@ impl GivenSamples {
     /// A vector in the form in which it would read back from the pool's feature.
     pub(super) fn at_hand(
         snapshot: &Snapshot,
-        pools: &[PreparedSide],
+        pools: &[PlanSide],
         vector: &AtHandVector,
     ) -> Result<Self, QueryError> {
         let from = match vector {

@@ -7,10 +7,10 @@ use gstore_store::Snapshot;
 use once_cell::sync::OnceCell;
 
 use super::encoder::{Encoder, GivenSamples};
-use super::{Inputs, Loaded, Prepared, PreparedSide};
+use super::{Inputs, Loaded, Prepared};
 use crate::error::QueryError;
+use crate::influence::plan::Plan;
 use crate::influence::plan::vector::AtHandVector;
-use crate::influence::plan::{Plan, PlanSide};
 use crate::influence::spec::InfluenceSpec;
 use crate::influence::spec::mode::Mode;
 use crate::sketch::Sketch;
@@ -62,24 +62,13 @@ impl Prepared {
         if is_given && encoder.is_none() {
             return Err(QueryError::NoEncoder);
         }
-        let sides = |sides: &mut dyn Iterator<Item = &PlanSide>| {
-            sides.map(|side| PreparedSide::new(snapshot, side)).collect::<Result<Vec<_>, _>>()
-        };
-        let mut pools = sides(&mut plan.pools.iter())?;
-        let mut targets = sides(&mut plan.targets.iter().map(|target| &target.side))?;
-        if let Some(models) = &plan.models {
-            let all = pools.iter_mut().chain(&mut targets);
-            all.zip(&models.encodings).for_each(|(side, encoding)| side.losses = Some(encoding.clone()));
-        }
         let given = OnceCell::new();
         if let Some(vector) = &plan.vector {
-            given.get_or_try_init(|| GivenSamples::at_hand(snapshot, &pools, vector))?;
+            given.get_or_try_init(|| GivenSamples::at_hand(snapshot, &plan.pools, vector))?;
         }
         Ok(Self {
             inputs: Arc::new(Inputs {
                 snapshot: snapshot.clone(),
-                pools,
-                targets,
                 encoder,
                 given,
                 contents: OnceCell::new(),

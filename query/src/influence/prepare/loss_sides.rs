@@ -12,6 +12,7 @@ use super::target_rows::target_rows;
 use crate::daunce::{Center, Centring, Covariance, MissingCells, Models};
 use crate::error::QueryError;
 use crate::influence::plan::covariance::{PlanModels, check_count};
+use crate::influence::plan::side::PlanSide;
 
 /// The losses of a dataset, and which columns of theirs are those of the models.
 pub(crate) struct OpenLosses {
@@ -30,13 +31,10 @@ pub(crate) struct LossSides {
 }
 
 impl OpenLosses {
-    fn open(
-        prepared: &Prepared,
-        models: &PlanModels,
-        (dataset, encoding): (&str, &str),
-    ) -> Result<Self, QueryError> {
+    fn open(prepared: &Prepared, models: &PlanModels, side: &PlanSide) -> Result<Self, QueryError> {
+        let dataset = side.dataset.name.as_str();
         let ensemble = prepared.snapshot().ensemble(&models.ensemble)?;
-        let wanted = LossWanted { dataset, encoding: Some(encoding), signal: Some(&models.signal) };
+        let wanted = LossWanted { dataset, encoding: side.losses.as_deref(), signal: Some(&models.signal) };
         let reader = prepared.snapshot().open_losses(ensemble, &wanted)?;
         let column = |place: &usize| {
             let at = reader.table().members.binary_search(place);
@@ -84,8 +82,8 @@ impl LossSides {
         let (covariance, models) = (prepared.covariance()?, prepared.plan_models()?);
         let sides = prepared.pools().iter().chain(prepared.targets());
         let mut all = Vec::new();
-        for (side, encoding) in sides.zip(&models.encodings) {
-            all.push(OpenLosses::open(prepared, models, (&side.dataset.name, encoding))?);
+        for side in sides {
+            all.push(OpenLosses::open(prepared, models, side)?);
         }
         let targets = all.split_off(prepared.pools().len().min(all.len()));
         let no_means = Centring::new(models.models(), covariance.how_without_means(), Vec::new());

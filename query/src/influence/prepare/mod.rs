@@ -11,14 +11,11 @@ pub(super) mod loss_sides;
 pub(super) mod losses;
 pub(super) mod operands;
 pub(super) mod overlap;
-mod side;
 pub(super) mod target_rows;
 pub(super) mod target_samples;
 mod target_source;
 pub(super) mod target_vectors;
 mod targets;
-
-pub use self::side::PreparedSide;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -38,6 +35,7 @@ use crate::error::QueryError;
 use crate::hint::in_any_case;
 use crate::influence::plan::Plan;
 use crate::influence::plan::checkpoints::PlanCheckpoint;
+use crate::influence::plan::side::PlanSide;
 use crate::influence::plan::vector::AtHandVector;
 use crate::influence::scan::terms::Terms;
 use crate::influence::spec::{InfluenceSpec, Missing};
@@ -69,8 +67,6 @@ struct Loaded {
 /// What the parts of one question share.
 struct Inputs {
     snapshot: Arc<Snapshot>,
-    pools: Vec<PreparedSide>,
-    targets: Vec<PreparedSide>,
     encoder: Option<Arc<dyn Encoder>>,
     given: OnceCell<GivenSamples>,
     contents: OnceCell<TargetContents>,
@@ -112,8 +108,8 @@ impl Prepared {
     }
 
     /// The pools; `Scored::pool` points here.
-    pub fn pools(&self) -> &[PreparedSide] {
-        &self.inputs.pools
+    pub fn pools(&self) -> &[PlanSide] {
+        &self.plan.pools
     }
 
     /// The metadata column of its pools that a name means, in any case where only one fits.
@@ -124,8 +120,8 @@ impl Prepared {
 
     /// The target datasets; `TargetRow::target` points here. None where samples are given with the question:
     /// `TargetRow::row` then counts those.
-    pub fn targets(&self) -> &[PreparedSide] {
-        &self.inputs.targets
+    pub fn targets(&self) -> &[PlanSide] {
+        &self.plan.targets
     }
 
     /// The feature kind of the targets.
@@ -151,7 +147,7 @@ impl Prepared {
     /// More results than the question can have, from the catalog: live rows, or vectors that fit
     /// into the features' files.
     pub fn most_results(&self) -> usize {
-        let of_pool = |pool: &PreparedSide| -> u64 {
+        let of_pool = |pool: &PlanSide| -> u64 {
             let each = pool.features.iter().map(|f| f.most_vectors());
             // A token that lacks a checkpoint is a result only where the weights are renormalised.
             if self.spec().missing == Missing::Renormalise { each.sum() } else { each.min().unwrap_or(0) }

@@ -9,8 +9,9 @@ use arrow_schema::DataType;
 use gstore_store::{DatasetPart, Snapshot};
 use serde::Serialize;
 
-use super::{Prepared, PreparedSide};
+use super::Prepared;
 use crate::error::QueryError;
+use crate::influence::plan::side::PlanSide;
 use crate::influence::result::{ExcludedCounts, Reason};
 use crate::influence::spec::SubtaskBy;
 
@@ -113,7 +114,7 @@ pub(super) fn target_rows(prepared: &Prepared) -> Result<TargetRows, QueryError>
     let (targets, by) = (prepared.targets(), prepared.spec().by);
     let mut members: Vec<(u32, u64, Option<String>)> = Vec::new();
     let (mut named, mut named_of) = (Vec::new(), Vec::new());
-    for (t, (target, asked)) in targets.iter().zip(&prepared.plan().targets).enumerate() {
+    for (t, (target, asked)) in targets.iter().zip(&prepared.plan().subtasks).enumerate() {
         let own = &target.dataset.name;
         let rows = rows(prepared.snapshot(), &target.dataset)?;
         let mut seen: BTreeSet<&str> = rows.iter().filter_map(|(_, subtask)| subtask.as_deref()).collect();
@@ -122,12 +123,11 @@ pub(super) fn target_rows(prepared: &Prepared) -> Result<TargetRows, QueryError>
         if nameless && rows.iter().any(|(_, subtask)| subtask.is_none()) {
             seen.insert(own);
         }
-        if let Some(unknown) = asked.subtasks.iter().flatten().find(|wanted| !seen.contains(wanted.as_str()))
-        {
+        if let Some(unknown) = asked.iter().flatten().find(|wanted| !seen.contains(wanted.as_str())) {
             return Err(QueryError::unknown("subtask", unknown, seen.iter().copied()));
         }
         let first = named.len();
-        let wanted: Option<Vec<&String>> = asked.subtasks.as_ref().map(|wanted| wanted.iter().collect());
+        let wanted: Option<Vec<&String>> = asked.as_ref().map(|wanted| wanted.iter().collect());
         match &wanted {
             Some(wanted) => named.extend(wanted.iter().map(|subtask| format!("{own}:{subtask}"))),
             None => named.push(own.clone()),
@@ -164,7 +164,7 @@ pub(super) fn target_rows(prepared: &Prepared) -> Result<TargetRows, QueryError>
 }
 
 /// A name for each, no two alike.
-fn names<'a>(owners: &BTreeSet<Owner<'a>>, targets: &[PreparedSide]) -> BTreeMap<Owner<'a>, String> {
+fn names<'a>(owners: &BTreeSet<Owner<'a>>, targets: &[PlanSide]) -> BTreeMap<Owner<'a>, String> {
     let mut in_full: BTreeSet<Owner<'a>> = BTreeSet::new();
     loop {
         let mut names = BTreeMap::new();
@@ -188,7 +188,7 @@ fn names<'a>(owners: &BTreeSet<Owner<'a>>, targets: &[PreparedSide]) -> BTreeMap
     }
 }
 
-fn full_name((target, subtask): &Owner<'_>, targets: &[PreparedSide]) -> String {
+fn full_name((target, subtask): &Owner<'_>, targets: &[PlanSide]) -> String {
     let dataset = targets.get(*target as usize).map_or("", |target| target.dataset.name.as_str());
     match subtask {
         Some(subtask) => format!("{dataset}:{subtask}"),

@@ -16,9 +16,10 @@ use gstore_store::{BlockBuffer, FeatureReader};
 
 use self::share::{CheckpointShare, Row, SecondScratch};
 use crate::error::QueryError;
+use crate::influence::plan::side::PlanSide;
+use crate::influence::prepare::Prepared;
 use crate::influence::prepare::operands::Operands;
 use crate::influence::prepare::target_vectors::TargetVectors;
-use crate::influence::prepare::{Prepared, PreparedSide};
 use crate::influence::rank::collect::{Collector, merge};
 use crate::influence::rank::{check_missing, summary};
 use crate::influence::result::{NO_SUBTASK, Ranking, ScanSummary, Scored};
@@ -145,7 +146,7 @@ fn question<'a>(
     let mut others = Vec::new();
     for (p, (pool, side)) in operands.pools.iter().zip(prepared.pools()).enumerate() {
         let mask = filter.and_then(|filter| filter.pool(p));
-        let same = |target: &&PreparedSide| target.dataset.name == side.dataset.name;
+        let same = |target: &&PlanSide| target.dataset.name == side.dataset.name;
         let second = prepared.targets().iter().find(same);
         let mut at = Vec::new();
         for (c, first) in side.features.iter().enumerate() {

@@ -2,14 +2,11 @@
 
 use std::sync::Arc;
 
-use gstore_store::{DatasetPart, FeaturePart, Snapshot};
-
-use crate::error::QueryError;
-use crate::influence::plan::PlanSide;
+use gstore_store::{DatasetPart, FeaturePart};
 
 /// A dataset of a question and its feature at each checkpoint.
-#[derive(Debug, Clone)]
-pub struct PreparedSide {
+#[derive(Debug, Clone, PartialEq)]
+pub struct PlanSide {
     /// The dataset.
     pub dataset: Arc<DatasetPart>,
     /// The feature kind.
@@ -20,20 +17,7 @@ pub struct PreparedSide {
     pub losses: Option<String>,
 }
 
-impl PreparedSide {
-    pub(super) fn new(snapshot: &Snapshot, side: &PlanSide) -> Result<Self, QueryError> {
-        let feature = |number: &u32| {
-            let found = snapshot.features().iter().find(|feature| feature.number == *number);
-            found.cloned().ok_or_else(|| QueryError::unknown("feature", &number.to_string(), []))
-        };
-        Ok(Self {
-            dataset: snapshot.dataset(&side.dataset)?.clone(),
-            kind: side.kind.clone(),
-            features: side.features.iter().map(feature).collect::<Result<_, _>>()?,
-            losses: None,
-        })
-    }
-
+impl PlanSide {
     /// Key of the encoding whose tokens the features were computed from; `None` if they differ.
     pub fn encoding(&self) -> Option<&str> {
         if let Some(losses) = &self.losses {
