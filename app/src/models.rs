@@ -11,7 +11,8 @@ use gstore_core::{Cancel, Progress, Silent, available_memory, locked};
 use gstore_cuda::{Cuda, CudaScan, Precision};
 use gstore_ingest::pipeline::{CheckpointArg, SampleEncoder, SampleEncoderError, SampleEncoderOptions};
 use gstore_model::{BackendError, Device, OutOfMemory};
-use gstore_query::influence::{EncodeRequest, Encoder, EncoderError, TokenRequest};
+use gstore_query::QueryError;
+use gstore_query::influence::{EncodeRequest, Encoder, TokenRequest};
 use gstore_query::kernel::RowProducts;
 use gstore_store::EncodedSamples;
 
@@ -96,7 +97,7 @@ impl fmt::Debug for Models {
 }
 
 impl Encoder for Models {
-    fn encode(&self, request: &EncodeRequest<'_>, cancel: &Cancel) -> Result<EncodedSamples, EncoderError> {
+    fn encode(&self, request: &EncodeRequest<'_>, cancel: &Cancel) -> Result<EncodedSamples, QueryError> {
         let records: Vec<&[u8]> = request.samples.iter().map(|sample| sample.as_bytes()).collect();
         let mut progress = (self.progress)();
         loop {
@@ -106,22 +107,22 @@ impl Encoder for Models {
                 Ok(encoded) => return Ok(encoded),
                 // Rows that are kept on the GPU may have the memory that the model needs.
                 Err(error) if error.is_out_of_memory() && self.make_room() => {}
-                Err(SampleEncoderError::Cancelled) => return Err(EncoderError::Cancelled),
-                Err(error) => return Err(EncoderError::Failed(Box::new(error))),
+                Err(SampleEncoderError::Cancelled) => return Err(QueryError::Cancelled),
+                Err(error) => return Err(QueryError::Encoder(Box::new(error))),
             }
         }
     }
 
-    fn tokens(&self, request: &TokenRequest<'_>) -> Result<Option<Vec<Vec<String>>>, EncoderError> {
+    fn tokens(&self, request: &TokenRequest<'_>) -> Result<Option<Vec<Vec<String>>>, QueryError> {
         let texts = self.encoder.token_texts(request.snapshot, request.encoding, request.records);
-        texts.map_err(|error| EncoderError::Failed(Box::new(error)))
+        texts.map_err(|error| QueryError::Encoder(Box::new(error)))
     }
 
-    fn products(&self) -> Result<Option<Arc<dyn RowProducts>>, EncoderError> {
+    fn products(&self) -> Result<Option<Arc<dyn RowProducts>>, QueryError> {
         let Device::Cuda(number) = self.device else { return Ok(None) };
         let mut scan = locked(&self.scan);
         if scan.is_none() {
-            *scan = Some(open_scan(number).map_err(|error| EncoderError::Failed(Box::new(error)))?);
+            *scan = Some(open_scan(number).map_err(|error| QueryError::Encoder(Box::new(error)))?);
         }
         Ok(scan.clone())
     }

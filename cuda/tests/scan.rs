@@ -301,11 +301,11 @@ fn scan_in(memory: usize, budget: usize) -> Arc<CudaScan<Emulator>> {
 struct OnDevice(Arc<dyn RowProducts>);
 
 impl Encoder for OnDevice {
-    fn encode(&self, _: &EncodeRequest<'_>, _: &Cancel) -> Result<EncodedSamples, EncoderError> {
-        Err(EncoderError::Failed("there are no models".into()))
+    fn encode(&self, _: &EncodeRequest<'_>, _: &Cancel) -> Result<EncodedSamples, QueryError> {
+        Err(QueryError::Encoder("there are no models".into()))
     }
 
-    fn products(&self) -> Result<Option<Arc<dyn RowProducts>>, EncoderError> {
+    fn products(&self) -> Result<Option<Arc<dyn RowProducts>>, QueryError> {
         Ok(Some(self.0.clone()))
     }
 }

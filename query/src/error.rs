@@ -129,7 +129,7 @@ pub enum QueryError {
         Remedy::AskWithModels
     )]
     NoEncoder,
-    /// The vectors of given samples could not be computed.
+    /// An encoder could not compute the vectors of given samples, or something else that it was asked for.
     #[error("{0}")]
     Encoder(#[source] Box<dyn std::error::Error + Send + Sync>),
     #[error("stored rows could not be multiplied: {0}; ask on the CPU, or try again")]

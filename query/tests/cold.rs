@@ -206,11 +206,11 @@ impl RowProducts for Keeper {
 }
 
 impl Encoder for Keeper {
-    fn encode(&self, _: &EncodeRequest<'_>, _: &Cancel) -> Result<EncodedSamples, EncoderError> {
-        Err(EncoderError::Failed("there are no models".into()))
+    fn encode(&self, _: &EncodeRequest<'_>, _: &Cancel) -> Result<EncodedSamples, QueryError> {
+        Err(QueryError::Encoder("there are no models".into()))
     }
 
-    fn products(&self) -> Result<Option<Arc<dyn RowProducts>>, EncoderError> {
+    fn products(&self) -> Result<Option<Arc<dyn RowProducts>>, QueryError> {
         Ok(Some(Arc::new(Keeper)))
     }
 }

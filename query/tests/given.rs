@@ -26,10 +26,10 @@ impl Known {
 }
 
 impl Encoder for Known {
-    fn encode(&self, request: &EncodeRequest<'_>, cancel: &Cancel) -> Result<EncodedSamples, EncoderError> {
+    fn encode(&self, request: &EncodeRequest<'_>, cancel: &Cancel) -> Result<EncodedSamples, QueryError> {
         self.calls.fetch_add(1, Ordering::SeqCst);
         if cancel.is_raised() {
-            return Err(EncoderError::Cancelled);
+            return Err(QueryError::Cancelled);
         }
         let row = |sample: &String| -> usize {
             serde_json::from_str::<serde_json::Value>(sample).unwrap()["text"]

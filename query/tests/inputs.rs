@@ -189,7 +189,7 @@ fn vectors_of_other_spaces_are_refused() {
 struct Fixed(Vec<f32>);
 
 impl Encoder for Fixed {
-    fn encode(&self, request: &EncodeRequest<'_>, _: &Cancel) -> Result<EncodedSamples, EncoderError> {
+    fn encode(&self, request: &EncodeRequest<'_>, _: &Cancel) -> Result<EncodedSamples, QueryError> {
         let samples = request.samples.len();
         Ok(EncodedSamples {
             vectors: vec![vec![self.0.clone(); samples]; request.features.len()],

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use arrow_array::ArrayRef;
 use arrow_array::cast::AsArray;
-use gstore_query::influence::{Encoder, EncoderError, TokenRequest};
+use gstore_query::QueryError;
+use gstore_query::influence::{Encoder, TokenRequest};
 use gstore_store::{EncodingSpec, Snapshot};
 
 use super::error::{SqlError, SqlErrorKind};
@@ -29,7 +30,7 @@ impl TokenTexts {
         let texts: Vec<&str> = known().map(|(_, record)| record).collect();
         let request = TokenRequest { snapshot, encoding, records: &texts };
         let cut = encoder.tokens(&request).map_err(|error| match error {
-            EncoderError::Cancelled => SqlError::cancelled(),
+            QueryError::Cancelled => SqlError::cancelled(),
             error => SqlError::new(SqlErrorKind::Failed, error.to_string()),
         })?;
         let cut = cut.unwrap_or_default();

@@ -46,7 +46,7 @@ pub use plan::resolve::{check_targets, named_targets};
 pub use plan::side::PlanSide;
 pub use plan::vector::{AtHandVector, NO_DOT};
 pub use prepare::Prepared;
-pub use prepare::encoder::{EncodeRequest, Encoder, EncoderError, TokenRequest};
+pub use prepare::encoder::{EncodeRequest, Encoder, TokenRequest};
 pub use prepare::overlap::rows_in_targets;
 pub use prepare::target_rows::TargetRow;
 pub use prepare::target_samples::TargetSamples;

@@ -14,6 +14,8 @@ use crate::influence::spec::GIVEN;
 use crate::kernel::RowProducts;
 
 /// Computes the vectors of samples that are in no dataset, and may have a device for stored rows too.
+///
+/// What fails in it is a [`QueryError::Encoder`], and being told to stop [`QueryError::Cancelled`].
 pub trait Encoder: fmt::Debug + Send + Sync {
     /// The vectors of every sample at every checkpoint asked for, as an ingest of the same records would give
     /// them before they are stored.
@@ -22,14 +24,14 @@ pub trait Encoder: fmt::Debug + Send + Sync {
     /// Anything that would make a vector another than the pool's feature can be compared with: weights
     /// that are gone or changed, a tokenizer or a projection that cannot be had again, a sample that is
     /// cut or has no scored token.
-    fn encode(&self, request: &EncodeRequest<'_>, cancel: &Cancel) -> Result<EncodedSamples, EncoderError>;
+    fn encode(&self, request: &EncodeRequest<'_>, cancel: &Cancel) -> Result<EncodedSamples, QueryError>;
 
     /// The text of each token of every record, as the encoding cuts it; of a record that cannot be cut there
     /// are none. `None` where the encoding's tokenizer is not at hand.
     ///
     /// # Errors
     /// A tokenizer that is there and fails.
-    fn tokens(&self, request: &TokenRequest<'_>) -> Result<Option<Vec<Vec<String>>>, EncoderError> {
+    fn tokens(&self, request: &TokenRequest<'_>) -> Result<Option<Vec<Vec<String>>>, QueryError> {
         let _ = request;
         Ok(None)
     }
@@ -38,7 +40,7 @@ pub trait Encoder: fmt::Debug + Send + Sync {
     ///
     /// # Errors
     /// A device that cannot be opened.
-    fn products(&self) -> Result<Option<Arc<dyn RowProducts>>, EncoderError> {
+    fn products(&self) -> Result<Option<Arc<dyn RowProducts>>, QueryError> {
         Ok(None)
     }
 }
@@ -65,25 +67,6 @@ pub struct EncodeRequest<'a> {
     pub features: &'a [EncodeFeature<'a>],
 }
 
-/// Why there are no vectors.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum EncoderError {
-    /// It was told to stop.
-    #[error("the computation was cancelled")]
-    Cancelled,
-    /// Anything else.
-    #[error(transparent)]
-    Failed(Box<dyn std::error::Error + Send + Sync>),
-}
-
-pub(super) fn failed(error: EncoderError) -> QueryError {
-    match error {
-        EncoderError::Cancelled => QueryError::Cancelled,
-        EncoderError::Failed(source) => QueryError::Encoder(source),
-    }
-}
-
 /// The given samples of a question with what the answer needs of them: the form in which they would
 /// read back from a store.
 #[derive(Debug)]
@@ -102,7 +85,7 @@ pub(super) fn given(
     cancel: &Cancel,
 ) -> Result<GivenSamples, QueryError> {
     let encoder = encoder.ok_or(QueryError::NoEncoder)?;
-    let encoded = encoder.encode(request, cancel).map_err(failed)?;
+    let encoded = encoder.encode(request, cancel)?;
     let samples = request.samples.len();
     let whole = encoded.vectors.len() == request.features.len() && encoded.tokens.len() == samples;
     let mut vectors = Vec::with_capacity(request.features.len());

@@ -6,7 +6,6 @@ use gstore_core::Cancel;
 use gstore_store::FeatureReader;
 
 use super::Prepared;
-use super::encoder::failed;
 use super::target_vectors::TargetVectors;
 use crate::error::QueryError;
 use crate::influence::scan::disk::Disk;
@@ -56,7 +55,7 @@ impl Operands {
         let pools = open_pools(prepared, &vectors, cancel)?;
         let candidates: u64 = pools.iter().map(|pool| pool.live.len()).sum();
         let left_out = prepared.left_out().map_or(0, |_| 1);
-        let device = prepared.encoder().map_or(Ok(None), |encoder| encoder.products()).map_err(failed)?;
+        let device = prepared.encoder().map_or(Ok(None), |encoder| encoder.products())?;
         Ok(Self {
             pools,
             target,
