@@ -23,15 +23,10 @@ pub fn sketch(
     let options = SketchOptions { threads: work.threads, ..options.clone() };
     let name = format!("sketch {}", reader.part().display_name());
     let mut progress = TotalProgress::new(work.progress, &name, Unit::Rows);
-    let built = build(
-        store,
-        reader,
-        &options,
-        &mut |done| progress.at(done.coded, done.vectors - done.kept),
-        work.cancel,
-    );
+    let built =
+        build(store, reader, &options, &mut |now| progress.at(now.done, now.vectors - now.kept), work.cancel);
     progress.finish();
-    Ok(built?.coded)
+    Ok(built?.done)
 }
 
 /// Outcome of the requested sketches.

@@ -17,6 +17,22 @@ pub enum IndexStatus {
     Missing,
 }
 
+/// What a build of a feature's indexes has done so far.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct IndexProgress {
+    /// Vectors that were coded, and those of graphs that are made, linked or left out; of a graph that is being
+    /// made, half of those that are linked and half of those that were looked for in it.
+    pub done: u64,
+    /// Vectors of segments whose index was there already.
+    pub kept: u64,
+    /// Vectors of the feature.
+    pub vectors: u64,
+    /// Vectors that graphs leave out: they have no direction. A sketch has all.
+    pub left_out: u64,
+    /// Bytes of the files that were written.
+    pub bytes: u64,
+}
+
 /// Why an index of a feature cannot be used, and what to do; in one line, since it is a note of an answer.
 pub(crate) fn unusable(error: &ReadError, kind: &str, feature: &str) -> String {
     let why = match error {

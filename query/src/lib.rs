@@ -32,5 +32,5 @@ mod topk;
 mod values;
 
 pub use error::{QueryError, SideOf, ToCompute};
-pub use indexes::IndexStatus;
+pub use indexes::{IndexProgress, IndexStatus};
 pub use influence::{InfluenceSpec, Plan, Prepared};

@@ -4,11 +4,9 @@
 
 use crate::common::*;
 use gstore_core::Cancel;
-use gstore_query::ann::{
-    self, EvaluateOptions, GraphOptions, GraphProgress, Graphs, KIND, NearestOptions, SearchCounts,
-};
+use gstore_query::ann::{self, EvaluateOptions, GraphOptions, Graphs, KIND, NearestOptions, SearchCounts};
 use gstore_query::influence::*;
-use gstore_query::{IndexStatus, QueryError};
+use gstore_query::{IndexProgress, IndexStatus, QueryError};
 use gstore_store::*;
 
 const GRAPH: NearestOptions = NearestOptions { ef: None, exact: Some(false) };
@@ -19,7 +17,7 @@ fn store(rows: Vec<Row>, cut: usize) -> TestStore {
     TestStore::of(&[feature])
 }
 
-fn make(store: &TestStore) -> GraphProgress {
+fn make(store: &TestStore) -> IndexProgress {
     let options = GraphOptions { rebuild: false, threads: 2 };
     ann::build(&store.store, &store.reader(), &options, &mut |_| {}, &GO).unwrap()
 }
@@ -87,7 +85,7 @@ fn nearly_all_neighbours_are_found_and_have_the_bits_of_the_scan() {
         let store = store(rows, 1_500);
         let done = make(&store);
         assert_eq!((done.done, done.kept, done.left_out), (4_000, 0, 0));
-        assert_eq!(make(&store), GraphProgress { kept: 4_000, vectors: 4_000, ..Default::default() });
+        assert_eq!(make(&store), IndexProgress { kept: 4_000, vectors: 4_000, ..Default::default() });
         let mut sum = 0.0;
         for i in 0..20 {
             sum += recall(&row(&store, i * 199), 10, None);

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use crate::common::*;
 use gstore_core::Cancel;
 use gstore_query::influence::*;
-use gstore_query::sketch::{self, Planes, RebuildScope, SketchOptions, SketchProgress};
-use gstore_query::{IndexStatus, QueryError};
+use gstore_query::sketch::{self, Planes, RebuildScope, SketchOptions};
+use gstore_query::{IndexProgress, IndexStatus, QueryError};
 
 const ROWS: usize = 3_000;
 
@@ -22,7 +22,7 @@ fn store_with(cut: usize, targets: usize) -> TestStore {
     TestStore::of(&features)
 }
 
-fn build(store: &TestStore, options: &SketchOptions) -> SketchProgress {
+fn build(store: &TestStore, options: &SketchOptions) -> IndexProgress {
     sketch::build(&store.store, &store.reader(), options, &mut |_| {}, &GO).unwrap()
 }
 
@@ -34,8 +34,8 @@ fn sketch_mode() -> InfluenceSpec {
 /// A build that is stopped once more than two of six segments are coded.
 fn build_stopped(store: &TestStore, planes: Option<Planes>) {
     let stop = Cancel::new();
-    let mut progress = |done: &SketchProgress| {
-        if done.coded >= 1_200 {
+    let mut progress = |done: &IndexProgress| {
+        if done.done >= 1_200 {
             stop.raise()
         }
     };
@@ -75,10 +75,10 @@ fn a_ranking_uses_the_sketch_of_its_files() {
     };
     assert_eq!(state(), [IndexStatus::Missing; 3]);
     let done = build(&store, &SketchOptions::default());
-    assert_eq!((done.coded, done.kept, done.vectors), (ROWS as u64, 0, ROWS as u64));
+    assert_eq!((done.done, done.kept, done.vectors), (ROWS as u64, 0, ROWS as u64));
     assert_eq!(state(), [IndexStatus::Usable; 3]);
     let again = build(&store, &SketchOptions::default());
-    assert_eq!((again.coded, again.kept), (0, ROWS as u64));
+    assert_eq!((again.done, again.kept), (0, ROWS as u64));
     let plan = plan(&store, &sketch_mode());
     for _ in 0..2 {
         let got = plan.top_k(Order::Best, 10, None, 2, &GO).unwrap();
@@ -93,7 +93,7 @@ fn a_build_that_was_stopped_goes_on_with_the_same_seed() {
     let store = store(500);
     build_stopped(&store, None);
     let rest = build(&store, &SketchOptions { threads: 1, ..SketchOptions::default() });
-    assert!(rest.kept >= 500 && rest.kept + rest.coded == ROWS as u64, "{rest:?}");
+    assert!(rest.kept >= 500 && rest.kept + rest.done == ROWS as u64, "{rest:?}");
     assert_eq!(sketch::open(&store.reader()).unwrap().rotations().len(), 1);
 }
 
@@ -114,14 +114,14 @@ fn any_choice_of_planes_gives_the_exact_answer_and_takes_the_bytes_of_its_planes
         let has = |word: &str| choice.split(',').any(|own| own == word);
         let planes = Some(choice.parse().unwrap());
         let done = build(&store, &SketchOptions { planes, ..SketchOptions::default() });
-        assert_eq!(done.coded, ROWS as u64, "{choice}");
+        assert_eq!(done.done, ROWS as u64, "{choice}");
         let codes: u64 = PLANE_BYTES.iter().filter(|(word, _)| has(word)).map(|(_, bytes)| bytes).sum();
         let vectors = (12 + codes) * ROWS as u64;
         let files: u64 = indexes(&store).iter().map(|bytes| bytes.len() as u64).sum();
         // Each of three files has a head, a footer and zeros between its sections besides.
         assert!((vectors..vectors + 3 * 4096).contains(&files), "{choice}: {files} for {vectors}");
         // Without a choice it stays.
-        assert_eq!(build(&store, &SketchOptions::default()).coded, 0, "{choice}");
+        assert_eq!(build(&store, &SketchOptions::default()).done, 0, "{choice}");
         let reader = store.reader();
         assert!(reader.segments().iter().all(|segment| sketch::kept(&reader, segment) == planes), "{choice}");
         for plane in [Plane::Sign, Plane::Nibble, Plane::Int8, Plane::Certified] {
@@ -172,12 +172,12 @@ fn a_change_of_planes_that_was_stopped_goes_on_and_mixes_nothing() {
     change("sign");
     let (mixed, missing) =
         (kept(), SketchOptions { again: RebuildScope::Unusable, ..SketchOptions::default() });
-    assert_eq!((build(&store, &missing).coded, kept()), (0, mixed));
+    assert_eq!((build(&store, &missing).done, kept()), (0, mixed));
     let signs = || kept().iter().filter(|planes| *planes == "sign").count();
     let before = signs();
     let smallest = files(&store).into_iter().min_by_key(|path| fs_err::metadata(path).unwrap().len());
     fs_err::remove_file(smallest.unwrap()).unwrap();
-    assert_eq!(build(&store, &missing).coded, 500);
+    assert_eq!(build(&store, &missing).done, 500);
     assert_eq!(signs(), if before - 1 > 6 - before { before } else { before - 1 });
 }
 
@@ -257,11 +257,11 @@ fn a_damaged_sketch_is_not_used_and_every_row_is_scored() {
     // The head decides nothing, and what `verify` finds there is rebuilt all the same.
     for at in [0, 40, 63] {
         build(&store, &SketchOptions { again: RebuildScope::All, ..SketchOptions::default() });
-        assert_eq!(build(&store, &SketchOptions::default()).coded, 0);
+        assert_eq!(build(&store, &SketchOptions::default()).done, 0);
         let mut bytes = fs_err::read(&path).unwrap();
         bytes[at] ^= 16;
         replace(&path, &bytes);
-        assert!(build(&store, &SketchOptions::default()).coded > 0, "byte {at}");
+        assert!(build(&store, &SketchOptions::default()).done > 0, "byte {at}");
     }
     build(&store, &SketchOptions { again: RebuildScope::All, ..SketchOptions::default() });
     let got = plan(&store, &sketch_mode()).top_k(Order::Best, 10, None, 1, &GO).unwrap();
@@ -329,7 +329,7 @@ fn a_file_of_the_right_name_is_a_sketch_only_if_it_fits() {
         assert_eq!(sketch::found(&reader, &reader.segments()[0]), IndexStatus::Unusable);
     }
     let done = build(&store, &SketchOptions::default());
-    assert_eq!(done.coded, ROWS as u64);
+    assert_eq!(done.done, ROWS as u64);
     let reader = store.reader();
     assert_eq!(sketch::found(&reader, &reader.segments()[0]), IndexStatus::Usable);
 }

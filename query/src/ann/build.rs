@@ -20,11 +20,11 @@ use gstore_store::{
 };
 use usearch::Index;
 
-use super::files::{GraphProgress, check, open};
+use super::files::{check, open};
 use super::format::{GRAPH, GraphHeader, HEAD, KIND, VECTORS};
 use super::graph::Graph;
 use crate::error::QueryError;
-use crate::indexes::CHUNK;
+use crate::indexes::{CHUNK, IndexProgress};
 
 use link::StepCounter;
 
@@ -52,13 +52,13 @@ pub fn build(
     store: &Store,
     reader: &FeatureReader,
     options: &GraphOptions,
-    progress: &mut (dyn FnMut(&GraphProgress) + Send),
+    progress: &mut (dyn FnMut(&IndexProgress) + Send),
     cancel: &Cancel,
-) -> Result<GraphProgress, QueryError> {
+) -> Result<IndexProgress, QueryError> {
     check(reader.part())?;
-    let mut done = GraphProgress {
+    let mut done = IndexProgress {
         vectors: reader.segments().iter().map(SegmentRef::vectors).sum(),
-        ..GraphProgress::default()
+        ..IndexProgress::default()
     };
     let mut wanted = Vec::new();
     for segment in reader.segments() {
@@ -77,7 +77,7 @@ pub fn build(
         let one = SegmentGraph { reader, segment, threads, cancel };
         let before = done;
         let (header, written) = one.build(writer, &mut |steps| {
-            progress(&GraphProgress { done: before.done + steps / 2, ..before });
+            progress(&IndexProgress { done: before.done + steps / 2, ..before });
         })?;
         done.done += segment.vectors();
         done.left_out += header.left_out.total();

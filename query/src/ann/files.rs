@@ -18,22 +18,6 @@ const NODE_BYTES: u64 = 320;
 /// while links are added.
 const NODE_MEMORY: u64 = 640;
 
-/// What a build has done so far.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct GraphProgress {
-    /// Vectors of the graphs that are made, linked or left out; of one that is being made, half of those that
-    /// are linked and half of those that were looked for in it.
-    pub done: u64,
-    /// Vectors of segments whose graph was there already.
-    pub kept: u64,
-    /// Vectors of the feature.
-    pub vectors: u64,
-    /// Vectors that were left out: they have no direction.
-    pub left_out: u64,
-    /// Bytes of the files that were written.
-    pub bytes: u64,
-}
-
 /// What making the graphs of a feature takes at most.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Estimate {

@@ -25,7 +25,7 @@ mod segments;
 #[cfg(feature = "ann")]
 pub use build::{GraphOptions, build};
 pub use evaluate::{EvaluateOptions, Evaluation, evaluate};
-pub use files::{Estimate, GraphProgress, Graphs, check, estimate, found, room};
+pub use files::{Estimate, Graphs, check, estimate, found, room};
 pub use format::{GraphHeader, KIND, LeftOut};
 pub use graph::{Graph, NearestRows};
 pub use search::NearestOptions;

@@ -16,6 +16,7 @@ use super::random::draw_seed;
 use super::rotation::{Rotation, padded_dim};
 use super::section::Section;
 use crate::error::QueryError;
+use crate::indexes::IndexProgress;
 
 /// Which sketches that are there a build makes again.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -45,19 +46,6 @@ pub struct SketchOptions {
     pub threads: usize,
 }
 
-/// What a build has done so far.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct SketchProgress {
-    /// Vectors that were coded.
-    pub coded: u64,
-    /// Vectors whose sketch was there already.
-    pub kept: u64,
-    /// Vectors of the feature.
-    pub vectors: u64,
-    /// Bytes of the files that were written.
-    pub bytes: u64,
-}
-
 /// Builds the sketch of a feature, for segments that have none that can be used; those that are there are
 /// read and checked. The caller holds a lease on the reader's snapshot.
 ///
@@ -68,14 +56,14 @@ pub fn build(
     store: &Store,
     reader: &FeatureReader,
     options: &SketchOptions,
-    progress: &mut dyn FnMut(&SketchProgress),
+    progress: &mut dyn FnMut(&IndexProgress),
     cancel: &Cancel,
-) -> Result<SketchProgress, QueryError> {
+) -> Result<IndexProgress, QueryError> {
     check(reader)?;
     let dim = reader.part().desc.dim() as usize;
-    let mut done = SketchProgress {
+    let mut done = IndexProgress {
         vectors: reader.segments().iter().map(SegmentRef::vectors).sum(),
-        ..SketchProgress::default()
+        ..IndexProgress::default()
     };
     let (mut seed, mut planes) = (options.seed, options.planes);
     if options.again == RebuildScope::Unusable {
@@ -132,7 +120,7 @@ pub fn build(
                 None => SketchWriter::new(store, (segment, dim), planes)?,
             };
             own.append(&codes)?;
-            done.coded += block.vectors() as u64;
+            done.done += block.vectors() as u64;
             if is_last {
                 done.bytes += own.finish(dim, seed)?;
             } else {

@@ -24,7 +24,7 @@ mod source;
 pub use build::{BlockCodes, check, encode_block};
 pub use files::{FileSections, KIND, found, kept, most_kept, open};
 pub use format::{SketchHeader, can_sketch};
-pub use making::{RebuildScope, SketchOptions, SketchProgress, build};
+pub use making::{RebuildScope, SketchOptions, build};
 pub use planes::Planes;
 pub use rotation::{Rotation, padded_dim};
 pub use section::Section;
