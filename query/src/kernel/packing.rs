@@ -10,6 +10,13 @@ pub(super) const MAX_TILE: usize = 8;
 #[repr(C, align(64))]
 pub(super) struct CacheLine(pub(super) [u8; 64]);
 
+/// Makes room for so many lines. What is there stays, of an earlier call too.
+pub(super) fn grow(lines: &mut Vec<CacheLine>, len: usize) {
+    if lines.len() < len {
+        lines.resize(len, CacheLine([0; 64]));
+    }
+}
+
 /// Query vectors of one space, packed by module group and tile: `[group][tile][step][query of the tile]`, so
 /// that a kernel reads one contiguous stream. Partial steps are padded with zeros.
 #[derive(Debug, Clone)]

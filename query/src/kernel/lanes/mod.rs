@@ -17,7 +17,7 @@ use std::ops::Range;
 pub(super) use packing::{GroupValues, LanePacking, chain};
 
 use super::ahead::{FETCH_STEPS, RowPrefetch};
-use super::packing::CacheLine;
+use super::packing::{CacheLine, grow};
 use super::panels::Scratch;
 
 /// Bytes that one lane multiplies at a time.
@@ -147,12 +147,6 @@ pub(super) unsafe fn run<L: Lanes>(
                 }
             }
         }
-    }
-}
-
-fn grow(lines: &mut Vec<CacheLine>, len: usize) {
-    if lines.len() < len {
-        lines.resize(len, CacheLine([0; 64]));
     }
 }
 

@@ -7,7 +7,7 @@ use super::shape::{GroupLines, cuts};
 use super::{Operands, Panels, Scratch, Shape};
 use crate::kernel::ahead::{FETCH_STEPS, RowPrefetch, near};
 use crate::kernel::job::Job;
-use crate::kernel::packing::{CacheLine, MAX_TILE};
+use crate::kernel::packing::{CacheLine, MAX_TILE, grow};
 use crate::kernel::{Element, LANES};
 
 /// Most sums of one call of the inner kernel.
@@ -56,11 +56,6 @@ impl<'a, P: Panels, T: Element, const R: usize> Pieces<'a, P, T, R> {
     /// As the function `super::run`; no tile has more than `MAX_SUMS / R` queries.
     pub(super) unsafe fn run(&self, scratch: &mut Scratch, out: &mut [f32]) {
         let (count, tiles) = (self.job.rows(), self.job.queries.packing().tiles());
-        let grow = |lines: &mut Vec<CacheLine>, len: usize| {
-            if lines.len() < len {
-                lines.resize(len, CacheLine([0; 64]));
-            }
-        };
         grow(&mut scratch.unpacked, self.rows * self.shape.cut);
         grow(&mut scratch.sums, self.rows / R * tiles.min(self.shape.tiles) * MAX_SUMS);
         for first in (0..count).step_by(self.rows) {
