@@ -38,14 +38,6 @@ fn portable(a: &[f16], b: &[f16]) -> f32 {
     reduce(&lanes)
 }
 
-/// Fewer than 16 values, the others zeros.
-#[cfg(target_arch = "x86_64")]
-fn part(values: &[f16]) -> [f16; LANES] {
-    let mut part = [f16::ZERO; LANES];
-    part.iter_mut().zip(values).for_each(|(part, value)| *part = *value);
-    part
-}
-
 /// # Safety
 /// Both have the same length.
 #[cfg(target_arch = "aarch64")]
@@ -72,21 +64,18 @@ unsafe fn neon(a: &[f16], b: &[f16]) -> f32 {
 unsafe fn avx2(a: &[f16], b: &[f16]) -> f32 {
     use std::arch::x86_64::*;
 
-    use super::avx2::Load;
+    use super::avx2::{Load, load_part};
     let (steps, tails) = (a.len() / LANES, a.len() / LANES * LANES);
     let mut sums = [_mm256_setzero_ps(); 2];
-    let mut step = |a: *const f16, b: *const f16| {
-        // SAFETY: 16 values are readable at both.
-        let (a, b) = unsafe { (f16::halves(a), f16::halves(b)) };
-        sums = [_mm256_fmadd_ps(a[0], b[0], sums[0]), _mm256_fmadd_ps(a[1], b[1], sums[1])];
-    };
     for i in 0..steps {
         // SAFETY: step i ends within both slices.
-        step(unsafe { a.as_ptr().add(i * LANES) }, unsafe { b.as_ptr().add(i * LANES) });
+        let (a, b) =
+            unsafe { (f16::halves(a.as_ptr().add(i * LANES)), f16::halves(b.as_ptr().add(i * LANES))) };
+        sums = [_mm256_fmadd_ps(a[0], b[0], sums[0]), _mm256_fmadd_ps(a[1], b[1], sums[1])];
     }
     if tails < a.len() {
-        let (a, b) = (part(&a[tails..]), part(&b[tails..]));
-        step(a.as_ptr(), b.as_ptr());
+        let (a, b) = (load_part(&a[tails..]), load_part(&b[tails..]));
+        sums = [_mm256_fmadd_ps(a[0], b[0], sums[0]), _mm256_fmadd_ps(a[1], b[1], sums[1])];
     }
     let mut lanes = [0.0f32; LANES];
     // SAFETY: two stores of 8 values into 16.
@@ -104,7 +93,7 @@ unsafe fn avx2(a: &[f16], b: &[f16]) -> f32 {
 unsafe fn avx512(a: &[f16], b: &[f16]) -> f32 {
     use std::arch::x86_64::*;
 
-    use super::avx512::Load;
+    use super::avx512::{Load, load_part};
     let (steps, tails) = (a.len() / LANES, a.len() / LANES * LANES);
     let mut sum = _mm512_setzero_ps();
     for i in 0..steps {
@@ -113,10 +102,7 @@ unsafe fn avx512(a: &[f16], b: &[f16]) -> f32 {
         sum = _mm512_fmadd_ps(a, b, sum);
     }
     if tails < a.len() {
-        let (a, b) = (part(&a[tails..]), part(&b[tails..]));
-        // SAFETY: both have 16 values.
-        let (a, b) = unsafe { (f16::load(a.as_ptr()), f16::load(b.as_ptr())) };
-        sum = _mm512_fmadd_ps(a, b, sum);
+        sum = _mm512_fmadd_ps(load_part(&a[tails..]), load_part(&b[tails..]), sum);
     }
     let mut lanes = [0.0f32; LANES];
     // SAFETY: 16 values.

@@ -107,7 +107,7 @@ impl Load for i8 {
 /// Loads fewer than 16 values; the others are zeros.
 #[target_feature(enable = "avx2,fma,f16c")]
 #[inline]
-fn load_part<T: Element>(values: &[T]) -> [__m256; 2] {
+pub(super) fn load_part<T: Element>(values: &[T]) -> [__m256; 2] {
     let mut part = [T::default(); LANES];
     part[..values.len()].copy_from_slice(values);
     // SAFETY: 16 values.
