@@ -25,7 +25,7 @@ fn a_subtask_has_the_ranking_that_it_has_alone() {
             for (order, k) in [(Order::Best, 5), (Order::Worst, 100)] {
                 let all =
                     plan_all.top_k_each(&EachRequest { order, ..request(Each::Subtask, k) }, &GO).unwrap();
-                assert_eq!(all.rankings.len(), plan_all.subtasks().unwrap().len());
+                assert_eq!(all.rankings.len(), plan_all.subtasks(&GO).unwrap().len());
                 for (s, ranking) in all.rankings.iter().enumerate() {
                     let targets =
                         vec![TargetRef { dataset: "val".into(), subtask: Some(ranking.name.clone()) }];

@@ -1,7 +1,7 @@
 //! Promise: a question that cannot be answered as asked is refused with what is wrong and what would work.
 
 use crate::common::*;
-use gstore_core::Remedy;
+use gstore_core::{Cancel, Remedy};
 use gstore_query::QueryError;
 use gstore_query::influence::*;
 use gstore_store::Preconditioned;
@@ -56,7 +56,8 @@ fn defaults_are_less() {
         "{:?}",
         plan.notes()
     );
-    assert_eq!(plan.subtasks().unwrap(), ["law", "val"]);
+    assert!(matches!(plan.subtasks(&Cancel::raised()), Err(QueryError::Cancelled)), "they are read");
+    assert_eq!(plan.subtasks(&GO).unwrap(), ["law", "val"]);
 }
 
 #[test]
@@ -500,7 +501,7 @@ fn subtasks_of_several_datasets() {
     store.features(&features, None);
     let subtasks = |targets: &[&str], by| {
         let targets = targets.iter().map(|t| TargetRef::parse(t)).collect();
-        plan(&store, &InfluenceSpec { targets, by, ..ask("pool", "a") }).subtasks().unwrap()
+        plan(&store, &InfluenceSpec { targets, by, ..ask("pool", "a") }).subtasks(&GO).unwrap()
     };
     assert_eq!(subtasks(&["a"], SubtaskBy::Column), ["x", "y"]);
     assert_eq!(subtasks(&["a", "b", "plain"], SubtaskBy::Column), ["a:x", "b", "b:x", "plain", "y", "z"]);

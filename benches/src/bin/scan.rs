@@ -81,7 +81,7 @@ fn main() -> Result<()> {
             ..Default::default()
         };
         let plan = Prepared::new(&snapshot, &spec)?;
-        plan.subtasks()?;
+        plan.subtasks(&Cancel::new())?;
         let (mut probes, mut scans) = (Vec::new(), Vec::new());
         let mut bytes = 0;
         for _ in 0..args.rounds.max(2) {

@@ -323,7 +323,7 @@ pub fn plan(store: &TestStore, spec: &InfluenceSpec) -> Prepared {
 
 /// Every score by (pool, row), with the name of the subtask.
 pub fn scores(plan: &Prepared) -> BTreeMap<(u32, u64), (f32, String)> {
-    let subtasks = plan.subtasks().unwrap();
+    let subtasks = plan.subtasks(&GO).unwrap();
     let mut all = BTreeMap::new();
     plan.scores(None, 2, &GO, |part| {
         for s in part {

@@ -184,8 +184,7 @@ impl EachRows {
         };
         let rows: Vec<TargetRow> = whole.rows.iter().filter(is_own).copied().collect();
         let plan = pass.plan.of_samples(&rows, &want.cancelled)?;
-        let (before, now) = (pass.plan.subtasks(), plan.subtasks());
-        let (before, now) = (before?, now?);
+        let (before, now) = (pass.plan.subtasks(&want.cancelled)?, plan.subtasks(&want.cancelled)?);
         let number = |old: u32| {
             let name = before.get(old as usize);
             name.and_then(|name| now.iter().position(|other| other == name)).map_or(NO_SUBTASK, |s| s as u32)

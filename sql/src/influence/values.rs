@@ -111,7 +111,7 @@ impl InfluenceQuestion {
                 // Adding zero turns -0.0 into 0.0: they are one score here and two to the engine's sort.
                 Arc::new(Float32Array::from_iter_values(part.iter().map(|s| s.score + 0.0)))
             } else if Some(*column) == columns.subtask {
-                let names = self.plan.subtasks()?;
+                let names = self.plan.subtasks(cancel)?;
                 // Beyond the names where no subtask can be named.
                 let name = |s: &Scored| names.get(s.subtask as usize).map(String::as_str);
                 Arc::new(StringArray::from_iter(part.iter().map(name)))

@@ -65,7 +65,7 @@ impl LossOperands {
     fn open(prepared: &Prepared, collapse: bool, cancel: &Cancel) -> Result<Self, QueryError> {
         let (covariance, sides) = (prepared.covariance()?, prepared.loss_sides(cancel)?);
         let members = prepared.target_rows()?;
-        let (left_out, values) = usable(prepared, (covariance, sides), &members.rows)?;
+        let (left_out, values) = usable(prepared, (covariance, sides), &members.rows, cancel)?;
         let usable = members.rows.iter().zip(&left_out).filter(|(_, reason)| reason.is_none());
         let places: BTreeMap<(u32, u64), usize> =
             usable.enumerate().map(|(i, (row, _))| ((row.target, row.row), i)).collect();
@@ -124,10 +124,12 @@ fn usable(
     prepared: &Prepared,
     (covariance, sides): (&Covariance, &LossSides),
     rows: &[TargetRow],
+    cancel: &Cancel,
 ) -> Result<(Vec<Option<Reason>>, Vec<f64>), QueryError> {
     let (mut left_out, mut values) = (Vec::with_capacity(rows.len()), Vec::new());
     let (mut lacking, asked) = (0u64, rows.len() as u64);
     for (t, losses) in sides.targets.iter().enumerate() {
+        cancel.check()?;
         let own: Vec<&TargetRow> = rows.iter().filter(|row| row.target as usize == t).collect();
         let block = losses.reader.read_rows(&RowSet::from_rows(own.iter().map(|row| row.row)))?;
         for row in own {

@@ -160,11 +160,11 @@ impl Prepared {
     }
 
     /// Names of the subtasks; `Scored::subtask` points here. Reads the targets.
-    pub fn subtasks(&self) -> Result<Vec<String>, QueryError> {
+    pub fn subtasks(&self, cancel: &Cancel) -> Result<Vec<String>, QueryError> {
         if self.plan.models.is_some() {
-            return Ok(self.loss_operands(&Cancel::new())?.target.subtasks.clone());
+            return Ok(self.loss_operands(cancel)?.target.subtasks.clone());
         }
-        Ok(self.operands(&Cancel::new())?.target.subtasks.clone())
+        Ok(self.operands(cancel)?.target.subtasks.clone())
     }
 
     /// A pool and a row of it that is no candidate: its own vector is the question.
