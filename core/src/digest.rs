@@ -49,6 +49,36 @@ impl Digest {
     }
 }
 
+/// A writer that takes the digest of what it writes.
+pub struct DigestWriter<W> {
+    to: W,
+    hash: Xxh3,
+}
+
+impl<W: io::Write> DigestWriter<W> {
+    /// One that has written nothing yet.
+    pub fn new(to: W) -> Self {
+        Self { to, hash: Xxh3::new() }
+    }
+
+    /// What it wrote to, and the digest of all that it wrote.
+    pub fn finish(self) -> (W, Digest) {
+        (self.to, Digest::of_hashed(&self.hash))
+    }
+}
+
+impl<W: io::Write> io::Write for DigestWriter<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.to.write(bytes)?;
+        self.hash.update(&bytes[..written]);
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.to.flush()
+    }
+}
+
 /// The digest of some bytes as text.
 pub fn xxh3_hex(bytes: &[u8]) -> String {
     Digest::of(bytes).to_string()
@@ -90,7 +120,20 @@ impl FromStr for Digest {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write;
+
     use super::*;
+
+    #[test]
+    fn what_a_writer_takes_in_pieces_has_the_digest_of_the_whole() {
+        let mut out = [0u8; 5];
+        let mut writer = DigestWriter::new(&mut out[..]);
+        writer.write_all(b"by").unwrap();
+        // Only what there was room for counts.
+        assert_eq!(writer.write(b"tes and more").unwrap(), 3);
+        assert_eq!(writer.finish().1, Digest::of(b"bytes"));
+        assert_eq!(&out, b"bytes");
+    }
 
     #[test]
     fn digests_are_written_and_read() {

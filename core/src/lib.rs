@@ -51,7 +51,7 @@ mod words;
 pub use cancel::{Cancel, CancelOnDrop, Cancelled};
 pub use canonical::{canonical_json, hex, key_of, sha256_hex};
 pub use causes::causes;
-pub use digest::{Digest, DigestError, xxh3_hex};
+pub use digest::{Digest, DigestError, DigestWriter, xxh3_hex};
 pub use dtype::{DType, SIGNS};
 pub use feature::{
     EncodingSpec, Family, FeatureAttrs, FeatureDesc, FeatureKind, Granularity, ModuleGroup, Preconditioned,

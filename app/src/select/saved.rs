@@ -1,13 +1,12 @@
 //! A saved Hugging Face dataset: the folder that `save_to_disk` makes and `load_from_disk` opens.
 
-use std::io::{self, BufWriter, Write};
+use std::io::{BufWriter, Write};
 use std::path::Path;
 
 use arrow_ipc::writer::StreamWriter;
-use gstore_core::{Digest, Unit};
+use gstore_core::{DigestWriter, Unit};
 use gstore_query::influence::Scored;
 use serde_json::json;
-use xxhash_rust::xxh3::Xxh3;
 
 use super::records::{NestedValues, Records};
 use super::{ROWS_STAGE, SelectedRows};
@@ -41,7 +40,7 @@ pub(super) fn write(
     work.progress.start(ROWS_STAGE, rows.len() as u64, Unit::Rows);
     work.cancel.check()?;
     let first = records.batch(0..rows.len().min(CHUNK))?;
-    let file = DigestedFile { file: fs_err::File::create(folder.join(DATA))?, hash: Xxh3::new() };
+    let file = DigestWriter::new(fs_err::File::create(folder.join(DATA))?);
     let mut writer = StreamWriter::try_new(BufWriter::new(file), &first.schema())?;
     writer.write(&first)?;
     work.progress.advance(first.num_rows() as u64);
@@ -54,10 +53,10 @@ pub(super) fn write(
     writer.finish()?;
     work.progress.finish();
     let written = writer.into_inner()?.into_inner().map_err(|error| error.into_error())?;
-    written.file.sync_all()?;
+    let (file, digest) = written.finish();
+    file.sync_all()?;
     // The library names what it computes of a dataset after this: other values need another.
-    let digest = Digest::of_hashed(&written.hash).to_string();
-    let fingerprint: String = digest.chars().take(16).collect();
+    let fingerprint: String = digest.to_string().chars().take(16).collect();
     let state = json!({
         "_data_files": [{ "filename": DATA }], "_fingerprint": fingerprint, "_format_columns": null,
         "_format_kwargs": {}, "_format_type": null, "_output_all_columns": false, "_split": null,
@@ -69,22 +68,4 @@ pub(super) fn write(
         file.sync_all()?;
     }
     Ok(())
-}
-
-/// A file, and the digest of what was written to it.
-struct DigestedFile {
-    file: fs_err::File,
-    hash: Xxh3,
-}
-
-impl Write for DigestedFile {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let written = self.file.write(bytes)?;
-        self.hash.update(&bytes[..written]);
-        Ok(written)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.file.flush()
-    }
 }

@@ -1,11 +1,11 @@
 //! Tiles as row groups of Parquet, encoded by the thread that scored them.
 
-use std::io::{BufWriter, Write};
+use std::io::BufWriter;
 use std::sync::Arc;
 
 use arrow_array::{ArrayRef, FixedSizeListArray, Float32Array, StringArray, UInt64Array};
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
-use gstore_core::Digest;
+use gstore_core::DigestWriter;
 use gstore_store::SampleReader;
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_writer::{ArrowColumnChunk, ArrowRowGroupWriterFactory, compute_leaves};
@@ -134,12 +134,13 @@ impl<'a> Encoder<'a> {
 
 pub(super) struct PartWriter {
     place: PartPlace,
-    out: SerializedFileWriter<BufWriter<fs_err::File>>,
+    out: SerializedFileWriter<BufWriter<DigestWriter<fs_err::File>>>,
 }
 
 impl PartWriter {
     pub(super) fn create(place: PartPlace, encoder: &Encoder<'_>) -> Result<Self, MatrixError> {
-        let file = BufWriter::with_capacity(1 << 20, fs_err::File::create(&place.temporary)?);
+        let file = DigestWriter::new(fs_err::File::create(&place.temporary)?);
+        let file = BufWriter::with_capacity(1 << 20, file);
         let writer = ArrowWriter::try_new(file, Arc::clone(&encoder.schema), Some(properties()));
         let out = writer.and_then(ArrowWriter::into_serialized_writer);
         let (out, _) = out.map_err(|error| MatrixError::parquet(&place.temporary, error))?;
@@ -162,11 +163,10 @@ impl PartWriter {
     /// Puts the part and its digest on the medium, then the part under its name.
     pub(super) fn finish(mut self, note: &PartNote, digest: &PartPlace) -> Result<(), MatrixError> {
         self.out.append_key_value_metadata(KeyValue::new(PART_KEY.to_owned(), json(note)?));
-        let mut file =
+        let file =
             self.out.into_inner().map_err(|error| MatrixError::parquet(&self.place.temporary, error))?;
-        file.flush()?;
-        let written = Digest::of_read(fs_err::File::open(&self.place.temporary)?)?;
+        let (file, written) = file.into_inner().map_err(|error| error.into_error())?.finish();
         digest.made(digest.write(written.to_string().as_bytes()))?;
-        self.place.publish(file.get_ref())
+        self.place.publish(&file)
     }
 }
