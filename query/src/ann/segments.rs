@@ -90,7 +90,6 @@ struct Unit {
     segment: usize,
 }
 
-/// What a thread has found.
 #[derive(Default)]
 pub(super) struct ThreadMatches {
     pub(super) way: SearchCounts,

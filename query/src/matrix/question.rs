@@ -53,7 +53,6 @@ pub(crate) struct MatrixQuestion {
     pub groups: Vec<MatrixGroup>,
 }
 
-/// A checkpoint of a matrix.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct MatrixCheckpoint {
     /// Its name.
@@ -70,7 +69,6 @@ pub(crate) struct MatrixCheckpoint {
     pub dim: u32,
 }
 
-/// A preconditioner of a matrix.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct MatrixPrecondition {
     /// Name of the artifact.

@@ -39,7 +39,6 @@ impl SketchHeader {
         Self { version: version(planes), seed, dim, padded: padded_dim(dim), vectors, planes }
     }
 
-    /// The same with these planes.
     pub(super) fn keeping(self, planes: Planes) -> Self {
         Self { version: version(planes), planes, ..self }
     }

@@ -37,7 +37,6 @@ struct SketchPart {
     rotation: usize,
 }
 
-/// Where the vectors of a block are.
 #[derive(Debug, Clone, Copy)]
 struct BlockLocation {
     part: usize,

@@ -77,14 +77,12 @@ pub(crate) struct SelectedCandidate {
 }
 
 impl TopK {
-    /// Keeps the `k` highest scores.
     pub(crate) fn highest(k: usize) -> Self {
         // Ordered score bits ascend with the score; all flipped, the highest score has the smallest key.
         let threshold = (u128::MAX, u32::MAX);
         Self { k, room: ROOM, flip: u32::MAX, entries: Vec::new(), threshold, floor: None }
     }
 
-    /// Keeps the `k` lowest scores.
     pub(crate) fn lowest(k: usize) -> Self {
         Self { flip: 0, ..Self::highest(k) }
     }
@@ -178,7 +176,6 @@ impl TopK {
         self.entries.sort_unstable_by_key(Entry::key);
     }
 
-    /// The kept candidates in order.
     pub(crate) fn into_sorted(mut self) -> Vec<SelectedCandidate> {
         // What is in order already is seen to be.
         self.sort();

@@ -172,7 +172,6 @@ pub(super) fn check_used(
     Ok(())
 }
 
-/// The error for a name whose feature the question does not use.
 pub(super) fn unused(name: &str, feature: &FeaturePart, why: &str, remedy: &str) -> QueryError {
     let feature = listed(feature);
     QueryError::Spec(format!("feature `{name}` ({feature}) would not be used: {why}; {remedy}"))

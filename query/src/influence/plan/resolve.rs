@@ -47,7 +47,6 @@ impl QuestionDataset {
         SideTexts { of: self.of, dataset: &self.dataset, features, shapes: &self.shapes }
     }
 
-    /// The error for a checkpoint at which it has none.
     pub(super) fn lacks_feature(&self, checkpoint: &str, hint: &str) -> QueryError {
         QueryError::NoFeature {
             side: self.of,

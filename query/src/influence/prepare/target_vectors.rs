@@ -54,7 +54,6 @@ pub(crate) struct TargetLoader<'a> {
 }
 
 impl TargetLoader<'_> {
-    /// Loads the vectors of `members`.
     pub(crate) fn load(&self, members: TargetRows, shape: TargetForm) -> Result<TargetVectors, QueryError> {
         let Self { spec, checkpoints, readers, .. } = *self;
         let (rows, subtasks, excluded) = self.compared(members)?;

@@ -80,7 +80,6 @@ impl Prepared {
         Ok(self.given(cancel)?.tokens.clone())
     }
 
-    /// The target rows that the question is about.
     pub(super) fn target_rows(&self) -> Result<TargetRows, QueryError> {
         let found = match self.spec().given.len() {
             0 => target_rows(self)?,
@@ -116,7 +115,6 @@ impl Prepared {
         Ok(decided.map(|(target, count)| (target.dataset.name.as_str(), count)))
     }
 
-    /// Reads target vectors from where they are.
     pub(crate) fn target_loader<'a>(
         &'a self,
         readers: &'a [Vec<TargetSource<'a>>],

@@ -99,7 +99,6 @@ pub(crate) fn shared(tops: &mut [Collector]) -> Shared<'_> {
 }
 
 impl PendingCandidates<'_, '_> {
-    /// Offers a result to a ranking.
     #[inline]
     pub(crate) fn offer(&mut self, ranking: usize, scored: &Scored) {
         self.push(ranking, scored.score, place(scored), scored.subtask);

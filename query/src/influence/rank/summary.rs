@@ -8,7 +8,6 @@ use crate::influence::scan::{Totals, disk};
 use crate::influence::sides::all_have;
 use crate::influence::spec::mode::{Mode, Plane, SketchMode};
 
-/// Of an exact scan.
 pub(crate) fn exact(prepared: &Prepared, operands: &Operands, totals: &Totals) -> ScanSummary {
     let disk = operands.disk.finish();
     let summary = counted(prepared, (&operands.target, operands.in_target), totals);

@@ -21,7 +21,6 @@ pub(crate) fn key(reader: &FeatureReader, at: BlockRef) -> BlockKey {
     (reader.segments()[at.segment()].uuid().as_u128(), at.place())
 }
 
-/// Whether a device keeps a block.
 pub(crate) fn is_kept(device: Option<&dyn RowProducts>, reader: &FeatureReader, at: BlockRef) -> bool {
     device.is_some_and(|device| device.keeps(key(reader, at)))
 }

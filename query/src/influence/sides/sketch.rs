@@ -25,7 +25,6 @@ pub(crate) struct SketchSide {
 /// Every pool's sketches by checkpoint, or the reason for scanning every row.
 pub(crate) type PoolSketches = Result<Vec<Vec<SketchSide>>, String>;
 
-/// Whether every sketch has the codes of a plane.
 pub(crate) fn all_have(sides: &[Vec<SketchSide>], plane: Plane) -> bool {
     let kind = plane.codes();
     sides.iter().flatten().all(|side| side.sketch.planes().is_some_and(|planes| planes.has(kind)))

@@ -98,7 +98,6 @@ pub(crate) fn weights(modules: Option<&ModuleWeights>, feature: &FeaturePart) ->
     feature.attrs.groups.iter().map(weight).collect()
 }
 
-/// Whether a module group counts.
 pub(crate) fn counts(modules: Option<&ModuleWeights>, group: &ModuleGroup) -> bool {
     modules.is_none_or(|modules| modules.weight(group) != 0.0)
 }

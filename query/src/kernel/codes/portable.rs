@@ -23,7 +23,6 @@ pub(super) fn rows(rows: CodeRows<'_>, queries: &CodeQueries, out: &mut [i32]) {
     }
 }
 
-/// The values that a vector's codes stand for.
 pub(super) fn decode(kind: CodeKind, codes: &[u8], values: &mut [i8]) {
     match kind {
         CodeKind::Sign => {

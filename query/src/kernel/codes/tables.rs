@@ -25,7 +25,6 @@ const PART: usize = 2048;
 /// Most bytes of signs of a part.
 pub(super) const PART_BYTES: usize = PART / 8;
 
-/// Tables in a line.
 const LINE_TABLES: usize = size_of::<CacheLine>() / ENTRIES;
 
 /// Queries that are multiplied together; tables of zeros fill the last ones up.

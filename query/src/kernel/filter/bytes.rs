@@ -21,7 +21,6 @@ use super::{Job, NARROW_BYTE, NARROW_WORDS, RowNorms};
 /// Values in a line.
 const LINE: usize = 64;
 
-/// How bytes are multiplied.
 pub(super) trait ByteProducts {
     /// The largest magnitude of a row's.
     const LARGEST: i8;

@@ -206,7 +206,6 @@ impl<'a> Scan<'a> {
         }
     }
 
-    /// What the scan did.
     pub(super) fn summary(&self, totals: &Totals) -> Result<ScanSummary, QueryError> {
         if totals.lacking > 0 {
             let dataset = self.prepared.spec().pools.join(", ");

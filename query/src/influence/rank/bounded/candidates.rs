@@ -61,7 +61,6 @@ impl ScoreCut {
         self.lowers.is_some()
     }
 
-    /// Notes the lower bound of a row.
     #[inline]
     fn note(&mut self, lower: f32, k: usize) {
         let Some(lowers) = self.lowers.as_mut().filter(|_| lower >= self.limit) else { return };

@@ -155,7 +155,6 @@ impl<'a> TakenRows<'a> {
     }
 }
 
-/// The product of each row with each query.
 fn products(kernel: Kernel, rows: &[f32], queries: &Queries) -> Vec<f32> {
     let count = rows.len() / queries.dim();
     let (ones, mut found) = (vec![1.0; count], vec![0.0; count * queries.len()]);

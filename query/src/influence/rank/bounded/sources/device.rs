@@ -95,7 +95,6 @@ pub(super) fn estimate(
     Ok(bytes)
 }
 
-/// Notes the vectors of a block that were found.
 fn note(block: &Block<'_>, found: &FoundVectors, weighty: bool, estimates: &mut Estimates) {
     let flags = |vector: &u32| RowFlags::from_bits(block.flags[*vector as usize]);
     if !found.vectors.iter().any(|vector| flags(vector).intersects(RowFlags::UNSCORED)) {
