@@ -4,18 +4,10 @@
 //! that knows what a power loss may leave behind. The other modules bring the store down, each in its
 //! way, and check what is left.
 
-/// File system operations that are forwarded to the field `disk`, each a step of its kind.
-macro_rules! steps {
-    ($($kind:ident: $method:ident($($arg:ident: $type:ty),+) -> $result:ty;)+) => {
-        $(fn $method(&self, $($arg: $type),+) -> io::Result<$result> {
-            self.step(Kind::$kind, || self.disk.$method($($arg),+))
-        })+
-    };
-}
-
 pub mod check;
 pub mod disk;
 pub mod fail;
+mod faulty;
 pub mod intent;
 pub mod kill;
 pub mod power;

@@ -7,7 +7,8 @@ mod direct;
 mod vfs;
 
 pub use direct::{DirectFault, replay_direct};
-pub use vfs::{FailVfs, Fault};
+use vfs::FailVfs;
+pub use vfs::Fault;
 
 use crate::check::{self, Depth, guarded};
 use crate::disk::{Image, Replay, SimDisk};

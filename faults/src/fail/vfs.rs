@@ -2,10 +2,11 @@
 
 use super::DirectFault;
 use crate::disk::SimDisk;
+use crate::faulty::{Faults, FaultyVfs, Kind};
 use gstore_store::FileMap;
-use gstore_store::vfs::*;
-use std::io::{self, Error, ErrorKind, Write};
-use std::path::{Path, PathBuf};
+use gstore_store::vfs::{Vfs, VfsRead};
+use std::io::{self, Error, ErrorKind};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -43,19 +44,13 @@ impl Fault {
     }
 }
 
-/// What an operation does, as far as faults depend on it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    Read,
-    Direct,
-    Change,
-    Space,
-    Write,
-    Sync,
-}
+/// The disk with a fault.
+pub(super) type FailVfs = FaultyVfs<SimDisk, Arc<Trigger>>;
 
 #[derive(Debug)]
-struct Trigger {
+pub(super) struct Trigger {
+    /// The same disk.
+    disk: SimDisk,
     fault: Fault,
     armed: AtomicBool,
     /// Operations left until the one that fails.
@@ -63,42 +58,37 @@ struct Trigger {
     fired: AtomicBool,
 }
 
-/// The disk with a fault.
-#[derive(Debug, Clone)]
-pub struct FailVfs {
-    disk: SimDisk,
-    trigger: Arc<Trigger>,
-}
-
 impl FailVfs {
     /// The operation after `n` others that this fault applies to will fail.
-    pub fn new(disk: SimDisk, fault: Fault, n: u64) -> Self {
+    pub(super) fn new(disk: SimDisk, fault: Fault, n: u64) -> Self {
         let trigger = Trigger {
+            disk: disk.clone(),
             fault,
             armed: AtomicBool::new(false),
             left: AtomicU64::new(n),
             fired: AtomicBool::new(false),
         };
-        FailVfs { disk, trigger: Arc::new(trigger) }
+        FaultyVfs { disk, faults: Arc::new(trigger) }
     }
 
     /// Faults occur only while it is armed.
-    pub fn arm(&self, armed: bool) {
-        self.trigger.armed.store(armed, Ordering::SeqCst);
+    pub(super) fn arm(&self, armed: bool) {
+        self.faults.armed.store(armed, Ordering::SeqCst);
     }
 
     /// Whether the fault occurred.
-    pub fn fired(&self) -> bool {
-        self.trigger.fired.load(Ordering::SeqCst)
+    pub(super) fn fired(&self) -> bool {
+        self.faults.fired.load(Ordering::SeqCst)
     }
+}
 
+impl Trigger {
     /// Counts an operation; returns whether it is to fail.
     fn fails(&self, kind: Kind) -> bool {
-        let t = &self.trigger;
-        if !t.armed.load(Ordering::SeqCst) {
+        if !self.armed.load(Ordering::SeqCst) {
             return false;
         }
-        let concerned = match t.fault {
+        let concerned = match self.fault {
             Fault::Device => true,
             Fault::NoSpace | Fault::Full => matches!(kind, Kind::Space | Kind::Write),
             Fault::Short | Fault::Torn => kind == Kind::Write,
@@ -108,146 +98,69 @@ impl FailVfs {
         if !concerned {
             return false;
         }
-        let left = t.left.load(Ordering::SeqCst);
+        let left = self.left.load(Ordering::SeqCst);
         if left > 0 {
-            t.left.store(left - 1, Ordering::SeqCst);
+            self.left.store(left - 1, Ordering::SeqCst);
             return false;
         }
-        let first = !t.fired.swap(true, Ordering::SeqCst);
-        first || t.fault == Fault::Full
+        let first = !self.fired.swap(true, Ordering::SeqCst);
+        first || self.fault == Fault::Full
     }
+}
 
+impl Faults for Arc<Trigger> {
     fn step<T>(&self, kind: Kind, operation: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
-        if self.fails(kind) { Err(self.trigger.fault.error()) } else { operation() }
+        if self.fails(kind) { Err(self.fault.error()) } else { operation() }
     }
 
-    /// A write: all of it, or as much as the fault lets through.
-    fn write(&self, data: &[u8], mut inner: impl FnMut(&[u8]) -> io::Result<usize>) -> io::Result<usize> {
+    fn write(&self, data: &[u8], inner: impl FnOnce(&[u8]) -> io::Result<usize>) -> io::Result<usize> {
         if !self.fails(Kind::Write) {
             return inner(data);
         }
         let half = data.get(..data.len() / 2).unwrap_or_default();
-        match self.trigger.fault {
+        match self.fault {
             Fault::Short => inner(half),
             Fault::Torn => {
                 inner(half)?;
-                Err(self.trigger.fault.error())
+                Err(self.fault.error())
             }
             fault => Err(fault.error()),
         }
     }
-}
 
-struct File(Box<dyn VfsFile>, FailVfs, PathBuf);
-
-impl Write for File {
-    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
-        let inner = &mut self.0;
-        self.1.write(buf, |part| inner.write(part))
-    }
-    fn flush(&mut self) -> io::Result<()> {
-        self.0.flush()
-    }
-}
-
-impl VfsFile for File {
-    fn sync(&mut self) -> io::Result<()> {
-        if self.1.fails(Kind::Sync) {
-            self.1.disk.fail_sync(&self.2);
-            return Err(self.1.trigger.fault.error());
+    fn sync(&self, path: &Path, operation: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
+        if self.fails(Kind::Sync) {
+            self.disk.fail_sync(path);
+            return Err(self.fault.error());
         }
-        self.0.sync()
+        operation()
     }
-}
 
-struct Reading(Box<dyn VfsRead>, FailVfs);
-
-impl VfsRead for Reading {
-    fn len(&self) -> io::Result<u64> {
-        self.1.step(Kind::Read, || self.0.len())
+    fn open_direct(&self, path: &Path) -> io::Result<Option<Box<dyn VfsRead>>> {
+        if self.fault == Fault::Direct(DirectFault::Missing) && self.fails(Kind::Direct) {
+            return Ok(None);
+        }
+        Ok(Some(Box::new(Direct(self.disk.open(path)?, self.clone()))))
     }
-    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
-        self.1.step(Kind::Read, || self.0.read_at(buf, offset))
+
+    /// Reported as not resident, so that readers read it ahead.
+    fn mapped(&self, map: FileMap) -> FileMap {
+        map.out_of_memory()
     }
 }
 
 /// A file that is read directly, past the page cache.
-struct Direct(Box<dyn VfsRead>, FailVfs);
+struct Direct(Box<dyn VfsRead>, Arc<Trigger>);
 
 impl VfsRead for Direct {
     fn len(&self) -> io::Result<u64> {
         self.0.len()
     }
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
-        match self.1.trigger.fault {
+        match self.1.fault {
             Fault::Direct(DirectFault::Missing) => self.0.read_at(buf, offset),
             Fault::Direct(fault) if self.1.fails(Kind::Direct) => fault.read(buf, &*self.0, offset),
             _ => self.1.step(Kind::Read, || self.0.read_at(buf, offset)),
         }
-    }
-}
-
-#[derive(Debug)]
-struct Changing(Box<dyn VfsRandom>, FailVfs, PathBuf);
-
-impl VfsRead for Changing {
-    fn len(&self) -> io::Result<u64> {
-        self.1.step(Kind::Read, || self.0.len())
-    }
-    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
-        self.1.step(Kind::Read, || self.0.read_at(buf, offset))
-    }
-}
-
-impl VfsRandom for Changing {
-    fn write_at(&self, data: &[u8], offset: u64) -> io::Result<()> {
-        let done = self.1.write(data, |part| self.0.write_at(part, offset).map(|()| part.len()))?;
-        // This one must write everything, so a short write is an error here.
-        if done == data.len() { Ok(()) } else { Err(ErrorKind::WriteZero.into()) }
-    }
-    fn set_len(&self, len: u64) -> io::Result<()> {
-        self.1.step(Kind::Space, || self.0.set_len(len))
-    }
-    fn sync_data(&self) -> io::Result<()> {
-        if self.1.fails(Kind::Sync) {
-            self.1.disk.fail_sync(&self.2);
-            return Err(self.1.trigger.fault.error());
-        }
-        self.0.sync_data()
-    }
-}
-
-impl Vfs for FailVfs {
-    steps! {
-        Space: rename(from: &Path, to: &Path) -> ();
-        Change: remove(path: &Path) -> ();
-        Space: create_dir(path: &Path) -> ();
-        Change: remove_dir(path: &Path) -> ();
-        Read: list(path: &Path) -> Vec<String>;
-        Sync: sync_dir(path: &Path) -> ();
-        Read: exists(path: &Path) -> bool;
-        Change: lock(path: &Path, wait: bool) -> Option<Box<dyn VfsLock>>;
-    }
-
-    fn create(&self, path: &Path) -> io::Result<Box<dyn VfsFile>> {
-        let file = self.step(Kind::Space, || self.disk.create(path))?;
-        Ok(Box::new(File(file, self.clone(), path.to_owned())))
-    }
-    fn open(&self, path: &Path) -> io::Result<Box<dyn VfsRead>> {
-        Ok(Box::new(Reading(self.step(Kind::Read, || self.disk.open(path))?, self.clone())))
-    }
-    fn open_random(&self, path: &Path) -> io::Result<Box<dyn VfsRandom>> {
-        let file = self.step(Kind::Space, || self.disk.open_random(path))?;
-        Ok(Box::new(Changing(file, self.clone(), path.to_owned())))
-    }
-    fn open_direct(&self, path: &Path) -> io::Result<Option<Box<dyn VfsRead>>> {
-        if self.trigger.fault == Fault::Direct(DirectFault::Missing) && self.fails(Kind::Direct) {
-            return Ok(None);
-        }
-        Ok(Some(Box::new(Direct(self.disk.open(path)?, self.clone()))))
-    }
-    /// What is mapped is reported as not resident, so that readers read it ahead.
-    fn map(&self, path: &Path, len: u64) -> io::Result<FileMap> {
-        Ok(self.step(Kind::Read, || self.disk.map(path, len))?.out_of_memory())
     }
 }

@@ -1,13 +1,12 @@
 //! Child processes, and their handles in the parent.
 
 use super::Bench;
-use super::vfs::{Fault, FaultyVfs};
+use super::vfs::{Fault, faulty};
 use crate::work::{Context, Plan};
 use crate::{Failure, Random};
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
@@ -117,8 +116,7 @@ impl Drop for Child {
 pub fn main(path: &Path, seed: u64, length: usize, from: usize, die: Option<u64>) -> Result<(), Failure> {
     let plan = Plan::new(seed, length);
     let fault = die.map(|at| Fault::Die { at, after: Random::of(&[seed, at]).chance(50) });
-    let vfs = Arc::new(FaultyVfs::new(fault));
-    let mut context = Context::new(vfs, path);
+    let mut context = Context::new(faulty(fault), path);
     for (i, step) in plan.steps.iter().enumerate().skip(from) {
         println!("begin {i}");
         step.run(&mut context).map_err(|e| crate::check::in_step(i, step, &e))?;

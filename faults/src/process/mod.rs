@@ -5,7 +5,7 @@ mod vfs;
 
 pub use child::{Child, Line, main as child_main};
 pub use vfs::Fault;
-pub(crate) use vfs::FaultyVfs;
+pub(crate) use vfs::faulty;
 
 use crate::check::{self, Depth, guarded};
 use crate::work::Plan;

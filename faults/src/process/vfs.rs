@@ -1,10 +1,9 @@
 //! The operating system's file system with a fault: the process dies at a chosen change, or changes fail for
 //! some time.
 
-use gstore_store::FileMap;
-use gstore_store::vfs::*;
-use std::io::{self, ErrorKind, Write};
-use std::path::Path;
+use crate::faulty::{Faults, FaultyVfs, Kind};
+use gstore_store::vfs::{OsVfs, Vfs};
+use std::io::{self, ErrorKind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -29,31 +28,23 @@ pub enum Fault {
     },
 }
 
+/// The operating system's file system with a fault.
+pub(crate) fn faulty(fault: Option<Fault>) -> Arc<dyn Vfs> {
+    Arc::new(FaultyVfs { disk: OsVfs, faults: Changes { fault, done: Arc::default() } })
+}
+
 /// Counts changes, and injects a fault at some of them.
 #[derive(Debug, Clone)]
-pub(crate) struct FaultyVfs {
-    disk: OsVfs,
+struct Changes {
     fault: Option<Fault>,
     done: Arc<AtomicU64>,
 }
 
-/// What a change costs the medium.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    /// It needs space.
-    Space,
-    /// It needs none.
-    Other,
-    /// It never reaches the medium.
-    Lock,
-}
-
-impl FaultyVfs {
-    pub(crate) fn new(fault: Option<Fault>) -> Self {
-        FaultyVfs { disk: OsVfs, fault, done: Arc::default() }
-    }
-
+impl Faults for Changes {
     fn step<T>(&self, kind: Kind, change: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+        if kind == Kind::Read {
+            return change();
+        }
         let now = self.done.fetch_add(1, Ordering::SeqCst) + 1;
         match self.fault {
             Some(Fault::Die { at, after }) if now == at => {
@@ -63,7 +54,7 @@ impl FaultyVfs {
                 die()
             }
             Some(Fault::Fail { at, changes, full: true })
-                if kind == Kind::Space && within(now, at, changes) =>
+                if matches!(kind, Kind::Space | Kind::Write) && within(now, at, changes) =>
             {
                 Err(io::Error::new(ErrorKind::StorageFull, "injected: no space left on device"))
             }
@@ -84,80 +75,4 @@ fn within(now: u64, at: u64, changes: u64) -> bool {
 fn die() -> ! {
     let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
     std::process::abort()
-}
-
-struct File(Box<dyn VfsFile>, FaultyVfs);
-
-impl Write for File {
-    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
-        self.1.step(Kind::Space, || self.0.write(buf))
-    }
-    fn flush(&mut self) -> io::Result<()> {
-        self.0.flush()
-    }
-}
-
-impl VfsFile for File {
-    fn sync(&mut self) -> io::Result<()> {
-        self.1.step(Kind::Other, || self.0.sync())
-    }
-}
-
-#[derive(Debug)]
-struct Changing(Box<dyn VfsRandom>, FaultyVfs);
-
-impl VfsRead for Changing {
-    fn len(&self) -> io::Result<u64> {
-        self.0.len()
-    }
-    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
-        self.0.read_at(buf, offset)
-    }
-}
-
-impl VfsRandom for Changing {
-    fn write_at(&self, data: &[u8], offset: u64) -> io::Result<()> {
-        self.1.step(Kind::Space, || self.0.write_at(data, offset))
-    }
-    fn set_len(&self, len: u64) -> io::Result<()> {
-        self.1.step(Kind::Space, || self.0.set_len(len))
-    }
-    fn sync_data(&self) -> io::Result<()> {
-        self.1.step(Kind::Other, || self.0.sync_data())
-    }
-}
-
-impl Vfs for FaultyVfs {
-    steps! {
-        Space: rename(from: &Path, to: &Path) -> ();
-        Other: remove(path: &Path) -> ();
-        Space: create_dir(path: &Path) -> ();
-        Other: remove_dir(path: &Path) -> ();
-        Other: sync_dir(path: &Path) -> ();
-        Lock: lock(path: &Path, wait: bool) -> Option<Box<dyn VfsLock>>;
-    }
-
-    fn create(&self, path: &Path) -> io::Result<Box<dyn VfsFile>> {
-        let file = self.step(Kind::Space, || self.disk.create(path))?;
-        Ok(Box::new(File(file, self.clone())))
-    }
-    fn open(&self, path: &Path) -> io::Result<Box<dyn VfsRead>> {
-        self.disk.open(path)
-    }
-    fn open_random(&self, path: &Path) -> io::Result<Box<dyn VfsRandom>> {
-        let file = self.step(Kind::Space, || self.disk.open_random(path))?;
-        Ok(Box::new(Changing(file, self.clone())))
-    }
-    fn map(&self, path: &Path, len: u64) -> io::Result<FileMap> {
-        self.disk.map(path, len)
-    }
-    fn list(&self, path: &Path) -> io::Result<Vec<String>> {
-        self.disk.list(path)
-    }
-    fn exists(&self, path: &Path) -> io::Result<bool> {
-        self.disk.exists(path)
-    }
-    fn is_locked(&self, path: &Path) -> io::Result<bool> {
-        self.disk.is_locked(path)
-    }
 }

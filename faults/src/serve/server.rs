@@ -1,7 +1,7 @@
 //! A server in a child process, on a disk that may fail, and its handle in the parent.
 
 use crate::Failure;
-use crate::process::{Fault, FaultyVfs};
+use crate::process::{Fault, faulty};
 use gstore_core::Cancel;
 use gstore_server::{RequestLimits, ServeOptions, serve};
 use gstore_sql::SqlOptions;
@@ -9,7 +9,6 @@ use gstore_store::Store;
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -88,7 +87,7 @@ impl Drop for Server {
 
 /// The child: serves a store until it is killed.
 pub fn server_main(store: &Path, fault: Option<Fault>) -> Result<(), Failure> {
-    let store = Store::open_on(Arc::new(FaultyVfs::new(fault)), store)?;
+    let store = Store::open_on(faulty(fault), store)?;
     let options = ServeOptions {
         listen: "127.0.0.1:0".parse()?,
         http: None,
