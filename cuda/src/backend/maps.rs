@@ -1,7 +1,5 @@
 //! Sparse maps of columns on the device, kept between calls: a projection uses the same few for every batch.
 
-use std::collections::HashMap;
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
 use gstore_core::locked;
@@ -13,20 +11,8 @@ use crate::runtime::{Argument, Result, Runtime};
 /// Maps that are kept; when there are more, all are dropped.
 const MOST: usize = 4096;
 
-/// Maps with one digest, each with what it was computed from.
-type Alike<M> = Vec<(ColumnMap, Arc<DeviceMap<M>>)>;
-
-/// Maps of the device by the digest of their entries.
-pub(super) struct Maps<M> {
-    by_digest: HashMap<u64, Alike<M>>,
-    count: usize,
-}
-
-impl<M> Default for Maps<M> {
-    fn default() -> Self {
-        Maps { by_digest: HashMap::new(), count: 0 }
-    }
-}
+/// Maps of the device, each with what it was computed from.
+pub(super) type Maps<M> = Vec<(ColumnMap, Arc<DeviceMap<M>>)>;
 
 /// A map, by output column.
 pub(super) struct DeviceMap<M> {
@@ -36,16 +22,6 @@ pub(super) struct DeviceMap<M> {
     pub(super) starts: M,
     pub(super) columns: M,
     pub(super) factors: M,
-}
-
-fn digest(map: &ColumnMap) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    (map.input, map.out, map.entries.len()).hash(&mut hasher);
-    for (to, from, factor) in &map.entries {
-        hasher.write_u64(u64::from(*to) << 32 | u64::from(*from));
-        hasher.write_u32(factor.to_bits());
-    }
-    hasher.finish()
 }
 
 impl<R: Runtime> Cuda<R> {
@@ -68,18 +44,16 @@ impl<R: Runtime> Cuda<R> {
     }
 
     fn kept_map(&self, map: &ColumnMap) -> Result<Arc<DeviceMap<R::Memory>>> {
-        let digest = digest(map);
         let mut maps = locked(&self.maps);
-        let found = maps.by_digest.get(&digest).and_then(|same| same.iter().find(|(of, _)| of == map));
-        if let Some((_, found)) = found {
+        // Maps that differ mostly do so in their sizes or in one of the first entries.
+        if let Some((_, found)) = maps.iter().find(|(of, _)| of == map) {
             return Ok(found.clone());
         }
         let on = Arc::new(self.device_map(map)?);
-        if maps.count == MOST {
-            *maps = Maps::default();
+        if maps.len() == MOST {
+            maps.clear();
         }
-        maps.count += 1;
-        maps.by_digest.entry(digest).or_default().push((map.clone(), on.clone()));
+        maps.push((map.clone(), on.clone()));
         Ok(on)
     }
 
