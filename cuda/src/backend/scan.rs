@@ -68,12 +68,12 @@ pub(super) struct Vectors<M> {
     pub(super) halves: Mutex<Option<Arc<Halves<M>>>>,
 }
 
-/// The type of stored values.
+/// The type of stored values, by the number that identifies it in kernels.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Stored {
-    F16,
-    F32,
-    I8,
+    F16 = 0,
+    F32 = 1,
+    I8 = 2,
 }
 
 impl Stored {
@@ -83,15 +83,6 @@ impl Stored {
             Values::F32(_) => Ok(Stored::F32),
             Values::I8(_) => Ok(Stored::I8),
             Values::I1(_) => Err(BackendError::new("signs are multiplied by the processor")),
-        }
-    }
-
-    /// The number that identifies it in kernels.
-    fn number(self) -> u32 {
-        match self {
-            Stored::F16 => 0,
-            Stored::F32 => 1,
-            Stored::I8 => 2,
         }
     }
 
@@ -353,7 +344,7 @@ impl<R: Runtime> CudaScan<R> {
         let grid = [rows.div_ceil(tile[0]) * width.div_ceil(tile[1]), 1, 1];
         let arguments = [
             from::<u64, _>(&words, 0),
-            Argument::U32(stored.number()),
+            Argument::U32(stored as u32),
             Argument::U32(number(rows)?),
             Argument::U32(number(queries.dim())?),
             from::<f32, _>(vectors, 0),
