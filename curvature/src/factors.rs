@@ -249,7 +249,6 @@ impl StoredBasis {
     }
 }
 
-/// Both bases.
 #[derive(Debug, Clone, PartialEq)]
 struct BasisPair {
     activation: StoredBasis,

@@ -140,7 +140,6 @@ mod tests {
         (0..count).map(|at| (at as f64 * step + (at * at % 97) as f64).sin()).collect()
     }
 
-    /// An eigenbasis with these blocks.
     fn basis(blocks: Blocks, step: f64) -> Eigen {
         let n = blocks.size();
         let tokens = values(n * (n + 3), step);

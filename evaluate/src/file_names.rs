@@ -2,7 +2,6 @@
 
 use std::collections::HashSet;
 
-/// A name as a part of names of files.
 pub(crate) fn in_file_names(name: &str) -> String {
     name.chars().map(|c| if c.is_alphanumeric() || "-_.".contains(c) { c } else { '_' }).collect()
 }

@@ -4,7 +4,6 @@
 /// message.
 pub(crate) const PREDICTION: [&str; 2] = ["prediction", "completion"];
 
-/// Keys of a reference.
 pub(crate) const REFERENCE: [&str; 5] =
     ["reference", "references", "expected", "expected_completion", "answers"];
 

@@ -60,7 +60,6 @@ impl std::fmt::Display for RecordId {
     }
 }
 
-/// Where a record stands.
 pub(crate) struct RecordLocation<'a> {
     /// How many records there are before it.
     pub number: u64,
@@ -123,7 +122,6 @@ pub(crate) fn stem(path: &Path) -> String {
     name.to_owned()
 }
 
-/// Hands on the records of a source, one by one.
 pub(crate) fn each_record(
     source: &PairSource,
     cancel: &Cancel,

@@ -58,7 +58,6 @@ pub(crate) struct PromptQueue {
 /// What is at work on a device.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 struct Share {
-    /// Threads that answer.
     threads: usize,
     /// Prompts that they answer at a time, all together.
     slots: usize,

@@ -84,7 +84,6 @@ fn longer(by_model: &bool) -> String {
 }
 
 impl GenerateError {
-    /// Values that are not numbers, of a sample.
     pub(crate) fn not_finite_at(sample: String) -> Self {
         GenerateError::NotFiniteAt { sample, model: NOT_NUMBERS.to_owned() }
     }

@@ -211,7 +211,6 @@ fn answer_fields(
     ]
 }
 
-/// What is asked, in a digest.
 fn digest(prompts: &[Prompt], ends: &[u32]) -> String {
     let mut hasher = blake3::Hasher::new();
     let mut add = |bytes: &[u8]| {

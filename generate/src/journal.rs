@@ -265,7 +265,6 @@ impl JournalContents {
     }
 }
 
-/// The text of a line that is ended.
 fn ended_line(line: &[u8]) -> Option<&str> {
     std::str::from_utf8(line.strip_suffix(b"\n")?).ok()
 }

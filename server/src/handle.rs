@@ -42,7 +42,6 @@ impl PinnedSnapshot {
         Self { number: snapshot.number(), root }
     }
 
-    /// The one that has the number.
     pub(crate) fn numbered(number: u64) -> Self {
         Self { number, root: Vec::new() }
     }
@@ -115,7 +114,6 @@ pub(crate) struct Matrix {
 }
 
 impl QuestionHandle {
-    /// A question about a snapshot.
     pub(crate) fn new(snapshot: Option<PinnedSnapshot>, question: Question) -> Self {
         let nonce = uuid::Uuid::new_v4().as_u64_pair().1;
         Self { snapshot, nonce, question: Some(question) }
@@ -133,7 +131,6 @@ impl Signer {
         Ok(Self(mac))
     }
 
-    /// The handle as bytes.
     pub(crate) fn sign(&self, handle: &QuestionHandle) -> Vec<u8> {
         let message = handle.encode_to_vec();
         let mut mac = self.0.clone();

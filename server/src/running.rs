@@ -51,7 +51,6 @@ pub(crate) struct RegisteredStatement {
 }
 
 impl RunningStatements {
-    /// Takes a statement in.
     pub(crate) fn enter(self: &Arc<Self>, token: &str, ticket: &[u8]) -> Result<RegisteredStatement, Status> {
         let key = (token.to_owned(), ticket.to_vec());
         let (send, end) = watch::channel(StopReason::Not);

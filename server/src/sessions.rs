@@ -74,7 +74,6 @@ impl OpenSession {
         self.find(statement, &caller.client()).map(|prepared| Arc::clone(prepared.schema()))
     }
 
-    /// The columns that a statement gives.
     pub(crate) async fn columns(
         &self,
         statement: &Statement,

@@ -81,7 +81,6 @@ struct RequestRing {
     entries: VecDeque<Arc<RequestEntry>>,
 }
 
-/// The requests of late.
 #[derive(Debug, Default)]
 pub(crate) struct RecentRequests(Mutex<RequestRing>);
 

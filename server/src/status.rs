@@ -55,7 +55,6 @@ fn of_server(error: &SqlError) -> String {
     error.to_string().replacen("the spill folder", "the server's spill folder", 1)
 }
 
-/// A snapshot that cannot be opened.
 pub(crate) fn open_status(error: &OpenError) -> Status {
     match error {
         // Not all may know the tags, which the error lists.
@@ -74,7 +73,6 @@ pub(crate) fn open_status(error: &OpenError) -> Status {
     }
 }
 
-/// A file that cannot be read.
 pub(crate) fn read_status(error: &gstore_store::ReadError) -> Status {
     if error.is_damage() {
         tracing::error!(%error, "a file of the store is damaged");

@@ -44,7 +44,6 @@ pub(crate) struct TrainingSamples {
     pub texts: TextSizes,
 }
 
-/// Sizes of texts that were read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct TextSizes {
     pub number: u64,

@@ -223,7 +223,6 @@ fn rates(stored: &Value, asked: &Value) -> Vec<String> {
     differ.collect()
 }
 
-/// An option with what is asked and what was.
 fn option_text(option: &str, stored: &Value, asked: &Value) -> String {
     let was = text(stored).map_or("was not given".to_owned(), |stored| format!("was {stored}"));
     match text(asked) {

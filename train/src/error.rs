@@ -140,12 +140,10 @@ impl TrainError {
         TrainError::Checkpoint { folder: folder.to_owned(), what: what.into() }
     }
 
-    /// What is not finite after `step` steps.
     pub(crate) fn not_finite_after(step: u64, what: &str, value: f64) -> Self {
         TrainError::NotFinite { found: format!("after step {step} {what}"), value, last: String::new() }
     }
 
-    /// What is not finite before a weight was changed.
     pub(crate) fn not_finite_before_training(found: String, value: f64) -> Self {
         TrainError::Unsound { found, value, model: NOT_NUMBERS.to_owned() }
     }

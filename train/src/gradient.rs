@@ -21,7 +21,6 @@ use crate::sample::{Sample, WeightedSample};
 use crate::sums::GradientSums;
 use crate::turns::{StopOnDrop, Turns};
 
-/// How a gradient is computed.
 #[derive(Clone, Copy)]
 pub(crate) struct GradientOptions<'a> {
     pub threads: usize,
@@ -211,7 +210,6 @@ fn sum_losses(losses: Vec<Mutex<f64>>) -> f64 {
     losses.into_iter().map(value).fold(0.0, |sum, loss| sum + loss)
 }
 
-/// A forward and a backward pass.
 fn forward_backward<B: Backend>(
     model: &Model<B>,
     layout: Layout,

@@ -33,7 +33,6 @@ impl MemoryPlan {
     }
 }
 
-/// What is trained.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum TrainedModels {
     /// One model, up to its last checkpoint.

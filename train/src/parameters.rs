@@ -25,7 +25,6 @@ pub(crate) struct AdaptedModule {
     pub scaling: f64,
 }
 
-/// The form of what is trained.
 pub(crate) enum ParameterForm<B: Backend> {
     /// Factors of these modules, as each device has them now.
     Lora { modules: Vec<AdaptedModule>, factors: Vec<LoraFactors<B>> },

@@ -38,7 +38,6 @@ pub(crate) struct PreparedTraining {
     texts: TextSizes,
 }
 
-/// What is trained.
 pub(crate) struct TrainedSizes {
     pub values: u64,
     pub tensors: u64,

@@ -54,7 +54,6 @@ pub fn register(
     Ok(())
 }
 
-/// Whether a checkpoint of a run is one of these, by its name.
 fn is_among(checkpoints: &[Checkpoint], name: &str) -> bool {
     checkpoints.iter().any(|checkpoint| checkpoint_name(checkpoint) == name)
 }

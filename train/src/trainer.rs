@@ -49,7 +49,6 @@ impl Default for TrainerOptions {
 }
 
 impl TrainerOptions {
-    /// How the steps of a request are computed.
     pub(crate) fn of(request: &TrainRequest) -> TrainerOptions {
         TrainerOptions {
             mean: request.steps.mean,

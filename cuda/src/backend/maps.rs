@@ -25,7 +25,6 @@ pub(super) struct DeviceMap<M> {
 }
 
 impl<R: Runtime> Cuda<R> {
-    /// Copies a map to the device.
     pub(super) fn device_map(&self, map: &ColumnMap) -> Result<DeviceMap<R::Memory>> {
         map.check(map.input)?;
         let mut entries = map.entries.clone();

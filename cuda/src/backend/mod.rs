@@ -118,7 +118,6 @@ impl<R: Runtime> Cuda<R> {
         &self.runtime
     }
 
-    /// Memory of `len` elements of `T`.
     fn allocate<T>(&self, len: usize) -> Result<R::Memory> {
         let bytes = len.checked_mul(size_of::<T>());
         check(bytes.is_some(), || {
@@ -134,7 +133,6 @@ impl<R: Runtime> Cuda<R> {
         }
     }
 
-    /// Values in memory of the device.
     fn upload<T: bytemuck::NoUninit>(&self, values: &[T]) -> Result<R::Memory> {
         let memory = self.allocate::<T>(values.len())?;
         if !values.is_empty() {
@@ -143,7 +141,6 @@ impl<R: Runtime> Cuda<R> {
         Ok(memory)
     }
 
-    /// `len` values from the start of memory.
     fn download<T: bytemuck::Pod>(&self, memory: &R::Memory, first: usize, len: usize) -> Result<Vec<T>> {
         let mut values = vec![T::zeroed(); len];
         if len > 0 {

@@ -72,7 +72,6 @@ fn alignment(address: u64) -> u32 {
     1 << address.trailing_zeros().min(MOST_ALIGNED.trailing_zeros())
 }
 
-/// Operation of a product.
 struct Operation(cublasLtMatmulDesc_t);
 
 impl Operation {

@@ -64,7 +64,6 @@ pub(super) fn name(number: usize) -> Result<String> {
     result::device::get(number).and_then(result::device::get_name).map_err(failed)
 }
 
-/// The context of a device.
 pub(super) fn context(number: usize) -> Result<Arc<CudaContext>> {
     CudaContext::new(number).map_err(failed)
 }

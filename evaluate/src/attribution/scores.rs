@@ -138,7 +138,6 @@ impl<'a> ScoresBuilder<'a> {
         self.queries.len() == 1 && self.queries.id(0).is_empty()
     }
 
-    /// Whether the scores are for this query.
     pub(super) fn has_query(&self, query: &str) -> bool {
         !self.is_of_rows() && self.queries.place(query).is_some()
     }

@@ -17,7 +17,6 @@ use crate::records::{PairSource, RecordLocation, each_record, text_of};
 const SIGNALS: [(&str, Signal); 3] =
     [("loss", Signal::NegativeLoss), ("margin", Signal::Margin), ("output", Signal::Other)];
 
-/// What the ids of a subset are.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum SubsetIds {
     /// A list of its rows.
@@ -151,7 +150,6 @@ fn read_subsets(path: &Path, cancel: &Cancel) -> Result<Vec<NamedSubset>, Evalua
     Ok(named)
 }
 
-/// The ids of a record, and what they are.
 fn members(at: &RecordLocation<'_>, value: &Value) -> Result<(Vec<String>, SubsetIds), EvaluateError> {
     let list = |key: &str, list: &Value| -> Result<Vec<String>, EvaluateError> {
         let list = list.as_array().ok_or_else(|| at.error(&format!("`{key}` is not a list of ids")))?;

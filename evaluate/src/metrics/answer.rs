@@ -15,7 +15,6 @@ pub enum Normal {
 }
 
 impl Normal {
-    /// The words of an answer.
     fn words(self, text: &str) -> Vec<String> {
         let lower = text.to_lowercase();
         let kept: String = lower.chars().filter(|c| !c.is_ascii_punctuation()).collect();

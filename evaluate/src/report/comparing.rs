@@ -18,7 +18,6 @@ pub(crate) struct Column {
     pub corpus: Option<Vec<f64>>,
 }
 
-/// How the systems are compared.
 pub(crate) struct ComparisonSetup<'a> {
     pub kind: &'static str,
     pub systems: Vec<SystemInfo>,
@@ -116,7 +115,6 @@ impl ComparisonSetup<'_> {
     }
 }
 
-/// The mean of each unit's values.
 fn means_of(values: &[f64], units: &[usize]) -> Vec<f64> {
     let count = units.iter().max().map_or(0, |last| last + 1);
     let mut sums = vec![(0.0, 0u32); count];

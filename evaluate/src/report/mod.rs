@@ -33,7 +33,6 @@ pub struct Report {
     /// References that no prediction was compared with, where references are read apart from predictions.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub references_without_prediction: Option<usize>,
-    /// How intervals were found.
     pub(crate) intervals: Intervals,
     /// Means and differences, the groups in their order, all rows and the mean of groups at the end.
     pub measures: Vec<Measure>,

@@ -10,7 +10,6 @@ use crate::error::EvaluateError;
 use crate::report::RunParameters;
 use crate::tasks::{Encoding, FittedPrompt};
 
-/// The encodings of some models.
 pub(super) struct Encodings {
     /// Each once, that of the first model first.
     pub all: Vec<Encoding>,

@@ -70,7 +70,6 @@ impl TaskOutcome {
         Ok(files)
     }
 
-    /// The names of the models in these files.
     fn model_ids(&self) -> Vec<String> {
         const BASE: &str = "base_model";
         let systems = &self.report.systems;

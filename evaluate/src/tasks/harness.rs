@@ -30,7 +30,6 @@ const CONCLUSION: &str = "#### ";
 /// What counts of the answers to a question whose own answer has a conclusion.
 const CONCLUDED: &str = r"####\s*(\S[^\n]*)";
 
-/// The questions of the files.
 pub(super) fn read(source: &TasksSource, cancel: &Cancel) -> Result<Vec<Question>, EvaluateError> {
     if source.few_shot.is_some() || !source.shots.is_empty() {
         return Err(EvaluateError::Option(

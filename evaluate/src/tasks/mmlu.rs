@@ -9,7 +9,6 @@ use serde_json::Value;
 use super::{Ask, Question, TasksSource, files_by_name, folder, place, target};
 use crate::error::EvaluateError;
 
-/// Letters of choices.
 pub(super) const LETTERS: [&str; 10] = ["A", "B", "C", "D", "E", "F", "G", "H", "I", "J"];
 
 /// What an answer begins with in a conversation.

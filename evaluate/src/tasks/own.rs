@@ -46,7 +46,6 @@ enum ExpectedAnswer {
     Texts(Vec<String>),
 }
 
-/// The questions of the files.
 pub(super) fn read(source: &TasksSource, cancel: &Cancel) -> Result<Vec<Question>, EvaluateError> {
     let few_shot = source.few_shot.unwrap_or(if source.shots.is_empty() { 0 } else { SHOTS });
     if few_shot > 0 && source.shots.is_empty() {

@@ -101,7 +101,6 @@ fn share_sequences(options: &[(Vec<u32>, usize)]) -> EncodedQuestion {
     EncodedQuestion { options: options.iter().zip(of).map(part).collect(), sequences }
 }
 
-/// What is asked, in a digest.
 pub(super) fn digest(asked: &[EncodedQuestion]) -> String {
     let mut hasher = blake3::Hasher::new();
     let mut add = |ids: &[u32]| {

@@ -203,7 +203,6 @@ fn a_top_that_lacks_a_feature_is_kept_by_any_cut() {
     assert!(report.targets[0].budgets.iter().all(|at| at.recall == 1.0), "{:?}", report.targets[0]);
 }
 
-/// All learners.
 fn learners() -> [Learner; 5] {
     [
         Learner::Ridge { alphas: vec![1.0] },

@@ -45,11 +45,9 @@ pub(crate) struct Caller {
     pub(crate) name: String,
     /// Its id; empty without a token.
     pub(crate) id: String,
-    /// What it allows.
     pub(crate) scope: Scope,
     /// The datasets it may see; all where there is no list.
     pub(crate) datasets: Option<BTreeSet<String>>,
-    /// Where the request comes from.
     pub(crate) peer: Option<SocketAddr>,
 }
 

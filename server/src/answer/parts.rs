@@ -12,7 +12,6 @@ use crate::handle::{Question, Statement, Vectors};
 
 /// Bytes that one part of a large answer has, about.
 const PART_BYTES: u64 = 64 << 20;
-/// Most parts of an answer.
 const MOST_PARTS: u64 = 16;
 
 /// An answer in parts that can be read in parallel, in the order of their rows.

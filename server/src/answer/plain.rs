@@ -22,7 +22,6 @@ use crate::handle::{Matrix, Statement};
 use crate::json::{Object, read_object};
 use crate::values::write_values;
 
-/// What is wanted.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 struct RequestBody {
@@ -89,7 +88,6 @@ impl fmt::Display for PlainRequest {
     }
 }
 
-/// Reads a path.
 pub(crate) fn read_path(path: &[String]) -> Result<PlainRequest, Status> {
     // Clients give a path in parts, or as one with slashes.
     let parts: Vec<&str> = match path {
@@ -108,7 +106,6 @@ pub(crate) fn read_path(path: &[String]) -> Result<PlainRequest, Status> {
     }
 }
 
-/// Reads an object of JSON.
 pub(crate) fn read_json(bytes: &[u8]) -> Result<PlainRequest, Status> {
     let form: RequestBody = read_object("the request", bytes)?;
     let RequestBody { dataset, rows, vectors, influence: question, matrix, sql, parameters } = form;

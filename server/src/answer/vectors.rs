@@ -28,7 +28,6 @@ pub(crate) struct OpenFeature {
     pub(crate) schema: SchemaRef,
 }
 
-/// The feature of a dataset with this name.
 pub(crate) fn find<'a>(
     snapshot: &'a Snapshot,
     dataset: &str,

@@ -26,7 +26,6 @@ use crate::json::{Object, read_object};
 use crate::listen::BusyGuard;
 use crate::status;
 
-/// What is asked for.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 struct SqlRequestBody {

@@ -22,7 +22,6 @@ const TRAFFIC: usize = 128;
 /// The other side of a connection, as requests know it.
 #[derive(Debug, Clone)]
 pub(crate) struct Peer {
-    /// Where it is.
     pub(crate) address: SocketAddr,
     usage: Arc<ConnectionUse>,
 }

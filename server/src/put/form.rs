@@ -59,7 +59,6 @@ pub(crate) struct Upload {
     pub(crate) rows: Option<u64>,
 }
 
-/// What is uploaded.
 #[derive(Debug)]
 pub(crate) enum UploadKind {
     Samples(SampleForm),

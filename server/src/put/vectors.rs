@@ -60,7 +60,6 @@ pub(super) struct VectorBatch {
     flags: Option<Vec<u8>>,
 }
 
-/// Which samples the vectors are of.
 enum SampleRefs {
     Rows(Vec<u64>),
     Ids(StringViewArray),

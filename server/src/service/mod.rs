@@ -38,7 +38,6 @@ pub(crate) const NOTES: &str = "gstore-notes";
 
 type MessageStream<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
-/// The service over a store.
 #[derive(Clone)]
 pub(crate) struct Service(pub(crate) Arc<Core>);
 
@@ -53,7 +52,6 @@ pub(crate) struct AuthorizedRequest {
 }
 
 impl AuthorizedRequest {
-    /// The same request of this snapshot.
     fn at(&self, snapshot: u64) -> Self {
         let (core, caller) = (Arc::clone(&self.core), self.caller.clone());
         Self { core, caller, snapshot: Some(SnapshotName::Number(snapshot)), notes: self.notes, busy: None }

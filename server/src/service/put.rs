@@ -20,7 +20,6 @@ use crate::values::write_values;
 /// Most bytes of the values of a statement, with all that is sent around them.
 const MAX_VALUES: usize = 16 << 20;
 
-/// Takes a stream in.
 pub(super) async fn take_upload(
     asking: &AuthorizedRequest,
     mut messages: BoxStream<'static, Result<FlightData, Status>>,

@@ -17,20 +17,17 @@ pub(crate) fn write_json(path: &Path, value: &Value) -> Result<(), TrainError> {
     Ok(file.sync_all()?)
 }
 
-/// Text of a file of JSON.
 pub(super) fn json_text(value: &Value) -> Result<Vec<u8>, TrainError> {
     let mut text = serde_json::to_vec_pretty(value).map_err(std::io::Error::from)?;
     text.push(b'\n');
     Ok(text)
 }
 
-/// A file of JSON of a checkpoint.
 pub(super) fn read_json(folder: &Path, name: &str) -> Result<Value, TrainError> {
     let bytes = fs_err::read(folder.join(name))?;
     python_json(&bytes).map_err(|error| damaged_file_error(folder, name, &error.to_string()))
 }
 
-/// `gstore_state.json`, if there is one.
 pub(super) fn read_gstore_state(folder: &Path) -> Result<Option<Value>, TrainError> {
     if folder.join(GstoreState::FILE).is_file() {
         read_json(folder, GstoreState::FILE).map(Some)

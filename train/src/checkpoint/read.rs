@@ -197,7 +197,6 @@ fn new_optimizer_hint(folder: &Path) -> String {
     format!("{start} begins one with its weights and a new optimizer, in another output folder")
 }
 
-/// The error of a checkpoint without a state of its optimizer.
 fn no_optimizer_error(folder: &Path, error: MomentsError) -> TrainError {
     match error {
         MomentsError::Missing { instead, .. } => {

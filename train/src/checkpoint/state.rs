@@ -131,7 +131,6 @@ fn group(
     SavedValue::dict(entries)
 }
 
-/// The states of the tensors in the order of files.
 pub(super) fn states_in_file_order<'a>(
     optimizer: &'a Optimizer,
     trained: &[TrainedTensor],

@@ -101,7 +101,6 @@ impl EnsembleRequest {
         self.training.output.join("members")
     }
 
-    /// The file of hidden states.
     pub(super) fn states_file(&self) -> PathBuf {
         let own = || self.training.output.join("base").join("hidden.states");
         self.states_file.clone().unwrap_or_else(own)

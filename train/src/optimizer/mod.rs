@@ -104,7 +104,6 @@ impl Optimizer {
         Optimizer { kind, step: 0, state: vec![TensorState::default(); tensors] }
     }
 
-    /// One that goes on.
     pub(crate) fn resumed(kind: OptimizerKind, step: u64, state: Vec<TensorState>) -> Optimizer {
         Optimizer { kind, step, state }
     }

@@ -12,7 +12,6 @@ use crate::error::EvaluateError;
 use crate::records::RecordLocation;
 use crate::tasks::{Ask, Question};
 
-/// The right choice of a record.
 pub(super) enum RightChoice {
     /// Its number, and what the target is if it is not both.
     Known(usize, Option<TargetForm>),
@@ -20,7 +19,6 @@ pub(super) enum RightChoice {
     Open { by_number: usize, by_text: usize },
 }
 
-/// What a target is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum TargetForm {
     Number,
