@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeSet, HashSet};
 
-use gstore_core::{TotalProgress, Unit};
+use gstore_core::{Cancelled, TotalProgress, Unit};
 use gstore_query::QueryError;
 use gstore_query::sketch::{KIND, Planes, RebuildScope, SketchOptions, build, check, most_kept};
 use gstore_store::{FeaturePart, FeatureReader, OpenError, ReadError, Snapshot, Store};
@@ -44,7 +44,7 @@ pub struct SketchReport {
 #[allow(missing_docs, reason = "the message of an error says what its fields are")]
 pub enum SketchError {
     #[error("stopped; published vectors and finished sketches are kept")]
-    Stopped { dataset: String },
+    Stopped { dataset: String, source: Cancelled },
     #[error("the vectors are published, but the sketch of {feature} was not built")]
     Failed { dataset: String, feature: String, source: QueryError },
     #[error(transparent)]
@@ -74,7 +74,9 @@ pub fn complete(
         match made {
             Ok(vectors) => done.coded += vectors,
             Err(QueryError::Sketch(why)) => done.refused.push(why),
-            Err(QueryError::Cancelled) => return Err(SketchError::Stopped { dataset: dataset() }),
+            Err(QueryError::Cancelled(source)) => {
+                return Err(SketchError::Stopped { dataset: dataset(), source });
+            }
             Err(source) => {
                 let feature = part.display_name();
                 return Err(SketchError::Failed { dataset: dataset(), feature, source });

@@ -107,7 +107,7 @@ impl Encoder for Models {
                 Ok(encoded) => return Ok(encoded),
                 // Rows that are kept on the GPU may have the memory that the model needs.
                 Err(error) if error.is_out_of_memory() && self.make_room() => {}
-                Err(SampleEncoderError::Cancelled) => return Err(QueryError::Cancelled),
+                Err(SampleEncoderError::Cancelled(stopped)) => return Err(stopped.into()),
                 Err(error) => return Err(QueryError::Encoder(Box::new(error))),
             }
         }

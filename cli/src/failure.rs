@@ -7,16 +7,13 @@ use crate::wording::{in_flags, reword_file_errors};
 use gstore::daunce::DaunceError;
 use gstore::factors::FactorJobError;
 use gstore::{AnswerError, FindError};
-use gstore_core::{is_of_file_limit, is_of_full_disk};
-use gstore_data::{CutError, SampleError};
+use gstore_core::{Cancelled, is_of_cancel, is_of_file_limit, is_of_full_disk};
 use gstore_evaluate::EvaluateError;
 use gstore_generate::GenerateError;
 use gstore_ingest::pipeline::IngestError;
-use gstore_learn::LearnError;
 use gstore_query::QueryError;
-use gstore_query::matrix::MatrixError;
 use gstore_sql::{SqlError, SqlErrorKind};
-use gstore_store::{ArtifactError, BackupError, ChangeError, VerifyError, is_of_damage};
+use gstore_store::{ArtifactError, BackupError, is_of_damage};
 use gstore_train::TrainError;
 
 use crate::stand_ins::by_their_names;
@@ -84,7 +81,7 @@ fn ending(error: &anyhow::Error) -> (Option<String>, u8) {
         return (None, 0);
     }
     // What the user asked for is no error.
-    if is_stopped(error) {
+    if is_of_cancel(error.as_ref()) {
         return (Some(text(error)), STOPPED);
     }
     let usage = error.chain().any(|cause| cause.is::<UsageError>())
@@ -151,10 +148,10 @@ pub fn condition_error(error: FindError) -> anyhow::Error {
     }
 }
 
-/// An error and those causes that it does not already repeat.
+/// An error and those causes that it does not already repeat. What was stopped says so in words of its own.
 pub fn text(error: &anyhow::Error) -> String {
     let mut text = error.to_string();
-    for cause in error.chain().skip(1) {
+    for cause in error.chain().skip(1).filter(|cause| !cause.is::<Cancelled>()) {
         let cause = cause.to_string();
         if !text.contains(&cause) {
             text.push_str(": ");
@@ -171,59 +168,110 @@ pub fn text(error: &anyhow::Error) -> String {
     }
 }
 
-fn is_stopped(error: &anyhow::Error) -> bool {
-    sql_errors(error).any(|error| error.kind() == SqlErrorKind::Cancelled)
-        || matches!(error.downcast_ref(), Some(IngestError::Stopped))
-        || matches!(error.downcast_ref(), Some(DaunceError::Stopped))
-        || matches!(error.downcast_ref(), Some(FactorJobError::Stopped))
-        || matches!(error.downcast_ref(), Some(TrainError::Stopped))
-        || matches!(error.downcast_ref(), Some(GenerateError::Stopped))
-        || matches!(error.downcast_ref(), Some(SampleError::Stopped))
-        || matches!(error.downcast_ref(), Some(CutError::Samples(SampleError::Stopped)))
-        || matches!(error.downcast_ref(), Some(EvaluateError::Stopped))
-        || matches!(error.downcast_ref(), Some(QueryError::Cancelled))
-        || matches!(error.downcast_ref(), Some(AnswerError::Query(QueryError::Cancelled)))
-        || matches!(error.downcast_ref(), Some(AnswerError::Learn(LearnError::Cancelled)))
-        || matches!(error.downcast_ref(), Some(MatrixError::Query(QueryError::Cancelled)))
-        || matches!(error.downcast_ref(), Some(VerifyError::Cancelled))
-        || matches!(error.downcast_ref(), Some(BackupError::Cancelled))
-        || matches!(error.downcast_ref(), Some(ChangeError::Stopped))
-}
-
 /// Whether a damaged file of the store is behind it.
 fn is_damage(error: &anyhow::Error) -> bool {
-    is_of_damage(error.as_ref()) || sql_errors(error).any(SqlError::is_damage)
-}
-
-/// The errors of statements among the causes of an error: they have what caused them in words alone.
-fn sql_errors(error: &anyhow::Error) -> impl Iterator<Item = &SqlError> {
-    error.chain().filter_map(|cause| cause.downcast_ref())
+    // Errors of statements have what caused them in words alone.
+    let mut of_sql = error.chain().filter_map(|cause| cause.downcast_ref::<SqlError>());
+    is_of_damage(error.as_ref()) || of_sql.any(SqlError::is_damage)
 }
 
 #[cfg(test)]
 mod tests {
-    use gstore_store::{CommitError, Damage, ReadError, StoreError};
+    use gstore::PutError;
+    use gstore::indexes::SketchError;
+    use gstore_data::{CutError, SampleError};
+    use gstore_ingest::gradient::EngineError;
+    use gstore_ingest::pipeline::SampleEncoderError;
+    use gstore_learn::LearnError;
+    use gstore_query::influence::EncoderError;
+    use gstore_query::matrix::MatrixError;
+    use gstore_store::{
+        ChangeError, CommitError, Damage, JobError, ReadError, ShardError, StoreError, VerifyError,
+    };
 
     use super::*;
+
+    /// The error of each public type that a stop makes, and those of others that hold it, with what they say.
+    fn stopped() -> Vec<(anyhow::Error, &'static str)> {
+        fn of<E: From<Cancelled> + Into<anyhow::Error>>() -> anyhow::Error {
+            E::from(Cancelled).into()
+        }
+        let (dataset, system) = ("pool".to_owned(), "m".to_owned());
+        vec![
+            (of::<Cancelled>(), "stopped"),
+            (of::<AnswerError>(), "stopped before it was finished"),
+            (of::<BackupError>(), "stopped: run the same command again to continue"),
+            (of::<ChangeError>(), "stopped; nothing was changed"),
+            (of::<DaunceError>(), "stopped"),
+            (of::<EncoderError>(), "the computation was cancelled"),
+            (of::<EngineError>(), "the computation was cancelled"),
+            (of::<EvaluateError>(), "stopped"),
+            (of::<FactorJobError>(), "stopped"),
+            (of::<GenerateError>(), "stopped"),
+            (of::<IngestError>(), "stopped; nothing was added"),
+            (of::<JobError>(), "stopped; what is sealed is kept"),
+            (of::<LearnError>(), "stopped before it was finished"),
+            (of::<MatrixError>(), "stopped before it was finished"),
+            (of::<QueryError>(), "stopped before it was finished"),
+            (of::<SampleEncoderError>(), "the computation was cancelled"),
+            (of::<SampleError>(), "stopped"),
+            (of::<TrainError>(), "stopped"),
+            (of::<VerifyError>(), "cancelled; nothing was changed"),
+            (
+                SketchError::Stopped { dataset, source: Cancelled }.into(),
+                "stopped; published vectors and finished sketches are kept",
+            ),
+            (SqlError::from(QueryError::from(Cancelled)).into(), "stopped before it was finished"),
+            // Those that hold one of another crate.
+            (AnswerError::from(LearnError::from(Cancelled)).into(), "stopped before it was finished"),
+            (AnswerError::from(IngestError::from(Cancelled)).into(), "stopped; nothing was added"),
+            (AnswerError::from(SampleEncoderError::from(Cancelled)).into(), "the computation was cancelled"),
+            (CutError::from(SampleError::from(Cancelled)).into(), "stopped"),
+            (DaunceError::from(IngestError::from(Cancelled)).into(), "stopped; nothing was added"),
+            (DaunceError::from(JobError::from(Cancelled)).into(), "stopped; what is sealed is kept"),
+            (
+                QueryError::Encoder(Box::new(IngestError::from(Cancelled))).into(),
+                "stopped; nothing was added",
+            ),
+            (EvaluateError::from(SampleError::from(Cancelled)).into(), "stopped"),
+            (EvaluateError::Model { system, source: Cancelled.into() }.into(), "m: stopped"),
+            (FactorJobError::from(IngestError::from(Cancelled)).into(), "stopped"),
+            (FactorJobError::from(SampleError::from(Cancelled)).into(), "stopped"),
+            (GenerateError::from(SampleError::from(Cancelled)).into(), "stopped"),
+            (IngestError::from(EngineError::from(Cancelled)).into(), "the computation was cancelled"),
+            (IngestError::from(JobError::from(Cancelled)).into(), "stopped; what is sealed is kept"),
+            (PutError::from(JobError::from(Cancelled)).into(), "stopped; what is sealed is kept"),
+            (
+                QueryError::Encoder(Box::new(EngineError::from(Cancelled))).into(),
+                "the computation was cancelled",
+            ),
+            (SampleEncoderError::from(IngestError::from(Cancelled)).into(), "stopped; nothing was added"),
+            (ShardError::from(JobError::from(Cancelled)).into(), "stopped; what is sealed is kept"),
+            (TrainError::from(SampleError::from(Cancelled)).into(), "stopped"),
+        ]
+    }
 
     #[test]
     fn what_was_stopped_is_no_error() {
         let cancelled = || SqlError::new(SqlErrorKind::Cancelled, "the query was cancelled".into());
-        for (error, says) in [
-            (anyhow::Error::from(QueryError::Cancelled), "stopped"),
+        let mut errors = stopped();
+        errors.extend([
             (cancelled().into(), "the query was cancelled"),
-            (IngestError::Stopped.into(), "stopped"),
-            (VerifyError::Cancelled.into(), ""),
-            (ChangeError::Stopped.into(), "nothing was changed"),
-            (SampleError::Stopped.into(), "stopped"),
             (AnswerError::Table(cancelled()).into(), "the query was cancelled"),
+            (FactorJobError::from(cancelled()).into(), "the query was cancelled"),
             (AnswerError::Condition(FindError::Condition(cancelled())).into(), "the query was cancelled"),
-            (anyhow::Error::from(QueryError::Cancelled).context("the sketch of pool"), "the sketch of pool"),
-        ] {
+            (
+                anyhow::Error::from(QueryError::from(Cancelled)).context("the sketch of pool"),
+                "the sketch of pool: stopped before it was finished",
+            ),
+            (
+                anyhow::Error::from(VerifyError::from(Cancelled)).context("s"),
+                "s: cancelled; nothing was changed",
+            ),
+        ]);
+        for (error, says) in errors {
             let (line, code) = ending(&error);
-            let line = line.expect("a line");
-            assert_eq!(code, STOPPED, "{line}");
-            assert!(line.contains(says) && !line.contains("error"), "{line}");
+            assert_eq!((line.as_deref(), code), (Some(says), STOPPED), "{error:?}");
         }
         let (line, code) = ending(&QueryError::Spec("no".into()).into());
         assert_eq!((line.as_deref(), code), (Some("error: no"), FAILED));

@@ -89,7 +89,7 @@ fn tell(
     };
     let done = match done {
         Ok(done) => done,
-        Err(SketchError::Stopped { dataset }) => {
+        Err(SketchError::Stopped { dataset, .. }) => {
             context.say(&format!(
                 "stopped; what was published stays, and {} makes the sketches that are missing",
                 again(&dataset)

@@ -1,15 +1,27 @@
 //! Cancellation of long work.
+//!
+//! Invariant: a stop is a source of every error that it causes, which [`is_of_cancel`] finds in errors of other
+//! crates.
 
+use std::error::Error;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+
+use crate::causes::causes;
 
 /// A flag that is raised to stop long work, which looks at it between steps.
 #[derive(Debug, Default)]
 pub struct Cancel(AtomicBool);
 
 /// Work was told to stop before it was finished.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("stopped")]
 pub struct Cancelled;
+
+/// Whether the cause of an error is that work was told to stop.
+pub fn is_of_cancel(error: &(dyn Error + 'static)) -> bool {
+    causes(error).any(|cause| cause.is::<Cancelled>())
+}
 
 impl Cancel {
     /// A flag that is not raised.

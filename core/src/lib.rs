@@ -48,7 +48,7 @@ mod tensors;
 mod threads;
 mod words;
 
-pub use cancel::{Cancel, CancelOnDrop, Cancelled};
+pub use cancel::{Cancel, CancelOnDrop, Cancelled, is_of_cancel};
 pub use canonical::{canonical_json, hex, key_of, sha256_hex};
 pub use causes::causes;
 pub use digest::{Digest, DigestError, DigestWriter, xxh3_hex};

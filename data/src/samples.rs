@@ -109,19 +109,13 @@ pub enum SampleError {
     )]
     NoSystem,
     #[error("stopped")]
-    Stopped,
+    Stopped(#[from] Cancelled),
 }
 
 impl SampleError {
     /// Whether the options are at fault, and not the samples.
     pub fn is_usage(&self) -> bool {
         matches!(self, Self::NothingToCut | Self::NoSystem)
-    }
-}
-
-impl From<Cancelled> for SampleError {
-    fn from(_: Cancelled) -> Self {
-        SampleError::Stopped
     }
 }
 

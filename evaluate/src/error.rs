@@ -93,7 +93,7 @@ pub enum EvaluateError {
     Model { system: String, source: GenerateError },
     /// Told to stop; what is done is kept where there is a place for it.
     #[error("stopped")]
-    Stopped,
+    Stopped(#[from] Cancelled),
 }
 
 /// What gives a row a reference, or why the `key` that was named does not.
@@ -119,11 +119,5 @@ impl EvaluateError {
             EvaluateError::Samples(error) => error.is_usage(),
             _ => false,
         }
-    }
-}
-
-impl From<Cancelled> for EvaluateError {
-    fn from(_: Cancelled) -> Self {
-        EvaluateError::Stopped
     }
 }

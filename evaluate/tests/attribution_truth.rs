@@ -44,12 +44,12 @@ fn a_truth_is_filled_run_by_run_and_read_again() {
         design: serde_json::json!({ "seed": 1 }),
     };
     let stopped = TruthFolder::create(&place, &plan, &Cancel::raised());
-    assert!(matches!(stopped, Err(gstore_evaluate::EvaluateError::Stopped)) && !place.exists());
+    assert!(matches!(stopped, Err(gstore_evaluate::EvaluateError::Stopped(_))) && !place.exists());
     let made = TruthFolder::create(&place, &plan, &Cancel::new()).expect("made");
     for stopped in
         [TruthFolder::open(&place, &Cancel::raised()), TruthFolder::create(&place, &plan, &Cancel::raised())]
     {
-        assert!(matches!(stopped, Err(gstore_evaluate::EvaluateError::Stopped)));
+        assert!(matches!(stopped, Err(gstore_evaluate::EvaluateError::Stopped(_))));
     }
     assert_eq!((made.runs(), made.remaining(0..99)), (6, (0..6).collect()));
     let (repeat, rows) = made.run(3).expect("a run");

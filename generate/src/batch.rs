@@ -13,7 +13,7 @@
 
 use std::sync::{Mutex, MutexGuard};
 
-use gstore_core::{Cancel, locked};
+use gstore_core::{Cancel, Cancelled, locked};
 use gstore_data::TextEncoder;
 use gstore_model::{Backend, KeyValues, Model, NextTokens, OutOfMemory};
 
@@ -170,7 +170,7 @@ impl<'a, B: Backend> AnswerBatch<'a, B> {
     pub fn run(mut self, mut tell: impl FnMut(u64, Vec<Answer>)) -> Result<(), GenerateError> {
         loop {
             if self.task.cancel.is_raised() || self.task.failed.is_raised() {
-                return Err(GenerateError::Stopped);
+                return Err(Cancelled.into());
             }
             if !self.admit() {
                 return Ok(());

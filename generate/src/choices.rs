@@ -134,7 +134,7 @@ fn run<B: Backend>(
         }
     }
     match scored {
-        Ok(()) | Err(GenerateError::Stopped) => {}
+        Ok(()) | Err(GenerateError::Stopped(_)) => {}
         Err(error) => return Err(opened.with_table(error)),
     }
     let finished = answers.answered() == asked.len();

@@ -73,7 +73,7 @@ pub enum GenerateError {
     #[error("the answers for {dataset}: {source}")]
     Columns { dataset: String, source: SchemaError },
     #[error("stopped")]
-    Stopped,
+    Stopped(#[from] Cancelled),
 }
 
 fn longer(by_model: &bool) -> String {
@@ -104,16 +104,10 @@ impl OutOfMemory for GenerateError {
     }
 }
 
-impl From<Cancelled> for GenerateError {
-    fn from(_: Cancelled) -> Self {
-        GenerateError::Stopped
-    }
-}
-
 impl From<SampleError> for GenerateError {
     fn from(error: SampleError) -> Self {
         match error {
-            SampleError::Stopped => GenerateError::Stopped,
+            SampleError::Stopped(stopped) => stopped.into(),
             error => GenerateError::Samples(error),
         }
     }

@@ -164,7 +164,7 @@ pub fn generate_on<B: Backend>(
             Ok(())
         };
         match answer(&task, &models, &places, take) {
-            Ok(()) | Err(GenerateError::Stopped) => {}
+            Ok(()) | Err(GenerateError::Stopped(_)) => {}
             Err(error) => return Err(opened.with_table(error)),
         }
         let kept = task.queue().slots();
@@ -251,7 +251,7 @@ fn answer<B: Backend>(
         for said in said {
             let result = match said {
                 // After Ctrl-C the other threads still end the token in work, and answers with it.
-                Ok((tokens, answers)) if matches!(first, Ok(()) | Err(GenerateError::Stopped)) => {
+                Ok((tokens, answers)) if matches!(first, Ok(()) | Err(GenerateError::Stopped(_))) => {
                     take(tokens, answers)
                 }
                 Ok(_) => Ok(()),
@@ -260,7 +260,7 @@ fn answer<B: Backend>(
             if let Err(error) = result {
                 task.failed.raise();
                 // What failed first makes others stop, and only the first says why.
-                if matches!(first, Ok(()) | Err(GenerateError::Stopped)) {
+                if matches!(first, Ok(()) | Err(GenerateError::Stopped(_))) {
                     first = Err(error);
                 }
             }

@@ -48,7 +48,7 @@ fn an_unfinished_index_of_ids_is_finished_between_the_two_passes() {
     assert_eq!(stages, ["checking samples", "reading samples", "indexing ids"]);
 
     let (stopped, stages) = added(&store, &request, "indexing ids");
-    assert!(matches!(stopped, Err(IngestError::Stopped)));
+    assert!(matches!(stopped, Err(IngestError::Stopped(_))));
     assert_eq!(stages, ["checking samples", "indexing ids"]);
 
     for expected in [

@@ -204,5 +204,5 @@ fn wrong_batches_are_refused() {
     assert!(matches!(run(&[flags], loss, &mut nothing), EngineError::FlagCount { tokens: 4, flags: 1, .. }));
     assert!(matches!(run(&[good.packed()], GRAD, &mut nothing), EngineError::NoParameters));
     let stopped = base.run_until(&[good.packed()], loss, &Cancel::raised(), &mut nothing);
-    assert!(matches!(stopped, Err(EngineError::Cancelled)));
+    assert!(matches!(stopped, Err(EngineError::Cancelled(_))));
 }

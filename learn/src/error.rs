@@ -10,7 +10,7 @@ use gstore_store::{LookupError, ReadError};
 #[non_exhaustive]
 pub enum LearnError {
     #[error("stopped before it was finished")]
-    Cancelled,
+    Cancelled(#[from] Cancelled),
     #[error(transparent)]
     Lookup(#[from] LookupError),
     #[error(transparent)]
@@ -40,12 +40,6 @@ pub enum LearnError {
     Invalid(String),
     #[error("the fit of target `{0}` gave numbers that are not finite")]
     NotFinite(String),
-}
-
-impl From<Cancelled> for LearnError {
-    fn from(_: Cancelled) -> Self {
-        Self::Cancelled
-    }
 }
 
 /// So many rows, and that they have something.

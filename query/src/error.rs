@@ -166,7 +166,7 @@ pub enum QueryError {
     Graph(String),
     /// The query was told to stop.
     #[error("stopped before it was finished")]
-    Cancelled,
+    Cancelled(#[from] Cancelled),
 }
 
 /// What helps where a matrix has no inverse, as the end of its message.
@@ -177,12 +177,6 @@ fn way_out(error: &CurvatureError) -> &'static str {
         }
         CurvatureError::Singular { .. } => ": a larger `damping` is needed",
         _ => "",
-    }
-}
-
-impl From<Cancelled> for QueryError {
-    fn from(_: Cancelled) -> Self {
-        Self::Cancelled
     }
 }
 

@@ -241,7 +241,7 @@ fn questions_that_make_no_sense_are_refused() {
     }
     let stop = Cancel::raised();
     let stopped = graph.search(&query(&[0.5; 4]), 10, |_| true, u64::MAX, &stop);
-    assert!(matches!(stopped, Err(QueryError::Cancelled)));
+    assert!(matches!(stopped, Err(QueryError::Cancelled(_))));
     // A walk that would compare more than it may gives up.
     assert_eq!(graph.search(&query(&[0.5; 4]), 50, |_| true, 3, &GO).unwrap(), None);
 }
@@ -261,7 +261,7 @@ fn rows_that_came_after_the_graph_are_scanned_and_a_stopped_build_goes_on() {
         },
         &stop,
     );
-    assert!(matches!(stopped, Err(QueryError::Cancelled)), "{stopped:?}");
+    assert!(matches!(stopped, Err(QueryError::Cancelled(_))), "{stopped:?}");
     let names = fs_err::read_dir(store.path().join("tmp")).unwrap().map(|entry| entry.unwrap().file_name());
     let leftovers: Vec<_> = names.filter(|name| name.to_string_lossy().starts_with("index-")).collect();
     assert!(leftovers.is_empty(), "nothing half-written: {leftovers:?}");
@@ -310,7 +310,7 @@ fn an_evaluation_draws_each_row_once_and_can_be_stopped() {
     assert_eq!(found.queries, 58, "all that have a direction");
     // Of the rows that could be listed, the one without a direction is in no graph.
     assert_eq!(found.scanned, 58);
-    assert!(matches!(evaluate(&Cancel::raised()), Err(QueryError::Cancelled)));
+    assert!(matches!(evaluate(&Cancel::raised()), Err(QueryError::Cancelled(_))));
 }
 
 #[test]

@@ -287,7 +287,7 @@ fn each_sample_has_the_ranking_that_it_has_alone() {
     let found = plan.top_k_each(&of_each(Each::Sample), &GO).unwrap();
     for ranking in &found.rankings {
         let alone = plan.of_samples(&[ranking.sample.unwrap()], &GO).unwrap();
-        assert!(matches!(alone.subtasks(&Cancel::raised()), Err(QueryError::Cancelled)), "they are read");
+        assert!(matches!(alone.subtasks(&Cancel::raised()), Err(QueryError::Cancelled(_))), "they are read");
         let want = alone.top_k(Order::Best, 9, None, 1, &GO).unwrap();
         assert_eq!(rows(&ranking.rows), rows(&want.rows));
     }

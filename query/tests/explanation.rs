@@ -287,7 +287,7 @@ fn a_pair_has_the_noise_of_its_row_and_explaining_can_be_stopped() {
         assert_eq!((pair.stderr, pair.noise_floor), (found.stderr, found.noise_floor));
     }
     let stopped = plan.explain_rows(&rows, &Cancel::raised());
-    assert!(matches!(stopped, Err(gstore_query::QueryError::Cancelled)), "{stopped:?}");
+    assert!(matches!(stopped, Err(gstore_query::QueryError::Cancelled(_))), "{stopped:?}");
 }
 
 /// A store of 24 projected rows and five target samples of two subtasks, at a checkpoint.

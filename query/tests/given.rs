@@ -28,9 +28,7 @@ impl Known {
 impl Encoder for Known {
     fn encode(&self, request: &EncodeRequest<'_>, cancel: &Cancel) -> Result<EncodedSamples, QueryError> {
         self.calls.fetch_add(1, Ordering::SeqCst);
-        if cancel.is_raised() {
-            return Err(QueryError::Cancelled);
-        }
+        cancel.check()?;
         let row = |sample: &String| -> usize {
             serde_json::from_str::<serde_json::Value>(sample).unwrap()["text"]
                 .as_str()
@@ -122,7 +120,7 @@ fn vectors_are_computed_once_and_only_for_an_answer() {
     assert_eq!(names.dataset_of(&explained[0].nearest), GIVEN);
     assert_eq!(known.calls.load(Ordering::SeqCst), 1);
     let stopped = asked(&store, &spec, &known).top_k(Order::Best, 1, None, 1, &Cancel::raised());
-    assert!(matches!(stopped, Err(QueryError::Cancelled)));
+    assert!(matches!(stopped, Err(QueryError::Cancelled(_))));
 }
 
 #[test]

@@ -250,7 +250,7 @@ fn work_that_was_stopped_goes_on_and_gives_the_same_bytes() {
                 runs += 1;
                 match made {
                     Ok(report) => break report,
-                    Err(MatrixError::Query(gstore_query::QueryError::Cancelled)) => {
+                    Err(MatrixError::Query(gstore_query::QueryError::Cancelled(_))) => {
                         let (MatrixOutput::Folder(path) | MatrixOutput::File(path)) = output;
                         assert!(!path.exists(), "nothing is visible before the end");
                         assert!(runs < 100, "no run gets further");
@@ -393,7 +393,7 @@ fn begin(plan: &Prepared, out: &Path) {
         },
         &stop,
     );
-    assert!(matches!(made, Err(MatrixError::Query(gstore_query::QueryError::Cancelled))));
+    assert!(matches!(made, Err(MatrixError::Query(gstore_query::QueryError::Cancelled(_)))));
     assert!(!parts(&hidden(out)).is_empty());
 }
 

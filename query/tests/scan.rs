@@ -231,13 +231,13 @@ fn a_cancelled_query_stops() {
     let store = store(300, DType::F32, false);
     let plan = plan(&store, &ask("pool", "val"));
     let stop = Cancel::raised();
-    assert!(matches!(plan.top_k(Order::Best, 3, None, 2, &stop), Err(QueryError::Cancelled)));
+    assert!(matches!(plan.top_k(Order::Best, 3, None, 2, &stop), Err(QueryError::Cancelled(_))));
     stop.lower();
     let outcome = plan.scores(None, 2, &stop, |_| {
         stop.raise();
         ControlFlow::Continue(())
     });
-    assert!(matches!(outcome, Err(QueryError::Cancelled)));
+    assert!(matches!(outcome, Err(QueryError::Cancelled(_))));
 }
 
 #[test]

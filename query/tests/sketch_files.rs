@@ -41,7 +41,7 @@ fn build_stopped(store: &TestStore, planes: Option<Planes>) {
     };
     let options = SketchOptions { planes, threads: 1, ..SketchOptions::default() };
     let stopped = sketch::build(&store.store, &store.reader(), &options, &mut progress, &stop);
-    assert!(matches!(stopped, Err(QueryError::Cancelled)), "{stopped:?}");
+    assert!(matches!(stopped, Err(QueryError::Cancelled(_))), "{stopped:?}");
 }
 
 /// The index files, by name.

@@ -1,10 +1,12 @@
 //! SQL errors: a message, the place in the text, and a suggestion.
 
+use std::error::Error;
 use std::fmt;
 
 use datafusion::common::Span;
 use datafusion::error::DataFusionError;
 use datafusion::sql::sqlparser::ast::{Ident, Spanned};
+use gstore_core::{Cancelled, is_of_cancel};
 use gstore_functions::{FunctionError, FunctionErrorKind, NO_TIMES};
 use gstore_query::QueryError;
 use gstore_store::{LookupError, ReadError};
@@ -290,7 +292,15 @@ impl fmt::Display for SqlError {
     }
 }
 
-impl std::error::Error for SqlError {}
+impl Error for SqlError {
+    /// All that it has of its cause, besides the words, is whether that was a stop.
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self.kind {
+            SqlErrorKind::Cancelled => Some(&Cancelled),
+            _ => None,
+        }
+    }
+}
 
 /// A file of the store could not be read.
 impl From<ReadError> for SqlError {
@@ -304,7 +314,7 @@ impl From<ReadError> for SqlError {
 impl From<QueryError> for SqlError {
     fn from(error: QueryError) -> Self {
         let kind = match &error {
-            QueryError::Cancelled => SqlErrorKind::Cancelled,
+            _ if is_of_cancel(&error) => SqlErrorKind::Cancelled,
             QueryError::Lookup(LookupError::Ambiguous { .. }) => SqlErrorKind::Invalid,
             QueryError::Lookup(_) | QueryError::NoFeature { .. } => SqlErrorKind::Unknown,
             QueryError::Device(_) => SqlErrorKind::Failed,

@@ -52,7 +52,7 @@ fn find(snapshot: &Snapshot, name: &str) -> Result<Prefilter, SqlError> {
 
 fn prefilter_error(error: LearnError) -> SqlError {
     match error {
-        LearnError::Cancelled => SqlError::cancelled(),
+        LearnError::Cancelled(_) => SqlError::cancelled(),
         LearnError::Lookup(error) => SqlError::lookup(error),
         LearnError::Read(error) => error.into(),
         error => SqlError::invalid(error.to_string()),

@@ -30,7 +30,7 @@ impl TokenTexts {
         let texts: Vec<&str> = known().map(|(_, record)| record).collect();
         let request = TokenRequest { snapshot, encoding, records: &texts };
         let cut = encoder.tokens(&request).map_err(|error| match error {
-            QueryError::Cancelled => SqlError::cancelled(),
+            QueryError::Cancelled(_) => SqlError::cancelled(),
             error => SqlError::new(SqlErrorKind::Failed, error.to_string()),
         })?;
         let cut = cut.unwrap_or_default();

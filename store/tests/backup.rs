@@ -263,7 +263,7 @@ fn a_cancelled_backup_goes_on_where_it_stopped() {
         },
         &stop,
     );
-    assert!(matches!(result, Err(BackupError::Cancelled)));
+    assert!(matches!(result, Err(BackupError::Cancelled(_))));
     assert!(Store::open(&to).is_err(), "there is no backup yet");
     assert_eq!(backup(&store, &to).unwrap().files_kept, 4);
     assert!(files(&path.join("leases")).is_empty());
@@ -286,7 +286,7 @@ fn a_restore_that_goes_on_with_a_newer_backup_leaves_nothing_of_the_earlier_one(
         },
         &stop,
     );
-    assert!(matches!(stopped, Err(BackupError::Cancelled)));
+    assert!(matches!(stopped, Err(BackupError::Cancelled(_))));
     assert!(!files(&to.join("segments")).is_empty());
     drop_features(&path);
     backup(&store, &from).unwrap();

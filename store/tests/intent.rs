@@ -239,7 +239,7 @@ fn who_stops_a_delete_in_time_stops_all_of_it() {
             let options =
                 DeleteOptions { purge, cancel: Some(Arc::clone(&cancel)), ..DeleteOptions::default() };
             let e = store.delete(&pool(&store), &rows(), options).unwrap_err();
-            assert!(matches!(e, ChangeError::Stopped), "{moment:?}: {e}");
+            assert!(matches!(e, ChangeError::Stopped(_)), "{moment:?}: {e}");
             assert!(cancel.is_raised());
             assert_eq!(bytes(&path), before, "{moment:?}");
         }
@@ -262,7 +262,7 @@ fn a_purge_is_stopped_between_the_files_whose_ids_it_reads() {
     let store = Store::open_on(vfs, &path).unwrap();
     let options = DeleteOptions { cancel: Some(cancel), ..purge() };
     let e = store.delete(&pool(&store), &RowSet::from_rows([3, 13]), options).unwrap_err();
-    assert!(matches!(e, ChangeError::Stopped), "{e}");
+    assert!(matches!(e, ChangeError::Stopped(_)), "{e}");
     assert_eq!(seen.lock().unwrap().len(), 1);
 }
 

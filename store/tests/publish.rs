@@ -317,7 +317,7 @@ fn a_start_that_is_stopped_leaves_what_is_sealed_to_the_next() {
     drop(job);
     let (planned, before) = (store.snapshot().unwrap(), files(&path));
     let start = |cancel: &Cancel| store.start_job_on(&planned, plan(vec![f.clone()]), cancel);
-    assert!(matches!(start(&Cancel::raised()), Err(JobError::Stopped)));
+    assert!(matches!(start(&Cancel::raised()), Err(JobError::Stopped(_))));
     assert_eq!(files(&path), before);
     assert_eq!(start(&Cancel::new()).unwrap().rows_done(0), RowSet::from_range(0..10));
 }

@@ -137,7 +137,7 @@ fn an_estimate_that_is_stopped_is_none() {
     let dir = tempfile::tempdir().expect("a folder");
     let store = world::created(&dir.path().join("store"), 60);
     let plan = IngestPlan::new(&store, world::request("pool", &KINDS), &mut Silent).expect("planned");
-    assert!(matches!(estimate(&plan, &Cancel::raised()), Err(IngestError::Stopped)));
+    assert!(matches!(estimate(&plan, &Cancel::raised()), Err(IngestError::Stopped(_))));
     assert_eq!(estimate(&plan, &Cancel::new()).expect("estimated").rows, 60);
 }
 

@@ -35,7 +35,7 @@ pub enum TrainError {
     #[error(transparent)]
     State(#[from] TrainerError),
     #[error(transparent)]
-    Samples(SampleError),
+    Samples(#[from] SampleError),
     #[error(transparent)]
     Encoder(#[from] EncodeError),
     #[error(transparent)]
@@ -131,7 +131,7 @@ pub enum TrainError {
     )]
     BusyCopy { folder: PathBuf, model: u64 },
     #[error("stopped")]
-    Stopped,
+    Stopped(#[from] Cancelled),
 }
 
 impl TrainError {
@@ -170,20 +170,5 @@ impl TrainError {
 impl OutOfMemory for TrainError {
     fn is_out_of_memory(&self) -> bool {
         matches!(self, TrainError::Backend(error) if error.is_out_of_memory())
-    }
-}
-
-impl From<Cancelled> for TrainError {
-    fn from(_: Cancelled) -> Self {
-        TrainError::Stopped
-    }
-}
-
-impl From<SampleError> for TrainError {
-    fn from(error: SampleError) -> Self {
-        match error {
-            SampleError::Stopped => TrainError::Stopped,
-            error => TrainError::Samples(error),
-        }
     }
 }

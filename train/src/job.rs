@@ -158,7 +158,7 @@ impl<'a, B: MultiDevice> Job<'a, B> {
         while taken < total && !self.cancel.is_raised() {
             match self.step(taken) {
                 Ok(()) => {}
-                Err(TrainError::Stopped) => break,
+                Err(TrainError::Stopped(_)) => break,
                 Err(error) if saved == taken => {
                     let error = self.without_unsound(error, taken)?;
                     return Err(self.with_last(error));

@@ -108,7 +108,7 @@ fn a_gradient_that_is_stopped_ends_and_another_begins() {
             });
             match found {
                 Ok(found) => assert!(round > 0 && found == whole, "round {round}"),
-                Err(error) => assert!(matches!(error, TrainError::Stopped), "round {round}: {error}"),
+                Err(error) => assert!(matches!(error, TrainError::Stopped(_)), "round {round}: {error}"),
             }
         }
         assert!(gradient(&trainer, &samples, &Cancel::new()).unwrap() == whole);

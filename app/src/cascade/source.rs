@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use gstore_core::Kind;
+use gstore_core::{Cancelled, Kind};
 use gstore_ingest::gradient::{LossForm, ModuleSelection};
 use gstore_ingest::pipeline::{
     self, CheckpointArg, IngestError, IngestPlan, IngestRequest, PlannedFeature, ProjectionChoice, RunEnding,
@@ -383,7 +383,7 @@ impl CascadeSource {
         };
         if report.ending == RunEnding::Stopped {
             work.progress.note("what was computed is kept: run the same cascade again to continue");
-            return Err(QueryError::Cancelled.into());
+            return Err(Cancelled.into());
         }
         let seconds = begun.elapsed().as_secs_f64();
         Ok(ComputedFeatures {

@@ -137,15 +137,9 @@ pub enum DaunceError {
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error("stopped")]
-    Stopped,
+    Stopped(#[from] Cancelled),
     #[error(transparent)]
     Io(#[from] std::io::Error),
-}
-
-impl From<Cancelled> for DaunceError {
-    fn from(_: Cancelled) -> Self {
-        Self::Stopped
-    }
 }
 
 fn stored_base(loss: Option<f32>) -> String {

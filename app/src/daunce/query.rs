@@ -133,6 +133,6 @@ mod tests {
         let table = |cancel: &Cancel| rankings.table(Order::Best, &rows, |_| String::new(), cancel);
         assert_eq!(table(&Cancel::new()).unwrap().num_rows(), 2);
         let stopped = table(&Cancel::raised()).unwrap_err();
-        assert!(matches!(stopped, AnswerError::Query(QueryError::Cancelled)), "{stopped}");
+        assert!(matches!(stopped, AnswerError::Query(QueryError::Cancelled(_))), "{stopped}");
     }
 }

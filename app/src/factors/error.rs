@@ -112,7 +112,7 @@ pub enum FactorJobError {
     #[error("{0}")]
     Refused(String),
     #[error("stopped")]
-    Stopped,
+    Stopped(#[from] Cancelled),
 }
 
 impl FactorJobError {
@@ -157,7 +157,7 @@ impl OutOfMemory for FactorJobError {
 impl From<IngestError> for FactorJobError {
     fn from(error: IngestError) -> Self {
         match error {
-            IngestError::Stopped => Self::Stopped,
+            IngestError::Stopped(stopped) => stopped.into(),
             error => Self::Ingest(Box::new(error)),
         }
     }
@@ -166,7 +166,7 @@ impl From<IngestError> for FactorJobError {
 impl From<SampleError> for FactorJobError {
     fn from(error: SampleError) -> Self {
         match error {
-            SampleError::Stopped => Self::Stopped,
+            SampleError::Stopped(stopped) => stopped.into(),
             error => Self::Samples(Box::new(error)),
         }
     }
@@ -175,11 +175,5 @@ impl From<SampleError> for FactorJobError {
 impl From<FactorError> for FactorJobError {
     fn from(error: FactorError) -> Self {
         Self::other(error)
-    }
-}
-
-impl From<Cancelled> for FactorJobError {
-    fn from(_: Cancelled) -> Self {
-        Self::Stopped
     }
 }

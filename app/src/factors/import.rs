@@ -259,7 +259,7 @@ mod tests {
             import_factors(&store, (folder.as_path(), "f"), of, false, work).map(drop)
         };
         let is_stopped = |result: Result<(), FactorJobError>| {
-            assert!(matches!(result, Err(FactorJobError::Stopped)), "{result:?}");
+            assert!(matches!(result, Err(FactorJobError::Stopped(_))), "{result:?}");
         };
         // Before it finds that the modules are not those of the model.
         is_stopped(import(Some(&IngestRequest::new("", repository("../demo/model"))), &stop));

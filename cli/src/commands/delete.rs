@@ -130,9 +130,7 @@ impl Deletion<'_> {
     /// Deletes what was found. Where another process changed it in between, it is found again.
     fn delete(&self, mut found: MatchedRows) -> Result<(MatchedRows, DeleteReport)> {
         for _ in 0..ATTEMPTS {
-            if self.cancel.is_raised() {
-                bail!(ChangeError::Stopped);
-            }
+            self.cancel.check().map_err(ChangeError::from)?;
             let options = DeleteOptions {
                 command: self.context.command.clone(),
                 purge: self.args.purge,

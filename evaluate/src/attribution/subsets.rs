@@ -405,7 +405,7 @@ mod tests {
             leave_groups_out(&["x", "y"].map(str::to_owned), &stop),
             removals(4, &[scores], &asked, |_| "q", &stop),
         ] {
-            assert!(matches!(stopped, Err(EvaluateError::Stopped)), "{stopped:?}");
+            assert!(matches!(stopped, Err(EvaluateError::Stopped(_))), "{stopped:?}");
         }
         assert_eq!(bytes_of(2, 10, 7), 2 * (7 * 8 + 3 * OF_ID + OF_SUBSET));
         assert_eq!(bytes_of(usize::MAX, 10, 7), u64::MAX);

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use gstore_core::{Cancel, Progress, Unit, many};
+use gstore_core::{Cancel, Cancelled, Progress, Unit, many};
 use gstore_data::TextSample;
 use gstore_generate::{
     ChoiceQuestion, ChoiceRequest, GenerateError, GenerateObserver, GenerateRequest, Journal, PromptSource,
@@ -52,12 +52,12 @@ impl ModelRun<'_> {
         }
         let found: Option<Vec<ModelAnswer>> = found.into_iter().collect();
         // What is missing was not asked for in time.
-        Ok((found.ok_or(EvaluateError::Stopped)?, model))
+        Ok((found.ok_or(Cancelled)?, model))
     }
 
     fn failed(&self, error: GenerateError) -> EvaluateError {
         match error {
-            GenerateError::Stopped => EvaluateError::Stopped,
+            GenerateError::Stopped(stopped) => stopped.into(),
             source => EvaluateError::Model { system: self.system.name.clone(), source },
         }
     }
@@ -92,7 +92,7 @@ impl ModelRun<'_> {
         };
         let mut scored = choices(&request, progress, cancel).map_err(|error| self.failed(error))?;
         if !scored.finished {
-            return Err(EvaluateError::Stopped);
+            return Err(Cancelled.into());
         }
         for (row, record) in rows.iter().zip(records(&mut scored.answers)?) {
             let values = record["log_likelihoods"].as_array().map(Vec::as_slice).unwrap_or_default();
@@ -130,7 +130,7 @@ impl ModelRun<'_> {
         progress.finish();
         let mut generated = generated.map_err(|error| self.failed(error))?;
         if !generated.finished {
-            return Err(EvaluateError::Stopped);
+            return Err(Cancelled.into());
         }
         for (row, record) in rows.iter().zip(records(&mut generated.answers)?) {
             let text = record["completion"].as_str();

@@ -27,15 +27,9 @@ pub enum EngineError {
     #[error("there are no parameters to differentiate by")]
     NoParameters,
     #[error("the computation was cancelled")]
-    Cancelled,
+    Cancelled(#[from] Cancelled),
     #[error(transparent)]
     Backend(#[from] BackendError),
-}
-
-impl From<Cancelled> for EngineError {
-    fn from(_: Cancelled) -> Self {
-        Self::Cancelled
-    }
 }
 
 impl OutOfMemory for EngineError {

@@ -125,9 +125,7 @@ impl RowBatches {
         };
         for cell in rows.cells() {
             let encoded = preparer.encode(cell * CELL_ROWS..(cell + 1) * CELL_ROWS)?;
-            if cancel.is_raised() {
-                return Err(IngestError::Stopped);
-            }
+            cancel.check()?;
             for TokenBatch { rows } in preparer.batches(encoded, |_| true) {
                 let batch = rows.into_iter().map(|row| EncodedRow { row: row.row, encoded: row.encoded });
                 if !take(batch.collect()) {

@@ -59,7 +59,7 @@ impl IngestEstimate {
 pub fn estimate(plan: &IngestPlan, cancel: &Cancel) -> Result<IngestEstimate, IngestError> {
     let found = forecast(plan, cancel);
     // Before its errors: a stop is no failure.
-    cancel.check().map_err(|_| IngestError::Stopped)?;
+    cancel.check()?;
     found
 }
 

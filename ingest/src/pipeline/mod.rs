@@ -125,7 +125,7 @@ fn compute_and_publish(
     cancel: &Cancel,
 ) -> Result<IngestReport, IngestError> {
     let mut job = match store.start_job_on(&plan.snapshot, plan.job(), cancel) {
-        Err(JobError::Stopped) => return Ok(IngestReport::stopped()),
+        Err(JobError::Stopped(_)) => return Ok(IngestReport::stopped()),
         job => job?,
     };
     let give_up = format!("{} gives it up", Remedy::DropJobs);

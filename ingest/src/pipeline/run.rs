@@ -64,7 +64,7 @@ pub fn run_checkpoint(
         let BatchTask { window, last_of_window, tokens, batch } = task;
         let batch = match computers[worker % computers.len()].compute(&batch, cancel) {
             // Nothing is written once it is raised.
-            Err(IngestError::Engine(EngineError::Cancelled)) => Vec::new(),
+            Err(IngestError::Engine(EngineError::Cancelled(_))) => Vec::new(),
             computed => computed?,
         };
         Ok(BatchTask { window, last_of_window, tokens, batch })

@@ -99,7 +99,7 @@ pub fn ingest_shard(
     plan.check_run_name()?;
     let out = shard.out().to_owned();
     let mut job = match store.start_shard_until(plan.job(), shard, cancel) {
-        Err(ShardError::Job(JobError::Stopped)) => {
+        Err(ShardError::Job(JobError::Stopped(_))) => {
             return Ok(ShardReport { receipt: None, already: false, work: IngestReport::stopped() });
         }
         started => match started? {

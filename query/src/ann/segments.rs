@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::ops::Range;
 
-use gstore_core::{Cancel, Remedy, parallel};
+use gstore_core::{Cancel, Remedy, is_of_cancel, parallel};
 use gstore_store::{FeatureReader, ReadError, RowSet, StorageError, index_remedy};
 use half::f16;
 use serde::Serialize;
@@ -191,7 +191,7 @@ impl Search<'_> {
                     part.lacking.insert(pool);
                 }
             }
-            Err(QueryError::Cancelled) => return Err(QueryError::Cancelled),
+            Err(error) if is_of_cancel(&error) => return Err(error),
             Err(error) if !self.choosy || !is_damage(&error) => return Err(named(error, &name())),
             Err(error) => {
                 part.way.without += 1;

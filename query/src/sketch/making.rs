@@ -5,7 +5,7 @@
 
 use std::ops::ControlFlow;
 
-use gstore_core::{Cancel, parallel};
+use gstore_core::{Cancel, Cancelled, parallel};
 use gstore_store::{BlockBuffer, FeatureReader, IndexFile, IndexWriter, SectionId, SegmentRef, Store};
 
 use super::build::{BlockCodes, check, encode_block};
@@ -116,7 +116,7 @@ pub fn build(
             let (segment, block, is_last) = units[at];
             let mut own = match writing.take() {
                 Some(own) => own,
-                None if cancel.is_raised() => return Err(QueryError::Cancelled),
+                None if cancel.is_raised() => return Err(Cancelled.into()),
                 None => SketchWriter::new(store, (segment, dim), planes)?,
             };
             own.append(&codes)?;

@@ -87,6 +87,7 @@ fn matrix_status(error: MatrixError, root: &Path) -> Status {
 
 #[cfg(test)]
 mod tests {
+    use gstore_core::Cancelled;
     use gstore_store::{LookupError, OpenError};
     use tonic::Code;
 
@@ -97,7 +98,7 @@ mod tests {
         let shown = |error: QueryError| matrix_status(error.into(), Path::new("/srv/store"));
         let wrong = shown(QueryError::Spec("no /srv/store/x/y".to_owned()));
         assert_eq!((wrong.code(), wrong.message()), (Code::InvalidArgument, "no <store>/x/y"));
-        assert_eq!(shown(QueryError::Cancelled).code(), Code::Cancelled);
+        assert_eq!(shown(Cancelled.into()).code(), Code::Cancelled);
         let unknown =
             LookupError::Unknown { what: "dataset", name: "x".to_owned(), nearest: None, known: Vec::new() };
         assert_eq!(shown(unknown.into()).code(), Code::NotFound);

@@ -5,7 +5,7 @@ use std::io::{self, ErrorKind};
 use std::path::Path;
 
 use gstore::{IngestError, PutError};
-use gstore_core::{Remedy, causes, is_full};
+use gstore_core::{Remedy, causes, is_full, is_of_cancel};
 use gstore_store::{AppendError, CommitError, JobError, KeyError, StoreError, is_of_damage};
 use tonic::{Code, Status};
 
@@ -15,7 +15,7 @@ use crate::status;
 pub(super) fn ingest_status(error: &IngestError, spool: &Path, root: &Path) -> Status {
     let code = match error {
         error if is_of_damage(error) => return status::damaged(),
-        IngestError::Stopped => Code::Cancelled,
+        error if is_of_cancel(error) => Code::Cancelled,
         IngestError::File(error) => return io_status(error),
         IngestError::Append { source: AppendError::Changed { .. }, .. } => Code::AlreadyExists,
         IngestError::Commit(error) => commit_code(error),

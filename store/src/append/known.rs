@@ -138,7 +138,7 @@ impl KnownIds {
         let mut entries: Vec<(String, LedgerEntry)> = self.added.drain().collect();
         match ledger.add(part, &mut entries, fresh, progress, cancel) {
             Ok(()) => {}
-            Err(Unusable::Cancelled) => {
+            Err(Unusable::Cancelled(_)) => {
                 progress.note("stopped: the samples are added, and the next add finishes the index of ids");
             }
             Err(_) => {
@@ -172,7 +172,7 @@ fn open_ledger(
         let reader = base.samples(part)?.stored();
         match ledger.catch_up(part, &reader, progress, cancel) {
             Ok(()) => return Ok(Some(ledger)),
-            Err(LedgerError::Unusable(Unusable::Cancelled)) => return Ok(None),
+            Err(LedgerError::Unusable(Unusable::Cancelled(_))) => return Ok(None),
             Err(LedgerError::Samples(e)) => return Err(e.into()),
             Err(LedgerError::Unusable(e)) => {
                 last = StorageError::io("rebuild the index of ids", std::io::Error::other(e));

@@ -8,7 +8,7 @@ use crate::manifest::{Link, write_replacing};
 use crate::store::Snapshot;
 use crate::table::Region;
 use crate::vfs::{SpanFailure, VfsRead, hash_span, if_there};
-use gstore_core::Cancel;
+use gstore_core::{Cancel, Cancelled};
 use std::io::{self, Write};
 
 /// Files and bytes.
@@ -89,7 +89,7 @@ impl<'a> Copier<'a> {
         }
         match self.pass(&*there, file, regions, &mut |_| Ok(())) {
             Ok(()) => Ok(true),
-            Err(CopyFailure::Cancelled) => Err(BackupError::Cancelled),
+            Err(CopyFailure::Cancelled) => Err(Cancelled.into()),
             // It is written again, next to this one.
             Err(_) => Ok(false),
         }
@@ -118,7 +118,7 @@ impl<'a> Copier<'a> {
                 CopyFailure::Read(e) => self.unreadable(file, regions, e),
                 CopyFailure::Write(e) => Env::io("write", &shown)(e).into(),
                 CopyFailure::Damaged(d) => StorageError::from(d).into(),
-                CopyFailure::Cancelled => BackupError::Cancelled,
+                CopyFailure::Cancelled => Cancelled.into(),
             });
         }
         Ok(self.to.vfs().rename(&beside, &path).map_err(Env::io("rename", &shown))?)
@@ -172,9 +172,7 @@ impl<'a> Copier<'a> {
     }
 
     fn start(&mut self) -> Result<(), BackupError> {
-        if self.cancel.is_raised() {
-            return Err(BackupError::Cancelled);
-        }
+        self.cancel.check()?;
         (self.progress)(self.state);
         Ok(())
     }

@@ -122,7 +122,7 @@ impl Compaction<'_> {
             self.meter.start(&unit.name);
             match self.merge(unit, group, salt) {
                 Ok(piece) => pieces.push(piece),
-                Err(RewriteError::Stopped) => {
+                Err(RewriteError::Stopped(_)) => {
                     goes_on = false;
                     break;
                 }

@@ -1,7 +1,7 @@
 //! Errors of opening stores and finding things in them.
 
 use super::{StorageError, StoreError};
-use gstore_core::Remedy;
+use gstore_core::{Cancelled, Remedy};
 
 /// A store could not be made.
 #[derive(Debug, thiserror::Error)]
@@ -91,7 +91,7 @@ pub(super) fn did_you_mean(nearest: &Option<String>, known: &[String]) -> String
 pub enum VerifyError {
     /// It was asked to end.
     #[error("cancelled; nothing was changed")]
-    Cancelled,
+    Cancelled(#[from] Cancelled),
     /// Somebody is at work, and a repair needs the store for itself.
     #[error("the store cannot be repaired now: {0}; wait for it or stop it, then run the command again")]
     Busy(String),

@@ -1,7 +1,7 @@
 //! Errors of changing a store.
 
 use super::{ConcurrentChange, StorageError, StoreError};
-use gstore_core::{Remedy, RowSet};
+use gstore_core::{Cancelled, Remedy, RowSet};
 use std::fmt;
 
 /// How a record differs from the stored one of its id.
@@ -174,7 +174,7 @@ pub enum JobError {
     Changed(#[from] ConcurrentChange),
     /// While it looked at the files of an interrupted job, which are all there still.
     #[error("stopped; what is sealed is kept")]
-    Stopped,
+    Stopped(#[from] Cancelled),
     #[error(transparent)]
     Store(StoreError),
 }

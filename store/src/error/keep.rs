@@ -1,7 +1,7 @@
 //! Errors of keeping and collecting: tags, `gc`, backups.
 
 use super::{CommitError, ConcurrentChange, ReadError, StorageError, StoreError};
-use gstore_core::Remedy;
+use gstore_core::{Cancelled, Remedy};
 use uuid::Uuid;
 
 /// A snapshot was collected while it was read.
@@ -142,7 +142,7 @@ pub enum BackupError {
     Inside(String),
     /// It was told to stop. What was copied stays, and the same command goes on from there.
     #[error("stopped: run the same command again to continue")]
-    Cancelled,
+    Cancelled(#[from] Cancelled),
     /// The copy is complete, but what it does not need is still there.
     #[error("snapshot {snapshot} is copied, but files of the copy before could not be removed: {source}")]
     Untidy { snapshot: u64, source: StorageError },

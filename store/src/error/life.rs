@@ -1,7 +1,7 @@
 //! Errors of deleting, dropping, purging, tagging and compacting.
 
 use super::{CommitError, ReadError, StorageError, StoreError, WriteError};
-use gstore_core::{Remedy, RowSet, many};
+use gstore_core::{Cancelled, Remedy, RowSet, many};
 
 /// What a change was decided on is not as it was: another process was faster. Nothing was changed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -91,7 +91,7 @@ pub enum ChangeError {
     FilesGone { snapshot: u64, count: usize, first: String },
     /// It was asked to end.
     #[error("stopped; nothing was changed")]
-    Stopped,
+    Stopped(#[from] Cancelled),
     #[error(transparent)]
     Changed(#[from] ConcurrentChange),
     #[error(transparent)]
@@ -123,7 +123,7 @@ pub(crate) enum RewriteError {
     Target(#[from] WriteError),
     /// Somebody asked for it.
     #[error("stopped")]
-    Stopped,
+    Stopped(#[from] Cancelled),
 }
 
 impl RewriteError {

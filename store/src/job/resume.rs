@@ -245,8 +245,8 @@ fn collect(job: &mut Job, keep: bool, cancel: &Cancel) -> Result<(), JobError> {
     let names = job.folder.list()?;
     for name in &names {
         // Nothing was removed so far: the next start looks at all of it again.
-        if keep && cancel.is_raised() {
-            return Err(JobError::Stopped);
+        if keep {
+            cancel.check()?;
         }
         let kept = match Content::of(name) {
             Content::Own => true,

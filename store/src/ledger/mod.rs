@@ -51,13 +51,7 @@ pub(crate) enum Unusable {
     Failed(String),
     /// It is behind, and sound.
     #[error("it was told to stop")]
-    Cancelled,
-}
-
-impl From<Cancelled> for Unusable {
-    fn from(_: Cancelled) -> Self {
-        Unusable::Cancelled
-    }
+    Cancelled(#[from] Cancelled),
 }
 
 impl Unusable {

@@ -26,9 +26,9 @@ use crate::layout::Env;
 
 /// Ends a change that was cancelled.
 fn stop_if(cancel: Option<&Cancel>) -> Result<(), ChangeError> {
-    match cancel.is_some_and(|flag| flag.is_raised()) {
-        true => Err(ChangeError::Stopped),
-        false => Ok(()),
+    match cancel {
+        Some(flag) => Ok(flag.check()?),
+        None => Ok(()),
     }
 }
 

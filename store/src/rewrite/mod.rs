@@ -37,8 +37,8 @@ impl Watch<'_> {
     fn advance(&mut self, bytes: u64) -> Result<(), RewriteError> {
         (self.read)(bytes);
         match self.cancel {
-            Some(flag) if flag.is_raised() => Err(RewriteError::Stopped),
-            _ => Ok(()),
+            Some(flag) => Ok(flag.check()?),
+            None => Ok(()),
         }
     }
 }

@@ -32,6 +32,7 @@ pub(crate) use report::Tally;
 use crate::error::VerifyError;
 use crate::store::Store;
 use crate::vfs::OsVfs;
+use gstore_core::Cancelled;
 use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
@@ -69,7 +70,7 @@ impl Store {
         }
         check_places(self, &mut tally);
         if tally.stopped() {
-            return Err(VerifyError::Cancelled);
+            return Err(Cancelled.into());
         }
         // A dataset may have been left out.
         tally.read(compared);

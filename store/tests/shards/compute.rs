@@ -25,7 +25,7 @@ fn a_stopped_shard_goes_on_and_a_finished_one_does_nothing() {
     }
     let whole = shard_plan(&store, "1/1", &out);
     match store.start_shard_until(plan(features()), whole, &Cancel::raised()) {
-        Err(ShardError::Job(JobError::Stopped)) => {}
+        Err(ShardError::Job(JobError::Stopped(_))) => {}
         other => panic!("{other:?}"),
     }
     // What others put there stays, what was unfinished goes.

@@ -234,7 +234,7 @@ impl<B: MultiDevice> Ensemble<B> {
             };
             match ordered(models.len(), at_once, cancel, start, work, take) {
                 Ok(()) => {}
-                Err(TrainError::Stopped) => {
+                Err(TrainError::Stopped(_)) => {
                     outcome.finished = false;
                     outcome.models = self.on_record()?;
                     return Ok(outcome);

@@ -221,7 +221,7 @@ mod tests {
         read().unwrap();
         cancel.raise();
         let stopped = read().unwrap_err();
-        assert!(matches!(stopped, DaunceError::Stopped), "{stopped}");
+        assert!(matches!(stopped, DaunceError::Stopped(_)), "{stopped}");
         let all = STEP + 1;
         let found = ("finding samples".to_owned(), 0, all);
         assert_eq!(stages.0[..2], [found, ("reading losses".to_owned(), all, all)]);

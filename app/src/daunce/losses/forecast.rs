@@ -71,7 +71,7 @@ pub fn forecast_losses(
         feature.complete = false;
     }
     let of_first = estimate(&plan, work.cancel).map_err(|error| match error {
-        IngestError::Stopped => DaunceError::Stopped,
+        IngestError::Stopped(stopped) => DaunceError::from(stopped),
         other => other.into(),
     })?;
     let times = forecast.passes as f64 / of_first.passes.max(1) as f64;

@@ -222,7 +222,7 @@ fn rows_in_the_eigenbasis_of_factors_give_the_scores_of_their_gradients_with_any
     let basis = projection("fit", false);
     assert_eq!(basis.kept().map(|(all, (_, least))| (all, least)), Some((1.0, 1.0)));
     let stopped = EigenProjection::of(&snapshot, "fit", 64, false, &Cancel::raised()).unwrap_err();
-    assert!(matches!(stopped, FactorJobError::Stopped), "{stopped}");
+    assert!(matches!(stopped, FactorJobError::Stopped(_)), "{stopped}");
     let few = EigenProjection::of(&snapshot, "fit", 64, false, &go_on).unwrap();
     let (all, (module, least)) = few.kept().unwrap();
     assert!(

@@ -208,6 +208,8 @@ impl LinearSystem for DampedCurvature<'_, '_> {
 
 #[cfg(test)]
 mod tests {
+    use gstore_core::Cancelled;
+
     use super::*;
 
     #[test]
@@ -226,6 +228,6 @@ mod tests {
         assert_eq!(lost(vec![failed(8), failed(16)]), [true, true]);
         assert_eq!(lost(vec![failed(8), Ok(vec![1.0]), failed(8)]), [true, false, true]);
         assert_eq!(lost(vec![failed(8)]), [true]);
-        assert!(matches!(of(vec![failed(8), Err(FactorJobError::Stopped)]), Err(FactorJobError::Stopped)));
+        assert!(matches!(of(vec![failed(8), Err(Cancelled.into())]), Err(FactorJobError::Stopped(_))));
     }
 }

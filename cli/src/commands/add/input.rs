@@ -6,7 +6,7 @@ use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::Duration;
 
 use anyhow::{Result, anyhow, bail};
-use gstore_core::Cancel;
+use gstore_core::{Cancel, Cancelled};
 use gstore_data::DataError;
 use gstore_ingest::pipeline::IngestError;
 use gstore_store::vfs;
@@ -58,7 +58,7 @@ pub(super) fn spool(data: &Path, cancel: &Cancel) -> Result<Option<NamedTempFile
             Err(RecvTimeoutError::Disconnected) => {
                 bail!("{} could not be read to its end", input_label(data))
             }
-            Err(RecvTimeoutError::Timeout) if cancel.is_raised() => bail!(IngestError::Stopped),
+            Err(RecvTimeoutError::Timeout) if cancel.is_raised() => bail!(IngestError::Stopped(Cancelled)),
             Err(RecvTimeoutError::Timeout) => {}
         }
     }

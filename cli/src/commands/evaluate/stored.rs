@@ -195,7 +195,7 @@ mod tests {
         });
         assert_eq!((count, other.unwrap_err().to_string().as_str()), (1, "of another kind"));
         let stopped = patiently(&PAUSES, &Cancel::raised(), || Err(met())).unwrap_err();
-        assert!(matches!(stopped.downcast_ref(), Some(EvaluateError::Stopped)), "{stopped}");
+        assert!(matches!(stopped.downcast_ref(), Some(EvaluateError::Stopped(_))), "{stopped}");
     }
 
     #[test]

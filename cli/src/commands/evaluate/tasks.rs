@@ -5,12 +5,12 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result};
 use gstore::Folders;
-use gstore_core::{Cancel, many, visible};
+use gstore_core::{Cancel, is_of_cancel, many, visible};
 use gstore_data::{TemplateKind, TextOptions};
 use gstore_evaluate::tasks::{
     AnswerRule, Ask, Choices, Layout, Question, TasksSource, pattern, read, targets, too_few_examples,
 };
-use gstore_evaluate::{EvaluateError, RunParameters, System, TasksRequest, evaluate_tasks};
+use gstore_evaluate::{RunParameters, System, TasksRequest, evaluate_tasks};
 use gstore_generate::{ComputeOptions, ModelSource};
 use gstore_ingest::pipeline::CheckpointArg;
 
@@ -76,9 +76,9 @@ pub fn run(context: &Context, args: &EvaluateTasksArgs) -> Result<()> {
         overwrite: args.result.force,
     };
     let mut found = match evaluate_tasks(request, &mut context.reporter(), &cancel) {
-        Err(EvaluateError::Stopped) if kept.0.is_some() => {
+        Err(error) if is_of_cancel(&error) && kept.0.is_some() => {
             context.say("finished answers are kept: run the same command again to continue");
-            return Err(EvaluateError::Stopped.into());
+            return Err(error.into());
         }
         found => found.inspect_err(|_| kept.remove_unused())?,
     };

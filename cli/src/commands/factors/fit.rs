@@ -3,10 +3,9 @@
 use anyhow::Result;
 use gstore::Folders;
 use gstore::factors::{
-    FactorJobError, Fisher, FitForecast, FitReport, FitRequest, Strategy, fit_factors, forecast_factors,
-    like_factors,
+    Fisher, FitForecast, FitReport, FitRequest, Strategy, fit_factors, forecast_factors, like_factors,
 };
-use gstore_core::many;
+use gstore_core::{is_of_cancel, many};
 use gstore_ingest::pipeline::IngestRequest;
 use gstore_store::Snapshot;
 use indicatif::HumanBytes;
@@ -42,7 +41,7 @@ pub(super) fn fit(context: &Context, args: &FactorsFitArgs) -> Result<()> {
         return print_forecast(&forecast, args.json);
     }
     let report = fit_factors(&store, &request, &mut work).inspect_err(|error| {
-        if matches!(error, FactorJobError::Stopped) {
+        if is_of_cancel(error) {
             context.say("finished partitions are kept: run the same command again to continue");
         }
     })?;

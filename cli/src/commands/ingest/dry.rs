@@ -56,7 +56,7 @@ fn dry_run_with_data(
     let AddReport { skipped, duplicates, .. } = samples.read(context, &scratch, None)?;
     let add = samples.request();
     let preview = IngestPreview::new(store.as_ref(), &scratch, request, add, &mut context.reporter())?;
-    cancel.check().map_err(|_| IngestError::Stopped)?;
+    cancel.check().map_err(IngestError::from)?;
     context.say(&add_forecast(args.dataset(), &AddReport { skipped, duplicates, ..preview.report }));
     let plans: Vec<&IngestPlan> = preview.plans().collect();
     print(context, args, &plans, &cancel)

@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use arrow_array::{ArrayRef, Float64Array, RecordBatch, StringArray, UInt64Array};
-use gstore_core::Cancel;
+use gstore_core::{Cancel, is_of_cancel};
 use parquet::arrow::ArrowWriter;
 use serde_json::Value;
 
@@ -98,7 +98,7 @@ impl TruthFolder {
             drop(fs_err::read(path)?);
             match self.read_outputs(run, &recipe, cancel) {
                 Ok(_) => {}
-                Err(EvaluateError::Stopped) => return Err(EvaluateError::Stopped),
+                Err(error) if is_of_cancel(&error) => return Err(error),
                 Err(damage) => undone.push(PendingRun { run, damage: Some(damage.to_string()) }),
             }
         }
@@ -124,7 +124,7 @@ impl TruthFolder {
 
     fn unusable(&self, run: usize, error: EvaluateError) -> EvaluateError {
         match error {
-            EvaluateError::Stopped => error,
+            error if is_of_cancel(&error) => error,
             error => EvaluateError::File {
                 path: self.output_file(run),
                 what: format!(

@@ -53,9 +53,5 @@ impl TruthFolder {
 
 fn read(path: PathBuf, cancel: &Cancel) -> Result<Vec<TextSample>, EvaluateError> {
     let source = SampleSource::Files { paths: vec![path], fields: Vec::new() };
-    match source.read(Reading::Whole, &|_, _| true, cancel) {
-        Ok((samples, _)) => Ok(samples),
-        Err(SampleError::Stopped) => Err(EvaluateError::Stopped),
-        Err(error) => Err(error.into()),
-    }
+    Ok(source.read(Reading::Whole, &|_, _| true, cancel)?.0)
 }

@@ -7,7 +7,7 @@ mod words;
 
 use std::path::PathBuf;
 
-use gstore_core::{Remedy, UnknownKind, human_bytes, many};
+use gstore_core::{Cancelled, Remedy, UnknownKind, human_bytes, many};
 use gstore_store::{
     AppendError, CommitError, ConcurrentChange, JobError, LookupError, OpenError, ReadError, ShardError,
     WriteError, vfs::NoRoom,
@@ -206,7 +206,7 @@ pub enum IngestError {
     },
     /// Registering was stopped.
     #[error("stopped; nothing was added")]
-    Stopped,
+    Stopped(#[from] Cancelled),
     #[error(transparent)]
     Changed(#[from] ConcurrentChange),
     /// A record of a file that is no sample.

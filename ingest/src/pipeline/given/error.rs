@@ -20,7 +20,7 @@ fn give_weights_hint() -> String {
 #[non_exhaustive]
 pub enum SampleEncoderError {
     #[error("the computation was cancelled")]
-    Cancelled,
+    Cancelled(#[from] Cancelled),
     /// A text that is no record.
     #[error("given sample {sample}: {source}")]
     Record {
@@ -110,12 +110,6 @@ fn gone_folder_hint(was: &Option<PathBuf>) -> String {
         .map_or_else(String::new, |folder| format!(", and they are no longer in {}", folder.display()))
 }
 
-impl From<Cancelled> for SampleEncoderError {
-    fn from(_: Cancelled) -> Self {
-        Self::Cancelled
-    }
-}
-
 impl OutOfMemory for SampleEncoderError {
     fn is_out_of_memory(&self) -> bool {
         matches!(self, Self::Ingest(error) if error.is_out_of_memory())
@@ -136,6 +130,6 @@ mod tests {
         assert!(is_full(LoadError::from(full()).into()));
         assert!(is_full(EngineError::from(full()).into()));
         assert!(!is_full(EngineError::from(BackendError::new("lost")).into()));
-        assert!(!SampleEncoderError::Cancelled.is_out_of_memory());
+        assert!(!SampleEncoderError::from(Cancelled).is_out_of_memory());
     }
 }

@@ -359,7 +359,7 @@ fn vector(
     debug_assert_eq!(loaded.computer.granularity, Granularity::Sample);
     let row = BatchRow { row: index as u64, pos: None, encoded: Arc::clone(encoded) };
     let computed = match loaded.computer.compute(&TokenBatch { rows: vec![row] }, cancel) {
-        Err(IngestError::Engine(EngineError::Cancelled)) => return Err(SampleEncoderError::Cancelled),
+        Err(IngestError::Engine(EngineError::Cancelled(stopped))) => return Err(stopped.into()),
         computed => computed?,
     };
     let Some(vectors) = computed.first().map(|computed| &computed.vectors) else {

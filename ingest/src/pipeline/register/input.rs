@@ -69,9 +69,7 @@ impl InputFiles {
             let read = source.bytes_read();
             progress.advance(read.saturating_sub(done));
             done = done.max(read);
-            if cancel.is_raised() {
-                return Err(IngestError::Stopped);
-            }
+            cancel.check()?;
         }
     }
 

@@ -11,7 +11,7 @@ mod input;
 mod repeated;
 mod request;
 
-use gstore_core::{Cancel, sha256_hex};
+use gstore_core::{Cancel, Cancelled, sha256_hex};
 use sha2::{Digest, Sha256};
 
 use gstore_store::{
@@ -89,7 +89,7 @@ pub fn preview_add(
 fn without_key(outcome: AddOutcome) -> Result<AddReport, IngestError> {
     match outcome {
         AddOutcome::Done(report) => Ok(report),
-        AddOutcome::Repeated(_) => Err(IngestError::Stopped),
+        AddOutcome::Repeated(_) => Err(Cancelled.into()),
     }
 }
 
@@ -150,7 +150,7 @@ fn append_samples(
             .or_else(|| input.name()),
     };
     let append = store.append_until(&name, schema.columns().to_vec(), options, progress, cancel)?;
-    let mut append = append.ok_or(IngestError::Stopped)?;
+    let mut append = append.ok_or(Cancelled)?;
     if let Some(write) = write {
         if let Ok(part) = append.base().dataset(&name)
             && let Some(note) = write.done(part, append.base().features()).map_err(CommitError::from)?
@@ -185,7 +185,7 @@ fn append_samples(
         check_new(store, then, new.added + new.replaced, &texts)?;
     }
     // From here on only the index of ids is left out when it is told to stop.
-    cancel.check().map_err(|_| IngestError::Stopped)?;
+    cancel.check()?;
     Ok(AddOutcome::Done(report_of(end(append, progress, cancel)?, &found)))
 }
 

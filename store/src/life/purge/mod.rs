@@ -33,7 +33,7 @@ use crate::rewrite::lock_compact;
 use crate::segment::{BlockBuffer, SegmentFile};
 use crate::store::{Change, History, Snapshot, Store, WriterLock, change_of};
 use crate::tombstones::{ids, new_files, set_dead};
-use gstore_core::{RowSet, many};
+use gstore_core::{Cancelled, RowSet, many};
 use rewrite::{Rewrite, unreadable};
 use std::io::ErrorKind;
 use std::sync::Arc;
@@ -75,7 +75,7 @@ pub(super) fn purge(
     let remembered = gone.difference(&before.superseded);
     let digests = ids::readable_digests(env, &part, &remembered, salt, cancel)
         .map_err(|e| unreadable(&format!("dataset {}", part.name), e))?;
-    let (forgotten, lost) = digests.ok_or(ChangeError::Stopped)?;
+    let (forgotten, lost) = digests.ok_or(Cancelled)?;
     report.unremembered = lost.len();
     rewrite.dataset(&mut part, &gone)?;
     let mut features = Vec::new();

@@ -136,7 +136,7 @@ fn failed(of: &str, e: RewriteError) -> ChangeError {
     match e {
         RewriteError::Source(source) => ChangeError::Unreadable { of: of.to_owned(), source },
         RewriteError::Target(e) => CommitError::from(e).into(),
-        RewriteError::Stopped => ChangeError::Stopped,
+        RewriteError::Stopped(stopped) => stopped.into(),
     }
 }
 

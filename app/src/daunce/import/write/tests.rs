@@ -104,7 +104,7 @@ fn an_import_that_is_stopped_leaves_no_file() {
     let cancel = Cancel::raised();
     let mut stopped = JobContext { cancel: &cancel, ..JobContext::silent("import") };
     let error = table.write(&mut sink, &mut stopped).unwrap_err();
-    assert!(matches!(error, DaunceError::Stopped), "{error}");
+    assert!(matches!(error, DaunceError::Stopped(_)), "{error}");
     drop(sink);
     assert_eq!(jobs(), 0);
 }
@@ -149,7 +149,7 @@ fn an_import_that_is_stopped_says_what_it_leaves() {
         let mut work =
             JobContext { progress: &mut progress, cancel: &cancel, ..JobContext::silent("import") };
         let error = import(&store, &request, &mut work).unwrap_err();
-        assert!(matches!(error, DaunceError::Stopped), "{error}");
+        assert!(matches!(error, DaunceError::Stopped(_)), "{error}");
         (progress.notes, store.snapshot().unwrap().number() == before)
     };
     // Both tables are compared before anything is written.
