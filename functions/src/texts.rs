@@ -18,6 +18,8 @@ use crate::error::FunctionError;
 /// Characters of a bar where the call does not say how many, and the most that it may say.
 const WIDTH: f64 = 80.0;
 const WIDEST: f64 = 1000.0;
+/// A power of two, so that nothing is rounded, in which [`WIDEST`] times any distance of two numbers is one.
+const SMALL_UNIT: f64 = 1.0 / 2048.0;
 /// Eighths of a character.
 const EIGHTHS: [&str; 8] = ["", "▏", "▎", "▍", "▌", "▋", "▊", "▉"];
 
@@ -90,13 +92,15 @@ fn bars(arrays: &[ArrayRef]) -> Result<StringArray, FunctionError> {
             let why = format!("a bar has 1 to {WIDEST} characters, not {width}");
             return Err(FunctionError::invalid(why));
         }
+        // The distance of two numbers, and still more so many times it, may be more than the largest.
+        let unit = if (width * (high - low)).is_finite() { 1.0 } else { SMALL_UNIT };
         let length = match value {
             _ if value.is_nan() || low.is_nan() || high.is_nan() || value <= low => 0.0,
             _ if value >= high => width,
-            _ => width * (value - low) / (high - low),
+            _ => width * (unit * value - unit * low) / (unit * high - unit * low),
         };
-        // Not finite where the ends are not.
-        let eighths = (8.0 * length.min(width)) as usize;
+        // What is infinitely far from the low end has no place: of NaN there are no eighths.
+        let eighths = (8.0 * length.clamp(0.0, width)) as usize;
         let mut bar = "█".repeat(eighths / 8);
         bar.push_str(EIGHTHS.get(eighths % 8).copied().unwrap_or_default());
         let used = eighths.div_ceil(8);
@@ -141,5 +145,24 @@ mod tests {
         let found = bars_of(vec![5.0, -1.0, 30.0], 10.0).unwrap();
         assert_eq!(texts(&found), [Some("██▌       "), Some("          "), Some("██████████")]);
         assert!(bars_of(vec![1.0], 0.0).is_err() && bars_of(vec![1.0], f64::NAN).is_err());
+    }
+
+    #[test]
+    fn bars_between_ends_that_are_far_apart_are_no_longer_than_their_values() {
+        let one = |number: f64| Arc::new(Float64Array::from(vec![number])) as ArrayRef;
+        let bar = |value: f64, low: f64, high: f64| {
+            bars(&[one(value), one(low), one(high), one(10.0)]).unwrap().value(0).to_owned()
+        };
+        let (far, infinite) = (2f64.powi(1023), f64::INFINITY);
+        for (value, low, high, expected) in [
+            (0.0, -infinite, 10.0, "          "),
+            (0.0, -infinite, infinite, "          "),
+            (1.0, 0.0, infinite, "          "),
+            (1.0, -far, far, "█████     "),
+            (-far / 2.0, -far, far, "██▌       "),
+            (far / 2.0, 0.0, far, "█████     "),
+        ] {
+            assert_eq!(bar(value, low, high), expected, "{value} of {low} to {high}");
+        }
     }
 }
