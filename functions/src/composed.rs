@@ -8,7 +8,7 @@
 use std::sync::Arc;
 
 use arrow_array::{ListArray, new_null_array};
-use arrow_schema::{DataType, Field, FieldRef};
+use arrow_schema::{DataType, Field};
 use datafusion::arrow::buffer::OffsetBuffer;
 use datafusion::common::DFSchema;
 use datafusion::common::utils::list_ndims;
@@ -16,46 +16,24 @@ use datafusion::error::Result as DfResult;
 use datafusion::functions_nested::concat::array_concat_udf;
 use datafusion::functions_nested::make_array::make_array_udf;
 use datafusion::logical_expr::planner::{ExprPlanner, PlannerResult, RawBinaryExpr};
-use datafusion::logical_expr::{
-    ColumnarValue, Documentation, Expr, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl,
-    Signature,
-};
+use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDF};
 use datafusion::sql::sqlparser::ast::BinaryOperator;
 
+use super::columnar::around;
 use super::whole::type_of;
-use crate::forward::from_engine;
 
 pub(super) fn functions() -> [ScalarUDF; 2] {
-    [ScalarUDF::from(MadeList { engine: make_array_udf() }), joined_lists()]
+    [around(make_array_udf(), None, made_list), joined_lists()]
 }
 
 fn joined_lists() -> ScalarUDF {
-    ScalarUDF::from(JoinedLists { engine: array_concat_udf() })
+    around(array_concat_udf(), Some(joined_types), joined)
 }
 
-#[derive(Debug, PartialEq, Eq, Hash)]
-struct MadeList {
-    engine: Arc<ScalarUDF>,
-}
-
-impl ScalarUDFImpl for MadeList {
-    from_engine! {
-        name() -> &str;
-        aliases() -> &[String];
-        schema_name(args: &[Expr]) -> DfResult<String>;
-        signature() -> &Signature;
-        coerce_types(types: &[DataType]) -> DfResult<Vec<DataType>>;
-        return_type(types: &[DataType]) -> DfResult<DataType>;
-        return_field_from_args(args: ReturnFieldArgs) -> DfResult<FieldRef>;
-        is_strict() -> bool;
-        documentation() -> Option<&Documentation>;
-    }
-
-    fn invoke_with_args(&self, args: ScalarFunctionArgs) -> DfResult<ColumnarValue> {
-        match lists_of_nulls(&args, args.args.len())? {
-            Some(lists) => Ok(lists),
-            None => self.engine.invoke_with_args(args),
-        }
+fn made_list(engine: &ScalarUDF, args: ScalarFunctionArgs) -> DfResult<ColumnarValue> {
+    match lists_of_nulls(&args, args.args.len())? {
+        Some(lists) => Ok(lists),
+        None => engine.invoke_with_args(args),
     }
 }
 
@@ -72,44 +50,26 @@ pub(super) fn lists_of_nulls(args: &ScalarFunctionArgs, each: usize) -> DfResult
     Ok(Some(ColumnarValue::Array(Arc::new(ListArray::try_new(item, offsets, nulls, None)?))))
 }
 
-#[derive(Debug, PartialEq, Eq, Hash)]
-struct JoinedLists {
-    engine: Arc<ScalarUDF>,
+fn joined_types(engine: &ScalarUDF, types: &[DataType]) -> DfResult<Vec<DataType>> {
+    let deepest = types.iter().max_by_key(|of| list_ndims(of));
+    let given = types.iter().map(|of| match deepest {
+        Some(deepest) if is_of_nulls(of) => deepest.clone(),
+        _ => of.clone(),
+    });
+    engine.coerce_types(&given.collect::<Vec<_>>())
 }
 
-impl ScalarUDFImpl for JoinedLists {
-    from_engine! {
-        name() -> &str;
-        aliases() -> &[String];
-        schema_name(args: &[Expr]) -> DfResult<String>;
-        signature() -> &Signature;
-        return_type(types: &[DataType]) -> DfResult<DataType>;
-        return_field_from_args(args: ReturnFieldArgs) -> DfResult<FieldRef>;
-        is_strict() -> bool;
-        documentation() -> Option<&Documentation>;
-    }
-
-    fn coerce_types(&self, types: &[DataType]) -> DfResult<Vec<DataType>> {
-        let deepest = types.iter().max_by_key(|of| list_ndims(of));
-        let given = types.iter().map(|of| match deepest {
-            Some(deepest) if is_of_nulls(of) => deepest.clone(),
-            _ => of.clone(),
-        });
-        self.engine.coerce_types(&given.collect::<Vec<_>>())
-    }
-
-    /// Lists are joined, and come out, with the type that the plan says: in their own ones elements may be
-    /// called otherwise, which of lists of lists the engine does not join.
-    fn invoke_with_args(&self, mut args: ScalarFunctionArgs) -> DfResult<ColumnarValue> {
-        let to = args.return_type().clone();
-        for (list, field) in args.args.iter_mut().zip(&mut args.arg_fields) {
-            if list_ndims(&list.data_type()) == list_ndims(&to) {
-                *list = list.cast_to(&to, None)?;
-                *field = Arc::new(field.as_ref().clone().with_data_type(to.clone()));
-            }
+/// Lists are joined, and come out, with the type that the plan says: in their own ones elements may be called
+/// otherwise, which of lists of lists the engine does not join.
+fn joined(engine: &ScalarUDF, mut args: ScalarFunctionArgs) -> DfResult<ColumnarValue> {
+    let to = args.return_type().clone();
+    for (list, field) in args.args.iter_mut().zip(&mut args.arg_fields) {
+        if list_ndims(&list.data_type()) == list_ndims(&to) {
+            *list = list.cast_to(&to, None)?;
+            *field = Arc::new(field.as_ref().clone().with_data_type(to.clone()));
         }
-        self.engine.invoke_with_args(args)?.cast_to(&to, None)
     }
+    engine.invoke_with_args(args)?.cast_to(&to, None)
 }
 
 /// Whether a type is that of `[]` and of `[NULL]`.

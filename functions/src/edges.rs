@@ -20,42 +20,28 @@ use datafusion::error::Result as DfResult;
 use datafusion::functions::{datetime, math};
 use datafusion::logical_expr::sort_properties::{ExprProperties, SortProperties};
 use datafusion::logical_expr::{
-    ColumnarValue, Documentation, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature,
+    ColumnarValue, Documentation, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature,
 };
 use datafusion::scalar::ScalarValue;
 
+use super::columnar::around;
 use crate::error::{BEYOND, FunctionError};
 use crate::forward::from_engine;
 
 pub(super) fn functions() -> [ScalarUDF; 5] {
-    let [round, trunc] = [math::round(), math::trunc()].map(|engine| ScalarUDF::from(ToDigits { engine }));
+    let [round, trunc] = [math::round(), math::trunc()].map(|engine| around(engine, None, to_digits));
     let [ceil, floor] = [math::ceil(), math::floor()].map(|engine| ScalarUDF::from(NextWhole { engine }));
-    let engine = datetime::to_timestamp(&ConfigOptions::default());
-    [ScalarUDF::from(TimeOfSeconds { engine }), round, trunc, ceil, floor]
+    let time = around(datetime::to_timestamp(&ConfigOptions::default()), None, time_of_seconds);
+    [time, round, trunc, ceil, floor]
 }
 
-#[derive(Debug, PartialEq, Eq, Hash)]
-struct TimeOfSeconds {
-    engine: Arc<ScalarUDF>,
-}
-
-impl ScalarUDFImpl for TimeOfSeconds {
-    from_engine! {
-        name() -> &str;
-        aliases() -> &[String];
-        signature() -> &Signature;
-        return_type(types: &[DataType]) -> DfResult<DataType>;
-        documentation() -> Option<&Documentation>;
+fn time_of_seconds(engine: &ScalarUDF, args: ScalarFunctionArgs) -> DfResult<ColumnarValue> {
+    if let [seconds, ..] = args.args.as_slice()
+        && seconds.data_type().is_numeric()
+    {
+        check_seconds(&seconds.to_array(1)?)?;
     }
-
-    fn invoke_with_args(&self, args: ScalarFunctionArgs) -> DfResult<ColumnarValue> {
-        if let [seconds, ..] = args.args.as_slice()
-            && seconds.data_type().is_numeric()
-        {
-            check_seconds(&seconds.to_array(1)?)?;
-        }
-        self.engine.invoke_with_args(args)
-    }
+    engine.invoke_with_args(args)
 }
 
 /// Refuses seconds of which a TIMESTAMP does not have room for the nanoseconds.
@@ -73,66 +59,46 @@ fn check_seconds(seconds: &ArrayRef) -> DfResult<()> {
     }
 }
 
-#[derive(Debug, PartialEq, Eq, Hash)]
-struct ToDigits {
-    engine: Arc<ScalarUDF>,
-}
-
-impl ScalarUDFImpl for ToDigits {
-    from_engine! {
-        name() -> &str;
-        aliases() -> &[String];
-        signature() -> &Signature;
-        return_type(types: &[DataType]) -> DfResult<DataType>;
-        return_field_from_args(args: ReturnFieldArgs) -> DfResult<FieldRef>;
-        output_ordering(inputs: &[ExprProperties]) -> DfResult<SortProperties>;
-        is_strict() -> bool;
-        documentation() -> Option<&Documentation>;
-    }
-
-    fn invoke_with_args(&self, args: ScalarFunctionArgs) -> DfResult<ColumnarValue> {
-        let (given, to) = (args.args.clone(), args.return_type().clone());
-        let result = match self.name() == "round" && to == DataType::Float32 {
-            true => self.engine.invoke_with_args(in_double(args)?)?.cast_to(&to, None)?,
-            false => self.engine.invoke_with_args(args)?,
-        };
-        match given.as_slice() {
-            [of, digits] if to.is_floating() => self.kept_finite(result, of, digits),
-            _ => Ok(result),
-        }
+fn to_digits(engine: &ScalarUDF, args: ScalarFunctionArgs) -> DfResult<ColumnarValue> {
+    let (given, to) = (args.args.clone(), args.return_type().clone());
+    let result = match engine.name() == "round" && to == DataType::Float32 {
+        true => engine.invoke_with_args(in_double(args)?)?.cast_to(&to, None)?,
+        false => engine.invoke_with_args(args)?,
+    };
+    match given.as_slice() {
+        [of, digits] if to.is_floating() => kept_finite(engine.name(), result, of, digits),
+        _ => Ok(result),
     }
 }
 
-impl ToDigits {
-    /// The results, with others for those that are not finite.
-    fn kept_finite(
-        &self,
-        result: ColumnarValue,
-        of: &ColumnarValue,
-        digits: &ColumnarValue,
-    ) -> DfResult<ColumnarValue> {
-        let to = result.data_type();
-        let found = arrow_cast::cast(&result.to_array(1)?, &DataType::Float64)?;
-        if found.as_primitive::<Float64Type>().values().iter().all(|number| number.is_finite()) {
-            return Ok(result);
-        }
-        let is_scalar = matches!(result, ColumnarValue::Scalar(_));
-        let sides = ColumnarValue::values_to_arrays(&[result, of.clone(), digits.clone()])?;
-        let [found, of, digits] = take_function_args(self.name(), &sides)?;
-        let found = arrow_cast::cast(found, &DataType::Float64)?;
-        let of = arrow_cast::cast(of, &DataType::Float64)?;
-        let digits = arrow_cast::cast(digits, &DataType::Int64)?;
-        let numbers = found.as_primitive::<Float64Type>().iter().zip(of.as_primitive::<Float64Type>());
-        let kept: Float64Array = numbers
-            .zip(digits.as_primitive::<Int64Type>())
-            .map(|((found, of), digits)| Some(finite(found?, of?, digits?)))
-            .collect();
-        let kept = arrow_cast::cast(&kept, &to)?;
-        Ok(match is_scalar {
-            true => ColumnarValue::Scalar(ScalarValue::try_from_array(&kept, 0)?),
-            false => ColumnarValue::Array(kept),
-        })
+/// The results, with others for those that are not finite.
+fn kept_finite(
+    name: &str,
+    result: ColumnarValue,
+    of: &ColumnarValue,
+    digits: &ColumnarValue,
+) -> DfResult<ColumnarValue> {
+    let to = result.data_type();
+    let found = arrow_cast::cast(&result.to_array(1)?, &DataType::Float64)?;
+    if found.as_primitive::<Float64Type>().values().iter().all(|number| number.is_finite()) {
+        return Ok(result);
     }
+    let is_scalar = matches!(result, ColumnarValue::Scalar(_));
+    let sides = ColumnarValue::values_to_arrays(&[result, of.clone(), digits.clone()])?;
+    let [found, of, digits] = take_function_args(name, &sides)?;
+    let found = arrow_cast::cast(found, &DataType::Float64)?;
+    let of = arrow_cast::cast(of, &DataType::Float64)?;
+    let digits = arrow_cast::cast(digits, &DataType::Int64)?;
+    let numbers = found.as_primitive::<Float64Type>().iter().zip(of.as_primitive::<Float64Type>());
+    let kept: Float64Array = numbers
+        .zip(digits.as_primitive::<Int64Type>())
+        .map(|((found, of), digits)| Some(finite(found?, of?, digits?)))
+        .collect();
+    let kept = arrow_cast::cast(&kept, &to)?;
+    Ok(match is_scalar {
+        true => ColumnarValue::Scalar(ScalarValue::try_from_array(&kept, 0)?),
+        false => ColumnarValue::Array(kept),
+    })
 }
 
 /// The same call with a DOUBLE in the place of a REAL.

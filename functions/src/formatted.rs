@@ -8,6 +8,7 @@
 
 use std::sync::Arc;
 
+use crate::columnar::around;
 use crate::error::FunctionError;
 use crate::forward::from_engine;
 use crate::spelled::item;
@@ -21,48 +22,31 @@ use arrow_select::nullif::nullif;
 use datafusion::error::Result as DfResult;
 use datafusion::functions::datetime;
 use datafusion::functions_nested::string::array_to_string_udf;
-use datafusion::logical_expr::{
-    ColumnarValue, Documentation, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature,
-};
+use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature};
 use datafusion::scalar::ScalarValue;
 
 pub(super) fn functions() -> [ScalarUDF; 3] {
     let [time, list] =
-        [datetime::to_char(), array_to_string_udf()].map(|engine| ScalarUDF::from(FormatFunction { engine }));
+        [datetime::to_char(), array_to_string_udf()].map(|engine| around(engine, None, formatted));
     let joined = ScalarUDF::from(JoinedElements { engine: Arc::new(list.clone()) });
     [time, list, joined]
 }
 
-#[derive(Debug, PartialEq, Eq, Hash)]
-struct FormatFunction {
-    engine: Arc<ScalarUDF>,
-}
-
-impl ScalarUDFImpl for FormatFunction {
-    from_engine! {
-        name() -> &str;
-        aliases() -> &[String];
-        signature() -> &Signature;
-        return_type(types: &[DataType]) -> DfResult<DataType>;
-        documentation() -> Option<&Documentation>;
+fn formatted(engine: &ScalarUDF, mut args: ScalarFunctionArgs) -> DfResult<ColumnarValue> {
+    if let [time @ ColumnarValue::Scalar(_), ColumnarValue::Array(_)] = args.args.as_mut_slice() {
+        *time = ColumnarValue::Array(time.to_array(args.number_rows)?);
     }
-
-    fn invoke_with_args(&self, mut args: ScalarFunctionArgs) -> DfResult<ColumnarValue> {
-        if let [time @ ColumnarValue::Scalar(_), ColumnarValue::Array(_)] = args.args.as_mut_slice() {
-            *time = ColumnarValue::Array(time.to_array(args.number_rows)?);
-        }
-        if let [time, format] = args.args.as_mut_slice()
-            && is_time(&time.data_type())
-            && let ColumnarValue::Scalar(written) = &*format
-            && let Some(written) = written.try_as_str().flatten()
-        {
-            *format = strptime::of_times(written, time)?;
-        }
-        if let Some(values) = args.args.first().filter(|values| may_be_too_long(&values.data_type())) {
-            check(&values.to_array(1)?)?;
-        }
-        self.engine.invoke_with_args(args)
+    if let [time, format] = args.args.as_mut_slice()
+        && is_time(&time.data_type())
+        && let ColumnarValue::Scalar(written) = &*format
+        && let Some(written) = written.try_as_str().flatten()
+    {
+        *format = strptime::of_times(written, time)?;
     }
+    if let Some(values) = args.args.first().filter(|values| may_be_too_long(&values.data_type())) {
+        check(&values.to_array(1)?)?;
+    }
+    engine.invoke_with_args(args)
 }
 
 /// Whether a type is of spans that the engine may have no text of, or of lists of them.

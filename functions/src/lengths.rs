@@ -11,7 +11,7 @@ use datafusion::logical_expr::{
     ColumnarValue, Documentation, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature,
 };
 
-use super::columnar::by_column;
+use super::columnar::{around, by_column};
 use super::lists::{element, engine_types};
 use super::numbers::lengths;
 use crate::error::FunctionError;
@@ -21,7 +21,7 @@ use crate::signatures;
 pub(super) fn functions() -> [ScalarUDF; 2] {
     [
         ScalarUDF::from(Length { engine: unicode::character_length() }),
-        ScalarUDF::from(Reverse { engine: unicode::reverse() }),
+        around(unicode::reverse(), Some(types_of_reverse), ScalarUDF::invoke_with_args),
     ]
 }
 
@@ -67,34 +67,15 @@ impl ScalarUDFImpl for Length {
     }
 }
 
-#[derive(Debug, PartialEq, Eq, Hash)]
-struct Reverse {
-    engine: Arc<ScalarUDF>,
-}
-
-impl ScalarUDFImpl for Reverse {
-    from_engine! {
-        name() -> &str;
-        aliases() -> &[String];
-        return_type(types: &[DataType]) -> DfResult<DataType>;
-        invoke_with_args(args: ScalarFunctionArgs) -> DfResult<ColumnarValue>;
-        documentation() -> Option<&Documentation>;
-    }
-
-    fn signature(&self) -> &Signature {
-        signatures::own()
-    }
-
-    fn coerce_types(&self, types: &[DataType]) -> DfResult<Vec<DataType>> {
-        let [of] = take_function_args(self.name(), types)?;
-        let refused = || FunctionError::invalid("reverse() takes a text".to_owned());
-        match (element(of), of) {
-            (Some(_), _) => {
-                let hint = "list_reverse(list) has the elements of a list from the last on";
-                Err(refused().hint(hint).into())
-            }
-            (None, DataType::Struct(_) | DataType::Map(..)) => Err(refused().into()),
-            (None, _) => engine_types(&self.engine, types),
+fn types_of_reverse(engine: &ScalarUDF, types: &[DataType]) -> DfResult<Vec<DataType>> {
+    let [of] = take_function_args(engine.name(), types)?;
+    let refused = || FunctionError::invalid("reverse() takes a text".to_owned());
+    match (element(of), of) {
+        (Some(_), _) => {
+            let hint = "list_reverse(list) has the elements of a list from the last on";
+            Err(refused().hint(hint).into())
         }
+        (None, DataType::Struct(_) | DataType::Map(..)) => Err(refused().into()),
+        (None, _) => engine_types(engine, types),
     }
 }

@@ -8,38 +8,24 @@ use arrow_array::{ArrayRef, Int64Array};
 use arrow_schema::DataType;
 use datafusion::error::Result as DfResult;
 use datafusion::functions::unicode;
-use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature};
+use datafusion::logical_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDF};
 use datafusion::scalar::ScalarValue;
 
+use super::columnar::around;
 use crate::error::FunctionError;
-use crate::forward::from_engine;
 
 pub(super) fn function() -> ScalarUDF {
-    ScalarUDF::from(Substr { engine: unicode::substr() })
+    around(unicode::substr(), None, substr)
 }
 
-#[derive(Debug, PartialEq, Eq, Hash)]
-struct Substr {
-    engine: Arc<ScalarUDF>,
-}
-
-impl ScalarUDFImpl for Substr {
-    from_engine! {
-        name() -> &str;
-        aliases() -> &[String];
-        signature() -> &Signature;
-        return_type(types: &[DataType]) -> DfResult<DataType>;
+fn substr(engine: &ScalarUDF, mut args: ScalarFunctionArgs) -> DfResult<ColumnarValue> {
+    if let [text, start, ..] = args.args.as_mut_slice()
+        && has_negative(start)
+    {
+        let starts = from_begin(&text.to_array(args.number_rows)?, &start.to_array(args.number_rows)?)?;
+        *start = ColumnarValue::Array(starts);
     }
-
-    fn invoke_with_args(&self, mut args: ScalarFunctionArgs) -> DfResult<ColumnarValue> {
-        if let [text, start, ..] = args.args.as_mut_slice()
-            && has_negative(start)
-        {
-            let starts = from_begin(&text.to_array(args.number_rows)?, &start.to_array(args.number_rows)?)?;
-            *start = ColumnarValue::Array(starts);
-        }
-        self.engine.invoke_with_args(args)
-    }
+    engine.invoke_with_args(args)
 }
 
 fn has_negative(start: &ColumnarValue) -> bool {
