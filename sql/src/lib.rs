@@ -125,9 +125,11 @@ pub use parameters::{MAX_PARAMETERS, Parameters};
 pub use prepared::PreparedStatement;
 pub use runner::{SqlRows, SqlRunner};
 pub use session::{SqlResult, SqlSession, SqlStream, StatementOptions};
-pub use shown::{that_read as views_that_read, with_whole_views};
+pub use shown::{
+    named_tables, names_itself as view_names_itself, that_read as views_that_read, with_whole_views,
+};
 pub use types::in_sql as types_in_sql;
-pub use views::{check as check_view, named_tables, names_itself as view_names_itself};
+pub use views::check as check_view;
 pub use window::RowWindow;
 
 /// The table functions over a store.

@@ -1,20 +1,20 @@
-//! Names in the text of views: the views that read a table, and the views that a client sees, which are those
-//! whose tables, datasets, artifacts and ensembles it can see.
+//! Names in the text of statements: the tables of any, the views that read a table, and the views that a client
+//! sees, which are those whose tables, datasets, artifacts and ensembles it can see.
 //!
 //! The store hides views by the words of their text, and knows the names of the datasets that there are. One
 //! that was dropped may be one that the client was never to see.
 
 use std::collections::BTreeSet;
 
-use datafusion::sql::sqlparser::ast::{Ident, ObjectName, TableFactor};
+use datafusion::sql::sqlparser::ast::{ObjectName, Statement as Sql, TableFactor};
 use gstore_store::{Snapshot, View};
 
 use super::calls::{ArgumentKind, NamingArgument, arguments, query_of_condition};
 use super::candidates::MOST_NESTED;
 use super::dialect::{self, visit_outer_tables_mut};
-use super::expanded;
 use super::names::DATA;
-use super::walk::inner;
+use super::views;
+use super::walk::{inner, visit_relations};
 
 /// The snapshot of a client without the views that name a table or dataset that it lacks, and those that name
 /// such a view in turn.
@@ -48,9 +48,32 @@ pub fn that_read(snapshot: &Snapshot, table: &str) -> Vec<String> {
     snapshot.views().iter().filter(is_read).map(|view| view.name.clone()).collect()
 }
 
-/// What a view names.
+/// The datasets and views that a statement names where a table stands, in the conditions of rankings too; one
+/// that cannot be parsed names none.
+pub fn named_tables(sql: &str) -> BTreeSet<String> {
+    ViewNames::of(sql).map(|names| names.from).unwrap_or_default()
+}
+
+/// Whether a view of this name and text would name itself, in whatever way.
+pub fn names_itself(snapshot: &Snapshot, name: &str, text: &str) -> bool {
+    let mut known = named_tables(text);
+    while !known.contains(name) {
+        let before = known.len();
+        let views = snapshot.views().iter().filter(|view| known.contains(&view.name));
+        let named: Vec<String> = views.flat_map(|view| named_tables(&view.sql)).collect();
+        known.extend(named);
+        if known.len() == before {
+            return false;
+        }
+    }
+    true
+}
+
+/// What a view, or another statement, names.
 #[derive(Default)]
 struct ViewNames {
+    /// Datasets and views where a table stands.
+    from: BTreeSet<String>,
     /// Datasets and views, in FROM and in arguments of functions.
     tables: BTreeSet<String>,
     artifacts: Vec<String>,
@@ -72,7 +95,11 @@ impl ViewNames {
     fn add_all(&mut self, sql: &str) -> bool {
         let Ok(mut statement) = dialect::parse(sql) else { return false };
         let Some(sql) = inner(&mut statement) else { return false };
-        visit_outer_tables_mut(sql, |factor| self.add(factor));
+        match sql {
+            Sql::Query(_) | Sql::Explain { .. } => visit_outer_tables_mut(sql, |factor| self.add(factor)),
+            // A table that is described stands in no query.
+            _ => visit_relations(&*sql, |name| self.from.extend(views::table_name(name))),
+        }
         true
     }
 
@@ -93,15 +120,14 @@ impl ViewNames {
 
     /// Tables of other schemas are the same for all.
     fn add_table(&mut self, name: &ObjectName) {
-        let parts = idents(name);
-        match parts.split_last() {
-            Some((table, schemas)) => {
-                let schema = schemas.last();
-                if schema.is_none_or(|schema| schema.value.eq_ignore_ascii_case(DATA)) {
-                    self.tables.insert(expanded::name(table));
-                }
-            }
-            None => self.is_open = true,
+        self.from.extend(views::table_name(name));
+        let parts = views::parts(name).unwrap_or_default();
+        let Some((table, schemas)) = parts.split_last() else {
+            self.is_open = true;
+            return;
+        };
+        if schemas.last().is_none_or(|schema| schema.eq_ignore_ascii_case(DATA)) {
+            self.tables.insert(table.clone());
         }
     }
 
@@ -123,10 +149,6 @@ impl ViewNames {
             }
         }
     }
-}
-
-fn idents(name: &ObjectName) -> Vec<&Ident> {
-    name.0.iter().filter_map(|part| part.as_ident()).collect()
 }
 
 #[cfg(test)]

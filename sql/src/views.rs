@@ -8,7 +8,7 @@
 //! - a view may name views; one that names itself, in whatever way, is refused
 //! - a place in the text of a view is never taken for one in the statement: the lines of the two differ
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::HashSet;
 
 use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast::helpers::attached_token::AttachedToken;
@@ -17,8 +17,6 @@ use datafusion::sql::sqlparser::ast::{
 };
 use gstore_store::{Snapshot, View};
 
-use super::calls::{ArgumentKind, arguments, query_of_condition};
-use super::candidates::MOST_NESTED;
 use super::dialect::{self, put_before, visit_outer_tables_mut};
 use super::error::SqlError;
 use super::expanded;
@@ -26,7 +24,6 @@ use super::guard;
 use super::names::{CATALOG, DATA};
 use super::parameters;
 use super::walk::inner;
-use crate::walk::visit_relations;
 
 /// Lines that lie between the texts of two views, of which none and no statement has as many.
 const APART: u64 = 1 << 32;
@@ -78,12 +75,12 @@ fn query_of(sql: &mut Sql) -> Option<&mut Query> {
     }
 }
 
-fn parts(object: &ObjectName) -> Option<Vec<String>> {
+pub(super) fn parts(object: &ObjectName) -> Option<Vec<String>> {
     object.0.iter().map(|part| part.as_ident().map(expanded::name)).collect()
 }
 
 /// The name of a dataset or view, with the schema of these or without.
-fn table_name(object: &ObjectName) -> Option<String> {
+pub(super) fn table_name(object: &ObjectName) -> Option<String> {
     let parts = parts(object)?;
     let (table, schemas) = parts.split_last()?;
     let is_of_data = match schemas {
@@ -223,51 +220,6 @@ fn inside(error: SqlError, view: &str, place: Option<(u64, u64)>) -> SqlError {
     let hint = missing
         .map(|table| format!("make `{table}` again, or save `{view}` with a statement that does without it"));
     error.worded(format!("the view `{view}` cannot be read: {message}{place}")).nowhere().maybe_hint(hint)
-}
-
-/// The datasets and views that a statement names where a table stands, in the conditions of rankings too; one
-/// that cannot be parsed names none.
-pub fn named_tables(sql: &str) -> BTreeSet<String> {
-    named_within(sql, 0)
-}
-
-/// Those of a statement, or of a condition that lies within so many others. Those further inside cannot run.
-fn named_within(sql: &str, depth: usize) -> BTreeSet<String> {
-    let mut names = BTreeSet::new();
-    if depth > MOST_NESTED {
-        return names;
-    }
-    let Ok(mut statement) = dialect::parse(sql) else { return names };
-    let Some(sql) = inner(&mut statement) else { return names };
-    match sql {
-        Sql::Query(_) | Sql::Explain { .. } => visit_outer_tables_mut(sql, |table| {
-            if let TableFactor::Table { name, args: None, .. } = table {
-                names.extend(table_name(name));
-            }
-            let conditions = arguments(table).into_iter();
-            let conditions = conditions.filter(|argument| argument.kind == ArgumentKind::Condition);
-            let texts = conditions.filter_map(|argument| argument.texts).flatten();
-            names.extend(texts.flat_map(|text| named_within(&query_of_condition(text), depth + 1)));
-        }),
-        // A table that is described stands in no query.
-        _ => visit_relations(&*sql, |name| names.extend(table_name(name))),
-    }
-    names
-}
-
-/// Whether a view of this name and text would name itself, in whatever way.
-pub fn names_itself(snapshot: &Snapshot, name: &str, text: &str) -> bool {
-    let mut known = named_tables(text);
-    while !known.contains(name) {
-        let before = known.len();
-        let views = snapshot.views().iter().filter(|view| known.contains(&view.name));
-        let named: Vec<String> = views.flat_map(|view| named_tables(&view.sql)).collect();
-        known.extend(named);
-        if known.len() == before {
-            return false;
-        }
-    }
-    true
 }
 
 /// Whether a text can be saved as a view: one query without parameters.
