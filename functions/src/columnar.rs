@@ -161,7 +161,6 @@ pub(super) fn by_column(
     make_scalar_function(compute, Vec::new())(&args.args)
 }
 
-/// The same of a function of one argument.
 pub(super) fn of_one(
     name: &str,
     args: &ScalarFunctionArgs,

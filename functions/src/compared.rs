@@ -231,7 +231,6 @@ impl ScalarUDFImpl for IntervalLength {
     }
 }
 
-/// The length of an interval.
 pub(super) fn nanoseconds(span: IntervalMonthDayNano) -> i128 {
     (30 * i128::from(span.months) + i128::from(span.days)) * spans::DAY + i128::from(span.nanoseconds)
 }

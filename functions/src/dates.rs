@@ -120,7 +120,6 @@ fn counts(arrays: &[ArrayRef]) -> DfResult<Int64Array> {
     Ok(Int64Array::from(counts))
 }
 
-/// Times in nanoseconds.
 fn nanoseconds(times: &ArrayRef) -> DfResult<Vec<Option<i128>>> {
     let DataType::Timestamp(unit, _) = times.data_type() else {
         return Err(FunctionError::internal("types of date_diff()").into());

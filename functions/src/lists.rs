@@ -174,7 +174,6 @@ fn null_as_list(types: &[DataType]) -> Vec<DataType> {
     types.iter().map(put).collect()
 }
 
-/// The rows in which one of the arguments is NULL.
 fn nulls_of_any(args: &[ColumnarValue]) -> Option<NullBuffer> {
     let nulls = args.iter().filter_map(|arg| match arg {
         ColumnarValue::Array(lists) => lists.logical_nulls(),

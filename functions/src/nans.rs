@@ -185,7 +185,6 @@ fn is_call(expr: &Expr) -> bool {
     matches!(expr, Expr::ScalarFunction(call) if call.func.inner().is::<CanonicalFloat>())
 }
 
-/// The argument in the place of its call.
 fn unwrap_call(expr: &mut Expr) {
     let is_call = is_call(expr);
     if let Expr::ScalarFunction(call) = expr

@@ -15,7 +15,6 @@ use regex::Regex;
 /// How a pattern may have a plain backslash.
 const BACKSLASHES: [&str; 4] = [r"\\", r"\x", r"\u", r"\U"];
 
-/// Puts patterns into that form.
 pub(super) fn rewrite(mut expr: Expr, _: &DFSchema) -> DfResult<Transformed<Expr>> {
     use Operator as O;
     let pattern = match &mut expr {
@@ -39,7 +38,6 @@ pub(super) fn rewrite(mut expr: Expr, _: &DFSchema) -> DfResult<Transformed<Expr
     Ok(if changed { Transformed::yes(expr) } else { Transformed::no(expr) })
 }
 
-/// The text of a pattern that is written.
 fn written(pattern: &mut Expr) -> Option<&mut String> {
     match pattern {
         Expr::Literal(

@@ -102,7 +102,6 @@ fn calls(json: &str) -> Option<String> {
     any.then(|| calls.to_string())
 }
 
-/// The value of a key.
 fn field<'a>(json: &'a str, key: &str) -> Option<Cow<'a, str>> {
     find(json, &[Step::Key(key.to_owned())])
 }

@@ -50,7 +50,6 @@ impl AnalyzerRule for TypedPlans {
     }
 }
 
-/// The rule that puts these in their places.
 pub(super) fn rule(rewrites: &[Rewrite]) -> ApplyFunctionRewrites {
     let each =
         |rewrite: &Rewrite| -> Arc<dyn FunctionRewrite + Send + Sync> { Arc::new(Rewriting(*rewrite)) };

@@ -48,7 +48,6 @@ pub(super) fn rewrite(expr: Expr, schema: &DFSchema) -> DfResult<Transformed<Exp
     }))
 }
 
-/// What is cast to a type.
 fn round_cast(expr: Box<Expr>, to: &DataType, schema: &DFSchema) -> Transformed<Box<Expr>> {
     let is_rounded = matches!(&*expr, Expr::ScalarFunction(call) if call.func.inner().is::<NearestInteger>());
     let fraction = || expr.get_type(schema).is_ok_and(|of| integer_type(&of).is_some());

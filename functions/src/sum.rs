@@ -176,7 +176,6 @@ fn fitting_decimal(total: i256, digits: u8, scale: i8) -> Result<i128, FunctionE
     })
 }
 
-/// A total in the type of the result.
 fn narrow_total(total: ScalarValue, to: &DataType) -> DfResult<ScalarValue> {
     Ok(match (total, to) {
         (ScalarValue::Decimal256(Some(total), ..), DataType::Decimal128(digits, scale)) => {

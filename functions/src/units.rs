@@ -103,7 +103,6 @@ impl CountedUnit {
     }
 }
 
-/// A number without its fraction.
 fn trunc(number: f64) -> Option<i128> {
     // What is larger is beyond every part of an interval.
     (number.abs() < 1e30).then_some(number as i128)

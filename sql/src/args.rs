@@ -93,7 +93,6 @@ impl Arguments {
         self.positional.len()
     }
 
-    /// Whether an option was given.
     pub(crate) fn has(&self, name: &str) -> bool {
         self.option(name).is_some()
     }

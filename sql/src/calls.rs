@@ -22,7 +22,6 @@ pub(crate) enum ArgumentKind {
 }
 
 impl ArgumentKind {
-    /// Of an argument by its name.
     fn by_name(name: &str) -> Option<Self> {
         match name.to_lowercase().as_str() {
             "pool" | "target" | "dataset" => Some(Self::Datasets),
@@ -51,7 +50,6 @@ pub(crate) struct NamingArgument<'a> {
     place: TextPosition,
 }
 
-/// Those of a call in FROM.
 pub(crate) fn arguments(table: &TableFactor) -> Vec<NamingArgument<'_>> {
     match table {
         TableFactor::Table { name, args: Some(args), .. } => of_call(name, &args.args),

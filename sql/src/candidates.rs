@@ -60,7 +60,6 @@ pub(crate) struct Candidates {
 }
 
 impl Candidates {
-    /// Those of a call that has the option.
     pub(crate) fn read(
         options: &Options,
         pools: &[String],
@@ -74,7 +73,6 @@ impl Candidates {
         Ok(Some(Self { pools: pools.map_err(|e| SqlError::invalid(e.to_string()))?, condition, finder }))
     }
 
-    /// Of what rows it is true.
     pub(crate) fn condition(&self) -> &str {
         &self.condition
     }

@@ -236,7 +236,6 @@ impl VisitorMut for ColumnNames<'_> {
     }
 }
 
-/// The parts of a name.
 fn parts(expr: &mut Expr) -> &mut [Ident] {
     match expr {
         Expr::Identifier(name) => std::slice::from_mut(name),

@@ -75,7 +75,6 @@ impl SqlResources {
         Self { env: Arc::new(env), clients: Arc::clone(&self.clients), each: None }
     }
 
-    /// Those that the engine has in this.
     pub(super) fn of(env: RuntimeEnv) -> Self {
         Self { env: Arc::new(env), clients: Arc::default(), each: None }
     }
@@ -97,7 +96,6 @@ impl SqlResources {
         self.env.disk_manager.tmp_files_enabled()
     }
 
-    /// What the engine has them in.
     pub(super) fn env(&self) -> Arc<RuntimeEnv> {
         Arc::clone(&self.env)
     }

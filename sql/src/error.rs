@@ -93,7 +93,6 @@ impl SqlError {
         Self::invalid(format!("'{text}{NO_NUMBER}")).hint("TRY_CAST(x AS DOUBLE) is null for such a text")
     }
 
-    /// The text of such an error.
     pub(crate) fn text_of_number(&self) -> Option<&str> {
         self.message.strip_prefix('\'')?.strip_suffix(NO_NUMBER)
     }
@@ -114,7 +113,6 @@ impl SqlError {
         Self::new(SqlErrorKind::Failed, format!("internal error: {what}"))
     }
 
-    /// An option that is refused.
     pub(crate) fn option(error: gstore_query::influence::OptionError) -> Self {
         let found = match error.option {
             Some(name) => Self::invalid(error.message).about(name),
@@ -137,7 +135,6 @@ impl SqlError {
         Self::new(kind, error.to_string())
     }
 
-    /// The same in other words.
     pub(crate) fn worded(self, message: String) -> Self {
         Self { message, ..self }
     }
@@ -205,7 +202,6 @@ impl SqlError {
         self.at(start(part))
     }
 
-    /// Adds the place of a name.
     pub(crate) fn at_name(self, name: &Ident) -> Self {
         self.at(place(name))
     }
@@ -229,12 +225,10 @@ impl SqlError {
         Self { exact_name: Some(name), ..self }
     }
 
-    /// That column.
     pub(crate) fn exact_name(&self) -> Option<&str> {
         self.exact_name.as_deref()
     }
 
-    /// The column that the error says there is not.
     pub(crate) fn missing_column(&self) -> Option<&str> {
         self.message.strip_prefix("there is no column `")?.strip_suffix('`')
     }
@@ -258,7 +252,6 @@ impl SqlError {
         self.hint.as_deref().filter(|hint| hint.starts_with("did you mean"))
     }
 
-    /// The hint that lists what there is.
     pub(crate) fn listing(&self) -> Option<&str> {
         self.hint.as_deref().filter(|hint| hint.starts_with("there are "))
     }

@@ -128,7 +128,6 @@ pub(super) fn column(expr: &Expr) -> Option<&Ident> {
     }
 }
 
-/// The written number that an expression is.
 pub(super) fn number_of(expr: &Expr) -> Option<&str> {
     let Expr::Value(value) = expr else { return None };
     match &value.value {
@@ -178,7 +177,6 @@ pub(super) fn last_ident(object: &mut ObjectName) -> Option<&mut Ident> {
     }
 }
 
-/// The expression that an item of a result is.
 pub(super) fn of_item(item: &SelectItem) -> Option<&Expr> {
     match item {
         SelectItem::UnnamedExpr(expr) | SelectItem::ExprWithAlias { expr, .. } => Some(expr),
@@ -197,7 +195,6 @@ pub(super) fn is_aggregate_call(expr: &Expr) -> bool {
         if function.over.is_none() && is_aggregate(&function.name.to_string().to_lowercase()))
 }
 
-/// Whether a SELECT has GROUP BY.
 pub(super) fn is_grouped(select: &Select) -> bool {
     match &select.group_by {
         GroupByExpr::Expressions(groups, _) => !groups.is_empty(),
@@ -205,7 +202,6 @@ pub(super) fn is_grouped(select: &Select) -> bool {
     }
 }
 
-/// The names that the tables of a SELECT have in it.
 pub(super) fn tables(select: &Select) -> Vec<String> {
     let mut names = Vec::new();
     select.from.iter().for_each(|from| add_tables(from, &mut names));

@@ -13,7 +13,6 @@ use super::error::SqlError;
 /// Most elements of a list that is the value of a parameter.
 const MAX_ELEMENTS: usize = 1 << 18;
 
-/// The elements of a list that is not null.
 pub(crate) fn elements(value: &ScalarValue) -> Option<ArrayRef> {
     match value {
         ScalarValue::List(list) => Some(list.value(0)),
@@ -23,7 +22,6 @@ pub(crate) fn elements(value: &ScalarValue) -> Option<ArrayRef> {
     }
 }
 
-/// A value as an expression of the statement.
 pub(crate) fn literal(value: &ScalarValue) -> Result<Ast, SqlError> {
     if value.is_null() {
         return Ok(Ast::value(AstValue::Null));

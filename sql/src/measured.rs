@@ -67,7 +67,6 @@ impl FeatureNumbers {
         Self { column, feature, reader: OnceLock::new() }
     }
 
-    /// The same with its feature not open.
     pub(crate) fn unopened(&self) -> Self {
         Self::new(self.column, Arc::clone(&self.feature))
     }

@@ -206,7 +206,6 @@ fn pairs(expr: &Expr) -> Vec<(&Expr, &Expr)> {
     }
 }
 
-/// A column and a value of another type.
 fn mixed_comparison(node: &LogicalPlan, column: &Expr, value: &Expr) -> Option<MixedComparison> {
     let Expr::Column(column) = column else { return None };
     let of = type_of(node, column)?;

@@ -28,7 +28,6 @@ pub struct InfluenceNote {
 }
 
 impl InfluenceNote {
-    /// That of a question with this answer.
     pub(crate) fn new(plan: &Prepared, summary: ScanSummary) -> Self {
         let spec = plan.spec();
         Self {

@@ -155,7 +155,6 @@ impl OwnTable {
         read.map(|_| ()).map_err(|e| self.failed(e))
     }
 
-    /// Some columns of a table of text.
     fn separated(&self, schema: &SchemaRef, delimiter: u8, columns: &[usize]) -> Result<Batches, SqlError> {
         let reader = arrow_csv::ReaderBuilder::new(Arc::clone(schema))
             .with_header(true)
@@ -194,7 +193,6 @@ impl OwnTable {
         Err(self.failed(why).hint(format!("{} opens it as it is now", Remedy::OwnTable)))
     }
 
-    /// Some columns of the file.
     fn batches(&self, columns: &[usize]) -> Result<Batches, SqlError> {
         Ok(match self.format {
             Format::Parquet => {

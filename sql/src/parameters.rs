@@ -188,7 +188,6 @@ fn listed(has: &str, names: &[String]) -> String {
     }
 }
 
-/// A JSON value as a value of SQL.
 fn scalar(value: &Value) -> Result<ScalarValue, SqlError> {
     Ok(match value {
         Value::Null => ScalarValue::Null,
@@ -371,7 +370,6 @@ fn name_placeholders(select: &mut Select) {
     }
 }
 
-/// The name of a parameter.
 pub(crate) fn placeholder(expr: &Ast) -> Option<&str> {
     let Ast::Value(value) = expr else { return None };
     let AstValue::Placeholder(text) = &value.value else { return None };

@@ -234,7 +234,6 @@ fn asking(state: &SessionState) -> SessionBounds {
     SessionBounds { served, memory }
 }
 
-/// What a parsed statement means.
 pub(super) async fn logical(
     state: &SessionState,
     mut statement: Statement,
@@ -415,7 +414,6 @@ async fn meant_as_written(
     Ok(logical)
 }
 
-/// The state with tables that have these virtual columns.
 fn with_columns(state: &SessionState, tables: &Tables, asked: NamedVirtuals) -> SessionState {
     let mut state = state.clone();
     state.register_catalog_list(tables.catalogs(asked));

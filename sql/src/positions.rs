@@ -21,7 +21,6 @@ pub(super) fn start(of: &impl Spanned) -> TextPosition {
     (start.line, start.column)
 }
 
-/// Where a name begins.
 pub(super) fn begin(expr: &Expr) -> Option<TextPosition> {
     match expr {
         Expr::Identifier(name) => Some(place(name)),

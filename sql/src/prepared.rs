@@ -68,7 +68,6 @@ impl PreparedStatement {
         &self.schema
     }
 
-    /// A plan to be run now.
     pub(super) fn plan(&self) -> Option<DfResult<Planned>> {
         match &self.plan {
             StatementPlan::None => None,

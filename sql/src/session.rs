@@ -278,7 +278,6 @@ impl SqlSession {
         Some(planned.and_then(|planned| self.begin(planned, context, notes, cancel)))
     }
 
-    /// Starts a plan.
     fn begin(
         &self,
         planned: Planned,
@@ -489,7 +488,6 @@ fn check_clock(now: SystemTime) -> Result<(), SqlError> {
     now.duration_since(UNIX_EPOCH).map(drop).map_err(|_| early())
 }
 
-/// The context with this memory for operators.
 fn with_memory(context: TaskContext, memory: Option<&SqlResources>) -> TaskContext {
     match memory {
         Some(memory) => context.with_runtime(memory.env()),

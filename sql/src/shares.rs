@@ -40,7 +40,6 @@ pub(super) struct Shares {
 }
 
 impl Shares {
-    /// Shares of this many bytes.
     pub(super) fn new(bytes: usize) -> Self {
         Self { bytes, held: Mutex::default() }
     }
@@ -101,7 +100,6 @@ pub(super) struct SharedPool {
 }
 
 impl SharedPool {
-    /// A pool of this many bytes.
     pub(super) fn new(bytes: usize) -> Self {
         Self { all: GreedyMemoryPool::new(bytes), shares: Shares::new(bytes) }
     }

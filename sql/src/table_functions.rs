@@ -47,7 +47,6 @@ impl TableFunctionImpl for TableFunction {
     }
 }
 
-/// The table functions of a session.
 pub(super) fn session_functions(
     snapshot: &Arc<Snapshot>,
     encoder: Option<&Arc<dyn Encoder>>,

@@ -28,7 +28,6 @@ pub(crate) struct SampleUnion {
 }
 
 impl SampleUnion {
-    /// Reads some columns of one part.
     pub(crate) fn read_part(
         &self,
         part: usize,

@@ -37,7 +37,6 @@ pub(crate) fn table(call: &FunctionCall<'_>) -> DfResult<Arc<dyn TableProvider>>
     Ok(Arc::new(RowsTable(Arc::new(VectorRows::new(call.source, &dataset, feature)?))))
 }
 
-/// The feature of a dataset with this name.
 fn find(snapshot: &Snapshot, dataset: &str, name: &str) -> Result<Arc<FeaturePart>, SqlError> {
     snapshot.dataset(dataset).map_err(|e| SqlError::lookup(e).about("dataset"))?;
     let found = snapshot.feature_of(dataset, name);

@@ -87,7 +87,6 @@ pub(crate) trait Step: Sized {
     /// Of a walk that went on to its end.
     const DONE: Self;
 
-    /// Whether the walk ends with this.
     fn ends(&self) -> bool;
 }
 

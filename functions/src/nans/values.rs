@@ -75,7 +75,6 @@ fn replace_numbers<T: ArrowPrimitiveType>(
     }
 }
 
-/// The same of one value.
 pub(crate) fn canonical_value(value: ScalarValue) -> ScalarValue {
     match value {
         ScalarValue::Float32(Some(number)) if number.is_nan() => ScalarValue::Float32(Some(f32::NAN)),

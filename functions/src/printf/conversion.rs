@@ -67,7 +67,6 @@ impl FormatSyntax {
         }
     }
 
-    /// The parts of a format.
     pub(super) fn parts(self, format: &str) -> Result<Vec<FormatPart>, FunctionError> {
         let (mut parts, mut text, mut place) = (Vec::new(), String::new(), 0);
         let mut chars = format.chars().peekable();

@@ -75,7 +75,6 @@ impl Conversion {
         })
     }
 
-    /// Puts a value behind a text.
     pub(super) fn put(&self, value: Printed<'_>, to: &mut String) -> Result<(), FunctionError> {
         let Rendered { is_negative, is_number, mut text } =
             self.rendered(value).ok_or_else(|| self.not_for(&value))?;

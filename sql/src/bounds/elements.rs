@@ -27,7 +27,6 @@ struct BoundedElements {
     budget: Arc<Budget>,
 }
 
-/// The function with the limits of a statement.
 pub(super) fn limit_elements(engine: Arc<HigherOrderUDF>, budget: &Arc<Budget>) -> HigherOrderUDF {
     HigherOrderUDF::from(BoundedElements { engine, budget: Arc::clone(budget) })
 }

@@ -40,7 +40,6 @@ pub(super) struct BoundedFunction {
     budget: Arc<Budget>,
 }
 
-/// The function with the limits of a statement.
 pub(super) fn limit_function(engine: Arc<ScalarUDF>, growth: Growth, budget: &Arc<Budget>) -> ScalarUDF {
     ScalarUDF::from(BoundedFunction { engine, growth, budget: Arc::clone(budget) })
 }
@@ -228,7 +227,6 @@ impl Pace {
     }
 }
 
-/// The arrays as one.
 fn joined(parts: &[ArrayRef]) -> DfResult<ArrayRef> {
     let parts: Vec<&dyn Array> = parts.iter().map(|part| &**part).collect();
     Ok(arrow_select::concat::concat(&parts)?)

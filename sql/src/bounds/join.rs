@@ -18,7 +18,6 @@ use datafusion::scalar::ScalarValue;
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct ConcatOperator;
 
-/// The operator as a function.
 pub(super) fn function() -> ScalarUDF {
     ScalarUDF::from(ConcatOperator)
 }

@@ -177,7 +177,6 @@ impl Budget {
         Ok(())
     }
 
-    /// The limit of memory.
     pub(super) fn memory(&self) -> u64 {
         match self.pool.memory_limit() {
             MemoryLimit::Finite(bytes) => bytes as u64,

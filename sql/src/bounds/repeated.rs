@@ -152,7 +152,6 @@ impl Repeats {
     }
 }
 
-/// The windows of an operator that has some.
 pub(crate) fn windows_of(node: &Arc<dyn ExecutionPlan>) -> Option<&[Arc<dyn WindowExpr>]> {
     let windows = node.downcast_ref::<WindowAggExec>().map(WindowAggExec::window_expr);
     windows.or_else(|| node.downcast_ref::<BoundedWindowAggExec>().map(|node| node.window_expr()))

@@ -17,7 +17,6 @@ const ESCAPED: u64 = 6;
 pub(super) struct PerRow<T>(Vec<T>);
 
 impl<T: Copy + Default> PerRow<T> {
-    /// The number of a row.
     pub(super) fn at(&self, row: usize) -> T {
         let place = if self.0.len() == 1 { 0 } else { row };
         self.0.get(place).copied().unwrap_or_default()
@@ -37,7 +36,6 @@ pub(super) fn leaves(value: &ColumnarValue) -> DfResult<PerRow<u64>> {
     Ok(PerRow(element_counts(&value.to_array(1)?)))
 }
 
-/// What is found of each text of an argument.
 pub(super) fn of_texts<T: Default>(value: &ColumnarValue, found: impl Fn(&str) -> T) -> PerRow<T> {
     let of = |text: Option<&str>| text.map(&found).unwrap_or_default();
     PerRow(match value {
@@ -54,7 +52,6 @@ pub(super) fn counts(value: &ColumnarValue) -> DfResult<PerRow<u64>> {
     Ok(PerRow(numbers.into_iter().map(|n| u64::try_from(n).unwrap_or(0)).collect()))
 }
 
-/// An argument that is a whole number.
 pub(super) fn numbers(value: &ColumnarValue) -> DfResult<PerRow<i64>> {
     let array = arrow_cast::cast(&value.to_array(1)?, &DataType::Int64)?;
     Ok(PerRow(array.as_primitive::<Int64Type>().iter().map(|n| n.unwrap_or(0)).collect()))
@@ -105,7 +102,6 @@ fn json_bytes(array: &ArrayRef) -> Vec<u64> {
     value_bytes(array).iter().map(leaf).collect()
 }
 
-/// Bytes of a constant.
 pub(super) fn scalar_bytes(scalar: &ScalarValue) -> u64 {
     if let Some(text) = scalar.try_as_str() {
         return text.map_or(0, |text| text.len() as u64);
@@ -121,7 +117,6 @@ pub(super) fn scalar_bytes(scalar: &ScalarValue) -> u64 {
     }
 }
 
-/// Bytes of each value of an array.
 pub(super) fn value_bytes(array: &ArrayRef) -> Vec<u64> {
     // The low half of a view is the length of its text.
     let views = |views: &[u128]| views.iter().map(|view| u64::from(*view as u32) + 16).collect();

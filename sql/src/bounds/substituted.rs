@@ -160,7 +160,6 @@ impl PlanSizes {
         exprs.iter().map(|expr| self.weigh(expr, inputs)).collect()
     }
 
-    /// Adds a predicate.
     fn push(&mut self, predicate: &Expr, inputs: &[NodeInput<'_>]) -> DfResult<()> {
         let weight = self.weigh(predicate, inputs)?;
         self.pushed = self.pushed.saturating_add(weight);

@@ -128,7 +128,6 @@ impl HeldBatches {
     }
 }
 
-/// Bytes of the values of a batch.
 fn bytes_of(batch: &RecordBatch) -> usize {
     let bytes = batch.columns().iter().map(|column| match fixed_width(column.data_type()) {
         Some(width) => width.saturating_mul(batch.num_rows() as u64),

@@ -53,12 +53,10 @@ pub(super) fn put(sql: &mut Statement, error: &SqlError) -> bool {
     })
 }
 
-/// Whether a key stands for all columns.
 pub(super) fn is_all(key: &Expr) -> bool {
     matches!(key, Expr::Identifier(name) if name.quote_style.is_none() && name.value.eq_ignore_ascii_case("all"))
 }
 
-/// Whether an item of the result is one column.
 fn is_one(item: &SelectItem) -> bool {
     of_item(item).is_some_and(|expr| !has_columns(expr))
 }

@@ -17,7 +17,6 @@ pub(super) use crate::expanded::of_item;
 use crate::expanded::name;
 use crate::walk::visit_own_expressions;
 
-/// A call of a function.
 pub(super) fn call(name: &str, args: Vec<Expr>) -> Expr {
     call_at(name, args, Span::empty())
 }
@@ -37,7 +36,6 @@ pub(super) fn call_at(name: &str, args: Vec<Expr>, span: Span) -> Expr {
     })
 }
 
-/// Arguments without names.
 pub(super) fn arguments(args: Vec<Expr>) -> Vec<FunctionArg> {
     args.into_iter().map(|arg| FunctionArg::Unnamed(FunctionArgExpr::Expr(arg))).collect()
 }
@@ -52,7 +50,6 @@ pub(super) fn plain_args(function: &Function) -> Option<Vec<&Expr>> {
     args.collect()
 }
 
-/// Whether a call is of distinct values.
 pub(super) fn is_distinct(function: &Function) -> bool {
     let FunctionArguments::List(list) = &function.args else { return false };
     list.duplicate_treatment == Some(DuplicateTreatment::Distinct)
@@ -88,7 +85,6 @@ pub(super) fn binary(left: Expr, op: BinaryOperator, right: Expr) -> Expr {
     Expr::BinaryOp { left: Box::new(left), op, right: Box::new(right) }
 }
 
-/// An expression in parentheses.
 pub(super) fn nested(expr: Expr) -> Box<Expr> {
     Box::new(Expr::Nested(Box::new(expr)))
 }
@@ -120,22 +116,18 @@ pub(super) fn case(condition: Expr, result: Expr, other: Option<Expr>) -> Expr {
     }
 }
 
-/// A cast to another type.
 pub(super) fn cast(expr: Expr, data_type: DataType) -> Expr {
     Expr::Cast { kind: CastKind::Cast, expr: Box::new(expr), data_type, array: false, format: None }
 }
 
-/// NULL as an expression.
 pub(super) fn null() -> Expr {
     Expr::value(Value::Null)
 }
 
-/// Whether an expression is NULL as it is written.
 pub(super) fn is_null(expr: &Expr) -> bool {
     matches!(expr, Expr::Value(value) if value.value == Value::Null)
 }
 
-/// A number as an expression.
 pub(super) fn number(number: impl ToString) -> Expr {
     Expr::value(Value::Number(number.to_string(), false))
 }
@@ -145,7 +137,6 @@ pub(super) fn taken(expr: &mut Expr) -> Expr {
     std::mem::replace(expr, null())
 }
 
-/// The name that an item of a result is given.
 pub(super) fn alias(item: &SelectItem) -> Option<String> {
     match item {
         SelectItem::ExprWithAlias { alias, .. } => Some(name(alias)),
@@ -177,7 +168,6 @@ pub(super) fn wrap(inner: &mut Query, name: &str) {
     }
 }
 
-/// The text that an expression is.
 pub(super) fn text_of(expr: &Expr) -> Option<&str> {
     let Expr::Value(value) = expr else { return None };
     match &value.value {
@@ -186,7 +176,6 @@ pub(super) fn text_of(expr: &Expr) -> Option<&str> {
     }
 }
 
-/// A text as an expression.
 pub(super) fn text(text: &str) -> Expr {
     Expr::value(Value::SingleQuotedString(text.to_owned()))
 }

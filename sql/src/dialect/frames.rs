@@ -25,7 +25,6 @@ pub(super) fn of_function(function: &mut Function) -> Result<(), SqlError> {
     }
 }
 
-/// The same of the windows that a SELECT names.
 pub(super) fn of_select(select: &mut Select) -> Result<(), SqlError> {
     select.named_window.iter_mut().try_for_each(|NamedWindowDefinition(_, window)| match window {
         NamedWindowExpr::WindowSpec(window) => of_window(window),

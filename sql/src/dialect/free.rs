@@ -42,7 +42,6 @@ fn is_name(tokens: &[TokenWithSpan], at: usize) -> bool {
         })
 }
 
-/// Whether a value may end with a token.
 fn ends_value(token: &TokenWithSpan) -> bool {
     let is_end = matches!(
         token.token,

@@ -126,7 +126,6 @@ fn value<'a>(select: &'a Select, column: &str) -> Option<(usize, &'a Expr)> {
     given(select, column).next().filter(|(_, expr)| !names(expr, column))
 }
 
-/// Whether an expression names a column.
 fn names(expr: &Expr, column: &str) -> bool {
     visit_own_expressions(expr, |part| matches!(part, Expr::Identifier(other) if name(other) == column))
 }

@@ -155,7 +155,6 @@ fn no_aggregate(expr: &Expr) -> SqlError {
     SqlError::invalid(format!("PIVOT takes aggregate functions, as sum(x), not {expr}")).hint(hint)
 }
 
-/// The only column of a PIVOT.
 fn only(on: &[Expr]) -> Result<&Expr, SqlError> {
     match on {
         [only] => Ok(only),
@@ -193,7 +192,6 @@ fn written(value: &Expr) -> Option<(String, Expr)> {
     }
 }
 
-/// The query of an UNPIVOT.
 fn unpivoted(
     table: &TableFactor,
     value: &Expr,

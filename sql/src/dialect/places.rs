@@ -36,7 +36,6 @@ pub(super) fn put(statement: &mut Statement) -> Result<(), SqlError> {
     })
 }
 
-/// The digits of such a number.
 fn number(name: &Ident) -> Option<&str> {
     let digits = name.value.strip_prefix('#').filter(|_| name.quote_style.is_none())?;
     digits.parse::<u32>().is_ok().then_some(digits)

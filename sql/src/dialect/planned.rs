@@ -36,7 +36,6 @@ impl Planner<'_> {
     }
 }
 
-/// Plans a statement.
 pub(crate) async fn planned(planner: Planner<'_>, mut statement: Statement) -> Result<LogicalPlan, SqlError> {
     let mut given = AliasNames::default();
     let mut again = ReplannedParts::default();

@@ -132,7 +132,6 @@ impl<'a> Level<'a> {
         Self { tables: is_table, ..Self::new(false, self.read().saturating_mul(times), form) }
     }
 
-    /// The CASE that this token begins.
     fn case(&self, token: &'a TokenWithSpan, behind: Option<&TokenWithSpan>) -> Self {
         let (times, form) = match behind {
             Some(behind) if is_word(behind, "WHEN") => (1, self.form),
@@ -207,7 +206,6 @@ fn is_literal(token: &TokenWithSpan) -> bool {
     matches!(token.token, Token::Number(..) | Token::SingleQuotedString(_))
 }
 
-/// Whether a value may end with a token.
 fn ends_value(token: &TokenWithSpan) -> bool {
     match &token.token {
         Token::Word(_) => !is_one_of(token, BEFORE_VALUES),

@@ -254,7 +254,6 @@ pub(super) const BEFORE_NAMES: [&str; 5] = ["AS", "SELECT", "DISTINCT", "BY", "W
 const UNITS: &str = "MILLENNIUM CENTURY DECADE YEAR QUARTER MONTH WEEK DAY HOUR MINUTE SECOND MILLISECOND \
     MICROSECOND NANOSECOND";
 
-/// Whether a token is the unit of an interval.
 pub(super) fn is_unit(token: &TokenWithSpan) -> bool {
     let Token::Word(word) = &token.token else { return false };
     let word = word.value.to_ascii_uppercase();

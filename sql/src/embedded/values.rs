@@ -9,7 +9,6 @@ use gstore_functions::{AS_TYPE, KEPT, gives_json};
 use super::columns::{MarkedColumns, Scope};
 
 impl MarkedColumns {
-    /// The type of an expression.
     pub(super) fn of(&mut self, expr: &Expr, scope: &Scope) -> DataType {
         let found = match expr {
             Expr::Alias(alias) => Some(self.of(&alias.expr, scope)),
@@ -45,7 +44,6 @@ impl MarkedColumns {
         common(parts.map(|part| (self.of(part, scope), part)).collect())
     }
 
-    /// The type of the elements of a list.
     pub(super) fn element(&mut self, values: &Expr, scope: &Scope) -> Option<DataType> {
         match self.of(values, scope) {
             DataType::List(item) => Some(item.data_type().clone()),
@@ -60,7 +58,6 @@ impl MarkedColumns {
         element.clone().filter(|_| params.first().is_some_and(|first| first == name))
     }
 
-    /// The type of a list with another value.
     fn with_element(&mut self, values: &Expr, element: &Expr, scope: &Scope) -> Option<DataType> {
         let before = self.element(values, scope)?;
         let of = self.of(element, scope);
@@ -138,7 +135,6 @@ fn common(parts: Vec<(DataType, &Expr)>) -> DataType {
     types.reduce(|one, other| either(&one, &other)).unwrap_or(DataType::Null)
 }
 
-/// Whether an expression is a text that is JSON.
 fn is_json(expr: &Expr) -> bool {
     let Expr::Literal(value, _) = expr else { return false };
     value.try_as_str().flatten().is_some_and(json::is_json)

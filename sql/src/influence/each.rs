@@ -84,7 +84,6 @@ impl EachRows {
         passes
     }
 
-    /// Delivers the rankings of one pass.
     fn pass(
         &self,
         plan: Prepared,

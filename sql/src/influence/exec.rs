@@ -170,7 +170,6 @@ impl InfluenceExec {
         )
     }
 
-    /// The rules of one ranking.
     fn fmt_rules(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let RankedRelation::Best { rules, .. } = &self.question.relation else { return Ok(()) };
         if let Some(quota) = &rules.quota {

@@ -117,7 +117,6 @@ fn default_kind(snapshot: &Snapshot, pools: &[String]) -> String {
     }
 }
 
-/// The pool and row of an id.
 fn find(snapshot: &Snapshot, pools: &[String], id: &str) -> Result<(usize, u64), SqlError> {
     let mut found = Vec::new();
     let mut near: Option<String> = None;

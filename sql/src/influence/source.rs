@@ -38,7 +38,6 @@ pub(super) fn resolve(source: &FunctionSource, spec: &InfluenceSpec) -> Result<P
     plan.map_err(|error| argument_error(spec, error))
 }
 
-/// The error with the argument that it is about.
 pub(super) fn argument_error(spec: &InfluenceSpec, error: QueryError) -> SqlError {
     let argument = match &error {
         QueryError::Lookup(LookupError::Unknown { what, name, .. }) => match *what {

@@ -69,7 +69,6 @@ impl InfluenceQuestion {
         Ok(marks)
     }
 
-    /// The texts of scored tokens.
     fn tokens(&self, part: &[Scored]) -> Result<ArrayRef, SqlError> {
         let mut texts = Vec::new();
         for (pool, side) in self.plan.pools().iter().enumerate() {

@@ -39,7 +39,6 @@ pub(super) fn rows(batch: &RecordBatch, out: &mut impl Write) -> Result<(), Arro
     Ok(())
 }
 
-/// The rest of the page.
 pub(super) fn end(out: &mut impl Write) -> std::io::Result<()> {
     out.write_all(b"</tbody>\n</table>\n</body>\n</html>\n")
 }

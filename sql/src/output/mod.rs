@@ -288,7 +288,6 @@ impl<W: Write + Send> ResultWriter<W> {
     }
 }
 
-/// The columns as a format has them.
 fn written_schema(format: Format, schema: &SchemaRef) -> SchemaRef {
     match format {
         Format::Csv | Format::Tsv | Format::Markdown | Format::Html => {

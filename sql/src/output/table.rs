@@ -84,7 +84,6 @@ impl<W: Write> TableWriter<W> {
         }
     }
 
-    /// The same with another word for null.
     pub(super) fn with_null(self, null: &'static str) -> Self {
         Self { null, ..self }
     }

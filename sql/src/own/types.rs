@@ -94,12 +94,10 @@ impl OwnTable {
     }
 }
 
-/// The same column as text.
 fn text(field: &Field) -> Field {
     Field::new(field.name(), DataType::Utf8, true)
 }
 
-/// The places of columns of some types.
 fn places(fields: &[Field], is_one: impl Fn(&DataType) -> bool) -> Vec<usize> {
     fields.iter().enumerate().filter(|(_, field)| is_one(field.data_type())).map(|(place, _)| place).collect()
 }

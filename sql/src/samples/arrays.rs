@@ -22,7 +22,6 @@ pub(super) fn span(stored: &RecordBatch) -> Result<Option<Range<u64>>, SqlError>
     Ok(rows.first().zip(rows.last()).map(|(first, last)| *first..last.saturating_add(1)))
 }
 
-/// Bytes of text in some rows of a column.
 pub(crate) fn text_bytes(array: &ArrayRef, rows: Range<usize>) -> usize {
     let offsets = match array.data_type() {
         DataType::Utf8 => array.as_string::<i32>().value_offsets(),

@@ -49,7 +49,6 @@ const TABLES: [(&str, TableOf); 11] = [
     ("views", |snapshot, _| held(views(snapshot))),
 ];
 
-/// A table that is in memory.
 fn held(batch: Batch) -> Result<Arc<dyn TableProvider>, SqlError> {
     let batch = batch?;
     Ok(Arc::new(MemTable::try_new(batch.schema(), vec![vec![batch]])?))
@@ -103,7 +102,6 @@ impl<T: Debug + 'static> TableProvider for FileTable<T> {
     at_once::scan!();
 }
 
-/// Names of the system tables.
 pub(crate) fn names() -> impl Iterator<Item = &'static str> {
     TABLES.into_iter().map(|(name, _)| name)
 }

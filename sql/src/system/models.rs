@@ -28,7 +28,6 @@ pub(super) fn checkpoints(runs: &[Arc<RunPart>]) -> Batch {
     ])
 }
 
-/// The models of all ensembles.
 pub(super) fn members(ensembles: &[Arc<EnsemblePart>], served: bool) -> Batch {
     let all: Vec<_> = ensembles
         .iter()

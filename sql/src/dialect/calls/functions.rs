@@ -106,7 +106,6 @@ pub(super) fn take_null_treatment(function: &mut Function) {
 /// Functions of windows that take IGNORE NULLS.
 const TAKES_NULLS: [&str; 5] = ["first_value", "last_value", "nth_value", "lag", "lead"];
 
-/// The call at the end of an expression.
 fn last_call(expr: &mut Expr) -> Option<&mut Function> {
     match expr {
         Expr::Function(call) => Some(call),
@@ -273,7 +272,6 @@ pub(super) fn not_of_rows(function: &Function) -> Option<SqlError> {
     is_scalar(known(&name.value.to_lowercase())).then(|| error.hint(hint))
 }
 
-/// Whether a function is given an order of its rows.
 fn is_ordered(function: &Function) -> bool {
     order_of(function).is_some()
 }
@@ -289,7 +287,6 @@ fn named_args(function: &Function) -> Option<Vec<Expr>> {
     Some(args)
 }
 
-/// Whether a function has a list and a lambda.
 fn takes_lambda(function: &Function) -> bool {
     exprs::plain_args(function).is_some_and(|args| matches!(args.as_slice(), [_, Expr::Lambda(_)]))
 }

@@ -80,7 +80,6 @@ impl EarlierColumns {
         }
     }
 
-    /// Whether another column than this one has its name.
     pub(super) fn has_other(&self, column: &ResultColumn) -> bool {
         self.first.get(&column.name).is_some_and(|first| *first != column.value)
     }
