@@ -377,6 +377,8 @@ fn kept_per_token(decoder: &Decoder) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
     use gstore_model::{ComputePrecision, Device};
 
@@ -406,17 +408,8 @@ mod tests {
 
     /// A model of 64 positions.
     fn decoder() -> Decoder {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("config.json");
-        let config = r#"{
-            "architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_act": "silu",
-            "hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 2,
-            "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 6,
-            "vocab_size": 37, "rms_norm_eps": 1e-6, "rope_theta": 10000.0, "rope_scaling": null,
-            "max_position_embeddings": 64, "tie_word_embeddings": true
-        }"#;
-        fs_err::write(&path, config).unwrap();
-        Decoder::read(&path).unwrap()
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../model/tests/fixtures/small_llama.json");
+        Decoder::read(Path::new(path)).unwrap()
     }
 
     fn sizes<'a>(decoder: &'a Decoder, projection: &'a ProjectionSpec) -> MemorySizes<'a> {

@@ -141,11 +141,12 @@ impl BufferPool {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
     use crate::architectures::{Decoder, Param};
     use crate::cpu::Cpu;
     use crate::{ComputePrecision, Model};
-    use serde_json::json;
 
     /// Bytes that this thread keeps.
     fn kept_bytes() -> usize {
@@ -154,17 +155,8 @@ mod tests {
 
     /// A small model whose head is its embedding.
     fn tied() -> Decoder {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("config.json");
-        let config = json!({
-            "architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_act": "silu",
-            "hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 2,
-            "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 6,
-            "vocab_size": 37, "rms_norm_eps": 1e-6, "rope_theta": 10000.0, "rope_scaling": null,
-            "max_position_embeddings": 64, "tie_word_embeddings": true,
-        });
-        fs_err::write(&path, config.to_string()).unwrap();
-        Decoder::read(&path).unwrap()
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/small_llama.json");
+        Decoder::read(Path::new(path)).unwrap()
     }
 
     /// What a replaced model gives back is what the next one is made of.
