@@ -8,10 +8,8 @@
 pub enum CurvatureError {
     #[error("module `{module}`: {what} has {found} values where {expected} are due")]
     Size { module: String, what: &'static str, found: usize, expected: usize },
-    /// A value that is not finite.
     #[error("module `{module}`: {what} is not finite")]
     NotFinite { module: String, what: &'static str },
-    /// Something that a strategy needs but was not fitted.
     #[error("module `{module}` has no {what}, which {strategy} needs")]
     Missing { module: String, what: &'static str, strategy: &'static str },
     #[error(

@@ -31,7 +31,6 @@ pub enum EncodeError {
     /// A file cannot be read; the error names it.
     #[error(transparent)]
     Read(std::io::Error),
-    /// A file does not hold what it should.
     #[error("{}: {message}", path.display())]
     BadFile { path: PathBuf, message: String },
     #[error(
@@ -44,7 +43,6 @@ pub enum EncodeError {
         .0.display()
     )]
     NoEos(PathBuf),
-    /// `chat` without a template.
     #[error(
         "{}: the tokenizer has no chat template (chat_template.jinja, or chat_template in tokenizer_config.json); \
          use {} or {}", .0.display(), Remedy::Option("template", "tulu"), Remedy::Option("template", "plain")
@@ -52,10 +50,8 @@ pub enum EncodeError {
     NoChatTemplate(PathBuf),
     #[error("the chat template cannot be used: {0}")]
     TemplateSyntax(String),
-    /// The chat template raised an exception or failed.
     #[error("the chat template refuses the conversation: {0}")]
     Render(String),
-    /// The chat template takes a conversation and refuses its beginning.
     #[error(
         "the chat template refuses the conversation up to turn {turn} (from 0), by which the end of that turn is found: \
          {reason}\n  a message of weight 0 is not scored"
@@ -73,7 +69,6 @@ pub enum EncodeError {
         tulu = Remedy::Option("template", "tulu")
     )]
     Marks,
-    /// The chat template writes nothing of what a user or the assistant says.
     #[error(
         "the chat template leaves out turn {turn} (from 0) of the conversation, the {role}'s{}; correct it, or use {}",
         match takes_parts {
@@ -88,7 +83,6 @@ pub enum EncodeError {
         /// Whether it shows the turn if contents are lists of parts.
         takes_parts: bool,
     },
-    /// The tokenizer failed on a text.
     #[error("the tokenizer failed: {0}")]
     Tokenizer(String),
     #[error(

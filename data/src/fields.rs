@@ -23,12 +23,10 @@ use super::record::{KeysOf, Record, RecordError, parse_object, record_of};
 #[non_exhaustive]
 #[allow(missing_docs, reason = "the message of an error says what its fields are")]
 pub enum FieldError {
-    /// Not `field=key`.
     #[error("{0:?} does not name a field: write field=key, for example text=content")]
     Form(String),
     #[error("there is no field {field:?}{}; fields are {}", did_you_mean(nearest), Field::ALL.map(Field::name).join(", "))]
     Unknown { field: String, nearest: Option<&'static str> },
-    /// A field or a key that is used twice.
     #[error("{0:?} is named twice")]
     Twice(String),
     #[error(

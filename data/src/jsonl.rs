@@ -34,7 +34,6 @@ pub struct JsonLine<'a> {
 #[non_exhaustive]
 #[allow(missing_docs, reason = "the message of an error says what its fields are")]
 pub enum ReadError {
-    /// Reading failed in the middle.
     #[error("{}: cannot read line {line}: {source}", path.display())]
     Io { path: PathBuf, line: u64, source: std::io::Error },
     #[error("{}: line {line} is longer than {limit} bytes; is this a file with one JSON object a line?", path.display())]

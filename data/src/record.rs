@@ -43,10 +43,8 @@ pub enum RecordError {
         column: usize,
         message: String,
     },
-    /// Lists and objects inside of each other, more than the parser takes.
     #[error("lists and objects nested deeper than 127 levels, at column {0}")]
     Nested(usize),
-    /// JSON, but no object.
     #[error("expected a JSON object, found {0}")]
     NotObject(&'static str),
     #[error(transparent)]
@@ -59,7 +57,6 @@ pub enum RecordError {
         /// The names of fields with which a list in it is a conversation.
         talk: Option<String>,
     },
-    /// A message without role or content, which may have another name there.
     #[error("{said}; if it has another name, give it with {}", Remedy::Option("field", &format!("{key}=KEY")))]
     MissingKey { said: ContentError, key: &'static str },
     #[error("the records seem to be the list under {0:?}: `jq -c '.[{0:?}][]'` puts each on its own line")]
@@ -75,7 +72,6 @@ pub enum RecordError {
     HalfPair { present: &'static str, missing: &'static str, key: String },
     #[error(transparent)]
     Layout(#[from] LayoutError),
-    /// Not there under the name that was given.
     #[error("no {} {key:?}, which was named as its {field}; {}{}", of.noun(), of.listed(keys), did_you_mean(key, keys.iter().map(String::as_str)))]
     NoField { field: Field, key: String, keys: Vec<String>, of: KeysOf },
     #[error(
@@ -87,7 +83,6 @@ pub enum RecordError {
     Null(String),
     #[error("`id` must be a string or an integer, found {0}")]
     IdType(&'static str),
-    /// The empty string as an id.
     #[error("`id` is empty")]
     EmptyId,
 }

@@ -83,19 +83,12 @@ pub enum SampleError {
     Data(#[from] DataError),
     #[error(transparent)]
     Fields(#[from] FieldError),
-    /// A record of a data file.
     #[error("{}, {place}: {source}", place.file.display())]
     Record { place: Place, source: RecordError },
-    /// A sample that could not be encoded.
     #[error("{sample}: {source}")]
-    Encode {
-        /// Which.
-        sample: String,
-        source: EncodeError,
-    },
+    Encode { sample: String, source: EncodeError },
     #[error(transparent)]
     Read(#[from] ReadError),
-    /// A sample of a dataset that has no text.
     #[error("row {row} of {dataset}: {what}")]
     NoText { dataset: String, row: u64, what: String },
     #[error(

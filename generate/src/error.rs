@@ -40,7 +40,6 @@ pub enum GenerateError {
         "{sample} holds token {token}, the model's vocabulary has {vocab}: the tokenizer belongs to another model"
     )]
     UnknownToken { sample: String, token: u32, vocab: usize },
-    /// A prompt that is too long.
     #[error("{sample} has {tokens} tokens, {most} are allowed{}", longer(.by_model))]
     TooLong {
         sample: String,

@@ -18,7 +18,6 @@ pub enum LearnError {
     /// A feature that no value of the dataset stands for.
     #[error("feature `{name}`: {why}")]
     Feature { name: String, why: String },
-    /// Too few labelled rows for what was asked for.
     #[error("{} all features, and {needed} are needed: {why}", have(.rows))]
     TooFewRows { rows: usize, needed: usize, why: String },
     #[error(

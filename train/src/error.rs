@@ -48,7 +48,6 @@ pub enum TrainError {
         "sample {sample} holds token {token}, the model's vocabulary has {vocab}: the tokenizer belongs to another model"
     )]
     UnknownToken { sample: usize, token: u32, vocab: usize },
-    /// A sample that is longer than the model's table of positions.
     #[error(
         "sample {sample} has {tokens} tokens, the model knows {max_positions} positions: shorten samples to {max_positions} tokens"
     )]
@@ -121,7 +120,6 @@ pub enum TrainError {
     /// A checkpoint that cannot be gone on from.
     #[error("{folder}: {what}")]
     Checkpoint { folder: PathBuf, what: String },
-    /// Another process writes to the output folder.
     #[error("{} is being written by another training", .0.display())]
     Busy(PathBuf),
     /// Another process trains or removes this copy of an ensemble, whose folder this is.

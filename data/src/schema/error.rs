@@ -21,28 +21,23 @@ pub(super) fn type_text(ty: ColumnType) -> &'static str {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SchemaError {
-    /// Not `key:type`.
     #[error("{0:?} is not a column and its type: write name:type, where type is bool, int, float or utf8")]
     BadOverride(String),
-    /// A column that is given two types.
     #[error("column {key:?} is given two types, {} and {}: leave one out", type_text(*first), type_text(*second))]
     TwoOverrides { key: String, first: ColumnType, second: ColumnType },
     #[error("no record has a key {key:?} to give a type to{}", did_you_mean(nearest))]
     UnknownOverride { key: String, nearest: Option<String> },
-    /// Values of two types.
     #[error(
         "column {column:?} holds {} in {} and {} in {place}; \
          say what it is, for example {}", first.beside(found.ty()), first_place.after(place), found.beside(first.ty()),
         Remedy::Option("column", &format!("{column}:utf8"))
     )]
     Mixed { column: String, first: ObservedType, first_place: Place, found: ObservedType, place: Place },
-    /// A value that does not fit the type that the user or the dataset gives the column.
     #[error(
         "column {column:?} is {} {by}, but {place} holds {}; use {}",
         type_text(*ty), found.with_value(*ty, value), way_out(column, *ty, found)
     )]
     Unfit { column: String, ty: ColumnType, by: FixedBy, found: ObservedType, value: String, place: Place },
-    /// The second reading found something that the first had not seen.
     #[error(
         "{place} has a value of {column:?} that it did not have before: the file changed while it was read"
     )]

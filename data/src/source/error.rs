@@ -24,20 +24,16 @@ pub enum DataError {
         /// Whether it was also tried as a pattern.
         glob: bool,
     },
-    /// Not a pattern.
     #[error("{pattern}: not a pattern: {message}")]
     Pattern { pattern: String, message: String },
     #[error("{}: the folder has no data files; supported: {UNDERSTOOD}", .0.display())]
     EmptyFolder(PathBuf),
     #[error("{}: a saved dataset without rows; save it again with those that it should have", .0.display())]
     NoRows(PathBuf),
-    /// What has no bytes of its own.
     #[error("{}: a pipe or a device can be read only once; write what it gives to a file, and name that", .0.display())]
     NoFile(PathBuf),
-    /// A name that says nothing.
     #[error("{}: unknown format; supported: {UNDERSTOOD}{}", .0.display(), conversion_hint(.0))]
     Unknown(PathBuf),
-    /// The same file by two names.
     #[error("{}: named twice", .0.display())]
     Twice(PathBuf),
     #[error(
@@ -52,7 +48,6 @@ pub enum DataError {
     Open(#[from] std::io::Error),
     #[error(transparent)]
     Lines(#[from] ReadError),
-    /// Something in the file is not as it should be.
     #[error("{}{}: {message}", path.display(), place.as_ref().map(|p| format!(", {p}")).unwrap_or_default())]
     Damaged {
         path: PathBuf,

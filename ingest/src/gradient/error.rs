@@ -17,13 +17,11 @@ pub enum EngineError {
         "sample {index} of the batch holds token {token}, the model's vocabulary has {vocab}: the tokenizer belongs to another model"
     )]
     UnknownToken { index: usize, token: u32, vocab: usize },
-    /// A sample that is longer than the model's table of positions.
     #[error(
         "sample {index} of the batch has {tokens} tokens, the model knows {max_positions} positions: give {} or less",
         Remedy::Option("max_length", &max_positions.to_string())
     )]
     TooLong { index: usize, tokens: usize, max_positions: usize },
-    /// Gradients of a checkpoint without tracked tensors.
     #[error("there are no parameters to differentiate by")]
     NoParameters,
     #[error("the computation was cancelled")]

@@ -11,13 +11,11 @@ use gstore_core::Remedy;
 pub enum ProjectionError {
     #[error("there is no projection {0:?}: use {known}", known = ProjectionKind::NAMED.map(ProjectionKind::name).join(", "))]
     UnknownKind(String),
-    /// No output, or too many.
     #[error("a projection to {dim} dimensions is not possible: use 1 to 2147483647")]
     Dim { dim: u32 },
     /// The row blocks of the sparse matrix would not be equal.
     #[error("sjlt with s = {s} needs a dimension that is a multiple of it, but dim is {dim}")]
     Sparsity { s: u32, dim: u32 },
-    /// Sides that do not make the module's dimension, or too many cells.
     #[error(
         "{kind} with sides {k_out} x {k_in} cannot give {dim} coordinates per module: the sides of two_sided multiply to the \
          dimension, those of the other factored kinds to 1 to 2147483647"

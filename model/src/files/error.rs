@@ -18,7 +18,6 @@ pub enum ModelError {
         if path.exists() { "it is a file" } else { "there is no such folder" }
     )]
     NoFolder { path: PathBuf },
-    /// The folder lacks a file that it must have.
     #[error("{folder} has no {file}{hint}")]
     MissingFile {
         folder: PathBuf,
@@ -27,7 +26,6 @@ pub enum ModelError {
         /// What to do about it; empty or starting with `; `.
         hint: String,
     },
-    /// A JSON file does not parse.
     #[error("{path} is not valid JSON: {source}")]
     Json { path: PathBuf, source: serde_json::Error },
     /// A setting is missing, of the wrong type or out of range.
@@ -54,14 +52,12 @@ pub enum ModelError {
         "{path} is not a valid safetensors file: {message}\n  it is damaged or was cut off: put it back from a copy"
     )]
     Safetensors { path: PathBuf, message: String },
-    /// The weights lack a tensor that the configuration asks for.
     #[error("{folder}: tensor {name} is missing")]
     MissingTensor {
         /// The model or adapter folder, or the file where it is one.
         folder: PathBuf,
         name: String,
     },
-    /// A tensor's shape is not the one that the configuration implies.
     #[error("{path}: tensor {name} has shape {found:?}, expected {expected:?}")]
     WrongShape { path: PathBuf, name: String, expected: Vec<usize>, found: Vec<usize> },
     #[error(
@@ -75,7 +71,6 @@ pub enum ModelError {
         /// The model that it was trained on, if its folder names another one.
         trained: Option<String>,
     },
-    /// Factors are missing that `target_modules` means.
     #[error(
         "{adapter} is incomplete for {base}: target_modules covers {module}, the adapter has no factors for it\n  \
          put adapter_model.safetensors back from a copy{}",

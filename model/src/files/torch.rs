@@ -27,7 +27,6 @@ pub enum TorchError {
     /// The archive is damaged or lacks an entry.
     #[error("{path} is damaged: {message}")]
     Damaged { path: PathBuf, message: String },
-    /// A tensor that shows values of its storage many times.
     #[error(
         "{path}: a tensor of shape {shape:?} repeats values of its storage, which has {len}, as expand() makes it: save it after .contiguous()"
     )]

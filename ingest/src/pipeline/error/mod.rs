@@ -61,7 +61,6 @@ pub enum IngestError {
         /// What is said of the model: which of its tables has such values.
         model: String,
     },
-    /// A model whose output for a sample is no number.
     #[error(
         "row {row} (id {id:?}) of dataset `{dataset}`: {what} is {value} at checkpoint `{checkpoint}`: {model}\n  \
          its weights are damaged, or its training diverged: leave it out, or give a checkpoint before it"
@@ -100,20 +99,12 @@ pub enum IngestError {
         Remedy::Option("projection", "ekfac")
     )]
     ResidualOfNoBasis { checkpoint: String },
-    /// A whole model that did not come from the base.
     #[error(
         "checkpoint `{checkpoint}` is not a fine-tune of {model}: {difference}\n  compute it by itself with {}",
         Remedy::Option("model", &folder.display().to_string()),
         model = model.display()
     )]
-    OtherModel {
-        checkpoint: String,
-        folder: PathBuf,
-        model: PathBuf,
-        /// The first difference.
-        difference: String,
-    },
-    /// A fine-tune that was trained on other tokens than the base's tokenizer gives.
+    OtherModel { checkpoint: String, folder: PathBuf, model: PathBuf, difference: String },
     #[error(
         "checkpoint `{checkpoint}` cannot share the tokenizer of {base}: {source}\n  \
          if it was trained with its own, compute it by itself with {} and no {}; if with the base's, remove \
@@ -142,14 +133,12 @@ pub enum IngestError {
     },
     #[error("{}: the model has {layers} layers, so 0 to {layers} can be asked for", Remedy::Option("embed_layer", &layer.to_string()))]
     NoLayer { layer: usize, layers: usize },
-    /// Samples may be longer than the model's table of positions.
     #[error(
         "the model has {positions} positions, {} allows more: give {} or less",
         Remedy::Option("max_length", &max_length.to_string()),
         Remedy::Option("max_length", &positions.to_string())
     )]
     TooLong { max_length: u32, positions: usize },
-    /// Checkpoints of different architectures or modules in one run.
     #[error(
         "{} cannot be used with the adapter of checkpoint `{checkpoint}`: its factors are what is differentiated",
         Remedy::Option("modules", "")
@@ -163,13 +152,11 @@ pub enum IngestError {
         Remedy::Option("data", "")
     )]
     EmptyDataset { dataset: String },
-    /// A vector longer than the format allows.
     #[error("a vector would have more than 2^32 - 1 values")]
     TooWide,
     /// The engine gave no result: a mistake in this program.
     #[error("the engine gave no result for a sample")]
     NoResult,
-    /// A file without a single sample.
     #[error("{path} has no samples", path = path.display())]
     NoSamples { path: PathBuf },
     #[error(
@@ -184,13 +171,10 @@ pub enum IngestError {
     /// Sample columns of an unexpected type: a mistake in this program.
     #[error("the sample columns do not have the types that this version writes")]
     SampleColumns,
-    /// A stored sample that does not parse.
     #[error("row {row}: {source}")]
     StoredRecord { row: u64, source: RecordError },
-    /// A sample that cannot be tokenised.
     #[error("row {row}: {source}")]
     Encode { row: u64, source: EncodeError },
-    /// Texts that a fine-tune would read as other tokens than its base.
     #[error(
         "{count} of {looked} samples contain a token that is not the same in a fine-tune's tokenizer and the base's: {places}\n  {source}\n  {}",
         leave_out_hint(.registered.as_deref())
@@ -204,25 +188,19 @@ pub enum IngestError {
         registered: Option<String>,
         source: EncodeError,
     },
-    /// Registering was stopped.
     #[error("stopped; nothing was added")]
     Stopped(#[from] Cancelled),
     #[error(transparent)]
     Changed(#[from] ConcurrentChange),
-    /// A record of a file that is no sample.
     #[error("{file}, {place}: {source}", file = place.file.display())]
     Record { place: Place, source: RecordError },
-    /// A record of a file whose text cannot be tokenised.
     #[error("{file}, {place}: {source}", file = place.file.display())]
     EncodeRecord { place: Place, source: EncodeError },
-    /// A sample that the store does not take.
     #[error("{file}, {place}: {source}", file = place.file.display())]
     Append { place: Place, source: AppendError },
-    /// An id that an earlier record of the same registration has.
     #[error("{file}, {place}: id {id:?} is on an earlier {} too; ids are unique in a dataset ({} keeps the first of each)",
         place.unit.noun(), Remedy::Option("duplicates", "first"), file = place.file.display())]
     RepeatedId { place: Place, id: String },
-    /// Several records that are no samples, or that the store does not take.
     #[error("{}{} cannot be {}:{list}{}", if *enough { "at least " } else { "" }, many(*count, "record"),
         if *of_text { "read" } else { "added" }, skip_bad_hint(*of_text && !enough && !all, *count))]
     BadRecords {
@@ -238,7 +216,6 @@ pub enum IngestError {
     },
     #[error(transparent)]
     Data(#[from] DataError),
-    /// A field option that does not parse.
     #[error("{}: {source}", Remedy::Option("field", ""))]
     FieldOption { source: FieldError },
     #[error("{path}: no record has a key {key:?}, which was named as the {field}{}", other_keys(key, keys), path = path.display())]
@@ -246,7 +223,6 @@ pub enum IngestError {
     /// Lines that do not fit together.
     #[error("{path}: {source}", path = path.display())]
     Schema { path: PathBuf, source: SchemaError },
-    /// A column option that does not parse.
     #[error("{}: {source}", Remedy::Option("column", ""))]
     ColumnOption { source: SchemaError },
     #[error(transparent)]
@@ -263,16 +239,13 @@ pub enum IngestError {
     /// The backend does not compute in the precision that is asked for.
     #[error(transparent)]
     Precision(gstore_model::BackendError),
-    /// The records of a file are not those that were checked.
     #[error(
         "{} changed while it was read, and nothing of it was added\n  run the command again once the file is complete",
         path.display()
     )]
     DataChanged { path: PathBuf },
-    /// The files of a checkpoint are not what they were when the run was planned.
     #[error("the weights of checkpoint `{checkpoint}` changed while the ingest ran; run the command again")]
     WeightsChanged { checkpoint: String },
-    /// The run in the store uses the name or the weights otherwise.
     #[error(
         "run `{run}` in the store has {}",
         match same_name {

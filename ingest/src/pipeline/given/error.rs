@@ -21,14 +21,12 @@ fn give_weights_hint() -> String {
 pub enum SampleEncoderError {
     #[error("the computation was cancelled")]
     Cancelled(#[from] Cancelled),
-    /// A text that is no record.
     #[error("given sample {sample}: {source}")]
     Record {
         /// Number of the sample, from 1.
         sample: usize,
         source: RecordError,
     },
-    /// A sample that cannot be tokenised.
     #[error("given sample {sample}: {source}")]
     Encode {
         /// Number of the sample, from 1.
@@ -50,7 +48,6 @@ pub enum SampleEncoderError {
         sample: usize,
         why: &'static str,
     },
-    /// A vector with a value that is no number.
     #[error(
         "the {kind} of given sample {sample} is not finite at {checkpoint}, so nothing can be compared with it"
     )]

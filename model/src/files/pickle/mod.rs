@@ -16,7 +16,6 @@ pub use value::{PickleValue, ScalarType, StorageRef, TensorRef};
 #[non_exhaustive]
 #[allow(missing_docs, reason = "the message of an error says what its fields are")]
 pub enum PickleError {
-    /// The bytes end inside an instruction.
     #[error("the pickle ends early, at byte {0}")]
     Truncated(usize),
     /// An instruction that plain data never needs.
@@ -35,7 +34,6 @@ pub enum PickleError {
         "the pickle has a tensor of dtype {0}, as the codes of a quantised optimizer have, which gstore does not load: train with a 32-bit optimizer, such as adamw_torch"
     )]
     Dtype(String),
-    /// The instructions do not fit together.
     #[error("the pickle is malformed at byte {at}: {what}")]
     Malformed { at: usize, what: &'static str },
     #[error("the pickle exceeds the limit of {limit} {what}")]

@@ -24,10 +24,8 @@ pub enum MomentsError {
     },
     #[error(transparent)]
     Archive(#[from] TorchError),
-    /// The file is readable but not an optimizer state.
     #[error("{path} is not an optimizer state: {message}")]
     NotAState { path: PathBuf, message: String },
-    /// The state belongs to other parameters.
     #[error("the moments in {path} do not fit the trained tensors: {message}")]
     Mismatch { path: PathBuf, message: String },
     #[error(
