@@ -220,7 +220,8 @@ pub fn resolve_data(
     progress: &mut dyn Progress,
 ) -> Result<ResolvedData, HubError> {
     let mut wanted = DataRef::parse(text).ok_or_else(|| HubError::DataName { text: text.to_owned() })?;
-    let mut found = download(&wanted.repo, &wanted, config, progress);
+    let name = wanted.to_string();
+    let mut found = download(&wanted.repo, &name, &wanted, config, progress);
     if let Err(error @ (HubError::Data { .. } | HubError::Offline { .. } | HubError::Failed { .. })) = &found
         && wanted.repo.revision() == "main"
         && let Some(tables) = wanted.in_tables()
@@ -229,11 +230,11 @@ pub fn resolve_data(
         // Tables are of a dataset without files of its own. Where the Hub does not say that it has none, or
         // does not give those that it has, tables in the cache do, which were fetched when it said so.
         let config = HubConfig { offline: config.offline || failed.is_some(), ..config.clone() };
-        match download(&tables.repo, &tables, &config, progress) {
+        match download(&tables.repo, &name, &tables, &config, progress) {
             Ok(folder) => {
                 if let Some(message) = failed {
                     progress.note(&format!(
-                        "{wanted}: no files of its own can be had ({message}); taking its tables in the cache"
+                        "{name}: no files of its own can be had ({message}); taking its tables in the cache"
                     ));
                 }
                 (wanted, found) = (tables, Ok(folder));
@@ -244,35 +245,12 @@ pub fn resolve_data(
             Err(error) => found = Err(error),
         }
     }
-    let ResolvedFolder { folder, origin } = found.map_err(|error| dataset_error(error, &wanted))?;
+    let ResolvedFolder { folder, origin } = found?;
     let mut names = Vec::new();
     collect_file_names(&folder, "", &mut names);
     let chosen = wanted.choose(&names.iter().map(String::as_str).collect::<Vec<_>>());
     let chosen = chosen.map_err(|message| HubError::Data { reference: wanted.to_string(), message })?;
     Ok(ResolvedData { files: chosen.into_iter().map(|name| folder.join(name)).collect(), origin })
-}
-
-/// The same error of the dataset as it was named, without a word of the folder that a model or an adapter
-/// could be.
-fn dataset_error(error: HubError, wanted: &DataRef) -> HubError {
-    let reference = wanted.to_string();
-    match error {
-        HubError::Failed { message, .. } => HubError::DataFailed { reference, message },
-        HubError::Offline { cache, lacking, .. } => HubError::DataOffline { reference, cache, lacking },
-        HubError::Refused { message, .. } => {
-            let message = format!(
-                "it has no such dataset or revision, or does not show it to you: {message}\n  \
-                 check the name; for a private or gated one ask for access on its page and set HF_TOKEN"
-            );
-            HubError::DataFailed { reference, message }
-        }
-        HubError::Data { message, .. } => HubError::Data { reference, message },
-        HubError::Damaged { file, message, .. } => HubError::Damaged { reference, file, message },
-        HubError::DiskFull { cache, .. } => HubError::DiskFull { reference, cache },
-        HubError::Unwritable { message, .. } => HubError::Unwritable { reference, message },
-        HubError::Lacking { commit, file, .. } => HubError::Lacking { reference, commit, file },
-        other => other,
-    }
 }
 
 /// Names of the files below a folder, with `/` between their parts.
@@ -391,23 +369,6 @@ mod tests {
             "hf://org/na me",
         ] {
             assert_eq!(DataRef::parse(bad), None, "{bad}");
-        }
-    }
-
-    #[test]
-    fn errors_name_the_dataset_as_it_was_named() {
-        let wanted = DataRef::parse("hf://o/n#test").unwrap();
-        let (reference, message, file) = ("o/n".to_owned(), String::new(), String::new());
-        for error in [
-            HubError::DiskFull { reference: reference.clone(), cache: PathBuf::new() },
-            HubError::Unwritable { reference: reference.clone(), message: message.clone() },
-            HubError::Lacking { reference: reference.clone(), commit: String::new(), file: file.clone() },
-            HubError::Data { reference: reference.clone(), message: message.clone() },
-            HubError::Failed { reference: wanted.repo.clone(), message: message.clone() },
-            HubError::Damaged { reference, file, message },
-        ] {
-            let error = dataset_error(error, &wanted).to_string();
-            assert!(error.starts_with("hf://o/n#test: "), "{error}");
         }
     }
 

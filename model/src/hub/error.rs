@@ -4,7 +4,7 @@
 
 use std::path::PathBuf;
 
-use super::HubRef;
+use super::{HubRef, RepositoryKind};
 
 /// Why a model, an adapter or a dataset could not be found or fetched.
 #[derive(Debug, thiserror::Error)]
@@ -23,31 +23,33 @@ pub enum HubError {
     )]
     NotBuilt { reference: HubRef },
     #[error(
-        "{reference}: there is no such folder, and as a repository of the Hugging Face Hub it is incomplete \
-         in the cache {} (missing: {lacking}) while HF_HUB_OFFLINE or TRANSFORMERS_OFFLINE is set\n  unset it to download, or give a folder", cache.display()
+        "{reference}: {} incomplete in the cache {} (missing: {lacking}) while HF_HUB_OFFLINE or TRANSFORMERS_OFFLINE is set\n  \
+         unset it to download{}",
+        match kind {
+            RepositoryKind::Model => "there is no such folder, and as a repository of the Hugging Face Hub it is",
+            RepositoryKind::Dataset => "the dataset is",
+        },
+        cache.display(),
+        match kind {
+            RepositoryKind::Model => ", or give a folder",
+            RepositoryKind::Dataset => "",
+        }
     )]
-    Offline { reference: HubRef, cache: PathBuf, lacking: String },
+    Offline { reference: String, kind: RepositoryKind, cache: PathBuf, lacking: String },
     #[error(
-        "{reference}: there is no such folder, and the Hugging Face Hub has no such repository or revision, or does not show it to \
-         you: {message}\n  check the name; for a private or gated one ask for access on its page and set HF_TOKEN"
+        "{reference}: {}the Hugging Face Hub has no such repository or revision, or does not show it to you: {message}\n  \
+         check the name; for a private or gated one ask for access on its page and set HF_TOKEN",
+        no_folder(*kind)
     )]
-    Refused { reference: HubRef, message: String },
+    Refused { reference: String, kind: RepositoryKind, message: String },
     #[error("{reference}: the repository has no {file}, which is needed here (at commit {commit})")]
     Lacking { reference: String, commit: String, file: String },
     #[error(
         "{text:?} is not a dataset of the Hub: write hf://org/name, with /configuration, @revision or #split"
     )]
     DataName { text: String },
-    /// A dataset without what was asked for.
     #[error("{reference}: the dataset has {message}")]
     Data { reference: String, message: String },
-    #[error(
-        "{reference}: the dataset is incomplete in the cache {} (missing: {lacking}) while HF_HUB_OFFLINE or TRANSFORMERS_OFFLINE is set\n  \
-         unset it to download", cache.display()
-    )]
-    DataOffline { reference: String, cache: PathBuf, lacking: String },
-    #[error("{reference}: the download from the Hugging Face Hub failed: {message}")]
-    DataFailed { reference: String, message: String },
     #[error(
         "{reference}: no space is left for the download in {}; free some, or set HF_HUB_CACHE to a folder on another disk",
         cache.display()
@@ -59,8 +61,14 @@ pub enum HubError {
         "{reference}: {file} did not arrive as it is on the Hub ({message}); it was removed, run the command again"
     )]
     Damaged { reference: String, file: String, message: String },
-    #[error(
-        "{reference}: there is no such folder, and the download from the Hugging Face Hub failed: {message}"
-    )]
-    Failed { reference: HubRef, message: String },
+    #[error("{reference}: {}the download from the Hugging Face Hub failed: {message}", no_folder(*kind))]
+    Failed { reference: String, kind: RepositoryKind, message: String },
+}
+
+/// What is said first of a name that could have been a folder's.
+fn no_folder(kind: RepositoryKind) -> &'static str {
+    match kind {
+        RepositoryKind::Model => "there is no such folder, and ",
+        RepositoryKind::Dataset => "",
+    }
 }

@@ -37,14 +37,18 @@ const PAGES: usize = 10_000;
 /// One repository, and who asks for it.
 struct Download<'a> {
     reference: &'a HubRef,
+    /// What errors call it.
+    name: &'a str,
     selection: &'a dyn FileSelection,
     cache: &'a HubCache,
     client: HubClient,
 }
 
-/// The folder of a repository in the cache, with everything that is needed in it.
+/// The folder of a repository in the cache, with everything that is needed in it; `name` is what errors call
+/// it.
 pub(super) fn download(
     reference: &HubRef,
+    name: &str,
     selection: &dyn FileSelection,
     config: &HubConfig,
     progress: &mut dyn Progress,
@@ -67,13 +71,15 @@ pub(super) fn download(
             folder
         }
         Err(lacking) if config.offline => {
-            return Err(HubError::Offline { reference: reference.clone(), cache: cache.root, lacking });
+            let (reference, kind) = (name.to_owned(), selection.kind());
+            return Err(HubError::Offline { reference, kind, cache: cache.root, lacking });
         }
         cached => {
             let endpoint = config.endpoint.clone().or_else(|| environment::variable("HF_ENDPOINT"));
             let endpoint = endpoint.as_deref().unwrap_or("https://huggingface.co");
             let client = HubClient::new(endpoint, config.token.clone().or_else(environment::token));
-            let downloaded = Download { reference, selection, cache: &cache, client }.download(progress);
+            let downloaded =
+                Download { reference, name, selection, cache: &cache, client }.download(progress);
             let unasked = |message: &str| Some(format!("the Hub cannot be asked ({message})"));
             let why = match &downloaded {
                 Err(HubError::Failed { message, .. }) => unasked(message),
@@ -174,7 +180,7 @@ impl Download<'_> {
             self.bring(&commit, &files, progress).map_err(failed)?;
         }
         if let Some(file) = self.selection.missing_file(&folder) {
-            return Err(HubError::Lacking { reference: self.reference.to_string(), commit, file });
+            return Err(HubError::Lacking { reference: self.name.to_owned(), commit, file });
         }
         // A cache that may only be read has all that is needed, too.
         if self.cache.tree(&commit).is_none() {
@@ -340,9 +346,9 @@ impl Download<'_> {
     }
 
     fn error(&self, trouble: FetchError) -> HubError {
-        let (repository, reference) = (self.reference.clone(), self.reference.to_string());
+        let (reference, kind) = (self.name.to_owned(), self.selection.kind());
         match trouble {
-            FetchError::Refused(message) => HubError::Refused { reference: repository, message },
+            FetchError::Refused(message) => HubError::Refused { reference, kind, message },
             FetchError::Unfit(message) => HubError::Data { reference, message },
             FetchError::Damaged { file, message } => HubError::Damaged { reference, file, message },
             FetchError::Disk(error) if is_full(&error) => {
@@ -350,7 +356,7 @@ impl Download<'_> {
             }
             FetchError::Disk(error) => HubError::Unwritable { reference, message: error.to_string() },
             FetchError::Passing(message) | FetchError::Other(message) => {
-                HubError::Failed { reference: repository, message }
+                HubError::Failed { reference, kind, message }
             }
         }
     }

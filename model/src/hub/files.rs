@@ -6,9 +6,10 @@ use serde_json::Value;
 
 /// What a repository is of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[cfg_attr(not(feature = "hub"), allow(dead_code, reason = "only downloads need it"))]
-pub(super) enum RepositoryKind {
+pub enum RepositoryKind {
+    /// A model, an adapter or a tokenizer.
     Model,
+    /// A dataset.
     Dataset,
 }
 

@@ -26,7 +26,7 @@ use std::path::{Path, PathBuf};
 
 pub use data::{DATA_PREFIX, ResolvedData, resolve_data};
 pub use error::HubError;
-pub use files::FolderContent;
+pub use files::{FolderContent, RepositoryKind};
 pub use reference::HubRef;
 
 use gstore_core::Progress;
@@ -99,7 +99,7 @@ pub fn resolve(
         return Err(HubError::NotFolder { path: path.to_owned(), wanted: need.folder() });
     }
     let reference = HubRef::parse(text).ok_or_else(|| HubError::NoFolder { path: path.to_owned() })?;
-    download(&reference, &need, config, progress)
+    download(&reference, text, &need, config, progress)
 }
 
 #[cfg(feature = "hub")]
@@ -108,6 +108,7 @@ use fetch::download;
 #[cfg(not(feature = "hub"))]
 fn download(
     reference: &HubRef,
+    _: &str,
     _: &dyn files::FileSelection,
     _: &HubConfig,
     _: &mut dyn Progress,

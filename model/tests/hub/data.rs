@@ -30,7 +30,7 @@ fn a_split_is_fetched_once_and_is_there_offline() {
         found.files
     );
     let error = resolve_data("hf://org/tiny#test", &offline(cache.path()), &mut Silent).unwrap_err();
-    assert!(matches!(error, HubError::DataOffline { .. }), "{error}");
+    assert!(matches!(error, HubError::Offline { .. }), "{error}");
     let error = error.to_string();
     assert!(error.starts_with("hf://org/tiny#test: the dataset is incomplete in the cache"), "{error}");
     assert!(error.contains("HF_HUB_OFFLINE") && !error.contains("folder"), "{error}");
@@ -72,6 +72,7 @@ fn what_the_hub_has_not_is_named_with_what_it_has() {
     assert!(refused("hf://org/tiny/other").contains("no file of samples in other"));
     assert!(refused("hf://tiny").contains("write hf://org/name"));
     let missing = refused("hf://org/missing");
+    assert!(missing.starts_with("hf://org/missing: the Hugging Face Hub has no such"), "{missing}");
     assert!(missing.contains("HF_TOKEN") && !missing.contains("folder"), "{missing}");
 }
 
@@ -92,7 +93,8 @@ fn tables_of_the_hub_stand_in_for_files_of_other_kinds() {
     assert!(seen.notes[0].contains("no files of its own can be had ("), "{:?}", seen.notes);
     assert!(seen.notes[0].contains("taking its tables in the cache"), "{:?}", seen.notes);
     let error = resolve_data("hf://org/other", &away, &mut Silent).unwrap_err();
-    assert!(matches!(error, HubError::DataFailed { .. }), "{error}");
+    assert!(matches!(error, HubError::Failed { .. }), "{error}");
+    assert!(error.to_string().starts_with("hf://org/other: the download from the Hugging Face"), "{error}");
 }
 
 #[test]
