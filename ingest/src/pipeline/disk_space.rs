@@ -37,15 +37,8 @@ pub(super) fn check_work(
     let bytes: u64 = plan.checkpoints.iter().zip(works).map(of_feature).sum();
     let per_row = match plan.request.granularity {
         Granularity::Token if bytes > 0 && plan.request.check_room => {
-            let preparer = BatchPreparer {
-                samples,
-                encoder: &plan.encoder,
-                granularity: Granularity::Token,
-                limits: BatchLimits { tokens: 1, rows: 1 },
-                chosen: None,
-                threads: plan.request.threads,
-                cancel: &Cancel::new(),
-            };
+            let (one, cancel) = (BatchLimits { tokens: 1, rows: 1 }, Cancel::new());
+            let preparer = BatchPreparer { chosen: None, ..plan.preparer(samples, one, &cancel) };
             vectors_of_row(&preparer.encode_rows(sample_rows(&rows_of(works)))?, Granularity::Token)
         }
         _ => 1.0,

@@ -87,15 +87,7 @@ fn forecast(plan: &IngestPlan, cancel: &Cancel) -> Result<IngestEstimate, Ingest
     let Some(first) = works.iter().position(|work| !work.windows.is_empty()) else { return Ok(estimate) };
     let checkpoint = &plan.checkpoints[first];
     let samples = plan.snapshot.samples(&plan.dataset)?;
-    let preparer = BatchPreparer {
-        samples: &samples,
-        encoder: &plan.encoder,
-        granularity: plan.request.pass(),
-        limits: checkpoint.limits,
-        chosen: plan.chosen(),
-        threads: 1,
-        cancel,
-    };
+    let preparer = BatchPreparer { threads: 1, ..plan.preparer(&samples, checkpoint.limits, cancel) };
     let rows = preparer.encode_rows(sample_rows(&rows_of(&works)))?;
     let sampled = rows.len().max(1) as f64;
     let entries = |row: &BatchRow, granularity| row.clone().entries(granularity);

@@ -41,7 +41,7 @@ use std::sync::Arc;
 
 use gstore_core::parallel::each;
 use gstore_core::{Cancel, Remedy};
-use gstore_store::{Job, JobError, JobFeature, RowSet, Snapshot, Store};
+use gstore_store::{Job, JobError, JobFeature, RowSet, SampleReader, Snapshot, Store};
 
 pub use batches::{EncodedRow, RowBatches};
 pub use devices::{check_devices, gpus};
@@ -64,6 +64,7 @@ pub use tracked::{checkpoint_folder, positions};
 
 use compute::FeatureComputer;
 use prepare::BatchPreparer;
+use window::BatchLimits;
 use work::CheckpointWork;
 
 use crate::gradient::{CheckpointSource, Engine, EngineOptions};
@@ -199,16 +200,7 @@ fn compute_and_seal(
             break;
         }
         let computers = computers(&plan.request, checkpoint)?;
-        let preparer = BatchPreparer {
-            samples: &samples,
-            encoder: &plan.encoder,
-            granularity: plan.request.pass(),
-            limits: checkpoint.limits,
-            chosen: plan.chosen(),
-            // The workers have nothing to do until the first window is there.
-            threads: plan.request.threads,
-            cancel,
-        };
+        let preparer = plan.preparer(&samples, checkpoint.limits, cancel);
         if let Some(warning) = mask_warning::warning(checkpoint, &computers[0], &preparer, &work.rows())? {
             progress.note(&warning);
         }
@@ -234,6 +226,27 @@ fn compute_and_seal(
         done.ending = RunEnding::Stopped;
     }
     Ok(done)
+}
+
+impl IngestPlan {
+    /// What makes batches of the samples for passes of the model.
+    fn preparer<'a>(
+        &'a self,
+        samples: &'a SampleReader,
+        limits: BatchLimits,
+        cancel: &'a Cancel,
+    ) -> BatchPreparer<'a> {
+        BatchPreparer {
+            samples,
+            encoder: &self.encoder,
+            granularity: self.request.pass(),
+            limits,
+            chosen: self.chosen(),
+            // The workers have nothing to do until the first window is there.
+            threads: self.request.threads,
+            cancel,
+        }
+    }
 }
 
 /// The windows that neither the store nor the job has, for each checkpoint.

@@ -1,10 +1,11 @@
 //! Token counts of the samples: they are the encoding's part of the store, and tell how long a run will take.
 
 use gstore_core::{Cancel, Remedy, many};
-use gstore_store::{CELL_ROWS, EncodingWriter, Granularity, Job, RowSet, SampleReader, TokenCount};
+use gstore_store::{CELL_ROWS, EncodingWriter, Job, RowSet, SampleReader, TokenCount};
 
 use super::plan::IngestPlan;
 use super::prepare::BatchPreparer;
+use super::window::BatchLimits;
 use super::{IngestError, Progress, Unit};
 
 /// Tokens of the rows of a dataset, by cell: what progress needs, at 8 bytes for 4,096 rows.
@@ -94,15 +95,8 @@ pub fn count(
     let live = job.snapshot().live_rows(job.snapshot().dataset(&plan.request.dataset)?)?;
     let reader = entry.map(|entry| plan.snapshot.encoding(entry)).transpose()?;
     let missing = rows.difference(&stored).difference(&job.encoding_rows_done(&plan.request.dataset, &key));
-    let preparer = BatchPreparer {
-        samples,
-        encoder: &plan.encoder,
-        granularity: Granularity::Sample,
-        limits: super::window::BatchLimits { tokens: 1, rows: 1 },
-        chosen: None,
-        threads: plan.request.threads,
-        cancel,
-    };
+    let one = BatchLimits { tokens: 1, rows: 1 };
+    let preparer = BatchPreparer { chosen: None, ..plan.preparer(samples, one, cancel) };
     let mut writer: Option<EncodingWriter> = None;
     let mut counts = TokenCounts { is_new: !missing.is_empty(), ..TokenCounts::default() };
     progress.start("counting tokens", rows.len(), Unit::Rows);
