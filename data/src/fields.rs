@@ -9,7 +9,7 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 
 use gstore_core::content::ContentError;
-use gstore_store::nearest;
+use gstore_core::did_you_mean;
 use serde_json::{Map, Value};
 
 use super::field::Field;
@@ -25,8 +25,8 @@ use super::record::{KeysOf, Record, RecordError, parse_object, record_of};
 pub enum FieldError {
     #[error("{0:?} does not name a field: write field=key, for example text=content")]
     Form(String),
-    #[error("there is no field {field:?}{}; fields are {}", did_you_mean(nearest), Field::ALL.map(Field::name).join(", "))]
-    Unknown { field: String, nearest: Option<&'static str> },
+    #[error("there is no field {field:?}{}; fields are {}", did_you_mean(field, Field::ALL.map(Field::name)), Field::ALL.map(Field::name).join(", "))]
+    Unknown { field: String },
     #[error("{0:?} is named twice")]
     Twice(String),
     #[error(
@@ -35,10 +35,6 @@ pub enum FieldError {
     Shapes { first: Field, second: Field },
     #[error("{field} cannot be named for records in the {layout} layout, which says where their text is")]
     Layout { field: Field, layout: Layout },
-}
-
-fn did_you_mean(nearest: &Option<&'static str>) -> String {
-    nearest.map(|name| format!(", did you mean {name:?}?")).unwrap_or_default()
 }
 
 /// What metadata is said to be, for the fields of a CSV file, which do not say it.
@@ -86,10 +82,7 @@ impl FieldNames {
         for text in texts.iter().map(AsRef::as_ref) {
             let split = text.split_once('=').filter(|(field, key)| !field.is_empty() && !key.is_empty());
             let (name, key) = split.ok_or_else(|| FieldError::Form(text.to_owned()))?;
-            let field = Field::parse(name).ok_or_else(|| FieldError::Unknown {
-                field: name.to_owned(),
-                nearest: nearest(name, Field::ALL.map(Field::name)),
-            })?;
+            let field = Field::parse(name).ok_or_else(|| FieldError::Unknown { field: name.to_owned() })?;
             for (other, taken) in &names.named {
                 if *other == field {
                     return Err(FieldError::Twice(name.to_owned()));

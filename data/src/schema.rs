@@ -16,7 +16,8 @@ mod error;
 use std::collections::HashMap;
 use std::str::FromStr;
 
-use gstore_store::{ColumnDef, ColumnSpec, ColumnType, MetaValue, nearest};
+use gstore_core::did_you_mean;
+use gstore_store::{ColumnDef, ColumnSpec, ColumnType, MetaValue};
 
 use super::record::Record;
 use super::source::Place;
@@ -149,9 +150,8 @@ impl SchemaBuilder {
     pub fn finish(self) -> Result<Schema, SchemaError> {
         for asked in &self.overrides {
             if !self.by_key.contains_key(&asked.key) {
-                let nearest = nearest(&asked.key, self.candidates.iter().map(|c| c.key.as_str()));
-                let nearest = nearest.map(str::to_owned);
-                return Err(SchemaError::UnknownOverride { key: asked.key.clone(), nearest });
+                let hint = did_you_mean(&asked.key, self.candidates.iter().map(|c| c.key.as_str()));
+                return Err(SchemaError::UnknownOverride { key: asked.key.clone(), hint });
             }
         }
         let column = |candidate: Candidate| {

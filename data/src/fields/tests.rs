@@ -146,7 +146,7 @@ fn refusals() {
         ("text", "\"text\" does not name a field"),
         ("=x", "does not name a field"),
         ("text=", "does not name a field"),
-        ("txt=x", "there is no field \"txt\", did you mean \"text\"?"),
+        ("txt=x", "there is no field \"txt\"; did you mean `text`?"),
         ("text=a;text=b", "\"text\" is named twice"),
         ("text=a;id=a", "\"a\" is named twice"),
         ("text=a;messages=b", "text and messages cannot be combined"),

@@ -25,8 +25,12 @@ pub enum SchemaError {
     BadOverride(String),
     #[error("column {key:?} is given two types, {} and {}: leave one out", type_text(*first), type_text(*second))]
     TwoOverrides { key: String, first: ColumnType, second: ColumnType },
-    #[error("no record has a key {key:?} to give a type to{}", did_you_mean(nearest))]
-    UnknownOverride { key: String, nearest: Option<String> },
+    #[error("no record has a key {key:?} to give a type to{hint}")]
+    UnknownOverride {
+        key: String,
+        /// The key that may be meant; empty or starting with `; `.
+        hint: String,
+    },
     #[error(
         "column {column:?} holds {} in {} and {} in {place}; \
          say what it is, for example {}", first.beside(found.ty()), first_place.after(place), found.beside(first.ty()),
@@ -66,10 +70,6 @@ fn way_out(column: &str, ty: ColumnType, found: &ObservedType) -> String {
         }
         _ => format!("{} if it may hold anything", Remedy::Option("column", &format!("{column}:utf8"))),
     }
-}
-
-fn did_you_mean(nearest: &Option<String>) -> String {
-    nearest.as_ref().map(|name| format!("; did you mean {name:?}?")).unwrap_or_default()
 }
 
 /// Who decides a column's type before its values do.

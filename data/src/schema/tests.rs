@@ -106,7 +106,7 @@ fn overrides_decide() {
         "{error}"
     );
     let error = build(overrides(&["sorce:int"]), &[r#""source": 1"#]).unwrap_err().to_string();
-    assert_eq!(error, "no record has a key \"sorce\" to give a type to; did you mean \"source\"?");
+    assert_eq!(error, "no record has a key \"sorce\" to give a type to; did you mean `source`?");
     for bad in ["x", "x:text", ":int", "x:"] {
         assert!(bad.parse::<ColumnOverride>().is_err(), "{bad}");
     }
