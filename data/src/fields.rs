@@ -190,15 +190,17 @@ impl FieldNames {
     /// # Errors
     /// As [`FieldNames::read`].
     pub fn read_prompt<'a>(&self, json: &'a [u8]) -> Result<(Cow<'a, [u8]>, Record), RecordError> {
-        let mut renamed = self.under_own_names(json)?;
-        let object = &mut renamed.object;
-        let [prompt, completion, text_key, messages] =
-            [Field::Prompt, Field::Completion, Field::Text, Field::Messages].map(|f| f.name());
-        let others = [completion, text_key, messages];
-        if object.contains_key(prompt) && !others.iter().any(|key| object.contains_key(*key)) {
-            object.insert(completion.to_owned(), Value::String(String::new()));
-        }
-        renamed.read()
+        let read = self.under_own_names(json).and_then(|mut renamed| {
+            let object = &mut renamed.object;
+            let [prompt, completion, text_key, messages] =
+                [Field::Prompt, Field::Completion, Field::Text, Field::Messages].map(|f| f.name());
+            let others = [completion, text_key, messages];
+            if object.contains_key(prompt) && !others.iter().any(|key| object.contains_key(*key)) {
+                object.insert(completion.to_owned(), Value::String(String::new()));
+            }
+            renamed.read()
+        });
+        read.map_err(|error| error.or_frame(json))
     }
 
     /// An error of a record with what its table says of it: the columns of the table, and those that are null

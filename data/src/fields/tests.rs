@@ -176,4 +176,5 @@ fn a_prompt_may_stand_alone_where_prompts_are_read() {
     assert_eq!(read(&["prompt=q"], r#"{"q": "a"}"#).unwrap(), pair("a", ""));
     assert_eq!(read(&[], r#"{"prompt": "a", "text": "b"}"#).unwrap(), Content::Text("b".to_owned()));
     assert!(read(&[], r#"{"completion": "b"}"#).is_err());
+    assert_eq!(read(&[], r#"{"prompt": {"0": "a", "1": "b"}}"#), Err(RecordError::Frame));
 }
