@@ -52,7 +52,7 @@ pub struct SampleEncoder {
     state: Mutex<EncoderState>,
     /// Numbers of the questions that wait for it, ascending as they came.
     waiting: Mutex<BTreeSet<u64>>,
-    tokenizers: Mutex<Tokenizers>,
+    tokenizers: Tokenizers,
 }
 
 struct EncoderState {
@@ -84,7 +84,7 @@ impl SampleEncoder {
             options,
             state: Mutex::new(EncoderState { places, loaded: Vec::new() }),
             waiting: Mutex::default(),
-            tokenizers: Mutex::default(),
+            tokenizers: Tokenizers::default(),
         }
     }
 
@@ -141,10 +141,7 @@ impl SampleEncoder {
         encoding: &EncodingSpec,
         records: &[&str],
     ) -> Result<Option<Vec<Vec<String>>>, SampleEncoderError> {
-        let tokenizer = {
-            let mut tokenizers = locked(&self.tokenizers);
-            tokenizers.find(snapshot, encoding, self.options.model.as_deref())
-        };
+        let tokenizer = self.tokenizers.find(snapshot, encoding, self.options.model.as_deref());
         tokenizer.map(|tokenizer| texts::of_records(&tokenizer, records)).transpose()
     }
 
