@@ -142,13 +142,11 @@ impl FieldNames {
         self.named.iter().find(|(named, _)| *named == field).map(|(_, key)| key.as_str())
     }
 
-    /// The layout of records with some keys.
     pub(super) fn layout_of<'v>(&self, get: impl Fn(&str) -> Option<&'v Value>) -> Option<Layout> {
         // Where text has a name, the keys of a layout are keys like others.
         self.layout.or_else(|| Layout::of(get).filter(|_| self.of_text().is_none()))
     }
 
-    /// The field that a key of a record is.
     pub(super) fn field_of(&self, key: &str) -> Option<Field> {
         let of_record = |field: &Field| !field.is_of_message();
         let named = self.named.iter().find(|(field, named)| of_record(field) && named == key);

@@ -4,7 +4,6 @@ use std::io::{Error, ErrorKind, Read};
 
 use super::source::shortest_float;
 
-/// Longest header that is read.
 const MAX_HEADER: usize = 1 << 16;
 
 /// An array in a NumPy file: where its values lie, and how.

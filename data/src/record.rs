@@ -114,7 +114,6 @@ impl KeysOf {
     }
 }
 
-/// Keys that an error lists.
 const KEYS_SHOWN: usize = 40;
 
 /// Names that completions have elsewhere, in the order of their likelihood.
@@ -168,7 +167,6 @@ fn way_out(keys: &[String], of: KeysOf, talk: Option<&str>) -> String {
     format!("if they have other names, give them with {}, {meant}", Remedy::Option("field", ""))
 }
 
-/// What is said of half of a pair.
 fn half_of_pair(present: &'static str, missing: &'static str, key: &str) -> String {
     let said = ContentError::HalfPair { present, missing };
     format!(

@@ -29,7 +29,6 @@ pub(super) struct TokenizerFiles {
     pub(super) chat_template: Option<String>,
     /// Tokens that the files have, in the order in which transformers adds those that `tokenizer.json` lacks.
     pub(super) added: Vec<OtherToken>,
-    /// Settings of the tokenizer.
     pub(super) settings: Settings,
     /// Whether a configuration of the tokenizer is there.
     pub(super) has_config: bool,
@@ -153,7 +152,6 @@ fn other_tokens<'a>(
     tokens.chain(of_models.flatten()).map(|(name, value)| (name.as_str(), value))
 }
 
-/// All special tokens with a name.
 fn named_tokens(config: &Map<String, Value>, map: &Map<String, Value>) -> Vec<AddedToken> {
     let named = usual_tokens(config, map).chain(other_tokens(config, map));
     named.filter_map(|(_, value)| added_token(value, true)).collect()

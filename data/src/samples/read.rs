@@ -30,7 +30,6 @@ pub(super) fn from_contents(contents: &[Content]) -> impl Iterator<Item = TextSa
     })
 }
 
-/// A record in its row, under its id.
 fn sample(row: u64, id: String, record: Record) -> TextSample {
     let Record { content, metadata, json_keys, .. } = record;
     let in_json = |(key, value): (String, MetaValue)| {
@@ -64,7 +63,6 @@ pub(super) fn from_files(
     })
 }
 
-/// What is done with the id of a record, the record, and its text as it is stored.
 type TakeRecord<'a, E> = dyn FnMut(String, Record, &[u8]) -> Result<(), E> + 'a;
 
 /// Reads the records of files one after the other; `take` gets the id, the record, and its text as it is

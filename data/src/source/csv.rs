@@ -38,7 +38,6 @@ use super::{DataError, DataFile, Place, RawRecord, RecordSource, Unit};
 /// Columns of a file: more are hardly meant.
 const MOST_COLUMNS: usize = 1 << 16;
 
-/// What a column is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum ColumnUse {
     /// Text, also if empty.

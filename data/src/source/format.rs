@@ -86,7 +86,6 @@ impl DataFile {
     }
 }
 
-/// Whether a name says that a file is data.
 pub(super) fn is_data_name(path: &Path) -> bool {
     // Files that describe a dataset, next to its data.
     const DESCRIPTIONS: [&str; 4] =
@@ -95,7 +94,6 @@ pub(super) fn is_data_name(path: &Path) -> bool {
     format_of(path).is_some() && !DESCRIPTIONS.iter().any(|description| name == *description)
 }
 
-/// The format that a name says.
 pub(super) fn format_of(path: &Path) -> Option<Format> {
     // What is no text in a name is in no ending.
     let name = path.file_name()?.to_string_lossy().to_ascii_lowercase();

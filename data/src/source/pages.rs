@@ -42,7 +42,6 @@ pub fn parquet_batches(
     ParquetRecordBatchReader::try_new_with_row_groups(&levels, &groups, rows, None)
 }
 
-/// The row groups of a file.
 struct CheckedGroups {
     file: Arc<File>,
     metadata: Arc<ParquetMetaData>,
@@ -96,7 +95,6 @@ impl Iterator for CheckedChunks {
 
 impl PageIterator for CheckedChunks {}
 
-/// The pages of a chunk.
 struct CheckedPages {
     pages: SerializedPageReader<File>,
     column: ColumnDescPtr,

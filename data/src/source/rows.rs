@@ -20,7 +20,6 @@ pub(super) trait BatchReader {
     fn bytes_read(&self, given: u64) -> u64;
 }
 
-/// The rows of the batches of one file.
 pub(super) struct BatchRows<R> {
     path: Arc<Path>,
     reader: R,

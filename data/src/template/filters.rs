@@ -202,7 +202,6 @@ fn indention(width: Value) -> Result<String, Error> {
     }
 }
 
-/// The `format` filter.
 fn format(state: &mut State<'_, '_>, args: Rest<ValueOrKwargs>) -> Result<Value, Error> {
     let args = args.into_values();
     let Some((format, values)) = args.split_first() else {

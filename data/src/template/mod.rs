@@ -212,7 +212,6 @@ impl Template {
     }
 }
 
-/// A prompt with its completion as a conversation.
 fn turns(prompt: &str, completion: &str) -> [Message; 2] {
     [Message::new(Role::User, prompt), Message::new(Role::Assistant, completion)]
 }

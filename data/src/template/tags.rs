@@ -312,7 +312,6 @@ fn end_of_code(code: &str, end: &str) -> Option<usize> {
     None
 }
 
-/// A part of an expression.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Part<'c> {
     /// A name, a keyword or a number.

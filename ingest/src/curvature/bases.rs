@@ -69,7 +69,6 @@ impl<B: Backend> ModuleBases<B> {
         Ok(bases)
     }
 
-    /// The bases of a module.
     pub fn of(&self, module: &Module, index: usize) -> Result<&ModuleBasis<B>, PassError> {
         self.of.get(index).and_then(Option::as_ref).ok_or_else(|| {
             let (module, what) = (module.name.clone(), "eigenvectors");

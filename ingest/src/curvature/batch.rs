@@ -106,7 +106,6 @@ impl<'a> CurvatureBatch<'a> {
         layout
     }
 
-    /// Which tokens of each sample are scored.
     fn scored(&self) -> impl Iterator<Item = Vec<bool>> {
         self.samples.iter().map(|sample| sample.targets.iter().map(Option::is_some).collect())
     }

@@ -129,7 +129,6 @@ impl UnscorableRecords {
         self.count
     }
 
-    /// What people are told of them.
     pub(super) fn told(&self, records: u64) -> Option<String> {
         let why = self.why.iter().map(|(why, places)| format!("{why}: {}", first_of(places, SHOWN)));
         let why: Vec<String> = why.collect();

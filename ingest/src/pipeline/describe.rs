@@ -18,7 +18,6 @@ use gstore_model::{Device, Reduction};
 
 /// What the features of one checkpoint have in common.
 pub(super) struct FeatureContext<'a> {
-    /// What is asked for.
     pub request: &'a IngestRequest,
     /// Key of the encoding.
     pub encoding: &'a str,

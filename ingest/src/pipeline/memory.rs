@@ -126,20 +126,16 @@ impl MemoryPlan {
     }
 }
 
-/// What decides the memory of a checkpoint.
 #[derive(Clone, Copy)]
 pub(super) struct MemorySizes<'a> {
     /// Name of the checkpoint.
     pub checkpoint: &'a str,
-    /// The model.
     pub decoder: &'a Decoder,
     /// Values of the differentiated tensors.
     pub tracked: u64,
     /// Their modules.
     pub modules: &'a [ModuleShape],
-    /// Projection of the gradients.
     pub projection: &'a ProjectionSpec,
-    /// Lengths of vectors.
     pub lengths: VectorLengths,
     /// Values of a row's gradient that are held at the same time.
     pub held: usize,
@@ -176,7 +172,6 @@ pub(super) fn plan(request: &IngestRequest, sizes: &MemorySizes<'_>) -> Result<M
 }
 
 impl MemorySizes<'_> {
-    /// Where a batch ends.
     pub fn limits(&self, request: &IngestRequest) -> BatchLimits {
         // Each form is summed in double precision, then rounded.
         let made = request.forms().len().saturating_mul(self.lengths.gradient as usize).saturating_mul(3);

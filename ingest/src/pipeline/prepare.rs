@@ -17,7 +17,6 @@ use gstore_model::PackedSample;
 
 /// A batch of samples or of parts of them, ready for the model.
 pub(crate) struct TokenBatch {
-    /// The rows and their tokens.
     pub rows: Vec<BatchRow>,
 }
 
@@ -33,7 +32,6 @@ pub(crate) struct BatchRow {
 }
 
 impl TokenBatch {
-    /// Tokens in the batch.
     pub fn tokens(&self) -> u64 {
         self.rows.iter().map(|row| row.len() as u64).sum()
     }
@@ -108,13 +106,11 @@ pub(crate) fn token_flags(encoded: &Encoded) -> RowFlags {
 }
 
 pub(crate) struct BatchPreparer<'a> {
-    /// Where the samples are.
     pub samples: &'a SampleReader,
     /// Template and tokenizer.
     pub encoder: &'a TextEncoder,
     /// What an entry of a batch is: what a pass of the model is for.
     pub granularity: Granularity,
-    /// Where a batch ends.
     pub limits: BatchLimits,
     /// The rows that are prepared; none: all live ones.
     pub chosen: Option<&'a RowSet>,
@@ -218,10 +214,8 @@ impl BatchPreparer<'_> {
     }
 }
 
-/// A row and its record, if it has one.
 type StoredRecord<'a> = (u64, Option<&'a [u8]>);
 
-/// What a stored sample says.
 pub(super) fn stored_content(row: u64, record: Option<&[u8]>) -> Result<Content, IngestError> {
     let record = parse_record(record.ok_or(IngestError::NoRecord { row })?);
     Ok(record.map_err(|source| IngestError::StoredRecord { row, source })?.content)

@@ -32,7 +32,6 @@ pub(super) struct GradientSizes {
     pub lengths: VectorLengths,
     /// Module groups of a projected gradient.
     pub gradient_groups: Vec<ModuleGroup>,
-    /// Where a batch ends.
     pub limits: BatchLimits,
     /// Peak memory, and how the checkpoint is computed.
     pub memory: MemoryPlan,

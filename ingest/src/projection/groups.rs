@@ -22,7 +22,6 @@ pub(super) fn module_of(parameter: &str) -> &str {
     module
 }
 
-/// One group for everything.
 pub(super) fn single(dim: u32) -> Vec<ModuleGroup> {
     vec![ModuleGroup { name: ALL.to_owned(), start: 0, len: dim }]
 }

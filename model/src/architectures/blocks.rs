@@ -168,7 +168,6 @@ impl<'a> TensorList<'a> {
     }
 }
 
-/// The four maps of attention.
 pub(super) const ATTENTION: [LinearKind; 4] = [LinearKind::Q, LinearKind::K, LinearKind::V, LinearKind::O];
 
 /// The norms of a Llama layer under their names.

@@ -8,7 +8,6 @@ use crate::files::json::JsonObject;
 pub(super) struct Family {
     /// Its name in `architectures`.
     pub architecture: &'static str,
-    /// Its `model_type`.
     pub model_type: &'static str,
     /// The settings that it understands among those by which some architecture changes its mathematics; the
     /// others must be neutral.

@@ -117,7 +117,6 @@ pub(super) fn flag(config: JsonObject<'_>, key: &str, default: bool) -> Result<b
     if config.get(key).is_some() { config.bool(key) } else { Ok(default) }
 }
 
-/// A positive number.
 pub(super) fn positive(object: JsonObject<'_>, key: &str) -> Result<Option<f64>, ModelError> {
     match object.number(key)? {
         Some(v) if !(v.is_finite() && v > 0.0) => {
@@ -240,7 +239,6 @@ pub(super) fn head_width(
     Ok(hidden / heads)
 }
 
-/// The number of layers.
 pub(super) fn layers(config: JsonObject<'_>, key: &str) -> Result<usize, ModelError> {
     let layers = config.required_size(key)?;
     if layers > MAX_LAYERS {

@@ -149,7 +149,6 @@ fn kind<'a>(parameters: JsonObject<'a>, rope: &RopeSettings) -> Result<&'a str, 
     Ok(if rope.names_of_longrope.contains(&name) { "longrope" } else { name })
 }
 
-/// What a scaling is read from.
 struct ScalingSource<'a> {
     parameters: JsonObject<'a>,
     config: JsonObject<'a>,

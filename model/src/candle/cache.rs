@@ -12,7 +12,6 @@ pub struct CandleCache {
 }
 
 impl CandleCache {
-    /// Forgets a sequence.
     pub(super) fn forget(&mut self, slot: usize) {
         if let Some(sequence) = self.sequences.get_mut(slot) {
             *sequence = None;

@@ -57,7 +57,6 @@ impl Candle {
         Ok((logits, Some(slopes)))
     }
 
-    /// Entropies of the distributions of rows of logits.
     fn entropies(&self, logits: &Tensor) -> Result<Vec<f32>> {
         let below = logits.broadcast_sub(&logits.max_keepdim(1)?)?;
         let (weights, is_less) = (below.exp()?, below.lt(0f32)?.to_dtype(below.dtype())?);

@@ -105,7 +105,6 @@ impl Candle {
         Ok(Tensor::cat(&spans.iter().map(of_span).collect::<Result<Vec<_>>>()?, 0)?)
     }
 
-    /// The sum of each span's rows.
     fn sums(&self, x: &Tensor, spans: &[Range<usize>]) -> Result<Tensor> {
         let (rows, width) = size(x);
         self.by_span(spans, rows, width, |at, len| Ok(x.narrow(0, at, len)?.sum_keepdim(0)?))

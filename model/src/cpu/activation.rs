@@ -7,7 +7,6 @@ use super::math::{exp, normal_cdf, sigmoid};
 use super::tensor::CpuTensor;
 use crate::backend::{Activation, BackendError};
 
-/// A function and its derivative.
 trait ActivationFunction: Copy {
     fn value(self, x: f32) -> f32;
     /// Value and slope.

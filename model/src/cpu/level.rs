@@ -79,7 +79,6 @@ impl Simd {
         *WIDEST.get_or_init(|| find().unwrap_or(Simd { level: SimdLevel::Scalar }))
     }
 
-    /// The level.
     pub fn level(self) -> SimdLevel {
         self.level
     }

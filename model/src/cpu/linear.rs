@@ -66,7 +66,6 @@ impl Cpu {
         if self.format() == PanelFormat::Split { PanelFormat::Split } else { PanelFormat::Single }
     }
 
-    /// An error unless the layer has the form that this backend packs.
     pub(super) fn check_packed_form(&self, layer: &CpuLinear) -> Result<(), BackendError> {
         check(layer.weights.forward().format == self.format(), || {
             "a layer was packed for another precision or level".into()

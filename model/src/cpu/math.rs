@@ -116,7 +116,6 @@ fn total(lanes: [f32; LANES]) -> f32 {
     ((half[0] + half[4]) + (half[2] + half[6])) + ((half[1] + half[5]) + (half[3] + half[7]))
 }
 
-/// Sum of values.
 #[inline(always)]
 pub(super) fn sum(a: &[f32]) -> f32 {
     let (chunks, tail) = a.as_chunks::<LANES>();
@@ -129,7 +128,6 @@ pub(super) fn sum(a: &[f32]) -> f32 {
     total(lanes) + tail.iter().sum::<f32>()
 }
 
-/// Sum of products.
 #[inline(always)]
 pub(super) fn dot(a: &[f32], b: &[f32]) -> f32 {
     let (a_chunks, a_tail) = a.as_chunks::<LANES>();

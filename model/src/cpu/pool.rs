@@ -22,7 +22,6 @@ const KEPT_BYTES: usize = 2 << 30;
 /// Values in a cache line.
 pub(super) const LINE: usize = 16;
 
-/// A cache line of values.
 #[derive(Clone, Copy, Pod, Zeroable)]
 #[repr(C, align(64))]
 pub(super) struct CacheLine([f32; LINE]);
@@ -48,14 +47,12 @@ impl Buffer {
         Buffer { lines: kept.unwrap_or_else(|| CacheLine::zeros(wanted * LINE)), len }
     }
 
-    /// A buffer of zeros.
     pub fn zeroed(len: usize) -> Buffer {
         let mut buffer = Buffer::take(len);
         buffer.fill(0.0);
         buffer
     }
 
-    /// A buffer with these values.
     pub(crate) fn copy_of(values: &[f32]) -> Buffer {
         let mut buffer = Buffer::take(values.len());
         buffer.copy_from_slice(values);

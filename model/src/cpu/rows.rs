@@ -106,7 +106,6 @@ impl Cpu {
     }
 }
 
-/// `to += from`
 #[inline(always)]
 pub(super) fn add_to(to: &mut [f32], from: &[f32]) {
     for (to, from) in to.iter_mut().zip(from) {
@@ -114,7 +113,6 @@ pub(super) fn add_to(to: &mut [f32], from: &[f32]) {
     }
 }
 
-/// `to += factor * from`
 #[inline(always)]
 pub(super) fn add_scaled(to: &mut [f32], from: &[f32], factor: f32) {
     for (to, from) in to.iter_mut().zip(from) {

@@ -32,7 +32,6 @@ impl CpuRows {
         Ok(CpuRows { values, width, unwritten: true })
     }
 
-    /// All vectors, one after the other.
     pub(super) fn values_mut(&mut self) -> &mut [f32] {
         if std::mem::take(&mut self.unwritten) {
             self.values.fill(0.0);

@@ -28,7 +28,6 @@ impl CpuTensor {
         CpuTensor { values: Arc::new(Buffer::zeroed(rows * cols)), rows, cols }
     }
 
-    /// A matrix of these values.
     pub(super) fn from_values(values: &[f32], rows: usize, cols: usize) -> Result<CpuTensor, BackendError> {
         check(cols > 0, || format!("a tensor of {rows} rows has no columns"))?;
         check(rows.checked_mul(cols) == Some(values.len()), || {
@@ -37,12 +36,10 @@ impl CpuTensor {
         Ok(CpuTensor { values: Arc::new(Buffer::copy_of(values)), rows, cols })
     }
 
-    /// Number of rows.
     pub(super) fn rows(&self) -> usize {
         self.rows
     }
 
-    /// Number of columns.
     pub(super) fn cols(&self) -> usize {
         self.cols
     }

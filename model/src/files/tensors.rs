@@ -136,7 +136,6 @@ impl TensorSet {
         }
     }
 
-    /// The file that holds a tensor.
     pub(crate) fn file_of(&self, entry: &TensorEntry) -> &Path {
         self.files.get(entry.file).unwrap_or(&self.folder)
     }

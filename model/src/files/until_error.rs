@@ -22,7 +22,6 @@ impl<W> UntilError<W> {
         Self { inner, failed: false, at: 0, end: 0 }
     }
 
-    /// The file.
     pub fn into_inner(self) -> W {
         self.inner
     }

@@ -34,7 +34,6 @@ const COMMITS: usize = 32;
 /// The version of the form of lists of files.
 const TREE_FORMAT: u64 = 1;
 
-/// A file of a commit.
 pub(super) struct RemoteFile {
     pub(super) name: String,
     pub(super) size: u64,

@@ -8,7 +8,6 @@ pub(super) fn variable(name: &str) -> Option<String> {
     (!text.is_empty()).then_some(text)
 }
 
-/// Folder of the cache.
 pub(super) fn cache() -> PathBuf {
     let named = path("HF_HUB_CACHE").or_else(|| path("HUGGINGFACE_HUB_CACHE"));
     named.unwrap_or_else(|| home().join("hub"))

@@ -153,7 +153,6 @@ impl Cached {
     }
 }
 
-/// The commit whose folder this is.
 fn commit_of(folder: &Path) -> String {
     folder.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
@@ -196,7 +195,6 @@ impl Download<'_> {
         Ok(folder)
     }
 
-    /// Puts files into the folder of a commit.
     fn bring(
         &self,
         commit: &str,

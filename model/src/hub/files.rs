@@ -35,7 +35,6 @@ impl RepositoryKind {
 /// Which files of a repository are wanted.
 #[cfg_attr(not(feature = "hub"), allow(dead_code, reason = "only downloads need it"))]
 pub(super) trait FileSelection {
-    /// What the repository is of.
     fn kind(&self) -> RepositoryKind;
 
     /// Places of the files that are read among the names of all; or why there are none. What is in the folder

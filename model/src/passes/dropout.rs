@@ -20,7 +20,6 @@ pub struct Dropout {
     pub keys: Vec<u64>,
 }
 
-/// The dropout of some rows in a layer.
 #[derive(Clone, Copy)]
 pub(super) struct RowDropout<'a> {
     pub rates: &'a Dropout,
@@ -28,7 +27,6 @@ pub(super) struct RowDropout<'a> {
     pub layer: usize,
 }
 
-/// Where values are dropped.
 #[derive(Clone, Copy)]
 pub(super) enum DropoutSite {
     /// Before the factor A of the module of this number.

@@ -41,7 +41,6 @@ pub struct ForwardOptions {
     pub tap: Option<usize>,
 }
 
-/// What a layer left behind.
 pub(super) enum LayerActivations<B: Backend> {
     All(Arc<SavedLayer<B>>),
     Inputs(B::Tensor),
@@ -72,7 +71,6 @@ pub struct Forward<B: Backend> {
     pub tapped: Option<B::Tensor>,
     /// Layers from the lowest that is differentiated, bottom first.
     pub(super) kept: Vec<LayerActivations<B>>,
-    /// Index of the first kept layer.
     pub(super) first_kept: usize,
 }
 

@@ -11,7 +11,6 @@ use super::tangent::HeadTangent;
 use crate::architectures::LinearId;
 use crate::backend::{Backend, BackendError, HEAD_ROWS, HeadOutput, HeadTap, HeadTask, Objective};
 
-/// What the losses of a batch are.
 pub(super) enum HeadLoss<'a, B: Backend> {
     /// Those of an objective.
     Of(Objective<'a, B::Tensor>),

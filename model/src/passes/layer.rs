@@ -10,7 +10,6 @@ use super::model::{Layer, Model};
 use crate::architectures::{LinearKind, Mlp, NormPlace, Residual};
 use crate::backend::{Attention, AttentionDropout, AttentionPlan, Backend, BackendError};
 
-/// Inputs and statistics of a norm.
 pub(super) struct SavedNorm<B: Backend> {
     pub x: B::Tensor,
     pub stats: B::Tensor,
@@ -60,7 +59,6 @@ pub(super) struct SavedQueries<B: Backend> {
     pub mlp: SavedMlp<B>,
 }
 
-/// What an MLP keeps.
 pub(super) struct SavedMlp<B: Backend> {
     /// Norm of its inputs.
     pub before: Option<SavedNorm<B>>,

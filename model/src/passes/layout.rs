@@ -121,14 +121,12 @@ impl Layout {
         self.ids.len()
     }
 
-    /// Attention of every row.
     pub(crate) fn full_plan(&self) -> AttentionPlan {
         let spans =
             self.spans.iter().map(|s| AttentionSpan { keys: s.clone(), queries: s.clone() }).collect();
         AttentionPlan { spans, positions: self.positions.clone() }
     }
 
-    /// Attention of the scored rows only.
     pub(crate) fn scored_plan(&self) -> AttentionPlan {
         let spans = self.spans.iter().zip(&self.scored_spans);
         AttentionPlan {

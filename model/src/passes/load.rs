@@ -37,7 +37,6 @@ impl OutOfMemory for LoadError {
     }
 }
 
-/// Gives the values of a tensor.
 pub(super) type ReadParam<'a> = &'a mut dyn FnMut(&Param) -> Result<Vec<f32>, ModelError>;
 
 /// A family's description that lacks a part: a defect of the description, not of the user's files.

@@ -66,7 +66,6 @@ impl<B: Backend> LinearMap<B> {
         LinearMap { weight: Arc::clone(&self.weight), factors: None }
     }
 
-    /// The weight, without factors.
     pub(crate) fn into_weight(self) -> Arc<B::Linear> {
         self.weight
     }

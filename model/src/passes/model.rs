@@ -31,7 +31,6 @@ pub struct Model<B: Backend> {
     pub(super) head: Arc<B::Linear>,
 }
 
-/// The weights of one decoder layer.
 pub(super) struct Layer<B: Backend> {
     /// All but the gate, and that where the MLP has one.
     pub maps: BTreeMap<LinearKind, LinearMap<B>>,

@@ -14,7 +14,6 @@ use crate::weights::ModelError;
 /// Gives the values of a tensor, its own or lent.
 pub(super) type ParamValues<'a, 'v> = &'a mut dyn FnMut(&Param) -> Result<Cow<'v, [f32]>, ModelError>;
 
-/// What tensors hold, on a backend.
 pub(super) struct PackedTensors<B: Backend> {
     /// Scaled as the model scales it.
     pub embedding: Option<B::Tensor>,
@@ -31,7 +30,6 @@ pub(super) struct PackedTensor<'v, B: Backend> {
     rest: Option<UnmappedValues<'v>>,
 }
 
-/// Values that are no map.
 enum UnmappedValues<'v> {
     Embedding(Cow<'v, [f32]>),
     Positions(Cow<'v, [f32]>),
@@ -73,7 +71,6 @@ impl<B: Backend> PackedTensors<B> {
     }
 }
 
-/// Puts tensors of a decoder onto a backend.
 pub(super) struct TensorPacker<'a, B: Backend> {
     pub decoder: &'a Decoder,
     pub backend: &'a B,
@@ -116,7 +113,6 @@ impl<B: Backend> TensorPacker<'_, B> {
         Ok(PackedTensor { linears, rest })
     }
 
-    /// The linear maps of a weight and its bias.
     fn linears(
         &self,
         param: &Param,

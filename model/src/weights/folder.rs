@@ -267,7 +267,6 @@ fn is_head(alias: &str) -> bool {
     matches!(alias, "lm_head.weight" | "embed_out.weight")
 }
 
-/// The transpose of a row-major matrix.
 pub(super) fn transpose(values: &[f32], rows: usize, cols: usize) -> Vec<f32> {
     let mut out = vec![0.0; values.len()];
     cpu::transpose(values, cols, [rows, cols], &mut out, rows);

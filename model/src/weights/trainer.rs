@@ -10,7 +10,6 @@ use super::gstore_state::GstoreState;
 use super::schedule::LoggedSchedule;
 use crate::files::{ModelError, TorchArchive, TorchError};
 
-/// The file.
 const STATE: &str = "trainer_state.json";
 
 /// How far below 0 a rate is from rounding, as a part of the largest one.

@@ -2,7 +2,6 @@
 
 use gstore_core::{Remedy, did_you_mean, first_of};
 
-/// Keys that are listed.
 const KEYS_SHOWN: usize = 40;
 
 pub(super) fn skip_bad_hint(possible: bool, count: u64) -> String {

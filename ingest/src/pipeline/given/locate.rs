@@ -135,7 +135,6 @@ impl WeightFolders {
     }
 }
 
-/// The files of folders.
 fn files<'a>(folders: impl Iterator<Item = &'a Path>) -> io::Result<Vec<FileStamp>> {
     let mut found = Vec::new();
     for folder in folders {

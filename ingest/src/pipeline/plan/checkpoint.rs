@@ -52,7 +52,6 @@ pub struct CheckpointPlan {
     pub moments: Option<String>,
     /// Its features.
     pub features: Vec<PlannedFeature>,
-    /// Where a batch ends.
     pub(crate) limits: BatchLimits,
     /// Peak memory, and how the checkpoint is computed to stay below the request's limit.
     pub memory: MemoryPlan,

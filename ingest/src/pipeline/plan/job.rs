@@ -68,7 +68,6 @@ impl IngestPlan {
         check_run_name(&self.snapshot, &self.request.run)
     }
 
-    /// What the run gets.
     pub(in super::super) fn run_update(&self) -> RunUpdate {
         RunUpdate {
             name: self.request.run.clone(),

@@ -39,7 +39,6 @@ struct HeadCache {
 }
 
 impl CpuCache {
-    /// Forgets a sequence.
     pub(in super::super) fn forget(&mut self, slot: usize) {
         if let Some(sequence) = self.sequences.get_mut(slot) {
             *sequence = SequenceCache::default();
@@ -114,7 +113,6 @@ impl SequenceCache {
     }
 }
 
-/// Where results go.
 struct AttentionResults<'a> {
     out: &'a mut [f32],
     log_sum: &'a mut [f32],

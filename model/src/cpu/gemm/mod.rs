@@ -110,7 +110,6 @@ pub(super) struct TileShape {
 }
 
 impl TileShape {
-    /// Of vector registers.
     const fn of_vectors(rows: usize, cols: usize, half: bool) -> TileShape {
         TileShape { rows, cols, half, tile_registers: false, left: LeftReads::EXACT }
     }
@@ -173,7 +172,6 @@ impl Drop for PairedSession {
     }
 }
 
-/// The kernels of a level.
 #[derive(Clone, Copy)]
 pub(super) struct Kernels {
     /// On f32.
@@ -185,7 +183,6 @@ pub(super) struct Kernels {
 }
 
 impl Kernels {
-    /// The kernels of a level.
     pub fn new(simd: Simd) -> Kernels {
         let (single, paired) = match simd.level() {
             #[cfg(target_arch = "x86_64")]
@@ -212,12 +209,10 @@ pub(super) fn cut(len: usize, most: usize) -> impl Iterator<Item = Range<usize>>
 }
 
 impl Kernel {
-    /// Rows of a tile.
     pub fn rows(&self) -> usize {
         self.shape.rows
     }
 
-    /// The tiles of so many rows.
     fn tiles(&self, rows: usize) -> impl Iterator<Item = Range<usize>> {
         let TileShape { rows: most, tile_registers, .. } = self.shape;
         let whole = if tile_registers { rows.next_multiple_of(most) } else { rows };

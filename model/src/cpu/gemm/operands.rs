@@ -105,7 +105,6 @@ pub(in super::super) struct Destination<'a> {
     pub cols: usize,
 }
 
-/// What is added to a product.
 #[derive(Clone, Copy, Default)]
 pub(in super::super) struct Addends<'a> {
     /// One value per column.

@@ -40,7 +40,6 @@ impl PackedMatrix {
         PackedMatrix { values, k, n }
     }
 
-    /// The panels.
     pub fn view(&self) -> MatrixPanels<'_> {
         MatrixPanels { values: &self.values, k: self.k, n: self.n, apart: PANEL * self.k }
     }
@@ -60,7 +59,6 @@ pub(in super::super) struct MatrixPanels<'a> {
 }
 
 impl<'a> MatrixPanels<'a> {
-    /// Panel `j`.
     pub fn panel(&self, j: usize) -> &'a [f32] {
         &self.values[j * self.apart..][..PANEL * self.k]
     }

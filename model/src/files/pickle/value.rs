@@ -149,7 +149,6 @@ impl PickleValue {
         }
     }
 
-    /// An integer.
     pub(crate) fn as_int(&self) -> Option<i64> {
         match self {
             PickleValue::Int(v) => Some(*v),

@@ -236,7 +236,6 @@ impl MomentsFile {
         }
     }
 
-    /// Checks the shapes and types of its moments.
     fn check_shapes(&self, tensor: &TrainedTensor, place: usize) -> Result<(), MomentsError> {
         let shape = tensor.stored_shape();
         let numel = tensor.spec.numel();

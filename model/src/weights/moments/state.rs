@@ -114,7 +114,6 @@ fn by_index(
     Ok(found)
 }
 
-/// A parameter group.
 struct Group<'a> {
     /// The numbers of its parameters.
     numbers: Vec<i64>,
