@@ -63,7 +63,6 @@ struct Share {
     slots: usize,
 }
 
-/// Where a thread answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Place {
     /// Number of its device.

@@ -197,7 +197,6 @@ fn answer_record(prompts: &[Prompt], answer: &Answer, model: &CheckpointId, opti
     prompts.get(answer.prompt).map(|prompt| prompt.answered(&answer.text, &more)).unwrap_or_default()
 }
 
-/// The fields of a record that describe its answer.
 fn answer_fields(
     (finish, new_tokens): (Value, Value),
     model: &CheckpointId,

@@ -212,7 +212,6 @@ fn is_cut_header(line: &[u8]) -> bool {
     !line.contains(&b'\n') && line.iter().zip(START).all(|(a, b)| a == b)
 }
 
-/// What a file holds.
 struct JournalContents {
     header: Option<Value>,
     /// Whether the file ends within its first line.

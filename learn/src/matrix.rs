@@ -106,7 +106,6 @@ where
     lanes.into_iter().sum::<T>() + tail
 }
 
-/// `y += factor * x`.
 pub(crate) fn add_scaled<T: Copy + AddAssign + Mul<Output = T>>(y: &mut [T], factor: T, x: &[T]) {
     y.iter_mut().zip(x).for_each(|(y, x)| *y += factor * *x);
 }

@@ -140,7 +140,6 @@ impl TrainingSizes<'_> {
         self.devices as u64 * self.model_bytes()
     }
 
-    /// Bytes of one of them.
     fn model_bytes(&self) -> u64 {
         self.decoder.weight_bytes(self.device, self.precision)
     }

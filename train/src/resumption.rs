@@ -43,7 +43,6 @@ pub(crate) fn check_steps_left(from: &Path, total: u64) -> Result<u64, TrainErro
     Err(TrainError::checkpoint(from, what))
 }
 
-/// The steps that a checkpoint has taken.
 pub(crate) fn steps_of(from: &Path) -> Result<u64, TrainError> {
     check_json(from)?;
     if let Some(state) = trainer_state(from)? {

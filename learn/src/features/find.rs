@@ -36,7 +36,6 @@ pub(super) fn find<'a>(
     }
 }
 
-/// Vectors that were learned from.
 pub(super) struct TrainingVectors<'a> {
     pub(super) name: &'a str,
     pub(super) dim: u32,

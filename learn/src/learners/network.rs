@@ -42,7 +42,6 @@ pub(super) struct Network {
     parameters: Vec<f32>,
 }
 
-/// Where the parts of the parameters begin.
 struct ParameterOffsets {
     bias: usize,
     out: usize,
@@ -115,7 +114,6 @@ impl Network {
     }
 }
 
-/// Fits a network.
 pub(super) fn network(
     x: &Matrix,
     aim: &NetworkTarget<'_>,

@@ -17,7 +17,6 @@ const UNFINISHED: &str = ".unfinished-";
 /// The picture of the curves that a front end draws into an output folder.
 pub const CURVES: &str = "loss.svg";
 
-/// The file that is locked.
 const LOCK: &str = ".lock";
 
 /// The right to write to an output folder, which one process has at a time. The system gives it back where

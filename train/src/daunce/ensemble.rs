@@ -35,7 +35,6 @@ use crate::trainer::{Trainer, TrainerOptions};
 
 pub use forecast::EnsembleForecast;
 
-/// What an ensemble is loaded for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum EnsembleWork {
     /// Its models.

@@ -20,7 +20,6 @@ pub struct EnsembleStart<B: Backend> {
     states: Option<StatesFile>,
 }
 
-/// What copies start from.
 enum StartWeights<B: Backend> {
     /// A base, which new factors leave as it is until the first step.
     Base(Model<B>),
