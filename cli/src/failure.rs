@@ -183,7 +183,6 @@ mod tests {
     use gstore_ingest::gradient::EngineError;
     use gstore_ingest::pipeline::SampleEncoderError;
     use gstore_learn::LearnError;
-    use gstore_query::influence::EncoderError;
     use gstore_query::matrix::MatrixError;
     use gstore_store::{
         ChangeError, CommitError, Damage, JobError, ReadError, ShardError, StoreError, VerifyError,
@@ -203,7 +202,6 @@ mod tests {
             (of::<BackupError>(), "stopped: run the same command again to continue"),
             (of::<ChangeError>(), "stopped; nothing was changed"),
             (of::<DaunceError>(), "stopped"),
-            (of::<EncoderError>(), "the computation was cancelled"),
             (of::<EngineError>(), "the computation was cancelled"),
             (of::<EvaluateError>(), "stopped"),
             (of::<FactorJobError>(), "stopped"),
