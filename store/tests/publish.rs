@@ -423,6 +423,29 @@ fn a_damaged_sealed_file_is_computed_again() {
 }
 
 #[test]
+fn sealed_counts_that_cannot_be_opened_now_are_kept() {
+    let f = feature("grad-sgd", 6, DType::F16);
+    let (_dir, path, store) = with_samples(30);
+    let mut job = store.start_job(plan(vec![f.clone()])).unwrap();
+    seal_counts(&mut job, 0..30).unwrap();
+    drop(job);
+    for ending in [".encoding.json", ".parquet"] {
+        let vfs = HookVfs::new(move |operation, at| {
+            let name = at.to_string_lossy();
+            match operation == "open" && name.contains("/tmp/job-") && name.ends_with(ending) {
+                true => Err(std::io::Error::from_raw_os_error(libc::EMFILE)),
+                false => Ok(()),
+            }
+        });
+        let refused = Store::open_on(vfs, &path).unwrap().start_job(plan(vec![f.clone()])).unwrap_err();
+        assert!(refused.to_string().contains("could not read tmp/job-"), "{ending}: {refused}");
+    }
+    let job = store.start_job(plan(vec![f])).unwrap();
+    assert!(job.resumed() && job.discarded().is_empty());
+    assert_eq!(job.encoding_rows_done("pool", &encoding_spec().key()), RowSet::from_range(0..30));
+}
+
+#[test]
 fn two_live_jobs_never_share_a_feature() {
     let (_dir, _, store) = with_samples(30);
     let (a, b) = (feature("grad-sgd", 6, DType::F16), feature("grad-adam", 6, DType::F16));

@@ -316,8 +316,11 @@ pub(crate) fn sound_rows(file: &SegmentFile) -> Result<RowSet, StorageError> {
 }
 
 fn collect_encoding(job: &mut Job, name: &str, uuid: Uuid) -> Result<bool, JobError> {
-    // A note that cannot be read, or is not of this file, says nothing of it: the counts are computed again.
-    let note = job.folder.read::<EncodingNote>(name).ok().flatten();
+    // A note that is damaged, or not of this file, says nothing of it: the counts are computed again.
+    let note = match job.folder.read::<EncodingNote>(name) {
+        Err(e @ StorageError::Io { .. }) => return Err(e.into()),
+        read => read.ok().flatten(),
+    };
     let sealed = note.and_then(SealedEncoding::of_note).filter(|sealed| sealed.file.uuid == uuid);
     let Some(sealed) = sealed else { return Ok(false) };
     // A row that had no counts may be live again, by a revert.
@@ -329,10 +332,20 @@ fn collect_encoding(job: &mut Job, name: &str, uuid: Uuid) -> Result<bool, JobEr
     if job.encoding_rows_done(&sealed.dataset, &sealed.spec.key()).covers(sealed.file.range()) {
         return Ok(false);
     }
-    let mut sound = true;
-    TableFile::new(job.folder.file(&encoding_name(uuid)), &sealed.file).verify(|_| {}, |_| sound = false);
-    if sound {
-        job.encodings.push(sealed);
+    let mut first = None;
+    TableFile::new(job.folder.file(&encoding_name(uuid)), &sealed.file).verify(
+        |_| {},
+        |e| {
+            first.get_or_insert(e);
+        },
+    );
+    match first {
+        // It may pass, and then the counts are there.
+        Some(e @ StorageError::Io { .. }) => Err(e.into()),
+        Some(_) => Ok(false),
+        None => {
+            job.encodings.push(sealed);
+            Ok(true)
+        }
     }
-    Ok(sound)
 }
