@@ -12,7 +12,12 @@ use crate::store::Snapshot;
 use gstore_core::RowSet;
 use xxhash_rust::xxh3::Xxh3;
 
-pub(super) const ROW_BYTES: usize = 8;
+const ROW_BYTES: usize = 8;
+
+/// The bytes that the file of some rows has.
+pub(super) fn file_len(rows: &RowSet) -> u64 {
+    rows.len().saturating_mul(ROW_BYTES as u64)
+}
 
 /// Calls `each` with the stored samples among some rows, deleted ones too, until it says stop.
 fn scan(

@@ -1,10 +1,12 @@
 //! Computing a shard: where it writes, what it leaves out, how it goes on.
 
 use super::support::*;
+use crate::common::count::CountVfs;
 use crate::common::*;
 use gstore_store::*;
 use serde_json::json;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 #[test]
 fn a_stopped_shard_goes_on_and_a_finished_one_does_nothing() {
@@ -134,6 +136,22 @@ fn what_a_snapshot_has_is_not_computed_again() {
     assert_eq!(rows, SAMPLES - 4900);
     attach(&store, &out).unwrap();
     assert_eq!(content(&store), by_one_process(&dir.path().join("whole")));
+}
+
+#[test]
+fn a_long_file_in_place_of_the_digests_of_samples_is_not_read() {
+    const LONG: u64 = 1 << 26;
+    let (dir, path, store) = placed(|path| store_of(path, 20));
+    let out = dir.path().join("o");
+    shard(&store, "1/1", &out);
+    let samples = fs_err::OpenOptions::new().write(true).open(out.join("samples.xxh3")).unwrap();
+    samples.set_len(LONG).unwrap();
+    drop(samples);
+    let vfs = CountVfs::default();
+    let store = Store::open_on(Arc::new(vfs.clone()), &path).unwrap();
+    let started = store.start_shard(plan(features()), shard_plan(&store, "1/1", &out)).unwrap();
+    assert!(matches!(started, ShardStart::Job(_)), "it is unfinished again");
+    assert!(vfs.take().read < LONG);
 }
 
 #[test]

@@ -4,7 +4,7 @@ use crate::error::{AttachError, StorageError};
 use crate::job::{JOB, JobFile, LIMIT, RECEIPT, SAMPLES, read_json};
 use crate::layout::Env;
 use crate::shard::Receipt;
-use crate::shard::samples::ROW_BYTES;
+use crate::shard::samples::file_len;
 use crate::store::Store;
 use crate::vfs::is_missing;
 use gstore_core::{canonical_json, sha256_hex, xxh3_hex};
@@ -84,7 +84,7 @@ fn read_samples(
 ) -> Result<Vec<u8>, AttachError> {
     let bad =
         |detail: String| AttachError::BadFile { folder: shown.to_owned(), file: SAMPLES.to_owned(), detail };
-    let len = receipt.row_set().len().saturating_mul(ROW_BYTES as u64);
+    let len = file_len(&receipt.row_set());
     match store.env().vfs().read(&folder.join(SAMPLES), len) {
         Ok(bytes) if bytes.len() as u64 != len => {
             Err(bad(format!("it has {} bytes, for the rows of its receipt {len} are needed", bytes.len())))
