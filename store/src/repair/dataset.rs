@@ -7,7 +7,7 @@ use super::{Repair, feature};
 use crate::encodings::EncodingReader;
 use crate::error::{StorageError, VerifyError};
 use crate::layout::{Env, encoding_file, names, sample_file, sample_folder};
-use crate::manifest::{ColumnDef, ColumnType, DatasetPart, EncodingEntry, FeaturePart, FileEntry};
+use crate::manifest::{ColumnDef, DatasetPart, EncodingEntry, FeaturePart, FileEntry};
 use crate::table::{DescribedFile, TableFile, describe};
 use crate::verify::data_uuid;
 use gstore_core::{Remedy, RowSet};
@@ -147,15 +147,7 @@ fn choose(
 fn merge_column(columns: &mut Vec<ColumnDef>, new: ColumnDef) {
     match columns.iter_mut().find(|c| c.name == new.name) {
         None => columns.push(new),
-        Some(old) => {
-            old.ty = match (old.ty, new.ty) {
-                (a, b) if a == b => a,
-                (ColumnType::Int, ColumnType::Float) | (ColumnType::Float, ColumnType::Int) => {
-                    ColumnType::Float
-                }
-                _ => ColumnType::Text,
-            }
-        }
+        Some(old) => old.ty = old.ty.joined(new.ty),
     }
 }
 
