@@ -1,7 +1,7 @@
 //! Reachable files: everything that some snapshots refer to, and what of it jobs have published.
 
 use crate::error::StorageError;
-use crate::job::{Intents, PUBLISH, is_job, job_files, read_json_of};
+use crate::job::{intents_of, is_job, job_files};
 use crate::layout::names::{DataKey, FileKind, data_key};
 use crate::layout::{Env, artifact_file};
 use crate::manifest::{DatasetPart, EnsemblePart, FeaturePart, Link, Part, Root, RunPart};
@@ -180,9 +180,7 @@ pub(super) fn published_files(store: &Store, now: &Snapshot) -> HashSet<Uuid> {
     let env = store.env();
     let mut published = HashSet::new();
     for id in env.list("tmp").unwrap_or_default().iter().filter(|name| is_job(name)) {
-        let Ok(Some(intents)) = read_json_of::<Intents>(env, &format!("tmp/{id}/{PUBLISH}")) else {
-            continue;
-        };
+        let Ok(Some(intents)) = intents_of(env, id) else { continue };
         let announced: HashSet<Uuid> = intents.moves.iter().map(|m| m.uuid).collect();
         let then = store.snapshot_at(intents.snapshot).ok();
         for snapshot in then.as_deref().into_iter().chain([now]) {

@@ -5,7 +5,9 @@ use super::sweep::Sweeper;
 use crate::artifacts;
 use crate::error::StorageError;
 use crate::index;
-use crate::job::{Content, Intents, JOB, JobFile, JobFolder, PUBLISH, is_held, is_job, read_json_of};
+use crate::job::{
+    Content, Intents, JOB, JobFile, JobFolder, PUBLISH, intents_of, is_held, is_job, read_json_of,
+};
 use crate::layout::HELD_LOCK;
 use crate::layout::names::{self, FileKind, LEASES, START_LOCK, UPLOADS};
 use crate::lease;
@@ -27,7 +29,7 @@ impl Sweeper<'_> {
             // Gone meanwhile, or a file of a stranger.
             let Some(files) = self.list(&format!("tmp/{id}"))? else { continue };
             // What cannot be read is no error where the job is dropped.
-            let intents = self.intents(&id);
+            let intents = intents_of(self.env, &id);
             let is_over = intents.as_ref().is_ok_and(|intents| self.is_over(&files, intents.as_ref()));
             if is_over && self.remove_unless_held(&format!("tmp/{id}"))? {
                 removed = true;
@@ -67,15 +69,6 @@ impl Sweeper<'_> {
             removed |= self.remove_unless_held(&format!("tmp/{name}"))?;
         }
         self.flush("tmp", removed)
-    }
-
-    /// What a job was publishing. The note is flushed before the first file moves, so a damaged one means that
-    /// none did.
-    fn intents(&self, id: &str) -> Result<Option<Intents>, StorageError> {
-        match read_json_of(self.env, &format!("tmp/{id}/{PUBLISH}")) {
-            Err(e) if e.is_damage() => Ok(None),
-            intents => intents,
-        }
     }
 
     /// Whether these files of a job are what a kill left of it after its publish: all that it announced is

@@ -1,6 +1,6 @@
 //! The folder of a job and the names in it.
 
-use super::plan::{JobFile, is_job};
+use super::plan::{Intents, JobFile, is_job};
 use crate::error::StorageError;
 use crate::layout::{Env, HELD_LOCK, NamedFile};
 use crate::manifest::{json_text, parse, write_replacing};
@@ -149,6 +149,15 @@ pub(crate) fn read_json<T: DeserializeOwned>(
 /// A JSON file of the store, by its name in it.
 pub(crate) fn read_json_of<T: DeserializeOwned>(env: &Env, name: &str) -> Result<Option<T>, StorageError> {
     read_json(env.vfs(), &env.at(name), name)
+}
+
+/// What a job was publishing. The note is flushed before the first file moves, so a damaged one means that
+/// none did.
+pub(crate) fn intents_of(env: &Env, id: &str) -> Result<Option<Intents>, StorageError> {
+    match read_json_of(env, &format!("tmp/{id}/{PUBLISH}")) {
+        Err(e) if e.is_damage() => Ok(None),
+        intents => intents,
+    }
 }
 
 impl JobFolder {

@@ -33,8 +33,8 @@ pub use shard_note::ShardNote;
 
 pub(crate) use changes::attached;
 pub(crate) use folder::{
-    Content, JOB, JobFolder, LIMIT, PUBLISH, RECEIPT, SAMPLES, encoding_name, held_jobs, is_held, jobs,
-    note_name, read_json, read_json_of, segment_name, unfinished,
+    Content, JOB, JobFolder, LIMIT, PUBLISH, RECEIPT, SAMPLES, encoding_name, held_jobs, intents_of, is_held,
+    jobs, note_name, read_json, read_json_of, segment_name, unfinished,
 };
 pub(crate) use plan::{EncodingNote, Intents, JobFile, SealedEncoding, is_job};
 pub(crate) use publish::{Completion, Finish, PublishOutcome};

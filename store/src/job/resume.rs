@@ -2,9 +2,9 @@
 
 use super::basis;
 use super::folder::{
-    Content, JOB, JobFolder, PUBLISH, encoding_name, is_held, jobs, note_name, read_json_of,
+    Content, JOB, JobFolder, PUBLISH, encoding_name, intents_of, is_held, jobs, note_name, read_json_of,
 };
-use super::plan::{EncodingNote, Intents, JobFeature, JobFile, JobPlan, SealedEncoding};
+use super::plan::{EncodingNote, JobFeature, JobFile, JobPlan, SealedEncoding};
 use super::run::Job;
 use super::work::FeatureWork;
 use crate::error::{JobError, OpenError, StorageError};
@@ -35,7 +35,7 @@ pub(super) fn start(
     let folder = claim(&store, &plan, &id, &snapshot)?;
     let before: Option<JobFile> =
         folder.read(JOB).or_else(|e| if e.is_damage() { Ok(None) } else { Err(e) })?;
-    recover(&store, &folder)?;
+    recover(&store, &id, &folder)?;
     // No lease: what a job needs of its base is in memory. A caller that reads its samples for days takes
     // one.
     let base = store.snapshot()?;
@@ -157,13 +157,8 @@ fn forget_sealed(folder: &JobFolder) -> Result<(), StorageError> {
 }
 
 /// Undoes a publish that was cut short, or cleans up after one that was not.
-fn recover(store: &Store, folder: &JobFolder) -> Result<(), JobError> {
-    let intents: Option<Intents> = match folder.read(PUBLISH) {
-        // It is flushed before the first file moves, so a damaged one means that none did.
-        Err(e) if e.is_damage() => None,
-        other => other?,
-    };
-    if let Some(intents) = intents {
+fn recover(store: &Store, id: &str, folder: &JobFolder) -> Result<(), JobError> {
+    if let Some(intents) = intents_of(store.env(), id)? {
         let _lock = WriterLock::take(store)?;
         let now = store.snapshot()?;
         let then = candidates(store, &now, intents.snapshot)?;

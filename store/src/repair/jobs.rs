@@ -5,7 +5,7 @@
 
 use super::locks::work_folders;
 use crate::error::{StorageError, VerifyError, if_sound};
-use crate::job::{Content, EncodingNote, Intents, JOB, JobFile, PUBLISH, is_job, read_json_of};
+use crate::job::{Content, EncodingNote, JOB, JobFile, intents_of, is_job, read_json_of};
 use crate::layout::Env;
 use crate::segment::SegmentFile;
 use std::collections::BTreeMap;
@@ -23,9 +23,8 @@ pub(super) struct Publishing {
 pub(super) fn publishing(env: &Env) -> Result<Vec<Publishing>, StorageError> {
     let mut out = Vec::new();
     for id in work_folders(env)?.iter().filter(|n| is_job(n)) {
-        // It is flushed before the first file moves, so a damaged one means that none did, or
-        // that it cannot be known.
-        let intents: Option<Intents> = if_sound(read_json_of(env, &format!("tmp/{id}/{PUBLISH}")))?.flatten();
+        // Of what the medium does not give, it cannot be known.
+        let intents = if_sound(intents_of(env, id))?.flatten();
         let job = || read_json_of(env, &format!("tmp/{id}/{JOB}")).ok().flatten();
         out.extend(intents.map(|i| Publishing {
             snapshot: i.snapshot,
