@@ -28,31 +28,16 @@ pub enum Role {
     Tool,
 }
 
+crate::named!(Role { System = "system", User = "user", Assistant = "assistant", Tool = "tool" });
+
 impl Role {
-    /// The name in JSON.
-    pub fn name(self) -> &'static str {
-        match self {
-            Role::System => "system",
-            Role::User => "user",
-            Role::Assistant => "assistant",
-            Role::Tool => "tool",
+    /// The one that a record means, which may have another name for it.
+    fn meant(name: &str) -> Option<Self> {
+        match name {
+            "developer" => Some(Role::System),
+            "function" => Some(Role::Tool),
+            _ => Role::parse(name),
         }
-    }
-
-    fn parse(name: &str) -> Option<Self> {
-        Some(match name {
-            "system" | "developer" => Role::System,
-            "user" => Role::User,
-            "assistant" => Role::Assistant,
-            "tool" | "function" => Role::Tool,
-            _ => return None,
-        })
-    }
-}
-
-impl fmt::Display for Role {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
     }
 }
 
@@ -292,7 +277,7 @@ fn parse_message(index: usize, value: Value, messages: &mut Vec<Message>) -> Res
     let key = "role";
     let name = object.shift_remove(key).ok_or(ContentError::MissingKey { index, key })?;
     let name = text(format!("messages[{index}].role"), name)?;
-    let role = Role::parse(&name).ok_or(ContentError::UnknownRole { index, role: name })?;
+    let role = Role::meant(&name).ok_or(ContentError::UnknownRole { index, role: name })?;
     let said = match (object.shift_remove("content"), &calls) {
         (None | Some(Value::Null), Some(_)) => None,
         (None, None) => return Err(ContentError::MissingKey { index, key: "content" }),

@@ -24,14 +24,9 @@ pub enum Instructions {
     Widest,
 }
 
-impl Instructions {
-    const NAMES: [(&str, Instructions); 4] = [
-        ("scalar", Instructions::Scalar),
-        ("avx2", Instructions::Avx2),
-        ("avxvnni", Instructions::AvxVnni),
-        ("widest", Instructions::Widest),
-    ];
+crate::named!(Instructions { Scalar = "scalar", Avx2 = "avx2", AvxVnni = "avxvnni", Widest = "widest" });
 
+impl Instructions {
     /// Whether `GSTORE_MAX_ISA` lets these be used; whatever lets them where it is unset or names none.
     pub fn may_be_used(self) -> bool {
         static MOST: OnceLock<Instructions> = OnceLock::new();
@@ -50,14 +45,13 @@ impl Instructions {
     }
 
     fn named(name: OsString) -> Result<Instructions, UnknownInstructions> {
-        let found = Instructions::NAMES.into_iter().find(|(known, _)| name == *known);
-        found.map(|(_, level)| level).ok_or(UnknownInstructions(name))
+        Instructions::ALL.into_iter().find(|level| name == level.name()).ok_or(UnknownInstructions(name))
     }
 }
 
 /// `GSTORE_MAX_ISA` names no instructions.
 #[derive(Debug, Error)]
-#[error("{VARIABLE} is {0:?}: it takes {known}", known = Instructions::NAMES.map(|(name, _)| name).join(", "))]
+#[error("{VARIABLE} is {0:?}: it takes {known}", known = Instructions::ALL.map(Instructions::name).join(", "))]
 pub struct UnknownInstructions(OsString);
 
 /// The instructions for plain loops that the compiler vectorises.
@@ -83,8 +77,8 @@ mod tests {
 
     #[test]
     fn names_are_of_the_levels_and_others_are_refused() {
-        for (name, level) in Instructions::NAMES {
-            assert_eq!(Instructions::named(name.into()).ok(), Some(level));
+        for level in Instructions::ALL {
+            assert_eq!(Instructions::named(level.name().into()).ok(), Some(level));
         }
         let error = Instructions::named("AVX-512".into()).map_err(|error| error.to_string());
         assert_eq!(
@@ -95,7 +89,7 @@ mod tests {
 
     #[test]
     fn levels_are_ordered() {
-        assert!(Instructions::NAMES.is_sorted_by_key(|(_, level)| *level));
+        assert!(Instructions::ALL.is_sorted());
         assert!(Instructions::Scalar < Instructions::Avx2 && Instructions::AvxVnni < Instructions::Widest);
     }
 }

@@ -33,20 +33,14 @@ pub enum SignRotation {
     Hadamard,
 }
 
+crate::named!(SignRotation { None = "none", Hadamard = "hadamard" });
+
 impl SignRotation {
     /// That of new features of a type.
     pub const fn of(dtype: DType) -> Self {
         match dtype {
             DType::I1 => SignRotation::Hadamard,
             DType::F16 | DType::F32 | DType::I8 => SignRotation::None,
-        }
-    }
-
-    /// The name in descriptions: `none` or `hadamard`.
-    pub const fn name(self) -> &'static str {
-        match self {
-            SignRotation::None => "none",
-            SignRotation::Hadamard => "hadamard",
         }
     }
 
