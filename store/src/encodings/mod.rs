@@ -107,9 +107,9 @@ impl EncodingWriter {
         }
         if self.writer.is_none() {
             let p = properties().set_dictionary_enabled(false).build();
-            let mut writer = TableWriter::create(&*self.vfs, &self.path, self.uuid, count.row, schema(), p)?;
-            writer.describe(TableMetadata::encoding(&self.dataset, &self.spec, &self.label));
-            self.writer = Some(writer);
+            let about = TableMetadata::encoding(&self.dataset, &self.spec, &self.label);
+            self.writer =
+                Some(TableWriter::create(&*self.vfs, &self.path, self.uuid, count.row, schema(), p, about)?);
         }
         self.last = Some(count.row);
         self.waiting.push(count);

@@ -282,11 +282,10 @@ fn rewrite(
     let uuid = Uuid::new_v4();
     let path = work.files.path(&format!("{uuid}.parquet"))?;
     let vfs = work.env.vfs();
-    let mut writer =
-        TableWriter::create(vfs, &path, uuid, span.start, Arc::clone(&schema), sample_properties())?;
     let names: Vec<&str> = schema.fields().iter().map(|f| f.name().as_str()).collect();
     let columns: Vec<_> = part.columns.iter().filter(|c| names.contains(&c.name.as_str())).cloned().collect();
-    writer.describe(TableMetadata::samples(part, &columns));
+    let (target, about) = (Arc::clone(&schema), TableMetadata::samples(part, &columns));
+    let mut writer = TableWriter::create(vfs, &path, uuid, span.start, target, sample_properties(), about)?;
     let mut next = span.start;
     for range in saved.within(span.clone()) {
         shells(&mut writer, &schema, next..range.start)?;

@@ -187,11 +187,9 @@ impl<'a> RewrittenSamples<'a> {
     fn open(&mut self, first_row: u64) -> Result<(), RewriteError> {
         let uuid = Uuid::new_v4();
         let path = self.folder.path_of(&format!("{uuid}.parquet"));
-        let (vfs, schema) = (self.folder.env.vfs(), Arc::clone(&self.schema));
-        let writer = TableWriter::create(vfs, &path, uuid, first_row, schema, sample_properties());
-        let mut writer = writer.map_err(|e| RewriteError::Target(e.into()))?;
-        writer.describe(self.about.clone());
-        self.writer = Some((writer, uuid));
+        let (vfs, schema, about) = (self.folder.env.vfs(), Arc::clone(&self.schema), self.about.clone());
+        let writer = TableWriter::create(vfs, &path, uuid, first_row, schema, sample_properties(), about);
+        self.writer = Some((writer.map_err(|e| RewriteError::Target(e.into()))?, uuid));
         self.next = first_row;
         Ok(())
     }

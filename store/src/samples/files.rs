@@ -151,10 +151,8 @@ impl SampleFiles {
         let uuid = Uuid::new_v4();
         env.create_folder(&self.folder)?;
         let path = env.at(&format!("{}/{uuid}.parquet", self.folder));
-        let schema = Arc::clone(&self.schema);
-        let mut writer = TableWriter::create(env.vfs(), &path, uuid, first_row, schema, sample_properties())?;
-        writer.describe(self.about.clone());
-        Ok(writer)
+        let (schema, about) = (Arc::clone(&self.schema), self.about.clone());
+        TableWriter::create(env.vfs(), &path, uuid, first_row, schema, sample_properties(), about)
     }
 
     fn close_file(&mut self) -> Result<(), AppendError> {

@@ -55,7 +55,7 @@ pub(crate) struct AboutEncoding {
 }
 
 /// What a writer puts into the footer.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub(crate) struct TableMetadata(Vec<(&'static str, String)>);
 
 fn json<T: Serialize>(value: &T) -> String {

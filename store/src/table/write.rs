@@ -82,6 +82,7 @@ pub(crate) struct TableWriter {
 }
 
 impl TableWriter {
+    /// `about`: metadata of the file, in addition to its rows.
     pub(crate) fn create(
         vfs: &dyn Vfs,
         path: &Path,
@@ -89,6 +90,7 @@ impl TableWriter {
         first_row: u64,
         schema: SchemaRef,
         properties: WriterProperties,
+        about: TableMetadata,
     ) -> Result<Self, StorageError> {
         let name = path.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
         let file = vfs.create(path).map_err(|e| StorageError::io(format!("create {name}"), e))?;
@@ -98,13 +100,7 @@ impl TableWriter {
             properties.into_builder().set_data_page_row_count_limit(rows).set_write_batch_size(rows).build();
         let writer = ArrowWriter::try_new(sink, schema, Some(properties))
             .map_err(|e| StorageError::io(format!("create {name}"), into_io(e)))?;
-        let about = TableMetadata::default();
         Ok(TableWriter { path: path.to_owned(), name, uuid, first_row, rows: 0, about, writer: Some(writer) })
-    }
-
-    /// Metadata of the file, in addition to its rows.
-    pub(crate) fn describe(&mut self, about: TableMetadata) {
-        self.about = about;
     }
 
     /// Bytes written so far and waiting in memory.
