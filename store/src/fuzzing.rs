@@ -113,13 +113,7 @@ pub fn write_ledger_value(key: &[u8], value: &LedgerValue) -> Result<Vec<u8>, St
 
 /// Bytes with the version and digest that make them a value of the ledger.
 pub fn forged_ledger_value(key: &[u8], payload: &[u8]) -> Vec<u8> {
-    let version = 1u8;
-    let mut hash = xxhash_rust::xxh3::Xxh3::new();
-    hash.update(&[version]);
-    hash.update(&(key.len() as u64).to_le_bytes());
-    hash.update(key);
-    hash.update(payload);
-    [&[version][..], &hash.digest().to_le_bytes(), payload].concat()
+    codec::with_head(key, payload)
 }
 
 /// The rows of a bitmap of deleted rows.

@@ -11,7 +11,6 @@ use xxhash_rust::xxh3::Xxh3;
 const VERSION: u8 = 1;
 /// No value is longer; a forged length cannot make the decoder allocate more.
 const LIMIT: usize = 4096;
-const HEAD: usize = 9;
 
 /// Why bytes are not a value.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -33,17 +32,18 @@ fn digest(key: &[u8], payload: &[u8]) -> [u8; 8] {
     hash.digest().to_le_bytes()
 }
 
+/// The value of a key that has this payload.
+pub(crate) fn with_head(key: &[u8], payload: &[u8]) -> Vec<u8> {
+    [&[VERSION][..], &digest(key, payload), payload].concat()
+}
+
 pub(crate) fn encode<T: Serialize>(key: &[u8], value: &T) -> Result<Vec<u8>, CodecError> {
     let payload = bincode::serde::encode_to_vec(value, bincode::config::standard())
         .map_err(|e| CodecError::Content(e.to_string()))?;
     if payload.len() > LIMIT {
         return Err(CodecError::Content(format!("{} bytes, the limit is {LIMIT}", payload.len())));
     }
-    let mut out = Vec::with_capacity(HEAD + payload.len());
-    out.push(VERSION);
-    out.extend_from_slice(&digest(key, &payload));
-    out.extend_from_slice(&payload);
-    Ok(out)
+    Ok(with_head(key, &payload))
 }
 
 pub(crate) fn decode<T: DeserializeOwned>(key: &[u8], bytes: &[u8]) -> Result<T, CodecError> {
@@ -97,9 +97,7 @@ mod tests {
     fn a_forged_length_allocates_nothing() {
         let mut payload = vec![0];
         payload.extend_from_slice(&[253, 0, 0, 0, 0, 0, 1, 0, 0]);
-        let mut bytes = vec![VERSION];
-        bytes.extend_from_slice(&digest(b"k", &payload));
-        bytes.extend_from_slice(&payload);
+        let bytes = with_head(b"k", &payload);
         assert!(matches!(decode::<Value>(b"k", &bytes), Err(CodecError::Content(_))));
     }
 

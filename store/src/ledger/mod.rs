@@ -15,9 +15,7 @@
 //! - every page is compared with its sum when it is read, so opening a ledger takes the same time whatever it
 //!   holds; only after a crash all of it is read once
 
-mod backend;
 pub(crate) mod codec;
-mod guard;
 mod ids;
 mod overlay;
 mod pages;
@@ -28,9 +26,7 @@ pub(crate) use ids::LedgerEntry;
 use crate::error::{Damage, StorageError, is_medium};
 use crate::layout::names::{LEDGER, SUMS};
 use crate::vfs::{Vfs, VfsRandom, if_there};
-use backend::Backend;
 use gstore_core::Cancelled;
-use guard::guarded;
 use overlay::Overlay;
 use pages::{Home, Pages};
 use redb::{Builder, Database};
@@ -95,7 +91,7 @@ pub(crate) enum Stamp {
 pub(crate) struct Ledger {
     /// `None` once it is closed.
     db: Option<Database>,
-    pages: Arc<Pages>,
+    pages: Pages,
 }
 
 fn path_of(store: &Path) -> PathBuf {
@@ -195,8 +191,8 @@ impl Ledger {
         home: Option<Home>,
         check: impl FnOnce(&mut Database) -> Result<(), Unusable>,
     ) -> Result<Ledger, Unusable> {
-        let pages = Arc::new(Pages::new(file, sums, home));
-        let backend = Backend(Arc::clone(&pages));
+        let pages = Pages::new(file, sums, home);
+        let backend = pages.clone();
         let mut ledger = Ledger { db: None, pages };
         let opened = guarded(|| {
             Builder::new().set_cache_size(CACHE).create_with_backend(backend).map_err(Unusable::new)
@@ -255,6 +251,13 @@ impl Drop for Ledger {
             let _ = self.pages.seal();
         }
     }
+}
+
+/// Turns a panic of redb into an error: an index that can be rebuilt must not take the process down. With
+/// verified pages redb meets only what it wrote itself, so none is expected; after a crash it reads pages that
+/// are not verified.
+fn guarded<T>(f: impl FnOnce() -> Result<T, Unusable>) -> Result<T, Unusable> {
+    crate::panics::caught(f).unwrap_or(Err(Unusable::Panicked))
 }
 
 /// Has redb compare all that can be reached: what a crash left is not verified.

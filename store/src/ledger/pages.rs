@@ -1,5 +1,7 @@
 //! Pages of the ledger's file with known sums: a page is read as it was written, or refused.
 //!
+//! They are redb's storage, on the store's `Vfs`, so that injected faults reach it.
+//!
 //! Invariants
 //! - every byte read is compared with the sum of its page; a page that differs is an error, and the
 //!   file is not used again
@@ -18,6 +20,7 @@ use super::sums::{PAGE, PageSums, sum};
 use crate::error::StorageError;
 use crate::vfs::{Vfs, VfsRandom};
 use gstore_core::locked;
+use redb::StorageBackend;
 use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -31,8 +34,13 @@ pub(super) struct Home {
     pub id: Uuid,
 }
 
+/// The pages of a file. Clones share them: redb has one, and the ledger another, because what redb writes while
+/// it closes comes before the sums.
+#[derive(Debug, Clone)]
+pub(super) struct Pages(Arc<SharedPages>);
+
 #[derive(Debug)]
-pub(super) struct Pages {
+struct SharedPages {
     file: Box<dyn VfsRandom>,
     /// `None`: changes do not reach the medium.
     home: Option<Home>,
@@ -67,15 +75,12 @@ impl PagesState {
 
 impl Pages {
     pub(super) fn new(file: Box<dyn VfsRandom>, sums: PageSums, home: Option<Home>) -> Pages {
-        Pages {
-            file,
-            home,
-            state: Mutex::new(PagesState { sums, changed: false, unsynced: false, failed: false }),
-        }
+        let state = Mutex::new(PagesState { sums, changed: false, unsynced: false, failed: false });
+        Pages(Arc::new(SharedPages { file, home, state }))
     }
 
     fn lock(&self) -> MutexGuard<'_, PagesState> {
-        locked(&self.state)
+        locked(&self.0.state)
     }
 
     /// Does something with the file. The first failure is final.
@@ -94,7 +99,7 @@ impl Pages {
         if state.changed {
             return Ok(());
         }
-        if let Some(home) = &self.home {
+        if let Some(home) = &self.0.home {
             PageSums::remove(&*home.vfs, &home.store)?;
         }
         state.changed = true;
@@ -105,27 +110,59 @@ impl Pages {
     fn load(&self, state: &PagesState, page: u64) -> io::Result<Vec<u8>> {
         let start = page * PAGE;
         let mut bytes = vec![0; PAGE.min(state.sums.len.saturating_sub(start)) as usize];
-        self.file.read_at(&mut bytes, start)?;
+        self.0.file.read_at(&mut bytes, start)?;
         state.compare(page, &bytes)?;
         Ok(bytes)
     }
 
-    pub(super) fn len(&self) -> io::Result<u64> {
+    fn flush(&self, state: &mut PagesState) -> io::Result<()> {
+        self.0.file.sync_data()?;
+        state.unsynced = false;
+        Ok(())
+    }
+
+    /// What the file holds is not to be trusted any more: it is not sealed.
+    pub(super) fn give_up(&self) {
+        self.lock().failed = true;
+    }
+
+    /// Writes `ledger.sums`. Called when redb is done with the file.
+    pub(super) fn seal(&self) -> Result<(), StorageError> {
+        let Some(home) = &self.0.home else { return Ok(()) };
+        let mut state = self.lock();
+        if state.failed || !state.changed {
+            return Ok(());
+        }
+        if state.unsynced
+            && let Err(e) = self.flush(&mut state)
+        {
+            state.failed = true;
+            return Err(StorageError::io("flush the index of ids", e));
+        }
+        let written = state.sums.write(&*home.vfs, &home.store, home.id);
+        // A change after this would have to take the sums away again.
+        state.changed = written.is_err();
+        written
+    }
+}
+
+impl StorageBackend for Pages {
+    fn len(&self) -> io::Result<u64> {
         self.with(|state| Ok(state.sums.len))
     }
 
-    pub(super) fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
         self.with(|state| {
             let end = end_of(state, offset, out.len())?;
             let first = offset / PAGE;
             let start = first * PAGE;
             let stop = end.next_multiple_of(PAGE).min(state.sums.len);
             if (start, stop) == (offset, end) {
-                self.file.read_at(out, offset)?;
+                self.0.file.read_at(out, offset)?;
                 return state.compare(first, out);
             }
             let mut whole = vec![0; (stop - start) as usize];
-            self.file.read_at(&mut whole, start)?;
+            self.0.file.read_at(&mut whole, start)?;
             state.compare(first, &whole)?;
             let skip = (offset - start) as usize;
             let part = whole.get(skip..skip + out.len()).ok_or(io::ErrorKind::UnexpectedEof)?;
@@ -134,7 +171,7 @@ impl Pages {
         })
     }
 
-    pub(super) fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
         self.with(|state| {
             let end = end_of(state, offset, data.len())?;
             self.announce(state)?;
@@ -158,7 +195,7 @@ impl Pages {
                 at = stop;
             }
             state.unsynced = true;
-            self.file.write_at(data, offset)?;
+            self.0.file.write_at(data, offset)?;
             for (page, sum) in sums {
                 if let Some(slot) = state.sums.pages.get_mut(page as usize) {
                     *slot = sum;
@@ -168,14 +205,14 @@ impl Pages {
         })
     }
 
-    pub(super) fn set_len(&self, len: u64) -> io::Result<()> {
+    fn set_len(&self, len: u64) -> io::Result<()> {
         self.with(|state| {
             self.announce(state)?;
             let last = len / PAGE;
             let cut = len < state.sums.len && !len.is_multiple_of(PAGE);
             let kept = if cut { Some(self.load(state, last)?) } else { None };
             state.unsynced = true;
-            self.file.set_len(len)?;
+            self.0.file.set_len(len)?;
             state.sums.pages.resize(len.div_ceil(PAGE) as usize, sum(&[]));
             state.sums.len = len;
             let kept = kept.as_deref().and_then(|k| k.get(..(len % PAGE) as usize));
@@ -186,38 +223,8 @@ impl Pages {
         })
     }
 
-    pub(super) fn sync(&self) -> io::Result<()> {
+    fn sync_data(&self) -> io::Result<()> {
         self.with(|state| self.flush(state))
-    }
-
-    fn flush(&self, state: &mut PagesState) -> io::Result<()> {
-        self.file.sync_data()?;
-        state.unsynced = false;
-        Ok(())
-    }
-
-    /// What the file holds is not to be trusted any more: it is not sealed.
-    pub(super) fn give_up(&self) {
-        self.lock().failed = true;
-    }
-
-    /// Writes `ledger.sums`. Called when redb is done with the file.
-    pub(super) fn seal(&self) -> Result<(), StorageError> {
-        let Some(home) = &self.home else { return Ok(()) };
-        let mut state = self.lock();
-        if state.failed || !state.changed {
-            return Ok(());
-        }
-        if state.unsynced
-            && let Err(e) = self.flush(&mut state)
-        {
-            state.failed = true;
-            return Err(StorageError::io("flush the index of ids", e));
-        }
-        let written = state.sums.write(&*home.vfs, &home.store, home.id);
-        // A change after this would have to take the sums away again.
-        state.changed = written.is_err();
-        written
     }
 }
 
