@@ -9,7 +9,7 @@ use crate::work::{Context, State, Step, Workload};
 use crate::{Failure, Report, Stop};
 use gstore_core::locked;
 use gstore_store::vfs::OsVfs;
-use gstore_store::{CompactError, CompactOptions, Snapshot, Store};
+use gstore_store::{ChangeError, CompactOptions, Snapshot, Store};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -171,7 +171,7 @@ fn compact(path: &Path) -> Result<(), Failure> {
     let options = CompactOptions { target_bytes: 1 << 20, max_dead_share: 0.1, ..CompactOptions::default() };
     match Store::open(path)?.compact(options, &mut |_| {}) {
         // The collector reads the work folders of compactors.
-        Ok(_) | Err(CompactError::Busy) => Ok(()),
+        Ok(_) | Err(ChangeError::Compacting) => Ok(()),
         Err(e) => Err(e.into()),
     }
 }

@@ -4,7 +4,7 @@
 //! - setting or removing a tag is a separate publish; nothing of the tagged snapshot changes
 //! - a tagged snapshot stays readable, also when it is older than the history; only a purge takes it away
 
-use crate::error::{OpenError, TagError};
+use crate::error::{ChangeError, OpenError};
 use crate::layout::now;
 use crate::manifest::{Extra, Root, Tag};
 use crate::store::{Chain, Snapshot, SnapshotName, Store, TagInfo, TagName, WriterLock, change_of, publish};
@@ -65,7 +65,7 @@ impl Store {
         name: &TagName,
         target: &Snapshot,
         options: TagOptions,
-    ) -> Result<Arc<Snapshot>, TagError> {
+    ) -> Result<Arc<Snapshot>, ChangeError> {
         let lock = WriterLock::take(self)?;
         let base = self.snapshot()?;
         base.keeps(target)?;
@@ -79,7 +79,7 @@ impl Store {
             extra: Extra::new(),
         };
         let text = match tags.binary_search_by(|t| t.name.as_str().cmp(name)) {
-            Err(_) if TagName::is_verb(name) => return Err(TagError::Verb { name: name.to_string() }),
+            Err(_) if TagName::is_verb(name) => return Err(ChangeError::TagVerb { name: name.to_string() }),
             Err(i) => {
                 tags.insert(i, entry);
                 format!("tag {name} on snapshot {wanted}")
@@ -91,7 +91,7 @@ impl Store {
                 }
                 let snapshot = old.snapshot;
                 if !options.move_there {
-                    return Err(TagError::Exists { name: name.to_string(), snapshot, wanted });
+                    return Err(ChangeError::TagExists { name: name.to_string(), snapshot, wanted });
                 }
                 *old = entry;
                 format!("tag {name} moved from snapshot {snapshot} to {wanted}")
@@ -108,7 +108,7 @@ impl Store {
     ///
     /// # Errors
     /// The tag was removed, or is on another snapshot by now.
-    pub fn untag(&self, tag: &TagInfo, command: &str) -> Result<Arc<Snapshot>, TagError> {
+    pub fn untag(&self, tag: &TagInfo, command: &str) -> Result<Arc<Snapshot>, ChangeError> {
         let lock = WriterLock::take(self)?;
         let base = self.snapshot()?;
         base.same_tag(tag)?;

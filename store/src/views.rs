@@ -4,7 +4,7 @@
 //! - saving or removing one is a publish of its own, so each snapshot has the views of its time
 //! - the store keeps the text and does not read it; the caller that saves one has checked it
 
-use crate::error::ViewError;
+use crate::error::ChangeError;
 use crate::layout::now;
 use crate::manifest::{Extra, View};
 use crate::store::{Snapshot, Store, WriterLock, change_of, publish};
@@ -33,13 +33,13 @@ impl Store {
         name: &DatasetName,
         sql: &str,
         options: ViewOptions,
-    ) -> Result<Arc<Snapshot>, ViewError> {
+    ) -> Result<Arc<Snapshot>, ChangeError> {
         let lock = WriterLock::take(self)?;
         let base = self.snapshot()?;
         planned.map_or(Ok(()), |planned| base.same_views(planned))?;
         let name: &str = name.as_ref();
         if base.datasets().iter().any(|dataset| dataset.name == name) {
-            return Err(ViewError::Dataset { name: name.to_owned() });
+            return Err(ChangeError::ViewDataset { name: name.to_owned() });
         }
         let mut views = base.views().to_vec();
         let view = View { name: name.to_owned(), sql: sql.to_owned(), created: now(), extra: Extra::new() };
@@ -55,7 +55,7 @@ impl Store {
                     return Ok(base);
                 }
                 if !options.replace {
-                    return Err(ViewError::Exists { name: name.to_owned() });
+                    return Err(ChangeError::ViewExists { name: name.to_owned() });
                 }
                 *old = view;
                 change.changes.push(format!("view {name} replaced"));
@@ -69,7 +69,7 @@ impl Store {
     ///
     /// # Errors
     /// It was dropped or replaced since.
-    pub fn drop_view(&self, view: &View, command: &str) -> Result<Arc<Snapshot>, ViewError> {
+    pub fn drop_view(&self, view: &View, command: &str) -> Result<Arc<Snapshot>, ChangeError> {
         let lock = WriterLock::take(self)?;
         let base = self.snapshot()?;
         base.same_view(view)?;

@@ -456,10 +456,10 @@ fn it_can_be_stopped_and_there_is_only_one() {
     let again = store.compact(options, &mut |_| {}).unwrap();
     assert!(again.stopped && again.snapshot.is_none());
     let lock = OsVfs.lock(&store.path().join("tmp/compact.lock"), false).unwrap();
-    assert!(matches!(store.compact(CompactOptions::default(), &mut |_| {}), Err(CompactError::Busy)));
+    assert!(matches!(store.compact(CompactOptions::default(), &mut |_| {}), Err(ChangeError::Compacting)));
     drop(lock);
     let unknown = CompactOptions { datasets: vec!["poll".into()], ..CompactOptions::default() };
-    assert!(matches!(store.compact(unknown, &mut |_| {}), Err(CompactError::Store(StoreError::Lookup(_)))));
+    assert!(matches!(store.compact(unknown, &mut |_| {}), Err(ChangeError::Store(StoreError::Lookup(_)))));
     compact(&store);
     assert_eq!(shape(&store), (1, 1, 2));
     assert_eq!((digest(&store, &f), digest(&store, &g)), (a, b));

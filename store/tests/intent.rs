@@ -206,13 +206,13 @@ fn a_tag_is_on_the_snapshot_that_was_meant() {
     let force = TagOptions { move_there: true, ..TagOptions::default() };
     store.tag(&v1, &store.snapshot().unwrap(), force.clone()).unwrap();
     let e = store.untag(&tag, "untag").unwrap_err();
-    assert!(matches!(&e, TagError::Changed(ConcurrentChange::Gone { replaced: true, .. })), "{e}");
+    assert!(matches!(&e, ChangeError::Changed(ConcurrentChange::Gone { replaced: true, .. })), "{e}");
     store.untag(&store.snapshot().unwrap().tag("v1").unwrap(), "untag").unwrap();
     let e = store.untag(&tag, "untag").unwrap_err();
-    assert!(matches!(&e, TagError::Changed(ConcurrentChange::Gone { replaced: false, .. })), "{e}");
+    assert!(matches!(&e, ChangeError::Changed(ConcurrentChange::Gone { replaced: false, .. })), "{e}");
     store.collect(gc(1)).unwrap();
     let e = store.tag(&v1, &seen, force).unwrap_err();
-    assert!(matches!(&e, TagError::Changed(ConcurrentChange::Gone { .. })), "{e}");
+    assert!(matches!(&e, ChangeError::Changed(ConcurrentChange::Gone { .. })), "{e}");
     assert!(store.snapshot().unwrap().tags().is_empty());
 }
 

@@ -7,7 +7,7 @@ use gstore_store::*;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-fn tag(store: &Store, name: &TagName, at: u64) -> Result<Arc<Snapshot>, TagError> {
+fn tag(store: &Store, name: &TagName, at: u64) -> Result<Arc<Snapshot>, ChangeError> {
     let options = TagOptions { command: "tag".into(), move_there: false };
     store.tag(name, &*store.snapshot_at(at)?, options)
 }
@@ -72,10 +72,10 @@ fn a_tag_moves_only_when_told_to() {
     let v1 = tag_name("v1");
     tag(&store, &v1, 1).unwrap();
     let e = tag(&store, &v1, 2).unwrap_err();
-    assert!(matches!(e, TagError::Exists { snapshot: 1, wanted: 2, .. }), "{e}");
+    assert!(matches!(e, ChangeError::TagExists { snapshot: 1, wanted: 2, .. }), "{e}");
     assert!(matches!(
         tag(&store, &tag_name("v2"), 99),
-        Err(TagError::Store(StoreError::Open(OpenError::NoSnapshot { .. })))
+        Err(ChangeError::Store(StoreError::Open(OpenError::NoSnapshot { .. })))
     ));
     assert!(store.snapshot().unwrap().tag("v2").is_err());
     assert_eq!(store.snapshot().unwrap().number(), 3, "nothing was published");
@@ -91,7 +91,7 @@ fn a_word_that_does_something_to_tags_is_no_new_tag_and_an_old_one_stays() {
     let (_dir, path, store) = placed(|path| filled(path, 20, &feature("grad-sgd", 6, DType::F16), 5));
     for word in ["list", "ls", "create", "drop", "delete", "remove", "rm"] {
         let e = tag(&store, &tag_name(word), 1).unwrap_err();
-        assert!(matches!(&e, TagError::Verb { name } if name == word), "{e}");
+        assert!(matches!(&e, ChangeError::TagVerb { name } if name == word), "{e}");
     }
     assert!(store.snapshot().unwrap().tags().is_empty());
     // One that an earlier version has set.

@@ -20,9 +20,9 @@ fn views_are_versioned() {
         begun + 1
     );
     let e = store.create_view(None, &view("best"), "SELECT 2", options(false)).unwrap_err();
-    assert!(matches!(e, ViewError::Exists { .. }), "{e}");
+    assert!(matches!(e, ChangeError::ViewExists { .. }), "{e}");
     let e = store.create_view(None, &dataset(), "SELECT 2", options(true)).unwrap_err();
-    assert!(matches!(e, ViewError::Dataset { .. }), "{e}");
+    assert!(matches!(e, ChangeError::ViewDataset { .. }), "{e}");
     let taken = store.append(&view("best"), Vec::new(), AppendOptions::default());
     assert!(matches!(taken, Err(AppendError::View { .. })));
     store.create_view(None, &view("best"), "SELECT 2", options(true)).unwrap();
@@ -30,8 +30,8 @@ fn views_are_versioned() {
     let names: Vec<String> = store.snapshot().unwrap().views().iter().map(|v| v.name.clone()).collect();
     assert_eq!(names, ["a", "best"]);
     // Saved again or dropped by another process meanwhile: the one that was meant is not there.
-    let gone = |e: ViewError| match e {
-        ViewError::Changed(ConcurrentChange::Gone { replaced, .. }) => replaced,
+    let gone = |e: ChangeError| match e {
+        ChangeError::Changed(ConcurrentChange::Gone { replaced, .. }) => replaced,
         other => panic!("{other}"),
     };
     assert!(gone(store.drop_view(saved.view("best").unwrap(), "view").unwrap_err()));
@@ -53,7 +53,7 @@ fn a_view_is_saved_beside_the_views_that_it_was_planned_with() {
     drop_features(&path);
     let saved = store.create_view(Some(&seen), &view("b"), "SELECT * FROM a", options()).unwrap();
     let changed = match store.create_view(Some(&seen), &view("a"), "SELECT * FROM b", options()) {
-        Err(ViewError::Changed(changed)) => changed,
+        Err(ChangeError::Changed(changed)) => changed,
         other => panic!("{other:?}"),
     };
     assert!(matches!(changed, ConcurrentChange::Store { .. }) && changed.can_repeat(), "{changed}");

@@ -1,7 +1,7 @@
 //! `gstore tag`: names a snapshot, removes a name, or lists them.
 
 use anyhow::Result;
-use gstore_store::{TagError, TagOptions};
+use gstore_store::{ChangeError, TagOptions};
 use serde_json::json;
 
 use crate::args::TagArgs;
@@ -30,7 +30,7 @@ pub fn run(context: &Context, args: &TagArgs) -> Result<()> {
         let target = store.tag_target(args.snapshot.as_ref())?;
         let options = TagOptions { command: context.command.clone(), move_there: args.output.to.force };
         let set = store.tag(name, &target, options);
-        if let Err(TagError::Verb { name }) = &set {
+        if let Err(ChangeError::TagVerb { name }) = &set {
             refuse!(
                 "\"{name}\" cannot be a tag: `gstore tag list` lists the tags, `gstore tag NAME` sets one, and \
                  `gstore tag NAME --delete` removes one"

@@ -6,7 +6,7 @@ use anyhow::{Result, bail};
 use gstore_core::Cancel;
 use gstore_query::hint::listing;
 use gstore_sql::{SqlOptions, SqlRunner};
-use gstore_store::{DatasetName, Snapshot, Store, ViewError, ViewOptions};
+use gstore_store::{ChangeError, DatasetName, Snapshot, Store, ViewOptions};
 use serde_json::json;
 
 use crate::args::{ViewArgs, ViewWhat};
@@ -79,7 +79,7 @@ fn create(
         }
         let options = ViewOptions { command: context.command.clone(), replace: force };
         match store.create_view(Some(&seen), name, sql, options) {
-            Err(ViewError::Changed(changed)) if changed.can_repeat() => {}
+            Err(ChangeError::Changed(changed)) if changed.can_repeat() => {}
             saved => return Ok(saved?),
         }
     }

@@ -336,12 +336,9 @@ pub(super) fn make_shard(store: &Store) -> Result<(), Failure> {
 /// Outcome of a command that failed with an error; `None` for an unexpected error.
 fn refused(e: &Failure) -> Option<Outcome> {
     let gone = matches!(e.downcast_ref(), Some(ChangeError::Changed(_)))
-        || matches!(e.downcast_ref(), Some(TagError::Changed(_)))
-        || matches!(e.downcast_ref(), Some(ViewError::Changed(_)))
         || matches!(e.downcast_ref(), Some(ArtifactError::Changed(_)))
         || matches!(e.downcast_ref(), Some(AttachError::Dataset { .. }));
     let busy = matches!(e.downcast_ref(), Some(ChangeError::Busy { .. } | ChangeError::Compacting))
-        || matches!(e.downcast_ref(), Some(CompactError::Busy))
         || matches!(e.downcast_ref(), Some(JobError::Busy { .. }))
         || matches!(e.downcast_ref(), Some(AttachError::Job(JobError::Busy { .. })));
     if gone { Some(Outcome::Gone) } else { busy.then_some(Outcome::Busy) }

@@ -41,9 +41,9 @@ pub(super) fn run(step: &Step, store: &Store) -> Result<(), Failure> {
         Step::Tag(name) => loop {
             match store.tag(&tag(name)?, &*store.snapshot()?, TagOptions::default()) {
                 // An earlier process had set it.
-                Ok(_) | Err(TagError::Exists { .. }) => break Ok(()),
+                Ok(_) | Err(ChangeError::TagExists { .. }) => break Ok(()),
                 // A collector removed the snapshot first; there is a newer one.
-                Err(TagError::Changed(_)) => {}
+                Err(ChangeError::Changed(_)) => {}
                 Err(e) => break Err(e.into()),
             }
         },

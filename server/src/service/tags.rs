@@ -1,6 +1,6 @@
 //! Tags over the network: names that keep snapshots.
 
-use gstore_store::{ConcurrentChange, SnapshotName, Store, TagError, TagInfo, TagName, TagOptions};
+use gstore_store::{ChangeError, ConcurrentChange, SnapshotName, Store, TagInfo, TagName, TagOptions};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tonic::Status;
@@ -90,15 +90,15 @@ fn invalid(error: &dyn std::fmt::Display) -> Status {
     Status::invalid_argument(error.to_string())
 }
 
-fn tag_status(error: &TagError) -> Status {
+fn tag_status(error: &ChangeError) -> Status {
     match error {
         error if error.is_damage() => status::damaged(),
-        TagError::Exists { name, snapshot, .. } => Status::already_exists(format!(
+        ChangeError::TagExists { name, snapshot, .. } => Status::already_exists(format!(
             "tag {name:?} is on snapshot {snapshot} already; `move` takes it from there"
         )),
-        error @ TagError::Verb { .. } => invalid(error),
-        TagError::Changed(error @ ConcurrentChange::Gone { .. }) => Status::not_found(error.to_string()),
-        TagError::Changed(error) => Status::aborted(error.to_string()),
+        error @ ChangeError::TagVerb { .. } => invalid(error),
+        ChangeError::Changed(error @ ConcurrentChange::Gone { .. }) => Status::not_found(error.to_string()),
+        ChangeError::Changed(error) => Status::aborted(error.to_string()),
         error => disk_status(error).unwrap_or_else(|| status::internal("the tag cannot be changed", error)),
     }
 }

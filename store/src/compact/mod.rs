@@ -17,7 +17,7 @@ mod publish;
 
 pub use options::{CompactOptions, CompactProgress, CompactReport, CompactedPart, SkippedFiles};
 
-use crate::error::{CompactError, RewriteError};
+use crate::error::{ChangeError, RewriteError};
 use crate::layout::HeldFolder;
 use crate::manifest::FileEntry;
 use crate::rewrite::{Watch, lock_compact, merge_counts, merge_samples, merge_segments, work_folder};
@@ -49,8 +49,8 @@ impl Store {
         &self,
         options: CompactOptions,
         progress: &mut dyn FnMut(CompactProgress),
-    ) -> Result<CompactReport, CompactError> {
-        let Some(_only) = lock_compact(self.env())? else { return Err(CompactError::Busy) };
+    ) -> Result<CompactReport, ChangeError> {
+        let Some(_only) = lock_compact(self.env())? else { return Err(ChangeError::Compacting) };
         // What is dropped and collected meanwhile stays until we are done with it.
         let (base, _lease) = self.snapshot_leased(None, &options.command)?;
         let units = plan::plan(self, &base, &options)?;
@@ -81,7 +81,7 @@ impl Store {
     ///
     /// # Errors
     /// A dataset or feature that is not there, and deletions that cannot be read.
-    pub fn forecast_compact(&self, options: &CompactOptions) -> Result<CompactReport, CompactError> {
+    pub fn forecast_compact(&self, options: &CompactOptions) -> Result<CompactReport, ChangeError> {
         let snapshot = self.snapshot()?;
         let mut report = CompactReport { dry_run: true, ..CompactReport::default() };
         let stopped = CompactReport { stopped: true, ..report.clone() };
@@ -110,7 +110,7 @@ struct Compaction<'a> {
 
 impl Compaction<'_> {
     /// Does what is to be done about a dataset or feature. Returns false if it was asked to stop.
-    fn unit(&mut self, unit: &Unit) -> Result<bool, CompactError> {
+    fn unit(&mut self, unit: &Unit) -> Result<bool, ChangeError> {
         let salt = unit.salt();
         let mut pieces = Vec::new();
         let mut goes_on = true;

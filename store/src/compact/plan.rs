@@ -3,7 +3,7 @@
 use super::group::{Candidate, Limits, Merge, grouped};
 use super::options::{CompactOptions, CompactedPart};
 use crate::encodings::GAP_ROWS;
-use crate::error::{CompactError, ReadError};
+use crate::error::{ChangeError, ReadError};
 use crate::layout::{Env, encoding_file, sample_file, segment_file};
 use crate::manifest::{DatasetPart, EncodingEntry, FeaturePart, FileEntry, SegmentEntry};
 use crate::rewrite::{has_counts, rows_of};
@@ -94,7 +94,7 @@ pub(super) fn plan(
     store: &Store,
     base: &Snapshot,
     options: &CompactOptions,
-) -> Result<Option<Vec<Unit>>, CompactError> {
+) -> Result<Option<Vec<Unit>>, ChangeError> {
     let all = options.datasets.is_empty() && options.features.is_empty();
     for name in &options.datasets {
         base.dataset(name)?;
@@ -193,7 +193,7 @@ fn feature(
     base: &Snapshot,
     part: &Arc<FeaturePart>,
     options: &CompactOptions,
-) -> Result<Unit, CompactError> {
+) -> Result<Unit, ChangeError> {
     let dataset = base.dataset(&part.desc.dataset)?;
     let live = base.live_rows(dataset)?;
     let segments = part.segments.iter().take_while(|_| !options.is_stopped()).map(|s| {

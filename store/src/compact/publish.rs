@@ -3,7 +3,7 @@
 use super::Compaction;
 use super::options::CompactedPart;
 use super::plan::{Files, Unit};
-use crate::error::{CommitError, CompactError, StorageError};
+use crate::error::{ChangeError, CommitError, StorageError};
 use crate::index::{headers, kinds};
 use crate::layout::names::LEDGER;
 use crate::layout::{encoding_file, sample_file, segment_file};
@@ -42,7 +42,7 @@ impl Compaction<'_> {
         unit: &Unit,
         mut pieces: Vec<Replacement>,
         salt: Uuid,
-    ) -> Result<(), CompactError> {
+    ) -> Result<(), ChangeError> {
         if pieces.is_empty() {
             return Ok(());
         }
@@ -118,7 +118,7 @@ impl Compaction<'_> {
         base: &FeaturePart,
         now: &Snapshot,
         pieces: Vec<Replacement>,
-    ) -> Result<PreparedCommit, CompactError> {
+    ) -> Result<PreparedCommit, ChangeError> {
         let mut p = self.empty(unit, now);
         let current = now.features().iter().find(|f| f.number == base.number);
         let mut part = current.map_or_else(|| base.clone(), |part| FeaturePart::clone(part));
@@ -154,7 +154,7 @@ impl Compaction<'_> {
         now: &Snapshot,
         pieces: Vec<Replacement>,
         salt: Uuid,
-    ) -> Result<PreparedCommit, CompactError> {
+    ) -> Result<PreparedCommit, ChangeError> {
         let mut p = self.empty(unit, now);
         let Some(old) = now.datasets().iter().find(|d| d.number == base.number) else {
             p.discarded = pieces.len() as u64;
@@ -215,7 +215,7 @@ impl Compaction<'_> {
         part: &mut DatasetPart,
         shells: &RowSet,
         (salt, forgotten): (Uuid, Vec<(u64, IdDigest)>),
-    ) -> Result<Vec<String>, CompactError> {
+    ) -> Result<Vec<String>, ChangeError> {
         let rows = now.rows_of(old)?;
         let stored = part.stored_rows();
         let purged = rows.purged.union(shells).intersection(&stored);

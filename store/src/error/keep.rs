@@ -1,4 +1,4 @@
-//! Errors of keeping and collecting: tags, `gc`, backups.
+//! Errors of keeping and collecting: artifacts, `gc`, backups.
 
 use super::{CommitError, ConcurrentChange, ReadError, StorageError, StoreError};
 use gstore_core::{Cancelled, Remedy};
@@ -21,44 +21,6 @@ impl StorageError {
         let StorageError::Io { source, .. } = self else { return false };
         source.get_ref().is_some_and(|e| e.is::<SnapshotCollected>())
     }
-}
-
-/// A tag could not be set or removed.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum TagError {
-    #[error(
-        "tag {name:?} is on snapshot {snapshot} already\n  {} moves it to snapshot {wanted}",
-        Remedy::Option("force", "")
-    )]
-    Exists { name: String, snapshot: u64, wanted: u64 },
-    #[error("{name:?} cannot be a tag: it is a command about tags; give another name")]
-    Verb { name: String },
-    #[error(transparent)]
-    Changed(#[from] ConcurrentChange),
-    #[error(transparent)]
-    Commit(#[from] CommitError),
-    #[error(transparent)]
-    Store(StoreError),
-}
-
-/// A query could not be saved, or its name not be removed.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum ViewError {
-    #[error(
-        "there is a view {name:?} already, with another statement\n  {} replaces it",
-        Remedy::Option("force", "")
-    )]
-    Exists { name: String },
-    #[error("{name:?} is the name of a dataset; a view needs another one")]
-    Dataset { name: String },
-    #[error(transparent)]
-    Changed(#[from] ConcurrentChange),
-    #[error(transparent)]
-    Commit(#[from] CommitError),
-    #[error(transparent)]
-    Store(StoreError),
 }
 
 /// An artifact could not be published or read.

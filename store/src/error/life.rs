@@ -1,4 +1,4 @@
-//! Errors of deleting, dropping, purging, tagging and compacting.
+//! Errors of deleting, dropping, purging, tagging, saving views and compacting.
 
 use super::{CommitError, ReadError, StorageError, StoreError, WriteError};
 use gstore_core::{Cancelled, Remedy, RowSet, many};
@@ -89,23 +89,25 @@ pub enum ChangeError {
         many(*count as u64, "file"), if *count > 1 { ", ..." } else { "" }
     )]
     FilesGone { snapshot: u64, count: usize, first: String },
+    #[error(
+        "tag {name:?} is on snapshot {snapshot} already\n  {} moves it to snapshot {wanted}",
+        Remedy::Option("force", "")
+    )]
+    TagExists { name: String, snapshot: u64, wanted: u64 },
+    #[error("{name:?} cannot be a tag: it is a command about tags; give another name")]
+    TagVerb { name: String },
+    #[error(
+        "there is a view {name:?} already, with another statement\n  {} replaces it",
+        Remedy::Option("force", "")
+    )]
+    ViewExists { name: String },
+    #[error("{name:?} is the name of a dataset; a view needs another one")]
+    ViewDataset { name: String },
     /// It was asked to end.
     #[error("stopped; nothing was changed")]
     Stopped(#[from] Cancelled),
     #[error(transparent)]
     Changed(#[from] ConcurrentChange),
-    #[error(transparent)]
-    Commit(#[from] CommitError),
-    #[error(transparent)]
-    Store(StoreError),
-}
-
-/// A store could not be compacted.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum CompactError {
-    #[error("another process is compacting this store (tmp/compact.lock is held); wait for it or stop it")]
-    Busy,
     #[error(transparent)]
     Commit(#[from] CommitError),
     #[error(transparent)]

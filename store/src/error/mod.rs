@@ -26,8 +26,8 @@ pub(crate) use damage::{if_sound, is_medium, is_unreadable};
 pub use data::{ReadError, StoreError, WriteError};
 pub use index::IndexError;
 pub(crate) use keep::SnapshotCollected;
-pub use keep::{ArtifactError, BackupError, GcError, TagError, ViewError};
-pub use life::{ChangeError, CompactError, ConcurrentChange};
+pub use keep::{ArtifactError, BackupError, GcError};
+pub use life::{ChangeError, ConcurrentChange};
 
 pub use loss::LossError;
 
@@ -66,13 +66,10 @@ through_store!(
     AppendError,
     CommitError,
     JobError,
-    TagError,
-    ViewError,
     ArtifactError,
     GcError,
     BackupError,
     ChangeError,
-    CompactError,
     ShardError,
     AttachError
 );
@@ -113,9 +110,6 @@ damage! {
     ShardError(Store, Job) {}
     AttachError(Store, Job, Commit) {}
     ChangeError(Store, Commit) {Unreadable}
-    CompactError(Store, Commit) {}
-    TagError(Store, Commit) {}
-    ViewError(Store, Commit) {}
     ArtifactError(Store, Commit) {}
     GcError(Store, Commit) {Unknown}
     BackupError(Store) {}
