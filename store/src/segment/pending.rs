@@ -95,10 +95,12 @@ impl Pending {
             flags.insert(RowFlags::MISSING);
         }
         let added = self.scale.len() - self.groups;
+        let values = self.values.view().bytes();
+        let own = values.len().saturating_sub(self.items * shape.dtype.item_bytes());
         let check = row_check(
             hash,
             key,
-            self.values.tail_bytes(self.items),
+            values.split_at(own).1,
             bytemuck::cast_slice(self.scale.split_at(added).1),
             bytemuck::cast_slice(self.norm.split_at(added).1),
             flags.bits(),

@@ -96,17 +96,4 @@ impl ValueVec {
             _ => {}
         }
     }
-
-    /// The bytes of the last `n` items.
-    pub(crate) fn tail_bytes(&self, n: usize) -> &[u8] {
-        fn tail<T: bytemuck::Pod>(v: &[T], n: usize) -> &[u8] {
-            bytemuck::cast_slice(v.split_at(v.len().saturating_sub(n)).1)
-        }
-        match self {
-            ValueVec::F16(v) => tail(v, n),
-            ValueVec::F32(v) => tail(v, n),
-            ValueVec::I8(v) => tail(v, n),
-            ValueVec::I1(v, _) => tail(v, n),
-        }
-    }
 }
